@@ -1,8 +1,8 @@
 import type { BodyDropReason } from './errors.ts';
 
 /**
- * The words of the equation: seen = recorded + lost(reason) + omitted(cause) + pending, in bytes and in turns.
- * Both lists are closed; a new reason is a change of the capture format.
+ * The terms of the equation seen = recorded + lost(reason) + omitted(cause) + pending, in bytes and in turns.
+ * Both lists are closed: a new reason changes the capture format.
  */
 export const LOSS_REASONS = [
   'queue_bytes',
@@ -33,20 +33,20 @@ export interface Amount {
   readonly bytes: number;
 }
 
-/** What connections of one protocol carried, counted when they close. */
+/** Traffic of connections with one protocol, counted when they close. */
 export interface ProtocolUse {
   readonly protocol: string;
   readonly connections: number;
   readonly bytes: number;
 }
 
-/** An amount in the two units that the account of a recorder is kept in. */
+/** An amount in the two units of a recorder's account. */
 export interface StatusTally {
   readonly bytes: number;
   readonly turns: number;
 }
 
-/** One exchange as the live page shows it: facts, never a payload. */
+/** One exchange on the live page: facts, never a payload. */
 export interface RecentExchange {
   readonly arrivalUs: number;
   readonly route: string | null;
@@ -58,9 +58,9 @@ export interface RecentExchange {
   readonly durationUs: number | null;
 }
 
-/** Counts of what was recorded since the start. */
+/** Counts of recorded traffic since the start. */
 export interface RecordedTraffic {
-  /** Exchanges by method and class of status (`2xx`; `none` without a response), both from closed lists. */
+  /** Exchanges by method and status class (`2xx`; `none` without a response), both from closed lists. */
   readonly requests: readonly {
     readonly method: string;
     readonly codeClass: string;
@@ -68,13 +68,13 @@ export interface RecordedTraffic {
   }[];
   /** From the request's first byte to the response's last. */
   readonly durationSeconds: SecondsHistogram;
-  /** Time that commits took. */
+  /** Duration of commits. */
   readonly writeSeconds: SecondsHistogram;
   readonly requestBytes: number;
   readonly responseBytes: number;
-  /** Bodies of which nothing is stored because rules could not be applied for certain, by why; a closed list. */
+  /** Bodies dropped because redaction could not be applied reliably, by reason; a closed list. */
   readonly bodiesDropped: Readonly<Partial<Record<BodyDropReason, number>>>;
-  /** Connections that have ended, by what was spoken on them; a closed list. To a gateway an exchange is one. */
+  /** Ended connections by protocol; a closed list. In a gateway each exchange counts as one. */
   readonly protocols: Readonly<Partial<Record<string, ProtocolCount>>>;
 }
 
@@ -83,7 +83,7 @@ export interface ProtocolCount {
   readonly bytes: number;
 }
 
-/** Counts up to each bound, not cumulated, and one more for all beyond the last. */
+/** Counts per bucket (not cumulative), with one more for values above the last bound. */
 export interface SecondsHistogram {
   readonly bounds: readonly number[];
   readonly counts: readonly number[];
@@ -91,27 +91,30 @@ export interface SecondsHistogram {
 }
 
 /**
- * How a recorder fares: what the control socket answers, `reprise status` prints and the metrics are made of.
- * seen = recorded + lost + omitted + pending holds in every one, in bytes and in turns.
+ * The recorder's status, for the control socket, `reprise status` and the metrics. seen = recorded + lost +
+ * omitted + pending holds in each one, in bytes and in turns.
  */
 export interface RecorderStatus {
   readonly schema: 'reprise-status/1';
   readonly version: string;
   readonly mode: 'wire' | 'gateway';
-  /** HEALTHY: recorded. SHEDDING: some is lost and counted. OFF: nothing is recorded. Traffic flows in all. */
+  /**
+   * HEALTHY: recorded. SHEDDING: some is lost and counted. OFF: nothing is recorded. Traffic flows in every
+   * state.
+   */
   readonly state: 'HEALTHY' | 'SHEDDING' | 'OFF';
-  /** Why it is not HEALTHY; null when it is, or nobody knows. */
+  /** Why it is not HEALTHY; null if it is, or if the reason is unknown. */
   readonly why: string | null;
   readonly paused: boolean;
   readonly draining: boolean;
-  /** Whether traffic is accepted, whatever becomes of the recorder. */
+  /** Whether traffic is accepted, independent of the recorder. */
   readonly ready: boolean;
   readonly startedUs: number;
   readonly atUs: number;
   readonly pairs: readonly { readonly listen: string; readonly target: string }[];
-  /** Where a gateway sends the requests of some paths instead; one that ends with `*` takes what begins so. */
+  /** A gateway's targets for some paths. A path that ends with `*` is a prefix. */
   readonly routes: readonly { readonly path: string; readonly target: string }[];
-  /** Process ids; null where none records just now. */
+  /** Process ids; null if none records now. */
   readonly pids: {
     readonly proxy: number;
     readonly recorder: number | null;
@@ -121,7 +124,7 @@ export interface RecorderStatus {
     readonly open: number;
     readonly seen: number;
     readonly turnedAway: number;
-    /** Accepted, and come to nothing, by what failed. */
+    /** Accepted connections that failed, by cause. */
     readonly failed: Readonly<Record<string, number>>;
     /** Requests that a gateway answered itself, by reason. */
     readonly refused: Readonly<Record<string, number>>;
@@ -132,23 +135,23 @@ export interface RecorderStatus {
   readonly omitted: Readonly<Partial<Record<OmissionCause, StatusTally>>>;
   readonly pending: StatusTally;
   readonly exchanges: number;
-  /** Bodies kept in part because the memory for assembly was spent. */
+  /** Bodies truncated because the assembly memory was used up. */
   readonly bodiesCut: number;
   readonly queuedBytes: number;
   readonly recorderResidentBytes: number | null;
   readonly disk: {
     readonly directory: string;
-    /** All files of the capture; null while no recorder says so. */
+    /** All files of the capture; null until a recorder reports it. */
     readonly bytes: number | null;
     readonly maxBytes: number | null;
     readonly freeBytes: number | null;
   };
   readonly traffic: RecordedTraffic;
-  /** The last exchanges that were recorded, newest first. */
+  /** The most recently recorded exchanges, newest first. */
   readonly recent: readonly RecentExchange[];
 }
 
-/** An amount whose exchanges are known as well. `exchanges` is a lower bound where bytes were never parsed. */
+/** An amount including exchanges. `exchanges` is a lower bound where bytes were never parsed. */
 export interface Counted extends StatusTally {
   readonly exchanges: number;
 }
@@ -159,17 +162,17 @@ export type Progress = Counted;
 export const NO_PROGRESS: Progress = { bytes: 0, turns: 0, exchanges: 0 };
 
 /**
- * The account of one life of a recording: cumulative counters since its proxy was started. Only the proxy counts, so
- * a newer account replaces an older one, and writing it twice changes nothing.
- * seen = recorded + lost + omitted + pending, in bytes and in turns.
+ * The account of one life of a recording: cumulative counters since its proxy started. Only the proxy counts.
+ * So a newer account replaces an older one, and writing it twice changes nothing. seen = recorded + lost +
+ * omitted + pending, in bytes and in turns.
  */
 export interface LifeAccount {
-  /** The recorder's id: the first part of the name of each of its segments. */
+  /** The recorder's id, part of the name of each of its segments. */
   readonly life: string;
   readonly startedUs: number;
-  /** The moment of this reading, epoch microseconds. */
+  /** Time of this reading, epoch microseconds. */
   readonly atUs: number;
-  /** The recording stopped in good order: these are its final counters. */
+  /** The recording stopped properly; these are its final counters. */
   readonly ended: boolean;
   readonly seen: StatusTally;
   readonly recorded: StatusTally;
@@ -180,7 +183,7 @@ export interface LifeAccount {
   readonly pending: StatusTally;
 }
 
-/** Accounts that no segment holds yet lie beside the segments, in `account-LIFE.json`. */
+/** Accounts that no segment holds yet are beside the segments, in `account-LIFE.json`. */
 const ACCOUNT_FILE = /^account-([0-9a-z]{1,32})\.json$/;
 
 export function accountFileOf(life: string): string {
@@ -192,7 +195,7 @@ export function isAccountFile(file: string): boolean {
   return ACCOUNT_FILE.test(file);
 }
 
-/** The counters of `now` less those of `before`, by name; what did not grow is left out. */
+/** Counters of `now` minus those of `before`, by name; unchanged ones are omitted. */
 export function growthOf<Name extends string>(
   now: Readonly<Partial<Record<Name, Counted>>>,
   before: Readonly<Partial<Record<Name, Counted>>>,

@@ -2,10 +2,10 @@ import { AppError } from './errors.ts';
 
 const HOUR_US = 3_600_000_000;
 const SECOND_US = 1_000_000;
-/** Hours remembered: ten years of them. */
+/** Cached hours: ten years. */
 const REMEMBERED_MAX = 100_000;
 
-/** A stretch of one UTC hour that lies in one day, in whole seconds since the epoch. */
+/** The part of a UTC hour that belongs to one day, in whole seconds since the epoch. */
 interface DayPart {
   /** `2026-11-24` */
   readonly day: string;
@@ -13,12 +13,12 @@ interface DayPart {
   readonly toSecond: number;
 }
 
-/** The days of a time zone. UTC's hours are its parts, cut where a day of the zone begins within one. */
+/** The days of a time zone. A UTC hour is split where a day begins within it. */
 export class DayCalendar {
   readonly #zone: ZoneDays;
   readonly #parts = new Map<number, readonly DayPart[]>();
 
-  /** @throws AppError OPTION_INVALID for a zone nobody knows. */
+  /** @throws AppError OPTION_INVALID for an unknown zone */
   constructor(timeZone: string) {
     this.#zone = new ZoneDays(timeZone);
   }
@@ -27,7 +27,7 @@ export class DayCalendar {
     return this.#zone.timeZone;
   }
 
-  /** The day or days that an hour (counted from the epoch) lies in. */
+  /** The parts of an hour (counted from the epoch) by day. */
   partsOf(hour: number): readonly DayPart[] {
     const known = this.#parts.get(hour);
     if (known !== undefined) return known;
@@ -47,7 +47,7 @@ export class DayCalendar {
     const first = this.dayOf(fromSecond * SECOND_US);
     const last = this.dayOf((toSecond - 1) * SECOND_US);
     if (first === last) return [{ day: first, fromSecond, toSecond }];
-    // Offsets of half and quarter hours exist; the day begins where the first second of the other day is.
+    // Offsets of half and quarter hours exist. Search the first second of the next day.
     let [before, after] = [fromSecond, toSecond - 1];
     while (after - before > 1) {
       const middle = Math.floor((before + after) / 2);
@@ -61,12 +61,12 @@ export class DayCalendar {
   }
 }
 
-/** Days of a time zone, named alike everywhere, and what else is asked of its instants. */
+/** Days of a time zone as ISO dates, with other requested fields of its instants. */
 export class ZoneDays {
   readonly timeZone: string;
   readonly #format: Intl.DateTimeFormat;
 
-  /** @throws AppError OPTION_INVALID for a zone nobody knows. */
+  /** @throws AppError OPTION_INVALID for an unknown zone */
   constructor(timeZone: string, besides: Intl.DateTimeFormatOptions = {}) {
     this.timeZone = timeZone;
     try {
@@ -87,7 +87,7 @@ export class ZoneDays {
     }
   }
 
-  /** The day as `2026-11-24`, and the fields that were asked for besides. */
+  /** The day as `2026-11-24`, and the additional requested fields. */
   at(epochUs: number): { readonly day: string; readonly fields: ReadonlyMap<string, string> } {
     const parts = this.#format.formatToParts(epochUs / 1000);
     const fields = new Map<string, string>(parts.map(({ type, value }) => [type, value]));

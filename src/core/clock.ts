@@ -1,29 +1,32 @@
-/** One pairing of the two clocks, kept in a capture so that its times can be explained later. */
+/** Readings of both clocks at one instant, stored in a capture to interpret its times later. */
 export interface ClockAnchor {
   readonly monotonicNs: number;
   readonly epochUs: number;
 }
 
-/** The only reader of time. Everything else is given a Clock. */
+/** The only source of time. All other code receives a Clock. */
 export interface Clock {
   /** Monotonic nanoseconds since an arbitrary origin; exact as a double for a hundred days. */
   nowNs(): number;
   /** Wall clock, epoch microseconds, at the resolution the host gives (milliseconds). */
   epochUs(): number;
-  /** Both clocks at one instant, to some microseconds. Takes a millisecond, on a busy host up to five. */
+  /**
+   * Both clocks at one instant, exact to some microseconds. Takes a millisecond, or up to five on a busy
+   * host.
+   */
   anchor(): ClockAnchor;
 }
 
-/** Looked up once: `process` is a getter, and the time is read a dozen times for each request. */
+/** Looked up once: `process` is a getter, and the time is read a dozen times per request. */
 const { hrtime } = process;
 
 /**
- * The host's clocks. `hrtime` has one origin for every process and thread of a host, so that stamps of the
- * proxy mean the same in the recorder, and those of a sender the same in the main thread.
+ * The host's clocks. `hrtime` has one origin for all processes and threads of a host. So times from the proxy
+ * and the recorder, or from senders and the main thread, are comparable.
  */
 export const systemClock: Clock = {
   nowNs: () => {
-    // Not `hrtime.bigint`: a bigint would be made and turned into a number each time.
+    // Not `hrtime.bigint`, which would create and convert a bigint each time.
     const [seconds, ns] = hrtime();
     return seconds * 1e9 + ns;
   },
@@ -31,13 +34,13 @@ export const systemClock: Clock = {
   anchor: () => pairClocks(Date.now, systemClock.nowNs),
 };
 
-/** On a busy host somebody else may run just then: a tick seen less sharply than this is looked for again. */
+/** A clock tick observed less exactly than this (on a busy host) is observed again. */
 const TICK_WIDTH_NS = 20_000;
 const TICK_TRIES = 5;
 
 /**
- * Both clocks at one instant. The wall clock counts whole milliseconds; the instant it ticks over is known far
- * better than that.
+ * Both clocks at one instant. The wall clock counts whole milliseconds, but the instant of its tick can be
+ * observed far more exactly.
  */
 export function pairClocks(wallMs: () => number, nowNs: () => number): ClockAnchor {
   let best = tick(wallMs, nowNs);
@@ -48,7 +51,7 @@ export function pairClocks(wallMs: () => number, nowNs: () => number): ClockAnch
   return best.anchor;
 }
 
-/** The wall clock showed `before` at `lookedNs` or later, and has ticked over by `seenNs`. */
+/** The wall clock showed `before` at `lookedNs` or later, and had ticked by `seenNs`. */
 function tick(
   wallMs: () => number,
   nowNs: () => number,
@@ -67,12 +70,12 @@ function tick(
   }
 }
 
-/** Share of elapsed time by which the anchored clock may run fast or slow to follow the wall clock. */
+/** Largest share by which the anchored clock may run fast or slow to follow the wall clock. */
 const SLEW_LIMIT = 0.0005;
 
 /**
- * Epoch microseconds derived from the monotonic clock: never backwards and never a jump, yet following the
- * wall clock. Each new anchor is approached by running at most 500 ppm fast or slow.
+ * Epoch microseconds derived from the monotonic clock. It never steps back or jumps, yet follows the wall
+ * clock: it approaches each new anchor by at most 500 ppm.
  */
 export class AnchoredClock {
   readonly #anchors: ClockAnchor[];
@@ -89,7 +92,7 @@ export class AnchoredClock {
     return Math.round(this.#base.epochUs + ((monotonicNs - this.#base.monotonicNs) / 1000) * this.#rate);
   }
 
-  /** Takes a fresh pairing; `horizonNs` is the time to the next one, over which the difference is worked off. */
+  /** Sets a new anchor. `horizonNs` is the time to the next one, over which the difference is corrected. */
   anchor(anchor: ClockAnchor, horizonNs: number): void {
     const shownUs = this.epochUsOf(anchor.monotonicNs);
     const slew = (anchor.epochUs - shownUs) / (horizonNs / 1000);
@@ -98,7 +101,7 @@ export class AnchoredClock {
     this.#anchors.push(anchor);
   }
 
-  /** Anchors since the last call that took them, oldest first. */
+  /** Returns and clears the anchors since the last call, oldest first. */
   takeAnchors(): ClockAnchor[] {
     return this.#anchors.splice(0);
   }

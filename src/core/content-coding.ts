@@ -14,28 +14,28 @@ import {
 import { UnreadableBody } from './errors.ts';
 import { LIMITS } from './limits.ts';
 
-/** One content coding, there and back. */
+/** One content coding with its inverse. */
 interface Coding {
-  /** @throws when the data is not in the coding from its first byte to its last */
+  /** @throws when the data is not completely in this coding */
   decode(bytes: Uint8Array, maxOutputLength: number): Buffer;
   encode(bytes: Uint8Array): Buffer;
 }
 
-/** One of Node's decoders: it stops where its data ends, and passes over what follows without a word. */
+/** One of Node's decoders. It stops at the end of its data and silently ignores what follows. */
 type Decoder = (
   bytes: Uint8Array,
   options: { readonly info: true; readonly maxOutputLength: number },
 ) => unknown;
 
-/** What Node's decoders return with `info`, which its types leave out; `bytesWritten` is what was read. */
+/** The result of Node's decoders with `info`, missing in their types. `bytesWritten` is the input read. */
 interface Decoded {
   readonly buffer: Buffer;
   readonly engine: { readonly bytesWritten: number };
 }
 
-/** A server that takes zstd need not accept a larger window; nor do we hold one. */
+/** Servers with zstd need not accept a larger window, and we do not allocate one. */
 const ZSTD_WINDOW_LOG = 23;
-/** Brotli's default is made for files that are compressed once, at a second a megabyte. */
+/** Brotli's default quality is for files compressed once: it takes a second per megabyte. */
 const BROTLI_QUALITY = 4;
 
 const GZIP: Coding = {
@@ -46,7 +46,7 @@ const DEFLATE: Coding = {
   decode: (bytes, maxOutputLength) => wholeOf(inflateSync, bytes, maxOutputLength),
   encode: (bytes) => deflateSync(bytes),
 };
-/** What some clients send under the name of deflate: no zlib header around it. */
+/** Sent by some clients as deflate: without a zlib header. */
 const RAW_DEFLATE: Coding = {
   decode: (bytes, maxOutputLength) => wholeOf(inflateRawSync, bytes, maxOutputLength),
   encode: (bytes) => deflateRawSync(bytes),
@@ -66,19 +66,19 @@ const ZSTD: Coding = {
   encode: (bytes) => zstdCompressSync(bytes),
 };
 
-/** A body without its content codings, and the way back. */
+/** A body without its content codings, and the inverse. */
 interface DecodedBody {
-  /** Memory of its own unless there was no coding. */
+  /** Its own memory, unless there was no coding. */
   readonly bytes: Uint8Array;
-  /** Whether there was a coding. */
+  /** Whether a coding was removed. */
   readonly coded: boolean;
-  /** Applies the same codings to another body; not byte for byte what the client's compressor would make. */
+  /** Applies the same codings to another body. The result may differ from the client's compressor. */
   encode(bytes: Uint8Array): Uint8Array;
 }
 
 /**
- * Takes the codings of a `Content-Encoding` off a body, the last first.
- * @throws UnreadableBody for a coding that is not known, data that is not in it, and what unfolds to too much
+ * Removes the codings of a `Content-Encoding` from a body, last one first.
+ * @throws UnreadableBody for an unknown coding, invalid data, or a decoded size over the limit
  */
 export function decodeContent(bytes: Uint8Array, contentEncoding: string | null): DecodedBody {
   const names = codingNames(contentEncoding);
@@ -131,21 +131,21 @@ function unfold(coding: Coding, bytes: Uint8Array): Buffer {
   }
 }
 
-/** Node's decoder for gzip goes through all members by itself; the other codings have one stream each. */
+/** Node's gzip decoder reads all members. The other codings have one stream each. */
 function wholeOf(decoder: Decoder, bytes: Uint8Array, maxOutputLength: number): Buffer {
   const { buffer, engine } = decoder(bytes, { info: true, maxOutputLength }) as Decoded;
-  // What a server makes of the rest nobody knows.
+  // How a server treats the remaining bytes is unknown.
   if (engine.bytesWritten < bytes.length) throw new UnreadableBody('bad_coding');
   return buffer;
 }
 
-/** zstd's data is any number of frames (RFC 8878, section 3), of which Node's decoder takes the first. */
+/** zstd data has any number of frames (RFC 8878, section 3). Node's decoder reads only the first. */
 function framesOf(bytes: Uint8Array, maxOutputLength: number): Buffer {
   const contents: Buffer[] = [];
   let room = maxOutputLength;
   let at = 0;
   do {
-    // A frame of nothing has nine bytes, and takes a decoder of its own like any other.
+    // An empty frame has nine bytes but also needs its own decoder.
     if (contents.length === LIMITS.zstdFrames || room === 0) throw new UnreadableBody('too_large');
     const { buffer, engine } = zstdDecompressSync(bytes.subarray(at), {
       info: true,
@@ -159,7 +159,7 @@ function framesOf(bytes: Uint8Array, maxOutputLength: number): Buffer {
   return Buffer.concat(contents);
 }
 
-/** RFC 1950: method 8, and the two bytes together a multiple of 31. */
+/** RFC 1950: method 8, and the two bytes as a number are a multiple of 31. */
 function hasZlibHeader(bytes: Uint8Array): boolean {
   const [method = 0, flags = 0] = bytes;
   return (method & 0x0f) === 8 && (method * 256 + flags) % 31 === 0;

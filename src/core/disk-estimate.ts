@@ -1,53 +1,53 @@
 import { formatBytes } from './units.ts';
 
-/** What was recorded while somebody looked. */
+/** What was recorded during an observation. */
 export interface DiskObservation {
   readonly seconds: number;
   readonly exchanges: number;
-  /** What they take on the disk, as they will when they are sealed. */
+  /** Their disk space after sealing. */
   readonly storedBytes: number;
   readonly maxDiskBytes: number;
-  /** How long segments are to be kept, ms; null when only the quota says so. */
+  /** How long segments are kept, ms; null if only the quota limits that. */
   readonly retainMs: number | null;
 }
 
-/** How long the disk lasts at the rate observed. Bytes are bytes on the disk. */
+/** How long the disk lasts at the observed rate. Bytes are bytes on disk. */
 export interface DiskEstimate {
   readonly schemaVersion: 1;
   readonly seconds: number;
   readonly exchanges: number;
   readonly ratePerSecond: number;
-  /** Mean of an exchange, all that comes with it included; null before there was one. */
+  /** Mean per exchange with all overhead; null before the first exchange. */
   readonly bytesPerExchange: number | null;
   readonly bytesPerHour: number;
   readonly bytesPerDay: number;
   readonly bytesPer14Days: number;
   readonly bytesPer28Days: number;
   readonly maxDiskBytes: number;
-  /** How much time the quota holds before the oldest goes; null when nothing fills it. */
+  /** How much time the quota holds before the oldest segment expires; null if nothing fills it. */
   readonly quotaHoldsMs: number | null;
   readonly retainMs: number | null;
-  /** What `--retain` needs at this rate, the open segment included; null without it. */
+  /** What `--retain` needs at this rate, including the open segment; null without it. */
   readonly retainNeedsBytes: number | null;
-  /** Whether the quota holds all that is to be retained; null where nothing is said of it. */
+  /** Whether the quota holds the retention time; null if unknown. */
   readonly retainFits: boolean | null;
 }
 
-/** Every hour begins a segment: tables without content, a manifest, and the rounding of both. */
+/** Fixed size of an hourly segment: empty tables, a manifest, and allocation rounding. */
 const SEGMENT_BYTES = 24 * 1024;
 const HOUR_S = 3_600;
 const DAY_S = 86_400;
 
 /**
- * Carries an observation forward. It knows nothing of nights and weekends: what a busy minute gives is an upper
- * bound, what a quiet one gives a lower.
+ * Extrapolates an observation. It does not know nights and weekends: a busy minute gives an upper bound, a
+ * quiet one a lower bound.
  */
 export function estimateDisk(observation: DiskObservation): DiskEstimate {
   const { seconds, exchanges, storedBytes, maxDiskBytes, retainMs } = observation;
   const perSecond = seconds > 0 ? storedBytes / seconds : 0;
   const bytesPerHour = perSecond === 0 ? 0 : perSecond * HOUR_S + SEGMENT_BYTES;
   const bytesFor = (durationS: number) => Math.ceil((bytesPerHour / HOUR_S) * durationS);
-  // What is too old is found when its whole segment is: an hour more lies there, and the open one beside it.
+  // Expiry removes whole segments, so one more hour is on disk, plus the open segment.
   const retainNeedsBytes = retainMs === null ? null : bytesFor(retainMs / 1000 + 2 * HOUR_S);
   return {
     schemaVersion: 1,
@@ -67,7 +67,7 @@ export function estimateDisk(observation: DiskObservation): DiskEstimate {
   };
 }
 
-/** Exchanges came, and all of them found room in what the disk had given already: there is no telling how fast it fills. */
+/** Exchanges came, but the disk space did not grow, so the rate of growth is unknown. */
 export function isTooLittle({ exchanges, quotaHoldsMs }: DiskEstimate): boolean {
   return exchanges > 0 && quotaHoldsMs === null;
 }
@@ -77,8 +77,7 @@ export function estimateText(estimate: DiskEstimate): string {
   const { exchanges, ratePerSecond, bytesPerExchange, maxDiskBytes, quotaHoldsMs, retainMs } = estimate;
   if (quotaHoldsMs === null || bytesPerExchange === null) {
     const time = timeText(estimate.seconds * 1000);
-    if (exchanges === 0)
-      return `Nothing was recorded in ${time}, so nothing can be said of how long the disk lasts.`;
+    if (exchanges === 0) return `Nothing was recorded in ${time}, so how long the disk lasts is unknown.`;
     return `Too little was recorded in ${time} to say how long the disk lasts: exchanges ${exchanges}, and the disk did not grow.`;
   }
   const rate = `${ratePerSecond < 10 ? ratePerSecond.toPrecision(2) : Math.round(ratePerSecond)} exchanges/s`;
@@ -90,7 +89,7 @@ export function estimateText(estimate: DiskEstimate): string {
   return `At ${rate} of ${size}, ${lasts}; ${need}${retainFits ? ', which fits' : ''}.`;
 }
 
-/** The same for somebody who asked, with what longer times come to. */
+/** The estimate in several lines, with figures for longer times. */
 export function estimateLines(estimate: DiskEstimate): string[] {
   const { bytesPerHour, bytesPerDay, bytesPer14Days, bytesPer28Days } = estimate;
   const sizes = [
@@ -110,7 +109,7 @@ function timeText(ms: number): string {
   return hours < 24 * 730 ? `${plain(hours / 24)} days` : `${plain(hours / 24 / 365)} years`;
 }
 
-/** One decimal, and none where it says nothing. */
+/** One decimal, or none if it is 0. */
 function plain(value: number): string {
   return value.toFixed(1).replace(/\.0$/, '');
 }

@@ -1,4 +1,4 @@
-/** Every failure of the tool itself (a failed request is a value, never one of these). */
+/** Every failure of the tool itself. A failed request is a value, not an error. */
 export const ERROR_CODES = [
   'OPTION_INVALID',
   'INPUT_INVALID',
@@ -22,8 +22,8 @@ export const ERROR_CODES = [
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /**
- * An error the user is told about: what went wrong with which input (`message`) and the way out (`hint`).
- * The command line maps `code` to its exit status; nobody below it exits or prints.
+ * An error for the user: what failed with which input (`message`) and what to do (`hint`). The command line
+ * maps `code` to its exit status; code below it neither exits nor prints.
  */
 export class AppError extends Error {
   readonly code: ErrorCode;
@@ -37,12 +37,12 @@ export class AppError extends Error {
   }
 }
 
-/** The text of anything thrown, for messages that wrap a cause. */
+/** The text of any thrown value, for messages that wrap a cause. */
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** Collects what is wrong, so that one start shows everything there is to mend. */
+/** Collects problems, so that one start shows all of them. */
 export class Problems {
   readonly #messages: string[] = [];
   readonly #hints = new Set<string>();
@@ -90,7 +90,9 @@ export const BODY_DROP_REASONS = [
 ] as const;
 export type BodyDropReason = (typeof BODY_DROP_REASONS)[number];
 
-/** A body that cannot be read for certain; thrown and caught within body redaction, which then drops it. */
+/**
+ * A body that cannot be read reliably. Thrown and caught within body redaction, which then drops the body.
+ */
 export class UnreadableBody extends Error {
   readonly reason: BodyDropReason;
 

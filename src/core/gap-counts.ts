@@ -1,16 +1,16 @@
 import type { Histogram } from './histogram.ts';
 
-/** Values below 512 µs are kept apart by the microsecond; above, 256 steps to each doubling. */
+/** Values below 512 µs are exact to the microsecond; above, there are 256 steps per doubling. */
 const STEP_BITS = 8;
 const STEPS = 1 << STEP_BITS;
-/** Longer ones, over half an hour, count as this. */
+/** Longer gaps, over half an hour, count as this. */
 const LONGEST_US = 2 ** 31 - 1;
 const NS_PER_US = 1_000;
 
 /**
- * The gaps between the tokens of one stream: a few hundred bytes however long it is, from which percentiles over
- * any set of streams can be had. A gap is never told shorter than it was, and at most 1/256 (or 1 µs) longer.
- * As bytes: for each step that holds any, in rising order, its distance to the one before and its count, both as
+ * The gaps between the tokens of one stream in a few hundred bytes, whatever its length. They yield
+ * percentiles over any set of streams. A gap is never shortened, and at most 1/256 (or 1 µs) longer. Byte
+ * format: for each non-empty step in rising order, its distance from the one before and its count, both as
  * LEB128.
  */
 export class GapCounts {
@@ -22,7 +22,7 @@ export class GapCounts {
     return this.#count;
   }
 
-  /** The longest, exactly; null while there is none. */
+  /** The exact longest gap; null if there is none. */
   get maxNs(): number | null {
     return this.#count === 0 ? null : this.#maxNs;
   }
@@ -34,7 +34,7 @@ export class GapCounts {
     if (gapNs > this.#maxNs) this.#maxNs = gapNs;
   }
 
-  /** Null where there is none. */
+  /** Null if there is none. */
   toBytes(): Uint8Array | null {
     if (this.#count === 0) return null;
     const bytes: number[] = [];
@@ -49,8 +49,8 @@ export class GapCounts {
 }
 
 /**
- * Adds the gaps of a stream to others, nanoseconds.
- * @returns how many there were
+ * Adds the gaps of a stream, in nanoseconds, to a histogram.
+ * @returns their number
  * @throws RangeError for bytes that `GapCounts` did not write
  */
 export function addGaps(bytes: Uint8Array, to: Histogram): number {
@@ -59,7 +59,7 @@ export function addGaps(bytes: Uint8Array, to: Histogram): number {
     let value = 0;
     for (let factor = 1; ; factor *= 128) {
       const byte = bytes[at];
-      if (byte === undefined || factor > 2 ** 49) throw new RangeError('counts of gaps that are cut short');
+      if (byte === undefined || factor > 2 ** 49) throw new RangeError('the gap counts are truncated');
       at += 1;
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value;

@@ -1,12 +1,12 @@
 /**
- * HTTP/1.1 heads as bytes and as pairs. Always latin1, never normalised: order, case, duplicates and white
- * space inside values are what the wire had.
+ * HTTP/1.1 heads as bytes and as pairs. Always latin1, never normalised: order, case, duplicates and inner
+ * white space stay as received.
  */
 
-/** A header line: name and value with the white space around the value removed. */
+/** A header line: name and value, without white space around the value. */
 export type HeaderPair = readonly [name: string, value: string];
 
-/** Names that belong to one connection and are never passed on by whoever sends the message anew. */
+/** Names that belong to one connection. A proxy does not forward them. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -18,7 +18,7 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
-/** The header that tells replayed traffic from real; a recorder omits what carries it. */
+/** Marks replayed traffic; a recorder omits requests with this header. */
 export const MARKER_HEADER = 'x-reprise-run';
 
 export interface RequestHead {
@@ -41,7 +41,7 @@ function startLineOf(head: Uint8Array): string {
   return startLineIn(latin1(head));
 }
 
-/** The same of a head that is text already. */
+/** The same for a head that is already text. */
 export function startLineIn(head: string): string {
   const lineEnd = head.indexOf('\n');
   const end = lineEnd < 0 ? head.length : lineEnd;
@@ -59,7 +59,7 @@ export function headerPairsOf(head: Uint8Array, skipStartLine = true): HeaderPai
   return pairs;
 }
 
-/** A header line, with or without its line end; null for what is none. */
+/** A header line, with or without its line end; null for an invalid line. */
 export function headerPairOf(line: string): HeaderPair | null {
   const colon = line.indexOf(':');
   return colon > 0 ? [line.slice(0, colon), trimOws(line.slice(colon + 1))] : null;
@@ -97,15 +97,15 @@ export function headerValue(headers: readonly HeaderPair[], lowerName: string): 
   return null;
 }
 
-/** The head of a request that was never on a wire, for imports. */
+/** Builds the head of a request that was never on the network, for imports. */
 export function buildRequestHead(method: string, target: string, headers: readonly HeaderPair[]): Uint8Array {
   const lines = [`${method} ${target} HTTP/1.1`, ...headers.map(([name, value]) => `${name}: ${value}`)];
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
 }
 
 /**
- * Removes the white space around a header value. By hand, because a pattern anchored at the end only takes time
- * quadratic in a run of spaces, and values come from anybody.
+ * Removes white space around a header value. Not a pattern: one anchored at the end takes quadratic time for
+ * a run of spaces, and values are untrusted.
  */
 export function trimOws(value: string): string {
   let from = 0;
@@ -115,12 +115,12 @@ export function trimOws(value: string): string {
   return value.slice(from, to);
 }
 
-/** Space and tab, and the CR that a line split at its LF still ends in. */
+/** Space and tab, and the CR that remains when a line is split at LF. */
 function isOws(code: number): boolean {
   return code === 0x20 || code === 0x09 || code === 0x0d;
 }
 
-/** Bytes as text of as many characters. */
+/** Bytes as text, one character per byte. */
 export function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }

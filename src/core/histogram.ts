@@ -1,19 +1,21 @@
 import float64Histogram from 'hdr-histogram-js/dist/Float64Histogram.js';
 
-// The one class by its own file: all of the library, with a WebAssembly module and a compressor, is 23 MB resident and
-// 0.15 s in each thread that counts something.
+// Imports only this class: the whole library has a WebAssembly module and a compressor. It takes 23 MB
+// resident and 0.15 s in each thread that counts.
 
-/** What the default import of a CommonJS module is depends on who loads it: Node has the module, others its default. */
+/**
+ * The default import of a CommonJS module depends on the loader: Node gives the module, others its default.
+ */
 const Float64Histogram = 'default' in float64Histogram ? float64Histogram.default : float64Histogram;
 
-/** Three digits: 2,048 linear steps below 2,048, then 1,024 to each doubling. */
+/** Three digits: 2,048 linear steps below 2,048, then 1,024 per doubling. */
 const SIGNIFICANT_DIGITS = 3;
-/** Where the counts start out; they grow by themselves for greater values. */
+/** Initial range; it grows for greater values. */
 const INITIAL_HIGHEST = 2 ** 36;
-/** Beyond this the library's logarithm no longer tells neighbouring buckets apart. 2⁴⁷ ns are 39 hours. */
+/** Above this the library's logarithm no longer separates neighbouring buckets. 2⁴⁷ ns are 39 hours. */
 const GREATEST_VALUE = 2 ** 47;
 
-/** Values `lowest` … `highest`, both included, that the histogram does not tell apart. */
+/** A bucket: values from `lowest` to `highest`, both inclusive. */
 export interface HistogramBin {
   readonly lowest: number;
   readonly highest: number;
@@ -21,9 +23,9 @@ export interface HistogramBin {
 }
 
 /**
- * Counts of whole non-negative values (nanoseconds, microseconds, bytes) at constant memory, mergeable without
- * loss. A percentile is never below the true value and at most 1/1024 above it; values up to 2,047, the least,
- * the greatest and the mean are exact. Values over 2⁴⁷ are counted in the top bucket.
+ * Counts whole non-negative values (nanoseconds, microseconds, bytes) at constant memory; merging is
+ * lossless. A percentile is never below the true value and at most 1/1024 above it. Values up to 2,047,
+ * minimum, maximum and mean are exact. Values over 2⁴⁷ are counted in the top bucket.
  */
 export class Histogram {
   readonly #counts: InstanceType<typeof Float64Histogram>;
@@ -40,7 +42,7 @@ export class Histogram {
     return this.#counts.totalCount;
   }
 
-  /** Null while nothing was recorded; so are `max` and `mean`. */
+  /** Null if empty, like `max` and `mean`. */
   get min(): number | null {
     return this.count === 0 ? null : this.#min;
   }
@@ -53,7 +55,7 @@ export class Histogram {
     return this.count === 0 ? null : this.#sum / this.count;
   }
 
-  /** @throws RangeError for a value that is negative or not whole: the caller's arithmetic is wrong. */
+  /** @throws RangeError for a value that is negative or not whole: the caller has a bug */
   record(value: number, times = 1): void {
     if (!Number.isSafeInteger(value) || value < 0) {
       throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
@@ -65,7 +67,7 @@ export class Histogram {
     if (value > this.#max) this.#max = value;
   }
 
-  /** Takes over every count of another histogram, as if its values had been recorded here. */
+  /** Adds all counts of another histogram. */
   merge(other: Histogram): void {
     if (other.count === 0) return;
     this.#counts.add(other.#counts);
@@ -75,8 +77,8 @@ export class Histogram {
   }
 
   /**
-   * The least value that at least `percent` of all values do not exceed (nearest rank); null when there is none.
-   * `infinite` more values count as greater than any recorded one, so the answer may be Infinity.
+   * The least value that at least `percent` of all values do not exceed (nearest rank); null if empty.
+   * `infinite` more values count as greater than any recorded one, so the result may be Infinity.
    */
   percentile(percent: number, infinite = 0): number | null {
     const total = this.count + infinite;
@@ -84,19 +86,19 @@ export class Histogram {
     const rank = nearestRank(percent, total);
     if (rank > this.count) return Number.POSITIVE_INFINITY;
     if (rank === this.count) return this.#max;
-    // Half a rank lower is rounded up by the library to exactly this rank, whatever its floating point did.
+    // Half a rank lower, so that the library rounds up to exactly this rank despite floating-point errors.
     const value = this.#counts.getValueAtPercentile(((rank - 0.5) / this.count) * 100);
     return Math.max(this.#min, Math.min(this.#max, value));
   }
 
-  /** How many values are greater for certain: of the bin that holds `value` none is counted. */
+  /** A lower bound of the number of greater values: the bin with `value` is not counted. */
   countOver(value: number): number {
     let over = 0;
     for (const { lowest, count } of this.bins()) if (lowest > value) over += count;
     return over;
   }
 
-  /** The bins that hold anything, in rising order. */
+  /** Non-empty bins in rising order. */
   *bins(): Generator<HistogramBin> {
     const counts = this.#counts;
     for (let index = 0; index < counts.countsArrayLength; index++) {
@@ -108,30 +110,32 @@ export class Histogram {
   }
 }
 
-/** Position from 1 of a percentile among `count` values in order. */
+/** The 1-based rank of a percentile among `count` sorted values. */
 export function nearestRank(percent: number, count: number): number {
-  // 99.9 % of 1,000 is 999 and not the 999.0000000000001 of floating point.
+  // 99.9 % of 1,000 is 999, not 999.0000000000001.
   const rank = Math.ceil((percent * count) / 100 - 1e-9 * Math.max(1, count / 1e6));
   return Math.min(count, Math.max(1, rank));
 }
 
-/** Counts of one doubling: 1,024 steps to each beyond 2,047, as a `Histogram` has them. */
+/** Steps per doubling: 1,024 above 2,047, as in `Histogram`. */
 const STEPS = 1_024;
 const STEP_BITS = 10;
 
-/** So many values are kept as they are, in 16 KB at most: counts of them, if they lie far apart, would take four times that. */
+/**
+ * This many values are stored directly, in at most 16 KB. Sparse counts of them would take four times that.
+ */
 const KEPT_VALUES = 2_048;
 const FIRST_VALUES = 64;
 
 /**
- * A `Histogram` of which hundreds are open at once: the same percentiles to the last bit. Few values are kept as they
- * are, of many there are counts, at 4 KB for each doubling in which anything lies. Most hold a handful of doublings,
- * where the counts of a `Histogram` reach from the least to the greatest without a hole.
+ * A `Histogram` for use in hundreds at once, with bit-identical percentiles. Few values are stored directly.
+ * For many values it keeps counts, 4 KB for each doubling in use. Most hold a handful of doublings, whereas a
+ * `Histogram` allocates all counts from the least to the greatest.
  */
 export class PagedHistogram {
-  /** In any order; null once there are too many. */
+  /** Unsorted; null once there are too many. */
   #values: Float64Array<ArrayBuffer> | null = new Float64Array(FIRST_VALUES);
-  /** By doubling; the first two hold 0 … 1,023 and 1,024 … 2,047, value by value. */
+  /** By doubling. The first two hold 0 … 1,023 and 1,024 … 2,047, value by value. */
   readonly #pages: (Uint32Array | undefined)[] = [];
   #count = 0;
   #min = Number.POSITIVE_INFINITY;
@@ -141,7 +145,7 @@ export class PagedHistogram {
     return this.#count;
   }
 
-  /** @throws RangeError for a value that is negative or not whole: the caller's arithmetic is wrong. */
+  /** @throws RangeError for a value that is negative or not whole: the caller has a bug */
   record(value: number): void {
     if (!Number.isSafeInteger(value) || value < 0) {
       throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
@@ -155,7 +159,7 @@ export class PagedHistogram {
     if (value > this.#max) this.#max = value;
   }
 
-  /** The least value that at least `percent` of all values do not exceed (nearest rank); null when there is none. */
+  /** The least value that at least `percent` of all values do not exceed (nearest rank); null if empty. */
   percentile(percent: number): number | null {
     if (this.#count === 0) return null;
     const rank = nearestRank(percent, this.#count);
@@ -178,7 +182,7 @@ export class PagedHistogram {
     counts[Math.floor(value / widthOf(page)) % STEPS]! += 1;
   }
 
-  /** The highest value that is not told apart from the one at a rank. */
+  /** Highest value of the bin at a rank. */
   #highestOf(rank: number): number {
     if (this.#values !== null) {
       const value = this.#values.subarray(0, this.#count).sort()[rank - 1] as number;
@@ -198,7 +202,7 @@ export class PagedHistogram {
   }
 }
 
-/** The values with one more at a place, in more room where there is none for it. */
+/** Appends a value, in a larger array if needed. */
 function kept(values: Float64Array<ArrayBuffer>, at: number, value: number): Float64Array<ArrayBuffer> {
   let room = values;
   if (at === values.length) {
@@ -210,7 +214,7 @@ function kept(values: Float64Array<ArrayBuffer>, at: number, value: number): Flo
 }
 
 function pageOf(value: number): number {
-  // Bits the value takes, less those that number the steps.
+  // Bits of the value, less those of the step number.
   const high = Math.floor(value / 2 ** 32);
   const bits = high > 0 ? 64 - Math.clz32(high) : 32 - Math.clz32(value);
   return Math.max(0, bits - STEP_BITS);

@@ -1,7 +1,7 @@
 /**
- * Finds single values in JSON text, or in the beginning of one, without building any: a fact costs what lies
- * before it, whatever comes after. Positions are those of a value's first byte; -1 says that it is not there, or
- * not before the text was cut. What is no JSON gives some answer, and never more work than its length.
+ * Finds single values in JSON text, complete or truncated, without parsing it. The cost depends only on what
+ * precedes the value. Positions are those of a value's first byte. -1 means absent, or not before the end of
+ * truncated text. For invalid JSON the result is undefined, but the work is bounded by its length.
  */
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -13,7 +13,7 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const SPACE = 0x20;
 
-/** Most strings end within so many bytes, which a search would take longer to begin than to read. */
+/** Most strings end within this many bytes. Reading those directly is faster than starting a search. */
 const NEAR_BYTES = 24;
 
 /** Position of the first value at or after `at`. */
@@ -35,12 +35,12 @@ export function isJsonString(text: Uint8Array, at: number): boolean {
   return at >= 0 && text[at] === QUOTE;
 }
 
-/** The value under `key` of the object at `at`; -1 where that is no object. Escaped keys are not recognised. */
+/** The value under `key` of the object at `at`; -1 if that is no object. Escaped keys are not recognised. */
 export function jsonMember(text: Uint8Array, at: number, key: string): number {
   return isJsonObject(text, at) ? memberFrom(text, at + 1, key) : -1;
 }
 
-/** The next value under the key of the one at `at`, of an object that repeats it. */
+/** The next value under the same key after the one at `at`, for objects with repeated keys. */
 export function jsonMemberAgain(text: Uint8Array, at: number, key: string): number {
   const end = afterValue(text, at);
   if (end < 0) return -1;
@@ -48,7 +48,7 @@ export function jsonMemberAgain(text: Uint8Array, at: number, key: string): numb
   return text[next] === COMMA ? memberFrom(text, next + 1, key) : -1;
 }
 
-/** The last value under `key`: what a parser makes of an object that repeats it. Reads to the object's end. */
+/** The last value under `key`, as a parser returns for repeated keys. Reads to the object's end. */
 export function jsonLastMember(text: Uint8Array, at: number, key: string): number {
   let last = jsonMember(text, at, key);
   for (let next = last; next >= 0; next = jsonMemberAgain(text, next, key)) last = next;
@@ -87,13 +87,13 @@ export function jsonElement(text: Uint8Array, at: number, index: number): number
   return -1;
 }
 
-/** The element behind the one at `at` in their array; -1 where that was the last, or the text is cut. */
+/** The element after the one at `at`; -1 if that was the last or the text is truncated. */
 export function jsonAfterElement(text: Uint8Array, at: number): number {
   const next = at < 0 ? -1 : afterElement(text, at);
   return next < 0 || next >= text.length || text[next] === CLOSE_BRACKET ? -1 : next;
 }
 
-/** Number of elements of the array at `at`; -1 where that is no array, or one that is cut. */
+/** Number of elements of the array at `at`; -1 if it is no array or truncated. */
 export function jsonLength(text: Uint8Array, at: number): number {
   if (!isJsonArray(text, at)) return -1;
   let next = skipBlanks(text, at + 1);
@@ -106,7 +106,7 @@ export function jsonLength(text: Uint8Array, at: number): number {
   return length;
 }
 
-/** What the string at `at` says; null where that is none, or one that is cut. */
+/** The string at `at`, decoded; null if it is no string or truncated. */
 export function jsonText(text: Uint8Array, at: number): string | null {
   const end = isJsonString(text, at) ? stringEnd(text, at) : -1;
   if (end < 0) return null;
@@ -114,18 +114,18 @@ export function jsonText(text: Uint8Array, at: number): string | null {
     const value: unknown = JSON.parse(asBuffer(text).toString('utf8', at, end));
     return typeof value === 'string' ? value : null;
   } catch {
-    // A control character or a bad escape: not JSON after all.
+    // A control character or a bad escape: invalid JSON.
     return null;
   }
 }
 
-/** The number at `at`; null where that is none, or one that the text's end may have cut. */
+/** The number at `at`; null if it is no number or may be truncated. */
 export function jsonNumber(text: Uint8Array, at: number): number | null {
   const literal = jsonNumberLiteral(text, at);
   return literal === null ? null : Number(literal);
 }
 
-/** The same as it is written: whole numbers of 64 bits are more than a number of ours can hold. */
+/** The same as written: 64-bit integers exceed the range of a JavaScript number. */
 export function jsonNumberLiteral(text: Uint8Array, at: number): string | null {
   if (at < 0) return null;
   const end = scalarEnd(text, at);
@@ -139,12 +139,12 @@ export function jsonTrue(text: Uint8Array, at: number): boolean {
   return at >= 0 && asBuffer(text).toString('latin1', at, at + 4) === 'true';
 }
 
-/** Position after the value at `at`; -1 where it is cut, or ends with the text as only a bare number can. */
+/** Position after the value at `at`; -1 if it is truncated, or is a bare number at the end of the text. */
 export function jsonEnd(text: Uint8Array, at: number): number {
   return at < 0 ? -1 : afterValue(text, at);
 }
 
-/** Position after an element and the comma behind it, if there is one; -1 where the text is cut or no JSON. */
+/** Position after an element and its comma, if any; -1 if the text is truncated or invalid. */
 function afterElement(text: Uint8Array, at: number): number {
   const end = afterValue(text, at);
   if (end < 0) return -1;
@@ -188,7 +188,7 @@ function stringEnd(text: Uint8Array, at: number): number {
     if (byte === QUOTE) return next + 1;
     next += byte === BACKSLASH ? 2 : 1;
   }
-  // Long texts are most of a prompt's bytes: from quote to quote, at the speed of memory.
+  // Long texts are most of a prompt's bytes: search from quote to quote at memory speed.
   for (let quote = text.indexOf(QUOTE, next); quote >= 0; quote = text.indexOf(QUOTE, quote + 1)) {
     let slashes = quote;
     while (slashes > next && text[slashes - 1] === BACKSLASH) slashes -= 1;

@@ -1,18 +1,18 @@
 import { AppError } from './errors.ts';
 
-/** Stands for any member of an object or element of an array. */
+/** Matches any member of an object or element of an array. */
 export const ANY_MEMBER = Symbol('any member');
 
-/** One step of a pointer: a member's name or an element's index as text, or any of them. */
+/** One step of a pointer: a member name or an element index as text, or any. */
 export type PointerStep = string | typeof ANY_MEMBER;
 
-/** Deeper than any payload that a model server takes. */
+/** Deeper than any payload that model servers accept. */
 const MAX_STEPS = 32;
 
 /**
- * Reads a JSON pointer (RFC 6901) in which a step `*` stands for any member or element.
- * The empty pointer is the whole document.
- * @param what the flag that it was given by, named where the pointer is at fault
+ * Reads a JSON pointer (RFC 6901) in which a step `*` matches any member or element. The empty pointer means
+ * the whole document.
+ * @param what the flag, for the error message
  * @throws AppError OPTION_INVALID
  */
 export function parseJsonPointer(text: string, what?: string): readonly PointerStep[] {
@@ -32,7 +32,7 @@ export function parseJsonPointer(text: string, what?: string): readonly PointerS
   if (steps.length > MAX_STEPS) throw invalid(text, `has more than ${MAX_STEPS} steps`);
   return steps.map((step) => {
     if (step === '*') return ANY_MEMBER;
-    if (step === '-') throw invalid(text, 'points behind the end of an array (-)', 'write * for any element');
+    if (step === '-') throw invalid(text, 'points past the end of an array (-)', 'write * for any element');
     if (/~(?![01])/.test(step)) throw invalid(text, 'has a ~ that is neither ~0 nor ~1', 'write ~0 for ~');
     return step.replaceAll('~1', '/').replaceAll('~0', '~');
   });

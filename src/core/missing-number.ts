@@ -1,4 +1,4 @@
-/** A number of a column of numbers: NaN stands for one that is missing. */
+/** A number in a numeric column, where NaN means missing. */
 export function orNull(value: number | undefined): number | null {
   return value === undefined || Number.isNaN(value) ? null : value;
 }

@@ -3,27 +3,27 @@ import { UnreadableBody } from './errors.ts';
 const BLANK_LINE = '\r\n\r\n';
 const MAX_PARTS = 1_000;
 const MAX_PART_HEAD_BYTES = 8 * 1024;
-/** A field that says its name and nothing else, so that it is no file to anybody. */
+/** A field with only a name: no server takes it for a file. */
 const PLAIN_FIELD = /^content-disposition[ \t]*:[ \t]*form-data[ \t]*;[ \t]*name="([^"\\;]*)"[ \t]*$/im;
 
-/** @throws UnreadableBody when a type names no boundary that is one for certain */
+/** @throws UnreadableBody when the boundary is missing or ambiguous */
 export function boundaryOf(contentType: string): string {
   const boundary = boundaryIn(contentType);
   if (boundary === null) throw new UnreadableBody('bad_multipart');
   return boundary;
 }
 
-/** A part: where its head begins, and where its content lies. */
+/** A part: the positions of its head and content. */
 interface Part {
   readonly headFrom: number;
   readonly from: number;
   readonly to: number;
 }
 
-/** What servers that take a line of any end would divide a part at. */
+/** Detects delimiters for servers that accept any line end. */
 class HiddenDelimiter {
   readonly #begins: Buffer;
-  /** With the line end before it, which is rare: dashes alone would be found at every one of a megabyte of them. */
+  /** Includes the preceding line end, which is rare. Plain dashes could match at every byte of a megabyte. */
   readonly #lines: readonly Buffer[];
 
   constructor(boundary: string) {
@@ -38,7 +38,7 @@ class HiddenDelimiter {
   }
 }
 
-/** @throws UnreadableBody when the parts cannot be told apart for certain */
+/** @throws UnreadableBody when the parts are ambiguous */
 export function partsOf(form: Buffer, boundary: string): Part[] {
   const delimiter = delimiterOf(boundary);
   const hidden = new HiddenDelimiter(boundary);
@@ -57,9 +57,9 @@ export function partsOf(form: Buffer, boundary: string): Part[] {
 }
 
 /**
- * What the first field of this name says, in a form or the beginning of one; null where there is none that is whole,
- * or none that can be told for certain from a file or from what another part says.
- * @param mostBytes longer ones are not what was looked for
+ * The value of the first field with this name, in a complete or truncated form. Null if it is absent,
+ * truncated, or ambiguous with a file or another part.
+ * @param mostBytes longer values are ignored
  */
 export function fieldOf(form: Buffer, contentType: string, name: string, mostBytes: number): string | null {
   const boundary = boundaryIn(contentType);
@@ -81,13 +81,13 @@ function delimiterOf(boundary: string): Buffer {
   return Buffer.from(`\r\n--${boundary}`, 'latin1');
 }
 
-/** The first delimiter stands at the very beginning; text before it is nobody's. */
+/** The first delimiter must be at the very beginning: servers ignore text before it. */
 function firstHead(form: Buffer, delimiter: Buffer): number {
   const begins = form.subarray(0, delimiter.length - 2).equals(delimiter.subarray(2));
   return begins ? delimiter.length - 2 : -1;
 }
 
-/** The part whose head begins here, after a delimiter; null where there is none, or none that is whole. */
+/** The part whose head starts here, after a delimiter; null if absent or truncated. */
 function partAt(form: Buffer, delimiter: Buffer, at: number): (Part & { readonly next: number }) | null {
   if (form.toString('latin1', at, at + 2) !== '\r\n') return null;
   const headEnd = form.indexOf(BLANK_LINE, at, 'latin1');
@@ -101,9 +101,9 @@ const QUOTED = '"(?:[^"\\\\\\r\\n]|\\\\[^\\r\\n])*"';
 const BLANKS = '[ \\t]*';
 const LABEL = '[A-Za-z0-9!#$&^_.+-]{1,64}';
 
-/** A name is looked at, and so is that of a file. */
+/** Names of fields and files are checked. */
 const DISPOSITION = parameters('form-data', 'name|filename\\*?', `(?:${QUOTED}|[^\\s;"]+)`);
-/** Of a type what tells a server how to read the part, in a word. */
+/** Only type parameters that tell a server in one word how to read the part. */
 const TYPE = parameters(
   `${LABEL}/${LABEL}`,
   'charset|boundary|codecs|rate|samplerate|channels|endianness|format|version',
@@ -117,20 +117,23 @@ const HEADERS = [
 ];
 const HEAD = new RegExp(`^(?:\\r\\ncontent-(?:${HEADERS.join('|')}))+\\r\\n\\r\\n$`, 'i');
 
-/** Blanks have one place each: an expression with two for the same would take for ever over a head that fails it. */
+/**
+ * Whitespace has one place each. Two places for the same blanks would backtrack for ever on a head that does
+ * not match.
+ */
 function parameters(value: string, names: string, sent: string): string {
   return `${value}${BLANKS}(?:;${BLANKS}(?:(?:${names})=${sent}${BLANKS})?)*`;
 }
 
 /**
- * Whether the head of a part holds what describes it (RFC 7578, section 4.8), its length, and nothing else, neither
- * headers nor parameters: servers pass over any other, and no rule can name it.
+ * Whether a part's head has only what describes it (RFC 7578, section 4.8) and its length. Servers ignore
+ * other headers and parameters, and no rule can name those.
  */
 export function describesPart(head: string): boolean {
   return HEAD.test(head);
 }
 
-/** Whether servers may differ about which name a part has, or its file. */
+/** Whether servers may disagree about a part's name or file name. */
 export function isAmbiguous(head: string): boolean {
   const count = (pattern: RegExp) => [...head.matchAll(pattern)].length;
   if (count(/^content-disposition\s*:/gim) !== 1 || count(/^content-type\s*:/gim) > 1) return true;
@@ -139,21 +142,20 @@ export function isAmbiguous(head: string): boolean {
 
 const FORM_TYPE = /^multipart\/form-data[ \t]*(?=;)/i;
 /**
- * A parameter of a media type (RFC 9110, section 5.6.6), or none between two semicolons. Mailers write boundaries
- * without the quotes that some of their characters ask for; what servers take of such a one ends at the
- * semicolon, but of one with a comma, which is none here, at the comma for some.
+ * A parameter of a media type (RFC 9110, section 5.6.6), or an empty one between semicolons. Mailers write
+ * some boundaries without the quotes that they need. Servers end such a value at the semicolon, but some end
+ * it at a comma, so commas are excluded.
  */
 const PARAMETER =
   /[ \t]*;[ \t]*(?:boundary=(?:([0-9a-z'()+_./:=?-]+)|"([^"\\]*)")|[!#$%&'*+.^_`|~0-9a-z-]+=(?:[!#$%&'*+.^_`|~0-9a-z-]+|"[^"\\]*"))?[ \t]*/iy;
-/** What RFC 2046 makes boundaries of, section 5.1.1. */
+/** Boundaries according to RFC 2046, section 5.1.1. */
 const BOUNDARY = /^(?! )[0-9A-Za-z'()+_,./:=? -]{1,70}(?<! )$/;
-/** Some servers look for this wherever it stands, in the quoted value of another parameter too. */
+/** Some servers search for this anywhere, even in the quoted value of another parameter. */
 const SOUGHT = /boundary[ \t*0-9]*=/gi;
 
 /**
- * The boundary that a form's content type names; null where it names none, or where servers may differ about which:
- * two of them, or two types, of which each may be the one that is taken; one that is encoded, escaped, or written
- * as no grammar has it.
+ * The boundary in a form's content type; null if it is missing or ambiguous. Ambiguous are two boundaries or
+ * two types, encoded or escaped ones, and invalid syntax.
  */
 function boundaryIn(contentType: string): string | null {
   const begins = FORM_TYPE.exec(contentType);

@@ -1,34 +1,36 @@
 import { z } from 'zod';
 import { AppError, Problems } from './errors.ts';
 
-/** What is said of an option beside its type. It is kept in `OPTION_TEXTS`, under the option's zod type. */
+/** Texts of an option besides its type, stored in `OPTION_TEXTS` under its zod type. */
 export interface OptionTexts {
-  /** As commander reads them: `--max-disk <size>`, `--md, --markdown [file]`. Null where only a file can state it. */
+  /**
+   * In commander's format: `--max-disk <size>`, `--md, --markdown [file]`. Null if only a file can state it.
+   */
   readonly flags: string | null;
   readonly description: string;
   /** Whether it may be given several times. */
   readonly repeatable: boolean;
-  /** What holds where nothing is stated, as a user would write it; null for nothing. */
+  /** The default, as a user would write it; null if there is none. */
   readonly default: string | readonly string[] | null;
 }
 
-/** The texts of every option. A registry of our own, so that nothing of it gets into JSON Schemas by itself. */
+/** The texts of every option. A separate registry keeps them out of JSON Schemas. */
 const OPTION_TEXTS = z.registry<OptionTexts>();
 
-/** The options of a command, by the names of their flags in camel case. */
+/** The options of a command, by flag name in camel case. */
 export type OptionShape = Readonly<Record<string, z.ZodType>>;
 
-/** What a caller may state: texts as on the command line, numbers, and true or false for what is switched on. */
+/** What a caller may state: text as on the command line, numbers, and booleans for switches. */
 export type StatedOptions<Shape extends OptionShape> = {
   readonly [Key in keyof Shape]?: z.input<Shape[Key]>;
 };
 
-/** What is used: every option has its value. */
+/** Resolved options: every option has a value. */
 export type ResolvedOptions<Shape extends OptionShape> = {
   readonly [Key in keyof Shape]: z.output<Shape[Key]>;
 };
 
-/** Reads what a user wrote. Throws AppError OPTION_INVALID, with `what` in front, for what it does not understand. */
+/** Reads user input. Throws AppError OPTION_INVALID, prefixed with `what`, for invalid input. */
 export type OptionParser<Value> = (text: string, what: string) => Value;
 
 type Scalar = string | number;
@@ -36,9 +38,11 @@ type Scalar = string | number;
 interface ValueSettings {
   /** Read like any other text. */
   readonly default?: string;
-  /** Nothing works without it. */
+  /** The option must be stated. */
   readonly required?: boolean;
-  /** Lets the name of a file or directory be empty; it is refused by default, as an unset variable leaves it so. */
+  /**
+   * Allows an empty file or directory name. By default it is refused, because an unset variable causes it.
+   */
   readonly mayBeEmpty?: boolean;
 }
 
@@ -46,7 +50,7 @@ type Absent<Settings> = Settings extends { readonly default: string } | { readon
   ? never
   : null;
 
-/** An option with one value. Null where it is not stated and has no default. */
+/** An option with one value; null if it is not stated and has no default. */
 export function value<Value, const Settings extends ValueSettings = Record<never, never>>(
   flags: string,
   description: string,
@@ -66,7 +70,7 @@ export function value<Value, const Settings extends ValueSettings = Record<never
   ) as never;
 }
 
-/** An option whose value is taken as it is. */
+/** An option whose text is used unchanged. */
 export function text<const Settings extends ValueSettings = Record<never, never>>(
   flags: string,
   description: string,
@@ -76,8 +80,8 @@ export function text<const Settings extends ValueSettings = Record<never, never>
 }
 
 /**
- * An option whose value may be left out: `--check` alone is `--check ALONE`. Null where it is not stated.
- * True and false can be said too, as in a file.
+ * An option whose value is optional: `--check` means `--check ALONE`. Null if it is not stated. It also
+ * accepts true and false, as in a file.
  */
 export function switchOrValue<Value>(
   flags: string,
@@ -105,7 +109,7 @@ export function toggle(flags: string, description: string): z.ZodType<boolean, b
   return described(type, { flags, description, repeatable: false, default: null });
 }
 
-/** An option with one of these words. */
+/** An option that accepts one of these words. */
 export function choice<
   const Word extends string,
   const Settings extends ValueSettings = Record<never, never>,
@@ -138,11 +142,11 @@ export function choice<
 
 interface ListSettings {
   readonly default?: readonly string[];
-  /** At least one has to be stated, unless there is a default; a list that is stated empty is refused. */
+  /** At least one is needed unless there is a default. An explicitly empty list is refused. */
   readonly required?: boolean;
 }
 
-/** An option that may be given several times. Who states a list states all of it: a default is not added to. */
+/** A repeatable option. A stated list replaces the default. */
 export function list(
   flags: string,
   description: string,
@@ -151,7 +155,7 @@ export function list(
   return listOf(flags, description, asIs, settings);
 }
 
-/** The same, each value read by `parse`. */
+/** The same, with each value read by `parse`. */
 export function listOf<Value>(
   flags: string,
   description: string,
@@ -172,7 +176,7 @@ export function listOf<Value>(
     });
     return described((initial === undefined ? type : type.prefault([...initial])).transform(toList), texts);
   }
-  // A list of a file whose entries are all commented out is null; what holds without it does.
+  // In a file, a list with all entries commented out is null. Then the default applies.
   return described(
     z
       .union([scalar(what), values, z.null()])
@@ -183,7 +187,7 @@ export function listOf<Value>(
 }
 type ListInput = Scalar | readonly Scalar[] | null | undefined;
 
-/** A setting that is too rich for a flag: a file or a program states it. Null where it is not stated. */
+/** A setting too complex for a flag, stated in a file or by a program. Null if it is not stated. */
 export function structure<Value>(
   type: z.ZodType<Value>,
   description: string,
@@ -192,35 +196,38 @@ export function structure<Value>(
   return described(nullable, { flags: null, description, repeatable: false, default: null }) as never;
 }
 
-/** The texts of an option. @throws Error for a type that none of the functions here made */
+/** The texts of an option. @throws Error for a type that was not created by the functions here */
 export function textsOf(type: z.ZodType): OptionTexts {
   const texts = OPTION_TEXTS.get(type);
   if (texts === undefined) throw new Error('a type without texts is no option');
   return texts;
 }
 
-/** The long names of `--md, --markdown [file]`, dashes included: the one it is known by stands last, and comes first. */
+/**
+ * The long names in `--md, --markdown [file]`, with dashes. The main name is last in the flags and first in
+ * the result.
+ */
 export function longNamesOf(flags: string): string[] {
   return (flags.match(/--[\w-]+/g) ?? []).reverse();
 }
 
-/** Where a value comes from. */
+/** The source of a value. */
 export interface Origin {
   readonly kind: 'flag' | 'variable' | 'file';
-  /** `REPRISE_MAX_DISK`, `reprise.yaml:12`; of a flag nothing. */
+  /** `REPRISE_MAX_DISK`, `reprise.yaml:12`; null for a flag. */
   readonly place: string | null;
 }
 
-/** What was asked for: the values as they were written, and where each was. */
+/** Requested options: their texts, and the origin of each. */
 export interface Asked<Shape extends OptionShape> {
   readonly stated: StatedOptions<Shape>;
-  /** Null for what nobody stated. */
+  /** Null if it was not stated. */
   readonly originOf: (key: keyof Shape & string) => Origin | null;
 }
 
 /**
- * What a program asks for, which is as if all of it stood on a command line.
- * @throws AppError OPTION_INVALID for names that are no options
+ * Options requested by a program, treated like a command line.
+ * @throws AppError OPTION_INVALID for unknown names
  */
 export function byProgram<Shape extends OptionShape>(
   shape: Shape,
@@ -238,7 +245,7 @@ export function byProgram<Shape extends OptionShape>(
   };
 }
 
-/** What was asked for of these options alone. */
+/** Keeps only these options. */
 export function askedFor<Shape extends OptionShape>(
   shape: Shape,
   { stated, originOf }: Asked<OptionShape>,
@@ -247,7 +254,7 @@ export function askedFor<Shape extends OptionShape>(
   return { stated: Object.fromEntries(own) as StatedOptions<Shape>, originOf };
 }
 
-/** Whether the command line itself states an option: a variable, or a key of a file, is for other commands too. */
+/** Whether the command line itself states an option. Variables and files apply to other commands too. */
 export function isOnCommandLine<Shape extends OptionShape>(
   { originOf }: Asked<Shape>,
   key: keyof Shape & string,
@@ -256,8 +263,8 @@ export function isOnCommandLine<Shape extends OptionShape>(
 }
 
 /**
- * Gives every option its value and adds what cannot be meant to the problems; an option that was refused has what
- * holds without it, so that the others can still be held against each other.
+ * Resolves every option and adds errors to the problems. A refused option gets its default, so that the
+ * others can still be checked against each other.
  */
 export function readOptions<Shape extends OptionShape>(
   shape: Shape,
@@ -279,7 +286,7 @@ export function readOptions<Shape extends OptionShape>(
   return Object.fromEntries(resolved) as ResolvedOptions<Shape>;
 }
 
-/** The same for options that need not be held against each other. @throws AppError OPTION_INVALID listing every problem */
+/** The same without cross-checks. @throws AppError OPTION_INVALID listing every problem */
 export function resolveOptions<Shape extends OptionShape>(
   shape: Shape,
   asked: Asked<Shape>,
@@ -290,20 +297,20 @@ export function resolveOptions<Shape extends OptionShape>(
   return resolved;
 }
 
-/** What was asked for, of which what nobody stated is undefined and not null. */
+/** Requested options with undefined instead of null. */
 export type StatedTexts<Options extends object> = {
   readonly [Key in keyof Options]: null extends Options[Key]
     ? Exclude<Options[Key], null> | undefined
     : Options[Key];
 };
 
-/** For who reads the texts of options by itself. */
+/** For callers that read the texts themselves. */
 export function withoutNulls<Options extends object>(options: Options): StatedTexts<Options> {
   const entries = Object.entries(options).filter(([, stated]) => stated !== null);
   return Object.fromEntries(entries) as StatedTexts<Options>;
 }
 
-/** What an option lacks, after the name of the place that states it. */
+/** The problem text, to follow the name of the place. */
 export function problemOf({ message, ...issue }: z.core.$ZodIssue): string {
   const what = detailOf(issue).what;
   return what !== undefined && message.startsWith(`${what}: `) ? message.slice(what.length + 2) : message;
@@ -315,12 +322,12 @@ function asIs(given: string): string {
   return given;
 }
 
-/** `--max-disk` of `--max-disk <size>`: how messages name it. */
+/** `--max-disk` from `--max-disk <size>`, for messages. */
 function nameOf(flags: string): string {
   return longNamesOf(flags)[0] ?? flags;
 }
 
-/** YAML reads `2` as a number where a flag has a text; both say the same. */
+/** YAML reads `2` as a number, a flag as text. Both mean the same. */
 function scalar(what: string) {
   return z.union([z.string(), z.number()], {
     error: ({ input }) => (input === undefined ? `${what} is missing` : undefined),
@@ -332,14 +339,14 @@ function described<Output, Input>(
   texts: OptionTexts,
 ): z.ZodType<Output, Input> {
   const { description, default: initial } = texts;
-  // A list has its default applied by our own code, which a JSON Schema does not see.
+  // Our own code applies a list's default, so the JSON Schema needs it stated.
   const meta = Array.isArray(initial) ? { description, default: initial } : { description };
   const withMeta = type.meta(meta);
   OPTION_TEXTS.add(withMeta, texts);
   return withMeta;
 }
 
-/** A parser as a zod transform: what it refuses becomes an issue with the parser's own message and hint. */
+/** A parser as a zod transform. Refusals become issues with the parser's message and hint. */
 function reading<Value>(what: string, parse: OptionParser<Value>) {
   return (stated: Scalar, context: z.RefinementCtx): Value => {
     try {
@@ -370,7 +377,7 @@ function detailOf(issue: object): IssueDetail {
   return 'params' in issue ? (issue.params as IssueDetail) : {};
 }
 
-/** Messages of parsers, and of what is missing, name the option themselves. */
+/** Messages of parsers, and of missing values, already name the option. */
 function messageOf(issue: z.core.$ZodIssue, name: string): string {
   const isNamed = detailOf(issue).what !== undefined || issue.message.startsWith(name);
   return isNamed ? issue.message : `${name}: ${issue.message}`;

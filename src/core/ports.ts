@@ -3,10 +3,10 @@ import type { ClockAnchor } from './clock.ts';
 import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
 import type { Run, RunTotals, Send } from './run.ts';
 
-/** Where a data plane puts what it saw. One writer, synchronous, group commit inside. */
+/** Where a data plane writes exchanges. One writer, synchronous, group commit inside. */
 interface ExchangeSink {
   /**
-   * Takes an exchange; durable only after the commit that follows. Never throws for a full disk.
+   * Takes an exchange. It is durable only after the next commit. Never throws for a full disk.
    * @returns false when it cannot be stored at all (`encode_failed`)
    */
   append(exchange: Exchange): boolean;
@@ -14,11 +14,11 @@ interface ExchangeSink {
   addAnchor(anchor: ClockAnchor): void;
 }
 
-/** What became of a batch. A failed commit is a loss for whoever counts, never an exception. */
+/** The result of a batch. A failed commit is a counted loss, never an exception. */
 export interface CommitResult {
   readonly committed: number;
   readonly lost: number;
-  /** Why exchanges were lost; null when none were. */
+  /** Why exchanges were lost; null if none were. */
   readonly reason: LossReason | null;
 }
 
@@ -26,33 +26,33 @@ export interface CommitResult {
 export interface CommittingSink extends ExchangeSink {
   /** Whether a commit is due: a block is full, or the oldest append has waited long enough. */
   due(nowNs: number): boolean;
-  /** @param progress what its owner will have committed when this succeeds; kept with the exchanges */
+  /** @param progress the owner's total including this commit; stored with the exchanges */
   commit(progress?: Progress): CommitResult;
-  /** The account of the recording so far, which the next commit writes. */
+  /** Sets the account of the recording, which the next commit writes. */
   setAccount(account: LifeAccount): void;
-  /** Commits and leaves the segment to be sealed. */
+  /** Commits and leaves the segment for sealing. */
   close(): void;
 }
 
-/** A slice of time, epoch microseconds: `fromUs` ≤ arrival < `toUs`. */
+/** A time range, epoch microseconds: `fromUs` ≤ arrival < `toUs`. */
 export interface TimeRange {
   readonly fromUs: number;
   readonly toUs: number;
 }
 
-/** What everything else reads. */
+/** A readable capture. */
 export interface CaptureSource {
   /** Exchanges in the order (arrival, recorder, id) at constant memory. */
   rows(range?: TimeRange): IterableIterator<ExchangeRow>;
   /**
-   * Head, bodies and chunk times of a row; null when the capture holds none for it. The response may be read when it
-   * is asked for, so before the source is closed.
+   * Head, bodies and chunk times of a row; null if the capture has none for it. The response may be read on
+   * access, so access it before closing the source.
    */
   payload(row: ExchangeRow): ExchangePayload | null;
   close(): void;
 }
 
-/** Where one replay keeps what it did. Immutable once sealed. */
+/** The storage of one replay. Immutable once sealed. */
 export interface RunStore {
   append(sends: readonly Send[]): void;
   seal(run: Run, totals: RunTotals, summary: object): void;

@@ -1,7 +1,7 @@
 /**
- * Random numbers that a seed reproduces on every machine and Node version. The generator is xoshiro128**
- * 1.1 of D. Blackman and S. Vigna ("Scrambled linear pseudorandom number generators", ACM TOMS 2021), its
- * state filled by splitmix32 so that neighbouring seeds have nothing in common. Not for secrets.
+ * Random numbers that a seed reproduces on every machine and Node version. The generator is xoshiro128** 1.1
+ * of D. Blackman and S. Vigna ("Scrambled linear pseudorandom number generators", ACM TOMS 2021). Splitmix32
+ * fills its state, so neighbouring seeds are unrelated. Not for secrets.
  */
 export class SeededRandom {
   #a: number;
@@ -9,7 +9,7 @@ export class SeededRandom {
   #c: number;
   #d: number;
 
-  /** @param seed a whole number from 0 to 2^53 − 1; every bit of it counts. */
+  /** @param seed a whole number from 0 to 2^53 − 1; every bit counts */
   constructor(seed: number) {
     const low = splitmix32(seed >>> 0);
     const high = splitmix32(Math.floor(seed / 2 ** 32) >>> 0);
@@ -17,7 +17,7 @@ export class SeededRandom {
     this.#b = low() ^ high();
     this.#c = low();
     this.#d = low() ^ high();
-    // All zero is the one state the generator never leaves.
+    // The generator never leaves an all-zero state.
     if ((this.#a | this.#b | this.#c | this.#d) === 0) this.#a = 1;
   }
 
@@ -34,9 +34,9 @@ export class SeededRandom {
     return result;
   }
 
-  /** A whole number from 0 to `bound` − 1, each as likely as the other; `bound` is 1 to 2^32. */
+  /** A whole number from 0 to `bound` − 1, uniformly distributed; `bound` is 1 to 2^32. */
   below(bound: number): number {
-    // Values past the last whole multiple of the bound would favour the small numbers.
+    // Values above the last whole multiple of the bound would favour small numbers.
     const limit = 2 ** 32 - (2 ** 32 % bound);
     let value = this.nextUint32();
     while (value >= limit) value = this.nextUint32();

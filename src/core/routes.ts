@@ -1,20 +1,20 @@
 import { ownText } from './text.ts';
 
-/** A request's method and path with its variable parts named, and the model where the path names one. */
+/** A request's method and path with its variable parts named, and the model if the path names one. */
 export interface Route {
   readonly route: string;
   readonly model: string | null;
 }
 
-/** Hides the secrets of a request target before it becomes part of a name; `Redaction` does so. */
+/** Masks secrets of a request target before it is used in a name; implemented by `Redaction`. */
 interface NameableTargets {
   nameable(target: string): string;
 }
 
-/** A target longer than this is not remembered. */
+/** Longer targets are not cached. */
 const CACHED_TARGET_CHARS = 1_024;
 
-/** Longer paths are cut at a segment: a route is a name people read, the raw target stays in the payload. */
+/** Longer paths are cut at a segment. A route is a name for people; the payload keeps the raw target. */
 const ROUTE_PATH_CHARS = 200;
 const MODEL_CHARS = 200;
 const CACHED_TARGETS = 4_096;
@@ -23,7 +23,7 @@ const NUMERIC = /^\d+$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const LONG_HEX = /^[0-9a-f]{16,}$/i;
 
-/** A known protocol: where its path matches, what the path becomes. Groups: prefix, then as `name` needs. */
+/** A known protocol: its path pattern and its route name. Groups: prefix, then those that `name` needs. */
 interface KnownPath {
   readonly pattern: RegExp;
   readonly name: (groups: Readonly<Record<string, string | undefined>>) => string;
@@ -34,14 +34,16 @@ const version = (groups: Readonly<Record<string, string | undefined>>): string =
 
 const KNOWN_PATHS: readonly KnownPath[] = [
   {
-    // Open Inference Protocol (KServe v2, Triton, MLServer) and Triton's repository and generate extensions.
+    // Open Inference Protocol (KServe v2, Triton, MLServer), with Triton's repository and generate
+    // extensions.
     pattern:
       /^(?<prefix>.*?)\/v2\/(?<repository>repository\/)?models\/(?<model>[^/]+)(?:\/versions\/(?<version>[^/]+))?(?<rest>\/.*)?$/,
     name: (groups) =>
       `/v2/${groups['repository'] ?? ''}models/{model}${version(groups)}${generic(groups['rest'] ?? '')}`,
   },
   {
-    // TensorFlow Serving and KServe v1; also OpenAI's GET /v1/models/{model}, whose names may hold a slash.
+    // TensorFlow Serving and KServe v1; also OpenAI's GET /v1/models/{model}, whose names may contain a
+    // slash.
     pattern:
       /^(?<prefix>.*?)\/v1\/models\/(?<model>.+?)(?:\/(?<kind>versions|labels)\/(?<version>[^/:]+))?(?<rest>:[A-Za-z]+|\/metadata)?$/,
     name: (groups) => `/v1/models/{model}${version(groups)}${groups['rest'] ?? ''}`,
@@ -72,8 +74,8 @@ const KNOWN_PATHS: readonly KnownPath[] = [
 
 /**
  * Names the route of a request. `target` is the raw request target in any of its four forms; query and
- * fragment play no part, and what is masked in the stored target is a `*` in the names as well, so that requests
- * which differ in a secret only are one route. Total: whatever the text, there is a route.
+ * fragment are ignored. Masked parts become `*`, so requests that differ only in a secret share a route.
+ * Every text has a route.
  */
 export function routeOf(method: string, target: string, targets: NameableTargets): Route {
   const path = pathOf(method, targets.nameable(target));
@@ -86,7 +88,7 @@ export function routeOf(method: string, target: string, targets: NameableTargets
   return { route: `${method} ${bounded(generic(path))}`, model: null };
 }
 
-/** `routeOf` with a memory: a service answers on a handful of targets, and patterns cost microseconds. */
+/** `routeOf` with a cache: a service has a handful of targets, and matching patterns costs microseconds. */
 export class Routes {
   readonly #targets: NameableTargets;
   #known = new Map<string, Route>();
@@ -95,7 +97,7 @@ export class Routes {
     this.#targets = targets;
   }
 
-  /** Targets remembered now. */
+  /** Number of cached targets. */
   get size(): number {
     return this.#known.size;
   }
@@ -107,8 +109,8 @@ export class Routes {
     let route = this.#known.get(key);
     if (route === undefined) {
       route = routeOf(method, ownText(path), this.#targets);
-      // Begun anew when full, so that a scanner's million paths do not push out a service's few for ever; and not
-      // cleared, as what a map was cleared of stays until the next full collection.
+      // Replaced when full, so that a scanner's million paths do not block the cache for ever. Not cleared,
+      // because V8 keeps cleared entries until the next full collection.
       if (this.#known.size >= CACHED_TARGETS) this.#known = new Map();
       if (key.length <= CACHED_TARGET_CHARS) this.#known.set(ownText(key), route);
     }
@@ -116,7 +118,7 @@ export class Routes {
   }
 }
 
-/** Path of a target: `http://host/path` loses its authority; `*` and CONNECT's `host:port` are kept apart. */
+/** Path of a target: `http://host/path` loses its authority. `*` and CONNECT's `host:port` are kept. */
 export function pathOf(method: string, target: string): string {
   if (method === 'CONNECT') return '{authority}';
   const end = target.search(/[?#]/);
@@ -125,7 +127,7 @@ export function pathOf(method: string, target: string): string {
   return absolute === null ? bare : absolute[1] || '/';
 }
 
-/** Names numeric, UUID and long hexadecimal segments `{id}`. */
+/** Replaces numeric, UUID and long hexadecimal segments by `{id}`. */
 function generic(path: string): string {
   if (!/\d|[0-9a-f]{16}/i.test(path)) return path;
   return path
@@ -146,7 +148,7 @@ function decoded(segment: string): string {
   try {
     return decodeURIComponent(segment).slice(0, MODEL_CHARS);
   } catch {
-    // Not UTF-8 under its percent signs: the name as sent is the better name.
+    // Its percent encoding is not UTF-8. Use the name as sent.
     return segment.slice(0, MODEL_CHARS);
   }
 }

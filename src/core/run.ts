@@ -1,8 +1,8 @@
 import { FIRST_SERVER_ERROR } from './exchange.ts';
 
 /**
- * The replay's noun. A run is one replay; a send is one planned request of it and what became of it.
- * Every `…OffsetNs` is nanoseconds after the run's start on the monotonic clock.
+ * A run is one replay. A send is one planned request and its result. Every `…OffsetNs` is nanoseconds after
+ * the run's start on the monotonic clock.
  */
 
 /** Why a send has no complete answer. A closed list: reports group by it. */
@@ -23,27 +23,27 @@ export const SEND_ERRORS = [
 ] as const;
 export type SendError = (typeof SEND_ERRORS)[number];
 
-/** Why a server stopped generating, in one set of words for all of them. A closed list: reports group by it. */
+/** Why a server stopped generating, in terms common to all servers. A closed list: reports group by it. */
 export const FINISH_REASONS = ['stop', 'length', 'tool_calls', 'content_filter', 'other'] as const;
 export type FinishReason = (typeof FINISH_REASONS)[number];
 
-/** What an answer said of its tokens, and when they came. An event is one with content, whatever it holds. */
+/** Token counts and times of an answer. A content event is any event with content. */
 export interface SendAnswer {
   readonly firstTokenOffsetNs: number | null;
   readonly lastTokenOffsetNs: number | null;
-  /** Events with content; each but the first ends a gap. */
+  /** Events with content. Each one after the first ends a gap. */
   readonly contentEvents: number;
   readonly gapMaxNs: number | null;
-  /** All gaps as core's GapCounts writes them; null where there is none. */
+  /** All gaps in the format of core's GapCounts; null if there are none. */
   readonly gaps: Uint8Array | null;
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
   readonly finish: FinishReason | null;
-  /** Why each of several choices ended, by their index; left out where there is one. Rows of a run do not keep it. */
+  /** Finish reason of each choice by index; omitted for a single choice. Not stored in a run's rows. */
   readonly finishes?: readonly (FinishReason | null)[] | null;
 }
 
-/** What became of one planned send. */
+/** One planned send and its result. */
 export interface Send {
   /** Position in the schedule, from 0. */
   readonly index: number;
@@ -52,40 +52,42 @@ export interface Send {
   readonly exchangeId: number;
   readonly route: string | null;
   readonly model: string | null;
-  /** Of the body as it is sent, which may have been changed. */
+  /** Size of the body as sent, which may have been changed. */
   readonly requestBytes: number;
-  /** The planned instant; of a follow-up in a partly open replay, the one its session came to. Never rewritten. */
+  /**
+   * The planned instant. For a follow-up in a partly open replay, when its session reached it. Never changed.
+   */
   readonly intendedOffsetNs: number;
-  /** When a connection was chosen or begun; null when refused by our own cap or never reached. */
+  /** When a connection was chosen or opened; null when refused by the in-flight cap or never reached. */
   readonly actualOffsetNs: number | null;
-  /** Before that: the wait for the recorded connection, ours and no lag; null where none was waited for. */
+  /** Earlier wait for the recorded connection, which is not lag; null if there was none. */
   readonly connectionWaitNs: number | null;
-  /** When the request's first byte went out: the end of the connection wait. */
+  /** When the request's first byte was sent: the end of the connection wait. */
   readonly startOffsetNs: number | null;
   readonly firstByteOffsetNs: number | null;
-  /** End of a complete answer; for an error the instant it was noticed; null when it was never sent. */
+  /** End of a complete answer; for an error, when it was detected; null when not sent. */
   readonly lastByteOffsetNs: number | null;
   readonly status: number | null;
   readonly responseBytes: number;
-  /** Null for a complete answer of whatever status, and for one that was not waited for. */
+  /** Null for a complete answer of any status, and for one that was not awaited. */
   readonly error: SendError | null;
-  /** Refused by the in-flight cap or a ceiling: due, and not sent. */
+  /** Due but not sent because of the in-flight cap or a ceiling. */
   readonly refused: boolean;
-  /** Of the recording before the window: sent, kept, and no part of any figure. */
+  /** Recorded before the window: sent and stored, but not measured. */
   readonly warmup: boolean;
-  /** Ended by us where the recorded client had left: neither answered nor failed. */
+  /** Cancelled by the replay where the recorded client had left: neither answered nor failed. */
   readonly cancelled: boolean;
-  /** Whether the answer came piece by piece; where none came, whether the recorded one did. */
+  /** Whether the answer was streamed. Without an answer, whether the recorded one was. */
   readonly streamed: boolean;
-  /** A stream was recorded, or asked for, and the answer came whole: it has no first token, nor did it fail. */
+  /** A stream was recorded or requested but the answer came whole. It has no first token and did not fail. */
   readonly unstreamed: boolean;
-  /** Null where the answer was not looked into. */
+  /** Null if the answer was not examined. */
   readonly answer: SendAnswer | null;
-  /** How the answer compares with the recorded one; null or left out where it was not, or is not yet, compared. */
+  /** Comparison with the recorded answer; null or omitted if not (yet) compared. */
   readonly check?: AnswerCheck | null;
 }
 
-/** The facts of a run that its rows do not repeat. */
+/** Facts of a run besides its rows. */
 export interface Run {
   readonly id: string;
   readonly version: string;
@@ -93,12 +95,12 @@ export interface Run {
   readonly target: string;
   readonly startedAtUs: number;
   readonly endedAtUs: number;
-  /** Everything that was asked for, resolved. */
+  /** All options, resolved. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Counts of a run; `planned` = `sent` + `refused` + what was not reached, `sent` = `completed` + `failed` +
+ * Counts of a run. `planned` = `sent` + `refused` + not reached; `sent` = `completed` + `failed` +
  * `cancelled`.
  */
 export interface RunTotals {
@@ -110,13 +112,13 @@ export interface RunTotals {
   readonly refused: number;
 }
 
-/** A stretch of a run, offsets from its start, `fromOffsetNs` ≤ t < `toOffsetNs`. */
+/** A part of a run: offsets from its start, `fromOffsetNs` ≤ t < `toOffsetNs`. */
 export interface Stretch {
   readonly fromOffsetNs: number;
   readonly toOffsetNs: number;
 }
 
-/** When a send that left was ready to: its actual send, less the wait for its recorded connection. */
+/** When a sent request was ready: its actual send, less the wait for its recorded connection. */
 export function readyOffsetNs(send: {
   readonly actualOffsetNs: number;
   readonly connectionWaitNs: number | null;
@@ -125,16 +127,16 @@ export function readyOffsetNs(send: {
 }
 
 /**
- * Whether an answer says that the request was not served: any but a 2xx and a server error. A redirect, a wrong path
- * or a body that is not understood is answered without any model at work.
+ * Whether a status means that the request was not served: neither 2xx nor a server error. No model works on a
+ * redirect, a wrong path or an invalid body.
  */
 export function isTurnedAway(status: number): boolean {
   return (status < 200 || status > 299) && status < FIRST_SERVER_ERROR;
 }
 
 /**
- * Whether a send that left has failed: no complete answer, or a 5xx. Any other status is an answer, and one that
- * we did not wait for on purpose is nobody's failure.
+ * Whether a sent request failed: no complete answer, or a 5xx. Any other status is an answer. An answer that
+ * was deliberately not awaited is no failure.
  */
 export function hasFailed(send: Pick<Send, 'error' | 'status' | 'cancelled'>): boolean {
   if (send.cancelled) return false;
@@ -142,19 +144,19 @@ export function hasFailed(send: Pick<Send, 'error' | 'status' | 'cancelled'>): b
 }
 
 /**
- * How the answer to a replayed request compares with the recorded one. Spoken by who compares, who keeps and who
- * counts; never holds anything of a payload but the place of a difference.
+ * How the answer to a replayed request compares with the recorded one. Holds nothing of a payload except the
+ * place of a difference.
  */
 
-/** How far answers are compared, each level with what the one before it compares. */
+/** Levels of comparison. Each includes the ones before it. */
 export const CHECK_LEVELS = ['status', 'shape', 'values'] as const;
 export type CheckLevel = (typeof CHECK_LEVELS)[number];
 
-/** In what two answers differ. A closed list: reports group by it. */
+/** How two answers differ. A closed list: reports group by it. */
 export const MISMATCH_KINDS = ['status', 'shape', 'values', 'length', 'finish'] as const;
 export type MismatchKind = (typeof MISMATCH_KINDS)[number];
 
-/** Why an answer could not be compared as far as was asked. A closed list: reports group by it. */
+/** Why an answer could not be compared as requested. A closed list: reports group by it. */
 export const UNCHECKED_REASONS = [
   'no_answer',
   'no_recorded_answer',
@@ -188,13 +190,13 @@ export const UNCHECKED_TEXTS: Readonly<Record<UncheckedReason, string>> = {
   not_asked: 'its shard did not compare',
 };
 
-/** What comparing one answer came to. */
+/** The result of comparing one answer. */
 export type AnswerCheck =
   | { readonly result: 'same' }
   | {
       readonly result: 'mismatch';
       readonly kind: MismatchKind;
-      /** JSON pointer of the first difference, with names that are no plain words as `*`; null where there is none. */
+      /** JSON pointer of the first difference, with unusual names as `*`; null if there is none. */
       readonly pointer: string | null;
     }
   | { readonly result: 'unchecked'; readonly reason: UncheckedReason };
@@ -215,7 +217,7 @@ export function checkWord(check: AnswerCheck): string {
   return check.result === 'mismatch' ? `mismatch:${check.kind}` : `unchecked:${check.reason}`;
 }
 
-/** The way back; null for a word that is none of these. */
+/** The inverse of `checkWord`; null for an unknown word. */
 export function checkOfWord(word: string, pointer: string | null): AnswerCheck | null {
   if (word === 'same') return SAME;
   const [result, detail] = word.split(':');
@@ -225,7 +227,7 @@ export function checkOfWord(word: string, pointer: string | null): AnswerCheck |
   return result === 'unchecked' && reason !== undefined ? unchecked(reason) : null;
 }
 
-/** Which send was compared: its row in the run and the recorded exchange. */
+/** A comparison, its row in the run and the recorded exchange. */
 export interface CheckedSend {
   readonly index: number;
   readonly segment: string;

@@ -3,21 +3,21 @@ const SLASH = 0x2f;
 const BACKSLASH = 0x5c;
 const LOWER_U = 0x75;
 
-/** Letters that one token of a byte-pair vocabulary holds at most in common words, and digits in numbers. */
+/** Most letters in one token of a byte-pair vocabulary for common words, and most digits for numbers. */
 const LETTERS_PER_TOKEN = 9;
 const DIGITS_PER_TOKEN = 3;
-/** Marks that stand together (`});`) are often one token for two. */
+/** Two adjacent marks (`});`) are often one token. */
 const MARKS_PER_TOKEN = 2;
-/** Tokens that a character of so many UTF-8 bytes comes to: accents join their word, ideographs stand alone. */
+/** Tokens per character with this many UTF-8 bytes: accents join their word, ideographs are separate. */
 const TOKENS_OF_TWO_BYTES = 0.45;
 const TOKENS_OF_THREE_BYTES = 0.8;
 const TOKENS_OF_FOUR_BYTES = 2;
 
-/** Longer texts are judged by samples of this size, evenly spread. */
+/** Longer texts are estimated from evenly spread samples of this size. */
 const SAMPLE_BYTES = 256;
 const SAMPLES = 3;
 
-/** What a byte is to a tokenizer. */
+/** Character classes for tokenizing. */
 const LETTER = 1;
 const DIGIT = 2;
 const BLANK = 3;
@@ -35,9 +35,9 @@ const KINDS = Uint8Array.from({ length: 256 }, (_, byte) => {
 });
 
 /**
- * How many bytes of JSON text (a string's inside, escapes and all) a model's tokenizer takes for a token, about.
- * An estimate by the shapes of words, within a quarter of real vocabularies on prompts; it is meant for keeping
- * the weight of a text that is covered, not for billing.
+ * Estimated bytes per token of JSON text (the inside of a string, with escapes). It uses the shapes of words
+ * and is within a quarter of real vocabularies on prompts. It serves to keep the weight of masked text, not
+ * for billing.
  */
 export function bytesPerToken(text: Uint8Array, from: number, to: number): number {
   const bytes = to - from;
@@ -75,12 +75,12 @@ function tokensIn(text: Uint8Array, from: number, to: number): number {
 
 function tokensOfRun(kind: number, length: number): number {
   if (kind === LETTER) return length <= LETTERS_PER_TOKEN ? 1 : Math.ceil(length / LETTERS_PER_TOKEN);
-  // One blank belongs to the word after it; more are a token.
+  // A single blank belongs to the next word; several are one token.
   if (kind === BLANK) return length > 1 ? 1 : 0;
   return Math.ceil(length / (kind === DIGIT ? DIGITS_PER_TOKEN : MARKS_PER_TOKEN));
 }
 
-/** An escaped quote is a mark, \uXXXX a character of its own; a line end often is a token with its like. */
+/** An escaped quote is a mark and \uXXXX a character of its own. Line ends often share a token. */
 function tokensOfEscape(escaped: number | undefined): number {
   if (escaped === LOWER_U) return TOKENS_OF_THREE_BYTES;
   return escaped === QUOTE || escaped === BACKSLASH || escaped === SLASH ? 1 / MARKS_PER_TOKEN : 0.5;

@@ -22,8 +22,8 @@ const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
 };
 
 /**
- * Reads a size such as `64MiB`, `1.5 GB` or `4096`. Whole bytes.
- * @throws AppError OPTION_INVALID naming `what` when it is none.
+ * Reads a size such as `64MiB`, `1.5 GB` or `4096` into whole bytes.
+ * @throws AppError OPTION_INVALID naming `what` when it is not a size
  */
 export function parseBytes(text: string, what: string): number {
   return Math.round(parseWithUnit(text, what, BYTE_UNITS, 'B', 'a size such as 64MiB, 10GiB or 4096'));
@@ -34,12 +34,12 @@ export function parseDurationMs(text: string, what: string): number {
   return parseWithUnit(text, what, DURATION_UNITS_MS, null, 'a duration such as 250ms, 20s or 15m');
 }
 
-/** A timer of the platform counts to 2^31 - 1 ms, and one that is set for longer is over at once. */
+/** Timers take at most 2^31 - 1 ms; with a longer time they fire at once. */
 const WAIT_DAYS = 24;
 
 /**
  * Reads a duration that a timer can wait for.
- * @throws AppError OPTION_INVALID naming `what` when it is none, or too long.
+ * @throws AppError OPTION_INVALID naming `what` when it is not a duration or too long
  */
 export function parseWaitMs(text: string, what: string): number {
   const ms = parseDurationMs(text, what);
@@ -49,7 +49,7 @@ export function parseWaitMs(text: string, what: string): number {
   });
 }
 
-/** Reads a duration that must be more than nothing. */
+/** Reads a duration above 0. */
 export function parsePositiveMs(text: string, what: string): number {
   const ms = parseDurationMs(text, what);
   if (ms > 0) return ms;
@@ -58,7 +58,7 @@ export function parsePositiveMs(text: string, what: string): number {
   });
 }
 
-/** Reads for how long something is waited for at most: more than nothing, and no longer than a timer can. */
+/** Reads a time limit: above 0, and within a timer's range. */
 export function parseTimeLimitMs(text: string, what: string): number {
   parsePositiveMs(text, what);
   return parseWaitMs(text, what);
@@ -66,7 +66,7 @@ export function parseTimeLimitMs(text: string, what: string): number {
 
 /**
  * Reads a whole number above 0.
- * @throws AppError OPTION_INVALID naming `what` when it is none.
+ * @throws AppError OPTION_INVALID naming `what` when it is none
  */
 export function parseCount(text: string, what: string): number {
   const value = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
@@ -78,7 +78,7 @@ export function parseCount(text: string, what: string): number {
 
 /**
  * Reads a share such as `10%` or `0.1`, above 0 and at most 1.
- * @throws AppError OPTION_INVALID naming `what` when it is none.
+ * @throws AppError OPTION_INVALID naming `what` when it is none
  */
 export function parseShare(text: string, what: string): number {
   const [, digits, percent] = /^\s*(\d+(?:\.\d+)?)\s*(%?)\s*$/.exec(text) ?? [];
@@ -124,7 +124,7 @@ export function parseMultiplier(text: string, what: string): number {
 }
 
 /**
- * Reads an instant: ISO 8601 (`2026-11-20T10:00:00Z`; without an offset it is UTC) into epoch microseconds.
+ * Reads an ISO 8601 instant (`2026-11-20T10:00:00Z`; without an offset it is UTC) into epoch microseconds.
  * Fractions of a second are exact to the microsecond.
  */
 export function parseInstantUs(text: string, what: string): number {
@@ -144,7 +144,7 @@ export function parseInstantUs(text: string, what: string): number {
   return seconds * 1000 + fractionUs;
 }
 
-/** Date.parse turns 30 February into 2 March; a typing error must not become another day. */
+/** Date.parse turns 30 February into 2 March. A typing error must not become another day. */
 function isCalendarDay(date: string): boolean {
   const day = Number(date.slice(8));
   return day <= 28 || new Date(`${date}T00:00:00Z`).getUTCDate() === day;
@@ -163,7 +163,7 @@ export function formatBytes(bytes: number): string {
   return `${bytes} B`;
 }
 
-/** Milliseconds as the largest unit that keeps a digit before the point: `0.21 ms`, `3.4 s`, `2.0 h`. */
+/** Formats milliseconds in the largest unit with a digit before the point: `0.21 ms`, `3.4 s`, `2.0 h`. */
 export function formatMs(ms: number): string {
   if (!Number.isFinite(ms)) return String(ms);
   if (ms < 1) return `${ms.toFixed(3)} ms`;
@@ -173,12 +173,12 @@ export function formatMs(ms: number): string {
   return `${(ms / 3_600_000).toFixed(1)} h`;
 }
 
-/** What a sum of floating point may lack of a whole. */
+/** Floating-point error of a sum that should be 1. */
 const NO_DISTANCE = 1e-12;
 
 /**
- * A share as a percentage of so many digits that matter: `0.01234` → `1.23 %`. Beyond 99 % it is the distance to 100 %
- * that matters, so that what lacks a hair is never told as whole: `0.99986` → `99.986 %`.
+ * A share as a percentage with this many significant digits: `0.01234` → `1.23 %`. Above 99 % the digits
+ * count from 100 %, so a share below 1 never shows as 100 %: `0.99986` → `99.986 %`.
  */
 export function formatShare(share: number, digits = 3): string {
   const lacking = (1 - share) * 100;
@@ -187,7 +187,7 @@ export function formatShare(share: number, digits = 3): string {
   return `${Number((100 - lacking).toFixed(places))} %`;
 }
 
-/** How many times what was recorded, to as many digits as anybody reads: `2.8412159840862885` → `2.841`. */
+/** A multiple of the recorded rate with four significant digits: `2.8412159840862885` → `2.841`. */
 export function formatMultiplier(multiplier: number): string {
   return String(Number(multiplier.toPrecision(4)));
 }
@@ -198,12 +198,12 @@ export function formatInstantUs(us: number): string {
   return `${new Date(Math.floor(us / 1e6) * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
 }
 
-/** `1 request`, `2 requests`. @param noun one whose plural ends in s */
+/** `1 request`, `2 requests`. @param noun with a plural in s */
 export function countOf(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-/** `0.0123` → `1.2 %`; what is not whole is not rounded to it, and what is not nothing not to nothing. */
+/** `0.0123` → `1.2 %`. Only 1 is shown as 100 % and only 0 as 0 %. */
 export function percent(share: number): string {
   const text = (share * 100).toFixed(1);
   const isRounded = (text === '100.0' && share < 1) || (text === '0.0' && share > 0);

@@ -14,7 +14,7 @@ import { InputProblem, NOTHING_IN_IT, shown, type TextLine, textBytes, textLines
 import { type JsonObject, lineProblem, parseJsonLine } from './json-input.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from './payloads.ts';
 
-/** A public arrival trace, and how it is to be read. */
+/** A public arrival trace and how to read it. */
 interface ArrivalTrace {
   readonly path: string;
   readonly fields: TraceFields;
@@ -23,16 +23,16 @@ interface ArrivalTrace {
 
 interface ArrivalImportDeps {
   readonly hash: KeyedHash;
-  /** Null: arrivals alone, which can be profiled and planned, not replayed. */
+  /** Null: arrivals alone, which can be profiled and planned but not replayed. */
   readonly payloads: PayloadPool | null;
 }
 
-/** Known of no exchange of a trace; said in the capture's `meta`. */
+/** Facts that no exchange of a trace has, listed in the capture's `meta`. */
 const MISSING_FROM_ARRIVALS = ['responses', 'statuses', 'latencies', 'outcomes', 'connections'] as const;
 
 /**
- * Reads an arrival trace, each arrival paired with a request where there are payloads.
- * @param onPayloads told of the requests once they are loaded
+ * Reads an arrival trace. Each arrival is paired with a request if there are payloads.
+ * @param onPayloads called with the requests once they are loaded
  */
 export function openArrivals(
   path: string,
@@ -67,10 +67,10 @@ export function openArrivals(
 }
 
 const NO_CHUNKS: ChunkTimes = Object.freeze([]);
-/** Distinct clients and sessions whose hash is remembered; traces name the same few again and again. */
+/** Distinct clients and sessions whose hash is cached; traces repeat the same few. */
 const REMEMBERED_IDENTITIES = 50_000;
 
-/** Turns the rows of a trace into exchanges, in the order of the file, at constant memory. */
+/** Converts the rows of a trace into exchanges, in file order, at constant memory. */
 export class ArrivalImport {
   readonly #trace: ArrivalTrace;
   readonly #deps: ArrivalImportDeps;
@@ -90,7 +90,7 @@ export class ArrivalImport {
 
   /**
    * The exchanges of the trace, some hundreds at a time. Call once.
-   * @throws AppError INPUT_INVALID naming file, line, reason and way out; the signal's reason when it aborts.
+   * @throws AppError INPUT_INVALID naming file, line, reason and hint; the signal's reason when it aborts
    */
   async *batches(signal: AbortSignal): AsyncGenerator<Exchange[]> {
     let line = 0;
@@ -117,7 +117,7 @@ export class ArrivalImport {
     const request = this.#deps.payloads?.draw() ?? null;
     return {
       arrivalUs,
-      // Of an imported arrival nothing says that it failed; `meta` says that nothing is known.
+      // An imported arrival has no sign of failure; `meta` says that outcomes are unknown.
       outcome: 'completed',
       protocol: request === null ? null : 'http/1.1',
       method: request?.method ?? null,
@@ -164,8 +164,8 @@ export class ArrivalImport {
 }
 
 /**
- * The rows of a trace in the order of the file, some at a time. JSONL is told from CSV by its first character.
- * @throws InputProblem naming the line that is malformed.
+ * The rows of a trace in file order, in batches. The first character decides between JSONL and CSV.
+ * @throws InputProblem naming the malformed line
  */
 async function* traceRows(chunks: AsyncGenerator<Buffer>, fields: TraceFields): AsyncGenerator<TraceRow[]> {
   const first = await chunks.next();
@@ -186,19 +186,19 @@ async function* prepend(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenera
   yield* rest;
 }
 
-/** Which fields of a trace say what: column names of a CSV, keys or JSON pointers of a JSONL. */
+/** Which fields to read: column names of a CSV, keys or JSON pointers of a JSONL. */
 interface TraceFields {
   readonly time: string;
   readonly client: string | null;
   readonly session: string | null;
 }
 
-/** One row of a trace, its fields still text as they stand in the file. */
+/** One row of a trace; fields are the text in the file. */
 interface TraceRow {
-  /** Line of the file the row ends on, from 1. */
+  /** Line of the file where the row ends, from 1. */
   readonly line: number;
   readonly time: string;
-  /** Null when not asked for or empty. */
+  /** Null if not requested or empty. */
   readonly client: string | null;
   readonly session: string | null;
 }
@@ -206,7 +206,7 @@ interface TraceRow {
 /**
  * Rows of a JSONL, one object a line. A field is a key of the object or, beginning with `/`, a JSON pointer
  * (RFC 6901) into it.
- * @throws InputProblem for a line that is no JSON object, or whose time is neither number nor text.
+ * @throws InputProblem for a line that is no JSON object, or whose time is neither number nor text
  */
 async function* jsonlRows(chunks: AsyncIterable<Buffer>, fields: TraceFields): AsyncGenerator<TraceRow[]> {
   const time = keysOf(fields.time);
@@ -239,7 +239,7 @@ function timeText(row: JsonObject, keys: readonly string[], field: string, line:
   });
 }
 
-/** The digits of a number as they stand in the file: a double rounds 1700000000.1234567 and 64-bit ids. */
+/** The digits of a number in the file: a double would round 1700000000.1234567 and 64-bit ids. */
 function numberText(number: number, line: TextLine, keys: readonly string[]): string {
   if (Number.isSafeInteger(number)) return String(number);
   const numbersAsText = (_key: string, value: unknown, context?: { readonly source?: string }): unknown =>
@@ -252,7 +252,7 @@ function scalarText(row: JsonObject, keys: readonly string[], line: TextLine): s
   const value = valueAt(row, keys);
   if (value === undefined || value === null || value === '') return null;
   if (typeof value === 'object') {
-    throw new InputProblem(`${shown(keys.join('/'))} is no text or number`, { line: line.number });
+    throw new InputProblem(`${shown(keys.join('/'))} is neither text nor a number`, { line: line.number });
   }
   return typeof value === 'number' ? numberText(value, line, keys) : String(value);
 }
@@ -274,7 +274,7 @@ function valueAt(row: JsonObject, keys: readonly string[]): unknown {
   return value;
 }
 
-/** Rows handed on at a time: enough to make the hand-over cheap, few enough to stay responsive. */
+/** Rows per batch: enough for low overhead, few enough to stay responsive. */
 const BATCH_ROWS = 1_000;
 
 interface CsvRecord {
@@ -290,7 +290,7 @@ interface Columns {
 
 /**
  * Rows of a CSV (RFC 4180: quoted fields, CRLF or LF) whose first record names its columns.
- * @throws InputProblem for a column that is not there, a record of another length, a misplaced quote.
+ * @throws InputProblem for a missing column, a record of another length, a misplaced quote
  */
 async function* csvRows(chunks: AsyncIterable<Buffer>, fields: TraceFields): AsyncGenerator<TraceRow[]> {
   let columns: Columns | null = null;
@@ -318,7 +318,7 @@ async function* csvRecords(chunks: AsyncIterable<Buffer>): AsyncGenerator<CsvRec
     info: true,
     record_delimiter: ['\r\n', '\n'],
     skip_empty_lines: true,
-    // An open quote would otherwise swallow the rest of the file into one field.
+    // Without this, an open quote would read the rest of the file into one field.
     max_record_size: LIMITS.importRecordBytes,
   });
   const fed = pipeline(Readable.from(chunks), parser).then(
@@ -332,7 +332,7 @@ async function* csvRecords(chunks: AsyncIterable<Buffer>): AsyncGenerator<CsvRec
     const { lines } = thrown as CsvError & { readonly lines?: number };
     throw new InputProblem(thrown.message, { line: lines ?? null, cause: thrown });
   } finally {
-    // A consumer that stops early must not leave the file open.
+    // If the consumer stops early, close the file.
     parser.destroy();
     await fed;
   }
@@ -360,7 +360,7 @@ function columnsOf(header: readonly string[], fields: TraceFields, line: number)
   return { time: indexOf(fields.time), client: indexOf(fields.client), session: indexOf(fields.session) };
 }
 
-/** What was asked for, as text. */
+/** Requested options, as text. */
 export interface RawImportOptions {
   readonly time: string;
   readonly unit?: string | undefined;
@@ -376,12 +376,12 @@ export interface RawImportOptions {
 
 /** Where request bodies come from and how they are drawn. */
 interface PayloadSource extends BodyRequest {
-  /** A JSONL, or a folder. */
+  /** A JSONL file or a folder. */
   readonly source: string;
   readonly seed: number;
 }
 
-/** What will be done. */
+/** Resolved options. */
 export interface ImportOptions {
   readonly fields: TraceFields;
   readonly time: TimeReading;
@@ -390,7 +390,7 @@ export interface ImportOptions {
 
 export const IMPORT_DEFAULTS = Object.freeze({
   unit: 'iso',
-  /** Numbers count from the epoch, which is what they do in most traces that have absolute times. */
+  /** Numbers count from the epoch, as in most traces with absolute times. */
   origin: '1970-01-01T00:00:00Z',
   method: 'POST',
   seed: '1',
@@ -398,7 +398,7 @@ export const IMPORT_DEFAULTS = Object.freeze({
 
 /**
  * Resolves the options of an import.
- * @throws AppError OPTION_INVALID naming every problem at once.
+ * @throws AppError OPTION_INVALID listing every problem
  */
 export function parseImportOptions(raw: RawImportOptions): ImportOptions {
   const problems: string[] = [];
@@ -410,7 +410,7 @@ export function parseImportOptions(raw: RawImportOptions): ImportOptions {
   }
   if (raw.payloads === undefined) {
     for (const option of ['path', 'method', 'seed'] as const) {
-      if (raw[option] !== undefined) problems.push(`--${option} is of use with --payloads only`);
+      if (raw[option] !== undefined) problems.push(`--${option} needs --payloads`);
     }
   }
   if (problems.length > 0) throw new AppError('OPTION_INVALID', problems.join('; '));
@@ -433,7 +433,7 @@ function unitOf(raw: RawImportOptions, problems: string[]): TimeUnit {
   const text = raw.unit ?? IMPORT_DEFAULTS.unit;
   const unit = TIME_UNITS.find((known) => known === text);
   if (unit === undefined) problems.push(`--unit ${JSON.stringify(text)} is none of ${TIME_UNITS.join(', ')}`);
-  // A unit is never guessed: seconds read as milliseconds would be a thousand times the load.
+  // A unit is never guessed: seconds read as milliseconds would mean a thousand times the load.
   if (unit === 'iso' && raw.gaps)
     problems.push('--gaps needs a --unit the gaps are counted in: s, ms, us or ns');
   return unit ?? IMPORT_DEFAULTS.unit;
@@ -441,9 +441,7 @@ function unitOf(raw: RawImportOptions, problems: string[]): TimeUnit {
 
 function originOf(raw: RawImportOptions, unit: TimeUnit, problems: string[]): number {
   if (raw.origin !== undefined && unit === 'iso' && !raw.gaps) {
-    problems.push(
-      '--origin is for times that are numbers (--unit s, ms, us or ns); ISO times have their own',
-    );
+    problems.push('--origin needs numeric times (--unit s, ms, us or ns); ISO times are absolute');
   }
   try {
     const originUs = parseInstantUs(raw.origin ?? IMPORT_DEFAULTS.origin, '--origin');

@@ -7,22 +7,22 @@ export const TIME_UNITS = ['s', 'ms', 'us', 'ns', 'iso'] as const;
 export type TimeUnit = (typeof TIME_UNITS)[number];
 export type NumericTimeUnit = Exclude<TimeUnit, 'iso'>;
 
-/** A time without loss: whole microseconds, and the rest in femtoseconds (10⁻¹⁵ s), 0 to 999,999,999. */
+/** An exact time: whole microseconds, and the rest in femtoseconds (10⁻¹⁵ s), 0 to 999,999,999. */
 interface ExactTime {
   readonly us: number;
   readonly femto: number;
 }
 
-/** Digits between the decimal point of a unit and the femtosecond. */
+/** Decimal digits from a unit down to the femtosecond. */
 const FEMTO_DIGITS: Readonly<Record<NumericTimeUnit, number>> = { s: 15, ms: 12, us: 9, ns: 6 };
 const FEMTO_PER_US = 1_000_000_000;
 const FEMTO_DIGITS_OF_US = 9;
 const MAX_US_DIGITS = 16;
 
 /**
- * Reads a decimal number of `unit` without ever forming a floating-point fraction, so that `0.1234567` s is
- * 123,456 µs and 700,000,000 fs. What lies beyond the femtosecond is cut off.
- * @throws InputProblem when it is no number, below zero, or past the year 2255 (2⁵³ µs).
+ * Reads a decimal number of `unit` without floating-point fractions, so `0.1234567` s is 123,456 µs and
+ * 700,000,000 fs. Digits below the femtosecond are dropped.
+ * @throws InputProblem when it is no number, below zero, or past the year 2255 (2⁵³ µs)
  */
 export function parseExactTime(text: string, unit: NumericTimeUnit): ExactTime {
   const match = /^\s*([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?\s*$/.exec(text);
@@ -33,7 +33,7 @@ export function parseExactTime(text: string, unit: NumericTimeUnit): ExactTime {
   }
   const digits = (whole + fraction).replace(/^0+/, '');
   if (match[1] === '-' && digits !== '') throw new InputProblem(`${shown(text)} is below zero`);
-  // Number of digits that stand before the femtosecond's own point; negative when all of them lie below it.
+  // Number of digits down to the femtosecond; negative if all are below it.
   const length = digits.length - fraction.length + Number(match[4] ?? 0) + FEMTO_DIGITS[unit];
   if (digits === '' || length <= 0) return { us: 0, femto: 0 };
   if (length > MAX_US_DIGITS + FEMTO_DIGITS_OF_US) throw pastTheEnd(text);
@@ -47,16 +47,16 @@ function pastTheEnd(text: string): InputProblem {
   return new InputProblem(`${shown(text)} is a time past the year 2255`, { hint: 'Is --unit right?' });
 }
 
-/** How the time field of a trace is to be read. */
+/** How to read the time field of a trace. */
 export interface TimeReading {
   readonly unit: TimeUnit;
-  /** The field is the gap to the row before (of the first row: to the origin). */
+  /** The field is the gap since the row before (for the first row: since the origin). */
   readonly gaps: boolean;
-  /** Epoch microseconds that numbers are counted from. */
+  /** Epoch microseconds of number 0. */
   readonly originUs: number;
 }
 
-/** Turns the time fields of a trace, in the order of its rows, into epoch microseconds. */
+/** Converts the time fields of a trace, in row order, into epoch microseconds. */
 export class ArrivalTimes {
   readonly #reading: TimeReading;
   #sum: ExactTime = { us: 0, femto: 0 };
@@ -66,9 +66,9 @@ export class ArrivalTimes {
   }
 
   /**
-   * The arrival of the next row, rounded half up to the microsecond once: gaps are summed before they are
-   * rounded, so that errors do not add up.
-   * @throws InputProblem when the text is no time of the stated unit.
+   * The arrival of the next row, rounded half up to the microsecond. Gaps are summed before rounding, so
+   * errors do not add up.
+   * @throws InputProblem when the text is no time of the stated unit
    */
   next(text: string): number {
     const { unit, gaps, originUs } = this.#reading;
@@ -105,9 +105,9 @@ function parseIso(text: string): number {
   return checkedInstant(instantUs, text);
 }
 
-/** @throws InputProblem for an instant that no capture holds */
+/** @throws InputProblem for an instant outside a capture's range */
 export function checkedInstant(instantUs: number, text: string): number {
-  const hint = 'Correct the time, or take what has it out of the file.';
+  const hint = 'Correct the time, or remove its entry.';
   if (instantUs < 0) throw new InputProblem(`${shown(text)} is a time before 1970`, { hint });
   if (Number.isSafeInteger(instantUs)) return instantUs;
   throw new InputProblem(`${shown(text)} is a time past the year 2255`, { hint });

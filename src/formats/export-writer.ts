@@ -6,9 +6,11 @@ import { inertJson, shownText, type TextCounts } from '../core/text.ts';
 /** A request as a replay would send it. Texts are latin1. */
 export interface ExportedRequest {
   readonly method: string;
-  /** Request target, the base path of the target in front. */
+  /** Request target, with the target's base path in front. */
   readonly path: string;
-  /** Flat name, value, name, value …; no framing, no hop-by-hop names, no `Host` but a recorded one. */
+  /**
+   * Flat name, value, name, value …; without framing, hop-by-hop names, and any `Host` that was not recorded.
+   */
   readonly headers: readonly string[];
   readonly body: Uint8Array | null;
   readonly chunked: boolean;
@@ -20,53 +22,53 @@ export interface ExportedSend {
   readonly index: number;
   /** Nanoseconds after the start of the run; never decreasing. */
   readonly offsetNs: number;
-  /** The same as an instant: the start is when the first planned exchange arrived. Epoch microseconds. */
+  /** The same as an instant, epoch microseconds. The start is the arrival of the first planned exchange. */
   readonly instantUs: number;
   readonly row: ExchangeRow;
-  /** 0 for what was recorded, else the number of its copy. Null where the format does not ask for it. */
+  /** 0 for the recorded exchange, else the number of its copy. Null if the format does not need it. */
   readonly copy: number | null;
-  /** Null for a row of a table that cannot be sent. */
+  /** Null for a table row that cannot be sent. */
   readonly request: ExportedRequest | null;
-  /** Why a row of a table cannot be sent. */
+  /** Why a table row cannot be sent. */
   readonly skipped: string | null;
-  /** What was recorded, opened when it is asked for. */
+  /** Opens the recorded payload on demand. */
   readonly recorded: () => ExchangePayload | null;
 }
 
-/** What an exporter is told before the first send. */
+/** Settings for an exporter. */
 export interface ExportSettings {
   /** Name and version of this program. */
   readonly creator: { readonly name: string; readonly version: string };
-  /** Scheme and authority requests go to; null where none was given. */
+  /** Scheme and authority of the requests; null if none was given. */
   readonly origin: string | null;
   /** How k6 paces. */
   readonly mode: ExportMode;
-  /** Whether tables get the bodies of requests. */
+  /** Whether tables include request bodies. */
   readonly includeBodies: boolean;
 }
 
 export const EXPORT_MODES = ['exact', 'rate'] as const;
 type ExportMode = (typeof EXPORT_MODES)[number];
 
-/** What is known once every send was told of. */
+/** Facts known after all sends. */
 export interface ExportFacts {
-  /** That the export holds. */
+  /** Requests in the export. */
   readonly requests: number;
   readonly spanNs: number;
-  /** Requests open at once if each takes as long as it did when recorded; null where that is not known. */
+  /** Requests open at once if each takes as long as recorded; null if unknown. */
   readonly concurrency: number | null;
 }
 
-/** Writes one export. Used once: sends in order, then `end`; `abandon` when it comes to nothing. */
+/** Writes one export, once: sends in order, then `end`. Call `abandon` if it fails. */
 export interface ExportWriter {
-  /** @returns whether the export holds it; what it leaves out is counted in `lost` */
+  /** @returns whether the export includes it; what it leaves out is counted in `lost` */
   add(send: ExportedSend): boolean;
   end(facts: ExportFacts): void;
   abandon(): void;
-  /** What could not be carried, by what it is, how many sends it concerns. */
+  /** What could not be exported: number of affected sends by kind. */
   readonly lost: TextCounts;
   readonly files: readonly ExportedFile[];
-  /** How to use it, once it is written. */
+  /** How to use the export. */
   readonly usage: readonly string[];
 }
 
@@ -76,27 +78,27 @@ export interface ExportedFile {
   readonly bytes: number;
 }
 
-/** One format that captures are turned into. */
+/** One export format. */
 export interface ExportFormat {
   readonly name: string;
   readonly summary: string;
-  /** One file, or a directory of files with names of ours. */
+  /** One file, or a directory of files. */
   readonly shape: 'file' | 'directory';
-  /** Requests that can be sent, or a table of all that is planned. */
+  /** Only requests that can be sent, or a table of the whole plan. */
   readonly holds: 'requests' | 'rows';
-  /** The options that mean something to it. */
+  /** The options that apply to it. */
   readonly takes: readonly ('target' | 'mode' | 'includeBodies')[];
   readonly needsTarget: boolean;
-  /** What no file of this format says, whatever is put in. */
+  /** What files of this format can never contain. */
   readonly cannotCarry: readonly string[];
-  /** @param path the new file, or a directory to make files in */
+  /** @param path the new file, or the directory for its files */
   open(path: string, settings: ExportSettings): ExportWriter;
 }
 
-/** Bytes gathered before they are written. */
+/** Buffer size for writing. */
 const BUFFER_BYTES = 256 * 1024;
 
-/** A new file (0600) that is filled in one go; what is there already is never written to. */
+/** A new file (0600), written at once. An existing file is never changed. */
 export class OutputFile {
   readonly #descriptor: number;
   readonly #pending: Uint8Array[] = [];
@@ -104,12 +106,12 @@ export class OutputFile {
   #written = 0;
   #open = true;
 
-  /** @throws what the file system throws; EEXIST where something is there */
+  /** @throws file system errors; EEXIST if the path exists */
   constructor(path: string) {
     this.#descriptor = openSync(path, 'wx', 0o600);
   }
 
-  /** Bytes taken so far. */
+  /** Bytes written so far. */
   get bytes(): number {
     return this.#written + this.#pendingBytes;
   }
@@ -121,14 +123,14 @@ export class OutputFile {
     if (this.#pendingBytes >= BUFFER_BYTES) this.#flush();
   }
 
-  /** Writes what is left and makes it durable. */
+  /** Writes the rest and syncs the file. */
   end(): void {
     this.#flush();
     fsyncSync(this.#descriptor);
     this.abandon();
   }
 
-  /** Lets go of the file, however much of it was written. */
+  /** Closes an incomplete file. */
   abandon(): void {
     if (this.#open) closeSync(this.#descriptor);
     this.#open = false;
@@ -143,7 +145,7 @@ export class OutputFile {
   }
 }
 
-/** What a replay puts on its requests begins so. */
+/** Prefix of the headers that a replay adds. */
 const OURS = 'x-reprise-';
 
 /** Header pairs of a flat list. */
@@ -153,12 +155,12 @@ export function headerPairs(flat: readonly string[]): HeaderPair[] {
   return pairs;
 }
 
-/** The same without what marks a replay: for archives, which nobody sends. */
+/** The same without replay markers, for archives, which are not sent. */
 export function recordedPairs(flat: readonly string[]): HeaderPair[] {
   return headerPairs(flat).filter(([name]) => !name.toLowerCase().startsWith(OURS));
 }
 
-/** Counts what becomes of headers where they are a map of texts. */
+/** Counts what is lost where headers are a map of texts. */
 export function countHeaderLosses(flat: readonly string[], lost: TextCounts, joined = true): void {
   const names = new Set<string>();
   for (let at = 0; at < flat.length; at += 2) names.add((flat[at] ?? '').toLowerCase());
@@ -170,7 +172,7 @@ export function countHeaderLosses(flat: readonly string[], lost: TextCounts, joi
   }
 }
 
-/** A request target where URLs are ASCII: the same bytes, percent-encoded. */
+/** A request target with non-ASCII bytes percent-encoded, for formats with ASCII URLs. */
 export function asciiTarget(path: string): string {
   return path.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
 }
@@ -181,7 +183,7 @@ const BEYOND_ASCII = /[\x80-\xff]/;
 export const REQUESTS_FILE = 'requests.jsonl';
 
 /**
- * One request a line, for scripts of ours that other tools run: number, milliseconds after the start, method, target,
+ * One request a line, for our scripts in other tools: number, milliseconds after the start, method, target,
  * header pairs, body as base64 (null without one), route.
  */
 export function requestLine(send: ExportedSend, request: ExportedRequest): string {
@@ -192,7 +194,7 @@ export function requestLine(send: ExportedSend, request: ExportedRequest): strin
     p: asciiTarget(request.path),
     h: headerPairs(request.headers),
     b: request.body === null ? null : Buffer.from(request.body).toString('base64'),
-    // A name in the tool's statistics, which it prints.
+    // The name in the tool's printed statistics.
     r: shownText(send.row.route ?? request.method),
   })}\n`;
 }

@@ -16,27 +16,30 @@ import {
 import { InputProblem, shown, textBytes } from './input.ts';
 import { checkedHeaders, checkStart } from './request-draft.ts';
 
-/** What a GoReplay file never says. */
+/** What a GoReplay file never contains. */
 const MISSING_FROM_GOR = [
   'connections',
   'clients',
   'sessions',
   'the times of chunks',
   'whether GoReplay cut a body',
-  'losses and coverage: what GoReplay dropped is not said',
+  'losses and coverage: the file does not say what GoReplay dropped',
 ] as const;
 
-/** Requests that wait for responses, theirs or those of earlier ones; of more, the earliest goes without. */
+/**
+ * Most requests waiting for responses, theirs or earlier ones. Beyond that, the earliest goes without a
+ * response.
+ */
 const MOST_WAITING = 10_000;
 const MOST_WAITING_BYTES = 64 * 1024 * 1024;
 
-/** A request, and its response once it came. */
+/** A request, with its response once that came. */
 interface Pair {
   readonly request: GorRecord;
   answer: GorRecord | null;
 }
 
-/** Reads the file of GoReplay's `--output-file`. */
+/** Reads a file of GoReplay's `--output-file`. */
 export function openGor(path: string): OpenImport {
   return async (deps) => {
     const lacking = new TextCounts();
@@ -51,11 +54,11 @@ export function openGor(path: string): OpenImport {
   };
 }
 
-/** Puts requests and responses of one id together, in the order of the requests. */
+/** Pairs requests and responses by id, in the order of the requests. */
 class GorPairs {
   readonly #deps: ImportSourceDeps;
   readonly #lacking: TextCounts;
-  /** By the number of the request's record, hence in order; and the last request of each id. */
+  /** By record number of the request, so in order; and the last request of each id. */
   readonly #waiting = new Map<number, Pair>();
   readonly #byId = new Map<string, Pair>();
   #waitingBytes = 0;
@@ -83,7 +86,7 @@ class GorPairs {
       this.#lacking.count('an interim response (100 Continue): left out');
       return;
     }
-    // A copy: the message is a piece of a memory that others come into.
+    // Copy: the message is a view of a buffer that is reused.
     const own = { ...record, message: Buffer.from(message) };
     if (record.type === 1) {
       const pair = { request: own, answer: null };
@@ -101,7 +104,7 @@ class GorPairs {
     this.#waitingBytes += own.message.length;
   }
 
-  /** What has its response, or can wait no longer, up to the first that can. */
+  /** Pairs that are complete or cannot wait longer, up to the first that still waits. */
   #ready(end: boolean): Exchange[] {
     const exchanges: Exchange[] = [];
     for (const [number, pair] of this.#waiting) {
@@ -153,11 +156,11 @@ class GorPairs {
   }
 }
 
-/** @throws InputProblem where no exchange takes as long */
+/** @throws InputProblem for longer times than an exchange can take */
 function checkedOffset(us: number, { number }: GorRecord): number {
   if (us <= LIMITS.importOffsetUs) return Math.max(0, us);
-  throw new InputProblem(`its response, record ${number}, came more than a year behind it`, {
-    hint: 'Correct the time or the latency of the response, or leave it out.',
+  throw new InputProblem(`its response, record ${number}, came more than a year later`, {
+    hint: 'Correct the time or latency of the response, or remove it.',
   });
 }
 
@@ -167,10 +170,10 @@ interface GorRecord {
   readonly number: number;
   readonly type: 1 | 2 | 3;
   readonly id: string;
-  /** Epoch microseconds, and what the record says of a latency, rounded; null where it says nothing. */
+  /** Epoch microseconds; and the record's latency, rounded, or null if it has none. */
   readonly timeUs: number;
   readonly latencyUs: number | null;
-  /** Valid until the next records are asked for. */
+  /** Valid until the next records are read. */
   readonly message: Buffer;
 }
 
@@ -179,10 +182,10 @@ const HEADER = /^([123]) ([0-9A-Za-z-]{1,64}) (\d{1,19})(?: (-?\d{1,19}))?$/;
 const HEADER_BYTES = 160;
 
 /**
- * The records of a GoReplay file, one at a time. A separator within a body is told from one between records by the
- * length that the message states, as far as the file bears it out, else by what follows: the line that begins a
- * record, or the end of the file.
- * @throws InputProblem for what begins with no record, is cut short, or is too large
+ * The records of a GoReplay file, one at a time. A separator may also occur within a body. The message's
+ * declared length decides, if the file agrees with it. Otherwise the bytes after it decide: the first line of
+ * a record, or the end of the file.
+ * @throws InputProblem for input that does not begin with a record, is truncated or too large
  */
 export async function* gorRecords(
   chunks: AsyncIterable<Buffer>,
@@ -200,7 +203,7 @@ class RecordReader {
   readonly #recordBytes: number;
   readonly #pending = new GrowingBytes();
   #number = 0;
-  /** How far the record that is read was looked through, and what it says of its end. */
+  /** How far the current record was searched, and what its framing says of its end. */
   #searched = 0;
   #framing: GorFraming;
 
@@ -225,7 +228,7 @@ class RecordReader {
     const number = this.#number + 1;
     if (!beginsRecord(rest)) recordOf(rest, number);
     throw new InputProblem(`the file ends within record ${number}`, {
-      hint: 'The file was cut short: fetch or copy it again.',
+      hint: 'The file is truncated: fetch or copy it again.',
     });
   }
 
@@ -243,12 +246,12 @@ class RecordReader {
     }
   }
 
-  /** Where the record at the beginning ends; null where that is not there, or cannot be told yet. */
+  /** End of the record at the beginning; null if it is incomplete or undecided yet. */
   #endIn(bytes: Buffer, ended: boolean): number | null {
     for (let at = bytes.indexOf(SEPARATOR, this.#searched); at >= 0; ) {
       this.#searched = at;
       const stated = this.#framing.endIn(bytes, at);
-      // What follows decides, so it has to be there.
+      // The bytes after it decide, so they must be there.
       const wanted = Math.max(at, typeof stated === 'number' ? stated : 0) + SEPARATOR.length + HEADER_BYTES;
       if (!ended && (stated === 'later' || bytes.length < wanted)) return null;
       if (typeof stated === 'number' && stated > at && endsAt(bytes, stated, ended)) return stated;
@@ -261,14 +264,14 @@ class RecordReader {
   }
 }
 
-/** Whether a separator stands here, and a record or the end of the file behind it. */
+/** Whether a separator is here, followed by a record or the end of the file. */
 function endsAt(bytes: Buffer, at: number, ended: boolean): boolean {
   const after = at + SEPARATOR.length;
   if (!bytes.subarray(at, after).equals(SEPARATOR)) return false;
   return beginsRecord(bytes.subarray(after)) || (ended && isBlank(bytes.subarray(after)));
 }
 
-/** Whether these bytes begin with the line that begins a record. */
+/** Whether these bytes begin with a record's first line. */
 function beginsRecord(bytes: Buffer): boolean {
   const end = bytes.subarray(0, HEADER_BYTES).indexOf(0x0a);
   return end > 0 && HEADER.test(lineOf(bytes, end));
@@ -287,7 +290,7 @@ function recordOf(bytes: Buffer, number: number): GorRecord {
   const line = lineOf(bytes, Math.min(end < 0 ? bytes.length : end, HEADER_BYTES));
   const [, type, id = '', time = '', latency] = HEADER.exec(line) ?? [];
   if (type === undefined || end < 0) {
-    throw new InputProblem(`record ${number}: ${shown(line)} is no line of a GoReplay file`, {
+    throw new InputProblem(`record ${number}: ${shown(line)} is not a record line of a GoReplay file`, {
       hint: 'A record begins with its type, id and time: 1 d7123dasd913jfd 1436283432000000000',
     });
   }
@@ -310,25 +313,25 @@ function microseconds(ns: string): number {
   return Number((BigInt(ns) + 500n) / 1000n);
 }
 
-/** Of a message whose end another record follows with no separator between. */
+/** For a message followed by another record without a separator. */
 class RecordWithin extends InputProblem {
   constructor() {
     super('another record begins within it', {
-      hint: 'A line with the separator of GoReplay is missing between them: put it in, or copy the file again.',
+      hint: 'The separator line of GoReplay is missing between them: insert it, or copy the file again.',
     });
   }
 }
 
 /**
- * A request as GoReplay kept it: a head, and of the body what it had. A body that is shorter than its length says
- * is cut, not malformed.
- * @throws InputProblem when it has no head of a request
+ * Parses a request as stored by GoReplay: a head, and the body as far as it had it. A body shorter than its
+ * length is truncated, not malformed.
+ * @throws InputProblem when it has no request head
  */
 function gorRequest(message: Buffer, lacking: TextCounts): ImportedParts['request'] {
   const { head, rest } = splitHead(message);
   const line = head.toString('latin1', 0, head.indexOf('\r\n'));
   const [, method = '', target = ''] = /^(\S+) (\S+) HTTP\/1\.[01]$/.exec(line) ?? [];
-  if (method === '') throw new InputProblem(`${shown(line)} is no request line of HTTP/1.1`);
+  if (method === '') throw new InputProblem(`${shown(line)} is not an HTTP/1.1 request line`);
   checkStart(method, target);
   checkedHeaders(head);
   const { body, trailers, behind } = bodyOf(head, rest);
@@ -336,7 +339,7 @@ function gorRequest(message: Buffer, lacking: TextCounts): ImportedParts['reques
   return { method, target, head, body, trailers };
 }
 
-/** @throws InputProblem when it has no head of a response */
+/** @throws InputProblem when it has no response head */
 function gorResponse(message: Buffer, method: string, lacking: TextCounts): ImportedResponse {
   const { head, rest } = splitHead(message);
   const { status } = parseResponseHead(head);
@@ -347,7 +350,7 @@ function gorResponse(message: Buffer, method: string, lacking: TextCounts): Impo
   return { status, head, body };
 }
 
-/** A response without the interim ones before it (100 Continue); null where nothing but such is there. */
+/** The response after interim ones (100 Continue); null if there are only those. */
 function withoutInterim(message: Buffer): Buffer | null {
   let rest = message;
   while (isInterim(rest)) {
@@ -358,7 +361,7 @@ function withoutInterim(message: Buffer): Buffer | null {
   return rest;
 }
 
-/** @throws RecordWithin where a separator is missing: what stands behind is another record */
+/** @throws RecordWithin when a separator is missing and another record follows */
 function checkBehind(behind: Buffer, what: string, lacking: TextCounts): void {
   if (behind.length === 0) return;
   const next = behind.subarray(/^[\r\n]*/.exec(behind.toString('latin1', 0, 4))?.[0].length ?? 0);
@@ -372,7 +375,7 @@ function splitHead(message: Buffer): { head: Buffer; rest: Buffer } {
   return { head: message.subarray(0, end + 4), rest: message.subarray(end + 4) };
 }
 
-/** The body, and what stands behind its end. */
+/** The body, and the bytes after its end. */
 interface Framed {
   readonly body: ImportedBody;
   readonly trailers: Uint8Array | null;
@@ -385,13 +388,13 @@ function bodyOf(head: Buffer, rest: Buffer): Framed {
     return chunkedBody(rest);
   const stated = headerValue(headers, 'content-length');
   if (stated === null || !/^\d+$/.test(stated)) {
-    // A body whose length nothing says goes to the end, unless that is another record.
+    // A body of unknown length goes to the end, unless that is another record.
     return beginsRecord(rest) ? plain(rest, 0) : plain(rest, rest.length);
   }
   return plain(rest, Math.min(Number(stated), LIMITS.importBodyBytes));
 }
 
-/** What goes on after its length is none of the body; what is missing was cut. */
+/** Bytes after its length are not part of the body. Missing bytes were truncated. */
 function plain(rest: Buffer, bytes: number): Framed {
   return {
     body: { bytes, kept: rest.subarray(0, bytes), truncated: rest.length < bytes },
@@ -400,7 +403,7 @@ function plain(rest: Buffer, bytes: number): Framed {
   };
 }
 
-/** Joins chunks as far as they go. GoReplay may have joined them already and left the header. */
+/** Joins complete chunks. GoReplay may have joined them already and left the header. */
 function chunkedBody(coded: Buffer): Framed {
   const chunks: Buffer[] = [];
   let at = 0;
@@ -425,20 +428,20 @@ function chunkedBody(coded: Buffer): Framed {
   return { body: { bytes: kept.length, kept, truncated: !whole && !joinedAlready }, trailers, behind };
 }
 
-/** A chunk's line that is longer is none. */
+/** A longer line is no chunk header. */
 const CHUNK_LINE_BYTES = 1024;
 
-/** Where a message ends: a position, null where nothing says it, or more bytes that are wanted to know. */
+/** The end of a message: a position, null if it does not say, or `later` if more bytes are needed. */
 type StatedEnd = number | null | 'later';
 
 /**
- * Where one record ends by the framing of the message in it: whoever sends a request writes its body, but not its
- * length. Asked again as more bytes come, it goes on where it was.
+ * Finds the end of a record by the framing of its message: clients control the body, but not its length.
+ * Called again with more bytes, it continues where it was.
  */
 class GorFraming {
   readonly #mostBytes: number;
   #found: StatedEnd = 'later';
-  /** Of a chunked message the line of the chunk that is next. */
+  /** For a chunked message, the position of the next chunk's line. */
   #nextChunk: number | null = null;
 
   constructor(mostBytes: number) {
@@ -446,8 +449,8 @@ class GorFraming {
   }
 
   /**
-   * @param record from its first byte on, and what is there behind it
-   * @param separator where something stands in it that might end it: what has no head before that has no framing
+   * @param record from its first byte, with the bytes available after it
+   * @param separator position of a possible end; without a complete head before it there is no framing
    */
   endIn(record: Buffer, separator: number): StatedEnd {
     if (this.#found !== 'later') return this.#within(record);
@@ -462,7 +465,7 @@ class GorFraming {
     return this.#found > record.length ? 'later' : this.#found;
   }
 
-  /** @returns where the first chunk is, null where there are none */
+  /** @returns the position of the first chunk; null if there are none */
   #readHead(record: Buffer, separator: number): number | null {
     this.#found = null;
     let from = record.indexOf('\n') + 1;
@@ -493,7 +496,7 @@ class GorFraming {
       const bytes = Number.parseInt(size, 16);
       const body = at + lineBytes + 2;
       if (bytes === 0) {
-        // The blank line stands right behind, or behind trailers.
+        // The blank line follows directly, or after trailers.
         const blank = record.indexOf('\r\n\r\n', body - 2);
         return blank < 0 ? 'later' : blank + 4;
       }
@@ -504,21 +507,18 @@ class GorFraming {
   }
 }
 
-/** Whether a head is of an answer that another one follows: 100 Continue, 103 Early Hints. */
+/** Whether a head is an interim answer: 100 Continue, 103 Early Hints. */
 function isInterim(head: Buffer): boolean {
   return /^HTTP\/1\.[01] 1(?!01)\d\d(?: |\r|$)/.test(head.toString('latin1', 0, 16));
 }
 
-/**
- * Bytes that come at one end and go at the other, in a memory that grows by doubling: what waits is not copied anew for
- * all that comes.
- */
+/** A byte queue in a buffer that grows by doubling, so pending bytes are not copied for each addition. */
 export class GrowingBytes {
   #memory = Buffer.alloc(0);
   #from = 0;
   #to = 0;
 
-  /** What is there. Valid until more is added. */
+  /** The current bytes. Valid until more are added. */
   get view(): Buffer {
     return this.#memory.subarray(this.#from, this.#to);
   }
@@ -529,7 +529,7 @@ export class GrowingBytes {
     this.#to += bytes.length;
   }
 
-  /** Takes away the first so many. */
+  /** Removes this many bytes from the front. */
   drop(count: number): void {
     this.#from += count;
   }

@@ -57,14 +57,14 @@ export const HAR: ExportFormat = {
   needsTarget: false,
   cannotCarry: [
     'times finer than other readers keep: milliseconds',
-    'binary request bodies: the standard has no base64 for them, so they carry a mark of ours',
+    'binary request bodies: the standard has no base64 for them, so they carry a mark of Reprise',
     'hop-by-hop headers and headers whose value was masked',
     'the times of chunks, trailers, and which connection a request came on',
   ],
   open: (path, settings) => new HarWriter(path, settings),
 };
 
-/** What an archive never says. */
+/** What an archive never contains. */
 const MISSING_FROM_HAR = [
   'connections',
   'clients',
@@ -72,10 +72,10 @@ const MISSING_FROM_HAR = [
   'the times of chunks',
   'trailers',
   'the content coding of responses',
-  'losses and coverage: nobody knows what the client did beside',
+  'losses and coverage: what else the client did is unknown',
 ] as const;
 
-/** Reads an archive: its latencies are those the client saw, waiting for a connection included. */
+/** Reads an archive. Its latencies are the client's and include waiting for a connection. */
 export function openHar(path: string): OpenImport {
   return async (deps) => {
     const reader = new HarReader();
@@ -111,17 +111,17 @@ async function* harExchanges(
   }
 }
 
-/** Written anew: an archive holds bodies without their framing. */
+/** Rebuilt: an archive stores bodies without their framing. */
 const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding']);
 
-/** Entries of an archive as the parts of exchanges. */
+/** Converts entries of an archive into parts of exchanges. */
 class HarReader {
   readonly lacking = new TextCounts();
   readonly #bodies = new HarBodies(this.lacking);
 
   /**
    * @returns null for an entry that is no HTTP exchange
-   * @throws InputProblem for one that says too little
+   * @throws InputProblem for an incomplete entry
    */
   read(entry: JsonObject): ImportedParts | null {
     const request = objectAt(entry, 'request');
@@ -168,7 +168,7 @@ class HarReader {
     for (const each of arrayAt(message, 'headers')) {
       const name = textAt(each, 'name');
       const value = textAt(each, 'value');
-      // HTTP/2 has method, target and authority as headers of that form.
+      // HTTP/2 method, target and authority appear as headers of this form.
       if (name.startsWith(':') || FRAMING.has(name.toLowerCase())) continue;
       if (isHeader(name, value)) pairs.push([name, value]);
       else this.lacking.count('a header that HTTP/1.1 cannot have: left out');
@@ -183,7 +183,7 @@ class HarReader {
       return null;
     }
     const body = this.#bodies.ofResponse(response, method === 'HEAD' || status === 204 || status === 304);
-    // An archive holds what came out of the content coding, so the header would not be true of it.
+    // An archive stores decoded bodies, so this header would be wrong.
     const headers = this.#headers(response).filter(([name]) => name.toLowerCase() !== 'content-encoding');
     const length: HeaderPair[] = body.truncated && body.bytes === 0 ? [] : [lengthOf(body)];
     const reason = textAt(response, 'statusText').replace(/[^\t\x20-\x7e]/g, '');
@@ -210,7 +210,7 @@ class HarReader {
   }
 }
 
-/** Without a status nothing is known of it, as of an arrival; it failed where the archive says so. */
+/** Without a status, nothing is known about it, unless the archive says that it failed. */
 function outcomeOf(entry: JsonObject, response: JsonObject | null): Outcome {
   const said = [response ?? {}, entry].flatMap((each) => [
     textAt(each, '_error'),
@@ -231,7 +231,7 @@ function arrivalOf(entry: JsonObject): number {
   return checkedInstant(arrivalUs, text);
 }
 
-/** Path, query and authority of a URL, as written where they can stand in a request line. */
+/** Path, query and authority of a URL, unchanged if valid in a request line. */
 function targetOf(url: string): { readonly path: string; readonly authority: string } | null {
   if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) return null;
   const parsed = new URL(url);
@@ -248,7 +248,7 @@ function needsLength(method: string): boolean {
   return method === 'POST' || method === 'PUT' || method === 'PATCH';
 }
 
-/** Bodies of an archive: what is not surely what was on the wire is not taken for it, and counted. */
+/** Bodies of an archive. A body that may differ from what was sent is not used, and is counted. */
 class HarBodies {
   readonly #lacking: TextCounts;
 
@@ -278,14 +278,14 @@ class HarBodies {
     if (!isBase64 && (isCoded(headers) || text.includes('\ufffd'))) {
       return this.#lost('a request body that the file has as text, which it was not', stated || bytes.length);
     }
-    // The text may have been decoded, cut or put together anew: it is not what was sent.
+    // The text may have been decoded, truncated or rebuilt, so it differs from what was sent.
     if (stated > 0 && stated !== bytes.length) {
       return this.#lost('a request body of another size than the file states', stated);
     }
     return wholeBody(bytes);
   }
 
-  /** @param bodiless whether a response of its kind has none */
+  /** @param bodiless whether responses of this kind have no body */
   ofResponse(response: JsonObject, bodiless: boolean): ImportedBody {
     const content = objectAt(response, 'content') ?? {};
     const text = textAt(content, 'text');
@@ -298,7 +298,7 @@ class HarBodies {
     if (text === '' && size !== 0) {
       if (bodiless) return wholeBody(kept);
       this.#lacking.count('a response body that the file does not hold');
-      // Of one whose size is not said either, so much is known as of one that was cut before its first byte.
+      // If its size is unknown too, treat it as truncated before its first byte.
       return { bytes: size ?? 0, kept: null, truncated: size === null };
     }
     if (size !== null && size > kept.length) return { bytes: size, kept, truncated: true };
@@ -314,16 +314,16 @@ class HarBodies {
   }
 }
 
-/** Whether a message says that its body is under a content coding. */
+/** Whether a message declares a content coding. */
 function isCoded(headers: readonly HeaderPair[]): boolean {
   return !/^(?:identity)?$/i.test(headerValue(headers, 'content-encoding')?.trim() ?? '');
 }
 
-/** Stands for a host nobody recorded; `.invalid` never resolves (RFC 2606). */
+/** Placeholder for an unknown host; `.invalid` never resolves (RFC 2606). */
 const HOST_UNKNOWN = 'recorded.invalid';
 const HTTP = 'HTTP/1.1';
 
-/** An archive (HAR 1.2), one entry a planned request, with the response that was recorded. */
+/** Writes an archive (HAR 1.2), one entry per planned request, with the recorded response. */
 class HarWriter implements ExportWriter {
   readonly lost = new TextCounts();
   readonly usage = ['mitmweb --rfile FILE'];
@@ -387,7 +387,7 @@ class HarWriter implements ExportWriter {
   }
 
   #postData(headers: readonly HeaderPair[], body: Uint8Array): object {
-    // A text under a content coding, and one with the mark of what was no text, are taken for damaged ones.
+    // A coded text, and one with the mark for binary data, count as damaged.
     const doubtful =
       isCoded(headers) || Buffer.from(body.buffer, body.byteOffset, body.length).includes('\ufffd');
     const { text, encoding } = doubtful ? base64Text(body) : harText(body);
@@ -449,12 +449,12 @@ const NO_RESPONSE = {
   bodySize: -1,
 };
 
-/** That it failed, which the standard has no place for; browsers say it so. */
+/** Says that it failed, in the way browsers do; the standard has no field for it. */
 function failureOf({ outcome }: ExchangeRow): object {
   return outcome === 'completed' ? {} : { _error: outcome };
 }
 
-/** Milliseconds of each part; -1 where it is not known. */
+/** Milliseconds of each part; -1 if unknown. */
 function timingsOf({ requestEndOffsetUs, firstByteOffsetUs, lastByteOffsetUs }: ExchangeRow): object {
   const sentUs = requestEndOffsetUs ?? (firstByteOffsetUs === null ? null : 0);
   const between = (from: number | null, to: number | null): number =>
@@ -480,14 +480,14 @@ function notHost([name]: HeaderPair): boolean {
   return name.toLowerCase() !== 'host';
 }
 
-/** The recorded authority, where it is one that can stand in a URL. */
+/** The recorded authority, if it is valid in a URL. */
 function recordedHost(head: Uint8Array): string | null {
   const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1');
   const host = /^host:[ \t]*([\w.\-[\]:]+)[ \t]*\r?$/im.exec(text)?.[1] ?? null;
   return host !== null && URL.canParse(`http://${host}/`) ? host : null;
 }
 
-/** A body as a HAR has it: text, or base64 where it is none. */
+/** A body in HAR format: text, or base64 for binary data. */
 interface HarText {
   readonly text: string;
   readonly encoding: 'base64' | null;
@@ -507,12 +507,12 @@ function base64Text(body: Uint8Array): HarText {
   return { text: Buffer.from(body).toString('base64'), encoding: 'base64' };
 }
 
-/** A body without its content codings, as a HAR wants responses; null where it cannot be had, or is too large. */
+/** A body without its content codings, as HAR stores responses; null if invalid or too large. */
 function unpackedBody(headers: readonly HeaderPair[], body: Uint8Array): Uint8Array | null {
   try {
     return decodeContent(body, headerValue(headers, 'content-encoding')).bytes;
   } catch {
-    // Cut short, damaged or a bomb: counted by who asked.
+    // Truncated, damaged or a decompression bomb: counted by the caller.
     return null;
   }
 }

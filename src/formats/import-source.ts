@@ -10,7 +10,7 @@ import type { Redaction } from '../redaction/redaction.ts';
 import { InputProblem, NOTHING_IN_IT } from './input.ts';
 import type { RequestDraft } from './request-draft.ts';
 
-/** Which bodies an import keeps. */
+/** Which bodies an import stores. */
 export const IMPORT_BODIES = ['requests', 'all'] as const;
 export type ImportBodies = (typeof IMPORT_BODIES)[number];
 
@@ -20,36 +20,36 @@ export interface ImportSourceDeps {
   readonly bodies: ImportBodies;
 }
 
-/** A file of another tool as exchanges, read once, at constant memory. */
+/** A foreign file as exchanges, read once, at constant memory. */
 export interface ImportSource {
-  /** Whether its exchanges have requests, so that they can be replayed. */
+  /** Whether its exchanges have requests and so can be replayed. */
   readonly requests: boolean;
   readonly tally: ArrivalTally;
-  /** What the format never says; marks of the capture. */
+  /** What the format never contains, noted in the capture. */
   readonly missing: readonly string[];
-  /** What single exchanges lack, or had to be made up for; known once all is read. */
+  /** What single exchanges lack or had to be substituted; complete after reading. */
   readonly lacking: Readonly<Record<string, number>>;
-  /** Other facts on how it was read. */
+  /** Other facts about reading. */
   readonly details: Readonly<Record<string, unknown>>;
   /**
-   * The exchanges in the order of the file, some at a time. Call once.
-   * @throws AppError INPUT_INVALID naming file, place, reason and way out; the signal's reason when it aborts
+   * The exchanges in file order, in batches. Call once.
+   * @throws AppError INPUT_INVALID naming file, place, reason and hint; the signal's reason when it aborts
    */
   batches(signal: AbortSignal): AsyncGenerator<Exchange[]>;
 }
 
-/** One way of reading. */
+/** Opens one format. */
 export type OpenImport = (deps: ImportSourceDeps, signal: AbortSignal) => Promise<ImportSource>;
 
-/** How much of a body's end is looked at for token counts. */
+/** How much of a body's end is searched for token counts. */
 const USAGE_BYTES = 64 * 1024;
 const NO_CHUNKS: readonly number[] = Object.freeze([]);
 
-/** A body as a file has it. */
+/** A body in a file. */
 export interface ImportedBody {
-  /** True size as far as it is known. */
+  /** True size as far as known. */
   readonly bytes: number;
-  /** Null where the file has none of it. */
+  /** Null if the file has none of it. */
   readonly kept: Uint8Array | null;
   readonly truncated: boolean;
 }
@@ -61,7 +61,7 @@ export interface ImportedResponse {
   readonly body: ImportedBody;
 }
 
-/** One exchange as a file has it. Offsets are microseconds after the arrival, null where they are not known. */
+/** One exchange in a file. Offsets are microseconds after the arrival, null if unknown. */
 export interface ImportedParts {
   readonly arrivalUs: number;
   readonly outcome: Outcome;
@@ -71,16 +71,16 @@ export interface ImportedParts {
   readonly requestEndOffsetUs: number | null;
   readonly firstByteOffsetUs: number | null;
   readonly lastByteOffsetUs: number | null;
-  /** When a client that left did so; absent where the file does not say. */
+  /** When the client left early; absent if the file does not say. */
   readonly clientLeftOffsetUs?: number | null;
 }
 
-/** A body that is there whole. */
+/** A complete body. */
 export function wholeBody(bytes: Uint8Array): ImportedBody {
   return { bytes: bytes.length, kept: bytes, truncated: false };
 }
 
-/** An exchange of a file as a recorder would have kept it: masked, hashed, its route named, its facts read. */
+/** Builds the exchange that a recorder would have stored: masked, hashed, with its route and facts. */
 export function importedExchange(parts: ImportedParts, deps: ImportSourceDeps): Exchange {
   const { request, response } = parts;
   const named = routeOf(request.method, request.target, deps.redaction);
@@ -135,7 +135,7 @@ function responseMessage(response: ImportedResponse, { redaction, hash, bodies }
   };
 }
 
-/** What is kept of a body: as much as a recorder would keep. */
+/** The stored part of a body, under a recorder's limits. */
 function bodyOf(
   { bytes, kept, truncated }: ImportedBody,
   keep: boolean,
@@ -170,10 +170,10 @@ interface ImportedFileParts {
   readonly read: (signal: AbortSignal) => AsyncGenerator<Exchange[]>;
 }
 
-/** By the file, or because it is over the limit of what is kept. */
+/** Truncated in the file, or over the limit of stored bytes. */
 const CUT_REQUEST = 'a request body that is cut: not to be replayed';
 
-/** A file whose reader knows exchanges and nothing of what it is called. */
+/** A file whose reader does not know the file's name. */
 export class ImportedFile implements ImportSource {
   readonly #parts: ImportedFileParts;
   readonly #counter = new ArrivalCounter();
@@ -220,23 +220,23 @@ export class ImportedFile implements ImportSource {
   }
 }
 
-/** Puts the place of an item in front of what is wrong with it. */
+/** Adds the place of an item to its problem. */
 export function placed(place: string, thrown: unknown): unknown {
   if (!(thrown instanceof InputProblem)) return thrown;
   const hint = thrown.hint === null ? {} : { hint: thrown.hint };
   return new InputProblem(`${place}: ${thrown.message}`, { cause: thrown, ...hint });
 }
 
-/** What an import has read so far. Arrivals are epoch microseconds, null before the first row. */
+/** Progress of an import. Arrivals are epoch microseconds, null before the first row. */
 export interface ArrivalTally {
   readonly rows: number;
   readonly firstArrivalUs: number | null;
   readonly lastArrivalUs: number | null;
-  /** Rows that arrive before the row above them. */
+  /** Rows that arrive before the previous row. */
   readonly outOfOrder: number;
 }
 
-/** Counts arrivals as they are read. */
+/** Counts arrivals while reading. */
 export class ArrivalCounter {
   #rows = 0;
   #outOfOrder = 0;

@@ -7,8 +7,8 @@ import { MOONCAKE, openMooncake } from './mooncake.ts';
 import { CSV, PARQUET } from './tables.ts';
 import { VEGETA } from './vegeta.ts';
 
-/** What a capture can be turned into. */
+/** Formats that captures can be exported to. */
 export const EXPORT_FORMATS: readonly ExportFormat[] = [LOCUST, K6, VEGETA, HAR, MOONCAKE, PARQUET, CSV];
 
-/** What captures are made of, beside arrival traces (`arrivals.ts`). */
+/** Formats that can be imported, besides arrival traces (`arrivals.ts`). */
 export const IMPORT_FORMATS = { har: openHar, gor: openGor, mooncake: openMooncake } as const;

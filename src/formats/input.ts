@@ -10,13 +10,13 @@ import { LIMITS } from '../core/limits.ts';
 
 const UTF8_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
-/** Bytes looked at before anything is decided: the longest mark or magic, and then some. */
+/** Bytes read before deciding on the encoding: enough for the longest byte order mark or magic number. */
 const LOOK_AHEAD_BYTES = 4;
 
 /**
- * The bytes of a file, unpacked when it is gzip (told by its first bytes, not by its name). Pipes work too:
- * nothing is read twice.
- * @throws InputProblem when the file cannot be read, or the gzip stream is damaged or cut short.
+ * The bytes of a file, decompressed if it is gzip (by its first bytes, not its name). Pipes work too: nothing
+ * is read twice.
+ * @throws InputProblem when the file is unreadable, or the gzip stream is damaged or truncated
  */
 export async function* inputBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   const { head, rest } = await splitHead(fileBytes(path, signal));
@@ -25,8 +25,8 @@ export async function* inputBytes(path: string, signal: AbortSignal): AsyncGener
 }
 
 /**
- * The bytes of a text file, without the byte order mark that some spreadsheets put first.
- * @throws InputProblem when the file is empty or is UTF-16.
+ * The bytes of a text file, without the byte order mark that some spreadsheets write.
+ * @throws InputProblem when the file is empty or is UTF-16
  */
 export async function* textBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   const { head, rest } = await splitHead(inputBytes(path, signal));
@@ -60,7 +60,7 @@ async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): As
     if (thrown instanceof InputProblem) throw thrown;
     const cut = (thrown as NodeJS.ErrnoException).code === 'Z_BUF_ERROR';
     throw new InputProblem(cut ? 'the gzip data end too early' : `not sound gzip: ${reasonOf(thrown)}`, {
-      hint: cut ? 'The file was cut short: fetch or copy it again.' : 'Check the file with gzip -t.',
+      hint: cut ? 'The file is truncated: fetch or copy it again.' : 'Check the file with gzip -t.',
       cause: thrown,
     });
   } finally {
@@ -69,7 +69,7 @@ async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): As
   }
 }
 
-/** The first bytes of a source apart from the others, however it cuts its chunks. */
+/** Splits off the first bytes of a source, however it is chunked. */
 async function splitHead(
   source: AsyncGenerator<Buffer>,
 ): Promise<{ head: Buffer; rest: AsyncGenerator<Buffer> }> {
@@ -88,11 +88,11 @@ async function* joined(head: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerato
 }
 
 /**
- * What stands at a path, as a stream that ends when the signal aborts. Pipes and terminals are waited for and not
- * read in a thread: a read that waits there lets neither a signal nor the process itself end.
+ * Opens a path as a stream that ends when the signal aborts. Pipes and terminals are polled, not read in a
+ * thread: a blocking read there would stop the process from ending on a signal.
  */
 async function inputStream(path: string, signal: AbortSignal): Promise<Readable> {
-  // What cannot be looked at cannot be read either, and reading says why.
+  // If stat fails, opening fails too and reports why.
   const found = await stat(path).catch(() => null);
   if (found?.isFIFO()) return new Socket({ fd: openedAtOnce(path), readable: true, writable: false, signal });
   if (found?.isCharacterDevice()) {
@@ -103,7 +103,7 @@ async function inputStream(path: string, signal: AbortSignal): Promise<Readable>
   return createReadStream(path, { signal, highWaterMark: 256 * 1024 });
 }
 
-/** A named pipe has no writer yet: it is not waited for here. */
+/** Opens a named pipe without waiting for a writer. */
 function openedAtOnce(path: string): number {
   return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
 }
@@ -119,8 +119,8 @@ const LF = 0x0a;
 const CR = 0x0d;
 
 /**
- * Splits bytes into lines (LF or CRLF), all lines of a chunk at once. Blank lines are counted and left out.
- * @throws InputProblem for a line over the limit: without a bound, a file without line ends would be held whole.
+ * Splits bytes into lines (LF or CRLF), all lines of a chunk at once. Blank lines are counted and skipped.
+ * @throws InputProblem for a line over the limit: a file without line ends must not be read into memory
  */
 export async function* textLines(
   chunks: AsyncIterable<Buffer>,
@@ -166,9 +166,9 @@ function isBlank(bytes: Buffer): boolean {
   return true;
 }
 
-/** What is wrong with an input file, before it is known how the file is called. */
+/** A problem with an input file whose name is not known at this level. */
 export class InputProblem extends Error {
-  /** From 1; null when it concerns the file as a whole. */
+  /** From 1; null if it concerns the whole file. */
   readonly line: number | null;
   readonly hint: string | null;
 
@@ -179,17 +179,17 @@ export class InputProblem extends Error {
     this.hint = options.hint ?? null;
   }
 
-  /** The same problem, placed on a line unless it names one already. */
+  /** The same problem on this line, unless it already has a line. */
   at(line: number): InputProblem {
     return this.line === null ? this.#copy(this.message, line) : this;
   }
 
-  /** The same problem of the whole file (a gzip cut short), with the last line that was read before it. */
+  /** The same problem of the whole file (such as truncated gzip), with the last line read before it. */
   after(line: number): InputProblem {
     return this.line !== null || line === 0 ? this : this.#copy(`${this.message} (after line ${line})`, null);
   }
 
-  /** The error the user is told: file, line, reason, way out. */
+  /** The user's error: file, line, reason, hint. */
   toAppError(file: string): AppError {
     const place = this.line === null ? file : `${file}, line ${this.line}`;
     const hint = this.hint === null ? {} : { hint: this.hint };
@@ -202,12 +202,12 @@ export class InputProblem extends Error {
   }
 }
 
-/** For a file that is something else than was said. */
-export const OTHER_FORMAT = 'Name a file of this format; reprise import --help lists those that can be read.';
-/** For a file in which there is nothing to import. */
-export const NOTHING_IN_IT = 'Look at what wrote it: there is nothing in it to make a capture of.';
+/** For a file with another format than stated. */
+export const OTHER_FORMAT = 'Pass a file of this format; reprise import --help lists the formats.';
+/** For a file without anything to import. */
+export const NOTHING_IN_IT = 'Check the program that wrote it: the file has nothing to import.';
 
-/** A piece of the input as it may be shown: quoted, and short whatever it is. */
+/** Input text for a message: quoted and shortened. */
 export function shown(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}…` : text);
 }

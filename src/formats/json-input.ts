@@ -6,20 +6,22 @@ import { InputProblem, OTHER_FORMAT, shown, type TextLine } from './input.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** What went wrong with a line, in place. JSON that is nested deeper than the stack is an input like any other. */
+/**
+ * Converts a parser's error into a problem of this line. Too deeply nested JSON overflows the parser's stack.
+ */
 export function lineProblem(thrown: unknown, line: number): unknown {
   if (thrown instanceof InputProblem) return thrown.at(line);
   if (!(thrown instanceof RangeError && /call stack/i.test(thrown.message))) return thrown;
   return new InputProblem('the JSON is nested too deeply', {
     line,
-    hint: 'Take the line out, or flatten it.',
+    hint: 'Remove the line, or flatten it.',
     cause: thrown,
   });
 }
 
 /**
- * The object on a line.
- * @throws InputProblem when there is none.
+ * Parses the object on a line.
+ * @throws InputProblem when it is no object
  */
 export function parseJsonLine(line: TextLine): JsonObject {
   let value: unknown;
@@ -38,13 +40,13 @@ export function parseJsonLine(line: TextLine): JsonObject {
   return value as JsonObject;
 }
 
-/** Fields of a JSON that somebody else wrote: what is of another type is as good as missing. */
+/** Fields of untrusted JSON: a value of the wrong type counts as missing. */
 
 export function objectAt(object: JsonObject, key: string): JsonObject | null {
   return asObject(Object.hasOwn(object, key) ? object[key] : null);
 }
 
-/** Empty where there is none. */
+/** Empty if missing. */
 export function textAt(object: JsonObject, key: string): string {
   const value = Object.hasOwn(object, key) ? object[key] : null;
   return typeof value === 'string' ? value : '';
@@ -55,27 +57,27 @@ export function numberAt(object: JsonObject, key: string): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value : null;
 }
 
-/** A size in bytes; null where there is none, or one below zero, which says as much. @throws InputProblem */
+/** A size in bytes; null if missing or below zero. @throws InputProblem */
 export function sizeAt(object: JsonObject, key: string): number | null {
   const size = numberAt(object, key);
   if (size === null || size < 0) return null;
   if (Number.isInteger(size) && size <= LIMITS.importBodyBytes) return size;
-  throw new InputProblem(`${key} ${size} is no size of a body`, {
+  throw new InputProblem(`${key} ${size} is not a valid body size`, {
     hint: `Sizes are whole numbers up to ${LIMITS.importBodyBytes}; correct it, or leave it out.`,
   });
 }
 
-/** A length of time; null as for sizes. @throws InputProblem */
+/** A duration; null as for sizes. @throws InputProblem */
 export function durationMsAt(object: JsonObject, key: string): number | null {
   const ms = numberAt(object, key);
   if (ms === null || ms < 0) return null;
   if (ms * 1e3 <= LIMITS.importOffsetUs) return ms;
-  throw new InputProblem(`${key} ${ms} is more milliseconds than an exchange takes`, {
+  throw new InputProblem(`${key} ${ms} is too long for an exchange`, {
     hint: 'Correct it, or leave it out.',
   });
 }
 
-/** The objects of an array; empty where there is none. */
+/** The objects of an array; empty if missing. */
 export function arrayAt(object: JsonObject, key: string): JsonObject[] {
   const value = Object.hasOwn(object, key) ? object[key] : null;
   return Array.isArray(value) ? value.map(asObject).filter((each) => each !== null) : [];
@@ -86,17 +88,17 @@ function asObject(value: unknown): JsonObject | null {
 }
 
 /**
- * The bytes of a member as the object's text has them: a parser would round numbers of more digits than it holds,
- * and put keys in another order.
- * @param object what a parser made of `text`
- * @throws InputProblem where it cannot be said which bytes are meant
+ * The bytes of a member as written in the object's text. A parser would round long numbers and could reorder
+ * keys.
+ * @param object the parsed `text`
+ * @throws InputProblem when the member is ambiguous
  */
 export function verbatimMember(text: Buffer, object: JsonObject, key: string): Buffer {
   const at = jsonMember(text, jsonStart(text), key);
   const end = jsonEnd(text, at);
   if (end < 0) throw new InputProblem(`the key ${key} is not written plainly`, { hint: `Write "${key}".` });
   const bytes = text.subarray(at, end);
-  // A second key of that name may be written with an escape.
+  // A second key with this name may be written with an escape.
   const mayRepeat = text.includes(`"${key}"`, end) || text.includes('\\u', end);
   if (mayRepeat && !isDeepStrictEqual(JSON.parse(bytes.toString()), object[key])) {
     throw new InputProblem(`two keys are called ${key}`, { hint: 'Leave one of them out.' });
@@ -119,22 +121,22 @@ const OPEN_ARRAY = 0x5b;
 const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
-/** Longer names are none that are looked for. */
+/** Longer names cannot match. */
 const NAME_BYTES = 64;
-/** Nesting outside of items; a document that goes deeper is none of ours. */
+/** Most nesting outside of items; deeper documents are refused. */
 const MOST_NESTED = 128;
 
 interface Level {
   readonly array: boolean;
-  /** The key whose value is read; null in arrays. */
+  /** The key of the value being read; null in arrays. */
   key: string | null;
 }
 
 /**
- * The objects of the array at a path of keys (`log`, `entries`), one by one, however large the document: only an
- * item at a time is held. What stands beside the array is passed over.
- * @param onOther told of each element of the array that is no object, and is passed over as well
- * @throws InputProblem when the document is cut short, is no JSON, or has no such array
+ * Yields the objects of the array at a path of keys (`log`, `entries`), one by one. Only one item is in
+ * memory, whatever the document's size. Other content is skipped.
+ * @param onOther called for each array element that is no object; it is skipped
+ * @throws InputProblem when the document is truncated, is no JSON, or has no such array
  */
 export async function* jsonItems(
   chunks: AsyncIterable<Buffer>,
@@ -158,15 +160,15 @@ class ItemScanner {
   #found = false;
   #over = false;
   #number = 0;
-  /** Within an element of the array that is no object. */
+  /** Within an array element that is no object. */
   #inOther = false;
   /** Within a string, and after a backslash in it. */
   #inString = false;
   #escaped = false;
-  /** Bytes of the string that may be a key; null where none can stand. */
+  /** Bytes of a string that may be a key; null elsewhere. */
   #name: number[] | null = null;
   #lastString = '';
-  /** Pieces of the item that is read, its bytes, and its nesting; 0 outside of one. */
+  /** Pieces of the current item, its bytes, and its nesting; 0 outside of an item. */
   #pieces: Buffer[] = [];
   #pieceBytes = 0;
   #depth = 0;
@@ -195,7 +197,7 @@ class ItemScanner {
     }
   }
 
-  /** Reads on within an item; returns where it ended, or the end of the chunk. */
+  /** Continues an item. Returns where it ended, or the end of the chunk. */
   #readItem(chunk: Buffer, from: number, items: JsonItem[]): number {
     let at = from;
     while (at < chunk.length && this.#depth > 0) {
@@ -219,7 +221,7 @@ class ItemScanner {
     return at;
   }
 
-  /** Reads one byte outside of items; returns where to go on. */
+  /** Reads one byte outside of items. Returns the next position. */
   #readOutside(chunk: Buffer, at: number): number {
     const byte = chunk[at] ?? 0;
     if (this.#inString) {
@@ -245,7 +247,7 @@ class ItemScanner {
   #readToken(byte: number): void {
     const level = this.#levels.at(-1);
     if (byte <= 0x20) return;
-    if (this.#over) throw new InputProblem('something stands after the end of the JSON');
+    if (this.#over) throw new InputProblem('there is text after the end of the JSON');
     if (this.#inArray()) this.#readOther(byte);
     if (byte === QUOTE) {
       this.#inString = true;
@@ -254,11 +256,11 @@ class ItemScanner {
     else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) this.#open(byte === OPEN_ARRAY);
     else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) this.#close(byte === CLOSE_ARRAY);
     else if (byte === COMMA && level !== undefined && !level.array) level.key = null;
-    // Numbers and words are of no interest; within no container they are no document.
+    // Numbers and literals are ignored; outside of a container they are no document.
     else if (level === undefined) throw new InputProblem('not JSON', { line: 1, hint: OTHER_FORMAT });
   }
 
-  /** Counts an element that is no object when it is over, so that entries keep their numbers. */
+  /** Counts an element that is no object at its end, so that entries keep their numbers. */
   #readOther(byte: number): void {
     const ends = byte === COMMA || byte === CLOSE_ARRAY;
     if (ends && this.#inOther) {
@@ -280,14 +282,14 @@ class ItemScanner {
     this.#over = this.#levels.length === 0;
   }
 
-  /** Whether what comes is an element of the array that is looked for. */
+  /** Whether the next value is an element of the wanted array. */
   #inArray(): boolean {
     const levels = this.#levels;
     if (levels.length !== this.#path.length + 1 || levels.at(-1)?.array !== true) return false;
     return this.#path.every((key, at) => levels[at]?.key === key);
   }
 
-  /** Takes a byte within a string. @returns false when it ends it */
+  /** Reads a byte within a string. @returns false when it ends the string */
   #readString(byte: number | undefined): boolean {
     if (this.#escaped) this.#escaped = false;
     else if (byte === BACKSLASH) this.#escaped = true;
@@ -296,11 +298,11 @@ class ItemScanner {
   }
 }
 
-const CUT = { hint: 'The file was cut short: fetch or copy it again.' };
+const CUT = { hint: 'The file is truncated: fetch or copy it again.' };
 
 /**
- * What a text says in base64, padded or not; null where it is none: Node skips what is not, and a damaged body would
- * become a shorter one.
+ * Decodes base64, padded or not; null if it is invalid. Node skips invalid characters, so a damaged body
+ * would become a shorter one.
  */
 export function base64Bytes(text: string): Buffer | null {
   const bytes = Buffer.from(text, 'base64');

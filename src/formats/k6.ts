@@ -15,12 +15,12 @@ import {
 import { k6Program } from './programs.ts';
 
 const SCRIPT_FILE = 'replay.js';
-/** Virtual users where no recorded latency says how many requests are open at once. */
+/** Virtual users if no recorded latency says how many requests are open at once. */
 const USERS_UNKNOWN = 200;
 const USERS_LEAST = 20;
 const USERS_MOST = 10_000;
 
-/** A k6 script: every request at its instant, or requests at the recorded rate. */
+/** A k6 script: sends every request at its instant, or requests at the recorded rate. */
 export const K6: ExportFormat = {
   name: 'k6',
   summary: 'a k6 script and its data; --mode exact or rate',
@@ -32,7 +32,7 @@ export const K6: ExportFormat = {
     'the order, the case and the repetition of header names',
     'the chunked transfer coding: bodies go with their length',
     'the connections requests came on, and trailers',
-    'more data than the memory of k6 holds: export a window, not weeks',
+    'more data than fits in the memory of k6: export a window, not weeks',
     'responses',
   ],
   open: (path, settings) => new K6Writer(path, settings),
@@ -95,7 +95,7 @@ class K6Writer implements ExportWriter {
   }
 }
 
-/** As many as are open at once, and a margin: a target that is slower than what was recorded needs more. */
+/** The recorded concurrency with a margin: a slower target needs more users. */
 function usersFor({ concurrency, requests }: ExportFacts): number {
   const wanted = concurrency === null ? USERS_UNKNOWN : Math.ceil(concurrency * 1.5) + USERS_LEAST;
   return Math.max(1, Math.min(wanted, USERS_MOST, requests));
@@ -103,7 +103,7 @@ function usersFor({ concurrency, requests }: ExportFacts): number {
 
 const MAX_STEPS = 512;
 
-/** Sends counted in equal steps of time, as many as a script can hold: where they get too many, two become one. */
+/** Sends counted in equal time steps. If there are too many steps for a script, pairs are merged. */
 export class RateSteps {
   readonly #most: number;
   #counts: number[] = [];
@@ -113,7 +113,7 @@ export class RateSteps {
     this.#most = most;
   }
 
-  /** Seconds of a step. */
+  /** Length of a step in seconds. */
   get stepS(): number {
     return this.#stepS;
   }

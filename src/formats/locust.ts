@@ -28,7 +28,7 @@ export const LOCUST: ExportFormat = {
     'the chunked transfer coding: bodies go with their length',
     'the connections requests came on',
     'what the client adds: User-Agent and Accept-Encoding where the request has none',
-    'responses: Locust counts every 4xx and 5xx as a failure, also those that were recorded so',
+    'responses: Locust counts every 4xx and 5xx as a failure, even if it was recorded',
   ],
   open: (path, settings) => new LocustWriter(path, settings),
 };

@@ -40,7 +40,7 @@ export const MOONCAKE: ExportFormat = {
   takes: [],
   needsTarget: false,
   cannotCarry: [
-    'method, path, query and headers: who replays it names one endpoint',
+    'method, path, query and headers: the replay tool uses one endpoint',
     'bodies that are no JSON object: such requests are left out',
     'sessions: turns of one would wait for each other, which is no longer an open loop',
     'responses',
@@ -89,7 +89,7 @@ class MooncakeWriter implements ExportWriter {
     this.#file.abandon();
   }
 
-  /** The object as it was recorded, digits and order of keys included, on one line. */
+  /** The object as recorded, on one line, with the same digits and order of keys. */
   #payloadOf(body: Uint8Array): string | null {
     let text: string;
     try {
@@ -98,15 +98,16 @@ class MooncakeWriter implements ExportWriter {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
       if (Object.keys(value).length === 0) return null;
     } catch {
-      // No UTF-8 or no JSON: told by the count of those left out.
+      // Not UTF-8 or not JSON: counted as left out.
       return null;
     }
-    // Line ends stand between the tokens of JSON only, where a space means the same. Markup stays: it is no page.
+    // In JSON, line ends occur only between tokens, where a space is equivalent. Markup stays: this is no
+    // page.
     return shownJsonText(text.replace(/[\r\n]/g, ' '));
   }
 }
 
-/** What a trace never says. */
+/** What a trace never contains. */
 const MISSING_FROM_MOONCAKE = [
   'responses',
   'statuses',
@@ -118,8 +119,8 @@ const MISSING_FROM_MOONCAKE = [
 ] as const;
 
 /**
- * Reads a Mooncake trace. Its first row says what it holds: whole bodies, which can be replayed, or lengths alone,
- * which can be profiled and planned.
+ * Reads a Mooncake trace. Its first row decides what it holds. Whole bodies can be replayed; lengths alone
+ * can be profiled and planned.
  */
 export function openMooncake(path: string, reading: MooncakeReading): OpenImport {
   return async (deps, signal) => {
@@ -150,26 +151,26 @@ export function openMooncake(path: string, reading: MooncakeReading): OpenImport
   };
 }
 
-/** How a trace is read. */
+/** How to read a trace. */
 interface MooncakeReading {
-  /** Epoch microseconds that timestamps count from. */
+  /** Epoch microseconds of timestamp 0. */
   readonly originUs: number;
-  /** Between rows where the row says no time, milliseconds; null refuses such rows. */
+  /** Interval of rows without a time, milliseconds; null refuses such rows. */
   readonly gapMs: number | null;
-  /** Where payloads went; null refuses payloads. */
+  /** Path of payloads; null refuses payloads. */
   readonly path: string | null;
   readonly method: string;
 }
 
-/** Kinds of a row: a whole body, or the lengths alone. */
+/** Kinds of rows: a whole body, or only lengths. */
 type MooncakeKind = 'payload' | 'lengths';
 
 const PARTS = ['payload', 'messages', 'text_input', 'input_length'] as const;
 
-/** What a row is, by the one key that it must have. @throws InputProblem */
+/** The kind of a row, from the one key that it must have. @throws InputProblem */
 function kindOf(row: JsonObject): MooncakeKind {
   const has = PARTS.filter((key) => Object.hasOwn(row, key));
-  // Published traces have lengths beside nothing else; AIPerf takes exactly one.
+  // Published traces have only lengths; AIPerf accepts exactly one of these keys.
   if (has.length !== 1) {
     throw new InputProblem(has.length === 0 ? 'no request' : `both ${has.join(' and ')}`, {
       hint: `A row has one of ${PARTS.join(', ')}.`,
@@ -178,7 +179,7 @@ function kindOf(row: JsonObject): MooncakeKind {
   return has[0] === 'input_length' ? 'lengths' : 'payload';
 }
 
-/** Rows of a Mooncake trace as exchanges. */
+/** Converts rows of a Mooncake trace into exchanges. */
 class MooncakeReader {
   readonly lacking = new TextCounts();
   readonly #reading: MooncakeReading;
@@ -200,8 +201,8 @@ class MooncakeReader {
     const row = parseJsonLine(line);
     try {
       if (kindOf(row) !== this.#kind) {
-        throw new InputProblem('rows with a request and rows with lengths alone in one file', {
-          hint: 'Import them one by one.',
+        throw new InputProblem('one file has both rows with a request and rows with only lengths', {
+          hint: 'Split the file and import each part.',
         });
       }
       const arrivalUs = this.#arrivalOf(row);
@@ -221,25 +222,28 @@ class MooncakeReader {
   }
 
   #arrivalOf(row: JsonObject): number {
-    // The shortest text of a double is the digits of the file, as long as they are no more than it holds.
+    // The shortest text of a double equals the digits in the file, unless there are more than a double holds.
     const timestamp = textAt(row, 'timestamp') || String(numberAt(row, 'timestamp') ?? '');
     if (timestamp !== '') return this.#times.next(timestamp);
     if (textAt(row, 'delay') !== '' || numberAt(row, 'delay') !== null) {
-      throw new InputProblem('a delay and no timestamp: it counts from an answer, which no trace holds', {
-        hint: 'Give such rows timestamps; --gap is for rows that say nothing of when they are due.',
-      });
+      throw new InputProblem(
+        'a delay without a timestamp: it counts from an answer, and a trace has no answers',
+        {
+          hint: 'Add timestamps to such rows. --gap is only for rows without any time.',
+        },
+      );
     }
     const { gapMs } = this.#reading;
     if (gapMs === null) {
       throw new InputProblem('no timestamp', {
-        hint: 'Say how far apart rows without a time are, e.g. --gap 100ms; the capture says so.',
+        hint: 'Set the interval of rows without a time, e.g. --gap 100ms. The capture records it.',
       });
     }
     this.lacking.count(`no time: ${gapMs} ms after the row before`);
     return Math.round(this.#previousUs + gapMs * 1e3);
   }
 
-  /** Tokens; null where the row does not say how many. */
+  /** Tokens; null if the row does not say. */
   #lengthAt(row: JsonObject, key: string): number | null {
     const value = Object.hasOwn(row, key) ? row[key] : null;
     if (value === null) return null;
@@ -257,7 +261,9 @@ class MooncakeReader {
   #request(row: JsonObject, line: TextLine, arrivalUs: number): Exchange {
     const { path, method } = this.#reading;
     if (path === null) {
-      throw new InputProblem('no path', { hint: 'Say where payloads go, e.g. --path /v1/chat/completions.' });
+      throw new InputProblem('no path', {
+        hint: 'Set the path of payloads, e.g. --path /v1/chat/completions.',
+      });
     }
     const body = this.#bodyOf(row, line);
     if (body.length > LIMITS.requestBodyBytes) throw new InputProblem('the payload is too large');
@@ -312,7 +318,7 @@ function payloadOf(row: JsonObject, { bytes }: TextLine): Uint8Array {
   return verbatimMember(bytes, row, 'payload');
 }
 
-/** What was asked for, as text. */
+/** Requested options, as text. */
 interface RawMooncakeOptions {
   readonly path?: string | undefined;
   readonly method?: string | undefined;
@@ -320,7 +326,7 @@ interface RawMooncakeOptions {
   readonly gap?: string | undefined;
 }
 
-/** @throws AppError OPTION_INVALID naming every problem at once */
+/** @throws AppError OPTION_INVALID listing every problem */
 export function parseMooncakeReading(raw: RawMooncakeOptions): MooncakeReading {
   const problems = new Problems();
   const originUs = problems.attempt(

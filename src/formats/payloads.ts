@@ -14,7 +14,7 @@ import { InputProblem, inputBytes, shown, type TextLine, textBytes, textLines } 
 import { base64Bytes, type JsonObject, lineProblem, parseJsonLine, verbatimMember } from './json-input.ts';
 import { draftRequest, parseRawRequest, type RequestDraft } from './request-draft.ts';
 
-/** A request ready to be paired with an arrival. */
+/** A request that can be paired with an arrival. */
 interface PooledRequest extends Route {
   readonly method: string;
   readonly message: Message;
@@ -26,13 +26,13 @@ interface PayloadPoolDeps {
   readonly random: SeededRandom;
 }
 
-/** The requests that arrivals are paired with, redacted and hashed once, drawn with replacement by seed. */
+/** The requests to pair with arrivals: redacted and hashed once, drawn with replacement by seed. */
 export class PayloadPool {
   readonly #requests: readonly PooledRequest[];
   readonly #random: SeededRandom;
-  /** Bytes of all bodies together. */
+  /** Total bytes of all bodies. */
   readonly bodyBytes: number;
-  /** Files of a folder that hold no request, by name. */
+  /** Names of files in a folder that hold no request. */
   readonly skippedFiles: readonly string[];
 
   constructor(requests: readonly PooledRequest[], random: SeededRandom, skippedFiles: readonly string[]) {
@@ -46,7 +46,7 @@ export class PayloadPool {
     return this.#requests.length;
   }
 
-  /** The next request of the seed's sequence. */
+  /** The next request of the seeded sequence. */
   draw(): PooledRequest {
     return this.#requests[this.#random.below(this.#requests.length)]!;
   }
@@ -54,7 +54,7 @@ export class PayloadPool {
 
 /**
  * Reads a JSONL or a folder of requests into memory.
- * @throws AppError INPUT_INVALID for a malformed payload, none at all, or more than memory should hold.
+ * @throws AppError INPUT_INVALID for a malformed payload, no payload, or more than the memory limit
  */
 export async function loadPayloads(
   path: string,
@@ -84,7 +84,7 @@ export async function loadPayloads(
         'INPUT_INVALID',
         `${place}: more than ${formatBytes(LIMITS.importPoolBytes)} so far`,
         {
-          hint: 'Payloads are drawn from memory: give a sample of them.',
+          hint: 'Payloads are held in memory: pass a sample of them.',
         },
       );
     }
@@ -121,12 +121,12 @@ function pooled(draft: RequestDraft, deps: PayloadPoolDeps): PooledRequest {
   };
 }
 
-/** One request read, or one file that is none (a licence, a readme) and is passed over by name. */
+/** A request, or a file that is none (a licence, a readme) and is skipped by name. */
 type PayloadFileEntry =
   | { readonly draft: RequestDraft; readonly file: string; readonly line: number | null }
   | { readonly skipped: string };
 
-/** Files of a folder that are bodies, by extension; `.gz` after it is unpacked. */
+/** Files of a folder that are bodies, by extension. With `.gz` after it they are decompressed. */
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.json': 'application/json',
   '.jpg': 'image/jpeg',
@@ -137,9 +137,9 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
 };
 
 /**
- * The requests of a JSONL, or of a folder and the folders in it: `.http` files are raw request messages, files
- * of a known type are bodies of requests to `fallback.path`. The order is that of the lines, or of the names.
- * @throws AppError INPUT_INVALID naming file, line and reason.
+ * The requests of a JSONL, or of a folder with its subfolders. `.http` files are raw request messages. Files
+ * of a known type are bodies of requests to `fallback.path`. They come in the order of lines or names.
+ * @throws AppError INPUT_INVALID naming file, line and reason
  */
 async function* payloadEntries(
   path: string,
@@ -209,7 +209,7 @@ async function isFolder(path: string): Promise<boolean> {
   }
 }
 
-/** Paths of the files below a folder, relative to it, in an order that no locale changes. */
+/** Relative paths of the files below a folder, in an order that does not depend on the locale. */
 async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   return entries
@@ -218,19 +218,19 @@ async function filesBelow(folder: string): Promise<string[]> {
     .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 }
 
-/** What payloads that are bare bodies are sent as. */
+/** How to send payloads that are only bodies. */
 export interface BodyRequest {
   readonly method: string;
-  /** Null: every payload must name its path itself. */
+  /** Null: every payload must name its path. */
   readonly path: string | null;
 }
 
 const REQUEST_KEYS = ['method', 'path', 'headers', 'body', 'bodyBase64'] as const;
 
 /**
- * Reads one line of a payload file: `{method, path, headers, body | bodyBase64}`. A line with none of these
- * keys is itself the body, byte for byte, of a request to `fallback.path`.
- * @throws InputProblem naming the line.
+ * Parses one line of a payload file: `{method, path, headers, body | bodyBase64}`. A line without any of
+ * these keys is itself the body, byte for byte, of a request to `fallback.path`.
+ * @throws InputProblem naming the line
  */
 function parsePayloadLine(line: TextLine, fallback: BodyRequest): RequestDraft {
   const object = parseJsonLine(line);
@@ -246,9 +246,11 @@ function parsePayloadLine(line: TextLine, fallback: BodyRequest): RequestDraft {
   }
 }
 
-/** The way out for a payload that does not say where it goes. */
+/** The problem of a payload without a path. */
 function withoutPath(): InputProblem {
-  return new InputProblem('no path', { hint: 'Say where bare bodies go, e.g. --path /v1/chat/completions.' });
+  return new InputProblem('no path', {
+    hint: 'Set the path of bare bodies, e.g. --path /v1/chat/completions.',
+  });
 }
 
 function bareBody(body: Uint8Array, fallback: BodyRequest): RequestDraft {
@@ -270,7 +272,7 @@ function bodyOf(object: JsonObject, text: Buffer): { body: Uint8Array; isJson: b
   return { body: bytes, isJson: false };
 }
 
-/** Headers as `{name: value | [value, …]}` or, where order and duplicates matter, `[[name, value], …]`. */
+/** Headers as `{name: value | [value, …]}` or, if order and duplicates matter, `[[name, value], …]`. */
 function headersOf(headers: unknown): HeaderPair[] {
   if (headers === undefined || headers === null) return [];
   if (typeof headers !== 'object') throw headersProblem();
@@ -306,5 +308,5 @@ function textOf(object: JsonObject, key: string): string | null {
   const value = object[key];
   if (value === undefined || value === null) return null;
   if (typeof value === 'string') return value;
-  throw new InputProblem(`${key} is no text: ${shown(JSON.stringify(value))}`);
+  throw new InputProblem(`${key} is not text: ${shown(JSON.stringify(value))}`);
 }

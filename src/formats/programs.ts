@@ -1,28 +1,28 @@
 import { readFileSync } from 'node:fs';
 
-/** What an exported k6 script plays; nothing of it was captured. */
+/** The plan of an exported k6 script; it contains no captured text. */
 interface K6Plan {
   readonly mode: 'exact' | 'rate';
-  /** Scheme and authority; null where the user gives it. */
+  /** Scheme and authority; null if the user sets it. */
   readonly target: string | null;
   readonly requests: number;
-  /** Virtual users: most requests open at once. */
+  /** Virtual users: the most requests open at once. */
   readonly users: number;
   readonly spanS: number;
   readonly stepS: number;
-  /** Requests of each step. */
+  /** Requests per step. */
   readonly counts: readonly number[];
 }
 
-/** The k6 script of `programs/replay.js` with its plan. */
+/** The k6 script `programs/replay.js` with its plan. */
 export function k6Program(plan: K6Plan): string {
   const settings = JSON.stringify({ ...plan, target: plan.target ?? '' });
   return withLine('replay.js', /^const plan = .*$/m, `const plan = ${settings};`);
 }
 
-/** The Locust file of `programs/locustfile.py` with its host; null where the user gives it. */
+/** The Locust file `programs/locustfile.py` with its host; null if the user sets it. */
 export function locustProgram(host: string | null): string {
-  // A JSON string of ASCII is a Python string.
+  // An ASCII JSON string is also a Python string.
   return withLine(
     'locustfile.py',
     /^HOST = None$/m,

@@ -1,30 +1,30 @@
 import { buildRequestHead, type HeaderPair, headerPairsOf } from '../core/headers.ts';
 import { InputProblem, shown } from './input.ts';
 
-/** A request that was never on a wire: whole and well framed, not yet redacted. */
+/** A request that was never on the network: complete and well framed, not yet redacted. */
 export interface RequestDraft {
   readonly method: string;
   readonly target: string;
-  /** Start line, header lines and the blank line, as they would be on the wire. */
+  /** Start line, header lines and the blank line, as they would be sent. */
   readonly head: Uint8Array;
   /** After transfer decoding. */
   readonly body: Uint8Array;
-  /** Raw trailer lines with their line ends, null when there are none. */
+  /** Raw trailer lines with their line ends; null if there are none. */
   readonly trailers: Uint8Array | null;
 }
 
-/** Stands for the server an imported request was meant for; `.invalid` never resolves (RFC 2606). */
+/** Placeholder for the unknown server of an imported request; `.invalid` never resolves (RFC 2606). */
 const HOST_OF_IMPORTS = 'imported.invalid';
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const TARGET = /^[\x21-\x7e]+$/;
-/** What latin1 can hold and a header line may carry: no line ends, no NUL. */
+/** Characters allowed in a header value: latin1 without line ends and NUL. */
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-/** RFC 9110 section 8.6: these say their length even when it is 0. */
+/** RFC 9110 section 8.6: these state their length even if it is 0. */
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 /**
- * Builds a request from its parts: `Host` first and `Content-Length` last where they are missing.
- * @throws InputProblem for parts that no well-framed HTTP/1.1 request has.
+ * Builds a request from its parts. A missing `Host` is put first and a missing `Content-Length` last.
+ * @throws InputProblem for parts that no well-framed HTTP/1.1 request has
  */
 export function draftRequest(
   method: string,
@@ -34,8 +34,8 @@ export function draftRequest(
 ): RequestDraft {
   checkStart(method, target);
   for (const [name, value] of headers) {
-    if (!TOKEN.test(name)) throw new InputProblem(`${shown(name)} is no header name`);
-    if (!FIELD_VALUE.test(value)) throw new InputProblem(`the value of ${name} cannot stand in a header`);
+    if (!TOKEN.test(name)) throw new InputProblem(`${shown(name)} is not a header name`);
+    if (!FIELD_VALUE.test(value)) throw new InputProblem(`the value of ${name} is not allowed in a header`);
   }
   const chunked = checkFraming(headers, body.length);
   const added = missingHeaders(method, headers, body.length, chunked);
@@ -43,12 +43,12 @@ export function draftRequest(
   return { method, target, head, body, trailers: null };
 }
 
-/** Whether name and value can stand in a header line. */
+/** Whether name and value are valid in a header line. */
 export function isHeader(name: string, value: string): boolean {
   return TOKEN.test(name) && FIELD_VALUE.test(value);
 }
 
-/** @throws InputProblem unless method and target can stand in a request line. */
+/** @throws InputProblem unless method and target are valid in a request line */
 export function checkStart(method: string, target: string): void {
   if (!TOKEN.test(method)) throw new InputProblem(`${shown(method)} is no HTTP method`);
   if (!TARGET.test(target) || !target.startsWith('/')) {
@@ -59,32 +59,32 @@ export function checkStart(method: string, target: string): void {
 }
 
 /**
- * Whether the headers say that the body is chunked.
- * @throws InputProblem when they frame the body in any other way than its `bodyBytes`: such a request would
- * hang its connection, or smuggle.
+ * Whether the headers declare a chunked body.
+ * @throws InputProblem when they contradict `bodyBytes`: such a request would hang its connection, or allow
+ * request smuggling
  */
 function checkFraming(headers: readonly HeaderPair[], bodyBytes: number): boolean {
   const lengths = valuesOf(headers, 'content-length');
   const codings = valuesOf(headers, 'transfer-encoding');
   if (codings.length > 0 && (codings.length > 1 || codings[0]?.toLowerCase() !== 'chunked')) {
     throw new InputProblem(`Transfer-Encoding ${shown(codings.join(', '))} is not supported`, {
-      hint: 'Only chunked is; leave the header out and the length is put in.',
+      hint: 'Only chunked is. Omit the header; Reprise adds the length.',
     });
   }
   if (lengths.length > 1 || (lengths.length === 1 && codings.length > 0)) {
     throw new InputProblem('the headers give the length of the body more than once', {
-      hint: 'Leave out Content-Length and Transfer-Encoding and the length is put in.',
+      hint: 'Omit Content-Length and Transfer-Encoding; Reprise adds the length.',
     });
   }
   if (lengths.length === 1 && lengths[0] !== String(bodyBytes)) {
     throw new InputProblem(`Content-Length is ${shown(lengths[0] ?? '')}, the body has ${bodyBytes} bytes`, {
-      hint: 'Leave the header out and the length is put in; a body that is not text belongs in bodyBase64.',
+      hint: 'Omit the header; Reprise adds the length. Put binary bodies in bodyBase64.',
     });
   }
   return codings.length > 0;
 }
 
-/** The headers a request needs and lacks. */
+/** The required headers that are missing. */
 function missingHeaders(
   method: string,
   headers: readonly HeaderPair[],
@@ -100,11 +100,11 @@ function missingHeaders(
   };
 }
 
-/** Headers of a raw head whose every line was seen to be one. */
+/** Headers of a raw head after checking that every line is one. */
 export function checkedHeaders(head: Uint8Array): HeaderPair[] {
   const pairs = headerPairsOf(head);
   for (const [name] of pairs) {
-    if (!TOKEN.test(name)) throw new InputProblem(`${shown(name)} is no header name`);
+    if (!TOKEN.test(name)) throw new InputProblem(`${shown(name)} is not a header name`);
   }
   return pairs;
 }
@@ -114,9 +114,9 @@ function valuesOf(headers: readonly HeaderPair[], lowerName: string): string[] {
 }
 
 /**
- * Reads a raw HTTP/1.1 request message: head, blank line, body. A head that lacks nothing is kept byte for
- * byte; line ends of a file written by hand (LF) become CRLF, and a missing Host or length is put in.
- * @throws InputProblem when it is no complete, well-framed request.
+ * Parses a raw HTTP/1.1 request message: head, blank line, body. A complete head is kept byte for byte. LF
+ * line ends become CRLF, and a missing Host or length is added.
+ * @throws InputProblem when it is no complete, well-framed request
  */
 export function parseRawRequest(message: Buffer): RequestDraft {
   const { head, rest } = splitMessage(message);
@@ -140,7 +140,7 @@ export function parseRawRequest(message: Buffer): RequestDraft {
   return { method, target, head: withHeaders(head, first, last), body, trailers };
 }
 
-/** The head with CRLF line ends and its blank line, and what follows it. */
+/** Splits off the head, with CRLF line ends and its blank line. */
 function splitMessage(message: Buffer): { head: Buffer; rest: Buffer } {
   const crlf = message.indexOf('\r\n\r\n');
   const lf = message.indexOf('\n\n');
@@ -166,7 +166,7 @@ function withHeaders(
   return Buffer.from(`${whole}\r\n`, 'latin1');
 }
 
-/** Joins the chunks of RFC 9112 section 7.1; extensions are read over, trailers kept raw. */
+/** Decodes chunked coding (RFC 9112 section 7.1). Extensions are ignored; trailers stay raw. */
 function decodeChunked(coded: Buffer): { body: Buffer; trailers: Buffer | null } {
   const chunks: Buffer[] = [];
   let at = 0;
@@ -192,7 +192,7 @@ function trailersOf(section: Buffer): Buffer | null {
   if (section.equals(Buffer.from('\r\n'))) return null;
   const end = section.indexOf('\r\n\r\n');
   if (end < 0 || end + 4 !== section.length) {
-    throw new InputProblem('the message goes on after its last chunk, or its trailers do not end');
+    throw new InputProblem('there are bytes after the last chunk, or the trailers do not end');
   }
   return section.subarray(0, end + 2);
 }

@@ -13,7 +13,7 @@ import {
 type ColumnType = 'text' | 'whole' | 'number' | 'instant' | 'flag';
 type ColumnValue = string | number | boolean | null;
 
-/** One column of the tables that exchanges are exported to. */
+/** One column of exported tables. */
 interface ExportColumn {
   readonly name: string;
   readonly type: ColumnType;
@@ -30,8 +30,8 @@ const column = (name: string, type: ColumnType, read: (send: ExportedSend) => Co
 });
 
 /**
- * One row a planned exchange. Instants are epoch microseconds: `ts_us` as planned, `arrival_us` as recorded. Hashes
- * are keyed, so that they say what is equal and not what it was.
+ * One row per planned exchange. Instants are epoch microseconds: `ts_us` as planned, `arrival_us` as
+ * recorded. Hashes are keyed: they show equality but not content.
  */
 export const EXPORT_COLUMNS: readonly ExportColumn[] = [
   column('id', 'text', ({ row }) => `${row.segment}:${row.id}`),
@@ -61,9 +61,9 @@ export const EXPORT_COLUMNS: readonly ExportColumn[] = [
   column('not_sendable', 'text', ({ skipped }) => skipped),
 ];
 
-/** What no table of these columns holds. */
+/** What no table with these columns contains. */
 const LACKING_IN_TABLES: readonly string[] = [
-  'targets and headers: the route stands for the path',
+  'targets and headers: the route replaces the path',
   'bodies of responses, and the times of their chunks',
 ];
 
@@ -79,7 +79,7 @@ export const CSV: ExportFormat = {
     ...LACKING_IN_TABLES,
     'bodies of requests',
     'the difference between an empty text and none',
-    'texts that a spreadsheet takes for a formula: an apostrophe stands in front',
+    'texts that look like a formula: they get an apostrophe in front',
   ],
   open: (path) => new CsvWriter(path),
 };
@@ -112,7 +112,7 @@ class CsvWriter implements ExportWriter {
   }
 }
 
-/** A row group is held until it has so many rows, or so many bytes of bodies. */
+/** A row group is buffered until it has this many rows, or this many bytes of bodies. */
 const GROUP_ROWS = 20_000;
 const GROUP_BYTES = 16 * 1024 * 1024;
 const BODY_COLUMN = 'request_body';
@@ -219,7 +219,7 @@ class ParquetTable implements ExportWriter {
   }
 }
 
-/** Gathers what the encoder writes and hands it to the file whenever a row group is whole. */
+/** Collects the encoder's output and writes it to the file after each complete row group. */
 class ParquetBytes extends ByteWriter {
   readonly #file: OutputFile;
 

@@ -82,8 +82,8 @@ class VegetaWriter implements ExportWriter {
 }
 
 /**
- * A length of time as Go reads it, in the largest unit that says it exactly: a rate of whole requests a second would be
- * another than the mean.
+ * A duration in Go's format, in the largest unit that is exact. A whole number of requests a second would
+ * differ from the mean rate.
  */
 function goDuration(ns: number): string {
   const whole = Math.max(1, Math.round(ns));

@@ -11,26 +11,26 @@ import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 import { coverTensors } from './tensor-parts.ts';
 import { ValueCover } from './value-cover.ts';
 
-/** What redaction has to know of a body beside its bytes. */
+/** What redaction needs to know about a body besides its bytes. */
 export interface BodyAbout {
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
-  /** Only a prefix is there: what is missing cannot be judged, so that nothing can. */
+  /** Only a prefix is there, so the body cannot be judged. */
   readonly truncated: boolean;
   /** `Inference-Header-Content-Length`: bytes of JSON before Triton's binary tensors; null without them. */
   readonly inferenceHeaderLength: number | null;
-  /** The keyed hash of all these bytes where it is known already; saves computing it again. */
+  /** The keyed hash of all these bytes, if already computed. */
   readonly hash?: Uint8Array | null;
 }
 
-/** How a dropped body is noted among the names of what was covered. */
+/** Prefix of the drop reason among the names of masked items. */
 const DROP_MARK = '!';
 
 export function dropNote(reason: BodyDropReason): string {
   return `${DROP_MARK}${reason}`;
 }
 
-/** Why a message's body was dropped, from the names noted beside it; null where it was not. */
+/** Why a message's body was dropped, from its list of names; null if it was not. */
 export function dropReasonOf(redacted: readonly string[]): BodyDropReason | null {
   if (!redacted.some((name) => name.startsWith(DROP_MARK))) return null;
   return BODY_DROP_REASONS.find((reason) => redacted.includes(dropNote(reason))) ?? null;
@@ -38,11 +38,11 @@ export function dropReasonOf(redacted: readonly string[]): BodyDropReason | null
 
 /** What may be stored of a body. */
 export interface RedactedBody {
-  /** The body with its secrets covered; the very bytes that were given where no rule applied; null: dropped. */
+  /** The body with masked secrets; the given bytes if no rule applied; null if dropped. */
   readonly kept: Uint8Array | null;
-  /** Pointers of the rules that covered something. */
+  /** Pointers of the rules that masked something. */
   readonly names: readonly string[];
-  /** Why nothing may be stored; null where `kept` may. */
+  /** Why nothing may be stored; null if `kept` may be. */
   readonly dropped: BodyDropReason | null;
 }
 
@@ -53,25 +53,24 @@ const JSON_LINES_TYPE = /^(?:application|text)\/(?:x-)?(?:ndjson|jsonl|jsonlines
 const EVENT_STREAM_TYPE = 'text/event-stream';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 const MULTIPART_TYPE = 'multipart/form-data';
-/** What a body may begin with to be taken for JSON under a type that does not say so. */
+/** Start of a body that is treated as JSON although its type does not say so. */
 const JSON_BEGINNING = /^(?:\xef\xbb\xbf)?[ \t\r\n]*[[{]/;
 const BEGINNING_BYTES = 256;
 
 /**
- * Covers what rules name in bodies before anything is stored. Lengths stay equal byte for byte, but for bodies
- * under a content coding, which are packed anew. Never throws: a body that cannot be read for certain is
- * dropped.
+ * Masks what rules name in bodies before anything is stored. Lengths stay equal byte for byte, except for
+ * coded bodies, which are recompressed. Never throws: a body that cannot be read reliably is dropped.
  */
 export class BodyRedaction {
   readonly #hash: KeyedHash;
   readonly #root: PointerState;
   readonly #names: SecretNames;
-  /** The rules as they are noted in the capture. */
+  /** The rules as stored in the capture. */
   readonly policy: BodyRules;
-  /** Whether there is any rule. Without one bodies pass as they are, at no cost. */
+  /** Whether there is any rule. Without rules bodies pass unchanged at no cost. */
   readonly active: boolean;
 
-  /** @param additions names of form fields that are secret beside the floor's, as in queries */
+  /** @param additions names of secret form fields besides the built-in ones, as for queries */
   constructor(rules: BodyRules, hash: KeyedHash, additions: SecretNameAdditions = {}) {
     const treatments = bodyTreatments(rules);
     this.#hash = hash;
@@ -81,14 +80,14 @@ export class BodyRedaction {
     this.active = treatments.length > 0;
   }
 
-  /** What may be stored of the body of a request or response: rules hold for both. */
+  /** What may be stored of a request or response body; the same rules apply to both. */
   redact(bytes: Uint8Array, about: BodyAbout): RedactedBody {
     if (!this.active || bytes.length === 0) return { kept: bytes, names: NOTHING, dropped: null };
     try {
       if (about.truncated) throw new UnreadableBody('truncated');
       return this.#covered(bytes, about);
     } catch (error) {
-      // Whatever went wrong: what could not be judged is not kept.
+      // Whatever the error: a body that could not be judged is not stored.
       const dropped = error instanceof UnreadableBody ? error.reason : 'failed';
       return { kept: null, names: NOTHING, dropped };
     }
@@ -102,8 +101,8 @@ export class BodyRedaction {
     const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes));
     this.#cover(plain, about, cover);
     const { names } = cover;
-    // Packed anew even where nothing was covered: a file's name in gzip's header, or a frame of zstd that
-    // decoders skip, was not looked into.
+    // Recompress even if nothing was masked: file names in gzip headers, and skippable zstd frames, were not
+    // examined.
     if (names.length === 0 && !decoded.coded) return { kept: bytes, names: NOTHING, dropped: null };
     return { kept: decoded.encode(plain), names, dropped: null };
   }
@@ -126,7 +125,7 @@ export class BodyRedaction {
     } else if (type === MULTIPART_TYPE) {
       coverParts(plain, boundaryOf(about.contentType ?? ''), this.#root, this.#names, cover);
     } else if (JSON_BEGINNING.test(plain.toString('latin1', 0, BEGINNING_BYTES))) {
-      // Model servers take JSON under any type, and many clients (curl) send a form's.
+      // Model servers accept JSON under any type, and many clients (curl) send a form's type.
       new JsonWalk(plain, 0, plain.length, cover).run(this.#root);
     } else if (type === FORM_TYPE) {
       coverForm(plain, this.#root, this.#names, cover);

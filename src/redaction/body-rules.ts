@@ -1,33 +1,33 @@
 import { AppError } from '../core/errors.ts';
 import { parseJsonPointer } from '../core/json-pointer.ts';
 
-/** What becomes of a value that a pointer names, from the least hiding to the most. */
+/** Actions on a named value, from the weakest to the strongest. */
 export const BODY_ACTIONS = ['hash', 'mask', 'drop'] as const;
 type BodyAction = (typeof BODY_ACTIONS)[number];
 
-/** One rule as it was written: `pointer` is a JSON pointer (RFC 6901) in which `*` stands for any member. */
+/** One rule as written. `pointer` is a JSON pointer (RFC 6901) in which `*` matches any member. */
 interface BodyRule {
   readonly pointer: string;
   readonly action: BodyAction;
 }
 
-/** What is to be hidden in bodies; plain data, because it travels between processes and into the capture. */
+/** What to hide in bodies. Plain data: it is sent between processes and stored in the capture. */
 export interface BodyRules {
   readonly rules: readonly BodyRule[];
   readonly presets: readonly BodyPreset[];
 }
 
-/** Bodies are stored as they came. */
+/** Bodies are stored unchanged. */
 export const NO_BODY_RULES: BodyRules = Object.freeze({ rules: [], presets: [] });
 
-/** More than a service's payloads can need, and few enough to be tried on every value. */
+/** More than any service needs, and few enough to try on every value. */
 const MAX_RULES = 64;
 
 /**
- * Reads rules as the command line and the configuration write them.
+ * Reads rules in the format of the command line and the configuration.
  * @param texts `pointer=action`, such as `/prompt=mask`
  * @param presets names of presets
- * @throws AppError OPTION_INVALID saying which text is wrong, and how
+ * @throws AppError OPTION_INVALID naming the wrong text and the problem
  */
 export function parseBodyRules(texts: readonly string[], presets: readonly string[] = []): BodyRules {
   if (texts.length > MAX_RULES) {
@@ -39,7 +39,7 @@ export function parseBodyRules(texts: readonly string[], presets: readonly strin
 }
 
 /**
- * @param text `pointer=action`; the last `=` divides, so that keys may hold one.
+ * @param text `pointer=action`; the last `=` divides, because keys may contain one
  * @throws AppError OPTION_INVALID
  */
 function parseBodyRule(text: string): BodyRule {
@@ -55,7 +55,7 @@ function parseBodyRule(text: string): BodyRule {
   return { pointer, action };
 }
 
-/** What the rules say about values, the presets' rules included. */
+/** Treatments for all rules, including those of presets. */
 export function bodyTreatments({ rules, presets }: BodyRules): Treatment[] {
   const asked = rules.map(({ pointer, action }) => ({
     covering: action,
@@ -68,29 +68,29 @@ export function bodyTreatments({ rules, presets }: BodyRules): Treatment[] {
 function parsePreset(text: string): BodyPreset {
   const preset = BODY_PRESETS.find((known) => known === text);
   if (preset === undefined) {
-    throw new AppError('OPTION_INVALID', `${JSON.stringify(text)} is no redaction preset`, {
-      hint: `there are ${BODY_PRESETS.join(', ')}`,
+    throw new AppError('OPTION_INVALID', `${JSON.stringify(text)} is not a redaction preset`, {
+      hint: `the presets are ${BODY_PRESETS.join(', ')}`,
     });
   }
   return preset;
 }
 
-/** Rules for the protocols that model servers speak. */
+/** Rules for the protocols of model servers. */
 const BODY_PRESETS = ['chat', 'v1', 'v2'] as const;
 type BodyPreset = (typeof BODY_PRESETS)[number];
 
 type PresetCovering = keyof typeof STRENGTH.preset;
 
-/** A preset's pointers by what becomes of the values they name. */
+/** A preset's pointers by treatment. */
 type PresetRules = Readonly<Partial<Record<PresetCovering, readonly string[]>>>;
 
-/** What a part of a message is, and which call it answers: without these a server refuses the request. */
+/** The kind of a message's part, and the call it answers. Servers refuse requests without them. */
 const PART_LABELS = [
   ...['type', 'id', 'call_id', 'tool_use_id', 'name', 'status', 'role'],
   ...['image_url/detail', 'input_audio/format', 'source/type', 'source/media_type', 'cache_control/type'],
 ];
 
-/** Likewise of a message. Its own name may be a person's. */
+/** The same for a message. Its `name` may be a person's. */
 const MESSAGE_LABELS = [
   ...['role', 'channel', 'tool_call_id', 'audio/id', 'function_call/name', 'cache_control/type'],
   ...['type', 'id', 'index', 'function/name', 'custom/name'].map((label) => `tool_calls/*/${label}`),
@@ -98,7 +98,7 @@ const MESSAGE_LABELS = [
   'annotations/*/type',
 ];
 
-/** The members of an answer's message, or of a piece of one, that hold what a model said. */
+/** Members of an answer's message, complete or streamed, with the model's text. */
 const SAID = [
   ...['content', 'reasoning', 'reasoning_content', 'reasoning_details', 'thinking', 'refusal', 'audio'],
   ...['name', 'images', 'annotations', 'citations', 'tool_plan', 'executed_tools', 'token_id'],
@@ -112,19 +112,19 @@ function membersOf(values: readonly string[], members: readonly string[]): strin
   return values.flatMap((value) => members.map((member) => `${value}/${member}`));
 }
 
-/** What users wrote or sent, by the member of a request; for forms, by the field. */
+/** User input, by the member of a request or the field of a form. */
 const ASKED = [
   ...['/messages/*', '/prompt', '/suffix', '/input', '/instructions', '/system', '/metadata', '/items'],
   ...['/prediction', '/query', '/queries', '/documents', '/texts', '/text_1', '/text_2', '/prompt_embeds'],
   ...['/file', '/image', '/image[]', '/images', '/mask', '/input_reference'],
   ...['/known_speaker_names[]', '/known_speaker_references[]'],
-  // Definitions of tools stay, but for what lets a server in elsewhere.
+  // Definitions of tools stay, except for their credentials.
   ...['/tools/*/headers', '/tools/*/authorization', '/mcp_servers/*/authorization_token'],
 ];
 
 /**
- * What models answered. The members of a choice are named one by one: where answers are compared later, what is
- * around a covered value would not be.
+ * Model output. The members of a choice are listed one by one, because a later comparison of answers skips
+ * everything around a masked value.
  */
 const ANSWERED = [
   ...membersOf(['/choices/*/message', '/choices/*/delta'], SAID),
@@ -141,9 +141,9 @@ const ANSWERED = [
 ];
 
 /**
- * Chat completions, completions, responses, conversations, embeddings, reranking, speech and pictures as OpenAI's
- * API has them, with what vLLM and others add to it; the messages of Anthropic's, and what Ollama has of its own.
- * What users wrote and what models answered is masked, whoever the user is becomes a hash.
+ * Chat completions, completions, responses, conversations, embeddings, reranking, speech and pictures of
+ * OpenAI's API, with extensions of vLLM and others. Also Anthropic's messages and Ollama's own API. User
+ * input and model output are masked; user ids are hashed.
  */
 const CHAT: PresetRules = {
   mask: [...ASKED, ...ANSWERED],
@@ -151,7 +151,7 @@ const CHAT: PresetRules = {
   hash: ['/user', '/safety_identifier', '/prompt_cache_key'],
   drop: [
     ...['/data/*/embedding', '/data/*/data', '/embedding', '/embeddings'],
-    // A mask is no country and no time zone, and a server does without either.
+    // A mask is no valid country or time zone, and servers work without either.
     ...['/web_search_options/user_location', '/tools/*/user_location'],
   ],
   keep: [
@@ -171,13 +171,13 @@ const CHAT: PresetRules = {
     ...['/error/type', '/error/code'],
     ...membersOf(['/response'], ['id', 'object', 'status', 'model', 'created_at']),
     ...membersOf(['/response/usage', '/message/usage'], ['input_tokens', 'output_tokens', 'total_tokens']),
-    // Parameters of requests whose names are those of something said in a response.
+    // Request parameters with the same names as model output in responses.
     ...['/audio/voice', '/audio/voice/id', '/audio/format', '/thinking/*'],
     ...['/text/verbosity', '/text/format/type'],
   ],
 };
 
-/** TensorFlow Serving, KServe V1 and what follows them. */
+/** TensorFlow Serving, KServe V1 and compatible servers. */
 const V1: PresetRules = { mask: ['/instances', '/inputs', '/predictions', '/outputs', '/error'] };
 
 /** The Open Inference Protocol: tensors in JSON and, by the same pointers, in Triton's binary part. */
@@ -197,30 +197,30 @@ function presetTreatments(preset: BodyPreset): Treatment[] {
 }
 
 /**
- * How a value is covered. Beside what a user can ask for, presets know `keep`, which leaves a short word (the
- * `type` of a message's part) as it is inside of something masked, and `mask_json`, whose mask is itself JSON.
+ * How to mask a value. Besides the user's actions, presets have `keep`, which keeps a short word inside a
+ * masked value (the `type` of a message's part). `mask_json` writes a mask that is itself JSON.
  */
 type Covering = 'keep' | 'hash' | 'mask' | 'mask_json' | 'drop';
 
-/** What a rule says about the values its pointer names. */
+/** A rule's treatment of the values that its pointer names. */
 export interface Treatment {
   readonly covering: Covering;
-  /** Where several rules name a value, or something around it, the strongest holds. */
+  /** If several rules name a value, or a value around it, the strongest applies. */
   readonly strength: number;
-  /** The rule's pointer, as it is noted beside a message. */
+  /** The rule's pointer, as noted beside a message. */
   readonly name: string;
 }
 
 /**
- * What a user asks for is stronger than any preset, and more hiding is stronger than less; but a preset that says
- * how a value within a masked one is to be masked, or that it is kept, means it.
+ * User rules are stronger than presets, and more hiding is stronger than less. But a preset's rule for a
+ * value inside a masked one (its kind of mask, or keep) takes precedence.
  */
 const STRENGTH = {
   preset: { hash: 1, mask: 2, mask_json: 3, drop: 4, keep: 5 },
   user: { hash: 6, mask: 7, drop: 8 },
 } as const;
 
-/** The stronger of two treatments; null is none. */
+/** The stronger of two treatments; null means none. */
 export function strongerOf(one: Treatment | null, other: Treatment | null): Treatment | null {
   if (one === null || other === null) return one ?? other;
   return other.strength > one.strength ? other : one;

@@ -7,14 +7,14 @@ const SPACE = 0x20;
 const COLON = 0x3a;
 const BYTE_ORDER_MARK = 0xfeff;
 
-/** What OpenAI-style servers send last. */
+/** The last event of OpenAI-style servers. */
 const DONE = '[DONE]';
 const DONE_BEGINS = 0x5b;
-/** With blanks after it. */
+/** Its length, with trailing blanks. */
 const DONE_BYTES = 16;
-/** A name of a kind, a number or an identifier: as much as says how an event is to be taken, and no more. */
+/** An event's kind, number or identifier, which is safe to keep. */
 const LABEL = /^[A-Za-z0-9_.:/-]{0,64}$/;
-/** What the fields beside `data` may say as it is, by their names. A comment has none, and its text is for nobody. */
+/** Allowed values of fields besides `data`, by field name. A comment has no name, and its text is masked. */
 const KEPT: ReadonlyMap<string, RegExp> = new Map([
   ['', /^[A-Za-z_-]{0,16}$/],
   ['event', LABEL],
@@ -24,23 +24,22 @@ const KEPT: ReadonlyMap<string, RegExp> = new Map([
 const LABEL_BYTES = 64;
 const LONGEST_FIELD = 5;
 
-/** Covers JSON in place. */
+/** Masks JSON in place. */
 type CoverText = (text: Buffer, from: number, to: number) => void;
 
-/** Covers what a field says that is no data, in place. */
+/** Masks another field's value in place. */
 type CoverField = (stream: Buffer, from: number, to: number, name: string) => void;
 
-/** A stretch of the stream: the value of one field. */
+/** The position of one field's value. */
 interface Value {
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * Hands the data of each event of an event stream to `cover`, which changes it in place: in the stream itself,
- * or, where an event's data has several lines, in a copy that is put back. What another field says, or a comment,
- * goes to `coverField` where it is more than a label.
- * @throws UnreadableBody for a field that event streams do not have
+ * Passes the data of each event to `cover`, which changes it in place. Data with several lines is masked in a
+ * copy that is written back. Other fields and comments go to `coverField` unless they are only a label.
+ * @throws UnreadableBody for an unknown field
  */
 export function coverEvents(stream: Buffer, cover: CoverText, coverField: CoverField): void {
   let event: Value[] = [];
@@ -54,7 +53,7 @@ export function coverEvents(stream: Buffer, cover: CoverText, coverField: CoverF
     else addLine(stream, at, end, event, coverField);
     at = stream[end] === CR && stream[end + 1] === LF ? end + 2 : end + 1;
   }
-  // What a stream that broke off left unfinished holds text all the same.
+  // The unfinished last event of a broken stream also holds text.
   finish();
 }
 
@@ -74,7 +73,7 @@ function addLine(stream: Buffer, from: number, to: number, event: Value[], cover
   if (!kept.test(beginning)) coverField(stream, value.from, value.to, name);
 }
 
-/** What follows the colon, and a space after that which is not part of it. */
+/** The value after the colon, without one leading space. */
 function valueAt(stream: Buffer, colon: number, to: number): Value {
   const value = Math.min(to, colon + 1);
   return { from: stream[value] === SPACE && value < to ? value + 1 : value, to };
@@ -98,7 +97,7 @@ function coverEvent(stream: Buffer, lines: readonly Value[], cover: CoverText): 
   }
 }
 
-/** Whether data is blank, or the mark of the stream's end. */
+/** Whether data is blank or the end marker. */
 function saysNothing(data: Buffer, from: number, to: number): boolean {
   let start = from;
   while (start < to && (data[start] as number) <= SPACE) start += 1;

@@ -21,11 +21,10 @@ const QUESTION = 0x3f;
 const DELETE = 0x7f;
 
 /**
- * Covers the fields of a form (`a=1&b=2`) in place: by rules of one step, by names that are secret, and user info
- * of URLs. A name may follow `;`, `?` and `#` as well, a value ends at `&` only: whichever way a server divides, and
- * whatever URL a value is, nothing secret is left over. Takes time linear in any form, and memory of a few times its
- * size.
- * @throws UnreadableBody for what is no form: many clients give any text that type
+ * Masks the fields of a form (`a=1&b=2`) in place: by single-step rules, by secret names, and user info of
+ * URLs. A name may also follow `;`, `?` and `#`, but a value ends only at `&`. So no secret remains, however
+ * a server splits the form. Takes linear time, and memory of a few times the form's size.
+ * @throws UnreadableBody for text that is no form: many clients send any text with that type
  */
 export function coverForm(form: Buffer, root: PointerState, names: SecretNames, cover: ValueCover): void {
   const fields = new FormFields(form, new FieldTreatments(root, names), cover);
@@ -48,7 +47,7 @@ class FormFields {
     this.#cover = cover;
   }
 
-  /** What stands between two `&`. */
+  /** Masks the text between two `&`. */
   cover(from: number, to: number): void {
     const form = this.#form;
     assertField(form, from, to);
@@ -64,7 +63,7 @@ class FormFields {
     }
   }
 
-  /** Covers a field from the first value on that is not kept; answers where that is. */
+  /** Masks a field from its first secret value on. Returns that position. */
   #coverFirst(from: number, named: number, to: number, secret: boolean): number {
     const form = this.#form;
     for (let start = from; start < to; ) {
@@ -99,14 +98,14 @@ class FormFields {
     return hasCode(this.#form, from, to) && this.#treatments.valueHidesKey(this.#form.subarray(from, to));
   }
 
-  /** A URL with a secret in the place of a name: whoever reads it, it is no form that we understand. */
+  /** A name that is a URL with a secret: not a form that can be interpreted. */
   #assertName(from: number, to: number): void {
     if (!hasCode(this.#form, from, to)) return;
     if (this.#treatments.nameHidesKey(this.#form.subarray(from, to))) throw new UnreadableBody('bad_form');
   }
 }
 
-/** A field has an equals sign, no blank in its name, and nothing that its encoding would have replaced. */
+/** A field has an equals sign, no blank in its name, and nothing that form encoding would have replaced. */
 function assertField(form: Buffer, from: number, to: number): void {
   let named = false;
   for (let at = from; at < to; at += 1) {
@@ -124,7 +123,7 @@ function coverValue(form: Buffer, from: number, to: number, treatment: Treatment
     form.fill(PLUS, from, to);
     return;
   }
-  // To be weighed as what it says: a form writes its blanks as plus signs.
+  // Weighed as decoded text: a form writes blanks as plus signs.
   for (let at = from; at < to; at += 1) if (form[at] === PLUS) form[at] = SPACE;
   const how = treatment.covering === 'hash' ? treatment : ({ ...treatment, covering: 'mask' } as const);
   cover.string(form, from, to, how, () => decodePercentBytes(form.subarray(from, to)));
@@ -140,7 +139,7 @@ function decodedName(form: Buffer, from: number, to: number): string {
   return decodePercentBytes(encoded).toString('utf8');
 }
 
-/** Where another name may begin, less one: at `;` to some servers, at `?` and `#` in a value that is a URL. */
+/** Position before the next possible name: at `;` for some servers, at `?` and `#` in a URL value. */
 function nextName(form: Buffer, from: number, to: number): number {
   for (let at = from; at < to; at += 1) {
     const byte = form[at];
@@ -160,7 +159,7 @@ function hasCode(form: Buffer, from: number, to: number): boolean {
   return indexOr(form, PERCENT, from, to) < to;
 }
 
-/** By hand: most of what a field is divided into is short, and calls of the runtime would take longer than it. */
+/** A manual loop: most fields are short, so a native call would take longer. */
 function indexOr(form: Buffer, byte: number, from: number, end: number): number {
   for (let at = from; at < end; at += 1) if (form[at] === byte) return at;
   return end;
@@ -168,19 +167,19 @@ function indexOr(form: Buffer, byte: number, from: number, end: number): number 
 
 const DISPOSITION = /^content-disposition:\s*form-data\b([^\r\n]*)/im;
 const FIELD_NAME = /;\s*name="((?:[^"\\]|\\.)*)"/i;
-/** The name of a file up to its extension, which tells a server what it gets. */
+/** A file name without its extension, which tells a server the file type. */
 const FILE_NAME = /;\s*filename="((?:[^"\\]|\\.)*?)(?:\.[A-Za-z0-9]{1,5})?"/i;
-/** A file by any spelling, the encoded one (`filename*=`) included. */
+/** A file name in any spelling, including the encoded one (`filename*=`). */
 const ANY_FILE_NAME = /;\s*filename/i;
 const ENCODED_FILE_NAME = /;\s*filename\*=/i;
-/** A part of a type that is no text: a file, whether it has a file's name or not. */
+/** A part with a type other than text: a file, with or without a file name. */
 const OTHER_THAN_TEXT = /^content-type[ \t]*:[ \t]*(?!text\/)[^\s]/im;
 
 /**
- * Covers the parts of a form with files in place, as a form's fields, and the names of covered files up to
- * their extension. A field that holds credentials of URLs, encoded or not, is masked whole. A file that no rule names
- * is something nobody looked into: then the body is not kept.
- * @throws UnreadableBody for that, and when the parts cannot be told apart for certain
+ * Masks the parts of a multipart form in place, like form fields, and the names of masked files up to the
+ * extension. A field with URL credentials, encoded or not, is masked completely. A file that no rule names
+ * was not examined, so the body is not stored.
+ * @throws UnreadableBody for such a file, and when the parts are ambiguous
  */
 export function coverParts(
   form: Buffer,
@@ -197,7 +196,7 @@ export function coverParts(
     const sent = FIELD_NAME.exec(disposition?.[1] ?? '')?.[1];
     if (sent === undefined || isAmbiguous(head)) throw new UnreadableBody('bad_multipart');
     const name = Buffer.from(sent, 'latin1').toString('utf8');
-    // A URL with a secret in the place of a name, as in other forms.
+    // A name that is a URL with a secret, as in other forms.
     if (treatments.nameHasCredential(Buffer.from(sent, 'latin1'))) throw new UnreadableBody('bad_multipart');
     const isFile = ANY_FILE_NAME.test(head);
     const mayBeUrl = !isFile && !OTHER_THAN_TEXT.test(head);
@@ -235,13 +234,13 @@ function coverFileName(
   cover.string(form, from, from + name.length, { ...treatment, covering: 'mask' }, () => Buffer.alloc(0));
 }
 
-/** Of a field's name, noted beside the message. */
+/** How much of a field's name is noted beside the message. */
 const NOTED_CHARS = 64;
 
 /**
- * What becomes of the fields of one form, of whatever type: by rules of one step, by names that are secret, and by
- * credentials of the URLs that they hold. Its time has a bound: past so many names a form is not read, and a value
- * that has so many in it is masked.
+ * The treatments of one form's fields, for both form types: by single-step rules, by secret names, and by URL
+ * credentials. The time is bounded. A form with too many names is not read, and a value with too many is
+ * masked.
  */
 class FieldTreatments {
   readonly #root: PointerState;
@@ -256,8 +255,9 @@ class FieldTreatments {
   }
 
   /**
-   * By a field's name alone; one that rules look into is masked whole, for it is text to us.
-   * @throws UnreadableBody where the form has too many
+   * The treatment by name alone. A field that rules look into is masked completely, because it is plain text
+   * here.
+   * @throws UnreadableBody when the form has too many names
    */
   byName(name: string): Treatment | null {
     if (!this.#fields.take()) throw new UnreadableBody('too_large');
@@ -268,27 +268,27 @@ class FieldTreatments {
   }
 
   whole(name: string): Treatment {
-    // A name that is a URL may be a secret itself, also where the sign after its user info was cut off.
+    // A name that is a URL may itself be secret, even if it is cut at the sign after its user info.
     const noted = holdsUserInfo(Buffer.from(`${name}@`)) ? '@' : name.slice(0, NOTED_CHARS);
     return { covering: 'mask', strength: 0, name: `/${noted}` };
   }
 
-  /** Whether a value has keys with names of secrets once its percent-encoding is taken off. */
+  /** Whether a percent-decoded value has keys with secret names. */
   valueHidesKey(value: Uint8Array): boolean {
     return this.#names.hiddenIn(value, this.#inValues) === 'mask';
   }
 
-  /** The same of a name. */
+  /** The same for a name. */
   nameHidesKey(name: Uint8Array): boolean {
     return this.#names.hiddenIn(name, this.#inNames) === 'mask';
   }
 
-  /** Whether a value that needs no decoding has credentials of URLs, as it stands or encoded. */
+  /** Whether a value that needs no decoding has URL credentials, plain or encoded. */
   valueHasCredential(value: Uint8Array): boolean {
     return this.#hasCredential(value, this.#inValues);
   }
 
-  /** The same of a name. */
+  /** The same for a name. */
   nameHasCredential(name: Uint8Array): boolean {
     return this.#hasCredential(name, this.#inNames);
   }

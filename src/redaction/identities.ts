@@ -6,17 +6,17 @@ import type { KeyedHash } from '../core/keyed-hash.ts';
 import { decodePercent, ownText } from '../core/text.ts';
 import type { SessionNames } from './secret-names.ts';
 
-/** What a request's head says of one of its keys. */
+/** What a request's head says about one of its keys. */
 export interface HeadKey {
-  /** Places in the body that come before what the head says. */
+  /** Places in the body with priority over the head. */
   readonly inBody: readonly JsonSource[];
-  /** What holds where none of those has it. */
+  /** The hash if none of those has a value. */
   readonly hash: Uint8Array | null;
-  /** Whether, the head having nothing, the connection's peer is the key. */
+  /** Whether the connection's peer is the key if the head has none. */
   readonly peer: boolean;
 }
 
-/** Hashes remembered of each kind, of values up to a length: clients and sessions come again and again. */
+/** Cached hashes of each kind, for values up to a length: clients and sessions repeat. */
 const REMEMBERED = 4_096;
 const REMEMBERED_CHARS = 200;
 
@@ -26,25 +26,25 @@ type KeyKind = 'session' | 'client';
 type Range = readonly [from: number, to: number];
 
 /**
- * Which exchanges belong together: reads the configured places of a request and answers keyed hashes. The values
- * themselves are stored nowhere; what names the session is hashed in what is stored of heads too, by Redaction.
+ * Finds which exchanges belong together: reads the configured places of a request and returns keyed hashes.
+ * The values themselves are not stored. Redaction also hashes the session key in stored heads.
  */
 export class ExchangeKeys {
   readonly #hash: KeyedHash;
   readonly #sources: Readonly<Record<KeyKind, readonly KeySource[]>>;
-  /** Where a session's key stands in heads in plain text. */
+  /** Where a session key is in plain text in heads. */
   readonly sessionNames: SessionNames;
-  /** Begun anew when full, and not cleared: what a map was cleared of stays until the next full collection. */
+  /** Replaced when full, not cleared: V8 keeps cleared entries until the next full collection. */
   readonly #hashes: Record<KeyKind, Map<string, Uint8Array>> = {
     session: new Map(),
     client: new Map(),
   };
 
-  /** Of peers: each exchange of a connection has the same. */
+  /** Of peers: all exchanges of a connection have the same one. */
   #addresses = new Map<string, string>();
 
   /**
-   * @param specs places as the command line writes them
+   * @param specs places in the command line's format
    * @throws AppError OPTION_INVALID
    */
   constructor(specs: Readonly<Record<KeyKind, readonly string[]>>, hash: KeyedHash) {
@@ -58,7 +58,7 @@ export class ExchangeKeys {
     this.sessionNames = { headers: named('header'), queryKeys: named('query') };
   }
 
-  /** What the head says of this key. `head` is latin1 and was accepted as a request. */
+  /** What the head says about this key. `head` is latin1 and an accepted request. */
   inHead(kind: KeyKind, head: string): HeadKey {
     const inBody: JsonSource[] = [];
     for (const source of this.#sources[kind]) {
@@ -73,8 +73,8 @@ export class ExchangeKeys {
   }
 
   /**
-   * The key of a request whose head is known.
-   * @param body the beginning of its body, not content-encoded; null where nothing is to be found in it
+   * The key of a request whose head was read.
+   * @param body the start of its body without content coding; null if it has nothing to find
    */
   of(kind: KeyKind, head: HeadKey, body: Uint8Array | null, peer: string | null): Uint8Array | null {
     if (body !== null) {
@@ -109,8 +109,8 @@ export class ExchangeKeys {
 }
 
 /**
- * The texts that somebody who is called `text` may have been hashed as: values are trimmed, and addresses brought
- * into one form.
+ * The texts that an identity given as `text` may have been hashed from: values are trimmed, and addresses
+ * normalised.
  */
 export function identityTexts(text: string): readonly string[] {
   const trimmed = text.trim();
@@ -119,7 +119,7 @@ export function identityTexts(text: string): readonly string[] {
 
 type HeadSource = Exclude<KeySource, JsonSource | { readonly kind: 'peer' }>;
 
-/** The value a head has in this place, latin1; null where it has none. */
+/** The value at this place in a head, latin1; null if there is none. */
 function valueInHead(source: HeadSource, head: string): string | null {
   if (source.kind === 'header') return headerIn(head, source.name);
   if (source.kind === 'cookie') return cookieIn(head, source.name);
@@ -135,7 +135,7 @@ function valueInHead(source: HeadSource, head: string): string | null {
 
 function valueInBody({ steps, zeroIsNone }: JsonSource, body: Buffer): string | null {
   const last = steps.at(-1) ?? '';
-  // Most bodies do not have it at all, which this tells without reading them.
+  // Most bodies do not contain it, which this test shows without parsing.
   if (!/^\d+$/.test(last) && !body.includes(`"${last}"`)) return null;
   let at = jsonStart(body);
   for (const step of steps) {
@@ -147,7 +147,7 @@ function valueInBody({ steps, zeroIsNone }: JsonSource, body: Buffer): string | 
   if (literal === null) return present(jsonText(body, at));
   const number = Number(literal);
   if (number === 0 && zeroIsNone) return null;
-  // Rounded, ids of 64 bits would be the same for several sessions.
+  // Rounding would merge sessions with 64-bit ids.
   return Number.isSafeInteger(number) || !/^-?\d+$/.test(literal) ? String(number) : literal;
 }
 
@@ -161,7 +161,7 @@ function cookieIn(head: string, name: string): string | null {
   return null;
 }
 
-/** Where the values of a query key lie in the request line. */
+/** Ranges of the values of a query key in the request line. */
 function queryRanges(head: string, name: string): Range[] {
   const lineEnd = head.indexOf('\n');
   const targetEnd = head.lastIndexOf(' ', lineEnd);
@@ -185,7 +185,7 @@ function headerIn(head: string, lowerName: string): string | null {
   return null;
 }
 
-/** Where the values of a header lie, without the white space around them. */
+/** Ranges of the values of a header, without surrounding white space. */
 function headerRanges(head: string, lowerName: string): Range[] {
   const pattern = headerPattern(lowerName);
   const ranges: Range[] = [];
@@ -200,7 +200,7 @@ function headerRanges(head: string, lowerName: string): Range[] {
   return ranges;
 }
 
-/** One for each configured name, since compiling a pattern takes longer than using it. */
+/** Cached by name, because compiling a pattern takes longer than using it. */
 const PATTERNS = new Map<string, RegExp>();
 
 function headerPattern(lowerName: string): RegExp {
@@ -221,12 +221,12 @@ function present(value: string | null | undefined): string | null {
   return trimmed === '' ? null : trimmed;
 }
 
-/** A percent-encoded text as the bytes it stands for, each a character. */
+/** A percent-encoded text as decoded bytes, one character per byte. */
 function decodedBytes(text: string): string {
   return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
-/** Of a text that was read as latin1, what it says in UTF-8; the text itself where it is none. */
+/** A latin1 text decoded as UTF-8; the text itself if it is not UTF-8. */
 function utf8(text: string): string {
   const bytes = Buffer.from(text, 'latin1');
   return isUtf8(bytes) ? bytes.toString('utf8') : text;
@@ -240,7 +240,7 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** A place in a request that names its session or its client. */
+/** A place in a request that names its session or client. */
 export type KeySource =
   | { readonly kind: 'header'; readonly name: string }
   | { readonly kind: 'cookie'; readonly name: string }
@@ -253,9 +253,9 @@ export type KeySource =
 
 interface JsonSource {
   readonly kind: 'json';
-  /** Names and indices from the document down. */
+  /** Names and indices from the document root. */
   readonly steps: readonly string[];
-  /** Whether the number 0 says that there is none. */
+  /** Whether the number 0 means none. */
   readonly zeroIsNone: boolean;
 }
 
@@ -263,14 +263,14 @@ const json = (...steps: string[]): JsonSource => ({ kind: 'json', steps, zeroIsN
 
 const PRESETS: Readonly<Record<string, readonly KeySource[]>> = {
   'x-session-id': [{ kind: 'header', name: 'x-session-id' }],
-  // What OpenAI's API calls an end user; the later names took the place of the first.
+  // OpenAI's API names for an end user; the later ones replaced the first.
   'openai-user': [json('user'), json('safety_identifier'), json('metadata', 'session_id')],
   'oip-sequence': [{ ...json('parameters', 'sequence_id'), zeroIsNone: true }],
   'forwarded-for': [{ kind: 'forwarded_for' }],
   peer: [{ kind: 'peer' }],
 };
 
-/** Their values say where a message goes or ends: replaced by a hash, it would be another message. */
+/** These values steer the message or its end. A hash in them would change the message. */
 const NO_SESSION = new Set([
   'host',
   'connection',
@@ -290,9 +290,10 @@ const MAX_SOURCES = 16;
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}$/;
 
 /**
- * Reads places as the command line writes them, in the order in which they are asked.
- * @param specs each `header:NAME`, `cookie:NAME`, `query:NAME`, `json:POINTER` or a preset; `none` alone for none
- * @throws AppError OPTION_INVALID saying which text is wrong, and how
+ * Reads places in the command line's format, in order of priority.
+ * @param specs each `header:NAME`, `cookie:NAME`, `query:NAME`, `json:POINTER` or a preset; `none` alone for
+ * none
+ * @throws AppError OPTION_INVALID naming the wrong text and the problem
  */
 export function parseKeySources(kind: 'session' | 'client', specs: readonly string[]): readonly KeySource[] {
   if (specs.length === 1 && specs[0] === 'none') return [];
@@ -314,13 +315,13 @@ function parseKeySource(key: 'session' | 'client', spec: string): readonly KeySo
     if (kind !== 'header') return [{ kind, name }];
     const lower = name.toLowerCase();
     if (key === 'session' && NO_SESSION.has(lower)) {
-      throw new AppError('OPTION_INVALID', `header ${lower} cannot be the session's key`, {
+      throw new AppError('OPTION_INVALID', `header ${lower} cannot be the session key`, {
         hint: 'a session key is stored as its hash, and this header steers the message itself',
       });
     }
     return [{ kind, name: lower }];
   }
-  throw new AppError('OPTION_INVALID', `${JSON.stringify(spec)} is no ${key} key`, {
+  throw new AppError('OPTION_INVALID', `${JSON.stringify(spec)} is not a ${key} key`, {
     hint: `write header:NAME, cookie:NAME, query:NAME, json:/POINTER, or one of ${Object.keys(PRESETS).join(', ')}`,
   });
 }
@@ -329,25 +330,25 @@ function parseJsonSource(key: string, pointer: string): JsonSource {
   const steps = parseJsonPointer(pointer);
   const named = steps.filter((step) => step !== ANY_MEMBER);
   if (steps.length === 0 || named.length < steps.length) {
-    throw new AppError('OPTION_INVALID', `JSON pointer ${JSON.stringify(pointer)} is no ${key} key`, {
+    throw new AppError('OPTION_INVALID', `JSON pointer ${JSON.stringify(pointer)} is not a ${key} key`, {
       hint: 'name one value, such as json:/user or json:/metadata/session_id',
     });
   }
   return json(...named);
 }
 
-/** More than any address takes, with brackets, port and zone. */
+/** Longer than any address with brackets, port and zone. */
 const ADDRESS_CHARS = 128;
 
 const BRACKETED = /^\[([0-9a-f:.%]+)\](?::\d+)?$/;
 const IPV4 = /^(\d+(?:\.\d+){3})(?::\d+)?$/;
-/** IPv4 as a socket for both families shows it, and as the shortest spelling of the same has it. */
+/** An IPv4 address from a dual-stack socket, or in the shortest spelling of that form. */
 const MAPPED = /^::ffff:(\d+(?:\.\d+){3})$/;
 const MAPPED_HEX = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/;
 
 /**
- * An address without port, brackets or quotes, in one form for both families and all spellings: a client whose
- * proxies write `2001:0db8:0::1` and `2001:db8::1` is one. Null for `unknown` and the like.
+ * An address without port, brackets or quotes, normalised across families and spellings. So `2001:0db8:0::1`
+ * and `2001:db8::1` are one client. Null for `unknown` and similar.
  */
 export function addressOf(text: string): string | null {
   if (text.length > ADDRESS_CHARS) return null;
@@ -359,10 +360,10 @@ export function addressOf(text: string): string | null {
   return address.includes(':') ? shortest(address) : address;
 }
 
-/** IPv6 in its shortest spelling (RFC 5952), or the IPv4 address that it stands for; null where it is none. */
+/** IPv6 in its shortest spelling (RFC 5952), or the IPv4 address it maps; null if invalid. */
 function shortest(address: string): string | null {
   const [groups = '', ...zone] = address.split('%');
-  // The platform's own reader; only hexadecimal digits, colons and points can be between the brackets.
+  // The platform's parser. Only hexadecimal digits, colons and points are between the brackets.
   const host = URL.parse(`http://[${groups}]/`)?.hostname.slice(1, -1);
   if (host === undefined) return null;
   const [, high, low] = MAPPED_HEX.exec(host) ?? [];

@@ -20,17 +20,17 @@ const LOWER_U = 0x75;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Beside JSON's own, what Python writes and reads by default. */
+/** JSON's literals, and those that Python writes and reads by default. */
 const LITERALS = ['true', 'false', 'null', 'NaN', 'Infinity', '-Infinity'].map((word) =>
   Buffer.from(word, 'latin1'),
 );
-/** What may follow a backslash, beside u. */
+/** Characters allowed after a backslash, besides u. */
 const ESCAPES = Buffer.from('"\\\\/bfnrt', 'latin1');
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 /**
- * Walks JSON text byte by byte and covers in place what rules name; nothing is parsed into values or written
- * anew, so that every other byte stays as it is. Repeated members are walked each, whichever a server regards.
+ * Walks JSON text byte by byte and masks in place what rules name. Nothing is parsed or rewritten, so every
+ * other byte stays. Every repeated member is walked, because servers differ in which one they use.
  */
 export class JsonWalk {
   readonly #text: Buffer;
@@ -47,7 +47,7 @@ export class JsonWalk {
   }
 
   /**
-   * Covers one document, or with `sequence` any number of them, one after the other.
+   * Masks one document, or with `sequence` any number of consecutive ones.
    * @throws UnreadableBody when the text is not JSON to its end, or nests too deep
    */
   run(root: PointerState, sequence = false): void {
@@ -58,7 +58,7 @@ export class JsonWalk {
     if (this.#at < this.#end) throw new UnreadableBody('not_json');
   }
 
-  /** @param outer what is said about the value around this one */
+  /** @param outer treatment of the value around this one */
   #value(state: PointerState, outer: Treatment | null, depth: number): void {
     this.#skipBlanks();
     const treatment = strongerOf(outer, state.treatment);
@@ -106,7 +106,7 @@ export class JsonWalk {
     }
   }
 
-  /** Passes a member's name and its colon. @returns where the member's value stands */
+  /** Skips a member's name and colon. @returns the state for its value */
   #memberName(state: PointerState): PointerState {
     this.#skipBlanks();
     if (this.#peek() !== QUOTE) throw new UnreadableBody('not_json');
@@ -124,7 +124,7 @@ export class JsonWalk {
   #string(from: number, to: number, treatment: Treatment): void {
     this.#cover.string(this.#text, from + 1, to - 1, treatment, () => {
       const inside = this.#text.subarray(from + 1, to - 1);
-      // Equal texts have one hash, however they were escaped.
+      // Equal texts have one hash, however they are escaped.
       return inside.includes(BACKSLASH) ? Buffer.from(this.#unescaped(from, to), 'utf8') : inside;
     });
   }
@@ -137,7 +137,7 @@ export class JsonWalk {
     }
   }
 
-  /** @returns whether the string holds an escape */
+  /** @returns whether the string contains an escape */
   #skipString(): boolean {
     const text = this.#text;
     let escaped = false;
@@ -168,7 +168,7 @@ export class JsonWalk {
     return false;
   }
 
-  /** Passes a number; whatever follows it is judged by whoever asks for the next byte. */
+  /** Skips a number. The caller checks what follows. */
   #skipNumber(): void {
     if (this.#peek() === MINUS) this.#at += 1;
     if (this.#peek() === ZERO) this.#at += 1;
@@ -184,7 +184,7 @@ export class JsonWalk {
     this.#skipDigits();
   }
 
-  /** Passes one digit or more. */
+  /** Skips one or more digits. */
   #skipDigits(): void {
     const from = this.#at;
     let at = from;
@@ -207,8 +207,8 @@ export class JsonWalk {
 }
 
 /**
- * What is said about what lies within a value. A name that presets keep stands for a word, and whose mask is to be
- * JSON for a text; whatever else is found there is masked.
+ * The treatment of values inside a treated value. `keep` applies only to a short word and `mask_json` only to
+ * a text. Anything else inside is masked.
  */
 function innerOf(treatment: Treatment, outer: Treatment | null): Treatment {
   const { covering, strength, name } = treatment;
@@ -216,7 +216,7 @@ function innerOf(treatment: Treatment, outer: Treatment | null): Treatment {
   return covering === 'keep' || covering === 'mask_json' ? { covering: 'mask', strength, name } : treatment;
 }
 
-/** Whether the value that begins here, and was found to be one, is a number and no literal. */
+/** Whether the valid value that starts here is a number. */
 function isNumber(text: Buffer, at: number): boolean {
   const byte = text[at] as number;
   return isDigit(byte) || (byte === MINUS && isDigit(text[at + 1] ?? 0));

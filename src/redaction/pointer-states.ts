@@ -1,28 +1,28 @@
 import { ANY_MEMBER, type PointerStep, parseJsonPointer } from '../core/json-pointer.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 
-/** A rule on its way down a document: its steps, and how many were taken. */
+/** A rule partly matched: its steps, and how many have matched. */
 interface Descent {
   readonly steps: readonly PointerStep[];
   readonly taken: number;
   readonly treatment: Treatment;
 }
 
-/** States are made as documents ask for them, and kept; past this many they are made and forgotten. */
+/** States are created on demand and cached up to this number. Beyond that they are not cached. */
 const KEPT_STATES = 4_096;
 
 /**
- * Where a walk through a document stands in regard to all rules at once: each member leads to the next state.
- * Names are compared without regard to case, because some servers (Go's decoder) do not regard it either.
+ * The state of matching all rules at once during a walk through a document: each member leads to the next
+ * state. Names are compared case-insensitively, as some servers (Go's decoder) do.
  */
 export class PointerState {
-  /** What is said about the value at this place. */
+  /** The treatment of the value here. */
   readonly treatment: Treatment | null;
-  /** Whether no rule can name anything below. */
+  /** Whether no rule can match anything below. */
   readonly idle: boolean;
   readonly #descents: readonly Descent[];
   readonly #budget: { states: number };
-  /** Names that some rule spells out here. */
+  /** Names that a rule spells out here. */
   readonly #literals = new Set<string>();
   readonly #members = new Map<string, PointerState>();
   #other: PointerState | null = null;
@@ -50,12 +50,12 @@ export class PointerState {
     return new PointerState(descents, { states: 1 });
   }
 
-  /** Whether the names of members matter here. */
+  /** Whether member names matter here. */
   get readsNames(): boolean {
     return this.#literals.size > 0;
   }
 
-  /** The state at the member of this name; for elements of an array, their index as text. */
+  /** The state at the member with this name; for array elements, the index as text. */
   member(name: string): PointerState {
     if (!this.readsNames) return this.other();
     const key = folded(name);
@@ -92,10 +92,10 @@ export class PointerState {
   }
 }
 
-/** Where no rule says anything, nor below. */
+/** No rule matches here or below. */
 export const NOWHERE: PointerState = PointerState.root([]);
 
 function folded(name: string): string {
-  // Both ways: some letters have one capital and two small forms.
+  // Both ways: some letters have one capital and two lower-case forms.
   return name.toUpperCase().toLowerCase();
 }

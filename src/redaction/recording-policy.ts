@@ -7,13 +7,13 @@ import { parseBodyRules } from './body-rules.ts';
 import { ExchangeKeys } from './identities.ts';
 import { Redaction } from './redaction.ts';
 
-/** What is left out where nobody said otherwise: a probe every few seconds says nothing of the traffic. */
+/** Skipped by default: a probe every few seconds says nothing about the traffic. */
 export const DEFAULT_SKIP_RULES: readonly string[] = Object.freeze(['health']);
 
 const MAX_RULES = 64;
 const RULE_CHARS = 1_024;
 
-/** Routes of the probes and scrapes of the known servers and of Kubernetes. */
+/** Routes of probes and scrapes of known servers and Kubernetes. */
 const HEALTH_ROUTES: ReadonlySet<string> = new Set([
   '/livez',
   '/readyz',
@@ -29,7 +29,7 @@ const HEALTH_ROUTES: ReadonlySet<string> = new Set([
   '/v2/models/{model}/versions/{version}/ready',
 ]);
 
-/** What a rule is held against. */
+/** What a rule is matched against. */
 interface SkipSubject {
   readonly method: string;
   /** Path of the request as sent, without its query. */
@@ -40,26 +40,26 @@ interface SkipSubject {
 
 type SkipTest = (subject: SkipSubject) => boolean;
 
-/** Requests that are left out of a capture, and counted (`skip_rule`). A replay does not send them. */
+/** Requests that are not recorded, but counted (`skip_rule`). A replay does not send them. */
 export class SkipRules {
   readonly #tests: readonly SkipTest[];
   readonly #known = new WeakMap<Route, boolean>();
-  /** The rules as they were written; empty where nothing is skipped. */
+  /** The rules as written; empty if nothing is skipped. */
   readonly rules: readonly string[];
 
   /**
-   * @param rules each `health`, `path:/exact`, `path:/prefix*`, `route:METHOD /path/{model}` (a final `*` as for
-   *   paths) or `method:NAME`; `none` alone for no rule
-   * @throws AppError OPTION_INVALID saying which rule is wrong, and how
+   * @param rules each `health`, `path:/exact`, `path:/prefix*`, `route:METHOD /path/{model}` (a final `*` as
+   * for paths) or `method:NAME`; `none` alone for no rule
+   * @throws AppError OPTION_INVALID naming the wrong rule and the problem
    */
   constructor(rules: readonly string[]) {
     if (rules.length > MAX_RULES) {
       throw new AppError('OPTION_INVALID', `${rules.length} skip rules are more than ${MAX_RULES}`, {
-        hint: 'a path that ends in * stands for all that begin with it',
+        hint: 'a path that ends in * matches every path that begins with it',
       });
     }
     if (rules.length > 1 && rules.includes('none')) {
-      throw new AppError('OPTION_INVALID', 'skip rule "none" stands beside others', {
+      throw new AppError('OPTION_INVALID', 'skip rule "none" is combined with others', {
         hint: 'give --skip none alone, to record everything',
       });
     }
@@ -67,7 +67,7 @@ export class SkipRules {
     this.#tests = this.rules.map(parseSkipRule);
   }
 
-  /** @param route of the method and target; it belongs to one path, so that the answer is kept with it. */
+  /** @param route route of method and target. It belongs to one path, so the result is cached with it. */
   skips(method: string, target: string, route: Route): boolean {
     if (this.#tests.length === 0) return false;
     let skipped = this.#known.get(route);
@@ -107,12 +107,12 @@ function isHealthCheck({ method, route }: SkipSubject): boolean {
 }
 
 function invalid(rule: string): AppError {
-  return new AppError('OPTION_INVALID', `${JSON.stringify(rule)} is no skip rule`, {
+  return new AppError('OPTION_INVALID', `${JSON.stringify(rule)} is not a skip rule`, {
     hint: 'write health, path:/prefix*, path:/exact, "route:GET /v2/models/{model}", method:OPTIONS, or none',
   });
 }
 
-/** Which bodies are kept, and how much of each. Sizes, hashes and times are taken of all of them. */
+/** Which bodies are stored, and how much of each. Sizes, hashes and times are recorded for all. */
 export interface BodyPolicy {
   readonly bodies: 'requests' | 'all' | 'none';
   readonly requestBodyBytes: number;
@@ -127,7 +127,7 @@ export function storedBytes({ bodies, requestBodyBytes, responseBodyBytes }: Bod
   };
 }
 
-/** What is hidden before it is stored, beside what always is; texts as the command line has them. */
+/** What to hide besides the built-in list, in the command line's format. */
 interface RedactPolicy {
   /** `pointer=action` */
   readonly rules: readonly string[];
@@ -136,15 +136,18 @@ interface RedactPolicy {
   readonly queryKeys: readonly string[];
 }
 
-/** What is stored of the traffic. Plain data: it travels from the command to the recorder, and into the capture. */
+/**
+ * What to store of the traffic. Plain data: it is sent from the command to the recorder and stored in the
+ * capture.
+ */
 export interface RecordingPolicy extends BodyPolicy {
   /** Share of sessions, or of exchanges without one, that is recorded; above 0, at most 1. */
   readonly sample: number;
-  /** Where the session's key is looked for; the first place that has one wins. Empty: there are no sessions. */
+  /** Where to look for the session key; the first match wins. Empty: no sessions. */
   readonly session: readonly string[];
   /** The same for the client; `none` alone for no client. */
   readonly client: readonly string[];
-  /** What is left out; `none` alone, or empty, for nothing. */
+  /** What to skip; `none` alone, or empty, for nothing. */
   readonly skip: readonly string[];
   readonly redact: RedactPolicy;
 }
@@ -162,13 +165,13 @@ export const DEFAULT_RECORDING_POLICY: RecordingPolicy = Object.freeze({
   redact: { rules: [], presets: [], headers: [], queryKeys: [] },
 });
 
-/** What is recorded at all. */
+/** Which exchanges are recorded at all. */
 export interface Selection {
   readonly skip: SkipRules;
   readonly sampling: Sampling;
 }
 
-/** A policy as assembly uses it. */
+/** A parsed policy, as assembly uses it. */
 interface RecordingParts {
   readonly policy: BodyPolicy;
   readonly redaction: Redaction;
@@ -179,13 +182,13 @@ interface RecordingParts {
 
 /**
  * Reads a policy.
- * @param recorder the recorder's name in this life, which tells its choice of exchanges from that of others
- * @throws AppError OPTION_INVALID saying which text is wrong, and how
+ * @param recorder id of this recorder's life, which makes its sample differ from others'
+ * @throws AppError OPTION_INVALID naming the wrong text and the problem
  */
 export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorder: string): RecordingParts {
   const { bodies, requestBodyBytes, responseBodyBytes, sample, redact } = policy;
   if (!(sample > 0 && sample <= 1)) {
-    throw new AppError('OPTION_INVALID', `a sample of ${sample} is none`, {
+    throw new AppError('OPTION_INVALID', `a sample of ${sample} is out of range`, {
       hint: 'give a share above 0 % and up to 100 %',
     });
   }
@@ -200,7 +203,7 @@ export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorde
   };
 }
 
-/** A policy as a segment notes it. */
+/** A policy as stored in a segment. */
 export function storedPolicy(policy: RecordingPolicy): Readonly<Record<string, unknown>> {
   const { bodies, requestBodyBytes, responseBodyBytes, sample, session, client, skip, redact } = policy;
   return {
@@ -222,12 +225,13 @@ function seedOf(recorder: string): number {
   return seed;
 }
 
-/** A share of all keys: whoever has the same hash key and share decides alike, without a word between them. */
+/** The range of key hashes. Recorders with the same hash key and share decide alike without communication. */
 const SCALE = 2 ** 32;
 
 /**
- * Which exchanges are recorded when only a share of them is. By session where there is a session key, so that
- * a conversation is recorded whole or not at all, and by every recorder of a fleet alike; else by exchange.
+ * Decides which exchanges to record if only a share is recorded. If there is a session key, it decides by
+ * session. Then a conversation is recorded completely or not at all, and all recorders of a fleet decide
+ * alike. Otherwise it decides by exchange.
  */
 export class Sampling {
   /** Above 0 and at most 1. */
@@ -235,26 +239,28 @@ export class Sampling {
   readonly #limit: number;
   readonly #seed: number;
 
-  /** @param seed of this recorder's life: two recorders must not choose the same places of their own traffic. */
+  /**
+   * @param seed of this recorder's life, so that recorders do not choose the same positions of their traffic
+   */
   constructor(share: number, seed = 0) {
     this.share = share;
     this.#limit = share * SCALE;
     this.#seed = seed;
   }
 
-  /** Whether everything is recorded, so that nothing needs to be asked. */
+  /** Whether everything is recorded. */
   get all(): boolean {
     return this.share >= 1;
   }
 
   /** @param session the keyed hash of the session, eight bytes */
   keepsSession(session: Uint8Array): boolean {
-    // Mixed once more: whoever later chooses among the recorded sessions by their hashes finds them even.
+    // Mixed once more, so that a later sample by session hash is still uniform.
     const low = word(session, 0);
     return mix(low, word(session, 4)) < this.#limit;
   }
 
-  /** @param firstByteNs when the request began; with its connection, a place in the traffic */
+  /** @param firstByteNs when the request began; together with its connection it identifies the exchange */
   keepsExchange(connection: number, firstByteNs: number): boolean {
     const placed = mix(mix(this.#seed, connection), Math.floor(connection / SCALE));
     return mix(mix(placed, firstByteNs), Math.floor(firstByteNs / SCALE)) < this.#limit;
@@ -270,7 +276,7 @@ function word(bytes: Uint8Array, at: number): number {
   );
 }
 
-/** Two words into one, 0 to 2^32 − 1, in which every bit of both counts. */
+/** Mixes two words into one, 0 to 2^32 − 1, in which every bit of both counts. */
 function mix(first: number, second: number): number {
   let mixed = Math.imul(first ^ 0x9e3779b9, 0x21f0aaad) ^ second;
   mixed ^= mixed >>> 16;

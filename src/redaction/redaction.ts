@@ -3,23 +3,23 @@ import type { KeyedHash } from '../core/keyed-hash.ts';
 import { type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
 import { type Hiding, indexWithin, type TextRange, UrlSecrets } from './url-secrets.ts';
 
-/** Bytes with their secrets masked, always a copy of its own, and what was masked. */
+/** A copy of bytes with masked secrets, and what was masked. */
 export interface RedactedBytes {
   readonly bytes: Uint8Array;
   /**
-   * Header names in lower case. Of the request's target `?key` for the value of a query key, `?` for one without a
-   * key, `@` for user info that is not a key's.
+   * Header names in lower case. For the request's target: `?key` for the value of a query key, `?` for one
+   * without a key, `@` for other user info.
    */
   readonly names: readonly string[];
 }
 
-/** What names the session, and the hash that takes its place. */
+/** What names the session, and the hash that replaces it. */
 interface SessionHiding {
   readonly names: SessionNames;
   readonly hash: KeyedHash;
 }
 
-/** Allowed in header values and in query strings, and no part of any framing. */
+/** Allowed in header values and query strings, and never part of framing. */
 const MASK = '*';
 const NOTHING: readonly string[] = Object.freeze([]);
 const TAB = 0x09;
@@ -28,13 +28,13 @@ const CR = 0x0d;
 const SPACE = 0x20;
 const COLON = 0x3a;
 
-/** What a path has in it wherever it has something to hide. */
+/** Matches every path that may have something to hide. */
 const MAY_HIDE = /[;&@]|%(?:25)*40/;
 
 /**
- * Masks secrets in raw heads before anything is stored, and puts keyed hashes in the place of session keys: equal
- * ones stay equal, so that a replay still says which requests belong together. Lengths stay equal byte for byte, so
- * sizes stay true and framing, header count and every other value are untouched. Never throws, whatever the bytes.
+ * Masks secrets in raw heads before anything is stored, and replaces session keys by keyed hashes. Equal keys
+ * stay equal, so a replay still knows which requests belong together. Lengths stay equal byte for byte;
+ * framing, header count and all other values stay unchanged. Never throws.
  */
 export class Redaction {
   readonly #names: SecretNames;
@@ -42,7 +42,7 @@ export class Redaction {
   readonly #hash: KeyedHash | null;
   readonly additions: Required<SecretNameAdditions>;
 
-  /** @param session null where nothing names a session */
+  /** @param session null if nothing names a session */
   constructor(additions: SecretNameAdditions = {}, session: SessionHiding | null = null) {
     this.additions = { headers: additions.headers ?? [], queryKeys: additions.queryKeys ?? [] };
     this.#names = new SecretNames(additions, session?.names);
@@ -50,7 +50,7 @@ export class Redaction {
     this.#hash = session?.hash ?? null;
   }
 
-  /** `head`: request line, header lines and the blank line, as on the wire. */
+  /** `head`: request line, header lines and the blank line, as received. */
   requestHead(head: Uint8Array): RedactedBytes {
     const masking = new Masking(head, this.#hash);
     const end = masking.lineEnd(0);
@@ -59,7 +59,7 @@ export class Redaction {
     return masking.result();
   }
 
-  /** `head`: status line, header lines and the blank line, as on the wire. */
+  /** `head`: status line, header lines and the blank line, as received. */
   responseHead(head: Uint8Array): RedactedBytes {
     const masking = new Masking(head, this.#hash);
     this.#maskFields(masking, masking.lineEnd(0) + 1);
@@ -73,7 +73,7 @@ export class Redaction {
     return masking.result();
   }
 
-  /** A request target as a route may name it: what is hidden in it is one `*`, however long it was. */
+  /** A request target for use in a route. Each hidden part becomes one `*`, whatever its length. */
   nameable(target: string): string {
     if (!MAY_HIDE.test(target)) return target;
     const hidden = new HiddenRanges();
@@ -105,7 +105,7 @@ export class Redaction {
 
   #maskField(masking: Masking, start: number, colon: number, end: number): void {
     const { text } = masking;
-    // White space before the colon is malformed, yet some server may read the name without it.
+    // White space before the colon is malformed, but some servers accept the name.
     const name = text.slice(start, colon).trimEnd();
     const treatment = this.#names.header(name);
     if (treatment === 'keep') return;
@@ -121,7 +121,7 @@ export class Redaction {
   }
 }
 
-/** One pass over one head: its text, and its copy, in which ranges are masked. */
+/** One pass over one head: its text, and a copy with masked ranges. */
 class Masking implements Hiding {
   readonly text: string;
   readonly #copy: Buffer;
@@ -134,7 +134,7 @@ class Masking implements Hiding {
     this.text = this.#copy.toString('latin1');
   }
 
-  /** Position of the line feed that ends the line `from` lies in, or the end of the text. */
+  /** Position of the line feed that ends the line at `from`, or the end of the text. */
   lineEnd(from: number): number {
     const end = this.text.indexOf('\n', from);
     return end < 0 ? this.text.length : end;
@@ -166,7 +166,7 @@ class Masking implements Hiding {
   }
 }
 
-/** What is hidden of a text, whether masked or hashed. */
+/** The hidden ranges of a text, masked or hashed. */
 class HiddenRanges implements Hiding {
   readonly #ranges: TextRange[] = [];
 
@@ -178,7 +178,7 @@ class HiddenRanges implements Hiding {
     this.mask(from, to);
   }
 
-  /** The text with a `*` for each stretch that is hidden. */
+  /** The text with one `*` per hidden range. */
   starred(text: string): string {
     let shown = '';
     let at = 0;
@@ -198,16 +198,16 @@ function isBlankOrCr(code: number): boolean {
   return isBlank(code) || code === CR || code === LF;
 }
 
-/** How credentials begin, in whatever header. */
+/** How credentials begin in any header. */
 const BEGINS = /^(?:bearer|basic|digest|dpop|negotiate|ntlm|aws4-hmac-sha256)\s+\S/i;
-/** Schemes that are words too; clients that put one before credentials which have it send it twice. */
+/** Schemes that are also words. Some clients repeat a scheme that the credentials already contain. */
 const SPOKEN = /^(?:(?:bearer|basic|digest|negotiate|ntlm)\s+)+(?=\S)/i;
-/** Words as they are written, and small numbers among them: neither an encoding nor a list of credentials. */
+/** Prose: plain words and small numbers, neither encoded text nor a list of credentials. */
 const PROSE = /^[A-Za-z][a-z]{0,19}[.:!?]?(?:\s+(?:[A-Za-z][a-z]{0,19}|[0-9][0-9+.%-]{0,3})[.:!?]?)*$/;
 
 /**
- * Whether the value of a header says itself that it is a credential: it begins with a scheme, and what follows is not
- * for certain the prose of a title that begins with such a word (`Basic English`).
+ * Whether a header's value is a credential. It begins with a scheme, and the rest is not clearly the prose of
+ * a title (`Basic English`).
  */
 function isCredential(text: string, from: number, to: number): boolean {
   const value = text.slice(from, to);
@@ -218,11 +218,11 @@ function isCredential(text: string, from: number, to: number): boolean {
 
 function isProse(text: string, schemes: string): boolean {
   if (!PROSE.test(text)) return false;
-  // A bearer's token may be any one word; the others' are encoded.
+  // A bearer token may be any single word; others are encoded.
   return /bearer/i.test(schemes) ? /\s/.test(text) && !text.includes(':') : !encodesText(text);
 }
 
-/** Whether the first word is text in base64, as a name and a password are sent. */
+/** Whether the first word is base64 text, as for a name and a password. */
 function encodesText(prose: string): boolean {
   const bytes = Buffer.from(/^[a-z]*/i.exec(prose)?.[0] ?? '', 'base64');
   return bytes.includes(COLON) || (isUtf8(bytes) && bytes.every((byte) => byte >= SPACE));

@@ -2,27 +2,27 @@ import { LIMITS } from '../core/limits.ts';
 import { decodedRounds, decodePercent, ownText } from '../core/text.ts';
 
 /**
- * Which header names and query keys carry secrets, and which name the session. The floor below cannot be taken away,
- * only added to; it errs on the side of masking, because a masked header is an inconvenience and a stored key is an
- * incident. docs/adr/0008-redaction-default.md explains the words and the exceptions.
+ * Which header names and query keys hold secrets, and which name the session. The built-in list can be
+ * extended but not reduced. It masks rather too much, because a masked header is an inconvenience and a
+ * stored key is an incident. docs/adr/0008-redaction-default.md explains the words and exceptions.
  */
 
-/** What becomes of the value under a name: left alone, masked, or, where it names the session, hashed. */
+/** The treatment of a named value: kept, masked, or hashed if it names the session. */
 export type NameTreatment = 'keep' | 'mask' | 'hash';
 
 /**
- * The same of a header, in whose value only the URLs may be looked into, or whose name says nothing, so that the value
- * is asked whether it is a credential.
+ * The same for a header. `urls`: only URLs in its value are masked. `ask`: its name says nothing, so the
+ * value is tested for credentials.
  */
 type HeaderTreatment = NameTreatment | 'urls' | 'ask';
 
-/** Additions to the floor, compared without regard to case. */
+/** Additions to the built-in list, compared case-insensitively. */
 export interface SecretNameAdditions {
   readonly headers?: readonly string[];
   readonly queryKeys?: readonly string[];
 }
 
-/** Headers, in lower case, and query keys that name the session. */
+/** Headers (lower case) and query keys that name the session. */
 export interface SessionNames {
   readonly headers: readonly string[];
   readonly queryKeys: readonly string[];
@@ -30,7 +30,7 @@ export interface SessionNames {
 
 const NO_SESSION: SessionNames = { headers: [], queryKeys: [] };
 
-/** Names no word below would catch. */
+/** Names that no word below matches. */
 const SECRET_HEADERS = new Set([
   'authorization',
   'proxy-authorization',
@@ -46,11 +46,11 @@ const SECRET_HEADERS = new Set([
   'x-amzn-oidc-data',
   'x-ms-client-principal',
   'dpop',
-  // Browsers cannot send Authorization with a WebSocket, and put their token here.
+  // Browsers cannot send Authorization with a WebSocket and put their token here.
   'sec-websocket-protocol',
 ]);
 
-/** Headers whose value is a URL, or holds some: their query keys and user info are masked, the rest is kept. */
+/** Headers that hold URLs. Secrets in query keys and user info are masked, the rest is kept. */
 const URL_HEADERS = new Set([
   'host',
   'origin',
@@ -68,7 +68,7 @@ const URL_HEADERS = new Set([
   'x-envoy-original-path',
 ]);
 
-/** Masking these would change the message itself, or hide what tells replayed traffic from real. */
+/** Masking these would change the message itself, or hide the mark of replayed traffic. */
 const NEVER_MASKED = new Set([
   'host',
   'connection',
@@ -83,10 +83,10 @@ const NEVER_MASKED = new Set([
   'x-reprise-run',
 ]);
 
-/** A server asks for credentials with these, by the names of schemes that credentials begin with. */
+/** Requests for credentials, which begin with the same scheme names as credentials. */
 const CHALLENGES = new Set(['www-authenticate', 'proxy-authenticate']);
 
-/** Names, less a leading `x-` and separators, that hold a secret word and are known to hold no secret. */
+/** Names, without a leading `x-` and separators, that contain a secret word but hold no secret. */
 const NOT_SECRET = new Set([
   'secwebsocketkey',
   'idempotencykey',
@@ -96,27 +96,27 @@ const NOT_SECRET = new Set([
   'tokencount',
 ]);
 
-/** Secret wherever they stand in a name whose separators were taken out. */
+/** Secret anywhere in a name without separators. */
 const WORDS =
   /token|secret|passw|passphrase|passcode|samlresponse|samlart|signature|credential|authorization|apikey|accesskey|secretkey|privatekey/;
 
 /** Secret as a whole segment of a name. */
 const SEGMENTS = /^(?:.*keys?|sig|auth|authentication|jwt|bearer|assertion|pwd|t?otp|[cx]srf|cookies?)$/;
 
-/** Secret as the last segment: `user_pass` is, `pass_through` and `pin_memory` are not. */
+/** Secret as the last segment: `user_pass` is; `pass_through` and `pin_memory` are not. */
 const LAST_SEGMENTS = /^(?:pass|pw|pin)$/;
 
-/** Segments by which servers call what they know a session again by, and let it in. */
+/** Segments that servers use for session keys that log a client in. */
 const SESSION_SEGMENTS = /^(?:j?sessionid|(?:php)?sessid)$/;
 
-/** Beside `tokens`, one of these says that the header counts tokens. A single `token` never counts. */
+/** With `tokens`, one of these means that the header counts tokens. A single `token` never does. */
 const COUNTS =
   /^(?:max|min|num|new|n|prompt|completion|output|input|total|limit|remaining|reset|count|budget|ratelimit|used|cached|reasoning)$/;
 
 const CACHED_NAMES = 2_048;
 const CACHED_NAME_CHARS = 128;
 
-/** Of a name as it was sent: what follows says no more about it, and may be megabytes. */
+/** How much of a sent name is examined. The rest does not matter and may be megabytes. */
 export const JUDGED_NAME_CHARS = 4_096;
 
 const HASH = 0x23;
@@ -126,18 +126,18 @@ const SEMICOLON = 0x3b;
 const EQUALS = 0x3d;
 const QUESTION = 0x3f;
 
-/** How many more names are judged, of as many as a client may send; past that everything is taken for a secret. */
+/** Bounds how many client-chosen names are examined. Beyond that, every value is treated as secret. */
 export class NameAllowance {
   #left: number = LIMITS.judgedNames;
 
-  /** Whether there was one left. */
+  /** Whether one was left. */
   take(): boolean {
     this.#left -= 1;
     return this.#left >= 0;
   }
 }
 
-/** Decides by name, and remembers: a service sees the same few dozen names for ever. */
+/** Decides by name, with a cache: a service uses the same few dozen names. */
 export class SecretNames {
   readonly #addedHeaders: ReadonlySet<string>;
   readonly #addedQueryKeys: ReadonlySet<string>;
@@ -153,7 +153,7 @@ export class SecretNames {
     this.#sessionQueryKeys = new Set(session.queryKeys);
   }
 
-  /** How the value of the header of this name, in whatever case, is treated. */
+  /** The treatment of the value of this header, in any case. */
   header(name: string): HeaderTreatment {
     let treatment = this.#headers.get(name);
     if (treatment === undefined) {
@@ -163,7 +163,7 @@ export class SecretNames {
     return treatment;
   }
 
-  /** How the value under this query key is treated. `sent`: percent-encoding included. */
+  /** The treatment of the value of this query key. `sent`: still percent-encoded. */
   queryKey(sent: string): NameTreatment {
     const key = sent.length > JUDGED_NAME_CHARS ? sent.slice(0, JUDGED_NAME_CHARS) : sent;
     let treatment = this.#queryKeys.get(key);
@@ -174,7 +174,7 @@ export class SecretNames {
     return treatment;
   }
 
-  /** The same of a percent-encoded value that is itself a URL or query (`next=%2Fx%3Ftoken%3Dabc`). */
+  /** The same for a percent-encoded value that is itself a URL or query (`next=%2Fx%3Ftoken%3Dabc`). */
   hiddenIn(value: Uint8Array, allowance: NameAllowance = new NameAllowance()): NameTreatment {
     if (!value.includes(PERCENT)) return 'keep';
     if (!allowance.take()) return 'mask';
@@ -187,10 +187,10 @@ export class SecretNames {
     return treatment;
   }
 
-  /** The same of a text that may be a URL or query, as it stands: a key may follow any of `? & ; #`. */
+  /** The same for a text that may be a URL or query, unencoded. A key may follow any of `? & ; #`. */
   within(text: Uint8Array, allowance: NameAllowance): NameTreatment {
     let treatment: NameTreatment = 'keep';
-    // Where the key at hand begins; none does between its equals sign and the next delimiter.
+    // Start of the current key. None starts between an equals sign and the next delimiter.
     let from = 0;
     for (let at = 0; at < text.length; at += 1) {
       const code = text[at];
@@ -246,12 +246,12 @@ function hasSecretWord(name: string): boolean {
   return judged.some((segment) => SEGMENTS.test(segment)) || WORDS.test(judged.join(''));
 }
 
-/** Where such a name is the session's key, its value is hashed and not masked. */
+/** A session key under such a name is hashed instead of masked. */
 function namesSession(name: string): boolean {
   return segmentsOf(name).some((segment) => SESSION_SEGMENTS.test(segment));
 }
 
-/** `x-api-key`, `x_api_key` and `xApiKey` are one name. */
+/** `x-api-key`, `x_api_key` and `xApiKey` are equal names. */
 function segmentsOf(name: string): string[] {
   return name
     .slice(0, 256)

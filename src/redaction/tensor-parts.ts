@@ -4,10 +4,10 @@ import type { PointerState } from './pointer-states.ts';
 import type { ValueCover } from './value-cover.ts';
 
 const SPACE = 0x20;
-/** Each element of a BYTES tensor is preceded by its length, 32 bits, little-endian. */
+/** Each element of a BYTES tensor follows its length: 32 bits, little-endian. */
 const ELEMENT_LENGTH_BYTES = 4;
 
-/** One binary tensor behind the JSON of Triton's binary extension, in the order they lie there. */
+/** One binary tensor after the JSON of Triton's binary extension, in file order. */
 interface BinaryTensor {
   readonly bytes: number;
   readonly text: boolean;
@@ -15,9 +15,9 @@ interface BinaryTensor {
 }
 
 /**
- * Covers Triton's binary tensors in place, by the rules for `/inputs/N/data` and `/outputs/N/data`, as if they
- * stood there. The lengths inside BYTES tensors stay, their elements get words; other types become zeros.
- * @param json the JSON before them, which says how long each is
+ * Masks Triton's binary tensors in place, by the rules for `/inputs/N/data` and `/outputs/N/data`. The
+ * lengths inside BYTES tensors stay and their elements become words. Other types become zeros.
+ * @param json the JSON before them, with each tensor's size
  * @throws UnreadableBody when the sizes do not add up to `binary`
  */
 export function coverTensors(json: Buffer, binary: Buffer, root: PointerState, cover: ValueCover): void {
@@ -49,7 +49,7 @@ function tensorsOf(json: Buffer, root: PointerState): BinaryTensor[] {
   });
 }
 
-/** What is said about the value at a path, or about something around it. */
+/** The treatment of the value at a path, or of a value around it. */
 function treatmentAt(root: PointerState, path: readonly string[]): Treatment | null {
   let state = root;
   let treatment = state.treatment;
@@ -60,7 +60,7 @@ function treatmentAt(root: PointerState, path: readonly string[]): Treatment | n
   return treatment;
 }
 
-/** @throws UnreadableBody when the size is none */
+/** @throws UnreadableBody when the size is invalid */
 function binarySize(tensor: unknown): number | null {
   const size = member(member(tensor, 'parameters'), 'binary_data_size');
   if (size === undefined) return null;
@@ -108,7 +108,7 @@ function parsed(json: Buffer): Record<string, unknown> {
     const value: unknown = JSON.parse(json.toString('utf8'));
     if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
   } catch {
-    // Whatever is wrong with it, the tensors cannot be told apart.
+    // Whatever the error, the tensors cannot be separated.
   }
   throw new UnreadableBody('not_json');
 }

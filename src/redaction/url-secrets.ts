@@ -1,24 +1,24 @@
 import { decodedRounds, encodedByte } from '../core/text.ts';
 import type { NameTreatment, SecretNames } from './secret-names.ts';
 
-/** Takes the places that are not stored as they came. */
+/** Receives the ranges that are not stored unchanged. */
 export interface Hiding {
-  /** @param name what it is noted as beside the message */
+  /** @param name the name noted beside the message */
   mask(from: number, to: number, name: string): void;
-  /** Of a session key: a hash takes its place. */
+  /** Replaces a session key by its hash. */
   hash(from: number, to: number): void;
 }
 
-/** A URL, or what holds some, in a longer text. */
+/** A URL, or a text with URLs, within a longer text. */
 interface UrlPlace {
   readonly text: string;
   readonly from: number;
   readonly to: number;
-  /** Where its path ends: at the first `?` or `#`, or with the text. */
+  /** End of its path: the first `?` or `#`, or the end of the text. */
   readonly query: number;
-  /** The lower-case name of the header it is the value of; null for a request's target. */
+  /** The lower-case name of its header; null for a request's target. */
   readonly header: string | null;
-  /** What ends a value beside `&` and `#`. */
+  /** The character that ends a value, besides `&` and `#`. */
   readonly closing: number;
 }
 
@@ -40,9 +40,8 @@ const NOTHING = -1;
 const WIDE = /[\u0100-\uffff]/g;
 
 /**
- * Finds what a URL must not be stored with: user info, its own and that of URLs within it, and the values of keys by
- * their names. Reads on the side of finding too much: docs/adr/0008-redaction-default.md. Takes time linear in any
- * text.
+ * Finds what must not be stored of a URL: user info, also of URLs within it, and values of secret keys. It
+ * finds rather too much: docs/adr/0008-redaction-default.md. Takes linear time for any text.
  */
 export class UrlSecrets {
   readonly #names: SecretNames;
@@ -51,9 +50,10 @@ export class UrlSecrets {
     this.#names = names;
   }
 
-  /** @param header the lower-case name of the header whose value it is; null for a request's target */
+  /** @param header lower-case name of the header with this value; null for a request's target */
   find(text: string, from: number, to: number, header: string | null, hiding: Hiding): void {
-    // A list of URLs has each in angle brackets. Elsewhere `>` is a character, and clients send it as it is.
+    // In a list, each URL has angle brackets. Elsewhere `>` is an ordinary character that clients send
+    // unencoded.
     const listed = header !== null && text.charCodeAt(from) === LESS;
     const query = queryOf(text, from, to);
     const url = { text, from, to, query, header, closing: listed ? GREATER : NOTHING };
@@ -61,7 +61,7 @@ export class UrlSecrets {
     this.#findValues(url, hiding);
   }
 
-  /** In the value of a header that may be anything: the user info of a URL in it, and nothing else. */
+  /** For the value of any other header: only the user info of URLs. */
   findUserInfo(text: string, from: number, to: number, header: string, hiding: Hiding): void {
     if (indexWithin(text, AT, from, to) < 0) return;
     for (const [start, end] of userInfoIn(bytesOf(text, from, to), false)) {
@@ -72,7 +72,7 @@ export class UrlSecrets {
   #findUserInfo(url: UrlPlace, hiding: Hiding): void {
     const { text, from, to, query, header, closing } = url;
     const name = header ?? USER_INFO;
-    // In a header another URL may follow the first one's query.
+    // In a header another URL may follow the query of the first.
     for (const [start, end] of userInfoIn(bytesOf(text, from, header === null ? query : to), true)) {
       hiding.mask(from + start, from + end, name);
     }
@@ -90,7 +90,10 @@ export class UrlSecrets {
     }
   }
 
-  /** A key may follow any of `? & ; #`, a value ends at `&` and `#` only: whichever way a server splits. */
+  /**
+   * A key may follow any of `? & ; #`, but a value ends only at `&` and `#`. This covers every way in which
+   * servers split.
+   */
   #findValues({ text, from, to, query, header, closing }: UrlPlace, hiding: Hiding): void {
     let at = nextDelimiter(text, from, to);
     while (at < to) {
@@ -120,7 +123,9 @@ export class UrlSecrets {
   }
 }
 
-/** User info in what stands between two `&`: the key's value is masked whole where it is an encoded URL. */
+/**
+ * User info between two `&`. If the key's value is an encoded URL with user info, it is masked completely.
+ */
 function findInField(text: string, from: number, to: number, header: string | null, hiding: Hiding): void {
   if (!mayHoldUserInfo(text, from, to)) return;
   const { plain, more } = fieldUserInfo(bytesOf(text, from, to));
@@ -132,12 +137,14 @@ function findInField(text: string, from: number, to: number, header: string | nu
   if (more) hiding.mask(equals < 0 || hidesInName(bytesOf(key)) ? from : equals + 1, to, name);
 }
 
-/** What a value is noted as: its key, unless that holds a secret itself. */
+/** The name to note: the key, unless it contains a secret itself. */
 function noteOf(key: string): string {
   return holdsUserInfo(bytesOf(key)) ? USER_INFO : `?${key.toLowerCase()}`;
 }
 
-/** A byte for each character; what none can hold is no part of any URL's grammar, and becomes one that is not either. */
+/**
+ * One byte per character. Wide characters belong to no URL grammar and become a byte that does not either.
+ */
 function bytesOf(text: string, from = 0, to = text.length): Buffer {
   return Buffer.from(text.slice(from, to).replace(WIDE, '\xff'), 'latin1');
 }
@@ -150,7 +157,9 @@ function mayHoldUserInfo(text: string, from: number, to: number): boolean {
   return false;
 }
 
-/** Position of `code` in `text[from, to)`, or -1. Never looks past `to`, so that many short lines stay cheap. */
+/**
+ * Position of `code` in `text[from, to)`, or -1. Never searches beyond `to`, so many short lines stay cheap.
+ */
 export function indexWithin(text: string, code: number, from: number, to: number): number {
   for (let at = from; at < to; at += 1) if (text.charCodeAt(at) === code) return at;
   return NOTHING;
@@ -185,7 +194,7 @@ function valueEnd(text: string, from: number, to: number, closing: number): numb
   return to;
 }
 
-/** Where a parameter of the path ends (`/a;sid=1/b`). */
+/** End of a path parameter (`/a;sid=1/b`). */
 function parameterEnd(text: string, from: number, to: number): number {
   for (let at = from; at < to; at += 1) {
     const code = text.charCodeAt(at);
@@ -201,18 +210,18 @@ const SPACE = 0x20;
 
 const NONE: readonly TextRange[] = Object.freeze([]);
 
-/** What an `@` is written with under an encoding, under any number of them. */
+/** Bytes that encode an `@` under any number of encodings. */
 const WRITES_AT: ReadonlySet<number> = new Set(Buffer.from('@%02345', 'latin1'));
 
-/** Places in a field that are told one by one: a client may send a million. */
+/** Most ranges reported individually per field: a client may send a million. */
 const TOLD_PLACES = 64;
 
 /**
- * Where user info (`user:password` in `//user:password@host`) stands in a text of any kind, URLs and lists of them
- * included. What stands before an `@` elsewhere, in a path or in an e-mail address, is none. Texts are bytes here: a
- * body's are megabytes.
- * @param bare whether the text itself may begin with an authority (`user:password@host:443`)
- * @param most how many places are looked for
+ * Finds user info (`user:password` in `//user:password@host`) in any text, including URLs and lists of them.
+ * Text before an `@` in a path or an e-mail address is no user info. Texts are bytes here, because bodies may
+ * be megabytes.
+ * @param bare whether the text may begin with an authority (`user:password@host:443`)
+ * @param most the most ranges to find
  */
 function userInfoIn(
   text: Uint8Array,
@@ -229,7 +238,7 @@ function userInfoIn(
       at = authorityFrom(text, at + 2, inQuery, found);
       continue;
     }
-    // White space or an angle bracket ends a URL in a list, and its query with it.
+    // White space or an angle bracket ends a URL in a list and its query.
     if (code === QUESTION || code === HASH) inQuery = true;
     else if (code <= SPACE || code === LESS) inQuery = false;
     at += 1;
@@ -237,50 +246,50 @@ function userInfoIn(
   return found;
 }
 
-/** Whether a text has user info once its percent-encoding is taken off, once or several times. */
+/** Whether a text has user info after one or more rounds of percent-decoding. */
 function hidesUserInfo(text: Uint8Array): boolean {
   if (!mayHideAt(text)) return false;
   for (const plain of decodedRounds(text)) if (hasUserInfo(plain)) return true;
   return false;
 }
 
-/** Whether a text has user info, as it stands or encoded. */
+/** Whether a text has user info, plain or encoded. */
 export function holdsUserInfo(text: Uint8Array): boolean {
   return hasUserInfo(text) || hidesUserInfo(text);
 }
 
-/** The user info of URLs in a field of a query or form. */
+/** User info of URLs in a field of a query or form. */
 interface FieldUserInfo {
-  /** Where it stands as it is. */
+  /** Ranges of plain user info. */
   readonly plain: readonly TextRange[];
-  /** Whether there is more: once the field's encoding is taken off, or than is told one by one. */
+  /** Whether there is more: encoded, or beyond the number of reported ranges. */
   readonly more: boolean;
 }
 
-/** @param field what stands between two `&` */
+/** @param field the text between two `&` */
 export function fieldUserInfo(field: Uint8Array): FieldUserInfo {
   const plain = userInfoIn(field, false, TOLD_PLACES);
   if (plain.length === 0) return { plain, more: hidesUserInfo(field) };
   if (plain.length === TOLD_PLACES) return { plain, more: true };
-  // What stands there as it is would be found again without the encoding of what is around it.
+  // Plain ranges would be found again after decoding, so only the text between them is searched.
   const ends = [0, ...plain.map(([, to]) => to)];
   const rest = Buffer.concat(ends.map((end, nth) => field.subarray(end, plain[nth]?.[0])));
   return { plain, more: hidesUserInfo(rest) };
 }
 
-/** Whether a field's name cannot stay, its places of user info covered or not: a URL under an encoding, or too many. */
+/** Whether a field's name must be masked completely: it has an encoded URL with user info, or too many. */
 export function hidesInName(name: Uint8Array): boolean {
   return hidesUserInfo(name) || fieldUserInfo(name).more;
 }
 
-/** Takes note of an authority's user info; answers where the authority ends. */
+/** Records an authority's user info; returns the end of the authority. */
 function authorityFrom(text: Uint8Array, from: number, inQuery: boolean, found: TextRange[]): number {
   let sign = from;
   let end = from;
   for (; end < text.length; end += 1) {
     const code = text[end] as number;
     if (code === SLASH || code === QUESTION || code === HASH || code <= SPACE) break;
-    // A password may have an ampersand, but not where the query around it would be divided there.
+    // A password may contain an ampersand, but within a query the ampersand ends the field.
     if (code === AMPERSAND && inQuery) break;
     if (code === AT) sign = end;
   }
@@ -292,7 +301,7 @@ function hasUserInfo(text: Uint8Array): boolean {
   return userInfoIn(text, false, 1).length > 0;
 }
 
-/** Whether a text may have an `@` once decoded: few may, and only those are decoded. */
+/** Whether a text may contain an `@` after decoding. Few do, and only those are decoded. */
 function mayHideAt(text: Uint8Array): boolean {
   const first = text.indexOf(PERCENT);
   if (first < 0) return false;

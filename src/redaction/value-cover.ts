@@ -17,24 +17,24 @@ const QUOTE = 0x22;
 const OPEN_BRACKET = 0x5b;
 const OPEN_BRACE = 0x7b;
 
-/** Shorter values are masked where a hash was asked for: too few digits would fit to tell two apart. */
+/** Shorter values are masked instead of hashed: too few digits fit to distinguish them. */
 const HASHED_FROM_BYTES = 8;
 const HASH_DIGITS = 16;
-/** Whole numbers keep this many leading digits, `1`, `10` or `100`: so they stay within their type's range. */
+/** Whole numbers keep this many leading digits, `1`, `10` or `100`, to stay in their type's range. */
 const FIXED_DIGITS = 3;
 
-/** A form may have any number of secret fields, each of its own name. */
+/** A form may have any number of secret fields, each with its own name. */
 const NOTED_NAMES = 256;
 
-/** What presets keep inside of a masked value: the name of a kind, an identifier, a media type. */
+/** What presets keep inside a masked value: a kind, an identifier, a media type. */
 const LABEL = /^[A-Za-z0-9_.:/-]{1,64}$/;
 const LABEL_BYTES = 64;
 
-/** A mask that a server which decodes it finds to be JSON. In a string, hence escaped. */
+/** A mask that is itself JSON when a server decodes it. It is inside a string, hence escaped. */
 const JSON_MASK_OPEN = '{\\"text\\":\\"';
 const JSON_MASK_CLOSE = '\\"}';
 
-/** Covers the values of one body in place, and notes which rules did. */
+/** Masks the values of one body in place and notes which rules applied. */
 export class ValueCover {
   readonly #hash: KeyedHash;
   readonly #random: SeededRandom;
@@ -42,15 +42,15 @@ export class ValueCover {
   #hashed = 0;
 
   /**
-   * @param seed at least eight bytes. Equal bodies get equal masks, and their hashes say that they are equal
-   * anyway; within a body each value gets words of its own.
+   * @param seed at least eight bytes. Equal bodies get equal masks; their hashes show that they are equal
+   * anyway. Within a body each value gets different words.
    */
   constructor(hash: KeyedHash, seed: Uint8Array) {
     this.#hash = hash;
     this.#random = maskRandom(seed);
   }
 
-  /** The pointers of rules that covered something. */
+  /** Pointers of the rules that masked something. */
   get names(): readonly string[] {
     return [...this.#names];
   }
@@ -60,8 +60,8 @@ export class ValueCover {
   }
 
   /**
-   * Covers the inside of a string.
-   * @param plain what the string says, for its hash; called only for that
+   * Masks the inside of a string.
+   * @param plain returns the decoded string; called only to hash it
    */
   string(text: Buffer, from: number, to: number, treatment: Treatment, plain: () => Uint8Array): void {
     const { covering } = treatment;
@@ -73,12 +73,12 @@ export class ValueCover {
     else coverWithWords(text, from, to, this.#random);
   }
 
-  /** Covers text that no rule can name, where a label was in place; `name` is what it is noted as. */
+  /** Masks text that no rule can name, where only a label is allowed; noted as `name`. */
   text(text: Buffer, from: number, to: number, name: string): void {
     this.string(text, from, to, { covering: 'mask', strength: 0, name }, () => Buffer.alloc(0));
   }
 
-  /** Covers a number: sign, point and the count of digits stay, so that it is still a number of its kind. */
+  /** Masks a number. Sign, point and number of digits stay, so it remains a number of its kind. */
   number(text: Buffer, from: number, to: number, treatment: Treatment): void {
     if (treatment.covering === 'keep') return;
     this.note(treatment);
@@ -86,7 +86,7 @@ export class ValueCover {
     const random = hashes ? maskRandom(this.#hash.ofValue(text.subarray(from, to))) : this.#random;
     const start = text[from] === MINUS ? from + 1 : from;
     const fixed = hashes ? FIXED_DIGITS - 1 : FIXED_DIGITS;
-    // What the digit at hand belongs to: the whole part, the fraction, or the exponent.
+    // Current part of the number.
     let part: 'whole' | 'fraction' | 'exponent' = 'whole';
     for (let at = start; at < to; at += 1) {
       const byte = text[at] as number;
@@ -95,14 +95,14 @@ export class ValueCover {
       else if (byte < ZERO || byte > NINE) part = 'exponent';
       else if (part === 'exponent') text[at] = ZERO;
       else if (part === 'fraction' || at - start >= fixed) text[at] = ZERO + random.below(10);
-      // A single digit before a point is 0, whichever it was: what was below 1 stays there.
+      // A single digit before a point becomes 0, so values below 1 stay there.
       else text[at] = at === start && text[at + 1] !== POINT ? ONE : ZERO;
     }
   }
 
   /**
-   * Puts `null` in a value's place, or, where that does not fit, the empty value of its type; then blanks. Line
-   * ends stay: an object or array that has some becomes an empty one.
+   * Replaces a value by `null` and blanks, or by the empty value of its type if `null` does not fit. Line
+   * ends stay: an object or array that contains some becomes an empty one.
    */
   drop(text: Buffer, from: number, to: number, treatment: Treatment): void {
     this.note(treatment);
@@ -119,7 +119,7 @@ export class ValueCover {
     }
   }
 
-  /** Whether a value is hashed; masked where it is too short, or one of too many. */
+  /** Whether to hash a value. It is masked instead if it is too short or one of too many. */
   #hashes({ covering }: Treatment, from: number, to: number): boolean {
     if (covering !== 'hash' || to - from < HASHED_FROM_BYTES || this.#hashed >= LIMITS.hashedValues)
       return false;
@@ -140,7 +140,7 @@ export class ValueCover {
     );
     if (end === to) return;
     text[end] = SPACE;
-    // The words come from the hash as well: equal texts stay equal to their last byte.
+    // The hash also seeds the words, so equal texts stay equal completely.
     fillWithWords(text, end + 1, to, perToken, maskRandom(digest));
   }
 
@@ -178,16 +178,16 @@ const LETTERS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 const DATA_URL = /^data:(?:image|audio|video|application)\/[a-z0-9.+-]{1,40};base64,/i;
 const DATA_URL_BYTES = 64;
 
-/** A generator for masks; the first eight bytes of the seed count. */
+/** A generator for masks, from the first eight bytes of the seed. */
 function maskRandom(seed: Uint8Array): SeededRandom {
   const view = new DataView(seed.buffer, seed.byteOffset, seed.byteLength);
   return new SeededRandom((view.getUint32(4) & 0x1f_ffff) * 2 ** 32 + view.getUint32(0));
 }
 
 /**
- * Covers `text[from, to)`, the inside of a JSON string, with words that weigh about as many tokens as what
- * they cover and take exactly its bytes. What is long and in the alphabet of base64 (a picture) gets letters
- * of that alphabet instead, behind its `data:` prefix. Only letters, blanks and `=` are written.
+ * Masks `text[from, to)`, the inside of a JSON string, with words of about the same token count and exactly
+ * the same bytes. Long base64 text (a picture) gets base64 letters after its `data:` prefix. Only letters,
+ * blanks and `=` are written.
  */
 function coverWithWords(text: Buffer, from: number, to: number, random: SeededRandom): void {
   const start = encodedStart(text, from, to);
@@ -195,7 +195,7 @@ function coverWithWords(text: Buffer, from: number, to: number, random: SeededRa
   else fillWithWords(text, from, to, bytesPerToken(text, from, to), random);
 }
 
-/** Where a long stretch of base64 begins, behind the prefix of a data URL; null where the text is none. */
+/** Start of a long base64 text, after the prefix of a data URL; null if it is none. */
 function encodedStart(text: Buffer, from: number, to: number): number | null {
   if (to - from < ENCODED_FROM_BYTES) return null;
   const prefix = DATA_URL.exec(text.toString('latin1', from, from + DATA_URL_BYTES));
@@ -206,7 +206,7 @@ function encodedStart(text: Buffer, from: number, to: number): number | null {
 
 function coverWithLetters(text: Buffer, from: number, to: number, random: SeededRandom): void {
   let end = to;
-  // The padding says how the length divides by three, which the length says as well.
+  // The padding only repeats what the length says.
   while (end > from && text[end - 1] === EQUALS) end -= 1;
   for (let at = from; at < end; ) {
     let bits = random.nextUint32();
@@ -224,8 +224,8 @@ function isEncoded(byte: number): boolean {
 }
 
 /**
- * Words of one to nine letters, each of them one token of the common vocabularies. Stars would be cheap to a
- * tokenizer (sixteen to a token), so that a replayed mask would weigh a fraction of the text it covers.
+ * Words of one to nine letters, each one token in common vocabularies. Stars are cheap for a tokenizer
+ * (sixteen to a token), so a replayed mask would weigh much less than the text it replaces.
  */
 const WORDS: readonly (readonly string[])[] = [
   'a i',
@@ -240,26 +240,26 @@ const WORDS: readonly (readonly string[])[] = [
 ].map((line) => line.split(' '));
 const LONGEST_WORD = WORDS.length;
 
-/** Bytes per token, the blank before a word counted: no filler is denser or thinner than this. */
+/** Bounds of bytes per token, including the blank before a word. */
 const DENSEST = 2;
 const THINNEST = LONGEST_WORD + 1;
 const STEPS_PER_BYTE = 4;
 
 const FILLER_BYTES = 16 * 1024;
-/** What is copied at once; then the filler is taken up at another word. */
+/** Bytes copied at once, before continuing at another word. */
 const STRETCH_BYTES = 512;
 const BLANK = 0x20;
 
-/** Text of a given weight, made once: covering a value is copying from it. */
+/** Filler text of a given weight, made once. Masking copies from it. */
 class Filler {
   readonly #text = Buffer.alloc(FILLER_BYTES, BLANK);
-  /** Where words begin that have a whole stretch behind them. */
+  /** Word starts with a full stretch after them. */
   readonly #starts: number[] = [];
 
-  /** @param perToken bytes that a word and its blank take on average */
+  /** @param perToken mean bytes of a word with its blank */
   constructor(perToken: number) {
     const random = new SeededRandom(Math.round(perToken * STEPS_PER_BYTE));
-    // What the words so far took beyond their share: the next one makes up for it.
+    // Bytes that the words so far took beyond their share. The next word compensates.
     let surplus = 0;
     for (let at = 0; at + LONGEST_WORD < FILLER_BYTES; ) {
       const wanted = perToken - 1 - surplus + (random.below(3) - 1);
@@ -282,7 +282,7 @@ class Filler {
 
 const fillers = new Map<number, Filler>();
 
-/** Writes words over `text[from, to)` that take about `perToken` bytes each, their blanks included. */
+/** Writes words over `text[from, to)` that take about `perToken` bytes each, including blanks. */
 function fillWithWords(text: Buffer, from: number, to: number, perToken: number, random: SeededRandom): void {
   const step = Math.round(Math.min(THINNEST, Math.max(DENSEST, perToken)) * STEPS_PER_BYTE);
   let filler = fillers.get(step);

@@ -76,7 +76,7 @@ describe('a run whose files are damaged', () => {
   test.each([
     ['{"schemaVersion":1,"kind":"rep', /^summary\.json of .* is damaged: Unterminated string/],
     ['', /^summary\.json of .* is damaged: Unexpected end of JSON input$/],
-    ['null', /^summary\.json of .* is damaged: it holds no document$/],
+    ['null', /^summary\.json of .* is damaged: it contains no JSON object$/],
     ['{"schemaVersion":1}', /^summary\.json of .* is not that of a run: kind/],
   ])('says that it is the summary, and what to do about that: %j', async (text, message) => {
     const [whole, damaged] = [runOf(), runOf()];
@@ -84,7 +84,7 @@ describe('a run whose files are damaged', () => {
     const expected = {
       code: 'INPUT_INVALID',
       message: expect.stringMatching(message),
-      hint: expect.stringMatching(/^Restore it from where the run was kept, or replay again\./),
+      hint: expect.stringMatching(/^Restore it from a copy, or replay again\./),
     };
     await expect(compareNamed(whole, damaged, DEFAULTS)).rejects.toMatchObject(expected);
     expect(() => report(damaged)).toThrow(expect.objectContaining(expected));

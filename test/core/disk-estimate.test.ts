@@ -54,7 +54,7 @@ describe('the estimate of disk', () => {
     });
     expect(idle).toMatchObject({ bytesPerExchange: null, quotaHoldsMs: null, retainNeedsBytes: 0 });
     expect(estimateText(idle)).toBe(
-      'Nothing was recorded in 1 minutes, so nothing can be said of how long the disk lasts.',
+      'Nothing was recorded in 1 minutes, so how long the disk lasts is unknown.',
     );
     expect(estimateText(estimateDisk({ ...idle, storedBytes: 0, seconds: 0 }))).toMatch(/^Nothing/);
   });

@@ -99,7 +99,7 @@ describe.skipIf(!canMount)('a full disk (no file system can be mounted here)', (
     expect(() => forget(directory, ofSession('Adalberta'))).toThrow(
       expect.objectContaining({
         code: 'OUTPUT_UNWRITABLE',
-        message: expect.stringMatching(/no room to write .*sqlite anew/),
+        message: expect.stringMatching(/no room to rewrite .*sqlite/),
       }),
     );
     expect(contentOf(directory)).toEqual(before);

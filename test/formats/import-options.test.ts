@@ -42,14 +42,14 @@ describe('options that make no sense are refused', () => {
     [{ time: 't', unit: 'min' }, '--unit "min" is none of s, ms, us, ns, iso'],
     [{ time: 't', unit: 'constructor' }, '--unit "constructor" is none of'],
     [{ time: 't', gaps: true }, '--gaps needs a --unit'],
-    [{ time: 't', origin: '2026-01-01' }, '--origin is for times that are numbers'],
+    [{ time: 't', origin: '2026-01-01' }, '--origin needs numeric times'],
     [{ time: 't', unit: 's', origin: 'yesterday' }, '--origin: "yesterday" is not an instant'],
     [{ time: 't', unit: 's', origin: '1969-12-31' }, '--origin is before 1970'],
     [{ time: '' }, '--time is empty'],
     [{ time: 't', payloads: 'p', seed: '-1' }, '--seed "-1" is not a whole number'],
     [{ time: 't', payloads: 'p', seed: '9007199254740992' }, '--seed "9007199254740992" is not a whole'],
-    [{ time: 't', seed: '1' }, '--seed is of use with --payloads only'],
-    [{ time: 't', path: '/x' }, '--path is of use with --payloads only'],
+    [{ time: 't', seed: '1' }, '--seed needs --payloads'],
+    [{ time: 't', path: '/x' }, '--path needs --payloads'],
   ])('%j', (raw, problem) => {
     expect(problemsOf(raw)).toContain(problem);
   });

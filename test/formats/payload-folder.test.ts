@@ -120,7 +120,7 @@ describe('a folder of payloads', () => {
     [
       'bytes after the last chunk',
       'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nabc',
-      'goes on after its last chunk',
+      'bytes after the last chunk',
     ],
   ])('refuses a message with %s, naming the file', async (_title, content, reason) => {
     const folder = folderOf({ 'ok.http': 'GET / HTTP/1.1\r\nHost: h\r\n\r\n', 'zz.http': content });

@@ -29,12 +29,12 @@ test('an encrypted capture that goes on in clear warns at its start, in doctor a
   expect(told).toMatchObject([
     {
       level: 'warn',
-      message: 'this capture was encrypted so far, and goes on in clear',
+      message: 'this capture was encrypted until now and continues unencrypted',
       keyId: encryption.id,
       advice: expect.stringContaining('--encryption-key-file'),
     },
     // Its own hash key is made at the first start: the lives before had another.
-    { level: 'warn', message: 'this capture goes on under another hash key' },
+    { level: 'warn', message: 'this capture continues under another hash key' },
   ]);
 
   live({ id: 'after', directory, hours: 1, startHour: 3 });

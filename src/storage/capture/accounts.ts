@@ -21,16 +21,18 @@ import { isHeld } from './lock.ts';
 import type { SegmentMeta } from './schema.ts';
 import { SegmentReader } from './segment-reader.ts';
 
-/** One page of a file system. It takes its place on the disk at once, so that a full disk cannot stop the counting. */
+/**
+ * One page of a file system. The file has this size from the start, so a full disk cannot stop the counting.
+ */
 const FILE_BYTES = 4_096;
-/** Accounts of lives that left no segment; a start removes the oldest beyond that. */
+/** Account files of lives that left no segment. A start removes the oldest ones beyond this number. */
 const FILES_MAX = 256;
-/** How often an account file is looked at that may still be written. */
+/** How often to read an account file that may still be written. */
 const LOOK_MS = 50;
 
 /**
- * Writes the account of the running recording beside its segments, in place. It waits on the disk in no thread of
- * ours, because a disk may hang, and the process that counts is the one that forwards.
+ * Writes the account of the running recording in place, beside its segments. Writes are asynchronous, because
+ * a disk may hang and the process that counts also forwards traffic.
  */
 export class AccountFile {
   readonly #path: string;
@@ -65,8 +67,8 @@ export class AccountFile {
 }
 
 /**
- * The directory that a recording of `directory` writes to, made if it is missing: for an account whose recorder could
- * not open the capture.
+ * The directory that a recording to `directory` writes to, created if missing. Used for an account whose
+ * recorder could not open the capture.
  * @throws Error of the file system
  */
 export async function accountDirectoryOf(directory: string): Promise<string> {
@@ -84,7 +86,7 @@ export async function accountDirectoryOf(directory: string): Promise<string> {
   }
 }
 
-/** The accounts that lie beside the segments of a capture. One that cannot be read is left out. */
+/** Accounts beside the segments of a capture. Unreadable ones are left out. */
 export function accountsIn(captureDirectory: string): LifeAccount[] {
   return readdirSync(captureDirectory)
     .filter(isAccountFile)
@@ -92,7 +94,7 @@ export function accountsIn(captureDirectory: string): LifeAccount[] {
       try {
         return [JSON.parse(readFileSync(join(captureDirectory, file), 'utf8')) as LifeAccount];
       } catch {
-        // A capture that is read by another user's group, or a file whose disk lost its power.
+        // Another user's group may own the capture, or a power loss may have damaged the file.
         return [];
       }
     });
@@ -104,9 +106,7 @@ interface WrittenAccount {
   readonly progress: Progress;
 }
 
-/**
- * What the newest readable segment of a life holds of its account: where a recorder goes on that follows another one.
- */
+/** The account in the newest readable segment of a life. The next recorder continues from it. */
 export function writtenBy(captureDirectory: string, life: string): WrittenAccount {
   const segments = segmentsOf(captureDirectory).filter(({ recorder }) => recorder === life);
   for (const segment of segments.sort((a, b) => b.sequence - a.sequence)) {
@@ -120,15 +120,15 @@ export function writtenBy(captureDirectory: string, life: string): WrittenAccoun
         reader.close();
       }
     } catch {
-      // A damaged one is told of when it is sealed; the one before it says nearly the same.
+      // Sealing reports a damaged segment; the segment before it holds almost the same account.
     }
   }
   return { account: null, progress: NO_PROGRESS };
 }
 
 /**
- * Removes accounts of lives that ended before anything began which the capture still holds: what they tell of has
- * expired. For whoever holds the lock.
+ * Removes accounts of lives that ended before everything the capture still holds: their exchanges have
+ * expired. The caller must hold the lock.
  */
 export function removeExpiredAccounts(captureDirectory: string, life: string): void {
   const segments = segmentsOf(captureDirectory);
@@ -143,32 +143,34 @@ export function removeExpiredAccounts(captureDirectory: string, life: string): v
   }
 }
 
-/** A recording that was killed: what passed after its last account nobody counted. Times are ISO 8601, UTC. */
+/**
+ * A recording that was killed. Exchanges after its last account were not counted. Times are ISO 8601, UTC.
+ */
 export interface KilledDocument {
   readonly life: string;
   readonly startedAt: string;
   readonly knownUntil: string;
-  /** When the next recording of the capture began. Null while none has. */
+  /** When the next recording of the capture began; null if none has begun. */
   readonly foundAt: string | null;
 }
 
 interface KnownLife {
   account: LifeAccount;
-  /** The newest account that a segment holds, and how far its recorder had come by the newest of them. */
+  /** The newest account in a segment, and the recorder's progress in the newest of them. */
   written: LifeAccount | null;
   progress: Progress;
   killed: boolean;
 }
 
-/** The accounts of all lives in captures: those of the segments, and those beside them that are newer. */
+/** The accounts of all lives in captures: from the segments, and newer ones from the files beside them. */
 export class LifeAccounts {
   readonly #lives = new Map<string, KnownLife>();
-  /** Lives of which a segment was recovered, and no account says that they went on. */
+  /** Lives with a recovered segment and no account of a later time. */
   readonly #crashed = new Set<string>();
   readonly #startsUs: number[] = [];
   #oldestUs = Number.POSITIVE_INFINITY;
 
-  /** To be called before the segments of the directory are added. */
+  /** Call before adding the segments of the directory. */
   addDirectory(captureDirectory: string): void {
     const running = runningIn(captureDirectory);
     for (const account of accountsIn(captureDirectory)) {
@@ -194,17 +196,17 @@ export class LifeAccounts {
     if (progress !== null && progress.exchanges >= life.progress.exchanges) life.progress = progress;
   }
 
-  /** Whether the life of that segment was killed. */
+  /** Whether the life of the segment was killed. */
   isKilled({ recorder }: SegmentMeta): boolean {
     return this.#lives.get(recorder.id)?.killed ?? this.#crashed.has(recorder.id);
   }
 
-  /** All that was seen is counted. Else totals are lower bounds. */
+  /** Whether everything seen was counted. If false, totals are lower bounds. */
   get exact(): boolean {
     return this.#crashed.size === 0 && this.#killed().length === 0;
   }
 
-  /** What was lost, and stands in no segment. */
+  /** Losses that no segment records. */
   losses(): (Counted & { readonly name: LossReason })[] {
     return this.#current().flatMap(({ account, written, progress, killed }) => {
       const lost = growthOf(account.lost, written?.lost ?? {});
@@ -213,7 +215,7 @@ export class LifeAccounts {
         bytes: Math.max(0, progress.bytes - account.recorded.bytes),
         exchanges: Math.max(0, progress.exchanges - account.exchanges),
       };
-      // A commit whose acknowledgement nobody read: it is recorded, and the account says that it is pending or lost.
+      // The commit succeeded but its acknowledgement was never read. The account still says pending or lost.
       if (!killed) return account.ended ? without(lost, late) : lost;
       const { turns, bytes } = account.pending;
       const pending = { name: 'crash_gap' as const, turns, bytes, exchanges: turns };
@@ -221,14 +223,14 @@ export class LifeAccounts {
     });
   }
 
-  /** What was omitted, and stands in no segment. */
+  /** Omissions that no segment records. */
   omissions(): (Counted & { readonly name: OmissionCause })[] {
     return this.#current().flatMap(({ account, written }) =>
       growthOf(account.omitted, written?.omitted ?? {}),
     );
   }
 
-  /** Whether one of the ranges has a time that nobody counted. */
+  /** Whether one of the ranges includes a time without counting. */
   touches(ranges: readonly TimeRange[]): boolean {
     return this.#killed().some(({ account }) => {
       const foundUs = this.#foundUs(account);
@@ -236,7 +238,7 @@ export class LifeAccounts {
     });
   }
 
-  /** In the order of their ends. */
+  /** Sorted by end. */
   killed(): KilledDocument[] {
     return this.#killed().map(({ account }) => {
       const foundUs = this.#foundUs(account);
@@ -249,7 +251,7 @@ export class LifeAccounts {
     });
   }
 
-  /** Those that ended before all that is here say nothing of what is. */
+  /** Leaves out lives that ended before the first segment here: they say nothing about this capture. */
   #current(): KnownLife[] {
     return [...this.#lives.values()].filter(
       ({ account, written }) =>
@@ -257,7 +259,7 @@ export class LifeAccounts {
     );
   }
 
-  /** It began before every segment that is here, and none of it expired: it never had one. */
+  /** It began before every segment here and nothing of it expired, so it never had a segment. */
   #isFirst({ recorded }: LifeAccount): boolean {
     return recorded.bytes === 0;
   }
@@ -274,7 +276,7 @@ export class LifeAccounts {
   }
 }
 
-/** What is left of losses once so much of them turns out to be recorded: of a recorder's death first. */
+/** Losses minus what turned out to be recorded. Subtracts from losses by a recorder's death first. */
 function without(
   losses: readonly (Counted & { readonly name: LossReason })[],
   recorded: Counted,
@@ -300,9 +302,9 @@ function without(
 }
 
 /**
- * The lives that record into a capture now. One that is open runs where its account goes on being written, be it paused
- * or waiting for the capture, or where it is the only one and a recorder holds the lock. Accounts that were written
- * lately are watched for a moment, to be sure.
+ * The lives that record into a capture now. An open life is running if its account file is still updated,
+ * even while it is paused or waits for the capture. It is also running if it is the only one and a recorder
+ * holds the lock. Recently written accounts are watched for a moment to decide.
  */
 function runningIn(captureDirectory: string, clock: Clock = systemClock): ReadonlySet<string> {
   const running = new Set<string>();

@@ -6,27 +6,27 @@ import type { BlockCipher } from './encryption.ts';
 import { type Connection, damaged } from './sqlite.ts';
 
 /**
- * Gives slots to what is to be stored and writes them in blocks.
+ * Assigns slots to stored items and writes them in blocks.
  *
- * Slots count up from 0. A block that is not full when a commit comes is written as a *tail*: a small row with
- * only the new slots. When the block is full, one transaction takes its tails away and puts the whole block in
- * their place, at the first tail's slot; so a slot is always found in the row with the greatest `first_slot`
- * not above it, and no exchange row ever changes. A body too large for a block has a row to itself; those
- * count down from -1, so that they do not cut the blocks between them short.
+ * Slots count up from 0. A block that is not full at a commit is written as a *tail*: a small row with only
+ * the new slots. When the block is full, one transaction deletes its tails and writes the whole block at the
+ * first tail's slot. So a slot is always in the row with the greatest `first_slot` not above it, and exchange
+ * rows never change. A body too large for a block gets its own row. Those rows count down from -1, so they do
+ * not cut the blocks between them short.
  */
 export class BlockWriter {
   readonly #cipher: BlockCipher | null;
   readonly #insert;
   readonly #deleteTails;
-  /** Slots of the block being filled and of what follows it in this batch. */
+  /** Slots of the open block and of later blocks in this batch. */
   #slots: Uint8Array[] = [];
   #rawBytes = 0;
   #firstSlot = 0;
-  /** So many of `#slots` are committed already, as tails. */
+  /** How many of `#slots` are already committed as tails. */
   #committedSlots = 0;
   #large: { slot: number; bytes: Uint8Array }[] = [];
   #nextLargeSlot = -1;
-  /** What a successful flush leaves to be filled, until the commit it belongs to has returned. */
+  /** What a successful flush changes, pending until its commit has returned. */
   #flushed: { taken: number; firstSlot: number } | null = null;
 
   constructor(connection: Connection, cipher: BlockCipher | null) {
@@ -39,12 +39,12 @@ export class BlockWriter {
     );
   }
 
-  /** Bytes of the block being filled, uncompressed: what its rewriting will write once more. */
+  /** Uncompressed bytes of the open block, which are written once more when it is full. */
   get openBytes(): number {
     return this.#rawBytes;
   }
 
-  /** Takes bytes to be written by the next flush and says in which slot they will lie. */
+  /** Queues bytes for the next flush. Returns their slot. */
   put(bytes: Uint8Array): number {
     if (bytes.byteLength > LIMITS.ownBlockBytes) {
       const slot = this.#nextLargeSlot--;
@@ -55,7 +55,10 @@ export class BlockWriter {
     return this.#firstSlot + this.#slots.push(bytes) - 1;
   }
 
-  /** Writes what was put since the last flush. `last` leaves no tails: the segment ends. In a transaction. */
+  /**
+   * Writes what was put since the last flush, inside a transaction. With `last` it leaves no tails: the
+   * segment ends.
+   */
   flush(last: boolean): void {
     for (const { slot, bytes } of this.#large) this.#write(slot, [bytes]);
     let start = 0;
@@ -74,7 +77,7 @@ export class BlockWriter {
     this.#flushed = { taken: start, firstSlot: this.#firstSlot + start };
   }
 
-  /** The transaction of the last flush is durable. */
+  /** Call when the transaction of the last flush is durable. */
   committed(): void {
     if (this.#flushed === null) return;
     const { taken, firstSlot } = this.#flushed;
@@ -86,7 +89,7 @@ export class BlockWriter {
     if (taken > 0) this.#rawBytes = rawBytesOf(this.#slots);
   }
 
-  /** The transaction failed: everything put since the last commit is forgotten, and its slots given anew. */
+  /** Call when the transaction failed. Drops everything put since the last commit and reuses its slots. */
   rolledBack(): void {
     this.#slots.length = this.#committedSlots;
     this.#rawBytes = rawBytesOf(this.#slots);
@@ -95,7 +98,7 @@ export class BlockWriter {
     this.#flushed = null;
   }
 
-  /** End of the full block that begins at `start` of `#slots`; `start` itself when it is not full yet. */
+  /** End of the full block that starts at `start` of `#slots`; `start` itself if the block is not full. */
   #fullBlockEnd(start: number): number {
     let bytes = 0;
     for (let end = start; end < this.#slots.length; end += 1) {
@@ -124,21 +127,21 @@ function rawBytesOf(slots: readonly Uint8Array[]): number {
 /** How a block's payload is coded. */
 const CODEC_STORED = 0;
 const CODEC_ZSTD = 1;
-/** Added to either for a payload that was encrypted after that. */
+/** Added to the codec if the payload was encrypted after compression. */
 const CODEC_ENCRYPTED = 2;
 
 const ZSTD_LEVEL = 1;
-/** Of a quiet hour's segment, packed once more when it is sealed: there is little of it, and it stays for weeks. */
+/** For segments of a quiet hour, recompressed at sealing: they are small and are kept for weeks. */
 const ZSTD_SEALED_LEVEL = 9;
-/** What zstd's worst case takes beyond its input and a 256th of it, with something to spare. */
+/** Extra room for zstd's worst case, beyond the input and 1/256 of it, with a margin. */
 const ZSTD_MARGIN_BYTES = 1_024;
-/** No more room than this is made at once, for a body of many MiB that has a row to itself. */
+/** Upper bound of the buffer allocated at once for a body of many MiB in its own row. */
 const ZSTD_ROOM_BYTES = 4 * 1024 * 1024;
-/** Compression that saves less than this share is not worth undoing at every read. */
+/** Compression that saves less than this share does not pay for decompression at every read. */
 const LEAST_SAVING = 0.05;
-/** Of a body in a row of its own so much is compressed on trial before all of it is. */
+/** A body in its own row is first compressed this far on trial. */
 const TRIAL_BYTES = 16 * 1024;
-/** The largest block a reader unpacks: a body at the highest cap that is sensible, and what wraps it. */
+/** The largest block a reader unpacks: a body at the highest sensible cap, plus overhead. */
 const RAW_BYTES_MAX = 1024 * 1024 * 1024;
 
 /** One row of the `block` table. */
@@ -147,14 +150,14 @@ export interface BlockRow {
   readonly slots: number;
   readonly rawBytes: number;
   readonly codec: number;
-  /** CRC-32 of the payload as stored: SQLite checks frames of its log, not pages of the database. */
+  /** CRC-32 of the stored payload. SQLite checks frames of its log but not pages of the database. */
   readonly crc32: number;
   readonly payload: Uint8Array;
 }
 
 /**
- * Packs slots into a row; encrypted, where there is a cipher, after they were compressed.
- * @param compress null for what is stored as it is; what it throws costs room and no exchange
+ * Packs slots into a row: compresses, then encrypts if there is a cipher.
+ * @param compress null to store without compression. If it throws, the slots are stored uncompressed.
  */
 export function encodeBlock(
   firstSlot: number,
@@ -176,21 +179,22 @@ export function encodeBlock(
 
 /**
  * Unpacks a row into its slots.
- * @throws AppError CAPTURE_DAMAGED naming `file` when a bit of it has changed.
+ * @throws AppError CAPTURE_DAMAGED naming `file` when any bit has changed
  */
 export function decodeBlock(row: BlockRow, file: string, cipher: BlockCipher | null): Uint8Array[] {
   assertChecksum(row, file);
   return decodeSlots(decompress(decrypted(row, file, cipher), file), row.slots, file);
 }
 
-/** @throws AppError CAPTURE_DAMAGED naming `file` when the payload is not the one that was stored. */
+/** @throws AppError CAPTURE_DAMAGED naming `file` when the payload fails its checksum */
 export function assertChecksum(row: BlockRow, file: string): void {
   if (crc32(row.payload) !== row.crc32) throw damaged(file, `block ${row.firstSlot} fails its checksum`);
 }
 
 /**
- * A row packed harder; null when that saves nothing worth it, or for one that is encrypted: who seals has no key.
- * @throws AppError CAPTURE_DAMAGED naming `file` when the row cannot be unpacked.
+ * Recompresses a row at a higher level. Returns null when that saves too little, or when the row is
+ * encrypted, because sealing has no key.
+ * @throws AppError CAPTURE_DAMAGED naming `file` when the row cannot be unpacked
  */
 export function repackBlock(row: BlockRow, file: string): Pick<BlockRow, 'payload' | 'crc32'> | null {
   if (row.codec !== CODEC_ZSTD) return null;
@@ -221,8 +225,8 @@ function pays(packed: Uint8Array, raw: Uint8Array): boolean {
 }
 
 /**
- * In one call of the compressor: with room for the worst case it reads its input where it lies, and with less it
- * would copy it into a window of its own and come back for each 16 KiB of output.
+ * Compresses in one call. With room for the worst case, zstd reads its input in place. With less room it
+ * copies the input into its own window and returns for each 16 KiB of output.
  */
 function zstd(bytes: Uint8Array, level = ZSTD_LEVEL): Buffer {
   const roomBytes = bytes.byteLength + (bytes.byteLength >> 8) + ZSTD_MARGIN_BYTES;
@@ -232,7 +236,10 @@ function zstd(bytes: Uint8Array, level = ZSTD_LEVEL): Buffer {
   });
 }
 
-/** A segment is encrypted whole or not at all: a plain block among encrypted ones is not ours. */
+/**
+ * A segment is encrypted completely or not at all. A plain block among encrypted ones was not written by
+ * Reprise.
+ */
 function decrypted(row: BlockRow, file: string, cipher: BlockCipher | null): BlockRow {
   const codec = row.codec - CODEC_ENCRYPTED;
   const isEncrypted = codec === CODEC_STORED || codec === CODEC_ZSTD;
@@ -256,18 +263,19 @@ function decompress(row: BlockRow, file: string): Uint8Array {
   } catch (error) {
     throw damaged(file, `block ${row.firstSlot} does not decompress`, error);
   }
-  if (raw.byteLength !== row.rawBytes) throw damaged(file, `block ${row.firstSlot} is shorter than it was`);
+  if (raw.byteLength !== row.rawBytes)
+    throw damaged(file, `block ${row.firstSlot} is not of its recorded length`);
   return raw;
 }
 
-/** What a slot holds of one side of an exchange besides its body. */
+/** One side of an exchange without its body. */
 interface HeadParts {
   readonly head: Uint8Array;
   readonly redacted: readonly string[];
   readonly trailers: Uint8Array | null;
 }
 
-/** What the slot of an exchange's heads holds. */
+/** The slot of an exchange's heads. */
 export interface StoredHeads {
   readonly request: HeadParts | null;
   readonly response: HeadParts | null;
@@ -275,31 +283,33 @@ export interface StoredHeads {
   readonly responseChunks: ChunkTimes;
 }
 
-/** Plain MessagePack, without msgpackr's own extensions: any language can read it. */
+/** Plain MessagePack without msgpackr's extensions, so any language can read it. */
 const packr = new Packr({ useRecords: false });
 
-/** MessagePack's own bytes around a slot, at most. */
+/** Upper bound of MessagePack's own bytes around a slot. */
 const SLOT_OVERHEAD_BYTES = 5;
-/** What msgpackr wants to be free when it begins. */
+/** Free space that msgpackr needs before it starts packing. */
 const PACKING_ROOM_BYTES = 4_096;
-/** A full block with its last slot fits; what has a row to itself may not, and gets a buffer of its own. */
+/** Fits a full block with its last slot. A larger single item gets its own buffer. */
 const blockRoom = Buffer.allocUnsafeSlow(2 * LIMITS.blockBytes);
 const headsRoom = Buffer.allocUnsafeSlow(16 * 1024);
 
 /**
- * Heads of an exchange as the bytes of a slot; null when there is nothing to keep. For each side the head, what was
- * masked in it and its trailers, then the chunk times of both.
+ * Encodes an exchange's heads as a slot; null when there is nothing to keep. Each side has its head, its
+ * masks and its trailers; the chunk times of both follow.
  */
 export function encodeHeads(exchange: Exchange): Uint8Array | null {
   const { request, response, requestChunks, responseChunks } = exchange;
   if (request === null && response === null && requestChunks.length + responseChunks.length === 0)
     return null;
   const packed = packr.pack([partsOf(request), partsOf(response), requestChunks, responseChunks]);
-  // A copy: what msgpackr gives is a view over a buffer that may be much larger, and a slot can wait for long.
+  // Copy: msgpackr returns a view over a buffer that may be much larger, and a slot may wait for long.
   return Buffer.from(packed);
 }
 
-/** The inverse of `encodeHeads`. Heads are views over the slot. @throws AppError CAPTURE_DAMAGED naming `file` */
+/**
+ * The inverse of `encodeHeads`. Heads are views over the slot. @throws AppError CAPTURE_DAMAGED naming `file`
+ */
 export function decodeHeads(slot: Uint8Array, file: string): StoredHeads {
   const [request, response, requestChunks, responseChunks] = unpackedArray(slot, 4, file, HEADS);
   return {
@@ -311,12 +321,13 @@ export function decodeHeads(slot: Uint8Array, file: string): StoredHeads {
 }
 
 /**
- * Slots of a block as one MessagePack array of byte strings: a view, good until the next block is packed. All blocks
- * are packed in one buffer, because one of its own for each would wait for a collection outside the heap.
+ * Packs the slots of a block as one MessagePack array of byte strings. Returns a view that is valid until the
+ * next call. All blocks share one buffer: separate buffers would lie outside the heap until a garbage
+ * collection.
  */
 export function encodeSlots(slots: readonly Uint8Array[]): Buffer {
   const bytes = slots.reduce((sum, slot) => sum + slot.byteLength + SLOT_OVERHEAD_BYTES, PACKING_ROOM_BYTES);
-  // Room for all of it beforehand: msgpackr would make four times as much, and keep it.
+  // Allocate all of it first: msgpackr would allocate four times as much and keep it.
   packr.useBuffer(bytes > blockRoom.byteLength ? Buffer.allocUnsafeSlow(bytes) : blockRoom);
   try {
     return packr.pack(slots);
@@ -327,16 +338,16 @@ export function encodeSlots(slots: readonly Uint8Array[]): Buffer {
 
 /**
  * The inverse of `encodeSlots`. Slots are views over the block.
- * @throws AppError CAPTURE_DAMAGED naming `file` where the bytes are not exactly `count` slots.
+ * @throws AppError CAPTURE_DAMAGED naming `file` when the bytes are not exactly `count` slots
  */
 export function decodeSlots(raw: Uint8Array, count: number, file: string): Uint8Array[] {
-  const slots = unpackedArray(raw, count, file, 'a block does not hold the slots its row promises');
+  const slots = unpackedArray(raw, count, file, 'a block does not hold the slots that its row declares');
   if (!slots.every((slot) => slot instanceof Uint8Array))
-    throw damaged(file, 'a block holds more than slots');
+    throw damaged(file, 'a block holds extra bytes after its slots');
   return slots;
 }
 
-const HEADS = 'the heads of an exchange are not what they should be';
+const HEADS = 'the heads of an exchange are malformed';
 
 function partsOf(message: Message | null): unknown {
   return message === null ? null : [message.head, message.redacted, message.trailers];
@@ -358,7 +369,9 @@ function timesFrom(value: unknown, file: string): ChunkTimes {
   return value;
 }
 
-/** @throws AppError CAPTURE_DAMAGED naming `file` and saying `what` for anything but an array of `length` */
+/**
+ * @throws AppError CAPTURE_DAMAGED naming `file`, with message `what`, for anything but an array of `length`
+ */
 function unpackedArray(bytes: Uint8Array, length: number, file: string, what: string): unknown[] {
   let value: unknown;
   try {

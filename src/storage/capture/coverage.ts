@@ -5,35 +5,40 @@ import { SegmentReader } from './segment-reader.ts';
 
 const HOUR_US = 3_600_000_000;
 
-/** How much of what was seen a capture holds. */
+/** How much of the traffic that was seen a capture holds. */
 export interface CoverageShares {
-  /** Recorded ÷ seen; null when nothing can be said. */
+  /** Recorded ÷ seen; null when unknown. */
   readonly coverage: number | null;
-  /** Share of what was seen that is missing; what was sampled out, or forgotten later, is accounted for. */
+  /**
+   * Missing share of the exchanges seen. Sampled-out and later forgotten exchanges do not count as missing.
+   */
   readonly unexplained: number | null;
 }
 
 export const NOT_KNOWN: CoverageShares = Object.freeze({ coverage: null, unexplained: null });
 
-/** A segment and what it says of itself. */
+/** A segment and its metadata. */
 export interface ReadSegment {
   readonly file: SegmentFile;
   readonly summary: SegmentSummary;
 }
 
-/** Whether anybody counted what passed. A file of another tool keeps no account of what it left out. */
+/**
+ * Whether the segments have an account of what passed. Imports do not: their file does not say what it left
+ * out.
+ */
 export function isAccounted(segments: readonly ReadSegment[]): boolean {
   return segments.every(({ summary }) => summary.meta.origin.kind === 'recorded');
 }
 
 interface CoverageParts {
   readonly segments: readonly ReadSegment[];
-  /** When each recorder was there. */
+  /** When each recorder was running. */
   readonly presence: readonly (readonly Stretch[])[];
   readonly fleetSize: number | null;
 }
 
-/** What is known of exchanges in windows; parts of them where a record spans more than a window. */
+/** Exchange counts within windows; fractional where a record spans more than a window. */
 interface Seen {
   recorded: number;
   /** Sampled out, or forgotten later: accounted for. */
@@ -42,8 +47,9 @@ interface Seen {
 }
 
 /**
- * Coverage of windows alone. Recorded exchanges are counted, losses are taken by the share of their span that lies
- * in a window, and what has no time of its own (sampling, what was forgotten) by a segment's share of exchanges.
+ * Coverage of the given windows only. Recorded exchanges are counted. A loss counts by the share of its span
+ * inside a window. Sampled and forgotten exchanges have no time of their own, so they count by the segment's
+ * share of exchanges.
  */
 export function coverageWithin(parts: CoverageParts, ranges: readonly TimeRange[]): CoverageShares {
   if (!isAccounted(parts.segments)) return NOT_KNOWN;
@@ -133,7 +139,7 @@ function explainedOf({ meta, omissions }: SegmentSummary): number {
   return sampledOut + (meta.forgotten?.exchanges ?? 0);
 }
 
-/** Where a segment holds nothing, the time it was open says how much of it lies in a window. */
+/** If a segment holds no exchange, its share is the share of its open time inside the window. */
 function shareOf({ hours, meta }: SegmentSummary, inside: number, range: TimeRange): number {
   const exchanges = hours.reduce((sum, hour) => sum + hour.exchanges, 0);
   if (exchanges > 0) return inside / exchanges;
@@ -148,7 +154,7 @@ function lostWithin(reader: SegmentReader, range: TimeRange): number {
     .reduce((sum, loss) => sum + loss.exchanges * overlap(loss.fromUs, loss.toUs, range), 0);
 }
 
-/** Share of a stretch that lies in a window; one without length lies in it or not. */
+/** Share of a stretch inside a window. A stretch without length counts as 1 inside and 0 outside. */
 function overlap(fromUs: number, toUs: number, range: TimeRange): number {
   if (toUs <= fromUs) return fromUs >= range.fromUs && fromUs < range.toUs ? 1 : 0;
   const inside = Math.min(toUs, range.toUs) - Math.max(fromUs, range.fromUs);
@@ -156,12 +162,12 @@ function overlap(fromUs: number, toUs: number, range: TimeRange): number {
 }
 
 /**
- * The share of a fleet's traffic that was in front of a recorder, from how many of `fleetSize` recorders each
- * hour is here. A recorder that is missing is taken to have seen what those did that are here in that hour; an
- * hour without any, what a recorder saw in a mean hour.
+ * The share of a fleet's traffic that passed a recorder that is here, from how many of `fleetSize` recorders
+ * each hour has. A missing recorder is assumed to have seen what a present one saw in that hour. In an hour
+ * without any recorder, the mean hour of a recorder is used.
  * @param exchangesByHour hours since the epoch
- * @param within the time it is asked of; without it that of the recorders that are here
- * @returns 1 when none is missing; null when nothing can be said
+ * @param within the time to consider; without it, that of the recorders that are here
+ * @returns 1 when none is missing; null when unknown
  */
 export function fleetShare(
   fleetSize: number,
@@ -181,18 +187,18 @@ export function fleetShare(
     const expected = fleetSize * (lengthUs / HOUR_US);
     const present = here.get(hour) ?? 0;
     const count = exchangesByHour.get(hour) ?? 0;
-    // A sliver of an hour says nothing of what a whole recorder would have seen in it.
+    // A small part of an hour does not show what a whole recorder would have seen in it.
     const ofOne = present >= expected / fleetSize / 60 ? count / present : recorded / total;
     seen += count + Math.max(0, expected - present) * ofOne;
   }
-  // Arrivals outside of every life (a clock that was set, an import) are recorded all the same.
+  // Arrivals outside every life (after a clock change, or imported) are recorded too.
   const outside = [...exchangesByHour]
     .filter(([hour]) => (hour + 1) * HOUR_US <= fromUs || hour * HOUR_US >= toUs)
     .reduce((sum, [, count]) => sum + count, 0);
   return recorded / (seen + outside);
 }
 
-/** The most recorders that were there at one time: one that goes as another comes may be the same member. */
+/** Most recorders running at one time. A recorder that ends as another starts may be the same member. */
 export function mostAtOnce(presence: readonly (readonly Stretch[])[]): number {
   const changes = presence
     .flat()
@@ -216,7 +222,7 @@ function spanOf(stretches: readonly Stretch[]): Stretch {
   };
 }
 
-/** How many recorders were there in each hour, in parts of an hour. */
+/** Recorders running in each hour, as parts of an hour. */
 function recorderHours(stretches: readonly Stretch[]): Map<number, number> {
   const hours = new Map<number, number>();
   for (const { fromUs, toUs } of stretches) {

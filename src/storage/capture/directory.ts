@@ -18,7 +18,7 @@ import { isAccountFile } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 
-/** Where the capture lies when the directory that was named is not ours alone. */
+/** Subdirectory for the capture when the named directory is shared with other files. */
 export const OWN_SUBDIRECTORY = 'reprise';
 const PRIVATE_MODE = 0o700;
 
@@ -26,15 +26,15 @@ const PRIVATE_MODE = 0o700;
 export interface SegmentFile extends SegmentName {
   readonly path: string;
   readonly file: string;
-  /** Its manifest stands beside it. */
+  /** Whether its manifest exists. */
   readonly sealed: boolean;
 }
 
 /**
- * The directory a capture lies in, given the one a user named: that one when it is a capture or does not exist
- * yet, else `reprise` below it, so that a directory others use keeps its mode and stays theirs.
- * With `write` it is made (0700) when it is missing.
- * @throws AppError CAPTURE_NOT_FOUND when reading, OUTPUT_UNWRITABLE when writing.
+ * The capture directory for the one a user named. That is the named one if it is a capture or does not exist
+ * yet. Otherwise it is `reprise` below it, so a directory that others use keeps its mode. `write` creates it
+ * (0700) if it is missing.
+ * @throws AppError CAPTURE_NOT_FOUND when reading, OUTPUT_UNWRITABLE when writing
  */
 export function resolveCaptureDirectory(directory: string, use: 'read' | 'write'): string {
   return use === 'read' ? findCapture(directory) : makeCapture(directory);
@@ -45,7 +45,7 @@ function isCapture(directory: string): boolean {
   try {
     return readdirSync(directory).some(isCaptureFile);
   } catch {
-    // Missing, not a directory, not readable: none of them is a capture, and the callers say which it is.
+    // Missing, unreadable or not a directory. None is a capture; the caller reports the cause.
     return false;
   }
 }
@@ -57,7 +57,7 @@ export function isCaptureFile(file: string): boolean {
   );
 }
 
-/** Segments of a capture in the order of their names; expired ones are left out. */
+/** Segments of a capture, sorted by name, without expired ones. */
 export function segmentsOf(captureDirectory: string): SegmentFile[] {
   const files = new Set(readdirSync(captureDirectory));
   const segments: SegmentFile[] = [];
@@ -74,14 +74,14 @@ export function segmentsOf(captureDirectory: string): SegmentFile[] {
   return segments.sort((a, b) => (a.file < b.file ? -1 : 1));
 }
 
-/** Paths of the segments nobody sealed yet: what a start hands to the sealer before it opens its own. */
+/** Paths of unsealed segments. A starting recorder seals them before it opens its own. */
 export function unsealedSegments(captureDirectory: string): string[] {
   return segmentsOf(captureDirectory)
     .filter((segment) => !segment.sealed)
     .map((segment) => segment.path);
 }
 
-/** What a capture may take, given what is free where it lies (or will lie) and what it takes by now. */
+/** Default disk limit, from the free space at the capture's (future) place and its current size. */
 export function defaultMaxDiskBytes(directory: string): number {
   const { bavail, bsize } = statfsSync(nearestExisting(directory));
   const own = statusOf(directory) === null ? 0 : directoryBytes(directory, fileSizesOf(directory));
@@ -89,8 +89,8 @@ export function defaultMaxDiskBytes(directory: string): number {
 }
 
 /**
- * The lesser of 10 GiB and half the space that is free. What the capture takes itself is free for it: without
- * that, each restart would leave it half of what the last one did, and expire the rest.
+ * The lesser of 10 GiB and half the free space. The capture's own size counts as free. Otherwise each restart
+ * would halve the limit and expire the rest.
  */
 export function defaultShareBytes(freeBytes: number, ownBytes: number): number {
   return Math.min(LIMITS.maxDiskBytes, Math.floor((freeBytes + ownBytes) / 2));
@@ -105,7 +105,7 @@ function findCapture(directory: string): string {
     if (closed === null) continue;
     const who = `this user (${process.geteuid?.()}) lacks the permission`;
     throw new AppError('CAPTURE_NOT_FOUND', `${place} cannot be entered: ${who}`, {
-      hint: `Do it as the user that records${ownerOf(place)}: a capture is its alone (0700).`,
+      hint: `Run this as the user that records${ownerOf(place)}: only that user may read a capture (0700).`,
       cause: closed,
     });
   }
@@ -114,7 +114,7 @@ function findCapture(directory: string): string {
   });
 }
 
-/** What the file system says where this user may not look. */
+/** The file system's error if this user may not enter the path. */
 function whyClosed(directory: string): unknown {
   try {
     readdirSync(directory);
@@ -124,12 +124,12 @@ function whyClosed(directory: string): unknown {
   }
 }
 
-/** In brackets; nothing where this user may not know. */
+/** The owner in parentheses; empty if this user may not see it. */
 function ownerOf(place: string): string {
   try {
     return ` (${lstatSync(place).uid})`;
   } catch {
-    // What holds it is closed as well.
+    // The parent directory is closed as well.
     return '';
   }
 }
@@ -138,7 +138,7 @@ function whyNot(directory: string): string {
   try {
     if (!lstatSync(directory).isDirectory()) return 'it is a file, and a capture is a directory';
     const count = readdirSync(directory).length;
-    return count === 0 ? 'it is empty' : 'no segment (….sqlite), key or lock of a recorder lies in it';
+    return count === 0 ? 'it is empty' : 'it holds no segment (….sqlite), key or lock of a recorder';
   } catch (error) {
     return isMissing(error) ? 'there is no such directory' : reasonOf(error);
   }
@@ -161,7 +161,9 @@ function makeCapture(directory: string): string {
   }
 }
 
-/** Makes our own directory, or takes it back to 0700: orchestrators widen the modes of a volume they mount. */
+/**
+ * Creates our own directory, or resets its mode to 0700: orchestrators widen the modes of mounted volumes.
+ */
 function makePrivate(directory: string): string {
   const present = statusOf(directory);
   if (present === null) mkdirSync(directory, { mode: PRIVATE_MODE });
@@ -174,7 +176,7 @@ function makePrivate(directory: string): string {
       },
     );
   }
-  // mkdir's mode passes through the umask and an older directory has whatever it has.
+  // The umask applies to mkdir's mode, and an older directory may have any mode.
   chmodSync(directory, PRIVATE_MODE);
   return directory;
 }
@@ -189,29 +191,30 @@ function nearestExisting(path: string): string {
 }
 
 /**
- * Names of a capture's files. A segment keeps its name for life; whether it is sealed is told by the manifest
- * beside it, never by a second name.
+ * Names of a capture's files. A segment never changes its name; a manifest beside it says that it is sealed.
  */
 
 export const MANIFEST_SUFFIX = '.manifest.json';
-/** What is left of an expired segment until its expiry is committed: its manifest under another name. */
+/** The renamed manifest of an expired segment, kept until the expiry is committed. */
 export const TOMBSTONE_SUFFIX = '.expired.json';
-/** Put after the name of a segment that did not pass its check. It is kept and never read. */
+/** Appended to the name of a segment that failed its check. It is kept but never read. */
 export const DAMAGED_SUFFIX = '.damaged';
-/** What is becoming of a segment while `forget` writes it anew; never read, and without what is to go. */
+/**
+ * The new version of a segment while `forget` writes it. It lacks the forgotten exchanges and is never read.
+ */
 export const REWRITING_SUFFIX = '.rewriting';
-/** The manifest of a segment for the instant in which the one written anew takes its place. */
+/** The manifest of a segment while `forget` replaces its file. */
 export const CLAIMED_SUFFIX = '.rewriting.json';
-/** What an interrupted `forget` may leave beside a segment; earlier versions kept a journal as well. */
+/** Files that an interrupted `forget` may leave beside a segment. Earlier versions also kept a journal. */
 export const LEFTOVER_SUFFIXES = [REWRITING_SUFFIX, `${REWRITING_SUFFIX}-journal`, CLAIMED_SUFFIX] as const;
-/** An empty file beside a sealed segment that was handed over to whoever ships it. */
+/** An empty file beside a sealed segment that was shipped. */
 export const HANDED_SUFFIX = '.handed';
 /** SQLite's own files beside an open segment. */
 export const SIDE_SUFFIXES = ['-wal', '-shm', '-journal'] as const;
 
 export const HASH_KEY_FILE = 'hash.key';
 export const LOCK_FILE = 'recorder.lock';
-/** Sees to it that one `forget` works at a capture at a time; a recorder may go on beside it. */
+/** Lock so that only one `forget` works on a capture at a time. A recorder may run beside it. */
 export const FORGET_LOCK_FILE = 'forget.lock';
 
 const PATTERN = /^(\d{4})(\d{2})(\d{2})T(\d{2})-([0-9a-z]{1,32})-(\d{4,})\.sqlite$/;
@@ -222,11 +225,11 @@ interface SegmentName {
   /** Hours since the epoch, UTC. */
   readonly hour: number;
   readonly recorder: string;
-  /** Counts the segments of one recorder, from 1. */
+  /** Counts the segments of one recorder from 1. */
   readonly sequence: number;
 }
 
-/** The UTC hour an instant lies in, counted from the epoch. */
+/** The UTC hour of an instant, counted from the epoch. */
 export function hourOf(epochUs: number): number {
   return Math.floor(epochUs / HOUR_US);
 }
@@ -247,15 +250,15 @@ export function parseSegmentName(file: string): SegmentName | null {
   return { hour: hourOf(ms * 1000), recorder: match[5] ?? '', sequence: Number(match[6]) };
 }
 
-/** What file systems give out at once. `du` counts these; the last one of a file is rarely full. */
+/** Allocation unit of file systems. `du` counts these; the last one of a file is rarely full. */
 const ALLOCATION_BYTES = 4_096;
 
-/** What a file of so many bytes takes on a disk. */
+/** Disk space of a file of this many bytes. */
 export function allocatedBytes(bytes: number): number {
   return Math.ceil(bytes / ALLOCATION_BYTES) * ALLOCATION_BYTES;
 }
 
-/** Sizes of a directory's files by name; one that goes meanwhile is left out. */
+/** File sizes of a directory by name. A file deleted meanwhile is left out. */
 export function fileSizesOf(directory: string): Map<string, number> {
   const sizes = new Map<string, number>();
   for (const file of readdirSync(directory)) {
@@ -265,14 +268,14 @@ export function fileSizesOf(directory: string): Map<string, number> {
   return sizes;
 }
 
-/** What a directory takes with everything in it, itself included. */
+/** Disk space of a directory with all its files, itself included. */
 export function directoryBytes(directory: string, sizes: ReadonlyMap<string, number>): number {
   let bytes = allocatedBytes(statSync(directory).size);
   for (const size of sizes.values()) bytes += allocatedBytes(size);
   return bytes;
 }
 
-/** Syncs a file or a directory; for a directory that makes the names in it durable. */
+/** Syncs a file or a directory. Syncing a directory makes its names durable. */
 export function syncPath(path: string): void {
   const descriptor = openSync(path, 'r');
   try {
@@ -282,7 +285,7 @@ export function syncPath(path: string): void {
   }
 }
 
-/** Writes a small file so that after a crash it is there whole or not at all. */
+/** Writes a small file atomically: after a crash it is complete or absent. */
 export function writeFileDurably(path: string, content: string | Uint8Array, mode: number): void {
   const temporary = `${path}.tmp`;
   const descriptor = openSync(temporary, 'w', mode);
@@ -298,19 +301,19 @@ export function writeFileDurably(path: string, content: string | Uint8Array, mod
   syncPath(dirname(path));
 }
 
-/** Whether an error of the file system says that there is no such file. */
+/** Whether a file system error means that the file does not exist. */
 export function isMissing(error: unknown): boolean {
   return hasCode(error, 'ENOENT');
 }
 
-/** Whether an error is the file system's of that code. */
+/** Whether an error is a file system error with this code. */
 export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;
 }
 
 /**
- * Sealed segments that nobody took yet, oldest first, of the capture that a recorder with `--dir directory`
- * writes. Asynchronous, because who asks must not wait for a disk that hangs.
+ * Sealed segments that were not shipped yet, oldest first, of the capture of `--dir directory`. Asynchronous,
+ * because the caller must not wait for a disk that hangs.
  */
 export async function unhandedSegments(directory: string): Promise<string[]> {
   const places = [directory, join(directory, OWN_SUBDIRECTORY)];
@@ -327,7 +330,7 @@ export async function unhandedSegments(directory: string): Promise<string[]> {
   return found.flat();
 }
 
-/** Tells one seal of a segment from the next, after `forget` wrote it anew; null while it has none. */
+/** Identifies one sealing of a segment; it changes when `forget` rewrites it. Null while unsealed. */
 export async function sealMark(segmentPath: string): Promise<string | null> {
   try {
     const { ino, mtimeMs } = await stat(`${segmentPath}${MANIFEST_SUFFIX}`);
@@ -338,7 +341,7 @@ export async function sealMark(segmentPath: string): Promise<string | null> {
   }
 }
 
-/** Notes that a segment was taken, so that it is not handed over again. Throws what the file system throws. */
+/** Marks a segment as shipped, so it is not shipped again. Throws file system errors. */
 export async function markHanded(segmentPath: string): Promise<void> {
   const mark = await open(`${segmentPath}${HANDED_SUFFIX}`, 'w', 0o600);
   await mark.close();

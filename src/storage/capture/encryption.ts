@@ -11,24 +11,24 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import { damaged } from './sqlite.ts';
 
 const KEY_BYTES = 32;
-/** Sixteen keys in their longest form; a file past this is not a key file. */
+/** Room for 16 keys in their longest form. A larger file is not a key file. */
 const KEY_FILE_BYTES = 4_096;
 const KEYS_MAX = 16;
 const SEGMENT_ID_BYTES = 16;
 const ALGORITHM = 'aes-256-gcm';
 
-/** A key that another one wraps. It gives nothing away without that. */
+/** A key encrypted under another key. It reveals nothing without that key. */
 export interface WrappedKey {
   readonly algorithm: typeof ALGORITHM;
-  /** Fingerprint of the key that wraps it. */
+  /** Fingerprint of the wrapping key. */
   readonly keyId: string;
-  /** Nonce, the key encrypted, and tag; base64. */
+  /** Nonce, encrypted key and tag; base64. */
   readonly wrappedKey: string;
 }
 
-/** How a segment's blocks are encrypted, kept in its `meta`. */
+/** How a segment's blocks are encrypted, stored in its `meta`. */
 export interface SegmentEncryption extends WrappedKey {
-  /** Names the segment for good, whatever its file is called; hexadecimal. */
+  /** Permanent id of the segment, independent of its file name; hexadecimal. */
   readonly segment: string;
 }
 
@@ -38,12 +38,14 @@ interface WrappingKey {
 }
 
 /**
- * What `--encryption-key-file` holds. Each segment has a random key of its own, which the key of the file wraps:
- * the file's key encrypts nothing but 32 random bytes a segment, and whoever destroys it has destroyed every
- * segment, wherever copies of them lie.
+ * The content of `--encryption-key-file`. Each segment has its own random key, which the file's key wraps. So
+ * the file's key encrypts only 32 random bytes a segment. Destroying it destroys every segment, including all
+ * copies.
  */
 export class EncryptionKey {
-  /** The first wraps; all of them unwrap, so that a key can be replaced while segments under the old one last. */
+  /**
+   * The first key wraps; all keys unwrap. So a key can be replaced while segments under the old one exist.
+   */
   readonly #keys: readonly [WrappingKey, ...WrappingKey[]];
 
   private constructor(keys: readonly [WrappingKey, ...WrappingKey[]]) {
@@ -57,7 +59,7 @@ export class EncryptionKey {
 
   /**
    * A key as 32 bytes, or keys as text, one a line: 64 hexadecimal digits or base64.
-   * @throws AppError OPTION_INVALID naming `what`.
+   * @throws AppError OPTION_INVALID naming `what`
    */
   static from(content: Uint8Array, what: string): EncryptionKey {
     const [first, ...others] = keysIn(Buffer.from(content), what).map(wrappingKey);
@@ -65,7 +67,7 @@ export class EncryptionKey {
     return new EncryptionKey([first, ...others]);
   }
 
-  /** Fingerprint of the key that new segments are encrypted under. */
+  /** Fingerprint of the key for new segments. */
   get id(): string {
     return this.#keys[0].id;
   }
@@ -74,7 +76,7 @@ export class EncryptionKey {
     return this.#keys.some(({ id }) => id === keyId);
   }
 
-  /** A key for a new segment. */
+  /** Creates a key for a new segment. */
   newSegment(): { readonly encryption: SegmentEncryption; readonly cipher: BlockCipher } {
     const segment = randomBytes(SEGMENT_ID_BYTES).toString('hex');
     const segmentKey = randomBytes(KEY_BYTES);
@@ -84,8 +86,8 @@ export class EncryptionKey {
 
   /**
    * The cipher of a segment.
-   * @throws AppError CAPTURE_ENCRYPTED when it was encrypted under none of these keys, CAPTURE_DAMAGED when what
-   * it says of its key was changed.
+   * @throws AppError CAPTURE_ENCRYPTED when none of these keys wrapped its key, CAPTURE_DAMAGED when its
+   * wrapped key was changed
    */
   cipherOf(encryption: SegmentEncryption, file: string): BlockCipher {
     if (!this.holds(encryption.keyId)) throw wrongKey(`segment ${file}`, encryption.keyId, this.id);
@@ -93,13 +95,13 @@ export class EncryptionKey {
       const key = this.unwrap(encryption, segmentContext(encryption.segment));
       return new BlockCipher(key, encryption.segment);
     } catch (error) {
-      throw damaged(file, 'the key it was encrypted with is not what it was', error);
+      throw damaged(file, 'its wrapped key was changed', error);
     }
   }
 
   /**
    * Encrypts another key.
-   * @param context what that key is for, bound to it: `unwrap` wants the same
+   * @param context the purpose of that key, authenticated with it; `unwrap` needs the same value
    */
   wrap(bytes: Uint8Array, context: string): WrappedKey {
     const [{ id, key }] = this.#keys;
@@ -110,10 +112,10 @@ export class EncryptionKey {
     return { algorithm: ALGORITHM, keyId: id, wrappedKey: wrapped.toString('base64') };
   }
 
-  /** The inverse of `wrap`. Throws when none of the keys wrapped it, for that context, or it was changed. */
+  /** The inverse of `wrap`. Throws when no key here wrapped it, the context differs or it was changed. */
   unwrap({ keyId, wrappedKey }: WrappedKey, context: string): Buffer {
     const found = this.#keys.find(({ id }) => id === keyId);
-    if (found === undefined) throw new RangeError(`the key ${keyId} is not here`);
+    if (found === undefined) throw new RangeError(`the key ${keyId} is unknown`);
     const wrapped = Buffer.from(wrappedKey, 'base64');
     const decipher = createDecipheriv(ALGORITHM, found.key, wrapped.subarray(0, NONCE_BYTES), {
       authTagLength: TAG_BYTES,
@@ -124,7 +126,7 @@ export class EncryptionKey {
   }
 }
 
-/** The cipher of a segment's blocks; null for one that is not encrypted. @throws AppError as `cipherOf` does. */
+/** The cipher of a segment's blocks; null for an unencrypted segment. @throws AppError like `cipherOf` */
 export function cipherFor(
   encryption: SegmentEncryption | null,
   key: EncryptionKey | null,
@@ -135,17 +137,17 @@ export function cipherFor(
   return key.cipherOf(encryption, file);
 }
 
-/** What `meta` says of a segment's encryption. @throws AppError CAPTURE_DAMAGED */
+/** Parses the encryption entry of a segment's `meta`. @throws AppError CAPTURE_DAMAGED */
 export function parseSegmentEncryption(text: string, file: string): SegmentEncryption {
   const value = JSON.parse(text) as { readonly segment?: unknown } | null;
   const wrapped = wrappedKeyFrom(value);
   const segment = value?.segment;
   if (wrapped === null || typeof segment !== 'string')
-    throw damaged(file, 'its meta says it is encrypted, and not how');
+    throw damaged(file, 'its meta says that it is encrypted but not how');
   return { ...wrapped, segment };
 }
 
-/** A wrapped key as JSON has it; null for anything else. */
+/** Parses a wrapped key from JSON; null for anything else. */
 export function wrappedKeyFrom(value: unknown): WrappedKey | null {
   const fields = value as Partial<Record<keyof WrappedKey, unknown>> | null | undefined;
   const { algorithm, keyId, wrappedKey } = fields ?? {};
@@ -154,17 +156,21 @@ export function wrappedKeyFrom(value: unknown): WrappedKey | null {
 }
 
 function noKeyGiven(file: string): AppError {
-  return new AppError('CAPTURE_ENCRYPTED', `segment ${file} is encrypted: its payloads need a key`, {
-    hint: 'Name the key it was recorded with: --encryption-key-file FILE',
-  });
+  return new AppError(
+    'CAPTURE_ENCRYPTED',
+    `segment ${file} is encrypted: its payloads cannot be read without a key`,
+    {
+      hint: 'Pass the key that it was recorded with: --encryption-key-file FILE',
+    },
+  );
 }
 
-/** @param what is encrypted */
+/** @param what the encrypted item, for the message */
 export function wrongKey(what: string, wanted: string, given: string): AppError {
   return new AppError(
     'CAPTURE_ENCRYPTED',
     `${what} is encrypted under the key ${wanted}, and the key given is ${given}`,
-    { hint: 'Name the file with that key; several keys can stand in one file, one a line.' },
+    { hint: 'Pass the file with that key. A file can hold several keys, one a line.' },
   );
 }
 
@@ -180,7 +186,7 @@ function keysIn(content: Buffer, what: string): Buffer[] {
     throw noKey(what, `has ${lines.length} lines, and ${KEYS_MAX} keys are the most`);
   return lines.map((line, index) => {
     const key = keyFromText(line);
-    // Its bytes are a secret, so the message says how many there are and nothing of what they are.
+    // The key's bytes are secret, so the message shows only their number.
     if (key === null) throw noKey(what, `holds ${line.length} characters in line ${index + 1}`);
     return key;
   });
@@ -193,11 +199,11 @@ function keyFromText(text: string): Buffer | null {
 
 function noKey(what: string, problem: string): AppError {
   return new AppError('OPTION_INVALID', `${what} ${problem}: it is no key`, {
-    hint: 'A key is 32 bytes, as they are or as hexadecimal or base64 text: openssl rand -hex 32 > FILE',
+    hint: 'A key is 32 bytes: raw, hexadecimal or base64: openssl rand -hex 32 > FILE',
   });
 }
 
-/** Follows links, as mounted secrets are, and reads pipes; never more than a key file can hold. */
+/** Follows links (mounted secrets are links) and reads pipes, up to the size of a key file. */
 function readKeyFile(file: string): Buffer {
   const content = Buffer.alloc(KEY_FILE_BYTES + 1);
   let length = 0;
@@ -233,7 +239,7 @@ function segmentContext(segment: string): string {
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** Where a payload stands and how it is coded: bound to it, so that no row can take another's place. */
+/** Position and coding of a payload, authenticated with it so that rows cannot be swapped. */
 interface BlockPlace {
   readonly firstSlot: number;
   readonly slots: number;
@@ -245,20 +251,20 @@ interface BlockPlace {
  * Encrypts the payloads of one segment's blocks under a key that nothing else uses.
  *
  * Nonces are random. A counter would have to survive crashes and roll-backs, because the slots of a tail are
- * encrypted once more when its block is full; and of the few hundred thousand rows a segment can have, no two
- * will share 96 random bits.
+ * encrypted again when their block is full. A segment has at most a few hundred thousand rows, so two equal
+ * 96-bit nonces are practically impossible.
  */
 export class BlockCipher {
   readonly #key: KeyObject;
   readonly #segment: string;
 
-  /** @param segment what names the segment for good, whatever its file is called */
+  /** @param segment permanent id of the segment, independent of its file name */
   constructor(key: Uint8Array, segment: string) {
     this.#key = createSecretKey(key);
     this.#segment = segment;
   }
 
-  /** Nonce, what was encrypted, tag. */
+  /** Returns nonce, ciphertext and tag. */
   encrypt(payload: Uint8Array, place: BlockPlace): Buffer {
     const nonce = randomBytes(NONCE_BYTES);
     const cipher = createCipheriv(ALGORITHM, this.#key, nonce);
@@ -266,7 +272,7 @@ export class BlockCipher {
     return Buffer.concat([nonce, cipher.update(payload), cipher.final(), cipher.getAuthTag()]);
   }
 
-  /** The inverse of `encrypt`. @throws AppError CAPTURE_DAMAGED naming `file` when anything of it was changed. */
+  /** The inverse of `encrypt`. @throws AppError CAPTURE_DAMAGED naming `file` when any part was changed */
   decrypt(payload: Uint8Array, place: BlockPlace, file: string): Buffer {
     try {
       const nonce = payload.subarray(0, NONCE_BYTES);

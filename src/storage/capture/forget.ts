@@ -59,21 +59,21 @@ import {
   takenAway,
 } from './sqlite.ts';
 
-/** Why something that is asked for may still be in a capture. */
+/** Why something that was asked for may still be in a capture. */
 export type RemainReason = 'open' | 'expiring' | 'other_hash_key' | 'nobody_named' | 'damaged' | 'set_aside';
 
-/** What `forget` did, or would do. Bytes are those of bodies, after transfer decoding. */
+/** What `forget` did, or would do. Bytes are body bytes after transfer decoding. */
 export interface ForgetDocument {
   readonly schemaVersion: 1;
   readonly directory: string;
   /** Nothing was changed. */
   readonly dryRun: boolean;
-  /** Nothing of what was asked for is left, as far as anybody can know. */
+  /** Whether nothing that was asked for remains, as far as can be known. */
   readonly complete: boolean;
   readonly exchanges: number;
   readonly bytes: number;
   readonly segments: readonly { readonly file: string; readonly exchanges: number; readonly bytes: number }[];
-  /** Where something is or may be left; null where it cannot be counted. */
+  /** Where something is or may be left. Counts are null where they are unknown. */
   readonly remaining: readonly {
     readonly file: string;
     readonly why: RemainReason;
@@ -83,9 +83,9 @@ export interface ForgetDocument {
 
 export interface ForgetOptions {
   readonly selection: ForgetSelection;
-  /** Fingerprint of the key that the identity was hashed under; null when it was given as a hash. */
+  /** Fingerprint of the key that hashed the identity; null when the hash itself was given. */
   readonly hashKeyFingerprint: string | null;
-  /** Null when nobody named one; needed where part of an encrypted block goes. */
+  /** Null if none was given. It is needed to remove part of an encrypted block. */
   readonly encryptionKey: EncryptionKey | null;
   readonly dryRun: boolean;
   readonly clock: Clock;
@@ -99,13 +99,14 @@ interface Planned {
 }
 
 /**
- * Removes exchanges from the sealed segments of a capture, each written anew without them. A recorder may go on
- * beside it; what its open segment holds can be removed once that is sealed.
+ * Removes exchanges from the sealed segments of a capture. Each segment is rewritten without them. A recorder
+ * may run at the same time; what its open segment holds can be removed once that is sealed.
  *
- * Gives the name of each segment before it is written anew. Whoever returns then leaves nothing half done: what was
- * done until there stays. The document is null only for who returned null.
- * @param captureDirectory as `resolveCaptureDirectory(…, 'read')` gave it
- * @throws AppError CAPTURE_ENCRYPTED before anything is changed, OUTPUT_UNWRITABLE; what was done until then stays.
+ * Yields the name of each segment before it is rewritten. The caller may return at that point: finished
+ * segments stay finished and nothing is half done. The document is null only if the caller returned null.
+ * @param captureDirectory as returned by `resolveCaptureDirectory(…, 'read')`
+ * @throws AppError CAPTURE_ENCRYPTED before anything is changed, OUTPUT_UNWRITABLE; segments finished until
+ * then stay
  */
 export function* forgetExchanges(
   captureDirectory: string,
@@ -135,7 +136,9 @@ class Forgetting {
     this.#options = options;
   }
 
-  /** Finds what is asked for in every segment, so that nothing is begun that lacks a key. */
+  /**
+   * Finds the matching exchanges in every segment first, so that a missing key is found before any change.
+   */
   plan(): this {
     for (const segment of segmentsOf(this.#directory)) {
       try {
@@ -166,8 +169,8 @@ class Forgetting {
         const code = gone ? 'CAPTURE_NOT_FOUND' : error instanceof AppError ? error.code : null;
         if (code !== 'CAPTURE_DAMAGED' && code !== 'CAPTURE_NOT_FOUND') throw error;
         this.#planned.splice(index, 1, { ...planned, exchanges: 0, bytes: 0 });
-        // A damaged one stays as it is: written anew it would pass for sound. Of one that retention took meanwhile
-        // nothing is left.
+        // A damaged segment stays: rewritten, it would look sound. A segment that retention took meanwhile is
+        // gone.
         if (code === 'CAPTURE_DAMAGED') this.#remains(planned.segment.file, 'damaged', planned.exchanges);
       }
     }
@@ -226,9 +229,9 @@ class Forgetting {
     const { path, file } = segment;
     const { selection, clock } = this.#options;
     const before = manifestOfWhole(path);
-    // Written anew, a damaged segment would be sealed as if it were sound.
+    // A damaged segment would be rewritten and sealed as if it were sound.
     if (sha256Of(path) !== before.sha256) {
-      throw new AppError('CAPTURE_DAMAGED', `segment ${file} is not what was sealed`);
+      throw new AppError('CAPTURE_DAMAGED', `segment ${file} changed after it was sealed`);
     }
     const target = `${path}${REWRITING_SUFFIX}`;
     try {
@@ -251,19 +254,19 @@ class Forgetting {
   }
 }
 
-/** Whatever the time of a selection holds, whose ever it is. */
+/** Everything within the selection's time, for every session and client. */
 function everybodyIn({ fromUs, toUs }: ForgetSelection): ForgetSelection {
   return { identity: null, fromUs: fromUs ?? Number.MIN_SAFE_INTEGER, toUs };
 }
 
-/** Whether a policy looked for no session (or client) at all; imports do not say where theirs come from. */
+/** Whether a policy recorded no session (or client) at all. Imports do not say where theirs come from. */
 function namesNobody(places: unknown): boolean {
   return Array.isArray(places) && places.every((place) => place === 'none');
 }
 
 /**
- * Without a recorder, segments that were left open are sealed first, and those that it was taking away when it died
- * are taken away, as its next start would do.
+ * Seals open segments if no recorder runs, and finishes expiries that a dead recorder began. A recorder's
+ * next start would do the same.
  */
 function settleAbandoned(captureDirectory: string, clock: Clock): void {
   const open = segmentsOf(captureDirectory).filter(({ sealed }) => !sealed);
@@ -272,7 +275,7 @@ function settleAbandoned(captureDirectory: string, clock: Clock): void {
   try {
     lock = DirectoryLock.acquire(captureDirectory);
   } catch (error) {
-    // Somebody records: the segments are theirs, and told of as open or expiring.
+    // A recorder is running. Its segments are reported as open or expiring.
     if (error instanceof AppError && error.code === 'OUTPUT_UNWRITABLE') return;
     throw error;
   }
@@ -295,28 +298,28 @@ function lockOf(captureDirectory: string, file: string): DirectoryLock {
   }
 }
 
-/** A full disk is no damage; everything else is what it is. */
+/** A full disk is not damage. Other errors pass unchanged. */
 function refusal({ file }: SegmentFile, thrown: unknown): unknown {
   if (thrown instanceof AppError || lossReasonOf(thrown) !== 'disk_full') return segmentError(file, thrown);
-  return new AppError('OUTPUT_UNWRITABLE', `there is no room to write ${file} anew: ${reasonOf(thrown)}`, {
-    hint: 'It needs the room of one more segment for a moment. What was forgotten until here stays forgotten.',
+  return new AppError('OUTPUT_UNWRITABLE', `there is no room to rewrite ${file}: ${reasonOf(thrown)}`, {
+    hint: 'Free space for one more segment. What was removed so far stays removed.',
     cause: thrown,
   });
 }
 
-/** Which exchanges are to be forgotten: those to which all of it applies. */
+/** Which exchanges to forget: those that match all of these conditions. */
 export interface ForgetSelection {
   /** Keyed hashes that one session or client may have; null for any. */
   readonly identity: {
     readonly kind: 'session' | 'client';
     readonly hashes: readonly Uint8Array[];
   } | null;
-  /** Arrivals from `fromUs` to before `toUs`, epoch microseconds; null where it has no end on that side. */
+  /** Arrivals from `fromUs` (inclusive) to `toUs` (exclusive), epoch microseconds; null for no bound. */
   readonly fromUs: number | null;
   readonly toUs: number | null;
 }
 
-/** What a selection is made of, as a segment remembers it. */
+/** The kinds of condition in a selection, as a segment stores them. */
 function kindsOf({ identity, fromUs, toUs }: ForgetSelection): ForgetKind[] {
   return [
     ...(identity === null ? [] : [identity.kind]),
@@ -324,7 +327,7 @@ function kindsOf({ identity, fromUs, toUs }: ForgetSelection): ForgetKind[] {
   ];
 }
 
-/** Whether a segment with these arrivals can hold any of it. */
+/** Whether a segment with these arrivals can hold a match. */
 function touches(
   { fromUs, toUs }: ForgetSelection,
   span: { readonly firstUs: number; readonly lastUs: number },
@@ -332,7 +335,7 @@ function touches(
   return (fromUs === null || span.lastUs >= fromUs) && (toUs === null || span.firstUs < toUs);
 }
 
-/** Condition on rows of `exchange` and what is bound to it. */
+/** SQL condition on rows of `exchange` and its parameters. */
 function conditionOf({ identity, fromUs, toUs }: ForgetSelection): {
   readonly sql: string;
   readonly bound: readonly (number | Uint8Array)[];
@@ -352,7 +355,7 @@ function conditionOf({ identity, fromUs, toUs }: ForgetSelection): {
   return { sql: terms.length === 0 ? 'FALSE' : terms.join(' AND '), bound };
 }
 
-/** How much of a segment a selection is. Bytes are those of bodies, after transfer decoding. */
+/** How much of a segment matches. Bytes are body bytes after transfer decoding. */
 function amountOf(
   connection: Connection,
   selection: ForgetSelection,
@@ -368,7 +371,7 @@ function amountOf(
   return found ?? { exchanges: 0, bytes: 0 };
 }
 
-/** Tables that are not copied as they are. */
+/** Tables that are not copied unchanged. */
 const FILTERED = ['exchange', 'body', 'name', 'block', 'second', 'hour'];
 
 const NOTHING = new Uint8Array(0);
@@ -380,20 +383,21 @@ interface RewriteOptions {
   /** The sealed segment. */
   readonly path: string;
   readonly file: string;
-  /** The file to be made. */
+  /** The file to create. */
   readonly target: string;
   readonly selection: ForgetSelection;
-  /** Null for a segment that is not encrypted. */
+  /** Null for an unencrypted segment. */
   readonly cipher: BlockCipher | null;
   readonly nowUs: number;
 }
 
 /**
- * Writes a segment anew without what is to be forgotten, as a file of its own in which it never was: rows are
- * copied, not deleted. Ids and slots stay what they were, so that whatever else refers to the segment stays true:
- * in a block a forgotten slot is left as an empty one.
- * @returns what a manifest says of it
- * @throws AppError CAPTURE_DAMAGED, what SQLite and the file system throw; the target is then to be removed.
+ * Writes a new segment file without the forgotten exchanges. Rows are copied, not deleted, so the new file
+ * never held them. Ids and slots stay the same, so references into the segment stay valid. A forgotten slot
+ * becomes an empty slot of its block.
+ * @returns the facts for its manifest
+ * @throws AppError CAPTURE_DAMAGED, and errors of SQLite and the file system; the caller must then remove the
+ * target
  */
 function rewriteWithout(options: RewriteOptions): ReturnType<typeof factsOf> {
   const { path, file, target, selection } = options;
@@ -413,14 +417,14 @@ function rewriteWithout(options: RewriteOptions): ReturnType<typeof factsOf> {
     })();
     connection.exec('DETACH old');
     const found = connection.pragma('quick_check', { simple: true });
-    if (found !== 'ok') throw damaged(file, `written anew it fails its check: ${found}`);
+    if (found !== 'ok') throw damaged(file, `the rewritten file fails its check: ${found}`);
     return factsOf(connection, file);
   } finally {
     connection.close();
   }
 }
 
-/** Small segments have small pages; what is left of one has no need of larger ones. */
+/** Small segments have small pages. The rewritten segment is smaller still. */
 function pageBytesOf(path: string): number {
   const header = Buffer.alloc(100);
   const descriptor = openSync(path, 'r');
@@ -429,7 +433,7 @@ function pageBytesOf(path: string): number {
   } finally {
     closeSync(descriptor);
   }
-  // SQLite writes 65536 as 1.
+  // SQLite stores 65536 as 1.
   const bytes = header.readUInt16BE(16);
   return bytes === 1 ? 65_536 : bytes;
 }
@@ -440,7 +444,7 @@ function copyIdentity(connection: Connection): void {
   }
 }
 
-/** The segment's own tables, indexes and views, of whatever version it is. */
+/** Creates the segment's own tables, indexes and views, whatever its version. */
 function createTables(connection: Connection): void {
   const statements = connection
     .prepare<[], string>(
@@ -477,10 +481,10 @@ function copyRows(connection: Connection, file: string): void {
       'SELECT (SELECT count(*) FROM main.exchange) AS kept, (SELECT coalesce(sum(exchanges), 0) FROM main.hour) AS summed',
     )
     .get() ?? { kept: 0, summed: 0 };
-  if (kept !== summed) throw damaged(file, `its hours know ${summed} of ${kept} exchanges`);
+  if (kept !== summed) throw damaged(file, `its hourly sums count ${summed} of ${kept} exchanges`);
 }
 
-/** Blocks without a slot that goes are copied as they are; one that has nothing else is left out. */
+/** Copies blocks without a forgotten slot unchanged. Leaves out blocks with only forgotten slots. */
 function copyBlocks(connection: Connection, { file, cipher }: RewriteOptions): void {
   connection.exec(`
     CREATE TEMP TABLE dropped (slot INTEGER PRIMARY KEY);
@@ -515,7 +519,7 @@ function without(
   return encodeBlock(row.firstSlot, slots, cipher);
 }
 
-/** Adds to what was forgotten of it before. */
+/** Adds to the counts of earlier `forget` runs. */
 function noteForgotten(connection: Connection, { file, selection, nowUs }: RewriteOptions): void {
   const before = readMeta(connection, file).forgotten;
   const { exchanges, bytes } = amountOf(connection, selection, 'old');
@@ -529,20 +533,19 @@ function noteForgotten(connection: Connection, { file, selection, nowUs }: Rewri
 }
 
 /**
- * Puts a segment that was written anew in the place of the sealed one.
+ * Replaces the sealed segment with the rewritten one.
  *
- * The manifest is taken away first: from then on the segment counts as one that is not sealed yet, which is
- * readable, and which whoever finds it after a crash seals anew, be it the old file or the new one. Taking it is
- * also what decides between us and a retention that wants the same segment: one of the two gets it.
- * Readers that have the old file open keep it until they close it.
- * @throws AppError CAPTURE_NOT_FOUND when retention was quicker; what the file system throws.
+ * The manifest is removed first. From then on the segment counts as unsealed: it is readable, and after a
+ * crash the old or new file is sealed again. Removing the manifest also settles a race with retention: only
+ * one of the two gets it. Readers that have the old file open keep it until they close it.
+ * @throws AppError CAPTURE_NOT_FOUND when retention was first; file system errors
  */
 function replaceSegment(path: string, facts: Omit<Manifest, 'fileBytes' | 'sha256'>): Manifest {
   const rewritten = `${path}${REWRITING_SUFFIX}`;
   chmodSync(rewritten, 0o400);
   syncPath(rewritten);
   const manifest = { ...facts, fileBytes: statSync(rewritten).size, sha256: sha256Of(rewritten) };
-  // What was shipped is shipped again: the copy elsewhere still holds what was forgotten here.
+  // Ship the segment again: the shipped copy still holds the forgotten exchanges.
   rmSync(`${path}${HANDED_SUFFIX}`, { force: true });
   claim(path);
   renameSync(rewritten, path);
@@ -553,8 +556,8 @@ function replaceSegment(path: string, facts: Omit<Manifest, 'fileBytes' | 'sha25
 }
 
 /**
- * Ends what a rewriting began that did not come to its end: half a file goes, a segment without seal gets one, but
- * for one that is being taken away: sealed anew, it would be half there again.
+ * Finishes an interrupted rewriting: removes a partial file and seals a segment without a manifest. A segment
+ * that is being expired is not sealed, because part of it is already gone.
  */
 function finishInterrupted(captureDirectory: string, clock: Clock): void {
   for (const file of leftoversIn(captureDirectory)) {
@@ -567,9 +570,9 @@ function finishInterrupted(captureDirectory: string, clock: Clock): void {
 }
 
 /**
- * Removes what an interrupted `forget` left, for a recorder that starts: a copy of a segment that nobody reads
- * would take of its quota for ever. What has no seal its sealer finds by itself. Where a `forget` works, or the
- * files are another user's, they stay: recording does not depend on it.
+ * Removes what an interrupted `forget` left; called when a recorder starts. An unread copy of a segment would
+ * take part of the quota for ever. Unsealed segments are found by the sealer. If a `forget` runs or another
+ * user owns the files, they stay: recording does not depend on it.
  */
 export function removeLeftovers(captureDirectory: string): void {
   if (leftoversIn(captureDirectory).length === 0) return;
@@ -578,13 +581,13 @@ export function removeLeftovers(captureDirectory: string): void {
     lock = DirectoryLock.acquire(captureDirectory, FORGET_LOCK_FILE);
     for (const file of leftoversIn(captureDirectory)) rmSync(join(captureDirectory, file), { force: true });
   } catch {
-    // `verify` tells of them, and the next forget or start removes them.
+    // `verify` reports them, and the next `forget` or start removes them.
   } finally {
     lock?.release();
   }
 }
 
-/** What an interrupted `forget` left, or one that works has there just now. */
+/** Files that an interrupted `forget` left, or that a running one uses now. */
 export function leftoversIn(captureDirectory: string): string[] {
   return readdirSync(captureDirectory)
     .filter((file) => LEFTOVER_SUFFIXES.some((suffix) => file.endsWith(suffix)))

@@ -31,20 +31,20 @@ import { type CaptureOrigin, type SegmentMeta, sessionKeysOf } from './schema.ts
 import { manifestOfWhole } from './sealing.ts';
 import { SegmentIdentities, SegmentReader } from './segment-reader.ts';
 
-/** Sums up one capture, by UTC's days. @throws as `inspectCaptures` does. */
+/** Summarises one capture by UTC days. @throws like `inspectCaptures` */
 export function inspectCapture(captureDirectory: string): InspectDocument {
   return inspectCaptures([captureDirectory], new DayCalendar('UTC'));
 }
 
-/** A capture summed up, which can still be asked about windows of it. */
+/** A summary of a capture that can also be queried by window. */
 interface CaptureSurvey {
   readonly document: InspectDocument;
   coverageWithin(ranges: readonly TimeRange[]): CoverageShares;
 }
 
 /**
- * Sums up one capture, or what some of its recorders left in it: then the fleet is those recorders.
- * @throws as `inspectCaptures` does.
+ * Summarises one capture, or only some of its recorders; then the fleet is those recorders.
+ * @throws like `inspectCaptures`
  */
 export function surveyCapture(captureDirectory: string, recorders: readonly string[] = []): CaptureSurvey {
   const inspection = new Inspection(new DayCalendar('UTC'), recorders);
@@ -56,10 +56,10 @@ export function surveyCapture(captureDirectory: string, recorders: readonly stri
 }
 
 /**
- * Sums up captures from what their segments say of themselves; no exchange is read. A segment that lies in several
+ * Summarises captures from their segments' metadata; no exchange is read. A segment that is in several
  * directories counts once.
- * @param directories each as `resolveCaptureDirectory(…, 'read')` gave it
- * @throws AppError CAPTURE_DAMAGED or SCHEMA_TOO_NEW, naming the segment.
+ * @param directories each as returned by `resolveCaptureDirectory(…, 'read')`
+ * @throws AppError CAPTURE_DAMAGED or SCHEMA_TOO_NEW, naming the segment
  */
 export function inspectCaptures(directories: readonly string[], calendar: DayCalendar): InspectDocument {
   const inspection = new Inspection(calendar);
@@ -73,7 +73,7 @@ class Inspection {
   #exchanges = 0;
   #firstUs: number | null = null;
   #lastUs: number | null = null;
-  /** The last moment that anything in the captures knows of: when what is open was last heard of. */
+  /** The latest time in the captures, used as the end of what is still open. */
   #latestUs = 0;
   readonly #bytes = { request: 0, response: 0, disk: 0 };
   readonly #outcomes = { completed: 0, client_aborted: 0, upstream_failed: 0, timed_out: 0 };
@@ -179,7 +179,7 @@ class Inspection {
     return [...this.#lives].map(([id, segments]) => new RecorderLife(id, segments, this.#absent));
   }
 
-  /** Leaves out a segment that has no tables yet, or that retention took just now. */
+  /** Skips a segment that has no tables yet, or that retention just removed. */
   #readSegment(segment: SegmentFile): void {
     try {
       if (segment.sealed) manifestOfWhole(segment.path);
@@ -258,7 +258,7 @@ class Inspection {
     this.#hours.set(hour.hour, (this.#hours.get(hour.hour) ?? 0) + hour.exchanges);
   }
 
-  /** Those of the segments, and those that only an account beside them tells of. */
+  /** Losses in segments, plus those in accounts beside them. */
   #allLosses(): Amounts<LossReason> {
     const sums = new Amounts<LossReason>(LOSS_REASONS);
     for (const reason of LOSS_REASONS) sums.add(reason, this.#losses.of(reason));
@@ -297,7 +297,7 @@ function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** What `inspect` says of a capture. Bytes of exchanges are those of bodies, after transfer decoding. */
+/** The document of `inspect`. Bytes of exchanges are body bytes after transfer decoding. */
 export interface InspectDocument {
   readonly schemaVersion: 1;
   /** The first of `directories`. */
@@ -313,10 +313,10 @@ export interface InspectDocument {
   readonly truncated: { readonly requests: number; readonly responses: number };
   readonly losses: {
     readonly exchanges: number;
-    /** Bytes of the wire where they were never parsed. */
+    /** Wire bytes if the exchanges were never parsed. */
     readonly bytes: number;
     readonly byReason: Readonly<Partial<Record<LossReason, { exchanges: number; bytes: number }>>>;
-    /** False where a recording was killed: these are lower bounds. */
+    /** False if a recording was killed: the counts are lower bounds. */
     readonly exact: boolean;
   };
   readonly omitted: {
@@ -325,62 +325,62 @@ export interface InspectDocument {
     readonly byCause: Readonly<Partial<Record<OmissionCause, { exchanges: number; bytes: number }>>>;
   };
   /**
-   * recorded ÷ seen, in exchanges: seen is what was recorded (forgotten since or not), lost and sampled out, and where the fleet's size is
-   * known what the recorders that are missing must have seen. Null where nothing passed, and where anything was imported:
-   * its file keeps no account of what it left out.
+   * recorded ÷ seen, in exchanges. Seen is recorded (including forgotten since), lost and sampled out. If the
+   * fleet's size is known, it includes an estimate for missing recorders. Null if nothing passed or anything
+   * was imported: an imported file does not say what it left out.
    */
   readonly coverage: number | null;
   /**
-   * A recording was killed: what passed between its last account and the next recording is in no term of coverage,
-   * which may be less.
+   * A recording was killed. Traffic between its last account and the next recording was not counted, so
+   * coverage may be lower.
    */
   readonly coverageIsAtMost: boolean;
-  /** In the order of their ends. */
+  /** Sorted by end. */
   readonly killed: readonly KilledDocument[];
   /**
-   * The share of what was seen that is missing: lost for whatever reason, or in front of recorders that are not here.
-   * Sampling and forgetting account for what they took.
+   * The share of seen exchanges that is missing: lost for any reason, or seen by recorders that are not here.
+   * Sampled-out and forgotten exchanges do not count as missing.
    */
   readonly unexplained: number | null;
   readonly protocols: Readonly<Record<string, { connections: number; bytes: number }>>;
-  /** The time zone that `days` are those of. */
+  /** The time zone of `days`. */
   readonly timeZone: string;
   readonly days: readonly { readonly day: string; readonly exchanges: number; readonly bytes: number }[];
   readonly segments: readonly {
     readonly file: string;
     readonly sealed: boolean;
     readonly exchanges: number;
-    /** On disk, with the write-ahead log of an open one. */
+    /** On disk, including the write-ahead log of an open segment. */
     readonly bytes: number;
   }[];
   readonly expired: ExpiredDocument;
-  /** What `forget` removed. It was seen and recorded, and is there no more. */
+  /** What `forget` removed. It was seen and recorded but is no longer there. */
   readonly forgotten: { readonly exchanges: number; readonly bytes: number };
-  /** Segments whose payloads need a key, and the fingerprints of the keys they need. */
+  /** Segments whose payloads need a key, and the fingerprints of those keys. */
   readonly encrypted: { readonly segments: number; readonly keys: readonly string[] };
-  /** Segments that failed their check and were set aside. They are kept, and not read. */
+  /** Segments that failed their check and were set aside. They are kept but not read. */
   readonly damaged: readonly string[];
-  /** Segments that lie in several of the directories, and are counted once. */
+  /** Segments in several of the directories, counted once. */
   readonly duplicates: readonly string[];
   readonly recorders: readonly RecorderDocument[];
-  /** Recorders the fleet has, where somebody said so. */
+  /** Recorders in the fleet, if configured. */
   readonly fleetSize: number | null;
-  /** The most that were there at one time: a member that paused, or was started again, has several lives. */
+  /** Most recorders running at one time. A member that paused or restarted has several lives. */
   readonly recordersAtOnce: number;
   readonly origins: readonly CaptureOrigin[];
-  /** Where its recorders looked for the key of a session; empty where they knew none. */
+  /** Where its recorders looked for the session key; empty if they had none. */
   readonly sessionKeys: readonly string[];
   readonly clockAnchors: number;
 }
 
-/** What one part of a day (a whole hour, but where the day begins within one) holds. */
+/** One part of a day: a whole hour, or less where the day begins within the hour. */
 interface DaySum {
   readonly day: string;
   readonly exchanges: number;
   readonly bytes: number;
 }
 
-/** An hour is a day's, whole; where a zone's day begins within it, its seconds are asked. */
+/** Assigns an hour to its day. If a zone's day begins within the hour, the per-second sums are read. */
 function daysOf(reader: SegmentReader, hour: HourSummary, calendar: DayCalendar): DaySum[] {
   const parts = calendar.partsOf(hour.hour);
   const [only] = parts;
@@ -399,7 +399,7 @@ function daysOf(reader: SegmentReader, hour: HourSummary, calendar: DayCalendar)
   );
 }
 
-/** Amounts under names of a closed list. */
+/** Amounts by name, from a closed list. */
 class Amounts<Name extends string> {
   readonly #byName: Map<Name, { exchanges: number; bytes: number }>;
   readonly total = { exchanges: 0, bytes: 0 };
@@ -420,14 +420,14 @@ class Amounts<Name extends string> {
     return this.#byName.get(name) ?? { exchanges: 0, bytes: 0 };
   }
 
-  /** Those that are not zero. */
+  /** Amounts that are not zero. */
   each(): Partial<Record<Name, { exchanges: number; bytes: number }>> {
     const entries = [...this.#byName].filter(([, { exchanges, bytes }]) => exchanges + bytes > 0);
     return Object.fromEntries(entries) as Partial<Record<Name, { exchanges: number; bytes: number }>>;
   }
 }
 
-/** The value under a key, a fresh one if there is none yet. */
+/** The value of a key. Inserts `fresh` if there is none. */
 function entryOf<Key, Value>(map: Map<Key, Value>, key: Key, fresh: Value): Value {
   const known = map.get(key);
   if (known !== undefined) return known;

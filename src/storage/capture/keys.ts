@@ -8,18 +8,19 @@ import type { SegmentMeta } from './schema.ts';
 import { SegmentReader } from './segment-reader.ts';
 
 const KEY_BYTES = 32;
-/** A shorter key could be found by trying all of them. */
+/** Shorter keys could be found by brute force. */
 const LEAST_KEY_BYTES = 16;
 const WRAP_CONTEXT = 'reprise hash key';
 
 /**
- * The key under which a capture's bodies, clients and sessions are hashed, for whoever writes: one of its own is made
- * at its first use. Under an encryption key it is never left in clear, because a client's address is found by trying
- * all of them. It never leaves the directory by itself.
- * @param keyFile a key that a fleet shares; null for the capture's own, `hash.key`
- * @param encryption what the capture is encrypted under, which wraps `hash.key` as well; null for one in clear
- * @throws AppError OPTION_INVALID for a key file that cannot be used, CAPTURE_ENCRYPTED for a key that is wrapped by
- *   one that is not given, OUTPUT_UNWRITABLE when none can be made.
+ * The key that hashes a capture's bodies, clients and sessions, for writers. A capture's own key is created
+ * on first use. With an encryption key it is stored wrapped, because client addresses could be found by brute
+ * force. It never leaves the directory by itself.
+ * @param keyFile a key shared by a fleet; null for the capture's own, `hash.key`
+ * @param encryption the capture's encryption key, which also wraps `hash.key`; null for an unencrypted
+ * capture
+ * @throws AppError OPTION_INVALID for an unusable key file, CAPTURE_ENCRYPTED if the wrapping key is missing,
+ * OUTPUT_UNWRITABLE if no key can be created
  */
 export function loadHashKey(
   captureDirectory: string,
@@ -30,9 +31,9 @@ export function loadHashKey(
   const path = join(captureDirectory, HASH_KEY_FILE);
   try {
     if (!existsSync(path)) writeOwnKey(path, randomBytes(KEY_BYTES), encryption);
-    // Read back: when two processes made one at the same instant, both go on with the one that stayed.
+    // Read it back: if two processes create one at the same time, both use the one that stayed.
     const stored = readOwnKey(path, encryption);
-    // One in clear is wrapped from now on, and one that an earlier key wraps is wrapped by the first.
+    // An unwrapped key is now wrapped. A key wrapped by an earlier key is wrapped by the first.
     if (encryption !== null && stored.keyId !== encryption.id) writeOwnKey(path, stored.key, encryption);
     return stored.key;
   } catch (error) {
@@ -41,8 +42,8 @@ export function loadHashKey(
 }
 
 /**
- * The same for whoever only reads: nothing is made, and nothing is changed.
- * @throws AppError as `loadHashKey` does; OPTION_INVALID where the capture has no key of its own.
+ * The same for readers: nothing is created or changed.
+ * @throws AppError like `loadHashKey`; OPTION_INVALID if the capture has no key of its own
  */
 export function readHashKey(
   captureDirectory: string,
@@ -52,8 +53,8 @@ export function readHashKey(
   if (keyFile !== null) return givenKey(keyFile);
   const path = join(captureDirectory, HASH_KEY_FILE);
   if (!existsSync(path)) {
-    throw new AppError('OPTION_INVALID', `${captureDirectory} has no key of its own to find a name with`, {
-      hint: 'Name the key it was recorded with (--hash-key-file), or the hash itself (--session-hash).',
+    throw new AppError('OPTION_INVALID', `${captureDirectory} has no hash key of its own`, {
+      hint: 'Pass the key that it was recorded with (--hash-key-file), or the hash itself (--session-hash).',
     });
   }
   return readOwnKey(path, encryption).key;
@@ -65,7 +66,7 @@ function givenKey(path: string): Uint8Array {
     key = readFileSync(path);
   } catch (error) {
     throw new AppError('OPTION_INVALID', `hash key file ${path} cannot be read: ${reasonOf(error)}`, {
-      hint: 'Name a file this user may read, or leave --hash-key-file out: then a capture has a key of its own.',
+      hint: 'Pass a readable file, or omit --hash-key-file: a capture then has its own key.',
       cause: error,
     });
   }
@@ -77,14 +78,14 @@ function givenKey(path: string): Uint8Array {
   return key;
 }
 
-/** In clear 32 bytes as they are; wrapped, JSON. */
+/** Unwrapped: 32 raw bytes. Wrapped: JSON. */
 function writeOwnKey(path: string, key: Uint8Array, encryption: EncryptionKey | null): void {
   const content =
     encryption === null ? key : `${JSON.stringify(encryption.wrap(key, WRAP_CONTEXT), null, 2)}\n`;
   writeFileDurably(path, content, 0o600);
 }
 
-/** `keyId` names the key that wraps it; null for one in clear. */
+/** `keyId` names the wrapping key; null for an unwrapped key. */
 function readOwnKey(
   path: string,
   encryption: EncryptionKey | null,
@@ -105,7 +106,7 @@ function wrappedKeyIn(content: Buffer): WrappedKey | null {
   try {
     return wrappedKeyFrom(JSON.parse(content.toString('utf8')));
   } catch {
-    // Cut short, say: it is no key of any kind.
+    // Truncated, for example: not a valid key.
     return null;
   }
 }
@@ -114,45 +115,45 @@ function unwrapped(path: string, wrapped: WrappedKey, encryption: EncryptionKey 
   if (encryption === null) {
     throw new AppError('CAPTURE_ENCRYPTED', `the hash key ${path} is encrypted`, {
       hint:
-        'Name the key it was recorded with: --encryption-key-file FILE. To go on in clear, remove it: a new one ' +
-        'is made, and hashes under the old one compare no more.',
+        'Pass the key that it was recorded with: --encryption-key-file FILE. To continue unencrypted, remove it: a new one ' +
+        'is made, and its hashes do not match the old ones.',
     });
   }
   if (!encryption.holds(wrapped.keyId)) throw wrongKey(`the hash key ${path}`, wrapped.keyId, encryption.id);
   try {
     return encryption.unwrap(wrapped, WRAP_CONTEXT);
   } catch (error) {
-    throw unusable(path, 'it is not what was written', error);
+    throw unusable(path, 'it was changed', error);
   }
 }
 
 function unusable(path: string, why: string, cause?: unknown): AppError {
   return new AppError('OUTPUT_UNWRITABLE', `the hash key ${path} cannot be used: ${why}`, {
-    hint: 'Restore it, or remove it: a new one is made, and hashes under the old one compare no more.',
+    hint: 'Restore it, or remove it: a new one is created, and its hashes do not match the old ones.',
     cause,
   });
 }
 
-/** The latest segments say how a capture was kept so far; a start does not read more of it than these. */
+/** How many of the latest segments a start reads to see how the capture was kept. */
 const SEGMENTS_MAX = 32;
 
-/** What goes on otherwise than the capture was kept so far, in words, and what to do about it. */
+/** A difference from how the capture was kept until now, and advice. */
 export interface KeyChange {
   readonly message: string;
   readonly advice: string;
-  /** Fingerprint of the key so far. */
+  /** Fingerprint of the previous key. */
   readonly keyId: string;
 }
 
-/** The keys that the latest segments of a capture were written under, the latest first. */
+/** The keys of a capture's latest segments, latest first. */
 interface EarlierKeys {
-  /** Of each that could be read; null for one in clear. */
+  /** Of each readable segment; null for an unencrypted one. */
   readonly encryption: readonly (string | null)[];
-  /** Of the latest. */
+  /** Of the latest segment. */
   readonly hashKeyFingerprint: string | null;
 }
 
-/** Which keys a capture was written under lately, as its segments say it. */
+/** The keys that a capture was recently written under, from its segments. */
 export function earlierKeysOf(directory: string): EarlierKeys {
   const metas = segmentsOf(directory)
     .slice(-SEGMENTS_MAX)
@@ -165,7 +166,7 @@ export function earlierKeysOf(directory: string): EarlierKeys {
   };
 }
 
-/** What a recording that begins now would change: a flag that was left out by mistake gives no other sign. */
+/** What a new recording would change. It is the only sign of a flag omitted by mistake. */
 export function keyChanges(
   earlier: EarlierKeys,
   now: { readonly encryption: EncryptionKey | null; readonly hashKeyFingerprint: string },
@@ -173,27 +174,28 @@ export function keyChanges(
   const changes: KeyChange[] = [];
   const keyId = earlier.encryption.find((id) => id !== null) ?? null;
   if (keyId !== null && now.encryption === null) {
-    const message = 'this capture was encrypted so far, and goes on in clear';
+    const message = 'this capture was encrypted until now and continues unencrypted';
     const advice =
-      'Start it with the --encryption-key-file that it had. What is recorded meanwhile stays readable for everybody ' +
-      'who has the file: forget --from removes it.';
+      'Restart with its --encryption-key-file. What is recorded until then is readable by everybody ' +
+      'who has the file; `forget --from` removes it.';
     changes.push({ message, advice, keyId });
   } else if (keyId !== null && now.encryption?.holds(keyId) === false) {
-    const message = 'this capture goes on under another encryption key, which does not open what is there';
-    const advice = 'Keep the earlier key too: both can stand in one file, one a line, the new one first.';
+    const message =
+      'this capture continues under another encryption key, which cannot decrypt its earlier segments';
+    const advice = 'Keep the earlier key too. One file can hold both, one a line, the new one first.';
     changes.push({ message, advice, keyId });
   }
   if (earlier.hashKeyFingerprint !== null && earlier.hashKeyFingerprint !== now.hashKeyFingerprint) {
-    const message = 'this capture goes on under another hash key';
+    const message = 'this capture continues under another hash key';
     const advice =
-      'Bodies, clients and sessions of before and after compare no more: start it with the --hash-key-file that it ' +
-      'had, or give it another --dir.';
+      'Hashes of bodies, clients and sessions no longer match earlier ones. Restart with its --hash-key-file, ' +
+      'or use another --dir.';
     changes.push({ message, advice, keyId: earlier.hashKeyFingerprint });
   }
   return changes;
 }
 
-/** Null for one that cannot be read: that is for `verify` to say, and no reason not to record. */
+/** Null if unreadable. `verify` reports that; it is no reason not to record. */
 function metaOf(segment: Parameters<typeof SegmentReader.open>[0]): SegmentMeta | null {
   try {
     const reader = SegmentReader.open(segment);
@@ -209,9 +211,9 @@ function metaOf(segment: Parameters<typeof SegmentReader.open>[0]): SegmentMeta 
 }
 
 /**
- * Sees to it that whatever is encrypted in a capture can be read, before anything is begun that would fail half
- * way: opens every segment, and unwraps its key.
- * @throws AppError CAPTURE_ENCRYPTED naming the first segment that needs a key, or another one.
+ * Checks that all encrypted segments can be read, before an operation that could fail half-way. Opens every
+ * segment and unwraps its key.
+ * @throws AppError CAPTURE_ENCRYPTED naming the first segment that needs a key or another one
  */
 export function assertKeyFits(captureDirectory: string, key: EncryptionKey | null): void {
   for (const segment of segmentsOf(captureDirectory)) {

@@ -7,18 +7,19 @@ import type { ExpiredSums } from './sealing.ts';
 import type { SegmentReader } from './segment-reader.ts';
 
 /**
- * Why a stretch of a recorder's life is not in the capture. `crash`: it died, and what it had not committed is
- * gone. `expired`: retention took it. `damaged`: it is set aside. `missing`: its segments are somewhere else.
+ * Why a stretch of a recorder's life is missing. `crash`: the recorder died and lost what it had not
+ * committed. `expired`: retention removed it. `damaged`: it was set aside. `missing`: its segments are
+ * elsewhere.
  */
 type GapKind = 'crash' | 'expired' | 'damaged' | 'missing';
 
-/** A stretch that is not there. Times are ISO 8601, UTC; null where no end is known. */
+/** A missing stretch. Times are ISO 8601, UTC; null where the end is unknown. */
 interface LifeGap {
   readonly kind: GapKind;
   readonly from: string;
   readonly to: string | null;
   readonly segments: number;
-  /** What was in it; null where nobody knows. For a crash a lower bound. */
+  /** Exchanges in it; null if unknown. For a crash, a lower bound. */
   readonly exchanges: number | null;
 }
 
@@ -27,7 +28,7 @@ export interface RecorderDocument {
   readonly id: string;
   readonly host: string;
   readonly startedAt: string;
-  /** Null while it records, where it was killed and nothing has followed, and when its last segment is not here. */
+  /** Null while it records, if it was killed and nothing followed, or if its last segment is not here. */
   readonly endedAt: string | null;
   readonly end: 'stopped' | 'crashed' | 'recording' | 'killed' | 'unknown';
   readonly segments: number;
@@ -35,7 +36,7 @@ export interface RecorderDocument {
   readonly gaps: readonly LifeGap[];
 }
 
-/** What is known of one segment of a life. */
+/** One segment of a life. */
 export interface LifeSegment {
   readonly file: SegmentFile;
   readonly meta: SegmentMeta;
@@ -57,12 +58,12 @@ interface Gap {
   readonly exchanges: number | null;
 }
 
-/** What else a capture says of segments that are not in it. */
+/** What a capture knows about segments that are not in it. */
 export class AbsentSegments {
-  /** By recorder and number; null where nobody knows what it held. */
+  /** By recorder and number; null if its content is unknown. */
   readonly #expired = new Map<string, number | null>();
   readonly #damaged = new Set<string>();
-  /** Whether there are expiries whose own record expired: their names are not known any more. */
+  /** Whether there are expiries without a record of their own: their names are no longer known. */
   #forgotten = false;
 
   expired({ file, segments, ownExchanges }: ExpirySummary): void {
@@ -70,14 +71,14 @@ export class AbsentSegments {
     if (segments > 1) this.#forgotten = true;
   }
 
-  /** @param file with the suffix that says so */
+  /** @param file the name, including the `.damaged` suffix */
   damaged(file: string): void {
     this.#damaged.add(keyOf(parseSegmentName(file.slice(0, -DAMAGED_SUFFIX.length))));
   }
 
   /**
-   * Why number `sequence` of a recorder is not there, and how many exchanges it held.
-   * @param leading Whether it came before all that are there: the oldest are what retention takes.
+   * Why number `sequence` of a recorder is missing, and how many exchanges it held.
+   * @param leading whether it came before all segments that are here: retention takes the oldest
    */
   whyOf(recorder: string, sequence: number, leading: boolean): { kind: GapKind; exchanges: number | null } {
     const key = keyOf({ recorder, sequence });
@@ -92,7 +93,7 @@ function keyOf(name: { readonly recorder: string; readonly sequence: number } | 
   return name === null ? '' : `${name.recorder} ${name.sequence}`;
 }
 
-/** Puts one recorder's segments in order and finds what lies between them. */
+/** Sorts one recorder's segments and finds the gaps between them. */
 export class RecorderLife {
   readonly id: string;
   readonly host: string;
@@ -110,7 +111,7 @@ export class RecorderLife {
     this.#gaps = [...this.#holes(absent), ...this.#crashes()].sort((a, b) => a.fromUs - b.fromUs);
   }
 
-  /** When it recorded and the capture says so: its life less its gaps. `nowUs` ends what is still open. */
+  /** When it recorded according to the capture: its life less its gaps. `nowUs` ends an open life. */
   presence(nowUs: number): Stretch[] {
     const stretches: Stretch[] = [];
     let fromUs = this.startedUs;
@@ -146,12 +147,12 @@ export class RecorderLife {
     };
   }
 
-  /** The last commit of a life that crashed: the begin of its last gap. */
+  /** The last commit of a crashed life: the begin of its last gap. */
   #lastKnownUs(): number | null {
     return this.segments.at(-1)?.crashes.at(-1)?.fromUs ?? null;
   }
 
-  /** Numbers that are not there. Numbers count from 1 without a hole. */
+  /** Missing numbers. Numbers count from 1 without a hole. */
   #holes(absent: AbsentSegments): Gap[] {
     const gaps: Gap[] = [];
     let expected = 1;
@@ -168,7 +169,7 @@ export class RecorderLife {
     }
     const last = this.segments.at(-1);
     if (last?.file.sealed && last.meta.endedUs === null && last.meta.recoveredUs === null) {
-      // It was ended and its recorder went on: the next one is not here, or does not exist yet.
+      // The segment ended and its recorder continued. The next one is missing or does not exist yet.
       const why = absent.whyOf(this.id, expected, false);
       if (why.kind !== 'missing') gaps.push({ ...why, fromUs: sinceUs, toUs: null, segments: 1 });
     }
@@ -188,7 +189,7 @@ export class RecorderLife {
   }
 }
 
-/** Numbers in a row that are gone for one reason are one gap. */
+/** Joins consecutive missing numbers with the same cause into one gap. */
 function addHole(gaps: Gap[], hole: Gap): void {
   const last = gaps.at(-1);
   if (last === undefined || last.kind !== hole.kind || last.toUs !== hole.toUs) {
@@ -200,19 +201,19 @@ function addHole(gaps: Gap[], hole: Gap): void {
   gaps[gaps.length - 1] = { ...last, segments: last.segments + 1, exchanges };
 }
 
-/** The writer's time for what was recorded, the arrivals' for what was imported. */
+/** The writer's time for recorded segments, the arrivals' for imported ones. */
 function beginOf({ meta, span }: LifeSegment): number {
   return meta.origin.kind === 'recorded' ? meta.openedUs : (span?.firstUs ?? meta.openedUs);
 }
 
-/** Null for one that is still open. */
+/** Null for an open segment. */
 function endOf({ meta, span, crashes }: LifeSegment): number | null {
   if (meta.origin.kind !== 'recorded') return span?.lastUs ?? meta.closedUs;
-  // One that was recovered was closed by whoever came later; its recorder was there until its gap begins.
+  // A later recorder closed a recovered segment. Its own recorder ran until the gap begins.
   return meta.recoveredUs === null ? meta.closedUs : (crashes.at(-1)?.fromUs ?? meta.recoveredUs);
 }
 
-/** What a segment says of itself, read from its small tables. */
+/** A segment's metadata, read from its small tables. */
 export interface SegmentSummary {
   readonly meta: SegmentMeta;
   readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
@@ -221,19 +222,19 @@ export interface SegmentSummary {
   readonly omissions: readonly (Amount & { readonly cause: OmissionCause })[];
   readonly protocols: readonly ProtocolUse[];
   readonly expiries: readonly ExpirySummary[];
-  /** How often the recorder noted its clock and the host's. */
+  /** How often the recorder noted its clock beside the host's. */
   readonly clockAnchors: number;
-  /** What died with a recorder, stretch by stretch. */
+  /** What was lost with a recorder's death, by stretch. */
   readonly crashes: readonly TimedLoss[];
 }
 
-/** An expiry recorded in the segment, summed with those it carries on. */
+/** An expiry recorded in the segment, summed with earlier ones that it includes. */
 export interface ExpirySummary extends ExpiredSums {
   readonly file: string;
-  /** Of the segment alone. */
+  /** Of the expired segment alone. */
   readonly ownExchanges: number;
   readonly ownBytes: number;
-  /** Epoch microseconds; null for one without arrivals. */
+  /** Epoch microseconds; null for a segment without arrivals. */
   readonly lastArrivalUs: number | null;
   readonly expiredUs: number;
 }
@@ -258,13 +259,13 @@ export interface HourSummary {
   readonly responsesTruncated: number;
 }
 
-/** @throws AppError CAPTURE_DAMAGED naming the segment. */
+/** @throws AppError CAPTURE_DAMAGED naming the segment */
 export function summaryOf(reader: SegmentReader): SegmentSummary {
   const meta = reader.meta();
   const losses = reader.all<Amount & { readonly reason: LossReason }>(
     'SELECT reason, sum(exchanges) AS exchanges, sum(bytes) AS bytes FROM loss GROUP BY reason',
   );
-  // Over hundreds of segments most of the time goes into preparing statements: none for what cannot be there.
+  // With hundreds of segments, preparing statements takes most of the time. Skip queries that cannot match.
   const crashed = meta.recoveredUs !== null;
   return {
     meta,
@@ -282,12 +283,12 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
   };
 }
 
-/** Rows of `ExpirySummary`. */
+/** Selects rows of `ExpirySummary`. */
 export const SELECT_EXPIRIES = `SELECT file, 1 + earlier_segments AS segments,
   exchanges + earlier_exchanges AS exchanges, bytes + earlier_bytes AS bytes, exchanges AS ownExchanges,
   bytes AS ownBytes, last_arrival_us AS lastArrivalUs, expired_us AS expiredUs FROM expiry`;
 
-/** From the last commit of a recorder that died to the recovery of its segment. */
+/** From the last commit of a dead recorder to the recovery of its segment. */
 function crashOf(reader: SegmentReader, { openedUs, recoveredUs }: SegmentMeta): TimedLoss {
   const [last] = reader.all<{ committedUs: number | null }>(
     'SELECT max(committed_us) AS committedUs FROM hour',
@@ -298,18 +299,18 @@ function crashOf(reader: SegmentReader, { openedUs, recoveredUs }: SegmentMeta):
 
 const COUNT_ANCHORS = 'SELECT count(*) AS count FROM anchor';
 
-/** What retention took of a capture, and is not in it. */
+/** What retention removed from a capture. */
 export interface ExpiredDocument extends ExpiredSums {
   /**
-   * False where it is at least so much: of expiries that are known only by their sum, segments that are here may be
-   * a part, as in an archive that lacks some.
+   * False if the figures are lower bounds. Expiries known only by their sum may include segments that are
+   * here, as in an incomplete archive.
    */
   readonly exact: boolean;
 }
 
 type ToldExpiry = SegmentSummary['expiries'][number];
 
-/** A segment that is here, and what becomes of it in the sums of whoever expired it where it was recorded. */
+/** A segment that is here and may be part of another segment's expiry sum. */
 interface HeldSegment {
   readonly file: SegmentFile;
   readonly startedUs: number;
@@ -317,7 +318,7 @@ interface HeldSegment {
   readonly sums: ExpiredSums;
 }
 
-/** One that is gone, with others in its sum: when its life began and when it ended, both at the latest. */
+/** An expired segment known only as part of a sum: the latest begin and end of its life. */
 interface SummedExpiry {
   readonly recorder: string;
   readonly sequence: number;
@@ -328,13 +329,13 @@ interface SummedExpiry {
 const NOTHING: ExpiredSums = { segments: 0, exchanges: 0, bytes: 0 };
 
 /**
- * Adds up what expired. A segment tells of those that expired while it grew, each with the sum of what had been told
- * in that one; so where all of them are gone, sums of sums are exact. Where copies of them are here (an archive of
- * handed-over segments), what they tell is read from themselves, and they are not gone.
+ * Adds up what expired. A segment records the expiries during its life, each with the sum that the expired
+ * segment itself recorded. If all of those are gone, sums of sums are exact. If copies are here (an archive
+ * of shipped segments), their own records are read and they do not count as gone.
  */
 export class ExpiredSegments {
   readonly #held = new Map<string, HeldSegment>();
-  /** Here as well, but not read. */
+  /** Present but not read. */
   readonly #unread = new Set<string>();
   readonly #told = new Map<string, ToldExpiry>();
 
@@ -362,7 +363,7 @@ export class ExpiredSegments {
     );
     const within = sumOf(held.map(({ sums }) => sums));
     const unreadTell = told.some(({ file, segments }) => segments > 1 && this.#unread.has(file));
-    // Each that is gone counts itself, whatever of its sum is here.
+    // Each missing segment counts itself, whatever part of its sum is here.
     const named = sumOf(
       gone.map(({ ownExchanges, ownBytes }) => ({ segments: 1, exchanges: ownExchanges, bytes: ownBytes })),
     );
@@ -386,8 +387,8 @@ export class ExpiredSegments {
 }
 
 /**
- * Whether a segment whose own expiry nothing here tells of may be in the sum of one that is gone: it was sealed
- * before that one was. Lives that share a directory follow each other.
+ * Whether a segment without a recorded expiry may be in the sum of one that is gone: it was sealed earlier.
+ * Lives that share a directory do not overlap.
  */
 function mayBeWithin(gone: SummedExpiry, { file, startedUs, openedUs }: HeldSegment): boolean {
   if (!file.sealed) return false;

@@ -6,26 +6,25 @@ import { AppError } from '../../core/errors.ts';
 import { LOCK_FILE } from './directory.ts';
 import { type Connection, sqliteCode } from './sqlite.ts';
 
-/** Whoever looks whether a lock is held has it for some microseconds; a start is not refused for that. */
+/** A check whether a lock is held takes the lock for some microseconds. A start waits for that. */
 const LOOKED_AT_MS = 100;
 
-/** Who holds a lock, for the one who cannot have it. */
+/** The holder of a lock, for the error message. */
 interface LockHolder {
   readonly host: string;
   readonly pid: number;
 }
 
 /**
- * Sees to it that one directory has one writer: a write lock on `recorder.lock` (or another), itself a small SQLite file.
+ * Gives one directory one writer: a write lock on `recorder.lock` (or another), itself a small SQLite file.
  *
- * The kernel gives the lock back when its process ends, however it ends. A file with a process id would have
- * to be judged stale by whoever comes next, which fails exactly where recorders run: in containers every
- * process is number 1 of a namespace of its own.
+ * The kernel releases the lock when its process ends for any reason. A process id in a file would have to be
+ * judged stale, which fails in containers: there every process has number 1 of its own namespace.
  */
 export class DirectoryLock {
   /**
-   * Those that were not released, by their files: a connection that nobody refers to is closed with its collection,
-   * and the lock is gone.
+   * Locks that were not released, by file. An unreferenced connection would be closed by the garbage
+   * collector and lose its lock.
    */
   static readonly #held = new Map<string, DirectoryLock>();
   readonly #connection: Connection;
@@ -37,16 +36,16 @@ export class DirectoryLock {
   }
 
   /**
-   * @param file another lock than the writer's, for what may go on beside it
-   * @throws AppError OUTPUT_UNWRITABLE when another process writes this directory, or this one does already.
+   * @param file a different lock from the writer's, for work that may run beside it
+   * @throws AppError OUTPUT_UNWRITABLE when another process, or this one, already writes this directory
    */
   static acquire(captureDirectory: string, file: string = LOCK_FILE): DirectoryLock {
     const path = join(captureDirectory, file);
-    // To open and close a file that is locked would drop the locks that its own process has on it.
+    // Opening and closing a locked file would drop the locks that this process has on it.
     if (DirectoryLock.#held.has(inodeOf(path) ?? '')) {
       throw refused(captureDirectory, { host: hostname(), pid: process.pid });
     }
-    // Made by us first, for its mode. Appending nothing leaves what is there as it is.
+    // Created first to set its mode. Appending nothing changes nothing.
     closeSync(openSync(path, 'a', 0o600));
     const connection = new Database(path, { timeout: LOOKED_AT_MS });
     try {
@@ -63,7 +62,7 @@ export class DirectoryLock {
     }
   }
 
-  /** Lets others write. The file stays: unlinking a lock is how two come to hold it. */
+  /** Releases the lock. The file stays: after unlinking it, two processes could hold the lock. */
   release(): void {
     DirectoryLock.#held.delete(this.#inode);
     if (this.#connection.inTransaction) this.#connection.exec('ROLLBACK');
@@ -72,13 +71,13 @@ export class DirectoryLock {
 }
 
 /**
- * Whether a recorder of any process and container of this host writes the directory now. False as well where that
- * cannot be asked: the directory is read-only, or another user's.
+ * Whether a recorder of any process or container on this host writes the directory now. Also false where that
+ * cannot be checked: the directory is read-only or another user's.
  */
 export function isHeld(captureDirectory: string): boolean {
   const path = join(captureDirectory, LOCK_FILE);
   try {
-    // A connection that may only read has a lock of nobody refused.
+    // A read-only connection gets a lock that blocks no one.
     accessSync(path, constants.W_OK);
     const connection = new Database(path, { timeout: 0, fileMustExist: true });
     try {
@@ -91,7 +90,7 @@ export function isHeld(captureDirectory: string): boolean {
       connection.close();
     }
   } catch {
-    // Nobody ever wrote here, or we may not: then others say whether somebody does.
+    // Never written, or no permission: the caller then uses other signs.
     return false;
   }
 }
@@ -103,7 +102,7 @@ function take(connection: Connection): void {
   connection.exec('DELETE FROM holder');
   connection.prepare('INSERT INTO holder VALUES (?, ?)').run(hostname(), process.pid);
   connection.exec('COMMIT');
-  // Held from here on. Nothing is written under it, so others may still read who the holder is.
+  // Held from here on. Nothing is written under it, so others can still read the holder.
   connection.exec('BEGIN IMMEDIATE');
 }
 
@@ -111,13 +110,13 @@ function holderOf(connection: Connection): LockHolder | null {
   try {
     return connection.prepare<[], LockHolder>('SELECT host, pid FROM holder').get() ?? null;
   } catch (error) {
-    // The other one is just making the table, or holds the file for a moment: who it is stays unknown.
+    // The other process is creating the table or holds the file briefly: the holder stays unknown.
     if (sqliteCode(error) !== null) return null;
     throw error;
   }
 }
 
-/** What tells a file from all others, whatever path leads to it; null when there is none. */
+/** Identity of a file, whatever path leads to it; null if it does not exist. */
 function inodeOf(path: string): string | null {
   const status = statSync(path, { throwIfNoEntry: false });
   return status === undefined ? null : `${status.dev} ${status.ino}`;
@@ -126,8 +125,8 @@ function inodeOf(path: string): string | null {
 function refused(captureDirectory: string, holder: LockHolder | null, cause?: unknown): AppError {
   return new AppError('OUTPUT_UNWRITABLE', `${captureDirectory} is being written by ${describe(holder)}`, {
     hint:
-      'Stop that one first, or give this one a directory of its own. ' +
-      'A recorder whose proxy was killed ends by itself, once it has committed what it had.',
+      'Stop that one first, or use another directory. ' +
+      'A recorder whose proxy was killed exits once it has committed its data.',
     cause,
   });
 }

@@ -27,9 +27,9 @@ import { damaged } from './sqlite.ts';
 
 /** How a capture is opened. */
 export interface ReadingOptions {
-  /** What encrypted segments were encrypted under; null when nobody named it. */
+  /** The key of encrypted segments; null when none was given. */
   readonly encryptionKey: EncryptionKey | null;
-  /** Recorders whose exchanges are read; all of them where it is empty or left out. */
+  /** Recorders whose exchanges are read; all if empty or omitted. */
   readonly recorders?: readonly string[];
 }
 
@@ -38,7 +38,7 @@ const UNENCRYPTED: ReadingOptions = { encryptionKey: null };
 const EVER: TimeRange = { fromUs: Number.MIN_SAFE_INTEGER, toUs: Number.MAX_SAFE_INTEGER };
 const SECOND_US = 1_000_000;
 
-/** A segment and the arrivals it holds. */
+/** A segment and its time range of arrivals. */
 interface SpannedSegment {
   readonly segment: SegmentFile;
   readonly firstUs: number;
@@ -46,9 +46,9 @@ interface SpannedSegment {
 }
 
 /**
- * Reads a capture, of any number of segments and recorders, sealed or still growing, in the order (arrival,
- * recorder, segment, id). Each call of `rows` and `rollUps` looks for segments anew; what is committed after a
- * page was read behind its last row is not seen by that call.
+ * Reads a capture with any number of segments and recorders, sealed or still growing. Rows are in the order
+ * (arrival, recorder, segment, id). Each call of `rows` and `rollUps` lists the segments again. A call does
+ * not see rows that are committed before its position after it read that page.
  */
 export class CaptureReader implements CaptureSource {
   readonly #directory: string;
@@ -57,14 +57,14 @@ export class CaptureReader implements CaptureSource {
   readonly #segments = new Map<string, SegmentFile>();
   readonly #recorders: ReadonlySet<string>;
 
-  /** @param captureDirectory as `resolveCaptureDirectory(…, 'read')` gave it */
+  /** @param captureDirectory as returned by `resolveCaptureDirectory(…, 'read')` */
   constructor(captureDirectory: string, { encryptionKey, recorders = [] }: ReadingOptions = UNENCRYPTED) {
     this.#directory = captureDirectory;
     this.#recorders = new Set(recorders);
     this.#payloads = new PayloadReader(this.#pool, encryptionKey);
   }
 
-  /** @throws AppError CAPTURE_DAMAGED, SCHEMA_TOO_NEW or CAPTURE_NOT_FOUND, when the reading comes to it. */
+  /** @throws AppError CAPTURE_DAMAGED, SCHEMA_TOO_NEW or CAPTURE_NOT_FOUND while iterating */
   rows(range: TimeRange = EVER): IterableIterator<ExchangeRow> {
     const sources = this.#spans(range).map(
       ({ segment, firstUs }): MergeSource<ExchangeRow> => ({
@@ -79,7 +79,9 @@ export class CaptureReader implements CaptureSource {
     return this.#payloads.payloadOf(this.#segmentNamed(row.segment), row.id);
   }
 
-  /** Sums per second of arrivals, of the seconds that touch `range`, in order; without a scan of exchanges. */
+  /**
+   * Sums per second of arrivals for the seconds that overlap `range`, in order. Exchanges are not scanned.
+   */
   *rollUps(range: TimeRange = EVER): Generator<SecondRollUp, void, undefined> {
     const fromSecond = Math.floor(range.fromUs / SECOND_US);
     const toSecond = Math.ceil(range.toUs / SECOND_US);
@@ -114,7 +116,7 @@ export class CaptureReader implements CaptureSource {
       );
       const last = rows.at(-1);
       if (last === undefined) break;
-      // Not `yield*`, which asks an iterator of the array for each.
+      // Not `yield*`, which would call the array's iterator for each row.
       for (const row of rows) yield row;
       position = last;
     }
@@ -137,7 +139,7 @@ export class CaptureReader implements CaptureSource {
     this.#pool.release(segment);
   }
 
-  /** Segments that have arrivals in a range, in the order that decides between equal arrivals. */
+  /** Segments with arrivals in a range, in the order that breaks ties between equal arrivals. */
   #spans(range: TimeRange): SpannedSegment[] {
     const spans: SpannedSegment[] = [];
     for (const segment of segmentsOf(this.#directory)) {
@@ -151,7 +153,7 @@ export class CaptureReader implements CaptureSource {
     return spans;
   }
 
-  /** Only segments with the same first and last arrival are looked into. @throws AppError CAPTURE_DAMAGED */
+  /** Only segments with equal first and last arrivals are compared. @throws AppError CAPTURE_DAMAGED */
   #assertNoneTwice(spans: readonly SpannedSegment[]): void {
     const alike = Map.groupBy(
       spans,
@@ -164,7 +166,7 @@ export class CaptureReader implements CaptureSource {
     }
   }
 
-  /** Null for a segment without exchanges, and for one that retention took since the directory was listed. */
+  /** Null for a segment without exchanges, or one that retention removed since the directory was listed. */
   #spanOf(segment: SegmentFile): { firstUs: number; lastUs: number } | null {
     return orGone(() => {
       if (!segment.sealed) return this.#pool.use(segment, null, (reader) => reader.span());
@@ -178,7 +180,7 @@ export class CaptureReader implements CaptureSource {
     const known = this.#segments.get(file);
     if (known !== undefined) return known;
     const name = parseSegmentName(file);
-    if (name === null) throw new Error(`${file} is not the name of a segment`);
+    if (name === null) throw new Error(`${file} is not a segment name`);
     const path = join(this.#directory, file);
     const segment = { ...name, file, path, sealed: existsSync(`${path}${MANIFEST_SUFFIX}`) };
     this.#segments.set(file, segment);
@@ -187,8 +189,8 @@ export class CaptureReader implements CaptureSource {
 }
 
 /**
- * Opens the capture in a directory a user named. A key that does not fit is refused here; without any, rows can
- * be read, and the first payload that is encrypted is refused.
+ * Opens the capture in the directory that a user named. A wrong key is refused here. Without a key, rows can
+ * be read, and the first encrypted payload is refused.
  * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_ENCRYPTED
  */
 export function openCapture(directory: string, options: ReadingOptions = UNENCRYPTED): CaptureReader {
@@ -197,7 +199,7 @@ export function openCapture(directory: string, options: ReadingOptions = UNENCRY
   return new CaptureReader(captureDirectory, options);
 }
 
-/** Null for what is asked of a segment that was taken away since the directory was listed. */
+/** Null if the segment was removed since the directory was listed. */
 function orGone<T>(ask: () => T): T | null {
   try {
     return ask();
@@ -222,15 +224,15 @@ function addTo(sum: Writable<SecondRollUp>, each: SecondRollUp): void {
   sum.latencyMaxUs = Math.max(sum.latencyMaxUs, each.latencyMaxUs);
 }
 
-/** One of the sequences that are merged; its items come in the order of their keys. */
+/** One sorted sequence to merge. */
 export interface MergeSource<T> {
-  /** Not above the key of any of its items. */
+  /** Lower bound of the keys of its items. */
   readonly firstKey: number;
-  /** Called when the merge reaches `firstKey`, not before. */
+  /** Called when the merge reaches `firstKey`, not earlier. */
   readonly open: () => Iterator<T>;
 }
 
-/** A source that was opened, and its next item. */
+/** An open source and its next item. */
 interface Head<T> {
   readonly rank: number;
   readonly items: Iterator<T>;
@@ -239,8 +241,8 @@ interface Head<T> {
 }
 
 /**
- * Merges sequences into one, in the order of keys; where keys are equal, in the order the sources were given.
- * Holds one item of each source it has reached, and none of the others.
+ * Merges sorted sequences by key. Equal keys keep the order of the sources. Only sources that were reached
+ * are open, with one item of each in memory.
  */
 export function* mergeInOrder<T>(
   sources: readonly MergeSource<T>[],
@@ -253,7 +255,7 @@ export function* mergeInOrder<T>(
   let next = 0;
   try {
     for (;;) {
-      // Few sources overlap (one a recorder), so all of them are looked at.
+      // Few sources overlap (one per recorder), so a linear search is enough.
       const least = leastOf(heads);
       const entering = waiting[next];
       if (entering !== undefined && (least === null || entering.source.firstKey <= least.key)) {
@@ -273,7 +275,7 @@ export function* mergeInOrder<T>(
       }
     }
   } finally {
-    // Whatever ended this early: what is still open would keep its source from being closed.
+    // Also runs when the caller stops early: an open iterator would keep its source from closing.
     for (const { items } of heads) items.return?.();
   }
 }
@@ -287,7 +289,7 @@ function leastOf<T>(heads: ReadonlySet<Head<T>>): Head<T> | null {
   return least;
 }
 
-/** Exchanges whose places are read together: an unsealed segment is opened once for all of them. */
+/** Exchanges whose places are read together, so that an unsealed segment is opened once for all of them. */
 const PLACES_PER_READ = 256;
 const PLACE_RUNS_KEPT = 64;
 
@@ -295,26 +297,26 @@ const NOTHING_KEPT = new Uint8Array(0);
 
 type PlaceRun = ReadonlyMap<number, PayloadPlace>;
 
-/** Finds heads and bodies in the blocks of segments, and keeps the blocks it unpacked last. */
+/** Finds heads and bodies in the blocks of segments and caches recently unpacked blocks. */
 export class PayloadReader {
   readonly #pool: SegmentPool;
   readonly #key: EncryptionKey | null;
   readonly #ciphers = new Map<string, BlockCipher | null>();
   readonly #blocks = new BlockCache(LIMITS.blockCacheBytes);
-  /** Places by id, in runs by segment and first id, the oldest run first. */
+  /** Places by id, in runs by segment and first id, oldest run first. */
   readonly #places = new Map<string, PlaceRun>();
 
-  /** @param key for encrypted segments; null when there is none */
+  /** @param key for encrypted segments; null if none */
   constructor(pool: SegmentPool, key: EncryptionKey | null) {
     this.#pool = pool;
     this.#key = key;
   }
 
   /**
-   * Payload of an exchange; null when it was stored without any. Bytes are views over a block: copy what is
-   * kept for long.
-   * @throws AppError CAPTURE_DAMAGED when the segment does not hold what its row says, CAPTURE_ENCRYPTED when it
-   * cannot be read without a key, or not with this one.
+   * The payload of an exchange; null if none was stored. Bytes are views over a block: copy what you keep for
+   * long.
+   * @throws AppError CAPTURE_DAMAGED when the segment lacks what the row refers to, CAPTURE_ENCRYPTED when
+   * the key is missing or wrong
    */
   payloadOf(segment: SegmentFile, id: number): ExchangePayload | null {
     const place = this.#placeOf(segment, id);
@@ -328,14 +330,14 @@ export class PayloadReader {
     if (slot === null) return { bytes, truncated, hash, kept: keptBytes === null ? null : NOTHING_KEPT };
     const kept = this.#slot(segment, slot);
     if (kept.byteLength !== keptBytes)
-      throw damaged(segment.file, `slot ${slot} is not the body its row names`);
+      throw damaged(segment.file, `slot ${slot} is not the body that its row names`);
     return { bytes, truncated, hash, kept };
   }
 
   #placeOf(segment: SegmentFile, id: number): PayloadPlace {
     const first = id - ((id - 1) % PLACES_PER_READ);
     const key = `${segment.file} ${first}`;
-    // An open segment grows: what is not in a run that was read before may be in the run by now.
+    // An open segment grows, so a run that was read before may contain more now.
     const known = this.#places.get(key)?.get(id);
     if (known !== undefined) return known;
     const run = this.#pool.use<PlaceRun>(segment, new Map(), (reader) =>
@@ -376,8 +378,8 @@ export class PayloadReader {
 }
 
 /**
- * A payload as it lies in a segment. The response's body is read when it is asked for: a replay sends requests, and
- * need not unpack megabytes of answers for them.
+ * A stored payload. The response body is read on demand: a replay sends only requests and need not unpack
+ * megabytes of responses.
  */
 class StoredPayload implements ExchangePayload {
   readonly request: Message | null;
@@ -386,7 +388,7 @@ class StoredPayload implements ExchangePayload {
   readonly #readResponse: () => Message | null;
   #response: Message | null = null;
 
-  /** @param bodyOf reads a body where it lies */
+  /** @param bodyOf reads a body from its place */
   constructor(heads: StoredHeads, place: PayloadPlace, bodyOf: (place: BodyPlace) => Body) {
     const { request, response } = heads;
     this.request = request === null ? null : { ...request, body: bodyOf(place.request) };
@@ -406,20 +408,20 @@ export interface UnpackedBlock {
   readonly file: string;
   readonly firstSlot: number;
   readonly slots: readonly Uint8Array[];
-  /** Of its content alone. */
+  /** Bytes of its content alone. */
   readonly bytes: number;
 }
 
-/** Tails are small, and a look-up walks the list: so many blocks are kept at most, whatever their bytes. */
+/** Upper bound on the number of blocks, because a look-up walks the list and tails are small. */
 const BLOCKS_MAX = 256;
-/** What a slot takes beside its bytes: a view over its block. */
+/** Memory of a slot besides its bytes: a view over its block. */
 const SLOT_BYTES = 96;
-/** A block past this share of the cache would push everything else out of it. */
+/** A larger share would push all other blocks out of the cache. */
 const LARGEST_SHARE = 0.25;
 
 /**
- * The blocks unpacked last. Reading goes through a capture in order, so nearly every look-up ends at the first
- * entries; slots never change, so what is cached of an open segment stays true.
+ * Recently unpacked blocks. Captures are read in order, so nearly every look-up ends at the first entries.
+ * Slots never change, so cached blocks of an open segment stay valid.
  */
 export class BlockCache {
   readonly #bytesMax: number;
@@ -431,19 +433,19 @@ export class BlockCache {
     this.#bytesMax = bytesMax;
   }
 
-  /** With what their slots take. */
+  /** Including the memory of their slots. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** The block that holds a slot, if it is here. */
+  /** The cached block with this slot; null if absent. */
   find(file: string, slot: number): UnpackedBlock | null {
     const blocks = this.#blocks;
     for (let place = 0; place < blocks.length; place++) {
       const block = blocks[place] as UnpackedBlock;
       if (slot < block.firstSlot || slot >= block.firstSlot + block.slots.length || block.file !== file)
         continue;
-      // Heads and bodies lie in blocks of their own, so that the first few change places at every look-up.
+      // Heads and bodies are in separate blocks, so the first few entries swap at every look-up.
       for (let at = place; at > 0; at--) blocks[at] = blocks[at - 1] as UnpackedBlock;
       blocks[0] = block;
       return block;

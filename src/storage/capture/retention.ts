@@ -20,38 +20,38 @@ import {
 import { type ExpiredSums, parseManifest, readManifest, readManifestText } from './sealing.ts';
 import { openForReading } from './sqlite.ts';
 
-/** What sealing one segment adds beside it: manifests old and new, SQLite's index of the log, a journal's head. */
+/** Extra files of one sealing: old and new manifest, SQLite's log index, a journal header. */
 const SEALING_BYTES = 96 * 1024;
 
-/** The open segment, as its writer sees it. */
+/** The open segment, from its writer. */
 export interface OpenSegment {
-  /** Null when none is open. */
+  /** Null if none is open. */
   readonly file: string | null;
   /** Database and log. */
   readonly bytes: number;
-  /** How many its writer has ended before it: of those the directory alone tells. */
+  /** Segments that the writer ended before it. Their size is known only from the directory. */
   readonly endedBefore: number;
 }
 
-/** Why a batch may not be written; null when it may. */
+/** Why a batch may not be written; null if it may. */
 export type Refusal = 'quota' | 'disk_reserve' | null;
 
 /**
- * Keeps a capture's directory within its bytes, and the file system from running full.
+ * Keeps a capture's directory within its byte limit and the file system from running full.
  *
- * Everything counts, in what it takes on the disk: open segments with their logs, manifests, key, lock, accounts,
- * what others put there, the directory itself; and what the sealer may still need for the segments that wait
- * for it, so that sealing never breaks the bound either. What `forget` writes anew is left out: it takes the room of
- * one more segment for a moment, and no other segment is worth less for that.
+ * Everything counts by its disk space: open segments with their logs, manifests, key, lock, accounts, foreign
+ * files and the directory itself. The space that sealing may still need also counts, so sealing never exceeds
+ * the limit. The rewriting of `forget` does not count: it needs the space of one more segment briefly, and no
+ * segment should expire for that.
  */
 export class DiskQuota {
   readonly #directory: string;
   readonly #maxBytes: number;
   readonly #expiry: SegmentExpiry;
   readonly #clock: Clock;
-  /** What the writer's open segment does not account for, as last counted, with what sealing may add. */
+  /** Bytes besides the open segment at the last count, including what sealing may add. */
   #otherBytes = 0;
-  /** How many segments had ended then. What each of them took has changed sides since it did. */
+  /** Segments that had ended at that count. Later ones moved from `open` to `other`. */
   #countedEnded = 0;
   #countedNs = Number.NEGATIVE_INFINITY;
 
@@ -62,13 +62,13 @@ export class DiskQuota {
     this.#clock = clock;
   }
 
-  /** Whether `neededBytes` more fit, given what the open segment takes by now. */
+  /** Whether `neededBytes` more fit, given the current size of the open segment. */
   fits(open: OpenSegment, neededBytes: number): boolean {
     this.#count(open, neededBytes);
     return this.#roomBytes(open, neededBytes) >= 0;
   }
 
-  /** The same, but expires the oldest sealed segments when they do not fit; `expired` is told of each. */
+  /** The same, but expires the oldest sealed segments if needed and calls `expired` for each. */
   makeRoom(open: OpenSegment, neededBytes: number, expired: (expiry: Expiry) => void): boolean {
     while (!this.fits(open, neededBytes)) {
       const oldest = segmentsOf(this.#directory).find((segment) => segment.sealed);
@@ -81,8 +81,8 @@ export class DiskQuota {
   }
 
   /**
-   * Whether writing so much would leave the file system less than its reserve: what sealing, recovery and
-   * everybody else on the disk need. Others may have filled it, whatever the quota says.
+   * Whether this write would leave less free space than the reserve for sealing, recovery and other programs.
+   * Other programs may have filled the disk, whatever the quota says.
    */
   leavesReserve(neededBytes: number): boolean {
     const { bavail, blocks, bsize } = statfsSync(this.#directory);
@@ -92,12 +92,12 @@ export class DiskQuota {
 
   #roomBytes(open: OpenSegment, neededBytes: number): number {
     const grown = open.bytes + neededBytes;
-    // How large it will be when it is sealed is not known: at worst just small enough to be copied.
+    // Its sealed size is unknown. The worst case is just small enough to be copied.
     const copy = Math.min(grown, LIMITS.compactedSegmentBytes);
     return this.#maxBytes - this.#otherBytes - grown - sealingBytes(copy, 0);
   }
 
-  /** A directory of hundreds of files is not counted anew for every commit while there is plenty of room. */
+  /** With plenty of space left, the directory is not counted again for every commit. */
   #count(open: OpenSegment, neededBytes: number): void {
     const age = this.#clock.nowNs() - this.#countedNs;
     const ended = open.endedBefore !== this.#countedEnded;
@@ -122,7 +122,7 @@ export class DiskQuota {
   }
 }
 
-/** What sealing a segment may add for a moment: its log moved into it, and a copy of a small one. */
+/** Temporary space for sealing a segment: its log moved into it, and a copy of a small one. */
 function sealingBytes(size: number, walBytes: number): number {
   const whole = size + walBytes;
   const copy = whole <= LIMITS.compactedSegmentBytes ? whole : 0;
@@ -130,16 +130,16 @@ function sealingBytes(size: number, walBytes: number): number {
 }
 
 const HOUR_US = 3_600_000_000;
-/** How often the directory is looked through. */
+/** How often the directory is checked. */
 const CHECK_NS = 180e9;
-/** A wall clock may be set right by so much while a recorder lives; a greater leap is no reason to delete. */
+/** Largest correction of the wall clock during a recorder's life. A greater jump must not delete data. */
 const LEAP_US = HOUR_US;
 
 /**
- * Takes sealed segments away whose last arrival is older than what is to be kept.
+ * Expires sealed segments whose last arrival is older than the retention time.
  *
- * A clock that leaps a year ahead must not empty a capture: since the recorder's start no more time has passed
- * than its monotonic clock says, give or take an hour.
+ * A clock that jumps a year ahead must not empty a capture. So the time since the recorder's start is bounded
+ * by its monotonic clock, plus or minus an hour.
  */
 export class Retention {
   readonly #directory: string;
@@ -149,7 +149,7 @@ export class Retention {
   readonly #startUs: number;
   readonly #startNs: number;
   #checkedNs = Number.NEGATIVE_INFINITY;
-  /** Last arrivals of sealed segments; a manifest is read once. */
+  /** Last arrivals of sealed segments; each manifest is read once. */
   #lastArrivals = new Map<string, number>();
 
   constructor(directory: string, retainMs: number, expiry: SegmentExpiry, clock: Clock) {
@@ -161,12 +161,14 @@ export class Retention {
     this.#startNs = clock.nowNs();
   }
 
-  /** Whether it is time to look again. */
+  /** Whether the next check is due. */
   get due(): boolean {
     return this.#clock.nowNs() - this.#checkedNs >= CHECK_NS;
   }
 
-  /** Expires what is too old, oldest first; `expired` is told of each. Throws what the file system throws. */
+  /**
+   * Expires segments that are too old, oldest first, and calls `expired` for each. Throws file system errors.
+   */
   enforce(expired: (expiry: Expiry) => void): void {
     this.#checkedNs = this.#clock.nowNs();
     const elapsedUs = (this.#checkedNs - this.#startNs) / 1000;
@@ -184,10 +186,10 @@ export class Retention {
   }
 }
 
-/** Null when the manifest cannot be read: how old it is cannot be said, and the quota will take it one day. */
+/** Null if the manifest is unreadable: its age is unknown, and the quota will remove it eventually. */
 function lastArrivalOf(segment: SegmentFile): number | null {
   try {
-    // One without exchanges is as old as its hour.
+    // A segment without exchanges is as old as its hour.
     return readManifest(segment.path).lastArrivalUs ?? (segment.hour + 1) * HOUR_US;
   } catch (error) {
     if (error instanceof AppError) return null;
@@ -195,7 +197,7 @@ function lastArrivalOf(segment: SegmentFile): number | null {
   }
 }
 
-/** A segment that retention took away. Times are epoch microseconds, bytes those of its file. */
+/** A segment that retention removed. Times are epoch microseconds; bytes are those of its file. */
 export interface Expiry {
   readonly file: string;
   readonly firstArrivalUs: number | null;
@@ -204,14 +206,14 @@ export interface Expiry {
   readonly bytes: number;
   readonly expiredUs: number;
   readonly why: 'quota' | 'retain';
-  /** Expiries that were recorded in the segment itself, and those before them: they would be forgotten with it. */
+  /** Expiries recorded in the segment itself and the earlier ones it includes. They would be lost with it. */
   readonly earlier: ExpiredSums;
 }
 
 /**
- * Takes sealed segments away, in three steps, so that a crash between any two is noticed: the manifest is
- * renamed to a tombstone, the segment is unlinked, and the tombstone goes when the commit that records the
- * expiry has returned.
+ * Expires sealed segments in three steps, so that a crash between any two is detected. First the manifest is
+ * renamed to a tombstone. Then the segment is unlinked. The tombstone is removed after the commit that
+ * records the expiry.
  */
 export class SegmentExpiry {
   readonly #directory: string;
@@ -224,9 +226,8 @@ export class SegmentExpiry {
   }
 
   /**
-   * Null when somebody else was quicker: a `forget` that is just putting the segment written anew in its place
-   * holds the manifest. That is no fault of the disk, and the segment is found again once it is sealed.
-   * Throws what the file system throws.
+   * Expires a segment. Returns null if a `forget` holds the manifest because it replaces the segment now.
+   * That is no disk error: the segment is found again once it is sealed. Throws file system errors.
    */
   expire(segment: SegmentFile, why: Expiry['why']): Expiry | null {
     const bytes = statSync(segment.path, { throwIfNoEntry: false })?.size ?? 0;
@@ -237,7 +238,7 @@ export class SegmentExpiry {
     return this.#expiryOf(segment.file, tombstone, bytes, why);
   }
 
-  /** Expiries of a life that ended before it could commit them. What asked for them is not known any more. */
+  /** Expiries of a life that ended before it could commit them. Their cause is no longer known. */
   unrecorded(): Expiry[] {
     const found: Expiry[] = [];
     const files = tombstonedIn(this.#directory);
@@ -246,7 +247,8 @@ export class SegmentExpiry {
       const path = join(this.#directory, file);
       unlinkSegment(path);
       this.#tombstones.push(`${path}${TOMBSTONE_SUFFIX}`);
-      // One that died after its commit has only the tombstone left to remove; told again it would be summed twice.
+      // If the commit succeeded, only the tombstone is left to remove. Reporting it again would count it
+      // twice.
       if (!recorded.has(file)) {
         found.push(this.#expiryOf(file, `${path}${TOMBSTONE_SUFFIX}`, 0, 'quota'));
       }
@@ -254,7 +256,7 @@ export class SegmentExpiry {
     return found;
   }
 
-  /** The expiries told so far are committed. */
+  /** Call when the expiries reported so far are committed. */
   recorded(): void {
     for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true, recursive: true });
   }
@@ -267,7 +269,7 @@ export class SegmentExpiry {
       return { file, firstArrivalUs, lastArrivalUs, exchanges, bytes: fileBytes, expiredUs, why, earlier };
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
-      // A manifest that cannot be read must not keep its segment for ever; what it held is not known any more.
+      // An unreadable manifest must not keep its segment for ever. Its content is unknown.
       return {
         file,
         firstArrivalUs: null,
@@ -282,19 +284,19 @@ export class SegmentExpiry {
   }
 }
 
-/** Segments whose expiry began and is not recorded yet, there still or not. */
+/** Segments whose expiry began but is not recorded, whether or not the file still exists. */
 function tombstonedIn(directory: string): string[] {
   return readdirSync(directory)
     .filter((file) => file.endsWith(TOMBSTONE_SUFFIX))
     .map((file) => file.slice(0, -TOMBSTONE_SUFFIX.length));
 }
 
-/** Those of them that are there still: a recorder died before it could unlink them, or is just about to. */
+/** Those whose file still exists: a recorder died before it unlinked them, or is about to. */
 export function expiringSegments(directory: string): string[] {
   return tombstonedIn(directory).filter((file) => existsSync(join(directory, file)));
 }
 
-/** Those of some files whose expiry is recorded, mostly in one of the latest segments. */
+/** Those of the files whose expiry is recorded, usually in one of the latest segments. */
 function recordedOf(directory: string, files: readonly string[]): ReadonlySet<string> {
   const recorded = new Set<string>();
   for (const { path } of segmentsOf(directory).reverse()) {
@@ -304,7 +306,7 @@ function recordedOf(directory: string, files: readonly string[]): ReadonlySet<st
   return recorded;
 }
 
-/** Files whose expiry a segment records; of one that cannot be read, none. */
+/** Files whose expiry a segment records; none if it is unreadable. */
 function expiriesIn(path: string): readonly string[] {
   try {
     const connection = openForReading(path);
@@ -318,21 +320,21 @@ function expiriesIn(path: string): readonly string[] {
   }
 }
 
-/** Takes away what an expiry left, for whoever holds the recorder's lock; the next recorder records the expiry. */
+/** Finishes expiries; the caller holds the recorder's lock. The next recorder records them. */
 export function finishExpiries(directory: string): void {
   for (const file of tombstonedIn(directory)) unlinkSegment(join(directory, file));
 }
 
 /**
- * A segment that has its tombstone. A copy that a `forget` was just writing, or left half written, goes with it, and
- * a manifest that it was given since: alone, that would be a segment that was lost.
+ * Unlinks a segment that has a tombstone. Also removes a copy that `forget` was writing and a manifest added
+ * since: a manifest alone would look like a lost segment.
  */
 function unlinkSegment(path: string): void {
   rmSync(`${path}${MANIFEST_SUFFIX}`, { force: true, recursive: true });
   for (const suffix of ['', HANDED_SUFFIX, ...LEFTOVER_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
 }
 
-/** False when there is nothing of the name `from`. */
+/** False if `from` does not exist. */
 function renamed(from: string, to: string): boolean {
   try {
     renameSync(from, to);

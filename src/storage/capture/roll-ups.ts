@@ -4,7 +4,7 @@ import type { Connection } from './sqlite.ts';
 
 const SECOND_US = 1_000_000;
 
-/** Sums of one second of arrivals. Bytes are those of bodies, after transfer decoding. */
+/** Sums of one second of arrivals. Bytes are body bytes after transfer decoding. */
 export interface SecondRollUp {
   /** Seconds since the epoch. */
   readonly second: number;
@@ -13,7 +13,7 @@ export interface SecondRollUp {
   readonly failed: number;
   readonly requestBytes: number;
   readonly responseBytes: number;
-  /** Exchanges whose last byte was seen, the sum of their latencies and the greatest, microseconds. */
+  /** Exchanges with a known end, the sum of their latencies and the greatest, microseconds. */
   readonly latencyCount: number;
   readonly latencySumUs: number;
   readonly latencyMaxUs: number;
@@ -54,7 +54,7 @@ const UPSERT_HOUR = `INSERT INTO hour VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) O
   responses_truncated = responses_truncated + excluded.responses_truncated,
   committed_us = max(committed_us, excluded.committed_us)`;
 
-/** Keeps sums per second and hour beside the rows, so that totals and peaks are found without a scan. */
+/** Keeps sums per second and hour beside the rows, so totals and peaks need no scan. */
 export class RollUps {
   readonly #upsertSecond;
   readonly #upsertHour;
@@ -64,14 +64,14 @@ export class RollUps {
     this.#upsertHour = connection.prepare<number[]>(UPSERT_HOUR);
   }
 
-  /** Adds a batch to the sums. In the transaction that inserts its rows. */
+  /** Adds a batch to the sums, inside the transaction that inserts its rows. */
   add(exchanges: readonly Exchange[], committedUs: number): void {
     const seconds = new Map<number, Writable<SecondRollUp>>();
     const hours = new Map<number, HourSums>();
     let second: Writable<SecondRollUp> | null = null;
     let hour: HourSums | null = null;
     for (const exchange of exchanges) {
-      // Those that follow each other mostly arrived in the same second.
+      // Consecutive exchanges mostly arrive in the same second.
       const at = Math.floor(exchange.arrivalUs / SECOND_US);
       if (second === null || hour === null || second.second !== at) {
         second = secondOf(seconds, at);
@@ -171,30 +171,30 @@ function emptyHour(): HourSums {
 }
 
 /*
- * The roll-ups once more, from the rows: what `RollUps` adds up batch by batch, as queries over the exchanges of
- * a segment. Whoever checks a segment holds them against its tables, whoever removes rows writes them anew.
+ * Queries that compute from the rows of a segment what `RollUps` adds up batch by batch. `verify` compares
+ * them with its tables; `forget` writes them anew.
  */
 
-/** Floor division: SQLite's own goes towards zero, and arrivals of an imported trace may lie before 1970. */
+/** Floor division. SQLite's own rounds towards zero, and imported arrivals may be before 1970. */
 function floored(divisor: number): string {
   return `(arrival_us - ((arrival_us % ${divisor}) + ${divisor}) % ${divisor}) / ${divisor}`;
 }
 
 const outcomes = OUTCOMES.map((_, code) => `count(*) FILTER (WHERE outcome = ${code})`).join(', ');
 
-/** Rows of the table `second`, in the order of its columns. */
+/** Rows of the table `second`, in column order. */
 export const SELECT_SECOND_SUMS = `SELECT ${floored(1_000_000)} AS second, count(*),
   count(*) FILTER (WHERE outcome <> ${OUTCOMES.indexOf('completed')} OR coalesce(status, 0) >= 500),
   sum(coalesce(request_bytes, 0)), sum(coalesce(response_bytes, 0)), count(last_byte_offset_us),
   coalesce(sum(last_byte_offset_us), 0), max(0, coalesce(max(last_byte_offset_us), 0))
 FROM exchange GROUP BY 1`;
 
-/** Rows of the table `hour`, in the order of its columns, but for the last: when a row was last added to. */
+/** Rows of the table `hour`, in column order, without the last column (when a row was last added to). */
 export const SELECT_HOUR_SUMS = `SELECT ${floored(3_600_000_000)} AS hour, count(*),
   sum(coalesce(request_bytes, 0)), sum(coalesce(response_bytes, 0)), ${outcomes},
   sum(request_truncated), sum(response_truncated)
 FROM exchange GROUP BY 1`;
 
-/** The columns of `hour` that `SELECT_HOUR_SUMS` gives. */
+/** The columns of `hour` that `SELECT_HOUR_SUMS` returns. */
 export const HOUR_COLUMNS = `hour, exchanges, request_bytes, response_bytes, completed, client_aborted,
   upstream_failed, timed_out, requests_truncated, responses_truncated`;

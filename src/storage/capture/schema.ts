@@ -4,15 +4,15 @@ import { OUTCOMES } from '../../core/exchange.ts';
 import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts';
 import { type Connection, damaged, openForSealing } from './sqlite.ts';
 
-/** Version of the segment's tables. A reader takes this one alone; see docs/adr/0009. */
+/** Version of the segment's tables. A reader accepts only this one; see docs/adr/0009. */
 export const FORMAT_VERSION = 2;
 
-/** 'RPRS', in the header of every segment: `file` and SQLite's shell can tell what they look at. */
+/** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
 const APPLICATION_ID = 0x52505253;
 
 /**
- * Tables of a segment. All STRICT, because the binding gives every number to SQLite as REAL, and only a
- * declared column turns it back into the integer it was.
+ * Tables of a segment. All are STRICT: the binding passes every number to SQLite as REAL, and only a declared
+ * column type converts it back to an integer.
  */
 const TABLES = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -127,9 +127,9 @@ CREATE TABLE expiry (
 `;
 
 /**
- * What a person with only the sqlite3 shell looks at: names instead of numbers, times as text beside µs. `counter` holds
- * cumulative counters of the recording, the first row of each name being what they were before the segment. `loss` and
- * `omission` are what they grew by.
+ * Views for the sqlite3 shell: names instead of ids, and times as text beside µs. `counter` holds cumulative
+ * counters of the recording. The first row of each name is its value before the segment. `loss` and
+ * `omission` are the increases.
  */
 const VIEWS = `
 CREATE VIEW growth AS SELECT
@@ -186,7 +186,7 @@ LEFT JOIN body request ON request.id = e.request_body
 LEFT JOIN body response ON response.id = e.response_body;
 `;
 
-/** Makes the tables of a new segment, in the caller's transaction. */
+/** Creates the tables of a new segment in the caller's transaction. */
 export function createSchema(connection: Connection): void {
   connection.exec(TABLES);
   connection.exec(VIEWS);
@@ -196,20 +196,20 @@ export function createSchema(connection: Connection): void {
   connection.pragma(`user_version = ${FORMAT_VERSION}`);
 }
 
-/** Whether a file has no tables: its writer has just made it, or died before it made them. */
+/** Whether a file has no tables: its writer just created it, or died before it created them. */
 export function isUnborn(connection: Connection): boolean {
   return connection.prepare<[], number>('SELECT count(*) FROM sqlite_schema').pluck().get() === 0;
 }
 
 /**
- * Refuses what this version cannot read.
- * @throws AppError SCHEMA_TOO_NEW, SCHEMA_TOO_OLD, or CAPTURE_DAMAGED for a database that is no segment.
+ * Refuses files that this version cannot read.
+ * @throws AppError SCHEMA_TOO_NEW, SCHEMA_TOO_OLD, or CAPTURE_DAMAGED for a database that is no segment
  */
 export function assertReadable(connection: Connection, file: string): void {
   const applicationId = connection.pragma('application_id', { simple: true });
   const version = Number(connection.pragma('user_version', { simple: true }));
   if (applicationId !== APPLICATION_ID || version < 1) {
-    throw damaged(file, 'it is a SQLite database, but not one that Reprise wrote');
+    throw damaged(file, 'it is a SQLite database that Reprise did not write');
   }
   if (version === FORMAT_VERSION) return;
   const message = `segment ${file} has format ${version}; this version of Reprise reads ${FORMAT_VERSION}`;
@@ -218,11 +218,11 @@ export function assertReadable(connection: Connection, file: string): void {
         hint: 'Use the version of Reprise that recorded it, or a newer one.',
       })
     : new AppError('SCHEMA_TOO_OLD', message, {
-        hint: 'Use the version of Reprise that recorded it, or record anew.',
+        hint: 'Use the version of Reprise that recorded it, or record again.',
       });
 }
 
-/** What a segment says of itself, one key a row; texts and numbers plain, the rest as JSON. */
+/** A segment's metadata, one key a row. Texts and numbers are plain; the rest is JSON. */
 export interface SegmentMeta {
   readonly formatVersion: number;
   readonly recorder: RecorderIdentity;
@@ -231,25 +231,25 @@ export interface SegmentMeta {
   readonly hashKeyFingerprint: string;
   readonly fleetSize: number | null;
   readonly openedUs: number;
-  /** When its writer let go of it; null while it grows, and after a crash. */
+  /** When its writer closed it; null while it grows, and after a crash. */
   readonly closedUs: number | null;
-  /** When whoever came after a crash closed it; null where its writer did. */
+  /** When a later process closed it after a crash; null if its writer closed it. */
   readonly recoveredUs: number | null;
-  /** When the recorder's life ended; null in every segment but its last. */
+  /** When the recorder's life ended; null in every segment except its last. */
   readonly endedUs: number | null;
-  /** Null where its blocks can be read by anybody who has the file. */
+  /** Null if its blocks are not encrypted. */
   readonly encryption: SegmentEncryption | null;
-  /** What was removed from it on request; null where nothing was. */
+  /** What was removed on request; null if nothing was. */
   readonly forgotten: Forgotten | null;
-  /** The account of its recording as of its last commit; null before the first that had one. */
+  /** The account of its recording at its last commit; null before the first commit with an account. */
   readonly account: LifeAccount | null;
-  /** What its recorder had committed by its last commit; null as for `account`. */
+  /** What its recorder had committed at its last commit; null like `account`. */
   readonly progress: Progress | null;
 }
 
-/** What `forget` removed from a segment. It says what for, never whose it was. */
+/** What `forget` removed from a segment: the kind of condition, never the identity. */
 export interface Forgotten extends Amount {
-  /** When it last did, epoch microseconds. */
+  /** Time of the last removal, epoch microseconds. */
   readonly atUs: number;
   readonly by: readonly ForgetKind[];
 }
@@ -257,7 +257,7 @@ export interface Forgotten extends Amount {
 const FORGET_KINDS = ['session', 'client', 'time'] as const;
 export type ForgetKind = (typeof FORGET_KINDS)[number];
 
-/** Writes the keys a segment begins with. In a transaction. */
+/** Writes the initial keys of a segment, inside a transaction. */
 export function writeMeta(connection: Connection, meta: SegmentMeta): void {
   setMeta(connection, {
     format_version: String(FORMAT_VERSION),
@@ -275,13 +275,13 @@ export function writeMeta(connection: Connection, meta: SegmentMeta): void {
   });
 }
 
-/** Sets keys, new or not. */
+/** Inserts or updates keys. */
 export function setMeta(connection: Connection, values: Readonly<Record<string, string>>): void {
   const statement = connection.prepare('INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)');
   for (const [key, value] of Object.entries(values)) statement.run(key, value);
 }
 
-/** @throws AppError CAPTURE_DAMAGED naming `file` when a key that every segment has is missing. */
+/** @throws AppError CAPTURE_DAMAGED naming `file` when a required key is missing */
 export function readMeta(connection: Connection, file: string): SegmentMeta {
   const rows = connection.prepare<[], [string, string]>('SELECT key, value FROM meta').raw().all();
   const values = new Map(rows);
@@ -323,14 +323,14 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
   }
 }
 
-/** Where a recorder looked for the key of a session; none in captures of before there were any. */
+/** Where a recorder looked for the session key; empty for captures made before session keys existed. */
 export function sessionKeysOf({ policy }: SegmentMeta): string[] {
   const { session } = policy;
   if (!Array.isArray(session)) return [];
   return session.filter((key): key is string => typeof key === 'string' && key !== 'none');
 }
 
-/** Who records: one life of one recorder process. */
+/** One life of one recorder process. */
 export interface RecorderIdentity {
   /** Eight hex digits, part of every segment's file name. */
   readonly id: string;
@@ -338,25 +338,28 @@ export interface RecorderIdentity {
   readonly startedUs: number;
 }
 
-/** Where a capture's exchanges come from. */
+/** The source of a capture's exchanges. */
 export type CaptureOrigin =
   | {
       readonly kind: 'recorded';
       readonly target: string;
-      /** All of them, where the recorder stood in front of several. */
+      /** All targets, if the recorder had several. */
       readonly targets?: readonly string[];
     }
   | {
       readonly kind: 'imported';
       /** Base name of the file. */
       readonly file: string;
-      /** Whether its exchanges have requests: the file's own, or drawn from elsewhere and paired with its arrivals. */
+      /** Whether exchanges have requests: the file's own, or others paired with its arrivals. */
       readonly paired: boolean;
-      /** Free facts: format, payload source, seed; what the format never says, and what single exchanges lacked. */
+      /**
+       * Further facts: format, payload source, seed, what the format never contains, what single exchanges
+       * lacked.
+       */
       readonly details: Readonly<Record<string, unknown>>;
     };
 
-/** Says anew where a finished, unsealed segment comes from: an import knows what was missing at its end only. */
+/** Updates the origin of a finished, unsealed segment: an import knows only at its end what was missing. */
 export function noteOrigin(path: string, origin: CaptureOrigin): void {
   const connection = openForSealing(path);
   try {

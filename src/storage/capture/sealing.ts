@@ -37,46 +37,48 @@ import {
   takenAway,
 } from './sqlite.ts';
 
-/** A reader that is in the segment for one page is waited for: half a minute in all. */
+/** Attempts while a reader holds the segment for one page: half a minute in total. */
 const ATTEMPTS = 300;
 const ATTEMPT_DELAY_MS = 100;
 const HASH_CHUNK_BYTES = 1024 * 1024;
 
 const NONE: Amount = { exchanges: 0, bytes: 0 };
 
-/** What became of a finished or abandoned segment. */
+/** The result for a finished or abandoned segment. */
 interface SettledSegment {
   readonly file: string;
-  /** `empty`: its writer died before anything was in it, and it is gone. `damaged`: kept, under another name. */
+  /**
+   * `empty`: its writer died before it held anything, and it was removed. `damaged`: kept under another name.
+   */
   readonly outcome: 'sealed' | 'recovered' | 'empty' | 'damaged';
   readonly manifest: Manifest | null;
-  /** What is wrong with a damaged one. */
+  /** The problem of a damaged segment. */
   readonly problem: string | null;
 }
 
 /**
- * Seals a segment its writer has ended: one plain file, checked, read-only, and a manifest beside it. Can be
- * repeated after a crash at any point.
- * @param attempts how often, 100 ms apart, the file is asked for while a reader is in it
- * @throws AppError CAPTURE_DAMAGED when the segment does not pass its check or is still in use.
+ * Seals a segment that its writer ended: one plain file, checked and read-only, and a manifest beside it. It
+ * can be repeated after a crash at any point.
+ * @param attempts tries, 100 ms apart, to get the file while a reader uses it
+ * @throws AppError CAPTURE_DAMAGED when the segment fails its check or is still in use
  */
 export function sealSegment(path: string, clock: Clock, attempts: number = ATTEMPTS): Manifest {
   return seal(path, clock, false, attempts);
 }
 
 /**
- * Seals a segment whose writer died: SQLite recovers what was committed. What was not, the account of its recording
- * counts.
- * @throws AppError CAPTURE_DAMAGED as `sealSegment` does.
+ * Seals a segment whose writer died. SQLite recovers what was committed; the recording's account counts the
+ * rest.
+ * @throws AppError CAPTURE_DAMAGED like `sealSegment`
  */
 export function recoverSegment(path: string, clock: Clock): Manifest {
   return seal(path, clock, true, ATTEMPTS);
 }
 
 /**
- * Does with an unsealed segment what it needs: seals it, recovers it, removes it when nothing was ever in it,
- * or sets a damaged one aside, so that the rest of the capture stays readable.
- * @throws what the file system throws; AppError CAPTURE_DAMAGED when the segment is still in use.
+ * Settles an unsealed segment: seals it, recovers it, removes it if it never held anything, or sets it aside
+ * if damaged. The rest of the capture then stays readable.
+ * @throws file system errors; AppError CAPTURE_DAMAGED when the segment is still in use
  */
 export function settleSegment(path: string, clock: Clock): SettledSegment {
   const file = basename(path);
@@ -112,7 +114,7 @@ function seal(path: string, clock: Clock, abandoned: boolean, attempts: number):
   const file = basename(path);
   const facts = withConnection(path, (connection) => {
     assertReadable(connection, file);
-    // Before anything is changed: a damaged segment is set aside as it was found.
+    // Before any change, so that a damaged segment is set aside as found.
     check(connection, file);
     toOneFile(connection, file, attempts);
     if (abandoned) noteRecovery(connection, clock.epochUs());
@@ -135,7 +137,7 @@ function seal(path: string, clock: Clock, abandoned: boolean, attempts: number):
 }
 
 function withConnection<T>(path: string, work: (connection: Connection) => T): T {
-  // A sealing that was interrupted may have left it read-only.
+  // An interrupted sealing may have left it read-only.
   chmodSync(path, 0o600);
   try {
     const connection = openForSealing(path);
@@ -149,7 +151,7 @@ function withConnection<T>(path: string, work: (connection: Connection) => T): T
   }
 }
 
-/** Moves the log into the database and does away with it. Needs the file alone, so it waits for readers. */
+/** Moves the log into the database and removes it. It needs exclusive access, so it waits for readers. */
 function toOneFile(connection: Connection, file: string, attempts: number): void {
   connection.pragma('wal_checkpoint(TRUNCATE)');
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
@@ -180,7 +182,7 @@ function noteRecovery(connection: Connection, nowUs: number): void {
   })();
 }
 
-/** What a manifest says of a segment's content, read from the segment. */
+/** The content facts for a manifest, read from the segment. */
 export function factsOf(connection: Connection, file: string) {
   const meta = readMeta(connection, file);
   const ends = (end: 'min' | 'max') =>
@@ -243,21 +245,21 @@ const SELECT_NEXT = `SELECT first_slot AS firstSlot, slots, raw_bytes AS rawByte
 FROM block WHERE first_slot > ? ORDER BY first_slot LIMIT 1`;
 
 /**
- * Rewrites a small segment with small pages and packs its blocks harder. Every table takes at least a page, and
- * a page of 8 KiB each makes 160 KiB of an hour with ten requests; for weeks of quiet hours that is most of what
- * they would take. A large segment stays as it is: its size is its payload's, and rewriting it would cost.
+ * Rewrites a small segment with small pages and recompresses its blocks. Every table takes at least one page.
+ * With 8 KiB pages an hour with ten requests takes 160 KiB, mostly empty. A large segment stays as it is: its
+ * size is mostly payload, and rewriting it is expensive.
  */
 function compactSmall(connection: Connection, file: string): void {
   const pages = Number(connection.pragma('page_count', { simple: true }));
   const pageBytes = Number(connection.pragma('page_size', { simple: true }));
-  // One that has small pages was compacted before a crash came between that and its manifest.
+  // Small pages mean that it was compacted before a crash that came before its manifest.
   if (pageBytes === SMALL_PAGE_BYTES || pages * pageBytes > LIMITS.compactedSegmentBytes) return;
   try {
     connection.transaction(() => repackBlocks(connection, file))();
     connection.pragma(`page_size = ${SMALL_PAGE_BYTES}`);
     connection.exec('VACUUM');
   } catch (error) {
-    // No room for the copy: it stays as large as it is.
+    // No space for the copy: it keeps its size.
     if (!sqliteCode(error)?.startsWith('SQLITE_FULL')) throw error;
   }
 }
@@ -273,12 +275,12 @@ function repackBlocks(connection: Connection, file: string): void {
   }
 }
 
-/** What retention took away, summed. */
+/** Sums of what retention removed. */
 export interface ExpiredSums extends Amount {
   readonly segments: number;
 }
 
-/** What stands beside a sealed segment: the seal, and what others need to know without opening it. */
+/** The manifest beside a sealed segment: the seal, and facts that are needed without opening the segment. */
 export interface Manifest {
   readonly formatVersion: number;
   readonly file: string;
@@ -290,14 +292,14 @@ export interface Manifest {
   readonly responseBytes: number;
   readonly lost: Amount;
   readonly omitted: Amount;
-  /** Expiries recorded in it, with those they carried on: whoever expires it carries them further. */
+  /** Expiries recorded in it, including earlier ones. The segment that records its expiry carries them on. */
   readonly expired: ExpiredSums;
   readonly fileBytes: number;
   /** SHA-256 of the file, hexadecimal. */
   readonly sha256: string;
   readonly sealedUs: number;
   readonly quickCheck: 'ok';
-  /** Its recorder died; it was sealed by whoever came after. */
+  /** Its recorder died, and a later process sealed it. */
   readonly recovered: boolean;
 }
 
@@ -311,12 +313,12 @@ const NUMBERS = [
 ] as const;
 const TEXTS = ['file', 'recorder', 'sha256'] as const;
 
-/** Puts the manifest beside its segment: from this instant on it is sealed. */
+/** Writes the manifest beside its segment. The segment is sealed from then on. */
 export function writeManifest(segmentPath: string, manifest: Manifest): void {
   writeFileDurably(`${segmentPath}${MANIFEST_SUFFIX}`, textOf(manifest), 0o600);
 }
 
-/** Whether the text of a manifest is, to the bit, what was written. */
+/** Whether a manifest is unchanged since it was written. */
 export function isIntact(text: string): boolean {
   try {
     return textOf(parseManifest(text, 'manifest')) === text;
@@ -326,12 +328,14 @@ export function isIntact(text: string): boolean {
   }
 }
 
-/** Its last field is a checksum over the others: most of them say what nothing else does. */
+/** The last field is a checksum over the others, because most of them are stored nowhere else. */
 function textOf(manifest: Manifest): string {
   return `${JSON.stringify({ ...manifest, crc32: crc32(JSON.stringify(manifest)) }, null, 2)}\n`;
 }
 
-/** The manifest of a sealed segment. @throws AppError CAPTURE_DAMAGED when it is none, CAPTURE_NOT_FOUND. */
+/**
+ * The manifest of a sealed segment. @throws AppError CAPTURE_DAMAGED when it is invalid, CAPTURE_NOT_FOUND
+ */
 export function readManifest(segmentPath: string): Manifest {
   const path = `${segmentPath}${MANIFEST_SUFFIX}`;
   return parseManifest(
@@ -340,7 +344,7 @@ export function readManifest(segmentPath: string): Manifest {
   );
 }
 
-/** @throws AppError CAPTURE_DAMAGED when there is something else of that name; what the file system throws. */
+/** @throws AppError CAPTURE_DAMAGED when the name is not a file's; file system errors */
 export function readManifestText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
@@ -350,20 +354,20 @@ export function readManifestText(path: string): string {
 }
 
 /**
- * The manifest of a segment that has its size still: a file that was cut short or has grown since it was sealed
- * is told apart without reading it.
+ * The manifest of a segment after comparing its file size: truncation or growth since sealing is detected
+ * without reading the file.
  * @throws AppError CAPTURE_DAMAGED, CAPTURE_NOT_FOUND
  */
 export function manifestOfWhole(segmentPath: string): Manifest {
   const manifest = readManifest(segmentPath);
   const file = basename(segmentPath);
-  if (manifest.file !== file) throw damaged(file, `its manifest is that of ${manifest.file}`);
+  if (manifest.file !== file) throw damaged(file, `its manifest belongs to ${manifest.file}`);
   const { size } = orTakenAway(segmentPath, () => statSync(segmentPath));
   if (size === manifest.fileBytes) return manifest;
   throw damaged(file, `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
 }
 
-/** @throws AppError CAPTURE_DAMAGED naming `file`. */
+/** @throws AppError CAPTURE_DAMAGED naming `file` */
 export function parseManifest(text: string, file: string): Manifest {
   let value: unknown;
   try {
@@ -396,6 +400,6 @@ function orTakenAway<T>(segmentPath: string, work: () => T): T {
 
 function invalid(file: string, what: string): AppError {
   return new AppError('CAPTURE_DAMAGED', `manifest ${file} cannot be read: ${what}`, {
-    hint: 'Remove it: its segment is then read as one that was not sealed.',
+    hint: 'Remove it: its segment is then read as unsealed.',
   });
 }

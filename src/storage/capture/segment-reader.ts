@@ -9,19 +9,19 @@ import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn, readMeta, type SegmentMeta } from './schema.ts';
 import { type Connection, damaged, openForReading, segmentError, takenAway } from './sqlite.ts';
 
-/** Names remembered of one segment; past that they are looked up again. */
+/** Names cached per segment; beyond that they are looked up again. */
 const NAMES_REMEMBERED = 65_536;
 
-/** An hour of seconds at once: two milliseconds, and weeks of them are summed in a second. */
+/** One hour of seconds per page takes two milliseconds, so weeks are summed in a second. */
 const SECONDS_PAGE = 3_600;
 
-/** A place in the order of a segment: the exchanges after it are those not yet read. */
+/** A position in a segment. Later exchanges are still unread. */
 export interface Position {
   readonly arrivalUs: number;
   readonly id: number;
 }
 
-/** Reads one segment. Every call is one short transaction, so that no log of a writer waits for a reader. */
+/** Reads one segment. Every call is one short transaction, so a writer's log never waits for a reader. */
 export class SegmentReader {
   readonly #segment: SegmentFile;
   readonly #connection: Connection;
@@ -35,8 +35,8 @@ export class SegmentReader {
   }
 
   /**
-   * Opens a segment; null for one whose tables its writer has not made yet (or died before it could).
-   * @throws AppError CAPTURE_DAMAGED, CAPTURE_NOT_FOUND or SCHEMA_TOO_NEW, naming the segment.
+   * Opens a segment; null if its writer has not created its tables yet, or died before.
+   * @throws AppError CAPTURE_DAMAGED, CAPTURE_NOT_FOUND or SCHEMA_TOO_NEW, naming the segment
    */
   static open(segment: SegmentFile): SegmentReader | null {
     try {
@@ -66,15 +66,15 @@ export class SegmentReader {
     return this.#guard(() => readMeta(this.#connection, this.#segment.file));
   }
 
-  /** The next page of `range` after `position` (from its begin when null), in the order (arrival, id). */
+  /** The next page of `range` after `position` (null: from the start), in the order (arrival, id). */
   page(range: TimeRange, position: Position | null): RawExchange[] {
-    // Made once, and not by whoever only wants the sums of a segment.
+    // Created on first use, because a caller may want only the sums of a segment.
     this.#readPage ??= this.#connection.transaction(this.#page.bind(this));
     const read = this.#readPage;
     return this.#guard(() => read(range, position));
   }
 
-  /** A row of a page, with its names. */
+  /** Converts a row of a page and resolves its names. */
   rowOf(raw: RawExchange): ExchangeRow {
     const { file, recorder } = this.#segment;
     return rowFrom(raw, { segment: file, recorder, nameOf: (id) => this.#nameOf(id) });
@@ -82,7 +82,7 @@ export class SegmentReader {
 
   /** Least and greatest arrival; null for a segment without exchanges. */
   span(): { firstUs: number; lastUs: number } | null {
-    // Two statements: SQLite answers each from one end of the index, and min and max in one by a scan.
+    // Two statements: SQLite takes each from one end of the index, but scans for both in one statement.
     const [firstUs, lastUs] = ['min', 'max'].map((end) =>
       this.#guard(() =>
         this.#statement<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get(),
@@ -91,24 +91,24 @@ export class SegmentReader {
     return typeof firstUs === 'number' && typeof lastUs === 'number' ? { firstUs, lastUs } : null;
   }
 
-  /** What tells it from all others. Counts its rows. */
+  /** What distinguishes it from other segments. Counts its rows. */
   identity(): SegmentIdentity {
     const count = () => this.#statement<[], number>('SELECT count(*) FROM exchange').pluck().get();
     return { meta: this.meta(), span: this.span(), exchanges: this.#guard(count) ?? 0 };
   }
 
-  /** Where the payloads of the exchanges `firstId` to `lastId` lie, by id. */
+  /** Payload places of the exchanges `firstId` to `lastId`, by id. */
   payloadPlaces(firstId: number, lastId: number): Map<number, PayloadPlace> {
     const places = this.#statement<[number, number], RawPlace>(SELECT_PLACES).raw();
     return this.#guard(() => new Map(places.all(firstId, lastId).map((raw) => [raw[0], placeFrom(raw)])));
   }
 
-  /** The block or tail that holds a slot; null when there is none. */
+  /** The block or tail with this slot; null if none. */
   blockOf(slot: number): BlockRow | null {
     return this.#guard(() => this.#statement<[number], BlockRow>(SELECT_BLOCK).get(slot) ?? null);
   }
 
-  /** A page of seconds from `fromSecond` to before `toSecond`, in order. */
+  /** A page of seconds from `fromSecond` (inclusive) to `toSecond` (exclusive), in order. */
   seconds(fromSecond: number, toSecond: number): SecondRollUp[] {
     return this.#guard(() =>
       this.#statement<[number, number, number], SecondRollUp>(SELECT_SECONDS).all(
@@ -119,7 +119,7 @@ export class SegmentReader {
     );
   }
 
-  /** Rows of one of the small tables, as SQLite names their columns. */
+  /** Rows of one of the small tables, with SQLite's column names. */
   all<Row>(sql: string): Row[] {
     return this.#guard(() => this.#statement<[], Row>(sql).all());
   }
@@ -150,7 +150,9 @@ export class SegmentReader {
     return text;
   }
 
-  /** The statement of a text, of which there are few: each compiled for every page would hold its kilobytes for long. */
+  /**
+   * Caches prepared statements. There are few, and compiling one for every page would keep kilobytes each.
+   */
   #statement<Bound extends unknown[], Row>(sql: string): Database.Statement<Bound, Row> {
     const known = this.#statements.get(sql);
     if (known !== undefined) return known as Database.Statement<Bound, Row>;
@@ -177,11 +179,11 @@ const SELECT_SECONDS = `SELECT second, exchanges, failed, request_bytes AS reque
 FROM second WHERE second >= ? AND second < ? ORDER BY second LIMIT ?`;
 
 /**
- * Selects the bytes of a short blob as text, for `bytesOfHex`. A blob itself becomes a buffer outside the heap: with
- * three of them in a row that was half of the time in which a page is read.
+ * Selects the bytes of a short blob as text, for `bytesOfHex`. A blob becomes a buffer outside the heap. With
+ * three blobs a row, those took half of the time to read a page.
  */
 function hexOf(blob: string): string {
-  // Of NULL `hex` would make an empty text.
+  // `hex` returns an empty text for NULL.
   return `iif(${blob} IS NULL, NULL, hex(${blob}))`;
 }
 
@@ -189,7 +191,7 @@ function bytesOfHex(hex: string | null): Uint8Array | null {
   return hex === null ? null : Buffer.from(hex, 'hex');
 }
 
-/** What a page of rows is read with; the order of `RawExchange`. */
+/** Selects a page of rows, in the order of `RawExchange`. */
 const SELECTED = `SELECT
   e.id, e.arrival_us, e.outcome, e.protocol, e.method, e.route, e.status, e.connection,
   ${hexOf('e.client')}, ${hexOf('e.session')}, e.model, e.streamed,
@@ -199,9 +201,9 @@ const SELECTED = `SELECT
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;
 
-/** The rest of the exchanges that share an arrival: `(arrival, afterId, limit)`. */
+/** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
 const SELECT_TIES = `${SELECTED} WHERE e.arrival_us = ? AND e.id > ? ORDER BY e.id LIMIT ?`;
-/** Exchanges of `fromUs` ≤ arrival < `toUs` in order: `(fromUs, toUs, limit)`. */
+/** Exchanges with `fromUs` ≤ arrival < `toUs`, in order: `(fromUs, toUs, limit)`. */
 const SELECT_RANGE = `${SELECTED} WHERE e.arrival_us >= ? AND e.arrival_us < ?
   ORDER BY e.arrival_us, e.id LIMIT ?`;
 
@@ -235,14 +237,14 @@ type RawExchange = [
   clientLeftOffsetUs: Nullable,
 ];
 
-/** What a raw row cannot say by itself. */
+/** Context that a raw row lacks. */
 interface RowContext {
   readonly segment: string;
   readonly recorder: string;
   readonly nameOf: (id: number) => string;
 }
 
-/** A row as others see it. @throws AppError CAPTURE_DAMAGED for an outcome that does not exist. */
+/** Converts a raw row. @throws AppError CAPTURE_DAMAGED for an unknown outcome */
 function rowFrom(raw: RawExchange, context: RowContext): ExchangeRow {
   const outcome = OUTCOMES[raw[2]];
   if (outcome === undefined) throw damaged(context.segment, `exchange ${raw[0]} has outcome ${raw[2]}`);
@@ -281,19 +283,19 @@ function named(id: number | null, context: RowContext): string | null {
   return id === null ? null : context.nameOf(id);
 }
 
-/** Where the body of a request or a response lies, and what its row says of it. */
+/** Place of a request or response body, and its facts from the row. */
 export interface BodyPlace {
   readonly bytes: number;
   readonly truncated: boolean;
   readonly hash: Uint8Array | null;
-  /** Null when nothing was kept of it. */
+  /** Null if nothing of it was kept. */
   readonly keptBytes: number | null;
   readonly slot: number | null;
 }
 
-/** Where an exchange's payload lies. */
+/** Place of an exchange's payload. */
 export interface PayloadPlace {
-  /** Null when it was stored without any payload. */
+  /** Null if it was stored without any payload. */
   readonly headsSlot: number | null;
   readonly request: BodyPlace;
   readonly response: BodyPlace;
@@ -329,12 +331,12 @@ function bodyPlaceFrom([bytes, truncated, keptBytes, slot, hashHex]: RawBody): B
   return { bytes: bytes ?? 0, truncated: truncated === 1, hash: bytesOfHex(hashHex), keptBytes, slot };
 }
 
-/** Sealed segments kept open at once: a fleet of so many recorders is read without opening any twice. */
+/** Sealed segments kept open at once. A fleet of this many recorders is read without reopening any. */
 const OPEN_MAX = 64;
 
 /**
- * Lends readers of segments. A sealed segment stays open while it is in use; one that is not is opened for
- * each use and closed after it, because an idle connection would keep its sealer waiting.
+ * Lends readers of segments. A sealed segment stays open while in use. An unsealed one is opened for each use
+ * and closed after it, because an idle connection would block its sealer.
  */
 export class SegmentPool {
   /** Least recently used first. */
@@ -342,7 +344,7 @@ export class SegmentPool {
   readonly #sealed = new Set<string>();
   #closed = false;
 
-  /** What `work` makes of the segment; `unborn` when its writer has not made its tables yet. */
+  /** Runs `work` on the segment; returns `unborn` if its writer has not created its tables yet. */
   use<T>(segment: SegmentFile, unborn: T, work: (reader: SegmentReader) => T): T {
     const sealed = this.#isSealed(segment);
     if (sealed && !this.#closed) return work(this.#keep(segment));
@@ -355,13 +357,13 @@ export class SegmentPool {
     }
   }
 
-  /** Closes the reader of a segment that is read to its end. */
+  /** Closes the reader of a segment that was read to its end. */
   release(segment: SegmentFile): void {
     this.#open.get(segment.file)?.close();
     this.#open.delete(segment.file);
   }
 
-  /** Keeps none open from here: a payload that was handed out may still be asked for what lies further in. */
+  /** Closes all readers. The pool stays usable: a payload may still read its body on demand. */
   close(): void {
     this.#closed = true;
     for (const reader of this.#open.values()) reader.close();
@@ -390,27 +392,27 @@ export class SegmentPool {
   }
 }
 
-/** @throws AppError CAPTURE_DAMAGED for a segment that goes by the name of another recorder than its own. */
+/** @throws AppError CAPTURE_DAMAGED when the file name says another recorder than the segment */
 function assertOwnName({ file, recorder: named }: SegmentFile, recorder: string): void {
   if (recorder !== named) throw damaged(file, `it is a segment of recorder ${recorder}, under another name`);
 }
 
-/** What no two segments have in common: opened within one tick of the clock, they hold something else. */
+/** Distinguishes segments. Those opened within one clock tick still differ in content. */
 export interface SegmentIdentity {
   readonly meta: SegmentMeta;
-  /** Null for one without exchanges. */
+  /** Null for a segment without exchanges. */
   readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
   readonly exchanges: number;
 }
 
 /**
- * Tells a segment that lies in a capture twice, once under a name that is not its own. A name never changes, and
- * each is taken for a segment of its own: what a copy holds would be counted, and replayed, twice.
+ * Detects a segment that is in a capture twice, once under another name. Each name counts as a segment of its
+ * own, so a copy's exchanges would be counted and replayed twice.
  */
 export class SegmentIdentities {
   readonly #files = new Map<string, string>();
 
-  /** @throws AppError CAPTURE_DAMAGED when it is not the segment that its name says, or one that was there before. */
+  /** @throws AppError CAPTURE_DAMAGED when its name is another segment's, or it was added before */
   assertNew(segment: SegmentFile, { meta, span, exchanges }: SegmentIdentity): void {
     assertOwnName(segment, meta.recorder.id);
     // Copies without exchanges do no harm.

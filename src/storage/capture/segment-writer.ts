@@ -18,17 +18,17 @@ import { RollUps } from './roll-ups.ts';
 import { createSchema, type SegmentMeta, setMeta, writeMeta } from './schema.ts';
 import { type Connection, type Durability, openForWriting, PAGE_BYTES } from './sqlite.ts';
 
-/** SQLite's answer to a checkpoint: pages in the log, and how many of them are in the database as well. */
+/** SQLite's answer to a checkpoint: pages in the log, and how many of them are also in the database. */
 interface LogState {
   readonly log: number;
   readonly checkpointed: number;
 }
 
-/** What one transaction writes. */
+/** The content of one transaction. */
 interface Batch {
   readonly exchanges: readonly PackedExchange[];
   readonly records: SideRecords;
-  /** What the recorder has committed with this; null where nobody counts. */
+  /** What the recorder has committed with this batch; null if nothing counts it. */
   readonly progress: Progress | null;
   readonly committedUs: number;
 }
@@ -36,13 +36,13 @@ interface Batch {
 /** How a segment is written. */
 interface WriterMeans {
   readonly durability: Durability;
-  /** Null leaves blocks readable. */
+  /** Null leaves blocks unencrypted. */
   readonly cipher: BlockCipher | null;
-  /** The account that the segment before this one ends with; null before the first. */
+  /** The last account in the previous segment; null if there is none. */
   readonly baseline: LifeAccount | null;
 }
 
-/** One segment while it grows: a SQLite file that one writer appends to. */
+/** A growing segment: a SQLite file that one writer appends to. */
 export class SegmentWriter {
   readonly path: string;
   readonly hour: number;
@@ -54,10 +54,10 @@ export class SegmentWriter {
   readonly #records: SideRecordWriter;
   #lastId = 0;
 
-  /** Makes the file (0600) with its tables. Throws what the file system or SQLite throws. */
+  /** Creates the file (0600) with its tables. Throws errors of SQLite and the file system. */
   constructor(path: string, hour: number, meta: SegmentMeta, means: WriterMeans) {
     const { durability, cipher, baseline } = means;
-    // Made by us first: SQLite would obey the umask, and gives its side files the mode of the file.
+    // Created first: SQLite would apply the umask, and its side files get the mode of the file.
     closeSync(openSync(path, 'wx', 0o600));
     this.path = path;
     this.hour = hour;
@@ -82,12 +82,12 @@ export class SegmentWriter {
     }
   }
 
-  /** Bytes of the block that is being filled; the commit that fills it writes them once more. */
+  /** Bytes of the open block; the commit that fills it writes them once more. */
   get openBlockBytes(): number {
     return this.#blocks.openBytes;
   }
 
-  /** Commits a batch: all of it, or (throwing) nothing. */
+  /** Commits a batch completely, or throws and commits nothing. */
   write(batch: Batch): void {
     this.#transact(false, () => {
       this.#lastId = this.#exchanges.insert(this.#lastId, batch.exchanges);
@@ -102,7 +102,7 @@ export class SegmentWriter {
     });
   }
 
-  /** Writes the ends: the last block whole, and when the writer (and its recorder) let go of the segment. */
+  /** Writes the last block and the times at which the writer (and its recorder) ended. */
   end(closedUs: number, recorderEnded: boolean): void {
     this.#transact(true, () => {
       setMeta(this.#connection, {
@@ -112,12 +112,12 @@ export class SegmentWriter {
     });
   }
 
-  /** Closes the file, ended or not. SQLite moves what is left in the write-ahead log into it. */
+  /** Closes the file, ended or not. SQLite moves the rest of the write-ahead log into it. */
   close(): void {
     this.#connection.close();
   }
 
-  /** What its content will take when the log is moved into it: pages in use, wherever they lie just now. */
+  /** Size of its content once the log is moved into it: the pages in use. */
   get contentBytes(): number {
     const pages = Number(this.#connection.pragma('page_count', { simple: true }));
     const free = Number(this.#connection.pragma('freelist_count', { simple: true }));
@@ -133,8 +133,9 @@ export class SegmentWriter {
   }
 
   /**
-   * Moves committed pages from the write-ahead log into the database, between batches so that no commit waits
-   * for it. Up to `softBytes` nothing is done; past the hard bound the log is cut, if no reader holds it.
+   * Moves committed pages from the write-ahead log into the database, between batches so that no commit
+   * waits. Below `softBytes` it does nothing. Above the hard bound it truncates the log unless a reader holds
+   * it.
    */
   checkpoint(softBytes: number, hardBytes: number = LIMITS.walBytes): void {
     const bytes = this.walBytes;
@@ -143,13 +144,13 @@ export class SegmentWriter {
     else if (this.#unmovedBytes() > softBytes) this.#connection.pragma('wal_checkpoint(PASSIVE)');
   }
 
-  /** What of the log is not in the database yet: the file keeps its length while it is written from its start again. */
+  /** Log bytes not yet in the database. The file keeps its length while SQLite rewrites it from the start. */
   #unmovedBytes(): number {
     const [state] = this.#connection.pragma('wal_checkpoint(NOOP)') as [LogState | undefined];
     return state === undefined ? 0 : (state.log - state.checkpointed) * PAGE_BYTES;
   }
 
-  /** Empties the write-ahead log without waiting for anybody: with a reader in it, it stays as it is. */
+  /** Empties the write-ahead log without waiting. If a reader uses it, it stays. */
   truncateWal(): void {
     const patience = this.#connection.pragma('busy_timeout', { simple: true });
     this.#connection.pragma('busy_timeout = 0');
@@ -217,31 +218,31 @@ const COLUMNS = [
 
 type Bound = number | Uint8Array | null;
 
-/** An exchange that waits for its commit, its heads packed. */
+/** An exchange that waits for its commit, with packed heads. */
 export interface PackedExchange {
   readonly exchange: Exchange;
-  /** Null when there is nothing to keep of them. */
+  /** Null if its heads hold nothing to keep. */
   readonly heads: Uint8Array | null;
 }
 
-/** Null for an exchange that cannot be stored: it is a loss by itself, and does not spoil its batch. */
+/** Null for an exchange that cannot be stored. It counts as one loss and does not affect its batch. */
 export function packExchange(exchange: Exchange): PackedExchange | null {
   if (!canBeRow(exchange)) return null;
   try {
     return { exchange, heads: encodeHeads(exchange) };
   } catch {
-    // Whatever msgpackr could not pack, the caller counts it as lost.
+    // msgpackr could not pack it; the caller counts it as lost.
     return null;
   }
 }
 
-/** Bytes of an exchange that go into blocks: packed heads, and what was kept of its bodies. */
+/** Bytes of an exchange that go into blocks: packed heads and the kept bytes of its bodies. */
 export function keptBytesOf({ exchange: { request, response }, heads }: PackedExchange): number {
   const bodies = (request?.body.kept?.byteLength ?? 0) + (response?.body.kept?.byteLength ?? 0);
   return bodies + (heads?.byteLength ?? 0);
 }
 
-/** Writes rows of the `exchange` table and what they refer to. */
+/** Writes rows of the `exchange` table and the rows they refer to. */
 class ExchangeInserter {
   readonly #insert;
   readonly #names: Names;
@@ -257,7 +258,7 @@ class ExchangeInserter {
     );
   }
 
-  /** Writes exchanges under the ids that follow `lastId`, and answers the last of them. In a transaction. */
+  /** Writes exchanges with the ids after `lastId` and returns the last id. Call inside a transaction. */
   insert(lastId: number, exchanges: readonly PackedExchange[]): number {
     let id = lastId;
     for (const { exchange, heads } of exchanges) {
@@ -271,7 +272,7 @@ class ExchangeInserter {
     this.#names.rolledBack();
   }
 
-  /** In the order of the columns. */
+  /** In column order. */
   #valuesOf(id: number, exchange: Exchange, heads: Uint8Array | null): Bound[] {
     const { request, response, streamed } = exchange;
     return [
@@ -306,10 +307,10 @@ class ExchangeInserter {
   }
 }
 
-/** Names remembered in memory; a client that makes up routes costs a look-up each, never memory without end. */
+/** Names cached in memory. A client that invents routes costs a look-up each, but not unlimited memory. */
 const NAMES_REMEMBERED = 4_096;
 
-/** Gives a number to each text that repeats from row to row: methods, routes, models, protocols. */
+/** Assigns a number to each repeated text: methods, routes, models, protocols. */
 class Names {
   readonly #insert;
   readonly #find;
@@ -320,7 +321,7 @@ class Names {
     this.#find = connection.prepare<[string], number>('SELECT id FROM name WHERE text = ?').pluck();
   }
 
-  /** The number of a text; null for null. In a transaction. */
+  /** The number of a text; null for null. Call inside a transaction. */
   idOf(text: string | null): number | null {
     if (text === null) return null;
     const known = this.#ids.get(text);
@@ -357,23 +358,23 @@ function isWhole(fact: number | null): boolean {
   return fact === null || Number.isSafeInteger(fact);
 }
 
-/** Bodies that each of two generations remembers: about 30 MiB in all. */
+/** Bodies that each of the two generations remembers: about 30 MiB in total. */
 const REMEMBERED = 131_072;
 
 /**
- * Stores each distinct body of a segment once. Two bodies are the same when the hash of the whole and the
- * number of bytes kept are: what was cut short never stands in for the whole, nor the whole for a stump.
+ * Stores each distinct body of a segment once. Two bodies are the same if the hash of the whole and the
+ * number of kept bytes are equal. So a truncated body never replaces a complete one, nor the reverse.
  *
- * What is there is remembered in memory only: an index in the file would cost a random page of the write-ahead log
- * for every body (measured in docs/adr/0003). A body that comes again after so many others is stored once more.
+ * Known bodies are held in memory only. An index in the file would cost a random page of the write-ahead log
+ * for every body (measured in docs/adr/0003). A body that repeats after too many others is stored again.
  */
 export class BodyStore {
   readonly #blocks: BlockWriter;
   readonly #insert;
-  /** Ids by hash and kept bytes, of the latest bodies and of those before them. */
+  /** Ids by hash and kept bytes: of the latest bodies, and of those before them. */
   #latest = new Map<string, number>();
   #earlier = new Map<string, number>();
-  /** Those that no commit has written yet. */
+  /** Bodies that are not committed yet. */
   #uncommitted: string[] = [];
   #committedId = 0;
   #lastId = 0;
@@ -385,7 +386,7 @@ export class BodyStore {
     );
   }
 
-  /** Id of the row of a body, new or not; null for an empty one, which needs none. In a transaction. */
+  /** Row id of a body, new or known; null for an empty body. Call inside a transaction. */
   idOf(body: Body): number | null {
     if (body.bytes === 0) return null;
     const kept = body.kept?.byteLength ?? null;
@@ -405,7 +406,7 @@ export class BodyStore {
     this.#uncommitted = [];
   }
 
-  /** Ids are given anew. */
+  /** Call when the transaction failed: its ids are reused. */
   rolledBack(): void {
     this.#lastId = this.#committedId;
     for (const key of this.#uncommitted) {
@@ -425,17 +426,17 @@ export class BodyStore {
   }
 }
 
-/** Protocol names come from the wire (`Upgrade: anything`): past so many, a segment calls the rest `other`. */
+/** Protocol names come from the network (`Upgrade: anything`). Beyond this number a segment uses `other`. */
 const PROTOCOLS_MAX = 64;
-/** Anchors kept while no commit succeeds: a day's. */
+/** Anchors kept while no commit succeeds: those of a day. */
 const ANCHORS_MAX = 1_440;
 
 /**
- * What a capture says besides its exchanges, gathered until a commit takes it: the account of the recording,
- * connections by protocol, clock anchors and expiries. However long the disk refuses, it stays small.
+ * Data of a capture besides its exchanges, collected until the next commit: the recording's account,
+ * connections by protocol, clock anchors and expiries. Its size is bounded even if the disk fails for long.
  */
 export class SideRecords {
-  /** The newest; null when it is written. */
+  /** The newest account; null once written. */
   account: LifeAccount | null = null;
   readonly protocolUses = new Map<string, ProtocolUse>();
   readonly #anchors: ClockAnchor[] = [];
@@ -479,13 +480,13 @@ interface CounterRow extends Counted {
   readonly atUs: number;
 }
 
-/** Writes them into the tables of a segment. */
+/** Writes side records into the tables of a segment. */
 class SideRecordWriter {
   readonly #connection: Connection;
   readonly #baseline: LifeAccount | null;
   readonly #statements;
 
-  /** @param baseline the account that the segment before this one ends with: here only what grew since is counted */
+  /** @param baseline last account in the previous segment; only increases since then are counted here */
   constructor(connection: Connection, baseline: LifeAccount | null) {
     this.#connection = connection;
     this.#baseline = baseline;
@@ -506,7 +507,7 @@ class SideRecordWriter {
     };
   }
 
-  /** In a transaction. */
+  /** Call inside a transaction. */
   write(records: SideRecords): void {
     const { protocolUse, protocols, anchor, expiry } = this.#statements;
     if (records.account !== null) this.#writeAccount(records.account);
@@ -543,7 +544,7 @@ class SideRecordWriter {
     }
   }
 
-  /** One row each time that a counter grew, behind one of what it was before the segment. */
+  /** Writes one row for each increase of a counter, after a row with its value before the segment. */
   #count(
     kind: string,
     name: string,
@@ -558,7 +559,7 @@ class SideRecordWriter {
     if (known.exchanges === exchanges && known.turns === turns && known.bytes === bytes) return;
     const sinceUs = Math.round(last?.atUs ?? this.#baseline?.atUs ?? startedUs);
     if (last === null) counter.run(kind, name, sinceUs, before.exchanges, before.turns, before.bytes);
-    // A clock that was set back must not put a counter in front of what it grew from.
+    // After a clock was set back, an increase must still come after the value it grew from.
     counter.run(kind, name, Math.max(Math.round(atUs), sinceUs + 1), exchanges, turns, bytes);
   }
 }

@@ -6,18 +6,18 @@ export type Connection = Database.Database;
 
 /** 3.7.0 to 3.51.2 can corrupt a database when its write-ahead log is reset. */
 const LEAST_SQLITE_VERSION = [3, 51, 3] as const;
-/** Of a segment's pages; each takes a few bytes more in the log. */
+/** Page size of a segment; each page takes a few bytes more in the log. */
 export const PAGE_BYTES = 8_192;
 /** How long a statement waits for another connection's lock. */
 const BUSY_TIMEOUT_MS = 5_000;
 const READER_CACHE_KIB = 1_024;
 
-/** Whether each commit reaches the platter (`commit`) or only a sealed segment does (`seal`). */
+/** Whether each commit is synced to disk (`commit`) or only a sealed segment (`seal`). */
 export type Durability = 'commit' | 'seal';
 
 /**
- * Opens a file that is ours to write. Every pragma is said aloud: the binding's compiled defaults differ from
- * SQLite's, and `synchronous` reads back differently before and after the first write in WAL mode.
+ * Opens a file for writing. Every pragma is set explicitly: the binding's compiled defaults differ from
+ * SQLite's. `synchronous` also reads back differently before and after the first write in WAL mode.
  */
 export function openForWriting(path: string, durability: Durability): Connection {
   const connection = open(path, { timeout: BUSY_TIMEOUT_MS });
@@ -29,7 +29,7 @@ export function openForWriting(path: string, durability: Durability): Connection
     connection.pragma('temp_store = MEMORY');
     connection.pragma('cache_size = -8192');
     connection.pragma('journal_mode = WAL');
-    // The writer checkpoints between batches itself, so that no checkpoint falls inside a commit.
+    // The writer checkpoints between batches, so no checkpoint falls inside a commit.
     connection.pragma('wal_autocheckpoint = 0');
     connection.pragma(`synchronous = ${durability === 'commit' ? 'FULL' : 'OFF'}`);
     return connection;
@@ -39,7 +39,7 @@ export function openForWriting(path: string, durability: Durability): Connection
   }
 }
 
-/** Opens a finished segment to turn it into one plain file; its journal mode is left as it is found. */
+/** Opens a finished segment to convert it into one plain file. Its journal mode is not changed. */
 export function openForSealing(path: string): Connection {
   const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
   try {
@@ -55,8 +55,8 @@ export function openForSealing(path: string): Connection {
 }
 
 /**
- * Opens a new file that is filled in one go and synced by whoever fills it: what a crash leaves of it is thrown
- * away. Its journal is in memory, so that no other file ever holds a part of it.
+ * Opens a new file that is filled at once and synced by the caller. After a crash it is discarded. Its
+ * journal is in memory, so no other file ever holds a part of it.
  */
 export function openForFilling(path: string, pageBytes: number): Connection {
   const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
@@ -66,7 +66,7 @@ export function openForFilling(path: string, pageBytes: number): Connection {
     connection.pragma('cell_size_check = ON');
     connection.pragma('mmap_size = 0');
     connection.pragma('temp_store = MEMORY');
-    // The binding's defensive mode refuses OFF, and says so in nothing but its answer.
+    // The binding's defensive mode refuses OFF, and reports that only in its answer.
     const journal = connection.pragma('journal_mode = MEMORY', { simple: true });
     if (journal !== 'memory') throw new AppError('INTERNAL', `the journal of ${path} is ${journal}`);
     connection.pragma('synchronous = OFF');
@@ -78,9 +78,9 @@ export function openForFilling(path: string, pageBytes: number): Connection {
 }
 
 /**
- * Opens a file nobody may change through this connection. What a sealer that was killed left half written is taken
- * back first, as SQLite does for whoever comes next and may write: without that one segment would keep the whole
- * capture from being read until somebody seals it.
+ * Opens a file read-only. If a killed sealer left a half-written transaction, that is rolled back first, as
+ * SQLite does for the next writer. Otherwise one segment would make the whole capture unreadable until it is
+ * sealed.
  */
 export function openForReading(path: string): Connection {
   const connection = openReadOnly(path);
@@ -128,12 +128,12 @@ function isOlder(version: string): boolean {
   return false;
 }
 
-/** SQLite's result code of anything thrown, such as `SQLITE_IOERR_FSYNC`; null when it is no SQLite error. */
+/** SQLite's result code of an error, such as `SQLITE_IOERR_FSYNC`; null for other errors. */
 export function sqliteCode(error: unknown): string | null {
   return error instanceof Database.SqliteError ? error.code : null;
 }
 
-/** Why a batch that failed with this error is lost. */
+/** The loss reason of a batch that failed with this error. */
 export function lossReasonOf(error: unknown): LossReason {
   const code = sqliteCode(error) ?? systemCode(error);
   if (code.startsWith('SQLITE_FULL') || code === 'ENOSPC' || code === 'EDQUOT') return 'disk_full';
@@ -141,11 +141,11 @@ export function lossReasonOf(error: unknown): LossReason {
   if (code.startsWith('SQLITE_CORRUPT') || code.startsWith('SQLITE_NOTADB')) return 'corrupt';
   if (code.startsWith('SQLITE_') && !/^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG|RANGE)/.test(code))
     return 'io_error';
-  // A code of the system's is the disk's fault; anything else was thrown by our own encoding.
+  // A system error code means a disk error. Anything else came from our own encoding.
   return /^E[A-Z]+$/.test(code) ? 'io_error' : 'encode_failed';
 }
 
-/** Turns what SQLite says of a segment into an error the user can act on. */
+/** Converts a SQLite error on a segment into an error with a hint. */
 export function segmentError(file: string, error: unknown): unknown {
   const code = sqliteCode(error);
   if (code === null) return error;
@@ -157,17 +157,17 @@ export function segmentError(file: string, error: unknown): unknown {
   });
 }
 
-/** Whether an error says that the content of a segment is spoilt, not that it could not be reached. */
+/** Whether an error means damaged content rather than a file that could not be reached. */
 export function isDamage(error: unknown): boolean {
   if (!(error instanceof AppError) || error.code !== 'CAPTURE_DAMAGED') return false;
   const code = sqliteCode(error.cause);
   return code === null || DAMAGE.test(code);
 }
 
-/** What SQLite says when what it reads is not what it (or we) wrote. */
+/** SQLite result codes of damaged content. */
 const DAMAGE = /^SQLITE_(CORRUPT|NOTADB|ERROR|CONSTRAINT|MISMATCH)/;
 
-const UNNAMED = ['cannot be read', 'See what its file system and disk say.'] as const;
+const UNNAMED = ['cannot be read', 'Check its file system and disk.'] as const;
 const CODES: readonly (readonly [RegExp, string, string])[] = [
   [/^SQLITE_(BUSY|LOCKED)/, 'is locked by another process', 'Try again when the recorder has sealed it.'],
   [
@@ -175,21 +175,21 @@ const CODES: readonly (readonly [RegExp, string, string])[] = [
     'cannot be opened',
     'Check its owner and mode; an unsealed segment must lie in a directory this user may write to.',
   ],
-  [/^SQLITE_FULL/, 'cannot be written', 'Make room on the disk.'],
+  [/^SQLITE_FULL/, 'cannot be written', 'Free disk space.'],
 ];
 
-/** A segment whose content cannot be believed. */
+/** A segment with damaged content. */
 export function damaged(file: string, what: string, cause?: unknown): AppError {
   return new AppError('CAPTURE_DAMAGED', `segment ${file} is damaged: ${what}`, {
-    hint: `Take ${file} and its manifest out of the capture to read the rest, or restore it from where it was shipped.`,
+    hint: `Move ${file} and its manifest out of the capture to read the rest, or restore it from a copy.`,
     cause,
   });
 }
 
-/** A segment that was there when the capture was listed, and is no more. */
+/** A segment that disappeared after the capture was listed. */
 export function takenAway(file: string): AppError {
-  return new AppError('CAPTURE_NOT_FOUND', `segment ${file} was taken away while the capture was read`, {
-    hint: 'Retention took it, or somebody moved it. Read a later window, or a copy of the capture.',
+  return new AppError('CAPTURE_NOT_FOUND', `segment ${file} was removed while the capture was read`, {
+    hint: 'Retention removed it, or it was moved. Read a later window, or a copy of the capture.',
   });
 }
 

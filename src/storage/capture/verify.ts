@@ -20,10 +20,10 @@ import { factsOf, isIntact, type Manifest, readManifest, readManifestText, sha25
 import { SegmentIdentities, type SegmentIdentity } from './segment-reader.ts';
 import { type Connection, openForReading, segmentError } from './sqlite.ts';
 
-/** How often a segment is checked that is replaced each time. */
+/** How often a segment is checked if it is replaced each time. */
 const ATTEMPTS = 3;
 
-/** What `verify` says of a capture. */
+/** The document of `verify`. */
 export interface VerifyDocument {
   readonly schemaVersion: 1;
   readonly directory: string;
@@ -33,30 +33,30 @@ export interface VerifyDocument {
   readonly segments: readonly (Omit<SegmentReport, 'problems'> & { readonly problems: number })[];
   readonly problems: readonly CaptureProblem[];
   /**
-   * Segments that are not there and nothing here says why. No damage: whoever takes what was handed over, or puts
-   * captures together in part, leaves them behind. Of those after a recorder's last nobody knows.
+   * Missing segments without a recorded cause. They are not damage: shipping or a partial merge leaves some
+   * out. Segments after a recorder's last one are unknown.
    */
   readonly missing: readonly MissingSegments[];
-  /** Segments that retention is taking away, or was when its recorder died. */
+  /** Segments that retention is removing, or was removing when its recorder died. */
   readonly expiring: readonly string[];
-  /** What an interrupted `forget` left behind; the next one removes it, or the next start of a recorder. */
+  /** Files that an interrupted `forget` left. The next `forget` or recorder start removes them. */
   readonly leftovers: readonly string[];
 }
 
 interface VerifyOptions {
-  /** Null when nobody named one: then of encrypted blocks only the checksum is looked at. */
+  /** Null if none was given: then only the checksums of encrypted blocks are checked. */
   readonly encryptionKey: EncryptionKey | null;
-  /** Told before each segment is read. */
+  /** Called before each segment is read. */
   readonly onSegment: (file: string, index: number, count: number) => void;
 }
 
 /**
- * Reads a capture to its last byte and holds it against its manifests and against itself. Nothing is changed.
- * @param captureDirectory as `resolveCaptureDirectory(…, 'read')` gave it
+ * Reads a whole capture and checks it against its manifests and itself. Nothing is changed.
+ * @param captureDirectory as returned by `resolveCaptureDirectory(…, 'read')`
  * @throws AppError CAPTURE_ENCRYPTED for a wrong key, SCHEMA_TOO_NEW
  */
 export function verifyCapture(captureDirectory: string, options: VerifyOptions): VerifyDocument {
-  // Before all else: what a recorder makes, and takes away, while we read is missed by nobody.
+  // List first: files that a recorder creates and removes during the check must not look missing.
   const listed = readdirSync(captureDirectory);
   const segments = segmentsOf(captureDirectory);
   const reports: SegmentReport[] = [];
@@ -86,8 +86,8 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
 }
 
 /**
- * Null for a segment that retention took while it was being checked. One that a `forget` put anew in its place, or
- * that was sealed, meanwhile is looked at again: its manifest was that of another file.
+ * Null for a segment that retention removed during the check. A segment that was sealed or that `forget`
+ * replaced meanwhile is checked again, because its manifest belonged to another file.
  */
 function reportOn(
   segment: SegmentFile,
@@ -110,13 +110,13 @@ function reportOnce(check: SegmentCheck): SegmentReport | null {
   }
 }
 
-/** Tells one seal from the next; null while there is none. */
+/** Identifies one sealing; null while unsealed. */
 function sealOf({ path }: SegmentFile): string | null {
   const status = statSync(`${path}${MANIFEST_SUFFIX}`, { throwIfNoEntry: false });
   return status === undefined ? null : `${status.ino} ${status.mtimeMs}`;
 }
 
-/** Segments whose manifest is there and who are not: expiry takes the manifest first, so nobody meant it. */
+/** Manifests without a segment. Expiry removes the manifest first, so this was not intended. */
 function missingFrom(directory: string, files: readonly string[]): CaptureProblem[] {
   return files
     .filter((file) => file.endsWith(MANIFEST_SUFFIX))
@@ -125,18 +125,18 @@ function missingFrom(directory: string, files: readonly string[]): CaptureProble
       (file) =>
         !existsSync(join(directory, file)) && existsSync(join(directory, `${file}${MANIFEST_SUFFIX}`)),
     )
-    .map((file) => ({ file, kind: 'missing', what: 'its manifest is there, and it is not' }));
+    .map((file) => ({ file, kind: 'missing', what: 'its manifest exists but the segment is missing' }));
 }
 
 function setAside(file: string): CaptureProblem {
   return {
     file,
     kind: 'set_aside',
-    what: 'it did not pass its check when it was to be sealed, and is not read',
+    what: 'it failed its check at sealing and is not read',
   };
 }
 
-/** What can be wrong with a capture. */
+/** Kinds of problems in a capture. */
 const PROBLEM_KINDS = [
   'manifest',
   'hash',
@@ -158,19 +158,19 @@ interface CaptureProblem {
   readonly what: string;
 }
 
-/** What a segment was found to be. */
+/** The result of checking one segment. */
 interface SegmentReport {
   readonly file: string;
   readonly sealed: boolean;
   readonly exchanges: number;
   readonly blocks: number;
   readonly encrypted: boolean;
-  /** Whether every block was unpacked; without the key of an encrypted one only checksums are held against it. */
+  /** Whether every block was unpacked. Without the key of an encrypted one only checksums are checked. */
   readonly decoded: boolean;
   readonly problems: readonly CaptureProblem[];
 }
 
-/** Which slots the blocks of a segment hold. */
+/** The slots in a segment's blocks. */
 interface SlotLengths {
   /** Length of each slot. */
   readonly known: Map<number, number>;
@@ -178,13 +178,13 @@ interface SlotLengths {
   readonly unknown: Pick<BlockRow, 'firstSlot' | 'slots'>[];
 }
 
-/** A segment that is spoilt through and through is told in so many lines; the last says how many more. */
+/** Most problems reported per segment; one more line says how many were left out. */
 const PROBLEMS_MAX = 50;
 
 const SELECT_BLOCKS = `SELECT first_slot AS firstSlot, slots, raw_bytes AS rawBytes, codec, crc32, payload
 FROM block ORDER BY first_slot`;
 
-/** Columns that name a row of another table. */
+/** Columns that refer to a row of another table. */
 const REFERENCES = [
   ['outcome', 'outcome'],
   ['protocol', 'name'],
@@ -196,8 +196,8 @@ const REFERENCES = [
 ] as const;
 
 /**
- * Holds a segment against its manifest and against itself. One read transaction: of a segment that is being
- * written it sees one state, and its log grows while that is read.
+ * Checks a segment against its manifest and itself in one read transaction. So it sees one state of a segment
+ * that is being written, whose log grows meanwhile.
  */
 export class SegmentCheck {
   readonly #segment: SegmentFile;
@@ -210,8 +210,8 @@ export class SegmentCheck {
   #encrypted = false;
 
   /**
-   * @param key null when there is none
-   * @param others those of the capture that were checked before
+   * @param key null if there is none
+   * @param others segments of the capture that were checked before
    */
   constructor(segment: SegmentFile, key: EncryptionKey | null, others: CheckedSegments) {
     this.#segment = segment;
@@ -219,16 +219,18 @@ export class SegmentCheck {
     this.#others = others;
   }
 
-  /** @throws AppError CAPTURE_ENCRYPTED for a wrong key, CAPTURE_NOT_FOUND when it was taken away, SCHEMA_TOO_NEW. */
+  /**
+   * @throws AppError CAPTURE_ENCRYPTED for a wrong key, CAPTURE_NOT_FOUND when it was removed, SCHEMA_TOO_NEW
+   */
   run(): SegmentReport {
     const { file, path, sealed } = this.#segment;
     const manifest = sealed ? this.#manifest() : null;
     this.#guard('database', () => this.#checkDatabase(manifest));
     if (!existsSync(path)) {
-      throw new AppError('CAPTURE_NOT_FOUND', `segment ${file} was taken away while it was checked`);
+      throw new AppError('CAPTURE_NOT_FOUND', `segment ${file} was removed while it was checked`);
     }
     if (this.#unsaid > 0) {
-      this.#problems.push({ file, kind: 'block', what: `${this.#unsaid} more problems of this segment` });
+      this.#problems.push({ file, kind: 'block', what: `${this.#unsaid} more problems in this segment` });
     }
     return {
       file,
@@ -241,19 +243,19 @@ export class SegmentCheck {
     };
   }
 
-  /** The manifest, held against the file as a whole; null when it cannot be read. */
+  /** The manifest, compared with the whole file; null if unreadable. */
   #manifest(): Manifest | null {
     const { file, path } = this.#segment;
     return this.#guard('manifest', () => {
       if (!isIntact(readManifestText(`${path}${MANIFEST_SUFFIX}`))) {
-        this.#found('manifest', `${file}${MANIFEST_SUFFIX} is not what was written`);
+        this.#found('manifest', `${file}${MANIFEST_SUFFIX} was changed after it was written`);
       }
       const manifest = readManifest(path);
       const { size } = statSync(path);
       if (size !== manifest.fileBytes) {
         this.#found('hash', `it has ${size} bytes, and was sealed with ${manifest.fileBytes}`);
       } else if (sha256Of(path) !== manifest.sha256) {
-        this.#found('hash', 'its SHA-256 is not the one it was sealed with');
+        this.#found('hash', 'its SHA-256 differs from the one in its manifest');
       }
       return manifest;
     });
@@ -282,7 +284,7 @@ export class SegmentCheck {
     }
   }
 
-  /** Of a sealed one the hash says more; of an open one only its own structure can be asked. */
+  /** The hash covers a sealed segment. An open one only has its own structure to check. */
   #checkStructure(connection: Connection): void {
     const check = this.#segment.sealed ? 'quick_check' : 'integrity_check';
     const rows = connection.pragma(`${check}(10)`) as Record<string, string>[];
@@ -291,7 +293,7 @@ export class SegmentCheck {
     }
   }
 
-  /** Unpacks every block and the heads in it; where a body lies in it comes after. */
+  /** Unpacks every block and its heads. Bodies are checked afterwards by their slots. */
   #checkBlocks(connection: Connection, cipher: BlockCipher | null): SlotLengths {
     const lengths: SlotLengths = { known: new Map(), unknown: [] };
     const heads = connection
@@ -315,7 +317,7 @@ export class SegmentCheck {
       for (; !head.done; head = heads.next()) this.#headsMissing(head.value);
       return lengths;
     } finally {
-      // One that is not at its end keeps its connection from being closed.
+      // An unfinished iterator would keep its connection from closing.
       heads.return?.();
     }
   }
@@ -324,14 +326,14 @@ export class SegmentCheck {
     this.#found('payload', `the heads of an exchange, slot ${slot}, are in no block`);
   }
 
-  /** Null where nothing but the checksum can be asked. */
+  /** Null if only the checksum can be checked. */
   #slotsOf(row: BlockRow, cipher: BlockCipher | null): readonly Uint8Array[] | null {
     if (!this.#encrypted || cipher !== null) return decodeBlock(row, this.#segment.file, cipher);
     assertChecksum(row, this.#segment.file);
     return null;
   }
 
-  /** Of a block that could not be unpacked there is nothing to look at. */
+  /** Skips heads in a block that could not be unpacked. */
   #checkHeads(slot: Uint8Array | undefined): void {
     if (slot !== undefined) this.#guard('payload', () => decodeHeads(slot, this.#segment.file));
   }
@@ -344,7 +346,7 @@ export class SegmentCheck {
       const length = slot === null ? 0 : lengthOf(slot, slots);
       if (length === undefined) this.#found('payload', `body ${id}, slot ${slot}, is in no block`);
       else if (length !== null && length !== (kept ?? 0)) {
-        this.#found('payload', `body ${id} has ${length} bytes where its row says ${kept ?? 0}`);
+        this.#found('payload', `body ${id} has ${length} bytes but its row says ${kept ?? 0}`);
       }
     }
   }
@@ -355,7 +357,7 @@ export class SegmentCheck {
         connection,
         `exchange WHERE ${column} IS NOT NULL AND ${column} NOT IN (SELECT id FROM ${table})`,
       );
-      if (missing > 0) this.#found('reference', `${missing} exchanges name a ${column} that is not there`);
+      if (missing > 0) this.#found('reference', `${missing} exchanges name a missing ${column}`);
     }
   }
 
@@ -367,7 +369,7 @@ export class SegmentCheck {
       const wrong =
         countOf(connection, `(SELECT * FROM (${stored}) EXCEPT SELECT * FROM (${summed}))`) +
         countOf(connection, `(SELECT * FROM (${summed}) EXCEPT SELECT * FROM (${stored}))`);
-      if (wrong > 0) this.#found('roll_ups', `the sums of table ${table} are not those of the exchanges`);
+      if (wrong > 0) this.#found('roll_ups', `the sums in table ${table} differ from those of the exchanges`);
     }
   }
 
@@ -381,22 +383,22 @@ export class SegmentCheck {
       if (JSON.stringify(stated) === JSON.stringify(value)) continue;
       this.#found(
         'counts',
-        `${name} is ${JSON.stringify(value)}, and its manifest says ${JSON.stringify(stated)}`,
+        `${name} is ${JSON.stringify(value)}but its manifest says ${JSON.stringify(stated)}`,
       );
     }
   }
 
-  /** What `work` gives; null when it found the segment wanting, which is a problem of that kind. */
+  /** The result of `work`; null if it reported damage, which is recorded as a problem of that kind. */
   #guard<T>(kind: ProblemKind, work: () => T): T | null {
     try {
       return work();
     } catch (thrown) {
       const error = segmentError(this.#segment.file, thrown);
       const code = error instanceof AppError ? error.code : null;
-      // A version or a key that are not ours are no damage, unless the file is not what was sealed.
+      // An unknown version or key is no damage unless the file changed after sealing.
       const spoilt = this.#problems.some((problem) => problem.kind === 'hash');
       if (code === 'CAPTURE_DAMAGED' || (code !== null && spoilt)) this.#found(kind, reasonOf(thrown));
-      // What is not there any more is no damage; `run` says so.
+      // A file that no longer exists is no damage; `run` reports it.
       else if (code !== null || existsSync(this.#segment.path)) throw error;
       return null;
     }
@@ -408,7 +410,7 @@ export class SegmentCheck {
   }
 }
 
-/** Null where its block could not be unpacked, undefined where no block holds it. */
+/** Null if its block could not be unpacked, undefined if no block holds it. */
 function lengthOf(slot: number, { known, unknown }: SlotLengths): number | null | undefined {
   const holds = (row: SlotLengths['unknown'][number]) =>
     slot >= row.firstSlot && slot < row.firstSlot + row.slots;
@@ -419,22 +421,22 @@ function countOf(connection: Connection, from: string): number {
   return connection.prepare<[], number>(`SELECT count(*) FROM ${from}`).pluck().get() ?? 0;
 }
 
-/** Numbers of a recorder in a row that are not there, and nothing in the capture says why. */
+/** Consecutive segment numbers of a recorder that are missing without a recorded cause. */
 interface MissingSegments {
   readonly recorder: string;
   readonly from: number;
   readonly to: number;
 }
 
-/** Files that stand for a segment: it is there, or why it is not is told otherwise. */
+/** Files that show that a segment exists, or why it does not. */
 const TRACES = ['', MANIFEST_SUFFIX, TOMBSTONE_SUFFIX, DAMAGED_SUFFIX, HANDED_SUFFIX];
 
-/** What the segments of a capture that were checked say of each other, and of those that are not there. */
+/** Facts across the checked segments of a capture, to find copies and missing segments. */
 class CheckedSegments {
   readonly #identities = new SegmentIdentities();
   readonly #absent = new AbsentSegments();
 
-  /** @throws AppError CAPTURE_DAMAGED when it is not the segment that its name says, or one that was there before. */
+  /** @throws AppError CAPTURE_DAMAGED when its name is another segment's, or it was added before */
   add(segment: SegmentFile, meta: SegmentMeta, connection: Connection): void {
     for (const expiry of connection.prepare<[], ExpirySummary>(SELECT_EXPIRIES).all()) {
       this.#absent.expired(expiry);
@@ -442,7 +444,7 @@ class CheckedSegments {
     this.#identities.assertNew(segment, { meta, ...arrivalsIn(connection) });
   }
 
-  /** @param files all that the directory held when the check began */
+  /** @param files all files in the directory when the check began */
   missing(files: readonly string[]): MissingSegments[] {
     const missing: MissingSegments[] = [];
     for (const [recorder, numbers] of numbersIn(files)) {
@@ -478,7 +480,7 @@ function addTo(missing: MissingSegments[], recorder: string, number: number): vo
   else missing.push({ recorder, from: number, to: number });
 }
 
-/** What arrived in a segment, read from its rows. */
+/** Span and number of arrivals in a segment, from its rows. */
 function arrivalsIn(connection: Connection): Pick<SegmentIdentity, 'span' | 'exchanges'> {
   const found = connection
     .prepare<[], { exchanges: number; firstUs: number | null; lastUs: number | null }>(

@@ -29,47 +29,52 @@ import { type Durability, lossReasonOf } from './sqlite.ts';
 export type { CaptureOrigin, RecorderIdentity } from './schema.ts';
 
 export interface CaptureWriterOptions {
-  /** A directory from `resolveCaptureDirectory(…, 'write')`. */
+  /** From `resolveCaptureDirectory(…, 'write')`. */
   readonly directory: string;
   readonly recorder: RecorderIdentity;
   readonly origin: CaptureOrigin;
-  /** What is stored and masked (bodies, caps, redaction …), kept in `meta` as it is given. */
+  /** What is stored and masked (bodies, caps, redaction …), stored unchanged in `meta`. */
   readonly policy: Readonly<Record<string, unknown>>;
   readonly hashKeyFingerprint: string;
-  /** Key that the blocks of every segment are encrypted under; null leaves them readable. */
+  /** Encrypts the blocks of every segment; null leaves them unencrypted. */
   readonly encryption: EncryptionKey | null;
-  /** How many recorders the fleet has; null when nobody said so. */
+  /** Recorders in the fleet; null if not configured. */
   readonly fleetSize: number | null;
-  /** The account that this recorder's last segment ends with, written by a process before this one; null for none. */
+  /** The last account in this recorder's last segment, written by an earlier process; null if none. */
   readonly account: LifeAccount | null;
-  /** Bytes that all files of the directory together may take. */
+  /** Upper bound in bytes of all files in the directory. */
   readonly maxDiskBytes: number;
-  /** Sealed segments whose last arrival is older go, ms; null keeps them as long as the quota does. */
+  /** Sealed segments whose last arrival is older are expired, ms; null applies only the quota. */
   readonly retainMs: number | null;
-  /** A segment is an hour of the writer's clock, or (imports) of the arrivals. */
+  /** A segment covers an hour of the writer's clock or, for imports, of the arrivals. */
   readonly segmentBy: 'clock' | 'arrival';
-  /** `commit`: every commit is synced to disk. `seal`: only a sealed segment is, for imports that can be repeated. */
+  /**
+   * `commit` syncs every commit to disk. `seal` syncs only sealed segments, for imports, which can be
+   * repeated.
+   */
   readonly durability: Durability;
-  /** Takes the path of a finished segment, to have it sealed. Called inside `commit` and `close`; must not throw. */
+  /**
+   * Receives the path of a finished segment, to seal it. Called inside `commit` and `close`; must not throw.
+   */
   readonly onFinished: (file: string) => void;
 }
 
-/** What became of a batch. Whoever counts says in the next account what was lost. */
+/** The result of a batch. The next account reports what was lost. */
 export interface CommitResult extends SinkCommitResult {
-  /** The error behind it in words, for the log; null when there was none. */
+  /** The error text for the log; null if there was none. */
   readonly error: string | null;
 }
 
 const REFUSALS = {
   quota: 'the disk quota of the capture is used up',
-  disk_reserve: 'the file system of the capture is all but full',
+  disk_reserve: 'the file system of the capture is almost full',
 };
 
-/** After a failure the disk is left alone for this long, twice as long each time it fails again, up to seconds. */
+/** Pause of disk writes after a failure. It doubles with each further failure, up to several seconds. */
 const RETRY_NS = 1e9;
 const RETRY_MAX_NS = 4e9;
 
-/** Why batches are being lost without the disk being asked. */
+/** Why batches are lost without a disk write. */
 interface OutageCause {
   readonly reason: LossReason;
   readonly error: string;
@@ -78,8 +83,8 @@ interface OutageCause {
 const NOTHING: CommitResult = { committed: 0, lost: 0, reason: null, error: null };
 
 /**
- * Puts exchanges into the segments of one capture. Synchronous, group commit, one writer a directory (the
- * caller holds its DirectoryLock). Whatever the disk does is answered with a `CommitResult`, never thrown.
+ * Writes exchanges into the segments of one capture: synchronous, with group commit, one writer per
+ * directory. The caller holds its DirectoryLock. Disk errors are returned in `CommitResult`, never thrown.
  */
 export class CaptureWriter implements CommittingSink {
   readonly #options: CaptureWriterOptions;
@@ -98,12 +103,14 @@ export class CaptureWriter implements CommittingSink {
   #outageUntilNs = 0;
   #committed = 0;
 
-  /** @throws AppError OPTION_INVALID for a quota too small for any segment; what reading the directory throws. */
+  /**
+   * @throws AppError OPTION_INVALID for a quota too small for any segment; errors of reading the directory
+   */
   constructor(options: CaptureWriterOptions, clock: Clock) {
     if (options.maxDiskBytes < LIMITS.leastDiskBytes) {
       throw new AppError(
         'OPTION_INVALID',
-        `${options.maxDiskBytes} bytes of disk are too few for a capture`,
+        `${options.maxDiskBytes} bytes of disk space are too few for a capture`,
         {
           hint: `Allow at least ${LIMITS.leastDiskBytes / 2 ** 20} MiB, or free space on the disk.`,
         },
@@ -125,12 +132,12 @@ export class CaptureWriter implements CommittingSink {
     return this.#pending.count;
   }
 
-  /** The account that a segment holds by now; null before the first. */
+  /** The last account written to a segment; null before the first. */
   get writtenAccount(): LifeAccount | null {
     return this.#account;
   }
 
-  /** Exchanges committed so far, and the disk they take: what an estimate is made of. */
+  /** Exchanges committed so far and their disk space, for estimates. */
   get stored(): { readonly exchanges: number; readonly bytes: number } {
     return { exchanges: this.#committed, bytes: this.#rotation.contentBytes };
   }
@@ -153,12 +160,12 @@ export class CaptureWriter implements CommittingSink {
     this.#records.addAnchor(anchor);
   }
 
-  /** Whether a commit is due: the oldest exchange has waited 250 ms, or what waits fills a block. */
+  /** Whether a commit is due: the oldest exchange has waited 250 ms, or the pending bytes fill a block. */
   due(nowNs: number): boolean {
     return this.#pending.due(nowNs);
   }
 
-  /** Makes everything that was appended durable, or says why it is lost. */
+  /** Makes all appended exchanges durable, or reports why they are lost. */
   commit(progress: Progress | null = null): CommitResult {
     this.#progress = progress;
     const exchanges = this.#pending.take();
@@ -172,8 +179,8 @@ export class CaptureWriter implements CommittingSink {
   }
 
   /**
-   * What has to happen without traffic too, every minute or so: a segment whose hour is over is ended, what is
-   * too old goes, and anchors reach the open segment. Touches no exchange that waits for its commit.
+   * Work that is also needed without traffic, about every minute. It ends a segment whose hour is over,
+   * expires old segments and writes anchors. It does not touch exchanges that wait for their commit.
    */
   housekeep(): { readonly error: string | null } {
     const hour = this.#options.segmentBy === 'clock' ? hourOf(this.#clock.epochUs()) : null;
@@ -184,13 +191,13 @@ export class CaptureWriter implements CommittingSink {
       return { error: reasonOf(error) };
     }
     const open = this.#rotation.hour;
-    // Anchors alone are not worth a segment; an expiry that nobody recorded would look like a loss.
+    // Anchors alone need no new segment. An unrecorded expiry would look like a loss.
     if (this.#records.isEmpty || (open === null && this.#records.expiries.length === 0))
       return { error: null };
     return { error: this.#commitBatch([], hour ?? open ?? hourOf(this.#clock.epochUs())).error };
   }
 
-  /** Commits what waits, ends the open segment and hands it over. */
+  /** Commits pending exchanges, ends the open segment and passes it to `onFinished`. */
   close(): CommitResult {
     this.#outage = null;
     const result = this.commit(this.#progress);
@@ -198,7 +205,7 @@ export class CaptureWriter implements CommittingSink {
       this.#rotation.end(true);
       return result;
     } catch (error) {
-      // Everything acknowledged is in the segment; only its end is not, and recovery will write that.
+      // All acknowledged exchanges are in the segment. Only its end is missing, which recovery writes.
       return { ...result, error: reasonOf(error) };
     }
   }
@@ -226,7 +233,7 @@ export class CaptureWriter implements CommittingSink {
     return { ...NOTHING, committed: exchanges.length, ...this.#tidy() };
   }
 
-  /** What a commit leaves to do. Its failure costs no exchange: what was committed is safe in the log. */
+  /** Work after a commit. If it fails, no exchange is lost: they are committed in the log. */
   #tidy(): Pick<CommitResult, 'error'> {
     try {
       this.#expiry.recorded();
@@ -242,7 +249,7 @@ export class CaptureWriter implements CommittingSink {
     const reason = lossReasonOf(error);
     if (reason !== 'encode_failed' || exchanges.length < 2)
       return this.#lose(exchanges, reason, reasonOf(error));
-    // One exchange that cannot be written must not take its neighbours with it: halve until it stands alone.
+    // One exchange that cannot be written must not cost the others: split until it is alone.
     const middle = exchanges.length >> 1;
     return sumOf(
       this.#commitBatch(exchanges.slice(0, middle), hour),
@@ -255,7 +262,7 @@ export class CaptureWriter implements CommittingSink {
     return { committed: 0, lost: exchanges.length, reason, error };
   }
 
-  /** Leaves the disk alone for a while, and a segment for good that a failing disk may have spoilt. */
+  /** Pauses disk writes, and abandons a segment that a failing disk may have damaged. */
   #distrust(reason: LossReason, error: string): void {
     if (reason === 'encode_failed') return;
     this.#failedBecause({ reason, error });
@@ -267,14 +274,14 @@ export class CaptureWriter implements CommittingSink {
     }
   }
 
-  /** Batches are lost at once while an outage lasts, and now and then one is tried. */
+  /** During an outage batches are lost at once, and now and then one is tried. */
   #failedBecause(cause: OutageCause): void {
     this.#outageNs = this.#outage === null ? RETRY_NS : Math.min(this.#outageNs * 2, RETRY_MAX_NS);
     this.#outageUntilNs = this.#clock.nowNs() + this.#outageNs;
     this.#outage = cause;
   }
 
-  /** Runs that belong to one segment each, in the order of appending. */
+  /** Consecutive exchanges that belong to the same segment, in appending order. */
   #batchesByHour(exchanges: readonly PackedExchange[]): { batch: PackedExchange[]; hour: number }[] {
     const runs: { batch: PackedExchange[]; hour: number }[] = [];
     let hour = this.#rotation.hour ?? Number.NEGATIVE_INFINITY;
@@ -290,10 +297,10 @@ export class CaptureWriter implements CommittingSink {
   }
 }
 
-/** Exchanges without payload fill no block; so many make a commit due. */
+/** Exchanges without payload fill no block. This many make a commit due. */
 const PENDING_MAX = 16_384;
 
-/** Exchanges that wait for a commit, and when they have waited enough. */
+/** Exchanges that wait for a commit, and when that is due. */
 class PendingExchanges {
   #exchanges: PackedExchange[] = [];
   #bytes = 0;
@@ -311,7 +318,9 @@ class PendingExchanges {
     this.#slots += slotsOf(packed);
   }
 
-  /** Whether the oldest has waited long enough (less where many wait), or all fill the blocks of a commit. */
+  /**
+   * Whether the oldest has waited long enough (less if many wait), or the bytes fill the blocks of a commit.
+   */
   due(nowNs: number): boolean {
     if (this.#exchanges.length === 0) return false;
     const waitedMs = (nowNs - this.#sinceNs) / 1e6;
@@ -324,7 +333,7 @@ class PendingExchanges {
     );
   }
 
-  /** All of them; none is left. */
+  /** Removes and returns all. */
   take(): PackedExchange[] {
     const taken = this.#exchanges;
     this.#exchanges = [];
@@ -348,31 +357,31 @@ function sumOf(a: CommitResult, b: CommitResult): CommitResult {
   };
 }
 
-/** A quota is made of at least so many segments, so that expiring one does not take it all. */
+/** A quota covers at least this many segments, so that expiring one does not remove everything. */
 const SEGMENTS_PER_QUOTA = 8;
 
-/** What a row and its index entry take at most, and the pages any transaction and any new file touch. */
+/** Upper bound of a row and its index entry, and of the pages that any transaction and new file touch. */
 const ROW_BYTES = 320;
 const TRANSACTION_BYTES = 192 * 1024;
 const NEW_SEGMENT_BYTES = 320 * 1024;
 
-/** The write-ahead log is moved into the database at this size. */
+/** Log size at which it is moved into the database. */
 const WAL_SOFT_BYTES = 8 * 1024 * 1024;
 
-/** The open segment of a capture and what follows it: when one ends, the next is opened by the next batch. */
+/** The open segment of a capture and its successors. The next batch opens the next segment. */
 class SegmentRotation {
   readonly #options: CaptureWriterOptions;
   readonly #clock: Clock;
   readonly #segmentBytesMax: number;
   readonly #walSoftBytes: number;
   #segment: SegmentWriter | null = null;
-  /** Of the open segment when it was empty, and of those before it without that. */
+  /** Sizes of the open segment and those before it while they were empty. */
   #emptyBytes = 0;
   #endedBytes = 0;
   #ended = 0;
   #sequence: number;
 
-  /** @throws AppError OPTION_INVALID for a recorder id that no segment's name can hold. */
+  /** @throws AppError OPTION_INVALID for a recorder id that a segment name cannot contain */
   constructor(options: CaptureWriterOptions, clock: Clock) {
     const { id } = options.recorder;
     if (parseSegmentName(formatSegmentName({ hour: 0, recorder: id, sequence: 1 })) === null) {
@@ -387,19 +396,19 @@ class SegmentRotation {
     this.#sequence = lastSequence(options);
   }
 
-  /** Hour of the open segment; null when none is open. */
+  /** Hour of the open segment; null if none is open. */
   get hour(): number | null {
     return this.#segment?.hour ?? null;
   }
 
-  /** What everything written so far takes in its segments, without what every segment takes when it is empty. */
+  /** Disk space of everything written so far, without that of empty segments. */
   get contentBytes(): number {
     return this.#endedBytes + (this.#segment === null ? 0 : this.#segment.contentBytes - this.#emptyBytes);
   }
 
   /**
-   * Ends the open segment when its hour is over or it is full. A clock that is set back, or a late arrival,
-   * does not reopen an hour: it goes where the writer is.
+   * Ends the open segment when its hour is over or it is full. A clock set back or a late arrival does not
+   * reopen an hour: it goes into the current segment.
    */
   turnTo(hour: number): void {
     const segment = this.#segment;
@@ -408,8 +417,8 @@ class SegmentRotation {
   }
 
   /**
-   * The segment to write to, opened if need be.
-   * @param baseline the account that the one before it ends with
+   * The segment to write to, opened if needed.
+   * @param baseline the last account of the segment before it
    */
   segmentFor(hour: number, baseline: LifeAccount | null): SegmentWriter {
     this.#segment ??= this.#open(hour, baseline);
@@ -417,8 +426,8 @@ class SegmentRotation {
   }
 
   /**
-   * Whether there is room for a batch: once in the log and once in the database, with the rewriting of its last
-   * block, and for ending the segment after it. Expires the oldest sealed segments if that helps the quota.
+   * Whether a batch fits: once in the log and once in the database, including its rewritten last block, and
+   * the end of the segment. Expires the oldest sealed segments if that helps the quota.
    */
   makeRoom(
     quota: DiskQuota,
@@ -431,7 +440,7 @@ class SegmentRotation {
     const batch = payload + exchanges.length * ROW_BYTES + openBlock + TRANSACTION_BYTES;
     const end = Math.min(LIMITS.blockBytes, payload + openBlock) + TRANSACTION_BYTES;
     const growth = 2 * (batch + end) + (segment === null ? NEW_SEGMENT_BYTES : 0);
-    // What the log holds by now may have to go into the database as well.
+    // The current log may also have to move into the database.
     const needed = () => growth + (segment?.walBytes ?? 0);
     if (!quota.leavesReserve(growth)) return 'disk_reserve';
     if (quota.fits(this.#asOpen(), needed())) return null;
@@ -439,13 +448,17 @@ class SegmentRotation {
     return quota.makeRoom(this.#asOpen(), needed(), expired) ? null : 'quota';
   }
 
-  /** Bounds the log, between batches. One that a reader holds open past the bound stays behind with its segment. */
+  /**
+   * Bounds the log between batches. If a reader holds it open beyond the bound, the segment is left with it.
+   */
   checkpoint(): void {
     this.#segment?.checkpoint(this.#walSoftBytes);
     if ((this.#segment?.walBytes ?? 0) > LIMITS.walBytes) this.end(false);
   }
 
-  /** Ends the open segment and hands it over, even when writing its end fails (which is thrown). */
+  /**
+   * Ends the open segment and passes it on. That also happens when writing its end fails, which is thrown.
+   */
   end(recorderEnded: boolean): void {
     const segment = this.#segment;
     this.#segment = null;
@@ -458,14 +471,14 @@ class SegmentRotation {
     }
   }
 
-  /** Hands the open segment over as it is: the disk failed under it, and recovery says what it is worth. */
+  /** Passes the open segment on as it is after a disk error. Recovery decides what it holds. */
   abandon(): void {
     const segment = this.#segment;
     this.#segment = null;
     if (segment !== null) this.#handOver(segment);
   }
 
-  /** The open segment, as the quota takes it. */
+  /** The open segment for the quota. */
   #asOpen(): OpenSegment {
     const segment = this.#segment;
     const file = segment === null ? null : basename(segment.path);
@@ -490,12 +503,12 @@ class SegmentRotation {
       const meta = this.#meta(key?.encryption ?? null);
       const means = { durability, cipher: key?.cipher ?? null, baseline };
       const segment = new SegmentWriter(path, hour, meta, means);
-      // Only now: a number that no segment has would read as a segment that is missing.
+      // Set only now: an unused number would look like a missing segment.
       this.#sequence = sequence;
       this.#emptyBytes = segment.contentBytes;
       return segment;
     } catch (error) {
-      // Nothing is in it yet, and a disk that fails must not be left with one more file at every attempt.
+      // It is still empty. A failing disk must not get one more file at every attempt.
       for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
       throw error;
     }
@@ -522,7 +535,7 @@ class SegmentRotation {
   }
 }
 
-/** Numbers go on where an earlier process with the same recorder id stopped, so that no name is used twice. */
+/** Numbers continue after an earlier process with the same recorder id, so no name is used twice. */
 function lastSequence({ directory, recorder }: CaptureWriterOptions): number {
   return segmentsOf(directory)
     .filter((segment) => segment.recorder === recorder.id)

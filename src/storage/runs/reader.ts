@@ -5,7 +5,10 @@ import { checkOfWord, type Run, type RunTotals, type Send, type SendAnswer } fro
 import { type Connection, openForReading } from '../capture/sqlite.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './schema.ts';
 
-/** What happened within one second of a run; `inFlight` and `lagMaxNs` at and up to its end. */
+/**
+ * What happened within one second of a run. `inFlight` is the value at its end, `lagMaxNs` the maximum so
+ * far.
+ */
 export interface RunSecond {
   readonly second: number;
   readonly offered: number;
@@ -18,7 +21,7 @@ export interface RunSecond {
   readonly lagMaxNs: number | null;
 }
 
-/** Columns of the answer are all null where there is none. */
+/** The answer's columns are all null if there was no answer. */
 interface StoredSend
   extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'unstreamed' | 'answer' | 'warmup' | 'check'>,
     Omit<SendAnswer, 'contentEvents'> {
@@ -31,7 +34,7 @@ interface StoredSend
   readonly checkPointer: string | null;
 }
 
-/** A run read back. One that never ended in order is not sealed and has neither facts nor summary. */
+/** Reads a run. A run that did not end properly is not sealed and has neither facts nor summary. */
 export class RunReader {
   readonly sealed: boolean;
   readonly run: Run | null;
@@ -41,8 +44,8 @@ export class RunReader {
   readonly #connection: Connection;
 
   /**
-   * @throws AppError INPUT_INVALID when it is no run, or a damaged one; SCHEMA_TOO_NEW or SCHEMA_TOO_OLD for one of
-   *   another format
+   * @throws AppError INPUT_INVALID when it is no run or a damaged one; SCHEMA_TOO_NEW or SCHEMA_TOO_OLD for
+   * another format
    */
   constructor(directory: string) {
     const summaryPath = join(directory, RUN_SUMMARY);
@@ -60,7 +63,7 @@ export class RunReader {
     }
   }
 
-  /** Sends in the order of the plan, at constant memory; where sessions waited, they came due in another. */
+  /** Sends in plan order, at constant memory. If sessions waited, they became due in another order. */
   *sends(): Generator<Send> {
     const rows = this.#connection.prepare<[], StoredSend>(`
       SELECT
@@ -81,7 +84,7 @@ export class RunReader {
     return [...this.seconds()];
   }
 
-  /** The same one by one: of a run of weeks they are a million. */
+  /** The same one by one: a run of weeks has a million seconds. */
   *seconds(): Generator<RunSecond> {
     yield* this.#connection
       .prepare<[], RunSecond>(`
@@ -174,11 +177,11 @@ function parse<T>(text: string | undefined): T | null {
 }
 
 /**
- * A file that is there and holds no document is damage, and no run that has not ended.
+ * A summary without a document means damage, not a run that has not ended.
  * @throws AppError INPUT_INVALID
  */
 function summaryIn(directory: string): object {
-  let reason = 'it holds no document';
+  let reason = 'it contains no JSON object';
   try {
     const summary = parse<unknown>(readFileSync(join(directory, RUN_SUMMARY), 'utf8').replace(/^\uFEFF/, ''));
     if (typeof summary === 'object' && summary !== null) return summary;
@@ -186,13 +189,13 @@ function summaryIn(directory: string): object {
     reason = reasonOf(thrown);
   }
   throw new AppError('INPUT_INVALID', `${RUN_SUMMARY} of ${directory} is damaged: ${reason}`, {
-    hint: 'Restore it from where the run was kept, or replay again. Moved away, a report tells what the rows say.',
+    hint: 'Restore it from a copy, or replay again. If you remove it, report uses the rows alone.',
   });
 }
 
 function noRun(directory: string, cause: unknown): AppError {
   return new AppError('INPUT_INVALID', `${directory} is not a readable run: ${reasonOf(cause)}`, {
-    hint: `A run is a directory that holds ${RUN_DATABASE}, as replay --out makes it.`,
+    hint: `A run is a directory with ${RUN_DATABASE}, as replay --out creates it.`,
     cause,
   });
 }

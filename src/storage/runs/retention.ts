@@ -4,7 +4,7 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import { RunReader } from './reader.ts';
 import { CALIBRATION_DIRECTORY, RUN_DATABASE, RUN_SUMMARY } from './schema.ts';
 
-/** Which runs stay: so many of the newest, or those that ended within a time. */
+/** Which runs to keep: a number of the newest, or those that ended within a time. */
 type RunsKept =
   | { readonly kind: 'count'; readonly runs: number }
   | { readonly kind: 'age'; readonly ms: number };
@@ -15,7 +15,7 @@ interface RemovedRuns {
   readonly failed: readonly { readonly directory: string; readonly reason: string }[];
 }
 
-/** What a run is made of. A directory with anything else in it is somebody's folder too, and stays. */
+/** The files of a run. A directory with any other file is also used for something else, and stays. */
 const OWN_FILES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY];
 
 interface SealedRun {
@@ -25,11 +25,11 @@ interface SealedRun {
 }
 
 /**
- * Removes older sealed runs beside a run, which stays in any case. What is not a sealed run by its files and what they say, what
- * holds anything else, and links stay, whatever they are called.
- * @param newest the directory of the one that was just made
+ * Removes older sealed runs beside a run, which itself always stays. Links, and directories that hold
+ * anything but one sealed run, also stay, whatever their name.
+ * @param newest directory of the new run
  * @param nowUs epoch microseconds
- * @param remove how a directory is removed with all that is in it
+ * @param remove removes a directory with its content
  */
 export function removeOlderRuns(
   newest: string,
@@ -37,14 +37,14 @@ export function removeOlderRuns(
   nowUs: number,
   remove: (directory: string) => void = removeWhole,
 ): RemovedRuns {
-  // However it was written: `runs/a/` is `runs/a`.
+  // Normalised: `runs/a/` equals `runs/a`.
   const except = resolve(newest);
   const parent = dirname(except);
   let runs: SealedRun[];
   try {
     runs = sealedRunsBelow(parent).sort((a, b) => b.startedAtUs - a.startedAtUs);
   } catch (error) {
-    // The new run is sealed and its verdict stands, whatever lies beside it.
+    // The new run is sealed and its verdict stands, whatever is beside it.
     return { removed: [], failed: [{ directory: parent, reason: reasonOf(error) }] };
   }
   const others = runs.filter(({ directory }) => directory !== except);
@@ -74,38 +74,38 @@ function sealedRunsBelow(parent: string): SealedRun[] {
   });
 }
 
-/** A sealed replay, with what was played to calibrate if that is whole too; null for anything else or more. */
+/** A sealed replay with its calibration run, if any; null for anything else. */
 function sealedReplay(directory: string): SealedRun | null {
   const calibration = join(directory, CALIBRATION_DIRECTORY);
   const calibrated = isThere(calibration);
-  // A name proves nothing: whatever else is called so is not ours to remove.
+  // A directory may have this name by chance. If it is not a calibration, do not remove it.
   if (calibrated && sealedRun(calibration, 'calibration', []) === null) return null;
   return sealedRun(directory, 'replay', calibrated ? [CALIBRATION_DIRECTORY] : []);
 }
 
-/** Whether anything is called so, a link that leads nowhere too. */
+/** Whether the name exists, even as a broken link. */
 function isThere(path: string): boolean {
   try {
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch {
-    // Below a file, or below what is not ours to look into: what it is below of is looked at next.
+    // The parent is a file or is not readable. The parent itself is checked next.
     return false;
   }
 }
 
-/** Null for what is no sealed run of this kind, or not only one. */
+/** Null unless it is a sealed run of this kind and nothing else. */
 function sealedRun(directory: string, kind: string, besides: readonly string[]): SealedRun | null {
   if (!lstatSync(directory, { throwIfNoEntry: false })?.isDirectory()) return null;
   let entries: string[];
   try {
     entries = readdirSync(directory);
   } catch {
-    // Not ours to read, so not ours to remove.
+    // Not readable, so not removed.
     return null;
   }
   const own = [...OWN_FILES, ...besides];
   if (entries.length !== own.length || !own.every((name) => entries.includes(name))) return null;
-  // A link or a folder in the place of a file is somebody's doing.
+  // A link or folder with the name of a run's file is not ours.
   if (!OWN_FILES.every((name) => lstatSync(join(directory, name)).isFile())) return null;
   try {
     const reader = new RunReader(directory);
@@ -116,7 +116,7 @@ function sealedRun(directory: string, kind: string, besides: readonly string[]):
       ? null
       : { directory, startedAtUs: run.startedAtUs, endedAtUs: run.endedAtUs };
   } catch (error) {
-    // Somebody else's run.sqlite, or one of a later format: not known for a run.
+    // Not a run: a foreign run.sqlite, or one of a later format.
     if (error instanceof AppError) return null;
     throw error;
   }

@@ -1,19 +1,20 @@
-/** Of the tables of a run. A reader takes this one alone. */
+/** Version of a run's tables. A reader accepts only this one. */
 export const RUN_FORMAT_VERSION = 4;
-/** In the column `streamed`, beside 0 and 1: a stream was to come, and a whole answer did. */
+/** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';
 export const RUN_SUMMARY = 'summary.json';
-/** Within a run's directory: what was played to calibrate, itself in the form of a run. */
+/** Subdirectory of a run for its calibration, which is itself a run. */
 export const CALIBRATION_DIRECTORY = 'calibration';
 
 /**
- * Texts that repeat (segment, route, model) stand once in `label`, which halves the file; the view `send` puts
- * them back, so that the sqlite3 shell sees whole rows. Offsets are nanoseconds after the start of the run.
- * `warmup` marks what was sent before the judged part. `second` counts what happened within each second of the run; the view `series` adds the requests in flight at
- * its end. `gaps` are those between the tokens of a stream, as core's GapCounts writes them; the view's times in
- * milliseconds are those of one send. `check_result` says how the answer compares with the recorded one (`same`,
- * `mismatch:values`, `unchecked:backlog`; null where it was not compared), `check_pointer` where they first differ.
+ * Repeated texts (segment, route, model) are stored once in `label`, which halves the file. The view `send`
+ * joins them, so the sqlite3 shell shows whole rows. Offsets are nanoseconds after the start of the run.
+ * `warmup` marks sends before the judged part. `second` counts events within each second of the run. The view
+ * `series` adds the requests in flight at its end. `gaps` are those between the tokens of a stream, in the
+ * format of core's GapCounts. The view's times in milliseconds are those of one send. `check_result` compares
+ * the answer with the recorded one (`same`, `mismatch:values`, `unchecked:backlog`; null if not compared).
+ * `check_pointer` is where they first differ.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

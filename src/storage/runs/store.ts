@@ -20,17 +20,17 @@ import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMA
 const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
 const WAL_PAGES = 2_000;
-/** Rows come about in the order of their keys: few pages are written at a time, and memory is the replay's. */
+/** Rows arrive in key order, so few pages are open at a time. The memory is the replay's. */
 const CACHE_KIB = 2_048;
 
 const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE send_index = ?';
 
 /**
- * A run as a directory (0700) of two files (0600): `run.sqlite` with every send and each second, and
- * `summary.json`, which appears when the run is sealed and makes it immutable.
+ * A run as a directory (0700) of two files (0600). `run.sqlite` has every send and second. `summary.json`
+ * appears when the run is sealed and makes it immutable.
  *
- * Commits are not forced to the disk one by one: a crash of the process loses nothing, and a run that a power
- * cut took can be played again, which a recording cannot. Sealing forces everything.
+ * Single commits are not synced to disk: a crash of the process loses nothing. A power cut may lose a run,
+ * but unlike a recording it can be repeated. Sealing syncs everything.
  */
 export class SqliteRunStore implements RunStore {
   readonly #directory: string;
@@ -42,8 +42,8 @@ export class SqliteRunStore implements RunStore {
   readonly #appendAll: (sends: readonly Send[]) => void;
 
   /**
-   * Makes the directory, parents included.
-   * @throws AppError OUTPUT_EXISTS when something is in it already, OUTPUT_UNWRITABLE when it cannot be made.
+   * Creates the directory and its parents.
+   * @throws AppError OUTPUT_EXISTS when it is not empty, OUTPUT_UNWRITABLE when it cannot be created
    */
   constructor(directory: string) {
     this.#directory = directory;
@@ -59,14 +59,16 @@ export class SqliteRunStore implements RunStore {
   }
 
   /**
-   * Keeps finished sends, each once, in any order. Some microseconds a send; a batch is one transaction.
-   * @throws AppError OUTPUT_UNWRITABLE when the disk refuses, or the run was removed; nothing of the batch is kept then.
+   * Stores finished sends, each once, in any order. Takes some microseconds per send; a batch is one
+   * transaction.
+   * @throws AppError OUTPUT_UNWRITABLE when the disk refuses or the run was removed; then nothing of the
+   * batch is stored
    */
   append(sends: readonly Send[]): void {
     if (sends.length === 0) return;
     try {
       writing(this.#directory, () => {
-        // SQLite writes on into a file that was removed, and would say so at the end of the run.
+        // SQLite would continue to write into a deleted file and report that only at the end of the run.
         statSync(join(this.#directory, RUN_DATABASE));
         this.#appendAll(sends);
       });
@@ -77,7 +79,7 @@ export class SqliteRunStore implements RunStore {
     this.#inserter.committed();
   }
 
-  /** Keeps how answers compare whose sends were kept before, each once. @throws AppError OUTPUT_UNWRITABLE */
+  /** Stores answer comparisons of sends stored before, each once. @throws AppError OUTPUT_UNWRITABLE */
   appendChecks(sends: readonly CheckedSend[]): void {
     writing(this.#directory, () =>
       this.#connection.transaction(() => {
@@ -86,7 +88,7 @@ export class SqliteRunStore implements RunStore {
     );
   }
 
-  /** Ends the run: everything reaches the disk, then `summary.json` appears. */
+  /** Ends the run: syncs everything, then writes `summary.json`. */
   seal(run: Run, totals: RunTotals, summary: object): void {
     writing(this.#directory, () => {
       const setMeta = this.#connection.prepare('INSERT INTO meta (key, value) VALUES (?, ?)');
@@ -103,7 +105,7 @@ export class SqliteRunStore implements RunStore {
     });
   }
 
-  /** Lets go of the files. A run that was not sealed stays readable, and says that it was not. */
+  /** Closes the files. An unsealed run stays readable and is marked as unsealed. */
   close(): void {
     this.#connection.close();
   }
@@ -114,23 +116,23 @@ function makeRunDirectory(directory: string): void {
     mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY });
     if (readdirSync(directory).length > 0) {
       throw new AppError('OUTPUT_EXISTS', `${directory} is not empty`, {
-        hint: 'Name a directory that does not exist yet; a run is never written over.',
+        hint: 'Name a new directory. A run is never overwritten.',
       });
     }
-    // The mode given to mkdir passes through the umask, and an empty directory may have been there before.
+    // The umask applies to mkdir's mode, and the empty directory may have existed before.
     chmodSync(directory, PRIVATE_DIRECTORY);
   });
 }
 
 function createDatabase(path: string): Connection {
-  // Made beforehand, because SQLite gives a new file, and from it the files beside it, the umask's mode.
+  // Created first: otherwise SQLite gives this file and its side files the umask's mode.
   closeSync(openSync(path, 'wx', PRIVATE_FILE));
   const connection = openForWriting(path, 'seal');
   try {
     connection.pragma(`cache_size = -${CACHE_KIB}`);
     connection.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
-    // A label is written before the first row that names it; to look that up again for each row takes longer than
-    // to find its place.
+    // A label is written before the first row that refers to it. Checking that for each row takes longer than
+    // inserting it.
     connection.pragma('foreign_keys = OFF');
     connection.pragma(`journal_size_limit = ${LIMITS.walBytes}`);
     connection.exec(RUN_SCHEMA);
@@ -144,7 +146,7 @@ function createDatabase(path: string): Connection {
   }
 }
 
-/** Runs a step that writes, and says which run it was when the disk or the rights were not there for it. */
+/** Runs a writing step and converts its errors into one that names the run. */
 function writing<T>(directory: string, step: () => T): T {
   try {
     return step();
@@ -157,7 +159,7 @@ function writing<T>(directory: string, step: () => T): T {
   }
 }
 
-/** Columns of `send_row`, in the order in which they are bound. */
+/** Columns of `send_row`, in binding order. */
 const COLUMNS = [
   'send_index',
   'segment',
@@ -192,7 +194,7 @@ const COLUMNS = [
 
 type Bound = number | string | Uint8Array | null;
 
-/** Writes rows of the `send_row` table and the labels they name. */
+/** Writes rows of the `send_row` table and the labels they refer to. */
 class SendInserter {
   readonly #insert;
   readonly #insertLabel;
@@ -206,7 +208,7 @@ class SendInserter {
     this.#insertLabel = connection.prepare<[number, string]>('INSERT INTO label (id, text) VALUES (?, ?)');
   }
 
-  /** To be called in a transaction, whose end is to be told of. */
+  /** Call inside a transaction. Call `rolledBack` if that fails. */
   insert(sends: readonly Send[]): void {
     for (const send of sends) this.#insert.run(...this.#valuesOf(send));
   }
@@ -215,7 +217,7 @@ class SendInserter {
     this.#committedLabels = this.#labels.size;
   }
 
-  /** Labels of a transaction that did not come about are not there. */
+  /** Labels of a failed transaction do not exist. */
   rolledBack(): void {
     for (const text of [...this.#labels.keys()].slice(this.#committedLabels)) this.#labels.delete(text);
   }
@@ -240,7 +242,7 @@ class SendInserter {
       send.error,
       Number(send.refused),
       Number(send.cancelled),
-      // One column for both: what was to be a stream and came whole is neither.
+      // One column for both: an expected stream that came whole is neither 0 nor 1.
       send.unstreamed ? ANSWERED_WHOLE : Number(send.streamed),
       answer?.contentEvents ?? null,
       answer?.firstTokenOffsetNs ?? null,
@@ -265,7 +267,7 @@ class SendInserter {
   }
 }
 
-/** How an answer compares, in two columns. */
+/** A comparison result as two columns. */
 function checkColumns(check: AnswerCheck | null): readonly [string | null, string | null] {
   if (check === null) return [null, null];
   return [checkWord(check), check.result === 'mismatch' ? check.pointer : null];
@@ -283,7 +285,7 @@ interface SecondCounts {
   lagMaxNs: number | null;
 }
 
-/** Counts what a batch of sends adds to each second of the run, and adds it to table `second`. */
+/** Counts what a batch of sends adds to each second of the run, and updates the table `second`. */
 class RunSeconds {
   readonly #upsert;
 
@@ -304,7 +306,7 @@ class RunSeconds {
     `);
   }
 
-  /** To be called within the transaction that inserts the same sends. */
+  /** Call inside the transaction that inserts the same sends. */
   write(sends: readonly Send[]): void {
     for (const [second, counts] of countsOf(sends)) {
       const { offered, sent, completed, failed, cancelled, refused, lagMaxNs } = counts;

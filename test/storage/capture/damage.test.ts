@@ -35,7 +35,7 @@ describe('reading what is not as it was', () => {
 
   it.each([
     [FORMAT_VERSION + 1, 'SCHEMA_TOO_NEW', /newer/],
-    [FORMAT_VERSION - 1, 'SCHEMA_TOO_OLD', /record anew/],
+    [FORMAT_VERSION - 1, 'SCHEMA_TOO_OLD', /record again/],
   ])('refuses format %i by name, reading, inspecting, sealing and forgetting', (version, code, hint) => {
     const path = finishedSegment();
     const directory = join(path, '..');
@@ -86,7 +86,7 @@ describe('reading what is not as it was', () => {
     foreign.close();
     expect(failure(() => inspectCapture(directory))).toMatchObject({
       code: 'CAPTURE_DAMAGED',
-      message: expect.stringContaining('not one that Reprise wrote'),
+      message: expect.stringContaining('that Reprise did not write'),
     });
   });
 
@@ -188,7 +188,7 @@ describe('reading what is not as it was', () => {
     rmSync(segmentsOf(directory)[1]?.path ?? '');
     expect(failure(() => rows.next())).toMatchObject({
       code: 'CAPTURE_NOT_FOUND',
-      message: expect.stringContaining('taken away'),
+      message: expect.stringContaining('was removed'),
     });
     reader.close();
   });

@@ -43,7 +43,7 @@ describe('the directory of a capture', () => {
       }`;
     const { stdout } = await runProcess(process.execPath, ['--input-type=module', '-e', script]);
     const us = process.geteuid?.();
-    const lacks = `cannot be entered: this user (${us === 0 ? 65_534 : us}) lacks the permission; Do it as the user that records`;
+    const lacks = `cannot be entered: this user (${us === 0 ? 65_534 : us}) lacks the permission; Run this as the user that records`;
     expect(stdout.split('\n').slice(0, -1)).toEqual([
       expect.stringContaining(`${join(named, 'closed')} ${lacks} (${us}): `),
       expect.stringContaining(`${join(named, 'shared/reprise')} ${lacks} (${us}): `),

@@ -30,7 +30,7 @@ const messages = (directory: string, encryption: EncryptionKey | null, fingerpri
 
 describe('a recording that goes on with a capture', () => {
   it('in clear, where that was encrypted, is told of at each start and not at the first alone', () => {
-    const inClear = [`this capture was encrypted so far, and goes on in clear: ${OLD.id}`];
+    const inClear = [`this capture was encrypted until now and continues unencrypted: ${OLD.id}`];
     expect(messages(livesUnder(OLD), null)).toEqual(inClear);
     expect(messages(livesUnder(OLD, null, null), null)).toEqual(inClear);
     expect(messages(livesUnder(OLD, null), OLD)).toEqual([]);
@@ -39,7 +39,7 @@ describe('a recording that goes on with a capture', () => {
   it('under a key that does not open what is there is told of, and under one beside the earlier is not', () => {
     const directory = livesUnder(OLD);
     expect(messages(directory, keyOf(newText))).toEqual([
-      `this capture goes on under another encryption key, which does not open what is there: ${OLD.id}`,
+      `this capture continues under another encryption key, which cannot decrypt its earlier segments: ${OLD.id}`,
     ]);
     expect(messages(directory, keyOf(newText, oldText))).toEqual([]);
     expect(messages(directory, OLD)).toEqual([]);
@@ -47,7 +47,7 @@ describe('a recording that goes on with a capture', () => {
 
   it('under another hash key is told of, whatever is encrypted', () => {
     expect(messages(livesUnder(null), OLD, 'another')).toEqual([
-      `this capture goes on under another hash key: ${hashKeyFingerprint}`,
+      `this capture continues under another hash key: ${hashKeyFingerprint}`,
     ]);
   });
 

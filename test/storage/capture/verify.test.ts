@@ -152,7 +152,7 @@ describe('verifying a capture', () => {
     cpSync(`${first?.path}.manifest.json`, join(directory, `${copy}.manifest.json`));
     expect(verify(directory).ok).toBe(false);
     for (const reading of [read, () => inspectCapture(directory)]) {
-      expect(reading).toThrow(`segment ${copy} is damaged: its manifest is that of ${first?.file}`);
+      expect(reading).toThrow(`segment ${copy} is damaged: its manifest belongs to ${first?.file}`);
     }
   });
 
@@ -237,7 +237,7 @@ describe('reprise verify', () => {
     const { status, stdout } = await runReprise(['verify', directory]);
     expect(status).toBe(3);
     expect(stdout).toMatch(
-      /^20261124T15-7f3a9c21-0001\.sqlite: reference: \d+ exchanges name a request_body/m,
+      /^20261124T15-7f3a9c21-0001\.sqlite: reference: \d+ exchanges name a missing request_body/m,
     );
     const json = await runReprise(['verify', directory, '--json']);
     expect(json.status).toBe(3);
