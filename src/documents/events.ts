@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { count, type Immutable, maybeNumber } from './parts.ts';
 import { calibration, replaySchema } from './replay.ts';
 
-/** Raised when a field changes its meaning; fields and events are added without. */
+/** Raised when a field changes its meaning; new fields and events do not raise it. */
 export const EVENTS_SCHEMA_VERSION = 1;
 
 const start = z
@@ -16,35 +16,35 @@ const start = z
     target: z.string(),
     multiplier: z.number(),
     scaling: z.string(),
-    plannedRequests: z.number().describe('An estimate: the plan was not read yet.'),
+    plannedRequests: z.number().describe('An estimate: the plan has not been read yet.'),
     plannedS: z.number(),
     warmupS: z.number(),
     calibrates: z.boolean(),
   })
-  .describe('Before anything is sent.');
+  .describe('Emitted before anything is sent.');
 export type StartEvent = Immutable<z.infer<typeof start>>;
 
 const phase = z
   .enum(['calibration', 'warmup', 'run', 'drain'])
-  .describe('What is being played. `drain`: everything was sent, and the last answers are waited for.');
+  .describe('The current phase. `drain`: everything was sent, and the last answers are pending.');
 export type ReplayPhase = z.infer<typeof phase>;
 
 const second = z
   .object({
     event: z.literal('second'),
     phase,
-    elapsedS: z.number().describe("From its phase's start."),
-    spanS: z.number().describe('Since the event before; a span may begin in the phase before.'),
+    elapsedS: z.number().describe('Since its phase began.'),
+    spanS: z.number().describe('Since the previous event; a span may begin in the previous phase.'),
     offered: count,
     achieved: count,
     inFlight: count.describe('At the target.'),
-    waiting: count.describe('On our side, for their recorded connection.'),
+    waiting: count.describe('Unsent requests waiting for their recorded connection.'),
     lagP99Us: maybeNumber,
     errors: count,
     refused: count,
     etaS: z.number(),
   })
-  .describe('What happened since the event before; counts add up to the run.');
+  .describe('Changes since the previous event; counts add up to the run.');
 export type SecondEvent = Immutable<z.infer<typeof second>>;
 
 const calibrated = calibration.extend({ event: z.literal('calibration') });
@@ -69,7 +69,7 @@ const end = replaySchema
   .extend({
     event: z.literal('end'),
     exitCode: z.int(),
-    summary: z.string().describe('The file that holds the whole document.'),
+    summary: z.string().describe('The file with the whole document.'),
   });
 export type EndEvent = Immutable<z.infer<typeof end>>;
 

@@ -1,15 +1,15 @@
 import { z } from 'zod';
 
-/** The type of a document or of a part of it: nobody changes one after it was made. */
+/** The type of a document or a part of it; documents are immutable. */
 export type Immutable<T> = T extends object ? { readonly [Key in keyof T]: Immutable<T[Key]> } : T;
 
 export const count = z.int().min(0);
 export const counts = z.record(z.string(), count);
 export const share = z.number().min(0).max(1);
-/** Null is not known or not measured, never 0. */
+/** Null means unknown or not measured, never 0. */
 export const maybeNumber = z.number().nullable();
 export const maybeText = z.string().nullable();
-/** `"Infinity"` where too many requests had no answer: JSON has no such number. */
+/** `"Infinity"` if too many requests had no answer: JSON has no such number. */
 export const observation = z.union([z.number(), z.literal('Infinity')]).nullable();
 export const interval = z.tuple([z.number(), z.number()]).nullable();
 
@@ -20,11 +20,11 @@ export const reason = z.object({
 });
 
 export const runReason = reason.extend({
-  severity: z.enum(['fail', 'doubt', 'note']).describe('Whether it could change the answer: a note cannot.'),
+  severity: z.enum(['fail', 'doubt', 'note']).describe('Whether it can change the verdict: a note cannot.'),
   title: z.string(),
-  means: z.string().describe('What it means for whoever decides.'),
+  means: z.string().describe('What it means for a decision.'),
 });
-/** A reason as a run gave it. Its code may be one of a later version. */
+/** A reason as stored in a run. Its code may be from a later version. */
 export type ReportedReason = Immutable<z.infer<typeof runReason>>;
 
 /** Widths of the windows in which arrivals are counted for the index of dispersion, seconds. */
@@ -46,7 +46,7 @@ export const distribution = z.object({
 });
 export type Distribution = Immutable<z.infer<typeof distribution>>;
 
-/** The stretch of a capture that was looked for and found. Seconds are epoch seconds. */
+/** The window that was searched and found. Seconds are epoch seconds. */
 export const foundStretch = z.object({
   kind: z.enum(['busiest', 'slowest']),
   fromSecond: z.number(),

@@ -11,7 +11,7 @@ import {
   share,
 } from './parts.ts';
 
-/** Kinds of payloads that are told apart. */
+/** Kinds of payloads. */
 export const PAYLOAD_KINDS = [
   'openai chat',
   'openai completions',
@@ -47,12 +47,12 @@ const shapedDistribution = distribution.extend({ shape });
 export type SizeFigures = Immutable<z.infer<typeof shapedDistribution>>;
 
 const counted = z.object({ requests: count, share: share.describe('Of all requests.') });
-/** A count and what share of all requests it is. */
+/** A count and its share of all requests. */
 export type Counted = Immutable<z.infer<typeof counted>>;
 
 const group = counted.extend({
-  failed: count.nullable().describe('Null where it is known of none how it ended.'),
-  meanRequestBytes: maybeNumber.describe('Of those whose size is known.'),
+  failed: count.nullable().describe('Null if the outcome of every request is unknown.'),
+  meanRequestBytes: maybeNumber.describe('Of requests with known size.'),
   meanResponseBytes: maybeNumber,
   latencyMs: distribution,
 });
@@ -62,18 +62,18 @@ const inputSizeGroup = group.extend({ fromBytes: count, toBytes: count });
 export type InputSizeGroup = Immutable<z.infer<typeof inputSizeGroup>>;
 
 const parties = z.object({
-  count: count.describe('Different ones; an estimate where `exact` is false.'),
+  count: count.describe('Number of distinct ones; an estimate if `exact` is false.'),
   exact: z.boolean(),
-  requests: count.describe('Requests that name one.'),
-  undercount: count.describe('By how much the requests of one in `top` may be too low; 0 where `exact`.'),
+  requests: count.describe('Requests that have one.'),
+  undercount: count.describe('How much too low the requests of one in `top` may be; 0 if `exact`.'),
   topShares: z
     .object({ top1: maybeNumber, top10: maybeNumber, top100: maybeNumber })
-    .describe('Share of those requests that the busiest one, ten, and hundred sent.'),
-  requestsEach: distribution.describe('Requests of one; not known where not `exact`.'),
-  spanS: distribution.describe('From the first to the last arrival of one that sent more than one.'),
+    .describe('Share of those requests from the busiest one, ten and hundred.'),
+  requestsEach: distribution.describe('Requests per one; unknown unless `exact`.'),
+  spanS: distribution.describe('From first to last arrival, of those with more than one request.'),
   top: z
     .array(z.object({ id: maybeText, requests: count, share }))
-    .describe('The busiest ten. `id` is the keyed hash of the capture; null in a profile that is shared.'),
+    .describe('The busiest ten. `id` is the keyed hash of the capture; null in a shared profile.'),
 });
 export type PartyFigures = Immutable<z.infer<typeof parties>>;
 
@@ -83,22 +83,22 @@ export type TokenFigures = Immutable<z.infer<typeof tokens>>;
 const payloadKind = counted.extend({
   protocol: z.enum(PAYLOAD_KINDS),
   bodyBytes: distribution,
-  batch: distribution.describe('Sequences, instances or rows that are asked for at once.'),
+  batch: distribution.describe('Sequences, instances or rows in one request.'),
   tensors: z.object({
     perRequest: distribution,
     shapes: z
       .array(z.object({ shape: z.string(), tensors: count, share }))
-      .describe('Type and dimensions, the commonest first.'),
+      .describe('Type and dimensions, most common first.'),
     otherShapes: count,
   }),
   promptTokens: tokens,
   outputTokens: tokens,
   maxTokens: distribution,
-  stream: z.object({ asked: count, share }).describe('Requests that want their answer piece by piece.'),
+  stream: z.object({ asked: count, share }).describe('Requests for a streamed answer.'),
   images: z.object({
     requests: count,
     total: count,
-    byAddress: count.describe('Sent as an address alone: their size is not known.'),
+    byAddress: count.describe('Sent as a URL only: their size is unknown.'),
     perRequest: distribution,
     bytes: distribution,
     width: distribution,
@@ -111,22 +111,22 @@ export type PayloadKindFigures = Immutable<z.infer<typeof payloadKind>>;
 
 const payloads = z
   .object({
-    sampled: count.describe('Exchanges that were looked into.'),
-    read: count.describe('Of them, those whose request could be read.'),
-    complete: z.boolean().describe('Whether every exchange of the window was looked into.'),
+    sampled: count.describe('Exchanges whose payload was examined.'),
+    read: count.describe('Of those, exchanges whose request could be read.'),
+    complete: z.boolean().describe('Whether every exchange of the window was examined.'),
     unread: z.record(z.enum(['not_stored', 'no_body_kept', 'truncated', 'unreadable_coding']), count),
-    sayRetry: count.describe('Requests that say of themselves that they are retries.'),
+    sayRetry: count.describe('Requests marked as retries.'),
     bodyBytes: distribution,
     protocols: z.array(payloadKind).describe('The commonest first.'),
     tokenEstimate: z.string(),
   })
-  .describe('What the payloads ask for.');
+  .describe('Facts from request payloads.');
 export type PayloadFigures = Immutable<z.infer<typeof payloads>>;
 
 const window = z.object({
   from: z.string(),
-  to: z.string().describe('The last instant that belongs to it.'),
-  spanS: z.number().describe('Of all parts together.'),
+  to: z.string().describe('The last instant inside it.'),
+  spanS: z.number().describe('Total of all parts.'),
   timeZone: z.string(),
   parts: z.array(z.object({ from: z.string(), to: z.string(), requests: count })),
   search: foundStretch.nullable(),
@@ -144,7 +144,7 @@ const rate = z
     peakToMean10m: maybeNumber,
     peakToMean1h: maybeNumber,
   })
-  .describe('Requests per second; peaks are those of whole windows laid from the first arrival.');
+  .describe('Requests per second; peaks are of whole windows counted from the first arrival.');
 
 const peaks = z
   .array(
@@ -152,11 +152,11 @@ const peaks = z
       windowS: count,
       requests: count,
       perSecond: z.number(),
-      toMean: z.number().describe('Over the mean of all whole windows of that width.'),
+      toMean: z.number().describe('Divided by the mean of all whole windows of that width.'),
       from: z.string(),
     }),
   )
-  .describe('Where the peaks lie; widths of which the window holds none whole are left out.');
+  .describe('The times of the peaks, without widths longer than the window.');
 
 const series = z
   .object({
@@ -164,13 +164,13 @@ const series = z
     at: z.array(z.int()),
     requests: z.array(count),
     failed: z.array(count.nullable()),
-    peak1s: z.array(count).describe('The most arrivals in a second of the clock.'),
-    meanLatencyMs: z.array(maybeNumber).describe('Of what completed; null where no latency was recorded.'),
-    inFlight: z.array(count.nullable()).describe('The most at once.'),
+    peak1s: z.array(count).describe('Most arrivals in a clock second.'),
+    meanLatencyMs: z.array(maybeNumber).describe('Of completed requests; null if no latency was recorded.'),
+    inFlight: z.array(count.nullable()).describe('Most requests in flight.'),
   })
-  .describe('Columns of one length; `at` is the epoch second at which a step begins.');
+  .describe('Columns of equal length; `at` is the epoch second at which a step begins.');
 type Series = Immutable<z.infer<typeof series>>;
-/** The columns as they are counted: whether a request failed is known of each. */
+/** The columns during counting: `failed` is known for every request. */
 export type SeriesColumns = Omit<Series, 'failed'> & { readonly failed: readonly number[] };
 
 const dailyHour = z.object({
@@ -184,7 +184,7 @@ export type DailyHour = Immutable<z.infer<typeof dailyHour>>;
 
 const weeklyDay = z.object({
   weekday: z.string(),
-  days: count.describe('Days that lie whole in the windows.'),
+  days: count.describe('Days completely within the windows.'),
   mean: maybeNumber,
 });
 export type WeeklyDay = Immutable<z.infer<typeof weeklyDay>>;
@@ -194,12 +194,16 @@ const unusualDay = z.object({
   weekday: z.string(),
   reasons: z
     .array(z.enum(['volume', 'shape']))
-    .describe('`volume`: more or less than days like it. `shape`: its requests lie in other hours.'),
-  volumeRatio: maybeNumber.describe('Requests over those of days like it, in the hours that both have.'),
+    .describe(
+      '`volume`: more or fewer requests than similar days. `shape`: its requests are in other hours.',
+    ),
+  volumeRatio: maybeNumber.describe(
+    'Requests divided by those of similar days, in the hours that both have.',
+  ),
   shapeDistance: z
     .number()
-    .describe('Share of its requests that would have to lie in other hours to look like those days.'),
-  hour: count.describe('The hour that differs most from days like it, in requests per second.'),
+    .describe('Share of its requests that would have to move to other hours to match those days.'),
+  hour: count.describe('The hour that differs most from similar days, in requests per second.'),
   hourMean: z.number(),
   hourUsual: z.number(),
   comparedWith: z.string(),
@@ -207,7 +211,7 @@ const unusualDay = z.object({
 export type UnusualDay = Immutable<z.infer<typeof unusualDay>>;
 
 const unusualDays = z.object({
-  compared: count.describe('Days that could be held against others.'),
+  compared: count.describe('Days that could be compared with others.'),
   days: z.array(unusualDay),
 });
 export type UnusualDays = Immutable<z.infer<typeof unusualDays>>;
@@ -220,30 +224,30 @@ const mix = z.object({
   protocols: z.array(counted.extend({ protocol: maybeText })),
   outcomes: z
     .record(z.string(), count.nullable())
-    .describe('Null where it is known of no request how it ended.'),
+    .describe('Null if the outcome of every request is unknown.'),
   streamed: count.nullable(),
 });
 
 const concurrency = z.object({
-  mean: maybeNumber.describe('Over time, from the first arrival of a window to its last.'),
+  mean: maybeNumber.describe('Time average from the first arrival of a window to its last.'),
   max: maybeNumber,
   atArrival: z
     .object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber })
-    .describe('As a request finds it that arrives: itself counted.'),
-  known: count.describe('Requests whose end was recorded; the others count nothing.'),
-  capped: z.boolean().describe('True where mean and maximum are lower bounds.'),
+    .describe('As seen by an arriving request, including itself.'),
+  known: count.describe('Requests with a recorded end; the others are not counted.'),
+  capped: z.boolean().describe('True if mean and maximum are lower bounds.'),
 });
 export type ConcurrencyFigures = Immutable<z.infer<typeof concurrency>>;
 
 const retries = z.object({
   likely: count
     .nullable()
-    .describe('Same route and same body as one that failed (no complete answer, 429, 5xx) shortly before.'),
+    .describe('Same route and body as one that failed (no complete answer, 429, 5xx) shortly before.'),
   windowS: count,
-  watched: count.describe('Failures whose body is known, so that another try would have been seen.'),
+  watched: count.describe('Failures with a known body, so that a retry would be detected.'),
   share: maybeNumber,
 });
-/** The retries as they are counted. */
+/** The retries during counting. */
 export type RetryFigures = Omit<Immutable<z.infer<typeof retries>>, 'likely' | 'share'> & {
   readonly likely: number;
 };
@@ -258,23 +262,21 @@ export interface AmountBy<Key extends string> {
   readonly by: Readonly<Partial<Record<Key, Immutable<z.infer<typeof amount>>>>>;
 }
 
-/** What `profile --json` prints. Fields are added, never renamed; readers let unknown ones pass. */
+/** The document of `profile --json`. Fields are added, never renamed; readers ignore unknown ones. */
 export const profileSchema = z.object({
   schemaVersion: z.literal(1),
   kind: z.literal('profile'),
   privacy: z.object({
     holdsPayloads: z.literal(false),
     holdsSecrets: z.literal(false),
-    shared: z.boolean().describe('Whether names that could identify clients were left out.'),
+    shared: z.boolean().describe('Whether names that could identify clients are omitted.'),
     statement: z.string(),
   }),
-  capture: maybeText.describe("The capture's directory; null in a profile that is shared."),
+  capture: maybeText.describe("The capture's directory; null in a shared profile."),
   window: window.nullable().describe('Null for a capture without exchanges.'),
-  filters: z
-    .array(z.string())
-    .describe('What filters were asked for; their values are left out of a profile that is shared.'),
+  filters: z.array(z.string()).describe('The filters; a shared profile omits their values.'),
   requests: count,
-  unfilteredRequests: count.describe('Exchanges of the window before the filters.'),
+  unfilteredRequests: count.describe('Exchanges in the window before the filters.'),
   rate,
   peaks,
   series,
@@ -293,7 +295,7 @@ export const profileSchema = z.object({
   hourOfWeekPerSecond: z
     .array(maybeNumber)
     .length(168)
-    .describe('The same per second of the time that was looked at; null where none of it was.'),
+    .describe('The same per second of the time examined; null if there was none.'),
   cycle: z.object({ daily: z.array(dailyHour), weekly: z.array(weeklyDay), unusual: unusualDays }),
   mix,
   requestBytes: shapedDistribution,
@@ -308,13 +310,13 @@ export const profileSchema = z.object({
   latencyByInputSize: z.array(inputSizeGroup),
   tokens: z
     .object({ prompt: distribution, output: distribution })
-    .describe('As the server counted them and the recorder read them.'),
+    .describe('As counted by the server and read by the recorder.'),
   batch: distribution,
   concurrency,
   errors: z
     .object({
       failed: count.nullable().describe('No complete answer, or a 5xx.'),
-      failedShare: maybeNumber.describe('Of those of which it is known how they ended.'),
+      failedShare: maybeNumber.describe('Of requests with a known outcome.'),
       serverErrors: count.nullable(),
       clientErrors: count.nullable(),
       tooManyRequests: count.nullable(),
@@ -322,15 +324,13 @@ export const profileSchema = z.object({
       upstreamFailed: count.nullable(),
       timedOut: count.nullable(),
     })
-    .describe('Null where it is known of no request how it ended.'),
+    .describe('Null if the outcome of every request is unknown.'),
   retries,
-  coverage: maybeNumber.describe('Recorded share of what was seen in the window.'),
+  coverage: maybeNumber.describe('Recorded share of the exchanges seen in the window.'),
   coverageUnexplained: maybeNumber,
   losses: losses.describe('Of the whole capture, not of the window.'),
   omitted,
-  payloads: payloads.nullable().describe('Null where none was looked into.'),
-  notes: z
-    .array(z.string())
-    .describe('What a reader must know of the numbers: limits that were reached, what is missing.'),
+  payloads: payloads.nullable().describe('Null if none was examined.'),
+  notes: z.array(z.string()).describe('Caveats: limits that were reached, missing data.'),
 });
 export type ProfileDocument = Immutable<z.infer<typeof profileSchema>>;

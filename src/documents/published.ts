@@ -5,7 +5,7 @@ import { profileSchema } from './profile.ts';
 import { replaySchema } from './replay.ts';
 import { reportSchema } from './report.ts';
 
-/** By name of the file: what other programs may rely on. */
+/** By file name: the schemas that other programs may rely on. */
 const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly schema: z.ZodType }>> = {
   'compare.schema.json': { title: 'Comparison of Reprise', schema: comparisonSchema },
   'profile.schema.json': { title: 'Traffic profile of Reprise', schema: profileSchema },
@@ -14,7 +14,7 @@ const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly sche
   'report.schema.json': { title: 'Report of a run of Reprise', schema: reportSchema },
 };
 
-/** The JSON Schemas of all documents, as they lie in `docs/`. */
+/** The JSON Schemas of all documents, as stored in `docs/`. */
 export function publishedSchemas(): { readonly file: string; readonly schema: object }[] {
   return Object.entries(PUBLISHED).map(([file, { title, schema }]) => ({
     file,

@@ -14,44 +14,47 @@ import {
   runReason,
 } from './parts.ts';
 
-/** Raised when a field changes its meaning; fields are added without. */
+/** Raised when a field changes its meaning; new fields do not raise it. */
 export const REPLAY_SCHEMA_VERSION = 1;
 
 const arrivals = z
   .object({
     count,
-    spanS: z.number().describe('From the first arrival to the last.'),
+    spanS: z.number().describe('From first to last arrival.'),
     ratePerSecond: maybeNumber.describe('Arrivals ÷ span.'),
     cv: maybeNumber.describe(
-      'Coefficient of variation of the gaps: 0 for a metronome, 1 for a Poisson process.',
+      'Coefficient of variation of the gaps: 0 for equal gaps, 1 for a Poisson process.',
     ),
     ties: maybeNumber.describe('Share of gaps that are exactly 0.'),
     idc,
-    peak1s: z.number().describe('Most arrivals in a second; seconds are laid from the first arrival.'),
+    peak1s: z.number().describe('Most arrivals in a second, counted from the first arrival.'),
     peak60s: z.number(),
     peakToMean1s: maybeNumber,
     gapMs: z.object({ p50: z.number(), p90: z.number(), p99: z.number(), max: z.number() }).nullable(),
   })
-  .describe('A stream of arrivals; null where there are too few of them.');
+  .describe('A series of arrivals; null if there are too few.');
 export type ArrivalFigures = Immutable<z.infer<typeof arrivals>>;
 
 const streamDistance = z.object({
   ksGaps: maybeNumber.describe(
     'Kolmogorov–Smirnov distance of the gaps, each stream scaled to a mean gap of 1.',
   ),
-  mixDistance: maybeNumber.describe('Total variation over route × model × size class.'),
+  mixDistance: maybeNumber.describe('Total variation distance over route × model × size class.'),
 });
 export type StreamDistance = Immutable<z.infer<typeof streamDistance>>;
 
 const duplicates = z.object({
-  count: count.describe('Requests whose body is known.'),
-  ratio: maybeNumber.describe('Share of them that repeat an earlier request.'),
-  exact: z.boolean().describe('False where the ratio is an estimate.'),
+  count: count.describe('Requests with a known body.'),
+  ratio: maybeNumber.describe('Share of those that repeat an earlier request.'),
+  exact: z.boolean().describe('False if the ratio is an estimate.'),
 });
 export type DuplicateFigures = Immutable<z.infer<typeof duplicates>>;
 
 const waitsFor = z.enum(['sessions', 'connections']);
-/** What a request can wait for on our side: the request before it in its session, or its recorded connection. */
+/**
+ * What a request can wait for before it is sent: the previous request of its session, or its recorded
+ * connection.
+ */
 export type WaitsFor = z.infer<typeof waitsFor>;
 
 const fidelity = z
@@ -60,19 +63,17 @@ const fidelity = z
     planned: arrivals,
     waitsFor: waitsFor
       .nullable()
-      .describe('What put requests off beyond their planned instants; null where nothing did.'),
+      .describe('What delayed requests beyond their planned instants; null if nothing did.'),
     resolved: arrivals
       .nullable()
       .describe(
-        'Where requests wait: the instants that their sessions or connections came to. `sent` and `ksGaps` are held against these.',
+        'If requests wait: the instants that their sessions or connections reached. `sent` and `ksGaps` are compared with these.',
       ),
     dueInTime: count
       .nullable()
-      .describe('Where requests wait: those whose instant came before the last planned one.'),
+      .describe('If requests wait: those whose instant came before the last planned one.'),
     sent: arrivals,
-    unfiltered: arrivals
-      .nullable()
-      .describe('Everything in the window, where filters left out a part of it.'),
+    unfiltered: arrivals.nullable().describe('Everything in the window, if filters excluded a part of it.'),
     ksGaps: maybeNumber.describe('Planned to sent.'),
     mixDistance: maybeNumber.describe('Planned to sent.'),
     duplicateRatio: maybeNumber.describe('Share of planned requests that repeat an earlier one.'),
@@ -80,52 +81,52 @@ const fidelity = z
     recordedToPlanned: streamDistance,
     recordedRejected: maybeNumber.describe('Share of recorded statuses 429 and 503.'),
     recordedRetries: z.null(),
-    unordered: count.describe('Sends whose place in the order of sending is not known.'),
+    unordered: count.describe('Sends with an unknown position in the sending order.'),
   })
-  .describe('Of a run that was stopped: of what it had read of its plan until then.');
+  .describe('If the run was stopped: of the part of the plan read until then.');
 export type FidelityDocument = Immutable<z.infer<typeof fidelity>>;
 
 const latencyMs = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber });
-/** Milliseconds; null where nothing was measured. */
+/** Milliseconds; null if nothing was measured. */
 export type LatencyMs = Immutable<z.infer<typeof latencyMs>>;
 
 const trustedLatencyMs = latencyMs.extend({
-  p50Interval: interval.describe('95 %; null where the run is too short for one.'),
+  p50Interval: interval.describe('95 %; null if the run is too short.'),
   p95Interval: interval,
   p99Interval: interval,
 });
 export type TrustedLatencyMs = Immutable<z.infer<typeof trustedLatencyMs>>;
 
 const lagUs = z.object({ p50: maybeNumber, p90: maybeNumber, p99: maybeNumber, max: maybeNumber });
-/** Microseconds; null where nothing was measured. */
+/** Microseconds; null if nothing was measured. */
 export type LagUs = Immutable<z.infer<typeof lagUs>>;
 
 const sloLine = z.object({
   expression: z.string(),
-  unit: z.enum(['ms', 'share', 'count']).describe('Of `observed` and `limit`.'),
+  unit: z.enum(['ms', 'share', 'count']).describe('Unit of `observed` and `limit`.'),
   observed: observation.describe(
-    '`"Infinity"` where too many requests had no answer; null where nothing was measured.',
+    '`"Infinity"` if too many requests had no answer; null if nothing was measured.',
   ),
   limit: z.number(),
   ok: z.boolean().nullable(),
 });
-/** One objective and what it came to. */
+/** One objective and its result. */
 export type SloLine = Immutable<z.infer<typeof sloLine>>;
 export type SloUnit = SloLine['unit'];
 
 const health = z
   .object({
-    busyShare: maybeNumber.describe('Share of time the busiest sender thread was at work.'),
-    throttled: z.boolean().nullable().describe('Whether a CPU quota held the sender back.'),
-    starved: count.nullable().describe('Requests that were due before they had reached the sender.'),
-    refusedForBytes: count.describe('Of the refused: because of the bytes of bodies on their way.'),
+    busyShare: maybeNumber.describe('Share of time that the busiest sender thread was working.'),
+    throttled: z.boolean().nullable().describe('Whether a CPU quota throttled the sender.'),
+    starved: count.nullable().describe('Requests that were due before they reached the sender.'),
+    refusedForBytes: count.describe('Refused requests, for the bytes of bodies in flight.'),
     stalls: count.describe(
-      'Stretches in which a due request was over 250 ms late. Their requests count, with their lag.',
+      'Periods in which a due request was over 250 ms late. Their requests count, with their lag.',
     ),
     stalledMs: z.number(),
     longestStallMs: z.number(),
   })
-  .describe('How the sending side did.');
+  .describe('Health of the sender.');
 export type HealthDocument = Immutable<z.infer<typeof health>>;
 
 const warmup = z
@@ -138,11 +139,11 @@ const warmup = z
     failed: count,
     cancelled: count,
     refused: count,
-    endedLate: count.describe('Answered, or failed, after the judged part had begun.'),
+    endedLate: count.describe('Answered, or failed, after the judged part began.'),
   })
-  .describe('What was sent before the judged part; it is in no other figure.');
+  .describe('The sends before the judged part; no other figure includes them.');
 export type WarmupDocument = Immutable<z.infer<typeof warmup>>;
-/** What became of the sends of the warm-up; `completed` + `failed` + `cancelled` were sent. */
+/** Results of the warm-up's sends; `completed` + `failed` + `cancelled` were sent. */
 export type WarmupFigures = Omit<WarmupDocument, 'askedS' | 'playedS'>;
 
 const streams = z
@@ -151,14 +152,14 @@ const streams = z
     failed: count,
     refused: count,
     withoutContent: count.describe(
-      'Completed without any content: infinitely slow for an objective of `ttft`.',
+      'Completed without any content: they count as infinite in a `ttft` objective.',
     ),
-    unread: count.describe('Completed under a content coding: their times are not known.'),
-    turnedAway: count.describe('Wanted as streams and answered by no 2xx: neither completed nor failed.'),
-    whole: count.describe('Wanted as streams and answered whole by a 2xx: neither completed nor failed.'),
-    gaps: count.describe('Gaps between tokens that `itlMs` is of.'),
+    unread: count.describe('Completed with a content coding: their times are unknown.'),
+    turnedAway: count.describe('Streams requested but not answered with 2xx: neither completed nor failed.'),
+    whole: count.describe('Streams requested but answered whole with 2xx: neither completed nor failed.'),
+    gaps: count.describe('The number of gaps between tokens in `itlMs`.'),
   })
-  .describe('Answers that came piece by piece.');
+  .describe('Streamed answers.');
 export type StreamsDocument = Immutable<z.infer<typeof streams>>;
 
 export const tokens = z
@@ -168,32 +169,32 @@ export const tokens = z
     output: count,
     finishReasons: z.partialRecord(z.enum(FINISH_REASONS), count),
   })
-  .describe('What servers said of tokens: sums over the completed answers that said it.');
+  .describe('Token counts of servers: sums over the completed answers that have them.');
 export type TokensDocument = Immutable<z.infer<typeof tokens>>;
 
 export const sendId = z.object({
-  index: count.describe('Position in the schedule: the row of the run.'),
+  index: count.describe('Position in the schedule, which is the row in the run.'),
   segment: z.string(),
   exchangeId: count.describe('The recorded exchange.'),
 });
-/** Which exchange it was: enough to find its row and its payload, and nothing of either. */
+/** Identifies an exchange, to find its row and payload. It contains nothing of either. */
 export type SendId = Immutable<z.infer<typeof sendId>>;
 
 const errorExamples = z
   .record(z.string(), z.array(sendId))
-  .describe('By kind of failure (`reset`, `status_503` …) the first few that failed so.');
+  .describe('The first few failures of each kind (`reset`, `status_503` …).');
 export type ErrorExamples = Immutable<z.infer<typeof errorExamples>>;
 
 const mismatchExample = sendId.extend({
   pointer: maybeText.describe('JSON pointer of the first difference.'),
 });
-/** A send whose answer differs, and where: never what it says. */
+/** A send with a different answer, and the place of the difference, never its content. */
 export type MismatchExample = Immutable<z.infer<typeof mismatchExample>>;
 
 const check = z
   .object({
     level: z.enum(CHECK_LEVELS),
-    answers: count.describe('`checked` and those that could not be.'),
+    answers: count.describe('`checked` plus those that could not be checked.'),
     checked: count,
     mismatched: count,
     rate: maybeNumber.describe('`mismatched` ÷ `checked`.'),
@@ -203,19 +204,19 @@ const check = z
     tolerance: z.record(z.string(), z.number()),
     ignored: z
       .object({ asked: z.array(z.string()), byProtocol: z.record(z.string(), z.array(z.string())) })
-      .describe('JSON pointers that were not compared: as asked for, and by protocol.'),
+      .describe('JSON pointers that were not compared: requested ones, and defaults of the protocol.'),
   })
-  .describe('How answers compare with the recorded ones: counts, ids and places.');
+  .describe('Comparison of answers with the recorded ones: counts, ids and places.');
 export type CheckDocument = Immutable<z.infer<typeof check>>;
-/** How the answers of a run compare with the recorded ones. */
+/** Results of comparing a run's answers with the recorded ones. */
 export type CheckFigures = Omit<CheckDocument, 'level' | 'rate' | 'tolerance' | 'ignored'>;
 
 const connectionWaits = z.object({
   waited: count,
-  late: count.describe('Of them, those that waited for longer than `boundMs`.'),
+  late: count.describe('Of those, requests that waited longer than `boundMs`.'),
   boundMs: z.number(),
 });
-/** Requests whose recorded connection was not free at their turn. */
+/** Requests whose recorded connection was busy when they were due. */
 export type ConnectionWaits = Immutable<z.infer<typeof connectionWaits>>;
 
 const calibrationLimits = z.object({
@@ -223,72 +224,69 @@ const calibrationLimits = z.object({
   statusShare: z.number(),
   sizeShare: z.number(),
 });
-/** How far the target may be from the recording. */
+/** How far the target may differ from the recording. */
 export type CalibrationLimits = Immutable<z.infer<typeof calibrationLimits>>;
 
 export const calibration = z
   .object({
-    pairs: count.describe('Requests that were answered while recording and were sent again.'),
+    pairs: count.describe('Requests that were answered when recorded and were sent again.'),
     p50Ms: z.object({ recorded: maybeNumber, observed: observation }),
     responseBytes: z.object({ recorded: maybeNumber, observed: maybeNumber }),
     statuses: z.object({ recorded: counts.nullable(), observed: counts.nullable() }),
-    statusDistance: maybeNumber.describe('Total variation between the statuses.'),
+    statusDistance: maybeNumber.describe('Total variation distance between the statuses.'),
     bounds: calibrationLimits,
-    representative: z
-      .boolean()
-      .nullable()
-      .describe('Null where too little of the recording could be held against.'),
-    differences: z.array(z.string()).describe('What is outside its bounds, in words.'),
+    representative: z.boolean().nullable().describe('Null if too little of the recording could be compared.'),
+    differences: z.array(z.string()).describe('What is out of bounds, as text.'),
     from: z.string().optional(),
     to: z.string().optional(),
-    precedesWindow: z.boolean().optional().describe('False where it repeats the begin of the window.'),
+    precedesWindow: z.boolean().optional().describe('False if it repeats the start of the window.'),
     sent: count.optional(),
     failed: count.optional(),
   })
-  .describe('What the target answered to some minutes of the recording at 1x, beside what was recorded.');
-/** A calibration with what was played for it. */
+  .describe('Answers of the target to some minutes of the recording at 1x, compared with the recorded ones.');
+/** A calibration with the window that was played for it. */
 export type CalibrationDocument = Immutable<z.infer<typeof calibration>>;
 /** The comparison alone. */
 export type Calibration = Omit<CalibrationDocument, 'from' | 'to' | 'precedesWindow' | 'sent' | 'failed'>;
 
 const bounds = z
   .object({
-    achievedShare: z.number().describe('Least share of planned sends that must have been sent.'),
-    lagNs: z.number().describe('Lag p99 may be this, or `lagShare` of the least latency objective.'),
+    achievedShare: z.number().describe('Least share of planned sends that must be sent.'),
+    lagNs: z.number().describe('Lag p99 may be this, or `lagShare` of the smallest latency objective.'),
     lagShare: z.number(),
-    busyShare: z.number().describe('Share of time a sender thread may be at work.'),
+    busyShare: z.number().describe('Share of time that a sender thread may be working.'),
     arrivalShare: z
       .number()
-      .describe('CV and IDC of what was sent may be off the plan by this share, or by `arrivalDifference`.'),
+      .describe('CV and IDC of the sends may differ from the plan by this share, or by `arrivalDifference`.'),
     arrivalDifference: z.number(),
     unexplainedShare: z
       .number()
-      .describe('Share of what was seen that neither sampling nor an omission accounts for.'),
-    multiplierShare: z.number().describe('How far the effective multiplier may be off.'),
+      .describe('Share of seen exchanges that neither sampling nor an omission explains.'),
+    multiplierShare: z.number().describe('How far the effective multiplier may deviate.'),
     connectionWaitShare: z
       .number()
-      .describe('Share of what was sent that may have waited for its recorded connection.'),
-    statusShare: z.number().describe('How far statuses may be off the recording.'),
-    uncheckedShare: z.number().describe('Share of answers that may be without comparison.'),
+      .describe('Share of sends that may have waited for their recorded connection.'),
+    statusShare: z.number().describe('How far statuses may differ from the recording.'),
+    uncheckedShare: z.number().describe('Share of answers that may lack a comparison.'),
     unreadShare: z
       .number()
-      .describe('Share of streams that may be unread before their objectives are in doubt.'),
+      .describe('Share of streams that may be unread before their objectives are doubtful.'),
   })
-  .describe('Beyond these the run is inconclusive.');
+  .describe('Beyond these bounds the run is inconclusive.');
 export type JudgementBounds = Immutable<z.infer<typeof bounds>>;
 
 const clock = z.object({
   driftUs: z
     .number()
-    .describe('Wall clock minus monotonic clock, after the run less before it: steps and slewing meanwhile.'),
-  kernel: maybeText.describe('Equal for processes under one kernel, which have one clock.'),
+    .describe('Change of wall clock minus monotonic clock during the run, by steps and slewing.'),
+  kernel: maybeText.describe('Equal for processes on one kernel, which share a clock.'),
 });
 
 const recordedFailures = z.object({
   unanswered: count.describe('No server answered.'),
-  broken: count.describe('The answer had begun, with a status below 500, and broke off.'),
+  broken: count.describe('The answer began, with a status below 500, and broke off.'),
 });
-/** Planned requests that failed when they were recorded, besides those answered 5xx. */
+/** Planned requests that failed when recorded, besides those answered with 5xx. */
 export type RecordedFailures = Immutable<z.infer<typeof recordedFailures>>;
 
 export const shard = z
@@ -299,14 +297,14 @@ export const shard = z
     host: z.string(),
     startAt: maybeText,
     clock,
-    pace: z.number().describe('Recorded time that passes in a second of the run.'),
-    recordedStatuses: counts.describe('Of what was planned here.'),
+    pace: z.number().describe('Seconds of recorded time per second of the run.'),
+    recordedStatuses: counts.describe('Of the requests planned here.'),
     recordedFailures,
     whole: z
       .object({ recorded: arrivals, planned: arrivals, recordedToPlanned: streamDistance, duplicates })
-      .describe('What the shard knows of the plan that all shards play.'),
+      .describe('Facts of the whole plan, which all shards share.'),
   })
-  .describe('What a run says of the shard it was, for people and so that it can be merged.');
+  .describe('Facts of the shard that this run played, for people and for merging.');
 export type ShardDocument = Immutable<z.infer<typeof shard>>;
 export type WholePlan = ShardDocument['whole'];
 
@@ -324,7 +322,9 @@ const merged = z
         run: z.string(),
         host: z.string(),
         startedAt: z.string(),
-        startedLateUs: z.number().describe('After the zero of the merged run, by the clock of its own host.'),
+        startedLateUs: z
+          .number()
+          .describe('After the start of the merged run, by the clock of its own host.'),
         clockDriftUs: z.number(),
         verdict: verdict.nullable(),
         valid: z.boolean(),
@@ -338,11 +338,11 @@ const merged = z
     ),
     clockSkew: z.object({
       startSpreadUs: z.number().describe('From the first start to the last, each by its own clock.'),
-      driftMaxUs: z.number().describe('The most that a wall clock moved against its monotonic clock.'),
-      betweenHostsUs: z.literal(0).nullable().describe('Between hosts runs cannot tell, and it is null.'),
+      driftMaxUs: z.number().describe('The largest change of a wall clock against its monotonic clock.'),
+      betweenHostsUs: z.literal(0).nullable().describe('Null between hosts, where it is unknown.'),
     }),
   })
-  .describe('What a merged run says besides what every run does.');
+  .describe('Additional facts of a merged run.');
 export type MergedDocument = Immutable<z.infer<typeof merged>>;
 
 const windows = {
@@ -350,12 +350,12 @@ const windows = {
     z.object({
       from: z.string(),
       to: z.string(),
-      exchanges: count.nullable().describe('Over all passes; null in a plan.'),
+      exchanges: count.nullable().describe('In all passes; null in a plan.'),
       selected: count.nullable(),
     }),
   ),
-  windowSearch: foundStretch.nullable().describe('The stretch that was looked for and found.'),
-  loops: count.nullable().describe('Passes asked for; null for as many as the duration takes.'),
+  windowSearch: foundStretch.nullable().describe('The window that was searched and found.'),
+  loops: count.nullable().describe('Requested passes; null for as many as the duration needs.'),
   passes: count.nullable().describe('Passes begun; null in a plan.'),
   seam: maybeText,
   maxDurationS: maybeNumber,
@@ -376,17 +376,17 @@ export type WindowsDocument = Immutable<z.infer<z.ZodObject<typeof windows>>>;
 const leastAndMost = z.tuple([z.number(), z.number()]);
 
 const scalingCounts = z.object({
-  thinned: count.describe('Exchanges of the window whose session was left out.'),
-  copies: count.describe('Sends that repeat one of the recording.'),
-  layered: count.describe('Sends that come from stretches laid over the window.'),
+  thinned: count.describe('Exchanges of the window whose session was excluded.'),
+  copies: count.describe('Sends that are copies of a recorded exchange.'),
+  layered: count.describe('Sends from other parts of the capture, overlaid on the window.'),
   perturbed: count,
   notPerturbed: count,
-  bodiesUnread: count.describe('Copies with a compressed body that still says who it was.'),
+  bodiesUnread: count.describe('Copies with a compressed body, whose identity was not changed.'),
   forgottenSessions: count,
   openedBefore: z
     .object({ exchanges: count, sessions: count, lookbackMs: z.number() })
     .nullable()
-    .describe('Sessions begun before the window: they are played from its first instant on.'),
+    .describe('Sessions that began before the window; they are played from its start.'),
 });
 
 const scalingPlan = z
@@ -395,19 +395,19 @@ const scalingPlan = z
     bends: z.string(),
     seed: z.number(),
     stages: z.array(z.string()).nullable(),
-    targetShare: z.number().describe('What the target is of what was recorded.'),
-    coverageFactor: maybeNumber.describe('What the capture lacks of what was seen is made up for by this.'),
-    keptSessions: leastAndMost.describe('Share of the sessions that is played.'),
+    targetShare: z.number().describe('Target rate ÷ recorded rate.'),
+    coverageFactor: maybeNumber.describe('Factor that compensates for exchanges seen but not recorded.'),
+    keptSessions: leastAndMost.describe('Share of sessions played.'),
     timesEach: leastAndMost.describe('How often each session is played.'),
     jitterMs: z.number(),
     perturb: z.array(z.string()),
     layers: z
       .array(z.object({ from: z.string(), to: z.string(), exchanges: count, share: z.number() }))
-      .describe('Stretches of the capture that are laid over the window.'),
+      .describe('Parts of the capture that are overlaid on the window.'),
     expectedRequests: z.number(),
     counts: scalingCounts.optional(),
   })
-  .describe('What the scaling was told, what it makes of that, and what it came to.');
+  .describe('The scaling as requested, as planned and as achieved.');
 
 const requestsPerConnection = z.object({ mean: z.number(), max: count });
 
@@ -416,7 +416,7 @@ const connections = z
     policy: z.string(),
     opened: count,
     failed: count,
-    openMax: count.describe('Most connections open at one instant.'),
+    openMax: count.describe('Most connections open at one time.'),
     used: count.describe('Connections that carried a request.'),
     connect: z.object({ count, p50Ns: z.number(), p90Ns: z.number(), p99Ns: z.number(), maxNs: z.number() }),
     requestsPerConnection,
@@ -431,13 +431,15 @@ const connections = z
   })
   .partial()
   .required({ opened: true, failed: true })
-  .describe('Connections as they were opened, beside those that the same requests were recorded on.');
+  .describe('Connections opened, compared with those on which the requests were recorded.');
 
 const followUps = z
   .object({
     policy: z.string(),
-    heldBack: count.describe('Sent after the instant their session had earned: beyond what is read ahead.'),
-    notHeld: count.describe('Refused, because too many waited already.'),
+    heldBack: count.describe(
+      'Sent after the instant that their session reached, because the plan was not read so far ahead.',
+    ),
+    notHeld: count.describe('Refused, because too many were waiting.'),
     counts: z
       .object({
         sessions: count,
@@ -450,7 +452,7 @@ const followUps = z
   })
   .describe('How sessions were played.');
 
-/** What the plan and the sending side add to the summary of a run. */
+/** What the plan and the sender add to the summary of a run. */
 const played = z
   .object({
     ...windows,
@@ -463,7 +465,7 @@ const played = z
     }),
     cancels: z.object({
       policy: z.string(),
-      untimed: count.describe('Waited for, because the recording does not say when the client left.'),
+      untimed: count.describe('Awaited, because the recording does not say when the client left.'),
     }),
     changes: z
       .object({
@@ -473,16 +475,19 @@ const played = z
         requestUsage: z.boolean(),
         usageRequested: count,
       })
-      .describe('Bodies that were sent otherwise than recorded.'),
+      .describe('Bodies that were sent with changes.'),
     connections,
-    shard: shard.nullable().describe('Null for a run that played a whole plan.'),
-    merged: merged.nullable().describe('Null for a run that was not put together from shards.'),
+    shard: shard.nullable().describe('Null if the run played a whole plan.'),
+    merged: merged.nullable().describe('Null if the run was not merged from shards.'),
     timeShift: z.object({ pointers: z.array(z.string()), shifted: count, unshifted: count }).nullable(),
     sessionOrder: followUps,
   })
   .partial();
 
-/** What `replay --json` prints and `summary.json` holds. Fields are added, never renamed; readers let unknown ones pass. */
+/**
+ * The document of `replay --json` and `summary.json`. Fields are added, never renamed; readers ignore unknown
+ * ones.
+ */
 export const replaySchema = z.object({
   schemaVersion: z.literal(REPLAY_SCHEMA_VERSION),
   kind: z.literal('replay'),
@@ -496,24 +501,20 @@ export const replaySchema = z.object({
   valid: z.boolean(),
   reasons: z.array(runReason),
   notes: z.array(runReason),
-  interrupted: maybeText.describe('Why the schedule was not played to its end; null where it was.'),
-  recorded: count.describe('Exchanges of the window: `selected`, and those that filters left out.'),
+  interrupted: maybeText.describe('Why the schedule was not played to its end; null if it was.'),
+  recorded: count.describe('Exchanges in the window: `selected` and those excluded by filters.'),
   selected: count,
   planned: count,
   planCounted: z
     .boolean()
-    .describe(
-      'False where a run was stopped before its plan was counted to the end: counts are lower bounds.',
-    ),
+    .describe('False if the run was stopped before its whole plan was counted: counts are lower bounds.'),
   unread: z
     .object({ recorded: count, planned: count })
-    .describe(
-      'What of `selected` and `planned` a run that was stopped had not read of its plan: it has no rows.',
-    ),
+    .describe('The part of `selected` and `planned` that a stopped run had not read: it has no rows.'),
   sent: count.describe('`completed` + `failed` + `cancelled`'),
   completed: count,
   failed: count,
-  cancelled: count.describe('Ended by us where the recorded client had left.'),
+  cancelled: count.describe('Cancelled by the replay where the recorded client had left.'),
   refused: count,
   unreached: count,
   unreplayable: count,
@@ -527,14 +528,14 @@ export const replaySchema = z.object({
   lagUs,
   connectMs: latencyMs.describe("From the actual send to the request's first byte."),
   connectionWaitMs: latencyMs.describe(
-    'Before the actual send: waiting for the recorded connection. Null where connections are pooled.',
+    'Before the actual send: the wait for the recorded connection. Null if connections are pooled.',
   ),
-  connectionWaits: connectionWaits.nullable().describe('How many waited for it; null where none could.'),
+  connectionWaits: connectionWaits.nullable().describe('How many waited for it; null if none could.'),
   fidelity,
   latencyMs: z
     .object({ scheduled: trustedLatencyMs, service: trustedLatencyMs })
-    .describe('Of requests that completed.'),
-  ttftMs: latencyMs.describe('Of streams that completed: first token minus intended send.'),
+    .describe('Of completed requests.'),
+  ttftMs: latencyMs.describe('Of completed streams: first token minus intended send.'),
   itlMs: latencyMs.describe('Between tokens.'),
   tpotMs: latencyMs.describe('Per output token.'),
   streams,
@@ -552,12 +553,12 @@ export const replaySchema = z.object({
   ...played.shape,
 });
 export type ReplayDocument = Immutable<z.infer<typeof replaySchema>>;
-/** The document of a run that was a shard. */
+/** The document of a run that played a shard. */
 export type ShardRunDocument = ReplayDocument & { readonly shard: ShardDocument };
 
 /**
- * Checks the `summary.json` of a run, which somebody may have edited. What the schema does not name stays in it.
- * @throws AppError INPUT_INVALID for what is no summary of a run, SCHEMA_TOO_NEW for that of a later version
+ * Validates the `summary.json` of a run, which may have been edited. Unknown fields stay.
+ * @throws AppError INPUT_INVALID when it is no summary of a run, SCHEMA_TOO_NEW for a later version
  */
 export function readReplayDocument(directory: string, summary: object): ReplayDocument {
   const { schemaVersion, kind } = summary as { schemaVersion?: unknown; kind?: unknown };
@@ -567,28 +568,28 @@ export function readReplayDocument(directory: string, summary: object): ReplayDo
     });
   }
   if (typeof kind === 'string' && kind !== 'replay') {
-    throw new AppError(
-      'INPUT_INVALID',
-      `${directory} does not hold a run, but a document of ${JSON.stringify(kind)}`,
-      { hint: 'Name the directory of the run: what was played to calibrate it is a part of its report.' },
-    );
+    throw new AppError('INPUT_INVALID', `${directory} holds no run but a ${JSON.stringify(kind)} document`, {
+      hint: 'Pass the directory of the run; its report includes the calibration.',
+    });
   }
   const { success, error } = replaySchema.safeParse(summary);
   if (success) return summary as ReplayDocument;
   const [first] = error.issues;
   const where = first === undefined ? '' : `: ${first.path.join('.') || 'the document'}: ${first.message}`;
   throw new AppError('INPUT_INVALID', `summary.json of ${directory} is not that of a run${where}`, {
-    hint: 'Restore it from where the run was kept, or replay again. Moved away, a report tells what the rows say.',
+    hint: 'Restore it from a copy, or replay again. If you remove it, report uses the rows alone.',
   });
 }
 
-/** Likewise of a shard. @throws AppError as `readReplayDocument`, and INPUT_INVALID for a run that is no shard */
+/**
+ * The same for a shard. @throws AppError like `readReplayDocument`, and INPUT_INVALID if the run is no shard
+ */
 export function readShardDocument(directory: string, summary: object): ShardRunDocument {
   const document = readReplayDocument(directory, summary);
   const { shard } = document;
   if (shard == null) {
-    throw new AppError('INPUT_INVALID', `The run ${directory} is no shard: it played a whole plan`, {
-      hint: 'Only runs of replay --shard belong together; compare runs of whole plans by their documents.',
+    throw new AppError('INPUT_INVALID', `The run ${directory} is not a shard: it played a whole plan`, {
+      hint: 'Only runs of replay --shard can be merged. Use compare for runs of whole plans.',
     });
   }
   return { ...document, shard };

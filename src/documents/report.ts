@@ -11,7 +11,7 @@ import {
 } from './parts.ts';
 import { replaySchema, sendId, tokens } from './replay.ts';
 
-/** Raised when a field changes its meaning; fields are added without. */
+/** Raised when a field changes its meaning; new fields do not raise it. */
 export const REPORT_SCHEMA_VERSION = 1;
 
 const ladder = z
@@ -23,7 +23,7 @@ const ladder = z
       z.object({
         percent: z.number(),
         ms: maybeNumber,
-        samplesNeeded: count.describe('The fewest samples from which this percentile can be trusted.'),
+        samplesNeeded: count.describe('The fewest samples for a reliable percentile.'),
         enough: z.boolean(),
       }),
     ),
@@ -37,15 +37,13 @@ const group = z.object({
   share,
   failed: count,
   latencyMs: distribution.describe('Scheduled latency of completed requests.'),
-  recordedMs: distribution.describe(
-    'Of the same requests when they were recorded, of those that completed then.',
-  ),
+  recordedMs: distribution.describe('Of the same requests when recorded, if they completed then.'),
 });
 export type ReportGroup = Immutable<z.infer<typeof group>>;
 
 const groups = z.object({
   groups: z.array(group).describe('The commonest first.'),
-  ungrouped: count.describe('Requests of names beyond those that are kept apart.'),
+  ungrouped: count.describe('Requests of names beyond the limit of groups.'),
 });
 export type ReportGroups = Immutable<z.infer<typeof groups>>;
 
@@ -53,12 +51,12 @@ const overTime = z
   .object({
     stepS: z.number(),
     at: z.array(z.number()).describe('Seconds after the start of the run at which a step begins.'),
-    offered: z.array(count).describe('Requests planned for the step; the warm-up is among them.'),
+    offered: z.array(count).describe('Requests planned for the step, including the warm-up.'),
     sent: z.array(count),
     completed: z.array(count),
     failed: z.array(count),
     refused: z.array(count),
-    inFlight: z.array(z.int()).describe('The most at the end of any of its seconds.'),
+    inFlight: z.array(z.int()).describe('The maximum over the ends of its seconds.'),
     lagMaxMs: z.array(maybeNumber),
     samples: z.array(count).describe('Completed requests of the judged part that were planned for the step.'),
     p50Ms: z.array(maybeNumber),
@@ -66,7 +64,7 @@ const overTime = z
     p99Ms: z.array(maybeNumber),
     serviceP99Ms: z.array(maybeNumber),
   })
-  .describe('Columns of one length, at most 720.');
+  .describe('Columns of equal length, at most 720.');
 export type TimeColumns = Immutable<z.infer<typeof overTime>>;
 
 const latencyMap = z.object({
@@ -83,7 +81,7 @@ const latencyMap = z.object({
 export type LatencyMap = Immutable<z.infer<typeof latencyMap>>;
 
 const skippedLine = z.object({ reason: z.string(), requests: count, meaning: z.string() });
-/** Something of the recording that was not sent. */
+/** Something recorded that was not sent. */
 export type SkippedLine = Immutable<z.infer<typeof skippedLine>>;
 
 const errorLine = z.object({
@@ -98,11 +96,11 @@ export type ErrorLine = Immutable<z.infer<typeof errorLine>>;
 const recording = z
   .object({
     capture: maybeText,
-    unavailable: maybeText.describe('Why the recorded answers are not here; null where they are.'),
-    found: count.describe('Of the requests that were sent: those whose exchange is in the capture.'),
-    timed: count.describe('Likewise: those with a recorded latency.'),
+    unavailable: maybeText.describe('Why the recorded answers are unavailable; null if they are available.'),
+    found: count.describe('Sent requests whose exchange is in the capture.'),
+    timed: count.describe('Sent requests with a recorded latency.'),
     sought: count,
-    statuses: counts.nullable().describe('Of the exchanges that were found.'),
+    statuses: counts.nullable().describe('Of the exchanges found.'),
   })
   .describe("Where the recording's own answers come from.");
 export type RecordingSource = Immutable<z.infer<typeof recording>>;
@@ -116,14 +114,14 @@ const run = z
     target: maybeText,
     startedAt: maybeText,
     endedAt: maybeText,
-    sealed: z.boolean().describe('Whether it came to its end in order.'),
+    sealed: z.boolean().describe('Whether the run ended properly.'),
     multiplier: maybeNumber,
     effectiveMultiplier: maybeNumber,
     scaling: maybeText,
     durationS: z.number().describe('Of the judged part, to the end of its last answer.'),
-    warmupS: z.number().describe('Of the part before it that counts nowhere.'),
+    warmupS: z.number().describe('Of the warm-up before it, which is not measured.'),
   })
-  .describe('What was asked for, and of whom. Null where an unsealed run does not say.');
+  .describe('Request and target of the run. Null if an unsealed run does not say.');
 export type ReportedRun = Immutable<z.infer<typeof run>>;
 
 const reportedCounts = z
@@ -139,7 +137,7 @@ const reportedCounts = z
     unreached: count,
     unreplayable: count.nullable(),
   })
-  .describe('Requests by what became of them. Null where only a sealed run knows.');
+  .describe('Requests by outcome. Null if only a sealed run has them.');
 export type ReportedCounts = Immutable<z.infer<typeof reportedCounts>>;
 
 const latencyMs = z.object({
@@ -147,7 +145,7 @@ const latencyMs = z.object({
   service: ladder.describe('Last byte minus actual send.'),
   recorded: ladder
     .nullable()
-    .describe('Of the same requests when they were recorded; null where the recording was not read.'),
+    .describe('Of the same requests when recorded; null if the recording was not read.'),
 });
 export type ReportedLatency = Immutable<z.infer<typeof latencyMs>>;
 
@@ -155,18 +153,18 @@ const streams = z
   .object({
     completed: count,
     failed: count,
-    turnedAway: count.describe('Wanted as streams and answered by no 2xx.'),
-    whole: count.describe('Wanted as streams and answered whole.'),
+    turnedAway: count.describe('Streams requested but not answered with 2xx.'),
+    whole: count.describe('Streams requested but answered whole.'),
     ttft: ladder,
     itl: ladder,
     tpot: ladder,
     recordedTtft: ladder.nullable(),
     tokens,
   })
-  .describe('Of streams that completed.');
+  .describe('Of completed streams.');
 export type ReportedStreams = Immutable<z.infer<typeof streams>>;
 
-/** What `report --json` prints. Fields are added, never renamed; readers let unknown ones pass. */
+/** The document of `report --json`. Fields are added, never renamed; readers ignore unknown ones. */
 export const reportSchema = z.object({
   schemaVersion: z.literal(REPORT_SCHEMA_VERSION),
   kind: z.literal('report'),
@@ -191,6 +189,6 @@ export const reportSchema = z.object({
   recording,
   summary: replaySchema
     .nullable()
-    .describe('The document of `replay --json` as the run kept it; null for a run that was not sealed.'),
+    .describe('The document of `replay --json` stored with the run; null for an unsealed run.'),
 });
 export type ReportDocument = Immutable<z.infer<typeof reportSchema>>;

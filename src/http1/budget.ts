@@ -1,6 +1,6 @@
 /**
- * Bytes that all assemblies of a recorder hold together: heads, bodies, and client bytes held back while an
- * upgrade is undecided. What the budget refuses is not kept, and counted here.
+ * The memory budget of all assemblies of a recorder: heads, bodies, and client bytes held while an upgrade is
+ * undecided. What exceeds the budget is not kept, and is counted.
  */
 export class AssemblyBudget {
   readonly limitBytes: number;
@@ -15,17 +15,17 @@ export class AssemblyBudget {
     return this.#usedBytes;
   }
 
-  /** How often something was not kept because the budget was spent. */
+  /** How often the budget refused bytes. */
   get refusals(): number {
     return this.#refusals;
   }
 
-  /** Whether so many bytes would be granted now. */
+  /** Whether this many bytes would be granted now. */
   hasRoom(bytes: number): boolean {
     return this.#usedBytes + bytes <= this.limitBytes;
   }
 
-  /** Takes `bytes` from the budget, or counts a refusal and takes none. */
+  /** Reserves `bytes`, or counts a refusal and reserves none. */
   reserve(bytes: number): boolean {
     if (!this.hasRoom(bytes)) {
       this.#refusals += 1;
@@ -42,10 +42,10 @@ export class AssemblyBudget {
 
 const FIRST_BYTES = 1_024;
 
-/** Why an append was refused: the collector's own limit, or the budget all connections share. */
+/** Why an append was refused: the collector's own limit, or the shared budget. */
 export type Refusal = 'limit' | 'budget';
 
-/** Bytes that arrive in pieces and must be seen whole: a head, a trailer section. Bounded and budgeted. */
+/** Collects bytes in pieces that must be complete: a head, a trailer section. Bounded and budgeted. */
 export class GrowingBytes {
   readonly #limitBytes: number;
   readonly #budget: AssemblyBudget;
@@ -61,7 +61,7 @@ export class GrowingBytes {
     return this.#length;
   }
 
-  /** Appends a copy of `bytes[from, to)`, or says what stands against it. */
+  /** Appends a copy of `bytes[from, to)`; returns the refusal, if any. */
   append(bytes: Uint8Array, from: number, to: number): Refusal | null {
     const needed = this.#length + to - from;
     if (needed > this.#limitBytes) return 'limit';
@@ -78,7 +78,7 @@ export class GrowingBytes {
     return null;
   }
 
-  /** What was collected; a view that the next append or clear invalidates. */
+  /** The collected bytes; a view until the next append or clear. */
   view(): Buffer {
     return this.#bytes === null ? EMPTY : this.#bytes.subarray(0, this.#length);
   }

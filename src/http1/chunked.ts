@@ -9,7 +9,7 @@ const CR = 0x0d;
 const SPACE = 0x20;
 const SEMICOLON = 0x3b;
 
-/** The largest size whose next hexadecimal digit still fits a double exactly. */
+/** The largest size that stays exact in a double after one more hexadecimal digit. */
 const SIZE_BEFORE_DIGIT = 2 ** 48;
 
 type State =
@@ -23,15 +23,14 @@ type State =
   | 'trailers'
   | 'done';
 
-/** Takes the decoded bytes; the view is valid during the call only. */
+/** Receives the decoded bytes; the view is valid only during the call. */
 export interface DecodedBytes {
   write(bytes: Buffer): void;
 }
 
 /**
- * Decodes a chunked body (RFC 9112 section 7.1). Line ends must be CRLF: a bare LF or CR is where recipients
- * differ. Lines are bounded, extensions are passed over unread, and anything that is not a size of hexadecimal
- * digits ends the reading.
+ * Decodes a chunked body (RFC 9112 section 7.1). Line ends must be CRLF, because recipients differ on a bare
+ * LF or CR. Lines are bounded and extensions are skipped. A size that is not hexadecimal stops the reading.
  */
 export class ChunkedReader {
   #state: State = 'size';
@@ -41,7 +40,7 @@ export class ChunkedReader {
   #trailerLineBytes = 0;
   #previous = 0;
   readonly #trailers: GrowingBytes;
-  /** Set when `read` answered -1. */
+  /** Set when `read` returned -1. */
   refusal: Refusal | 'chunk' | null = null;
 
   constructor(budget: AssemblyBudget) {
@@ -52,7 +51,7 @@ export class ChunkedReader {
     return this.#state === 'done';
   }
 
-  /** Trailer lines with their line ends once done, null when there were none. A view until `clear`. */
+  /** Trailer lines with their line ends once done; null if there are none. A view until `clear`. */
   trailers(): Buffer | null {
     // The last two bytes are the blank line.
     return this.#trailers.length > 2 ? this.#trailers.view().subarray(0, -2) : null;
@@ -62,7 +61,7 @@ export class ChunkedReader {
     this.#trailers.clear();
   }
 
-  /** Reads on from `from`; answers the position after what it read, `bytes.length` unless done, or -1. */
+  /** Reads from `from`. Returns the position after what it read (`bytes.length` unless done), or -1. */
   read(bytes: Buffer, from: number, decoded: DecodedBytes): number {
     let at = from;
     while (at < bytes.length && this.#state !== 'done') {
@@ -83,7 +82,7 @@ export class ChunkedReader {
     return end;
   }
 
-  /** One byte of a size line or of the line end after a chunk; false when it cannot stand there. */
+  /** Reads one byte of a size line or of the line end after a chunk; false if it is invalid. */
   #readFramingByte(byte: number): boolean {
     switch (this.#state) {
       case 'data_cr':

@@ -2,8 +2,8 @@ import { trimOws } from '../core/headers.ts';
 import type { ScannedRequest, ScannedResponse } from './heads.ts';
 
 /**
- * How the body after a head is delimited. `until_close` is known to responses only; `tunnel` says that the
- * connection is HTTP no longer.
+ * How the body after a head is delimited. `until_close` occurs only for responses. `tunnel` means that the
+ * connection no longer carries HTTP.
  */
 export type Framing =
   | { readonly kind: 'none' }
@@ -18,24 +18,24 @@ const UNTIL_CLOSE: Framing = { kind: 'until_close' };
 const TUNNEL: Framing = { kind: 'tunnel' };
 
 /**
- * Framing of a request after RFC 9112 section 6.3. Null where two implementations could disagree: we never
- * guess, because a guess would pair every later exchange of the connection wrongly.
+ * Framing of a request by RFC 9112 section 6.3. Null if implementations could disagree: a wrong guess would
+ * pair every later exchange of the connection wrongly.
  */
 export function requestFraming(request: ScannedRequest): Framing | null {
   const { contentLength, transferEncoding } = request.fields;
   if (transferEncoding !== null) {
-    // With Content-Length beside it, or in HTTP/1.0, this is how requests are smuggled.
+    // With Content-Length, or in HTTP/1.0, this is a request smuggling pattern.
     if (contentLength !== null || request.minorVersion === 0 || request.method === 'CONNECT') return null;
     return chunkedIsLast(transferEncoding) === true ? CHUNKED : null;
   }
   if (contentLength === null) return NONE;
   const bytes = parseContentLength(contentLength);
-  // Content of CONNECT has no meaning in HTTP: it may as well be the tunnel's first bytes.
+  // Content of CONNECT is undefined in HTTP: it may be the first bytes of the tunnel.
   if (bytes === null || (request.method === 'CONNECT' && bytes > 0)) return null;
   return { kind: 'length', bytes };
 }
 
-/** Framing of a response, which depends on the method of the request it answers. Null as above. */
+/** Framing of a response. It depends on the method of its request. Null as above. */
 export function responseFraming(response: ScannedResponse, method: string): Framing | null {
   const { status, minorVersion, fields } = response;
   if (status === 101) return TUNNEL;
@@ -53,8 +53,8 @@ export function responseFraming(response: ScannedResponse, method: string): Fram
 }
 
 /**
- * Reads the value of all Content-Length lines joined by commas. Repeats of one number are one number (RFC 9110
- * section 8.6); anything else, and anything a double cannot count exactly, is null.
+ * Parses all Content-Length lines joined by commas. Repeats of one number count as one (RFC 9110 section
+ * 8.6). Anything else, and numbers above a double's exact range, are null.
  */
 export function parseContentLength(value: string): number | null {
   const parts = value.includes(',') ? value.split(',').map(trimOws) : [value];
@@ -65,11 +65,11 @@ export function parseContentLength(value: string): number | null {
 }
 
 /**
- * Whether `chunked` is the last of the transfer codings. Null when it stands there more than once, has
- * parameters, or an element is no coding: then readers differ.
+ * Whether `chunked` is the last transfer coding. Null if it is repeated, has parameters, or an element is no
+ * coding: then readers differ.
  */
 function chunkedIsLast(value: string): boolean | null {
-  // Space and tab only: to String.trim a vertical tab or a 0xA0 is white space, to most servers it is not.
+  // Only space and tab: String.trim also removes vertical tabs and 0xA0, which most servers do not.
   const codings = value.split(',').map((coding) => trimOws(coding).toLowerCase());
   if (codings.some((coding) => !/^[!#$%&'*+\-.^_`|~0-9a-z]+(?:[ \t]*;.*)?$/.test(coding))) return null;
   const chunked = codings.filter((coding) => /^chunked(?![!#$%&'*+\-.^_`|~0-9a-z])/.test(coding));

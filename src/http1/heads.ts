@@ -2,7 +2,7 @@ import { MARKER_HEADER, trimOws } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type AssemblyBudget, GrowingBytes, type Refusal } from './budget.ts';
 
-/** The few header fields that framing and pairing depend on; null where absent, repeated lines joined by `,`. */
+/** The header fields that framing and pairing depend on; null if absent, repeated lines joined by `,`. */
 export interface HeadFields {
   contentLength: string | null;
   transferEncoding: string | null;
@@ -12,7 +12,7 @@ export interface HeadFields {
   contentEncoding: string | null;
   /** Bytes of JSON before Triton's binary tensors. */
   inferenceHeaderLength: string | null;
-  /** Whether the request says that it is a replay's. */
+  /** Whether the request is marked as a replay's. */
   marked: boolean;
 }
 
@@ -29,13 +29,13 @@ export interface ScannedResponse {
   readonly fields: HeadFields;
 }
 
-/** The first line of HTTP/2 with prior knowledge: no request, though it looks like one. */
+/** The first line of HTTP/2 with prior knowledge: it looks like a request but is none. */
 export const HTTP2_PREFACE_LINE = 'PRI * HTTP/2.0';
 
 const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP\/1\.([01])$/;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: .*)?$/;
 
-/** A NUL anywhere, or a CR that does not end a line: some server would see other lines here than we do. */
+/** A NUL, or a CR that does not end a line: servers may split lines differently there. */
 const MISLEADING = /\0|\r(?!\n)/;
 
 const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> = {
@@ -48,7 +48,7 @@ const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> 
   'inference-header-content-length': 'inferenceHeaderLength',
 };
 
-/** Lengths of the names above and of the marker: most lines are passed over by this alone. */
+/** Lengths of the names above and of the marker: this alone rules out most lines. */
 const NAME_LENGTHS = new Set([...Object.keys(FIELD_KEYS), MARKER_HEADER].map((name) => name.length));
 
 /** RFC 9110 token characters by code. */
@@ -60,17 +60,17 @@ for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 const COLON = 0x3a;
 const CR = 0x0d;
 
-/** Whether a line, without its end, is the start line of an HTTP/1.0 or 1.1 request. */
+/** Whether a line (without line end) is the start line of an HTTP/1.0 or 1.1 request. */
 export function isRequestLine(line: string): boolean {
   return REQUEST_LINE.test(line);
 }
 
-/** Whether a line, without its end, is the start line of an HTTP/1.0 or 1.1 response. */
+/** Whether a line (without line end) is the start line of an HTTP/1.0 or 1.1 response. */
 export function isStatusLine(line: string): boolean {
   return STATUS_LINE.test(line);
 }
 
-/** Reads a complete request head (latin1), or answers null where servers could read it in two ways. */
+/** Reads a complete request head (latin1); null if it is ambiguous. */
 export function scanRequest(head: string): ScannedRequest | null {
   const match = REQUEST_LINE.exec(firstLine(head));
   const fields = match === null ? null : scanHeadFields(head);
@@ -78,7 +78,7 @@ export function scanRequest(head: string): ScannedRequest | null {
   return { method: match[1] ?? '', target: match[2] ?? '', minorVersion: Number(match[3]), fields };
 }
 
-/** Reads a complete response head (latin1), or answers null. */
+/** Reads a complete response head (latin1); null if it is ambiguous. */
 export function scanResponse(head: string): ScannedResponse | null {
   const match = STATUS_LINE.exec(firstLine(head));
   const fields = match === null ? null : scanHeadFields(head);
@@ -86,7 +86,7 @@ export function scanResponse(head: string): ScannedResponse | null {
   return { status: Number(match[2]), minorVersion: Number(match[1]), fields };
 }
 
-/** A head of bare LFs is read as one of CRLFs is; RFC 9112 section 2.2 allows it, and servers accept it or refuse. */
+/** Bare LF line ends are also accepted: RFC 9112 section 2.2 allows it, and servers accept or refuse them. */
 function scanHeadFields(head: string): HeadFields | null {
   const lineFeed = head.indexOf('\n');
   return scanFields(head, lineFeed + 1, head.charCodeAt(lineFeed - 1) === CR);
@@ -94,9 +94,10 @@ function scanHeadFields(head: string): HeadFields | null {
 
 /**
  * Reads the field lines of `text[from…)` up to its end or its blank line. Null for a line without a colon, a
- * name that is no token (white space before the colon included), a folded line (RFC 9112 section 5.2 lets a
- * server refuse or unfold it, and servers do either), too many lines, line ends of both kinds, or bytes that mislead.
- * @param crlf Whether lines end in CRLF, rather than in a bare LF.
+ * name that is no token (including white space before the colon), too many lines, mixed line ends or
+ * misleading bytes. Also null for a folded line: RFC 9112 section 5.2 lets servers refuse or unfold it, and
+ * they differ.
+ * @param crlf whether lines end in CRLF instead of a bare LF
  */
 export function scanFields(text: string, from: number, crlf: boolean): HeadFields | null {
   if (MISLEADING.test(text)) return null;
@@ -115,7 +116,8 @@ export function scanFields(text: string, from: number, crlf: boolean): HeadField
     if (lines > LIMITS.headerLines) return null;
     const lineFeed = text.indexOf('\n', at);
     if (lineFeed < 0) return null;
-    // Some servers end a line at a bare LF and some take it into the value: only alike are they unambiguous.
+    // Some servers end a line at a bare LF, others take it into the value. Only uniform line ends are
+    // unambiguous.
     if ((text.charCodeAt(lineFeed - 1) === CR) !== crlf) return null;
     const end = crlf ? lineFeed - 1 : lineFeed;
     if (end <= at) return fields;
@@ -151,35 +153,32 @@ function firstLine(head: string): string {
 const LF = 0x0a;
 
 /**
- * Finds where a head ends: at its first blank line. A head that lies whole in one chunk, which is nearly every
- * one, is never copied here; one that comes in pieces is collected and searched once, not once a piece.
+ * Finds the end of a head: its first blank line. A head within one chunk, the usual case, is not copied. A
+ * head in several pieces is collected and searched once in total.
  */
 export class HeadReader {
   readonly #collected: GrowingBytes;
   readonly #isStartLine: (line: string) => boolean;
   #startLineSeen = false;
-  /** The complete head, blank line included: a view, valid only until the call that found it returns. */
+  /** The complete head with its blank line: a view that is valid until the call returns. */
   head: Buffer | null = null;
-  /** Set when `take` answered -1: what stood against reading on. */
+  /** Why `take` returned -1. */
   refusal: Refusal | 'start_line' | null = null;
 
-  /**
-   * @param isStartLine Tells at the first line end whether this can be a head at all, so that another protocol
-   *   is not collected up to the limit.
-   */
+  /** @param isStartLine checks the first line, so that another protocol is not collected up to the limit */
   constructor(budget: AssemblyBudget, isStartLine: (line: string) => boolean) {
     this.#collected = new GrowingBytes(LIMITS.headBytes, budget);
     this.#isStartLine = isStartLine;
   }
 
-  /** Whether some bytes of a head have been taken and its end has not come. */
+  /** Whether a head is partly read. */
   get inside(): boolean {
     return this.#collected.length > 0;
   }
 
   /**
-   * Position of the first byte that belongs to a head. Line ends before a start line are passed over, as RFC 9112
-   * section 2.2 asks of servers and as clients do after an interim response.
+   * Position of the first byte of a head. Empty lines before a start line are skipped, as RFC 9112 section
+   * 2.2 asks of servers. Clients do the same after an interim response.
    */
   skip(bytes: Uint8Array, from: number): number {
     let at = from;
@@ -190,14 +189,14 @@ export class HeadReader {
   }
 
   /**
-   * Reads on from `from`. Answers the position after the head, with `head` set; or `bytes.length` when more is
-   * needed; or -1, with `refusal` set.
+   * Reads from `from`. Returns the position after the head, with `head` set. Returns `bytes.length` if more
+   * is needed, or -1 with `refusal` set.
    */
   take(bytes: Buffer, from: number): number {
     return this.inside ? this.#takeMore(bytes, from) : this.#takeFirst(bytes, from);
   }
 
-  /** Forgets the head just read, or the piece of one. */
+  /** Discards the complete or partial head. */
   clear(): void {
     this.#collected.clear();
     this.#startLineSeen = false;
@@ -213,7 +212,7 @@ export class HeadReader {
   }
 
   #takeMore(bytes: Buffer, from: number): number {
-    // The end may straddle the pieces: two bytes of it may already be here.
+    // The end may span two pieces: up to two of its bytes may already be collected.
     const before = this.#collected.length;
     const tail = Buffer.concat([this.#collected.view().subarray(-2), bytes.subarray(from, from + 2)]);
     const known = tail.length - Math.min(2, bytes.length - from);
@@ -247,9 +246,9 @@ export class HeadReader {
 }
 
 /**
- * Position after the first blank line at or after `from`, or -1. Lines may end in CRLF or in a bare LF. By hand,
- * and every other byte alone: of two line ends that follow each other one is always met, and of a head of some
- * hundred bytes that is known before a search has begun.
+ * Position after the first blank line at or after `from`, or -1. Lines may end in CRLF or a bare LF. Checks
+ * only every other byte, which always meets one of two consecutive line ends. For heads of some hundred bytes
+ * that is faster than a native search.
  */
 export function headEnd(bytes: Uint8Array, from: number): number {
   for (let at = from + 1; at < bytes.length; at += 2) {
@@ -262,7 +261,7 @@ export function headEnd(bytes: Uint8Array, from: number): number {
   return -1;
 }
 
-/** Position after the blank line that follows the line feed at `at`; -1 where there is none of either. */
+/** Position after the blank line that follows the line feed at `at`; -1 if there is none. */
 function blankLineEnd(bytes: Uint8Array, at: number): number {
   if (bytes[at] !== LF) return -1;
   if (bytes[at + 1] === LF) return at + 2;

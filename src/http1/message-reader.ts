@@ -3,12 +3,12 @@ import { ChunkedReader, type DecodedBytes } from './chunked.ts';
 import type { Framing } from './framing.ts';
 import { HeadReader } from './heads.ts';
 
-/** Takes one body: its decoded bytes, and when how much of it came over the wire. */
+/** Receives one body: its decoded bytes, and when how many of them arrived. */
 export interface BodyTaker extends DecodedBytes {
   arrived(atNs: number, wireBytes: number): void;
 }
 
-/** What the owner of a reader decides when a head is complete. `body` null passes the body over. */
+/** The owner's decision after a complete head. `body` null skips the body. */
 export interface MessagePlan {
   readonly framing: Framing;
   readonly body: BodyTaker | null;
@@ -20,15 +20,15 @@ interface MessageReaderOptions {
   readonly budget: AssemblyBudget;
   readonly isStartLine: (line: string) => boolean;
   /**
-   * Called with each complete head, which is a view valid during the call, and the time of its first byte.
-   * Null gives the stream up.
+   * Called with each complete head, a view that is valid during the call, and the time of its first byte.
+   * Null stops reading the stream.
    */
   readonly onHead: (head: Buffer, firstByteNs: number, atNs: number) => MessagePlan | null;
 }
 
 /**
- * The bytes of one direction into HTTP/1.1 messages, one message a call. Never throws: what it cannot read
- * with certainty ends the reading for good (-1), until `reset`.
+ * Splits the bytes of one direction into HTTP/1.1 messages, one message per call. Never throws. If it cannot
+ * read the bytes reliably, reading stops for good (-1), until `reset`.
  */
 export class MessageReader {
   readonly #options: MessageReaderOptions;
@@ -37,7 +37,7 @@ export class MessageReader {
   #plan: MessagePlan | null = null;
   #remainingBytes = 0;
   #chunked: ChunkedReader | null = null;
-  /** Whether the last `read` came to the end of a message. */
+  /** Whether the last `read` reached the end of a message. */
   ended = false;
 
   constructor(options: MessageReaderOptions) {
@@ -50,7 +50,7 @@ export class MessageReader {
     return this.#plan !== null || this.#firstByteNs !== null;
   }
 
-  /** Whether reading stopped because the shared budget was spent, rather than for what the bytes were. */
+  /** Whether reading stopped because the shared budget was used up, not because of the bytes. */
   get starved(): boolean {
     return this.#head.refusal === 'budget' || this.#chunked?.refusal === 'budget';
   }
@@ -61,8 +61,8 @@ export class MessageReader {
   }
 
   /**
-   * Reads on from `from`, at most to the end of one message (`ended` then says so). Answers the position after
-   * what was read, or -1 when the stream cannot be read any further.
+   * Reads from `from` to at most the end of one message, then sets `ended`. Returns the position after what
+   * was read, or -1 if the stream cannot be read any further.
    */
   read(bytes: Buffer, from: number, atNs: number): number {
     if (this.ended) this.#next();
@@ -79,14 +79,14 @@ export class MessageReader {
     return this.#readBody(this.#plan, bytes, at, atNs);
   }
 
-  /** The peer half-closed. True when that is the end of the message being read. */
+  /** The peer half-closed. True if that ends the current message. */
   endOfStream(): boolean {
     if (this.#plan?.framing.kind !== 'until_close') return false;
     this.ended = true;
     return true;
   }
 
-  /** Forgets whatever was half read, giving its budget back, and begins anew. */
+  /** Discards a partly read message, returns its budget and starts again. */
   reset(): void {
     this.#head.clear();
     this.#head.refusal = null;

@@ -14,26 +14,28 @@ import {
 import { fieldOf } from '../core/multipart.ts';
 import type { Route } from '../core/routes.ts';
 
-/** How much of a request is read for facts. What lies behind is not known; counting on would cost as it is long. */
+/**
+ * How much of a request is read for features. Later ones are unknown, because reading costs time per byte.
+ */
 export const FACT_BYTES = 256 * 1024;
 
-/** Longest names of a model that are kept. */
+/** Longest model name that is kept. */
 const MODEL_CHARS = 200;
 
-/** What a request's body says of the work it asks for; null where it does not say. */
+/** Features of a request from its body; null if the body does not say. */
 export interface RequestFeatures {
-  /** Sequences, instances or rows that are asked for at once. */
+  /** Sequences, instances or rows in one request. */
   readonly batch: number | null;
-  /** Whether the answer is wanted piece by piece. */
+  /** Whether a streamed answer is requested. */
   readonly stream: boolean;
 }
 
 const NOTHING: RequestFeatures = Object.freeze({ batch: null, stream: false });
 
 /**
- * Reads the features of a request. Pure, and never throwing, whatever the bytes.
- * @param body its beginning, not content-encoded; of Triton's binary form the JSON before the tensors
- * @param whole false where there is more of it than was handed in
+ * Reads the features of a request. Pure; never throws.
+ * @param body its start, not content-encoded; for Triton's binary form the JSON before the tensors
+ * @param whole false if the body continues
  */
 export function requestFeatures(api: PayloadApi | null, body: Uint8Array, whole = true): RequestFeatures {
   if (api === null) return NOTHING;
@@ -51,14 +53,14 @@ export function requestFeatures(api: PayloadApi | null, body: Uint8Array, whole 
 }
 
 /**
- * The model that a multipart form names, as uploads to OpenAI's API have it.
- * @param body its beginning, not content-encoded
+ * The model named in a multipart form, as in uploads to OpenAI's API.
+ * @param body its start, not content-encoded
  */
 export function modelOfForm(body: Uint8Array, contentType: string): string | null {
   return fieldOf(beginning(body), contentType, 'model', MODEL_CHARS) || null;
 }
 
-/** V2's inputs have the batch as their first dimension; all have the same. */
+/** V2's inputs have the batch as their first dimension; all have the same one. */
 function firstDimension(text: Buffer, at: number): number | null {
   const input = jsonElement(text, jsonMember(text, at, 'inputs'), 0);
   const first = jsonElement(text, jsonMember(text, input, 'shape'), 0);
@@ -66,7 +68,7 @@ function firstDimension(text: Buffer, at: number): number | null {
   return rows !== null && Number.isSafeInteger(rows) && rows >= 0 ? rows : null;
 }
 
-/** The answers wanted for each prompt (`n`); null where it may stand behind what was read. */
+/** Requested answers per prompt (`n`); null if it may come after what was read. */
 function answersWanted(text: Buffer, at: number, whole: boolean): number | null {
   const wanted = jsonNumber(text, memberIfNamed(text, at, 'n', '"n"'));
   if (wanted !== null && Number.isSafeInteger(wanted) && wanted > 0) return wanted;
@@ -80,7 +82,8 @@ function promptsOf(text: Buffer, at: number): number | null {
     if (prompt < 0) continue;
     if (!isJsonArray(text, prompt)) return isJsonString(text, prompt) ? 1 : null;
     const first = jsonElement(text, prompt, 0);
-    // Texts or lists of tokens are a prompt each; tokens, or the items of one conversation, are one together.
+    // Texts or lists of tokens are one prompt each. Tokens, or items of a conversation, are one prompt
+    // together.
     if (isJsonString(text, first) || isJsonArray(text, first)) return known(jsonLength(text, prompt));
     return first < 0 ? null : 1;
   }
@@ -89,7 +92,7 @@ function promptsOf(text: Buffer, at: number): number | null {
 
 const PROMPT_KEYS = ['prompt', 'input', 'inputs', 'text_input', 'documents'] as const;
 
-/** A look-up that costs little where the name does not occur at all. */
+/** A look-up that is cheap if the name does not occur at all. */
 function memberIfNamed(text: Buffer, at: number, key: string, quoted: string): number {
   return text.includes(quoted) ? jsonMember(text, at, key) : -1;
 }
@@ -102,17 +105,17 @@ function beginning(body: Uint8Array): Buffer {
   return Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, FACT_BYTES));
 }
 
-/** Facts that come cheaply and with certainty from the outside of a payload, or from its first bytes. */
+/** Facts that are cheap and reliable to read from headers or the start of a payload. */
 
-/** How much of a body is looked at for the model's name. */
+/** How much of a body is searched for the model's name. */
 const MODEL_SEARCH_BYTES = 256 * 1024;
 
-/** Whether a response of this Content-Type came as an event stream. */
+/** Whether a response with this Content-Type is an event stream. */
 export function isEventStream(contentType: string | null): boolean {
   return contentType !== null && /^text\/event-stream\s*(?:;|$)/i.test(contentType);
 }
 
-/** Whether a response of this Content-Type is a JSON document a line. */
+/** Whether a response with this Content-Type has one JSON document per line. */
 export function isJsonLines(contentType: string | null): boolean {
   return (
     contentType !== null &&
@@ -122,20 +125,20 @@ export function isJsonLines(contentType: string | null): boolean {
   );
 }
 
-/** Whether a message of this Content-Type is one JSON document. */
+/** Whether a message with this Content-Type is one JSON document. */
 export function isJson(contentType: string | null): boolean {
   return contentType !== null && /^application\/(?:[a-z.-]+\+)?json\s*(?:;|$)/i.test(contentType);
 }
 
-/** Whether a body is sent as it is, under no content coding. */
+/** Whether a body has no content coding. */
 export function isPlain(contentEncoding: string | null): boolean {
   return contentEncoding === null || /^\s*(?:identity)?\s*$/i.test(contentEncoding);
 }
 
 /**
- * The string under the top-level key `model` of a JSON object, as OpenAI-style requests have it, when it lies
- * within the first 256 KiB; otherwise null. Nested keys of that name, other types and cut strings do not count.
- * @param body UTF-8, not content-encoded.
+ * The string at the top-level key `model` of a JSON object, as in OpenAI-style requests, if it is within the
+ * first 256 KiB; otherwise null. Nested keys, other types and truncated strings do not count.
+ * @param body UTF-8, not content-encoded
  */
 export function modelOfJson(body: Uint8Array): string | null {
   const prefix = Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, MODEL_SEARCH_BYTES));
@@ -144,9 +147,9 @@ export function modelOfJson(body: Uint8Array): string | null {
   return model === null || model === '' ? null : model.slice(0, MODEL_CHARS);
 }
 
-/** The known ways of asking a model, told by where a request goes. */
+/** The known inference APIs, recognised by route. */
 export type PayloadApi =
-  /** OpenAI's chat, completions, embeddings, responses and what serves them: vLLM, TGI, KServe. */
+  /** OpenAI's chat, completions, embeddings and responses, also served by vLLM, TGI and KServe. */
   | 'openai'
   /** Anthropic's messages. */
   | 'anthropic'
@@ -177,7 +180,7 @@ const ENDINGS: readonly (readonly [RegExp, PayloadApi])[] = [
 
 const KNOWN = new WeakMap<Route, { readonly api: PayloadApi | null }>();
 
-/** How a request asks, told by its route; null where that is none of the known ways. Remembered with the route. */
+/** The API of a route; null if unknown. Cached with the route. */
 export function payloadApiOf(route: Route): PayloadApi | null {
   let known = KNOWN.get(route);
   if (known === undefined) {

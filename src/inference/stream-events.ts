@@ -6,54 +6,54 @@ const DATA = Buffer.from('data:');
 const NAME = Buffer.from('event:');
 const BYTE_ORDER_MARK = Buffer.from('\ufeff');
 
-/** Longest event that is put together; of a longer one nothing is told. */
+/** Longest event that is assembled; longer ones are skipped. */
 const EVENT_BYTES = 16 * 1024;
-/** What is counted for a held piece beside its bytes, so that a stream that drips is not held for nothing. */
+/** Memory counted per held piece besides its bytes, for streams in tiny pieces. */
 const PIECE_BYTES = 128;
 
-/** How an answer comes piece by piece: as server-sent events, or as a JSON document a line. */
+/** The form of a streamed answer: server-sent events, or one JSON document per line. */
 export type StreamForm = 'events' | 'lines';
 
-/** @param name of the event, as its server calls it; empty where it has none, as a line of JSON */
+/** @param name the event's name; empty if it has none, as for a line of JSON */
 type OnEvent = (data: string, name: string) => void;
 
 /**
- * The data of a stream's events, out of pieces cut anywhere. Lines of events end in LF, CRLF or CR, those of JSON in
- * LF or CRLF. An event is told when its blank line came, a line when its end did. One without data is told where it
- * has a name, which alone may say what happened.
+ * Extracts the data of a stream's events from arbitrary pieces. Lines of events end in LF, CRLF or CR, JSON
+ * lines in LF or CRLF. An event is reported at its blank line, a JSON line at its end. An event without data
+ * is reported only if it has a name.
  */
 export class EventData {
   readonly #form: StreamForm;
   readonly #onEvent: OnEvent;
   readonly #eventBytes: number;
-  /** Of the line that is not complete. */
+  /** Pieces of the incomplete line. */
   #partial: Buffer[] = [];
   #data = '';
   #name = '';
   #heldBytes = 0;
-  /** The event at hand is too long, and passed over to its end. */
+  /** The current event is too long and is skipped to its end. */
   #passing = false;
   #passedOver = 0;
   #isFirstLine = true;
-  /** The piece before ended in a CR, which a LF may belong to. */
+  /** The piece before ended in a CR that may be part of CRLF. */
   #mayEndInLf = false;
 
-  /** @param eventBytes the longest event that is put together; twice as much is held at most */
+  /** @param eventBytes longest event that is assembled; at most twice this is held */
   constructor(form: StreamForm, onEvent: OnEvent, eventBytes = EVENT_BYTES) {
     this.#form = form;
     this.#onEvent = onEvent;
     this.#eventBytes = eventBytes;
   }
 
-  /** Events that were too long to be told. */
+  /** Number of events skipped for their length. */
   get passedOver(): number {
     return this.#passedOver;
   }
 
-  /** Most bytes that one of these holds. */
+  /** Upper bound of the memory of one instance. */
   static readonly heldBytes = 2 * EVENT_BYTES;
 
-  /** Takes a piece; what must be kept of it is copied. */
+  /** Takes a piece; what must be kept is copied. */
   write(bytes: Buffer): void {
     let at = this.#form === 'events' ? this.#linesToLastCr(bytes) : 0;
     for (let end = bytes.indexOf(LF, at); end >= 0; end = bytes.indexOf(LF, at)) {
@@ -64,13 +64,16 @@ export class EventData {
       this.#partial.push(Buffer.from(bytes.subarray(at)));
   }
 
-  /** The stream ended: a last line needs no line end, while an event without its blank line is none. */
+  /** The stream ended: a last line needs no line end, but an event without its blank line does not count. */
   end(): void {
     if (this.#form === 'lines' && this.#partial.length > 0) this.#line(Buffer.concat(this.#partial));
     this.#partial = [];
   }
 
-  /** Takes lines up to the last that ends in CR or CRLF; most servers send none. Returns where the next begins. */
+  /**
+   * Reads lines up to the last one that ends in CR or CRLF, which most servers do not send. Returns the start
+   * of the next line.
+   */
   #linesToLastCr(bytes: Buffer): number {
     let at = this.#mayEndInLf && bytes[0] === LF ? 1 : 0;
     if (bytes.length > 0) this.#mayEndInLf = false;
@@ -151,21 +154,21 @@ function startsWith(line: Buffer, bytes: Buffer): boolean {
 }
 
 /**
- * Which event of a stream brings content: words, reasoning or the arguments of a tool, not a role, a start or a
- * sign of life. One function for the forms of all servers, because a stream does not say whose it is.
+ * Whether an event of a stream has content: words, reasoning or tool arguments, but not a role, a start or a
+ * keep-alive. One function for all servers, because a stream does not identify its server.
  */
 
-/** What servers name the events by which they say that they are still there, whatever their data says. */
+/** Names of keep-alive events, whatever their data. */
 const SIGNS_OF_LIFE = new Set(['ping', 'heartbeat', 'keepalive']);
 
-/** Whether an event of this name is no content, words as its data or not. */
+/** Whether an event with this name is a keep-alive, whatever its data. */
 export function isSignOfLife(name: string): boolean {
   return SIGNS_OF_LIFE.has(name);
 }
 
 /**
- * @param data of one event or line, whole
- * @param name of the event; empty where it has none
+ * @param data of one complete event or line
+ * @param name of the event; empty if it has none
  */
 export function bringsContent(data: string, name: string): boolean {
   const text = data.trim();
@@ -174,20 +177,20 @@ export function bringsContent(data: string, name: string): boolean {
   try {
     value = JSON.parse(text);
   } catch {
-    // Words as they are, from a server of somebody's own.
+    // Plain text from a custom server.
     return true;
   }
   return holdsContent(value);
 }
 
-/** The same of an event that was parsed already. */
+/** The same for a parsed event. */
 export function holdsContent(value: unknown): boolean {
   if (typeof value === 'string') return value !== '';
   if (!isRecord(value)) return value !== null;
   return contentOf(value) ?? Object.keys(value).length > 0;
 }
 
-/** Whether there is content in it, or null where it has no form that is known. */
+/** Whether it has content; null for an unknown form. */
 function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
   const { choices, type, token, message, candidates } = event;
   if (tellsOfError(event)) return false;
@@ -201,7 +204,7 @@ function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
   // Gemini.
   if (Array.isArray(candidates))
     return candidates.some((candidate) => isRecord(candidate) && holdsText(candidate['content']));
-  // Ollama's generate, Triton's generate, llama.cpp: what is there is text, or nothing yet.
+  // Ollama's generate, Triton's generate, llama.cpp: text, possibly empty.
   for (const name of ['response', 'text_output', 'content', 'text', 'thinking']) {
     if (name in event) return holdsText(event[name]) || (name === 'response' && isText(event['thinking']));
   }
@@ -210,13 +213,13 @@ function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
 
 /** OpenAI's responses (`response.output_text.delta`) and Anthropic's messages (`content_block_delta`). */
 function typedBringsContent(type: string, event: Readonly<Record<string, unknown>>): boolean {
-  // What begins is a text, which has no words yet, or the call of a tool.
+  // The start of a text, which has no words yet, or of a tool call.
   const begun = BEGINNINGS.get(type);
   if (begun !== undefined) return callBegins(event[begun]);
   return /delta$/.test(type) && type !== 'message_delta' && holdsText(event['delta']);
 }
 
-/** Where an event has what begins with it. */
+/** Where an event has the item that starts. */
 const BEGINNINGS = new Map([
   ['content_block_start', 'content_block'],
   ['response.output_item.added', 'item'],
@@ -227,7 +230,7 @@ function choiceBringsContent(choice: unknown): boolean {
   return isText(choice['text']) || holdsText(choice['delta']);
 }
 
-/** Names under which a delta carries what is not content. */
+/** Members of a delta that are no content. */
 const NO_CONTENT = new Set([
   'role',
   'id',
@@ -241,7 +244,7 @@ const NO_CONTENT = new Set([
 ]);
 const DEPTH = 6;
 
-/** Whether a delta carries text that is neither a role nor an id; a tool's name is the beginning of its call. */
+/** Whether a delta has text that is neither a role nor an id. A tool's name starts its call, so it counts. */
 function holdsText(delta: unknown, depth = 0): boolean {
   if (isText(delta)) return true;
   if (depth > DEPTH) return false;
@@ -266,12 +269,12 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The name of an event that tells of an error, whatever its data says. */
+/** The name of error events, whatever their data. */
 export const ERROR_EVENT = 'error';
 
 /**
- * Whether an event says of itself that something failed: by its member `error`, which some servers put into every
- * event and leave empty, or by what it is (`type` of OpenAI and Anthropic, `object` of vLLM).
+ * Whether an event reports an error: by its member `error`, which some servers always send and leave empty,
+ * or by its kind (`type` of OpenAI and Anthropic, `object` of vLLM).
  */
 export function tellsOfError({ error, type, object }: Readonly<Record<string, unknown>>): boolean {
   if (type === ERROR_EVENT || object === ERROR_EVENT) return true;

@@ -1,34 +1,35 @@
 import { bringsContent, EventData, type StreamForm } from './stream-events.ts';
 import { laterUsage, MESSAGE_START, NO_USAGE, type TokenUsage, usageIn } from './token-usage.ts';
 
-/** What an answer is looked at as: a stream for its first token and its counts, one document for its counts. */
+/** How to read an answer: a stream for first token and counts, a document only for counts. */
 export type AnswerForm = StreamForm | 'document';
 
-/** Counts stand at the end of an answer, or at the beginning of a document whose server sorts its members so. */
+/** Counts are at the end of an answer, or at the start of a document with sorted members. */
 const TAIL_BYTES = 4 * 1024;
 const FIRST_ROOM_BYTES = 1024;
-/** A stream that brought so much without content is not looked through any further. */
+/** The search for content in a stream stops after this many bytes. */
 const SEARCHED_BYTES = 256 * 1024;
 
 /**
- * One answer as it comes by: when its first content came, and what it says of tokens. Keeps only its last bytes,
- * since most recordings keep no response bodies. Call `write` with what came, then `arrived` with when.
+ * Scans one answer while it passes: when its first content came, and its token counts. Keeps only its last
+ * bytes, because most recordings store no response bodies. Call `write` with the bytes, then `arrived` with
+ * the time.
  */
 export class AnswerScan {
   readonly #events: EventData | null;
-  /** Whether the answer comes piece by piece. */
+  /** Whether the answer is streamed. */
   readonly streams: boolean;
   #searchedBytes = 0;
   #found = false;
   #lastNs = 0;
   #early: TokenUsage = NO_USAGE;
-  /** Whether it began with an event that counts what is not there yet. */
+  /** Whether it began with an event whose output count is a placeholder. */
   #startsMessage = false;
-  /** What is kept is all that came. */
+  /** Whether everything so far is still kept. */
   #isOfBeginning = true;
   #tail: Buffer = EMPTY;
   #fill = 0;
-  /** Monotonic nanoseconds at which the first content came; null while none has. */
+  /** Monotonic nanoseconds of the first content; null before it. */
   firstTokenNs: number | null = null;
 
   constructor(form: AnswerForm) {
@@ -36,12 +37,12 @@ export class AnswerScan {
     this.#events = form === 'document' ? null : new EventData(form, (data, name) => this.#event(data, name));
   }
 
-  /** Most bytes that a scan of this form holds. */
+  /** Upper bound of the memory of a scan of this form. */
   static heldBytes(form: AnswerForm): number {
     return form === 'document' ? TAIL_BYTES : 2 * TAIL_BYTES + EventData.heldBytes;
   }
 
-  /** Takes decoded bytes; they are copied or forgotten, never held. */
+  /** Takes decoded bytes. They are copied or dropped; the buffer is not kept. */
   write(bytes: Buffer): void {
     if (this.#events !== null && !this.#found && this.#searchedBytes < SEARCHED_BYTES) {
       this.#searchedBytes += bytes.length;
@@ -55,21 +56,21 @@ export class AnswerScan {
     if (this.#found) this.firstTokenNs ??= atNs;
   }
 
-  /** To be called once, when the answer is over. */
+  /** Call once at the end of the answer. */
   finish(): TokenUsage {
     if (!this.#found && this.#events !== null) {
       this.#events.end();
       this.arrived(this.#lastNs);
     }
     const tail = this.#tail.subarray(0, this.#fill);
-    // Its first line may be the rest of the event that was read already, which no longer says what it is.
+    // The first line may be the rest of an event that was already read and can no longer be identified.
     return laterUsage(this.#early, usageIn(this.#startsMessage ? afterLine(tail) : tail));
   }
 
   #event(data: string, name: string): void {
     if (this.#found) return;
     this.#startsMessage ||= data.includes(MESSAGE_START);
-    // Anthropic's first event counts the prompt.
+    // Anthropic's first event has the prompt count.
     if (data.includes('"usage"')) this.#early = laterUsage(this.#early, usageIn(Buffer.from(data)));
     this.#found = bringsContent(data, name);
   }
@@ -83,13 +84,13 @@ export class AnswerScan {
     this.#fill += end.length;
   }
 
-  /** Nothing of a document was let go yet, and some of it will be. */
+  /** Reads a document's start before part of it is dropped. */
   #readBeginning(rest: Buffer): void {
     this.#isOfBeginning = false;
     this.#early = usageIn(Buffer.concat([this.#tail.subarray(0, this.#fill), rest]));
   }
 
-  /** A stream fills room for two tails, and then keeps the last, so that few bytes are moved twice. */
+  /** A stream buffers up to two tails and then keeps the last one, so few bytes move twice. */
   #makeRoom(bytes: number): void {
     const grow = this.#tail.length < 2 * TAIL_BYTES;
     const needed = Math.max(FIRST_ROOM_BYTES, this.#fill + bytes);

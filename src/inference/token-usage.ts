@@ -1,6 +1,6 @@
 import { isJsonObject, jsonMember, jsonNumber, jsonStart } from '../core/json-cursor.ts';
 
-/** Tokens that a server says it counted; null where it does not say. */
+/** Token counts reported by a server; null if not reported. */
 export interface TokenUsage {
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
@@ -8,12 +8,12 @@ export interface TokenUsage {
 
 export const NO_USAGE: TokenUsage = Object.freeze({ promptTokens: null, outputTokens: null });
 
-/** Objects that hold the counts, the commonest first. */
+/** Objects that contain the counts, most common first. */
 const HOLDERS = ['"usage"', '"details"', '"usageMetadata"'] as const;
 
-/** Under these it is the whole prompt, cached or not. */
+/** These names count the whole prompt, cached or not. */
 const PROMPT_NAMES = ['prompt_tokens', 'input_length', 'promptTokenCount'] as const;
-/** Read from a cache or put there: part of the prompt, where `input_tokens` leaves them out. */
+/** Read from or written to a cache: parts of the prompt that `input_tokens` does not count. */
 const CACHED_NAMES = ['cache_read_input_tokens', 'cache_creation_input_tokens'] as const;
 const OUTPUT_NAMES = [
   'completion_tokens',
@@ -22,22 +22,22 @@ const OUTPUT_NAMES = [
   'candidatesTokenCount',
 ] as const;
 
-/** Counts that stand beside the answer: Ollama's, llama.cpp's. */
+/** Counts directly in the answer: Ollama's, llama.cpp's. */
 const PLAIN_PROMPT_NAMES = ['prompt_eval_count', 'tokens_evaluated'] as const;
 const PLAIN_OUTPUT_NAMES = ['eval_count', 'tokens_predicted'] as const;
 
-/** Anthropic's first event: it counts the prompt, and says a placeholder of the output that is to come. */
+/** Anthropic's first event: it has the prompt count, and a placeholder for the output count. */
 export const MESSAGE_START = '"message_start"';
 
 const COLON = 0x3a;
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
-/** How often a holder is looked at before the search is given up: streams repeat theirs in every event. */
+/** Most occurrences of a holder to check: streams repeat theirs in every event. */
 const TRIES = 32;
 
 /**
- * The last counts in a piece of an answer: its end, or one of its events. The piece may begin anywhere, even
- * within a string, where what looks like a count is escaped and so is none.
+ * The last counts in a piece of an answer: its end, or one of its events. The piece may begin anywhere.
+ * Inside a string, text that looks like a count is escaped and does not match.
  */
 export function usageIn(piece: Uint8Array): TokenUsage {
   const text = Buffer.from(piece.buffer, piece.byteOffset, piece.length);
@@ -50,7 +50,7 @@ export function usageIn(piece: Uint8Array): TokenUsage {
   return promptTokens === null && outputTokens === null ? NO_USAGE : { promptTokens, outputTokens };
 }
 
-/** What a later piece says holds; where it says nothing, the earlier one does. */
+/** The later counts; where those are null, the earlier ones. */
 export function laterUsage(earlier: TokenUsage, later: TokenUsage): TokenUsage {
   return {
     promptTokens: later.promptTokens ?? earlier.promptTokens,
@@ -72,7 +72,7 @@ function lastHeld(text: Buffer, holder: string): TokenUsage | null {
   return null;
 }
 
-/** The prompt as Anthropic counts it, in three parts. */
+/** The prompt count from Anthropic's three parts. */
 function uncachedWithCached(text: Buffer, usage: number): number | null {
   let promptTokens = countAt(text, jsonMember(text, usage, 'input_tokens'));
   if (promptTokens === null) return null;
@@ -80,7 +80,7 @@ function uncachedWithCached(text: Buffer, usage: number): number | null {
   return promptTokens;
 }
 
-/** Whether what is at `at` lies in the event that begins a message: an event has one line. */
+/** Whether the position is in the event that begins a message: an event has one line. */
 function isOfStart(text: Buffer, at: number): boolean {
   const start = text.lastIndexOf(MESSAGE_START, undefined, 'latin1');
   if (start < 0) return false;
@@ -105,7 +105,7 @@ function firstCount(text: Buffer, object: number, names: readonly string[]): num
   return null;
 }
 
-/** Position of the value of the key that ends before `at`; -1 where it is no key. */
+/** Position of the value of the key that ends before `at`; -1 if it is no key. */
 function valueAfter(text: Buffer, at: number): number {
   const colon = jsonStart(text, at);
   return text[colon] === COLON ? jsonStart(text, colon + 1) : -1;
