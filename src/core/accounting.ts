@@ -91,8 +91,8 @@ export interface SecondsHistogram {
 }
 
 /**
- * The recorder's status, for the control socket, `reprise status` and the metrics. seen = recorded + lost +
- * omitted + pending holds in each one, in bytes and in turns.
+ * The recorder's status, for the control socket, `reprise status` and the metrics. The equation seen =
+ * recorded + lost + omitted + pending holds in each one, in bytes and in turns.
  */
 export interface RecorderStatus {
   readonly schema: 'reprise-status/1';
@@ -163,8 +163,8 @@ export const NO_PROGRESS: Progress = { bytes: 0, turns: 0, exchanges: 0 };
 
 /**
  * The account of one life of a recording: cumulative counters since its proxy started. Only the proxy counts.
- * So a newer account replaces an older one, and writing it twice changes nothing. seen = recorded + lost +
- * omitted + pending, in bytes and in turns.
+ * So a newer account replaces an older one, and writing it twice changes nothing. The equation seen =
+ * recorded + lost + omitted + pending holds, in bytes and in turns.
  */
 export interface LifeAccount {
   /** The recorder's id, part of the name of each of its segments. */

@@ -74,8 +74,8 @@ function tick(
 const SLEW_LIMIT = 0.0005;
 
 /**
- * Epoch microseconds derived from the monotonic clock. It never steps back or jumps, yet follows the wall
- * clock: it approaches each new anchor by at most 500 ppm.
+ * Epoch microseconds derived from the monotonic clock. It never steps back or jumps, yet it follows the wall
+ * clock. It approaches each new anchor by at most 500 ppm.
  */
 export class AnchoredClock {
   readonly #anchors: ClockAnchor[];

@@ -10,7 +10,7 @@ const NS_PER_US = 1_000;
 /**
  * The gaps between the tokens of one stream in a few hundred bytes, whatever its length. They yield
  * percentiles over any set of streams. A gap is never shortened, and at most 1/256 (or 1 µs) longer. Byte
- * format: for each non-empty step in rising order, its distance from the one before and its count, both as
+ * format, for each non-empty step in rising order: its distance from the one before, then its count. Both are
  * LEB128.
  */
 export class GapCounts {

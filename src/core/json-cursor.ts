@@ -139,7 +139,7 @@ export function jsonTrue(text: Uint8Array, at: number): boolean {
   return at >= 0 && asBuffer(text).toString('latin1', at, at + 4) === 'true';
 }
 
-/** Position after the value at `at`; -1 if it is truncated, or is a bare number at the end of the text. */
+/** Position after the value at `at`. -1 if it is truncated, or is a bare number at the end of the text. */
 export function jsonEnd(text: Uint8Array, at: number): number {
   return at < 0 ? -1 : afterValue(text, at);
 }

@@ -37,9 +37,13 @@ export const LIMITS = {
   recorderResidentBytes: 384 * MIB,
 
   /**
-   * Body redaction: nesting depth; decoded size, absolute (equal to the cap on uncoded bodies) and, above a
-   * floor, as a multiple; zstd frames per body, 20 µs each; hashed values per body, 6 µs each; field names
-   * per form, and keys inside its values, up to 20 µs each; lines per event.
+   * Body redaction, in order:
+   * - nesting depth
+   * - decoded size, absolute (equal to the cap on uncoded bodies), then as a multiple above a floor
+   * - zstd frames per body, 20 µs each
+   * - hashed values per body, 6 µs each
+   * - field names per form, and keys inside its values, up to 20 µs each
+   * - lines per event
    */
   jsonDepth: 128,
   decodedBodyBytes: 32 * MIB,
@@ -91,8 +95,8 @@ export const LIMITS = {
   importRecordBytes: 1 * MIB,
   importPoolBytes: 512 * MIB,
   /**
-   * Most bytes of a body and longest time within an exchange (a year) in an imported file, so that sums stay
-   * exact.
+   * Limits of an imported file, so that sums stay exact: bytes of a body, and time within an exchange (a
+   * year).
    */
   importBodyBytes: 1024 * 1024 * MIB,
   importOffsetUs: 366 * 86_400_000_000,
@@ -106,8 +110,12 @@ export const LIMITS = {
   /** The longest event of a stream that is read. A stream buffers at most twice this. */
   answerEventBytes: 64 * KIB,
   /**
-   * Comparing answers: bytes of one answer, bytes of all pending answers, number of pending answers, depth of
-   * a document, and how long to wait for the last ones.
+   * Comparing answers, in order:
+   * - bytes of one answer
+   * - bytes of all pending answers
+   * - number of pending answers
+   * - depth of a document
+   * - how long to wait for the last ones
    */
   checkedAnswerBytes: 8 * MIB,
   checkBytes: 64 * MIB,

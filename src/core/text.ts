@@ -128,7 +128,7 @@ export function shownJsonText(json: string): string {
   return json.replace(UNSEEN_IN_JSON, (character) => `\\u${hexOf(character, 4)}`);
 }
 
-/** A value as such a JSON text on one line, which also cannot end a script or start a comment in a page. */
+/** A value as such a JSON text on one line. In a page it cannot end a script or start a comment. */
 export function inertJson(value: unknown): string {
   return shownJsonText(JSON.stringify(value)).replace(/<(?=[/!])/g, '\\u003c');
 }

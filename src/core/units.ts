@@ -178,7 +178,7 @@ const NO_DISTANCE = 1e-12;
 
 /**
  * A share as a percentage with this many significant digits: `0.01234` → `1.23 %`. Above 99 % the digits
- * count from 100 %, so a share below 1 never shows as 100 %: `0.99986` → `99.986 %`.
+ * count from 100 %: `0.99986` → `99.986 %`. So a share below 1 never shows as 100 %.
  */
 export function formatShare(share: number, digits = 3): string {
   const lacking = (1 - share) * 100;

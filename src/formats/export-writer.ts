@@ -183,8 +183,8 @@ const BEYOND_ASCII = /[\x80-\xff]/;
 export const REQUESTS_FILE = 'requests.jsonl';
 
 /**
- * One request a line, for our scripts in other tools: number, milliseconds after the start, method, target,
- * header pairs, body as base64 (null without one), route.
+ * One request a line, for our scripts in other tools. Members in order: number, milliseconds after the start,
+ * method, target, header pairs, body as base64 (or null), route.
  */
 export function requestLine(send: ExportedSend, request: ExportedRequest): string {
   return `${inertJson({

@@ -88,8 +88,8 @@ async function* joined(head: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerato
 }
 
 /**
- * Opens a path as a stream that ends when the signal aborts. Pipes and terminals are polled, not read in a
- * thread: a blocking read there would stop the process from ending on a signal.
+ * Opens a path as a stream that ends when the signal aborts. The event loop reads pipes and terminals, not a
+ * thread: a thread that blocks in a read would keep the process from ending on a signal.
  */
 async function inputStream(path: string, signal: AbortSignal): Promise<Readable> {
   // If stat fails, opening fails too and reports why.

@@ -93,10 +93,10 @@ function scanHeadFields(head: string): HeadFields | null {
 }
 
 /**
- * Reads the field lines of `text[from…)` up to its end or its blank line. Null for a line without a colon, a
- * name that is no token (including white space before the colon), too many lines, mixed line ends or
- * misleading bytes. Also null for a folded line: RFC 9112 section 5.2 lets servers refuse or unfold it, and
- * they differ.
+ * Reads the field lines of `text[from…)` up to its end or its blank line. Null for a line without a colon, or
+ * a name that is no token (including white space before the colon). Null for too many lines, mixed line ends
+ * or misleading bytes. Also null for a folded line: RFC 9112 section 5.2 lets servers refuse or unfold it,
+ * and they differ.
  * @param crlf whether lines end in CRLF instead of a bare LF
  */
 export function scanFields(text: string, from: number, crlf: boolean): HeadFields | null {

@@ -136,8 +136,8 @@ export function isPlain(contentEncoding: string | null): boolean {
 }
 
 /**
- * The string at the top-level key `model` of a JSON object, as in OpenAI-style requests, if it is within the
- * first 256 KiB; otherwise null. Nested keys, other types and truncated strings do not count.
+ * The string at the top-level key `model` of a JSON object, as in OpenAI-style requests. Null if it is not
+ * within the first 256 KiB. Nested keys, other types and truncated strings do not count.
  * @param body UTF-8, not content-encoded
  */
 export function modelOfJson(body: Uint8Array): string | null {

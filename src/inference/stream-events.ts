@@ -154,8 +154,8 @@ function startsWith(line: Buffer, bytes: Buffer): boolean {
 }
 
 /**
- * Whether an event of a stream has content: words, reasoning or tool arguments, but not a role, a start or a
- * keep-alive. One function for all servers, because a stream does not identify its server.
+ * Whether an event of a stream has content: words, reasoning or tool arguments. A role, a start or a
+ * keep-alive is no content. One function for all servers, because a stream does not identify its server.
  */
 
 /** Names of keep-alive events, whatever their data. */
@@ -273,8 +273,8 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 export const ERROR_EVENT = 'error';
 
 /**
- * Whether an event reports an error: by its member `error`, which some servers always send and leave empty,
- * or by its kind (`type` of OpenAI and Anthropic, `object` of vLLM).
+ * Whether an event reports an error. Either its member `error` is not empty (some servers always send it), or
+ * its kind says so (`type` of OpenAI and Anthropic, `object` of vLLM).
  */
 export function tellsOfError({ error, type, object }: Readonly<Record<string, unknown>>): boolean {
   if (type === ERROR_EVENT || object === ERROR_EVENT) return true;

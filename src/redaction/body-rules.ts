@@ -123,8 +123,8 @@ const ASKED = [
 ];
 
 /**
- * Model output. The members of a choice are listed one by one, because a later comparison of answers skips
- * everything around a masked value.
+ * Model output. The members of a choice are listed one by one. A later comparison of answers skips everything
+ * around a masked value.
  */
 const ANSWERED = [
   ...membersOf(['/choices/*/message', '/choices/*/delta'], SAID),
@@ -197,8 +197,8 @@ function presetTreatments(preset: BodyPreset): Treatment[] {
 }
 
 /**
- * How to mask a value. Besides the user's actions, presets have `keep`, which keeps a short word inside a
- * masked value (the `type` of a message's part). `mask_json` writes a mask that is itself JSON.
+ * How to mask a value. Presets have two more actions. `keep` keeps a short word inside a masked value (the
+ * `type` of a message's part). `mask_json` writes a mask that is itself JSON.
  */
 type Covering = 'keep' | 'hash' | 'mask' | 'mask_json' | 'drop';
 

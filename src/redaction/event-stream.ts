@@ -14,7 +14,7 @@ const DONE_BEGINS = 0x5b;
 const DONE_BYTES = 16;
 /** An event's kind, number or identifier, which is safe to keep. */
 const LABEL = /^[A-Za-z0-9_.:/-]{0,64}$/;
-/** Allowed values of fields besides `data`, by field name. A comment has no name, and its text is masked. */
+/** Values to keep in fields besides `data`, by field name. Comments have the empty name. */
 const KEPT: ReadonlyMap<string, RegExp> = new Map([
   ['', /^[A-Za-z_-]{0,16}$/],
   ['event', LABEL],

@@ -176,7 +176,7 @@ const ENCODED_FILE_NAME = /;\s*filename\*=/i;
 const OTHER_THAN_TEXT = /^content-type[ \t]*:[ \t]*(?!text\/)[^\s]/im;
 
 /**
- * Masks the parts of a multipart form in place, like form fields, and the names of masked files up to the
+ * Masks the parts of a multipart form in place, like form fields. Masks the names of masked files up to the
  * extension. A field with URL credentials, encoded or not, is masked completely. A file that no rule names
  * was not examined, so the body is not stored.
  * @throws UnreadableBody for such a file, and when the parts are ambiguous
@@ -268,7 +268,7 @@ class FieldTreatments {
   }
 
   whole(name: string): Treatment {
-    // A name that is a URL may itself be secret, even if it is cut at the sign after its user info.
+    // A name that is a URL may itself be secret, even if it is cut after its user info.
     const noted = holdsUserInfo(Buffer.from(`${name}@`)) ? '@' : name.slice(0, NOTED_CHARS);
     return { covering: 'mask', strength: 0, name: `/${noted}` };
   }

@@ -12,8 +12,8 @@ interface Descent {
 const KEPT_STATES = 4_096;
 
 /**
- * The state of matching all rules at once during a walk through a document: each member leads to the next
- * state. Names are compared case-insensitively, as some servers (Go's decoder) do.
+ * Matches all rules at once during a walk through a document. Each member leads to the next state. Names are
+ * compared case-insensitively, as some servers (Go's decoder) do.
  */
 export class PointerState {
   /** The treatment of the value here. */

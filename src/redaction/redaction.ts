@@ -7,8 +7,8 @@ import { type Hiding, indexWithin, type TextRange, UrlSecrets } from './url-secr
 export interface RedactedBytes {
   readonly bytes: Uint8Array;
   /**
-   * Header names in lower case. For the request's target: `?key` for the value of a query key, `?` for one
-   * without a key, `@` for other user info.
+   * Header names in lower case. In the request's target: `?key` for a query value, `?` for one without a key,
+   * `@` for other user info.
    */
   readonly names: readonly string[];
 }

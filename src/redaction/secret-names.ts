@@ -4,7 +4,7 @@ import { decodedRounds, decodePercent, ownText } from '../core/text.ts';
 /**
  * Which header names and query keys hold secrets, and which name the session. The built-in list can be
  * extended but not reduced. It masks rather too much, because a masked header is an inconvenience and a
- * stored key is an incident. docs/adr/0008-redaction-default.md explains the words and exceptions.
+ * stored key is an incident. See docs/adr/0008-redaction-default.md for the words and exceptions.
  */
 
 /** The treatment of a named value: kept, masked, or hashed if it names the session. */

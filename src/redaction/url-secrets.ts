@@ -40,8 +40,8 @@ const NOTHING = -1;
 const WIDE = /[\u0100-\uffff]/g;
 
 /**
- * Finds what must not be stored of a URL: user info, also of URLs within it, and values of secret keys. It
- * finds rather too much: docs/adr/0008-redaction-default.md. Takes linear time for any text.
+ * Finds the secrets of a URL: user info, also of URLs within it, and values of secret keys. It finds rather
+ * too much: docs/adr/0008-redaction-default.md. Takes linear time for any text.
  */
 export class UrlSecrets {
   readonly #names: SecretNames;

@@ -185,9 +185,9 @@ function maskRandom(seed: Uint8Array): SeededRandom {
 }
 
 /**
- * Masks `text[from, to)`, the inside of a JSON string, with words of about the same token count and exactly
- * the same bytes. Long base64 text (a picture) gets base64 letters after its `data:` prefix. Only letters,
- * blanks and `=` are written.
+ * Masks `text[from, to)`, the inside of a JSON string, with words. The length stays exactly the same, the
+ * token count about the same. Long base64 text (a picture) gets base64 letters after its `data:` prefix. Only
+ * letters, blanks and `=` are written.
  */
 function coverWithWords(text: Buffer, from: number, to: number, random: SeededRandom): void {
   const start = encodedStart(text, from, to);
@@ -225,7 +225,7 @@ function isEncoded(byte: number): boolean {
 
 /**
  * Words of one to nine letters, each one token in common vocabularies. Stars are cheap for a tokenizer
- * (sixteen to a token), so a replayed mask would weigh much less than the text it replaces.
+ * (sixteen to a token). A replayed mask of stars would weigh much less than the original text.
  */
 const WORDS: readonly (readonly string[])[] = [
   'a i',

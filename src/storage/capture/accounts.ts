@@ -259,7 +259,7 @@ export class LifeAccounts {
     );
   }
 
-  /** It began before every segment here and nothing of it expired, so it never had a segment. */
+  /** It has recorded nothing, so it never had a segment that could have expired. */
   #isFirst({ recorded }: LifeAccount): boolean {
     return recorded.bytes === 0;
   }
@@ -276,7 +276,7 @@ export class LifeAccounts {
   }
 }
 
-/** Losses minus what turned out to be recorded. Subtracts from losses by a recorder's death first. */
+/** Losses by a recorder's death (`writer_down`, `crash_gap`), less what turned out to be recorded. */
 function without(
   losses: readonly (Counted & { readonly name: LossReason })[],
   recorded: Counted,
@@ -302,9 +302,9 @@ function without(
 }
 
 /**
- * The lives that record into a capture now. An open life is running if its account file is still updated,
- * even while it is paused or waits for the capture. It is also running if it is the only one and a recorder
- * holds the lock. Recently written accounts are watched for a moment to decide.
+ * The lives that record into a capture now. An open life is running if its account file is still updated.
+ * That also holds while it is paused or waits for the capture. It is also running if it is the only one and a
+ * recorder holds the lock. Recently written accounts are watched for a moment to decide.
  */
 function runningIn(captureDirectory: string, clock: Clock = systemClock): ReadonlySet<string> {
   const running = new Set<string>();

@@ -8,11 +8,11 @@ import { type Connection, damaged } from './sqlite.ts';
 /**
  * Assigns slots to stored items and writes them in blocks.
  *
- * Slots count up from 0. A block that is not full at a commit is written as a *tail*: a small row with only
- * the new slots. When the block is full, one transaction deletes its tails and writes the whole block at the
- * first tail's slot. So a slot is always in the row with the greatest `first_slot` not above it, and exchange
- * rows never change. A body too large for a block gets its own row. Those rows count down from -1, so they do
- * not cut the blocks between them short.
+ * Slots count up from 0. If a block is not full at a commit, its new slots are written as a small row, a
+ * *tail*. When the block is full, one transaction deletes its tails and writes the whole block at the first
+ * tail's slot. So a slot is always in the row with the greatest `first_slot` not above it, and exchange rows
+ * never change. A body too large for a block gets its own row. Those rows count down from -1, so they do not
+ * cut the blocks between them short.
  */
 export class BlockWriter {
   readonly #cipher: BlockCipher | null;

@@ -162,9 +162,9 @@ function overlap(fromUs: number, toUs: number, range: TimeRange): number {
 }
 
 /**
- * The share of a fleet's traffic that passed a recorder that is here, from how many of `fleetSize` recorders
- * each hour has. A missing recorder is assumed to have seen what a present one saw in that hour. In an hour
- * without any recorder, the mean hour of a recorder is used.
+ * The share of a fleet's traffic that the recorders in these captures saw. It follows from how many of
+ * `fleetSize` recorders each hour has. A missing recorder is assumed to have seen what a present one saw in
+ * that hour. In an hour without any recorder, the mean hour of a recorder is used.
  * @param exchangesByHour hours since the epoch
  * @param within the time to consider; without it, that of the recorders that are here
  * @returns 1 when none is missing; null when unknown

@@ -250,8 +250,8 @@ interface BlockPlace {
 /**
  * Encrypts the payloads of one segment's blocks under a key that nothing else uses.
  *
- * Nonces are random. A counter would have to survive crashes and roll-backs, because the slots of a tail are
- * encrypted again when their block is full. A segment has at most a few hundred thousand rows, so two equal
+ * Nonces are random. The slots of a tail are encrypted again when their block is full. So a counter would
+ * have to survive crashes and roll-backs. A segment has at most a few hundred thousand rows, so two equal
  * 96-bit nonces are practically impossible.
  */
 export class BlockCipher {

@@ -535,7 +535,7 @@ function noteForgotten(connection: Connection, { file, selection, nowUs }: Rewri
 /**
  * Replaces the sealed segment with the rewritten one.
  *
- * The manifest is removed first. From then on the segment counts as unsealed: it is readable, and after a
+ * The manifest is removed first. From then on the segment counts as unsealed: it stays readable. After a
  * crash the old or new file is sealed again. Removing the manifest also settles a race with retention: only
  * one of the two gets it. Readers that have the old file open keep it until they close it.
  * @throws AppError CAPTURE_NOT_FOUND when retention was first; file system errors

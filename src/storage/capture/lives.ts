@@ -331,7 +331,7 @@ const NOTHING: ExpiredSums = { segments: 0, exchanges: 0, bytes: 0 };
 /**
  * Adds up what expired. A segment records the expiries during its life, each with the sum that the expired
  * segment itself recorded. If all of those are gone, sums of sums are exact. If copies are here (an archive
- * of shipped segments), their own records are read and they do not count as gone.
+ * of shipped segments), they are read and do not count as gone.
  */
 export class ExpiredSegments {
   readonly #held = new Map<string, HeldSegment>();
@@ -387,8 +387,8 @@ export class ExpiredSegments {
 }
 
 /**
- * Whether a segment without a recorded expiry may be in the sum of one that is gone: it was sealed earlier.
- * Lives that share a directory do not overlap.
+ * Whether a segment without a recorded expiry may be in a missing segment's sum: it was sealed earlier. Lives
+ * that share a directory do not overlap.
  */
 function mayBeWithin(gone: SummedExpiry, { file, startedUs, openedUs }: HeldSegment): boolean {
   if (!file.sealed) return false;

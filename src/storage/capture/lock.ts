@@ -18,8 +18,9 @@ interface LockHolder {
 /**
  * Gives one directory one writer: a write lock on `recorder.lock` (or another), itself a small SQLite file.
  *
- * The kernel releases the lock when its process ends for any reason. A process id in a file would have to be
- * judged stale, which fails in containers: there every process has number 1 of its own namespace.
+ * The kernel releases the lock when its process ends for any reason. With a process id in a file, the next
+ * process would have to decide whether it is stale. That fails in containers, where every process has number
+ * 1 of its own namespace.
  */
 export class DirectoryLock {
   /**

@@ -39,10 +39,10 @@ export type Refusal = 'quota' | 'disk_reserve' | null;
 /**
  * Keeps a capture's directory within its byte limit and the file system from running full.
  *
- * Everything counts by its disk space: open segments with their logs, manifests, key, lock, accounts, foreign
- * files and the directory itself. The space that sealing may still need also counts, so sealing never exceeds
- * the limit. The rewriting of `forget` does not count: it needs the space of one more segment briefly, and no
- * segment should expire for that.
+ * Every file counts by its disk space: open segments with their logs, manifests, key, lock, accounts and
+ * foreign files. The directory itself counts too. The space that sealing may still need also counts, so
+ * sealing never exceeds the limit. The rewriting of `forget` does not count. It needs the space of one more
+ * segment briefly, and no segment should expire for that.
  */
 export class DiskQuota {
   readonly #directory: string;
@@ -51,7 +51,7 @@ export class DiskQuota {
   readonly #clock: Clock;
   /** Bytes besides the open segment at the last count, including what sealing may add. */
   #otherBytes = 0;
-  /** Segments that had ended at that count. Later ones moved from `open` to `other`. */
+  /** Segments that had ended at that count. If more have ended, their bytes must be counted again. */
   #countedEnded = 0;
   #countedNs = Number.NEGATIVE_INFINITY;
 
@@ -326,8 +326,8 @@ export function finishExpiries(directory: string): void {
 }
 
 /**
- * Unlinks a segment that has a tombstone. Also removes a copy that `forget` was writing and a manifest added
- * since: a manifest alone would look like a lost segment.
+ * Unlinks a segment that has a tombstone. Also removes a copy that `forget` was writing, and a newer
+ * manifest. A manifest alone would look like a lost segment.
  */
 function unlinkSegment(path: string): void {
   rmSync(`${path}${MANIFEST_SUFFIX}`, { force: true, recursive: true });

@@ -11,8 +11,8 @@ export const FORMAT_VERSION = 2;
 const APPLICATION_ID = 0x52505253;
 
 /**
- * Tables of a segment. All are STRICT: the binding passes every number to SQLite as REAL, and only a declared
- * column type converts it back to an integer.
+ * Tables of a segment. All are STRICT, because the binding passes every number to SQLite as REAL. Only a
+ * declared column type converts it back to an integer.
  */
 const TABLES = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

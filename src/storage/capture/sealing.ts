@@ -76,8 +76,8 @@ export function recoverSegment(path: string, clock: Clock): Manifest {
 }
 
 /**
- * Settles an unsealed segment: seals it, recovers it, removes it if it never held anything, or sets it aside
- * if damaged. The rest of the capture then stays readable.
+ * Seals or recovers an unsealed segment. Removes it if it never held anything, or sets it aside if damaged.
+ * The rest of the capture then stays readable.
  * @throws file system errors; AppError CAPTURE_DAMAGED when the segment is still in use
  */
 export function settleSegment(path: string, clock: Clock): SettledSegment {
@@ -354,7 +354,7 @@ export function readManifestText(path: string): string {
 }
 
 /**
- * The manifest of a segment after comparing its file size: truncation or growth since sealing is detected
+ * The manifest of a segment after a check of its file size. This detects truncation or growth since sealing
  * without reading the file.
  * @throws AppError CAPTURE_DAMAGED, CAPTURE_NOT_FOUND
  */

@@ -363,7 +363,7 @@ export class SegmentPool {
     this.#open.delete(segment.file);
   }
 
-  /** Closes all readers. The pool stays usable: a payload may still read its body on demand. */
+  /** Closes all readers and keeps none open afterwards. Payloads may still read bodies on demand. */
   close(): void {
     this.#closed = true;
     for (const reader of this.#open.values()) reader.close();

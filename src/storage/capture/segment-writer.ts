@@ -432,8 +432,8 @@ const PROTOCOLS_MAX = 64;
 const ANCHORS_MAX = 1_440;
 
 /**
- * Data of a capture besides its exchanges, collected until the next commit: the recording's account,
- * connections by protocol, clock anchors and expiries. Its size is bounded even if the disk fails for long.
+ * Data of a capture besides its exchanges: the recording's account, connections by protocol, clock anchors
+ * and expiries. It is collected until the next commit. Its size is bounded even if the disk fails for long.
  */
 export class SideRecords {
   /** The newest account; null once written. */

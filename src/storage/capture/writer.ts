@@ -375,8 +375,9 @@ class SegmentRotation {
   readonly #segmentBytesMax: number;
   readonly #walSoftBytes: number;
   #segment: SegmentWriter | null = null;
-  /** Sizes of the open segment and those before it while they were empty. */
+  /** Size of the open segment when it was empty. */
   #emptyBytes = 0;
+  /** Size of the ended segments, less their sizes when empty. */
   #endedBytes = 0;
   #ended = 0;
   #sequence: number;
@@ -426,8 +427,8 @@ class SegmentRotation {
   }
 
   /**
-   * Whether a batch fits: once in the log and once in the database, including its rewritten last block, and
-   * the end of the segment. Expires the oldest sealed segments if that helps the quota.
+   * Whether a batch fits: once in the log and once in the database. This includes its rewritten last block
+   * and the end of the segment. Expires the oldest sealed segments if that helps the quota.
    */
   makeRoom(
     quota: DiskQuota,
