@@ -19,7 +19,7 @@ describe('a JSON pointer', () => {
     ['$.messages.text', 'does not begin with /', '/messages/text'],
     ['/a~', 'neither ~0 nor ~1', '~0'],
     ['/a~2b', 'neither ~0 nor ~1', '~0'],
-    ['/a/-', 'behind the end of an array', '*'],
+    ['/a/-', 'past the end of an array', '*'],
     ['/a'.repeat(33), 'more than 32 steps', null],
   ])('%j is refused with the way out', (text, problem, hint) => {
     try {

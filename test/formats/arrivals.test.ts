@@ -222,7 +222,7 @@ describe('bad input is refused with its line, the reason and the way out', () =>
     const packed = gzipSync(content);
     const problem = await problemOf(packed.subarray(0, packed.length - 20_000));
     expect(problem.message).toMatch(/^: the gzip data end too early \(after line \d{4,}\)$/);
-    expect(problem.hint).toContain('cut short');
+    expect(problem.hint).toContain('truncated');
   });
 
   test('a gzip that is damaged says so', async () => {

@@ -136,7 +136,11 @@ describe('a GoReplay file', () => {
     ],
     ['no such file', 'POST / HTTP/1.1\r\n\r\n', /record 1: .* is not a record line of a GoReplay file/],
     ['a file cut short', gor(['1 a 1', POST], ['1 b 2', POST]).subarray(0, -20), /ends within record 2/],
-    ['a message that is none', gor(['1 a 1', 'hello\r\n\r\n']), /record 1: "hello" is not an HTTP.1\.1 request line/],
+    [
+      'a message that is none',
+      gor(['1 a 1', 'hello\r\n\r\n']),
+      /record 1: "hello" is not an HTTP.1\.1 request line/,
+    ],
     ['a head without an end', gor(['1 a 1', 'GET / HTTP/1.1\r\nA: b']), /record 1: no blank line/],
     ['a gzip cut short', gzipSync(gor(['1 a 1', POST])).subarray(0, -9), /gzip/],
   ])('refuses %s with the place', async (_, content, reason) => {

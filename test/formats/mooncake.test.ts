@@ -50,7 +50,7 @@ describe('a Mooncake trace', () => {
     [
       'rows of two kinds',
       '{"timestamp": 1, "input_length": 1}\n{"timestamp": 1, "payload": {"a": 1}}',
-      /line 2: rows with a request/,
+      /line 2: one file has both rows/,
     ],
     ['a row without a time', '{"payload": {"a": 1}}', /line 1: no timestamp/],
     ['a time below zero', '{"timestamp": -1, "input_length": 1}', /line 1: .*below zero/],

@@ -99,7 +99,7 @@ describe('a folder of payloads', () => {
       'POST / HTTP/1.1\r\nHost: h\r\nrubbish\r\n\r\n',
       'line 3: not a header line',
     ],
-    ['a folded header', 'POST / HTTP/1.1\r\nA: h\r\n b: x\r\n\r\n', '" b" is no header name'],
+    ['a folded header', 'POST / HTTP/1.1\r\nA: h\r\n b: x\r\n\r\n', '" b" is not a header name'],
     ['a body that is cut', 'POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc', 'the body has 3 bytes'],
     ['a body that goes on', 'POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nabc', 'the body has 3 bytes'],
     [

@@ -22,8 +22,8 @@ describe('redaction rules', () => {
     [['/a=keep'], [], 'names no action', 'hash, mask, drop'],
     [['/a=MASK'], [], 'names no action', 'hash, mask, drop'],
     [['a=mask'], [], 'does not begin with /', '/a'],
-    [[], ['openai'], 'is no redaction preset', 'chat, v1, v2'],
-    [[], ['toString'], 'is no redaction preset', 'chat, v1, v2'],
+    [[], ['openai'], 'is not a redaction preset', 'chat, v1, v2'],
+    [[], ['toString'], 'is not a redaction preset', 'chat, v1, v2'],
     [Array.from({ length: 65 }, (_, index) => `/${index}=mask`), [], 'more than 64', 'below its pointer'],
   ])('refuse %j and %j with the way out', (texts, presets, problem, hint) => {
     expect(() => parseBodyRules(texts, presets)).toThrowError(

@@ -70,7 +70,7 @@ describe('skip rules', () => {
   });
 
   it('refuse none beside others, and more than anybody needs', () => {
-    expect(() => new SkipRules(['none', 'health'])).toThrow(/beside others/);
+    expect(() => new SkipRules(['none', 'health'])).toThrow(/combined with others/);
     expect(() => new SkipRules(Array.from({ length: 65 }, (_, index) => `path:/${index}`))).toThrow(
       /more than 64/,
     );

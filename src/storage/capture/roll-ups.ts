@@ -172,7 +172,7 @@ function emptyHour(): HourSums {
 
 /*
  * Queries that compute from the rows of a segment what `RollUps` adds up batch by batch. `verify` compares
- * them with its tables; `forget` writes them anew.
+ * them with its tables; `forget` writes them again.
  */
 
 /** Floor division. SQLite's own rounds towards zero, and imported arrivals may be before 1970. */
