@@ -2,7 +2,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { breachesOf, type SourceFile, wordBreachesOf } from './support/house-rules.ts';
+import {
+  breachesOf,
+  circlesOf,
+  crowdedFoldersOf,
+  type SourceFile,
+  wordBreachesOf,
+} from './support/house-rules.ts';
 import { repositoryRoot } from './support/shared-data.ts';
 import { scanSource } from './support/source-scan.ts';
 
@@ -40,6 +46,12 @@ describe('the house', () => {
     const files = filesOf(repositoryRoot, CODE);
     expect(files.length).toBeGreaterThan(20);
     expect(breachesOf(files)).toEqual([]);
+  });
+
+  test('has no import circle and no crowded folder', () => {
+    const files = filesOf(repositoryRoot, CODE);
+    expect(circlesOf(files)).toEqual([]);
+    expect(crowdedFoldersOf(files)).toEqual([]);
   });
 
   test('holds no mark of unfinished work and no word that only its builders understand', () => {
@@ -109,6 +121,18 @@ describe('the rules', () => {
     ['701 lines of a fixture', 'fixtures/a.ts', 'const x = 1;\n'.repeat(701)],
   ])('refuse %s', (_, path, text) => {
     expect(breach(path, text)).toHaveLength(1);
+  });
+
+  test('find a circle of types, and a crowded folder', () => {
+    const circle: SourceFile[] = [
+      { path: 'src/core/a.ts', text: "import type { B } from './b.ts';" },
+      { path: 'src/core/b.ts', text: "import { c } from './deep/c.ts';" },
+      { path: 'src/core/deep/c.ts', text: "export { a } from '../a.ts';" },
+    ];
+    expect(circlesOf(circle)).toEqual([['src/core/a.ts', 'src/core/b.ts', 'src/core/deep/c.ts']]);
+    const many = Array.from({ length: 26 }, (_, at) => ({ path: `src/core/f${at}.ts`, text: '' }));
+    expect(crowdedFoldersOf(many)).toEqual(['src/core: 26']);
+    expect(crowdedFoldersOf(many.slice(1))).toEqual([]);
   });
 
   test('name the file and the line', () => {

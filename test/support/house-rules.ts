@@ -47,6 +47,7 @@ const CLOCK_READS = /\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\.now\b|\bhrti
 const EDGE_ONLY = /\bconsole\.|\bprocess\.(?:exit|exitCode|stdout|stderr|abort)\b/g;
 const DEFAULT_EXPORT = /\bexport\s+default\b|\bas\s+default\b/g;
 const MAX_LINES = 700;
+const MAX_FILES = 25;
 
 /** Every breach of the house's rules in these files, one line each; none is an empty list. */
 export function breachesOf(files: readonly SourceFile[]): string[] {
@@ -62,6 +63,38 @@ export function breachesOf(files: readonly SourceFile[]): string[] {
       ...codeBreaches(file.path, scanned),
     ];
   });
+}
+
+/** Import circles, types included: the files of each, in the order in which they import each other. */
+export function circlesOf(files: readonly SourceFile[]): string[][] {
+  const sources = files.filter(({ path }) => path.startsWith('src/') && path.endsWith('.ts'));
+  const imports = new Map(sources.map((file) => [file.path, importedFiles(file)]));
+  const circles: string[][] = [];
+  const done = new Set<string>();
+  const follow = (path: string, trail: readonly string[]): void => {
+    const at = trail.indexOf(path);
+    if (at >= 0) circles.push(trail.slice(at));
+    if (at >= 0 || done.has(path)) return;
+    for (const next of imports.get(path) ?? []) follow(next, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of imports.keys()) follow(path, []);
+  return circles;
+}
+
+/** Folders of `src` with more files side by side than a reader can look over. */
+export function crowdedFoldersOf(files: readonly SourceFile[]): string[] {
+  const counts = new Map<string, number>();
+  for (const { path } of files) {
+    if (path.startsWith('src/')) counts.set(posix.dirname(path), (counts.get(posix.dirname(path)) ?? 0) + 1);
+  }
+  return [...counts].filter(([, count]) => count > MAX_FILES).map(([folder, count]) => `${folder}: ${count}`);
+}
+
+function importedFiles({ path, text }: SourceFile): string[] {
+  return scanSource(text)
+    .imports.filter(({ specifier }) => specifier.startsWith('.'))
+    .map(({ specifier }) => posix.join(posix.dirname(path), specifier));
 }
 
 /** Marks of unfinished work, and words that only mean something to whoever wrote them; every file is searched. */
