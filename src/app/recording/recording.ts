@@ -265,8 +265,10 @@ export class Recording {
     await this.#switching;
     this.#listening = false;
     const cut = (await this.#plane?.drain(this.#delay.hurried ? 0 : deadlineMs)) ?? 0;
-    await this.#link.finish(SUPERVISION.flushMs);
+    await this.#link.flush(SUPERVISION.flushMs);
     await this.#recorder.stop('crash_gap', true);
+    // Only now: a recorder that was late with the flush has committed more while it ended, and says so.
+    await this.#link.finish(SUPERVISION.lingerMs);
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
     await this.#file.end(SUPERVISION.lingerMs);
     this.#probes.close();

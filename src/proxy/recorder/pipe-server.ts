@@ -230,12 +230,15 @@ class PipeFeed {
   #recorded = { ...NO_PROGRESS };
   /** Number of the last flush that was asked for and is not answered; 0 for none. */
   #flushAsked = 0;
+  /** Nothing more is taken: what the pipe still carries is not recorded, and the proxy counts it so. */
+  #abandoned = false;
 
   constructor(pipe: Duplex, deps: RecorderDeps, onProgress: () => void) {
     this.#pipe = pipe;
     this.#deps = deps;
     const reader = new FrameReader((frame) => this.#take(frame));
     pipe.on('data', (chunk: Buffer) => {
+      if (this.#abandoned) return;
       reader.push(chunk);
       onProgress();
     });
@@ -272,6 +275,7 @@ class PipeFeed {
    * @returns how many were open
    */
   abandon(because: LossReason): number {
+    this.#abandoned = true;
     const nowNs = this.#deps.clock.nowNs();
     for (const connection of this.#connections.values()) connection.abandon(nowNs, because);
     const open = this.#connections.size;

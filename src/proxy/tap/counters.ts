@@ -84,7 +84,7 @@ export class Counters {
    * What was in doubt is recorded as far as the capture holds it, and lost beyond that.
    * @param committed since the recording began, by the capture; null where nobody knows
    */
-  resolveDoubt(committed: Progress | null): void {
+  resolveDoubt(committed: Progress | null, because: LossReason = 'writer_down'): void {
     const doubt = this.#doubt;
     this.#doubt = null;
     if (doubt === null) return;
@@ -95,7 +95,7 @@ export class Counters {
     this.settle({ kind: 'recorded', because: null }, bytes, turns);
     this.#exchanges += Math.max(0, (committed?.exchanges ?? 0) - recorded.exchanges);
     const lost = { bytes: unsettled.bytes - bytes, turns: unsettled.turns - turns };
-    this.settle({ kind: 'lost', because: 'writer_down' }, lost.bytes, lost.turns);
+    this.settle({ kind: 'lost', because }, lost.bytes, lost.turns);
   }
 
   see(bytes: number, turns: number): void {

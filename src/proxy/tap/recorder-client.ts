@@ -36,6 +36,8 @@ export class RecorderClient implements TapHost {
   #flushes = 0;
   #awaited = 0;
   #onFlushed: (() => void) | null = null;
+  /** A flush took longer than it may. */
+  #late = false;
 
   /** @param deps.onTapFailure told of an exception that cost one connection its recording */
   constructor(deps: {
@@ -104,18 +106,24 @@ export class RecorderClient implements TapHost {
     this.#counters.retire(tap.account);
   }
 
+  /** Waits until everything handed over is committed and settled, or the deadline or the recorder ends first. */
+  async flush(deadlineMs: number): Promise<void> {
+    if (!this.#pipe) return;
+    const timer = new AbortController();
+    const flushed = this.#flushed().then(() => true);
+    const late = delay(deadlineMs, timer.signal).then(() => false);
+    if (!(await Promise.race([flushed, late]))) this.#late = true;
+    timer.abort();
+  }
+
   /**
-   * Waits until everything handed over is committed and settled, or the deadline or the recorder ends first;
-   * what is pending then is lost (`shutdown_timeout`).
+   * The last flush: what is pending after it is lost (`shutdown_timeout`). A recorder that may still commit has to be
+   * gone by then, or what it commits is counted as lost as well.
    */
   async finish(deadlineMs: number): Promise<void> {
-    if (this.#pipe) {
-      const timer = new AbortController();
-      await Promise.race([this.#flushed(), delay(deadlineMs, timer.signal)]);
-      timer.abort();
-    }
+    await this.flush(deadlineMs);
     for (const tap of this.#taps.values()) tap.giveUp({ kind: 'lost', because: 'shutdown_timeout' });
-    this.#counters.resolveDoubt(null);
+    this.#counters.resolveDoubt(null, this.#late ? 'shutdown_timeout' : 'writer_down');
     this.finished = true;
   }
 

@@ -276,14 +276,17 @@ export class LifeAccounts {
   }
 }
 
-/** Losses by a recorder's death (`writer_down`, `crash_gap`), less what turned out to be recorded. */
+/** Losses of which the recorder may have committed something that nobody heard of. */
+const UNREAD: ReadonlySet<LossReason> = new Set(['writer_down', 'crash_gap', 'shutdown_timeout']);
+
+/** Losses less what turned out to be recorded. */
 function without(
   losses: readonly (Counted & { readonly name: LossReason })[],
   recorded: Counted,
 ): (Counted & { readonly name: LossReason })[] {
   const left = { ...recorded };
   return losses.map((loss) => {
-    if (loss.name !== 'writer_down' && loss.name !== 'crash_gap') return loss;
+    if (!UNREAD.has(loss.name)) return loss;
     const taken = {
       turns: Math.min(loss.turns, left.turns),
       bytes: Math.min(loss.bytes, left.bytes),

@@ -33,7 +33,7 @@ async function bothEnds(budgetBytes: number) {
     () => forwarderEnd.destroy(),
     () => recorderEnd.destroy(),
   );
-  return { link, ledger, sink, queue, startReading: () => recorder.attach(recorderEnd) };
+  return { link, ledger, sink, queue, recorder, startReading: () => recorder.attach(recorderEnd) };
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -71,6 +71,42 @@ describe('what the capture is told', () => {
     const lost = reading.lost.queue_bytes;
     expect(lost?.turns).toBeGreaterThan(5);
     expect(sink.exchanges).toHaveLength(11 - (lost?.turns ?? 0));
+  });
+
+  it('stores nothing that comes through the pipe after it was closed', async () => {
+    const { link, ledger, sink, queue, recorder, startReading } = await bothEnds(64 * ANSWER_BYTES);
+    startReading();
+    const before = link.open();
+    before.client(REQUEST);
+    before.server(RESPONSE);
+    before.close('client_end');
+    await until(() => ledger.read().recorded.turns === 1);
+    recorder.close('writer_down');
+    const after = link.open();
+    after.client(REQUEST);
+    after.server(RESPONSE);
+    after.close('client_end');
+    queue.flush();
+    await sleep(50);
+    expect(sink.exchanges).toHaveLength(1);
+    await link.finish(1);
+    expect(ledger.read()).toMatchObject({ recorded: { turns: 1 }, lost: { shutdown_timeout: { turns: 1 } } });
+  });
+
+  it('is counted as recorded where it was committed after a flush that came too late', async () => {
+    const { link, ledger, sink, queue, recorder, startReading } = await bothEnds(64 * ANSWER_BYTES);
+    const tap = link.open();
+    tap.client(REQUEST);
+    tap.server(RESPONSE);
+    tap.close('client_end');
+    await link.flush(1);
+    expect(imbalance(ledger.read())).toEqual({ bytes: 0, turns: 0 });
+    startReading();
+    queue.flush();
+    await until(() => sink.exchanges.length === 1);
+    recorder.close('crash_gap');
+    await link.finish(1_000);
+    expect(ledger.read()).toMatchObject({ recorded: { turns: 1 }, lost: {}, pending: { turns: 0 } });
   });
 
   it('holds the bytes of a tunnel that were not copied any more', async () => {
