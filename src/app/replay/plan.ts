@@ -169,7 +169,7 @@ function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
 export function statedBounds({ lagBound }: Pick<ReplayOptions, 'lagBound'>): Partial<JudgementBounds> {
   return {
     ...(lagBound.lagMs === null ? {} : { lagNs: lagBound.lagMs * 1e6 }),
-    ...(lagBound.ofServiceShare === null ? {} : { lagOfServiceShare: lagBound.ofServiceShare }),
+    ...(lagBound.share === null ? {} : { lagShare: lagBound.share }),
   };
 }
 

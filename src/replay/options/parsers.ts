@@ -213,12 +213,12 @@ export function parseCalibrationBounds(text: string, what: string): CalibrationB
 export interface LagBound {
   readonly lagMs: number | null;
   /** Of the least latency objective. */
-  readonly ofServiceShare: number | null;
+  readonly share: number | null;
 }
 
 /** `5ms`, `10%`, or both: the greater of the two holds. */
 export function parseLagBound(text: string, what: string): LagBound {
-  let bound: LagBound = { lagMs: null, ofServiceShare: null };
+  let bound: LagBound = { lagMs: null, share: null };
   for (const part of partsOf(text)) {
     if (!/^\d/.test(part)) {
       throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is no bound`, {
@@ -229,7 +229,7 @@ export function parseLagBound(text: string, what: string): LagBound {
     bound =
       percent === undefined
         ? { ...bound, lagMs: parsePositiveMs(part, what) }
-        : { ...bound, ofServiceShare: Number(percent) / 100 };
+        : { ...bound, share: Number(percent) / 100 };
   }
   return bound;
 }

@@ -416,7 +416,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     warmupMs: read.warmup,
     calibrateMs: read.calibrate,
     calibrationBounds: read.calibrateBounds,
-    lagBound: read.lagBound ?? { lagMs: null, ofServiceShare: null },
+    lagBound: read.lagBound ?? { lagMs: null, share: null },
     dryRun: read.dryRun,
     slo: read.slo,
     senders: read.senders,

@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { askedMultiplier, planLines, plannedSpanNs } from '../../../src/app/replay/plan.ts';
+import { describe, expect, it, test } from 'vitest';
+import { askedMultiplier, planLines, plannedSpanNs, statedBounds } from '../../../src/app/replay/plan.ts';
 import { scheduledBy } from '../../support/scheduled.ts';
 
 const SECOND_US = 1_000_000;
@@ -152,4 +152,16 @@ describe('copies', () => {
     expect(linesOf({ scaling: 'amplify', multiplier: '2' })).toContain(told);
     expect(linesOf({ multiplier: '2' })).not.toContain('made new');
   });
+});
+
+test.each([
+  [{ lagMs: null, share: null }, {}],
+  [{ lagMs: 20, share: null }, { lagNs: 20e6 }],
+  [{ lagMs: null, share: 0.5 }, { lagShare: 0.5 }],
+  [
+    { lagMs: 20, share: 0.5 },
+    { lagNs: 20e6, lagShare: 0.5 },
+  ],
+])('a stated share of --lag-bound reaches the judgement: %o', (lagBound, bounds) => {
+  expect(statedBounds({ lagBound })).toEqual(bounds);
 });

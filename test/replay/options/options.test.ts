@@ -96,7 +96,7 @@ describe('resolveReplayOptions', () => {
       warmupMs: null,
       calibrateMs: null,
       calibrationBounds: { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 },
-      lagBound: { lagMs: null, ofServiceShare: null },
+      lagBound: { lagMs: null, share: null },
       retainRuns: null,
     });
   });

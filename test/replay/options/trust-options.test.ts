@@ -68,9 +68,9 @@ describe('the options of trust', () => {
   );
 
   it.each([
-    ['5ms', { lagMs: 5, ofServiceShare: null }],
-    ['10%', { lagMs: null, ofServiceShare: 0.1 }],
-    ['1ms, 2.5%', { lagMs: 1, ofServiceShare: 0.025 }],
+    ['5ms', { lagMs: 5, share: null }],
+    ['10%', { lagMs: null, share: 0.1 }],
+    ['1ms, 2.5%', { lagMs: 1, share: 0.025 }],
   ])('--lag-bound %s', (lagBound, bound) => {
     expect(resolved({ lagBound }).lagBound).toEqual(bound);
   });
