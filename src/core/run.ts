@@ -176,18 +176,18 @@ export type UncheckedReason = (typeof UNCHECKED_REASONS)[number];
 
 export const UNCHECKED_TEXTS: Readonly<Record<UncheckedReason, string>> = {
   no_answer: 'no answer came',
-  no_recorded_answer: 'none was recorded',
-  recorded_incomplete: 'the recorded one was not complete',
-  no_recorded_body: 'its body was not recorded (record with --bodies all)',
-  recorded_truncated: 'the recorded one was cut by the cap on bodies',
-  redacted: 'what was masked in the recorded one cannot be compared',
-  request_changed: 'its request was not sent as it was received',
-  answer_too_large: 'it is larger than what is compared',
-  unreadable: 'its coding or form cannot be read',
-  backlog: 'comparing fell behind',
+  no_recorded_answer: 'no answer was recorded',
+  recorded_incomplete: 'the recorded answer is incomplete',
+  no_recorded_body: 'the body of the recorded answer was not stored (record with --bodies all)',
+  recorded_truncated: 'the recorded answer was truncated at the cap on bodies',
+  redacted: 'masked parts of the recorded answer cannot be compared',
+  request_changed: 'its request was changed before it was sent',
+  answer_too_large: 'the answer is larger than the limit',
+  unreadable: 'its coding or format cannot be read',
+  backlog: 'the comparison fell behind',
   recording_unreadable: 'the capture could not be read',
-  checker_failed: 'comparing it failed',
-  not_asked: 'its shard did not compare',
+  checker_failed: 'the comparison failed',
+  not_asked: 'its shard did not compare answers',
 };
 
 /** The result of comparing one answer. */

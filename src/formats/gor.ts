@@ -150,7 +150,7 @@ class GorPairs {
     } catch (thrown) {
       if (thrown instanceof RecordWithin) throw placed(`record ${answer.number}`, thrown);
       if (!(thrown instanceof InputProblem)) throw thrown;
-      this.#lacking.count('a response that is no HTTP/1.1');
+      this.#lacking.count('a response that is not HTTP/1.1');
       return null;
     }
   }
@@ -366,7 +366,7 @@ function checkBehind(behind: Buffer, what: string, lacking: TextCounts): void {
   if (behind.length === 0) return;
   const next = behind.subarray(/^[\r\n]*/.exec(behind.toString('latin1', 0, 4))?.[0].length ?? 0);
   if (beginsRecord(next)) throw new RecordWithin();
-  lacking.count(`bytes behind the end of ${what}: left out`);
+  lacking.count(`bytes after the end of ${what}: left out`);
 }
 
 function splitHead(message: Buffer): { head: Buffer; rest: Buffer } {

@@ -96,7 +96,7 @@ async function* harExchanges(
   deps: ImportSourceDeps,
   signal: AbortSignal,
 ): AsyncGenerator<Exchange[]> {
-  const onOther = () => reader.lacking.count('an entry that is no object: left out');
+  const onOther = () => reader.lacking.count('an entry that is not an object: left out');
   for await (const items of jsonItems(textBytes(path, signal), ['log', 'entries'], onOther)) {
     const exchanges: Exchange[] = [];
     for (const { number, bytes } of items) {
@@ -262,12 +262,12 @@ class HarBodies {
     if (textAt(post, 'text') !== '') return this.#ofPost(post, stated, headers);
     const form = arrayAt(post, 'params');
     if (form.length > 0 && /^application\/x-www-form-urlencoded/i.test(textAt(post, 'mimeType'))) {
-      this.#lacking.count('a request body that was put together from its parameters');
+      this.#lacking.count('a request body rebuilt from its parameters');
       const pairs = form.map((each): [string, string] => [textAt(each, 'name'), textAt(each, 'value')]);
       return wholeBody(Buffer.from(new URLSearchParams(pairs).toString()));
     }
     if (form.length === 0 && stated === 0) return wholeBody(Buffer.alloc(0));
-    return this.#lost('a request body that the file does not hold', stated);
+    return this.#lost('a request body missing from the file', stated);
   }
 
   #ofPost(post: JsonObject, stated: number, headers: readonly HeaderPair[]): ImportedBody {
@@ -276,7 +276,7 @@ class HarBodies {
     const bytes = isBase64 ? base64Bytes(text) : Buffer.from(text);
     if (bytes === null) return this.#lost('a request body whose base64 is damaged', stated);
     if (!isBase64 && (isCoded(headers) || text.includes('\ufffd'))) {
-      return this.#lost('a request body that the file has as text, which it was not', stated || bytes.length);
+      return this.#lost('a binary request body that the file stores as text', stated || bytes.length);
     }
     // The text may have been decoded, truncated or rebuilt, so it differs from what was sent.
     if (stated > 0 && stated !== bytes.length) {
@@ -297,7 +297,7 @@ class HarBodies {
     }
     if (text === '' && size !== 0) {
       if (bodiless) return wholeBody(kept);
-      this.#lacking.count('a response body that the file does not hold');
+      this.#lacking.count('a response body missing from the file');
       // If its size is unknown too, treat it as truncated before its first byte.
       return { bytes: size ?? 0, kept: null, truncated: size === null };
     }
@@ -353,7 +353,7 @@ class HarWriter implements ExportWriter {
       cache: {},
       timings: timingsOf(row),
     };
-    if (row.lastByteOffsetUs === null) this.lost.count('a latency that was not recorded: 0');
+    if (row.lastByteOffsetUs === null) this.lost.count('an unrecorded latency: 0');
     this.#file.write(`${this.#entries === 0 ? '\n' : ',\n'}${inertJson(entry)}`);
     this.#entries += 1;
     return true;
@@ -372,7 +372,7 @@ class HarWriter implements ExportWriter {
     const headers = recordedPairs(request.headers);
     const host = recorded?.request ? recordedHost(recorded.request.head) : null;
     const origin = this.#origin ?? `http://${host ?? HOST_UNKNOWN}`;
-    if (request.chunked) this.lost.count('a chunked request body, which has its length here');
+    if (request.chunked) this.lost.count('a chunked request body: stored with its length');
     return {
       method: request.method,
       url: origin + asciiTarget(request.path),
@@ -393,7 +393,7 @@ class HarWriter implements ExportWriter {
     const { text, encoding } = doubtful ? base64Text(body) : harText(body);
     const mimeType = headerValue(headers, 'content-type') ?? '';
     if (encoding === null) return { mimeType, text };
-    this.lost.count('a binary request body: base64, which other readers take for text');
+    this.lost.count('a binary request body: base64, which other readers treat as text');
     return { mimeType, text, _encoding: encoding };
   }
 
@@ -428,7 +428,7 @@ class HarWriter implements ExportWriter {
     if (body.truncated) this.lost.count('a response body that was recorded in part');
     const unpacked = unpackedBody(headers, body.kept);
     if (unpacked === null) {
-      this.lost.count('a response body whose content coding cannot be undone: left out');
+      this.lost.count('a response body with an unreadable content coding: left out');
       return unknown;
     }
     const { text, encoding } = harText(unpacked);

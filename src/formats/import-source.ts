@@ -171,7 +171,7 @@ interface ImportedFileParts {
 }
 
 /** Truncated in the file, or over the limit of stored bytes. */
-const CUT_REQUEST = 'a request body that is cut: not to be replayed';
+const CUT_REQUEST = 'a truncated request body: it cannot be replayed';
 
 /** A file whose reader does not know the file's name. */
 export class ImportedFile implements ImportSource {
@@ -209,7 +209,7 @@ export class ImportedFile implements ImportSource {
         for (const { arrivalUs, request, response } of exchanges) {
           this.#counter.add(arrivalUs);
           if (request?.body.truncated) this.#parts.lacking.count(CUT_REQUEST);
-          if (response?.body.truncated) this.#parts.lacking.count('a response body that is cut');
+          if (response?.body.truncated) this.#parts.lacking.count('a truncated response body');
         }
         yield exchanges;
       }

@@ -63,9 +63,9 @@ class K6Writer implements ExportWriter {
   add(send: ExportedSend): boolean {
     if (send.request === null) return false;
     countHeaderLosses(send.request.headers, this.lost);
-    if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
+    if (send.request.chunked) this.lost.count('a chunked body: sent with its length');
     if (this.#settings.mode === 'rate') {
-      this.lost.count('its instant within a step of the rate');
+      this.lost.count('the instant within a step of the rate');
       this.#steps.add(send.offsetNs);
     }
     this.#requests.write(requestLine(send, send.request));

@@ -64,7 +64,7 @@ class LocustWriter implements ExportWriter {
   add(send: ExportedSend): boolean {
     if (send.request === null) return false;
     countHeaderLosses(send.request.headers, this.lost);
-    if (send.request.chunked) this.lost.count('a chunked body, which goes with its length');
+    if (send.request.chunked) this.lost.count('a chunked body: sent with its length');
     this.#requests.write(requestLine(send, send.request));
     return true;
   }

@@ -249,7 +249,7 @@ class MooncakeReader {
     if (value === null) return null;
     const length = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
     if (typeof length === 'number' && Number.isSafeInteger(length) && length >= 0) return length;
-    this.lacking.count(`an ${key} that is no whole number: not known`);
+    this.lacking.count(`an ${key} that is not a whole number: unknown`);
     return null;
   }
 
@@ -285,7 +285,7 @@ class MooncakeReader {
 
   #bodyOf(row: JsonObject, line: TextLine): Uint8Array {
     if (Object.hasOwn(row, 'payload')) return payloadOf(row, line);
-    this.lacking.count('no payload: a body was made of its messages or text');
+    this.lacking.count('no payload: its body was built from its messages or text');
     const { messages, tools, text_input: prompt, output_length: max_tokens } = row;
     return Buffer.from(JSON.stringify({ messages, prompt, tools, max_tokens, ...objectAt(row, 'extra') }));
   }

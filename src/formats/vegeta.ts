@@ -55,7 +55,7 @@ class VegetaWriter implements ExportWriter {
   add({ request }: ExportedSend): boolean {
     if (request === null) return false;
     countHeaderLosses(request.headers, this.lost, false);
-    if (request.chunked) this.lost.count('a chunked body, which goes with its length');
+    if (request.chunked) this.lost.count('a chunked body: sent with its length');
     this.#file.write(`${inertJson(this.#target(request))}\n`);
     return true;
   }

@@ -214,7 +214,7 @@ const NONE: readonly TextRange[] = Object.freeze([]);
 const WRITES_AT: ReadonlySet<number> = new Set(Buffer.from('@%02345', 'latin1'));
 
 /** Most ranges reported individually per field: a client may send a million. */
-const TOLD_PLACES = 64;
+const REPORTED_RANGES = 64;
 
 /**
  * Finds user info (`user:password` in `//user:password@host`) in any text, including URLs and lists of them.
@@ -268,9 +268,9 @@ interface FieldUserInfo {
 
 /** @param field the text between two `&` */
 export function fieldUserInfo(field: Uint8Array): FieldUserInfo {
-  const plain = userInfoIn(field, false, TOLD_PLACES);
+  const plain = userInfoIn(field, false, REPORTED_RANGES);
   if (plain.length === 0) return { plain, more: hidesUserInfo(field) };
-  if (plain.length === TOLD_PLACES) return { plain, more: true };
+  if (plain.length === REPORTED_RANGES) return { plain, more: true };
   // Plain ranges would be found again after decoding, so only the text between them is searched.
   const ends = [0, ...plain.map(([, to]) => to)];
   const rest = Buffer.concat(ends.map((end, nth) => field.subarray(end, plain[nth]?.[0])));

@@ -94,9 +94,9 @@ describe('what formats cannot carry', () => {
     const lostBy = (name: string, given = sends) =>
       exportOf(EXPORT_FORMATS.find((each) => each.name === name)!, given).lost;
     expect(lostBy('locust')).toEqual({ 'a header that came more than once: its values are joined': 20 });
-    expect(lostBy('vegeta', chunked)).toEqual({ 'a chunked body, which goes with its length': 20 });
+    expect(lostBy('vegeta', chunked)).toEqual({ 'a chunked body: sent with its length': 20 });
     expect(Object.values(lostBy('mooncake'))).toEqual([2]);
-    expect(lostBy('har')).toEqual({ 'a binary request body: base64, which other readers take for text': 2 });
+    expect(lostBy('har')).toEqual({ 'a binary request body: base64, which other readers treat as text': 2 });
     expect(lostBy('csv')).toEqual({});
   });
 

@@ -56,7 +56,7 @@ describe('a GoReplay file', () => {
     expect(latin1(exchanges[0]?.response?.body.kept ?? null)).toBe('hi');
     expect(exchanges[1]?.request?.body).toMatchObject({ truncated: true, bytes: 10 });
     expect(source.lacking).toMatchObject({
-      'a request body that is cut: not to be replayed': 1,
+      'a truncated request body: it cannot be replayed': 1,
       'a response of a replay: left out': 1,
     });
   });
@@ -100,7 +100,7 @@ describe('a GoReplay file', () => {
     const file = gor(['1 a 1700000000000000000', `${POST} and more`]);
     const { exchanges, source } = await readImport(openGor(traceFile(file, 'a.gor')));
     expect(latin1(exchanges[0]?.request?.body.kept ?? null)).toBe('{}');
-    expect(source.lacking).toMatchObject({ 'bytes behind the end of a request: left out': 1 });
+    expect(source.lacking).toMatchObject({ 'bytes after the end of a request: left out': 1 });
   });
 
   test.each([

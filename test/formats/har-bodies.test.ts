@@ -42,12 +42,12 @@ describe('a body of a HAR', () => {
   test('of a response that was cut is cut, and one of which nothing is said is not an empty one', async () => {
     const cut = await readOne({ response: answer({ size: 1_000, text: 'short' }) });
     expect(cut.exchange.response?.body).toMatchObject({ bytes: 1_000, truncated: true, hash: null });
-    expect(cut.lacking).toEqual(['a response body that is cut']);
+    expect(cut.lacking).toEqual(['a truncated response body']);
     for (const content of [{}, { size: -1 }]) {
       const unknown = await readOne({ response: answer(content) });
       expect(unknown.exchange.response?.body).toMatchObject({ kept: null, truncated: true, hash: null });
       expect(latin1(unknown.exchange.response?.head ?? null)).not.toMatch(/content-length/i);
-      expect(unknown.lacking).toContain('a response body that the file does not hold');
+      expect(unknown.lacking).toContain('a response body missing from the file');
     }
     const empty = await readOne({ response: answer({ size: 0 }) });
     expect(empty.exchange.response?.body).toMatchObject({ bytes: 0, truncated: false });
@@ -67,7 +67,7 @@ describe('a body of a HAR', () => {
       given.map(({ request }) => latin1(request?.body.kept ?? null)),
     );
     expect(exchanges.map(({ response }) => response?.body.truncated)).toEqual([false, false, true]);
-    expect(source.lacking).toEqual({ 'a response body that is cut': 1 });
+    expect(source.lacking).toEqual({ 'a truncated response body': 1 });
   });
 });
 
@@ -98,7 +98,7 @@ describe('an exchange of a HAR', () => {
     const text = har(entry()).replace('"entries":[{"started', '"entries":[null,"x",[{"a":1},2],7,{"started');
     const { exchanges, source } = await readImport(openHar(traceFile(text, 'a.har')));
     expect(exchanges).toHaveLength(1);
-    expect(source.lacking).toEqual({ 'an entry that is no object: left out': 4 });
+    expect(source.lacking).toEqual({ 'an entry that is not an object: left out': 4 });
     const broken = traceFile(text.replace('2026-11-24T15', 'x'), 'a.har');
     await expect(readImport(openHar(broken))).rejects.toThrow(/entry 5: startedDateTime/);
   });

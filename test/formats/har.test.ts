@@ -67,11 +67,11 @@ describe('a HAR', () => {
     expect(exchanges.map(({ request }) => request?.body.bytes)).toEqual([7, 7, 5]);
     expect(exchanges[1]).toMatchObject({ status: null, outcome: 'completed', lastByteOffsetUs: null });
     expect(source.lacking).toEqual({
-      'a request body that the file does not hold': 1,
-      'a request body that the file has as text, which it was not': 1,
+      'a request body missing from the file': 1,
+      'a binary request body that the file stores as text': 1,
       'no status: nothing answered, or the file does not say what': 1,
       'no HTTP exchange (data:, blob:, ws: …): left out': 1,
-      'a request body that was put together from its parameters': 1,
+      'a request body rebuilt from its parameters': 1,
       'no latency': 1,
     });
   });

@@ -78,8 +78,8 @@ describe('a Mooncake trace', () => {
       { arrivalUs: 5_000_000, promptTokens: null, outputTokens: null },
     ]);
     expect(source.lacking).toEqual({
-      'an input_length that is no whole number: not known': 1,
-      'an output_length that is no whole number: not known': 1,
+      'an input_length that is not a whole number: unknown': 1,
+      'an output_length that is not a whole number: unknown': 1,
     });
   });
 

@@ -208,8 +208,8 @@ class Forgetting {
         this.#remains(segment.file, 'other_hash_key', null);
         return;
       }
-      if (selection.identity !== null && namesNobody(meta.policy[selection.identity.kind])) {
-        const { exchanges } = amountOf(connection, everybodyIn(selection));
+      if (selection.identity !== null && hasNoKeyPlace(meta.policy[selection.identity.kind])) {
+        const { exchanges } = amountOf(connection, everythingIn(selection));
         if (exchanges > 0) this.#remains(segment.file, 'nobody_named', exchanges);
         return;
       }
@@ -255,12 +255,12 @@ class Forgetting {
 }
 
 /** Everything within the selection's time, for every session and client. */
-function everybodyIn({ fromUs, toUs }: ForgetSelection): ForgetSelection {
+function everythingIn({ fromUs, toUs }: ForgetSelection): ForgetSelection {
   return { identity: null, fromUs: fromUs ?? Number.MIN_SAFE_INTEGER, toUs };
 }
 
 /** Whether a policy recorded no session (or client) at all. Imports do not say where theirs come from. */
-function namesNobody(places: unknown): boolean {
+function hasNoKeyPlace(places: unknown): boolean {
   return Array.isArray(places) && places.every((place) => place === 'none');
 }
 

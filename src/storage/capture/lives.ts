@@ -308,7 +308,7 @@ export interface ExpiredDocument extends ExpiredSums {
   readonly exact: boolean;
 }
 
-type ToldExpiry = SegmentSummary['expiries'][number];
+type RecordedExpiry = SegmentSummary['expiries'][number];
 
 /** A segment that is here and may be part of another segment's expiry sum. */
 interface HeldSegment {
@@ -318,7 +318,7 @@ interface HeldSegment {
   readonly sums: ExpiredSums;
 }
 
-/** An expired segment known only as part of a sum: the latest begin and end of its life. */
+/** A missing segment whose expiry includes earlier ones: its latest possible start of life and end. */
 interface SummedExpiry {
   readonly recorder: string;
   readonly sequence: number;
@@ -337,7 +337,7 @@ export class ExpiredSegments {
   readonly #held = new Map<string, HeldSegment>();
   /** Present but not read. */
   readonly #unread = new Set<string>();
-  readonly #told = new Map<string, ToldExpiry>();
+  readonly #recorded = new Map<string, RecordedExpiry>();
 
   add(file: SegmentFile, summary: SegmentSummary, bytes: number): void {
     const { meta, hours, expiries } = summary;
@@ -345,7 +345,7 @@ export class ExpiredSegments {
     const own = { segments: 1, exchanges, bytes: bytes + (meta.forgotten?.bytes ?? 0) };
     const { startedUs } = meta.recorder;
     this.#held.set(file.file, { file, startedUs, openedUs: meta.openedUs, sums: sumOf([own, ...expiries]) });
-    for (const expiry of expiries) this.#told.set(expiry.file, expiry);
+    for (const expiry of expiries) this.#recorded.set(expiry.file, expiry);
   }
 
   addUnread(file: string): void {
@@ -353,16 +353,16 @@ export class ExpiredSegments {
   }
 
   document(): ExpiredDocument {
-    const told = [...this.#told.values()];
-    const gone = told.filter(({ file }) => !this.#held.has(file) && !this.#unread.has(file));
+    const recorded = [...this.#recorded.values()];
+    const gone = recorded.filter(({ file }) => !this.#held.has(file) && !this.#unread.has(file));
     const most = sumOf(gone);
     const summed = gone.filter(({ segments }) => segments > 1).map((expiry) => this.#lifeOf(expiry));
     const held = [...this.#held.values()].filter(
       (segment) =>
-        !this.#told.has(segment.file.file) && summed.some((expiry) => mayBeWithin(expiry, segment)),
+        !this.#recorded.has(segment.file.file) && summed.some((expiry) => mayBeWithin(expiry, segment)),
     );
     const within = sumOf(held.map(({ sums }) => sums));
-    const unreadTell = told.some(({ file, segments }) => segments > 1 && this.#unread.has(file));
+    const unreadHasSum = recorded.some(({ file, segments }) => segments > 1 && this.#unread.has(file));
     // Each missing segment counts itself, whatever part of its sum is here.
     const named = sumOf(
       gone.map(({ ownExchanges, ownBytes }) => ({ segments: 1, exchanges: ownExchanges, bytes: ownBytes })),
@@ -372,11 +372,11 @@ export class ExpiredSegments {
       segments: least('segments'),
       exchanges: least('exchanges'),
       bytes: least('bytes'),
-      exact: held.length === 0 && !unreadTell,
+      exact: held.length === 0 && !unreadHasSum,
     };
   }
 
-  #lifeOf({ file, lastArrivalUs, expiredUs }: ToldExpiry): SummedExpiry {
+  #lifeOf({ file, lastArrivalUs, expiredUs }: RecordedExpiry): SummedExpiry {
     const { recorder = '', sequence = 0 } = parseSegmentName(file) ?? {};
     const ofLife = [...this.#held.values()].filter((held) => held.file.recorder === recorder);
     const closedUs = ofLife

@@ -468,7 +468,7 @@ class SegmentRotation {
       segment.end(this.#clock.epochUs(), recorderEnded);
       this.#endedBytes += segment.contentBytes - this.#emptyBytes;
     } finally {
-      this.#handOver(segment);
+      this.#passOn(segment);
     }
   }
 
@@ -476,7 +476,7 @@ class SegmentRotation {
   abandon(): void {
     const segment = this.#segment;
     this.#segment = null;
-    if (segment !== null) this.#handOver(segment);
+    if (segment !== null) this.#passOn(segment);
   }
 
   /** The open segment for the quota. */
@@ -486,7 +486,7 @@ class SegmentRotation {
     return { file, bytes: bytesOf(segment), endedBefore: this.#ended };
   }
 
-  #handOver(segment: SegmentWriter): void {
+  #passOn(segment: SegmentWriter): void {
     this.#ended += 1;
     try {
       segment.close();
