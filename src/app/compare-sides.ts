@@ -91,8 +91,8 @@ function openRun(name: string): RunSide {
 
 function summaryOf(name: string, summary: object | null): ReplayDocument {
   if (summary !== null) return readReplayDocument(name, summary);
-  throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not come to its end`, {
-    hint: 'Replay again; what is there of it cannot be compared.',
+  throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not finish`, {
+    hint: 'Replay again; an incomplete run cannot be compared.',
   });
 }
 
@@ -102,8 +102,8 @@ function captureNamed(name: string): CaptureReader {
     return openCapture(name);
   } catch (thrown) {
     if (!(thrown instanceof AppError) || thrown.code !== 'CAPTURE_NOT_FOUND') throw thrown;
-    throw new AppError('CAPTURE_NOT_FOUND', `${name} is nothing that can be compared: ${thrown.message}`, {
-      hint: 'Name a run (replay --out), a capture (record --dir) or a profile (the file of profile --json).',
+    throw new AppError('CAPTURE_NOT_FOUND', `${name} cannot be compared: ${thrown.message}`, {
+      hint: 'Give a run (replay --out), a capture (record --dir) or a profile (the file of profile --json).',
       cause: thrown,
     });
   }
@@ -137,11 +137,11 @@ function rangeOf({ options }: ReplayDocument): TimeRange | undefined {
 
 function readProfile(name: string, bytes: number): ProfileDocument {
   const refuse = (reason: string, cause?: unknown): AppError =>
-    new AppError('INPUT_INVALID', `${name} is no profile: ${reason}`, {
-      hint: 'Give a file that profile --json wrote, the directory of a run, or that of a capture.',
+    new AppError('INPUT_INVALID', `${name} is not a profile: ${reason}`, {
+      hint: 'Give a file written by profile --json, or the directory of a run or a capture.',
       cause,
     });
-  if (bytes > MAX_PROFILE_BYTES) throw refuse('it is larger than any profile');
+  if (bytes > MAX_PROFILE_BYTES) throw refuse('it is too large for a profile');
   let document: Partial<ProfileDocument> | null;
   try {
     document = JSON.parse(
@@ -156,7 +156,7 @@ function readProfile(name: string, bytes: number): ProfileDocument {
       'SCHEMA_TOO_NEW',
       `${name} is a profile of schema version ${String(document.schemaVersion)}`,
       {
-        hint: 'This version reads version 1; use the one that wrote it, or a later one.',
+        hint: 'This version of reprise reads version 1. Use the version that wrote the file, or a later one.',
       },
     );
   }

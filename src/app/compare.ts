@@ -42,29 +42,29 @@ import {
 const percent = (share: number) => `${share * 100}%`;
 
 export const COMPARE_OPTIONS = {
-  floor: value('--floor <share>', 'a latency that changes by less is the same', parseShare, {
+  floor: value('--floor <share>', 'latency changes smaller than this count as the same', parseShare, {
     default: percent(COMPARISON_BOUNDS.floor),
   }),
   detect: value(
     '--detect <share>',
-    'SAME is only said where a change by so much would have been seen',
+    'report SAME only if a change of this size would have been detected',
     parseShare,
     { default: percent(COMPARISON_BOUNDS.detect) },
   ),
   failureFloor: value(
     '--failure-floor <share>',
-    'a share of failed or turned-away requests that changes by less is the same',
+    'changes in the share of failed or rejected requests smaller than this count as the same',
     parseShare,
     { default: percent(COMPARISON_BOUNDS.failureFloor) },
   ),
   shiftBound: listOf(
     '--shift-bound <group=share>',
-    'how far a group of figures of two profiles may lie apart, such as rate=30%',
+    'how much a group of figures may differ between two profiles, such as rate=30%',
     parseShiftBound,
   ),
   allowDifferences: toggle(
     '--allow-differences',
-    'compare runs of different facts nevertheless, and mark them',
+    'compare runs although their conditions differ, and mark the differences',
   ),
 };
 
@@ -88,7 +88,9 @@ export function resolveCompareOptions(
   const read = readOptions(COMPARE_OPTIONS, asked, problems);
   const { floor, detect, failureFloor, shiftBound, allowDifferences } = read;
   if (detect < floor) {
-    problems.add(`--detect ${detect} is below --floor ${floor}: what is to be seen must count`);
+    problems.add(
+      `--detect ${detect} is below --floor ${floor}: a change to detect must be at least the floor`,
+    );
   }
   const shiftBounds: Record<ShiftGroup, number> = { ...SHIFT_BOUNDS };
   for (const { group, bound } of shiftBound) shiftBounds[group] = bound;
@@ -116,9 +118,13 @@ function parseShiftBound(text: string): { readonly group: ShiftGroup; readonly b
   const at = text.indexOf('=');
   const group = Object.keys(SHIFT_BOUNDS).find((known) => known === text.slice(0, at).trim());
   if (group === undefined) {
-    throw new AppError('OPTION_INVALID', `--shift-bound: ${JSON.stringify(text)} names no group of figures`, {
-      hint: `Give GROUP=SHARE, such as rate=30%. Groups: ${Object.keys(SHIFT_BOUNDS).join(', ')}.`,
-    });
+    throw new AppError(
+      'OPTION_INVALID',
+      `--shift-bound: ${JSON.stringify(text)} is not GROUP=SHARE with a known group`,
+      {
+        hint: `Give GROUP=SHARE, such as rate=30%. Groups: ${Object.keys(SHIFT_BOUNDS).join(', ')}.`,
+      },
+    );
   }
   return { group: group as ShiftGroup, bound: parseShare(text.slice(at + 1), `--shift-bound ${group}`) };
 }
@@ -259,13 +265,9 @@ function factDifferences(a: RunSide | CaptureSide, b: RunSide): FactDifference[]
 /** A gate that names one run twice would be open for every build. */
 function assertMeant(a: RunSide, b: RunSide, { allowsDifferences }: CompareOptions): void {
   if (allowsDifferences) return;
-  throw new AppError(
-    'INPUT_INVALID',
-    `${a.name} and ${b.name} are one run, ${a.summary.run}, which is always the same as itself`,
-    {
-      hint: 'Name the run of the other build; --allow-differences compares it with itself nevertheless, and says so.',
-    },
-  );
+  throw new AppError('INPUT_INVALID', `${a.name} and ${b.name} are the same run, ${a.summary.run}`, {
+    hint: 'Give the run of the other build. --allow-differences compares a run with itself and says so.',
+  });
 }
 
 /** A bound that is given and looked at by nothing would be taken for one that holds. */
@@ -274,7 +276,7 @@ function assertUsed(flags: readonly string[], theirs: string, these: string): vo
   throw new AppError(
     'OPTION_INVALID',
     `${flags.join(', ')}: for comparisons ${theirs}, and this is one ${these}`,
-    { hint: 'Leave it out, or name the sides it is for.' },
+    { hint: 'Remove it, or give sides of that kind.' },
   );
 }
 
@@ -304,9 +306,9 @@ function assertAlike(differences: readonly FactDifference[], { allowsDifferences
   const list = differences.map(({ fact, a, b }) => `  ${fact}: ${a} | ${b}`);
   throw new AppError(
     'INPUT_INVALID',
-    `A and B differ in facts that decide their figures:\n${list.join('\n')}`,
+    `A and B differ in conditions that affect their results:\n${list.join('\n')}`,
     {
-      hint: 'Compare runs of the same plan; --allow-differences compares these nevertheless and marks what differs.',
+      hint: 'Compare runs of the same plan. --allow-differences compares these anyway and marks the differences.',
     },
   );
 }

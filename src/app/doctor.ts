@@ -32,18 +32,15 @@ import {
 } from './recording/options.ts';
 
 export const DOCTOR_OPTIONS = {
-  dir: text('--dir <directory>', 'where a capture would be kept', { default: '.' }),
-  listen: value('--listen <address>', 'where clients would connect', (address, what) =>
+  dir: text('--dir <directory>', 'directory to check for a capture', { default: '.' }),
+  listen: value('--listen <address>', 'listen address to check', (address, what) =>
     parseEndpoint(address, what, { anyPort: true }),
   ),
-  probeListen: value(
-    '--probe-listen <address>',
-    'with --listen: where probes would be answered',
-    probeAddressOf,
-    { default: PROBE_LISTEN },
-  ),
+  probeListen: value('--probe-listen <address>', 'with --listen: probe address to check', probeAddressOf, {
+    default: PROBE_LISTEN,
+  }),
   target: value('--target <url>', 'the model server', (address, what) => parseEndpoint(address, what)),
-  maxConnections: value('--max-connections <n>', 'as record would have it', parseCount, {
+  maxConnections: value('--max-connections <n>', 'value to check for record --max-connections', parseCount, {
     default: String(LIMITS.connections),
   }),
 };

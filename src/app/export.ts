@@ -61,15 +61,15 @@ const TABLES_HOLD_ALL = 'csv and parquet hold what can be said without requests.
 const NAMES = EXPORT_FORMATS.map(({ name }) => name);
 
 export const EXPORT_OPTIONS = {
-  out: text('--out <path>', 'the file, or for locust and k6 the directory; must not exist yet', {
+  out: text('--out <path>', 'file to write, or directory for locust and k6; must not exist', {
     required: true,
   }),
   mode: choice('--mode <mode>', `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`, EXPORT_MODES),
-  includeBodies: toggle('--include-bodies', 'put request bodies into the table (parquet)'),
+  includeBodies: toggle('--include-bodies', 'include request bodies in the table (parquet)'),
   ...REQUEST_OPTIONS,
-  target: text('--target <url>', 'where requests go: put into the file (locust, k6, vegeta, har)'),
-  maxRequests: text('--max-requests <n>', 'plan no more than the first so many requests'),
-  removeHeader: list('--remove-header <name>', 'left out of every request'),
+  target: text('--target <url>', 'server URL to write into the file (locust, k6, vegeta, har)'),
+  maxRequests: text('--max-requests <n>', 'export at most this many requests, from the start'),
+  removeHeader: list('--remove-header <name>', 'header to remove from every request'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
 type ExportFlags = StatedTexts<ResolvedOptions<typeof EXPORT_OPTIONS>>;
@@ -156,15 +156,15 @@ function optionsOfPlan(asked: Asked<typeof EXPORT_OPTIONS>): ReplayOptions {
     },
   );
   if (options.target === null || options.target.socketPath === null) return options;
-  throw new AppError('OPTION_INVALID', '--target is a unix socket, which no file of another tool can name', {
-    hint: 'Give the URL of a server, such as http://staging:8000.',
+  throw new AppError('OPTION_INVALID', '--target is a unix socket; files of other tools cannot name one', {
+    hint: 'Give a server URL, such as http://staging:8000.',
   });
 }
 
 function formatNamed(name: string): ExportFormat {
   const format = EXPORT_FORMATS.find((known) => known.name === name);
   if (format !== undefined) return format;
-  throw new AppError('OPTION_INVALID', `${JSON.stringify(name)} is no format: ${NAMES.join(', ')}`, {
+  throw new AppError('OPTION_INVALID', `${JSON.stringify(name)} is not a format: ${NAMES.join(', ')}`, {
     hint: 'For example: reprise export csv CAPTURE --out traffic.csv',
   });
 }
@@ -176,12 +176,12 @@ function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
   for (const option of ['target', 'mode', 'includeBodies'] as const) {
     if (!flags[option] || format.takes.includes(option)) continue;
     const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map(({ name }) => name);
-    problems.add(`${names[option]} is for ${takers.join(', ')}, not for ${format.name}`);
+    problems.add(`${names[option]} works with ${takers.join(', ')}, not with ${format.name}`);
   }
   if (format.needsTarget && flags.target === undefined) {
     problems.add(
-      `--target is missing: ${format.name} writes whole URLs`,
-      'Name the server that will be sent to, such as --target http://staging:8000; nothing is sent now.',
+      `--target is missing: ${format.name} needs absolute URLs`,
+      'Give the server URL, such as --target http://staging:8000. Export sends nothing.',
     );
   }
   problems.throwIfAny();
@@ -274,7 +274,7 @@ function written<T>(out: string, write: () => T): T {
   } catch (thrown) {
     if (thrown instanceof AppError || !(thrown instanceof Error) || !('syscall' in thrown)) throw thrown;
     throw new AppError('OUTPUT_UNWRITABLE', `${out} cannot be written: ${reasonOf(thrown)}`, {
-      hint: 'Nothing was kept. Make room or name another place, then export again.',
+      hint: 'Nothing was kept. Free some space or choose another path, then export again.',
       cause: thrown,
     });
   }

@@ -12,18 +12,22 @@ import { readHashKey } from '../storage/capture/keys.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
 
 export const FORGET_OPTIONS = {
-  session: text('--session <text>', 'the session, as its requests named it'),
-  client: text('--client <text>', 'the client, as its requests named it'),
+  session: text('--session <text>', 'session name, as in the requests'),
+  client: text('--client <text>', 'client name, as in the requests'),
   sessionHash: value(
     '--session-hash <hex>',
-    `the session, as the capture names it (${IDENTITY_HASH_BYTES * 2} hexadecimal digits)`,
+    `session hash, as in the capture (${IDENTITY_HASH_BYTES * 2} hexadecimal digits)`,
     parseSessionHash,
   ),
   from: value('--from <time>', 'arrivals from this instant on, ISO 8601', parseInstantUs),
   to: value('--to <time>', 'arrivals before this instant', parseInstantUs),
-  before: value('--before <time>', 'the same as --to, and nothing else: everything older', parseInstantUs),
-  dryRun: toggle('--dry-run', 'say what would go; change nothing'),
-  hashKeyFile: text('--hash-key-file <file>', "key of the hashes (default: the capture's own)"),
+  before: value(
+    '--before <time>',
+    'everything older; cannot be combined with --from and --to',
+    parseInstantUs,
+  ),
+  dryRun: toggle('--dry-run', 'print what would be removed; change nothing'),
+  hashKeyFile: text('--hash-key-file <file>', "key for the hashes (default: the capture's own)"),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
 export type ForgetOptions = ResolvedOptions<typeof FORGET_OPTIONS>;
@@ -84,11 +88,11 @@ function hashKeyOf(
   encryption: EncryptionKey | null,
 ): KeyedHash | null {
   if ([session, client, sessionHash].filter((given) => given !== null).length > 1) {
-    throw new AppError('OPTION_INVALID', '--session, --session-hash and --client are one at a time');
+    throw new AppError('OPTION_INVALID', '--session, --session-hash and --client cannot be combined');
   }
   if (session === null && client === null) return null;
   if ((session ?? client)?.trim() === '') {
-    throw new AppError('OPTION_INVALID', 'the name of who is to be forgotten is empty');
+    throw new AppError('OPTION_INVALID', 'the session or client to forget is empty');
   }
   return new KeyedHash(readHashKey(directory, hashKeyFile, encryption));
 }
@@ -96,8 +100,8 @@ function hashKeyOf(
 function selectionOf(flags: ForgetOptions, hash: KeyedHash | null): ForgetSelection {
   const { before, from, to } = flags;
   if (before !== null && (from !== null || to !== null)) {
-    throw new AppError('OPTION_INVALID', '--before stands alone, without --from and --to', {
-      hint: 'Give --before for everything older, or --from and --to for a stretch.',
+    throw new AppError('OPTION_INVALID', '--before cannot be combined with --from or --to', {
+      hint: 'Give --before for everything older, or --from and --to for a time range.',
     });
   }
   const selection = {
@@ -106,8 +110,8 @@ function selectionOf(flags: ForgetOptions, hash: KeyedHash | null): ForgetSelect
     toUs: before ?? to,
   };
   if (selection.identity === null && selection.fromUs === null && selection.toUs === null) {
-    throw new AppError('OPTION_INVALID', 'nothing says what is to be forgotten', {
-      hint: 'Name a session, a client or a time: --session, --session-hash, --client, --from and --to, --before.',
+    throw new AppError('OPTION_INVALID', 'no session, client or time to forget is given', {
+      hint: 'Give a session, a client or a time: --session, --session-hash, --client, --from and --to, --before.',
     });
   }
   if (selection.fromUs !== null && selection.toUs !== null && selection.fromUs >= selection.toUs) {
@@ -131,9 +135,9 @@ function parseSessionHash(given: string, what: string): Buffer {
   if (new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(given)) return Buffer.from(given, 'hex');
   throw new AppError(
     'OPTION_INVALID',
-    `${what} ${JSON.stringify(given)} is no hash: it has ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
+    `${what} ${JSON.stringify(given)} is not a hash of ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
     {
-      hint: 'The view exchanges of a segment shows them (column session); --session takes the name itself.',
+      hint: 'The view exchanges of a segment lists the hashes (column session). --session takes the plain name.',
     },
   );
 }

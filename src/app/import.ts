@@ -26,59 +26,50 @@ import { StagedDirectory } from './staged-output.ts';
 
 /** What imports have in common. */
 const COMMON_OPTIONS = {
-  out: text('--out <directory>', 'where the capture will be; must not exist or be empty', {
+  out: text('--out <directory>', 'directory of the new capture; must be empty or not exist', {
     required: true,
   }),
-  hashKeyFile: text('--hash-key-file <file>', "key of the hashes, a fleet's own (default: one is made)"),
-  encryptionKeyFile: encryptionKeyOption('encrypt the payloads under the key in this file'),
+  hashKeyFile: text('--hash-key-file <file>', 'key for the hashes, one for a fleet (default: a new key)'),
+  encryptionKeyFile: encryptionKeyOption('file with the key to encrypt payloads with'),
 };
 
 export const ARRIVALS_OPTIONS = {
   ...COMMON_OPTIONS,
-  time: text('--time <field>', 'the column, JSON key or JSON pointer (/a/b) that holds the time', {
+  time: text('--time <field>', 'column, JSON key or JSON pointer (/a/b) of the time', {
     required: true,
   }),
   unit: text(
     '--unit <unit>',
-    `form of the time: ${TIME_UNITS.join(', ')} (default: ${IMPORT_DEFAULTS.unit})`,
+    `unit or form of the time: ${TIME_UNITS.join(', ')} (default: ${IMPORT_DEFAULTS.unit})`,
   ),
-  gaps: toggle('--gaps', 'the time is the gap to the row before'),
-  origin: text(
-    '--origin <time>',
-    `what numeric times count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
-  ),
-  client: text('--client <field>', 'the field that says who sent the request; kept as a keyed hash'),
-  session: text(
-    '--session <field>',
-    'the field that says which requests belong together; kept as a keyed hash',
-  ),
+  gaps: toggle('--gaps', 'the time is the gap to the previous row'),
+  origin: text('--origin <time>', `start of numeric times, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`),
+  client: text('--client <field>', 'field that identifies the client; stored as a keyed hash'),
+  session: text('--session <field>', 'field that identifies the session; stored as a keyed hash'),
   payloads: text(
     '--payloads <file|folder>',
     'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
       'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
   ),
-  path: text('--path <path>', 'where bare bodies go, such as /v1/chat/completions'),
-  method: text('--method <method>', `how bare bodies go (default: ${IMPORT_DEFAULTS.method})`),
-  seed: text('--seed <n>', `which of the possible pairings (default: ${IMPORT_DEFAULTS.seed})`),
+  path: text('--path <path>', 'request path for bare bodies, such as /v1/chat/completions'),
+  method: text('--method <method>', `request method for bare bodies (default: ${IMPORT_DEFAULTS.method})`),
+  seed: text('--seed <n>', `random seed of the pairing (default: ${IMPORT_DEFAULTS.seed})`),
 };
 
 /** Of files that hold exchanges: whether answers are kept too. */
 export const EXCHANGES_OPTIONS = {
   ...COMMON_OPTIONS,
-  bodies: choice('--bodies <which>', 'keep the bodies of requests, or all', IMPORT_BODIES, {
+  bodies: choice('--bodies <which>', 'which bodies to store', IMPORT_BODIES, {
     default: 'requests',
   }),
 };
 
 export const MOONCAKE_OPTIONS = {
   ...COMMON_OPTIONS,
-  path: text('--path <path>', 'where payloads went, such as /v1/chat/completions'),
-  method: text('--method <method>', `how payloads were sent (default: ${IMPORT_DEFAULTS.method})`),
-  origin: text(
-    '--origin <time>',
-    `what timestamps count from, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`,
-  ),
-  gap: text('--gap <time>', 'how far rows without a timestamp are apart (default: they are refused)'),
+  path: text('--path <path>', 'request path of the payloads, such as /v1/chat/completions'),
+  method: text('--method <method>', `request method of the payloads (default: ${IMPORT_DEFAULTS.method})`),
+  origin: text('--origin <time>', `start of timestamps, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`),
+  gap: text('--gap <time>', 'gap between rows without a timestamp (default: such rows are an error)'),
 };
 
 export interface ImportRequest {
@@ -216,6 +207,6 @@ function originOf(file: string, { requests, details, missing, lacking }: ImportS
 function insistOn(result: CommitResult, out: string): void {
   if (result.lost === 0) return;
   throw new AppError('OUTPUT_UNWRITABLE', `${out} cannot be written: ${result.error ?? result.reason}`, {
-    hint: 'Nothing was kept. Make room or name another disk, then import again.',
+    hint: 'Nothing was kept. Free some space or choose another disk, then import again.',
   });
 }

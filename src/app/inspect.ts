@@ -27,7 +27,7 @@ function capturesIn(directories: readonly string[]): string[] {
 
 export const VERIFY_OPTIONS = {
   encryptionKeyFile: encryptionKeyOption(
-    'file with the key of an encrypted capture; without it checksums alone are looked at',
+    'file with the key of an encrypted capture; without it, only checksums are checked',
   ),
 };
 

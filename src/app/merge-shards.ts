@@ -180,8 +180,8 @@ function* onCommonTime(shard: number, sends: Iterable<Send>, shiftNs: number): G
 
 function shardRunOf(directory: string, reader: RunReader): ShardRun {
   if (reader.summary === null || reader.run === null) {
-    throw new AppError('INPUT_INVALID', `The run ${directory} was never sealed: it did not come to its end`, {
-      hint: 'Leave it out to merge the others (then inconclusive), or replay all shards again.',
+    throw new AppError('INPUT_INVALID', `The run ${directory} was never sealed: it did not finish`, {
+      hint: 'Omit it to merge the others (the verdict is then inconclusive), or replay all shards again.',
     });
   }
   const document = readShardDocument(directory, reader.summary);

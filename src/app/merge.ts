@@ -22,11 +22,11 @@ import { StagedDirectory } from './staged-output.ts';
 import { VERSION } from './version.ts';
 
 export const MERGE_OPTIONS = {
-  out: text('--out <directory>', 'where the merged run is kept (default: runs/<run id>)'),
-  slo: list('--slo <objective>', 'judge by this (default: by what the shards were given)'),
+  out: text('--out <directory>', 'directory of the merged run (default: runs/<run id>)'),
+  slo: list('--slo <objective>', 'objective to judge by (default: those of the shards)'),
   wait: value(
     '--wait <time>',
-    'wait so long for all runs to be sealed; those that are not then are missing',
+    'wait this long for all runs to be sealed; runs not sealed by then count as missing',
     parseDurationMs,
   ),
 };
@@ -124,7 +124,7 @@ function commonObjectives({ runs }: ShardSet): readonly string[] {
   const [first, ...others] = runs.map(({ document }) => asked(document.options).slo);
   if (others.some((each) => JSON.stringify(each) !== JSON.stringify(first))) {
     throw new AppError('OPTION_INVALID', 'The shards were given different objectives', {
-      hint: 'Say by --slo what the run is to be judged by.',
+      hint: 'Give the objectives to judge the run by with --slo.',
     });
   }
   return first ?? [];
@@ -213,7 +213,7 @@ function noneSealed(directories: readonly string[], waitMs: number): AppError {
   return new AppError(
     'INPUT_INVALID',
     `None of ${directories.length} runs was sealed within ${formatMs(waitMs)}: ${directories.join(', ')}`,
-    { hint: 'See what the shards said: a run that is refused before its start leaves no directory.' },
+    { hint: 'See the output of the shards: a run refused before its start leaves no directory.' },
   );
 }
 

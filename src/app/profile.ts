@@ -28,7 +28,7 @@ export const PROFILE_OPTIONS = {
   share: toggle('--share', 'leave out names that could identify clients'),
   payloadSample: value(
     '--payload-sample <n>',
-    'look into so many payloads at most, evenly spread; 0 for none, or all',
+    'read at most this many payloads, evenly spread; 0 for none, or all',
     parseSample,
     { default: '20000' },
   ),
@@ -79,7 +79,7 @@ function parseSample(text: string): number | null {
   } catch (cause) {
     throw new AppError(
       'OPTION_INVALID',
-      `--payload-sample: ${JSON.stringify(text)} is no number of payloads`,
+      `--payload-sample: ${JSON.stringify(text)} is not a number of payloads`,
       {
         hint: 'Give a whole number, 0 for none, or all.',
         cause,

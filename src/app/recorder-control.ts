@@ -23,7 +23,7 @@ export function captureToAsk(directory: string): string {
   } catch (error) {
     if (!(error instanceof AppError) || hasCode(error.cause, 'EACCES')) throw error;
     throw new AppError('RECORDER_UNREACHABLE', `no recording answers: ${error.message}`, {
-      hint: 'Name the directory of `reprise record --dir`. A recording that is still starting, or cannot have its directory, answers nowhere: its log says so.',
+      hint: 'Give the directory of `reprise record --dir`. A recording does not answer while it starts or if it cannot use its directory; see its log.',
       cause: error,
     });
   }

@@ -17,7 +17,7 @@ import { damagedRows } from './run-files.ts';
 export const REPORT_OPTIONS = {
   capture: text(
     '--capture <directory>',
-    'the capture that was replayed, for its own latency (default: where the run says it lay)',
+    'replayed capture, read for its latency (default: the path stored in the run)',
   ),
 };
 
@@ -113,7 +113,7 @@ function readNamed(statistics: ReportStatistics, named: string, summary: ReplayD
   addRecorded(statistics, named, summary);
   if (isHelpful(statistics)) return { capture: named, unavailable: null };
   throw new AppError('INPUT_INVALID', `${named} holds none of the exchanges that were replayed`, {
-    hint: 'Name the capture this run was made of; exchanges that retention took are gone.',
+    hint: 'Give the capture that this run replayed; exchanges deleted by retention are missing.',
   });
 }
 

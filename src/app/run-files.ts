@@ -21,7 +21,7 @@ export function assertOwnRows(directory: string, differences: readonly string[])
   if (differences.length === 0) return;
   throw new AppError(
     'INPUT_INVALID',
-    `the rows of the run ${directory} are not those of its summary: ${differences.join('; ')}`,
+    `the rows of the run ${directory} do not match its summary: ${differences.join('; ')}`,
     { hint: 'Its files were changed or damaged after it ended: restore the directory, or replay again.' },
   );
 }
@@ -31,7 +31,7 @@ export function damagedRows(directory: string, thrown: unknown): unknown {
   if (thrown instanceof AppError) return thrown;
   if (sqliteCode(thrown) === null && !(thrown instanceof RangeError)) return thrown;
   return new AppError('INPUT_INVALID', `the run ${directory} is damaged: ${reasonOf(thrown)}`, {
-    hint: 'Restore its run.sqlite from where it was kept, or replay again.',
+    hint: 'Restore its run.sqlite from a backup, or replay again.',
     cause: thrown,
   });
 }

@@ -17,9 +17,9 @@ import { entryPath, entryUrl } from './workers.ts';
 
 export const SELFTEST_OPTIONS = {
   body: value('--body <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),
-  senders: value('--senders <n>', 'threads that send', parseSenders, { default: '1' }),
-  seconds: value('--seconds <n>', 'how long each rate is played', parseCount, { default: '3' }),
-  budget: value('--budget <time>', 'begin no rate that would end later than this', parseDurationMs, {
+  senders: value('--senders <n>', 'number of sender threads', parseSenders, { default: '1' }),
+  seconds: value('--seconds <n>', 'seconds to send at each rate', parseCount, { default: '3' }),
+  budget: value('--budget <time>', 'total time limit; skip rates that would exceed it', parseDurationMs, {
     default: '55s',
   }),
 };

@@ -85,13 +85,13 @@ function freePlace(path: string): string {
 
 function exists(path: string, how: string): AppError {
   return new AppError('OUTPUT_EXISTS', `${path} ${how}`, {
-    hint: 'Name a directory that does not exist yet; nothing is ever overwritten.',
+    hint: 'Give a directory that does not exist yet; reprise never overwrites.',
   });
 }
 
 function unwritable(path: string, cause: unknown): AppError {
   return new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
-    hint: 'Name a place that this user may write to.',
+    hint: 'Give a path that this user can write to.',
     cause,
   });
 }
@@ -153,13 +153,13 @@ export class StagedFile {
 
 function stagedFileExists(path: string): AppError {
   return new AppError('OUTPUT_EXISTS', `${path} is there already`, {
-    hint: 'Name a file that does not exist yet; nothing is ever overwritten.',
+    hint: 'Give a file that does not exist yet; reprise never overwrites.',
   });
 }
 
 function stagedFileUnwritable(path: string, cause: unknown): AppError {
   return new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
-    hint: 'The directory it lies in must exist and be writable for this user.',
+    hint: 'Its parent directory must exist and be writable for this user.',
     cause,
   });
 }
@@ -234,7 +234,7 @@ export function writeWhole(path: string, text: string): void {
   } catch (cause) {
     discard(building);
     throw new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
-      hint: 'The directory it lies in must exist and be writable for this user.',
+      hint: 'Its parent directory must exist and be writable for this user.',
       cause,
     });
   }

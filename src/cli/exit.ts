@@ -64,7 +64,7 @@ export function failureOf(thrown: unknown): Failure {
   return {
     status: EXIT.unexpected,
     message: `unexpected error: ${message}`,
-    hint: 'Set REPRISE_DEBUG=1 to see where it came from, and please report it.',
+    hint: 'Set REPRISE_DEBUG=1 to see the stack trace, and please report this error.',
   };
 }
 

@@ -49,14 +49,15 @@ export function outputsOf<Form extends string>(
   const printed = outputs.filter(({ path }) => path === null);
   if (printed.length > 1) {
     const flags = printed.map(({ form }) => `--${form}`).join(' and ');
-    problems.add(`${flags} would both be printed: name a file for all but one`);
+    problems.add(`${flags} would both be printed: give a file for all but one`);
   }
   const paths = outputs.flatMap(({ path }) => (path === null ? [] : resolve(path)));
   if (new Set(paths).size < paths.length) {
     problems.add(`${forms.map((form) => `--${form}`).join(' and ')} name the same file`);
   }
   for (const { form, path } of outputs) {
-    if (path !== null && DATA.test(path)) problems.add(`--${form} ${path}: a file of that name holds data`);
+    if (path !== null && DATA.test(path))
+      problems.add(`--${form} ${path}: this file extension is reserved for data`);
   }
   return printed.length === 0 ? [{ form: 'text', path: null }, ...outputs] : outputs;
 }

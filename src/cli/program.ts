@@ -25,12 +25,12 @@ export interface Prepared {
 export const PROGRAM_OPTIONS = {
   logFormat: choice(
     '--log-format <format>',
-    'form of the logs on stderr (default: pretty on a terminal, else json)',
+    'log format on stderr (default: pretty on a terminal, else json)',
     LOG_FORMATS,
   ),
   config: text(
     '--config <file>',
-    'settings as YAML: a section for each command, its flags without dashes as keys',
+    'YAML settings: one section per command, with flag names without dashes as keys',
     // As with a variable that is set to nothing, there is none.
     { mayBeEmpty: true },
   ),

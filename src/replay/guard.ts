@@ -147,7 +147,7 @@ export class TargetFence {
   #forbidden(why: string): AppError {
     const name = this.#name;
     return new AppError('TARGET_FORBIDDEN', `The target ${name} ${why}: a replay must not hit production`, {
-      hint: `Give a staging target, or state that it may be hit: --allow-production-host ${name}`,
+      hint: `Give a staging target, or allow this one: --allow-production-host ${name}`,
     });
   }
 }
@@ -268,7 +268,7 @@ export async function assertReachable(
     const refused = socket instanceof TLSSocket ? certificateRefusal(socket) : null;
     const what = refused === null ? 'cannot be reached' : 'shows a certificate that is not trusted';
     throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} ${what}: ${reasonOf(cause)}`, {
-      hint: refused ?? 'Is it running, and does this machine reach it?',
+      hint: refused ?? 'Check that it is running and reachable from this machine.',
       cause,
     });
   } finally {

@@ -254,8 +254,8 @@ export class Replay {
     this.#abort(
       new AppError(
         'RUN_ABORTED',
-        `Stopped: ${percent} % of what ended in the last ${LIMITS.abortWindowS} s had failed`,
-        { hint: 'The target is down or cannot take any of this; see the errors of the run.' },
+        `Stopped: ${percent} % of the requests that ended in the last ${LIMITS.abortWindowS} s failed`,
+        { hint: 'The target is down or overloaded; see the errors of the run.' },
       ),
     );
   }

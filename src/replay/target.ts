@@ -105,13 +105,9 @@ export function hostnameOf(text: string): string {
 export function parseHostName(text: string, flag: string): string {
   const name = hostnameOf(text);
   if (!SEPARATOR.test(text.trim()) && !hasOddPort(text) && (NAME.test(name) || isIP(name) !== 0)) return name;
-  throw new AppError(
-    'OPTION_INVALID',
-    `${flag}: ${JSON.stringify(shownUrl(text))} is not the name of one host`,
-    {
-      hint: `Name each host by itself, without patterns: ${flag} models.example.com ${flag} 10.0.0.1 (in a configuration file an entry each, in the environment a line each).`,
-    },
-  );
+  throw new AppError('OPTION_INVALID', `${flag}: ${JSON.stringify(shownUrl(text))} is not a host name`, {
+    hint: `Give each host separately, without patterns: ${flag} models.example.com ${flag} 10.0.0.1 (one entry each in a configuration file, one line each in the environment).`,
+  });
 }
 
 function authorityIn(text: string): string {

@@ -215,7 +215,7 @@ describe('comparing what two names stand for', () => {
   });
 
   test.each([
-    ['', /is no profile/],
+    ['', /is not a profile/],
     ['{"kind":"replay"}', /another document/],
     ['{"kind":"profile","schemaVersion":9}', /schema version 9/],
     ['{"kind":"profile","schemaVersion":1,"requests":"many"}', /not as a profile has it/],

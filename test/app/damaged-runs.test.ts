@@ -47,7 +47,7 @@ describe('a run whose rows are not those of its summary', () => {
     ] as const) {
       await expect(compareNamed(...pair, DEFAULTS)).rejects.toMatchObject({
         code: 'INPUT_INVALID',
-        message: `the rows of the run ${cut} are not those of its summary: ${differences}`,
+        message: `the rows of the run ${cut} do not match its summary: ${differences}`,
       });
     }
     expect(report(cut).reasons[0]).toMatchObject({ code: 'rows_differ', text: differences });

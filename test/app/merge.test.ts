@@ -73,7 +73,7 @@ describe('a merge of shards that are not as they were kept', () => {
     [
       'that lost its failed rows',
       (damaged) => edit(damaged, 'DELETE FROM send_row WHERE send_index = 1'),
-      /^the rows of the run DAMAGED are not those of its summary: sent 1 in the rows, 2 in the summary/,
+      /^the rows of the run DAMAGED do not match its summary: sent 1 in the rows, 2 in the summary/,
     ],
     [
       'whose failures were edited away',

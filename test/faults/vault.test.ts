@@ -113,8 +113,8 @@ describe('reprise forget', () => {
     );
     expect(refusals.map(({ status }) => status)).toEqual([2, 2, 2, 2, 2, 2, 2]);
     expect(refusals.map(({ stderr }) => stderr.split('\n')[0])).toEqual([
-      expect.stringContaining('nothing says what is to be forgotten'),
-      expect.stringContaining('one at a time'),
+      expect.stringContaining('no session, client or time to forget is given'),
+      expect.stringContaining('cannot be combined'),
       expect.stringContaining('no key of its own'),
       expect.stringContaining('is empty'),
       expect.stringContaining('16 hexadecimal digits'),

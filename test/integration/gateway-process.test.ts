@@ -82,7 +82,7 @@ describe('reprise record --mode gateway', () => {
     await get(recording.port, '/before');
     process.kill(recording.children().proxy, 'SIGUSR2');
     expect((await recording.process.finished).status).toBe(1);
-    expect(recording.process.stderr).toMatch(/"reason":"planted".*the proxy met an error of its own/);
+    expect(recording.process.stderr).toMatch(/"reason":"planted".*internal error in the proxy/);
     const { stdout } = await runReprise(['inspect', directory, '--json']);
     expect(JSON.parse(stdout)).toMatchObject({
       exchanges: 1,

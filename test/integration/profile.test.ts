@@ -113,6 +113,6 @@ test('what cannot be meant is said at once', async () => {
   ]);
   expect(done.status).toBe(2);
   expect(done.stderr).toContain('--json and --csv would both be printed');
-  expect(done.stderr).toContain('"some" is no number of payloads');
+  expect(done.stderr).toContain('"some" is not a number of payloads');
   expect(done.stderr).toContain('"Mars/Olympus" is not a time zone');
 });

@@ -49,45 +49,54 @@ const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
 
 /** Where a gateway sends the requests of some paths. */
 const routeSetting = z.strictObject({
-  path: z.string().describe('a path, or with a trailing * all that begin with it'),
+  path: z.string().describe('a path; with a trailing *, all paths with this prefix'),
   target: z.string().describe('the model server, such as http://127.0.0.1:8001'),
-  'strip-prefix': z.boolean().optional().describe('take the prefix off the path that the server sees'),
+  'strip-prefix': z.boolean().optional().describe('remove the prefix from the path sent to the target'),
 });
 export type RouteSetting = z.infer<typeof routeSetting>;
 
 const TRAFFIC_OPTIONS = {
   target: list(
     '--target <url>',
-    'the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
+    'URL of the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
     {
       required: true,
     },
   ),
-  listen: list('--listen <address>', 'where clients connect; the first belongs to the first target …', {
-    default: [':8080'],
-    required: true,
-  }),
-  dir: text('--dir <directory>', 'where the capture is kept', { required: true, ...RECORDING_ONLY }),
-  mode: choice('--mode <plane>', 'pass bytes on untouched, or be an HTTP proxy', ['wire', 'gateway'], {
-    default: 'wire',
-  }),
+  listen: list(
+    '--listen <address>',
+    'address to listen on; the n-th --listen forwards to the n-th --target',
+    {
+      default: [':8080'],
+      required: true,
+    },
+  ),
+  dir: text('--dir <directory>', 'directory of the capture', { required: true, ...RECORDING_ONLY }),
+  mode: choice(
+    '--mode <plane>',
+    'wire forwards bytes unchanged; gateway is an HTTP proxy',
+    ['wire', 'gateway'],
+    {
+      default: 'wire',
+    },
+  ),
   maxConnections: text(
     '--max-connections <n>',
-    'clients at most, as the limit of open files allows; more are turned away and counted',
+    'most client connections at once, capped by the limit of open files; others are refused and counted',
     { default: String(LIMITS.connections) },
   ),
 };
 
 const TRANSPORT_OPTIONS = {
-  refused: choice('--refused <how>', 'how a client learns that the server is not there', ['reset', '502'], {
+  refused: choice('--refused <how>', 'what a client gets if the target is unreachable', ['reset', '502'], {
     default: 'reset',
   }),
-  tlsCert: text('--tls-cert <file>', 'certificates (PEM): end TLS here'),
-  tlsKey: text('--tls-key <file>', 'their private key (PEM)'),
-  upstreamCa: text('--upstream-ca <file>', 'certificates (PEM) an https target is trusted by'),
+  tlsCert: text('--tls-cert <file>', 'certificate chain (PEM) to terminate TLS with'),
+  tlsKey: text('--tls-key <file>', 'private key (PEM) of --tls-cert'),
+  upstreamCa: text('--upstream-ca <file>', 'CA certificates (PEM) to verify an https target with'),
   upstreamServerName: text(
     '--upstream-server-name <name>',
-    'the name an https target is asked for and verified as',
+    'server name (SNI) sent to an https target and verified in its certificate',
   ),
   upstreamInsecure: toggle('--upstream-insecure', 'accept any certificate of the target'),
   acceptProxyProtocol: toggle(
@@ -96,32 +105,38 @@ const TRANSPORT_OPTIONS = {
   ),
   sendProxyProtocol: choice(
     '--send-proxy-protocol <version>',
-    'tell the server the client by a PROXY protocol header',
+    'send the client address to the target in a PROXY protocol header',
     ['v1', 'v2'],
   ),
 };
 
 const STORED_OPTIONS = {
-  bodies: choice('--bodies <which>', 'bodies to keep', ['requests', 'all', 'none'], { default: 'requests' }),
-  maxRequestBody: text('--max-request-body <size>', 'kept of a request body at most', {
+  bodies: choice('--bodies <which>', 'which bodies to store', ['requests', 'all', 'none'], {
+    default: 'requests',
+  }),
+  maxRequestBody: text('--max-request-body <size>', 'store at most this much of a request body', {
     default: formatBytes(LIMITS.requestBodyBytes),
   }),
-  maxResponseBody: text('--max-response-body <size>', 'kept of a response body at most', {
+  maxResponseBody: text('--max-response-body <size>', 'store at most this much of a response body', {
     default: formatBytes(LIMITS.responseBodyBytes),
   }),
-  session: list('--session <key>', 'which requests belong together: header:NAME, json:POINTER, a preset'),
-  client: list('--client <key>', 'who sent a request: the first of these that it has', {
+  session: list('--session <key>', 'what identifies a session: header:NAME, json:POINTER or a preset'),
+  client: list('--client <key>', 'what identifies a client; the first key found in the request is used', {
     default: DEFAULT_CLIENT_KEYS,
   }),
-  sample: text('--sample <share>', 'record this share of the sessions, or of the exchanges without one', {
-    default: '100%',
-  }),
-  skip: list('--skip <rule>', 'leave these out: health, path:/prefix*, route:GET /x, none', {
+  sample: text(
+    '--sample <share>',
+    'record this share of the sessions, and of the exchanges without a session',
+    {
+      default: '100%',
+    },
+  ),
+  skip: list('--skip <rule>', 'do not record these: health, path:/prefix*, route:GET /x, none', {
     default: DEFAULT_SKIP_RULES,
   }),
   hashKeyFile: text(
     '--hash-key-file <file>',
-    'key of the hashes of bodies, clients and sessions, a fleet’s own',
+    'key for the hashes of bodies, clients and sessions; use one key for a fleet',
     RECORDING_ONLY,
   ),
 };
@@ -129,11 +144,11 @@ const STORED_OPTIONS = {
 const PRIVACY_OPTIONS = {
   redact: list('--redact <rule>', 'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask'),
   redactPreset: list('--redact-preset <name>', 'rules for known bodies: chat, v1, v2'),
-  redactHeader: list('--redact-header <name>', 'mask this header beside those always masked'),
-  redactQuery: list('--redact-query <key>', 'mask this query key beside those always masked'),
+  redactHeader: list('--redact-header <name>', 'mask this header too; credential headers are always masked'),
+  redactQuery: list('--redact-query <key>', 'mask this query key too; credential keys are always masked'),
   encryptionKeyFile: text(
     '--encryption-key-file <file>',
-    'encrypt what is stored of heads and bodies with this key',
+    'encrypt stored heads and bodies with this key',
     RECORDING_ONLY,
   ),
 };
@@ -141,22 +156,25 @@ const PRIVACY_OPTIONS = {
 const DISK_OPTIONS = {
   maxDisk: text(
     '--max-disk <size>',
-    'all files of the capture together (default: 10 GiB, or half the free space if less)',
+    'most disk space for the capture (default: 10 GiB, or half the free space if less)',
   ),
-  retain: text('--retain <time>', 'let go of segments that are older, such as 28d'),
-  onSeal: text('--on-seal <command>', 'run for each finished segment: its path is $1, its manifest $2'),
-  fleetSize: text('--fleet-size <n>', 'how many recorders there are, so that a missing one is noticed'),
-  estimate: toggle('--estimate', 'print what a minute of traffic says about the disk, then go on'),
+  retain: text('--retain <time>', 'delete segments older than this, such as 28d'),
+  onSeal: text(
+    '--on-seal <command>',
+    'command to run for each sealed segment; $1 is its path, $2 its manifest',
+  ),
+  fleetSize: text('--fleet-size <n>', 'number of recorders in the fleet, to detect a missing one'),
+  estimate: toggle('--estimate', 'after a minute of traffic, print an estimate of disk use, then continue'),
 };
 
 const OPERATION_OPTIONS = {
-  probeListen: text('--probe-listen <address>', 'livez, readyz and metrics; off for none', {
+  probeListen: text('--probe-listen <address>', 'address that serves /livez, /readyz and /metrics, or off', {
     default: PROBE_LISTEN,
   }),
-  drainDelay: text('--drain-delay <time>', 'how long a stop goes on accepting', {
+  drainDelay: text('--drain-delay <time>', 'after a stop, keep accepting connections for this long', {
     default: `${SUPERVISION.drainDelayMs / 1000}s`,
   }),
-  drainDeadline: text('--drain-deadline <time>', 'how long a stop then waits for open connections', {
+  drainDeadline: text('--drain-deadline <time>', 'then wait this long for open connections to end', {
     default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
   }),
 };
@@ -164,36 +182,40 @@ const OPERATION_OPTIONS = {
 const GATEWAY_OPTIONS = {
   forwardedHeaders: toggle(
     '--forwarded-headers',
-    'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded, replacing the client’s',
+    'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded; replaces those of the client',
   ),
-  websocket: toggle('--websocket', 'gateway: let connections be upgraded to WebSocket'),
+  websocket: toggle('--websocket', 'gateway: allow WebSocket upgrades'),
   refuseMarked: toggle('--refuse-marked', 'gateway: answer 403 to replayed traffic'),
-  maxInFlight: text('--max-in-flight <n>', 'gateway: more requests at once are answered 503', {
+  maxInFlight: text('--max-in-flight <n>', 'gateway: most requests at once; others get 503', {
     default: String(GATEWAY_DEFAULTS.maxInFlight),
   }),
-  connectTimeout: text('--connect-timeout <time>', 'gateway: for a connection to the server', {
+  connectTimeout: text('--connect-timeout <time>', 'gateway: limit for connecting to the target', {
     default: seconds(GATEWAY_TIMEOUTS.connectMs),
   }),
   firstByteTimeout: text(
     '--first-byte-timeout <time>',
-    'gateway: from the request’s end to the answer; off for none',
+    'gateway: limit from the end of the request to the first byte of the response, or off',
     { default: seconds(GATEWAY_TIMEOUTS.firstByteMs) },
   ),
-  idleTimeout: text('--idle-timeout <time>', 'gateway: between two pieces; off for none', {
-    default: seconds(GATEWAY_TIMEOUTS.idleMs),
-  }),
-  totalTimeout: text('--total-timeout <time>', 'gateway: for an exchange; off for none', {
+  idleTimeout: text(
+    '--idle-timeout <time>',
+    'gateway: limit for a pause in the request or response, or off',
+    {
+      default: seconds(GATEWAY_TIMEOUTS.idleMs),
+    },
+  ),
+  totalTimeout: text('--total-timeout <time>', 'gateway: limit for the whole exchange, or off', {
     default: seconds(GATEWAY_TIMEOUTS.totalMs),
   }),
   upstreamReuse: choice(
     '--upstream-reuse <which>',
-    'gateway: whether a connection to the server serves several requests',
+    'gateway: reuse connections to the target for several requests',
     ['on', 'off'],
     { default: 'on' },
   ),
   routes: structure(
-    z.array(routeSetting).describe('which paths a gateway sends to other servers'),
-    'which paths a gateway sends to other servers',
+    z.array(routeSetting).describe('paths that a gateway forwards to other targets'),
+    'paths that a gateway forwards to other targets',
   ),
 };
 
@@ -219,15 +241,15 @@ type AddressFlags = Pick<RecordFlags, 'listen' | 'target' | 'tlsCert'>;
  */
 export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pair[] {
   if (listen.length === 0) {
-    throw new AppError('OPTION_INVALID', '--listen: there is no address, so nothing would be forwarded', {
-      hint: 'Give one, such as :8080.',
+    throw new AppError('OPTION_INVALID', '--listen: no address is given', {
+      hint: 'Give an address to listen on, such as :8080.',
     });
   }
   if (targets.length !== listen.length && targets.length !== 1) {
     throw new AppError(
       'OPTION_INVALID',
       `${listen.length} --listen and ${targets.length} --target do not pair up`,
-      { hint: 'Give as many of one as of the other, in the same order, or one --target for all.' },
+      { hint: 'Give one --target for each --listen, in the same order, or one --target for all.' },
     );
   }
   const tls = tlsCert !== null;
@@ -257,9 +279,13 @@ function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
  */
 function mustLeadOn(listen: Endpoint, target: Endpoint, what: string): void {
   if (!isReachedAs(listen, target)) return;
-  throw new AppError('OPTION_INVALID', `${what}: ${formatEndpoint(target)} is where --listen listens`, {
-    hint: 'Name the address of the model server itself.',
-  });
+  throw new AppError(
+    'OPTION_INVALID',
+    `${what}: ${formatEndpoint(target)} is the address of --listen itself`,
+    {
+      hint: 'Give the address of the model server.',
+    },
+  );
 }
 
 /** Of names only the one that every host has is known; others are not looked up. */
@@ -309,7 +335,7 @@ function routeOf(setting: RouteSetting, what: string, pairs: readonly Pair[]): G
   const path = prefix ? setting.path.slice(0, -1).replace(/(?<=.)\/$/, '') : setting.path;
   mustBePath(path, setting.path, what);
   if (setting['strip-prefix'] && !prefix) {
-    throw new AppError('OPTION_INVALID', `${what}.strip-prefix: ${setting.path} is no prefix`, {
+    throw new AppError('OPTION_INVALID', `${what}.strip-prefix: ${setting.path} is not a prefix`, {
       hint: 'End the path with *.',
     });
   }
@@ -322,12 +348,12 @@ function mustBePath(path: string, stated: string, what: string): void {
   const name = `${what}.path: ${JSON.stringify(stated)}`;
   if (!/^\/[^\s?#*]*$/.test(path)) {
     throw new AppError('OPTION_INVALID', `${name} is not a path`, {
-      hint: 'Give a path such as /v2/models/a, or with a trailing * all that begin with it.',
+      hint: 'Give a path such as /v2/models/a, or a prefix such as /v2/models/*.',
     });
   }
   // Compared is what clients send, and a request with any other byte is answered 400.
   if (!/^[!-~]*$/.test(path)) {
-    throw new AppError('OPTION_INVALID', `${name} holds characters that no request line can hold`, {
+    throw new AppError('OPTION_INVALID', `${name} holds characters that are not allowed in a request line`, {
       hint: 'Write the path as clients send it, percent-encoded, such as /%C3%A9.',
     });
   }
@@ -342,9 +368,9 @@ function mustBeTheFirst(
   const text = JSON.stringify(stated.path);
   const first = names.get(`${match} ${path}`);
   if (first !== undefined) {
-    const same = `${stated.what}.path: ${text} takes the same paths as ${first}`;
-    throw new AppError('OPTION_INVALID', `${same}, and would never be asked`, {
-      hint: 'Leave one of the two routes out, or give it a path of its own; /a* and /a/* are the same.',
+    const same = `${stated.what}.path: ${text} matches the same paths as ${first}`;
+    throw new AppError('OPTION_INVALID', `${same}, so it would never be used`, {
+      hint: 'Remove one of the two routes or change its path; /a* and /a/* are the same.',
     });
   }
   names.set(`${match} ${path}`, `${stated.what}, ${text}`);
@@ -412,7 +438,7 @@ function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFla
   const other = (mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
   if (other === undefined) return;
   throw new AppError('OPTION_INVALID', `${flagOf(other)} has no effect with --mode ${mode}`, {
-    hint: `Leave it out, or take --mode ${mode === 'wire' ? 'gateway' : 'wire'}.`,
+    hint: `Remove the flag, or use --mode ${mode === 'wire' ? 'gateway' : 'wire'}.`,
   });
 }
 
@@ -428,8 +454,8 @@ function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readon
     });
   }
   if (!secure && flags.tlsCert !== null) {
-    throw new AppError('OPTION_INVALID', '--tls-cert has no effect: no --listen address speaks TLS', {
-      hint: 'Leave out http:// before --listen; a unix socket speaks no TLS.',
+    throw new AppError('OPTION_INVALID', '--tls-cert has no effect: no --listen address uses TLS', {
+      hint: 'Remove http:// from --listen; a unix socket cannot use TLS.',
     });
   }
   if ([...pairs, ...routes].some(({ target }) => speaksTls(target))) return;
@@ -437,8 +463,8 @@ function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readon
     (name) => flags[name],
   );
   if (idle === undefined) return;
-  throw new AppError('OPTION_INVALID', `${flagOf(idle)} has no effect: no target speaks TLS`, {
-    hint: 'Write the target as https://host, or leave the flag out.',
+  throw new AppError('OPTION_INVALID', `${flagOf(idle)} has no effect: no target uses TLS`, {
+    hint: 'Write the target as https://host, or remove the flag.',
   });
 }
 
@@ -450,7 +476,7 @@ function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {
   if (tlsCert === null && tlsKey === null) return null;
   if (tlsCert === null || tlsKey === null) {
     throw new AppError('OPTION_INVALID', '--tls-cert and --tls-key belong together', {
-      hint: 'Give both to end TLS here, or neither.',
+      hint: 'Give both to terminate TLS, or neither.',
     });
   }
   return { certPath: tlsCert, keyPath: tlsKey };
@@ -612,7 +638,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
 function maxDiskOf(text: string): number {
   const bytes = parseBytes(text, '--max-disk');
   if (bytes >= LIMITS.leastDiskBytes) return bytes;
-  throw new AppError('OPTION_INVALID', `--max-disk: ${JSON.stringify(text)} is too little for a capture`, {
+  throw new AppError('OPTION_INVALID', `--max-disk: ${JSON.stringify(text)} is too small for a capture`, {
     hint: `Allow at least ${formatBytes(LIMITS.leastDiskBytes)}.`,
   });
 }

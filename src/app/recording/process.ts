@@ -125,7 +125,7 @@ export class RecorderProcess {
     this.#deps.say({
       type: 'fault',
       message: `${directory} is gone`,
-      hint: 'It is made anew. To keep a recording from growing use --max-disk and --retain.',
+      hint: 'The directory is created again. To limit the size of a recording, use --max-disk and --retain.',
     });
     this.#deps.onEnd();
   }

@@ -84,7 +84,7 @@ class TurnedAwayNotice {
     if (since <= 0 || nowNs - this.#saidNs < MINUTE_NS) return;
     this.#logger.warn(
       { connections: since, turnedAway },
-      'client connections were turned away: as many are open as --max-connections and the limit of open files allow',
+      'client connections were refused: the limit of --max-connections and of open files is reached',
     );
     this.#said = turnedAway;
     this.#saidNs = nowNs;
@@ -439,7 +439,7 @@ class AccountKeeper {
       this.#file ??= await this.#open(account.life);
       await this.#file.write(account, { synced: account.ended && isNews });
       this.#written = text;
-      if (this.#failing) this.#logger.info({}, 'the account of the recording is written again');
+      if (this.#failing) this.#logger.info({}, 'the account of the recording can be written again');
       this.#failing = false;
     } catch (error) {
       if (!this.#failing) {

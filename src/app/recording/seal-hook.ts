@@ -180,7 +180,7 @@ export class SealHook {
       const { logger } = this.#options;
       logger.warn(
         { segments: this.#queue.size },
-        'segments were not handed over; the next start does it, if they are still there',
+        'segments were not handed over; the next start hands over those that still exist',
       );
     }
   }

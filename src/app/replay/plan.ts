@@ -279,8 +279,8 @@ export function assertRequestsLeft(maxRequests: number | null, before: number): 
   if (maxRequests === null || before === 0 || before < maxRequests) return;
   throw new AppError(
     'OPTION_INVALID',
-    `--max-requests ${maxRequests} leaves nothing to judge: some ${before} go before, to calibrate and to warm up`,
-    { hint: 'It is the most that is sent in all. Raise it, or calibrate and warm up for a shorter time.' },
+    `--max-requests ${maxRequests} leaves nothing to judge: calibration and warm-up take about ${before}`,
+    { hint: 'It limits all requests of the run. Raise it, or shorten calibration and warm-up.' },
   );
 }
 

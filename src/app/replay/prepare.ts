@@ -18,7 +18,7 @@ import type { ReplayRunParts } from './run.ts';
 
 /** Where a run is kept, and what opens its capture. */
 const KEEPING_OPTIONS = {
-  out: text('--out <directory>', 'where the run is kept (default: runs/<run id>)'),
+  out: text('--out <directory>', 'directory of the run (default: runs/<run id>)'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
 

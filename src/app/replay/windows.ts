@@ -31,8 +31,8 @@ export function withinWindow(
 /** @throws AppError OPTION_INVALID where stretches would be laid over windows that follow each other */
 export function assertScalable({ scaling }: ReplayOptions, window: ReplayWindow): void {
   if (scaling !== 'superpose' || !isSequence(window)) return;
-  throw new AppError('OPTION_INVALID', '--scaling superpose lays stretches over one window, played once', {
-    hint: 'Give one window without --loop or --duration, or scale by amplify.',
+  throw new AppError('OPTION_INVALID', '--scaling superpose needs one window that is played once', {
+    hint: 'Give one window without --loop or --duration, or use --scaling amplify.',
   });
 }
 

@@ -28,8 +28,8 @@ export function compareCommand(): Command {
     .description(
       'Say whether B is better or worse than A: two runs, a run and its recording, or two profiles.',
     )
-    .argument('<a>', 'a run, a capture, or a file of profile --json: what is known')
-    .argument('<b>', 'the same: what is new')
+    .argument('<a>', 'the baseline: a run, a capture, or a file written by profile --json')
+    .argument('<b>', 'the candidate: the same kinds')
     .action(async (a: string, b: string, _: object, command: Command) => {
       const asked = askedOf(command, OPTIONS);
       const problems = new Problems();

@@ -20,14 +20,14 @@ interface Setting {
 }
 
 const PRINT_OPTIONS = {
-  origin: toggle('--origin', 'say where each value comes from'),
+  origin: toggle('--origin', 'show the origin of each value'),
   json: toggle('--json', 'print one JSON document'),
 };
 
 /** `reprise config print|schema`: the settings in force, and what a file may hold. */
 export function configCommand(entries: readonly CommandEntry[]): Command {
   const print = new Command('print')
-    .description('print the settings that a command line would run with')
+    .description('print the settings that a command line results in')
     .argument('[command-line...]', 'a command with its flags, such as: record --listen :8080')
     .allowUnknownOption()
     .action(async (line: string[], _: object, command: Command) => {
@@ -65,7 +65,7 @@ function commandsIn(program: Command, operands: readonly string[]): Command[] {
     const command = parent.commands.find((one) => one.name() === name);
     if (command === undefined) {
       throw new AppError('OPTION_INVALID', `there is no command ${JSON.stringify(name)}`, {
-        hint: 'Name one of those that reprise --help lists.',
+        hint: 'See the commands in reprise --help.',
       });
     }
     found.push(command);

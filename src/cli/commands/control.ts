@@ -9,7 +9,7 @@ import { terminal } from '../terminal.ts';
 
 /** The options of a command that speaks to the recording of a directory. */
 export const CONTROL_OPTIONS = {
-  dir: text('--dir <directory>', 'the directory that it records to', { required: true }),
+  dir: text('--dir <directory>', 'directory of the running recording', { required: true }),
   json: toggle('--json', 'print one JSON document'),
 };
 

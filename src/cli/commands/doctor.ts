@@ -12,7 +12,7 @@ const OPTIONS = { ...DOCTOR_OPTIONS, json: toggle('--json', 'print one JSON docu
 /** `reprise doctor`: whether this host can record and replay, and what would make it better. */
 export function doctorCommand(): Command {
   const command = new Command('doctor')
-    .description('check what a recording or a replay needs of this host; changes nothing')
+    .description('Check whether this host is ready to record and replay. Changes nothing.')
     .action(async (_: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
       const findings = await examine(options);

@@ -17,7 +17,7 @@ import { CONTROL_OPTIONS } from './control.ts';
 
 const OPTIONS = {
   ...CONTROL_OPTIONS,
-  timeout: value('--timeout <time>', 'how long to wait for it', parseDurationMs, { default: '60s' }),
+  timeout: value('--timeout <time>', 'how long to wait for its end', parseDurationMs, { default: '60s' }),
 };
 
 /** What is waited for, and what came of it. */
@@ -45,7 +45,7 @@ const SILENT_US = 5e6;
 /** `reprise drain --dir DIR`: what SIGTERM does, and waits for the end of it. */
 export function drainCommand(): Command {
   const command = new Command('drain')
-    .description('stop a recording in good order, as SIGTERM does, and wait for its end')
+    .description('stop a recording gracefully, like SIGTERM, and wait for its end')
     .action(async (_: object, command: Command) => {
       const { dir, timeout: timeoutMs, json } = optionsOf(command, OPTIONS);
       const patienceMs = Math.min(PATIENCE_MS, Math.max(timeoutMs, LEAST_PATIENCE_MS));
@@ -73,7 +73,7 @@ export function endLines(
   if (!successor) return [ended];
   return [
     ended,
-    `another recording (${recordingText(successor)}) records into ${dir} and was not drained; drain again in 5 s to end that one`,
+    `another recording (${recordingText(successor)}) records into ${dir} and was not drained; drain again in 5 s to stop it`,
   ];
 }
 
@@ -140,9 +140,9 @@ function isGone(cause: unknown): boolean {
 }
 
 function killed(directory: string, cause: AppError): AppError {
-  const message = `the recording of ${directory} is gone and has left its socket: it was killed before its end, or its disk refuses changes`;
+  const message = `the recording of ${directory} is gone but its socket remains: it was killed, or its disk rejects changes`;
   return new AppError('RECORDER_UNREACHABLE', message, {
-    hint: 'Its log says which. What it had not recorded, sealed or handed over, the next start there counts and makes up for.',
+    hint: 'See its log. The next recording in this directory counts what was lost and finishes sealing and hand-over.',
     cause,
   });
 }
@@ -150,7 +150,7 @@ function killed(directory: string, cause: AppError): AppError {
 /** A recorder of before may not say which processes it has. */
 function pendingText({ connections, pending, pids }: RecorderStatus): string {
   if (pids?.recorder === null && connections.open === 0)
-    return 'all is recorded; the last segment is still being sealed and handed over';
+    return 'recording is complete; the last segment is still being sealed and handed over';
   return `${connections.open} connections open, ${pending.turns} turns pending`;
 }
 

@@ -83,7 +83,7 @@ function textOf(format: ExportFormat, out: string, result: ExportResult): string
       : [`  left out: ${left.map(([why, sends]) => `${why} ${count(sends)}`).join(', ')}`]),
     ...(audit.maskedRequests === 0 || format.holds === 'rows'
       ? []
-      : [`  without what was masked: ${count(audit.maskedRequests)} requests; give credentials to the tool`]),
+      : [`  ${count(audit.maskedRequests)} requests lack masked credentials; set them in the tool`]),
     `${format.name} cannot carry`,
     ...format.cannotCarry.map((text) => `  ${text}`),
     ...(Object.keys(result.lost).length === 0 ? [] : ['In this export']),

@@ -12,19 +12,21 @@ import { terminal } from '../terminal.ts';
 const OPTIONS = { ...FORGET_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
 const REMAINS: Readonly<Record<RemainReason, string>> = {
-  expiring: 'is just being taken away by retention; run this again to be sure that it is gone',
-  open: 'is still being written; run this again when it is sealed',
+  expiring: 'is being deleted by retention; run this again to check that it is gone',
+  open: 'is still being written; run this again after it is sealed',
   nobody_named:
-    'was recorded without a key for that (record --session, --client), so that nobody can say whose they are',
-  other_hash_key: 'was hashed under another key; run this again with --hash-key-file',
-  damaged: 'is damaged and was left as it is; reprise verify says how',
-  set_aside: 'was set aside as damaged and is not read; remove it if it may hold what is to go',
+    'was recorded without a session or client key (record --session, --client), so owners are unknown',
+  other_hash_key: 'was hashed with another key; run this again with --hash-key-file',
+  damaged: 'is damaged and was not changed; reprise verify shows details',
+  set_aside: 'was set aside as damaged and is not read; delete it if it may hold this data',
 };
 
 /** `reprise forget DIR`: removes what a session, a client or a stretch of time left in a capture. */
 export function forgetCommand(): Command {
   const command = new Command('forget')
-    .description('Remove what a session, a client or a stretch of time left in a capture; bytes and all.')
+    .description(
+      'Remove the exchanges of a session, a client or a time range from a capture, with their bodies.',
+    )
     .argument('<dir>', 'a capture')
     .action(async (directory: string, _: object, command: Command) => {
       const { json, ...options } = optionsOf(command, OPTIONS);
@@ -32,13 +34,11 @@ export function forgetCommand(): Command {
       try {
         const document = await forget(directory, options, {
           signal: interruption.signal,
-          onSegment: (file) => terminal.progress(`writing ${file} anew`),
+          onSegment: (file) => terminal.progress(`rewriting ${file}`),
         });
         if (document !== null) tell(document, json);
         else {
-          terminal.note(
-            'Interrupted. What was forgotten until here stays forgotten; run this again for the rest.',
-          );
+          terminal.note('Interrupted. What is already removed stays removed; run this again for the rest.');
           process.exitCode = interruption.status ?? EXIT.unexpected;
         }
       } finally {

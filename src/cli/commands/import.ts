@@ -39,12 +39,12 @@ export function importCommand(): Command {
 
 function arrivalsCommand(): Command {
   const command = new Command('arrivals')
-    .summary('from an arrival trace, CSV or JSONL, gzip or not')
+    .summary('from an arrival trace, CSV or JSONL, plain or gzip')
     .description(
-      'Build a capture from an arrival trace, CSV or JSONL, gzip or not. With --payloads each arrival is paired ' +
-        'with a request and the capture can be replayed; without, it can be profiled and planned.',
+      'Build a capture from an arrival trace, CSV or JSONL, plain or gzip. With --payloads, each arrival is paired ' +
+        'with a request and the capture can be replayed. Without payloads, it can only be profiled and planned.',
     )
-    .argument('<file>', 'the trace: CSV with a line of column names, or one JSON object a line')
+    .argument('<file>', 'the trace: CSV with a header line, or one JSON object per line')
     .action(async (file: string, _: object, command: Command) => {
       await importArrivals(file, withoutNulls(optionsOf(command, OF_ARRIVALS)));
     });
@@ -52,11 +52,7 @@ function arrivalsCommand(): Command {
 }
 
 function harCommand(): Command {
-  const command = importOf(
-    'har',
-    'from an HTTP archive (HAR), as browsers and proxies write it',
-    'the archive',
-  );
+  const command = importOf('har', 'from an HTTP archive (HAR) of a browser or proxy', 'the archive');
   return addOptions(command, OF_EXCHANGES).action(async (file: string) => {
     await importFile('har', file, optionsOf(command, OF_EXCHANGES), IMPORT_FORMATS.har(file));
   });
@@ -90,7 +86,7 @@ function mooncakeCommand(): Command {
 function importOf(name: string, summary: string, file: string): Command {
   return new Command(name)
     .summary(summary)
-    .description(`Build a capture ${summary}; gzip or not.`)
+    .description(`Build a capture ${summary}, plain or gzip.`)
     .argument('<file>', file);
 }
 
@@ -138,12 +134,12 @@ function notesOn(options: ImportOptions, result: ImportResult, payloads: Payload
   const notes: string[] = [];
   const { unit, originUs } = options.time;
   if (unit !== 'iso' && originUs === 0 && (result.firstArrivalUs ?? PLAUSIBLE_US) < PLAUSIBLE_US) {
-    notes.push('note: the times count from 1970; say when the trace began with --origin');
+    notes.push('note: the times count from 1970; set the start of the trace with --origin');
   }
   const skipped = payloads?.skippedFiles ?? [];
   if (skipped.length > 0) {
     const more = skipped.length > 5 ? ` and ${count(skipped.length - 5)} more` : '';
-    notes.push(`note: no request and passed over: ${skipped.slice(0, 5).join(', ')}${more}`);
+    notes.push(`note: skipped, not a request: ${skipped.slice(0, 5).join(', ')}${more}`);
   }
   return notes;
 }
@@ -215,7 +211,7 @@ export async function runImport(
     const { outOfOrder } = result;
     if (outOfOrder > 0) {
       terminal.note(
-        `note: ${count(outOfOrder)} rows arrive before the row above them; the capture is read in the order of arrival`,
+        `note: ${count(outOfOrder)} rows arrive before the row above them; the capture is ordered by arrival`,
       );
     }
     const said = say(result);

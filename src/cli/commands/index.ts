@@ -14,7 +14,7 @@ const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'profile',
-    summary: 'describe the traffic of a capture in numbers that may be handed on',
+    summary: 'describe the traffic of a capture in numbers that are safe to share',
     load: async () => (await import('./profile.ts')).profileCommand(),
   },
   {
@@ -24,17 +24,17 @@ const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'merge',
-    summary: 'put the runs of all shards together and judge them as one',
+    summary: 'merge the runs of all shards and judge them as one',
     load: async () => (await import('./merge.ts')).mergeCommand(),
   },
   {
     name: 'report',
-    summary: 'say what a run showed, as text, Markdown, JSON or one page',
+    summary: 'report the results of a run, as text, Markdown, JSON or one page',
     load: async () => (await import('./report.ts')).reportCommand(),
   },
   {
     name: 'compare',
-    summary: 'say whether a run, or the traffic, is better or worse than another',
+    summary: 'compare two runs, a run and its recording, or two profiles',
     load: async () => (await import('./compare.ts')).compareCommand(),
   },
   {
@@ -44,7 +44,7 @@ const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'selftest',
-    summary: 'say up to which rate this machine keeps a schedule',
+    summary: 'measure up to which rate this machine keeps a schedule',
     load: async () => (await import('./selftest.ts')).selftestCommand(),
   },
   {
@@ -54,37 +54,37 @@ const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'doctor',
-    summary: 'check what this host offers to a recording and a replay',
+    summary: 'check whether this host is ready to record and replay',
     load: async () => (await import('./doctor.ts')).doctorCommand(),
   },
   {
     name: 'verify',
-    summary: 'check that a capture is what was written',
+    summary: 'check the integrity of a capture',
     load: async () => (await import('./verify.ts')).verifyCommand(),
   },
   {
     name: 'forget',
-    summary: 'remove what a session, a client or a time left behind',
+    summary: 'remove the exchanges of a session, a client or a time range',
     load: async () => (await import('./forget.ts')).forgetCommand(),
   },
   {
     name: 'status',
-    summary: 'say how a running recording fares, or show it as a page',
+    summary: 'show the state of a running recording, as text or as a live page',
     load: async () => (await import('./status.ts')).statusCommand(),
   },
   {
     name: 'drain',
-    summary: 'stop a recording in good order and wait for its end',
+    summary: 'stop a recording gracefully and wait for its end',
     load: async () => (await import('./drain.ts')).drainCommand(),
   },
   {
     name: 'pause',
-    summary: 'stop recording and go on forwarding',
+    summary: 'pause recording; forwarding continues',
     load: async () => (await import('./control.ts')).pauseCommand(),
   },
   {
     name: 'resume',
-    summary: 'record again after a pause',
+    summary: 'resume recording after a pause',
     load: async () => (await import('./control.ts')).resumeCommand(),
   },
   {

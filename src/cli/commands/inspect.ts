@@ -16,9 +16,7 @@ const GAPS_SHOWN = 3;
 const KILLED_SHOWN = 3;
 
 const OPTIONS = {
-  encryptionKeyFile: encryptionKeyOption(
-    'not needed: an encrypted capture says what it holds without its key',
-  ),
+  encryptionKeyFile: encryptionKeyOption('not needed: inspect reads no encrypted data'),
   tz: value('--tz <zone>', 'time zone of the days', (zone) => new DayCalendar(zone), { default: 'UTC' }),
   json: toggle('--json', 'print one JSON document'),
 };
@@ -26,8 +24,8 @@ const OPTIONS = {
 /** `reprise inspect DIR...`: what captures hold and what they miss. */
 export function inspectCommand(): Command {
   const command = new Command('inspect')
-    .description('say what a capture holds, and what it misses')
-    .argument('<dir...>', 'a capture, or several that are read as one')
+    .description('show what a capture holds and what is missing')
+    .argument('<dir...>', 'one or more captures, read as one')
     .action((directories: string[], _: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
       // A key that is no key is refused here as everywhere.

@@ -17,14 +17,14 @@ const OPTIONS = { ...MERGE_OPTIONS, ...OUTPUT };
 /** `reprise merge RUN...`: the runs of shards as one run, judged as one. */
 export function mergeCommand(): Command {
   const command = new Command('merge')
-    .description('Put the runs of all shards of a replay together and judge them as one run.')
-    .argument('<run...>', 'directories of runs of replay --shard')
+    .description('Merge the runs of all shards of a replay and judge them as one run.')
+    .argument('<run...>', 'directories of runs written by replay --shard')
     .action(async (directories: string[], _: object, command: Command) => {
       // Before anything is waited for: what is wrong with the command line is said at once.
       const options = resolveMergeOptions(askedOf(command, OPTIONS));
       const { directory, document, stoppedByFailures } = await mergeRuns(directories, options, {
         onWaiting: (open, of) => terminal.progress(`waiting for ${open.length} of ${of} runs: ${open[0]}`),
-        onLeftOut: (open) => terminal.note(`Not sealed in time, and left out: ${open.join(', ')}`),
+        onLeftOut: (open) => terminal.note(`Not sealed in time and excluded: ${open.join(', ')}`),
       });
       if (optionsOf(command, OUTPUT).json) terminal.json(document);
       else {
@@ -65,9 +65,9 @@ function mergedLines({ count, missing, shards, clockSkew, planDigest }: MergedDo
         ms(shard.lagUs.p99),
       ]),
     ).map((line) => `  ${line}`),
-    `  clocks: starts ${ms(startSpreadUs)} apart by the hosts' own clocks, drift of a wall clock while sending up to ${ms(driftMaxUs)};`,
+    `  clocks: start times differ by ${ms(startSpreadUs)} on the hosts' own clocks; wall clock drift while sending is at most ${ms(driftMaxUs)};`,
     betweenHostsUs === null
-      ? '    how far the clocks of different hosts lay apart is not known here: keep them by NTP or PTP'
-      : '    all shards ran under one kernel, by one clock',
+      ? '    the offset between clocks of different hosts is unknown: synchronize them with NTP or PTP'
+      : '    all shards ran under one kernel with one clock',
   ];
 }

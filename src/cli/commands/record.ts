@@ -138,7 +138,7 @@ function endOnFault(recording: Recording, logger: Logger): void {
     if (faulty) process.exit(EXIT.unexpected);
     faulty = true;
     const fields = { reason: reasonOf(error), stack: error.stack };
-    logger.error(fields, 'the proxy met an error of its own; it ends');
+    logger.error(fields, 'internal error in the proxy; exiting');
     void recording
       .stop({ delayMs: 0, deadlineMs: SUPERVISION.faultDrainMs })
       .finally(() => process.exit(EXIT.unexpected));

@@ -31,7 +31,9 @@ import { tableLines, terminal } from '../terminal.ts';
 
 export function replayCommand(): Command {
   const command = new Command('replay')
-    .description('Play a capture back against a target at a multiple of its pace, and judge what happened.')
+    .description(
+      'Replay a capture against a target at a multiple of its recorded rate, and judge the result.',
+    )
     .argument('<capture>', 'the directory of a capture')
     .action(async (directory: string, _: object, command: Command) => {
       await replay(directory, command);
@@ -139,7 +141,7 @@ export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome)
     '',
     'What will not be sent',
     ...emptyShardLines(options, fidelity.planned.count, skippedSends),
-    ...(skipped.length + playback.filtered === 0 ? ['  nothing is left out by its facts'] : []),
+    ...(skipped.length + playback.filtered === 0 ? ['  no exchange is excluded by a filter'] : []),
     ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
     ...(playback.filtered === 0 ? [] : [`  filtered: ${playback.filtered} of ${inWindow}`]),
     ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
@@ -152,7 +154,7 @@ export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome)
 /** A good plan, of which none of the sessions fell to this shard. */
 function emptyShardLines({ shard }: ReplayOptions, planned: number, skipped: number): string[] {
   if (shard === null || planned + skipped > 0) return [];
-  return [`  this shard plays nothing: nothing of the plan fell to ${shard.index}/${shard.count}`];
+  return [`  this shard plays nothing: no session is assigned to shard ${shard.index}/${shard.count}`];
 }
 
 /** The ceiling that was stated: what it is alone for is known before anything is sent. */
@@ -217,7 +219,7 @@ function countedLines(plan: ReplayPlan, count: PlanCount): string[] {
         ]),
     ...(reached === null ? [] : [`  the plan is ${reached}; asked for: ${asked}`]),
     ...countedReasons(plan, count).flatMap(({ code, advice }) => [
-      `  WARNING: that is too little for a verdict of PASS, or for a valid run (${code})`,
+      `  WARNING: not enough for a verdict of PASS or a valid run (${code})`,
       `    ${advice}`,
     ]),
   ];

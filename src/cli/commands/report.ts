@@ -16,7 +16,7 @@ import { terminal } from '../terminal.ts';
 export const REPORT_OUTPUTS = {
   json: toggle('--json', 'print one JSON document'),
   html: formOption('--html [file]', 'write one self-contained page'),
-  markdown: formOption('--md, --markdown [file]', 'write it as Markdown'),
+  markdown: formOption('--md, --markdown [file]', 'write Markdown'),
 };
 export const REPORT_FORMS = ['html', 'markdown'] as const;
 const OPTIONS = { ...REPORT_OUTPUTS, ...REPORT_OPTIONS };
@@ -24,8 +24,8 @@ const OPTIONS = { ...REPORT_OUTPUTS, ...REPORT_OPTIONS };
 /** `reprise report RUN`: what a run showed, for whoever decides on a launch. */
 export function reportCommand(): Command {
   const command = new Command('report')
-    .description('Say what a run showed: the verdict, its reasons and what to do first.')
-    .argument('<run>', 'the directory of a run, as replay or merge made it')
+    .description('Report the results of a run: the verdict, its reasons and the first thing to do.')
+    .argument('<run>', 'directory of a run, written by replay or merge')
     .action(async (directory: string, _: object, command: Command) => {
       const asked = askedOf(command, OPTIONS);
       const problems = new Problems();

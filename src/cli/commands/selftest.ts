@@ -23,8 +23,8 @@ const OPTIONS = { ...SELFTEST_OPTIONS, ...OUTPUT };
 export function selftestCommand(): Command {
   const command = new Command('selftest')
     .description(
-      'Replay made-up requests against a server of our own at growing rates, and say up to which rate this ' +
-        'machine keeps its schedule. Takes under a minute, sends nothing to anybody else and leaves nothing behind.',
+      'Replay synthetic requests against a built-in server at increasing rates, and print up to which rate this ' +
+        'machine keeps its schedule. Takes under a minute, sends nothing to other hosts and leaves no files.',
     )
     .action(async (_: object, command: Command) => {
       await run(resolveSelftestOptions(askedOf(command, OPTIONS)), optionsOf(command, OUTPUT).json);

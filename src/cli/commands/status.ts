@@ -143,7 +143,7 @@ const OPTIONS = {
   ...CONTROL_OPTIONS,
   serve: value(
     '--serve <address>',
-    'show it as a live page, such as 127.0.0.1:9465, until stopped',
+    'serve a live page on this address, such as 127.0.0.1:9465, until stopped',
     (address, what) => parseEndpoint(address, what, { anyPort: true }),
   ),
 };
@@ -151,7 +151,7 @@ const OPTIONS = {
 /** `reprise status --dir DIR`: how a running recording fares. */
 export function statusCommand(): Command {
   const command = new Command('status')
-    .description('say how a running recording fares')
+    .description('show the state of a running recording')
     .action(async (_: object, command: Command) => {
       const { dir, json, serve: address } = optionsOf(command, OPTIONS);
       if (address !== null) {

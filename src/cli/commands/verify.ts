@@ -12,7 +12,7 @@ const OPTIONS = { ...VERIFY_OPTIONS, json: toggle('--json', 'print one JSON docu
 /** `reprise verify DIR`: whether a capture is what was written. */
 export function verifyCommand(): Command {
   const command = new Command('verify')
-    .description('Read a capture to its last byte and hold it against its manifests and against itself.')
+    .description('Read every byte of a capture and check it against its manifests and checksums.')
     .argument('<dir>', 'a capture')
     .action((directory: string, _: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
@@ -33,16 +33,15 @@ function linesOf(document: VerifyDocument): string[] {
   const blocks = segments.reduce((sum, segment) => sum + segment.blocks, 0);
   return [
     ...problems.map(({ file, kind, what }) => `${file}: ${kind}: ${what}`),
-    ...open.map(({ file }) => `${file}: not sealed yet: held against itself, there is no hash`),
+    ...open.map(({ file }) => `${file}: not sealed yet: only checksums are checked, there is no hash`),
     ...unread.map(({ file }) => `${file}: encrypted: checksums only (--encryption-key-file reads the rest)`),
     ...missing.map(
       ({ recorder, from, to }) =>
-        `recorder ${recorder}: ${from === to ? `segment ${from} is` : `segments ${from} to ${to} are`} missing: moved away or lost, nothing here says which`,
+        `recorder ${recorder}: ${from === to ? `segment ${from} is` : `segments ${from} to ${to} are`} missing: moved or lost, the reason is not recorded here`,
     ),
     ...expiring.map((file) => `${file}: an expiry that is not recorded yet`),
     ...leftovers.map(
-      (file) =>
-        `${file}: left by a forget that was interrupted; the next one removes it, or the next start of a recorder`,
+      (file) => `${file}: left by an interrupted forget; the next forget or recorder start removes it`,
     ),
     `${segments.length} segments, ${document.exchanges} exchanges, ${blocks} blocks: ${verdictOf(document)}`,
   ];

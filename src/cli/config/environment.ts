@@ -58,7 +58,7 @@ export function valueInEnvironment(
   if (flags.includes('[')) return { name, value: /^[01]$/.test(text) ? text : (word ?? text.trim()) };
   if (word !== undefined) return { name, value: word };
   throw new AppError('OPTION_INVALID', `${name}: ${JSON.stringify(text)} is neither true nor false`, {
-    hint: 'Give true or false, or leave it out.',
+    hint: 'Give true or false, or unset the variable.',
   });
 }
 

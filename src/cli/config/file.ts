@@ -93,7 +93,7 @@ function textOf(path: string): string {
     if (text.length <= CONFIG_BYTES) return text;
   } catch (error) {
     throw new AppError('OPTION_INVALID', `configuration ${path} cannot be read: ${reasonOf(error)}`, {
-      hint: 'Name a YAML file that this user may read, by --config or REPRISE_CONFIG.',
+      hint: 'Give a YAML file that this user can read with --config or REPRISE_CONFIG.',
       cause: error,
     });
   }

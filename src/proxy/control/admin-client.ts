@@ -63,7 +63,7 @@ function exchange(
 function refused(directory: string, body: string): AppError {
   const { error } = JSON.parse(body) as { error: string };
   return new AppError('RECORDER_UNREACHABLE', `the recording of ${directory} refuses: ${error}`, {
-    hint: 'Where another recording takes its place there, ask again when this one has ended; `reprise drain` waits for that.',
+    hint: 'If another recording is starting there, try again after this one has ended; `reprise drain` waits for that.',
   });
 }
 
@@ -72,7 +72,7 @@ function unreachable(directory: string, error: NodeJS.ErrnoException): AppError 
   const absent = error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTDIR';
   const reason = absent ? 'none is running there' : error.message;
   return new AppError('RECORDER_UNREACHABLE', `no recording of ${directory} answers: ${reason}`, {
-    hint: 'Name the directory that a running `reprise record --dir` writes, on the host and as the user it runs as.',
+    hint: 'Give the --dir of a running `reprise record`, on the same host and as the same user.',
     cause: error,
   });
 }

@@ -111,7 +111,7 @@ export async function withSocketPath<Result>(
   if (Buffer.byteLength(path) <= UNIX_PATH_BYTES) return await act(path);
   if (process.platform !== 'linux') {
     throw new AppError('OPTION_INVALID', `${path} is too long for a socket`, {
-      hint: `Keep the capture where its path has at most ${UNIX_PATH_BYTES - CONTROL_SOCKET.length - 1} bytes.`,
+      hint: `Use a capture directory with a path of at most ${UNIX_PATH_BYTES - CONTROL_SOCKET.length - 1} bytes.`,
     });
   }
   const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -336,7 +336,7 @@ export class ProbeServer {
         if (this.#server.listening) return;
         if (first) {
           const fields = { probeListen: `${address.host}:${address.port}`, reason: reasonOf(error) };
-          this.#logger.error(fields, 'NO PROBES OR METRICS: their address cannot be had; it is tried again');
+          this.#logger.error(fields, 'NO PROBES OR METRICS: cannot listen on their address; trying again');
         }
         first = false;
         resolve(null);

@@ -288,7 +288,7 @@ export class RecorderSupervisor<Settings> {
     if (this.#livedMs(running) > SUPERVISION.offProbeMs) this.#policy.survived();
     this.#deps.events.beat(beat);
     if (beat.rssBytes <= LIMITS.recorderResidentBytes) return;
-    this.#deps.logger.error({ rssBytes: beat.rssBytes }, 'recorder holds too much memory; killing it');
+    this.#deps.logger.error({ rssBytes: beat.rssBytes }, 'recorder uses too much memory; killing it');
     condemn(running);
   }
 

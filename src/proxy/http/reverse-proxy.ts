@@ -369,7 +369,7 @@ export function createListener(
     shouldUpgradeCallback: mayUpgrade,
   };
   if (isSecure(pair) && certificate === null) {
-    throw new AppError('OPTION_INVALID', 'a listener that speaks TLS has no certificate', {
+    throw new AppError('OPTION_INVALID', 'a TLS listener has no certificate', {
       hint: 'Give --tls-cert and --tls-key.',
     });
   }

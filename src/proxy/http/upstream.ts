@@ -148,7 +148,7 @@ function requestOptions(): object {
 function keepOnlyForwarding(proxy: { webPasses: Pass[] }): void {
   proxy.webPasses = proxy.webPasses.filter(({ name }) => name === 'stream');
   if (proxy.webPasses.length !== 1) {
-    throw new AppError('INTERNAL', 'http-proxy does not forward by the step that it should');
+    throw new AppError('INTERNAL', 'http-proxy lacks the expected forwarding step');
   }
 }
 

@@ -98,17 +98,17 @@ async function refusalAt(path: string): Promise<{ code: string } | null> {
 }
 
 const REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
-  EADDRINUSE: ['the port is in use', 'Stop what listens there, or give another --listen.'],
-  EACCES: ['this user may not listen there', 'Ports below 1024 need a privilege; give a higher one.'],
+  EADDRINUSE: ['the port is in use', 'Stop the process that uses it, or give another --listen.'],
+  EACCES: ['this user may not listen there', 'Ports below 1024 need privileges; give a higher port.'],
   EADDRNOTAVAIL: ['this host has no such address', 'Give an address of this host, or only a port (:8080).'],
   ENOTFOUND: ['the name is not known', 'Give an address of this host, or only a port (:8080).'],
 };
 
 const UNIX_REASONS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
   EADDRINUSE: ['another process listens there', 'Stop it, or give another path.'],
-  EACCES: ['this user may not make a file there', 'Give a directory that this user may write to.'],
-  ENOENT: ['its directory does not exist', 'Make the directory first.'],
-  ENOTSOCK: ['there is a file that is not a socket', 'Remove it yourself, or give another path.'],
+  EACCES: ['this user may not create a file there', 'Give a directory that this user may write to.'],
+  ENOENT: ['its directory does not exist', 'Create the directory first.'],
+  ENOTSOCK: ['a file that is not a socket exists there', 'Remove it yourself, or give another path.'],
   EROFS: ['the file system is read-only', 'Give a directory that this user may write to.'],
 };
 

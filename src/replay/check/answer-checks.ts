@@ -126,7 +126,7 @@ export class AnswerChecks implements CheckerListener {
   }
 
   failed(goesOn: boolean, reason: string): void {
-    this.#logger.warn({ reason, goesOn, answers: this.#waiting.size }, 'what compares answers failed');
+    this.#logger.warn({ reason, goesOn, answers: this.#waiting.size }, 'the checker of responses failed');
     if (!goesOn) this.#checker = null;
     this.#giveUp('checker_failed');
   }

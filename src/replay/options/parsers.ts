@@ -27,7 +27,10 @@ export function word<const Word extends string>(words: readonly Word[]): OptionP
   return (text, what) => {
     const found = words.find((each) => each === text);
     if (found !== undefined) return found;
-    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is none of ${words.join(', ')}`);
+    throw new AppError(
+      'OPTION_INVALID',
+      `${what}: ${JSON.stringify(text)} is not one of ${words.join(', ')}`,
+    );
   };
 }
 
@@ -70,7 +73,7 @@ export function parseTargetShare(text: string, what: string): number {
   const share = Number(target) / Number(recorded);
   if (share > 0 && share <= 1) return share;
   throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a share`, {
-    hint: 'Give replicas of the target / replicas that were recorded, such as 2/20; a larger target takes a multiplier.',
+    hint: 'Give replicas of the target divided by recorded replicas, such as 2/20. For a larger target, use --multiplier.',
   });
 }
 
@@ -89,7 +92,7 @@ export function parseWholeSeconds(text: string, what: string): number {
   if (Number.isInteger(seconds)) return seconds;
   throw new AppError(
     'OPTION_INVALID',
-    `${what}: ${text} is not in whole seconds, which is what roll-ups count`,
+    `${what}: ${text} is not a whole number of seconds, the step of the roll-ups`,
   );
 }
 
@@ -106,8 +109,8 @@ export function parseShard(text: string, what: string): Shard {
   const shard = { index: Number(first), count: Number(second) };
   const isOne = first !== undefined && shard.count >= 1 && shard.count <= LIMITS.shards;
   if (isOne && shard.index < shard.count) return shard;
-  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is no shard`, {
-    hint: `Give index/count; the index counts from 0: 0/3, 1/3 and 2/3 are all of three. At most ${LIMITS.shards}.`,
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a shard`, {
+    hint: `Give index/count; the index counts from 0. Three shards are 0/3, 1/3 and 2/3. At most ${LIMITS.shards}.`,
   });
 }
 
@@ -127,9 +130,9 @@ export function parseStart(text: string, nowUs: number): number {
   if (aheadMs > 0) return startUs;
   throw new AppError(
     'OPTION_INVALID',
-    `--start-at: ${text} is over since ${formatMs(-aheadMs)}: it is ${formatInstantUs(nowUs)} by the clock of this host`,
+    `--start-at: ${text} is ${formatMs(-aheadMs)} ago: the clock of this host says ${formatInstantUs(nowUs)}`,
     {
-      hint: 'Give an instant far enough ahead for every shard to be there; where no offset is given it is UTC.',
+      hint: 'Give an instant late enough for every shard to be ready; without an offset, it is UTC.',
     },
   );
 }
@@ -159,7 +162,7 @@ export function parseRetainRuns(text: string, what: string): RunsRetained {
   if (/^\s*\d+\s*$/.test(text)) {
     const runs = Number(text);
     if (Number.isSafeInteger(runs) && runs >= 1) return { kind: 'count', runs };
-    throw new AppError('OPTION_INVALID', `${what}: ${text.trim()} would not even keep the new run`, {
+    throw new AppError('OPTION_INVALID', `${what}: ${text.trim()} would delete the new run too`, {
       hint: RETAIN_HINT,
     });
   }
@@ -196,7 +199,7 @@ export function parseCalibrationBounds(text: string, what: string): CalibrationB
     const value = digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
     const least = name === 'p50' ? 1 : 0;
     if (!(value >= least) || (name === 'status' && value > 1)) {
-      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is no bound`, {
+      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is not a bound`, {
         hint: 'Give p50:FACTOR (1 or more), status:SHARE (0 to 1) and size:SHARE, such as p50:2,status:2%,size:20%.',
       });
     }
@@ -221,8 +224,8 @@ export function parseLagBound(text: string, what: string): LagBound {
   let bound: LagBound = { lagMs: null, share: null };
   for (const part of partsOf(text)) {
     if (!/^\d/.test(part)) {
-      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is no bound`, {
-        hint: 'Give a time, a share of the least latency objective, or both: 5ms, 10% or 5ms,10%.',
+      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is not a bound`, {
+        hint: 'Give a time, a share of the smallest latency objective, or both: 5ms, 10% or 5ms,10%.',
       });
     }
     const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(part)?.[1];
@@ -259,7 +262,7 @@ export function parseTolerance(text: string, what: string): CheckTolerance {
     const value = digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
     const key = name.toLowerCase();
     if (!Number.isFinite(value) || (key === 'abs' ? percent !== '' : value > 1)) {
-      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is no tolerance`, {
+      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is not a tolerance`, {
         hint: 'Give rel:SHARE and length:SHARE (0 to 1) and abs:NUMBER, such as rel:1e-3,abs:1e-6,length:20%.',
       });
     }
@@ -275,15 +278,15 @@ export function parseTolerance(text: string, what: string): CheckTolerance {
 export function parseCheckLevel(text: string, what: string): CheckLevel {
   const level = CHECK_LEVELS.find((known) => known === text);
   if (level !== undefined) return level;
-  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is no level`, {
-    hint: `There are ${CHECK_LEVELS.join(', ')}; ${what} alone is values.`,
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a level`, {
+    hint: `Give one of ${CHECK_LEVELS.join(', ')}; ${what} without a level means values.`,
   });
 }
 
 /** A place of answers that is not compared. */
 export function parseIgnored(text: string, what: string): string {
   if (parseJsonPointer(text, what).length > 0) return text;
-  throw new AppError('OPTION_INVALID', `${what}: the empty pointer is the whole answer`, {
+  throw new AppError('OPTION_INVALID', `${what}: the empty pointer would ignore the whole response`, {
     hint: 'Compare by status alone: --check status',
   });
 }
@@ -301,7 +304,7 @@ export function parseHostPolicy(text: string, what: string): HostPolicy {
     return text;
   }
   throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is neither target nor recorded`, {
-    hint: 'Or name a host, with its domain or its port: models.staging.internal, models:8000.',
+    hint: 'A host needs a domain or a port, such as models.staging.internal or models:8000.',
   });
 }
 

@@ -81,8 +81,7 @@ export type ConnectionPolicy = (typeof CONNECTION_POLICIES)[number];
 const CALIBRATE_ALONE = '2m';
 const CALIBRATE_BOUNDS = 'p50:2,status:0.02,size:0.2';
 const TOLERANCE_TEXT = 'rel:1e-5,abs:1e-8,length:50%';
-const SENDERS_HINT =
-  'One sender is enough for some thousand requests a second; each takes a processor of its own.';
+const SENDERS_HINT = 'One sender handles several thousand requests a second. Each sender needs its own CPU.';
 
 /** How the multiplier is reached. */
 const SCALING_OPTIONS = {
@@ -91,26 +90,22 @@ const SCALING_OPTIONS = {
     `${SCALINGS.join(', ')} (default: compress, below 1x thin)`,
     word(SCALINGS),
   ),
-  stages: value(
-    '--stages <list>',
-    'the multiplier over the run, such as 10m@1x,5m@1x..2x,30s@4x',
-    parseStages,
-  ),
+  stages: value('--stages <list>', 'multipliers over the run, such as 10m@1x,5m@1x..2x,30s@4x', parseStages),
   targetShare: value(
     '--target-share <share>',
-    'replicas of the target / replicas that were recorded, such as 2/20',
+    'replicas of the target divided by recorded replicas, such as 2/20',
     parseTargetShare,
     { default: '1' },
   ),
-  seed: value('--seed <n>', 'decides which sessions are left out or played again', parseSeed, {
+  seed: value('--seed <n>', 'random seed for which sessions are dropped or copied', parseSeed, {
     default: '1',
   }),
-  jitter: value('--jitter <time>', 'copies of sessions begin up to so much later', parseJitterMs, {
+  jitter: value('--jitter <time>', 'delay copies of sessions by up to this much', parseJitterMs, {
     default: '1s',
   }),
   perturb: listOf(
     '--perturb <place>',
-    'where copies differ: header:NAME or json:/POINTER',
+    'place to change in copies: header:NAME or json:/POINTER',
     parsePerturbedPlace,
   ),
 };
@@ -119,66 +114,71 @@ const SCALING_OPTIONS = {
 const ANSWER_OPTIONS = {
   cancels: value(
     '--cancels <how>',
-    `where recorded clients left: ${CANCEL_POLICIES.join(' or ')}`,
+    `what to do when a recorded client disconnected: ${CANCEL_POLICIES.join(' or ')}`,
     word(CANCEL_POLICIES),
     { default: 'replay' },
   ),
   pinOutputLength: switchOrValue(
     '--pin-output-length [how]',
-    `ask for answers as long as recorded: ${PIN_MODES.join(' or ')} (alone: limit)`,
+    `request responses as long as recorded: ${PIN_MODES.join(' or ')} (without a value: limit)`,
     word(PIN_MODES),
     'limit',
   ),
-  requestUsage: toggle('--request-usage', 'ask streams for their counts of tokens'),
+  requestUsage: toggle('--request-usage', 'request token counts in streams'),
 };
 
 /** How requests are sent. */
 const SENDING_OPTIONS = {
   senders: value(
     '--senders <n>',
-    `threads that send, at most ${LIMITS.senders}`,
+    `number of sender threads, at most ${LIMITS.senders}`,
     countTo(LIMITS.senders, SENDERS_HINT),
     { default: '1' },
   ),
   connections: value(
     '--connections <how>',
-    `${CONNECTION_POLICIES.join(' or ')}: any that is free, or the one it was recorded on`,
+    `${CONNECTION_POLICIES.join(' or ')}: any free connection, or the recorded one`,
     word(CONNECTION_POLICIES),
     { default: 'pooled' },
   ),
   sessionOrder: value(
     '--session-order <order>',
-    `${SESSION_ORDERS.join(' or ')}: follow-ups at their planned instants, or once what they follow is over`,
+    `${SESSION_ORDERS.join(' or ')}: send follow-ups as planned, or after the previous response`,
     word(SESSION_ORDERS),
     { default: 'open' },
   ),
   maxConnectionAge: value(
     '--max-connection-age <time>',
-    'connections older than this are replaced (default: none are)',
+    'replace connections older than this (default: never)',
     parsePositiveMs,
   ),
-  maxInFlight: value('--max-in-flight <n>', 'more due requests than this are refused', parseCount, {
-    default: String(LIMITS.inFlight),
-  }),
+  maxInFlight: value(
+    '--max-in-flight <n>',
+    'most requests in flight; further due requests are not sent and counted as refused',
+    parseCount,
+    {
+      default: String(LIMITS.inFlight),
+    },
+  ),
   maxInFlightBytes: value(
     '--max-in-flight-bytes <size>',
-    'as many bytes of bodies may be on their way at once',
+    'most bytes of bodies in flight at once',
     parseInFlightBytes,
     { default: formatBytes(LIMITS.inFlightBytes) },
   ),
-  timeout: value('--timeout <time>', 'how long a request may take', parseTimeLimitMs, { default: '300s' }),
+  timeout: value('--timeout <time>', 'limit for a whole request', parseTimeLimitMs, { default: '300s' }),
   // Longer than any connection takes that is worth sending on.
-  connectTimeout: value('--connect-timeout <time>', 'how long connecting may take', parseTimeLimitMs, {
+  connectTimeout: value('--connect-timeout <time>', 'limit for connecting', parseTimeLimitMs, {
     default: '10s',
   }),
   // A model may think for as long as the whole request may take.
   firstByteTimeout: value(
     '--first-byte-timeout <time>',
-    'how long an answer may be waited for (default: --timeout)',
+    'limit until the first byte of the response (default: --timeout)',
     parseTimeLimitMs,
   ),
   // No model is silent for so long between two pieces of an answer.
-  idleTimeout: value('--idle-timeout <time>', 'how long an answer may pause', parseTimeLimitMs, {
+  idleTimeout: value('--idle-timeout <time>', 'limit for a pause in a response', parseTimeLimitMs, {
     default: '60s',
   }),
 };
@@ -188,16 +188,20 @@ const CHECK_OPTIONS = {
   // Alone never a weaker level than was asked for: what cannot be compared by value is counted, and is no PASS.
   check: switchOrValue(
     '--check [level]',
-    `compare answers with the recorded ones, by ${CHECK_LEVELS.join(', ')} (alone: values)`,
+    `compare responses with the recorded ones, by ${CHECK_LEVELS.join(', ')} (without a value: values)`,
     switched(parseCheckLevel, 'values'),
     'values',
   ),
   checkTolerance: value(
     '--check-tolerance <list>',
-    `how far numbers and lengths may be apart (default: ${TOLERANCE_TEXT})`,
+    `how much numbers and lengths may differ (default: ${TOLERANCE_TEXT})`,
     parseTolerance,
   ),
-  checkIgnore: listOf('--check-ignore <pointer>', 'a JSON pointer that is not compared', parseIgnored),
+  checkIgnore: listOf(
+    '--check-ignore <pointer>',
+    'JSON pointer to exclude from the comparison',
+    parseIgnored,
+  ),
 };
 
 /** What precedes the judged part, and where a result can no longer be trusted. */
@@ -209,19 +213,19 @@ const TRUST_OPTIONS = {
   ),
   calibrate: switchOrValue(
     '--calibrate [time]',
-    `hold the target against the recording first, at 1x for ${CALIBRATE_ALONE} or so long`,
+    `first replay at 1x for this long and compare with the recording (without a value: ${CALIBRATE_ALONE})`,
     switched(parsePositiveMs, CALIBRATE_ALONE),
     CALIBRATE_ALONE,
   ),
   calibrateBounds: value(
     '--calibrate-bounds <list>',
-    'how far it may be from the recording',
+    'how much the calibration may differ from the recording',
     parseCalibrationBounds,
     { default: CALIBRATE_BOUNDS },
   ),
   lagBound: value(
     '--lag-bound <list>',
-    'lag p99 that is allowed: a time, a share of the least latency objective, or both',
+    'largest allowed lag p99: a time, a share of the smallest latency objective, or both',
     parseLagBound,
   ),
 };
@@ -237,18 +241,18 @@ export const REQUEST_OPTIONS = {
   ...SCALING_OPTIONS,
   maxRequests: value(
     '--max-requests <n>',
-    'send no more than so many requests, to calibrate and to warm up among them',
+    'send at most this many requests, including calibration and warm-up',
     parseCount,
   ),
   host: value('--host <which>', 'the Host header: target, recorded, or a host', parseHostPolicy, {
     default: 'target',
   }),
-  removeHeader: listOf('--remove-header <name>', 'sent with no request', parseRemovedHeader),
-  mapPath: listOf('--map-path <from=to>', 'paths that begin with FROM begin with TO', parsePathMapping),
+  removeHeader: listOf('--remove-header <name>', 'header to remove from every request', parseRemovedHeader),
+  mapPath: listOf('--map-path <from=to>', 'replace the path prefix FROM with TO', parsePathMapping),
   productionHost: listOf('--production-host <name>', 'a host that must never be the target', parseHostName),
   allowProductionHost: listOf(
     '--allow-production-host <name>',
-    'let this host be the target nevertheless',
+    'allow this production host as the target',
     parseHostName,
   ),
 };
@@ -256,7 +260,7 @@ export const REQUEST_OPTIONS = {
 /** What goes to stdout. */
 export const OUTPUT_OPTIONS = {
   json: toggle('--json', 'print one JSON document'),
-  ndjson: toggle('--ndjson', 'print what happens as it happens, one JSON document a line'),
+  ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),
 };
 
 /** Everything that can be asked of a replay. */
@@ -270,30 +274,30 @@ export const REPLAY_OPTIONS = {
   startAt: text('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards'),
   shiftTime: listOf(
     '--shift-time <pointer>',
-    'where JSON bodies hold a time to be moved to now',
+    'JSON pointer to a time in bodies; it is shifted to the time of sending',
     parseTimePlace,
   ),
-  slo: list('--slo <objective>', 'such as "latency: p(99)<200", or a preset'),
+  slo: list('--slo <objective>', 'objective to judge by, such as "latency: p(99)<200", or a preset'),
   retainRuns: value(
     '--retain-runs <which>',
-    'remove older runs beside this one: keep 20, or those of 30d',
+    'delete older runs in the same directory: keep the last 20, or those of 30d',
     parseRetainRuns,
   ),
   maxRate: value(
     '--max-rate <n>',
-    'planned requests of a second beyond this are refused (default: twice the peak)',
+    'most planned requests per second; others are not sent and counted as refused (default: twice the peak)',
     parseCount,
   ),
-  drainDeadline: value('--drain-deadline <time>', 'how long the last answers are waited for', parseWaitMs, {
+  drainDeadline: value('--drain-deadline <time>', 'how long to wait for the last responses', parseWaitMs, {
     default: '30s',
   }),
   header: list(
     '--header <header>',
-    'set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
+    'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
   ),
-  ca: text('--ca <file>', 'certificates (PEM) to trust besides those of the system'),
+  ca: text('--ca <file>', 'CA certificates (PEM) to trust in addition to the system’s'),
   insecure: toggle('--insecure', 'accept any certificate of the target'),
-  dryRun: toggle('--dry-run', 'print the plan and what would not replay; send nothing'),
+  dryRun: toggle('--dry-run', 'print the plan and what cannot be replayed; send nothing'),
   ...OUTPUT_OPTIONS,
 };
 
@@ -396,9 +400,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   if (isOnCommandLine(asked, 'tz')) checkZoneIsOfDays(read, problems);
   if (isOnCommandLine(asked, 'calibrateBounds') && read.calibrate === null) {
     if ((raw.calibrateBounds ?? CALIBRATE_BOUNDS) !== CALIBRATE_BOUNDS)
-      problems.add(
-        '--calibrate-bounds says how far the target may be from the recording, and nothing asks for that: give --calibrate',
-      );
+      problems.add('--calibrate-bounds has no effect without --calibrate');
   }
   problems.attempt(() => sources.checkSlo(read.slo), undefined);
   const part = (ms: number) => Math.min(read.timeout, ms);
@@ -472,13 +474,13 @@ export function describeReplayOptions(options: ReplayOptions, window: TimeRange)
 function checkWhatIsMissing({ target, dryRun, json, ndjson }: ReplayRead, problems: Problems): void {
   if (target === null && !dryRun) {
     problems.add(
-      '--target is missing (a dry run needs none)',
-      'Name the server to send to, such as --target http://staging:8000, or plan only: --dry-run.',
+      '--target is missing; only a dry run works without it',
+      'Give the server, such as --target http://staging:8000, or use --dry-run to plan only.',
     );
   }
-  if (ndjson && json) problems.add('--json and --ndjson are one at a time: each is all of stdout');
+  if (ndjson && json) problems.add('--json and --ndjson cannot be combined: each uses all of stdout');
   if (ndjson && dryRun)
-    problems.add('--ndjson tells of a run as it goes on, and a dry run has none: use --json');
+    problems.add('--ndjson prints the events of a run, and a dry run has no events: use --json');
 }
 
 /** More places would be looked up one by one in every body. */
@@ -511,8 +513,7 @@ function checkOf(
       ['--check-tolerance', checkTolerance !== null],
       ['--check-ignore', checkIgnore.length > 0],
     ] as const) {
-      if (isGiven)
-        problems.add(`${flag} says how answers are compared, and nothing asks for that: give --check`);
+      if (isGiven) problems.add(`${flag} has no effect without --check`);
     }
     return null;
   }
@@ -531,12 +532,12 @@ function checkTogether(resolved: ReplayOptions, problems: Problems): void {
   checkHeaders(resolved, problems);
   if (shard !== null && (warmupMs !== null || calibrateMs !== null)) {
     problems.add(
-      '--shard goes without --warmup and --calibrate: a stripe of them would warm and prove a stripe only',
+      '--shard cannot be combined with --warmup or --calibrate: each shard would warm up or calibrate only its part',
     );
   }
   if (shard !== null && retainRuns !== null)
     problems.add(
-      '--shard goes without --retain-runs: the runs of the other shards would count as older ones',
+      '--shard cannot be combined with --retain-runs: runs of other shards would count as older runs',
     );
   checkSessionOrder(resolved, problems);
 }
@@ -562,10 +563,12 @@ function checkSessionOrder(resolved: ReplayOptions, problems: Problems): void {
   const { sessionOrder, shard, connections, shiftTime } = resolved;
   if (sessionOrder === 'open') return;
   const goesWithout = (flag: string, why: string) =>
-    problems.add(`--session-order ${sessionOrder} goes without ${flag}: ${why}`);
-  if (shard !== null) goesWithout('--shard', 'a plan that follows the target is not the same on every host');
+    problems.add(`--session-order ${sessionOrder} cannot be combined with ${flag}: ${why}`);
+  if (shard !== null) goesWithout('--shard', 'a plan that depends on response times differs between hosts');
   if (connections === 'recorded')
-    goesWithout('--connections recorded', 'a session over several connections would wait at several senders');
-  if (shiftTime.length > 0)
-    goesWithout('--shift-time', 'bodies are made before it is known when they are sent');
+    goesWithout(
+      '--connections recorded',
+      'a session with several connections would be spread over several senders',
+    );
+  if (shiftTime.length > 0) goesWithout('--shift-time', 'bodies are built before their send time is known');
 }

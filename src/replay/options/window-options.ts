@@ -24,12 +24,8 @@ const instant: OptionParser<StatedInstant> = (given, what) => ({
 /** Which stretches of a capture are read. `verb` is what is done with them. */
 export function stretchOptions(verb: string) {
   return {
-    from: listOf(
-      '--from <time>',
-      'first instant of a window, ISO 8601 (default: the first arrival)',
-      instant,
-    ),
-    to: listOf('--to <time>', 'instant a window ends before (default: after the last arrival)', instant),
+    from: listOf('--from <time>', 'start of a window, ISO 8601 (default: the first arrival)', instant),
+    to: listOf('--to <time>', 'end of a window, exclusive (default: after the last arrival)', instant),
     day: list('--day <date>', 'a day as a window, such as 2026-11-20'),
     tz: text('--tz <zone>', 'time zone of the days', { default: UTC }),
     peak: value('--peak <time>', `${verb} the busiest window of this length, such as 15m`, parseWholeSeconds),
@@ -44,42 +40,42 @@ export function stretchOptions(verb: string) {
 /** Which exchanges of the stretches are meant. */
 export function selectionOptions(verb: string) {
   return {
-    recorder: listOf('--recorder <id>', `${verb} what this recorder recorded`, (id) => id.trim()),
+    recorder: listOf('--recorder <id>', `${verb} only requests of this recorder`, (id) => id.trim()),
     method: listOf(
       '--method <name>',
-      `${verb} requests of this method`,
+      `${verb} only requests with this method`,
       alternatives(/^[A-Za-z-]+$/, 'a method such as POST', (method) => method.toUpperCase()),
     ),
     path: listOf(
       '--path <glob>',
-      `${verb} requests to such paths: * within a segment, ** across segments`,
+      `${verb} only requests to these paths; * matches within a segment, ** across segments`,
       alternatives(/^[/*]/, 'a path such as /v2/models/*/infer'),
     ),
     status: listOf(
       '--status <status>',
-      `${verb} what was answered so: 429, 2xx, none; 2xx|429 for either`,
+      `${verb} only requests with this status: 429, 2xx or none; 2xx|429 matches either`,
       alternatives(/^([1-5]xx|[1-5]\d\d|none)$/i, 'a status such as 2xx, 429 or none', (status) =>
         status.toLowerCase(),
       ),
     ),
     model: listOf(
       '--model <name>',
-      `${verb} requests to this model; * for any characters`,
+      `${verb} only requests to this model; * matches any characters`,
       alternatives(/./, 'a model'),
     ),
     client: listOf(
       '--client <hash>',
-      `${verb} requests of this client, by its hash in the capture`,
+      `${verb} only requests of this client, given by its hash in the capture`,
       alternatives(/^[0-9a-f]{16}$/i, 'the hash of a client, 16 hex digits', (hash) => hash.toLowerCase()),
     ),
     minRequestBody: value(
       '--min-request-body <size>',
-      `${verb} requests with a body of at least so much`,
+      `${verb} only requests with a body of at least this size`,
       parseBytes,
     ),
     maxRequestBody: value(
       '--max-request-body <size>',
-      `${verb} requests with a body of at most so much`,
+      `${verb} only requests with a body of at most this size`,
       parseBytes,
     ),
   };
@@ -88,12 +84,8 @@ export function selectionOptions(verb: string) {
 /** Which part of a capture is played, and how often. */
 export const WINDOW_OPTIONS = {
   ...stretchOptions('play'),
-  loop: value('--loop <n>', 'play the windows so many times', countTo(MAX_LOOPS)),
-  duration: value(
-    '--duration <time>',
-    'end the plan then; windows that are over sooner are repeated',
-    parsePositiveMs,
-  ),
+  loop: value('--loop <n>', 'play the windows this many times', countTo(MAX_LOOPS)),
+  duration: value('--duration <time>', 'length of the plan; shorter windows are repeated', parsePositiveMs),
   ...selectionOptions('play'),
 };
 
@@ -127,7 +119,7 @@ type WindowRead = StretchRead &
 /** The windows that were asked for; what is wrong with them goes to `problems`. */
 export function windowRequestOf(read: WindowRead, problems: Problems): WindowRequest {
   const { peak, worst, loop = null, duration = null } = read;
-  if (peak !== null && worst !== null) problems.add('--peak and --worst are one at a time');
+  if (peak !== null && worst !== null) problems.add('--peak and --worst cannot be combined');
   return {
     ranges: rangesOf(read, problems),
     search:
@@ -145,21 +137,21 @@ export function windowRequestOf(read: WindowRead, problems: Problems): WindowReq
 /** For who reads the zone for nothing but days: one that is stated, and has none, would be ignored. */
 export function checkZoneIsOfDays({ tz, day }: StretchRead, problems: Problems): void {
   if (day.length > 0 || tz === UTC) return;
-  problems.add('--tz is the zone of --day, and no day is asked for');
+  problems.add('--tz has no effect without --day');
 }
 
 function rangesOf({ from, to, day: days, tz }: StretchRead, problems: Problems): readonly AskedRange[] {
   const calendar = problems.attempt(() => new DayCalendar(tz), null);
   // An instant without an offset is one of UTC, which is not what is meant beside another zone.
   if (tz !== UTC && [...from, ...to].some(lacksOffset)) {
-    problems.add('--tz is the zone of --day; an instant has its offset, such as 2026-11-20T10:00+01:00');
+    problems.add('--tz applies to --day only; give instants with an offset, such as 2026-11-20T10:00+01:00');
   }
   if (days.length > 0 && from.length + to.length > 0) {
-    problems.add('--day stands beside --from or --to: give days, or windows');
+    problems.add('--day cannot be combined with --from or --to');
     return [OPEN];
   }
   if (Math.max(days.length, from.length, to.length) > MAX_RANGES) {
-    problems.add(`more than ${MAX_RANGES} windows were asked for`);
+    problems.add(`more than ${MAX_RANGES} windows are given`);
     return [OPEN];
   }
   if (days.length > 0) {
@@ -167,7 +159,7 @@ function rangesOf({ from, to, day: days, tz }: StretchRead, problems: Problems):
     return days.map((day) => problems.attempt<TimeRange | AskedRange>(() => rangeOfDay(day, calendar), OPEN));
   }
   if (Math.max(from.length, to.length) > 1 && from.length !== to.length) {
-    problems.add(`${from.length} of --from and ${to.length} of --to make no pairs`);
+    problems.add(`${from.length} of --from and ${to.length} of --to do not pair up`);
     return [OPEN];
   }
   return Array.from({ length: Math.max(1, from.length, to.length) }, (_, at) => {

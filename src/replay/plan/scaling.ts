@@ -219,7 +219,7 @@ export class Scaling {
         'OPTION_INVALID',
         `Every session would be played ${copies.toFixed(0)} times; the most is ${MAX_COPIES}`,
         {
-          hint: `The capture covers ${(this.#covered * 100).toPrecision(2)} % of what was seen; ask for a smaller multiplier.`,
+          hint: `The capture covers ${(this.#covered * 100).toPrecision(2)} % of the traffic; use a smaller multiplier.`,
         },
       );
     }

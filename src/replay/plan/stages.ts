@@ -29,7 +29,7 @@ function parseStage(text: string): Stage {
   const [from = '', to = from, ...more] = (multipliers ?? '').split('..');
   if (multipliers === undefined || from === '' || to === '' || rest.length + more.length > 0) {
     throw new AppError('OPTION_INVALID', `--stages: ${JSON.stringify(text)} is not a stage`, {
-      hint: 'Give a duration of the run and a multiplier, such as 10m@1x, or 5m@1x..2x for a ramp.',
+      hint: 'Give a duration and a multiplier, such as 10m@1x, or 5m@1x..2x for a ramp.',
     });
   }
   return {

@@ -372,7 +372,7 @@ export function parsePathMapping(text: string): PathMapping {
   const [from, to] = [text.slice(0, Math.max(0, equals)), text.slice(equals + 1)];
   if (equals > 0 && PATH.test(from) && (to === '' || PATH.test(to))) return { from, to };
   throw new AppError('OPTION_INVALID', `--map-path: ${JSON.stringify(text)} is not FROM=TO`, {
-    hint: 'Both are beginnings of a path without a query, such as /v1/models=/v2/models.',
+    hint: 'Give two path prefixes without a query, such as /v1/models=/v2/models.',
   });
 }
 
@@ -412,16 +412,19 @@ export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
   const name = text.slice(0, Math.max(0, colon)).trim();
   if (colon < 0 || !HEADER_NAME.test(name)) {
     throw new AppError('OPTION_INVALID', '--header: expected "Name: value" with a valid header name', {
-      hint: 'A value may come from elsewhere: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
+      hint: 'A value can come from a variable or a file: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
     });
   }
   if (OURS.has(name.toLowerCase())) {
-    throw new AppError('OPTION_INVALID', `--header: ${name} is written by the replay itself`);
+    throw new AppError('OPTION_INVALID', `--header: ${name} is set by the replay itself`);
   }
   const value = resolvedValue(name, text.slice(colon + 1).trim(), secrets);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what a header must not hold
   if (/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(value)) {
-    throw new AppError('OPTION_INVALID', `--header: the value of ${name} holds characters a header cannot`);
+    throw new AppError(
+      'OPTION_INVALID',
+      `--header: the value of ${name} contains characters that are not allowed in a header`,
+    );
   }
   return [name, value];
 }
@@ -439,7 +442,7 @@ export function parseRemovedHeader(text: string): string {
     );
   }
   if (OURS.has(name)) {
-    throw new AppError('OPTION_INVALID', `--remove-header: ${name} is written by the replay itself`);
+    throw new AppError('OPTION_INVALID', `--remove-header: ${name} is set by the replay itself`);
   }
   return name;
 }
@@ -448,7 +451,7 @@ function resolvedValue(name: string, text: string, secrets: Secrets): string {
   if (text.startsWith('env:')) {
     const value = secrets.environment(text.slice(4));
     if (value === undefined) {
-      throw new AppError('OPTION_INVALID', `--header: ${name} wants ${text}, which is not set`);
+      throw new AppError('OPTION_INVALID', `--header: ${name} needs ${text}, which is not set`);
     }
     return value.trim();
   }
@@ -456,7 +459,7 @@ function resolvedValue(name: string, text: string, secrets: Secrets): string {
     try {
       return secrets.readFile(text.slice(5)).trim();
     } catch (cause) {
-      throw new AppError('OPTION_INVALID', `--header: ${name} wants ${text}, which cannot be read`, {
+      throw new AppError('OPTION_INVALID', `--header: ${name} needs ${text}, which cannot be read`, {
         cause,
       });
     }

@@ -307,14 +307,17 @@ export function parsePerturbedPlace(text: string): PerturbedPlace {
   const rest = text.slice(colon + 1);
   if (kind === 'header' && /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(rest)) {
     if (!NOT_TO_CHANGE.has(rest.toLowerCase())) return { kind, name: rest };
-    throw new AppError('OPTION_INVALID', `--perturb: header ${rest} steers the message itself`);
+    throw new AppError(
+      'OPTION_INVALID',
+      `--perturb: header ${rest} controls the HTTP message and cannot be changed`,
+    );
   }
   if (kind === 'json') {
     const parsed = parseJsonPointer(rest, '--perturb');
     const steps = parsed.filter((step) => step !== ANY_MEMBER);
     if (steps.length > 0 && steps.length === parsed.length) return { kind, pointer: rest, steps };
   }
-  throw new AppError('OPTION_INVALID', `--perturb: ${JSON.stringify(text)} is no place`, {
+  throw new AppError('OPTION_INVALID', `--perturb: ${JSON.stringify(text)} is not a place`, {
     hint: 'Write header:NAME, or json:/POINTER naming one text or number, such as json:/messages/0/content.',
   });
 }

@@ -28,9 +28,13 @@ export function parseTimePlace(text: string): TimePlace {
   const parsed = parseJsonPointer(text, '--shift-time');
   const steps = parsed.filter((step) => step !== ANY_MEMBER);
   if (steps.length > 0 && steps.length === parsed.length) return { pointer: text, steps };
-  throw new AppError('OPTION_INVALID', `--shift-time: ${JSON.stringify(text)} names no single value`, {
-    hint: 'Write the JSON pointer of one text or number, such as /inputs/0/timestamp.',
-  });
+  throw new AppError(
+    'OPTION_INVALID',
+    `--shift-time: ${JSON.stringify(text)} is not a pointer to a single value`,
+    {
+      hint: 'Give the JSON pointer of one string or number, such as /inputs/0/timestamp.',
+    },
+  );
 }
 
 /** Where a binary inference request says how much of it is JSON. */

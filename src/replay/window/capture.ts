@@ -87,7 +87,7 @@ export function probeCapture(
 
 /** The error for a capture that can be planned and not sent. */
 export function arrivalsAlone(name: string): AppError {
-  return new AppError('CAPTURE_EMPTY', `The capture ${name} holds arrivals without requests to send`, {
+  return new AppError('CAPTURE_EMPTY', `The capture ${name} contains arrivals but no requests to send`, {
     hint: 'Import the trace with --payloads to replay it; --dry-run plans it as it is.',
   });
 }
@@ -108,7 +108,7 @@ function nothingToSend(skipped: ReadonlyMap<SkipReason, number>, filters: readon
     : 'Use --dry-run to see what it holds.';
   return new AppError(
     'CAPTURE_EMPTY',
-    `The window holds no request that could be sent again: ${counts.join(', ')}`,
+    `The window contains no request that can be replayed: ${counts.join(', ')}`,
     {
       hint,
     },

@@ -108,7 +108,7 @@ function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
   const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
   if (firstUs === null || lastUs === null) {
     throw new AppError('CAPTURE_EMPTY', `The capture ${overview.name} holds no exchange`, {
-      hint: 'Record some traffic first. What was lost or left out of it, reprise inspect says.',
+      hint: 'Record some traffic first. reprise inspect shows lost and omitted traffic.',
     });
   }
   // A capture that is still being recorded must not grow the plan while it runs.
@@ -147,7 +147,7 @@ function find(
   if (kind === 'busiest') throw nothingWithin(overview, ranges);
   if (bestWith(1) !== null) throw tooFewLatencies(overview, lengthS);
   throw new AppError('CAPTURE_EMPTY', `No latency was recorded in the window of ${overview.name}`, {
-    hint: 'An import of arrivals has none; --peak finds the busiest stretch.',
+    hint: 'Imported arrivals have no latencies; use --peak to find the busiest window.',
   });
 }
 
@@ -156,8 +156,8 @@ function tooFewLatencies({ name }: CaptureOverview, lengthS: number): AppError {
   const length = formatMs(lengthS * 1e3);
   return new AppError(
     'CAPTURE_EMPTY',
-    `--worst: no stretch of ${length} in ${name} has ${MIN_LATENCIES} recorded latencies, too few to call one the worst`,
-    { hint: `Look for a longer stretch, for the busiest (--peak), or name one (--from, --to).` },
+    `--worst: no window of ${length} in ${name} has the ${MIN_LATENCIES} recorded latencies that are needed`,
+    { hint: `Use a longer window, the busiest window (--peak), or give one (--from, --to).` },
   );
 }
 

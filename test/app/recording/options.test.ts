@@ -48,7 +48,7 @@ test('all that is wrong with the flags of record is said at once, whichever plan
 describe('addresses of record', () => {
   test('are at least one: a recording that listens nowhere would call itself ready', () => {
     expect(() => pairsOf({ listen: [], target: ['127.0.0.1:8085'], tlsCert: null })).toThrow(
-      '--listen: there is no address',
+      '--listen: no address is given',
     );
   });
 
@@ -62,7 +62,7 @@ describe('addresses of record', () => {
     const certificate = ['--tls-cert', 'cert.pem', '--tls-key', 'key.pem'];
     for (const listen of ['http://:8080', 'unix:/run/reprise.sock']) {
       expect(() => read([...TARGET, ...certificate, '--listen', listen])).toThrow(
-        '--tls-cert has no effect: no --listen address speaks TLS',
+        '--tls-cert has no effect: no --listen address uses TLS',
       );
     }
     expect(listens([...TARGET, ...certificate, '--listen', ':8443', '--listen', 'http://:8080'])).toEqual([
@@ -89,7 +89,9 @@ describe('addresses of record', () => {
   ])(
     'that are their own target are refused, because a request would go round: %s to %s',
     (listen, target) => {
-      expect(() => read(['--listen', listen, '--target', target])).toThrow('is where --listen listens');
+      expect(() => read(['--listen', listen, '--target', target])).toThrow(
+        'is the address of --listen itself',
+      );
     },
   );
 
@@ -114,7 +116,7 @@ describe('addresses of record', () => {
   test('of a route are held against --listen as well', () => {
     const routes = [{ path: '/a', target: 'http://localhost:8080' }];
     expect(() => read([...TARGET, '--mode', 'gateway'], routes)).toThrow(
-      'routes[0].target: localhost:8080 is where --listen listens',
+      'routes[0].target: localhost:8080 is the address of --listen itself',
     );
   });
 });
@@ -142,13 +144,13 @@ describe('routes of record', () => {
     ['/a*', '/a/*'],
   ])('%s beside %s: one of them would take no request, and is refused', (first, second) => {
     expect(() => read([...TARGET, '--mode', 'gateway'], to(first, second))).toThrow(
-      `routes[1].path: "${second}" takes the same paths as routes[0], "${first}"`,
+      `routes[1].path: "${second}" matches the same paths as routes[0], "${first}"`,
     );
   });
 
   test.each(['/é', '/a\u0000', '/a\u007f*'])('%j can be asked by nobody, and is refused', (path) => {
     expect(() => read([...TARGET, '--mode', 'gateway'], to(path))).toThrow(
-      `routes[0].path: ${JSON.stringify(path)} holds characters that no request line can hold`,
+      `routes[0].path: ${JSON.stringify(path)} holds characters that are not allowed in a request line`,
     );
   });
 
@@ -163,7 +165,7 @@ describe('flags of record', () => {
   test.each([['--upstream-ca', 'ca.pem'], ['--upstream-server-name', 'model'], ['--upstream-insecure']])(
     '%s without a target that speaks TLS would do nothing, and is refused',
     (...flag) => {
-      expect(() => read([...TARGET, ...flag])).toThrow(`${flag[0]} has no effect: no target speaks TLS`);
+      expect(() => read([...TARGET, ...flag])).toThrow(`${flag[0]} has no effect: no target uses TLS`);
       expect(read(['--target', 'https://model', ...flag]).plane.upstreamTls).not.toBeNull();
     },
   );
@@ -203,7 +205,7 @@ describe('flags of record', () => {
   );
 
   test('a quota that no capture fits in is refused, and a retention of weeks is not', () => {
-    expect(() => read([...TARGET, '--max-disk', '15MiB'])).toThrow('--max-disk: "15MiB" is too little');
+    expect(() => read([...TARGET, '--max-disk', '15MiB'])).toThrow('--max-disk: "15MiB" is too small');
     expect(read([...TARGET, '--max-disk', '16MiB', '--retain', '28d']).recorder).toMatchObject({
       maxDiskBytes: 16 * 2 ** 20,
       retainMs: 28 * 86_400_000,

@@ -130,7 +130,7 @@ describe('the seal hook', () => {
     expect(readdirSync(folder)).toEqual(['begun']);
     expect(hook.pending).toBe(3);
     expect(log.texts('warn')).toEqual([
-      'segments were not handed over; the next start does it, if they are still there',
+      'segments were not handed over; the next start hands over those that still exist',
     ]);
     const { hook: next } = hookOf('true');
     await next.resume(dirname(directory));

@@ -82,7 +82,7 @@ describe('a dry run', () => {
     expect(counts.reduce((sum, { planned }) => sum + planned, 0)).toBe(10);
     expect(counts).toContainEqual(expect.objectContaining({ planned: 5, selected: 0 }));
     for (const [index, { text }] of shards.entries()) {
-      expect(text.includes(`plays nothing: nothing of the plan fell to ${index}/4`)).toBe(
+      expect(text.includes(`plays nothing: no session is assigned to shard ${index}/4`)).toBe(
         counts[index]?.planned === 0,
       );
     }

@@ -55,7 +55,7 @@ describe('listening on a unix socket', () => {
   it('refuses a path that is another file, and one without a directory', async () => {
     const file = unix('notes.txt');
     writeFileSync(file.path, 'mine');
-    await expect(listenOn(server(), file)).rejects.toThrow('there is a file that is not a socket');
+    await expect(listenOn(server(), file)).rejects.toThrow('a file that is not a socket exists there');
     const nowhere = unix('http.sock', `${temporaryDirectory()}/missing`);
     await expect(listenOn(server(), nowhere)).rejects.toThrow('its directory does not exist');
   });

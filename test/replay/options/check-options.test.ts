@@ -32,15 +32,15 @@ describe('what was asked for about comparing answers', () => {
   });
 
   test.each([
-    [{ check: 'bytes' }, 'is no level'],
-    [{ check: true, checkTolerance: 'rel:2' }, 'is no tolerance'],
-    [{ check: true, checkTolerance: 'abs:1%' }, 'is no tolerance'],
-    [{ check: true, checkTolerance: '' }, 'is no tolerance'],
+    [{ check: 'bytes' }, 'is not a level'],
+    [{ check: true, checkTolerance: 'rel:2' }, 'is not a tolerance'],
+    [{ check: true, checkTolerance: 'abs:1%' }, 'is not a tolerance'],
+    [{ check: true, checkTolerance: '' }, 'is not a tolerance'],
     [{ check: true, checkIgnore: ['a.b'] }, 'does not begin with /'],
-    [{ check: true, checkIgnore: [''] }, 'the whole answer'],
+    [{ check: true, checkIgnore: [''] }, 'the whole response'],
     [{ check: true, checkIgnore: Array(65).fill('/a') }, 'more than 64'],
-    [{ checkTolerance: '1e-3' }, 'give --check'],
-    [{ checkIgnore: ['/a'] }, 'give --check'],
+    [{ checkTolerance: '1e-3' }, 'without --check'],
+    [{ checkIgnore: ['/a'] }, 'without --check'],
   ])('refuses %j', (raw, problem) => {
     expect(() => resolved(raw)).toThrow(problem);
   });

@@ -57,7 +57,7 @@ describe('a production host', () => {
     const { code, message, hint } = problemOf({ productionHost: [host] });
     expect([code, message]).toEqual([
       'OPTION_INVALID',
-      `--production-host: ${JSON.stringify(host)} is not the name of one host`,
+      `--production-host: ${JSON.stringify(host)} is not a host name`,
     ]);
     expect(hint).toContain('--production-host models.example.com');
     expect(problemOf({ allowProductionHost: [host] }).message).toContain('--allow-production');

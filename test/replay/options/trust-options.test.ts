@@ -43,7 +43,7 @@ describe('the options of trust', () => {
   );
 
   it('--calibrate-bounds is refused where nothing calibrates, unless it says what holds anyway', () => {
-    const said = 'nothing asks for that: give --calibrate';
+    const said = 'no effect without --calibrate';
     expect(problemsOf({ calibrateBounds: 'p50:9' })).toContain(said);
     expect(problemsOf({ calibrateBounds: 'p50:9', calibrate: 'off' })).toContain(said);
     // What a command line has that leaves the flag out.
@@ -57,7 +57,7 @@ describe('the options of trust', () => {
   it.each<RawReplayOptions>([{}, { peak: '15m' }, { from: '2026-11-20T10:00+01:00' }])(
     '--tz is refused where no day is asked for: %j',
     (raw) => {
-      const said = '--tz is the zone of --day, and no day is asked for';
+      const said = '--tz has no effect without --day';
       expect(problemsOf({ ...raw, tz: 'Europe/Berlin' })).toContain(said);
       expect(resolved({ ...raw, tz: 'UTC' }).window.ranges).toHaveLength(1);
       expect(resolved({ tz: 'Europe/Berlin', day: ['2026-11-20'] }).window.ranges).toHaveLength(1);
@@ -94,6 +94,6 @@ describe('the options of trust', () => {
     for (const flag of ['--warmup', '--calibrate', '--lag-bound', '--retain-runs', '--ndjson']) {
       expect(message).toContain(flag);
     }
-    expect(problemsOf({ dryRun: true, ndjson: true })).toContain('a dry run has none');
+    expect(problemsOf({ dryRun: true, ndjson: true })).toContain('a dry run has no events');
   });
 });
