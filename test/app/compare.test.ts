@@ -235,10 +235,10 @@ describe('comparing what two names stand for', () => {
 
   test('never takes a run that was named twice for two runs that are the same', async () => {
     const [a] = runsOf(1);
-    await expect(compareNamed(a, a, DEFAULTS)).rejects.toThrow(/are one run, 01JDTEST\d+/);
+    await expect(compareNamed(a, a, DEFAULTS)).rejects.toThrow(/are the same run, 01JDTEST\d+/);
     const copy = join(temporaryDirectory(), 'copy');
     cpSync(a, copy, { recursive: true });
-    await expect(compareNamed(a, copy, DEFAULTS)).rejects.toThrow(/are one run/);
+    await expect(compareNamed(a, copy, DEFAULTS)).rejects.toThrow(/are the same run/);
     const allowed = await compareNamed(a, a, ALLOWING);
     expect(allowed.verdict).toBe('SAME');
     expect(allowed.notes.map(({ code }) => code)).toContain('same_run');

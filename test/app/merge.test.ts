@@ -78,12 +78,12 @@ describe('a merge of shards that are not as they were kept', () => {
     [
       'whose failures were edited away',
       (damaged) => edit(damaged, 'UPDATE send_row SET status = 503 WHERE send_index = 0'),
-      /^the rows of the run DAMAGED are not .* failed 1 in the rows, 0 in the summary$/,
+      /^the rows of the run DAMAGED do not match its summary: .* failed 1 in the rows, 0 in the summary$/,
     ],
     [
       'with the rows of the other one',
       (damaged, other) => copyFileSync(join(other, 'run.sqlite'), join(damaged, 'run.sqlite')),
-      /^the rows of the run DAMAGED are not .*: rows of run run-0, a summary of run-1$/,
+      /^the rows of the run DAMAGED do not match its summary: .*: rows of run run-0, a summary of run-1$/,
     ],
     [
       'with a summary of a later version',

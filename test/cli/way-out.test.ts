@@ -41,6 +41,6 @@ test('a hash that is none is named', async () => {
 
 test('a hash key that cannot be read is refused with a way out', () => {
   expect(() => loadHashKey(home, join(home, 'none'), null)).toThrow(
-    expect.objectContaining({ hint: expect.stringContaining('leave --hash-key-file out') }),
+    expect.objectContaining({ hint: expect.stringContaining('--hash-key-file') }),
   );
 });

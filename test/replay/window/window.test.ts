@@ -183,7 +183,7 @@ describe('a day as a window', () => {
     [{ from: ['2026-11-20', '2026-11-21'], to: '2026-11-22' }, /do not pair up/],
     [{ from: ['2026-11-20T10:00'], tz: 'Europe/Berlin' }, /--tz applies to --day/],
     [{ peak: '15m', worst: '15m' }, /cannot be combined/],
-    [{ peak: '1500ms' }, /whole seconds/],
+    [{ peak: '1500ms' }, /whole number of seconds/],
     [{ peak: '0s' }, /--peak/],
     [{ loop: '0' }, /--loop/],
     [{ duration: '-1s' }, /--duration/],
