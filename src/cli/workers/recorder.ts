@@ -22,7 +22,8 @@ const recorder = new RecorderProcess({
   sealerEntry: entryUrl('sealer'),
   pipe: () => new Socket({ fd: PIPE_FD }),
   say: (message) => {
-    if (process.connected) process.send?.(message);
+    // To a proxy that was killed a moment ago nothing can be said; what it sent before is to be kept all the same.
+    if (process.connected) process.send?.(message, () => undefined);
   },
   // What it still has to say goes out first.
   onEnd: () => setImmediate(() => process.exit()),
