@@ -6,6 +6,7 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { FromRecorder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
+import { leaveAccount } from '../../storage/capture/accounts.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
 import { DiskEstimates } from './disk.ts';
@@ -39,6 +40,8 @@ export class RecorderProcess {
   #pipe: Socket | null = null;
   #store: StoreReading | null = null;
   #housekeepingError: string | null = null;
+  /** Of the recording, as it was when this recorder was started. */
+  #account: LifeAccount | null = null;
 
   constructor(deps: RecorderProcessDeps) {
     this.#deps = deps;
@@ -56,6 +59,7 @@ export class RecorderProcess {
   /** The proxy was killed: its end of the pipe is closed, and what came through it is read to its end. */
   orphaned(): void {
     const end = () => {
+      if (this.#capture && this.#account) leaveAccount(this.#capture.directory, this.#account);
       this.#close('crash_gap');
       this.#deps.onEnd();
     };
@@ -65,6 +69,7 @@ export class RecorderProcess {
 
   #start({ settings, account, watchful }: Extract<ToRecorder<RecorderSettings>, { type: 'start' }>): void {
     const { clock, say } = this.#deps;
+    this.#account = account;
     try {
       this.#capture = openCapture(settings, {
         clock,

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
@@ -63,6 +63,16 @@ export class AccountFile {
 
   close(): Promise<void> {
     return this.#handle.close();
+  }
+}
+
+/** Writes the account of a recording that was killed before it could write one. One that is there is newer. */
+export function leaveAccount(captureDirectory: string, account: LifeAccount): void {
+  try {
+    const text = JSON.stringify(account).padEnd(FILE_BYTES);
+    writeFileSync(join(captureDirectory, accountFileOf(account.life)), text, { flag: 'wx', mode: 0o600 });
+  } catch {
+    // It is there, or the disk fails; what came through the pipe is kept all the same.
   }
 }
 

@@ -13,7 +13,7 @@ import { LogBook } from '../../support/log-book.ts';
 import { recordingDeps } from '../../support/supervised.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
-it('a recorder keeps what came through its pipe though it talks to a proxy that was killed as it started', async () => {
+it('a recorder whose proxy is killed as it starts keeps what came through its pipe, and says that more may be lost', async () => {
   const directory = join(temporaryDirectory(), 'capture');
   const { recorder: settings } = recordingDeps(1, directory, new LogBook());
   const child = fork(entryPath('recorder'), { stdio: ['ignore', 'ignore', 'ignore', 'ipc', 'pipe'] });
@@ -30,11 +30,17 @@ it('a recorder keeps what came through its pipe though it talks to a proxy that 
   link.end();
   const life = '01234567';
   const none = { bytes: 0, turns: 0 };
-  const account = { life, startedUs: systemClock.epochUs(), atUs: systemClock.epochUs(), ended: false };
+  const longAgoUs = Math.round(systemClock.epochUs()) - 7_200e6;
+  const account = { life, startedUs: longAgoUs, atUs: longAgoUs, ended: false };
   const counted = { seen: none, recorded: none, lost: {}, omitted: {}, pending: none, exchanges: 0 };
   child.send({ type: 'start', settings, watchful: false, account: { ...account, ...counted } });
   // Its start lies unread in the channel when that closes.
   child.disconnect();
   expect((await exit)[0]).toBe(0);
-  expect((await inspectCapture(directory)).exchanges).toBe(1);
+  const { exchanges, losses, killed } = inspectCapture(directory);
+  expect({ exchanges, exact: losses.exact, killed: killed.length }).toEqual({
+    exchanges: 1,
+    exact: false,
+    killed: 1,
+  });
 });
