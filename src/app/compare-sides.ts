@@ -96,7 +96,7 @@ function summaryOf(name: string, summary: object | null): ReplayDocument {
   });
 }
 
-/** What is none of all that can be compared is told of all of them. */
+/** The error for a name that is not comparable lists all comparable kinds. */
 function captureNamed(name: string): CaptureReader {
   try {
     return openCapture(name);

@@ -164,7 +164,7 @@ export async function compareNamed(
 
 async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<ComparisonDocument> {
   if (b.kind === 'run' && a.kind !== 'profile') return compareRows(a, b, options);
-  // What was recorded is what is known, whichever of the two is named first.
+  // The recording is always the baseline, in either order of the names.
   if (a.kind === 'run' && b.kind === 'recording') return compareRows(b, a, options);
   if (a.kind !== 'run' && b.kind !== 'run') return compareTraffic(a, b, options);
   throw new AppError(

@@ -73,7 +73,7 @@ async function servedBy(directory: string): Promise<string[]> {
   try {
     return (await ask(directory, 'GET', '/status')).pairs.map(({ listen }) => listen);
   } catch {
-    // None runs, or it belongs to somebody else: then what holds the port is a stranger to whoever asks.
+    // No recording runs here, or it belongs to another user: then an unknown process holds the port.
     return [];
   }
 }
@@ -212,7 +212,7 @@ export async function listenFinding(endpoint: Endpoint, served: readonly string[
   }
 }
 
-/** Of a port that could not be had: whichever of its addresses they name, they mean the one process behind it. */
+/** For a port in use: findings for different addresses of the port refer to the same process. */
 function isSamePlace(one: Endpoint, other: Endpoint): boolean {
   if (one.kind === 'unix' || other.kind === 'unix')
     return one.kind === 'unix' && other.kind === 'unix' && one.path === other.path;

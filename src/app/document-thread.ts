@@ -26,7 +26,7 @@ export async function documentFromThread<Document>(entry: EntryName, request: ob
   thread.on('message', (message: Answer<Document>) => {
     answer = message;
   });
-  // An error that is none of ours ends the thread and comes out of here as it is.
+  // An error that is not an AppError ends the thread and is rethrown unchanged.
   await once(thread, 'exit');
   return documentIn(answer, entry);
 }
@@ -37,7 +37,7 @@ function documentIn<Document>(answer: Answer<Document> | null, entry: EntryName)
   throw new AppError(answer.code, answer.message, answer.hint === null ? {} : { hint: answer.hint });
 }
 
-/** The thread's side: makes the document and says it, or why there is none. */
+/** Runs in the thread: builds the document and posts it, or posts the error. */
 export function answerWith(port: MessagePort | null, make: () => object): void {
   if (port === null) throw new Error('a document is made in a worker thread');
   try {

@@ -34,7 +34,7 @@ export const VERIFY_OPTIONS = {
 /**
  * Reads a capture to its last byte and holds it against its manifests and against itself.
  * @param onSegment the segment that is read next, of how many
- * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_ENCRYPTED for a wrong key, OPTION_INVALID for a key that is none
+ * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_ENCRYPTED for a wrong key, OPTION_INVALID for an invalid key
  */
 export function verify(
   directory: string,

@@ -77,7 +77,7 @@ function identityOf({ segments, exchanges, firstArrival, lastArrival }: InspectD
   return [exchanges, firstArrival, lastArrival, ...files].join('\n');
 }
 
-/** Segments that were set aside hold nobody knows how much of what was seen. */
+/** It is unknown how many of the recorded exchanges are in segments that were set aside. */
 function knownOf(share: number | null, { damaged }: InspectDocument): number | null {
   return damaged.length > 0 ? null : share;
 }

@@ -29,7 +29,7 @@ export class PayloadSample {
     return new PayloadSample(Number.POSITIVE_INFINITY, 1, 1);
   }
 
-  /** At most so many of a greater number. */
+  /** A sample of at most `most` of `total` payloads. */
   static of(most: number, total: number): PayloadSample {
     const run = Math.min(LONGEST_RUN, Math.ceil(most / LEAST_RUNS));
     return new PayloadSample(most, run, total / Math.ceil(most / run));

@@ -233,7 +233,7 @@ export interface Tested {
   readonly endedBy: SelftestEnd;
 }
 
-/** What is said of it in the end. */
+/** The conclusion that is printed at the end. */
 export function conclusionLines({ highestHonestRate: rate, lowestMissedRate, endedBy }: Tested): string[] {
   const { lagNs, busyShare } = JUDGEMENT_BOUNDS;
   const why: Readonly<Record<SelftestEnd, string>> = {

@@ -101,7 +101,7 @@ const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP',
 
 /** A file that is written beside its final place and takes that place whole, where nothing is. */
 export class StagedFile {
-  /** Where to write; to be made by whoever does. */
+  /** Path to write to; the writer creates it. */
   readonly path: string;
   /** Where it will be. */
   readonly destination: string;
@@ -187,7 +187,7 @@ export class NewParents {
     for (const path of this.#made) syncPath(dirname(path));
   }
 
-  /** Takes them away again, as far as nobody put anything into them. */
+  /** Removes them again if they are still empty. */
   remove(): void {
     for (const path of this.#made.splice(0).reverse()) {
       try {
@@ -216,7 +216,7 @@ export function discard(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch {
-    // It keeps a name of its own beside the place it was made for, and is in nobody's way.
+    // It keeps its own name beside its final path, and blocks nothing.
   }
 }
 

@@ -46,7 +46,7 @@ const UNKNOWN = /^(unknown option ')([\s\S]*)'$/;
 const INVALID =
   /^((?:option '[^']*' (?:argument|value)|command-argument value) ')([\s\S]*)('(?: from env '[^']*')? is invalid[\s\S]*)$/;
 
-/** What the user is told about something thrown, and the status the process ends with. */
+/** The message for a thrown error, and the exit status of the process. */
 export interface Failure {
   readonly status: ExitStatus;
   /** Null for what is no failure: help and version end a command by throwing. */
@@ -54,7 +54,7 @@ export interface Failure {
   readonly hint: string | null;
 }
 
-/** Turns anything thrown by a command into what the user is told. */
+/** Turns anything thrown by a command into a message for the user. */
 export function failureOf(thrown: unknown): Failure {
   if (thrown instanceof AppError) {
     return { status: STATUS_OF_CODE[thrown.code], message: thrown.message, hint: thrown.hint };
@@ -77,7 +77,7 @@ function failureOfUsage(error: CommanderError): Failure {
   return { status: EXIT.usage, message, hint };
 }
 
-/** What a flag that is none was to be set to is not known: it may be a header. */
+/** Hides the value of an unknown flag: it may be a secret header. */
 function shownUnknown(whole: string, before: string, flag: string): string {
   const [name = ''] = flag.match(/^[\p{L}\p{N}_-]*=?/u) ?? [];
   return name === flag ? whole : `${before}${name}***'`;

@@ -34,7 +34,7 @@ export interface DocumentForms<Form extends string> {
 /** What runs, captures and profiles are kept in: a slip of the finger must not write a page over one. */
 const DATA = /\.(?:sqlite|json)$/i;
 
-/** The outputs a command was asked for, of which one at most is printed; text where none is. */
+/** The outputs that were requested. At most one is printed; if none is, text is printed. */
 export function outputsOf<Form extends string>(
   raw: RawOutputs<Form>,
   forms: readonly Form[],

@@ -31,7 +31,7 @@ export const PROGRAM_OPTIONS = {
   config: text(
     '--config <file>',
     'YAML settings: one section per command, with flag names without dashes as keys',
-    // As with a variable that is set to nothing, there is none.
+    // An empty value counts as absent, like an empty variable.
     { mayBeEmpty: true },
   ),
 };

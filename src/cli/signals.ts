@@ -16,7 +16,7 @@ export class Interruption {
   readonly #onSignal = (name: NodeJS.Signals): void => {
     const known = name as InterruptSignal;
     if (this.#received !== null) {
-      // What waits for a thread of ours may hold up even this; the next signal is then one that nobody handles.
+      // A wait for one of our threads may delay even this. The next signal then has no handler.
       this.end();
       process.exit(STATUS[known]);
     }

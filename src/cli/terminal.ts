@@ -59,13 +59,13 @@ export class Terminal {
     this.#stdout.write(`${shownJsonText(JSON.stringify(document, null, 2))}\n`);
   }
 
-  /** One JSON document on a line of its own, to stdout: for whoever reads along. */
+  /** One JSON document on a line of its own, to stdout, for programs that read the output. */
   jsonLine(document: object): void {
     this.endProgress();
     this.#stdout.write(`${shownJsonText(JSON.stringify(document))}\n`);
   }
 
-  /** A document in a form of its own (a page, a table), to stdout as it is: whoever made it made it harmless. */
+  /** A document in a form of its own (a page, a table), to stdout unchanged: its producer has already escaped it. */
   document(text: string): void {
     this.endProgress();
     this.#stdout.write(text);

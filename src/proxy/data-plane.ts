@@ -32,7 +32,7 @@ export interface ConnectionCounts {
   readonly refused?: Readonly<Partial<Record<RefusalReason, number>>>;
 }
 
-/** Something that whoever runs the plane should hear of: one line in the log. */
+/** A notice for the operator of the plane: one line in the log. */
 export interface Notice {
   readonly level: 'info' | 'warn' | 'error';
   readonly message: string;

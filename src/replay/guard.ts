@@ -302,7 +302,7 @@ export function trustOf({
   return { rejectUnauthorized, secureContext: createSecureContext({ ca }) };
 }
 
-/** What makes a certificate wrong whoever is trusted, and the way out of it. */
+/** Certificate errors that no trusted CA can fix, each with a hint. */
 const WRONG_FOR_ALL: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'Give the target by a name that stands in its certificate',
   CERT_HAS_EXPIRED: 'Give the target a certificate that has not expired',

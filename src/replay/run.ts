@@ -36,7 +36,7 @@ import type { Target } from './target.ts';
 import { arrivalsAlone, type CaptureOverview, probeCapture } from './window/capture.ts';
 import type { ReplayWindow } from './window/window.ts';
 
-/** Sends refused while planning that are told of at once. */
+/** Sends refused while planning are reported in batches of this size. */
 const REFUSED_BATCH = 256;
 
 /** Between two looks at what the target's name means. */
@@ -351,7 +351,7 @@ export interface ReplayOutcome {
   readonly ignored: IgnoredPlaces | null;
 }
 
-/** Where a run is, for whoever watches it. */
+/** The progress of a run, for display. */
 export interface ReplayPosition {
   readonly elapsedNs: number;
   /** Sends that were due and had not ended when ends were last reported. */

@@ -39,7 +39,7 @@ interface PairsJudgement {
   readonly metrics: readonly ComparedMetric[];
   readonly reasons: readonly ComparisonReason[];
   readonly notes: readonly ComparisonReason[];
-  /** Kinds of times that streams have, and of which no pair knows both sides. */
+  /** Kinds of stream times that no pair has on both sides. */
   readonly unknown: readonly string[];
 }
 
@@ -299,7 +299,7 @@ export function answerDoubts(a: CheckedSide, b: CheckedSide, floor: number): Com
   ];
 }
 
-/** Of two runs: where A was checked and B was not, nobody knows what B answers. */
+/** For two runs: if A was checked and B was not, B's answers are unknown. */
 export function uncheckedNotes({ aTraits, bTraits }: PairedAnswers): ComparisonReason[] {
   const isChecked = (traits: Uint8Array) => traits.some((each) => (each & CHECKED) > 0);
   if (!isChecked(aTraits) || isChecked(bTraits)) return [];

@@ -13,7 +13,7 @@ export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
 
 /** All intervals hold together with this probability; a side is outside with half of what is left. */
 export const JOINT_CONFIDENCE = 0.99;
-/** By an interval of this confidence, each metric alone, is told that a change is not there (two one-sided tests of 5 %). */
+/** Confidence of the interval that shows the absence of a change, per metric (two one-sided tests of 5 %). */
 export const SAME_CONFIDENCE = 0.9;
 /** Windows hold at least so many times what hangs together. */
 export const WINDOW_TO_DEPENDENCE = 6;

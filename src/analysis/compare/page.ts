@@ -32,7 +32,7 @@ export function comparisonPage(document: ComparisonDocument, assets: PageAssets)
   );
 }
 
-/** Of two profiles there is none. */
+/** Absent for two profiles. */
 function ratioFigure({ compares, bounds, metrics }: ComparisonDocument): string {
   if (compares === 'profiles' || typeof bounds.floor !== 'number') return '';
   return figure(

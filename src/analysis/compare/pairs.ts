@@ -26,7 +26,7 @@ export interface PairedAnswers {
   /** `ANSWERED`, `FAILED` or `TURNED_AWAY`. */
   readonly aOutcome: Uint8Array;
   readonly bOutcome: Uint8Array;
-  /** 0 where there is none. */
+  /** 0 if absent. */
   readonly aStatus: Uint16Array;
   readonly bStatus: Uint16Array;
   /** From the planned instant to the first token, nanoseconds; Infinity where a stream had none, NaN: not known. */
@@ -69,7 +69,7 @@ export function latenciesLessLag(pairs: PairedAnswers): PairedTimes {
   });
 }
 
-/** Times to the first token, of pairs of which a side streams; one that failed instead never had any. */
+/** Times to the first token, for pairs with a stream on at least one side. A failed side has none. */
 export function comparableTtfts(pairs: PairedAnswers): PairedTimes {
   const { aTraits, bTraits, aOutcome, bOutcome, aTtftNs, bTtftNs } = pairs;
   const isStream = (at: number) =>
@@ -95,7 +95,7 @@ export function ttftsLessLag(pairs: PairedAnswers): PairedTimes {
  */
 const LEAST_ITL_NS = 1e6;
 
-/** Mean times between tokens, a millisecond at least, of pairs of which both sides have some. */
+/** Mean times between tokens, at least one millisecond, for pairs where both sides have them. */
 export function comparableItls(pairs: PairedAnswers): PairedTimes {
   const { count, aItlNs, bItlNs } = pairs;
   // NaN is the greater of any two.
@@ -285,7 +285,7 @@ export class PairTable {
       if (this.#segment[at] !== number || this.#id[at] !== exchangeId) continue;
       if (first < 0) return -1;
       const next = this.#next[at]!;
-      // A chain that is used up stays in its place, negative, so that others behind it are still found.
+      // A chain that is used up stays in the table, negative, so that later ones are still found.
       slots[slot] = next === 0 ? -(at + 1) : next;
       return at;
     }
@@ -534,7 +534,7 @@ function answerKind(status: number | null): number {
   return status !== null && isTurnedAway(status) ? TURNED_AWAY : ANSWERED;
 }
 
-/** A stream that was read and had no content never came to a first token; of one that cannot be read nobody knows. */
+/** A readable stream without content never reached a first token. For an unreadable stream it is unknown. */
 function tokenTimesOf({ streamed, answer, intendedOffsetNs }: Send): Pick<SideRow, 'ttftNs' | 'itlNs'> {
   if (!streamed || answer === null) return { ttftNs: Number.NaN, itlNs: Number.NaN };
   const { firstTokenOffsetNs: first, lastTokenOffsetNs: last, contentEvents } = answer;

@@ -22,7 +22,7 @@ export function profileFactDifferences(a: ProfileDocument, b: ProfileDocument): 
   ]);
 }
 
-/** WORSE where a figure has shifted beyond its bound, whichever way: what was tested is not what comes now. */
+/** WORSE if a figure shifted beyond its bound, up or down: the tested traffic is outdated. */
 export function compareProfiles(
   a: ProfileDocument,
   b: ProfileDocument,

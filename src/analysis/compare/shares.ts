@@ -59,7 +59,7 @@ export function shareMetric(
   };
 }
 
-/** A change must be more than chance and more than the floor; that there is none must be shown as well. */
+/** A change must exceed chance and the floor. The absence of a change must be shown too. */
 function verdictOf(
   difference: number,
   half: number,
@@ -173,7 +173,7 @@ export function statusDistance({ count, aOutcome, bOutcome, aStatus, bStatus }: 
   return answered === 0 ? 0 : sum / 2 / answered;
 }
 
-/** Of requests of which one side alone differs; chance alone makes it B's so often at most once in a hundred. */
+/** For requests where only one side differs: chance alone puts this many on B at most once in a hundred. */
 const CLEAR_CHANCE = 0.01;
 
 /**

@@ -24,7 +24,7 @@ import { comparableLatencies, type PairedAnswers, type PairedTimes } from './pai
 /** Times of one kind, pair by pair. */
 export interface ComparedTimes extends PairedTimes {
   readonly name: 'latency' | 'ttft' | 'itl_mean';
-  /** The same pairs with our own lag taken out; null where there is none, or it is no part of them. */
+  /** The same pairs with our own lag taken out; null if there is no lag, or the times exclude it. */
   readonly lessLag: (() => PairedTimes) | null;
   /** Whether SAME needs its percentiles, of those that it needs at all. */
   readonly required: boolean;
@@ -123,8 +123,8 @@ function metricOf(
 }
 
 /**
- * What is told of a time holds from the planned instant and from when we sent: a late generator makes no target slower,
- * and a punctual one hides none that is.
+ * A result must hold when measured from the planned instant and from the actual send. So a late generator does not
+ * make a target look slower, and a punctual generator does not hide a slower target.
  */
 function heldByBoth(scheduled: MetricVerdict, lessLag: MetricVerdict): MetricVerdict {
   if (scheduled === lessLag) return scheduled;
@@ -229,7 +229,7 @@ function differenceOf(a: number, b: number): number {
   return Math.max(-MOST_DIFFERENCE, Math.min(MOST_DIFFERENCE, difference));
 }
 
-/** Nearest rank. NaN where there is none. */
+/** Nearest rank. NaN for no values. */
 function percentileOf(values: Float64Array, percent: number): number {
   if (values.length === 0) return Number.NaN;
   return Float64Array.from(values).sort()[nearestRank(percent, values.length) - 1]!;

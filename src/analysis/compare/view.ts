@@ -75,7 +75,7 @@ export function undecidedOf(metrics: ComparisonDocument['metrics']): string[] {
     .map(({ name }) => name);
 }
 
-/** What the verdict means, in a sentence, and what it leaves out: nobody may take SAME for more than was compared. */
+/** The meaning of the verdict in one sentence, with its limits: SAME covers only what was compared. */
 function verdictSentence(document: ComparisonDocument): string {
   const { verdict, undecided } = document;
   const sentence = meaningOf(document);

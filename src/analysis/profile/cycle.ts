@@ -104,7 +104,7 @@ export class LocalHours {
   #slot: Slot | null = null;
   #complete = true;
 
-  /** @throws AppError OPTION_INVALID for a zone nobody knows. */
+  /** @throws AppError OPTION_INVALID for an unknown time zone. */
   constructor(timeZone: string) {
     this.#zone = new ZoneDays(timeZone, { hourCycle: 'h23', weekday: 'long', hour: '2-digit' });
   }

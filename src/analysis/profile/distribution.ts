@@ -39,7 +39,7 @@ export function shapeOf(histogram: Histogram, unit = 1): ShapeStep[] {
   return steps;
 }
 
-/** A step that says nothing new is none; the greatest value may lie before the edge of its step. */
+/** Steps without a change are omitted. The greatest value may lie before the edge of its step. */
 function pushStep(steps: ShapeStep[], upTo: number, share: number): void {
   if (steps.at(-1)?.share !== share) steps.push({ upTo, share });
 }

@@ -6,7 +6,7 @@ import type { ConcurrencyFigures, SeriesColumns } from '../../documents/profile.
 interface SeriesEntry {
   readonly arrivalUs: number;
   readonly failed: boolean;
-  /** Null where it did not complete, or nobody recorded when. */
+  /** Null if it did not complete, or the time was not recorded. */
   readonly latencyUs: number | null;
   readonly inFlight: number | null;
 }

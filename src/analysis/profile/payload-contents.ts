@@ -14,7 +14,7 @@ const INFERENCE_HEADER = 'inference-header-content-length';
 /** A recorded request whose body can be looked into. */
 export interface ReadableRequest {
   readonly row: ExchangeRow;
-  /** In lower case, without parameters; empty where there is none. */
+  /** In lower case, without parameters; empty if there is no content type. */
   readonly mediaType: string;
   readonly contentType: string;
   /** Without content coding. */
@@ -67,7 +67,7 @@ function parsed(json: Buffer): unknown {
   try {
     return JSON.parse(json.toString('utf8'));
   } catch {
-    // Not JSON after all: then nothing is told of its inside.
+    // Not JSON after all: nothing about its content is reported.
     return undefined;
   }
 }
@@ -191,7 +191,7 @@ export function imagesOf(request: ReadableRequest): FoundImage[] {
   return found.slice(0, MAX_IMAGES);
 }
 
-/** Parts of a form and their sizes; null where the request is none, or cannot be taken apart. */
+/** Parts of a form and their sizes; null if the request is not a form or cannot be parsed. */
 export function formOf(request: ReadableRequest): FormFigures | null {
   if (request.mediaType !== 'multipart/form-data') return null;
   const parts = formParts(request);

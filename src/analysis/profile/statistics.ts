@@ -58,7 +58,7 @@ export class ProfileStatistics {
   ) as Record<Outcome, number>;
   readonly errors = { serverErrors: 0, clientErrors: 0, tooManyRequests: 0, failed: 0 };
   readonly windows: ProfiledWindow[] = [];
-  /** Requests of which it is known how they ended: by a status, or by breaking off. */
+  /** Requests with a known end: a status or a broken connection. */
   ended = 0;
   /** Null where it is known of none whether it was. */
   streamed: number | null = null;
@@ -126,7 +126,7 @@ export class ProfileStatistics {
     if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
     const failed = hasExchangeFailed(row);
     if (failed) this.errors.failed += 1;
-    // Of an import nobody knows how a request ended.
+    // An import does not tell how a request ended.
     if (failed || status !== null) this.ended += 1;
     return failed;
   }
@@ -170,9 +170,9 @@ interface NamedGroup extends GroupFigures {
 interface GroupEntry {
   readonly requestBytes: number | null;
   readonly responseBytes: number | null;
-  /** Null where nobody recorded how it ended. */
+  /** Null if its end was not recorded. */
   readonly failed: boolean | null;
-  /** Null where it did not complete, or nobody recorded when. */
+  /** Null if it did not complete, or the time was not recorded. */
   readonly latencyUs: number | null;
 }
 

@@ -217,7 +217,7 @@ export function missingTable({ coverage, coverageUnexplained, losses, omitted }:
   };
 }
 
-/** What the requests of one protocol ask for. @param of which of them were looked into */
+/** What the requests of one protocol ask for. @param of the requests that were read */
 export function payloadTable(kind: PayloadKindFigures, of: string): Table {
   const row = (name: string, distribution: Distribution, text: (value: number | null) => string) => {
     const { count, mean, p50, p90, p99, max } = distribution;

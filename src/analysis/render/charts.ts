@@ -64,7 +64,7 @@ const LEAST_COLUMNS = 24;
 /** The least that is not nothing is still seen. */
 const FAINTEST = 0.06;
 
-/** Values on a grid, the darker the greater; cells of which nothing is known are drawn as an outline. */
+/** Values on a grid, the darker the greater; cells without data are drawn as an outline. */
 export function heatMap({
   rows,
   columns,

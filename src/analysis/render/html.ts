@@ -15,7 +15,7 @@ export function scriptJson(value: unknown): string {
     .replaceAll('\u2029', '\\u2029');
 }
 
-/** What a page carries, as it stands in its files: read by whoever may read files. */
+/** The assets of a page, as in their files. The caller reads the files. */
 export interface PageAssets {
   readonly script: string;
   readonly style: string;

@@ -94,7 +94,7 @@ function factCard(name: string, field: Fact, value: string): string {
   return `<div${hidden}><dt>${name}</dt><dd data-field="${field}">${escaped(value)}</dd></div>`;
 }
 
-/** What can be said of one reading alone, for whoever runs no script. */
+/** The values of a single reading, for browsers without scripts. */
 function factOf(status: RecorderStatus, field: Fact): string {
   if (field === 'exchanges') return String(status.exchanges);
   if (field === 'open') return String(status.connections.open);

@@ -196,7 +196,7 @@ type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'summary'> & {
   readonly differs: boolean;
 };
 
-/** The verdict in a sentence, for whoever reads no further. */
+/** The verdict in one sentence. */
 export function headlineOf({ verdict, valid, summary, differs }: Judged): string {
   if (summary === null)
     return 'This run never came to its end: there is no verdict, only what its rows tell.';

@@ -233,7 +233,7 @@ class GroupCounts {
     if (latencyNs !== null) group.latencyNs.record(Math.round(latencyNs / NS_PER_US) * NS_PER_US);
   }
 
-  /** After everything that was sent; what was recorded under another name is nobody's. */
+  /** Call after all sends. A latency recorded under a name that was not sent is ignored. */
   addRecorded(name: string | null, latencyUs: number, times: number): void {
     const group = this.#groups.get(name);
     for (let copy = 0; group !== undefined && copy < times; copy += 1) group.recordedUs.record(latencyUs);

@@ -39,10 +39,10 @@ import {
 } from '../../redaction/recording-policy.ts';
 import type { RecorderSettings } from './capture.ts';
 
-/** Where probes and metrics are answered unless something else is said. */
+/** The default address of probes and metrics. */
 export const PROBE_LISTEN = ':9464';
 
-/** Without it nothing is recorded, which is loud, and traffic flows: an empty name keeps no traffic away. */
+/** An empty value stops recording, with an error, but traffic still flows. */
 const RECORDING_ONLY = { mayBeEmpty: true } as const;
 
 const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
@@ -219,7 +219,7 @@ const GATEWAY_OPTIONS = {
   ),
 };
 
-/** Everything that can be asked of a recording, in the order in which help prints it. */
+/** All options of a recording, in the order of the help text. */
 export const RECORD_OPTIONS = {
   ...TRAFFIC_OPTIONS,
   ...TRANSPORT_OPTIONS,
@@ -230,14 +230,14 @@ export const RECORD_OPTIONS = {
   ...GATEWAY_OPTIONS,
 };
 
-/** What was asked for: most of it texts, not yet read. */
+/** The resolved flags; most are strings that are not parsed yet. */
 type RecordFlags = ResolvedOptions<typeof RECORD_OPTIONS>;
 
 type AddressFlags = Pick<RecordFlags, 'listen' | 'target' | 'tlsCert'>;
 
 /**
  * The listen addresses and targets by their order; one target may serve them all.
- * @throws AppError OPTION_INVALID where an address is none, is given twice, or leads back to where it came from
+ * @throws AppError OPTION_INVALID if an address is invalid, is given twice, or is its own target
  */
 export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pair[] {
   if (listen.length === 0) {
@@ -264,7 +264,7 @@ export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pai
   return pairs;
 }
 
-/** Processes that share a port would take it twice without a word, and deal clients out to either target. */
+/** Processes that share a port could both bind it silently; clients would then reach either target. */
 function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
   if (listen.kind === 'tcp' && listen.port === 0) return;
   if (!before.some((pair) => placeOf(pair.listen) === placeOf(listen))) return;
@@ -274,7 +274,7 @@ function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
 }
 
 /**
- * Refuses a target that is our own listen address: the first request would go round until descriptors are spent.
+ * Refuses a target that is our own listen address: the first request would loop until descriptors run out.
  * @throws AppError OPTION_INVALID naming `what`
  */
 function mustLeadOn(listen: Endpoint, target: Endpoint, what: string): void {
@@ -288,19 +288,19 @@ function mustLeadOn(listen: Endpoint, target: Endpoint, what: string): void {
   );
 }
 
-/** Of names only the one that every host has is known; others are not looked up. */
+/** Resolves only the name `localhost`; other names are not looked up. */
 function isReachedAs(listen: Endpoint, target: Endpoint): boolean {
   if (listen.kind === 'unix' || target.kind === 'unix') return placeOf(listen) === placeOf(target);
   return listen.port === target.port && dialled(target.host).some((host) => takes(listen.host, host));
 }
 
-/** Where a connection to a host goes: to all addresses is to this host's own. */
+/** The addresses that a connection to a host reaches; a wildcard address reaches this host. */
 function dialled(host: string): readonly string[] {
   if (host === 'localhost') return ['127.0.0.1', '::1'];
   return [host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host];
 }
 
-/** Whether who listens on a host takes what is sent to an address. That of another interface is not known. */
+/** Whether a listener on a host receives connections to an address. Other interfaces are unknown. */
 function takes(listening: string, address: string): boolean {
   if (listening === '::' && address === '::1') return true;
   if (listening === '::' || listening === '0.0.0.0') return isIPv4(address) && address.startsWith('127.');
@@ -311,7 +311,7 @@ function placeOf(endpoint: Endpoint): string {
   return endpoint.kind === 'unix' ? endpoint.path : `${endpoint.host} ${endpoint.port}`;
 }
 
-/** The routes of a configuration; those that can be of no effect add to the problems, and are left out. */
+/** The routes of a configuration. Routes without effect are added to the problems and left out. */
 function routesOf(
   settings: readonly RouteSetting[],
   pairs: readonly Pair[],
@@ -351,7 +351,7 @@ function mustBePath(path: string, stated: string, what: string): void {
       hint: 'Give a path such as /v2/models/a, or a prefix such as /v2/models/*.',
     });
   }
-  // Compared is what clients send, and a request with any other byte is answered 400.
+  // Paths are compared with what clients send, and a request with any other byte gets a 400.
   if (!/^[!-~]*$/.test(path)) {
     throw new AppError('OPTION_INVALID', `${name} holds characters that are not allowed in a request line`, {
       hint: 'Write the path as clients send it, percent-encoded, such as /%C3%A9.',
@@ -359,7 +359,7 @@ function mustBePath(path: string, stated: string, what: string): void {
   }
 }
 
-/** Of two that take the same paths the second would never be asked. */
+/** If two routes match the same paths, the second is never used. */
 function mustBeTheFirst(
   { match, path }: GatewayRoute,
   stated: { readonly what: string; readonly path: string },
@@ -376,7 +376,7 @@ function mustBeTheFirst(
   names.set(`${match} ${path}`, `${stated.what}, ${text}`);
 }
 
-/** Flags that mean something to one plane only; given to the other, they would be silently without effect. */
+/** Flags of one plane only. With the other plane they would silently have no effect. */
 const GATEWAY_ONLY = [
   'forwardedHeaders',
   'websocket',
@@ -396,7 +396,7 @@ const WIRE_ONLY = [
 ] as const satisfies readonly (keyof RecordFlags)[];
 
 /**
- * What the data plane is asked to do; of no use where it adds to the problems.
+ * The options of the data plane. They are unusable if problems were added.
  * @param given Whether a flag was stated, rather than left at its default.
  */
 function planeOf(
@@ -408,7 +408,7 @@ function planeOf(
   const pairs = problems.attempt(() => pairsOf(flags), []);
   const settings = flags.routes ?? [];
   const routes = routesOf(settings, pairs, problems);
-  // Of addresses that could not be read nobody knows what they speak.
+  // It is unknown whether an unreadable address uses TLS.
   if (pairs.length > 0 && routes.length === settings.length)
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
   const common = {
@@ -428,7 +428,7 @@ function planeOf(
     : { mode: 'gateway', ...common, routes, ...gatewayOf(flags, problems) };
 }
 
-/** All that is forwarded to, each once: of the pairs, then of a gateway's routes. */
+/** All targets, each once: those of the pairs, then those of a gateway's routes. */
 function targetsOf(plane: PlaneOptions): string[] {
   const routes = plane.mode === 'gateway' ? plane.routes : [];
   return [...new Set([...plane.pairs, ...routes].map(({ target }) => formatEndpoint(target)))];
@@ -443,8 +443,8 @@ function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFla
 }
 
 /**
- * An address that is to speak TLS has a certificate, or its clients would be served plainly without a word; and a
- * flag about TLS has an address that speaks it, or it would be without effect.
+ * A TLS address needs a certificate, or its clients would silently be served in plain text. A TLS flag needs an
+ * address that uses TLS, or it would have no effect.
  */
 function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readonly GatewayRoute[]): void {
   const secure = pairs.find(({ listen }) => speaksTls(listen));
@@ -492,7 +492,7 @@ function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: Recor
 }
 
 function gatewayOf(flags: RecordFlags, problems: Problems) {
-  // To the gateway 0 is no limit, which is not what 0s says: only `off` does.
+  // For the gateway 0 means no limit. A user writes `off` for that, and `0s` is an error.
   const timeMs = (text: string, flag: string) => problems.attempt(() => parseTimeLimitMs(text, flag), 0);
   const limitMs = (text: string, flag: string) => (text === 'off' ? 0 : timeMs(text, flag));
   return {
@@ -516,17 +516,17 @@ function flagOf(name: string): string {
   return name === 'routes' ? 'routes' : `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Descriptors of the proxy that are no connection's: some 28 of the runtime's and its pipe, and a few for files. */
+/** Descriptors of the proxy that are not connections: about 28 of the runtime and its pipe, a few for files. */
 const KEPT_FREE = 40;
 
-/** What decides how many descriptors the connections of the proxy take. */
+/** Determines how many descriptors the connections of the proxy need. */
 interface Demand {
   readonly pairs: readonly Pair[];
   /** Null in the wire plane, where each client has an upstream connection of its own. */
   readonly gateway: { readonly upstreams: number; readonly maxInFlight: number } | null;
 }
 
-/** As `doctor` has it, which knows of no addresses and no routes. */
+/** The demand that `doctor` assumes, which has no addresses and no routes. */
 export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
 
 /**
@@ -534,8 +534,8 @@ export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
  * Each takes two descriptors in the wire plane. A gateway's takes a second only while a request is in flight, but
  * every upstream may keep as many connections as were ever in flight to it.
  *
- * Whoever comes beyond must be turned away by us: with no descriptor left at all, the runtime accepts and closes
- * what waits, and says it to nobody.
+ * Connections beyond that must be refused by us: without free descriptors, the runtime accepts and closes waiting
+ * connections without reporting it.
  */
 export function connectionRoom({ openFiles }: HostLimits, { pairs, gateway }: Demand): number | null {
   if (openFiles === null || openFiles === Number.POSITIVE_INFINITY) return null;
@@ -545,11 +545,11 @@ export function connectionRoom({ openFiles }: HostLimits, { pairs, gateway }: De
   return Math.max(Math.floor(free / (1 + upstreams)), free - upstreams * maxInFlight);
 }
 
-/** The options with no more connections than the host has descriptors for. */
+/** The options, with connections limited to the descriptors of the host. */
 export function withinRoom(options: PlaneOptions, limits: HostLimits): PlaneOptions {
   const room = connectionRoom(limits, demandOf(options));
   if (room === null || room >= options.maxConnections) return options;
-  // By the sum there is room for nobody. Whom it serves nevertheless must not be turned away for a sum.
+  // The estimate leaves no room at all. It must not refuse clients that can be served in practice.
   if (room === 0) return options;
   return { ...options, maxConnections: room };
 }
@@ -558,7 +558,7 @@ function demandOf(options: PlaneOptions): Demand {
   const { pairs } = options;
   if (options.mode === 'wire') return { pairs, gateway: null };
   const upstreams = targetsOf(options).length;
-  // A tunnel is not in flight, and holds its upstream connection for as long as it lasts.
+  // A tunnel does not count as in flight, but holds its upstream connection while it is open.
   const maxInFlight = options.websocket ? Number.POSITIVE_INFINITY : options.maxInFlight;
   return { pairs, gateway: { upstreams, maxInFlight } };
 }
@@ -566,19 +566,19 @@ function demandOf(options: PlaneOptions): Demand {
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** The proxy with its queue to the recorder and what is passing through, and the recorder at most. */
+/** Memory of the proxy, its queue to the recorder and data in transit, plus the maximum of the recorder. */
 export const RECORDING_BYTES = (128 + 64 + 30 + 384) * MIB;
-/** Of one whose reader has stopped. */
+/** Memory of a connection whose reader has stopped. */
 const CONNECTION_BYTES = 64 * KIB;
-/** For what runs beside it in the same limit: what `--on-seal` starts, a health check, a `/tmp` of memory. */
+/** Memory for other things in the same limit: `--on-seal` commands, a health check, a `/tmp` in memory. */
 const BESIDE_BYTES = 200 * MIB;
 
-/** What its limit of memory should be at least, for so many connections in all. */
+/** The minimum memory limit for this total number of connections. */
 export function leastMemoryBytes(connections: number): number {
   return RECORDING_BYTES + connections * CONNECTION_BYTES + BESIDE_BYTES;
 }
 
-/** What a recording does, every flag read. */
+/** The parsed options of a recording. */
 export interface RecordOptions {
   readonly plane: PlaneOptions;
   readonly recorder: RecorderSettings;
@@ -590,7 +590,7 @@ export interface RecordOptions {
 }
 
 /**
- * Reads every option and says all that is wrong with them at once.
+ * Reads every option and reports all problems at once.
  * @throws AppError OPTION_INVALID
  */
 export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOptions {
@@ -672,7 +672,7 @@ function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
       queryKeys: flags.redactQuery,
     },
   };
-  // Read once here, so that a rule that cannot be meant stops the command and not the recorder.
+  // Parsed once here, so that an invalid rule stops the command and not the recorder.
   problems.attempt(() => recordingParts(policy, new KeyedHash(new Uint8Array(32)), ''), null);
   return { ...DEFAULT_RECORDING_POLICY, ...policy, redact: { ...policy.redact, rules, presets } };
 }

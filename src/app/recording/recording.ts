@@ -248,7 +248,7 @@ export class Recording {
       if (!this.#paused || this.#stopping) return;
       this.#paused = false;
       this.#recorder.start();
-      // Whoever asked for it reads what came of it.
+      // The client that asked for the resume reads the result.
       await this.#state.nextWord(SUPERVISION.resumeWaitMs);
     });
     return this.#switching;
@@ -320,7 +320,7 @@ export class Recording {
     this.#recorders.directory = directory;
     this.#recorders.maxDiskBytes = maxDiskBytes;
     this.#file.moveTo(directory);
-    // Whoever reads in the log that it records may ask it at once.
+    // A client that reads this log line may query the recording at once.
     this.#opening = true;
     await this.#control.open(directory);
     this.#opening = false;

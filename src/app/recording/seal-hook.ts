@@ -222,7 +222,7 @@ export class SealHook {
         return null;
       }
       const seal = await sealMark(file);
-      // The time to settle may have run out while the disk was asked: nobody would end what begins now.
+      // The time to settle may have run out during the disk access: nothing would stop a command started now.
       if (this.#ended) return 'the recorder ends';
       const failure = await this.#run(file);
       if (failure !== null) return failure;

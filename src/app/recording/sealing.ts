@@ -23,7 +23,7 @@ interface SealedLine {
   readonly error?: string;
 }
 
-/** How a sealer ended: what it said of each segment, and why it said no more. */
+/** How a sealer ended: its result for each segment, and the reason it stopped. */
 export interface SealerEnd {
   readonly lines: readonly SealedLine[];
   /** Null when it ended by itself. */
@@ -181,7 +181,7 @@ export function settleOne(path: string): SealedLine {
   }
 }
 
-/** Best effort: where the host does not allow it, whoever calls, or that process, competes for the processor. */
+/** Best effort: if the host does not allow it, this process, or that one, competes for the processor. */
 export function yieldProcessor(pid: number | undefined): void {
   if (pid === undefined) return;
   try {

@@ -96,7 +96,7 @@ function dryRunParts(plan: ReplayPlan, leadIn: LeadIn, source: CaptureSource): D
   };
 }
 
-/** The document of a run, null in all that nobody knows before there is one; with what a plan says besides. */
+/** The document of a run with the facts of its plan. Fields that are unknown before the run are null. */
 export function dryRunDocument({ plan, leadIn, report, fidelity, playback }: DryRunOutcome): object {
   const { options, overview, window } = plan;
   const { cappedAtNs } = report.whole;

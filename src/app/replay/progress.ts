@@ -13,7 +13,7 @@ import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReplayPosition } from '../../replay/run.ts';
 
 const SECOND_MS = 1_000;
-/** Between two lines where nobody watches a terminal. */
+/** Interval between progress lines when the output is not a terminal. */
 const LINE_MS = 10_000;
 
 export interface ReplayProgressParts {

@@ -78,7 +78,7 @@ export function playedLines(window: ReplayWindow, { counts, passes }: Playback):
   ];
 }
 
-/** What a filter did to the arrivals; nothing where there is none. */
+/** The effect of the filters on the arrivals; empty without filters. */
 export function unfilteredLines({
   recorded,
   unfiltered,

@@ -25,7 +25,7 @@ export interface DrainEnd {
   readonly drained: boolean;
   /** The last words of the recording that was asked. */
   readonly last: RecorderStatus;
-  /** Another one that records there at the end. Nobody asked it to drain. */
+  /** Another recording that runs there at the end. It was not asked to drain. */
   readonly successor: Recording | null;
 }
 
@@ -129,12 +129,12 @@ function startsAtWork(directory: string, clock: Clock): number[] {
       .filter(({ ended, atUs }) => !ended && atUs > sinceUs)
       .map(({ startedUs }) => startedUs);
   } catch {
-    // Moved away, or never had one: then nobody is known to write there.
+    // Moved, or without an account: then no writer is known.
     return [];
   }
 }
 
-/** It takes its socket away as the last thing it does; and whoever waits beside us may have moved the capture. */
+/** Its last step removes the socket. Another process that waits for the end may have moved the capture. */
 function isGone(cause: unknown): boolean {
   return isMissing(cause) || (cause instanceof AppError && cause.code === 'CAPTURE_NOT_FOUND');
 }

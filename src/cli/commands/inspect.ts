@@ -121,7 +121,7 @@ function amountText(
   return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
 }
 
-/** With a segment that expired go the losses that it recorded: nobody sums them, as nobody misses them there. */
+/** The losses recorded in an expired segment are gone with it and are not in the sum. */
 function lostText({ losses, expired }: InspectDocument): string {
   const text = amountText(losses, losses.byReason);
   return expired.segments > 0 ? `${text}; without what the expired segments recorded as lost` : text;
@@ -144,7 +144,7 @@ function coverageText(document: InspectDocument): string {
     return 'not known: what an imported file left out is not counted';
   if (coverage === null || unexplained === null) return '–';
   const share = (value: number) => `${(value * 100).toFixed(2)} %`;
-  // What a segment held that is somewhere else, or cannot be read, nobody knows.
+  // The content of a missing or unreadable segment is unknown.
   const partial = recorders.some(({ gaps }) =>
     gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
   );
@@ -152,7 +152,7 @@ function coverageText(document: InspectDocument): string {
   const known = (omitted.byCause.sampled_out?.exchanges ?? 0) > 0 ? 'about ' : 'at most ';
   const most = document.coverageIsAtMost ? known : '';
   const rest = unexplained > 0.00005 ? `, ${share(unexplained)} missing` : '';
-  // How many exchanges were in it, or would have been, nobody knows either.
+  // The number of exchanges in it, or lost from it, is unknown too.
   const unread = omitted.byCause.unparsed?.bytes ?? 0;
   const of = [
     ...(unread > 0 ? [`of what was read as exchanges: ${formatBytes(unread)} were not`] : []),

@@ -38,7 +38,7 @@ export class StopRequest {
     const signalled = new Promise<string>((resolve) => {
       for (const signal of SIGNALS) {
         process.on(signal, () => {
-          // Of a terminal that closes a process may hear twice, and from nobody who means to hurry it.
+          // A closing terminal may send SIGHUP twice, without the intent to hurry.
           if (this.#wasAsked && signal !== 'SIGHUP') recording.hurry();
           this.#signal ??= signal;
           this.#wasAsked = true;
@@ -76,7 +76,7 @@ export function recordCommand(): Command {
     const options = readRecordOptions(asked);
     const limits = readHostLimits();
     const plane = withinRoom(options.plane, limits);
-    // Of the default nobody said that they need so many.
+    // The default limit is not an explicit request, so a small reduction needs no warning.
     const isFelt = asked.originOf('maxConnections') !== null || plane.maxConnections < FEW_CONNECTIONS;
     if (plane.maxConnections < options.plane.maxConnections && isFelt) {
       const room = { maxConnections: plane.maxConnections, openFiles: limits.openFiles };
@@ -97,7 +97,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     estimated: (estimate) => {
       logger.info(estimate, estimateText(estimate));
       if (asked) terminal.print(...estimateLines(estimate));
-      // Whoever asked is told until there is something to tell.
+      // Prints estimates until one for the quota is known.
       asked &&= estimate.quotaHoldsMs === null;
     },
     logger,
@@ -129,7 +129,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
 
 /**
  * The last line of defence against an error of our own, which no message from either side may cause: what is under way
- * gets a moment, the account is written, and whoever started the process (systemd, compose, the kubelet) starts another.
+ * gets a moment, the account is written, and the supervisor (systemd, compose, the kubelet) starts another process.
  */
 function endOnFault(recording: Recording, logger: Logger): void {
   let faulty = false;

@@ -124,7 +124,7 @@ export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome)
   const { connections, audit } = report;
   const inWindow = fidelity.recorded.count + playback.filtered;
   const skipped = Object.entries(audit.skipped).filter(([, count]) => count > 0);
-  // Counted by sends, of which copies have their own. Where arrivals are alone, theirs are planned all the same.
+  // Counts sends, including those of copies. For a capture of arrivals only, all arrivals are planned.
   const skippedSends = skipped.reduce(
     (sum, [reason, count]) => sum + (overview.arrivalsOnly && reason === 'no_payload' ? 0 : count),
     0,
@@ -151,7 +151,7 @@ export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome)
   ];
 }
 
-/** A good plan, of which none of the sessions fell to this shard. */
+/** A valid plan that assigns no session to this shard. */
 function emptyShardLines({ shard }: ReplayOptions, planned: number, skipped: number): string[] {
   if (shard === null || planned + skipped > 0) return [];
   return [`  this shard plays nothing: no session is assigned to shard ${shard.index}/${shard.count}`];

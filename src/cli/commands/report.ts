@@ -21,7 +21,7 @@ export const REPORT_OUTPUTS = {
 export const REPORT_FORMS = ['html', 'markdown'] as const;
 const OPTIONS = { ...REPORT_OUTPUTS, ...REPORT_OPTIONS };
 
-/** `reprise report RUN`: what a run showed, for whoever decides on a launch. */
+/** `reprise report RUN`: the results of a run, for a launch decision. */
 export function reportCommand(): Command {
   const command = new Command('report')
     .description('Report the results of a run: the verdict, its reasons and the first thing to do.')

@@ -243,7 +243,7 @@ function countsText(counts: Readonly<Record<string, number>>): string {
   return texts.map(([name, count]) => `${name} ${count}`).join(', ') || 'none';
 }
 
-/** Where nobody knows it, that is said: 0 would be a claim. */
+/** An unknown size is shown as unknown: 0 would be wrong. */
 function sizeText(bytes: number | null): string {
   return bytes === null ? 'unknown' : formatBytes(bytes);
 }

@@ -80,7 +80,7 @@ function variablesOf(flags: string): string[] {
   return longNamesOf(flags).map(variableOf);
 }
 
-/** One value a line; a block of YAML ends with a line that is none. */
+/** One value per line. A YAML block ends with an empty line, which is ignored. */
 function linesOf(text: string): string[] {
   return text
     .split('\n')

@@ -28,7 +28,7 @@ export class ConfigFile {
   }
 
   /**
-   * Reads YAML 1.2, of which JSON is a part. `commands` are all there are: a key of any of them is known.
+   * Reads YAML 1.2, which includes JSON. `commands` are all there are: a key of any of them is known.
    * @throws AppError OPTION_INVALID naming every problem with its line.
    */
   static read(path: string, program: Command, commands: readonly Command[]): ConfigFile {
@@ -75,7 +75,7 @@ export class ConfigFile {
     return { value: texted, place: this.#placeOf([...section, key]) };
   }
 
-  /** `file:line` of a key, for whoever asks where a value came from. */
+  /** `file:line` of a key, to show where a value came from. */
   #placeOf(keys: readonly string[]): string {
     const line = this.#lineOf(keys);
     return line === null ? this.path : `${this.path}:${line}`;
@@ -161,7 +161,7 @@ function keysAt(path: readonly string[], program: Command, commands: readonly Co
   return new Set([...keys, ...children]);
 }
 
-/** Offset of the key that a path ends in; null where there is none. */
+/** Offset of the key that a path ends in; null if there is no such key. */
 function offsetOf(contents: unknown, keys: readonly string[]): number | null {
   let node: unknown = contents;
   let offset: number | null = null;

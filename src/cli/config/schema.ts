@@ -22,7 +22,7 @@ export function configSchema(program: Command, commands: readonly Command[]): z.
   return z.strictObject({ ...keysOf(program), ...Object.fromEntries(sections) });
 }
 
-/** The same as a JSON Schema, for editors and for whoever checks a manifest. */
+/** The same as a JSON Schema, for editors and manifest checks. */
 export function configJsonSchema(program: Command, commands: readonly Command[]): object {
   return {
     $id: 'https://reprise.invalid/config.schema.json',

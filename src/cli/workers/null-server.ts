@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { createNullServer } from '../../replay/selftest.ts';
 
-/** The target of a selftest, in a process of its own. Ends with whoever started it. */
+/** The target of a selftest, in a process of its own. It ends with its parent process. */
 const server = createNullServer();
 server.listen(0, '127.0.0.1', () => process.send?.((server.address() as AddressInfo).port));
 process.on('disconnect', () => process.exit(0));

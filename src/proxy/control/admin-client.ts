@@ -51,7 +51,7 @@ function exchange(
         resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') });
       });
     });
-    // Of the whole answer: one that comes drop by drop is none.
+    // The limit covers the whole answer, so a slow trickle fails too.
     const timer = setTimeout(() => asked.destroy(new Error('it does not answer')), patienceMs);
     asked.on('close', () => clearTimeout(timer));
     asked.on('error', reject);

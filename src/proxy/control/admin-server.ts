@@ -85,7 +85,7 @@ async function answerOf(request: IncomingMessage, answering: Answering): Promise
   try {
     return await answering(request.method ?? 'GET', path);
   } catch {
-    // What failed is ours; its text may hold paths, and whoever asks is not told.
+    // An internal error: its text may hold paths, so the client does not get it.
     return text(500, 'this could not be answered');
   }
 }
@@ -214,7 +214,7 @@ export class ControlServer {
     this.#server = null;
     this.#directory = null;
     if (!server) return;
-    // First, so that one at which nobody answers is that of a process which was killed.
+    // First, so that a socket without an answer means that its process was killed.
     if (directory !== null && (await this.#isOurs(directory))) removeSocket(directory);
     this.#socket = null;
     server.closeAllConnections();
@@ -289,7 +289,7 @@ function removeSocket(directory: string): void {
   try {
     rmSync(join(directory, CONTROL_SOCKET), { force: true });
   } catch {
-    // Nobody answers there, which whoever asks is told.
+    // Nothing answers there; clients get that as an error.
   }
 }
 

@@ -17,7 +17,7 @@ export const PIPE_FD = 4;
  */
 const COLLECTING_ALONE = '--single-threaded-gc';
 
-/** Whoever shares the loopback of a process whose debugger is open, of a pod say, runs code in it. */
+/** With an open debugger port, any process on the same loopback, such as in a pod, can run code in it. */
 export const NO_DEBUGGER = '--disable-sigusr1';
 
 /** The traffic comes first wherever both want the processor. */
@@ -304,7 +304,7 @@ export class RecorderSupervisor<Settings> {
     if (!faulted) {
       const watchful = this.#watchful;
       const ofItself = running.condemned || how !== 'SIGKILL';
-      // Whoever follows one that died of itself leaves word of what it works at: that may be what kills it.
+      // The successor of a recorder that crashed notes what it works at: that may be the cause of the crash.
       this.#watchful = ofItself;
       events.died({ how, ofItself, watchful });
     }

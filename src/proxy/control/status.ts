@@ -27,7 +27,7 @@ export class RecordingState {
     return this.#name ?? 'OFF';
   }
 
-  /** Null where it is healthy, or where nobody knows. */
+  /** Null if it is healthy or its state is unknown. */
   get why(): string | null {
     return this.#why;
   }
@@ -64,7 +64,7 @@ export class RecordingState {
   }
 }
 
-/** What the recorders of a recording said of themselves, over their lives. */
+/** What the recorders of a recording reported, over their lives. */
 export class RecorderReadings {
   #past: { readonly traffic: RecordedTraffic; readonly bodiesCut: number } = {
     traffic: NO_TRAFFIC,

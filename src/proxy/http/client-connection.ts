@@ -9,7 +9,7 @@ import type { GatewayTimeouts } from './options.ts';
 export interface Underway {
   /** Whether all of its request was read; what comes next on the connection is not part of it. */
   readonly requestWhole: boolean;
-  /** The client is gone: nobody waits for the answer. */
+  /** The client is gone and does not wait for the answer. */
   clientGone(): void;
   /** The gateway ends it: the time for draining is over. */
   cut(): void;

@@ -297,7 +297,7 @@ export interface ExchangeHost {
   readonly limits: TimeLimits;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
-  /** Whether the target is told whom a request came from, so that its client may not say it. */
+  /** Whether forwarded headers tell the target the client; then the client's own are removed. */
   readonly tellsPeer: boolean;
   /** An exchange is over, or became a tunnel. */
   ended(): void;

@@ -43,7 +43,7 @@ export interface InspectedRequest {
   /** Whether a body was announced, and in chunks. */
   readonly hasBody: boolean;
   readonly chunked: boolean;
-  /** Names that `Connection` claims for this hop; null for none that matter. */
+  /** Names that `Connection` claims for this hop; null if no relevant name is listed. */
   readonly nominated: ReadonlySet<string> | null;
 }
 
@@ -262,7 +262,7 @@ interface ParseError extends NodeJS.ErrnoException {
 
 const PREFACE = 'PRI * HTTP/2.0\r\n';
 
-/** What a client is told whose bytes Node could not read; null where there is nobody left to be told. */
+/** The response to a client whose bytes Node could not parse; null if the client is gone. */
 export function reasonOfClientError(error: ParseError): Refusal | null {
   const { code = '', rawPacket } = error;
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return { reason: 'too_slow', status: 408 };

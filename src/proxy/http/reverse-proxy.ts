@@ -69,7 +69,7 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
   #cut = 0;
   #onIdle: (() => void) | null = null;
 
-  /** @param notify is told what the log should say, such as that a certificate was replaced */
+  /** @param notify receives notices for the log, such as that a certificate was replaced */
   constructor(
     options: GatewayOptions,
     link: RecorderClient,
@@ -313,7 +313,7 @@ const CHECKS = 8;
 /** Newer than the types of Node: which requests are offered to `upgrade`; the others are served as usual. */
 type Settings = ServerOptions & { shouldUpgradeCallback: (request: IncomingMessage) => boolean };
 
-/** Certificate and key of the listeners that speak TLS: whoever connects gets those of the moment. */
+/** Certificate and key of the TLS listeners; new connections get the current ones. */
 export class ListenerCertificate {
   readonly #files: TlsFiles;
   readonly #servers: TlsServer[] = [];

@@ -69,7 +69,7 @@ export class Upstream {
     this.#proxy = guardedProxy(this.#address, this.#isTls, this.#agent);
   }
 
-  /** Hands a request to the library; what becomes of it is told to `forwarding`. */
+  /** Hands a request to the library; the result is reported to `forwarding`. */
   forward(request: IncomingMessage, response: ServerResponse, forwarding: Forwarding): void {
     FORWARDINGS.set(request, forwarding);
     request.url = '/';

@@ -36,7 +36,7 @@ export class WebSocketUpgrade implements Timed, Underway {
   #cause: CloseCause | null = null;
   #over = false;
 
-  /** @param early what the client sent behind its request: it lies there to be read, by whoever will */
+  /** @param early what the client sent behind its request: it stays readable on the socket */
   constructor(
     host: ExchangeHost,
     connection: ClientConnection,
@@ -83,7 +83,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     };
     const firstByteMs = timeouts.firstByteMs || UPGRADE_MS;
     if (isLate(standing, { ...timeouts, firstByteMs })) this.#ended('timed_out');
-    // It is read on for nobody, and hears no reset behind what it sent.
+    // Its data is read and discarded, so that it gets no reset.
     else askPeer(this.#client);
   }
 

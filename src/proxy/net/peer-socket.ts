@@ -63,7 +63,7 @@ export class PeerSocket {
     }
   }
 
-  /** To be called when it has ended or is closed: a failure that waits for the rest to be read is told now. */
+  /** Call this when it has ended or is closed: reports a failure that waited for the rest to be read. */
   readNoMore(): void {
     this.#failedWrite.tell();
   }
@@ -135,7 +135,7 @@ export class FailedWrite {
     return this.#error !== null && this.#error.code !== 'EPIPE';
   }
 
-  /** Nothing more is to be read: a failure that was not told is told now. */
+  /** Nothing more can be read: reports a pending failure now. */
   tell(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;

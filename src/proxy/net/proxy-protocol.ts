@@ -64,7 +64,7 @@ function readBinary(bytes: Buffer): ProxyReading {
   return header ? { kind: 'whole', header, bytes: length } : MALFORMED;
 }
 
-/** Other families than TCP over IP carry nothing that is told of here; their headers are valid all the same. */
+/** Families other than TCP over IP carry no address that is used here. Their headers are still valid. */
 function readAddresses(family: number, addresses: Buffer): ProxyHeader | null {
   const size = family === 0x11 ? 4 : family === 0x21 ? 16 : 0;
   if (size === 0) return UNKNOWN;

@@ -117,7 +117,7 @@ export class TlsFiles {
 }
 
 const MINUTE_NS = 60e9;
-/** What is wrong with a name says all names of the certificate, of which there may be hundreds. */
+/** Name mismatches list all names of the certificate, which may be hundreds. */
 const REASON_CHARS = 300;
 /** OpenSSL's codes for a certificate that is not trusted; and Node's, for a wrong name and for what is no TLS at all. */
 const CODES =

@@ -49,7 +49,7 @@ export class BodyCollector {
   lastByteNs: number | null = null;
 
   /**
-   * @param expectedBytes The announced length, null when there is none.
+   * @param expectedBytes The announced length, null if absent.
    * @param originNs The exchange's arrival, from which the chunks' offsets count.
    */
   constructor(taking: BodyTaking, expectedBytes: number | null, originNs: number) {
@@ -125,7 +125,7 @@ export class BodyCollector {
     this.#kept = null;
   }
 
-  /** Gives the budget back. Whoever was handed the finished body answers for its memory from here. */
+  /** Gives the budget back. From here on, the receiver of the finished body accounts for its memory. */
   release(): void {
     this.#kept?.release();
     this.#taking.budget.release(this.#reservedBytes);
@@ -197,7 +197,7 @@ export class KeptPrefix {
   #bytes = 0;
   #cut = false;
 
-  /** @param expectedBytes the announced length, null when there is none */
+  /** @param expectedBytes the announced length, null if absent */
   constructor(capBytes: number, expectedBytes: number | null, budget: AssemblyBudget) {
     this.#capBytes = capBytes;
     this.#expectedBytes = expectedBytes;

@@ -171,7 +171,7 @@ export class ExchangeBuilder {
     if (!this.request.ended) this.#sampleByBody();
   }
 
-  /** How it ended, given who ended the connection first (null while nobody has). */
+  /** How it ended, given who ended the connection first (null while it is open). */
   outcome(firstEnd: FirstEnd | null): Outcome {
     // An early answer is an answer, even when the client then never sent the rest of its request.
     if (this.answered && (this.request.ended || this.answeredInTime || firstEnd === 'server'))

@@ -193,7 +193,7 @@ function beginsWithRequestLine(bytes: Buffer): boolean {
  */
 type Stop = { readonly kind: 'opaque'; readonly protocol: string } | { readonly kind: 'starved' };
 
-/** How HTTP/2 begins where nobody negotiated it. */
+/** The preface of HTTP/2 without negotiation. */
 const HTTP2_START = `${HTTP2_PREFACE_LINE}\r\n`;
 
 const PASS_OVER: MessagePlan = { framing: { kind: 'none' }, body: null };
@@ -219,7 +219,7 @@ class Pairing {
   #stop: Stop | null = null;
   /** Whether a request began before the one before it was answered; never taken back. */
   pipelined = false;
-  /** Who ended the connection first, null while nobody has. */
+  /** Which side ended the connection first; null while it is open. */
   firstEnd: FirstEnd | null = null;
   /** When the client did, if it was first. */
   clientEndNs: number | null = null;

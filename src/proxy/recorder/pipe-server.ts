@@ -92,7 +92,7 @@ interface RecorderDeps {
   readonly sink: CommittingSink;
   readonly context: AssemblyContext;
   readonly clock: Clock;
-  /** Where word is left of what is being worked at; null where nobody will read it. */
+  /** File that names the connection being processed; null if nothing will read it. */
   readonly mark?: WorkMark | null;
 }
 
@@ -158,7 +158,7 @@ export class FedConnection {
     }
   }
 
-  /** Nobody will say how it ended: what was open is lost. */
+  /** Its end will never be known: open connections are lost. */
   abandon(nowNs: number, because: LossReason): void {
     this.#assembly.gap(because, 0, 0);
     this.#assembly.close(nowNs, 'shutdown');
@@ -200,7 +200,7 @@ export class FedConnection {
   }
 }
 
-/** The sink could not take it: nobody may be told that it was recorded. */
+/** The sink could not take it: it must not be reported as recorded. */
 const NOT_ENCODABLE: Fate = { kind: 'lost', because: 'encode_failed' };
 
 const RECORDED: Fate = { kind: 'recorded', because: null };

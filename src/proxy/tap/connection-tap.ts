@@ -32,7 +32,7 @@ interface Gap {
   turns: number;
 }
 
-/** What a tap needs of whoever opened it. */
+/** What a tap needs from its opener. */
 export interface TapHost {
   readonly queue: FrameQueue;
   /** Whether a recorder listens. */
@@ -118,7 +118,7 @@ export class ConnectionTap {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#guard(() => this.#sayClose(cause))) return;
-    // Nobody will be told how it ended, so nobody will settle what is left.
+    // Its end is never sent to the recorder, so the rest is never settled.
     this.account.settleAll({ kind: 'lost', because: 'tap_failed' });
     this.#retireIfSettled();
   }
@@ -144,7 +144,7 @@ export class ConnectionTap {
     this.#retireIfSettled();
   }
 
-  /** Nobody will say any more what became of what is pending. */
+  /** The outcome of pending data will never be reported. */
   giveUp(fate: Fate): void {
     this.account.settleAll(fate);
     this.#retireIfSettled();
@@ -158,7 +158,7 @@ export class ConnectionTap {
     this.#retireIfSettled();
   }
 
-  /** A recorder died of this connection: what still comes is for nobody. */
+  /** This connection crashed a recorder: further data is not recorded. */
   quarantine(): void {
     if (this.#opaque || this.#closed) return;
     this.#opaque = true;

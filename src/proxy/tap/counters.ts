@@ -82,7 +82,7 @@ export class Counters {
 
   /**
    * What was in doubt is recorded as far as the capture holds it, and lost beyond that.
-   * @param committed since the recording began, by the capture; null where nobody knows
+   * @param committed since the recording began, by the capture; null if unknown
    */
   resolveDoubt(committed: Progress | null, because: LossReason = 'writer_down'): void {
     const doubt = this.#doubt;

@@ -67,7 +67,7 @@ export class FrameQueue {
 
   /**
    * Takes a frame whole, or not at all. The payload is not to be written to afterwards.
-   * @returns false where the budget is spent or nobody listens
+   * @returns false if the budget is spent or no recorder is connected
    */
   append(head: FrameHead, payload: Buffer): boolean {
     const isReferenced = payload.length >= REFERENCED_BYTES && ownsMemory(payload);

@@ -96,7 +96,7 @@ export function readDoubles(payload: Uint8Array): number[] {
 /** Frames of traffic of up to so much are handed on whole; of longer ones so much before the rest of it came. */
 const WHOLE_FRAME_BYTES = 16 * 1024;
 
-/** A frame of traffic of which a part was handed on. */
+/** A traffic frame that was handed on in part. */
 interface BegunFrame {
   readonly type: number;
   readonly connection: number;
@@ -133,7 +133,7 @@ export class FrameReader {
     else this.#rest = Buffer.from(chunk.subarray(at));
   }
 
-  /** Goes on with a frame of which too little had come; only that is copied. Answers where what follows begins. */
+  /** Continues an incomplete frame; only that frame is copied. Returns where the next one begins. */
   #complete(begun: Buffer, chunk: Buffer): number {
     let rest = begun;
     let at = 0;
@@ -255,7 +255,7 @@ function decode(bytes: Buffer, at: number): PipeSettlement {
 
 /** Where a client connection came from; told to the recorder once, when it is announced. */
 export interface ConnectionOrigin {
-  /** The client's IP address, as its socket or a PROXY protocol header says; null where there is none. */
+  /** The client's IP address, as its socket or a PROXY protocol header says; null if unknown. */
   readonly peer: string | null;
   /** Index of the pair of addresses it came in by. */
   readonly pair: number;

@@ -16,7 +16,7 @@ export interface Upstream {
   readonly ready: 'connect' | 'secureConnect';
 }
 
-/** What a connection needs of whoever made it. */
+/** What a connection needs from its creator. */
 export interface ConnectionHost {
   readonly paused: PausedPeers;
   readonly refused: 'reset' | '502';
@@ -194,7 +194,7 @@ export class ProxiedConnection {
   /** Nothing was answered and nothing will be. */
   #refuse(): void {
     this.#cause ??= 'server_reset';
-    // Before the client's end, which is only its answer to what it is told now.
+    // Before the client's end, which is only its reaction to this.
     this.#tap.serverEnd();
     if (this.#firstLine === null) {
       this.#client.reset();

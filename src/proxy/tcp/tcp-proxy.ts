@@ -23,7 +23,7 @@ export interface WireOptions {
   readonly pairs: readonly Pair[];
   /** Client connections at most, over all pairs of this process; more are turned away and counted. */
   readonly maxConnections: number;
-  /** How a client is told that the upstream cannot be reached: by a reset, or by a 502 where one can be read. */
+  /** What a client gets if the upstream is unreachable: a reset, or a 502 if the client can read one. */
   readonly refused: 'reset' | '502';
   /** Certificate and key of the listen addresses that speak TLS; null where none does. */
   readonly tls: ListenerTls | null;
@@ -81,7 +81,7 @@ export class TcpProxy implements DataPlane {
   #cut = 0;
   #onIdle: (() => void) | null = null;
 
-  /** @param notify is told what the log should say, such as that a certificate was replaced */
+  /** @param notify receives notices for the log, such as that a certificate was replaced */
   constructor(
     options: WireOptions,
     link: RecorderClient,

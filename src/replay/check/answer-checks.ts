@@ -131,7 +131,7 @@ export class AnswerChecks implements CheckerListener {
     this.#giveUp('checker_failed');
   }
 
-  /** Waits for what is being compared, for a while, and ends the checker. What is left is told of as unchecked. */
+  /** Waits for what is being compared, for a while, and ends the checker. The rest is reported as unchecked. */
   async finish(): Promise<void> {
     for (let waitedMs = 0; this.#waiting.size > 0 && waitedMs < LIMITS.checkDrainMs; waitedMs += LOOK_MS)
       await setTimeout(LOOK_MS);

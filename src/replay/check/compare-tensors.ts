@@ -57,7 +57,7 @@ export function tensorDifference(
   return { check: null, masked };
 }
 
-/** @throws UnreadableBody where the document is none of the protocol's */
+/** @throws UnreadableBody if the document does not follow the protocol */
 function outputsOf(document: unknown): BinaryOutput[] {
   const outputs = member(document, 'outputs');
   if (!Array.isArray(outputs)) throw new UnreadableBody('bad_tensors');

@@ -37,7 +37,7 @@ export function holdsGeneratedText(document: unknown): boolean {
   );
 }
 
-/** Where requests say how much chance there is to be; a temperature of 0 is none. */
+/** Request fields that set the randomness of the output. A temperature of 0 means no randomness. */
 const TEMPERATURES = [['temperature'], ['options', 'temperature'], ['parameters', 'temperature']] as const;
 
 /**
@@ -163,7 +163,7 @@ function isRecord(value: unknown): value is Document {
 /** What a stream is compared by. */
 export type StreamFacts = Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish' | 'finishes'>;
 
-/** Reads a whole stream as a sender reads one that comes; null for what is none. */
+/** Reads a whole stream as a sender reads a live one; null if the body is not a stream. */
 export function streamFactsOf(bytes: Uint8Array, contentType: string | null): StreamFacts | null {
   const reader = AnswerReader.of(
     200,

@@ -96,7 +96,7 @@ export class AnswerArena {
     return held;
   }
 
-  /** A free slab, looked for from here on and then from the first, which is then taken; -1 where there is none. */
+  /** A free slab, looked for from here on and then from the first, which is then taken; -1 if no slab is free. */
   take(from = 0): number {
     const slab = this.#takeBetween(from, this.#taken.length);
     return slab < 0 && from > 0 ? this.#takeBetween(0, from) : slab;

@@ -46,7 +46,7 @@ export const VARYING_POINTERS: Readonly<Record<AnswerApi, readonly string[]>> = 
 export type Place = 'compared' | 'ignored' | 'masked';
 
 const STRENGTH = { masked: 1, ignored: 2 } as const;
-/** Sets of rules remembered: one for each protocol and each list of what was masked, of which there are few. */
+/** Sets of rules remembered: one for each protocol and each list of masked places. There are few such lists. */
 const KEPT_ROOTS = 64;
 
 /** Finds where documents are not to be compared: what is ignored, and what redaction masked in the recorded one. */

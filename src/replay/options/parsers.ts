@@ -239,7 +239,7 @@ export function parseLagBound(text: string, what: string): LagBound {
 
 /** How far two answers may be apart and still be the same. */
 export interface CheckTolerance {
-  /** Of two numbers: this share of the greater, or this much, whichever is more. */
+  /** Of two numbers: the greater of this share of the larger number and this amount. */
   readonly relative: number;
   readonly absolute: number;
   /** Of the lengths of two generated texts: this share of the longer. */

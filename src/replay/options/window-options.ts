@@ -219,7 +219,7 @@ export function filtersOf(read: SelectionRead, problems: Problems): Filters {
   };
 }
 
-/** `2xx|429`: values of which one will do. */
+/** `2xx|429`: alternatives; a request matches if it has one of these values. */
 function alternatives(
   pattern: RegExp,
   expected: string,

@@ -48,7 +48,7 @@ export interface DryRunListener {
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
 }
 
-/** What a plan comes to, whichever shard plays it, as far as the facts of its rows tell. */
+/** The totals of a plan over all shards, as far as its rows show them. */
 export interface PlanCount {
   /** Exchanges of the windows that are played. */
   readonly recorded: number;
@@ -59,7 +59,7 @@ export interface PlanCount {
 }
 
 export interface DryRunReport {
-  /** What the plan comes to, whichever shard plays it. */
+  /** The totals of the plan over all shards. */
   readonly whole: PlanCount;
   /** From the facts of every row. */
   readonly audit: ReplayAudit;

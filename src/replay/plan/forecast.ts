@@ -12,7 +12,7 @@ export interface Forecast {
   readonly plannedExchanges: number;
   /** How often each of them is planned on average, not rounded; 1 where there are none. */
   readonly timesEach: number;
-  /** The busiest recorded second, epoch seconds; null where there is none. */
+  /** The busiest recorded second, epoch seconds; null if nothing was recorded. */
   readonly peakSecond: number | null;
   readonly recordedPeakPerSecond: number;
   /** No second of the replay plans more than this. */
@@ -70,7 +70,7 @@ export function forecastOf(
   };
 }
 
-/** Where a plan ends, and with which of the things that end one: whichever comes first. */
+/** Where a plan ends, and which limit ends it: the limit that comes first. */
 export interface PlanEnd {
   readonly with: 'windows' | 'stages' | 'duration';
   /** Nanoseconds of the run, with the copies that come after what they repeat. */

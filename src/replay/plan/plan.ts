@@ -106,7 +106,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       if (own) audit.skip(skipped);
       continue;
     }
-    // What cannot be built takes no place, except in shards: there nobody knows of the others' requests.
+    // A request that cannot be built does not count, except in shards: a shard does not know the others' requests.
     const admittedUnbuilt = shard === null ? null : ceiling.admits(intendedOffsetNs);
     if (shard !== null) places += 1;
     if (!own) {
@@ -180,7 +180,7 @@ function playedRow(row: ExchangeRow, as: PlayedAs | null): ExchangeRow {
   return as === null ? row : { ...row, requestHash: Buffer.from(as.tag, 'hex') };
 }
 
-/** A changed body may have another size than the recorded one: what is told of is what is sent. */
+/** A changed body may differ in size from the recorded one; the size that is sent is reported. */
 function sizedRow(row: ExchangeRow, body: Uint8Array | null): ExchangeRow {
   const requestBytes = body?.length ?? 0;
   return requestBytes === (row.requestBytes ?? 0) ? row : { ...row, requestBytes };

@@ -53,7 +53,7 @@ export function unreachable(name: ScalingName, min: number, max: number): string
   return null;
 }
 
-/** What is done where nobody chose: sessions are left out below 1, time is compressed above. */
+/** The default scaling: below 1 sessions are left out, above 1 time is compressed. */
 export function defaultScaling(min: number, max: number): ScalingName {
   return max <= 1 && min < 1 ? 'thin' : 'compress';
 }
@@ -183,7 +183,7 @@ export interface ScalingParts {
   readonly layers?: readonly Layer[];
 }
 
-/** Stands for a window that nothing is laid over and whose exchanges nobody had to count. */
+/** For a window without superposed windows, so its exchanges are not counted. */
 const WINDOW_ALONE: readonly Layer[] = [{ shiftUs: 0, before: 0, exchanges: 1 }];
 
 /**
@@ -275,7 +275,7 @@ export class Scaling {
     return this.loadAt(this.curve.max).copies > 1 ? this.options.jitterMs * 1e3 : 0;
   }
 
-  /** The most recorded seconds of which a second of the run may hold something, copies included. */
+  /** The maximum number of recorded seconds that contribute to one second of the run, copies included. */
   get meetingSeconds(): number {
     return this.maxPace + this.latestCopyUs / 1e6;
   }

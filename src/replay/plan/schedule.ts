@@ -11,11 +11,11 @@ export interface PlannedSend {
   readonly copy: number;
   /** 0 for an exchange of the window, else the number of the stretch that is laid over it. */
   readonly layer: number;
-  /** False for an exchange whose session is left out: it is told of, and has no send. */
+  /** False for an exchange whose session is left out: it is reported, and has no send. */
   readonly kept: boolean;
 }
 
-/** Whether this is an exchange of the window itself, each of which is told of once. */
+/** Whether this is an exchange of the window itself. Each of them is reported once. */
 export function isOfWindow({ copy, layer }: Pick<PlannedSend, 'copy' | 'layer'>): boolean {
   return copy === 0 && layer === 0;
 }
@@ -81,7 +81,7 @@ export class LaterCopies<T extends Placed> {
     heap[at] = entry;
   }
 
-  /** Takes the first whose offset lies before `offsetUs`; null where there is none. */
+  /** Takes the first whose offset lies before `offsetUs`; null if there is no such item. */
   takeBefore(offsetUs: number): T | null {
     const first = this.#heap[0];
     if (first === undefined || first.item.offsetUs >= offsetUs) return null;

@@ -199,7 +199,7 @@ function maskedPartsOf(redacted: readonly string[]): MaskedParts {
   };
 }
 
-/** A line of a recorded head, and what can be said of it whatever request it stands in. */
+/** A line of a recorded head, with the facts about it that do not depend on the request. */
 export interface HeaderLine {
   readonly pair: HeaderPair;
   /** The name in lower case. */
@@ -354,7 +354,7 @@ export function headerReason(name: string, lower: string, value: string): Unrepl
   }
 }
 
-/** Paths that begin with `from` are sent with `to` in its place. */
+/** Replaces the path prefix `from` with `to`. */
 export interface PathMapping {
   readonly from: string;
   readonly to: string;

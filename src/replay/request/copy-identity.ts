@@ -249,7 +249,7 @@ export class RequestIds {
     return ID_MEMBERS[api] ?? NONE;
   }
 
-  /** The document with other ids, every other byte as it was. An empty id is none, and stays. */
+  /** The document with other ids; every other byte is unchanged. An empty id is not an id and stays. */
   renew(json: Uint8Array, members: readonly string[], salt: string): Uint8Array {
     let renewed = json;
     const change = (value: JsonScalar) => (value.literal === '""' ? null : newScalar(value, salt));

@@ -57,7 +57,7 @@ export class Playback implements CaptureSource {
     return this.#counts.map((count) => ({ ...count }));
   }
 
-  /** Passes over all windows of which anything was played. */
+  /** Passes over all windows in which at least one exchange was played. */
   get passes(): number {
     return this.#passes;
   }

@@ -155,7 +155,7 @@ export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
   return { fromUs: fromSecond * SECOND_US, toUs: toSecond * SECOND_US };
 }
 
-/** The calendar of `--tz`. @throws AppError OPTION_INVALID for a zone nobody knows. */
+/** The calendar of `--tz`. @throws AppError OPTION_INVALID for an unknown time zone. */
 export function calendarOf(timeZone: string): DayCalendar {
   return new DayCalendar(timeZone);
 }
