@@ -90,7 +90,7 @@ function readRecording(statistics: ReportStatistics, { directory, named, summary
   if (run === null)
     return {
       capture: null,
-      unavailable: 'the run does not say of which capture it is; name it with --capture',
+      unavailable: 'the run does not name its capture; give it with --capture',
     };
   const { capture } = run;
   const places = capturePlaces(capture, directory);

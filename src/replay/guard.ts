@@ -235,7 +235,7 @@ export function fencedLookup(fenced: FencedAddresses): LookupFunction {
       const free = addresses.filter(({ address }) => fencedNameOf(address, fenced) === null);
       const [first] = free;
       if (first === undefined) {
-        const forbidden = new Error(`${hostname} has no address that is none of production`);
+        const forbidden = new Error(`${hostname} resolves only to production addresses`);
         callback(Object.assign(forbidden, { code: 'EFENCED' }), '');
       } else if (options.all === true) callback(null, free);
       else callback(null, first.address, first.family);

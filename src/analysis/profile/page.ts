@@ -323,7 +323,7 @@ function mixSection(document: ProfileDocument): string {
     {
       title: 'Statuses',
       unit: 'share of requests',
-      source: 'status of the answer; none where there was no answer, or nobody saw it',
+      source: 'status of the answer; none if there was no answer or it was not seen',
       lookFor: '429 and 5xx: a replay that does not reproduce them is not the same test',
     },
     bars(

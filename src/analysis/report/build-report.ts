@@ -239,7 +239,7 @@ const SKIPPED: Readonly<Record<string, string>> = {
 
 /** Why sends have no complete answer, and where to look. */
 const ERRORS: Readonly<Record<SendError, string>> = {
-  connect_refused: 'nobody listened, or the accept queue was full: see whether the target restarted',
+  connect_refused: 'nothing listened, or the accept queue was full: check whether the target restarted',
   connect_timeout: 'the target did not accept in time: its accept queue or a firewall',
   connect_failed: 'no connection came about: name, route or TLS',
   reset_on_reuse: 'the target closed an idle connection as we used it: its keep-alive is shorter than ours',
