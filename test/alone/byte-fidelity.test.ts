@@ -25,13 +25,15 @@ const PIECE_BYTES = 1_000_000;
 /** What the sender writes itself, what belongs to one connection, and the marker (docs/replay: header rules). */
 const EXCEPTED = new Set([...HOP_BY_HOP, 'host', 'content-length', 'x-reprise-run']);
 
+const EMPTY_CHUNKED = '0 B chunked';
+const random = randomRequests([0, 1, 1_000, 65_536, 1_048_577, 32 * 1024 * 1024]);
 /** Bodies of every framing and size, and what is not sent and must therefore be counted. */
 const REPLAYABLE: readonly WireExchange[] = [
   ...handMadeRequests(),
   ...payloadRequests('kserve-payloads'),
   ...payloadRequests('triton-payloads'),
   ...cassetteExchanges(200),
-  ...randomRequests([0, 1, 1_000, 65_536, 1_048_577, 32 * 1024 * 1024]),
+  ...random.filter(({ name }) => name !== EMPTY_CHUNKED),
 ];
 const UNREPLAYABLE: readonly WireExchange[] = [
   {
@@ -39,6 +41,8 @@ const UNREPLAYABLE: readonly WireExchange[] = [
     request: rawRequest('POST', '/any', ['Expect: 100-continue', 'Content-Length: 2'], Buffer.from('{}')),
     answer: [plainAnswer('{}')],
   },
+  // undici sends a body of no bytes with its length.
+  ...random.filter(({ name }) => name === EMPTY_CHUNKED),
   { name: 'OPTIONS *', request: rawRequest('OPTIONS', '*', [], Buffer.alloc(0)), answer: [plainAnswer('')] },
 ];
 
