@@ -202,7 +202,7 @@ describe('shards read as one run', () => {
       'different plans',
     ],
     ['that are there twice', () => [shard(0), shard(1), shard(1)], 'both shard 1'],
-    ['that were no shards', () => [shard(0, { alone: true })], 'is no shard'],
+    ['that were no shards', () => [shard(0, { alone: true })], 'not a shard'],
   ])('are refused where there are runs %s', (_, directories, reason) => {
     expect(() => new OpenShards(directories())).toThrow(reason);
   });

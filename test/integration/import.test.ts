@@ -193,7 +193,7 @@ describe('payloads', () => {
     const { file, out } = trace(`t\n${rows}\n`);
     const done = await importArrivals(file, '--time=t', '--unit=ms', `--out=${out}`, '--payloads', folder);
     expect(done.status).toBe(0);
-    expect(done.stderr).toContain('passed over: SOURCE.md');
+    expect(done.stderr).toContain('SOURCE.md');
     const known = readdirSync(folder)
       .filter((name) => name.endsWith('.http') && name !== 'chunked-json.http')
       .map((name) => readFileSync(join(folder, name)).toString('base64'));

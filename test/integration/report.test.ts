@@ -133,8 +133,8 @@ describe('reprise report', () => {
     expect(() => formsOf({ html: true, json: true })).toThrow('--json and --html would both be printed');
     expect(() => formsOf({ html: 'a', markdown: './a' })).toThrow('name the same file');
     // A page written over a run would be its end.
-    expect(() => formsOf({ html: 'runs/1/run.sqlite' })).toThrow('holds data');
-    expect(() => formsOf({ markdown: 'profile.JSON' })).toThrow('holds data');
+    expect(() => formsOf({ html: 'runs/1/run.sqlite' })).toThrow('run.sqlite');
+    expect(() => formsOf({ markdown: 'profile.JSON' })).toThrow('profile.JSON');
   });
 });
 
