@@ -37,15 +37,10 @@ function worstOf(
 
 it('is no stretch of seven latencies: none of it has twenty, and a longer one has', () => {
   const quiet = Array.from({ length: 20 }, (_, at) => [7, at === 3 ? 900 : 1] as const);
-  expect(() => worstOf(quiet, { worst: '2s' })).toThrow(
-    expect.objectContaining({
-      code: 'CAPTURE_EMPTY',
-      message: expect.stringMatching(/no stretch of 2\.0 s in capture has 20 recorded latencies/),
-      hint: expect.stringContaining('a longer stretch'),
-    }),
-  );
+  const refusal = expect.objectContaining({ code: 'CAPTURE_EMPTY', hint: expect.stringContaining('longer') });
+  expect(() => worstOf(quiet, { worst: '2s' })).toThrow(refusal);
   expect(worstOf(quiet, { worst: '3s' })).toMatchObject({ found: { exchanges: 21 }, fromUs: 1_000_000 });
-  expect(() => worstOf([[19, 5]], { worst: '15m' })).toThrow(/has 20 recorded latencies/);
+  expect(() => worstOf([[19, 5]], { worst: '15m' })).toThrow(refusal);
   expect(worstOf([[20, 5]], { worst: '15m' })).toMatchObject({ found: { exchanges: 20 } });
 });
 
