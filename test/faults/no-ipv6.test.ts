@@ -18,7 +18,7 @@ describe.skipIf(!canTrace)('a host without IPv6 (no strace, or it may not attach
   it('is listened on at all its addresses', async () => {
     const bound = await underIpv4Alone(`
       import { createServer } from 'node:net';
-      import { listenOn } from ${module('listening')};
+      import { listenOn } from ${module('net/listen')};
       const server = createServer();
       const { endpoint } = await listenOn(server, { kind: 'tcp', host: '::', port: 0, tls: false });
       console.log(endpoint.host);
@@ -28,7 +28,7 @@ describe.skipIf(!canTrace)('a host without IPv6 (no strace, or it may not attach
 
   it('has its probes answered', async () => {
     const bound = await underIpv4Alone(`
-      import { ProbeServer } from ${module('probe-server')};
+      import { ProbeServer } from ${module('control/admin-server')};
       const logger = { info() {}, warn() {}, error(fields) { console.log(fields.reason); } };
       const probes = new ProbeServer({ statusOf: () => null, logger });
       const address = await probes.listen({ host: '::', port: 0 });
