@@ -68,11 +68,11 @@ export async function survives(
   const committed = async () => totalOf(await scrape(Number(probe)), 'reprise_recorded_turns_total');
   const watch = new EquationWatch(Number(probe));
   const traffic = new NumberedTraffic(recording.port, options);
-  await msUntil(10_000, 'the first commit', async () => (await committed()) > 20);
+  await msUntil(30_000, 'the first commit', async () => (await committed()) > 20);
 
   await fault({ directory, recording, traffic, committed });
   const atEnd = await committed();
-  await msUntil(options.recoveryMs ?? 5_000, 'recording goes on', async () => (await committed()) > atEnd);
+  await msUntil(options.recoveryMs ?? 30_000, 'recording goes on', async () => (await committed()) > atEnd);
   // What was repaired is looked at for a while as well, however slowly it answers.
   const scrapes = watch.scrapes;
   await msUntil(20_000, 'more scrapes', () => watch.scrapes > scrapes + LATER_SCRAPES);
