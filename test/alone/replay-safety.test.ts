@@ -160,7 +160,7 @@ describe('each fence alone', () => {
     const server = await serverOf((_, response) => response.writeHead(500).end());
     const result = await replay(captureOf(requestsOf(800, 50_000)), server.url, ['--json']);
     expect(result.status).toBe(5);
-    expect(result.stderr).toContain('had failed');
+    expect(result.stderr).toContain('RUN_ABORTED');
     const document = documentOf(result);
     expect(document.interrupted).toBe('RUN_ABORTED');
     expect(document.sent).toBeLessThan(800);
