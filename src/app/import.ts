@@ -6,7 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
 import { choice, text, toggle } from '../core/options.ts';
-import { IMPORT_DEFAULTS } from '../formats/arrivals.ts';
+import { IMPORT_DEFAULTS } from '../formats/arrival-trace.ts';
 import { TIME_UNITS } from '../formats/exact-time.ts';
 import {
   type ArrivalTally,

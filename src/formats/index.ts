@@ -10,5 +10,5 @@ import { VEGETA } from './vegeta.ts';
 /** Formats that captures can be exported to. */
 export const EXPORT_FORMATS: readonly ExportFormat[] = [LOCUST, K6, VEGETA, HAR, MOONCAKE, PARQUET, CSV];
 
-/** Formats that can be imported, besides arrival traces (`arrivals.ts`). */
+/** Formats that can be imported, besides arrival traces (`arrival-trace.ts`). */
 export const IMPORT_FORMATS = { har: openHar, gor: openGor, mooncake: openMooncake } as const;

@@ -3,7 +3,7 @@ import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import { shownJsonText, TextCounts } from '../core/text.ts';
 import { parseInstantUs, parsePositiveMs } from '../core/units.ts';
-import { IMPORT_DEFAULTS } from './arrivals.ts';
+import { IMPORT_DEFAULTS } from './arrival-trace.ts';
 import { ArrivalTimes } from './exact-time.ts';
 import {
   type ExportedFile,

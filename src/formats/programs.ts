@@ -14,10 +14,10 @@ interface K6Plan {
   readonly counts: readonly number[];
 }
 
-/** The k6 script `programs/replay.js` with its plan. */
+/** The k6 script `programs/k6-script.js` with its plan. */
 export function k6Program(plan: K6Plan): string {
   const settings = JSON.stringify({ ...plan, target: plan.target ?? '' });
-  return withLine('replay.js', /^const plan = .*$/m, `const plan = ${settings};`);
+  return withLine('k6-script.js', /^const plan = .*$/m, `const plan = ${settings};`);
 }
 
 /** The Locust file `programs/locustfile.py` with its host; null if the user sets it. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import { parseImportOptions, type RawImportOptions } from '../../src/formats/arrivals.ts';
+import { parseImportOptions, type RawImportOptions } from '../../src/formats/arrival-trace.ts';
 
 test('times are ISO 8601 unless a unit is given, and numbers count from the epoch unless an origin is', () => {
   expect(parseImportOptions({ time: 'TIMESTAMP' })).toEqual({

@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { SeededRandom } from '../../src/core/random.ts';
-import { ArrivalImport, parseImportOptions, type RawImportOptions } from '../../src/formats/arrivals.ts';
+import { ArrivalImport, parseImportOptions, type RawImportOptions } from '../../src/formats/arrival-trace.ts';
 import type { ArrivalTally, ImportSource, OpenImport } from '../../src/formats/import-source.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from '../../src/formats/payloads.ts';
 import { Redaction } from '../../src/redaction/redaction.ts';

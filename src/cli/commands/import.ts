@@ -10,7 +10,7 @@ import { encryptionKeyOf } from '../../app/open-capture.ts';
 import { systemClock } from '../../core/clock.ts';
 import { type ResolvedOptions, type StatedTexts, toggle, withoutNulls } from '../../core/options.ts';
 import { formatBytes, formatInstantUs } from '../../core/units.ts';
-import { type ImportOptions, openArrivals, parseImportOptions } from '../../formats/arrivals.ts';
+import { type ImportOptions, openArrivals, parseImportOptions } from '../../formats/arrival-trace.ts';
 import type { ImportBodies, OpenImport } from '../../formats/import-source.ts';
 import { IMPORT_FORMATS } from '../../formats/index.ts';
 import { parseMooncakeReading } from '../../formats/mooncake.ts';

@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import { ArrivalImport, type RawImportOptions } from '../../src/formats/arrivals.ts';
+import { ArrivalImport, type RawImportOptions } from '../../src/formats/arrival-trace.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 import { hash, hmac, imported, never, traceFile } from './support.ts';
 
