@@ -1,5 +1,5 @@
 /**
- * How exactly do requests reach the target, beside vegeta, Locust and what wrk gets out of it?
+ * How exactly do requests reach the target, beside vegeta, Locust, AIPerf and what wrk gets out of it?
  *
  *     node bench/replay.ts [--rounds 5] [--seconds 10] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…]
  *
@@ -15,8 +15,8 @@
  * - `highest`: the ladder of rates, Reprise alone on one sender, until it achieves less than 99 %; wrk beside it.
  *
  * Error of arrival = arrival − (start + planned offset). Reprise and the Locust dispatcher say when they started;
- * vegeta does not, so its start is fitted to put its earliest arrival on its instant, which favours it by its own
- * least latency. Reprise's with a fitted start stands beside its true one.
+ * vegeta and AIPerf do not, so their start is fitted to put their earliest arrival on its instant, which favours them by
+ * their own least latency. Reprise's with a fitted start stands beside its true one.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
@@ -26,6 +26,7 @@ import { arrivalErrors, dispersionErrors } from './support/arrival-errors.ts';
 import { type ArrivalPlan, captureOf, evenPlan, poissonPlan } from './support/arrival-plan.ts';
 import { ArrivalTarget } from './support/arrival-target.ts';
 import {
+  aiperf,
   awake,
   type Job,
   type LoadTool,
@@ -66,7 +67,7 @@ function jobOf(name: string, plan: ArrivalPlan, ratePerSecond: number, seconds: 
 }
 
 function toolsThere(): LoadTool[] {
-  return [reprise(), vegeta(), vegetaReplaying(), locust()].filter((tool) => {
+  return [reprise(), vegeta(), vegetaReplaying(), locust(), aiperf()].filter((tool) => {
     if (!('missing' in tool)) return true;
     console.log(`${tool.name} is left out: ${tool.missing}`);
     return false;
@@ -189,7 +190,7 @@ try {
   }
   if (stages.includes('cost')) {
     const rate = Number(flags.cost);
-    const there = tools.filter(({ name }) => name !== 'locust');
+    const there = tools.filter(({ name }) => name !== 'locust' && name !== 'aiperf');
     await interleaved(there, jobOf('cost', evenPlan(rate, SECONDS), rate, SECONDS), target);
   }
   if (stages.includes('highest')) await highest(target);

@@ -8,7 +8,9 @@ import { createServer, type Socket } from 'node:net';
  * Runs as a child process of advanced serialization. Messages out: its port; `first` and `last` when the first and
  * the last of the requests it was told to expect begin. In: `{ expect }`, which forgets what was; `report`.
  */
-const RESPONSE = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok');
+const RESPONSE = Buffer.from(
+  'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{"text":"ok"}',
+);
 const HEAD_END = Buffer.from('\r\n\r\n');
 const VEGETA_SEQUENCE = /\r\nx-vegeta-seq: (\d+)/i;
 const CONTENT_LENGTH = /\r\ncontent-length: (\d+)/i;

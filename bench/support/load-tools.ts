@@ -1,7 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  closeSync,
+  copyFileSync,
+  globSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/core/clock.ts';
 import { goProgram, pythonWith, systemProgram } from '../../test/support/peer-tools.ts';
@@ -12,6 +21,8 @@ import { treeCpuUsOf } from './process-cpu.ts';
 
 export const VEGETA = 'github.com/tsenart/vegeta/v12@v12.13.0';
 export const LOCUST = ['locust==2.47.0'];
+/** AIPerf wants a tokenizer, also for payloads that it sends as they are; that of `anthropic` needs no network. */
+export const AIPERF = ['aiperf==0.13.0', 'anthropic==0.38.0'];
 /** After the last planned instant a tool that is late has so long to send the rest. */
 const LATE_MS = 20_000;
 /** A tool's shell outlives it for three times as long. */
@@ -155,6 +166,62 @@ export function locust(): FoundTool {
   };
 }
 
+/**
+ * AIPerf with its fixed schedule, one line of a trace for each request. It has no place for the request's number, so
+ * arrivals are paired with the plan in their order, which favours it.
+ */
+export function aiperf(): FoundTool {
+  const found = pythonWith(AIPERF);
+  if ('missing' in found) return { name: 'aiperf', missing: found.missing };
+  return {
+    name: 'aiperf',
+    startIs: 'fitted',
+    play: async (target, job) => {
+      const trace = join(job.directory, 'trace.jsonl');
+      writeTrace(trace, job);
+      const url = ['--model', 'bench', '--url', `http://127.0.0.1:${target.port}`, '--endpoint-type', 'raw'];
+      const schedule = ['--custom-dataset-type', 'mooncake_trace', '--input-file', trace, '--fixed-schedule'];
+      const tokenizer = ['--tokenizer', tokenizerOf(found.path, job.directory)];
+      const quiet = [
+        '--ui',
+        'none',
+        '--no-server-metrics',
+        '--no-gpu-telemetry',
+        '--export-level',
+        'summary',
+      ];
+      const out = ['--artifact-dir', join(job.directory, 'aiperf')];
+      const command = join(dirname(found.path), 'aiperf');
+      const tool = startTool(command, ['profile', ...url, ...schedule, ...tokenizer, ...quiet, ...out]);
+      const { run } = await watched(tool, target, job);
+      return { ...run('fitted'), document: null, startNs: null };
+    },
+  };
+}
+
+/** A line for each request of a plan, its instant in milliseconds, its payload as many bytes as the job's body. */
+function writeTrace(file: string, { plan, body }: Job): void {
+  const padded = (pad: string): object => ({ pad });
+  const payload = padded('x'.repeat(body.length - JSON.stringify(padded('')).length));
+  const fd = openSync(file, 'w');
+  try {
+    for (const offsetUs of plan) writeSync(fd, `${JSON.stringify({ timestamp: offsetUs / 1e3, payload })}\n`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The tokenizer that lies in a package of this Python, as a directory that AIPerf can load. */
+function tokenizerOf(python: string, directory: string): string {
+  const [file] = globSync(join(dirname(dirname(python)), 'lib/*/site-packages/anthropic/tokenizer.json'));
+  if (file === undefined) throw new Error(`${python} has no anthropic/tokenizer.json`);
+  const home = join(directory, 'tokenizer');
+  mkdirSync(home, { recursive: true });
+  copyFileSync(file, join(home, 'tokenizer.json'));
+  writeFileSync(join(home, 'tokenizer_config.json'), '{"tokenizer_class":"PreTrainedTokenizerFast"}');
+  return home;
+}
+
 /** No tool but what one is held against: the error of a sender that waits awake on a core of its own. */
 export function awake(): LoadTool {
   const script = fileURLToPath(new URL('./awake-sender.ts', import.meta.url));
@@ -233,6 +300,7 @@ async function watched(
   if (tool.exitCode === null) cpuUs = treeCpuUsOf(tool.pid as number) - before;
   const { stdout } = await end;
   const { pairs, bodyBytes } = await target.report();
+  numberInOrder(pairs);
   const arrived = pairs.length / 2;
   if (bodyBytes !== arrived * job.body.length)
     throw new Error(`of ${arrived} bodies ${bodyBytes} bytes came`);
@@ -244,6 +312,12 @@ async function watched(
     achievedPerSecond: (arrived - 1) / spanS,
   });
   return { stdout, run };
+}
+
+/** Numbers the requests of a tool that sends no number, in their order. */
+function numberInOrder(pairs: Float64Array): void {
+  for (let at = 0; at < pairs.length; at += 2) if (pairs[at] !== -1) return;
+  for (let at = 0; at < pairs.length; at += 2) pairs[at] = at / 2;
 }
 
 /** @throws Error for an exit status other than 0, and 4 (a replay that is not valid says so in its document). */
