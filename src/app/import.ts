@@ -5,26 +5,36 @@ import { basename } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { KeyedHash } from '../core/keyed-hash.ts';
-import { choice, text, toggle } from '../core/options.ts';
-import { IMPORT_DEFAULTS } from '../formats/arrival-trace.ts';
-import { TIME_UNITS } from '../formats/exact-time.ts';
+import {
+  type Asked,
+  askedFor,
+  choice,
+  type OptionShape,
+  type ResolvedOptions,
+  resolveOptions,
+  text,
+} from '../core/options.ts';
+import { ARRIVAL_OPTIONS, openArrivals, resolveArrivalReading } from '../formats/arrival-trace.ts';
+import { openGor } from '../formats/gor.ts';
+import { openHar } from '../formats/har.ts';
 import {
   type ArrivalTally,
   IMPORT_BODIES,
-  type ImportBodies,
   type ImportSource,
   type OpenImport,
+  type PayloadFacts,
 } from '../formats/import-source.ts';
+import { MOONCAKE_OPTIONS, openMooncake } from '../formats/mooncake.ts';
 import { Redaction } from '../redaction/redaction.ts';
 import type { EncryptionKey } from '../storage/capture/encryption.ts';
 import { loadHashKey } from '../storage/capture/keys.ts';
 import { type CaptureOrigin, noteOrigin } from '../storage/capture/schema.ts';
 import { sealSegment } from '../storage/capture/sealing.ts';
 import { CaptureWriter, type CommitResult } from '../storage/capture/writer.ts';
-import { encryptionKeyOption } from './open-capture.ts';
+import { encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
 import { StagedDirectory } from './staged-output.ts';
 
-/** What imports have in common. */
+/** What all imports have in common. */
 const COMMON_OPTIONS = {
   out: text('--out <directory>', 'directory of the new capture; must be empty or not exist', {
     required: true,
@@ -33,56 +43,23 @@ const COMMON_OPTIONS = {
   encryptionKeyFile: encryptionKeyOption('file with the key to encrypt payloads with'),
 };
 
-export const ARRIVALS_OPTIONS = {
-  ...COMMON_OPTIONS,
-  time: text('--time <field>', 'column, JSON key or JSON pointer (/a/b) of the time', {
-    required: true,
-  }),
-  unit: text(
-    '--unit <unit>',
-    `unit or form of the time: ${TIME_UNITS.join(', ')} (default: ${IMPORT_DEFAULTS.unit})`,
-  ),
-  gaps: toggle('--gaps', 'the time is the gap to the previous row'),
-  origin: text('--origin <time>', `start of numeric times, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`),
-  client: text('--client <field>', 'field that identifies the client; stored as a keyed hash'),
-  session: text('--session <field>', 'field that identifies the session; stored as a keyed hash'),
-  payloads: text(
-    '--payloads <file|folder>',
-    'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
-      'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
-  ),
-  path: text('--path <path>', 'request path for bare bodies, such as /v1/chat/completions'),
-  method: text('--method <method>', `request method for bare bodies (default: ${IMPORT_DEFAULTS.method})`),
-  seed: text('--seed <n>', `random seed of the pairing (default: ${IMPORT_DEFAULTS.seed})`),
-};
-
 /** Of files that hold exchanges: whether answers are kept too. */
-export const EXCHANGES_OPTIONS = {
+const EXCHANGES_OPTIONS = {
   ...COMMON_OPTIONS,
   bodies: choice('--bodies <which>', 'which bodies to store', IMPORT_BODIES, {
     default: 'requests',
   }),
 };
+type ImportRequest = ResolvedOptions<typeof EXCHANGES_OPTIONS>;
 
-export const MOONCAKE_OPTIONS = {
-  ...COMMON_OPTIONS,
-  path: text('--path <path>', 'request path of the payloads, such as /v1/chat/completions'),
-  method: text('--method <method>', `request method of the payloads (default: ${IMPORT_DEFAULTS.method})`),
-  origin: text('--origin <time>', `start of timestamps, ISO 8601 (default: ${IMPORT_DEFAULTS.origin})`),
-  gap: text('--gap <time>', 'gap between rows without a timestamp (default: such rows are an error)'),
+/** The options of each format that can be imported. */
+export const IMPORT_OPTIONS = {
+  arrivals: { ...COMMON_OPTIONS, ...ARRIVAL_OPTIONS },
+  har: EXCHANGES_OPTIONS,
+  gor: EXCHANGES_OPTIONS,
+  mooncake: { ...COMMON_OPTIONS, ...MOONCAKE_OPTIONS },
 };
-
-export interface ImportRequest {
-  /** What is read. */
-  readonly file: string;
-  /** Where the capture will be. */
-  readonly out: string;
-  /** Null for a key of the capture's own. */
-  readonly hashKeyFile: string | null;
-  /** Null leaves the payloads readable. */
-  readonly encryptionKey: EncryptionKey | null;
-  readonly bodies: ImportBodies;
-}
+export type ImportFormat = keyof typeof IMPORT_OPTIONS;
 
 export interface ImportDeps {
   readonly clock: Clock;
@@ -92,25 +69,34 @@ export interface ImportDeps {
 }
 
 export interface ImportResult extends ArrivalTally {
+  readonly capture: string;
   readonly segments: number;
   /** Bytes of the sealed segments. */
   readonly diskBytes: number;
+  /** What the format never contains. */
   readonly missing: readonly string[];
+  /** What single exchanges lack, by text. */
   readonly lacking: Readonly<Record<string, number>>;
+  /** The requests that arrivals were paired with; null without any. */
+  readonly payloads: PayloadFacts | null;
 }
 
 /**
  * Builds a capture from a file of another tool, whole or not at all.
- * @throws AppError for bad input or output, the signal's reason when it aborts; nothing is left behind then.
+ * @throws AppError for bad options, input or output, the signal's reason when it aborts; nothing is left behind then
  */
-export async function importCapture(
-  request: ImportRequest,
-  open: OpenImport,
+export async function importTraffic(
+  format: ImportFormat,
+  file: string,
+  asked: Asked<OptionShape>,
   deps: ImportDeps,
 ): Promise<ImportResult> {
+  const request = resolveOptions(EXCHANGES_OPTIONS, askedFor(EXCHANGES_OPTIONS, asked));
+  const open = openerOf(format, file, asked);
+  const encryption = encryptionKeyOf(request);
   const staged = new StagedDirectory(request.out, 'importing');
   try {
-    const result = await fill(staged.path, request, open, deps);
+    const result = await fill(staged.path, { file, request, encryption }, open, deps);
     staged.publish();
     return result;
   } catch (thrown) {
@@ -119,13 +105,31 @@ export async function importCapture(
   }
 }
 
+function openerOf(format: ImportFormat, file: string, asked: Asked<OptionShape>): OpenImport {
+  switch (format) {
+    case 'arrivals':
+      return openArrivals(file, resolveArrivalReading(askedFor(ARRIVAL_OPTIONS, asked)));
+    case 'mooncake':
+      return openMooncake(file, resolveOptions(MOONCAKE_OPTIONS, askedFor(MOONCAKE_OPTIONS, asked)));
+    case 'har':
+      return openHar(file);
+    case 'gor':
+      return openGor(file);
+  }
+}
+
+interface Filling {
+  readonly file: string;
+  readonly request: ImportRequest;
+  readonly encryption: EncryptionKey | null;
+}
+
 async function fill(
   directory: string,
-  request: ImportRequest,
+  { file, request, encryption }: Filling,
   open: OpenImport,
   deps: ImportDeps,
 ): Promise<ImportResult> {
-  const { encryptionKey: encryption } = request;
   const hash = new KeyedHash(loadHashKey(directory, request.hashKeyFile, encryption));
   const redaction = new Redaction();
   const source = await open({ hash, redaction, bodies: request.bodies }, deps.signal);
@@ -134,7 +138,7 @@ async function fill(
     {
       directory,
       recorder: { id: randomBytes(4).toString('hex'), host: hostname(), startedUs: deps.clock.epochUs() },
-      origin: originOf(request.file, source),
+      origin: originOf(file, source),
       policy: { bodies: request.bodies, redaction: redaction.additions },
       hashKeyFingerprint: hash.fingerprint(),
       encryption,
@@ -161,40 +165,28 @@ async function fill(
     throw thrown;
   }
   insistOn(writer.close(), request.out);
-  const sealed = new SealedSegments(deps.clock);
-  sealed.seal(finished, Object.keys(source.lacking).length === 0 ? null : originOf(request.file, source));
+  let [exchanges, diskBytes] = [0, 0];
+  for (const segment of finished) {
+    // What single exchanges lack is known only now.
+    if (Object.keys(source.lacking).length > 0) noteOrigin(segment, originOf(file, source));
+    exchanges += sealSegment(segment, deps.clock).exchanges;
+    diskBytes += statSync(segment).size;
+  }
   const { tally } = source;
-  if (sealed.exchanges !== tally.rows) {
-    throw new AppError('INTERNAL', `${tally.rows} rows were read, ${sealed.exchanges} exchanges were kept`);
+  if (exchanges !== tally.rows) {
+    throw new AppError('INTERNAL', `${tally.rows} rows were read, ${exchanges} exchanges were kept`);
   }
-  const { missing, lacking } = source;
-  return { ...tally, segments: sealed.count, diskBytes: sealed.bytes, missing, lacking };
-}
-
-class SealedSegments {
-  readonly #clock: Clock;
-  count = 0;
-  exchanges = 0;
-  bytes = 0;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** @param origin what they say of themselves from now on; null leaves it */
-  seal(files: readonly string[], origin: CaptureOrigin | null): void {
-    for (const file of files) {
-      if (origin !== null) noteOrigin(file, origin);
-      const manifest = sealSegment(file, this.#clock);
-      this.count += 1;
-      this.exchanges += manifest.exchanges;
-      this.bytes += statSync(file).size;
-    }
-  }
+  const { missing, payloads = null } = source.parts;
+  return {
+    ...tally,
+    ...{ capture: request.out, segments: finished.length, diskBytes },
+    ...{ missing, lacking: source.lacking, payloads },
+  };
 }
 
 /** What somebody who opens the capture later must know of where its parts come from. */
-function originOf(file: string, { requests, details, missing, lacking }: ImportSource): CaptureOrigin {
+function originOf(file: string, { parts, lacking }: ImportSource): CaptureOrigin {
+  const { requests, details, missing } = parts;
   return {
     kind: 'imported',
     file: basename(file),

@@ -76,6 +76,16 @@ export function parseCount(text: string, what: string): number {
   return value;
 }
 
+/** Reads the seed of a random sequence. */
+export function parseSeed(text: string, what: string): number {
+  const seed = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(seed)) return seed;
+  throw new AppError(
+    'OPTION_INVALID',
+    `${what}: ${JSON.stringify(text)} is not a whole number from 0 to 2^53 - 1`,
+  );
+}
+
 /**
  * Reads a share such as `10%` or `0.1`, above 0 and at most 1.
  * @throws AppError OPTION_INVALID naming `what` when it is none

@@ -2,144 +2,180 @@ import { basename } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CsvError, parse } from 'csv-parse';
-import { AppError, reasonOf } from '../core/errors.ts';
-import type { ChunkTimes, Exchange } from '../core/exchange.ts';
+import { AppError, Problems } from '../core/errors.ts';
+import type { Exchange } from '../core/exchange.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
+import { type Asked, choice, readOptions, toggle, value } from '../core/options.ts';
 import { SeededRandom } from '../core/random.ts';
-import { parseInstantUs } from '../core/units.ts';
-import { ArrivalTimes, TIME_UNITS, type TimeReading, type TimeUnit } from './exact-time.ts';
-import { ArrivalCounter, type ArrivalTally, type OpenImport } from './import-source.ts';
+import { TextCounts } from '../core/text.ts';
+import { parseInstantUs, parseSeed } from '../core/units.ts';
+import { ArrivalTimes, TIME_UNITS, type TimeReading } from './exact-time.ts';
+import { ImportSource, NOTHING_BUT_ARRIVAL, type OpenImport } from './import-source.ts';
 import { InputProblem, NOTHING_IN_IT, shown, type TextLine, textBytes, textLines } from './input.ts';
 import { type JsonObject, lineProblem, parseJsonLine } from './json-input.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from './payloads.ts';
 
-/** A public arrival trace and how to read it. */
-interface ArrivalTrace {
-  readonly path: string;
-  readonly fields: TraceFields;
-  readonly time: TimeReading;
+/** An option for the start of times that are numbers. By default they count from 1970. */
+export function originOption(times: string) {
+  return value('--origin <time>', `start of ${times}, ISO 8601`, parseOriginUs, {
+    default: '1970-01-01T00:00:00Z',
+  });
 }
 
-interface ArrivalImportDeps {
-  readonly hash: KeyedHash;
-  /** Null: arrivals alone, which can be profiled and planned but not replayed. */
-  readonly payloads: PayloadPool | null;
+function parseOriginUs(given: string, what: string): number {
+  const originUs = parseInstantUs(given, what);
+  if (originUs >= 0) return originUs;
+  throw new AppError('OPTION_INVALID', `${what} is before 1970`);
+}
+
+/** Reads a text that must not be empty. */
+export function parseFilled(given: string, what: string): string {
+  if (given !== '') return given;
+  throw new AppError('OPTION_INVALID', `${what} is empty`);
+}
+
+export const ARRIVAL_OPTIONS = {
+  time: value('--time <field>', 'column, JSON key or JSON pointer (/a/b) of the time', parseFilled, {
+    required: true,
+  }),
+  // A unit is never guessed: seconds read as milliseconds would mean a thousand times the load.
+  unit: choice('--unit <unit>', `unit or form of the time: ${TIME_UNITS.join(', ')}`, TIME_UNITS, {
+    default: 'iso',
+  }),
+  gaps: toggle('--gaps', 'the time is the gap to the previous row'),
+  origin: originOption('numeric times'),
+  client: value('--client <field>', 'field that identifies the client; stored as a keyed hash', parseFilled),
+  session: value(
+    '--session <field>',
+    'field that identifies the session; stored as a keyed hash',
+    parseFilled,
+  ),
+  payloads: value(
+    '--payloads <file|folder>',
+    'requests to pair with: a JSONL of {method, path, headers, body | bodyBase64} or of bare bodies, ' +
+      'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
+    parseFilled,
+  ),
+  path: value('--path <path>', 'request path for bare bodies, such as /v1/chat/completions', parseFilled),
+  method: value('--method <method>', 'request method for bare bodies', parseFilled, { default: 'POST' }),
+  seed: value('--seed <n>', 'random seed of the pairing', parseSeed, { default: '1' }),
+};
+
+/** How to read a trace, and what to pair its arrivals with. */
+export interface ArrivalReading {
+  readonly fields: TraceFields;
+  readonly time: TimeReading;
+  /** Where request bodies come from (a JSONL file or a folder) and how they are drawn; null for no requests. */
+  readonly payloads: (BodyRequest & { readonly source: string; readonly seed: number }) | null;
+}
+
+/** @throws AppError OPTION_INVALID listing every problem */
+export function resolveArrivalReading(asked: Asked<typeof ARRIVAL_OPTIONS>): ArrivalReading {
+  const problems = new Problems();
+  const read = readOptions(ARRIVAL_OPTIONS, asked, problems);
+  const { unit, gaps, origin: originUs, payloads: source, seed, method, path } = read;
+  if (unit === 'iso' && gaps) {
+    problems.add('--gaps needs a --unit the gaps are counted in: s, ms, us or ns');
+  } else if (unit === 'iso' && asked.originOf('origin') !== null) {
+    problems.add('--origin needs numeric times (--unit s, ms, us or ns); ISO times are absolute');
+  }
+  for (const option of ['path', 'method', 'seed'] as const) {
+    if (source === null && asked.originOf(option) !== null) problems.add(`--${option} needs --payloads`);
+  }
+  problems.throwIfAny();
+  return {
+    fields: { time: read.time, client: read.client, session: read.session },
+    time: { unit, gaps, originUs },
+    payloads: source === null ? null : { source, seed, method, path },
+  };
 }
 
 /** Facts that no exchange of a trace has, listed in the capture's `meta`. */
 const MISSING_FROM_ARRIVALS = ['responses', 'statuses', 'latencies', 'outcomes', 'connections'] as const;
 
-/**
- * Reads an arrival trace. Each arrival is paired with a request if there are payloads.
- * @param onPayloads called with the requests once they are loaded
- */
-export function openArrivals(
-  path: string,
-  options: ImportOptions,
-  onPayloads: (payloads: PayloadPool) => void,
-): OpenImport {
+/** Reads an arrival trace. Each arrival is paired with a request if there are payloads. */
+export function openArrivals(path: string, reading: ArrivalReading): OpenImport {
   return async ({ hash, redaction }, signal) => {
-    const { fields, time, payloads: from } = options;
-    let payloads: PayloadPool | null = null;
-    if (from !== null) {
-      const random = new SeededRandom(from.seed);
-      payloads = await loadPayloads(from.source, from, { hash, redaction, random }, signal);
-      onPayloads(payloads);
-    }
-    const trace = new ArrivalImport({ path, fields, time }, { hash, payloads });
-    return {
-      requests: payloads !== null,
-      missing: [...(payloads === null ? ['requests'] : []), ...MISSING_FROM_ARRIVALS],
-      lacking: {},
-      details: {
-        time: { field: fields.time, ...time },
-        client: fields.client,
-        session: fields.session,
-        payloads: from && { source: basename(from.source), requests: payloads?.size, seed: from.seed },
-      },
-      get tally() {
-        return trace.tally;
-      },
-      batches: (stop) => trace.batches(stop),
-    };
+    const { payloads: from } = reading;
+    if (from === null) return arrivalSource(path, reading, hash, null);
+    const random = new SeededRandom(from.seed);
+    const pool = await loadPayloads(from.source, from, { hash, redaction, random }, signal);
+    return arrivalSource(path, reading, hash, pool);
   };
 }
 
-const NO_CHUNKS: ChunkTimes = Object.freeze([]);
+/** @param pool null for arrivals alone, which can be profiled and planned but not replayed */
+export function arrivalSource(
+  path: string,
+  { fields, time, payloads: from }: ArrivalReading,
+  hash: KeyedHash,
+  pool: PayloadPool | null,
+): ImportSource {
+  return new ImportSource({
+    path,
+    requests: pool !== null,
+    missing: [...(pool === null ? ['requests'] : []), ...MISSING_FROM_ARRIVALS],
+    details: {
+      time: { field: fields.time, ...time },
+      client: fields.client,
+      session: fields.session,
+      payloads: from && { source: basename(from.source), requests: pool?.size, seed: from.seed },
+    },
+    lacking: new TextCounts(),
+    payloads: pool && {
+      requests: pool.size,
+      bytes: pool.bodyBytes,
+      skippedFiles: pool.skippedFiles,
+      seed: from?.seed ?? 0,
+    },
+    read: (signal) => exchangesIn(textBytes(path, signal), fields, new ArrivalConverter(time, hash, pool)),
+  });
+}
+
+/** Some hundreds of exchanges at a time, at constant memory. @throws InputProblem naming the line */
+async function* exchangesIn(
+  chunks: AsyncGenerator<Buffer>,
+  fields: TraceFields,
+  converter: ArrivalConverter,
+): AsyncGenerator<Exchange[]> {
+  let line = 0;
+  try {
+    for await (const rows of traceRows(chunks, fields)) {
+      yield rows.map((row) => {
+        line = row.line;
+        return converter.exchangeOf(row);
+      });
+    }
+  } catch (thrown) {
+    throw thrown instanceof InputProblem ? thrown.after(line) : thrown;
+  }
+}
+
 /** Distinct clients and sessions whose hash is cached; traces repeat the same few. */
 const REMEMBERED_IDENTITIES = 50_000;
 
-/** Converts the rows of a trace into exchanges, in file order, at constant memory. */
-export class ArrivalImport {
-  readonly #trace: ArrivalTrace;
-  readonly #deps: ArrivalImportDeps;
+/** Converts the rows of a trace into exchanges, in file order. */
+class ArrivalConverter {
+  readonly #hash: KeyedHash;
+  readonly #pool: PayloadPool | null;
   readonly #times: ArrivalTimes;
   readonly #identities = new Map<string, Uint8Array>();
-  readonly #counter = new ArrivalCounter();
 
-  constructor(trace: ArrivalTrace, deps: ArrivalImportDeps) {
-    this.#trace = trace;
-    this.#deps = deps;
-    this.#times = new ArrivalTimes(trace.time);
+  constructor(time: TimeReading, hash: KeyedHash, pool: PayloadPool | null) {
+    this.#hash = hash;
+    this.#pool = pool;
+    this.#times = new ArrivalTimes(time);
   }
 
-  get tally(): ArrivalTally {
-    return this.#counter.tally;
-  }
-
-  /**
-   * The exchanges of the trace, some hundreds at a time. Call once.
-   * @throws AppError INPUT_INVALID naming file, line, reason and hint; the signal's reason when it aborts
-   */
-  async *batches(signal: AbortSignal): AsyncGenerator<Exchange[]> {
-    let line = 0;
-    try {
-      for await (const rows of traceRows(textBytes(this.#trace.path, signal), this.#trace.fields)) {
-        signal.throwIfAborted();
-        const exchanges: Exchange[] = [];
-        for (const row of rows) {
-          line = row.line;
-          exchanges.push(this.#exchangeOf(row));
-        }
-        yield exchanges;
-      }
-      if (this.tally.rows === 0) throw new InputProblem('holds no row', { hint: NOTHING_IN_IT });
-    } catch (thrown) {
-      if (!(thrown instanceof InputProblem)) throw thrown;
-      throw thrown.after(line).toAppError(this.#trace.path);
-    }
-  }
-
-  #exchangeOf(row: TraceRow): Exchange {
+  exchangeOf(row: TraceRow): Exchange {
     const arrivalUs = this.#arrivalOf(row);
-    this.#counter.add(arrivalUs);
-    const request = this.#deps.payloads?.draw() ?? null;
     return {
+      ...NOTHING_BUT_ARRIVAL,
+      ...this.#pool?.draw(),
       arrivalUs,
-      // An imported arrival has no sign of failure; `meta` says that outcomes are unknown.
-      outcome: 'completed',
-      protocol: request === null ? null : 'http/1.1',
-      method: request?.method ?? null,
-      route: request?.route ?? null,
-      status: null,
-      connection: null,
-      client: row.client === null ? null : this.#identity('client', row.client),
-      session: row.session === null ? null : this.#identity('session', row.session),
-      model: request?.model ?? null,
-      streamed: null,
-      requestEndOffsetUs: null,
-      firstByteOffsetUs: null,
-      lastByteOffsetUs: null,
-      clientLeftOffsetUs: null,
-      firstTokenOffsetUs: null,
-      promptTokens: null,
-      outputTokens: null,
-      batch: null,
-      request: request?.message ?? null,
-      response: null,
-      requestChunks: NO_CHUNKS,
-      responseChunks: NO_CHUNKS,
+      client: this.#identity('client', row.client),
+      session: this.#identity('session', row.session),
     };
   }
 
@@ -151,11 +187,12 @@ export class ArrivalImport {
     }
   }
 
-  #identity(kind: 'client' | 'session', text: string): Uint8Array {
+  #identity(kind: 'client' | 'session', text: string | null): Uint8Array | null {
+    if (text === null) return null;
     const name = `${kind}\0${text}`;
     let hash = this.#identities.get(name);
     if (hash === undefined) {
-      hash = this.#deps.hash.ofIdentity(kind, text);
+      hash = this.#hash.ofIdentity(kind, text);
       if (this.#identities.size >= REMEMBERED_IDENTITIES) this.#identities.clear();
       this.#identities.set(name, hash);
     }
@@ -358,104 +395,4 @@ function columnsOf(header: readonly string[], fields: TraceFields, line: number)
     return index;
   };
   return { time: indexOf(fields.time), client: indexOf(fields.client), session: indexOf(fields.session) };
-}
-
-/** Requested options, as text. */
-export interface RawImportOptions {
-  readonly time: string;
-  readonly unit?: string | undefined;
-  readonly gaps?: boolean | undefined;
-  readonly client?: string | undefined;
-  readonly session?: string | undefined;
-  readonly origin?: string | undefined;
-  readonly payloads?: string | undefined;
-  readonly path?: string | undefined;
-  readonly method?: string | undefined;
-  readonly seed?: string | undefined;
-}
-
-/** Where request bodies come from and how they are drawn. */
-interface PayloadSource extends BodyRequest {
-  /** A JSONL file or a folder. */
-  readonly source: string;
-  readonly seed: number;
-}
-
-/** Resolved options. */
-export interface ImportOptions {
-  readonly fields: TraceFields;
-  readonly time: TimeReading;
-  readonly payloads: PayloadSource | null;
-}
-
-export const IMPORT_DEFAULTS = Object.freeze({
-  unit: 'iso',
-  /** Numbers count from the epoch, as in most traces with absolute times. */
-  origin: '1970-01-01T00:00:00Z',
-  method: 'POST',
-  seed: '1',
-} as const);
-
-/**
- * Resolves the options of an import.
- * @throws AppError OPTION_INVALID listing every problem
- */
-export function parseImportOptions(raw: RawImportOptions): ImportOptions {
-  const problems: string[] = [];
-  const unit = unitOf(raw, problems);
-  const originUs = originOf(raw, unit, problems);
-  const seed = seedOf(raw.seed ?? IMPORT_DEFAULTS.seed, problems);
-  for (const option of ['time', 'client', 'session', 'payloads', 'path', 'method'] as const) {
-    if (raw[option] === '') problems.push(`--${option} is empty`);
-  }
-  if (raw.payloads === undefined) {
-    for (const option of ['path', 'method', 'seed'] as const) {
-      if (raw[option] !== undefined) problems.push(`--${option} needs --payloads`);
-    }
-  }
-  if (problems.length > 0) throw new AppError('OPTION_INVALID', problems.join('; '));
-  return {
-    fields: { time: raw.time, client: raw.client ?? null, session: raw.session ?? null },
-    time: { unit, gaps: raw.gaps ?? false, originUs },
-    payloads:
-      raw.payloads === undefined
-        ? null
-        : {
-            source: raw.payloads,
-            seed,
-            method: raw.method ?? IMPORT_DEFAULTS.method,
-            path: raw.path ?? null,
-          },
-  };
-}
-
-function unitOf(raw: RawImportOptions, problems: string[]): TimeUnit {
-  const text = raw.unit ?? IMPORT_DEFAULTS.unit;
-  const unit = TIME_UNITS.find((known) => known === text);
-  if (unit === undefined) problems.push(`--unit ${JSON.stringify(text)} is none of ${TIME_UNITS.join(', ')}`);
-  // A unit is never guessed: seconds read as milliseconds would mean a thousand times the load.
-  if (unit === 'iso' && raw.gaps)
-    problems.push('--gaps needs a --unit the gaps are counted in: s, ms, us or ns');
-  return unit ?? IMPORT_DEFAULTS.unit;
-}
-
-function originOf(raw: RawImportOptions, unit: TimeUnit, problems: string[]): number {
-  if (raw.origin !== undefined && unit === 'iso' && !raw.gaps) {
-    problems.push('--origin needs numeric times (--unit s, ms, us or ns); ISO times are absolute');
-  }
-  try {
-    const originUs = parseInstantUs(raw.origin ?? IMPORT_DEFAULTS.origin, '--origin');
-    if (originUs < 0) problems.push('--origin is before 1970');
-    return originUs;
-  } catch (thrown) {
-    problems.push(reasonOf(thrown));
-    return 0;
-  }
-}
-
-function seedOf(text: string, problems: string[]): number {
-  const seed = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isSafeInteger(seed)) return seed;
-  problems.push(`--seed ${JSON.stringify(text)} is not a whole number from 0 to 2^53 - 1`);
-  return 0;
 }

@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import type { HeaderPair } from '../core/headers.ts';
-import { inertJson, shownText, type TextCounts } from '../core/text.ts';
+import { TextCounts } from '../core/text.ts';
 
 /** A request as a replay would send it. Texts are latin1. */
 export interface ExportedRequest {
@@ -57,19 +57,6 @@ export interface ExportFacts {
   readonly spanNs: number;
   /** Requests open at once if each takes as long as recorded; null if unknown. */
   readonly concurrency: number | null;
-}
-
-/** Writes one export, once: sends in order, then `end`. Call `abandon` if it fails. */
-export interface ExportWriter {
-  /** @returns whether the export includes it; what it leaves out is counted in `lost` */
-  add(send: ExportedSend): boolean;
-  end(facts: ExportFacts): void;
-  abandon(): void;
-  /** What could not be exported: number of affected sends by kind. */
-  readonly lost: TextCounts;
-  readonly files: readonly ExportedFile[];
-  /** How to use the export. */
-  readonly usage: readonly string[];
 }
 
 export interface ExportedFile {
@@ -145,6 +132,41 @@ export class OutputFile {
   }
 }
 
+/** Writes one export, once: sends in order, then `end`. Call `abandon` if it fails. */
+export abstract class ExportWriter {
+  /** What could not be exported: number of affected sends by kind. */
+  readonly lost = new TextCounts();
+  /** How to use the export; complete at its end. */
+  abstract readonly usage: readonly string[];
+  readonly #files: { readonly name: string | null; readonly file: OutputFile }[] = [];
+
+  /** @returns whether the export includes it; what it leaves out is counted in `lost` */
+  abstract add(send: ExportedSend): boolean;
+
+  get files(): readonly ExportedFile[] {
+    return this.#files.map(({ name, file }) => ({ name, bytes: file.bytes }));
+  }
+
+  end(facts: ExportFacts): void {
+    this.finish(facts);
+    for (const { file } of this.#files) file.end();
+  }
+
+  abandon(): void {
+    for (const { file } of this.#files) file.abandon();
+  }
+
+  /** Opens a file of the export. @param name within its directory */
+  protected open(path: string, name: string | null = null): OutputFile {
+    const file = new OutputFile(path);
+    this.#files.push({ name, file });
+    return file;
+  }
+
+  /** Writes what follows the last send. */
+  protected finish(_facts: ExportFacts): void {}
+}
+
 /** Prefix of the headers that a replay adds. */
 const OURS = 'x-reprise-';
 
@@ -160,16 +182,20 @@ export function recordedPairs(flat: readonly string[]): HeaderPair[] {
   return headerPairs(flat).filter(([name]) => !name.toLowerCase().startsWith(OURS));
 }
 
-/** Counts what is lost where headers are a map of texts. */
-export function countHeaderLosses(flat: readonly string[], lost: TextCounts, joined = true): void {
-  const names = new Set<string>();
-  for (let at = 0; at < flat.length; at += 2) names.add((flat[at] ?? '').toLowerCase());
-  if (joined && names.size < flat.length / 2) {
+/** Counts what is lost of a request where headers are a map of texts and bodies go with their length. */
+export function countRequestLosses(
+  { headers, chunked }: ExportedRequest,
+  lost: TextCounts,
+  joined = true,
+): void {
+  const names = new Set(headerPairs(headers).map(([name]) => name.toLowerCase()));
+  if (joined && names.size < headers.length / 2) {
     lost.count('a header that came more than once: its values are joined');
   }
-  if (flat.some((text) => BEYOND_ASCII.test(text))) {
+  if (headers.some((text) => BEYOND_ASCII.test(text))) {
     lost.count('a header value beyond ASCII, which goes as UTF-8');
   }
+  if (chunked) lost.count('a chunked body: sent with its length');
 }
 
 /** A request target with non-ASCII bytes percent-encoded, for formats with ASCII URLs. */
@@ -178,23 +204,3 @@ export function asciiTarget(path: string): string {
 }
 
 const BEYOND_ASCII = /[\x80-\xff]/;
-
-/** Name of the data file beside a script. */
-export const REQUESTS_FILE = 'requests.jsonl';
-
-/**
- * One request a line, for our scripts in other tools. Members in order: number, milliseconds after the start,
- * method, target, header pairs, body as base64 (or null), route.
- */
-export function requestLine(send: ExportedSend, request: ExportedRequest): string {
-  return `${inertJson({
-    i: send.index,
-    t: send.offsetNs / 1e6,
-    m: request.method,
-    p: asciiTarget(request.path),
-    h: headerPairs(request.headers),
-    b: request.body === null ? null : Buffer.from(request.body).toString('base64'),
-    // The name in the tool's printed statistics.
-    r: shownText(send.row.route ?? request.method),
-  })}\n`;
-}

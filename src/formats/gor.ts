@@ -5,9 +5,9 @@ import { TextCounts } from '../core/text.ts';
 import { checkedInstant } from './exact-time.ts';
 import {
   type ImportedBody,
-  ImportedFile,
   type ImportedParts,
   type ImportedResponse,
+  ImportSource,
   type ImportSourceDeps,
   importedExchange,
   type OpenImport,
@@ -43,7 +43,7 @@ interface Pair {
 export function openGor(path: string): OpenImport {
   return async (deps) => {
     const lacking = new TextCounts();
-    return new ImportedFile({
+    return new ImportSource({
       path,
       requests: true,
       missing: MISSING_FROM_GOR,
@@ -134,17 +134,14 @@ class GorPairs {
     const latencyUs = answer?.latencyUs == null ? 0 : checkedOffset(answer.latencyUs, answer);
     return {
       arrivalUs: request.timeUs,
-      outcome: 'completed',
       request: sent,
       response,
-      session: null,
-      requestEndOffsetUs: null,
       firstByteOffsetUs: answeredUs,
       lastByteOffsetUs: answeredUs === null ? null : Math.max(answeredUs, latencyUs),
     };
   }
 
-  #response(answer: GorRecord, method: string): ImportedParts['response'] {
+  #response(answer: GorRecord, method: string): ImportedResponse | null {
     try {
       return gorResponse(answer.message, method, this.#lacking);
     } catch (thrown) {

@@ -12,20 +12,19 @@ import { formatInstantUs, parseInstantUs } from '../core/units.ts';
 import { checkedInstant } from './exact-time.ts';
 import {
   asciiTarget,
-  type ExportedFile,
   type ExportedRequest,
   type ExportedSend,
   type ExportFormat,
   type ExportSettings,
-  type ExportWriter,
-  OutputFile,
+  ExportWriter,
+  type OutputFile,
   recordedPairs,
 } from './export-writer.ts';
 import {
   type ImportedBody,
-  ImportedFile,
   type ImportedParts,
   type ImportedResponse,
+  ImportSource,
   type ImportSourceDeps,
   importedExchange,
   type OpenImport,
@@ -79,7 +78,7 @@ const MISSING_FROM_HAR = [
 export function openHar(path: string): OpenImport {
   return async (deps) => {
     const reader = new HarReader();
-    return new ImportedFile({
+    return new ImportSource({
       path,
       requests: true,
       missing: MISSING_FROM_HAR,
@@ -157,7 +156,6 @@ class HarReader {
         trailers: null,
       },
       response,
-      session: null,
       clientLeftOffsetUs: outcome === 'client_aborted' && totalMs !== null ? Math.round(totalMs * 1e3) : null,
       ...this.#offsets(entry, response !== null),
     };
@@ -324,24 +322,20 @@ const HOST_UNKNOWN = 'recorded.invalid';
 const HTTP = 'HTTP/1.1';
 
 /** Writes an archive (HAR 1.2), one entry per planned request, with the recorded response. */
-class HarWriter implements ExportWriter {
-  readonly lost = new TextCounts();
+class HarWriter extends ExportWriter {
   readonly usage = ['mitmweb --rfile FILE'];
   readonly #file: OutputFile;
   readonly #origin: string | null;
   #entries = 0;
 
   constructor(path: string, { creator, origin }: ExportSettings) {
+    super();
     this.#origin = origin;
-    this.#file = new OutputFile(path);
+    this.#file = this.open(path);
     this.#file.write(`{"log":{"version":"1.2","creator":${inertJson(creator)},"entries":[`);
   }
 
-  get files(): readonly ExportedFile[] {
-    return [{ name: null, bytes: this.#file.bytes }];
-  }
-
-  add(send: ExportedSend): boolean {
+  override add(send: ExportedSend): boolean {
     const { request, row } = send;
     if (request === null) return false;
     const recorded = send.recorded();
@@ -359,13 +353,8 @@ class HarWriter implements ExportWriter {
     return true;
   }
 
-  end(): void {
+  protected override finish(): void {
     this.#file.write('\n]}}\n');
-    this.#file.end();
-  }
-
-  abandon(): void {
-    this.#file.abandon();
   }
 
   #request(request: ExportedRequest, recorded: ExchangePayload | null): object {

@@ -1,4 +1,4 @@
-import type { Body, Exchange, Message, Outcome } from '../core/exchange.ts';
+import type { Body, Exchange, Message } from '../core/exchange.ts';
 import { headerPairsOf, headerValue } from '../core/headers.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -20,30 +20,38 @@ export interface ImportSourceDeps {
   readonly bodies: ImportBodies;
 }
 
-/** A foreign file as exchanges, read once, at constant memory. */
-export interface ImportSource {
-  /** Whether its exchanges have requests and so can be replayed. */
-  readonly requests: boolean;
-  readonly tally: ArrivalTally;
-  /** What the format never contains, noted in the capture. */
-  readonly missing: readonly string[];
-  /** What single exchanges lack or had to be substituted; complete after reading. */
-  readonly lacking: Readonly<Record<string, number>>;
-  /** Other facts about reading. */
-  readonly details: Readonly<Record<string, unknown>>;
-  /**
-   * The exchanges in file order, in batches. Call once.
-   * @throws AppError INPUT_INVALID naming file, place, reason and hint; the signal's reason when it aborts
-   */
-  batches(signal: AbortSignal): AsyncGenerator<Exchange[]>;
-}
-
 /** Opens one format. */
 export type OpenImport = (deps: ImportSourceDeps, signal: AbortSignal) => Promise<ImportSource>;
 
 /** How much of a body's end is searched for token counts. */
 const USAGE_BYTES = 64 * 1024;
-const NO_CHUNKS: readonly number[] = Object.freeze([]);
+
+/** The facts of an exchange of which a file has only the arrival. */
+export const NOTHING_BUT_ARRIVAL = Object.freeze({
+  // An imported arrival has no sign of failure; `meta` says that outcomes are unknown.
+  outcome: 'completed',
+  protocol: null,
+  method: null,
+  route: null,
+  status: null,
+  connection: null,
+  client: null,
+  session: null,
+  model: null,
+  streamed: null,
+  requestEndOffsetUs: null,
+  firstByteOffsetUs: null,
+  lastByteOffsetUs: null,
+  clientLeftOffsetUs: null,
+  firstTokenOffsetUs: null,
+  promptTokens: null,
+  outputTokens: null,
+  batch: null,
+  request: null,
+  response: null,
+  requestChunks: [],
+  responseChunks: [],
+} as const satisfies Omit<Exchange, 'arrivalUs'>);
 
 /** A body in a file. */
 export interface ImportedBody {
@@ -61,18 +69,22 @@ export interface ImportedResponse {
   readonly body: ImportedBody;
 }
 
-/** One exchange in a file. Offsets are microseconds after the arrival, null if unknown. */
-export interface ImportedParts {
+/** A request in a file. */
+export interface ImportedRequest extends Omit<RequestDraft, 'body'> {
+  readonly body: ImportedBody;
+}
+
+/** One exchange in a file, as far as the file tells. Offsets are microseconds after the arrival. */
+export interface ImportedParts
+  extends Partial<
+    Pick<
+      Exchange,
+      'outcome' | 'requestEndOffsetUs' | 'firstByteOffsetUs' | 'lastByteOffsetUs' | 'clientLeftOffsetUs'
+    >
+  > {
   readonly arrivalUs: number;
-  readonly outcome: Outcome;
-  readonly request: Omit<RequestDraft, 'body'> & { readonly body: ImportedBody };
-  readonly response: ImportedResponse | null;
-  readonly session: string | null;
-  readonly requestEndOffsetUs: number | null;
-  readonly firstByteOffsetUs: number | null;
-  readonly lastByteOffsetUs: number | null;
-  /** When the client left early; absent if the file does not say. */
-  readonly clientLeftOffsetUs?: number | null;
+  readonly request: ImportedRequest;
+  readonly response?: ImportedResponse | null;
 }
 
 /** A complete body. */
@@ -81,46 +93,41 @@ export function wholeBody(bytes: Uint8Array): ImportedBody {
 }
 
 /** Builds the exchange that a recorder would have stored: masked, hashed, with its route and facts. */
-export function importedExchange(parts: ImportedParts, deps: ImportSourceDeps): Exchange {
-  const { request, response } = parts;
+export function importedExchange(
+  { request, response = null, ...known }: ImportedParts,
+  deps: ImportSourceDeps,
+): Exchange {
   const named = routeOf(request.method, request.target, deps.redaction);
-  const contentType = response && headerValue(headerPairsOf(response.head), 'content-type');
   const text = request.body.kept;
   const plain = isPlain(headerValue(headerPairsOf(request.head), 'content-encoding'));
-  const api = payloadApiOf(named);
+  const readable = plain ? text : null;
   return {
-    arrivalUs: parts.arrivalUs,
-    outcome: parts.outcome,
+    ...NOTHING_BUT_ARRIVAL,
+    ...known,
     protocol: 'http/1.1',
     method: request.method,
     route: named.route,
     status: response?.status ?? null,
-    connection: null,
-    client: null,
-    session: parts.session === null ? null : deps.hash.ofIdentity('session', parts.session),
-    model: named.model ?? (text === null || !plain ? null : modelOfJson(text)),
-    streamed: response === null ? null : isEventStream(contentType),
-    requestEndOffsetUs: parts.requestEndOffsetUs,
-    firstByteOffsetUs: parts.firstByteOffsetUs,
-    lastByteOffsetUs: parts.lastByteOffsetUs,
-    clientLeftOffsetUs: parts.clientLeftOffsetUs ?? null,
-    firstTokenOffsetUs: null,
+    model: named.model ?? (readable === null ? null : modelOfJson(readable)),
+    streamed: response && isEventStream(headerValue(headerPairsOf(response.head), 'content-type')),
     ...usageOf(response),
-    batch: text === null || !plain ? null : requestFeatures(api, text, !request.body.truncated).batch,
+    batch: readable && requestFeatures(payloadApiOf(named), readable, !request.body.truncated).batch,
     request: requestMessage(request, deps),
     response: response && responseMessage(response, deps),
-    requestChunks: NO_CHUNKS,
-    responseChunks: NO_CHUNKS,
   };
 }
 
-function requestMessage(request: ImportedParts['request'], deps: ImportSourceDeps): Message {
-  const head = deps.redaction.requestHead(request.head);
-  const trailers = request.trailers === null ? null : deps.redaction.trailers(request.trailers);
+/** A request as a recorder would have stored it. */
+export function requestMessage(
+  request: ImportedRequest,
+  { redaction, hash }: Omit<ImportSourceDeps, 'bodies'>,
+): Message {
+  const head = redaction.requestHead(request.head);
+  const trailers = request.trailers === null ? null : redaction.trailers(request.trailers);
   return {
     head: head.bytes,
     redacted: [...new Set([...head.names, ...(trailers?.names ?? [])])],
-    body: bodyOf(request.body, true, LIMITS.requestBodyBytes, deps.hash),
+    body: bodyOf(request.body, true, LIMITS.requestBodyBytes, hash),
     trailers: trailers?.bytes ?? null,
   };
 }
@@ -160,71 +167,30 @@ function usageOf(response: ImportedResponse | null): {
   return usageIn(response.body.kept.subarray(-USAGE_BYTES));
 }
 
-interface ImportedFileParts {
+/** The requests that arrivals were paired with. */
+export interface PayloadFacts {
+  readonly requests: number;
+  /** Of all bodies. */
+  readonly bytes: number;
+  /** Names of files in a folder that hold no request. */
+  readonly skippedFiles: readonly string[];
+  /** Of the random draws. */
+  readonly seed: number;
+}
+
+interface ImportSourceParts {
   readonly path: string;
+  /** Whether its exchanges have requests and so can be replayed. */
   readonly requests: boolean;
+  /** What the format never contains, noted in the capture. */
   readonly missing: readonly string[];
+  /** Other facts about reading. */
   readonly details: Readonly<Record<string, unknown>>;
+  /** What single exchanges lack or had to be substituted. */
   readonly lacking: TextCounts;
-  /** @throws InputProblem */
+  readonly payloads?: PayloadFacts | null;
+  /** The exchanges in file order, in batches. @throws InputProblem */
   readonly read: (signal: AbortSignal) => AsyncGenerator<Exchange[]>;
-}
-
-/** Truncated in the file, or over the limit of stored bytes. */
-const CUT_REQUEST = 'a truncated request body: it cannot be replayed';
-
-/** A file whose reader does not know the file's name. */
-export class ImportedFile implements ImportSource {
-  readonly #parts: ImportedFileParts;
-  readonly #counter = new ArrivalCounter();
-
-  constructor(parts: ImportedFileParts) {
-    this.#parts = parts;
-  }
-
-  get requests(): boolean {
-    return this.#parts.requests;
-  }
-
-  get missing(): readonly string[] {
-    return this.#parts.missing;
-  }
-
-  get details(): Readonly<Record<string, unknown>> {
-    return this.#parts.details;
-  }
-
-  get lacking(): Readonly<Record<string, number>> {
-    return this.#parts.lacking.all;
-  }
-
-  get tally(): ArrivalTally {
-    return this.#counter.tally;
-  }
-
-  async *batches(signal: AbortSignal): AsyncGenerator<Exchange[]> {
-    try {
-      for await (const exchanges of this.#parts.read(signal)) {
-        signal.throwIfAborted();
-        for (const { arrivalUs, request, response } of exchanges) {
-          this.#counter.add(arrivalUs);
-          if (request?.body.truncated) this.#parts.lacking.count(CUT_REQUEST);
-          if (response?.body.truncated) this.#parts.lacking.count('a truncated response body');
-        }
-        yield exchanges;
-      }
-      if (this.tally.rows === 0) throw new InputProblem('holds no exchange', { hint: NOTHING_IN_IT });
-    } catch (thrown) {
-      throw thrown instanceof InputProblem ? thrown.toAppError(this.#parts.path) : thrown;
-    }
-  }
-}
-
-/** Adds the place of an item to its problem. */
-export function placed(place: string, thrown: unknown): unknown {
-  if (!(thrown instanceof InputProblem)) return thrown;
-  const hint = thrown.hint === null ? {} : { hint: thrown.hint };
-  return new InputProblem(`${place}: ${thrown.message}`, { cause: thrown, ...hint });
 }
 
 /** Progress of an import. Arrivals are epoch microseconds, null before the first row. */
@@ -236,28 +202,61 @@ export interface ArrivalTally {
   readonly outOfOrder: number;
 }
 
-/** Counts arrivals while reading. */
-export class ArrivalCounter {
-  #rows = 0;
-  #outOfOrder = 0;
-  #firstArrivalUs = Number.POSITIVE_INFINITY;
-  #lastArrivalUs = Number.NEGATIVE_INFINITY;
-  #previousArrivalUs = Number.NEGATIVE_INFINITY;
+/** Truncated in the file, or over the limit of stored bytes. */
+const CUT_REQUEST = 'a truncated request body: it cannot be replayed';
 
-  get tally(): ArrivalTally {
-    return {
-      rows: this.#rows,
-      firstArrivalUs: this.#rows === 0 ? null : this.#firstArrivalUs,
-      lastArrivalUs: this.#rows === 0 ? null : this.#lastArrivalUs,
-      outOfOrder: this.#outOfOrder,
+/** A foreign file as exchanges, read once, at constant memory. */
+export class ImportSource {
+  readonly parts: ImportSourceParts;
+  tally: ArrivalTally = { rows: 0, firstArrivalUs: null, lastArrivalUs: null, outOfOrder: 0 };
+  #previousUs = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: ImportSourceParts) {
+    this.parts = parts;
+  }
+
+  /** What single exchanges lack, by text; complete after reading. */
+  get lacking(): Readonly<Record<string, number>> {
+    return this.parts.lacking.all;
+  }
+
+  /**
+   * The exchanges in file order, in batches. Call once.
+   * @throws AppError INPUT_INVALID naming file, place, reason and hint; the signal's reason when it aborts
+   */
+  async *batches(signal: AbortSignal): AsyncGenerator<Exchange[]> {
+    const { path, lacking, read } = this.parts;
+    try {
+      for await (const exchanges of read(signal)) {
+        signal.throwIfAborted();
+        for (const { arrivalUs, request, response } of exchanges) {
+          this.#count(arrivalUs);
+          if (request?.body.truncated) lacking.count(CUT_REQUEST);
+          if (response?.body.truncated) lacking.count('a truncated response body');
+        }
+        yield exchanges;
+      }
+      if (this.tally.rows === 0) throw new InputProblem('holds no exchange', { hint: NOTHING_IN_IT });
+    } catch (thrown) {
+      throw thrown instanceof InputProblem ? thrown.toAppError(path) : thrown;
+    }
+  }
+
+  #count(arrivalUs: number): void {
+    const { rows, firstArrivalUs, lastArrivalUs, outOfOrder } = this.tally;
+    this.tally = {
+      rows: rows + 1,
+      firstArrivalUs: Math.min(firstArrivalUs ?? arrivalUs, arrivalUs),
+      lastArrivalUs: Math.max(lastArrivalUs ?? arrivalUs, arrivalUs),
+      outOfOrder: outOfOrder + (arrivalUs < this.#previousUs ? 1 : 0),
     };
+    this.#previousUs = arrivalUs;
   }
+}
 
-  add(arrivalUs: number): void {
-    this.#rows += 1;
-    if (arrivalUs < this.#previousArrivalUs) this.#outOfOrder += 1;
-    this.#previousArrivalUs = arrivalUs;
-    if (arrivalUs < this.#firstArrivalUs) this.#firstArrivalUs = arrivalUs;
-    if (arrivalUs > this.#lastArrivalUs) this.#lastArrivalUs = arrivalUs;
-  }
+/** Adds the place of an item to its problem. */
+export function placed(place: string, thrown: unknown): unknown {
+  if (!(thrown instanceof InputProblem)) return thrown;
+  const hint = thrown.hint === null ? {} : { hint: thrown.hint };
+  return new InputProblem(`${place}: ${thrown.message}`, { cause: thrown, ...hint });
 }

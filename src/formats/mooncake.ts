@@ -1,21 +1,16 @@
-import { Problems } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
+import { type ResolvedOptions, value } from '../core/options.ts';
 import { shownJsonText, TextCounts } from '../core/text.ts';
-import { parseInstantUs, parsePositiveMs } from '../core/units.ts';
-import { IMPORT_DEFAULTS } from './arrival-trace.ts';
+import { parsePositiveMs } from '../core/units.ts';
+import { originOption, parseFilled } from './arrival-trace.ts';
 import { ArrivalTimes } from './exact-time.ts';
+import { type ExportedSend, type ExportFormat, ExportWriter, type OutputFile } from './export-writer.ts';
 import {
-  type ExportedFile,
-  type ExportedSend,
-  type ExportFormat,
-  type ExportWriter,
-  OutputFile,
-} from './export-writer.ts';
-import {
-  ImportedFile,
+  ImportSource,
   type ImportSourceDeps,
   importedExchange,
+  NOTHING_BUT_ARRIVAL,
   type OpenImport,
   wholeBody,
 } from './import-source.ts';
@@ -48,8 +43,7 @@ export const MOONCAKE: ExportFormat = {
   open: (path) => new MooncakeWriter(path),
 };
 
-class MooncakeWriter implements ExportWriter {
-  readonly lost = new TextCounts();
+class MooncakeWriter extends ExportWriter {
   readonly usage = [
     'aiperf profile --model MODEL --url URL --endpoint-type chat --input-file FILE --custom-dataset-type mooncake_trace --fixed-schedule',
   ];
@@ -58,14 +52,11 @@ class MooncakeWriter implements ExportWriter {
   readonly #routes = new Set<string | null>();
 
   constructor(path: string) {
-    this.#file = new OutputFile(path);
+    super();
+    this.#file = this.open(path);
   }
 
-  get files(): readonly ExportedFile[] {
-    return [{ name: null, bytes: this.#file.bytes }];
-  }
-
-  add(send: ExportedSend): boolean {
+  override add(send: ExportedSend): boolean {
     const body = send.request?.body ?? null;
     const payload = body === null ? null : this.#payloadOf(body);
     if (payload === null) {
@@ -79,14 +70,6 @@ class MooncakeWriter implements ExportWriter {
       this.#routes.add(send.row.route);
     }
     return true;
-  }
-
-  end(): void {
-    this.#file.end();
-  }
-
-  abandon(): void {
-    this.#file.abandon();
   }
 
   /** The object as recorded, on one line, with the same digits and order of keys. */
@@ -131,14 +114,20 @@ export function openMooncake(path: string, reading: MooncakeReading): OpenImport
       if (line === undefined) throw new InputProblem('holds no row', { hint: NOTHING_IN_IT });
       const kind = kindOf(parseJsonLine(line));
       const reader = new MooncakeReader(reading, kind, deps);
-      return new ImportedFile({
+      return new ImportSource({
         path,
         requests: kind === 'payload',
         missing:
           kind === 'payload'
             ? [...MISSING_FROM_MOONCAKE, 'methods and paths: those that were given']
             : [...MISSING_FROM_MOONCAKE, 'requests', 'methods and paths'],
-        details: { format: 'mooncake', ...reading },
+        details: {
+          format: 'mooncake',
+          originUs: reading.origin,
+          gapMs: reading.gap,
+          path: reading.path,
+          method: reading.method,
+        },
         lacking: reader.lacking,
         read: async function* () {
           yield (first.value as TextLine[]).map((each) => reader.read(each));
@@ -151,16 +140,18 @@ export function openMooncake(path: string, reading: MooncakeReading): OpenImport
   };
 }
 
-/** How to read a trace. */
-interface MooncakeReading {
-  /** Epoch microseconds of timestamp 0. */
-  readonly originUs: number;
-  /** Interval of rows without a time, milliseconds; null refuses such rows. */
-  readonly gapMs: number | null;
-  /** Path of payloads; null refuses payloads. */
-  readonly path: string | null;
-  readonly method: string;
-}
+export const MOONCAKE_OPTIONS = {
+  path: value('--path <path>', 'request path of the payloads, such as /v1/chat/completions', parseFilled),
+  method: value('--method <method>', 'request method of the payloads', parseFilled, { default: 'POST' }),
+  origin: originOption('timestamps'),
+  gap: value(
+    '--gap <time>',
+    'gap between rows without a timestamp (default: such rows are an error)',
+    parsePositiveMs,
+  ),
+};
+/** How to read a trace. Without a path payloads are refused, without a gap rows that lack a time. */
+type MooncakeReading = ResolvedOptions<typeof MOONCAKE_OPTIONS>;
 
 /** Kinds of rows: a whole body, or only lengths. */
 type MooncakeKind = 'payload' | 'lengths';
@@ -192,8 +183,8 @@ class MooncakeReader {
     this.#reading = reading;
     this.#kind = kind;
     this.#deps = deps;
-    this.#times = new ArrivalTimes({ unit: 'ms', gaps: false, originUs: reading.originUs });
-    this.#previousUs = reading.originUs - (reading.gapMs ?? 0) * 1e3;
+    this.#times = new ArrivalTimes({ unit: 'ms', gaps: false, originUs: reading.origin });
+    this.#previousUs = reading.origin - (reading.gap ?? 0) * 1e3;
   }
 
   /** @throws InputProblem */
@@ -214,7 +205,7 @@ class MooncakeReader {
       };
       if (Object.hasOwn(row, 'hash_ids')) this.lacking.count('hash_ids, which a capture does not keep');
       return this.#kind === 'lengths'
-        ? { ...LENGTHS_ALONE, arrivalUs, ...facts }
+        ? { ...NOTHING_BUT_ARRIVAL, arrivalUs, ...facts }
         : { ...this.#request(row, line, arrivalUs), ...facts };
     } catch (thrown) {
       throw lineProblem(thrown, line.number);
@@ -233,7 +224,7 @@ class MooncakeReader {
         },
       );
     }
-    const { gapMs } = this.#reading;
+    const { gap: gapMs } = this.#reading;
     if (gapMs === null) {
       throw new InputProblem('no timestamp', {
         hint: 'Set the interval of rows without a time, e.g. --gap 100ms. The capture records it.',
@@ -268,19 +259,7 @@ class MooncakeReader {
     const body = this.#bodyOf(row, line);
     if (body.length > LIMITS.requestBodyBytes) throw new InputProblem('the payload is too large');
     const draft = draftRequest(method, path, [['Content-Type', 'application/json']], body);
-    return importedExchange(
-      {
-        arrivalUs,
-        outcome: 'completed',
-        request: { ...draft, body: wholeBody(body) },
-        response: null,
-        session: null,
-        requestEndOffsetUs: null,
-        firstByteOffsetUs: null,
-        lastByteOffsetUs: null,
-      },
-      this.#deps,
-    );
+    return importedExchange({ arrivalUs, request: { ...draft, body: wholeBody(body) } }, this.#deps);
   }
 
   #bodyOf(row: JsonObject, line: TextLine): Uint8Array {
@@ -291,53 +270,7 @@ class MooncakeReader {
   }
 }
 
-const LENGTHS_ALONE = {
-  outcome: 'completed',
-  protocol: null,
-  method: null,
-  route: null,
-  status: null,
-  connection: null,
-  client: null,
-  model: null,
-  streamed: null,
-  requestEndOffsetUs: null,
-  firstByteOffsetUs: null,
-  lastByteOffsetUs: null,
-  clientLeftOffsetUs: null,
-  firstTokenOffsetUs: null,
-  batch: null,
-  request: null,
-  response: null,
-  requestChunks: [],
-  responseChunks: [],
-} as const;
-
 function payloadOf(row: JsonObject, { bytes }: TextLine): Uint8Array {
   if (objectAt(row, 'payload') === null) throw new InputProblem('the payload is no JSON object');
   return verbatimMember(bytes, row, 'payload');
-}
-
-/** Requested options, as text. */
-interface RawMooncakeOptions {
-  readonly path?: string | undefined;
-  readonly method?: string | undefined;
-  readonly origin?: string | undefined;
-  readonly gap?: string | undefined;
-}
-
-/** @throws AppError OPTION_INVALID listing every problem */
-export function parseMooncakeReading(raw: RawMooncakeOptions): MooncakeReading {
-  const problems = new Problems();
-  const originUs = problems.attempt(
-    () => parseInstantUs(raw.origin ?? IMPORT_DEFAULTS.origin, '--origin'),
-    0,
-  );
-  if (originUs < 0) problems.add('--origin is before 1970');
-  for (const option of ['path', 'method'] as const) {
-    if (raw[option] === '') problems.add(`--${option} is empty`);
-  }
-  const gapMs = problems.optional(raw.gap, (text) => parsePositiveMs(text, '--gap'));
-  problems.throwIfAny();
-  return { originUs, gapMs, path: raw.path ?? null, method: raw.method ?? IMPORT_DEFAULTS.method };
 }

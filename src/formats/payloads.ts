@@ -1,23 +1,24 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
+import { z } from 'zod';
 import { AppError, reasonOf } from '../core/errors.ts';
-import type { Message } from '../core/exchange.ts';
-import type { HeaderPair } from '../core/headers.ts';
+import type { Exchange, Message } from '../core/exchange.ts';
+import { type HeaderPair, headerValue } from '../core/headers.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { SeededRandom } from '../core/random.ts';
-import { type Route, routeOf } from '../core/routes.ts';
+import { routeOf } from '../core/routes.ts';
 import { formatBytes } from '../core/units.ts';
 import { modelOfJson } from '../inference/features.ts';
 import type { Redaction } from '../redaction/redaction.ts';
-import { InputProblem, inputBytes, shown, type TextLine, textBytes, textLines } from './input.ts';
+import { requestMessage, wholeBody } from './import-source.ts';
+import { InputProblem, inputBytes, type TextLine, textBytes, textLines } from './input.ts';
 import { base64Bytes, type JsonObject, lineProblem, parseJsonLine, verbatimMember } from './json-input.ts';
 import { draftRequest, parseRawRequest, type RequestDraft } from './request-draft.ts';
 
-/** A request that can be paired with an arrival. */
-interface PooledRequest extends Route {
-  readonly method: string;
-  readonly message: Message;
+/** What an exchange that is paired with a request has of it. */
+interface PooledRequest extends Pick<Exchange, 'protocol' | 'method' | 'route' | 'model'> {
+  readonly request: Message;
 }
 
 interface PayloadPoolDeps {
@@ -38,7 +39,7 @@ export class PayloadPool {
   constructor(requests: readonly PooledRequest[], random: SeededRandom, skippedFiles: readonly string[]) {
     this.#requests = requests;
     this.#random = random;
-    this.bodyBytes = requests.reduce((sum, request) => sum + request.message.body.bytes, 0);
+    this.bodyBytes = requests.reduce((sum, { request }) => sum + request.body.bytes, 0);
     this.skippedFiles = skippedFiles;
   }
 
@@ -99,25 +100,14 @@ export async function loadPayloads(
 }
 
 function pooled(draft: RequestDraft, deps: PayloadPoolDeps): PooledRequest {
-  const head = deps.redaction.requestHead(draft.head);
-  const trailers = draft.trailers === null ? null : deps.redaction.trailers(draft.trailers);
-  const { body } = draft;
-  const { route, model } = routeOf(draft.method, draft.target, deps.redaction);
+  const { method, body } = draft;
+  const { route, model } = routeOf(method, draft.target, deps.redaction);
   return {
-    method: draft.method,
+    protocol: 'http/1.1',
+    method,
     route,
     model: model ?? modelOfJson(body),
-    message: {
-      head: head.bytes,
-      redacted: [...new Set([...head.names, ...(trailers?.names ?? [])])],
-      body: {
-        bytes: body.length,
-        kept: body,
-        truncated: false,
-        hash: body.length === 0 ? null : deps.hash.ofBody(body),
-      },
-      trailers: trailers?.bytes ?? null,
-    },
+    request: requestMessage({ ...draft, body: wholeBody(body) }, deps),
   };
 }
 
@@ -180,9 +170,7 @@ async function fileOf(
   try {
     const bytes = await readWhole(path, signal);
     if (contentType === undefined) return { draft: parseRawRequest(bytes), file: name, line: null };
-    if (fallback.path === null) throw withoutPath();
-    const headers = [['Content-Type', contentType]] as const;
-    return { draft: draftRequest(fallback.method, fallback.path, headers, bytes), file: name, line: null };
+    return { draft: bodyDraft(bytes, contentType, fallback), file: name, line: null };
   } catch (thrown) {
     throw thrown instanceof InputProblem ? thrown.toAppError(path) : thrown;
   }
@@ -225,7 +213,33 @@ export interface BodyRequest {
   readonly path: string | null;
 }
 
-const REQUEST_KEYS = ['method', 'path', 'headers', 'body', 'bodyBase64'] as const;
+const headerText = z.union([z.string(), z.number().transform(String)]);
+
+/** A line of a payload file; null counts as absent. */
+const payloadLine = z.object({
+  method: z.string().nullish(),
+  path: z.string().nullish(),
+  /** `{name: value | [value, …]}` or, if order and duplicates matter, `[[name, value], …]`. */
+  headers: z
+    .union([
+      z.array(z.tuple([headerText, headerText])),
+      z.record(z.string(), z.union([headerText, z.array(headerText)])),
+    ])
+    .nullish(),
+  body: z.unknown().optional(),
+  bodyBase64: z.string().nullish(),
+});
+type PayloadLine = z.infer<typeof payloadLine>;
+
+/** What each member of a line must be. */
+const EXPECTED: Readonly<Record<string, string>> = {
+  headers: 'headers are neither an object nor pairs of text',
+  bodyBase64: 'bodyBase64 is not base64',
+  method: 'method is not text',
+  path: 'path is not text',
+};
+const HEADERS_HINT =
+  'Headers are {"name": "value"}, {"name": ["value", "value"]} or [["name", "value"]]; all else is text.';
 
 /**
  * Parses one line of a payload file: `{method, path, headers, body | bodyBase64}`. A line without any of
@@ -235,12 +249,17 @@ const REQUEST_KEYS = ['method', 'path', 'headers', 'body', 'bodyBase64'] as cons
 function parsePayloadLine(line: TextLine, fallback: BodyRequest): RequestDraft {
   const object = parseJsonLine(line);
   try {
-    if (!REQUEST_KEYS.some((key) => Object.hasOwn(object, key))) return bareBody(line.bytes, fallback);
-    const method = textOf(object, 'method') ?? fallback.method;
-    const path = textOf(object, 'path') ?? fallback.path;
+    const isBare = !Object.keys(payloadLine.shape).some((key) => Object.hasOwn(object, key));
+    if (isBare) return bodyDraft(line.bytes, 'application/json', fallback);
+    const { success, data, error } = payloadLine.safeParse(object);
+    if (!success) {
+      const member = String(error.issues[0]?.path[0]);
+      throw new InputProblem(EXPECTED[member] ?? `${member} is not valid`, { hint: HEADERS_HINT });
+    }
+    const path = data.path ?? fallback.path;
     if (path === null) throw withoutPath();
-    const { body, isJson } = bodyOf(object, line.bytes);
-    return draftRequest(method, path, withContentType(headersOf(object['headers']), isJson), body);
+    const { body, isJson } = bodyOf(data, object, line.bytes);
+    return draftRequest(data.method ?? fallback.method, path, headersOf(data, isJson), body);
   } catch (thrown) {
     throw lineProblem(thrown, line.number);
   }
@@ -253,60 +272,35 @@ function withoutPath(): InputProblem {
   });
 }
 
-function bareBody(body: Uint8Array, fallback: BodyRequest): RequestDraft {
-  if (fallback.path === null) throw withoutPath();
-  return draftRequest(fallback.method, fallback.path, [['Content-Type', 'application/json']], body);
+/** A request with only a body. */
+function bodyDraft(body: Uint8Array, contentType: string, { method, path }: BodyRequest): RequestDraft {
+  if (path === null) throw withoutPath();
+  return draftRequest(method, path, [['Content-Type', contentType]], body);
 }
 
-function bodyOf(object: JsonObject, text: Buffer): { body: Uint8Array; isJson: boolean } {
-  const { body, bodyBase64 } = object as { body?: unknown; bodyBase64?: unknown };
+function bodyOf(
+  { body, bodyBase64 }: PayloadLine,
+  object: JsonObject,
+  text: Buffer,
+): { readonly body: Uint8Array; readonly isJson: boolean } {
   const hasBody = body !== undefined && body !== null;
-  if (bodyBase64 === undefined || bodyBase64 === null) {
+  if (bodyBase64 == null) {
     if (!hasBody) return { body: Buffer.alloc(0), isJson: false };
     if (typeof body === 'string') return { body: Buffer.from(body), isJson: false };
     return { body: verbatimMember(text, object, 'body'), isJson: true };
   }
   if (hasBody) throw new InputProblem('both body and bodyBase64', { hint: 'Give one of them.' });
-  const bytes = typeof bodyBase64 === 'string' ? base64Bytes(bodyBase64) : null;
+  const bytes = base64Bytes(bodyBase64);
   if (bytes === null) throw new InputProblem('bodyBase64 is not base64');
   return { body: bytes, isJson: false };
 }
 
-/** Headers as `{name: value | [value, …]}` or, if order and duplicates matter, `[[name, value], …]`. */
-function headersOf(headers: unknown): HeaderPair[] {
-  if (headers === undefined || headers === null) return [];
-  if (typeof headers !== 'object') throw headersProblem();
-  if (Array.isArray(headers)) {
-    return headers.map((pair: unknown) => {
-      if (!Array.isArray(pair) || pair.length !== 2) throw headersProblem();
-      return [headerText(pair[0]), headerText(pair[1])];
-    });
-  }
-  return Object.entries(headers).flatMap(([name, value]: [string, unknown]) =>
-    (Array.isArray(value) ? value : [value]).map((one: unknown): HeaderPair => [name, headerText(one)]),
-  );
-}
-
-function headerText(value: unknown): string {
-  if (typeof value === 'string') return value;
-  if (typeof value === 'number') return String(value);
-  throw headersProblem();
-}
-
-function headersProblem(): InputProblem {
-  return new InputProblem('headers are neither an object nor pairs of text', {
-    hint: 'Give {"name": "value"}, {"name": ["value", "value"]} or [["name", "value"]].',
-  });
-}
-
-function withContentType(headers: readonly HeaderPair[], isJson: boolean): readonly HeaderPair[] {
-  const named = headers.some(([name]) => name.toLowerCase() === 'content-type');
-  return isJson && !named ? [...headers, ['Content-Type', 'application/json']] : headers;
-}
-
-function textOf(object: JsonObject, key: string): string | null {
-  const value = object[key];
-  if (value === undefined || value === null) return null;
-  if (typeof value === 'string') return value;
-  throw new InputProblem(`${key} is not text: ${shown(JSON.stringify(value))}`);
+function headersOf({ headers }: PayloadLine, isJson: boolean): HeaderPair[] {
+  const pairs = Array.isArray(headers)
+    ? headers
+    : Object.entries(headers ?? {}).flatMap(([name, values]) =>
+        [values].flat().map((value): HeaderPair => [name, value]),
+      );
+  const named = headerValue(pairs, 'content-type') !== null;
+  return isJson && !named ? [...pairs, ['Content-Type', 'application/json']] : pairs;
 }

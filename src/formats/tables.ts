@@ -1,13 +1,12 @@
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer';
 import { recordedArrivalUs } from '../core/exchange.ts';
-import { csvLine, TextCounts } from '../core/text.ts';
+import { csvLine } from '../core/text.ts';
 import {
-  type ExportedFile,
   type ExportedSend,
   type ExportFormat,
   type ExportSettings,
-  type ExportWriter,
-  OutputFile,
+  ExportWriter,
+  type OutputFile,
 } from './export-writer.ts';
 
 type ColumnType = 'text' | 'whole' | 'number' | 'instant' | 'flag';
@@ -84,31 +83,19 @@ export const CSV: ExportFormat = {
   open: (path) => new CsvWriter(path),
 };
 
-class CsvWriter implements ExportWriter {
-  readonly lost = new TextCounts();
+class CsvWriter extends ExportWriter {
   readonly usage = [];
   readonly #file: OutputFile;
 
   constructor(path: string) {
-    this.#file = new OutputFile(path);
+    super();
+    this.#file = this.open(path);
     this.#file.write(csvLine(EXPORT_COLUMNS.map(({ name }) => name)));
   }
 
-  get files(): readonly ExportedFile[] {
-    return [{ name: null, bytes: this.#file.bytes }];
-  }
-
-  add(send: ExportedSend): boolean {
+  override add(send: ExportedSend): boolean {
     this.#file.write(csvLine(EXPORT_COLUMNS.map(({ read }) => read(send))));
     return true;
-  }
-
-  end(): void {
-    this.#file.end();
-  }
-
-  abandon(): void {
-    this.#file.abandon();
   }
 }
 
@@ -145,10 +132,8 @@ const PLAIN: Readonly<Record<ColumnType, Partial<SchemaElement>>> = {
 
 type Cell = string | number | bigint | boolean | Uint8Array | null;
 
-class ParquetTable implements ExportWriter {
-  readonly lost = new TextCounts();
+class ParquetTable extends ExportWriter {
   readonly usage = ['duckdb -c "SELECT route, count(*), avg(latency_ms) FROM \'FILE\' GROUP BY route"'];
-  readonly #file: OutputFile;
   readonly #writer: ParquetWriter;
   readonly #names: readonly string[];
   readonly #withBodies: boolean;
@@ -157,7 +142,7 @@ class ParquetTable implements ExportWriter {
   #bodyBytes = 0;
 
   constructor(path: string, { includeBodies, creator }: ExportSettings) {
-    this.#file = new OutputFile(path);
+    super();
     this.#withBodies = includeBodies;
     const schema: SchemaElement[] = EXPORT_COLUMNS.map(({ name, type }) => ({
       name,
@@ -168,17 +153,13 @@ class ParquetTable implements ExportWriter {
     this.#names = schema.map(({ name }) => name);
     this.#columns = this.#names.map(() => []);
     this.#writer = new ParquetWriter({
-      writer: new ParquetBytes(this.#file),
+      writer: new ParquetBytes(this.open(path)),
       schema: [{ name: 'root', num_children: schema.length }, ...schema],
       createdBy: `${creator.name} ${creator.version}`,
     });
   }
 
-  get files(): readonly ExportedFile[] {
-    return [{ name: null, bytes: this.#file.bytes }];
-  }
-
-  add(send: ExportedSend): boolean {
+  override add(send: ExportedSend): boolean {
     for (const [at, { type, read }] of EXPORT_COLUMNS.entries()) {
       const value = read(send);
       const whole = (type === 'whole' || type === 'instant') && typeof value === 'number';
@@ -190,14 +171,9 @@ class ParquetTable implements ExportWriter {
     return true;
   }
 
-  end(): void {
+  protected override finish(): void {
     this.#writeGroup();
     void this.#writer.finish();
-    this.#file.end();
-  }
-
-  abandon(): void {
-    this.#file.abandon();
   }
 
   #addBody(send: ExportedSend): void {

@@ -1,16 +1,15 @@
-import { inertJson, TextCounts } from '../core/text.ts';
+import { inertJson } from '../core/text.ts';
 import {
   asciiTarget,
-  countHeaderLosses,
-  type ExportedFile,
+  countRequestLosses,
   type ExportedRequest,
   type ExportedSend,
   type ExportFacts,
   type ExportFormat,
   type ExportSettings,
-  type ExportWriter,
+  ExportWriter,
   headerPairs,
-  OutputFile,
+  type OutputFile,
 } from './export-writer.ts';
 
 /** Targets of Vegeta, one JSON object a line. */
@@ -31,42 +30,31 @@ export const VEGETA: ExportFormat = {
   open: (path, settings) => new VegetaWriter(path, settings),
 };
 
-class VegetaWriter implements ExportWriter {
-  readonly lost = new TextCounts();
+class VegetaWriter extends ExportWriter {
   readonly #file: OutputFile;
   readonly #origin: string;
-  #facts: ExportFacts | null = null;
+  #rate = '1/1s';
 
   constructor(path: string, { origin }: ExportSettings) {
-    this.#file = new OutputFile(path);
+    super();
+    this.#file = this.open(path);
     this.#origin = origin ?? '';
   }
 
-  get files(): readonly ExportedFile[] {
-    return [{ name: null, bytes: this.#file.bytes }];
+  override get usage(): readonly string[] {
+    const attack = `vegeta attack -format=json -lazy -redirects=-1 -rate=${this.#rate} -targets=FILE`;
+    return [`${attack} | vegeta report`];
   }
 
-  get usage(): readonly string[] {
-    const { requests = 0, spanNs = 0 } = this.#facts ?? {};
-    const rate = `${Math.max(1, requests)}/${spanNs > 0 ? goDuration(spanNs) : '1s'}`;
-    return [`vegeta attack -format=json -lazy -redirects=-1 -rate=${rate} -targets=FILE | vegeta report`];
-  }
-
-  add({ request }: ExportedSend): boolean {
+  override add({ request }: ExportedSend): boolean {
     if (request === null) return false;
-    countHeaderLosses(request.headers, this.lost, false);
-    if (request.chunked) this.lost.count('a chunked body: sent with its length');
+    countRequestLosses(request, this.lost, false);
     this.#file.write(`${inertJson(this.#target(request))}\n`);
     return true;
   }
 
-  end(facts: ExportFacts): void {
-    this.#facts = facts;
-    this.#file.end();
-  }
-
-  abandon(): void {
-    this.#file.abandon();
+  protected override finish({ requests, spanNs }: ExportFacts): void {
+    this.#rate = `${Math.max(1, requests)}/${spanNs > 0 ? goDuration(spanNs) : '1s'}`;
   }
 
   #target({ method, path, headers, body }: ExportedRequest): object {

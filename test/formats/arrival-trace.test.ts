@@ -4,23 +4,23 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import { ArrivalImport, type RawImportOptions } from '../../src/formats/arrival-trace.ts';
+import { arrivalSource } from '../../src/formats/arrival-trace.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
-import { hash, hmac, imported, never, traceFile } from './support.ts';
+import { type ArrivalFlags, hash, hmac, imported, never, readingOf, traceFile } from './support.ts';
 
-const MS: RawImportOptions = { time: 't', unit: 'ms' };
+const MS: ArrivalFlags = { time: 't', unit: 'ms' };
 
 async function arrivalsOf(
   content: string | Buffer,
   name?: string,
-  raw: RawImportOptions = MS,
+  raw: ArrivalFlags = MS,
 ): Promise<number[]> {
   return (await imported(traceFile(content, name), raw)).arrivals;
 }
 
 async function problemOf(
   content: string | Buffer,
-  raw: RawImportOptions = MS,
+  raw: ArrivalFlags = MS,
   name = 'trace.csv',
 ): Promise<{ code: string; message: string; hint: string | null }> {
   const path = traceFile(content, name);
@@ -164,8 +164,8 @@ describe('bad input is refused with its line, the reason and the way out', () =>
   test.each([
     ['an empty file', '', ': the file is empty', null],
     ['a byte order mark and nothing else', '\ufeff', ': the file is empty', null],
-    ['blank lines only', '\n\r\n\n', ': holds no row', null],
-    ['a header and no row', 't,n\n', ': holds no row', null],
+    ['blank lines only', '\n\r\n\n', ': holds no exchange', null],
+    ['a header and no row', 't,n\n', ': holds no exchange', null],
     ['a time that is none', 't\n1\nabc\n3\n', ', line 3: "abc" is not a number', null],
     ['an empty time', 't,n\n1,a\n,b\n', ', line 3: "" is not a number', null],
     ['a time below zero', 't\n1\n-2\n', ', line 3: "-2" is below zero', null],
@@ -255,9 +255,7 @@ describe('bad input is refused with its line, the reason and the way out', () =>
 test('an import that is aborted stops with the reason of the signal', async () => {
   const controller = new AbortController();
   const path = traceFile(`t\n${'1\n'.repeat(200_000)}`);
-  const trace = { path, fields: { time: 't', client: null, session: null } };
-  const time = { unit: 'ms', gaps: false, originUs: 0 } as const;
-  const arrivals = new ArrivalImport({ ...trace, time }, { hash, payloads: null });
+  const arrivals = arrivalSource(path, readingOf({ time: 't', unit: 'ms' }), hash, null);
   const reason = new Error('interrupted');
   const reading = (async () => {
     for await (const _ of arrivals.batches(controller.signal)) controller.abort(reason);

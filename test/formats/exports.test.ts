@@ -6,8 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { inertJson, shownJsonText } from '../../src/core/text.ts';
 import { type ExportFormat, OutputFile } from '../../src/formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
-import { RateSteps } from '../../src/formats/k6.ts';
-import { k6Program } from '../../src/formats/programs.ts';
+import { k6Program, RateSteps } from '../../src/formats/scripts.ts';
 import { arrivalAlone, exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
 import { exportOf, HOSTILE, jsonLines, numberedExchanges, sendsOf } from '../support/export-scene.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -155,7 +154,7 @@ test.each([
 test('headers that are called like members of every object reach k6 as they are', () => {
   const program = k6Program({
     mode: 'rate',
-    target: null,
+    target: '',
     requests: 1,
     spanS: 1,
     users: 1,

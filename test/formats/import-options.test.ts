@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
-import { parseImportOptions, type RawImportOptions } from '../../src/formats/arrival-trace.ts';
+import { type ArrivalFlags, readingOf } from './support.ts';
 
 test('times are ISO 8601 unless a unit is given, and numbers count from the epoch unless an origin is', () => {
-  expect(parseImportOptions({ time: 'TIMESTAMP' })).toEqual({
+  expect(readingOf({ time: 'TIMESTAMP' })).toEqual({
     fields: { time: 'TIMESTAMP', client: null, session: null },
     time: { unit: 'iso', gaps: false, originUs: 0 },
     payloads: null,
   });
-  expect(parseImportOptions({ time: 't', unit: 'ms', gaps: true, origin: '1970-01-02' }).time).toEqual({
+  expect(readingOf({ time: 't', unit: 'ms', gaps: true, origin: '1970-01-02' }).time).toEqual({
     unit: 'ms',
     gaps: true,
     originUs: 86_400_000_000,
@@ -16,20 +16,20 @@ test('times are ISO 8601 unless a unit is given, and numbers count from the epoc
 });
 
 test('payloads are drawn by seed 1 and bare bodies are posted, unless said otherwise', () => {
-  expect(parseImportOptions({ time: 't', payloads: 'p.jsonl' }).payloads).toEqual({
+  expect(readingOf({ time: 't', payloads: 'p.jsonl' }).payloads).toEqual({
     source: 'p.jsonl',
     seed: 1,
     method: 'POST',
     path: null,
   });
   const raw = { time: 't', payloads: 'p', path: '/x', method: 'PUT', seed: '7' };
-  expect(parseImportOptions(raw).payloads).toEqual({ source: 'p', seed: 7, method: 'PUT', path: '/x' });
+  expect(readingOf(raw).payloads).toEqual({ source: 'p', seed: 7, method: 'PUT', path: '/x' });
 });
 
 describe('options that make no sense are refused', () => {
-  function problemsOf(raw: RawImportOptions): string {
+  function problemsOf(raw: ArrivalFlags): string {
     try {
-      parseImportOptions(raw);
+      readingOf(raw);
     } catch (thrown) {
       expect(thrown).toBeInstanceOf(AppError);
       expect((thrown as AppError).code).toBe('OPTION_INVALID');
@@ -38,16 +38,16 @@ describe('options that make no sense are refused', () => {
     return expect.unreachable('the options should have been refused');
   }
 
-  test.each<[RawImportOptions, string]>([
-    [{ time: 't', unit: 'min' }, '--unit "min" is none of s, ms, us, ns, iso'],
-    [{ time: 't', unit: 'constructor' }, '--unit "constructor" is none of'],
+  test.each<[ArrivalFlags, string]>([
+    [{ time: 't', unit: 'min' }, '--unit: "min" is none of: s, ms, us, ns, iso'],
+    [{ time: 't', unit: 'constructor' }, '--unit: "constructor" is none of'],
     [{ time: 't', gaps: true }, '--gaps needs a --unit'],
     [{ time: 't', origin: '2026-01-01' }, '--origin needs numeric times'],
     [{ time: 't', unit: 's', origin: 'yesterday' }, '--origin: "yesterday" is not an instant'],
     [{ time: 't', unit: 's', origin: '1969-12-31' }, '--origin is before 1970'],
     [{ time: '' }, '--time is empty'],
-    [{ time: 't', payloads: 'p', seed: '-1' }, '--seed "-1" is not a whole number'],
-    [{ time: 't', payloads: 'p', seed: '9007199254740992' }, '--seed "9007199254740992" is not a whole'],
+    [{ time: 't', payloads: 'p', seed: '-1' }, '--seed: "-1" is not a whole number'],
+    [{ time: 't', payloads: 'p', seed: '9007199254740992' }, '--seed: "9007199254740992" is not a whole'],
     [{ time: 't', seed: '1' }, '--seed needs --payloads'],
     [{ time: 't', path: '/x' }, '--path needs --payloads'],
   ])('%j', (raw, problem) => {

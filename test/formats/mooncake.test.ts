@@ -1,11 +1,15 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { openMooncake, parseMooncakeReading } from '../../src/formats/mooncake.ts';
+import { byProgram, resolveOptions, type StatedOptions } from '../../src/core/options.ts';
+import { MOONCAKE_OPTIONS, openMooncake } from '../../src/formats/mooncake.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';
 
+type Flags = StatedOptions<typeof MOONCAKE_OPTIONS>;
+const readingOf = (flags: Flags) => resolveOptions(MOONCAKE_OPTIONS, byProgram(MOONCAKE_OPTIONS, flags));
+
 describe('a Mooncake trace', () => {
-  const reading = (raw = {}) => parseMooncakeReading({ path: '/v1/chat/completions', ...raw });
+  const reading = (flags: Flags = {}) => readingOf({ path: '/v1/chat/completions', ...flags });
 
   test('with payloads becomes requests, byte for byte', async () => {
     const payload = '{"model": "m", "n": 12345678901234567890, "x": 1.10}';
@@ -17,7 +21,7 @@ describe('a Mooncake trace', () => {
     expect(latin1(exchanges[0]?.request?.body.kept ?? null)).toBe(payload);
     expect(exchanges[0]).toMatchObject({ model: 'm', route: 'POST /v1/chat/completions' });
     expect(exchanges[0]?.session).not.toBeNull();
-    expect(source.requests).toBe(true);
+    expect(source.parts.requests).toBe(true);
     expect(source.lacking).toEqual({ 'no time: 100 ms after the row before': 1 });
   });
 
@@ -27,8 +31,8 @@ describe('a Mooncake trace', () => {
     const { exchanges, source } = await readImport(openMooncake(path, reading({ origin: '2026-01-01' })));
     expect(exchanges).toHaveLength(3_993);
     expect(exchanges[0]).toMatchObject({ promptTokens: 40_160, outputTokens: 6, request: null });
-    expect(source.requests).toBe(false);
-    expect(source.missing).toContain('requests');
+    expect(source.parts.requests).toBe(false);
+    expect(source.parts.missing).toContain('requests');
   });
 
   test('of messages becomes a body made of them, which is counted', async () => {
@@ -91,9 +95,9 @@ describe('a Mooncake trace', () => {
 
   test('wants a path for payloads, and is read under a mark and gzip', async () => {
     const row = '{"timestamp": 1, "payload": {"a": 1}}';
-    await expect(
-      readImport(openMooncake(traceFile(row, 'a.jsonl'), parseMooncakeReading({}))),
-    ).rejects.toThrow(/no path/);
+    await expect(readImport(openMooncake(traceFile(row, 'a.jsonl'), readingOf({})))).rejects.toThrow(
+      /no path/,
+    );
     for (const content of [Buffer.concat([BOM, Buffer.from(row)]), gzipSync(row)]) {
       expect((await readImport(openMooncake(traceFile(content, 'a.bin'), reading()))).exchanges).toHaveLength(
         1,

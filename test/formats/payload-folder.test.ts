@@ -34,7 +34,7 @@ describe('a folder of payloads', () => {
     expect(pool.skippedFiles).toEqual(['SOURCE.md']);
     const seen = new Map<string, Message>();
     for (let draw = 0; draw < 500; draw += 1) {
-      const { message } = pool.draw();
+      const { request: message } = pool.draw();
       seen.set(createHash('sha256').update(message.body.kept!).digest('hex'), message);
     }
     expect([...seen.keys()].sort()).toEqual([...expected.keys()].sort());
@@ -59,7 +59,7 @@ describe('a folder of payloads', () => {
     expect(pool.size).toBe(3);
     const drawn = new Map<string, string>();
     for (let draw = 0; draw < 60; draw += 1) {
-      const { message } = pool.draw();
+      const { request: message } = pool.draw();
       const type = headerPairsOf(message.head).find(([name]) => name === 'Content-Type')?.[1];
       drawn.set(latin1(message.body.kept), type ?? '');
     }
@@ -72,7 +72,7 @@ describe('a folder of payloads', () => {
 
   test('reads a message written by hand: LF becomes CRLF, Host and length are put in', async () => {
     const folder = folderOf({ 'a.http': 'POST /x HTTP/1.1\nX-A: 1\n\nline\nline\n' });
-    const { message } = (await load(folder)).draw();
+    const { request: message } = (await load(folder)).draw();
     expect(latin1(message.head)).toBe(
       'POST /x HTTP/1.1\r\nHost: imported.invalid\r\nX-A: 1\r\nContent-Length: 10\r\n\r\n',
     );
@@ -84,7 +84,7 @@ describe('a folder of payloads', () => {
     const folder = folderOf({
       'a.http': `${head}3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-T: 1\r\nX-U: 2\r\n\r\n`,
     });
-    const { message } = (await load(folder)).draw();
+    const { request: message } = (await load(folder)).draw();
     expect(latin1(message.head)).toBe(head);
     expect(latin1(message.body.kept)).toBe('abc0123456789');
     expect(latin1(message.trailers)).toBe('X-T: 1\r\nX-U: 2\r\n');

@@ -4,8 +4,14 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
+import { byProgram, type StatedOptions } from '../../src/core/options.ts';
 import { SeededRandom } from '../../src/core/random.ts';
-import { ArrivalImport, parseImportOptions, type RawImportOptions } from '../../src/formats/arrival-trace.ts';
+import {
+  ARRIVAL_OPTIONS,
+  type ArrivalReading,
+  arrivalSource,
+  resolveArrivalReading,
+} from '../../src/formats/arrival-trace.ts';
 import type { ArrivalTally, ImportSource, OpenImport } from '../../src/formats/import-source.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from '../../src/formats/payloads.ts';
 import { Redaction } from '../../src/redaction/redaction.ts';
@@ -29,14 +35,19 @@ export function traceFile(content: string | Buffer, name = 'trace.csv'): string 
   return path;
 }
 
+export type ArrivalFlags = StatedOptions<typeof ARRIVAL_OPTIONS>;
+
+export function readingOf(flags: ArrivalFlags): ArrivalReading {
+  return resolveArrivalReading(byProgram(ARRIVAL_OPTIONS, flags));
+}
+
 /** Everything an import makes of a trace. */
 export async function imported(
   path: string,
-  raw: RawImportOptions,
+  flags: ArrivalFlags,
   payloads: PayloadPool | null = null,
 ): Promise<{ exchanges: Exchange[]; arrivals: number[]; tally: ArrivalTally }> {
-  const { fields, time } = parseImportOptions(raw);
-  const trace = new ArrivalImport({ path, fields, time }, { hash, payloads });
+  const trace = arrivalSource(path, readingOf(flags), hash, payloads);
   const exchanges: Exchange[] = [];
   for await (const batch of trace.batches(never)) exchanges.push(...batch);
   return { exchanges, arrivals: exchanges.map((exchange) => exchange.arrivalUs), tally: trace.tally };

@@ -216,7 +216,7 @@ describe('an import that fails exits 2, says why, and leaves nothing behind', ()
     ['a malformed line', 't\n1\nx\n', ['--unit=ms'], /trace\.csv, line 3: "x" is not a number/],
     ['an empty file', '', ['--unit=ms'], /trace\.csv: the file is empty/],
     ['a gzip cut short', gzipSync('t\n1\n2\n').subarray(0, -6), ['--unit=ms'], /the gzip data end too early/],
-    ['a unit that is none', 't\n1\n', ['--unit=h'], /--unit "h" is none of/],
+    ['a unit that is none', 't\n1\n', ['--unit=h'], /--unit: "h" is none of/],
     ['a payload file that is not there', 't\n1\n', ['--unit=ms', '--payloads=none'], /none: cannot be read/],
     ['a key file that is not there', 't\n1\n', ['--unit=ms', '--hash-key-file=none'], /none cannot be read/],
   ])('for %s', async (_title, content, flags, message) => {

@@ -77,15 +77,6 @@ export function parseTargetShare(text: string, what: string): number {
   });
 }
 
-export function parseSeed(text: string, what: string): number {
-  const seed = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isSafeInteger(seed)) return seed;
-  throw new AppError(
-    'OPTION_INVALID',
-    `${what}: ${JSON.stringify(text)} is not a whole number from 0 to 2^53 - 1`,
-  );
-}
-
 /** Lengths of stretches are in whole seconds, which is what roll-ups count. */
 export function parseWholeSeconds(text: string, what: string): number {
   const seconds = parsePositiveMs(text, what) / 1_000;

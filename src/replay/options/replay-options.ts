@@ -21,6 +21,7 @@ import {
   parseCount,
   parseMultiplier,
   parsePositiveMs,
+  parseSeed,
   parseTimeLimitMs,
   parseWaitMs,
 } from '../../core/units.ts';
@@ -54,7 +55,6 @@ import {
   parseJitterMs,
   parseLagBound,
   parseRetainRuns,
-  parseSeed,
   parseShard,
   parseStart,
   parseTargetShare,
