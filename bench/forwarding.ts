@@ -9,8 +9,7 @@
  * and has a core of its own (`taskset`; upstream and contender share the rest). The upstream is a process of its own
  * and billed to nobody. Without `--distinct`, 2,000 different bodies come in turn, with one head; with
  * it, no two requests have the same body, nor the same head. Before anything is timed, each contender must answer
- * every request; after it, the recording must hold every one of them, and of five rounds or more no figure may be
- * beyond its bound.
+ * every request. Of five rounds or more, no figure may be beyond its bound, and the recording must hold every request.
  */
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -168,25 +167,15 @@ function ratio(of: (one: Round) => number, name: string): number | null {
   if (theirs === undefined) return null;
   return Number(median(mine.map((one, at) => of(one) / (theirs[at]?.cpuUs ?? Number.NaN))).toFixed(2));
 }
-/** As in the table: of the medians. */
-function p99OverNginxMs(): number | null {
-  const [mine, nginxs] = ['record', 'nginx'].map((name) => rounds.get(name)?.map(({ p99Us }) => p99Us));
-  if (mine === undefined || nginxs === undefined) return null;
-  return Number(((median(mine) - median(nginxs)) / 1_000).toFixed(3));
-}
-const forwarder = (one: Round): number => one.cpuUs - one.recorderCpuUs;
-const figures: readonly Bounded[] = [
-  { figure: 'CPU, forwarder / bare pipe', bound: 1.4, value: ratio(forwarder, 'bare pipe') },
-  { figure: 'CPU, forwarder / nginx', bound: 1.6, value: ratio(forwarder, 'nginx') },
-  { figure: 'CPU, forwarder and recorder / nginx', bound: 2.5, value: ratio((one) => one.cpuUs, 'nginx') },
-  { figure: 'ms of p99 over nginx', bound: 1, value: p99OverNginxMs() },
-];
+const proxyOnly = (one: Round): number => one.cpuUs - one.recorderCpuUs;
 const held = inspect(recorder.capture);
-const recording = {
-  sent: WARMING + ROUNDS * (REQUESTS + RATE * 2),
-  ...held.losses,
-  recorded: held.exchanges,
-};
+const sent = WARMING + ROUNDS * (REQUESTS + RATE * 2);
+const recording = { sent, ...held.losses, recorded: held.exchanges };
+const figures: readonly Bounded[] = [
+  { figure: 'CPU of the proxy, in that of a bare pipe', bound: 1.4, value: ratio(proxyOnly, 'bare pipe') },
+  { figure: 'CPU of all processes, in that of nginx', bound: 2.3, value: ratio((one) => one.cpuUs, 'nginx') },
+  { figure: 'requests that were not recorded', bound: 0, value: sent - held.exchanges },
+];
 
 const kind = flags.distinct ? 'no two alike' : `${DIFFERENT_BODIES} bodies in turn`;
 console.log(
@@ -194,12 +183,9 @@ console.log(
 );
 console.table(rows);
 console.table(figures);
-console.log(
-  `recorded ${held.exchanges} of ${recording.sent} requests, ${held.losses.exchanges} counted lost`,
-);
+console.log(`recorded ${held.exchanges} of ${sent} requests, ${held.losses.exchanges} counted lost`);
 console.log(
   JSON.stringify({ bench: 'forwarding', rounds: ROUNDS, distinct: flags.distinct, rows, figures, recording }),
 );
 rmSync(directory, { recursive: true });
-const within = withinBounds(ROUNDS, figures);
-process.exitCode = within && recording.recorded === recording.sent ? 0 : 1;
+process.exitCode = withinBounds(ROUNDS, figures) ? 0 : 1;

@@ -1,13 +1,13 @@
 /**
  * How much later does the first byte of an answer come? Direct, nginx (`proxy_request_buffering off`), a bare
  * Node socket pipe and `reprise record`, interleaved, one request at a time: with bodies of 1 KB, 100 KB and
- * 5 MiB, and with 1 KB under 500 event streams through the same contender. Then p99 of an open loop beside nginx.
+ * 5 MiB, and with 1 KB under 500 event streams through the same contender.
  *
  * What is lost costs less than what is recorded. So 5 MiB come 20 ms after each answer, at a rate that two cores
  * record whole, and once more with hardly a pause, beside how much of that was lost. A figure of which anything was
  * lost is not judged. Of five rounds or more, no other figure may be beyond its bound.
  *
- *   node bench/ttfb.ts [--rounds 12] [--requests 40] [--streams 500] [--rate 2000]
+ *   node bench/ttfb.ts [--rounds 12] [--requests 40] [--streams 500]
  *
  * Client, streams, upstream and contenders are processes of their own. A figure is the median, over all rounds, of
  * the time from the first byte of a request to the first of its answer, less that of direct in the same round.
@@ -29,44 +29,35 @@ import {
   startRecorder,
 } from './support/contenders.ts';
 import { type Bounded, withinBounds } from './support/judgement.ts';
-import { apart } from './support/pinning.ts';
-import { median, quantile } from './support/statistics.ts';
+import { median } from './support/statistics.ts';
 
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '12' },
     requests: { type: 'string', default: '40' },
     streams: { type: 'string', default: '500' },
-    rate: { type: 'string', default: '2000' },
   },
 });
 const ROUNDS = Number(flags.rounds);
 const REQUESTS = Number(flags.requests);
 const STREAMS = Number(flags.streams);
-const RATE = Number(flags.rate);
 
 interface Case {
   readonly name: string;
   readonly bodyBytes: number;
   readonly streams: number;
   readonly pauseMs: number;
-  /** The most that may be added, ms, or as much as nginx adds; null for what is only looked at. */
-  readonly bound: number | 'nginx' | null;
+  /** The most that may be added, ms; null for what is only looked at. */
+  readonly bound: number | null;
 }
 const MIB = 1_024 * 1_024;
 const CASES: readonly Case[] = [
   { name: '1 KB', bodyBytes: 1_024, streams: 0, pauseMs: 1, bound: 0.3 },
   { name: '100 KB', bodyBytes: 100 * 1_024, streams: 0, pauseMs: 1, bound: 0.3 },
-  { name: '5 MiB', bodyBytes: 5 * MIB, streams: 0, pauseMs: 20, bound: 'nginx' },
+  { name: '5 MiB', bodyBytes: 5 * MIB, streams: 0, pauseMs: 20, bound: 4 },
   { name: '5 MiB, hardly a pause', bodyBytes: 5 * MIB, streams: 0, pauseMs: 1, bound: null },
   { name: `1 KB, ${STREAMS} streams`, bodyBytes: 1_024, streams: STREAMS, pauseMs: 1, bound: 1 },
 ];
-
-const OPEN_LOOP_BODY = JSON.stringify('x'.repeat(2_046));
-const OPEN_LOOP_ANSWER_BYTES = 256;
-const OPEN_LOOP_REQUEST =
-  'POST /v2/models/bench/infer HTTP/1.1\r\nHost: bench.example\r\nContent-Type: application/json\r\n' +
-  `Content-Length: ${OPEN_LOOP_BODY.length}\r\n\r\n${OPEN_LOOP_BODY}`;
 
 async function ask<Answer>(child: ChildProcess, message: object): Promise<Answer> {
   child.send(message);
@@ -74,10 +65,9 @@ async function ask<Answer>(child: ChildProcess, message: object): Promise<Answer
   return answer;
 }
 
-/** Runs a part of the bench with contenders in front of one upstream, and stops them all. */
+/** Runs the bench with contenders in front of one upstream, and stops them all. */
 async function beside<Result>(
   upstream: { child: ChildProcess; port: number },
-  withPipe: boolean,
   run: (contenders: readonly Contender[], recorder: RecordingContender) => Promise<Result>,
 ): Promise<Result> {
   const directory = mkdtempSync(join(tmpdir(), 'reprise-ttfb-'));
@@ -86,7 +76,7 @@ async function beside<Result>(
   const contenders = [
     direct(upstream.port),
     ...(nginx ? [nginx] : []),
-    ...(withPipe ? [await startPipe(upstream.port)] : []),
+    await startPipe(upstream.port),
     recorder,
   ];
   try {
@@ -137,75 +127,25 @@ async function addedFirstByteMs(
   return { ms: Object.fromEntries(added), lost };
 }
 
-async function openLoopP99Ms(
-  contenders: readonly Contender[],
-  recorder: RecordingContender,
-  upstreamPid: number,
-) {
-  const loader = fork(new URL('./support/fixed-load.ts', import.meta.url));
-  const all = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    for (const contender of contenders) {
-      const job = {
-        port: contender.port,
-        requests: [OPEN_LOOP_REQUEST],
-        responseBodyBytes: OPEN_LOOP_ANSWER_BYTES,
-        connections: 32,
-        count: RATE * 2,
-        ratePerSecond: RATE,
-      };
-      const behind = [upstreamPid, ...contender.pids()];
-      const { failures, latenciesUs } = await apart(loader.pid as number, behind, () =>
-        ask<{ failures: number; latenciesUs: number[] }>(loader, job),
-      );
-      if (failures > 0) throw new Error(`${contender.name} failed ${failures} requests`);
-      await settled(contender);
-      // The first round warms.
-      if (round > 0) all.get(contender.name)?.push(quantile(latenciesUs, 0.99) / 1_000);
-    }
-  }
-  loader.disconnect();
-  const lost = recorder.lostTurns();
-  noteLost(`${RATE}/s`, lost);
-  const ms = Object.fromEntries([...all].map(([name, each]) => [name, Number(median(each).toFixed(3))]));
-  return { ms, lost };
-}
-
-/** Null where there is no figure of a recording, or nothing to hold it against. */
+/** Nothing for a case that is only looked at; null where something was lost. */
 function boundedFirstByte(one: Case, { ms, lost }: Added): readonly Bounded[] {
   if (one.bound === null) return [];
-  const nginxMs = ms['nginx'] ?? null;
-  const bound = one.bound === 'nginx' ? nginxMs : one.bound;
-  const value = lost > 0 || bound === null ? null : (ms['record'] ?? Number.NaN);
-  return [{ figure: `ms added to the first byte, ${one.name}`, bound: bound ?? Number.NaN, value }];
-}
-
-function boundedP99({ ms, lost }: Added): Bounded {
-  const { record = Number.NaN, nginx = null } = ms;
-  const value = lost > 0 || nginx === null ? null : Number((record - nginx).toFixed(3));
-  return { figure: `ms of p99 over nginx, ${RATE}/s`, bound: 1, value };
+  const value = lost > 0 ? null : (ms['record'] ?? Number.NaN);
+  return [{ figure: `ms added to the first byte, ${one.name}`, bound: one.bound, value }];
 }
 
 const client = fork(new URL('./support/first-byte-client.ts', import.meta.url));
 const streams = fork(new URL('./support/stream-holder.ts', import.meta.url));
-const firstBytes = await beside(await helper('first-byte-server', []), true, async (contenders, recorder) => {
+const firstBytes = await beside(await helper('first-byte-server', []), async (contenders, recorder) => {
   const each: { one: Case; added: Added }[] = [];
   for (const one of CASES) each.push({ one, added: await addedFirstByteMs(contenders, recorder, one) });
   return each;
 });
 client.disconnect();
 streams.disconnect();
-const sizes = [String(OPEN_LOOP_BODY.length), String(OPEN_LOOP_ANSWER_BYTES)];
-const answering = await helper('answering-server', sizes);
-const p99 = await beside(answering, false, (contenders, recorder) =>
-  openLoopP99Ms(contenders, recorder, answering.child.pid as number),
-);
-
 console.log(`added time to first byte, ms, p50, medians of ${ROUNDS} rounds of ${REQUESTS}`);
 const rows = firstBytes.map(({ one, added }) => ({ case: one.name, ...added.ms, lost: added.lost }));
 console.table(rows);
-console.log(`p99 at ${RATE}/s, ms, medians of ${ROUNDS} rounds (record ≤ nginx + 1)`);
-console.table(p99.ms);
-console.log(JSON.stringify({ bench: 'ttfb', rounds: ROUNDS, firstBytes: rows, p99Ms: p99.ms }));
-const figures = [...firstBytes.flatMap(({ one, added }) => boundedFirstByte(one, added)), boundedP99(p99)];
+console.log(JSON.stringify({ bench: 'ttfb', rounds: ROUNDS, firstBytes: rows }));
+const figures = firstBytes.flatMap(({ one, added }) => boundedFirstByte(one, added));
 process.exitCode = withinBounds(ROUNDS, figures) ? 0 : 1;
