@@ -1,6 +1,5 @@
 import {
   answerDoubts,
-  type ComparisonReason,
   comparePairs,
   leftOutDoubts,
   recordingFactDifferences,
@@ -20,6 +19,7 @@ import {
 import { checkedPairs } from '../analysis/compare/shares.ts';
 import { windowLines } from '../analysis/compare/times.ts';
 import { undecidedOf } from '../analysis/compare/view.ts';
+import { comparisonReason } from '../analysis/verdict/reasons.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
@@ -134,12 +134,6 @@ const LEAST_PAIRED_SHARE = 0.9;
 /** Fewer pairs than this with both answers checked do not speak for all answers. */
 const WELL_CHECKED_SHARE = 0.9;
 
-const SAME_RUN: ComparisonReason = {
-  code: 'same_run',
-  text: 'A and B are one run, which was compared with itself',
-  advice: 'Name the run of the other build.',
-};
-
 /**
  * Compares what two names stand for.
  * @throws AppError INPUT_INVALID for sides that cannot be compared, and for facts that differ unless that is allowed
@@ -212,8 +206,8 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
       ...(isDoubted ? judgement.reasons : []),
       ...judgement.notes,
       ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
-      ...differenceNotes([...differences, ...lacking]),
-      ...(isOneRun ? [SAME_RUN] : []),
+      ...[...differences, ...lacking].map((each) => comparisonReason('facts_differ', each)),
+      ...(isOneRun ? [comparisonReason('same_run', null)] : []),
     ],
     a: sideOf(a),
     b: sideOf(b),
@@ -243,7 +237,7 @@ async function compareTraffic(
     compares: 'profiles',
     ...judgement,
     undecided: undecidedOf(judgement.metrics),
-    notes: [...judgement.notes, ...differenceNotes(differences)],
+    notes: [...judgement.notes, ...differences.map((each) => comparisonReason('facts_differ', each))],
     a: sideOf(a),
     b: sideOf(b),
     pairs: null,
@@ -311,14 +305,6 @@ function assertAlike(differences: readonly FactDifference[], { allowsDifferences
       hint: 'Compare runs of the same plan. --allow-differences compares these anyway and marks the differences.',
     },
   );
-}
-
-function differenceNotes(differences: readonly FactDifference[]): ComparisonReason[] {
-  return differences.map(({ fact, a, b }) => ({
-    code: 'facts_differ',
-    text: `A and B differ in ${fact}: ${a} | ${b}`,
-    advice: 'What differs besides the build may be what is seen here.',
-  }));
 }
 
 function sideOf(side: Side): ComparedSide {

@@ -5,24 +5,16 @@ import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
 
 /** Pairs that all were answered with 200; latencies in seconds. */
 export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
-  const count = a.length;
-  return {
-    count,
-    aNs: a.map((seconds) => seconds * 1e9),
-    bNs: b.map((seconds) => seconds * 1e9),
-    aOutcome: new Uint8Array(count).fill(ANSWERED),
-    bOutcome: new Uint8Array(count).fill(ANSWERED),
-    aStatus: new Uint16Array(count).fill(200),
-    bStatus: new Uint16Array(count).fill(200),
-    aTtftNs: new Float32Array(count).fill(Number.NaN),
-    bTtftNs: new Float32Array(count).fill(Number.NaN),
-    aItlNs: new Float32Array(count).fill(Number.NaN),
-    bItlNs: new Float32Array(count).fill(Number.NaN),
-    aLagNs: new Float32Array(count),
-    bLagNs: new Float32Array(count),
-    aTraits: new Uint8Array(count).fill(WHOLE),
-    bTraits: new Uint8Array(count).fill(WHOLE),
-  };
+  const side = (seconds: Float64Array) => ({
+    latencyNs: seconds.map((each) => each * 1e9),
+    ttftNs: new Float32Array(seconds.length).fill(Number.NaN),
+    itlNs: new Float32Array(seconds.length).fill(Number.NaN),
+    lagNs: new Float32Array(seconds.length),
+    status: new Uint16Array(seconds.length).fill(200),
+    outcome: new Uint8Array(seconds.length).fill(ANSWERED),
+    traits: new Uint8Array(seconds.length).fill(WHOLE),
+  });
+  return { count: a.length, a: side(a), b: side(b) };
 }
 
 /** What the comparison says of so many drawn pairs. @param swing that both sides share over the run */
@@ -54,13 +46,13 @@ export function streamVerdictsOf(
     const ttft = queuePair({ ...parts, seed: seed * 3 + 1, slowdown: slowdown.ttft });
     const itl = queuePair({ ...parts, seed: seed * 3 + 2, slowdown: slowdown.itl });
     const nanoseconds = (seconds: Float64Array) => Float32Array.from(seconds, (each) => each * 1e9);
-    const pairs = {
-      ...answeredPairs(latency.a, latency.b),
-      ...{ aTtftNs: nanoseconds(ttft.a), bTtftNs: nanoseconds(ttft.b) },
-      ...{ aItlNs: nanoseconds(itl.a), bItlNs: nanoseconds(itl.b) },
-    };
-    pairs.aTraits.fill(STREAMED);
-    pairs.bTraits.fill(STREAMED);
+    const pairs = answeredPairs(latency.a, latency.b);
+    for (const side of ['a', 'b'] as const) {
+      pairs[side].ttftNs.set(nanoseconds(ttft[side]));
+      pairs[side].itlNs.set(nanoseconds(itl[side]));
+    }
+    pairs.a.traits.fill(STREAMED);
+    pairs.b.traits.fill(STREAMED);
     counts[comparePairs(pairs).verdict] += 1;
   }
   return counts;
@@ -79,9 +71,9 @@ export function pairsOf(slowdown: number, requests: number = CALM.requests): Pai
 export function spoilt(pairs: PairedAnswers, outcome: number, every: (at: number) => boolean): PairedAnswers {
   for (let at = 0; at < pairs.count; at++) {
     if (!every(at)) continue;
-    pairs.bOutcome[at] = outcome;
-    pairs.bStatus[at] = outcome === FAILED ? 503 : 429;
-    pairs.bNs[at] = outcome === FAILED ? Number.POSITIVE_INFINITY : 1e6;
+    pairs.b.outcome[at] = outcome;
+    pairs.b.status[at] = outcome === FAILED ? 503 : 429;
+    pairs.b.latencyNs[at] = outcome === FAILED ? Number.POSITIVE_INFINITY : 1e6;
   }
   return pairs;
 }

@@ -1,4 +1,3 @@
-import { formatMs, formatShare } from '../../core/units.ts';
 import type {
   ComparedMetric,
   ComparisonBounds,
@@ -6,6 +5,7 @@ import type {
   FactDifference,
 } from '../../documents/comparison.ts';
 import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
+import { type ComparisonReason, comparisonReason } from '../verdict/reasons.ts';
 import { isStoppedByFailures } from '../verdict/run-context.ts';
 import { COMPARISON_BOUNDS, SMALL_PART } from './metric.ts';
 import {
@@ -15,24 +15,17 @@ import {
   comparableLatencies,
   comparableTtfts,
   FAILED,
-  latenciesLessLag,
   type PairCounts,
   type PairedAnswers,
   type PairedTimes,
+  type SideAnswers,
   STREAMED,
   TURNED_AWAY,
-  ttftsLessLag,
   WHOLE,
+  withoutLag,
 } from './pairs.ts';
 import { checkedPairs, mismatchMetric, shareMetric, statusDistance } from './shares.ts';
 import { type ComparedTimes, latencyMetrics } from './times.ts';
-
-/** A reason in words, and what to change. */
-export interface ComparisonReason {
-  readonly code: string;
-  readonly text: string;
-  readonly advice: string;
-}
 
 interface PairsJudgement {
   readonly verdict: ComparisonVerdict;
@@ -43,12 +36,15 @@ interface PairsJudgement {
   readonly unknown: readonly string[];
 }
 
-/** Share of requests whose kind of status differs, beyond failures and what was turned away: then the answers are not the same. */
+/**
+ * If the kind of status differs for more than this share of requests, besides failures and requests turned away, the
+ * answers are not the same.
+ */
 const MIX_BOUND = 0.02;
 
 /**
- * Judges B against A by the same requests: WORSE where any metric is, BETTER where one is and none is worse or
- * undecided for the worse, SAME where every required metric shows that nothing changed, else INCONCLUSIVE.
+ * Judges B against A by the same requests: WORSE if any metric is worse. BETTER if one is better and no other is
+ * worse or may be. SAME if every required metric shows that nothing changed. Otherwise INCONCLUSIVE.
  * @param others doubts that the pairs do not show
  */
 export function comparePairs(
@@ -56,23 +52,22 @@ export function comparePairs(
   bounds: ComparisonBounds = COMPARISON_BOUNDS,
   others: readonly ComparisonReason[] = [],
 ): PairsJudgement {
-  const { aOutcome, bOutcome, count } = pairs;
+  const { a, b, count } = pairs;
   const checked = checkedPairs(pairs);
-  // What happened on neither side cannot differ by chance, and takes no part of the error.
-  const outcomes = [FAILED, TURNED_AWAY].filter((each) => aOutcome.includes(each) || bOutcome.includes(each));
+  // An outcome that neither side has cannot differ by chance, so it takes no part of the error.
+  const outcomes = [FAILED, TURNED_AWAY].filter(
+    (each) => a.outcome.includes(each) || b.outcome.includes(each),
+  );
   const shares = outcomes.length + (checked.length > 0 ? 1 : 0);
   const kinds = comparedTimes(pairs);
-  const isKnown = ({ name, a }: ComparedTimes) => name === 'latency' || a.length > 0;
+  const isKnown = (times: ComparedTimes) => times.name === 'latency' || times.a.length > 0;
   const unknown = kinds.filter((kind) => !isKnown(kind)).map(({ name }) => name);
   const latencies = latencyMetrics(kinds.filter(isKnown), bounds, shares);
   const judged = Math.max(1, latencies.filter(({ windows }) => windows > 0).length + shares);
-  const shareOf = (name: 'failed' | 'turned_away', outcome: number) =>
-    shareMetric(
-      { name, a: (at) => aOutcome[at] === outcome, b: (at) => bOutcome[at] === outcome },
-      count,
-      bounds,
-      judged,
-    );
+  const shareOf = (name: 'failed' | 'turned_away', outcome: number) => {
+    const isOutcome = (side: SideAnswers) => (at: number) => side.outcome[at] === outcome;
+    return shareMetric({ name, a: isOutcome(a), b: isOutcome(b) }, count, bounds, judged);
+  };
   const metrics = [
     ...latencies,
     shareOf('failed', FAILED),
@@ -85,16 +80,18 @@ export function comparePairs(
     ...mixDoubts(pairs),
     ...streamDoubts(pairs),
     ...unanswered,
-    // Of what neither side answers nothing else is worth saying.
+    // If neither side answers, the other reasons add nothing.
     ...(unanswered.length > 0 ? [] : metrics.filter((metric) => isOpen(metric, bounds)).map(openReason)),
   ];
   const changes = (kind: 'worse' | 'better') =>
-    metrics.filter(({ verdict }) => verdict === kind).map((metric) => changeReason(metric, kind));
+    metrics
+      .filter(({ verdict }) => verdict === kind)
+      .map((metric) => comparisonReason('changed', { metric, kind }, `${metric.name}_${kind}`));
   const worse = changes('worse');
   const better = changes('better');
   const notes = [
     ...metrics.filter((metric) => metric.verdict === 'undecided' && !isOpen(metric, bounds)).map(openReason),
-    ...unknown.map(unknownNote),
+    ...unknown.map((name) => comparisonReason('not_compared', { name }, `${name}_unknown`)),
   ];
   if (worse.length > 0)
     return { verdict: 'WORSE', metrics, reasons: worse, notes: [...better, ...doubts, ...notes], unknown };
@@ -103,36 +100,32 @@ export function comparePairs(
   return { verdict: better.length > 0 ? 'BETTER' : 'SAME', metrics, reasons: better, notes, unknown };
 }
 
-/** Latencies of all pairs; of streams their tokens too, which SAME needs where they are no small part. */
+/** Latencies of all pairs. For streams also times of tokens, which SAME needs unless few pairs have them. */
 function comparedTimes(pairs: PairedAnswers): ComparedTimes[] {
-  const tokens = (
+  const { a, b, count } = pairs;
+  const isLate = ({ lagNs }: SideAnswers) => lagNs.some((each) => each > 0);
+  const onTime = isLate(a) || isLate(b) ? withoutLag(pairs) : null;
+  const ofStreams = (
     name: 'ttft' | 'itl_mean',
     times: PairedTimes,
-    lessLag: ComparedTimes['lessLag'],
-  ): ComparedTimes => ({
-    name,
-    ...times,
-    lessLag,
-    required: times.a.length >= SMALL_PART * pairs.count,
-  });
-  const isLate = (lags: Float32Array) => lags.some((each) => each > 0);
-  const hasLag = isLate(pairs.aLagNs) || isLate(pairs.bLagNs);
+    lessLag: PairedTimes | null,
+  ): ComparedTimes => ({ name, ...times, lessLag, required: times.a.length >= SMALL_PART * count });
   const latency: ComparedTimes = {
     name: 'latency',
     ...comparableLatencies(pairs),
-    lessLag: hasLag ? () => latenciesLessLag(pairs) : null,
+    lessLag: onTime && comparableLatencies(onTime),
     required: true,
   };
-  const hasStreams = (traits: Uint8Array) => traits.some((each) => (each & STREAMED) > 0);
-  if (!hasStreams(pairs.aTraits) && !hasStreams(pairs.bTraits)) return [latency];
+  const hasStreams = ({ traits }: SideAnswers) => traits.some((each) => (each & STREAMED) > 0);
+  if (!hasStreams(a) && !hasStreams(b)) return [latency];
   return [
     latency,
-    tokens('ttft', comparableTtfts(pairs), hasLag ? () => ttftsLessLag(pairs) : null),
-    tokens('itl_mean', comparableItls(pairs), null),
+    ofStreams('ttft', comparableTtfts(pairs), onTime && comparableTtfts(onTime)),
+    ofStreams('itl_mean', comparableItls(pairs), null),
   ];
 }
 
-/** Undecided where SAME needs it, or where what was seen is worse by as much as SAME rules out. */
+/** Undecided although SAME needs it, or undecided with an observed change that SAME rules out. */
 function isOpen(metric: ComparedMetric, { detect }: ComparisonBounds): boolean {
   const { verdict, required, ratio, ratioLessLag, unit } = metric;
   if (verdict !== 'undecided') return false;
@@ -141,191 +134,72 @@ function isOpen(metric: ComparedMetric, { detect }: ComparisonBounds): boolean {
 
 function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {
   const distance = statusDistance(pairs);
-  if (distance <= MIX_BOUND) return [];
-  return [
-    {
-      code: 'status_mix',
-      text: `${percentText(distance)} of the answers are of another kind than on the other side, failures, 4xx and 3xx apart`,
-      advice: 'See the statuses of both runs: what is answered differently cannot be compared by its time.',
-    },
-  ];
+  return distance <= MIX_BOUND ? [] : [comparisonReason('status_mix', { distance })];
 }
 
-/** An answer that comes whole has no first token: those of a stream cannot be held against it. */
-function streamDoubts({ count, aOutcome, bOutcome, aTraits, bTraits }: PairedAnswers): ComparisonReason[] {
+/** An answer that comes whole has no first token, so it cannot be compared with that of a stream. */
+function streamDoubts({ count, a, b }: PairedAnswers): ComparisonReason[] {
   let [answered, apart] = [0, 0];
   for (let at = 0; at < count; at++) {
-    if (aOutcome[at] !== ANSWERED || bOutcome[at] !== ANSWERED) continue;
-    const either = aTraits[at]! | bTraits[at]!;
+    if (a.outcome[at] !== ANSWERED || b.outcome[at] !== ANSWERED) continue;
+    const either = a.traits[at]! | b.traits[at]!;
     answered += 1;
     if ((either & STREAMED) > 0 && (either & WHOLE) > 0) apart += 1;
   }
   if (apart <= MIX_BOUND * answered) return [];
-  return [
-    {
-      code: 'streams_differ',
-      text: `${percentText(apart / answered)} of the answers came piece by piece on one side, and whole on the other`,
-      advice: 'See how both builds answer what asks for a stream: whole answers have no first token.',
-    },
-  ];
+  return [comparisonReason('streams_differ', { share: apart / answered })];
 }
 
-/** Two sides that are both down agree in nothing that could be compared. */
+/** If both sides are down, nothing can be compared. */
 function unansweredDoubts(latencies: readonly ComparedMetric[]): ComparisonReason[] {
   const median = latencies.find(({ name }) => name === 'latency_p50');
   if (median?.a !== 'Infinity' || median.b !== 'Infinity') return [];
-  return [
-    {
-      code: 'unanswered',
-      text: 'most requests got no answer on either side: there is nothing to compare',
-      advice: 'See the errors of both runs: reprise report.',
-    },
-  ];
+  return [comparisonReason('unanswered', null)];
 }
-
-function changeReason(metric: ComparedMetric, kind: 'worse' | 'better'): ComparisonReason {
-  const text =
-    metric.unit === 'ms'
-      ? metric.a === 'Infinity' || metric.b === 'Infinity'
-        ? `${metric.name} went from ${latencyText(metric.a)} to ${latencyText(metric.b)}`
-        : `${metric.name} is ${changeText(metric.ratio ?? 1)}: ratio ${ratioText(metric.ratio)}, between ${ratioText(metric.interval?.[0])} and ${ratioText(metric.interval?.[1])}`
-      : `${metric.name} went from ${percentText(metric.a)} to ${percentText(metric.b)} of the ${metric.name === 'mismatched' ? 'answers' : 'requests'}`;
-  const advice =
-    kind === 'better'
-      ? 'Nothing to do.'
-      : metric.name === 'mismatched'
-        ? MISMATCH_ADVICE
-        : 'Look at the slowest and the failed requests of B: reprise report.';
-  return { code: `${metric.name}_${kind}`, text, advice };
-}
-
-const OPEN_ADVICE = 'Replay a longer window on both sides, or a lower multiplier, where queues vary less.';
-const MISMATCH_ADVICE =
-  'See the mismatches of B by kind: reprise report. What may vary is left out by --check-ignore, or allowed by --check-tolerance.';
 
 function openReason(metric: ComparedMetric): ComparisonReason {
-  const { name, pairs, interval90, pairsNeeded, windows } = metric;
-  if (metric.doubt === 'no_answer') return blindReason(metric);
-  if (metric.doubt === 'our_lag') return lagReason(metric);
-  const isMismatch = name === 'mismatched' && windows > 0;
-  const why =
-    windows === 0
-      ? 'too few pairs'
-      : isMismatch
-        ? `B answers otherwise what A answered as recorded, ${percentText(metric.b)} for ${percentText(metric.a)}`
-        : metric.unit === 'ms'
-          ? `the ratio lies between ${ratioText(interval90?.[0])} and ${ratioText(interval90?.[1])}`
-          : `the difference lies between ${pointsText(interval90?.[0])} and ${pointsText(interval90?.[1])}`;
-  return {
-    code: windows === 0 ? 'too_few_pairs' : isMismatch ? 'answers_differ' : 'undecided',
-    text: `${name} cannot be told from ${pairs} pairs: ${why}; about ${pairsNeeded} pairs are needed`,
-    advice: isMismatch ? MISMATCH_ADVICE : OPEN_ADVICE,
-  };
+  if (metric.doubt !== null) return comparisonReason(metric.doubt, metric);
+  if (metric.windows === 0) return comparisonReason('too_few_pairs', metric);
+  if (metric.name === 'mismatched') return comparisonReason('mismatches_undecided', metric, 'answers_differ');
+  return comparisonReason('undecided', metric);
 }
 
-function blindReason({ name, windows, blindWindows }: ComparedMetric): ComparisonReason {
-  return {
-    code: 'no_answer',
-    text: `${name} cannot be told: in ${blindWindows} of ${windows} windows neither side has an answer at this percentile`,
-    advice:
-      'See the failures of both runs: reprise report. Replayed without what fails (--path, --status), the rest can be compared.',
-  };
-}
-
-function lagReason({ name, ratio, ratioLessLag }: ComparedMetric): ComparisonReason {
-  return {
-    code: 'our_lag',
-    text: `${name} cannot be told for how late we sent: its ratio is ${ratioText(ratio)} from the planned instants, and ${ratioText(ratioLessLag)} from when we sent`,
-    advice:
-      'Give the generators of both runs idle cores of their own, or replay both at a smaller multiplier.',
-  };
-}
-
-function unknownNote(name: string): ComparisonReason {
-  return {
-    code: `${name}_unknown`,
-    text: `${name} is not compared: no stream has it on both sides`,
-    advice:
-      "A recording holds no times between tokens, and another tool's file or a coded stream no first token either.",
-  };
-}
-
-function latencyText(value: number | 'Infinity' | null): string {
-  return value === 'Infinity' ? 'no answer' : value === null ? '–' : formatMs(value);
-}
-
-function changeText(ratio: number): string {
-  const change = (ratio - 1) * 100;
-  return `${Math.abs(change).toFixed(1)} % ${change > 0 ? 'longer' : 'shorter'}`;
-}
-
-export function ratioText(ratio: number | null | undefined): string {
-  return ratio == null ? '–' : ratio.toFixed(3);
-}
-
-/** A difference of shares, in percentage points. */
-export function pointsText(difference: number | null | undefined): string {
-  if (difference == null) return '–';
-  return `${difference > 0 ? '+' : ''}${Number((difference * 100).toFixed(2))} pp`;
-}
-
-export function percentText(share: number | 'Infinity' | null): string {
-  return typeof share === 'number' ? formatShare(share) : '–';
-}
-
-/** A difference that requests taken one by one would show only once in a hundred by chance. */
+/** Independent requests would show such a difference by chance only once in a hundred times. */
 const CLEAR_Z = 2.576;
 
-/** What a side is known to have answered: a recording agrees with itself, and so is a run that was not checked taken. */
+/** The check of a side. A recording agrees with itself, and a run without a check is treated alike. */
 type CheckedSide = Pick<ReplayDocument, 'check'> | null;
 
 /**
- * Answers of B that differ from the recorded ones more often than those of A: what answers something else may be
+ * A doubt if B's answers differ from the recorded ones more often than A's: a build that answers differently may be
  * faster for that alone.
  * @param floor a share that changes by less is the same
  */
 export function answerDoubts(a: CheckedSide, b: CheckedSide, floor: number): ComparisonReason[] {
-  const [before, after] = [shareOf(a?.check), shareOf(b?.check)];
+  const [before, after] = [mismatchShare(a?.check), mismatchShare(b?.check)];
   const difference = after.share - before.share;
   if (difference < floor || difference <= CLEAR_Z * Math.sqrt(before.variance + after.variance)) return [];
-  const known = a === null || a.check != null ? `, of A ${percentText(before.share)}` : '; A was not checked';
-  return [
-    {
-      code: 'answers_differ',
-      text: `${percentText(after.share)} of the answers of B differ from the recorded ones${known}`,
-      advice:
-        'See the mismatches of B by kind: reprise report. What is answered differently cannot be compared by its time.',
-    },
-  ];
+  const isKnown = a === null || a.check != null;
+  return [comparisonReason('answers_differ', { before: isKnown ? before.share : null, after: after.share })];
 }
 
 /** For two runs: if A was checked and B was not, B's answers are unknown. */
-export function uncheckedNotes({ aTraits, bTraits }: PairedAnswers): ComparisonReason[] {
-  const isChecked = (traits: Uint8Array) => traits.some((each) => (each & CHECKED) > 0);
-  if (!isChecked(aTraits) || isChecked(bTraits)) return [];
-  return [
-    {
-      code: 'answers_unchecked',
-      text: 'the answers of A were held against the recorded ones, and those of B were not',
-      advice: 'Replay B with --check as well: a build that answers otherwise may be faster for that alone.',
-    },
-  ];
+export function uncheckedNotes({ a, b }: PairedAnswers): ComparisonReason[] {
+  const isChecked = ({ traits }: SideAnswers) => traits.some((each) => (each & CHECKED) > 0);
+  return isChecked(a) && !isChecked(b) ? [comparisonReason('b_unchecked', null, 'answers_unchecked')] : [];
 }
 
-function shareOf(check: CheckDocument | null | undefined): {
-  readonly share: number;
-  readonly variance: number;
-} {
+function mismatchShare(check: CheckDocument | null | undefined) {
   const share = check?.rate ?? 0;
   return { share, variance: (share * (1 - share)) / Math.max(1, check?.checked ?? 0) };
 }
 
-/** Half of what lies beyond the 95th percentile, which SAME needs: were they all slow, it would still be seen. */
+/** Half of the requests beyond the 95th percentile, which SAME needs: a change would show even if all of them were slow. */
 const MOST_LEFT_OUT = 0.025;
 
 /**
- * Requests that were left out of one side alone. Who cancels after the recorded patience cancels more of what is slow:
- * what is left would look faster for it.
+ * Doubts about requests that were left out of one side alone. A run that cancels after the recorded patience cancels
+ * more of the slow requests, so the rest looks faster.
  */
 export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCounts): ComparisonReason[] {
   const share = (count: number) => count / Math.max(1, pairs + leftOut);
@@ -334,14 +208,7 @@ export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCo
     { side: 'B', ...leftOutOfB },
   ]
     .filter(({ all }) => share(all) > MOST_LEFT_OUT)
-    .map(({ side, all, late }) => ({
-      code: 'left_out',
-      text: `${percentText(share(all))} of the requests were left out of ${side} alone (${percentText(share(late))} sent late, ${percentText(share(all - late))} cancelled, not reached or open at the end): what is left may not stand for them`,
-      advice:
-        late > all / 2
-          ? `Give the generator of ${side} idle cores of its own, or replay both at a smaller multiplier.`
-          : 'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
-    }));
+    .map(({ side, all, late }) => comparisonReason('left_out', { side, all: share(all), late: share(late) }));
 }
 
 /** Options of a run that decide what is sent and when. The words are those of the run's `options`. */
@@ -351,8 +218,8 @@ const PLAN_OPTIONS = [
   'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings',
 ] as const; // biome-ignore format: a list of words
 /**
- * The same, of which older runs say nothing: what one side does not know is no difference. How long an answer is
- * waited for, and what is refused, decide what counts as failed.
+ * The same, but older runs do not have them. A value that one side does not have is no difference. Time-outs and caps
+ * decide what counts as failed.
  */
 const LATER_OPTIONS = [
   'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
@@ -361,7 +228,7 @@ const LATER_OPTIONS = [
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
 
-/** Causes in a run's own judgement that are ours, so that its figures say nothing of the target. */
+/** Doubts of a run for causes of ours: its figures say nothing about the target. */
 const OUR_CAUSES: ReadonlySet<string> = new Set([
   'interrupted',
   'nothing_planned',
@@ -372,10 +239,10 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'shards_apart',
 ]);
 
-/** Where the guard stopped a run, these are the target's doing, and what it did answer counts against it. */
+/** If the guard stopped a run, its target caused these, and they count against it. */
 const CAUSED_BY_FAILURES: ReadonlySet<string> = new Set(['interrupted', 'achieved_below']);
 
-/** What two runs do not have in common of what they must. */
+/** Facts that two runs must share but do not. */
 export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDifference[] {
   const facts: [string, unknown, unknown][] = [
     ['capture', nameOf(a.capture), nameOf(b.capture)],
@@ -384,24 +251,24 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
       (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
     ),
   ];
-  // A run that was not checked is held to nothing; two that were, to the same.
+  // If both runs were checked, both must have been checked alike.
   const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];
   return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
 }
 
-/** Of headers that are set on every request the names: a run keeps no values, because they may be credentials. */
+/** Names alone for added headers: a run keeps no values, because they may be credentials. */
 function statedOf({ options }: ReplayDocument, name: string): unknown {
   const value = options[name];
   if (name !== 'addedHeaders' || !Array.isArray(value)) return value;
   return [...new Set(value.map((each) => String(each).toLowerCase()))].sort();
 }
 
-/** Where a capture lay, and how it was named, is another matter on each machine: its requests tell which one it is. */
+/** The last part of its path: each machine keeps a capture elsewhere, and its requests identify it. */
 function nameOf(capture: string): string {
   return capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
 }
 
-/** What keeps a run, which is B, from being held against its recording. */
+/** Facts that keep a run, which is B, from being compared with its recording. */
 export function recordingFactDifferences(run: ReplayDocument): FactDifference[] {
   return differing([
     ['multiplier', 1, run.options['multiplier'] ?? run.multiplier],
@@ -420,11 +287,9 @@ export function runDoubts(
     OUR_CAUSES.has(code) && !(isStoppedByFailures(interrupted) && CAUSED_BY_FAILURES.has(code));
   return [...reasons, ...notes]
     .filter(({ code, severity }) => severity === 'doubt' && isOurs(code))
-    .map(({ code, text, advice }) => ({
-      code: `run_${side.toLowerCase()}_${code}`,
-      text: `${side} is no valid run: ${text}`,
-      advice,
-    }));
+    .map((doubt) =>
+      comparisonReason('run_invalid', { side, doubt }, `run_${side.toLowerCase()}_${doubt.code}`),
+    );
 }
 
 export function differing(facts: readonly (readonly [string, unknown, unknown])[]): FactDifference[] {

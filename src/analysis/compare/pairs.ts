@@ -1,6 +1,7 @@
 import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
+import { ExchangeNumbers, grown } from '../stats/exchange-numbers.ts';
 
 /** What became of a request on one side. */
 export const ANSWERED = 0;
@@ -15,31 +16,35 @@ export const AGREES = 2;
 export const DIFFERS = 4;
 export const CHECKED = AGREES | DIFFERS;
 
+/** What is kept of each request on one side: numbers in columns, 24 bytes a request. */
+const COLUMNS = {
+  latencyNs: Float64Array,
+  ttftNs: Float32Array,
+  itlNs: Float32Array,
+  lagNs: Float32Array,
+  status: Uint16Array,
+  outcome: Uint8Array,
+  traits: Uint8Array,
+} as const;
+const COLUMN_NAMES = Object.keys(COLUMNS) as readonly (keyof typeof COLUMNS)[];
+
 /**
- * The same requests on both sides, in the order of the plan, one position each. Latencies are nanoseconds,
- * Infinity for a request without a complete answer, with a 5xx, or refused by our own cap.
+ * The requests of one side, one position each.
+ * - `latencyNs`: from the planned instant; Infinity without a complete answer, with a 5xx, or refused by our cap.
+ * - `ttftNs`: from the planned instant to the first token; Infinity if a stream had none, NaN if unknown.
+ * - `itlNs`: mean time between neighbouring events with content of one stream; NaN if unknown.
+ * - `lagNs`: how late we sent it ourselves, which is part of the latency and of the time to the first token.
+ * - `status`: 0 if absent. `outcome`: `ANSWERED`, `FAILED` or `TURNED_AWAY`. `traits`: bits, as above.
  */
+export type SideAnswers = {
+  readonly [Name in keyof typeof COLUMNS]: InstanceType<(typeof COLUMNS)[Name]>;
+};
+
+/** The same requests on both sides, in the order of the plan. */
 export interface PairedAnswers {
   readonly count: number;
-  readonly aNs: Float64Array;
-  readonly bNs: Float64Array;
-  /** `ANSWERED`, `FAILED` or `TURNED_AWAY`. */
-  readonly aOutcome: Uint8Array;
-  readonly bOutcome: Uint8Array;
-  /** 0 if absent. */
-  readonly aStatus: Uint16Array;
-  readonly bStatus: Uint16Array;
-  /** From the planned instant to the first token, nanoseconds; Infinity where a stream had none, NaN: not known. */
-  readonly aTtftNs: Float32Array;
-  readonly bTtftNs: Float32Array;
-  /** Mean time between neighbouring events with content of one stream, nanoseconds; NaN: not known. */
-  readonly aItlNs: Float32Array;
-  readonly bItlNs: Float32Array;
-  /** How late we sent it by ourselves, nanoseconds: a part of latency and of the time to the first token. */
-  readonly aLagNs: Float32Array;
-  readonly bLagNs: Float32Array;
-  readonly aTraits: Uint8Array;
-  readonly bTraits: Uint8Array;
+  readonly a: SideAnswers;
+  readonly b: SideAnswers;
 }
 
 /** One time of both sides, pair by pair in the order of the plan, nanoseconds; Infinity for what never came. */
@@ -48,87 +53,58 @@ export interface PairedTimes {
   readonly b: Float64Array;
 }
 
-/** The latencies of pairs that can be compared: a 4xx or 3xx is no cheaper answer, so where either side has one, none is. */
-export function comparableLatencies(
-  pairs: Pick<PairedAnswers, 'count' | 'aNs' | 'bNs' | 'aOutcome' | 'bOutcome'>,
-): PairedTimes {
-  return keptTimes(
-    pairs.count,
-    (at) => (isPairTurnedAway(pairs, at) ? Number.NaN : pairs.aNs[at]!),
-    (at) => pairs.bNs[at]!,
-  );
+/** The same pairs, with each time counted from the actual send. */
+export function withoutLag({ count, a, b }: PairedAnswers): PairedAnswers {
+  const side = (of: SideAnswers): SideAnswers => {
+    const lessLag = (each: number, at: number) => Math.max(0, each - of.lagNs[at]!);
+    return { ...of, latencyNs: of.latencyNs.map(lessLag), ttftNs: of.ttftNs.map(lessLag) };
+  };
+  return { count, a: side(a), b: side(b) };
 }
 
-/** The same of the same pairs, each counted from when we sent it. */
-export function latenciesLessLag(pairs: PairedAnswers): PairedTimes {
-  const { aNs, bNs, aLagNs, bLagNs } = pairs;
-  return comparableLatencies({
-    ...pairs,
-    aNs: aNs.map((each, at) => Math.max(0, each - aLagNs[at]!)),
-    bNs: bNs.map((each, at) => Math.max(0, each - bLagNs[at]!)),
-  });
+/** The latencies of pairs that neither side turned away: a 4xx or 3xx is answered cheaply. */
+export function comparableLatencies(pairs: PairedAnswers): PairedTimes {
+  return keptTimes(pairs, ({ latencyNs }, at) => latencyNs[at]!);
 }
 
 /** Times to the first token, for pairs with a stream on at least one side. A failed side has none. */
 export function comparableTtfts(pairs: PairedAnswers): PairedTimes {
-  const { aTraits, bTraits, aOutcome, bOutcome, aTtftNs, bTtftNs } = pairs;
-  const isStream = (at: number) =>
-    !isPairTurnedAway(pairs, at) && ((aTraits[at]! | bTraits[at]!) & STREAMED) > 0;
-  const timeOf = (outcomes: Uint8Array, times: Float32Array) => (at: number) =>
-    !isStream(at) ? Number.NaN : outcomes[at] === FAILED ? Number.POSITIVE_INFINITY : times[at]!;
-  return keptTimes(pairs.count, timeOf(aOutcome, aTtftNs), timeOf(bOutcome, bTtftNs));
-}
-
-/** The same of the same pairs, each counted from when we sent it. */
-export function ttftsLessLag(pairs: PairedAnswers): PairedTimes {
-  const { aTtftNs, bTtftNs, aLagNs, bLagNs } = pairs;
-  return comparableTtfts({
-    ...pairs,
-    aTtftNs: aTtftNs.map((each, at) => Math.max(0, each - aLagNs[at]!)),
-    bTtftNs: bTtftNs.map((each, at) => Math.max(0, each - bLagNs[at]!)),
+  const { a, b } = pairs;
+  return keptTimes(pairs, ({ outcome, ttftNs }, at) => {
+    const isStream = ((a.traits[at]! | b.traits[at]!) & STREAMED) > 0;
+    if (!isStream) return Number.NaN;
+    return outcome[at] === FAILED ? Number.POSITIVE_INFINITY : ttftNs[at]!;
   });
 }
 
-/**
- * Less than this between tokens is no time of the server's: what lies in one segment is read at once, and whether it
- * does is chance.
- */
+/** Shorter times between tokens are not the server's: tokens of one TCP segment are read together by chance. */
 const LEAST_ITL_NS = 1e6;
 
 /** Mean times between tokens, at least one millisecond, for pairs where both sides have them. */
 export function comparableItls(pairs: PairedAnswers): PairedTimes {
-  const { count, aItlNs, bItlNs } = pairs;
-  // NaN is the greater of any two.
-  return keptTimes(
-    count,
-    (at) => (isPairTurnedAway(pairs, at) ? Number.NaN : Math.max(LEAST_ITL_NS, aItlNs[at]!)),
-    (at) => Math.max(LEAST_ITL_NS, bItlNs[at]!),
-  );
+  // Math.max gives NaN if either value is NaN.
+  return keptTimes(pairs, ({ itlNs }, at) => Math.max(LEAST_ITL_NS, itlNs[at]!));
 }
 
-/** Times that both sides have. */
-function keptTimes(count: number, ofA: (at: number) => number, ofB: (at: number) => number): PairedTimes {
-  const a = new Float64Array(count);
-  const b = new Float64Array(count);
+/** Times of pairs that neither side turned away and of which both sides have the time. */
+function keptTimes(
+  { count, a, b }: PairedAnswers,
+  timeOf: (side: SideAnswers, at: number) => number,
+): PairedTimes {
+  const [timesA, timesB] = [new Float64Array(count), new Float64Array(count)];
   let kept = 0;
   for (let at = 0; at < count; at++) {
-    const [one, other] = [ofA(at), ofB(at)];
+    if (a.outcome[at] === TURNED_AWAY || b.outcome[at] === TURNED_AWAY) continue;
+    const [one, other] = [timeOf(a, at), timeOf(b, at)];
     if (Number.isNaN(one) || Number.isNaN(other)) continue;
-    a[kept] = one;
-    b[kept] = other;
+    timesA[kept] = one;
+    timesB[kept] = other;
     kept += 1;
   }
-  return { a: a.subarray(0, kept), b: b.subarray(0, kept) };
+  return { a: timesA.subarray(0, kept), b: timesB.subarray(0, kept) };
 }
 
-function isPairTurnedAway(
-  { aOutcome, bOutcome }: Pick<PairedAnswers, 'aOutcome' | 'bOutcome'>,
-  at: number,
-): boolean {
-  return aOutcome[at] === TURNED_AWAY || bOutcome[at] === TURNED_AWAY;
-}
-
-/** Of one side; 90 bytes each, with what pairs them. */
+/** Of one side; some 70 bytes each, with what pairs them. */
 const MAX_COMPARED_ROWS = 16_000_000;
 const FIRST_CAPACITY = 1_024;
 
@@ -147,7 +123,7 @@ export interface PairCounts {
 /** Rows of one side without one of the other. */
 interface RowsAlone {
   readonly all: number;
-  /** Of these: due within what the other side has rows of. */
+  /** Of these: due while the other side still has rows. */
   readonly within: number;
 }
 
@@ -159,19 +135,18 @@ interface LeftOut {
 }
 
 /**
- * Pairs rows of two sides by the recorded exchange and, where it was played more than once, by which copy. The rows
- * are numbers in columns, never objects: ninety bytes a request, whatever their order.
+ * Pairs rows of two sides by the recorded exchange and, if it was played more than once, by copy. The rows are
+ * numbers in columns, never objects.
  */
 export class PairTable {
-  readonly #segments = new Map<string, number>();
-  #segment = new Uint32Array(FIRST_CAPACITY);
-  #id = new Float64Array(FIRST_CAPACITY);
+  /** Row of A's first and last copy of an exchange without a partner, plus one; 0 for none. */
+  readonly #firstCopy = new ExchangeNumbers(Uint32Array);
+  readonly #lastCopy = new ExchangeNumbers(Uint32Array);
+  /** By row: the row of the next copy, plus one; 0 for none. */
+  #nextCopy = new Uint32Array(FIRST_CAPACITY);
   #offsetNs = new Float64Array(FIRST_CAPACITY);
   readonly #a = new SideColumns(FIRST_CAPACITY);
   readonly #b = new SideColumns(FIRST_CAPACITY);
-  /** First row of an exchange that has no partner yet, by hash; then the next copy of it. 0 is none. */
-  #slots: Int32Array | null = null;
-  #next = new Int32Array(0);
   #count = 0;
   readonly #onlyB = { all: 0, within: 0 };
   /** When the last row of each side was due. */
@@ -185,10 +160,13 @@ export class PairTable {
         hint: 'Compare runs of a shorter window.',
       });
     }
-    if (this.#count === this.#id.length) this.#grow();
+    if (this.#count === this.#offsetNs.length) this.#grow();
     const at = this.#count;
-    this.#segment[at] = this.#numberOf(row.segment);
-    this.#id[at] = row.exchangeId;
+    const { segment, exchangeId } = row;
+    const last = this.#lastCopy.get(segment, exchangeId);
+    if (last === 0) this.#firstCopy.set(segment, exchangeId, at + 1);
+    else this.#nextCopy[last - 1] = at + 1;
+    this.#lastCopy.set(segment, exchangeId, at + 1);
     this.#offsetNs[at] = row.offsetNs;
     this.#a.set(at, row);
     this.#endOfANs = Math.max(this.#endOfANs, row.offsetNs);
@@ -198,11 +176,15 @@ export class PairTable {
   /** Takes a row of B, in the order of its plan, after all of A. */
   addB(row: SideRow): void {
     this.#endOfBNs = Math.max(this.#endOfBNs, row.offsetNs);
-    const at = this.#take(row);
-    if (at >= 0) {
-      this.#b.set(at, row);
-      this.#concludeOpen(at);
-    } else countAlone(this.#onlyB, row.offsetNs <= this.#endOfANs);
+    const first = this.#firstCopy.get(row.segment, row.exchangeId);
+    if (first === 0) {
+      countAlone(this.#onlyB, row.offsetNs <= this.#endOfANs);
+      return;
+    }
+    const at = first - 1;
+    this.#firstCopy.set(row.segment, row.exchangeId, this.#nextCopy[at]!);
+    this.#b.set(at, row);
+    this.#concludeOpen(at);
   }
 
   counts(): PairCounts {
@@ -213,7 +195,7 @@ export class PairTable {
       { all: 0, late: 0 },
     ];
     for (let at = 0; at < this.#count; at++) {
-      const [a, b] = [this.#a.outcomeAt(at), this.#b.outcomeAt(at)];
+      const [a, b] = [this.#a.columns.outcome[at]!, this.#b.columns.outcome[at]!];
       if (b === MISSING) countAlone(onlyA, this.#offsetNs[at]! <= this.#endOfBNs);
       else if (this.#isPair(at)) pairs += 1;
       else {
@@ -225,94 +207,43 @@ export class PairTable {
     return { pairs, onlyA, onlyB: { ...this.#onlyB }, leftOut, leftOutOfA, leftOutOfB };
   }
 
-  /** The pairs in the order of A, and when each was due. To be called once: it moves the columns together. */
+  /** The pairs in the order of A, and when each was due. Call it once: it moves the columns together. */
   pairs(): PairedAnswers & { readonly offsetNs: Float64Array } {
     let kept = 0;
     for (let at = 0; at < this.#count; at++) {
       if (!this.#isPair(at)) continue;
       this.#offsetNs[kept] = this.#offsetNs[at]!;
-      this.#a.copyWithin(kept, at);
-      this.#b.copyWithin(kept, at);
+      this.#a.move(kept, at);
+      this.#b.move(kept, at);
       kept += 1;
     }
     this.#count = kept;
-    const [a, b] = [this.#a.first(kept), this.#b.first(kept)];
     return {
       count: kept,
       offsetNs: this.#offsetNs.subarray(0, kept),
-      ...{ aNs: a.ns, aTtftNs: a.ttftNs, aItlNs: a.itlNs, aLagNs: a.lagNs },
-      ...{ aStatus: a.status, aOutcome: a.outcome, aTraits: a.traits },
-      ...{ bNs: b.ns, bTtftNs: b.ttftNs, bItlNs: b.itlNs, bLagNs: b.lagNs },
-      ...{ bStatus: b.status, bOutcome: b.outcome, bTraits: b.traits },
+      a: this.#a.first(kept),
+      b: this.#b.first(kept),
     };
   }
 
+  /** Decides what became of a request that was open or cancelled, by the answer of the other side. */
   #concludeOpen(at: number): void {
-    const [a, b] = [this.#a.outcomeAt(at), this.#b.outcomeAt(at)];
-    const [aNs, bNs] = [this.#a.nsAt(at), this.#b.nsAt(at)];
-    if (a === OPEN) this.#a.conclude(at, openAs(aNs, b, bNs));
-    if (b === OPEN) this.#b.conclude(at, openAs(bNs, a, aNs));
-    if (a === CANCELLED) this.#a.conclude(at, cancelledAs(aNs, b, bNs));
-    if (b === CANCELLED) this.#b.conclude(at, cancelledAs(bNs, a, aNs));
+    const [a, b] = [this.#a.columns, this.#b.columns];
+    const [outcomeA, outcomeB] = [a.outcome[at]!, b.outcome[at]!];
+    const [nsA, nsB] = [a.latencyNs[at]!, b.latencyNs[at]!];
+    if (outcomeA === OPEN) this.#a.conclude(at, openAs(nsA, outcomeB, nsB));
+    if (outcomeB === OPEN) this.#b.conclude(at, openAs(nsB, outcomeA, nsA));
+    if (outcomeA === CANCELLED) this.#a.conclude(at, cancelledAs(nsA, outcomeB, nsB));
+    if (outcomeB === CANCELLED) this.#b.conclude(at, cancelledAs(nsB, outcomeA, nsA));
   }
 
   #isPair(at: number): boolean {
-    return this.#a.outcomeAt(at) < LATE && this.#b.outcomeAt(at) < LATE;
-  }
-
-  #numberOf(segment: string): number {
-    let number = this.#segments.get(segment);
-    if (number === undefined) {
-      number = this.#segments.size;
-      this.#segments.set(segment, number);
-    }
-    return number;
-  }
-
-  /** The first copy of A's that has no partner yet, or −1. */
-  #take({ segment, exchangeId }: SideRow): number {
-    const number = this.#segments.get(segment);
-    if (number === undefined) return -1;
-    this.#slots ??= this.#index();
-    const slots = this.#slots;
-    for (
-      let slot = slotOf(number, exchangeId, slots.length);
-      slots[slot] !== 0;
-      slot = (slot + 1) % slots.length
-    ) {
-      const first = slots[slot]! - 1;
-      const at = Math.abs(slots[slot]!) - 1;
-      if (this.#segment[at] !== number || this.#id[at] !== exchangeId) continue;
-      if (first < 0) return -1;
-      const next = this.#next[at]!;
-      // A chain that is used up stays in the table, negative, so that later ones are still found.
-      slots[slot] = next === 0 ? -(at + 1) : next;
-      return at;
-    }
-    return -1;
-  }
-
-  #index(): Int32Array {
-    const slots = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(2, this.#count * 2))));
-    this.#next = new Int32Array(this.#count);
-    // From the end, so that each chain begins with its first copy.
-    for (let at = this.#count - 1; at >= 0; at--) {
-      let slot = slotOf(this.#segment[at]!, this.#id[at]!, slots.length);
-      while (slots[slot] !== 0 && !this.#isSame(slots[slot]! - 1, at)) slot = (slot + 1) % slots.length;
-      this.#next[at] = slots[slot]!;
-      slots[slot] = at + 1;
-    }
-    return slots;
-  }
-
-  #isSame(one: number, other: number): boolean {
-    return this.#segment[one] === this.#segment[other] && this.#id[one] === this.#id[other];
+    return this.#a.columns.outcome[at]! < LATE && this.#b.columns.outcome[at]! < LATE;
   }
 
   #grow(): void {
-    const capacity = this.#id.length * 2;
-    this.#segment = grown(this.#segment, new Uint32Array(capacity));
-    this.#id = grown(this.#id, new Float64Array(capacity));
+    const capacity = this.#offsetNs.length * 2;
+    this.#nextCopy = grown(this.#nextCopy, new Uint32Array(capacity));
     this.#offsetNs = grown(this.#offsetNs, new Float64Array(capacity));
     this.#a.grow(capacity);
     this.#b.grow(capacity);
@@ -320,14 +251,14 @@ export class PairTable {
 }
 
 /**
- * What had as long as the other side needed, and no answer, has failed; what had less says nothing. Where the other
- * side had none either, neither target served it.
+ * An open request that had as long as the other side needed has failed; with less time it says nothing. If the other
+ * side had no answer either, neither target served it.
  */
 function openAs(hadNs: number, other: number, otherNs: number): number {
   return other >= OPEN || other === FAILED || hadNs >= otherNs ? FAILED : LEFT_OUT;
 }
 
-/** A client that left had no answer in as long as the other side took for its; where that has none, it wanted none. */
+/** A cancelled request has failed if the other side answered in the time that it had. Else it says nothing. */
 function cancelledAs(hadNs: number, other: number, otherNs: number): number {
   const isAnswered = other === ANSWERED || other === TURNED_AWAY;
   return isAnswered && hadNs >= otherNs ? FAILED : LEFT_OUT;
@@ -343,139 +274,83 @@ function countLeftOut(counts: { all: number; late: number }, outcome: number): v
   if (outcome === LATE) counts.late += 1;
 }
 
-function slotOf(segment: number, id: number, slots: number): number {
-  let hash = Math.imul(segment + 1, 0x9e3779b1) ^ Math.imul(id >>> 0, 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return ((hash ^ (hash >>> 13)) >>> 0) % slots;
-}
-
-/** One side's row of a request, as it enters a comparison. */
-export interface SideRow {
+/**
+ * One side's row of a request, as it enters a comparison: the columns of `SideAnswers`, with more outcomes. The
+ * latency of what is `OPEN` or `CANCELLED` is the time that it had.
+ */
+export interface SideRow extends Readonly<Record<keyof SideAnswers, number>> {
   readonly segment: string;
   readonly exchangeId: number;
-  /** From the start of the run; what orders the pairs. */
+  /** From the start of the run; the order of the pairs. */
   readonly offsetNs: number;
-  /** Infinity for what was not answered; of what is `OPEN` or `CANCELLED`, the time that it had. */
-  readonly latencyNs: number;
-  /** As `PairedAnswers` has it, or one of those below. */
-  readonly outcome: number;
-  readonly status: number | null;
-  /** As `PairedAnswers` has them. */
-  readonly ttftNs: number;
-  readonly itlNs: number;
-  readonly lagNs: number;
-  readonly traits: number;
 }
 
-/** Without an answer when the run was over: whether it failed, what the other side took for its answer has to say. */
+/** Without an answer when the run was over. The answer of the other side decides whether it failed. */
 export const OPEN = 251;
-/** Without an answer when its client left: the same, but that it is nothing where the other side has no answer either. */
+/** Without an answer when its client left. If the other side has no answer either, it is left out. */
 export const CANCELLED = 252;
-/** From here on an outcome keeps its pair from being compared; these are neither target's doing. Sent late by us. */
+/** From here on an outcome excludes its pair from the comparison, because neither target caused it. Sent late by us. */
 export const LATE = 253;
 /** Ended by ourselves, or never reached. */
 export const LEFT_OUT = 254;
 const MISSING = 255;
 
-/** What one side has to say of each request: numbers in columns, 24 bytes a request. */
+/** The rows of one side; `outcome` is `MISSING` for a request that this side does not have. */
 class SideColumns {
-  #ns: Float64Array;
-  #ttftNs: Float32Array;
-  #itlNs: Float32Array;
-  #lagNs: Float32Array;
-  #status: Uint16Array;
-  #outcome: Uint8Array;
-  #traits: Uint8Array;
+  columns: SideAnswers;
 
   constructor(capacity: number) {
-    this.#ns = new Float64Array(capacity);
-    this.#ttftNs = new Float32Array(capacity);
-    this.#itlNs = new Float32Array(capacity);
-    this.#lagNs = new Float32Array(capacity);
-    this.#status = new Uint16Array(capacity);
-    this.#outcome = new Uint8Array(capacity).fill(MISSING);
-    this.#traits = new Uint8Array(capacity);
+    this.columns = emptyColumns(capacity);
   }
 
   set(at: number, row: SideRow): void {
-    this.#ns[at] = row.latencyNs;
-    this.#ttftNs[at] = row.ttftNs;
-    this.#itlNs[at] = row.itlNs;
-    this.#lagNs[at] = row.lagNs;
-    this.#status[at] = row.status ?? 0;
-    this.#outcome[at] = row.outcome;
-    this.#traits[at] = row.traits;
+    for (const name of COLUMN_NAMES) this.columns[name][at] = row[name];
   }
 
-  /** `MISSING` where this side has no such request. */
-  outcomeAt(at: number): number {
-    return this.#outcome[at]!;
-  }
-
-  nsAt(at: number): number {
-    return this.#ns[at]!;
-  }
-
-  /** Says what became of a request that was open. */
+  /** Sets the outcome of a request that was open. */
   conclude(at: number, outcome: number): void {
-    this.#outcome[at] = outcome;
-    this.#ns[at] = Number.POSITIVE_INFINITY;
+    this.columns.outcome[at] = outcome;
+    this.columns.latencyNs[at] = Number.POSITIVE_INFINITY;
   }
 
-  copyWithin(to: number, from: number): void {
-    this.#ns[to] = this.#ns[from]!;
-    this.#ttftNs[to] = this.#ttftNs[from]!;
-    this.#itlNs[to] = this.#itlNs[from]!;
-    this.#lagNs[to] = this.#lagNs[from]!;
-    this.#status[to] = this.#status[from]!;
-    this.#outcome[to] = this.#outcome[from]!;
-    this.#traits[to] = this.#traits[from]!;
+  move(to: number, from: number): void {
+    for (const name of COLUMN_NAMES) this.columns[name][to] = this.columns[name][from]!;
   }
 
   grow(capacity: number): void {
-    this.#ns = grown(this.#ns, new Float64Array(capacity));
-    this.#ttftNs = grown(this.#ttftNs, new Float32Array(capacity));
-    this.#itlNs = grown(this.#itlNs, new Float32Array(capacity));
-    this.#lagNs = grown(this.#lagNs, new Float32Array(capacity));
-    this.#status = grown(this.#status, new Uint16Array(capacity));
-    this.#outcome = grown(this.#outcome, new Uint8Array(capacity).fill(MISSING));
-    this.#traits = grown(this.#traits, new Uint8Array(capacity));
+    const wider = emptyColumns(capacity);
+    for (const name of COLUMN_NAMES) wider[name].set(this.columns[name]);
+    this.columns = wider;
   }
 
   /** The first rows, without copying them. */
-  first(count: number) {
-    return {
-      ns: this.#ns.subarray(0, count),
-      ttftNs: this.#ttftNs.subarray(0, count),
-      itlNs: this.#itlNs.subarray(0, count),
-      lagNs: this.#lagNs.subarray(0, count),
-      status: this.#status.subarray(0, count),
-      outcome: this.#outcome.subarray(0, count),
-      traits: this.#traits.subarray(0, count),
-    };
+  first(count: number): SideAnswers {
+    return Object.fromEntries(
+      COLUMN_NAMES.map((name) => [name, this.columns[name].subarray(0, count)]),
+    ) as unknown as SideAnswers;
   }
 }
 
-type Column = Uint8Array | Uint16Array | Uint32Array | Float32Array | Float64Array;
-
-/** A longer column that begins with what the shorter one holds. */
-function grown<T extends Column>(from: T, to: T): T {
-  to.set(from);
-  return to;
+function emptyColumns(capacity: number): SideAnswers {
+  const columns = Object.fromEntries(
+    COLUMN_NAMES.map((name) => [name, new COLUMNS[name](capacity)]),
+  ) as unknown as SideAnswers;
+  columns.outcome.fill(MISSING);
+  return columns;
 }
 
-/** What a comparison takes for our own doing in the sends of a run. */
+/** Which sends of a run a comparison attributes to us. */
 export interface OwnDoing {
-  /** What left later than this. */
+  /** Requests that left later than this. */
   readonly lagBoundNs: number;
   /**
-   * Whether somebody stopped the run, and so ended what was open. Where nobody did, and where the target's failures
-   * did, what was open had at least the time that a drain may take.
+   * Whether a person stopped the run and so ended open requests. Otherwise, and if failures of the target stopped it,
+   * open requests had at least the time of a drain.
    */
   readonly endedOpen: boolean;
 }
 
-/** A send as a comparison takes it: what is our own doing is left out. */
+/** A send as a row of a comparison: what we caused is left out. */
 export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): SideRow {
   const { segment, exchangeId, intendedOffsetNs: offsetNs, lastByteOffsetNs, status } = send;
   const { actualOffsetNs, connectionWaitNs } = send;
@@ -485,7 +360,7 @@ export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): 
     segment,
     exchangeId,
     offsetNs,
-    status,
+    status: status ?? 0,
     lagNs,
     ...tokenTimesOf(send),
     traits: traitsOf(send),
@@ -509,17 +384,16 @@ export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): 
   return { ...base, latencyNs: Math.max(0, lastByteOffsetNs - offsetNs), outcome: answerKind(status) };
 }
 
-/**
- * A recorded exchange as a comparison takes it. One without an answer because its client left is left out, and so
- * is one of which nobody recorded when it was answered.
- */
+/** A recorded exchange as a row of a comparison. It is left out if its client left or its times were not recorded. */
 export function sideRowOfExchange(row: ExchangeRow): SideRow {
   const { segment, id: exchangeId, arrivalUs, outcome, status, lastByteOffsetUs } = row;
-  // Between tokens nothing was recorded; and a recording is not held against itself.
+  // Times between tokens are not recorded, and a recording is not checked against itself.
   const tokens = { ttftNs: (row.firstTokenOffsetUs ?? Number.NaN) * 1e3, itlNs: Number.NaN };
   const traits = row.streamed === null ? 0 : row.streamed ? STREAMED : WHOLE;
-  // When it came is when its client sent it.
-  const base = { segment, exchangeId, offsetNs: arrivalUs * 1e3, status, lagNs: 0, ...tokens, traits };
+  const base = {
+    ...{ segment, exchangeId, offsetNs: arrivalUs * 1e3, lagNs: 0 },
+    ...{ status: status ?? 0, ...tokens, traits },
+  };
   const isServerError = status !== null && status >= 500;
   if (outcome === 'upstream_failed' || outcome === 'timed_out' || isServerError) {
     return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };

@@ -1,7 +1,8 @@
 import type { ComparisonVerdict, FactDifference, ShiftedFigure } from '../../documents/comparison.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
-import { type ComparisonReason, differing, percentText } from './judge.ts';
+import { type ComparisonReason, comparisonReason } from '../verdict/reasons.ts';
+import { differing } from './judge.ts';
 
 /** A profile of fewer requests shifts by chance. */
 const MIN_REQUESTS = 1_000;
@@ -29,17 +30,12 @@ export function compareProfiles(
   bounds: ShiftBounds,
 ): ProfilesJudgement {
   const metrics = profileFigures(a, b).map((figure) => shiftOf(figure, bounds));
-  const shifted = metrics.filter(({ verdict }) => verdict === 'worse').map(shiftReason);
+  const shifted = metrics
+    .filter(({ verdict }) => verdict === 'worse')
+    .map((figure) => comparisonReason('shifted', figure, `${figure.name}_shifted`));
   const few = [a, b].some(({ requests }) => requests < MIN_REQUESTS);
-  const doubts: ComparisonReason[] = few
-    ? [
-        {
-          code: 'too_few_requests',
-          text: `the profiles have ${a.requests} and ${b.requests} requests: at least ${MIN_REQUESTS} are needed on both sides`,
-          advice: 'Profile a longer window.',
-        },
-      ]
-    : [];
+  const shortage = { requests: [a.requests, b.requests], least: MIN_REQUESTS };
+  const doubts = few ? [comparisonReason('too_few_requests', shortage)] : [];
   const notes = spanNotes(a, b);
   if (few) return { verdict: 'INCONCLUSIVE', metrics, reasons: doubts, notes: [...shifted, ...notes] };
   return { verdict: shifted.length > 0 ? 'WORSE' : 'SAME', metrics, reasons: shifted, notes };
@@ -76,30 +72,20 @@ function ratioShift(a: number | null, b: number | null): number | null {
   return Math.min(a, b) <= 0 ? 1 : Math.max(a, b) / Math.min(a, b) - 1;
 }
 
-function shiftReason({ name, a, b, shift, bound, ratio }: ShiftedFigure): ComparisonReason {
-  const values = a === null || b === null ? '' : ` from ${figureText(a)} to ${figureText(b)}`;
-  const times = ratio === null ? '' : ` (${ratio.toFixed(2)} times)`;
-  return {
-    code: `${name}_shifted`,
-    text: `${name} went${values === '' ? ' elsewhere' : `${values}${times}`}: a shift of ${percentText(shift)}, over ${percentText(bound)}`,
-    advice: 'Load tests of the older traffic no longer say what this traffic needs: record, and test again.',
-  };
-}
-
-export function figureText(value: number | null): string {
-  return value === null ? '–' : String(Number(value.toPrecision(4)));
-}
-
 function spanNotes(a: ProfileDocument, b: ProfileDocument): ComparisonReason[] {
-  const spans = [a.window?.spanS ?? 0, b.window?.spanS ?? 0] as const;
-  if (Math.max(...spans) <= COMPARABLE_SPANS * Math.min(...spans)) return [];
-  return [
-    {
-      code: 'spans_differ',
-      text: `the profiles are of ${Math.round(spans[0])} s and ${Math.round(spans[1])} s: peaks, concurrency and hours are not compared`,
-      advice: 'Profile windows of like length.',
-    },
-  ];
+  const spans = spansOf(a, b);
+  return areAlike(spans) ? [] : [comparisonReason('spans_differ', { spans })];
+}
+
+function spansOf(a: ProfileDocument, b: ProfileDocument): readonly [number, number] {
+  return [a.window?.spanS ?? 0, b.window?.spanS ?? 0];
+}
+
+/** Windows that differ more than this in length have other peaks, and other hours, for that alone. */
+const COMPARABLE_SPANS = 2;
+
+function areAlike(spans: readonly number[]): boolean {
+  return Math.max(...spans) <= COMPARABLE_SPANS * Math.min(...spans);
 }
 
 /** Groups of figures that share a bound, and the bound: how far B may lie from A before a load test is due. */
@@ -135,32 +121,20 @@ interface ProfileFigure {
 
 type Shares = ReadonlyMap<string, number>;
 
-/** Windows that differ more than this in length have other peaks, and other hours, for that alone. */
-const COMPARABLE_SPANS = 2;
-
 /** Every figure two profiles are compared by; those that one of them does not have are null. */
 function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileFigure[] {
-  const ratio = (
-    name: string,
-    group: ShiftGroup,
-    of: (profile: ProfileDocument) => number | null,
-  ): ProfileFigure => ({
-    name,
-    group,
-    kind: 'ratio',
-    a: of(a),
-    b: of(b),
-  });
-  const share = (
-    name: string,
-    group: ShiftGroup,
-    of: (profile: ProfileDocument) => number | null,
-  ): ProfileFigure => ({
-    ...ratio(name, group, of),
-    kind: 'difference',
-  });
-  const spans = [a.window?.spanS ?? 0, b.window?.spanS ?? 0] as const;
-  const likeSpans = Math.max(...spans) <= COMPARABLE_SPANS * Math.min(...spans);
+  const figure =
+    (kind: ShiftKind) =>
+    (name: string, group: ShiftGroup, of: (profile: ProfileDocument) => number | null): ProfileFigure => ({
+      ...{ name, group, kind },
+      ...{ a: of(a), b: of(b) },
+    });
+  const ratio = figure('ratio');
+  const share = figure('difference');
+  const mix = (name: string, of: (mix: ProfileDocument['mix']) => Shares) =>
+    mixOf(`mix_${name}`, 'mix', of(a.mix), of(b.mix), [a, b]);
+  const spans = spansOf(a, b);
+  const likeSpans = areAlike(spans);
   return [
     ratio('rate_mean', 'rate', ({ rate }) => rate.mean),
     ...(likeSpans
@@ -184,37 +158,13 @@ function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileFigure[]
     ratio('prompt_tokens_p95', 'tokens', ({ tokens }) => tokens.prompt.p95),
     ratio('output_tokens_p50', 'tokens', ({ tokens }) => tokens.output.p50),
     ratio('batch_p50', 'tokens', ({ batch }) => batch.p50),
-    mix(
-      'routes',
-      a,
-      b,
-      ({ mix: { routes } }) => new Map(routes.map((each) => [each.route ?? '', each.share])),
-    ),
-    mix(
-      'models',
-      a,
-      b,
-      ({ mix: { models } }) => new Map(models.map((each) => [each.model ?? '', each.share])),
-    ),
-    mix(
-      'statuses',
-      a,
-      b,
-      ({ mix: { statuses } }) => new Map(statuses.map((each) => [`${each.status}`, each.share])),
-    ),
+    mix('routes', ({ routes }) => new Map(routes.map((each) => [each.route ?? '', each.share]))),
+    mix('models', ({ models }) => new Map(models.map((each) => [each.model ?? '', each.share]))),
+    mix('statuses', ({ statuses }) => new Map(statuses.map((each) => [`${each.status}`, each.share]))),
     ...(likeSpans && spans[0] >= 24 * 3_600 ? [hours(a, b)] : []),
     share('duplicates', 'duplicates', ({ duplicateRatio }) => duplicateRatio),
     share('failed', 'failed', ({ errors }) => errors.failedShare),
   ];
-}
-
-function mix(
-  name: string,
-  a: ProfileDocument,
-  b: ProfileDocument,
-  of: (profile: ProfileDocument) => Shares,
-): ProfileFigure {
-  return { name: `mix_${name}`, group: 'mix', kind: 'mix', a: null, b: null, ...between(of(a), of(b), a, b) };
 }
 
 /**
@@ -234,25 +184,24 @@ function hours(a: ProfileDocument, b: ProfileDocument): ProfileFigure {
   const sums = [0, 1].map((side) => known.reduce((sum, pair) => sum + pair[side as 0 | 1], 0));
   const shares = (side: 0 | 1): Shares =>
     new Map(known.map((pair, at) => [String(at), pair[side] / (sums[side] || 1)]));
-  return {
-    name: 'hours_of_week',
-    group: 'hours',
-    kind: 'mix',
-    a: null,
-    b: null,
-    ...between(shares(0), shares(1), a, b),
-  };
+  return mixOf('hours_of_week', 'hours', shares(0), shares(1), [a, b]);
 }
 
-/** Total variation, and what is to be expected of it where only chance is at work. */
-function between(one: Shares, other: Shares, a: ProfileDocument, b: ProfileDocument) {
+/** The total variation between two mixes, and the part of it that chance alone would make. */
+function mixOf(
+  name: string,
+  group: ShiftGroup,
+  one: Shares,
+  other: Shares,
+  profiles: readonly ProfileDocument[],
+): ProfileFigure {
   let [distance, chance] = [0, 0];
-  const noise = (2 / Math.PI) * (1 / Math.max(1, a.requests) + 1 / Math.max(1, b.requests));
+  const noise = (2 / Math.PI) * profiles.reduce((sum, { requests }) => sum + 1 / Math.max(1, requests), 0);
   for (const key of new Set([...one.keys(), ...other.keys()])) {
     const [shareA, shareB] = [one.get(key) ?? 0, other.get(key) ?? 0];
     const mean = (shareA + shareB) / 2;
     distance += Math.abs(shareA - shareB) / 2;
     chance += Math.sqrt(mean * Math.max(0, 1 - mean) * noise) / 2;
   }
-  return { distance, chance };
+  return { name, group, kind: 'mix', a: null, b: null, distance, chance };
 }

@@ -1,7 +1,7 @@
 import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
 import { halfWidth, hodgesLehmann, spreadsOver, windowCount, windowEdges } from './intervals.ts';
 import { JOINT_CONFIDENCE, type MetricVerdict, SAME_CONFIDENCE, SMALL_PART } from './metric.ts';
-import { AGREES, ANSWERED, CHECKED, DIFFERS, type PairedAnswers } from './pairs.ts';
+import { AGREES, ANSWERED, CHECKED, DIFFERS, type PairedAnswers, type SideAnswers } from './pairs.ts';
 
 const LEAST_PAIRS = 30;
 
@@ -15,8 +15,8 @@ interface Counted {
 }
 
 /**
- * Difference of the shares of requests that count, window by window. Failures come in bursts: what could be more of
- * them is by the windows and by single requests, whichever is more, and the same is only what is not.
+ * The difference between the shares of counted requests, over windows. Failures come in bursts, so the greatest
+ * possible increase is estimated over windows and over single requests, and the greater one must be below the floor.
  * @param judged metrics that share the error between them, this included
  */
 export function shareMetric(
@@ -72,8 +72,8 @@ function verdictOf(
 }
 
 /**
- * The most, with 95 %, that the one side counts more often. It cannot be more than what counts there alone: where
- * that is next to nothing, it is no matter how often and in what bursts the other side counts.
+ * The greatest possible excess of one side, at 95 %. It cannot exceed the share that counts on that side alone. If
+ * that is close to zero, failures and bursts of the other side do not matter.
  */
 function mostBeyond(one: Counts, other: Counts, pairs: number, windows: number): number {
   const never = () => false;
@@ -121,7 +121,7 @@ function shareOf(counts: Counts, from: number, to: number): number {
 const Z = 1.6449;
 const STEPS = 50;
 
-/** Requests on both sides, and of how many the one side alone counts, and the other. */
+/** Pairs, and how many of them count on one side alone: on the one, and on the other. */
 interface Discordant {
   readonly pairs: number;
   readonly more: number;
@@ -129,9 +129,9 @@ interface Discordant {
 }
 
 /**
- * The most that the share of the one side may be greater by, with 95 %, of pairs that do not hang together: the score
- * interval of Tango (Statistics in Medicine 17, 1998). Pairs of which both count, or neither, leave no doubt, and
- * where no pair differs, it is 2.7 of them.
+ * The greatest possible excess of one share, at 95 %, for independent pairs: the score interval of Tango (Statistics
+ * in Medicine 17, 1998). Pairs that count on both sides or on neither add no doubt. If no pair differs, the result
+ * is 2.7 pairs.
  */
 export function mostDifference(discordant: Discordant): number {
   const { pairs, more, less } = discordant;
@@ -145,7 +145,7 @@ export function mostDifference(discordant: Discordant): number {
   return high;
 }
 
-/** How many standard errors what was seen lies above such a difference, were it the true one. */
+/** How many standard errors the observed difference lies above this one, if this one is true. */
 function scoreOf({ pairs, more, less }: Discordant, difference: number): number {
   const linear = (2 * pairs - more + less) * difference - more - less;
   const constant = -less * difference * (1 - difference);
@@ -156,46 +156,47 @@ function scoreOf({ pairs, more, less }: Discordant, difference: number): number 
 }
 
 /**
- * Total variation between the statuses of pairs that both were answered (0 to 1): the share of answers that would
- * have to get another status. What failed or was turned away has metrics of its own.
+ * Total variation between the statuses of pairs that both sides answered, 0 to 1: the share of answers that would
+ * need another status. Failures and requests turned away have metrics of their own.
  */
-export function statusDistance({ count, aOutcome, bOutcome, aStatus, bStatus }: PairedAnswers): number {
+export function statusDistance({ count, a, b }: PairedAnswers): number {
   const differences = new Map<number, number>();
   let answered = 0;
   for (let at = 0; at < count; at++) {
-    if (aOutcome[at] !== ANSWERED || bOutcome[at] !== ANSWERED) continue;
+    if (!isAnswered(a, b, at)) continue;
     answered += 1;
-    differences.set(aStatus[at]!, (differences.get(aStatus[at]!) ?? 0) + 1);
-    differences.set(bStatus[at]!, (differences.get(bStatus[at]!) ?? 0) - 1);
+    differences.set(a.status[at]!, (differences.get(a.status[at]!) ?? 0) + 1);
+    differences.set(b.status[at]!, (differences.get(b.status[at]!) ?? 0) - 1);
   }
   let sum = 0;
   for (const difference of differences.values()) sum += Math.abs(difference);
   return answered === 0 ? 0 : sum / 2 / answered;
 }
 
-/** For requests where only one side differs: chance alone puts this many on B at most once in a hundred. */
+/** For requests where only one side differs: chance alone puts as many on B at most once in a hundred times. */
 const CLEAR_CHANCE = 0.01;
 
-/**
- * Positions of the pairs of which both answers were held against the recorded one. What failed or was turned away
- * has metrics of its own.
- */
-export function checkedPairs({ count, aOutcome, bOutcome, aTraits, bTraits }: PairedAnswers): Uint32Array {
+/** Positions of the pairs whose answers were both compared with the recorded one. */
+export function checkedPairs({ count, a, b }: PairedAnswers): Uint32Array {
   const found = new Uint32Array(count);
   let kept = 0;
   for (let at = 0; at < count; at++) {
-    if (aOutcome[at] !== ANSWERED || bOutcome[at] !== ANSWERED) continue;
-    if ((aTraits[at]! & CHECKED) === 0 || (bTraits[at]! & CHECKED) === 0) continue;
+    if (!isAnswered(a, b, at)) continue;
+    if ((a.traits[at]! & CHECKED) === 0 || (b.traits[at]! & CHECKED) === 0) continue;
     found[kept] = at;
     kept += 1;
   }
   return found.subarray(0, kept);
 }
 
+function isAnswered(a: SideAnswers, b: SideAnswers, at: number): boolean {
+  return a.outcome[at] === ANSWERED && b.outcome[at] === ANSWERED;
+}
+
 /**
- * Shares of answers that differ from the recorded ones, of pairs of which both were compared. Where B differs on
- * requests that A answered as recorded, more than chance divides them or where A differs nowhere, it is never the
- * same: A has shown that these answers can be had again.
+ * Shares of answers that differ from the recorded ones, of pairs with both compared. If B differs on requests that A
+ * answered as recorded, more often than by chance or while A never differs, the result is never the same: A has
+ * shown that these answers can be repeated.
  */
 export function mismatchMetric(
   pairs: PairedAnswers,
@@ -203,22 +204,25 @@ export function mismatchMetric(
   bounds: ComparisonBounds,
   judged: number,
 ): ComparedMetric {
-  const { aTraits, bTraits } = pairs;
-  const differsOn = (traits: Uint8Array) => (at: number) => (traits[checked[at]!]! & DIFFERS) > 0;
-  const counted = { name: 'mismatched', a: differsOn(aTraits), b: differsOn(bTraits) } as const;
+  const { a, b } = pairs;
+  const differsOn =
+    ({ traits }: SideAnswers) =>
+    (at: number) =>
+      (traits[checked[at]!]! & DIFFERS) > 0;
+  const counted = { name: 'mismatched', a: differsOn(a), b: differsOn(b) } as const;
   const required = checked.length >= SMALL_PART * pairs.count;
   const metric = { ...shareMetric(counted, checked.length, bounds, judged), required };
   let [inA, onlyA, onlyB] = [0, 0, 0];
   for (const at of checked) {
-    const [one, other] = [aTraits[at]!, bTraits[at]!];
+    const [one, other] = [a.traits[at]!, b.traits[at]!];
     if ((one & DIFFERS) > 0) inA += 1;
     if ((one & DIFFERS) > 0 && (other & AGREES) > 0) onlyA += 1;
     if ((one & AGREES) > 0 && (other & DIFFERS) > 0) onlyB += 1;
   }
-  const differs = inA === 0 ? onlyB > 0 : chanceOfSoMany(onlyB, onlyA + onlyB) <= CLEAR_CHANCE;
+  const differs = inA === 0 ? onlyB > 0 : chanceOfHeads(onlyB, onlyA + onlyB) <= CLEAR_CHANCE;
   if (metric.verdict === 'worse') return metric;
-  // Models that answer otherwise each time differ on both sides, too often for a share to be told to the floor: chance
-  // between the two sides is what the requests say that differ on one alone.
+  // Models that answer differently each time differ on both sides, so the interval of the share is too wide. The
+  // requests that differ on one side alone then show whether it is chance.
   if (!differs) {
     const isTold = metric.verdict !== 'undecided' || metric.windows === 0;
     return isTold ? metric : { ...metric, verdict: 'same', pairsNeeded: null };
@@ -226,8 +230,8 @@ export function mismatchMetric(
   return { ...metric, verdict: 'undecided', required: true, pairsNeeded: checked.length * 2 };
 }
 
-/** Chance of at least so many heads in so many throws, summed from the most likely end by logarithms. */
-export function chanceOfSoMany(heads: number, throws: number): number {
+/** The probability of at least this many heads in this many throws, as a sum of logarithms. */
+export function chanceOfHeads(heads: number, throws: number): number {
   let chance = 0;
   let logChoose = 0;
   // From all heads down: each term follows from the one before it.

@@ -19,13 +19,13 @@ import {
   SAME_CONFIDENCE,
   WINDOW_TO_DEPENDENCE,
 } from './metric.ts';
-import { comparableLatencies, type PairedAnswers, type PairedTimes } from './pairs.ts';
+import { comparableLatencies, type PairedAnswers, type PairedTimes, type SideAnswers } from './pairs.ts';
 
 /** Times of one kind, pair by pair. */
 export interface ComparedTimes extends PairedTimes {
   readonly name: 'latency' | 'ttft' | 'itl_mean';
-  /** The same pairs with our own lag taken out; null if there is no lag, or the times exclude it. */
-  readonly lessLag: (() => PairedTimes) | null;
+  /** The same pairs without our own lag; null if there is no lag, or the times exclude it. */
+  readonly lessLag: PairedTimes | null;
   /** Whether SAME needs its percentiles, of those that it needs at all. */
   readonly required: boolean;
 }
@@ -39,9 +39,9 @@ interface Planned {
 }
 
 /**
- * Differences of percentiles, window by window of the same requests, with intervals over the windows.
- * A window holds at least six times what hangs together on the calmer side: the same build has that on both. What
- * hangs together on both for a cause that they share is left to the pairs: it is bounded by that of their ratios.
+ * Differences of percentiles over windows of the same requests, with intervals over the windows. A window is at
+ * least six times as long as the dependence between neighbouring latencies, of the calmer side: the same build has
+ * it on both. A shared cause makes both sides dependent but not their ratios, so those bound it.
  * @param others metrics besides these that share the error with them
  */
 export function latencyMetrics(
@@ -51,12 +51,7 @@ export function latencyMetrics(
 ): ComparedMetric[] {
   const planned = kinds.flatMap(plansOf);
   const judged = planned.filter(({ windows }) => windows > 0).length + others;
-  return kinds.flatMap((times) => {
-    const lessLag = times.lessLag?.() ?? null;
-    return planned
-      .filter((plan) => plan.times === times)
-      .map((plan) => metricOf(plan, lessLag, bounds, judged));
-  });
+  return planned.map((plan) => metricOf(plan, bounds, judged));
 }
 
 function plansOf(times: ComparedTimes): Planned[] {
@@ -75,11 +70,10 @@ function plansOf(times: ComparedTimes): Planned[] {
 
 function metricOf(
   { times, percent, required, least, windows }: Planned,
-  lessLag: PairedTimes | null,
   bounds: ComparisonBounds,
   judged: number,
 ): ComparedMetric {
-  const { a, b, name } = times;
+  const { a, b, name, lessLag } = times;
   const base = {
     name: `${name}_p${percent}`,
     unit: 'ms' as const,
@@ -143,29 +137,29 @@ function inMs(ns: number): number | 'Infinity' | null {
   return ns === Number.POSITIVE_INFINITY ? 'Infinity' : ns / 1e6;
 }
 
-/** A window in which one side has no answer at the percentile differs by this, and by no more. */
+/** The difference of a window in which one side has no answer at the percentile. */
 const MOST_DIFFERENCE = Math.log(100);
-/** Where neither side has an answer at the percentile in more of the windows than this, the others do not stand for them. */
+/** If neither side has an answer at the percentile in more windows than this, the others do not represent them. */
 const MOST_BLIND_SHARE = 0.1;
 
 /** How a percentile of B differs from that of A over windows of the same requests: ratios, B ÷ A. */
 interface PercentileChange {
-  /** Over the windows in which a side has an answer there; null where none has, as is what follows. */
+  /** Over windows in which a side has an answer at the percentile; this and what follows is null without any. */
   readonly ratio: number | null;
   readonly interval: Bounds | null;
   readonly interval90: Bounds | null;
   readonly shift: number | null;
-  /** Windows that say nothing, for neither side has an answer at the percentile. */
+  /** Windows in which neither side has an answer at the percentile. */
   readonly blindWindows: number;
   readonly verdict: MetricVerdict;
-  /** Undecided for windows that say nothing: more pairs would be no help. */
+  /** Undecided because of blind windows: more pairs would not help. */
   readonly isBlind: boolean;
   /** How wide the interval of 90 % is to either side, as a logarithm. */
   readonly halfLog90: number;
 }
 
 /**
- * A window that says nothing counts as no difference, which makes no change sure; and it shows none to be absent.
+ * A blind window counts as no difference: it makes no change certain, and does not show that there is none.
  * @param judged metrics that share the error between them, this included
  */
 function percentileChange(
@@ -185,7 +179,7 @@ function percentileChange(
   const spreads = spreadsOver(windows, (count) =>
     differencesOf(count).map((each) => (Number.isNaN(each) ? 0 : each)),
   );
-  // What is known, without the windows that are not.
+  // Over the known windows alone.
   const scale = windows / known.length;
   const mean = spreads[0]!.mean * scale;
   const half = halfWidth(spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged) * scale;
@@ -237,7 +231,7 @@ function percentileOf(values: Float64Array, percent: number): number {
 
 const LINES = 20;
 
-/** Latencies of both sides over the plan, in at most twenty stretches of equally many pairs: to be looked at. */
+/** Latencies of both sides over the plan for charts, in at most twenty windows of equal counts. */
 export function windowLines(pairs: PairedAnswers & { readonly offsetNs: Float64Array }): WindowLine[] {
   const count = Math.min(LINES, pairs.count);
   return Array.from({ length: count }, (_, at) => {
@@ -249,14 +243,13 @@ export function windowLines(pairs: PairedAnswers & { readonly offsetNs: Float64A
   });
 }
 
-function partOf(pairs: PairedAnswers, from: number, to: number) {
-  return {
-    count: to - from,
-    aNs: pairs.aNs.subarray(from, to),
-    bNs: pairs.bNs.subarray(from, to),
-    aOutcome: pairs.aOutcome.subarray(from, to),
-    bOutcome: pairs.bOutcome.subarray(from, to),
-  };
+function partOf({ a, b }: PairedAnswers, from: number, to: number): PairedAnswers {
+  const part = (side: SideAnswers): SideAnswers => ({
+    ...side,
+    latencyNs: side.latencyNs.subarray(from, to),
+    outcome: side.outcome.subarray(from, to),
+  });
+  return { count: to - from, a: part(a), b: part(b) };
 }
 
 function ms(ns: number): number | null {

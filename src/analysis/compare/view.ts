@@ -1,4 +1,3 @@
-import { formatMs } from '../../core/units.ts';
 import type {
   ComparedMetric,
   ComparedSide,
@@ -6,10 +5,19 @@ import type {
   ComparisonVerdict,
   ShiftedFigure,
 } from '../../documents/comparison.ts';
-import { columnsOf, NONE, sectionOf, type Table, type View } from '../render/table.ts';
-import { percentText, pointsText, ratioText } from './judge.ts';
+import {
+  columnsOf,
+  figureText,
+  latencyText,
+  NONE,
+  pointsText,
+  ratioText,
+  sectionOf,
+  shareText,
+  type Table,
+  type View,
+} from '../render/table.ts';
 import type { Bounds } from './metric.ts';
-import { figureText } from './profiles.ts';
 
 /** A comparison as people read it. */
 export function comparisonView(document: ComparisonDocument): View {
@@ -110,7 +118,7 @@ function pairsText({ pairs, unpaired }: ComparisonDocument): string {
 function metricCells(metric: ComparedMetric): string[] {
   const { name, unit, a, b, ratio, difference, interval, interval90, windows, verdict } = metric;
   const isMs = unit === 'ms';
-  const value = (of: ComparedMetric['a']) => (isMs ? msText(of) : percentText(of));
+  const value = (of: ComparedMetric['a']) => (isMs ? latencyText(of) : shareText(of));
   const range = (bounds: Bounds | null) =>
     bounds === null ? NONE : bounds.map((each) => (isMs ? ratioText(each) : pointsText(each))).join(' to ');
   const change = isMs ? (ratio === null ? NONE : `× ${ratioText(ratio)}`) : pointsText(difference);
@@ -122,14 +130,9 @@ function shiftCells({ name, group, a, b, ratio, shift, bound, verdict }: Shifted
     name,
     figureText(a),
     figureText(b),
-    ratio === null ? NONE : ratio.toFixed(3),
-    percentText(shift),
-    `${percentText(bound)} (${group})`,
+    ratioText(ratio),
+    shareText(shift),
+    `${shareText(bound)} (${group})`,
     verdict === 'worse' ? 'shifted' : verdict === 'undecided' ? 'not known' : 'same',
   ];
-}
-
-function msText(value: ComparedMetric['a']): string {
-  if (typeof value === 'number') return formatMs(value);
-  return value === null ? NONE : 'no answer';
 }

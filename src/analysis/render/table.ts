@@ -89,8 +89,29 @@ export function numberText(value: number | null | undefined): string {
     : String(Number(value.toPrecision(3)));
 }
 
-export function shareText(share: number | null | undefined): string {
-  return share == null ? NONE : formatShare(share);
+export function shareText(share: number | 'Infinity' | null | undefined): string {
+  return typeof share === 'number' ? formatShare(share) : NONE;
+}
+
+/** A difference of shares, in percentage points. */
+export function pointsText(difference: number | null | undefined): string {
+  if (difference == null) return NONE;
+  return `${difference > 0 ? '+' : ''}${Number((difference * 100).toFixed(2))} pp`;
+}
+
+export function ratioText(ratio: number | null | undefined): string {
+  return ratio == null ? NONE : ratio.toFixed(3);
+}
+
+/** A figure of a profile, in whatever unit. */
+export function figureText(value: number | null): string {
+  return value === null ? NONE : String(Number(value.toPrecision(4)));
+}
+
+/** A latency of both sides of a comparison. */
+export function latencyText(value: number | 'Infinity' | null): string {
+  if (typeof value === 'number') return formatMs(value);
+  return value === null ? NONE : 'no answer';
 }
 
 export function msText(value: number | 'Infinity' | null | undefined): string {

@@ -8,6 +8,7 @@ import { latencyOf, type SentSend } from '../run/latency.ts';
 import { ErrorExampleKeeper, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
 import { sizeClassOf } from '../stats/distance.ts';
+import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import { LatencyMapCounts, type SecondOfRun, TimeSteps } from './over-time.ts';
 
@@ -273,18 +274,10 @@ export function bySize({ groups, ungrouped }: ReportGroups): ReportGroups {
   return { groups: groups.toSorted((a, b) => least(a) - least(b)), ungrouped };
 }
 
-/** Ids kept of a segment; they are positions in it, and a segment has no more rows. */
-const MAX_ID = 16_777_216;
-const FIRST_SIZE = 1_024;
-
-interface SegmentUses {
-  readonly times: Uint32Array;
-  readonly sizeClasses: Uint8Array;
-}
-
 /** How often each recorded exchange was sent, at five bytes each; ids beyond the bound are counted as unknown. */
 export class UseCounts {
-  readonly #bySegment = new Map<string, SegmentUses>();
+  readonly #times = new ExchangeNumbers(Uint32Array);
+  readonly #sizeClasses = new ExchangeNumbers(Uint8Array);
   #total = 0;
 
   /** Everything that was counted, those beyond the bound too. */
@@ -295,29 +288,13 @@ export class UseCounts {
   /** @param sizeClass of the request as it was sent, which may be another than that of the recorded one */
   add(segment: string, id: number, sizeClass: number): void {
     this.#total += 1;
-    if (!Number.isInteger(id) || id < 0 || id >= MAX_ID) return;
-    const { times, sizeClasses } = this.#usesOf(segment, id);
-    times[id]! += 1;
-    sizeClasses[id] = sizeClass;
+    this.#times.set(segment, id, this.#times.get(segment, id) + 1);
+    this.#sizeClasses.set(segment, id, sizeClass);
   }
 
   /** Null for what was not sent. */
   of(segment: string, id: number): { readonly times: number; readonly sizeClass: number } | null {
-    const uses = this.#bySegment.get(segment);
-    const times = uses?.times[id] ?? 0;
-    return times === 0 ? null : { times, sizeClass: uses?.sizeClasses[id] ?? 0 };
-  }
-
-  #usesOf(segment: string, id: number): SegmentUses {
-    const known = this.#bySegment.get(segment);
-    if (known !== undefined && known.times.length > id) return known;
-    const size = Math.min(MAX_ID, Math.max(FIRST_SIZE, 2 ** Math.ceil(Math.log2(id + 1))));
-    const wider = { times: new Uint32Array(size), sizeClasses: new Uint8Array(size) };
-    if (known !== undefined) {
-      wider.times.set(known.times);
-      wider.sizeClasses.set(known.sizeClasses);
-    }
-    this.#bySegment.set(segment, wider);
-    return wider;
+    const times = this.#times.get(segment, id);
+    return times === 0 ? null : { times, sizeClass: this.#sizeClasses.get(segment, id) };
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { comparePairs } from '../../../src/analysis/compare/judge.ts';
 import { AGREES, DIFFERS, FAILED, type PairedAnswers, WHOLE } from '../../../src/analysis/compare/pairs.ts';
-import { chanceOfSoMany } from '../../../src/analysis/compare/shares.ts';
+import { chanceOfHeads } from '../../../src/analysis/compare/shares.ts';
 import { pairsOf, spoilt } from '../../support/compared-pairs.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 
@@ -10,8 +10,8 @@ describe('comparing answers that were held against the recorded ones', () => {
   function checkedPairsOf(a: (at: number) => boolean, b: (at: number) => boolean): PairedAnswers {
     const pairs = pairsOf(1);
     for (let at = 0; at < pairs.count; at++) {
-      pairs.aTraits[at] = WHOLE | (a(at) ? DIFFERS : AGREES);
-      pairs.bTraits[at] = WHOLE | (b(at) ? DIFFERS : AGREES);
+      pairs.a.traits[at] = WHOLE | (a(at) ? DIFFERS : AGREES);
+      pairs.b.traits[at] = WHOLE | (b(at) ? DIFFERS : AGREES);
     }
     return pairs;
   }
@@ -58,9 +58,9 @@ describe('comparing answers that were held against the recorded ones', () => {
   });
 
   test('knows the chance of so many heads', () => {
-    expect(chanceOfSoMany(7, 7)).toBeCloseTo(1 / 128, 12);
-    expect(chanceOfSoMany(2, 4)).toBeCloseTo(11 / 16, 12);
-    expect(chanceOfSoMany(0, 0)).toBe(1);
-    expect(chanceOfSoMany(501_000, 1_000_000)).toBeCloseTo(0.02282, 3);
+    expect(chanceOfHeads(7, 7)).toBeCloseTo(1 / 128, 12);
+    expect(chanceOfHeads(2, 4)).toBeCloseTo(11 / 16, 12);
+    expect(chanceOfHeads(0, 0)).toBe(1);
+    expect(chanceOfHeads(501_000, 1_000_000)).toBeCloseTo(0.02282, 3);
   });
 });

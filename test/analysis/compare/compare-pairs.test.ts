@@ -50,8 +50,8 @@ describe('comparing pairs of the same requests', () => {
     const down = spoilt(pairsOf(1), FAILED, () => true);
     const { reasons } = comparePairs(down);
     expect(reasons.find(({ code }) => code === 'latency_p50_worse')?.text).toMatch(/ to no answer$/);
-    down.aOutcome.fill(FAILED);
-    down.aNs.fill(Number.POSITIVE_INFINITY);
+    down.a.outcome.fill(FAILED);
+    down.a.latencyNs.fill(Number.POSITIVE_INFINITY);
     const both = comparePairs(down);
     expect(both.verdict).toBe('INCONCLUSIVE');
     expect(both.reasons.map(({ code }) => code)).toEqual(['unanswered']);
@@ -68,7 +68,7 @@ describe('comparing pairs of the same requests', () => {
   test('is not sure of a p99 that was seen to be much worse in too few windows', () => {
     // One request in fifty of the last two fifths takes four times as long: p50 and p95 stay.
     const pairs = pairsOf(1, 4_000);
-    for (let at = 2_400; at < pairs.count; at += 50) pairs.bNs[at] = pairs.bNs[at]! * 4;
+    for (let at = 2_400; at < pairs.count; at += 50) pairs.b.latencyNs[at] = pairs.b.latencyNs[at]! * 4;
     const { verdict, reasons, metrics } = comparePairs(pairs);
     expect(metrics[2]).toMatchObject({ name: 'latency_p99', verdict: 'undecided', required: false });
     expect(metrics[2]?.ratio).toBeGreaterThan(1.2);
@@ -113,7 +113,7 @@ describe('comparing pairs of the same requests', () => {
   test('takes failures that both sides share for the same, however many, and a failure of either here and there', () => {
     const pairs = spoilt(pairsOf(1), FAILED, (at) => at % 40 === 0);
     for (let at = 0; at < pairs.count; at++) {
-      if (at % 40 === 0) [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+      if (at % 40 === 0) [pairs.a.outcome[at], pairs.a.latencyNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
     }
     expect(comparePairs(pairs).verdict).toBe('SAME');
     expect(comparePairs(spoilt(pairsOf(1), FAILED, (at) => at % 1_000 === 0)).verdict).toBe('SAME');
@@ -122,7 +122,7 @@ describe('comparing pairs of the same requests', () => {
   test('takes a build that never fails for no worse than one that failed in a burst', () => {
     const pairs = pairsOf(1);
     for (let at = 500; at < 560; at++)
-      [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+      [pairs.a.outcome[at], pairs.a.latencyNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
     expect(comparePairs(pairs).metrics.find(({ name }) => name === 'failed')).toMatchObject({
       verdict: 'same',
     });
@@ -137,8 +137,8 @@ describe('comparing pairs of the same requests', () => {
     // One request in twelve fails on both sides; the slowest of the others take three times as long on B.
     const pairs = spoilt(pairsOf(1, 14_000), FAILED, (at) => at % 12 === 0);
     for (let at = 0; at < pairs.count; at++) {
-      if (pairs.bNs[at]! > 1.3e9) pairs.bNs[at] = pairs.bNs[at]! * 3;
-      if (at % 12 === 0) [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+      if (pairs.b.latencyNs[at]! > 1.3e9) pairs.b.latencyNs[at] = pairs.b.latencyNs[at]! * 3;
+      if (at % 12 === 0) [pairs.a.outcome[at], pairs.a.latencyNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
     }
     const { verdict, reasons, notes, metrics } = comparePairs(pairs);
     expect(metrics.map((each) => each.verdict)).toEqual(['same', 'undecided', 'undecided', 'same', 'same']);
@@ -154,13 +154,13 @@ describe('comparing pairs of the same requests', () => {
     // Both failed in one window of twenty.
     const pairs = spoilt(pairsOf(1, 14_000), FAILED, (at) => at >= 700 && at < 1_400);
     for (let at = 700; at < 1_400; at++)
-      [pairs.aOutcome[at], pairs.aNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
+      [pairs.a.outcome[at], pairs.a.latencyNs[at]] = [FAILED, Number.POSITIVE_INFINITY];
     expect(comparePairs(pairs).verdict).toBe('SAME');
   });
 
   test('does not compare answers of another kind', () => {
     const pairs = pairsOf(1);
-    for (let at = 0; at < pairs.count; at += 20) pairs.bStatus[at] = 204;
+    for (let at = 0; at < pairs.count; at += 20) pairs.b.status[at] = 204;
     const { verdict, reasons } = comparePairs(pairs);
     expect(verdict).toBe('INCONCLUSIVE');
     expect(reasons.map(({ code }) => code)).toEqual(['status_mix']);

@@ -10,11 +10,11 @@ function streamsOf(ttftSlowdown: number, itlSlowdown: number): PairedAnswers {
   const ttft = queuePair({ ...CALM, requests: 4_000, slowdown: ttftSlowdown, seed: 2 });
   const itl = queuePair({ ...CALM, requests: 4_000, slowdown: itlSlowdown, seed: 3 });
   for (let at = 0; at < pairs.count; at++) {
-    [pairs.aTtftNs[at], pairs.bTtftNs[at]] = [ttft.a[at]! * 1e8, ttft.b[at]! * 1e8];
-    [pairs.aItlNs[at], pairs.bItlNs[at]] = [itl.a[at]! * 1e7, itl.b[at]! * 1e7];
+    [pairs.a.ttftNs[at], pairs.b.ttftNs[at]] = [ttft.a[at]! * 1e8, ttft.b[at]! * 1e8];
+    [pairs.a.itlNs[at], pairs.b.itlNs[at]] = [itl.a[at]! * 1e7, itl.b[at]! * 1e7];
   }
-  pairs.aTraits.fill(STREAMED);
-  pairs.bTraits.fill(STREAMED);
+  pairs.a.traits.fill(STREAMED);
+  pairs.b.traits.fill(STREAMED);
   return pairs;
 }
 
@@ -33,12 +33,12 @@ describe('comparing streams', () => {
 
   test('never blames a build for how many of its tokens come in one segment', () => {
     const pairs = streamsOf(1, 1);
-    pairs.aItlNs.fill(0);
-    pairs.bItlNs.fill(30_000);
+    pairs.a.itlNs.fill(0);
+    pairs.b.itlNs.fill(30_000);
     expect(comparePairs(pairs).verdict).toBe('SAME');
     for (let at = 0; at < pairs.count; at++) {
-      pairs.aItlNs[at] = at % 5 < 3 ? 0 : 20_000;
-      pairs.bItlNs[at] = at % 5 < 2 ? 0 : 20_000;
+      pairs.a.itlNs[at] = at % 5 < 3 ? 0 : 20_000;
+      pairs.b.itlNs[at] = at % 5 < 2 ? 0 : 20_000;
     }
     expect(comparePairs(pairs).verdict).toBe('SAME');
   });
@@ -54,22 +54,22 @@ describe('comparing streams', () => {
 
   test('takes streams that failed, or ended without a token, for those that never came to one', () => {
     const pairs = streamsOf(1, 1);
-    for (let at = 0; at < pairs.count; at += 10) pairs.bTtftNs[at] = Number.POSITIVE_INFINITY;
+    for (let at = 0; at < pairs.count; at += 10) pairs.b.ttftNs[at] = Number.POSITIVE_INFINITY;
     const ttft = (of: PairedAnswers) => comparePairs(of).metrics.find(({ name }) => name === 'ttft_p95');
     expect(ttft(pairs)).toMatchObject({ b: 'Infinity', verdict: 'worse' });
     // A failure came whole, if at all: it is the other side that says that a stream was asked for.
     const failing = spoilt(streamsOf(1, 1), FAILED, (at) => at % 10 === 0);
     for (let at = 0; at < failing.count; at += 10) {
-      failing.bTraits[at] = WHOLE;
-      failing.bTtftNs[at] = Number.NaN;
+      failing.b.traits[at] = WHOLE;
+      failing.b.ttftNs[at] = Number.NaN;
     }
     expect(ttft(failing)).toMatchObject({ b: 'Infinity', verdict: 'worse', pairs: 4_000 });
   });
 
   test('does not hold answers that came whole against streams', () => {
     const pairs = streamsOf(1, 1);
-    pairs.bTraits.fill(WHOLE, 0, 200);
-    pairs.bTtftNs.fill(Number.NaN, 0, 200);
+    pairs.b.traits.fill(WHOLE, 0, 200);
+    pairs.b.ttftNs.fill(Number.NaN, 0, 200);
     const { verdict, reasons } = comparePairs(pairs);
     expect(verdict).toBe('INCONCLUSIVE');
     expect(reasons.map(({ code }) => code)).toEqual(['streams_differ']);
@@ -77,7 +77,7 @@ describe('comparing streams', () => {
 
   test('says of what no stream is known on both sides, as of a recording, and needs it for nothing', () => {
     const pairs = streamsOf(1, 1);
-    pairs.aItlNs.fill(Number.NaN);
+    pairs.a.itlNs.fill(Number.NaN);
     const { verdict, unknown, notes, metrics } = comparePairs(pairs);
     expect({ verdict, unknown }).toEqual({ verdict: 'SAME', unknown: ['itl_mean'] });
     expect(notes.map(({ code }) => code)).toEqual(['itl_mean_unknown']);
@@ -87,8 +87,8 @@ describe('comparing streams', () => {
   test('does not need the tokens of a few streams among many other answers', () => {
     const pairs = streamsOf(1, 1);
     for (const [traits, ttft, itl] of [
-      [pairs.aTraits, pairs.aTtftNs, pairs.aItlNs],
-      [pairs.bTraits, pairs.bTtftNs, pairs.bItlNs],
+      [pairs.a.traits, pairs.a.ttftNs, pairs.a.itlNs],
+      [pairs.b.traits, pairs.b.ttftNs, pairs.b.itlNs],
     ] as const) {
       traits.fill(WHOLE, 100);
       ttft.fill(Number.NaN, 100);

@@ -12,8 +12,8 @@ describe('what we sent late by ourselves', () => {
       a.map((each) => each * 2e-3 + aMs / 1e3),
       b.map((each) => each * 2e-3 + bMs / 1e3),
     );
-    pairs.aLagNs.fill(aMs * 1e6);
-    pairs.bLagNs.fill(bMs * 1e6);
+    pairs.a.lagNs.fill(aMs * 1e6);
+    pairs.b.lagNs.fill(bMs * 1e6);
     return pairs;
   }
   const codesOf = ({ reasons }: { readonly reasons: readonly { readonly code: string }[] }) =>
@@ -46,10 +46,10 @@ describe('what we sent late by ourselves', () => {
 
   test('counts against first tokens likewise', () => {
     const pairs = lateBy(0.1, 1.2, 1);
-    pairs.aTtftNs.set(pairs.aNs);
-    pairs.bTtftNs.set(pairs.bNs);
-    pairs.aTraits.fill(STREAMED);
-    pairs.bTraits.fill(STREAMED);
+    pairs.a.ttftNs.set(pairs.a.latencyNs);
+    pairs.b.ttftNs.set(pairs.b.latencyNs);
+    pairs.a.traits.fill(STREAMED);
+    pairs.b.traits.fill(STREAMED);
     const ttft = comparePairs(pairs).metrics.find(({ name }) => name === 'ttft_p50');
     expect(ttft).toMatchObject({ verdict: 'undecided', doubt: 'our_lag' });
   });

@@ -45,8 +45,12 @@ describe('pairing', () => {
       leftOutOfA: { all: 0, late: 0 },
       leftOutOfB: { all: 0, late: 0 },
     });
-    const { aNs, bNs, count } = table.pairs();
-    expect({ count, a: [...aNs], b: [...bNs] }).toEqual({ count: 3, a: [10, 20, 11], b: [100, 200, 101] });
+    const { a, b, count } = table.pairs();
+    expect({ count, a: [...a.latencyNs], b: [...b.latencyNs] }).toEqual({
+      count: 3,
+      a: [10, 20, 11],
+      b: [100, 200, 101],
+    });
   });
 
   test.each([
@@ -67,8 +71,8 @@ describe('pairing', () => {
         pairs: expected === null ? 0 : 1,
         leftOut: expected === null ? 1 : 0,
       });
-      const { aOutcome, bOutcome } = table.pairs();
-      const both = first === open ? [aOutcome[0], bOutcome[0]] : [bOutcome[0], aOutcome[0]];
+      const { a, b } = table.pairs();
+      const both = first === open ? [a.outcome[0], b.outcome[0]] : [b.outcome[0], a.outcome[0]];
       expect(both).toEqual(expected ?? [undefined, undefined]);
     }
   });
@@ -91,8 +95,8 @@ describe('pairing', () => {
       table.addA(first);
       table.addB(second);
       expect(table.counts()).toMatchObject({ pairs: expected === null ? 0 : 1 });
-      const { aOutcome, bOutcome } = table.pairs();
-      const both = first === left ? [aOutcome[0], bOutcome[0]] : [bOutcome[0], aOutcome[0]];
+      const { a, b } = table.pairs();
+      const both = first === left ? [a.outcome[0], b.outcome[0]] : [b.outcome[0], a.outcome[0]];
       expect(both).toEqual(expected ?? [undefined, undefined]);
     }
   });
@@ -101,8 +105,8 @@ describe('pairing', () => {
     const table = new PairTable();
     table.addA(row(1, 50, { outcome: OPEN }));
     table.addB(row(1, 40, { outcome: OPEN }));
-    const { aOutcome, bOutcome, aNs } = table.pairs();
-    expect([aOutcome[0], bOutcome[0], aNs[0]]).toEqual([FAILED, FAILED, Number.POSITIVE_INFINITY]);
+    const { a, b } = table.pairs();
+    expect([a.outcome[0], b.outcome[0], a.latencyNs[0]]).toEqual([FAILED, FAILED, Number.POSITIVE_INFINITY]);
   });
 
   test('finds what any order of both sides has in common, copy by copy', () => {
@@ -159,11 +163,11 @@ describe('pairing', () => {
     const table = new PairTable();
     for (let id = 0; id < 5_000; id++) table.addA(row(id, id));
     for (let id = 4_999; id >= 0; id--) table.addB(row(id, id * 2, { ttftNs: id * 3, lagNs: id }));
-    const { aNs, bNs, bTtftNs, bLagNs } = table.pairs();
-    expect(aNs.every((each, at) => bNs[at] === each * 2)).toBe(true);
-    expect(bTtftNs.every((each, at) => each === at * 3)).toBe(true);
-    expect(bLagNs.every((each, at) => each === at)).toBe(true);
-    expect(aNs.length).toBe(5_000);
+    const { a, b } = table.pairs();
+    expect(a.latencyNs.every((each, at) => b.latencyNs[at] === each * 2)).toBe(true);
+    expect(b.ttftNs.every((each, at) => each === at * 3)).toBe(true);
+    expect(b.lagNs.every((each, at) => each === at)).toBe(true);
+    expect(a.latencyNs.length).toBe(5_000);
   });
 });
 

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { percentText } from '../../../src/analysis/compare/judge.ts';
 import { profileText } from '../../../src/analysis/profile/text.ts';
 import { shareText } from '../../../src/analysis/render/table.ts';
 import { viewText } from '../../../src/analysis/render/text.ts';
@@ -13,7 +12,6 @@ import { refused, send } from '../../support/sends.ts';
 
 describe.each([
   ['a table', shareText],
-  ['a comparison', percentText],
   ['a reason', reasonPercent],
 ])('a share in %s', (_, text) => {
   test.each([

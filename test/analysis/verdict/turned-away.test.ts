@@ -98,7 +98,13 @@ describe('a target that turns requests away', () => {
 test('two builds that both turn everything away are never called the same', () => {
   const pairs = answeredPairs(new Float64Array(2_000).fill(0.001), new Float64Array(2_000).fill(0.001));
   const away = new Uint8Array(pairs.count).fill(TURNED_AWAY);
-  expect(comparePairs({ ...pairs, aOutcome: away, bOutcome: away }).verdict).toBe('INCONCLUSIVE');
+  expect(
+    comparePairs({
+      count: pairs.count,
+      a: { ...pairs.a, outcome: away },
+      b: { ...pairs.b, outcome: away },
+    }).verdict,
+  ).toBe('INCONCLUSIVE');
 });
 
 describe('requests for streams that are turned away', () => {
