@@ -5,14 +5,14 @@ import { isDeepStrictEqual } from 'node:util';
 import { type RunFigures, totalsOf } from '../analysis/run/run-statistics.ts';
 import type { ShardRun, ShardSet } from '../analysis/run/shards.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/run/summary.ts';
-import { isStoppedByFailures, type SenderHealth } from '../analysis/verdict/run-context.ts';
+import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { parseSlo } from '../analysis/verdict/slo.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, list, readOptions, text, value } from '../core/options.ts';
 import type { Run } from '../core/run.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
-import type { MergedDocument, ReplayDocument } from '../documents/replay.ts';
+import type { HealthDocument, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
 import { farthestOf, OpenShards } from './merge-shards.ts';
@@ -257,18 +257,16 @@ export function mergedDocument({
 }
 
 /** How all senders did: the busiest, and the stalls of all. Unknown where it is for one. */
-export function mergedHealth(documents: readonly ReplayDocument[]): SenderHealth {
+export function mergedHealth(documents: readonly ReplayDocument[]): HealthDocument {
   const health = documents.map((document) => document.health);
   const busy = known(health.map(({ busyShare }) => busyShare));
   const starved = known(health.map((each) => each.starved));
   return {
     busyShare: busy === null ? null : Math.max(...busy),
     throttled: throttledOf(health.map(({ throttled }) => throttled)),
-    stalls: {
-      count: health.reduce((sum, { stalls }) => sum + stalls, 0),
-      totalNs: health.reduce((sum, { stalledMs }) => sum + stalledMs * 1e6, 0),
-      longestNs: Math.max(...health.map(({ longestStallMs }) => longestStallMs * 1e6)),
-    },
+    stalls: health.reduce((sum, { stalls }) => sum + stalls, 0),
+    stalledMs: health.reduce((sum, { stalledMs }) => sum + stalledMs, 0),
+    longestStallMs: Math.max(...health.map(({ longestStallMs }) => longestStallMs)),
     refusedForBytes: health.reduce((sum, each) => sum + (each.refusedForBytes ?? 0), 0),
     starved: starved === null ? null : starved.reduce((sum, each) => sum + each, 0),
   };

@@ -1,16 +1,20 @@
 import { RunStatistics } from '../../src/analysis/run/run-statistics.ts';
-import type { RunContext, SenderHealth } from '../../src/analysis/verdict/run-context.ts';
+import type { RunContext } from '../../src/analysis/verdict/run-context.ts';
 import type { Send } from '../../src/core/run.ts';
+import type { HealthDocument } from '../../src/documents/replay.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { send } from './sends.ts';
 
 const MS = 1e6;
 /** A sender with nothing against it. */
-export const HEALTHY: SenderHealth = {
+export const HEALTHY: HealthDocument = {
   busyShare: 0.2,
   throttled: false,
-  stalls: { count: 0, totalNs: 0, longestNs: 0 },
+  stalls: 0,
+  stalledMs: 0,
+  longestStallMs: 0,
   starved: 0,
+  refusedForBytes: 0,
 };
 const COVERED = { share: 1, unexplained: 0 };
 

@@ -3,6 +3,7 @@ import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
 import type { Calibration, CalibrationLimits } from '../../documents/replay.ts';
+import { shareDistance, Tally } from '../stats/tally.ts';
 import type { SentSend } from './latency.ts';
 
 const NS_PER_MS = 1e6;
@@ -29,7 +30,7 @@ export class CalibrationStatistics {
   readonly #recorded = new Map<number, RecordedAnswer>();
   readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
   readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
-  readonly #statuses = { recorded: new Map<number, number>(), observed: new Map<number, number>() };
+  readonly #statuses = { recorded: new Tally<number>(), observed: new Tally<number>() };
   /** Open when the calibration ended. Only then is it known whether we stopped it. */
   readonly #open: AnsweredSend[] = [];
   #planned = 0;
@@ -65,7 +66,7 @@ export class CalibrationStatistics {
   report(interrupted: boolean): Calibration {
     for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
     const isEnough = this.#pairs >= MIN_PAIRS;
-    const statusDistance = this.#pairs === 0 ? null : this.#distance();
+    const statusDistance = shareDistance(this.#statuses.recorded, this.#statuses.observed);
     const figures = { p50Ms: this.#p50Ms(), responseBytes: this.#medianBytes(), statusDistance };
     const differences = isEnough ? differencesOf(figures, this.#limits) : [];
     return {
@@ -83,17 +84,17 @@ export class CalibrationStatistics {
 
   #addPair({ recorded, status, send }: AnsweredSend): void {
     this.#pairs += 1;
-    count(this.#statuses.recorded, status);
+    this.#statuses.recorded.count(status);
     if (recorded.responseBytes !== null) this.#bytes.recorded.record(recorded.responseBytes);
     if (recorded.lastByteOffsetUs !== null) {
       this.#latency.recorded.record(Math.max(0, recorded.lastByteOffsetUs * 1e3));
     }
     if (send.error !== null || send.status === null || send.lastByteOffsetNs === null) {
-      count(this.#statuses.observed, NO_ANSWER);
+      this.#statuses.observed.count(NO_ANSWER);
       this.#unanswered += 1;
       return;
     }
-    count(this.#statuses.observed, send.status);
+    this.#statuses.observed.count(send.status);
     this.#bytes.observed.record(send.responseBytes);
     this.#latency.observed.record(Math.max(0, send.lastByteOffsetNs - send.actualOffsetNs));
   }
@@ -111,15 +112,6 @@ export class CalibrationStatistics {
   #medianBytes(): Calibration['responseBytes'] {
     const { recorded, observed } = this.#bytes;
     return { recorded: recorded.percentile(50), observed: observed.percentile(50) };
-  }
-
-  #distance(): number {
-    const { recorded, observed } = this.#statuses;
-    let sum = 0;
-    for (const status of new Set([...recorded.keys(), ...observed.keys()])) {
-      sum += Math.abs((recorded.get(status) ?? 0) - (observed.get(status) ?? 0));
-    }
-    return sum / 2 / this.#pairs;
   }
 }
 
@@ -153,13 +145,8 @@ function isOffByFactor(recordedMs: number, observedMs: number, { p50Factor }: Ca
   return observedMs > recordedMs * p50Factor || observedMs * p50Factor < recordedMs;
 }
 
-function count(counts: Map<number, number>, status: number): void {
-  counts.set(status, (counts.get(status) ?? 0) + 1);
-}
-
-function countsOf(counts: ReadonlyMap<number, number>): Record<string, number> {
-  const sorted = [...counts].sort(([a], [b]) => a - b);
+function countsOf(counts: Tally<number>): Record<string, number> {
   return Object.fromEntries(
-    sorted.map(([status, each]) => [status === NO_ANSWER ? 'none' : String(status), each]),
+    [...counts].map(([status, each]) => [status === NO_ANSWER ? 'none' : String(status), each]),
   );
 }

@@ -1,12 +1,6 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { readyOffsetNs, type Send } from '../../core/run.ts';
-import type {
-  ArrivalFigures,
-  DuplicateFigures,
-  StreamDistance,
-  WaitsFor,
-  WholePlan,
-} from '../../documents/replay.ts';
+import type { DuplicateFigures, FidelityDocument, WaitsFor, WholePlan } from '../../documents/replay.ts';
 import { ArrivalStatistics } from '../stats/arrivals.ts';
 import { gapDistance, MixDistance, type MixEntry } from '../stats/distance.ts';
 import { DuplicateRatio } from '../stats/distinct.ts';
@@ -26,29 +20,14 @@ export type RecordedRequest = Pick<
   'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status' | 'outcome'
 >;
 
-/** How close what was sent is to what was planned, and what was planned to what was recorded. */
-export interface Fidelity {
-  readonly recorded: ArrivalFigures;
-  readonly planned: ArrivalFigures;
-  /** Null where every request could leave at its planned instant. */
-  readonly waitsFor: WaitsFor | null;
-  /**
-   * Where requests wait: the instants at which their session or connection was ready for them. `sent` is compared with
-   * these; the rest is our lag. Null where nothing waits.
-   */
-  readonly resolved: ArrivalFigures | null;
-  /** Where requests wait: those that were ready before the last planned instant, refused or not. Else null. */
-  readonly dueInTime: number | null;
-  /** Everything in the window, where filters left a part of it out: `recorded` is then what they kept. */
-  readonly unfiltered: ArrivalFigures | null;
-  /** All 0 or null before anything was sent, as in a dry run. */
-  readonly sent: ArrivalFigures;
-  readonly recordedToPlanned: StreamDistance;
-  readonly plannedToSent: StreamDistance;
+/** The part of a run's fidelity that its arrivals tell; `sent` is empty before anything was sent, as in a dry run. */
+export interface Fidelity
+  extends Omit<
+    FidelityDocument,
+    'duplicateRatio' | 'duplicateRatioExact' | 'recordedRejected' | 'recordedRetries'
+  > {
   /** Planned requests that repeat an earlier planned one. */
   readonly duplicates: DuplicateFigures;
-  /** Sends whose place in the order of sending is not known: they ended too long after they left. */
-  readonly unordered: number;
 }
 
 /** Follows one replay's three streams of arrivals at constant memory. */
@@ -127,10 +106,8 @@ export class FidelityStatistics {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),
       },
-      plannedToSent: {
-        ksGaps: gapDistance((this.#waitsFor === null ? this.#planned : this.#resolved).gaps, this.#sent.gaps),
-        mixDistance: this.#mix.between(PLANNED, SENT),
-      },
+      ksGaps: gapDistance((this.#waitsFor === null ? this.#planned : this.#resolved).gaps, this.#sent.gaps),
+      mixDistance: this.#mix.between(PLANNED, SENT),
       duplicates: this.#duplicates.figures(),
       unordered: this.#sentOrder.disordered,
     };

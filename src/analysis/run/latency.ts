@@ -24,49 +24,40 @@ export interface LatencyFigures {
 
 /** Gathers lag and latencies of finished sends at constant memory. */
 export class LatencyStatistics {
-  readonly #scheduled = new Histogram();
-  readonly #service = new Histogram();
-  readonly #lag = new Histogram();
-  readonly #connect = new Histogram();
-  readonly #connectionWait = new Histogram();
-  readonly #scheduledByWindow: WindowPercentiles;
-  readonly #serviceByWindow: WindowPercentiles;
+  readonly figures: LatencyFigures;
 
-  /** @param originNs where what is judged of the run begins */
+  /** @param originNs where the judged part of the run begins */
   constructor(originNs = 0) {
-    this.#scheduledByWindow = new WindowPercentiles(originNs);
-    this.#serviceByWindow = new WindowPercentiles(originNs);
+    this.figures = {
+      scheduled: new Histogram(),
+      service: new Histogram(),
+      byWindow: {
+        scheduled: new WindowPercentiles(originNs),
+        service: new WindowPercentiles(originNs),
+      },
+      lag: new Histogram(),
+      connect: new Histogram(),
+      connectionWait: new Histogram(),
+    };
   }
 
   /** Takes a send that left: completed, failed or cancelled. */
   add(send: SentSend, completed: boolean): void {
-    this.#lag.record(lagNsOf(send));
-    if (send.startOffsetNs !== null) {
-      this.#connect.record(Math.max(0, send.startOffsetNs - send.actualOffsetNs));
-    }
-    if (send.connectionWaitNs !== null) this.#connectionWait.record(send.connectionWaitNs);
+    const { scheduled, service, byWindow, lag, connect, connectionWait } = this.figures;
+    lag.record(lagNsOf(send));
+    if (send.startOffsetNs !== null) connect.record(Math.max(0, send.startOffsetNs - send.actualOffsetNs));
+    if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
     const latency = latencyOf(send, completed);
     if (latency === null) return;
-    this.#scheduled.record(latency.scheduledNs);
-    this.#service.record(latency.serviceNs);
-    this.#scheduledByWindow.record(send.intendedOffsetNs, latency.scheduledNs);
-    this.#serviceByWindow.record(send.intendedOffsetNs, latency.serviceNs);
-  }
-
-  figures(): LatencyFigures {
-    return {
-      scheduled: this.#scheduled,
-      service: this.#service,
-      byWindow: { scheduled: this.#scheduledByWindow, service: this.#serviceByWindow },
-      lag: this.#lag,
-      connect: this.#connect,
-      connectionWait: this.#connectionWait,
-    };
+    scheduled.record(latency.scheduledNs);
+    service.record(latency.serviceNs);
+    byWindow.scheduled.record(send.intendedOffsetNs, latency.scheduledNs);
+    byWindow.service.record(send.intendedOffsetNs, latency.serviceNs);
   }
 }
 
 /** How late a send left, the wait for its recorded connection excluded. A stamp before the instant is not late. */
-function lagNsOf(send: SentSend): number {
+export function lagNsOf(send: SentSend): number {
   return Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs);
 }
 
@@ -87,12 +78,11 @@ const NS_PER_MS = 1e6;
 
 /** Percentiles of what was recorded in nanoseconds: requests that completed, and no others. */
 export function latencyMs(histogram: Histogram): LatencyMs {
-  const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);
   return {
-    p50: inMs(histogram.percentile(50)),
-    p95: inMs(histogram.percentile(95)),
-    p99: inMs(histogram.percentile(99)),
-    max: inMs(histogram.max),
+    p50: scaled(histogram.percentile(50), NS_PER_MS),
+    p95: scaled(histogram.percentile(95), NS_PER_MS),
+    p99: scaled(histogram.percentile(99), NS_PER_MS),
+    max: scaled(histogram.max, NS_PER_MS),
   };
 }
 
@@ -110,11 +100,14 @@ export function trustedLatencyMs(histogram: Histogram, intervals: PercentileInte
 
 /** Percentiles of how late requests left, of everything that was sent. */
 export function lagUs(histogram: Histogram): LagUs {
-  const inUs = (ns: number | null) => (ns === null ? null : ns / NS_PER_US);
   return {
-    p50: inUs(histogram.percentile(50)),
-    p90: inUs(histogram.percentile(90)),
-    p99: inUs(histogram.percentile(99)),
-    max: inUs(histogram.max),
+    p50: scaled(histogram.percentile(50), NS_PER_US),
+    p90: scaled(histogram.percentile(90), NS_PER_US),
+    p99: scaled(histogram.percentile(99), NS_PER_US),
+    max: scaled(histogram.max, NS_PER_US),
   };
+}
+
+function scaled(ns: number | null, nsPerUnit: number): number | null {
+  return ns === null ? null : ns / nsPerUnit;
 }

@@ -1,6 +1,7 @@
 import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, SEND_ERRORS, type Send, type SendError } from '../../core/run.ts';
 import type { ErrorExamples, RecordedFailures, SendId, WarmupFigures } from '../../documents/replay.ts';
+import { among, FirstExamples, shareDistance, Tally } from '../stats/tally.ts';
 
 export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
 
@@ -34,63 +35,48 @@ export interface OutcomeFigures {
 }
 
 export class OutcomeCounts {
-  #completed = 0;
-  #failed = 0;
-  #cancelled = 0;
-  #refused = 0;
-  #unreached = 0;
-  readonly #statuses = new Map<number, number>();
-  readonly #errors = new Map<SendError, number>();
+  readonly #counts: Record<SendOutcome, number> = {
+    completed: 0,
+    failed: 0,
+    cancelled: 0,
+    refused: 0,
+    unreached: 0,
+  };
+  readonly #statuses = new Tally<number>();
+  readonly #errors = new Tally<SendError>();
 
   add(send: Send): SendOutcome {
     const outcome = outcomeOf(send);
-    if (outcome === 'completed') this.#completed += 1;
-    if (outcome === 'failed') this.#failed += 1;
-    if (outcome === 'cancelled') this.#cancelled += 1;
-    if (outcome === 'refused') this.#refused += 1;
-    if (outcome === 'unreached') this.#unreached += 1;
+    this.#counts[outcome] += 1;
     if (outcome !== 'completed' && outcome !== 'failed') return outcome;
-    if (send.error !== null) this.#errors.set(send.error, (this.#errors.get(send.error) ?? 0) + 1);
-    else if (send.status !== null) {
-      this.#statuses.set(send.status, (this.#statuses.get(send.status) ?? 0) + 1);
-    }
+    if (send.error !== null) this.#errors.count(send.error);
+    else if (send.status !== null) this.#statuses.count(send.status);
     return outcome;
   }
 
   figures(): OutcomeFigures {
-    const statuses = [...this.#statuses].sort(([a], [b]) => a - b);
-    const errors = SEND_ERRORS.filter((error) => this.#errors.has(error));
+    const { completed, failed, cancelled } = this.#counts;
     return {
-      sent: this.#completed + this.#failed + this.#cancelled,
-      completed: this.#completed,
-      failed: this.#failed,
-      cancelled: this.#cancelled,
-      refused: this.#refused,
-      unreached: this.#unreached,
+      sent: completed + failed + cancelled,
+      ...this.#counts,
       stopped: this.#errors.get('stopped') ?? 0,
-      statuses: Object.fromEntries(statuses.map(([status, count]) => [String(status), count])),
-      errors: Object.fromEntries(errors.map((error) => [error, this.#errors.get(error)])),
+      statuses: Object.fromEntries(this.#statuses),
+      errors: among(SEND_ERRORS, this.#errors),
     };
   }
 }
 
-const PER_KIND = 3;
-
-/** Keeps some of the failed sends by kind, so that whoever reads of errors can look one up. */
+/** Keeps a few of the failed sends of each kind, so that a reader can look them up. */
 export class ErrorExampleKeeper {
-  readonly #byKind = new Map<string, SendId[]>();
+  readonly #examples = new FirstExamples<string, SendId>();
 
   /** Takes a send that failed: without a complete answer, or with a 5xx. */
   add({ index, segment, exchangeId, error, status }: Send): void {
-    const kind = error ?? `status_${status ?? 'none'}`;
-    const kept = this.#byKind.get(kind) ?? [];
-    if (kept.length >= PER_KIND) return;
-    kept.push({ index, segment, exchangeId });
-    this.#byKind.set(kind, kept);
+    this.#examples.add(error ?? `status_${status ?? 'none'}`, { index, segment, exchangeId });
   }
 
   examples(): ErrorExamples {
-    return Object.fromEntries([...this.#byKind].sort(([a], [b]) => (a < b ? -1 : 1)));
+    return Object.fromEntries([...this.#examples.byKind].sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 }
 
@@ -117,103 +103,72 @@ export interface StatusMixFigures {
 
 /** Compares the statuses staging answered with those that were recorded for the same requests. */
 export class StatusMix {
-  readonly #recorded = new Map<number, number>();
-  readonly #sent = new Map<number, number>();
-  readonly #recordedStatuses = new Map<number, number>();
-  #recordedUnanswered = 0;
-  #recordedBroken = 0;
+  readonly #recorded = new Tally<number>();
+  readonly #sent = new Tally<number>();
+  #failures: RecordedFailures = { unanswered: 0, broken: 0 };
 
-  /** @param times so many requests that were answered so */
+  /** @param times the number of requests with this status */
   addRecorded(status: number | null, times = 1): void {
-    if (status !== null)
-      this.#recordedStatuses.set(status, (this.#recordedStatuses.get(status) ?? 0) + times);
-    count(this.#recorded, status, times);
+    if (status !== null) this.#recorded.count(status, times);
   }
 
-  /** Takes failures of the recording; those that broke off have a status as well, which `addRecorded` is told. */
+  /** Takes failures of the recording; those that broke off have a status as well, which `addRecorded` takes. */
   addRecordedFailures({ unanswered, broken }: RecordedFailures): void {
-    this.#recordedUnanswered += unanswered;
-    this.#recordedBroken += broken;
+    const before = this.#failures;
+    this.#failures = { unanswered: before.unanswered + unanswered, broken: before.broken + broken };
   }
 
+  /** Failures are judged by `errors`; here only answers count. */
   addSent(status: number | null): void {
-    count(this.#sent, status);
+    if (status !== null && isAnswer(status)) this.#sent.count(status);
   }
 
   /** Requests by recorded status; those without one are in none. */
   recordedStatuses(): Readonly<Record<string, number>> {
-    return Object.fromEntries([...this.#recordedStatuses].sort(([a], [b]) => a - b));
+    return Object.fromEntries(this.#recorded);
   }
 
   recordedFailures(): RecordedFailures {
-    return { unanswered: this.#recordedUnanswered, broken: this.#recordedBroken };
+    return this.#failures;
   }
 
   figures(): StatusMixFigures {
-    const recordedStatuses = total(this.#recordedStatuses);
-    const recordedAnswers = total(this.#recorded);
-    const sentAnswers = total(this.#sent);
-    const recordedAway = turnedAway(this.#recorded);
-    const sentAway = turnedAway(this.#sent);
+    const recordedStatuses = this.#recorded.total();
+    const recordedAnswers = this.#recorded.total(isAnswer);
+    const sentAnswers = this.#sent.total();
+    const recordedAway = this.#recorded.total(isTurnedAway);
+    const sentAway = this.#sent.total(isTurnedAway);
+    const { unanswered, broken } = this.#failures;
     // Where only some recorded statuses are known, those are no sample of the others: each explains one of its kind.
     const explained = recordedAway / Math.max(1, recordedAnswers, sentAnswers);
+    const rejections = this.#recorded.total((status) => REJECTED.has(status));
     return {
       recordedAnswers,
       sentAnswers,
       recordedTurnedAway: recordedAnswers === 0 ? null : recordedAway / recordedAnswers,
       sentTurnedAway: sentAnswers === 0 ? null : sentAway / sentAnswers,
       turnedAwayExcess: sentAnswers === 0 ? 0 : Math.max(0, sentAway / sentAnswers - explained),
-      recordedKnown: recordedStatuses + this.#recordedUnanswered,
-      // Every known status below 500 is an answer, be it one that broke off.
-      recordedFailed: recordedStatuses - recordedAnswers + this.#recordedUnanswered + this.#recordedBroken,
-      recordedRejected: recordedStatuses === 0 ? null : this.#rejections() / recordedStatuses,
-      distance:
-        recordedAnswers === 0 || sentAnswers === 0 ? null : this.#distance(recordedAnswers, sentAnswers),
+      recordedKnown: recordedStatuses + unanswered,
+      // Every known status below 500 is an answer, even if it broke off.
+      recordedFailed: recordedStatuses - recordedAnswers + unanswered + broken,
+      recordedRejected: recordedStatuses === 0 ? null : rejections / recordedStatuses,
+      distance: shareDistance(
+        new Tally([...this.#recorded].filter(([status]) => isAnswer(status))),
+        this.#sent,
+      ),
     };
   }
-
-  #rejections(): number {
-    let sum = 0;
-    for (const status of REJECTED) sum += this.#recordedStatuses.get(status) ?? 0;
-    return sum;
-  }
-
-  #distance(recordedAnswers: number, sentAnswers: number): number {
-    let sum = 0;
-    for (const status of new Set([...this.#recorded.keys(), ...this.#sent.keys()])) {
-      const recorded = (this.#recorded.get(status) ?? 0) / recordedAnswers;
-      sum += Math.abs(recorded - (this.#sent.get(status) ?? 0) / sentAnswers);
-    }
-    return sum / 2;
-  }
 }
 
-/** Failures are judged by `errors`; here only what was an answer counts. */
-function count(counts: Map<number, number>, status: number | null, times = 1): void {
-  if (status === null || status >= FIRST_SERVER_ERROR) return;
-  counts.set(status, (counts.get(status) ?? 0) + times);
-}
-
-function total(counts: ReadonlyMap<number, number>): number {
-  let sum = 0;
-  for (const each of counts.values()) sum += each;
-  return sum;
-}
-
-function turnedAway(counts: ReadonlyMap<number, number>): number {
-  let sum = 0;
-  for (const [status, each] of counts) if (isTurnedAway(status)) sum += each;
-  return sum;
+function isAnswer(status: number): boolean {
+  return status < FIRST_SERVER_ERROR;
 }
 
 /** Counts what was sent to warm the target up. */
 export class WarmupStatistics {
   readonly #originNs: number;
+  readonly #outcomes = new OutcomeCounts();
   #planned = 0;
-  #completed = 0;
-  #failed = 0;
-  #cancelled = 0;
-  #refused = 0;
   #endedLate = 0;
 
   /** @param originNs where the judged part begins */
@@ -222,24 +177,15 @@ export class WarmupStatistics {
   }
 
   add(send: Send): void {
-    const outcome = outcomeOf(send);
     this.#planned += 1;
-    if (outcome === 'refused') this.#refused += 1;
-    if (outcome === 'refused' || outcome === 'unreached') return;
-    if (outcome === 'completed') this.#completed += 1;
-    if (outcome === 'failed') this.#failed += 1;
-    if (outcome === 'cancelled') this.#cancelled += 1;
-    if ((send.lastByteOffsetNs ?? 0) >= this.#originNs) this.#endedLate += 1;
+    this.#outcomes.add(send);
+    if (send.actualOffsetNs !== null && (send.lastByteOffsetNs ?? 0) >= this.#originNs) this.#endedLate += 1;
   }
 
   figures(): WarmupFigures {
+    const { sent, completed, failed, cancelled, refused } = this.#outcomes.figures();
     return {
-      planned: this.#planned,
-      sent: this.#completed + this.#failed + this.#cancelled,
-      completed: this.#completed,
-      failed: this.#failed,
-      cancelled: this.#cancelled,
-      refused: this.#refused,
+      ...{ planned: this.#planned, sent, completed, failed, cancelled, refused },
       endedLate: this.#endedLate,
     };
   }

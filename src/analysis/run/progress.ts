@@ -1,5 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
-import { hasFailed, readyOffsetNs, type Send } from '../../core/run.ts';
+import { hasFailed, type Send } from '../../core/run.ts';
+import type { SecondEvent } from '../../documents/events.ts';
+import { lagNsOf } from './latency.ts';
 
 /** Where a run stands, from whoever plays it. */
 interface PulsePosition {
@@ -12,22 +14,10 @@ interface PulsePosition {
 }
 
 /** What happened since the last look; counts, not rates. The warm-up counts as everything else. */
-export interface Pulse {
-  readonly elapsedNs: number;
+export interface Pulse
+  extends Omit<SecondEvent, 'event' | 'phase' | 'elapsedS' | 'spanS' | 'etaS'>,
+    Pick<PulsePosition, 'elapsedNs'> {
   readonly spanNs: number;
-  /** Requests that became due. */
-  readonly offered: number;
-  /** Requests that ended, with whatever answer or none. */
-  readonly achieved: number;
-  /** At the target. */
-  readonly inFlight: number;
-  /** At our end, for their recorded connection. */
-  readonly waiting: number;
-  /** Of the requests that ended, how late they had left; null without any. */
-  readonly lagP99Us: number | null;
-  /** Of them, those that failed. */
-  readonly errors: number;
-  readonly refused: number;
 }
 
 /** Follows a run for somebody who looks at it now and then. */
@@ -42,12 +32,11 @@ export class RunPulse {
   add(sends: readonly Send[]): void {
     for (const send of sends) {
       if (send.refused) this.#refused += 1;
-      const { actualOffsetNs, connectionWaitNs } = send;
+      const { actualOffsetNs } = send;
       if (actualOffsetNs === null) continue;
       this.#ended += 1;
       if (hasFailed(send)) this.#failed += 1;
-      const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
-      this.#lag.record(Math.max(0, readyNs - send.intendedOffsetNs));
+      this.#lag.record(lagNsOf({ ...send, actualOffsetNs }));
     }
   }
 

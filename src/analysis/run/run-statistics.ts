@@ -8,7 +8,7 @@ import type {
   WaitsFor,
   WarmupFigures,
 } from '../../documents/replay.ts';
-import { CheckStatistics, checkedSendOf } from './answer-check.ts';
+import { CheckStatistics } from './answer-check.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
 import {
@@ -172,7 +172,7 @@ export class RunStatistics {
       planned: this.#planned + this.#unread.planned,
       unread: this.#unread,
       outcomes,
-      latency: this.#latency.figures(),
+      latency: this.#latency.figures,
       streams: this.#streams.figures(),
       fidelity: this.#fidelity.figures(),
       statusMix: this.#statusMix.figures(),
@@ -194,8 +194,7 @@ export class RunStatistics {
     this.#fidelity.addSend(send);
     if (outcome === 'failed') this.#errorExamples.add(send);
     this.#streams.add(send, outcome);
-    const checked = checkedSendOf(send);
-    if (checked !== null) this.#checks.add(checked);
+    if (send.check != null) this.#checks.add({ ...send, check: send.check });
     if (!hasLeft(send)) return;
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
     this.#latency.add(send, outcome === 'completed');
@@ -215,14 +214,10 @@ function hasLeft(send: Send): send is SentSend {
   return send.actualOffsetNs !== null;
 }
 
-function totals(planned: number, outcomes: OutcomeFigures): RunTotals {
+/** The counts a run store keeps beside its rows. */
+export function totalsOf({ planned, outcomes }: RunFigures): RunTotals {
   const { sent, completed, failed, cancelled, refused } = outcomes;
   return { planned, sent, completed, failed, cancelled, refused };
-}
-
-/** The counts a run store keeps beside its rows. */
-export function totalsOf(figures: RunFigures): RunTotals {
-  return totals(figures.planned, figures.outcomes);
 }
 
 const COUNTS = ['sent', 'completed', 'failed', 'cancelled', 'refused', 'unreached'] as const;

@@ -1,10 +1,7 @@
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import {
-  type Calibration,
   type CheckDocument,
-  type FidelityDocument,
-  type HealthDocument,
   type JudgementBounds,
   REPLAY_SCHEMA_VERSION,
   type ReplayDocument,
@@ -15,51 +12,41 @@ import {
 import type { SloResult } from '../verdict/evaluate.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
 import {
-  type Coverage,
   connectionWaitsOf,
   JUDGEMENT_BOUNDS,
   type PlanMultipliers,
   planMultipliers,
   type RunContext,
-  type SenderHealth,
-  type ShardsContext,
 } from '../verdict/run-context.ts';
 import { type Threshold, unitOf } from '../verdict/slo.ts';
 import { judge } from '../verdict/verdict.ts';
 import { lagUs, latencyMs, trustedLatencyMs } from './latency.ts';
-import type { RunFigures } from './run-statistics.ts';
 import type { StreamFigures } from './streams.ts';
 
 const NS_PER_S = 1e9;
 
-export interface ReplaySummaryInput {
+export interface ReplaySummaryInput
+  extends Pick<
+    RunContext,
+    'figures' | 'coverage' | 'health' | 'interrupted' | 'shards' | 'calibration' | 'multiplier'
+  > {
   readonly run: Run;
-  readonly figures: RunFigures;
   readonly thresholds: readonly Threshold[];
-  readonly multiplier: number;
   /** How the multiplier was reached: `compress`. */
   readonly scaling: string;
-  /** Recorded time that passed in a second of the run; the multiplier where it is not said. */
+  /** Recorded time that passed in a second of the run; by default the multiplier. */
   readonly pace?: number;
-  /** What the target is of what was recorded: the effective multiplier is of that share of what was seen. */
+  /** The target's share of the recorded traffic; the effective multiplier refers to that share. */
   readonly targetShare?: number;
   /** Recorded exchanges that were not planned, by reason, and those the client library cannot send. */
   readonly skipped: Readonly<Record<string, number>>;
   readonly unreplayable: number;
   /** Exchanges of the window that filters left out; they are no part of `figures`. */
   readonly filtered?: number;
-  /** Of a shard or of shards that are missing others: what the effective multiplier is reckoned from. */
+  /** For a shard, or if shards are missing: the counts from which the effective multiplier is computed. */
   readonly played?: { readonly recorded: number; readonly planned: number };
-  readonly coverage: Coverage;
-  readonly health: SenderHealth;
-  /** Why the schedule was not played to its end; null when it was. */
-  readonly interrupted: string | null;
-  /** Of a run that was put together from shards. */
-  readonly shards?: ShardsContext;
   readonly bounds?: Partial<JudgementBounds>;
-  /** Null or left out where it was not asked for. */
-  readonly calibration?: Calibration | null;
-  /** Null or left out where answers were not compared. */
+  /** Null or absent if answers were not compared. */
   readonly check?: CheckDocument | null;
   /**
    * Run time of the warm-up, nanoseconds: asked for, as far as the recording reaches back, and from its first
@@ -70,50 +57,55 @@ export interface ReplaySummaryInput {
 
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
-  const { run, figures, coverage, health, interrupted, multiplier } = input;
-  const calibration = input.calibration ?? null;
-  const context = contextOf(input);
+  const { run, figures, coverage, health, interrupted, multiplier, filtered = 0 } = input;
+  const multipliers = multipliersOf(input);
+  const plannedElsewhere = Math.max(0, (input.played?.planned ?? 0) - figures.planned);
   const bounds = boundsOf(input);
-  const judgement = judge(context, input.thresholds, bounds);
-  const { outcomes, latency, streams, planned } = figures;
+  const { notes, ...judgement } = judge(
+    { ...input, ...multipliers, plannedElsewhere },
+    input.thresholds,
+    bounds,
+  );
+  const { latency, streams, planned, statusMix, unread } = figures;
+  const { stopped: _, ...outcomes } = figures.outcomes;
+  const { duplicates, ...fidelity } = figures.fidelity;
   return {
     schemaVersion: REPLAY_SCHEMA_VERSION,
     kind: 'replay',
     run: run.id,
-    version: run.version,
-    capture: run.capture,
-    target: run.target,
+    ...{ version: run.version, capture: run.capture, target: run.target, options: run.options },
     startedAt: formatInstantUs(run.startedAtUs),
     endedAt: formatInstantUs(run.endedAtUs),
-    verdict: judgement.verdict,
-    valid: judgement.valid,
-    reasons: judgement.reasons,
-    notes: [...judgement.notes, ...warmupNotes(input)],
+    ...judgement,
+    notes: [...notes, ...warmupNotes(input)],
+    slo: judgement.slo.map(sloLine),
     interrupted,
-    recorded: figures.recorded + (input.filtered ?? 0),
+    recorded: figures.recorded + filtered,
     selected: figures.recorded,
     planned,
-    planCounted: figures.unread.toTheEnd,
-    unread: { recorded: figures.unread.recorded, planned: figures.unread.planned },
-    sent: outcomes.sent,
-    completed: outcomes.completed,
-    failed: outcomes.failed,
-    cancelled: outcomes.cancelled,
-    refused: outcomes.refused,
+    planCounted: unread.toTheEnd,
+    unread: { recorded: unread.recorded, planned: unread.planned },
+    ...outcomes,
     unreached: planned - outcomes.sent - outcomes.refused,
     unreplayable: input.unreplayable,
-    skipped: { ...input.skipped, filtered: input.filtered ?? 0 },
+    skipped: { ...input.skipped, filtered },
     multiplier,
-    effectiveMultiplier: context.effectiveMultiplier,
+    effectiveMultiplier: multipliers.effectiveMultiplier,
     coverage: coverage.share,
     coverageUnexplained: coverage.unexplained,
     scaling: input.scaling,
-    durationS: figures.endOffsetNs / 1e9,
+    durationS: figures.endOffsetNs / NS_PER_S,
     lagUs: lagUs(latency.lag),
     connectMs: latencyMs(latency.connect),
     connectionWaitMs: latencyMs(latency.connectionWait),
     connectionWaits: connectionWaitsOf(figures, bounds),
-    fidelity: fidelityDocument(figures),
+    fidelity: {
+      ...fidelity,
+      duplicateRatio: duplicates.ratio,
+      duplicateRatioExact: duplicates.exact,
+      recordedRejected: statusMix.recordedRejected,
+      recordedRetries: null,
+    },
     latencyMs: {
       scheduled: trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled.intervals()),
       service: trustedLatencyMs(latency.service, latency.byWindow.service.intervals()),
@@ -123,31 +115,12 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     tpotMs: latencyMs(streams.tpot),
     streams: streamsDocument(streams),
     tokens: streams.tokens,
-    statuses: outcomes.statuses,
-    errors: outcomes.errors,
     errorExamples: figures.errorExamples,
     check: input.check ?? null,
-    slo: judgement.slo.map(sloLine),
-    health: healthDocument(health),
-    warmup: warmupDocument(input),
-    calibration,
-    bounds,
-    options: run.options,
-  };
-}
-
-function contextOf(input: ReplaySummaryInput): RunContext {
-  const { figures, health, coverage, interrupted, calibration = null, shards } = input;
-  const plannedElsewhere = Math.max(0, (input.played?.planned ?? 0) - figures.planned);
-  return {
-    figures,
     health,
-    coverage,
-    ...multipliersOf(input),
-    interrupted,
-    calibration,
-    shards,
-    plannedElsewhere,
+    warmup: warmupDocument(input),
+    calibration: input.calibration ?? null,
+    bounds,
   };
 }
 
@@ -184,42 +157,9 @@ function boundsOf(input: ReplaySummaryInput): JudgementBounds {
   return { ...JUDGEMENT_BOUNDS, ...input.bounds };
 }
 
-function fidelityDocument({ fidelity, statusMix }: RunFigures): FidelityDocument {
-  return {
-    recorded: fidelity.recorded,
-    planned: fidelity.planned,
-    waitsFor: fidelity.waitsFor,
-    resolved: fidelity.resolved,
-    dueInTime: fidelity.dueInTime,
-    sent: fidelity.sent,
-    unfiltered: fidelity.unfiltered,
-    ksGaps: fidelity.plannedToSent.ksGaps,
-    mixDistance: fidelity.plannedToSent.mixDistance,
-    duplicateRatio: fidelity.duplicates.ratio,
-    duplicateRatioExact: fidelity.duplicates.exact,
-    recordedToPlanned: fidelity.recordedToPlanned,
-    recordedRejected: statusMix.recordedRejected,
-    recordedRetries: null,
-    unordered: fidelity.unordered,
-  };
-}
-
 function streamsDocument(streams: StreamFigures): StreamsDocument {
   const { completed, failed, refused, withoutContent, unread, turnedAway, whole, itl } = streams;
   return { completed, failed, refused, withoutContent, unread, turnedAway, whole, gaps: itl.count };
-}
-
-function healthDocument(health: SenderHealth): HealthDocument {
-  const { stalls } = health;
-  return {
-    busyShare: health.busyShare,
-    throttled: health.throttled,
-    starved: health.starved,
-    refusedForBytes: health.refusedForBytes ?? 0,
-    stalls: stalls.count,
-    stalledMs: stalls.totalNs / 1e6,
-    longestStallMs: stalls.longestNs / 1e6,
-  };
 }
 
 function warmupDocument({ warmup, figures }: ReplaySummaryInput): WarmupDocument | null {

@@ -1,6 +1,11 @@
 import type { Stretch } from '../../core/run.ts';
 import { formatMultiplier } from '../../core/units.ts';
-import type { Calibration, ConnectionWaits, JudgementBounds } from '../../documents/replay.ts';
+import type {
+  Calibration,
+  ConnectionWaits,
+  HealthDocument,
+  JudgementBounds,
+} from '../../documents/replay.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import type { Threshold } from './slo.ts';
 
@@ -29,35 +34,18 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   unreadShare: 0.01,
 });
 
-/** How the sending side did. Null means that nobody measured it, not that it was good. */
-export interface SenderHealth {
-  /** Share of time the busiest sender thread was at work, its waiting for the instant excluded. */
-  readonly busyShare: number | null;
-  /** Whether the kernel held our processes back (cgroup CPU quota) during the run. */
-  readonly throttled: boolean | null;
-  /** Stalls of our own. Requests that were due in one count, with their lag. */
-  readonly stalls: StallFigures;
-  /** Requests that were due before they had reached the sender. */
-  readonly starved: number | null;
-  /** Refused because of the bytes of bodies on their way; absent where nothing bounds them. */
-  readonly refusedForBytes?: number;
-}
-
-interface StallFigures {
-  readonly count: number;
-  readonly totalNs: number;
-  readonly longestNs: number;
-}
-
 /** @param stalls that do not overlap; only their parts after `fromNs` count */
-export function stallFigures(stalls: readonly Stretch[], fromNs = 0): StallFigures {
+export function stallFigures(
+  stalls: readonly Stretch[],
+  fromNs = 0,
+): Pick<HealthDocument, 'stalls' | 'stalledMs' | 'longestStallMs'> {
   const lengths = stalls
-    .map(({ fromOffsetNs, toOffsetNs }) => toOffsetNs - Math.max(fromNs, fromOffsetNs))
-    .filter((lengthNs) => lengthNs > 0);
+    .map(({ fromOffsetNs, toOffsetNs }) => (toOffsetNs - Math.max(fromNs, fromOffsetNs)) / NS_PER_MS)
+    .filter((lengthMs) => lengthMs > 0);
   return {
-    count: lengths.length,
-    totalNs: lengths.reduce((sum, each) => sum + each, 0),
-    longestNs: lengths.reduce((most, each) => Math.max(most, each), 0),
+    stalls: lengths.length,
+    stalledMs: lengths.reduce((sum, each) => sum + each, 0),
+    longestStallMs: Math.max(0, ...lengths),
   };
 }
 
@@ -81,7 +69,8 @@ export interface ShardsContext {
 /** A run that is over, and what must be known to judge it. */
 export interface RunContext extends PlanMultipliers {
   readonly figures: RunFigures;
-  readonly health: SenderHealth;
+  /** Null in it means that nobody measured it, not that it was good. */
+  readonly health: HealthDocument;
   readonly coverage: Coverage;
   /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
   readonly interrupted: string | null;

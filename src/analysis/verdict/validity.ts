@@ -86,7 +86,7 @@ export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun):
   const violated = open.filter(({ brokenBy }) => brokenBy === 'lag');
   const isOurs = violated.length > 0 && !waitsExplain(context);
   const p99Ns = lag.percentile(99) ?? 0;
-  if (!isOurs && p99Ns <= boundNs && health.stalls.count === 0) return [];
+  if (!isOurs && p99Ns <= boundNs && health.stalls === 0) return [];
   const facts = {
     p99Ms: p99Ns / NS_PER_MS,
     maxMs: (lag.max ?? 0) / NS_PER_MS,

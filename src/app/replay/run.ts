@@ -276,7 +276,7 @@ function documentOf(
       // A thread that came to no request, of an empty plan or a run stopped first, works all of the instant it lives.
       busyShare: health.sent + health.refused === 0 ? 0 : health.senderBusyShareMax10s,
       throttled,
-      stalls: stallFigures(health.stalls, warmup?.spanNs ?? 0),
+      ...stallFigures(health.stalls, warmup?.spanNs ?? 0),
       starved: health.starved,
       refusedForBytes: health.refusedForBytes,
     },

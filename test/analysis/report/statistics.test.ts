@@ -22,7 +22,7 @@ describe('a report of the rows', () => {
           }
         : each,
     );
-    const health = { ...HEALTHY, stalls: { count: 1, totalNs: 5 * S, longestNs: 5 * S } };
+    const health = { ...HEALTHY, stalls: 1, stalledMs: 5_000, longestStallMs: 5_000 };
     const { latencyMs, streams, counts, errors, summary, reasons } = reportOf(sends, { health });
     const at = (ladder: typeof latencyMs.scheduled, percent: number) =>
       ladder.steps.find((step) => step.percent === percent)?.ms;

@@ -34,7 +34,15 @@ function inputOf(
     skipped: { truncated_request: 0 },
     unreplayable: 0,
     coverage: { share: 1, unexplained: 0 },
-    health: { busyShare: 0.1, throttled: false, stalls: { count: 0, totalNs: 0, longestNs: 0 }, starved: 0 },
+    health: {
+      busyShare: 0.1,
+      throttled: false,
+      stalls: 0,
+      stalledMs: 0,
+      longestStallMs: 0,
+      starved: 0,
+      refusedForBytes: 0,
+    },
     interrupted: null,
     ...facts,
   };
@@ -103,8 +111,11 @@ describe('summariseReplay', () => {
         health: {
           busyShare: null,
           throttled: null,
-          stalls: { count: 0, totalNs: 0, longestNs: 0 },
+          stalls: 0,
+          stalledMs: 0,
+          longestStallMs: 0,
           starved: null,
+          refusedForBytes: 0,
         },
       }),
     );
@@ -179,7 +190,7 @@ const runText = (document: ReplayDocument) => viewText(runView(document), 'brief
 
 describe('a run in words', () => {
   test('begins with the verdict and its reasons, and shows what they rest on', () => {
-    const stalls = { count: 1, totalNs: 300 * MS, longestNs: 300 * MS };
+    const stalls = { stalls: 1, stalledMs: 300, longestStallMs: 300 };
     const sends = [
       send({ index: 0, intendedOffsetNs: 0, actualOffsetNs: 300 * MS }),
       ...good(200).slice(1),
@@ -190,7 +201,7 @@ describe('a run in words', () => {
       summariseReplay(
         inputOf(sends, {
           skipped: { truncated_request: 3, no_payload: 0 },
-          health: { busyShare: 0.1, throttled: false, stalls, starved: 0 },
+          health: { busyShare: 0.1, throttled: false, ...stalls, starved: 0, refusedForBytes: 0 },
         }),
       ),
     );

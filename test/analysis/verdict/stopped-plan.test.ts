@@ -28,7 +28,15 @@ function stopped(unread: { recorded: number; planned: number; toTheEnd: boolean 
     skipped: {},
     unreplayable: 0,
     coverage: { share: 1, unexplained: 0 },
-    health: { busyShare: 0.1, throttled: false, stalls: { count: 0, totalNs: 0, longestNs: 0 }, starved: 0 },
+    health: {
+      busyShare: 0.1,
+      throttled: false,
+      stalls: 0,
+      stalledMs: 0,
+      longestStallMs: 0,
+      starved: 0,
+      refusedForBytes: 0,
+    },
     interrupted: 'SIGINT',
   });
 }

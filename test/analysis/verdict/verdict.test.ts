@@ -182,7 +182,7 @@ describe('the order of judgement', () => {
   test.each([
     ['a busy sender', { busyShare: 0.9 }, 'sender_busy'],
     ['a CPU quota that cost nothing', { throttled: true }, 'cpu_throttled'],
-    ['a stall', { stalls: { count: 1, totalNs: 300 * MS, longestNs: 300 * MS } }, 'lag_over_bound'],
+    ['a stall', { stalls: 1, stalledMs: 300, longestStallMs: 300 }, 'lag_over_bound'],
   ])('%s is a note: what it costs is counted in scheduled latency', (_, health, code) => {
     const context = contextOf(good(200), { health: { ...HEALTHY, ...health } });
     expect(codesOf(context)).toMatchObject({ verdict: 'PASS', valid: true, reasons: [] });
