@@ -28,18 +28,14 @@ export interface HistogramBin {
  * minimum, maximum and mean are exact. Values over 2⁴⁷ are counted in the top bucket.
  */
 export class Histogram {
-  readonly #counts: InstanceType<typeof Float64Histogram>;
+  /** Made with the first value: it takes a quarter of a megabyte, and many histograms stay empty. */
+  #counts: InstanceType<typeof Float64Histogram> | null = null;
   #sum = 0;
   #min = Number.POSITIVE_INFINITY;
   #max = Number.NEGATIVE_INFINITY;
 
-  constructor() {
-    this.#counts = new Float64Histogram(1, INITIAL_HIGHEST, SIGNIFICANT_DIGITS);
-    this.#counts.autoResize = true;
-  }
-
   get count(): number {
-    return this.#counts.totalCount;
+    return this.#counts?.totalCount ?? 0;
   }
 
   /** Null if empty, like `max` and `mean`. */
@@ -60,6 +56,7 @@ export class Histogram {
     if (!Number.isSafeInteger(value) || value < 0) {
       throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
     }
+    this.#counts ??= emptyCounts();
     if (times === 1) this.#counts.recordValue(Math.min(value, GREATEST_VALUE));
     else this.#counts.recordValueWithCount(Math.min(value, GREATEST_VALUE), times);
     this.#sum += value * times;
@@ -69,7 +66,8 @@ export class Histogram {
 
   /** Adds all counts of another histogram. */
   merge(other: Histogram): void {
-    if (other.count === 0) return;
+    if (other.#counts === null) return;
+    this.#counts ??= emptyCounts();
     this.#counts.add(other.#counts);
     this.#sum += other.#sum;
     this.#min = Math.min(this.#min, other.#min);
@@ -84,7 +82,7 @@ export class Histogram {
     const total = this.count + infinite;
     if (total === 0) return null;
     const rank = nearestRank(percent, total);
-    if (rank > this.count) return Number.POSITIVE_INFINITY;
+    if (this.#counts === null || rank > this.count) return Number.POSITIVE_INFINITY;
     if (rank === this.count) return this.#max;
     // Half a rank lower, so that the library rounds up to exactly this rank despite floating-point errors.
     const value = this.#counts.getValueAtPercentile(((rank - 0.5) / this.count) * 100);
@@ -101,6 +99,7 @@ export class Histogram {
   /** Non-empty bins in rising order. */
   *bins(): Generator<HistogramBin> {
     const counts = this.#counts;
+    if (counts === null) return;
     for (let index = 0; index < counts.countsArrayLength; index++) {
       const count = counts.getCountAtIndex(index);
       if (count === 0) continue;
@@ -108,6 +107,12 @@ export class Histogram {
       yield { lowest, highest: counts.highestEquivalentValue(lowest), count };
     }
   }
+}
+
+function emptyCounts(): InstanceType<typeof Float64Histogram> {
+  const counts = new Float64Histogram(1, INITIAL_HIGHEST, SIGNIFICANT_DIGITS);
+  counts.autoResize = true;
+  return counts;
 }
 
 /** The 1-based rank of a percentile among `count` sorted values. */

@@ -1,30 +1,27 @@
-import type { LossReason, OmissionCause } from '../../core/accounting.ts';
 import type { Histogram } from '../../core/histogram.ts';
 import { formatInstantUs, formatMs, formatShare } from '../../core/units.ts';
-import type {
-  AmountBy,
-  Counted,
-  PayloadFigures,
-  ProfileDocument,
-  SizeFigures,
-} from '../../documents/profile.ts';
+import type { Counted, ProfileDocument } from '../../documents/profile.ts';
+import type { NamedGroups } from '../stats/named-groups.ts';
 import { dailyCycle, unusualDays, weeklyCycle, weekOf } from './cycle.ts';
-import { distributionOf, shapeOf } from './distribution.ts';
-import type { ProfileStatistics } from './statistics.ts';
+import { distributionOf, distributionsOf, shapeOf } from './distribution.ts';
+import type { Group, ProfileStatistics } from './statistics.ts';
 
 /** What the statistics cannot know of the capture they were made of. */
-export interface ProfileContext {
-  readonly capture: string;
+export interface ProfileContext
+  extends Pick<
+    ProfileDocument,
+    | 'capture'
+    | 'filters'
+    | 'unfilteredRequests'
+    | 'coverage'
+    | 'coverageUnexplained'
+    | 'losses'
+    | 'omitted'
+    | 'payloads'
+    | 'notes'
+  > {
   readonly timeZone: string;
   readonly search: NonNullable<ProfileDocument['window']>['search'];
-  readonly filters: readonly string[];
-  readonly unfilteredRequests: number;
-  readonly coverage: number | null;
-  readonly coverageUnexplained: number | null;
-  readonly losses: AmountBy<LossReason>;
-  readonly omitted: AmountBy<OmissionCause>;
-  readonly payloads: PayloadFigures | null;
-  readonly notes: readonly string[];
 }
 
 export const PRIVACY_STATEMENT =
@@ -32,31 +29,23 @@ export const PRIVACY_STATEMENT =
 
 /** Puts the document together. The statistics are finished. */
 export function buildProfile(statistics: ProfileStatistics, context: ProfileContext): ProfileDocument {
+  const { timeZone: _, search: __, notes, ...known } = context;
   return {
     schemaVersion: 1,
     kind: 'profile',
     privacy: { holdsPayloads: false, holdsSecrets: false, shared: false, statement: PRIVACY_STATEMENT },
-    capture: context.capture,
+    ...known,
     window: windowOf(statistics, context),
-    filters: context.filters,
     requests: statistics.requests,
-    unfilteredRequests: context.unfilteredRequests,
     ...arrivalParts(statistics),
     ...cycleParts(statistics),
     mix: mixOf(statistics),
-    requestBytes: sizesOf(statistics.requestBytes),
-    responseBytes: sizesOf(statistics.responseBytes),
     ...partyParts(statistics),
-    ...latencyParts(statistics),
+    ...sizeParts(statistics),
     concurrency: statistics.concurrency.figures(),
     errors: errorsOf(statistics),
     retries: retriesOf(statistics),
-    coverage: context.coverage,
-    coverageUnexplained: context.coverageUnexplained,
-    losses: context.losses,
-    omitted: context.omitted,
-    payloads: context.payloads,
-    notes: [...context.notes, ...notesOf(statistics)],
+    notes: [...notes, ...notesOf(statistics)],
   };
 }
 
@@ -84,15 +73,14 @@ function arrivalParts(
 ): Pick<ProfileDocument, 'rate' | 'peaks' | 'series' | 'interArrival' | 'idc'> {
   const { arrivals } = statistics;
   const { ratePerSecond: mean, cv, ties, idc, gapMs } = arrivals.figures();
-  const peaks = statistics.peaks.flatMap((counts) => {
-    const peak = counts.peak();
-    if (peak === null) return [];
-    const perSecond = peak.requests / peak.windowS;
-    const { windowS, requests, meanRequests } = peak;
+  const peaks = statistics.peaks.flatMap(({ windowS, counts: { wholePeak } }) => {
+    if (wholePeak === null) return [];
+    const { requests, meanRequests, from } = wholePeak;
     const toMean = requests / meanRequests;
-    return [{ windowS, requests, perSecond, toMean, from: formatInstantUs(peak.fromUs) }];
+    return [{ windowS, requests, perSecond: requests / windowS, toMean, from: formatInstantUs(from) }];
   });
   const of = (windowS: number) => peaks.find((peak) => peak.windowS === windowS);
+  const columns = statistics.series.columns(statistics.windows);
   return {
     rate: {
       mean,
@@ -106,7 +94,7 @@ function arrivalParts(
       peakToMean1h: of(3_600)?.toMean ?? null,
     },
     peaks,
-    series: seriesOf(statistics),
+    series: { ...columns, failed: columns.failed.map((count) => whereEnded(statistics, count)) },
     interArrival: {
       cv,
       meanMs: arrivals.gaps.mean === null ? null : arrivals.gaps.mean / 1e3,
@@ -119,11 +107,6 @@ function arrivalParts(
     },
     idc,
   };
-}
-
-function seriesOf(statistics: ProfileStatistics): ProfileDocument['series'] {
-  const columns = statistics.series.columns(statistics.windows);
-  return { ...columns, failed: columns.failed.map((count) => whereEnded(statistics, count)) };
 }
 
 function cycleParts({
@@ -140,19 +123,18 @@ function cycleParts({
 
 function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
   const total = statistics.requests;
-  const counted = <Name>(counts: ReadonlyMap<Name, number>): (Counted & { readonly name: Name })[] =>
+  const counted = <Name>(counts: ReadonlyMap<Name, number>): (readonly [Name, Counted])[] =>
     [...counts]
-      .map(([name, requests]) => ({ name, requests, share: total === 0 ? 0 : requests / total }))
-      .sort((a, b) => b.requests - a.requests);
+      .sort(([, a], [, b]) => b - a)
+      .map(([name, requests]) => [name, { requests, share: total === 0 ? 0 : requests / total }]);
+  const groups = (named: NamedGroups<Group>) =>
+    named.ordered().map(([name, group]) => [shown(name), group.figures(total)] as const);
   return {
-    routes: statistics.routes.figures(total).map(({ name, ...rest }) => ({ route: shown(name), ...rest })),
-    models: statistics.models.figures(total).map(({ name, ...rest }) => ({ model: shown(name), ...rest })),
-    statuses: counted(statistics.statuses).map(({ name: status, ...rest }) => ({ status, ...rest })),
-    methods: counted(statistics.methods.counts).map(({ name: method, ...rest }) => ({ method, ...rest })),
-    protocols: counted(statistics.protocols.counts).map(({ name: protocol, ...rest }) => ({
-      protocol,
-      ...rest,
-    })),
+    routes: groups(statistics.routes).map(([route, figures]) => ({ route, ...figures })),
+    models: groups(statistics.models).map(([model, figures]) => ({ model, ...figures })),
+    statuses: counted(statistics.statuses).map(([status, figures]) => ({ status, ...figures })),
+    methods: counted(statistics.methods).map(([method, figures]) => ({ method, ...figures })),
+    protocols: counted(statistics.protocols).map(([protocol, figures]) => ({ protocol, ...figures })),
     outcomes: Object.fromEntries(
       Object.entries(statistics.outcomes).map(([name, count]) => [name, whereEnded(statistics, count)]),
     ),
@@ -162,10 +144,6 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
 
 function shown(name: string | null): string | null {
   return name === null ? null : withoutTokens(name);
-}
-
-function sizesOf(histogram: Histogram): SizeFigures {
-  return { ...distributionOf(histogram), shape: shapeOf(histogram) };
 }
 
 function partyParts(
@@ -180,17 +158,21 @@ function partyParts(
   };
 }
 
-function latencyParts(
-  statistics: ProfileStatistics,
-): Pick<ProfileDocument, 'latencyMs' | 'firstByteMs' | 'ttftMs' | 'latencyByInputSize' | 'tokens' | 'batch'> {
-  const { latencyUs, firstByteUs, firstTokenUs, promptTokens, outputTokens } = statistics;
+function sizeParts(statistics: ProfileStatistics) {
+  const { latencyUs, firstByteUs, firstTokenUs, promptTokens, outputTokens, batch } = statistics;
+  const shaped = (histogram: Histogram, unit = 1) => ({
+    ...distributionOf(histogram, unit),
+    shape: shapeOf(histogram, unit),
+  });
   return {
-    latencyMs: { ...distributionOf(latencyUs, 1e-3), shape: shapeOf(latencyUs, 1e-3) },
+    requestBytes: shaped(statistics.requestBytes),
+    responseBytes: shaped(statistics.responseBytes),
+    latencyMs: shaped(latencyUs, 1e-3),
     firstByteMs: distributionOf(firstByteUs, 1e-3),
     ttftMs: distributionOf(firstTokenUs, 1e-3),
     latencyByInputSize: statistics.inputSizes.figures(statistics.requests),
-    tokens: { prompt: distributionOf(promptTokens), output: distributionOf(outputTokens) },
-    batch: distributionOf(statistics.batch),
+    tokens: distributionsOf({ prompt: promptTokens, output: outputTokens }),
+    batch: distributionOf(batch),
   };
 }
 

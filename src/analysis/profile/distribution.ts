@@ -1,4 +1,4 @@
-import { Histogram } from '../../core/histogram.ts';
+import type { Histogram } from '../../core/histogram.ts';
 import type { Distribution } from '../../documents/parts.ts';
 import type { ShapeStep } from '../../documents/profile.ts';
 
@@ -6,17 +6,28 @@ import type { ShapeStep } from '../../documents/profile.ts';
 const STEPS_PER_DOUBLING = 2;
 
 /** `unit` is what one step of the histogram is worth in the unit that is asked for: 0.001 for µs as ms. */
-export function distributionOf(histogram: Histogram | null, unit = 1): Distribution {
-  const scaled = (value: number | null | undefined) => (value == null ? null : value * unit);
+export function distributionOf(histogram: Histogram, unit = 1): Distribution {
+  const scaled = (value: number | null) => (value === null ? null : value * unit);
   return {
-    count: histogram?.count ?? 0,
-    mean: scaled(histogram?.mean),
-    p50: scaled(histogram?.percentile(50)),
-    p90: scaled(histogram?.percentile(90)),
-    p95: scaled(histogram?.percentile(95)),
-    p99: scaled(histogram?.percentile(99)),
-    max: scaled(histogram?.max),
+    count: histogram.count,
+    mean: scaled(histogram.mean),
+    p50: scaled(histogram.percentile(50)),
+    p90: scaled(histogram.percentile(90)),
+    p95: scaled(histogram.percentile(95)),
+    p99: scaled(histogram.percentile(99)),
+    max: scaled(histogram.max),
   };
+}
+
+/** The same of each of several histograms. */
+export function distributionsOf<Name extends string>(
+  histograms: Readonly<Record<Name, Histogram>>,
+): Record<Name, Distribution> {
+  const entries = Object.entries<Histogram>(histograms);
+  return Object.fromEntries(entries.map(([name, histogram]) => [name, distributionOf(histogram)])) as Record<
+    Name,
+    Distribution
+  >;
 }
 
 /**
@@ -50,24 +61,4 @@ function nextEdge(edge: number, value: number): number {
     edge === 0 ? 1 : 2 ** ((Math.round(Math.log2(edge) * STEPS_PER_DOUBLING) + 1) / STEPS_PER_DOUBLING);
   const near = 2 ** (Math.floor(Math.log2(Math.max(1, value)) * STEPS_PER_DOUBLING) / STEPS_PER_DOUBLING);
   return Math.max(after, near);
-}
-
-/** A histogram that is made when there is something to hold: each takes a quarter of a megabyte, and most stay empty. */
-export class LazyHistogram {
-  #histogram: Histogram | null = null;
-
-  /** Null while nothing was recorded. */
-  get histogram(): Histogram | null {
-    return this.#histogram;
-  }
-
-  get count(): number {
-    return this.#histogram?.count ?? 0;
-  }
-
-  /** Takes whole values; what is below 0 counts as 0. */
-  record(value: number): void {
-    this.#histogram ??= new Histogram();
-    this.#histogram.record(Math.max(0, value));
-  }
 }

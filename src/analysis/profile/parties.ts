@@ -46,8 +46,13 @@ export class Parties {
 
   figures(): PartyFigures {
     const ordered = [...this.#parties.values()].sort((a, b) => b.requests - a.requests);
-    // What was forgotten is missing in every one, and those that are left were seen again since: nothing to tell by.
-    const { each, spans } = this.#exact ? spreadOf(ordered) : { each: null, spans: null };
+    // Once requests were forgotten, what each one sent is unknown.
+    const each = new Histogram();
+    const spans = new Histogram();
+    for (const { requests, firstUs, lastUs } of this.#exact ? ordered : []) {
+      each.record(requests);
+      if (requests > 1) spans.record(Math.max(0, lastUs - firstUs));
+    }
     return {
       count: this.#exact ? ordered.length : Math.round(this.#distinct.estimate()),
       exact: this.#exact,
@@ -83,16 +88,6 @@ export class Parties {
       if (party.requests <= 0) this.#parties.delete(key);
     }
   }
-}
-
-function spreadOf(parties: readonly Party[]): { readonly each: Histogram; readonly spans: Histogram } {
-  const each = new Histogram();
-  const spans = new Histogram();
-  for (const { requests, firstUs, lastUs } of parties) {
-    each.record(requests);
-    if (requests > 1) spans.record(Math.max(0, lastUs - firstUs));
-  }
-  return { each, spans };
 }
 
 function word(id: Uint8Array, at: number): number {

@@ -1,13 +1,9 @@
 import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
-import type {
-  PayloadFigures,
-  PayloadKind,
-  PayloadKindFigures,
-  TokenFigures,
-} from '../../documents/profile.ts';
-import { type PayloadApi, payloadApiOf, requestFeatures } from '../../inference/features.ts';
-import { distributionOf, LazyHistogram } from './distribution.ts';
+import type { PayloadFigures, PayloadKind, PayloadKindFigures } from '../../documents/profile.ts';
+import { payloadApiOf, requestFeatures } from '../../inference/features.ts';
+import { Tally } from '../stats/tally.ts';
+import { distributionOf, distributionsOf } from './distribution.ts';
 import {
   answerTokens,
   batchOfShapes,
@@ -79,37 +75,26 @@ export class PayloadStatistics {
 const MAX_SHAPES = 1_000;
 const LISTED_SHAPES = 20;
 
-class Tokens {
-  readonly reported = new LazyHistogram();
-  readonly counted = new LazyHistogram();
-  readonly estimated = new LazyHistogram();
-
-  figures(): TokenFigures {
-    return {
-      reported: distributionOf(this.reported.histogram),
-      counted: distributionOf(this.counted.histogram),
-      estimated: distributionOf(this.estimated.histogram),
-    };
-  }
+function tokenCounts() {
+  return { reported: new Histogram(), counted: new Histogram(), estimated: new Histogram() };
 }
 
 /** Sums up requests of one protocol. */
 class KindStatistics {
   readonly #kind: PayloadKind;
-  readonly #bodyBytes = new LazyHistogram();
-  readonly #batch = new LazyHistogram();
-  readonly #tensors = new LazyHistogram();
-  readonly #shapes = new Map<string, number>();
-  readonly #prompt = new Tokens();
-  readonly #output = new Tokens();
-  readonly #maxTokens = new LazyHistogram();
-  readonly #images = new LazyHistogram();
-  readonly #imageBytes = new LazyHistogram();
-  readonly #width = new LazyHistogram();
-  readonly #height = new LazyHistogram();
-  readonly #formats: Record<string, number> = {};
-  readonly #parts = new LazyHistogram();
-  readonly #partBytes = new LazyHistogram();
+  readonly #sizes = { bodyBytes: new Histogram(), batch: new Histogram(), maxTokens: new Histogram() };
+  readonly #tensors = new Histogram();
+  readonly #shapes = new Tally<string>();
+  readonly #prompt = tokenCounts();
+  readonly #output = tokenCounts();
+  readonly #images = {
+    perRequest: new Histogram(),
+    bytes: new Histogram(),
+    width: new Histogram(),
+    height: new Histogram(),
+  };
+  readonly #formats = new Tally<string>();
+  readonly #form = { parts: new Histogram(), partBytes: new Histogram() };
   #requests = 0;
   #streams = 0;
   #totalShapes = 0;
@@ -121,19 +106,19 @@ class KindStatistics {
 
   add(request: ReadableRequest, payload: ExchangePayload): void {
     this.#requests += 1;
-    this.#bodyBytes.record(request.body.length);
+    this.#sizes.bodyBytes.record(request.body.length);
     const { row } = request;
     const features = requestFeatures(payloadApiOf({ route: row.route ?? '', model: null }), request.body);
     if (features.stream) this.#streams += 1;
     const batch = row.batch ?? features.batch ?? batchOfShapes(request);
-    if (batch !== null) this.#batch.record(batch);
+    if (batch !== null) this.#sizes.batch.record(Math.max(0, batch));
     this.#addShapes(tensorShapes(request));
     this.#addTokens(request, payload);
     this.#addImages(request);
     const form = formOf(request);
     if (form !== null) {
-      this.#parts.record(form.parts);
-      for (const bytes of form.partBytes) this.#partBytes.record(bytes);
+      this.#form.parts.record(form.parts);
+      for (const bytes of form.partBytes) this.#form.partBytes.record(bytes);
     }
   }
 
@@ -146,31 +131,23 @@ class KindStatistics {
       protocol: this.#kind,
       requests,
       share: of === 0 ? 0 : requests / of,
-      bodyBytes: distributionOf(this.#bodyBytes.histogram),
-      batch: distributionOf(this.#batch.histogram),
+      ...distributionsOf(this.#sizes),
       tensors: {
-        perRequest: distributionOf(this.#tensors.histogram),
+        perRequest: distributionOf(this.#tensors),
         shapes: listed.map(([shape, tensors]) => ({ shape, tensors, share: tensors / this.#totalShapes })),
         otherShapes: this.#totalShapes - listedCount,
       },
-      promptTokens: this.#prompt.figures(),
-      outputTokens: this.#output.figures(),
-      maxTokens: distributionOf(this.#maxTokens.histogram),
+      promptTokens: distributionsOf(this.#prompt),
+      outputTokens: distributionsOf(this.#output),
       stream: { asked: this.#streams, share: requests === 0 ? 0 : this.#streams / requests },
       images: {
-        requests: this.#images.count,
-        total: this.#imageBytes.count + this.#byAddress,
+        requests: this.#images.perRequest.count,
+        total: this.#images.bytes.count + this.#byAddress,
         byAddress: this.#byAddress,
-        perRequest: distributionOf(this.#images.histogram),
-        bytes: distributionOf(this.#imageBytes.histogram),
-        width: distributionOf(this.#width.histogram),
-        height: distributionOf(this.#height.histogram),
-        formats: { ...this.#formats },
+        ...distributionsOf(this.#images),
+        formats: Object.fromEntries(this.#formats),
       },
-      form: {
-        parts: distributionOf(this.#parts.histogram),
-        partBytes: distributionOf(this.#partBytes.histogram),
-      },
+      form: distributionsOf(this.#form),
     };
   }
 
@@ -178,39 +155,39 @@ class KindStatistics {
     if (shapes.length > 0) this.#tensors.record(shapes.length);
     for (const shape of shapes) {
       this.#totalShapes += 1;
-      const known = this.#shapes.get(shape);
-      if (known !== undefined || this.#shapes.size < MAX_SHAPES) this.#shapes.set(shape, (known ?? 0) + 1);
+      if (this.#shapes.has(shape) || this.#shapes.size < MAX_SHAPES) this.#shapes.count(shape);
     }
   }
 
   #addTokens({ row, json }: ReadableRequest, payload: ExchangePayload): void {
     const isTensor = this.#kind.startsWith('v1') || this.#kind.startsWith('v2');
-    if (row.promptTokens !== null) this.#prompt.reported.record(row.promptTokens);
+    if (row.promptTokens !== null) this.#prompt.reported.record(Math.max(0, row.promptTokens));
     else if (!isTensor) {
       const weight = promptWeight(json);
       if (weight !== null)
         (weight.counted ? this.#prompt.counted : this.#prompt.estimated).record(weight.tokens);
     }
-    if (row.outputTokens !== null) this.#output.reported.record(row.outputTokens);
+    if (row.outputTokens !== null) this.#output.reported.record(Math.max(0, row.outputTokens));
     else if (!isTensor && this.#kind !== 'openai embeddings') {
       const tokens = answerTokens(payload);
       if (tokens !== null) this.#output.estimated.record(tokens);
     }
     const maxTokens = maxTokensOf(json);
-    if (maxTokens !== null) this.#maxTokens.record(maxTokens);
+    if (maxTokens !== null) this.#sizes.maxTokens.record(maxTokens);
   }
 
   #addImages(request: ReadableRequest): void {
     const images = imagesOf(request);
     if (images.length === 0) return;
-    this.#images.record(images.length);
+    const { perRequest, bytes: imageBytes, width, height } = this.#images;
+    perRequest.record(images.length);
     for (const { bytes, header } of images) {
       if (bytes === null) this.#byAddress += 1;
-      else this.#imageBytes.record(bytes);
+      else imageBytes.record(bytes);
       if (header === null) continue;
-      this.#formats[header.format] = (this.#formats[header.format] ?? 0) + 1;
-      if (header.width !== null) this.#width.record(header.width);
-      if (header.height !== null) this.#height.record(header.height);
+      this.#formats.count(header.format);
+      if (header.width !== null) width.record(header.width);
+      if (header.height !== null) height.record(header.height);
     }
   }
 }
@@ -224,29 +201,15 @@ const OPENAI: readonly (readonly [RegExp, PayloadKind])[] = [
   [/\/images\/[a-z]+$/, 'openai images'],
 ];
 
-/** Routes whose answer is remembered. */
-const REMEMBERED = 1_024;
-const known = new Map<string, PayloadApi | null>();
-
 function kindOf(request: ReadableRequest): PayloadKind {
   const route = request.row.route ?? '';
-  const api = apiOf(route);
+  const api = payloadApiOf({ route, model: null });
   if (api === 'openai') return OPENAI.find(([ending]) => ending.test(route))?.[1] ?? 'openai other';
   if (api === 'anthropic') return 'anthropic messages';
   if (api === 'ollama' || api === 'generate') return api;
   if (api === 'v1') return 'v1 predict';
   if (api === 'v2') return request.tensors === null && request.json !== undefined ? 'v2 JSON' : 'v2 binary';
   return kindOfType(request);
-}
-
-function apiOf(route: string): PayloadApi | null {
-  let api = known.get(route);
-  if (api === undefined) {
-    api = payloadApiOf({ route, model: null });
-    if (known.size >= REMEMBERED) known.clear();
-    known.set(route, api);
-  }
-  return api;
 }
 
 function kindOfType({ mediaType, json, body }: ReadableRequest): PayloadKind {

@@ -8,11 +8,13 @@ import {
 import { Histogram } from '../../core/histogram.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import type { GroupFigures, InputSizeGroup, RetryFigures } from '../../documents/profile.ts';
-import { ArrivalStatistics } from '../stats/arrivals.ts';
+import { ArrivalStatistics, WindowCounts } from '../stats/arrivals.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { DuplicateRatio, RequestKeys } from '../stats/distinct.ts';
+import { NamedGroups } from '../stats/named-groups.ts';
+import { Tally } from '../stats/tally.ts';
 import { LocalHours } from './cycle.ts';
-import { distributionOf, LazyHistogram } from './distribution.ts';
+import { distributionOf } from './distribution.ts';
 import { Concurrency, RateSeries } from './over-time.ts';
 import { Parties } from './parties.ts';
 
@@ -31,7 +33,10 @@ interface ProfiledWindow extends TimeRange {
  */
 export class ProfileStatistics {
   readonly arrivals = new ArrivalStatistics(US_PER_S);
-  readonly peaks = PEAK_WINDOWS_S.map((windowS) => new PeakCounts(windowS));
+  readonly peaks = PEAK_WINDOWS_S.map((windowS) => ({
+    windowS,
+    counts: new WindowCounts(windowS * US_PER_S),
+  }));
   readonly series = new RateSeries();
   readonly hours: LocalHours;
   readonly concurrency = new Concurrency();
@@ -39,8 +44,8 @@ export class ProfileStatistics {
   readonly retries = new Retries();
   readonly sessions = new Parties();
   readonly clients = new Parties();
-  readonly routes = new Groups();
-  readonly models = new Groups();
+  readonly routes = new NamedGroups(Group);
+  readonly models = new NamedGroups(Group);
   readonly inputSizes = new InputSizes();
   readonly requestBytes = new Histogram();
   readonly responseBytes = new Histogram();
@@ -50,7 +55,7 @@ export class ProfileStatistics {
   readonly promptTokens = new Histogram();
   readonly outputTokens = new Histogram();
   readonly batch = new Histogram();
-  readonly statuses = new Map<number | null, number>();
+  readonly statuses = new Tally<number | null>();
   readonly methods = new TextCounts(STANDARD_METHODS);
   readonly protocols = new TextCounts();
   readonly outcomes: Record<Outcome, number> = Object.fromEntries(
@@ -62,8 +67,6 @@ export class ProfileStatistics {
   ended = 0;
   /** Null where it is known of none whether it was. */
   streamed: number | null = null;
-  truncatedRequests = 0;
-  storedRequests = 0;
 
   constructor(timeZone: string) {
     this.hours = new LocalHours(timeZone);
@@ -83,7 +86,7 @@ export class ProfileStatistics {
   /** @param offsetUs on the time of all windows, 0 for the first arrival; never less than the one before */
   add(row: ExchangeRow, offsetUs: number): void {
     this.arrivals.add(offsetUs);
-    for (const peak of this.peaks) peak.add(offsetUs, row.arrivalUs);
+    for (const { counts } of this.peaks) counts.add(offsetUs, row.arrivalUs);
     this.hours.add(row.arrivalUs);
     const window = this.windows.at(-1);
     if (window !== undefined) window.requests += 1;
@@ -100,8 +103,8 @@ export class ProfileStatistics {
       latencyUs: failed ? null : lastByteUs,
     };
     this.series.add({ arrivalUs: row.arrivalUs, failed, latencyUs: entry.latencyUs, inFlight });
-    this.routes.add(row.route, entry);
-    this.models.add(row.model, entry);
+    this.routes.groupOf(row.route)?.add(entry);
+    this.models.groupOf(row.model)?.add(entry);
     // Of an arrival that is known alone there is no size to count.
     if (row.protocol !== null) this.#addSizes(row, entry);
     this.#addTimes(row, entry);
@@ -118,9 +121,9 @@ export class ProfileStatistics {
   #countOutcome(row: ExchangeRow): boolean {
     const { outcome, status, method, protocol } = row;
     this.outcomes[outcome] += 1;
-    this.statuses.set(status, (this.statuses.get(status) ?? 0) + 1);
-    this.methods.add(method);
-    this.protocols.add(protocol);
+    this.statuses.count(status);
+    this.methods.count(method);
+    this.protocols.count(protocol);
     if (status !== null && status >= FIRST_SERVER_ERROR) this.errors.serverErrors += 1;
     else if (status !== null && status >= 400) this.errors.clientErrors += 1;
     if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
@@ -137,8 +140,6 @@ export class ProfileStatistics {
     // An import has requests without any answer; an empty answer has its size.
     if (row.responseBytes !== null) this.responseBytes.record(row.responseBytes);
     if (row.streamed !== null) this.streamed = (this.streamed ?? 0) + (row.streamed ? 1 : 0);
-    if (row.requestTruncated) this.truncatedRequests += 1;
-    if (row.requestStored) this.storedRequests += 1;
   }
 
   #addTimes(row: ExchangeRow, { failed, latencyUs }: GroupEntry): void {
@@ -159,11 +160,6 @@ export class ProfileStatistics {
     const endUs = row.arrivalUs + Math.max(0, row.lastByteOffsetUs ?? 0);
     this.retries.add(row.route, row.requestHash, row.arrivalUs, failed ? endUs : null);
   }
-}
-
-/** A part under the name its requests share; null is the name of those that have none. */
-interface NamedGroup extends GroupFigures {
-  readonly name: string | null;
 }
 
 /** One request as a group takes it. */
@@ -193,12 +189,12 @@ class KnownMean {
 }
 
 /** Sums up requests that belong together. */
-class Group {
+export class Group {
   #requests = 0;
   #failed: number | null = null;
   readonly #requestBytes = new KnownMean();
   readonly #responseBytes = new KnownMean();
-  readonly #latencyUs = new LazyHistogram();
+  readonly #latencyUs = new Histogram();
 
   get requests(): number {
     return this.#requests;
@@ -219,42 +215,8 @@ class Group {
       failed: this.#failed,
       meanRequestBytes: this.#requestBytes.value,
       meanResponseBytes: this.#responseBytes.value,
-      latencyMs: distributionOf(this.#latencyUs.histogram, 1e-3),
+      latencyMs: distributionOf(this.#latencyUs, 1e-3),
     };
-  }
-}
-
-/** Names kept apart; a service has a handful of routes and models, a scan of it thousands. */
-const MAX_GROUPS = 100;
-
-/** Groups by a name, at most 100 of them; what comes under further names is one group. */
-class Groups {
-  readonly #groups = new Map<string | null, Group>();
-  readonly #rest = new Group();
-
-  add(name: string | null, entry: GroupEntry): void {
-    let group = this.#groups.get(name);
-    if (group === undefined) {
-      if (this.#groups.size >= MAX_GROUPS) {
-        this.#rest.add(entry);
-        return;
-      }
-      group = new Group();
-      this.#groups.set(name, group);
-    }
-    group.add(entry);
-  }
-
-  /** Requests under names that found no place of their own. */
-  get ungrouped(): number {
-    return this.#rest.requests;
-  }
-
-  /** The largest first. */
-  figures(of: number): NamedGroup[] {
-    return [...this.#groups]
-      .map(([name, group]) => ({ name, ...group.figures(of) }))
-      .sort((a, b) => b.requests - a.requests || ((a.name ?? '') < (b.name ?? '') ? -1 : 1));
   }
 }
 
@@ -330,115 +292,27 @@ export class Retries {
   }
 }
 
-/** The busiest window of one width. */
-interface Peak {
-  readonly windowS: number;
-  readonly requests: number;
-  /** Of all whole windows. */
-  readonly meanRequests: number;
-  /** Epoch microseconds of the window's first instant. */
-  readonly fromUs: number;
-}
-
-/**
- * The most arrivals in any window of one width. Windows lie side by side from the first arrival, and the one that
- * holds the last arrival is left out unless it is known to be over: the same windows as those of the index of
- * dispersion.
- */
-class PeakCounts {
-  readonly #windowS: number;
-  readonly #widthUs: number;
-  #endUs: number;
-  #current = 0;
-  #currentFromUs = 0;
-  #peak = 0;
-  #peakFromUs = 0;
-  /** Of the windows that are over: how many, and arrivals in them. */
-  #windows = 0;
-  #arrivals = 0;
-
-  constructor(windowS: number) {
-    this.#windowS = windowS;
-    this.#widthUs = windowS * US_PER_S;
-    this.#endUs = this.#widthUs;
-  }
-
-  /**
-   * Takes the next arrival.
-   * @param offsetUs since the first arrival, on the time that windows are laid on; never less than the one before
-   * @param arrivalUs epoch microseconds, to say when the peak was
-   */
-  add(offsetUs: number, arrivalUs: number): void {
-    if (offsetUs >= this.#endUs) {
-      this.#close();
-      const passed = Math.floor((offsetUs - this.#endUs) / this.#widthUs) + 1;
-      this.#windows += passed;
-      this.#endUs += passed * this.#widthUs;
-    }
-    if (this.#current === 0) this.#currentFromUs = arrivalUs - (offsetUs - (this.#endUs - this.#widthUs));
-    this.#current += 1;
-  }
-
-  /** Null while no whole window is over. */
-  peak(): Peak | null {
-    if (this.#peak === 0) return null;
-    return {
-      windowS: this.#windowS,
-      requests: this.#peak,
-      meanRequests: this.#arrivals / this.#windows,
-      fromUs: this.#peakFromUs,
-    };
-  }
-
-  #close(): void {
-    if (this.#current > this.#peak) {
-      this.#peak = this.#current;
-      this.#peakFromUs = this.#currentFromUs;
-    }
-    this.#arrivals += this.#current;
-    this.#current = 0;
-  }
-}
-
 /** The methods of RFC 9110 and PATCH: what services are called by. */
 export const STANDARD_METHODS: readonly string[] =
   'GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE'.split(' ');
 
-/** Texts that are counted under their own; a method is a token that anybody may make up. */
+/** Different texts that are counted; a method is a token that anybody may make up. */
 const MAX_TEXTS = 64;
 
-/** Requests by a text of theirs: 64 different ones, beside those that have a place whatever came before them. */
-class TextCounts {
-  readonly #own: ReadonlySet<string | null>;
-  readonly #counts = new Map<string | null, number>();
-  #others = 0;
-  #unlisted = 0;
-
-  constructor(own: readonly string[] = []) {
-    this.#own = new Set([...own, null]);
-  }
-
-  add(text: string | null): void {
-    const known = this.#counts.get(text);
-    if (known !== undefined) {
-      this.#counts.set(text, known + 1);
-      return;
-    }
-    const isOther = !this.#own.has(text);
-    if (isOther && this.#others >= MAX_TEXTS) {
-      this.#unlisted += 1;
-      return;
-    }
-    if (isOther) this.#others += 1;
-    this.#counts.set(text, 1);
-  }
-
-  get counts(): ReadonlyMap<string | null, number> {
-    return this.#counts;
-  }
-
+/** Requests by a text of theirs: 64 different ones, and in any case the known ones. */
+class TextCounts extends Tally<string | null> {
+  readonly #known: ReadonlySet<string | null>;
   /** Requests with further texts. */
-  get unlisted(): number {
-    return this.#unlisted;
+  unlisted = 0;
+
+  constructor(known: readonly string[] = []) {
+    super();
+    this.#known = new Set([...known, null]);
+  }
+
+  override count(text: string | null): void {
+    const isListed = this.has(text) || this.#known.has(text) || this.size < MAX_TEXTS;
+    if (isListed) super.count(text);
+    else this.unlisted += 1;
   }
 }

@@ -17,6 +17,7 @@ import { rowDifferences } from '../run/run-statistics.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
 import {
   bySize,
+  groupFigures,
   ladderOf,
   type RecordedFigures,
   type ReportStatistics,
@@ -59,9 +60,9 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
     latencyMap: statistics.map.map(),
     latencyMs: latencyOf(rows, recorded),
     streams: streamsOf(rows, recorded),
-    routes: statistics.routes.figures(),
-    models: statistics.models.figures(),
-    inputSizes: bySize(statistics.inputSizes.figures()),
+    routes: groupFigures(statistics.routes),
+    models: groupFigures(statistics.models),
+    inputSizes: bySize(groupFigures(statistics.inputSizes)),
     skipped: summary === null ? [] : skippedLines(summary),
     errors: errorLines({ ...rows.outcomes, errorExamples: rows.errorExamples }),
     statuses: rows.outcomes.statuses,
@@ -136,8 +137,8 @@ function streamsOf({ streams }: RowFigures, recorded: RecordedFigures): Reported
   };
 }
 
-function ladderOrNull(histogram: Histogram | null) {
-  return histogram === null ? null : ladderOf(histogram);
+function ladderOrNull(histogram: Histogram) {
+  return histogram.count === 0 ? null : ladderOf(histogram);
 }
 
 /** What of the recording was not sent, with its meaning. */
@@ -186,7 +187,7 @@ function recordingOf(
     unavailable,
     sought,
     found,
-    timed: latency?.count ?? 0,
+    timed: latency.count,
     statuses: found === 0 ? null : statuses,
   };
 }

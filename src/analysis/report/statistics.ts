@@ -3,13 +3,15 @@ import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
 import type { ErrorExamples } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportGroup, ReportGroups } from '../../documents/report.ts';
-import { distributionOf, LazyHistogram } from '../profile/distribution.ts';
+import { distributionOf } from '../profile/distribution.ts';
 import { latencyOf, type SentSend } from '../run/latency.ts';
 import { ErrorExampleKeeper, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
+import { NamedGroups } from '../stats/named-groups.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
+import { Tally } from '../stats/tally.ts';
 import { LatencyMapCounts, type SecondOfRun, TimeSteps } from './over-time.ts';
 
 const NS_PER_US = 1e3;
@@ -31,8 +33,8 @@ export interface RecordedAnswer {
 export interface RecordedFigures {
   readonly sought: number;
   readonly found: number;
-  readonly latency: Histogram | null;
-  readonly ttft: Histogram | null;
+  readonly latency: Histogram;
+  readonly ttft: Histogram;
   readonly statuses: Readonly<Record<string, number>>;
 }
 
@@ -42,32 +44,28 @@ export interface RowFigures {
   readonly scheduled: Histogram;
   readonly service: Histogram;
   readonly streams: StreamFigures;
-  /** From the start of the run to the first judged send, and to the end of the last answer or error. */
-  readonly firstOffsetNs: number;
+  /** From the start of the run to the end of the last answer or error. */
   readonly endOffsetNs: number;
-  readonly warmupSent: number;
 }
 
 /** Takes the rows of a run in the order of the plan, then what was recorded for them, at bounded memory. */
 export class ReportStatistics {
   readonly time: TimeSteps;
   readonly map: LatencyMapCounts;
-  readonly routes = new GroupCounts();
-  readonly models = new GroupCounts();
-  readonly inputSizes = new GroupCounts();
+  readonly routes = new NamedGroups(Group);
+  readonly models = new NamedGroups(Group);
+  readonly inputSizes = new NamedGroups(Group);
   readonly #outcomes = new OutcomeCounts();
   readonly #examples = new ErrorExampleKeeper();
   readonly #streams = new StreamStatistics();
   readonly #scheduled = new Histogram();
   readonly #service = new Histogram();
   readonly #uses = new UseCounts();
-  #recorded = new LazyHistogram();
-  #recordedTtft = new LazyHistogram();
-  readonly #recordedStatuses = new Map<string, number>();
+  #recorded = new Histogram();
+  #recordedTtft = new Histogram();
+  readonly #recordedStatuses = new Tally<string>();
   #recordedFound = 0;
-  #firstNs: number | null = null;
   #endNs = 0;
-  #warmupSent = 0;
 
   /** @param seconds from the start of the run to the end of the last in which anything happened */
   constructor(seconds: number) {
@@ -80,11 +78,7 @@ export class ReportStatistics {
   }
 
   addSend(send: Send): void {
-    if (send.warmup) {
-      if (send.actualOffsetNs !== null) this.#warmupSent += 1;
-      return;
-    }
-    this.#firstNs ??= send.intendedOffsetNs;
+    if (send.warmup) return;
     const outcome = this.#outcomes.add(send);
     this.#streams.add(send, outcome);
     if (outcome === 'failed') this.#examples.add(send);
@@ -95,9 +89,9 @@ export class ReportStatistics {
     this.#uses.add(send.segment, send.exchangeId, sizeClass);
     const scheduledNs = this.#measure({ ...send, actualOffsetNs }, outcome);
     const failed = outcome === 'failed';
-    this.routes.addSent(send.route, failed, scheduledNs);
-    this.models.addSent(send.model, failed, scheduledNs);
-    this.inputSizes.addSent(sizeName(sizeClass), failed, scheduledNs);
+    this.routes.groupOf(send.route)?.add(failed, scheduledNs);
+    this.models.groupOf(send.model)?.add(failed, scheduledNs);
+    this.inputSizes.groupOf(sizeName(sizeClass))?.add(failed, scheduledNs);
   }
 
   /** Takes an exchange of the capture, in any order, each once; those that were not sent count nowhere. */
@@ -106,28 +100,28 @@ export class ReportStatistics {
     if (use === null) return;
     const { times, sizeClass } = use;
     this.#recordedFound += times;
-    const status = answer.status === null ? 'none' : String(answer.status);
-    this.#recordedStatuses.set(status, (this.#recordedStatuses.get(status) ?? 0) + times);
+    this.#recordedStatuses.count(answer.status === null ? 'none' : String(answer.status), times);
     // Beside the latency of the run, which leaves failures out: a quick 503 would make the recording look faster.
     if (hasExchangeFailed(answer)) return;
     const ttftUs = answer.streamed === true ? answer.firstTokenOffsetUs : null;
-    for (let copy = 0; ttftUs !== null && copy < times; copy += 1)
-      this.#recordedTtft.record(ttftUs * NS_PER_US);
-    const us = answer.lastByteOffsetUs;
-    if (us === null) return;
-    for (let copy = 0; copy < times; copy += 1) this.#recorded.record(us * NS_PER_US);
-    this.routes.addRecorded(answer.route, us, times);
-    this.models.addRecorded(answer.model, us, times);
-    this.inputSizes.addRecorded(sizeName(sizeClass), us, times);
+    if (ttftUs !== null) this.#recordedTtft.record(Math.max(0, ttftUs) * NS_PER_US, times);
+    if (answer.lastByteOffsetUs === null) return;
+    const us = Math.max(0, answer.lastByteOffsetUs);
+    this.#recorded.record(us * NS_PER_US, times);
+    // A latency recorded under a name that was not sent is ignored.
+    this.routes.get(answer.route)?.recordedUs.record(us, times);
+    this.models.get(answer.model)?.recordedUs.record(us, times);
+    this.inputSizes.get(sizeName(sizeClass))?.recordedUs.record(us, times);
   }
 
   /** As if nothing recorded had been taken: a capture that cannot be read to its end says nothing. */
   forgetRecorded(): void {
-    this.#recorded = new LazyHistogram();
-    this.#recordedTtft = new LazyHistogram();
+    this.#recorded = new Histogram();
+    this.#recordedTtft = new Histogram();
     this.#recordedStatuses.clear();
     this.#recordedFound = 0;
-    for (const groups of [this.routes, this.models, this.inputSizes]) groups.forgetRecorded();
+    for (const groups of [this.routes, this.models, this.inputSizes])
+      for (const [, group] of groups.ordered()) group.recordedUs = new Histogram();
   }
 
   rowFigures(): RowFigures {
@@ -137,9 +131,7 @@ export class ReportStatistics {
       scheduled: this.#scheduled,
       service: this.#service,
       streams: this.#streams.figures(),
-      firstOffsetNs: this.#firstNs ?? 0,
       endOffsetNs: this.#endNs,
-      warmupSent: this.#warmupSent,
     };
   }
 
@@ -147,11 +139,9 @@ export class ReportStatistics {
     return {
       sought: this.#uses.total,
       found: this.#recordedFound,
-      latency: this.#recorded.histogram,
-      ttft: this.#recordedTtft.histogram,
-      statuses: Object.fromEntries(
-        [...this.#recordedStatuses].sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true })),
-      ),
+      latency: this.#recorded,
+      ttft: this.#recordedTtft,
+      statuses: Object.fromEntries(this.#recordedStatuses),
     };
   }
 
@@ -177,19 +167,19 @@ const FLOORS: ReadonlyMap<number, number> = new Map(
   LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),
 );
 
-/** @param histogram of nanoseconds; null for nothing */
-export function ladderOf(histogram: Histogram | null): PercentileLadder {
-  const count = histogram?.count ?? 0;
-  const inMs = (ns: number | null | undefined) => (ns == null ? null : ns / NS_PER_MS);
+/** @param histogram of nanoseconds */
+export function ladderOf(histogram: Histogram): PercentileLadder {
+  const { count, mean, max } = histogram;
+  const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);
   return {
     count,
-    meanMs: inMs(histogram?.mean),
-    maxMs: inMs(histogram?.max),
+    meanMs: inMs(mean),
+    maxMs: inMs(max),
     steps: LADDER_PERCENTS.map((percent) => {
       const samplesNeeded = FLOORS.get(percent) ?? Number.POSITIVE_INFINITY;
       return {
         percent,
-        ms: inMs(histogram?.percentile(percent)),
+        ms: inMs(histogram.percentile(percent)),
         samplesNeeded,
         enough: count >= samplesNeeded,
       };
@@ -199,73 +189,41 @@ export function ladderOf(histogram: Histogram | null): PercentileLadder {
 
 const MS_PER_NS = 1e-6;
 const MS_PER_US = 1e-3;
-/** Names kept apart; a service has a handful of routes and models, a scan of it thousands. */
-const MAX_GROUPS = 100;
-
 /** The name of a class of request bodies, each twice as large as the one before. */
 function sizeName(index: number): string {
   return index === 0 ? '0' : `${2 ** (index - 1)}–${2 ** index - 1}`;
 }
 
+/** Requests that were sent, with what was recorded for the same name. */
 class Group {
-  sent = 0;
+  requests = 0;
   failed = 0;
-  readonly latencyNs = new LazyHistogram();
-  recordedUs = new LazyHistogram();
-}
-
-/** Requests that were sent, by a name, with what was recorded for the same names. */
-class GroupCounts {
-  readonly #groups = new Map<string | null, Group>();
-  #ungrouped = 0;
-  #sent = 0;
+  readonly latencyNs = new Histogram();
+  recordedUs = new Histogram();
 
   /** @param latencyNs null where it did not complete, or does not count */
-  addSent(name: string | null, failed: boolean, latencyNs: number | null): void {
-    this.#sent += 1;
-    const group = this.#groupOf(name);
-    if (group === null) {
-      this.#ungrouped += 1;
-      return;
-    }
-    group.sent += 1;
-    if (failed) group.failed += 1;
+  add(failed: boolean, latencyNs: number | null): void {
+    this.requests += 1;
+    if (failed) this.failed += 1;
     // To the microsecond, as what was recorded is.
-    if (latencyNs !== null) group.latencyNs.record(Math.round(latencyNs / NS_PER_US) * NS_PER_US);
+    if (latencyNs !== null) this.latencyNs.record(Math.round(latencyNs / NS_PER_US) * NS_PER_US);
   }
+}
 
-  /** Call after all sends. A latency recorded under a name that was not sent is ignored. */
-  addRecorded(name: string | null, latencyUs: number, times: number): void {
-    const group = this.#groups.get(name);
-    for (let copy = 0; group !== undefined && copy < times; copy += 1) group.recordedUs.record(latencyUs);
-  }
-
-  /** As if nothing recorded had been taken. */
-  forgetRecorded(): void {
-    for (const group of this.#groups.values()) group.recordedUs = new LazyHistogram();
-  }
-
-  figures(): ReportGroups {
-    const groups = [...this.#groups].map(([name, { sent, failed, latencyNs, recordedUs }]) => ({
+export function groupFigures(named: NamedGroups<Group>): ReportGroups {
+  const groups = named.ordered();
+  const sent = groups.reduce((sum, [, { requests }]) => sum + requests, named.ungrouped);
+  return {
+    groups: groups.map(([name, { requests, failed, latencyNs, recordedUs }]) => ({
       name,
-      sent,
-      share: sent / this.#sent,
+      sent: requests,
+      share: requests / sent,
       failed,
-      latencyMs: distributionOf(latencyNs.histogram, MS_PER_NS),
-      recordedMs: distributionOf(recordedUs.histogram, MS_PER_US),
-    }));
-    groups.sort((a, b) => b.sent - a.sent || ((a.name ?? '') < (b.name ?? '') ? -1 : 1));
-    return { groups, ungrouped: this.#ungrouped };
-  }
-
-  #groupOf(name: string | null): Group | null {
-    const known = this.#groups.get(name);
-    if (known !== undefined) return known;
-    if (this.#groups.size >= MAX_GROUPS) return null;
-    const group = new Group();
-    this.#groups.set(name, group);
-    return group;
-  }
+      latencyMs: distributionOf(latencyNs, MS_PER_NS),
+      recordedMs: distributionOf(recordedUs, MS_PER_US),
+    })),
+    ungrouped: named.ungrouped,
+  };
 }
 
 /** Sizes in rising order. */

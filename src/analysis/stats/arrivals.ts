@@ -34,12 +34,21 @@ class Moments {
 /** With fewer whole windows a variance of counts says nothing. */
 const MIN_WINDOWS = 20;
 
+/** The busiest window of one width. */
+interface WindowPeak {
+  readonly requests: number;
+  /** Of all whole windows. */
+  readonly meanRequests: number;
+  /** When it began, on the clock of `at`. */
+  readonly from: number;
+}
+
 /**
  * Counts arrivals in windows of one width, laid side by side from offset 0. All sums are of whole ticks, so that
  * windows do not drift over weeks and the same arrivals give the same figure in any unit. A silence of any length is
  * one step.
  */
-class WindowCounts {
+export class WindowCounts {
   readonly #widthTicks: number;
   /** Of the windows that are over: how many, arrivals in them, and the sum of their squared counts. */
   #windows = 0;
@@ -47,30 +56,50 @@ class WindowCounts {
   #squares = 0;
   #endOffset: number;
   #current = 0;
+  #currentFrom = 0;
   #peak = 0;
+  #peakFrom = 0;
 
   constructor(widthTicks: number) {
     this.#widthTicks = widthTicks;
     this.#endOffset = widthTicks;
   }
 
-  /** Takes an arrival at an offset, in ticks, never less than the offset before. */
-  add(offset: number): void {
+  /**
+   * Takes an arrival.
+   * @param offset in ticks, never less than the offset before
+   * @param at the same instant on another clock, to say when the peak was
+   */
+  add(offset: number, at = offset): void {
     if (offset >= this.#endOffset) {
       const passed = Math.floor((offset - this.#endOffset) / this.#widthTicks) + 1;
       this.#windows += passed;
       this.#arrivals += this.#current;
       this.#squares += this.#current * this.#current;
+      if (this.#current > this.#peak) {
+        this.#peak = this.#current;
+        this.#peakFrom = this.#currentFrom;
+      }
       this.#endOffset += passed * this.#widthTicks;
       this.#current = 0;
     }
+    if (this.#current === 0) this.#currentFrom = at - (offset - (this.#endOffset - this.#widthTicks));
     this.#current += 1;
-    if (this.#current > this.#peak) this.#peak = this.#current;
   }
 
-  /** The greatest count of any window, the last and perhaps unfinished one included. */
+  /** The greatest count of any window, including the last one, which may be unfinished. */
   get peak(): number {
-    return this.#peak;
+    return Math.max(this.#peak, this.#current);
+  }
+
+  /** The busiest whole window; null while none is over. */
+  get wholePeak(): WindowPeak | null {
+    if (this.#peak === 0) return null;
+    return {
+      requests: this.#peak,
+      meanRequests: this.#arrivals / this.#windows,
+      from: this.#peakFrom,
+    };
   }
 
   /**

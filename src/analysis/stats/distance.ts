@@ -87,8 +87,6 @@ export class MixDistance {
   readonly #streams: number;
   readonly #counts = new Map<string, Float64Array>();
   readonly #totals: Float64Array;
-  /** The same counts by route, model and class, to look them up without building a key. Not for kinds over the bound. */
-  readonly #byRoute = new Map<string | null, Map<string | null, Float64Array[]>>();
 
   constructor(streams: number) {
     this.#streams = streams;
@@ -112,28 +110,15 @@ export class MixDistance {
     return sum / 2;
   }
 
-  #countsOf(entry: MixEntry): Float64Array {
-    const sizeClass = sizeClassOf(entry.requestBytes ?? 0);
-    const found = this.#byRoute.get(entry.route)?.get(entry.model)?.[sizeClass];
-    if (found !== undefined) return found;
-    const kind = `${sizeClass}\n${entry.route ?? ''}\n${entry.model ?? ''}`;
-    const known = this.#counts.get(kind);
-    if (known !== undefined) return this.#remember(entry, sizeClass, known);
-    const key = this.#counts.size < MAX_KINDS ? kind : `overflow ${groupOf(kind)}`;
+  #countsOf({ route, model, requestBytes }: MixEntry): Float64Array {
+    const kind = `${sizeClassOf(requestBytes ?? 0)}\n${route ?? ''}\n${model ?? ''}`;
+    const isApart = this.#counts.has(kind) || this.#counts.size < MAX_KINDS;
+    const key = isApart ? kind : `overflow ${groupOf(kind)}`;
     let counts = this.#counts.get(key);
     if (counts === undefined) {
       counts = new Float64Array(this.#streams);
       this.#counts.set(key, counts);
     }
-    return counts;
-  }
-
-  #remember({ route, model }: MixEntry, sizeClass: number, counts: Float64Array): Float64Array {
-    const byModel = this.#byRoute.get(route) ?? new Map<string | null, Float64Array[]>();
-    const byClass = byModel.get(model) ?? [];
-    byClass[sizeClass] = counts;
-    byModel.set(model, byClass);
-    this.#byRoute.set(route, byModel);
     return counts;
   }
 }

@@ -112,7 +112,6 @@ const EXACT_LIMIT = 262_144;
  * apart by their keyed hash.
  */
 export class DuplicateRatio {
-  /** Not a `Set`: there each number is an object, and the garbage collector would walk them all. */
   readonly #seen = new Set<number>();
   readonly #distinct = new DistinctEstimate();
   readonly #keys = new RequestKeys();

@@ -68,7 +68,7 @@ describe('a report of the rows', () => {
       [99.99, false],
     ]);
     expect(steps.find(({ percent }) => percent === 99)).toMatchObject({ samplesNeeded: 662 });
-    expect(ladderOf(null).steps.every(({ ms, enough }) => ms === null && !enough)).toBe(true);
+    expect(ladderOf(new Histogram()).steps.every(({ ms, enough }) => ms === null && !enough)).toBe(true);
   });
 
   test('holds what was recorded beside what was sent, for each part of the mix', () => {
