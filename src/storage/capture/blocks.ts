@@ -3,7 +3,7 @@ import { Packr } from 'msgpackr/pack';
 import type { ChunkTimes, Exchange, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { BlockCipher } from './encryption.ts';
-import { type Connection, damaged } from './sqlite.ts';
+import { type Connection, damaged, insertInto, selected } from './sqlite.ts';
 
 /**
  * Assigns slots to stored items and writes them in blocks.
@@ -31,9 +31,7 @@ export class BlockWriter {
 
   constructor(connection: Connection, cipher: BlockCipher | null) {
     this.#cipher = cipher;
-    this.#insert = connection.prepare<[number, number, number, number, number, Uint8Array]>(
-      'INSERT INTO block (first_slot, slots, raw_bytes, codec, crc32, payload) VALUES (?, ?, ?, ?, ?, ?)',
-    );
+    this.#insert = insertInto<[number, number, number, number, number, Uint8Array]>(connection, 'block');
     this.#deleteTails = connection.prepare<[number, number]>(
       'DELETE FROM block WHERE first_slot >= ? AND first_slot < ?',
     );
@@ -153,6 +151,20 @@ export interface BlockRow {
   /** CRC-32 of the stored payload. SQLite checks frames of its log but not pages of the database. */
   readonly crc32: number;
   readonly payload: Uint8Array;
+}
+
+export const SELECT_BLOCKS = `SELECT ${selected('first_slot, slots, raw_bytes, codec, crc32, payload')}`;
+
+/** The blocks of a table in the order of their slots. Read one by one, because the caller writes meanwhile. */
+export function* blocksIn(connection: Connection, table: 'block' | 'old.block'): Generator<BlockRow> {
+  const next = connection.prepare<[number], BlockRow>(
+    `${SELECT_BLOCKS} FROM ${table} WHERE first_slot > ? ORDER BY first_slot LIMIT 1`,
+  );
+  let row = next.get(Number.MIN_SAFE_INTEGER);
+  while (row !== undefined) {
+    yield row;
+    row = next.get(row.firstSlot);
+  }
 }
 
 /**

@@ -1,19 +1,9 @@
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  openSync,
-  readdirSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Amount } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { type BlockRow, decodeBlock, encodeBlock } from './blocks.ts';
+import { type BlockRow, blocksIn, decodeBlock, encodeBlock } from './blocks.ts';
 import {
   CLAIMED_SUFFIX,
   DAMAGED_SUFFIX,
@@ -34,7 +24,7 @@ import { expiringSegments, finishExpiries } from './retention.ts';
 import { SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-ups.ts';
 import {
   assertReadable,
-  FORMAT_VERSION,
+  createSchema,
   type ForgetKind,
   type Forgotten,
   isUnborn,
@@ -45,6 +35,7 @@ import {
   factsOf,
   type Manifest,
   manifestOfWhole,
+  sealedFile,
   settleSegment,
   sha256Of,
   writeManifest,
@@ -52,6 +43,7 @@ import {
 import {
   type Connection,
   damaged,
+  insertInto,
   lossReasonOf,
   openForFilling,
   openForReading,
@@ -225,27 +217,20 @@ class Forgetting {
     }
   }
 
-  #rewrite({ segment, cipher }: Planned): void {
-    const { path, file } = segment;
+  #rewrite(planned: Planned): void {
+    const { path, file } = planned.segment;
     const { selection, clock } = this.#options;
     const before = manifestOfWhole(path);
     // A damaged segment would be rewritten and sealed as if it were sound.
     if (sha256Of(path) !== before.sha256) {
       throw new AppError('CAPTURE_DAMAGED', `segment ${file} changed after it was sealed`);
     }
-    const target = `${path}${REWRITING_SUFFIX}`;
+    const rewritten = `${path}${REWRITING_SUFFIX}`;
     try {
-      const nowUs = clock.epochUs();
-      const facts = rewriteWithout({ path, file, target, selection, cipher, nowUs });
-      replaceSegment(path, {
-        ...facts,
-        formatVersion: FORMAT_VERSION,
-        file,
-        sealedUs: nowUs,
-        quickCheck: 'ok',
-      });
+      const facts = rewriteWithout(selection, planned, rewritten, clock.epochUs());
+      replaceSegment(path, sealedFile(rewritten, facts, clock));
     } finally {
-      rmSync(target, { force: true });
+      rmSync(rewritten, { force: true });
     }
   }
 
@@ -371,49 +356,40 @@ function amountOf(
   return found ?? { exchanges: 0, bytes: 0 };
 }
 
-/** Tables that are not copied unchanged. */
-const FILTERED = ['exchange', 'body', 'name', 'block', 'second', 'hour'];
+/** Tables that are copied unchanged. */
+const UNFILTERED = ['meta', 'counter', 'protocol_use', 'anchor', 'expiry'];
 
 const NOTHING = new Uint8Array(0);
-
-const SELECT_NEXT_BLOCK = `SELECT first_slot AS firstSlot, slots, raw_bytes AS rawBytes, codec, crc32, payload
-FROM old.block WHERE first_slot > ? ORDER BY first_slot LIMIT 1`;
-
-interface RewriteOptions {
-  /** The sealed segment. */
-  readonly path: string;
-  readonly file: string;
-  /** The file to create. */
-  readonly target: string;
-  readonly selection: ForgetSelection;
-  /** Null for an unencrypted segment. */
-  readonly cipher: BlockCipher | null;
-  readonly nowUs: number;
-}
 
 /**
  * Writes a new segment file without the forgotten exchanges. Rows are copied, not deleted, so the new file
  * never held them. Ids and slots stay the same, so references into the segment stay valid. A forgotten slot
  * becomes an empty slot of its block.
+ * @param target the file to create
  * @returns the facts for its manifest
  * @throws AppError CAPTURE_DAMAGED, and errors of SQLite and the file system; the caller must then remove the
  * target
  */
-function rewriteWithout(options: RewriteOptions): ReturnType<typeof factsOf> {
-  const { path, file, target, selection } = options;
+function rewriteWithout(
+  selection: ForgetSelection,
+  { segment: { path, file }, cipher }: Planned,
+  target: string,
+  nowUs: number,
+): ReturnType<typeof factsOf> {
   closeSync(openSync(target, 'wx', 0o600));
-  const connection = openForFilling(target, pageBytesOf(path));
+  const connection = openForFilling(target);
   try {
     connection.prepare('ATTACH ? AS old').run(path);
-    copyIdentity(connection);
-    createTables(connection);
+    // Small segments have small pages. The rewritten segment is smaller still.
+    connection.pragma(`main.page_size = ${connection.pragma('old.page_size', { simple: true })}`);
     const { sql, bound } = conditionOf(selection);
     connection.transaction(() => {
+      createSchema(connection);
       connection.exec('CREATE TEMP TABLE gone (id INTEGER PRIMARY KEY)');
       connection.prepare(`INSERT INTO gone SELECT id FROM old.exchange WHERE ${sql}`).run(...bound);
       copyRows(connection, file);
-      copyBlocks(connection, options);
-      noteForgotten(connection, options);
+      copyBlocks(connection, file, cipher);
+      noteForgotten(connection, file, selection, nowUs);
     })();
     connection.exec('DETACH old');
     const found = connection.pragma('quick_check', { simple: true });
@@ -424,45 +400,8 @@ function rewriteWithout(options: RewriteOptions): ReturnType<typeof factsOf> {
   }
 }
 
-/** Small segments have small pages. The rewritten segment is smaller still. */
-function pageBytesOf(path: string): number {
-  const header = Buffer.alloc(100);
-  const descriptor = openSync(path, 'r');
-  try {
-    readSync(descriptor, header, 0, header.byteLength, 0);
-  } finally {
-    closeSync(descriptor);
-  }
-  // SQLite stores 65536 as 1.
-  const bytes = header.readUInt16BE(16);
-  return bytes === 1 ? 65_536 : bytes;
-}
-
-function copyIdentity(connection: Connection): void {
-  for (const name of ['application_id', 'user_version']) {
-    connection.pragma(`main.${name} = ${connection.pragma(`old.${name}`, { simple: true })}`);
-  }
-}
-
-/** Creates the segment's own tables, indexes and views, whatever its version. */
-function createTables(connection: Connection): void {
-  const statements = connection
-    .prepare<[], string>(
-      "SELECT sql FROM old.sqlite_schema WHERE sql IS NOT NULL ORDER BY type <> 'table', type <> 'index'",
-    )
-    .pluck()
-    .all();
-  for (const sql of statements) connection.exec(sql);
-}
-
 function copyRows(connection: Connection, file: string): void {
-  const tables = connection
-    .prepare<[], string>(
-      "SELECT name FROM old.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-    )
-    .pluck()
-    .all();
-  for (const table of tables.filter((name) => !FILTERED.includes(name))) {
+  for (const table of UNFILTERED) {
     connection.exec(`INSERT INTO main.${table} SELECT * FROM old.${table}`);
   }
   connection.exec(`
@@ -485,7 +424,7 @@ function copyRows(connection: Connection, file: string): void {
 }
 
 /** Copies blocks without a forgotten slot unchanged. Leaves out blocks with only forgotten slots. */
-function copyBlocks(connection: Connection, { file, cipher }: RewriteOptions): void {
+function copyBlocks(connection: Connection, file: string, cipher: BlockCipher | null): void {
   connection.exec(`
     CREATE TEMP TABLE dropped (slot INTEGER PRIMARY KEY);
     INSERT OR IGNORE INTO dropped SELECT heads_slot FROM old.exchange
@@ -493,14 +432,11 @@ function copyBlocks(connection: Connection, { file, cipher }: RewriteOptions): v
     INSERT OR IGNORE INTO dropped SELECT slot FROM old.body
       WHERE slot IS NOT NULL AND id NOT IN (SELECT id FROM main.body);
   `);
-  const next = connection.prepare<[number], BlockRow>(SELECT_NEXT_BLOCK);
   const droppedIn = connection
     .prepare<[number, number], number>('SELECT slot FROM dropped WHERE slot >= ? AND slot < ?')
     .pluck();
-  const insert = connection.prepare(
-    'INSERT INTO main.block (first_slot, slots, raw_bytes, codec, crc32, payload) VALUES (?, ?, ?, ?, ?, ?)',
-  );
-  for (let row = next.get(Number.MIN_SAFE_INTEGER); row !== undefined; row = next.get(row.firstSlot)) {
+  const insert = insertInto(connection, 'block');
+  for (const row of blocksIn(connection, 'old.block')) {
     const dropped = droppedIn.all(row.firstSlot, row.firstSlot + row.slots);
     if (dropped.length === row.slots) continue;
     const kept = dropped.length === 0 ? row : without(row, dropped, file, cipher);
@@ -520,7 +456,12 @@ function without(
 }
 
 /** Adds to the counts of earlier `forget` runs. */
-function noteForgotten(connection: Connection, { file, selection, nowUs }: RewriteOptions): void {
+function noteForgotten(
+  connection: Connection,
+  file: string,
+  selection: ForgetSelection,
+  nowUs: number,
+): void {
   const before = readMeta(connection, file).forgotten;
   const { exchanges, bytes } = amountOf(connection, selection, 'old');
   const forgotten: Forgotten = {
@@ -540,19 +481,14 @@ function noteForgotten(connection: Connection, { file, selection, nowUs }: Rewri
  * one of the two gets it. Readers that have the old file open keep it until they close it.
  * @throws AppError CAPTURE_NOT_FOUND when retention was first; file system errors
  */
-function replaceSegment(path: string, facts: Omit<Manifest, 'fileBytes' | 'sha256'>): Manifest {
-  const rewritten = `${path}${REWRITING_SUFFIX}`;
-  chmodSync(rewritten, 0o400);
-  syncPath(rewritten);
-  const manifest = { ...facts, fileBytes: statSync(rewritten).size, sha256: sha256Of(rewritten) };
+function replaceSegment(path: string, manifest: Manifest): void {
   // Ship the segment again: the shipped copy still holds the forgotten exchanges.
   rmSync(`${path}${HANDED_SUFFIX}`, { force: true });
   claim(path);
-  renameSync(rewritten, path);
+  renameSync(`${path}${REWRITING_SUFFIX}`, path);
   syncPath(dirname(path));
   writeManifest(path, manifest);
   rmSync(`${path}${CLAIMED_SUFFIX}`, { force: true });
-  return manifest;
 }
 
 /**

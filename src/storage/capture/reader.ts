@@ -14,7 +14,7 @@ import {
 } from './directory.ts';
 import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts';
 import { assertKeyFits } from './keys.ts';
-import { emptySecond, type SecondRollUp, type Writable } from './roll-ups.ts';
+import type { SecondRollUp } from './roll-ups.ts';
 import { manifestOfWhole } from './sealing.ts';
 import {
   type BodyPlace,
@@ -92,14 +92,13 @@ export class CaptureReader implements CaptureSource {
         open: () => this.#secondsOf(segment, fromSecond, toSecond),
       }),
     );
-    let sum: Writable<SecondRollUp> | null = null;
+    let sum: SecondRollUp | null = null;
     for (const each of mergeInOrder(sources, ({ second }) => second)) {
-      if (sum !== null && sum.second !== each.second) {
-        yield sum;
-        sum = null;
+      if (sum?.second === each.second) sum = added(sum, each);
+      else {
+        if (sum !== null) yield sum;
+        sum = each;
       }
-      sum ??= emptySecond(each.second);
-      addTo(sum, each);
     }
     if (sum !== null) yield sum;
   }
@@ -214,14 +213,18 @@ function compare(a: SegmentFile, b: SegmentFile): number {
   return a.sequence - b.sequence || a.hour - b.hour;
 }
 
-function addTo(sum: Writable<SecondRollUp>, each: SecondRollUp): void {
-  sum.exchanges += each.exchanges;
-  sum.failed += each.failed;
-  sum.requestBytes += each.requestBytes;
-  sum.responseBytes += each.responseBytes;
-  sum.latencyCount += each.latencyCount;
-  sum.latencySumUs += each.latencySumUs;
-  sum.latencyMaxUs = Math.max(sum.latencyMaxUs, each.latencyMaxUs);
+/** The same second of two segments. */
+function added(a: SecondRollUp, b: SecondRollUp): SecondRollUp {
+  return {
+    second: a.second,
+    exchanges: a.exchanges + b.exchanges,
+    failed: a.failed + b.failed,
+    requestBytes: a.requestBytes + b.requestBytes,
+    responseBytes: a.responseBytes + b.responseBytes,
+    latencyCount: a.latencyCount + b.latencyCount,
+    latencySumUs: a.latencySumUs + b.latencySumUs,
+    latencyMaxUs: Math.max(a.latencyMaxUs, b.latencyMaxUs),
+  };
 }
 
 /** One sorted sequence to merge. */

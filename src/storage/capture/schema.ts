@@ -224,11 +224,12 @@ export function assertReadable(connection: Connection, file: string): void {
 
 /** A segment's metadata, one key a row. Texts and numbers are plain; the rest is JSON. */
 export interface SegmentMeta {
-  readonly formatVersion: number;
   readonly recorder: RecorderIdentity;
   readonly origin: CaptureOrigin;
+  /** What is stored and masked: bodies, caps, redaction … */
   readonly policy: Readonly<Record<string, unknown>>;
   readonly hashKeyFingerprint: string;
+  /** Recorders in the fleet; null if not configured. */
   readonly fleetSize: number | null;
   readonly openedUs: number;
   /** When its writer closed it; null while it grows, and after a crash. */
@@ -257,8 +258,14 @@ export interface Forgotten extends Amount {
 const FORGET_KINDS = ['session', 'client', 'time'] as const;
 export type ForgetKind = (typeof FORGET_KINDS)[number];
 
+/** What is known of a segment when it is opened; the policy is stored unchanged. */
+export type NewSegmentMeta = Pick<
+  SegmentMeta,
+  'recorder' | 'origin' | 'policy' | 'hashKeyFingerprint' | 'fleetSize' | 'openedUs' | 'encryption'
+>;
+
 /** Writes the initial keys of a segment, inside a transaction. */
-export function writeMeta(connection: Connection, meta: SegmentMeta): void {
+export function writeMeta(connection: Connection, meta: NewSegmentMeta): void {
   setMeta(connection, {
     format_version: String(FORMAT_VERSION),
     recorder: meta.recorder.id,
@@ -271,7 +278,6 @@ export function writeMeta(connection: Connection, meta: SegmentMeta): void {
     ...(meta.fleetSize === null ? {} : { fleet_size: String(meta.fleetSize) }),
     opened_us: String(meta.openedUs),
     ...(meta.encryption === null ? {} : { encryption: JSON.stringify(meta.encryption) }),
-    ...(meta.forgotten === null ? {} : { forgotten: JSON.stringify(meta.forgotten) }),
   });
 }
 
@@ -298,7 +304,6 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
   const forgotten = values.get('forgotten');
   try {
     return {
-      formatVersion: Number(text('format_version')),
       recorder: {
         id: text('recorder'),
         host: text('host'),

@@ -16,7 +16,7 @@ import type { Amount } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { type BlockRow, repackBlock } from './blocks.ts';
+import { blocksIn, repackBlock } from './blocks.ts';
 import {
   DAMAGED_SUFFIX,
   hasCode,
@@ -121,19 +121,22 @@ function seal(path: string, clock: Clock, abandoned: boolean, attempts: number):
     compactSmall(connection, file);
     return factsOf(connection, file);
   });
+  const manifest = sealedFile(path, facts, clock);
+  writeManifest(path, manifest);
+  return manifest;
+}
+
+/** Makes a complete segment file durable and read-only. The segment is sealed once its manifest is written. */
+export function sealedFile(path: string, facts: ReturnType<typeof factsOf>, clock: Clock): Manifest {
   chmodSync(path, 0o400);
   syncPath(path);
-  const manifest: Manifest = {
-    formatVersion: FORMAT_VERSION,
-    file,
+  return {
     ...facts,
     fileBytes: statSync(path).size,
     sha256: sha256Of(path),
     sealedUs: clock.epochUs(),
     quickCheck: 'ok',
   };
-  writeManifest(path, manifest);
-  return manifest;
 }
 
 function withConnection<T>(path: string, work: (connection: Connection) => T): T {
@@ -201,6 +204,8 @@ export function factsOf(connection: Connection, file: string) {
       )
       .get() ?? NONE;
   return {
+    formatVersion: FORMAT_VERSION,
+    file,
     recorder: meta.recorder.id,
     recovered: meta.recoveredUs !== null,
     firstArrivalUs: ends('min'),
@@ -241,9 +246,6 @@ function setAside(path: string): void {
 
 const SMALL_PAGE_BYTES = 512;
 
-const SELECT_NEXT = `SELECT first_slot AS firstSlot, slots, raw_bytes AS rawBytes, codec, crc32, payload
-FROM block WHERE first_slot > ? ORDER BY first_slot LIMIT 1`;
-
 /**
  * Rewrites a small segment with small pages and recompresses its blocks. Every table takes at least one page.
  * With 8 KiB pages an hour with ten requests takes 160 KiB, mostly empty. A large segment stays as it is: its
@@ -265,11 +267,10 @@ function compactSmall(connection: Connection, file: string): void {
 }
 
 function repackBlocks(connection: Connection, file: string): void {
-  const next = connection.prepare<[number], BlockRow>(SELECT_NEXT);
   const update = connection.prepare<[Uint8Array, number, number]>(
     'UPDATE block SET payload = ?, crc32 = ? WHERE first_slot = ?',
   );
-  for (let row = next.get(Number.MIN_SAFE_INTEGER); row !== undefined; row = next.get(row.firstSlot)) {
+  for (const row of blocksIn(connection, 'block')) {
     const packed = repackBlock(row, file);
     if (packed !== null) update.run(packed.payload, packed.crc32, row.firstSlot);
   }

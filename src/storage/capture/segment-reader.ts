@@ -3,11 +3,11 @@ import type Database from 'better-sqlite3';
 import { type ExchangeRow, OUTCOMES } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import type { BlockRow } from './blocks.ts';
+import { type BlockRow, SELECT_BLOCKS } from './blocks.ts';
 import { MANIFEST_SUFFIX, type SegmentFile } from './directory.ts';
 import type { SecondRollUp } from './roll-ups.ts';
 import { assertReadable, isUnborn, readMeta, type SegmentMeta } from './schema.ts';
-import { type Connection, damaged, openForReading, segmentError, takenAway } from './sqlite.ts';
+import { type Connection, damaged, openForReading, segmentError, selected, takenAway } from './sqlite.ts';
 
 /** Names cached per segment; beyond that they are looked up again. */
 const NAMES_REMEMBERED = 65_536;
@@ -170,13 +170,13 @@ export class SegmentReader {
   }
 }
 
-const SELECT_BLOCK = `SELECT first_slot AS firstSlot, slots, raw_bytes AS rawBytes, codec, crc32, payload
-FROM block WHERE first_slot <= ? ORDER BY first_slot DESC LIMIT 1`;
+const SELECT_BLOCK = `${SELECT_BLOCKS} FROM block WHERE first_slot <= ? ORDER BY first_slot DESC LIMIT 1`;
 
-const SELECT_SECONDS = `SELECT second, exchanges, failed, request_bytes AS requestBytes,
-  response_bytes AS responseBytes, latency_count AS latencyCount, latency_sum_us AS latencySumUs,
-  latency_max_us AS latencyMaxUs
-FROM second WHERE second >= ? AND second < ? ORDER BY second LIMIT ?`;
+const SECOND = selected(
+  'second, exchanges, failed, request_bytes, response_bytes, latency_count, latency_sum_us, latency_max_us',
+);
+const SELECT_SECONDS = `SELECT ${SECOND} FROM second
+WHERE second >= ? AND second < ? ORDER BY second LIMIT ?`;
 
 /**
  * Selects the bytes of a short blob as text, for `bytesOfHex`. A blob becomes a buffer outside the heap. With

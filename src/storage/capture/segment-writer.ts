@@ -14,15 +14,17 @@ import { BlockWriter, encodeHeads } from './blocks.ts';
 import { syncPath } from './directory.ts';
 import type { BlockCipher } from './encryption.ts';
 import type { Expiry } from './retention.ts';
-import { RollUps } from './roll-ups.ts';
-import { createSchema, type SegmentMeta, setMeta, writeMeta } from './schema.ts';
-import { type Connection, type Durability, openForWriting, PAGE_BYTES } from './sqlite.ts';
-
-/** SQLite's answer to a checkpoint: pages in the log, and how many of them are also in the database. */
-interface LogState {
-  readonly log: number;
-  readonly checkpointed: number;
-}
+import { rollUpsOf } from './roll-ups.ts';
+import { createSchema, type NewSegmentMeta, setMeta, writeMeta } from './schema.ts';
+import {
+  addInto,
+  type Connection,
+  type Durability,
+  insertInto,
+  openForWriting,
+  PAGE_BYTES,
+  selected,
+} from './sqlite.ts';
 
 /** The content of one transaction. */
 interface Batch {
@@ -38,7 +40,7 @@ interface WriterMeans {
   readonly durability: Durability;
   /** Null leaves blocks unencrypted. */
   readonly cipher: BlockCipher | null;
-  /** The last account in the previous segment; null if there is none. */
+  /** The last account in the previous segment; only increases since then are counted here. */
   readonly baseline: LifeAccount | null;
 }
 
@@ -49,13 +51,14 @@ export class SegmentWriter {
   readonly #connection: Connection;
   readonly #blocks: BlockWriter;
   readonly #bodies: BodyStore;
-  readonly #exchanges: ExchangeInserter;
-  readonly #rollUps: RollUps;
-  readonly #records: SideRecordWriter;
+  readonly #names: Names;
+  readonly #insert;
+  readonly #rollUp;
+  readonly #writeRecords;
   #lastId = 0;
 
   /** Creates the file (0600) with its tables. Throws errors of SQLite and the file system. */
-  constructor(path: string, hour: number, meta: SegmentMeta, means: WriterMeans) {
+  constructor(path: string, hour: number, meta: NewSegmentMeta, means: WriterMeans) {
     const { durability, cipher, baseline } = means;
     // Created first: SQLite would apply the umask, and its side files get the mode of the file.
     closeSync(openSync(path, 'wx', 0o600));
@@ -70,12 +73,10 @@ export class SegmentWriter {
       if (durability === 'commit') syncPath(dirname(path));
       this.#blocks = new BlockWriter(this.#connection, cipher);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
-      this.#exchanges = new ExchangeInserter(this.#connection, {
-        bodies: this.#bodies,
-        blocks: this.#blocks,
-      });
-      this.#rollUps = new RollUps(this.#connection);
-      this.#records = new SideRecordWriter(this.#connection, baseline);
+      this.#names = new Names(this.#connection);
+      this.#insert = insertInto<Bound[]>(this.#connection, 'exchange');
+      this.#rollUp = rollUpsOf(this.#connection);
+      this.#writeRecords = recordsOf(this.#connection, baseline);
     } catch (error) {
       this.#connection.close();
       throw error;
@@ -88,17 +89,13 @@ export class SegmentWriter {
   }
 
   /** Commits a batch completely, or throws and commits nothing. */
-  write(batch: Batch): void {
+  write({ exchanges, records, progress, committedUs }: Batch): void {
     this.#transact(false, () => {
-      this.#lastId = this.#exchanges.insert(this.#lastId, batch.exchanges);
-      if (batch.exchanges.length > 0) {
-        this.#rollUps.add(
-          batch.exchanges.map(({ exchange }) => exchange),
-          batch.committedUs,
-        );
-      }
-      this.#records.write(batch.records);
-      if (batch.progress !== null) setMeta(this.#connection, { progress: JSON.stringify(batch.progress) });
+      const afterId = this.#lastId;
+      for (const packed of exchanges) this.#insert.run(...this.#valuesOf(packed));
+      if (exchanges.length > 0) this.#rollUp(afterId, committedUs);
+      this.#writeRecords(records);
+      if (progress !== null) setMeta(this.#connection, { progress: JSON.stringify(progress) });
     });
   }
 
@@ -146,7 +143,8 @@ export class SegmentWriter {
 
   /** Log bytes not yet in the database. The file keeps its length while SQLite rewrites it from the start. */
   #unmovedBytes(): number {
-    const [state] = this.#connection.pragma('wal_checkpoint(NOOP)') as [LogState | undefined];
+    type LogState = { readonly log: number; readonly checkpointed: number };
+    const [state] = this.#connection.pragma('wal_checkpoint(NOOP)') as LogState[];
     return state === undefined ? 0 : (state.log - state.checkpointed) * PAGE_BYTES;
   }
 
@@ -159,6 +157,34 @@ export class SegmentWriter {
     } finally {
       this.#connection.pragma(`busy_timeout = ${patience}`);
     }
+  }
+
+  /** The next row of `exchange`, in the order of the schema. */
+  #valuesOf({ exchange, heads }: PackedExchange): Bound[] {
+    const { request, response, streamed } = exchange;
+    this.#lastId += 1;
+    return [
+      this.#lastId,
+      exchange.arrivalUs,
+      OUTCOMES.indexOf(exchange.outcome),
+      this.#names.idOf(exchange.protocol),
+      this.#names.idOf(exchange.method),
+      this.#names.idOf(exchange.route),
+      exchange.status,
+      exchange.connection,
+      exchange.client,
+      exchange.session,
+      this.#names.idOf(exchange.model),
+      streamed === null ? null : Number(streamed),
+      ...WHOLE_FACTS.map((fact) => exchange[fact]),
+      request?.body.bytes ?? null,
+      response?.body.bytes ?? null,
+      Number(request?.body.truncated ?? false),
+      Number(response?.body.truncated ?? false),
+      heads === null ? null : this.#blocks.put(heads),
+      request === null ? null : this.#bodies.idOf(request.body),
+      response === null ? null : this.#bodies.idOf(response.body),
+    ];
   }
 
   #transact(last: boolean, work: () => void): void {
@@ -176,7 +202,7 @@ export class SegmentWriter {
       this.#lastId = committedId;
       this.#blocks.rolledBack();
       this.#bodies.rolledBack();
-      this.#exchanges.rolledBack();
+      this.#names.rolledBack();
       throw error;
     }
   }
@@ -186,37 +212,19 @@ function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-const COLUMNS = [
-  'id',
-  'arrival_us',
-  'outcome',
-  'protocol',
-  'method',
-  'route',
-  'status',
-  'connection',
-  'client',
-  'session',
-  'model',
-  'streamed',
-  'request_end_offset_us',
-  'first_byte_offset_us',
-  'last_byte_offset_us',
-  'client_left_offset_us',
-  'first_token_offset_us',
-  'prompt_tokens',
-  'output_tokens',
-  'batch',
-  'request_bytes',
-  'response_bytes',
-  'request_truncated',
-  'response_truncated',
-  'heads_slot',
-  'request_body',
-  'response_body',
-] as const;
-
 type Bound = number | Uint8Array | null;
+
+/** Consecutive columns of `exchange` that hold a fact as it is: a whole number or null. */
+const WHOLE_FACTS = [
+  'requestEndOffsetUs',
+  'firstByteOffsetUs',
+  'lastByteOffsetUs',
+  'clientLeftOffsetUs',
+  'firstTokenOffsetUs',
+  'promptTokens',
+  'outputTokens',
+  'batch',
+] as const;
 
 /** An exchange that waits for its commit, with packed heads. */
 export interface PackedExchange {
@@ -240,71 +248,6 @@ export function packExchange(exchange: Exchange): PackedExchange | null {
 export function keptBytesOf({ exchange: { request, response }, heads }: PackedExchange): number {
   const bodies = (request?.body.kept?.byteLength ?? 0) + (response?.body.kept?.byteLength ?? 0);
   return bodies + (heads?.byteLength ?? 0);
-}
-
-/** Writes rows of the `exchange` table and the rows they refer to. */
-class ExchangeInserter {
-  readonly #insert;
-  readonly #names: Names;
-  readonly #bodies: BodyStore;
-  readonly #blocks: BlockWriter;
-
-  constructor(connection: Connection, { bodies, blocks }: { bodies: BodyStore; blocks: BlockWriter }) {
-    this.#names = new Names(connection);
-    this.#bodies = bodies;
-    this.#blocks = blocks;
-    this.#insert = connection.prepare<Bound[]>(
-      `INSERT INTO exchange (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
-    );
-  }
-
-  /** Writes exchanges with the ids after `lastId` and returns the last id. Call inside a transaction. */
-  insert(lastId: number, exchanges: readonly PackedExchange[]): number {
-    let id = lastId;
-    for (const { exchange, heads } of exchanges) {
-      id += 1;
-      this.#insert.run(...this.#valuesOf(id, exchange, heads));
-    }
-    return id;
-  }
-
-  rolledBack(): void {
-    this.#names.rolledBack();
-  }
-
-  /** In column order. */
-  #valuesOf(id: number, exchange: Exchange, heads: Uint8Array | null): Bound[] {
-    const { request, response, streamed } = exchange;
-    return [
-      id,
-      exchange.arrivalUs,
-      OUTCOMES.indexOf(exchange.outcome),
-      this.#names.idOf(exchange.protocol),
-      this.#names.idOf(exchange.method),
-      this.#names.idOf(exchange.route),
-      exchange.status,
-      exchange.connection,
-      exchange.client,
-      exchange.session,
-      this.#names.idOf(exchange.model),
-      streamed === null ? null : Number(streamed),
-      exchange.requestEndOffsetUs,
-      exchange.firstByteOffsetUs,
-      exchange.lastByteOffsetUs,
-      exchange.clientLeftOffsetUs,
-      exchange.firstTokenOffsetUs,
-      exchange.promptTokens,
-      exchange.outputTokens,
-      exchange.batch,
-      request === null ? null : request.body.bytes,
-      response === null ? null : response.body.bytes,
-      Number(request?.body.truncated ?? false),
-      Number(response?.body.truncated ?? false),
-      heads === null ? null : this.#blocks.put(heads),
-      request === null ? null : this.#bodies.idOf(request.body),
-      response === null ? null : this.#bodies.idOf(response.body),
-    ];
-  }
 }
 
 /** Names cached in memory. A client that invents routes costs a look-up each, but not unlimited memory. */
@@ -338,24 +281,14 @@ class Names {
 }
 
 function canBeRow(exchange: Exchange): boolean {
+  const isWhole = (fact: number | null) => fact === null || Number.isSafeInteger(fact);
   return (
     Number.isSafeInteger(exchange.arrivalUs) &&
     isWhole(exchange.status) &&
     isWhole(exchange.connection) &&
-    isWhole(exchange.requestEndOffsetUs) &&
-    isWhole(exchange.firstByteOffsetUs) &&
-    isWhole(exchange.lastByteOffsetUs) &&
-    isWhole(exchange.clientLeftOffsetUs) &&
-    isWhole(exchange.firstTokenOffsetUs) &&
-    isWhole(exchange.promptTokens) &&
-    isWhole(exchange.outputTokens) &&
-    isWhole(exchange.batch) &&
+    WHOLE_FACTS.every((fact) => isWhole(exchange[fact])) &&
     OUTCOMES.includes(exchange.outcome)
   );
-}
-
-function isWhole(fact: number | null): boolean {
-  return fact === null || Number.isSafeInteger(fact);
 }
 
 /** Bodies that each of the two generations remembers: about 30 MiB in total. */
@@ -381,9 +314,7 @@ export class BodyStore {
 
   constructor(connection: Connection, blocks: BlockWriter) {
     this.#blocks = blocks;
-    this.#insert = connection.prepare<[number, Uint8Array | null, number, number | null, number | null]>(
-      'INSERT INTO body (id, hash, bytes, kept_bytes, slot) VALUES (?, ?, ?, ?, ?)',
-    );
+    this.#insert = insertInto<Bound[]>(connection, 'body');
   }
 
   /** Row id of a body, new or known; null for an empty body. Call inside a transaction. */
@@ -439,15 +370,11 @@ export class SideRecords {
   /** The newest account; null once written. */
   account: LifeAccount | null = null;
   readonly protocolUses = new Map<string, ProtocolUse>();
-  readonly #anchors: ClockAnchor[] = [];
+  readonly anchors: ClockAnchor[] = [];
   readonly expiries: Expiry[] = [];
 
-  get anchors(): readonly ClockAnchor[] {
-    return this.#anchors;
-  }
-
   get isEmpty(): boolean {
-    const records = this.protocolUses.size + this.#anchors.length + this.expiries.length;
+    const records = this.protocolUses.size + this.anchors.length + this.expiries.length;
     return this.account === null && records === 0;
   }
 
@@ -463,103 +390,74 @@ export class SideRecords {
   }
 
   addAnchor(anchor: ClockAnchor): void {
-    this.#anchors.push(anchor);
-    if (this.#anchors.length > ANCHORS_MAX) this.#anchors.shift();
+    this.anchors.push(anchor);
+    if (this.anchors.length > ANCHORS_MAX) this.anchors.shift();
   }
 
   clear(): void {
     this.account = null;
     this.protocolUses.clear();
-    this.#anchors.length = 0;
+    this.anchors.length = 0;
     this.expiries.length = 0;
   }
 }
 
-/** A row of `counter`. */
-interface CounterRow extends Counted {
-  readonly atUs: number;
+/** Prepares the writing of side records. Call the result inside a transaction. */
+function recordsOf(connection: Connection, baseline: LifeAccount | null): (records: SideRecords) => void {
+  const addProtocolUse = addInto<[string, number, number]>(connection, 'protocol_use');
+  const protocols = connection
+    .prepare<[string], number>("SELECT count(*) FROM protocol_use WHERE protocol NOT IN (?, 'other')")
+    .pluck();
+  const insertAnchor = connection.prepare('INSERT INTO anchor (monotonic_ns, epoch_us) VALUES (?, ?)');
+  const insertExpiry = connection.prepare(`INSERT OR REPLACE INTO expiry VALUES (@file, @firstArrivalUs,
+    @lastArrivalUs, @exchanges, @bytes, @expiredUs, @why, @earlierSegments, @earlierExchanges, @earlierBytes)`);
+  const writeAccount = accountsOf(connection, baseline);
+  return ({ account, protocolUses, anchors, expiries }) => {
+    if (account !== null) writeAccount(account);
+    for (const { protocol, connections, bytes } of protocolUses.values()) {
+      const full = (protocols.get(protocol) ?? 0) >= PROTOCOLS_MAX;
+      addProtocolUse.run(full ? 'other' : protocol, connections, bytes);
+    }
+    for (const { monotonicNs, epochUs } of anchors) {
+      insertAnchor.run(Math.round(monotonicNs), Math.round(epochUs));
+    }
+    for (const { earlier, ...expiry } of expiries) {
+      insertExpiry.run({
+        ...expiry,
+        earlierSegments: earlier.segments,
+        earlierExchanges: earlier.exchanges,
+        earlierBytes: earlier.bytes,
+      });
+    }
+  };
 }
 
-/** Writes side records into the tables of a segment. */
-class SideRecordWriter {
-  readonly #connection: Connection;
-  readonly #baseline: LifeAccount | null;
-  readonly #statements;
-
-  /** @param baseline last account in the previous segment; only increases since then are counted here */
-  constructor(connection: Connection, baseline: LifeAccount | null) {
-    this.#connection = connection;
-    this.#baseline = baseline;
-    this.#statements = {
-      lastCounter: connection.prepare<[string, string], CounterRow>(
-        `SELECT at_us AS atUs, exchanges, turns, bytes FROM counter WHERE kind = ? AND name = ?
-        ORDER BY at_us DESC LIMIT 1`,
-      ),
-      counter: connection.prepare('INSERT INTO counter VALUES (?, ?, ?, ?, ?, ?)'),
-      protocolUse: connection.prepare(`INSERT INTO protocol_use VALUES (?, ?, ?)
-        ON CONFLICT (protocol) DO UPDATE SET
-        connections = connections + excluded.connections, bytes = bytes + excluded.bytes`),
-      protocols: connection
-        .prepare<[string], number>("SELECT count(*) FROM protocol_use WHERE protocol NOT IN (?, 'other')")
-        .pluck(),
-      anchor: connection.prepare('INSERT INTO anchor (monotonic_ns, epoch_us) VALUES (?, ?)'),
-      expiry: connection.prepare('INSERT OR REPLACE INTO expiry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'),
-    };
-  }
-
-  /** Call inside a transaction. */
-  write(records: SideRecords): void {
-    const { protocolUse, protocols, anchor, expiry } = this.#statements;
-    if (records.account !== null) this.#writeAccount(records.account);
-    for (const { protocol, connections, bytes } of records.protocolUses.values()) {
-      const full = (protocols.get(protocol) ?? 0) >= PROTOCOLS_MAX;
-      protocolUse.run(full ? 'other' : protocol, connections, bytes);
-    }
-    for (const { monotonicNs, epochUs } of records.anchors) {
-      anchor.run(Math.round(monotonicNs), Math.round(epochUs));
-    }
-    for (const gone of records.expiries) {
-      expiry.run(
-        gone.file,
-        gone.firstArrivalUs,
-        gone.lastArrivalUs,
-        gone.exchanges,
-        gone.bytes,
-        gone.expiredUs,
-        gone.why,
-        gone.earlier.segments,
-        gone.earlier.exchanges,
-        gone.earlier.bytes,
-      );
-    }
-  }
-
-  #writeAccount(account: LifeAccount): void {
-    setMeta(this.#connection, { account: JSON.stringify(account) });
-    for (const kind of ['lost', 'omitted'] as const) {
-      const before: Readonly<Partial<Record<string, Counted>>> = this.#baseline?.[kind] ?? {};
-      for (const [name, value] of Object.entries(account[kind])) {
-        this.#count(kind, name, account, value, before[name] ?? NO_PROGRESS);
-      }
-    }
-  }
-
-  /** Writes one row for each increase of a counter, after a row with its value before the segment. */
-  #count(
-    kind: string,
-    name: string,
-    { startedUs, atUs }: LifeAccount,
-    value: Counted,
-    before: Counted,
-  ): void {
-    const { lastCounter, counter } = this.#statements;
-    const last = lastCounter.get(kind, name) ?? null;
+/**
+ * Prepares the writing of accounts: one row of `counter` for each increase of a counter, after a row with its
+ * value before the segment.
+ */
+function accountsOf(connection: Connection, baseline: LifeAccount | null): (account: LifeAccount) => void {
+  const insert = insertInto(connection, 'counter');
+  const lastOf = connection.prepare<[string, string], Counted & { readonly atUs: number }>(
+    `SELECT ${selected('at_us, exchanges, turns, bytes')} FROM counter WHERE kind = ? AND name = ?
+    ORDER BY at_us DESC LIMIT 1`,
+  );
+  const writeCounter = (kind: 'lost' | 'omitted', name: string, value: Counted, account: LifeAccount) => {
+    const counters: Readonly<Partial<Record<string, Counted>>> = baseline?.[kind] ?? {};
+    const before = counters[name] ?? NO_PROGRESS;
+    const last = lastOf.get(kind, name);
     const { exchanges, turns, bytes } = value;
     const known = last ?? before;
     if (known.exchanges === exchanges && known.turns === turns && known.bytes === bytes) return;
-    const sinceUs = Math.round(last?.atUs ?? this.#baseline?.atUs ?? startedUs);
-    if (last === null) counter.run(kind, name, sinceUs, before.exchanges, before.turns, before.bytes);
+    const sinceUs = Math.round(last?.atUs ?? baseline?.atUs ?? account.startedUs);
+    if (last === undefined) insert.run(kind, name, sinceUs, before.exchanges, before.turns, before.bytes);
     // After a clock was set back, an increase must still come after the value it grew from.
-    counter.run(kind, name, Math.max(Math.round(atUs), sinceUs + 1), exchanges, turns, bytes);
-  }
+    insert.run(kind, name, Math.max(Math.round(account.atUs), sinceUs + 1), exchanges, turns, bytes);
+  };
+  return (account) => {
+    setMeta(connection, { account: JSON.stringify(account) });
+    for (const kind of ['lost', 'omitted'] as const) {
+      for (const [name, value] of Object.entries(account[kind])) writeCounter(kind, name, value, account);
+    }
+  };
 }

@@ -15,66 +15,42 @@ const READER_CACHE_KIB = 1_024;
 /** Whether each commit is synced to disk (`commit`) or only a sealed segment (`seal`). */
 export type Durability = 'commit' | 'seal';
 
+/** What every connection sets. The binding's compiled defaults differ from SQLite's. */
+const COMMON = ['cell_size_check = ON', 'mmap_size = 0', 'temp_store = MEMORY'];
+
 /**
- * Opens a file for writing. Every pragma is set explicitly: the binding's compiled defaults differ from
- * SQLite's. `synchronous` also reads back differently before and after the first write in WAL mode.
+ * Opens a file for writing. Every pragma is set explicitly: `synchronous` also reads back differently before
+ * and after the first write in WAL mode.
  */
 export function openForWriting(path: string, durability: Durability): Connection {
-  const connection = open(path, { timeout: BUSY_TIMEOUT_MS });
-  try {
-    connection.pragma(`page_size = ${PAGE_BYTES}`);
-    connection.pragma('auto_vacuum = NONE');
-    connection.pragma('cell_size_check = ON');
-    connection.pragma('mmap_size = 0');
-    connection.pragma('temp_store = MEMORY');
-    connection.pragma('cache_size = -8192');
-    connection.pragma('journal_mode = WAL');
+  return open(path, { timeout: BUSY_TIMEOUT_MS }, [
+    `page_size = ${PAGE_BYTES}`,
+    'auto_vacuum = NONE',
+    'cache_size = -8192',
+    'journal_mode = WAL',
     // The writer checkpoints between batches, so no checkpoint falls inside a commit.
-    connection.pragma('wal_autocheckpoint = 0');
-    connection.pragma(`synchronous = ${durability === 'commit' ? 'FULL' : 'OFF'}`);
-    return connection;
-  } catch (error) {
-    connection.close();
-    throw error;
-  }
+    'wal_autocheckpoint = 0',
+    `synchronous = ${durability === 'commit' ? 'FULL' : 'OFF'}`,
+  ]);
 }
 
 /** Opens a finished segment to convert it into one plain file. Its journal mode is not changed. */
 export function openForSealing(path: string): Connection {
-  const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
-  try {
-    connection.pragma('cell_size_check = ON');
-    connection.pragma('mmap_size = 0');
-    connection.pragma('temp_store = MEMORY');
-    connection.pragma('synchronous = FULL');
-    return connection;
-  } catch (error) {
-    connection.close();
-    throw error;
-  }
+  return open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS }, ['synchronous = FULL']);
 }
 
 /**
  * Opens a new file that is filled at once and synced by the caller. After a crash it is discarded. Its
  * journal is in memory, so no other file ever holds a part of it.
  */
-export function openForFilling(path: string, pageBytes: number): Connection {
-  const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
-  try {
-    connection.pragma(`page_size = ${pageBytes}`);
-    connection.pragma('auto_vacuum = NONE');
-    connection.pragma('cell_size_check = ON');
-    connection.pragma('mmap_size = 0');
-    connection.pragma('temp_store = MEMORY');
-    // The binding's defensive mode refuses OFF, and reports that only in its answer.
-    const journal = connection.pragma('journal_mode = MEMORY', { simple: true });
-    if (journal !== 'memory') throw new AppError('INTERNAL', `the journal of ${path} is ${journal}`);
-    connection.pragma('synchronous = OFF');
-    return connection;
-  } catch (error) {
-    connection.close();
-    throw error;
-  }
+export function openForFilling(path: string): Connection {
+  const pragmas = ['auto_vacuum = NONE', 'journal_mode = MEMORY', 'synchronous = OFF'];
+  const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS }, pragmas);
+  // The binding's defensive mode refuses OFF, and tells that only by the mode that it keeps.
+  const journal = connection.pragma('journal_mode', { simple: true });
+  if (journal === 'memory') return connection;
+  connection.close();
+  throw new AppError('INTERNAL', `the journal of ${path} is ${journal}`);
 }
 
 /**
@@ -83,12 +59,27 @@ export function openForFilling(path: string, pageBytes: number): Connection {
  * sealed.
  */
 export function openForReading(path: string): Connection {
-  const connection = openReadOnly(path);
+  const options = { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS };
+  const pragmas = [`cache_size = -${READER_CACHE_KIB}`];
   try {
-    connection.pragma('cell_size_check = ON');
-    connection.pragma('mmap_size = 0');
-    connection.pragma('temp_store = MEMORY');
-    connection.pragma(`cache_size = -${READER_CACHE_KIB}`);
+    return open(path, options, pragmas);
+  } catch (error) {
+    if (sqliteCode(error) !== 'SQLITE_READONLY_ROLLBACK') throw error;
+    openForSealing(path).close();
+    return open(path, options, pragmas);
+  }
+}
+
+function open(path: string, options: Database.Options, pragmas: readonly string[]): Connection {
+  const connection = new Database(path, options);
+  try {
+    const version = connection.prepare<[], string>('SELECT sqlite_version()').pluck().get() ?? '0.0.0';
+    if (isOlder(version)) {
+      throw new AppError('INTERNAL', `SQLite ${version} can damage a capture (bug fixed in 3.51.3)`, {
+        hint: 'Install the better-sqlite3 version that package.json pins.',
+      });
+    }
+    for (const pragma of [...COMMON, ...pragmas]) connection.pragma(pragma);
     return connection;
   } catch (error) {
     connection.close();
@@ -96,27 +87,50 @@ export function openForReading(path: string): Connection {
   }
 }
 
-function openReadOnly(path: string): Connection {
-  const options = { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS };
-  try {
-    return open(path, options);
-  } catch (error) {
-    if (sqliteCode(error) !== 'SQLITE_READONLY_ROLLBACK') throw error;
-    open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS }).close();
-    return open(path, options);
-  }
+/** Prepares an insert that binds every column of a table, in the order of its schema. */
+export function insertInto<Bound extends unknown[]>(
+  connection: Connection,
+  table: string,
+): Database.Statement<Bound> {
+  return connection.prepare<Bound>(`INSERT INTO ${table} ${boundRow(columnsOf(connection, table))}`);
 }
 
-function open(path: string, options: Database.Options): Connection {
-  const connection = new Database(path, options);
-  const version = connection.prepare<[], string>('SELECT sqlite_version()').pluck().get() ?? '0.0.0';
-  if (isOlder(version)) {
-    connection.close();
-    throw new AppError('INTERNAL', `SQLite ${version} can damage a capture (bug fixed in 3.51.3)`, {
-      hint: 'Install the better-sqlite3 version that package.json pins.',
-    });
-  }
-  return connection;
+/**
+ * Prepares an insert that adds to the row with the same key, which is the table's first column.
+ * @param rows the query whose rows are added; without one, every column is bound
+ * @param greatest the columns that keep the greater value instead of the sum
+ */
+export function addInto<Bound extends unknown[]>(
+  connection: Connection,
+  table: string,
+  { rows, greatest = [] }: { readonly rows?: string; readonly greatest?: readonly string[] } = {},
+): Database.Statement<Bound> {
+  const columns = columnsOf(connection, table);
+  const [key, ...values] = columns;
+  const updates = values.map((name) =>
+    greatest.includes(name)
+      ? `${name} = coalesce(max(${name}, excluded.${name}), ${name}, excluded.${name})`
+      : `${name} = ${name} + excluded.${name}`,
+  );
+  return connection.prepare<Bound>(`INSERT INTO ${table} ${rows ?? boundRow(columns)}
+    ON CONFLICT (${key}) DO UPDATE SET ${updates.join(', ')}`);
+}
+
+function boundRow(columns: readonly string[]): string {
+  return `VALUES (${columns.map(() => '?').join(', ')})`;
+}
+
+function columnsOf(connection: Connection, table: string): string[] {
+  const columns = connection.pragma(`table_info(${table})`) as { readonly name: string }[];
+  return columns.map(({ name }) => name);
+}
+
+/** A select list whose results are named as in TypeScript: `first_slot AS firstSlot`. */
+export function selected(columns: string): string {
+  return columns.replace(/\w+/g, (column) => {
+    const name = column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    return `${column} AS ${name}`;
+  });
 }
 
 function isOlder(version: string): boolean {

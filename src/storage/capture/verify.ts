@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { assertChecksum, type BlockRow, decodeBlock, decodeHeads } from './blocks.ts';
+import { assertChecksum, type BlockRow, blocksIn, decodeBlock, decodeHeads } from './blocks.ts';
 import {
   DAMAGED_SUFFIX,
   HANDED_SUFFIX,
@@ -181,9 +181,6 @@ interface SlotLengths {
 /** Most problems reported per segment; one more line says how many were left out. */
 const PROBLEMS_MAX = 50;
 
-const SELECT_BLOCKS = `SELECT first_slot AS firstSlot, slots, raw_bytes AS rawBytes, codec, crc32, payload
-FROM block ORDER BY first_slot`;
-
 /** Columns that refer to a row of another table. */
 const REFERENCES = [
   ['outcome', 'outcome'],
@@ -302,7 +299,7 @@ export class SegmentCheck {
       .iterate();
     try {
       let head = heads.next();
-      for (const row of connection.prepare<[], BlockRow>(SELECT_BLOCKS).iterate()) {
+      for (const row of blocksIn(connection, 'block')) {
         this.#blocks += 1;
         const slots = this.#guard('block', () => this.#slotsOf(row, cipher));
         if (slots === null) lengths.unknown.push({ firstSlot: row.firstSlot, slots: row.slots });
@@ -376,8 +373,7 @@ export class SegmentCheck {
   #checkCounts(connection: Connection, manifest: Manifest | null): void {
     this.#exchanges = countOf(connection, 'exchange');
     if (manifest === null) return;
-    const { file } = this.#segment;
-    const facts = { file, ...factsOf(connection, file) };
+    const facts = factsOf(connection, this.#segment.file);
     for (const [name, value] of Object.entries(facts)) {
       const stated = manifest[name as keyof typeof facts];
       if (JSON.stringify(stated) === JSON.stringify(value)) continue;

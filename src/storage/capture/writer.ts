@@ -7,7 +7,7 @@ import type { Exchange } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommittingSink, CommitResult as SinkCommitResult } from '../../core/ports.ts';
 import { formatSegmentName, hourOf, parseSegmentName, SIDE_SUFFIXES, segmentsOf } from './directory.ts';
-import type { EncryptionKey, SegmentEncryption } from './encryption.ts';
+import type { EncryptionKey } from './encryption.ts';
 import {
   DiskQuota,
   type Expiry,
@@ -16,7 +16,7 @@ import {
   Retention,
   SegmentExpiry,
 } from './retention.ts';
-import { type CaptureOrigin, FORMAT_VERSION, type RecorderIdentity, type SegmentMeta } from './schema.ts';
+import type { NewSegmentMeta } from './schema.ts';
 import {
   keptBytesOf,
   type PackedExchange,
@@ -26,20 +26,11 @@ import {
 } from './segment-writer.ts';
 import { type Durability, lossReasonOf } from './sqlite.ts';
 
-export type { CaptureOrigin, RecorderIdentity } from './schema.ts';
-
-export interface CaptureWriterOptions {
+export interface CaptureWriterOptions extends Omit<NewSegmentMeta, 'openedUs' | 'encryption'> {
   /** From `resolveCaptureDirectory(…, 'write')`. */
   readonly directory: string;
-  readonly recorder: RecorderIdentity;
-  readonly origin: CaptureOrigin;
-  /** What is stored and masked (bodies, caps, redaction …), stored unchanged in `meta`. */
-  readonly policy: Readonly<Record<string, unknown>>;
-  readonly hashKeyFingerprint: string;
   /** Encrypts the blocks of every segment; null leaves them unencrypted. */
   readonly encryption: EncryptionKey | null;
-  /** Recorders in the fleet; null if not configured. */
-  readonly fleetSize: number | null;
   /** The last account in this recorder's last segment, written by an earlier process; null if none. */
   readonly account: LifeAccount | null;
   /** Upper bound in bytes of all files in the directory. */
@@ -500,10 +491,13 @@ class SegmentRotation {
     const sequence = this.#sequence + 1;
     const path = join(directory, formatSegmentName({ hour, recorder: recorder.id, sequence }));
     try {
-      const key = encryption?.newSegment() ?? null;
-      const meta = this.#meta(key?.encryption ?? null);
-      const means = { durability, cipher: key?.cipher ?? null, baseline };
-      const segment = new SegmentWriter(path, hour, meta, means);
+      const key = encryption?.newSegment();
+      const meta = { ...this.#options, openedUs: this.#clock.epochUs(), encryption: key?.encryption ?? null };
+      const segment = new SegmentWriter(path, hour, meta, {
+        durability,
+        cipher: key?.cipher ?? null,
+        baseline,
+      });
       // Set only now: an unused number would look like a missing segment.
       this.#sequence = sequence;
       this.#emptyBytes = segment.contentBytes;
@@ -513,26 +507,6 @@ class SegmentRotation {
       for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
       throw error;
     }
-  }
-
-  #meta(encryption: SegmentEncryption | null): SegmentMeta {
-    const { recorder, origin, policy, hashKeyFingerprint, fleetSize } = this.#options;
-    return {
-      formatVersion: FORMAT_VERSION,
-      recorder,
-      origin,
-      policy,
-      hashKeyFingerprint,
-      fleetSize,
-      openedUs: this.#clock.epochUs(),
-      closedUs: null,
-      recoveredUs: null,
-      endedUs: null,
-      encryption,
-      forgotten: null,
-      account: null,
-      progress: null,
-    };
   }
 }
 

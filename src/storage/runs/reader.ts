@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { checkOfWord, type Run, type RunTotals, type Send, type SendAnswer } from '../../core/run.ts';
-import { type Connection, openForReading } from '../capture/sqlite.ts';
+import { type Connection, openForReading, selected } from '../capture/sqlite.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './schema.ts';
 
 /**
@@ -33,6 +33,12 @@ interface StoredSend
   readonly checkResult: string | null;
   readonly checkPointer: string | null;
 }
+
+const SEND =
+  selected(`segment, exchange_id, route, model, request_bytes, intended_offset_ns, actual_offset_ns,
+  connection_wait_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns, status, response_bytes, error,
+  refused, cancelled, streamed, content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
+  prompt_tokens, output_tokens, warmup, check_result, check_pointer`);
 
 /** Reads a run. A run that did not end properly is not sealed and has neither facts nor summary. */
 export class RunReader {
@@ -66,15 +72,7 @@ export class RunReader {
   /** Sends in plan order, at constant memory. If sessions waited, they became due in another order. */
   *sends(): Generator<Send> {
     const rows = this.#connection.prepare<[], StoredSend>(`
-      SELECT
-        send_index AS "index", segment, exchange_id AS exchangeId, route, model, request_bytes AS requestBytes,
-        intended_offset_ns AS intendedOffsetNs, actual_offset_ns AS actualOffsetNs,
-        connection_wait_ns AS connectionWaitNs, start_offset_ns AS startOffsetNs, first_byte_offset_ns AS firstByteOffsetNs,
-        last_byte_offset_ns AS lastByteOffsetNs, status, response_bytes AS responseBytes, error, refused,
-        cancelled, streamed, content_events AS contentEvents, first_token_offset_ns AS firstTokenOffsetNs,
-        last_token_offset_ns AS lastTokenOffsetNs, gap_max_ns AS gapMaxNs, gaps, prompt_tokens AS promptTokens,
-        output_tokens AS outputTokens, finish_reason AS finish, warmup,
-        check_result AS checkResult, check_pointer AS checkPointer
+      SELECT send_index AS "index", finish_reason AS finish, ${SEND}
       FROM send ORDER BY send_index`);
     for (const row of rows.iterate()) yield sendOf(row);
   }
@@ -88,8 +86,7 @@ export class RunReader {
   *seconds(): Generator<RunSecond> {
     yield* this.#connection
       .prepare<[], RunSecond>(`
-        SELECT second, offered, sent, completed, failed, cancelled, refused, in_flight AS inFlight,
-          lag_max_ns AS lagMaxNs
+        SELECT ${selected('second, offered, sent, completed, failed, cancelled, refused, in_flight, lag_max_ns')}
         FROM series ORDER BY second`)
       .iterate();
   }

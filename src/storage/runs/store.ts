@@ -14,7 +14,8 @@ import {
   type Send,
 } from '../../core/run.ts';
 import { syncPath, writeFileDurably } from '../capture/directory.ts';
-import { type Connection, openForWriting } from '../capture/sqlite.ts';
+import { addInto, type Connection, insertInto, openForWriting } from '../capture/sqlite.ts';
+import type { RunSecond } from './reader.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './schema.ts';
 
 const PRIVATE_DIRECTORY = 0o700;
@@ -37,7 +38,6 @@ export class SqliteRunStore implements RunStore {
   readonly #connection: Connection;
   readonly #inserter: SendInserter;
   readonly #setCheck;
-  readonly #seconds: RunSeconds;
   /** In one transaction. */
   readonly #appendAll: (sends: readonly Send[]) => void;
 
@@ -51,10 +51,12 @@ export class SqliteRunStore implements RunStore {
     this.#connection = writing(directory, () => createDatabase(join(directory, RUN_DATABASE)));
     this.#inserter = new SendInserter(this.#connection);
     this.#setCheck = this.#connection.prepare(SET_CHECK);
-    this.#seconds = new RunSeconds(this.#connection);
+    const addSecond = addInto<(number | null)[]>(this.#connection, 'second', {
+      greatest: ['lag_max_ns'],
+    });
     this.#appendAll = this.#connection.transaction((sends: readonly Send[]) => {
       this.#inserter.insert(sends);
-      this.#seconds.write(sends);
+      for (const counts of secondsOf(sends)) addSecond.run(...Object.values(counts));
     });
   }
 
@@ -159,39 +161,6 @@ function writing<T>(directory: string, step: () => T): T {
   }
 }
 
-/** Columns of `send_row`, in binding order. */
-const COLUMNS = [
-  'send_index',
-  'segment',
-  'exchange_id',
-  'route',
-  'model',
-  'request_bytes',
-  'intended_offset_ns',
-  'actual_offset_ns',
-  'connection_wait_ns',
-  'start_offset_ns',
-  'first_byte_offset_ns',
-  'last_byte_offset_ns',
-  'status',
-  'response_bytes',
-  'error',
-  'refused',
-  'cancelled',
-  'streamed',
-  'content_events',
-  'first_token_offset_ns',
-  'last_token_offset_ns',
-  'gap_max_ns',
-  'gaps',
-  'prompt_tokens',
-  'output_tokens',
-  'finish_reason',
-  'warmup',
-  'check_result',
-  'check_pointer',
-] as const;
-
 type Bound = number | string | Uint8Array | null;
 
 /** Writes rows of the `send_row` table and the labels they refer to. */
@@ -202,9 +171,7 @@ class SendInserter {
   #committedLabels = 0;
 
   constructor(connection: Connection) {
-    this.#insert = connection.prepare<Bound[]>(
-      `INSERT INTO send_row (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
-    );
+    this.#insert = insertInto<Bound[]>(connection, 'send_row');
     this.#insertLabel = connection.prepare<[number, string]>('INSERT INTO label (id, text) VALUES (?, ?)');
   }
 
@@ -222,6 +189,7 @@ class SendInserter {
     for (const text of [...this.#labels.keys()].slice(this.#committedLabels)) this.#labels.delete(text);
   }
 
+  /** In the order of the schema. */
   #valuesOf(send: Send): Bound[] {
     const { answer } = send;
     return [
@@ -275,51 +243,15 @@ function checkColumns(check: AnswerCheck | null): readonly [string | null, strin
 
 const NS_PER_S = 1e9;
 
-interface SecondCounts {
-  offered: number;
-  sent: number;
-  completed: number;
-  failed: number;
-  cancelled: number;
-  refused: number;
-  lagMaxNs: number | null;
-}
+type SecondCounts = { -readonly [Name in Exclude<keyof RunSecond, 'inFlight'>]: RunSecond[Name] };
 
-/** Counts what a batch of sends adds to each second of the run, and updates the table `second`. */
-class RunSeconds {
-  readonly #upsert;
-
-  constructor(connection: Connection) {
-    this.#upsert = connection.prepare<
-      [number, number, number, number, number, number, number, number | null]
-    >(`
-      INSERT INTO second (second, offered, sent, completed, failed, cancelled, refused, lag_max_ns)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-      ON CONFLICT (second) DO UPDATE SET
-        offered = offered + excluded.offered,
-        sent = sent + excluded.sent,
-        completed = completed + excluded.completed,
-        failed = failed + excluded.failed,
-        cancelled = cancelled + excluded.cancelled,
-        refused = refused + excluded.refused,
-        lag_max_ns = coalesce(max(lag_max_ns, excluded.lag_max_ns), lag_max_ns, excluded.lag_max_ns)
-    `);
-  }
-
-  /** Call inside the transaction that inserts the same sends. */
-  write(sends: readonly Send[]): void {
-    for (const [second, counts] of countsOf(sends)) {
-      const { offered, sent, completed, failed, cancelled, refused, lagMaxNs } = counts;
-      this.#upsert.run(second, offered, sent, completed, failed, cancelled, refused, lagMaxNs);
-    }
-  }
-}
-
-function countsOf(sends: readonly Send[]): Map<number, SecondCounts> {
+/** What a batch of sends adds to each second of the run. */
+function secondsOf(sends: readonly Send[]): Iterable<SecondCounts> {
   const seconds = new Map<number, SecondCounts>();
   const at = (offsetNs: number): SecondCounts => {
     const second = Math.floor(offsetNs / NS_PER_S);
-    const counts = seconds.get(second) ?? noCounts();
+    const none = { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0 };
+    const counts = seconds.get(second) ?? { second, ...none, lagMaxNs: null };
     seconds.set(second, counts);
     return counts;
   };
@@ -337,9 +269,5 @@ function countsOf(sends: readonly Send[]): Map<number, SecondCounts> {
     else if (hasFailed(send)) ended.failed += 1;
     else ended.completed += 1;
   }
-  return seconds;
-}
-
-function noCounts(): SecondCounts {
-  return { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0, lagMaxNs: null };
+  return seconds.values();
 }

@@ -222,7 +222,7 @@ describe('forgetting', () => {
   it('keeps what a transaction takes back in memory: no file of it lies beside the segment', () => {
     const directory = temporaryDirectory();
     writeFileSync(join(directory, 'new'), '');
-    const connection = openForFilling(join(directory, 'new'), 512);
+    const connection = openForFilling(join(directory, 'new'));
     connection.exec('CREATE TABLE a (b)');
     connection.exec('BEGIN; INSERT INTO a VALUES (1)');
     expect(readdirSync(directory)).toEqual(['new']);
