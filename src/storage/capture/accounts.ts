@@ -17,7 +17,6 @@ import { SUPERVISION } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import { isCaptureFile, isMissing, OWN_SUBDIRECTORY, segmentsOf } from './directory.ts';
-import { isHeld } from './lock.ts';
 import type { SegmentMeta } from './schema.ts';
 import { SegmentReader } from './segment-reader.ts';
 
@@ -220,11 +219,8 @@ export class LifeAccounts {
   losses(): (Counted & { readonly name: LossReason })[] {
     return this.#current().flatMap(({ account, written, progress, killed }) => {
       const lost = growthOf(account.lost, written?.lost ?? {});
-      const late = {
-        turns: Math.max(0, progress.turns - account.recorded.turns),
-        bytes: Math.max(0, progress.bytes - account.recorded.bytes),
-        exchanges: Math.max(0, progress.exchanges - account.exchanges),
-      };
+      const known = { ...account.recorded, exchanges: account.exchanges };
+      const late = counted((unit) => Math.max(0, progress[unit] - known[unit]));
       // The commit succeeded but its acknowledgement was never read. The account still says pending or lost.
       if (!killed) return account.ended ? without(lost, late) : lost;
       const { turns, bytes } = account.pending;
@@ -294,47 +290,36 @@ function without(
   losses: readonly (Counted & { readonly name: LossReason })[],
   recorded: Counted,
 ): (Counted & { readonly name: LossReason })[] {
-  const left = { ...recorded };
+  let left = recorded;
   return losses.map((loss) => {
     if (!UNREAD.has(loss.name)) return loss;
-    const taken = {
-      turns: Math.min(loss.turns, left.turns),
-      bytes: Math.min(loss.bytes, left.bytes),
-      exchanges: Math.min(loss.exchanges, left.exchanges),
-    };
-    left.turns -= taken.turns;
-    left.bytes -= taken.bytes;
-    left.exchanges -= taken.exchanges;
-    return {
-      ...loss,
-      turns: loss.turns - taken.turns,
-      bytes: loss.bytes - taken.bytes,
-      exchanges: loss.exchanges - taken.exchanges,
-    };
+    const before = left;
+    left = counted((unit) => Math.max(0, before[unit] - loss[unit]));
+    return { name: loss.name, ...counted((unit) => Math.max(0, loss[unit] - before[unit])) };
   });
 }
 
+function counted(of: (unit: keyof Counted) => number): Counted {
+  return { turns: of('turns'), bytes: of('bytes'), exchanges: of('exchanges') };
+}
+
 /**
- * The lives that record into a capture now. An open life is running if its account file is still updated.
- * That also holds while it is paused or waits for the capture. It is also running if it is the only one and a
- * recorder holds the lock. Recently written accounts are watched for a moment to decide.
+ * The lives that record into a capture now: an open life whose account file is still updated. That also holds
+ * while it is paused or waits for the capture. Recently written accounts are watched for a moment to decide.
  */
 function runningIn(captureDirectory: string, clock: Clock = systemClock): ReadonlySet<string> {
-  const running = new Set<string>();
   const silenceUs = SUPERVISION.accountSilenceMs * 1e3;
   const first = openIn(captureDirectory).filter(({ atUs }) => clock.epochUs() - atUs <= silenceUs);
   const untilNs = clock.nowNs() + SUPERVISION.accountWatchMs * 1e6;
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
-  while (running.size < first.length) {
-    const isHeldByFirst = first.length === 1 && isHeld(captureDirectory);
+  const running = new Set<string>();
+  while (running.size < first.length && clock.nowNs() < untilNs) {
+    Atomics.wait(sleeper, 0, 0, LOOK_MS);
     const now = openIn(captureDirectory);
     for (const { life, atUs } of first) {
-      const wasWritten = now.some((one) => one.life === life && one.atUs !== atUs);
-      const hasEnded = !now.some((one) => one.life === life);
-      if (wasWritten || hasEnded || isHeldByFirst) running.add(life);
+      const unchanged = now.some((account) => account.life === life && account.atUs === atUs);
+      if (!unchanged) running.add(life);
     }
-    if (clock.nowNs() >= untilNs) break;
-    if (running.size < first.length) Atomics.wait(sleeper, 0, 0, LOOK_MS);
   }
   return running;
 }

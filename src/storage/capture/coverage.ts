@@ -1,9 +1,9 @@
 import type { TimeRange } from '../../core/ports.ts';
-import type { SegmentFile } from './directory.ts';
 import type { SegmentSummary, Stretch } from './lives.ts';
 import { SegmentReader } from './segment-reader.ts';
 
 const HOUR_US = 3_600_000_000;
+const EVER: TimeRange = { fromUs: Number.MIN_SAFE_INTEGER, toUs: Number.MAX_SAFE_INTEGER };
 
 /** How much of the traffic that was seen a capture holds. */
 export interface CoverageShares {
@@ -17,104 +17,75 @@ export interface CoverageShares {
 
 export const NOT_KNOWN: CoverageShares = Object.freeze({ coverage: null, unexplained: null });
 
-/** A segment and its metadata. */
-export interface ReadSegment {
-  readonly file: SegmentFile;
-  readonly summary: SegmentSummary;
+/** The recorders of a fleet: how many there are, and when those of a capture were running. */
+interface Fleet {
+  /** Null if not configured. */
+  readonly size: number | null;
+  readonly presence: readonly Stretch[];
 }
 
-/**
- * Whether the segments have an account of what passed. Imports do not: their file does not say what it left
- * out.
- */
-export function isAccounted(segments: readonly ReadSegment[]): boolean {
-  return segments.every(({ summary }) => summary.meta.origin.kind === 'recorded');
-}
-
-interface CoverageParts {
-  readonly segments: readonly ReadSegment[];
-  /** When each recorder was running. */
-  readonly presence: readonly (readonly Stretch[])[];
-  readonly fleetSize: number | null;
-}
-
-/** Exchange counts within windows; fractional where a record spans more than a window. */
-interface Seen {
+/** Exchange counts; fractional where a record spans more than a window. */
+export interface Seen {
   recorded: number;
   /** Sampled out, or forgotten later: accounted for. */
   explained: number;
   lost: number;
+  /** Those recorded in each hour since the epoch. */
+  readonly hours: Map<number, number>;
 }
 
 /**
- * Coverage of the given windows only. Recorded exchanges are counted. A loss counts by the share of its span
- * inside a window. Sampled and forgotten exchanges have no time of their own, so they count by the segment's
- * share of exchanges.
+ * Coverage of what was seen, together or in windows that do not overlap. If the fleet's size is known, seen
+ * includes an estimate for recorders that are not here. An import has no coverage: its file does not say what
+ * it left out.
  */
-export function coverageWithin(parts: CoverageParts, ranges: readonly TimeRange[]): CoverageShares {
-  if (!isAccounted(parts.segments)) return NOT_KNOWN;
+export function coverageOf(
+  windows: readonly { readonly seen: Seen; readonly range?: TimeRange }[],
+  segments: readonly SegmentSummary[],
+  { size, presence }: Fleet,
+): CoverageShares {
+  if (!segments.every(({ meta }) => meta.origin.kind === 'recorded')) return NOT_KNOWN;
   let recorded = 0;
   let explained = 0;
-  let seen = 0;
-  for (const range of ranges) {
-    const hours = new Map<number, number>();
-    const sums: Seen = { recorded: 0, explained: 0, lost: 0 };
-    for (const { file, summary } of parts.segments) addSegment(sums, hours, file, summary, range);
-    const here = sums.recorded + sums.explained + sums.lost;
-    recorded += sums.recorded;
-    explained += sums.explained;
-    seen += here / (fleetShareWithin(parts, hours, range) ?? 1);
+  let total = 0;
+  for (const { seen, range } of windows) {
+    const share = size === null ? null : fleetShare(size, presence, seen.hours, range);
+    recorded += seen.recorded;
+    explained += seen.explained;
+    total += (seen.recorded + seen.explained + seen.lost) / (share ?? 1);
   }
-  if (seen === 0) return NOT_KNOWN;
-  return { coverage: recorded / seen, unexplained: Math.max(0, seen - recorded - explained) / seen };
+  if (total === 0) return NOT_KNOWN;
+  return { coverage: recorded / total, unexplained: Math.max(0, total - recorded - explained) / total };
 }
 
-function fleetShareWithin(
-  { presence, fleetSize }: CoverageParts,
-  hours: ReadonlyMap<number, number>,
-  range: TimeRange,
-): number | null {
-  if (fleetSize === null) return null;
-  const known = presence.flat();
-  const span = {
-    fromUs: known.reduce((least, { fromUs }) => Math.min(least, fromUs), Number.MAX_SAFE_INTEGER),
-    toUs: known.reduce((most, { toUs }) => Math.max(most, toUs), Number.MIN_SAFE_INTEGER),
-  };
-  const asked = { fromUs: Math.max(range.fromUs, span.fromUs), toUs: Math.min(range.toUs, span.toUs) };
-  const within = presence.map((stretches) =>
-    stretches
-      .map(({ fromUs, toUs }) => ({
-        fromUs: Math.max(fromUs, asked.fromUs),
-        toUs: Math.min(toUs, asked.toUs),
-      }))
-      .filter(({ fromUs, toUs }) => fromUs < toUs),
-  );
-  return fleetShare(fleetSize, within, hours, asked);
+/**
+ * What the segments saw within a window. Recorded exchanges are counted. A loss counts by the share of its
+ * span inside the window. Sampled and forgotten exchanges have no time of their own, so they count by the
+ * segment's share of exchanges.
+ */
+export function seenWithin(segments: readonly SegmentSummary[], range: TimeRange): Seen {
+  const seen: Seen = { recorded: 0, explained: 0, lost: 0, hours: new Map() };
+  for (const segment of segments) addSegment(seen, segment, range);
+  return seen;
 }
 
-function addSegment(
-  sums: Seen,
-  hours: Map<number, number>,
-  file: SegmentFile,
-  summary: SegmentSummary,
-  range: TimeRange,
-): void {
+function addSegment(seen: Seen, summary: SegmentSummary, range: TimeRange): void {
   const hasLosses = summary.losses.length > 0;
   const touched = summary.hours.filter(
     ({ hour }) => hour * HOUR_US < range.toUs && (hour + 1) * HOUR_US > range.fromUs,
   );
-  const partly = touched.some((hour) => !isWhole(hour.hour, range));
-  const reader = partly || hasLosses ? SegmentReader.open(file) : null;
+  const partly = touched.some(({ hour }) => !isWhole(hour, range));
+  const reader = partly || hasLosses ? SegmentReader.open(summary.file) : null;
   try {
-    const inside = touched.map(({ hour, exchanges }) => ({
-      hour,
-      exchanges: isWhole(hour, range) || reader === null ? exchanges : countWithin(reader, hour, range),
-    }));
-    for (const { hour, exchanges } of inside) hours.set(hour, (hours.get(hour) ?? 0) + exchanges);
-    const recorded = inside.reduce((sum, { exchanges }) => sum + exchanges, 0);
-    sums.recorded += recorded;
-    sums.explained += explainedOf(summary) * shareOf(summary, recorded, range);
-    if (reader !== null && hasLosses) sums.lost += lostWithin(reader, range);
+    let recorded = 0;
+    for (const { hour, exchanges } of touched) {
+      const inside = isWhole(hour, range) || reader === null ? exchanges : countWithin(reader, hour, range);
+      seen.hours.set(hour, (seen.hours.get(hour) ?? 0) + inside);
+      recorded += inside;
+    }
+    seen.recorded += recorded;
+    seen.explained += explainedOf(summary) * shareOf(summary, recorded, range);
+    if (reader !== null && hasLosses) seen.lost += lostWithin(reader, range);
   } finally {
     reader?.close();
   }
@@ -134,14 +105,14 @@ function countWithin(reader: SegmentReader, hour: number, range: TimeRange): num
   );
 }
 
-function explainedOf({ meta, omissions }: SegmentSummary): number {
+/** Exchanges that were sampled out, or forgotten later. */
+export function explainedOf({ meta, omissions }: SegmentSummary): number {
   const sampledOut = omissions.find(({ cause }) => cause === 'sampled_out')?.exchanges ?? 0;
   return sampledOut + (meta.forgotten?.exchanges ?? 0);
 }
 
 /** If a segment holds no exchange, its share is the share of its open time inside the window. */
-function shareOf({ hours, meta }: SegmentSummary, inside: number, range: TimeRange): number {
-  const exchanges = hours.reduce((sum, hour) => sum + hour.exchanges, 0);
+function shareOf({ exchanges, meta }: SegmentSummary, inside: number, range: TimeRange): number {
   if (exchanges > 0) return inside / exchanges;
   return overlap(meta.openedUs, meta.closedUs ?? meta.openedUs, range);
 }
@@ -166,19 +137,20 @@ function overlap(fromUs: number, toUs: number, range: TimeRange): number {
  * `fleetSize` recorders each hour has. A missing recorder is assumed to have seen what a present one saw in
  * that hour. In an hour without any recorder, the mean hour of a recorder is used.
  * @param exchangesByHour hours since the epoch
- * @param within the time to consider; without it, that of the recorders that are here
+ * @param range the time to consider, as far as any recorder was running
  * @returns 1 when none is missing; null when unknown
  */
 export function fleetShare(
   fleetSize: number,
-  presence: readonly (readonly Stretch[])[],
+  presence: readonly Stretch[],
   exchangesByHour: ReadonlyMap<number, number>,
-  within: Stretch | null = null,
+  range: TimeRange = EVER,
 ): number | null {
-  const stretches = presence.flat();
+  const stretches = clipped(presence, range);
   const recorded = [...exchangesByHour.values()].reduce((sum, count) => sum + count, 0);
   if (stretches.length === 0 || recorded === 0) return null;
-  const { fromUs, toUs } = within ?? spanOf(stretches);
+  const [considered] = clipped([spanOf(presence)], range);
+  const { fromUs, toUs } = considered ?? spanOf(stretches);
   const here = recorderHours(stretches);
   const total = [...here.values()].reduce((sum, hours) => sum + hours, 0);
   let seen = 0;
@@ -199,9 +171,8 @@ export function fleetShare(
 }
 
 /** Most recorders running at one time. A recorder that ends as another starts may be the same member. */
-export function mostAtOnce(presence: readonly (readonly Stretch[])[]): number {
+export function mostAtOnce(presence: readonly Stretch[]): number {
   const changes = presence
-    .flat()
     .flatMap(({ fromUs, toUs }) => [
       { atUs: fromUs, by: 1 },
       { atUs: toUs, by: -1 },
@@ -213,6 +184,15 @@ export function mostAtOnce(presence: readonly (readonly Stretch[])[]): number {
     most = Math.max(most, here);
   }
   return most;
+}
+
+function clipped(stretches: readonly Stretch[], range: TimeRange): Stretch[] {
+  return stretches
+    .map(({ fromUs, toUs }) => ({
+      fromUs: Math.max(fromUs, range.fromUs),
+      toUs: Math.min(toUs, range.toUs),
+    }))
+    .filter(({ fromUs, toUs }) => fromUs < toUs);
 }
 
 function spanOf(stretches: readonly Stretch[]): Stretch {

@@ -22,15 +22,7 @@ import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts
 import { DirectoryLock } from './lock.ts';
 import { expiringSegments, finishExpiries } from './retention.ts';
 import { SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-ups.ts';
-import {
-  assertReadable,
-  createSchema,
-  type ForgetKind,
-  type Forgotten,
-  isUnborn,
-  readMeta,
-  setMeta,
-} from './schema.ts';
+import { assertReadable, createSchema, type Forgotten, isUnborn, readMeta, setMeta } from './schema.ts';
 import {
   factsOf,
   type Manifest,
@@ -55,16 +47,14 @@ import {
 export type RemainReason = 'open' | 'expiring' | 'other_hash_key' | 'nobody_named' | 'damaged' | 'set_aside';
 
 /** What `forget` did, or would do. Bytes are body bytes after transfer decoding. */
-export interface ForgetDocument {
+export interface ForgetDocument extends Amount {
   readonly schemaVersion: 1;
   readonly directory: string;
   /** Nothing was changed. */
   readonly dryRun: boolean;
   /** Whether nothing that was asked for remains, as far as can be known. */
   readonly complete: boolean;
-  readonly exchanges: number;
-  readonly bytes: number;
-  readonly segments: readonly { readonly file: string; readonly exchanges: number; readonly bytes: number }[];
+  readonly segments: readonly (Amount & { readonly file: string })[];
   /** Where something is or may be left. Counts are null where they are unknown. */
   readonly remaining: readonly {
     readonly file: string;
@@ -83,11 +73,10 @@ export interface ForgetOptions {
   readonly clock: Clock;
 }
 
-interface Planned {
+/** A segment to rewrite, and what is forgotten of it. */
+interface Planned extends Amount {
   readonly segment: SegmentFile;
   readonly cipher: BlockCipher | null;
-  readonly exchanges: number;
-  readonly bytes: number;
 }
 
 /**
@@ -189,7 +178,8 @@ class Forgetting {
     if (segment.sealed) {
       const { firstArrivalUs, lastArrivalUs } = manifestOfWhole(segment.path);
       if (firstArrivalUs === null || lastArrivalUs === null) return;
-      if (!touches(selection, { firstUs: firstArrivalUs, lastUs: lastArrivalUs })) return;
+      if (lastArrivalUs < (selection.fromUs ?? lastArrivalUs)) return;
+      if (firstArrivalUs >= (selection.toUs ?? Number.POSITIVE_INFINITY)) return;
     }
     const connection = openForReading(segment.path);
     try {
@@ -201,16 +191,17 @@ class Forgetting {
         return;
       }
       if (selection.identity !== null && hasNoKeyPlace(meta.policy[selection.identity.kind])) {
-        const { exchanges } = amountOf(connection, everythingIn(selection));
+        const fromUs = selection.fromUs ?? Number.MIN_SAFE_INTEGER;
+        const { exchanges } = amountOf(connection, { ...selection, identity: null, fromUs });
         if (exchanges > 0) this.#remains(segment.file, 'nobody_named', exchanges);
         return;
       }
-      const { exchanges, bytes } = amountOf(connection, selection);
-      if (exchanges === 0) return;
-      if (!segment.sealed) this.#remains(segment.file, 'open', exchanges);
+      const amount = amountOf(connection, selection);
+      if (amount.exchanges === 0) return;
+      if (!segment.sealed) this.#remains(segment.file, 'open', amount.exchanges);
       else {
         const cipher = cipherFor(meta.encryption, encryptionKey, segment.file);
-        this.#planned.push({ segment, cipher, exchanges, bytes });
+        this.#planned.push({ segment, cipher, ...amount });
       }
     } finally {
       connection.close();
@@ -237,11 +228,6 @@ class Forgetting {
   #remains(file: string, why: RemainReason, exchanges: number | null): void {
     this.#remaining.push({ file, why, exchanges });
   }
-}
-
-/** Everything within the selection's time, for every session and client. */
-function everythingIn({ fromUs, toUs }: ForgetSelection): ForgetSelection {
-  return { identity: null, fromUs: fromUs ?? Number.MIN_SAFE_INTEGER, toUs };
 }
 
 /** Whether a policy recorded no session (or client) at all. Imports do not say where theirs come from. */
@@ -304,53 +290,28 @@ export interface ForgetSelection {
   readonly toUs: number | null;
 }
 
-/** The kinds of condition in a selection, as a segment stores them. */
-function kindsOf({ identity, fromUs, toUs }: ForgetSelection): ForgetKind[] {
-  return [
-    ...(identity === null ? [] : [identity.kind]),
-    ...(fromUs === null && toUs === null ? [] : ['time' as const]),
-  ];
-}
-
-/** Whether a segment with these arrivals can hold a match. */
-function touches(
-  { fromUs, toUs }: ForgetSelection,
-  span: { readonly firstUs: number; readonly lastUs: number },
-): boolean {
-  return (fromUs === null || span.lastUs >= fromUs) && (toUs === null || span.firstUs < toUs);
-}
-
 /** SQL condition on rows of `exchange` and its parameters. */
 function conditionOf({ identity, fromUs, toUs }: ForgetSelection): {
   readonly sql: string;
   readonly bound: readonly (number | Uint8Array)[];
 } {
-  const terms: string[] = [];
-  const bound: (number | Uint8Array)[] = [];
-  const add = (term: string, ...values: readonly (number | Uint8Array)[]): void => {
-    terms.push(term);
-    bound.push(...values);
-  };
-  if (identity !== null) {
-    const { kind, hashes } = identity;
-    add(`${kind} IN (${hashes.map(() => '?').join(', ')})`, ...hashes);
-  }
-  if (fromUs !== null) add('arrival_us >= ?', fromUs);
-  if (toUs !== null) add('arrival_us < ?', toUs);
+  const hashes = identity?.hashes ?? [];
+  const terms = [
+    ...(identity === null ? [] : [`${identity.kind} IN (${hashes.map(() => '?').join(', ')})`]),
+    ...(fromUs === null ? [] : ['arrival_us >= ?']),
+    ...(toUs === null ? [] : ['arrival_us < ?']),
+  ];
+  const bound = [...hashes, fromUs, toUs].filter((value) => value !== null);
   return { sql: terms.length === 0 ? 'FALSE' : terms.join(' AND '), bound };
 }
 
 /** How much of a segment matches. Bytes are body bytes after transfer decoding. */
-function amountOf(
-  connection: Connection,
-  selection: ForgetSelection,
-  schema: 'main' | 'old' = 'main',
-): Amount {
+function amountOf(connection: Connection, selection: ForgetSelection): Amount {
   const { sql, bound } = conditionOf(selection);
   const found = connection
     .prepare<(number | Uint8Array)[], Amount>(
       `SELECT count(*) AS exchanges, coalesce(sum(coalesce(request_bytes, 0) + coalesce(response_bytes, 0)), 0) AS bytes
-      FROM ${schema}.exchange WHERE ${sql}`,
+      FROM exchange WHERE ${sql}`,
     )
     .get(...bound);
   return found ?? { exchanges: 0, bytes: 0 };
@@ -372,10 +333,11 @@ const NOTHING = new Uint8Array(0);
  */
 function rewriteWithout(
   selection: ForgetSelection,
-  { segment: { path, file }, cipher }: Planned,
+  planned: Planned,
   target: string,
   nowUs: number,
 ): ReturnType<typeof factsOf> {
+  const { path, file } = planned.segment;
   closeSync(openSync(target, 'wx', 0o600));
   const connection = openForFilling(target);
   try {
@@ -388,8 +350,8 @@ function rewriteWithout(
       connection.exec('CREATE TEMP TABLE gone (id INTEGER PRIMARY KEY)');
       connection.prepare(`INSERT INTO gone SELECT id FROM old.exchange WHERE ${sql}`).run(...bound);
       copyRows(connection, file);
-      copyBlocks(connection, file, cipher);
-      noteForgotten(connection, file, selection, nowUs);
+      copyBlocks(connection, planned);
+      noteForgotten(connection, selection, planned, nowUs);
     })();
     connection.exec('DETACH old');
     const found = connection.pragma('quick_check', { simple: true });
@@ -424,7 +386,7 @@ function copyRows(connection: Connection, file: string): void {
 }
 
 /** Copies blocks without a forgotten slot unchanged. Leaves out blocks with only forgotten slots. */
-function copyBlocks(connection: Connection, file: string, cipher: BlockCipher | null): void {
+function copyBlocks(connection: Connection, planned: Planned): void {
   connection.exec(`
     CREATE TEMP TABLE dropped (slot INTEGER PRIMARY KEY);
     INSERT OR IGNORE INTO dropped SELECT heads_slot FROM old.exchange
@@ -439,18 +401,13 @@ function copyBlocks(connection: Connection, file: string, cipher: BlockCipher | 
   for (const row of blocksIn(connection, 'old.block')) {
     const dropped = droppedIn.all(row.firstSlot, row.firstSlot + row.slots);
     if (dropped.length === row.slots) continue;
-    const kept = dropped.length === 0 ? row : without(row, dropped, file, cipher);
+    const kept = dropped.length === 0 ? row : without(row, dropped, planned);
     insert.run(kept.firstSlot, kept.slots, kept.rawBytes, kept.codec, kept.crc32, kept.payload);
   }
 }
 
-function without(
-  row: BlockRow,
-  dropped: readonly number[],
-  file: string,
-  cipher: BlockCipher | null,
-): BlockRow {
-  const slots = [...decodeBlock(row, file, cipher)];
+function without(row: BlockRow, dropped: readonly number[], { segment, cipher }: Planned): BlockRow {
+  const slots = decodeBlock(row, segment.file, cipher);
   for (const slot of dropped) slots[slot - row.firstSlot] = NOTHING;
   return encodeBlock(row.firstSlot, slots, cipher);
 }
@@ -458,17 +415,19 @@ function without(
 /** Adds to the counts of earlier `forget` runs. */
 function noteForgotten(
   connection: Connection,
-  file: string,
-  selection: ForgetSelection,
+  { identity, fromUs, toUs }: ForgetSelection,
+  { segment, exchanges, bytes }: Planned,
   nowUs: number,
 ): void {
-  const before = readMeta(connection, file).forgotten;
-  const { exchanges, bytes } = amountOf(connection, selection, 'old');
+  const before = readMeta(connection, segment.file).forgotten;
+  const kinds = new Set(before?.by);
+  if (identity !== null) kinds.add(identity.kind);
+  if (fromUs !== null || toUs !== null) kinds.add('time');
   const forgotten: Forgotten = {
     exchanges: exchanges + (before?.exchanges ?? 0),
     bytes: bytes + (before?.bytes ?? 0),
     atUs: nowUs,
-    by: [...new Set([...(before?.by ?? []), ...kindsOf(selection)])],
+    by: [...kinds],
   };
   setMeta(connection, { forgotten: JSON.stringify(forgotten) });
 }
@@ -484,7 +443,12 @@ function noteForgotten(
 function replaceSegment(path: string, manifest: Manifest): void {
   // Ship the segment again: the shipped copy still holds the forgotten exchanges.
   rmSync(`${path}${HANDED_SUFFIX}`, { force: true });
-  claim(path);
+  try {
+    renameSync(`${path}${MANIFEST_SUFFIX}`, `${path}${CLAIMED_SUFFIX}`);
+  } catch (error) {
+    throw isMissing(error) ? takenAway(basename(path)) : error;
+  }
+  syncPath(dirname(path));
   renameSync(`${path}${REWRITING_SUFFIX}`, path);
   syncPath(dirname(path));
   writeManifest(path, manifest);
@@ -528,13 +492,4 @@ export function leftoversIn(captureDirectory: string): string[] {
   return readdirSync(captureDirectory)
     .filter((file) => LEFTOVER_SUFFIXES.some((suffix) => file.endsWith(suffix)))
     .sort();
-}
-
-function claim(path: string): void {
-  try {
-    renameSync(`${path}${MANIFEST_SUFFIX}`, `${path}${CLAIMED_SUFFIX}`);
-  } catch (error) {
-    throw isMissing(error) ? takenAway(basename(path)) : error;
-  }
-  syncPath(dirname(path));
 }

@@ -1,6 +1,12 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from '../../core/accounting.ts';
+import {
+  type Amount,
+  LOSS_REASONS,
+  type LossReason,
+  OMISSION_CAUSES,
+  type OmissionCause,
+} from '../../core/accounting.ts';
 import { DayCalendar } from '../../core/calendar.ts';
 import { AppError } from '../../core/errors.ts';
 import type { TimeRange } from '../../core/ports.ts';
@@ -8,23 +14,22 @@ import { formatInstantUs } from '../../core/units.ts';
 import { type KilledDocument, LifeAccounts } from './accounts.ts';
 import {
   type CoverageShares,
-  coverageWithin,
-  fleetShare,
-  isAccounted,
+  coverageOf,
+  explainedOf,
   mostAtOnce,
   NOT_KNOWN,
-  type ReadSegment,
+  type Seen,
+  seenWithin,
 } from './coverage.ts';
 import { DAMAGED_SUFFIX, type SegmentFile, SIDE_SUFFIXES, segmentsOf } from './directory.ts';
 import {
   AbsentSegments,
   type ExpiredDocument,
-  ExpiredSegments,
   type HourSummary,
-  type LifeSegment,
   type RecorderDocument,
   RecorderLife,
   type SegmentSummary,
+  type Stretch,
   summaryOf,
 } from './lives.ts';
 import { type CaptureOrigin, type SegmentMeta, sessionKeysOf } from './schema.ts';
@@ -69,38 +74,19 @@ export function inspectCaptures(directories: readonly string[], calendar: DayCal
 
 class Inspection {
   readonly #calendar: DayCalendar;
+  /** Empty for all recorders. */
+  readonly #recorders: ReadonlySet<string>;
   readonly #directories: string[] = [];
-  #exchanges = 0;
-  #firstUs: number | null = null;
-  #lastUs: number | null = null;
-  /** The latest time in the captures, used as the end of what is still open. */
-  #latestUs = 0;
-  readonly #bytes = { request: 0, response: 0, disk: 0 };
-  readonly #outcomes = { completed: 0, client_aborted: 0, upstream_failed: 0, timed_out: 0 };
-  readonly #truncated = { requests: 0, responses: 0 };
-  readonly #losses = new Amounts<LossReason>(LOSS_REASONS);
-  readonly #omitted = new Amounts<OmissionCause>(OMISSION_CAUSES);
-  readonly #protocols = new Map<string, { connections: number; bytes: number }>();
-  readonly #days = new Map<string, { exchanges: number; bytes: number }>();
-  readonly #hours = new Map<number, number>();
-  readonly #segments: { file: string; sealed: boolean; exchanges: number; bytes: number }[] = [];
-  readonly #expired = new ExpiredSegments();
-  readonly #forgotten = { exchanges: 0, bytes: 0 };
-  readonly #encrypted = { segments: 0, keys: new Set<string>() };
+  readonly #segments: SegmentSummary[] = [];
   readonly #identities = new SegmentIdentities();
   readonly #absent = new AbsentSegments();
   readonly #accounts = new LifeAccounts();
-  readonly #lives = new Map<string, LifeSegment[]>();
-  readonly #origins = new Map<string, CaptureOrigin>();
-  readonly #sessionKeys = new Set<string>();
+  readonly #days = new Map<string, { exchanges: number; bytes: number }>();
   readonly #damaged: string[] = [];
   readonly #duplicates: string[] = [];
-  #fleetSize: number | null = null;
-  #clockAnchors = 0;
-
-  /** Empty for all recorders. */
-  readonly #recorders: ReadonlySet<string>;
-  readonly #read: ReadSegment[] = [];
+  /** Segments of recorders that were not asked for. */
+  readonly #unread = new Set<string>();
+  #diskBytes = 0;
 
   constructor(calendar: DayCalendar, recorders: readonly string[] = []) {
     this.#calendar = calendar;
@@ -110,15 +96,14 @@ class Inspection {
   addDirectory(directory: string): void {
     this.#directories.push(directory);
     this.#accounts.addDirectory(directory);
-    const known = new Set(this.#segments.map(({ file }) => file));
+    const known = new Set(this.#segments.map(({ file }) => file.file));
     for (const segment of segmentsOf(directory)) {
-      if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder))
-        this.#expired.addUnread(segment.file);
+      if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder)) this.#unread.add(segment.file);
       else if (known.has(segment.file)) this.#duplicates.push(segment.file);
       else this.#readSegment(segment);
     }
     for (const file of readdirSync(directory)) {
-      this.#bytes.disk += sizeOf(join(directory, file));
+      this.#diskBytes += sizeOf(join(directory, file));
       if (!file.endsWith(DAMAGED_SUFFIX)) continue;
       this.#damaged.push(file);
       this.#absent.damaged(file);
@@ -126,57 +111,68 @@ class Inspection {
   }
 
   document(): InspectDocument {
-    const lives = this.#allLives();
-    const killed = this.#accounts.killed();
-    const losses = this.#allLosses();
-    const omitted = this.#allOmissions();
+    const segments = this.#segments;
+    const metas = segments.map(({ meta }) => meta);
+    const hours = segments.flatMap((segment) => segment.hours);
+    const spans = segments.flatMap(({ span }) => span ?? []);
+    const lives = this.#lives();
+    const seen = this.#seen();
+    const losses = this.#losses();
+    const omissions = this.#omissions();
     return {
       schemaVersion: 1,
       directory: this.#directories[0] ?? '',
       directories: this.#directories,
-      exchanges: this.#exchanges,
-      firstArrival: this.#firstUs === null ? null : formatInstantUs(this.#firstUs),
-      lastArrival: this.#lastUs === null ? null : formatInstantUs(this.#lastUs),
-      bytes: this.#bytes,
-      outcomes: this.#outcomes,
-      truncated: this.#truncated,
-      losses: { ...losses.total, byReason: losses.each(), exact: this.#accounts.exact },
-      omitted: { ...omitted.total, byCause: omitted.each() },
-      ...this.#coverage(lives, losses, omitted),
+      exchanges: seen.recorded,
+      firstArrival: instantOf(leastOf(spans.map(({ firstUs }) => firstUs))),
+      lastArrival: instantOf(greatestOf(spans.map(({ lastUs }) => lastUs))),
+      bytes: {
+        request: sumOf(hours, ({ requestBytes }) => requestBytes),
+        response: sumOf(hours, ({ responseBytes }) => responseBytes),
+        disk: this.#diskBytes,
+      },
+      outcomes: {
+        completed: sumOf(hours, ({ completed }) => completed),
+        client_aborted: sumOf(hours, ({ clientAborted }) => clientAborted),
+        upstream_failed: sumOf(hours, ({ upstreamFailed }) => upstreamFailed),
+        timed_out: sumOf(hours, ({ timedOut }) => timedOut),
+      },
+      truncated: {
+        requests: sumOf(hours, ({ requestsTruncated }) => requestsTruncated),
+        responses: sumOf(hours, ({ responsesTruncated }) => responsesTruncated),
+      },
+      losses: { ...amountOf(losses), byReason: byName(LOSS_REASONS, losses), exact: this.#accounts.exact },
+      omitted: { ...amountOf(omissions), byCause: byName(OMISSION_CAUSES, omissions) },
+      ...coverageOf([{ seen }], segments, this.#fleet()),
       coverageIsAtMost: !this.#accounts.exact,
-      killed,
-      protocols: Object.fromEntries(this.#protocols),
+      killed: this.#accounts.killed(),
+      protocols: this.#protocols(),
       timeZone: this.#calendar.timeZone,
       days: [...this.#days].map(([day, sums]) => ({ day, ...sums })).sort((a, b) => (a.day < b.day ? -1 : 1)),
-      segments: this.#segments,
-      expired: this.#expired.document(),
-      forgotten: this.#forgotten,
-      encrypted: { ...this.#encrypted, keys: [...this.#encrypted.keys].sort() },
+      segments: segments.map(({ file, exchanges }) => ({
+        file: file.file,
+        sealed: file.sealed,
+        exchanges,
+        bytes: diskBytesOf(file.path),
+      })),
+      expired: this.#absent.expiredDocument(segments, this.#unread),
+      forgotten: amountOf(metas.flatMap(({ forgotten }) => forgotten ?? [])),
+      encrypted: encryptedOf(metas),
       damaged: this.#damaged,
       duplicates: this.#duplicates,
       recorders: lives.map((life) => life.document(this.#accounts)),
-      fleetSize: this.#fleetSize,
-      recordersAtOnce: mostAtOnce(lives.map((life) => life.presence(this.#latestUs))),
-      origins: [...this.#origins.values()],
-      sessionKeys: [...this.#sessionKeys],
-      clockAnchors: this.#clockAnchors,
+      fleetSize: greatestOf(metas.flatMap(({ fleetSize }) => fleetSize ?? [])),
+      recordersAtOnce: mostAtOnce(this.#fleet().presence),
+      origins: [...new Map(metas.map(({ origin }) => [JSON.stringify(origin), origin])).values()],
+      sessionKeys: [...new Set(metas.flatMap(sessionKeysOf))],
+      clockAnchors: sumOf(segments, ({ clockAnchors }) => clockAnchors),
     };
   }
 
   coverageWithin(ranges: readonly TimeRange[]): CoverageShares {
     if (this.#accounts.touches(ranges)) return NOT_KNOWN;
-    return coverageWithin(
-      {
-        segments: this.#read,
-        presence: this.#allLives().map((life) => life.presence(this.#latestUs)),
-        fleetSize: this.#recorders.size > 0 ? null : this.#fleetSize,
-      },
-      ranges,
-    );
-  }
-
-  #allLives(): RecorderLife[] {
-    return [...this.#lives].map(([id, segments]) => new RecorderLife(id, segments, this.#absent));
+    const windows = ranges.map((range) => ({ range, seen: seenWithin(this.#segments, range) }));
+    return coverageOf(windows, this.#segments, this.#fleet());
   }
 
   /** Skips a segment that has no tables yet, or that retention just removed. */
@@ -187,11 +183,18 @@ class Inspection {
       if (reader === null) return;
       try {
         const summary = summaryOf(reader);
-        const exchanges = summary.hours.reduce((sum, hour) => sum + hour.exchanges, 0);
-        this.#identities.assertNew(segment, { ...summary, exchanges });
+        this.#identities.assertNew(segment, summary);
         const days = summary.hours.flatMap((hour) => daysOf(reader, hour, this.#calendar));
         this.#accounts.addSegment(summary.meta);
-        this.#add(segment, summary, days);
+        this.#segments.push(summary);
+        for (const expiry of summary.expiries) this.#absent.expired(expiry);
+        for (const { day, exchanges, bytes } of days) {
+          const sum = this.#days.get(day);
+          this.#days.set(day, {
+            exchanges: exchanges + (sum?.exchanges ?? 0),
+            bytes: bytes + (sum?.bytes ?? 0),
+          });
+        }
       } finally {
         reader.close();
       }
@@ -200,93 +203,115 @@ class Inspection {
     }
   }
 
-  #add(file: SegmentFile, summary: SegmentSummary, days: readonly DaySum[]): void {
-    this.#read.push({ file, summary });
-    let exchanges = 0;
-    for (const hour of summary.hours) {
-      exchanges += hour.exchanges;
-      this.#addHour(hour);
+  #lives(): RecorderLife[] {
+    const byRecorder = Map.groupBy(this.#segments, ({ meta }) => meta.recorder.id);
+    return [...byRecorder.values()].map((segments) => new RecorderLife(segments, this.#absent));
+  }
+
+  /** If only some recorders were asked for, these are the fleet. */
+  #fleet(): { readonly size: number | null; readonly presence: readonly Stretch[] } {
+    const sizes = this.#recorders.size > 0 ? [] : this.#segments.flatMap(({ meta }) => meta.fleetSize ?? []);
+    // What is still open ends with the latest time in the captures.
+    const latestUs = greatestOf(
+      this.#segments.flatMap(({ meta, span }) => [meta.closedUs ?? 0, meta.openedUs, span?.lastUs ?? 0]),
+    );
+    return {
+      size: greatestOf(sizes),
+      presence: this.#lives().flatMap((life) => life.presence(latestUs ?? 0)),
+    };
+  }
+
+  /** Everything, including losses and omissions that no segment records. */
+  #seen(): Seen {
+    const hours = new Map<number, number>();
+    for (const { hour, exchanges } of this.#segments.flatMap((segment) => segment.hours)) {
+      hours.set(hour, (hours.get(hour) ?? 0) + exchanges);
     }
-    for (const { day, ...sums } of days) {
-      const sum = entryOf(this.#days, day, { exchanges: 0, bytes: 0 });
-      sum.exchanges += sums.exchanges;
-      sum.bytes += sums.bytes;
-    }
-    this.#exchanges += exchanges;
-    if (summary.span !== null) {
-      this.#firstUs = Math.min(this.#firstUs ?? summary.span.firstUs, summary.span.firstUs);
-      this.#lastUs = Math.max(this.#lastUs ?? summary.span.lastUs, summary.span.lastUs);
-    }
-    const { meta, span, crashes } = summary;
-    this.#latestUs = Math.max(this.#latestUs, meta.closedUs ?? 0, meta.openedUs, span?.lastUs ?? 0);
-    for (const { reason, ...amount } of summary.losses) this.#losses.add(reason, amount);
-    for (const { cause, ...amount } of summary.omissions) this.#omitted.add(cause, amount);
-    for (const { protocol, connections, bytes } of summary.protocols) {
-      const sum = entryOf(this.#protocols, protocol, { connections: 0, bytes: 0 });
-      sum.connections += connections;
-      sum.bytes += bytes;
-    }
-    for (const gone of summary.expiries) this.#absent.expired(gone);
-    this.#clockAnchors += summary.clockAnchors;
-    this.#addVault(meta);
-    entryOf(this.#lives, meta.recorder.id, []).push({ file, meta, span, exchanges, crashes });
-    this.#origins.set(JSON.stringify(meta.origin), meta.origin);
-    for (const key of sessionKeysOf(meta)) this.#sessionKeys.add(key);
-    if (meta.fleetSize !== null) this.#fleetSize = Math.max(this.#fleetSize ?? 0, meta.fleetSize);
-    const bytes = diskBytesOf(file.path);
-    this.#expired.add(file, summary, bytes);
-    this.#segments.push({ file: file.file, sealed: file.sealed, exchanges, bytes });
+    const sampledOut = this.#accounts.omissions().filter(({ name }) => name === 'sampled_out');
+    return {
+      recorded: sumOf(this.#segments, ({ exchanges }) => exchanges),
+      explained: sumOf(this.#segments, explainedOf) + amountOf(sampledOut).exchanges,
+      lost: amountOf(this.#losses()).exchanges,
+      hours,
+    };
   }
 
-  #addVault({ forgotten, encryption }: SegmentMeta): void {
-    this.#forgotten.exchanges += forgotten?.exchanges ?? 0;
-    this.#forgotten.bytes += forgotten?.bytes ?? 0;
-    if (encryption === null) return;
-    this.#encrypted.segments += 1;
-    this.#encrypted.keys.add(encryption.keyId);
+  #losses(): NamedAmount[] {
+    const recorded = this.#segments.flatMap(({ losses }) => losses);
+    return [
+      ...recorded.map(({ reason, ...amount }) => ({ name: reason, ...amount })),
+      ...this.#accounts.losses(),
+    ];
   }
 
-  #addHour(hour: HourSummary): void {
-    this.#bytes.request += hour.requestBytes;
-    this.#bytes.response += hour.responseBytes;
-    this.#outcomes.completed += hour.completed;
-    this.#outcomes.client_aborted += hour.clientAborted;
-    this.#outcomes.upstream_failed += hour.upstreamFailed;
-    this.#outcomes.timed_out += hour.timedOut;
-    this.#truncated.requests += hour.requestsTruncated;
-    this.#truncated.responses += hour.responsesTruncated;
-    this.#hours.set(hour.hour, (this.#hours.get(hour.hour) ?? 0) + hour.exchanges);
+  #omissions(): NamedAmount[] {
+    const recorded = this.#segments.flatMap(({ omissions }) => omissions);
+    return [
+      ...recorded.map(({ cause, ...amount }) => ({ name: cause, ...amount })),
+      ...this.#accounts.omissions(),
+    ];
   }
 
-  /** Losses in segments, plus those in accounts beside them. */
-  #allLosses(): Amounts<LossReason> {
-    const sums = new Amounts<LossReason>(LOSS_REASONS);
-    for (const reason of LOSS_REASONS) sums.add(reason, this.#losses.of(reason));
-    for (const { name, exchanges, bytes } of this.#accounts.losses()) sums.add(name, { exchanges, bytes });
-    return sums;
+  #protocols(): InspectDocument['protocols'] {
+    const uses = Map.groupBy(
+      this.#segments.flatMap(({ protocols }) => protocols),
+      ({ protocol }) => protocol,
+    );
+    return Object.fromEntries(
+      [...uses].map(([protocol, each]) => [
+        protocol,
+        {
+          connections: sumOf(each, ({ connections }) => connections),
+          bytes: sumOf(each, ({ bytes }) => bytes),
+        },
+      ]),
+    );
   }
+}
 
-  #allOmissions(): Amounts<OmissionCause> {
-    const sums = new Amounts<OmissionCause>(OMISSION_CAUSES);
-    for (const cause of OMISSION_CAUSES) sums.add(cause, this.#omitted.of(cause));
-    for (const { name, exchanges, bytes } of this.#accounts.omissions()) sums.add(name, { exchanges, bytes });
-    return sums;
-  }
+interface NamedAmount extends Amount {
+  readonly name: string;
+}
 
-  #coverage(
-    lives: readonly RecorderLife[],
-    losses: Amounts<LossReason>,
-    omitted: Amounts<OmissionCause>,
-  ): Pick<InspectDocument, 'coverage' | 'unexplained'> {
-    const sampledOut = omitted.of('sampled_out').exchanges;
-    const accounted = this.#exchanges + this.#forgotten.exchanges + sampledOut;
-    const here = accounted + losses.total.exchanges;
-    if (here === 0 || !isAccounted(this.#read)) return { coverage: null, unexplained: null };
-    const presence = lives.map((life) => life.presence(this.#latestUs));
-    const share = this.#fleetSize === null ? null : fleetShare(this.#fleetSize, presence, this.#hours);
-    const seen = here / (share ?? 1);
-    return { coverage: this.#exchanges / seen, unexplained: (seen - accounted) / seen };
-  }
+function sumOf<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((sum, item) => sum + of(item), 0);
+}
+
+function amountOf(amounts: readonly Amount[]): { exchanges: number; bytes: number } {
+  return {
+    exchanges: sumOf(amounts, ({ exchanges }) => exchanges),
+    bytes: sumOf(amounts, ({ bytes }) => bytes),
+  };
+}
+
+/** Sums by name, in the order of a closed list; those of zero are left out. */
+function byName<Name extends string>(
+  names: readonly Name[],
+  amounts: readonly NamedAmount[],
+): Partial<Record<Name, { exchanges: number; bytes: number }>> {
+  const sums = names.map(
+    (name) => [name, amountOf(amounts.filter((amount) => amount.name === name))] as const,
+  );
+  const entries = sums.filter(([, { exchanges, bytes }]) => exchanges + bytes > 0);
+  return Object.fromEntries(entries) as Partial<Record<Name, { exchanges: number; bytes: number }>>;
+}
+
+/** Null for none. */
+function leastOf(values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((least, value) => Math.min(least, value));
+}
+
+function greatestOf(values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((most, value) => Math.max(most, value));
+}
+
+function instantOf(epochUs: number | null): string | null {
+  return epochUs === null ? null : formatInstantUs(epochUs);
+}
+
+function encryptedOf(metas: readonly SegmentMeta[]): InspectDocument['encrypted'] {
+  const keys = metas.flatMap(({ encryption }) => encryption?.keyId ?? []);
+  return { segments: keys.length, keys: [...new Set(keys)].sort() };
 }
 
 function diskBytesOf(path: string): number {
@@ -397,40 +422,4 @@ function daysOf(reader: SegmentReader, hour: HourSummary, calendar: DayCalendar)
       .filter(({ exchanges }) => exchanges > 0)
       .map((sums) => ({ day, ...sums })),
   );
-}
-
-/** Amounts by name, from a closed list. */
-class Amounts<Name extends string> {
-  readonly #byName: Map<Name, { exchanges: number; bytes: number }>;
-  readonly total = { exchanges: 0, bytes: 0 };
-
-  constructor(names: readonly Name[]) {
-    this.#byName = new Map(names.map((name) => [name, { exchanges: 0, bytes: 0 }]));
-  }
-
-  add(name: Name, { exchanges, bytes }: { readonly exchanges: number; readonly bytes: number }): void {
-    const sum = entryOf(this.#byName, name, { exchanges: 0, bytes: 0 });
-    sum.exchanges += exchanges;
-    sum.bytes += bytes;
-    this.total.exchanges += exchanges;
-    this.total.bytes += bytes;
-  }
-
-  of(name: Name): { readonly exchanges: number; readonly bytes: number } {
-    return this.#byName.get(name) ?? { exchanges: 0, bytes: 0 };
-  }
-
-  /** Amounts that are not zero. */
-  each(): Partial<Record<Name, { exchanges: number; bytes: number }>> {
-    const entries = [...this.#byName].filter(([, { exchanges, bytes }]) => exchanges + bytes > 0);
-    return Object.fromEntries(entries) as Partial<Record<Name, { exchanges: number; bytes: number }>>;
-  }
-}
-
-/** The value of a key. Inserts `fresh` if there is none. */
-function entryOf<Key, Value>(map: Map<Key, Value>, key: Key, fresh: Value): Value {
-  const known = map.get(key);
-  if (known !== undefined) return known;
-  map.set(key, fresh);
-  return fresh;
 }

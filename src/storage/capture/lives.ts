@@ -2,9 +2,88 @@ import type { Amount, LossReason, OmissionCause, ProtocolUse } from '../../core/
 import { formatInstantUs } from '../../core/units.ts';
 import type { LifeAccounts } from './accounts.ts';
 import { DAMAGED_SUFFIX, parseSegmentName, type SegmentFile } from './directory.ts';
+import { HOUR_COLUMNS } from './roll-ups.ts';
 import type { SegmentMeta } from './schema.ts';
 import type { ExpiredSums } from './sealing.ts';
 import type { SegmentReader } from './segment-reader.ts';
+import { selected } from './sqlite.ts';
+
+/** What a segment says of itself, read from its small tables. */
+export interface SegmentSummary {
+  readonly file: SegmentFile;
+  readonly meta: SegmentMeta;
+  readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
+  readonly exchanges: number;
+  readonly hours: readonly HourSummary[];
+  readonly losses: readonly (Amount & { readonly reason: LossReason })[];
+  readonly omissions: readonly (Amount & { readonly cause: OmissionCause })[];
+  readonly protocols: readonly ProtocolUse[];
+  readonly expiries: readonly ExpirySummary[];
+  /** How often the recorder noted its clock beside the host's. */
+  readonly clockAnchors: number;
+  /** If its recorder died: its last commit, epoch microseconds. What came until the recovery is lost. */
+  readonly crashedUs: number | null;
+}
+
+/** An expiry recorded in the segment, summed with earlier ones that it includes. */
+export interface ExpirySummary extends ExpiredSums {
+  readonly file: string;
+  /** Of the expired segment alone. */
+  readonly ownExchanges: number;
+  readonly ownBytes: number;
+  /** Epoch microseconds; null for a segment without arrivals. */
+  readonly lastArrivalUs: number | null;
+  readonly expiredUs: number;
+}
+
+/** Sums of the exchanges that arrived within one UTC hour. */
+export interface HourSummary {
+  readonly hour: number;
+  readonly exchanges: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly completed: number;
+  readonly clientAborted: number;
+  readonly upstreamFailed: number;
+  readonly timedOut: number;
+  readonly requestsTruncated: number;
+  readonly responsesTruncated: number;
+}
+
+const SELECT_HOURS = `SELECT ${selected(HOUR_COLUMNS)} FROM hour ORDER BY hour`;
+
+/** Selects rows of `ExpirySummary`. */
+export const SELECT_EXPIRIES = `SELECT ${selected('file, last_arrival_us, expired_us')},
+  exchanges AS ownExchanges, bytes AS ownBytes, 1 + earlier_segments AS segments,
+  exchanges + earlier_exchanges AS exchanges, bytes + earlier_bytes AS bytes FROM expiry`;
+
+/** @throws AppError CAPTURE_DAMAGED naming the segment */
+export function summaryOf(reader: SegmentReader): SegmentSummary {
+  const meta = reader.meta();
+  const hours = reader.all<HourSummary>(SELECT_HOURS);
+  return {
+    file: reader.segment,
+    meta,
+    span: reader.span(),
+    exchanges: hours.reduce((sum, { exchanges }) => sum + exchanges, 0),
+    hours,
+    losses: reader.all(
+      'SELECT reason, sum(exchanges) AS exchanges, sum(bytes) AS bytes FROM loss GROUP BY reason',
+    ),
+    omissions: reader.all('SELECT cause, exchanges, bytes FROM omission'),
+    protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
+    expiries: reader.all(SELECT_EXPIRIES),
+    clockAnchors: reader.all<{ count: number }>('SELECT count(*) AS count FROM anchor')[0]?.count ?? 0,
+    // With hundreds of segments, preparing statements takes most of the time. Few segments were recovered.
+    crashedUs: meta.recoveredUs === null ? null : (lastCommitOf(reader) ?? meta.openedUs),
+  };
+}
+
+function lastCommitOf(reader: SegmentReader): number | null {
+  type LastCommit = { readonly committedUs: number | null };
+  const [last] = reader.all<LastCommit>('SELECT max(committed_us) AS committedUs FROM hour');
+  return last?.committedUs ?? null;
+}
 
 /**
  * Why a stretch of a recorder's life is missing. `crash`: the recorder died and lost what it had not
@@ -13,17 +92,14 @@ import type { SegmentReader } from './segment-reader.ts';
  */
 type GapKind = 'crash' | 'expired' | 'damaged' | 'missing';
 
-/** A missing stretch. Times are ISO 8601, UTC; null where the end is unknown. */
-interface LifeGap {
-  readonly kind: GapKind;
-  readonly from: string;
-  readonly to: string | null;
+/** A missing stretch. Its end is null where it is unknown. */
+interface Gap extends Absence {
+  readonly fromUs: number;
+  readonly toUs: number | null;
   readonly segments: number;
-  /** Exchanges in it; null if unknown. For a crash, a lower bound. */
-  readonly exchanges: number | null;
 }
 
-/** One life of one recorder, as far as the capture holds it. */
+/** One life of one recorder, as far as the capture holds it. Times are ISO 8601, UTC. */
 export interface RecorderDocument {
   readonly id: string;
   readonly host: string;
@@ -33,16 +109,10 @@ export interface RecorderDocument {
   readonly end: 'stopped' | 'crashed' | 'recording' | 'killed' | 'unknown';
   readonly segments: number;
   readonly exchanges: number;
-  readonly gaps: readonly LifeGap[];
-}
-
-/** One segment of a life. */
-export interface LifeSegment {
-  readonly file: SegmentFile;
-  readonly meta: SegmentMeta;
-  readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
-  readonly exchanges: number;
-  readonly crashes: readonly TimedLoss[];
+  readonly gaps: readonly (Omit<Gap, 'fromUs' | 'toUs'> & {
+    readonly from: string;
+    readonly to: string | null;
+  })[];
 }
 
 export interface Stretch {
@@ -50,93 +120,142 @@ export interface Stretch {
   readonly toUs: number;
 }
 
-interface Gap {
+/** Why a segment is not here. */
+interface Absence {
   readonly kind: GapKind;
-  readonly fromUs: number;
-  readonly toUs: number | null;
-  readonly segments: number;
+  /** Exchanges in it; null if unknown. For a crash, a lower bound. */
   readonly exchanges: number | null;
+}
+
+/** What retention removed from a capture. */
+export interface ExpiredDocument extends ExpiredSums {
+  /**
+   * False if the figures are lower bounds. Expiries known only by their sum may include segments that are
+   * here, as in an incomplete archive.
+   */
+  readonly exact: boolean;
 }
 
 /** What a capture knows about segments that are not in it. */
 export class AbsentSegments {
-  /** By recorder and number; null if its content is unknown. */
-  readonly #expired = new Map<string, number | null>();
+  /** By recorder and number. */
+  readonly #expired = new Map<string, ExpirySummary>();
   readonly #damaged = new Set<string>();
-  /** Whether there are expiries without a record of their own: their names are no longer known. */
-  #forgotten = false;
 
-  expired({ file, segments, ownExchanges }: ExpirySummary): void {
-    this.#expired.set(keyOf(parseSegmentName(file)), ownExchanges);
-    if (segments > 1) this.#forgotten = true;
+  expired(expiry: ExpirySummary): void {
+    this.#expired.set(keyOf(expiry.file), expiry);
   }
 
   /** @param file the name, including the `.damaged` suffix */
   damaged(file: string): void {
-    this.#damaged.add(keyOf(parseSegmentName(file.slice(0, -DAMAGED_SUFFIX.length))));
+    this.#damaged.add(keyOf(file.slice(0, -DAMAGED_SUFFIX.length)));
   }
 
   /**
-   * Why number `sequence` of a recorder is missing, and how many exchanges it held.
+   * Why number `sequence` of a recorder is missing.
    * @param leading whether it came before all segments that are here: retention takes the oldest
    */
-  whyOf(recorder: string, sequence: number, leading: boolean): { kind: GapKind; exchanges: number | null } {
-    const key = keyOf({ recorder, sequence });
-    const exchanges = this.#expired.get(key);
-    if (exchanges !== undefined) return { kind: 'expired', exchanges };
+  whyOf(recorder: string, sequence: number, leading: boolean): Absence {
+    const key = `${recorder} ${sequence}`;
+    const expiry = this.#expired.get(key);
+    if (expiry !== undefined) return { kind: 'expired', exchanges: expiry.ownExchanges };
     if (this.#damaged.has(key)) return { kind: 'damaged', exchanges: null };
-    return { kind: leading && this.#forgotten ? 'expired' : 'missing', exchanges: null };
+    // Expiries that are known only by a sum are not known by name.
+    const isUnnamed = leading && [...this.#expired.values()].some(({ segments }) => segments > 1);
+    return { kind: isUnnamed ? 'expired' : 'missing', exchanges: null };
+  }
+
+  /**
+   * Adds up what expired. A segment records the expiries during its life, each with the sum that the expired
+   * segment itself recorded. If all of those are gone, sums of sums are exact. If a sum may include segments
+   * that are here (an archive of shipped segments), only the expiries with a record of their own count.
+   * @param unread names of segments that are here but were not read
+   */
+  expiredDocument(here: readonly SegmentSummary[], unread: ReadonlySet<string>): ExpiredDocument {
+    const read = new Set(here.map(({ file }) => file.file));
+    const gone = [...this.#expired.values()].filter(({ file }) => !read.has(file) && !unread.has(file));
+    const unrecorded = here.filter(({ file }) => !this.#expired.has(keyOf(file.file)));
+    const mayOverlap = ({ file, segments }: ExpirySummary) =>
+      segments > 1 && (unread.has(file) || unrecorded.some((held) => mayInclude(file, held, here)));
+    const exact = ![...this.#expired.values()].some((expiry) => !read.has(expiry.file) && mayOverlap(expiry));
+    const own = ({ ownExchanges, ownBytes }: ExpirySummary) => {
+      return { segments: 1, exchanges: ownExchanges, bytes: ownBytes };
+    };
+    return (exact ? gone : gone.map(own)).reduce<ExpiredDocument>(
+      (sum, { segments, exchanges, bytes }) => ({
+        segments: sum.segments + segments,
+        exchanges: sum.exchanges + exchanges,
+        bytes: sum.bytes + bytes,
+        exact,
+      }),
+      { segments: 0, exchanges: 0, bytes: 0, exact },
+    );
   }
 }
 
-function keyOf(name: { readonly recorder: string; readonly sequence: number } | null): string {
-  return name === null ? '' : `${name.recorder} ${name.sequence}`;
+/** `recorder number` of a segment's file name. */
+function keyOf(file: string): string {
+  const { recorder = '', sequence = 0 } = parseSegmentName(file) ?? {};
+  return `${recorder} ${sequence}`;
 }
 
-/** Sorts one recorder's segments and finds the gaps between them. */
+/**
+ * Whether the sum of a missing segment may include one that is here: it was sealed earlier. Lives that share
+ * a directory do not overlap.
+ */
+function mayInclude(gone: string, held: SegmentSummary, here: readonly SegmentSummary[]): boolean {
+  const { recorder, sequence = 0, hour = 0 } = parseSegmentName(gone) ?? {};
+  if (!held.file.sealed) return false;
+  if (held.file.recorder === recorder) return held.file.sequence < sequence;
+  const ofLife = here.find(({ file }) => file.recorder === recorder);
+  const startedUs = ofLife?.meta.recorder.startedUs ?? hour * HOUR_US;
+  return held.meta.recorder.startedUs < startedUs;
+}
+
+const HOUR_US = 3_600_000_000;
+
+/** One recorder's segments in order, and the gaps between them. */
 export class RecorderLife {
-  readonly id: string;
-  readonly host: string;
-  readonly startedUs: number;
-  readonly segments: readonly LifeSegment[];
+  readonly segments: readonly SegmentSummary[];
+  readonly #first: SegmentMeta;
+  readonly #last: SegmentSummary;
   readonly #gaps: readonly Gap[];
 
-  constructor(id: string, segments: readonly LifeSegment[], absent: AbsentSegments) {
-    this.id = id;
+  /** @param segments at least one */
+  constructor(segments: readonly SegmentSummary[], absent: AbsentSegments) {
     this.segments = [...segments].sort((a, b) => a.file.sequence - b.file.sequence);
-    const first = this.segments[0];
-    if (first === undefined) throw new RangeError('a life has at least one segment');
-    this.host = first.meta.recorder.host;
-    this.startedUs = first.meta.recorder.startedUs;
+    const [first, last] = [this.segments[0], this.segments.at(-1)];
+    if (first === undefined || last === undefined) throw new RangeError('a life has at least one segment');
+    this.#first = first.meta;
+    this.#last = last;
     this.#gaps = [...this.#holes(absent), ...this.#crashes()].sort((a, b) => a.fromUs - b.fromUs);
   }
 
   /** When it recorded according to the capture: its life less its gaps. `nowUs` ends an open life. */
   presence(nowUs: number): Stretch[] {
     const stretches: Stretch[] = [];
-    let fromUs = this.startedUs;
+    let fromUs = this.#first.recorder.startedUs;
     for (const gap of this.#gaps) {
       if (gap.fromUs > fromUs) stretches.push({ fromUs, toUs: gap.fromUs });
       fromUs = Math.max(fromUs, gap.toUs ?? Number.POSITIVE_INFINITY);
     }
-    const last = this.segments.at(-1);
-    const endUs = last === undefined ? fromUs : (endOf(last) ?? nowUs);
+    const endUs = endOf(this.#last) ?? nowUs;
     if (endUs > fromUs) stretches.push({ fromUs, toUs: endUs });
     return stretches;
   }
 
   document(accounts: LifeAccounts): RecorderDocument {
-    const last = this.segments.at(-1);
-    const { endedUs = null, recoveredUs = null, closedUs = null } = last?.meta ?? {};
-    const endUs = endedUs ?? (recoveredUs === null ? null : (this.#lastKnownUs() ?? recoveredUs));
-    const open = closedUs === null && last?.file.sealed === false;
-    const running = last !== undefined && accounts.isKilled(last.meta) ? 'killed' : 'recording';
+    const { meta, file, crashedUs } = this.#last;
+    const { id, host, startedUs } = this.#first.recorder;
+    const endUs = meta.endedUs ?? crashedUs;
+    const open = meta.closedUs === null && !file.sealed;
+    const running = accounts.isKilled(meta) ? 'killed' : 'recording';
     return {
-      id: this.id,
-      host: this.host,
-      startedAt: formatInstantUs(this.startedUs),
+      id,
+      host,
+      startedAt: formatInstantUs(startedUs),
       endedAt: endUs === null ? null : formatInstantUs(endUs),
-      end: endedUs !== null ? 'stopped' : recoveredUs !== null ? 'crashed' : open ? running : 'unknown',
+      end: meta.endedUs !== null ? 'stopped' : crashedUs !== null ? 'crashed' : open ? running : 'unknown',
       segments: this.segments.length,
       exchanges: this.segments.reduce((sum, { exchanges }) => sum + exchanges, 0),
       gaps: this.#gaps.map(({ fromUs, toUs, ...gap }) => ({
@@ -147,44 +266,36 @@ export class RecorderLife {
     };
   }
 
-  /** The last commit of a crashed life: the begin of its last gap. */
-  #lastKnownUs(): number | null {
-    return this.segments.at(-1)?.crashes.at(-1)?.fromUs ?? null;
-  }
-
   /** Missing numbers. Numbers count from 1 without a hole. */
   #holes(absent: AbsentSegments): Gap[] {
     const gaps: Gap[] = [];
+    const { id, startedUs } = this.#first.recorder;
     let expected = 1;
-    let sinceUs = this.startedUs;
+    let sinceUs = startedUs;
     for (const segment of this.segments) {
       const { sequence } = segment.file;
       const toUs = beginOf(segment);
       for (; expected < sequence; expected += 1) {
-        const why = absent.whyOf(this.id, expected, segment === this.segments[0]);
+        const why = absent.whyOf(id, expected, segment === this.segments[0]);
         addHole(gaps, { ...why, fromUs: Math.min(sinceUs, toUs), toUs, segments: 1 });
       }
       expected = sequence + 1;
       sinceUs = endOf(segment) ?? toUs;
     }
-    const last = this.segments.at(-1);
-    if (last?.file.sealed && last.meta.endedUs === null && last.meta.recoveredUs === null) {
+    const { file, meta } = this.#last;
+    if (file.sealed && meta.endedUs === null && meta.recoveredUs === null) {
       // The segment ended and its recorder continued. The next one is missing or does not exist yet.
-      const why = absent.whyOf(this.id, expected, false);
+      const why = absent.whyOf(id, expected, false);
       if (why.kind !== 'missing') gaps.push({ ...why, fromUs: sinceUs, toUs: null, segments: 1 });
     }
     return gaps;
   }
 
   #crashes(): Gap[] {
-    return this.segments.flatMap((segment) =>
-      segment.crashes.map(({ fromUs, toUs, exchanges }) => ({
-        kind: 'crash' as const,
-        fromUs,
-        toUs,
-        segments: 0,
-        exchanges,
-      })),
+    return this.segments.flatMap(({ crashedUs, meta }) =>
+      crashedUs === null
+        ? []
+        : [{ kind: 'crash', fromUs: crashedUs, toUs: meta.recoveredUs, segments: 0, exchanges: 0 }],
     );
   }
 }
@@ -202,207 +313,12 @@ function addHole(gaps: Gap[], hole: Gap): void {
 }
 
 /** The writer's time for recorded segments, the arrivals' for imported ones. */
-function beginOf({ meta, span }: LifeSegment): number {
+function beginOf({ meta, span }: SegmentSummary): number {
   return meta.origin.kind === 'recorded' ? meta.openedUs : (span?.firstUs ?? meta.openedUs);
 }
 
-/** Null for an open segment. */
-function endOf({ meta, span, crashes }: LifeSegment): number | null {
+/** Null for an open segment. A later recorder closed a recovered one: its own ended with the last commit. */
+function endOf({ meta, span, crashedUs }: SegmentSummary): number | null {
   if (meta.origin.kind !== 'recorded') return span?.lastUs ?? meta.closedUs;
-  // A later recorder closed a recovered segment. Its own recorder ran until the gap begins.
-  return meta.recoveredUs === null ? meta.closedUs : (crashes.at(-1)?.fromUs ?? meta.recoveredUs);
-}
-
-/** A segment's metadata, read from its small tables. */
-export interface SegmentSummary {
-  readonly meta: SegmentMeta;
-  readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
-  readonly hours: readonly HourSummary[];
-  readonly losses: readonly (Amount & { readonly reason: LossReason })[];
-  readonly omissions: readonly (Amount & { readonly cause: OmissionCause })[];
-  readonly protocols: readonly ProtocolUse[];
-  readonly expiries: readonly ExpirySummary[];
-  /** How often the recorder noted its clock beside the host's. */
-  readonly clockAnchors: number;
-  /** What was lost with a recorder's death, by stretch. */
-  readonly crashes: readonly TimedLoss[];
-}
-
-/** An expiry recorded in the segment, summed with earlier ones that it includes. */
-export interface ExpirySummary extends ExpiredSums {
-  readonly file: string;
-  /** Of the expired segment alone. */
-  readonly ownExchanges: number;
-  readonly ownBytes: number;
-  /** Epoch microseconds; null for a segment without arrivals. */
-  readonly lastArrivalUs: number | null;
-  readonly expiredUs: number;
-}
-
-interface TimedLoss {
-  readonly fromUs: number;
-  readonly toUs: number;
-  readonly exchanges: number;
-}
-
-/** Sums of the exchanges that arrived within one UTC hour. */
-export interface HourSummary {
-  readonly hour: number;
-  readonly exchanges: number;
-  readonly requestBytes: number;
-  readonly responseBytes: number;
-  readonly completed: number;
-  readonly clientAborted: number;
-  readonly upstreamFailed: number;
-  readonly timedOut: number;
-  readonly requestsTruncated: number;
-  readonly responsesTruncated: number;
-}
-
-/** @throws AppError CAPTURE_DAMAGED naming the segment */
-export function summaryOf(reader: SegmentReader): SegmentSummary {
-  const meta = reader.meta();
-  const losses = reader.all<Amount & { readonly reason: LossReason }>(
-    'SELECT reason, sum(exchanges) AS exchanges, sum(bytes) AS bytes FROM loss GROUP BY reason',
-  );
-  // With hundreds of segments, preparing statements takes most of the time. Skip queries that cannot match.
-  const crashed = meta.recoveredUs !== null;
-  return {
-    meta,
-    span: reader.span(),
-    hours: reader.all<HourSummary>(`SELECT hour, exchanges, request_bytes AS requestBytes,
-      response_bytes AS responseBytes, completed, client_aborted AS clientAborted,
-      upstream_failed AS upstreamFailed, timed_out AS timedOut, requests_truncated AS requestsTruncated,
-      responses_truncated AS responsesTruncated FROM hour ORDER BY hour`),
-    losses,
-    omissions: reader.all('SELECT cause, exchanges, bytes FROM omission'),
-    protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
-    expiries: reader.all(SELECT_EXPIRIES),
-    clockAnchors: reader.all<{ count: number }>(COUNT_ANCHORS)[0]?.count ?? 0,
-    crashes: crashed ? [crashOf(reader, meta)] : [],
-  };
-}
-
-/** Selects rows of `ExpirySummary`. */
-export const SELECT_EXPIRIES = `SELECT file, 1 + earlier_segments AS segments,
-  exchanges + earlier_exchanges AS exchanges, bytes + earlier_bytes AS bytes, exchanges AS ownExchanges,
-  bytes AS ownBytes, last_arrival_us AS lastArrivalUs, expired_us AS expiredUs FROM expiry`;
-
-/** From the last commit of a dead recorder to the recovery of its segment. */
-function crashOf(reader: SegmentReader, { openedUs, recoveredUs }: SegmentMeta): TimedLoss {
-  const [last] = reader.all<{ committedUs: number | null }>(
-    'SELECT max(committed_us) AS committedUs FROM hour',
-  );
-  const fromUs = last?.committedUs ?? openedUs;
-  return { fromUs, toUs: recoveredUs ?? fromUs, exchanges: 0 };
-}
-
-const COUNT_ANCHORS = 'SELECT count(*) AS count FROM anchor';
-
-/** What retention removed from a capture. */
-export interface ExpiredDocument extends ExpiredSums {
-  /**
-   * False if the figures are lower bounds. Expiries known only by their sum may include segments that are
-   * here, as in an incomplete archive.
-   */
-  readonly exact: boolean;
-}
-
-type RecordedExpiry = SegmentSummary['expiries'][number];
-
-/** A segment that is here and may be part of another segment's expiry sum. */
-interface HeldSegment {
-  readonly file: SegmentFile;
-  readonly startedUs: number;
-  readonly openedUs: number;
-  readonly sums: ExpiredSums;
-}
-
-/** A missing segment whose expiry includes earlier ones: its latest possible start of life and end. */
-interface SummedExpiry {
-  readonly recorder: string;
-  readonly sequence: number;
-  readonly startedUs: number;
-  readonly closedUs: number;
-}
-
-const NOTHING: ExpiredSums = { segments: 0, exchanges: 0, bytes: 0 };
-
-/**
- * Adds up what expired. A segment records the expiries during its life, each with the sum that the expired
- * segment itself recorded. If all of those are gone, sums of sums are exact. If copies are here (an archive
- * of shipped segments), they are read and do not count as gone.
- */
-export class ExpiredSegments {
-  readonly #held = new Map<string, HeldSegment>();
-  /** Present but not read. */
-  readonly #unread = new Set<string>();
-  readonly #recorded = new Map<string, RecordedExpiry>();
-
-  add(file: SegmentFile, summary: SegmentSummary, bytes: number): void {
-    const { meta, hours, expiries } = summary;
-    const exchanges = hours.reduce((sum, hour) => sum + hour.exchanges, meta.forgotten?.exchanges ?? 0);
-    const own = { segments: 1, exchanges, bytes: bytes + (meta.forgotten?.bytes ?? 0) };
-    const { startedUs } = meta.recorder;
-    this.#held.set(file.file, { file, startedUs, openedUs: meta.openedUs, sums: sumOf([own, ...expiries]) });
-    for (const expiry of expiries) this.#recorded.set(expiry.file, expiry);
-  }
-
-  addUnread(file: string): void {
-    this.#unread.add(file);
-  }
-
-  document(): ExpiredDocument {
-    const recorded = [...this.#recorded.values()];
-    const gone = recorded.filter(({ file }) => !this.#held.has(file) && !this.#unread.has(file));
-    const most = sumOf(gone);
-    const summed = gone.filter(({ segments }) => segments > 1).map((expiry) => this.#lifeOf(expiry));
-    const held = [...this.#held.values()].filter(
-      (segment) =>
-        !this.#recorded.has(segment.file.file) && summed.some((expiry) => mayBeWithin(expiry, segment)),
-    );
-    const within = sumOf(held.map(({ sums }) => sums));
-    const unreadHasSum = recorded.some(({ file, segments }) => segments > 1 && this.#unread.has(file));
-    // Each missing segment counts itself, whatever part of its sum is here.
-    const named = sumOf(
-      gone.map(({ ownExchanges, ownBytes }) => ({ segments: 1, exchanges: ownExchanges, bytes: ownBytes })),
-    );
-    const least = (of: keyof ExpiredSums) => Math.max(named[of], most[of] - within[of]);
-    return {
-      segments: least('segments'),
-      exchanges: least('exchanges'),
-      bytes: least('bytes'),
-      exact: held.length === 0 && !unreadHasSum,
-    };
-  }
-
-  #lifeOf({ file, lastArrivalUs, expiredUs }: RecordedExpiry): SummedExpiry {
-    const { recorder = '', sequence = 0 } = parseSegmentName(file) ?? {};
-    const ofLife = [...this.#held.values()].filter((held) => held.file.recorder === recorder);
-    const closedUs = ofLife
-      .filter((held) => held.file.sequence > sequence)
-      .reduce((least, { openedUs }) => Math.min(least, openedUs), expiredUs);
-    return { recorder, sequence, startedUs: ofLife[0]?.startedUs ?? lastArrivalUs ?? closedUs, closedUs };
-  }
-}
-
-/**
- * Whether a segment without a recorded expiry may be in a missing segment's sum: it was sealed earlier. Lives
- * that share a directory do not overlap.
- */
-function mayBeWithin(gone: SummedExpiry, { file, startedUs, openedUs }: HeldSegment): boolean {
-  if (!file.sealed) return false;
-  if (file.recorder === gone.recorder) return file.sequence < gone.sequence;
-  return openedUs < gone.closedUs && startedUs <= gone.startedUs;
-}
-
-function sumOf(parts: readonly ExpiredSums[]): ExpiredSums {
-  return parts.reduce(
-    (sum, { segments, exchanges, bytes }) => ({
-      segments: sum.segments + segments,
-      exchanges: sum.exchanges + exchanges,
-      bytes: sum.bytes + bytes,
-    }),
-    NOTHING,
-  );
+  return crashedUs ?? meta.closedUs;
 }

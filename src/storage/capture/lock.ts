@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, openSync, statSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -68,31 +68,6 @@ export class DirectoryLock {
     DirectoryLock.#held.delete(this.#inode);
     if (this.#connection.inTransaction) this.#connection.exec('ROLLBACK');
     this.#connection.close();
-  }
-}
-
-/**
- * Whether a recorder of any process or container on this host writes the directory now. Also false where that
- * cannot be checked: the directory is read-only or another user's.
- */
-export function isHeld(captureDirectory: string): boolean {
-  const path = join(captureDirectory, LOCK_FILE);
-  try {
-    // A read-only connection gets a lock that blocks no one.
-    accessSync(path, constants.W_OK);
-    const connection = new Database(path, { timeout: 0, fileMustExist: true });
-    try {
-      connection.exec('BEGIN IMMEDIATE');
-      connection.exec('ROLLBACK');
-      return false;
-    } catch (error) {
-      return sqliteCode(error)?.startsWith('SQLITE_BUSY') === true;
-    } finally {
-      connection.close();
-    }
-  } catch {
-    // Never written, or no permission: the caller then uses other signs.
-    return false;
   }
 }
 

@@ -252,11 +252,8 @@ export interface SegmentMeta {
 export interface Forgotten extends Amount {
   /** Time of the last removal, epoch microseconds. */
   readonly atUs: number;
-  readonly by: readonly ForgetKind[];
+  readonly by: readonly ('session' | 'client' | 'time')[];
 }
-
-const FORGET_KINDS = ['session', 'client', 'time'] as const;
-export type ForgetKind = (typeof FORGET_KINDS)[number];
 
 /** What is known of a segment when it is opened; the policy is stored unchanged. */
 export type NewSegmentMeta = Pick<

@@ -23,14 +23,14 @@ export interface Position {
 
 /** Reads one segment. Every call is one short transaction, so a writer's log never waits for a reader. */
 export class SegmentReader {
-  readonly #segment: SegmentFile;
+  readonly segment: SegmentFile;
   readonly #connection: Connection;
   readonly #statements = new Map<string, Database.Statement>();
   readonly #names = new Map<number, string>();
   #readPage: Database.Transaction<SegmentReader['page']> | null = null;
 
   private constructor(segment: SegmentFile, connection: Connection) {
-    this.#segment = segment;
+    this.segment = segment;
     this.#connection = connection;
   }
 
@@ -63,7 +63,7 @@ export class SegmentReader {
   }
 
   meta(): SegmentMeta {
-    return this.#guard(() => readMeta(this.#connection, this.#segment.file));
+    return this.#guard(() => readMeta(this.#connection, this.segment.file));
   }
 
   /** The next page of `range` after `position` (null: from the start), in the order (arrival, id). */
@@ -76,7 +76,7 @@ export class SegmentReader {
 
   /** Converts a row of a page and resolves its names. */
   rowOf(raw: RawExchange): ExchangeRow {
-    const { file, recorder } = this.#segment;
+    const { file, recorder } = this.segment;
     return rowFrom(raw, { segment: file, recorder, nameOf: (id) => this.#nameOf(id) });
   }
 
@@ -143,7 +143,7 @@ export class SegmentReader {
       this.#statement<[number], string>('SELECT text FROM name WHERE id = ?').pluck().get(id),
     );
     if (text === undefined) {
-      throw damaged(this.#segment.file, `it has no name ${id}`);
+      throw damaged(this.segment.file, `it has no name ${id}`);
     }
     if (this.#names.size >= NAMES_REMEMBERED) this.#names.clear();
     this.#names.set(id, text);
@@ -165,7 +165,7 @@ export class SegmentReader {
     try {
       return work();
     } catch (error) {
-      throw segmentError(this.#segment.file, error);
+      throw segmentError(this.segment.file, error);
     }
   }
 }
