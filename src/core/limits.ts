@@ -13,8 +13,8 @@ export const LIMITS = {
   proxyHeaderBytes: 4 * KIB,
   /** A certificate, key or bundle of them. */
   tlsFileBytes: 4 * MIB,
-  /** Proxy to recorder. */
-  queueBytes: 32 * MIB,
+  /** Proxy to recorder. A closed loop of small requests fills half of it while the recorder waits for a slow disk. */
+  queueBytes: 64 * MIB,
   flushDelayMs: 5,
 
   /** Assembly. */
@@ -32,8 +32,6 @@ export const LIMITS = {
   responseBodyBytes: 1 * MIB,
   assemblyBudgetBytes: 96 * MIB,
   recorderHeapMib: 128,
-  /** Half of the young generation. Exchanges die young if it holds what arrives between two commits. */
-  recorderSemiSpaceMib: 16,
   recorderResidentBytes: 384 * MIB,
 
   /**

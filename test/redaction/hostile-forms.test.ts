@@ -43,7 +43,6 @@ function multipart(repeated: string): HostileForm {
 async function inRecordersHeap(forms: readonly HostileForm[]) {
   const { status, stdout, stderr } = await runProcess(process.execPath, [
     `--max-old-space-size=${LIMITS.recorderHeapMib}`,
-    `--max-semi-space-size=${LIMITS.recorderSemiSpaceMib}`,
     '--input-type=module',
     '-e',
     SCRIPT,

@@ -1,6 +1,5 @@
 import { type ChildProcess, fork, type Serializable } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { setPriority } from 'node:os';
 import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
@@ -11,17 +10,8 @@ import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 /** Where the recorder finds its byte pipe. */
 export const PIPE_FD = 4;
 
-/**
- * Garbage is collected by the thread that made it. By default V8 has four helpers for that in each process, which can
- * keep every processor of a small host, or use up its share of one, for milliseconds in which nothing is forwarded.
- */
-const COLLECTING_ALONE = '--single-threaded-gc';
-
 /** With an open debugger port, any process on the same loopback, such as in a pod, can run code in it. */
 export const NO_DEBUGGER = '--disable-sigusr1';
-
-/** The traffic comes first wherever both want the processor. */
-const RECORDER_NICENESS = 10;
 
 export type RecorderReady = Extract<FromRecorder, { type: 'ready' }>;
 
@@ -218,17 +208,15 @@ export class RecorderSupervisor<Settings> {
     clearTimeout(timer);
   }
 
+  /**
+   * The recorder keeps the priority of the proxy. It needs less of a processor for a request than the proxy does, so
+   * an equal share always suffices. With a lower priority it is starved on a busy host until the queue overflows, and
+   * a process without CAP_SYS_NICE cannot raise it again.
+   */
   #spawn(): void {
     const { entry, settings, accountOf, clock } = this.#deps;
     const child = fork(entry, {
-      execArgv: [
-        // What the proxy was started with for its own sake is not the recorder's.
-        ...process.execArgv.filter((flag) => !flag.includes('semi-space') && flag !== COLLECTING_ALONE),
-        NO_DEBUGGER,
-        `--max-old-space-size=${LIMITS.recorderHeapMib}`,
-        `--max-semi-space-size=${LIMITS.recorderSemiSpaceMib}`,
-        COLLECTING_ALONE,
-      ],
+      execArgv: [...process.execArgv, NO_DEBUGGER, `--max-old-space-size=${LIMITS.recorderHeapMib}`],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
     });
     const ended = new Promise<string>((resolve) => {
@@ -244,7 +232,6 @@ export class RecorderSupervisor<Settings> {
     };
     this.#running = running;
     this.#starts += 1;
-    lowerPriority(child.pid, RECORDER_NICENESS);
     child.on('message', (message) => {
       running.lastWordNs = clock.nowNs();
       this.#hear(running, message as FromRecorder);
@@ -340,14 +327,4 @@ export class RecorderSupervisor<Settings> {
 function condemn(running: RunningRecorder): void {
   running.condemned = true;
   running.child.kill('SIGKILL');
-}
-
-/** Best effort: where the host does not allow it, the recorder competes with the traffic for the processor. */
-function lowerPriority(pid: number | undefined, niceness: number): void {
-  if (pid === undefined) return;
-  try {
-    setPriority(pid, niceness);
-  } catch {
-    // Not ours to insist on: everything works without it.
-  }
 }

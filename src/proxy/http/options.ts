@@ -92,14 +92,5 @@ export const GATEWAY_DEFAULTS: Omit<GatewayOptions, 'pairs'> = Object.freeze({
   upstreamTls: null,
 });
 
-/** Request and response heads up to this size; a flag of the process, because the library cannot pass it upstream. */
+/** Request and response heads up to this size. */
 export const GATEWAY_HEAD_BYTES = 64 * 1024;
-
-/**
- * What Node must be started with to run a gateway. The library calls a function that Node will take away one
- * day, and nobody who reads our log can do anything about it.
- */
-export const GATEWAY_EXEC_ARGV: readonly string[] = [
-  `--max-http-header-size=${GATEWAY_HEAD_BYTES}`,
-  '--disable-warning=DEP0060',
-];

@@ -12,7 +12,7 @@ import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { type TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
-import type { GatewayOptions, GatewayUpstreamTls } from './options.ts';
+import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayUpstreamTls } from './options.ts';
 
 /** What the library tells of one request: it may do so more than once, and in any state. */
 export interface Forwarding {
@@ -86,7 +86,14 @@ export class Upstream {
    */
   upgradeRequest(path: string, headers: string[]): ClientRequest {
     const request = this.#isTls ? tlsRequest : httpRequest;
-    const asked = request({ ...this.#address, method: 'GET', path, headers, agent: this.#upgrades });
+    const asked = request({
+      ...this.#address,
+      method: 'GET',
+      path,
+      headers,
+      agent: this.#upgrades,
+      maxHeaderSize: GATEWAY_HEAD_BYTES,
+    });
     return asked.on('error', (error) => this.#notice.look(error));
   }
 
@@ -141,7 +148,7 @@ function requestOptions(): object {
   const hidden = { writable: true, enumerable: false, value: undefined };
   const needless = Object.fromEntries(NEEDLESS_OPTIONS.map((name) => [name, hidden]));
   // A `Host` of Node's own making would be made for nothing.
-  return Object.defineProperties({ setHost: false }, needless);
+  return Object.defineProperties({ setHost: false, maxHeaderSize: GATEWAY_HEAD_BYTES }, needless);
 }
 
 /** @throws AppError INTERNAL when the library is not the one this was written for */
