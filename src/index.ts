@@ -175,12 +175,17 @@ export async function exportCapture(
   options: ExportOptions,
   { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<{ readonly out: string; readonly exported: number; readonly recorded: number }> {
-  const { out, result } = await exportTraffic(format, capture, byProgram(EXPORT_OPTIONS, options), {
-    signal,
-    onPlan: () => undefined,
-    onProgress: () => undefined,
-  });
-  return { out, exported: result.exported, recorded: result.recorded };
+  const { out, exported, recorded } = await exportTraffic(
+    format,
+    capture,
+    byProgram(EXPORT_OPTIONS, options),
+    {
+      signal,
+      onPlan: () => undefined,
+      onProgress: () => undefined,
+    },
+  );
+  return { out, exported, recorded };
 }
 
 export { inspect, verify } from './app/inspect.ts';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '../core/clock.ts';
-import { AppError, Problems, reasonOf } from '../core/errors.ts';
+import { AppError, Problems } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
 import {
   type Asked,
@@ -11,10 +11,8 @@ import {
   list,
   type ResolvedOptions,
   resolveOptions,
-  type StatedTexts,
   text,
   toggle,
-  withoutNulls,
 } from '../core/options.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import {
@@ -48,10 +46,9 @@ import { arrivalsIn, copyIdentityOf } from '../replay/plan/superpose.ts';
 import { BodyChanges, NO_BODY_CHANGES } from '../replay/request/body-changes.ts';
 import { RequestBuilder } from '../replay/request/build.ts';
 import { arrivalsAlone, nothingSelected, skipReasonOf } from '../replay/window/capture.ts';
-import type { Playback } from '../replay/window/playback.ts';
 import { encryptionKeyOf, encryptionKeyOption, openForReplay } from './open-capture.ts';
 import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
-import { StagedDirectory, StagedFile } from './staged-output.ts';
+import { StagedDirectory, StagedFile, writingTo } from './staged-output.ts';
 import { VERSION } from './version.ts';
 
 /** Sends between two looks at whether somebody wants it to stop. */
@@ -72,22 +69,19 @@ export const EXPORT_OPTIONS = {
   removeHeader: list('--remove-header <name>', 'header to remove from every request'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
-type ExportFlags = StatedTexts<ResolvedOptions<typeof EXPORT_OPTIONS>>;
-
-export interface ExportRequest {
-  readonly format: ExportFormat;
-  readonly settings: ExportSettings;
-  readonly plan: ReplayPlan;
-  readonly source: Playback;
-  readonly out: string;
-}
-
-export interface ExportDeps {
+/** What an export tells while it works, and what may stop it. */
+export interface ExportWatcher {
   readonly signal: AbortSignal;
+  /** The plan is made, and nothing written yet. */
+  readonly onPlan: (plan: ReplayPlan) => void;
   readonly onProgress: (sends: number) => void;
 }
 
-export interface ExportResult {
+/** An export that is written. */
+export interface Exported {
+  readonly format: ExportFormat;
+  readonly out: string;
+  readonly plan: ReplayPlan;
   /** Exchanges of the window that the filters left. */
   readonly recorded: number;
   readonly filtered: number;
@@ -101,43 +95,36 @@ export interface ExportResult {
   readonly usage: readonly string[];
 }
 
-/** What is exported, and where to, before anything is read. */
-export interface ExportWatcher extends ExportDeps {
-  /** The plan is made, and nothing written yet. */
-  readonly onPlan: (plan: ReplayPlan) => void;
-}
-
-/** An export that is written. */
-export interface Exported {
-  readonly format: ExportFormat;
-  readonly out: string;
-  readonly plan: ReplayPlan;
-  readonly result: ExportResult;
-}
-
 /**
- * Turns a capture, or a window of it at a multiple of its pace, into another tool's file.
- * @throws AppError OPTION_INVALID for options that do not go together; as `exportCapture` else
+ * Turns a capture, or a window of it at a multiple of its pace, into another tool's file, whole or not at all.
+ * @throws AppError OPTION_INVALID for options that do not go together; for bad output or nothing to write; the
+ *   signal's reason when it aborts; nothing is left then
  */
 export async function exportTraffic(
   name: string,
   directory: string,
   asked: Asked<typeof EXPORT_OPTIONS>,
-  { onPlan, ...deps }: ExportWatcher,
+  watcher: ExportWatcher,
 ): Promise<Exported> {
-  const flags = withoutNulls(resolveOptions(EXPORT_OPTIONS, asked));
+  const flags = resolveOptions(EXPORT_OPTIONS, asked);
   const { out } = flags;
   const format = formatNamed(name);
-  const settings = settingsOf(format, flags);
+  assertTaken(format, flags);
   const options = optionsOfPlan(asked);
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
-    const chosen = chooseReplay(opened, options);
-    const plan = planOf(chosen);
-    onPlan(plan);
-    const origin = options.target?.origin ?? null;
-    const request = { format, settings: { ...settings, origin }, plan, source: chosen.source, out };
-    return { format, out, plan, result: await exportCapture(request, deps) };
+    const { source, ...choice } = chooseReplay(opened, options);
+    const plan = planOf({ source, ...choice });
+    watcher.onPlan(plan);
+    const planned = new ExportPlan(plan, source);
+    const written = await writeExport(format, planned, out, watcher, {
+      creator: { name: 'reprise', version: VERSION },
+      origin: options.target?.origin ?? null,
+      mode: flags.mode ?? 'exact',
+      includeBodies: flags.includeBodies,
+    });
+    const { recorded, spanNs, audit } = planned;
+    return { format, out, plan, recorded, filtered: source.filtered, spanNs, audit, ...written };
   } finally {
     opened.source.close();
   }
@@ -170,7 +157,7 @@ function formatNamed(name: string): ExportFormat {
 }
 
 /** @throws AppError OPTION_INVALID for an option that means nothing to the format, all of them at once */
-function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
+function assertTaken(format: ExportFormat, flags: ResolvedOptions<typeof EXPORT_OPTIONS>): void {
   const problems = new Problems();
   const names = { target: '--target', mode: '--mode', includeBodies: '--include-bodies' } as const;
   for (const option of ['target', 'mode', 'includeBodies'] as const) {
@@ -178,47 +165,31 @@ function settingsOf(format: ExportFormat, flags: ExportFlags): ExportSettings {
     const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map(({ name }) => name);
     problems.add(`${names[option]} works with ${takers.join(', ')}, not with ${format.name}`);
   }
-  if (format.needsTarget && flags.target === undefined) {
+  if (format.needsTarget && flags.target === null) {
     problems.add(
       `--target is missing: ${format.name} needs absolute URLs`,
       'Give the server URL, such as --target http://staging:8000. Export sends nothing.',
     );
   }
   problems.throwIfAny();
-  return {
-    creator: { name: 'reprise', version: VERSION },
-    origin: null,
-    mode: flags.mode ?? 'exact',
-    includeBodies: flags.includeBodies,
-  };
 }
 
-/**
- * Writes what is planned of a capture in another tool's format, whole or not at all.
- * @throws AppError for bad output or nothing to write; the signal's reason when it aborts; nothing is left then
- */
-export async function exportCapture(request: ExportRequest, deps: ExportDeps): Promise<ExportResult> {
-  const { format, settings, out, plan } = request;
-  if (format.holds === 'requests' && plan.overview.arrivalsOnly) throw arrivalsAlone(plan.overview.name);
-  const planned = new ExportPlan(plan, request.source);
-  await planned.check();
+async function writeExport(
+  format: ExportFormat,
+  planned: ExportPlan,
+  out: string,
+  watcher: ExportWatcher,
+  settings: ExportSettings,
+): Promise<Pick<Exported, 'exported' | 'lost' | 'files' | 'usage'>> {
+  await planned.check(format);
   const staged =
     format.shape === 'file' ? new StagedFile(out, 'exporting') : new StagedDirectory(out, 'exporting');
   let writer: ExportWriter | null = null;
   try {
-    writer = written(out, () => format.open(staged.path, settings));
-    const exported = await fill(writer, planned, request, deps);
+    writer = writingTo(out, () => format.open(staged.path, settings));
+    const exported = await fill(writer, format, planned, out, watcher);
     staged.publish();
-    return {
-      recorded: planned.recorded,
-      filtered: request.source.filtered,
-      exported,
-      spanNs: planned.spanNs,
-      audit: planned.audit,
-      lost: writer.lost.all,
-      files: writer.files,
-      usage: writer.usage,
-    };
+    return { exported, lost: writer.lost.all, files: writer.files, usage: writer.usage };
   } catch (thrown) {
     writer?.abandon();
     staged.discard();
@@ -229,25 +200,26 @@ export async function exportCapture(request: ExportRequest, deps: ExportDeps): P
 /** @returns how many sends the output holds */
 async function fill(
   writer: ExportWriter,
+  format: ExportFormat,
   planned: ExportPlan,
-  { format, plan, out }: ExportRequest,
-  { signal, onProgress }: ExportDeps,
+  out: string,
+  { signal, onProgress }: ExportWatcher,
 ): Promise<number> {
   let exported = 0;
   const sends = format.holds === 'requests' ? planned.requests() : planned.rows();
   for (const send of sends) {
-    if (written(out, () => writer.add(send))) exported += 1;
+    if (writingTo(out, () => writer.add(send))) exported += 1;
     if (send.index % BREATH !== BREATH - 1) continue;
     await setImmediate();
     signal.throwIfAborted();
     onProgress(exported);
   }
   signal.throwIfAborted();
-  if (planned.recorded === 0) throw nothingSelected(describeFilters(plan.options.filters));
+  if (planned.recorded === 0) throw nothingSelected(describeFilters(planned.plan.options.filters));
   if (planned.sends === 0) throw nothingSendable(planned);
   if (exported === 0) throw nothingFits(format, planned, writer);
   const { spanNs, concurrency } = planned;
-  written(out, () => writer.end({ requests: exported, spanNs, concurrency }));
+  writingTo(out, () => writer.end({ requests: exported, spanNs, concurrency }));
   return exported;
 }
 
@@ -267,58 +239,28 @@ function nothingSendable({ recorded, audit }: ExportPlan): AppError {
   });
 }
 
-/** The file system's errors, as errors of the output. */
-function written<T>(out: string, write: () => T): T {
-  try {
-    return write();
-  } catch (thrown) {
-    if (thrown instanceof AppError || !(thrown instanceof Error) || !('syscall' in thrown)) throw thrown;
-    throw new AppError('OUTPUT_UNWRITABLE', `${out} cannot be written: ${reasonOf(thrown)}`, {
-      hint: 'Nothing was kept. Free some space or choose another path, then export again.',
-      cause: thrown,
-    });
-  }
-}
-
 /** Requests of load tools are marked like those of a replay, so that no recorder takes them for traffic. */
 const RUN_PREFIX = 'export-';
 
 /** What was planned of a capture, send by send, and what became of the rest. */
-export class ExportPlan {
-  readonly #plan: ReplayPlan;
+class ExportPlan {
+  readonly plan: ReplayPlan;
   readonly #source: CaptureSource;
   readonly #audit = new AuditCounter();
   readonly #concurrency = new Concurrency();
   readonly #fence: TargetFence | null;
-  #recorded = 0;
-  #sends = 0;
-  #lastOffsetNs = 0;
+  /** Exchanges of the window that the filters left. */
+  recorded = 0;
+  sends = 0;
+  spanNs = 0;
   #startUs: number | null = null;
 
   constructor(plan: ReplayPlan, source: CaptureSource) {
     const { target, productionHosts, allowedProductionHosts } = plan.options;
-    this.#plan = plan;
+    this.plan = plan;
     this.#source = source;
     this.#fence =
       target === null ? null : new TargetFence({ target, productionHosts, allowed: allowedProductionHosts });
-  }
-
-  /** @throws AppError TARGET_FORBIDDEN where the target is what was recorded */
-  async check(): Promise<void> {
-    await this.#fence?.check(this.#plan.overview.targets, resolveHost);
-  }
-
-  /** Exchanges of the window that the filters left. */
-  get recorded(): number {
-    return this.#recorded;
-  }
-
-  get sends(): number {
-    return this.#sends;
-  }
-
-  get spanNs(): number {
-    return this.#lastOffsetNs;
   }
 
   get concurrency(): number | null {
@@ -329,9 +271,16 @@ export class ExportPlan {
     return this.#audit.report();
   }
 
+  /** @throws AppError TARGET_FORBIDDEN where the target is what was recorded; CAPTURE_EMPTY for no requests */
+  async check({ holds }: ExportFormat): Promise<void> {
+    const { overview } = this.plan;
+    if (holds === 'requests' && overview.arrivalsOnly) throw arrivalsAlone(overview.name);
+    await this.#fence?.check(overview.targets, resolveHost);
+  }
+
   /** What a replay of the same plan would send. */
   *requests(): Generator<ExportedSend> {
-    const { options, overview, window, scaling } = this.#plan;
+    const { options, overview, window, scaling } = this.plan;
     // Told of just before it is yielded.
     const told: PlannedRequest[] = [];
     const requests = plannedRequests(
@@ -362,7 +311,7 @@ export class ExportPlan {
       },
       {
         recorded: () => {
-          this.#recorded += 1;
+          this.recorded += 1;
         },
         planned: (request) => told.push(request),
         refusedByCeiling: () => undefined,
@@ -377,12 +326,12 @@ export class ExportPlan {
 
   /** All that is planned, also what could not be sent: for tables. */
   *rows(): Generator<ExportedSend> {
-    const { options, window, scaling } = this.#plan;
+    const { options, window, scaling } = this.plan;
     let index = 0;
     for (const send of scheduleOf(arrivalsIn(this.#source, window, scaling), scaling)) {
       if (index === options.maxRequests) return;
       if (send.intendedOffsetNs >= (window.durationNs ?? Number.POSITIVE_INFINITY)) return;
-      if (isOfWindow(send)) this.#recorded += 1;
+      if (isOfWindow(send)) this.recorded += 1;
       if (!send.kept) continue;
       const skipped = skipReasonOf(send.row);
       yield this.#send(send.row, index, send.intendedOffsetNs, { copy: send.copy, skipped });
@@ -398,8 +347,8 @@ export class ExportPlan {
   ): ExportedSend {
     const offsetUs = Math.round(offsetNs / 1e3);
     this.#startUs ??= row.arrivalUs - offsetUs;
-    this.#sends += 1;
-    this.#lastOffsetNs = offsetNs;
+    this.sends += 1;
+    this.spanNs = offsetNs;
     this.#concurrency.add(offsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1e3);
     return {
       index,

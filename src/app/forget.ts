@@ -3,7 +3,7 @@ import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
-import { parseInstantUs } from '../core/units.ts';
+import { parseInstantUs, refusal } from '../core/units.ts';
 import { identityTexts } from '../redaction/identities.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import type { EncryptionKey } from '../storage/capture/encryption.ts';
@@ -133,11 +133,10 @@ function identityOf(
 
 function parseSessionHash(given: string, what: string): Buffer {
   if (new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(given)) return Buffer.from(given, 'hex');
-  throw new AppError(
-    'OPTION_INVALID',
-    `${what} ${JSON.stringify(given)} is not a hash of ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
-    {
-      hint: 'The view exchanges of a segment lists the hashes (column session). --session takes the plain name.',
-    },
+  throw refusal(
+    given,
+    what,
+    `is not a hash of ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
+    'The view exchanges of a segment lists the hashes (column session). --session takes the plain name.',
   );
 }

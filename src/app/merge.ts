@@ -9,7 +9,7 @@ import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { parseSlo } from '../analysis/verdict/slo.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
-import { type Asked, list, readOptions, text, value } from '../core/options.ts';
+import { type Asked, list, type ResolvedOptions, readOptions, text, value } from '../core/options.ts';
 import type { Run } from '../core/run.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
 import type { HealthDocument, MergedDocument, ReplayDocument } from '../documents/replay.ts';
@@ -31,22 +31,16 @@ export const MERGE_OPTIONS = {
   ),
 };
 
-export interface MergeOptions {
-  /** Null for a new directory in `runs`. */
-  readonly out: string | null;
-  /** Null for the objectives that the shards were given. */
-  readonly slo: readonly string[] | null;
-  /** Null does not wait for runs that are not sealed. */
-  readonly waitMs: number | null;
-}
+/** Without objectives the shards' own apply; without a wait, unsealed runs are refused at once. */
+export type MergeOptions = ResolvedOptions<typeof MERGE_OPTIONS>;
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
 export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOptions {
   const problems = new Problems();
-  const { out, slo, wait } = readOptions(MERGE_OPTIONS, asked, problems);
-  problems.attempt(() => parseSlo(slo), []);
+  const options = readOptions(MERGE_OPTIONS, asked, problems);
+  problems.attempt(() => parseSlo(options.slo), []);
   problems.throwIfAny();
-  return { out, slo: slo.length === 0 ? null : slo, waitMs: wait };
+  return options;
 }
 
 /** What a merge tells while it waits. */
@@ -76,13 +70,13 @@ const LOOK_MS = 500;
  */
 export async function mergeRuns(
   directories: readonly string[],
-  { out, slo, waitMs }: MergeOptions,
+  { out, slo, wait: waitMs }: MergeOptions,
   deps: MergeDeps,
 ): Promise<MergedRun> {
   const sealed = waitMs === null ? directories : await sealedWithin(directories, waitMs, deps);
   const shards = new OpenShards(sealed);
   try {
-    const objectives = slo ?? commonObjectives(shards.set);
+    const objectives = slo.length > 0 ? slo : commonObjectives(shards.set);
     const runId = newRunId();
     const directory = out ?? join('runs', runId);
     // What a replay sent cannot be had again, so that stays unsealed; a merge can, and leaves a whole run or none.
@@ -217,8 +211,6 @@ function noneSealed(directories: readonly string[], waitMs: number): AppError {
   );
 }
 
-type Counts = Readonly<Record<string, number>>;
-
 type ShardRunDocument = ShardRun['document'];
 type ScalingCounts = NonNullable<NonNullable<ReplayDocument['scalingPlan']>['counts']>;
 
@@ -284,12 +276,12 @@ function throttledOf(each: readonly (boolean | null)[]): boolean | null {
 }
 
 /** Skipped requests over all shards; what filters left out was counted by each for the whole window. */
-export function mergedSkipped(documents: readonly ReplayDocument[]): { skipped: Counts; filtered: number } {
-  const each = documents.map(({ skipped }) => new Map(Object.entries(skipped)));
-  const skipped = summed(
-    each.map((counts) => Object.fromEntries([...counts].filter(([name]) => name !== 'filtered'))),
-  );
-  return { skipped, filtered: Math.max(...each.map((counts) => counts.get('filtered') ?? 0)) };
+export function mergedSkipped(documents: readonly ReplayDocument[]): {
+  readonly skipped: Readonly<Record<string, number>>;
+  readonly filtered: number;
+} {
+  const { filtered: _, ...skipped } = summed(documents.map((document) => document.skipped));
+  return { skipped, filtered: Math.max(...documents.map((document) => document.skipped['filtered'] ?? 0)) };
 }
 
 /**
@@ -324,79 +316,43 @@ export function carriedOver(
   farthest: ShardRunDocument,
   documents: readonly ShardRunDocument[],
 ): Partial<ReplayDocument> {
-  const { windows, windowSearch, loops, passes, seam, maxDurationS, filters } = farthest;
-  const { scalingPlan, audit, cancels, changes, sessionOrder } = farthest;
-  const sum = (count: (document: ShardRunDocument) => number | undefined) =>
-    documents.reduce((total, document) => total + (count(document) ?? 0), 0);
+  const { windows, windowSearch, loops, passes, seam, maxDurationS, filters, scalingPlan } = farthest;
+  const { opened = 0, failed = 0 } = summed(documents.map(({ connections }) => connections)) ?? {};
   return {
     ...{ windows, windowSearch, loops, passes, seam, maxDurationS, filters },
     scalingPlan: scalingPlan && { ...scalingPlan, counts: scalingCounts(documents) },
-    audit: audit && summedDeep(documents.map((document) => document.audit ?? audit)),
-    cancels: cancels && { ...cancels, untimed: sum((document) => document.cancels?.untimed) },
-    changes: changes && {
-      ...changes,
-      pinned: sum((document) => document.changes?.pinned),
-      unpinned: sum((document) => document.changes?.unpinned),
-      usageRequested: sum((document) => document.changes?.usageRequested),
-    },
-    timeShift: timeShiftOf(farthest, documents),
-    sessionOrder: sessionOrder && {
-      policy: sessionOrder.policy,
-      heldBack: sum((document) => document.sessionOrder?.heldBack),
-      notHeld: sum((document) => document.sessionOrder?.notHeld),
-      counts: summedDeep(documents.map((document) => document.sessionOrder?.counts ?? null)),
-    },
-    connections: {
-      opened: sum(({ connections }) => connections?.opened),
-      failed: sum(({ connections }) => connections?.failed),
-    },
-  };
-}
-
-function timeShiftOf(
-  { timeShift }: ShardRunDocument,
-  documents: readonly ShardRunDocument[],
-): ReplayDocument['timeShift'] {
-  if (timeShift == null) return null;
-  const each = documents.map((document) => document.timeShift).filter((counts) => counts != null);
-  return {
-    ...timeShift,
-    shifted: each.reduce((sum, { shifted }) => sum + shifted, 0),
-    unshifted: each.reduce((sum, { unshifted }) => sum + unshifted, 0),
+    audit: summed(documents.map(({ audit }) => audit)),
+    cancels: summed(documents.map(({ cancels }) => cancels)),
+    changes: summed(documents.map(({ changes }) => changes)),
+    timeShift: summed(documents.map(({ timeShift }) => timeShift)),
+    sessionOrder: summed(documents.map(({ sessionOrder }) => sessionOrder)),
+    connections: { opened, failed },
   };
 }
 
 /** Forgotten sessions were forgotten by each shard alike, because each walks the whole schedule. */
 function scalingCounts(documents: readonly ShardRunDocument[]): ScalingCounts | undefined {
   const counts = documents.map(({ scalingPlan }) => scalingPlan?.counts).filter((each) => each !== undefined);
-  const [first] = counts;
-  if (first === undefined) return undefined;
-  const sum = summedDeep(counts);
-  const { openedBefore } = first;
+  const sum = summed(counts);
+  if (sum === undefined) return undefined;
   return {
     ...sum,
     forgottenSessions: Math.max(...counts.map(({ forgottenSessions }) => forgottenSessions)),
     openedBefore: sum.openedBefore && {
       ...sum.openedBefore,
-      lookbackMs: openedBefore?.lookbackMs ?? sum.openedBefore.lookbackMs,
+      lookbackMs: counts[0]?.openedBefore?.lookbackMs ?? sum.openedBefore.lookbackMs,
     },
   };
 }
 
-function summed(each: readonly Counts[]): Record<string, number> {
-  const sums: Record<string, number> = {};
-  for (const [name, count] of each.flatMap((counts) => Object.entries(counts))) {
-    sums[name] = (sums[name] ?? 0) + count;
-  }
-  return sums;
-}
-
-/** Numbers summed at every place of trees of one form; what is null everywhere stays null. */
-function summedDeep<Tree>(trees: readonly Tree[]): Tree {
+/** Numbers summed at every place of trees of one form. What is no number is equal in all of them. */
+function summed<Tree>(trees: readonly Tree[]): Tree {
   const sumOf = (each: readonly unknown[]): unknown => {
     const present = each.filter((tree) => tree != null);
-    if (present.length === 0) return null;
-    if (present.every((tree) => typeof tree === 'number')) return present.reduce((sum, one) => sum + one, 0);
+    const [first] = present;
+    if (first === undefined) return each[0];
+    if (typeof first === 'number') return present.reduce<number>((sum, one) => sum + Number(one), 0);
+    if (typeof first !== 'object' || Array.isArray(first)) return first;
     const names = new Set(present.flatMap((tree) => Object.keys(tree as object)));
     const of = (name: string) => sumOf(present.map((tree) => (tree as Record<string, unknown>)[name]));
     return Object.fromEntries([...names].map((name) => [name, of(name)]));

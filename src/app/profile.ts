@@ -2,10 +2,10 @@ import { buildProfile, type ProfileContext } from '../analysis/profile/build-pro
 import { PayloadStatistics } from '../analysis/profile/payloads.ts';
 import { shareable } from '../analysis/profile/share.ts';
 import { ProfileStatistics } from '../analysis/profile/statistics.ts';
-import { AppError, Problems } from '../core/errors.ts';
+import { Problems } from '../core/errors.ts';
 import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { parseCount } from '../core/units.ts';
+import { parseCount, refusal } from '../core/units.ts';
 import type { ProfileDocument } from '../documents/profile.ts';
 import { describeFilters, RowFilter } from '../replay/filter.ts';
 import {
@@ -70,22 +70,12 @@ export function resolveProfileOptions(
 }
 
 /** Null for every payload. */
-function parseSample(text: string): number | null {
+function parseSample(text: string, what: string): number | null {
   const trimmed = text.trim();
   if (trimmed === 'all') return null;
   if (trimmed === '0') return 0;
-  try {
-    return parseCount(trimmed, '--payload-sample');
-  } catch (cause) {
-    throw new AppError(
-      'OPTION_INVALID',
-      `--payload-sample: ${JSON.stringify(text)} is not a number of payloads`,
-      {
-        hint: 'Give a whole number, 0 for none, or all.',
-        cause,
-      },
-    );
-  }
+  if (/^\d+$/.test(trimmed)) return parseCount(trimmed, what);
+  throw refusal(text, what, 'is not a number of payloads', 'Give a whole number, 0 for none, or all.');
 }
 
 /** What is profiled; plain data, because it goes to a thread. */

@@ -15,6 +15,34 @@ import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { isMissing, syncPath } from '../storage/capture/directory.ts';
 
+/** Writes an output. @throws AppError OUTPUT_UNWRITABLE for an error of the file system */
+export function writingTo<T>(path: string, write: () => T): T {
+  try {
+    return write();
+  } catch (thrown) {
+    if (thrown instanceof AppError || !(thrown instanceof Error) || !('syscall' in thrown)) throw thrown;
+    throw unwritable(path, reasonOf(thrown), thrown);
+  }
+}
+
+function unwritable(path: string, why: string, cause?: unknown): AppError {
+  return new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${why}`, {
+    hint: 'Give a path that this user can write to, on a disk with free space. A file needs its directory.',
+    cause,
+  });
+}
+
+function exists(path: string, how: string): AppError {
+  return new AppError('OUTPUT_EXISTS', `${path} ${how}`, {
+    hint: 'Give a path that does not exist yet; reprise never overwrites.',
+  });
+}
+
+/** A path beside an output, to build it at. */
+function buildingPath(destination: string, doing: string): string {
+  return `${destination}.${doing}-${randomBytes(4).toString('hex')}`;
+}
+
 /**
  * A directory that is built beside its final place and takes that place whole: whoever looks there finds
  * nothing or everything.
@@ -24,7 +52,8 @@ export class StagedDirectory {
   readonly path: string;
   /** Where it will be. */
   readonly destination: string;
-  readonly #parents: NewParents;
+  /** The directories above it that are missing, innermost first. */
+  readonly #parents: readonly string[];
 
   /**
    * Makes the directory to build in (0700), and those above it that are missing.
@@ -33,17 +62,13 @@ export class StagedDirectory {
    */
   constructor(destination: string, doing: string) {
     this.destination = freePlace(destination);
-    this.path = `${this.destination}.${doing}-${randomBytes(4).toString('hex')}`;
+    this.path = buildingPath(this.destination, doing);
+    this.#parents = missingAbove(this.destination);
     try {
-      this.#parents = new NewParents(dirname(this.destination));
+      writingTo(destination, () => mkdirSync(this.path, { recursive: true, mode: 0o700 }));
     } catch (thrown) {
-      throw unwritable(destination, thrown);
-    }
-    try {
-      mkdirSync(this.path, { mode: 0o700 });
-    } catch (thrown) {
-      this.#parents.remove();
-      throw unwritable(destination, thrown);
+      this.discard();
+      throw thrown;
     }
   }
 
@@ -51,49 +76,43 @@ export class StagedDirectory {
   publish(): void {
     // Looked at again: what came while we were building belongs to somebody.
     freePlace(this.destination);
-    try {
+    writingTo(this.destination, () => {
       renameSync(this.path, this.destination);
-      syncPath(dirname(this.destination));
-      this.#parents.sync();
-    } catch (thrown) {
-      throw unwritable(this.destination, thrown);
-    }
+      for (const path of [this.destination, ...this.#parents]) syncPath(dirname(path));
+    });
   }
 
-  /** Takes away what was built, as if nothing had happened. */
+  /** Takes away what was built, and the directories above it unless somebody uses them by now. */
   discard(): void {
     discard(this.path);
-    this.#parents.remove();
+    for (const parent of this.#parents) {
+      try {
+        rmdirSync(parent);
+      } catch {
+        // It is in use, or was never made.
+      }
+    }
   }
 }
 
 /** The real path of a place that is free: missing, or an empty directory. */
 function freePlace(path: string): string {
-  let entries: string[];
   const absolute = resolve(path);
   try {
-    entries = readdirSync(absolute);
+    if (readdirSync(absolute).length > 0) throw exists(path, 'is not empty');
+    return realpathSync(absolute);
   } catch (thrown) {
+    if (thrown instanceof AppError) throw thrown;
     if (isMissing(thrown)) return absolute;
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOTDIR' && existsSync(absolute))
-      throw exists(path, 'is a file');
-    throw unwritable(path, thrown);
+    if (existsSync(absolute) && !statSync(absolute).isDirectory()) throw exists(path, 'is a file');
+    throw unwritable(path, reasonOf(thrown), thrown);
   }
-  if (entries.length > 0) throw exists(path, 'is not empty');
-  return realpathSync(absolute);
 }
 
-function exists(path: string, how: string): AppError {
-  return new AppError('OUTPUT_EXISTS', `${path} ${how}`, {
-    hint: 'Give a directory that does not exist yet; reprise never overwrites.',
-  });
-}
-
-function unwritable(path: string, cause: unknown): AppError {
-  return new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
-    hint: 'Give a path that this user can write to.',
-    cause,
-  });
+function missingAbove(path: string): string[] {
+  const missing: string[] = [];
+  for (let parent = dirname(path); !existsSync(parent); parent = dirname(parent)) missing.push(parent);
+  return missing;
 }
 
 /** How file systems say that they have no hard links. */
@@ -109,27 +128,20 @@ export class StagedFile {
   /** @throws AppError OUTPUT_EXISTS, OUTPUT_UNWRITABLE */
   constructor(destination: string, doing: string) {
     this.destination = resolve(destination);
-    let taken: boolean;
-    try {
-      if (!statSync(dirname(this.destination)).isDirectory()) throw new Error('it lies in no directory');
-      taken = statSync(this.destination, { throwIfNoEntry: false }) !== undefined;
-    } catch (thrown) {
-      throw stagedFileUnwritable(destination, thrown);
-    }
-    if (taken) throw stagedFileExists(destination);
-    this.path = `${this.destination}.${doing}-${randomBytes(4).toString('hex')}`;
+    this.path = buildingPath(this.destination, doing);
+    writingTo(destination, () => {
+      if (!statSync(dirname(this.destination)).isDirectory())
+        throw unwritable(destination, 'it lies in no directory');
+      assertNothingAt(this.destination);
+    });
   }
 
   /** Puts what was written into its place. */
   publish(): void {
-    try {
+    writingTo(this.destination, () => {
       this.#take();
       syncPath(dirname(this.destination));
-    } catch (thrown) {
-      if (thrown instanceof AppError) throw thrown;
-      if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') throw stagedFileExists(this.destination);
-      throw stagedFileUnwritable(this.destination, thrown);
-    }
+    });
   }
 
   /** A link is refused where something is; a rename would take its place, so it is for where there are no links. */
@@ -138,9 +150,9 @@ export class StagedFile {
       linkSync(this.path, this.destination);
       rmSync(this.path);
     } catch (thrown) {
-      if (!NO_LINKS.has((thrown as NodeJS.ErrnoException).code ?? '')) throw thrown;
-      if (statSync(this.destination, { throwIfNoEntry: false }) !== undefined)
-        throw stagedFileExists(this.destination);
+      const code = (thrown as NodeJS.ErrnoException).code ?? '';
+      if (code !== 'EEXIST' && !NO_LINKS.has(code)) throw thrown;
+      assertNothingAt(this.destination);
       renameSync(this.path, this.destination);
     }
   }
@@ -151,68 +163,15 @@ export class StagedFile {
   }
 }
 
-function stagedFileExists(path: string): AppError {
-  return new AppError('OUTPUT_EXISTS', `${path} is there already`, {
-    hint: 'Give a file that does not exist yet; reprise never overwrites.',
-  });
-}
-
-function stagedFileUnwritable(path: string, cause: unknown): AppError {
-  return new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
-    hint: 'Its parent directory must exist and be writable for this user.',
-    cause,
-  });
-}
-
-/** The directories that had to be made (0700) so that something can lie in the innermost of them. */
-export class NewParents {
-  /** Outermost first. */
-  readonly #made: string[] = [];
-
-  /** @throws what the file system says where one cannot be made; none is left then */
-  constructor(innermost: string) {
-    try {
-      for (const path of missingUpTo(innermost)) {
-        // What somebody else made meanwhile is not ours to take away.
-        if (mkdirSync(path, { recursive: true, mode: 0o700 }) !== undefined) this.#made.push(path);
-      }
-    } catch (thrown) {
-      this.remove();
-      throw thrown;
-    }
-  }
-
-  /** Makes them last, once something lies in them. */
-  sync(): void {
-    for (const path of this.#made) syncPath(dirname(path));
-  }
-
-  /** Removes them again if they are still empty. */
-  remove(): void {
-    for (const path of this.#made.splice(0).reverse()) {
-      try {
-        rmdirSync(path);
-      } catch {
-        return;
-      }
-    }
-  }
-}
-
-/** Outermost first. */
-function missingUpTo(innermost: string): string[] {
-  const missing: string[] = [];
-  for (let path = innermost; statSync(path, { throwIfNoEntry: false }) === undefined; path = dirname(path)) {
-    missing.unshift(path);
-  }
-  return missing;
+function assertNothingAt(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false }) !== undefined) throw exists(path, 'is there already');
 }
 
 /**
  * Takes away what a failure left half made. Never throws: what failed before is what is to be told, and of a path that
  * leads through a file the file system will not even say that nothing is there.
  */
-export function discard(path: string): void {
+function discard(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch {
@@ -225,17 +184,17 @@ export function discard(path: string): void {
  * @throws AppError OUTPUT_UNWRITABLE
  */
 export function writeWhole(path: string, text: string): void {
-  const building = `${path}.${randomBytes(4).toString('hex')}.part`;
+  const building = buildingPath(path, 'writing');
   try {
-    const there = statSync(path, { throwIfNoEntry: false });
-    if (there !== undefined && !there.isFile()) throw new Error('something that is no file lies there');
-    writeFileSync(building, text, { flag: 'wx' });
-    renameSync(building, path);
-  } catch (cause) {
-    discard(building);
-    throw new AppError('OUTPUT_UNWRITABLE', `${path} cannot be written: ${reasonOf(cause)}`, {
-      hint: 'Its parent directory must exist and be writable for this user.',
-      cause,
+    writingTo(path, () => {
+      const there = statSync(path, { throwIfNoEntry: false });
+      if (there !== undefined && !there.isFile())
+        throw unwritable(path, 'something that is no file lies there');
+      writeFileSync(building, text, { flag: 'wx' });
+      renameSync(building, path);
     });
+  } catch (thrown) {
+    discard(building);
+    throw thrown;
   }
 }

@@ -53,9 +53,7 @@ export class Histogram {
 
   /** @throws RangeError for a value that is negative or not whole: the caller has a bug */
   record(value: number, times = 1): void {
-    if (!Number.isSafeInteger(value) || value < 0) {
-      throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
-    }
+    assertCountable(value);
     this.#counts ??= emptyCounts();
     if (times === 1) this.#counts.recordValue(Math.min(value, GREATEST_VALUE));
     else this.#counts.recordValueWithCount(Math.min(value, GREATEST_VALUE), times);
@@ -127,19 +125,11 @@ const STEPS = 1_024;
 const STEP_BITS = 10;
 
 /**
- * This many values are stored directly, in at most 16 KB. Sparse counts of them would take four times that.
- */
-const KEPT_VALUES = 2_048;
-const FIRST_VALUES = 64;
-
-/**
- * A `Histogram` for use in hundreds at once, with bit-identical percentiles. Few values are stored directly.
- * For many values it keeps counts, 4 KB for each doubling in use. Most hold a handful of doublings, whereas a
- * `Histogram` allocates all counts from the least to the greatest.
+ * A `Histogram` for use in hundreds at once, with bit-identical percentiles. It keeps counts, 4 KB for each
+ * doubling in use. Most hold a handful of doublings, whereas a `Histogram` allocates all counts from the least
+ * to the greatest.
  */
 export class PagedHistogram {
-  /** Unsorted; null once there are too many. */
-  #values: Float64Array<ArrayBuffer> | null = new Float64Array(FIRST_VALUES);
   /** By doubling. The first two hold 0 … 1,023 and 1,024 … 2,047, value by value. */
   readonly #pages: (Uint32Array | undefined)[] = [];
   #count = 0;
@@ -152,13 +142,11 @@ export class PagedHistogram {
 
   /** @throws RangeError for a value that is negative or not whole: the caller has a bug */
   record(value: number): void {
-    if (!Number.isSafeInteger(value) || value < 0) {
-      throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
-    }
+    assertCountable(value);
     const counted = Math.min(value, GREATEST_VALUE);
-    if (this.#count === KEPT_VALUES) this.#countValues();
-    if (this.#values === null) this.#countOne(counted);
-    else this.#values = kept(this.#values, this.#count, counted);
+    const page = pageOf(counted);
+    this.#pages[page] ??= new Uint32Array(STEPS);
+    this.#pages[page][Math.floor(counted / widthOf(page)) % STEPS]! += 1;
     this.#count += 1;
     if (value < this.#min) this.#min = value;
     if (value > this.#max) this.#max = value;
@@ -172,31 +160,10 @@ export class PagedHistogram {
     return Math.max(this.#min, Math.min(this.#max, this.#highestOf(rank)));
   }
 
-  #countValues(): void {
-    for (const value of this.#values ?? []) this.#countOne(value);
-    this.#values = null;
-  }
-
-  #countOne(value: number): void {
-    const page = pageOf(value);
-    let counts = this.#pages[page];
-    if (counts === undefined) {
-      counts = new Uint32Array(STEPS);
-      this.#pages[page] = counts;
-    }
-    counts[Math.floor(value / widthOf(page)) % STEPS]! += 1;
-  }
-
   /** Highest value of the bin at a rank. */
   #highestOf(rank: number): number {
-    if (this.#values !== null) {
-      const value = this.#values.subarray(0, this.#count).sort()[rank - 1] as number;
-      const width = widthOf(pageOf(value));
-      return (Math.floor(value / width) + 1) * width - 1;
-    }
     let seen = 0;
-    for (const [page, counts] of this.#pages.entries()) {
-      if (counts === undefined) continue;
+    for (const [page, counts = []] of this.#pages.entries()) {
       const least = page === 0 ? 0 : STEPS;
       for (const [step, count] of counts.entries()) {
         seen += count;
@@ -207,15 +174,9 @@ export class PagedHistogram {
   }
 }
 
-/** Appends a value, in a larger array if needed. */
-function kept(values: Float64Array<ArrayBuffer>, at: number, value: number): Float64Array<ArrayBuffer> {
-  let room = values;
-  if (at === values.length) {
-    room = new Float64Array(2 * values.length);
-    room.set(values);
-  }
-  room[at] = value;
-  return room;
+function assertCountable(value: number): void {
+  if (Number.isSafeInteger(value) && value >= 0) return;
+  throw new RangeError(`a histogram counts whole values from 0, not ${value}`);
 }
 
 function pageOf(value: number): number {

@@ -57,17 +57,10 @@ export function value<Value, const Settings extends ValueSettings = Record<never
   parse: OptionParser<Value>,
   settings?: Settings,
 ): z.ZodType<Value | Absent<Settings>, Scalar | undefined> {
-  const { default: initial, required = false, mayBeEmpty = false }: ValueSettings = settings ?? {};
   const what = nameOf(flags);
-  const kind = mayBeEmpty ? undefined : /<(directory|file)>/.exec(flags)?.[1];
+  const kind = settings?.mayBeEmpty ? undefined : /<(directory|file)>/.exec(flags)?.[1];
   const read = scalar(what).transform(reading(what, kind === undefined ? parse : notEmpty(kind, parse)));
-  const texts = { flags, description, repeatable: false, default: initial ?? null };
-  if (initial !== undefined) return described(read.prefault(initial), texts) as never;
-  if (required) return described(read, texts) as never;
-  return described(
-    read.optional().transform((found) => found ?? null),
-    texts,
-  ) as never;
+  return single(read, flags, description, settings);
 }
 
 /** An option whose text is used unchanged. */
@@ -97,7 +90,7 @@ export function switchOrValue<Value>(
       if (stated === undefined || stated === false) return null;
       return read(stated === true ? alone : stated, context);
     });
-  return described(type, { flags, description, repeatable: false, default: null });
+  return described(type, { flags, description });
 }
 
 /** An option that is on or off. */
@@ -106,7 +99,7 @@ export function toggle(flags: string, description: string): z.ZodType<boolean, b
     .boolean()
     .optional()
     .transform((stated) => stated ?? false);
-  return described(type, { flags, description, repeatable: false, default: null });
+  return described(type, { flags, description });
 }
 
 /** An option that accepts one of these words. */
@@ -130,14 +123,21 @@ export function choice<
           : `${JSON.stringify(input)} is none of: ${words.join(', ')}`,
     })
     .transform((word) => String(word) as Word);
+  return single(type, flags, description, settings);
+}
+
+/** An option with one value: what is not stated is its default, refused if it is required, or else null. */
+function single<Value, Settings extends ValueSettings>(
+  type: z.ZodType<Value>,
+  flags: string,
+  description: string,
+  settings: Settings | undefined,
+): z.ZodType<Value | Absent<Settings>, Scalar | undefined> {
   const { default: initial, required = false }: ValueSettings = settings ?? {};
-  const texts = { flags, description, repeatable: false, default: initial ?? null };
-  if (initial !== undefined) return described(type.prefault(initial as Word), texts) as never;
-  if (required) return described(type, texts) as never;
-  return described(
-    type.optional().transform((word) => word ?? null),
-    texts,
-  ) as never;
+  const texts = { flags, description, default: initial ?? null };
+  if (initial !== undefined) return described(type.prefault(initial), texts) as never;
+  const resolved = required ? type : type.optional().transform((found) => found ?? null);
+  return described(resolved, texts) as never;
 }
 
 interface ListSettings {
@@ -164,10 +164,8 @@ export function listOf<Value>(
 ): z.ZodType<readonly Value[], ListInput> {
   const what = nameOf(flags);
   const read = reading(what, parse);
-  const toList = (stated: ListInput, context: z.RefinementCtx): Value[] => {
-    const texts = [stated ?? initial ?? []].flat();
-    return texts.map((each) => read(each, context));
-  };
+  const toList = (stated: ListInput, context: z.RefinementCtx): Value[] =>
+    [stated ?? initial ?? []].flat().map((each) => read(each, context));
   const texts = { flags, description, repeatable: true, default: initial ?? null };
   const values = z.array(scalar(what));
   if (required) {
@@ -177,13 +175,8 @@ export function listOf<Value>(
     return described((initial === undefined ? type : type.prefault([...initial])).transform(toList), texts);
   }
   // In a file, a list with all entries commented out is null. Then the default applies.
-  return described(
-    z
-      .union([scalar(what), values, z.null()])
-      .optional()
-      .transform(toList),
-    texts,
-  );
+  const type = z.union([scalar(what), values, z.null()]).optional();
+  return described(type.transform(toList), texts);
 }
 type ListInput = Scalar | readonly Scalar[] | null | undefined;
 
@@ -193,7 +186,7 @@ export function structure<Value>(
   description: string,
 ): z.ZodType<Value | null, Value | null | undefined> {
   const nullable = type.nullish().transform((stated) => stated ?? null);
-  return described(nullable, { flags: null, description, repeatable: false, default: null }) as never;
+  return described(nullable, { flags: null, description }) as never;
 }
 
 /** The texts of an option. @throws Error for a type that was not created by the functions here */
@@ -297,19 +290,6 @@ export function resolveOptions<Shape extends OptionShape>(
   return resolved;
 }
 
-/** Requested options with undefined instead of null. */
-export type StatedTexts<Options extends object> = {
-  readonly [Key in keyof Options]: null extends Options[Key]
-    ? Exclude<Options[Key], null> | undefined
-    : Options[Key];
-};
-
-/** For callers that read the texts themselves. */
-export function withoutNulls<Options extends object>(options: Options): StatedTexts<Options> {
-  const entries = Object.entries(options).filter(([, stated]) => stated !== null);
-  return Object.fromEntries(entries) as StatedTexts<Options>;
-}
-
 /** The problem text, to follow the name of the place. */
 export function problemOf({ message, ...issue }: z.core.$ZodIssue): string {
   const what = detailOf(issue).what;
@@ -336,8 +316,9 @@ function scalar(what: string) {
 
 function described<Output, Input>(
   type: z.ZodType<Output, Input>,
-  texts: OptionTexts,
+  stated: Pick<OptionTexts, 'flags' | 'description'> & Partial<OptionTexts>,
 ): z.ZodType<Output, Input> {
+  const texts = { repeatable: false, default: null, ...stated };
   const { description, default: initial } = texts;
   // Our own code applies a list's default, so the JSON Schema needs it stated.
   const meta = Array.isArray(initial) ? { description, default: initial } : { description };

@@ -86,7 +86,7 @@ class GorPairs {
       this.#lacking.count('an interim response (100 Continue): left out');
       return;
     }
-    // Copy: the message is a view of a buffer that is reused.
+    // A copy: the message is a view of a chunk, which it would keep alive while it waits.
     const own = { ...record, message: Buffer.from(message) };
     if (record.type === 1) {
       const pair = { request: own, answer: null };
@@ -170,7 +170,6 @@ interface GorRecord {
   /** Epoch microseconds; and the record's latency, rounded, or null if it has none. */
   readonly timeUs: number;
   readonly latencyUs: number | null;
-  /** Valid until the next records are read. */
   readonly message: Buffer;
 }
 
@@ -198,7 +197,7 @@ export async function* gorRecords(
 
 class RecordReader {
   readonly #recordBytes: number;
-  readonly #pending = new GrowingBytes();
+  #pending: Buffer = Buffer.alloc(0);
   #number = 0;
   /** How far the current record was searched, and what its framing says of its end. */
   #searched = 0;
@@ -210,9 +209,9 @@ class RecordReader {
   }
 
   take(chunk: Buffer): GorRecord[] {
-    this.#pending.add(chunk);
+    this.#pending = Buffer.concat([this.#pending, chunk]);
     const records = this.#read(false);
-    if (this.#pending.view.length > this.#recordBytes + SEPARATOR.length + HEADER_BYTES) {
+    if (this.#pending.length > this.#recordBytes + SEPARATOR.length + HEADER_BYTES) {
       throw new InputProblem(`record ${this.#number + 1} has more than ${this.#recordBytes} bytes`);
     }
     return records;
@@ -220,7 +219,7 @@ class RecordReader {
 
   end(): GorRecord[] {
     const records = this.#read(true);
-    const rest = this.#pending.view;
+    const rest = this.#pending;
     if (isBlank(rest)) return records;
     const number = this.#number + 1;
     if (!beginsRecord(rest)) recordOf(rest, number);
@@ -232,12 +231,12 @@ class RecordReader {
   #read(ended: boolean): GorRecord[] {
     const records: GorRecord[] = [];
     for (;;) {
-      const bytes = this.#pending.view;
+      const bytes = this.#pending;
       const end = this.#endIn(bytes, ended);
       if (end === null) return records;
       this.#number += 1;
       records.push(recordOf(bytes.subarray(0, end), this.#number));
-      this.#pending.drop(end + SEPARATOR.length);
+      this.#pending = bytes.subarray(end + SEPARATOR.length);
       this.#searched = 0;
       this.#framing = new GorFraming(this.#recordBytes);
     }
@@ -507,37 +506,4 @@ class GorFraming {
 /** Whether a head is an interim answer: 100 Continue, 103 Early Hints. */
 function isInterim(head: Buffer): boolean {
   return /^HTTP\/1\.[01] 1(?!01)\d\d(?: |\r|$)/.test(head.toString('latin1', 0, 16));
-}
-
-/** A byte queue in a buffer that grows by doubling, so pending bytes are not copied for each addition. */
-export class GrowingBytes {
-  #memory = Buffer.alloc(0);
-  #from = 0;
-  #to = 0;
-
-  /** The current bytes. Valid until more are added. */
-  get view(): Buffer {
-    return this.#memory.subarray(this.#from, this.#to);
-  }
-
-  add(bytes: Uint8Array): void {
-    if (this.#to + bytes.length > this.#memory.length) this.#makeRoom(bytes.length);
-    this.#memory.set(bytes, this.#to);
-    this.#to += bytes.length;
-  }
-
-  /** Removes this many bytes from the front. */
-  drop(count: number): void {
-    this.#from += count;
-  }
-
-  #makeRoom(more: number): void {
-    const held = this.view;
-    const wanted = held.length + more;
-    const memory = wanted * 2 > this.#memory.length ? Buffer.allocUnsafe(wanted * 2) : this.#memory;
-    memory.set(held);
-    this.#memory = memory;
-    this.#from = 0;
-    this.#to = held.length;
-  }
 }

@@ -1,4 +1,7 @@
 import { buildRequestHead, type HeaderPair, headerPairsOf } from '../core/headers.ts';
+import { LIMITS } from '../core/limits.ts';
+import { AssemblyBudget } from '../http1/budget.ts';
+import { ChunkedReader } from '../http1/chunked.ts';
 import { InputProblem, shown } from './input.ts';
 
 /** A request that was never on the network: complete and well framed, not yet redacted. */
@@ -166,33 +169,12 @@ function withHeaders(
   return Buffer.from(`${whole}\r\n`, 'latin1');
 }
 
-/** Decodes chunked coding (RFC 9112 section 7.1). Extensions are ignored; trailers stay raw. */
 function decodeChunked(coded: Buffer): { body: Buffer; trailers: Buffer | null } {
   const chunks: Buffer[] = [];
-  let at = 0;
-  for (;;) {
-    const lineEnd = coded.indexOf('\r\n', at);
-    const size = /^([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?$/.exec(
-      coded.toString('latin1', at, Math.max(lineEnd, at)),
-    );
-    if (lineEnd < 0 || !size) throw new InputProblem(`no chunk begins at byte ${at} of the body`);
-    const bytes = Number.parseInt(size[1] ?? '', 16);
-    at = lineEnd + 2;
-    if (bytes === 0) return { body: Buffer.concat(chunks), trailers: trailersOf(coded.subarray(at)) };
-    chunks.push(coded.subarray(at, at + bytes));
-    at += bytes;
-    if (coded.toString('latin1', at, at + 2) !== '\r\n') {
-      throw new InputProblem(`the chunk before byte ${at} of the body does not end where it says`);
-    }
-    at += 2;
-  }
-}
-
-function trailersOf(section: Buffer): Buffer | null {
-  if (section.equals(Buffer.from('\r\n'))) return null;
-  const end = section.indexOf('\r\n\r\n');
-  if (end < 0 || end + 4 !== section.length) {
-    throw new InputProblem('there are bytes after the last chunk, or the trailers do not end');
-  }
-  return section.subarray(0, end + 2);
+  const reader = new ChunkedReader(new AssemblyBudget(LIMITS.trailerBytes));
+  const end = reader.read(coded, 0, { write: (bytes) => chunks.push(bytes) });
+  if (end < 0) throw new InputProblem('the body is not in chunked coding');
+  if (!reader.done) throw new InputProblem('the body ends before its last chunk');
+  if (end < coded.length) throw new InputProblem('there are bytes after the last chunk');
+  return { body: Buffer.concat(chunks), trailers: reader.trailers() };
 }

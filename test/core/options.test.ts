@@ -13,7 +13,6 @@ import {
   text,
   toggle,
   value,
-  withoutNulls,
 } from '../../src/core/options.ts';
 import { parseBytes, parseCount, parseDurationMs } from '../../src/core/units.ts';
 
@@ -121,8 +120,4 @@ describe('options', () => {
 
 test('a flag is known by the last of its names', () => {
   expect(longNamesOf('--md, --markdown [file]')).toEqual(['--markdown', '--md']);
-});
-
-test('what nobody stated is undefined for who reads texts', () => {
-  expect(withoutNulls({ a: null, b: false, c: 'x' })).toEqual({ b: false, c: 'x' });
 });

@@ -16,7 +16,6 @@ test('a histogram in pages has the percentiles of a histogram, to the last bit',
   fc.assert(
     fc.property(fc.array(value, { maxLength: 60 }), fc.constantFrom(1, 1, 35, 90), (values, times) => {
       const [paged, whole] = [new PagedHistogram(), new Histogram()];
-      // Beyond 2,048 values there are counts in place of them.
       for (let time = 0; time < times; time++) {
         for (const each of values) {
           paged.record(each);

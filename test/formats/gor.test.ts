@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { GrowingBytes, gorRecords, openGor } from '../../src/formats/gor.ts';
+import { gorRecords, openGor } from '../../src/formats/gor.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { BOM, latin1, readImport, traceFile } from './support.ts';
 
@@ -153,20 +153,4 @@ describe('a GoReplay file', () => {
   ])('is read under %s', async (_, content) => {
     expect((await readImport(openGor(traceFile(content, 'a.bin')))).exchanges).toHaveLength(1);
   });
-});
-
-test('bytes that wait are those that came and did not go', () => {
-  fc.assert(
-    fc.property(fc.array(fc.tuple(fc.uint8Array({ maxLength: 9 }), fc.nat(9))), (steps) => {
-      const waiting = new GrowingBytes();
-      let model: number[] = [];
-      for (const [come, go] of steps) {
-        waiting.add(come);
-        model.push(...come);
-        waiting.drop(Math.min(go, model.length));
-        model = model.slice(Math.min(go, model.length));
-        expect([...waiting.view]).toEqual(model);
-      }
-    }),
-  );
 });

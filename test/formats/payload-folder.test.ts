@@ -105,17 +105,17 @@ describe('a folder of payloads', () => {
     [
       'a chunk size of -5',
       'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n0\r\n\r\n',
-      'no chunk begins at byte 0',
+      'not in chunked coding',
     ],
     [
       'a chunk that is cut',
       'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc',
-      'does not end where it says',
+      'ends before its last chunk',
     ],
     [
       'no last chunk',
       'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
-      'no chunk begins at byte 8',
+      'ends before its last chunk',
     ],
     [
       'bytes after the last chunk',

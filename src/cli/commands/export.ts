@@ -1,9 +1,8 @@
 import { Command } from 'commander';
-import { EXPORT_OPTIONS, type ExportResult, exportTraffic } from '../../app/export.ts';
-import { planDocument, planLines, planTitle, type ReplayPlan } from '../../app/replay/plan.ts';
+import { EXPORT_OPTIONS, type Exported, exportTraffic } from '../../app/export.ts';
+import { planDocument, planLines, planTitle } from '../../app/replay/plan.ts';
 import { toggle } from '../../core/options.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
-import type { ExportFormat } from '../../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../formats/index.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
@@ -28,13 +27,13 @@ async function runExport(name: string, directory: string, command: Command): Pro
   const { json, out: asked } = optionsOf(command, OPTIONS);
   const interruption = new Interruption();
   try {
-    const { format, out, plan, result } = await exportTraffic(name, directory, askedOf(command, OPTIONS), {
+    const result = await exportTraffic(name, directory, askedOf(command, OPTIONS), {
       signal: interruption.signal,
       onPlan: (plan) => json || terminal.note(planTitle(plan), ...planLines(plan)),
       onProgress: (sends) => terminal.progress(`${sends.toLocaleString('en-US')} requests exported`),
     });
-    if (json) terminal.json(documentOf(format, out, plan, result));
-    else terminal.print(...textOf(format, out, result));
+    if (json) terminal.json(documentOf(result));
+    else terminal.print(...textOf(result));
   } catch (thrown) {
     if (interruption.status === null) throw thrown;
     terminal.note(`reprise: stopped by ${interruption.received}; ${asked} was not written`);
@@ -44,29 +43,29 @@ async function runExport(name: string, directory: string, command: Command): Pro
   }
 }
 
-function documentOf(format: ExportFormat, out: string, plan: ReplayPlan, result: ExportResult): object {
+function documentOf({ format, out, plan, audit, filtered, spanNs, ...written }: Exported): object {
+  const { files, recorded, exported, lost, usage } = written;
   return {
     schemaVersion: EXPORT_SCHEMA_VERSION,
     kind: 'export',
     format: format.name,
     out,
-    files: result.files,
+    files,
     ...planDocument(plan),
-    recorded: result.recorded,
-    exported: result.exported,
-    durationS: result.spanNs / 1e9,
-    skipped: { ...result.audit.skipped, filtered: result.filtered },
-    unreplayableByReason: result.audit.unreplayableByReason,
-    maskedHeaders: result.audit.maskedHeaders,
-    maskedQueryKeys: result.audit.maskedQueryKeys,
+    recorded,
+    exported,
+    durationS: spanNs / 1e9,
+    skipped: { ...audit.skipped, filtered },
+    unreplayableByReason: audit.unreplayableByReason,
+    maskedHeaders: audit.maskedHeaders,
+    maskedQueryKeys: audit.maskedQueryKeys,
     cannotCarry: format.cannotCarry,
-    lost: result.lost,
-    usage: result.usage,
+    lost,
+    usage,
   };
 }
 
-function textOf(format: ExportFormat, out: string, result: ExportResult): string[] {
-  const { audit } = result;
+function textOf({ format, out, audit, ...result }: Exported): string[] {
   const what = format.holds === 'rows' ? 'rows' : 'requests';
   const left = Object.entries({
     ...audit.skipped,
