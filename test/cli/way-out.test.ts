@@ -36,7 +36,7 @@ test.each([
 
 test('a hash that is none is named', async () => {
   const { stderr } = await runReprise(['forget', capture, '--session-hash', 'zz']);
-  expect(stderr).toContain('--session-hash "zz" is not a hash of 16 hexadecimal digits');
+  expect(stderr).toContain('--session-hash: "zz" is not a hash of 16 hexadecimal digits');
 });
 
 test('a hash key that cannot be read is refused with a way out', () => {
