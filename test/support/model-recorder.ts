@@ -1,12 +1,11 @@
 import type { Duplex } from 'node:stream';
 import {
+  type ConnectionStart,
+  decodeMessage,
   encodeSettlements,
-  FLAG_RESYNC,
-  FLAG_TURN_START,
   FRAME,
   type Frame,
   FrameReader,
-  readDoubles,
 } from '../../src/proxy/tap/frames.ts';
 
 interface ModelConnection {
@@ -56,42 +55,40 @@ export class ModelRecorder {
   }
 
   #take(frame: Frame): void {
-    const amounts = readDoubles(frame.payload.subarray(0, frame.payload.length & ~7));
-    if (frame.type === FRAME.open) this.#open(frame, amounts);
-    if (frame.type === FRAME.flush) {
-      this.#flush = frame.connection;
+    const message = frame.type === FRAME.message ? decodeMessage(frame.payload) : null;
+    if (message?.kind === 'open') this.#open(frame, message);
+    if (message?.kind === 'flush') {
+      this.#flush = message.number;
       setImmediate(() => this.settle());
       return;
     }
     const state = this.connections.get(frame.connection);
     if (!state) {
-      if (frame.connection !== 0)
-        this.faults.push(`frame ${frame.type} of unknown connection ${frame.connection}`);
+      this.faults.push(`frame ${frame.type} of unknown connection ${frame.connection}`);
       return;
     }
     if (frame.type === FRAME.clientBytes) state.clientOffset += frame.payload.length;
     if (frame.type === FRAME.serverBytes) state.serverOffset += frame.payload.length;
-    if (frame.type === FRAME.clientBytes || frame.type === FRAME.serverBytes)
-      this.bytes += frame.payload.length;
-    if (frame.flags & FLAG_TURN_START && frame.type === FRAME.clientBytes) this.turnStarts += 1;
-    if (frame.type === FRAME.gap) {
-      state.clientOffset += amounts[0] ?? 0;
-      state.serverOffset += amounts[1] ?? 0;
+    if (message === null) this.bytes += frame.payload.length;
+    if (frame.turnStart && frame.type === FRAME.clientBytes) this.turnStarts += 1;
+    if (message?.kind === 'gap') {
+      state.clientOffset += message.clientBytes;
+      state.serverOffset += message.serverBytes;
       state.gapped = true;
     }
-    if (frame.type === FRAME.close) {
+    if (message?.kind === 'close') {
       state.closed = true;
-      if (state.clientOffset !== amounts[0] || state.serverOffset !== amounts[1]) {
-        this.faults.push(`close says ${amounts}, counted ${state.clientOffset},${state.serverOffset}`);
+      const { clientBytes, serverBytes } = message;
+      if (state.clientOffset !== clientBytes || state.serverOffset !== serverBytes) {
+        const said = `${clientBytes},${serverBytes}`;
+        this.faults.push(`close says ${said}, counted ${state.clientOffset},${state.serverOffset}`);
       }
     }
   }
 
-  #open(frame: Frame, [clientOffset = 0, serverOffset = 0]: number[]): void {
-    if (this.connections.has(frame.connection))
-      this.faults.push(`connection ${frame.connection} opened twice`);
-    if (clientOffset + serverOffset > 0 !== ((frame.flags & FLAG_RESYNC) !== 0))
-      this.faults.push('resync flag');
-    this.connections.set(frame.connection, { clientOffset, serverOffset, gapped: false, closed: false });
+  #open({ connection }: Frame, { clientBytes, serverBytes }: ConnectionStart): void {
+    if (this.connections.has(connection)) this.faults.push(`connection ${connection} opened twice`);
+    const offsets = { clientOffset: clientBytes, serverOffset: serverBytes };
+    this.connections.set(connection, { ...offsets, gapped: false, closed: false });
   }
 }

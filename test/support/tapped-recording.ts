@@ -5,8 +5,14 @@ import type { CommittingSink } from '../../src/core/ports.ts';
 import { FedConnection } from '../../src/proxy/recorder/pipe-server.ts';
 import { ConnectionTap } from '../../src/proxy/tap/connection-tap.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
-import type { FrameHead } from '../../src/proxy/tap/frame-queue.ts';
-import { FLAG_RESYNC, FRAME, type Frame, readDoubles, UNKNOWN_ORIGIN } from '../../src/proxy/tap/frames.ts';
+import {
+  type ConnectionStart,
+  decodeMessage,
+  FRAME,
+  type Frame,
+  type FrameHead,
+  UNKNOWN_ORIGIN,
+} from '../../src/proxy/tap/frames.ts';
 import type { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { latin1, makeContext } from '../proxy/recorder/harness.ts';
 import { imbalance } from './imbalance.ts';
@@ -24,7 +30,7 @@ export class TappedRecording {
 
   constructor() {
     const piped = (head: FrameHead, payload: Uint8Array) => {
-      this.#piped.push({ ...head, payload: Uint8Array.from(payload) });
+      this.#piped.push({ ...head, payload: Buffer.from(payload) });
     };
     const append = (head: FrameHead, bytes: Buffer) => {
       if (this.shedding) return null;
@@ -78,24 +84,21 @@ export class TappedRecording {
     const frames = this.#piped;
     this.#piped = [];
     for (const frame of frames) {
-      if (frame.type === FRAME.open) this.#recorder = this.#opened(frame);
+      const message = frame.type === FRAME.message ? decodeMessage(frame.payload) : null;
+      if (message?.kind === 'open') this.#recorder = this.#opened(message);
+      else if (message !== null) this.#recorder?.hear(message, frame.atNs);
       else this.#recorder?.take(frame);
     }
     expect(imbalance(this.#ledger.read())).toEqual({ bytes: 0, turns: 0 });
     return this;
   }
 
-  #opened(frame: Frame): FedConnection {
-    const [clientOffset = 0, serverOffset = 0] = readDoubles(frame.payload.slice(0, 16));
-    const resync = (frame.flags & FLAG_RESYNC) !== 0;
+  #opened(start: ConnectionStart): FedConnection {
     const append = (exchange: Exchange) => this.#exchanges.push(exchange) > 0;
     const sink = { append, addProtocolUse: () => undefined } as unknown as CommittingSink;
-    return new FedConnection(
-      1,
-      { sink, context: makeContext(), clock: this.#clock },
-      { origin: UNKNOWN_ORIGIN, number: 1, clientOffset, serverOffset, resync },
-      (settlement) => this.#tap.settled(settlement),
-      () => undefined,
-    );
+    return new FedConnection(1, { sink, context: makeContext() }, start, {
+      settled: (settlement) => this.#tap.settled(settlement),
+      recorded: () => undefined,
+    });
   }
 }

@@ -1,9 +1,10 @@
-import type { LossReason, OmissionCause } from '../../core/accounting.ts';
+import type { LossReason } from '../../core/accounting.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import { HTTP2_PREFACE_LINE, isRequestLine, isStatusLine } from '../../http1/heads.ts';
 import { type MessagePlan, MessageReader } from '../../http1/message-reader.ts';
+import type { Fate } from '../tap/counters.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import {
   type AssemblyContext,
@@ -53,9 +54,10 @@ const STATUS_LINE_START = Buffer.from('HTTP/1.');
 
 /**
  * Assembles the exchanges of one connection from the bytes a tap saw. Off the forwarding path, and never
- * throwing: what cannot be read with certainty is settled as omitted or lost, not guessed at.
+ * throwing: what cannot be read with certainty is settled as omitted or lost, not guessed at. `atNs` is monotonic
+ * nanoseconds and never goes back. Bytes are read during the call only: whatever is kept of them is copied.
  */
-export class HttpAssembler implements ConnectionFeed {
+export class HttpAssembler {
   readonly #settled: SettledBytes;
   readonly #pairing: Pairing;
   readonly #onOpaque: ((protocol: string) => void) | undefined;
@@ -74,61 +76,63 @@ export class HttpAssembler implements ConnectionFeed {
     if (resync !== undefined) this.#wait(resync.reason);
   }
 
-  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void {
+  /** @param turnStart whether they are the first after server bytes, or the first of all */
+  clientBytes(atNs: number, bytes: Buffer, turnStart: boolean): void {
     if (this.#state === 'closed') return;
     const offset = this.#settled.clientCame(bytes.length);
-    const buffer = asBuffer(bytes);
     if (turnStart) {
-      this.#pairing.countTurns(1);
-      const takenUp = this.#state === 'waiting' && !this.#pipelined && beginsWithRequestLine(buffer);
+      this.#pairing.beginTurn();
+      const takenUp = this.#state === 'waiting' && !this.#pipelined && beginsWithRequestLine(bytes);
       if (takenUp) this.#state = 'candidate';
     }
-    if (this.#isReading()) this.#heed(this.#pairing.readClient(atNs, buffer, offset));
+    if (this.#isReading()) this.#heed(this.#pairing.readClient(atNs, bytes, offset));
     else this.#dropPending();
   }
 
-  serverBytes(atNs: number, bytes: Uint8Array): void {
+  serverBytes(atNs: number, bytes: Buffer): void {
     if (this.#state === 'closed') return;
     const offset = this.#settled.serverCame(bytes.length);
-    const buffer = asBuffer(bytes);
     if (this.#state === 'candidate') {
-      const begins = buffer.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
+      const begins = bytes.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
       this.#state = begins ? 'confirming' : 'waiting';
       // An earlier answer goes on: its client did not wait for the end of it.
       if (!begins) this.#notePipelined();
     }
-    if (this.#isReading()) this.#heed(this.#pairing.readServer(atNs, buffer, offset));
+    if (this.#isReading()) this.#heed(this.#pairing.readServer(atNs, bytes, offset));
     else this.#dropPending();
   }
 
-  gap(reason: LossReason, clientBytes: number, serverBytes: number, turns = 0): void {
+  /** That many bytes passed and were shed before they came here. */
+  gap(reason: LossReason, clientBytes: number, serverBytes: number): void {
     if (this.#state === 'closed') return;
     this.#settled.clientCame(clientBytes);
     this.#settled.serverCame(serverBytes);
-    this.#pairing.countTurns(turns);
-    this.#pairing.drop({ kind: 'lost', reason });
+    this.#pairing.drop({ kind: 'lost', because: reason });
     if (this.#state !== 'opaque') this.#wait(reason);
   }
 
+  /** The client half-closed. */
   clientEnd(atNs: number): void {
     if (this.#pairing.firstEnd !== null) return;
     this.#pairing.firstEnd = 'client';
     this.#pairing.clientEndNs = atNs;
   }
 
-  serverEnd(_atNs: number): void {
+  /** The upstream half-closed. */
+  serverEnd(): void {
     this.#pairing.firstEnd ??= 'server';
     if (this.#isReading()) this.#heed(this.#pairing.serverEnd());
   }
 
+  /** Nothing more will come from either side: everything pending is settled. */
   close(atNs: number, how: CloseCause): void {
     if (this.#state === 'closed') return;
     if (how === 'client_end' || how === 'client_reset') this.clientEnd(atNs);
-    else if (how === 'server_end') this.serverEnd(atNs);
+    else if (how === 'server_end') this.serverEnd();
     else if (how === 'server_reset') this.#pairing.firstEnd ??= 'server';
     else if (how === 'timed_out') this.#pairing.firstEnd ??= 'timeout';
     if (!this.#isReading() || this.#state === 'candidate') this.#dropPending();
-    else if (how === 'shutdown') this.#pairing.drop({ kind: 'lost', reason: 'shutdown_timeout' });
+    else if (how === 'shutdown') this.#pairing.drop({ kind: 'lost', because: 'shutdown_timeout' });
     else this.#pairing.settleUnfinished();
     this.#state = 'closed';
   }
@@ -142,10 +146,10 @@ export class HttpAssembler implements ConnectionFeed {
     if (this.#state === 'confirming' && this.#pairing.settledExchanges > 0) this.#state = 'reading';
     if (stop === null) return;
     if (stop.kind === 'starved') {
-      this.#pairing.drop({ kind: 'lost', reason: 'body_budget' });
+      this.#pairing.drop({ kind: 'lost', because: 'body_budget' });
       this.#wait('body_budget');
     } else if (this.#state === 'reading') {
-      this.#pairing.drop({ kind: 'omitted', cause: 'unparsed' });
+      this.#pairing.drop({ kind: 'omitted', because: 'unparsed' });
       this.#state = 'opaque';
       this.#onOpaque?.(stop.protocol);
     } else {
@@ -171,13 +175,9 @@ export class HttpAssembler implements ConnectionFeed {
 
   /** Settles what is pending as the state has it. */
   #dropPending(): void {
-    if (this.#state === 'opaque') this.#pairing.drop({ kind: 'omitted', cause: 'unparsed' });
-    else this.#pairing.drop({ kind: 'lost', reason: this.#lossReason });
+    if (this.#state === 'opaque') this.#pairing.drop({ kind: 'omitted', because: 'unparsed' });
+    else this.#pairing.drop({ kind: 'lost', because: this.#lossReason });
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function beginsWithRequestLine(bytes: Buffer): boolean {
@@ -244,8 +244,8 @@ class Pairing {
     });
   }
 
-  countTurns(turns: number): void {
-    this.#turns += turns;
+  beginTurn(): void {
+    this.#turns += 1;
   }
 
   /** @param offset Of the first of `bytes`, from the start of the connection. */
@@ -289,7 +289,7 @@ class Pairing {
     for (let exchange = this.#open[0]; exchange !== undefined; exchange = this.#open[0]) {
       this.#settle(exchange);
     }
-    this.drop({ kind: 'omitted', cause: 'unparsed' });
+    this.drop({ kind: 'omitted', because: 'unparsed' });
   }
 
   /** Settles everything pending as not recorded, forgets it, and is ready to begin anew. */
@@ -409,8 +409,8 @@ class Pairing {
       turns,
     };
     const { lossReason, omission } = exchange;
-    if (lossReason !== null) this.#settled.leaveOut({ kind: 'lost', reason: lossReason }, 1, stretch);
-    else if (omission !== null) this.#settled.leaveOut({ kind: 'omitted', cause: omission }, 1, stretch);
+    if (lossReason !== null) this.#settled.leaveOut({ kind: 'lost', because: lossReason }, 1, stretch);
+    else if (omission !== null) this.#settled.leaveOut({ kind: 'omitted', because: omission }, 1, stretch);
     else this.#settled.record(exchange.finish(exchange.outcome(this.firstEnd), this.clientEndNs), stretch);
     exchange.release();
   }
@@ -428,70 +428,29 @@ class Pairing {
   }
 }
 
+/** What becomes of bytes that are not recorded. */
+type Unrecorded = Exclude<Fate, { readonly kind: 'recorded' }>;
+
+/** Where a stretch ends in either direction, counted from the start of the connection, and what began in it. */
+interface Stretch {
+  readonly clientEndOffset: number;
+  readonly serverEndOffset: number;
+  /** Turns whose first client byte lies in it. */
+  readonly turns: number;
+}
+
 /**
  * How a stretch of a connection left the state "pending". Settlements of one connection are contiguous and in
  * order: each covers, in both directions, the bytes between the offsets of the settlement before it and its
  * own, so that every byte fed is settled exactly once.
  */
-interface SettledRange {
-  /** Client bytes settled so far, counted from the start of the connection. */
-  readonly clientEndOffset: number;
-  /** Server bytes settled so far, counted from the start of the connection. */
-  readonly serverEndOffset: number;
-  /** Turns whose first client byte lies in this range. */
-  readonly turns: number;
-}
-
-interface RecordedRange extends SettledRange {
-  readonly kind: 'recorded';
-  readonly exchange: Exchange;
-}
-
-interface LostRange extends SettledRange {
-  readonly kind: 'lost';
-  readonly reason: LossReason;
-  /** Requests whose head was read; a lower bound, since what was never parsed counts for none. */
-  readonly exchanges: number;
-}
-
-interface OmittedRange extends SettledRange {
-  readonly kind: 'omitted';
-  readonly cause: OmissionCause;
-  /** As for `LostRange`. */
-  readonly exchanges: number;
-}
-
-export type Settlement = RecordedRange | LostRange | OmittedRange;
-
-/**
- * What a data plane tells of one connection, in the order it happened. `atNs` is monotonic nanoseconds and
- * never goes back. Bytes are read during the call only: whatever is kept of them is copied.
- */
-interface ConnectionFeed {
-  /** Client bytes; `turnStart` when they are the first after server bytes (or the first of all). */
-  clientBytes(atNs: number, bytes: Uint8Array, turnStart: boolean): void;
-  serverBytes(atNs: number, bytes: Uint8Array): void;
-  /** That many bytes (and turns begun in them) passed and were shed before they came here. */
-  gap(reason: LossReason, clientBytes: number, serverBytes: number, turns?: number): void;
-  /** The client half-closed. */
-  clientEnd(atNs: number): void;
-  /** The upstream half-closed. */
-  serverEnd(atNs: number): void;
-  /** Nothing more will come from either side; everything pending is settled. */
-  close(atNs: number, how: CloseCause): void;
-}
-
-/** What becomes of bytes that are not recorded. */
-type Unrecorded =
-  | { readonly kind: 'lost'; readonly reason: LossReason }
-  | { readonly kind: 'omitted'; readonly cause: OmissionCause };
-
-/** Where a stretch ends, and what began in it. */
-interface Stretch {
-  readonly clientEndOffset: number;
-  readonly serverEndOffset: number;
-  readonly turns: number;
-}
+export type Settlement = Fate &
+  Stretch & {
+    /** What is recorded of it; null where nothing is. */
+    readonly exchange: Exchange | null;
+    /** Requests whose head was read; a lower bound, since what was never parsed counts for none. */
+    readonly exchanges: number;
+  };
 
 /** One connection's account: bytes seen on either side, and how far they are settled. Never goes back. */
 class SettledBytes {
@@ -529,30 +488,25 @@ class SettledBytes {
   }
 
   record(exchange: Exchange, stretch: Stretch): void {
-    this.#advance(stretch);
-    const { clientEndOffset, serverEndOffset, turns } = stretch;
-    this.#sink({ kind: 'recorded', exchange, clientEndOffset, serverEndOffset, turns });
+    this.#settle({ kind: 'recorded', because: null, ...stretch, exchange, exchanges: 1 });
   }
 
   leaveOut(as: Unrecorded, exchanges: number, stretch: Stretch): void {
-    this.#advance(stretch);
-    this.#sink({ ...as, exchanges, ...stretch });
+    this.#settle({ ...as, ...stretch, exchange: null, exchanges });
   }
 
   /** Leaves out everything seen and not yet settled; says nothing when there is nothing. */
   leaveOutRest(as: Unrecorded, exchanges: number, turns: number): void {
     const bytes = this.#clientSeen - this.#clientSettled + this.#serverSeen - this.#serverSettled;
     if (bytes === 0 && exchanges === 0 && turns === 0) return;
-    this.leaveOut(as, exchanges, {
-      clientEndOffset: this.#clientSeen,
-      serverEndOffset: this.#serverSeen,
-      turns,
-    });
+    const end = { clientEndOffset: this.#clientSeen, serverEndOffset: this.#serverSeen };
+    this.leaveOut(as, exchanges, { ...end, turns });
   }
 
-  #advance(stretch: Stretch): void {
-    this.#clientSettled = stretch.clientEndOffset;
-    this.#serverSettled = stretch.serverEndOffset;
+  #settle(settlement: Settlement): void {
+    this.#clientSettled = settlement.clientEndOffset;
+    this.#serverSettled = settlement.serverEndOffset;
+    this.#sink(settlement);
   }
 }
 

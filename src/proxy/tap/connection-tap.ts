@@ -1,21 +1,17 @@
-import { LOSS_REASONS, type LossReason } from '../../core/accounting.ts';
+import type { LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { ConnectionAccount, Fate } from './counters.ts';
 import type { FrameQueue } from './frame-queue.ts';
 import {
-  CLOSE_CAUSES,
   type CloseCause,
   type ConnectionOrigin,
-  doubles,
-  encodeOrigin,
-  FLAG_RESYNC,
-  FLAG_TURN_START,
+  encodeMessage,
   FRAME,
   type FrameType,
+  type PipeMessage,
   type PipeSettlement,
 } from './frames.ts';
 
-const EMPTY = new Uint8Array(0);
 const VERSION = Buffer.from(' HTTP/1.');
 const LF = 0x0a;
 const CR = 0x0d;
@@ -29,7 +25,6 @@ interface Gap {
   readonly fate: Fate;
   clientBytes: number;
   serverBytes: number;
-  turns: number;
 }
 
 /** What a tap needs from its opener. */
@@ -103,14 +98,16 @@ export class ConnectionTap {
   }
 
   clientEnd(): void {
-    this.#guard(() => {
-      if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.clientEnd, 0, EMPTY);
-    });
+    this.#tellEnd('clientEnd');
   }
 
   serverEnd(): void {
+    this.#tellEnd('serverEnd');
+  }
+
+  #tellEnd(kind: 'clientEnd' | 'serverEnd'): void {
     this.#guard(() => {
-      if (this.#announced && !this.#gap && !this.#opaque) this.#control(FRAME.serverEnd, 0, EMPTY);
+      if (this.#announced && !this.#gap && !this.#opaque) this.#tell({ kind });
     });
   }
 
@@ -127,8 +124,8 @@ export class ConnectionTap {
     if (!this.#announced && !this.#gap && !this.#opaque) this.#announce();
     if (this.#announced) {
       this.#sendGap();
-      const totals = doubles(this.account.seenClient, this.account.seenServer);
-      this.#control(FRAME.close, CLOSE_CAUSES.indexOf(cause), totals);
+      const { seenClient: clientBytes, seenServer: serverBytes } = this.account;
+      this.#tell({ kind: 'close', cause, clientBytes, serverBytes });
     }
     this.#retireIfSettled();
   }
@@ -199,8 +196,7 @@ export class ConnectionTap {
       return;
     }
     if (this.#gap && turnStart) this.#resume();
-    const flags = turnStart ? FLAG_TURN_START : 0;
-    if (!this.#gap && !this.#hand(type, flags, bytes)) this.#gap = newGap('queue_bytes');
+    if (!this.#gap && !this.#hand(type, turnStart, bytes)) this.#gap = newGap('queue_bytes');
     if (this.#gap) {
       if (clientBytes > 0 && requestLinesIn(bytes) > (turnStart ? 1 : 0)) this.#resumes = false;
       this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
@@ -210,7 +206,6 @@ export class ConnectionTap {
   #shed(gap: Gap, clientBytes: number, serverBytes: number, turnStart: boolean): void {
     gap.clientBytes += clientBytes;
     gap.serverBytes += serverBytes;
-    gap.turns += turnStart ? 1 : 0;
     this.account.seeSettled(clientBytes, serverBytes, turnStart, gap.fate);
   }
 
@@ -222,31 +217,31 @@ export class ConnectionTap {
     this.#gap = null;
   }
 
+  /** Its turns are counted here, and not told: the recorder would count them as lost once more. */
   #sendGap(): void {
     if (!this.#gap) return;
-    const { reason, clientBytes, serverBytes, turns } = this.#gap;
-    this.#control(FRAME.gap, LOSS_REASONS.indexOf(reason), doubles(clientBytes, serverBytes, turns));
+    const { reason, clientBytes, serverBytes } = this.#gap;
+    this.#tell({ kind: 'gap', reason, clientBytes, serverBytes });
     this.#gap = null;
   }
 
   #announce(): void {
-    const { seenClient, seenServer } = this.account;
-    const flags = seenClient + seenServer > 0 ? FLAG_RESYNC : 0;
-    const offsets = doubles(seenClient, seenServer);
-    this.#control(FRAME.open, flags, Buffer.concat([offsets, encodeOrigin(this.#origin)]));
+    const { seenClient: clientBytes, seenServer: serverBytes } = this.account;
+    this.#tell({ kind: 'open', origin: this.#origin, clientBytes, serverBytes });
     this.#announced = true;
   }
 
   /** @returns false where there is no room for it */
-  #hand(type: FrameType, flags: number, bytes: Buffer): boolean {
+  #hand(type: FrameType, turnStart: boolean, bytes: Buffer): boolean {
     if (!this.#announced) this.#announce();
-    const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
+    const head = { type, turnStart, connection: this.connection, atNs: this.#clock.nowNs() };
     return this.#host.queue.append(head, bytes);
   }
 
-  #control(type: FrameType, flags: number, payload: Uint8Array): void {
-    const head = { type, flags, connection: this.connection, atNs: this.#clock.nowNs() };
-    this.#host.queue.appendControl(head, payload);
+  #tell(message: PipeMessage): void {
+    const { connection } = this;
+    const head = { type: FRAME.message, turnStart: false, connection, atNs: this.#clock.nowNs() };
+    this.#host.queue.appendControl(head, encodeMessage(message));
   }
 
   #retireIfSettled(): void {
@@ -258,7 +253,7 @@ export class ConnectionTap {
 
 function newGap(reason: LossReason): Gap {
   const fate: Fate = { kind: 'lost', because: reason };
-  return { reason, fate, clientBytes: 0, serverBytes: 0, turns: 0 };
+  return { reason, fate, clientBytes: 0, serverBytes: 0 };
 }
 
 /**

@@ -1,14 +1,6 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../../core/limits.ts';
-import { FRAME_HEADER_BYTES, type FrameType, writeFrameHeader } from './frames.ts';
-
-/** What a frame carries besides its payload. */
-export interface FrameHead {
-  readonly type: FrameType;
-  readonly flags: number;
-  readonly connection: number;
-  readonly atNs: number;
-}
+import { FRAME_HEADER_BYTES, type FrameHead, frameHeader } from './frames.ts';
 
 /** A payload of at least so many bytes is kept by reference; less is copied, because each kept chunk has a cost. */
 const REFERENCED_BYTES = 8 * 1024;
@@ -110,9 +102,7 @@ export class FrameQueue {
   #add(head: FrameHead, payload: Uint8Array, isReferenced: boolean): void {
     // All memory is there before anything is written: a frame is never in the queue in part.
     this.#reserve(FRAME_HEADER_BYTES + (isReferenced ? 0 : payload.length));
-    const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
-    writeFrameHeader(header, 0, head, payload.length);
-    this.#copy(header);
+    this.#copy(frameHeader(head, payload.length));
     if (isReferenced) this.#keep(payload as Buffer);
     else this.#copy(payload);
     this.#collectedBytes += FRAME_HEADER_BYTES + payload.length;

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ConnectionTap, type TapHost } from './connection-tap.ts';
@@ -6,13 +7,12 @@ import type { Counters } from './counters.ts';
 import { FrameQueue } from './frame-queue.ts';
 import {
   type ConnectionOrigin,
+  encodeMessage,
   FRAME,
   type PipeSettlement,
   SettlementReader,
   UNKNOWN_ORIGIN,
 } from './frames.ts';
-
-const EMPTY = new Uint8Array(0);
 
 /**
  * The proxy's end of the pipe. It copies, counts and never waits: whatever becomes of the recorder, the sockets
@@ -32,9 +32,8 @@ export class RecorderClient implements TapHost {
   /** The recorder at the other end has opened the capture: it may commit. */
   #mayCommit = false;
   #nextConnection = 1;
-  /** Flushes asked for so far; each has the number that its answer names. */
+  /** Flushes asked for so far; each has the number that its answer names, and the last one is waited for. */
   #flushes = 0;
-  #awaited = 0;
   #onFlushed: (() => void) | null = null;
   /** A flush took longer than it may. */
   #late = false;
@@ -111,7 +110,7 @@ export class RecorderClient implements TapHost {
     if (!this.#pipe) return;
     const timer = new AbortController();
     const flushed = this.#flushed().then(() => true);
-    const late = delay(deadlineMs, timer.signal).then(() => false);
+    const late = sleep(deadlineMs, false, { signal: timer.signal }).catch(() => false);
     if (!(await Promise.race([flushed, late]))) this.#late = true;
     timer.abort();
   }
@@ -135,16 +134,12 @@ export class RecorderClient implements TapHost {
   #flushed(): Promise<void> {
     return new Promise((resolve) => {
       this.#onFlushed = resolve;
-      this.#awaited = this.#askFlush();
+      this.#flushes += 1;
+      const atNs = this.#clock.nowNs();
+      const head = { type: FRAME.message, turnStart: false, connection: 0, atNs };
+      this.queue.appendControl(head, encodeMessage({ kind: 'flush', number: this.#flushes }));
       this.queue.flush();
     });
-  }
-
-  #askFlush(): number {
-    this.#flushes += 1;
-    const atNs = this.#clock.nowNs();
-    this.queue.appendControl({ type: FRAME.flush, flags: 0, connection: this.#flushes, atNs }, EMPTY);
-    return this.#flushes;
   }
 
   #detach(): void {
@@ -158,21 +153,7 @@ export class RecorderClient implements TapHost {
 
   #settle(settlement: PipeSettlement): void {
     if (settlement.kind === 'recorded') this.#counters.addExchanges(settlement.exchanges);
-    if (settlement.kind === 'flushed') this.#onFlush(settlement.connection);
-    else this.#taps.get(settlement.connection)?.settled(settlement);
+    if (settlement.kind !== 'flushed') this.#taps.get(settlement.connection)?.settled(settlement);
+    else if (settlement.connection === this.#flushes) this.#onFlushed?.();
   }
-
-  #onFlush(flush: number): void {
-    if (this.#awaited > 0 && flush >= this.#awaited) this.#onFlushed?.();
-  }
-}
-
-function delay(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

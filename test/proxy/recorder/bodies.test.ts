@@ -140,7 +140,7 @@ describe('the shared budget', () => {
     const budget = new AssemblyBudget(20 * OPEN);
     const feed = new Feed({ budget });
     for (let count = 0; count < 30; count += 1) feed.client('GET / HTTP/1.1\r\n\r\n');
-    expect(feed.settlements[0]).toMatchObject({ kind: 'lost', reason: 'body_budget' });
+    expect(feed.settlements[0]).toMatchObject({ kind: 'lost', because: 'body_budget' });
     const timed = new Feed({ budget });
     timed.client('GET / HTTP/1.1\r\n\r\n').server('HTTP/1.1 200 OK\r\n\r\n');
     const before = budget.usedBytes;

@@ -117,12 +117,11 @@ export class Feed {
     return this;
   }
 
-  gap(reason: LossReason, clientBytes: number, serverBytes: number, turns = 0): this {
+  gap(reason: LossReason, clientBytes: number, serverBytes: number): this {
     this.clientFed += clientBytes;
     this.serverFed += serverBytes;
-    this.turnsFed += turns;
     if (serverBytes > 0) this.#serverSpoke = true;
-    this.assembly.gap(reason, clientBytes, serverBytes, turns);
+    this.assembly.gap(reason, clientBytes, serverBytes);
     return this;
   }
 
@@ -132,7 +131,7 @@ export class Feed {
   }
 
   serverEnd(): this {
-    this.assembly.serverEnd(this.nowNs);
+    this.assembly.serverEnd();
     return this;
   }
 
@@ -143,15 +142,16 @@ export class Feed {
 
   /** Recorded exchanges so far. */
   get exchanges(): Exchange[] {
-    return this.settlements.flatMap((settled) => (settled.kind === 'recorded' ? [settled.exchange] : []));
+    return this.settlements.flatMap((settled) => (settled.exchange === null ? [] : [settled.exchange]));
   }
 
   /** Settlements in one line each: `recorded 200`, `omitted unparsed`, `lost quota`. */
   get fates(): string[] {
     return this.settlements.map((settled) => {
-      if (settled.kind === 'recorded')
-        return `recorded ${settled.exchange.status ?? '-'} ${settled.exchange.outcome}`;
-      return settled.kind === 'lost' ? `lost ${settled.reason}` : `omitted ${settled.cause}`;
+      const { kind, because, exchange } = settled;
+      return exchange === null
+        ? `${kind} ${because}`
+        : `recorded ${exchange.status ?? '-'} ${exchange.outcome}`;
     });
   }
 

@@ -185,7 +185,7 @@ describe('pairing', () => {
     feed.assertSettled();
     expect(feed.settlements[0]).toMatchObject({
       kind: 'omitted',
-      cause: 'unparsed',
+      because: 'unparsed',
       exchanges: LIMITS.pipelinedRequests,
     });
   });

@@ -71,6 +71,8 @@ describe('what the capture is told', () => {
     const lost = reading.lost.queue_bytes;
     expect(lost?.turns).toBeGreaterThan(5);
     expect(sink.exchanges).toHaveLength(11 - (lost?.turns ?? 0));
+    // What was shed is counted once, by the proxy.
+    expect(lost?.exchanges).toBe(lost?.turns);
   });
 
   it('stores nothing that comes through the pipe after it was closed', async () => {

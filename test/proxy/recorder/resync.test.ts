@@ -7,13 +7,13 @@ const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 describe('after a gap', () => {
   it('the open exchange is lost for the reason of the gap, and the next turn is recorded', () => {
-    const feed = new Feed().client(GET).server(OK).client(GET).gap('queue_bytes', 100, 900, 1);
+    const feed = new Feed().client(GET).server(OK).client(GET).gap('queue_bytes', 100, 900);
     feed.client(GET).server(OK).close();
     feed.assertSettled();
     expect(feed.fates).toEqual(['recorded 200 completed', 'lost queue_bytes', 'recorded 200 completed']);
     expect(feed.settlements[1]).toMatchObject({
       exchanges: 1,
-      turns: 2,
+      turns: 1,
       clientEndOffset: 2 * GET.length + 100,
       serverEndOffset: OK.length + 900,
     });
@@ -128,7 +128,7 @@ describe('after a gap', () => {
     const feed = new Feed()
       .client(ask)
       .server('HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n')
-      .gap('quota', 9, 9, 1);
+      .gap('quota', 9, 9);
     feed.client(GET).server(OK).close();
     feed.assertSettled();
     expect(feed.fates).toEqual(['recorded 417 completed', 'lost quota', 'recorded 200 completed']);
@@ -137,7 +137,7 @@ describe('after a gap', () => {
   it('a gap without bytes loses what is open', () => {
     const feed = new Feed().client(GET).gap('crash_gap', 0, 0).close('shutdown');
     feed.assertSettled();
-    expect(feed.settlements).toMatchObject([{ kind: 'lost', reason: 'crash_gap', exchanges: 1, turns: 1 }]);
+    expect(feed.settlements).toMatchObject([{ kind: 'lost', because: 'crash_gap', exchanges: 1, turns: 1 }]);
   });
 
   it('a later gap brings its own reason', () => {

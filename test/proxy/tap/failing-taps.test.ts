@@ -3,7 +3,6 @@ import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import type { ConnectionTap } from '../../../src/proxy/tap/connection-tap.ts';
-import { FRAME } from '../../../src/proxy/tap/frames.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
 import { client, upstreamServer } from '../../support/wire-stage.ts';
@@ -72,8 +71,8 @@ function plantFault(
   const whole = queue[method].bind(queue) as (...args: Parameters<typeof queue.append>) => never;
   Object.assign(queue, {
     [method]: (...args: Parameters<typeof queue.append>) => {
-      const [{ type, connection: of }] = args;
-      if (of === connection && type !== FRAME.flush) throw new Error('planted');
+      const [{ connection: of }] = args;
+      if (of === connection) throw new Error('planted');
       return whole(...args);
     },
   });

@@ -7,7 +7,7 @@ import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
 import { FRAME, FRAME_HEADER_BYTES, FrameReader } from '../../../src/proxy/tap/frames.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
-const HEAD = { type: FRAME.clientBytes, flags: 1, connection: 1, atNs: 0 } as const;
+const HEAD = { type: FRAME.clientBytes, turnStart: true, connection: 1, atNs: 0 } as const;
 const LARGE_BYTES = 40_000;
 
 /** A pipe that has room for all of a test. */
@@ -15,13 +15,11 @@ function widePipe(): PassThrough {
   return new PassThrough({ highWaterMark: 1024 * BLOCK_BYTES });
 }
 
-/** Frames that come out of the pipe, the parts of a long one put together. */
-function framesOf(bytes: Buffer | null): { connection: number; flags: number; payload: Buffer }[] {
-  const frames: { connection: number; flags: number; payload: Buffer }[] = [];
-  const reader = new FrameReader(({ connection, flags, payload }) => {
-    const last = frames.at(-1);
-    if (last?.connection === connection) last.payload = Buffer.concat([last.payload, payload]);
-    else frames.push({ connection, flags, payload: Buffer.from(payload) });
+/** Frames that come out of the pipe. */
+function framesOf(bytes: Buffer | null): { connection: number; turnStart: boolean; payload: Buffer }[] {
+  const frames: { connection: number; turnStart: boolean; payload: Buffer }[] = [];
+  const reader = new FrameReader(({ connection, turnStart, payload }) => {
+    frames.push({ connection, turnStart, payload: Buffer.from(payload) });
   });
   if (bytes !== null) reader.push(bytes);
   return frames;
@@ -44,7 +42,7 @@ describe('the queue into the pipe', () => {
           const payload = Buffer.alloc(bytes, `of ${connection}`);
           if (isControl) queue.appendControl({ ...HEAD, connection }, payload);
           else expect(queue.append({ ...HEAD, connection }, payload)).toBe(true);
-          return { connection, flags: 1, payload };
+          return { connection, turnStart: true, payload };
         });
         queue.flush();
         expect(framesOf(pipe.read() as Buffer)).toEqual(given);
@@ -145,7 +143,7 @@ describe('the budget', () => {
     const pipe = widePipe();
     queue.attach(pipe);
     while (queue.append(HEAD, Buffer.alloc(1_000)));
-    queue.appendControl({ ...HEAD, type: FRAME.close, connection: 2 }, Buffer.alloc(2_000));
+    queue.appendControl({ ...HEAD, type: FRAME.message, connection: 2 }, Buffer.alloc(2_000));
     queue.flush();
     expect(framesOf(pipe.read() as Buffer).at(-1)?.payload.length).toBe(2_000);
   });
