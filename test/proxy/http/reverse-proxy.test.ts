@@ -76,7 +76,7 @@ describe('the gateway', () => {
     const [[, options]] = asked.mock.calls as [[unknown, object]];
     expect({ ...options }).toStrictEqual({
       ...{ host: '127.0.0.1', port: upstream.port, socketPath: undefined },
-      ...{ method: 'GET', agent: expect.any(Agent), setHost: false },
+      ...{ method: 'GET', agent: expect.any(Agent), setHost: false, maxHeaderSize: 64 * 1024 },
     });
   });
 
