@@ -20,7 +20,7 @@ const FLOORS: readonly (readonly string[])[] = [
 /** Who may import which package. A package that is not listed has no owner yet and may be imported by nobody. */
 const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'better-sqlite3': ['storage'],
-  msgpackr: ['storage'],
+  msgpackr: ['storage', 'replay'],
   undici: ['replay', 'monitors', 'proxy'],
   'http-proxy': ['proxy'],
   commander: ['cli'],

@@ -69,7 +69,6 @@ function completed({ index, intendedOffsetNs }: PreparedRequest): SendResult {
     cancelled: false,
     streamed: null,
     answer: null,
-    reusedConnection: false,
   };
 }
 

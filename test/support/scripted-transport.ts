@@ -1,6 +1,6 @@
 import type { AnswerHead } from '../../src/replay/answers/read-answer.ts';
 import type { ConnectionUse } from '../../src/replay/engine/health.ts';
-import type { OutgoingRequest } from '../../src/replay/engine/messages.ts';
+import type { PreparedRequest } from '../../src/replay/engine/messages.ts';
 import type { SendEvents, SendHandle, Transport } from '../../src/replay/http/client.ts';
 import type { SendEnd } from '../../src/replay/http/errors.ts';
 import type { ManualClock } from './manual-clock.ts';
@@ -21,14 +21,14 @@ const PLAIN: AnswerHead = { contentType: 'text/plain', contentEncoding: null, ha
 export class ScriptedTransport implements Transport {
   readonly sent: { readonly index: number; readonly atNs: number }[] = [];
   readonly #clock: ManualClock;
-  readonly #script: (request: OutgoingRequest) => ScriptedAnswer;
+  readonly #script: (request: PreparedRequest) => ScriptedAnswer;
 
-  constructor(clock: ManualClock, script: (request: OutgoingRequest) => ScriptedAnswer) {
+  constructor(clock: ManualClock, script: (request: PreparedRequest) => ScriptedAnswer) {
     this.#clock = clock;
     this.#script = script;
   }
 
-  send(request: OutgoingRequest, events: SendEvents): SendHandle {
+  send(request: PreparedRequest, events: SendEvents): SendHandle {
     this.sent.push({ index: request.index, atNs: this.#clock.nowNs() });
     const { afterNs, status = 200, error, chunks = ['ten bytes!'], head = PLAIN } = this.#script(request);
     let over = false;

@@ -46,8 +46,7 @@ export class Stage implements SenderSignals {
         startNs: START_NS,
         totalTimeoutMs: 60_000,
         drainDeadlineMs: 30_000,
-        catchUp: { fromLagNs: 50 * MS, gapNs: MS, slackNs: MS },
-        spinNs: LEAD_NS,
+        catchUpGapNs: MS,
         ...options,
       },
       {

@@ -1,13 +1,13 @@
 import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
-import { BatchReader, type OutgoingRequest, packBatch } from '../../src/replay/engine/messages.ts';
-import { AddressBook } from '../../src/replay/http/addresses.ts';
 import {
-  type ClientOptions,
-  HttpClient,
-  type SendEvents,
-  type SendHandle,
-} from '../../src/replay/http/client.ts';
+  BatchReader,
+  type ConnectionOptions,
+  type PreparedRequest,
+  packBatch,
+} from '../../src/replay/engine/messages.ts';
+import { AddressBook } from '../../src/replay/http/addresses.ts';
+import { HttpClient, type SendEvents, type SendHandle } from '../../src/replay/http/client.ts';
 import type { SendEnd } from '../../src/replay/http/errors.ts';
 import { prepared } from './prepared.ts';
 import { RawServer, type Respond } from './raw-server.ts';
@@ -32,7 +32,7 @@ export async function serve(respond?: Respond): Promise<RawServer> {
 /** Sends to `origin`; `addresses` is what the target's name resolves to. */
 export function transportTo(
   origin: string,
-  options: Partial<ClientOptions> = {},
+  options: Partial<ConnectionOptions> = {},
   addresses?: readonly string[],
   clock: Clock = systemClock,
 ): HttpClient {
@@ -58,7 +58,7 @@ export function transportTo(
 }
 
 /** A request as the sender has it when it is due. */
-export function outgoing(parts: Parameters<typeof prepared>[2] = {}, index = 0): OutgoingRequest {
+export function outgoing(parts: Parameters<typeof prepared>[2] = {}, index = 0): PreparedRequest {
   return new BatchReader(packBatch([prepared(index, 0, parts)])).read();
 }
 
@@ -107,7 +107,7 @@ export function hearing(): { readonly listener: SendEvents; readonly outcome: Pr
 /** Sends one request and waits for its end. */
 export function play(
   transport: HttpClient,
-  request: OutgoingRequest,
+  request: PreparedRequest,
   onHandle?: (handle: SendHandle) => void,
 ): Promise<Outcome> {
   const { listener, outcome } = hearing();

@@ -6,7 +6,6 @@ import type { CheckDocument, CheckFigures, WaitsFor } from '../../documents/repl
 import type { CancelPolicy } from '../../replay/answers/expected-answer.ts';
 import { CheckerThread, type CreateChecker, type IgnoredPlaces } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
-import type { ArenaSetup } from '../../replay/check/messages.ts';
 import type { RecordedConnectionUse } from '../../replay/engine/connections.ts';
 import type { ConnectionUse, FollowUpHealth } from '../../replay/engine/health.ts';
 import type { ConnectionPolicy, ReplayOptions, SendingOptions } from '../../replay/options/replay-options.ts';
@@ -20,8 +19,6 @@ export interface CheckerSetup {
   readonly captureDirectory: string;
   readonly encryptionKeyFile: string | null;
   readonly comparing: ComparerOptions;
-  /** Where senders keep answers. */
-  readonly arena: ArenaSetup;
 }
 
 /** An objective on mismatches asks for the comparing. What is wrong with objectives is said by who resolves them. */
@@ -41,12 +38,12 @@ export function checkerOf(
   captureDirectory: string,
   encryptionKeyFile: string | null,
 ): CreateChecker {
-  return (listener, arena) => {
+  return (listener) => {
     const { check, pinOutputLength } = options;
     if (check === null) throw new Error('nothing asks for answers to be compared');
     // A pinned answer ends where it was told to, whatever ended the recorded one.
     const comparing = { ...check, finishes: pinOutputLength === null };
-    const setup: CheckerSetup = { captureDirectory, encryptionKeyFile, comparing, arena };
+    const setup: CheckerSetup = { captureDirectory, encryptionKeyFile, comparing };
     return new CheckerThread(entry, setup, listener);
   };
 }

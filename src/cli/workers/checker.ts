@@ -1,19 +1,18 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { CheckerSetup } from '../../app/replay/document.ts';
 import { AnswerComparer, checkAnswers } from '../../replay/check/checker.ts';
-import { AnswerArena, type ToChecker } from '../../replay/check/messages.ts';
+import type { ToChecker } from '../../replay/check/messages.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
 import { CaptureReader } from '../../storage/capture/reader.ts';
 
 /** The thread that compares answers with recorded ones. Started by `replay --check` only. */
 if (!parentPort) throw new Error('the checker runs as a worker thread');
 const port = parentPort;
-const { captureDirectory, encryptionKeyFile, comparing, arena } = workerData as CheckerSetup;
+const { captureDirectory, encryptionKeyFile, comparing } = workerData as CheckerSetup;
 
 const encryptionKey = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
 const capture = new CaptureReader(captureDirectory, { encryptionKey });
 const comparer = new AnswerComparer(comparing);
-const held = new AnswerArena(arena);
 port.on('message', ({ answers }: ToChecker) => {
-  port.postMessage(checkAnswers(answers, held, (segment, id) => capture.payload({ segment, id }), comparer));
+  port.postMessage(checkAnswers(answers, (segment, id) => capture.payload({ segment, id }), comparer));
 });

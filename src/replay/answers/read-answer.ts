@@ -1,6 +1,6 @@
 import { GapCounts } from '../../core/gap-counts.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { FinishReason } from '../../core/run.ts';
+import type { SendAnswer } from '../../core/run.ts';
 import { isEventStream, isJson, isJsonLines, isPlain } from '../../inference/features.ts';
 import { ERROR_EVENT, EventData, holdsContent, isSignOfLife } from '../../inference/stream-events.ts';
 import { type AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
@@ -20,20 +20,12 @@ export interface AnswerHead {
 }
 
 /** What an answer said; instants are those that `write` was given. */
-export interface AnswerFacts {
+export interface AnswerFacts extends Omit<SendAnswer, 'firstTokenOffsetNs' | 'lastTokenOffsetNs'> {
   readonly streamed: boolean;
   /** False for a stream that says nothing without its coding undone: then nothing of the rest is known. */
   readonly read: boolean;
   readonly firstTokenNs: number | null;
   readonly lastTokenNs: number | null;
-  readonly contentEvents: number;
-  readonly gapMaxNs: number | null;
-  readonly gaps: Uint8Array | null;
-  readonly promptTokens: number | null;
-  readonly outputTokens: number | null;
-  readonly finish: FinishReason | null;
-  /** Why each of several choices ended; null where there is one. */
-  readonly finishes: readonly (FinishReason | null)[] | null;
 }
 
 /** Where an event may hold counts of tokens: looked at before it is searched for them. */

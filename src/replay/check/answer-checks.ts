@@ -15,15 +15,16 @@ import {
 import type { SendResult } from '../engine/messages.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
 import type { PlannedRequest } from '../plan/plan.ts';
+import { KeepingBudget } from './answer-copy.ts';
 import { apiOf } from './checker.ts';
-import {
-  AnswerArena,
-  type AnswerToCheck,
-  type ArenaSetup,
-  type CheckedAnswer,
-  type FromChecker,
-  type HeldAnswer,
-  type ToChecker,
+import type {
+  AnswerToCheck,
+  CheckedAnswer,
+  FromChecker,
+  KeepingSetup,
+  KeptAnswer,
+  StreamFacts,
+  ToChecker,
 } from './messages.ts';
 import { type AnswerApi, VARYING_POINTERS } from './places.ts';
 
@@ -34,7 +35,8 @@ interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'strea
 
 /** A send whose answer is being compared. */
 interface Waiting extends Omit<CheckedSend, 'check'> {
-  readonly slabs: readonly number[];
+  /** Bytes that are held of it. */
+  readonly bytes: number;
 }
 
 /** JSON pointers that were not compared. */
@@ -65,7 +67,7 @@ export class AnswerChecks implements CheckerListener {
   readonly #onChecked: AnswerChecksParts['onChecked'];
   readonly #logger: AnswerChecksParts['logger'];
   /** Null where nothing needs a body. */
-  readonly #arena: AnswerArena | null;
+  readonly #budget: KeepingBudget | null;
   readonly #planned = new Map<number, RecordedAnswer>();
   readonly #waiting = new Map<number, Waiting>();
   readonly #apis = new Set<AnswerApi>();
@@ -75,14 +77,14 @@ export class AnswerChecks implements CheckerListener {
     this.#options = options;
     this.#onChecked = onChecked;
     this.#logger = logger;
-    this.#arena =
-      options.level === 'status' ? null : AnswerArena.create(LIMITS.checkBytes, LIMITS.checkedAnswerBytes);
-    this.#checker = this.#arena === null ? null : createChecker(this, this.#arena.setup);
+    const needsBodies = options.level !== 'status';
+    this.#budget = needsBodies ? KeepingBudget.create(LIMITS.checkBytes, LIMITS.checkedAnswerBytes) : null;
+    this.#checker = needsBodies ? createChecker(this) : null;
   }
 
   /** What senders keep answers by; null where they need not. */
-  get keeping(): ArenaSetup | null {
-    return this.#arena?.setup ?? null;
+  get keeping(): KeepingSetup | null {
+    return this.#budget?.setup ?? null;
   }
 
   planned({ index, row, warmup, changed }: PlannedRequest): void {
@@ -98,19 +100,13 @@ export class AnswerChecks implements CheckerListener {
       const kept = results[at]?.kept ?? null;
       const recorded = this.#planned.get(send.index);
       this.#planned.delete(send.index);
-      const check =
-        recorded === undefined ? null : checkByFacts(send, recorded, this.#options.level === 'status');
-      if (recorded === undefined || check !== 'needs_body') {
-        if (kept !== null) this.#arena?.free(kept.slabs);
-        return check === null || check === 'needs_body' ? send : { ...send, check };
+      const check = recorded === undefined ? null : this.#checkWithoutBody(send, recorded, kept);
+      if (recorded !== undefined && check === 'needs_body') {
+        handed.push(this.#handOver(send, recorded.streamed ?? false, kept));
+        return send;
       }
-      const reason = this.#refusal(kept);
-      if (reason !== null) {
-        if (kept !== null) this.#arena?.free(kept.slabs);
-        return { ...send, check: unchecked(reason) };
-      }
-      handed.push(this.#handOver(send, recorded.streamed ?? false, kept));
-      return send;
+      if (kept !== null) this.#budget?.free(kept.bytes.length);
+      return check === null || check === 'needs_body' ? send : { ...send, check };
     });
     if (handed.length > 0) this.#checker?.check(handed);
     return checked;
@@ -152,15 +148,18 @@ export class AnswerChecks implements CheckerListener {
     return { asked: this.#options.ignore, byProtocol: Object.fromEntries(byProtocol) };
   }
 
-  #refusal(kept: HeldAnswer | null): UncheckedReason | null {
-    if (kept?.dropped != null) return kept.dropped;
-    if (this.#checker === null) return 'checker_failed';
-    return this.#waiting.size >= LIMITS.checkQueue ? 'backlog' : null;
+  /** What is known before a body is looked at: by the facts, or because it cannot be handed over. */
+  #checkWithoutBody(send: Send, recorded: RecordedAnswer, kept: KeptAnswer | null) {
+    const check = checkByFacts(send, recorded, this.#options.level === 'status');
+    if (check !== 'needs_body') return check;
+    if (kept?.dropped != null) return unchecked(kept.dropped);
+    if (this.#checker === null) return unchecked('checker_failed');
+    return this.#waiting.size >= LIMITS.checkQueue ? unchecked('backlog') : check;
   }
 
-  #handOver(send: Send, streamed: boolean, kept: HeldAnswer | null): AnswerToCheck {
+  #handOver(send: Send, streamed: boolean, kept: KeptAnswer | null): AnswerToCheck {
     const { index, segment, exchangeId, route, answer } = send;
-    this.#waiting.set(index, { index, segment, exchangeId, slabs: kept?.slabs ?? [] });
+    this.#waiting.set(index, { index, segment, exchangeId, bytes: kept?.bytes.length ?? 0 });
     this.#apis.add(apiOf(route));
     const facts = answer === null ? null : factsOf(answer);
     return { index, segment, exchangeId, route, streamed, facts, kept };
@@ -170,8 +169,8 @@ export class AnswerChecks implements CheckerListener {
     const waiting = this.#waiting.get(index);
     if (waiting === undefined) return null;
     this.#waiting.delete(index);
-    const { slabs, ...send } = waiting;
-    this.#arena?.free(slabs);
+    const { bytes, ...send } = waiting;
+    this.#budget?.free(bytes);
     return send;
   }
 
@@ -188,7 +187,7 @@ export class AnswerChecks implements CheckerListener {
   }
 }
 
-function factsOf({ contentEvents, outputTokens, finish, finishes = null }: SendAnswer) {
+function factsOf({ contentEvents, outputTokens, finish, finishes = null }: SendAnswer): StreamFacts {
   return { contentEvents, outputTokens, finish, finishes };
 }
 
@@ -208,7 +207,7 @@ function checkByFacts(send: Send, recorded: RecordedAnswer, statusOnly: boolean)
 
 /** Compares answers somewhere else: never on the calling thread. */
 export interface Checker {
-  /** Takes answers over; their slabs stay taken until it told of them. */
+  /** Takes answers over. */
   check(answers: readonly AnswerToCheck[]): void;
   close(): Promise<void>;
 }
@@ -220,8 +219,8 @@ export interface CheckerListener {
   failed(goesOn: boolean, reason: string): void;
 }
 
-/** Begins a checker that reads answers from this memory. */
-export type CreateChecker = (listener: CheckerListener, arena: ArenaSetup) => Checker;
+/** Begins a checker. */
+export type CreateChecker = (listener: CheckerListener) => Checker;
 
 /**
  * Two documents of the largest size that are parsed, as objects. Only a thread can be held to limits, and one

@@ -1,64 +1,79 @@
 import type { AnswerHead } from '../answers/read-answer.ts';
-import { type AnswerArena, type HeldAnswer, SLAB_BYTES } from './messages.ts';
+import type { KeepingSetup, KeptAnswer } from './messages.ts';
+
+/** Counts the bytes of answers that wait to be compared, over all threads of a run. */
+export class KeepingBudget {
+  readonly setup: KeepingSetup;
+  readonly #taken: Int32Array;
+
+  constructor(setup: KeepingSetup) {
+    this.setup = setup;
+    this.#taken = new Int32Array(setup.taken);
+  }
+
+  /** @param maxBytes of all answers together */
+  static create(maxBytes: number, maxAnswerBytes: number): KeepingBudget {
+    const taken = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+    return new KeepingBudget({ taken, maxBytes, maxAnswerBytes });
+  }
+
+  /** Bytes that are taken. */
+  get held(): number {
+    return Atomics.load(this.#taken, 0);
+  }
+
+  /** Takes so many bytes, if there is room. */
+  take(bytes: number): boolean {
+    if (Atomics.add(this.#taken, 0, bytes) + bytes <= this.setup.maxBytes) return true;
+    this.free(bytes);
+    return false;
+  }
+
+  free(bytes: number): void {
+    Atomics.sub(this.#taken, 0, bytes);
+  }
+}
 
 /** Copies one answer as it comes by. All it ever does is to append, within the limits. */
 export class AnswerCopy {
-  readonly #arena: AnswerArena;
+  readonly #budget: KeepingBudget;
   readonly #head: AnswerHead;
-  #slabs: number[] = [];
+  #pieces: Buffer[] = [];
   #length = 0;
-  #dropped: HeldAnswer['dropped'] = null;
+  #dropped: NonNullable<KeptAnswer['dropped']> | null = null;
 
-  constructor(arena: AnswerArena, head: AnswerHead) {
-    this.#arena = arena;
+  constructor(budget: KeepingBudget, head: AnswerHead) {
+    this.#budget = budget;
     this.#head = head;
   }
 
   write(bytes: Uint8Array): void {
     if (this.#dropped !== null) return;
-    const { maxAnswerBytes } = this.#arena.setup;
-    if (
-      this.#length + bytes.length > maxAnswerBytes ||
-      Number(this.#head.contentLength ?? 0) > maxAnswerBytes
-    ) {
-      this.#giveUp('answer_too_large');
-      return;
-    }
-    for (let from = 0; from < bytes.length; ) {
-      const at = this.#length % SLAB_BYTES;
-      if (at === 0 && !this.#takeSlab()) return;
-      const part = bytes.subarray(from, from + SLAB_BYTES - at);
-      this.#arena.write(this.#slabs.at(-1) ?? 0, at, part);
-      this.#length += part.length;
-      from += part.length;
+    const { maxAnswerBytes } = this.#budget.setup;
+    const stated = Number(this.#head.contentLength ?? 0);
+    if (Math.max(stated, this.#length + bytes.length) > maxAnswerBytes) this.#giveUp('answer_too_large');
+    else if (!this.#budget.take(bytes.length)) this.#giveUp('backlog');
+    else {
+      // Copied, because a piece is a view over what was read from the socket.
+      this.#pieces.push(Buffer.from(bytes));
+      this.#length += bytes.length;
     }
   }
 
   /** Gives it up: nothing of it will be compared. */
   drop(): void {
-    this.#arena.free(this.#slabs);
-    this.#slabs = [];
+    this.#budget.free(this.#length);
+    this.#pieces = [];
     this.#length = 0;
   }
 
-  finish(index: number): HeldAnswer {
+  finish(): KeptAnswer {
     const { contentType, contentEncoding, inferenceHeaderLength = null } = this.#head;
-    const head = { contentType, contentEncoding, inferenceHeaderLength };
-    return { index, slabs: this.#slabs, length: this.#length, dropped: this.#dropped, ...head };
+    const bytes = Buffer.concat(this.#pieces);
+    return { contentType, contentEncoding, inferenceHeaderLength, bytes, dropped: this.#dropped };
   }
 
-  #takeSlab(): boolean {
-    // Behind the one before: those in front of it were looked at already.
-    const slab = this.#arena.take(this.#slabs.at(-1) ?? 0);
-    if (slab < 0) {
-      this.#giveUp('backlog');
-      return false;
-    }
-    this.#slabs.push(slab);
-    return true;
-  }
-
-  #giveUp(why: NonNullable<HeldAnswer['dropped']>): void {
+  #giveUp(why: NonNullable<KeptAnswer['dropped']>): void {
     this.drop();
     this.#dropped = why;
   }

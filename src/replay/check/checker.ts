@@ -21,13 +21,12 @@ import {
   holdsGeneratedText,
   isNearLength,
   outlineOf,
-  type StreamFacts,
   saidOtherwise,
   servesAnyModel,
   streamCheck,
   streamFactsOf,
 } from './compare-text.ts';
-import type { AnswerArena, AnswerToCheck, FromChecker, KeptAnswer } from './messages.ts';
+import type { AnswerToCheck, FromChecker, KeptAnswer, StreamFacts } from './messages.ts';
 import { type AnswerApi, maskedPointers, Places } from './places.ts';
 
 /** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
@@ -36,24 +35,18 @@ export type RecordedPayload = (segment: string, exchangeId: number) => ExchangeP
 /** Compares a batch of answers, each for itself: what one of them does is no other one's matter. */
 export function checkAnswers(
   answers: readonly AnswerToCheck[],
-  arena: AnswerArena,
   payloadOf: RecordedPayload,
   comparer: AnswerComparer,
 ): FromChecker {
   return {
     checked: answers.map((answer) => ({
       index: answer.index,
-      check: checkOne(answer, arena, payloadOf, comparer),
+      check: checkOne(answer, payloadOf, comparer),
     })),
   };
 }
 
-function checkOne(
-  answer: AnswerToCheck,
-  arena: AnswerArena,
-  payloadOf: RecordedPayload,
-  comparer: AnswerComparer,
-): AnswerCheck {
+function checkOne(answer: AnswerToCheck, payloadOf: RecordedPayload, comparer: AnswerComparer): AnswerCheck {
   let payload: ExchangePayload | null;
   try {
     const read = payloadOf(answer.segment, answer.exchangeId);
@@ -65,18 +58,12 @@ function checkOne(
     throw thrown;
   }
   try {
-    return comparer.check(payload, { ...answer, kept: keptOf(answer, arena) });
+    return comparer.check(payload, answer);
   } catch {
     // What it was may be anybody's text. The answer counts as not compared, which is shown with its reason.
     return unchecked('checker_failed');
   }
 }
-
-function keptOf({ kept }: AnswerToCheck, arena: AnswerArena): KeptAnswer | null {
-  return kept === null ? null : { ...kept, bytes: arena.read(kept.slabs, kept.length) };
-}
-
-type KeptToCheck = AnswerToCheck<KeptAnswer>;
 
 /** How answers are compared, with what else decides it. */
 export interface ComparerOptions extends CheckOptions {
@@ -95,7 +82,7 @@ export class AnswerComparer {
   }
 
   /** @param payload of the recorded exchange; null where it was stored without any */
-  check(payload: ExchangePayload | null, answer: KeptToCheck): AnswerCheck {
+  check(payload: ExchangePayload | null, answer: AnswerToCheck): AnswerCheck {
     const recorded = payload?.response ?? null;
     if (recorded === null) return unchecked('no_recorded_answer');
     const { body, redacted } = recorded;
@@ -111,7 +98,12 @@ export class AnswerComparer {
     }
   }
 
-  #compared(payload: ExchangePayload, message: Message, bytes: Uint8Array, answer: KeptToCheck): AnswerCheck {
+  #compared(
+    payload: ExchangePayload,
+    message: Message,
+    bytes: Uint8Array,
+    answer: AnswerToCheck,
+  ): AnswerCheck {
     const head = headOf(message);
     const masked = maskedPointers(message.redacted);
     if (masked.length === 0 && answer.kept !== null && isTheSame(head, bytes, answer.kept)) return SAME;
@@ -178,7 +170,7 @@ function isTheSame(head: AnswerHeaders, bytes: Uint8Array, kept: KeptAnswer): bo
 }
 
 /** Some servers stream JSON lines and call them JSON; then the answer at hand was read as such. */
-function isStream(contentType: string | null, { facts, streamed }: KeptToCheck): boolean {
+function isStream(contentType: string | null, { facts, streamed }: AnswerToCheck): boolean {
   if (isEventStream(contentType) || isJsonLines(contentType)) return true;
   return streamed && facts !== null && isJson(contentType);
 }

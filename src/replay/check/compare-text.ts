@@ -1,15 +1,9 @@
 import { isJsonObject, jsonMember, jsonNumber, jsonStart, jsonTrue } from '../../core/json-cursor.ts';
-import {
-  type AnswerCheck,
-  type FinishReason,
-  mismatch,
-  SAME,
-  type SendAnswer,
-  unchecked,
-} from '../../core/run.ts';
+import { type AnswerCheck, type FinishReason, mismatch, SAME, unchecked } from '../../core/run.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import { AnswerReader } from '../answers/read-answer.ts';
 import { StreamEnd } from '../answers/stream-end.ts';
+import type { StreamFacts } from './messages.ts';
 import { placeAt } from './places.ts';
 
 /** Requests that are answered with text a model makes up. */
@@ -160,9 +154,6 @@ function isRecord(value: unknown): value is Document {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** What a stream is compared by. */
-export type StreamFacts = Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish' | 'finishes'>;
-
 /** Reads a whole stream as a sender reads a live one; null if the body is not a stream. */
 export function streamFactsOf(bytes: Uint8Array, contentType: string | null): StreamFacts | null {
   const reader = AnswerReader.of(
@@ -172,7 +163,7 @@ export function streamFactsOf(bytes: Uint8Array, contentType: string | null): St
   );
   if (reader === null) return null;
   reader.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0);
-  const { contentEvents, outputTokens, finish, finishes } = reader.finish();
+  const { contentEvents, outputTokens, finish, finishes = null } = reader.finish();
   return { contentEvents, outputTokens, finish, finishes };
 }
 

@@ -3,8 +3,6 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { formatMs } from '../../core/units.ts';
-import type { ArenaSetup, HeldAnswer } from '../check/messages.ts';
-import type { FencedAddresses } from '../guard.ts';
 import {
   type AddressUse,
   type ConnectionUse,
@@ -12,22 +10,24 @@ import {
   type DurationsNs,
   type EngineHealth,
   mergedStalls,
+  type SenderHealth,
 } from './health.ts';
 import {
   type BatchKind,
   type FromPacer,
   type FromSender,
+  notSentResult,
   type PacerSetup,
   type PreparedRequest,
-  refusedResult,
   type SendBatch,
   type SenderOver,
   type SenderSetup,
+  type SendingOptions,
   type SendResult,
   type ToPacer,
   type ToSender,
   transferListOf,
-  unpackResults,
+  unpacked,
 } from './messages.ts';
 import { type HeldBounds, ReadAhead } from './read-ahead.ts';
 import { DueRing, InFlight } from './shared-memory.ts';
@@ -36,49 +36,22 @@ export type { AddressUse, ConnectionUse, DurationsNs, EngineHealth, Stall } from
 export type { PreparedRequest, SendResult } from './messages.ts';
 
 /** Resolved options of one engine; nothing below applies a default. */
-export interface EngineOptions {
-  /** `http://host:port` or `https://host:port`, without a path. */
-  readonly origin: string;
-  /** Path of a unix socket that is connected to in place of the origin's host; null without one. */
-  readonly socketPath: string | null;
+export interface EngineOptions extends SendingOptions {
   /** Threads that send. All requests of a session go to the same one. */
   readonly senders: number;
   /** Over all senders: requests under way, and bytes of bodies that are not wholly written. */
   readonly maxInFlight: number;
   readonly maxInFlightBytes: number;
-  /** Connection set-up, TLS included. */
-  readonly connectTimeoutMs: number;
-  /** From the request being written to the response head. */
-  readonly firstByteTimeoutMs: number;
-  /** Between two pieces of a response body. */
-  readonly idleTimeoutMs: number;
-  /** From the actual send to the last byte. */
-  readonly totalTimeoutMs: number;
-  /** After the last send, or a stop, how long requests in flight may still finish. */
-  readonly drainDeadlineMs: number;
   /** After a stall overdue requests go no tighter than this rate, unless the plan itself is tighter there. */
   readonly peakRatePerSecond: number;
   readonly readAheadBytes: number;
   readonly readAheadRequests: number;
   /** What may wait for another request; null or left out where no request follows another. */
   readonly held?: HeldBounds | null;
-  /** Connections opened before the start, spread over the target's addresses. */
-  readonly warmConnections: number;
-  /** A connection older than this is closed when it next falls idle; null for no limit. */
-  readonly maxConnectionAgeMs: number | null;
-  /** TLS targets: extra trusted certificates (PEM), and whether an unverifiable one is accepted. */
-  readonly caPem: string | null;
-  readonly acceptAnyCertificate: boolean;
-  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
-  readonly fenced?: FencedAddresses;
   /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
   readonly startAtUs?: number | null;
-  /** Our own faults are counted for sends intended from this instant of the run on: what precedes it is warm-up. */
-  readonly judgedFromNs?: number;
   /** Requests are pulled only once the run's zero is known, because they depend on it. */
   readonly startBeforeReading?: boolean;
-  /** Complete answers are kept within these limits and come with their results; null or left out: none is. */
-  readonly keeping?: ArenaSetup | null;
 }
 
 interface EngineDeps {
@@ -97,26 +70,7 @@ interface UnderWayCounts {
 }
 
 /** What plans a replay needs of an engine. */
-export interface Engine {
-  /**
-   * Sends every request once and reports each exactly once, in batches, in order of completion. `requests` is
-   * pulled on the calling thread in small slices, at most about two seconds of schedule and the read-ahead
-   * bounds before it is due, and is closed at the end. When `signal` aborts, sending stops at once and what is
-   * in flight has `drainDeadlineMs` to finish; requests not reached by then have no result.
-   * @throws what the iterator or `onResults` throws, and AppError INTERNAL when a thread dies.
-   */
-  run(
-    requests: Iterator<PreparedRequest>,
-    onResults: (batch: SendResult[]) => void,
-    signal: AbortSignal,
-  ): Promise<EngineHealth>;
-
-  /** The run's zero on the monotonic clock; null until the threads are ready and the first instant is set. */
-  readonly startNs: number | null;
-
-  /** What is under way at this moment. */
-  readonly underWay: UnderWayCounts;
-}
+export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'underWay'>;
 
 /**
  * How often it is checked whether senders have room again. Each check hands requests over and wakes threads, so it
@@ -132,7 +86,7 @@ const MAX_LATE_START_US = 5_000_000;
  * Sends requests at their instants: a pacer thread that keeps time, sender threads that own the sockets, and this
  * thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
  */
-export class ReplayEngine implements Engine {
+export class ReplayEngine {
   readonly #options: EngineOptions;
   readonly #deps: EngineDeps;
   #startNs: number | null = null;
@@ -143,15 +97,23 @@ export class ReplayEngine implements Engine {
     this.#deps = deps;
   }
 
+  /** The run's zero on the monotonic clock; null until the threads are ready and the first instant is set. */
   get startNs(): number | null {
     return this.#startNs;
   }
 
+  /** What is under way at this moment. */
   get underWay(): UnderWayCounts {
     return this.#threads?.underWay ?? { atTarget: 0, waiting: 0 };
   }
 
-  /** See Engine. */
+  /**
+   * Sends every request once and reports each exactly once, in batches, in order of completion. `requests` is
+   * pulled on the calling thread in small slices, at most about two seconds of schedule and the read-ahead
+   * bounds before it is due, and is closed at the end. When `signal` aborts, sending stops at once and what is
+   * in flight has `drainDeadlineMs` to finish; requests not reached by then have no result.
+   * @throws what the iterator or `onResults` throws, and AppError INTERNAL when a thread dies.
+   */
   async run(
     requests: Iterator<PreparedRequest>,
     onResults: (batch: SendResult[]) => void,
@@ -170,9 +132,9 @@ export class ReplayEngine implements Engine {
       let notHeld = 0;
       const readAhead = new ReadAhead(requests, ring, { maxBytes, maxRequests, held }, clock, {
         hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
-        refuse: ({ index, intendedOffsetNs }) => {
+        refuse: (request) => {
           notHeld++;
-          onResults([refusedResult(index, intendedOffsetNs)]);
+          onResults([notSentResult(request, 'refused')]);
         },
       });
       if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
@@ -366,7 +328,7 @@ class EngineThreads {
         break;
       case 'results':
         try {
-          onResults(withKept(unpackResults(message.rows), message.kept ?? []));
+          onResults(unpacked<SendResult[]>(message.results));
         } catch (error) {
           this.#fail(error);
         }
@@ -413,13 +375,6 @@ class EngineThreads {
   }
 }
 
-/** Results with the answers that were kept of some of them. */
-function withKept(results: SendResult[], kept: readonly HeldAnswer[]): SendResult[] {
-  if (kept.length === 0) return results;
-  const byIndex = new Map(kept.map((answer) => [answer.index, answer]));
-  return results.map((result) => ({ ...result, kept: byIndex.get(result.index) ?? null }));
-}
-
 function startThread(
   entry: URL,
   setup: SenderSetup | PacerSetup,
@@ -449,22 +404,18 @@ interface RunFacts {
 /** Merges the reports of all threads: sums of counts, merged distributions, and the worst sender's busy share. */
 function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
   const healths = senders.map(({ health }) => health);
-  const sum = (of: (health: SenderOver['health']) => number) => sumOf(healths.map(of));
-  const worst = (of: (health: SenderOver['health']) => number) => Math.max(...healths.map(of));
+  const sum = (of: (health: SenderHealth) => number) => sumOf(healths.map(of));
+  const worst = (of: (health: SenderHealth) => number) => Math.max(...healths.map(of));
+  const { startNs, startedAtUs, prepared } = run;
   const sent = sum((health) => health.sent);
   const refused = sum((health) => health.refused);
   return {
-    startNs: run.startNs,
-    startedAtUs: run.startedAtUs,
+    ...{ startNs, startedAtUs, prepared, sent, refused, pacerLateness },
     endOffsetNs: worst((health) => health.endOffsetNs),
-    prepared: run.prepared,
-    sent,
-    refused,
     refusedForBytes: sum((health) => health.refusedForBytes),
     stopped: sum((health) => health.stopped),
-    aborted: !run.finished || sent + refused + sum((health) => health.unreached) < run.prepared,
+    aborted: !run.finished || sent + refused + sum((health) => health.unreached) < prepared,
     lag: Durations.merged(healths.map(({ lag }) => lag)).summary(),
-    pacerLateness,
     senderBusyShare: worst((health) => health.busyShare),
     senderBusyShareMax10s: worst((health) => health.busyShareMax10s),
     starved: sum((health) => health.starved),

@@ -1,4 +1,5 @@
-import type { OutgoingRequest } from './messages.ts';
+import { Heap } from '../../core/heap.ts';
+import type { PreparedRequest } from './messages.ts';
 
 /** Ends remembered of requests whose follow-up has not come, or never will: some twenty MB. */
 const REMEMBERED = 131_072;
@@ -7,7 +8,7 @@ const REMEMBERED = 131_072;
 interface Underway {
   /** Monotonic; null until it is sent. */
   intendedNs: number | null;
-  follower: OutgoingRequest | null;
+  follower: PreparedRequest | null;
   /** Its follower needed no more than to know when it was sent. */
   followed: boolean;
 }
@@ -29,8 +30,8 @@ export class FollowUps {
   readonly #ended = new Map<number, Ended>();
   /** Goes on where it was: what it has passed is forgotten. */
   readonly #oldestEnded = this.#ended.keys();
-  /** Those whose instant is known, the next one last. */
-  readonly #resolved: OutgoingRequest[] = [];
+  /** Those whose instant is known. */
+  readonly #resolved = new Heap(isBefore);
   #unresolved = 0;
   #heldBack = 0;
 
@@ -40,7 +41,7 @@ export class FollowUps {
 
   /** Held here, whether their instants are known or not. */
   get size(): number {
-    return this.#unresolved + this.#resolved.length;
+    return this.#unresolved + this.#resolved.size;
   }
 
   /** Sent later than their session had earned, because they were not here yet. */
@@ -52,9 +53,9 @@ export class FollowUps {
    * Takes one over.
    * @param isToCome whether the request it follows waits for its planned instant
    */
-  hold(request: OutgoingRequest, nowNs: number, isToCome: boolean): void {
+  hold(request: PreparedRequest, nowNs: number, isToCome: boolean): void {
     const { follows } = request;
-    if (follows === null) throw new Error(`request ${request.index} follows none`);
+    if (follows == null) throw new Error(`request ${request.index} follows none`);
     this.#underway.set(request.index, { intendedNs: null, follower: null, followed: false });
     const ended = this.#takeEnded(follows.after);
     if (ended !== null) {
@@ -109,21 +110,22 @@ export class FollowUps {
   }
 
   peekNs(): number | null {
-    const next = this.#resolved.at(-1);
+    const next = this.#resolved.first;
     return next === undefined ? null : this.#startNs + next.intendedOffsetNs;
   }
 
-  shift(): OutgoingRequest | null {
-    return this.#resolved.pop() ?? null;
+  shift(): PreparedRequest | null {
+    return this.#resolved.take() ?? null;
   }
 
   /** Takes all of them away, in no order: they will not be sent. */
-  takeAll(): OutgoingRequest[] {
+  takeAll(): PreparedRequest[] {
     const underway = [...this.#underway.values()];
     const waiting = underway.flatMap(({ follower }) => follower ?? []);
     for (const own of underway) own.follower = null;
     this.#unresolved = 0;
-    return [...this.#resolved.splice(0), ...waiting];
+    for (let next = this.shift(); next !== null; next = this.shift()) waiting.push(next);
+    return waiting;
   }
 
   #release(own: Underway, fromNs: number): void {
@@ -135,20 +137,13 @@ export class FollowUps {
   }
 
   /** An instant that had passed when the request came is not its own any more: it was out of reach, and that counts. */
-  #resolveLate(request: OutgoingRequest, dueNs: number, nowNs: number): void {
+  #resolveLate(request: PreparedRequest, dueNs: number, nowNs: number): void {
     if (dueNs < nowNs) this.#heldBack++;
     this.#resolve(request, Math.max(dueNs, nowNs));
   }
 
-  #resolve(request: OutgoingRequest, dueNs: number): void {
-    const resolved = { ...request, intendedOffsetNs: dueNs - this.#startNs };
-    let [from, to] = [0, this.#resolved.length];
-    while (from < to) {
-      const middle = (from + to) >>> 1;
-      if (isBefore(resolved, this.#resolved[middle] as OutgoingRequest)) from = middle + 1;
-      else to = middle;
-    }
-    this.#resolved.splice(from, 0, resolved);
+  #resolve(request: PreparedRequest, dueNs: number): void {
+    this.#resolved.add({ ...request, intendedOffsetNs: dueNs - this.#startNs });
   }
 
   #remember(index: number, ended: Ended): void {
@@ -164,7 +159,7 @@ export class FollowUps {
 }
 
 /** Ties go in the order of the schedule. */
-function isBefore(a: OutgoingRequest, b: OutgoingRequest): boolean {
+function isBefore(a: PreparedRequest, b: PreparedRequest): boolean {
   return a.intendedOffsetNs === b.intendedOffsetNs
     ? a.index < b.index
     : a.intendedOffsetNs < b.intendedOffsetNs;

@@ -45,61 +45,52 @@ export interface FollowUpHealth {
   readonly notHeld: number;
 }
 
-/** How well the engine itself did its work; everything the judgement of a run needs to know about our side. */
-export interface EngineHealth {
-  /** The run's zero on the monotonic clock, and the same instant as epoch microseconds. */
-  readonly startNs: number;
-  readonly startedAtUs: number;
+/** How well one sender did its work. */
+export interface SenderHealth {
   /** Nanoseconds after the start when the last in-flight request ended or was given up. */
   readonly endOffsetNs: number;
-  /** Requests handed to the sender, dispatched, refused by the in-flight cap. */
-  readonly prepared: number;
+  /** Dispatched to the target, and refused by the in-flight cap. */
   readonly sent: number;
   readonly refused: number;
   /** Of the refused of the judged part: because bodies under way had reached their bytes, not requests their number. */
   readonly refusedForBytes: number;
   /** In flight when the drain deadline ended them; each has a result with error `stopped`. */
   readonly stopped: number;
-  /** The run was stopped by its signal before the schedule ended. */
-  readonly aborted: boolean;
-  /** Actual minus intended send, over everything sent, stalled stretches included. */
-  readonly lag: DurationsNs;
-  /** How late the pacer itself woke against what it had asked for. */
-  readonly pacerLateness: DurationsNs;
-  /**
-   * Share of time the busiest sender thread worked, its waiting for the instant (spin) excluded: whole run, worst
-   * 10 s.
-   */
-  readonly senderBusyShare: number;
-  readonly senderBusyShareMax10s: number;
-  /** Of the judged part, requests that were due before they had been handed to the sender: read-ahead was too slow. */
-  readonly starved: number;
-  /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still; of whichever sender. */
-  readonly stalls: readonly Stall[];
-  readonly inFlightMax: number;
-  readonly followUps: FollowUpHealth;
-  readonly connections: ConnectionUse;
-}
-
-/** The part of EngineHealth that is one sender's. */
-export interface SenderHealth {
-  readonly endOffsetNs: number;
-  readonly sent: number;
-  readonly refused: number;
-  /** Of the refused: for the bytes of their bodies, not for the number of requests. */
-  readonly refusedForBytes: number;
-  readonly stopped: number;
-  /** Waited for their recorded connection when sending ended. */
+  /** Waited for their recorded connection, or for what they follow, when sending ended. */
   readonly unreached: number;
+  /** Actual minus intended send, over everything sent, stalled stretches included. */
   readonly lag: PackedDurations;
+  /** Share of time its thread worked, its waiting for the instant (spin) excluded: whole run, worst 10 s. */
   readonly busyShare: number;
   readonly busyShareMax10s: number;
+  /** Of the judged part, requests that were due before they had been handed to the sender: read-ahead was too slow. */
   readonly starved: number;
+  /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still. */
   readonly stalls: readonly Stall[];
   /** The most that all senders had under way when this one sent something. */
   readonly inFlightMax: number;
   /** Follow-ups that came here after the instant their session had earned. */
   readonly heldBack: number;
+}
+
+/** How well the engine itself did its work; everything the judgement of a run needs to know about our side. */
+export interface EngineHealth
+  extends Omit<SenderHealth, 'unreached' | 'lag' | 'busyShare' | 'busyShareMax10s' | 'heldBack'> {
+  /** The run's zero on the monotonic clock, and the same instant as epoch microseconds. */
+  readonly startNs: number;
+  readonly startedAtUs: number;
+  /** Requests handed to the senders. */
+  readonly prepared: number;
+  /** The run was stopped by its signal before the schedule ended. */
+  readonly aborted: boolean;
+  readonly lag: DurationsNs;
+  /** How late the pacer itself woke against what it had asked for. */
+  readonly pacerLateness: DurationsNs;
+  /** Of the busiest sender. */
+  readonly senderBusyShare: number;
+  readonly senderBusyShareMax10s: number;
+  readonly followUps: FollowUpHealth;
+  readonly connections: ConnectionUse;
 }
 
 /** A distribution on its way between threads: values and how often each, flat, ending with the greatest value. */
@@ -270,9 +261,9 @@ export class BusyMeter {
   }
 
   /** Shares of 1. A run shorter than a window is its own worst window. */
-  shares(nowNs: number): { readonly mean: number; readonly max10s: number } {
+  shares(nowNs: number): Pick<SenderHealth, 'busyShare' | 'busyShareMax10s'> {
     const mean = shareOf(nowNs - this.#startNs, this.#idleNs() - this.#startIdleNs + this.#spunNs);
-    return { mean, max10s: this.#windowShareMax > 0 ? this.#windowShareMax : mean };
+    return { busyShare: mean, busyShareMax10s: this.#windowShareMax > 0 ? this.#windowShareMax : mean };
   }
 }
 

@@ -1,19 +1,11 @@
 import type { Send } from '../../core/run.ts';
 import type { PlannedRequest } from '../plan/plan.ts';
-import { neverSentResult, refusedResult, type SendResult } from './messages.ts';
+import { notSentResult, type SendResult } from './messages.ts';
 
 /** What of a planned request its report needs: whole rows, some thousands at a time, would be most of our memory. */
-type PlannedPart = Pick<
+type PlannedPart = Omit<
   Send,
-  | 'index'
-  | 'segment'
-  | 'exchangeId'
-  | 'route'
-  | 'model'
-  | 'requestBytes'
-  | 'intendedOffsetNs'
-  | 'warmup'
-  | 'streamed'
+  Exclude<keyof SendResult, 'index' | 'intendedOffsetNs' | 'streamed'> | 'unstreamed' | 'check'
 >;
 
 /**
@@ -41,9 +33,7 @@ export class Outstanding {
   takeUnreached(): Send[] {
     const unreached = [...this.#planned.values()];
     this.#planned.clear();
-    return unreached.map((planned) =>
-      joined(planned, neverSentResult(planned.index, planned.intendedOffsetNs)),
-    );
+    return unreached.map((planned) => joined(planned, notSentResult(planned, 'stopped')));
   }
 
   /** How many were due at an instant of the run and have not ended. */
@@ -60,7 +50,7 @@ export class Outstanding {
 
 /** A planned request that our own ceiling refused. */
 export function refusedSend(planned: PlannedRequest): Send {
-  return joined(plannedPart(planned), refusedResult(planned.index, planned.intendedOffsetNs));
+  return joined(plannedPart(planned), notSentResult(planned, 'refused'));
 }
 
 function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedRequest): PlannedPart {
@@ -78,28 +68,11 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
 }
 
 /** What was planned stands, but for the instant of a follow-up, which is known only when it is due. */
-function joined(planned: PlannedPart, result: SendResult): Send {
+function joined(planned: PlannedPart, { kept: _, ...result }: SendResult): Send {
   return {
-    index: planned.index,
-    segment: planned.segment,
-    exchangeId: planned.exchangeId,
-    route: planned.route,
-    model: planned.model,
-    requestBytes: planned.requestBytes,
-    intendedOffsetNs: result.intendedOffsetNs,
-    actualOffsetNs: result.actualOffsetNs,
-    connectionWaitNs: result.connectionWaitNs,
-    startOffsetNs: result.startOffsetNs,
-    firstByteOffsetNs: result.firstByteOffsetNs,
-    lastByteOffsetNs: result.lastByteOffsetNs,
-    status: result.status,
-    responseBytes: result.responseBytes,
-    error: result.error,
-    refused: result.refused,
-    warmup: planned.warmup,
-    cancelled: result.cancelled,
+    ...planned,
+    ...result,
     streamed: result.streamed ?? planned.streamed,
     unstreamed: planned.streamed && result.streamed === false,
-    answer: result.answer,
   };
 }

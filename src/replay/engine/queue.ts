@@ -1,17 +1,22 @@
 import type { Clock } from '../../core/clock.ts';
 import { FollowUps } from './follow-ups.ts';
-import { BatchReader, type OutgoingRequest, type SendBatch, type SendResult } from './messages.ts';
+import { BatchReader, type PreparedRequest, type SendBatch, type SendResult } from './messages.ts';
 import type { DueTimes } from './pacer.ts';
 
 /** How much earlier than its instant the sender is to be awake: its timers are late by some 0.7 ms. */
 const TIMER_NS = 1_000_000;
 
-/** What a sender has to send: requests whose instants were planned, and follow-ups whose instants it finds itself. */
+/**
+ * What a sender has to send: requests whose instants were planned, in order, and follow-ups whose instants it finds
+ * itself. The planned one at the front is always decoded already, so that nothing is left to do when its instant
+ * comes. Bounded by the read-ahead that feeds it.
+ */
 export class SendQueue implements DueTimes {
   readonly #startNs: number;
-  readonly #planned: RequestQueue;
+  readonly #batches: BatchReader[] = [];
   readonly #followUps: FollowUps;
-  #takenFollowUp: OutgoingRequest | null = null;
+  #front: PreparedRequest | null = null;
+  #taken: PreparedRequest | null = null;
   /** Planned requests come in the order of their indexes. */
   #lastTakenIndex = -1;
   /** The latest instant that a follow-up was planned for. */
@@ -21,7 +26,6 @@ export class SendQueue implements DueTimes {
   /** @param startNs the monotonic instant of offset 0 */
   constructor(startNs: number) {
     this.#startNs = startNs;
-    this.#planned = new RequestQueue(startNs);
     this.#followUps = new FollowUps(startNs);
   }
 
@@ -33,7 +37,7 @@ export class SendQueue implements DueTimes {
   /** Whether the next instant is one that no pacer knows of. */
   get nextIsOwn(): boolean {
     const own = this.#followUps.peekNs();
-    return own !== null && own < (this.#planned.peekNs() ?? Number.POSITIVE_INFINITY);
+    return own !== null && own < (this.#plannedNs ?? Number.POSITIVE_INFINITY);
   }
 
   /** How close to the next instant it is waited for awake, nanoseconds: a timer is not as exact as the pacer. */
@@ -41,9 +45,12 @@ export class SendQueue implements DueTimes {
     return this.nextIsOwn ? TIMER_NS : pacedNs;
   }
 
-  /** See RequestQueue. */
+  /** Adds a batch; returns how many of its requests from `fromOffsetNs` on are due already, having come too late. */
   add(batch: SendBatch, nowNs: number, fromOffsetNs = 0): number {
-    return this.#planned.add(batch, nowNs, fromOffsetNs);
+    const reader = new BatchReader(batch);
+    this.#batches.push(reader);
+    this.prepare();
+    return reader.countDueBy(nowNs - this.#startNs, fromOffsetNs);
   }
 
   /** Takes a batch of follow-ups; small ones only, since they are decoded at once. */
@@ -58,38 +65,45 @@ export class SendQueue implements DueTimes {
 
   /** Nothing of what was planned waits here. */
   get isEmpty(): boolean {
-    return this.#planned.peekNs() === null;
+    return this.#front === null;
   }
 
   peekNs(): number | null {
-    const planned = this.#planned.peekNs();
+    const planned = this.#plannedNs;
     const own = this.#followUps.peekNs();
     if (planned === null || own === null) return planned ?? own;
     return Math.min(planned, own);
   }
 
+  /** Leaves the front undecoded until `prepare`. */
   shift(): void {
-    if (this.nextIsOwn) this.#takenFollowUp = this.#followUps.shift();
-    else this.#planned.shift();
+    if (this.nextIsOwn) {
+      this.#taken = this.#followUps.shift();
+      return;
+    }
+    this.#taken = this.#front;
+    this.#front = null;
+    this.#lastTakenIndex = this.#taken?.index ?? this.#lastTakenIndex;
   }
 
-  /** The request that `shift` removed; see RequestQueue. */
-  takeShifted(): OutgoingRequest | null {
-    const taken = this.#takenFollowUp;
-    this.#takenFollowUp = null;
-    if (taken !== null) return taken;
-    const planned = this.#planned.takeShifted();
-    if (planned !== null) this.#lastTakenIndex = planned.index;
-    return planned;
+  /** The request that `shift` removed. */
+  takeShifted(): PreparedRequest | null {
+    const taken = this.#taken;
+    this.#taken = null;
+    return taken;
   }
 
+  /** Decodes the next request; call after a send, while there is time. */
   prepare(): void {
-    this.#planned.prepare();
+    const reader = this.#batches[0];
+    if (this.#front !== null || reader === undefined) return;
+    this.#front = reader.read();
+    if (reader.done) this.#batches.shift();
   }
 
   /** Its turn came. */
-  sent({ chained, index, intendedOffsetNs }: OutgoingRequest): void {
-    if (chained) this.#followUps.sent(index, this.#startNs + intendedOffsetNs);
+  sent({ follows, index, intendedOffsetNs }: PreparedRequest): void {
+    if (follows !== undefined) this.#followUps.sent(index, this.#startNs + intendedOffsetNs);
   }
 
   /** A request is over, however. @returns whether the instant of another is known by that */
@@ -102,58 +116,13 @@ export class SendQueue implements DueTimes {
    * Takes the follow-ups whose turn did not come within so long after the end of the plan: their own planned instants
    * are part of it, and the last one may lie far behind that of the last request that waits for none.
    */
-  takeOvertime(nowNs: number, deadlineNs: number): OutgoingRequest[] {
-    if (this.#planned.peekNs() !== null) return [];
+  takeOvertime(nowNs: number, deadlineNs: number): PreparedRequest[] {
+    if (!this.isEmpty) return [];
     this.#overtimeSinceNs ??= Math.max(nowNs, this.#lastFollowUpNs);
     return nowNs - this.#overtimeSinceNs < deadlineNs ? [] : this.#followUps.takeAll();
   }
-}
 
-/**
- * Requests that wait at the sender, in order. The one at the front is always decoded already, so that nothing is left
- * to do when its instant comes. Bounded by the read-ahead that feeds it.
- */
-class RequestQueue implements DueTimes {
-  readonly #startNs: number;
-  readonly #batches: BatchReader[] = [];
-  #front: OutgoingRequest | null = null;
-  #taken: OutgoingRequest | null = null;
-
-  /** @param startNs the monotonic instant of offset 0 */
-  constructor(startNs: number) {
-    this.#startNs = startNs;
-  }
-
-  /** Adds a batch; returns how many of its requests from `fromOffsetNs` on are due already, having come too late. */
-  add(batch: SendBatch, nowNs: number, fromOffsetNs = 0): number {
-    const reader = new BatchReader(batch);
-    const late = reader.countDueBy(nowNs - this.#startNs, fromOffsetNs);
-    this.#batches.push(reader);
-    this.prepare();
-    return late;
-  }
-
-  peekNs(): number | null {
+  get #plannedNs(): number | null {
     return this.#front === null ? null : this.#startNs + this.#front.intendedOffsetNs;
-  }
-
-  shift(): void {
-    this.#taken = this.#front;
-    this.#front = null;
-  }
-
-  /** The request that `shift` removed. Leaves the front undecoded until `prepare`. */
-  takeShifted(): OutgoingRequest | null {
-    const taken = this.#taken;
-    this.#taken = null;
-    return taken;
-  }
-
-  /** Decodes the next request; call after a send, while there is time. */
-  prepare(): void {
-    const reader = this.#batches[0];
-    if (this.#front !== null || reader === undefined) return;
-    this.#front = reader.read();
-    if (reader.done) this.#batches.shift();
   }
 }

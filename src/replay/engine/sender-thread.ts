@@ -1,43 +1,29 @@
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { MessagePort } from 'node:worker_threads';
 import type { Clock } from '../../core/clock.ts';
-import { NOTHING_EXPECTED } from '../answers/expected-answer.ts';
-import { AnswerArena } from '../check/messages.ts';
+import { KeepingBudget } from '../check/answer-copy.ts';
 import { AddressBook } from '../http/addresses.ts';
 import { HttpClient, type Transport } from '../http/client.ts';
+import { createNullServer, syntheticRequest } from '../selftest.ts';
 import type { SenderHealth } from './health.ts';
 import { afterAtLeast, afterHearing, LoopTime } from './loop-time.ts';
 import {
   type FromSender,
+  type PreparedRequest,
   packBatch,
-  packResults,
-  type SendBatch,
+  packed,
   type SenderSetup,
-  type SendResult,
   type ToSender,
 } from './messages.ts';
 import { WAKE_LEAD_NS } from './pacer.ts';
-import { SENDER_TICK_MS, Sender } from './sender.ts';
-import { DueRing, InFlight, type SenderSignals } from './shared-memory.ts';
-
-/** Lateness from which on overdue sends are spread out rather than sent at once. */
-const CATCH_UP_FROM_NS = 50_000_000;
-/** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
-const CATCH_UP_SLACK_NS = 1_000_000;
+import { SENDER_TICK_MS, Sender, type SenderDeps } from './sender.ts';
+import { DueRing, InFlight } from './shared-memory.ts';
 
 /** How long before a start that was set the connections are warmed again: idle ones are given up after 1.5 s. */
 const WARM_BEFORE_START_NS = 1_000_000_000;
-
-/** Where a sender's connections go, and what bounds the sender. */
-interface Aim {
-  readonly transport: Transport;
-  readonly signals: SenderSignals;
-  readonly inFlight: InFlight;
-  readonly keeping?: AnswerArena | null;
-}
 
 /** Lives in a sender thread: warms up, says so, and sends until everything has its result. */
 export class SenderThread {
@@ -60,7 +46,7 @@ export class SenderThread {
       const transport = this.#transportTo(origin, null);
       const inFlight = InFlight.create(this.#setup.inFlightLimits);
       const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight };
-      const sender = this.#senderFor(this.#clock.nowNs(), aim, () => undefined, onOver);
+      const sender = this.#senderFor(this.#clock.nowNs(), { ...aim, onResults: () => undefined, onOver });
       return { sender, transport };
     });
     await this.#transport.warm(this.#setup.warmConnections);
@@ -88,22 +74,17 @@ export class SenderThread {
   #start(startNs: number): Sender {
     const { ringMemory, inFlightMemory, inFlightLimits } = this.#setup;
     const { sender: index, wakePort, keeping = null } = this.#setup;
-    const ring = new DueRing(ringMemory);
-    const report = (results: SendResult[]): void => {
-      const rows = packResults(results);
-      if (keeping === null) this.#post({ kind: 'results', rows }, [rows.buffer]);
-      else {
-        const kept = results.flatMap((result) => (result.kept == null ? [] : [result.kept]));
-        this.#post({ kind: 'results', rows, kept }, [rows.buffer]);
-      }
-    };
-    const aim = {
+    const sender = this.#senderFor(startNs, {
       transport: this.#transport,
-      signals: ring.signalsOf(index),
+      signals: new DueRing(ringMemory).signalsOf(index),
       inFlight: new InFlight(inFlightMemory, inFlightLimits),
-      keeping: keeping === null ? null : new AnswerArena(keeping),
-    };
-    const sender = this.#senderFor(startNs, aim, report, (health) => this.#end(health));
+      keeping: keeping === null ? null : new KeepingBudget(keeping),
+      onResults: (batch) => {
+        const results = packed(batch);
+        this.#post({ kind: 'results', results }, [results.buffer]);
+      },
+      onOver: (health) => this.#end(health),
+    });
     wakePort.on('message', () => sender.wake());
     this.#warmAgain(startNs);
     return sender;
@@ -127,34 +108,23 @@ export class SenderThread {
 
   #senderFor(
     startNs: number,
-    aim: Aim,
-    onResults: (results: SendResult[]) => void,
-    onOver: (health: SenderHealth) => void,
+    aim: Pick<SenderDeps, 'transport' | 'signals' | 'inFlight' | 'keeping' | 'onResults' | 'onOver'>,
   ): Sender {
-    const { totalTimeoutMs, drainDeadlineMs, catchUpGapNs, judgedFromNs = 0 } = this.#setup;
     const loopTime = new LoopTime(this.#clock);
     const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);
     const sender = new Sender(
+      { ...this.#setup, startNs },
       {
-        startNs,
-        judgedFromNs,
-        totalTimeoutMs,
-        drainDeadlineMs,
-        catchUp: { fromLagNs: CATCH_UP_FROM_NS, gapNs: catchUpGapNs, slackNs: CATCH_UP_SLACK_NS },
-        spinNs: WAKE_LEAD_NS,
-      },
-      {
+        ...aim,
         clock: this.#clock,
         loopTime,
-        ...aim,
         afterTurn: (callback) => setImmediate(callback),
         afterMs: (callback, ms) => afterAtLeast(this.#clock, callback, ms),
         afterHearing: (callback, ms) => afterHearing(loopTime, callback, ms),
         loopIdleNs: () => performance.eventLoopUtilization().idle * 1e6,
-        onResults,
         onOver: (health) => {
           clearInterval(ticks);
-          onOver(health);
+          aim.onOver(health);
         },
       },
     );
@@ -182,25 +152,24 @@ async function resolveAll(hostname: string): Promise<string[]> {
 const REQUESTS = 400;
 /** Closer than the sender would sleep: no pacer runs yet that would wake it. */
 const GAP_NS = WAKE_LEAD_NS / 2;
-const RESPONSE = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 const BODY = Buffer.alloc(1_024, 'rehearsal ');
-
-/** Builds the sender that is to be warmed up: the real one, aimed at `origin`. */
-type BuildSender = (origin: string, onOver: () => void) => { sender: Sender; transport: Transport };
 
 /**
  * Plays some hundred requests against a listener of our own on the loopback interface. Code that
  * runs for the first time takes milliseconds where it later takes microseconds: without this the first dozens
  * of sends of every run would be late by up to 6 ms. The target sees nothing of it.
+ * @param build makes the sender that is to be warmed up: the real one, aimed at `origin`
  */
-async function rehearse(build: BuildSender): Promise<void> {
-  const server = answeringServer();
+async function rehearse(
+  build: (origin: string, onOver: () => void) => { sender: Sender; transport: Transport },
+): Promise<void> {
+  const server = createNullServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const over = Promise.withResolvers<void>();
   const { sender, transport } = build(`http://127.0.0.1:${port}`, over.resolve);
-  sender.accept(batchOf(REQUESTS));
+  sender.accept(packBatch(rehearsal()));
   sender.finish();
   await over.promise;
   transport.close();
@@ -208,31 +177,6 @@ async function rehearse(build: BuildSender): Promise<void> {
   await once(server, 'close');
 }
 
-/** Answers whenever a whole request may have arrived. */
-function answeringServer(): Server {
-  return createServer((socket) => {
-    let left = 0;
-    socket.setNoDelay(true);
-    socket.on('error', () => socket.destroy());
-    socket.on('data', (chunk) => {
-      if (left === 0) left = chunk.indexOf('\r\n\r\n') + 4 + BODY.length;
-      left -= chunk.length;
-      if (left === 0) socket.write(RESPONSE);
-    });
-  });
-}
-
-function batchOf(count: number): SendBatch {
-  return packBatch(
-    Array.from({ length: count }, (_, index) => ({
-      index,
-      intendedOffsetNs: index * GAP_NS,
-      method: 'POST',
-      path: '/rehearsal',
-      headers: ['Content-Type', 'application/octet-stream', 'Accept', '*/*'],
-      body: BODY,
-      chunked: false,
-      answer: NOTHING_EXPECTED,
-    })),
-  );
+function rehearsal(): PreparedRequest[] {
+  return Array.from({ length: REQUESTS }, (_, index) => syntheticRequest(index, index * GAP_NS, BODY));
 }

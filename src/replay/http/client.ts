@@ -5,14 +5,8 @@ import { LIMITS } from '../../core/limits.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
 import { type AddressUse, type ConnectionUse, Durations, type PackedDurations } from '../engine/health.ts';
 import { afterHearing, LoopTime } from '../engine/loop-time.ts';
-import type { OutgoingRequest } from '../engine/messages.ts';
-import {
-  type CertificateRules,
-  type FencedAddresses,
-  fencedLookup,
-  NO_ADDRESS_FENCED,
-  trustOf,
-} from '../guard.ts';
+import type { ConnectionOptions, PreparedRequest } from '../engine/messages.ts';
+import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
 import type { AddressBook } from './addresses.ts';
 import { brokenErrorOf, connectErrorOf, type SendEnd } from './errors.ts';
 
@@ -24,21 +18,6 @@ const LANE_IDLE_MS = 60_000;
 const KEEP_ALIVE_MARGIN_MS = 500;
 /** How often it is looked for connections that were silent for too long. */
 const WATCH_MS = 25;
-
-export interface ClientOptions extends CertificateRules {
-  readonly origin: string;
-  /** Path of a unix socket that is the target in place of the origin's host; null without one. */
-  readonly socketPath: string | null;
-  readonly connectTimeoutMs: number;
-  /** From the request being written to the head of the answer. */
-  readonly firstByteTimeoutMs: number;
-  /** Between two pieces of an answer. */
-  readonly idleTimeoutMs: number;
-  /** A connection older than this is closed when it next falls idle; null for no limit. */
-  readonly maxConnectionAgeMs: number | null;
-  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
-  readonly fenced?: FencedAddresses;
-}
 
 /** What a transport tells about one request, in this order; exactly one of `onEnd` and `onError` comes last. */
 export interface SendEvents {
@@ -62,7 +41,7 @@ export interface SendHandle {
 
 /** How requests reach the target. Real: undici; in tests: a script. */
 export interface Transport {
-  send(request: OutgoingRequest, events: SendEvents): SendHandle;
+  send(request: PreparedRequest, events: SendEvents): SendHandle;
   /** Opens connections ahead of the first request. */
   warm(connections: number): Promise<void>;
   use(): ConnectionUse;
@@ -75,7 +54,7 @@ export interface Transport {
  * what the load no longer needs grows old and is closed. A request is written once: undici repeats none.
  */
 export class HttpClient implements Transport {
-  readonly #options: ClientOptions;
+  readonly #options: ConnectionOptions;
   readonly #book: AddressBook;
   readonly #clock: Clock;
   readonly #loopTime: LoopTime;
@@ -92,7 +71,7 @@ export class HttpClient implements Transport {
   /** The last watch by the loop's time. */
   #lastWatchNs: number;
 
-  constructor(options: ClientOptions, book: AddressBook, clock: Clock) {
+  constructor(options: ConnectionOptions, book: AddressBook, clock: Clock) {
     this.#options = options;
     this.#book = book;
     this.#clock = clock;
@@ -102,8 +81,8 @@ export class HttpClient implements Transport {
     this.#watching = setInterval(() => this.#watch(), WATCH_MS).unref();
   }
 
-  send(request: OutgoingRequest, events: SendEvents): SendHandle {
-    const connection = this.#acquire(request.lane);
+  send(request: PreparedRequest, events: SendEvents): SendHandle {
+    const connection = this.#acquire(request.lane ?? null);
     this.#busy.add(connection);
     return connection.carry(request, events);
   }
@@ -337,13 +316,20 @@ class Connection {
   }
 
   /** Sends a request as soon as it is connected. It must be idle. */
-  carry(request: OutgoingRequest, events: SendEvents): SendHandle {
+  carry(request: PreparedRequest, events: SendEvents): SendHandle {
     const exchange = new Exchange(this, events, this.#host.loopTime);
     this.#exchange = exchange;
     const { method, path, headers, body, chunked } = request;
     this.#client.dispatch(
       // It stays open whatever the method; undici would close it behind HEAD, or a body nobody expects.
-      { method, path, headers, body: chunked ? inChunks(body) : body, reset: false, ...this.#serverName },
+      {
+        method,
+        path,
+        headers: [...headers],
+        body: chunked ? inChunks(body) : body,
+        reset: false,
+        ...this.#serverName,
+      },
       exchange,
     );
     return exchange;
@@ -528,7 +514,7 @@ function firstOf(value: string | string[] | undefined): string | null {
 }
 
 /** undici sends an iterable in chunks, each piece as one; its types do not know that it takes one. */
-function inChunks(body: Buffer | null): Buffer {
+function inChunks(body: Uint8Array | null): Buffer {
   return (body === null ? [] : [body]) as unknown as Buffer;
 }
 
@@ -540,7 +526,7 @@ type Dial = (
 ) => () => void;
 
 /** Opens sockets to the target, by undici's own connector, with a time-out by the loop's time. */
-function dialer(options: ClientOptions, loopTime: LoopTime): Dial {
+function dialer(options: ConnectionOptions, loopTime: LoopTime): Dial {
   const { hostname } = new URL(options.origin);
   // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
   const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;

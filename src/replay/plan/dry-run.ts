@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
+import { Heap } from '../../core/heap.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { maskedPointers } from '../check/places.ts';
 import type { RateCeiling } from '../guard.ts';
@@ -254,7 +255,7 @@ function findingsOf(payload: ExchangePayload): Set<PayloadFinding> {
  * number: a heap of ends.
  */
 export class Concurrency {
-  readonly #ends: number[] = [];
+  readonly #ends = new Heap<number>((one, other) => one < other);
   #max = 0;
   #known = 0;
 
@@ -262,42 +263,13 @@ export class Concurrency {
   add(intendedOffsetNs: number, durationNs: number | null): void {
     if (durationNs === null) return;
     this.#known += 1;
-    while (this.#ends.length > 0 && this.#ends[0]! <= intendedOffsetNs) this.#removeEarliest();
-    this.#insert(intendedOffsetNs + durationNs);
-    this.#max = Math.max(this.#max, this.#ends.length);
+    while (this.#ends.first !== undefined && this.#ends.first <= intendedOffsetNs) this.#ends.take();
+    this.#ends.add(intendedOffsetNs + durationNs);
+    this.#max = Math.max(this.#max, this.#ends.size);
   }
 
   /** The most at once; null where no duration was known. */
   get max(): number | null {
     return this.#known === 0 ? null : this.#max;
-  }
-
-  #insert(end: number): void {
-    const heap = this.#ends;
-    let at = heap.length;
-    heap.push(end);
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (heap[parent]! <= end) break;
-      heap[at] = heap[parent]!;
-      at = parent;
-    }
-    heap[at] = end;
-  }
-
-  #removeEarliest(): void {
-    const heap = this.#ends;
-    const last = heap.pop()!;
-    if (heap.length === 0) return;
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && heap[child + 1]! < heap[child]!) child += 1;
-      if (heap[child]! >= last) break;
-      heap[at] = heap[child]!;
-      at = child;
-    }
-    heap[at] = last;
   }
 }

@@ -7,7 +7,6 @@ import { RateCurve, type Stage } from './stages.ts';
 
 /** A way to make more or less of a recording, with what it leaves true and what it does not. */
 export interface ScalingKind {
-  readonly name: ScalingName;
   readonly keeps: string;
   readonly bends: string;
 }
@@ -17,23 +16,19 @@ export type ScalingName = (typeof SCALINGS)[number];
 
 export const SCALING_KINDS: Readonly<Record<ScalingName, ScalingKind>> = {
   compress: {
-    name: 'compress',
     keeps: 'order, ties, the shape of the gaps and the payload mix',
     bends: 'think times, session overlap and ramps, which pass faster by the multiplier',
   },
   amplify: {
-    name: 'amplify',
     keeps: 'the shape of the day, think times and the order within sessions',
     bends:
       'payloads, which repeat and meet warm caches; all sessions grow together, so bursts grow with them',
   },
   superpose: {
-    name: 'superpose',
     keeps: 'think times, the order within sessions, and payloads that are all fresh',
     bends: 'bursts, which smooth out where independent stretches lie over each other',
   },
   thin: {
-    name: 'thin',
     keeps: 'the shape of the day, think times and whole sessions',
     bends: 'bursts within a second, which fewer sessions make flatter; a reused cache is met less often',
   },
@@ -58,13 +53,6 @@ export function defaultScaling(min: number, max: number): ScalingName {
   return max <= 1 && min < 1 ? 'thin' : 'compress';
 }
 
-/** A stretch of the capture laid over the window; the first is the window itself. */
-export interface LayerLoad {
-  /** Exchanges of the window and of the layers laid before this one, and of this one. */
-  readonly before: number;
-  readonly exchanges: number;
-}
-
 /** How often the sessions of a recording are played. */
 export interface SessionLoad {
   /** Share of the sessions that is played at all. */
@@ -73,84 +61,11 @@ export interface SessionLoad {
   readonly copies: number;
 }
 
-/**
- * What a multiplier asks of sessions. What the capture does not cover of what was seen, and what the target is
- * not of what was recorded, is made up for first by how many sessions are kept, then by copies.
- */
-export function sessionLoad(
-  scaling: ScalingName,
-  multiplier: number,
-  parts: { readonly targetShare: number; readonly coverage: number },
-): SessionLoad {
-  const wanted = (parts.targetShare / parts.coverage) * (scaling === 'thin' ? multiplier : 1);
-  const kept = Math.min(1, wanted);
-  return { kept, copies: (wanted / kept) * (scaling === 'amplify' ? multiplier : 1) };
-}
-
-export interface CopyCountParts {
-  readonly scaling: ScalingName;
-  readonly curve: RateCurve;
-  readonly targetShare: number;
-  readonly coverage: number;
-  readonly layers: readonly LayerLoad[];
-  readonly draws: SeededDraws;
-}
-
 /** How often a session is played, and the exchange by which that was decided. */
 interface Decision {
   readonly times: number;
   readonly segment: string;
   readonly id: number;
-}
-
-/** Decides how often each session is played: 0 leaves it out. Whole sessions: its first exchange decides. */
-export class CopyCount {
-  readonly #parts: CopyCountParts;
-  /** One for each layer; none where every exchange of a session is bound to be told the same. */
-  readonly #memories: readonly SessionMemory<Decision>[];
-
-  constructor(parts: CopyCountParts) {
-    this.#parts = parts;
-    const varies = parts.scaling !== 'compress' && !parts.curve.constant;
-    this.#memories = varies ? parts.layers.map(() => new SessionMemory<Decision>()) : [];
-  }
-
-  /** Sessions that came back after they had been forgotten may have been decided anew. */
-  get forgotten(): number {
-    return this.#memories.reduce((sum, memory) => sum + memory.forgotten, 0);
-  }
-
-  of(arrival: Arrival): number {
-    const name = this.#memories.length === 0 ? null : sessionName(arrival.row);
-    const { row, offsetUs, layer = 0 } = arrival;
-    const decide = () => this.#decide(drawKeyOf(row), layer, offsetUs * 1e3);
-    if (name === null) return decide();
-    const { times } = this.#memories[layer]!.of(
-      name,
-      offsetUs,
-      () => ({ times: decide(), segment: row.segment, id: row.id }),
-      ({ segment, id }) => row.id === id && row.segment === segment,
-    );
-    return times;
-  }
-
-  #decide(key: DrawKey, layer: number, offsetNs: number): number {
-    const { scaling, curve, draws } = this.#parts;
-    const multiplier = curve.multiplierAt(offsetNs);
-    const { kept, copies } = sessionLoad(scaling, multiplier, this.#parts);
-    const share = kept * this.layerShare(layer, multiplier);
-    if (share < 1 && draws.draw(key, 'kept', layer) >= share) return 0;
-    const whole = Math.floor(copies);
-    return copies > whole && draws.draw(key, 'copies', layer) < copies - whole ? whole + 1 : whole;
-  }
-
-  /** Share of a layer's sessions that brings the window's exchanges to so many times their number. */
-  layerShare(layer: number, multiplier: number): number {
-    const load = this.#parts.layers[layer];
-    if (layer === 0 || load === undefined) return 1;
-    const window = this.#parts.layers[0]?.exchanges ?? 0;
-    return Math.min(1, Math.max(0, (multiplier * window - load.before) / load.exchanges));
-  }
 }
 
 /** How the multiplier is reached. Plain data: it travels to a thread. */
@@ -170,9 +85,12 @@ export interface ScalingOptions {
 /** More copies of one session than this are no longer a recording. */
 const MAX_COPIES = 1_000;
 
-/** A stretch of the capture that is laid over the window, so many microseconds from it. */
-export interface Layer extends LayerLoad {
+/** A stretch of the capture that is laid over the window, so many microseconds from it; the first is the window. */
+export interface Layer {
   readonly shiftUs: number;
+  /** Exchanges of the window and of the layers laid before this one, and of this one. */
+  readonly before: number;
+  readonly exchanges: number;
 }
 
 export interface ScalingParts {
@@ -196,7 +114,8 @@ export class Scaling {
   readonly curve: RateCurve;
   readonly layers: readonly Layer[];
   readonly draws: SeededDraws;
-  readonly #counts: CopyCount;
+  /** One for each layer; none where every exchange of a session is bound to be told the same. */
+  readonly #memories: readonly SessionMemory<Decision>[];
 
   /** @throws AppError OPTION_INVALID where sessions would have to be played too often */
   constructor({ options, coverage, layers = WINDOW_ALONE }: ScalingParts) {
@@ -205,14 +124,8 @@ export class Scaling {
     this.layers = layers;
     this.curve = new RateCurve(options.multiplier, options.stages);
     this.draws = new SeededDraws(options.seed);
-    this.#counts = new CopyCount({
-      scaling: options.scaling,
-      curve: this.curve,
-      targetShare: options.targetShare,
-      coverage: this.#covered,
-      layers,
-      draws: this.draws,
-    });
+    const varies = options.scaling !== 'compress' && !this.curve.constant;
+    this.#memories = varies ? layers.map(() => new SessionMemory<Decision>()) : [];
     const { copies } = this.loadAt(this.curve.max);
     if (copies > MAX_COPIES) {
       throw new AppError(
@@ -230,10 +143,15 @@ export class Scaling {
     return 1 / this.#covered;
   }
 
-  /** What sessions are asked for while this multiplier holds. */
+  /**
+   * What a multiplier asks of sessions while it holds. What the capture does not cover of what was seen, and what the
+   * target is not of what was recorded, is made up for first by how many sessions are kept, then by copies.
+   */
   loadAt(multiplier: number): SessionLoad {
     const { scaling, targetShare } = this.options;
-    return sessionLoad(scaling, multiplier, { targetShare, coverage: this.#covered });
+    const wanted = (targetShare / this.#covered) * (scaling === 'thin' ? multiplier : 1);
+    const kept = Math.min(1, wanted);
+    return { kept, copies: (wanted / kept) * (scaling === 'amplify' ? multiplier : 1) };
   }
 
   /** Whether anything is played twice, or left out. */
@@ -292,12 +210,35 @@ export class Scaling {
     return this.curve.constant || spanNs === 0 ? this.curve.multiplierAt(0) : (windowUs * 1e3) / spanNs;
   }
 
-  /** How often an arrival is played, 0 for not at all. To be asked in order of arrival. */
-  timesOf = (...args: Parameters<CopyCount['of']>): number => this.#counts.of(...args);
+  /** How often an arrival is played, 0 for not at all. Whole sessions: the first exchange decides. In order of arrival. */
+  timesOf({ row, offsetUs, layer = 0 }: Arrival): number {
+    const decide = (): number => this.#decide(drawKeyOf(row), layer, offsetUs * 1e3);
+    const name = this.#memories.length === 0 ? null : sessionName(row);
+    if (name === null) return decide();
+    const { times } = this.#memories[layer]!.of(
+      name,
+      offsetUs,
+      () => ({ times: decide(), segment: row.segment, id: row.id }),
+      ({ segment, id }) => row.id === id && row.segment === segment,
+    );
+    return times;
+  }
 
-  /** Share of a layer's sessions that is played while this multiplier holds. */
+  #decide(key: DrawKey, layer: number, offsetNs: number): number {
+    const multiplier = this.curve.multiplierAt(offsetNs);
+    const { kept, copies } = this.loadAt(multiplier);
+    const share = kept * this.layerShare(layer, multiplier);
+    if (share < 1 && this.draws.draw(key, 'kept', layer) >= share) return 0;
+    const whole = Math.floor(copies);
+    return copies > whole && this.draws.draw(key, 'copies', layer) < copies - whole ? whole + 1 : whole;
+  }
+
+  /** Share of a layer's sessions that brings the window's exchanges to so many times their number. */
   layerShare(layer: number, multiplier: number): number {
-    return this.#counts.layerShare(layer, multiplier);
+    const load = this.layers[layer];
+    if (layer === 0 || load === undefined) return 1;
+    const window = this.layers[0]?.exchanges ?? 0;
+    return Math.min(1, Math.max(0, (multiplier * window - load.before) / load.exchanges));
   }
 
   /** How far a copy lies behind what it repeats, the same for a whole session, whole microseconds. */
@@ -305,9 +246,9 @@ export class Scaling {
     return Math.floor(this.draws.draw(key, 'jitter', identityOf(layer, copy)) * this.options.jitterMs * 1e3);
   }
 
-  /** Sessions whose decision did not fit into memory. */
+  /** Sessions whose decision did not fit into memory: those that came back may have been decided anew. */
   get forgottenSessions(): number {
-    return this.#counts.forgotten;
+    return this.#memories.reduce((sum, memory) => sum + memory.forgotten, 0);
   }
 
   get #covered(): number {

@@ -1,4 +1,5 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
+import { Heap } from '../../core/heap.ts';
 import { drawKeyOf } from './draws.ts';
 import type { Arrival, Scaling } from './scaling.ts';
 
@@ -20,11 +21,13 @@ export function isOfWindow({ copy, layer }: Pick<PlannedSend, 'copy' | 'layer'>)
   return copy === 0 && layer === 0;
 }
 
+/** A copy that is drawn ahead of its time. */
 interface LaterCopy {
   readonly row: ExchangeRow;
   readonly offsetUs: number;
   readonly copy: number;
   readonly layer: number;
+  readonly ticket: number;
 }
 
 /**
@@ -32,84 +35,31 @@ interface LaterCopy {
  * whose time has not come: what arrives within the jitter.
  */
 export function* scheduleOf(arrivals: Iterable<Arrival>, scaling: Scaling): Generator<PlannedSend> {
-  const later = new LaterCopies<LaterCopy>();
-  const planned = ({ row, offsetUs, copy, layer }: LaterCopy, kept = true): PlannedSend => ({
+  // Equal ones in the order they came in.
+  const later = new Heap<LaterCopy>((one, other) =>
+    one.offsetUs === other.offsetUs ? one.ticket < other.ticket : one.offsetUs < other.offsetUs,
+  );
+  let tickets = 0;
+  const planned = ({ row, offsetUs, copy, layer }: Omit<LaterCopy, 'ticket'>, kept = true): PlannedSend => ({
     row,
     intendedOffsetNs: scaling.offsetNsAt(offsetUs),
     copy,
     layer,
     kept,
   });
+  function* dueBefore(offsetUs: number): Generator<PlannedSend> {
+    while (later.first !== undefined && later.first.offsetUs < offsetUs) yield planned(later.take()!);
+  }
   for (const arrival of arrivals) {
     const { row, offsetUs, layer = 0 } = arrival;
     if (offsetUs >= scaling.endUs) break;
-    for (let due = later.takeBefore(offsetUs); due !== null; due = later.takeBefore(offsetUs)) {
-      yield planned(due);
-    }
+    yield* dueBefore(offsetUs);
     const times = scaling.timesOf(arrival);
     yield planned({ row, offsetUs, copy: 0, layer }, times > 0);
     for (let copy = 1; copy < times; copy += 1) {
-      later.add({ row, offsetUs: offsetUs + scaling.jitterUs(drawKeyOf(row), layer, copy), copy, layer });
+      const jitterUs = scaling.jitterUs(drawKeyOf(row), layer, copy);
+      later.add({ row, offsetUs: offsetUs + jitterUs, copy, layer, ticket: tickets++ });
     }
   }
-  const end = Number.POSITIVE_INFINITY;
-  for (let due = later.takeBefore(end); due !== null; due = later.takeBefore(end)) yield planned(due);
-}
-
-/** Something that waits for its place in an order. */
-interface Placed {
-  readonly offsetUs: number;
-}
-
-/** Copies that are drawn ahead of their time: a heap by offset, equal ones in the order they came in. */
-export class LaterCopies<T extends Placed> {
-  readonly #heap: { readonly item: T; readonly ticket: number }[] = [];
-  #tickets = 0;
-
-  add(item: T): void {
-    const entry = { item, ticket: this.#tickets };
-    this.#tickets += 1;
-    const heap = this.#heap;
-    let at = heap.length;
-    heap.push(entry);
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (!isBefore(entry, heap[parent]!)) break;
-      heap[at] = heap[parent]!;
-      at = parent;
-    }
-    heap[at] = entry;
-  }
-
-  /** Takes the first whose offset lies before `offsetUs`; null if there is no such item. */
-  takeBefore(offsetUs: number): T | null {
-    const first = this.#heap[0];
-    if (first === undefined || first.item.offsetUs >= offsetUs) return null;
-    const last = this.#heap.pop()!;
-    if (this.#heap.length > 0) this.#sink(last);
-    return first.item;
-  }
-
-  #sink(entry: { readonly item: T; readonly ticket: number }): void {
-    const heap = this.#heap;
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && isBefore(heap[child + 1]!, heap[child]!)) child += 1;
-      if (!isBefore(heap[child]!, entry)) break;
-      heap[at] = heap[child]!;
-      at = child;
-    }
-    heap[at] = entry;
-  }
-}
-
-function isBefore(
-  a: { readonly item: Placed; readonly ticket: number },
-  b: { readonly item: Placed; readonly ticket: number },
-): boolean {
-  return (
-    a.item.offsetUs - b.item.offsetUs < 0 || (a.item.offsetUs === b.item.offsetUs && a.ticket < b.ticket)
-  );
+  yield* dueBefore(Number.POSITIVE_INFINITY);
 }

@@ -10,7 +10,7 @@ import {
   jsonTrue,
 } from '../../core/json-cursor.ts';
 import { isPlain } from '../../inference/features.ts';
-import type { BuiltRequest } from './build.ts';
+import { type BuiltRequest, flatValue } from './build.ts';
 import { withJsonMember } from './edit-json.ts';
 
 /** How the recorded length of an answer is asked for: as its most, or by vLLM's fields as its least as well. */
@@ -124,9 +124,7 @@ function askUsage(body: Uint8Array): Buffer | null {
 }
 
 function isReadable({ headers, body }: BuiltRequest): boolean {
-  if (body === null) return false;
-  const at = headers.findIndex((text, index) => index % 2 === 0 && /^content-encoding$/i.test(text));
-  return isPlain(at < 0 ? null : (headers[at + 1] ?? null));
+  return body !== null && isPlain(flatValue(headers, 'content-encoding'));
 }
 
 /**

@@ -3,11 +3,9 @@ import type { RequestPart } from '../../core/exchange.ts';
 import {
   type HeaderPair,
   HOP_BY_HOP,
-  headerPairOf,
-  latin1,
   MARKER_HEADER,
-  requestLineOf,
-  startLineIn,
+  parseRequestHead,
+  type RequestHead,
 } from '../../core/headers.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
 import type { HostPolicy } from '../options/parsers.ts';
@@ -69,7 +67,6 @@ export class RequestBuilder {
   readonly #added: ReadonlyMap<string, readonly HeaderPair[]>;
   /** Never sent as recorded, whatever the request. */
   readonly #dropped: ReadonlySet<string>;
-  readonly #lines = new HeaderLines();
 
   constructor(rules: RequestRules) {
     this.#rules = rules;
@@ -89,7 +86,8 @@ export class RequestBuilder {
     const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
     if (built.kind !== 'ready') return built;
     // A header that was masked is left out, and one of --header is everybody's: such a copy does not differ.
-    const differs = (name: string) => !this.#added.has(name) && hasName(built.request.headers, name);
+    const differs = (name: string) =>
+      !this.#added.has(name) && flatValue(built.request.headers, name) !== null;
     return {
       ...built,
       perturbed: renamed.perturbedBody || renamed.perturbedHeaders.some(differs),
@@ -101,40 +99,35 @@ export class RequestBuilder {
     const message = payload?.request ?? null;
     if (message === null || message.body.truncated) return { kind: 'no_payload' };
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
-    const head = latin1(message.head);
-    const { method, target } = requestLineOf(startLineIn(head));
-    const lines = this.#lines.of(head);
+    const { method, target, headers } = parseRequestHead(message.head);
+    const hasTrailers = message.trailers !== null && message.trailers.length > 0;
     // Asked of the headers as recorded: a request without its Upgrade or Expect would be another request.
-    const reason = unreplayableReason({
-      method,
-      target,
-      headers: unsendableIn(lines),
-      hasTrailers: message.trailers !== null && message.trailers.length > 0,
-    });
+    const reason = unreplayableReason({ method, target, headers, hasTrailers });
     if (reason !== null) return { kind: 'unreplayable', reason };
-    const chunked = listedBy(lines, 'transfer-encoding').includes('chunked');
+    const chunked = listedBy(headers, 'transfer-encoding').includes('chunked');
     // undici would send a length of 0 in place of no chunk, and no second host.
     if (chunked && message.body.bytes === 0) return { kind: 'unreplayable', reason: 'empty_chunked' };
-    if (this.#rules.host === 'recorded' && lines.filter(({ lower }) => lower === 'host').length > 1)
+    const hosts = headers.filter(([name]) => name.toLowerCase() === 'host');
+    if (this.#rules.host === 'recorded' && hosts.length > 1)
       return { kind: 'unreplayable', reason: 'duplicate_host' };
     const masked = maskedPartsOf(message.redacted);
     return {
       kind: 'ready',
       masked,
-      recordedHost: lines.find(({ lower }) => lower === 'host')?.pair[1] ?? null,
+      recordedHost: hosts[0]?.[1] ?? null,
       perturbed: false,
       bodyUnread: false,
       request: {
         method,
         path: this.#rules.basePath + mapPath(target, this.#rules.pathMappings ?? []),
-        headers: this.#headersOf(lines, masked.headers, copy),
+        headers: this.#headersOf(headers, masked.headers, copy),
         body: message.body.bytes === 0 ? null : message.body.kept,
         chunked,
       },
     };
   }
 
-  #headersOf(recorded: readonly HeaderLine[], masked: readonly string[], copy: number | null): string[] {
+  #headersOf(recorded: readonly HeaderPair[], masked: readonly string[], copy: number | null): string[] {
     const { host } = this.#rules;
     // Names a `Connection` header declares to belong to its connection.
     const nominated = listedBy(recorded, 'connection');
@@ -145,14 +138,15 @@ export class RequestBuilder {
       placed.push(lower);
       for (const [name, value] of this.#added.get(lower) ?? []) flat.push(name, value);
     };
-    for (const { pair, lower } of recorded) {
+    for (const [name, value] of recorded) {
+      const lower = name.toLowerCase();
       // An added header stands where the recorded one stood, even where that one was masked.
       if (this.#added.has(lower)) place(lower);
       else if (lower === 'host' && host === 'recorded') {
-        const authority = masked.includes(lower) ? unmaskedHost(pair[1]) : pair[1];
-        if (authority !== null) flat.push(pair[0], authority);
+        const authority = masked.includes(lower) ? unmaskedHost(value) : value;
+        if (authority !== null) flat.push(name, authority);
       } else if (!this.#dropped.has(lower) && !nominated.includes(lower) && !masked.includes(lower))
-        flat.push(pair[0], pair[1]);
+        flat.push(name, value);
     }
     if (host !== 'target' && host !== 'recorded') flat.push('Host', host);
     for (const lower of this.#added.keys()) place(lower);
@@ -168,25 +162,16 @@ function unmaskedHost(authority: string): string | null {
   return host === '' || host.includes('*') ? null : host;
 }
 
-/** Whether a flat list of names and values has a header. @param lower its name in lower case */
-function hasName(flat: readonly string[], lower: string): boolean {
-  return flat.some((text, at) => at % 2 === 0 && text.toLowerCase() === lower);
+/** Value of a header in a flat list of names and values; null without it. @param lower its name in lower case */
+export function flatValue(flat: readonly string[], lower: string): string | null {
+  const at = flat.findIndex((text, index) => index % 2 === 0 && text.toLowerCase() === lower);
+  return at < 0 ? null : (flat[at + 1] ?? null);
 }
 
-/** What all headers of one name list. */
-function listedBy(lines: readonly HeaderLine[], lowerName: string): readonly string[] {
-  let listed = NOTHING;
-  for (const { lower, items } of lines) {
-    if (lower === lowerName) listed = listed.length === 0 ? items : [...listed, ...items];
-  }
-  return listed;
-}
-
-/** Names and values of the headers that keep a request from being sent. */
-function unsendableIn(lines: readonly HeaderLine[]): readonly string[] {
-  return lines.every(({ sendable }) => sendable)
-    ? NOTHING
-    : lines.filter(({ sendable }) => !sendable).flatMap(({ pair }) => pair);
+/** What all headers of one name list, in lower case. */
+function listedBy(headers: readonly HeaderPair[], lower: string): readonly string[] {
+  const values = headers.flatMap(([name, value]) => (name.toLowerCase() === lower ? value.split(',') : []));
+  return values.map((item) => item.trim().toLowerCase()).filter((item) => item !== '');
 }
 
 function maskedPartsOf(redacted: readonly string[]): MaskedParts {
@@ -197,106 +182,6 @@ function maskedPartsOf(redacted: readonly string[]): MaskedParts {
     queryKeys: redacted.filter((name) => name.startsWith('?')).map((name) => name.slice(1)),
     bodyValues: redacted.filter(isPointer),
   };
-}
-
-/** A line of a recorded head, with the facts about it that do not depend on the request. */
-export interface HeaderLine {
-  readonly pair: HeaderPair;
-  /** The name in lower case. */
-  readonly lower: string;
-  /** Whether a request with it can be sent at all. */
-  readonly sendable: boolean;
-  /** Of `Connection` and `Transfer-Encoding`: what they list, in lower case. */
-  readonly items: readonly string[];
-}
-
-/**
- * Lines that came once, each a piece of its head, which it keeps: most of them (a trace id, a length) never come
- * again, and are gone before they grow old.
- */
-const ONCE_MAX = 256;
-/** Lines that came again. */
-const AGAIN_MAX = 4_096;
-/** Longer ones are read anew each time, and so are those of longer heads, which bounds what is kept: some six MiB. */
-const LINE_CHARS = 512;
-const HEAD_CHARS = 16_384;
-
-const LISTS: ReadonlySet<string> = new Set(['connection', 'transfer-encoding']);
-const NO_ITEMS: readonly string[] = [];
-
-/**
- * Reads the header lines of recorded heads. Those of one client are alike from request to request, so what was made
- * of a line is remembered by its text; nothing else plays a part in it.
- */
-export class HeaderLines {
-  #once = new Map<string, HeaderLine | null>();
-  #again = new Map<string, HeaderLine | null>();
-
-  /** @param head latin1; its first line is no header */
-  of(head: string): HeaderLine[] {
-    const lines: HeaderLine[] = [];
-    let at = head.indexOf('\n') + 1;
-    while (at > 0 && at < head.length) {
-      const end = head.indexOf('\n', at);
-      const text = end < 0 ? head.slice(at) : head.slice(at, end);
-      const line =
-        text.length > LINE_CHARS || head.length > HEAD_CHARS ? lineFrom(text) : this.#remembered(text);
-      if (line !== null) lines.push(line);
-      at = end + 1;
-    }
-    return lines;
-  }
-
-  #remembered(text: string): HeaderLine | null {
-    // The empty line at the end, with or without its CR.
-    if (text.length < 2) return null;
-    const known = this.#again.get(text);
-    if (known !== undefined) return known;
-    const seen = this.#once.get(text);
-    if (seen === undefined) {
-      if (this.#once.size >= ONCE_MAX) this.#once = new Map();
-      const line = lineFrom(text);
-      this.#once.set(text, line);
-      return line;
-    }
-    if (this.#again.size >= AGAIN_MAX) this.#again = new Map();
-    // A copy, because a piece of a text keeps all of it.
-    const copy = Buffer.from(text, 'latin1').toString('latin1');
-    const line = lineFrom(copy);
-    this.#again.set(copy, line);
-    return line;
-  }
-}
-
-/** Null for what is no header. */
-function lineFrom(text: string): HeaderLine | null {
-  const pair = headerPairOf(text);
-  if (pair === null) return null;
-  const [name, value] = pair;
-  const lower = name.toLowerCase();
-  return {
-    pair,
-    lower,
-    sendable: headerReason(name, lower, value) === null,
-    items: LISTS.has(lower) ? itemsOf(value) : NO_ITEMS,
-  };
-}
-
-function itemsOf(value: string): string[] {
-  return value
-    .split(',')
-    .map((item) => item.trim().toLowerCase())
-    .filter((item) => item !== '');
-}
-
-/** What `unreplayableReason` needs to know of a recorded request. */
-export interface RecordedRequestShape {
-  readonly method: string;
-  /** The request target as recorded. */
-  readonly target: string;
-  /** Flat name, value, … as recorded: before hop-by-hop and framing names are taken out. */
-  readonly headers: readonly string[];
-  readonly hasTrailers: boolean;
 }
 
 /**
@@ -321,28 +206,29 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~A-Za-z0-9]+$/;
 const TARGET = /^\/[\u0021-\u00ff]*$/;
 const HEADER_VALUE = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
 
-export function unreplayableReason(request: RecordedRequestShape): UnreplayableReason | null {
-  if (request.method === 'CONNECT') return 'connect_method';
-  if (!TOKEN.test(request.method)) return 'invalid_method';
+/** @param request with its headers as recorded: before hop-by-hop and framing names are taken out */
+export function unreplayableReason({
+  method,
+  target,
+  headers,
+  hasTrailers,
+}: Omit<RequestHead, 'version'> & { readonly hasTrailers: boolean }): UnreplayableReason | null {
+  if (method === 'CONNECT') return 'connect_method';
+  if (!TOKEN.test(method)) return 'invalid_method';
   // Asterisk form and absolute form: the first is refused, the second names the production host.
-  if (!TARGET.test(request.target)) return 'invalid_target';
-  if (request.hasTrailers) return 'trailers';
-  return firstHeaderReason(request.headers);
-}
-
-function firstHeaderReason(headers: readonly string[]): UnreplayableReason | null {
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = headers[i] ?? '';
-    const reason = headerReason(name, name.toLowerCase(), headers[i + 1] ?? '');
+  if (!TARGET.test(target)) return 'invalid_target';
+  if (hasTrailers) return 'trailers';
+  for (const header of headers) {
+    const reason = headerReason(header);
     if (reason !== null) return reason;
   }
   return null;
 }
 
-/** Why a request with this header is not sent. @param lower its name in lower case */
-export function headerReason(name: string, lower: string, value: string): UnreplayableReason | null {
+/** Why a request with this header is not sent. */
+function headerReason([name, value]: HeaderPair): UnreplayableReason | null {
   if (!TOKEN.test(name) || !HEADER_VALUE.test(value)) return 'invalid_header';
-  switch (lower) {
+  switch (name.toLowerCase()) {
     case 'expect':
       return 'expect_header';
     case 'upgrade':
@@ -399,7 +285,6 @@ export interface Secrets {
   readFile(path: string): string;
 }
 
-const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** Names that this tool or the HTTP client writes itself. */
 const OURS: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'host', 'content-length', 'expect', MARKER_HEADER]);
 
@@ -410,7 +295,7 @@ const OURS: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'host', 'content-lengt
 export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
   const colon = text.indexOf(':');
   const name = text.slice(0, Math.max(0, colon)).trim();
-  if (colon < 0 || !HEADER_NAME.test(name)) {
+  if (colon < 0 || !TOKEN.test(name)) {
     throw new AppError('OPTION_INVALID', '--header: expected "Name: value" with a valid header name', {
       hint: 'A value can come from a variable or a file: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
     });
@@ -435,7 +320,7 @@ export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
  */
 export function parseRemovedHeader(text: string): string {
   const name = text.trim().toLowerCase();
-  if (!HEADER_NAME.test(name)) {
+  if (!TOKEN.test(name)) {
     throw new AppError(
       'OPTION_INVALID',
       `--remove-header: ${JSON.stringify(text)} is not the name of a header`,

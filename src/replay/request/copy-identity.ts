@@ -19,10 +19,10 @@ import {
 } from '../../core/json-cursor.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
 import { Routes } from '../../core/routes.ts';
-import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import { isPlain, type PayloadApi, payloadApiOf } from '../../inference/features.ts';
 import type { KeySource } from '../../redaction/identities.ts';
 import { Redaction } from '../../redaction/redaction.ts';
-import { type JsonScalar, spliceJson, spliceJsonAt } from './edit-json.ts';
+import { JSON_LENGTH, type JsonScalar, jsonLengthIn, spliceJson, spliceJsonAt } from './edit-json.ts';
 import { newDecimal, newHex, newName, newScalar, parsedText } from './new-names.ts';
 
 /** Who a request is played as, where not as who it was recorded. */
@@ -156,11 +156,9 @@ export class CopyIdentity {
     const ids = this.#requestIds.membersOf(head.method, head.target);
     if (kept === null || kept.length === 0 || named.length + tagged.length + ids.length === 0)
       return untouched;
-    const coding = headerValue(head.headers, 'content-encoding');
-    if (coding !== null && coding.toLowerCase() !== 'identity') return { ...untouched, unread: true };
+    if (!isPlain(headerValue(head.headers, 'content-encoding'))) return { ...untouched, unread: true };
     // A binary request begins with so much JSON; what follows it stays as it is.
-    const stated = Number(headerValue(head.headers, JSON_LENGTH) ?? Number.NaN);
-    const split = Number.isInteger(stated) && stated > 0 && stated <= kept.length ? stated : null;
+    const split = jsonLengthIn(kept, headerValue(head.headers, JSON_LENGTH));
     let json: Uint8Array = split === null ? kept : kept.subarray(0, split);
     for (const { steps, zeroIsNone } of named) {
       json = spliceJson(json, steps, (value) => sessionRenamed(value, zeroIsNone, as.sessionSalt)) ?? json;
@@ -178,8 +176,6 @@ export class CopyIdentity {
   }
 }
 
-const JSON_LENGTH = 'inference-header-content-length';
-
 interface EditedBody {
   readonly kept: Uint8Array | null;
   /** Length of the JSON in front of binary data; null without such. */
@@ -188,11 +184,7 @@ interface EditedBody {
   readonly unread: boolean;
 }
 
-function sessionRenamed(
-  value: { readonly literal: string; readonly isText: boolean },
-  zeroIsNone: boolean,
-  salt: string,
-): string | null {
+function sessionRenamed(value: JsonScalar, zeroIsNone: boolean, salt: string): string | null {
   const isNone = value.isText ? value.literal === '""' : zeroIsNone && Number(value.literal) === 0;
   return isNone ? null : newScalar(value, salt);
 }

@@ -8,6 +8,15 @@ import {
   jsonStart,
 } from '../../core/json-cursor.ts';
 
+/** Where a binary inference request says how much of its body is JSON; what follows stays as it is. */
+export const JSON_LENGTH = 'inference-header-content-length';
+
+/** Bytes of JSON that a binary inference request begins with; null for a body that is not split. */
+export function jsonLengthIn(body: Uint8Array, stated: string | null): number | null {
+  const length = Number(stated ?? Number.NaN);
+  return Number.isInteger(length) && length > 0 && length <= body.length ? length : null;
+}
+
 /** A text or a number of a document as it stands there, quotes included. */
 export interface JsonScalar {
   readonly literal: string;

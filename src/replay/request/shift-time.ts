@@ -1,9 +1,10 @@
 import { AppError } from '../../core/errors.ts';
 import { recordedArrivalUs } from '../../core/exchange.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
+import { isPlain } from '../../inference/features.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
-import type { BuiltRequest } from './build.ts';
-import { spliceJson } from './edit-json.ts';
+import { type BuiltRequest, flatValue } from './build.ts';
+import { JSON_LENGTH, jsonLengthIn, spliceJson } from './edit-json.ts';
 import { parsedText } from './new-names.ts';
 
 /** A place in JSON bodies that holds a time. Plain data. */
@@ -37,9 +38,6 @@ export function parseTimePlace(text: string): TimePlace {
   );
 }
 
-/** Where a binary inference request says how much of it is JSON. */
-const JSON_LENGTH = 'inference-header-content-length';
-
 type MovedSend = Pick<PlannedSend, 'row' | 'intendedOffsetNs'>;
 
 /** Moves the times of one request. */
@@ -65,12 +63,11 @@ export class TimeShift implements TimeMover {
     if (this.#places.length === 0) return request;
     const times = { arrivalUs: recordedArrivalUs(row), sendUs: this.#startUs() + intendedOffsetNs / 1e3 };
     const { body, headers } = request;
-    if (body === null || isCoded(headers)) {
+    if (body === null || !isPlain(flatValue(headers, 'content-encoding'))) {
       this.#unshifted += this.#places.length;
       return request;
     }
-    const stated = Number(headerText(headers, JSON_LENGTH) ?? Number.NaN);
-    const split = Number.isInteger(stated) && stated > 0 && stated <= body.length ? stated : null;
+    const split = jsonLengthIn(body, flatValue(headers, JSON_LENGTH));
     const json = split === null ? body : body.subarray(0, split);
     const moved = this.#moved(json, times);
     if (moved === json) return request;
@@ -121,19 +118,6 @@ export function timeShiftCountLines(counts: TimeShiftCounts | null): string[] {
   if (counts === null) return [];
   const left = counts.unshifted === 0 ? '' : `; ${counts.unshifted} left as recorded: not there, or no time`;
   return ['', `Times moved to when they were sent: ${counts.shifted}${left}`];
-}
-
-function isCoded(headers: readonly string[]): boolean {
-  const coding = headerText(headers, 'content-encoding');
-  return coding !== null && coding.toLowerCase() !== 'identity';
-}
-
-/** Of a flat list of names and values. @param lower the name in lower case */
-function headerText(headers: readonly string[], lower: string): string | null {
-  for (let at = 0; at < headers.length; at += 2) {
-    if (headers[at]?.toLowerCase() === lower) return headers[at + 1] ?? null;
-  }
-  return null;
 }
 
 function withValue(headers: readonly string[], lower: string, value: string): string[] {

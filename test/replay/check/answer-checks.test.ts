@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { type CheckedSend, type CheckLevel, checkWord, type Send } from '../../../src/core/run.ts';
 import { AnswerChecks, type CheckerListener } from '../../../src/replay/check/answer-checks.ts';
-import { AnswerArena, type AnswerToCheck, type HeldAnswer } from '../../../src/replay/check/messages.ts';
+import { KeepingBudget } from '../../../src/replay/check/answer-copy.ts';
+import type { AnswerToCheck, KeptAnswer } from '../../../src/replay/check/messages.ts';
 import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { exchangeRow as rowOf } from '../../support/exchange-row.ts';
@@ -36,7 +37,7 @@ function scene(level: CheckLevel = 'values') {
     onChecked: (sends) => told.push(...sends),
     logger: { warn: ({ reason }: { reason?: string }) => warnings.push(reason ?? '') },
   });
-  const take = (send: Partial<Send> = {}, row = {}, more: { changed?: boolean; kept?: HeldAnswer } = {}) => {
+  const take = (send: Partial<Send> = {}, row = {}, more: { changed?: boolean; kept?: KeptAnswer } = {}) => {
     const full = sendOf({ index: 0, status: 200, ...send });
     const { changed = false, kept = null } = more;
     checks.planned({ index: full.index, intendedOffsetNs: 0, row: rowOf(row), streams: false, changed });
@@ -47,10 +48,10 @@ function scene(level: CheckLevel = 'values') {
   return { checks, checker, take, words, warnings, listener: () => listener as CheckerListener | null };
 }
 
-/** Three bytes in a slab of their own. */
-function kept(index: number, arena: AnswerArena): HeldAnswer {
-  const head = { contentType: null, contentEncoding: null, inferenceHeaderLength: null };
-  return { index, slabs: [arena.take()], length: 3, dropped: null, ...head };
+/** Three bytes that are held. */
+function kept(budget: KeepingBudget): KeptAnswer {
+  budget.take(3);
+  return { contentType: null, contentEncoding: null, inferenceHeaderLength: null, bytes: Buffer.alloc(3) };
 }
 
 describe('the checks of a run', () => {
@@ -82,34 +83,32 @@ describe('the checks of a run', () => {
 
   test('hand the rest over, tell what came of it, and let its memory go', () => {
     const { take, checks, checker, words, listener } = scene();
-    const arena = new AnswerArena(checks.keeping as NonNullable<typeof checks.keeping>);
-    expect(
-      take({ index: 5, route: 'POST /v2/models/{model}/infer' }, {}, { kept: kept(5, arena) }),
-    ).toBeNull();
-    expect(checker.answers).toMatchObject([{ index: 5, streamed: false, kept: { index: 5 } }]);
-    expect(arena.held).toBe(1);
+    const budget = new KeepingBudget(checks.keeping as NonNullable<typeof checks.keeping>);
+    expect(take({ index: 5, route: 'POST /v2/models/{model}/infer' }, {}, { kept: kept(budget) })).toBeNull();
+    expect(checker.answers).toMatchObject([{ index: 5, streamed: false, kept: { contentType: null } }]);
+    expect(budget.held).toBe(3);
     listener()?.checked([
       { index: 5, check: { result: 'same' } },
       { index: 5, check: { result: 'same' } },
     ]);
     expect(words()).toEqual(['5 same']);
-    expect(arena.held).toBe(0);
+    expect(budget.held).toBe(0);
     expect(checks.ignored()).toEqual({ asked: ['/x'], byProtocol: { v2: ['/id', '/model_version'] } });
   });
 
   test('never queue more than may wait: the rest is unchecked, and its memory is let go', () => {
     const { take, checks, checker } = scene();
-    const arena = new AnswerArena(checks.keeping as NonNullable<typeof checks.keeping>);
+    const budget = new KeepingBudget(checks.keeping as NonNullable<typeof checks.keeping>);
     for (let index = 0; index < LIMITS.checkQueue; index += 1) take({ index });
     expect(checker.answers).toHaveLength(LIMITS.checkQueue);
-    expect(take({ index: LIMITS.checkQueue }, {}, { kept: kept(0, arena) })).toBe('unchecked:backlog');
-    expect(arena.held).toBe(0);
+    expect(take({ index: LIMITS.checkQueue }, {}, { kept: kept(budget) })).toBe('unchecked:backlog');
+    expect(budget.held).toBe(0);
   });
 
   test('say of what was not kept why it was not', () => {
     const { take, checks, checker } = scene();
-    const arena = new AnswerArena(checks.keeping as NonNullable<typeof checks.keeping>);
-    const dropped = { ...kept(0, arena), slabs: [], dropped: 'answer_too_large' } as const;
+    const budget = new KeepingBudget(checks.keeping as NonNullable<typeof checks.keeping>);
+    const dropped = { ...kept(budget), bytes: Buffer.alloc(0), dropped: 'answer_too_large' } as const;
     expect(take({}, {}, { kept: dropped })).toBe('unchecked:answer_too_large');
     expect(checker.answers).toEqual([]);
   });

@@ -6,7 +6,7 @@ import { AppError } from '../../../src/core/errors.ts';
 import { SAME } from '../../../src/core/run.ts';
 import { CheckerThread } from '../../../src/replay/check/answer-checks.ts';
 import { type AnswerComparer, checkAnswers } from '../../../src/replay/check/checker.ts';
-import { AnswerArena, type AnswerToCheck } from '../../../src/replay/check/messages.ts';
+import type { AnswerToCheck } from '../../../src/replay/check/messages.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const answer = (index: number): AnswerToCheck => ({
@@ -76,7 +76,7 @@ describe('a batch of answers', () => {
     const looks = {
       check: (payload: { response: unknown }) => payload.response,
     } as unknown as AnswerComparer;
-    expect(checkAnswers([answer(1)], AnswerArena.create(65_536, 65_536), () => spoilt, looks)).toEqual({
+    expect(checkAnswers([answer(1)], () => spoilt, looks)).toEqual({
       checked: [{ index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } }],
     });
   });
@@ -92,9 +92,7 @@ describe('a batch of answers', () => {
       if (calls === 1) throw new TypeError('a bug');
       return SAME;
     });
-    expect(
-      checkAnswers([answer(1), answer(2), answer(3)], AnswerArena.create(65_536, 65_536), read, broken),
-    ).toEqual({
+    expect(checkAnswers([answer(1), answer(2), answer(3)], read, broken)).toEqual({
       checked: [
         { index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } },
         { index: 2, check: { result: 'unchecked', reason: 'checker_failed' } },

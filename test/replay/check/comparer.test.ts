@@ -2,11 +2,9 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { Message } from '../../../src/core/exchange.ts';
 import { AnswerComparer, type ComparerOptions } from '../../../src/replay/check/checker.ts';
-import type { AnswerToCheck as Answered, KeptAnswer } from '../../../src/replay/check/messages.ts';
+import type { AnswerToCheck, KeptAnswer } from '../../../src/replay/check/messages.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { partOfBody, requestMessage, wholeBody } from '../../support/exchanges.ts';
-
-type AnswerToCheck = Answered<KeptAnswer>;
 
 const V2 = 'POST /v2/models/{model}/infer';
 const CHAT = 'POST /v1/chat/completions';

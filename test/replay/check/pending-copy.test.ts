@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { NOTHING_EXPECTED } from '../../../src/replay/answers/expected-answer.ts';
-import { AnswerArena } from '../../../src/replay/check/messages.ts';
+import { KeepingBudget } from '../../../src/replay/check/answer-copy.ts';
 import type { SendResult } from '../../../src/replay/engine/messages.ts';
 import { PendingSend } from '../../../src/replay/engine/pending-send.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
-function pending(keeping: AnswerArena | null) {
+function pending(keeping: KeepingBudget | null) {
   const results: SendResult[] = [];
   const request = {
     index: 3,
@@ -15,22 +15,16 @@ function pending(keeping: AnswerArena | null) {
     headers: [],
     body: null,
     chunked: false,
-    lane: null,
-    chained: false,
-    follows: null,
     answer: NOTHING_EXPECTED,
   };
-  const send = new PendingSend(
-    request,
-    0,
-    new ManualClock(),
-    { events: 0 },
-    {
-      keeping,
-      bodyWritten: () => undefined,
-      over: (_, result) => results.push(result),
-    },
-  );
+  const send = new PendingSend(request, {
+    startNs: 0,
+    clock: new ManualClock(),
+    events: 0,
+    keeping,
+    bodyWritten: () => undefined,
+    over: (_, result) => results.push(result),
+  });
   return { send, result: () => results[0] };
 }
 
@@ -43,35 +37,36 @@ const head = (contentType: string) => ({
 
 describe('an answer that is to be compared', () => {
   test('comes with its result, whole', () => {
-    const arena = AnswerArena.create(1_048_576, 65_536);
-    const { send, result } = pending(arena);
+    const budget = KeepingBudget.create(1_048_576, 65_536);
+    const { send, result } = pending(budget);
     send.onStatus(200, head('application/json'));
     send.onData(Buffer.from('{"a"'));
     send.onData(Buffer.from(':1}'));
     send.onEnd();
     const kept = result()?.kept;
-    expect(arena.read(kept?.slabs ?? [], kept?.length ?? 0).toString()).toBe('{"a":1}');
-    expect(kept).toMatchObject({ index: 3, contentType: 'application/json', inferenceHeaderLength: '5' });
+    expect(String(kept?.bytes)).toBe('{"a":1}');
+    expect(budget.held).toBe(7);
+    expect(kept).toMatchObject({ contentType: 'application/json', inferenceHeaderLength: '5' });
   });
 
   test('leaves nothing behind where it broke off', () => {
-    const arena = AnswerArena.create(1_048_576, 65_536);
-    const { send, result } = pending(arena);
+    const budget = KeepingBudget.create(1_048_576, 65_536);
+    const { send, result } = pending(budget);
     send.onStatus(200, head('application/json'));
     send.onData(Buffer.from('{"a"'));
-    expect(arena.held).toBeGreaterThan(0);
+    expect(budget.held).toBeGreaterThan(0);
     send.onError('reset');
     expect(result()).toMatchObject({ error: 'reset' });
     expect(result()?.kept).toBeUndefined();
-    expect(arena.held).toBe(0);
+    expect(budget.held).toBe(0);
   });
 
   test('is not copied where it streams, for its facts are read as it comes', () => {
-    const arena = AnswerArena.create(1_048_576, 65_536);
-    const { send, result } = pending(arena);
+    const budget = KeepingBudget.create(1_048_576, 65_536);
+    const { send, result } = pending(budget);
     send.onStatus(200, head('text/event-stream'));
     send.onData(Buffer.from('data: {"choices":[{"delta":{"content":"w"}}]}\n\n'));
-    expect(arena.held).toBe(0);
+    expect(budget.held).toBe(0);
     send.onEnd();
     expect(result()?.answer).toMatchObject({ contentEvents: 1 });
     expect(result()?.kept).toBeUndefined();

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { refusedResult } from '../../../src/replay/engine/messages.ts';
+import { notSentResult } from '../../../src/replay/engine/messages.ts';
 import { Outstanding } from '../../../src/replay/engine/outstanding.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 
@@ -60,7 +60,10 @@ describe('planned requests without a result', () => {
           } else if ('end' in step) {
             const [ended] = open.length === 0 ? [] : open.splice(step.end % open.length, 1);
             if (ended === undefined) continue;
-            const send = outstanding.take({ ...refusedResult(ended, ended * 1_000), streamed: null });
+            const send = outstanding.take({
+              ...notSentResult({ index: ended, intendedOffsetNs: ended * 1_000 }, 'refused'),
+              streamed: null,
+            });
             expect(send).toMatchObject({ ...expected(ended), refused: true });
           } else {
             expect(outstanding.dueAt(step.dueAt)).toBe(
@@ -82,9 +85,13 @@ describe('planned requests without a result', () => {
     const outstanding = new Outstanding();
     for (const index of [0, 1, 2]) outstanding.add(planned(index));
     for (const index of [0, 2]) {
-      outstanding.take(refusedResult(index, 0));
-      expect(() => outstanding.take(refusedResult(index, 0))).toThrow(/ended twice or was never planned/);
+      outstanding.take(notSentResult({ index: index, intendedOffsetNs: 0 }, 'refused'));
+      expect(() => outstanding.take(notSentResult({ index: index, intendedOffsetNs: 0 }, 'refused'))).toThrow(
+        /ended twice or was never planned/,
+      );
     }
-    expect(() => outstanding.take(refusedResult(3, 0))).toThrow(/never planned/);
+    expect(() => outstanding.take(notSentResult({ index: 3, intendedOffsetNs: 0 }, 'refused'))).toThrow(
+      /never planned/,
+    );
   });
 });

@@ -7,7 +7,7 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { NOTHING_EXPECTED } from '../../../src/replay/answers/expected-answer.ts';
 import { LoopTime } from '../../../src/replay/engine/loop-time.ts';
 import type { FromSender, SendResult } from '../../../src/replay/engine/messages.ts';
-import { packBatch, unpackResults } from '../../../src/replay/engine/messages.ts';
+import { packBatch, unpacked } from '../../../src/replay/engine/messages.ts';
 import { SenderThread } from '../../../src/replay/engine/sender-thread.ts';
 import { DueRing, InFlight } from '../../../src/replay/engine/shared-memory.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -47,7 +47,7 @@ async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
   const results: SendResult[] = [];
   const over = Promise.withResolvers<void>();
   ports.port2.on('message', (message: FromSender) => {
-    if (message.kind === 'results') results.push(...unpackResults(message.rows));
+    if (message.kind === 'results') results.push(...unpacked<SendResult[]>(message.results));
     if (message.kind === 'over') over.resolve();
   });
   await new SenderThread(setup, ports.port1, systemClock).run();

@@ -256,7 +256,6 @@ describe('Outstanding', () => {
     cancelled: false,
     streamed: null,
     answer: null,
-    reusedConnection: true,
   };
 
   it('joins each result with its plan once', () => {
