@@ -4,7 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
 import { type AddressUse, type ConnectionUse, Durations, type PackedDurations } from '../engine/health.ts';
-import { afterHearing, LoopTime } from '../engine/loop-time.ts';
+import { LoopTime } from '../engine/loop-time.ts';
 import type { ConnectionOptions, PreparedRequest } from '../engine/messages.ts';
 import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
 import type { AddressBook } from './addresses.ts';
@@ -65,7 +65,7 @@ export class HttpClient implements Transport {
   /** Of recorded connections, by their lane; each carries one request at a time. */
   readonly #lanes = new Map<number, Connection>();
   readonly #live = new Set<Connection>();
-  /** Those that carry a request. */
+  /** Those that carry a request, or are opened ahead. */
   readonly #busy = new Set<Connection>();
   readonly #watching: NodeJS.Timeout;
   /** The last watch by the loop's time. */
@@ -76,7 +76,7 @@ export class HttpClient implements Transport {
     this.#book = book;
     this.#clock = clock;
     this.#loopTime = new LoopTime(clock);
-    this.#dial = dialer(options, this.#loopTime);
+    this.#dial = dialer(options);
     this.#lastWatchNs = this.#loopTime.nowNs();
     this.#watching = setInterval(() => this.#watch(), WATCH_MS).unref();
   }
@@ -94,7 +94,9 @@ export class HttpClient implements Transport {
   async warm(count: number): Promise<void> {
     await this.#book.refresh();
     const attempts = Math.max(count, this.#book.addresses.length);
-    await Promise.all(Array.from({ length: attempts }, () => this.#create(null).warm()));
+    const connections = Array.from({ length: attempts }, () => this.#create(null));
+    for (const connection of connections) this.#busy.add(connection);
+    await Promise.all(connections.map((connection) => connection.warm()));
   }
 
   use(): ConnectionUse {
@@ -195,11 +197,17 @@ export class HttpClient implements Transport {
   #watch(): void {
     const atNs = this.#lastWatchNs;
     this.#lastWatchNs = this.#loopTime.nowNs();
-    const { firstByteTimeoutMs, idleTimeoutMs } = this.#options;
+    const { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs } = this.#options;
+    const limitsMs = {
+      connect_timeout: connectTimeoutMs,
+      first_byte_timeout: firstByteTimeoutMs,
+      idle_timeout: idleTimeoutMs,
+    };
     for (const connection of this.#busy) {
-      const end = connection.isAnswering ? 'idle_timeout' : 'first_byte_timeout';
-      const limitMs = connection.isAnswering ? idleTimeoutMs : firstByteTimeoutMs;
-      if (atNs - connection.silentSinceNs >= limitMs * 1e6) connection.retire(end);
+      const { timeout, silentSinceNs } = connection;
+      if (atNs - silentSinceNs < limitsMs[timeout] * 1e6) continue;
+      if (timeout === 'connect_timeout') this.#onFailed(connection);
+      connection.retire(timeout);
     }
     const nowNs = this.#clock.nowNs();
     const isOver = (connection: Connection): boolean =>
@@ -243,7 +251,10 @@ class Connection {
   readonly #host: ConnectionHost;
   readonly #client: Client;
   #socket: Socket | null = null;
-  #giveUpDialing: (() => void) | null = null;
+  /** The socket that is connecting. */
+  #dialing: Socket | null = null;
+  /** By the loop's time. */
+  #dialingSinceNs = Number.POSITIVE_INFINITY;
   #exchange: Exchange | null = null;
   #over = false;
 
@@ -278,13 +289,16 @@ class Connection {
     return this.#socket !== null;
   }
 
-  /** Since when nothing was heard that was waited for, by the loop's time; Infinity where nothing is waited for. */
+  /** Since when nothing was heard that is waited for, by the loop's time; Infinity where nothing is waited for. */
   get silentSinceNs(): number {
+    if (this.#dialing !== null) return this.#dialingSinceNs;
     return this.#exchange?.silentSinceNs ?? Number.POSITIVE_INFINITY;
   }
 
-  get isAnswering(): boolean {
-    return this.#exchange?.isAnswering ?? false;
+  /** How it ends when that takes too long. */
+  get timeout(): 'connect_timeout' | 'first_byte_timeout' | 'idle_timeout' {
+    if (this.#dialing !== null) return 'connect_timeout';
+    return this.#exchange?.isAnswering === true ? 'idle_timeout' : 'first_byte_timeout';
   }
 
   /** The connection holds nothing more to write, or so little that its socket would not tell when it is written. */
@@ -365,7 +379,7 @@ class Connection {
     exchange?.fail(end);
     this.#client.destroy(null, () => undefined);
     // An attempt to connect that undici would wait for.
-    this.#giveUpDialing?.();
+    this.#dialing?.destroy();
   }
 
   /** What undici checks a TLS connection to belong to: always the target's, whatever `Host` a request names. */
@@ -374,10 +388,15 @@ class Connection {
   }
 
   #connect(options: buildConnector.Options, callback: buildConnector.Callback): void {
-    const { clock, dial } = this.#host;
+    const { clock, loopTime, dial } = this.#host;
     const sinceNs = clock.nowNs();
-    this.#giveUpDialing = dial(this.address, options, (error, socket) => {
-      this.#giveUpDialing = null;
+    this.#dialingSinceNs = loopTime.nowNs();
+    this.#dialing = dial(this.address, options, (error, socket) => {
+      this.#dialing = null;
+      if (this.#over) {
+        socket?.destroy();
+        return;
+      }
       if (socket === null) {
         this.#host.onFailed(this);
         callback(error, null);
@@ -518,15 +537,11 @@ function inChunks(body: Uint8Array | null): Buffer {
   return (body === null ? [] : [body]) as unknown as Buffer;
 }
 
-/** Begins to connect to an address. `done` is called once, never before this returns; the answer gives the attempt up. */
-type Dial = (
-  address: string,
-  options: buildConnector.Options,
-  done: (...outcome: [Error, null] | [null, Socket]) => void,
-) => () => void;
+/** Begins to connect to an address. Returns the socket, which is connecting. */
+type Dial = (address: string, options: buildConnector.Options, callback: buildConnector.Callback) => Socket;
 
-/** Opens sockets to the target, by undici's own connector, with a time-out by the loop's time. */
-function dialer(options: ConnectionOptions, loopTime: LoopTime): Dial {
+/** Opens sockets to the target, by undici's own connector. */
+function dialer(options: ConnectionOptions): Dial {
   const { hostname } = new URL(options.origin);
   // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
   const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
@@ -538,46 +553,11 @@ function dialer(options: ConnectionOptions, loopTime: LoopTime): Dial {
     ...trustOf(options),
     ...(options.socketPath === null ? {} : { socketPath: options.socketPath }),
   });
-  return (address, { servername: _servername, ...asked }, done) => {
-    let over = false;
-    const end = (...outcome: [Error, null] | [null, Socket]): void => {
-      if (over) return;
-      over = true;
-      settled();
-      done(...outcome);
-    };
-    // Told by no type of undici's: the socket, which is connecting.
-    const socket = connect(
-      {
-        ...asked,
-        hostname: address,
-        ...(isName && asked.protocol === 'https:' ? { servername: hostname } : {}),
-      },
-      (error, connected) => (error === null ? end(null, connected) : end(error, null)),
-    ) as unknown as Socket;
-    const settled = afterHearing(
-      loopTime,
-      () => {
-        end(new ConnectTimeout(), null);
-        socket.destroy();
-      },
-      options.connectTimeoutMs,
-    );
-    return () => {
-      over = true;
-      settled();
-      socket.destroy();
-    };
+  return (address, { servername: _servername, ...asked }, callback) => {
+    const named = isName && asked.protocol === 'https:' ? { servername: hostname } : {};
+    // Told by no type of undici's: the socket.
+    return connect({ ...asked, hostname: address, ...named }, callback) as unknown as Socket;
   };
-}
-
-class ConnectTimeout extends Error {
-  readonly code = 'ETIMEDOUT';
-
-  constructor() {
-    super('the target did not accept the connection in time');
-    this.name = 'ConnectTimeout';
-  }
 }
 
 /** Counts kept over the life of a run. */
