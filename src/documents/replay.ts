@@ -388,6 +388,8 @@ const scalingCounts = z.object({
     .nullable()
     .describe('Sessions that began before the window; they are played from its start.'),
 });
+/** What a scaling came to. */
+export type ScalingCounts = Immutable<z.infer<typeof scalingCounts>>;
 
 const scalingPlan = z
   .object({
@@ -408,27 +410,31 @@ const scalingPlan = z
     counts: scalingCounts.optional(),
   })
   .describe('The scaling as requested, as planned and as achieved.');
+export type ScalingPlan = Immutable<z.infer<typeof scalingPlan>>;
 
 const requestsPerConnection = z.object({ mean: z.number(), max: count });
 
-const connections = z
-  .object({
-    policy: z.string(),
-    opened: count,
-    failed: count,
-    openMax: count.describe('Most connections open at one time.'),
-    used: count.describe('Connections that carried a request.'),
-    connect: z.object({ count, p50Ns: z.number(), p90Ns: z.number(), p99Ns: z.number(), maxNs: z.number() }),
+const connectionsOfRun = z.object({
+  policy: z.string(),
+  opened: count,
+  failed: count,
+  openMax: count.describe('Most connections open at one time.'),
+  used: count.describe('Connections that carried a request.'),
+  connect: z.object({ count, p50Ns: z.number(), p90Ns: z.number(), p99Ns: z.number(), maxNs: z.number() }),
+  requestsPerConnection,
+  byAddress: z.array(z.object({ address: z.string(), connections: count, requests: count })),
+  recorded: z.object({
+    connections: count,
     requestsPerConnection,
-    byAddress: z.array(z.object({ address: z.string(), connections: count, requests: count })),
-    recorded: z.object({
-      connections: count,
-      requestsPerConnection,
-      unknown: count,
-      forgotten: count,
-      byRecorder: z.array(z.object({ recorder: z.string(), connections: count, requests: count })),
-    }),
-  })
+    unknown: count,
+    forgotten: count,
+    byRecorder: z.array(z.object({ recorder: z.string(), connections: count, requests: count })),
+  }),
+});
+/** Connections as they were opened, beside those that the same requests were recorded on. */
+export type ConnectionsDocument = Immutable<z.infer<typeof connectionsOfRun>>;
+
+const connections = connectionsOfRun
   .partial()
   .required({ opened: true, failed: true })
   .describe('Connections opened, compared with those on which the requests were recorded.');
@@ -451,35 +457,47 @@ const followUps = z
       .nullable(),
   })
   .describe('How sessions were played.');
+export type SessionOrderDocument = Immutable<z.infer<typeof followUps>>;
+
+const audit = z.object({
+  unreplayableByReason: counts,
+  maskedHeaders: counts.describe('Requests sent without a header that was masked, by header.'),
+  maskedQueryKeys: counts.describe('Requests sent with a query value as masked, by key.'),
+  maskedRequests: count,
+});
+export type AuditDocument = Immutable<z.infer<typeof audit>>;
+
+const bodyChanges = z
+  .object({
+    pinOutputLength: maybeText,
+    pinned: count,
+    unpinned: count.describe('Their recorded length is not known, or their body is no plain JSON.'),
+    requestUsage: z.boolean(),
+    usageRequested: count,
+  })
+  .describe('Bodies that were sent with changes.');
+/** What was asked for of bodies, and how often it was done. */
+export type BodyChangeCounts = Immutable<z.infer<typeof bodyChanges>>;
+
+const timeShift = z.object({ pointers: z.array(z.string()), shifted: count, unshifted: count });
+/** Values of the sent requests, each place of each request counted once. */
+export type TimeShiftCounts = Immutable<z.infer<typeof timeShift>>;
 
 /** What the plan and the sender add to the summary of a run. */
 const played = z
   .object({
     ...windows,
     scalingPlan,
-    audit: z.object({
-      unreplayableByReason: counts,
-      maskedHeaders: counts,
-      maskedQueryKeys: counts,
-      maskedRequests: count,
-    }),
+    audit,
     cancels: z.object({
       policy: z.string(),
       untimed: count.describe('Awaited, because the recording does not say when the client left.'),
     }),
-    changes: z
-      .object({
-        pinOutputLength: maybeText,
-        pinned: count,
-        unpinned: count,
-        requestUsage: z.boolean(),
-        usageRequested: count,
-      })
-      .describe('Bodies that were sent with changes.'),
+    changes: bodyChanges,
     connections,
     shard: shard.nullable().describe('Null if the run played a whole plan.'),
     merged: merged.nullable().describe('Null if the run was not merged from shards.'),
-    timeShift: z.object({ pointers: z.array(z.string()), shifted: count, unshifted: count }).nullable(),
+    timeShift: timeShift.nullable(),
     sessionOrder: followUps,
   })
   .partial();

@@ -4,9 +4,17 @@ import type { ExchangeRow } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import { type CheckedSend, hasFailed, type Send } from '../core/run.ts';
+import type {
+  BodyChangeCounts,
+  CheckDocument,
+  ConnectionsDocument,
+  ScalingCounts,
+  SessionOrderDocument,
+  TimeShiftCounts,
+} from '../documents/replay.ts';
 import { AnswerForecast } from './answers/expected-answer.ts';
-import { AnswerChecks, type CreateChecker, type IgnoredPlaces } from './check/answer-checks.ts';
-import { RecordedConnections, type RecordedConnectionUse } from './engine/connections.ts';
+import { AnswerChecks, type CreateChecker } from './check/answer-checks.ts';
+import { RecordedConnections } from './engine/connections.ts';
 import type { Engine, EngineOptions, PreparedRequest, SendResult } from './engine/engine.ts';
 import type { EngineHealth } from './engine/health.ts';
 import { Outstanding, refusedSend } from './engine/outstanding.ts';
@@ -20,18 +28,17 @@ import {
   type PlannedRequest,
   plannedRequests,
   type ReplayAudit,
-  type ScalingCounts,
   ScalingTally,
   type WholePlanListener,
 } from './plan/plan.ts';
 import type { Scaling } from './plan/scaling.ts';
-import { SessionChains, type SessionOrderCounts } from './plan/session-order.ts';
+import { SessionChains } from './plan/session-order.ts';
 import { OpenSessions } from './plan/sessions.ts';
 import { copyIdentityOf } from './plan/superpose.ts';
 import { type WarmedUpParts, type Warmup, warmedUp } from './plan/warmup.ts';
-import { type BodyChangeCounts, BodyChanges } from './request/body-changes.ts';
+import { BodyChanges } from './request/body-changes.ts';
 import { RequestBuilder } from './request/build.ts';
-import { TimeShift, type TimeShiftCounts } from './request/shift-time.ts';
+import { TimeShift } from './request/shift-time.ts';
 import type { Target } from './target.ts';
 import { arrivalsAlone, type CaptureOverview, probeCapture } from './window/capture.ts';
 import type { ReplayWindow } from './window/window.ts';
@@ -342,13 +349,13 @@ export interface ReplayOutcome {
   readonly changes: BodyChangeCounts;
   /** Recorded cancels that were waited for because the recording does not say when. */
   readonly untimedCancels: number;
-  readonly recordedConnections: RecordedConnectionUse;
+  readonly recordedConnections: ConnectionsDocument['recorded'];
   /** Null where every request went at its planned instant. */
-  readonly sessionOrder: SessionOrderCounts | null;
+  readonly sessionOrder: SessionOrderDocument['counts'];
   /** Null where no time was to be moved. */
   readonly timeShift: TimeShiftCounts | null;
   /** What was not compared of answers; null where none was compared. */
-  readonly ignored: IgnoredPlaces | null;
+  readonly ignored: CheckDocument['ignored'] | null;
 }
 
 /** The progress of a run, for display. */

@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { SessionOrderDocument } from '../../src/app/replay/document.ts';
-import type { ReplayDocument } from '../../src/documents/replay.ts';
+import type { ReplayDocument, SessionOrderDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';

@@ -1,14 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { ReplayDocument } from '../../src/documents/replay.ts';
-import type { ScalingDocument } from '../../src/replay/plan/describe-scaling.ts';
-import type { ScalingCounts } from '../../src/replay/plan/plan.ts';
+import type { ReplayDocument, ScalingCounts, ScalingPlan } from '../../src/documents/replay.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
 import { documentOf, replay, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 
-type Scaled = ReplayDocument & { readonly scalingPlan: ScalingDocument & { readonly counts: ScalingCounts } };
+type Scaled = ReplayDocument & { readonly scalingPlan: ScalingPlan & { readonly counts: ScalingCounts } };
 
 const SESSIONS = 20;
 const TURNS = 3;

@@ -2,15 +2,18 @@ import { parseSlo } from '../../analysis/verdict/slo.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
 import { countOf, formatMs } from '../../core/units.ts';
-import type { CheckDocument, CheckFigures, WaitsFor } from '../../documents/replay.ts';
-import type { CancelPolicy } from '../../replay/answers/expected-answer.ts';
-import { CheckerThread, type CreateChecker, type IgnoredPlaces } from '../../replay/check/answer-checks.ts';
+import type {
+  CheckDocument,
+  CheckFigures,
+  ConnectionsDocument,
+  ReplayDocument,
+  SessionOrderDocument,
+  WaitsFor,
+} from '../../documents/replay.ts';
+import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
-import type { RecordedConnectionUse } from '../../replay/engine/connections.ts';
-import type { ConnectionUse, FollowUpHealth } from '../../replay/engine/health.ts';
-import type { ConnectionPolicy, ReplayOptions, SendingOptions } from '../../replay/options/replay-options.ts';
-import type { SessionOrder, SessionOrderCounts } from '../../replay/plan/session-order.ts';
-import type { BodyChangeCounts } from '../../replay/request/body-changes.ts';
+import type { ConnectionUse } from '../../replay/engine/health.ts';
+import type { ReplayOptions, SendingOptions } from '../../replay/options/replay-options.ts';
 import type { ReplayOutcome } from '../../replay/run.ts';
 import type { CaptureOverview } from '../../replay/window/capture.ts';
 
@@ -52,7 +55,7 @@ export function checkerOf(
 export function checkDocument(
   options: { readonly level: CheckLevel; readonly tolerance: object } | null,
   figures: CheckFigures | null,
-  ignored: IgnoredPlaces | null,
+  ignored: CheckDocument['ignored'] | null,
 ): CheckDocument | null {
   if (options === null || figures === null || ignored === null) return null;
   return {
@@ -78,21 +81,11 @@ export function mergedCheck(
   return checkDocument({ level, tolerance: first.tolerance }, figures, ignored);
 }
 
-/** What was done to requests and with recorded cancels, as a run's document has it. */
-export interface AnswersDocument {
-  readonly cancels: {
-    readonly policy: CancelPolicy;
-    /** Waited for, because the recording does not say when the client left. */
-    readonly untimed: number;
-  };
-  /** Bodies that were sent otherwise than recorded. */
-  readonly changes: BodyChangeCounts;
-}
-
+/** What was done to requests and with recorded cancels. */
 export function answersDocument(
   { cancels }: Pick<ReplayOptions, 'cancels'>,
   outcome: ReplayOutcome,
-): AnswersDocument {
+): Pick<ReplayDocument, 'cancels' | 'changes'> {
   return { cancels: { policy: cancels, untimed: outcome.untimedCancels }, changes: outcome.changes };
 }
 
@@ -108,12 +101,6 @@ export function answerLines({ changes, untimedCancels }: ReplayOutcome): string[
       : [`  output length pinned (${pinOutputLength}): ${pinned}; not pinned: ${unpinned}`]),
     ...(requestUsage ? [`  streams asked for their counts of tokens by us: ${usageRequested}`] : []),
   ];
-}
-
-/** Connections as they were opened, beside those that the same requests were recorded on. */
-export interface ConnectionsDocument extends ConnectionUse {
-  readonly policy: ConnectionPolicy;
-  readonly recorded: RecordedConnectionUse;
 }
 
 export function connectionsDocument(
@@ -152,13 +139,6 @@ export function connectionLines(
       : [`  recorded: ${recorded.connections}, ${each(recorded.requestsPerConnection)}`]),
     ...(sent.byAddress.length > 1 ? addresses : []),
   ];
-}
-
-/** How sessions were played, as a run's document has it. */
-export interface SessionOrderDocument extends FollowUpHealth {
-  readonly policy: SessionOrder;
-  /** Null where every request was due at its planned instant. */
-  readonly counts: SessionOrderCounts | null;
 }
 
 export function sessionOrderDocument(

@@ -12,6 +12,7 @@ import {
   type UncheckedReason,
   unchecked,
 } from '../../core/run.ts';
+import type { CheckDocument } from '../../documents/replay.ts';
 import type { SendResult } from '../engine/messages.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
 import type { PlannedRequest } from '../plan/plan.ts';
@@ -37,13 +38,6 @@ interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'strea
 interface Waiting extends Omit<CheckedSend, 'check'> {
   /** Bytes that are held of it. */
   readonly bytes: number;
-}
-
-/** JSON pointers that were not compared. */
-export interface IgnoredPlaces {
-  readonly asked: readonly string[];
-  /** By whose answers they were. */
-  readonly byProtocol: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Between two looks at whether the last answers were compared. */
@@ -143,7 +137,7 @@ export class AnswerChecks implements CheckerListener {
   }
 
   /** Pointers that were not compared: those asked for, and by whose answers they were the others. */
-  ignored(): IgnoredPlaces {
+  ignored(): CheckDocument['ignored'] {
     const byProtocol = [...this.#apis].sort().map((api) => [api, VARYING_POINTERS[api]] as const);
     return { asked: this.#options.ignore, byProtocol: Object.fromEntries(byProtocol) };
   }

@@ -1,5 +1,6 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { ConnectionsDocument } from '../../documents/replay.ts';
 import type { ConnectionPolicy } from '../options/replay-options.ts';
 import { identityOf } from '../plan/scaling.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
@@ -54,22 +55,6 @@ function fnv1a(text: string, begin: number): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-/** How what was planned lay on connections when it was recorded; to be held against how it was sent. */
-export interface RecordedConnectionUse {
-  readonly connections: number;
-  readonly requestsPerConnection: { readonly mean: number; readonly max: number };
-  /** A recorder stands in front of one replica: what an address of the target is to the sending. */
-  readonly byRecorder: readonly {
-    readonly recorder: string;
-    readonly connections: number;
-    readonly requests: number;
-  }[];
-  /** Planned sends of which no connection is known, as of imports. */
-  readonly unknown: number;
-  /** Connections that were dropped because too many were counted at once; they may be counted twice. */
-  readonly forgotten: number;
-}
-
 interface RecorderUse {
   connections: number;
   requests: number;
@@ -109,7 +94,7 @@ export class RecordedConnections {
     use.connections += 1;
   }
 
-  figures(): RecordedConnectionUse {
+  figures(): ConnectionsDocument['recorded'] {
     const byRecorder = [...this.#byRecorder].map(([recorder, use]) => ({ recorder, ...use }));
     const connections = byRecorder.reduce((sum, use) => sum + use.connections, 0);
     const requests = byRecorder.reduce((sum, use) => sum + use.requests, 0);

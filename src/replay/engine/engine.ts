@@ -4,7 +4,6 @@ import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { formatMs } from '../../core/units.ts';
 import {
-  type AddressUse,
   type ConnectionUse,
   Durations,
   type DurationsNs,
@@ -32,7 +31,7 @@ import {
 import { type HeldBounds, ReadAhead } from './read-ahead.ts';
 import { DueRing, InFlight } from './shared-memory.ts';
 
-export type { AddressUse, ConnectionUse, DurationsNs, EngineHealth, Stall } from './health.ts';
+export type { ConnectionUse, DurationsNs, EngineHealth, Stall } from './health.ts';
 export type { PreparedRequest, SendResult } from './messages.ts';
 
 /** Resolved options of one engine; nothing below applies a default. */
@@ -441,17 +440,11 @@ function connectionsOf(senders: readonly SenderOver[]): ConnectionUse {
       mean: used === 0 ? 0 : sumOf(byAddress.map(({ requests }) => requests)) / used,
       max: Math.max(...uses.map(({ requestsPerConnection }) => requestsPerConnection.max)),
     },
-    byAddress: [...Map.groupBy(byAddress, ({ address }) => address)].map(([address, parts]) =>
-      addressUseOf(address, parts),
-    ),
-  };
-}
-
-function addressUseOf(address: string, parts: readonly AddressUse[]): AddressUse {
-  return {
-    address,
-    connections: sumOf(parts.map(({ connections }) => connections)),
-    requests: sumOf(parts.map(({ requests }) => requests)),
+    byAddress: [...Map.groupBy(byAddress, ({ address }) => address)].map(([address, parts]) => ({
+      address,
+      connections: sumOf(parts.map(({ connections }) => connections)),
+      requests: sumOf(parts.map(({ requests }) => requests)),
+    })),
   };
 }
 

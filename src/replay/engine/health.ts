@@ -1,48 +1,15 @@
 import { Histogram } from '../../core/histogram.ts';
+import type { ConnectionsDocument, SessionOrderDocument } from '../../documents/replay.ts';
 
+/** What its connections were, of one sender or of all. */
+export type ConnectionUse = Omit<ConnectionsDocument, 'policy' | 'recorded'>;
 /** A distribution of durations, nanoseconds. All 0 when `count` is 0. */
-export interface DurationsNs {
-  readonly count: number;
-  readonly p50Ns: number;
-  readonly p90Ns: number;
-  readonly p99Ns: number;
-  readonly maxNs: number;
-}
+export type DurationsNs = ConnectionUse['connect'];
 
 /** A stretch of the run in which the engine, not the target, was late. Offsets from the start of the run. */
 export interface Stall {
   readonly fromOffsetNs: number;
   readonly toOffsetNs: number;
-}
-
-/** Requests and connections one address of the target's name got. */
-export interface AddressUse {
-  readonly address: string;
-  readonly connections: number;
-  readonly requests: number;
-}
-
-export interface ConnectionUse {
-  readonly opened: number;
-  /** Connection attempts that failed. */
-  readonly failed: number;
-  /** Most connections open at one instant; of several senders the sum of what each had. */
-  readonly openMax: number;
-  /** Connections that carried a request. */
-  readonly used: number;
-  /** TCP and TLS set-up of the connections opened on demand or for warming. */
-  readonly connect: DurationsNs;
-  /** Requests sent on one connection, over the connections that sent any: the mean and the most. */
-  readonly requestsPerConnection: { readonly mean: number; readonly max: number };
-  readonly byAddress: readonly AddressUse[];
-}
-
-/** What became of follow-ups for want of room. */
-export interface FollowUpHealth {
-  /** Sent after the instant their session had earned, because they were beyond what is read ahead. */
-  readonly heldBack: number;
-  /** Refused, because too many waited already. */
-  readonly notHeld: number;
 }
 
 /** How well one sender did its work. */
@@ -89,7 +56,7 @@ export interface EngineHealth
   /** Of the busiest sender. */
   readonly senderBusyShare: number;
   readonly senderBusyShareMax10s: number;
-  readonly followUps: FollowUpHealth;
+  readonly followUps: Pick<SessionOrderDocument, 'heldBack' | 'notHeld'>;
   readonly connections: ConnectionUse;
 }
 

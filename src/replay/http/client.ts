@@ -3,7 +3,7 @@ import { buildConnector, Client, type Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
-import { type AddressUse, type ConnectionUse, Durations, type PackedDurations } from '../engine/health.ts';
+import { type ConnectionUse, Durations, type PackedDurations } from '../engine/health.ts';
 import { LoopTime } from '../engine/loop-time.ts';
 import type { ConnectionOptions, PreparedRequest } from '../engine/messages.ts';
 import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
@@ -601,7 +601,7 @@ class Use {
       used: this.#used,
       connect: this.connectTimes.summary(),
       requestsPerConnection: { mean, max: this.#requestsMax },
-      byAddress: [...this.#byAddress].map(([address, use]): AddressUse => ({ address, ...use })),
+      byAddress: [...this.#byAddress].map(([address, use]) => ({ address, ...use })),
     };
   }
 

@@ -3,6 +3,7 @@ import { AppError, type Problems } from '../../core/errors.ts';
 import { list, listOf, type OptionParser, type ResolvedOptions, text, value } from '../../core/options.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
+import type { WindowsDocument } from '../../documents/replay.ts';
 import { rangeOfDay, type SearchKind } from '../window/search.ts';
 import { countTo, parseWholeSeconds } from './parsers.ts';
 
@@ -176,22 +177,10 @@ function lacksOffset({ text: written }: StatedInstant): boolean {
 }
 
 /**
- * Which exchanges of a window are replayed: those that fit one value of every list that has any. Plain data: it
- * travels to a thread.
+ * Which exchanges of a window are replayed: those that fit one value of every list that has any. Paths are globs
+ * without query, clients keyed hashes, statuses `429`, `2xx` or `none`. Plain data: it travels to a thread.
  */
-export interface Filters {
-  /** In capitals. */
-  readonly methods: readonly string[];
-  /** Globs over the path, without its query. */
-  readonly paths: readonly string[];
-  /** `429`, `2xx`, or `none` for an exchange without an answer. */
-  readonly statuses: readonly string[];
-  readonly models: readonly string[];
-  /** Keyed hashes, 16 hex digits. */
-  readonly clients: readonly string[];
-  readonly minRequestBytes: number | null;
-  readonly maxRequestBytes: number | null;
-}
+export type Filters = NonNullable<WindowsDocument['filters']>;
 
 const MAX_VALUES = 64;
 const MAX_CHARS = 1_024;

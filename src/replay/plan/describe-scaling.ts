@@ -1,39 +1,15 @@
 import type { TimeRange } from '../../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
+import type { ScalingCounts, ScalingPlan } from '../../documents/replay.ts';
 import { ID_MEMBERS_TEXT, placeText } from '../request/copy-identity.ts';
 import type { Forecast, PlanEnd } from './forecast.ts';
-import type { ScalingCounts } from './plan.ts';
 import type { Scaling } from './scaling.ts';
 import { SCALING_KINDS, STAGES_BEND } from './scaling.ts';
 import { stageText } from './stages.ts';
 import { shifted } from './superpose.ts';
 
 /** What a scaling was told and what it makes of that: the same in a plan and in the document of a run. */
-export interface ScalingDocument {
-  readonly keeps: string;
-  readonly bends: string;
-  readonly seed: number;
-  readonly stages: readonly string[] | null;
-  /** What the target is of what was recorded. */
-  readonly targetShare: number;
-  /** What the capture does not cover of what was seen is made up for by so much; null where it is not known. */
-  readonly coverageFactor: number | null;
-  /** Share of the sessions that is played, and how often each of those: least and most. */
-  readonly keptSessions: readonly [least: number, most: number];
-  readonly timesEach: readonly [least: number, most: number];
-  readonly jitterMs: number;
-  readonly perturb: readonly string[];
-  /** Stretches of the capture that are laid over the window, and the most that is played of their sessions. */
-  readonly layers: readonly {
-    readonly from: string;
-    readonly to: string;
-    readonly exchanges: number;
-    readonly share: number;
-  }[];
-  readonly expectedRequests: number;
-}
-
-export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingDocument {
+export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingPlan {
   const { options, curve, coverage, layers } = scaling;
   const { keeps, bends } = SCALING_KINDS[options.scaling];
   const isFollowedLate = options.scaling !== 'compress' && !curve.constant;

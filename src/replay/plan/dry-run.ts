@@ -3,13 +3,14 @@ import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import { Heap } from '../../core/heap.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { ScalingCounts } from '../../documents/replay.ts';
 import { maskedPointers } from '../check/places.ts';
 import type { RateCeiling } from '../guard.ts';
 import type { Shard } from '../options/parsers.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
 import { skipReasonOf } from '../window/capture.ts';
-import { AuditCounter, type ReplayAudit, type ScalingCounts, ScalingTally } from './plan.ts';
+import { AuditCounter, type ReplayAudit, ScalingTally } from './plan.ts';
 import type { Scaling } from './scaling.ts';
 import { isOfWindow, scheduleOf } from './schedule.ts';
 import type { OpenSessions } from './sessions.ts';

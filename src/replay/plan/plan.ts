@@ -1,5 +1,6 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { AuditDocument, ScalingCounts } from '../../documents/replay.ts';
 import type { AnswerForecast } from '../answers/expected-answer.ts';
 import { placeOf, type RecordedConnections } from '../engine/connections.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
@@ -14,7 +15,7 @@ import { SKIP_REASONS, type SkipReason, skipReasonOf } from '../window/capture.t
 import type { Scaling } from './scaling.ts';
 import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
 import type { SessionChains } from './session-order.ts';
-import type { OpenedBefore, OpenSessions } from './sessions.ts';
+import type { OpenSessions } from './sessions.ts';
 import { Stripe } from './shard.ts';
 import { arrivalsIn, playedAs } from './superpose.ts';
 
@@ -186,24 +187,6 @@ function sizedRow(row: ExchangeRow, body: Uint8Array | null): ExchangeRow {
   return requestBytes === (row.requestBytes ?? 0) ? row : { ...row, requestBytes };
 }
 
-/** What a scaling came to, counted as the schedule was drawn. */
-export interface ScalingCounts {
-  /** Exchanges of the window whose session was left out. */
-  readonly thinned: number;
-  /** Planned sends that repeat one of the recording, and those that come from stretches laid over the window. */
-  readonly copies: number;
-  readonly layered: number;
-  /** Copies made to differ where that was asked for, and copies that have no such place. */
-  readonly perturbed: number;
-  readonly notPerturbed: number;
-  /** Played as somebody else, with a compressed body that still says who it was. */
-  readonly bodiesUnread: number;
-  /** Sessions that may have been split, because more spoke at once than are remembered. */
-  readonly forgottenSessions: number;
-  /** What was begun before the window: such sessions are played from the window's first instant on. */
-  readonly openedBefore: OpenedBefore | null;
-}
-
 /** Counts what a scaling does, one planned send after the other. */
 export class ScalingTally {
   #thinned = 0;
@@ -231,7 +214,7 @@ export class ScalingTally {
     else this.#notPerturbed += 1;
   }
 
-  counts(forgottenSessions: number, openedBefore: OpenedBefore | null): ScalingCounts {
+  counts(forgottenSessions: number, openedBefore: ScalingCounts['openedBefore']): ScalingCounts {
     return {
       thinned: this.#thinned,
       copies: this.#copies,
@@ -246,17 +229,10 @@ export class ScalingTally {
 }
 
 /** What was not sent, or not sent as it was, and why. Everything is counted here, nothing altered in silence. */
-export interface ReplayAudit {
+export interface ReplayAudit extends AuditDocument {
   readonly skipped: Readonly<Record<SkipReason, number>>;
   /** Requests the HTTP client cannot send as they were. */
   readonly unreplayable: number;
-  readonly unreplayableByReason: Readonly<Record<string, number>>;
-  /** Requests sent without a header whose recorded value was masked, or without that of a `Host`, by header. */
-  readonly maskedHeaders: Readonly<Record<string, number>>;
-  /** Requests sent with a query value as masked, by key. */
-  readonly maskedQueryKeys: Readonly<Record<string, number>>;
-  /** Requests with any masked part. */
-  readonly maskedRequests: number;
 }
 
 /** Distinct names kept apart; query keys are the clients' text and must not grow a run's memory. */

@@ -1,4 +1,5 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
+import type { SessionOrderDocument } from '../../documents/replay.ts';
 import type { FollowUp } from '../engine/messages.ts';
 import { identityOf } from './scaling.ts';
 import type { PlannedSend } from './schedule.ts';
@@ -12,17 +13,7 @@ export const SESSION_ORDERS = ['open', 'partly-open'] as const;
  */
 export type SessionOrder = (typeof SESSION_ORDERS)[number];
 
-export interface SessionOrderCounts {
-  /** Sessions, copies apart; one that was silent for half an hour begins anew. */
-  readonly sessions: number;
-  readonly followUps: number;
-  /** Of these, recorded before the one before them was over: sent as far after it as recorded. */
-  readonly overlapped: number;
-  /** Likewise, because the recording does not say when the one before them was over. */
-  readonly unknownEnds: number;
-  /** Sessions that were forgotten, because too many spoke at once: they go on at planned instants. */
-  readonly forgotten: number;
-}
+type SessionOrderCounts = NonNullable<SessionOrderDocument['counts']>;
 
 interface Place {
   readonly index: number;

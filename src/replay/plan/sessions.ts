@@ -1,5 +1,6 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { ScalingCounts } from '../../documents/replay.ts';
 import type { CaptureOverview } from '../window/capture.ts';
 
 /** A session that was silent for longer has ended; one of the same name is another. */
@@ -65,13 +66,6 @@ export class SessionMemory<T> {
   }
 }
 
-export interface OpenedBefore {
-  /** Exchanges of the window that belong to a session begun within so many milliseconds before it. */
-  readonly exchanges: number;
-  readonly sessions: number;
-  readonly lookbackMs: number;
-}
-
 /** So many exchanges before a window are looked at, so that it starts at once however busy it was. */
 const LOOKBACK_EXCHANGES = 20_000;
 
@@ -111,7 +105,7 @@ export class OpenSessions {
     this.#met.set(name, true);
   }
 
-  figures(): OpenedBefore {
+  figures(): NonNullable<ScalingCounts['openedBefore']> {
     return { exchanges: this.#exchanges, sessions: this.#sessions, lookbackMs: this.#lookbackMs };
   }
 }

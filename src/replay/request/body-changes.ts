@@ -9,6 +9,7 @@ import {
   jsonStart,
   jsonTrue,
 } from '../../core/json-cursor.ts';
+import type { BodyChangeCounts } from '../../documents/replay.ts';
 import { isPlain } from '../../inference/features.ts';
 import { type BuiltRequest, flatValue } from './build.ts';
 import { withJsonMember } from './edit-json.ts';
@@ -29,20 +30,9 @@ export const NO_BODY_CHANGES: BodyChangeOptions = Object.freeze({
   requestUsage: false,
 });
 
-/** What was asked for, and how often it was done; of requests for chat and completions alone. */
-export interface BodyChangeCounts {
-  readonly pinOutputLength: PinMode | null;
-  readonly pinned: number;
-  /** Their recorded length is not known, or not surely that of one answer, or their body is no plain JSON. */
-  readonly unpinned: number;
-  readonly requestUsage: boolean;
-  /** Streams that asked for their counts because of us. */
-  readonly usageRequested: number;
-}
-
 const COMPLETIONS = /\/(?:chat\/)?completions$/;
 
-/** Changes bodies where a user asked for it, and counts where it did. Lengths of messages are written anew. */
+/** Changes bodies of chat and completions where a user asked for it, and counts where it did. Lengths of messages are written anew. */
 export class BodyChanges {
   readonly #options: BodyChangeOptions;
   #pinned = 0;

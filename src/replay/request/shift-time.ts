@@ -1,6 +1,7 @@
 import { AppError } from '../../core/errors.ts';
 import { recordedArrivalUs } from '../../core/exchange.ts';
 import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
+import type { TimeShiftCounts } from '../../documents/replay.ts';
 import { isPlain } from '../../inference/features.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { type BuiltRequest, flatValue } from './build.ts';
@@ -11,14 +12,6 @@ import { parsedText } from './new-names.ts';
 export interface TimePlace {
   readonly pointer: string;
   readonly steps: readonly string[];
-}
-
-/** Values of the sent requests, each place of each request counted once. */
-export interface TimeShiftCounts {
-  readonly pointers: readonly string[];
-  readonly shifted: number;
-  /** No such value, one that is no time, or a body that is compressed or no JSON. */
-  readonly unshifted: number;
 }
 
 /**

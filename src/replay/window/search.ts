@@ -2,6 +2,7 @@ import { DayCalendar } from '../../core/calendar.ts';
 import { AppError } from '../../core/errors.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { parseInstantUs } from '../../core/units.ts';
+import type { WindowsDocument } from '../../documents/replay.ts';
 import type { SecondSums } from './capture.ts';
 
 /** `busiest`: most arrivals. `slowest`: the greatest mean of the recorded latencies. */
@@ -19,13 +20,7 @@ export interface StretchSearch {
 }
 
 /** A stretch of whole seconds and what the roll-ups say of it. */
-export interface FoundStretch {
-  readonly fromSecond: number;
-  readonly toSecond: number;
-  readonly exchanges: number;
-  /** Null where no latency was recorded. */
-  readonly meanLatencyMs: number | null;
-}
+export type FoundStretch = Omit<NonNullable<WindowsDocument['windowSearch']>, 'kind'>;
 
 /**
  * Finds the stretch in one pass over seconds, which come in order; the earliest where several are equal. Memory is
