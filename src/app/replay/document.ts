@@ -13,7 +13,7 @@ import type {
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
 import type { ConnectionUse } from '../../replay/engine/health.ts';
-import type { ReplayOptions, SendingOptions } from '../../replay/options/replay-options.ts';
+import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { ReplayOutcome } from '../../replay/run.ts';
 import type { CaptureOverview } from '../../replay/window/capture.ts';
 
@@ -104,7 +104,7 @@ export function answerLines({ changes, untimedCancels }: ReplayOutcome): string[
 }
 
 export function connectionsDocument(
-  { connections }: Pick<SendingOptions, 'connections'>,
+  { connections }: Pick<ReplayOptions, 'connections'>,
   { health, recordedConnections }: ReplayOutcome,
 ): ConnectionsDocument {
   return { policy: connections, ...health.connections, recorded: recordedConnections };
@@ -120,7 +120,7 @@ export function waitsForOf({
 }
 
 export function connectionLines(
-  options: Pick<SendingOptions, 'connections'>,
+  options: Pick<ReplayOptions, 'connections'>,
   outcome: ReplayOutcome,
 ): string[] {
   const { policy, recorded, ...sent } = connectionsDocument(options, outcome);

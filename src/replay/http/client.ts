@@ -397,7 +397,7 @@ class Connection {
         socket?.destroy();
         return;
       }
-      if (socket === null) {
+      if (error !== null) {
         this.#host.onFailed(this);
         callback(error, null);
         return;

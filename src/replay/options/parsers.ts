@@ -1,8 +1,7 @@
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { parseJsonPointer } from '../../core/json-pointer.ts';
+import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { OptionParser } from '../../core/options.ts';
-import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
 import {
   formatInstantUs,
   formatMs,
@@ -13,6 +12,27 @@ import {
   parsePositiveMs,
   parseShare,
 } from '../../core/units.ts';
+import type { CalibrationLimits } from '../../documents/replay.ts';
+
+/** The error of an option whose text cannot be used. @param why behind the text, such as `is not a shard` */
+export function refused(what: string, text: string, why: string, hint?: string): AppError {
+  const options = hint === undefined ? {} : { hint };
+  return new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text.trim())} ${why}`, options);
+}
+
+/** What a parser reads, where it is within bounds. */
+function within<Value>(
+  parse: OptionParser<Value>,
+  holds: (value: Value) => boolean,
+  why: string,
+  hint?: string,
+): OptionParser<Value> {
+  return (text, what) => {
+    const value = parse(text, what);
+    if (holds(value)) return value;
+    throw refused(what, text, why, hint);
+  };
+}
 
 /** A variable or a file can say yes and no where the command line has the flag or has it not. Null for no. */
 export function switched<Value>(parse: OptionParser<Value>, alone: string): OptionParser<Value | null> {
@@ -27,44 +47,37 @@ export function word<const Word extends string>(words: readonly Word[]): OptionP
   return (text, what) => {
     const found = words.find((each) => each === text);
     if (found !== undefined) return found;
-    throw new AppError(
-      'OPTION_INVALID',
-      `${what}: ${JSON.stringify(text)} is not one of ${words.join(', ')}`,
-    );
+    throw refused(what, text, `is not one of ${words.join(', ')}`);
   };
 }
 
 /** A whole number from 1 to a most. */
 export function countTo(most: number, hint?: string): OptionParser<number> {
-  return (text, what) => {
-    const count = parseCount(text, what);
-    if (count <= most) return count;
-    throw new AppError(
-      'OPTION_INVALID',
-      `${what}: ${count} is more than ${most}`,
-      hint === undefined ? {} : { hint },
-    );
-  };
+  return within(parseCount, (count) => count <= most, `is more than ${most}`, hint);
 }
 
-const LEAST_IN_FLIGHT_BYTES = 2 ** 20;
 /** They are counted in 32 bits of KiB. */
-const MOST_IN_FLIGHT_BYTES = 2 ** 40;
-
-export function parseInFlightBytes(text: string, what: string): number {
-  const bytes = parseBytes(text, what);
-  if (bytes >= LEAST_IN_FLIGHT_BYTES && bytes <= MOST_IN_FLIGHT_BYTES) return bytes;
-  throw new AppError('OPTION_INVALID', `${what}: ${text} is not between 1MiB and 1TiB`);
-}
+export const parseInFlightBytes = within(
+  parseBytes,
+  (bytes) => bytes >= 2 ** 20 && bytes <= 2 ** 40,
+  'is not between 1MiB and 1TiB',
+);
 
 /** Copies wait in memory until their time, so it cannot be any. */
-const MAX_JITTER_MS = 60_000;
+export const parseJitterMs = within(parseDurationMs, (ms) => ms <= 60_000, 'is over 60s');
 
-export function parseJitterMs(text: string, what: string): number {
-  const ms = parseDurationMs(text, what);
-  if (ms <= MAX_JITTER_MS) return ms;
-  throw new AppError('OPTION_INVALID', `${what}: ${text} is over 60s`);
-}
+/** Lengths of stretches are in whole seconds, which is what roll-ups count. */
+export const parseWholeSeconds = within(
+  (text, what) => parsePositiveMs(text, what) / 1_000,
+  Number.isInteger,
+  'is not a whole number of seconds, the step of the roll-ups',
+);
+
+export const parseSeed = within(
+  (text) => (/^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN),
+  Number.isSafeInteger,
+  'is not a whole number from 0 to 2^53 - 1',
+);
 
 /** `2/20`, or a share such as `10%`. */
 export function parseTargetShare(text: string, what: string): number {
@@ -72,19 +85,9 @@ export function parseTargetShare(text: string, what: string): number {
   if (target === undefined || recorded === undefined) return parseShare(text, what);
   const share = Number(target) / Number(recorded);
   if (share > 0 && share <= 1) return share;
-  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a share`, {
-    hint: 'Give replicas of the target divided by recorded replicas, such as 2/20. For a larger target, use --multiplier.',
-  });
-}
-
-/** Lengths of stretches are in whole seconds, which is what roll-ups count. */
-export function parseWholeSeconds(text: string, what: string): number {
-  const seconds = parsePositiveMs(text, what) / 1_000;
-  if (Number.isInteger(seconds)) return seconds;
-  throw new AppError(
-    'OPTION_INVALID',
-    `${what}: ${text} is not a whole number of seconds, the step of the roll-ups`,
-  );
+  const hint =
+    'Give replicas of the target divided by recorded replicas, such as 2/20. For a larger target, use --multiplier.';
+  throw refused(what, text, 'is not a share', hint);
 }
 
 /** One of the processes that together play one plan. */
@@ -100,9 +103,8 @@ export function parseShard(text: string, what: string): Shard {
   const shard = { index: Number(first), count: Number(second) };
   const isOne = first !== undefined && shard.count >= 1 && shard.count <= LIMITS.shards;
   if (isOne && shard.index < shard.count) return shard;
-  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a shard`, {
-    hint: `Give index/count; the index counts from 0. Three shards are 0/3, 1/3 and 2/3. At most ${LIMITS.shards}.`,
-  });
+  const hint = `Give index/count; the index counts from 0. Three shards are 0/3, 1/3 and 2/3. At most ${LIMITS.shards}.`;
+  throw refused(what, text, 'is not a shard', hint);
 }
 
 /** Waiting longer than this for a start is taken for a typing error. */
@@ -115,16 +117,13 @@ const MAX_WAIT_MS = 7 * 24 * 3_600_000;
 export function parseStart(text: string, nowUs: number): number {
   const startUs = parseMailTimeUs(text) ?? parseInstantUs(text, '--start-at');
   const aheadMs = (startUs - nowUs) / 1e3;
-  if (aheadMs > MAX_WAIT_MS) {
-    throw new AppError('OPTION_INVALID', `--start-at: ${text} is ${formatMs(aheadMs)} ahead, over 7 days`);
-  }
+  if (aheadMs > MAX_WAIT_MS) throw refused('--start-at', text, `is ${formatMs(aheadMs)} ahead, over 7 days`);
   if (aheadMs > 0) return startUs;
-  throw new AppError(
-    'OPTION_INVALID',
-    `--start-at: ${text} is ${formatMs(-aheadMs)} ago: the clock of this host says ${formatInstantUs(nowUs)}`,
-    {
-      hint: 'Give an instant late enough for every shard to be ready; without an offset, it is UTC.',
-    },
+  throw refused(
+    '--start-at',
+    text,
+    `is ${formatMs(-aheadMs)} ago: the clock of this host says ${formatInstantUs(nowUs)}`,
+    'Give an instant late enough for every shard to be ready; without an offset, it is UTC.',
   );
 }
 
@@ -153,47 +152,31 @@ export function parseRetainRuns(text: string, what: string): RunsRetained {
   if (/^\s*\d+\s*$/.test(text)) {
     const runs = Number(text);
     if (Number.isSafeInteger(runs) && runs >= 1) return { kind: 'count', runs };
-    throw new AppError('OPTION_INVALID', `${what}: ${text.trim()} would delete the new run too`, {
-      hint: RETAIN_HINT,
-    });
+    throw refused(what, text, 'would delete the new run too', RETAIN_HINT);
   }
   if (/^\s*\d/.test(text)) return { kind: 'age', ms: parsePositiveMs(text, what) };
-  throw new AppError(
-    'OPTION_INVALID',
-    `${what}: ${JSON.stringify(text)} is neither a number of runs nor a time`,
-    { hint: RETAIN_HINT },
-  );
+  throw refused(what, text, 'is neither a number of runs nor a time', RETAIN_HINT);
 }
 
 /** How far a target may be from what was recorded and still stand for it. */
-export interface CalibrationBounds {
-  /** The median latency may be so many times the recorded one, or as much below it. */
-  readonly p50Factor: number;
-  /** Share of answers whose status may be another. */
-  readonly statusShare: number;
-  /** The median size of a response may be off by this share of the recorded one. */
-  readonly sizeShare: number;
-}
-
-export const CALIBRATION_BOUNDS: CalibrationBounds = Object.freeze({
+export const CALIBRATION_BOUNDS: CalibrationLimits = Object.freeze({
   p50Factor: 2,
   statusShare: 0.02,
   sizeShare: 0.2,
 });
 
 /** `p50:2,status:0.02,size:0.2`; what is not named keeps its bound. */
-export function parseCalibrationBounds(text: string, what: string): CalibrationBounds {
+export function parseCalibrationBounds(text: string, what: string): CalibrationLimits {
+  const hint =
+    'Give p50:FACTOR (1 or more), status:SHARE (0 to 1) and size:SHARE, such as p50:2,status:2%,size:20%.';
   const stated: Record<string, number> = {};
   for (const part of partsOf(text)) {
     const [, name = '', digits = '', percent = ''] =
       /^(p50|status|size)\s*:\s*(\d+(?:\.\d+)?)\s*(%?)$/.exec(part) ?? [];
-    const value = digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
+    const value = numberOf(digits, percent);
     const least = name === 'p50' ? 1 : 0;
-    if (!(value >= least) || (name === 'status' && value > 1)) {
-      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is not a bound`, {
-        hint: 'Give p50:FACTOR (1 or more), status:SHARE (0 to 1) and size:SHARE, such as p50:2,status:2%,size:20%.',
-      });
-    }
+    if (!(value >= least) || (name === 'status' && value > 1))
+      throw refused(what, part, 'is not a bound', hint);
     stated[name] = value;
   }
   return {
@@ -201,31 +184,6 @@ export function parseCalibrationBounds(text: string, what: string): CalibrationB
     statusShare: stated['status'] ?? CALIBRATION_BOUNDS.statusShare,
     sizeShare: stated['size'] ?? CALIBRATION_BOUNDS.sizeShare,
   };
-}
-
-/** The lag that is allowed, where it was stated; null leaves the bound as it is. */
-export interface LagBound {
-  readonly lagMs: number | null;
-  /** Of the least latency objective. */
-  readonly share: number | null;
-}
-
-/** `5ms`, `10%`, or both: the greater of the two holds. */
-export function parseLagBound(text: string, what: string): LagBound {
-  let bound: LagBound = { lagMs: null, share: null };
-  for (const part of partsOf(text)) {
-    if (!/^\d/.test(part)) {
-      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is not a bound`, {
-        hint: 'Give a time, a share of the smallest latency objective, or both: 5ms, 10% or 5ms,10%.',
-      });
-    }
-    const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(part)?.[1];
-    bound =
-      percent === undefined
-        ? { ...bound, lagMs: parsePositiveMs(part, what) }
-        : { ...bound, share: Number(percent) / 100 };
-  }
-  return bound;
 }
 
 /** How far two answers may be apart and still be the same. */
@@ -246,17 +204,16 @@ export const CHECK_TOLERANCE: CheckTolerance = Object.freeze({
 
 /** `1e-3`, or `rel:1e-3,abs:1e-6,length:20%`; what is not named keeps its bound. */
 export function parseTolerance(text: string, what: string): CheckTolerance {
+  const hint =
+    'Give rel:SHARE and length:SHARE (0 to 1) and abs:NUMBER, such as rel:1e-3,abs:1e-6,length:20%.';
   const stated: Record<string, number> = {};
   for (const part of partsOf(text)) {
     const [, name = 'rel', digits = '', percent = ''] =
       /^(?:(rel|abs|length)\s*:\s*)?(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(%?)$/i.exec(part) ?? [];
-    const value = digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
+    const value = numberOf(digits, percent);
     const key = name.toLowerCase();
-    if (!Number.isFinite(value) || (key === 'abs' ? percent !== '' : value > 1)) {
-      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(part)} is not a tolerance`, {
-        hint: 'Give rel:SHARE and length:SHARE (0 to 1) and abs:NUMBER, such as rel:1e-3,abs:1e-6,length:20%.',
-      });
-    }
+    if (!Number.isFinite(value) || (key === 'abs' ? percent !== '' : value > 1))
+      throw refused(what, part, 'is not a tolerance', hint);
     stated[key] = value;
   }
   return {
@@ -266,38 +223,57 @@ export function parseTolerance(text: string, what: string): CheckTolerance {
   };
 }
 
-export function parseCheckLevel(text: string, what: string): CheckLevel {
-  const level = CHECK_LEVELS.find((known) => known === text);
-  if (level !== undefined) return level;
-  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a level`, {
-    hint: `Give one of ${CHECK_LEVELS.join(', ')}; ${what} without a level means values.`,
-  });
+/** NaN for no digits. */
+function numberOf(digits: string, percent: string): number {
+  return digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
+}
+
+/** The lag that is allowed, where it was stated; null leaves the bound as it is. */
+export interface LagBound {
+  readonly lagMs: number | null;
+  /** Of the least latency objective. */
+  readonly share: number | null;
+}
+
+/** `5ms`, `10%`, or both: the greater of the two holds. */
+export function parseLagBound(text: string, what: string): LagBound {
+  const hint = 'Give a time, a share of the smallest latency objective, or both: 5ms, 10% or 5ms,10%.';
+  let bound: LagBound = { lagMs: null, share: null };
+  for (const part of partsOf(text)) {
+    if (!/^\d/.test(part)) throw refused(what, part, 'is not a bound', hint);
+    const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(part)?.[1];
+    if (percent === undefined) bound = { ...bound, lagMs: parsePositiveMs(part, what) };
+    else bound = { ...bound, share: Number(percent) / 100 };
+  }
+  return bound;
 }
 
 /** A place of answers that is not compared. */
 export function parseIgnored(text: string, what: string): string {
   if (parseJsonPointer(text, what).length > 0) return text;
-  throw new AppError('OPTION_INVALID', `${what}: the empty pointer would ignore the whole response`, {
-    hint: 'Compare by status alone: --check status',
-  });
+  throw refused(what, text, 'would ignore the whole response', 'Compare by status alone: --check status');
+}
+
+/** Steps of a JSON pointer to one value; null for the document itself, and for more than one. */
+export function parseSinglePlace(text: string, what: string): string[] | null {
+  const parsed = parseJsonPointer(text, what);
+  const steps = parsed.filter((step) => step !== ANY_MEMBER);
+  return steps.length > 0 && steps.length === parsed.length ? steps : null;
 }
 
 /** What the Host header says: that of the `target`, the `recorded` one, or else the authority that is named. */
 export type HostPolicy = string;
 
-export function parseHostPolicy(text: string, what: string): HostPolicy {
-  // A name alone could as well be a misspelt word.
-  if (
-    /^(?:target|recorded|localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9A-Fa-f:.]+\]|[\w-]+(?=:))(?::\d{1,5})?$/.test(
-      text,
-    )
-  ) {
-    return text;
-  }
-  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is neither target nor recorded`, {
-    hint: 'A host needs a domain or a port, such as models.staging.internal or models:8000.',
-  });
-}
+/** A name alone could as well be a misspelt word. */
+const HOST_POLICY =
+  /^(?:target|recorded|localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9A-Fa-f:.]+\]|[\w-]+(?=:))(?::\d{1,5})?$/;
+
+export const parseHostPolicy: OptionParser<HostPolicy> = within(
+  (text) => text,
+  (text) => HOST_POLICY.test(text),
+  'is neither target nor recorded',
+  'A host needs a domain or a port, such as models.staging.internal or models:8000.',
+);
 
 /** Certificates of a file. @param readFile throws where it cannot be read */
 export function readCertificates(path: string, readFile: (path: string) => string): string {

@@ -25,9 +25,16 @@ import {
   parseTimeLimitMs,
   parseWaitMs,
 } from '../../core/units.ts';
-import { CANCEL_POLICIES, type CancelPolicy } from '../answers/expected-answer.ts';
-import { defaultScaling, SCALINGS, type ScalingOptions, unreachable } from '../plan/scaling.ts';
-import { SESSION_ORDERS, type SessionOrder } from '../plan/session-order.ts';
+import type { CalibrationLimits } from '../../documents/replay.ts';
+import { CANCEL_POLICIES } from '../answers/expected-answer.ts';
+import {
+  defaultScaling,
+  SCALINGS,
+  type ScalingName,
+  type ScalingOptions,
+  unreachable,
+} from '../plan/scaling.ts';
+import { SESSION_ORDERS } from '../plan/session-order.ts';
 import { parseStages, RateCurve, stageText } from '../plan/stages.ts';
 import { type BodyChangeOptions, PIN_MODES } from '../request/body-changes.ts';
 import {
@@ -38,17 +45,14 @@ import {
   type Secrets,
 } from '../request/build.ts';
 import { parsePerturbedPlace, placeText } from '../request/copy-identity.ts';
-import { parseTimePlace, type TimePlace } from '../request/shift-time.ts';
+import { parseTimePlace } from '../request/shift-time.ts';
 import { parseHostName, parseTarget, type Target } from '../target.ts';
 import {
-  type CalibrationBounds,
   CHECK_TOLERANCE,
   type CheckTolerance,
   countTo,
-  type HostPolicy,
   type LagBound,
   parseCalibrationBounds,
-  parseCheckLevel,
   parseHostPolicy,
   parseIgnored,
   parseInFlightBytes,
@@ -59,9 +63,7 @@ import {
   parseStart,
   parseTargetShare,
   parseTolerance,
-  type RunsRetained,
   readCertificates,
-  type Shard,
   switched,
   word,
 } from './parsers.ts';
@@ -189,7 +191,7 @@ const CHECK_OPTIONS = {
   check: switchOrValue(
     '--check [level]',
     `compare responses with the recorded ones, by ${CHECK_LEVELS.join(', ')} (without a value: values)`,
-    switched(parseCheckLevel, 'values'),
+    switched(word(CHECK_LEVELS), 'values'),
     'values',
   ),
   checkTolerance: value(
@@ -305,24 +307,6 @@ export const REPLAY_OPTIONS = {
 export type RawReplayOptions = StatedOptions<typeof REPLAY_OPTIONS>;
 type ReplayRead = ResolvedOptions<typeof REPLAY_OPTIONS>;
 
-/** How requests will be sent. */
-export interface SendingOptions {
-  /** Threads that send. */
-  readonly senders: number;
-  readonly connections: ConnectionPolicy;
-  readonly sessionOrder: SessionOrder;
-  /** Null for no limit. */
-  readonly maxConnectionAgeMs: number | null;
-  /** Over all senders. */
-  readonly maxInFlight: number;
-  readonly maxInFlightBytes: number;
-  /** From the actual send to the last byte. The others are parts of it and never longer. */
-  readonly timeoutMs: number;
-  readonly connectTimeoutMs: number;
-  readonly firstByteTimeoutMs: number;
-  readonly idleTimeoutMs: number;
-}
-
 /** How answers are compared with the recorded ones. */
 export interface CheckOptions {
   readonly level: CheckLevel;
@@ -331,49 +315,70 @@ export interface CheckOptions {
   readonly ignore: readonly string[];
 }
 
+/** Options that are used as they are read. */
+const AS_READ = [
+  'multiplier',
+  'stages',
+  'targetShare',
+  'seed',
+  'perturb',
+  'cancels',
+  'pinOutputLength',
+  'requestUsage',
+  'shard',
+  'dryRun',
+  'slo',
+  'senders',
+  'connections',
+  'sessionOrder',
+  'maxInFlight',
+  'maxInFlightBytes',
+  'maxRequests',
+  'host',
+  'shiftTime',
+  'retainRuns',
+] as const;
+
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions extends ScalingOptions, SendingOptions, BodyChangeOptions {
+export interface ReplayOptions
+  extends Pick<ReplayRead, (typeof AS_READ)[number]>,
+    ScalingOptions,
+    BodyChangeOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
-  readonly multiplier: number;
   readonly window: WindowRequest;
   readonly filters: Filters;
-  readonly dryRun: boolean;
-  readonly slo: readonly string[];
-  readonly cancels: CancelPolicy;
+  /** From the actual send to the last byte. The three behind it are parts of it and never longer. */
+  readonly timeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly firstByteTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly drainDeadlineMs: number;
+  /** Null for no limit. */
+  readonly maxConnectionAgeMs: number | null;
   /** Run time of the recording before the window that is played first; null for none. */
   readonly warmupMs: number | null;
   /** How long the target is held against the recording before the run; null for not at all. */
   readonly calibrateMs: number | null;
-  readonly calibrationBounds: CalibrationBounds;
+  readonly calibrationBounds: CalibrationLimits;
   readonly lagBound: LagBound;
-  /** Null plays the whole plan. */
-  readonly shard: Shard | null;
   /** Zero of the run by the wall clock of the host, epoch microseconds; null for as soon as all is ready. */
   readonly startAtUs: number | null;
   /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
   readonly maxRatePerSecond: number | null;
-  /** Null replays the whole window. */
-  readonly maxRequests: number | null;
-  readonly drainDeadlineMs: number;
   /** Certificates (PEM) to trust besides the system's. */
   readonly caPem: string | null;
   /** Takes any certificate of a TLS target. */
   readonly acceptAnyCertificate: boolean;
-  readonly host: HostPolicy;
   /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
   readonly addedHeaders: readonly HeaderPair[];
   /** In lower case; no request is sent with them. */
   readonly removedHeaders: readonly string[];
   readonly pathMappings: readonly PathMapping[];
-  /** Where bodies hold a time that is moved to when it is sent. */
-  readonly shiftTime: readonly TimePlace[];
   readonly productionHosts: readonly string[];
   readonly allowedProductionHosts: readonly string[];
   /** How answers are compared with the recorded ones; null for not at all. */
   readonly check: CheckOptions | null;
-  /** Which older runs stay beside this one; null for all. */
-  readonly retainRuns: RunsRetained | null;
 }
 
 /** What is asked of the surroundings. */
@@ -404,51 +409,36 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   }
   problems.attempt(() => sources.checkSlo(read.slo), undefined);
   const part = (ms: number) => Math.min(read.timeout, ms);
+  const asRead = Object.fromEntries(AS_READ.map((key) => [key, read[key]]));
   const resolved: ReplayOptions = {
-    target: problems.optional(read.target ?? undefined, parseTarget),
-    multiplier: read.multiplier,
-    ...scalingOf(read, problems),
-    cancels: read.cancels,
-    pinOutputLength: read.pinOutputLength,
-    requestUsage: read.requestUsage,
-    shard: read.shard,
-    startAtUs: problems.optional(read.startAt ?? undefined, (start) => parseStart(start, sources.nowUs())),
+    ...(asRead as Pick<ReplayRead, (typeof AS_READ)[number]>),
+    target: problems.optional(read.target, parseTarget),
+    scaling: scalingNameOf(read, problems),
+    jitterMs: read.jitter,
+    startAtUs: problems.optional(read.startAt, (start) => parseStart(start, sources.nowUs())),
     window: windowRequestOf(read, problems),
     filters: filtersOf(read, problems),
     warmupMs: read.warmup,
     calibrateMs: read.calibrate,
     calibrationBounds: read.calibrateBounds,
     lagBound: read.lagBound ?? { lagMs: null, share: null },
-    dryRun: read.dryRun,
-    slo: read.slo,
-    senders: read.senders,
-    connections: read.connections,
-    sessionOrder: read.sessionOrder,
     maxConnectionAgeMs: read.maxConnectionAge,
-    maxInFlight: read.maxInFlight,
-    maxInFlightBytes: read.maxInFlightBytes,
     timeoutMs: read.timeout,
     connectTimeoutMs: part(read.connectTimeout),
     firstByteTimeoutMs: part(read.firstByteTimeout ?? read.timeout),
     idleTimeoutMs: part(read.idleTimeout),
-    maxRatePerSecond: read.maxRate,
-    maxRequests: read.maxRequests,
     drainDeadlineMs: read.drainDeadline,
-    caPem: problems.optional(read.ca ?? undefined, (path) =>
-      readCertificates(path, (file) => sources.readFile(file)),
-    ),
+    maxRatePerSecond: read.maxRate,
+    caPem: problems.optional(read.ca, (path) => readCertificates(path, (file) => sources.readFile(file))),
     acceptAnyCertificate: read.insecure,
-    host: read.host,
     addedHeaders: read.header.flatMap((header) =>
       problems.attempt<HeaderPair[]>(() => [parseAddedHeader(header, sources)], []),
     ),
     removedHeaders: read.removeHeader,
     pathMappings: read.mapPath,
-    shiftTime: read.shiftTime,
     productionHosts: read.productionHost,
     allowedProductionHosts: read.allowProductionHost,
     check: checkOf(read, raw.check === undefined && (sources.asksForCheck?.(read.slo) ?? false), problems),
-    retainRuns: read.retainRuns,
   };
   checkTogether(resolved, problems);
   problems.throwIfAny();
@@ -486,9 +476,8 @@ function checkWhatIsMissing({ target, dryRun, json, ndjson }: ReplayRead, proble
 /** More places would be looked up one by one in every body. */
 const MAX_PLACES = 16;
 
-function scalingOf(read: ReplayRead, problems: Problems): ScalingOptions {
-  const { stages, perturb, targetShare, seed, jitter: jitterMs } = read;
-  const { min, max } = new RateCurve(read.multiplier, stages);
+function scalingNameOf(read: ReplayRead, problems: Problems): ScalingName {
+  const { min, max } = new RateCurve(read.multiplier, read.stages);
   const scaling = read.scaling ?? defaultScaling(min, max);
   const reason = unreachable(scaling, min, max);
   if (reason !== null) {
@@ -496,7 +485,7 @@ function scalingOf(read: ReplayRead, problems: Problems): ScalingOptions {
       `--scaling: ${reason}, and ${min === max ? `${min}x was` : `${min}x to ${max}x were`} asked for`,
     );
   }
-  return { scaling, stages, targetShare, seed, jitterMs, perturb };
+  return scaling;
 }
 
 /** More than a service's answers can need. */

@@ -1,11 +1,11 @@
 import { DayCalendar } from '../../core/calendar.ts';
-import { AppError, type Problems } from '../../core/errors.ts';
+import type { Problems } from '../../core/errors.ts';
 import { list, listOf, type OptionParser, type ResolvedOptions, text, value } from '../../core/options.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
 import { rangeOfDay, type SearchKind } from '../window/search.ts';
-import { countTo, parseWholeSeconds } from './parsers.ts';
+import { countTo, parseWholeSeconds, refused } from './parsers.ts';
 
 const UTC = 'UTC';
 const MAX_RANGES = 366;
@@ -218,6 +218,6 @@ function alternatives(
     given.split('|').map((each) => {
       const trimmed = each.trim();
       if (pattern.test(trimmed) && trimmed.length <= MAX_CHARS) return normal(trimmed);
-      throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(trimmed)} is not ${expected}`);
+      throw refused(what, trimmed, `is not ${expected}`);
     });
 }

@@ -1,5 +1,6 @@
 import { AppError } from '../../core/errors.ts';
 import { parseMultiplier, parsePositiveMs } from '../../core/units.ts';
+import { refused } from '../options/parsers.ts';
 
 /** A stretch of the run with one multiplier, or with one that changes evenly from the first to the last. */
 export interface Stage {
@@ -28,9 +29,8 @@ function parseStage(text: string): Stage {
   const [duration = '', multipliers, ...rest] = text.split('@');
   const [from = '', to = from, ...more] = (multipliers ?? '').split('..');
   if (multipliers === undefined || from === '' || to === '' || rest.length + more.length > 0) {
-    throw new AppError('OPTION_INVALID', `--stages: ${JSON.stringify(text)} is not a stage`, {
-      hint: 'Give a duration and a multiplier, such as 10m@1x, or 5m@1x..2x for a ramp.',
-    });
+    const hint = 'Give a duration and a multiplier, such as 10m@1x, or 5m@1x..2x for a ramp.';
+    throw refused('--stages', text, 'is not a stage', hint);
   }
   return {
     durationMs: parsePositiveMs(duration, '--stages'),

@@ -8,7 +8,7 @@ import {
   type RequestHead,
 } from '../../core/headers.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
-import type { HostPolicy } from '../options/parsers.ts';
+import { type HostPolicy, refused } from '../options/parsers.ts';
 import { COPY_HEADER, type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
 
 /** A request as it is to be sent, before it has a place in the schedule. */
@@ -257,9 +257,8 @@ export function parsePathMapping(text: string): PathMapping {
   const equals = text.indexOf('=');
   const [from, to] = [text.slice(0, Math.max(0, equals)), text.slice(equals + 1)];
   if (equals > 0 && PATH.test(from) && (to === '' || PATH.test(to))) return { from, to };
-  throw new AppError('OPTION_INVALID', `--map-path: ${JSON.stringify(text)} is not FROM=TO`, {
-    hint: 'Give two path prefixes without a query, such as /v1/models=/v2/models.',
-  });
+  const hint = 'Give two path prefixes without a query, such as /v1/models=/v2/models.';
+  throw refused('--map-path', text, 'is not FROM=TO', hint);
 }
 
 /**
@@ -300,9 +299,7 @@ export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
       hint: 'A value can come from a variable or a file: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
     });
   }
-  if (OURS.has(name.toLowerCase())) {
-    throw new AppError('OPTION_INVALID', `--header: ${name} is set by the replay itself`);
-  }
+  if (OURS.has(name.toLowerCase())) throw refused('--header', name, 'is set by the replay itself');
   const value = resolvedValue(name, text.slice(colon + 1).trim(), secrets);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what a header must not hold
   if (/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(value)) {
@@ -320,15 +317,8 @@ export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
  */
 export function parseRemovedHeader(text: string): string {
   const name = text.trim().toLowerCase();
-  if (!TOKEN.test(name)) {
-    throw new AppError(
-      'OPTION_INVALID',
-      `--remove-header: ${JSON.stringify(text)} is not the name of a header`,
-    );
-  }
-  if (OURS.has(name)) {
-    throw new AppError('OPTION_INVALID', `--remove-header: ${name} is set by the replay itself`);
-  }
+  if (!TOKEN.test(name)) throw refused('--remove-header', text, 'is not the name of a header');
+  if (OURS.has(name)) throw refused('--remove-header', name, 'is set by the replay itself');
   return name;
 }
 

@@ -1,4 +1,3 @@
-import { AppError } from '../../core/errors.ts';
 import type { Message, RequestPart } from '../../core/exchange.ts';
 import {
   buildRequestHead,
@@ -17,11 +16,11 @@ import {
   jsonMemberAgain,
   jsonStart,
 } from '../../core/json-cursor.ts';
-import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
 import { Routes } from '../../core/routes.ts';
 import { isPlain, type PayloadApi, payloadApiOf } from '../../inference/features.ts';
 import type { KeySource } from '../../redaction/identities.ts';
 import { Redaction } from '../../redaction/redaction.ts';
+import { parseSinglePlace, refused } from '../options/parsers.ts';
 import { JSON_LENGTH, type JsonScalar, jsonLengthIn, spliceJson, spliceJsonAt } from './edit-json.ts';
 import { newDecimal, newHex, newName, newScalar, parsedText } from './new-names.ts';
 
@@ -299,19 +298,15 @@ export function parsePerturbedPlace(text: string): PerturbedPlace {
   const rest = text.slice(colon + 1);
   if (kind === 'header' && /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(rest)) {
     if (!NOT_TO_CHANGE.has(rest.toLowerCase())) return { kind, name: rest };
-    throw new AppError(
-      'OPTION_INVALID',
-      `--perturb: header ${rest} controls the HTTP message and cannot be changed`,
-    );
+    throw refused('--perturb', rest, 'controls the HTTP message and cannot be changed');
   }
   if (kind === 'json') {
-    const parsed = parseJsonPointer(rest, '--perturb');
-    const steps = parsed.filter((step) => step !== ANY_MEMBER);
-    if (steps.length > 0 && steps.length === parsed.length) return { kind, pointer: rest, steps };
+    const steps = parseSinglePlace(rest, '--perturb');
+    if (steps !== null) return { kind, pointer: rest, steps };
   }
-  throw new AppError('OPTION_INVALID', `--perturb: ${JSON.stringify(text)} is not a place`, {
-    hint: 'Write header:NAME, or json:/POINTER naming one text or number, such as json:/messages/0/content.',
-  });
+  const hint =
+    'Write header:NAME, or json:/POINTER naming one text or number, such as json:/messages/0/content.';
+  throw refused('--perturb', text, 'is not a place', hint);
 }
 
 export function placeText(place: PerturbedPlace): string {

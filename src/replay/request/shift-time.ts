@@ -1,8 +1,7 @@
-import { AppError } from '../../core/errors.ts';
 import { recordedArrivalUs } from '../../core/exchange.ts';
-import { ANY_MEMBER, parseJsonPointer } from '../../core/json-pointer.ts';
 import type { TimeShiftCounts } from '../../documents/replay.ts';
 import { isPlain } from '../../inference/features.ts';
+import { parseSinglePlace, refused } from '../options/parsers.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { type BuiltRequest, flatValue } from './build.ts';
 import { JSON_LENGTH, jsonLengthIn, spliceJson } from './edit-json.ts';
@@ -19,16 +18,10 @@ export interface TimePlace {
  * @throws AppError OPTION_INVALID
  */
 export function parseTimePlace(text: string): TimePlace {
-  const parsed = parseJsonPointer(text, '--shift-time');
-  const steps = parsed.filter((step) => step !== ANY_MEMBER);
-  if (steps.length > 0 && steps.length === parsed.length) return { pointer: text, steps };
-  throw new AppError(
-    'OPTION_INVALID',
-    `--shift-time: ${JSON.stringify(text)} is not a pointer to a single value`,
-    {
-      hint: 'Give the JSON pointer of one string or number, such as /inputs/0/timestamp.',
-    },
-  );
+  const steps = parseSinglePlace(text, '--shift-time');
+  if (steps !== null) return { pointer: text, steps };
+  const hint = 'Give the JSON pointer of one string or number, such as /inputs/0/timestamp.';
+  throw refused('--shift-time', text, 'is not a pointer to a single value', hint);
 }
 
 type MovedSend = Pick<PlannedSend, 'row' | 'intendedOffsetNs'>;

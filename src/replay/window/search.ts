@@ -1,8 +1,8 @@
-import { DayCalendar } from '../../core/calendar.ts';
-import { AppError } from '../../core/errors.ts';
+import type { DayCalendar } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { parseInstantUs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
+import { refused } from '../options/parsers.ts';
 import type { SecondSums } from './capture.ts';
 
 /** `busiest`: most arrivals. `slowest`: the greatest mean of the recorded latencies. */
@@ -130,9 +130,7 @@ const HOURS_AFTER = 40;
 export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
   const text = day.trim();
   if (!/^\d{4}-\d{2}-\d{2}$/.test(text)) {
-    throw new AppError('OPTION_INVALID', `--day: ${JSON.stringify(day)} is not a date`, {
-      hint: 'Give a day such as 2026-11-20, and its zone with --tz.',
-    });
+    throw refused('--day', day, 'is not a date', 'Give a day such as 2026-11-20, and its zone with --tz.');
   }
   const firstHour = parseInstantUs(text, '--day') / HOUR_US - HOURS_BEFORE;
   let fromSecond = Number.POSITIVE_INFINITY;
@@ -144,13 +142,6 @@ export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
       toSecond = Math.max(toSecond, part.toSecond);
     }
   }
-  if (toSecond <= fromSecond) {
-    throw new AppError('OPTION_INVALID', `--day: there is no ${text} in ${calendar.timeZone}`);
-  }
+  if (toSecond <= fromSecond) throw refused('--day', text, `does not exist in ${calendar.timeZone}`);
   return { fromUs: fromSecond * SECOND_US, toUs: toSecond * SECOND_US };
-}
-
-/** The calendar of `--tz`. @throws AppError OPTION_INVALID for an unknown time zone. */
-export function calendarOf(timeZone: string): DayCalendar {
-  return new DayCalendar(timeZone);
 }
