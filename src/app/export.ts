@@ -256,11 +256,10 @@ class ExportPlan {
   #startUs: number | null = null;
 
   constructor(plan: ReplayPlan, source: CaptureSource) {
-    const { target, productionHosts, allowedProductionHosts } = plan.options;
+    const { target } = plan.options;
     this.plan = plan;
     this.#source = source;
-    this.#fence =
-      target === null ? null : new TargetFence({ target, productionHosts, allowed: allowedProductionHosts });
+    this.#fence = target === null ? null : new TargetFence({ ...plan.options, target });
   }
 
   get concurrency(): number | null {
@@ -293,11 +292,8 @@ class ExportPlan {
         maxRequests: options.maxRequests,
         durationNs: window.durationNs,
         builder: new RequestBuilder({
-          basePath: options.target?.basePath ?? '',
-          host: options.host,
+          ...options,
           addedHeaders: [],
-          removedHeaders: options.removedHeaders,
-          pathMappings: options.pathMappings,
           runId: `${RUN_PREFIX}${randomBytes(4).toString('hex')}`,
           identity: copyIdentityOf(overview, scaling),
         }),

@@ -19,7 +19,7 @@ export type ResolveHost = (hostname: string) => Promise<readonly string[] | null
 export interface FenceOptions {
   readonly target: Target;
   readonly productionHosts: readonly string[];
-  readonly allowed: readonly string[];
+  readonly allowedProductionHosts: readonly string[];
 }
 
 /** Names resolved at one time; more than a capture of one service ever has. */
@@ -47,7 +47,7 @@ export class TargetFence {
   constructor(options: FenceOptions) {
     this.#name = hostnameOf(options.target.hostname);
     this.#declared = new Set(options.productionHosts.map(hostnameOf));
-    this.#open = options.allowed.map(hostnameOf).includes(this.#name);
+    this.#open = options.allowedProductionHosts.map(hostnameOf).includes(this.#name);
   }
 
   /** What the target's name must never resolve to, as of the last check. */

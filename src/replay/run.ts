@@ -82,11 +82,7 @@ export class Replay {
     this.#answers = new AnswerForecast(parts.options.cancels);
     this.#timeShift = new TimeShift(parts.options.shiftTime, () => this.#runStartUs());
     this.#chains = parts.options.sessionOrder === 'open' ? null : new SessionChains();
-    this.#fence = new TargetFence({
-      target: parts.target,
-      productionHosts: parts.options.productionHosts,
-      allowed: parts.options.allowedProductionHosts,
-    });
+    this.#fence = new TargetFence({ ...parts.options, target: parts.target });
   }
 
   /**
@@ -203,11 +199,8 @@ export class Replay {
       maxRequests: options.maxRequests === null ? null : Math.max(0, options.maxRequests - sentBefore),
       durationNs: window.durationNs,
       builder: new RequestBuilder({
-        basePath: target.basePath,
-        host: options.host,
-        addedHeaders: options.addedHeaders,
-        removedHeaders: options.removedHeaders,
-        pathMappings: options.pathMappings,
+        ...options,
+        target,
         runId,
         identity: copyIdentityOf(overview, scaling),
       }),

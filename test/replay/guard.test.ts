@@ -38,7 +38,7 @@ async function check(
   const fence = new TargetFence({
     target: parseTarget(target),
     productionHosts: options.production ?? [],
-    allowed: options.allowed ?? [],
+    allowedProductionHosts: options.allowed ?? [],
   });
   await fence.check(recorded, resolve);
 }
@@ -132,7 +132,7 @@ describe('TargetFence', () => {
     const fence = new TargetFence({
       target: parseTarget('http://late.prod'),
       productionHosts: [],
-      allowed: [],
+      allowedProductionHosts: [],
     });
     fence.checkRecorded('other.prod');
     fence.checkRecorded(null);
@@ -142,7 +142,11 @@ describe('TargetFence', () => {
 
 describe('a name that was not resolved is not checked', () => {
   const fenceOf = (target: string) =>
-    new TargetFence({ target: parseTarget(target), productionHosts: ['triton.prod'], allowed: [] });
+    new TargetFence({
+      target: parseTarget(target),
+      productionHosts: ['triton.prod'],
+      allowedProductionHosts: [],
+    });
   const without =
     (...silent: string[]): ResolveHost =>
     async (name) =>
@@ -179,7 +183,11 @@ describe('a name that was not resolved is not checked', () => {
 
 describe('a target that comes to mean production while a run lasts', () => {
   const fence = () =>
-    new TargetFence({ target: parseTarget('http://staging.example'), productionHosts: [], allowed: [] });
+    new TargetFence({
+      target: parseTarget('http://staging.example'),
+      productionHosts: [],
+      allowedProductionHosts: [],
+    });
 
   it('is refused at the next look, and its new address is never connected to', async () => {
     const watched = fence();
@@ -205,7 +213,7 @@ describe('a target that comes to mean production while a run lasts', () => {
     const allowed = new TargetFence({
       target: parseTarget('http://staging.example'),
       productionHosts: ['triton.prod'],
-      allowed: ['staging.example'],
+      allowedProductionHosts: ['staging.example'],
     });
     expect(allowed.isWatched).toBe(false);
     await allowed.checkAgain(async () => ['10.0.0.5']);

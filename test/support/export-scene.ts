@@ -89,7 +89,7 @@ export function jsonLines<T>(path: string): T[] {
 /** Exchanges as an exporter is told of them, from the first one on. */
 export function sendsOf(exchanges: readonly Exchange[]): ExportedSend[] {
   const builder = new RequestBuilder({
-    basePath: '',
+    target: { basePath: '' },
     host: 'target',
     addedHeaders: [],
     runId: 'export-test',

@@ -1,13 +1,7 @@
-import {
-  forecastFor,
-  plannedSpanNs,
-  type ReplayPlan,
-  scalingOf,
-  slowestPace,
-  stagedSpanNs,
-} from '../../src/app/replay/plan.ts';
+import { type ReplayPlan, scalingOf, slowestPace, stagedSpanNs } from '../../src/app/replay/plan.ts';
 import { playbackOf } from '../../src/app/replay/windows.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
+import { forecastOf, planEndOf } from '../../src/replay/plan/forecast.ts';
 import { scheduleOf } from '../../src/replay/plan/schedule.ts';
 import { arrivalsIn } from '../../src/replay/plan/superpose.ts';
 import type { CaptureOverview } from '../../src/replay/window/capture.ts';
@@ -39,13 +33,13 @@ export function scheduledBy(
   const chosen = chooseWindow(overview, options.window, slowestPace(options), stagedSpanNs(options));
   const source = playbackOf(capture, chosen, options.filters);
   const scaling = () => scalingOf(options, overview, source, chosen);
-  const window = { ...chosen, plannedSpanNs: plannedSpanNs(scaling(), chosen) };
+  const window = { ...chosen, plannedSpanNs: planEndOf(scaling(), chosen).offsetNs };
   const plan = {
     options,
     overview,
     window,
     scaling: scaling(),
-    forecast: forecastFor(overview, window, scaling(), source),
+    forecast: forecastOf(overview, window, scaling(), source.isSelective),
   };
   const seconds = new Map<number, number>();
   let lastNs = 0;

@@ -85,11 +85,7 @@ function dryRunParts(plan: ReplayPlan, leadIn: LeadIn, source: CaptureSource): D
       (options.shard?.count ?? 1),
     arrivalsOnly: overview.arrivalsOnly,
     builder: new RequestBuilder({
-      basePath: options.target?.basePath ?? '',
-      host: options.host,
-      addedHeaders: options.addedHeaders,
-      removedHeaders: options.removedHeaders,
-      pathMappings: options.pathMappings,
+      ...options,
       runId: 'dry-run',
       identity: copyIdentityOf(overview, scaling),
     }),

@@ -211,21 +211,6 @@ export function scalingOf(
   });
 }
 
-/** How long the run is planned to last, nanoseconds. */
-export function plannedSpanNs(scaling: Scaling, window: ReplayWindow): number {
-  return planEndOf(scaling, window).offsetNs;
-}
-
-/** What the windows, one after the other, will ask of the target. */
-export function forecastFor(
-  overview: CaptureOverview,
-  window: ReplayWindow,
-  scaling: Scaling,
-  source: Playback,
-): Forecast {
-  return forecastOf(overview, window, scaling, source.isSelective);
-}
-
 /** The multiplier that was asked for: with stages, the mean of what they ask of this window. */
 export function askedMultiplier({ scaling, window, forecast, options }: ReplayPlan): number {
   if (options.stages === null) return options.multiplier;
@@ -335,7 +320,7 @@ export function calibrationPlanOf(
   const window = chooseWindow(plan.overview, asked, 1);
   const source = playbackOf(capture, window, options.filters);
   const scaling = scalingOf(options, plan.overview, source, window);
-  const forecast = forecastFor(plan.overview, window, scaling, source);
+  const forecast = forecastOf(plan.overview, window, scaling, source.isSelective);
   const own = { options, overview: plan.overview, window, scaling, forecast };
   const { maxRequests } = options;
   const plannedRequests = Math.min(forecast.plannedExchanges, maxRequests ?? Number.POSITIVE_INFINITY);

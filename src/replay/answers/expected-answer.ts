@@ -28,18 +28,9 @@ export type CancelPolicy = (typeof CANCEL_POLICIES)[number];
 const WITHOUT_TOKENS: ReadonlySet<PayloadApi> = new Set(['v1', 'v2']);
 /** Requests whose streams are finished by an event of their own. */
 const ENDING = /\/(?:chat\/completions|completions|responses|v1\/messages|api\/chat|api\/generate)$/;
-/** Routes remembered; there are a handful, and names that clients choose may be among them. */
-const KNOWN_ROUTES = 1_024;
-
-interface RouteFacts {
-  readonly api: PayloadApi | null;
-  readonly ends: boolean;
-}
-
 /** Says of each planned request what its answer will be. */
 export class AnswerForecast {
   readonly #cancels: CancelPolicy;
-  readonly #routes = new Map<string, RouteFacts>();
   /** Recorded clients that left without a sign of when: such a request is waited for. */
   untimedCancels = 0;
 
@@ -54,13 +45,14 @@ export class AnswerForecast {
 
   /** @param body as it will be sent; null for none */
   of(row: ExchangeRow, body: Uint8Array | null): ExpectedAnswer {
-    const { api, ends } = this.#factsOf(row.route);
+    const { route } = row;
+    const api = route === null ? null : payloadApiOf({ route, model: null });
     const counts = api !== null && !WITHOUT_TOKENS.has(api);
     const asks = (): boolean => counts && body !== null && requestFeatures(api, body).stream;
     const streams = row.streamed ?? asks();
     const cancelAfterNs = this.#cancelAfterNs(row);
     if (!counts && !streams && cancelAfterNs === null) return NOTHING_EXPECTED;
-    return { counts, streams, ends, cancelAfterNs };
+    return { counts, streams, ends: route !== null && ENDING.test(route), cancelAfterNs };
   }
 
   /** A client's patience is not scaled: it leaves when the recorded one did, whatever had been answered by then. */
@@ -69,16 +61,5 @@ export class AnswerForecast {
     if (row.clientLeftOffsetUs !== null) return row.clientLeftOffsetUs * 1_000;
     this.untimedCancels += 1;
     return null;
-  }
-
-  #factsOf(route: string | null): RouteFacts {
-    if (route === null) return { api: null, ends: false };
-    let facts = this.#routes.get(route);
-    if (facts === undefined) {
-      if (this.#routes.size >= KNOWN_ROUTES) this.#routes.clear();
-      facts = { api: payloadApiOf({ route, model: null }), ends: ENDING.test(route) };
-      this.#routes.set(route, facts);
-    }
-    return facts;
   }
 }

@@ -55,11 +55,6 @@ function fnv1a(text: string, begin: number): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
-interface RecorderUse {
-  connections: number;
-  requests: number;
-}
-
 /**
  * Counts planned sends by the connection they were recorded on; a copy has one of its own. Connections are held in two
  * generations, of which the older is dropped as a whole, so at most twice the bound are held.
@@ -68,7 +63,7 @@ export class RecordedConnections {
   /** Requests of the connections that spoke since the older ones were put aside, and of those that have not. */
   #recent = new Map<number, number>();
   #older = new Map<number, number>();
-  readonly #byRecorder = new Map<string, RecorderUse>();
+  readonly #byRecorder = new Map<string, { connections: number; requests: number }>();
   readonly #bound: number;
   #max = 0;
   #unknown = 0;
@@ -78,7 +73,7 @@ export class RecordedConnections {
     this.#bound = bound;
   }
 
-  add(send: Pick<PlannedSend, 'row' | 'copy' | 'layer'>): void {
+  add(send: Placed): void {
     const lane = laneOf(send);
     if (lane === null) {
       this.#unknown += 1;
@@ -88,10 +83,10 @@ export class RecordedConnections {
     this.#recent.set(lane, before + 1);
     if (this.#recent.size >= this.#bound) this.#forgetOlder();
     this.#max = Math.max(this.#max, before + 1);
-    const use = this.#useOf(send.row.recorder);
+    const use = this.#byRecorder.get(send.row.recorder) ?? { connections: 0, requests: 0 };
     use.requests += 1;
-    if (before > 0) return;
-    use.connections += 1;
+    if (before === 0) use.connections += 1;
+    this.#byRecorder.set(send.row.recorder, use);
   }
 
   figures(): ConnectionsDocument['recorded'] {
@@ -117,14 +112,5 @@ export class RecordedConnections {
     this.#forgotten += this.#older.size;
     this.#older = this.#recent;
     this.#recent = new Map();
-  }
-
-  #useOf(recorder: string): RecorderUse {
-    let use = this.#byRecorder.get(recorder);
-    if (use === undefined) {
-      use = { connections: 0, requests: 0 };
-      this.#byRecorder.set(recorder, use);
-    }
-    return use;
   }
 }

@@ -58,7 +58,7 @@ export class HttpClient implements Transport {
   readonly #book: AddressBook;
   readonly #clock: Clock;
   readonly #loopTime: LoopTime;
-  readonly #dial: Dial;
+  readonly #host: ConnectionHost;
   readonly #use = new Use();
   /** In the order in which they fell idle. */
   #idle: Connection[] = [];
@@ -76,7 +76,24 @@ export class HttpClient implements Transport {
     this.#book = book;
     this.#clock = clock;
     this.#loopTime = new LoopTime(clock);
-    this.#dial = dialer(options);
+    this.#host = {
+      origin: options.origin,
+      dial: dialer(options),
+      clock,
+      loopTime: this.#loopTime,
+      onOpened: ({ address }, tookNs) => {
+        book.noteSuccess(address);
+        this.#use.noteOpened(address, tookNs);
+      },
+      onFailed: ({ address }) => {
+        book.noteFailure(address);
+        this.#use.failed += 1;
+      },
+      onCarries: ({ address, served }) => this.#use.noteRequest(address, served + 1),
+      onRest: (connection) => this.#rest(connection),
+      onClosed: () => this.#use.noteClosed(),
+      onGone: (connection) => this.#forget(connection),
+    };
     this.#lastWatchNs = this.#loopTime.nowNs();
     this.#watching = setInterval(() => this.#watch(), WATCH_MS).unref();
   }
@@ -147,48 +164,27 @@ export class HttpClient implements Transport {
   }
 
   #create(lane: number | null): Connection {
-    const connection = new Connection(this.#book.next(), lane, {
-      origin: this.#options.origin,
-      dial: this.#dial,
-      clock: this.#clock,
-      loopTime: this.#loopTime,
-      onOpened: this.#onOpened,
-      onFailed: this.#onFailed,
-      onCarries: ({ address, served }) => this.#use.noteRequest(address, served + 1),
-      onRest: this.#onRest,
-      onClosed: () => this.#use.noteClosed(),
-      onGone: this.#onGone,
-    });
+    const connection = new Connection(this.#book.next(), lane, this.#host);
     this.#live.add(connection);
     return connection;
   }
 
-  readonly #onOpened = ({ address }: Connection, tookNs: number): void => {
-    this.#book.noteSuccess(address);
-    this.#use.noteOpened(address, tookNs);
-  };
-
-  readonly #onFailed = ({ address }: Connection): void => {
-    this.#book.noteFailure(address);
-    this.#use.failed += 1;
-  };
-
   /** Waits for a request: a lane's for one of its lane, any other on top of those that wait. */
-  readonly #onRest = (connection: Connection): void => {
+  #rest(connection: Connection): void {
     this.#busy.delete(connection);
     if (!this.#usable(connection)) connection.retire();
     else if (connection.lane === null) {
       connection.idleSinceNs = this.#clock.nowNs();
       this.#idle.push(connection);
     }
-  };
+  }
 
-  readonly #onGone = (connection: Connection): void => {
+  #forget(connection: Connection): void {
     this.#live.delete(connection);
     this.#busy.delete(connection);
     const { lane } = connection;
     if (lane !== null && this.#lanes.get(lane) === connection) this.#lanes.delete(lane);
-  };
+  }
 
   /**
    * Answers that came while nothing ran are read after this: what had been silent for too long at the watch before
@@ -206,7 +202,7 @@ export class HttpClient implements Transport {
     for (const connection of this.#busy) {
       const { timeout, silentSinceNs } = connection;
       if (atNs - silentSinceNs < limitsMs[timeout] * 1e6) continue;
-      if (timeout === 'connect_timeout') this.#onFailed(connection);
+      if (timeout === 'connect_timeout') this.#host.onFailed(connection);
       connection.retire(timeout);
     }
     const nowNs = this.#clock.nowNs();

@@ -1,19 +1,20 @@
 import { setImmediate } from 'node:timers/promises';
-import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
+import type { ExchangePayload, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import { Heap } from '../../core/heap.ts';
-import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
 import { maskedPointers } from '../check/places.ts';
-import type { RateCeiling } from '../guard.ts';
-import type { Shard } from '../options/parsers.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
 import { skipReasonOf } from '../window/capture.ts';
-import { AuditCounter, type ReplayAudit, ScalingTally } from './plan.ts';
-import type { Scaling } from './scaling.ts';
+import {
+  AuditCounter,
+  type PlanParts,
+  type ReplayAudit,
+  ScalingTally,
+  type WholePlanListener,
+} from './plan.ts';
 import { isOfWindow, scheduleOf } from './schedule.ts';
-import type { OpenSessions } from './sessions.ts';
 import { Stripe } from './shard.ts';
 import { arrivalsIn, playedAs } from './superpose.ts';
 
@@ -24,30 +25,23 @@ import { arrivalsIn, playedAs } from './superpose.ts';
 const SAMPLE_STRETCHES = 32;
 const SAMPLE_STRETCH = 8;
 
-export interface DryRunParts {
-  readonly source: CaptureSource;
-  readonly range: TimeRange;
-  readonly scaling: Scaling;
-  /** Sessions begun before the window; null where the capture knows no sessions. */
-  readonly openSessions: OpenSessions | null;
-  /** Which of several processes is planned; without it the whole schedule is. */
-  readonly shard?: Shard | null;
-  /** Of the whole plan, without what is played before it. So is the ceiling. */
-  readonly maxRequests: number | null;
-  readonly ceiling: RateCeiling;
-  /** The plan ends before this instant of the run; without it, with the window. */
-  readonly durationNs?: number | null;
+export interface DryRunParts
+  extends Pick<
+    PlanParts,
+    | 'source'
+    | 'range'
+    | 'scaling'
+    | 'openSessions'
+    | 'shard'
+    | 'maxRequests'
+    | 'ceiling'
+    | 'durationNs'
+    | 'builder'
+  > {
   /** Sends expected of the plan, by which the sample is spread. */
   readonly expected: number;
   /** The capture has arrivals alone: their timing is planned although nothing could be sent. */
   readonly arrivalsOnly: boolean;
-  readonly builder: RequestBuilder;
-}
-
-/** Told of the plan as it unfolds. */
-export interface DryRunListener {
-  recorded(row: ExchangeRow): void;
-  planned(row: ExchangeRow, intendedOffsetNs: number): void;
 }
 
 /** The totals of a plan over all shards, as far as its rows show them. */
@@ -78,7 +72,7 @@ export interface DryRunReport {
 const SENDS_A_TURN = 8_192;
 
 /** Plans a whole window and sends nothing: constant memory, and no payload opened but the sample's. */
-export async function dryRun(parts: DryRunParts, listener: DryRunListener): Promise<DryRunReport> {
+export async function dryRun(parts: DryRunParts, listener: WholePlanListener): Promise<DryRunReport> {
   const audit = new AuditCounter();
   const auditor = new PayloadAuditor(parts.builder);
   const stride = Math.max(SAMPLE_STRETCH, Math.ceil(parts.expected / SAMPLE_STRETCHES));

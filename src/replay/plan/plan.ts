@@ -44,10 +44,10 @@ export interface PlanListener {
   readonly whole?: WholePlanListener | undefined;
 }
 
-/** Told of what all shards play together, in order, as far as one of them can know it. */
+/** Told of a plan in order: of all shards together as far as one of them can know it, or of a dry run's. */
 export interface WholePlanListener {
   recorded(row: ExchangeRow): void;
-  /** A send of any shard. Whether another one can build its request is not known here. */
+  /** A send. Whether another shard can build its request is not known here. */
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
 }
 
@@ -189,42 +189,26 @@ function sizedRow(row: ExchangeRow, body: Uint8Array | null): ExchangeRow {
 
 /** Counts what a scaling does, one planned send after the other. */
 export class ScalingTally {
-  #thinned = 0;
-  #copies = 0;
-  #layered = 0;
-  #perturbed = 0;
-  #notPerturbed = 0;
-  #bodiesUnread = 0;
+  readonly #counts = { thinned: 0, copies: 0, layered: 0, perturbed: 0, notPerturbed: 0, bodiesUnread: 0 };
 
   /** An exchange whose session is left out; those of other stretches were never part of the window. */
   leftOut({ layer }: PlannedSend): void {
-    if (layer === 0) this.#thinned += 1;
+    if (layer === 0) this.#counts.thinned += 1;
   }
 
   planned({ copy, layer }: PlannedSend): void {
-    if (copy > 0) this.#copies += 1;
-    else if (layer > 0) this.#layered += 1;
+    if (copy > 0) this.#counts.copies += 1;
+    else if (layer > 0) this.#counts.layered += 1;
   }
 
   /** A request of it was built. @param places where copies are to differ */
   built({ copy }: PlannedSend, result: { perturbed: boolean; bodyUnread: boolean }, places: number): void {
-    if (result.bodyUnread) this.#bodiesUnread += 1;
-    if (copy === 0 || places === 0) return;
-    if (result.perturbed) this.#perturbed += 1;
-    else this.#notPerturbed += 1;
+    if (result.bodyUnread) this.#counts.bodiesUnread += 1;
+    if (copy > 0 && places > 0) this.#counts[result.perturbed ? 'perturbed' : 'notPerturbed'] += 1;
   }
 
   counts(forgottenSessions: number, openedBefore: ScalingCounts['openedBefore']): ScalingCounts {
-    return {
-      thinned: this.#thinned,
-      copies: this.#copies,
-      layered: this.#layered,
-      perturbed: this.#perturbed,
-      notPerturbed: this.#notPerturbed,
-      bodiesUnread: this.#bodiesUnread,
-      forgottenSessions,
-      openedBefore,
-    };
+    return { ...this.#counts, forgottenSessions, openedBefore };
   }
 }
 

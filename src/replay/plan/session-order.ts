@@ -29,10 +29,7 @@ interface Chain {
 /** Knows of each planned request which one of its session it follows. What is not sent is no part of a session. */
 export class SessionChains {
   readonly #memory = new SessionMemory<Chain>();
-  #sessions = 0;
-  #followUps = 0;
-  #overlapped = 0;
-  #unknownEnds = 0;
+  readonly #counts = { sessions: 0, followUps: 0, overlapped: 0, unknownEnds: 0 };
 
   /**
    * To be asked in the order of the schedule, of each request that is handed out.
@@ -51,31 +48,25 @@ export class SessionChains {
     const before = chain.last;
     chain.last = { index, row, intendedOffsetNs };
     if (before === null) {
-      this.#sessions += 1;
+      this.#counts.sessions += 1;
       return null;
     }
     return this.#followUp(before, chain.last);
   }
 
   counts(): SessionOrderCounts {
-    return {
-      sessions: this.#sessions,
-      followUps: this.#followUps,
-      overlapped: this.#overlapped,
-      unknownEnds: this.#unknownEnds,
-      forgotten: this.#memory.forgotten,
-    };
+    return { ...this.#counts, forgotten: this.#memory.forgotten };
   }
 
   #followUp(before: Place, own: Place): FollowUp {
-    this.#followUps += 1;
+    this.#counts.followUps += 1;
     const { index: after } = before;
     const plannedGapNs = Math.max(0, own.intendedOffsetNs - before.intendedOffsetNs);
     const recordedGapUs = own.row.arrivalUs - before.row.arrivalUs;
     const tookUs = before.row.lastByteOffsetUs;
     if (tookUs === null || tookUs > recordedGapUs) {
-      if (tookUs === null) this.#unknownEnds += 1;
-      else this.#overlapped += 1;
+      if (tookUs === null) this.#counts.unknownEnds += 1;
+      else this.#counts.overlapped += 1;
       return { after, from: 'send', delayNs: plannedGapNs };
     }
     // Think time passes as fast as the schedule does between the two.

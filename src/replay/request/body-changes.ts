@@ -35,9 +35,7 @@ const COMPLETIONS = /\/(?:chat\/)?completions$/;
 /** Changes bodies of chat and completions where a user asked for it, and counts where it did. Lengths of messages are written anew. */
 export class BodyChanges {
   readonly #options: BodyChangeOptions;
-  #pinned = 0;
-  #unpinned = 0;
-  #usageRequested = 0;
+  readonly #counts = { pinned: 0, unpinned: 0, usageRequested: 0 };
 
   constructor(options: BodyChangeOptions) {
     this.#options = options;
@@ -56,13 +54,13 @@ export class BodyChanges {
     let body = recorded;
     if (pinOutputLength !== null) {
       const pinned = body === null ? null : pin(body, row, pinOutputLength);
-      if (pinned === null) this.#unpinned += 1;
-      else this.#pinned += 1;
+      if (pinned === null) this.#counts.unpinned += 1;
+      else this.#counts.pinned += 1;
       body = pinned ?? body;
     }
     if (requestUsage && body !== null) {
       const asking = askUsage(body);
-      if (asking !== null) this.#usageRequested += 1;
+      if (asking !== null) this.#counts.usageRequested += 1;
       body = asking ?? body;
     }
     return body === recorded ? request : { ...request, body };
@@ -70,13 +68,7 @@ export class BodyChanges {
 
   counts(): BodyChangeCounts {
     const { pinOutputLength, requestUsage } = this.#options;
-    return {
-      pinOutputLength,
-      pinned: this.#pinned,
-      unpinned: this.#unpinned,
-      requestUsage,
-      usageRequested: this.#usageRequested,
-    };
+    return { pinOutputLength, requestUsage, ...this.#counts };
   }
 }
 

@@ -9,6 +9,7 @@ import {
 } from '../../core/headers.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
 import { type HostPolicy, refused } from '../options/parsers.ts';
+import type { Target } from '../target.ts';
 import { COPY_HEADER, type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
 
 /** A request as it is to be sent, before it has a place in the schedule. */
@@ -43,7 +44,8 @@ export type BuildResult =
 const SERVER_ISSUED_ID = 'server_issued_id';
 
 export interface RequestRules {
-  readonly basePath: string;
+  /** Its base path stands in front of every path; null for none. */
+  readonly target: Pick<Target, 'basePath'> | null;
   readonly host: HostPolicy;
   readonly addedHeaders: readonly HeaderPair[];
   /** In lower case. */
@@ -119,7 +121,7 @@ export class RequestBuilder {
       bodyUnread: false,
       request: {
         method,
-        path: this.#rules.basePath + mapPath(target, this.#rules.pathMappings ?? []),
+        path: (this.#rules.target?.basePath ?? '') + mapPath(target, this.#rules.pathMappings ?? []),
         headers: this.#headersOf(headers, masked.headers, copy),
         body: message.body.bytes === 0 ? null : message.body.kept,
         chunked,

@@ -94,14 +94,18 @@ export class Playback implements CaptureSource {
     const { parts, loops } = this.#parts.window;
     this.#counts = parts.map(() => ({ exchanges: 0, selected: 0 }));
     this.#passes = 0;
-    const time = new PlayedTime();
+    const time = new Timeline();
+    let firstUs: number | null = null;
     const everything = new Timeline();
     for (let pass = 0; loops === null || pass < loops; pass += 1) {
       for (const [at, range] of parts.entries()) {
         time.begin(range);
         everything.begin(range);
         for (const row of this.#counted(range, at, everything)) {
-          yield time.move(row);
+          firstUs ??= row.arrivalUs;
+          // The first window keeps its own time.
+          const arrivalUs = firstUs + time.place(row.arrivalUs);
+          yield arrivalUs === row.arrivalUs ? row : { ...row, arrivalUs, recordedUs: row.arrivalUs };
           this.#passes = pass + 1;
         }
       }
@@ -127,22 +131,6 @@ export class Playback implements CaptureSource {
       leftOut = 0;
     }
     count.exchanges += leftOut;
-  }
-}
-
-/** Moves arrivals of windows that follow each other onto the time of the first. */
-class PlayedTime {
-  readonly #timeline = new Timeline();
-  #firstUs: number | null = null;
-
-  move(row: ExchangeRow): ExchangeRow {
-    this.#firstUs ??= row.arrivalUs;
-    const arrivalUs = this.#firstUs + this.#timeline.place(row.arrivalUs);
-    return arrivalUs === row.arrivalUs ? row : { ...row, arrivalUs, recordedUs: row.arrivalUs };
-  }
-
-  begin(range: TimeRange): void {
-    this.#timeline.begin(range);
   }
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
-import { askedMultiplier, planLines, plannedSpanNs, statedBounds } from '../../../src/app/replay/plan.ts';
+import { askedMultiplier, planLines, statedBounds } from '../../../src/app/replay/plan.ts';
+import { planEndOf } from '../../../src/replay/plan/forecast.ts';
 import { scheduledBy } from '../../support/scheduled.ts';
 
 const SECOND_US = 1_000_000;
@@ -67,7 +68,7 @@ describe('the end of a plan', () => {
 
   it('is known for a lone arrival that is repeated', () => {
     const { plan } = scheduledBy([1_500_000], { stages: '20s@1x', duration: '1h', scaling: 'amplify' });
-    expect(plannedSpanNs(plan.scaling, plan.window)).toBe(20e9);
+    expect(planEndOf(plan.scaling, plan.window).offsetNs).toBe(20e9);
     expect(askedMultiplier(plan)).toBe(1);
   });
 });

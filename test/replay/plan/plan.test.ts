@@ -21,7 +21,12 @@ import { MemoryCapture, requestPayload } from '../../support/memory-capture.ts';
 import { scalingAt } from '../../support/scalings.ts';
 
 const RANGE = { fromUs: 0, toUs: Number.MAX_SAFE_INTEGER };
-const builder = new RequestBuilder({ basePath: '', host: 'target', addedHeaders: [], runId: 'r' });
+const builder = new RequestBuilder({
+  target: { basePath: '' },
+  host: 'target',
+  addedHeaders: [],
+  runId: 'r',
+});
 
 function partsOf(source: MemoryCapture, changes: Partial<PlanParts> = {}): PlanParts {
   return {
@@ -34,7 +39,11 @@ function partsOf(source: MemoryCapture, changes: Partial<PlanParts> = {}): PlanP
     builder,
     changes: new BodyChanges({ pinOutputLength: null, requestUsage: false }),
     answers: new AnswerForecast('replay'),
-    fence: new TargetFence({ target: parseTarget('http://staging'), productionHosts: [], allowed: [] }),
+    fence: new TargetFence({
+      target: parseTarget('http://staging'),
+      productionHosts: [],
+      allowedProductionHosts: [],
+    }),
     ceiling: new RateCeiling(1_000),
     audit: new AuditCounter(),
     ...changes,
@@ -113,7 +122,11 @@ describe('plannedRequests', () => {
   });
 
   it('stops before a request that was recorded under the name of the target', () => {
-    const fence = new TargetFence({ target: parseTarget('http://prod-2'), productionHosts: [], allowed: [] });
+    const fence = new TargetFence({
+      target: parseTarget('http://prod-2'),
+      productionHosts: [],
+      allowedProductionHosts: [],
+    });
     const requests = plannedRequests(partsOf(mixedCapture(), { fence }), told().listener);
     expect(requests.next().value?.path).toBe('/0');
     expect(() => requests.next()).toThrow(expect.objectContaining({ code: 'TARGET_FORBIDDEN' }));

@@ -24,7 +24,12 @@ import { scalingAt } from '../../support/scalings.ts';
 const SECOND_US = 1_000_000;
 /** The window of the plans; the stretch after it is what superposing lays over it. */
 const RANGE = { fromUs: 0, toUs: 60 * SECOND_US };
-const builder = new RequestBuilder({ basePath: '', host: 'target', addedHeaders: [], runId: 'r' });
+const builder = new RequestBuilder({
+  target: { basePath: '' },
+  host: 'target',
+  addedHeaders: [],
+  runId: 'r',
+});
 
 interface Told {
   readonly sends: readonly string[];
@@ -66,7 +71,11 @@ function planOf(
       builder,
       changes: new BodyChanges({ pinOutputLength: null, requestUsage: false }),
       answers: new AnswerForecast('replay'),
-      fence: new TargetFence({ target: parseTarget('http://staging'), productionHosts: [], allowed: [] }),
+      fence: new TargetFence({
+        target: parseTarget('http://staging'),
+        productionHosts: [],
+        allowedProductionHosts: [],
+      }),
       ceiling: new RateCeiling(asked.maxPerSecond ?? 1e9),
       audit,
     },

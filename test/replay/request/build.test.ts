@@ -34,7 +34,13 @@ function payloadOf(recorded: Recorded): ExchangePayload {
 }
 
 function builderOf(rules: Partial<RequestRules> = {}): RequestBuilder {
-  return new RequestBuilder({ basePath: '', host: 'target', addedHeaders: [], runId: 'run-1', ...rules });
+  return new RequestBuilder({
+    target: { basePath: '' },
+    host: 'target',
+    addedHeaders: [],
+    runId: 'run-1',
+    ...rules,
+  });
 }
 
 function built(recorded: Recorded, rules: Partial<RequestRules> = {}): BuiltRequest {
@@ -128,7 +134,7 @@ describe('RequestBuilder', () => {
   it('keeps method, target and query, below the base path of the target', () => {
     const line = 'PATCH /v1/a%20b//c?x=1&x=%2F HTTP/1.1';
     expect(built({ line })).toMatchObject({ method: 'PATCH', path: '/v1/a%20b//c?x=1&x=%2F' });
-    expect(built({ line }, { basePath: '/stage' }).path).toBe('/stage/v1/a%20b//c?x=1&x=%2F');
+    expect(built({ line }, { target: { basePath: '/stage' } }).path).toBe('/stage/v1/a%20b//c?x=1&x=%2F');
   });
 
   it('hands the body on untouched, null where there was none', () => {

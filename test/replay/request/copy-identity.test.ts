@@ -25,7 +25,7 @@ function builderOf(
   addedHeaders: readonly HeaderPair[] = [],
 ): RequestBuilder {
   return new RequestBuilder({
-    basePath: '',
+    target: { basePath: '' },
     host: 'target',
     addedHeaders,
     runId: 'run-1',
