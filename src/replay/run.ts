@@ -26,6 +26,7 @@ import {
   AuditCounter,
   type PlanListener,
   type PlannedRequest,
+  type PlanParts,
   plannedRequests,
   type ReplayAudit,
   ScalingTally,
@@ -35,7 +36,7 @@ import type { Scaling } from './plan/scaling.ts';
 import { SessionChains } from './plan/session-order.ts';
 import { OpenSessions } from './plan/sessions.ts';
 import { copyIdentityOf } from './plan/superpose.ts';
-import { type WarmedUpParts, type Warmup, warmedUp } from './plan/warmup.ts';
+import { type Warmup, warmedUp } from './plan/warmup.ts';
 import { BodyChanges } from './request/body-changes.ts';
 import { RequestBuilder } from './request/build.ts';
 import { TimeShift } from './request/shift-time.ts';
@@ -189,7 +190,7 @@ export class Replay {
     const planned = (request: PlannedRequest) => {
       if (request.warmup !== true) listener.planned(request.row, request.intendedOffsetNs);
     };
-    const plan: WarmedUpParts = {
+    const plan: PlanParts = {
       source,
       range: window,
       scaling,

@@ -602,11 +602,8 @@ class Use {
   }
 
   #useOf(address: string): { connections: number; requests: number } {
-    let use = this.#byAddress.get(address);
-    if (use === undefined) {
-      use = { connections: 0, requests: 0 };
-      this.#byAddress.set(address, use);
-    }
+    const use = this.#byAddress.get(address) ?? { connections: 0, requests: 0 };
+    this.#byAddress.set(address, use);
     return use;
   }
 }

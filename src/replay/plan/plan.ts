@@ -10,7 +10,7 @@ import type { ConnectionPolicy } from '../options/replay-options.ts';
 import type { BodyChanges } from '../request/body-changes.ts';
 import type { BuildResult, MaskedParts, RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
-import type { TimeMover } from '../request/shift-time.ts';
+import type { TimeShift } from '../request/shift-time.ts';
 import { SKIP_REASONS, type SkipReason, skipReasonOf } from '../window/capture.ts';
 import type { Scaling } from './scaling.ts';
 import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
@@ -79,7 +79,11 @@ export interface PlanParts {
   /** Where follow-ups wait for what they follow; without it every request goes at its planned instant. */
   readonly chains?: SessionChains | null;
   /** Moves times in bodies; without it they are sent as recorded. */
-  readonly timeShift?: TimeMover;
+  readonly timeShift?: TimeShift;
+  /** What was planned before this, as one schedule with it: its requests, and how long it lasts. */
+  readonly before?: { readonly requests: number; readonly spanNs: number };
+  /** This is what precedes the window. */
+  readonly warmup?: boolean;
 }
 
 /**
@@ -88,14 +92,16 @@ export interface PlanParts {
  * @throws AppError TARGET_FORBIDDEN at a request recorded under the target's own name.
  */
 export function* plannedRequests(parts: PlanParts, listener: PlanListener): Generator<PreparedRequest> {
-  const { source, range, scaling, tally, audit, ceiling, shard = null } = parts;
+  const { source, range, scaling, tally, audit, ceiling, shard = null, warmup = false } = parts;
+  const { requests, spanNs } = parts.before ?? { requests: 0, spanNs: 0 };
   const stripe = new Stripe(shard, scaling.draws);
   let places = 0;
-  let index = 0;
+  let index = requests;
   for (const send of scheduleOf(arrivalsIn(source, range, scaling), scaling)) {
     if (places === parts.maxRequests) return;
-    const { row, intendedOffsetNs } = send;
-    if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) return;
+    const { row, intendedOffsetNs: offsetNs } = send;
+    if (offsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) return;
+    const intendedOffsetNs = offsetNs + spanNs;
     const own = stripe.holds(send);
     tellRecorded(send, own, parts, listener);
     if (!send.kept) {
@@ -108,11 +114,11 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       continue;
     }
     // A request that cannot be built does not count, except in shards: a shard does not know the others' requests.
-    const admittedUnbuilt = shard === null ? null : ceiling.admits(intendedOffsetNs);
+    const admittedUnbuilt = shard === null ? null : ceiling.admits(offsetNs);
     if (shard !== null) places += 1;
     if (!own) {
       const differs = send.copy > 0 && scaling.options.perturb.length > 0;
-      listener.whole?.planned(differs ? playedRow(row, playedAs(send, scaling)) : row, intendedOffsetNs);
+      listener.whole?.planned(differs ? playedRow(row, playedAs(send, scaling)) : row, offsetNs);
       continue;
     }
     const as = playedAs(send, scaling);
@@ -124,12 +130,12 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     const { streams } = answer;
     if (shard === null) places += 1;
     // As every shard knows it: how large the bodies of the others are is not known here.
-    listener.whole?.planned(playedAsRow, intendedOffsetNs);
-    if (admittedUnbuilt ?? ceiling.admits(intendedOffsetNs)) {
-      const moved = parts.timeShift?.move(request, send) ?? request;
+    listener.whole?.planned(playedAsRow, offsetNs);
+    if (admittedUnbuilt ?? ceiling.admits(offsetNs)) {
+      const moved = parts.timeShift?.move(request, { row, intendedOffsetNs }) ?? request;
       const changed = moved !== request || built.perturbed || isMasked(built);
       const sentRow = sizedRow(playedAsRow, moved.body);
-      listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed });
+      listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed, warmup });
       const { stripe, lane } = placeOf(send, parts.connections ?? 'pooled');
       const follows = parts.chains?.follow(send, index, intendedOffsetNs);
       const { method, path, headers, body, chunked } = moved;
@@ -137,7 +143,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       yield { index, intendedOffsetNs, stripe, lane, follows, method, path, headers, body, chunked, answer };
     } else {
       const refusedRow = sizedRow(playedAsRow, request.body);
-      listener.refusedByCeiling({ index, intendedOffsetNs, row: refusedRow, streams });
+      listener.refusedByCeiling({ index, intendedOffsetNs, row: refusedRow, streams, warmup });
     }
     index += 1;
   }

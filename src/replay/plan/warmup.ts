@@ -1,7 +1,6 @@
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
 import { RateCeiling } from '../guard.ts';
-import type { TimeShift } from '../request/shift-time.ts';
 import type { CaptureOverview } from '../window/capture.ts';
 import type { ReplayWindow } from '../window/window.ts';
 import { forecastOf } from './forecast.ts';
@@ -65,8 +64,6 @@ export function warmupBefore(parts: WarmupParts): Warmup {
   };
 }
 
-export type WarmedUpParts = PlanParts & { readonly timeShift?: TimeShift };
-
 /**
  * The warm-up and then the window, as one schedule: nothing is drained between the two. What belongs to the warm-up
  * is told of with its mark, and counts neither as recorded nor in the audit nor among what was changed. The most
@@ -74,20 +71,21 @@ export type WarmedUpParts = PlanParts & { readonly timeShift?: TimeShift };
  */
 export function* warmedUp(
   warmup: Warmup,
-  parts: WarmedUpParts,
+  parts: PlanParts,
   listener: PlanListener,
   maxRatePerSecond: number | null,
 ): Generator<PreparedRequest> {
   const { timeShift, maxRequests } = parts;
-  let count = 0;
+  let requests = 0;
   if (warmup.spanNs > 0) {
-    const marked = (request: PlannedRequest): PlannedRequest => {
-      count = request.index + 1;
-      return { ...request, warmup: true };
+    const counted = (tell: PlanListener['planned']) => (request: PlannedRequest) => {
+      requests = request.index + 1;
+      tell(request);
     };
     yield* plannedRequests(
       {
         ...parts,
+        warmup: true,
         range: warmup.range,
         scaling: warmup.scaling,
         tally: new ScalingTally(),
@@ -103,32 +101,14 @@ export function* warmedUp(
       },
       {
         recorded: () => undefined,
-        planned: (request) => listener.planned(marked(request)),
-        refusedByCeiling: (request) => listener.refusedByCeiling(marked(request)),
+        planned: counted((request) => listener.planned(request)),
+        refusedByCeiling: counted((request) => listener.refusedByCeiling(request)),
       },
     );
   }
-  const moved = <T extends { readonly index: number; readonly intendedOffsetNs: number }>(request: T): T => ({
-    ...request,
-    index: request.index + count,
-    intendedOffsetNs: request.intendedOffsetNs + warmup.spanNs,
-  });
-  const later = {
-    ...parts,
-    maxRequests: maxRequests === null ? null : maxRequests - count,
-    ...(timeShift === undefined ? {} : { timeShift: timeShift.later(warmup.spanNs) }),
-  };
-  const window = plannedRequests(later, {
-    whole: listener.whole,
-    recorded: (row) => listener.recorded(row),
-    planned: (request) => listener.planned(moved(request)),
-    refusedByCeiling: (request) => listener.refusedByCeiling(moved(request)),
-  });
-  for (const request of window) {
-    const { follows } = request;
-    const chained = follows == null ? {} : { follows: { ...follows, after: follows.after + count } };
-    yield { ...moved(request), ...chained };
-  }
+  const left = maxRequests === null ? null : maxRequests - requests;
+  const before = { requests, spanNs: warmup.spanNs };
+  yield* plannedRequests({ ...parts, maxRequests: left, before }, listener);
 }
 
 function firstArrivalUs(source: CaptureSource, range: TimeRange): number | null {

@@ -24,15 +24,8 @@ export function parseTimePlace(text: string): TimePlace {
   throw refused('--shift-time', text, 'is not a pointer to a single value', hint);
 }
 
-type MovedSend = Pick<PlannedSend, 'row' | 'intendedOffsetNs'>;
-
-/** Moves the times of one request. */
-export interface TimeMover {
-  move(request: BuiltRequest, send: MovedSend): BuiltRequest;
-}
-
 /** Moves recorded times to when they are sent: a model that asks how old a thing is must not find it weeks old. */
-export class TimeShift implements TimeMover {
+export class TimeShift {
   readonly #places: readonly TimePlace[];
   readonly #startUs: () => number;
   #shifted = 0;
@@ -45,7 +38,10 @@ export class TimeShift implements TimeMover {
   }
 
   /** The request with its times moved; the very same where there are none. */
-  move(request: BuiltRequest, { row, intendedOffsetNs }: MovedSend): BuiltRequest {
+  move(
+    request: BuiltRequest,
+    { row, intendedOffsetNs }: Pick<PlannedSend, 'row' | 'intendedOffsetNs'>,
+  ): BuiltRequest {
     if (this.#places.length === 0) return request;
     const times = { arrivalUs: recordedArrivalUs(row), sendUs: this.#startUs() + intendedOffsetNs / 1e3 };
     const { body, headers } = request;
@@ -68,14 +64,6 @@ export class TimeShift implements TimeMover {
   /** The same moves, counted apart. */
   apart(): TimeShift {
     return new TimeShift(this.#places, this.#startUs);
-  }
-
-  /** The same for sends whose instants lie so much later in the run than they say; counts into this one. */
-  later(byNs: number): TimeMover {
-    return {
-      move: (request, send) =>
-        this.move(request, { row: send.row, intendedOffsetNs: send.intendedOffsetNs + byNs }),
-    };
   }
 
   counts(): TimeShiftCounts | null {

@@ -40,7 +40,7 @@ test('times at the places given move to when they are sent, and every other byte
 
 test('behind a warm-up times move to when they are sent, not to that much earlier', () => {
   const shift = shiftOf('/at');
-  const moved = shift.later(60e9).move(requestOf('{"at":1795532400}'), send);
+  const moved = shift.move(requestOf('{"at":1795532400}'), { ...send, intendedOffsetNs: 62e9 });
   expect(textOf(moved)).toBe('{"at":1795618862}');
   expect(shift.counts()).toMatchObject({ shifted: 1, unshifted: 0 });
 });
