@@ -32,7 +32,7 @@ describe('what was asked for about comparing answers', () => {
   });
 
   test.each([
-    [{ check: 'bytes' }, 'is not a level'],
+    [{ check: 'bytes' }, 'is not one of'],
     [{ check: true, checkTolerance: 'rel:2' }, 'is not a tolerance'],
     [{ check: true, checkTolerance: 'abs:1%' }, 'is not a tolerance'],
     [{ check: true, checkTolerance: '' }, 'is not a tolerance'],

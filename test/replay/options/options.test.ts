@@ -125,7 +125,7 @@ describe('resolveReplayOptions', () => {
       '--timeout',
       '--host',
       '--header: expected',
-      '--header: Content-Length',
+      '--header: "Content-Length"',
       '--slo',
     ]) {
       expect(lines.filter((line) => line.startsWith(start))).toHaveLength(1);
@@ -189,7 +189,7 @@ describe('resolveReplayOptions', () => {
 
   it.each([
     [{ senders: '0' }, '--senders'],
-    [{ senders: '17' }, '--senders: 17 is more than 16'],
+    [{ senders: '17' }, '--senders: "17" is more than 16'],
     [{ connections: 'pool' }, '--connections'],
     [{ maxConnectionAge: '0s' }, '--max-connection-age'],
     [{ maxInFlightBytes: '1KiB' }, '--max-in-flight-bytes'],
