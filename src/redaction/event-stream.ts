@@ -1,15 +1,14 @@
+import { ASCII, byteSet, seek } from '../core/ascii.ts';
 import { UnreadableBody } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-const COLON = 0x3a;
+const { LF, CR, SPACE, OPEN_BRACKET } = ASCII;
+const LINE_END = byteSet('\r\n');
+const NAME_END = byteSet(':');
 const BYTE_ORDER_MARK = 0xfeff;
 
 /** The last event of OpenAI-style servers. */
 const DONE = '[DONE]';
-const DONE_BEGINS = 0x5b;
 /** Its length, with trailing blanks. */
 const DONE_BYTES = 16;
 /** An event's kind, number or identifier, which is safe to keep. */
@@ -48,7 +47,7 @@ export function coverEvents(stream: Buffer, cover: CoverText, coverField: CoverF
     event = [];
   };
   for (let at = startOf(stream); at < stream.length; ) {
-    const end = lineEnd(stream, at);
+    const end = seek(stream, at, stream.length, LINE_END);
     if (end === at) finish();
     else addLine(stream, at, end, event, coverField);
     at = stream[end] === CR && stream[end + 1] === LF ? end + 2 : end + 1;
@@ -58,8 +57,7 @@ export function coverEvents(stream: Buffer, cover: CoverText, coverField: CoverF
 }
 
 function addLine(stream: Buffer, from: number, to: number, event: Value[], coverField: CoverField): void {
-  let nameEnd = from;
-  while (nameEnd < to && nameEnd - from <= LONGEST_FIELD && stream[nameEnd] !== COLON) nameEnd += 1;
+  const nameEnd = seek(stream, from, Math.min(to, from + LONGEST_FIELD + 1), NAME_END);
   const name = stream.toString('latin1', from, nameEnd);
   const value = valueAt(stream, nameEnd, to);
   if (name === 'data') {
@@ -102,17 +100,10 @@ function saysNothing(data: Buffer, from: number, to: number): boolean {
   let start = from;
   while (start < to && (data[start] as number) <= SPACE) start += 1;
   if (start === to) return true;
-  if (data[start] !== DONE_BEGINS || to - start > DONE_BYTES) return false;
+  if (data[start] !== OPEN_BRACKET || to - start > DONE_BYTES) return false;
   return data.toString('latin1', start, to).trimEnd() === DONE;
 }
 
 function startOf(stream: Buffer): number {
   return stream.toString('utf8', 0, 3).codePointAt(0) === BYTE_ORDER_MARK ? 3 : 0;
-}
-
-function lineEnd(stream: Buffer, from: number): number {
-  for (let at = from; at < stream.length; at += 1) {
-    if (stream[at] === LF || stream[at] === CR) return at;
-  }
-  return stream.length;
 }

@@ -1,3 +1,4 @@
+import { ASCII, byteSet, seek } from '../core/ascii.ts';
 import { UnreadableBody } from '../core/errors.ts';
 import { describesPart, isAmbiguous, partsOf } from '../core/multipart.ts';
 import { decodePercentBytes } from '../core/text.ts';
@@ -7,18 +8,12 @@ import { JUDGED_NAME_CHARS, NameAllowance, type SecretNames } from './secret-nam
 import { fieldUserInfo, hidesInName, holdsUserInfo } from './url-secrets.ts';
 import type { ValueCover } from './value-cover.ts';
 
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-const HASH = 0x23;
-const PERCENT = 0x25;
-const AMPERSAND = 0x26;
-const PLUS = 0x2b;
-const ZERO = 0x30;
-const SEMICOLON = 0x3b;
-const EQUALS = 0x3d;
-const QUESTION = 0x3f;
-const DELETE = 0x7f;
+const { LF, CR, SPACE, PLUS, ZERO, EQUALS, DELETE } = ASCII;
+
+const FIELD_END = byteSet('&');
+const NAME_END = byteSet('=');
+/** A name may follow these: `;` for some servers, `?` and `#` in a URL value. */
+const NAME_STARTS = byteSet(';?#');
 
 /**
  * Masks the fields of a form (`a=1&b=2`) in place: by single-step rules, by secret names, and user info of
@@ -30,7 +25,7 @@ export function coverForm(form: Buffer, root: PointerState, names: SecretNames, 
   const fields = new FormFields(form, new FieldTreatments(root, names), cover);
   const end = endOf(form);
   for (let from = 0; from < end; ) {
-    const to = indexOr(form, AMPERSAND, from, end);
+    const to = seek(form, from, end, FIELD_END);
     if (to > from) fields.cover(from, to);
     from = to + 1;
   }
@@ -51,7 +46,7 @@ class FormFields {
   cover(from: number, to: number): void {
     const form = this.#form;
     assertField(form, from, to);
-    const named = indexOr(form, EQUALS, from, to);
+    const named = seek(form, from, to, NAME_END);
     const { plain, more } = fieldUserInfo(form.subarray(from, to));
     this.#assertName(from, named);
     if (more && hidesInName(form.subarray(from, named))) throw new UnreadableBody('bad_form');
@@ -67,8 +62,8 @@ class FormFields {
   #coverFirst(from: number, named: number, to: number, secret: boolean): number {
     const form = this.#form;
     for (let start = from; start < to; ) {
-      const next = nextName(form, start, to);
-      const equals = indexOr(form, EQUALS, start, next);
+      const next = seek(form, start, to, NAME_STARTS);
+      const equals = seek(form, start, next, NAME_END);
       const isNamed = equals < next;
       if (isNamed && start > named) this.#assertName(start, equals);
       const treatment = isNamed ? this.#treatmentOf(start, equals, next, secret) : null;
@@ -95,12 +90,11 @@ class FormFields {
   }
 
   #hidesKey(from: number, to: number): boolean {
-    return hasCode(this.#form, from, to) && this.#treatments.valueHidesKey(this.#form.subarray(from, to));
+    return this.#treatments.valueHidesKey(this.#form.subarray(from, to));
   }
 
   /** A name that is a URL with a secret: not a form that can be interpreted. */
   #assertName(from: number, to: number): void {
-    if (!hasCode(this.#form, from, to)) return;
     if (this.#treatments.nameHidesKey(this.#form.subarray(from, to))) throw new UnreadableBody('bad_form');
   }
 }
@@ -139,29 +133,10 @@ function decodedName(form: Buffer, from: number, to: number): string {
   return decodePercentBytes(encoded).toString('utf8');
 }
 
-/** Position before the next possible name: at `;` for some servers, at `?` and `#` in a URL value. */
-function nextName(form: Buffer, from: number, to: number): number {
-  for (let at = from; at < to; at += 1) {
-    const byte = form[at];
-    if (byte === SEMICOLON || byte === QUESTION || byte === HASH) return at;
-  }
-  return to;
-}
-
 /** Some clients end a form with a line end. */
 function endOf(form: Buffer): number {
   let end = form.length;
   while (end > 0 && (form[end - 1] === LF || form[end - 1] === CR)) end -= 1;
-  return end;
-}
-
-function hasCode(form: Buffer, from: number, to: number): boolean {
-  return indexOr(form, PERCENT, from, to) < to;
-}
-
-/** A manual loop: most fields are short, so a native call would take longer. */
-function indexOr(form: Buffer, byte: number, from: number, end: number): number {
-  for (let at = from; at < end; at += 1) if (form[at] === byte) return at;
   return end;
 }
 

@@ -22,9 +22,6 @@ const REMEMBERED_CHARS = 200;
 
 type KeyKind = 'session' | 'client';
 
-/** From the first character to after the last. */
-type Range = readonly [from: number, to: number];
-
 /**
  * Finds which exchanges belong together: reads the configured places of a request and returns keyed hashes.
  * The values themselves are not stored. Redaction also hashes the session key in stored heads.
@@ -39,9 +36,6 @@ export class ExchangeKeys {
     session: new Map(),
     client: new Map(),
   };
-
-  /** Of peers: all exchanges of a connection have the same one. */
-  #addresses = new Map<string, string>();
 
   /**
    * @param specs places in the command line's format
@@ -84,16 +78,7 @@ export class ExchangeKeys {
       }
     }
     if (!head.peer || peer === null) return head.hash;
-    return this.#identity(kind, this.#addressOf(peer));
-  }
-
-  #addressOf(peer: string): string {
-    const known = this.#addresses.get(peer);
-    if (known !== undefined) return known;
-    const address = addressOf(peer) ?? peer;
-    if (this.#addresses.size >= REMEMBERED) this.#addresses = new Map();
-    if (peer.length <= REMEMBERED_CHARS) this.#addresses.set(peer, address);
-    return address;
+    return this.#identity(kind, addressOf(peer) ?? peer);
   }
 
   #identity(kind: KeyKind, text: string): Uint8Array {
@@ -124,8 +109,8 @@ function valueInHead(source: HeadSource, head: string): string | null {
   if (source.kind === 'header') return headerIn(head, source.name);
   if (source.kind === 'cookie') return cookieIn(head, source.name);
   if (source.kind === 'query') {
-    const [range] = queryRanges(head, source.name);
-    return range === undefined ? null : present(decodedBytes(head.slice(...range)));
+    const value = queryValue(head, source.name);
+    return value === null ? null : present(decodedBytes(value));
   }
   const forwarded = headerIn(head, 'x-forwarded-for');
   if (forwarded !== null) return addressOf(forwarded.split(',', 1)[0] ?? '');
@@ -152,8 +137,8 @@ function valueInBody({ steps, zeroIsNone }: JsonSource, body: Buffer): string | 
 }
 
 function cookieIn(head: string, name: string): string | null {
-  for (const range of headerRanges(head, 'cookie')) {
-    for (const pair of head.slice(...range).split(';')) {
+  for (const cookies of headerValues(head, 'cookie')) {
+    for (const pair of cookies.split(';')) {
       const equals = pair.indexOf('=');
       if (equals > 0 && pair.slice(0, equals).trim() === name) return present(pair.slice(equals + 1));
     }
@@ -161,43 +146,36 @@ function cookieIn(head: string, name: string): string | null {
   return null;
 }
 
-/** Ranges of the values of a query key in the request line. */
-function queryRanges(head: string, name: string): Range[] {
+/** The first value of a query key in the request line. */
+function queryValue(head: string, name: string): string | null {
   const lineEnd = head.indexOf('\n');
-  const targetEnd = head.lastIndexOf(' ', lineEnd);
-  const fragment = head.indexOf('#');
-  const end = fragment >= 0 && fragment < targetEnd ? fragment : targetEnd;
-  const ranges: Range[] = [];
-  let at = head.indexOf('?') + 1;
-  while (at > 0 && at < end) {
-    const ampersand = head.indexOf('&', at);
-    const to = ampersand < 0 || ampersand > end ? end : ampersand;
-    const pair = head.slice(at, to);
+  const [target = ''] = head.slice(0, Math.max(0, head.lastIndexOf(' ', lineEnd))).split('#', 1);
+  const query = target.indexOf('?') + 1;
+  for (const pair of query === 0 ? [] : target.slice(query).split('&')) {
     const equals = pair.indexOf('=');
-    if (equals > 0 && decodePercent(pair.slice(0, equals)) === name) ranges.push([at + equals + 1, to]);
-    at = to + 1;
+    if (equals > 0 && decodePercent(pair.slice(0, equals)) === name) return pair.slice(equals + 1);
   }
-  return ranges;
-}
-
-function headerIn(head: string, lowerName: string): string | null {
-  for (const range of headerRanges(head, lowerName)) if (range[1] > range[0]) return head.slice(...range);
   return null;
 }
 
-/** Ranges of the values of a header, without surrounding white space. */
-function headerRanges(head: string, lowerName: string): Range[] {
-  const pattern = headerPattern(lowerName);
-  const ranges: Range[] = [];
-  pattern.lastIndex = 0;
-  for (let line = pattern.exec(head); line !== null; line = pattern.exec(head)) {
-    let to = head.indexOf('\n', pattern.lastIndex);
-    let from = pattern.lastIndex;
-    while (from < to && isOws(head.charCodeAt(from))) from += 1;
-    while (to > from && isOws(head.charCodeAt(to - 1))) to -= 1;
-    ranges.push([from, to]);
-  }
-  return ranges;
+function headerIn(head: string, lowerName: string): string | null {
+  return headerValues(head, lowerName).find((value) => value !== '') ?? null;
+}
+
+function headerValues(head: string, lowerName: string): string[] {
+  return Array.from(head.matchAll(headerPattern(lowerName)), ([, value = '']) => withoutOws(value));
+}
+
+/** Not `trim`: it also removes bytes that belong to UTF-8. Not a pattern: it would take quadratic time. */
+function withoutOws(value: string): string {
+  let [from, to] = [0, value.length];
+  while (from < to && isOws(value.charCodeAt(from))) from += 1;
+  while (to > from && isOws(value.charCodeAt(to - 1))) to -= 1;
+  return value.slice(from, to);
+}
+
+function isOws(code: number): boolean {
+  return code === 0x20 || code === 0x09 || code === 0x0d;
 }
 
 /** Cached by name, because compiling a pattern takes longer than using it. */
@@ -206,14 +184,10 @@ const PATTERNS = new Map<string, RegExp>();
 function headerPattern(lowerName: string): RegExp {
   let pattern = PATTERNS.get(lowerName);
   if (pattern === undefined) {
-    pattern = new RegExp(`\\n${lowerName.replace(/[.*+?^$|]/g, '\\$&')}:`, 'gi');
+    pattern = new RegExp(`\\n${lowerName.replace(/[.*+?^$|]/g, '\\$&')}:([^\\n]*)`, 'gi');
     PATTERNS.set(lowerName, pattern);
   }
   return pattern;
-}
-
-function isOws(code: number): boolean {
-  return code === 0x20 || code === 0x09 || code === 0x0d;
 }
 
 function present(value: string | null | undefined): string | null {

@@ -1,24 +1,27 @@
+import { ASCII } from '../core/ascii.ts';
 import { UnreadableBody } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import { NOWHERE, type PointerState } from './pointer-states.ts';
 import type { ValueCover } from './value-cover.ts';
 
-const QUOTE = 0x22;
-const PLUS = 0x2b;
-const COMMA = 0x2c;
-const MINUS = 0x2d;
-const POINT = 0x2e;
-const ZERO = 0x30;
-const NINE = 0x39;
-const COLON = 0x3a;
-const OPEN_BRACKET = 0x5b;
-const BACKSLASH = 0x5c;
-const CLOSE_BRACKET = 0x5d;
-const LOWER_E = 0x65;
-const LOWER_U = 0x75;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
+const {
+  QUOTE,
+  PLUS,
+  COMMA,
+  MINUS,
+  POINT,
+  ZERO,
+  NINE,
+  COLON,
+  OPEN_BRACKET,
+  BACKSLASH,
+  CLOSE_BRACKET,
+  LOWER_E,
+  LOWER_U,
+  OPEN_BRACE,
+  CLOSE_BRACE,
+} = ASCII;
 
 /** JSON's literals, and those that Python writes and reads by default. */
 const LITERALS = ['true', 'false', 'null', 'NaN', 'Infinity', '-Infinity'].map((word) =>

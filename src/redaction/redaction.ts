@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
+import { ASCII, byteSet, seek } from '../core/ascii.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
-import { type Hiding, indexWithin, type TextRange, UrlSecrets } from './url-secrets.ts';
+import { type Hiding, type TextRange, UrlSecrets } from './url-secrets.ts';
 
 /** A copy of bytes with masked secrets, and what was masked. */
 export interface RedactedBytes {
@@ -22,11 +23,10 @@ interface SessionHiding {
 /** Allowed in header values and query strings, and never part of framing. */
 const MASK = '*';
 const NOTHING: readonly string[] = Object.freeze([]);
-const TAB = 0x09;
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-const COLON = 0x3a;
+const { TAB, LF, CR, SPACE, COLON } = ASCII;
+
+const COLONS = byteSet(':');
+const WIDE = /[\u0100-\uffff]/g;
 
 /** Matches every path that may have something to hide. */
 const MAY_HIDE = /[;&@]|%(?:25)*40/;
@@ -77,7 +77,9 @@ export class Redaction {
   nameable(target: string): string {
     if (!MAY_HIDE.test(target)) return target;
     const hidden = new HiddenRanges();
-    this.#urls.find(target, 0, target.length, null, hidden);
+    // One byte per character: wide characters belong to no URL grammar and become a byte that does not either.
+    const bytes = Buffer.from(target.replace(WIDE, '\xff'), 'latin1');
+    this.#urls.find(bytes, 0, bytes.length, null, hidden);
     return hidden.starred(target);
   }
 
@@ -87,7 +89,7 @@ export class Redaction {
     if (from === 0 || from >= lineEnd) return;
     const last = text.lastIndexOf(' ', lineEnd);
     const to = last > from ? last : lineEnd;
-    this.#urls.find(text, from, to, null, masking);
+    this.#urls.find(masking.bytes, from, to, null, masking);
   }
 
   #maskFields(masking: Masking, from: number): void {
@@ -97,8 +99,8 @@ export class Redaction {
       let end = masking.lineEnd(start);
       // A folded line belongs to the value before it.
       while (isBlank(text.charCodeAt(end + 1))) end = masking.lineEnd(end + 1);
-      const colon = indexWithin(text, COLON, start, end);
-      if (colon > start) this.#maskField(masking, start, colon, end);
+      const colon = seek(masking.bytes, start, end, COLONS);
+      if (colon > start && colon < end) this.#maskField(masking, start, colon, end);
       start = end + 1;
     }
   }
@@ -116,19 +118,21 @@ export class Redaction {
     const lower = name.toLowerCase();
     if (treatment === 'hash') masking.hash(from, to);
     else if (treatment === 'mask' || isCredential(text, from, to)) masking.mask(from, to, lower);
-    else if (treatment === 'ask') this.#urls.findUserInfo(text, from, to, lower, masking);
-    else this.#urls.find(text, from, to, lower, masking);
+    else if (treatment === 'ask') this.#urls.findUserInfo(masking.bytes, from, to, lower, masking);
+    else this.#urls.find(masking.bytes, from, to, lower, masking);
   }
 }
 
 /** One pass over one head: its text, and a copy with masked ranges. */
 class Masking implements Hiding {
+  readonly bytes: Uint8Array;
   readonly text: string;
   readonly #copy: Buffer;
   readonly #hash: KeyedHash | null;
   #names: string[] | null = null;
 
   constructor(bytes: Uint8Array, hash: KeyedHash | null) {
+    this.bytes = bytes;
     this.#copy = Buffer.from(bytes);
     this.#hash = hash;
     this.text = this.#copy.toString('latin1');

@@ -1,3 +1,4 @@
+import { ASCII, byteSet } from '../core/ascii.ts';
 import { LIMITS } from '../core/limits.ts';
 import { decodedRounds, decodePercent, ownText } from '../core/text.ts';
 
@@ -119,12 +120,8 @@ const CACHED_NAME_CHARS = 128;
 /** How much of a sent name is examined. The rest does not matter and may be megabytes. */
 export const JUDGED_NAME_CHARS = 4_096;
 
-const HASH = 0x23;
-const PERCENT = 0x25;
-const AMPERSAND = 0x26;
-const SEMICOLON = 0x3b;
-const EQUALS = 0x3d;
-const QUESTION = 0x3f;
+const { PERCENT, EQUALS } = ASCII;
+const KEY_STARTS = byteSet('?&;#');
 
 /** Bounds how many client-chosen names are examined. Beyond that, every value is treated as secret. */
 export class NameAllowance {
@@ -193,8 +190,8 @@ export class SecretNames {
     // Start of the current key. None starts between an equals sign and the next delimiter.
     let from = 0;
     for (let at = 0; at < text.length; at += 1) {
-      const code = text[at];
-      if (code === QUESTION || code === AMPERSAND || code === SEMICOLON || code === HASH) from = at + 1;
+      const code = text[at]!;
+      if (KEY_STARTS[code] === 1) from = at + 1;
       if (code !== EQUALS) continue;
       if (at > from) {
         const named = allowance.take() ? this.queryKey(keyIn(text, from, at)) : 'mask';

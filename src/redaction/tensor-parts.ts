@@ -1,9 +1,9 @@
+import { ASCII } from '../core/ascii.ts';
 import { UnreadableBody } from '../core/errors.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import type { PointerState } from './pointer-states.ts';
 import type { ValueCover } from './value-cover.ts';
 
-const SPACE = 0x20;
 /** Each element of a BYTES tensor follows its length: 32 bits, little-endian. */
 const ELEMENT_LENGTH_BYTES = 4;
 
@@ -82,7 +82,7 @@ function coverElements(
     if (end > to) throw new UnreadableBody('bad_tensors');
     if (treatment.covering === 'drop') {
       cover.note(treatment);
-      binary.fill(SPACE, start, end);
+      binary.fill(ASCII.SPACE, start, end);
     } else {
       const plain = Buffer.from(binary.subarray(start, end));
       cover.string(binary, start, end, treatment, () => plain);

@@ -1,3 +1,4 @@
+import { ASCII, type ByteSet, byteSet, seek } from '../core/ascii.ts';
 import { decodedRounds, encodedByte } from '../core/text.ts';
 import type { NameTreatment, SecretNames } from './secret-names.ts';
 
@@ -11,33 +12,33 @@ export interface Hiding {
 
 /** A URL, or a text with URLs, within a longer text. */
 interface UrlPlace {
-  readonly text: string;
+  readonly text: Uint8Array;
   readonly from: number;
   readonly to: number;
   /** End of its path: the first `?` or `#`, or the end of the text. */
   readonly query: number;
   /** The lower-case name of its header; null for a request's target. */
   readonly header: string | null;
-  /** The character that ends a value, besides `&` and `#`. */
-  readonly closing: number;
+  /** The bytes that end a value. */
+  readonly valueEnds: ByteSet;
 }
 
 const USER_INFO = '@';
 
-const HASH = 0x23;
-const PERCENT = 0x25;
-const AMPERSAND = 0x26;
-const SLASH = 0x2f;
-const SEMICOLON = 0x3b;
-const LESS = 0x3c;
-const EQUALS = 0x3d;
-const GREATER = 0x3e;
-const QUESTION = 0x3f;
-const AT = 0x40;
-
-const NOTHING = -1;
-
-const WIDE = /[\u0100-\uffff]/g;
+const { HASH, AMPERSAND, SLASH, SPACE, LESS, QUESTION, AT, PERCENT } = ASCII;
+const EQUALS = byteSet('=');
+const USER_INFO_SIGNS = byteSet('@%');
+const SIGN = byteSet('@');
+const CODE = byteSet('%');
+const SEGMENT_END = byteSet('/');
+const QUERY_START = byteSet('?#');
+/** What may precede a key. */
+const KEY_STARTS = byteSet('?&;#');
+const VALUE_ENDS = byteSet('&#');
+/** In a list, each URL has angle brackets. */
+const LISTED_VALUE_ENDS = byteSet('&#>');
+/** Ends of a path parameter (`/a;sid=1/b`). */
+const PARAMETER_ENDS = byteSet('/;');
 
 /**
  * Finds the secrets of a URL: user info, also of URLs within it, and values of secret keys. It finds rather
@@ -51,40 +52,39 @@ export class UrlSecrets {
   }
 
   /** @param header lower-case name of the header with this value; null for a request's target */
-  find(text: string, from: number, to: number, header: string | null, hiding: Hiding): void {
-    // In a list, each URL has angle brackets. Elsewhere `>` is an ordinary character that clients send
-    // unencoded.
-    const listed = header !== null && text.charCodeAt(from) === LESS;
-    const query = queryOf(text, from, to);
-    const url = { text, from, to, query, header, closing: listed ? GREATER : NOTHING };
-    if (mayHoldUserInfo(text, from, to)) this.#findUserInfo(url, hiding);
+  find(text: Uint8Array, from: number, to: number, header: string | null, hiding: Hiding): void {
+    // Outside of lists `>` is an ordinary character that clients send unencoded.
+    const listed = header !== null && text[from] === LESS;
+    const query = seek(text, from, to, QUERY_START);
+    const url = { text, from, to, query, header, valueEnds: listed ? LISTED_VALUE_ENDS : VALUE_ENDS };
+    if (holdsAny(text, from, to, USER_INFO_SIGNS)) this.#findUserInfo(url, hiding);
     this.#findValues(url, hiding);
   }
 
   /** For the value of any other header: only the user info of URLs. */
-  findUserInfo(text: string, from: number, to: number, header: string, hiding: Hiding): void {
-    if (indexWithin(text, AT, from, to) < 0) return;
-    for (const [start, end] of userInfoIn(bytesOf(text, from, to), false)) {
+  findUserInfo(text: Uint8Array, from: number, to: number, header: string, hiding: Hiding): void {
+    if (!holdsAny(text, from, to, SIGN)) return;
+    for (const [start, end] of userInfoIn(text.subarray(from, to), false)) {
       hiding.mask(from + start, from + end, header);
     }
   }
 
   #findUserInfo(url: UrlPlace, hiding: Hiding): void {
-    const { text, from, to, query, header, closing } = url;
+    const { text, from, to, query, header, valueEnds } = url;
     const name = header ?? USER_INFO;
     // In a header another URL may follow the query of the first.
-    for (const [start, end] of userInfoIn(bytesOf(text, from, header === null ? query : to), true)) {
+    for (const [start, end] of userInfoIn(text.subarray(from, header === null ? query : to), true)) {
       hiding.mask(from + start, from + end, name);
     }
-    if (indexWithin(text, PERCENT, from, query) >= 0) {
+    if (holdsAny(text, from, query, CODE)) {
       for (let start = from; start < query; ) {
-        const end = indexOr(text, SLASH, start, query);
-        if (hidesUserInfo(bytesOf(text, start, end))) hiding.mask(start, end, name);
+        const end = seek(text, start, query, SEGMENT_END);
+        if (hidesUserInfo(text.subarray(start, end))) hiding.mask(start, end, name);
         start = end + 1;
       }
     }
     for (let start = query + 1; start < to; ) {
-      const end = valueEnd(text, start, to, closing);
+      const end = seek(text, start, to, valueEnds);
       findInField(text, start, end, header, hiding);
       start = end + 1;
     }
@@ -94,124 +94,74 @@ export class UrlSecrets {
    * A key may follow any of `? & ; #`, but a value ends only at `&` and `#`. This covers every way in which
    * servers split.
    */
-  #findValues({ text, from, to, query, header, closing }: UrlPlace, hiding: Hiding): void {
-    let at = nextDelimiter(text, from, to);
+  #findValues({ text, from, to, query, header, valueEnds }: UrlPlace, hiding: Hiding): void {
+    let at = seek(text, from, to, KEY_STARTS);
     while (at < to) {
       const inPath = at < query;
       const start = at + 1;
-      const next = nextDelimiter(text, start, to);
-      const equals = indexWithin(text, EQUALS, start, next);
-      const key = equals < 0 ? '' : text.slice(start, equals);
-      const value = equals < 0 ? start : equals + 1;
-      const treatment = this.#treatmentOf(key, text, value, next);
+      const next = seek(text, start, to, KEY_STARTS);
+      const equals = seek(text, start, next, EQUALS);
+      const key = equals === next ? '' : latin1(text, start, equals);
+      const value = equals === next ? start : equals + 1;
+      const treatment = this.#treatmentOf(key, text.subarray(value, next));
       at = next;
       if (treatment === 'keep') continue;
-      const end =
-        treatment === 'hash' && inPath
-          ? parameterEnd(text, value, query)
-          : valueEnd(text, value, to, closing);
+      const isParameter = treatment === 'hash' && inPath;
+      const end = isParameter ? seek(text, value, query, PARAMETER_ENDS) : seek(text, value, to, valueEnds);
       if (treatment === 'hash') hiding.hash(value, end);
       else hiding.mask(value, end, header ?? noteOf(key));
-      at = nextDelimiter(text, end, to);
+      at = seek(text, end, to, KEY_STARTS);
     }
   }
 
-  #treatmentOf(key: string, text: string, from: number, to: number): NameTreatment {
+  #treatmentOf(key: string, value: Uint8Array): NameTreatment {
     const named = this.#names.queryKey(key);
-    if (named !== 'keep' || indexWithin(text, PERCENT, from, to) < 0) return named;
-    return this.#names.hiddenIn(bytesOf(text, from, to));
+    return named === 'keep' ? this.#names.hiddenIn(value) : named;
   }
 }
 
 /**
  * User info between two `&`. If the key's value is an encoded URL with user info, it is masked completely.
  */
-function findInField(text: string, from: number, to: number, header: string | null, hiding: Hiding): void {
-  if (!mayHoldUserInfo(text, from, to)) return;
-  const { plain, more } = fieldUserInfo(bytesOf(text, from, to));
+function findInField(
+  text: Uint8Array,
+  from: number,
+  to: number,
+  header: string | null,
+  hiding: Hiding,
+): void {
+  if (!holdsAny(text, from, to, USER_INFO_SIGNS)) return;
+  const { plain, more } = fieldUserInfo(text.subarray(from, to));
   if (plain.length === 0 && !more) return;
-  const equals = indexWithin(text, EQUALS, from, to);
-  const key = text.slice(from, Math.max(equals, from));
-  const name = header ?? (equals < 0 ? USER_INFO : noteOf(key));
+  const equals = seek(text, from, to, EQUALS);
+  const isNamed = equals < to;
+  const name = header ?? (isNamed ? noteOf(latin1(text, from, equals)) : USER_INFO);
   for (const [start, end] of plain) hiding.mask(from + start, from + end, name);
-  if (more) hiding.mask(equals < 0 || hidesInName(bytesOf(key)) ? from : equals + 1, to, name);
+  if (!more) return;
+  const hidesKey = !isNamed || hidesInName(text.subarray(from, equals));
+  hiding.mask(hidesKey ? from : equals + 1, to, name);
 }
 
 /** The name to note: the key, unless it contains a secret itself. */
 function noteOf(key: string): string {
-  return holdsUserInfo(bytesOf(key)) ? USER_INFO : `?${key.toLowerCase()}`;
+  return holdsUserInfo(Buffer.from(key, 'latin1')) ? USER_INFO : `?${key.toLowerCase()}`;
 }
 
-/**
- * One byte per character. Wide characters belong to no URL grammar and become a byte that does not either.
- */
-function bytesOf(text: string, from = 0, to = text.length): Buffer {
-  return Buffer.from(text.slice(from, to).replace(WIDE, '\xff'), 'latin1');
+function latin1(text: Uint8Array, from: number, to: number): string {
+  return Buffer.from(text.buffer, text.byteOffset + from, to - from).toString('latin1');
 }
 
-function mayHoldUserInfo(text: string, from: number, to: number): boolean {
-  for (let at = from; at < to; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code === AT || code === PERCENT) return true;
-  }
-  return false;
-}
-
-/**
- * Position of `code` in `text[from, to)`, or -1. Never searches beyond `to`, so many short lines stay cheap.
- */
-export function indexWithin(text: string, code: number, from: number, to: number): number {
-  for (let at = from; at < to; at += 1) if (text.charCodeAt(at) === code) return at;
-  return NOTHING;
-}
-
-function indexOr(text: string, code: number, from: number, to: number): number {
-  const found = indexWithin(text, code, from, to);
-  return found < 0 ? to : found;
-}
-
-function queryOf(text: string, from: number, to: number): number {
-  for (let at = from; at < to; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code === QUESTION || code === HASH) return at;
-  }
-  return to;
-}
-
-function nextDelimiter(text: string, from: number, to: number): number {
-  for (let at = from; at < to; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code === QUESTION || code === AMPERSAND || code === SEMICOLON || code === HASH) return at;
-  }
-  return to;
-}
-
-function valueEnd(text: string, from: number, to: number, closing: number): number {
-  for (let at = from; at < to; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code === AMPERSAND || code === HASH || code === closing) return at;
-  }
-  return to;
-}
-
-/** End of a path parameter (`/a;sid=1/b`). */
-function parameterEnd(text: string, from: number, to: number): number {
-  for (let at = from; at < to; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code === SLASH || code === SEMICOLON) return at;
-  }
-  return to;
+function holdsAny(text: Uint8Array, from: number, to: number, set: ByteSet): boolean {
+  return seek(text, from, to, set) < to;
 }
 
 /** From the first character to after the last. */
 export type TextRange = readonly [from: number, to: number];
 
-const SPACE = 0x20;
-
 const NONE: readonly TextRange[] = Object.freeze([]);
 
 /** Bytes that encode an `@` under any number of encodings. */
-const WRITES_AT: ReadonlySet<number> = new Set(Buffer.from('@%02345', 'latin1'));
+const WRITES_AT = byteSet('@%02345');
 
 /** Most ranges reported individually per field: a client may send a million. */
 const REPORTED_RANGES = 64;
@@ -308,7 +258,7 @@ function mayHideAt(text: Uint8Array): boolean {
   if (text.includes(AT)) return true;
   for (let at = first; at < text.length; at += 1) {
     const byte = encodedByte(text, at);
-    if (byte !== null && WRITES_AT.has(byte)) return true;
+    if (byte !== null && WRITES_AT[byte] === 1) return true;
   }
   return false;
 }

@@ -1,21 +1,13 @@
+import { ASCII, byteSet, seek } from '../core/ascii.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { SeededRandom } from '../core/random.ts';
 import { bytesPerToken } from '../core/token-estimate.ts';
 import type { Treatment } from './body-rules.ts';
 
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-const PLUS = 0x2b;
-const MINUS = 0x2d;
-const POINT = 0x2e;
-const ZERO = 0x30;
-const ONE = 0x31;
-const NINE = 0x39;
-const QUOTE = 0x22;
-const OPEN_BRACKET = 0x5b;
-const OPEN_BRACE = 0x7b;
+const { SPACE, PLUS, MINUS, POINT, ZERO, ONE, NINE, QUOTE, OPEN_BRACKET, OPEN_BRACE, EQUALS } = ASCII;
+
+const LINE_ENDS = byteSet('\r\n');
 
 /** Shorter values are masked instead of hashed: too few digits fit to distinguish them. */
 const HASHED_FROM_BYTES = 8;
@@ -108,11 +100,11 @@ export class ValueCover {
     this.note(treatment);
     const first = text[from] as number;
     const container = first === OPEN_BRACKET || first === OPEN_BRACE;
-    if (to - from >= 4 && !(container && hasLineEnd(text, from, to))) {
+    if (to - from >= 4 && !(container && seek(text, from, to, LINE_ENDS) < to)) {
       text.fill(SPACE, from, to);
       text.write('null', from, 'latin1');
     } else if (container) {
-      for (let at = from + 1; at < to - 1; at += 1) if (!isLineEnd(text[at] as number)) text[at] = SPACE;
+      for (let at = from + 1; at < to - 1; at += 1) if (LINE_ENDS[text[at]!] === 0) text[at] = SPACE;
     } else {
       text.fill(SPACE, from, to);
       text.write(first === QUOTE ? '""' : '0', from, 'latin1');
@@ -163,18 +155,10 @@ function isLabel(text: Buffer, from: number, to: number): boolean {
   return to - from <= LABEL_BYTES && LABEL.test(text.toString('latin1', from, to));
 }
 
-function hasLineEnd(text: Buffer, from: number, to: number): boolean {
-  const inside = text.subarray(from, to);
-  return inside.includes(LF) || inside.includes(CR);
-}
-
-function isLineEnd(byte: number): boolean {
-  return byte === LF || byte === CR;
-}
-
-const EQUALS = 0x3d;
 const ENCODED_FROM_BYTES = 64;
 const LETTERS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz', 'latin1');
+/** Base64 in both alphabets. */
+const ENCODED = byteSet(`${LETTERS.toString()}0123456789+/-_=`);
 const DATA_URL = /^data:(?:image|audio|video|application)\/[a-z0-9.+-]{1,40};base64,/i;
 const DATA_URL_BYTES = 64;
 
@@ -200,7 +184,7 @@ function encodedStart(text: Buffer, from: number, to: number): number | null {
   if (to - from < ENCODED_FROM_BYTES) return null;
   const prefix = DATA_URL.exec(text.toString('latin1', from, from + DATA_URL_BYTES));
   const start = from + (prefix?.[0].length ?? 0);
-  for (let at = start; at < to; at += 1) if (!isEncoded(text[at] as number)) return null;
+  for (let at = start; at < to; at += 1) if (ENCODED[text[at]!] !== 1) return null;
   return start;
 }
 
@@ -215,12 +199,6 @@ function coverWithLetters(text: Buffer, from: number, to: number, random: Seeded
       bits >>>= 8;
     }
   }
-}
-
-function isEncoded(byte: number): boolean {
-  if ((byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a) return true;
-  if (byte >= 0x30 && byte <= 0x39) return true;
-  return byte === 0x2b || byte === 0x2f || byte === 0x2d || byte === 0x5f || byte === EQUALS;
 }
 
 /**
@@ -248,11 +226,10 @@ const STEPS_PER_BYTE = 4;
 const FILLER_BYTES = 16 * 1024;
 /** Bytes copied at once, before continuing at another word. */
 const STRETCH_BYTES = 512;
-const BLANK = 0x20;
 
 /** Filler text of a given weight, made once. Masking copies from it. */
 class Filler {
-  readonly #text = Buffer.alloc(FILLER_BYTES, BLANK);
+  readonly #text = Buffer.alloc(FILLER_BYTES, SPACE);
   /** Word starts with a full stretch after them. */
   readonly #starts: number[] = [];
 
