@@ -1,12 +1,6 @@
 import { formatMs } from '../../core/units.ts';
-import { IDC_WINDOWS } from '../../documents/parts.ts';
-import type {
-  PartyFigures,
-  PayloadKindFigures,
-  ProfileDocument,
-  ShapeStep,
-} from '../../documents/profile.ts';
-import { type Bar, bars, columns, heatMap, timeSeries } from '../render/charts.ts';
+import type { PartyFigures, ProfileDocument, ShapeStep } from '../../documents/profile.ts';
+import { type Bar, bars, columns, dispersionBars, heatMap, timeSeries } from '../render/charts.ts';
 import {
   escaped,
   facts,
@@ -15,38 +9,33 @@ import {
   type PageAssets,
   page,
   section,
-  tableFigure,
+  tableSection,
 } from '../render/html.ts';
-import { bytesText, msText, numberText, shareText } from '../render/table.ts';
-import { findingsOf } from './build-profile.ts';
+import { bytesText, msText, NONE, numberText, shareText } from '../render/table.ts';
 import { WEEKDAYS } from './cycle.ts';
-import {
-  failuresTable,
-  inputSizesTable,
-  missingTable,
-  modelsTable,
-  payloadTable,
-  peaksTable,
-  percentilesTable,
-  routesTable,
-  SHOWN,
-} from './tables.ts';
+import { findingsOf, hourText, profileSections } from './view.ts';
+
+/** Rows that are shown of a list; the JSON document has all. */
+const SHOWN = 25;
 
 /** The profile as one page to read, to print and to hand on. */
 export function profilePage(document: ProfileDocument, assets: PageAssets): string {
   const charts = seriesOf(document);
+  const drawn = {
+    arrivals: arrivalFigures,
+    cycle: cycleFigures,
+    mix: mixFigures,
+    payloads: payloadNote,
+    latency: latencyFigures,
+    trouble: () => '',
+  };
   const body = [
     headerOf(document),
     findings(findingsOf(document)),
     factsOf(document),
     section('Over time', charts.map(({ html }) => html).join('')),
-    section('Daily and weekly cycle', cycleSection(document)),
-    section('How requests arrive', arrivalSection(document)),
-    section('What is asked', mixSection(document)),
-    section('What the payloads ask for', payloadSection(document)),
-    section('Latency as recorded', latencySection(document)),
-    section('Who asks', partySection(document)),
-    section('What went wrong, and what is missing', troubleSection(document)),
+    ...profileSections(document, SHOWN).map((each) => tableSection(each, drawn[each.key](document))),
+    section('Who asks', partyFigures(document)),
     footerOf(document),
   ];
   return page(
@@ -100,72 +89,59 @@ function factsOf({
     ['dispersion at 60 s', numberText(idc['60'])],
     ['latency p50', msText(latencyMs.p50)],
     ['latency p99', msText(latencyMs.p99)],
-    ['in flight, mean / most', `${numberText(concurrency.mean)} / ${concurrency.max ?? '–'}`],
+    ['in flight, mean / most', `${numberText(concurrency.mean)} / ${concurrency.max ?? NONE}`],
     ['failed', shareText(errors.failedShare)],
     ['coverage', shareText(coverage)],
   ]);
 }
 
 function seriesOf({ series, latencyMs, errors, concurrency, requests }: ProfileDocument) {
-  if (requests === 0) return [];
   const { at, stepS } = series;
   const step = `in steps of ${formatMs(stepS * 1e3)}`;
   const perSecond = (values: readonly (number | null)[]) =>
     values.map((value) => (value === null ? null : value / stepS));
-  const blocks = [
-    timeSeries({
+  const charts = [
+    {
+      isShown: requests > 0,
       id: 'rate',
       title: 'Requests over time',
       unit: 'requests/s',
       source: `arrivals as recorded, ${step}; the busiest second of each step beside its mean`,
       lookFor: 'steps, spikes and silences; a busiest second far over the mean is what queues are made of',
-      at,
       lines: [
         { label: 'busiest second', values: series.peak1s },
         { label: 'mean', values: perSecond(series.requests) },
       ],
-    }),
+    },
+    {
+      isShown: errors.failed !== null && errors.failed > 0,
+      id: 'failed',
+      title: 'Failures over time',
+      unit: 'failures/s',
+      source: `exchanges without a complete answer, or with a 5xx, ${step}`,
+      lookFor: 'failures that come with peaks (capacity) and those that come alone (faults)',
+      lines: [{ label: 'failed', values: perSecond(series.failed) }],
+    },
+    {
+      isShown: latencyMs.count > 0,
+      id: 'latency',
+      title: 'Latency over time',
+      unit: 'ms',
+      source: `mean time to the last byte of completed requests, by arrival, ${step}`,
+      lookFor: 'latency that rises with the rate: the server was near its limit there',
+      lines: [{ label: 'mean latency', values: series.meanLatencyMs }],
+    },
+    {
+      isShown: (concurrency.max ?? 0) > 0,
+      id: 'in-flight',
+      title: 'Requests in flight over time',
+      unit: 'requests',
+      source: `most requests under way at once, ${step}; what began before the window is not counted`,
+      lookFor: 'plateaus: a pool, a batch size or a replica that is full',
+      lines: [{ label: 'most in flight', values: series.inFlight }],
+    },
   ];
-  if (errors.failed !== null && errors.failed > 0) {
-    blocks.push(
-      timeSeries({
-        id: 'failed',
-        title: 'Failures over time',
-        unit: 'failures/s',
-        source: `exchanges without a complete answer, or with a 5xx, ${step}`,
-        lookFor: 'failures that come with peaks (capacity) and those that come alone (faults)',
-        at,
-        lines: [{ label: 'failed', values: perSecond(series.failed) }],
-      }),
-    );
-  }
-  if (latencyMs.count > 0) {
-    blocks.push(
-      timeSeries({
-        id: 'latency',
-        title: 'Latency over time',
-        unit: 'ms',
-        source: `mean time to the last byte of completed requests, by arrival, ${step}`,
-        lookFor: 'latency that rises with the rate: the server was near its limit there',
-        at,
-        lines: [{ label: 'mean latency', values: series.meanLatencyMs }],
-      }),
-    );
-  }
-  if ((concurrency.max ?? 0) > 0) {
-    blocks.push(
-      timeSeries({
-        id: 'in-flight',
-        title: 'Requests in flight over time',
-        unit: 'requests',
-        source: `most requests under way at once, ${step}; what began before the window is not counted`,
-        lookFor: 'plateaus: a pool, a batch size or a replica that is full',
-        at,
-        lines: [{ label: 'most in flight', values: series.inFlight }],
-      }),
-    );
-  }
-  return blocks;
+  return charts.filter(({ isShown }) => isShown).map((chart) => timeSeries({ ...chart, at }));
 }
 
 function footerOf({ privacy, notes, requestBytes }: ProfileDocument): string {
@@ -182,9 +158,8 @@ const HOURS = Array.from({ length: 24 }, (_, hour) => hour);
 /** Below two days a week's map shows one stripe; it is drawn nevertheless, and says what is not known. */
 const NAMED_HOURS = new Set([0, 3, 6, 9, 12, 15, 18, 21]);
 
-/** Heat map, daily and weekly cycle, and the days that break it. */
-function cycleSection({ hourOfWeek, hourOfWeekPerSecond, cycle, window, requests }: ProfileDocument): string {
-  if (requests === 0) return '';
+/** Heat map, daily and weekly cycle. */
+function cycleFigures({ hourOfWeek, hourOfWeekPerSecond, cycle, window }: ProfileDocument): string {
   const zone = window?.timeZone ?? 'UTC';
   const isRate = hourOfWeekPerSecond.some((value) => value !== null);
   const map = figure(
@@ -202,7 +177,7 @@ function cycleSection({ hourOfWeek, hourOfWeekPerSecond, cycle, window, requests
       description: 'requests by weekday and hour',
     }),
   );
-  return `${map}<div class="pair">${dailyFigure(cycle.daily, zone)}${weeklyFigure(cycle.weekly, zone)}</div>${unusualFigure(cycle.unusual)}`;
+  return `${map}<div class="pair">${dailyFigure(cycle.daily, zone)}${weeklyFigure(cycle.weekly, zone)}</div>${unbrokenNote(cycle.unusual)}`;
 }
 
 function dailyFigure(daily: ProfileDocument['cycle']['daily'], zone: string): string {
@@ -217,7 +192,7 @@ function dailyFigure(daily: ProfileDocument['cycle']['daily'], zone: string): st
     },
     columns(
       known.map(({ hour, mean, days }) => ({
-        label: `${String(hour).padStart(2, '0')}:00`,
+        label: hourText(hour),
         value: mean ?? 0,
         text: `${numberText(mean)}/s over ${days} ${days === 1 ? 'day' : 'days'}`,
       })),
@@ -246,44 +221,14 @@ function weeklyFigure(weekly: ProfileDocument['cycle']['weekly'], zone: string):
   );
 }
 
-function unusualFigure({ compared, days }: ProfileDocument['cycle']['unusual']): string {
-  if (compared === 0) return '';
-  const rows = days.map((day) => [
-    `${day.weekday} ${day.day}`,
-    day.reasons.join(', '),
-    day.volumeRatio === null ? 'from nothing' : `${numberText(day.volumeRatio)} ×`,
-    shareText(day.shapeDistance),
-    `${String(day.hour).padStart(2, '0')}:00: ${numberText(day.hourMean)}/s, usual ${numberText(day.hourUsual)}/s`,
-    day.comparedWith,
-  ]);
-  const words = {
-    title: 'Days that break the cycle',
-    unit: 'times the usual volume; share of requests at other hours',
-    source: 'each day with at least six whole hours, held against the median of days like it',
-    lookFor: 'launches, outages and holidays: leave them out of a window, or test them on purpose',
-  };
-  if (rows.length === 0) return figure(words, `<p>None of ${compared} days.</p>`);
-  const columnOf = (title: string, kind: 'name' | 'number') => ({ title, kind });
-  return tableFigure({
-    ...words,
-    columns: [
-      columnOf('day', 'name'),
-      columnOf('breaks by', 'name'),
-      columnOf('volume', 'number'),
-      columnOf('at other hours', 'number'),
-      columnOf('most at', 'name'),
-      columnOf('compared with', 'name'),
-    ],
-    rows,
-  });
+function unbrokenNote({ compared, days }: ProfileDocument['cycle']['unusual']): string {
+  if (compared === 0 || days.length > 0) return '';
+  return `<p class="soft">Days that break the cycle: none of ${compared}.</p>`;
 }
 
-/** Peaks, gaps and dispersion. */
-function arrivalSection(document: ProfileDocument): string {
-  const { interArrival, idc, requests } = document;
+/** Gaps and dispersion. */
+function arrivalFigures({ interArrival, idc, requests }: ProfileDocument): string {
   if (requests < 2) return '';
-  const peakTable = peaksTable(document);
-  const known = IDC_WINDOWS.filter((window) => idc[window] !== null);
   const dispersion = figure(
     {
       title: 'Index of dispersion',
@@ -291,17 +236,7 @@ function arrivalSection(document: ProfileDocument): string {
       source: 'counts in windows of 0.1 to 600 s; left out below 20 windows',
       lookFor: 'growth with the window: slow swings that gaps alone do not show, and autoscalers must follow',
     },
-    known.length === 0
-      ? '<p class="soft">too few windows</p>'
-      : bars(
-          // Dispersion spans magnitudes: bars show its logarithm, the text the value.
-          known.map((window) => ({
-            label: `${window} s`,
-            value: Math.log10(1 + (idc[window] ?? 0)),
-            text: numberText(idc[window]),
-          })),
-          'two',
-        ),
+    dispersionBars(idc, 'two') || '<p class="soft">too few windows</p>',
   );
   const gaps = figure(
     {
@@ -312,13 +247,11 @@ function arrivalSection(document: ProfileDocument): string {
     },
     columns(stepBars(interArrival.shape, msText), 'distribution of gaps'),
   );
-  return `${peakTable === null ? '' : tableFigure(peakTable)}<div class="pair">${gaps}${dispersion}</div>`;
+  return `<div class="pair">${gaps}${dispersion}</div>`;
 }
 
-/** Routes, models, statuses and sizes. */
-function mixSection(document: ProfileDocument): string {
-  const { mix, requestBytes, responseBytes, duplicateRatio, requests } = document;
-  if (requests === 0) return '';
+/** Statuses and sizes. */
+function mixFigures({ mix, requestBytes, responseBytes }: ProfileDocument): string {
   const statuses = figure(
     {
       title: 'Statuses',
@@ -350,20 +283,12 @@ function mixSection(document: ProfileDocument): string {
             title,
           ),
         );
-  return [
-    tableFigure(routesTable(document)),
-    tableFigure(modelsTable(document)),
-    `<div class="pair">${statuses}${sizes('Request bodies', requestBytes)}${sizes('Response bodies', responseBytes)}</div>`,
-    `<p class="soft">Duplicates: ${shareText(duplicateRatio)} of the requests whose body is known repeat an earlier one to the same route.</p>`,
-  ].join('');
+  return `<div class="pair">${statuses}${sizes('Request bodies', requestBytes)}${sizes('Response bodies', responseBytes)}</div>`;
 }
 
-/** Distribution of latency, and how it grows with the input. */
-function latencySection(document: ProfileDocument): string {
-  const { latencyMs } = document;
-  const percentiles = percentilesTable(document);
-  if (percentiles === null) return '';
-  const spread = figure(
+/** Distribution of latency. */
+function latencyFigures({ latencyMs }: ProfileDocument): string {
+  return figure(
     {
       title: 'Time to the last byte',
       unit: 'share of completed requests, by ms (steps grow by 1.41)',
@@ -372,11 +297,10 @@ function latencySection(document: ProfileDocument): string {
     },
     columns(stepBars(latencyMs.shape, msText), 'distribution of latency', 'two'),
   );
-  return `<div class="pair">${spread}${tableFigure(percentiles)}</div>${tableFigure(inputSizesTable(document))}`;
 }
 
 /** Sessions and clients, and how unevenly they ask. */
-function partySection({ sessions, clients }: ProfileDocument): string {
+function partyFigures({ sessions, clients }: ProfileDocument): string {
   const one = (title: string, parties: PartyFigures) =>
     parties.requests === 0
       ? ''
@@ -400,40 +324,16 @@ function partySection({ sessions, clients }: ProfileDocument): string {
   return both === '' ? '' : `<div class="pair">${both}</div>`;
 }
 
-/** Failures, retries, losses and coverage. */
-function troubleSection(document: ProfileDocument): string {
-  return `<div class="pair">${tableFigure(failuresTable(document))}${tableFigure(missingTable(document))}</div>`;
-}
-
-/** One figure for each protocol that requests came in. */
-function payloadSection({ payloads }: ProfileDocument): string {
-  if (payloads === null || payloads.read === 0) return '';
+/** How many payloads the tables rest on. */
+function payloadNote({ payloads }: ProfileDocument): string {
+  if (payloads === null) return '';
   const of = payloads.complete ? 'every request' : 'a sample of the requests, evenly spread over the window';
   const unread = Object.entries(payloads.unread).filter(([, count]) => count > 0);
   const left =
     unread.length === 0
       ? ''
       : ` Not read: ${unread.map(([why, count]) => `${why.replaceAll('_', ' ')} ${numberText(count)}`).join(', ')}.`;
-  return `${payloads.protocols.map((kind) => kindFigure(kind, of)).join('')}<p class="soft">${numberText(payloads.read)} payloads were looked into, ${of}.${left} Tokens ${payloads.tokenEstimate}.</p>`;
-}
-
-function kindFigure(kind: PayloadKindFigures, of: string): string {
-  const shapes = kind.tensors.shapes
-    .slice(0, 8)
-    .map(({ shape, share }) => `${shape} ${shareText(share)}`)
-    .join(', ');
-  const formats = Object.entries(kind.images.formats)
-    .map(([format, count]) => `${format} ${numberText(count)}`)
-    .join(', ');
-  const said = [
-    kind.stream.asked === 0 ? '' : `Asked to be streamed: ${shareText(kind.stream.share)}.`,
-    shapes === ''
-      ? ''
-      : `Tensors: ${shapes}${kind.tensors.otherShapes === 0 ? '' : `, others ${numberText(kind.tensors.otherShapes)}`}.`,
-    formats === '' ? '' : `Images: ${formats}.`,
-    kind.images.byAddress === 0 ? '' : `Images sent as an address: ${numberText(kind.images.byAddress)}.`,
-  ].filter((text) => text !== '');
-  return tableFigure(payloadTable(kind, of), said.length === 0 ? '' : `<p>${escaped(said.join(' '))}</p>`);
+  return `<p class="soft">${numberText(payloads.read)} payloads were looked into, ${of}.${left} Tokens ${payloads.tokenEstimate}.</p>`;
 }
 
 /** A cumulative distribution as one column for each step: the share of values that lie in it. */

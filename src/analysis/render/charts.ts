@@ -1,5 +1,7 @@
 import type { ComparedMetric } from '../../documents/comparison.ts';
+import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import { type ChartData, escaped, type FigureText, figure } from './html.ts';
+import { numberText } from './table.ts';
 
 /** The colours of a page, in the order they are used. */
 const COLOURS = ['one', 'two', 'three', 'four'] as const;
@@ -17,7 +19,7 @@ const FULL = 1_000;
 
 /** Bars that lie, one to a line, as long as their share of the greatest. */
 export function bars(list: readonly Bar[], colour: Colour = 'one'): string {
-  const greatest = greatestOf(list);
+  const greatest = greatestOf(list.map(({ value }) => value)) || 1;
   const rows = list.map(({ label, value, text }) => {
     const width = Math.round((value / greatest) * FULL);
     const bar = `<svg viewBox="0 0 ${FULL} 10" preserveAspectRatio="none" aria-hidden="true"><rect class="${colour}" width="${width}" height="10"/></svg>`;
@@ -26,10 +28,20 @@ export function bars(list: readonly Bar[], colour: Colour = 'one'): string {
   return `<div class="bars">${rows.join('')}</div>`;
 }
 
+/** An index of dispersion by its windows; empty if none is known. Bars show logarithms: it spans magnitudes. */
+export function dispersionBars(idc: Readonly<Record<IdcWindow, number | null>>, colour: Colour): string {
+  const list = IDC_WINDOWS.filter((window) => idc[window] !== null).map((window) => ({
+    label: `${window} s`,
+    value: Math.log10(1 + (idc[window] ?? 0)),
+    text: numberText(idc[window]),
+  }));
+  return list.length === 0 ? '' : bars(list, colour);
+}
+
 /** Columns that stand side by side; the axis names the first, the middle and the last. */
 export function columns(list: readonly Bar[], description: string, colour: Colour = 'one'): string {
   if (list.length === 0) return '<p class="soft">nothing was measured</p>';
-  const greatest = greatestOf(list);
+  const greatest = greatestOf(list.map(({ value }) => value)) || 1;
   const rects = list.map(({ label, value, text }, at) => {
     const height = value === 0 ? 0 : Math.max(4, Math.round((value / greatest) * FULL));
     return `<rect class="${colour}" x="${at * 10 + 1}" y="${FULL - height}" width="8" height="${height}"><title>${escaped(label)}: ${escaped(text)}</title></rect>`;
@@ -40,8 +52,8 @@ export function columns(list: readonly Bar[], description: string, colour: Colou
   return `<div class="columns"><svg viewBox="0 0 ${list.length * 10} ${FULL}" preserveAspectRatio="none" role="img" aria-label="${escaped(description)}">${rects.join('')}</svg><div class="axis">${labels.map((label) => `<span>${escaped(label)}</span>`).join('')}</div><p class="soft">highest: ${escaped(top.label)}, ${escaped(top.text)}</p></div>`;
 }
 
-function greatestOf(list: readonly Bar[]): number {
-  return list.reduce((most, { value }) => Math.max(most, value), 0) || 1;
+function greatestOf(values: readonly (number | null)[]): number {
+  return values.reduce<number>((most, value) => Math.max(most, value ?? 0), 0);
 }
 
 interface HeatMapParts {
@@ -73,7 +85,7 @@ export function heatMap({
   description,
   labelWidth = LABEL_WIDTH,
 }: HeatMapParts): string {
-  const greatest = values.reduce<number>((most, value) => Math.max(most, value ?? 0), 0);
+  const greatest = greatestOf(values);
   const width = labelWidth + Math.max(LEAST_COLUMNS, columns.length) * CELL_WIDTH;
   const height = HEADING + rows.length * CELL_HEIGHT;
   const marks = columns.map((label, at) =>
@@ -154,11 +166,15 @@ export function percentileCurve({ lines, text, description }: CurveParts): strin
     );
     return `<polyline class="${colour}" points="${line}"/>${marks.join('')}`;
   });
-  const legend = drawn.map(
+  return `<p class="legend">${legendOf(drawn)}; hollow: too few samples</p><div class="curve scroll"><svg viewBox="0 0 ${CURVE_WIDTH} ${CURVE_HEIGHT}" role="img" aria-label="${escaped(description)}">${columns.join('')}${rows.join('')}${curves.join('')}</svg></div>`;
+}
+
+function legendOf(lines: readonly { readonly label: string; readonly colour: string }[]): string {
+  const keys = lines.map(
     ({ label, colour }) =>
       `<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}`,
   );
-  return `<p class="legend">${legend.join('')}; hollow: too few samples</p><div class="curve scroll"><svg viewBox="0 0 ${CURVE_WIDTH} ${CURVE_HEIGHT}" role="img" aria-label="${escaped(description)}">${columns.join('')}${rows.join('')}${curves.join('')}</svg></div>`;
+  return keys.join('');
 }
 
 /** A logarithmic scale from below the least value to above the greatest, with ticks at 1, 2 and 5 of each magnitude. */
@@ -255,20 +271,13 @@ function still({ at, lines, unit }: ChartData, title: string): string {
   const first = at[0];
   const last = at.at(-1);
   if (first === undefined || last === undefined) return '<p class="soft">nothing was measured</p>';
-  const greatest = lines.reduce(
-    (most, { values }) => values.reduce<number>((inner, value) => Math.max(inner, value ?? 0), most),
-    0,
-  );
+  const greatest = greatestOf(lines.flatMap(({ values }) => values));
   const polylines = lines.flatMap(({ colour, values }) =>
     stretchesOf(at, values, greatest || 1).map(
       (points) => `<polyline class="${colour}" points="${points}"/>`,
     ),
   );
-  const legend = lines.map(
-    ({ label, colour }) =>
-      `<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}`,
-  );
-  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legend.join('')}</p><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${polylines.join('')}</svg><div class="axis"><span>${instant(first, last - first)}</span><span>${instant(last, last - first)}</span></div>`;
+  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legendOf(lines)}</p><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${polylines.join('')}</svg><div class="axis"><span>${instant(first, last - first)}</span><span>${instant(last, last - first)}</span></div>`;
 }
 
 /**

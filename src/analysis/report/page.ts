@@ -1,8 +1,12 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
-import { IDC_WINDOWS } from '../../documents/parts.ts';
-import type { ArrivalFigures } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
-import { bars, heatMap, percentileCurve, type TimeSeriesParts, timeSeries } from '../render/charts.ts';
+import {
+  dispersionBars,
+  heatMap,
+  percentileCurve,
+  type TimeSeriesParts,
+  timeSeries,
+} from '../render/charts.ts';
 import {
   type ChartData,
   escaped,
@@ -241,16 +245,11 @@ function latencyMapFigure({ latencyMap }: ReportDocument): string {
 function dispersionFigure({ summary }: ReportDocument): string {
   if (summary === null) return '';
   const { streams, due } = arrivalStreams(summary.fidelity);
-  const list = (figures: ArrivalFigures) =>
-    IDC_WINDOWS.filter((window) => figures.idc[window] !== null).map((window) => ({
-      label: `${window} s`,
-      // Dispersion spans magnitudes: bars show its logarithm, the text the value.
-      value: Math.log10(1 + (figures.idc[window] ?? 0)),
-      text: numberText(figures.idc[window]),
-    }));
   const colours = { recorded: 'three', planned: 'two', 'came due': 'four', sent: 'one' } as const;
-  const parts = streams.map(({ name, figures }) => [name, list(figures), colours[name]] as const);
-  if (parts.every(([, each]) => each.length === 0)) return '';
+  const parts = streams
+    .map(({ name, figures }) => ({ name, drawn: dispersionBars(figures.idc, colours[name]) }))
+    .filter(({ drawn }) => drawn !== '');
+  if (parts.length === 0) return '';
   return figure(
     {
       title: 'Index of dispersion',
@@ -258,10 +257,7 @@ function dispersionFigure({ summary }: ReportDocument): string {
       source: 'counts in windows of 0.1 to 600 s; left out below 20 windows; bars on a logarithmic scale',
       lookFor: `${due.name} and sent alike; growth with the window means slow swings that an autoscaler must follow`,
     },
-    parts
-      .filter(([, each]) => each.length > 0)
-      .map(([name, each, colour]) => `<p class="legend">${escaped(name)}</p>${bars(each, colour)}`)
-      .join(''),
+    parts.map(({ name, drawn }) => `<p class="legend">${escaped(name)}</p>${drawn}`).join(''),
   );
 }
 

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { profileCsv } from '../../analysis/profile/csv.ts';
 import { profilePage } from '../../analysis/profile/page.ts';
-import { profileText } from '../../analysis/profile/text.ts';
+import { profileText } from '../../analysis/profile/view.ts';
 import { encryptionKeyOf } from '../../app/open-capture.ts';
 import { pageAssets } from '../../app/page-assets.ts';
 import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from '../../app/profile.ts';

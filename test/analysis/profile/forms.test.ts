@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { profileCsv } from '../../../src/analysis/profile/csv.ts';
 import { profilePage } from '../../../src/analysis/profile/page.ts';
 import { shareable } from '../../../src/analysis/profile/share.ts';
-import { profileText } from '../../../src/analysis/profile/text.ts';
+import { profileText } from '../../../src/analysis/profile/view.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { testHash } from '../../support/exchanges.ts';
 import { HOSTILE_METHOD, HOSTILE_MODEL, HOSTILE_ROUTE } from '../../support/profiled-capture.ts';

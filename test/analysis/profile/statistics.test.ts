@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Concurrency, RateSeries } from '../../../src/analysis/profile/over-time.ts';
 import { Parties } from '../../../src/analysis/profile/parties.ts';
 import { Retries } from '../../../src/analysis/profile/statistics.ts';
-import { profileText } from '../../../src/analysis/profile/text.ts';
+import { profileText } from '../../../src/analysis/profile/view.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { testHash } from '../../support/exchanges.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { profileText } from '../../../src/analysis/profile/text.ts';
+import { profileText } from '../../../src/analysis/profile/view.ts';
 import { shareText } from '../../../src/analysis/render/table.ts';
 import { viewText } from '../../../src/analysis/render/text.ts';
 import { objectivesTable } from '../../../src/analysis/report/tables.ts';

@@ -1,3 +1,4 @@
+import { countOf, formatMs } from '../../core/units.ts';
 import { type Distribution, IDC_WINDOWS } from '../../documents/parts.ts';
 import type {
   GroupFigures,
@@ -5,10 +6,73 @@ import type {
   PayloadKindFigures,
   ProfileDocument,
 } from '../../documents/profile.ts';
-import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
+import {
+  bytesText,
+  columnsOf,
+  msText,
+  NONE,
+  numberText,
+  type Section,
+  sectionOf,
+  shareText,
+  type Table,
+} from '../render/table.ts';
+import { tableText } from '../render/text.ts';
 
-/** Rows that are shown of a list; the JSON document has all. */
-export const SHOWN = 25;
+/** Rows of a list; the page has more, the JSON document all. */
+const LISTED = 8;
+
+/** The profile as lines of plain text: what matters most first. Cells may hold recorded text: print them with care. */
+export function profileText(document: ProfileDocument): string[] {
+  const { window, requests, filters, notes } = document;
+  return [
+    `Profile of ${document.capture ?? 'a capture'}`,
+    window === null
+      ? '  the capture holds no exchange'
+      : `  ${window.from} to ${window.to} (${formatMs(window.spanS * 1e3)}), ${countOf(requests, 'request')}`,
+    ...(filters.length === 0
+      ? []
+      : [`  only ${filters.join('; ')}: ${requests} of ${document.unfilteredRequests}`]),
+    '',
+    ...findingsOf(document).map((finding) => `  ${finding}`),
+    ...profileSections(document, LISTED).flatMap(({ tables }) =>
+      tables.flatMap((table) => ['', ...tableText(table, 'brief')]),
+    ),
+    '',
+    document.privacy.statement,
+    ...(notes.length === 0 ? [] : ['', 'Notes', ...notes.map((note) => `  ${note}`)]),
+  ];
+}
+
+type SectionKey = 'arrivals' | 'cycle' | 'mix' | 'payloads' | 'latency' | 'trouble';
+
+/** The numbers of a profile in the order they are read. @param shown rows of a list; the JSON document has all */
+export function profileSections(document: ProfileDocument, shown: number): Section<SectionKey>[] {
+  const { mix, payloads } = document;
+  const routes = mix.routes.map(({ route, ...group }) => ({ name: route, ...group }));
+  const models = mix.models.map(({ model, ...group }) => ({ name: model, ...group }));
+  const kinds = payloads === null || payloads.read === 0 ? [] : payloads.protocols;
+  if (document.requests === 0) return [];
+  return [
+    sectionOf('arrivals', 'How requests arrive', [arrivalsTable(document), peaksTable(document)]),
+    sectionOf('cycle', 'Daily and weekly cycle', [unusualTable(document)]),
+    sectionOf('mix', 'What is asked', [
+      groupTable('Routes', 'method and path with variable parts named', routes, shown),
+      groupTable('Models', 'models as requests name them', models, shown),
+      mixTable(document, shown),
+    ]),
+    sectionOf(
+      'payloads',
+      'What the payloads ask for',
+      kinds.map((kind) => payloadTable(kind, payloads?.complete === true ? 'every request' : 'a sample')),
+    ),
+    sectionOf('latency', 'Latency as recorded', [percentilesTable(document), inputSizesTable(document)]),
+    sectionOf('trouble', 'What went wrong, and what is missing', [
+      failuresTable(document),
+      missingTable(document),
+    ]),
+  ];
+}
 
 const PERCENTILES = ['p50', 'p95', 'p99', 'max'];
 
@@ -18,7 +82,7 @@ function windowText(windowS: number): string {
   return windowS < 3_600 ? `${windowS / 60} min` : `${windowS / 3_600} h`;
 }
 
-export function peaksTable({ peaks }: ProfileDocument): Table | null {
+function peaksTable({ peaks }: ProfileDocument): Table | null {
   if (peaks.length === 0) return null;
   return {
     title: 'Peaks',
@@ -37,7 +101,7 @@ export function peaksTable({ peaks }: ProfileDocument): Table | null {
 }
 
 /** Rate, gaps and dispersion in numbers; a page draws them. */
-export function arrivalsTable({ rate, interArrival, idc, concurrency }: ProfileDocument): Table {
+function arrivalsTable({ rate, interArrival, idc, concurrency }: ProfileDocument): Table {
   const { p50Ms, p90Ms, p99Ms, maxMs, cv, ties } = interArrival;
   return {
     title: 'Arrivals',
@@ -59,20 +123,10 @@ export function arrivalsTable({ rate, interArrival, idc, concurrency }: ProfileD
   };
 }
 
-export function routesTable({ mix }: ProfileDocument, shown = SHOWN): Table {
-  const rows = mix.routes.map((each) => [each.route, each] as const);
-  return groupTable('Routes', 'method and path with variable parts named', rows, shown);
-}
-
-export function modelsTable({ mix }: ProfileDocument, shown = SHOWN): Table {
-  const rows = mix.models.map((each) => [each.model, each] as const);
-  return groupTable('Models', 'models as requests name them', rows, shown);
-}
-
 function groupTable(
   title: string,
   what: string,
-  rows: readonly (readonly [string | null, GroupFigures])[],
+  rows: readonly (GroupFigures & { readonly name: string | null })[],
   shown: number,
 ): Table {
   return {
@@ -83,8 +137,8 @@ function groupTable(
     columns: columnsOf(['name'], ['requests', 'share', 'failed', 'mean request', ...PERCENTILES]),
     rows: rows
       .slice(0, shown)
-      .map(([name, group]) => [
-        name ?? 'not known',
+      .map((group) => [
+        group.name ?? 'not known',
         numberText(group.requests),
         shareText(group.share),
         numberText(group.failed),
@@ -94,8 +148,34 @@ function groupTable(
   };
 }
 
+/** Days that break the cycle; null if there is none. */
+function unusualTable({ cycle }: ProfileDocument): Table | null {
+  const { days } = cycle.unusual;
+  if (days.length === 0) return null;
+  return {
+    title: 'Days that break the cycle',
+    unit: 'times the usual volume; share of requests at other hours',
+    source: 'each day with at least six whole hours, held against the median of days like it',
+    lookFor: 'launches, outages and holidays: leave them out of a window, or test them on purpose',
+    columns: columnsOf(['day', 'breaks by', 'most at', 'compared with'], ['volume', 'at other hours']),
+    rows: days.map((day) => [
+      `${day.weekday} ${day.day}`,
+      day.reasons.join(', '),
+      `${hourText(day.hour)}: ${numberText(day.hourMean)}/s, usual ${numberText(day.hourUsual)}/s`,
+      day.comparedWith,
+      day.volumeRatio === null ? 'from nothing' : `${numberText(day.volumeRatio)} ×`,
+      shareText(day.shapeDistance),
+    ]),
+  };
+}
+
+/** `7` → `07:00`. */
+export function hourText(hour: number): string {
+  return `${String(hour).padStart(2, '0')}:00`;
+}
+
 /** Statuses, sizes, duplicates and parties in numbers; a page draws them. */
-export function mixTable(document: ProfileDocument, shown: number): Table {
+function mixTable(document: ProfileDocument, shown: number): Table {
   const { mix, requestBytes, responseBytes, duplicateRatio, duplicateRatioExact, sessions, clients } =
     document;
   const statuses = mix.statuses
@@ -126,7 +206,7 @@ function partyText({ requests, count, exact, topShares }: PartyFigures): string 
   return `${exact ? '' : 'about '}${numberText(count)}; the busiest sent ${bound}${shareText(topShares.top1)}, the busiest ten ${bound}${shareText(topShares.top10)}`;
 }
 
-export function percentilesTable({ latencyMs, firstByteMs, ttftMs }: ProfileDocument): Table | null {
+function percentilesTable({ latencyMs, firstByteMs, ttftMs }: ProfileDocument): Table | null {
   if (latencyMs.count === 0) return null;
   const parts = [
     ['last byte', latencyMs],
@@ -149,7 +229,8 @@ export function percentilesTable({ latencyMs, firstByteMs, ttftMs }: ProfileDocu
   };
 }
 
-export function inputSizesTable({ latencyByInputSize }: ProfileDocument): Table {
+function inputSizesTable({ latencyByInputSize, latencyMs }: ProfileDocument): Table | null {
+  if (latencyMs.count === 0) return null;
   return {
     title: 'Latency by size of the input',
     unit: 'ms or s',
@@ -166,7 +247,7 @@ export function inputSizesTable({ latencyByInputSize }: ProfileDocument): Table 
   };
 }
 
-export function failuresTable({ errors, retries, payloads }: ProfileDocument): Table {
+function failuresTable({ errors, retries, payloads }: ProfileDocument): Table {
   const sayRetry = payloads === null ? null : numberText(payloads.sayRetry);
   return {
     title:
@@ -199,7 +280,7 @@ export function failuresTable({ errors, retries, payloads }: ProfileDocument): T
   };
 }
 
-export function missingTable({ coverage, coverageUnexplained, losses, omitted }: ProfileDocument): Table {
+function missingTable({ coverage, coverageUnexplained, losses, omitted }: ProfileDocument): Table {
   const rows = (amounts: typeof losses.by | typeof omitted.by) =>
     Object.entries(amounts).map(([name, { exchanges, bytes }]) => [
       name,
@@ -218,7 +299,7 @@ export function missingTable({ coverage, coverageUnexplained, losses, omitted }:
 }
 
 /** What the requests of one protocol ask for. @param of the requests that were read */
-export function payloadTable(kind: PayloadKindFigures, of: string): Table {
+function payloadTable(kind: PayloadKindFigures, of: string): Table {
   const row = (name: string, distribution: Distribution, text: (value: number | null) => string) => {
     const { count, mean, p50, p90, p99, max } = distribution;
     if (count === 0) return [];
@@ -228,7 +309,7 @@ export function payloadTable(kind: PayloadKindFigures, of: string): Table {
   return {
     title: `${kind.protocol}: ${numberText(kind.requests)} requests, ${shareText(kind.share)}`,
     unit: 'as named in each row, over requests that state it',
-    source: `bodies of ${of}`,
+    source: [`bodies of ${of}`, ...payloadNotes(kind)].join('; '),
     lookFor: 'the spread between p50 and p99: a test with mean inputs misses what is slow',
     columns: columnsOf(['what'], ['requests', 'mean', 'p50', 'p90', 'p99', 'max']),
     rows: [
@@ -251,10 +332,110 @@ export function payloadTable(kind: PayloadKindFigures, of: string): Table {
   };
 }
 
+/** What the requests of one protocol have besides sizes. */
+function payloadNotes({ stream, tensors, images }: PayloadKindFigures): string[] {
+  const shapes = tensors.shapes.slice(0, 8).map(({ shape, share }) => `${shape} ${shareText(share)}`);
+  if (tensors.otherShapes > 0) shapes.push(`others ${numberText(tensors.otherShapes)}`);
+  const formats = Object.entries(images.formats).map(([format, count]) => `${format} ${numberText(count)}`);
+  return [
+    ...(stream.asked === 0 ? [] : [`asked to be streamed: ${shareText(stream.share)}`]),
+    ...(shapes.length === 0 ? [] : [`tensors: ${shapes.join(', ')}`]),
+    ...(formats.length === 0 ? [] : [`images: ${formats.join(', ')}`]),
+    ...(images.byAddress === 0 ? [] : [`images sent as an address: ${numberText(images.byAddress)}`]),
+  ];
+}
+
 /** p50, p95, p99 and the greatest as cells of a table. */
 function percentileCells(
   { p50, p95, p99, max }: Distribution,
   text: (value: number | null) => string,
 ): string[] {
   return [p50, p95, p99, max].map(text);
+}
+
+/** What a reader should see first, as sentences: how much, how bursty, how regular, how whole. */
+export function findingsOf(document: ProfileDocument): string[] {
+  if (document.requests === 0) return ['No request lies in the window.'];
+  return [
+    ...rateFindings(document),
+    ...burstFindings(document),
+    ...cycleFindings(document),
+    ...mixFindings(document),
+    ...healthFindings(document),
+  ];
+}
+
+function rateFindings({ requests, rate, window }: ProfileDocument): string[] {
+  const span = window === null ? '' : ` in ${formatMs(window.spanS * 1e3)}`;
+  if (rate.mean === null)
+    return [`${requests} ${requests === 1 ? 'request' : 'requests'}${span}: too few for a rate.`];
+  const peak =
+    rate.peak1s === null
+      ? ''
+      : `; the busiest second had ${rate.peak1s}, ${numberText(rate.peakToMean1s)} times that`;
+  const hour = rate.peak1h === null ? '' : `; the busiest hour ${numberText(rate.peakToMean1h)} times`;
+  return [
+    `${requests.toLocaleString('en')} requests${span}: ${numberText(rate.mean)} per second on average${peak}${hour}.`,
+  ];
+}
+
+function burstFindings({ interArrival, idc }: ProfileDocument): string[] {
+  const { cv } = interArrival;
+  if (cv === null) return [];
+  const slow = idc['60'] ?? idc['10'];
+  const gaps =
+    cv < 0.8 ? 'more even than random' : cv <= 1.3 ? 'close to random (Poisson)' : 'burstier than random';
+  const counts =
+    slow === null
+      ? ''
+      : slow > 3
+        ? `; over ${idc['60'] === null ? '10 s' : 'minutes'} it swings far more than random traffic would (index of dispersion ${numberText(slow)})`
+        : '; no slow swings';
+  return [`Gaps are ${gaps}: CV ${numberText(cv)}${counts}.`];
+}
+
+function cycleFindings({ cycle }: ProfileDocument): string[] {
+  const { compared, days } = cycle.unusual;
+  if (compared === 0) return ['Too few whole days to tell a cycle, or days that break it.'];
+  if (days.length === 0) return [`No day of ${compared} breaks the daily and weekly cycle.`];
+  return days.map((day) => {
+    const volume =
+      day.volumeRatio === null
+        ? 'requests where other days have none'
+        : `${numberText(day.volumeRatio)} times the requests of ${day.comparedWith}`;
+    const shape = day.reasons.includes('shape')
+      ? `, ${Math.round(day.shapeDistance * 100)} % of them at other hours`
+      : '';
+    return `${day.weekday} ${day.day} breaks the cycle: ${volume}${shape}; most at ${hourText(day.hour)} (${numberText(day.hourMean)}/s instead of ${numberText(day.hourUsual)}/s).`;
+  });
+}
+
+function mixFindings({ duplicateRatio, clients, mix }: ProfileDocument): string[] {
+  const findings: string[] = [];
+  if (duplicateRatio !== null && duplicateRatio > 0.05)
+    findings.push(
+      `${shareText(duplicateRatio)} of the requests repeat an earlier one: a cache would see them.`,
+    );
+  const { top1 } = clients.topShares;
+  if (clients.count > 1 && top1 !== null && top1 > 0.2)
+    findings.push(
+      `One client of ${clients.exact ? '' : 'about '}${clients.count} sends ${clients.exact ? '' : 'at least '}${shareText(top1)} of the requests.`,
+    );
+  const streamed = mix.streamed;
+  if (streamed !== null && streamed > 0) findings.push(`${streamed} answers came as streams.`);
+  return findings;
+}
+
+function healthFindings({ errors, retries, coverage, losses }: ProfileDocument): string[] {
+  const findings: string[] = [];
+  const { failed, failedShare, tooManyRequests } = errors;
+  if (failed !== null && failed > 0) findings.push(`${failed} requests failed (${shareText(failedShare)}).`);
+  if (tooManyRequests !== null && tooManyRequests > 0)
+    findings.push(`${tooManyRequests} were turned away with 429.`);
+  if (retries.likely !== null && retries.likely > 0)
+    findings.push(`${retries.likely} look like retries of one that failed.`);
+  if (coverage !== null && coverage < 0.995)
+    findings.push(`The capture holds ${shareText(coverage)} of what was seen: true rates are higher.`);
+  if (losses.exchanges > 0) findings.push(`${losses.exchanges} exchanges were lost in the whole capture.`);
+  return findings;
 }
