@@ -50,7 +50,7 @@ export class OpenShards {
     const documents = this.set.runs.map(({ document }) => document);
     const statistics = new RunStatistics(0, waitsForOf(documents));
     for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
-      statistics.addRecordedAnswers(recordedStatuses, recordedFailures);
+      statistics.statusMix.addRecorded(recordedStatuses, recordedFailures);
     }
     // As while a run goes on, the plan is known before what was sent of it.
     for (const { send } of this.#sends()) statistics.addPlannedSend(send);

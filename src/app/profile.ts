@@ -117,7 +117,7 @@ function profileWindow(
   hasKey: boolean,
 ): ProfileDocument {
   const { source, overview, inspection } = opened;
-  const statistics = new ProfileStatistics(options.timeZone);
+  const statistics = new ProfileStatistics(options.timeZone, window?.parts ?? []);
   const payloads = new PayloadStatistics();
   const filter = RowFilter.of(options.filters, (row) => source.payload(row));
   const isSealed = inspection.encrypted.segments > 0 && !hasKey;

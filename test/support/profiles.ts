@@ -10,11 +10,10 @@ export function profileOf(
   timeZone = 'UTC',
   payloads: PayloadFigures | null = null,
 ): ProfileDocument {
-  const statistics = new ProfileStatistics(timeZone);
   const firstUs = rows[0]?.arrivalUs ?? 0;
-  if (rows.length > 0) {
-    statistics.beginWindow({ fromUs: firstUs, toUs: (rows.at(-1)?.arrivalUs ?? 0) + 1 });
-  }
+  const window = { fromUs: firstUs, toUs: (rows.at(-1)?.arrivalUs ?? 0) + 1 };
+  const statistics = new ProfileStatistics(timeZone, rows.length > 0 ? [window] : []);
+  if (rows.length > 0) statistics.beginWindow(window);
   for (const row of rows) statistics.add(row, row.arrivalUs - firstUs);
   statistics.finish();
   return buildProfile(statistics, {

@@ -73,8 +73,8 @@ export function shardRun(
     startAt: null,
     clock: { driftUs: 3 - index, kernel: `kernel-${index}` },
     pace: 1.5,
-    recordedStatuses: statistics.recordedStatuses(),
-    recordedFailures: statistics.recordedFailures(),
+    recordedStatuses: statistics.statusMix.recordedStatuses(),
+    recordedFailures: statistics.statusMix.recordedFailures(),
     whole: wholePlanOf(all.figures()),
     ...facts.shard,
   };

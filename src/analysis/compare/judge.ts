@@ -211,19 +211,16 @@ export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCo
     .map(({ side, all, late }) => comparisonReason('left_out', { side, all: share(all), late: share(late) }));
 }
 
-/** Options of a run that decide what is sent and when. The words are those of the run's `options`. */
+/**
+ * Options of a run that decide what is sent and when, and what counts as failed. The words are those of the run's
+ * `options`.
+ */
 const PLAN_OPTIONS = [
   'fromUs', 'toUs', 'window', 'filters', 'multiplier', 'scaling', 'stages', 'targetShare', 'seed', 'jitterMs',
   'perturb', 'shard', 'maxRequests', 'connections', 'warmupMs', 'cancels', 'pinOutputLength', 'requestUsage',
-  'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings',
-] as const; // biome-ignore format: a list of words
-/**
- * The same, but older runs do not have them. A value that one side does not have is no difference. Time-outs and caps
- * decide what counts as failed.
- */
-const LATER_OPTIONS = [
-  'sessionOrder', 'timeoutMs', 'connectTimeoutMs', 'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs',
-  'maxRatePerSecond', 'maxInFlightBytes', 'host', 'addedHeaders',
+  'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings', 'sessionOrder', 'timeoutMs', 'connectTimeoutMs',
+  'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs', 'maxRatePerSecond', 'maxInFlightBytes', 'host',
+  'addedHeaders',
 ] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
@@ -246,10 +243,7 @@ const CAUSED_BY_FAILURES: ReadonlySet<string> = new Set(['interrupted', 'achieve
 export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDifference[] {
   const facts: [string, unknown, unknown][] = [
     ['capture', nameOf(a.capture), nameOf(b.capture)],
-    ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, a.options[name], b.options[name]]),
-    ...LATER_OPTIONS.filter((name) => name in a.options && name in b.options).map(
-      (name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)],
-    ),
+    ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)]),
   ];
   // If both runs were checked, both must have been checked alike.
   const [checkA, checkB] = [a.options['check'] ?? null, b.options['check'] ?? null];

@@ -80,7 +80,7 @@ function arrivalParts(
     return [{ windowS, requests, perSecond: requests / windowS, toMean, from: formatInstantUs(from) }];
   });
   const of = (windowS: number) => peaks.find((peak) => peak.windowS === windowS);
-  const columns = statistics.series.columns(statistics.windows);
+  const columns = statistics.series.columns();
   return {
     rate: {
       mean,
@@ -221,7 +221,7 @@ function notesOf(statistics: ProfileStatistics): string[] {
   if (!hours.complete)
     notes.push('the window spans more than 1,100 days: its cycle is of a part of them, or of none');
   if (concurrency.figures().capped)
-    notes.push('over 1,048,576 requests were in flight: concurrency is a lower bound');
+    notes.push('over 65,536 requests were in flight: concurrency is a lower bound');
   for (const [name, { exact, undercount }] of [
     ['sessions', sessions.figures()],
     ['clients', clients.figures()],

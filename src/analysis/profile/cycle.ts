@@ -31,13 +31,11 @@ export function weekOf(days: readonly LocalDay[]): WeekFigures {
 
 export function dailyCycle(days: readonly LocalDay[]): DailyHour[] {
   return Array.from({ length: 24 }, (_, hour) => {
-    const rates = days
-      .filter(({ observedS }) => observedS[hour]! >= WHOLE_HOUR_S)
-      .map((day) => day.requests[hour]! / day.observedS[hour]!);
+    const rates = days.filter((day) => isWhole(day, hour)).map((day) => rateOf(day, hour));
     return {
       hour,
       days: rates.length,
-      mean: rates.length === 0 ? null : rates.reduce((sum, rate) => sum + rate, 0) / rates.length,
+      mean: rates.length === 0 ? null : sumOf(rates) / rates.length,
       min: rates.length === 0 ? null : Math.min(...rates),
       max: rates.length === 0 ? null : Math.max(...rates),
     };
@@ -47,18 +45,14 @@ export function dailyCycle(days: readonly LocalDay[]): DailyHour[] {
 export function weeklyCycle(days: readonly LocalDay[]): WeeklyDay[] {
   return WEEKDAYS.map((weekday, index) => {
     const same = days.filter((day) => day.weekday === index);
-    const requests = same.reduce((sum, day) => sum + total(day.requests), 0);
-    const observedS = same.reduce((sum, day) => sum + total(day.observedS), 0);
+    const requests = same.reduce((sum, day) => sum + sumOf(day.requests), 0);
+    const observedS = same.reduce((sum, day) => sum + sumOf(day.observedS), 0);
     return {
       weekday,
       days: same.filter(({ observedS: hours }) => hours.every((each) => each >= WHOLE_HOUR_S)).length,
       mean: observedS < MIN_OBSERVED_S ? null : requests / observedS,
     };
   });
-}
-
-function total(values: Float64Array): number {
-  return values.reduce((sum, value) => sum + value, 0);
 }
 
 /** A day of a time zone, hour by hour. */
@@ -183,12 +177,8 @@ const LEAST_VOLUME = Math.log(1.3);
 const LEAST_SHAPE = 0.15;
 const SATURDAY = 5;
 
-interface Judged {
-  readonly day: LocalDay;
-  readonly peers: string;
+interface Judged extends Omit<UnusualDay, 'reasons' | 'volumeRatio'> {
   readonly logRatio: number;
-  readonly shape: number;
-  readonly worst: { readonly hour: number; readonly mean: number; readonly usual: number };
 }
 
 /**
@@ -200,31 +190,17 @@ export function unusualDays(days: readonly LocalDay[]): UnusualDays {
   const usable = days.filter((day) => wholeHours(day).length >= MIN_HOURS);
   const judged = usable.flatMap((day) => judge(day, usable) ?? []);
   const volume = limitOf(judged.map(({ logRatio }) => logRatio));
-  const shape = limitOf(judged.map(({ shape: distance }) => distance));
+  const shape = limitOf(judged.map(({ shapeDistance }) => shapeDistance));
   return {
     compared: judged.length,
-    days: judged.flatMap((each) => {
+    days: judged.flatMap(({ logRatio, ...day }) => {
       const reasons: ('volume' | 'shape')[] = [];
-      if (Math.abs(each.logRatio - volume.median) > Math.max(LEAST_VOLUME, volume.spread))
-        reasons.push('volume');
-      if (each.shape > Math.max(LEAST_SHAPE, shape.median + shape.spread)) reasons.push('shape');
-      return reasons.length === 0 ? [] : [unusual(each, reasons)];
+      if (Math.abs(logRatio - volume.median) > Math.max(LEAST_VOLUME, volume.spread)) reasons.push('volume');
+      if (day.shapeDistance > Math.max(LEAST_SHAPE, shape.median + shape.spread)) reasons.push('shape');
+      const ratio = Math.exp(logRatio);
+      const volumeRatio = Number.isFinite(ratio) ? ratio : null;
+      return reasons.length === 0 ? [] : [{ ...day, reasons, volumeRatio }];
     }),
-  };
-}
-
-function unusual(judged: Judged, reasons: readonly ('volume' | 'shape')[]): UnusualDay {
-  const ratio = Math.exp(judged.logRatio);
-  return {
-    day: judged.day.day,
-    weekday: WEEKDAYS[judged.day.weekday] ?? '',
-    reasons,
-    volumeRatio: Number.isFinite(ratio) ? ratio : null,
-    shapeDistance: judged.shape,
-    hour: judged.worst.hour,
-    hourMean: judged.worst.mean,
-    hourUsual: judged.worst.usual,
-    comparedWith: judged.peers,
   };
 }
 
@@ -237,20 +213,23 @@ function judge(day: LocalDay, all: readonly LocalDay[]): Judged | null {
   const usual = hours.map((hour) =>
     median(others.days.filter((other) => isWhole(other, hour)).map((other) => rateOf(other, hour))),
   );
-  const [mineSum, usualSum] = [sum(mine), sum(usual)];
+  const [mineSum, usualSum] = [sumOf(mine), sumOf(usual)];
   const worst = hours.reduce(
     (most, _, at) => (Math.abs(mine[at]! - usual[at]!) > Math.abs(mine[most]! - usual[most]!) ? at : most),
     0,
   );
   return {
-    day,
-    peers: others.name,
+    day: day.day,
+    weekday: WEEKDAYS[day.weekday] ?? '',
+    comparedWith: others.name,
     logRatio: mineSum === usualSum ? 0 : Math.log(mineSum / usualSum),
-    shape:
+    shapeDistance:
       mineSum === 0 || usualSum === 0
         ? 0
-        : sum(mine.map((rate, at) => Math.abs(rate / mineSum - usual[at]! / usualSum))) / 2,
-    worst: { hour: hours[worst]!, mean: mine[worst]!, usual: usual[worst]! },
+        : sumOf(mine.map((rate, at) => Math.abs(rate / mineSum - usual[at]! / usualSum))) / 2,
+    hour: hours[worst]!,
+    hourMean: mine[worst]!,
+    hourUsual: usual[worst]!,
   };
 }
 
@@ -298,6 +277,8 @@ function median(values: readonly number[]): number {
   return ordered.length % 2 === 1 ? ordered[half]! : (ordered[half - 1]! + ordered[half]!) / 2;
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+function sumOf(values: readonly number[] | Float64Array): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum;
 }

@@ -20,7 +20,7 @@ interface Bin {
   inFlight: number | null;
 }
 
-/** Widths of a step, seconds. Each goes into the next, so that steps can be joined. */
+/** Widths of a step, seconds. */
 const LADDER_S = [
   1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 14_400, 43_200, 86_400, 604_800, 31_449_600,
 ] as const;
@@ -29,22 +29,36 @@ const US_PER_S = 1e6;
 const MAX_STEPS = 4_096;
 
 /**
- * Sums over time at constant memory: steps are a second wide until there are 4,096 of them, then they are joined
- * into wider ones. Windows may come in any order.
+ * Sums over the time of some windows, in at most 4,096 steps. A step without arrivals is 0; time outside of the
+ * windows has no steps.
  */
 export class RateSeries {
-  #bins = new Map<number, Bin>();
-  #rung = 0;
+  readonly #stepS: number;
+  /** By the number of the step since 1970. */
+  readonly #bins = new Map<number, Bin>();
   #second = Number.NaN;
   #secondCount = 0;
-  #index = Number.NaN;
   #bin: Bin = emptyBin();
+
+  /** @param windows in any order */
+  constructor(windows: readonly TimeRange[]) {
+    const stepsOf = (stepS: number) =>
+      windows.reduce((sum, { fromUs, toUs }) => sum + Math.ceil((toUs - fromUs) / US_PER_S / stepS), 0);
+    const stepS = LADDER_S.find((each) => stepsOf(each) <= MAX_STEPS) ?? 31_449_600;
+    this.#stepS = stepS;
+    for (const { fromUs, toUs } of windows) {
+      const last = Math.floor((toUs - 1) / US_PER_S / stepS);
+      for (let at = Math.floor(fromUs / US_PER_S / stepS); at <= last; at += 1)
+        this.#bins.set(at, emptyBin());
+    }
+  }
 
   add({ arrivalUs, failed, latencyUs, inFlight }: SeriesEntry): void {
     const second = Math.floor(arrivalUs / US_PER_S);
     if (second !== this.#second) {
-      this.#enter(second);
+      this.#second = second;
       this.#secondCount = 0;
+      this.#bin = this.#bins.get(Math.floor(second / this.#stepS)) ?? emptyBin();
     }
     this.#secondCount += 1;
     const bin = this.#bin;
@@ -58,20 +72,12 @@ export class RateSeries {
     if (inFlight !== null && inFlight > (bin.inFlight ?? 0)) bin.inFlight = inFlight;
   }
 
-  /** The series over the windows: steps without arrivals are 0, time outside of them has none. */
-  columns(windows: readonly TimeRange[]): SeriesColumns {
-    while (this.#stepsOf(windows) > MAX_STEPS && this.#rung < LADDER_S.length - 1) this.#widen();
-    const stepS = this.#stepS;
-    const indices = new Set<number>();
-    for (const { fromUs, toUs } of windows) {
-      const last = Math.floor((toUs - 1) / US_PER_S / stepS);
-      for (let index = Math.floor(fromUs / US_PER_S / stepS); index <= last; index += 1) indices.add(index);
-    }
-    const ordered = [...indices].sort((a, b) => a - b);
-    const bins = ordered.map((index) => this.#bins.get(index) ?? emptyBin());
+  columns(): SeriesColumns {
+    const ordered = [...this.#bins].sort(([a], [b]) => a - b);
+    const bins = ordered.map(([, bin]) => bin);
     return {
-      stepS,
-      at: ordered.map((index) => index * stepS),
+      stepS: this.#stepS,
+      at: ordered.map(([index]) => index * this.#stepS),
       requests: bins.map(({ requests }) => requests),
       failed: bins.map(({ failed }) => failed),
       peak1s: bins.map(({ peak1s }) => peak1s),
@@ -81,71 +87,21 @@ export class RateSeries {
       inFlight: bins.map(({ inFlight }) => inFlight),
     };
   }
-
-  get #stepS(): number {
-    return LADDER_S[this.#rung] ?? 1;
-  }
-
-  #enter(second: number): void {
-    this.#second = second;
-    const index = Math.floor(second / this.#stepS);
-    if (index === this.#index) return;
-    this.#index = index;
-    let bin = this.#bins.get(index);
-    if (bin === undefined) {
-      bin = emptyBin();
-      this.#bins.set(index, bin);
-    }
-    this.#bin = bin;
-    if (this.#bins.size > MAX_STEPS && this.#rung < LADDER_S.length - 1) this.#widen();
-  }
-
-  #widen(): void {
-    const factor = (LADDER_S[this.#rung + 1] ?? 1) / this.#stepS;
-    this.#rung += 1;
-    const wider = new Map<number, Bin>();
-    for (const [index, bin] of this.#bins) {
-      const at = Math.floor(index / factor);
-      const known = wider.get(at);
-      if (known === undefined) wider.set(at, bin);
-      else join(known, bin);
-    }
-    this.#bins = wider;
-    this.#index = Math.floor(this.#second / this.#stepS);
-    this.#bin = wider.get(this.#index) ?? this.#bin;
-  }
-
-  #stepsOf(windows: readonly TimeRange[]): number {
-    return windows.reduce(
-      (sum, { fromUs, toUs }) => sum + Math.ceil((toUs - fromUs) / US_PER_S / this.#stepS),
-      0,
-    );
-  }
 }
 
 function emptyBin(): Bin {
   return { requests: 0, failed: 0, peak1s: 0, latencyCount: 0, latencySumUs: 0, inFlight: null };
 }
 
-function join(into: Bin, from: Bin): void {
-  into.requests += from.requests;
-  into.failed += from.failed;
-  into.peak1s = Math.max(into.peak1s, from.peak1s);
-  into.latencyCount += from.latencyCount;
-  into.latencySumUs += from.latencySumUs;
-  if (from.inFlight !== null) into.inFlight = Math.max(into.inFlight ?? 0, from.inFlight);
-}
-
-const MAX_OPEN = 1_048_576;
-const INITIAL_OPEN = 1_024;
+const MAX_OPEN = 65_536;
 
 /**
  * Counts what is in flight, from arrivals in order and their ends. What began before a window is not known to it,
  * so that each window begins with nothing in flight.
  */
 export class Concurrency {
-  #ends = new Float64Array(INITIAL_OPEN);
-  #open = 0;
+  /** Ends of what is in flight, the soonest last. */
+  #ends: number[] = [];
   #busyUs = 0;
   #spanUs = 0;
   #firstUs: number | null = null;
@@ -162,24 +118,22 @@ export class Concurrency {
   add(atUs: number, endUs: number | null): number | null {
     this.#firstUs ??= atUs;
     this.#lastUs = atUs;
-    while (this.#open > 0 && this.#ends[0]! <= atUs) this.#pop();
+    while (this.#ends.length > 0 && this.#ends.at(-1)! <= atUs) this.#ends.pop();
     if (endUs !== null && endUs >= atUs) {
       this.#known += 1;
       this.#busyUs += endUs - atUs;
       this.#push(endUs);
       // Its own end may be this very instant; it was there nevertheless.
-      this.#max = Math.max(this.#max, this.#open);
-      this.#atArrival.record(this.#open);
+      this.#max = Math.max(this.#max, this.#ends.length);
+      this.#atArrival.record(this.#ends.length);
     }
-    return this.#known === 0 ? null : this.#open;
+    return this.#known === 0 ? null : this.#ends.length;
   }
 
   /** Ends a window: what is still in flight counts up to its last arrival. */
   endWindow(): void {
-    for (let index = 0; index < this.#open; index += 1) {
-      this.#busyUs -= Math.max(0, this.#ends[index]! - this.#lastUs);
-    }
-    this.#open = 0;
+    for (const endUs of this.#ends) this.#busyUs -= Math.max(0, endUs - this.#lastUs);
+    this.#ends = [];
     if (this.#firstUs !== null) this.#spanUs += this.#lastUs - this.#firstUs;
     this.#firstUs = null;
   }
@@ -199,43 +153,19 @@ export class Concurrency {
     };
   }
 
-  /** A binary heap of ends, the soonest first. */
   #push(endUs: number): void {
-    if (this.#open === MAX_OPEN) {
+    const ends = this.#ends;
+    if (ends.length === MAX_OPEN) {
       this.#capped = true;
       this.#busyUs -= Math.max(0, endUs - this.#lastUs);
       return;
     }
-    if (this.#open === this.#ends.length) {
-      const grown = new Float64Array(this.#ends.length * 2);
-      grown.set(this.#ends);
-      this.#ends = grown;
+    let [low, high] = [0, ends.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (ends[middle]! > endUs) low = middle + 1;
+      else high = middle;
     }
-    const ends = this.#ends;
-    let at = this.#open;
-    this.#open += 1;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (ends[parent]! <= endUs) break;
-      ends[at] = ends[parent]!;
-      at = parent;
-    }
-    ends[at] = endUs;
-  }
-
-  #pop(): void {
-    const ends = this.#ends;
-    this.#open -= 1;
-    const last = ends[this.#open]!;
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= this.#open) break;
-      if (child + 1 < this.#open && ends[child + 1]! < ends[child]!) child += 1;
-      if (ends[child]! >= last) break;
-      ends[at] = ends[child]!;
-      at = child;
-    }
-    ends[at] = last;
+    ends.splice(low, 0, endUs);
   }
 }

@@ -32,18 +32,10 @@ type Unread = 'no_body_kept' | 'truncated' | 'unreadable_coding';
 
 /** The request of a payload, or why it cannot be read. Never throws, whatever the bytes. */
 export function readableRequest(row: ExchangeRow, { request }: ExchangePayload): ReadableRequest | Unread {
-  if (request === null || request.body.kept === null) return 'no_body_kept';
-  if (request.body.truncated) return 'truncated';
-  const headers = new Map(headerPairsOf(request.head).map(([name, value]) => [name.toLowerCase(), value]));
+  const decoded = decodedMessage(request);
+  if (typeof decoded === 'string') return decoded;
+  const { headers, body } = decoded;
   const contentType = headers.get('content-type') ?? '';
-  let decoded: Uint8Array;
-  try {
-    decoded = decodeContent(request.body.kept, headers.get('content-encoding') ?? null).bytes;
-  } catch (error) {
-    if (!(error instanceof UnreadableBody)) throw error;
-    return 'unreadable_coding';
-  }
-  const body = Buffer.from(decoded.buffer, decoded.byteOffset, decoded.byteLength);
   const jsonBytes = jsonLengthOf(headers.get(INFERENCE_HEADER), body.length);
   return {
     row,
@@ -54,6 +46,20 @@ export function readableRequest(row: ExchangeRow, { request }: ExchangePayload):
     tensors: jsonBytes === null ? null : body.subarray(jsonBytes),
     saysRetry: Number(headers.get('x-stainless-retry-count') ?? headers.get('x-retry-count') ?? 0) > 0,
   };
+}
+
+/** The headers of a message, by lower-case name, and its body without content coding. */
+function decodedMessage(message: ExchangePayload['request'] | ExchangePayload['response']) {
+  if (message === null || message.body.kept === null) return 'no_body_kept';
+  if (message.body.truncated) return 'truncated';
+  const headers = new Map(headerPairsOf(message.head).map(([name, value]) => [name.toLowerCase(), value]));
+  try {
+    const { bytes } = decodeContent(message.body.kept, headers.get('content-encoding') ?? null);
+    return { headers, body: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
+  } catch (error) {
+    if (!(error instanceof UnreadableBody)) throw error;
+    return 'unreadable_coding';
+  }
 }
 
 function jsonLengthOf(header: string | undefined, bodyBytes: number): number | null {
@@ -408,22 +414,14 @@ const TEXT_KEYS = [
   'token',
 ];
 
-/** About how many tokens an answer has, from its text; null where none was kept, or it has no text. */
+/** About how many tokens an answer has, from its text; null if none was kept, or it has no text. */
 export function answerTokens({ response }: ExchangePayload): number | null {
-  const kept = response?.body.kept;
-  if (response === null || kept == null || response.body.truncated || kept.length > MAX_ANSWER_BYTES)
-    return null;
-  const headers = new Map(headerPairsOf(response.head).map(([name, value]) => [name.toLowerCase(), value]));
+  if ((response?.body.kept?.length ?? 0) > MAX_ANSWER_BYTES) return null;
+  const decoded = decodedMessage(response);
+  if (typeof decoded === 'string') return null;
+  const { headers, body } = decoded;
   const contentType = headers.get('content-type') ?? null;
-  let bytes: Uint8Array;
-  try {
-    bytes = decodeContent(kept, headers.get('content-encoding') ?? null).bytes;
-  } catch (error) {
-    if (!(error instanceof UnreadableBody)) throw error;
-    return null;
-  }
   const texts: string[] = [];
-  const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (isJson(contentType)) addTexts(body.toString('utf8'), texts);
   else if (isEventStream(contentType) || isJsonLines(contentType)) {
     const events = new EventData(isEventStream(contentType) ? 'events' : 'lines', (data) =>

@@ -37,7 +37,7 @@ export class ProfileStatistics {
     windowS,
     counts: new WindowCounts(windowS * US_PER_S),
   }));
-  readonly series = new RateSeries();
+  readonly series: RateSeries;
   readonly hours: LocalHours;
   readonly concurrency = new Concurrency();
   readonly duplicates = new DuplicateRatio();
@@ -68,8 +68,10 @@ export class ProfileStatistics {
   /** Null where it is known of none whether it was. */
   streamed: number | null = null;
 
-  constructor(timeZone: string) {
+  /** @param windows that will begin, in any order */
+  constructor(timeZone: string, windows: readonly TimeRange[]) {
     this.hours = new LocalHours(timeZone);
+    this.series = new RateSeries(windows);
   }
 
   get requests(): number {

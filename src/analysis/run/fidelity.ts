@@ -1,5 +1,5 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
-import { readyOffsetNs, type Send } from '../../core/run.ts';
+import type { Send } from '../../core/run.ts';
 import type { DuplicateFigures, FidelityDocument, WaitsFor, WholePlan } from '../../documents/replay.ts';
 import { ArrivalStatistics } from '../stats/arrivals.ts';
 import { gapDistance, MixDistance, type MixEntry } from '../stats/distance.ts';
@@ -75,16 +75,17 @@ export class FidelityStatistics {
 
   /** Takes a finished send, in any order. */
   addSend(send: Send): void {
-    const { actualOffsetNs, connectionWaitNs } = send;
-    // The schedule is read ahead of time, so the last planned instant is later than any send that ended.
-    if ((actualOffsetNs !== null || send.refused) && cameInTime(send, this.#lastPlannedNs))
-      this.#dueInTime += 1;
+    const { intendedOffsetNs, actualOffsetNs, connectionWaitNs } = send;
+    const waitedNs = connectionWaitNs ?? 0;
+    // A wait no longer than lag may last is no delay. The schedule is read ahead of time, so the last planned instant
+    // is later than any send that ended.
+    const dueNs = intendedOffsetNs + (waitedNs > UNNOTICED_NS ? waitedNs : 0);
+    if ((actualOffsetNs !== null || send.refused) && dueNs <= this.#lastPlannedNs) this.#dueInTime += 1;
     if (actualOffsetNs === null) return;
-    const readyNs = readyOffsetNs({ actualOffsetNs, connectionWaitNs });
     this.#mix.add(SENT, send);
     // A send that waited for a connection is compared with the instant at which that was free.
-    this.#sentOrder.add(this.#waitsFor === null ? readyNs : actualOffsetNs);
-    if (this.#waitsFor !== null) this.#resolvedOrder.add(resolvedOffsetNs(send));
+    this.#sentOrder.add(this.#waitsFor === null ? actualOffsetNs - waitedNs : actualOffsetNs);
+    if (this.#waitsFor !== null) this.#resolvedOrder.add(intendedOffsetNs + waitedNs);
   }
 
   /** To be called when no send is outstanding, before the final figures. */
@@ -122,21 +123,6 @@ export class FidelityStatistics {
     this.#planned.add(intendedOffsetNs);
     this.#mix.add(PLANNED, request);
   }
-}
-
-/** When a send would have left without our lag: its instant, plus the wait for its recorded connection. */
-function resolvedOffsetNs(send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>): number {
-  return send.intendedOffsetNs + (send.connectionWaitNs ?? 0);
-}
-
-/** Whether a send could leave within the time of the plan; to wait no longer than lag may last is no delay. */
-function cameInTime(
-  send: Pick<Send, 'intendedOffsetNs' | 'connectionWaitNs'>,
-  lastPlannedNs: number,
-): boolean {
-  const { intendedOffsetNs, connectionWaitNs } = send;
-  const waitedNs = connectionWaitNs ?? 0;
-  return intendedOffsetNs + (waitedNs > UNNOTICED_NS ? waitedNs : 0) <= lastPlannedNs;
 }
 
 /** What a shard tells of the plan that all shards play. */

@@ -1,6 +1,12 @@
-import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
+import { type ExchangeRow, FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, SEND_ERRORS, type Send, type SendError } from '../../core/run.ts';
-import type { ErrorExamples, RecordedFailures, SendId, WarmupFigures } from '../../documents/replay.ts';
+import type {
+  ErrorExamples,
+  RecordedFailures,
+  ReplayDocument,
+  SendId,
+  WarmupFigures,
+} from '../../documents/replay.ts';
 import { among, FirstExamples, shareDistance, Tally } from '../stats/tally.ts';
 
 export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
@@ -17,21 +23,13 @@ function outcomeOf(send: Send): SendOutcome {
   return hasFailed(send) ? 'failed' : 'completed';
 }
 
-export interface OutcomeFigures {
-  /** `completed` + `failed` + `cancelled`. */
-  readonly sent: number;
-  readonly completed: number;
-  readonly failed: number;
-  readonly cancelled: number;
-  readonly refused: number;
-  /** Planned and never sent, for no cap of ours. */
-  readonly unreached: number;
+export interface OutcomeFigures
+  extends Pick<
+    ReplayDocument,
+    'sent' | 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached' | 'statuses' | 'errors'
+  > {
   /** Of the failed, those we ended ourselves when the run was stopped. */
   readonly stopped: number;
-  /** Answers by status, 5xx included. */
-  readonly statuses: Readonly<Record<string, number>>;
-  /** Sends without a complete answer, by cause. */
-  readonly errors: Readonly<Partial<Record<SendError, number>>>;
 }
 
 export class OutcomeCounts {
@@ -105,17 +103,21 @@ export interface StatusMixFigures {
 export class StatusMix {
   readonly #recorded = new Tally<number>();
   readonly #sent = new Tally<number>();
-  #failures: RecordedFailures = { unanswered: 0, broken: 0 };
+  readonly #failures = { unanswered: 0, broken: 0 };
 
-  /** @param times the number of requests with this status */
-  addRecorded(status: number | null, times = 1): void {
-    if (status !== null) this.#recorded.count(status, times);
+  /** Takes a planned request, as it was recorded. */
+  addPlanned({ status, outcome }: Pick<ExchangeRow, 'status' | 'outcome'>): void {
+    if (status !== null) this.#recorded.count(status);
+    if (outcome !== 'upstream_failed' && outcome !== 'timed_out') return;
+    if (status === null) this.#failures.unanswered += 1;
+    else if (isAnswer(status)) this.#failures.broken += 1;
   }
 
-  /** Takes failures of the recording; those that broke off have a status as well, which `addRecorded` takes. */
-  addRecordedFailures({ unanswered, broken }: RecordedFailures): void {
-    const before = this.#failures;
-    this.#failures = { unanswered: before.unanswered + unanswered, broken: before.broken + broken };
+  /** Takes many planned requests by their recorded status; those that broke off are in both. */
+  addRecorded(statuses: Readonly<Record<string, number>>, { unanswered, broken }: RecordedFailures): void {
+    for (const [status, times] of Object.entries(statuses)) this.#recorded.count(Number(status), times);
+    this.#failures.unanswered += unanswered;
+    this.#failures.broken += broken;
   }
 
   /** Failures are judged by `errors`; here only answers count. */
@@ -129,7 +131,7 @@ export class StatusMix {
   }
 
   recordedFailures(): RecordedFailures {
-    return this.#failures;
+    return { ...this.#failures };
   }
 
   figures(): StatusMixFigures {

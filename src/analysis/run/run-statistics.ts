@@ -1,9 +1,7 @@
-import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import type { CheckedSend, RunTotals, Send } from '../../core/run.ts';
 import type {
   CheckFigures,
   ErrorExamples,
-  RecordedFailures,
   ReplayDocument,
   WaitsFor,
   WarmupFigures,
@@ -62,10 +60,11 @@ const NOTHING_UNREAD: UnreadPart = { recorded: 0, planned: 0, toTheEnd: true };
  * what is sent as it ends.
  */
 export class RunStatistics {
-  readonly #fidelity: FidelityStatistics;
+  /** Arrivals so far. */
+  readonly fidelity: FidelityStatistics;
   readonly #latency: LatencyStatistics;
   readonly #outcomes = new OutcomeCounts();
-  readonly #statusMix = new StatusMix();
+  readonly statusMix = new StatusMix();
   readonly #errorExamples = new ErrorExampleKeeper();
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
@@ -83,7 +82,7 @@ export class RunStatistics {
    * @param waitsFor what puts requests off beyond their planned instants, if anything does
    */
   constructor(originNs = 0, waitsFor: WaitsFor | null = null) {
-    this.#fidelity = new FidelityStatistics(waitsFor);
+    this.fidelity = new FidelityStatistics(waitsFor);
     this.#originNs = originNs;
     this.#lastIntendedNs = originNs;
     this.#endOffsetNs = originNs;
@@ -94,12 +93,7 @@ export class RunStatistics {
   /** Takes an exchange of the window, whether it will be replayed or not, in order of arrival. */
   addRecorded(row: RecordedRequest): void {
     this.#recorded += 1;
-    this.#fidelity.addRecorded(row);
-  }
-
-  /** Takes any exchange of a window that is filtered, in order. */
-  addInWindow(offsetUs: number): void {
-    this.#fidelity.addInWindow(offsetUs);
+    this.fidelity.addRecorded(row);
   }
 
   /** Takes a scheduled send that is judged, in the order of the schedule. */
@@ -107,9 +101,8 @@ export class RunStatistics {
     this.#planned += 1;
     this.#firstIntendedNs ??= intendedOffsetNs;
     this.#lastIntendedNs = intendedOffsetNs;
-    this.#fidelity.addPlanned(row, intendedOffsetNs);
-    this.#statusMix.addRecorded(row.status);
-    this.#statusMix.addRecordedFailures(failuresOf(row));
+    this.fidelity.addPlanned(row, intendedOffsetNs);
+    this.statusMix.addPlanned(row);
   }
 
   /** Takes a planned send of which only the row of its run is left, in the order of the schedule. */
@@ -117,15 +110,7 @@ export class RunStatistics {
     this.#planned += 1;
     this.#firstIntendedNs ??= send.intendedOffsetNs;
     this.#lastIntendedNs = send.intendedOffsetNs;
-    this.#fidelity.addPlannedSend(send);
-  }
-
-  /** Takes how planned sends were answered when they were recorded, where their rows do not say. */
-  addRecordedAnswers(statuses: Readonly<Record<string, number>>, failures: RecordedFailures): void {
-    this.#statusMix.addRecordedFailures(failures);
-    for (const [status, count] of Object.entries(statuses)) {
-      this.#statusMix.addRecorded(Number(status), count);
-    }
+    this.fidelity.addPlannedSend(send);
   }
 
   /**
@@ -146,24 +131,9 @@ export class RunStatistics {
     for (const send of sends) this.#checks.add(send);
   }
 
-  /** Arrivals so far: all a dry run has to say. */
-  fidelity(): Fidelity {
-    return this.#fidelity.figures();
-  }
-
-  /** Planned requests by recorded status. */
-  recordedStatuses(): Readonly<Record<string, number>> {
-    return this.#statusMix.recordedStatuses();
-  }
-
-  /** Planned requests that failed when they were recorded, besides those answered 5xx. */
-  recordedFailures(): RecordedFailures {
-    return this.#statusMix.recordedFailures();
-  }
-
   /** The figures of a run that is over. To be called once. */
   figures(): RunFigures {
-    this.#fidelity.finish();
+    this.fidelity.finish();
     const first = this.#firstIntendedNs;
     const outcomes = this.#outcomes.figures();
     const warmup = this.#warmup.figures();
@@ -174,8 +144,8 @@ export class RunStatistics {
       outcomes,
       latency: this.#latency.figures,
       streams: this.#streams.figures(),
-      fidelity: this.#fidelity.figures(),
-      statusMix: this.#statusMix.figures(),
+      fidelity: this.fidelity.figures(),
+      statusMix: this.statusMix.figures(),
       errorExamples: this.#errorExamples.examples(),
       check: this.#checks.figures(),
       warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
@@ -191,23 +161,15 @@ export class RunStatistics {
       return;
     }
     const outcome = this.#outcomes.add(send);
-    this.#fidelity.addSend(send);
+    this.fidelity.addSend(send);
     if (outcome === 'failed') this.#errorExamples.add(send);
     this.#streams.add(send, outcome);
     if (send.check != null) this.#checks.add({ ...send, check: send.check });
     if (!hasLeft(send)) return;
     this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
     this.#latency.add(send, outcome === 'completed');
-    if (send.error === null) this.#statusMix.addSent(send.status);
+    if (send.error === null) this.statusMix.addSent(send.status);
   }
-}
-
-const NO_FAILURE: RecordedFailures = { unanswered: 0, broken: 0 };
-
-function failuresOf({ outcome, status }: RecordedRequest): RecordedFailures {
-  if (outcome !== 'upstream_failed' && outcome !== 'timed_out') return NO_FAILURE;
-  if (status === null) return { unanswered: 1, broken: 0 };
-  return status < FIRST_SERVER_ERROR ? { unanswered: 0, broken: 1 } : NO_FAILURE;
 }
 
 function hasLeft(send: Send): send is SentSend {

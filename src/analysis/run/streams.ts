@@ -1,21 +1,12 @@
 import { addGaps } from '../../core/gap-counts.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send } from '../../core/run.ts';
-import type { TokensDocument } from '../../documents/replay.ts';
+import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts';
 import { among, Tally } from '../stats/tally.ts';
 import type { SendOutcome } from './outcomes.ts';
 
-/** Distributions in nanoseconds over streams that completed. */
-export interface StreamFigures {
-  readonly completed: number;
-  /** Read to their end, and without any content: they never reached a first token. */
-  readonly withoutContent: number;
-  /** Completed, and not to be read (a content coding): whether and when there was a first token is not known. */
-  readonly unread: number;
-  /** Wanted as streams and answered by a status that says no model ran: neither completed nor failed. */
-  readonly turnedAway: number;
-  /** Wanted as streams and answered whole by a 2xx: neither completed nor failed. */
-  readonly whole: number;
+/** Counts of streams, and distributions in nanoseconds over those that completed. */
+export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
   /** First token minus intended send, and minus actual send. */
   readonly ttft: Histogram;
   readonly ttftService: Histogram;
@@ -23,10 +14,8 @@ export interface StreamFigures {
   readonly itl: Histogram;
   /** Last token minus first over the tokens but one, of streams that said how many there were. */
   readonly tpot: Histogram;
-  /** Streams that failed, and of these the ones that our own stop ended; refused are neither. */
-  readonly failed: number;
+  /** Of those that failed, the ones that our own stop ended. */
   readonly stopped: number;
-  readonly refused: number;
   readonly tokens: TokensDocument;
 }
 

@@ -68,7 +68,7 @@ export function evaluateSlo(
     // Only a part of the plan is known, and a share of that part would be too good.
     const isOpen = interrupted && !figures.unread.toTheEnd && isOfPlan(threshold);
     const observed = isOpen ? null : observe(threshold, figures, unanswered, EVERYTHING);
-    const ok = observed === null ? null : holds(observed, threshold.operator, threshold.limit);
+    const ok = observed === null ? null : holds(observed, threshold);
     const brokenBy = ok === false ? brokenByIn(threshold, figures, unanswered) : null;
     return { threshold, observed, ok, brokenBy };
   });
@@ -100,11 +100,9 @@ export function isOfPlan({ metric, aggregation }: Threshold): boolean {
  * Whether an objective on mismatches is broken even if every answer that could not be compared was the same as
  * recorded.
  */
-export function isBrokenByChecked({ aggregation, operator, limit }: Threshold, figures: RunFigures): boolean {
-  const { check = null } = figures;
-  if (check === null || check.answers === 0) return false;
-  const least = aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.answers;
-  return !holds(least, operator, limit);
+export function isBrokenByChecked(threshold: Threshold, { check = null }: RunFigures): boolean {
+  const least = check === null ? null : mismatches(threshold, check.mismatched, check.answers);
+  return least !== null && !holds(least, threshold);
 }
 
 /** Requests that were sent and are judged: neither cancelled as recorded nor open when the run was stopped. */
@@ -131,7 +129,7 @@ function unansweredIn(figures: RunFigures, interrupted: boolean): Unanswered {
 function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswered): BrokenBy {
   const isBroken = (scope: Scope) => {
     const observed = observe(threshold, figures, unanswered, scope);
-    return observed !== null && !holds(observed, threshold.operator, threshold.limit);
+    return observed !== null && !holds(observed, threshold);
   };
   if (threshold.metric === 'achieved') return 'unsent';
   if (threshold.metric === 'makespan') return isLongWithoutLag(threshold, figures) ? 'target' : 'lag';
@@ -142,9 +140,9 @@ function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unans
 }
 
 /** The run is at most so much longer for our lag: the greatest lag, plus the longest wait for a connection. */
-function isLongWithoutLag({ operator, limit }: Threshold, { makespanNs, latency }: RunFigures): boolean {
+function isLongWithoutLag(threshold: Threshold, { makespanNs, latency }: RunFigures): boolean {
   const lateNs = (latency.lag.max ?? 0) + (latency.connectionWait.max ?? 0);
-  return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, operator, limit);
+  return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, threshold);
 }
 
 function observe(
@@ -175,14 +173,14 @@ function observe(
     case 'tpot':
       return timeMs(threshold, streams.tpot, slow.streams);
     case 'mismatch':
-      return mismatches(threshold, figures);
+      return mismatches(threshold, figures.check?.mismatched ?? 0, figures.check?.checked ?? 0);
   }
 }
 
-/** Of the answers that were compared; null where there is none, so that nothing can be said. */
-function mismatches({ aggregation }: Threshold, { check = null }: RunFigures): number | null {
-  if (check === null || check.checked === 0) return null;
-  return aggregation.kind === 'count' ? check.mismatched : check.mismatched / check.checked;
+/** Null of no answers, so that nothing can be said. */
+function mismatches({ aggregation }: Threshold, mismatched: number, answers: number): number | null {
+  if (answers === 0) return null;
+  return aggregation.kind === 'count' ? mismatched : mismatched / answers;
 }
 
 /**
@@ -219,31 +217,21 @@ function timeNs(
 ): number | null {
   if (aggregation.kind === 'percentile') return histogram.percentile(aggregation.percent, infinite);
   const slowest = infinite > 0 ? Number.POSITIVE_INFINITY : null;
-  switch (aggregation.kind) {
-    case 'avg':
-      return slowest ?? histogram.mean;
-    case 'max':
-      return slowest ?? histogram.max;
-    case 'min':
-      return histogram.min ?? slowest;
-    default:
-      throw new Error(`${aggregation.kind} is no aggregation of a time`);
-  }
+  if (aggregation.kind === 'min') return histogram.min ?? slowest;
+  return slowest ?? (aggregation.kind === 'avg' ? histogram.mean : histogram.max);
 }
 
 function ratio(part: number, whole: number): number | null {
   return whole === 0 ? null : part / whole;
 }
 
-function holds(observed: number, operator: SloOperator, limit: number): boolean {
-  switch (operator) {
-    case '<':
-      return observed < limit;
-    case '<=':
-      return observed <= limit;
-    case '>':
-      return observed > limit;
-    case '>=':
-      return observed >= limit;
-  }
+const HOLDS: Readonly<Record<SloOperator, (observed: number, limit: number) => boolean>> = {
+  '<': (observed, limit) => observed < limit,
+  '<=': (observed, limit) => observed <= limit,
+  '>': (observed, limit) => observed > limit,
+  '>=': (observed, limit) => observed >= limit,
+};
+
+function holds(observed: number, { operator, limit }: Threshold): boolean {
+  return HOLDS[operator](observed, limit);
 }

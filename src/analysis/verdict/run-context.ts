@@ -7,6 +7,7 @@ import type {
   JudgementBounds,
 } from '../../documents/replay.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
+import type { ShardSet } from '../run/shards.ts';
 import type { Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
@@ -57,15 +58,6 @@ export interface Coverage {
   readonly unexplained: number | null;
 }
 
-/** Of a run that was put together from shards. */
-export interface ShardsContext {
-  readonly count: number;
-  /** Indexes of those that are not there. */
-  readonly missing: readonly number[];
-  /** From the first start to the last, by the clocks of their hosts. */
-  readonly startSpreadUs: number;
-}
-
 /** A run that is over, and what must be known to judge it. */
 export interface RunContext extends PlanMultipliers {
   readonly figures: RunFigures;
@@ -76,7 +68,8 @@ export interface RunContext extends PlanMultipliers {
   readonly interrupted: string | null;
   /** How the target compares with the recording; null or left out where that was not asked for. */
   readonly calibration?: Calibration | null;
-  readonly shards?: ShardsContext | undefined;
+  /** Of a run that was put together from shards; `startSpreadUs` is by the clocks of their hosts. */
+  readonly shards?: Pick<ShardSet, 'count' | 'missing' | 'startSpreadUs'> | undefined;
   /** Of the same plan, by other shards that are no part of this run; 0 where it is the whole plan. */
   readonly plannedElsewhere: number;
 }

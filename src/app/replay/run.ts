@@ -179,7 +179,7 @@ async function play(
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options));
-  source.hear((offsetUs) => statistics.addInWindow(offsetUs));
+  source.hear((offsetUs) => statistics.fidelity.addInWindow(offsetUs));
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();
   const throttle = new CpuThrottle();
@@ -219,8 +219,8 @@ async function play(
           ? null
           : watch.document(shard, plan, {
               captureIdentity,
-              recordedStatuses: statistics.recordedStatuses(),
-              recordedFailures: statistics.recordedFailures(),
+              recordedStatuses: statistics.statusMix.recordedStatuses(),
+              recordedFailures: statistics.statusMix.recordedFailures(),
             }),
     };
   } catch (thrown) {

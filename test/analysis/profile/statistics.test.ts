@@ -125,13 +125,12 @@ describe('the series', () => {
   const entry = { failed: false, latencyUs: null, inFlight: null };
 
   test('has a second a step while it is short, and no time between windows', () => {
-    const series = new RateSeries();
-    for (const arrivalUs of [10e6, 10.5e6, 12e6, 100e6]) series.add({ arrivalUs, ...entry });
-    const windows = [
+    const series = new RateSeries([
       { fromUs: 10e6, toUs: 12e6 + 1 },
       { fromUs: 100e6, toUs: 100e6 + 1 },
-    ];
-    expect(series.columns(windows)).toMatchObject({
+    ]);
+    for (const arrivalUs of [10e6, 10.5e6, 12e6, 100e6]) series.add({ arrivalUs, ...entry });
+    expect(series.columns()).toMatchObject({
       stepS: 1,
       at: [10, 11, 12, 100],
       requests: [2, 0, 1, 1],
@@ -139,9 +138,9 @@ describe('the series', () => {
     });
   });
 
-  test('joins steps where there are many, and keeps sums and peaks', () => {
-    const series = new RateSeries();
+  test('has wider steps where there would be many, and their sums and peaks', () => {
     const seconds = 20_000;
+    const series = new RateSeries([{ fromUs: 0, toUs: seconds * 1e6 }]);
     for (let second = 0; second < seconds; second += 1) {
       series.add({
         arrivalUs: second * 1e6,
@@ -151,7 +150,7 @@ describe('the series', () => {
       });
       if (second === 7_777) series.add({ arrivalUs: second * 1e6, ...entry });
     }
-    const columns = series.columns([{ fromUs: 0, toUs: seconds * 1e6 }]);
+    const columns = series.columns();
     expect(columns.stepS).toBe(5);
     expect(columns.at).toHaveLength(4_000);
     expect(columns.requests.reduce((sum, count) => sum + count, 0)).toBe(seconds + 1);
