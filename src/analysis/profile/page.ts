@@ -1,6 +1,6 @@
 import { formatMs } from '../../core/units.ts';
 import type { PartyFigures, ProfileDocument, ShapeStep } from '../../documents/profile.ts';
-import { type Bar, bars, columns, dispersionBars, heatMap, timeSeries } from '../render/charts.ts';
+import { type Bar, bars, columns, dispersionBars, drawnSeries, heatMap } from '../render/charts.ts';
 import {
   escaped,
   facts,
@@ -141,7 +141,7 @@ function seriesOf({ series, latencyMs, errors, concurrency, requests }: ProfileD
       lines: [{ label: 'most in flight', values: series.inFlight }],
     },
   ];
-  return charts.filter(({ isShown }) => isShown).map((chart) => timeSeries({ ...chart, at }));
+  return drawnSeries(charts, at);
 }
 
 function footerOf({ privacy, notes, requestBytes }: ProfileDocument): string {
@@ -151,7 +151,7 @@ function footerOf({ privacy, notes, requestBytes }: ProfileDocument): string {
       : `<ul class="soft">${notes.map((note) => `<li>${escaped(note)}</li>`).join('')}</ul>`;
   const largest =
     requestBytes.max === null ? '' : ` The largest request body had ${bytesText(requestBytes.max)}.`;
-  return `<section><h2>Notes</h2>${list}<p class="soft">${escaped(privacy.statement + largest)} Percentiles are good to 0.1 %; whatever cannot be known is shown as “–”.</p></section>`;
+  return `<section><h2>Notes</h2>${list}<p class="soft">${escaped(privacy.statement + largest)} Percentiles are good to 0.1 %; unknown values are shown as “–”.</p></section>`;
 }
 
 const HOURS = Array.from({ length: 24 }, (_, hour) => hour);

@@ -240,7 +240,7 @@ function xOf(ratio: number): number {
   return Math.round(((share + 1) / 2) * RATIO_WIDTH);
 }
 
-export interface TimeSeriesParts extends FigureText {
+interface TimeSeriesParts extends FigureText {
   /** Unique on its page; letters and dashes. */
   readonly id: string;
   readonly at: readonly number[];
@@ -265,6 +265,15 @@ export function timeSeries(parts: TimeSeriesParts): { readonly html: string; rea
   };
   const body = `<div class="live" id="${parts.id}"></div><div class="still">${still(data, parts.title)}</div>`;
   return { html: figure(parts, body), data };
+}
+
+/** The time series of a page that have something to show, over the same times. */
+export function drawnSeries(
+  charts: readonly (Omit<TimeSeriesParts, 'at'> & { readonly isShown: boolean })[],
+  at: readonly number[],
+) {
+  if (at.length === 0) return [];
+  return charts.filter(({ isShown }) => isShown).map((chart) => timeSeries({ ...chart, at }));
 }
 
 function still({ at, lines, unit }: ChartData, title: string): string {

@@ -8,7 +8,6 @@ import {
   type RecordingSource,
   type ReportDocument,
   type ReportedCounts,
-  type ReportedLatency,
   type ReportedRun,
   type ReportedStreams,
   type SkippedLine,
@@ -33,7 +32,7 @@ interface ReportInput {
   readonly summary: ReplayDocument | null;
   readonly statistics: ReportStatistics;
   /** The capture that was read for the recorded answers, and why it was not where it was not. */
-  readonly recording: { readonly capture: string | null; readonly unavailable: string | null };
+  readonly recording: Pick<RecordingSource, 'capture' | 'unavailable'>;
 }
 
 /** Puts together what a run says of itself and what its rows and its recording tell. */
@@ -58,8 +57,12 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
     counts,
     overTime: statistics.time.columns(),
     latencyMap: statistics.map.map(),
-    latencyMs: latencyOf(rows, recorded),
-    streams: streamsOf(rows, recorded),
+    latencyMs: {
+      scheduled: ladderOf(rows.scheduled),
+      service: ladderOf(rows.service),
+      recorded: ladderOrNull(recorded.latency),
+    },
+    streams: streamsOf(rows, recorded.ttft),
     routes: groupFigures(statistics.routes),
     models: groupFigures(statistics.models),
     inputSizes: bySize(groupFigures(statistics.inputSizes)),
@@ -85,21 +88,20 @@ function runOf(
   summary: ReplayDocument | null,
   rows: RowFigures,
 ): ReportedRun {
-  const warmupS = summary?.warmup?.playedS ?? 0;
   return {
     id: run?.id ?? null,
     directory,
     version: run?.version ?? null,
     capture: run?.capture ?? null,
     target: run?.target ?? null,
-    startedAt: run === null ? null : formatInstantUs(run.startedAtUs),
-    endedAt: run === null ? null : formatInstantUs(run.endedAtUs),
+    startedAt: run && formatInstantUs(run.startedAtUs),
+    endedAt: run && formatInstantUs(run.endedAtUs),
     sealed: summary !== null,
     multiplier: summary?.multiplier ?? null,
     effectiveMultiplier: summary?.effectiveMultiplier ?? null,
     scaling: summary?.scaling ?? null,
     durationS: summary?.durationS ?? rows.endOffsetNs / NS_PER_S,
-    warmupS,
+    warmupS: summary?.warmup?.playedS ?? 0,
   };
 }
 
@@ -115,25 +117,14 @@ function countsOf({ outcomes }: RowFigures, summary: ReplayDocument | null): Rep
   };
 }
 
-function latencyOf(rows: RowFigures, recorded: RecordedFigures): ReportedLatency {
+function streamsOf({ streams }: RowFigures, recordedTtft: Histogram): ReportedStreams {
+  const { completed, failed, turnedAway, whole, tokens } = streams;
   return {
-    scheduled: ladderOf(rows.scheduled),
-    service: ladderOf(rows.service),
-    recorded: ladderOrNull(recorded.latency),
-  };
-}
-
-function streamsOf({ streams }: RowFigures, recorded: RecordedFigures): ReportedStreams {
-  return {
-    completed: streams.completed,
-    failed: streams.failed,
-    turnedAway: streams.turnedAway,
-    whole: streams.whole,
+    ...{ completed, failed, turnedAway, whole, tokens },
     ttft: ladderOf(streams.ttft),
     itl: ladderOf(streams.itl),
     tpot: ladderOf(streams.tpot),
-    recordedTtft: ladderOrNull(recorded.ttft),
-    tokens: streams.tokens,
+    recordedTtft: ladderOrNull(recordedTtft),
   };
 }
 
@@ -142,19 +133,16 @@ function ladderOrNull(histogram: Histogram) {
 }
 
 /** What of the recording was not sent, with its meaning. */
-export function skippedLines(summary: ReplayDocument): SkippedLine[] {
-  const { audit } = summary;
+export function skippedLines({ audit, skipped, unreplayable }: ReplayDocument): SkippedLine[] {
   const why = Object.entries(audit?.unreplayableByReason ?? {})
     .filter(([, requests]) => requests > 0)
     .map(([reason, requests]) => `${reason} ${requests}`);
-  const lines = Object.entries({ ...summary.skipped, unreplayable: summary.unreplayable })
+  return Object.entries({ ...skipped, unreplayable })
     .filter(([, requests]) => requests > 0)
-    .map(([reason, requests]) => ({ reason, requests, meaning: skippedMeaning(reason) }));
-  return lines.map((line) =>
-    line.reason === 'unreplayable' && why.length > 0
-      ? { ...line, meaning: `${skippedMeaning('unreplayable')}: ${why.join(', ')}` }
-      : line,
-  );
+    .map(([reason, requests]) => {
+      const details = reason === 'unreplayable' && why.length > 0 ? `: ${why.join(', ')}` : '';
+      return { reason, requests, meaning: `${skippedMeaning(reason)}${details}` };
+    });
 }
 
 /** What got no complete answer, and what was answered with a 5xx: the most frequent first. */
@@ -179,17 +167,10 @@ export function errorLines({
 }
 
 function recordingOf(
-  { capture, unavailable }: ReportInput['recording'],
+  source: ReportInput['recording'],
   { sought, found, latency, statuses }: RecordedFigures,
 ): RecordingSource {
-  return {
-    capture,
-    unavailable,
-    sought,
-    found,
-    timed: latency.count,
-    statuses: found === 0 ? null : statuses,
-  };
+  return { ...source, sought, found, timed: latency.count, statuses: found === 0 ? null : statuses };
 }
 
 type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'summary'> & {

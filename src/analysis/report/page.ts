@@ -1,14 +1,7 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
+import { dispersionBars, drawnSeries, heatMap, percentileCurve } from '../render/charts.ts';
 import {
-  dispersionBars,
-  heatMap,
-  percentileCurve,
-  type TimeSeriesParts,
-  timeSeries,
-} from '../render/charts.ts';
-import {
-  type ChartData,
   escaped,
   facts,
   figure,
@@ -84,106 +77,83 @@ function notesOf({ notes, run }: ReportDocument): string {
   const made = run.version === null ? '' : ` The run was made by version ${run.version}.`;
   return section(
     'Notes',
-    `${findingList(notes)}<p class="soft">${escaped(`Percentiles are good to 0.1 %; whatever cannot be known is shown as “–”. The page holds names of routes and models, and no payload.${made}`)}</p>`,
+    `${findingList(notes)}<p class="soft">${escaped(`Percentiles are good to 0.1 %; unknown values are shown as “–”. The page holds names of routes and models, and no payload.${made}`)}</p>`,
   );
 }
 
 /** What happened over time: load, requests in flight, latency, failures, our own lateness. */
-function reportSeries(document: ReportDocument): { readonly html: string; readonly data: ChartData }[] {
-  const { overTime, run } = document;
-  if (overTime.at.length === 0) return [];
+function reportSeries({ overTime, run }: ReportDocument) {
   // A run that was not sealed does not say when it began: its times count from 1970, and the page says so.
   const startS = run.startedAt === null ? 0 : Date.parse(run.startedAt) / 1e3;
   const at = overTime.at.map((second) => startS + second);
-  return [load(document), inFlight(document), latency(document), trouble(document), lag(document)].flatMap(
-    (parts) => (parts === null ? [] : [timeSeries({ ...parts, at })]),
-  );
-}
-
-type Parts = Omit<TimeSeriesParts, 'at'>;
-
-function stepsText({ overTime, run }: ReportDocument): string {
   const clock = run.startedAt === null ? '; times count from the start of the run' : '';
-  return `in steps of ${formatMs(overTime.stepS * 1e3)}${clock}`;
-}
-
-function load(document: ReportDocument): Parts {
-  const { overTime, run } = document;
+  const steps = `in steps of ${formatMs(overTime.stepS * 1e3)}${clock}`;
+  const warmup = run.warmupS === 0 ? '' : `; the first ${formatMs(run.warmupS * 1e3)} are warm-up`;
+  const samples = overTime.samples.filter((count) => count > 0).sort((a, b) => a - b);
+  const typical = samples[Math.floor(samples.length / 2)] ?? 0;
+  const few = typical < 130 ? '. With so few requests in a step its p99 is the slowest of them' : '';
   const perSecond = (counts: readonly number[]) => counts.map((count) => count / overTime.stepS);
-  return {
-    id: 'load',
-    title: 'Offered, sent and completed over time',
-    unit: 'requests/s',
-    source: `offered by intended instant, sent by actual instant, completed by last byte, ${stepsText(document)}, of which the last may be a part${run.warmupS === 0 ? '' : `; the first ${formatMs(run.warmupS * 1e3)} are warm-up`}`,
-    lookFor:
-      'completed that stays under offered: the target is over its limit there. Sent under offered: our side was',
-    lines: [
-      { label: 'offered', values: perSecond(overTime.offered) },
-      { label: 'sent', values: perSecond(overTime.sent) },
-      { label: 'completed', values: perSecond(overTime.completed) },
-    ],
-  };
-}
-
-function inFlight(document: ReportDocument): Parts {
-  return {
-    id: 'in-flight',
-    title: 'Requests in flight over time',
-    unit: 'requests',
-    source: `sent and not yet over, the most at the end of a second, ${stepsText(document)}`,
-    lookFor: 'a climb that does not come down: a queue that grows as long as the load lasts',
-    lines: [{ label: 'in flight', values: document.overTime.inFlight }],
-  };
-}
-
-function latency(document: ReportDocument): Parts | null {
-  const { samples, p50Ms, p95Ms, p99Ms, serviceP99Ms } = document.overTime;
-  const counts = samples.filter((count) => count > 0).sort((a, b) => a - b);
-  if (counts.length === 0) return null;
-  const typical = counts[Math.floor(counts.length / 2)] ?? 0;
-  return {
-    id: 'latency',
-    title: 'Latency over time',
-    unit: 'ms',
-    source: `completed requests by intended send, ${stepsText(document)}; half of the steps have ${typical.toLocaleString('en')} or more`,
-    lookFor: `latency that follows the load, and how long it takes to come down after a peak${typical < 130 ? '. With so few requests in a step its p99 is the slowest of them' : ''}`,
-    lines: [
-      { label: 'p50', values: p50Ms },
-      { label: 'p95', values: p95Ms },
-      { label: 'p99', values: p99Ms },
-      { label: 'p99 service', values: serviceP99Ms },
-    ],
-  };
-}
-
-function trouble(document: ReportDocument): Parts | null {
-  const { failed, refused, stepS } = document.overTime;
-  if (failed.every((count) => count === 0) && refused.every((count) => count === 0)) return null;
-  const perSecond = (counts: readonly number[]) => counts.map((count) => count / stepS);
-  return {
-    id: 'trouble',
-    title: 'Failed and refused over time',
-    unit: 'requests/s',
-    source: `failed by the instant it was noticed, refused by intended instant, ${stepsText(document)}`,
-    lookFor: 'failures at peaks (capacity) or alone (faults); refused: our own cap',
-    lines: [
-      { label: 'failed', values: perSecond(failed) },
-      { label: 'refused', values: perSecond(refused) },
-    ],
-  };
-}
-
-function lag(document: ReportDocument): Parts | null {
-  const { lagMaxMs } = document.overTime;
-  if (lagMaxMs.every((value) => value === null)) return null;
-  return {
-    id: 'lag',
-    title: 'Schedule lag over time',
-    unit: 'ms',
-    source: `the latest send of a step, actual minus intended, ${stepsText(document)}`,
-    lookFor: 'peaks where latency has peaks: that latency is our lateness and not the target’s',
-    lines: [{ label: 'greatest lag', values: lagMaxMs }],
-  };
+  const charts = [
+    {
+      isShown: true,
+      id: 'load',
+      title: 'Offered, sent and completed over time',
+      unit: 'requests/s',
+      source: `offered by intended instant, sent by actual instant, completed by last byte, ${steps}; the last step may be shorter${warmup}`,
+      lookFor:
+        'completed that stays under offered: the target is over its limit there. Sent under offered: our side was',
+      lines: [
+        { label: 'offered', values: perSecond(overTime.offered) },
+        { label: 'sent', values: perSecond(overTime.sent) },
+        { label: 'completed', values: perSecond(overTime.completed) },
+      ],
+    },
+    {
+      isShown: true,
+      id: 'in-flight',
+      title: 'Requests in flight over time',
+      unit: 'requests',
+      source: `requests that were sent and had not ended, the most at the end of a second, ${steps}`,
+      lookFor: 'a climb that does not come down: a queue that grows as long as the load lasts',
+      lines: [{ label: 'in flight', values: overTime.inFlight }],
+    },
+    {
+      isShown: samples.length > 0,
+      id: 'latency',
+      title: 'Latency over time',
+      unit: 'ms',
+      source: `completed requests by intended send, ${steps}; half of the steps have ${typical.toLocaleString('en')} or more`,
+      lookFor: `latency that follows the load, and how long it takes to come down after a peak${few}`,
+      lines: [
+        { label: 'p50', values: overTime.p50Ms },
+        { label: 'p95', values: overTime.p95Ms },
+        { label: 'p99', values: overTime.p99Ms },
+        { label: 'p99 service', values: overTime.serviceP99Ms },
+      ],
+    },
+    {
+      isShown: [...overTime.failed, ...overTime.refused].some((count) => count > 0),
+      id: 'trouble',
+      title: 'Failed and refused over time',
+      unit: 'requests/s',
+      source: `failed by the instant it was noticed, refused by intended instant, ${steps}`,
+      lookFor: 'failures at peaks (capacity) or alone (faults); refused: our own cap',
+      lines: [
+        { label: 'failed', values: perSecond(overTime.failed) },
+        { label: 'refused', values: perSecond(overTime.refused) },
+      ],
+    },
+    {
+      isShown: overTime.lagMaxMs.some((value) => value !== null),
+      id: 'lag',
+      title: 'Schedule lag over time',
+      unit: 'ms',
+      source: `the latest send of a step, actual minus intended, ${steps}`,
+      lookFor: 'peaks where latency has peaks: that latency is our lateness and not the target’s',
+      lines: [{ label: 'greatest lag', values: overTime.lagMaxMs }],
+    },
+  ];
+  return drawnSeries(charts, at);
 }
 
 /** Every fourth column is named: more would not fit. */
@@ -227,7 +197,7 @@ function latencyMapFigure({ latencyMap }: ReportDocument): string {
       title: 'Spread of latency over time',
       unit: `share of the requests of a column (${formatMs(columnS * 1e3)} each) in a class; classes double from row to row`,
       source:
-        'scheduled latency of completed requests, by intended send; the time above a column is that since the start of the run',
+        'scheduled latency of completed requests, by intended send; times above the columns count from the start of the run',
       lookFor: 'a band that splits (a cache, a queue, two models) or climbs (a queue that grows)',
     },
     heatMap({

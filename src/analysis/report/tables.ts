@@ -5,9 +5,11 @@ import type {
   LatencyMs,
   MismatchExample,
   ReplayDocument,
+  SendId,
   SloLine,
+  TrustedLatencyMs,
 } from '../../documents/replay.ts';
-import type { ErrorLine, PercentileLadder, ReportDocument, ReportGroups } from '../../documents/report.ts';
+import type { PercentileLadder, ReportDocument, ReportGroups } from '../../documents/report.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
 import { LADDER_PERCENTS } from './statistics.ts';
 
@@ -49,7 +51,7 @@ export function latencyTable(document: ReportDocument): Table | null {
   return {
     title: 'Latency from p50 to p99.99',
     unit: 'ms, s or min',
-    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none); ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of the same requests, completed then`}`,
+    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none); ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of these requests, which completed then`}`,
     lookFor: `scheduled far over service: requests waited on our side before they left. Values marked ${TOO_FEW} rest on fewer samples than the percentile needs`,
     columns: columnsOf(['percentile'], ['scheduled', 'service', 'as recorded', 'samples needed']),
     rows: [
@@ -90,14 +92,8 @@ export function streamTable({ streams }: ReportDocument): Table | null {
   };
 }
 
-/** The latencies that a run says of itself, with the times on our side. */
-export function runLatencyTable({ latencyMs, connectMs, connectionWaitMs, lagUs }: ReplayDocument): Table {
-  const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [
-    name,
-    ...[p50, p95, p99, max].map(msText),
-  ];
-  const { scheduled, service } = latencyMs;
-  const us = (value: number | null) => msText(value === null ? null : value / 1e3);
+/** The latencies that a run says of itself. */
+export function runLatencyTable({ latencyMs: { scheduled, service } }: ReplayDocument): Table {
   return {
     title: 'Latency of completed requests',
     unit: 'ms, s or min',
@@ -106,25 +102,20 @@ export function runLatencyTable({ latencyMs, connectMs, connectionWaitMs, lagUs 
     lookFor: 'scheduled far over service: requests waited on our side before they left',
     columns: columnsOf(['measure'], ['p50', 'p95', 'p99', 'max']),
     rows: [
-      row('scheduled', scheduled),
+      latencyRow('scheduled', scheduled),
       ...intervalRows(scheduled),
-      row('service', service),
+      latencyRow('service', service),
       ...intervalRows(service),
-      row('connecting', connectMs),
-      ...(connectionWaitMs.p50 === null
-        ? []
-        : [row('waiting for the recorded connection', connectionWaitMs)]),
-      ['schedule lag', us(lagUs.p50), NONE, us(lagUs.p99), us(lagUs.max)],
     ],
   };
 }
 
+function latencyRow(name: string, { p50, p95, p99, max }: LatencyMs): string[] {
+  return [name, ...[p50, p95, p99, max].map(msText)];
+}
+
 /** Only where the run is long enough to have windows. */
-function intervalRows({
-  p50Interval,
-  p95Interval,
-  p99Interval,
-}: ReplayDocument['latencyMs']['scheduled']): string[][] {
+function intervalRows({ p50Interval, p95Interval, p99Interval }: TrustedLatencyMs): string[][] {
   const intervals = [p50Interval, p95Interval, p99Interval];
   if (intervals.every((interval) => interval === null)) return [];
   const text = (interval: readonly [number, number] | null) =>
@@ -136,10 +127,6 @@ function intervalRows({
 export function runStreamTable({ streams, ttftMs, itlMs, tpotMs }: ReplayDocument): Table | null {
   const { completed, failed, refused, withoutContent, unread, turnedAway, whole } = streams;
   if (completed + failed + refused + turnedAway + whole === 0) return null;
-  const row = (name: string, { p50, p95, p99, max }: LatencyMs) => [
-    name,
-    ...[p50, p95, p99, max].map(msText),
-  ];
   const counted = [
     ['completed', completed],
     ['failed', failed],
@@ -156,9 +143,9 @@ export function runStreamTable({ streams, ttftMs, itlMs, tpotMs }: ReplayDocumen
     lookFor: 'a TTFT that grows while ITL stays: requests queue before they are worked on',
     columns: columnsOf(['measure'], ['p50', 'p95', 'p99', 'max']),
     rows: [
-      row('first token (TTFT)', ttftMs),
-      row('between tokens (ITL)', itlMs),
-      row('per output token (TPOT)', tpotMs),
+      latencyRow('first token (TTFT)', ttftMs),
+      latencyRow('between tokens (ITL)', itlMs),
+      latencyRow('per output token (TPOT)', tpotMs),
     ],
   };
 }
@@ -175,17 +162,19 @@ const SHOWN = 25;
 
 export function groupTables({ routes, models, inputSizes, recording }: ReportDocument): Table[] {
   const hasRecorded = recording.unavailable === null && recording.timed > 0;
-  return [
-    groupTable('By route', 'method and path with variable parts named', routes, hasRecorded, groupName),
-    groupTable('By model', 'models as requests name them', models, hasRecorded, groupName),
-    groupTable(
-      'By input size',
-      'bytes of the request body, a class to each doubling',
-      inputSizes,
-      hasRecorded,
-      sizeText,
-    ),
-  ].filter((each) => each !== null);
+  const kinds = [
+    { title: 'By route', what: 'method and path with variable parts named', of: routes, text: groupName },
+    { title: 'By model', what: 'models as requests name them', of: models, text: groupName },
+    {
+      title: 'By input size',
+      what: 'bytes of the request body, a class to each doubling',
+      of: inputSizes,
+      text: sizeText,
+    },
+  ];
+  return kinds
+    .filter(({ of }) => of.groups.length > 0)
+    .map(({ title, what, of, text }) => groupTable(title, what, of, hasRecorded, text));
 }
 
 function groupTable(
@@ -194,12 +183,12 @@ function groupTable(
   { groups, ungrouped }: ReportGroups,
   hasRecorded: boolean,
   text: (name: string | null) => string,
-): Table | null {
-  if (groups.length === 0) return null;
+): Table {
   const cut = groups.length > SHOWN ? `; ${SHOWN} of ${groups.length} are shown` : '';
-  const rest = ungrouped === 0 ? '' : `; ${numberText(ungrouped)} requests under further names are in none`;
+  const rest =
+    ungrouped === 0 ? '' : `; ${numberText(ungrouped)} requests have further names and are not shown`;
   const recorded = hasRecorded
-    ? 'latency of the same requests as recorded beside it, of those completed then'
+    ? 'beside it the recorded latency of those of them that completed then'
     : 'no recorded latency';
   return {
     title,
@@ -247,7 +236,7 @@ function sizeText(name: string | null): string {
 }
 
 export function countsTable({ counts, summary }: Pick<ReportDocument, 'counts' | 'summary'>): Table {
-  const whole = isOfWholePlan(summary);
+  const whole = summary?.planCounted ?? true;
   const meanings = [
     [
       'recorded in the window',
@@ -266,7 +255,7 @@ export function countsTable({ counts, summary }: Pick<ReportDocument, 'counts' |
   return {
     title: 'Requests',
     unit: 'requests',
-    source: 'the plan and the rows of the run; the warm-up is in none of them',
+    source: 'the plan and the rows of the run, without the warm-up',
     lookFor: 'planned that was not sent: the target had less load than the plan says',
     columns: columnsOf(['what', 'meaning'], ['requests', 'of planned']),
     rows: meanings.flatMap(([name, count, meaning], at) =>
@@ -286,18 +275,13 @@ export function countsTable({ counts, summary }: Pick<ReportDocument, 'counts' |
 
 const OF_A_PART = 'at least: the run was stopped, and read no farther';
 
-/** One that says nothing of it was counted as far as it had read. */
-function isOfWholePlan(summary: ReportDocument['summary']): boolean {
-  return summary === null || (summary.planCounted ?? summary.interrupted === null);
-}
-
 export function skippedTable({ skipped }: Pick<ReportDocument, 'skipped'>): Table | null {
   if (skipped.length === 0) return null;
   return {
     title: 'Recorded and not sent',
     unit: 'requests',
     source: 'the replay’s audit of the window',
-    lookFor: 'large counts: the load lacks them, and the effective multiplier says by how much',
+    lookFor: 'large counts: the load lacks these requests, and the effective multiplier shows it',
     columns: columnsOf(['reason', 'what it means'], ['requests']),
     rows: skipped.map(({ reason, meaning, requests }) => [reason, meaning, numberText(requests)]),
   };
@@ -310,23 +294,27 @@ export function errorTable({ errors }: Pick<ReportDocument, 'errors'>): Table | 
     unit: 'requests; share of everything sent',
     source:
       'rows of the run; examples are the first of each kind: send (send_index of table send) and the exchange it repeats',
-    lookFor: 'kinds that come with load (time-outs, 503) and those that come alone (resets, protocol)',
+    lookFor: 'kinds that come with load (time-outs, 503), and kinds that come without it (resets, protocol)',
     columns: columnsOf(['kind', 'what it means', 'examples'], ['requests', 'share']),
     rows: errors.map((line) => [
       line.kind,
       line.meaning,
-      examplesText(line),
+      sendsText(line.examples),
       numberText(line.requests),
       shareText(line.share),
     ]),
   };
 }
 
-function examplesText({ examples }: Pick<ErrorLine, 'examples'>): string {
-  if (examples.length === 0) return NONE;
-  return examples
-    .map(({ index, segment, exchangeId }) => `send ${index}: exchange ${exchangeId} of ${segment}`)
-    .join('; ');
+/** Where to find the sends. @param placeOf what else is known of each */
+function sendsText<Example extends SendId>(
+  examples: readonly Example[],
+  placeOf: (example: Example) => string = () => '',
+): string {
+  const texts = examples.map(
+    (each) => `send ${each.index}: exchange ${each.exchangeId} of ${each.segment}${placeOf(each)}`,
+  );
+  return texts.join('; ') || NONE;
 }
 
 export function statusTable(
@@ -343,8 +331,8 @@ export function statusTable(
   return {
     title: 'Statuses',
     unit: 'requests; share of answers',
-    source: `answers of the target${recorded === null ? '' : ', and what was recorded for the same requests (none: nobody saw an answer)'}`,
-    lookFor: 'a mix that differs from the recording: what is no 2xx is cheap to answer',
+    source: `answers of the target${recorded === null ? '' : ', and the recorded ones of the same requests (none: no answer was recorded)'}`,
+    lookFor: 'a mix that differs from the recording: answers other than 2xx are cheap',
     columns: columnsOf(['status'], ['sent', 'share', ...(recorded === null ? [] : ['recorded', 'share'])]),
     rows: names.map((status) => [
       status,
@@ -375,16 +363,21 @@ export function answerTable({ check }: Pick<ReplayDocument, 'check'>): Table | n
     answers === 0 ? NONE : shareText(count / answers),
   ];
   return {
-    title: 'Answers held against the recorded ones',
+    title: 'Answers compared with the recorded ones',
     unit: 'requests; share of all answers',
     source: `replay --check, by ${level}; examples are the first of each kind`,
     lookFor: 'any mismatch: a build that answers something else may be faster for that alone',
     columns: columnsOf(['what', 'what it means', 'examples'], ['requests', 'share']),
     rows: [
-      line('checked', 'compared as far as was asked, or found to differ', NONE, checked),
+      line('checked', 'compared with the recorded answer', NONE, checked),
       line('mismatched', 'not the recorded answer', NONE, mismatched),
       ...MISMATCH_KINDS.filter((kind) => byKind[kind] > 0).map((kind) =>
-        line(`mismatched: ${kind}`, MISMATCH_TEXTS[kind], mismatchesText(examples[kind] ?? []), byKind[kind]),
+        line(
+          `mismatched: ${kind}`,
+          MISMATCH_TEXTS[kind],
+          sendsText(examples[kind] ?? [], placeText),
+          byKind[kind],
+        ),
       ),
       ...UNCHECKED_REASONS.filter((reason) => (unchecked[reason] ?? 0) > 0).map((reason) =>
         line(`unchecked: ${reason}`, UNCHECKED_TEXTS[reason], NONE, unchecked[reason] ?? 0),
@@ -394,16 +387,8 @@ export function answerTable({ check }: Pick<ReplayDocument, 'check'>): Table | n
   };
 }
 
-function mismatchesText(examples: readonly MismatchExample[]): string {
-  if (examples.length === 0) return NONE;
-  const place = (pointer: string | null) =>
-    pointer === null ? '' : ` at ${pointer === '' ? 'the whole document' : pointer}`;
-  return examples
-    .map(
-      ({ index, segment, exchangeId, pointer }) =>
-        `send ${index}: exchange ${exchangeId} of ${segment}${place(pointer)}`,
-    )
-    .join('; ');
+function placeText({ pointer }: MismatchExample): string {
+  return pointer === null ? '' : ` at ${pointer === '' ? 'the whole document' : pointer}`;
 }
 
 function ignoredText({ level, ignored }: NonNullable<ReplayDocument['check']>): string {
@@ -420,16 +405,13 @@ interface ArrivalStream {
   readonly figures: ArrivalFigures;
 }
 
-/**
- * The streams of a run, each made of the one before it: what was sent is held against the last but one. Runs of
- * before sessions could wait do not say what came due.
- */
+/** The streams of a run, each made of the one before it. What was sent is compared with the last but one. */
 export function arrivalStreams({ recorded, planned, resolved, sent }: ReplayDocument['fidelity']): {
   readonly streams: readonly ArrivalStream[];
   readonly due: ArrivalStream;
 } {
   const plan: ArrivalStream = { name: 'planned', figures: planned };
-  const due: ArrivalStream = resolved == null ? plan : { name: 'came due', figures: resolved };
+  const due: ArrivalStream = resolved === null ? plan : { name: 'came due', figures: resolved };
   const before: ArrivalStream[] = [{ name: 'recorded', figures: recorded }, ...(due === plan ? [] : [plan])];
   return { streams: [...before, due, { name: 'sent', figures: sent }], due };
 }
@@ -441,14 +423,12 @@ export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument):
   const row = (name: string, value: (figures: ArrivalFigures) => number | null | undefined) => [
     name,
     ...streams.map(({ figures }) => numberText(value(figures))),
-    value(due.figures) == null || value(fidelity.sent) == null
-      ? NONE
-      : changeText(value(due.figures) ?? 0, value(fidelity.sent) ?? 0),
+    changeText(value(due.figures) ?? null, value(fidelity.sent) ?? null),
   ];
   return {
     title: `Arrivals: ${names.join(', ')}`,
     unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
-    source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', of what was read of the plan until the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
+    source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', as far as the plan was read before the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
     lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
     columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
     rows: [
@@ -465,7 +445,8 @@ export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument):
   };
 }
 
-function changeText(due: number, sent: number): string {
+function changeText(due: number | null, sent: number | null): string {
+  if (due === null || sent === null) return NONE;
   const difference = sent - due;
   const text = numberText(difference);
   return difference > 0 ? `+${text}` : text;
@@ -498,16 +479,23 @@ export function distanceTable({ fidelity }: ReplayDocument): Table {
 }
 
 /** How the sending side did. */
-export function healthTable({
-  health,
-  lagUs,
-  connectMs,
-  connectionWaitMs,
-  connectionWaits,
-  bounds,
-}: ReplayDocument): Table {
+export function healthTable(document: ReplayDocument): Table {
+  const { health, lagUs, connectMs, connectionWaitMs, connectionWaits, bounds } = document;
   const us = (value: number | null) => msText(value === null ? null : value / 1e3);
   const known = (value: boolean | null) => (value === null ? 'not known' : value ? 'yes' : 'no');
+  const waits =
+    connectionWaits === null
+      ? []
+      : [
+          [
+            'waiting for the recorded connection p50 / p99 / max',
+            [connectionWaitMs.p50, connectionWaitMs.p99, connectionWaitMs.max].map(msText).join(' / '),
+          ],
+          [
+            'waited for the recorded connection',
+            `${numberText(connectionWaits.waited)}, ${numberText(connectionWaits.late)} for over ${msText(connectionWaits.boundMs)}`,
+          ],
+        ];
   return {
     title: 'The generator',
     unit: 'as named in each row',
@@ -519,23 +507,8 @@ export function healthTable({
       ['schedule lag p90', us(lagUs.p90)],
       ['schedule lag p99', us(lagUs.p99)],
       ['schedule lag max', us(lagUs.max)],
-      ['connecting p50 / p99', `${msText(connectMs.p50)} / ${msText(connectMs.p99)}`],
-      ...(connectionWaitMs?.p50 == null
-        ? []
-        : [
-            [
-              'waiting for the recorded connection p50 / p99 / max',
-              `${msText(connectionWaitMs.p50)} / ${msText(connectionWaitMs.p99)} / ${msText(connectionWaitMs.max)}`,
-            ],
-          ]),
-      ...(connectionWaits == null
-        ? []
-        : [
-            [
-              'waited for the recorded connection',
-              `${numberText(connectionWaits.waited)}, ${numberText(connectionWaits.late)} for over ${msText(connectionWaits.boundMs)}`,
-            ],
-          ]),
+      ['connecting p50 / p99 / max', [connectMs.p50, connectMs.p99, connectMs.max].map(msText).join(' / ')],
+      ...waits,
       ['busiest sender thread', shareText(health.busyShare)],
       ['held back by a CPU quota', known(health.throttled)],
       ['due before they reached a sender', numberText(health.starved)],
@@ -546,7 +519,7 @@ export function healthTable({
 
 /** What the target answered at recorded speed. */
 export function calibrationTable({ calibration }: ReplayDocument): Table | null {
-  if (calibration == null) return null;
+  if (calibration === null) return null;
   const { p50Ms, responseBytes, statusDistance, bounds, pairs, representative } = calibration;
   const state = representative === null ? 'not known' : representative ? 'as recorded' : 'NOT as recorded';
   return {

@@ -114,42 +114,36 @@ function runSections(document: ReplayDocument): Section[] {
 /** What was played, against what, and when, as sentences. */
 function reportLines({ run, summary, counts, recording }: ReportDocument): string[] {
   const who = run.id === null ? 'a run that was not sealed' : `run ${run.id}`;
+  const when = run.startedAt === null ? '' : `, from ${run.startedAt} to ${run.endedAt}`;
+  const warmup =
+    run.warmupS === 0 ? '' : `; the warm-up of ${msText(run.warmupS * 1e3)} before it is not measured`;
   return [
     run.target === null
       ? `${who} in ${run.directory}`
       : `${who}: ${run.capture} against ${run.target}${loadText(run)}`,
-    `${numberText(counts.sent)} requests in ${msText(run.durationS * 1e3)}${run.startedAt === null ? '' : `, from ${run.startedAt} to ${run.endedAt}`}${run.warmupS === 0 ? '' : `; ${msText(run.warmupS * 1e3)} of warm-up before it are in no figure`}`,
-    ...coverageLines(summary),
+    `${numberText(counts.sent)} requests in ${msText(run.durationS * 1e3)}${when}${warmup}`,
+    ...(summary === null ? [] : coverageLines(summary)),
     recordingLine(recording),
-    ...mergedLines(summary),
+    ...(summary === null ? [] : mergedLines(summary)),
   ];
 }
 
 function runLines(document: ReplayDocument): string[] {
   const { capture, target, warmup, calibration, tokens } = document;
-  const lines = [
+  const ends = Object.entries(tokens.finishReasons).map(([name, answers]) => `${name} ${answers}`);
+  const states = { true: 'as recorded', false: 'NOT as recorded', null: 'not known' };
+  return [
     `Replayed ${capture} against ${target}${loadText(document)}`,
     ...coverageLines(document),
     ...mergedLines(document),
-  ];
-  if (warmup !== null) {
-    lines.push(
+    warmup &&
       `before it ${countOf(warmup.planned, 'request')} of warm-up in ${msText(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
-    );
-  }
-  if (calibration !== null) {
-    const state = { true: 'as recorded', false: 'NOT as recorded', null: 'not known' };
-    lines.push(
-      `calibrated at 1x by ${countOf(calibration.pairs, 'request')}: ${state[`${calibration.representative}`]}`,
-    );
-  }
-  if (tokens.answers > 0) {
-    const ends = Object.entries(tokens.finishReasons).map(([name, answers]) => `${name} ${answers}`);
-    lines.push(
-      `tokens, as ${countOf(tokens.answers, 'answer')} counted them: ${tokens.prompt} prompt, ${tokens.output} output${ends.length === 0 ? '' : `; ended for ${ends.join(', ')}`}`,
-    );
-  }
-  return lines;
+    calibration &&
+      `calibrated at 1x by ${countOf(calibration.pairs, 'request')}: ${states[`${calibration.representative}`]}`,
+    tokens.answers === 0
+      ? null
+      : `tokens, as ${countOf(tokens.answers, 'answer')} counted them: ${tokens.prompt} prompt, ${tokens.output} output${ends.length === 0 ? '' : `; ended for ${ends.join(', ')}`}`,
+  ].filter((line) => line !== null);
 }
 
 function loadText({
@@ -162,24 +156,24 @@ function loadText({
   return ` at ${formatMultiplier(multiplier)}x by ${scaling} (effective ${effective})`;
 }
 
-function coverageLines(summary: Pick<ReplayDocument, 'coverage'> | null): string[] {
-  if (summary === null || summary.coverage === null) return [];
-  return [`the capture holds ${shareText(summary.coverage)} of the traffic that was seen while recording`];
+function coverageLines({ coverage }: ReplayDocument): string[] {
+  if (coverage === null) return [];
+  return [`the capture holds ${shareText(coverage)} of the traffic that was seen while recording`];
 }
+
 function recordingLine({ unavailable, found, sought, timed }: ReportDocument['recording']): string {
   if (unavailable !== null) return `recorded latency is not available: ${unavailable}`;
   if (found < sought) {
     return `the recording beside it: ${numberText(found)} of the ${numberText(sought)} requests are in the capture, ${numberText(timed)} with a latency`;
   }
-  if (sought === 0) return 'no requests were sent that could be held against the recording';
+  if (sought === 0) return 'no request was sent that could be compared with the recording';
   return timed === 0
     ? 'recorded latency is not available: the capture holds no times of answers'
     : `the recording beside it: ${numberText(timed)} of the ${numberText(sought)} requests have a recorded latency`;
 }
 
-/** Of a run that was put together from shards. */
-function mergedLines(summary: Pick<ReplayDocument, 'merged'> | null): string[] {
-  const merged = summary?.merged ?? null;
+/** For a run that was put together from shards. */
+function mergedLines({ merged = null }: ReplayDocument): string[] {
   if (merged === null) return [];
   const { count, missing } = merged;
   return [
