@@ -7,12 +7,12 @@ import { createHmac, createSecretKey, type Hmac, hash as hashOf, type KeyObject 
 const BODY_HASH_BYTES = 16;
 /** Bytes of a client or session key. */
 export const IDENTITY_HASH_BYTES = 8;
-/** Free bytes that `ofRoomy` needs before the body: one SHA-256 block, for the key. */
-export const HASH_ROOM_BYTES = 64;
+/** One SHA-256 block, for the key. */
+const KEY_BLOCK_BYTES = 64;
 
 const DIGEST_BYTES = 32;
 /**
- * Up to this size a body is copied behind that room and hashed in one call. Above it a second call costs
+ * Up to this size a body is copied behind the key's block and hashed in one call. Above it a second call costs
  * nothing noticeable.
  */
 const COPIED_BYTES = 64 * 1024;
@@ -31,14 +31,14 @@ export interface RunningHash {
 export class KeyedHash {
   readonly #key: KeyObject;
   /** The two paddings of HMAC (RFC 2104); the outer one has room for the inner digest. */
-  readonly #inner = Buffer.alloc(HASH_ROOM_BYTES, 0x36);
-  readonly #outer = Buffer.alloc(HASH_ROOM_BYTES + DIGEST_BYTES, 0x5c);
+  readonly #inner = Buffer.alloc(KEY_BLOCK_BYTES, 0x36);
+  readonly #outer = Buffer.alloc(KEY_BLOCK_BYTES + DIGEST_BYTES, 0x5c);
   #room: Buffer | null = null;
 
   constructor(key: Uint8Array) {
     // Imported once: with key bytes, each hash would import the key again, at 11 µs instead of 3.
     this.#key = createSecretKey(key);
-    const block = key.length > HASH_ROOM_BYTES ? hashOf('sha256', key, 'buffer') : key;
+    const block = key.length > KEY_BLOCK_BYTES ? hashOf('sha256', key, 'buffer') : key;
     for (const [at, byte] of block.entries()) {
       this.#inner[at] = 0x36 ^ byte;
       this.#outer[at] = 0x5c ^ byte;
@@ -56,24 +56,19 @@ export class KeyedHash {
     };
   }
 
-  /** The 16-byte hash of a whole body. */
+  /**
+   * The 16-byte hash of a whole body. Computed from two one-shot digests: a `createHmac` object takes twice the time
+   * and one finalizer each.
+   */
   ofBody(bytes: Uint8Array): Uint8Array {
     if (bytes.length > COPIED_BYTES) {
       return createHmac('sha256', this.#key).update(bytes).digest().subarray(0, BODY_HASH_BYTES);
     }
-    this.#room ??= Buffer.allocUnsafeSlow(HASH_ROOM_BYTES + COPIED_BYTES);
-    this.#room.set(bytes, HASH_ROOM_BYTES);
-    return this.ofRoomy(this.#room.subarray(0, HASH_ROOM_BYTES + bytes.length));
-  }
-
-  /**
-   * The same for a body with `HASH_ROOM_BYTES` before it, which are overwritten. Computed from two one-shot
-   * digests: a `createHmac` object takes twice the time and one finalizer each.
-   */
-  ofRoomy(roomy: Uint8Array): Uint8Array {
-    roomy.set(this.#inner, 0);
+    this.#room ??= Buffer.concat([this.#inner, Buffer.alloc(COPIED_BYTES)]);
+    this.#room.set(bytes, KEY_BLOCK_BYTES);
+    const keyed = this.#room.subarray(0, KEY_BLOCK_BYTES + bytes.length);
     // As one-byte strings, because a digest buffer is allocated outside the heap.
-    this.#outer.write(hashOf('sha256', roomy, 'binary'), HASH_ROOM_BYTES, 'latin1');
+    this.#outer.write(hashOf('sha256', keyed, 'binary'), KEY_BLOCK_BYTES, 'latin1');
     const digest = Buffer.allocUnsafe(BODY_HASH_BYTES);
     digest.write(hashOf('sha256', this.#outer, 'binary'), 0, BODY_HASH_BYTES, 'latin1');
     return digest;

@@ -6,7 +6,6 @@ import type { Route } from '../../core/routes.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { Framing } from '../../http1/framing.ts';
 import type { HeadFields, ScannedRequest, ScannedResponse } from '../../http1/heads.ts';
-import type { BodyTaker } from '../../http1/message-reader.ts';
 import {
   FACT_BYTES,
   isPlain,
@@ -20,7 +19,7 @@ import { type BodyAbout, type BodyRedaction, dropNote } from '../../redaction/bo
 import type { ExchangeKeys } from '../../redaction/identities.ts';
 import { type BodyPolicy, type Selection, storedBytes } from '../../redaction/recording-policy.ts';
 import type { RedactedBytes, Redaction } from '../../redaction/redaction.ts';
-import { type AnswerType, answerForm, BodyCollector, isReadable, WatchedBody } from './body-collector.ts';
+import { type AnswerType, answerForm, BodyCollector, isReadable } from './body-collector.ts';
 import {
   type HeadCache,
   type HeadJudgement,
@@ -64,6 +63,8 @@ export interface ExchangeOrigin {
 
 const NOTHING_KEPT: RedactedBytes = { bytes: new Uint8Array(0), names: [] };
 const NO_TIMES: ChunkTimes = [];
+const EMPTY = Buffer.alloc(0);
+const MULTIPART = /^multipart\/form-data\s*;/i;
 
 /** An exchange between its request's head and its settlement. */
 export class ExchangeBuilder {
@@ -72,8 +73,10 @@ export class ExchangeBuilder {
   readonly #scanned: ScannedRequest;
   readonly #route: Route;
   readonly #judged: HeadJudgement;
-  #facts: RequestFacts | null = null;
-  #scan: AnswerScan | null = null;
+  /** What its body says, each read when it is first asked for and before anything in the body is covered. */
+  #text: Buffer | null = null;
+  #session: Uint8Array | null | undefined;
+  #features: RequestFeatures | null = null;
   /** The room taken by its maker for the exchange itself is given back with the rest. */
   #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
@@ -143,8 +146,8 @@ export class ExchangeBuilder {
     return name === 'websocket' || name === 'h2c' ? name : `upgrade:${name}`;
   }
 
-  /** Takes the head of the final response; answers who takes its body. */
-  beginResponse(reading: ResponseReading, head: FoundHead): BodyTaker {
+  /** Takes the head of the final response; answers what takes its body. */
+  beginResponse(reading: ResponseReading, head: FoundHead): BodyCollector {
     const { policy, redaction } = this.#context;
     this.#answer = reading.scanned;
     this.#answerType = reading.type;
@@ -155,7 +158,8 @@ export class ExchangeBuilder {
     });
     const cap = storedBytes(policy).response;
     this.response = this.#draft(redacted, head, this.request.firstByteNs, reading.framing, cap);
-    return this.#watched(this.response.body, reading);
+    this.#watch(this.response.body, reading);
+    return this.response.body;
   }
 
   /** @param trailers Trailer lines, a view valid during the call only; null when there were none. */
@@ -185,13 +189,13 @@ export class ExchangeBuilder {
     const { request, response } = this;
     const { bodyRedaction, policy } = this.#context;
     const stored = storedBytes(policy);
-    const facts = this.#requestFacts();
-    const usage = this.#scan?.finish() ?? null;
+    const scan = response?.body.scan ?? null;
+    const usage = scan?.finish() ?? null;
     const offsetUs = (ns: number): number => Math.round((ns - request.firstByteNs) / 1_000);
     // Without an answer the exchange ends when its client leaves.
     const leftNs = outcome === 'client_aborted' ? clientEndNs : null;
     const lastByteNs = response?.lastByteNs ?? leftNs;
-    const firstTokenNs = this.#scan?.firstTokenNs ?? null;
+    const firstTokenNs = scan?.firstTokenNs ?? null;
     return {
       arrivalUs: this.#context.epochUsOf(request.firstByteNs),
       outcome,
@@ -200,9 +204,9 @@ export class ExchangeBuilder {
       route: this.#route.route,
       status: this.#answer?.status ?? null,
       connection: this.#origin.connection,
-      client: facts.client(),
-      session: facts.session(),
-      model: facts.model(),
+      client: this.#keyOf('client'),
+      session: this.#sessionKey(),
+      model: this.#model(),
       streamed: this.#answer === null ? null : this.#streams(),
       requestEndOffsetUs: request.ended ? offsetUs(request.lastByteNs) : null,
       firstByteOffsetUs: response === null ? null : offsetUs(response.firstByteNs),
@@ -211,7 +215,7 @@ export class ExchangeBuilder {
       firstTokenOffsetUs: firstTokenNs === null ? null : offsetUs(firstTokenNs),
       promptTokens: usage?.promptTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,
-      batch: facts.batch(),
+      batch: this.#asked().batch,
       request: request.finish(stored.request, bodyRedaction, this.#scanned.fields),
       response: response?.finish(stored.response, bodyRedaction, this.#answer?.fields ?? null) ?? null,
       requestChunks: request.body.times,
@@ -234,10 +238,10 @@ export class ExchangeBuilder {
   /** Asked once, when nothing more comes of the request: at its end, or at the exchange's. */
   #sampleByBody(): void {
     if (this.#judged.session.inBody.length === 0) return;
-    this.#sample(() => this.#requestFacts().session(), this.request.firstByteNs);
+    this.#sample(() => this.#sessionKey(), this.request.firstByteNs);
     if (this.omission === null) return;
     this.request.body.forget();
-    this.#facts = null;
+    this.#text = null;
   }
 
   /** Leaves it out where its session, or without one it alone, is not in the sample. */
@@ -258,39 +262,59 @@ export class ExchangeBuilder {
     return this.#judged.readsBody ? Math.max(FACT_BYTES, stored ?? 0) : stored;
   }
 
-  /** What the request says; read once, when it is complete or will not be. */
-  #requestFacts(): RequestFacts {
-    if (this.#facts !== null) return this.#facts;
-    const { ended, body } = this.request;
-    const read = body.beginning(FACT_BYTES);
-    this.#facts = new RequestFacts({
-      scanned: this.#scanned,
-      route: this.#route,
-      judged: this.#judged,
-      keys: this.#context.keys,
-      peer: this.#origin.peer,
-      body: read,
-      whole: ended && read.length === body.bytes,
-    });
-    return this.#facts;
+  /** The beginning of its body where it can be read: not compressed, and without Triton's binary tensors. */
+  #readable(): Buffer {
+    if (this.#text !== null) return this.#text;
+    const { contentEncoding, inferenceHeaderLength } = this.#scanned.fields;
+    const body = this.request.body.beginning(FACT_BYTES);
+    const json = inferenceHeaderLength === null ? body.length : Number(inferenceHeaderLength);
+    this.#text = isPlain(contentEncoding) && json >= 0 ? body.subarray(0, json) : EMPTY;
+    return this.#text;
   }
 
-  /** Ties a scan to a response that says something of tokens. */
-  #watched(body: BodyCollector, { scanned, framing, type }: ResponseReading): BodyTaker {
-    if (this.#unwanted || !isReadable(scanned, framing)) return body;
-    const asksStream = (): boolean => this.request.ended && this.#requestFacts().asksStream();
+  #keyOf(kind: 'client' | 'session'): Uint8Array | null {
+    const text = this.#readable();
+    const body = text.length === 0 ? null : text;
+    return this.#context.keys.of(kind, this.#judged[kind], body, this.#origin.peer);
+  }
+
+  #sessionKey(): Uint8Array | null {
+    if (this.#session === undefined) this.#session = this.#keyOf('session');
+    return this.#session;
+  }
+
+  /** As the path names it, else the body. */
+  #model(): string | null {
+    if (this.#route.model !== null) return this.#route.model;
+    const text = this.#readable();
+    if (!this.#judged.namesModel || text.length === 0) return null;
+    const type = this.#scanned.fields.contentType ?? '';
+    return MULTIPART.test(type) ? modelOfForm(text, type) : modelOfJson(text);
+  }
+
+  #asked(): RequestFeatures {
+    const { ended, body } = this.request;
+    const whole = ended && body.beginning(FACT_BYTES).length === body.bytes;
+    this.#features ??= requestFeatures(this.#judged.api, this.#readable(), whole);
+    return this.#features;
+  }
+
+  /** Has a response looked at that says something of tokens. */
+  #watch(body: BodyCollector, { scanned, framing, type }: ResponseReading): void {
+    if (this.#unwanted || !isReadable(scanned, framing)) return;
+    const asksStream = (): boolean => this.request.ended && this.#asked().stream;
     const form = answerForm(type, framing, this.#judged.api, asksStream);
     const heldBytes = form === null ? 0 : AnswerScan.heldBytes(form);
     // Facts are given up before bodies are.
-    if (form === null || !this.#context.budget.reserve(heldBytes)) return body;
+    if (form === null || !this.#context.budget.reserve(heldBytes)) return;
     this.#chargedBytes += heldBytes;
-    const watched = new WatchedBody(body, form);
-    this.#scan = watched.scan;
-    return watched;
+    body.scan = new AnswerScan(form);
   }
 
   #streams(): boolean {
-    return this.#scan?.streams ?? (this.#answerType === 'events' || this.#answerType === 'lines');
+    return (
+      this.response?.body.scan?.streams ?? (this.#answerType === 'events' || this.#answerType === 'lines')
+    );
   }
 
   #draft(redacted: RedactedBytes, head: FoundHead, originNs: number, framing: Framing, cap: number | null) {
@@ -346,11 +370,6 @@ class MessageDraft {
     return this.body.lastByteNs ?? this.headEndNs;
   }
 
-  /** Bytes held beside the body, as charged to the budget. */
-  get headBytes(): number {
-    return this.head.bytes.length + (this.trailers?.bytes.length ?? 0);
-  }
-
   /**
    * The message as it may be stored: nothing of its body leaves here that a rule hides.
    * @param storedBytes Most of its body that the policy stores; null for none of it.
@@ -383,75 +402,4 @@ function aboutBody(
 
 function union(first: readonly string[], second: readonly string[]): readonly string[] {
   return second.length === 0 ? first : [...new Set([...first, ...second])];
-}
-
-/** What the facts of a request are read from. */
-interface FactSources {
-  readonly scanned: ScannedRequest;
-  readonly route: Route;
-  readonly judged: HeadJudgement;
-  readonly keys: ExchangeKeys;
-  /** The client's address; null where none is known. */
-  readonly peer: string | null;
-  /** The beginning of its body. */
-  readonly body: Buffer;
-  /** Whether that is all of it. */
-  readonly whole: boolean;
-}
-
-const EMPTY = Buffer.alloc(0);
-const MULTIPART = /^multipart\/form-data\s*;/i;
-
-/** The facts of one request, each read when it is asked for and before anything in the body is covered. */
-class RequestFacts {
-  readonly #from: FactSources;
-  /** The beginning of the body where it can be read: not compressed, and without Triton's binary tensors. */
-  readonly #text: Buffer;
-  #session: Uint8Array | null | undefined;
-  #features: RequestFeatures | null = null;
-
-  constructor(from: FactSources) {
-    this.#from = from;
-    const { contentEncoding, inferenceHeaderLength } = from.scanned.fields;
-    const json = inferenceHeaderLength === null ? from.body.length : Number(inferenceHeaderLength);
-    this.#text = isPlain(contentEncoding) ? (json >= 0 ? from.body.subarray(0, json) : EMPTY) : EMPTY;
-  }
-
-  session(): Uint8Array | null {
-    const { keys, judged, peer } = this.#from;
-    if (this.#session === undefined) this.#session = keys.of('session', judged.session, this.#body, peer);
-    return this.#session;
-  }
-
-  client(): Uint8Array | null {
-    const { keys, judged, peer } = this.#from;
-    return keys.of('client', judged.client, this.#body, peer);
-  }
-
-  /** As the path names it, else the body. */
-  model(): string | null {
-    const { route, scanned, judged } = this.#from;
-    if (route.model !== null) return route.model;
-    if (!judged.namesModel || this.#text.length === 0) return null;
-    const type = scanned.fields.contentType ?? '';
-    return MULTIPART.test(type) ? modelOfForm(this.#text, type) : modelOfJson(this.#text);
-  }
-
-  batch(): number | null {
-    return this.#asked().batch;
-  }
-
-  asksStream(): boolean {
-    return this.#asked().stream;
-  }
-
-  get #body(): Buffer | null {
-    return this.#text.length === 0 ? null : this.#text;
-  }
-
-  #asked(): RequestFeatures {
-    const { judged, whole } = this.#from;
-    this.#features ??= requestFeatures(judged.api, this.#text, whole);
-    return this.#features;
-  }
 }
