@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.ts';
 import type { RefusalReason } from './http/headers.ts';
 import type { Endpoint } from './net/endpoint.ts';
 
@@ -37,6 +38,26 @@ export interface Notice {
   readonly level: 'info' | 'warn' | 'error';
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** Lets a notice that repeats through once in a while. */
+export class NoticeLimit {
+  readonly #clock: Clock;
+  readonly #everyMs: number;
+  #lastNs = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock, everyMs: number) {
+    this.#clock = clock;
+    this.#everyMs = everyMs;
+  }
+
+  /** Whether it may be given now; then the next has to wait. */
+  passes(): boolean {
+    const nowNs = this.#clock.nowNs();
+    if (nowNs - this.#lastNs < this.#everyMs * 1e6) return false;
+    this.#lastNs = nowNs;
+    return true;
+  }
 }
 
 /**

@@ -1,5 +1,11 @@
 import { hostname } from 'node:os';
-import { growthOf, type LifeAccount, type LossReason, type Progress } from '../../core/accounting.ts';
+import {
+  growthOf,
+  type LifeAccount,
+  type LossReason,
+  type Progress,
+  type RecordedTraffic,
+} from '../../core/accounting.ts';
 import { AnchoredClock, type Clock } from '../../core/clock.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -70,6 +76,8 @@ interface CaptureDeps {
   readonly account: LifeAccount;
   /** Leaves word of the connection that is worked at. */
   readonly watchful: boolean;
+  /** What recorders before this one have counted of the same recording. */
+  readonly earlier: RecordedTraffic | undefined;
   readonly onFirstCommit: () => void;
 }
 
@@ -79,7 +87,7 @@ interface CaptureDeps {
  */
 export function openCapture(
   settings: RecorderSettings,
-  { clock, onFinished, account, watchful, onFirstCommit }: CaptureDeps,
+  { clock, onFinished, account, watchful, earlier, onFirstCommit }: CaptureDeps,
 ): OpenCapture {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
@@ -116,7 +124,7 @@ export function openCapture(
       },
       clock,
     );
-    const monitor = new ExchangeMonitor(writer, clock, onFirstCommit);
+    const monitor = new ExchangeMonitor(writer, clock, earlier, onFirstCommit);
     const budget = new AssemblyBudget(LIMITS.assemblyBudgetBytes);
     const mark = watchful ? WorkMark.open(directory) : null;
     const context = {

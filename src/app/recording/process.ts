@@ -42,6 +42,7 @@ export class RecorderProcess {
   #housekeepingError: string | null = null;
   /** Of the recording, as it was when this recorder was started. */
   #account: LifeAccount | null = null;
+  #bodiesCutBefore = 0;
 
   constructor(deps: RecorderProcessDeps) {
     this.#deps = deps;
@@ -67,14 +68,17 @@ export class RecorderProcess {
     else this.#pipe.on('close', end);
   }
 
-  #start({ settings, account, watchful }: Extract<ToRecorder<RecorderSettings>, { type: 'start' }>): void {
+  #start(message: Extract<ToRecorder<RecorderSettings>, { type: 'start' }>): void {
     const { clock, say } = this.#deps;
+    const { settings, account, watchful, earlier } = message;
     this.#account = account;
+    this.#bodiesCutBefore = earlier?.bodiesCut ?? 0;
     try {
       this.#capture = openCapture(settings, {
         clock,
         account,
         watchful,
+        earlier: earlier?.traffic,
         onFinished: (file) => void this.#sealer.seal([file]),
         onFirstCommit: () => say({ type: 'committed' }),
       });
@@ -169,7 +173,7 @@ export class RecorderProcess {
       beat: {
         rssBytes: process.memoryUsage.rss(),
         shedding: recorder.shedding,
-        bodiesCut: budget.refusals,
+        bodiesCut: this.#bodiesCutBefore + budget.refusals,
         store: this.#store,
         traffic: monitor.traffic(),
         recent: monitor.recent(),

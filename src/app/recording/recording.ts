@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LifeAccount, RecorderStatus } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
@@ -13,9 +14,11 @@ import {
   type RecorderReady,
   RecorderSupervisor,
 } from '../../proxy/control/recorder-supervisor.ts';
-import { RecorderReadings, RecordingState, statusOf } from '../../proxy/control/status.ts';
-import type { DataPlane, Notice } from '../../proxy/data-plane.ts';
-import type { Endpoint } from '../../proxy/net/endpoint.ts';
+import { RecordingState } from '../../proxy/control/status.ts';
+import { type ConnectionCounts, type DataPlane, type Notice, NoticeLimit } from '../../proxy/data-plane.ts';
+import type { GatewayRoute } from '../../proxy/http/options.ts';
+import { type Endpoint, formatEndpoint } from '../../proxy/net/endpoint.ts';
+import { NO_TRAFFIC } from '../../proxy/recorder/exchange-monitor.ts';
 import { readMark } from '../../proxy/recorder/pipe-server.ts';
 import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
 import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
@@ -36,63 +39,10 @@ async function planeOf(
   return new TcpProxy(options, link, notify);
 }
 
-/** The time in which a recording that is to end goes on accepting; somebody in a hurry ends it. */
-class DrainDelay {
-  #hurried = false;
-  #end: (() => void) | null = null;
-
-  /** Somebody does not want to wait. */
-  get hurried(): boolean {
-    return this.#hurried;
-  }
-
-  wait(delayMs: number): Promise<void> {
-    if (delayMs === 0 || this.#hurried) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, delayMs);
-      this.#end = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
-  hurry(): void {
-    this.#hurried = true;
-    this.#end?.();
-  }
-}
-
-const MINUTE_NS = 60e9;
-
-/** Says that clients are turned away while they are: a line at once, and then one a minute at most. */
-class TurnedAwayNotice {
-  readonly #clock: Clock;
-  readonly #logger: Logger;
-  #said = 0;
-  #saidNs = Number.NEGATIVE_INFINITY;
-
-  constructor(deps: { readonly clock: Clock; readonly logger: Logger }) {
-    this.#clock = deps.clock;
-    this.#logger = deps.logger;
-  }
-
-  /** @param turnedAway how many have been by now */
-  look(turnedAway: number): void {
-    const nowNs = this.#clock.nowNs();
-    const since = turnedAway - this.#said;
-    if (since <= 0 || nowNs - this.#saidNs < MINUTE_NS) return;
-    this.#logger.warn(
-      { connections: since, turnedAway },
-      'client connections were refused: the limit of --max-connections and of open files is reached',
-    );
-    this.#said = turnedAway;
-    this.#saidNs = nowNs;
-  }
-}
-
-/** Failed recordings are reported at most once in this time, ns. */
-const TAP_FAILURE_SPACING_NS = 10e9;
+/** How often the log says that clients are turned away while they are. */
+const TURNED_AWAY_MS = 60_000;
+/** Failed recordings are reported at most once in this time. */
+const TAP_FAILURE_MS = 10_000;
 
 /** What a recording is started with. */
 export interface RecordingDeps {
@@ -129,16 +79,19 @@ export class Recording {
   readonly #counters = new Counters();
   readonly #link: RecorderClient;
   readonly #recorder: RecorderSupervisor<RecorderSettings>;
-  readonly #recorders = new RecorderReadings();
+  /** Null until a recorder has the capture open. */
+  #capture: Pick<RecorderReady, 'directory' | 'maxDiskBytes'> | null = null;
   readonly #file: AccountKeeper;
-  readonly #turnedAway: TurnedAwayNotice;
+  readonly #turnedAwayLimit: NoticeLimit;
+  readonly #tapFailureLimit: NoticeLimit;
+  /** How many the log has told of. */
+  #turnedAwayTold = 0;
   readonly #control: ControlServer;
   readonly #probes: ProbeServer;
-  readonly #delay = new DrainDelay();
+  /** Somebody does not want to wait for a stop. */
+  readonly #hurry = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
   #plane: DataPlane | null = null;
-  /** When a failed recording was last reported. */
-  #tapFailureNs = Number.NEGATIVE_INFINITY;
   #bound: readonly Endpoint[] = [];
   /** Where probes are answered; null without them, or while their address cannot be had. */
   probeAddress: ProbeAddress | null = null;
@@ -164,18 +117,11 @@ export class Recording {
       counters: this.#counters,
       onTapFailure: (error) => this.#onTapFailure(error),
     });
-    this.#turnedAway = new TurnedAwayNotice({ clock, logger });
+    this.#turnedAwayLimit = new NoticeLimit(clock, TURNED_AWAY_MS);
+    this.#tapFailureLimit = new NoticeLimit(clock, TAP_FAILURE_MS);
     this.#file = new AccountKeeper(deps.recorder.dir, () => this.#account(), logger);
     this.#recorder = this.#supervisor();
-    this.#control = new ControlServer(
-      {
-        status: () => this.status(),
-        drain: () => this.#askDrain(),
-        pause: () => this.pause(),
-        resume: () => this.resume(),
-      },
-      logger,
-    );
+    this.#control = new ControlServer(this, logger);
     this.#probes = new ProbeServer({ statusOf: () => this.status(), logger });
     this.drainAsked = new Promise((resolve) => {
       this.#askDrain = resolve;
@@ -185,28 +131,43 @@ export class Recording {
   /** How it fares at this moment. */
   status(): RecorderStatus {
     const { version, clock, plane, recorder } = this.#deps;
-    return statusOf({
+    const { pid, restarts, lastBeat } = this.#recorder;
+    const { connections: seen, unsettledConnections: _, ...account } = this.#counters.read();
+    const { open, turnedAway, failed = {}, refused = {} } = this.#plane?.connections ?? NO_CONNECTIONS;
+    // At the end the recorder goes first, with all recorded: healthy, but nothing is recorded any more.
+    const hasEnded = this.#draining && pid === null && this.#state.name === 'HEALTHY';
+    return {
+      schema: 'reprise-status/1',
       version,
-      options: plane,
-      bound: this.#bound,
-      state: this.#state,
+      mode: plane.mode,
+      state: hasEnded ? 'OFF' : this.#state.name,
+      why: hasEnded ? 'ended' : this.#state.why,
       paused: this.#paused,
       draining: this.#draining,
-      listening: this.#listening,
+      ready: !this.#draining && this.#listening,
       startedUs: this.#startedUs,
       atUs: clock.epochUs(),
-      proxyPid: process.pid,
-      recorder: {
-        pid: this.#recorder.pid,
-        restarts: this.#recorder.restarts,
-        residentBytes: this.#recorder.lastBeat?.rssBytes ?? null,
-      },
-      account: this.#counters.read(),
-      connections: this.#plane?.connections ?? { open: 0, turnedAway: 0 },
+      pairs: plane.pairs.map(({ listen, target }, index) => ({
+        listen: formatEndpoint(this.#bound[index] ?? listen),
+        target: formatEndpoint(target),
+      })),
+      routes: plane.mode === 'gateway' ? plane.routes.map(routeText) : [],
+      pids: { proxy: process.pid, recorder: pid },
+      restarts: { recorder: restarts },
+      connections: { open, seen, turnedAway, failed, refused },
+      ...account,
+      bodiesCut: lastBeat?.bodiesCut ?? 0,
       queuedBytes: this.#link.queue.heldBytes,
-      recorders: this.#recorders,
-      directory: recorder.dir,
-    });
+      recorderResidentBytes: pid === null ? null : (lastBeat?.rssBytes ?? null),
+      disk: {
+        directory: this.#capture?.directory ?? recorder.dir,
+        bytes: lastBeat?.store?.bytes ?? null,
+        maxBytes: this.#capture?.maxDiskBytes ?? null,
+        freeBytes: lastBeat?.store?.freeBytes ?? null,
+      },
+      traffic: lastBeat?.traffic ?? NO_TRAFFIC,
+      recent: lastBeat?.recent ?? [],
+    };
   }
 
   /**
@@ -224,12 +185,17 @@ export class Recording {
     this.#listening = true;
     this.#recorder.start();
     this.#every(SUPERVISION.heartbeatMs, () => {
-      this.#turnedAway.look(this.#plane?.connections.turnedAway ?? 0);
+      this.#tellTurnedAway();
       this.#recorder.tellAccount();
     });
     this.#every(SUPERVISION.accountMs, () => this.#file.write());
     if (probeListen) this.probeAddress = await this.#probes.listen(probeListen);
     return this.#bound;
+  }
+
+  /** What SIGTERM asks for. */
+  drain(): void {
+    this.#askDrain();
   }
 
   /** Nothing is recorded until `resume`; traffic flows, and what passes is counted as lost (`writer_down`). */
@@ -260,11 +226,11 @@ export class Recording {
    */
   async stop({ delayMs, deadlineMs }: { delayMs: number; deadlineMs: number }): Promise<RecordingEnd> {
     this.#draining = true;
-    await this.#delay.wait(delayMs);
+    await sleep(delayMs, null, { signal: this.#hurry.signal }).catch(() => undefined);
     this.#stopping = true;
     await this.#switching;
     this.#listening = false;
-    const cut = (await this.#plane?.drain(this.#delay.hurried ? 0 : deadlineMs)) ?? 0;
+    const cut = (await this.#plane?.drain(this.#hurry.signal.aborted ? 0 : deadlineMs)) ?? 0;
     await this.#link.flush(SUPERVISION.flushMs);
     await this.#recorder.stop('crash_gap', true);
     // Only now: a recorder that was late with the flush has committed more while it ended, and says so.
@@ -279,7 +245,7 @@ export class Recording {
 
   /** Cuts short what a stop still waits for. */
   hurry(): void {
-    this.#delay.hurry();
+    this.#hurry.abort();
     this.#plane?.cut();
   }
 
@@ -309,7 +275,6 @@ export class Recording {
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
           this.#file.standIn();
         },
-        gone: () => this.#recorders.recorderEnded(),
         died: (death) => this.#onDied(death),
       },
     });
@@ -317,8 +282,7 @@ export class Recording {
 
   async #onReady({ directory, maxDiskBytes, progress }: RecorderReady): Promise<void> {
     this.#link.captureOpened(progress);
-    this.#recorders.directory = directory;
-    this.#recorders.maxDiskBytes = maxDiskBytes;
+    this.#capture = { directory, maxDiskBytes };
     this.#file.moveTo(directory);
     // A client that reads this log line may query the recording at once.
     this.#opening = true;
@@ -328,7 +292,6 @@ export class Recording {
   }
 
   #onBeat(beat: RecorderBeat): void {
-    this.#recorders.update(beat);
     if (beat.shedding) this.#state.shedding(beat.shedding);
     else if (!this.#opening) this.#records();
   }
@@ -349,18 +312,25 @@ export class Recording {
 
   /** Keeps from the next recorder what the last one was at work on when it died. */
   async #quarantine(): Promise<void> {
-    const { directory } = this.#recorders;
-    const connection = directory === null ? null : await readMark(directory);
+    const connection = this.#capture === null ? null : await readMark(this.#capture.directory);
     if (connection === null) return;
     const message = 'the recorder died of a connection; the rest of it is left out (unparsed)';
     this.#deps.logger.error({ connection }, message);
     this.#link.quarantine(connection);
   }
 
+  #tellTurnedAway(): void {
+    const turnedAway = this.#plane?.connections.turnedAway ?? 0;
+    const connections = turnedAway - this.#turnedAwayTold;
+    if (connections === 0 || !this.#turnedAwayLimit.passes()) return;
+    this.#turnedAwayTold = turnedAway;
+    const message =
+      'client connections were refused: the limit of --max-connections and of open files is reached';
+    this.#deps.logger.warn({ connections, turnedAway }, message);
+  }
+
   #onTapFailure(error: unknown): void {
-    const nowNs = this.#deps.clock.nowNs();
-    if (nowNs - this.#tapFailureNs < TAP_FAILURE_SPACING_NS) return;
-    this.#tapFailureNs = nowNs;
+    if (!this.#tapFailureLimit.passes()) return;
     const fields = { reason: reasonOf(error), stack: error instanceof Error ? error.stack : undefined };
     const message = 'a connection is not recorded any more: recording it failed; its traffic goes on';
     this.#deps.logger.error(fields, message);
@@ -369,6 +339,12 @@ export class Recording {
   #every(ms: number, act: () => void): void {
     this.#timers.push(setInterval(act, ms));
   }
+}
+
+const NO_CONNECTIONS: ConnectionCounts = { open: 0, turnedAway: 0 };
+
+function routeText({ match, path, target }: GatewayRoute): RecorderStatus['routes'][number] {
+  return { path: match === 'prefix' ? `${path}*` : path, target: formatEndpoint(target) };
 }
 
 /**
@@ -422,12 +398,10 @@ class AccountKeeper {
       await this.#write();
       await this.#close();
     };
-    let timer: NodeJS.Timeout | null = null;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, limitMs);
-    });
-    await Promise.race([last().catch(() => undefined), late]);
-    if (timer) clearTimeout(timer);
+    const timer = new AbortController();
+    const late = sleep(limitMs, undefined, { signal: timer.signal });
+    await Promise.race([last(), late]).catch(() => undefined);
+    timer.abort();
   }
 
   async #write(): Promise<void> {

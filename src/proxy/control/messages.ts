@@ -26,6 +26,8 @@ export type ToRecorder<Settings> =
       readonly settings: Settings;
       readonly watchful: boolean;
       readonly account: LifeAccount;
+      /** What recorders before it have counted of this recording; null where there was none. */
+      readonly earlier: EarlierCounts | null;
     }
   /** The account of the recording by now, to be written with the next commit. */
   | { readonly type: 'account'; readonly account: LifeAccount }
@@ -49,6 +51,9 @@ export interface RecorderBeat {
   readonly traffic: RecordedTraffic;
   readonly recent: readonly RecentExchange[];
 }
+
+/** Counts that go on over the recorders of a recording. */
+export type EarlierCounts = Pick<RecorderBeat, 'traffic' | 'bodiesCut'>;
 
 /** The capture on its disk. */
 export interface StoreReading {

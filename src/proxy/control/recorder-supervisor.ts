@@ -86,8 +86,6 @@ interface RecorderEvents {
   estimated(estimate: DiskEstimate): void;
   /** Its capture cannot be had. */
   fault(message: string, hint: string | null): void;
-  /** It ended, whatever ended it. */
-  gone(): void;
   died(death: RecorderDeath): void;
 }
 
@@ -153,7 +151,7 @@ export class RecorderSupervisor<Settings> {
     return this.#running === null || this.#running.closed ? null : (this.#running.child.pid ?? null);
   }
 
-  /** Its last words; null before the first and once it is gone. */
+  /** The last words of the one that runs, or of the one before it; null before the first. */
   get lastBeat(): RecorderBeat | null {
     return this.#lastBeat;
   }
@@ -239,7 +237,8 @@ export class RecorderSupervisor<Settings> {
     void ended.then((how) => this.#onEnded(running, how));
     const pipe = child.stdio[PIPE_FD] as Socket | null | undefined;
     if (pipe) this.#deps.events.spawned(pipe);
-    this.#say({ type: 'start', settings, watchful: this.#watchful, account: accountOf() });
+    const earlier = this.#lastBeat;
+    this.#say({ type: 'start', settings, watchful: this.#watchful, account: accountOf(), earlier });
   }
 
   /** A recorder that is gone hears nothing; its end is reported. */
@@ -282,8 +281,6 @@ export class RecorderSupervisor<Settings> {
   #onEnded(running: RunningRecorder, how: string): void {
     const { events } = this.#deps;
     this.#running = null;
-    this.#lastBeat = null;
-    events.gone();
     if (!this.#wanted) return;
     const { faulted, committed } = running;
     const life = { committed, livedMs: this.#livedMs(running) };

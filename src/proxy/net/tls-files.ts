@@ -4,7 +4,7 @@ import { createSecureContext, type SecureContext, type SecureContextOptions } fr
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS, WIRE } from '../../core/limits.ts';
-import type { ConnectionFailure, Notice } from '../data-plane.ts';
+import { type ConnectionFailure, type Notice, NoticeLimit } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from './endpoint.ts';
 
 const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
@@ -116,7 +116,7 @@ export class TlsFiles {
   }
 }
 
-const MINUTE_NS = 60e9;
+const NOTICE_MS = 60_000;
 /** Name mismatches list all names of the certificate, which may be hundreds. */
 const REASON_CHARS = 300;
 /** OpenSSL's codes for a certificate that is not trusted; and Node's, for a wrong name and for what is no TLS at all. */
@@ -140,8 +140,7 @@ export class TlsFailureNotice {
   readonly #endpoint: Endpoint;
   readonly #clientsAre: string;
   readonly #notify: (notice: Notice) => void;
-  readonly #clock: Clock;
-  #saidNs = Number.NEGATIVE_INFINITY;
+  readonly #limit: NoticeLimit;
 
   /** @param clientsAre what becomes of the upstream's clients meanwhile */
   constructor(
@@ -153,14 +152,11 @@ export class TlsFailureNotice {
     this.#endpoint = endpoint;
     this.#clientsAre = clientsAre;
     this.#notify = notify;
-    this.#clock = clock;
+    this.#limit = new NoticeLimit(clock, NOTICE_MS);
   }
 
   look(error: NodeJS.ErrnoException): void {
-    if (!isTlsFailure(error)) return;
-    const nowNs = this.#clock.nowNs();
-    if (nowNs - this.#saidNs < MINUTE_NS) return;
-    this.#saidNs = nowNs;
+    if (!isTlsFailure(error) || !this.#limit.passes()) return;
     const { code, message } = error;
     this.#notify({
       level: 'error',

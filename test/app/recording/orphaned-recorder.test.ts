@@ -33,7 +33,13 @@ it('a recorder whose proxy is killed as it starts keeps what came through its pi
   const longAgoUs = Math.round(systemClock.epochUs()) - 7_200e6;
   const account = { life, startedUs: longAgoUs, atUs: longAgoUs, ended: false };
   const counted = { seen: none, recorded: none, lost: {}, omitted: {}, pending: none, exchanges: 0 };
-  child.send({ type: 'start', settings, watchful: false, account: { ...account, ...counted } });
+  child.send({
+    type: 'start',
+    settings,
+    watchful: false,
+    earlier: null,
+    account: { ...account, ...counted },
+  });
   // Its start lies unread in the channel when that closes.
   child.disconnect();
   expect((await exit)[0]).toBe(0);

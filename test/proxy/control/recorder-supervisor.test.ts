@@ -28,7 +28,6 @@ it('a recorder that died of the signal that stops the recording is not started a
         beat: ignore,
         estimated: ignore,
         fault: ignore,
-        gone: ignore,
         died: () => setImmediate(() => resolve(supervisor)),
       },
     });
