@@ -4,16 +4,13 @@ import { EXIT, failureOf } from './exit.ts';
 import { runInThread } from './signals.ts';
 import { terminal } from './terminal.ts';
 
+/** Help reads nothing, and needs no thread. */
+const HELP: ReadonlySet<string> = new Set(['--help', '-h']);
 /**
- * Flags under which nothing is sent. A dry run reads a capture by the million in a thread of its own making, and a
- * second one would only take more; help reads nothing.
+ * Commands that read a capture by the million to plan or play it. They run in a thread, because only a thread can be
+ * held to a small heap, and because whoever watches the threads of a run must not wait for any of them.
  */
-const NOT_SENDING: ReadonlySet<string> = new Set(['--dry-run', '--help', '-h']);
-/**
- * Commands that keep a schedule. They run in a thread: one of them reads a capture by the million, which would let the
- * heap of a process grow, and whoever watches the threads must not wait for any of them.
- */
-const SENDING: ReadonlySet<string> = new Set(['replay', 'selftest']);
+const IN_THREAD: ReadonlySet<string> = new Set(['replay', 'selftest']);
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -23,9 +20,9 @@ export async function main(args: readonly string[]): Promise<void> {
     process.exit();
   });
   try {
-    if (isMainThread && !args.some((arg) => NOT_SENDING.has(arg))) {
+    if (isMainThread && !args.some((arg) => HELP.has(arg))) {
       const command = commandOf(args);
-      if (SENDING.has(command)) {
+      if (IN_THREAD.has(command)) {
         await runInThread(args);
         return;
       }

@@ -15,13 +15,13 @@ const ARRIVALS = 1_951_861;
 const IMPORT_MS = 180_000;
 const INSPECT_MS = 2_000;
 const FIRST_LINE_MS = 1_000;
-const PLAN_RESIDENT_BYTES = 380e6;
+const PLAN_RESIDENT_BYTES = 250e6;
 /**
  * Constant, whatever the length: reading, the threads' heaps, and the blocks and bodies held ready. What V8 has not
  * yet given back is among it, which on a busy machine is more: never past the second bound.
  */
-const REPLAY_RESIDENT_BYTES = 380e6;
-const REPLAY_RESIDENT_BUSY_BYTES = 430e6;
+const REPLAY_RESIDENT_BYTES = 300e6;
+const REPLAY_RESIDENT_BUSY_BYTES = 350e6;
 /** A machine that is busy elsewhere for a moment must be able to show what the program can do. */
 const ATTEMPTS = 3;
 

@@ -17,7 +17,6 @@ import type { SendResult } from '../engine/messages.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
 import type { PlannedRequest } from '../plan/plan.ts';
 import { KeepingBudget } from './answer-copy.ts';
-import { apiOf } from './checker.ts';
 import type {
   AnswerToCheck,
   CheckedAnswer,
@@ -27,7 +26,7 @@ import type {
   StreamFacts,
   ToChecker,
 } from './messages.ts';
-import { type AnswerApi, VARYING_POINTERS } from './places.ts';
+import { type AnswerApi, apiOf, VARYING_POINTERS } from './places.ts';
 
 /** What decides, before a body is looked at, whether an answer can be compared. */
 interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'streamed'> {

@@ -4,7 +4,7 @@ import { type Body, type ExchangePayload, type Message, wholePayload } from '../
 import { headerPairsOf, headerValue } from '../../core/headers.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
-import { isEventStream, isJson, isJsonLines, payloadApiOf } from '../../inference/features.ts';
+import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
 import { usageIn } from '../../inference/token-usage.ts';
 import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
@@ -27,7 +27,7 @@ import {
   streamFactsOf,
 } from './compare-text.ts';
 import type { AnswerToCheck, FromChecker, KeptAnswer, StreamFacts } from './messages.ts';
-import { type AnswerApi, maskedPointers, Places } from './places.ts';
+import { apiOf, maskedPointers, Places } from './places.ts';
 
 /** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
 export type RecordedPayload = (segment: string, exchangeId: number) => ExchangePayload | null;
@@ -143,10 +143,6 @@ export class AnswerComparer {
       return null;
     return streamFactsOf(answered.bytes, answered.contentType);
   }
-}
-
-export function apiOf(route: string | null): AnswerApi {
-  return route === null ? 'other' : (payloadApiOf({ route, model: null }) ?? 'other');
 }
 
 type AnswerHeaders = Omit<ReadableAnswer, 'bytes'> & { readonly contentEncoding: string | null };

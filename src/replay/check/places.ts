@@ -1,9 +1,13 @@
-import type { PayloadApi } from '../../inference/features.ts';
+import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
 import type { Treatment } from '../../redaction/body-rules.ts';
 import { PointerState } from '../../redaction/pointer-states.ts';
 
 /** Whose answers they are, as far as it is known. */
 export type AnswerApi = PayloadApi | 'other';
+
+export function apiOf(route: string | null): AnswerApi {
+  return route === null ? 'other' : (payloadApiOf({ route, model: null }) ?? 'other');
+}
 
 /**
  * What a server writes anew into every answer, whichever build it is: ids of its own, times, counts of work, the
