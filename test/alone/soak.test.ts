@@ -5,7 +5,7 @@ import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
 /** Two minutes are what the bench warms up and measures at the least. */
-const MINUTES = repeated(3, 60);
+const MINUTES = repeated(2, 60);
 
 describe(`${MINUTES} minutes of mixed traffic`, () => {
   // Both at once: neither takes a core.

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { repeated } from '../support/long-form.ts';
 import { NumberedTraffic } from '../support/numbered-traffic.ts';
 import { type RunningProcess, startProcess } from '../support/process.ts';
 import { msUntil } from '../support/recorder-watch.ts';
@@ -9,7 +10,7 @@ import { repositoryRoot } from '../support/shared-data.ts';
 import { storedIds } from '../support/stored-ids.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-const DRAINS = 25;
+const DRAINS = repeated(10, 25);
 const CLIENTS = 4;
 /** When the clients of a load balancer have heard that this server goes; a wire leaves the closing to them. */
 const WITHDRAWN_MS = 250;

@@ -26,8 +26,11 @@ afterEach(async () => {
 });
 
 async function inspect(): Promise<{ document: InspectDocument; text: string }> {
-  const json = await runReprise(['inspect', directory, '--json']);
-  const { stdout: text } = await runReprise(['inspect', directory]);
+  // Both at once: each watches for seconds whether the account is still written.
+  const [json, { stdout: text }] = await Promise.all([
+    runReprise(['inspect', directory, '--json']),
+    runReprise(['inspect', directory]),
+  ]);
   return { document: JSON.parse(json.stdout) as InspectDocument, text };
 }
 

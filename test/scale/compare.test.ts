@@ -2,8 +2,10 @@ import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PairTable } from '../../src/analysis/compare/pairs.ts';
 import { streamVerdictsOf, verdictsOf } from '../support/compared-pairs.ts';
+import { repeated } from '../support/long-form.ts';
 
-const DRAWS = 1_000;
+/** The long form shows the rates themselves; the short one that they have not changed grossly. */
+const DRAWS = repeated(100, 1_000);
 /** Pairs that are drawn by seed: the counts are the same on every machine. */
 const CASES = [
   { requests: 8_000, load: 0.5, service: 'steady' },
@@ -15,7 +17,7 @@ const CASES = [
   { requests: 2_000, load: 0.7, service: 'steady' },
 ] as const;
 
-describe('verdicts over a thousand pairs of drawn queues', () => {
+describe('verdicts over pairs of drawn queues', () => {
   test.each(CASES)('$requests requests, load $load, $service service times', (parts) => {
     const same = verdictsOf(DRAWS, { ...parts, executors: 4, slowdown: 1 });
     const slower = verdictsOf(DRAWS, { ...parts, executors: 4, slowdown: 1.2 });
@@ -46,7 +48,7 @@ test('a swing over the run that both sides share makes no verdict wrong, and kee
   expect(slower.SAME + slower.BETTER).toBe(0);
 });
 
-describe('verdicts over a thousand pairs of drawn queues of streams', () => {
+describe('verdicts over pairs of drawn queues of streams', () => {
   const streams = [
     { requests: 8_000, load: 0.5, service: 'exponential' },
     { requests: 2_000, load: 0.5, service: 'steady' },

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { prepare } from '../../../src/cli/commands/index.ts';
 import { ConfigFile } from '../../../src/cli/config/file.ts';
 import { addOptions } from '../../../src/cli/flags.ts';
 import { optionsOf, setSurroundings } from '../../../src/cli/options.ts';
@@ -162,11 +163,11 @@ describe('a configuration file', () => {
     ['a list where one value belongs', 'record:\n  dir: [a]\n', /line 2: record\.dir/],
   ])('is refused for %s', async (_, text, reason) => {
     const path = configOf(text);
-    const { status, stderr } = await runReprise(['--config', path, 'config', 'print']);
-    expect(status).toBe(2);
-    expect(stderr).toContain(`reprise: configuration ${path}`);
-    expect(stderr).toMatch(reason);
-    expect(stderr).toContain('hint:');
+    await expect(prepare(['--config', path, 'config', 'print'])).rejects.toMatchObject({
+      code: 'OPTION_INVALID',
+      message: expect.stringMatching(reason),
+      hint: expect.any(String),
+    });
   });
 
   test('that is not there is refused', async () => {
