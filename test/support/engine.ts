@@ -1,5 +1,5 @@
 import { entryUrl } from '../../src/app/workers.ts';
-import { systemClock } from '../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { type EngineOptions, ReplayEngine } from '../../src/replay/engine/engine.ts';
 
 /** An engine with its real threads and bounds that no small test meets, but for what is said otherwise. */
@@ -8,6 +8,7 @@ export function engineFor(
   options: Partial<EngineOptions> = {},
   senderEntry = entryUrl('sender'),
   pacerEntry = entryUrl('pacer'),
+  clock: Clock = systemClock,
 ): ReplayEngine {
   return new ReplayEngine(
     {
@@ -30,6 +31,6 @@ export function engineFor(
       acceptAnyCertificate: false,
       ...options,
     },
-    { clock: systemClock, pacerEntry, senderEntry },
+    { clock, pacerEntry, senderEntry },
   );
 }
