@@ -7,40 +7,30 @@ export const TIME_UNITS = ['s', 'ms', 'us', 'ns', 'iso'] as const;
 export type TimeUnit = (typeof TIME_UNITS)[number];
 export type NumericTimeUnit = Exclude<TimeUnit, 'iso'>;
 
-/** An exact time: whole microseconds, and the rest in femtoseconds (10⁻¹⁵ s), 0 to 999,999,999. */
-interface ExactTime {
-  readonly us: number;
-  readonly femto: number;
-}
-
-/** Decimal digits from a unit down to the femtosecond. */
+/** Decimal digits from a unit down to the femtosecond (10⁻¹⁵ s). */
 const FEMTO_DIGITS: Readonly<Record<NumericTimeUnit, number>> = { s: 15, ms: 12, us: 9, ns: 6 };
-const FEMTO_PER_US = 1_000_000_000;
-const FEMTO_DIGITS_OF_US = 9;
-const MAX_US_DIGITS = 16;
+const FEMTO_PER_US = 10n ** 9n;
+/** More digits are past any time: 2⁵³ µs have 25 in femtoseconds. */
+const MAX_DIGITS = 25;
 
 /**
- * Reads a decimal number of `unit` without floating-point fractions, so `0.1234567` s is 123,456 µs and
- * 700,000,000 fs. Digits below the femtosecond are dropped.
+ * Reads a decimal number of `unit` as whole femtoseconds, without floating-point fractions. Digits below the
+ * femtosecond are dropped.
  * @throws InputProblem when it is no number, below zero, or past the year 2255 (2⁵³ µs)
  */
-export function parseExactTime(text: string, unit: NumericTimeUnit): ExactTime {
+export function parseExactTime(text: string, unit: NumericTimeUnit): bigint {
   const match = /^\s*([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?\s*$/.exec(text);
-  const whole = match?.[2] ?? '';
-  const fraction = match?.[3] ?? '';
-  if (!match || whole.length + fraction.length === 0) {
-    throw new InputProblem(`${shown(text)} is not a number`);
-  }
+  const [, sign, whole = '', fraction = '', exponent = '0'] = match ?? [];
+  if (whole.length + fraction.length === 0) throw new InputProblem(`${shown(text)} is not a number`);
   const digits = (whole + fraction).replace(/^0+/, '');
-  if (match[1] === '-' && digits !== '') throw new InputProblem(`${shown(text)} is below zero`);
+  if (sign === '-' && digits !== '') throw new InputProblem(`${shown(text)} is below zero`);
   // Number of digits down to the femtosecond; negative if all are below it.
-  const length = digits.length - fraction.length + Number(match[4] ?? 0) + FEMTO_DIGITS[unit];
-  if (digits === '' || length <= 0) return { us: 0, femto: 0 };
-  if (length > MAX_US_DIGITS + FEMTO_DIGITS_OF_US) throw pastTheEnd(text);
-  const femtoText = digits.slice(0, length).padEnd(length, '0');
-  const us = Number(femtoText.slice(0, -FEMTO_DIGITS_OF_US));
-  if (us > Number.MAX_SAFE_INTEGER) throw pastTheEnd(text);
-  return { us, femto: Number(femtoText.slice(-FEMTO_DIGITS_OF_US)) };
+  const length = digits.length - fraction.length + Number(exponent) + FEMTO_DIGITS[unit];
+  if (digits === '' || length <= 0) return 0n;
+  if (length > MAX_DIGITS) throw pastTheEnd(text);
+  const femto = BigInt(digits.slice(0, length).padEnd(length, '0'));
+  if (femto / FEMTO_PER_US > Number.MAX_SAFE_INTEGER) throw pastTheEnd(text);
+  return femto;
 }
 
 function pastTheEnd(text: string): InputProblem {
@@ -59,7 +49,7 @@ export interface TimeReading {
 /** Converts the time fields of a trace, in row order, into epoch microseconds. */
 export class ArrivalTimes {
   readonly #reading: TimeReading;
-  #sum: ExactTime = { us: 0, femto: 0 };
+  #sumFemto = 0n;
 
   constructor(reading: TimeReading) {
     this.#reading = reading;
@@ -73,19 +63,12 @@ export class ArrivalTimes {
   next(text: string): number {
     const { unit, gaps, originUs } = this.#reading;
     if (unit === 'iso') return parseIso(text);
-    const time = parseExactTime(text, unit);
-    if (gaps) this.#sum = sumOf(this.#sum, time);
-    const { us, femto } = gaps ? this.#sum : time;
-    const arrivalUs = originUs + us + (femto * 2 >= FEMTO_PER_US ? 1 : 0);
+    const femto = parseExactTime(text, unit);
+    this.#sumFemto = gaps ? this.#sumFemto + femto : femto;
+    const arrivalUs = originUs + Number((this.#sumFemto + FEMTO_PER_US / 2n) / FEMTO_PER_US);
     if (arrivalUs > Number.MAX_SAFE_INTEGER) throw pastTheEnd(text);
     return arrivalUs;
   }
-}
-
-function sumOf(a: ExactTime, b: ExactTime): ExactTime {
-  const femto = a.femto + b.femto;
-  const carry = femto >= FEMTO_PER_US ? 1 : 0;
-  return { us: a.us + b.us + carry, femto: femto - carry * FEMTO_PER_US };
 }
 
 function parseIso(text: string): number {

@@ -27,7 +27,6 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   pino: ['cli', 'app'],
   'csv-parse': ['formats'],
   'hyparquet-writer': ['formats'],
-  'hdr-histogram-js': ['core', 'analysis'],
   'prom-client': ['proxy'],
   'simple-statistics': ['analysis'],
   'eventsource-parser': ['inference'],

@@ -1,4 +1,4 @@
-import { PagedHistogram } from '../../core/histogram.ts';
+import { Histogram } from '../../core/histogram.ts';
 import type { LatencyMap, TimeColumns } from '../../documents/report.ts';
 
 const NS_PER_S = 1e9;
@@ -30,8 +30,8 @@ export function stepFor(seconds: number): number {
 
 /** Latencies of the requests that were planned for a step. */
 interface StepLatencies {
-  readonly scheduled: PagedHistogram;
-  readonly service: PagedHistogram;
+  readonly scheduled: Histogram;
+  readonly service: Histogram;
 }
 
 /**
@@ -78,7 +78,7 @@ export class TimeSteps {
   addLatency(intendedNs: number, scheduledNs: number, serviceNs: number): void {
     const at = this.#stepOf(intendedNs / NS_PER_S);
     if (at === null) return;
-    this.#latencies[at] ??= { scheduled: new PagedHistogram(), service: new PagedHistogram() };
+    this.#latencies[at] ??= { scheduled: new Histogram(), service: new Histogram() };
     this.#latencies[at].scheduled.record(scheduledNs);
     this.#latencies[at].service.record(serviceNs);
   }
