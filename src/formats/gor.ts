@@ -2,6 +2,8 @@ import type { Exchange } from '../core/exchange.ts';
 import { headerPairsOf, headerValue, parseResponseHead } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { TextCounts } from '../core/text.ts';
+import { AssemblyBudget } from '../http1/budget.ts';
+import { ChunkedReader } from '../http1/chunked.ts';
 import { checkedInstant } from './exact-time.ts';
 import {
   type ImportedBody,
@@ -399,33 +401,29 @@ function plain(rest: Buffer, bytes: number): Framed {
   };
 }
 
-/** Joins complete chunks. GoReplay may have joined them already and left the header. */
+/** A chunk's size line. */
+const CHUNK_LINE = /^[0-9A-Fa-f]{1,8}[ \t]*(?:;[^\r\n]*)?\r\n/;
+const CHUNK_LINE_BYTES = 1024;
+
+/** Joins chunks. GoReplay may have joined them already and left the header. */
 function chunkedBody(coded: Buffer): Framed {
+  if (!CHUNK_LINE.test(coded.toString('latin1', 0, CHUNK_LINE_BYTES))) return plain(coded, coded.length);
   const chunks: Buffer[] = [];
-  let at = 0;
-  let whole = false;
-  while (at < coded.length) {
-    const lineEnd = coded.indexOf('\r\n', at);
-    const [, size] =
-      /^([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?$/.exec(coded.toString('latin1', at, Math.max(lineEnd, at))) ?? [];
-    if (lineEnd < 0 || size === undefined) break;
-    const bytes = Number.parseInt(size, 16);
-    whole = bytes === 0;
-    at = lineEnd + 2;
-    if (whole) break;
-    chunks.push(coded.subarray(at, at + bytes));
-    at += bytes + 2;
-  }
-  const joinedAlready = chunks.length === 0 && !whole && coded.length > 0;
-  const kept = joinedAlready ? coded : Buffer.concat(chunks);
-  const end = coded.indexOf('\r\n\r\n', Math.max(0, at - 2));
-  const trailers = whole && end > at ? coded.subarray(at, end + 2) : null;
-  const behind = whole && end >= 0 ? coded.subarray(end + 4) : coded.subarray(coded.length);
-  return { body: { bytes: kept.length, kept, truncated: !whole && !joinedAlready }, trailers, behind };
+  const reader = chunkedReader();
+  const end = reader.read(coded, 0, { write: (bytes) => chunks.push(bytes) });
+  const kept = Buffer.concat(chunks);
+  return {
+    body: { bytes: kept.length, kept, truncated: !reader.done },
+    trailers: reader.done ? reader.trailers() : null,
+    behind: reader.done ? coded.subarray(end) : EMPTY,
+  };
 }
 
-/** A longer line is no chunk header. */
-const CHUNK_LINE_BYTES = 1024;
+function chunkedReader(): ChunkedReader {
+  return new ChunkedReader(new AssemblyBudget(LIMITS.trailerBytes));
+}
+
+const EMPTY = Buffer.alloc(0);
 
 /** The end of a message: a position, null if it does not say, or `later` if more bytes are needed. */
 type StatedEnd = number | null | 'later';
@@ -437,8 +435,9 @@ type StatedEnd = number | null | 'later';
 class GorFraming {
   readonly #mostBytes: number;
   #found: StatedEnd = 'later';
-  /** For a chunked message, the position of the next chunk's line. */
-  #nextChunk: number | null = null;
+  /** For a chunked message, its reader and how far it came. */
+  #chunked: ChunkedReader | null = null;
+  #at = 0;
 
   constructor(mostBytes: number) {
     this.#mostBytes = mostBytes;
@@ -450,8 +449,8 @@ class GorFraming {
    */
   endIn(record: Buffer, separator: number): StatedEnd {
     if (this.#found !== 'later') return this.#within(record);
-    this.#nextChunk ??= this.#readHead(record, separator);
-    if (this.#nextChunk !== null) this.#found = this.#walk(record, this.#nextChunk);
+    if (this.#chunked === null) this.#readHead(record, separator);
+    if (this.#chunked !== null) this.#found = this.#readChunks(record, this.#chunked);
     return this.#within(record);
   }
 
@@ -461,8 +460,7 @@ class GorFraming {
     return this.#found > record.length ? 'later' : this.#found;
   }
 
-  /** @returns the position of the first chunk; null if there are none */
-  #readHead(record: Buffer, separator: number): number | null {
+  #readHead(record: Buffer, separator: number): void {
     this.#found = null;
     let from = record.indexOf('\n') + 1;
     let end = record.indexOf('\r\n\r\n', from);
@@ -470,36 +468,23 @@ class GorFraming {
       from = end + 4;
       end = record.indexOf('\r\n\r\n', from);
     }
-    if (from === 0 || end < 0 || end > separator) return null;
+    if (from === 0 || end < 0 || end > separator) return;
     const head = record.toString('latin1', from, end);
-    if (/^transfer-encoding:.*\bchunked[ \t]*$/im.test(head)) return end + 4;
+    if (/^transfer-encoding:.*\bchunked[ \t]*$/im.test(head)) {
+      this.#chunked = chunkedReader();
+      this.#at = end + 4;
+      return;
+    }
     const lengths = new Set(
       [...head.matchAll(/^content-length:[ \t]*(\d{1,15})[ \t]*$/gim)].map(([, length]) => length),
     );
     if (lengths.size === 1) this.#found = end + 4 + Number([...lengths][0]);
-    return null;
   }
 
-  #walk(record: Buffer, from: number): StatedEnd {
-    for (let at = from; ; ) {
-      this.#nextChunk = at;
-      if (at > this.#mostBytes) return null;
-      const near = record.subarray(at, at + CHUNK_LINE_BYTES);
-      const lineBytes = near.indexOf('\r\n');
-      if (lineBytes < 0) return near.length < CHUNK_LINE_BYTES ? 'later' : null;
-      const [, size] = /^([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?$/.exec(near.toString('latin1', 0, lineBytes)) ?? [];
-      if (size === undefined) return null;
-      const bytes = Number.parseInt(size, 16);
-      const body = at + lineBytes + 2;
-      if (bytes === 0) {
-        // The blank line follows directly, or after trailers.
-        const blank = record.indexOf('\r\n\r\n', body - 2);
-        return blank < 0 ? 'later' : blank + 4;
-      }
-      at = body + bytes + 2;
-      if (at > record.length) return at > this.#mostBytes ? null : 'later';
-      if (record[at - 2] !== 0x0d || record[at - 1] !== 0x0a) return null;
-    }
+  #readChunks(record: Buffer, reader: ChunkedReader): StatedEnd {
+    this.#at = reader.read(record, this.#at, { write: () => undefined });
+    if (this.#at < 0 || this.#at > this.#mostBytes) return null;
+    return reader.done ? this.#at : 'later';
   }
 }
 

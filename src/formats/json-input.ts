@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { reasonOf } from '../core/errors.ts';
-import { jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
+import { isJsonArray, isJsonObject, jsonEnd, jsonMember, jsonStart } from '../core/json-cursor.ts';
 import { LIMITS } from '../core/limits.ts';
 import { InputProblem, OTHER_FORMAT, shown, type TextLine } from './input.ts';
 
@@ -113,29 +113,16 @@ interface JsonItem {
   readonly bytes: Buffer;
 }
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const COLON = 0x3a;
 const COMMA = 0x2c;
 const OPEN_ARRAY = 0x5b;
 const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
-const CLOSE_OBJECT = 0x7d;
-/** Longer names cannot match. */
-const NAME_BYTES = 64;
-/** Most nesting outside of items; deeper documents are refused. */
-const MOST_NESTED = 128;
-
-interface Level {
-  readonly array: boolean;
-  /** The key of the value being read; null in arrays. */
-  key: string | null;
-}
 
 /**
- * Yields the objects of the array at a path of keys (`log`, `entries`), one by one. Only one item is in
- * memory, whatever the document's size. Other content is skipped.
+ * Yields the objects of the array at a path of keys (`log`, `entries`), one by one. Of the document, only what
+ * precedes the array and one item are in memory. What follows the array is not examined.
  * @param onOther called for each array element that is no object; it is skipped
+ * @param itemBytes longest item, and most that may precede the array
  * @throws InputProblem when the document is truncated, is no JSON, or has no such array
  */
 export async function* jsonItems(
@@ -149,29 +136,19 @@ export async function* jsonItems(
     const items = scanner.take(chunk);
     if (items.length > 0) yield items;
   }
-  scanner.end();
+  yield scanner.end();
 }
 
 class ItemScanner {
   readonly #path: readonly string[];
   readonly #onOther: () => void;
   readonly #itemBytes: number;
-  readonly #levels: Level[] = [];
-  #found = false;
-  #over = false;
+  #place: 'before' | 'within' | 'after' = 'before';
   #number = 0;
-  /** Within an array element that is no object. */
-  #inOther = false;
-  /** Within a string, and after a backslash in it. */
-  #inString = false;
-  #escaped = false;
-  /** Bytes of a string that may be a key; null elsewhere. */
-  #name: number[] | null = null;
-  #lastString = '';
-  /** Pieces of the current item, its bytes, and its nesting; 0 outside of an item. */
+  /** What was not read yet. It is read when it has twice the bytes that were too few the last time. */
   #pieces: Buffer[] = [];
-  #pieceBytes = 0;
-  #depth = 0;
+  #bytes = 0;
+  #enoughBytes = 0;
 
   constructor(path: readonly string[], onOther: () => void, itemBytes: number) {
     this.#path = path;
@@ -180,125 +157,80 @@ class ItemScanner {
   }
 
   take(chunk: Buffer): JsonItem[] {
-    const items: JsonItem[] = [];
-    for (let at = 0; at < chunk.length; ) {
-      at = this.#depth > 0 ? this.#readItem(chunk, at, items) : this.#readOutside(chunk, at);
-    }
-    return items;
+    if (this.#place === 'after') return [];
+    this.#pieces.push(chunk);
+    this.#bytes += chunk.length;
+    return this.#bytes < this.#enoughBytes ? [] : this.#read();
   }
 
-  end(): void {
-    if (this.#depth > 0) throw new InputProblem(`the file ends within entry ${this.#number}`, CUT);
-    if (!this.#over) throw new InputProblem('the JSON ends too early', CUT);
-    if (!this.#found) {
+  end(): JsonItem[] {
+    const items = this.#read();
+    if (this.#place === 'after') return items;
+    const rest = Buffer.concat(this.#pieces);
+    const start = jsonStart(rest);
+    if (this.#place === 'before' && jsonEnd(rest, start) >= 0) {
       throw new InputProblem(`no array ${shown(this.#path.join('.'))}`, {
         hint: 'Is this the right format?',
       });
     }
+    const isCutWithin = this.#place === 'within' && start >= 0;
+    throw new InputProblem(
+      isCutWithin ? `the file ends within entry ${this.#number + 1}` : 'the JSON ends too early',
+      { hint: 'The file is truncated: fetch or copy it again.' },
+    );
   }
 
-  /** Continues an item. Returns where it ended, or the end of the chunk. */
-  #readItem(chunk: Buffer, from: number, items: JsonItem[]): number {
-    let at = from;
-    while (at < chunk.length && this.#depth > 0) {
-      const byte = chunk[at];
-      at += 1;
-      if (this.#inString) this.#readString(byte);
-      else if (byte === QUOTE) this.#inString = true;
-      else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) this.#depth += 1;
-      else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) this.#depth -= 1;
+  #read(): JsonItem[] {
+    const text = Buffer.concat(this.#pieces);
+    const items: JsonItem[] = [];
+    const from = this.#place === 'before' ? this.#arrayIn(text) : 0;
+    const end = this.#place === 'within' ? this.#itemsIn(text, from, items) : 0;
+    const rest = text.subarray(end);
+    if (rest.length > this.#itemBytes) {
+      const what = this.#place === 'before' ? 'what precedes the entries' : `entry ${this.#number + 1}`;
+      throw new InputProblem(`${what} has more than ${this.#itemBytes} bytes`);
     }
-    this.#pieces.push(chunk.subarray(from, at));
-    this.#pieceBytes += at - from;
-    if (this.#pieceBytes > this.#itemBytes) {
-      throw new InputProblem(`entry ${this.#number} has more than ${this.#itemBytes} bytes`);
-    }
-    if (this.#depth === 0) {
-      items.push({ number: this.#number, bytes: Buffer.concat(this.#pieces) });
-      this.#pieces = [];
-      this.#pieceBytes = 0;
-    }
-    return at;
+    this.#pieces = [rest];
+    this.#bytes = rest.length;
+    this.#enoughBytes = 2 * rest.length;
+    return items;
   }
 
-  /** Reads one byte outside of items. Returns the next position. */
-  #readOutside(chunk: Buffer, at: number): number {
-    const byte = chunk[at] ?? 0;
-    if (this.#inString) {
-      if (this.#readString(byte)) this.#name?.push(byte);
-      else {
-        this.#lastString = Buffer.from(this.#name ?? []).toString();
-        this.#name = null;
+  /** Position after the bracket that opens the array; the place tells whether there is one yet. */
+  #arrayIn(text: Buffer): number {
+    const start = jsonStart(text);
+    if (start < 0) return 0;
+    if (text[start] !== OPEN_OBJECT && text[start] !== OPEN_ARRAY) {
+      throw new InputProblem('not JSON', { line: 1, hint: OTHER_FORMAT });
+    }
+    const array = this.#path.reduce((at, key) => jsonMember(text, at, key), start);
+    if (!isJsonArray(text, array)) return 0;
+    this.#place = 'within';
+    return array + 1;
+  }
+
+  /** Collects whole items. Returns the position of the first that is not whole. */
+  #itemsIn(text: Buffer, from: number, items: JsonItem[]): number {
+    let at = jsonStart(text, from);
+    while (at >= 0) {
+      if (text[at] === CLOSE_ARRAY) {
+        this.#place = 'after';
+        return text.length;
       }
-      if ((this.#name?.length ?? 0) > NAME_BYTES) this.#name = null;
-      return at + 1;
+      const end = text[at] === COMMA ? at + 1 : jsonEnd(text, at);
+      if (end < 0) return at;
+      if (text[at] !== COMMA) this.#take(text.subarray(at, end), items);
+      at = jsonStart(text, end);
     }
-    if (byte === OPEN_OBJECT && this.#inArray()) {
-      this.#number += 1;
-      this.#depth = 1;
-      this.#pieces.push(chunk.subarray(at, at + 1));
-      this.#pieceBytes = 1;
-      return at + 1;
-    }
-    this.#readToken(byte);
-    return at + 1;
+    return text.length;
   }
 
-  #readToken(byte: number): void {
-    const level = this.#levels.at(-1);
-    if (byte <= 0x20) return;
-    if (this.#over) throw new InputProblem('there is text after the end of the JSON');
-    if (this.#inArray()) this.#readOther(byte);
-    if (byte === QUOTE) {
-      this.#inString = true;
-      this.#name = level !== undefined && !level.array ? [] : null;
-    } else if (byte === COLON && level !== undefined) level.key = this.#lastString;
-    else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) this.#open(byte === OPEN_ARRAY);
-    else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) this.#close(byte === CLOSE_ARRAY);
-    else if (byte === COMMA && level !== undefined && !level.array) level.key = null;
-    // Numbers and literals are ignored; outside of a container they are no document.
-    else if (level === undefined) throw new InputProblem('not JSON', { line: 1, hint: OTHER_FORMAT });
-  }
-
-  /** Counts an element that is no object at its end, so that entries keep their numbers. */
-  #readOther(byte: number): void {
-    const ends = byte === COMMA || byte === CLOSE_ARRAY;
-    if (ends && this.#inOther) {
-      this.#number += 1;
-      this.#onOther();
-    }
-    this.#inOther = !ends;
-  }
-
-  #open(array: boolean): void {
-    if (this.#levels.length >= MOST_NESTED) throw new InputProblem('the JSON is nested too deeply');
-    this.#levels.push({ array, key: null });
-    if (array && this.#inArray()) this.#found = true;
-  }
-
-  #close(array: boolean): void {
-    if (this.#levels.pop()?.array !== array)
-      throw new InputProblem('not JSON: brackets do not match', { hint: OTHER_FORMAT });
-    this.#over = this.#levels.length === 0;
-  }
-
-  /** Whether the next value is an element of the wanted array. */
-  #inArray(): boolean {
-    const levels = this.#levels;
-    if (levels.length !== this.#path.length + 1 || levels.at(-1)?.array !== true) return false;
-    return this.#path.every((key, at) => levels[at]?.key === key);
-  }
-
-  /** Reads a byte within a string. @returns false when it ends the string */
-  #readString(byte: number | undefined): boolean {
-    if (this.#escaped) this.#escaped = false;
-    else if (byte === BACKSLASH) this.#escaped = true;
-    else if (byte === QUOTE) this.#inString = false;
-    return this.#inString;
+  #take(bytes: Buffer, items: JsonItem[]): void {
+    this.#number += 1;
+    if (isJsonObject(bytes, 0)) items.push({ number: this.#number, bytes });
+    else this.#onOther();
   }
 }
-
-const CUT = { hint: 'The file is truncated: fetch or copy it again.' };
 
 /**
  * Decodes base64, padded or not; null if it is invalid. Node skips invalid characters, so a damaged body

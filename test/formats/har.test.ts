@@ -123,7 +123,7 @@ describe('a HAR', () => {
     ['an entry without a time', har(entry({ startedDateTime: 'soon' })), /entry 1: startedDateTime "soon"/],
     ['an entry without a request', har(entry(), { time: 1 }), /entry 2: no request/],
     ['a method that is none', har(entry({ request: { method: 'A B', url: 'http://h/' } })), /entry 1: "A B"/],
-    ['brackets that do not match', '{"log": {"entries": []]}', /brackets/],
+    ['brackets that do not match', '{"log": {"entries": [}]}', /ends within entry 1/],
     ['UTF-16', Buffer.from(`\ufeff${har(entry())}`, 'utf16le'), /UTF-16/],
     ['a gzip cut short', gzipSync(har(entry())).subarray(0, -9), /gzip/],
   ])('refuses %s with the place', async (_, content, reason) => {
