@@ -17,7 +17,7 @@ import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
 import { farthestOf, OpenShards } from './merge-shards.ts';
 import { mergedCheck } from './replay/document.ts';
-import { newRunId } from './run-id.ts';
+import { newRunId } from './run-files.ts';
 import { StagedDirectory } from './staged-output.ts';
 import { VERSION } from './version.ts';
 

@@ -22,7 +22,6 @@ import { type CaptureSlice, sliceOf } from '../replay/window/window.ts';
 import { EncryptionKey } from '../storage/capture/encryption.ts';
 import { documentFromThread } from './document-thread.ts';
 import { encryptionKeyOption, type OpenedCapture, openForReplay } from './open-capture.ts';
-import { PayloadSample } from './payload-sample.ts';
 
 export const PROFILE_OPTIONS = {
   share: toggle('--share', 'leave out names that could identify clients'),
@@ -122,7 +121,9 @@ function profileWindow(
   const filter = RowFilter.of(options.filters, (row) => source.payload(row));
   const isSealed = inspection.encrypted.segments > 0 && !hasKey;
   const cannotLook = overview.arrivalsOnly || isSealed;
-  const sample = cannotLook ? PayloadSample.none() : sampleOf(opened, window, filter, options.payloadSample);
+  const sample = cannotLook
+    ? new PayloadSample(0, 0)
+    : sampleOf(opened, window, filter, options.payloadSample);
   const timeline = new Timeline();
   let inWindow = 0;
   for (const part of window?.parts ?? []) {
@@ -156,14 +157,14 @@ function sampleOf(
   filter: RowFilter | null,
   most: number | null,
 ): PayloadSample {
-  if (most === 0 || window === null) return PayloadSample.none();
+  if (most === 0 || window === null) return new PayloadSample(0, 0);
   const { parts } = window;
-  const total = most === null ? 0 : countOf(overview, parts);
-  if (most === null || total <= most) return PayloadSample.every();
-  if (filter === null) return PayloadSample.of(most, total);
+  if (most === null) return new PayloadSample(Number.POSITIVE_INFINITY, 0);
+  const total = countOf(overview, parts);
+  if (total <= most || filter === null) return new PayloadSample(most, total);
   let selected = 0;
   for (const part of parts) for (const row of source.rows(part)) if (filter.selects(row)) selected += 1;
-  return selected <= most ? PayloadSample.every() : PayloadSample.of(most, selected);
+  return new PayloadSample(most, selected);
 }
 
 /** Exchanges of the windows, by whole seconds: from roll-ups, where the window is not the whole capture. */
@@ -212,4 +213,43 @@ function captureContext(
 
 function recordersText({ window }: ProfileOptions): string[] {
   return window.recorders.length === 0 ? [] : [`recorder ${window.recorders.join(' or ')}`];
+}
+
+/** Payloads lie hundreds together in a block: neighbours cost little once the first of them is unpacked. */
+const LONGEST_RUN = 256;
+/** A small sample is made of shorter runs, so that it is of more than one or two places. */
+const LEAST_RUNS = 16;
+
+/** Decides exchange by exchange whether its payload is looked into: runs of neighbours, evenly spread. */
+class PayloadSample {
+  readonly #most: number;
+  readonly #run: number;
+  /** Exchanges from the beginning of one run to that of the next, in parts of an exchange as well. */
+  readonly #stride: number;
+  #seen = 0;
+  #taken = 0;
+
+  /** A sample of at most `most` of `total` payloads. */
+  constructor(most: number, total: number) {
+    this.#most = most;
+    this.#run = Math.min(LONGEST_RUN, Math.ceil(most / LEAST_RUNS));
+    this.#stride = most >= total ? this.#run : total / Math.ceil(most / this.#run);
+  }
+
+  get isNone(): boolean {
+    return this.#most === 0;
+  }
+
+  /** Whether all were taken that were asked for until now. */
+  get isComplete(): boolean {
+    return this.#taken === this.#seen;
+  }
+
+  /** To be asked once for each exchange, in order. */
+  takes(): boolean {
+    const isTaken = this.#taken < this.#most && this.#seen % this.#stride < this.#run;
+    this.#seen += 1;
+    if (isTaken) this.#taken += 1;
+    return isTaken;
+  }
 }

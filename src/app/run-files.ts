@@ -1,7 +1,16 @@
+import { randomBytes } from 'node:crypto';
+import { systemClock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import type { Send } from '../core/run.ts';
+import { formatInstantUs } from '../core/units.ts';
 import { sqliteCode } from '../storage/capture/sqlite.ts';
 import type { RunReader } from '../storage/runs/reader.ts';
+
+/** Sorts by time, and two runs of one second differ. */
+export function newRunId(): string {
+  const time = formatInstantUs(systemClock.epochUs()).slice(0, 19).replaceAll(/[-:]/g, '');
+  return `${time}Z-${randomBytes(3).toString('hex')}`;
+}
 
 /** Rows of a run as far as they can be read. @throws AppError INPUT_INVALID where they are damaged */
 export function* sendsOf(directory: string, reader: RunReader): Generator<Send> {

@@ -11,10 +11,12 @@ export interface Output {
   write(text: string): unknown;
 }
 
-export interface Column {
-  readonly title: string;
-  /** Numbers read best flush right. Default `left`. */
-  readonly align?: 'left' | 'right';
+/** The title of a column; numbers read best flush right. */
+export type Column = string | { readonly title: string; readonly align?: 'left' | 'right' };
+
+/** A column of numbers. */
+export function right(title: string): Column {
+  return { title, align: 'right' };
 }
 
 const PROGRESS_INTERVAL_NS = 200_000_000;
@@ -46,11 +48,6 @@ export class Terminal {
   print(...lines: readonly string[]): void {
     this.endProgress();
     for (const line of lines) this.#stdout.write(`${shownText(line)}\n`);
-  }
-
-  /** An aligned table, to stdout. */
-  table(columns: readonly Column[], rows: readonly (readonly string[])[]): void {
-    this.print(...tableLines(columns, rows));
   }
 
   /** One JSON document, to stdout. */
@@ -102,17 +99,15 @@ export const terminal = new Terminal(process.stdout, process.stderr, systemClock
 
 /** The lines of an aligned table: titles, then rows. Cells are written as they are shown before they are measured. */
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
-  const cells = [columns.map((column) => column.title), ...rows].map((row) =>
-    columns.map((_, index) => shownText(row[index] ?? '').replaceAll('\t', ' ')),
+  const titles = columns.map((column) => (typeof column === 'string' ? column : column.title));
+  const cells = [titles, ...rows].map((row) =>
+    columns.map((_, at) => shownText(row[at] ?? '').replaceAll('\t', ' ')),
   );
-  const widths = columns.map((_, index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)));
-  return cells.map((row) =>
-    row
-      .map((cell, index) => {
-        const width = widths[index] ?? 0;
-        return columns[index]?.align === 'right' ? cell.padStart(width) : cell.padEnd(width);
-      })
-      .join('  ')
-      .trimEnd(),
-  );
+  const widths = columns.map((_, at) => Math.max(...cells.map((row) => row[at]?.length ?? 0)));
+  const padded = (cell: string, at: number): string => {
+    const column = columns[at];
+    const isRight = typeof column === 'object' && column.align === 'right';
+    return isRight ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0);
+  };
+  return cells.map((row) => row.map(padded).join('  ').trimEnd());
 }

@@ -24,7 +24,7 @@ import type { Playback } from '../../replay/window/playback.ts';
 import { removeOlderRuns } from '../../storage/runs/retention.ts';
 import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
-import { newRunId } from '../run-id.ts';
+import { newRunId } from '../run-files.ts';
 import { VERSION } from '../version.ts';
 import { CalibrationPhase } from './calibration.ts';
 import {

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { AppError } from '../../core/errors.ts';
 import { textsOf, toggle } from '../../core/options.ts';
+import { shownUrl, withShownUrls } from '../../core/text.ts';
 import { configJsonSchema, configKeysOf } from '../config/schema.ts';
-import { shownSetting } from '../config/shown-setting.ts';
 import { addOptions, shapeOf } from '../flags.ts';
 import { optionsOf, pathOf, statedOf } from '../options.ts';
 import { assemble, bareProgram, type CommandEntry, everyCommand } from '../program.ts';
@@ -101,8 +101,27 @@ function linesOf(settings: readonly Setting[], withOrigin: boolean): string[] {
     value === null ? '–' : typeof value === 'string' ? value : JSON.stringify(value),
     ...(withOrigin ? [origin] : []),
   ]);
-  return tableLines(
-    [{ title: 'setting' }, { title: 'value' }, ...(withOrigin ? [{ title: 'origin' }] : [])],
-    rows,
-  );
+  return tableLines(['setting', 'value', ...(withOrigin ? ['origin'] : [])], rows);
+}
+
+/** Where the value of a header comes from, which is no secret itself. */
+const FROM_ELSEWHERE = /^(?:env|file):/;
+
+/** A setting as it may be printed: without the values of headers, and without what URLs hold of credentials. */
+export function shownSetting(key: string, value: unknown): unknown {
+  if (typeof value === 'string') {
+    if (key === 'header') return shownHeader(value);
+    // An address need not have a scheme.
+    return key === 'target' || key.endsWith('listen') ? shownUrl(value) : withShownUrls(value);
+  }
+  if (Array.isArray(value)) return value.map((one) => shownSetting(key, one));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, shownSetting(name, one)]));
+}
+
+function shownHeader(text: string): string {
+  const colon = text.indexOf(':');
+  const value = text.slice(colon + 1).trim();
+  if (colon >= 0 && FROM_ELSEWHERE.test(value)) return text;
+  return `${text.slice(0, Math.max(0, colon))}: ***`;
 }

@@ -26,8 +26,5 @@ export function doctorCommand(): Command {
 function linesOf(findings: readonly Finding[]): string[] {
   const rows = findings.map(({ check, result, found }) => [check, result, found]);
   const advice = findings.flatMap(({ check, advice: what }) => (what === null ? [] : [`${check}: ${what}`]));
-  return [
-    ...tableLines([{ title: 'check' }, { title: 'result' }, { title: 'found' }], rows),
-    ...(advice.length === 0 ? [] : ['', ...advice]),
-  ];
+  return [...tableLines(['check', 'result', 'found'], rows), ...(advice.length === 0 ? [] : ['', ...advice])];
 }

@@ -7,7 +7,7 @@ import { formatBytes } from '../../core/units.ts';
 import type { InspectDocument } from '../../storage/capture/inspect.ts';
 import { addOptions } from '../flags.ts';
 import { optionsOf } from '../options.ts';
-import { type Terminal, tableLines, terminal } from '../terminal.ts';
+import { right, tableLines, terminal } from '../terminal.ts';
 
 /** Segments the table shows, from each end; `--json` has all of them. */
 const SEGMENTS_SHOWN = 10;
@@ -32,18 +32,18 @@ export function inspectCommand(): Command {
       encryptionKeyOf(options);
       const document = inspect(directories, options.tz);
       if (options.json) terminal.json(document);
-      else printDocument(document, terminal);
+      else terminal.print(...textOf(document));
     });
   return addOptions(command, OPTIONS);
 }
 
-function printDocument(document: InspectDocument, output: Terminal): void {
-  output.print(
+function textOf(document: InspectDocument): string[] {
+  return [
     ...factLines(document),
     ...(document.recorders.length > 0 ? ['', ...recorderLines(document)] : []),
     ...(document.days.length > 0 ? ['', ...dayLines(document)] : []),
     ...(document.segments.length > 0 ? ['', ...segmentLines(document)] : []),
-  );
+  ];
 }
 
 function factLines(document: InspectDocument): string[] {
@@ -85,8 +85,7 @@ function factLines(document: InspectDocument): string[] {
     rows.push(['in several captures', `${document.duplicates.length} segments, counted once`]);
   }
   if (document.damaged.length > 0) rows.push(['damaged, set aside', document.damaged.join(', ')]);
-  const width = Math.max(...rows.map(([name]) => name.length));
-  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+  return tableLines(['', ''], rows).slice(1);
 }
 
 function originText(origin: InspectDocument['origins'][number]): string {
@@ -188,14 +187,7 @@ function recorderLines({ recorders }: InspectDocument): string[] {
       gapText(recorder.gaps),
     ]);
   return tableLines(
-    [
-      { title: 'recorder' },
-      { title: 'host' },
-      { title: 'started (UTC)' },
-      { title: 'ended (UTC)' },
-      { title: 'exchanges', align: 'right' },
-      { title: 'gaps' },
-    ],
+    ['recorder', 'host', 'started (UTC)', 'ended (UTC)', right('exchanges'), 'gaps'],
     hidden > 0 ? [...rows, [`… ${hidden} more (--json shows all)`]] : rows,
   );
 }
@@ -220,11 +212,7 @@ function millisecondText(instant: string): string {
 
 function dayLines({ days, timeZone }: InspectDocument): string[] {
   return tableLines(
-    [
-      { title: `day (${timeZone})` },
-      { title: 'exchanges', align: 'right' },
-      { title: 'bodies', align: 'right' },
-    ],
+    [`day (${timeZone})`, right('exchanges'), right('bodies')],
     days.map(({ day, exchanges, bytes }) => [day, String(exchanges), formatBytes(bytes)]),
   );
 }
@@ -237,21 +225,7 @@ function segmentLines({ segments }: InspectDocument): string[] {
     String(exchanges),
     formatBytes(bytes),
   ];
-  const shown =
-    hidden > 0
-      ? [
-          ...segments.slice(0, SEGMENTS_SHOWN).map(row),
-          [`… ${hidden} more (--json shows all)`, '', '', ''],
-          ...segments.slice(-SEGMENTS_SHOWN).map(row),
-        ]
-      : segments.map(row);
-  return tableLines(
-    [
-      { title: 'segment' },
-      { title: 'state' },
-      { title: 'exchanges', align: 'right' },
-      { title: 'on disk', align: 'right' },
-    ],
-    shown,
-  );
+  const shown = segments.map(row);
+  if (hidden > 0) shown.splice(SEGMENTS_SHOWN, hidden, [`… ${hidden} more (--json shows all)`]);
+  return tableLines(['segment', 'state', right('exchanges'), right('on disk')], shown);
 }

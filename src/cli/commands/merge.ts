@@ -9,7 +9,7 @@ import type { MergedDocument } from '../../documents/replay.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
-import { tableLines, terminal } from '../terminal.ts';
+import { right, tableLines, terminal } from '../terminal.ts';
 
 const OUTPUT = { json: toggle('--json', 'print one JSON document') };
 const OPTIONS = { ...MERGE_OPTIONS, ...OUTPUT };
@@ -36,26 +36,17 @@ export function mergeCommand(): Command {
   return addOptions(command, OPTIONS);
 }
 
+const FIGURES = ['started late', 'clock drift', 'planned', 'sent', 'failed', 'refused', 'lag p99'];
+
 /** The shards of a merged run for people. */
 function mergedLines({ count, missing, shards, clockSkew, planDigest }: MergedDocument): string[] {
-  const columns = [
-    'shard',
-    'host',
-    'started late',
-    'clock drift',
-    'planned',
-    'sent',
-    'failed',
-    'refused',
-    'lag p99',
-  ];
   const ms = (us: number | null) => (us === null ? '–' : formatMs(us / 1e3));
   const { startSpreadUs, driftMaxUs, betweenHostsUs } = clockSkew;
   return [
     '',
     `Shards: ${shards.length} of ${count}, plan ${planDigest.slice(0, 12)}${missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`}`,
     ...tableLines(
-      columns.map((title, at) => ({ title, align: at < 2 ? 'left' : 'right' })),
+      ['shard', 'host', ...FIGURES.map(right)],
       shards.map((shard) => [
         String(shard.index),
         shard.host,

@@ -14,7 +14,7 @@ import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
-import { type Column, tableLines, terminal } from '../terminal.ts';
+import { type Column, right, tableLines, terminal } from '../terminal.ts';
 
 const OUTPUT = { json: toggle('--json', 'print one JSON document') };
 const OPTIONS = { ...SELFTEST_OPTIONS, ...OUTPUT };
@@ -57,15 +57,9 @@ function headline({ bodyBytes, secondsPerStep, senders }: SelftestOptions): stri
 
 /** Wide enough for any value, because each row is printed as it comes. */
 const COLUMNS: readonly Column[] = [
-  'requests/s',
-  '   lag p50',
-  '   lag p90',
-  '   lag p99',
-  '      max',
-  'achieved',
-  'busy',
+  ...['requests/s', '   lag p50', '   lag p90', '   lag p99', '      max', 'achieved', 'busy'].map(right),
   '',
-].map((title, at) => ({ title, align: at === 7 ? 'left' : 'right' }));
+];
 
 function cellsOf(step: SelftestStep): string[] {
   const ms = (us: number | null) => (us === null ? '–' : formatMs(us / 1e3));

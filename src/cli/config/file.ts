@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { type OptionTexts, problemOf, textsOf } from '../../core/options.ts';
 import { shapeOf } from '../flags.ts';
-import { nearest } from './nearest.ts';
+import { nearest } from './environment.ts';
 import { configKeysOf, configSchema } from './schema.ts';
 
 /** More than any configuration needs, and less than a mistaken path could make us read. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { shownSetting } from '../../../src/cli/config/shown-setting.ts';
+import { shownSetting } from '../../../src/cli/commands/config.ts';
 
 test.each([
   ['header', ['Authorization: Bearer s3cret', 's3cret'], ['Authorization: ***', ': ***']],
