@@ -23,7 +23,7 @@ import { comparisonReason } from '../analysis/verdict/reasons.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';
-import { parseShare, refusal } from '../core/units.ts';
+import { parseShare, refused } from '../core/units.ts';
 import type {
   ComparedSide,
   ComparisonBounds,
@@ -119,7 +119,7 @@ function parseShiftBound(text: string): { readonly group: ShiftGroup; readonly b
   const group = Object.keys(SHIFT_BOUNDS).find((known) => known === text.slice(0, at).trim());
   if (group === undefined) {
     const hint = `Give GROUP=SHARE, such as rate=30%. Groups: ${Object.keys(SHIFT_BOUNDS).join(', ')}.`;
-    throw refusal(text, '--shift-bound', 'is not GROUP=SHARE with a known group', hint);
+    throw refused('--shift-bound', text, 'is not GROUP=SHARE with a known group', hint);
   }
   return { group: group as ShiftGroup, bound: parseShare(text.slice(at + 1), `--shift-bound ${group}`) };
 }

@@ -3,7 +3,7 @@ import { systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { IDENTITY_HASH_BYTES, KeyedHash } from '../core/keyed-hash.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
-import { parseInstantUs, refusal } from '../core/units.ts';
+import { parseInstantUs, refused } from '../core/units.ts';
 import { identityTexts } from '../redaction/identities.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import type { EncryptionKey } from '../storage/capture/encryption.ts';
@@ -133,9 +133,9 @@ function identityOf(
 
 function parseSessionHash(given: string, what: string): Buffer {
   if (new RegExp(`^[0-9a-f]{${IDENTITY_HASH_BYTES * 2}}$`, 'i').test(given)) return Buffer.from(given, 'hex');
-  throw refusal(
-    given,
+  throw refused(
     what,
+    given,
     `is not a hash of ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
     'The view exchanges of a segment lists the hashes (column session). --session takes the plain name.',
   );

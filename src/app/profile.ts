@@ -5,7 +5,7 @@ import { ProfileStatistics } from '../analysis/profile/statistics.ts';
 import { Problems } from '../core/errors.ts';
 import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { parseCount, refusal } from '../core/units.ts';
+import { parseCount, refused } from '../core/units.ts';
 import type { ProfileDocument } from '../documents/profile.ts';
 import { describeFilters, RowFilter } from '../replay/filter.ts';
 import {
@@ -74,7 +74,7 @@ function parseSample(text: string, what: string): number | null {
   if (trimmed === 'all') return null;
   if (trimmed === '0') return 0;
   if (/^\d+$/.test(trimmed)) return parseCount(trimmed, what);
-  throw refusal(text, what, 'is not a number of payloads', 'Give a whole number, 0 for none, or all.');
+  throw refused(what, text, 'is not a number of payloads', 'Give a whole number, 0 for none, or all.');
 }
 
 /** What is profiled; plain data, because it goes to a thread. */

@@ -21,10 +21,10 @@ const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 
-/** The refusal of a text. @param problem what it is not, or what is wrong with it */
-export function refusal(text: string, what: string, problem: string, hint?: string): AppError {
-  const message = `${what}: ${JSON.stringify(text)} ${problem}`;
-  return new AppError('OPTION_INVALID', message, hint === undefined ? {} : { hint });
+/** The error of an option whose text cannot be used. @param why behind the text, such as `is not a share` */
+export function refused(what: string, text: string, why: string, hint?: string): AppError {
+  const options = hint === undefined ? {} : { hint };
+  return new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text.trim())} ${why}`, options);
 }
 
 /**
@@ -50,14 +50,14 @@ const WAIT_DAYS = 24;
 export function parseWaitMs(text: string, what: string): number {
   const ms = parseDurationMs(text, what);
   if (ms <= WAIT_DAYS * 86_400_000) return ms;
-  throw refusal(text, what, `is longer than ${WAIT_DAYS}d`, `Give at most ${WAIT_DAYS}d.`);
+  throw refused(what, text, `is longer than ${WAIT_DAYS}d`, `Give at most ${WAIT_DAYS}d.`);
 }
 
 /** Reads a duration above 0. */
 export function parsePositiveMs(text: string, what: string): number {
   const ms = parseDurationMs(text, what);
   if (ms > 0) return ms;
-  throw refusal(text, what, 'is not above 0', 'Give a duration above 0, such as 10s.');
+  throw refused(what, text, 'is not above 0', 'Give a duration above 0, such as 10s.');
 }
 
 /** Reads a time limit: above 0, and within a timer's range. */
@@ -73,14 +73,14 @@ export function parseTimeLimitMs(text: string, what: string): number {
 export function parseCount(text: string, what: string): number {
   const value = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(value) && value >= 1) return value;
-  throw refusal(text, what, 'is not a whole number above 0');
+  throw refused(what, text, 'is not a whole number above 0');
 }
 
 /** Reads the seed of a random sequence. */
 export function parseSeed(text: string, what: string): number {
   const seed = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(seed)) return seed;
-  throw refusal(text, what, 'is not a whole number from 0 to 2^53 - 1');
+  throw refused(what, text, 'is not a whole number from 0 to 2^53 - 1');
 }
 
 /**
@@ -91,7 +91,7 @@ export function parseShare(text: string, what: string): number {
   const [, digits, percent] = /^\s*(\d+(?:\.\d+)?)\s*(%?)\s*$/.exec(text) ?? [];
   const value = digits === undefined ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
   if (value > 0 && value <= 1) return value;
-  throw refusal(text, what, 'is not a share', 'Give more than 0 and at most 100 %, such as 10% or 0.1.');
+  throw refused(what, text, 'is not a share', 'Give more than 0 and at most 100 %, such as 10% or 0.1.');
 }
 
 function parseWithUnit(
@@ -105,7 +105,7 @@ function parseWithUnit(
   const unit = match?.[2] || bareUnit;
   const factor = unit == null ? undefined : Object.hasOwn(units, unit) ? units[unit] : undefined;
   if (!match || factor === undefined) {
-    throw refusal(text, what, `is not ${expected}`, `Units: ${Object.keys(units).join(', ')}.`);
+    throw refused(what, text, `is not ${expected}`, `Units: ${Object.keys(units).join(', ')}.`);
   }
   return Number(match[1]) * factor;
 }
@@ -117,7 +117,7 @@ function parseWithUnit(
 export function parseMultiplier(text: string, what: string): number {
   const value = /^\s*\d+(?:\.\d+)?x?\s*$/.test(text) ? Number.parseFloat(text) : Number.NaN;
   if (Number.isFinite(value) && value > 0) return value;
-  throw refusal(text, what, 'is not a multiplier above 0', 'Give a number such as 1, 1.5 or 2x.');
+  throw refused(what, text, 'is not a multiplier above 0', 'Give a number such as 1, 1.5 or 2x.');
 }
 
 /**
@@ -133,7 +133,7 @@ export function parseInstantUs(text: string, what: string): number {
     ? Date.parse(`${match[1]}T${match[2] ?? '00:00'}${match[3] ?? ':00'}${withColon(match[5] ?? 'Z')}`)
     : Number.NaN;
   if (!match || Number.isNaN(seconds) || !isCalendarDay(match[1] ?? '')) {
-    throw refusal(text, what, 'is not an instant', 'Give ISO 8601, such as 2026-11-20T10:00:00Z.');
+    throw refused(what, text, 'is not an instant', 'Give ISO 8601, such as 2026-11-20T10:00:00Z.');
   }
   const fractionUs = Math.round(Number(`0.${match[4] ?? '0'}`) * 1e6);
   return seconds * 1000 + fractionUs;

@@ -11,14 +11,11 @@ import {
   parseInstantUs,
   parsePositiveMs,
   parseShare,
+  refused,
 } from '../../core/units.ts';
 import type { CalibrationLimits } from '../../documents/replay.ts';
 
-/** The error of an option whose text cannot be used. @param why behind the text, such as `is not a shard` */
-export function refused(what: string, text: string, why: string, hint?: string): AppError {
-  const options = hint === undefined ? {} : { hint };
-  return new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text.trim())} ${why}`, options);
-}
+export { refused };
 
 /** What a parser reads, where it is within bounds. */
 function within<Value>(
