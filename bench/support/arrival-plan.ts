@@ -59,10 +59,11 @@ export function captureOf(plan: ArrivalPlan, body: Buffer, parent: string, name:
   const whole: Body = { bytes: body.length, kept: body, truncated: false, hash: hash.ofBody(body) };
   for (const [index, offsetUs] of plan.entries()) {
     writer.append(exchangeOf(index, offsetUs, whole));
-    if (writer.due(systemClock.nowNs()) && writer.commit().lost > 0) throw new Error('the capture lost some');
+    if (writer.due(systemClock.nowNs()) && writer.commit().lost.length > 0)
+      throw new Error('the capture lost some');
   }
   const { lost, error } = writer.close();
-  if (lost > 0 || error !== null) throw new Error(`the capture was not written: ${error}`);
+  if (lost.length > 0 || error !== null) throw new Error(`the capture was not written: ${error}`);
   return directory;
 }
 

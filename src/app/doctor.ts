@@ -20,7 +20,7 @@ import { type HostLimits, readHostLimits } from '../monitors/host.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/net/endpoint.ts';
 import { mustBeFree } from '../proxy/net/listen.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
-import { earlierKeysOf } from '../storage/capture/keys.ts';
+import { latestMetas } from '../storage/capture/keys.ts';
 import { ask } from './recorder-control.ts';
 import {
   connectionRoom,
@@ -338,8 +338,9 @@ function finding(
 export function encryptionFindings(directory: string): Finding[] {
   const check = 'encryption';
   try {
-    const { encryption } = earlierKeysOf(resolveCaptureDirectory(directory, 'read'));
-    const clear = encryption.filter((keyId) => keyId === null).length;
+    const metas = latestMetas(resolveCaptureDirectory(directory, 'read'));
+    const encryption = metas.map((meta) => meta.encryption);
+    const clear = encryption.filter((each) => each === null).length;
     if (clear === encryption.length) return [];
     const found = `${encryption.length - clear} of the latest ${encryption.length} segments are encrypted`;
     if (clear === 0) return [{ check, result: 'ok', found, advice: null }];

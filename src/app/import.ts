@@ -197,7 +197,7 @@ function originOf(file: string, { parts, lacking }: ImportSource): CaptureOrigin
 
 /** A recorder goes on without what it could not write; an import is whole or nothing. */
 function insistOn(result: CommitResult, out: string): void {
-  if (result.lost === 0) return;
+  if (result.lost.length === 0) return;
   throw new AppError('OUTPUT_UNWRITABLE', `${out} cannot be written: ${result.error ?? result.reason}`, {
     hint: 'Nothing was kept. Free some space or choose another disk, then import again.',
   });

@@ -14,10 +14,16 @@ interface ExchangeSink {
   addAnchor(anchor: ClockAnchor): void;
 }
 
+interface LostExchange {
+  readonly exchange: Exchange;
+  readonly reason: LossReason;
+}
+
 /** The result of a batch. A failed commit is a counted loss, never an exception. */
 export interface CommitResult {
   readonly committed: number;
-  readonly lost: number;
+  /** The exchanges that are not stored. */
+  readonly lost: readonly LostExchange[];
   /** Why exchanges were lost; null if none were. */
   readonly reason: LossReason | null;
 }

@@ -49,11 +49,11 @@ export function captureOf(
   const writer = new CaptureWriter(writerOptions(directory, parts), clock);
   for (const exchange of exchanges) {
     writer.append(exchange);
-    if (writer.due(clock.nowNs()) && writer.commit().lost > 0)
+    if (writer.due(clock.nowNs()) && writer.commit().lost.length > 0)
       throw new Error('a test capture lost exchanges');
   }
   const { lost, error } = writer.close();
-  if (lost > 0 || error !== null) throw new Error(`a test capture was not written: ${error}`);
+  if (lost.length > 0 || error !== null) throw new Error(`a test capture was not written: ${error}`);
   return directory;
 }
 

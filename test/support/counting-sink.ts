@@ -8,6 +8,9 @@ export class CountingSink implements CommittingSink {
   readonly protocolUses: ProtocolUse[] = [];
   #uncommitted = 0;
 
+  /** Which exchanges a commit refuses, each alone. */
+  refuses: (exchange: Exchange) => boolean = () => false;
+
   /** Whether exchanges can be stored. */
   encodes = true;
 
@@ -35,9 +38,14 @@ export class CountingSink implements CommittingSink {
   }
 
   commit(): CommitResult {
-    const committed = this.#uncommitted;
+    const lost = this.exchanges.splice(this.exchanges.length - this.#uncommitted).flatMap((exchange) => {
+      if (this.refuses(exchange)) return [{ exchange, reason: 'encode_failed' as const }];
+      this.exchanges.push(exchange);
+      return [];
+    });
+    const committed = this.#uncommitted - lost.length;
     this.#uncommitted = 0;
-    return { committed, lost: 0, reason: null };
+    return { committed, lost, reason: lost[0]?.reason ?? null };
   }
 
   close(): void {}

@@ -30,7 +30,7 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['proxy'],
   'simple-statistics': ['analysis'],
   'eventsource-parser': ['inference'],
-  zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy'],
+  zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage'],
   yaml: ['cli'],
 };
 

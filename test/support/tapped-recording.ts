@@ -96,9 +96,8 @@ export class TappedRecording {
   #opened(start: ConnectionStart): FedConnection {
     const append = (exchange: Exchange) => this.#exchanges.push(exchange) > 0;
     const sink = { append, addProtocolUse: () => undefined } as unknown as CommittingSink;
-    return new FedConnection(1, { sink, context: makeContext() }, start, {
-      settled: (settlement) => this.#tap.settled(settlement),
-      recorded: () => undefined,
-    });
+    return new FedConnection(1, { sink, context: makeContext() }, start, ({ settlement }) =>
+      this.#tap.settled(settlement),
+    );
   }
 }

@@ -47,9 +47,9 @@ for (let number = 1; count === '0' || number <= Number(count); number += 1) {
   if (number % 7 === 0) {
     const { committed, lost, reason } = writer.commit();
     acknowledged += committed;
-    say(lost > 0 ? `lost ${lost} ${reason}` : `committed ${acknowledged}`);
+    say(lost.length > 0 ? `lost ${lost.length} ${reason}` : `committed ${acknowledged}`);
     if (pauseMs !== '0') await sleep(Number(pauseMs));
   }
 }
 const last = writer.close();
-say(`closed ${acknowledged + last.committed} ${last.lost} ${last.error}`);
+say(`closed ${acknowledged + last.committed} ${last.lost.length} ${last.error}`);

@@ -23,7 +23,7 @@ import {
 } from '../../storage/capture/directory.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
 import { removeLeftovers } from '../../storage/capture/forget.ts';
-import { earlierKeysOf, type KeyChange, keyChanges, loadHashKey } from '../../storage/capture/keys.ts';
+import { type KeyChange, keyChanges, loadHashKey } from '../../storage/capture/keys.ts';
 import { DirectoryLock } from '../../storage/capture/lock.ts';
 import type { CaptureOrigin } from '../../storage/capture/schema.ts';
 import { CaptureWriter } from '../../storage/capture/writer.ts';
@@ -98,7 +98,7 @@ export function openCapture(
     const encryption = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
     const hash = new KeyedHash(loadHashKey(directory, hashKeyFile, encryption));
     const hashKeyFingerprint = hash.fingerprint();
-    const changes = keyChanges(earlierKeysOf(directory), { encryption, hashKeyFingerprint });
+    const changes = keyChanges(directory, { encryption, hashKeyFingerprint });
     const anchor = clock.anchor();
     const epoch = new AnchoredClock(anchor);
     const { life: id, startedUs } = account;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type LossReason, NO_PROGRESS, type Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
+import type { Exchange } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommittingSink } from '../../core/ports.ts';
 import type { Fate } from '../tap/counters.ts';
@@ -93,11 +94,13 @@ interface RecorderDeps {
   readonly mark?: WorkMark | null;
 }
 
-/** What a connection tells of what became of its bytes. */
-interface FedListener {
-  settled(settlement: PipeSettlement): void;
-  /** That much will be recorded by the next commit. */
-  recorded(bytes: number, turns: number): void;
+/** What became of a part of a connection, once the commit that it waits for has succeeded. */
+interface Answer {
+  readonly settlement: PipeSettlement;
+  /** The exchange to be committed; null if there is none. */
+  readonly exchange: Exchange | null;
+  readonly bytes: number;
+  readonly turns: number;
 }
 
 /** One connection as it comes through the pipe: its assembly, and the way of its settlements to sink and pipe. */
@@ -105,7 +108,7 @@ export class FedConnection {
   readonly #connection: number;
   readonly #sink: CommittingSink;
   readonly #assembly: HttpAssembler;
-  readonly #listener: FedListener;
+  readonly #answer: (answer: Answer) => void;
   #protocol = 'http/1.1';
   #settledBytes: number;
 
@@ -113,11 +116,11 @@ export class FedConnection {
     connection: number,
     { sink, context }: Pick<RecorderDeps, 'sink' | 'context'>,
     { origin, clientBytes: clientOffset, serverBytes: serverOffset }: ConnectionStart,
-    listener: FedListener,
+    answer: (answer: Answer) => void,
   ) {
     this.#connection = connection;
     this.#sink = sink;
-    this.#listener = listener;
+    this.#answer = answer;
     this.#settledBytes = clientOffset + serverOffset;
     this.#assembly = new HttpAssembler(context, {
       connection: origin.clientConnection ?? connection,
@@ -158,7 +161,8 @@ export class FedConnection {
   }
 
   #tell(kind: 'opaque' | 'pipelined'): void {
-    this.#listener.settled({ ...NOTHING_SETTLED, kind, connection: this.#connection });
+    const settlement = { ...NOTHING_SETTLED, kind, connection: this.#connection };
+    this.#answer({ settlement, exchange: null, bytes: 0, turns: 0 });
   }
 
   #countProtocol(bytes: number): void {
@@ -169,11 +173,11 @@ export class FedConnection {
     const bytes = clientEndOffset + serverEndOffset - this.#settledBytes;
     this.#settledBytes += bytes;
     const isStored = exchange === null || this.#sink.append(exchange);
-    if (exchange !== null && isStored) this.#listener.recorded(bytes, turns);
     // What the sink could not take must not be reported as recorded.
     const fate = isStored ? ({ kind, because } as Fate) : NOT_ENCODABLE;
     const connection = this.#connection;
-    this.#listener.settled({ ...fate, connection, clientEndOffset, serverEndOffset, exchanges });
+    const settlement = { ...fate, connection, clientEndOffset, serverEndOffset, exchanges };
+    this.#answer({ settlement, exchange: isStored ? exchange : null, bytes, turns });
   }
 }
 
@@ -189,17 +193,12 @@ const NOTHING_SETTLED = { because: null, clientEndOffset: 0, serverEndOffset: 0,
 export class PipeServer {
   readonly #deps: RecorderDeps;
   readonly #connections = new Map<number, FedConnection>();
-  readonly #listener: FedListener;
   #pipe: Duplex | null = null;
-  #waiting: PipeSettlement[] = [];
-  /** Where in it each connection's last one is. */
-  readonly #lastWaiting = new Map<number, number>();
+  #waiting: Answer[] = [];
   #waitingSinceNs = 0;
   /** Number of the last flush that was asked for and is not answered; 0 for none. */
   #flushAsked = 0;
   #committed: Progress;
-  /** What is recorded once the next commit succeeds. */
-  #next: Progress;
   #shedding: LossReason | null = null;
   /** Nothing more is taken: what the pipe still carries is not recorded, and the proxy counts it so. */
   #abandoned = false;
@@ -208,11 +207,6 @@ export class PipeServer {
   constructor(deps: RecorderDeps, progress: Progress = NO_PROGRESS) {
     this.#deps = deps;
     this.#committed = progress;
-    this.#next = progress;
-    this.#listener = {
-      settled: (settlement) => this.#answer(settlement),
-      recorded: (bytes, turns) => this.#note(bytes, turns),
-    };
   }
 
   /** Why the last commit failed; null when it did not. */
@@ -248,14 +242,13 @@ export class PipeServer {
 
   /** Commits, and settles what waited for it: it is recorded, or lost. */
   commit(): void {
-    const { reason } = this.#deps.sink.commit(this.#next);
-    if (reason === null) this.#committed = this.#next;
-    this.#next = this.#committed;
-    this.#shedding = reason;
     const waiting = this.#waiting;
     this.#waiting = [];
-    this.#lastWaiting.clear();
-    const batch = reason === null ? waiting : waiting.map((settlement) => asLost(settlement, reason));
+    const { reason, lost } = this.#deps.sink.commit(progressWith(this.#committed, waiting, NONE_LOST));
+    const losses = new Map(lost.map((each) => [each.exchange, each.reason]));
+    this.#committed = progressWith(this.#committed, waiting, losses);
+    this.#shedding = reason;
+    const batch = settlementsOf(waiting, losses);
     if (this.#flushAsked > 0)
       batch.push({ ...NOTHING_SETTLED, kind: 'flushed', connection: this.#flushAsked });
     this.#flushAsked = 0;
@@ -291,32 +284,50 @@ export class PipeServer {
   #hear({ connection, atNs }: Frame, message: PipeMessage): void {
     if (message.kind === 'flush') this.#flushAsked = message.number;
     else if (message.kind === 'open') {
-      this.#connections.set(connection, new FedConnection(connection, this.#deps, message, this.#listener));
+      const answer = (each: Answer) => this.#wait(each);
+      this.#connections.set(connection, new FedConnection(connection, this.#deps, message, answer));
     } else {
       this.#connections.get(connection)?.hear(message, atNs);
       if (message.kind === 'close') this.#connections.delete(connection);
     }
   }
 
-  /** What is recorded of one connection in one commit is one settlement: the pipe carries no more than it must. */
-  #answer(settlement: PipeSettlement): void {
+  #wait(answer: Answer): void {
     if (this.#waiting.length === 0) this.#waitingSinceNs = this.#deps.clock.nowNs();
-    const index = this.#lastWaiting.get(settlement.connection);
-    const last = index === undefined ? undefined : this.#waiting[index];
-    if (index !== undefined && last?.kind === 'recorded' && settlement.kind === 'recorded') {
-      this.#waiting[index] = { ...settlement, exchanges: last.exchanges + settlement.exchanges };
-    } else this.#lastWaiting.set(settlement.connection, this.#waiting.push(settlement) - 1);
-  }
-
-  #note(bytes: number, turns: number): void {
-    this.#next = {
-      bytes: this.#next.bytes + bytes,
-      turns: this.#next.turns + turns,
-      exchanges: this.#next.exchanges + 1,
-    };
+    this.#waiting.push(answer);
   }
 }
 
-function asLost(settlement: PipeSettlement, because: LossReason): PipeSettlement {
-  return settlement.kind === 'recorded' ? { ...settlement, kind: 'lost', because } : settlement;
+/** Why exchanges of a batch are not stored. */
+type Losses = ReadonlyMap<Exchange, LossReason>;
+
+const NONE_LOST: Losses = new Map();
+
+/** The progress once these exchanges are committed, but for the lost ones. */
+function progressWith(before: Progress, answers: readonly Answer[], lost: Losses): Progress {
+  const stored = answers.filter(({ exchange }) => exchange !== null && !lost.has(exchange));
+  return {
+    bytes: stored.reduce((sum, { bytes }) => sum + bytes, before.bytes),
+    turns: stored.reduce((sum, { turns }) => sum + turns, before.turns),
+    exchanges: before.exchanges + stored.length,
+  };
+}
+
+/** What is recorded of one connection in one commit is one settlement: the pipe carries no more than it must. */
+function settlementsOf(answers: readonly Answer[], lost: Losses): PipeSettlement[] {
+  const settlements: PipeSettlement[] = [];
+  /** Where in it each connection's last one is. */
+  const places = new Map<number, number>();
+  for (const { settlement, exchange } of answers) {
+    const reason = exchange === null ? undefined : lost.get(exchange);
+    const { connection } = settlement;
+    const place = places.get(connection) ?? -1;
+    const last = settlements[place];
+    if (reason !== undefined) {
+      places.set(connection, settlements.push({ ...settlement, kind: 'lost', because: reason }) - 1);
+    } else if (last?.kind === 'recorded' && settlement.kind === 'recorded') {
+      settlements[place] = { ...settlement, exchanges: last.exchanges + settlement.exchanges };
+    } else places.set(connection, settlements.push(settlement) - 1);
+  }
+  return settlements;
 }

@@ -18,7 +18,7 @@ import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import { isCaptureFile, isMissing, OWN_SUBDIRECTORY, segmentsOf } from './directory.ts';
 import type { SegmentMeta } from './schema.ts';
-import { SegmentReader } from './segment-reader.ts';
+import { withSegment } from './segment-reader.ts';
 
 /**
  * One page of a file system. The file has this size from the start, so a full disk cannot stop the counting.
@@ -120,14 +120,8 @@ export function writtenBy(captureDirectory: string, life: string): WrittenAccoun
   const segments = segmentsOf(captureDirectory).filter(({ recorder }) => recorder === life);
   for (const segment of segments.sort((a, b) => b.sequence - a.sequence)) {
     try {
-      const reader = SegmentReader.open(segment);
-      if (reader === null) continue;
-      try {
-        const { account, progress } = reader.meta();
-        return { account, progress: progress ?? NO_PROGRESS };
-      } finally {
-        reader.close();
-      }
+      const meta = withSegment(segment, (reader) => reader.meta());
+      if (meta !== null) return { account: meta.account, progress: meta.progress ?? NO_PROGRESS };
     } catch {
       // Sealing reports a damaged segment; the segment before it holds almost the same account.
     }

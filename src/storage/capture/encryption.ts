@@ -105,25 +105,35 @@ export class EncryptionKey {
    */
   wrap(bytes: Uint8Array, context: string): WrappedKey {
     const [{ id, key }] = this.#keys;
-    const nonce = randomBytes(NONCE_BYTES);
-    const cipher = createCipheriv(ALGORITHM, key, nonce);
-    cipher.setAAD(Buffer.from(context, 'latin1'));
-    const wrapped = Buffer.concat([nonce, cipher.update(bytes), cipher.final(), cipher.getAuthTag()]);
-    return { algorithm: ALGORITHM, keyId: id, wrappedKey: wrapped.toString('base64') };
+    return { algorithm: ALGORITHM, keyId: id, wrappedKey: encrypted(key, bytes, context).toString('base64') };
   }
 
   /** The inverse of `wrap`. Throws when no key here wrapped it, the context differs or it was changed. */
   unwrap({ keyId, wrappedKey }: WrappedKey, context: string): Buffer {
     const found = this.#keys.find(({ id }) => id === keyId);
     if (found === undefined) throw new RangeError(`the key ${keyId} is unknown`);
-    const wrapped = Buffer.from(wrappedKey, 'base64');
-    const decipher = createDecipheriv(ALGORITHM, found.key, wrapped.subarray(0, NONCE_BYTES), {
-      authTagLength: TAG_BYTES,
-    });
-    decipher.setAAD(Buffer.from(context, 'latin1'));
-    decipher.setAuthTag(wrapped.subarray(-TAG_BYTES));
-    return Buffer.concat([decipher.update(wrapped.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
+    return decrypted(found.key, Buffer.from(wrappedKey, 'base64'), context);
   }
+}
+
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+
+/** Nonce, ciphertext and tag. `context` is authenticated with them. */
+function encrypted(key: KeyObject, bytes: Uint8Array, context: string): Buffer {
+  const nonce = randomBytes(NONCE_BYTES);
+  const cipher = createCipheriv(ALGORITHM, key, nonce);
+  cipher.setAAD(Buffer.from(context, 'latin1'));
+  return Buffer.concat([nonce, cipher.update(bytes), cipher.final(), cipher.getAuthTag()]);
+}
+
+/** The inverse of `encrypted`. Throws when any part was changed. */
+function decrypted(key: KeyObject, bytes: Uint8Array, context: string): Buffer {
+  const nonce = bytes.subarray(0, NONCE_BYTES);
+  const decipher = createDecipheriv(ALGORITHM, key, nonce, { authTagLength: TAG_BYTES });
+  decipher.setAAD(Buffer.from(context, 'latin1'));
+  decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
+  return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
 }
 
 /** The cipher of a segment's blocks; null for an unencrypted segment. @throws AppError like `cipherOf` */
@@ -133,8 +143,11 @@ export function cipherFor(
   file: string,
 ): BlockCipher | null {
   if (encryption === null) return null;
-  if (key === null) throw noKeyGiven(file);
-  return key.cipherOf(encryption, file);
+  if (key !== null) return key.cipherOf(encryption, file);
+  const message = `segment ${file} is encrypted: its payloads cannot be read without a key`;
+  throw new AppError('CAPTURE_ENCRYPTED', message, {
+    hint: 'Pass the key that it was recorded with: --encryption-key-file FILE',
+  });
 }
 
 /** Parses the encryption entry of a segment's `meta`. @throws AppError CAPTURE_DAMAGED */
@@ -153,16 +166,6 @@ export function wrappedKeyFrom(value: unknown): WrappedKey | null {
   const { algorithm, keyId, wrappedKey } = fields ?? {};
   if (algorithm !== ALGORITHM || typeof keyId !== 'string' || typeof wrappedKey !== 'string') return null;
   return { algorithm, keyId, wrappedKey };
-}
-
-function noKeyGiven(file: string): AppError {
-  return new AppError(
-    'CAPTURE_ENCRYPTED',
-    `segment ${file} is encrypted: its payloads cannot be read without a key`,
-    {
-      hint: 'Pass the key that it was recorded with: --encryption-key-file FILE',
-    },
-  );
 }
 
 /** @param what the encrypted item, for the message */
@@ -236,9 +239,6 @@ function segmentContext(segment: string): string {
   return `reprise segment key ${segment}`;
 }
 
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-
 /** Position and coding of a payload, authenticated with it so that rows cannot be swapped. */
 interface BlockPlace {
   readonly firstSlot: number;
@@ -264,28 +264,20 @@ export class BlockCipher {
     this.#segment = segment;
   }
 
-  /** Returns nonce, ciphertext and tag. */
   encrypt(payload: Uint8Array, place: BlockPlace): Buffer {
-    const nonce = randomBytes(NONCE_BYTES);
-    const cipher = createCipheriv(ALGORITHM, this.#key, nonce);
-    cipher.setAAD(this.#context(place));
-    return Buffer.concat([nonce, cipher.update(payload), cipher.final(), cipher.getAuthTag()]);
+    return encrypted(this.#key, payload, this.#context(place));
   }
 
   /** The inverse of `encrypt`. @throws AppError CAPTURE_DAMAGED naming `file` when any part was changed */
   decrypt(payload: Uint8Array, place: BlockPlace, file: string): Buffer {
     try {
-      const nonce = payload.subarray(0, NONCE_BYTES);
-      const decipher = createDecipheriv(ALGORITHM, this.#key, nonce, { authTagLength: TAG_BYTES });
-      decipher.setAAD(this.#context(place));
-      decipher.setAuthTag(payload.subarray(-TAG_BYTES));
-      return Buffer.concat([decipher.update(payload.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
+      return decrypted(this.#key, payload, this.#context(place));
     } catch (error) {
       throw damaged(file, `block ${place.firstSlot} is not what was encrypted there`, error);
     }
   }
 
-  #context({ firstSlot, slots, rawBytes, codec }: BlockPlace): Buffer {
-    return Buffer.from(`${this.#segment} ${firstSlot} ${slots} ${rawBytes} ${codec}`, 'latin1');
+  #context({ firstSlot, slots, rawBytes, codec }: BlockPlace): string {
+    return `${this.#segment} ${firstSlot} ${slots} ${rawBytes} ${codec}`;
   }
 }

@@ -8,7 +8,6 @@ import {
   type OmissionCause,
 } from '../../core/accounting.ts';
 import { DayCalendar } from '../../core/calendar.ts';
-import { AppError } from '../../core/errors.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import { type KilledDocument, LifeAccounts } from './accounts.ts';
@@ -34,7 +33,8 @@ import {
 } from './lives.ts';
 import { type CaptureOrigin, type SegmentMeta, sessionKeysOf } from './schema.ts';
 import { manifestOfWhole } from './sealing.ts';
-import { SegmentIdentities, SegmentReader } from './segment-reader.ts';
+import { SegmentIdentities, type SegmentReader, withSegment } from './segment-reader.ts';
+import { orGone } from './sqlite.ts';
 
 /** Summarises one capture by UTC days. @throws like `inspectCaptures` */
 export function inspectCapture(captureDirectory: string): InspectDocument {
@@ -81,7 +81,7 @@ class Inspection {
   readonly #identities = new SegmentIdentities();
   readonly #absent = new AbsentSegments();
   readonly #accounts = new LifeAccounts();
-  readonly #days = new Map<string, { exchanges: number; bytes: number }>();
+  readonly #days = new Map<string, Amount>();
   readonly #damaged: string[] = [];
   readonly #duplicates: string[] = [];
   /** Segments of recorders that were not asked for. */
@@ -177,30 +177,20 @@ class Inspection {
 
   /** Skips a segment that has no tables yet, or that retention just removed. */
   #readSegment(segment: SegmentFile): void {
-    try {
+    orGone(() => {
       if (segment.sealed) manifestOfWhole(segment.path);
-      const reader = SegmentReader.open(segment);
-      if (reader === null) return;
-      try {
+      withSegment(segment, (reader) => {
         const summary = summaryOf(reader);
         this.#identities.assertNew(segment, summary);
         const days = summary.hours.flatMap((hour) => daysOf(reader, hour, this.#calendar));
         this.#accounts.addSegment(summary.meta);
         this.#segments.push(summary);
         for (const expiry of summary.expiries) this.#absent.expired(expiry);
-        for (const { day, exchanges, bytes } of days) {
-          const sum = this.#days.get(day);
-          this.#days.set(day, {
-            exchanges: exchanges + (sum?.exchanges ?? 0),
-            bytes: bytes + (sum?.bytes ?? 0),
-          });
+        for (const { day, ...amount } of days) {
+          this.#days.set(day, amountOf([amount, this.#days.get(day) ?? NOTHING]));
         }
-      } finally {
-        reader.close();
-      }
-    } catch (error) {
-      if (!(error instanceof AppError) || error.code !== 'CAPTURE_NOT_FOUND') throw error;
-    }
+      });
+    });
   }
 
   #lives(): RecorderLife[] {
@@ -268,6 +258,8 @@ class Inspection {
     );
   }
 }
+
+const NOTHING: Amount = { exchanges: 0, bytes: 0 };
 
 interface NamedAmount extends Amount {
   readonly name: string;

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { HASH_KEY_FILE, segmentsOf, writeFileDurably } from './directory.ts';
+import { HASH_KEY_FILE, type SegmentFile, segmentsOf, writeFileDurably } from './directory.ts';
 import { cipherFor, type EncryptionKey, type WrappedKey, wrappedKeyFrom, wrongKey } from './encryption.ts';
 import type { SegmentMeta } from './schema.ts';
-import { SegmentReader } from './segment-reader.ts';
+import { withSegment } from './segment-reader.ts';
 
 const KEY_BYTES = 32;
 /** Shorter keys could be found by brute force. */
@@ -145,34 +145,27 @@ export interface KeyChange {
   readonly keyId: string;
 }
 
-/** The keys of a capture's latest segments, latest first. */
-interface EarlierKeys {
-  /** Of each readable segment; null for an unencrypted one. */
-  readonly encryption: readonly (string | null)[];
-  /** Of the latest segment. */
-  readonly hashKeyFingerprint: string | null;
-}
-
-/** The keys that a capture was recently written under, from its segments. */
-export function earlierKeysOf(directory: string): EarlierKeys {
-  const metas = segmentsOf(directory)
+/** What the latest recorded segments of a capture say of themselves, latest first. */
+export function latestMetas(directory: string): SegmentMeta[] {
+  return segmentsOf(directory)
     .slice(-SEGMENTS_MAX)
     .flatMap((segment) => metaOf(segment) ?? [])
     .filter(({ origin }) => origin.kind === 'recorded')
     .sort((a, b) => b.openedUs - a.openedUs);
-  return {
-    encryption: metas.map(({ encryption }) => encryption?.keyId ?? null),
-    hashKeyFingerprint: metas[0]?.hashKeyFingerprint ?? null,
-  };
 }
 
-/** What a new recording would change. It is the only sign of a flag omitted by mistake. */
+/**
+ * What a new recording would change, compared with the latest segments. It is the only sign of a flag omitted
+ * by mistake.
+ */
 export function keyChanges(
-  earlier: EarlierKeys,
+  directory: string,
   now: { readonly encryption: EncryptionKey | null; readonly hashKeyFingerprint: string },
 ): KeyChange[] {
   const changes: KeyChange[] = [];
-  const keyId = earlier.encryption.find((id) => id !== null) ?? null;
+  const metas = latestMetas(directory);
+  const keyId = metas.find(({ encryption }) => encryption !== null)?.encryption?.keyId ?? null;
+  const hashKey = metas[0]?.hashKeyFingerprint ?? now.hashKeyFingerprint;
   if (keyId !== null && now.encryption === null) {
     const message = 'this capture was encrypted until now and continues unencrypted';
     const advice =
@@ -185,25 +178,20 @@ export function keyChanges(
     const advice = 'Keep the earlier key too. One file can hold both, one a line, the new one first.';
     changes.push({ message, advice, keyId });
   }
-  if (earlier.hashKeyFingerprint !== null && earlier.hashKeyFingerprint !== now.hashKeyFingerprint) {
+  if (hashKey !== now.hashKeyFingerprint) {
     const message = 'this capture continues under another hash key';
     const advice =
       'Hashes of bodies, clients and sessions no longer match earlier ones. Restart with its --hash-key-file, ' +
       'or use another --dir.';
-    changes.push({ message, advice, keyId: earlier.hashKeyFingerprint });
+    changes.push({ message, advice, keyId: hashKey });
   }
   return changes;
 }
 
 /** Null if unreadable. `verify` reports that; it is no reason not to record. */
-function metaOf(segment: Parameters<typeof SegmentReader.open>[0]): SegmentMeta | null {
+function metaOf(segment: SegmentFile): SegmentMeta | null {
   try {
-    const reader = SegmentReader.open(segment);
-    try {
-      return reader?.meta() ?? null;
-    } finally {
-      reader?.close();
-    }
+    return withSegment(segment, (reader) => reader.meta());
   } catch (error) {
     if (error instanceof AppError) return null;
     throw error;
@@ -217,12 +205,6 @@ function metaOf(segment: Parameters<typeof SegmentReader.open>[0]): SegmentMeta 
  */
 export function assertKeyFits(captureDirectory: string, key: EncryptionKey | null): void {
   for (const segment of segmentsOf(captureDirectory)) {
-    const reader = SegmentReader.open(segment);
-    if (reader === null) continue;
-    try {
-      cipherFor(reader.meta().encryption, key, segment.file);
-    } finally {
-      reader.close();
-    }
+    withSegment(segment, (reader) => cipherFor(reader.meta().encryption, key, segment.file));
   }
 }

@@ -166,6 +166,23 @@ export class AbsentSegments {
   }
 
   /**
+   * The numbers of a recorder that are missing between those that are here, in order, and why. Numbers count
+   * from 1 without a hole. `next` is the place of the present one that follows.
+   */
+  *holesIn(
+    recorder: string,
+    present: readonly number[],
+  ): Generator<Absence & { readonly sequence: number; readonly next: number }> {
+    let sequence = 1;
+    for (const [next, number] of present.entries()) {
+      for (; sequence < number; sequence += 1) {
+        yield { ...this.whyOf(recorder, sequence, next === 0), sequence, next };
+      }
+      sequence = number + 1;
+    }
+  }
+
+  /**
    * Adds up what expired. A segment records the expiries during its life, each with the sum that the expired
    * segment itself recorded. If all of those are gone, sums of sums are exact. If a sum may include segments
    * that are here (an archive of shipped segments), only the expiries with a record of their own count.
@@ -266,27 +283,22 @@ export class RecorderLife {
     };
   }
 
-  /** Missing numbers. Numbers count from 1 without a hole. */
   #holes(absent: AbsentSegments): Gap[] {
     const gaps: Gap[] = [];
     const { id, startedUs } = this.#first.recorder;
-    let expected = 1;
-    let sinceUs = startedUs;
-    for (const segment of this.segments) {
-      const { sequence } = segment.file;
-      const toUs = beginOf(segment);
-      for (; expected < sequence; expected += 1) {
-        const why = absent.whyOf(id, expected, segment === this.segments[0]);
-        addHole(gaps, { ...why, fromUs: Math.min(sinceUs, toUs), toUs, segments: 1 });
-      }
-      expected = sequence + 1;
-      sinceUs = endOf(segment) ?? toUs;
+    const numbers = this.segments.map(({ file }) => file.sequence);
+    for (const { kind, exchanges, next } of absent.holesIn(id, numbers)) {
+      const [before, after] = [this.segments[next - 1], this.segments[next] ?? this.#last];
+      const toUs = beginOf(after);
+      const sinceUs = before === undefined ? startedUs : (endOf(before) ?? beginOf(before));
+      addHole(gaps, { kind, exchanges, fromUs: Math.min(sinceUs, toUs), toUs, segments: 1 });
     }
     const { file, meta } = this.#last;
     if (file.sealed && meta.endedUs === null && meta.recoveredUs === null) {
       // The segment ended and its recorder continued. The next one is missing or does not exist yet.
-      const why = absent.whyOf(id, expected, false);
-      if (why.kind !== 'missing') gaps.push({ ...why, fromUs: sinceUs, toUs: null, segments: 1 });
+      const why = absent.whyOf(id, file.sequence + 1, false);
+      const fromUs = endOf(this.#last) ?? beginOf(this.#last);
+      if (why.kind !== 'missing') gaps.push({ ...why, fromUs, toUs: null, segments: 1 });
     }
     return gaps;
   }

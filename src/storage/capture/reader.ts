@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { AppError } from '../../core/errors.ts';
 import type { Body, ChunkTimes, ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
@@ -23,7 +22,7 @@ import {
   SegmentIdentities,
   SegmentPool,
 } from './segment-reader.ts';
-import { damaged } from './sqlite.ts';
+import { damaged, orGone } from './sqlite.ts';
 
 /** How a capture is opened. */
 export interface ReadingOptions {
@@ -196,16 +195,6 @@ export function openCapture(directory: string, options: ReadingOptions = UNENCRY
   const captureDirectory = resolveCaptureDirectory(directory, 'read');
   if (options.encryptionKey !== null) assertKeyFits(captureDirectory, options.encryptionKey);
   return new CaptureReader(captureDirectory, options);
-}
-
-/** Null if the segment was removed since the directory was listed. */
-function orGone<T>(ask: () => T): T | null {
-  try {
-    return ask();
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
-    throw error;
-  }
 }
 
 function compare(a: SegmentFile, b: SegmentFile): number {
@@ -444,16 +433,15 @@ export class BlockCache {
   /** The cached block with this slot; null if absent. */
   find(file: string, slot: number): UnpackedBlock | null {
     const blocks = this.#blocks;
-    for (let place = 0; place < blocks.length; place++) {
-      const block = blocks[place] as UnpackedBlock;
-      if (slot < block.firstSlot || slot >= block.firstSlot + block.slots.length || block.file !== file)
-        continue;
-      // Heads and bodies are in separate blocks, so the first few entries swap at every look-up.
-      for (let at = place; at > 0; at--) blocks[at] = blocks[at - 1] as UnpackedBlock;
-      blocks[0] = block;
-      return block;
-    }
-    return null;
+    const at = blocks.findIndex(
+      (block) =>
+        slot >= block.firstSlot && slot < block.firstSlot + block.slots.length && block.file === file,
+    );
+    const block = blocks[at];
+    if (block === undefined) return null;
+    // Heads and bodies are in separate blocks, so the first few entries swap at every look-up.
+    if (at > 0) blocks.copyWithin(1, 0, at)[0] = block;
+    return block;
   }
 
   add(block: UnpackedBlock): void {

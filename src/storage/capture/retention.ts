@@ -68,13 +68,12 @@ export class DiskQuota {
     return this.#roomBytes(open, neededBytes) >= 0;
   }
 
-  /** The same, but expires the oldest sealed segments if needed and calls `expired` for each. */
-  makeRoom(open: OpenSegment, neededBytes: number, expired: (expiry: Expiry) => void): boolean {
+  /** The same, but expires the oldest sealed segments if needed. */
+  makeRoom(open: OpenSegment, neededBytes: number): boolean {
     while (!this.fits(open, neededBytes)) {
       const oldest = segmentsOf(this.#directory).find((segment) => segment.sealed);
       if (oldest === undefined) return false;
-      const expiry = this.#expiry.expire(oldest, 'quota');
-      if (expiry !== null) expired(expiry);
+      this.#expiry.expire(oldest, 'quota');
       this.#recount(open);
     }
     return true;
@@ -166,10 +165,8 @@ export class Retention {
     return this.#clock.nowNs() - this.#checkedNs >= CHECK_NS;
   }
 
-  /**
-   * Expires segments that are too old, oldest first, and calls `expired` for each. Throws file system errors.
-   */
-  enforce(expired: (expiry: Expiry) => void): void {
+  /** Expires segments that are too old, oldest first. Throws file system errors. */
+  enforce(): void {
     this.#checkedNs = this.#clock.nowNs();
     const elapsedUs = (this.#checkedNs - this.#startNs) / 1000;
     const cutoffUs = Math.min(this.#clock.epochUs(), this.#startUs + elapsedUs + LEAP_US) - this.#retainUs;
@@ -178,9 +175,8 @@ export class Retention {
       if (!segment.sealed) continue;
       const lastUs = this.#lastArrivals.get(segment.file) ?? lastArrivalOf(segment);
       if (lastUs === null) continue;
-      const expiry = lastUs < cutoffUs ? this.#expiry.expire(segment, 'retain') : null;
-      if (expiry !== null) expired(expiry);
-      else known.set(segment.file, lastUs);
+      const isGone = lastUs < cutoffUs && this.#expiry.expire(segment, 'retain');
+      if (!isGone) known.set(segment.file, lastUs);
     }
     this.#lastArrivals = known;
   }
@@ -218,69 +214,61 @@ export interface Expiry {
 export class SegmentExpiry {
   readonly #directory: string;
   readonly #clock: Clock;
+  /** Expiries for the next commit to record. */
+  readonly pending: Expiry[] = [];
   #tombstones: string[] = [];
 
+  /** Also finds the expiries of a life that ended before it could commit them. Their cause is not known. */
   constructor(directory: string, clock: Clock) {
     this.#directory = directory;
     this.#clock = clock;
+    const files = tombstonedIn(directory);
+    const recorded = recordedOf(directory, files);
+    for (const file of files) {
+      const path = join(directory, file);
+      unlinkSegment(path);
+      // If the commit succeeded, only the tombstone is left to remove. Reporting it again would count it
+      // twice.
+      if (recorded.has(file)) this.#tombstones.push(`${path}${TOMBSTONE_SUFFIX}`);
+      else this.#note(file, 0, 'quota');
+    }
   }
 
   /**
-   * Expires a segment. Returns null if a `forget` holds the manifest because it replaces the segment now.
+   * Expires a segment. Returns false if a `forget` holds the manifest because it replaces the segment now.
    * That is no disk error: the segment is found again once it is sealed. Throws file system errors.
    */
-  expire(segment: SegmentFile, why: Expiry['why']): Expiry | null {
+  expire(segment: SegmentFile, why: Expiry['why']): boolean {
     const bytes = statSync(segment.path, { throwIfNoEntry: false })?.size ?? 0;
-    const tombstone = `${segment.path}${TOMBSTONE_SUFFIX}`;
-    if (!renamed(`${segment.path}${MANIFEST_SUFFIX}`, tombstone)) return null;
+    if (!renamed(`${segment.path}${MANIFEST_SUFFIX}`, `${segment.path}${TOMBSTONE_SUFFIX}`)) return false;
     unlinkSegment(segment.path);
-    this.#tombstones.push(tombstone);
-    return this.#expiryOf(segment.file, tombstone, bytes, why);
+    this.#note(segment.file, bytes, why);
+    return true;
   }
 
-  /** Expiries of a life that ended before it could commit them. Their cause is no longer known. */
-  unrecorded(): Expiry[] {
-    const found: Expiry[] = [];
-    const files = tombstonedIn(this.#directory);
-    const recorded = recordedOf(this.#directory, files);
-    for (const file of files) {
-      const path = join(this.#directory, file);
-      unlinkSegment(path);
-      this.#tombstones.push(`${path}${TOMBSTONE_SUFFIX}`);
-      // If the commit succeeded, only the tombstone is left to remove. Reporting it again would count it
-      // twice.
-      if (!recorded.has(file)) {
-        found.push(this.#expiryOf(file, `${path}${TOMBSTONE_SUFFIX}`, 0, 'quota'));
-      }
-    }
-    return found;
-  }
-
-  /** Call when the expiries reported so far are committed. */
+  /** Call when the pending expiries are committed. */
   recorded(): void {
+    this.pending.length = 0;
     for (const path of this.#tombstones.splice(0)) rmSync(path, { force: true, recursive: true });
   }
 
-  #expiryOf(file: string, tombstone: string, bytes: number, why: Expiry['why']): Expiry {
-    const expiredUs = this.#clock.epochUs();
-    try {
-      const manifest = parseManifest(readManifestText(tombstone), tombstone);
-      const { firstArrivalUs, lastArrivalUs, exchanges, fileBytes, expired: earlier } = manifest;
-      return { file, firstArrivalUs, lastArrivalUs, exchanges, bytes: fileBytes, expiredUs, why, earlier };
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      // An unreadable manifest must not keep its segment for ever. Its content is unknown.
-      return {
-        file,
-        firstArrivalUs: null,
-        lastArrivalUs: null,
-        exchanges: 0,
-        bytes,
-        expiredUs,
-        why,
-        earlier: { segments: 0, exchanges: 0, bytes: 0 },
-      };
-    }
+  #note(file: string, bytes: number, why: Expiry['why']): void {
+    const tombstone = `${join(this.#directory, file)}${TOMBSTONE_SUFFIX}`;
+    this.#tombstones.push(tombstone);
+    this.pending.push({ file, expiredUs: this.#clock.epochUs(), why, ...contentOf(tombstone, bytes) });
+  }
+}
+
+/** What a tombstone says of its segment. An unreadable one must not keep it for ever; its content is unknown. */
+function contentOf(tombstone: string, bytes: number): Omit<Expiry, 'file' | 'expiredUs' | 'why'> {
+  try {
+    const manifest = parseManifest(readManifestText(tombstone), tombstone);
+    const { firstArrivalUs, lastArrivalUs, exchanges, fileBytes, expired } = manifest;
+    return { firstArrivalUs, lastArrivalUs, exchanges, bytes: fileBytes, earlier: expired };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const earlier = { segments: 0, exchanges: 0, bytes: 0 };
+    return { firstArrivalUs: null, lastArrivalUs: null, exchanges: 0, bytes, earlier };
   }
 }
 

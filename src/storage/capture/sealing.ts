@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { z } from 'zod';
 import type { Amount } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
@@ -51,28 +52,8 @@ interface SettledSegment {
    * `empty`: its writer died before it held anything, and it was removed. `damaged`: kept under another name.
    */
   readonly outcome: 'sealed' | 'recovered' | 'empty' | 'damaged';
-  readonly manifest: Manifest | null;
   /** The problem of a damaged segment. */
   readonly problem: string | null;
-}
-
-/**
- * Seals a segment that its writer ended: one plain file, checked and read-only, and a manifest beside it. It
- * can be repeated after a crash at any point.
- * @param attempts tries, 100 ms apart, to get the file while a reader uses it
- * @throws AppError CAPTURE_DAMAGED when the segment fails its check or is still in use
- */
-export function sealSegment(path: string, clock: Clock, attempts: number = ATTEMPTS): Manifest {
-  return seal(path, clock, false, attempts);
-}
-
-/**
- * Seals a segment whose writer died. SQLite recovers what was committed; the recording's account counts the
- * rest.
- * @throws AppError CAPTURE_DAMAGED like `sealSegment`
- */
-export function recoverSegment(path: string, clock: Clock): Manifest {
-  return seal(path, clock, true, ATTEMPTS);
 }
 
 /**
@@ -82,42 +63,39 @@ export function recoverSegment(path: string, clock: Clock): Manifest {
  */
 export function settleSegment(path: string, clock: Clock): SettledSegment {
   const file = basename(path);
-  if (existsSync(`${path}${MANIFEST_SUFFIX}`)) {
-    return { file, outcome: 'sealed', manifest: readManifest(path), problem: null };
-  }
+  if (existsSync(`${path}${MANIFEST_SUFFIX}`)) return { file, outcome: 'sealed', problem: null };
   try {
-    const state = stateOf(path);
-    if (state === 'unborn') {
+    if (withConnection(path, isUnborn)) {
       for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
-      return { file, outcome: 'empty', manifest: null, problem: null };
+      return { file, outcome: 'empty', problem: null };
     }
-    return state === 'ended'
-      ? { file, outcome: 'sealed', manifest: sealSegment(path, clock), problem: null }
-      : { file, outcome: 'recovered', manifest: recoverSegment(path, clock), problem: null };
+    const { recovered } = sealSegment(path, clock);
+    return { file, outcome: recovered ? 'recovered' : 'sealed', problem: null };
   } catch (error) {
     if (!isDamage(error)) throw error;
     setAside(path);
-    return { file, outcome: 'damaged', manifest: null, problem: reasonOf(error) };
+    return { file, outcome: 'damaged', problem: reasonOf(error) };
   }
 }
 
-function stateOf(path: string): 'unborn' | 'ended' | 'abandoned' {
-  return withConnection(path, (connection) => {
-    if (isUnborn(connection)) return 'unborn';
-    assertReadable(connection, basename(path));
-    return readMeta(connection, basename(path)).closedUs === null ? 'abandoned' : 'ended';
-  });
-}
-
-function seal(path: string, clock: Clock, abandoned: boolean, attempts: number): Manifest {
+/**
+ * Seals a segment: one plain file, checked and read-only, and a manifest beside it. It can be repeated after
+ * a crash at any point. If its writer died, SQLite recovers what was committed; the recording's account
+ * counts the rest.
+ * @param attempts tries, 100 ms apart, to get the file while a reader uses it
+ * @throws AppError CAPTURE_DAMAGED when the segment fails its check or is still in use
+ */
+export function sealSegment(path: string, clock: Clock, attempts: number = ATTEMPTS): Manifest {
   if (existsSync(`${path}${MANIFEST_SUFFIX}`)) return readManifest(path);
   const file = basename(path);
   const facts = withConnection(path, (connection) => {
     assertReadable(connection, file);
     // Before any change, so that a damaged segment is set aside as found.
-    check(connection, file);
+    const found = connection.pragma('quick_check', { simple: true });
+    if (found !== 'ok') throw damaged(file, String(found));
+    const isAbandoned = readMeta(connection, file).closedUs === null;
     toOneFile(connection, file, attempts);
-    if (abandoned) noteRecovery(connection, clock.epochUs());
+    if (isAbandoned) noteRecovery(connection, clock.epochUs());
     compactSmall(connection, file);
     return factsOf(connection, file);
   });
@@ -174,11 +152,6 @@ function toOneFile(connection: Connection, file: string, attempts: number): void
   }
 }
 
-function check(connection: Connection, file: string): void {
-  const found = connection.pragma('quick_check', { simple: true });
-  if (found !== 'ok') throw damaged(file, String(found));
-}
-
 function noteRecovery(connection: Connection, nowUs: number): void {
   connection.transaction(() => {
     setMeta(connection, { closed_us: String(nowUs), recovered_us: String(nowUs) });
@@ -188,8 +161,6 @@ function noteRecovery(connection: Connection, nowUs: number): void {
 /** The content facts for a manifest, read from the segment. */
 export function factsOf(connection: Connection, file: string) {
   const meta = readMeta(connection, file);
-  const ends = (end: 'min' | 'max') =>
-    connection.prepare<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get() ?? null;
   const totals = connection
     .prepare<[], { exchanges: number; requestBytes: number; responseBytes: number }>(
       `SELECT coalesce(sum(exchanges), 0) AS exchanges, coalesce(sum(request_bytes), 0) AS requestBytes,
@@ -208,13 +179,20 @@ export function factsOf(connection: Connection, file: string) {
     file,
     recorder: meta.recorder.id,
     recovered: meta.recoveredUs !== null,
-    firstArrivalUs: ends('min'),
-    lastArrivalUs: ends('max'),
+    firstArrivalUs: arrivalOf(connection, 'min'),
+    lastArrivalUs: arrivalOf(connection, 'max'),
     ...totals,
     lost: amount('loss'),
     omitted: amount('omission'),
     expired: connection.prepare<[], ExpiredSums>(SELECT_EXPIRED).get() ?? { segments: 0, ...NONE },
   };
+}
+
+/** The least or greatest arrival in a segment; null for one without exchanges. */
+export function arrivalOf(connection: Connection, end: 'min' | 'max'): number | null {
+  // One of them a statement: SQLite takes it from an end of the index, but scans for both.
+  const arrival = connection.prepare<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck();
+  return arrival.get() ?? null;
 }
 
 const SELECT_EXPIRED = `SELECT count(*) + coalesce(sum(earlier_segments), 0) AS segments,
@@ -276,43 +254,35 @@ function repackBlocks(connection: Connection, file: string): void {
   }
 }
 
-/** Sums of what retention removed. */
-export interface ExpiredSums extends Amount {
-  readonly segments: number;
-}
+const whole = z.number().int();
+const amount = z.object({ exchanges: whole, bytes: whole });
 
 /** The manifest beside a sealed segment: the seal, and facts that are needed without opening the segment. */
-export interface Manifest {
-  readonly formatVersion: number;
-  readonly file: string;
-  readonly recorder: string;
-  readonly firstArrivalUs: number | null;
-  readonly lastArrivalUs: number | null;
-  readonly exchanges: number;
-  readonly requestBytes: number;
-  readonly responseBytes: number;
-  readonly lost: Amount;
-  readonly omitted: Amount;
-  /** Expiries recorded in it, including earlier ones. The segment that records its expiry carries them on. */
-  readonly expired: ExpiredSums;
-  readonly fileBytes: number;
-  /** SHA-256 of the file, hexadecimal. */
-  readonly sha256: string;
-  readonly sealedUs: number;
-  readonly quickCheck: 'ok';
+const manifestSchema = z.object({
+  formatVersion: whole,
+  file: z.string(),
+  recorder: z.string(),
   /** Its recorder died, and a later process sealed it. */
-  readonly recovered: boolean;
-}
+  recovered: z.boolean(),
+  firstArrivalUs: whole.nullable(),
+  lastArrivalUs: whole.nullable(),
+  exchanges: whole,
+  requestBytes: whole,
+  responseBytes: whole,
+  lost: amount,
+  omitted: amount,
+  /** Expiries recorded in it, including earlier ones. The segment that records its expiry carries them on. */
+  expired: z.object({ segments: whole, exchanges: whole, bytes: whole }),
+  fileBytes: whole,
+  /** SHA-256 of the file, hexadecimal. */
+  sha256: z.string(),
+  sealedUs: whole,
+  quickCheck: z.literal('ok'),
+});
+export type Manifest = Readonly<z.infer<typeof manifestSchema>>;
 
-const NUMBERS = [
-  'formatVersion',
-  'exchanges',
-  'requestBytes',
-  'responseBytes',
-  'fileBytes',
-  'sealedUs',
-] as const;
-const TEXTS = ['file', 'recorder', 'sha256'] as const;
+/** Sums of what retention removed. */
+export type ExpiredSums = Manifest['expired'];
 
 /** Writes the manifest beside its segment. The segment is sealed from then on. */
 export function writeManifest(segmentPath: string, manifest: Manifest): void {
@@ -370,25 +340,11 @@ export function manifestOfWhole(segmentPath: string): Manifest {
 
 /** @throws AppError CAPTURE_DAMAGED naming `file` */
 export function parseManifest(text: string, file: string): Manifest {
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return manifestSchema.parse(JSON.parse(text));
   } catch (error) {
-    throw invalid(file, reasonOf(error));
+    throw invalid(file, error instanceof z.ZodError ? z.prettifyError(error) : reasonOf(error));
   }
-  if (typeof value !== 'object' || value === null) throw invalid(file, 'it is not an object');
-  const fields = value as Record<string, unknown>;
-  for (const name of NUMBERS)
-    if (!Number.isSafeInteger(fields[name])) throw invalid(file, `${name} is missing`);
-  for (const name of TEXTS) if (typeof fields[name] !== 'string') throw invalid(file, `${name} is missing`);
-  for (const name of ['firstArrivalUs', 'lastArrivalUs']) {
-    if (fields[name] !== null && !Number.isSafeInteger(fields[name]))
-      throw invalid(file, `${name} is missing`);
-  }
-  const sums = fields['expired'];
-  if (typeof sums !== 'object' || sums === null) throw invalid(file, 'expired is missing');
-  const { crc32: _, ...manifest } = fields;
-  return manifest as unknown as Manifest;
 }
 
 function orTakenAway<T>(segmentPath: string, work: () => T): T {

@@ -170,6 +170,16 @@ export class SegmentReader {
   }
 }
 
+/** Runs `work` on a segment; null if its writer has not created its tables yet. @throws like `open` */
+export function withSegment<T>(segment: SegmentFile, work: (reader: SegmentReader) => T): T | null {
+  const reader = SegmentReader.open(segment);
+  try {
+    return reader === null ? null : work(reader);
+  } finally {
+    reader?.close();
+  }
+}
+
 const SELECT_BLOCK = `${SELECT_BLOCKS} FROM block WHERE first_slot <= ? ORDER BY first_slot DESC LIMIT 1`;
 
 const SECOND = selected(
@@ -348,13 +358,7 @@ export class SegmentPool {
   use<T>(segment: SegmentFile, unborn: T, work: (reader: SegmentReader) => T): T {
     const sealed = this.#isSealed(segment);
     if (sealed && !this.#closed) return work(this.#keep(segment));
-    const reader = SegmentReader.open({ ...segment, sealed });
-    if (reader === null) return unborn;
-    try {
-      return work(reader);
-    } finally {
-      reader.close();
-    }
+    return withSegment({ ...segment, sealed }, work) ?? unborn;
   }
 
   /** Closes the reader of a segment that was read to its end. */

@@ -30,6 +30,7 @@ import {
 interface Batch {
   readonly exchanges: readonly PackedExchange[];
   readonly records: SideRecords;
+  readonly expiries: readonly Expiry[];
   /** What the recorder has committed with this batch; null if nothing counts it. */
   readonly progress: Progress | null;
   readonly committedUs: number;
@@ -89,12 +90,12 @@ export class SegmentWriter {
   }
 
   /** Commits a batch completely, or throws and commits nothing. */
-  write({ exchanges, records, progress, committedUs }: Batch): void {
+  write({ exchanges, records, expiries, progress, committedUs }: Batch): void {
     this.#transact(false, () => {
       const afterId = this.#lastId;
       for (const packed of exchanges) this.#insert.run(...this.#valuesOf(packed));
       if (exchanges.length > 0) this.#rollUp(afterId, committedUs);
-      this.#writeRecords(records);
+      this.#writeRecords(records, expiries);
       if (progress !== null) setMeta(this.#connection, { progress: JSON.stringify(progress) });
     });
   }
@@ -363,19 +364,17 @@ const PROTOCOLS_MAX = 64;
 const ANCHORS_MAX = 1_440;
 
 /**
- * Data of a capture besides its exchanges: the recording's account, connections by protocol, clock anchors
- * and expiries. It is collected until the next commit. Its size is bounded even if the disk fails for long.
+ * Data of a capture besides its exchanges: the recording's account, connections by protocol and clock
+ * anchors. It is collected until the next commit. Its size is bounded even if the disk fails for long.
  */
 export class SideRecords {
   /** The newest account; null once written. */
   account: LifeAccount | null = null;
   readonly protocolUses = new Map<string, ProtocolUse>();
   readonly anchors: ClockAnchor[] = [];
-  readonly expiries: Expiry[] = [];
 
   get isEmpty(): boolean {
-    const records = this.protocolUses.size + this.anchors.length + this.expiries.length;
-    return this.account === null && records === 0;
+    return this.account === null && this.protocolUses.size + this.anchors.length === 0;
   }
 
   addProtocolUse(use: ProtocolUse): void {
@@ -398,12 +397,14 @@ export class SideRecords {
     this.account = null;
     this.protocolUses.clear();
     this.anchors.length = 0;
-    this.expiries.length = 0;
   }
 }
 
 /** Prepares the writing of side records. Call the result inside a transaction. */
-function recordsOf(connection: Connection, baseline: LifeAccount | null): (records: SideRecords) => void {
+function recordsOf(
+  connection: Connection,
+  baseline: LifeAccount | null,
+): (records: SideRecords, expiries: readonly Expiry[]) => void {
   const addProtocolUse = addInto<[string, number, number]>(connection, 'protocol_use');
   const protocols = connection
     .prepare<[string], number>("SELECT count(*) FROM protocol_use WHERE protocol NOT IN (?, 'other')")
@@ -412,7 +413,7 @@ function recordsOf(connection: Connection, baseline: LifeAccount | null): (recor
   const insertExpiry = connection.prepare(`INSERT OR REPLACE INTO expiry VALUES (@file, @firstArrivalUs,
     @lastArrivalUs, @exchanges, @bytes, @expiredUs, @why, @earlierSegments, @earlierExchanges, @earlierBytes)`);
   const writeAccount = accountsOf(connection, baseline);
-  return ({ account, protocolUses, anchors, expiries }) => {
+  return ({ account, protocolUses, anchors }, expiries) => {
     if (account !== null) writeAccount(account);
     for (const { protocol, connections, bytes } of protocolUses.values()) {
       const full = (protocols.get(protocol) ?? 0) >= PROTOCOLS_MAX;

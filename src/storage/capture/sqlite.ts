@@ -208,6 +208,16 @@ export function takenAway(file: string): AppError {
   });
 }
 
+/** The result of `ask`; null if the segment that it reads was removed since the directory was listed. */
+export function orGone<T>(ask: () => T): T | null {
+  try {
+    return ask();
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
+    throw error;
+  }
+}
+
 function systemCode(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : '';
 }

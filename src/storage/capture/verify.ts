@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
 import { assertChecksum, type BlockRow, blocksIn, decodeBlock, decodeHeads } from './blocks.ts';
 import {
   DAMAGED_SUFFIX,
@@ -16,9 +17,17 @@ import { leftoversIn } from './forget.ts';
 import { AbsentSegments, type ExpirySummary, SELECT_EXPIRIES } from './lives.ts';
 import { HOUR_COLUMNS, SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-ups.ts';
 import { assertReadable, isUnborn, readMeta, type SegmentMeta } from './schema.ts';
-import { factsOf, isIntact, type Manifest, readManifest, readManifestText, sha256Of } from './sealing.ts';
-import { SegmentIdentities, type SegmentIdentity } from './segment-reader.ts';
-import { type Connection, openForReading, segmentError } from './sqlite.ts';
+import {
+  arrivalOf,
+  factsOf,
+  isIntact,
+  type Manifest,
+  readManifest,
+  readManifestText,
+  sha256Of,
+} from './sealing.ts';
+import { SegmentIdentities } from './segment-reader.ts';
+import { type Connection, openForReading, orGone, segmentError } from './sqlite.ts';
 
 /** How often a segment is checked if it is replaced each time. */
 const ATTEMPTS = 3;
@@ -60,17 +69,17 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
   const listed = readdirSync(captureDirectory);
   const segments = segmentsOf(captureDirectory);
   const reports: SegmentReport[] = [];
-  const checked = new CheckedSegments();
+  const others = { identities: new SegmentIdentities(), absent: new AbsentSegments() };
   for (const [index, segment] of segments.entries()) {
     options.onSegment(segment.file, index, segments.length);
-    const report = reportOn(segment, options.encryptionKey, checked);
+    const report = reportOn(segment, options.encryptionKey, others);
     if (report !== null) reports.push(report);
   }
   const files = readdirSync(captureDirectory).sort();
   const problems: CaptureProblem[] = [
     ...reports.flatMap((report) => report.problems),
     ...missingFrom(captureDirectory, files),
-    ...files.filter((file) => file.endsWith(DAMAGED_SUFFIX)).map(setAside),
+    ...files.filter((file) => file.endsWith(DAMAGED_SUFFIX)).map((file) => ({ file, ...SET_ASIDE })),
   ];
   return {
     schemaVersion: 1,
@@ -79,7 +88,7 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
     exchanges: reports.reduce((sum, { exchanges }) => sum + exchanges, 0),
     segments: reports.map((report) => ({ ...report, problems: report.problems.length })),
     problems,
-    missing: checked.missing(listed),
+    missing: missingNumbers(listed, others.absent),
     expiring: files.filter((file) => file.endsWith(TOMBSTONE_SUFFIX)),
     leftovers: leftoversIn(captureDirectory),
   };
@@ -92,21 +101,13 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
 function reportOn(
   segment: SegmentFile,
   key: EncryptionKey | null,
-  checked: CheckedSegments,
+  others: CheckedSegments,
 ): SegmentReport | null {
   for (let attempt = 1; ; attempt += 1) {
     const seal = sealOf(segment);
-    const report = reportOnce(new SegmentCheck({ ...segment, sealed: seal !== null }, key, checked));
+    const check = new SegmentCheck({ ...segment, sealed: seal !== null }, key, others);
+    const report = orGone(() => check.run());
     if (attempt === ATTEMPTS || sealOf(segment) === seal) return report;
-  }
-}
-
-function reportOnce(check: SegmentCheck): SegmentReport | null {
-  try {
-    return check.run();
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'CAPTURE_NOT_FOUND') return null;
-    throw error;
   }
 }
 
@@ -128,29 +129,20 @@ function missingFrom(directory: string, files: readonly string[]): CaptureProble
     .map((file) => ({ file, kind: 'missing', what: 'its manifest exists but the segment is missing' }));
 }
 
-function setAside(file: string): CaptureProblem {
-  return {
-    file,
-    kind: 'set_aside',
-    what: 'it failed its check at sealing and is not read',
-  };
-}
+const SET_ASIDE = { kind: 'set_aside', what: 'it failed its check at sealing and is not read' } as const;
 
-/** Kinds of problems in a capture. */
-const PROBLEM_KINDS = [
-  'manifest',
-  'hash',
-  'database',
-  'name',
-  'block',
-  'payload',
-  'reference',
-  'roll_ups',
-  'counts',
-  'missing',
-  'set_aside',
-] as const;
-type ProblemKind = (typeof PROBLEM_KINDS)[number];
+type ProblemKind =
+  | 'manifest'
+  | 'hash'
+  | 'database'
+  | 'name'
+  | 'block'
+  | 'payload'
+  | 'reference'
+  | 'roll_ups'
+  | 'counts'
+  | 'missing'
+  | 'set_aside';
 
 interface CaptureProblem {
   readonly file: string;
@@ -170,12 +162,13 @@ interface SegmentReport {
   readonly problems: readonly CaptureProblem[];
 }
 
-/** The slots in a segment's blocks. */
-interface SlotLengths {
-  /** Length of each slot. */
-  readonly known: Map<number, number>;
-  /** Blocks that could not be unpacked. */
-  readonly unknown: Pick<BlockRow, 'firstSlot' | 'slots'>[];
+/** Length of each slot; null if its block was not unpacked. */
+type SlotLengths = Map<number, number | null>;
+
+/** Facts across the checked segments of a capture, to find copies and missing segments. */
+interface CheckedSegments {
+  readonly identities: SegmentIdentities;
+  readonly absent: AbsentSegments;
 }
 
 /** Most problems reported per segment; one more line says how many were left out. */
@@ -267,7 +260,7 @@ export class SegmentCheck {
       assertReadable(connection, file);
       this.#checkStructure(connection);
       const meta = readMeta(connection, file);
-      this.#guard('name', () => this.#others.add(this.#segment, meta, connection));
+      this.#guard('name', () => this.#compare(connection, meta));
       const { encryption } = meta;
       this.#encrypted = encryption !== null;
       const cipher = this.#key === null ? null : cipherFor(encryption, this.#key, file);
@@ -281,6 +274,16 @@ export class SegmentCheck {
     }
   }
 
+  /** @throws AppError CAPTURE_DAMAGED when its name is another segment's, or the same was checked before */
+  #compare(connection: Connection, meta: SegmentMeta): void {
+    const { identities, absent } = this.#others;
+    for (const expiry of connection.prepare<[], ExpirySummary>(SELECT_EXPIRIES).all()) absent.expired(expiry);
+    const exchanges = countOf(connection, 'exchange');
+    const [firstUs, lastUs] = (['min', 'max'] as const).map((end) => arrivalOf(connection, end));
+    const span = firstUs == null || lastUs == null ? null : { firstUs, lastUs };
+    identities.assertNew(this.#segment, { meta, exchanges, span });
+  }
+
   /** The hash covers a sealed segment. An open one only has its own structure to check. */
   #checkStructure(connection: Connection): void {
     const check = this.#segment.sealed ? 'quick_check' : 'integrity_check';
@@ -292,7 +295,7 @@ export class SegmentCheck {
 
   /** Unpacks every block and its heads. Bodies are checked afterwards by their slots. */
   #checkBlocks(connection: Connection, cipher: BlockCipher | null): SlotLengths {
-    const lengths: SlotLengths = { known: new Map(), unknown: [] };
+    const lengths: SlotLengths = new Map();
     const heads = connection
       .prepare<[], number>('SELECT heads_slot FROM exchange WHERE heads_slot IS NOT NULL ORDER BY heads_slot')
       .pluck()
@@ -302,25 +305,20 @@ export class SegmentCheck {
       for (const row of blocksIn(connection, 'block')) {
         this.#blocks += 1;
         const slots = this.#guard('block', () => this.#slotsOf(row, cipher));
-        if (slots === null) lengths.unknown.push({ firstSlot: row.firstSlot, slots: row.slots });
-        for (const [at, { byteLength }] of (slots ?? []).entries()) {
-          lengths.known.set(row.firstSlot + at, byteLength);
+        // A damaged row may claim any number of slots.
+        for (let at = 0; at < Math.min(row.slots, LIMITS.blockSlots); at += 1) {
+          lengths.set(row.firstSlot + at, slots?.[at]?.byteLength ?? null);
         }
         for (; !head.done && head.value < row.firstSlot + row.slots; head = heads.next()) {
-          if (head.value < row.firstSlot) this.#headsMissing(head.value);
-          else this.#checkHeads(slots?.[head.value - row.firstSlot]);
+          this.#checkHeads(head.value, row, slots);
         }
       }
-      for (; !head.done; head = heads.next()) this.#headsMissing(head.value);
+      for (; !head.done; head = heads.next()) this.#checkHeads(head.value, null, null);
       return lengths;
     } finally {
       // An unfinished iterator would keep its connection from closing.
       heads.return?.();
     }
-  }
-
-  #headsMissing(slot: number): void {
-    this.#found('payload', `the heads of an exchange, slot ${slot}, are in no block`);
   }
 
   /** Null if only the checksum can be checked. */
@@ -330,9 +328,14 @@ export class SegmentCheck {
     return null;
   }
 
-  /** Skips heads in a block that could not be unpacked. */
-  #checkHeads(slot: Uint8Array | undefined): void {
-    if (slot !== undefined) this.#guard('payload', () => decodeHeads(slot, this.#segment.file));
+  /** @param slots of the row; null if it could not be unpacked, and its heads are not checked */
+  #checkHeads(slot: number, row: BlockRow | null, slots: readonly Uint8Array[] | null): void {
+    if (row === null || slot < row.firstSlot) {
+      this.#found('payload', `the heads of an exchange, slot ${slot}, are in no block`);
+      return;
+    }
+    const heads = slots?.[slot - row.firstSlot];
+    if (heads !== undefined) this.#guard('payload', () => decodeHeads(heads, this.#segment.file));
   }
 
   #checkBodies(connection: Connection, slots: SlotLengths): void {
@@ -340,7 +343,7 @@ export class SegmentCheck {
       'SELECT id, slot, kept_bytes AS kept FROM body',
     );
     for (const { id, slot, kept } of bodies.iterate()) {
-      const length = slot === null ? 0 : lengthOf(slot, slots);
+      const length = slot === null ? 0 : slots.get(slot);
       if (length === undefined) this.#found('payload', `body ${id}, slot ${slot}, is in no block`);
       else if (length !== null && length !== (kept ?? 0)) {
         this.#found('payload', `body ${id} has ${length} bytes but its row says ${kept ?? 0}`);
@@ -406,13 +409,6 @@ export class SegmentCheck {
   }
 }
 
-/** Null if its block could not be unpacked, undefined if no block holds it. */
-function lengthOf(slot: number, { known, unknown }: SlotLengths): number | null | undefined {
-  const holds = (row: SlotLengths['unknown'][number]) =>
-    slot >= row.firstSlot && slot < row.firstSlot + row.slots;
-  return known.get(slot) ?? (unknown.some(holds) ? null : undefined);
-}
-
 function countOf(connection: Connection, from: string): number {
   return connection.prepare<[], number>(`SELECT count(*) FROM ${from}`).pluck().get() ?? 0;
 }
@@ -427,62 +423,23 @@ interface MissingSegments {
 /** Files that show that a segment exists, or why it does not. */
 const TRACES = ['', MANIFEST_SUFFIX, TOMBSTONE_SUFFIX, DAMAGED_SUFFIX, HANDED_SUFFIX];
 
-/** Facts across the checked segments of a capture, to find copies and missing segments. */
-class CheckedSegments {
-  readonly #identities = new SegmentIdentities();
-  readonly #absent = new AbsentSegments();
-
-  /** @throws AppError CAPTURE_DAMAGED when its name is another segment's, or it was added before */
-  add(segment: SegmentFile, meta: SegmentMeta, connection: Connection): void {
-    for (const expiry of connection.prepare<[], ExpirySummary>(SELECT_EXPIRIES).all()) {
-      this.#absent.expired(expiry);
+/** @param files all files in the directory when the check began */
+function missingNumbers(files: readonly string[], absent: AbsentSegments): MissingSegments[] {
+  const names = files.flatMap((file) =>
+    TRACES.filter((trace) => file.endsWith(trace)).flatMap(
+      (trace) => parseSegmentName(file.slice(0, file.length - trace.length)) ?? [],
+    ),
+  );
+  const missing: MissingSegments[] = [];
+  for (const [recorder, ofLife] of Map.groupBy(names, (name) => name.recorder)) {
+    const present = [...new Set(ofLife.map(({ sequence }) => sequence))].sort((a, b) => a - b);
+    for (const { kind, sequence } of absent.holesIn(recorder, present)) {
+      if (kind !== 'missing') continue;
+      const last = missing.at(-1);
+      const from = last?.recorder === recorder && last.to === sequence - 1 ? last.from : sequence;
+      if (from !== sequence) missing.pop();
+      missing.push({ recorder, from, to: sequence });
     }
-    this.#identities.assertNew(segment, { meta, ...arrivalsIn(connection) });
   }
-
-  /** @param files all files in the directory when the check began */
-  missing(files: readonly string[]): MissingSegments[] {
-    const missing: MissingSegments[] = [];
-    for (const [recorder, numbers] of numbersIn(files)) {
-      const there = [...numbers].sort((a, b) => a - b);
-      let expected = 1;
-      for (const number of there) {
-        for (; expected < number; expected += 1) {
-          const { kind } = this.#absent.whyOf(recorder, expected, number === there[0]);
-          if (kind === 'missing') addTo(missing, recorder, expected);
-        }
-        expected = number + 1;
-      }
-    }
-    return missing;
-  }
-}
-
-function numbersIn(files: readonly string[]): Map<string, Set<number>> {
-  const recorders = new Map<string, Set<number>>();
-  for (const file of files) {
-    const suffix = TRACES.findLast((trace) => file.endsWith(trace)) ?? '';
-    const name = parseSegmentName(file.slice(0, file.length - suffix.length));
-    if (name === null) continue;
-    const numbers = recorders.get(name.recorder) ?? new Set();
-    recorders.set(name.recorder, numbers.add(name.sequence));
-  }
-  return recorders;
-}
-
-function addTo(missing: MissingSegments[], recorder: string, number: number): void {
-  const last = missing.at(-1);
-  if (last?.recorder === recorder && last.to === number - 1) missing.splice(-1, 1, { ...last, to: number });
-  else missing.push({ recorder, from: number, to: number });
-}
-
-/** Span and number of arrivals in a segment, from its rows. */
-function arrivalsIn(connection: Connection): Pick<SegmentIdentity, 'span' | 'exchanges'> {
-  const found = connection
-    .prepare<[], { exchanges: number; firstUs: number | null; lastUs: number | null }>(
-      'SELECT count(*) AS exchanges, min(arrival_us) AS firstUs, max(arrival_us) AS lastUs FROM exchange',
-    )
-    .get();
-  const { exchanges = 0, firstUs = null, lastUs = null } = found ?? {};
-  return { exchanges, span: firstUs === null || lastUs === null ? null : { firstUs, lastUs } };
+  return missing;
 }

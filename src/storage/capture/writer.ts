@@ -8,14 +8,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { CommittingSink, CommitResult as SinkCommitResult } from '../../core/ports.ts';
 import { formatSegmentName, hourOf, parseSegmentName, SIDE_SUFFIXES, segmentsOf } from './directory.ts';
 import type { EncryptionKey } from './encryption.ts';
-import {
-  DiskQuota,
-  type Expiry,
-  type OpenSegment,
-  type Refusal,
-  Retention,
-  SegmentExpiry,
-} from './retention.ts';
+import { DiskQuota, type OpenSegment, type Refusal, Retention, SegmentExpiry } from './retention.ts';
 import type { NewSegmentMeta } from './schema.ts';
 import {
   keptBytesOf,
@@ -71,7 +64,7 @@ interface OutageCause {
   readonly error: string;
 }
 
-const NOTHING: CommitResult = { committed: 0, lost: 0, reason: null, error: null };
+const NOTHING: CommitResult = { committed: 0, lost: [], reason: null, error: null };
 
 /**
  * Writes exchanges into the segments of one capture: synchronous, with group commit, one writer per
@@ -115,7 +108,6 @@ export class CaptureWriter implements CommittingSink {
     this.#quota = new DiskQuota(directory, maxDiskBytes, this.#expiry, clock);
     this.#retention = retainMs === null ? null : new Retention(directory, retainMs, this.#expiry, clock);
     this.#rotation = new SegmentRotation(options, clock);
-    this.#records.expiries.push(...this.#expiry.unrecorded());
   }
 
   /** Exchanges that wait for the next commit. */
@@ -160,7 +152,8 @@ export class CaptureWriter implements CommittingSink {
   commit(progress: Progress | null = null): CommitResult {
     this.#progress = progress;
     const exchanges = this.#pending.take();
-    if (exchanges.length === 0 && this.#records.isEmpty) return NOTHING;
+    const records = this.#expiry.pending.length + Number(!this.#records.isEmpty);
+    if (exchanges.length + records === 0) return NOTHING;
     if (exchanges.length === 0 || this.#options.segmentBy === 'clock') {
       return this.#commitBatch(exchanges, hourOf(this.#clock.epochUs()));
     }
@@ -177,14 +170,14 @@ export class CaptureWriter implements CommittingSink {
     const hour = this.#options.segmentBy === 'clock' ? hourOf(this.#clock.epochUs()) : null;
     try {
       if (hour !== null) this.#rotation.turnTo(hour);
-      if (this.#retention?.due) this.#retention.enforce((expiry) => this.#records.expiries.push(expiry));
+      if (this.#retention?.due) this.#retention.enforce();
     } catch (error) {
       return { error: reasonOf(error) };
     }
     const open = this.#rotation.hour;
     // Anchors alone need no new segment. An unrecorded expiry would look like a loss.
-    if (this.#records.isEmpty || (open === null && this.#records.expiries.length === 0))
-      return { error: null };
+    const expired = this.#expiry.pending.length > 0;
+    if (!expired && (this.#records.isEmpty || open === null)) return { error: null };
     return { error: this.#commitBatch([], hour ?? open ?? hourOf(this.#clock.epochUs())).error };
   }
 
@@ -203,17 +196,15 @@ export class CaptureWriter implements CommittingSink {
 
   #commitBatch(exchanges: readonly PackedExchange[], hour: number): CommitResult {
     const cause = this.#outage;
-    if (cause !== null && this.#clock.nowNs() < this.#outageUntilNs)
-      return { ...NOTHING, lost: exchanges.length, ...cause };
+    if (cause !== null && this.#clock.nowNs() < this.#outageUntilNs) return lossOf(exchanges, cause);
     try {
       this.#rotation.turnTo(hour);
-      const refusal = this.#rotation.makeRoom(this.#quota, exchanges, (expiry) => {
-        this.#records.expiries.push(expiry);
-      });
+      const refusal = this.#rotation.makeRoom(this.#quota, exchanges);
       if (refusal !== null) return this.#lose(exchanges, refusal, REFUSALS[refusal]);
       const segment = this.#rotation.segmentFor(hour, this.#account);
       const committedUs = this.#clock.epochUs();
-      segment.write({ exchanges, records: this.#records, progress: this.#progress, committedUs });
+      const [records, expiries, progress] = [this.#records, this.#expiry.pending, this.#progress];
+      segment.write({ exchanges, records, expiries, progress, committedUs });
     } catch (error) {
       return this.#failed(exchanges, hour, error);
     }
@@ -250,7 +241,7 @@ export class CaptureWriter implements CommittingSink {
 
   #lose(exchanges: readonly PackedExchange[], reason: LossReason, error: string): CommitResult {
     this.#distrust(reason, error);
-    return { committed: 0, lost: exchanges.length, reason, error };
+    return lossOf(exchanges, { reason, error });
   }
 
   /** Pauses disk writes, and abandons a segment that a failing disk may have damaged. */
@@ -339,10 +330,15 @@ function slotsOf({ exchange: { request, response }, heads }: PackedExchange): nu
   return Number(heads !== null) + bodies.length;
 }
 
+function lossOf(exchanges: readonly PackedExchange[], { reason, error }: OutageCause): CommitResult {
+  const lost = exchanges.map(({ exchange }) => ({ exchange, reason }));
+  return { committed: 0, lost, reason, error };
+}
+
 function sumOf(a: CommitResult, b: CommitResult): CommitResult {
   return {
     committed: a.committed + b.committed,
-    lost: a.lost + b.lost,
+    lost: [...a.lost, ...b.lost],
     reason: b.reason ?? a.reason,
     error: b.error ?? a.error,
   };
@@ -421,11 +417,7 @@ class SegmentRotation {
    * Whether a batch fits: once in the log and once in the database. This includes its rewritten last block
    * and the end of the segment. Expires the oldest sealed segments if that helps the quota.
    */
-  makeRoom(
-    quota: DiskQuota,
-    exchanges: readonly PackedExchange[],
-    expired: (expiry: Expiry) => void,
-  ): Refusal {
+  makeRoom(quota: DiskQuota, exchanges: readonly PackedExchange[]): Refusal {
     const segment = this.#segment;
     const payload = exchanges.reduce((sum, exchange) => sum + keptBytesOf(exchange), 0);
     const openBlock = segment?.openBlockBytes ?? 0;
@@ -437,7 +429,7 @@ class SegmentRotation {
     if (!quota.leavesReserve(growth)) return 'disk_reserve';
     if (quota.fits(this.#asOpen(), needed())) return null;
     segment?.truncateWal();
-    return quota.makeRoom(this.#asOpen(), needed(), expired) ? null : 'quota';
+    return quota.makeRoom(this.#asOpen(), needed()) ? null : 'quota';
   }
 
   /**

@@ -51,11 +51,11 @@ class MortalSink extends CountingSink {
     this.wanted = false;
     const committed = this.#pending;
     this.#pending = 0;
-    if (this.dead) return { committed: 0, lost: 0, reason: null };
+    if (this.dead) return { committed: 0, lost: [], reason: null };
     this.#disk.rows += committed;
     if (progress) this.#disk.progress = progress;
     if (this.diesBehindCommit) this.#die();
-    return { committed, lost: 0, reason: null };
+    return { committed, lost: [], reason: null };
   }
 }
 

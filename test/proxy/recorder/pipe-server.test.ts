@@ -144,6 +144,25 @@ describe('what the forwarder is told', () => {
   });
 });
 
+describe('a batch of which the database refuses one row', () => {
+  it('loses that exchange alone, also where its connection has others before and after it', async () => {
+    const { link, ledger, sink, startReading } = await bothEnds(16 * ANSWER_BYTES);
+    sink.refuses = ({ route }) => route === 'GET /refused';
+    const tap = link.open();
+    for (const path of ['/a', '/refused', '/b']) {
+      tap.client(Buffer.from(`GET ${path} HTTP/1.1\r\nHost: h\r\n\r\n`));
+      tap.server(RESPONSE);
+    }
+    tap.close('client_end');
+    startReading();
+    await until(() => ledger.read().unsettledConnections === 0);
+    const { recorded, lost, exchanges } = ledger.read();
+    expect([recorded.turns, exchanges, lost.encode_failed?.turns]).toEqual([2, 2, 1]);
+    expect(sink.exchanges.map(({ route }) => route)).toEqual(['GET /a', 'GET /b']);
+    expect(imbalance(ledger.read())).toEqual({ bytes: 0, turns: 0 });
+  });
+});
+
 describe('what looks like HTTP behind a loss', () => {
   it.each([
     ['is recorded of a client connection that asked for one thing after the other', 1],

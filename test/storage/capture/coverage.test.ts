@@ -6,7 +6,7 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { fleetShare, mostAtOnce } from '../../../src/storage/capture/coverage.ts';
 import { segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { inspectCapture, inspectCaptures, surveyCapture } from '../../../src/storage/capture/inspect.ts';
-import { recoverSegment } from '../../../src/storage/capture/sealing.ts';
+import { sealSegment } from '../../../src/storage/capture/sealing.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { accountOf } from '../../support/accounts.ts';
 import { archivedLife } from '../../support/archives.ts';
@@ -86,7 +86,7 @@ describe("a recorder's life", () => {
     rmSync(join(copy, `${open?.file}-shm`), { force: true });
     const clock = new StandingClock();
     clock.wallUs = TEST_EPOCH_US + 5 * HOUR_US;
-    recoverSegment(join(copy, open?.file ?? ''), clock);
+    sealSegment(join(copy, open?.file ?? ''), clock);
     const [life] = inspectCapture(copy).recorders;
     expect(life).toMatchObject({ end: 'crashed' });
     expect(life?.gaps).toEqual([

@@ -4,7 +4,7 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { segmentsOf, unsealedSegments } from '../../../src/storage/capture/directory.ts';
 import { inspectCapture } from '../../../src/storage/capture/inspect.ts';
 import { CaptureReader } from '../../../src/storage/capture/reader.ts';
-import { settleSegment } from '../../../src/storage/capture/sealing.ts';
+import { readManifest, settleSegment } from '../../../src/storage/capture/sealing.ts';
 import { TEST_EPOCH_US } from '../../support/exchanges.ts';
 import { RunningProcess, runProcess } from '../../support/process.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
@@ -54,7 +54,8 @@ describe('a writer killed with SIGKILL', () => {
       expect(found).toEqual(found.map((_, index) => index + 1));
       const [settled] = unsealedSegments(directory).map((path) => settleSegment(path, systemClock));
       expect(settled).toMatchObject({ outcome: 'recovered', problem: null });
-      expect(settled?.manifest).toMatchObject({ exchanges: found.length, recovered: true });
+      const manifest = readManifest(join(directory, settled?.file ?? ''));
+      expect(manifest).toMatchObject({ exchanges: found.length, recovered: true });
       expect(numbersOf(directory, recorder)).toEqual(found);
     }
     expect(segmentsOf(directory).every(({ sealed }) => sealed)).toBe(true);

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { directoryBytes, fileSizesOf, segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { DirectoryLock } from '../../../src/storage/capture/lock.ts';
-import { DiskQuota, type Expiry, Retention, SegmentExpiry } from '../../../src/storage/capture/retention.ts';
+import { DiskQuota, Retention, SegmentExpiry } from '../../../src/storage/capture/retention.ts';
 import { captureOf } from '../../support/captures.ts';
 import { contentOf, conversation, forget, ofSession, verified } from '../../support/forgetting.ts';
 import { StandingClock } from '../../support/standing-clock.ts';
@@ -14,7 +14,7 @@ const DAY_NS = 86_400e9;
 class Overtaken extends SegmentExpiry {
   #once = true;
 
-  override expire(...[segment, why]: Parameters<SegmentExpiry['expire']>): Expiry | null {
+  override expire(...[segment, why]: Parameters<SegmentExpiry['expire']>): boolean {
     if (this.#once) renameSync(`${segment.path}.manifest.json`, `${segment.path}.rewriting.json`);
     this.#once = false;
     return super.expire(segment, why);
@@ -26,10 +26,10 @@ describe('a segment that a forget is just putting in its place', () => {
     const directory = captureOf(conversation());
     const clock = new StandingClock();
     const [first, second] = segmentsOf(directory);
-    const quota = new DiskQuota(directory, 1024 * 1024, new Overtaken(directory, clock), clock);
-    const expired: Expiry[] = [];
-    quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 1024 * 1024, (expiry) => expired.push(expiry));
-    expect(expired.map(({ file }) => file)).toEqual([second?.file]);
+    const expiry = new Overtaken(directory, clock);
+    const quota = new DiskQuota(directory, 1024 * 1024, expiry, clock);
+    quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 1024 * 1024);
+    expect(expiry.pending.map(({ file }) => file)).toEqual([second?.file]);
     expect(existsSync(first?.path ?? '')).toBe(true);
   });
 
@@ -38,10 +38,9 @@ describe('a segment that a forget is just putting in its place', () => {
     const clock = new StandingClock();
     const [first] = segmentsOf(directory);
     const bytes = directoryBytes(directory, fileSizesOf(directory));
-    const quota = new DiskQuota(directory, bytes + 512 * 1024, new SegmentExpiry(directory, clock), clock);
-    const expired: string[] = [];
-    const makeRoom = () =>
-      quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 64 * 1024, ({ file }) => expired.push(file));
+    const expiry = new SegmentExpiry(directory, clock);
+    const quota = new DiskQuota(directory, bytes + 512 * 1024, expiry, clock);
+    const makeRoom = () => quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 64 * 1024);
     expect(makeRoom()).toBe(true);
     writeFileSync(`${first?.path}.rewriting`, Buffer.alloc(4 * 1024 * 1024));
     clock.monotonicNs += 10e9;
@@ -50,25 +49,26 @@ describe('a segment that a forget is just putting in its place', () => {
     renameSync(`${first?.path}.manifest.json`, `${first?.path}.rewriting.json`);
     clock.monotonicNs += 10e9;
     expect(makeRoom()).toBe(true);
-    expect(expired).toEqual([]);
+    expect(expiry.pending).toEqual([]);
   });
 
   it('is passed over by retention, which finds it the next time', () => {
     const directory = captureOf(conversation());
     const clock = new StandingClock();
     const [first, second] = segmentsOf(directory);
-    const retention = new Retention(directory, 1_000, new Overtaken(directory, clock), clock);
-    const expired: string[] = [];
+    const expiry = new Overtaken(directory, clock);
+    const retention = new Retention(directory, 1_000, expiry, clock);
+    const expired = () => expiry.pending.map(({ file }) => file);
     const enforce = () => {
       clock.monotonicNs += DAY_NS;
       clock.wallUs += DAY_NS / 1000;
-      retention.enforce(({ file }) => expired.push(file));
+      retention.enforce();
     };
     enforce();
-    expect(expired).toEqual([second?.file]);
+    expect(expired()).toEqual([second?.file]);
     renameSync(`${first?.path}.rewriting.json`, `${first?.path}.manifest.json`);
     enforce();
-    expect(expired).toEqual([second?.file, first?.file]);
+    expect(expired()).toEqual([second?.file, first?.file]);
   });
 });
 

@@ -162,7 +162,7 @@ describe('forgetting', () => {
       remaining: [{ file: open, why: 'open', exchanges: 1 }],
     });
     writer.append(exchangeOf({ session: session('Adalberta') }));
-    expect(writer.close()).toMatchObject({ lost: 0, error: null });
+    expect(writer.close()).toMatchObject({ lost: [], error: null });
     lock.release();
     expect(forget(directory, ofSession('Adalberta'))).toMatchObject({ exchanges: 2, complete: true });
     expect(verified(directory).exchanges).toBe(31);
@@ -351,10 +351,8 @@ describe('a forget that was interrupted', () => {
   it('is ended by a recorder that starts, which seals what it finds', () => {
     const directory = interrupted('after');
     const [unsealed] = unsealedSegments(directory);
-    expect(settleSegment(unsealed ?? '', systemClock)).toMatchObject({
-      outcome: 'sealed',
-      manifest: { exchanges: 15 },
-    });
+    expect(settleSegment(unsealed ?? '', systemClock)).toMatchObject({ outcome: 'sealed' });
+    expect(readManifest(unsealed ?? '')).toMatchObject({ exchanges: 15 });
     expect(unsealedSegments(directory)).toEqual([]);
     expect(verified(directory)).toMatchObject({ ok: true, exchanges: 45 });
   });

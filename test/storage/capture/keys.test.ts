@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { EncryptionKey } from '../../../src/storage/capture/encryption.ts';
-import { earlierKeysOf, keyChanges, loadHashKey, readHashKey } from '../../../src/storage/capture/keys.ts';
+import { keyChanges, loadHashKey, readHashKey } from '../../../src/storage/capture/keys.ts';
 import { newCapture } from '../../support/captures.ts';
 import { testHash } from '../../support/exchanges.ts';
 import { live } from '../../support/lives.ts';
@@ -24,7 +24,7 @@ function livesUnder(...keys: readonly (EncryptionKey | null)[]): string {
 }
 
 const messages = (directory: string, encryption: EncryptionKey | null, fingerprint = hashKeyFingerprint) =>
-  keyChanges(earlierKeysOf(directory), { encryption, hashKeyFingerprint: fingerprint }).map(
+  keyChanges(directory, { encryption, hashKeyFingerprint: fingerprint }).map(
     ({ message, keyId }) => `${message}: ${keyId}`,
   );
 

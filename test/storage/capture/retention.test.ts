@@ -33,7 +33,7 @@ function recorderOf(retainMs: number | null, directory = newCapture()) {
   );
   const hour = () => {
     writer.append(exchangeOf({ arrivalUs: clock.wallUs }));
-    expect(writer.commit()).toMatchObject({ committed: 1, lost: 0, error: null });
+    expect(writer.commit()).toMatchObject({ committed: 1, lost: [], error: null });
     advance(clock, HOUR_NS);
     expect(writer.housekeep()).toEqual({ error: null });
   };

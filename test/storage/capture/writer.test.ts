@@ -30,7 +30,7 @@ describe('commits', () => {
     writer.append(arrivalAlone(TEST_EPOCH_US));
     expect(writer.due(LIMITS.commitDelayMs * 1e6 - 1)).toBe(false);
     expect(writer.due(LIMITS.commitDelayMs * 1e6)).toBe(true);
-    expect(writer.commit()).toEqual({ committed: 2, lost: 0, reason: null, error: null });
+    expect(writer.commit()).toEqual({ committed: 2, lost: [], reason: null, error: null });
     expect(writer.due(1e12)).toBe(false);
     const body = Buffer.alloc(LIMITS.commitBlocks * LIMITS.blockBytes);
     writer.append(exchangeOf({ request: requestMessage({ body }) }));
@@ -48,7 +48,7 @@ describe('commits', () => {
     const directory = newCapture();
     const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
     expect(writer.commit().committed).toBe(0);
-    expect(writer.close()).toMatchObject({ committed: 0, lost: 0, error: null });
+    expect(writer.close()).toMatchObject({ committed: 0, lost: [], error: null });
     expect(readdirSync(directory)).toEqual([]);
   });
 
@@ -60,9 +60,13 @@ describe('commits', () => {
     writer.append(exchangeOf({ lastByteOffsetUs: 0.5 }));
     writer.append(exchangeOf({ connection: 2, client: {} as Uint8Array }));
     writer.append(exchangeOf({ connection: 3 }));
-    expect(writer.commit()).toMatchObject({ committed: 2, lost: 1, reason: 'encode_failed' });
+    expect(writer.commit()).toMatchObject({
+      committed: 2,
+      lost: [{ reason: 'encode_failed' }],
+      reason: 'encode_failed',
+    });
     writer.append(exchangeOf({ connection: 4 }));
-    expect(writer.commit()).toMatchObject({ committed: 1, lost: 0, reason: null });
+    expect(writer.commit()).toMatchObject({ committed: 1, lost: [], reason: null });
     writer.close();
     expect(inspectCapture(directory).exchanges).toBe(3);
     expect(querySegment(directory, 'SELECT connection FROM exchange ORDER BY id')).toEqual(
@@ -80,7 +84,7 @@ describe('commits', () => {
       false,
       true,
     ]);
-    expect(writer.commit()).toEqual({ committed: 2, lost: 0, reason: null, error: null });
+    expect(writer.commit()).toEqual({ committed: 2, lost: [], reason: null, error: null });
     writer.close();
     expect(inspectCapture(directory).exchanges).toBe(2);
   });
@@ -241,7 +245,7 @@ describe('segments', () => {
       // Without a hash nothing is found to be equal, and what is random does not compress: the log grows as it is fed.
       const body = { bytes: 4_000_000, kept: randomBytes(4_000_000), truncated: false, hash: null };
       writer.append(exchangeOf({ request: { ...requestMessage(), body }, connection: index }));
-      expect(writer.commit().lost).toBe(0);
+      expect(writer.commit().lost).toEqual([]);
     };
     append(0);
     const path = segmentsOf(directory)[0]?.path ?? '';
