@@ -254,14 +254,10 @@ export class LifeAccounts {
   /** Leaves out lives that ended before the first segment here: they say nothing about this capture. */
   #current(): KnownLife[] {
     return [...this.#lives.values()].filter(
+      // One that has recorded nothing never had a segment that could have expired.
       ({ account, written }) =>
-        written !== null || !(account.atUs < this.#oldestUs) || this.#isFirst(account),
+        written !== null || !(account.atUs < this.#oldestUs) || account.recorded.bytes === 0,
     );
-  }
-
-  /** It has recorded nothing, so it never had a segment that could have expired. */
-  #isFirst({ recorded }: LifeAccount): boolean {
-    return recorded.bytes === 0;
   }
 
   #killed(): KnownLife[] {

@@ -98,11 +98,8 @@ function isWhole(hour: number, { fromUs, toUs }: TimeRange): boolean {
 function countWithin(reader: SegmentReader, hour: number, range: TimeRange): number {
   const fromUs = Math.max(range.fromUs, hour * HOUR_US);
   const toUs = Math.min(range.toUs, (hour + 1) * HOUR_US);
-  return (
-    reader.all<{ exchanges: number }>(
-      `SELECT count(*) AS exchanges FROM exchange WHERE arrival_us >= ${fromUs} AND arrival_us < ${toUs}`,
-    )[0]?.exchanges ?? 0
-  );
+  const sql = 'SELECT count(*) AS exchanges FROM exchange WHERE arrival_us >= ? AND arrival_us < ?';
+  return reader.all<{ exchanges: number }>(sql, fromUs, toUs)[0]?.exchanges ?? 0;
 }
 
 /** Exchanges that were sampled out, or forgotten later. */

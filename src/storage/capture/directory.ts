@@ -10,7 +10,7 @@ import {
   type Stats,
   statfsSync,
   statSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -76,9 +76,7 @@ export function segmentsOf(captureDirectory: string): SegmentFile[] {
 
 /** Paths of unsealed segments. A starting recorder seals them before it opens its own. */
 export function unsealedSegments(captureDirectory: string): string[] {
-  return segmentsOf(captureDirectory)
-    .filter((segment) => !segment.sealed)
-    .map((segment) => segment.path);
+  return segmentsOf(captureDirectory).flatMap(({ sealed, path }) => (sealed ? [] : [path]));
 }
 
 /** Default disk limit, from the free space at the capture's (future) place and its current size. */
@@ -97,40 +95,32 @@ export function defaultShareBytes(freeBytes: number, ownBytes: number): number {
 }
 
 function findCapture(directory: string): string {
-  if (isCapture(directory)) return directory;
-  const own = join(directory, OWN_SUBDIRECTORY);
-  if (isCapture(own)) return own;
-  for (const place of [directory, own]) {
-    const closed = whyClosed(place);
-    if (closed === null) continue;
-    const who = `this user (${process.geteuid?.()}) lacks the permission`;
-    throw new AppError('CAPTURE_NOT_FOUND', `${place} cannot be entered: ${who}`, {
-      hint: `Run this as the user that records${ownerOf(place)}: only that user may read a capture (0700).`,
-      cause: closed,
-    });
-  }
+  const places = [directory, join(directory, OWN_SUBDIRECTORY)];
+  const found = places.find(isCapture);
+  if (found !== undefined) return found;
+  for (const place of places) assertMayEnter(place);
   throw new AppError('CAPTURE_NOT_FOUND', `${directory} is not a capture: ${whyNot(directory)}`, {
     hint: 'Name the directory that `reprise record --dir` or `reprise import --out` wrote.',
   });
 }
 
-/** The file system's error if this user may not enter the path. */
-function whyClosed(directory: string): unknown {
+/** @throws AppError CAPTURE_NOT_FOUND naming the owner, if this user may see it */
+function assertMayEnter(place: string): void {
   try {
-    readdirSync(directory);
-    return null;
+    readdirSync(place);
   } catch (error) {
-    return hasCode(error, 'EACCES') ? error : null;
-  }
-}
-
-/** The owner in parentheses; empty if this user may not see it. */
-function ownerOf(place: string): string {
-  try {
-    return ` (${lstatSync(place).uid})`;
-  } catch {
-    // The parent directory is closed as well.
-    return '';
+    if (!hasCode(error, 'EACCES')) return;
+    let owner = '';
+    try {
+      owner = ` (${lstatSync(place).uid})`;
+    } catch {
+      // The parent directory is closed as well.
+    }
+    const who = `this user (${process.geteuid?.()}) lacks the permission`;
+    throw new AppError('CAPTURE_NOT_FOUND', `${place} cannot be entered: ${who}`, {
+      hint: `Run this as the user that records${owner}: only that user may read a capture (0700).`,
+      cause: error,
+    });
   }
 }
 
@@ -168,13 +158,10 @@ function makePrivate(directory: string): string {
   const present = statusOf(directory);
   if (present === null) mkdirSync(directory, { mode: PRIVATE_MODE });
   else if (!present.isDirectory()) {
-    throw new AppError(
-      'OUTPUT_UNWRITABLE',
-      `${directory} is a ${present.isSymbolicLink() ? 'link' : 'file'}`,
-      {
-        hint: 'A capture is written only to a directory of its own. Remove it or name another.',
-      },
-    );
+    const kind = present.isSymbolicLink() ? 'link' : 'file';
+    throw new AppError('OUTPUT_UNWRITABLE', `${directory} is a ${kind}`, {
+      hint: 'A capture is written only to a directory of its own. Remove it or name another.',
+    });
   }
   // The umask applies to mkdir's mode, and an older directory may have any mode.
   chmodSync(directory, PRIVATE_MODE);
@@ -288,15 +275,7 @@ export function syncPath(path: string): void {
 /** Writes a small file atomically: after a crash it is complete or absent. */
 export function writeFileDurably(path: string, content: string | Uint8Array, mode: number): void {
   const temporary = `${path}.tmp`;
-  const descriptor = openSync(temporary, 'w', mode);
-  try {
-    const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
-    let written = 0;
-    while (written < bytes.byteLength) written += writeSync(descriptor, bytes, written);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+  writeFileSync(temporary, content, { mode, flush: true });
   renameSync(temporary, path);
   syncPath(dirname(path));
 }
@@ -357,7 +336,7 @@ async function namesIn(directory: string): Promise<string[]> {
   try {
     return await readdir(directory);
   } catch (error) {
-    if (error instanceof Error && 'code' in error && /^(ENOENT|ENOTDIR)$/.test(String(error.code))) return [];
+    if (isMissing(error) || hasCode(error, 'ENOTDIR')) return [];
     throw error;
   }
 }

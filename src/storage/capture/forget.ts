@@ -22,7 +22,7 @@ import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts
 import { DirectoryLock } from './lock.ts';
 import { expiringSegments, finishExpiries } from './retention.ts';
 import { SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-ups.ts';
-import { assertReadable, createSchema, type Forgotten, isUnborn, readMeta, setMeta } from './schema.ts';
+import { createSchema, type Forgotten, readMeta, setMeta } from './schema.ts';
 import {
   factsOf,
   type Manifest,
@@ -32,13 +32,13 @@ import {
   sha256Of,
   writeManifest,
 } from './sealing.ts';
+import { type SegmentReader, withSegment } from './segment-reader.ts';
 import {
   type Connection,
   damaged,
   insertInto,
   lossReasonOf,
   openForFilling,
-  openForReading,
   segmentError,
   takenAway,
 } from './sqlite.ts';
@@ -110,6 +110,7 @@ class Forgetting {
   readonly #directory: string;
   readonly #options: ForgetOptions;
   readonly #planned: Planned[] = [];
+  readonly #rewritten: Planned[] = [];
   readonly #remaining: ForgetDocument['remaining'][number][] = [];
 
   constructor(directory: string, options: ForgetOptions) {
@@ -122,15 +123,7 @@ class Forgetting {
    */
   plan(): this {
     for (const segment of segmentsOf(this.#directory)) {
-      try {
-        this.#look(segment);
-      } catch (thrown) {
-        const error = segmentError(segment.file, thrown);
-        if (!existsSync(segment.path)) continue;
-        if (!(error instanceof AppError)) throw error;
-        if (error.code === 'CAPTURE_DAMAGED') this.#remains(segment.file, 'damaged', null);
-        else if (error.code !== 'CAPTURE_NOT_FOUND') throw error;
-      }
+      this.#attempt(segment, null, () => this.#look(segment));
     }
     for (const file of expiringSegments(this.#directory)) this.#remains(file, 'expiring', null);
     for (const file of readdirSync(this.#directory).filter((name) => name.endsWith(DAMAGED_SUFFIX))) {
@@ -140,31 +133,25 @@ class Forgetting {
   }
 
   *carryOut(): Generator<string, void, undefined> {
-    for (const [index, planned] of this.#planned.entries()) {
-      yield planned.segment.file;
-      try {
+    for (const planned of this.#planned) {
+      const { segment, exchanges } = planned;
+      yield segment.file;
+      this.#attempt(segment, exchanges, () => {
         this.#rewrite(planned);
-      } catch (thrown) {
-        const error = refusal(planned.segment, thrown);
-        const gone = !existsSync(planned.segment.path);
-        const code = gone ? 'CAPTURE_NOT_FOUND' : error instanceof AppError ? error.code : null;
-        if (code !== 'CAPTURE_DAMAGED' && code !== 'CAPTURE_NOT_FOUND') throw error;
-        this.#planned.splice(index, 1, { ...planned, exchanges: 0, bytes: 0 });
-        // A damaged segment stays: rewritten, it would look sound. A segment that retention took meanwhile is
-        // gone.
-        if (code === 'CAPTURE_DAMAGED') this.#remains(planned.segment.file, 'damaged', planned.exchanges);
-      }
+        this.#rewritten.push(planned);
+      });
     }
   }
 
   document(): ForgetDocument {
-    const segments = this.#planned
-      .filter(({ exchanges }) => exchanges > 0)
-      .map(({ segment, exchanges, bytes }) => ({ file: segment.file, exchanges, bytes }));
+    const { dryRun } = this.#options;
+    const segments = (dryRun ? this.#planned : this.#rewritten).map(({ segment, exchanges, bytes }) => {
+      return { file: segment.file, exchanges, bytes };
+    });
     return {
       schemaVersion: 1,
       directory: this.#directory,
-      dryRun: this.#options.dryRun,
+      dryRun,
       complete: this.#remaining.length === 0,
       exchanges: segments.reduce((sum, { exchanges }) => sum + exchanges, 0),
       bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -173,38 +160,53 @@ class Forgetting {
     };
   }
 
+  /**
+   * Runs `work` on a segment. A damaged one stays: rewritten, it would look sound. One that retention took
+   * meanwhile is gone.
+   */
+  #attempt(segment: SegmentFile, exchanges: number | null, work: () => void): void {
+    try {
+      work();
+    } catch (thrown) {
+      const error = refusal(segment, thrown);
+      const code = error instanceof AppError ? error.code : null;
+      if (!existsSync(segment.path) || code === 'CAPTURE_NOT_FOUND') return;
+      if (code !== 'CAPTURE_DAMAGED') throw error;
+      this.#remains(segment.file, 'damaged', exchanges);
+    }
+  }
+
   #look(segment: SegmentFile): void {
-    const { selection, encryptionKey, hashKeyFingerprint } = this.#options;
+    const { selection } = this.#options;
     if (segment.sealed) {
       const { firstArrivalUs, lastArrivalUs } = manifestOfWhole(segment.path);
       if (firstArrivalUs === null || lastArrivalUs === null) return;
       if (lastArrivalUs < (selection.fromUs ?? lastArrivalUs)) return;
       if (firstArrivalUs >= (selection.toUs ?? Number.POSITIVE_INFINITY)) return;
     }
-    const connection = openForReading(segment.path);
-    try {
-      if (!segment.sealed && isUnborn(connection)) return;
-      assertReadable(connection, segment.file);
-      const meta = readMeta(connection, segment.file);
-      if (hashKeyFingerprint !== null && meta.hashKeyFingerprint !== hashKeyFingerprint) {
-        this.#remains(segment.file, 'other_hash_key', null);
-        return;
-      }
-      if (selection.identity !== null && hasNoKeyPlace(meta.policy[selection.identity.kind])) {
-        const fromUs = selection.fromUs ?? Number.MIN_SAFE_INTEGER;
-        const { exchanges } = amountOf(connection, { ...selection, identity: null, fromUs });
-        if (exchanges > 0) this.#remains(segment.file, 'nobody_named', exchanges);
-        return;
-      }
-      const amount = amountOf(connection, selection);
-      if (amount.exchanges === 0) return;
-      if (!segment.sealed) this.#remains(segment.file, 'open', amount.exchanges);
-      else {
-        const cipher = cipherFor(meta.encryption, encryptionKey, segment.file);
-        this.#planned.push({ segment, cipher, ...amount });
-      }
-    } finally {
-      connection.close();
+    withSegment(segment, (reader) => this.#find(reader));
+  }
+
+  #find(reader: SegmentReader): void {
+    const { selection, encryptionKey, hashKeyFingerprint } = this.#options;
+    const { segment } = reader;
+    const meta = reader.meta();
+    if (hashKeyFingerprint !== null && meta.hashKeyFingerprint !== hashKeyFingerprint) {
+      this.#remains(segment.file, 'other_hash_key', null);
+      return;
+    }
+    if (selection.identity !== null && hasNoKeyPlace(meta.policy[selection.identity.kind])) {
+      const fromUs = selection.fromUs ?? Number.MIN_SAFE_INTEGER;
+      const { exchanges } = amountOf(reader, { ...selection, identity: null, fromUs });
+      if (exchanges > 0) this.#remains(segment.file, 'nobody_named', exchanges);
+      return;
+    }
+    const amount = amountOf(reader, selection);
+    if (amount.exchanges === 0) return;
+    if (!segment.sealed) this.#remains(segment.file, 'open', amount.exchanges);
+    else {
+      const cipher = cipherFor(meta.encryption, encryptionKey, segment.file);
+      this.#planned.push({ segment, cipher, ...amount });
     }
   }
 
@@ -306,14 +308,13 @@ function conditionOf({ identity, fromUs, toUs }: ForgetSelection): {
 }
 
 /** How much of a segment matches. Bytes are body bytes after transfer decoding. */
-function amountOf(connection: Connection, selection: ForgetSelection): Amount {
+function amountOf(reader: SegmentReader, selection: ForgetSelection): Amount {
   const { sql, bound } = conditionOf(selection);
-  const found = connection
-    .prepare<(number | Uint8Array)[], Amount>(
-      `SELECT count(*) AS exchanges, coalesce(sum(coalesce(request_bytes, 0) + coalesce(response_bytes, 0)), 0) AS bytes
-      FROM exchange WHERE ${sql}`,
-    )
-    .get(...bound);
+  const [found] = reader.all<Amount>(
+    `SELECT count(*) AS exchanges, coalesce(sum(coalesce(request_bytes, 0) + coalesce(response_bytes, 0)), 0) AS bytes
+    FROM exchange WHERE ${sql}`,
+    ...bound,
+  );
   return found ?? { exchanges: 0, bytes: 0 };
 }
 

@@ -1,16 +1,9 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Body, ChunkTimes, ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { decodeBlock, decodeHeads, type StoredHeads } from './blocks.ts';
-import {
-  MANIFEST_SUFFIX,
-  parseSegmentName,
-  resolveCaptureDirectory,
-  type SegmentFile,
-  segmentsOf,
-} from './directory.ts';
+import { parseSegmentName, resolveCaptureDirectory, type SegmentFile, segmentsOf } from './directory.ts';
 import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts';
 import { assertKeyFits } from './keys.ts';
 import type { SecondRollUp } from './roll-ups.ts';
@@ -179,8 +172,7 @@ export class CaptureReader implements CaptureSource {
     if (known !== undefined) return known;
     const name = parseSegmentName(file);
     if (name === null) throw new Error(`${file} is not a segment name`);
-    const path = join(this.#directory, file);
-    const segment = { ...name, file, path, sealed: existsSync(`${path}${MANIFEST_SUFFIX}`) };
+    const segment = { ...name, file, path: join(this.#directory, file), sealed: false };
     this.#segments.set(file, segment);
     return segment;
   }

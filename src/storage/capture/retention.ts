@@ -18,7 +18,7 @@ import {
   TOMBSTONE_SUFFIX,
 } from './directory.ts';
 import { type ExpiredSums, parseManifest, readManifest, readManifestText } from './sealing.ts';
-import { openForReading } from './sqlite.ts';
+import { withSegment } from './segment-reader.ts';
 
 /** Extra files of one sealing: old and new manifest, SQLite's log index, a journal header. */
 const SEALING_BYTES = 96 * 1024;
@@ -29,8 +29,6 @@ export interface OpenSegment {
   readonly file: string | null;
   /** Database and log. */
   readonly bytes: number;
-  /** Segments that the writer ended before it. Their size is known only from the directory. */
-  readonly endedBefore: number;
 }
 
 /** Why a batch may not be written; null if it may. */
@@ -51,8 +49,6 @@ export class DiskQuota {
   readonly #clock: Clock;
   /** Bytes besides the open segment at the last count, including what sealing may add. */
   #otherBytes = 0;
-  /** Segments that had ended at that count. If more have ended, their bytes must be counted again. */
-  #countedEnded = 0;
   #countedNs = Number.NEGATIVE_INFINITY;
 
   constructor(directory: string, maxBytes: number, expiry: SegmentExpiry, clock: Clock) {
@@ -89,6 +85,11 @@ export class DiskQuota {
     return bavail * bsize - neededBytes >= reserveBytes;
   }
 
+  /** Call when a segment has ended: its size is known only from the directory. */
+  forgetCount(): void {
+    this.#countedNs = Number.NEGATIVE_INFINITY;
+  }
+
   #roomBytes(open: OpenSegment, neededBytes: number): number {
     const grown = open.bytes + neededBytes;
     // Its sealed size is unknown. The worst case is just small enough to be copied.
@@ -99,8 +100,7 @@ export class DiskQuota {
   /** With plenty of space left, the directory is not counted again for every commit. */
   #count(open: OpenSegment, neededBytes: number): void {
     const age = this.#clock.nowNs() - this.#countedNs;
-    const ended = open.endedBefore !== this.#countedEnded;
-    if (ended || age > 5e9 || this.#roomBytes(open, neededBytes) < this.#maxBytes / 8) this.#recount(open);
+    if (age > 5e9 || this.#roomBytes(open, neededBytes) < this.#maxBytes / 8) this.#recount(open);
   }
 
   #recount(open: OpenSegment): void {
@@ -116,7 +116,6 @@ export class DiskQuota {
       if (file !== open.file) bytes += sealingBytes(size, sizes.get(`${file}-wal`) ?? 0);
     }
     this.#otherBytes = bytes;
-    this.#countedEnded = open.endedBefore;
     this.#countedNs = this.#clock.nowNs();
   }
 }
@@ -148,8 +147,6 @@ export class Retention {
   readonly #startUs: number;
   readonly #startNs: number;
   #checkedNs = Number.NEGATIVE_INFINITY;
-  /** Last arrivals of sealed segments; each manifest is read once. */
-  #lastArrivals = new Map<string, number>();
 
   constructor(directory: string, retainMs: number, expiry: SegmentExpiry, clock: Clock) {
     this.#directory = directory;
@@ -160,25 +157,17 @@ export class Retention {
     this.#startNs = clock.nowNs();
   }
 
-  /** Whether the next check is due. */
-  get due(): boolean {
-    return this.#clock.nowNs() - this.#checkedNs >= CHECK_NS;
-  }
-
-  /** Expires segments that are too old, oldest first. Throws file system errors. */
+  /** Expires segments that are too old, oldest first, every few minutes. Throws file system errors. */
   enforce(): void {
-    this.#checkedNs = this.#clock.nowNs();
+    const nowNs = this.#clock.nowNs();
+    if (nowNs - this.#checkedNs < CHECK_NS) return;
+    this.#checkedNs = nowNs;
     const elapsedUs = (this.#checkedNs - this.#startNs) / 1000;
     const cutoffUs = Math.min(this.#clock.epochUs(), this.#startUs + elapsedUs + LEAP_US) - this.#retainUs;
-    const known = new Map<string, number>();
     for (const segment of segmentsOf(this.#directory)) {
-      if (!segment.sealed) continue;
-      const lastUs = this.#lastArrivals.get(segment.file) ?? lastArrivalOf(segment);
-      if (lastUs === null) continue;
-      const isGone = lastUs < cutoffUs && this.#expiry.expire(segment, 'retain');
-      if (!isGone) known.set(segment.file, lastUs);
+      const lastUs = segment.sealed ? lastArrivalOf(segment) : null;
+      if (lastUs !== null && lastUs < cutoffUs) this.#expiry.expire(segment, 'retain');
     }
-    this.#lastArrivals = known;
   }
 }
 
@@ -287,22 +276,18 @@ export function expiringSegments(directory: string): string[] {
 /** Those of the files whose expiry is recorded, usually in one of the latest segments. */
 function recordedOf(directory: string, files: readonly string[]): ReadonlySet<string> {
   const recorded = new Set<string>();
-  for (const { path } of segmentsOf(directory).reverse()) {
+  for (const segment of segmentsOf(directory).reverse()) {
     if (recorded.size === files.length) break;
-    for (const file of expiriesIn(path)) if (files.includes(file)) recorded.add(file);
+    for (const file of expiriesIn(segment)) if (files.includes(file)) recorded.add(file);
   }
   return recorded;
 }
 
 /** Files whose expiry a segment records; none if it is unreadable. */
-function expiriesIn(path: string): readonly string[] {
+function expiriesIn(segment: SegmentFile): readonly string[] {
   try {
-    const connection = openForReading(path);
-    try {
-      return connection.prepare<[], string>('SELECT file FROM expiry').pluck().all();
-    } finally {
-      connection.close();
-    }
+    const rows = withSegment(segment, (reader) => reader.all<{ file: string }>('SELECT file FROM expiry'));
+    return (rows ?? []).map(({ file }) => file);
   } catch {
     return [];
   }

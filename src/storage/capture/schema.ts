@@ -286,19 +286,15 @@ export function setMeta(connection: Connection, values: Readonly<Record<string, 
 
 /** @throws AppError CAPTURE_DAMAGED naming `file` when a required key is missing */
 export function readMeta(connection: Connection, file: string): SegmentMeta {
-  const rows = connection.prepare<[], [string, string]>('SELECT key, value FROM meta').raw().all();
-  const values = new Map(rows);
+  const values = new Map(connection.prepare<[], [string, string]>('SELECT key, value FROM meta').raw().all());
   const text = (key: string): string => {
     const value = values.get(key);
     if (value === undefined) throw damaged(file, `its meta has no ${key}`);
     return value;
   };
-  const numberOrNull = (key: string): number | null => {
-    const value = values.get(key);
-    return value === undefined ? null : Number(value);
-  };
+  /** JSON, of which a number is a case; null where the key is optional and missing. */
+  const json = (key: string) => JSON.parse(values.get(key) ?? 'null');
   const encryption = values.get('encryption');
-  const forgotten = values.get('forgotten');
   try {
     return {
       recorder: {
@@ -306,18 +302,18 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
         host: text('host'),
         startedUs: Number(text('recorder_started_us')),
       },
-      origin: JSON.parse(text('origin')) as CaptureOrigin,
-      policy: JSON.parse(text('policy')) as Record<string, unknown>,
+      origin: JSON.parse(text('origin')),
+      policy: JSON.parse(text('policy')),
       hashKeyFingerprint: text('hash_key_fingerprint'),
-      fleetSize: numberOrNull('fleet_size'),
+      fleetSize: json('fleet_size'),
       openedUs: Number(text('opened_us')),
-      closedUs: numberOrNull('closed_us'),
-      recoveredUs: numberOrNull('recovered_us'),
-      endedUs: numberOrNull('recorder_ended_us'),
+      closedUs: json('closed_us'),
+      recoveredUs: json('recovered_us'),
+      endedUs: json('recorder_ended_us'),
       encryption: encryption === undefined ? null : parseSegmentEncryption(encryption, file),
-      forgotten: forgotten === undefined ? null : (JSON.parse(forgotten) as Forgotten),
-      account: JSON.parse(values.get('account') ?? 'null') as LifeAccount | null,
-      progress: JSON.parse(values.get('progress') ?? 'null') as Progress | null,
+      forgotten: json('forgotten'),
+      account: json('account'),
+      progress: json('progress'),
     };
   } catch (error) {
     if (error instanceof SyntaxError) throw damaged(file, 'its meta is not JSON', error);

@@ -74,10 +74,40 @@ export class SegmentReader {
     return this.#guard(() => read(range, position));
   }
 
-  /** Converts a row of a page and resolves its names. */
+  /** Converts a row of a page and resolves its names. @throws AppError CAPTURE_DAMAGED for an unknown outcome */
   rowOf(raw: RawExchange): ExchangeRow {
     const { file, recorder } = this.segment;
-    return rowFrom(raw, { segment: file, recorder, nameOf: (id) => this.#nameOf(id) });
+    const outcome = OUTCOMES[raw[2]];
+    if (outcome === undefined) throw damaged(file, `exchange ${raw[0]} has outcome ${raw[2]}`);
+    return {
+      id: raw[0],
+      segment: file,
+      recorder,
+      arrivalUs: raw[1],
+      outcome,
+      protocol: this.#nameOf(raw[3]),
+      method: this.#nameOf(raw[4]),
+      route: this.#nameOf(raw[5]),
+      status: raw[6],
+      connection: raw[7],
+      client: bytesOfHex(raw[8]),
+      session: bytesOfHex(raw[9]),
+      model: this.#nameOf(raw[10]),
+      streamed: raw[11] === null ? null : raw[11] === 1,
+      requestEndOffsetUs: raw[12],
+      firstByteOffsetUs: raw[13],
+      lastByteOffsetUs: raw[14],
+      clientLeftOffsetUs: raw[24],
+      firstTokenOffsetUs: raw[15],
+      promptTokens: raw[16],
+      outputTokens: raw[17],
+      batch: raw[18],
+      requestBytes: raw[19],
+      responseBytes: raw[20],
+      requestTruncated: raw[21] === 1,
+      requestStored: raw[22] === 1,
+      requestHash: bytesOfHex(raw[23]),
+    };
   }
 
   /** Least and greatest arrival; null for a segment without exchanges. */
@@ -119,9 +149,9 @@ export class SegmentReader {
     );
   }
 
-  /** Rows of one of the small tables, with SQLite's column names. */
-  all<Row>(sql: string): Row[] {
-    return this.#guard(() => this.#statement<[], Row>(sql).all());
+  /** All rows of a query, with SQLite's column names. */
+  all<Row>(sql: string, ...bound: readonly (number | Uint8Array)[]): Row[] {
+    return this.#guard(() => this.#statement<unknown[], Row>(sql).all(...bound));
   }
 
   #page({ fromUs, toUs }: TimeRange, position: Position | null): RawExchange[] {
@@ -136,15 +166,14 @@ export class SegmentReader {
     return rows;
   }
 
-  #nameOf(id: number): string {
+  #nameOf(id: number | null): string | null {
+    if (id === null) return null;
     const known = this.#names.get(id);
     if (known !== undefined) return known;
     const text = this.#guard(() =>
       this.#statement<[number], string>('SELECT text FROM name WHERE id = ?').pluck().get(id),
     );
-    if (text === undefined) {
-      throw damaged(this.segment.file, `it has no name ${id}`);
-    }
+    if (text === undefined) throw damaged(this.segment.file, `it has no name ${id}`);
     if (this.#names.size >= NAMES_REMEMBERED) this.#names.clear();
     this.#names.set(id, text);
     return text;
@@ -247,52 +276,6 @@ type RawExchange = [
   clientLeftOffsetUs: Nullable,
 ];
 
-/** Context that a raw row lacks. */
-interface RowContext {
-  readonly segment: string;
-  readonly recorder: string;
-  readonly nameOf: (id: number) => string;
-}
-
-/** Converts a raw row. @throws AppError CAPTURE_DAMAGED for an unknown outcome */
-function rowFrom(raw: RawExchange, context: RowContext): ExchangeRow {
-  const outcome = OUTCOMES[raw[2]];
-  if (outcome === undefined) throw damaged(context.segment, `exchange ${raw[0]} has outcome ${raw[2]}`);
-  return {
-    id: raw[0],
-    segment: context.segment,
-    recorder: context.recorder,
-    arrivalUs: raw[1],
-    outcome,
-    protocol: named(raw[3], context),
-    method: named(raw[4], context),
-    route: named(raw[5], context),
-    status: raw[6],
-    connection: raw[7],
-    client: bytesOfHex(raw[8]),
-    session: bytesOfHex(raw[9]),
-    model: named(raw[10], context),
-    streamed: raw[11] === null ? null : raw[11] === 1,
-    requestEndOffsetUs: raw[12],
-    firstByteOffsetUs: raw[13],
-    lastByteOffsetUs: raw[14],
-    clientLeftOffsetUs: raw[24],
-    firstTokenOffsetUs: raw[15],
-    promptTokens: raw[16],
-    outputTokens: raw[17],
-    batch: raw[18],
-    requestBytes: raw[19],
-    responseBytes: raw[20],
-    requestTruncated: raw[21] === 1,
-    requestStored: raw[22] === 1,
-    requestHash: bytesOfHex(raw[23]),
-  };
-}
-
-function named(id: number | null, context: RowContext): string | null {
-  return id === null ? null : context.nameOf(id);
-}
-
 /** Place of a request or response body, and its facts from the row. */
 export interface BodyPlace {
   readonly bytes: number;
@@ -329,16 +312,12 @@ type RawBody = [
 ];
 type RawPlace = [id: number, headsSlot: Nullable, ...request: RawBody, ...response: RawBody];
 
-function placeFrom(raw: RawPlace): PayloadPlace {
-  return {
-    headsSlot: raw[1],
-    request: bodyPlaceFrom([raw[2], raw[3], raw[4], raw[5], raw[6]]),
-    response: bodyPlaceFrom([raw[7], raw[8], raw[9], raw[10], raw[11]]),
+function placeFrom([, headsSlot, ...bodies]: RawPlace): PayloadPlace {
+  const bodyFrom = ([bytes, truncated, keptBytes, slot, hashHex]: RawBody): BodyPlace => {
+    return { bytes: bytes ?? 0, truncated: truncated === 1, hash: bytesOfHex(hashHex), keptBytes, slot };
   };
-}
-
-function bodyPlaceFrom([bytes, truncated, keptBytes, slot, hashHex]: RawBody): BodyPlace {
-  return { bytes: bytes ?? 0, truncated: truncated === 1, hash: bytesOfHex(hashHex), keptBytes, slot };
+  const [request, response] = [bodies.slice(0, 5), bodies.slice(5)] as [RawBody, RawBody];
+  return { headsSlot, request: bodyFrom(request), response: bodyFrom(response) };
 }
 
 /** Sealed segments kept open at once. A fleet of this many recorders is read without reopening any. */
@@ -351,12 +330,12 @@ const OPEN_MAX = 64;
 export class SegmentPool {
   /** Least recently used first. */
   readonly #open = new Map<string, SegmentReader>();
-  readonly #sealed = new Set<string>();
   #closed = false;
 
   /** Runs `work` on the segment; returns `unborn` if its writer has not created its tables yet. */
   use<T>(segment: SegmentFile, unborn: T, work: (reader: SegmentReader) => T): T {
-    const sealed = this.#isSealed(segment);
+    // A segment may have been sealed since it was listed.
+    const sealed = segment.sealed || existsSync(`${segment.path}${MANIFEST_SUFFIX}`);
     if (sealed && !this.#closed) return work(this.#keep(segment));
     return withSegment({ ...segment, sealed }, work) ?? unborn;
   }
@@ -372,13 +351,6 @@ export class SegmentPool {
     this.#closed = true;
     for (const reader of this.#open.values()) reader.close();
     this.#open.clear();
-  }
-
-  #isSealed(segment: SegmentFile): boolean {
-    if (segment.sealed || this.#sealed.has(segment.file)) return true;
-    if (!existsSync(`${segment.path}${MANIFEST_SUFFIX}`)) return false;
-    this.#sealed.add(segment.file);
-    return true;
   }
 
   #keep(segment: SegmentFile): SegmentReader {

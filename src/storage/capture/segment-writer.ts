@@ -24,6 +24,7 @@ import {
   openForWriting,
   PAGE_BYTES,
   selected,
+  TextIds,
 } from './sqlite.ts';
 
 /** The content of one transaction. */
@@ -52,7 +53,7 @@ export class SegmentWriter {
   readonly #connection: Connection;
   readonly #blocks: BlockWriter;
   readonly #bodies: BodyStore;
-  readonly #names: Names;
+  readonly #names: TextIds;
   readonly #insert;
   readonly #rollUp;
   readonly #writeRecords;
@@ -74,7 +75,7 @@ export class SegmentWriter {
       if (durability === 'commit') syncPath(dirname(path));
       this.#blocks = new BlockWriter(this.#connection, cipher);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
-      this.#names = new Names(this.#connection);
+      this.#names = new TextIds(this.#connection, 'name');
       this.#insert = insertInto<Bound[]>(this.#connection, 'exchange');
       this.#rollUp = rollUpsOf(this.#connection);
       this.#writeRecords = recordsOf(this.#connection, baseline);
@@ -249,36 +250,6 @@ export function packExchange(exchange: Exchange): PackedExchange | null {
 export function keptBytesOf({ exchange: { request, response }, heads }: PackedExchange): number {
   const bodies = (request?.body.kept?.byteLength ?? 0) + (response?.body.kept?.byteLength ?? 0);
   return bodies + (heads?.byteLength ?? 0);
-}
-
-/** Names cached in memory. A client that invents routes costs a look-up each, but not unlimited memory. */
-const NAMES_REMEMBERED = 4_096;
-
-/** Assigns a number to each repeated text: methods, routes, models, protocols. */
-class Names {
-  readonly #insert;
-  readonly #find;
-  readonly #ids = new Map<string, number>();
-
-  constructor(connection: Connection) {
-    this.#insert = connection.prepare<[string]>('INSERT INTO name (text) VALUES (?)');
-    this.#find = connection.prepare<[string], number>('SELECT id FROM name WHERE text = ?').pluck();
-  }
-
-  /** The number of a text; null for null. Call inside a transaction. */
-  idOf(text: string | null): number | null {
-    if (text === null) return null;
-    const known = this.#ids.get(text);
-    if (known !== undefined) return known;
-    const id = this.#find.get(text) ?? Number(this.#insert.run(text).lastInsertRowid);
-    if (this.#ids.size >= NAMES_REMEMBERED) this.#ids.clear();
-    this.#ids.set(text, id);
-    return id;
-  }
-
-  rolledBack(): void {
-    this.#ids.clear();
-  }
 }
 
 function canBeRow(exchange: Exchange): boolean {

@@ -126,6 +126,38 @@ function columnsOf(connection: Connection, table: string): string[] {
   return columns.map(({ name }) => name);
 }
 
+/** Texts cached in memory. A client that invents routes costs a look-up each, but not unlimited memory. */
+const TEXTS_REMEMBERED = 4_096;
+
+/** Gives each repeated text a number: methods, routes, models, protocols, segments. */
+export class TextIds {
+  readonly #insert;
+  readonly #find;
+  readonly #ids = new Map<string, number>();
+
+  /** @param table with the columns `id` and `text` */
+  constructor(connection: Connection, table: string) {
+    this.#insert = connection.prepare<[string]>(`INSERT INTO ${table} (text) VALUES (?)`);
+    this.#find = connection.prepare<[string], number>(`SELECT id FROM ${table} WHERE text = ?`).pluck();
+  }
+
+  /** The number of a text; null for null. Call inside a transaction. */
+  idOf(text: string | null): number | null {
+    if (text === null) return null;
+    const known = this.#ids.get(text);
+    if (known !== undefined) return known;
+    const id = this.#find.get(text) ?? Number(this.#insert.run(text).lastInsertRowid);
+    if (this.#ids.size >= TEXTS_REMEMBERED) this.#ids.clear();
+    this.#ids.set(text, id);
+    return id;
+  }
+
+  /** Call when the transaction failed: its new texts do not exist. */
+  rolledBack(): void {
+    this.#ids.clear();
+  }
+}
+
 /** A select list whose results are named as in TypeScript: `first_slot AS firstSlot`. */
 export function selected(columns: string): string {
   return columns.replace(/\w+/g, (column) => {

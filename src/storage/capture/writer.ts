@@ -74,7 +74,6 @@ export class CaptureWriter implements CommittingSink {
   readonly #options: CaptureWriterOptions;
   readonly #clock: Clock;
   readonly #expiry: SegmentExpiry;
-  readonly #quota: DiskQuota;
   readonly #retention: Retention | null;
   readonly #rotation: SegmentRotation;
   readonly #pending = new PendingExchanges();
@@ -92,22 +91,19 @@ export class CaptureWriter implements CommittingSink {
    */
   constructor(options: CaptureWriterOptions, clock: Clock) {
     if (options.maxDiskBytes < LIMITS.leastDiskBytes) {
-      throw new AppError(
-        'OPTION_INVALID',
-        `${options.maxDiskBytes} bytes of disk space are too few for a capture`,
-        {
-          hint: `Allow at least ${LIMITS.leastDiskBytes / 2 ** 20} MiB, or free space on the disk.`,
-        },
-      );
+      const message = `${options.maxDiskBytes} bytes of disk space are too few for a capture`;
+      throw new AppError('OPTION_INVALID', message, {
+        hint: `Allow at least ${LIMITS.leastDiskBytes / 2 ** 20} MiB, or free space on the disk.`,
+      });
     }
     this.#options = options;
     this.#account = options.account;
     this.#clock = clock;
     const { directory, maxDiskBytes, retainMs } = options;
     this.#expiry = new SegmentExpiry(directory, clock);
-    this.#quota = new DiskQuota(directory, maxDiskBytes, this.#expiry, clock);
+    const quota = new DiskQuota(directory, maxDiskBytes, this.#expiry, clock);
     this.#retention = retainMs === null ? null : new Retention(directory, retainMs, this.#expiry, clock);
-    this.#rotation = new SegmentRotation(options, clock);
+    this.#rotation = new SegmentRotation(options, quota, clock);
   }
 
   /** Exchanges that wait for the next commit. */
@@ -170,7 +166,7 @@ export class CaptureWriter implements CommittingSink {
     const hour = this.#options.segmentBy === 'clock' ? hourOf(this.#clock.epochUs()) : null;
     try {
       if (hour !== null) this.#rotation.turnTo(hour);
-      if (this.#retention?.due) this.#retention.enforce();
+      this.#retention?.enforce();
     } catch (error) {
       return { error: reasonOf(error) };
     }
@@ -199,7 +195,7 @@ export class CaptureWriter implements CommittingSink {
     if (cause !== null && this.#clock.nowNs() < this.#outageUntilNs) return lossOf(exchanges, cause);
     try {
       this.#rotation.turnTo(hour);
-      const refusal = this.#rotation.makeRoom(this.#quota, exchanges);
+      const refusal = this.#rotation.makeRoom(exchanges);
       if (refusal !== null) return this.#lose(exchanges, refusal, REFUSALS[refusal]);
       const segment = this.#rotation.segmentFor(hour, this.#account);
       const committedUs = this.#clock.epochUs();
@@ -358,6 +354,7 @@ const WAL_SOFT_BYTES = 8 * 1024 * 1024;
 /** The open segment of a capture and its successors. The next batch opens the next segment. */
 class SegmentRotation {
   readonly #options: CaptureWriterOptions;
+  readonly #quota: DiskQuota;
   readonly #clock: Clock;
   readonly #segmentBytesMax: number;
   readonly #walSoftBytes: number;
@@ -366,11 +363,10 @@ class SegmentRotation {
   #emptyBytes = 0;
   /** Size of the ended segments, less their sizes when empty. */
   #endedBytes = 0;
-  #ended = 0;
   #sequence: number;
 
   /** @throws AppError OPTION_INVALID for a recorder id that a segment name cannot contain */
-  constructor(options: CaptureWriterOptions, clock: Clock) {
+  constructor(options: CaptureWriterOptions, quota: DiskQuota, clock: Clock) {
     const { id } = options.recorder;
     if (parseSegmentName(formatSegmentName({ hour: 0, recorder: id, sequence: 1 })) === null) {
       throw new AppError('OPTION_INVALID', `${JSON.stringify(id)} cannot be part of a segment's name`, {
@@ -378,10 +374,14 @@ class SegmentRotation {
       });
     }
     this.#options = options;
+    this.#quota = quota;
     this.#clock = clock;
     this.#segmentBytesMax = Math.min(LIMITS.segmentBytes, options.maxDiskBytes / SEGMENTS_PER_QUOTA);
     this.#walSoftBytes = Math.min(WAL_SOFT_BYTES, options.maxDiskBytes / 32);
-    this.#sequence = lastSequence(options);
+    // Numbers continue after an earlier process with the same recorder id, so no name is used twice.
+    this.#sequence = segmentsOf(options.directory)
+      .filter(({ recorder }) => recorder === id)
+      .reduce((last, { sequence }) => Math.max(last, sequence), 0);
   }
 
   /** Hour of the open segment; null if none is open. */
@@ -417,7 +417,7 @@ class SegmentRotation {
    * Whether a batch fits: once in the log and once in the database. This includes its rewritten last block
    * and the end of the segment. Expires the oldest sealed segments if that helps the quota.
    */
-  makeRoom(quota: DiskQuota, exchanges: readonly PackedExchange[]): Refusal {
+  makeRoom(exchanges: readonly PackedExchange[]): Refusal {
     const segment = this.#segment;
     const payload = exchanges.reduce((sum, exchange) => sum + keptBytesOf(exchange), 0);
     const openBlock = segment?.openBlockBytes ?? 0;
@@ -426,10 +426,10 @@ class SegmentRotation {
     const growth = 2 * (batch + end) + (segment === null ? NEW_SEGMENT_BYTES : 0);
     // The current log may also have to move into the database.
     const needed = () => growth + (segment?.walBytes ?? 0);
-    if (!quota.leavesReserve(growth)) return 'disk_reserve';
-    if (quota.fits(this.#asOpen(), needed())) return null;
+    if (!this.#quota.leavesReserve(growth)) return 'disk_reserve';
+    if (this.#quota.fits(this.#asOpen(), needed())) return null;
     segment?.truncateWal();
-    return quota.makeRoom(this.#asOpen(), needed()) ? null : 'quota';
+    return this.#quota.makeRoom(this.#asOpen(), needed()) ? null : 'quota';
   }
 
   /**
@@ -464,13 +464,12 @@ class SegmentRotation {
 
   /** The open segment for the quota. */
   #asOpen(): OpenSegment {
-    const segment = this.#segment;
-    const file = segment === null ? null : basename(segment.path);
-    return { file, bytes: bytesOf(segment), endedBefore: this.#ended };
+    const file = this.#segment === null ? null : basename(this.#segment.path);
+    return { file, bytes: bytesOf(this.#segment) };
   }
 
   #passOn(segment: SegmentWriter): void {
-    this.#ended += 1;
+    this.#quota.forgetCount();
     try {
       segment.close();
     } finally {
@@ -500,13 +499,6 @@ class SegmentRotation {
       throw error;
     }
   }
-}
-
-/** Numbers continue after an earlier process with the same recorder id, so no name is used twice. */
-function lastSequence({ directory, recorder }: CaptureWriterOptions): number {
-  return segmentsOf(directory)
-    .filter((segment) => segment.recorder === recorder.id)
-    .reduce((last, segment) => Math.max(last, segment.sequence), 0);
 }
 
 function bytesOf(segment: SegmentWriter | null): number {

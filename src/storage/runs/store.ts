@@ -14,7 +14,7 @@ import {
   type Send,
 } from '../../core/run.ts';
 import { syncPath, writeFileDurably } from '../capture/directory.ts';
-import { addInto, type Connection, insertInto, openForWriting } from '../capture/sqlite.ts';
+import { addInto, type Connection, insertInto, openForWriting, TextIds } from '../capture/sqlite.ts';
 import type { RunSecond } from './reader.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './schema.ts';
 
@@ -36,7 +36,7 @@ const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE
 export class SqliteRunStore implements RunStore {
   readonly #directory: string;
   readonly #connection: Connection;
-  readonly #inserter: SendInserter;
+  readonly #labels: TextIds;
   readonly #setCheck;
   /** In one transaction. */
   readonly #appendAll: (sends: readonly Send[]) => void;
@@ -49,13 +49,14 @@ export class SqliteRunStore implements RunStore {
     this.#directory = directory;
     makeRunDirectory(directory);
     this.#connection = writing(directory, () => createDatabase(join(directory, RUN_DATABASE)));
-    this.#inserter = new SendInserter(this.#connection);
+    this.#labels = new TextIds(this.#connection, 'label');
+    const insert = insertInto<Bound[]>(this.#connection, 'send_row');
     this.#setCheck = this.#connection.prepare(SET_CHECK);
     const addSecond = addInto<(number | null)[]>(this.#connection, 'second', {
       greatest: ['lag_max_ns'],
     });
     this.#appendAll = this.#connection.transaction((sends: readonly Send[]) => {
-      this.#inserter.insert(sends);
+      for (const send of sends) insert.run(...columnsOf(send, this.#labels));
       for (const counts of secondsOf(sends)) addSecond.run(...Object.values(counts));
     });
   }
@@ -75,10 +76,9 @@ export class SqliteRunStore implements RunStore {
         this.#appendAll(sends);
       });
     } catch (error) {
-      this.#inserter.rolledBack();
+      this.#labels.rolledBack();
       throw error;
     }
-    this.#inserter.committed();
   }
 
   /** Stores answer comparisons of sends stored before, each once. @throws AppError OUTPUT_UNWRITABLE */
@@ -163,76 +163,40 @@ function writing<T>(directory: string, step: () => T): T {
 
 type Bound = number | string | Uint8Array | null;
 
-/** Writes rows of the `send_row` table and the labels they refer to. */
-class SendInserter {
-  readonly #insert;
-  readonly #insertLabel;
-  readonly #labels = new Map<string, number>();
-  #committedLabels = 0;
-
-  constructor(connection: Connection) {
-    this.#insert = insertInto<Bound[]>(connection, 'send_row');
-    this.#insertLabel = connection.prepare<[number, string]>('INSERT INTO label (id, text) VALUES (?, ?)');
-  }
-
-  /** Call inside a transaction. Call `rolledBack` if that fails. */
-  insert(sends: readonly Send[]): void {
-    for (const send of sends) this.#insert.run(...this.#valuesOf(send));
-  }
-
-  committed(): void {
-    this.#committedLabels = this.#labels.size;
-  }
-
-  /** Labels of a failed transaction do not exist. */
-  rolledBack(): void {
-    for (const text of [...this.#labels.keys()].slice(this.#committedLabels)) this.#labels.delete(text);
-  }
-
-  /** In the order of the schema. */
-  #valuesOf(send: Send): Bound[] {
-    const { answer } = send;
-    return [
-      send.index,
-      this.#labelOf(send.segment),
-      send.exchangeId,
-      send.route === null ? null : this.#labelOf(send.route),
-      send.model === null ? null : this.#labelOf(send.model),
-      send.requestBytes,
-      send.intendedOffsetNs,
-      send.actualOffsetNs,
-      send.connectionWaitNs,
-      send.startOffsetNs,
-      send.firstByteOffsetNs,
-      send.lastByteOffsetNs,
-      send.status,
-      send.responseBytes,
-      send.error,
-      Number(send.refused),
-      Number(send.cancelled),
-      // One column for both: an expected stream that came whole is neither 0 nor 1.
-      send.unstreamed ? ANSWERED_WHOLE : Number(send.streamed),
-      answer?.contentEvents ?? null,
-      answer?.firstTokenOffsetNs ?? null,
-      answer?.lastTokenOffsetNs ?? null,
-      answer?.gapMaxNs ?? null,
-      answer?.gaps ?? null,
-      answer?.promptTokens ?? null,
-      answer?.outputTokens ?? null,
-      answer?.finish ?? null,
-      Number(send.warmup),
-      ...checkColumns(send.check ?? null),
-    ];
-  }
-
-  #labelOf(text: string): number {
-    const known = this.#labels.get(text);
-    if (known !== undefined) return known;
-    const id = this.#labels.size + 1;
-    this.#insertLabel.run(id, text);
-    this.#labels.set(text, id);
-    return id;
-  }
+/** The columns of `send_row`, in the order of the schema. */
+function columnsOf(send: Send, labels: TextIds): Bound[] {
+  const { answer } = send;
+  return [
+    send.index,
+    labels.idOf(send.segment),
+    send.exchangeId,
+    labels.idOf(send.route),
+    labels.idOf(send.model),
+    send.requestBytes,
+    send.intendedOffsetNs,
+    send.actualOffsetNs,
+    send.connectionWaitNs,
+    send.startOffsetNs,
+    send.firstByteOffsetNs,
+    send.lastByteOffsetNs,
+    send.status,
+    send.responseBytes,
+    send.error,
+    Number(send.refused),
+    Number(send.cancelled),
+    // One column for both: an expected stream that came whole is neither 0 nor 1.
+    send.unstreamed ? ANSWERED_WHOLE : Number(send.streamed),
+    answer?.contentEvents ?? null,
+    answer?.firstTokenOffsetNs ?? null,
+    answer?.lastTokenOffsetNs ?? null,
+    answer?.gapMaxNs ?? null,
+    answer?.gaps ?? null,
+    answer?.promptTokens ?? null,
+    answer?.outputTokens ?? null,
+    answer?.finish ?? null,
+    Number(send.warmup),
+    ...checkColumns(send.check ?? null),
+  ];
 }
 
 /** A comparison result as two columns. */

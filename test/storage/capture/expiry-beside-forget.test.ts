@@ -28,7 +28,7 @@ describe('a segment that a forget is just putting in its place', () => {
     const [first, second] = segmentsOf(directory);
     const expiry = new Overtaken(directory, clock);
     const quota = new DiskQuota(directory, 1024 * 1024, expiry, clock);
-    quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 1024 * 1024);
+    quota.makeRoom({ file: null, bytes: 0 }, 1024 * 1024);
     expect(expiry.pending.map(({ file }) => file)).toEqual([second?.file]);
     expect(existsSync(first?.path ?? '')).toBe(true);
   });
@@ -40,7 +40,7 @@ describe('a segment that a forget is just putting in its place', () => {
     const bytes = directoryBytes(directory, fileSizesOf(directory));
     const expiry = new SegmentExpiry(directory, clock);
     const quota = new DiskQuota(directory, bytes + 512 * 1024, expiry, clock);
-    const makeRoom = () => quota.makeRoom({ file: null, bytes: 0, endedBefore: 0 }, 64 * 1024);
+    const makeRoom = () => quota.makeRoom({ file: null, bytes: 0 }, 64 * 1024);
     expect(makeRoom()).toBe(true);
     writeFileSync(`${first?.path}.rewriting`, Buffer.alloc(4 * 1024 * 1024));
     clock.monotonicNs += 10e9;
