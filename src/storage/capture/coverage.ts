@@ -1,6 +1,7 @@
 import type { TimeRange } from '../../core/ports.ts';
 import type { SegmentSummary, Stretch } from './lives.ts';
-import { SegmentReader } from './segment-reader.ts';
+import { HOUR_OF_ARRIVAL } from './roll-ups.ts';
+import { type SegmentReader, withSegment } from './segment-reader.ts';
 
 const HOUR_US = 3_600_000_000;
 const EVER: TimeRange = { fromUs: Number.MIN_SAFE_INTEGER, toUs: Number.MAX_SAFE_INTEGER };
@@ -70,36 +71,31 @@ export function seenWithin(segments: readonly SegmentSummary[], range: TimeRange
 }
 
 function addSegment(seen: Seen, summary: SegmentSummary, range: TimeRange): void {
+  const { firstUs, lastUs } = summary.span ?? { firstUs: Number.POSITIVE_INFINITY, lastUs: 0 };
+  const isOutside = firstUs >= range.toUs || lastUs < range.fromUs;
+  const isWhole = firstUs >= range.fromUs && lastUs < range.toUs;
   const hasLosses = summary.losses.length > 0;
-  const touched = summary.hours.filter(
-    ({ hour }) => hour * HOUR_US < range.toUs && (hour + 1) * HOUR_US > range.fromUs,
-  );
-  const partly = touched.some(({ hour }) => !isWhole(hour, range));
-  const reader = partly || hasLosses ? SegmentReader.open(summary.file) : null;
-  try {
-    let recorded = 0;
-    for (const { hour, exchanges } of touched) {
-      const inside = isWhole(hour, range) || reader === null ? exchanges : countWithin(reader, hour, range);
-      seen.hours.set(hour, (seen.hours.get(hour) ?? 0) + inside);
-      recorded += inside;
-    }
-    seen.recorded += recorded;
-    seen.explained += explainedOf(summary) * shareOf(summary, recorded, range);
-    if (reader !== null && hasLosses) seen.lost += lostWithin(reader, range);
-  } finally {
-    reader?.close();
+  const read =
+    isOutside || isWhole ? null : withSegment(summary.file, (reader) => hoursWithin(reader, range));
+  let recorded = 0;
+  for (const { hour, exchanges } of read ?? (isWhole ? summary.hours : [])) {
+    seen.hours.set(hour, (seen.hours.get(hour) ?? 0) + exchanges);
+    recorded += exchanges;
   }
+  seen.recorded += recorded;
+  seen.explained += explainedOf(summary) * shareOf(summary, recorded, range);
+  if (hasLosses) seen.lost += withSegment(summary.file, (reader) => lostWithin(reader, range)) ?? 0;
 }
 
-function isWhole(hour: number, { fromUs, toUs }: TimeRange): boolean {
-  return hour * HOUR_US >= fromUs && (hour + 1) * HOUR_US <= toUs;
-}
+type HourCount = Pick<SegmentSummary['hours'][number], 'hour' | 'exchanges'>;
 
-function countWithin(reader: SegmentReader, hour: number, range: TimeRange): number {
-  const fromUs = Math.max(range.fromUs, hour * HOUR_US);
-  const toUs = Math.min(range.toUs, (hour + 1) * HOUR_US);
-  const sql = 'SELECT count(*) AS exchanges FROM exchange WHERE arrival_us >= ? AND arrival_us < ?';
-  return reader.all<{ exchanges: number }>(sql, fromUs, toUs)[0]?.exchanges ?? 0;
+function hoursWithin(reader: SegmentReader, { fromUs, toUs }: TimeRange): HourCount[] {
+  return reader.all<HourCount>(
+    `SELECT ${HOUR_OF_ARRIVAL} AS hour, count(*) AS exchanges FROM exchange
+    WHERE arrival_us >= ? AND arrival_us < ? GROUP BY 1`,
+    fromUs,
+    toUs,
+  );
 }
 
 /** Exchanges that were sampled out, or forgotten later. */

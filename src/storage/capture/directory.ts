@@ -192,8 +192,8 @@ export const DAMAGED_SUFFIX = '.damaged';
 export const REWRITING_SUFFIX = '.rewriting';
 /** The manifest of a segment while `forget` replaces its file. */
 export const CLAIMED_SUFFIX = '.rewriting.json';
-/** Files that an interrupted `forget` may leave beside a segment. Earlier versions also kept a journal. */
-export const LEFTOVER_SUFFIXES = [REWRITING_SUFFIX, `${REWRITING_SUFFIX}-journal`, CLAIMED_SUFFIX] as const;
+/** Files that an interrupted `forget` may leave beside a segment. */
+export const LEFTOVER_SUFFIXES = [REWRITING_SUFFIX, CLAIMED_SUFFIX] as const;
 /** An empty file beside a sealed segment that was shipped. */
 export const HANDED_SUFFIX = '.handed';
 /** SQLite's own files beside an open segment. */
@@ -245,6 +245,11 @@ export function allocatedBytes(bytes: number): number {
   return Math.ceil(bytes / ALLOCATION_BYTES) * ALLOCATION_BYTES;
 }
 
+/** Size of a file; 0 if it does not exist. */
+export function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
 /** File sizes of a directory by name. A file deleted meanwhile is left out. */
 export function fileSizesOf(directory: string): Map<string, number> {
   const sizes = new Map<string, number>();
@@ -278,6 +283,17 @@ export function writeFileDurably(path: string, content: string | Uint8Array, mod
   writeFileSync(temporary, content, { mode, flush: true });
   renameSync(temporary, path);
   syncPath(dirname(path));
+}
+
+/** Renames a file; false if it does not exist. */
+export function renamed(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
 }
 
 /** Whether a file system error means that the file does not exist. */

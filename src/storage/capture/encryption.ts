@@ -7,6 +7,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
+import { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { damaged } from './sqlite.ts';
 
@@ -18,19 +19,21 @@ const SEGMENT_ID_BYTES = 16;
 const ALGORITHM = 'aes-256-gcm';
 
 /** A key encrypted under another key. It reveals nothing without that key. */
-export interface WrappedKey {
-  readonly algorithm: typeof ALGORITHM;
+export const wrappedKeySchema = z.object({
+  algorithm: z.literal(ALGORITHM),
   /** Fingerprint of the wrapping key. */
-  readonly keyId: string;
+  keyId: z.string(),
   /** Nonce, encrypted key and tag; base64. */
-  readonly wrappedKey: string;
-}
+  wrappedKey: z.string(),
+});
+export type WrappedKey = Readonly<z.infer<typeof wrappedKeySchema>>;
 
 /** How a segment's blocks are encrypted, stored in its `meta`. */
-export interface SegmentEncryption extends WrappedKey {
+const segmentEncryptionSchema = wrappedKeySchema.extend({
   /** Permanent id of the segment, independent of its file name; hexadecimal. */
-  readonly segment: string;
-}
+  segment: z.string(),
+});
+export type SegmentEncryption = Readonly<z.infer<typeof segmentEncryptionSchema>>;
 
 interface WrappingKey {
   readonly id: string;
@@ -152,20 +155,9 @@ export function cipherFor(
 
 /** Parses the encryption entry of a segment's `meta`. @throws AppError CAPTURE_DAMAGED */
 export function parseSegmentEncryption(text: string, file: string): SegmentEncryption {
-  const value = JSON.parse(text) as { readonly segment?: unknown } | null;
-  const wrapped = wrappedKeyFrom(value);
-  const segment = value?.segment;
-  if (wrapped === null || typeof segment !== 'string')
-    throw damaged(file, 'its meta says that it is encrypted but not how');
-  return { ...wrapped, segment };
-}
-
-/** Parses a wrapped key from JSON; null for anything else. */
-export function wrappedKeyFrom(value: unknown): WrappedKey | null {
-  const fields = value as Partial<Record<keyof WrappedKey, unknown>> | null | undefined;
-  const { algorithm, keyId, wrappedKey } = fields ?? {};
-  if (algorithm !== ALGORITHM || typeof keyId !== 'string' || typeof wrappedKey !== 'string') return null;
-  return { algorithm, keyId, wrappedKey };
+  const { data } = segmentEncryptionSchema.safeParse(JSON.parse(text));
+  if (data === undefined) throw damaged(file, 'its meta says that it is encrypted but not how');
+  return data;
 }
 
 /** @param what the encrypted item, for the message */

@@ -9,10 +9,10 @@ import {
   DAMAGED_SUFFIX,
   FORGET_LOCK_FILE,
   HANDED_SUFFIX,
-  isMissing,
   LEFTOVER_SUFFIXES,
   MANIFEST_SUFFIX,
   REWRITING_SUFFIX,
+  renamed,
   type SegmentFile,
   segmentsOf,
   syncPath,
@@ -444,11 +444,7 @@ function noteForgotten(
 function replaceSegment(path: string, manifest: Manifest): void {
   // Ship the segment again: the shipped copy still holds the forgotten exchanges.
   rmSync(`${path}${HANDED_SUFFIX}`, { force: true });
-  try {
-    renameSync(`${path}${MANIFEST_SUFFIX}`, `${path}${CLAIMED_SUFFIX}`);
-  } catch (error) {
-    throw isMissing(error) ? takenAway(basename(path)) : error;
-  }
+  if (!renamed(`${path}${MANIFEST_SUFFIX}`, `${path}${CLAIMED_SUFFIX}`)) throw takenAway(basename(path));
   syncPath(dirname(path));
   renameSync(`${path}${REWRITING_SUFFIX}`, path);
   syncPath(dirname(path));

@@ -1,4 +1,4 @@
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Amount,
@@ -20,7 +20,7 @@ import {
   type Seen,
   seenWithin,
 } from './coverage.ts';
-import { DAMAGED_SUFFIX, type SegmentFile, SIDE_SUFFIXES, segmentsOf } from './directory.ts';
+import { DAMAGED_SUFFIX, type SegmentFile, SIDE_SUFFIXES, segmentsOf, sizeOf } from './directory.ts';
 import {
   AbsentSegments,
   type ExpiredDocument,
@@ -308,10 +308,6 @@ function encryptedOf(metas: readonly SegmentMeta[]): InspectDocument['encrypted'
 
 function diskBytesOf(path: string): number {
   return ['', ...SIDE_SUFFIXES].reduce((sum, suffix) => sum + sizeOf(`${path}${suffix}`), 0);
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** The document of `inspect`. Bytes of exchanges are body bytes after transfer decoding. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { HASH_KEY_FILE, type SegmentFile, segmentsOf, writeFileDurably } from './directory.ts';
-import { cipherFor, type EncryptionKey, type WrappedKey, wrappedKeyFrom, wrongKey } from './encryption.ts';
+import { cipherFor, type EncryptionKey, type WrappedKey, wrappedKeySchema, wrongKey } from './encryption.ts';
 import type { SegmentMeta } from './schema.ts';
 import { withSegment } from './segment-reader.ts';
 
@@ -97,18 +97,14 @@ function readOwnKey(
     throw unusable(path, reasonOf(error), error);
   }
   if (content.byteLength === KEY_BYTES) return { key: content, keyId: null };
-  const wrapped = wrappedKeyIn(content);
-  if (wrapped === null) throw unusable(path, `it holds neither ${KEY_BYTES} bytes nor a wrapped key`);
-  return { key: unwrapped(path, wrapped, encryption), keyId: wrapped.keyId };
-}
-
-function wrappedKeyIn(content: Buffer): WrappedKey | null {
+  let wrapped: WrappedKey;
   try {
-    return wrappedKeyFrom(JSON.parse(content.toString('utf8')));
-  } catch {
-    // Truncated, for example: not a valid key.
-    return null;
+    wrapped = wrappedKeySchema.parse(JSON.parse(content.toString('utf8')));
+  } catch (error) {
+    // Truncated, for example.
+    throw unusable(path, `it holds neither ${KEY_BYTES} bytes nor a wrapped key`, error);
   }
+  return { key: unwrapped(path, wrapped, encryption), keyId: wrapped.keyId };
 }
 
 function unwrapped(path: string, wrapped: WrappedKey, encryption: EncryptionKey | null): Uint8Array {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, renameSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
@@ -9,12 +9,13 @@ import {
   directoryBytes,
   fileSizesOf,
   HANDED_SUFFIX,
-  isMissing,
   LEFTOVER_SUFFIXES,
   MANIFEST_SUFFIX,
   parseSegmentName,
+  renamed,
   type SegmentFile,
   segmentsOf,
+  sizeOf,
   TOMBSTONE_SUFFIX,
 } from './directory.ts';
 import { type ExpiredSums, parseManifest, readManifest, readManifestText } from './sealing.ts';
@@ -228,7 +229,7 @@ export class SegmentExpiry {
    * That is no disk error: the segment is found again once it is sealed. Throws file system errors.
    */
   expire(segment: SegmentFile, why: Expiry['why']): boolean {
-    const bytes = statSync(segment.path, { throwIfNoEntry: false })?.size ?? 0;
+    const bytes = sizeOf(segment.path);
     if (!renamed(`${segment.path}${MANIFEST_SUFFIX}`, `${segment.path}${TOMBSTONE_SUFFIX}`)) return false;
     unlinkSegment(segment.path);
     this.#note(segment.file, bytes, why);
@@ -305,15 +306,4 @@ export function finishExpiries(directory: string): void {
 function unlinkSegment(path: string): void {
   rmSync(`${path}${MANIFEST_SUFFIX}`, { force: true, recursive: true });
   for (const suffix of ['', HANDED_SUFFIX, ...LEFTOVER_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
-}
-
-/** False if `from` does not exist. */
-function renamed(from: string, to: string): boolean {
-  try {
-    renameSync(from, to);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
 }

@@ -21,6 +21,8 @@ function floored(divisor: number): string {
   return `(arrival_us - ((arrival_us % ${divisor}) + ${divisor}) % ${divisor}) / ${divisor}`;
 }
 
+export const HOUR_OF_ARRIVAL = floored(3_600_000_000);
+
 const BYTES = 'sum(coalesce(request_bytes, 0)), sum(coalesce(response_bytes, 0))';
 
 /** Columns of the table `second`, in order, over rows of `exchange`. */
@@ -30,7 +32,7 @@ const SECOND = `${floored(1_000_000)} AS second, count(*),
   coalesce(sum(last_byte_offset_us), 0), max(0, coalesce(max(last_byte_offset_us), 0))`;
 
 /** Columns of the table `hour`, in order, without the last one (when a row was last added to). */
-const HOUR = `${floored(3_600_000_000)} AS hour, count(*), ${BYTES},
+const HOUR = `${HOUR_OF_ARRIVAL} AS hour, count(*), ${BYTES},
   ${OUTCOMES.map((_, code) => `count(*) FILTER (WHERE outcome = ${code})`).join(', ')},
   sum(request_truncated), sum(response_truncated)`;
 

@@ -1,4 +1,4 @@
-import { closeSync, openSync, statSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
   type Counted,
@@ -11,7 +11,7 @@ import type { ClockAnchor } from '../../core/clock.ts';
 import { type Body, type Exchange, OUTCOMES } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { BlockWriter, encodeHeads } from './blocks.ts';
-import { syncPath } from './directory.ts';
+import { sizeOf, syncPath } from './directory.ts';
 import type { BlockCipher } from './encryption.ts';
 import type { Expiry } from './retention.ts';
 import { rollUpsOf } from './roll-ups.ts';
@@ -208,10 +208,6 @@ export class SegmentWriter {
       throw error;
     }
   }
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 type Bound = number | Uint8Array | null;

@@ -122,11 +122,9 @@ function missingFrom(directory: string, files: readonly string[]): CaptureProble
   return files
     .filter((file) => file.endsWith(MANIFEST_SUFFIX))
     .map((file) => file.slice(0, -MANIFEST_SUFFIX.length))
-    .filter(
-      (file) =>
-        !existsSync(join(directory, file)) && existsSync(join(directory, `${file}${MANIFEST_SUFFIX}`)),
-    )
-    .map((file) => ({ file, kind: 'missing', what: 'its manifest exists but the segment is missing' }));
+    .map((file) => ({ file, path: join(directory, file) }))
+    .filter(({ path }) => !existsSync(path) && existsSync(`${path}${MANIFEST_SUFFIX}`))
+    .map(({ file }) => ({ file, kind: 'missing', what: 'its manifest exists but the segment is missing' }));
 }
 
 const SET_ASIDE = { kind: 'set_aside', what: 'it failed its check at sealing and is not read' } as const;
@@ -296,29 +294,25 @@ export class SegmentCheck {
   /** Unpacks every block and its heads. Bodies are checked afterwards by their slots. */
   #checkBlocks(connection: Connection, cipher: BlockCipher | null): SlotLengths {
     const lengths: SlotLengths = new Map();
-    const heads = connection
-      .prepare<[], number>('SELECT heads_slot FROM exchange WHERE heads_slot IS NOT NULL ORDER BY heads_slot')
-      .pluck()
-      .iterate();
-    try {
-      let head = heads.next();
-      for (const row of blocksIn(connection, 'block')) {
-        this.#blocks += 1;
-        const slots = this.#guard('block', () => this.#slotsOf(row, cipher));
-        // A damaged row may claim any number of slots.
-        for (let at = 0; at < Math.min(row.slots, LIMITS.blockSlots); at += 1) {
-          lengths.set(row.firstSlot + at, slots?.[at]?.byteLength ?? null);
-        }
-        for (; !head.done && head.value < row.firstSlot + row.slots; head = heads.next()) {
-          this.#checkHeads(head.value, row, slots);
+    const selectHeads = 'SELECT heads_slot FROM exchange WHERE heads_slot IS NOT NULL ORDER BY heads_slot';
+    const heads = new Set(connection.prepare<[], number>(selectHeads).pluck().all());
+    for (const row of blocksIn(connection, 'block')) {
+      this.#blocks += 1;
+      const slots = this.#guard('block', () => this.#slotsOf(row, cipher));
+      // A damaged row may claim any number of slots.
+      for (let at = 0; at < Math.min(row.slots, LIMITS.blockSlots); at += 1) {
+        const bytes = slots?.[at];
+        lengths.set(row.firstSlot + at, bytes?.byteLength ?? null);
+        const isHeads = heads.delete(row.firstSlot + at);
+        if (isHeads && bytes !== undefined) {
+          this.#guard('payload', () => decodeHeads(bytes, this.#segment.file));
         }
       }
-      for (; !head.done; head = heads.next()) this.#checkHeads(head.value, null, null);
-      return lengths;
-    } finally {
-      // An unfinished iterator would keep its connection from closing.
-      heads.return?.();
     }
+    for (const slot of heads) {
+      this.#found('payload', `the heads of an exchange, slot ${slot}, are in no block`);
+    }
+    return lengths;
   }
 
   /** Null if only the checksum can be checked. */
@@ -326,16 +320,6 @@ export class SegmentCheck {
     if (!this.#encrypted || cipher !== null) return decodeBlock(row, this.#segment.file, cipher);
     assertChecksum(row, this.#segment.file);
     return null;
-  }
-
-  /** @param slots of the row; null if it could not be unpacked, and its heads are not checked */
-  #checkHeads(slot: number, row: BlockRow | null, slots: readonly Uint8Array[] | null): void {
-    if (row === null || slot < row.firstSlot) {
-      this.#found('payload', `the heads of an exchange, slot ${slot}, are in no block`);
-      return;
-    }
-    const heads = slots?.[slot - row.firstSlot];
-    if (heads !== undefined) this.#guard('payload', () => decodeHeads(heads, this.#segment.file));
   }
 
   #checkBodies(connection: Connection, slots: SlotLengths): void {

@@ -275,14 +275,13 @@ export class CaptureWriter implements CommittingSink {
   }
 }
 
-/** Exchanges without payload fill no block. This many make a commit due. */
-const PENDING_MAX = 16_384;
+/** Small exchanges fill a block by their number, and those without payload not at all. */
+const PENDING_MAX = LIMITS.commitBlocks * LIMITS.blockSlots;
 
 /** Exchanges that wait for a commit, and when that is due. */
 class PendingExchanges {
   #exchanges: PackedExchange[] = [];
   #bytes = 0;
-  #slots = 0;
   #sinceNs = 0;
 
   get count(): number {
@@ -293,11 +292,10 @@ class PendingExchanges {
     if (this.#exchanges.length === 0) this.#sinceNs = clock.nowNs();
     this.#exchanges.push(packed);
     this.#bytes += keptBytesOf(packed);
-    this.#slots += slotsOf(packed);
   }
 
   /**
-   * Whether the oldest has waited long enough (less if many wait), or the bytes fill the blocks of a commit.
+   * Whether the oldest has waited long enough (less if many wait), or they fill the blocks of a commit.
    */
   due(nowNs: number): boolean {
     if (this.#exchanges.length === 0) return false;
@@ -306,7 +304,6 @@ class PendingExchanges {
       waitedMs >= LIMITS.commitDelayMs ||
       (waitedMs >= LIMITS.commitSpacingMs && this.#exchanges.length >= LIMITS.commitExchanges) ||
       this.#bytes >= LIMITS.commitBlocks * LIMITS.blockBytes ||
-      this.#slots >= LIMITS.commitBlocks * LIMITS.blockSlots ||
       this.#exchanges.length >= PENDING_MAX
     );
   }
@@ -316,14 +313,8 @@ class PendingExchanges {
     const taken = this.#exchanges;
     this.#exchanges = [];
     this.#bytes = 0;
-    this.#slots = 0;
     return taken;
   }
-}
-
-function slotsOf({ exchange: { request, response }, heads }: PackedExchange): number {
-  const bodies = [request, response].filter((message) => (message?.body.kept?.byteLength ?? 0) > 0);
-  return Number(heads !== null) + bodies.length;
 }
 
 function lossOf(exchanges: readonly PackedExchange[], { reason, error }: OutageCause): CommitResult {

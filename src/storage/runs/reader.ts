@@ -54,18 +54,24 @@ export class RunReader {
    * another format
    */
   constructor(directory: string) {
-    const summaryPath = join(directory, RUN_SUMMARY);
-    this.#connection = openRun(directory);
+    let connection: Connection | null = null;
     try {
-      const meta = readMeta(this.#connection);
+      connection = openForReading(join(directory, RUN_DATABASE));
+      const rows = connection.prepare<[], [string, string]>('SELECT key, value FROM meta').raw().all();
+      const meta = new Map(rows);
       assertVersion(directory, meta.get('format_version'));
-      this.sealed = existsSync(summaryPath);
+      this.sealed = existsSync(join(directory, RUN_SUMMARY));
       this.run = parse<Run>(meta.get('run'));
       this.totals = parse<RunTotals>(meta.get('totals'));
       this.summary = this.sealed ? summaryIn(directory) : null;
+      this.#connection = connection;
     } catch (error) {
-      this.#connection.close();
-      throw error instanceof AppError ? error : noRun(directory, error);
+      connection?.close();
+      if (error instanceof AppError) throw error;
+      throw new AppError('INPUT_INVALID', `${directory} is not a readable run: ${reasonOf(error)}`, {
+        hint: `A run is a directory with ${RUN_DATABASE}, as replay --out creates it.`,
+        cause: error,
+      });
     }
   }
 
@@ -101,19 +107,6 @@ export class RunReader {
   close(): void {
     this.#connection.close();
   }
-}
-
-function openRun(directory: string): Connection {
-  try {
-    return openForReading(join(directory, RUN_DATABASE));
-  } catch (error) {
-    throw error instanceof AppError ? error : noRun(directory, error);
-  }
-}
-
-function readMeta(connection: Connection): Map<string, string> {
-  const rows = connection.prepare<[], { key: string; value: string }>('SELECT key, value FROM meta').all();
-  return new Map(rows.map(({ key, value }) => [key, value]));
 }
 
 function assertVersion(directory: string, text: string | undefined): void {
@@ -187,12 +180,5 @@ function summaryIn(directory: string): object {
   }
   throw new AppError('INPUT_INVALID', `${RUN_SUMMARY} of ${directory} is damaged: ${reason}`, {
     hint: 'Restore it from a copy, or replay again. If you remove it, report uses the rows alone.',
-  });
-}
-
-function noRun(directory: string, cause: unknown): AppError {
-  return new AppError('INPUT_INVALID', `${directory} is not a readable run: ${reasonOf(cause)}`, {
-    hint: `A run is a directory with ${RUN_DATABASE}, as replay --out creates it.`,
-    cause,
   });
 }

@@ -36,7 +36,7 @@ describe('commits', () => {
     writer.append(exchangeOf({ request: requestMessage({ body }) }));
     expect(writer.due(10)).toBe(true);
     writer.commit();
-    for (let slots = 0; slots < LIMITS.commitBlocks * LIMITS.blockSlots; slots += 3) {
+    for (let count = 0; count < LIMITS.commitBlocks * LIMITS.blockSlots; count += 1) {
       expect(writer.due(10)).toBe(false);
       writer.append(exchangeOf());
     }
