@@ -6,7 +6,7 @@ import { MOST_STALL_MS, type SelftestStep, selftestDoubts } from '../analysis/ve
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { type Asked, readOptions, value } from '../core/options.ts';
+import { type Asked, type ResolvedOptions, readOptions, value } from '../core/options.ts';
 import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
 import { CpuThrottle } from '../monitors/host.ts';
 import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
@@ -24,12 +24,7 @@ export const SELFTEST_OPTIONS = {
   }),
 };
 
-export interface SelftestOptions {
-  readonly bodyBytes: number;
-  readonly senders: number;
-  readonly secondsPerStep: number;
-  readonly budgetMs: number;
-}
+export type SelftestOptions = ResolvedOptions<typeof SELFTEST_OPTIONS>;
 
 /** What a selftest tells while it works. */
 export interface SelftestDeps {
@@ -48,14 +43,15 @@ const SERVER_START_MS = 10_000;
 /** @throws AppError OPTION_INVALID listing every problem at once */
 export function resolveSelftestOptions(asked: Asked<typeof SELFTEST_OPTIONS>): SelftestOptions {
   const problems = new Problems();
-  const { body, senders, seconds, budget } = readOptions(SELFTEST_OPTIONS, asked, problems);
+  const options = readOptions(SELFTEST_OPTIONS, asked, problems);
+  const { body, seconds, budget } = options;
   if (body > LIMITS.readAheadBytes / 4) problems.add(`--body: ${formatBytes(body)} is over 16 MiB`);
   if (seconds > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
   if (budget < seconds * 1e3 + STEP_OVERHEAD_MS) {
     problems.add(`--budget: ${formatMs(budget)} is too short for one rate of ${seconds} s`);
   }
   problems.throwIfAny();
-  return { bodyBytes: body, senders, secondsPerStep: seconds, budgetMs: budget };
+  return options;
 }
 
 function parseSenders(given: string, what: string): number {
@@ -99,7 +95,7 @@ async function portOf(server: ChildProcess): Promise<number> {
 
 async function climb(
   port: number,
-  { bodyBytes, senders, secondsPerStep: seconds, budgetMs }: SelftestOptions,
+  { body: bodyBytes, senders, seconds, budget: budgetMs }: SelftestOptions,
   { signal, onRate, onStep }: SelftestDeps,
 ): Promise<Tested> {
   const ladder = new RateLadder();
@@ -125,10 +121,7 @@ async function climb(
 }
 
 /** The document of `selftest --json`. */
-export function selftestDocument(
-  options: SelftestOptions,
-  { steps, highestHonestRate, lowestMissedRate, endedBy }: Tested,
-): object {
+export function selftestDocument(options: SelftestOptions, { steps, ...tested }: Tested): object {
   const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
   return {
     schemaVersion: 1,
@@ -136,17 +129,15 @@ export function selftestDocument(
     version: VERSION,
     node: process.versions.node,
     cpus: availableParallelism(),
-    bodyBytes: options.bodyBytes,
+    bodyBytes: options.body,
     senders: options.senders,
-    secondsPerStep: options.secondsPerStep,
+    secondsPerStep: options.seconds,
     bounds: { lagP99Us: lagNs / 1e3, achievedShare, senderBusyShare: busyShare, stallMs: MOST_STALL_MS },
     steps: steps.map((step) => {
       const doubts = selftestDoubts(step);
       return { ...step, honest: doubts.length === 0, doubts };
     }),
-    highestHonestRate,
-    lowestMissedRate,
-    endedBy,
+    ...tested,
   };
 }
 

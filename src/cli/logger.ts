@@ -28,7 +28,7 @@ export function createLogger(
   destination: LogDestination = standardError(),
   clock: Clock = systemClock,
 ): Logger {
-  const logger = pino(
+  return pino(
     {
       base: null,
       messageKey: 'message',
@@ -37,11 +37,6 @@ export function createLogger(
     },
     format === 'json' ? destination : { write: (line) => destination.write(`${prettyLine(line)}\n`) },
   );
-  return {
-    info: (fields, message) => logger.info(fields, message),
-    warn: (fields, message) => logger.warn(fields, message),
-    error: (fields, message) => logger.error(fields, message),
-  };
 }
 
 /** Lines that could not be written are kept for the next attempt, up to here. */

@@ -38,33 +38,32 @@ const ZSTD_WINDOW_LOG = 23;
 /** Brotli's default quality is for files compressed once: it takes a second per megabyte. */
 const BROTLI_QUALITY = 4;
 
-const GZIP: Coding = {
-  decode: (bytes, maxOutputLength) => wholeOf(gunzipSync, bytes, maxOutputLength),
-  encode: (bytes) => gzipSync(bytes),
-};
-const DEFLATE: Coding = {
-  decode: (bytes, maxOutputLength) => wholeOf(inflateSync, bytes, maxOutputLength),
-  encode: (bytes) => deflateSync(bytes),
-};
+/** A coding with one stream, or with members that Node's decoder reads to the last. */
+function codingOf(decoder: Decoder, encode: Coding['encode']): Coding {
+  return { decode: (bytes, maxOutputLength) => wholeOf(decoder, bytes, maxOutputLength), encode };
+}
+
+const GZIP = codingOf(gunzipSync, (bytes) => gzipSync(bytes));
+const DEFLATE = codingOf(inflateSync, (bytes) => deflateSync(bytes));
 /** Sent by some clients as deflate: without a zlib header. */
-const RAW_DEFLATE: Coding = {
-  decode: (bytes, maxOutputLength) => wholeOf(inflateRawSync, bytes, maxOutputLength),
-  encode: (bytes) => deflateRawSync(bytes),
-};
-const BROTLI: Coding = {
-  decode: (bytes, maxOutputLength) => wholeOf(brotliDecompressSync, bytes, maxOutputLength),
-  encode: (bytes) =>
-    brotliCompressSync(bytes, {
-      params: {
-        [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
-        [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
-      },
-    }),
-};
-const ZSTD: Coding = {
-  decode: framesOf,
-  encode: (bytes) => zstdCompressSync(bytes),
-};
+const RAW_DEFLATE = codingOf(inflateRawSync, (bytes) => deflateRawSync(bytes));
+const BROTLI = codingOf(brotliDecompressSync, (bytes) =>
+  brotliCompressSync(bytes, {
+    params: {
+      [constants.BROTLI_PARAM_QUALITY]: BROTLI_QUALITY,
+      [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+    },
+  }),
+);
+const ZSTD: Coding = { decode: framesOf, encode: (bytes) => zstdCompressSync(bytes) };
+
+const CODINGS: ReadonlyMap<string, Coding> = new Map([
+  ['gzip', GZIP],
+  ['x-gzip', GZIP],
+  ['deflate', DEFLATE],
+  ['br', BROTLI],
+  ['zstd', ZSTD],
+]);
 
 /** A body without its content codings, and the inverse. */
 interface DecodedBody {
@@ -86,7 +85,9 @@ export function decodeContent(bytes: Uint8Array, contentEncoding: string | null)
   const used: Coding[] = [];
   let decoded = bytes;
   for (const name of names.toReversed()) {
-    const coding = codingOf(name, decoded);
+    const named = CODINGS.get(name);
+    if (named === undefined) throw new UnreadableBody('unknown_coding');
+    const coding = named === DEFLATE && !hasZlibHeader(decoded) ? RAW_DEFLATE : named;
     decoded = unfold(coding, decoded);
     used.unshift(coding);
   }
@@ -102,22 +103,6 @@ function codingNames(contentEncoding: string | null): string[] {
     .split(',')
     .map((name) => name.trim().toLowerCase())
     .filter((name) => name !== '' && name !== 'identity');
-}
-
-function codingOf(name: string, bytes: Uint8Array): Coding {
-  switch (name) {
-    case 'gzip':
-    case 'x-gzip':
-      return GZIP;
-    case 'deflate':
-      return hasZlibHeader(bytes) ? DEFLATE : RAW_DEFLATE;
-    case 'br':
-      return BROTLI;
-    case 'zstd':
-      return ZSTD;
-    default:
-      throw new UnreadableBody('unknown_coding');
-  }
 }
 
 function unfold(coding: Coding, bytes: Uint8Array): Buffer {

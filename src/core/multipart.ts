@@ -20,33 +20,26 @@ interface Part {
   readonly to: number;
 }
 
-/** Detects delimiters for servers that accept any line end. */
-class HiddenDelimiter {
-  readonly #begins: Buffer;
-  /** Includes the preceding line end, which is rare. Plain dashes could match at every byte of a megabyte. */
-  readonly #lines: readonly Buffer[];
-
-  constructor(boundary: string) {
-    this.#begins = Buffer.from(`--${boundary}`, 'latin1');
-    this.#lines = ['\n', '\r'].map((end) => Buffer.from(`${end}--${boundary}`, 'latin1'));
-  }
-
-  isIn(form: Buffer, { from, to }: Part): boolean {
-    const content = form.subarray(from, to);
-    if (content.subarray(0, this.#begins.length).equals(this.#begins)) return true;
-    return this.#lines.some((line) => content.includes(line));
-  }
+/**
+ * Tells whether a part holds a delimiter for servers that accept any line end. It searches with the preceding
+ * line end, which is rare. Plain dashes could match at every byte of a megabyte.
+ */
+function hiddenDelimiterIn(boundary: string): (content: Buffer) => boolean {
+  const begins = Buffer.from(`--${boundary}`, 'latin1');
+  const lines = ['\n', '\r'].map((end) => Buffer.from(`${end}--${boundary}`, 'latin1'));
+  return (content) =>
+    content.subarray(0, begins.length).equals(begins) || lines.some((line) => content.includes(line));
 }
 
 /** @throws UnreadableBody when the parts are ambiguous */
 export function partsOf(form: Buffer, boundary: string): Part[] {
   const delimiter = delimiterOf(boundary);
-  const hidden = new HiddenDelimiter(boundary);
+  const isHiddenIn = hiddenDelimiterIn(boundary);
   const parts: Part[] = [];
   let at = firstHead(form, delimiter);
   while (at >= 0 && form.toString('latin1', at, at + 2) === '\r\n') {
     const part = partAt(form, delimiter, at);
-    if (part === null || parts.length >= MAX_PARTS || hidden.isIn(form, part))
+    if (part === null || parts.length >= MAX_PARTS || isHiddenIn(form.subarray(part.from, part.to)))
       throw new UnreadableBody('bad_multipart');
     parts.push(part);
     at = part.next;

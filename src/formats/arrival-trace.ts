@@ -1,6 +1,4 @@
 import { basename } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { CsvError, parse } from 'csv-parse';
 import { AppError, Problems } from '../core/errors.ts';
 import type { Exchange } from '../core/exchange.ts';
@@ -12,7 +10,7 @@ import { TextCounts } from '../core/text.ts';
 import { parseInstantUs, parseSeed } from '../core/units.ts';
 import { ArrivalTimes, TIME_UNITS, type TimeReading } from './exact-time.ts';
 import { ImportSource, NOTHING_BUT_ARRIVAL, type OpenImport } from './import-source.ts';
-import { InputProblem, NOTHING_IN_IT, shown, type TextLine, textBytes, textLines } from './input.ts';
+import { InputProblem, NOTHING_IN_IT, shown, type TextLine, textBytes, textLines, through } from './input.ts';
 import { type JsonObject, lineProblem, parseJsonLine } from './json-input.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from './payloads.ts';
 
@@ -358,20 +356,12 @@ async function* csvRecords(chunks: AsyncIterable<Buffer>): AsyncGenerator<CsvRec
     // Without this, an open quote would read the rest of the file into one field.
     max_record_size: LIMITS.importRecordBytes,
   });
-  const fed = pipeline(Readable.from(chunks), parser).then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
   try {
-    yield* parser as AsyncIterable<CsvRecord>;
+    yield* through<CsvRecord>(chunks, parser);
   } catch (thrown) {
     if (!(thrown instanceof CsvError)) throw thrown;
     const { lines } = thrown as CsvError & { readonly lines?: number };
     throw new InputProblem(thrown.message, { line: lines ?? null, cause: thrown });
-  } finally {
-    // If the consumer stops early, close the file.
-    parser.destroy();
-    await fed;
   }
 }
 

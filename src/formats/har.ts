@@ -116,7 +116,6 @@ const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encodi
 /** Converts entries of an archive into parts of exchanges. */
 class HarReader {
   readonly lacking = new TextCounts();
-  readonly #bodies = new HarBodies(this.lacking);
 
   /**
    * @returns null for an entry that is no HTTP exchange
@@ -133,7 +132,7 @@ class HarReader {
     const method = textAt(request, 'method');
     checkStart(method, target.path);
     const headers = this.#headers(request);
-    const body = this.#bodies.ofRequest(request, headers);
+    const body = this.#requestBody(request, headers);
     const named = headerValue(headers, 'host') !== null;
     const length: HeaderPair[] = body.bytes > 0 || needsLength(method) ? [lengthOf(body)] : [];
     const pairs: HeaderPair[] = [
@@ -180,13 +179,71 @@ class HarReader {
       this.lacking.count('no status: nothing answered, or the file does not say what');
       return null;
     }
-    const body = this.#bodies.ofResponse(response, method === 'HEAD' || status === 204 || status === 304);
+    const body = this.#responseBody(response, method === 'HEAD' || status === 204 || status === 304);
     // An archive stores decoded bodies, so this header would be wrong.
     const headers = this.#headers(response).filter(([name]) => name.toLowerCase() !== 'content-encoding');
     const length: HeaderPair[] = body.truncated && body.bytes === 0 ? [] : [lengthOf(body)];
     const reason = textAt(response, 'statusText').replace(/[^\t\x20-\x7e]/g, '');
     const lines = [...headers, ...length].map(([name, value]) => `${name}: ${value}\r\n`).join('');
     return { status, body, head: Buffer.from(`HTTP/1.1 ${status} ${reason}\r\n${lines}\r\n`, 'latin1') };
+  }
+
+  /** A body that may differ from what was sent is not used, and is counted. */
+  #requestBody(request: JsonObject, headers: readonly HeaderPair[]): ImportedBody {
+    const stated = sizeAt(request, 'bodySize') ?? 0;
+    const post = objectAt(request, 'postData') ?? {};
+    if (textAt(post, 'text') !== '') return this.#postedBody(post, stated, headers);
+    const form = arrayAt(post, 'params');
+    if (form.length > 0 && /^application\/x-www-form-urlencoded/i.test(textAt(post, 'mimeType'))) {
+      this.lacking.count('a request body rebuilt from its parameters');
+      const pairs = form.map((each): [string, string] => [textAt(each, 'name'), textAt(each, 'value')]);
+      return wholeBody(Buffer.from(new URLSearchParams(pairs).toString()));
+    }
+    if (form.length === 0 && stated === 0) return wholeBody(Buffer.alloc(0));
+    return this.#lost('a request body missing from the file', stated);
+  }
+
+  #postedBody(post: JsonObject, stated: number, headers: readonly HeaderPair[]): ImportedBody {
+    const text = textAt(post, 'text');
+    const isBase64 = textAt(post, 'encoding') === 'base64' || textAt(post, '_encoding') === 'base64';
+    const bytes = isBase64 ? base64Bytes(text) : Buffer.from(text);
+    if (bytes === null) return this.#lost('a request body whose base64 is damaged', stated);
+    if (!isBase64 && (isCoded(headers) || text.includes('\ufffd'))) {
+      return this.#lost('a binary request body that the file stores as text', stated || bytes.length);
+    }
+    // The text may have been decoded, truncated or rebuilt, so it differs from what was sent.
+    if (stated > 0 && stated !== bytes.length) {
+      return this.#lost('a request body of another size than the file states', stated);
+    }
+    return wholeBody(bytes);
+  }
+
+  /** @param bodiless whether responses of this kind have no body */
+  #responseBody(response: JsonObject, bodiless: boolean): ImportedBody {
+    const content = objectAt(response, 'content') ?? {};
+    const text = textAt(content, 'text');
+    const size = sizeAt(content, 'size');
+    const kept = textAt(content, 'encoding') === 'base64' ? base64Bytes(text) : Buffer.from(text);
+    if (kept === null) {
+      this.lacking.count('a response body whose base64 is damaged');
+      return { bytes: size ?? 0, kept: null, truncated: size === null };
+    }
+    if (text === '' && size !== 0) {
+      if (bodiless) return wholeBody(kept);
+      this.lacking.count('a response body missing from the file');
+      // If its size is unknown too, treat it as truncated before its first byte.
+      return { bytes: size ?? 0, kept: null, truncated: size === null };
+    }
+    if (size !== null && size > kept.length) return { bytes: size, kept, truncated: true };
+    if (size !== null && size < kept.length) {
+      this.lacking.count('a response body of another size than the file states');
+    }
+    return { bytes: kept.length, kept, truncated: content['_truncated'] === true };
+  }
+
+  #lost(why: string, stated: number): ImportedBody {
+    this.lacking.count(why);
+    return { bytes: Math.max(stated, 1), kept: null, truncated: false };
   }
 
   #offsets(
@@ -244,72 +301,6 @@ function lengthOf({ bytes }: ImportedBody): HeaderPair {
 
 function needsLength(method: string): boolean {
   return method === 'POST' || method === 'PUT' || method === 'PATCH';
-}
-
-/** Bodies of an archive. A body that may differ from what was sent is not used, and is counted. */
-class HarBodies {
-  readonly #lacking: TextCounts;
-
-  constructor(lacking: TextCounts) {
-    this.#lacking = lacking;
-  }
-
-  ofRequest(request: JsonObject, headers: readonly HeaderPair[]): ImportedBody {
-    const stated = sizeAt(request, 'bodySize') ?? 0;
-    const post = objectAt(request, 'postData') ?? {};
-    if (textAt(post, 'text') !== '') return this.#ofPost(post, stated, headers);
-    const form = arrayAt(post, 'params');
-    if (form.length > 0 && /^application\/x-www-form-urlencoded/i.test(textAt(post, 'mimeType'))) {
-      this.#lacking.count('a request body rebuilt from its parameters');
-      const pairs = form.map((each): [string, string] => [textAt(each, 'name'), textAt(each, 'value')]);
-      return wholeBody(Buffer.from(new URLSearchParams(pairs).toString()));
-    }
-    if (form.length === 0 && stated === 0) return wholeBody(Buffer.alloc(0));
-    return this.#lost('a request body missing from the file', stated);
-  }
-
-  #ofPost(post: JsonObject, stated: number, headers: readonly HeaderPair[]): ImportedBody {
-    const text = textAt(post, 'text');
-    const isBase64 = textAt(post, 'encoding') === 'base64' || textAt(post, '_encoding') === 'base64';
-    const bytes = isBase64 ? base64Bytes(text) : Buffer.from(text);
-    if (bytes === null) return this.#lost('a request body whose base64 is damaged', stated);
-    if (!isBase64 && (isCoded(headers) || text.includes('\ufffd'))) {
-      return this.#lost('a binary request body that the file stores as text', stated || bytes.length);
-    }
-    // The text may have been decoded, truncated or rebuilt, so it differs from what was sent.
-    if (stated > 0 && stated !== bytes.length) {
-      return this.#lost('a request body of another size than the file states', stated);
-    }
-    return wholeBody(bytes);
-  }
-
-  /** @param bodiless whether responses of this kind have no body */
-  ofResponse(response: JsonObject, bodiless: boolean): ImportedBody {
-    const content = objectAt(response, 'content') ?? {};
-    const text = textAt(content, 'text');
-    const size = sizeAt(content, 'size');
-    const kept = textAt(content, 'encoding') === 'base64' ? base64Bytes(text) : Buffer.from(text);
-    if (kept === null) {
-      this.#lacking.count('a response body whose base64 is damaged');
-      return { bytes: size ?? 0, kept: null, truncated: size === null };
-    }
-    if (text === '' && size !== 0) {
-      if (bodiless) return wholeBody(kept);
-      this.#lacking.count('a response body missing from the file');
-      // If its size is unknown too, treat it as truncated before its first byte.
-      return { bytes: size ?? 0, kept: null, truncated: size === null };
-    }
-    if (size !== null && size > kept.length) return { bytes: size, kept, truncated: true };
-    if (size !== null && size < kept.length) {
-      this.#lacking.count('a response body of another size than the file states');
-    }
-    return { bytes: kept.length, kept, truncated: content['_truncated'] === true };
-  }
-
-  #lost(why: string, stated: number): ImportedBody {
-    this.#lacking.count(why);
-    return { bytes: Math.max(stated, 1), kept: null, truncated: false };
-  }
 }
 
 /** Whether a message declares a content coding. */
@@ -476,15 +467,10 @@ function recordedHost(head: Uint8Array): string | null {
   return host !== null && URL.canParse(`http://${host}/`) ? host : null;
 }
 
-/** A body in HAR format: text, or base64 for binary data. */
-interface HarText {
-  readonly text: string;
-  readonly encoding: 'base64' | null;
-}
-
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function harText(body: Uint8Array): HarText {
+/** A body in HAR format: text, or base64 for binary data. */
+function harText(body: Uint8Array): ReturnType<typeof base64Text> {
   try {
     return { text: UTF8.decode(body), encoding: null };
   } catch {
@@ -492,7 +478,7 @@ function harText(body: Uint8Array): HarText {
   }
 }
 
-function base64Text(body: Uint8Array): HarText {
+function base64Text(body: Uint8Array): { readonly text: string; readonly encoding: 'base64' | null } {
   return { text: Buffer.from(body).toString('base64'), encoding: 'base64' };
 }
 

@@ -1,7 +1,7 @@
 import { closeSync, constants, createReadStream, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { Readable } from 'node:stream';
+import { Readable, type Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { isatty, ReadStream } from 'node:tty';
 import { createGunzip } from 'node:zlib';
@@ -48,13 +48,8 @@ async function* fileBytes(path: string, signal: AbortSignal): AsyncGenerator<Buf
 }
 
 async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer> {
-  const gunzip = createGunzip({ chunkSize: 64 * 1024 });
-  const fed = pipeline(Readable.from(source), gunzip).then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
   try {
-    yield* gunzip as AsyncIterable<Buffer>;
+    yield* through<Buffer>(source, createGunzip({ chunkSize: 64 * 1024 }));
   } catch (thrown) {
     signal.throwIfAborted();
     if (thrown instanceof InputProblem) throw thrown;
@@ -63,8 +58,17 @@ async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): As
       hint: cut ? 'The file is truncated: fetch or copy it again.' : 'Check the file with gzip -t.',
       cause: thrown,
     });
+  }
+}
+
+/** What a stream makes of a source. The source is closed if the consumer stops early. */
+export async function* through<Item>(source: AsyncIterable<Buffer>, stream: Transform): AsyncGenerator<Item> {
+  // An error of the pipeline is one of the stream too, which throws it below.
+  const fed = pipeline(Readable.from(source), stream).catch(() => undefined);
+  try {
+    yield* stream as AsyncIterable<Item>;
   } finally {
-    gunzip.destroy();
+    stream.destroy();
     await fed;
   }
 }

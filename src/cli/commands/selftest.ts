@@ -38,7 +38,7 @@ async function run(options: SelftestOptions, json: boolean): Promise<void> {
     const tested = await selftest(options, {
       signal: interruption.signal,
       onBegin: () => json || terminal.print(headline(options), '', ...tableLines(COLUMNS, [])),
-      onRate: (rate) => terminal.progress(`${rate} requests/s for ${options.secondsPerStep} s`),
+      onRate: (rate) => terminal.progress(`${rate} requests/s for ${options.seconds} s`),
       onStep: (step) => json || terminal.print(...tableLines(COLUMNS, [cellsOf(step)]).slice(1)),
     });
     if (json) terminal.json(selftestDocument(options, tested));
@@ -50,9 +50,9 @@ async function run(options: SelftestOptions, json: boolean): Promise<void> {
   }
 }
 
-function headline({ bodyBytes, secondsPerStep, senders }: SelftestOptions): string {
+function headline({ body, seconds, senders }: SelftestOptions): string {
   const by = senders === 1 ? 'one sender' : `${senders} senders`;
-  return `Poisson arrivals of POSTs with ${formatBytes(bodyBytes)}, ${secondsPerStep} s each, by ${by}, to a server of our own on this machine`;
+  return `Poisson arrivals of POSTs with ${formatBytes(body)}, ${seconds} s each, by ${by}, to a server of our own on this machine`;
 }
 
 /** Wide enough for any value, because each row is printed as it comes. */

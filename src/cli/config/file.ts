@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { type OptionTexts, problemOf, textsOf } from '../../core/options.ts';
@@ -47,7 +47,7 @@ export class ConfigFile {
       const offset = offsetOf(document.contents, keys);
       return offset === null ? null : lineAt(offset);
     };
-    const values = valuesOf(document, (problem) => invalid(path, [problem]), lineAt);
+    const values = valuesOf(path, document);
     const checked = configSchema(program, commands).safeParse(values);
     if (!checked.success) {
       const problems = checked.error.issues.flatMap((issue) => problemsOf(issue, program, commands, lineOf));
@@ -100,26 +100,13 @@ function textOf(path: string): string {
   throw new AppError('OPTION_INVALID', `configuration ${path} is larger than ${CONFIG_BYTES} bytes`);
 }
 
-/** @param refusal what is thrown for a problem */
-function valuesOf(
-  document: Document,
-  refusal: (problem: string) => AppError,
-  lineAt: (offset: number) => number,
-): Section {
-  let last = '';
-  visit(document, {
-    Alias: (_, alias) => {
-      last = `line ${lineAt(alias.range?.[0] ?? 0)}: *${alias.source}`;
-      if (alias.resolve(document) === undefined)
-        throw refusal(`${last} has no anchor &${alias.source} before it`);
-    },
-  });
+function valuesOf(path: string, document: Document): Section {
   try {
     return (document.toJS({ maxAliasCount: EXPANSIONS }) ?? {}) as Section;
   } catch (error) {
-    // How often it is one of them, which hold each other, only their library counts.
+    // An alias without its anchor, or aliases that stand for too much.
     if (!(error instanceof ReferenceError)) throw error;
-    throw refusal(`${last} and those before it stand for more than ${EXPANSIONS} values`);
+    throw invalid(path, [error.message]);
   }
 }
 
