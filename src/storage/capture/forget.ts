@@ -17,6 +17,7 @@ import {
   segmentsOf,
   syncPath,
   TOMBSTONE_SUFFIX,
+  unsealedSegments,
 } from './directory.ts';
 import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts';
 import { DirectoryLock } from './lock.ts';
@@ -242,21 +243,19 @@ function hasNoKeyPlace(places: unknown): boolean {
  * next start would do the same.
  */
 function settleAbandoned(captureDirectory: string, clock: Clock): void {
-  const open = segmentsOf(captureDirectory).filter(({ sealed }) => !sealed);
+  const open = unsealedSegments(captureDirectory);
   if (open.length + expiringSegments(captureDirectory).length === 0) return;
-  let lock: DirectoryLock;
   try {
-    lock = DirectoryLock.acquire(captureDirectory);
+    const lock = DirectoryLock.acquire(captureDirectory);
+    try {
+      finishExpiries(captureDirectory);
+      for (const path of open) settleSegment(path, clock);
+    } finally {
+      lock.release();
+    }
   } catch (error) {
     // A recorder is running. Its segments are reported as open or expiring.
-    if (error instanceof AppError && error.code === 'OUTPUT_UNWRITABLE') return;
-    throw error;
-  }
-  try {
-    finishExpiries(captureDirectory);
-    for (const { path } of open) settleSegment(path, clock);
-  } finally {
-    lock.release();
+    if (!(error instanceof AppError) || error.code !== 'OUTPUT_UNWRITABLE') throw error;
   }
 }
 

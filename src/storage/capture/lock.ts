@@ -6,8 +6,8 @@ import { AppError } from '../../core/errors.ts';
 import { LOCK_FILE } from './directory.ts';
 import { type Connection, sqliteCode } from './sqlite.ts';
 
-/** A check whether a lock is held takes the lock for some microseconds. A start waits for that. */
-const LOOKED_AT_MS = 100;
+/** A process that takes the lock writes its name into the file first. Another one waits to read it. */
+const NAMED_MS = 100;
 
 /** The holder of a lock, for the error message. */
 interface LockHolder {
@@ -48,7 +48,7 @@ export class DirectoryLock {
     }
     // Created first to set its mode. Appending nothing changes nothing.
     closeSync(openSync(path, 'a', 0o600));
-    const connection = new Database(path, { timeout: LOOKED_AT_MS });
+    const connection = new Database(path, { timeout: NAMED_MS });
     try {
       take(connection);
       const inode = inodeOf(path) ?? path;

@@ -325,7 +325,7 @@ export class BodyStore {
   }
 }
 
-/** Protocol names come from the network (`Upgrade: anything`). Beyond this number a segment uses `other`. */
+/** Protocol names come from the network (`Upgrade: anything`). Beyond this number they count as `other`. */
 const PROTOCOLS_MAX = 64;
 /** Anchors kept while no commit succeeds: those of a day. */
 const ANCHORS_MAX = 1_440;
@@ -338,6 +338,8 @@ export class SideRecords {
   /** The newest account; null once written. */
   account: LifeAccount | null = null;
   readonly protocolUses = new Map<string, ProtocolUse>();
+  /** Names that this recorder has used. */
+  readonly #protocols = new Set<string>();
   readonly anchors: ClockAnchor[] = [];
 
   get isEmpty(): boolean {
@@ -345,8 +347,8 @@ export class SideRecords {
   }
 
   addProtocolUse(use: ProtocolUse): void {
-    const full = this.protocolUses.size >= PROTOCOLS_MAX && !this.protocolUses.has(use.protocol);
-    const protocol = full ? 'other' : use.protocol;
+    if (this.#protocols.size < PROTOCOLS_MAX) this.#protocols.add(use.protocol);
+    const protocol = this.#protocols.has(use.protocol) ? use.protocol : 'other';
     const known = this.protocolUses.get(protocol);
     this.protocolUses.set(protocol, {
       protocol,
@@ -373,9 +375,6 @@ function recordsOf(
   baseline: LifeAccount | null,
 ): (records: SideRecords, expiries: readonly Expiry[]) => void {
   const addProtocolUse = addInto<[string, number, number]>(connection, 'protocol_use');
-  const protocols = connection
-    .prepare<[string], number>("SELECT count(*) FROM protocol_use WHERE protocol NOT IN (?, 'other')")
-    .pluck();
   const insertAnchor = connection.prepare('INSERT INTO anchor (monotonic_ns, epoch_us) VALUES (?, ?)');
   const insertExpiry = connection.prepare(`INSERT OR REPLACE INTO expiry VALUES (@file, @firstArrivalUs,
     @lastArrivalUs, @exchanges, @bytes, @expiredUs, @why, @earlierSegments, @earlierExchanges, @earlierBytes)`);
@@ -383,8 +382,7 @@ function recordsOf(
   return ({ account, protocolUses, anchors }, expiries) => {
     if (account !== null) writeAccount(account);
     for (const { protocol, connections, bytes } of protocolUses.values()) {
-      const full = (protocols.get(protocol) ?? 0) >= PROTOCOLS_MAX;
-      addProtocolUse.run(full ? 'other' : protocol, connections, bytes);
+      addProtocolUse.run(protocol, connections, bytes);
     }
     for (const { monotonicNs, epochUs } of anchors) {
       insertAnchor.run(Math.round(monotonicNs), Math.round(epochUs));
