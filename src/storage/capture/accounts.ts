@@ -232,23 +232,21 @@ export class LifeAccounts {
 
   /** Whether one of the ranges includes a time without counting. */
   touches(ranges: readonly TimeRange[]): boolean {
-    return this.#killed().some(({ account }) => {
-      const foundUs = this.#foundUs(account);
-      return ranges.some(({ fromUs, toUs }) => toUs > account.atUs && (foundUs === null || fromUs < foundUs));
-    });
+    return this.#killed().some(({ account, foundUs }) =>
+      ranges.some(
+        ({ fromUs, toUs }) => toUs > account.atUs && fromUs < (foundUs ?? Number.POSITIVE_INFINITY),
+      ),
+    );
   }
 
   /** Sorted by end. */
   killed(): KilledDocument[] {
-    return this.#killed().map(({ account }) => {
-      const foundUs = this.#foundUs(account);
-      return {
-        life: account.life,
-        startedAt: formatInstantUs(account.startedUs),
-        knownUntil: formatInstantUs(account.atUs),
-        foundAt: foundUs === null ? null : formatInstantUs(foundUs),
-      };
-    });
+    return this.#killed().map(({ account, foundUs }) => ({
+      life: account.life,
+      startedAt: formatInstantUs(account.startedUs),
+      knownUntil: formatInstantUs(account.atUs),
+      foundAt: foundUs === null ? null : formatInstantUs(foundUs),
+    }));
   }
 
   /** Leaves out lives that ended before the first segment here: they say nothing about this capture. */
@@ -260,15 +258,13 @@ export class LifeAccounts {
     );
   }
 
-  #killed(): KnownLife[] {
+  /** Each with the next start of any life: nobody counted until then. Null if nothing followed. */
+  #killed(): { readonly account: LifeAccount; readonly foundUs: number | null }[] {
+    const startsUs = this.#startsUs.toSorted((a, b) => a - b);
     return this.#current()
       .filter(({ killed }) => killed)
+      .map(({ account }) => ({ account, foundUs: startsUs.find((us) => us > account.atUs) ?? null }))
       .sort((a, b) => a.account.atUs - b.account.atUs);
-  }
-
-  #foundUs({ atUs }: LifeAccount): number | null {
-    const later = this.#startsUs.filter((startedUs) => startedUs > atUs);
-    return later.length === 0 ? null : Math.min(...later);
   }
 }
 

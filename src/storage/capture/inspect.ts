@@ -41,22 +41,17 @@ export function inspectCapture(captureDirectory: string): InspectDocument {
   return inspectCaptures([captureDirectory], new DayCalendar('UTC'));
 }
 
-/** A summary of a capture that can also be queried by window. */
-interface CaptureSurvey {
-  readonly document: InspectDocument;
-  coverageWithin(ranges: readonly TimeRange[]): CoverageShares;
-}
-
 /**
  * Summarises one capture, or only some of its recorders; then the fleet is those recorders.
  * @throws like `inspectCaptures`
  */
-export function surveyCapture(captureDirectory: string, recorders: readonly string[] = []): CaptureSurvey {
+export function surveyCapture(captureDirectory: string, recorders: readonly string[] = []) {
   const inspection = new Inspection(new DayCalendar('UTC'), recorders);
   inspection.addDirectory(captureDirectory);
   return {
     document: inspection.document(),
-    coverageWithin: (ranges) => inspection.coverageWithin(ranges),
+    /** Coverage of some windows only. */
+    coverageWithin: (ranges: readonly TimeRange[]) => inspection.coverageWithin(ranges),
   };
 }
 

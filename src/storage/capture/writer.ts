@@ -153,9 +153,13 @@ export class CaptureWriter implements CommittingSink {
     if (exchanges.length === 0 || this.#options.segmentBy === 'clock') {
       return this.#commitBatch(exchanges, hourOf(this.#clock.epochUs()));
     }
-    return this.#batchesByHour(exchanges)
-      .map(({ batch, hour }) => this.#commitBatch(batch, hour))
-      .reduce(sumOf, NOTHING);
+    // A late arrival goes into the segment of the hour that was reached before it.
+    let reached = this.#rotation.hour ?? Number.NEGATIVE_INFINITY;
+    const batches = Map.groupBy(exchanges, ({ exchange }) => {
+      reached = Math.max(reached, hourOf(exchange.arrivalUs));
+      return reached;
+    });
+    return [...batches].map(([hour, batch]) => this.#commitBatch(batch, hour)).reduce(sumOf, NOTHING);
   }
 
   /**
@@ -257,21 +261,6 @@ export class CaptureWriter implements CommittingSink {
     this.#outageNs = this.#outage === null ? RETRY_NS : Math.min(this.#outageNs * 2, RETRY_MAX_NS);
     this.#outageUntilNs = this.#clock.nowNs() + this.#outageNs;
     this.#outage = cause;
-  }
-
-  /** Consecutive exchanges that belong to the same segment, in appending order. */
-  #batchesByHour(exchanges: readonly PackedExchange[]): { batch: PackedExchange[]; hour: number }[] {
-    const runs: { batch: PackedExchange[]; hour: number }[] = [];
-    let hour = this.#rotation.hour ?? Number.NEGATIVE_INFINITY;
-    for (const packed of exchanges) {
-      const arrivalHour = hourOf(packed.exchange.arrivalUs);
-      const last = runs.at(-1);
-      if (last === undefined || arrivalHour > hour) {
-        hour = Math.max(hour, arrivalHour);
-        runs.push({ batch: [packed], hour });
-      } else last.batch.push(packed);
-    }
-    return runs;
   }
 }
 
