@@ -1,5 +1,6 @@
 import {
   answerDoubts,
+  COMPARISON_BOUNDS,
   comparePairs,
   leftOutDoubts,
   recordingFactDifferences,
@@ -7,7 +8,6 @@ import {
   runFactDifferences,
   uncheckedNotes,
 } from '../analysis/compare/judge.ts';
-import { COMPARISON_BOUNDS } from '../analysis/compare/metric.ts';
 import { type PairCounts, PairTable } from '../analysis/compare/pairs.ts';
 import {
   compareProfiles,

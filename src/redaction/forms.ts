@@ -112,14 +112,10 @@ function assertField(form: Buffer, from: number, to: number): void {
 
 function coverValue(form: Buffer, from: number, to: number, treatment: Treatment, cover: ValueCover): void {
   if (to <= from) return;
-  if (treatment.covering === 'drop') {
-    cover.note(treatment);
-    form.fill(PLUS, from, to);
-    return;
-  }
   // Weighed as decoded text: a form writes blanks as plus signs.
   for (let at = from; at < to; at += 1) if (form[at] === PLUS) form[at] = SPACE;
-  const how = treatment.covering === 'hash' ? treatment : ({ ...treatment, covering: 'mask' } as const);
+  const isPlain = treatment.covering === 'hash' || treatment.covering === 'drop';
+  const how = isPlain ? treatment : ({ ...treatment, covering: 'mask' } as const);
   cover.string(form, from, to, how, () => decodePercentBytes(form.subarray(from, to)));
   for (let at = from; at < to; at += 1) {
     if (form[at] === SPACE) form[at] = PLUS;
@@ -182,17 +178,8 @@ export function coverParts(
     if (treatment === null) continue;
     if (ENCODED_FILE_NAME.test(head)) throw new UnreadableBody('bad_multipart');
     if (isFile) coverFileName(form, headFrom, head, treatment, cover);
-    coverContent(form, from, to, treatment, cover);
+    cover.string(form, from, to, treatment, () => form.subarray(from, to));
   }
-}
-
-function coverContent(form: Buffer, from: number, to: number, treatment: Treatment, cover: ValueCover): void {
-  if (treatment.covering === 'drop') {
-    cover.note(treatment);
-    form.fill(SPACE, from, to);
-    return;
-  }
-  cover.string(form, from, to, treatment, () => form.subarray(from, to));
 }
 
 function coverFileName(

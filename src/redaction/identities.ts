@@ -4,7 +4,7 @@ import { jsonElement, jsonMember, jsonNumberLiteral, jsonStart, jsonText } from 
 import { ANY_MEMBER, parseJsonPointer } from '../core/json-pointer.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { decodePercent, ownText } from '../core/text.ts';
-import type { SessionNames } from './secret-names.ts';
+import { type SessionNames, STEERING_HEADERS } from './secret-names.ts';
 
 /** What a request's head says about one of its keys. */
 export interface HeadKey {
@@ -244,22 +244,6 @@ const PRESETS: Readonly<Record<string, readonly KeySource[]>> = {
   peer: [{ kind: 'peer' }],
 };
 
-/** These values steer the message or its end. A hash in them would change the message. */
-const NO_SESSION = new Set([
-  'host',
-  'connection',
-  'content-length',
-  'content-type',
-  'content-encoding',
-  'transfer-encoding',
-  'inference-header-content-length',
-  'trailer',
-  'te',
-  'upgrade',
-  'expect',
-  'x-reprise-run',
-]);
-
 const MAX_SOURCES = 16;
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}$/;
 
@@ -288,7 +272,7 @@ function parseKeySource(key: 'session' | 'client', spec: string): readonly KeySo
   if ((kind === 'header' || kind === 'cookie' || kind === 'query') && NAME.test(name)) {
     if (kind !== 'header') return [{ kind, name }];
     const lower = name.toLowerCase();
-    if (key === 'session' && NO_SESSION.has(lower)) {
+    if (key === 'session' && STEERING_HEADERS.has(lower)) {
       throw new AppError('OPTION_INVALID', `header ${lower} cannot be the session key`, {
         hint: 'a session key is stored as its hash, and this header steers the message itself',
       });

@@ -171,21 +171,12 @@ export interface Selection {
   readonly sampling: Sampling;
 }
 
-/** A parsed policy, as assembly uses it. */
-interface RecordingParts {
-  readonly policy: BodyPolicy;
-  readonly redaction: Redaction;
-  readonly bodyRedaction: BodyRedaction;
-  readonly keys: ExchangeKeys;
-  readonly selection: Selection;
-}
-
 /**
  * Reads a policy.
  * @param recorder id of this recorder's life, which makes its sample differ from others'
  * @throws AppError OPTION_INVALID naming the wrong text and the problem
  */
-export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorder: string): RecordingParts {
+export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorder: string) {
   const { bodies, requestBodyBytes, responseBodyBytes, sample, redact } = policy;
   if (!(sample > 0 && sample <= 1)) {
     throw new AppError('OPTION_INVALID', `a sample of ${sample} is out of range`, {
@@ -195,7 +186,7 @@ export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorde
   const additions = { headers: redact.headers, queryKeys: redact.queryKeys };
   const keys = new ExchangeKeys({ session: policy.session, client: policy.client }, hash);
   return {
-    policy: { bodies, requestBodyBytes, responseBodyBytes },
+    policy: { bodies, requestBodyBytes, responseBodyBytes } satisfies BodyPolicy,
     redaction: new Redaction(additions, { names: keys.sessionNames, hash }),
     bodyRedaction: new BodyRedaction(parseBodyRules(redact.rules, redact.presets), hash, additions),
     keys,
@@ -205,15 +196,9 @@ export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorde
 
 /** A policy as stored in a segment. */
 export function storedPolicy(policy: RecordingPolicy): Readonly<Record<string, unknown>> {
-  const { bodies, requestBodyBytes, responseBodyBytes, sample, session, client, skip, redact } = policy;
+  const { redact, ...stored } = policy;
   return {
-    bodies,
-    requestBodyBytes,
-    responseBodyBytes,
-    sample,
-    session,
-    client,
-    skip,
+    ...stored,
     redaction: { headers: redact.headers, queryKeys: redact.queryKeys },
     bodyRedaction: { rules: redact.rules, presets: redact.presets },
   };

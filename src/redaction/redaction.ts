@@ -53,24 +53,19 @@ export class Redaction {
   /** `head`: request line, header lines and the blank line, as received. */
   requestHead(head: Uint8Array): RedactedBytes {
     const masking = new Masking(head, this.#hash);
-    const end = masking.lineEnd(0);
-    this.#maskTarget(masking, end);
-    this.#maskFields(masking, end + 1);
-    return masking.result();
+    this.#maskTarget(masking, masking.lineEnd(0));
+    return this.#maskFields(masking, masking.lineEnd(0) + 1);
   }
 
   /** `head`: status line, header lines and the blank line, as received. */
   responseHead(head: Uint8Array): RedactedBytes {
     const masking = new Masking(head, this.#hash);
-    this.#maskFields(masking, masking.lineEnd(0) + 1);
-    return masking.result();
+    return this.#maskFields(masking, masking.lineEnd(0) + 1);
   }
 
   /** `lines`: trailer lines with their line ends. */
   trailers(lines: Uint8Array): RedactedBytes {
-    const masking = new Masking(lines, this.#hash);
-    this.#maskFields(masking, 0);
-    return masking.result();
+    return this.#maskFields(new Masking(lines, this.#hash), 0);
   }
 
   /** A request target for use in a route. Each hidden part becomes one `*`, whatever its length. */
@@ -92,7 +87,7 @@ export class Redaction {
     this.#urls.find(masking.bytes, from, to, null, masking);
   }
 
-  #maskFields(masking: Masking, from: number): void {
+  #maskFields(masking: Masking, from: number): RedactedBytes {
     const { text } = masking;
     let start = from;
     while (start < text.length) {
@@ -103,6 +98,7 @@ export class Redaction {
       if (colon > start && colon < end) this.#maskField(masking, start, colon, end);
       start = end + 1;
     }
+    return masking.result();
   }
 
   #maskField(masking: Masking, start: number, colon: number, end: number): void {

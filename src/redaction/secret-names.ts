@@ -69,14 +69,15 @@ const URL_HEADERS = new Set([
   'x-envoy-original-path',
 ]);
 
-/** Masking these would change the message itself, or hide the mark of replayed traffic. */
-const NEVER_MASKED = new Set([
+/** Masking these would change the message itself or its end, or hide the mark of replayed traffic. */
+export const STEERING_HEADERS: ReadonlySet<string> = new Set([
   'host',
   'connection',
   'content-length',
   'content-type',
   'content-encoding',
   'transfer-encoding',
+  'inference-header-content-length',
   'trailer',
   'te',
   'upgrade',
@@ -152,23 +153,13 @@ export class SecretNames {
 
   /** The treatment of the value of this header, in any case. */
   header(name: string): HeaderTreatment {
-    let treatment = this.#headers.get(name);
-    if (treatment === undefined) {
-      treatment = this.#judgeHeader(name);
-      remember(this.#headers, name, treatment);
-    }
-    return treatment;
+    return remembered(this.#headers, name, () => this.#judgeHeader(name));
   }
 
   /** The treatment of the value of this query key. `sent`: still percent-encoded. */
   queryKey(sent: string): NameTreatment {
     const key = sent.length > JUDGED_NAME_CHARS ? sent.slice(0, JUDGED_NAME_CHARS) : sent;
-    let treatment = this.#queryKeys.get(key);
-    if (treatment === undefined) {
-      treatment = this.#judgeQueryKey(key);
-      remember(this.#queryKeys, key, treatment);
-    }
-    return treatment;
+    return remembered(this.#queryKeys, key, () => this.#judgeQueryKey(key));
   }
 
   /** The same for a percent-encoded value that is itself a URL or query (`next=%2Fx%3Ftoken%3Dabc`). */
@@ -205,7 +196,7 @@ export class SecretNames {
 
   #judgeHeader(name: string): HeaderTreatment {
     const lower = name.toLowerCase();
-    if (NEVER_MASKED.has(lower)) return URL_HEADERS.has(lower) ? 'urls' : 'keep';
+    if (STEERING_HEADERS.has(lower)) return URL_HEADERS.has(lower) ? 'urls' : 'keep';
     if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
     if (hasSecretWord(name) && !URL_HEADERS.has(lower)) return 'mask';
     if (this.#sessionHeaders.has(lower)) return 'hash';
@@ -227,9 +218,16 @@ function keyIn(text: Uint8Array, from: number, to: number): string {
   return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
 }
 
-function remember<Judgement>(judged: Map<string, Judgement>, name: string, judgement: Judgement): void {
-  if (judged.size >= CACHED_NAMES || name.length > CACHED_NAME_CHARS) return;
-  judged.set(ownText(name), judgement);
+function remembered<Judgement>(
+  judged: Map<string, Judgement>,
+  name: string,
+  judge: () => Judgement,
+): Judgement {
+  const known = judged.get(name);
+  if (known !== undefined) return known;
+  const judgement = judge();
+  if (judged.size < CACHED_NAMES && name.length <= CACHED_NAME_CHARS) judged.set(ownText(name), judgement);
+  return judgement;
 }
 
 function hasSecretWord(name: string): boolean {

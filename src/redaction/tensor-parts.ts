@@ -1,4 +1,3 @@
-import { ASCII } from '../core/ascii.ts';
 import { UnreadableBody } from '../core/errors.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import type { PointerState } from './pointer-states.ts';
@@ -80,13 +79,7 @@ function coverElements(
     const start = at + ELEMENT_LENGTH_BYTES;
     const end = start <= to ? start + binary.readUInt32LE(at) : to + 1;
     if (end > to) throw new UnreadableBody('bad_tensors');
-    if (treatment.covering === 'drop') {
-      cover.note(treatment);
-      binary.fill(ASCII.SPACE, start, end);
-    } else {
-      const plain = Buffer.from(binary.subarray(start, end));
-      cover.string(binary, start, end, treatment, () => plain);
-    }
+    cover.string(binary, start, end, treatment, () => binary.subarray(start, end));
     at = end;
   }
 }

@@ -52,7 +52,7 @@ export class ValueCover {
   }
 
   /**
-   * Masks the inside of a string.
+   * Masks the inside of a string; a dropped one becomes blanks.
    * @param plain returns the decoded string; called only to hash it
    */
   string(text: Buffer, from: number, to: number, treatment: Treatment, plain: () => Uint8Array): void {
@@ -60,7 +60,8 @@ export class ValueCover {
     if (covering === 'keep' && isLabel(text, from, to)) return;
     if (to <= from) return;
     this.note(treatment);
-    if (this.#hashes(treatment, from, to)) this.#hashString(text, from, to, plain());
+    if (covering === 'drop') text.fill(SPACE, from, to);
+    else if (this.#hashes(treatment, from, to)) this.#hashString(text, from, to, plain());
     else if (covering === 'mask_json') this.#maskJson(text, from, to);
     else coverWithWords(text, from, to, this.#random);
   }

@@ -1,5 +1,15 @@
 import { studentT } from '../stats/student-t.ts';
 
+/** What was found of one metric. */
+export type MetricVerdict = 'better' | 'same' | 'worse' | 'undecided';
+
+export type Bounds = readonly [low: number, high: number];
+
+/** All intervals hold together with this probability; a side is outside with half of what is left. */
+export const JOINT_CONFIDENCE = 0.99;
+/** Confidence of the interval that shows the absence of a change, per metric (two one-sided tests of 5 %). */
+export const SAME_CONFIDENCE = 0.9;
+
 /** Windows an interval is made of: fewer say nothing of how they vary, more are too short. */
 export const MIN_WINDOWS = 5;
 const JOINED_WINDOWS = 10;
@@ -35,9 +45,8 @@ export function spreadOf(differences: readonly number[]): WindowSpread {
 }
 
 /**
- * Half the width of the interval that each side of the truth lies outside of with 1 − `probability`: Student's t
- * over windows, and where there are both, the wider one of twenty windows and of ten twice as long: neighbours
- * that hang together vary more when they are joined.
+ * Half the width of an interval; the truth lies beyond each of its ends with 1 − `probability`. Student's t over the
+ * windows. Of twenty windows and of ten joined ones the wider result counts: dependent neighbours vary more if joined.
  */
 export function halfWidth(spreads: readonly WindowSpread[], probability: number): number {
   return spreads.reduce(
@@ -69,17 +78,17 @@ const NO_VARIANCE = 1e-18;
 const MAX_LAG_SHARE = 0.25;
 
 /**
- * Over how many neighbours latencies hang together: the integrated autocorrelation time of their logarithms, 1 for
- * independent ones. In a queue it grows with 1 / (1 − load)². Correlations are taken at lags that grow by half
- * and joined by straight lines, up to the first that is negligible. Values that never came count as the greatest.
+ * Over how many neighbours latencies depend on each other: the integrated autocorrelation time of their logarithms, 1
+ * for independent ones. In a queue it grows with 1 / (1 − load)². Correlations are taken at lags that grow by half, up
+ * to the first negligible one, and interpolated. Values that never came count as the greatest.
  */
 export function dependenceLength(values: Float64Array): number {
   return lengthOf(deviations(logsOf(values, greatestOf(values))));
 }
 
 /**
- * The same of the ratios of two sides. What both share, such as the load over a day, makes the latencies of each hang
- * together for hours, and says nothing of how the two differ.
+ * The same for the ratios of two sides. A shared cause, such as the load over a day, makes latencies depend on each
+ * other for hours, but does not show in how the two sides differ.
  */
 export function ratioDependenceLength(a: Float64Array, b: Float64Array): number {
   const greatest = Math.max(greatestOf(a), greatestOf(b));

@@ -7,7 +7,6 @@ import type {
 import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
 import { type ComparisonReason, comparisonReason } from '../verdict/reasons.ts';
 import { isStoppedByFailures } from '../verdict/run-context.ts';
-import { COMPARISON_BOUNDS, SMALL_PART } from './metric.ts';
 import {
   ANSWERED,
   CHECKED,
@@ -24,8 +23,14 @@ import {
   WHOLE,
   withoutLag,
 } from './pairs.ts';
-import { checkedPairs, mismatchMetric, shareMetric, statusDistance } from './shares.ts';
+import { checkedPairs, mismatchMetric, SMALL_PART, shareMetric, statusDistance } from './shares.ts';
 import { type ComparedTimes, latencyMetrics } from './times.ts';
+
+export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
+  floor: 0.05,
+  detect: 0.2,
+  failureFloor: 0.005,
+});
 
 interface PairsJudgement {
   readonly verdict: ComparisonVerdict;

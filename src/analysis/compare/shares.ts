@@ -1,9 +1,19 @@
 import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
-import { halfWidth, hodgesLehmann, spreadsOver, windowCount, windowEdges } from './intervals.ts';
-import { JOINT_CONFIDENCE, type MetricVerdict, SAME_CONFIDENCE, SMALL_PART } from './metric.ts';
+import {
+  halfWidth,
+  hodgesLehmann,
+  JOINT_CONFIDENCE,
+  type MetricVerdict,
+  SAME_CONFIDENCE,
+  spreadsOver,
+  windowCount,
+  windowEdges,
+} from './intervals.ts';
 import { AGREES, ANSWERED, CHECKED, DIFFERS, type PairedAnswers, type SideAnswers } from './pairs.ts';
 
 const LEAST_PAIRS = 30;
+/** SAME needs times of streams and checked answers if at least this share of all pairs has them. */
+export const SMALL_PART = 0.1;
 
 /** Whether the request at a position counts. */
 type Counts = (at: number) => boolean;

@@ -1,25 +1,33 @@
 import { nearestRank } from '../../core/histogram.ts';
 import type { ComparedMetric, ComparisonBounds, WindowLine } from '../../documents/comparison.ts';
 import {
+  type Bounds,
   dependenceLength,
   halfWidth,
   hodgesLehmann,
+  JOINT_CONFIDENCE,
+  type MetricVerdict,
   MIN_WINDOWS,
   ratioDependenceLength,
+  SAME_CONFIDENCE,
   spreadsOver,
   windowCount,
   windowEdges,
 } from './intervals.ts';
-import {
-  type Bounds,
-  DEPENDENCE_TO_RATIOS,
-  JOINT_CONFIDENCE,
-  JUDGED_PERCENTILES,
-  type MetricVerdict,
-  SAME_CONFIDENCE,
-  WINDOW_TO_DEPENDENCE,
-} from './metric.ts';
 import { comparableLatencies, type PairedAnswers, type PairedTimes, type SideAnswers } from './pairs.ts';
+
+/** Windows are at least this many times as long as the dependence between neighbours. */
+const WINDOW_TO_DEPENDENCE = 6;
+
+/** The dependence is at most this many times that of the ratios: a swing that both sides share is no doubt. */
+const DEPENDENCE_TO_RATIOS = 3;
+
+/** Latency percentiles that are judged, and the fewest pairs of a window: MLPerf's floor, for p50 more than that. */
+const JUDGED_PERCENTILES = [
+  { percent: 50, leastPairs: 30, required: true },
+  { percent: 95, leastPairs: 130, required: true },
+  { percent: 99, leastPairs: 662, required: false },
+] as const;
 
 /** Times of one kind, pair by pair. */
 export interface ComparedTimes extends PairedTimes {

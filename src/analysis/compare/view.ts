@@ -17,7 +17,7 @@ import {
   type Table,
   type View,
 } from '../render/table.ts';
-import type { Bounds } from './metric.ts';
+import type { Bounds } from './intervals.ts';
 
 /** A comparison as people read it. */
 export function comparisonView(document: ComparisonDocument): View {

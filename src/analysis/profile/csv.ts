@@ -25,53 +25,53 @@ const SKIPPED: ReadonlySet<string> = new Set([
   'hourOfWeekPerSecond',
 ]);
 
+/** One number with its unit. */
+type Line = readonly [section: string, item: Cell, measure: string, value: Cell, unit: string];
+
 /**
  * The profile as a table: `section,item,measure,value,unit`, one number a line, each with its unit. Text
  * that a spreadsheet would take for a formula is made harmless.
  */
 export function profileCsv(document: ProfileDocument): string {
-  const lines: string[] = [csvLine(['section', 'item', 'measure', 'value', 'unit'])];
-  const push = (section: string, item: Cell, measure: string, value: Cell, unit: string) =>
-    lines.push(csvLine([section, item, measure, value, unit]));
   const { series, hourOfWeek, hourOfWeekPerSecond, ...rest } = document;
-  for (const [section, value] of Object.entries(rest)) {
-    if (!SKIPPED.has(section)) flatten(section, '', value, push);
-  }
-  for (const [hour, count] of hourOfWeek.entries()) {
-    push('hourOfWeek', hour, 'requests', count, 'count');
-    push('hourOfWeek', hour, 'perSecond', hourOfWeekPerSecond[hour] ?? null, '1/s');
-  }
+  const sections = Object.entries(rest).filter(([section]) => !SKIPPED.has(section));
   const { stepS, at, ...columns } = series;
-  for (const [index, second] of at.entries()) {
-    const instant = new Date(second * 1e3).toISOString();
-    for (const [measure, values] of Object.entries(columns)) {
-      const unit = measure.endsWith('Ms') ? 'ms' : 'count';
-      push(`series of ${stepS} s`, instant, measure, values[index] ?? null, unit);
-    }
-  }
-  return lines.join('');
+  const lines = [
+    ...sections.flatMap(([section, value]) => linesOf(section, '', value)),
+    ...hourOfWeek.flatMap((count, hour) => [
+      lineOf('hourOfWeek', hour, 'requests', count),
+      lineOf('hourOfWeek', hour, 'perSecond', hourOfWeekPerSecond[hour] ?? null),
+    ]),
+    ...at.flatMap((second, index) =>
+      Object.entries(columns).map(([measure, values]) =>
+        lineOf(`series of ${stepS} s`, new Date(second * 1e3).toISOString(), measure, values[index] ?? null),
+      ),
+    ),
+  ];
+  return [['section', 'item', 'measure', 'value', 'unit'], ...lines].map(csvLine).join('');
 }
 
-type Push = (section: string, item: Cell, measure: string, value: Cell, unit: string) => void;
-
-function flatten(section: string, item: string, value: unknown, push: Push): void {
-  if (value === null || typeof value !== 'object') {
-    const name = lastOf(section);
-    push(section, item, name, cellOf(value), unitOf(section, name, cellOf(value)));
-  } else if (Array.isArray(value)) {
-    for (const [index, each] of value.entries()) {
-      if (each === null || typeof each !== 'object') {
-        const name = lastOf(section);
-        push(section, index, name, cellOf(each), unitOf(section, name, cellOf(each)));
-      } else flatten(section, nameOf(each, index), each, push);
-    }
-  } else {
-    for (const [name, inner] of Object.entries(value)) {
-      if (NAMES.has(name) && (inner === null || typeof inner !== 'object')) continue;
-      if (inner !== null && typeof inner === 'object') flatten(`${section}.${name}`, item, inner, push);
-      else push(section, item, name, cellOf(inner), unitOf(section, name, cellOf(inner)));
-    }
+function linesOf(section: string, item: Cell, value: unknown): Line[] {
+  if (!isNested(value)) return [lineOf(section, item, lastOf(section), value)];
+  if (Array.isArray(value)) {
+    return value.flatMap((each: unknown, index) =>
+      linesOf(section, isNested(each) ? nameOf(each, index) : index, each),
+    );
   }
+  return Object.entries(value).flatMap(([name, inner]: [string, unknown]) => {
+    if (isNested(inner)) return linesOf(`${section}.${name}`, item, inner);
+    return NAMES.has(name) ? [] : [lineOf(section, item, name, inner)];
+  });
+}
+
+function isNested(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+function lineOf(section: string, item: Cell, measure: string, value: unknown): Line {
+  const isCell = typeof value === 'number' || typeof value === 'string' || value === null;
+  const cell = isCell ? value : String(value);
+  return [section, item, measure, cell, unitOf(section, measure, cell)];
 }
 
 /** What tells the entries of a list apart; it is the item of their lines. */
@@ -95,10 +95,6 @@ const NAMES: ReadonlySet<string> = new Set([
 function nameOf(entry: object, index: number): string {
   const names = Object.entries(entry).filter(([name, value]) => NAMES.has(name) && typeof value !== 'object');
   return names.length === 0 ? String(index + 1) : names.map(([, value]) => String(value)).join(' ');
-}
-
-function cellOf(value: unknown): Cell {
-  return typeof value === 'number' || typeof value === 'string' || value === null ? value : String(value);
 }
 
 function lastOf(section: string): string {

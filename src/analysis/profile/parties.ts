@@ -1,6 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { PartyFigures } from '../../documents/profile.ts';
-import { DistinctEstimate } from '../stats/distinct.ts';
+import { DistinctEstimate, wordAt } from '../stats/distinct.ts';
 import { distributionOf } from './distribution.ts';
 
 interface Party {
@@ -29,8 +29,8 @@ export class Parties {
   /** @param id 8 bytes of a keyed hash, which is uniform */
   add(id: Uint8Array, arrivalUs: number): void {
     this.#requests += 1;
-    const high = word(id, 0);
-    const low = word(id, 4);
+    const high = wordAt(id, 0);
+    const low = wordAt(id, 4) >>> 0;
     const key = (high >>> 11) * 2 ** 32 + low;
     const known = this.#parties.get(key);
     if (known !== undefined) {
@@ -88,10 +88,4 @@ export class Parties {
       if (party.requests <= 0) this.#parties.delete(key);
     }
   }
-}
-
-function word(id: Uint8Array, at: number): number {
-  return (
-    ((id[at] ?? 0) | ((id[at + 1] ?? 0) << 8) | ((id[at + 2] ?? 0) << 16) | ((id[at + 3] ?? 0) << 24)) >>> 0
-  );
 }

@@ -35,7 +35,8 @@ export class RequestKeys {
   }
 }
 
-function wordAt(hash: Uint8Array | null, at: number): number {
+/** A word of a hash; 0 without a hash. */
+export function wordAt(hash: Uint8Array | null, at: number): number {
   if (hash === null) return 0;
   return (
     (hash[at] ?? 0) | ((hash[at + 1] ?? 0) << 8) | ((hash[at + 2] ?? 0) << 16) | ((hash[at + 3] ?? 0) << 24)

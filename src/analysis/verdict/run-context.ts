@@ -106,7 +106,7 @@ export function connectionWaitsOf(figures: RunFigures, bounds: JudgementBounds):
   };
 }
 
-/** The multiplier that was asked for, and the ones the plan came to. */
+/** The multiplier that was asked for (with stages, the mean of what they ask), and the ones the plan came to. */
 export interface PlanMultipliers {
   readonly multiplier: number;
   /** Planned rate ÷ rate of what the capture holds; null where it holds nothing. */
@@ -115,17 +115,15 @@ export interface PlanMultipliers {
   readonly effectiveMultiplier: number | null;
 }
 
-interface PlanMultiplierParts {
-  /** The multiplier that was asked for; with stages, the mean of what they ask of the window. */
-  readonly multiplier: number;
+interface PlanMultiplierParts extends Pick<PlanMultipliers, 'multiplier'> {
   /** Of the whole plan, whichever shard plays it. */
   readonly recorded: number;
   readonly planned: number;
   /** Recorded time that passes in a second of the run. */
   readonly pace: number;
-  /** What the target is of what was recorded. */
+  /** The target's share of the recorded traffic. */
   readonly targetShare: number;
-  /** Recorded ÷ seen; null where that is not known. */
+  /** Recorded ÷ seen; null if unknown. */
   readonly coverage: number | null;
 }
 

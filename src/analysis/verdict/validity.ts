@@ -1,4 +1,4 @@
-import { UNCHECKED_REASONS, UNCHECKED_TEXTS } from '../../core/run.ts';
+import { UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { uncheckedOf } from '../run/answer-check.ts';
@@ -343,22 +343,24 @@ function isCheckedEnough(check: CheckFigures | null, { uncheckedShare }: Judgeme
   return check !== null && check.checked > 0 && uncheckedOf(check) <= uncheckedShare * check.answers;
 }
 
+const UNCHECKED_ADVICE: Readonly<Partial<Record<UncheckedReason, string>>> = {
+  no_recorded_body: 'Record with --bodies all, or compare by what was recorded: --check status.',
+  recorded_truncated: 'Record with a higher cap on response bodies, or compare by --check status.',
+  redacted:
+    'Leave what is masked out of it on purpose (--check-ignore /POINTER), or compare by --check status.',
+  backlog: 'Give the generator idle cores of its own, or replay a smaller multiplier.',
+};
+
+/** By the most frequent reason. */
 function uncheckedAdvice(check: CheckFigures | null): string {
-  const reasons = Object.entries(check?.unchecked ?? {}).sort(([, a], [, b]) => b - a);
-  switch (reasons[0]?.[0]) {
-    case undefined:
-      return 'Replay with --check.';
-    case 'no_recorded_body':
-      return 'Record with --bodies all, or compare by what was recorded: --check status.';
-    case 'recorded_truncated':
-      return 'Record with a higher cap on response bodies, or compare by --check status.';
-    case 'redacted':
-      return 'Leave what is masked out of it on purpose (--check-ignore /POINTER), or compare by --check status.';
-    case 'backlog':
-      return 'Give the generator idle cores of its own, or replay a smaller multiplier.';
-    default:
-      return `Most of them: ${UNCHECKED_TEXTS[reasons[0]?.[0] as keyof typeof UNCHECKED_TEXTS]}. Replay what was recorded whole, or compare by --check status.`;
-  }
+  const counts = Object.entries(check?.unchecked ?? {}) as [UncheckedReason, number][];
+  const [first] = counts.sort(([, a], [, b]) => b - a);
+  if (first === undefined) return 'Replay with --check.';
+  const [reason] = first;
+  return (
+    UNCHECKED_ADVICE[reason] ??
+    `Most of them: ${UNCHECKED_TEXTS[reason]}. Replay what was recorded whole, or compare by --check status.`
+  );
 }
 
 /** Streams that could not be read are in no sample, so objectives of streams say nothing of them. */
