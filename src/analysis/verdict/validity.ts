@@ -28,51 +28,185 @@ interface EvaluatedRun {
   readonly bounds: JudgementBounds;
 }
 
-type Check = (run: EvaluatedRun) => readonly Reason[];
-
-/** Whether the load was what it claims to be. */
-const LOAD_CHECKS: readonly Check[] = [
-  interrupted,
-  nothingPlanned,
-  achieved,
-  arrivals,
-  inFlightCap,
-  shardsMissing,
-  shardsApart,
-  coverage,
-  multiplier,
-  connectionWait,
-];
-
-/** Whether the answers were answers, and enough of them. */
-const ANSWER_CHECKS: readonly Check[] = [
-  comparableStatuses,
-  comparableFailures,
-  comparableStreams,
-  representative,
-  enoughSamples,
-  checkedAnswers,
-  readStreams,
-];
-
-/** What the reader should know, though it cannot change the answer. */
-const NOTES: readonly Check[] = [
-  senderBusy,
-  throttled,
-  emptyShard,
-  uncalibrated,
-  partlyOpen,
-  turnedAway,
-  unknowns,
-];
-
 /** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
 export function doubtsOf(run: EvaluatedRun): Reason[] {
-  return [...LOAD_CHECKS, ...ANSWER_CHECKS].flatMap((check) => check(run));
+  return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...sampleDoubts(run)];
 }
 
-export function notesOf(run: EvaluatedRun): Reason[] {
-  return NOTES.flatMap((check) => check(run));
+/** Whether the plan was played. */
+function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason> {
+  const { figures, interrupted: cause } = context;
+  const { planned, outcomes, fidelity } = figures;
+  const { sent, failed, refused, unreached, stopped } = outcomes;
+  if (cause !== null) {
+    const failures = { failed: failed - stopped, sent, commonest: commonestFailure(outcomes) };
+    yield reason('interrupted', { cause, failures: isStoppedByFailures(cause) ? failures : null });
+  }
+  if (isEmptyPlan(context)) yield reason('nothing_planned', { elsewhere: 0 });
+  // Other reasons tell of what was refused, and of what waited for its connection.
+  const isElsewhere = refused > 0 || fidelity.waitsFor === 'connections';
+  const violated = isElsewhere ? [] : expressions(open, 'unsent');
+  if (planned > 0 && (sent / planned < bounds.achievedShare || violated.length > 0)) {
+    const isStopped = cause !== null && planned - sent - refused > refused;
+    const isWaiting = fidelity.waitsFor === 'connections' && unreached > refused;
+    const why = isStopped ? 'stopped' : isWaiting ? 'connections' : 'caps';
+    const atLeast = cause !== null && !figures.unread.toTheEnd;
+    yield reason('achieved_below', { sent, planned, atLeast, violated, why });
+  }
+  const off = arrivalsOff(fidelity, bounds);
+  if (off.length > 0) yield reason('arrivals_off_plan', { off });
+  if (refused > 0) yield reason('in_flight_cap', { refused, violated: expressions(open, 'unsent') });
+}
+
+/** Measures of burstiness in which what was sent differs from what was planned. */
+function arrivalsOff(fidelity: RunContext['figures']['fidelity'], bounds: JudgementBounds) {
+  const planned = fidelity.resolved ?? fidelity.planned;
+  const pairs = [
+    { name: 'CV', planned: planned.cv, sent: fidelity.sent.cv },
+    ...IDC_WINDOWS.map((window) => ({
+      name: `IDC ${window} s`,
+      planned: planned.idc[window],
+      sent: fidelity.sent.idc[window],
+    })),
+  ];
+  return pairs.flatMap(({ name, planned, sent }) => {
+    if (planned === null || sent === null) return [];
+    const difference = Math.abs(sent - planned);
+    const isOff = difference > bounds.arrivalShare * planned && difference > bounds.arrivalDifference;
+    return isOff ? [{ name, planned, sent }] : [];
+  });
+}
+
+/** Whether the load was that of production times the multiplier. */
+function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason> {
+  const { figures, shards, coverage, interrupted: cause } = context;
+  const { waitsFor } = figures.fidelity;
+  if (shards !== undefined && shards.missing.length > 0) {
+    yield reason('shards_missing', { missing: shards.missing, count: shards.count });
+  }
+  const spreadMs = (shards?.startSpreadUs ?? 0) / 1e3;
+  if (spreadMs * NS_PER_MS > lagBoundNs(figures, [], bounds)) yield reason('shards_apart', { spreadMs });
+  const { unexplained } = coverage;
+  if (unexplained !== null && unexplained > bounds.unexplainedShare) {
+    yield reason('coverage_unexplained', { share: unexplained });
+  }
+  // A run that was stopped does not show how far its sessions would have come.
+  const isOpenEnded = waitsFor !== null && cause !== null;
+  if (!isEmptyPlan(context) && !isOpenEnded && fallsShort(context, bounds)) {
+    const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor };
+    yield reason('multiplier_not_reached', facts);
+  }
+  const waits = connectionWaitsOf(figures, bounds);
+  if (waits === null) return;
+  const { connectionWait: waited, lag } = figures.latency;
+  // In a run that was stopped, unsent requests did not wait for a connection.
+  const unsent = cause === null ? figures.outcomes.unreached : 0;
+  const [late, all] = [waits.late + unsent, lag.count + unsent];
+  const violated = [
+    ...(waitsExplain(context) ? expressions(open, 'lag') : []),
+    ...(figures.outcomes.refused === 0 ? expressions(open, 'unsent') : []),
+  ];
+  if (late <= bounds.connectionWaitShare * all && violated.length === 0) return;
+  const ms = (ns: number | null) => (ns ?? 0) / NS_PER_MS;
+  const waitMs = { p50: ms(waited.percentile(50)), p99: ms(waited.percentile(99)), max: ms(waited.max) };
+  yield reason('connection_wait', { late, all, unsent, boundMs: waits.boundMs, waitMs, violated });
+}
+
+/** Whether the answers were of the kind that was recorded. */
+function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): Generator<Reason> {
+  const { figures, calibration } = context;
+  const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway, distance, recordedFailed, recordedKnown } =
+    figures.statusMix;
+  if (turnedAwayExcess > bounds.statusShare) {
+    const facts = { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway };
+    yield reason('not_comparable', { kind: 'turned_away', ...facts });
+  } else if (distance !== null && distance > bounds.statusShare) {
+    yield reason('not_comparable', { kind: 'statuses', share: distance });
+  }
+  // Where no objective says what may fail, the recording does: each request that failed then explains one that fails
+  // now. What fails beyond that was not served, and a run of it says nothing of the target's latency.
+  const { sent, failed } = judgedSends(figures, context.interrupted !== null);
+  const explained = recordedFailed * (sent / Math.max(recordedKnown, sent));
+  if (thresholds.length === 0 && sent > 0 && (failed - explained) / sent > bounds.statusShare) {
+    yield reason('not_comparable', {
+      kind: 'failures',
+      share: failed / sent,
+      commonest: commonestFailure(figures.outcomes),
+      recorded: recordedKnown === 0 ? null : recordedFailed / recordedKnown,
+    });
+  }
+  // Requests that got no stream have no token: an objective that only they violate is undecided.
+  const violated = expressions(open, 'streams');
+  if (violated.length > 0) {
+    const { turnedAway, whole } = figures.streams;
+    yield reason('not_comparable', { kind: 'streams', turnedAway, whole, violated });
+  }
+  if (calibration?.representative === false) {
+    yield reason('staging_not_representative', { differences: calibration.differences });
+  }
+}
+
+/** Whether enough answers could be judged. */
+function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
+  const { figures } = context;
+  const isStopped = context.interrupted !== null;
+  for (const { threshold, observed } of slo) {
+    const { aggregation, expression, metric } = threshold;
+    // `answers_unchecked` says why nothing was measured.
+    if (metric === 'mismatch') continue;
+    // `interrupted` says why nothing is known of the whole plan.
+    if (observed === null && isStopped && isOfPlan(threshold)) continue;
+    const samples = sampleCount(figures, isStopped, metric);
+    const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
+    if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) continue;
+    // There are enough streams, but none with two tokens.
+    const gapless = metric === 'itl' && samples >= floor;
+    yield reason('too_few_samples', { expression, floor, samples, gapless });
+  }
+  const check = figures.check ?? null;
+  // Of answers that were not compared nobody knows what they said.
+  if (thresholds.some(({ metric }) => metric === 'mismatch') && !isCheckedEnough(check, bounds)) {
+    const known = UNCHECKED_REASONS.filter((each) => check?.unchecked[each] !== undefined);
+    yield reason('answers_unchecked', {
+      unchecked: check === null ? 0 : uncheckedOf(check),
+      answers: check?.answers ?? 0,
+      bound: bounds.uncheckedShare,
+      why: known.map((each) => `${each} ${check?.unchecked[each]}`).join(', '),
+      advice: uncheckedAdvice(check),
+    });
+  }
+  // Streams that could not be read are in no sample, so objectives of streams say nothing of them.
+  const { completed, unread } = figures.streams;
+  const share = completed === 0 ? 0 : unread / completed;
+  if (share > bounds.unreadShare && thresholds.some(({ metric }) => STREAM_METRICS.has(metric))) {
+    yield reason('streams_unread', { share });
+  }
+}
+
+/** What the reader should know, though it cannot change the answer. */
+export function* notesOf({ context, bounds }: EvaluatedRun): Generator<Reason> {
+  const { figures, health, calibration, plannedElsewhere } = context;
+  if (health.busyShare !== null && health.busyShare > bounds.busyShare) {
+    yield reason('sender_busy', { share: health.busyShare, bound: bounds.busyShare });
+  }
+  if (health.throttled === true) yield reason('cpu_throttled', null);
+  // A shard without a request of its own has played its part: the others play the whole plan.
+  if (figures.planned === 0 && plannedElsewhere > 0) {
+    yield reason('nothing_planned', { elsewhere: plannedElsewhere }, 'note');
+  }
+  if (calibration == null) yield reason('uncalibrated', { why: 'not_asked', pairs: 0 });
+  else if (calibration.representative === null) {
+    const why = calibration.p50Ms.recorded === null && calibration.pairs > 0 ? 'no_latency' : 'few_pairs';
+    yield reason('uncalibrated', { why, pairs: calibration.pairs });
+  }
+  if (figures.fidelity.waitsFor === 'sessions') yield reason('partly_open', null);
+  // Too few to doubt the comparison, but their latencies are those of refusals.
+  const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
+  if (turnedAwayExcess > 0 && turnedAwayExcess <= bounds.statusShare) {
+    yield reason('turned_away', { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway });
+  }
+  const what = unknownsOf(context);
+  if (what.length > 0) yield reason('unknown', { what });
 }
 
 /**
@@ -118,13 +252,6 @@ function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']
   return open.filter((each) => each.brokenBy === brokenBy).map(({ threshold }) => threshold.expression);
 }
 
-function interrupted({ context: { interrupted: cause, figures } }: EvaluatedRun): Reason[] {
-  if (cause === null) return [];
-  const { sent, failed, stopped } = figures.outcomes;
-  const failures = { failed: failed - stopped, sent, commonest: commonestFailure(figures.outcomes) };
-  return [reason('interrupted', { cause, failures: isStoppedByFailures(cause) ? failures : null })];
-}
-
 /** The most frequent 5xx status or error. Requests that were open at the end count only if nothing else failed. */
 function commonestFailure({ statuses, errors }: OutcomeFigures): string {
   const failures = [
@@ -138,97 +265,6 @@ function isEmptyPlan({ figures, interrupted: cause, plannedElsewhere }: RunConte
   return figures.planned === 0 && cause === null && plannedElsewhere === 0;
 }
 
-function nothingPlanned({ context }: EvaluatedRun): Reason[] {
-  return isEmptyPlan(context) ? [reason('nothing_planned', { elsewhere: 0 })] : [];
-}
-
-/** A shard without a request of its own has played its part: the others play the whole plan. */
-function emptyShard({ context: { figures, plannedElsewhere } }: EvaluatedRun): Reason[] {
-  if (figures.planned > 0 || plannedElsewhere === 0) return [];
-  return [reason('nothing_planned', { elsewhere: plannedElsewhere }, 'note')];
-}
-
-function achieved({ context: { figures, interrupted: cause }, open, bounds }: EvaluatedRun): Reason[] {
-  const { planned, outcomes, fidelity } = figures;
-  const { sent, refused, unreached } = outcomes;
-  // Other reasons tell of what was refused, and of what waited for its connection.
-  const isElsewhere = refused > 0 || fidelity.waitsFor === 'connections';
-  const violated = isElsewhere ? [] : expressions(open, 'unsent');
-  if (planned === 0 || (sent / planned >= bounds.achievedShare && violated.length === 0)) return [];
-  const isStopped = cause !== null && planned - sent - refused > refused;
-  const isWaiting = fidelity.waitsFor === 'connections' && unreached > refused;
-  return [
-    reason('achieved_below', {
-      sent,
-      planned,
-      atLeast: cause !== null && !figures.unread.toTheEnd,
-      violated,
-      why: isStopped ? 'stopped' : isWaiting ? 'connections' : 'caps',
-    }),
-  ];
-}
-
-function senderBusy({ context: { health }, bounds }: EvaluatedRun): Reason[] {
-  if (health.busyShare === null || health.busyShare <= bounds.busyShare) return [];
-  return [reason('sender_busy', { share: health.busyShare, bound: bounds.busyShare })];
-}
-
-function throttled({ context: { health } }: EvaluatedRun): Reason[] {
-  return health.throttled === true ? [reason('cpu_throttled', null)] : [];
-}
-
-function arrivals({ context: { figures }, bounds }: EvaluatedRun): Reason[] {
-  const { fidelity } = figures;
-  const planned = fidelity.resolved ?? fidelity.planned;
-  const pairs = [
-    { name: 'CV', planned: planned.cv, sent: fidelity.sent.cv },
-    ...IDC_WINDOWS.map((window) => ({
-      name: `IDC ${window} s`,
-      planned: planned.idc[window],
-      sent: fidelity.sent.idc[window],
-    })),
-  ];
-  const off = pairs.flatMap(({ name, planned, sent }) => {
-    if (planned === null || sent === null) return [];
-    const difference = Math.abs(sent - planned);
-    const isOff = difference > bounds.arrivalShare * planned && difference > bounds.arrivalDifference;
-    return isOff ? [{ name, planned, sent }] : [];
-  });
-  return off.length === 0 ? [] : [reason('arrivals_off_plan', { off })];
-}
-
-function inFlightCap({ context: { figures }, open }: EvaluatedRun): Reason[] {
-  const { refused } = figures.outcomes;
-  return refused === 0 ? [] : [reason('in_flight_cap', { refused, violated: expressions(open, 'unsent') })];
-}
-
-function shardsMissing({ context: { shards } }: EvaluatedRun): Reason[] {
-  if (shards === undefined || shards.missing.length === 0) return [];
-  return [reason('shards_missing', { missing: shards.missing, count: shards.count })];
-}
-
-function shardsApart({ context, bounds }: EvaluatedRun): Reason[] {
-  const spreadUs = context.shards?.startSpreadUs ?? 0;
-  if (spreadUs * 1e3 <= lagBoundNs(context.figures, [], bounds)) return [];
-  return [reason('shards_apart', { spreadMs: spreadUs / 1e3 })];
-}
-
-function coverage({ context: { coverage: held }, bounds }: EvaluatedRun): Reason[] {
-  const { unexplained } = held;
-  if (unexplained === null || unexplained <= bounds.unexplainedShare) return [];
-  return [reason('coverage_unexplained', { share: unexplained })];
-}
-
-/** Whether less load came due than the multiplier asks for. */
-function multiplier({ context, bounds }: EvaluatedRun): Reason[] {
-  if (isEmptyPlan(context) || !fallsShort(context, bounds)) return [];
-  const { waitsFor } = context.figures.fidelity;
-  // A run that was stopped does not show how far its sessions would have come.
-  if (waitsFor !== null && context.interrupted !== null) return [];
-  const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor };
-  return [reason('multiplier_not_reached', facts)];
-}
-
 /** Whether a plan is farther below the multiplier that was asked for than is allowed. */
 function fallsShort(multipliers: PlanMultipliers, { multiplierShare }: JudgementBounds): boolean {
   const reached = multipliers.effectiveMultiplier ?? multipliers.playedMultiplier;
@@ -238,105 +274,6 @@ function fallsShort(multipliers: PlanMultipliers, { multiplierShare }: Judgement
 /** Whether requests left late, or never, because their recorded connection was not free. */
 function waitsExplain({ figures }: RunContext): boolean {
   return figures.fidelity.waitsFor === 'connections' && (figures.latency.connectionWait.max ?? 0) > 0;
-}
-
-/** Whether too many requests left too late for want of their recorded connection, or never. */
-function connectionWait({ context, open, bounds }: EvaluatedRun): Reason[] {
-  const { figures, interrupted: cause } = context;
-  const waits = connectionWaitsOf(figures, bounds);
-  if (waits === null) return [];
-  const { connectionWait: waited, lag } = figures.latency;
-  // In a run that was stopped, unsent requests did not wait for a connection.
-  const unsent = cause === null ? figures.outcomes.unreached : 0;
-  const [late, all] = [waits.late + unsent, lag.count + unsent];
-  const violated = [
-    ...(waitsExplain(context) ? expressions(open, 'lag') : []),
-    ...(figures.outcomes.refused === 0 ? expressions(open, 'unsent') : []),
-  ];
-  if (late <= bounds.connectionWaitShare * all && violated.length === 0) return [];
-  const ms = (ns: number | null) => (ns ?? 0) / NS_PER_MS;
-  const waitMs = { p50: ms(waited.percentile(50)), p99: ms(waited.percentile(99)), max: ms(waited.max) };
-  return [reason('connection_wait', { late, all, unsent, boundMs: waits.boundMs, waitMs, violated })];
-}
-
-function comparableStatuses({ context: { figures }, bounds }: EvaluatedRun): Reason[] {
-  const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway, distance } = figures.statusMix;
-  if (turnedAwayExcess > bounds.statusShare) {
-    const facts = { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway };
-    return [reason('not_comparable', { kind: 'turned_away', ...facts })];
-  }
-  if (distance === null || distance <= bounds.statusShare) return [];
-  return [reason('not_comparable', { kind: 'statuses', share: distance })];
-}
-
-/**
- * Where no objective says what may fail, the recording does: each request that failed then explains one that fails
- * now. What fails beyond that was not served, and a run of it says nothing of the target's latency.
- */
-function comparableFailures({ context, thresholds, bounds }: EvaluatedRun): Reason[] {
-  if (thresholds.length > 0) return [];
-  const { figures } = context;
-  const { sent, failed } = judgedSends(figures, context.interrupted !== null);
-  if (sent === 0) return [];
-  const { recordedFailed, recordedKnown } = figures.statusMix;
-  const explained = recordedFailed * (sent / Math.max(recordedKnown, sent));
-  if ((failed - explained) / sent <= bounds.statusShare) return [];
-  return [
-    reason('not_comparable', {
-      kind: 'failures',
-      share: failed / sent,
-      commonest: commonestFailure(figures.outcomes),
-      recorded: recordedKnown === 0 ? null : recordedFailed / recordedKnown,
-    }),
-  ];
-}
-
-/** Requests that got no stream have no token: an objective that only they violate is undecided. */
-function comparableStreams({ context: { figures }, open }: EvaluatedRun): Reason[] {
-  const violated = expressions(open, 'streams');
-  if (violated.length === 0) return [];
-  const { turnedAway: away, whole } = figures.streams;
-  return [reason('not_comparable', { kind: 'streams', turnedAway: away, whole, violated })];
-}
-
-function representative({ context: { calibration } }: EvaluatedRun): Reason[] {
-  if (calibration?.representative !== false) return [];
-  return [reason('staging_not_representative', { differences: calibration.differences })];
-}
-
-function enoughSamples({ context, slo }: EvaluatedRun): Reason[] {
-  const isStopped = context.interrupted !== null;
-  return slo.flatMap(({ threshold, observed }) => {
-    const { aggregation, expression, metric } = threshold;
-    // `answers_unchecked` says why nothing was measured.
-    if (metric === 'mismatch') return [];
-    // `interrupted` says why nothing is known of the whole plan.
-    if (observed === null && isStopped && isOfPlan(threshold)) return [];
-    const samples = sampleCount(context.figures, isStopped, metric);
-    const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
-    if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) return [];
-    // There are enough streams, but none with two tokens.
-    const gapless = metric === 'itl' && samples >= floor;
-    return [reason('too_few_samples', { expression, floor, samples, gapless })];
-  });
-}
-
-/** Whether too few answers were compared for an objective on mismatches: nobody knows what the others said. */
-function checkedAnswers({ context, thresholds, bounds }: EvaluatedRun): Reason[] {
-  const check = context.figures.check ?? null;
-  if (!thresholds.some(({ metric }) => metric === 'mismatch') || isCheckedEnough(check, bounds)) return [];
-  const why = UNCHECKED_REASONS.filter((each) => check?.unchecked[each] !== undefined)
-    .map((each) => `${each} ${check?.unchecked[each]}`)
-    .join(', ');
-  return [
-    reason('answers_unchecked', {
-      unchecked: check === null ? 0 : uncheckedOf(check),
-      answers: check?.answers ?? 0,
-      bound: bounds.uncheckedShare,
-      why,
-      advice: uncheckedAdvice(check),
-    }),
-  ];
 }
 
 function isCheckedEnough(check: CheckFigures | null, { uncheckedShare }: JudgementBounds): boolean {
@@ -363,35 +300,8 @@ function uncheckedAdvice(check: CheckFigures | null): string {
   );
 }
 
-/** Streams that could not be read are in no sample, so objectives of streams say nothing of them. */
-function readStreams({ context: { figures }, thresholds, bounds }: EvaluatedRun): Reason[] {
-  const { completed, unread } = figures.streams;
-  const share = completed === 0 ? 0 : unread / completed;
-  if (share <= bounds.unreadShare || !thresholds.some(({ metric }) => STREAM_METRICS.has(metric))) return [];
-  return [reason('streams_unread', { share })];
-}
-
-function uncalibrated({ context: { calibration } }: EvaluatedRun): Reason[] {
-  if (calibration == null) return [reason('uncalibrated', { why: 'not_asked', pairs: 0 })];
-  if (calibration.representative !== null) return [];
-  const why = calibration.p50Ms.recorded === null && calibration.pairs > 0 ? 'no_latency' : 'few_pairs';
-  return [reason('uncalibrated', { why, pairs: calibration.pairs })];
-}
-
-function partlyOpen({ context: { figures } }: EvaluatedRun): Reason[] {
-  return figures.fidelity.waitsFor === 'sessions' ? [reason('partly_open', null)] : [];
-}
-
-/** Too few to doubt the comparison, but their latencies are those of refusals. */
-function turnedAway({ context: { figures }, bounds }: EvaluatedRun): Reason[] {
-  const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
-  if (turnedAwayExcess === 0 || turnedAwayExcess > bounds.statusShare) return [];
-  return [reason('turned_away', { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway })];
-}
-
-function unknowns({ context }: EvaluatedRun): Reason[] {
-  const { figures, health, coverage: held, effectiveMultiplier } = context;
-  const what = [
+function unknownsOf({ figures, health, coverage: held, effectiveMultiplier }: RunContext): string[] {
+  return [
     health.busyShare === null ? 'how busy the sender was' : null,
     health.throttled === null ? 'whether a CPU quota held it back' : null,
     held.unexplained === null ? 'how much of the traffic the recording missed' : null,
@@ -403,5 +313,4 @@ function unknowns({ context }: EvaluatedRun): Reason[] {
       ? 'the recorded statuses'
       : null,
   ].filter((each) => each !== null);
-  return what.length === 0 ? [] : [reason('unknown', { what })];
 }
