@@ -113,8 +113,8 @@ describe('a replay by three processes', () => {
     const { scheduled, service, byWindow } = latency;
     expect(latencyMs.service.p99Interval?.[0]).toBeGreaterThan(10);
     expect(latencyMs).toEqual({
-      scheduled: trustedLatencyMs(scheduled, byWindow.scheduled.intervals()),
-      service: trustedLatencyMs(service, byWindow.service.intervals()),
+      scheduled: trustedLatencyMs(scheduled, byWindow.scheduled),
+      service: trustedLatencyMs(service, byWindow.service),
     });
   });
 });

@@ -1,35 +1,18 @@
 import type { ComparedMetric, ComparisonDocument } from '../../documents/comparison.ts';
 import { ratioPlot, timeSeries } from '../render/charts.ts';
-import {
-  figure,
-  findingList,
-  type PageAssets,
-  page,
-  section,
-  tableSection,
-  viewHeader,
-} from '../render/html.ts';
+import { figure, findingList, type PageAssets, section, tableSection, viewPage } from '../render/html.ts';
 import { comparisonView, isShift } from './view.ts';
 
 /** The comparison as one page: the verdict first, then why, then every figure. */
 export function comparisonPage(document: ComparisonDocument, assets: PageAssets): string {
   const charts = seriesOf(document);
   const view = comparisonView(document);
-  return page(
-    {
-      title: `Comparison: ${document.verdict}`,
-      body: [
-        viewHeader(view),
-        findingList(view.reasons),
-        ...view.sections.map((each) => tableSection(each, ratioFigure(document))),
-        section('Over the plan', charts.map(({ html }) => html).join('')),
-        section('Notes', findingList(view.notes)),
-      ],
-      charts: charts.map(({ data }) => data),
-      timeZone: 'UTC',
-    },
-    assets,
-  );
+  const body = [
+    ...view.sections.map((each) => tableSection(each, ratioFigure(document))),
+    section('Over the plan', charts.map(({ html }) => html).join('')),
+    section('Notes', findingList(view.notes)),
+  ];
+  return viewPage(view, `Comparison: ${document.verdict}`, body, charts, assets);
 }
 
 /** Absent for two profiles. */
@@ -61,9 +44,10 @@ function seriesOf({ windows, a }: ComparisonDocument) {
       id: `latency-${percentile}`,
       title: `Latency ${percentile} of both sides`,
       unit: 'ms',
-      source: `stretches of equally many pairs, at the times of A; a gap is a stretch in which too many had no answer`,
+      source:
+        'windows of equally many pairs, at the times of A; a gap is a window in which too many had no answer',
       lookFor:
-        'a distance that stays: the build. One that grows: a queue. One stretch alone: chance, or a neighbour',
+        'a distance that stays: the build. One that grows: a queue. In one window alone: chance, or a neighbour',
       at: windows.map(({ fromS }) => startS + fromS),
       lines: lines(percentile),
     }),

@@ -205,39 +205,26 @@ function retriesOf(statistics: ProfileStatistics): ProfileDocument['retries'] {
   return { ...figures, likely, share: count === 0 || likely === null ? null : likely / count };
 }
 
-function notesOf(statistics: ProfileStatistics): string[] {
-  const notes: string[] = [];
-  const { routes, models, hours, concurrency, sessions, clients, requests } = statistics;
-  if (routes.ungrouped > 0)
-    notes.push(`${routes.ungrouped} requests went to further routes, which are not listed`);
-  if (models.ungrouped > 0)
-    notes.push(`${models.ungrouped} requests named further models, which are not listed`);
-  for (const [name, { unlisted }] of [
-    ['methods', statistics.methods],
-    ['protocols', statistics.protocols],
-  ] as const) {
-    if (unlisted > 0) notes.push(`${unlisted} requests used further ${name}, which are not listed`);
+function* notesOf(statistics: ProfileStatistics): Generator<string> {
+  const { routes, models, methods, protocols, hours, requests } = statistics;
+  const concurrency = statistics.concurrency.figures();
+  if (routes.ungrouped > 0) yield `${routes.ungrouped} requests went to further routes, which are not listed`;
+  if (models.ungrouped > 0) yield `${models.ungrouped} requests named further models, which are not listed`;
+  for (const [name, { unlisted }] of Object.entries({ methods, protocols })) {
+    if (unlisted > 0) yield `${unlisted} requests used further ${name}, which are not listed`;
   }
   if (!hours.complete)
-    notes.push('the window spans more than 1,100 days: its cycle is of a part of them, or of none');
-  if (concurrency.figures().capped)
-    notes.push('over 65,536 requests were in flight: concurrency is a lower bound');
-  for (const [name, { exact, undercount }] of [
-    ['sessions', sessions.figures()],
-    ['clients', clients.figures()],
-  ] as const) {
-    if (!exact)
-      notes.push(
-        `over 65,536 ${name}: their number is an estimate (standard error 0.4 %), the requests and shares of the busiest are lower bounds (each sent up to ${undercount} more), and what each of all sent is not known`,
-      );
+    yield 'the window spans more than 1,100 days: its cycle is of a part of them, or of none';
+  if (concurrency.capped) yield 'over 65,536 requests were in flight: concurrency is a lower bound';
+  for (const name of ['sessions', 'clients'] as const) {
+    const { exact, undercount } = statistics[name].figures();
+    if (exact) continue;
+    yield `over 65,536 ${name}: their number is an estimate (standard error 0.4 %), the requests and shares of the busiest are lower bounds (each sent up to ${undercount} more), and what each of all sent is not known`;
   }
   if (!statistics.duplicates.figures().exact)
-    notes.push(
-      'over 262,144 different requests: the duplicate ratio is an estimate, with a standard error of 0.004',
-    );
-  if (requests > 0 && concurrency.figures().known === 0)
-    notes.push('no end of an exchange was recorded: latency and concurrency are not known');
-  return notes;
+    yield 'over 262,144 different requests: the duplicate ratio is an estimate, with a standard error of 0.004';
+  if (requests > 0 && concurrency.known === 0)
+    yield 'no end of an exchange was recorded: latency and concurrency are not known';
 }
 
 /** Runs that are made like keys: long, without a break, of digits and letters of both cases; or long hexadecimal. */

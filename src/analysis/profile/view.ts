@@ -357,7 +357,7 @@ function percentileCells(
 export function findingsOf(document: ProfileDocument): string[] {
   if (document.requests === 0) return ['No request lies in the window.'];
   return [
-    ...rateFindings(document),
+    rateFinding(document),
     ...burstFindings(document),
     ...cycleFindings(document),
     ...mixFindings(document),
@@ -365,33 +365,25 @@ export function findingsOf(document: ProfileDocument): string[] {
   ];
 }
 
-function rateFindings({ requests, rate, window }: ProfileDocument): string[] {
+function rateFinding({ requests, rate, window }: ProfileDocument): string {
   const span = window === null ? '' : ` in ${formatMs(window.spanS * 1e3)}`;
-  if (rate.mean === null)
-    return [`${requests} ${requests === 1 ? 'request' : 'requests'}${span}: too few for a rate.`];
+  if (rate.mean === null) return `${countOf(requests, 'request')}${span}: too few for a rate.`;
   const peak =
     rate.peak1s === null
       ? ''
       : `; the busiest second had ${rate.peak1s}, ${numberText(rate.peakToMean1s)} times that`;
   const hour = rate.peak1h === null ? '' : `; the busiest hour ${numberText(rate.peakToMean1h)} times`;
-  return [
-    `${requests.toLocaleString('en')} requests${span}: ${numberText(rate.mean)} per second on average${peak}${hour}.`,
-  ];
+  return `${requests.toLocaleString('en')} requests${span}: ${numberText(rate.mean)} per second on average${peak}${hour}.`;
 }
 
-function burstFindings({ interArrival, idc }: ProfileDocument): string[] {
-  const { cv } = interArrival;
-  if (cv === null) return [];
+function* burstFindings({ interArrival: { cv }, idc }: ProfileDocument): Generator<string> {
+  if (cv === null) return;
   const slow = idc['60'] ?? idc['10'];
   const gaps =
     cv < 0.8 ? 'more even than random' : cv <= 1.3 ? 'close to random (Poisson)' : 'burstier than random';
-  const counts =
-    slow === null
-      ? ''
-      : slow > 3
-        ? `; over ${idc['60'] === null ? '10 s' : 'minutes'} it swings far more than random traffic would (index of dispersion ${numberText(slow)})`
-        : '; no slow swings';
-  return [`Gaps are ${gaps}: CV ${numberText(cv)}${counts}.`];
+  const swings = `; over ${idc['60'] === null ? '10 s' : 'minutes'} it swings far more than random traffic would (index of dispersion ${numberText(slow)})`;
+  const counts = slow === null ? '' : slow > 3 ? swings : '; no slow swings';
+  yield `Gaps are ${gaps}: CV ${numberText(cv)}${counts}.`;
 }
 
 function cycleFindings({ cycle }: ProfileDocument): string[] {
@@ -410,32 +402,22 @@ function cycleFindings({ cycle }: ProfileDocument): string[] {
   });
 }
 
-function mixFindings({ duplicateRatio, clients, mix }: ProfileDocument): string[] {
-  const findings: string[] = [];
-  if (duplicateRatio !== null && duplicateRatio > 0.05)
-    findings.push(
-      `${shareText(duplicateRatio)} of the requests repeat an earlier one: a cache would see them.`,
-    );
+function* mixFindings({ duplicateRatio, clients, mix }: ProfileDocument): Generator<string> {
+  if ((duplicateRatio ?? 0) > 0.05)
+    yield `${shareText(duplicateRatio)} of the requests repeat an earlier one: a cache would see them.`;
   const { top1 } = clients.topShares;
-  if (clients.count > 1 && top1 !== null && top1 > 0.2)
-    findings.push(
-      `One client of ${clients.exact ? '' : 'about '}${clients.count} sends ${clients.exact ? '' : 'at least '}${shareText(top1)} of the requests.`,
-    );
-  const streamed = mix.streamed;
-  if (streamed !== null && streamed > 0) findings.push(`${streamed} answers came as streams.`);
-  return findings;
+  const [about, least] = clients.exact ? ['', ''] : ['about ', 'at least '];
+  if (clients.count > 1 && (top1 ?? 0) > 0.2)
+    yield `One client of ${about}${clients.count} sends ${least}${shareText(top1)} of the requests.`;
+  if ((mix.streamed ?? 0) > 0) yield `${mix.streamed} answers came as streams.`;
 }
 
-function healthFindings({ errors, retries, coverage, losses }: ProfileDocument): string[] {
-  const findings: string[] = [];
+function* healthFindings({ errors, retries, coverage, losses }: ProfileDocument): Generator<string> {
   const { failed, failedShare, tooManyRequests } = errors;
-  if (failed !== null && failed > 0) findings.push(`${failed} requests failed (${shareText(failedShare)}).`);
-  if (tooManyRequests !== null && tooManyRequests > 0)
-    findings.push(`${tooManyRequests} were turned away with 429.`);
-  if (retries.likely !== null && retries.likely > 0)
-    findings.push(`${retries.likely} look like retries of one that failed.`);
+  if ((failed ?? 0) > 0) yield `${failed} requests failed (${shareText(failedShare)}).`;
+  if ((tooManyRequests ?? 0) > 0) yield `${tooManyRequests} were turned away with 429.`;
+  if ((retries.likely ?? 0) > 0) yield `${retries.likely} look like retries of one that failed.`;
   if (coverage !== null && coverage < 0.995)
-    findings.push(`The capture holds ${shareText(coverage)} of what was seen: true rates are higher.`);
-  if (losses.exchanges > 0) findings.push(`${losses.exchanges} exchanges were lost in the whole capture.`);
-  return findings;
+    yield `The capture holds ${shareText(coverage)} of what was seen: true rates are higher.`;
+  if (losses.exchanges > 0) yield `${losses.exchanges} exchanges were lost in the whole capture.`;
 }

@@ -132,8 +132,21 @@ export function section(title: string, body: string): string {
   return body === '' ? '' : `<section><h2>${escaped(title)}</h2>${body}</section>`;
 }
 
+/** A view as a page: the verdict first, then why, then what else the page shows. */
+export function viewPage(
+  view: View,
+  title: string,
+  body: readonly string[],
+  series: readonly { readonly data: ChartData }[],
+  assets: PageAssets,
+): string {
+  const charts = series.map(({ data }) => data);
+  const parts = [viewHeader(view), findingList(view.reasons), ...body];
+  return page({ title, body: parts, charts, timeZone: 'UTC' }, assets);
+}
+
 /** The verdict, its sentence and what was measured. */
-export function viewHeader({ title, verdict, tone, headline, lines }: View): string {
+function viewHeader({ title, verdict, tone, headline, lines }: View): string {
   const paragraphs = lines.map((line) => `<p class="soft">${escaped(line)}</p>`);
   return `<header><h1>${escaped(title)}</h1><p class="verdict ${tone}"><span class="badge ${tone}">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</p>${paragraphs.join('')}</header>`;
 }

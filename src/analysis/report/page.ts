@@ -7,10 +7,9 @@ import {
   figure,
   findingList,
   type PageAssets,
-  page,
   section,
   tableSection,
-  viewHeader,
+  viewPage,
 } from '../render/html.ts';
 import { msText, numberText, type Section, shareText } from '../render/table.ts';
 import { arrivalStreams, stepText } from './tables.ts';
@@ -20,27 +19,15 @@ import { reportView, type SectionKey } from './view.ts';
 export function reportPage(document: ReportDocument, assets: PageAssets): string {
   const series = reportSeries(document);
   const view = reportView(document);
-  const { sections } = view;
-  const objectives = sections.filter(({ key }) => key === 'objectives');
-  const others = sections.filter(({ key }) => key !== 'objectives');
+  const [objectives, ...others] = view.sections.map((each) => drawnSection(each, document));
   const body = [
-    viewHeader(view),
-    findingList(view.reasons),
     factsOf(document),
-    ...objectives.map((each) => drawnSection(each, document)),
+    objectives ?? '',
     section('Over time', series.map(({ html }) => html).join('')),
-    ...others.map((each) => drawnSection(each, document)),
+    ...others,
     notesOf(document),
   ];
-  return page(
-    {
-      title: `Load test report: ${document.verdict ?? 'no verdict'}`,
-      body,
-      charts: series.map(({ data }) => data),
-      timeZone: 'UTC',
-    },
-    assets,
-  );
+  return viewPage(view, `Load test report: ${document.verdict ?? 'no verdict'}`, body, series, assets);
 }
 
 function factsOf({ run, counts, latencyMs, streams, summary, overTime }: ReportDocument): string {

@@ -67,7 +67,12 @@ export class CalibrationStatistics {
     for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
     const isEnough = this.#pairs >= MIN_PAIRS;
     const statusDistance = shareDistance(this.#statuses.recorded, this.#statuses.observed);
-    const figures = { p50Ms: this.#p50Ms(), responseBytes: this.#medianBytes(), statusDistance };
+    const { recorded, observed } = this.#bytes;
+    const figures = {
+      p50Ms: this.#p50Ms(),
+      responseBytes: { recorded: recorded.percentile(50), observed: observed.percentile(50) },
+      statusDistance,
+    };
     const differences = isEnough ? differencesOf(figures, this.#limits) : [];
     return {
       pairs: this.#pairs,
@@ -107,11 +112,6 @@ export class CalibrationStatistics {
       observed:
         observed === null ? null : observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed / NS_PER_MS,
     };
-  }
-
-  #medianBytes(): Calibration['responseBytes'] {
-    const { recorded, observed } = this.#bytes;
-    return { recorded: recorded.percentile(50), observed: observed.percentile(50) };
   }
 }
 

@@ -1,7 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
 import { readyOffsetNs, type Send } from '../../core/run.ts';
 import type { LagUs, LatencyMs, TrustedLatencyMs } from '../../documents/replay.ts';
-import { type Interval, type PercentileIntervals, WindowPercentiles } from '../stats/percentiles.ts';
+import { type Interval, WindowPercentiles } from '../stats/percentiles.ts';
 
 /** A send that left. */
 export type SentSend = Send & { readonly actualOffsetNs: number };
@@ -87,14 +87,16 @@ export function latencyMs(histogram: Histogram): LatencyMs {
 }
 
 /** The same with the intervals of a run's percentiles. */
-export function trustedLatencyMs(histogram: Histogram, intervals: PercentileIntervals): TrustedLatencyMs {
-  const inMs = (interval: Interval | null): Interval | null =>
-    interval === null ? null : [interval[0] / NS_PER_MS, interval[1] / NS_PER_MS];
+export function trustedLatencyMs(histogram: Histogram, windows: WindowPercentiles): TrustedLatencyMs {
+  const intervalOf = (percent: number): Interval | null => {
+    const interval = windows.interval(percent);
+    return interval && [interval[0] / NS_PER_MS, interval[1] / NS_PER_MS];
+  };
   return {
     ...latencyMs(histogram),
-    p50Interval: inMs(intervals.p50),
-    p95Interval: inMs(intervals.p95),
-    p99Interval: inMs(intervals.p99),
+    p50Interval: intervalOf(50),
+    p95Interval: intervalOf(95),
+    p99Interval: intervalOf(99),
   };
 }
 

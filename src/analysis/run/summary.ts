@@ -107,8 +107,8 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
       recordedRetries: null,
     },
     latencyMs: {
-      scheduled: trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled.intervals()),
-      service: trustedLatencyMs(latency.service, latency.byWindow.service.intervals()),
+      scheduled: trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled),
+      service: trustedLatencyMs(latency.service, latency.byWindow.service),
     },
     ttftMs: latencyMs(streams.ttft),
     itlMs: latencyMs(streams.itl),

@@ -2,25 +2,15 @@ import { Histogram } from '../../core/histogram.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures } from '../../documents/replay.ts';
 
-/**
- * Mean and population variance of a stream at constant memory, by updates that do not cancel (Welford). Null
- * while empty.
- */
+/** Mean and population variance of a stream at constant memory, by updates that do not cancel (Welford). */
 class Moments {
   #count = 0;
   #mean = 0;
   #squares = 0;
 
-  get count(): number {
-    return this.#count;
-  }
-
-  get mean(): number | null {
-    return this.#count === 0 ? null : this.#mean;
-  }
-
-  get variance(): number | null {
-    return this.#count === 0 ? null : this.#squares / this.#count;
+  /** Coefficient of variation: standard deviation over mean. */
+  get cv(): number | null {
+    return this.#count === 0 || this.#mean === 0 ? null : Math.sqrt(this.#squares / this.#count) / this.#mean;
   }
 
   add(value: number): void {
@@ -177,45 +167,33 @@ export class ArrivalStatistics {
   }
 
   figures(): ArrivalFigures {
-    const spanS = this.#count === 0 ? 0 : (this.#last - this.#first) / this.#ticksPerSecond;
+    const ticksPerSecond = this.#ticksPerSecond;
+    const spanS = this.#count === 0 ? 0 : (this.#last - this.#first) / ticksPerSecond;
     const ratePerSecond = spanS > 0 ? this.#count / spanS : null;
-    const peak1s = this.#peakOf('1');
+    const peakOf = (seconds: IdcWindow) => this.#windows[IDC_WINDOWS.indexOf(seconds)]?.peak ?? 0;
+    const peak1s = peakOf('1');
+    const dispersions = IDC_WINDOWS.map((seconds, at) => [seconds, this.#windows[at]?.dispersion ?? null]);
+    const inMs = (ticks: number | null) => ((ticks ?? 0) / ticksPerSecond) * 1000;
+    const gaps = this.#gapTicks;
     return {
       count: this.#count,
       spanS,
       ratePerSecond,
-      cv: this.#cv(),
-      ties: this.#gaps.count === 0 ? null : this.#ties / this.#gaps.count,
-      idc: this.#idc(),
+      cv: this.#gaps.cv,
+      ties: gaps.count === 0 ? null : this.#ties / gaps.count,
+      idc: Object.fromEntries(dispersions) as Record<IdcWindow, number | null>,
       peak1s,
-      peak60s: this.#peakOf('60'),
+      peak60s: peakOf('60'),
       peakToMean1s: ratePerSecond === null ? null : peak1s / ratePerSecond,
-      gapMs: this.#gapMs(),
-    };
-  }
-
-  #cv(): number | null {
-    const { mean, variance } = this.#gaps;
-    return mean === null || variance === null || mean === 0 ? null : Math.sqrt(variance) / mean;
-  }
-
-  #idc(): Record<IdcWindow, number | null> {
-    const dispersions = IDC_WINDOWS.map((seconds, at) => [seconds, this.#windows[at]?.dispersion ?? null]);
-    return Object.fromEntries(dispersions) as Record<IdcWindow, number | null>;
-  }
-
-  #peakOf(seconds: IdcWindow): number {
-    return this.#windows[IDC_WINDOWS.indexOf(seconds)]?.peak ?? 0;
-  }
-
-  #gapMs(): NonNullable<ArrivalFigures['gapMs']> | null {
-    if (this.#gapTicks.count === 0) return null;
-    const inMs = (ticks: number | null) => ((ticks ?? 0) / this.#ticksPerSecond) * 1000;
-    return {
-      p50: inMs(this.#gapTicks.percentile(50)),
-      p90: inMs(this.#gapTicks.percentile(90)),
-      p99: inMs(this.#gapTicks.percentile(99)),
-      max: inMs(this.#gapTicks.max),
+      gapMs:
+        gaps.count === 0
+          ? null
+          : {
+              p50: inMs(gaps.percentile(50)),
+              p90: inMs(gaps.percentile(90)),
+              p99: inMs(gaps.percentile(99)),
+              max: inMs(gaps.max),
+            },
     };
   }
 }

@@ -45,13 +45,6 @@ const BELOW_UPPER_END = 0.975;
 /** 95 % of the time the percentile lies within; in the unit of what was recorded. */
 export type Interval = readonly [low: number, high: number];
 
-/** Of the percentiles that are reported; null where the run is too short for one. */
-export interface PercentileIntervals {
-  readonly p50: Interval | null;
-  readonly p95: Interval | null;
-  readonly p99: Interval | null;
-}
-
 /**
  * Times of a run by windows of equal length, in the memory of twenty histograms. How a percentile varies from window to
  * window says how far it can be trusted. Samples of a queue depend on each other, so an interval over single samples is
@@ -92,10 +85,6 @@ export class WindowPercentiles {
     const squares = windows.reduce((sum, window) => sum + (logOf(window, percent) - middle) ** 2, 0);
     const halfWidth = t * Math.sqrt(squares / (windows.length * (windows.length - 1)));
     return [Math.exp(middle - halfWidth), Math.exp(middle + halfWidth)];
-  }
-
-  intervals(): PercentileIntervals {
-    return { p50: this.interval(50), p95: this.interval(95), p99: this.interval(99) };
   }
 
   /** The most windows of equal length that each hold enough, at most ten; null for fewer than five. */
