@@ -25,7 +25,7 @@ import {
   type PayloadFacts,
 } from '../formats/import-source.ts';
 import { MOONCAKE_OPTIONS, openMooncake } from '../formats/mooncake.ts';
-import { Redaction } from '../redaction/redaction.ts';
+import { Redaction } from '../redaction/head-redaction.ts';
 import type { EncryptionKey } from '../storage/capture/encryption.ts';
 import { loadHashKey } from '../storage/capture/keys.ts';
 import { type CaptureOrigin, noteOrigin } from '../storage/capture/schema.ts';

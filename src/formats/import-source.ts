@@ -6,7 +6,7 @@ import { routeOf } from '../core/routes.ts';
 import type { TextCounts } from '../core/text.ts';
 import { isEventStream, isPlain, modelOfJson, payloadApiOf, requestFeatures } from '../inference/features.ts';
 import { NO_USAGE, usageIn } from '../inference/token-usage.ts';
-import type { Redaction } from '../redaction/redaction.ts';
+import type { Redaction } from '../redaction/head-redaction.ts';
 import { InputProblem, NOTHING_IN_IT } from './input.ts';
 import type { RequestDraft } from './request-draft.ts';
 

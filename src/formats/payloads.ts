@@ -10,7 +10,7 @@ import type { SeededRandom } from '../core/random.ts';
 import { routeOf } from '../core/routes.ts';
 import { formatBytes } from '../core/units.ts';
 import { modelOfJson } from '../inference/features.ts';
-import type { Redaction } from '../redaction/redaction.ts';
+import type { Redaction } from '../redaction/head-redaction.ts';
 import { requestMessage, wholeBody } from './import-source.ts';
 import { InputProblem, inputBytes, type TextLine, textBytes, textLines } from './input.ts';
 import { base64Bytes, type JsonObject, lineProblem, parseJsonLine, verbatimMember } from './json-input.ts';

@@ -9,7 +9,7 @@ import { JsonWalk } from './json-walk.ts';
 import { PointerState } from './pointer-states.ts';
 import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 import { coverTensors } from './tensor-parts.ts';
-import { ValueCover } from './value-cover.ts';
+import { ValueCover } from './value-masking.ts';
 
 /** What redaction needs to know about a body besides its bytes. */
 export interface BodyAbout {

@@ -6,7 +6,7 @@ import { strongerOf, type Treatment } from './body-rules.ts';
 import type { PointerState } from './pointer-states.ts';
 import { JUDGED_NAME_CHARS, NameAllowance, type SecretNames } from './secret-names.ts';
 import { fieldUserInfo, hidesInName, holdsUserInfo } from './url-secrets.ts';
-import type { ValueCover } from './value-cover.ts';
+import type { ValueCover } from './value-masking.ts';
 
 const { LF, CR, SPACE, PLUS, ZERO, EQUALS, DELETE } = ASCII;
 

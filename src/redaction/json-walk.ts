@@ -3,7 +3,7 @@ import { UnreadableBody } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import { NOWHERE, type PointerState } from './pointer-states.ts';
-import type { ValueCover } from './value-cover.ts';
+import type { ValueCover } from './value-masking.ts';
 
 const {
   QUOTE,

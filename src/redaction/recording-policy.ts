@@ -4,8 +4,8 @@ import { LIMITS } from '../core/limits.ts';
 import { pathOf, type Route } from '../core/routes.ts';
 import { BodyRedaction } from './body-redaction.ts';
 import { parseBodyRules } from './body-rules.ts';
+import { Redaction } from './head-redaction.ts';
 import { ExchangeKeys } from './identities.ts';
-import { Redaction } from './redaction.ts';
 
 /** Skipped by default: a probe every few seconds says nothing about the traffic. */
 export const DEFAULT_SKIP_RULES: readonly string[] = Object.freeze(['health']);

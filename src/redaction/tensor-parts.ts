@@ -1,7 +1,7 @@
 import { UnreadableBody } from '../core/errors.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import type { PointerState } from './pointer-states.ts';
-import type { ValueCover } from './value-cover.ts';
+import type { ValueCover } from './value-masking.ts';
 
 /** Each element of a BYTES tensor follows its length: 32 bits, little-endian. */
 const ELEMENT_LENGTH_BYTES = 4;

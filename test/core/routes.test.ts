@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Routes, routeOf } from '../../src/core/routes.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 
 const redaction = new Redaction();
 

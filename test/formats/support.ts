@@ -14,7 +14,7 @@ import {
 } from '../../src/formats/arrival-trace.ts';
 import type { ArrivalTally, ImportSource, OpenImport } from '../../src/formats/import-source.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from '../../src/formats/payloads.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** A signal that nobody aborts. */

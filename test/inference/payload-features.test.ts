@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { routeOf } from '../../src/core/routes.ts';
 import { FACT_BYTES, modelOfForm, payloadApiOf, requestFeatures } from '../../src/inference/features.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { missing, sharedData } from '../support/shared-data.ts';
 
 const redaction = new Redaction();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { ExchangeKeys, identityTexts } from '../../src/redaction/identities.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
 
 const hash = new KeyedHash(Buffer.alloc(32, 7));
 

@@ -3,7 +3,7 @@ import { headerValue, parseRequestHead } from '../../src/core/headers.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 import { BodyRedaction } from '../../src/redaction/body-redaction.ts';
 import { parseBodyRules } from '../../src/redaction/body-rules.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { findSecrets, type Haystack, unpackedBody } from '../support/leak-search.ts';
 import { flagValues, type PlantedExchange, plantedExchanges } from '../support/planted-secrets.ts';
 

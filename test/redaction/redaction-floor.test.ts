@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { maskedHeader as header, maskedRequest as request } from '../support/masked-heads.ts';
 
 const redaction = new Redaction();

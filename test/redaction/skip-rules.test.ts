@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Routes } from '../../src/core/routes.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { DEFAULT_SKIP_RULES, SkipRules } from '../../src/redaction/recording-policy.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
 
 function skips(rules: readonly string[], method: string, target: string): boolean {
   return new SkipRules(rules).skips(method, target, new Routes(new Redaction()).of(method, target));

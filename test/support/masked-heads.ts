@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 
 const redaction = new Redaction();
 

@@ -15,8 +15,8 @@ import { NamedGroups } from '../stats/named-groups.ts';
 import { Tally } from '../stats/tally.ts';
 import { LocalHours } from './cycle.ts';
 import { distributionOf } from './distribution.ts';
+import { Parties } from './heavy-hitters.ts';
 import { Concurrency, RateSeries } from './over-time.ts';
-import { Parties } from './parties.ts';
 
 const US_PER_S = 1e6;
 const TOO_MANY_REQUESTS = 429;

@@ -16,9 +16,9 @@ import {
 } from '../../inference/features.ts';
 import { AnswerScan } from '../../inference/stream-timing.ts';
 import { type BodyAbout, type BodyRedaction, dropNote } from '../../redaction/body-redaction.ts';
+import type { RedactedBytes, Redaction } from '../../redaction/head-redaction.ts';
 import type { ExchangeKeys } from '../../redaction/identities.ts';
 import { type BodyPolicy, type Selection, storedBytes } from '../../redaction/recording-policy.ts';
-import type { RedactedBytes, Redaction } from '../../redaction/redaction.ts';
 import { type AnswerType, answerForm, BodyCollector, isReadable } from './body-collector.ts';
 import {
   type HeadCache,

@@ -3,9 +3,9 @@ import type { Route, Routes } from '../../core/routes.ts';
 import { type Framing, requestFraming, responseFraming } from '../../http1/framing.ts';
 import { type ScannedRequest, type ScannedResponse, scanRequest, scanResponse } from '../../http1/heads.ts';
 import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import type { RedactedBytes } from '../../redaction/head-redaction.ts';
 import type { ExchangeKeys, HeadKey } from '../../redaction/identities.ts';
 import type { Selection } from '../../redaction/recording-policy.ts';
-import type { RedactedBytes } from '../../redaction/redaction.ts';
 import { type AnswerType, answerType } from './body-collector.ts';
 
 /** What is made of a request's head. Shared by all requests with the same head, and never changed but filled in. */

@@ -18,8 +18,8 @@ import {
 } from '../../core/json-cursor.ts';
 import { Routes } from '../../core/routes.ts';
 import { isPlain, type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import { Redaction } from '../../redaction/head-redaction.ts';
 import type { KeySource } from '../../redaction/identities.ts';
-import { Redaction } from '../../redaction/redaction.ts';
 import { parseSinglePlace, refused } from '../options/parsers.ts';
 import { JSON_LENGTH, type JsonScalar, jsonLengthIn, spliceJson, spliceJsonAt } from './edit-json.ts';
 import { newDecimal, newHex, newName, newScalar, parsedText } from './new-names.ts';

@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { Redaction } from '../../../src/redaction/head-redaction.ts';
 import { ExchangeKeys } from '../../../src/redaction/identities.ts';
-import { Redaction } from '../../../src/redaction/redaction.ts';
 import { Feed, HASH, latin1, makeContext, readRequest } from './harness.ts';
 
 const JSON_TYPE = 'Content-Type: application/json\r\n';

@@ -15,9 +15,9 @@ import {
 import type { CloseCause } from '../../../src/proxy/tap/frames.ts';
 import { BodyRedaction } from '../../../src/redaction/body-redaction.ts';
 import { NO_BODY_RULES } from '../../../src/redaction/body-rules.ts';
+import { Redaction } from '../../../src/redaction/head-redaction.ts';
 import { ExchangeKeys } from '../../../src/redaction/identities.ts';
 import { Sampling, SkipRules } from '../../../src/redaction/recording-policy.ts';
-import { Redaction } from '../../../src/redaction/redaction.ts';
 
 export const HASH = new KeyedHash(Buffer.alloc(32, 7));
 /** Monotonic zero of the tests is this epoch. */

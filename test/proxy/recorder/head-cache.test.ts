@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Routes } from '../../../src/core/routes.ts';
 import { HeadCache } from '../../../src/proxy/recorder/head-cache.ts';
-import { Redaction } from '../../../src/redaction/redaction.ts';
+import { Redaction } from '../../../src/redaction/head-redaction.ts';
 
 const request = (path: string, ...lines: string[]) =>
   Buffer.from([`POST ${path} HTTP/1.1`, 'Host: h', ...lines, '', ''].join('\r\n'));

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { headerPairsOf } from '../../src/core/headers.ts';
-import { Redaction } from '../../src/redaction/redaction.ts';
+import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { maskedHeader as header, maskedRequest as request } from '../support/masked-heads.ts';
 
 const redaction = new Redaction();
