@@ -397,7 +397,7 @@ export function engineOptionsOf(
     held:
       options.sessionOrder === 'open'
         ? null
-        : { maxRequests: LIMITS.heldFollowUps, maxBytes: LIMITS.heldFollowUpBytes },
+        : { maxRequests: LIMITS.heldFollowUps, maxBodyBytes: LIMITS.heldFollowUpBytes },
     warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
     maxConnectionAgeMs: options.maxConnectionAgeMs,
     caPem: options.caPem,

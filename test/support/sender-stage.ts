@@ -27,7 +27,7 @@ export class Stage implements SenderSignals {
   health: SenderHealth | null = null;
   awake = false;
   dispatched = 0;
-  readonly released: number[] = [];
+  readonly held = InFlight.create({ maxRequests: 10_000, maxBodyBytes: 2 ** 30 });
   turns = 0;
   readonly #turns: (() => void)[] = [];
   #frozen = false;
@@ -54,6 +54,7 @@ export class Stage implements SenderSignals {
         loopTime: new LoopTime(this.clock),
         transport: this.transport,
         signals: this,
+        held: this.held,
         inFlight: InFlight.create({ maxRequests: 10_000, maxBodyBytes: 2 ** 30, ...limits }),
         afterTurn: (callback) => this.#turns.push(callback),
         afterMs,
@@ -85,10 +86,6 @@ export class Stage implements SenderSignals {
     this.dispatched = count;
   }
 
-  addReleased(bodyBytes: number): void {
-    this.released.push(bodyBytes);
-  }
-
   /** Hands requests over and has the pacer wake the sender ahead of each. */
   hand(requests: readonly PreparedRequest[]): void {
     this.sender.accept(packBatch(requests));
@@ -104,6 +101,7 @@ export class Stage implements SenderSignals {
 
   /** Hands follow-ups over. */
   follow(requests: readonly PreparedRequest[]): void {
+    for (const { body } of requests) this.held.enter(body?.length ?? 0);
     this.sender.accept(packBatch(requests), 'followUps');
   }
 

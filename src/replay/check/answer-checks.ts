@@ -55,7 +55,7 @@ export interface AnswerChecksParts {
  * The comparing of one run, on the thread that reads: decides what needs no body, hands the rest to the checker
  * within bounds, and says of every answer what came of it. Never waits for the checker but at the end.
  */
-export class AnswerChecks implements CheckerListener {
+export class AnswerChecks {
   readonly #options: CheckOptions;
   readonly #onChecked: AnswerChecksParts['onChecked'];
   readonly #logger: AnswerChecksParts['logger'];
@@ -114,6 +114,7 @@ export class AnswerChecks implements CheckerListener {
     );
   }
 
+  /** The checker failed: nothing will come of what it was handed; of what it will be, only where it `goesOn`. */
   failed(goesOn: boolean, reason: string): void {
     this.#logger.warn({ reason, goesOn, answers: this.#waiting.size }, 'the checker of responses failed');
     if (!goesOn) this.#checker = null;
@@ -199,18 +200,10 @@ function checkByFacts(send: Send, recorded: RecordedAnswer, statusOnly: boolean)
 }
 
 /** Compares answers somewhere else: never on the calling thread. */
-export interface Checker {
-  /** Takes answers over. */
-  check(answers: readonly AnswerToCheck[]): void;
-  close(): Promise<void>;
-}
+export type Checker = Pick<CheckerThread, 'check' | 'close'>;
 
 /** What a checker tells. */
-export interface CheckerListener {
-  checked(answers: readonly CheckedAnswer[]): void;
-  /** It failed: nothing will come of what it was handed; of what it will be, only where it `goesOn`. */
-  failed(goesOn: boolean, reason: string): void;
-}
+export type CheckerListener = Pick<AnswerChecks, 'checked' | 'failed'>;
 
 /** Begins a checker. */
 export type CreateChecker = (listener: CheckerListener) => Checker;
@@ -222,7 +215,7 @@ export type CreateChecker = (listener: CheckerListener) => Checker;
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 256 } as const;
 
 /** The thread that compares, begun anew when it fails, and not for ever. */
-export class CheckerThread implements Checker {
+export class CheckerThread {
   readonly #entry: URL;
   readonly #setup: object;
   readonly #listener: CheckerListener;
@@ -240,6 +233,7 @@ export class CheckerThread implements Checker {
     this.#thread = this.#start();
   }
 
+  /** Takes answers over. */
   check(answers: readonly AnswerToCheck[]): void {
     this.#thread?.postMessage({ answers } satisfies ToChecker);
   }

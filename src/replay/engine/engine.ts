@@ -1,5 +1,5 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
+import { MessageChannel, Worker, type WorkerOptions } from 'node:worker_threads';
 import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { formatMs } from '../../core/units.ts';
@@ -28,8 +28,8 @@ import {
   transferListOf,
   unpacked,
 } from './messages.ts';
-import { type HeldBounds, ReadAhead } from './read-ahead.ts';
-import { DueRing, InFlight } from './shared-memory.ts';
+import { ReadAhead } from './read-ahead.ts';
+import { DueRing, InFlight, type InFlightLimits } from './shared-memory.ts';
 
 export type { ConnectionUse, DurationsNs, EngineHealth, Stall } from './health.ts';
 export type { PreparedRequest, SendResult } from './messages.ts';
@@ -46,7 +46,7 @@ export interface EngineOptions extends SendingOptions {
   readonly readAheadBytes: number;
   readonly readAheadRequests: number;
   /** What may wait for another request; null or left out where no request follows another. */
-  readonly held?: HeldBounds | null;
+  readonly held?: InFlightLimits | null;
   /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
   readonly startAtUs?: number | null;
   /** Requests are pulled only once the run's zero is known, because they depend on it. */
@@ -119,7 +119,9 @@ export class ReplayEngine {
     signal: AbortSignal,
   ): Promise<EngineHealth> {
     const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
-    const threads = new EngineThreads(this.#options, this.#deps, ring.memory, onResults);
+    const { readAheadBytes: maxBytes, readAheadRequests: maxRequests } = this.#options;
+    const held = this.#options.held == null ? null : InFlight.create(this.#options.held);
+    const threads = new EngineThreads(this.#options, this.#deps, { ring, held, onResults });
     this.#threads = threads;
     const stop = (): void => {
       ring.stop();
@@ -127,7 +129,6 @@ export class ReplayEngine {
     };
     try {
       const { clock } = this.#deps;
-      const { readAheadBytes: maxBytes, readAheadRequests: maxRequests, held = null } = this.#options;
       let notHeld = 0;
       const readAhead = new ReadAhead(requests, ring, { maxBytes, maxRequests, held }, clock, {
         hand: (kind, batch, sender) => threads.hand(kind, batch, sender),
@@ -218,63 +219,56 @@ interface BatchFor {
   readonly sender: number;
 }
 
+/** What threads share with the main thread, and where their results go. */
+interface Shared {
+  readonly ring: DueRing;
+  readonly held: InFlight | null;
+  readonly onResults: (results: SendResult[]) => void;
+}
+
 /** The pacer's and the senders' threads as the main thread sees them. Any fault of one ends all. */
 class EngineThreads {
-  readonly #senders: readonly Worker[];
-  readonly #pacer: Worker;
+  readonly #senders: readonly EngineThread<FromSender>[];
+  readonly #pacer: EngineThread<FromPacer>;
   readonly #inFlight: InFlight;
-  readonly #ready = Promise.withResolvers<void>();
-  readonly #report = Promise.withResolvers<ThreadsReport>();
   /** Batches that were read before the run's zero was known; null from then on. */
   #beforeStart: BatchFor[] | null = [];
-  #threadsReady = 0;
-  readonly #sendersOver: (SenderOver | null)[];
-  #pacerLateness: DurationsNs | null = null;
+  /** All threads are up and connections are warm. */
+  readonly ready: Promise<unknown>;
+  /** All threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */
+  readonly report: Promise<ThreadsReport>;
 
-  constructor(
-    options: EngineOptions,
-    deps: EngineDeps,
-    ringMemory: SharedArrayBuffer,
-    onResults: (results: SendResult[]) => void,
-  ) {
-    const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...shared } = options;
-    const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = shared;
-    const inFlightLimits = { maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes };
-    this.#inFlight = InFlight.create(inFlightLimits);
-    const inFlightMemory = this.#inFlight.memory;
+  constructor(options: EngineOptions, { pacerEntry, senderEntry }: EngineDeps, shared: Shared) {
+    const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...rest } = options;
+    const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = rest;
+    const { ring, held, onResults } = shared;
+    this.#inFlight = InFlight.create({ maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes });
     const channels = Array.from({ length: senders }, () => new MessageChannel());
     this.#senders = channels.map(({ port2 }, sender) => {
-      const senderSetup: SenderSetup = {
+      const workerData: SenderSetup = {
         ...setup,
         sender,
-        ringMemory,
-        inFlightMemory,
-        inFlightLimits,
+        ringMemory: ring.memory,
+        inFlight: this.#inFlight.setup,
+        held: held?.setup ?? null,
         wakePort: port2,
         warmConnections: Math.ceil(warmConnections / senders),
         // All senders together keep to the peak rate.
         catchUpGapNs: (1e9 / peakRatePerSecond) * senders,
       };
-      return startThread(deps.senderEntry, senderSetup, [port2], SENDER_HEAP);
+      const options = { workerData, transferList: [port2], resourceLimits: SENDER_HEAP };
+      return new EngineThread<FromSender>('sender', senderEntry, options, (message) => {
+        if (message.kind === 'results') onResults(unpacked<SendResult[]>(message.results));
+      });
     });
-    this.#sendersOver = this.#senders.map(() => null);
     const wakePorts = channels.map(({ port1 }) => port1);
-    const pacerSetup: PacerSetup = { ringMemory, wakePorts };
-    this.#pacer = startThread(deps.pacerEntry, pacerSetup, wakePorts);
-    for (const [sender, thread] of this.#senders.entries()) {
-      thread.on('message', (message: FromSender) => this.#fromSender(sender, message, onResults));
-      this.#watch(thread, 'sender', () => this.#sendersOver[sender] !== null);
-    }
-    this.#pacer.on('message', (message: FromPacer) => this.#fromPacer(message));
-    this.#watch(this.#pacer, 'pacer', () => this.#pacerLateness !== null);
+    const workerData: PacerSetup = { ringMemory: ring.memory, wakePorts };
+    this.#pacer = new EngineThread('pacer', pacerEntry, { workerData, transferList: wakePorts });
+    this.ready = Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.ready));
+    this.report = this.#reportOfAll();
     // Only one of the two may be awaited; the other must not become an unhandled rejection.
-    this.#ready.promise.catch(() => undefined);
-    this.#report.promise.catch(() => undefined);
-  }
-
-  /** All threads are up and connections are warm. */
-  get ready(): Promise<void> {
-    return this.#ready.promise;
+    this.ready.catch(() => undefined);
+    this.report.catch(() => undefined);
   }
 
   /** Over all senders. The two counts are read one after the other, so they may differ by what happens in between. */
@@ -283,14 +277,9 @@ class EngineThreads {
     return { atTarget: Math.max(0, requests - waiting), waiting };
   }
 
-  /** All threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */
-  get report(): Promise<ThreadsReport> {
-    return this.#report.promise;
-  }
-
   start(startNs: number): void {
     this.#toSenders({ kind: 'start', startNs });
-    this.#pacer.postMessage({ startNs } satisfies ToPacer);
+    this.#pacer.worker.postMessage({ startNs } satisfies ToPacer);
     const batches = this.#beforeStart ?? [];
     this.#beforeStart = null;
     for (const { kind, batch, sender } of batches) this.hand(kind, batch, sender);
@@ -302,7 +291,7 @@ class EngineThreads {
       return;
     }
     const message: ToSender = { kind, batch };
-    this.#senders[sender]?.postMessage(message, transferListOf(batch));
+    this.#senders[sender]?.worker.postMessage(message, transferListOf(batch));
   }
 
   finish(): void {
@@ -315,74 +304,63 @@ class EngineThreads {
 
   /** Ends all threads whatever they do. */
   async terminate(): Promise<void> {
-    await Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.terminate()));
+    await Promise.all([this.#pacer, ...this.#senders].map(({ worker }) => worker.terminate()));
+  }
+
+  async #reportOfAll(): Promise<ThreadsReport> {
+    const overs = Promise.all(this.#senders.map(({ over }) => over));
+    const [senders, { lateness }] = await Promise.all([overs, this.#pacer.over]);
+    return { senders, pacerLateness: lateness };
   }
 
   #toSenders(message: ToSender): void {
-    for (const sender of this.#senders) sender.postMessage(message);
+    for (const { worker } of this.#senders) worker.postMessage(message);
   }
+}
 
-  #fromSender(sender: number, message: FromSender, onResults: (results: SendResult[]) => void): void {
-    switch (message.kind) {
-      case 'ready':
-        this.#countReady();
-        break;
-      case 'results':
-        try {
-          onResults(unpacked<SendResult[]>(message.results));
-        } catch (error) {
-          this.#fail(error);
-        }
-        break;
-      case 'over':
-        this.#sendersOver[sender] = message;
-        this.#reportWhenOver();
-        break;
-    }
-  }
+/** One thread, which says first that it is ready and last that it is over. */
+class EngineThread<Message extends { readonly kind: string }> {
+  readonly worker: Worker;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #over = Promise.withResolvers<Extract<Message, { kind: 'over' }>>();
 
-  #fromPacer(message: FromPacer): void {
-    if (message.kind === 'ready') {
-      this.#countReady();
-    } else {
-      this.#pacerLateness = message.lateness;
-      this.#reportWhenOver();
-    }
-  }
-
-  #countReady(): void {
-    this.#threadsReady++;
-    if (this.#threadsReady === this.#senders.length + 1) this.#ready.resolve();
-  }
-
-  #reportWhenOver(): void {
-    const senders = this.#sendersOver.filter((over) => over !== null);
-    if (senders.length < this.#senders.length || this.#pacerLateness === null) return;
-    this.#report.resolve({ senders, pacerLateness: this.#pacerLateness });
-  }
-
-  #watch(thread: Worker, name: string, isOver: () => boolean): void {
-    thread.on('error', (cause) => {
+  /** @param onMessage told of what lies between; what it throws ends the run */
+  constructor(name: string, entry: URL, options: WorkerOptions, onMessage?: (message: Message) => void) {
+    this.worker = new Worker(entry, options);
+    this.worker.on('message', (message: Message) => {
+      if (message.kind === 'ready') this.#ready.resolve();
+      else if (message.kind === 'over') this.#over.resolve(message as Extract<Message, { kind: 'over' }>);
+      else this.#tell(message, onMessage);
+    });
+    this.worker.on('error', (cause) => {
       this.#fail(new AppError('INTERNAL', `the ${name} thread failed: ${reasonOf(cause)}`, { cause }));
     });
-    thread.on('exit', (code) => {
-      if (!isOver()) this.#fail(new AppError('INTERNAL', `the ${name} thread ended early with code ${code}`));
+    // Says nothing new where it is over.
+    this.worker.on('exit', (code) => {
+      this.#fail(new AppError('INTERNAL', `the ${name} thread ended early with code ${code}`));
     });
+  }
+
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  get over(): Promise<Extract<Message, { kind: 'over' }>> {
+    return this.#over.promise;
+  }
+
+  #tell(message: Message, onMessage?: (message: Message) => void): void {
+    try {
+      onMessage?.(message);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #fail(error: unknown): void {
     this.#ready.reject(error);
-    this.#report.reject(error);
+    this.#over.reject(error);
   }
-}
-
-function startThread(
-  entry: URL,
-  setup: SenderSetup | PacerSetup,
-  ports: readonly MessagePort[],
-  resourceLimits: ResourceLimits = {},
-): Worker {
-  return new Worker(entry, { workerData: setup, transferList: [...ports], resourceLimits });
 }
 
 /** What the main thread knows of a run beside what its threads report. */

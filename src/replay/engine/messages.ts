@@ -6,7 +6,7 @@ import type { ExpectedAnswer } from '../answers/expected-answer.ts';
 import type { KeepingSetup, KeptAnswer } from '../check/messages.ts';
 import type { CertificateRules, FencedAddresses } from '../guard.ts';
 import type { ConnectionUse, DurationsNs, PackedDurations, SenderHealth } from './health.ts';
-import type { InFlightLimits } from './shared-memory.ts';
+import type { InFlightSetup } from './shared-memory.ts';
 
 /** What a follow-up waits for. */
 export interface FollowUp {
@@ -228,8 +228,9 @@ export interface SenderSetup extends SendingOptions {
   /** Which of the senders it is, from 0. */
   readonly sender: number;
   readonly ringMemory: SharedArrayBuffer;
-  readonly inFlightMemory: SharedArrayBuffer;
-  readonly inFlightLimits: InFlightLimits;
+  readonly inFlight: InFlightSetup;
+  /** Follow-ups that wait; null where no request follows another. */
+  readonly held: InFlightSetup | null;
   readonly wakePort: MessagePort;
   /** Least distance between two overdue sends after a stall. */
   readonly catchUpGapNs: number;

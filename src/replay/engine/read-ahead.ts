@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts';
 import { type BatchKind, type PreparedRequest, packBatch, type SendBatch } from './messages.ts';
-import { type DueRing, heldKib } from './shared-memory.ts';
+import type { DueRing, InFlight } from './shared-memory.ts';
 
 /** Requests are handed over at most this long before they are due. */
 const HORIZON_NS = 2_000_000_000;
@@ -18,8 +18,8 @@ const HEAD_BYTES = 2_048;
 export interface ReadAheadBounds {
   readonly maxBytes: number;
   readonly maxRequests: number;
-  /** Null where nothing follows anything. */
-  readonly held: HeldBounds | null;
+  /** Counts the follow-ups that wait at the senders; null where nothing follows anything. */
+  readonly held: InFlight | null;
 }
 
 /** Where requests go from here. */
@@ -75,7 +75,7 @@ export class ReadAhead {
   readonly #bounds: ReadAheadBounds;
   readonly #clock: Clock;
   readonly #sink: ReadAheadSink;
-  readonly #held: HeldBudget | null;
+  #followUps = 0;
   readonly #refused = new RefusedFollowUps();
   readonly #senders: readonly Handed[];
   #waiting = 0;
@@ -96,13 +96,12 @@ export class ReadAhead {
     this.#bounds = bounds;
     this.#clock = clock;
     this.#sink = sink;
-    this.#held = bounds.held === null ? null : new HeldBudget(ring, bounds.held);
     this.#senders = Array.from({ length: ring.senders }, () => new Handed());
   }
 
   /** Requests handed over so far. */
   get handed(): number {
-    return this.#senders.reduce((sum, { count }) => sum + count, this.#held?.handed ?? 0);
+    return this.#senders.reduce((sum, { count }) => sum + count, this.#followUps);
   }
 
   /** Hands over what fits; `nowOffsetNs` is the run's present offset. Throws what the iterator throws. */
@@ -118,7 +117,7 @@ export class ReadAhead {
   }
 
   #nextBatch(nowOffsetNs: number, untilNs: number): PreparedRequest[] {
-    const horizonNs = nowOffsetNs + (this.#held === null ? HORIZON_NS : FOLLOW_UP_HORIZON_NS);
+    const horizonNs = nowOffsetNs + (this.#bounds.held === null ? HORIZON_NS : FOLLOW_UP_HORIZON_NS);
     const batch: PreparedRequest[] = [];
     let bytes = 0;
     while (batch.length < BATCH_REQUESTS && bytes < BATCH_BYTES && batch.length < this.#ring.free) {
@@ -148,7 +147,10 @@ export class ReadAhead {
 
   /** One for which there is no room by the time it was planned for is refused: others must not wait for it. */
   #takesFollowUp(request: PreparedRequest, nowOffsetNs: number): 'yes' | 'not_yet' | 'never' {
-    if (this.#held?.take(request.body?.length ?? 0) === true) return 'yes';
+    if (this.#bounds.held?.enter(request.body?.length ?? 0) === 'admitted') {
+      this.#followUps++;
+      return 'yes';
+    }
     if (request.intendedOffsetNs > nowOffsetNs + HORIZON_NS) return 'not_yet';
     this.#refused.add(request.index);
     this.#sink.refuse(request);
@@ -209,43 +211,6 @@ function sizeOf({ body }: PreparedRequest): number {
 
 function isFollowUp({ follows }: PreparedRequest): boolean {
   return follows !== undefined && follows !== null;
-}
-
-/** What may wait for another request, over all senders. */
-export interface HeldBounds {
-  readonly maxRequests: number;
-  readonly maxBytes: number;
-}
-
-/** Room for follow-ups that wait at the senders: taken when one is handed over, free again when its turn came. */
-class HeldBudget {
-  readonly #ring: DueRing;
-  readonly #bounds: HeldBounds;
-  #count = 0;
-  #kib = 0;
-
-  constructor(ring: DueRing, bounds: HeldBounds) {
-    this.#ring = ring;
-    this.#bounds = bounds;
-  }
-
-  /** Follow-ups handed over so far. */
-  get handed(): number {
-    return this.#count;
-  }
-
-  /** Takes room for a body of so many bytes, if there is any; one larger than all of it passes alone. */
-  take(bodyBytes: number): boolean {
-    const released = this.#ring.released();
-    const waiting = (this.#count - released.count) | 0;
-    const waitingKib = (this.#kib - released.kib) | 0;
-    const kib = heldKib(bodyBytes);
-    const fits = waiting < this.#bounds.maxRequests && (waitingKib + kib) * 1_024 <= this.#bounds.maxBytes;
-    if (waiting > 0 && !fits) return false;
-    this.#count++;
-    this.#kib += kib;
-    return true;
-  }
 }
 
 /** Refused follow-ups whose own follow-up has not come, or never will. */

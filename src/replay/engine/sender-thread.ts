@@ -44,7 +44,7 @@ export class SenderThread {
     this.#port.on('message', (message: ToSender) => this.#receive(message));
     await rehearse((origin, onOver) => {
       const transport = this.#transportTo(origin, null);
-      const inFlight = InFlight.create(this.#setup.inFlightLimits);
+      const inFlight = InFlight.create(this.#setup.inFlight.limits);
       const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight };
       const sender = this.#senderFor(this.#clock.nowNs(), { ...aim, onResults: () => undefined, onOver });
       return { sender, transport };
@@ -72,12 +72,12 @@ export class SenderThread {
   }
 
   #start(startNs: number): Sender {
-    const { ringMemory, inFlightMemory, inFlightLimits } = this.#setup;
-    const { sender: index, wakePort, keeping = null } = this.#setup;
+    const { sender: index, ringMemory, inFlight, held, wakePort, keeping = null } = this.#setup;
     const sender = this.#senderFor(startNs, {
       transport: this.#transport,
       signals: new DueRing(ringMemory).signalsOf(index),
-      inFlight: new InFlight(inFlightMemory, inFlightLimits),
+      inFlight: new InFlight(inFlight),
+      held: held === null ? null : new InFlight(held),
       keeping: keeping === null ? null : new KeepingBudget(keeping),
       onResults: (batch) => {
         const results = packed(batch);
@@ -108,7 +108,7 @@ export class SenderThread {
 
   #senderFor(
     startNs: number,
-    aim: Pick<SenderDeps, 'transport' | 'signals' | 'inFlight' | 'keeping' | 'onResults' | 'onOver'>,
+    aim: Pick<SenderDeps, 'transport' | 'signals' | 'inFlight' | 'held' | 'keeping' | 'onResults' | 'onOver'>,
   ): Sender {
     const loopTime = new LoopTime(this.#clock);
     const ticks = setInterval(() => sender.tick(), SENDER_TICK_MS);

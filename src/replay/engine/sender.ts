@@ -30,6 +30,8 @@ export interface SenderDeps {
   readonly signals: SenderSignals;
   /** What this sender and the others have under way. */
   readonly inFlight: InFlight;
+  /** Follow-ups that wait at senders; null or left out where no request follows another. */
+  readonly held?: InFlight | null;
   /** Where answers are kept to be compared; null or left out where they are not. */
   readonly keeping?: KeepingBudget | null;
   /** Runs a callback after the event loop has had a turn. */
@@ -203,7 +205,7 @@ export class Sender {
     const { clock, inFlight, signals } = this.#deps;
     const bodyBytes = request.body?.length ?? 0;
     if (request.follows == null) signals.setDispatched(++this.#dispatched);
-    else signals.addReleased(bodyBytes);
+    else this.#letGo(bodyBytes);
     this.#queue.sent(request);
     const admission = inFlight.enter(bodyBytes);
     const nowNs = clock.nowNs();
@@ -226,6 +228,12 @@ export class Sender {
     }
     if (pending.lane !== null) this.#lanes.set(pending.lane, []);
     this.#dispatch(pending);
+  }
+
+  /** A follow-up waits no longer. */
+  #letGo(bodyBytes: number): void {
+    this.#deps.held?.leaveBody(bodyBytes);
+    this.#deps.held?.leave();
   }
 
   #dispatch(pending: PendingSend): void {

@@ -8,8 +8,6 @@ const CONTROL_BYTES = 64;
 /** Words of each sender, on a cache line of its own. */
 const AWAKE = 0;
 const DISPATCHED = 1;
-const RELEASED = 2;
-const RELEASED_KIB = 3;
 const SENDER_BYTES = 64;
 /** A due time and its sender. */
 const DUE_BYTES = Float64Array.BYTES_PER_ELEMENT + Uint8Array.BYTES_PER_ELEMENT;
@@ -24,19 +22,6 @@ export interface SenderSignals {
   setSenderAwake(awake: boolean): void;
   /** Requests that left its queue so far. */
   setDispatched(count: number): void;
-  /** A follow-up with a body of so many bytes waits no longer. */
-  addReleased(bodyBytes: number): void;
-}
-
-/** Follow-ups that no longer wait at a sender; both counts wrap at 32 bits. */
-interface ReleasedFollowUps {
-  readonly count: number;
-  readonly kib: number;
-}
-
-/** Memory that a waiting follow-up counts for: its body, its head, and its place in the index. */
-export function heldKib(bodyBytes: number): number {
-  return 2 + Math.ceil(bodyBytes / 1_024);
 }
 
 /**
@@ -143,10 +128,6 @@ export class DueRing {
     return {
       setSenderAwake: (awake) => Atomics.store(this.#signals, this.#at(sender, AWAKE), awake ? 1 : 0),
       setDispatched: (count) => Atomics.store(this.#signals, this.#at(sender, DISPATCHED), count | 0),
-      addReleased: (bodyBytes) => {
-        Atomics.add(this.#signals, this.#at(sender, RELEASED_KIB), heldKib(bodyBytes));
-        Atomics.add(this.#signals, this.#at(sender, RELEASED), 1);
-      },
     };
   }
 
@@ -158,17 +139,6 @@ export class DueRing {
   /** Main: how many of the `handed` requests of a sender still wait there. */
   waitingAt(sender: number, handed: number): number {
     return (handed - Atomics.load(this.#signals, this.#at(sender, DISPATCHED))) | 0;
-  }
-
-  /** Main: follow-ups that no longer wait, over all senders. */
-  released(): ReleasedFollowUps {
-    let count = 0;
-    let kib = 0;
-    for (let sender = 0; sender < this.senders; sender++) {
-      count += Atomics.load(this.#signals, this.#at(sender, RELEASED));
-      kib += Atomics.load(this.#signals, this.#at(sender, RELEASED_KIB));
-    }
-    return { count: count | 0, kib: kib | 0 };
   }
 
   #at(sender: number, word: number): number {
@@ -188,6 +158,12 @@ export interface InFlightLimits {
   readonly maxBodyBytes: number;
 }
 
+/** Plain data, by which threads count in the same memory. */
+export interface InFlightSetup {
+  readonly memory: SharedArrayBuffer;
+  readonly limits: InFlightLimits;
+}
+
 const REQUESTS = 0;
 const BODY_KIB = 1;
 const WAITING = 2;
@@ -199,21 +175,22 @@ export type Admission = 'admitted' | 'too_many' | 'too_heavy';
 
 /**
  * Counts what all senders have under way, in shared memory, so that a cap holds for the whole run however unevenly
- * sessions fall on senders. Bodies count in whole KiB, so that 32 bits hold two TiB.
+ * sessions fall on senders. Bodies count in whole KiB, so that 32 bits hold two TiB. Follow-ups that wait at the
+ * senders are counted by another one.
  */
 export class InFlight {
-  readonly memory: SharedArrayBuffer;
+  readonly setup: InFlightSetup;
   readonly #words: Int32Array;
   readonly #limits: InFlightLimits;
 
-  constructor(memory: SharedArrayBuffer, limits: InFlightLimits) {
-    this.memory = memory;
-    this.#words = new Int32Array(memory);
-    this.#limits = limits;
+  constructor(setup: InFlightSetup) {
+    this.setup = setup;
+    this.#words = new Int32Array(setup.memory);
+    this.#limits = setup.limits;
   }
 
   static create(limits: InFlightLimits): InFlight {
-    return new InFlight(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT), limits);
+    return new InFlight({ memory: new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT), limits });
   }
 
   get requests(): number {

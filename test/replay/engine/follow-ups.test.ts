@@ -159,9 +159,9 @@ describe('a follow-up', () => {
     stage.hand([first(0)]);
     stage.follow([followUp(1, 0, 600)]);
     stage.playTo(300 * MS);
-    expect([stage.dispatched, stage.released]).toEqual([1, []]);
+    expect([stage.dispatched, stage.held.requests]).toEqual([1, 1]);
     stage.playTo(900 * MS);
-    expect([stage.dispatched, stage.released]).toEqual([1, ['body 1'.length]]);
+    expect([stage.dispatched, stage.held.requests]).toEqual([1, 0]);
   });
 });
 

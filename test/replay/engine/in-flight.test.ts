@@ -9,7 +9,7 @@ describe('what is in flight', () => {
   test('is counted over all senders that share its memory, in requests and in bytes of bodies', () => {
     const limits = { maxRequests: 3, maxBodyBytes: 10 * KIB };
     const one = InFlight.create(limits);
-    const other = new InFlight(one.memory, limits);
+    const other = new InFlight(one.setup);
     expect(one.enter(4 * KIB)).toBe('admitted');
     expect(other.enter(6 * KIB)).toBe('admitted');
     expect(one.enter(1)).toBe('too_heavy');

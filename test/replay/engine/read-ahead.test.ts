@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { BatchKind, PreparedRequest } from '../../../src/replay/engine/messages.ts';
 import { BatchReader, type SendBatch } from '../../../src/replay/engine/messages.ts';
-import { ReadAhead, type ReadAheadBounds } from '../../../src/replay/engine/read-ahead.ts';
-import { DueRing } from '../../../src/replay/engine/shared-memory.ts';
+import { ReadAhead } from '../../../src/replay/engine/read-ahead.ts';
+import { DueRing, InFlight, type InFlightLimits } from '../../../src/replay/engine/shared-memory.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { prepared } from '../../support/prepared.ts';
 
@@ -17,7 +17,13 @@ class Harness {
   pulled = 0;
   readonly readAhead: ReadAhead;
 
-  constructor(requests: Iterable<PreparedRequest>, bounds: Partial<ReadAheadBounds> = {}) {
+  readonly budget: InFlight | null;
+
+  constructor(
+    requests: Iterable<PreparedRequest>,
+    bounds: { maxBytes?: number; maxRequests?: number; held?: InFlightLimits } = {},
+  ) {
+    this.budget = bounds.held === undefined ? null : InFlight.create(bounds.held);
     const counted = function* (this: Harness): Generator<PreparedRequest> {
       for (const request of requests) {
         this.pulled++;
@@ -30,7 +36,7 @@ class Harness {
       {
         maxBytes: bounds.maxBytes ?? 64 * MIB,
         maxRequests: bounds.maxRequests ?? 64,
-        held: bounds.held ?? null,
+        held: this.budget,
       },
       new ManualClock(),
       {
@@ -153,7 +159,7 @@ describe('reading follow-ups ahead', () => {
   }
 
   test('goes a minute ahead, past the pacer', () => {
-    const harness = new Harness(session(), { held: { maxRequests: 1_000, maxBytes: MIB } });
+    const harness = new Harness(session(), { held: { maxRequests: 1_000, maxBodyBytes: MIB } });
     expect(harness.readAhead.fill(0)).toBe('full');
     expect(harness.handed).toEqual([0]);
     expect(harness.held).toEqual(Array.from({ length: 60 }, (_, at) => at + 1));
@@ -163,17 +169,18 @@ describe('reading follow-ups ahead', () => {
 
   test('ends where there is no room, until one was sent', () => {
     const harness = new Harness(session(100_000), {
-      held: { maxRequests: 1_000, maxBytes: 3 * 100 * 1_024 },
+      held: { maxRequests: 1_000, maxBodyBytes: 3 * 100 * 1_024 },
     });
     harness.readAhead.fill(0);
     expect(harness.held).toEqual([1, 2, 3]);
-    harness.ring.signalsOf(0).addReleased(100_000);
+    harness.budget?.leaveBody(100_000);
+    harness.budget?.leave();
     harness.readAhead.fill(0);
     expect([harness.held, harness.refused]).toEqual([[1, 2, 3, 4], []]);
   });
 
   test('refuses what finds no room by the time it was planned for, and begins the session anew', () => {
-    const harness = new Harness(session(), { held: { maxRequests: 2, maxBytes: MIB } });
+    const harness = new Harness(session(), { held: { maxRequests: 2, maxBodyBytes: MIB } });
     harness.readAhead.fill(0);
     expect([harness.held, harness.refused]).toEqual([[1, 2], []]);
     harness.readAhead.fill(SECOND_NS);

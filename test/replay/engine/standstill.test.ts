@@ -28,8 +28,8 @@ async function leaving(origin: string, leaveMs: number): Promise<SendResult> {
   const setup = {
     sender: 0,
     ringMemory: DueRing.create(1).memory,
-    inFlightMemory: InFlight.create(limits).memory,
-    inFlightLimits: limits,
+    inFlight: InFlight.create(limits).setup,
+    held: null,
     wakePort: wake.port1,
     origin,
     socketPath: null,
