@@ -7,7 +7,7 @@ import { type Asked, readOptions, toggle, value } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseCount, refused } from '../core/units.ts';
 import type { ProfileDocument } from '../documents/profile.ts';
-import { describeFilters, RowFilter } from '../replay/filter.ts';
+import { describeFilters, type RowFilter, rowFilterOf } from '../replay/filter.ts';
 import {
   type Filters,
   filtersOf,
@@ -118,7 +118,7 @@ function profileWindow(
   const { source, overview, inspection } = opened;
   const statistics = new ProfileStatistics(options.timeZone, window?.parts ?? []);
   const payloads = new PayloadStatistics();
-  const filter = RowFilter.of(options.filters, (row) => source.payload(row));
+  const filter = rowFilterOf(options.filters, (row) => source.payload(row));
   const isSealed = inspection.encrypted.segments > 0 && !hasKey;
   const cannotLook = overview.arrivalsOnly || isSealed;
   const sample = cannotLook

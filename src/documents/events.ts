@@ -49,7 +49,7 @@ export type SecondEvent = Immutable<z.infer<typeof second>>;
 
 const calibrated = calibration.extend({ event: z.literal('calibration') });
 
-const end = replaySchema
+export const endEventSchema = replaySchema
   .pick({
     run: true,
     verdict: true,
@@ -71,8 +71,8 @@ const end = replaySchema
     exitCode: z.int(),
     summary: z.string().describe('The file with the whole document.'),
   });
-export type EndEvent = Immutable<z.infer<typeof end>>;
+export type EndEvent = Immutable<z.infer<typeof endEventSchema>>;
 
 /** One line of `replay --ndjson`. */
-export const replayEventSchema = z.discriminatedUnion('event', [start, second, calibrated, end]);
+export const replayEventSchema = z.discriminatedUnion('event', [start, second, calibrated, endEventSchema]);
 export type ReplayEvent = Immutable<z.infer<typeof replayEventSchema>>;

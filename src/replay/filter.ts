@@ -22,45 +22,37 @@ export function describeFilters(filters: Filters): string[] {
   ];
 }
 
-type Test = (row: ExchangeRow) => boolean;
-
 /** Tells whether a row passes every filter. */
-export class RowFilter {
-  readonly #tests: readonly Test[];
+export interface RowFilter {
+  selects(row: ExchangeRow): boolean;
+}
 
-  private constructor(tests: readonly Test[]) {
-    this.#tests = tests;
+/** Null where everything passes. `payloadOf` is asked where a route does not give a path away. */
+export function rowFilterOf(
+  { methods, paths, statuses, models, clients, minRequestBytes: min, maxRequestBytes: max }: Filters,
+  payloadOf: (row: ExchangeRow) => ExchangePayload | null,
+): RowFilter | null {
+  const tests: RowFilter['selects'][] = [];
+  // The cheapest first: whatever fails there is not held against the rest.
+  if (methods.length > 0) tests.push(({ method }) => method !== null && methods.includes(method));
+  if (statuses.length > 0) tests.push(({ status }) => statuses.some((asked) => isStatus(status, asked)));
+  if (min !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes >= min);
+  if (max !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes <= max);
+  if (clients.length > 0) {
+    tests.push(({ client }) => client !== null && clients.includes(Buffer.from(client).toString('hex')));
   }
-
-  /** Null where everything passes. `payloadOf` is asked where a route does not give a path away. */
-  static of(filters: Filters, payloadOf: (row: ExchangeRow) => ExchangePayload | null): RowFilter | null {
-    const { methods, paths, statuses, models, clients, minRequestBytes: min, maxRequestBytes: max } = filters;
-    const tests: Test[] = [];
-    // The cheapest first: whatever fails there is not held against the rest.
-    if (methods.length > 0) tests.push(({ method }) => method !== null && methods.includes(method));
-    if (statuses.length > 0) tests.push(({ status }) => statuses.some((asked) => isStatus(status, asked)));
-    if (min !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes >= min);
-    if (max !== null) tests.push(({ requestBytes: bytes }) => bytes !== null && bytes <= max);
-    if (clients.length > 0) {
-      tests.push(({ client }) => client !== null && clients.includes(Buffer.from(client).toString('hex')));
-    }
-    if (models.length > 0) {
-      const known = new KnownNames(models, '');
-      tests.push(({ model }) => model !== null && known.matches(model));
-    }
-    if (paths.length > 0) {
-      const known = new KnownNames(paths, '/');
-      tests.push((row) => {
-        const path = pathOfRow(row) ?? recordedPath(payloadOf(row)) ?? routePath(row);
-        return path !== null && known.matches(path);
-      });
-    }
-    return tests.length === 0 ? null : new RowFilter(tests);
+  if (models.length > 0) {
+    const known = new KnownNames(models, '');
+    tests.push(({ model }) => model !== null && known.matches(model));
   }
-
-  selects(row: ExchangeRow): boolean {
-    return this.#tests.every((test) => test(row));
+  if (paths.length > 0) {
+    const known = new KnownNames(paths, '/');
+    tests.push((row) => {
+      const path = pathOfRow(row) ?? recordedPath(payloadOf(row)) ?? routePath(row);
+      return path !== null && known.matches(path);
+    });
   }
+  return tests.length === 0 ? null : { selects: (row) => tests.every((test) => test(row)) };
 }
 
 /** Globs with a memory. */

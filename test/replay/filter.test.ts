@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Problems } from '../../src/core/errors.ts';
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 import { byProgram, readOptions, type StatedOptions } from '../../src/core/options.ts';
-import { assertRecorders, describeFilters, Glob, RowFilter } from '../../src/replay/filter.ts';
+import { assertRecorders, describeFilters, Glob, rowFilterOf } from '../../src/replay/filter.ts';
 import { type Filters, filtersOf, selectionOptions } from '../../src/replay/options/window-options.ts';
 import { exchangeRow } from '../support/exchange-row.ts';
 import { requestPayload } from '../support/memory-capture.ts';
@@ -20,13 +20,13 @@ function resolved(raw: RawFilterOptions): Filters {
 
 /** Whether a row passes; `target` is what its payload says, null for none. */
 function passes(raw: RawFilterOptions, facts: Partial<ExchangeRow>, target: string | null = null): boolean {
-  const filter = RowFilter.of(resolved(raw), () => (target === null ? null : requestPayload(target)));
+  const filter = rowFilterOf(resolved(raw), () => (target === null ? null : requestPayload(target)));
   return filter === null || filter.selects(exchangeRow(facts));
 }
 
-describe('RowFilter', () => {
+describe('a filter of rows', () => {
   it('is none where nothing was asked for', () => {
-    expect(RowFilter.of(resolved({}), () => null)).toBeNull();
+    expect(rowFilterOf(resolved({}), () => null)).toBeNull();
     expect(describeFilters(resolved({}))).toEqual([]);
   });
 
@@ -71,7 +71,7 @@ describe('RowFilter', () => {
   });
 
   it('opens no payload for a path that the row gives away', () => {
-    const filter = RowFilter.of(resolved({ path: ['/v2/models/*/infer'] }), () => {
+    const filter = rowFilterOf(resolved({ path: ['/v2/models/*/infer'] }), () => {
       throw new Error('opened');
     });
     expect(filter?.selects(exchangeRow())).toBe(true);

@@ -1,5 +1,5 @@
 import type { AnswerHead } from '../../src/replay/answers/read-answer.ts';
-import type { ConnectionUse } from '../../src/replay/engine/health.ts';
+import type { SenderConnections } from '../../src/replay/engine/health.ts';
 import type { PreparedRequest } from '../../src/replay/engine/messages.ts';
 import type { SendEvents, SendHandle, Transport } from '../../src/replay/http/client.ts';
 import type { SendEnd } from '../../src/replay/http/errors.ts';
@@ -59,20 +59,17 @@ export class ScriptedTransport implements Transport {
     return Promise.resolve();
   }
 
-  use(): ConnectionUse {
-    const none = { count: 0, p50Ns: 0, p90Ns: 0, p99Ns: 0, maxNs: 0 };
+  use(): SenderConnections {
     return {
       opened: 0,
       failed: 0,
       openMax: 0,
       used: 0,
-      connect: none,
+      connect: new Float64Array(),
       requestsPerConnection: { mean: 0, max: 0 },
       byAddress: [],
     };
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
+  close(): void {}
 }

@@ -67,7 +67,7 @@ export function replayOf(setup: ReplaySetup) {
     anchor: () => ({ monotonicNs: nowNs, epochUs: 0 }),
   };
   const engines: ScriptedEngine[] = [];
-  const scaling = new Scaling({ options, coverage: 1 });
+  const scaling = new Scaling(options, 1);
   const { warmupMs: askedMs, maxRequests } = options;
   const warmup =
     askedMs === null ? null : warmupBefore({ askedMs, overview, source, window, scaling, maxRequests });

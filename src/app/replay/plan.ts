@@ -194,21 +194,13 @@ export function scalingOf(
   window: TimeRange,
 ): Scaling {
   const { coverage } = overview;
-  const scaling = new Scaling({ options, coverage });
+  const scaling = new Scaling(options, coverage);
   if (options.scaling !== 'superpose') return scaling;
   const { fromUs, toUs } = window;
   const played = { fromUs, toUs: Math.min(toUs, Math.ceil(fromUs + scaling.endUs)) };
-  return new Scaling({
-    options,
-    coverage,
-    layers: chooseLayers(
-      overview,
-      source,
-      played,
-      scaling.curve.max,
-      describeFilters(options.filters).length > 0,
-    ),
-  });
+  const isFiltered = describeFilters(options.filters).length > 0;
+  const layers = chooseLayers(overview, source, played, scaling.curve.max, isFiltered);
+  return new Scaling(options, coverage, layers);
 }
 
 /** The multiplier that was asked for: with stages, the mean of what they ask of this window. */

@@ -4,6 +4,7 @@ import { formatInstantUs, formatMs } from '../../core/units.ts';
 import {
   type EndEvent,
   EVENTS_SCHEMA_VERSION,
+  endEventSchema,
   type ReplayEvent,
   type ReplayPhase,
   type SecondEvent,
@@ -148,23 +149,9 @@ export function secondEvent(phase: ReplayPhase, pulse: Pulse, leftNs: number): S
   };
 }
 
+/** What of a document the end of a run tells. */
 export function endEvent(document: ReplayDocument, exitCode: number, summary: string): EndEvent {
-  const { run, verdict, valid, reasons, interrupted, latencyMs, slo } = document;
-  const { planned, sent, completed, failed, cancelled, refused, unreached } = document;
-  const counts = { planned, sent, completed, failed, cancelled, refused, unreached };
-  return {
-    event: 'end',
-    run,
-    verdict,
-    valid,
-    reasons,
-    interrupted,
-    ...counts,
-    latencyMs,
-    slo,
-    exitCode,
-    summary,
-  };
+  return endEventSchema.parse({ ...document, event: 'end', exitCode, summary });
 }
 
 /** To the millisecond: finer is noise. */

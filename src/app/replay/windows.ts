@@ -3,7 +3,7 @@ import { AppError } from '../../core/errors.ts';
 import type { CaptureSource } from '../../core/ports.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
-import { describeFilters, RowFilter } from '../../replay/filter.ts';
+import { describeFilters, rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { Filters } from '../../replay/options/window-options.ts';
 import type { PlanEnd } from '../../replay/plan/forecast.ts';
@@ -16,7 +16,7 @@ const LISTED_WINDOWS = 8;
 
 /** The capture as it is to be played; to be made anew for each pass over the plan. */
 export function playbackOf(source: CaptureSource, window: ReplayWindow, filters: Filters): Playback {
-  return new Playback({ source, window, selection: RowFilter.of(filters, (row) => source.payload(row)) });
+  return new Playback({ source, window, selection: rowFilterOf(filters, (row) => source.payload(row)) });
 }
 
 /** The capture as its windows show it: coverage is theirs. */

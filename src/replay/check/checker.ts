@@ -127,7 +127,7 @@ export class AnswerComparer {
     if (answered === null) return mismatch('shape');
     const generates = generatesText(answer.route);
     const likeliest = generates && asksForLikeliest(requestBodyOf(payload.request));
-    return documentCheck(recorded, answered, {
+    const how: DocumentComparison = {
       root,
       masked,
       values: level === 'values',
@@ -135,7 +135,8 @@ export class AnswerComparer {
       text: generates ? (likeliest ? 'likeliest' : 'sampled') : null,
       anyModel: servesAnyModel(answer.route),
       finishes,
-    });
+    };
+    return new DocumentCheck(recorded, answered, how).result();
   }
 
   #factsOf(answered: ReadableAnswer | null): StreamFacts | null {
@@ -198,7 +199,7 @@ function lengthOf(text: string | null): number | null {
 }
 
 /** How two whole answers are compared. */
-export interface DocumentComparison {
+interface DocumentComparison {
   readonly root: PointerState;
   /** Pointers of rules that masked something in the recorded one. */
   readonly masked: readonly string[];
@@ -214,104 +215,93 @@ export interface DocumentComparison {
 /**
  * Compares two answers that came whole: JSON member by member, JSON with binary tensors, everything else byte by
  * byte.
- * @throws UnreadableBody where the recorded one cannot be read
  */
-export function documentCheck(
-  recorded: ReadableAnswer,
-  answered: ReadableAnswer,
-  comparison: DocumentComparison,
-): AnswerCheck {
-  if (mediaTypeOf(recorded.contentType) !== mediaTypeOf(answered.contentType)) return mismatch('shape');
-  if (recorded.jsonBytes !== null || answered.jsonBytes !== null)
-    return tensorsCheck(recorded, answered, comparison);
-  if (!isJson(recorded.contentType) && !looksLikeJson(recorded.bytes))
-    return bytesCheck(recorded, answered, comparison);
-  const ours = parsed(recorded.bytes);
-  if (ours === undefined) return bytesCheck(recorded, answered, comparison, 'unreadable');
-  const theirs = parsed(answered.bytes);
-  if (theirs === undefined) return mismatch('shape');
-  const text = comparison.anyModel && !holdsGeneratedText(ours) ? null : comparison.text;
-  if (text === 'sampled') return sampledCheck(ours, theirs, recorded, answered, comparison);
-  const check = jsonCheck(ours, theirs, comparison);
-  const ended = text === 'likeliest' && check.result === 'mismatch' && check.kind === 'values';
-  return ended && endedOtherwise(ours, theirs, comparison) ? mismatch('finish') : check;
-}
+class DocumentCheck {
+  readonly #recorded: ReadableAnswer;
+  readonly #answered: ReadableAnswer;
+  readonly #how: DocumentComparison;
 
-/** Whether the two say that they ended for different reasons. */
-function endedOtherwise(
-  ours: unknown,
-  theirs: unknown,
-  { finishes, masked, root }: DocumentComparison,
-): boolean {
-  if (!finishes || (masked.length > 0 && finishMasked(root))) return false;
-  return differentEnds(finishesOf(ours), finishesOf(theirs));
-}
+  constructor(recorded: ReadableAnswer, answered: ReadableAnswer, how: DocumentComparison) {
+    this.#recorded = recorded;
+    this.#answered = answered;
+    this.#how = how;
+  }
 
-function jsonCheck(
-  ours: unknown,
-  theirs: unknown,
-  { root, values, tolerance }: DocumentComparison,
-): AnswerCheck {
-  const { kind, pointer, masked } = jsonDifference(ours, theirs, root, { values, tolerance });
-  if (kind !== null) return mismatch(kind, pointer);
-  return masked && values ? unchecked('redacted') : SAME;
-}
+  /** @throws UnreadableBody where the recorded one cannot be read */
+  result(): AnswerCheck {
+    const [recorded, answered] = [this.#recorded, this.#answered];
+    if (mediaTypeOf(recorded.contentType) !== mediaTypeOf(answered.contentType)) return mismatch('shape');
+    if (recorded.jsonBytes !== null || answered.jsonBytes !== null) return this.#tensors();
+    if (!isJson(recorded.contentType) && !looksLikeJson(recorded.bytes)) return this.#bytes();
+    const ours = parsed(recorded.bytes);
+    if (ours === undefined) return this.#bytes('unreadable');
+    const theirs = parsed(answered.bytes);
+    if (theirs === undefined) return mismatch('shape');
+    const text = this.#how.anyModel && !holdsGeneratedText(ours) ? null : this.#how.text;
+    if (text === 'sampled') return this.#sampled(ours, theirs);
+    const check = this.#json(ours, theirs);
+    const ended = text === 'likeliest' && check.result === 'mismatch' && check.kind === 'values';
+    return ended && this.#endedOtherwise(ours, theirs) ? mismatch('finish') : check;
+  }
 
-/** Generated text: its outside, why it ended, and how long it is. What was masked is compared by none of that. */
-function sampledCheck(
-  ours: unknown,
-  theirs: unknown,
-  recorded: ReadableAnswer,
-  answered: ReadableAnswer,
-  comparison: DocumentComparison,
-): AnswerCheck {
-  const { root, values, tolerance } = comparison;
-  const outline = jsonDifference(outlineOf(ours), outlineOf(theirs), root, { values: false, tolerance });
-  if (outline.kind !== null) return mismatch('shape', outline.pointer);
-  if (!values) return SAME;
-  if (endedOtherwise(ours, theirs, comparison)) return mismatch('finish');
-  const said = saidOtherwise(ours, theirs, root);
-  if (said !== null) return mismatch('shape', said);
-  const tokens = [usageIn(recorded.bytes).outputTokens, usageIn(answered.bytes).outputTokens] as const;
-  const [one, other] =
-    tokens[0] !== null && tokens[1] !== null
-      ? [tokens[0], tokens[1]]
-      : [recorded.bytes.length, answered.bytes.length];
-  return isNearLength(one, other, tolerance.lengthShare) ? SAME : mismatch('length');
-}
+  /** Whether the two say that they ended for different reasons. */
+  #endedOtherwise(ours: unknown, theirs: unknown): boolean {
+    const { finishes, masked, root } = this.#how;
+    if (!finishes || (masked.length > 0 && finishMasked(root))) return false;
+    return differentEnds(finishesOf(ours), finishesOf(theirs));
+  }
 
-function tensorsCheck(
-  recorded: ReadableAnswer,
-  answered: ReadableAnswer,
-  comparison: DocumentComparison,
-): AnswerCheck {
-  if (recorded.jsonBytes === null || answered.jsonBytes === null) return mismatch('shape');
-  const ours = splitAt(recorded.bytes, recorded.jsonBytes);
-  const theirs = splitAt(answered.bytes, answered.jsonBytes);
-  if (ours === null) throw new UnreadableBody('bad_tensors');
-  if (theirs === null) return mismatch('shape');
-  const { root, values, tolerance } = comparison;
-  const head = jsonDifference(ours.head, theirs.head, root, { values: false, tolerance });
-  if (head.kind !== null) return mismatch('shape', head.pointer);
-  const tensors = tensorDifference(ours, theirs, root, { values, tolerance });
-  if (tensors.check !== null) return tensors.check;
-  if (!values) return SAME;
-  const rest = jsonCheck(ours.head, theirs.head, comparison);
-  return rest.result === 'same' && tensors.masked ? unchecked('redacted') : rest;
-}
+  #json(ours: unknown, theirs: unknown): AnswerCheck {
+    const { kind, pointer, masked } = jsonDifference(ours, theirs, this.#how.root, this.#how);
+    if (kind !== null) return mismatch(kind, pointer);
+    return masked && this.#how.values ? unchecked('redacted') : SAME;
+  }
 
-/** @param otherwise why it counts as unchecked where bytes differ that were to be read */
-function bytesCheck(
-  recorded: ReadableAnswer,
-  answered: ReadableAnswer,
-  { values, masked }: DocumentComparison,
-  otherwise: 'unreadable' | null = null,
-): AnswerCheck {
-  if (Buffer.compare(recorded.bytes, answered.bytes) === 0) return SAME;
-  if (otherwise !== null) return unchecked(otherwise);
-  if (!values) return SAME;
-  if (masked.length > 0) return unchecked('redacted');
-  return mismatch(recorded.bytes.length === answered.bytes.length ? 'values' : 'length');
+  /** Where names, types and lengths differ; null where they do not. */
+  #shape(ours: unknown, theirs: unknown): AnswerCheck | null {
+    const { root, tolerance } = this.#how;
+    const { kind, pointer } = jsonDifference(ours, theirs, root, { values: false, tolerance });
+    return kind === null ? null : mismatch('shape', pointer);
+  }
+
+  /** Generated text: its outside, why it ended, and how long it is. What was masked is compared by none of that. */
+  #sampled(ours: unknown, theirs: unknown): AnswerCheck {
+    const { root, values, tolerance } = this.#how;
+    const outline = this.#shape(outlineOf(ours), outlineOf(theirs));
+    if (outline !== null || !values) return outline ?? SAME;
+    if (this.#endedOtherwise(ours, theirs)) return mismatch('finish');
+    const said = saidOtherwise(ours, theirs, root);
+    if (said !== null) return mismatch('shape', said);
+    const answers = [this.#recorded, this.#answered];
+    const tokens = answers.flatMap(({ bytes }) => usageIn(bytes).outputTokens ?? []);
+    const [one = 0, other = 0] = tokens.length === 2 ? tokens : answers.map(({ bytes }) => bytes.length);
+    return isNearLength(one, other, tolerance.lengthShare) ? SAME : mismatch('length');
+  }
+
+  #tensors(): AnswerCheck {
+    const { root, values } = this.#how;
+    if (this.#recorded.jsonBytes === null || this.#answered.jsonBytes === null) return mismatch('shape');
+    const ours = splitAt(this.#recorded.bytes, this.#recorded.jsonBytes);
+    const theirs = splitAt(this.#answered.bytes, this.#answered.jsonBytes);
+    if (ours === null) throw new UnreadableBody('bad_tensors');
+    if (theirs === null) return mismatch('shape');
+    const head = this.#shape(ours.head, theirs.head);
+    if (head !== null) return head;
+    const tensors = tensorDifference(ours, theirs, root, this.#how);
+    if (tensors.check !== null || !values) return tensors.check ?? SAME;
+    const rest = this.#json(ours.head, theirs.head);
+    return rest.result === 'same' && tensors.masked ? unchecked('redacted') : rest;
+  }
+
+  /** @param otherwise why it counts as unchecked where bytes differ that were to be read */
+  #bytes(otherwise: 'unreadable' | null = null): AnswerCheck {
+    const [ours, theirs] = [this.#recorded.bytes, this.#answered.bytes];
+    if (Buffer.compare(ours, theirs) === 0) return SAME;
+    if (otherwise !== null) return unchecked(otherwise);
+    if (!this.#how.values) return SAME;
+    if (this.#how.masked.length > 0) return unchecked('redacted');
+    return mismatch(ours.length === theirs.length ? 'values' : 'length');
+  }
 }
 
 function splitAt(bytes: Uint8Array, at: number): { head: unknown; binary: Buffer } | null {

@@ -9,6 +9,7 @@ import {
   type DurationsNs,
   type EngineHealth,
   mergedStalls,
+  type SenderConnections,
   type SenderHealth,
 } from './health.ts';
 import {
@@ -401,7 +402,7 @@ function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts
 
 function connectionsOf(senders: readonly SenderOver[]): ConnectionUse {
   const uses = senders.map(({ connections }) => connections);
-  const sum = (of: (use: ConnectionUse) => number) => sumOf(uses.map(of));
+  const sum = (of: (use: SenderConnections) => number) => sumOf(uses.map(of));
   const used = sum((use) => use.used);
   const byAddress = uses.flatMap((use) => use.byAddress);
   return {
@@ -409,7 +410,7 @@ function connectionsOf(senders: readonly SenderOver[]): ConnectionUse {
     failed: sum((use) => use.failed),
     openMax: sum((use) => use.openMax),
     used,
-    connect: Durations.merged(senders.map(({ connect }) => connect)).summary(),
+    connect: Durations.merged(uses.map(({ connect }) => connect)).summary(),
     requestsPerConnection: {
       mean: used === 0 ? 0 : sumOf(byAddress.map(({ requests }) => requests)) / used,
       max: Math.max(...uses.map(({ requestsPerConnection }) => requestsPerConnection.max)),

@@ -6,6 +6,9 @@ export type ConnectionUse = Omit<ConnectionsDocument, 'policy' | 'recorded'>;
 /** A distribution of durations, nanoseconds. All 0 when `count` is 0. */
 export type DurationsNs = ConnectionUse['connect'];
 
+/** The same of one sender, with the set-up times of its connections as they go to another thread. */
+export type SenderConnections = Omit<ConnectionUse, 'connect'> & { readonly connect: PackedDurations };
+
 /** A stretch of the run in which the engine, not the target, was late. Offsets from the start of the run. */
 export interface Stall {
   readonly fromOffsetNs: number;

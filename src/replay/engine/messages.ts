@@ -5,7 +5,7 @@ import type { Send } from '../../core/run.ts';
 import type { ExpectedAnswer } from '../answers/expected-answer.ts';
 import type { KeepingSetup, KeptAnswer } from '../check/messages.ts';
 import type { CertificateRules, FencedAddresses } from '../guard.ts';
-import type { ConnectionUse, DurationsNs, PackedDurations, SenderHealth } from './health.ts';
+import type { DurationsNs, SenderConnections, SenderHealth } from './health.ts';
 import type { InFlightSetup } from './shared-memory.ts';
 
 /** What a follow-up waits for. */
@@ -250,9 +250,7 @@ export type ToSender =
 export interface SenderOver {
   readonly kind: 'over';
   readonly health: SenderHealth;
-  readonly connections: ConnectionUse;
-  /** Set-up times of its connections. */
-  readonly connect: PackedDurations;
+  readonly connections: SenderConnections;
 }
 
 /** Sender to main. `ready` first, `over` last. */

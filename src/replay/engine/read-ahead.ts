@@ -60,11 +60,6 @@ class Handed {
   }
 }
 
-/** The sender of a request: by what it belongs to, so that this keeps its order. */
-function senderOf({ index, stripe }: Pick<PreparedRequest, 'index' | 'stripe'>, senders: number): number {
-  return (stripe ?? index) % senders;
-}
-
 /**
  * Pulls requests from the schedule and hands each to its sender well ahead of its time, never more than the
  * bounds, which hold for all senders together.
@@ -175,8 +170,9 @@ export class ReadAhead {
     this.#ring.announce();
   }
 
-  #senderOf(request: PreparedRequest): number {
-    return senderOf(request, this.#senders.length);
+  /** The sender of a request: by what it belongs to, so that this keeps its order. */
+  #senderOf({ index, stripe }: PreparedRequest): number {
+    return (stripe ?? index) % this.#senders.length;
   }
 
   #peek(): PreparedRequest | null {

@@ -134,7 +134,7 @@ export class SenderThread {
   #end(health: SenderHealth): void {
     const connections = this.#transport.use();
     this.#transport.close();
-    this.#post({ kind: 'over', health, connections, connect: this.#transport.connectTimes() });
+    this.#post({ kind: 'over', health, connections });
     this.#setup.wakePort.close();
     this.#port.close();
   }

@@ -3,7 +3,7 @@ import { buildConnector, Client, type Dispatcher } from 'undici';
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
-import { type ConnectionUse, Durations, type PackedDurations } from '../engine/health.ts';
+import { Durations, type SenderConnections } from '../engine/health.ts';
 import { LoopTime } from '../engine/loop-time.ts';
 import type { ConnectionOptions, PreparedRequest } from '../engine/messages.ts';
 import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
@@ -40,20 +40,14 @@ export interface SendHandle {
 }
 
 /** How requests reach the target. Real: undici; in tests: a script. */
-export interface Transport {
-  send(request: PreparedRequest, events: SendEvents): SendHandle;
-  /** Opens connections ahead of the first request. */
-  warm(connections: number): Promise<void>;
-  use(): ConnectionUse;
-  close(): void;
-}
+export type Transport = Pick<HttpClient, 'send' | 'warm' | 'use' | 'close'>;
 
 /**
  * Sends by undici, with one `Client` for each connection, so that we choose the connection of a request, count what
  * it carries, and end it. As many connections as open loop needs; the one that fell idle last is used first, so that
  * what the load no longer needs grows old and is closed. A request is written once: undici repeats none.
  */
-export class HttpClient implements Transport {
+export class HttpClient {
   readonly #options: ConnectionOptions;
   readonly #book: AddressBook;
   readonly #clock: Clock;
@@ -116,13 +110,8 @@ export class HttpClient implements Transport {
     await Promise.all(connections.map((connection) => connection.warm()));
   }
 
-  use(): ConnectionUse {
+  use(): SenderConnections {
     return this.#use.figures();
-  }
-
-  /** Set-up times of its connections, as they go to another thread. */
-  connectTimes(): PackedDurations {
-    return this.#use.connectTimes.packed();
   }
 
   close(): void {
@@ -559,7 +548,7 @@ function dialer(options: ConnectionOptions): Dial {
 /** Counts kept over the life of a run. */
 class Use {
   failed = 0;
-  readonly connectTimes = new Durations();
+  readonly #connectTimes = new Durations();
   #opened = 0;
   #open = 0;
   #openMax = 0;
@@ -569,7 +558,7 @@ class Use {
   readonly #byAddress = new Map<string, { connections: number; requests: number }>();
 
   noteOpened(address: string, tookNs: number): void {
-    this.connectTimes.record(tookNs);
+    this.#connectTimes.record(tookNs);
     this.#opened += 1;
     this.#open += 1;
     this.#openMax = Math.max(this.#openMax, this.#open);
@@ -588,14 +577,14 @@ class Use {
     this.#useOf(address).requests += 1;
   }
 
-  figures(): ConnectionUse {
+  figures(): SenderConnections {
     const mean = this.#used === 0 ? 0 : this.#requests / this.#used;
     return {
       opened: this.#opened,
       failed: this.failed,
       openMax: this.#openMax,
       used: this.#used,
-      connect: this.connectTimes.summary(),
+      connect: this.#connectTimes.packed(),
       requestsPerConnection: { mean, max: this.#requestsMax },
       byAddress: [...this.#byAddress].map(([address, use]) => ({ address, ...use })),
     };

@@ -93,14 +93,6 @@ export interface Layer {
   readonly exchanges: number;
 }
 
-export interface ScalingParts {
-  readonly options: ScalingOptions & { readonly multiplier: number };
-  /** Recorded share of what was seen; null where it is not known, and then taken for all of it. */
-  readonly coverage: number | null;
-  /** The window itself first; more than one only where stretches are laid over it. */
-  readonly layers?: readonly Layer[];
-}
-
 /** For a window without superposed windows, so its exchanges are not counted. */
 const WINDOW_ALONE: readonly Layer[] = [{ shiftUs: 0, before: 0, exchanges: 1 }];
 
@@ -117,8 +109,12 @@ export class Scaling {
   /** One for each layer; none where every exchange of a session is bound to be told the same. */
   readonly #memories: readonly SessionMemory<Decision>[];
 
-  /** @throws AppError OPTION_INVALID where sessions would have to be played too often */
-  constructor({ options, coverage, layers = WINDOW_ALONE }: ScalingParts) {
+  /**
+   * @param coverage recorded share of what was seen; null where it is not known, and then taken for all of it
+   * @param layers the window itself first; more than one only where stretches are laid over it
+   * @throws AppError OPTION_INVALID where sessions would have to be played too often
+   */
+  constructor(options: Scaling['options'], coverage: number | null, layers = WINDOW_ALONE) {
     this.options = options;
     this.coverage = coverage;
     this.layers = layers;

@@ -1,11 +1,7 @@
 import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { RowFilter } from '../filter.ts';
 import type { ReplayWindow } from './window.ts';
-
-/** What of a window is played. */
-export interface RowSelection {
-  selects(row: ExchangeRow): boolean;
-}
 
 /** Told of every exchange of the windows, selected or not, on the time of all of them, microseconds. */
 export type InWindow = (offsetUs: number) => void;
@@ -20,7 +16,7 @@ export interface PlaybackParts {
   readonly source: CaptureSource;
   readonly window: Pick<ReplayWindow, 'fromUs' | 'toUs' | 'parts' | 'loops'>;
   /** Null plays everything. */
-  readonly selection: RowSelection | null;
+  readonly selection: RowFilter | null;
 }
 
 /** Whether windows follow each other, so that their exchanges lie on a time of their own. */

@@ -23,7 +23,7 @@ function digestOf(raw: RawReplayOptions, identity = 'files', name = overview.nam
     COMMAND_LINE_ALONE,
   );
   const window = chooseWindow(overview, options.window, options.multiplier);
-  const scaling = new Scaling({ options, coverage: overview.coverage });
+  const scaling = new Scaling(options, overview.coverage);
   return planDigest({ options, overview: { ...overview, name }, window, scaling }, identity);
 }
 

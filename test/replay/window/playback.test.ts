@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
 import type { TimeRange } from '../../../src/core/ports.ts';
-import { LONE_SEAM_US, Playback, type RowSelection } from '../../../src/replay/window/playback.ts';
+import type { RowFilter } from '../../../src/replay/filter.ts';
+import { LONE_SEAM_US, Playback } from '../../../src/replay/window/playback.ts';
 import type { ReplayWindow } from '../../../src/replay/window/window.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { MemoryCapture } from '../../support/memory-capture.ts';
@@ -29,7 +30,7 @@ function captureOf(arrivals: readonly number[]): MemoryCapture {
 function playbackOf(
   source: MemoryCapture,
   window: ReplayWindow,
-  selection: RowSelection | null = null,
+  selection: RowFilter | null = null,
 ): Playback {
   return new Playback({ source, window, selection });
 }
