@@ -22,14 +22,8 @@ import { mustBeFree } from '../proxy/net/listen.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { latestMetas } from '../storage/capture/keys.ts';
 import { ask } from './recorder-control.ts';
-import {
-  connectionRoom,
-  leastMemoryBytes,
-  PROBE_LISTEN,
-  probeAddressOf,
-  RECORDING_BYTES,
-  WIRE_DEMAND,
-} from './recording/options.ts';
+import { leastMemoryBytes } from './recording/memory-budget.ts';
+import { connectionRoom, PROBE_LISTEN, probeAddressOf, WIRE_DEMAND } from './recording/options.ts';
 
 export const DOCTOR_OPTIONS = {
   dir: text('--dir <directory>', 'directory to check for a capture', { default: '.' }),
@@ -125,7 +119,7 @@ export function memoryFinding(limits: HostLimits, { maxConnections }: RecordingS
   const advice =
     `A recording with ${connections} connections needs ${Math.ceil(leastBytes / MIB)} MiB, a gateway more: ` +
     'raise the limit, or lower --max-connections.';
-  const result = memoryBytes >= RECORDING_BYTES / 2 ? 'warn' : 'fail';
+  const result = memoryBytes >= leastMemoryBytes(0) ? 'warn' : 'fail';
   return finding('memory', result, found, advice);
 }
 

@@ -12,7 +12,7 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 const SECONDS = 20;
 const RATE_PER_SECOND = 200;
 const STREAMS = 200;
-const CONTAINER_BYTES = 512 * 1024 * 1024;
+const CONTAINER_BYTES = 256 * 1024 * 1024;
 
 interface Outcome {
   readonly latenciesMs: number[];
@@ -102,7 +102,7 @@ function isUnharmed(round: Round): boolean {
 // The wire's alone: how much one processor carries is stated of the plane that reads nothing on the way. What befalls a
 // recorder process that is short of memory is tested on both (`writer-faults-*.test.ts`).
 test.skipIf(!canGroup)(
-  'one processor and 512 MiB carry 200 requests a second of 10 KB and 200 event streams, and what is lost is counted (no control groups of version 1 can be made here)',
+  'one processor and 256 MiB carry 200 requests a second of 10 KB and 200 event streams, and what is lost is counted (no control groups of version 1 can be made here)',
   async () => {
     const container = new Container(1, CONTAINER_BYTES);
     try {

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { leastMemoryBytes } from '../../src/app/recording/memory-budget.ts';
 import { parseBytes, parseDurationMs } from '../../src/core/units.ts';
-import { deploy, filesUnder, guide, type Manifest, yamlOf } from '../support/manifests.ts';
+import { deploy, filesUnder, type Manifest, yamlOf } from '../support/manifests.ts';
 import { runReprise } from '../support/process.ts';
 
 /** Kubernetes' binary quantities, bytes. */
@@ -47,13 +48,7 @@ describe('deploy/', () => {
   });
 });
 
-describe('the memory that is stated at most', () => {
-  const [stated = ''] = /^128 MiB proxy .* C × 64 KiB$/m.exec(guide) ?? [];
-  /** Of one forwarder, without its connections. */
-  const fixedMiB = [...stated.matchAll(/(\d+) MiB/g)].reduce((sum, [, mib]) => sum + Number(mib), 0);
-  /** What runs beside it in the same limit: a HEALTHCHECK, what --on-seal starts. */
-  const besideMiB = Number(/(\d+) MiB at least are left for what is not in the sum/.exec(guide)?.[1]);
-
+describe('the memory that a recording needs at least', () => {
   test.each([
     ['base', () => sidecar('base/deployment.yaml', 'base/reprise.yaml')],
     ['production', () => sidecar('base/deployment.yaml', 'overlays/production/reprise.yaml')],
@@ -82,11 +77,10 @@ describe('the memory that is stated at most', () => {
         ];
       },
     ],
-  ])('is, with room for what runs beside it, within the limit of the example for %s', (_, example) => {
+  ])('is within the limit of the example for %s', (_, example) => {
     const [limit, connections] = example();
-    expect(stated).not.toBe('');
-    const limitMiB = parseBytes(String(limit).toUpperCase().replace(/I?$/, 'iB'), 'limit') / 1024 ** 2;
-    expect(fixedMiB + (Number(connections) * 64) / 1024 + besideMiB).toBeLessThanOrEqual(limitMiB);
+    const limitBytes = parseBytes(String(limit).toUpperCase().replace(/I?$/, 'iB'), 'limit');
+    expect(leastMemoryBytes(Number(connections))).toBeLessThanOrEqual(limitBytes);
   });
 
   function sidecar(workload: string, settings: string): [string, number] {

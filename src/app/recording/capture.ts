@@ -8,7 +8,6 @@ import {
 } from '../../core/accounting.ts';
 import { AnchoredClock, type Clock } from '../../core/clock.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
-import { LIMITS } from '../../core/limits.ts';
 import { Routes } from '../../core/routes.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
 import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
@@ -27,6 +26,7 @@ import { type KeyChange, keyChanges, loadHashKey } from '../../storage/capture/k
 import { DirectoryLock } from '../../storage/capture/lock.ts';
 import type { CaptureOrigin } from '../../storage/capture/schema.ts';
 import { CaptureWriter } from '../../storage/capture/writer.ts';
+import { memoryBudget } from './memory-budget.ts';
 
 /** What a recorder process is started with; plain data, because it travels between processes. */
 export interface RecorderSettings {
@@ -125,7 +125,7 @@ export function openCapture(
       clock,
     );
     const monitor = new ExchangeMonitor(writer, clock, earlier, onFirstCommit);
-    const budget = new AssemblyBudget(LIMITS.assemblyBudgetBytes);
+    const budget = new AssemblyBudget(memoryBudget().assemblyBytes);
     const mark = watchful ? WorkMark.open(directory) : null;
     const context = {
       epochUsOf: (monotonicNs: number) => epoch.epochUsOf(monotonicNs),

@@ -563,21 +563,6 @@ function demandOf(options: PlaneOptions): Demand {
   return { pairs, gateway: { upstreams, maxInFlight } };
 }
 
-const KIB = 1024;
-const MIB = 1024 * KIB;
-
-/** Memory of the proxy, its queue to the recorder and data in transit, plus the maximum of the recorder. */
-export const RECORDING_BYTES = (128 + 64 + 30 + 384) * MIB;
-/** Memory of a connection whose reader has stopped. */
-const CONNECTION_BYTES = 64 * KIB;
-/** Memory for other things in the same limit: `--on-seal` commands, a health check, a `/tmp` in memory. */
-const BESIDE_BYTES = 200 * MIB;
-
-/** The minimum memory limit for this total number of connections. */
-export function leastMemoryBytes(connections: number): number {
-  return RECORDING_BYTES + connections * CONNECTION_BYTES + BESIDE_BYTES;
-}
-
 /** The parsed options of a recording. */
 export interface RecordOptions {
   readonly plane: PlaneOptions;

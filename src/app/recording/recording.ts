@@ -21,9 +21,11 @@ import { type Endpoint, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { NO_TRAFFIC } from '../../proxy/recorder/exchange-monitor.ts';
 import { readMark } from '../../proxy/recorder/pipe-server.ts';
 import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
+import { FrameQueue } from '../../proxy/tap/frame-queue.ts';
 import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
 import { AccountFile, accountDirectoryOf } from '../../storage/capture/accounts.ts';
 import type { RecorderSettings } from './capture.ts';
+import { memoryBudget } from './memory-budget.ts';
 
 /** The data plane that is asked for. Only its own code is loaded: a wire has no use for an HTTP proxy. */
 async function planeOf(
@@ -113,6 +115,7 @@ export class Recording {
     this.#startedUs = clock.epochUs();
     this.#state = new RecordingState(logger);
     this.#link = new RecorderClient({
+      queue: new FrameQueue(memoryBudget().queueBytes),
       clock,
       counters: this.#counters,
       onTapFailure: (error) => this.#onTapFailure(error),
@@ -264,6 +267,7 @@ export class Recording {
     const { recorderEntry: entry, recorder: settings, clock, logger } = this.#deps;
     return new RecorderSupervisor({
       ...{ entry, settings, clock, logger },
+      maxResidentBytes: memoryBudget().recorderBytes,
       accountOf: () => this.#account(),
       events: {
         spawned: (pipe) => this.#link.attach(pipe),

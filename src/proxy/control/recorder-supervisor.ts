@@ -103,6 +103,8 @@ interface RecorderSupervisorDeps<Settings> {
   readonly settings: Settings;
   /** The account of the recording at this moment. */
   readonly accountOf: () => LifeAccount;
+  /** A recorder that holds more is killed. */
+  readonly maxResidentBytes: number;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly events: RecorderEvents;
@@ -273,7 +275,7 @@ export class RecorderSupervisor<Settings> {
     this.#lastBeat = beat;
     if (this.#livedMs(running) > SUPERVISION.offProbeMs) this.#policy.survived();
     this.#deps.events.beat(beat);
-    if (beat.rssBytes <= LIMITS.recorderResidentBytes) return;
+    if (beat.rssBytes <= this.#deps.maxResidentBytes) return;
     this.#deps.logger.error({ rssBytes: beat.rssBytes }, 'recorder uses too much memory; killing it');
     condemn(running);
   }

@@ -20,6 +20,7 @@ it('a recorder that died of the signal that stops the recording is not started a
       entry,
       settings: null,
       accountOf,
+      maxResidentBytes: Number.POSITIVE_INFINITY,
       clock: systemClock,
       logger: new LogBook(),
       events: {
