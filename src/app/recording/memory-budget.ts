@@ -18,6 +18,8 @@ export interface MemoryBudget {
   readonly queueBytes: number;
   /** Bodies of exchanges that are open. */
   readonly assemblyBytes: number;
+  /** The recorder's heap of old objects. With less of it, V8 collects sooner. */
+  readonly recorderHeapMib: number;
   /** Resident memory of the recorder; the proxy ends a recorder that passes it. */
   readonly recorderBytes: number;
 }
@@ -28,7 +30,8 @@ export function memoryBudget({ memoryBytes, memoryLimited }: HostLimits = readHo
   return {
     queueBytes: Math.min(LIMITS.queueBytes, limit / 8),
     assemblyBytes: Math.min(LIMITS.assemblyBudgetBytes, limit / 8),
-    recorderBytes: Math.min(LIMITS.recorderResidentBytes, 0.55 * limit),
+    recorderHeapMib: Math.min(LIMITS.recorderHeapMib, Math.floor(limit / 4 / MIB)),
+    recorderBytes: Math.min(LIMITS.recorderResidentBytes, (limit * 5) / 8),
   };
 }
 

@@ -267,7 +267,7 @@ export class Recording {
     const { recorderEntry: entry, recorder: settings, clock, logger } = this.#deps;
     return new RecorderSupervisor({
       ...{ entry, settings, clock, logger },
-      maxResidentBytes: memoryBudget().recorderBytes,
+      memory: memoryBudget(),
       accountOf: () => this.#account(),
       events: {
         spawned: (pipe) => this.#link.attach(pipe),

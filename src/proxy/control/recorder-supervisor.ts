@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
-import { LIMITS, SUPERVISION } from '../../core/limits.ts';
+import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 
@@ -103,8 +103,8 @@ interface RecorderSupervisorDeps<Settings> {
   readonly settings: Settings;
   /** The account of the recording at this moment. */
   readonly accountOf: () => LifeAccount;
-  /** A recorder that holds more is killed. */
-  readonly maxResidentBytes: number;
+  /** Its heap, and its resident memory: a recorder that holds more of this is killed. */
+  readonly memory: { readonly recorderHeapMib: number; readonly recorderBytes: number };
   readonly clock: Clock;
   readonly logger: Logger;
   readonly events: RecorderEvents;
@@ -214,9 +214,9 @@ export class RecorderSupervisor<Settings> {
    * a process without CAP_SYS_NICE cannot raise it again.
    */
   #spawn(): void {
-    const { entry, settings, accountOf, clock } = this.#deps;
+    const { entry, settings, accountOf, clock, memory } = this.#deps;
     const child = fork(entry, {
-      execArgv: [...process.execArgv, NO_DEBUGGER, `--max-old-space-size=${LIMITS.recorderHeapMib}`],
+      execArgv: [...process.execArgv, NO_DEBUGGER, ...heapFlags(memory.recorderHeapMib)],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
     });
     const ended = new Promise<string>((resolve) => {
@@ -275,7 +275,7 @@ export class RecorderSupervisor<Settings> {
     this.#lastBeat = beat;
     if (this.#livedMs(running) > SUPERVISION.offProbeMs) this.#policy.survived();
     this.#deps.events.beat(beat);
-    if (beat.rssBytes <= this.#deps.maxResidentBytes) return;
+    if (beat.rssBytes <= this.#deps.memory.recorderBytes) return;
     this.#deps.logger.error({ rssBytes: beat.rssBytes }, 'recorder uses too much memory; killing it');
     condemn(running);
   }
@@ -321,6 +321,11 @@ export class RecorderSupervisor<Settings> {
   #livedMs({ readyNs }: RunningRecorder): number {
     return readyNs === null ? 0 : (this.#deps.clock.nowNs() - readyNs) / 1e6;
   }
+}
+
+/** The young generation has three semi-spaces, and is bounded as well. */
+function heapFlags(heapMib: number): string[] {
+  return [`--max-old-space-size=${heapMib}`, `--max-semi-space-size=${heapMib / 8}`];
 }
 
 function condemn(running: RunningRecorder): void {

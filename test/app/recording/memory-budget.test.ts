@@ -7,6 +7,7 @@ const MIB = 1_024 * 1_024;
 const full = {
   queueBytes: LIMITS.queueBytes,
   assemblyBytes: LIMITS.assemblyBudgetBytes,
+  recorderHeapMib: LIMITS.recorderHeapMib,
   recorderBytes: LIMITS.recorderResidentBytes,
 };
 
@@ -24,9 +25,9 @@ describe('the memory budget of a recording', () => {
     expect(memoryBudget(host(1_024, true))).toEqual(full);
   });
 
-  test('leaves the proxy a third of a small limit', () => {
+  test('leaves the proxy a quarter of a small limit', () => {
     const { queueBytes, recorderBytes } = memoryBudget(host(256, true));
-    expect([queueBytes, Math.round(recorderBytes / MIB)]).toEqual([32, 141]);
+    expect([queueBytes, recorderBytes]).toEqual([32 * MIB, 160 * MIB]);
   });
 
   test('does not shrink below what a recorder needs to work at all', () => {

@@ -20,7 +20,7 @@ it('a recorder that died of the signal that stops the recording is not started a
       entry,
       settings: null,
       accountOf,
-      maxResidentBytes: Number.POSITIVE_INFINITY,
+      memory: { recorderHeapMib: 128, recorderBytes: Number.POSITIVE_INFINITY },
       clock: systemClock,
       logger: new LogBook(),
       events: {
