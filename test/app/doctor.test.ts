@@ -122,7 +122,7 @@ describe('reprise doctor', () => {
       expect(finding('listen')?.result).toBe('fail');
       expect(finding('probes')).toMatchObject({
         result: 'warn',
-        found: expect.stringContaining(`127.0.0.1:${port}`),
+        found: expect.stringMatching(new RegExp(`^127\\.0\\.0\\.1:${port} .*--listen`)),
       });
       expect(finding('target')).toMatchObject({
         result: 'warn',

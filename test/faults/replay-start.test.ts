@@ -134,6 +134,7 @@ describe('a dry run', () => {
     expect(plan.stdout).toContain('it can be planned, not replayed');
     const refused = await runReprise(['replay', capture, '--target', 'http://127.0.0.1:1']);
     expect(refused.status).toBe(2);
+    expect(refused.stderr).toContain(`The capture ${capture} contains arrivals but no requests`);
     expect(refused.stderr).toContain('--payloads');
   });
 

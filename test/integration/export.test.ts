@@ -79,7 +79,7 @@ describe('reprise export', () => {
     [
       'an option of another format',
       ['csv', '--target', 'http://a', '--mode', 'rate'],
-      /--target .*\n.*--mode /,
+      /--target works with .*, not with csv\n--mode works with k6, not with csv/,
     ],
     [
       'the host that was recorded',

@@ -2,9 +2,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '../../../src/core/clock.ts';
 import { imbalance } from '../../support/imbalance.ts';
-import { leastOf } from '../../support/least-of.ts';
 import {
   client,
   failure,
@@ -14,7 +12,6 @@ import {
   type WireStage,
 } from '../../support/wire-stage.ts';
 
-const TOLD_MS = 250;
 const MIB = 1024 * 1024;
 
 interface Joined {
@@ -47,16 +44,15 @@ async function fill(socket: Socket): Promise<void> {
   }
 }
 
-/** How long after `act` the socket heard of a reset, ms. */
-async function toldAfter(socket: Socket, act: () => void): Promise<{ code: string | undefined; ms: number }> {
+/** What the socket heard of a reset after `act`. How soon it hears, `test/faults/aborts-wire.test.ts` measures. */
+async function toldAfter(socket: Socket, act: () => void): Promise<string | undefined> {
   const failed = failure(socket);
-  const fromNs = systemClock.nowNs();
   act();
   // A socket that was told of an end hears nothing more by itself: it finds out when it writes.
   const asking = setInterval(() => socket.readableEnded && socket.write(''), 5);
   const { code } = await failed;
   clearInterval(asking);
-  return { code, ms: (systemClock.nowNs() - fromNs) / 1e6 };
+  return code;
 }
 
 async function settled({ wire }: Joined): Promise<void> {
@@ -64,7 +60,7 @@ async function settled({ wire }: Joined): Promise<void> {
   expect(imbalance(wire.ledger.read())).toEqual({ bytes: 0, turns: 0 });
 }
 
-/** What each side did before the other was reset; afterwards the other side reads, and hears of it in time. */
+/** What each side did before the other was reset; afterwards the other side reads, and hears of it. */
 const PHASES: Readonly<Record<string, (stage: Joined) => Promise<unknown>>> = {
   'before a byte': async () => undefined,
   'within a request': async (stage) => {
@@ -92,31 +88,23 @@ const PHASES: Readonly<Record<string, (stage: Joined) => Promise<unknown>>> = {
   'while neither reads': (stage) => Promise.all([fill(stage.client), fill(stage.upstream)]),
 };
 
-describe('a reset is passed on within 250 ms', () => {
+describe('a reset is passed on', () => {
   it.each(Object.keys(PHASES))('of the client, %s', async (phase) => {
-    const least = await leastOf(TOLD_MS, async () => {
-      const stage = await joined();
-      await PHASES[phase]?.(stage);
-      const told = await toldAfter(stage.upstream.resume(), () => stage.client.resetAndDestroy());
-      expect(told.code).toMatch(/ECONNRESET|EPIPE/);
-      await settled(stage);
-      return told.ms;
-    });
-    expect(least).toBeLessThan(TOLD_MS);
+    const stage = await joined();
+    await PHASES[phase]?.(stage);
+    const told = await toldAfter(stage.upstream.resume(), () => stage.client.resetAndDestroy());
+    expect(told).toMatch(/ECONNRESET|EPIPE/);
+    await settled(stage);
   });
 
   it.each(Object.keys(PHASES).filter((phase) => phase !== 'after the upstream said it ends'))(
     'of the upstream, %s',
     async (phase) => {
-      const least = await leastOf(TOLD_MS, async () => {
-        const stage = await joined();
-        await PHASES[phase]?.(stage);
-        const told = await toldAfter(stage.client.resume(), () => stage.upstream.resetAndDestroy());
-        expect(told.code).toMatch(/ECONNRESET|EPIPE/);
-        await settled(stage);
-        return told.ms;
-      });
-      expect(least).toBeLessThan(TOLD_MS);
+      const stage = await joined();
+      await PHASES[phase]?.(stage);
+      const told = await toldAfter(stage.client.resume(), () => stage.upstream.resetAndDestroy());
+      expect(told).toMatch(/ECONNRESET|EPIPE/);
+      await settled(stage);
     },
   );
 });
@@ -126,10 +114,13 @@ describe('asking a side that is not read', () => {
     const stage = await joined();
     stage.client.write(Buffer.alloc(200 * MIB));
     await sleep(200);
-    const seen = stage.wire.ledger.read().seen.bytes;
-    await sleep(1_000);
-    expect(stage.wire.ledger.read().seen.bytes).toBe(seen);
-    expect(seen).toBeLessThan(32 * MIB);
+    const seenBytes = () => stage.wire.ledger.read().seen.bytes;
+    // On a busy host the sockets take longer to fill; a wire that held what they do not would never stop.
+    for (let before = -1; before !== seenBytes(); ) {
+      before = seenBytes();
+      await sleep(1_000);
+      expect(seenBytes()).toBeLessThan(32 * MIB);
+    }
   });
 
   it('sends nothing: a stalled answer arrives whole, and so does the end behind it', async () => {

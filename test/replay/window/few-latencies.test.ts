@@ -37,10 +37,15 @@ function worstOf(
 
 it('is no stretch of seven latencies: none of it has twenty, and a longer one has', () => {
   const quiet = Array.from({ length: 20 }, (_, at) => [7, at === 3 ? 900 : 1] as const);
-  const refusal = expect.objectContaining({ code: 'CAPTURE_EMPTY', hint: expect.stringContaining('longer') });
-  expect(() => worstOf(quiet, { worst: '2s' })).toThrow(refusal);
+  const refusal = (length: string) =>
+    expect.objectContaining({
+      code: 'CAPTURE_EMPTY',
+      message: expect.stringMatching(new RegExp(`--worst: .* ${length} in capture .* 20 `)),
+      hint: expect.stringContaining('longer window'),
+    });
+  expect(() => worstOf(quiet, { worst: '2s' })).toThrow(refusal('2\\.0 s'));
   expect(worstOf(quiet, { worst: '3s' })).toMatchObject({ found: { exchanges: 21 }, fromUs: 1_000_000 });
-  expect(() => worstOf([[19, 5]], { worst: '15m' })).toThrow(refusal);
+  expect(() => worstOf([[19, 5]], { worst: '15m' })).toThrow(refusal('15\\.0 min'));
   expect(worstOf([[20, 5]], { worst: '15m' })).toMatchObject({ found: { exchanges: 20 } });
 });
 
