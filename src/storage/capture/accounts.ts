@@ -34,11 +34,11 @@ const LOOK_MS = 50;
  * a disk may hang and the process that counts also forwards traffic.
  */
 export class AccountFile {
-  readonly #path: string;
+  readonly path: string;
   readonly #handle: FileHandle;
 
   private constructor(path: string, handle: FileHandle) {
-    this.#path = path;
+    this.path = path;
     this.#handle = handle;
   }
 
@@ -46,10 +46,6 @@ export class AccountFile {
   static async open(captureDirectory: string, life: string): Promise<AccountFile> {
     const path = join(captureDirectory, accountFileOf(life));
     return new AccountFile(path, await open(path, 'w', 0o600));
-  }
-
-  get path(): string {
-    return this.#path;
   }
 
   /** @throws Error of the file system */

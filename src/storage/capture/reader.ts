@@ -14,6 +14,7 @@ import {
   type Position,
   SegmentIdentities,
   SegmentPool,
+  type SegmentReader,
 } from './segment-reader.ts';
 import { damaged, orGone } from './sqlite.ts';
 
@@ -114,20 +115,12 @@ export class CaptureReader implements CaptureSource {
     this.#pool.release(segment);
   }
 
-  *#secondsOf(
-    segment: SegmentFile,
-    fromSecond: number,
-    toSecond: number,
-  ): Generator<SecondRollUp, void, undefined> {
-    let next = fromSecond;
-    for (;;) {
-      const page = this.#pool.use<SecondRollUp[]>(segment, [], (reader) => reader.seconds(next, toSecond));
-      const last = page.at(-1);
-      if (last === undefined) break;
-      yield* page;
-      next = last.second + 1;
-    }
+  /** All at once: a segment has the arrivals of about an hour. */
+  #secondsOf(segment: SegmentFile, fromSecond: number, toSecond: number): Iterator<SecondRollUp> {
+    const read = (reader: SegmentReader) => reader.seconds(fromSecond, toSecond);
+    const seconds = this.#pool.use<SecondRollUp[]>(segment, [], read);
     this.#pool.release(segment);
+    return seconds.values();
   }
 
   /** Segments with arrivals in a range, in the order that breaks ties between equal arrivals. */

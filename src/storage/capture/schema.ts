@@ -329,7 +329,7 @@ export function sessionKeysOf({ policy }: SegmentMeta): string[] {
 }
 
 /** One life of one recorder process. */
-export interface RecorderIdentity {
+interface RecorderIdentity {
   /** Eight hex digits, part of every segment's file name. */
   readonly id: string;
   readonly host: string;

@@ -12,9 +12,6 @@ import { type Connection, damaged, openForReading, segmentError, selected, taken
 /** Names cached per segment; beyond that they are looked up again. */
 const NAMES_REMEMBERED = 65_536;
 
-/** One hour of seconds per page takes two milliseconds, so weeks are summed in a second. */
-const SECONDS_PAGE = 3_600;
-
 /** A position in a segment. Later exchanges are still unread. */
 export interface Position {
   readonly arrivalUs: number;
@@ -138,15 +135,9 @@ export class SegmentReader {
     return this.#guard(() => this.#statement<[number], BlockRow>(SELECT_BLOCK).get(slot) ?? null);
   }
 
-  /** A page of seconds from `fromSecond` (inclusive) to `toSecond` (exclusive), in order. */
+  /** The seconds from `fromSecond` (inclusive) to `toSecond` (exclusive), in order. */
   seconds(fromSecond: number, toSecond: number): SecondRollUp[] {
-    return this.#guard(() =>
-      this.#statement<[number, number, number], SecondRollUp>(SELECT_SECONDS).all(
-        fromSecond,
-        toSecond,
-        SECONDS_PAGE,
-      ),
-    );
+    return this.all<SecondRollUp>(SELECT_SECONDS, fromSecond, toSecond);
   }
 
   /** All rows of a query, with SQLite's column names. */
@@ -215,7 +206,7 @@ const SECOND = selected(
   'second, exchanges, failed, request_bytes, response_bytes, latency_count, latency_sum_us, latency_max_us',
 );
 const SELECT_SECONDS = `SELECT ${SECOND} FROM second
-WHERE second >= ? AND second < ? ORDER BY second LIMIT ?`;
+WHERE second >= ? AND second < ? ORDER BY second`;
 
 /**
  * Selects the bytes of a short blob as text, for `bytesOfHex`. A blob becomes a buffer outside the heap. With
@@ -374,7 +365,7 @@ function assertOwnName({ file, recorder: named }: SegmentFile, recorder: string)
 }
 
 /** Distinguishes segments. Those opened within one clock tick still differ in content. */
-export interface SegmentIdentity {
+interface SegmentIdentity {
   readonly meta: SegmentMeta;
   /** Null for a segment without exchanges. */
   readonly span: { readonly firstUs: number; readonly lastUs: number } | null;

@@ -69,32 +69,15 @@ function removeWhole(directory: string): void {
 
 function sealedRunsBelow(parent: string): SealedRun[] {
   return readdirSync(parent).flatMap((name) => {
-    const run = sealedReplay(join(parent, name));
-    return run === null ? [] : [run];
+    return sealedRun(join(parent, name), 'replay') ?? [];
   });
 }
 
-/** A sealed replay with its calibration run, if any; null for anything else. */
-function sealedReplay(directory: string): SealedRun | null {
-  const calibration = join(directory, CALIBRATION_DIRECTORY);
-  const calibrated = isThere(calibration);
-  // A directory may have this name by chance. If it is not a calibration, do not remove it.
-  if (calibrated && sealedRun(calibration, 'calibration', []) === null) return null;
-  return sealedRun(directory, 'replay', calibrated ? [CALIBRATION_DIRECTORY] : []);
-}
-
-/** Whether the name exists, even as a broken link. */
-function isThere(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    // The parent is a file or is not readable. The parent itself is checked next.
-    return false;
-  }
-}
-
-/** Null unless it is a sealed run of this kind and nothing else. */
-function sealedRun(directory: string, kind: string, besides: readonly string[]): SealedRun | null {
+/**
+ * A sealed run of this kind, a replay with its calibration run, if any. Null for anything else, also if there
+ * is any other file.
+ */
+function sealedRun(directory: string, kind: 'replay' | 'calibration'): SealedRun | null {
   if (!lstatSync(directory, { throwIfNoEntry: false })?.isDirectory()) return null;
   let entries: string[];
   try {
@@ -103,7 +86,10 @@ function sealedRun(directory: string, kind: string, besides: readonly string[]):
     // Not readable, so not removed.
     return null;
   }
-  const own = [...OWN_FILES, ...besides];
+  const calibrated = kind === 'replay' && entries.includes(CALIBRATION_DIRECTORY);
+  // A directory may have this name by chance. If it is not a calibration, do not remove it.
+  if (calibrated && sealedRun(join(directory, CALIBRATION_DIRECTORY), 'calibration') === null) return null;
+  const own = calibrated ? [...OWN_FILES, CALIBRATION_DIRECTORY] : OWN_FILES;
   if (entries.length !== own.length || !own.every((name) => entries.includes(name))) return null;
   // A link or folder with the name of a run's file is not ours.
   if (!OWN_FILES.every((name) => lstatSync(join(directory, name)).isFile())) return null;
