@@ -8,6 +8,33 @@ export interface Pair {
   readonly target: Endpoint;
 }
 
+/** Certificate and key of listeners, as paths: both may be replaced while they listen. */
+export interface ListenerTls {
+  readonly certPath: string;
+  readonly keyPath: string;
+}
+
+/** How targets that speak TLS are verified. */
+export interface UpstreamTls {
+  /** Certificates that are trusted instead of the host's; null for the host's. */
+  readonly caPath: string | null;
+  /** The name that is asked for and verified; null for the host of the target. */
+  readonly serverName: string | null;
+  readonly verify: boolean;
+}
+
+/** What either plane is asked to do: plain data, because it travels between processes. */
+export interface SharedOptions {
+  /** Each address that is listened on, with the one it is forwarded to. */
+  readonly pairs: readonly Pair[];
+  /** Client connections at most, over all pairs; more are turned away and counted. */
+  readonly maxConnections: number;
+  /** Null where no address speaks TLS. */
+  readonly tls: ListenerTls | null;
+  /** Null for the defaults of the host. */
+  readonly upstreamTls: UpstreamTls | null;
+}
+
 /**
  * Why a client connection came to nothing although it was accepted: the upstream could not be reached (refused,
  * unknown), took too long to be, could not be spoken to by TLS (not trusted, say), or gave up before it had answered

@@ -12,6 +12,7 @@ import {
   structure,
   text,
   toggle,
+  value,
 } from '../../core/options.ts';
 import {
   formatBytes,
@@ -25,10 +26,9 @@ import {
 import type { HostLimits } from '../../monitors/host.ts';
 import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions } from '../../proxy/control/messages.ts';
-import type { Pair } from '../../proxy/data-plane.ts';
+import type { ListenerTls, Pair, UpstreamTls } from '../../proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../../proxy/http/options.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
-import type { ListenerTls, UpstreamTls } from '../../proxy/tcp/tcp-proxy.ts';
 import { parseBodyRules } from '../../redaction/body-rules.ts';
 import {
   DEFAULT_CLIENT_KEYS,
@@ -44,6 +44,11 @@ export const PROBE_LISTEN = ':9464';
 
 /** An empty value stops recording, with an error, but traffic still flows. */
 const RECORDING_ONLY = { mayBeEmpty: true } as const;
+
+/** For the gateway 0 means no limit. A user writes `off` for that, and `0s` is an error. */
+function limitMs(text: string, what: string): number {
+  return text === 'off' ? 0 : parseTimeLimitMs(text, what);
+}
 
 const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
 
@@ -80,9 +85,10 @@ const TRAFFIC_OPTIONS = {
       default: 'wire',
     },
   ),
-  maxConnections: text(
+  maxConnections: value(
     '--max-connections <n>',
     'most client connections at once, capped by the limit of open files; others are refused and counted',
+    parseCount,
     { default: String(LIMITS.connections) },
   ),
 };
@@ -114,19 +120,30 @@ const STORED_OPTIONS = {
   bodies: choice('--bodies <which>', 'which bodies to store', ['requests', 'all', 'none'], {
     default: 'requests',
   }),
-  maxRequestBody: text('--max-request-body <size>', 'store at most this much of a request body', {
-    default: formatBytes(LIMITS.requestBodyBytes),
-  }),
-  maxResponseBody: text('--max-response-body <size>', 'store at most this much of a response body', {
-    default: formatBytes(LIMITS.responseBodyBytes),
-  }),
+  maxRequestBody: value(
+    '--max-request-body <size>',
+    'store at most this much of a request body',
+    parseBytes,
+    {
+      default: formatBytes(LIMITS.requestBodyBytes),
+    },
+  ),
+  maxResponseBody: value(
+    '--max-response-body <size>',
+    'store at most this much of a response body',
+    parseBytes,
+    {
+      default: formatBytes(LIMITS.responseBodyBytes),
+    },
+  ),
   session: list('--session <key>', 'what identifies a session: header:NAME, json:POINTER or a preset'),
   client: list('--client <key>', 'what identifies a client; the first key found in the request is used', {
     default: DEFAULT_CLIENT_KEYS,
   }),
-  sample: text(
+  sample: value(
     '--sample <share>',
     'record this share of the sessions, and of the exchanges without a session',
+    parseShare,
     {
       default: '100%',
     },
@@ -154,29 +171,49 @@ const PRIVACY_OPTIONS = {
 };
 
 const DISK_OPTIONS = {
-  maxDisk: text(
+  maxDisk: value(
     '--max-disk <size>',
     'most disk space for the capture (default: 10 GiB, or half the free space if less)',
+    maxDiskOf,
   ),
-  retain: text('--retain <time>', 'delete segments older than this, such as 28d'),
+  retain: value('--retain <time>', 'delete segments older than this, such as 28d', parsePositiveMs),
   onSeal: text(
     '--on-seal <command>',
     'command to run for each sealed segment; $1 is its path, $2 its manifest',
   ),
-  fleetSize: text('--fleet-size <n>', 'number of recorders in the fleet, to detect a missing one'),
+  fleetSize: value(
+    '--fleet-size <n>',
+    'number of recorders in the fleet, to detect a missing one',
+    parseCount,
+  ),
   estimate: toggle('--estimate', 'after a minute of traffic, print an estimate of disk use, then continue'),
 };
 
 const OPERATION_OPTIONS = {
-  probeListen: text('--probe-listen <address>', 'address that serves /livez, /readyz and /metrics, or off', {
-    default: PROBE_LISTEN,
-  }),
-  drainDelay: text('--drain-delay <time>', 'after a stop, keep accepting connections for this long', {
-    default: `${SUPERVISION.drainDelayMs / 1000}s`,
-  }),
-  drainDeadline: text('--drain-deadline <time>', 'then wait this long for open connections to end', {
-    default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
-  }),
+  probeListen: value(
+    '--probe-listen <address>',
+    'address that serves /livez, /readyz and /metrics, or off',
+    probeAddressOf,
+    {
+      default: PROBE_LISTEN,
+    },
+  ),
+  drainDelay: value(
+    '--drain-delay <time>',
+    'after a stop, keep accepting connections for this long',
+    parseWaitMs,
+    {
+      default: `${SUPERVISION.drainDelayMs / 1000}s`,
+    },
+  ),
+  drainDeadline: value(
+    '--drain-deadline <time>',
+    'then wait this long for open connections to end',
+    parseWaitMs,
+    {
+      default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
+    },
+  ),
 };
 
 const GATEWAY_OPTIONS = {
@@ -186,25 +223,32 @@ const GATEWAY_OPTIONS = {
   ),
   websocket: toggle('--websocket', 'gateway: allow WebSocket upgrades'),
   refuseMarked: toggle('--refuse-marked', 'gateway: answer 403 to replayed traffic'),
-  maxInFlight: text('--max-in-flight <n>', 'gateway: most requests at once; others get 503', {
+  maxInFlight: value('--max-in-flight <n>', 'gateway: most requests at once; others get 503', parseCount, {
     default: String(GATEWAY_DEFAULTS.maxInFlight),
   }),
-  connectTimeout: text('--connect-timeout <time>', 'gateway: limit for connecting to the target', {
-    default: seconds(GATEWAY_TIMEOUTS.connectMs),
-  }),
-  firstByteTimeout: text(
+  connectTimeout: value(
+    '--connect-timeout <time>',
+    'gateway: limit for connecting to the target',
+    parseTimeLimitMs,
+    {
+      default: seconds(GATEWAY_TIMEOUTS.connectMs),
+    },
+  ),
+  firstByteTimeout: value(
     '--first-byte-timeout <time>',
     'gateway: limit from the end of the request to the first byte of the response, or off',
+    limitMs,
     { default: seconds(GATEWAY_TIMEOUTS.firstByteMs) },
   ),
-  idleTimeout: text(
+  idleTimeout: value(
     '--idle-timeout <time>',
     'gateway: limit for a pause in the request or response, or off',
+    limitMs,
     {
       default: seconds(GATEWAY_TIMEOUTS.idleMs),
     },
   ),
-  totalTimeout: text('--total-timeout <time>', 'gateway: limit for the whole exchange, or off', {
+  totalTimeout: value('--total-timeout <time>', 'gateway: limit for the whole exchange, or off', limitMs, {
     default: seconds(GATEWAY_TIMEOUTS.totalMs),
   }),
   upstreamReuse: choice(
@@ -377,23 +421,10 @@ function mustBeTheFirst(
 }
 
 /** Flags of one plane only. With the other plane they would silently have no effect. */
-const GATEWAY_ONLY = [
-  'forwardedHeaders',
-  'websocket',
-  'refuseMarked',
-  'maxInFlight',
-  'connectTimeout',
-  'firstByteTimeout',
-  'idleTimeout',
-  'totalTimeout',
-  'upstreamReuse',
-  'routes',
-] as const satisfies readonly (keyof RecordFlags)[];
-const WIRE_ONLY = [
-  'refused',
-  'acceptProxyProtocol',
-  'sendProxyProtocol',
-] as const satisfies readonly (keyof RecordFlags)[];
+const ONLY_IN = {
+  gateway: Object.keys(GATEWAY_OPTIONS) as (keyof typeof GATEWAY_OPTIONS)[],
+  wire: ['refused', 'acceptProxyProtocol', 'sendProxyProtocol'] as const,
+};
 
 /**
  * The options of the data plane. They are unusable if problems were added.
@@ -413,7 +444,7 @@ function planeOf(
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
   const common = {
     pairs,
-    maxConnections: problems.attempt(() => parseCount(flags.maxConnections, '--max-connections'), 1),
+    maxConnections: flags.maxConnections,
     tls: problems.attempt(() => listenerTls(flags), null),
     upstreamTls: upstreamTls(flags),
   };
@@ -425,7 +456,7 @@ function planeOf(
         acceptProxyProtocol: flags.acceptProxyProtocol,
         sendProxyProtocol: flags.sendProxyProtocol,
       }
-    : { mode: 'gateway', ...common, routes, ...gatewayOf(flags, problems) };
+    : { mode: 'gateway', ...common, routes, ...gatewayOf(flags) };
 }
 
 /** All targets, each once: those of the pairs, then those of a gateway's routes. */
@@ -435,10 +466,11 @@ function targetsOf(plane: PlaneOptions): string[] {
 }
 
 function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFlags) => boolean): void {
-  const other = (mode === 'wire' ? GATEWAY_ONLY : WIRE_ONLY).find(given);
+  const otherMode = mode === 'wire' ? 'gateway' : 'wire';
+  const other = ONLY_IN[otherMode].find(given);
   if (other === undefined) return;
   throw new AppError('OPTION_INVALID', `${flagOf(other)} has no effect with --mode ${mode}`, {
-    hint: `Remove the flag, or use --mode ${mode === 'wire' ? 'gateway' : 'wire'}.`,
+    hint: `Remove the flag, or use --mode ${otherMode}.`,
   });
 }
 
@@ -491,21 +523,18 @@ function upstreamTls({ upstreamCa, upstreamServerName, upstreamInsecure }: Recor
   };
 }
 
-function gatewayOf(flags: RecordFlags, problems: Problems) {
-  // For the gateway 0 means no limit. A user writes `off` for that, and `0s` is an error.
-  const timeMs = (text: string, flag: string) => problems.attempt(() => parseTimeLimitMs(text, flag), 0);
-  const limitMs = (text: string, flag: string) => (text === 'off' ? 0 : timeMs(text, flag));
+function gatewayOf(flags: RecordFlags) {
   return {
     forwardedHeaders: flags.forwardedHeaders,
     websocket: flags.websocket,
-    maxInFlight: problems.attempt(() => parseCount(flags.maxInFlight, '--max-in-flight'), 1),
+    maxInFlight: flags.maxInFlight,
     refuseMarked: flags.refuseMarked,
     timeouts: {
       ...GATEWAY_TIMEOUTS,
-      connectMs: timeMs(flags.connectTimeout, '--connect-timeout'),
-      firstByteMs: limitMs(flags.firstByteTimeout, '--first-byte-timeout'),
-      idleMs: limitMs(flags.idleTimeout, '--idle-timeout'),
-      totalMs: limitMs(flags.totalTimeout, '--total-timeout'),
+      connectMs: flags.connectTimeout,
+      firstByteMs: flags.firstByteTimeout,
+      idleMs: flags.idleTimeout,
+      totalMs: flags.totalTimeout,
     },
     upstreamReuse: flags.upstreamReuse === 'on',
     freeSocketMs: GATEWAY_DEFAULTS.freeSocketMs,
@@ -583,57 +612,38 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   const flags = readOptions(RECORD_OPTIONS, asked, problems);
   const given = (flag: keyof RecordFlags) => asked.originOf(flag) !== null;
   const plane = planeOf(flags, given, problems);
-  const optional = <Value>(text: string | null, parse: (text: string) => Value) =>
-    problems.optional(text, parse);
-  const options = {
-    policy: policyOf(flags, problems),
-    maxDiskBytes: optional(flags.maxDisk, maxDiskOf),
-    retainMs: optional(flags.retain, (text) => parsePositiveMs(text, '--retain')),
-    fleetSize: optional(flags.fleetSize, (text) => parseCount(text, '--fleet-size')),
-    probeListen: problems.attempt(() => probeAddressOf(flags.probeListen), null),
-    drainDelayMs: problems.attempt(
-      () => parseWaitMs(flags.drainDelay, '--drain-delay'),
-      SUPERVISION.drainDelayMs,
-    ),
-    drainDeadlineMs: problems.attempt(
-      () => parseWaitMs(flags.drainDeadline, '--drain-deadline'),
-      SUPERVISION.drainDeadlineMs,
-    ),
-  };
+  const policy = policyOf(flags, problems);
   problems.throwIfAny();
-  const { policy, maxDiskBytes, retainMs, fleetSize, ...rest } = options;
+  const { dir, hashKeyFile, encryptionKeyFile, maxDisk, retain, fleetSize, onSeal } = flags;
   return {
-    ...rest,
     plane,
+    probeListen: flags.probeListen,
+    drainDelayMs: flags.drainDelay,
+    drainDeadlineMs: flags.drainDeadline,
     estimate: flags.estimate,
     recorder: {
-      dir: flags.dir,
+      ...{ dir, hashKeyFile, encryptionKeyFile, fleetSize, onSeal, policy },
       targets: targetsOf(plane),
-      policy,
-      hashKeyFile: flags.hashKeyFile,
-      encryptionKeyFile: flags.encryptionKeyFile,
-      maxDiskBytes,
-      retainMs,
-      fleetSize,
-      onSeal: flags.onSeal,
+      maxDiskBytes: maxDisk,
+      retainMs: retain,
     },
   };
 }
 
-function maxDiskOf(text: string): number {
-  const bytes = parseBytes(text, '--max-disk');
+function maxDiskOf(text: string, what: string): number {
+  const bytes = parseBytes(text, what);
   if (bytes >= LIMITS.leastDiskBytes) return bytes;
-  throw new AppError('OPTION_INVALID', `--max-disk: ${JSON.stringify(text)} is too small for a capture`, {
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is too small for a capture`, {
     hint: `Allow at least ${formatBytes(LIMITS.leastDiskBytes)}.`,
   });
 }
 
 /** Null for none. @throws AppError OPTION_INVALID */
-export function probeAddressOf(text: string): ProbeAddress | null {
+export function probeAddressOf(text: string, what: string): ProbeAddress | null {
   if (text === 'off') return null;
-  const endpoint = parseEndpoint(text, '--probe-listen', { anyPort: true });
+  const endpoint = parseEndpoint(text, what, { anyPort: true });
   if (endpoint.kind === 'tcp' && !endpoint.tls) return endpoint;
-  throw new AppError('OPTION_INVALID', `--probe-listen: ${JSON.stringify(text)} is not a plain port`, {
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a plain port`, {
     hint: 'Give an address such as :9464 or 127.0.0.1:9464, or off.',
   });
 }
@@ -644,9 +654,9 @@ function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
   problems.attempt(() => parseBodyRules(rules, presets), null);
   const policy: RecordingPolicy = {
     bodies: flags.bodies,
-    requestBodyBytes: problems.attempt(() => parseBytes(flags.maxRequestBody, '--max-request-body'), 0),
-    responseBodyBytes: problems.attempt(() => parseBytes(flags.maxResponseBody, '--max-response-body'), 0),
-    sample: problems.attempt(() => parseShare(flags.sample, '--sample'), 1),
+    requestBodyBytes: flags.maxRequestBody,
+    responseBodyBytes: flags.maxResponseBody,
+    sample: flags.sample,
     session: flags.session,
     client: flags.client,
     skip: flags.skip,

@@ -75,20 +75,8 @@ function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] 
       value: counts.get(`${method} ${code_class}`) ?? 0,
     })),
   );
-  const failed = CONNECTION_FAILURES.map((failure) => ({
-    labels: { failure },
-    value: connections.failed[failure] ?? 0,
-  }));
-  const refused = REFUSALS.map((reason) => ({
-    labels: { reason },
-    value: connections.refused[reason] ?? 0,
-  }));
-  const directions = { request: traffic.requestBytes, response: traffic.responseBytes };
   const spoken = (unit: 'connections' | 'bytes') =>
-    PROTOCOLS.map((protocol) => ({
-      labels: { protocol },
-      value: traffic.protocols[protocol]?.[unit] ?? 0,
-    }));
+    by('protocol', PROTOCOLS, (protocol) => traffic.protocols[protocol]?.[unit]);
   return [
     counter('proxy_requests_total', 'Recorded exchanges by method and class of status', requests),
     histogram(
@@ -104,8 +92,16 @@ function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] 
     gauge('proxy_connections', 'Open client connections', connections.open),
     counter('proxy_connections_total', 'Client connections accepted', connections.seen),
     counter('proxy_connections_turned_away_total', 'Client connections turned away', connections.turnedAway),
-    counter('proxy_connections_failed_total', 'Client connections that came to nothing', failed),
-    counter('proxy_requests_refused_total', 'Requests that the gateway answered itself', refused),
+    counter(
+      'proxy_connections_failed_total',
+      'Client connections that came to nothing',
+      by('failure', CONNECTION_FAILURES, (failure) => connections.failed[failure]),
+    ),
+    counter(
+      'proxy_requests_refused_total',
+      'Requests that the gateway answered itself',
+      by('reason', REFUSALS, (reason) => connections.refused[reason]),
+    ),
     counter(
       'capture_connections_total',
       'Connections that the recorder saw end, by protocol; to a gateway each exchange is one',
@@ -119,41 +115,37 @@ function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] 
     counter(
       'capture_bytes_total',
       'Body bytes of recorded exchanges, whatever was kept of them',
-      Object.entries(directions).map(([direction, value]) => ({ labels: { direction }, value })),
+      by('direction', ['request', 'response'], (direction) => traffic[`${direction}Bytes`]),
     ),
     histogram('capture_write_duration_seconds', 'Commits to the capture', traffic.writeSeconds),
   ];
 }
 
 function healthOf(status: RecorderStatus): Family[] {
-  const states = (['HEALTHY', 'SHEDDING', 'OFF'] as const).map((state) => ({
-    labels: { state },
-    value: Number(status.state === state),
-  }));
-  const restarts = Object.entries(status.restarts).map(([process, value]) => ({
-    labels: { process },
-    value,
-  }));
-  const dropped = BODY_DROP_REASONS.map((reason) => ({
-    labels: { reason },
-    value: status.traffic.bodiesDropped[reason] ?? 0,
-  }));
   const { recorderResidentBytes } = status;
   return [
     gauge('build_info', 'Version that runs', [
       { labels: { version: status.version, mode: status.mode }, value: 1 },
     ]),
     gauge('start_time_seconds', 'When the recording was started, since 1970', status.startedUs / 1e6),
-    gauge('state', 'How recording fares: 1 for the state it is in', states),
+    gauge(
+      'state',
+      'How recording fares: 1 for the state it is in',
+      by('state', ['HEALTHY', 'SHEDDING', 'OFF'], (state) => Number(status.state === state)),
+    ),
     gauge('ready', 'Whether traffic is accepted', Number(status.ready)),
     gauge('paused', 'Whether an operator paused the recording', Number(status.paused)),
-    counter('restarts_total', 'Processes started again after they ended', restarts),
+    counter(
+      'restarts_total',
+      'Processes started again after they ended',
+      by('process', ['recorder'], (process) => status.restarts[process]),
+    ),
     gauge('capture_queue_depth', 'Bytes of memory held for what waits for the recorder', status.queuedBytes),
     counter('capture_bodies_cut_total', 'Times the memory for assembly was spent', status.bodiesCut),
     counter(
       'capture_bodies_dropped_total',
       'Bodies that redaction could not read and nothing is stored of',
-      dropped,
+      by('reason', BODY_DROP_REASONS, (reason) => status.traffic.bodiesDropped[reason]),
     ),
     gauge('recorder_resident_bytes', 'Memory of the recorder process', known(recorderResidentBytes)),
   ];
@@ -165,6 +157,15 @@ function storeOf({ disk }: RecorderStatus): Family[] {
     gauge('store_max_bytes', 'What they may take together', known(disk.maxBytes)),
     gauge('store_free_bytes', 'Free on the file system of the capture', known(disk.freeBytes)),
   ];
+}
+
+/** A sample for each name of a closed list. */
+function by<Name extends string>(
+  label: string,
+  names: readonly Name[],
+  countOf: (name: Name) => number | undefined,
+): Sample[] {
+  return names.map((name) => ({ labels: { [label]: name }, value: countOf(name) ?? 0 }));
 }
 
 /** What is not known has no sample: 0 would be a claim. */

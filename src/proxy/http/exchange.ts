@@ -24,14 +24,15 @@ const CUT_LINGER_MS = 10_000;
  * the one place where it is decided how the exchange ended. It ends when the answer is out and the request in,
  * or one side is gone; the other side is then told, and nothing is ever asked twice.
  */
-export class GatewayExchange implements AnswerListener, Forwarding, Timed, Underway {
+export class GatewayExchange implements Forwarding, Timed, Underway {
   readonly #host: ExchangeHost;
   readonly #connection: ClientConnection;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #look: InspectedRequest;
   readonly #tap: ExchangeTap;
-  readonly #head: AnswerHead;
+  /** Which request of its connection it answers. */
+  readonly #nth: number;
   readonly #progress: Progress;
   #line = '';
   #headers: readonly string[] = [];
@@ -64,8 +65,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     const { peer, pair, number } = connection;
     this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
     connection.number ??= this.#tap.connection;
-    const nth = connection.begin(this);
-    this.#head = new AnswerHead(this.#response, () => host.draining && connection.isLatest(nth));
+    this.#nth = connection.begin(this);
     const { method, url, httpVersion, rawHeaders } = this.#request;
     this.#tap.requestHead(`${method} ${url} HTTP/${httpVersion}`, rawHeaders, look.chunked);
     this.#request.on('end', () => this.#onRequestEnd());
@@ -92,7 +92,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
   /** Answers it here. The request is read to its end all the same, so that the connection can go on. */
   refuse(status: number): void {
     this.#answered = true;
-    this.#head.answer(status);
+    this.#answerHere(status);
     const head = `HTTP/1.1 ${status} ${this.#response.statusMessage}`;
     this.#tap.responseHead(head, ['Content-Length', '0'], 'length');
     this.#listen();
@@ -130,7 +130,7 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     const towards = { method: this.#request.method ?? '', httpVersion: this.#request.httpVersion };
     const passable = passableResponse({ status, reason, headers }, towards);
     this.#progress.moved();
-    if (passable === null || !this.#head.pass(status, reason, passable.headers)) {
+    if (passable === null || !this.#passHead(status, reason, passable.headers)) {
       this.#broken('server_reset', 502);
       return;
     }
@@ -248,9 +248,35 @@ export class GatewayExchange implements AnswerListener, Forwarding, Timed, Under
     this.#noteFailure(cause === 'timed_out', error);
     if (!this.#response.headersSent) {
       this.#readRequestOut();
-      this.#head.answer(status);
+      this.#answerHere(status);
     } else if (this.#delimited) this.#connection.socket.destroySoon();
     else resetSocket(this.#connection.socket);
+  }
+
+  /** A whole answer of the gateway's own, without a body. */
+  #answerHere(status: number): void {
+    this.#decideConnection();
+    this.#response.writeHead(status, ['Content-Length', '0']);
+    this.#response.end();
+  }
+
+  /** @returns false when Node finds something in the target's head that cannot be sent */
+  #passHead(status: number, reason: string, headers: string[]): boolean {
+    if (this.#response.headersSent) return false;
+    this.#response.sendDate = false;
+    this.#decideConnection();
+    try {
+      this.#response.writeHead(status, reason, headers);
+      return true;
+    } catch {
+      // Its own check is the stricter one; what it refuses is answered as any other answer that is none.
+      return false;
+    }
+  }
+
+  /** Only the answer to the latest request may say that the connection ends. */
+  #decideConnection(): void {
+    if (this.#host.draining && this.#connection.isLatest(this.#nth)) this.#response.shouldKeepAlive = false;
   }
 
   #noteFailure(timedOut: boolean, error?: Error): void {
@@ -307,15 +333,8 @@ export interface ExchangeHost {
   failed(failure: ConnectionFailure, error?: Error): void;
 }
 
-/** What the flow of an answer tells. */
-interface AnswerListener {
-  /** Bytes came from the target. */
-  moved(): void;
-  /** All of it came; what is not out yet is on its way. */
-  complete(): void;
-  /** The target's side failed. */
-  closed(): void;
-}
+/** What is told of an answer: bytes came, all of them did (what is not out yet is on its way), its side failed. */
+type AnswerListener = Pick<GatewayExchange, 'moved' | 'complete' | 'closed'>;
 
 /** An answer, and whether an end that Node's parser saw is one: of a body that only its connection ends it cannot know. */
 interface Answer {
@@ -409,45 +428,6 @@ const NOTHING = Buffer.alloc(0);
 /** Sends a head without waiting for a body. Node's own `flushHeaders` sends it as UTF-8, and heads are latin1. */
 function sendHead(message: OutgoingMessage): void {
   message.write(NOTHING);
-}
-
-/** Whether a connection ends with the answer that is about to begin on it. */
-type EndsConnection = () => boolean;
-
-/** The head of what a client is answered: the target's, or one of the gateway's own. */
-class AnswerHead {
-  readonly #response: ServerResponse;
-  readonly #endsConnection: EndsConnection;
-
-  constructor(response: ServerResponse, endsConnection: EndsConnection) {
-    this.#response = response;
-    this.#endsConnection = endsConnection;
-  }
-
-  /** A whole answer of the gateway's own, without a body. */
-  answer(status: number): void {
-    this.#decideConnection();
-    this.#response.writeHead(status, ['Content-Length', '0']);
-    this.#response.end();
-  }
-
-  /** @returns false when Node finds something in it that cannot be sent */
-  pass(status: number, reason: string, headers: string[]): boolean {
-    if (this.#response.headersSent) return false;
-    this.#response.sendDate = false;
-    this.#decideConnection();
-    try {
-      this.#response.writeHead(status, reason, headers);
-      return true;
-    } catch {
-      // Its own check is the stricter one; what it refuses is answered as any other answer that is none.
-      return false;
-    }
-  }
-
-  #decideConnection(): void {
-    if (this.#endsConnection()) this.#response.shouldKeepAlive = false;
-  }
 }
 
 /** When an exchange began, and when something of it last moved. */

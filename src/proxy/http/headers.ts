@@ -191,8 +191,8 @@ interface JudgedResponse {
   readonly headers: RawHeaders;
 }
 
-/** More header lines than this and Node has dropped some without a word. */
-const HEADER_LINES = 2_000;
+/** Node drops the lines of an answer behind this many without a word. */
+const HEADER_LINES = 1_000;
 const UNCLEAN = /[^\t\x20-\x7e\x80-\xff]/;
 
 interface PassableResponse {

@@ -1,5 +1,5 @@
 import { LIMITS } from '../../core/limits.ts';
-import type { Pair } from '../data-plane.ts';
+import type { SharedOptions } from '../data-plane.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 
 /** Which requests go to another server than the pair's own: by the whole path, or by how it begins. */
@@ -29,25 +29,8 @@ export interface GatewayTimeouts {
   readonly keepAliveMs: number;
 }
 
-/** Certificate and key of the listener, as paths: both may be replaced while it listens. */
-export interface GatewayTls {
-  readonly certPath: string;
-  readonly keyPath: string;
-}
-
-/** How upstreams behind TLS are known to be the right ones. */
-export interface GatewayUpstreamTls {
-  readonly caPath: string | null;
-  readonly serverName: string | null;
-  readonly verify: boolean;
-}
-
-/** What a gateway is asked to do: plain data, because it travels between processes. */
-export interface GatewayOptions {
-  /** Where it listens; a request that no route takes goes to the target of the pair it came in by. */
-  readonly pairs: readonly Pair[];
-  /** Client connections over all pairs; those beyond are turned away. */
-  readonly maxConnections: number;
+/** What a gateway is asked to do. A request that no route takes goes to the target of the pair it came in by. */
+export interface GatewayOptions extends SharedOptions {
   /** The longest path that matches wins; of equal ones the exact one. */
   readonly routes: readonly GatewayRoute[];
   /** Sets X-Forwarded-For, -Proto and -Host, X-Real-IP and Forwarded, replacing what the client said. */
@@ -63,8 +46,6 @@ export interface GatewayOptions {
   readonly upstreamReuse: boolean;
   /** How long an idle upstream connection is kept: below the model server's own limit. */
   readonly freeSocketMs: number;
-  readonly tls: GatewayTls | null;
-  readonly upstreamTls: GatewayUpstreamTls | null;
 }
 
 export const GATEWAY_TIMEOUTS: GatewayTimeouts = Object.freeze({

@@ -10,7 +10,14 @@ import { Server as NetServer, type Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { WIRE } from '../../core/limits.ts';
-import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
+import type {
+  ConnectionCounts,
+  ConnectionFailure,
+  DataPlane,
+  ListenerTls,
+  Notice,
+  Pair,
+} from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
 import { type Listening, listenOn } from '../net/listen.ts';
 import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
@@ -24,7 +31,7 @@ import {
   type RefusalReason,
   reasonOfClientError,
 } from './headers.ts';
-import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayRoute, type GatewayTls } from './options.ts';
+import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayRoute } from './options.ts';
 import { Upstream } from './upstream.ts';
 import { asksForWebSocket, WebSocketUpgrade } from './websocket.ts';
 
@@ -319,7 +326,7 @@ export class ListenerCertificate {
   readonly #servers: TlsServer[] = [];
 
   /** @throws AppError OPTION_INVALID when they are of no use */
-  constructor(tls: GatewayTls, notify: (notice: Notice) => void) {
+  constructor(tls: ListenerTls, notify: (notice: Notice) => void) {
     this.#files = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
     // Set on the servers, because one chosen by the name of the host would miss clients that name none.
     this.#files.onReplaced = () => {

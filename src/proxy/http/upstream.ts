@@ -10,9 +10,10 @@ import { Agent as TlsAgent, type AgentOptions as TlsAgentOptions, request as tls
 import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
+import type { UpstreamTls } from '../data-plane.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { type TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
-import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayUpstreamTls } from './options.ts';
+import { GATEWAY_HEAD_BYTES, type GatewayOptions } from './options.ts';
 
 /** What the library tells of one request: it may do so more than once, and in any state. */
 export interface Forwarding {
@@ -104,7 +105,7 @@ export class Upstream {
 }
 
 /** @throws AppError OPTION_INVALID when the certificates cannot be read */
-function trust(tls: GatewayUpstreamTls | null): TlsAgentOptions {
+function trust(tls: UpstreamTls | null): TlsAgentOptions {
   // Said in any case: what is left unsaid, the environment decides.
   if (tls === null) return { rejectUnauthorized: true };
   const files = new TlsFiles(tls.caPath === null ? {} : { ca: tls.caPath }, '--upstream-ca');

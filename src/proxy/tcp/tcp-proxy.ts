@@ -2,7 +2,15 @@ import { connect, createServer, isIP, type Server, type Socket } from 'node:net'
 import { type SecureContext, connect as secureConnect, TLSSocket } from 'node:tls';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { WIRE } from '../../core/limits.ts';
-import type { ConnectionCounts, ConnectionFailure, DataPlane, Notice, Pair } from '../data-plane.ts';
+import type {
+  ConnectionCounts,
+  ConnectionFailure,
+  DataPlane,
+  Notice,
+  Pair,
+  SharedOptions,
+  UpstreamTls,
+} from '../data-plane.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { type Listening, listenOn } from '../net/listen.ts';
 import { PeerSocket } from '../net/peer-socket.ts';
@@ -17,35 +25,14 @@ import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
 import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
 
-/** What the wire plane is asked to do; plain data. */
-export interface WireOptions {
-  /** Each address that is listened on, with the one it is forwarded to. */
-  readonly pairs: readonly Pair[];
-  /** Client connections at most, over all pairs of this process; more are turned away and counted. */
-  readonly maxConnections: number;
+/** What the wire plane is asked to do. */
+export interface WireOptions extends SharedOptions {
   /** What a client gets if the upstream is unreachable: a reset, or a 502 if the client can read one. */
   readonly refused: 'reset' | '502';
-  /** Certificate and key of the listen addresses that speak TLS; null where none does. */
-  readonly tls: ListenerTls | null;
-  /** How targets that speak TLS are verified; null for the defaults of the host. */
-  readonly upstreamTls: UpstreamTls | null;
   /** Whether every client connection must begin with a PROXY protocol header (version 1 or 2). */
   readonly acceptProxyProtocol: boolean;
   /** Whether every upstream connection begins with one. */
   readonly sendProxyProtocol: ProxyProtocolVersion | null;
-}
-
-export interface ListenerTls {
-  readonly certPath: string;
-  readonly keyPath: string;
-}
-
-export interface UpstreamTls {
-  /** Certificates that are trusted instead of the host's; null for the host's. */
-  readonly caPath: string | null;
-  /** The name that is asked for and verified; null for the host of the target. */
-  readonly serverName: string | null;
-  readonly verify: boolean;
 }
 
 /**
@@ -201,7 +188,12 @@ export class TcpProxy implements DataPlane {
         this.#turnedAway += 1;
         socket.destroy();
       } else if (admits) void this.#admit(socket, secure, pair.target, index);
-      else this.#begin(plain(socket, pair.listen), pair.target, index);
+      else
+        this.#begin(
+          { side: new PeerSocket(socket, socket, pair.listen.kind === 'tcp'), header: null, protocol: null },
+          pair.target,
+          index,
+        );
     });
     // A connection that could not be accepted (no descriptor left, say) must not end those that could.
     server.on('error', () => {
@@ -213,10 +205,8 @@ export class TcpProxy implements DataPlane {
   /** Never rejects: whatever happens to the socket is an outcome. */
   async #admit(socket: Socket, secure: boolean, target: Endpoint, pair: number): Promise<void> {
     this.#admitting.add(socket);
-    const admitted = await admit(socket, {
-      acceptProxyProtocol: this.#options.acceptProxyProtocol,
-      secureContext: secure ? (this.#certificate?.context ?? null) : null,
-    });
+    const secureContext = secure ? (this.#certificate?.context ?? null) : null;
+    const admitted = await admit(socket, this.#options.acceptProxyProtocol, secureContext);
     this.#admitting.delete(socket);
     if (admitted !== null && typeof admitted === 'object') this.#begin(admitted, target, pair);
     else if (admitted) this.#count(admitted);
@@ -236,7 +226,7 @@ export class TcpProxy implements DataPlane {
     this.#open.add(new ProxiedConnection(client.side, upstream, this.#link.open(origin), host));
   }
 
-  #security(): UpstreamSecurity | null {
+  #security(): UpstreamOptions['security'] {
     if (!this.#trusted) return null;
     const { serverName = null, verify = true } = this.#options.upstreamTls ?? {};
     return { context: this.#trusted.context, serverName, verify };
@@ -268,17 +258,6 @@ interface Admitted {
   readonly protocol: string | null;
 }
 
-interface AdmissionOptions {
-  readonly acceptProxyProtocol: boolean;
-  /** Null for plain traffic. */
-  readonly secureContext: SecureContext | null;
-}
-
-/** A client that needs no admission. */
-function plain(socket: Socket, listen: Endpoint): Admitted {
-  return { side: new PeerSocket(socket, socket, listen.kind === 'tcp'), header: null, protocol: null };
-}
-
 /**
  * What a client goes through before its traffic begins, where that was asked for: its PROXY protocol header, then
  * its TLS handshake. Ends with the client, or with the reason it was sent away; one that left by itself before it
@@ -286,17 +265,18 @@ function plain(socket: Socket, listen: Endpoint): Admitted {
  */
 async function admit(
   socket: Socket,
-  options: AdmissionOptions,
+  acceptProxyProtocol: boolean,
+  secureContext: SecureContext | null,
 ): Promise<Admitted | ConnectionFailure | null> {
   // Until somebody else listens: an error is followed by the close that the steps below wait for.
   socket.on('error', () => undefined);
   let header: ProxyHeader | null = null;
-  if (options.acceptProxyProtocol) {
+  if (acceptProxyProtocol) {
     const read = await readHeader(socket);
     if (read === null || typeof read === 'string') return sentAway(socket, read);
     header = read;
   }
-  const stream = options.secureContext ? await handshake(socket, options.secureContext) : socket;
+  const stream = secureContext === null ? socket : await handshake(socket, secureContext);
   if (stream === null || typeof stream === 'string') return sentAway(socket, stream);
   const agreed = stream instanceof TLSSocket ? stream.alpnProtocol : null;
   if (stream.destroyed) return null;
@@ -365,15 +345,9 @@ function handshake(
   });
 }
 
-/** How connections to targets that speak TLS are made. */
-interface UpstreamSecurity {
-  readonly context: SecureContext;
-  readonly serverName: string | null;
-  readonly verify: boolean;
-}
-
 interface UpstreamOptions {
-  readonly security: UpstreamSecurity | null;
+  /** How a target that speaks TLS is verified; null where none does. */
+  readonly security: ({ readonly context: SecureContext } & Omit<UpstreamTls, 'caPath'>) | null;
   /** What goes out before anything else, TLS included; null for nothing. */
   readonly preamble: Buffer | null;
   /** What the client agreed to speak; null where it was not asked. */
@@ -381,37 +355,22 @@ interface UpstreamOptions {
 }
 
 /** Begins to connect; what is written meanwhile waits. */
-function openUpstream(target: Endpoint, options: UpstreamOptions): Upstream {
-  const { security, preamble } = options;
-  if (target.kind === 'tcp' && target.tls && security) return openSecure(target, security, options);
-  const socket = connectTo(target);
+function openUpstream(target: Endpoint, { security, preamble, protocol }: UpstreamOptions): Upstream {
+  const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
+  const socket = connect({ ...where, ...SOCKET_OPTIONS });
   if (preamble) socket.write(preamble);
-  return { side: new PeerSocket(socket, socket, target.kind === 'tcp'), ready: 'connect' };
-}
-
-function openSecure(
-  target: Extract<Endpoint, { kind: 'tcp' }>,
-  security: UpstreamSecurity,
-  options: UpstreamOptions,
-): Upstream {
-  const socket = connectTo(target);
-  if (options.preamble) socket.write(options.preamble);
-  const { context, serverName, verify } = security;
-  const name = serverName ?? (isIP(target.host) === 0 ? target.host : null);
+  if (target.kind === 'unix' || !target.tls || security === null)
+    return { side: new PeerSocket(socket, socket, target.kind === 'tcp'), ready: 'connect' };
+  const name = security.serverName ?? (isIP(target.host) === 0 ? target.host : null);
   const stream = secureConnect({
     socket,
-    secureContext: context,
+    secureContext: security.context,
     // The name that a certificate is held against where none is asked for.
     host: target.host,
     ...(name === null ? {} : { servername: name }),
-    rejectUnauthorized: verify,
+    rejectUnauthorized: security.verify,
     // A wire cannot ask the client what it will speak over plain TCP; HTTP/1.1 is what can be recorded.
-    ALPNProtocols: [options.protocol ?? 'http/1.1'],
+    ALPNProtocols: [protocol ?? 'http/1.1'],
   });
   return { side: new PeerSocket(stream, socket, true), ready: 'secureConnect' };
-}
-
-function connectTo(target: Endpoint): Socket {
-  const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
-  return connect({ ...where, ...SOCKET_OPTIONS });
 }
