@@ -68,7 +68,7 @@ export function endLines(
   { dir, timeoutMs }: { readonly dir: string; readonly timeoutMs: number },
 ): string[] {
   if (!drained) return [`not drained after ${formatMs(timeoutMs)}: ${pendingText(last)}`];
-  const asked = { pid: last.pids?.proxy ?? null, startedUs: last.startedUs };
+  const asked = { pid: last.pids.proxy, startedUs: last.startedUs };
   const ended = `drained: the recording has ended (${recordingText(asked)})`;
   if (!successor) return [ended];
   return [
@@ -97,7 +97,7 @@ export async function waitForEnd(
     try {
       const status = await ask(directory, 'GET', '/status', Math.min(PATIENCE_MS, leftMs));
       if (status.startedUs !== first.startedUs) {
-        const successor = { pid: status.pids?.proxy ?? null, startedUs: status.startedUs };
+        const successor = { pid: status.pids.proxy, startedUs: status.startedUs };
         return { drained: true, last, successor };
       }
       last = status;
@@ -109,11 +109,8 @@ export async function waitForEnd(
         // Else somebody removed the socket under it, and it makes another.
         if (!startedUs.includes(first.startedUs)) {
           const [other] = startedUs;
-          return {
-            drained: true,
-            last,
-            successor: other === undefined ? null : { pid: null, startedUs: other },
-          };
+          const successor = other === undefined ? null : { pid: null, startedUs: other };
+          return { drained: true, last, successor };
         }
       }
     }
@@ -147,9 +144,8 @@ function killed(directory: string, cause: AppError): AppError {
   });
 }
 
-/** A recorder of before may not say which processes it has. */
 function pendingText({ connections, pending, pids }: RecorderStatus): string {
-  if (pids?.recorder === null && connections.open === 0)
+  if (pids.recorder === null && connections.open === 0)
     return 'recording is complete; the last segment is still being sealed and handed over';
   return `${connections.open} connections open, ${pending.turns} turns pending`;
 }

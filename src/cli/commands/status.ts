@@ -182,15 +182,7 @@ function statusLines(status: RecorderStatus): string[] {
     ['state', `${status.state}${status.why === null ? '' : ` (${status.why})`}`],
     ['traffic', trafficText(status)],
     ['pairs', status.pairs.map(({ listen, target }) => `${listen} to ${target}`).join(', ')],
-    // A recorder of before says none.
-    ...(status.routes?.length > 0
-      ? [
-          ['routes', status.routes.map(({ path, target }) => `${path} to ${target}`).join(', ')] as [
-            string,
-            string,
-          ],
-        ]
-      : []),
+    ['routes', status.routes.map(({ path, target }) => `${path} to ${target}`).join(', ') || 'none'],
     ['since', formatInstantUs(status.startedUs)],
     [
       'connections',
@@ -230,9 +222,8 @@ function talliesText(tallies: Readonly<Partial<Record<string, StatusTally>>>): s
   return texts.join(', ') || 'nothing';
 }
 
-/** A recorder of before says none. */
-function protocolsText(protocols: RecorderStatus['traffic']['protocols'] | undefined): string {
-  const texts = Object.entries(protocols ?? {}).map(([name, count = { connections: 0, bytes: 0 }]) => {
+function protocolsText(protocols: RecorderStatus['traffic']['protocols']): string {
+  const texts = Object.entries(protocols).map(([name, count = { connections: 0, bytes: 0 }]) => {
     return `${name} ${count.connections} (${formatBytes(count.bytes)})`;
   });
   return texts.join(', ') || 'none ended';

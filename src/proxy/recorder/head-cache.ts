@@ -21,27 +21,24 @@ export interface RequestReading {
 /** The same of a response's; how its body ends depends on the method it answers. */
 export interface ResponseReading {
   readonly scanned: ScannedResponse;
-  readonly method: string;
   readonly framing: Framing;
   readonly type: AnswerType;
   redacted: RedactedBytes | null;
 }
 
 /** So many heads of each kind are remembered, none larger than this: 6 MiB with all that was made of them. */
-const PLACES = 512;
+const REMEMBERED = 512;
 const REMEMBERED_BYTES = 2 * 1024;
-/** Bytes of a head that say where it is looked for. */
-const SAMPLES = 24;
 
 /**
  * Reads heads, and remembers what was made of them: clients of a model server send the same head thousands of
- * times a second, byte for byte, and it is scanned and masked in ten times what it takes to compare it. A head
+ * times a second, byte for byte, and it is scanned and masked in ten times what it takes to look it up. A head
  * that differs in anything is read like the first one.
  */
 export class HeadCache {
   readonly #routes: Routes;
-  readonly #requests = new Places<RequestReading>();
-  readonly #responses = new Places<ResponseReading>();
+  readonly #requests = new Map<string, RequestReading>();
+  readonly #responses = new Map<string, ResponseReading>();
 
   constructor(routes: Routes) {
     this.#routes = routes;
@@ -49,58 +46,36 @@ export class HeadCache {
 
   /** Null for a head that servers could read in two ways. */
   request(head: Buffer): RequestReading | null {
-    const place = this.#requests.placeOf(head);
-    const known = this.#requests.at(place, head);
-    if (known !== null) return known;
-    const scanned = scanRequest(head.toString('latin1'));
+    const text = head.toString('latin1');
+    const known = this.#requests.get(text);
+    if (known !== undefined) return known;
+    const scanned = scanRequest(text);
     const framing = scanned === null ? null : requestFraming(scanned);
     if (scanned === null || framing === null) return null;
     const route = this.#routes.of(scanned.method, scanned.target);
-    return this.#requests.keep(place, head, { scanned, framing, route, redacted: null, judged: null });
+    return keep(this.#requests, text, { scanned, framing, route, redacted: null, judged: null });
   }
 
   /** @param method of the request that is answered */
   response(head: Buffer, method: string): ResponseReading | null {
-    const place = this.#responses.placeOf(head);
-    const known = this.#responses.at(place, head);
-    if (known !== null && known.method === method) return known;
-    const scanned = known?.scanned ?? scanResponse(head.toString('latin1'));
+    const text = head.toString('latin1');
+    const key = `${method} ${text}`;
+    const known = this.#responses.get(key);
+    if (known !== undefined) return known;
+    const scanned = scanResponse(text);
     const framing = scanned === null ? null : responseFraming(scanned, method);
     if (scanned === null || framing === null) return null;
-    const type = known === null ? answerType(scanned.fields.contentType) : known.type;
-    const redacted = known?.redacted ?? null;
-    return this.#responses.keep(place, head, { scanned, method, framing, type, redacted });
+    const type = answerType(scanned.fields.contentType);
+    return keep(this.#responses, key, { scanned, framing, type, redacted: null });
   }
 }
 
-/** One head a place; where two want the same place, the later one has it. */
-class Places<Reading> {
-  readonly #heads: (Buffer | null)[] = new Array<Buffer | null>(PLACES).fill(null);
-  readonly #readings: (Reading | null)[] = new Array<Reading | null>(PLACES).fill(null);
-
-  /** A place for a head, by some of its bytes: hashing all of it would cost as much as it saves. */
-  placeOf(head: Buffer): number {
-    let mixed = head.length;
-    const step = Math.max(1, Math.floor(head.length / SAMPLES));
-    for (let at = head.length - 1; at >= 0; at -= step)
-      mixed = Math.imul(mixed ^ (head[at] as number), 0x01000193);
-    return (mixed ^ (mixed >>> 15)) & (PLACES - 1);
-  }
-
-  at(place: number, head: Buffer): Reading | null {
-    const known = this.#heads[place] ?? null;
-    return known?.equals(head) ? (this.#readings[place] ?? null) : null;
-  }
-
-  keep(place: number, head: Buffer, reading: Reading): Reading {
-    if (head.length > REMEMBERED_BYTES) return reading;
-    const known = this.#heads[place] ?? null;
-    // Heads that all differ would otherwise leave a buffer each to the collector.
-    if (known !== null && known.length === head.length) head.copy(known);
-    else this.#heads[place] = Buffer.from(head);
-    this.#readings[place] = reading;
-    return reading;
-  }
+/** A full table begins anew: heads that come again are soon in it, and those that all differ are of no use there. */
+function keep<Reading>(readings: Map<string, Reading>, text: string, reading: Reading): Reading {
+  if (text.length > REMEMBERED_BYTES) return reading;
+  if (readings.size >= REMEMBERED) readings.clear();
+  readings.set(text, reading);
+  return reading;
 }
 
 /** What a request's head alone decides; the same for all requests with the same head. */

@@ -8,10 +8,10 @@ const REFERENCED_BYTES = 8 * 1024;
 const REFERENCE_COST_BYTES = 1024;
 /** Headers and small payloads are copied into blocks of this size. */
 export const BLOCK_BYTES = 64 * 1024;
-/** Blocks that are kept for the next frames. */
-const SPARE_BLOCKS = 16;
 /** So many collected bytes are written as soon as all that could be read was passed on. */
 const WRITTEN_AT_ONCE_BYTES = 512 * 1024;
+
+const NO_BLOCK: Buffer = Buffer.alloc(0);
 
 /**
  * Frames on their way into the recorder's pipe, under a budget of bytes. Large payloads are kept by reference, small
@@ -23,14 +23,12 @@ export class FrameQueue {
   #pipe: Writable | null = null;
   /** What is to be written, in order. */
   #pieces: Buffer[] = [];
-  /** Blocks that those pieces lie in. */
-  #blocks: Buffer[] = [];
-  /** Of the last block: where what is no piece yet begins, and where the next bytes go. */
-  #begin = BLOCK_BYTES;
-  #end = BLOCK_BYTES;
-  readonly #spare: Buffer[] = [];
+  /** Of the block that is copied into: where what is no piece yet begins, and where the next bytes go. */
+  #block = NO_BLOCK;
+  #begin = 0;
+  #end = 0;
   #collectedBytes = 0;
-  /** What of the budget those pieces have taken. */
+  /** What of the budget the collected pieces have taken. */
   #collectedCost = 0;
   #heldBytes = 0;
   #timer: NodeJS.Timeout | null = null;
@@ -52,8 +50,7 @@ export class FrameQueue {
 
   /** Sends to this pipe from now on; null drops what has not been written. */
   attach(pipe: Writable | null): void {
-    const { blocks, cost } = this.#take();
-    this.#release(blocks, cost);
+    this.#release(this.#take().cost);
     this.#pipe = pipe;
   }
 
@@ -62,17 +59,16 @@ export class FrameQueue {
    * @returns false if the budget is spent or no recorder is connected
    */
   append(head: FrameHead, payload: Buffer): boolean {
-    const isReferenced = payload.length >= REFERENCED_BYTES && ownsMemory(payload);
-    const copiedBytes = FRAME_HEADER_BYTES + (isReferenced ? 0 : payload.length);
-    const cost = this.#costOf(copiedBytes) + (isReferenced ? keptCostOf(payload) : 0);
+    const kept = payload.length >= REFERENCED_BYTES && ownsMemory(payload) ? payload : null;
+    const cost = this.#costOf(kept === null ? payload.length : 0) + (kept === null ? 0 : keptCostOf(kept));
     if (this.#pipe === null || this.#heldBytes + cost > this.#budgetBytes) return false;
-    this.#add(head, payload, isReferenced);
+    this.#add(head, payload, kept);
     return true;
   }
 
   /** Takes a frame of a few bytes over the budget: those that close accounts must always go through. */
-  appendControl(head: FrameHead, payload: Uint8Array): void {
-    if (this.#pipe !== null) this.#add(head, payload, false);
+  appendControl(head: FrameHead, payload: Buffer): void {
+    if (this.#pipe !== null) this.#add(head, payload, null);
   }
 
   flush(): void {
@@ -80,10 +76,10 @@ export class FrameQueue {
     if (this.#immediate) clearImmediate(this.#immediate);
     this.#timer = null;
     this.#immediate = null;
-    const { pieces, blocks, cost } = this.#take();
+    const { pieces, cost } = this.#take();
     const last = pieces.pop();
     if (last === undefined) return;
-    const written = () => this.#release(blocks, cost);
+    const written = () => this.#release(cost);
     if (this.#pipe === null) {
       written();
       return;
@@ -94,50 +90,39 @@ export class FrameQueue {
     this.#pipe.uncork();
   }
 
-  /** What copying so many bytes adds to the memory held. */
+  /** What a frame adds to the memory held by blocks: none lies in two of them. */
   #costOf(copiedBytes: number): number {
-    return Math.ceil(Math.max(0, copiedBytes - (BLOCK_BYTES - this.#end)) / BLOCK_BYTES) * BLOCK_BYTES;
+    const bytes = FRAME_HEADER_BYTES + copiedBytes;
+    return bytes <= this.#block.length - this.#end ? 0 : Math.max(BLOCK_BYTES, bytes);
   }
 
-  #add(head: FrameHead, payload: Uint8Array, isReferenced: boolean): void {
+  /** @param kept the payload where it is kept by reference; else it is copied */
+  #add(head: FrameHead, payload: Buffer, kept: Buffer | null): void {
+    const blockBytes = this.#costOf(kept === null ? payload.length : 0);
     // All memory is there before anything is written: a frame is never in the queue in part.
-    this.#reserve(FRAME_HEADER_BYTES + (isReferenced ? 0 : payload.length));
+    if (blockBytes > 0) this.#beginBlock(Buffer.allocUnsafeSlow(blockBytes));
     this.#copy(frameHeader(head, payload.length));
-    if (isReferenced) this.#keep(payload as Buffer);
-    else this.#copy(payload);
+    if (kept === null) this.#copy(payload);
+    else {
+      this.#sealPiece();
+      this.#pieces.push(kept);
+      this.#charge(keptCostOf(kept));
+    }
     this.#collectedBytes += FRAME_HEADER_BYTES + payload.length;
     this.#flushSoon();
   }
 
-  #reserve(bytes: number): void {
-    const blocks = this.#costOf(bytes) / BLOCK_BYTES;
-    while (this.#spare.length < blocks) this.#spare.push(Buffer.allocUnsafeSlow(BLOCK_BYTES));
+  #copy(bytes: Buffer): void {
+    this.#block.set(bytes, this.#end);
+    this.#end += bytes.length;
   }
 
-  /** Copies bytes behind what is there, into as many blocks as they take. */
-  #copy(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
-      if (this.#end === BLOCK_BYTES) this.#beginBlock();
-      const block = this.#blocks.at(-1) as Buffer;
-      const length = Math.min(bytes.length - at, BLOCK_BYTES - this.#end);
-      block.set(length === bytes.length ? bytes : bytes.subarray(at, at + length), this.#end);
-      this.#end += length;
-      at += length;
-    }
-  }
-
-  #keep(payload: Buffer): void {
+  #beginBlock(block: Buffer): void {
     this.#sealPiece();
-    this.#pieces.push(payload);
-    this.#charge(keptCostOf(payload));
-  }
-
-  #beginBlock(): void {
-    this.#sealPiece();
-    this.#blocks.push(this.#spare.pop() as Buffer);
+    this.#block = block;
     this.#begin = 0;
     this.#end = 0;
-    this.#charge(BLOCK_BYTES);
+    this.#charge(block.length);
   }
 
   #charge(bytes: number): void {
@@ -147,9 +132,7 @@ export class FrameQueue {
 
   /** Makes a piece of what was copied since the last one. */
   #sealPiece(): void {
-    if (this.#end === this.#begin) return;
-    const block = this.#blocks.at(-1);
-    if (block !== undefined) this.#pieces.push(block.subarray(this.#begin, this.#end));
+    if (this.#end > this.#begin) this.#pieces.push(this.#block.subarray(this.#begin, this.#end));
     this.#begin = this.#end;
   }
 
@@ -175,21 +158,20 @@ export class FrameQueue {
   }
 
   /** All that was collected; nothing is left. */
-  #take(): { readonly pieces: Buffer[]; readonly blocks: Buffer[]; readonly cost: number } {
+  #take(): { readonly pieces: Buffer[]; readonly cost: number } {
     this.#sealPiece();
-    const taken = { pieces: this.#pieces, blocks: this.#blocks, cost: this.#collectedCost };
+    const taken = { pieces: this.#pieces, cost: this.#collectedCost };
     this.#pieces = [];
-    this.#blocks = [];
-    this.#begin = BLOCK_BYTES;
-    this.#end = BLOCK_BYTES;
+    this.#block = NO_BLOCK;
+    this.#begin = 0;
+    this.#end = 0;
     this.#collectedBytes = 0;
     this.#collectedCost = 0;
     return taken;
   }
 
-  #release(blocks: readonly Buffer[], cost: number): void {
+  #release(cost: number): void {
     this.#heldBytes -= cost;
-    for (const block of blocks) if (this.#spare.length < SPARE_BLOCKS) this.#spare.push(block);
     if (this.#pieces.length > 0) this.#flushSoon();
   }
 }
