@@ -22,7 +22,7 @@ import {
 } from '../../storage/capture/directory.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
 import { removeLeftovers } from '../../storage/capture/forget.ts';
-import { type KeyChange, keyChanges, loadHashKey } from '../../storage/capture/keys.ts';
+import { keyChanges, loadHashKey } from '../../storage/capture/keys.ts';
 import { DirectoryLock } from '../../storage/capture/lock.ts';
 import type { CaptureOrigin } from '../../storage/capture/schema.ts';
 import { CaptureWriter } from '../../storage/capture/writer.ts';
@@ -47,26 +47,7 @@ export interface RecorderSettings {
 }
 
 /** A recorder with its capture open. */
-export interface OpenCapture {
-  readonly directory: string;
-  readonly maxDiskBytes: number;
-  readonly recorder: PipeServer;
-  readonly writer: CaptureWriter;
-  readonly monitor: ExchangeMonitor;
-  readonly budget: AssemblyBudget;
-  readonly mark: WorkMark | null;
-  readonly epoch: AnchoredClock;
-  /** Segments that earlier lives left open. */
-  readonly unsealed: readonly string[];
-  /** What recorders before this one have committed of the same recording. */
-  readonly progress: Progress;
-  /** What goes on under other keys than so far. */
-  readonly keyChanges: readonly KeyChange[];
-  /** Whether an account tells of losses or omissions that stand in no segment yet. */
-  grew(account: LifeAccount): boolean;
-  /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
-  close(because: LossReason): void;
-}
+export type OpenCapture = ReturnType<typeof openCapture>;
 
 /** What a capture is opened with besides its settings. */
 interface CaptureDeps {
@@ -88,7 +69,7 @@ interface CaptureDeps {
 export function openCapture(
   settings: RecorderSettings,
   { clock, onFinished, account, watchful, earlier, onFirstCommit }: CaptureDeps,
-): OpenCapture {
+) {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
   try {
@@ -99,8 +80,7 @@ export function openCapture(
     const hash = new KeyedHash(loadHashKey(directory, hashKeyFile, encryption));
     const hashKeyFingerprint = hash.fingerprint();
     const changes = keyChanges(directory, { encryption, hashKeyFingerprint });
-    const anchor = clock.anchor();
-    const epoch = new AnchoredClock(anchor);
+    const epoch = new AnchoredClock(clock.anchor());
     const { life: id, startedUs } = account;
     removeExpiredAccounts(directory, id);
     const written = writtenBy(directory, id);
@@ -127,29 +107,35 @@ export function openCapture(
     const monitor = new ExchangeMonitor(writer, clock, earlier, onFirstCommit);
     const budget = new AssemblyBudget(memoryBudget().assemblyBytes);
     const mark = watchful ? WorkMark.open(directory) : null;
-    const context = {
-      epochUsOf: (monotonicNs: number) => epoch.epochUsOf(monotonicNs),
-      ...parts,
-      budget,
-      hash,
-      heads: new HeadCache(new Routes(parts.redaction)),
-    };
+    const heads = new HeadCache(new Routes(parts.redaction));
+    const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
+    const context = { ...parts, epochUsOf, budget, hash, heads };
     const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),
     );
-    const close = (because: LossReason) => {
-      recorder.close(because);
-      lock.release();
-    };
     writer.setAccount(account);
-    const grew = ({ lost, omitted }: LifeAccount) => {
-      const before = writer.writtenAccount;
-      return growthOf(lost, before?.lost ?? {}).length + growthOf(omitted, before?.omitted ?? {}).length > 0;
+    return {
+      ...{ directory, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch },
+      /** Segments that earlier lives left open. */
+      unsealed,
+      /** What recorders before this one have committed of the same recording. */
+      progress: written.progress,
+      /** What goes on under other keys than so far. */
+      keyChanges: changes,
+      /** Whether an account tells of losses or omissions that stand in no segment yet. */
+      grew({ lost, omitted }: LifeAccount): boolean {
+        const before = writer.writtenAccount;
+        return (
+          growthOf(lost, before?.lost ?? {}).length + growthOf(omitted, before?.omitted ?? {}).length > 0
+        );
+      },
+      /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
+      close(because: LossReason): void {
+        recorder.close(because);
+        lock.release();
+      },
     };
-    const parted = { recorder, writer, monitor, budget, mark, epoch, grew };
-    const { progress } = written;
-    return { directory, maxDiskBytes, ...parted, unsealed, progress, keyChanges: changes, close };
   } catch (error) {
     lock.release();
     throw error;

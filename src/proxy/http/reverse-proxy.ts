@@ -6,7 +6,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
-import { Server as NetServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { WIRE } from '../../core/limits.ts';
@@ -19,7 +19,7 @@ import type {
   Pair,
 } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
-import { type Listening, listenOn } from '../net/listen.ts';
+import { Listeners } from '../net/listen.ts';
 import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
@@ -61,14 +61,13 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
   draining = false;
   readonly #options: GatewayOptions;
   readonly #notify: (notice: Notice) => void;
-  readonly #servers: Server[] = [];
+  readonly #listeners = new Listeners();
   readonly #upstreams = new Map<string, Upstream>();
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #routes: RouteTable<Upstream> | null = null;
   #certificate: ListenerCertificate | null = null;
   /** Those that are open, by the socket that Node names with whatever it has to say. */
   readonly #connections = new Map<Socket, ClientConnection>();
-  readonly #listening: Listening[] = [];
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
   #inFlight = 0;
   #tunnels = 0;
@@ -107,19 +106,10 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
   /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
   async listen(): Promise<readonly Endpoint[]> {
     const { pairs, routes, tls } = this.#options;
-    try {
-      if (tls !== null) this.#certificate = new ListenerCertificate(tls, this.#notify);
-      this.#routes = new RouteTable(routes, (endpoint) => this.#upstreamOf(endpoint));
-      for (const [index, pair] of pairs.entries()) {
-        const server = this.#serverOf(pair, index);
-        this.#servers.push(server);
-        this.#listening.push(await listenOn(server, pair.listen));
-      }
-    } catch (error) {
-      this.#stopListening();
-      throw error;
-    }
-    return this.#listening.map(({ endpoint }) => endpoint);
+    if (tls !== null) this.#certificate = new ListenerCertificate(tls, this.#notify);
+    this.#routes = new RouteTable(routes, (endpoint) => this.#upstreamOf(endpoint));
+    const servers = pairs.map((pair, index) => this.#serverOf(pair, index));
+    return await this.#listeners.listen(pairs, servers);
   }
 
   /**
@@ -128,7 +118,8 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
    */
   async drain(deadlineMs: number): Promise<number> {
     this.draining = true;
-    this.#stopListening();
+    this.#listeners.close();
+    this.#certificate?.close();
     if (this.#connections.size > 0) {
       const idle = new Promise<void>((resolve) => {
         this.#onIdle = resolve;
@@ -304,13 +295,6 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
 
   #count(reason: RefusalReason): void {
     this.#refused[reason] = (this.#refused[reason] ?? 0) + 1;
-  }
-
-  #stopListening(): void {
-    // Node's own close of an HTTP server would end idle connections at once, and with them requests on their way.
-    for (const server of this.#servers) NetServer.prototype.close.call(server);
-    for (const listening of this.#listening) listening.remove();
-    this.#certificate?.close();
   }
 }
 

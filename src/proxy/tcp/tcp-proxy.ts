@@ -12,7 +12,7 @@ import type {
   UpstreamTls,
 } from '../data-plane.ts';
 import type { Endpoint } from '../net/endpoint.ts';
-import { type Listening, listenOn } from '../net/listen.ts';
+import { Listeners } from '../net/listen.ts';
 import { PeerSocket } from '../net/peer-socket.ts';
 import {
   type ProxyHeader,
@@ -54,8 +54,8 @@ export class TcpProxy implements DataPlane {
   readonly #options: WireOptions;
   readonly #link: RecorderClient;
   readonly #notify: (notice: Notice) => void;
-  readonly #servers: Server[];
-  readonly #listening: Listening[] = [];
+  readonly #servers: readonly Server[];
+  readonly #listeners = new Listeners();
   /** Clients whose traffic has not begun. */
   readonly #admitting = new Set<Socket>();
   readonly #open = new Set<ProxiedConnection>();
@@ -89,18 +89,8 @@ export class TcpProxy implements DataPlane {
 
   /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
   async listen(): Promise<readonly Endpoint[]> {
-    try {
-      this.#readCertificates();
-      for (const [index, { listen }] of this.#options.pairs.entries()) {
-        const server = this.#servers[index] as Server;
-        this.#listening.push(await listenOn(server, listen));
-      }
-    } catch (error) {
-      this.#close();
-      this.#remove();
-      throw error;
-    }
-    return this.#listening.map(({ endpoint }) => endpoint);
+    this.#readCertificates();
+    return await this.#listeners.listen(this.#options.pairs, this.#servers);
   }
 
   /**
@@ -109,9 +99,10 @@ export class TcpProxy implements DataPlane {
    * @returns how many connections were cut
    */
   async drain(deadlineMs: number): Promise<number> {
-    this.#close();
+    this.#listeners.close();
+    this.#certificate?.close();
+    this.#trusted?.close();
     if (this.#openCount > 0) await this.#idle(deadlineMs);
-    this.#remove();
     return this.#cut;
   }
 
@@ -136,16 +127,6 @@ export class TcpProxy implements DataPlane {
 
   #noteIdle(): void {
     if (this.#openCount === 0) this.#onIdle?.();
-  }
-
-  #close(): void {
-    for (const server of this.#servers) server.close();
-    this.#certificate?.close();
-    this.#trusted?.close();
-  }
-
-  #remove(): void {
-    for (const listening of this.#listening.splice(0)) listening.remove();
   }
 
   #readCertificates(): void {
