@@ -155,15 +155,3 @@ test('a drain is over where the next recording is a restart, not where it was th
     'another recording (process 7, started 2026-09-21T14:14:19.999999Z) records into /rec and was not drained; drain again in 5 s to stop it',
   ]);
 });
-
-test('a recorder of before that names no processes is drained all the same', () => {
-  const { pids: _, ...before } = FIRST;
-  const last = before as RecorderStatus;
-  const flags = { dir: '/rec', timeoutMs: 1_000 };
-  expect(endLines({ drained: false, last, successor: null }, flags)).toEqual([
-    'not drained after 1.0 s: 4 connections open, 1 turns pending',
-  ]);
-  expect(endLines({ drained: true, last, successor: null }, flags)).toEqual([
-    'drained: the recording has ended (started 2026-09-21T14:13:20.000000Z)',
-  ]);
-});

@@ -56,6 +56,17 @@ describe('limits of number', () => {
     expect(refused?.request?.body.bytes).toBe(5);
   });
 
+  it('take a head of the target up to 64 KiB, whatever Node was started with, and none of more than 1,000 lines', async () => {
+    const lines = (count: number, bytes: number) => `X: ${'y'.repeat(bytes)}\r\n`.repeat(count);
+    const heads = [lines(40, 1_000), lines(80, 1_000), lines(990, 1), lines(1_100, 1)];
+    const port = await rawUpstream((socket) => {
+      socket.on('data', () => socket.end(OK.replace('\r\n\r\n', `\r\n${heads.shift()}\r\n`)));
+    });
+    const gateway = await startGateway(port);
+    for (const status of [200, 502, 200, 502])
+      expect(await ask(gateway.port, GET)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  });
+
   it('turn connections away beyond their number', async () => {
     const upstream = await server();
     const gateway = await startGateway(upstream.port, { maxConnections: 2 });
