@@ -172,3 +172,13 @@ export class TextCounts {
     return Object.fromEntries(this.#counts);
   }
 }
+
+/** Lines for people, in order. False or null stands for a line that does not apply. */
+export function linesOf(...lines: readonly (string | false | null | readonly string[])[]): string[] {
+  return lines.flatMap((line) => (line === false || line === null ? [] : line));
+}
+
+/** Lines of counts, each with what it counts; those of 0 are left out. */
+export function countLines(counts: readonly (readonly [count: number, what: string])[]): string[] {
+  return counts.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`);
+}

@@ -1,6 +1,7 @@
 import { parseSlo } from '../../analysis/verdict/slo.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
+import { countLines, linesOf } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import type {
   CheckDocument,
@@ -92,15 +93,13 @@ export function answersDocument(
 /** The same for people; nothing where nothing was asked for. */
 export function answerLines({ changes, untimedCancels }: ReplayOutcome): string[] {
   const { pinOutputLength, pinned, unpinned, requestUsage, usageRequested } = changes;
-  return [
-    ...(untimedCancels === 0
-      ? []
-      : [`  ${untimedCancels} recorded clients left no sign of when: their answers were waited for`]),
-    ...(pinOutputLength === null
-      ? []
-      : [`  output length pinned (${pinOutputLength}): ${pinned}; not pinned: ${unpinned}`]),
-    ...(requestUsage ? [`  streams asked for their counts of tokens by us: ${usageRequested}`] : []),
-  ];
+  return linesOf(
+    untimedCancels > 0 &&
+      `  ${untimedCancels} recorded clients left no sign of when: their answers were waited for`,
+    pinOutputLength !== null &&
+      `  output length pinned (${pinOutputLength}): ${pinned}; not pinned: ${unpinned}`,
+    requestUsage && `  streams asked for their counts of tokens by us: ${usageRequested}`,
+  );
 }
 
 export function connectionsDocument(
@@ -131,14 +130,13 @@ export function connectionLines(
       `  ${address}: ${countOf(requests, 'request')} on ${countOf(connections, 'connection')}`,
   );
   const connect = `set up in ${formatMs(sent.connect.p50Ns / 1e6)} (p99 ${formatMs(sent.connect.p99Ns / 1e6)})`;
-  return [
+  return linesOf(
     '',
     `Connections (${policy}): ${sent.opened} opened, ${sent.failed} failed, ${sent.used} used, ${each(sent.requestsPerConnection)}, ${connect}`,
-    ...(recorded.connections === 0
-      ? []
-      : [`  recorded: ${recorded.connections}, ${each(recorded.requestsPerConnection)}`]),
-    ...(sent.byAddress.length > 1 ? addresses : []),
-  ];
+    recorded.connections > 0 &&
+      `  recorded: ${recorded.connections}, ${each(recorded.requestsPerConnection)}`,
+    addresses.length > 1 && addresses,
+  );
 }
 
 export function sessionOrderDocument(
@@ -156,14 +154,13 @@ export function sessionOrderLines(
   if (sessionOrder === 'open') return [];
   const think =
     scaling === 'compress' ? 'the recorded think time over the multiplier' : 'the recorded think time';
-  return [
+  return linesOf(
     `  sessions partly open: a follow-up is due when the one before it is over, plus ${think};`,
     '    keeps think times and that a session waits for its answers',
     '    bends arrivals, which follow the target: a slower one is offered less, so this is no capacity for an open load',
-    ...(sessionKeys.length > 0
-      ? []
-      : ['    no recorder of this capture had a session key: without sessions it is the same as open']),
-  ];
+    sessionKeys.length === 0 &&
+      '    no recorder of this capture had a session key: without sessions it is the same as open',
+  );
 }
 
 /** What came of it. */
@@ -171,16 +168,15 @@ export function sessionOrderCountLines(outcome: Pick<ReplayOutcome, 'health' | '
   const { sessionOrder: counts, health } = outcome;
   if (counts === null) return [];
   const { heldBack, notHeld } = health.followUps;
-  const made = [
-    [counts.overlapped, 'as far behind the one before as recorded: they overlapped'],
-    [counts.unknownEnds, 'likewise: the recording does not say when the one before was over'],
-    [counts.forgotten, 'sessions forgotten: more spoke at once than are remembered'],
-    [heldBack, 'sent later than their session had earned: beyond what is read ahead'],
-    [notHeld, 'refused: too many waited already'],
-  ] as const;
   return [
     '',
     `Sessions, partly open: ${countOf(counts.sessions, 'session')}, ${countOf(counts.followUps, 'follow-up')}`,
-    ...made.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`),
+    ...countLines([
+      [counts.overlapped, 'as far behind the one before as recorded: they overlapped'],
+      [counts.unknownEnds, 'likewise: the recording does not say when the one before was over'],
+      [counts.forgotten, 'sessions forgotten: more spoke at once than are remembered'],
+      [heldBack, 'sent later than their session had earned: beyond what is read ahead'],
+      [notHeld, 'refused: too many waited already'],
+    ]),
   ];
 }

@@ -1,5 +1,6 @@
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import { linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import { describeFilters } from '../../replay/filter.ts';
@@ -71,18 +72,23 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
   const spanMs = window.plannedSpanNs / 1e6;
   const rate =
     spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
-  return [
+  const { coverage } = overview;
+  const pointers = options.shiftTime.map(({ pointer }) => pointer).join(', ');
+  return linesOf(
     `  ${countOf(forecast.exchanges, 'exchange')} in ${formatMs(spanMs)}, ${rate}`,
-    ...ceilingLines(plan, leadIn),
-    ...leadInLines(leadIn),
-    ...windowLines(window, end, options.filters),
-    ...peakLines(forecast),
-    ...scalingLines(scaling, end, window, forecast),
-    ...sessionOrderLines(options, overview),
-    ...coverageLines(overview),
-    ...shardLines(options),
-    ...timeShiftLines(options.shiftTime),
-  ];
+    ceilingLines(plan, leadIn),
+    leadIn.calibration !== null && `  calibration: ${calibrationText(leadIn.calibration)}`,
+    leadIn.warmup !== null && `  warm-up: ${warmupText(leadIn.warmup)}`,
+    windowLines(window, end, options.filters),
+    forecast.peakSecond !== null && peakLine(forecast.peakSecond, forecast),
+    scalingLines(scaling, end, window, forecast),
+    sessionOrderLines(options, overview),
+    coverage !== null &&
+      coverage < 1 &&
+      `  coverage ${coverage.toFixed(3)}: what is missing is made up for by sessions of what is there`,
+    shardLines(options),
+    pointers !== '' && `  times at ${pointers} are moved from when they were recorded to when they are sent`,
+  );
 }
 
 /** The same for a program. */
@@ -121,48 +127,33 @@ function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
   const { plannedExchanges, plannedPeakPerSecond } = plan.forecast;
   const left = requestsLeft(plan, leadIn) ?? Number.POSITIVE_INFINITY;
   const before = requestsOf(leadIn);
-  const lines: string[] = [];
-  if (left < plannedExchanges) {
-    const others = before === 0 ? '' : `, of which some ${before} go before`;
-    lines.push(`  no more than ${left} are sent of it: --max-requests ${maxRequests}${others}`);
-  }
-  if (maxRatePerSecond !== null && maxRatePerSecond < plannedPeakPerSecond) {
-    lines.push(`  more than ${maxRatePerSecond} in a second of the run are refused and counted: --max-rate`);
-  }
-  return lines;
+  const others = before === 0 ? '' : `, of which some ${before} go before`;
+  return linesOf(
+    left < plannedExchanges &&
+      `  no more than ${left} are sent of it: --max-requests ${maxRequests}${others}`,
+    maxRatePerSecond !== null &&
+      maxRatePerSecond < plannedPeakPerSecond &&
+      `  more than ${maxRatePerSecond} in a second of the run are refused and counted: --max-rate`,
+  );
 }
 
-function timeShiftLines(places: ReplayOptions['shiftTime']): string[] {
-  if (places.length === 0) return [];
-  const pointers = places.map(({ pointer }) => pointer).join(', ');
-  return [`  times at ${pointers} are moved from when they were recorded to when they are sent`];
-}
-
-function peakLines({ peakSecond, recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string[] {
-  if (peakSecond === null) return [];
+function peakLine(peakSecond: number, { recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string {
   const at = formatInstantUs(peakSecond * 1e6).slice(0, 19);
-  return [`  peak second ${at}Z: ${recordedPeakPerSecond} recorded; at most ${plannedPeakPerSecond} planned`];
-}
-
-function coverageLines({ coverage }: CaptureOverview): string[] {
-  if (coverage === null || coverage >= 1) return [];
-  return [`  coverage ${coverage.toFixed(3)}: what is missing is made up for by sessions of what is there`];
+  return `  peak second ${at}Z: ${recordedPeakPerSecond} recorded; at most ${plannedPeakPerSecond} planned`;
 }
 
 /** What a reader should know of a shard before it is played. */
 function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
-  const start =
-    startAtUs === null ? [] : [`  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`];
-  if (shard === null) return start;
-  const { index, count } = shard;
-  return [
-    `  shard ${index} of ${count} (they count from 0): what is said here is of all of them; this one plays a stripe`,
-    '    of the sessions; --max-rate and --max-requests hold for the whole, --max-in-flight for this process',
-    ...start,
-    ...(startAtUs === null
-      ? ['    no --start-at: shards that do not begin together are late by the difference']
-      : []),
-  ];
+  return linesOf(
+    shard !== null && [
+      `  shard ${shard.index} of ${shard.count} (they count from 0): what is said here is of all of them; this one plays a stripe`,
+      '    of the sessions; --max-rate and --max-requests hold for the whole, --max-in-flight for this process',
+    ],
+    startAtUs !== null && `  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`,
+    shard !== null &&
+      startAtUs === null &&
+      '    no --start-at: shards that do not begin together are late by the difference',
+  );
 }
 
 /** The bounds of the judgement that were stated; the others stay as they are. */
@@ -259,14 +250,6 @@ export function assertRequestsLeft(maxRequests: number | null, before: number): 
     `--max-requests ${maxRequests} leaves nothing to judge: calibration and warm-up take about ${before}`,
     { hint: 'It limits all requests of the run. Raise it, or shorten calibration and warm-up.' },
   );
-}
-
-/** What a reader should know of it before the start. */
-export function leadInLines({ calibration, warmup }: LeadIn): string[] {
-  return [
-    ...(calibration === null ? [] : [`  calibration: ${calibrationText(calibration)}`]),
-    ...(warmup === null ? [] : [`  warm-up: ${warmupText(warmup)}`]),
-  ];
 }
 
 function calibrationText({ plan, plannedRequests, precedesWindow }: CalibrationPlan): string {

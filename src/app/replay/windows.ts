@@ -1,6 +1,7 @@
 import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource } from '../../core/ports.ts';
+import { linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
 import { describeFilters, rowFilterOf } from '../../replay/filter.ts';
@@ -102,26 +103,23 @@ function foundLines({ found }: ReplayWindow): string[] {
 
 function sequenceLines(window: ReplayWindow, end: PlanEnd): string[] {
   const { parts, loops } = window;
-  const lines: string[] = [];
-  if (parts.length > 1) {
-    lines.push(`  ${parts.length} windows, one after the other:`);
-    for (const { fromUs, toUs } of parts.slice(0, LISTED_WINDOWS)) {
-      lines.push(`    ${formatInstantUs(fromUs)} to ${formatInstantUs(toUs - 1)}`);
-    }
-    if (parts.length > LISTED_WINDOWS) lines.push(`    and ${parts.length - LISTED_WINDOWS} more`);
-  }
+  const listed = parts.slice(0, LISTED_WINDOWS);
   const repeats = end.playedUs > parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
-  if (loops !== null && loops > 1) {
-    lines.push(`  played ${end.with === 'windows' ? '' : 'up to '}${countOf(loops, 'time')}`);
-  } else if (repeats)
-    lines.push(`  repeated until the ${end.with === 'stages' ? 'stages are' : 'duration is'} over`);
-  if (parts.length > 1 || repeats) {
-    lines.push('  seam: edge to edge, with the silence that windows have there, and at least one mean gap');
-  }
-  if (repeats) {
-    lines.push('    payloads, sessions and keys repeat with each pass, and meet warm caches: see duplicates');
-  }
-  return lines;
+  const isLooped = loops !== null && loops > 1;
+  return linesOf(
+    parts.length > 1 && [
+      `  ${parts.length} windows, one after the other:`,
+      ...listed.map(({ fromUs, toUs }) => `    ${formatInstantUs(fromUs)} to ${formatInstantUs(toUs - 1)}`),
+    ],
+    parts.length > LISTED_WINDOWS && `    and ${parts.length - LISTED_WINDOWS} more`,
+    isLooped && `  played ${end.with === 'windows' ? '' : 'up to '}${countOf(loops, 'time')}`,
+    !isLooped &&
+      repeats &&
+      `  repeated until the ${end.with === 'stages' ? 'stages are' : 'duration is'} over`,
+    (parts.length > 1 || repeats) &&
+      '  seam: edge to edge, with the silence that windows have there, and at least one mean gap',
+    repeats && '    payloads, sessions and keys repeat with each pass, and meet warm caches: see duplicates',
+  );
 }
 
 /** What the duration that was asked for does, if anything. */

@@ -11,10 +11,11 @@ import { endEvent } from '../../app/replay/progress.ts';
 import type { ReplayRunParts } from '../../app/replay/run.ts';
 import { playedLines, unfilteredLines } from '../../app/replay/windows.ts';
 import { askedFor, resolveOptions } from '../../core/options.ts';
+import { linesOf } from '../../core/text.ts';
 import { formatMs, formatMultiplier } from '../../core/units.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures } from '../../documents/replay.ts';
-import { OUTPUT_OPTIONS, type ReplayOptions } from '../../replay/options/replay-options.ts';
+import { OUTPUT_OPTIONS } from '../../replay/options/replay-options.ts';
 import { scalingCountLines } from '../../replay/plan/describe-scaling.ts';
 import {
   PAYLOAD_FINDING_TEXTS,
@@ -130,38 +131,30 @@ export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome)
     0,
   );
   const sends = fidelity.planned.count + skippedSends;
-  return [
+  const { shard, maxRatePerSecond: maxRate } = options;
+  const planned = fidelity.planned.count;
+  const refused = report.refusedForRate;
+  return linesOf(
     `  connections in use at once: ${connections === null ? 'not known: no recorded latency' : `up to ${connections}, if the target is as fast as what was recorded`}`,
-    '',
-    'Arrivals',
-    ...arrivalLines(fidelity),
-    ...unfilteredLines(fidelity),
-    ...playedLines(window, playback),
-    ...countedLines(plan, report.whole),
-    '',
-    'What will not be sent',
-    ...emptyShardLines(options, fidelity.planned.count, skippedSends),
-    ...(skipped.length + playback.filtered === 0 ? ['  no exchange is excluded by a filter'] : []),
-    ...skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
-    ...(playback.filtered === 0 ? [] : [`  filtered: ${playback.filtered} of ${inWindow}`]),
-    ...(overview.arrivalsOnly ? ['  This capture has no requests: it can be planned, not replayed.'] : []),
-    ...rateLines(options.maxRatePerSecond, report.refusedForRate, fidelity.planned.count),
-    ...payloadLines(report.payloads),
-    ...scalingCountLines(report.scaling),
-  ];
-}
-
-/** A valid plan that assigns no session to this shard. */
-function emptyShardLines({ shard }: ReplayOptions, planned: number, skipped: number): string[] {
-  if (shard === null || planned + skipped > 0) return [];
-  return [`  this shard plays nothing: no session is assigned to shard ${shard.index}/${shard.count}`];
-}
-
-/** The ceiling that was stated: what it is alone for is known before anything is sent. */
-function rateLines(maxRate: number | null, refused: number, planned: number): string[] {
-  if (maxRate === null) return [];
-  const what = refused === 0 ? 'nothing' : `${refused} of ${planned} planned, and counts them`;
-  return [`  --max-rate ${maxRate} refuses ${what}`];
+    ['', 'Arrivals'],
+    arrivalLines(fidelity),
+    unfilteredLines(fidelity),
+    playedLines(window, playback),
+    countedLines(plan, report.whole),
+    ['', 'What will not be sent'],
+    shard !== null &&
+      sends === 0 &&
+      `  this shard plays nothing: no session is assigned to shard ${shard.index}/${shard.count}`,
+    skipped.length + playback.filtered === 0 && '  no exchange is excluded by a filter',
+    skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
+    playback.filtered > 0 && `  filtered: ${playback.filtered} of ${inWindow}`,
+    overview.arrivalsOnly && '  This capture has no requests: it can be planned, not replayed.',
+    // What it is alone for is known before anything is sent.
+    maxRate !== null &&
+      `  --max-rate ${maxRate} refuses ${refused === 0 ? 'nothing' : `${refused} of ${planned} planned, and counts them`}`,
+    payloadLines(report.payloads),
+    scalingCountLines(report.scaling),
+  );
 }
 
 function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): string[] {
@@ -195,14 +188,12 @@ function payloadLines({ sampled, comparableAnswers, found, unreplayableByReason 
   const findings = PAYLOAD_FINDINGS.filter((finding) => found[finding] > 0).map(
     (finding) => `  ${finding}: ${found[finding]} of ${sampled} sampled: ${PAYLOAD_FINDING_TEXTS[finding]}`,
   );
-  const none =
-    refused.length + findings.length === 0 ? [`  nothing was found in ${sampled} sampled payloads`] : [];
-  return [
-    ...refused,
-    ...findings,
-    ...none,
+  return linesOf(
+    refused,
+    findings,
+    refused.length + findings.length === 0 && `  nothing was found in ${sampled} sampled payloads`,
     `  answers that --check can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
-  ];
+  );
 }
 
 /** The same for people, with where --max-requests ends the plan. */
@@ -211,16 +202,13 @@ function countedLines(plan: ReplayPlan, count: PlanCount): string[] {
   const reached = reachedText(multipliers);
   const asked = formatMultiplier(multipliers.multiplier);
   const { cappedAtNs } = count;
-  return [
-    ...(cappedAtNs === null
-      ? []
-      : [
-          `  the plan ends after ${formatMs(cappedAtNs / 1e6)} of the run, with its requests: --max-requests`,
-        ]),
-    ...(reached === null ? [] : [`  the plan is ${reached}; asked for: ${asked}`]),
-    ...countedReasons(plan, count).flatMap(({ code, advice }) => [
+  return linesOf(
+    cappedAtNs !== null &&
+      `  the plan ends after ${formatMs(cappedAtNs / 1e6)} of the run, with its requests: --max-requests`,
+    reached !== null && `  the plan is ${reached}; asked for: ${asked}`,
+    countedReasons(plan, count).flatMap(({ code, advice }) => [
       `  WARNING: not enough for a verdict of PASS or a valid run (${code})`,
       `    ${advice}`,
     ]),
-  ];
+  );
 }

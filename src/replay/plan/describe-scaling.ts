@@ -1,4 +1,5 @@
 import type { TimeRange } from '../../core/ports.ts';
+import { countLines, linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { ScalingCounts, ScalingPlan } from '../../documents/replay.ts';
 import { ID_MEMBERS_TEXT, placeText } from '../request/copy-identity.ts';
@@ -42,46 +43,39 @@ export function scalingLines(
   forecast: Forecast,
 ): string[] {
   const document = scalingDocument(scaling, window, forecast);
+  const { keptSessions, timesEach, perturb, layers } = document;
   const { options } = scaling;
-  const repeats = document.timesEach[1] > 1;
-  return [
+  const repeats = timesEach[1] > 1;
+  return linesOf(
     `  scaling ${options.scaling}: keeps ${document.keeps};`,
     `    bends ${document.bends}`,
-    ...stageLines(options.multiplier, document.stages, end),
-    ...(options.targetShare < 1
-      ? [
-          `  target share ${shareText(options.targetShare)} of what was recorded: sessions are left out first, the multiplier is of what stays`,
-        ]
-      : []),
-    ...(document.keptSessions[0] < 1
-      ? [`  plays ${rangeText(document.keptSessions, shareText)} of the sessions, each whole`]
-      : []),
-    ...(repeats
-      ? [
-          `  plays each session ${rangeText(document.timesEach, (times) => times.toFixed(2))} times; copies have names of their own and begin up to ${formatMs(options.jitterMs)} later`,
-          `    made new in them: the session's key, trace, request and idempotency headers, and in JSON bodies ${ID_MEMBERS_TEXT}`,
-          document.perturb.length === 0
-            ? '    copies repeat payloads and may be answered from a cache; --perturb makes them differ'
-            : `    copies differ in ${document.perturb.join(', ')}`,
-        ]
-      : []),
-    ...(!repeats && document.perturb.length > 0
-      ? ['  no session is played more often than once: --perturb changes nothing']
-      : []),
-    ...document.layers.map(
+    stageLines(options.multiplier, document.stages, end),
+    options.targetShare < 1 &&
+      `  target share ${shareText(options.targetShare)} of what was recorded: sessions are left out first, the multiplier is of what stays`,
+    keptSessions[0] < 1 && `  plays ${rangeText(keptSessions, shareText)} of the sessions, each whole`,
+    repeats && [
+      `  plays each session ${rangeText(timesEach, (times) => times.toFixed(2))} times; copies have names of their own and begin up to ${formatMs(options.jitterMs)} later`,
+      `    made new in them: the session's key, trace, request and idempotency headers, and in JSON bodies ${ID_MEMBERS_TEXT}`,
+      perturb.length === 0
+        ? '    copies repeat payloads and may be answered from a cache; --perturb makes them differ'
+        : `    copies differ in ${perturb.join(', ')}`,
+    ],
+    !repeats &&
+      perturb.length > 0 &&
+      '  no session is played more often than once: --perturb changes nothing',
+    layers.map(
       ({ from, to, exchanges, share }) =>
         `  laid over it: ${from} to ${to}, ${countOf(exchanges, 'exchange')}, ${share < 1 ? shareText(share) : 'all'} of its sessions`,
     ),
-    ...(scaling.alters || document.layers.length > 0
-      ? [`  ${countOf(forecast.plannedExchanges, 'request')} expected, decided by seed ${options.seed}`]
-      : []),
-  ];
+    (scaling.alters || layers.length > 0) &&
+      `  ${countOf(forecast.plannedExchanges, 'request')} expected, decided by seed ${options.seed}`,
+  );
 }
 
 /** What the scaling came to. */
 export function scalingCountLines(counts: ScalingCounts): string[] {
   const { thinned, copies, layered, openedBefore } = counts;
-  const made = [
+  const lines = countLines([
     [thinned, 'exchanges left out with their sessions'],
     [copies, 'copies'],
     [layered, 'from other stretches'],
@@ -89,8 +83,7 @@ export function scalingCountLines(counts: ScalingCounts): string[] {
     [counts.notPerturbed, 'copies without the place that was to differ'],
     [counts.bodiesUnread, 'compressed bodies that keep the recorded names'],
     [counts.forgottenSessions, 'sessions that may have been split: more spoke at once than are remembered'],
-  ] as const;
-  const lines = made.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`);
+  ]);
   if (openedBefore !== null && openedBefore.exchanges > 0) {
     const { sessions, exchanges, lookbackMs } = openedBefore;
     lines.push(
