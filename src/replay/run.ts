@@ -390,6 +390,10 @@ export function engineOptionsOf(
     idleTimeoutMs: options.idleTimeoutMs,
     totalTimeoutMs: options.timeoutMs,
     drainDeadlineMs: options.drainDeadlineMs,
+    maxConnectionAgeMs: options.maxConnectionAgeMs,
+    caPem: options.caPem,
+    acceptAnyCertificate: options.acceptAnyCertificate,
+    judgedFromNs,
     // A stretched replay (below 1x) still sends a recorded burst as tightly as a second of it was.
     peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, growth)),
     readAheadBytes: LIMITS.readAheadBytes,
@@ -399,10 +403,6 @@ export function engineOptionsOf(
         ? null
         : { maxRequests: LIMITS.heldFollowUps, maxBodyBytes: LIMITS.heldFollowUpBytes },
     warmConnections: Math.min(MAX_WARM_CONNECTIONS, Math.max(1, forecast.plannedPeakPerSecond)),
-    maxConnectionAgeMs: options.maxConnectionAgeMs,
-    caPem: options.caPem,
-    acceptAnyCertificate: options.acceptAnyCertificate,
-    judgedFromNs,
     startBeforeReading: options.shiftTime.length > 0,
   };
 }

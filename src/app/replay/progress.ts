@@ -1,14 +1,12 @@
 import { type Pulse, RunPulse } from '../../analysis/run/progress.ts';
 import type { Send } from '../../core/run.ts';
-import { formatInstantUs, formatMs } from '../../core/units.ts';
+import { formatMs } from '../../core/units.ts';
 import {
   type EndEvent,
-  EVENTS_SCHEMA_VERSION,
   endEventSchema,
   type ReplayEvent,
   type ReplayPhase,
   type SecondEvent,
-  type StartEvent,
 } from '../../documents/events.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReplayPosition } from '../../replay/run.ts';
@@ -128,13 +126,6 @@ export interface ReplayReporter {
   endProgress(): void;
   /** What happens, for a program. Left out where no program reads along. */
   readonly event?: ((event: ReplayEvent) => void) | undefined;
-}
-
-export function startEvent(
-  atUs: number,
-  facts: Omit<StartEvent, 'event' | 'schemaVersion' | 'at'>,
-): StartEvent {
-  return { event: 'start', schemaVersion: EVENTS_SCHEMA_VERSION, at: formatInstantUs(atUs), ...facts };
 }
 
 export function secondEvent(phase: ReplayPhase, pulse: Pulse, leftNs: number): SecondEvent {

@@ -8,7 +8,8 @@ import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
-import type { StartEvent } from '../../documents/events.ts';
+import { formatInstantUs } from '../../core/units.ts';
+import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { CpuThrottle } from '../../monitors/host.ts';
 import type { CreateChecker } from '../../replay/check/answer-checks.ts';
@@ -47,7 +48,7 @@ import {
   requestsLeft,
   statedBounds,
 } from './plan.ts';
-import { ReplayProgress, type ReplayReporter, startEvent } from './progress.ts';
+import { ReplayProgress, type ReplayReporter } from './progress.ts';
 import { playedShardLines, ShardWatch, waitToPrepare } from './shard.ts';
 import { playedLines, unfilteredLines, windowsDocument } from './windows.ts';
 
@@ -108,7 +109,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   try {
     const store = new SqliteRunStore(directory);
     reporter.note(...openingLines(runId, directory, parts));
-    reporter.event?.(startEvent(systemClock.epochUs(), startFacts(runId, directory, parts)));
+    reporter.event?.(startEvent(runId, directory, parts));
     const facts = factsOf(runId, parts);
     const calibrated = (await calibration?.play(directory, facts, interruption.signal, reporter)) ?? null;
     if (calibrated?.end.kind === 'aborted') {
@@ -314,14 +315,13 @@ function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
 }
 
 /** What is known of a run before anything is sent. */
-export function startFacts(
-  run: string,
-  directory: string,
-  parts: ReplayRunParts,
-): Omit<StartEvent, 'event' | 'schemaVersion' | 'at'> {
+function startEvent(run: string, directory: string, parts: ReplayRunParts): StartEvent {
   const { plan, target, warmup } = parts;
   const { options, forecast, overview, window } = plan;
   return {
+    event: 'start',
+    schemaVersion: EVENTS_SCHEMA_VERSION,
+    at: formatInstantUs(systemClock.epochUs()),
     run,
     directory,
     capture: overview.name,

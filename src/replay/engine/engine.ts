@@ -384,7 +384,12 @@ function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts
   const sent = sum((health) => health.sent);
   const refused = sum((health) => health.refused);
   return {
-    ...{ startNs, startedAtUs, prepared, sent, refused, pacerLateness },
+    startNs,
+    startedAtUs,
+    prepared,
+    sent,
+    refused,
+    pacerLateness,
     endOffsetNs: worst((health) => health.endOffsetNs),
     refusedForBytes: sum((health) => health.refusedForBytes),
     stopped: sum((health) => health.stopped),

@@ -112,7 +112,11 @@ export class Sender {
     this.#queue = new SendQueue(startNs);
     this.#pacer = new Pacer(this.#queue, { fromLagNs: CATCH_UP_FROM_NS, gapNs, slackNs: CATCH_UP_SLACK_NS });
     this.#host = {
-      ...{ startNs, clock, keeping, events: 0, over: this.#onOver },
+      startNs,
+      clock,
+      keeping,
+      events: 0,
+      over: this.#onOver,
       bodyWritten: (bytes) => inFlight.leaveBody(bytes),
     };
     this.#busy = new BusyMeter(clock.nowNs(), deps.loopIdleNs);

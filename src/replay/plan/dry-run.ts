@@ -1,22 +1,20 @@
 import { setImmediate } from 'node:timers/promises';
-import type { ExchangePayload, Message } from '../../core/exchange.ts';
+import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import { Heap } from '../../core/heap.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
 import { maskedPointers } from '../check/places.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
-import { skipReasonOf } from '../window/capture.ts';
 import {
   AuditCounter,
   type PlanParts,
   type ReplayAudit,
   ScalingTally,
   type WholePlanListener,
+  walkPlan,
 } from './plan.ts';
-import { isOfWindow, scheduleOf } from './schedule.ts';
-import { Stripe } from './shard.ts';
-import { arrivalsIn, playedAs } from './superpose.ts';
+import { playedAs } from './superpose.ts';
 
 /**
  * Requests whose payload is opened: stretches of neighbours, which share a block to unpack, spread evenly over
@@ -73,47 +71,27 @@ const SENDS_A_TURN = 8_192;
 
 /** Plans a whole window and sends nothing: constant memory, and no payload opened but the sample's. */
 export async function dryRun(parts: DryRunParts, listener: WholePlanListener): Promise<DryRunReport> {
-  const audit = new AuditCounter();
+  const { source, scaling, openSessions } = parts;
+  const [audit, tally, concurrency] = [new AuditCounter(), new ScalingTally(), new Concurrency()];
   const auditor = new PayloadAuditor(parts.builder);
   const stride = Math.max(SAMPLE_STRETCH, Math.ceil(parts.expected / SAMPLE_STRETCHES));
-  const concurrency = new Concurrency();
-  const tally = new ScalingTally();
-  const stripe = new Stripe(parts.shard ?? null, parts.scaling.draws);
-  let walked = 0;
-  let selected = 0;
-  let places = 0;
-  let planned = 0;
-  let lastNs = 0;
+  let [recorded, places, planned, refusedForRate, lastNs] = [0, 0, 0, 0, 0];
   let cappedAtNs: number | null = null;
-  let refusedForRate = 0;
-  const { source, scaling, openSessions } = parts;
-  for (const send of scheduleOf(arrivalsIn(source, parts.range, scaling), scaling)) {
+  const tellRecorded = (row: ExchangeRow, own: boolean): void => {
+    recorded += 1;
+    if (own) listener.recorded(row);
+  };
+  const isFull = (): boolean => {
+    if (places === parts.maxRequests) cappedAtNs = lastNs;
+    return cappedAtNs !== null;
+  };
+  for (const { send, own, skipped } of walkPlan({ ...parts, tally, audit }, tellRecorded, isFull)) {
     const { row, intendedOffsetNs } = send;
-    if (walked++ % SENDS_A_TURN === 0) await setImmediate();
-    if (intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) break;
-    if (places === parts.maxRequests) {
-      cappedAtNs = lastNs;
-      break;
-    }
-    const own = stripe.holds(send);
-    if (isOfWindow(send)) selected += 1;
-    if (own && isOfWindow(send)) {
-      listener.recorded(row);
-      openSessions?.see(row);
-    }
-    if (!send.kept) {
-      if (own) tally.leftOut(send);
-      continue;
-    }
-    const skipped = skipReasonOf(row);
-    const sendable = skipped === null || (parts.arrivalsOnly && skipped === 'no_payload');
-    if (sendable) {
-      places += 1;
-      lastNs = intendedOffsetNs;
-    }
-    const admitted = !sendable || parts.ceiling.admits(intendedOffsetNs);
-    if (skipped !== null && own) audit.skip(skipped);
-    if (!sendable || !own) continue;
+    if (skipped !== null && !(parts.arrivalsOnly && skipped === 'no_payload')) continue;
+    if (places++ % SENDS_A_TURN === 0) await setImmediate();
+    lastNs = intendedOffsetNs;
+    const admitted = parts.ceiling.admits(intendedOffsetNs);
+    if (!own) continue;
     if (skipped === null && planned % stride < SAMPLE_STRETCH) {
       auditor.add(source.payload(row), playedAs(send, scaling));
     }
@@ -124,7 +102,7 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
     if (!admitted) refusedForRate += 1;
   }
   return {
-    whole: { recorded: selected, planned: places, cappedAtNs },
+    whole: { recorded, planned: places, cappedAtNs },
     audit: audit.report(),
     scaling: tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null),
     refusedForRate,

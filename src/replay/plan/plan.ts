@@ -86,33 +86,62 @@ export interface PlanParts {
   readonly warmup?: boolean;
 }
 
+/** A send of the schedule whose session is played, before its request is built. */
+interface WalkedSend {
+  readonly send: PlannedSend;
+  /** Of this shard. */
+  readonly own: boolean;
+  readonly skipped: SkipReason | null;
+}
+
 /**
- * Rows → schedule → requests, one by one as the engine asks for them, at constant memory. A shard walks the same
- * schedule as the others, so that draws, places and ceilings are those of the whole, and builds what is its own.
- * @throws AppError TARGET_FORBIDDEN at a request recorded under the target's own name.
+ * Rows → schedule, one by one as it is asked for, at constant memory. A shard walks the same schedule as the others, so
+ * that draws, places and ceilings are those of the whole. What is left out and what cannot be sent is counted here.
+ * @param recorded told of every exchange of the window
+ * @param isFull asked before each send: nothing more may be planned
  */
-export function* plannedRequests(parts: PlanParts, listener: PlanListener): Generator<PreparedRequest> {
-  const { source, range, scaling, tally, audit, ceiling, shard = null, warmup = false } = parts;
-  const { requests, spanNs } = parts.before ?? { requests: 0, spanNs: 0 };
+export function* walkPlan(
+  parts: Pick<
+    PlanParts,
+    'source' | 'range' | 'scaling' | 'shard' | 'durationNs' | 'openSessions' | 'tally' | 'audit'
+  >,
+  recorded: (row: ExchangeRow, own: boolean) => void,
+  isFull: () => boolean,
+): Generator<WalkedSend> {
+  const { source, range, scaling, tally, audit, shard = null } = parts;
   const stripe = new Stripe(shard, scaling.draws);
-  let places = 0;
-  let index = requests;
   for (const send of scheduleOf(arrivalsIn(source, range, scaling), scaling)) {
-    if (places === parts.maxRequests) return;
-    const { row, intendedOffsetNs: offsetNs } = send;
-    if (offsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY)) return;
-    const intendedOffsetNs = offsetNs + spanNs;
+    if (send.intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY) || isFull()) return;
     const own = stripe.holds(send);
-    tellRecorded(send, own, parts, listener);
+    if (isOfWindow(send)) recorded(send.row, own);
+    if (isOfWindow(send) && own) parts.openSessions?.see(send.row);
     if (!send.kept) {
       if (own) tally.leftOut(send);
       continue;
     }
-    const skipped = skipReasonOf(row);
-    if (skipped !== null) {
-      if (own) audit.skip(skipped);
-      continue;
-    }
+    const skipped = skipReasonOf(send.row);
+    if (skipped !== null && own) audit.skip(skipped);
+    yield { send, own, skipped };
+  }
+}
+
+/**
+ * Rows → schedule → requests. A shard builds what is its own.
+ * @throws AppError TARGET_FORBIDDEN at a request recorded under the target's own name.
+ */
+export function* plannedRequests(parts: PlanParts, listener: PlanListener): Generator<PreparedRequest> {
+  const { scaling, ceiling, shard = null, warmup = false } = parts;
+  const { requests, spanNs } = parts.before ?? { requests: 0, spanNs: 0 };
+  let places = 0;
+  let index = requests;
+  const recorded = (row: ExchangeRow, own: boolean): void => {
+    listener.whole?.recorded(row);
+    if (own) listener.recorded(row);
+  };
+  for (const { send, own, skipped } of walkPlan(parts, recorded, () => places === parts.maxRequests)) {
+    if (skipped !== null) continue;
+    const { row, intendedOffsetNs: offsetNs } = send;
+    const intendedOffsetNs = offsetNs + spanNs;
     // A request that cannot be built does not count, except in shards: a shard does not know the others' requests.
     const admittedUnbuilt = shard === null ? null : ceiling.admits(offsetNs);
     if (shard !== null) places += 1;
@@ -147,14 +176,6 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     }
     index += 1;
   }
-}
-
-function tellRecorded(send: PlannedSend, own: boolean, parts: PlanParts, listener: PlanListener): void {
-  if (!isOfWindow(send)) return;
-  listener.whole?.recorded(send.row);
-  if (!own) return;
-  listener.recorded(send.row);
-  parts.openSessions?.see(send.row);
 }
 
 /** The request of a send; null for one that cannot be had, which is counted. */
