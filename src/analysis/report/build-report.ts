@@ -1,27 +1,18 @@
-import type { Histogram } from '../../core/histogram.ts';
-import type { Run, SendError } from '../../core/run.ts';
+import type { Run } from '../../core/run.ts';
 import { formatInstantUs, formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import {
-  type ErrorLine,
   REPORT_SCHEMA_VERSION,
   type RecordingSource,
   type ReportDocument,
-  type ReportedCounts,
   type ReportedRun,
-  type ReportedStreams,
-  type SkippedLine,
 } from '../../documents/report.ts';
 import { rowDifferences } from '../run/run-statistics.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
-import {
-  bySize,
-  groupFigures,
-  ladderOf,
-  type RecordedFigures,
-  type ReportStatistics,
-  type RowFigures,
-} from './statistics.ts';
+import { bySize, groupFigures } from './groups.ts';
+import { ladderOf, ladderOrNull, streamsOf } from './latency.ts';
+import { countsOf, errorLines, skippedLines } from './requests.ts';
+import type { RecordedFigures, ReportStatistics, RowFigures } from './statistics.ts';
 
 const NS_PER_S = 1e9;
 
@@ -105,67 +96,6 @@ function runOf(
   };
 }
 
-function countsOf({ outcomes }: RowFigures, summary: ReplayDocument | null): ReportedCounts {
-  const { sent, completed, failed, cancelled, refused, unreached } = outcomes;
-  return {
-    recorded: summary?.recorded ?? null,
-    selected: summary?.selected ?? null,
-    planned: summary?.planned ?? null,
-    ...{ sent, completed, failed, cancelled, refused },
-    unreached: summary?.unreached ?? unreached,
-    unreplayable: summary?.unreplayable ?? null,
-  };
-}
-
-function streamsOf({ streams }: RowFigures, recordedTtft: Histogram): ReportedStreams {
-  const { completed, failed, turnedAway, whole, tokens } = streams;
-  return {
-    ...{ completed, failed, turnedAway, whole, tokens },
-    ttft: ladderOf(streams.ttft),
-    itl: ladderOf(streams.itl),
-    tpot: ladderOf(streams.tpot),
-    recordedTtft: ladderOrNull(recordedTtft),
-  };
-}
-
-function ladderOrNull(histogram: Histogram) {
-  return histogram.count === 0 ? null : ladderOf(histogram);
-}
-
-/** What of the recording was not sent, with its meaning. */
-export function skippedLines({ audit, skipped, unreplayable }: ReplayDocument): SkippedLine[] {
-  const why = Object.entries(audit?.unreplayableByReason ?? {})
-    .filter(([, requests]) => requests > 0)
-    .map(([reason, requests]) => `${reason} ${requests}`);
-  return Object.entries({ ...skipped, unreplayable })
-    .filter(([, requests]) => requests > 0)
-    .map(([reason, requests]) => {
-      const details = reason === 'unreplayable' && why.length > 0 ? `: ${why.join(', ')}` : '';
-      return { reason, requests, meaning: `${skippedMeaning(reason)}${details}` };
-    });
-}
-
-/** What got no complete answer, and what was answered with a 5xx: the most frequent first. */
-export function errorLines({
-  statuses,
-  errors,
-  sent,
-  errorExamples,
-}: Pick<ReplayDocument, 'statuses' | 'errors' | 'sent' | 'errorExamples'>): ErrorLine[] {
-  const served = Object.entries(statuses)
-    .filter(([status]) => Number(status) >= 500)
-    .map(([status, requests]) => [`status_${status}`, requests] as const);
-  return [...Object.entries(errors), ...served]
-    .map(([kind, requests]) => ({
-      kind,
-      requests,
-      share: requests / sent,
-      meaning: errorMeaning(kind),
-      examples: errorExamples[kind] ?? [],
-    }))
-    .sort((a, b) => b.requests - a.requests || (a.kind < b.kind ? -1 : 1));
-}
-
 function recordingOf(
   source: ReportInput['recording'],
   { sought, found, latency, statuses }: RecordedFigures,
@@ -208,42 +138,4 @@ function violatedText({ slo }: ReplayDocument): string {
   return violated === slo.length
     ? `any of ${slo.length} objectives`
     : `${violated} of ${slo.length} objectives`;
-}
-
-/** Why recorded exchanges were not sent, and what to do about it. */
-const SKIPPED: Readonly<Record<string, string>> = {
-  filtered: 'left out by the filters that were asked for',
-  incomplete_request: 'the client left before its request was whole; nothing that could be sent again',
-  truncated_request: 'the recorder kept only a part of the body; raise its cap on request bodies',
-  no_payload: 'the recording holds no request; record with bodies, or give the import payloads',
-  unreplayable: 'the client library cannot send it unaltered; see the reasons beside it',
-};
-
-/** Why sends have no complete answer, and where to look. */
-const ERRORS: Readonly<Record<SendError, string>> = {
-  connect_refused: 'nothing listened, or the accept queue was full: check whether the target restarted',
-  connect_timeout: 'the target did not accept in time: its accept queue or a firewall',
-  connect_failed: 'no connection came about: name, route or TLS',
-  reset_on_reuse: 'the target closed an idle connection as we used it: its keep-alive is shorter than ours',
-  reset: 'the target or something between cut the connection: a crash, an eviction, a proxy',
-  closed_early: 'the connection ended before the answer was whole',
-  first_byte_timeout: 'no answer began in time: a queue that grows, or a stuck worker',
-  idle_timeout: 'an answer began and then fell silent',
-  total_timeout: 'the answer took longer than it was waited for in all',
-  protocol: 'the answer was no valid HTTP/1.1',
-  broken_stream: 'a stream ended without its end mark: the generation was cut off',
-  stopped: 'ended by us when the run was stopped; not the target’s failure',
-  other: 'none of the known kinds; see its row',
-};
-
-const SERVER_ERROR = 'the target answered that it failed: see its log at these times';
-
-export function skippedMeaning(reason: string): string {
-  return (Object.hasOwn(SKIPPED, reason) ? SKIPPED[reason] : null) ?? 'not sent; see the replay’s audit';
-}
-
-/** @param kind of an error, or `status_503` */
-export function errorMeaning(kind: string): string {
-  if (kind.startsWith('status_')) return SERVER_ERROR;
-  return (Object.hasOwn(ERRORS, kind) ? ERRORS[kind as SendError] : null) ?? ERRORS.other;
 }

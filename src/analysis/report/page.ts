@@ -12,7 +12,8 @@ import {
   viewPage,
 } from '../render/html.ts';
 import { msText, numberText, type Section, shareText } from '../render/table.ts';
-import { arrivalStreams, stepText } from './tables.ts';
+import { arrivalStreams } from './conditions.ts';
+import { stepText } from './latency.ts';
 import { reportView, type SectionKey } from './view.ts';
 
 /** The report as one page to read, to print and to hand on: the verdict and what to do about it first. */

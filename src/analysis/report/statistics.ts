@@ -2,16 +2,14 @@ import { hasExchangeFailed, type Outcome } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
 import type { ErrorExamples } from '../../documents/replay.ts';
-import type { PercentileLadder, ReportGroup, ReportGroups } from '../../documents/report.ts';
-import { distributionOf } from '../profile/distribution.ts';
 import { latencyOf, type SentSend } from '../run/latency.ts';
 import { ErrorExampleKeeper, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
 import { NamedGroups } from '../stats/named-groups.ts';
-import { sampleFloor } from '../stats/percentiles.ts';
 import { Tally } from '../stats/tally.ts';
+import { Group, sizeName } from './groups.ts';
 import { LatencyMapCounts, type SecondOfRun, TimeSteps } from './over-time.ts';
 
 const NS_PER_US = 1e3;
@@ -156,80 +154,6 @@ export class ReportStatistics {
     this.map.add(send.intendedOffsetNs, scheduledNs);
     return scheduledNs;
   }
-}
-
-/** What a launch review reads, from the middle to the far tail. */
-export const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
-
-const NS_PER_MS = 1e6;
-
-const FLOORS: ReadonlyMap<number, number> = new Map(
-  LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),
-);
-
-/** @param histogram of nanoseconds */
-export function ladderOf(histogram: Histogram): PercentileLadder {
-  const { count, mean, max } = histogram;
-  const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);
-  return {
-    count,
-    meanMs: inMs(mean),
-    maxMs: inMs(max),
-    steps: LADDER_PERCENTS.map((percent) => {
-      const samplesNeeded = FLOORS.get(percent) ?? Number.POSITIVE_INFINITY;
-      return {
-        percent,
-        ms: inMs(histogram.percentile(percent)),
-        samplesNeeded,
-        enough: count >= samplesNeeded,
-      };
-    }),
-  };
-}
-
-const MS_PER_NS = 1e-6;
-const MS_PER_US = 1e-3;
-/** The name of a class of request bodies, each twice as large as the one before. */
-function sizeName(index: number): string {
-  return index === 0 ? '0' : `${2 ** (index - 1)}–${2 ** index - 1}`;
-}
-
-/** Requests that were sent, with what was recorded for the same name. */
-class Group {
-  requests = 0;
-  failed = 0;
-  readonly latencyNs = new Histogram();
-  recordedUs = new Histogram();
-
-  /** @param latencyNs null where it did not complete, or does not count */
-  add(failed: boolean, latencyNs: number | null): void {
-    this.requests += 1;
-    if (failed) this.failed += 1;
-    // To the microsecond, as what was recorded is.
-    if (latencyNs !== null) this.latencyNs.record(Math.round(latencyNs / NS_PER_US) * NS_PER_US);
-  }
-}
-
-export function groupFigures(named: NamedGroups<Group>): ReportGroups {
-  const groups = named.ordered();
-  const sent = groups.reduce((sum, [, { requests }]) => sum + requests, named.ungrouped);
-  return {
-    groups: groups.map(([name, { requests, failed, latencyNs, recordedUs }]) => ({
-      name,
-      sent: requests,
-      share: requests / sent,
-      failed,
-      latencyMs: distributionOf(latencyNs, MS_PER_NS),
-      recordedMs: distributionOf(recordedUs, MS_PER_US),
-    })),
-    ungrouped: named.ungrouped,
-  };
-}
-
-/** Sizes in rising order. */
-export function bySize({ groups, ungrouped }: ReportGroups): ReportGroups {
-  const least = ({ name }: ReportGroup) => Number.parseInt(name ?? '0', 10);
-  return { groups: groups.toSorted((a, b) => least(a) - least(b)), ungrouped };
 }
 
 /** How often each recorded exchange was sent, at five bytes each; ids beyond the bound are counted as unknown. */

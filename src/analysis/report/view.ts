@@ -2,24 +2,20 @@ import { countOf, formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { msText, numberText, type Section, sectionOf, shareText, type View } from '../render/table.ts';
-import { errorLines, headlineOf, skippedLines } from './build-report.ts';
+import { headlineOf } from './build-report.ts';
+import { arrivalTable, calibrationTable, distanceTable, healthTable } from './conditions.ts';
+import { groupTables } from './groups.ts';
+import { latencyTable, runLatencyTable, runStreamTable, streamTable } from './latency.ts';
 import {
   answerTable,
-  arrivalTable,
-  calibrationTable,
   countsTable,
-  distanceTable,
+  errorLines,
   errorTable,
-  groupTables,
-  healthTable,
-  latencyTable,
   objectivesTable,
-  runLatencyTable,
-  runStreamTable,
+  skippedLines,
   skippedTable,
   statusTable,
-  streamTable,
-} from './tables.ts';
+} from './requests.ts';
 
 export type SectionKey =
   | 'objectives'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { arrivalTable, distanceTable } from '../../../src/analysis/report/conditions.ts';
 import { reportPage } from '../../../src/analysis/report/page.ts';
-import { arrivalTable, distanceTable } from '../../../src/analysis/report/tables.ts';
 import type { ReplayDocument } from '../../../src/documents/replay.ts';
 import { mixedSends, reportOf, summaryOf } from '../../support/reported-runs.ts';
 

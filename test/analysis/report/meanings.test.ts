@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { errorMeaning, skippedMeaning } from '../../../src/analysis/report/build-report.ts';
+import { errorMeaning, skippedMeaning } from '../../../src/analysis/report/requests.ts';
 import { SEND_ERRORS } from '../../../src/core/run.ts';
 import { SKIP_REASONS } from '../../../src/replay/window/capture.ts';
 

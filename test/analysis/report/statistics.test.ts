@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { buildReport } from '../../../src/analysis/report/build-report.ts';
+import { ladderOf } from '../../../src/analysis/report/latency.ts';
 import { MAX_STEPS, stepFor, TimeSteps } from '../../../src/analysis/report/over-time.ts';
-import { ladderOf, UseCounts } from '../../../src/analysis/report/statistics.ts';
+import { UseCounts } from '../../../src/analysis/report/statistics.ts';
 import { Histogram, nearestRank } from '../../../src/core/histogram.ts';
 import { mixedSends, recordedOf, reportOf, statisticsOf, summaryOf } from '../../support/reported-runs.ts';
 import { HEALTHY } from '../../support/run-contexts.ts';

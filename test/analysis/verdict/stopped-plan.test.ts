@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { countsTable } from '../../../src/analysis/report/tables.ts';
+import { countsTable } from '../../../src/analysis/report/requests.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../../src/analysis/run/summary.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';

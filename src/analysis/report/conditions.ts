@@ -1,0 +1,151 @@
+import { IDC_WINDOWS } from '../../documents/parts.ts';
+import type { ArrivalFigures, ReplayDocument } from '../../documents/replay.ts';
+import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
+
+/** A stream of arrivals by its name. */
+interface ArrivalStream {
+  readonly name: 'recorded' | 'planned' | 'came due' | 'sent';
+  readonly figures: ArrivalFigures;
+}
+
+/** The streams of a run, each made of the one before it. What was sent is compared with the last but one. */
+export function arrivalStreams({ recorded, planned, resolved, sent }: ReplayDocument['fidelity']): {
+  readonly streams: readonly ArrivalStream[];
+  readonly due: ArrivalStream;
+} {
+  const plan: ArrivalStream = { name: 'planned', figures: planned };
+  const due: ArrivalStream = resolved === null ? plan : { name: 'came due', figures: resolved };
+  const before: ArrivalStream[] = [{ name: 'recorded', figures: recorded }, ...(due === plan ? [] : [plan])];
+  return { streams: [...before, due, { name: 'sent', figures: sent }], due };
+}
+
+/** How arrivals were recorded, planned, came due where that is another stream, and sent. */
+export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument): Table {
+  const { streams, due } = arrivalStreams(fidelity);
+  const names = streams.map(({ name }) => name);
+  const row = (name: string, value: (figures: ArrivalFigures) => number | null | undefined) => [
+    name,
+    ...streams.map(({ figures }) => numberText(value(figures))),
+    changeText(value(due.figures) ?? null, value(fidelity.sent) ?? null),
+  ];
+  return {
+    title: `Arrivals: ${names.join(', ')}`,
+    unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
+    source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', as far as the plan was read before the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
+    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
+    columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
+    rows: [
+      row('requests', ({ count }) => count),
+      row('requests/s', ({ ratePerSecond }) => ratePerSecond),
+      row('busiest second', ({ peak1s }) => peak1s),
+      row('busiest second ÷ mean', ({ peakToMean1s }) => peakToMean1s),
+      row('CV of gaps', ({ cv }) => cv),
+      ...IDC_WINDOWS.map((window) => row(`IDC ${window} s`, ({ idc }) => idc[window])),
+      row('ties', ({ ties }) => ties),
+      row('gap p50, ms', ({ gapMs }) => gapMs?.p50),
+      row('gap p99, ms', ({ gapMs }) => gapMs?.p99),
+    ],
+  };
+}
+
+function changeText(due: number | null, sent: number | null): string {
+  if (due === null || sent === null) return NONE;
+  const difference = sent - due;
+  const text = numberText(difference);
+  return difference > 0 ? `+${text}` : text;
+}
+
+/** How far two streams lie apart. */
+export function distanceTable({ fidelity }: ReplayDocument): Table {
+  const { recordedToPlanned, ksGaps, mixDistance } = fidelity;
+  const { due } = arrivalStreams(fidelity);
+  const ofSent = due.name === 'planned' ? '' : ` (of sent: to what ${due.name})`;
+  return {
+    title: 'Distances and repeats',
+    unit: 'shares from 0 (alike) to 1',
+    source:
+      'KS distance of gaps scaled to one mean; mix as total variation over route, model and size; duplicates by method, route and body',
+    lookFor:
+      'anything far from 0 between planned and sent. Many duplicates: a cache of the target answers them, and production’s might not',
+    columns: columnsOf(['measure'], ['recorded to planned', 'planned to sent']),
+    rows: [
+      [`KS distance of gaps${ofSent}`, numberText(recordedToPlanned.ksGaps), numberText(ksGaps)],
+      ['distance of the mix', numberText(recordedToPlanned.mixDistance), numberText(mixDistance)],
+      [
+        `requests that repeat an earlier one${fidelity.duplicateRatioExact ? '' : ' (estimate)'}`,
+        NONE,
+        shareText(fidelity.duplicateRatio),
+      ],
+      ['recorded with 429 or 503', shareText(fidelity.recordedRejected), NONE],
+    ],
+  };
+}
+
+/** How the sending side did. */
+export function healthTable(document: ReplayDocument): Table {
+  const { health, lagUs, connectMs, connectionWaitMs, connectionWaits, bounds } = document;
+  const us = (value: number | null) => msText(value === null ? null : value / 1e3);
+  const known = (value: boolean | null) => (value === null ? 'not known' : value ? 'yes' : 'no');
+  const waits =
+    connectionWaits === null
+      ? []
+      : [
+          [
+            'waiting for the recorded connection p50 / p99 / max',
+            [connectionWaitMs.p50, connectionWaitMs.p99, connectionWaitMs.max].map(msText).join(' / '),
+          ],
+          [
+            'waited for the recorded connection',
+            `${numberText(connectionWaits.waited)}, ${numberText(connectionWaits.late)} for over ${msText(connectionWaits.boundMs)}`,
+          ],
+        ];
+  return {
+    title: 'The generator',
+    unit: 'as named in each row',
+    source: 'the sending process itself',
+    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagShare)} of the least latency objective), a thread busy over ${shareText(bounds.busyShare)}, any stall: then scheduled latency holds time of ours`,
+    columns: columnsOf(['measure'], ['value']),
+    rows: [
+      ['schedule lag p50', us(lagUs.p50)],
+      ['schedule lag p90', us(lagUs.p90)],
+      ['schedule lag p99', us(lagUs.p99)],
+      ['schedule lag max', us(lagUs.max)],
+      ['connecting p50 / p99 / max', [connectMs.p50, connectMs.p99, connectMs.max].map(msText).join(' / ')],
+      ...waits,
+      ['busiest sender thread', shareText(health.busyShare)],
+      ['held back by a CPU quota', known(health.throttled)],
+      ['due before they reached a sender', numberText(health.starved)],
+      ['stalls', `${numberText(health.stalls)}, ${msText(health.stalledMs)} in all`],
+    ],
+  };
+}
+
+/** What the target answered at recorded speed. */
+export function calibrationTable({ calibration }: ReplayDocument): Table | null {
+  if (calibration === null) return null;
+  const { p50Ms, responseBytes, statusDistance, bounds, pairs, representative } = calibration;
+  const state = representative === null ? 'not known' : representative ? 'as recorded' : 'NOT as recorded';
+  return {
+    title: `Calibration at 1x: ${state}`,
+    unit: 'as named in each row',
+    source: `${numberText(pairs)} requests that were answered while recording, sent again at recorded speed`,
+    lookFor:
+      'a target that is faster than production before any load: a cache, a smaller model, an error page',
+    columns: columnsOf(['measure'], ['recorded', 'observed', 'allowed']),
+    rows: [
+      [
+        'median latency',
+        msText(p50Ms.recorded),
+        msText(p50Ms.observed),
+        `factor ${numberText(bounds.p50Factor)}`,
+      ],
+      [
+        'median bytes of an answer',
+        numberText(responseBytes.recorded),
+        numberText(responseBytes.observed),
+        shareText(bounds.sizeShare),
+      ],
+      ['answers with another status', NONE, shareText(statusDistance), shareText(bounds.statusShare)],
+    ],
+  };
+}

@@ -1,0 +1,130 @@
+import { Histogram } from '../../core/histogram.ts';
+import type { Distribution } from '../../documents/parts.ts';
+import type { ReportDocument, ReportGroup, ReportGroups } from '../../documents/report.ts';
+import { distributionOf } from '../profile/distribution.ts';
+import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
+import type { NamedGroups } from '../stats/named-groups.ts';
+
+/** Rows that are shown of a list; the JSON document has all. */
+const SHOWN = 25;
+
+export function groupTables({ routes, models, inputSizes, recording }: ReportDocument): Table[] {
+  const hasRecorded = recording.unavailable === null && recording.timed > 0;
+  const kinds = [
+    { title: 'By route', what: 'method and path with variable parts named', of: routes, text: groupName },
+    { title: 'By model', what: 'models as requests name them', of: models, text: groupName },
+    {
+      title: 'By input size',
+      what: 'bytes of the request body, a class to each doubling',
+      of: inputSizes,
+      text: sizeText,
+    },
+  ];
+  return kinds
+    .filter(({ of }) => of.groups.length > 0)
+    .map(({ title, what, of, text }) => groupTable(title, what, of, hasRecorded, text));
+}
+
+function groupTable(
+  title: string,
+  what: string,
+  { groups, ungrouped }: ReportGroups,
+  hasRecorded: boolean,
+  text: (name: string | null) => string,
+): Table {
+  const cut = groups.length > SHOWN ? `; ${SHOWN} of ${groups.length} are shown` : '';
+  const rest =
+    ungrouped === 0 ? '' : `; ${numberText(ungrouped)} requests have further names and are not shown`;
+  const recorded = hasRecorded
+    ? 'beside it the recorded latency of those of them that completed then'
+    : 'no recorded latency';
+  return {
+    title,
+    unit: 'requests; scheduled latency of completed requests in ms, s or min',
+    source: `rows of the run by ${what}${cut}${rest}; ${recorded}`,
+    lookFor:
+      'where the p99 stands out, and where it grew most over the recording: that part of the mix finds the limit first',
+    columns: columnsOf(
+      ['name'],
+      [
+        'sent',
+        'share',
+        'failed',
+        ...['p50', 'p95', 'p99', 'max'],
+        ...(hasRecorded ? ['recorded p50', 'recorded p95', 'recorded p99'] : []),
+      ],
+    ),
+    rows: groups
+      .slice(0, SHOWN)
+      .map((group) => [
+        text(group.name),
+        numberText(group.sent),
+        shareText(group.share),
+        numberText(group.failed),
+        ...percentileTexts(group.latencyMs),
+        msText(group.latencyMs.max),
+        ...(hasRecorded ? percentileTexts(group.recordedMs) : []),
+      ]),
+  };
+}
+
+function percentileTexts({ p50, p95, p99 }: Distribution): string[] {
+  return [p50, p95, p99].map(msText);
+}
+
+function groupName(name: string | null): string {
+  return name ?? 'not known';
+}
+
+/** `1024–2047` as sizes are read. */
+function sizeText(name: string | null): string {
+  if (name === null) return NONE;
+  const [from = 0, to = from] = name.split('–').map(Number);
+  return from === to ? bytesText(from) : `${bytesText(from)} to under ${bytesText(to + 1)}`;
+}
+
+const NS_PER_US = 1e3;
+const MS_PER_NS = 1e-6;
+const MS_PER_US = 1e-3;
+/** The name of a class of request bodies, each twice as large as the one before. */
+export function sizeName(index: number): string {
+  return index === 0 ? '0' : `${2 ** (index - 1)}–${2 ** index - 1}`;
+}
+
+/** Requests that were sent, with what was recorded for the same name. */
+export class Group {
+  requests = 0;
+  failed = 0;
+  readonly latencyNs = new Histogram();
+  recordedUs = new Histogram();
+
+  /** @param latencyNs null where it did not complete, or does not count */
+  add(failed: boolean, latencyNs: number | null): void {
+    this.requests += 1;
+    if (failed) this.failed += 1;
+    // To the microsecond, as what was recorded is.
+    if (latencyNs !== null) this.latencyNs.record(Math.round(latencyNs / NS_PER_US) * NS_PER_US);
+  }
+}
+
+export function groupFigures(named: NamedGroups<Group>): ReportGroups {
+  const groups = named.ordered();
+  const sent = groups.reduce((sum, [, { requests }]) => sum + requests, named.ungrouped);
+  return {
+    groups: groups.map(([name, { requests, failed, latencyNs, recordedUs }]) => ({
+      name,
+      sent: requests,
+      share: requests / sent,
+      failed,
+      latencyMs: distributionOf(latencyNs, MS_PER_NS),
+      recordedMs: distributionOf(recordedUs, MS_PER_US),
+    })),
+    ungrouped: named.ungrouped,
+  };
+}
+
+/** Sizes in rising order. */
+export function bySize({ groups, ungrouped }: ReportGroups): ReportGroups {
+  const least = ({ name }: ReportGroup) => Number.parseInt(name ?? '0', 10);
+  return { groups: groups.toSorted((a, b) => least(a) - least(b)), ungrouped };
+}

@@ -1,0 +1,166 @@
+import type { Histogram } from '../../core/histogram.ts';
+import type { LatencyMs, ReplayDocument, TrustedLatencyMs } from '../../documents/replay.ts';
+import type { PercentileLadder, ReportDocument, ReportedStreams } from '../../documents/report.ts';
+import { columnsOf, msText, NONE, numberText, type Table } from '../render/table.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
+import type { RowFigures } from './statistics.ts';
+
+/** Marks a percentile that has too few samples to be trusted. */
+const TOO_FEW = '*';
+
+export function latencyTable(document: ReportDocument): Table | null {
+  const { latencyMs, recording, counts } = document;
+  const { scheduled, service, recorded } = latencyMs;
+  if (scheduled.count === 0) return null;
+  return {
+    title: 'Latency from p50 to p99.99',
+    unit: 'ms, s or min',
+    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none); ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of these requests, which completed then`}`,
+    lookFor: `scheduled far over service: requests waited on our side before they left. Values marked ${TOO_FEW} rest on fewer samples than the percentile needs`,
+    columns: columnsOf(['percentile'], ['scheduled', 'service', 'as recorded', 'samples needed']),
+    rows: [
+      ...LADDER_PERCENTS.map((percent, at) => [
+        `p${percent}`,
+        stepText(scheduled, percent),
+        stepText(service, percent),
+        recorded === null ? NONE : stepText(recorded, percent),
+        numberText(scheduled.steps[at]?.samplesNeeded),
+      ]),
+      ['mean', msText(scheduled.meanMs), msText(service.meanMs), msText(recorded?.meanMs), NONE],
+      ['max', msText(scheduled.maxMs), msText(service.maxMs), msText(recorded?.maxMs), NONE],
+    ],
+  };
+}
+
+export function streamTable({ streams }: ReportDocument): Table | null {
+  const { ttft, itl, tpot, recordedTtft, completed, failed, turnedAway, whole, tokens } = streams;
+  if (completed + failed + turnedAway + whole === 0) return null;
+  const ladders = [ttft, itl, tpot, recordedTtft];
+  const told =
+    tokens.answers === 0
+      ? 'no answer said how many tokens it had'
+      : `tokens as ${numberText(tokens.answers)} answers counted them: ${numberText(tokens.prompt)} prompt, ${numberText(tokens.output)} output`;
+  return {
+    title: 'Streams: first token, between tokens, per output token',
+    unit: 'ms, s or min',
+    source: `${numberText(completed)} streams that completed, ${numberText(failed)} failed, ${numberText(turnedAway)} turned away instead, ${numberText(whole)} answered whole; TTFT from the intended send, ITL over all gaps (${numberText(itl.count)}), TPOT where the answer says its tokens (${numberText(tpot.count)}); ${told}`,
+    lookFor: `a TTFT that grows while ITL stays: requests queue before they are worked on. An ITL that grows: the batch is too full. ${TOO_FEW}: too few samples`,
+    columns: columnsOf(['percentile'], ['TTFT', 'ITL', 'TPOT', 'TTFT as recorded']),
+    rows: [
+      ...LADDER_PERCENTS.map((percent) => [
+        `p${percent}`,
+        ...ladders.map((ladder) => (ladder === null ? NONE : stepText(ladder, percent))),
+      ]),
+      ['max', ...ladders.map((ladder) => msText(ladder?.maxMs))],
+    ],
+  };
+}
+
+/** The latencies that a run says of itself. */
+export function runLatencyTable({ latencyMs: { scheduled, service } }: ReplayDocument): Table {
+  return {
+    title: 'Latency of completed requests',
+    unit: 'ms, s or min',
+    source:
+      'scheduled: from the planned instant; service: from the actual send; intervals of 95 % over windows',
+    lookFor: 'scheduled far over service: requests waited on our side before they left',
+    columns: columnsOf(['measure'], ['p50', 'p95', 'p99', 'max']),
+    rows: [
+      latencyRow('scheduled', scheduled),
+      ...intervalRows(scheduled),
+      latencyRow('service', service),
+      ...intervalRows(service),
+    ],
+  };
+}
+
+function latencyRow(name: string, { p50, p95, p99, max }: LatencyMs): string[] {
+  return [name, ...[p50, p95, p99, max].map(msText)];
+}
+
+/** Only where the run is long enough to have windows. */
+function intervalRows({ p50Interval, p95Interval, p99Interval }: TrustedLatencyMs): string[][] {
+  const intervals = [p50Interval, p95Interval, p99Interval];
+  if (intervals.every((interval) => interval === null)) return [];
+  const text = (interval: readonly [number, number] | null) =>
+    interval === null ? NONE : `${msText(interval[0])} to ${msText(interval[1])}`;
+  return [['  95 % interval', ...intervals.map(text), NONE]];
+}
+
+/** Streams as a run says of itself. */
+export function runStreamTable({ streams, ttftMs, itlMs, tpotMs }: ReplayDocument): Table | null {
+  const { completed, failed, refused, withoutContent, unread, turnedAway, whole } = streams;
+  if (completed + failed + refused + turnedAway + whole === 0) return null;
+  const counted = [
+    ['completed', completed],
+    ['failed', failed],
+    ['without any content', withoutContent],
+    ['not read for their content coding', unread],
+    ['turned away', turnedAway],
+    ['answered whole', whole],
+  ] as const;
+  const said = counted.filter(([name, requests]) => requests > 0 || name === 'completed');
+  return {
+    title: `Streams: ${said.map(([name, requests]) => `${numberText(requests)} ${name}`).join(', ')}`,
+    unit: 'ms, s or min',
+    source: 'streams that completed',
+    lookFor: 'a TTFT that grows while ITL stays: requests queue before they are worked on',
+    columns: columnsOf(['measure'], ['p50', 'p95', 'p99', 'max']),
+    rows: [
+      latencyRow('first token (TTFT)', ttftMs),
+      latencyRow('between tokens (ITL)', itlMs),
+      latencyRow('per output token (TPOT)', tpotMs),
+    ],
+  };
+}
+
+/** A percentile as it is read, marked where it rests on too few samples. */
+export function stepText({ steps }: PercentileLadder, percent: number): string {
+  const step = steps.find((each) => each.percent === percent);
+  if (step === undefined || step.ms === null) return NONE;
+  return `${msText(step.ms)}${step.enough ? '' : TOO_FEW}`;
+}
+
+/** What a launch review reads, from the middle to the far tail. */
+export const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
+
+const NS_PER_MS = 1e6;
+
+const FLOORS: ReadonlyMap<number, number> = new Map(
+  LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),
+);
+
+/** @param histogram of nanoseconds */
+export function ladderOf(histogram: Histogram): PercentileLadder {
+  const { count, mean, max } = histogram;
+  const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);
+  return {
+    count,
+    meanMs: inMs(mean),
+    maxMs: inMs(max),
+    steps: LADDER_PERCENTS.map((percent) => {
+      const samplesNeeded = FLOORS.get(percent) ?? Number.POSITIVE_INFINITY;
+      return {
+        percent,
+        ms: inMs(histogram.percentile(percent)),
+        samplesNeeded,
+        enough: count >= samplesNeeded,
+      };
+    }),
+  };
+}
+
+export function streamsOf({ streams }: RowFigures, recordedTtft: Histogram): ReportedStreams {
+  const { completed, failed, turnedAway, whole, tokens } = streams;
+  return {
+    ...{ completed, failed, turnedAway, whole, tokens },
+    ttft: ladderOf(streams.ttft),
+    itl: ladderOf(streams.itl),
+    tpot: ladderOf(streams.tpot),
+    recordedTtft: ladderOrNull(recordedTtft),
+  };
+}
+
+export function ladderOrNull(histogram: Histogram) {
+  return histogram.count === 0 ? null : ladderOf(histogram);
+}
