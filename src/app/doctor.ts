@@ -57,7 +57,7 @@ export async function examine(options: DoctorOptions): Promise<Finding[]> {
     ...(listen === null ? [] : [await listenFinding(listen, served)]),
     ...(listen === null || probeListen === null
       ? []
-      : [await probeFinding({ kind: 'tcp', tls: false, ...probeListen }, { listen, served })]),
+      : [await probeFinding({ kind: 'tcp', tls: false, ...probeListen }, listen, served)]),
     ...(target === null ? [] : [await targetFinding(target)]),
   ];
 }
@@ -102,11 +102,8 @@ export function cpuFinding(limits: HostLimits): Finding {
   return finding('processors', 'warn', found, 'Below one processor traffic itself waits; allow at least 1.');
 }
 
-/** What a recording would be asked to hold. */
-export interface RecordingSize {
-  /** At most. */
-  readonly maxConnections: number;
-}
+/** What a recording would be asked to hold at most. */
+type RecordingSize = Pick<DoctorOptions, 'maxConnections'>;
 
 /** For as many connections as it would take: what open files leave no room for, it turns away. */
 export function memoryFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
@@ -213,37 +210,22 @@ function isSamePlace(one: Endpoint, other: Endpoint): boolean {
   return one.port === other.port;
 }
 
-/** Whether only one of two addresses can be listened on. Of names only the one that every host has is known. */
-function isTakenBy(one: Endpoint, other: Endpoint): boolean {
-  if (one.kind === 'unix' || other.kind === 'unix' || one.port === 0) return false;
-  return one.port === other.port && (covers(one.host, other.host) || covers(other.host, one.host));
-}
-
-/** `::` takes what is sent to addresses of IPv4, too. */
-function covers(host: string, other: string): boolean {
-  if (host === '::' || host === other) return true;
-  if (host === '0.0.0.0') return isIP(other) !== 6;
-  return host === 'localhost' && (other === '127.0.0.1' || other === '::1');
-}
-
-/** What else listens on the host, or would. */
-interface Neighbours {
-  /** Where clients would connect, which a recording takes first. */
-  readonly listen?: Endpoint | undefined;
-  /** Where the recording that runs here listens; where it answers probes it does not say. */
-  readonly served?: readonly string[];
-}
-
-/** Whether probes and metrics could be answered at an address, without which a recording goes on all the same. */
+/**
+ * Whether probes and metrics could be answered at an address, without which a recording goes on all the same.
+ * @param listen where clients would connect, which a recording takes first
+ * @param served where the recording that runs here listens; where it answers probes it does not say
+ */
 export async function probeFinding(
   endpoint: Endpoint,
-  { listen, served = [] }: Neighbours,
+  listen: Endpoint | null = null,
+  served: readonly string[] = [],
 ): Promise<Finding> {
   const where = formatEndpoint(endpoint);
-  // Each alone would be found free.
-  if (listen !== undefined && isTakenBy(listen, endpoint)) {
+  // Each alone would be found free. Addresses of one port may still differ, so this is only a warning.
+  const isAnyPort = endpoint.kind === 'tcp' && endpoint.port === 0;
+  if (listen !== null && !isAnyPort && isSamePlace(listen, endpoint)) {
     const advice = 'A recording would be without probes and metrics: name another port as --probe-listen.';
-    return finding('probes', 'warn', `${where} is where --listen listens`, advice);
+    return finding('probes', 'warn', `${where} has the port of --listen`, advice);
   }
   try {
     await mustBeFree(endpoint);

@@ -7,11 +7,11 @@ import {
 } from '../analysis/run/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
 import { AppError } from '../core/errors.ts';
-import type { RunStore } from '../core/ports.ts';
 import { type Send, unchecked } from '../core/run.ts';
 import { readShardDocument, type WaitsFor } from '../documents/replay.ts';
 import { mergeInOrder } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
+import type { SqliteRunStore } from '../storage/runs/store.ts';
 import { assertOwnRows, sendsOf } from './run-files.ts';
 
 /** Rows of the merged run that are written at once. */
@@ -46,7 +46,7 @@ export class OpenShards {
    * summaries of the shards do.
    * @throws AppError INPUT_INVALID for rows that are damaged, or are not those of the summary beside them
    */
-  mergeInto(store: RunStore): RunFigures {
+  mergeInto(store: SqliteRunStore): RunFigures {
     const documents = this.set.runs.map(({ document }) => document);
     const statistics = new RunStatistics(0, waitsForOf(documents));
     for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
@@ -91,7 +91,7 @@ export class OpenShards {
     }
   }
 
-  #readSends(store: RunStore, statistics: RunStatistics): void {
+  #readSends(store: SqliteRunStore, statistics: RunStatistics): void {
     const outcomes = this.set.runs.map(() => new OutcomeCounts());
     const compares = this.set.runs.map(({ document }) => document.check != null);
     const isCompared = compares.includes(true);

@@ -110,9 +110,9 @@ function readRecording(statistics: ReportStatistics, { directory, named, summary
 
 /** @throws AppError where the capture is not there, is damaged, or is another one */
 function readNamed(statistics: ReportStatistics, named: string, summary: ReplayDocument | null): Recording {
-  addRecorded(statistics, named, summary);
-  if (isHelpful(statistics)) return { capture: named, unavailable: null };
-  throw new AppError('INPUT_INVALID', `${named} holds none of the exchanges that were replayed`, {
+  const why = addRecorded(statistics, named, summary);
+  if (why === null) return { capture: named, unavailable: null };
+  throw new AppError('INPUT_INVALID', why, {
     hint: 'Give the capture that this run replayed; exchanges deleted by retention are missing.',
   });
 }
@@ -124,21 +124,20 @@ function readFrom(
   summary: ReplayDocument | null,
 ): string | null {
   try {
-    addRecorded(statistics, place, summary);
+    return addRecorded(statistics, place, summary);
   } catch (thrown) {
     if (!(thrown instanceof AppError)) throw thrown;
     statistics.forgetRecorded();
     return thrown.message;
   }
-  return isHelpful(statistics) ? null : `${place} holds none of the exchanges that were replayed`;
 }
 
-function isHelpful(statistics: ReportStatistics): boolean {
-  const { found, sought } = statistics.recordedFigures();
-  return found > 0 || sought === 0;
-}
-
-function addRecorded(statistics: ReportStatistics, directory: string, summary: ReplayDocument | null): void {
+/** @returns why what is there is of no help; null where it is */
+function addRecorded(
+  statistics: ReportStatistics,
+  directory: string,
+  summary: ReplayDocument | null,
+): string | null {
   const source = new CaptureReader(resolveCaptureDirectory(directory, 'read'));
   try {
     for (const range of rangesOf(summary)) {
@@ -147,6 +146,9 @@ function addRecorded(statistics: ReportStatistics, directory: string, summary: R
   } finally {
     source.close();
   }
+  const { found, sought } = statistics.recordedFigures();
+  const isHelpful = found > 0 || sought === 0;
+  return isHelpful ? null : `${directory} holds none of the exchanges that were replayed`;
 }
 
 /** Where the replayed exchanges lie. Stretches that were laid over the window lie anywhere. */

@@ -19,21 +19,8 @@ export const EXIT = {
 } as const;
 export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
 
-const STATUS_OF_CODE: Readonly<Record<ErrorCode, ExitStatus>> = {
-  OPTION_INVALID: EXIT.usage,
-  INPUT_INVALID: EXIT.usage,
-  CAPTURE_NOT_FOUND: EXIT.usage,
-  CAPTURE_EMPTY: EXIT.usage,
-  CAPTURE_DAMAGED: EXIT.usage,
-  CAPTURE_ENCRYPTED: EXIT.usage,
-  SCHEMA_TOO_NEW: EXIT.usage,
-  SCHEMA_TOO_OLD: EXIT.usage,
-  OUTPUT_EXISTS: EXIT.usage,
-  OUTPUT_UNWRITABLE: EXIT.usage,
-  DISK_QUOTA: EXIT.usage,
-  LISTEN_FAILED: EXIT.usage,
-  NODE_TOO_OLD: EXIT.usage,
-  TARGET_FORBIDDEN: EXIT.usage,
+/** What is not the user's to correct on the command line or in a file: every other error is. */
+const STATUS_OF_CODE: Readonly<Partial<Record<ErrorCode, ExitStatus>>> = {
   TARGET_UNREACHABLE: EXIT.unreachable,
   RECORDER_UNREACHABLE: EXIT.unreachable,
   RUN_ABORTED: EXIT.unreachable,
@@ -57,7 +44,8 @@ export interface Failure {
 /** Turns anything thrown by a command into a message for the user. */
 export function failureOf(thrown: unknown): Failure {
   if (thrown instanceof AppError) {
-    return { status: STATUS_OF_CODE[thrown.code], message: thrown.message, hint: thrown.hint };
+    const { code, message, hint } = thrown;
+    return { status: STATUS_OF_CODE[code] ?? EXIT.usage, message, hint };
   }
   if (thrown instanceof CommanderError) return failureOfUsage(thrown);
   const message = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
-import { constants } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { entryUrl } from '../app/workers.ts';
 import { EXIT, type ExitStatus } from './exit.ts';
 
 const STATUS = { SIGINT: EXIT.sigint, SIGTERM: EXIT.sigterm } as const;
-export type InterruptSignal = keyof typeof STATUS;
+/** A signal that ends a command, or asks it to end. */
+export type CommandSignal = keyof typeof STATUS;
+const SIGNALS = Object.keys(STATUS) as CommandSignal[];
 
 /**
  * The first SIGINT or SIGTERM asks a command to come to its end by itself, the second ends the process at
@@ -14,7 +15,7 @@ export type InterruptSignal = keyof typeof STATUS;
 export class Interruption {
   readonly #stop = new AbortController();
   readonly #onSignal = (name: NodeJS.Signals): void => {
-    const known = name as InterruptSignal;
+    const known = name as CommandSignal;
     if (this.#received !== null) {
       // A wait for one of our threads may delay even this. The next signal then has no handler.
       this.end();
@@ -23,10 +24,10 @@ export class Interruption {
     this.#received = known;
     this.#stop.abort();
   };
-  #received: InterruptSignal | null = null;
+  #received: CommandSignal | null = null;
 
   constructor() {
-    for (const name of Object.keys(STATUS)) process.on(name, this.#onSignal);
+    for (const name of SIGNALS) process.on(name, this.#onSignal);
   }
 
   get signal(): AbortSignal {
@@ -34,7 +35,7 @@ export class Interruption {
   }
 
   /** The signal that came; null while none has. */
-  get received(): InterruptSignal | null {
+  get received(): CommandSignal | null {
     return this.#received;
   }
 
@@ -44,13 +45,9 @@ export class Interruption {
   }
 
   end(): void {
-    for (const name of Object.keys(STATUS)) process.off(name, this.#onSignal);
+    for (const name of SIGNALS) process.off(name, this.#onSignal);
   }
 }
-
-/** Signals that end a command, or ask it to end. */
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-export type CommandSignal = (typeof SIGNALS)[number];
 
 /** What the thread must know of a stream that is the process's own. */
 export interface Screen {
@@ -85,7 +82,7 @@ export async function runInThread(args: readonly string[]): Promise<void> {
   const thread = new Worker(entryUrl('command'), { workerData: setup, resourceLimits: LIMITS_OF_HEAP });
   let signalled = false;
   const onSignal = (signal: CommandSignal): void => {
-    if (signalled) process.exit(128 + constants.signals[signal]);
+    if (signalled) process.exit(STATUS[signal]);
     signalled = true;
     thread.postMessage(signal);
   };

@@ -1,18 +1,6 @@
 import type { LifeAccount, LossReason, Progress, ProtocolUse } from './accounting.ts';
 import type { ClockAnchor } from './clock.ts';
 import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
-import type { Run, RunTotals, Send } from './run.ts';
-
-/** Where a data plane writes exchanges. One writer, synchronous, group commit inside. */
-interface ExchangeSink {
-  /**
-   * Takes an exchange. It is durable only after the next commit. Never throws for a full disk.
-   * @returns false when it cannot be stored at all (`encode_failed`)
-   */
-  append(exchange: Exchange): boolean;
-  addProtocolUse(use: ProtocolUse): void;
-  addAnchor(anchor: ClockAnchor): void;
-}
 
 interface LostExchange {
   readonly exchange: Exchange;
@@ -28,8 +16,18 @@ export interface CommitResult {
   readonly reason: LossReason | null;
 }
 
-/** A sink whose owner decides when to commit, because acknowledgements follow the commit. */
-export interface CommittingSink extends ExchangeSink {
+/**
+ * Where a data plane writes exchanges. One writer, synchronous, group commit inside. Its owner decides when to
+ * commit, because acknowledgements follow the commit.
+ */
+export interface CommittingSink {
+  /**
+   * Takes an exchange. It is durable only after the next commit. Never throws for a full disk.
+   * @returns false when it cannot be stored at all (`encode_failed`)
+   */
+  append(exchange: Exchange): boolean;
+  addProtocolUse(use: ProtocolUse): void;
+  addAnchor(anchor: ClockAnchor): void;
   /** Whether a commit is due: a block is full, or the oldest append has waited long enough. */
   due(nowNs: number): boolean;
   /** @param progress the owner's total including this commit; stored with the exchanges */
@@ -55,13 +53,6 @@ export interface CaptureSource {
    * access, so access it before closing the source.
    */
   payload(row: ExchangeRow): ExchangePayload | null;
-  close(): void;
-}
-
-/** The storage of one replay. Immutable once sealed. */
-export interface RunStore {
-  append(sends: readonly Send[]): void;
-  seal(run: Run, totals: RunTotals, summary: object): void;
   close(): void;
 }
 

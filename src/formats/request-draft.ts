@@ -140,7 +140,9 @@ export function parseRawRequest(message: Buffer): RequestDraft {
   const { body, trailers } = chunked ? decodeChunked(rest) : { body: rest, trailers: null };
   checkFraming(headers, body.length);
   const { first, last } = missingHeaders(method, headers, body.length, chunked);
-  return { method, target, head: withHeaders(head, first, last), body, trailers };
+  const isComplete = first.length + last.length === 0;
+  const whole = isComplete ? head : buildRequestHead(method, target, [...first, ...headers, ...last]);
+  return { method, target, head: whole, body, trailers };
 }
 
 /** Splits off the head, with CRLF line ends and its blank line. */
@@ -155,20 +157,7 @@ function splitMessage(message: Buffer): { head: Buffer; rest: Buffer } {
   return { head: Buffer.from(text, 'latin1'), rest: message.subarray(lf + 2) };
 }
 
-function withHeaders(
-  head: Buffer,
-  first: readonly (readonly [string, string])[],
-  last: readonly (readonly [string, string])[],
-): Buffer {
-  if (first.length === 0 && last.length === 0) return head;
-  const text = head.toString('latin1');
-  const startEnd = text.indexOf('\r\n') + 2;
-  const lines = (pairs: readonly (readonly [string, string])[]): string =>
-    pairs.map(([name, value]) => `${name}: ${value}\r\n`).join('');
-  const whole = text.slice(0, startEnd) + lines(first) + text.slice(startEnd, -2) + lines(last);
-  return Buffer.from(`${whole}\r\n`, 'latin1');
-}
-
+/** Decodes chunked coding (RFC 9112 section 7.1). Extensions are ignored; trailers stay raw. */
 function decodeChunked(coded: Buffer): { body: Buffer; trailers: Buffer | null } {
   const chunks: Buffer[] = [];
   const reader = new ChunkedReader(new AssemblyBudget(LIMITS.trailerBytes));

@@ -105,11 +105,6 @@ function beginning(body: Uint8Array): Buffer {
   return Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, FACT_BYTES));
 }
 
-/** Facts that are cheap and reliable to read from headers or the start of a payload. */
-
-/** How much of a body is searched for the model's name. */
-const MODEL_SEARCH_BYTES = 256 * 1024;
-
 /** Whether a response with this Content-Type is an event stream. */
 export function isEventStream(contentType: string | null): boolean {
   return contentType !== null && /^text\/event-stream\s*(?:;|$)/i.test(contentType);
@@ -141,7 +136,7 @@ export function isPlain(contentEncoding: string | null): boolean {
  * @param body UTF-8, not content-encoded
  */
 export function modelOfJson(body: Uint8Array): string | null {
-  const prefix = Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, MODEL_SEARCH_BYTES));
+  const prefix = beginning(body);
   if (!prefix.includes('"model"')) return null;
   const model = jsonText(prefix, jsonMember(prefix, jsonStart(prefix), 'model'));
   return model === null || model === '' ? null : model.slice(0, MODEL_CHARS);

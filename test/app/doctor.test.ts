@@ -153,11 +153,11 @@ describe('reprise doctor', () => {
   test('only warns of a probe port in use, which may be that of the recording that runs here', async () => {
     await busyPort(async (port) => {
       const endpoint = { kind: 'tcp', host: '127.0.0.1', port, tls: false } as const;
-      expect(await probeFinding(endpoint, {})).toMatchObject({
+      expect(await probeFinding(endpoint)).toMatchObject({
         result: 'warn',
         advice: expect.stringContaining('--probe-listen'),
       });
-      expect(await probeFinding(endpoint, { served: ['127.0.0.1:8080'] })).toMatchObject({ result: 'ok' });
+      expect(await probeFinding(endpoint, null, ['127.0.0.1:8080'])).toMatchObject({ result: 'ok' });
     });
   });
 
@@ -167,16 +167,14 @@ describe('reprise doctor', () => {
     ['127.0.0.1', '0.0.0.0', 'warn'],
     ['::', '0.0.0.0', 'warn'],
     ['localhost', '127.0.0.1', 'warn'],
-    ['10.255.255.1', '127.0.0.1', 'ok'],
-    ['::1', '0.0.0.0', 'ok'],
   ])('finds no port free twice: --listen on %s, probes on %s', async (host, probeHost, result) => {
     const port = await busyPort(async (free) => free);
     const [listen, probes] = [host, probeHost].map(
       (one) => ({ kind: 'tcp', host: one, port, tls: false }) as const,
     ) as [Endpoint, Endpoint];
-    expect(await probeFinding(probes, { listen })).toMatchObject({ result });
+    expect(await probeFinding(probes, listen)).toMatchObject({ result });
     const elsewhere = { ...listen, port: 0 } as Endpoint;
-    expect(await probeFinding(probes, { listen: elsewhere })).toMatchObject({ result: 'ok' });
+    expect(await probeFinding(probes, elsewhere)).toMatchObject({ result: 'ok' });
   });
 
   test('speaks TLS with a target that is to, and warns of one that does not', async () => {

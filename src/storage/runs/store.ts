@@ -2,7 +2,6 @@ import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, statSync } from
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { RunStore } from '../../core/ports.ts';
 import {
   type AnswerCheck,
   type CheckedSend,
@@ -33,7 +32,7 @@ const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE
  * Single commits are not synced to disk: a crash of the process loses nothing. A power cut may lose a run,
  * but unlike a recording it can be repeated. Sealing syncs everything.
  */
-export class SqliteRunStore implements RunStore {
+export class SqliteRunStore {
   readonly #directory: string;
   readonly #connection: Connection;
   readonly #labels: TextIds;
