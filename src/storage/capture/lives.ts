@@ -193,7 +193,7 @@ export class AbsentSegments {
     const gone = [...this.#expired.values()].filter(({ file }) => !read.has(file) && !unread.has(file));
     const unrecorded = here.filter(({ file }) => !this.#expired.has(keyOf(file.file)));
     const mayOverlap = ({ file, segments }: ExpirySummary) =>
-      segments > 1 && (unread.has(file) || unrecorded.some((held) => mayInclude(file, held, here)));
+      segments > 1 && (unread.has(file) || unrecorded.some(mayBeIn(file, here)));
     const exact = ![...this.#expired.values()].some((expiry) => !read.has(expiry.file) && mayOverlap(expiry));
     const own = ({ ownExchanges, ownBytes }: ExpirySummary) => {
       return { segments: 1, exchanges: ownExchanges, bytes: ownBytes };
@@ -220,13 +220,14 @@ function keyOf(file: string): string {
  * Whether the sum of a missing segment may include one that is here: it was sealed earlier. Lives that share
  * a directory do not overlap.
  */
-function mayInclude(gone: string, held: SegmentSummary, here: readonly SegmentSummary[]): boolean {
+function mayBeIn(gone: string, here: readonly SegmentSummary[]): (held: SegmentSummary) => boolean {
   const { recorder, sequence = 0, hour = 0 } = parseSegmentName(gone) ?? {};
-  if (!held.file.sealed) return false;
-  if (held.file.recorder === recorder) return held.file.sequence < sequence;
   const ofLife = here.find(({ file }) => file.recorder === recorder);
   const startedUs = ofLife?.meta.recorder.startedUs ?? hour * HOUR_US;
-  return held.meta.recorder.startedUs < startedUs;
+  return ({ file, meta }) => {
+    if (!file.sealed) return false;
+    return file.recorder === recorder ? file.sequence < sequence : meta.recorder.startedUs < startedUs;
+  };
 }
 
 const HOUR_US = 3_600_000_000;
