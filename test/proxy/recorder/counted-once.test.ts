@@ -149,7 +149,7 @@ describe('what passed is recorded or lost, and once', () => {
           Array.from({ length: 3 }, () => lives.disk.rows),
         );
       }),
-      { numRuns: 150, plugins: [fc.interruptAfterTimeLimit(30_000, { failOnInterrupt: true })] },
+      { numRuns: 150, plugins: [fc.interruptAfterTimeLimit(100_000, { failOnInterrupt: true })] },
     );
   });
 });

@@ -219,8 +219,8 @@ describe('the link to the recorder', () => {
         harness.killRecorder();
         expect(harness.faults).toEqual([]);
       }),
-      // A failure that is still being shrunk when the test's time is over would be told as a time-out. Too slow is one.
-      { numRuns: 100, plugins: [fc.interruptAfterTimeLimit(20_000, { failOnInterrupt: true })] },
+      // A failure that is still being shrunk when the test's time is over would be told as a time-out.
+      { numRuns: 100, plugins: [fc.interruptAfterTimeLimit(100_000, { failOnInterrupt: true })] },
     );
   });
 });
