@@ -22,7 +22,7 @@ import { Redaction } from '../../redaction/head-redaction.ts';
 import type { KeySource } from '../../redaction/identities.ts';
 import { parseSinglePlace, refused } from '../options/parsers.ts';
 import { JSON_LENGTH, type JsonScalar, jsonLengthIn, spliceJson, spliceJsonAt } from './edit-json.ts';
-import { newDecimal, newHex, newName, newScalar, parsedText } from './new-names.ts';
+import { newDecimal, newHex, newName, newScalar, parsedText } from './new-ids.ts';
 
 /** Who a request is played as, where not as who it was recorded. */
 export interface PlayedAs {

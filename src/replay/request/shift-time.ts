@@ -5,7 +5,7 @@ import { parseSinglePlace, refused } from '../options/parsers.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { type BuiltRequest, flatValue } from './build.ts';
 import { JSON_LENGTH, jsonLengthIn, spliceJson } from './edit-json.ts';
-import { parsedText } from './new-names.ts';
+import { parsedText } from './new-ids.ts';
 
 /** A place in JSON bodies that holds a time. Plain data. */
 export interface TimePlace {

@@ -9,7 +9,7 @@ import {
   parsePerturbedPlace,
 } from '../../../src/replay/request/copy-identity.ts';
 import { spliceJson } from '../../../src/replay/request/edit-json.ts';
-import { newName } from '../../../src/replay/request/new-names.ts';
+import { newName } from '../../../src/replay/request/new-ids.ts';
 import { requestPayload } from '../../support/memory-capture.ts';
 
 const SESSION = ['header:x-session-id', 'cookie:sid', 'query:sid', 'json:/user', 'oip-sequence'];
