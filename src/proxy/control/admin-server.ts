@@ -43,8 +43,8 @@ function json(status: number, document: object): Answer {
 }
 
 /**
- * A server for probes and control: small heads, no bodies, few connections, short times. Whoever asks slowly,
- * sends a body or keeps many connections is turned away, and nothing that is asked can make it hold much.
+ * A server for probes and control: small heads, no bodies, few connections, short time limits. So no client can make it
+ * hold much memory.
  */
 function smallServer(connections: number, answering: Answering): Server {
   const server = createServer(
@@ -99,9 +99,9 @@ function hasBody(request: IncomingMessage): boolean {
 const CONTROL_SOCKET = 'control.sock';
 
 /**
- * Hands over a path to the control socket of a capture that is short enough for a socket address: where the
- * directory's own is not, one through an open descriptor of the directory, valid during the call.
- * @throws AppError OPTION_INVALID where this system has no such way; Error of the file system
+ * Calls back with a path of the control socket that fits a socket address. If the capture's own path is too long, the
+ * path goes through an open descriptor of the directory and is valid during the call only.
+ * @throws AppError OPTION_INVALID if the system has no `/proc`; Error of the file system
  */
 export async function withSocketPath<Result>(
   directory: string,
@@ -132,8 +132,8 @@ export interface Controls {
 }
 
 /**
- * So often it is seen to that the socket is ours: one that is taken (by a predecessor that still ships its last
- * segment, say) is asked for again, and one that somebody removed is made again.
+ * How often the socket is checked. If a predecessor still holds it, we try again; if somebody removed it, we make it
+ * again.
  */
 const LOOK_MS = 5_000;
 
@@ -158,7 +158,7 @@ export class ControlServer {
   /** Where the socket is to be; null before the first capture and after the end. */
   #directory: string | null = null;
 
-  /** What was asked of us is done one after the other. */
+  /** The last of the opens and closes, which run one after the other. */
   #last: Promise<void> = Promise.resolve();
   #look: NodeJS.Timeout | null = null;
   #failing = false;
@@ -169,7 +169,7 @@ export class ControlServer {
     this.#lookMs = lookMs;
   }
 
-  /** Listens in a capture whose lock is held. What keeps it from doing so is one line in the log, and tried again. */
+  /** Listens in a capture whose lock we hold. A failure is one line in the log, and is tried again. */
   open(directory: string): Promise<void> {
     this.#last = this.#last.then(() => this.#open(directory));
     return this.#last;
@@ -181,7 +181,7 @@ export class ControlServer {
   }
 
   async #open(directory: string): Promise<void> {
-    // A directory that was removed and made again has no socket, or another's, whatever we still listen on.
+    // If the directory was removed and made again, our socket is gone though we still listen.
     if (this.#directory !== directory || !(await this.#isOurs(directory))) {
       await this.#close();
       this.#directory = directory;
@@ -214,7 +214,7 @@ export class ControlServer {
     this.#server = null;
     this.#directory = null;
     if (!server) return;
-    // First, so that a socket without an answer means that its process was killed.
+    // Remove the file first: a socket file that nobody answers then means that its process was killed.
     if (directory !== null && (await this.#isOurs(directory))) removeSocket(directory);
     this.#socket = null;
     server.closeAllConnections();
@@ -222,8 +222,8 @@ export class ControlServer {
   }
 
   /**
-   * Whether what lies at the path is the socket that we made: it may have been removed, and be a successor's by now.
-   * A disk that hangs does not hold up the thread that answers probes.
+   * Whether the file at the path is the socket that we made; a successor may have replaced it. Asynchronous, because
+   * the thread that answers probes must not wait for a disk that hangs.
    */
   async #isOurs(directory: string): Promise<boolean> {
     const ours = this.#socket;
@@ -236,8 +236,8 @@ export class ControlServer {
     const server = smallServer(LIMITS.controlConnections, (method, path) => this.#answer(method, path));
     await withSocketPath(directory, async (path) => {
       if (await isAnswered(path)) throw new Error('another process answers there');
-      // A server that closes removes the path that it was bound to, even where that is another's socket by then: it is
-      // bound to one of its own, which is no longer than the other.
+      // Node removes the path that a server was bound to when it closes, even if another process has its socket there
+      // by then. So it is bound to a name of its own, of the same length, and renamed.
       const bound = join(dirname(path), `.sock-${randomBytes(3).toString('hex')}`);
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
@@ -253,7 +253,7 @@ export class ControlServer {
         throw error;
       }
     });
-    // What goes wrong with one client's connection is that client's; it has its answer or asks again.
+    // An error of one client's connection concerns that client only.
     server.on('error', () => undefined);
     this.#server = server;
     if (this.#failing) this.#logger.info({ directory }, 'the control socket is answered now');
@@ -274,22 +274,22 @@ export class ControlServer {
     return (await this.#switched(action === '/pause')) ?? json(409, { error: ENDING });
   }
 
-  /** The status after it; null where the recording ends, and so neither pauses nor resumes. */
+  /** The status afterwards; null if the recording is ending and can neither pause nor resume. */
   async #switched(pausing: boolean): Promise<Answer | null> {
     if (this.#controls.status().draining) return null;
     await (pausing ? this.#controls.pause() : this.#controls.resume());
     const status = this.#controls.status();
-    // Its end may have begun while this waited for its turn.
+    // The end may have begun while this waited.
     return status.draining && status.paused !== pausing ? null : json(200, status);
   }
 }
 
-/** Best effort: a disk that refuses changes by now must not keep the recording from its end. */
+/** Best effort: a disk that refuses changes must not keep the recording from ending. */
 function removeSocket(directory: string): void {
   try {
     rmSync(join(directory, CONTROL_SOCKET), { force: true });
   } catch {
-    // Nothing answers there; clients get that as an error.
+    // Nobody answers there, and clients get an error.
   }
 }
 
@@ -299,12 +299,12 @@ export interface ProbeAddress {
   readonly port: number;
 }
 
-/** A port that somebody else still holds (a predecessor that drains, say) is asked for again after so long. */
+/** How soon a port that another process holds (a predecessor that drains, say) is tried again. */
 const RETRY_MS = 5_000;
 
 /**
- * Answers the orchestrator and the scraper: `/livez`, `/readyz`, `/metrics`. Nothing can be changed here and no
- * payload is shown. It is never worth more than traffic: a port that cannot be had is a warning.
+ * Answers the orchestrator and the scraper: `/livez`, `/readyz`, `/metrics`. It changes nothing and shows no payload.
+ * Traffic matters more: a port that cannot be bound is only logged.
  */
 export class ProbeServer {
   readonly #statusOf: () => RecorderStatus;

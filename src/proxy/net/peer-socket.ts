@@ -4,21 +4,21 @@ import { WIRE } from '../../core/limits.ts';
 
 const NOTHING = Buffer.alloc(0);
 
-/** Before 1.52 libuv, which is that of Node 22, reports a reset that is read together with bytes as an end. */
+/** libuv before 1.52 (Node 22 has it) reports a reset as an end when it is read together with bytes. */
 const MISTAKES_RESETS = isBefore(process.versions.uv, 1, 52);
 
 type Settle = (error?: NodeJS.ErrnoException | null) => void;
 
 /**
- * One end of a proxied connection. What is read and written may be TLS over the socket beneath it, and that socket
- * alone can be reset and asked whether its peer is still there.
+ * One end of a proxied connection. With TLS the traffic goes through a stream above the socket; only the socket can be
+ * reset, and only the socket can be probed for its peer.
  */
 export class PeerSocket {
   /** What carries the traffic. */
   readonly stream: Socket;
   /** The socket beneath; the same where there is no TLS. */
   readonly socket: Socket;
-  /** A unix socket knows no reset: its peer learns of an abort by the end. */
+  /** A unix socket has no reset: its peer sees an abort as an end. */
   readonly resettable: boolean;
   readonly #failedWrite: FailedWrite;
 
@@ -29,23 +29,23 @@ export class PeerSocket {
     this.#failedWrite = new FailedWrite(stream, socket);
   }
 
-  /** @returns false where some of it waits, and nothing more should come until `drain` */
+  /** @returns false if bytes wait to be sent; write nothing more until `drain` */
   write(bytes: Buffer): boolean {
-    // A side that is gone takes nothing more; its close ends the other one too.
+    // A closed side takes nothing. Its close event ends the other side.
     if (!this.stream.writable) return true;
-    // Where nothing waits nothing has to drain, whatever the stream says of a chunk of its own size.
+    // A stream returns false for one large chunk even if all of it was sent; then no `drain` follows.
     return this.stream.write(bytes) || this.stream.writableLength === 0;
   }
 
-  /** Ends it the hard way, with what it still had to send. */
+  /** Resets the connection. Bytes that were not sent are dropped. */
   reset(): void {
     resetStream(this.stream, this.socket, this.resettable);
   }
 
   /**
-   * Calls back once an end that was read is known to be none of a reset: a reset fails a write of no bytes, and comes
-   * as the error it is. Where nothing can be written any more, or the peer does not take what is to be written, it
-   * cannot be told: the end is believed. Where a write has failed, its error has told already what the end is.
+   * Calls back when an end that was read is an end and not a reset. An empty write tells them apart: it fails after a
+   * reset, and the error event follows. If nothing can be written any more, or bytes still wait, the end is believed.
+   * If a write has failed before, its error code says what the end is.
    */
   confirmEnd(act: () => void): void {
     const { stream, socket } = this;
@@ -63,16 +63,15 @@ export class PeerSocket {
     }
   }
 
-  /** Call this when it has ended or is closed: reports a failure that waited for the rest to be read. */
+  /** To be called at the end or close: reports a write failure that was held back. */
   readNoMore(): void {
     this.#failedWrite.tell();
   }
 }
 
 /**
- * While its own end is being sent a reset fails without a word, and the socket would neither close nor be freed; all
- * bytes are on their way by then, and closing cuts none of them off. Nor can a connection that does not exist yet be
- * reset.
+ * A socket whose own end is being sent cannot be reset: the call fails silently and the socket leaks. Its bytes are
+ * with the kernel by then, so it is closed instead. A socket that is still connecting cannot be reset either.
  */
 function resetStream(stream: Socket, socket: Socket, resettable: boolean): void {
   const ending = stream.writableEnded && !stream.writableFinished && stream.writableLength === 0;
@@ -82,9 +81,9 @@ function resetStream(stream: Socket, socket: Socket, resettable: boolean): void 
 }
 
 /**
- * Asks whether the peer of a socket that is not read is still there: a write of no bytes sends nothing, and fails
- * where the peer has reset the connection, however much of what it sent lies unread. What is being connected or
- * still has bytes to write is watched by the kernel for that; what has ended its own side cannot be asked.
+ * Probes the peer of a socket that is not being read. An empty write sends nothing, and fails if the peer has reset the
+ * connection, even if bytes of it lie unread. A socket that connects or has bytes to send learns of a reset by itself.
+ * One that has ended its own side cannot be probed.
  */
 export function askPeer(socket: Socket): void {
   if (!socket.destroyed && !socket.connecting && !socket.writableEnded && socket.writableLength === 0) {
@@ -93,9 +92,8 @@ export function askPeer(socket: Socket): void {
 }
 
 /**
- * Resets what one of Node's own servers or agents handed out. A unix socket knows no reset, and what lies beneath
- * a TLS stream of theirs is out of reach: Node throws when asked. Those are closed at once, which under TLS is an
- * end without its farewell, and so no whole answer either.
+ * Resets a socket of Node's own servers or agents. Unix sockets have no reset, and Node throws for their TLS sockets:
+ * those are closed at once. Under TLS that is an end without `close_notify`, so the peer sees a truncated message.
  */
 export function resetSocket(socket: Socket): void {
   const resettable = !(socket instanceof TLSSocket) && socket.remoteAddress !== undefined;
@@ -103,11 +101,10 @@ export function resetSocket(socket: Socket): void {
 }
 
 /**
- * The write that failed on a side because its peer is gone. What the peer said before, an answer to an upload that
- * it does not want for one, lies in the kernel and is handed out to whoever reads on; but Node destroys a socket with
- * the first write that fails, and what was not read goes with it. So the failure is told when that is read, or after
- * a moment. Until then the write is one that is still on its way, which is all that a stream can be told by those
- * who write for it: to them, `_write` and `_writev` are what Node documents.
+ * Holds back a write error of a socket until its peer's last bytes are read. A peer may answer an upload (401, say) and
+ * close without reading it; the answer then lies in the kernel when our write fails. Node destroys a socket at its first
+ * failed write, and would drop the answer. So the write stays pending until the answer is read, or for a moment. To hold
+ * it, `_write` and `_writev` are wrapped, as Node documents them for those who implement streams.
  */
 export class FailedWrite {
   readonly #stream: Socket;
@@ -122,14 +119,14 @@ export class FailedWrite {
     if (socket !== stream) this.#watch(socket);
   }
 
-  /** Whether one has failed. */
+  /** Whether a write has failed. */
   get failed(): boolean {
     return this.#error !== null;
   }
 
   /**
-   * Whether the peer reset the connection without having ended its side. The kernel told of it once, to the write,
-   * and calls what comes behind the last bytes an end; it is one only where the write met `EPIPE`.
+   * Whether the peer reset the connection before it ended its side. The kernel reports a reset once, to the write, and
+   * then calls the end of the bytes an end. It is a true end only if the write failed with `EPIPE`.
    */
   get brokeOff(): boolean {
     return this.#error !== null && this.#error.code !== 'EPIPE';
@@ -168,18 +165,18 @@ export class FailedWrite {
   }
 
   #hold(error: NodeJS.ErrnoException, settle: Settle): void {
-    // Under TLS a second one may fail; the first ends the connection.
+    // Under TLS a second write may fail; the first error ends the connection.
     if (this.#error) return;
     this.#error = error;
     this.#tell = () => settle(error);
-    // A loop that stood still meanwhile reads what is there before it gives up.
+    // After a pause of the event loop, what has arrived is read first.
     this.#timer = setTimeout(() => setImmediate(() => this.tell()), WIRE.readOutMs);
   }
 }
 
 const FAILED_WRITES = new WeakMap<Socket, FailedWrite>();
 
-/** Of a socket that Node's own servers or agents handed out; one and the same for all that passes on it. */
+/** Of a socket of Node's own servers or agents: one for each socket, whatever requests share it. */
 export function failedWriteOf(socket: Socket): FailedWrite {
   const known = FAILED_WRITES.get(socket) ?? new FailedWrite(socket, socket);
   FAILED_WRITES.set(socket, known);

@@ -26,8 +26,8 @@ const MARK_BYTES = 4;
 const NONE = Buffer.alloc(MARK_BYTES);
 
 /**
- * Says on disk which connection a recorder is at work on, so that whoever finds it dead knows what it died of. It
- * costs two writes a frame, into the page cache; a recorder keeps it only when the one before died.
+ * A file that names the connection which the recorder is processing. If the recorder dies, the proxy reads what it died
+ * of. It costs two writes a frame into the page cache, so a recorder keeps it only if the one before died.
  */
 export class WorkMark {
   readonly #fd: number;
@@ -39,12 +39,12 @@ export class WorkMark {
     this.clear();
   }
 
-  /** In a capture. Null where it cannot be had: a recorder does its work without leaving word of it. */
+  /** Null if the file cannot be opened: the recorder works without it. */
   static open(directory: string): WorkMark | null {
     try {
       return new WorkMark(openSync(join(directory, MARK_FILE), 'w', 0o600));
     } catch {
-      // A failing disk must not keep a recorder from its work over a precaution.
+      // This is a precaution only; the capture's own writes report a failing disk.
       return null;
     }
   }
@@ -58,7 +58,7 @@ export class WorkMark {
     this.#write(NONE);
   }
 
-  /** Nothing has happened for long enough: the mark is empty from now on, and costs nothing. */
+  /** The recorder has lived long enough: the mark stays empty and costs nothing from now on. */
   retire(): void {
     this.clear();
     this.#retired = true;
@@ -75,7 +75,7 @@ export class WorkMark {
   }
 }
 
-/** The connection that a recorder was at work on when it ended; null for none. */
+/** The connection that a recorder was processing when it ended; null for none. */
 export async function readMark(directory: string): Promise<number | null> {
   try {
     const mark = await readFile(join(directory, MARK_FILE));
@@ -103,7 +103,7 @@ interface Answer {
   readonly turns: number;
 }
 
-/** One connection as it comes through the pipe: its assembly, and the way of its settlements to sink and pipe. */
+/** One connection of the pipe: feeds its frames to an assembler, and its settlements to the sink and the listener. */
 export class FedConnection {
   readonly #connection: number;
   readonly #sink: CommittingSink;
@@ -148,7 +148,7 @@ export class FedConnection {
     }
   }
 
-  /** Its end will never be known: open connections are lost. */
+  /** The pipe ended before this connection did: what is open is lost. */
   abandon(nowNs: number, because: LossReason): void {
     this.#assembly.gap(because, 0, 0);
     this.#assembly.close(nowNs, 'shutdown');
@@ -200,7 +200,7 @@ export class PipeServer {
   #flushAsked = 0;
   #committed: Progress;
   #shedding: LossReason | null = null;
-  /** Nothing more is taken: what the pipe still carries is not recorded, and the proxy counts it so. */
+  /** Frames are ignored from now on; the proxy counts them as lost. */
   #abandoned = false;
 
   /** @param progress what recorders before this one have committed of the same recording */
@@ -214,7 +214,7 @@ export class PipeServer {
     return this.#shedding;
   }
 
-  /** Reads the pipe until it ends, which is the end of the proxy: what is still open then is lost with it. */
+  /** Reads the pipe until the proxy ends it. What is still open then is lost. */
   attach(pipe: Duplex): void {
     this.#pipe = pipe;
     const reader = new FrameReader((frame) => this.#take(frame));
@@ -223,7 +223,7 @@ export class PipeServer {
       reader.push(chunk);
       this.commitIfDue();
     });
-    // The close that follows says all there is to know: the proxy is gone.
+    // The close event follows.
     pipe.on('error', () => undefined);
     pipe.on('close', () => {
       if (this.#abandoned) return;
@@ -232,7 +232,7 @@ export class PipeServer {
     });
   }
 
-  /** To be called every few milliseconds as well: an exchange must not wait for the next one. */
+  /** Also called by a timer: an exchange must not wait for the next one. */
   commitIfDue(): void {
     const { sink, clock } = this.#deps;
     const nowNs = clock.nowNs();
@@ -262,10 +262,7 @@ export class PipeServer {
     this.#deps.sink.close();
   }
 
-  /**
-   * The proxy is gone, or nobody listens to it any more. One that ends in good order closed its connections
-   * before; of those still open nobody will say how they ended. They are abandoned in no order.
-   */
+  /** Settles open connections as lost. A proxy that ends in good order closes its connections before. */
   #abandon(because: LossReason): void {
     this.#abandoned = true;
     const nowNs = this.#deps.clock.nowNs();

@@ -48,10 +48,10 @@ interface TapIdentity {
 }
 
 /**
- * One client connection as the recorder is told of it. The data plane reports bytes and ends as they pass; this
- * decides whether they go into the pipe or are counted where they fell. All it knows of HTTP is the turn: client
- * bytes after server bytes, unless it is told better. After a loss a connection is resumed at its next turn, unless
- * its client was seen to pipeline: an answer to an earlier request would be taken for the answer to this one.
+ * Copies one client connection to the recorder. The data plane reports bytes and ends as they pass. The tap puts them
+ * into the queue, or counts them as lost. All it knows of HTTP is the turn: client bytes after server bytes. After a
+ * loss, recording resumes at the next turn. It does not if the client was seen to pipeline: the answer to an earlier
+ * request could be taken for the answer to this one.
  */
 export class ConnectionTap {
   readonly connection: number;
@@ -80,7 +80,7 @@ export class ConnectionTap {
     if (!host.attached) this.#gap = newGap('writer_down');
   }
 
-  /** Bytes that passed. They may be kept, and must not be written to any more; as those of `server`. */
+  /** Bytes that passed. They may be kept, so nobody may write to them any more; `server` likewise. */
   client(bytes: Buffer): void {
     const turnStart = this.#turnDue;
     this.#turnDue = false;
@@ -257,8 +257,8 @@ function newGap(reason: LossReason): Gap {
 }
 
 /**
- * How many request lines stand in client bytes that no recorder reads, or what looks like one: a body may, and then
- * its connection is not resumed.
+ * How many request lines client bytes hold, for bytes that no recorder reads. A body may look like one; then its
+ * connection is not resumed.
  */
 function requestLinesIn(bytes: Buffer): number {
   let lines = 0;

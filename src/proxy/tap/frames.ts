@@ -12,8 +12,8 @@ import type { Fate } from './counters.ts';
  *
  *   recorder → proxy       the settlements of a commit, as one line of JSON
  *
- * Traffic is carried as it passed, in pieces of at most what one read of a socket gives. All else is a message, which
- * is JSON: there are two of them for a connection.
+ * A traffic frame carries what one read of a socket gave. Everything else is a message in JSON: a connection has two,
+ * one when it opens and one when it closes, and more after losses.
  */
 export const FRAME_HEADER_BYTES = 20;
 
