@@ -9,7 +9,7 @@ import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
 import { encryptionKeyOf, openForReplay } from './app/open-capture.ts';
 import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './app/profile.ts';
-import { RECORD_OPTIONS, readRecordOptions, withinRoom } from './app/recording/options.ts';
+import { RECORD_OPTIONS, readRecordOptions, withinRoom } from './app/recording/record-options.ts';
 import { Recording, type RecordingEnd } from './app/recording/recording.ts';
 import { chooseReplay, planOf } from './app/replay/plan.ts';
 import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from './app/replay/prepare.ts';

@@ -23,7 +23,7 @@ import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { latestMetas } from '../storage/capture/keys.ts';
 import { ask } from './recorder-control.ts';
 import { leastMemoryBytes } from './recording/memory-budget.ts';
-import { connectionRoom, PROBE_LISTEN, probeAddressOf, WIRE_DEMAND } from './recording/options.ts';
+import { connectionRoom, PROBE_LISTEN, probeAddressOf, WIRE_DEMAND } from './recording/record-options.ts';
 
 export const DOCTOR_OPTIONS = {
   dir: text('--dir <directory>', 'directory to check for a capture', { default: '.' }),

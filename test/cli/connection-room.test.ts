@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/app/recording/options.ts';
+import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/app/recording/record-options.ts';
 import type { HostLimits } from '../../src/monitors/host.ts';
 import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';

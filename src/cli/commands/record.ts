@@ -5,7 +5,7 @@ import {
   type RecordOptions,
   readRecordOptions,
   withinRoom,
-} from '../../app/recording/options.ts';
+} from '../../app/recording/record-options.ts';
 import { Recording } from '../../app/recording/recording.ts';
 import { VERSION } from '../../app/version.ts';
 import { entryPath } from '../../app/workers.ts';

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import type { RecorderSettings } from '../../app/recording/capture.ts';
-import { RecorderProcess } from '../../app/recording/process.ts';
+import { RecorderProcess } from '../../app/recording/recorder-process.ts';
 import { entryUrl } from '../../app/workers.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { ToRecorder } from '../../proxy/control/messages.ts';

@@ -9,7 +9,7 @@ import type { FromRecorder, StoreReading, ToRecorder } from '../../proxy/control
 import { leaveAccount } from '../../storage/capture/accounts.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
-import { DiskEstimates } from './disk.ts';
+import { DiskEstimates } from './disk-forecast.ts';
 import { SealHook } from './seal-hook.ts';
 import { Sealer, sealerThread } from './sealing.ts';
 

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DiskEstimates } from '../../../src/app/recording/disk.ts';
+import { DiskEstimates } from '../../../src/app/recording/disk-forecast.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { newCapture, writerOptions } from '../../support/captures.ts';

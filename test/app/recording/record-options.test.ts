@@ -6,7 +6,7 @@ import {
   type RecordOptions,
   type RouteSetting,
   readRecordOptions,
-} from '../../../src/app/recording/options.ts';
+} from '../../../src/app/recording/record-options.ts';
 import { addOptions } from '../../../src/cli/flags.ts';
 import { askedOf } from '../../../src/cli/options.ts';
 
