@@ -49,8 +49,10 @@ export class Sealer {
   readonly #options: SealerOptions;
   readonly #attempt;
   readonly #queue = new Set<string>();
-  /** Segments that failed, how often, and the timer that queues them again. */
-  readonly #failed = new Map<string, { times: number; timer: NodeJS.Timeout | null }>();
+  /** Segments that failed and are queued again together. */
+  readonly #failed = new Set<string>();
+  #failures = 0;
+  #retry: NodeJS.Timeout | null = null;
   #running: Promise<void> | null = null;
   #stopping = false;
   /** Nothing is left of the time of a stop. */
@@ -66,7 +68,10 @@ export class Sealer {
 
   /** Resolves when these, and what else waits by then, have been tried. Never rejects: what fails is logged. */
   async seal(files: readonly string[]): Promise<void> {
-    for (const file of files) this.#queue.add(file);
+    for (const file of files) {
+      this.#failed.delete(file);
+      this.#queue.add(file);
+    }
     while (this.#queue.size > 0) {
       this.#running ??= this.#drain().finally(() => {
         this.#running = null;
@@ -77,7 +82,7 @@ export class Sealer {
 
   /** Segments that wait, those that failed included. */
   get pending(): number {
-    return new Set([...this.#queue, ...this.#failed.keys()]).size;
+    return this.#queue.size + this.#failed.size;
   }
 
   /** All that is still to be sealed gets so long, an attempt that runs included; the rest is left to the next start. */
@@ -87,7 +92,7 @@ export class Sealer {
       this.#over = true;
       this.#cut.abort();
     }, limitMs);
-    for (const { timer: retry } of this.#failed.values()) if (retry) clearTimeout(retry);
+    if (this.#retry) clearTimeout(this.#retry);
     await this.seal([]);
     clearTimeout(timer);
   }
@@ -122,26 +127,29 @@ export class Sealer {
       this.#tryLater(file, line?.error ?? failure ?? 'the sealer said nothing of it');
       return;
     }
-    this.#failed.delete(file);
     if (line.outcome === 'damaged') {
       logger.error({ file, problem: line.problem }, 'segment is damaged; it was set aside and is kept');
     } else if (line.outcome === 'sealed' || line.outcome === 'recovered') {
       this.#lastFailure = null;
+      this.#failures = 0;
       onSealed(file);
     }
   }
 
   #tryLater(file: string, reason: string): void {
-    const times = (this.#failed.get(file)?.times ?? 0) + 1;
     // One line for a reason that stays the same, however many segments and attempts it costs.
     if (reason !== this.#lastFailure) {
       this.#options.logger.error({ file, reason }, 'segment was not sealed; it stays readable');
     }
     this.#lastFailure = reason;
-    const delayMs = Math.min((this.#options.retryMs ?? RETRY_MS) * 2 ** (times - 1), RETRY_MAX_MS);
-    const timer = this.#stopping ? null : setTimeout(() => void this.seal([file]), delayMs);
-    timer?.unref();
-    this.#failed.set(file, { times, timer });
+    this.#failed.add(file);
+    if (this.#stopping || this.#retry) return;
+    const delayMs = Math.min((this.#options.retryMs ?? RETRY_MS) * 2 ** this.#failures, RETRY_MAX_MS);
+    this.#failures += 1;
+    this.#retry = setTimeout(() => {
+      this.#retry = null;
+      void this.seal([...this.#failed]);
+    }, delayMs).unref();
   }
 }
 
