@@ -83,7 +83,7 @@ describe('reprise report', () => {
     const text = reportForms(reportRun({ directory, capture: replayedCapture(sends.slice(0, 3), 5).capture }))
       .text()
       .join('\n');
-    expect(text).toContain('no requests were sent that could be held against the recording');
+    expect(text).toContain('no request was sent that could be compared with the recording');
   });
 
   test('tells as text what the rows of a run tell that never came to its end', () => {
