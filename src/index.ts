@@ -5,7 +5,10 @@
  */
 
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from './app/compare.ts';
+import { DOCTOR_OPTIONS, examine, type Finding } from './app/doctor.ts';
 import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
+import { FORGET_OPTIONS, forget as forgetIn } from './app/forget.ts';
+import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from './app/import.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
 import { encryptionKeyOf, openForReplay } from './app/open-capture.ts';
 import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './app/profile.ts';
@@ -19,7 +22,7 @@ import { VERSION } from './app/version.ts';
 import { entryPath } from './app/workers.ts';
 import { systemClock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
-import { byProgram, type StatedOptions } from './core/options.ts';
+import { byProgram, type OptionShape, resolveOptions, type StatedOptions } from './core/options.ts';
 import type { Logger } from './core/ports.ts';
 import type { ComparisonDocument } from './documents/comparison.ts';
 import type { ReplayEvent } from './documents/events.ts';
@@ -28,6 +31,7 @@ import type { ReplayDocument } from './documents/replay.ts';
 import type { ReportDocument } from './documents/report.ts';
 import { readHostLimits } from './monitors/host.ts';
 import { formatEndpoint } from './proxy/net/endpoint.ts';
+import type { ForgetDocument } from './storage/capture/forget.ts';
 
 export type RecordOptions = StatedOptions<typeof RECORD_OPTIONS>;
 export type ReplayOptions = StatedOptions<typeof RUN_OPTIONS>;
@@ -36,6 +40,9 @@ export type ReportOptions = StatedOptions<typeof REPORT_OPTIONS>;
 export type CompareOptions = StatedOptions<typeof COMPARE_OPTIONS>;
 export type MergeOptions = StatedOptions<typeof MERGE_OPTIONS>;
 export type ExportOptions = StatedOptions<typeof EXPORT_OPTIONS>;
+export type ImportOptions<Format extends ImportFormat> = StatedOptions<(typeof IMPORT_OPTIONS)[Format]>;
+export type ForgetOptions = StatedOptions<typeof FORGET_OPTIONS>;
+export type DoctorOptions = StatedOptions<typeof DOCTOR_OPTIONS>;
 
 const SILENT: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -188,6 +195,38 @@ export async function exportCapture(
   return { out, exported, recorded };
 }
 
+/** Builds a capture from another tool's file, whole or not at all. @throws AppError; nothing is left behind then */
+export async function importCapture<Format extends ImportFormat>(
+  format: Format,
+  file: string,
+  options: ImportOptions<Format>,
+  { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
+): Promise<ImportResult> {
+  const asked = byProgram(IMPORT_OPTIONS[format], options as StatedOptions<OptionShape>);
+  return importTraffic(format, file, asked, { clock: systemClock, signal, onProgress: () => undefined });
+}
+
+/**
+ * Removes what a session, a client or a stretch of time left in a capture.
+ * @returns null where it was aborted: what was forgotten until then stays forgotten
+ * @throws AppError
+ */
+export async function forget(
+  capture: string,
+  options: ForgetOptions,
+  { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
+): Promise<ForgetDocument | null> {
+  const resolved = resolveOptions(FORGET_OPTIONS, byProgram(FORGET_OPTIONS, options));
+  return forgetIn(capture, resolved, { signal, onSegment: () => undefined });
+}
+
+/** Says whether this host is ready to record and replay. @throws AppError */
+export async function doctor(options: DoctorOptions = {}): Promise<readonly Finding[]> {
+  return examine(resolveOptions(DOCTOR_OPTIONS, byProgram(DOCTOR_OPTIONS, options)));
+}
+
+export type { Finding } from './app/doctor.ts';
+export type { ImportFormat, ImportResult } from './app/import.ts';
 export { inspect, verify } from './app/inspect.ts';
 export type { RecordingEnd } from './app/recording/recording.ts';
 export { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from './core/accounting.ts';
@@ -220,6 +259,7 @@ export type { ProfileDocument } from './documents/profile.ts';
 export type { ReplayDocument } from './documents/replay.ts';
 export type { ReportDocument } from './documents/report.ts';
 export { resolveCaptureDirectory } from './storage/capture/directory.ts';
+export type { ForgetDocument } from './storage/capture/forget.ts';
 export type { InspectDocument } from './storage/capture/inspect.ts';
 export { inspectCapture } from './storage/capture/inspect.ts';
 export { CaptureReader } from './storage/capture/reader.ts';
