@@ -350,58 +350,55 @@ export interface OwnDoing {
   readonly endedOpen: boolean;
 }
 
+type Fate = readonly [latencyNs: number, outcome: number];
+const NEVER_ANSWERED: Fate = [Number.POSITIVE_INFINITY, FAILED];
+
 /** A send as a row of a comparison: what we caused is left out. */
-export function sideRowOfSend(send: Send, { lagBoundNs, endedOpen }: OwnDoing): SideRow {
-  const { segment, exchangeId, intendedOffsetNs: offsetNs, lastByteOffsetNs, status } = send;
+export function sideRowOfSend(send: Send, ours: OwnDoing): SideRow {
+  const { segment, exchangeId, intendedOffsetNs: offsetNs, status } = send;
   const { actualOffsetNs, connectionWaitNs } = send;
   const readyNs = actualOffsetNs === null ? offsetNs : readyOffsetNs({ actualOffsetNs, connectionWaitNs });
   const lagNs = Math.max(0, readyNs - offsetNs);
-  const base = {
-    segment,
-    exchangeId,
-    offsetNs,
+  const [latencyNs, outcome] = fateOf(send, lagNs, ours);
+  return {
+    ...{ segment, exchangeId, offsetNs, lagNs, latencyNs, outcome },
     status: status ?? 0,
-    lagNs,
     ...tokenTimesOf(send),
     traits: traitsOf(send),
   };
-  if (send.refused) return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
-  if (actualOffsetNs === null || (endedOpen && send.error === 'stopped')) {
-    return { ...base, latencyNs: 0, outcome: LEFT_OUT };
-  }
-  if (lagNs > lagBoundNs) {
-    return { ...base, latencyNs: 0, outcome: LATE };
-  }
-  if (send.cancelled) {
-    return { ...base, latencyNs: Math.max(0, (lastByteOffsetNs ?? offsetNs) - offsetNs), outcome: CANCELLED };
-  }
-  if (send.error === 'stopped' && lastByteOffsetNs !== null) {
-    return { ...base, latencyNs: lastByteOffsetNs - offsetNs, outcome: OPEN };
-  }
-  if (hasFailed(send) || lastByteOffsetNs === null) {
-    return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
-  }
-  return { ...base, latencyNs: Math.max(0, lastByteOffsetNs - offsetNs), outcome: answerKind(status) };
+}
+
+function fateOf(send: Send, lagNs: number, { lagBoundNs, endedOpen }: OwnDoing): Fate {
+  const { lastByteOffsetNs, status } = send;
+  const tookNs = lastByteOffsetNs === null ? null : Math.max(0, lastByteOffsetNs - send.intendedOffsetNs);
+  const isStopped = send.error === 'stopped';
+  if (send.refused) return NEVER_ANSWERED;
+  if (send.actualOffsetNs === null || (endedOpen && isStopped)) return [0, LEFT_OUT];
+  if (lagNs > lagBoundNs) return [0, LATE];
+  if (send.cancelled) return [tookNs ?? 0, CANCELLED];
+  if (isStopped && tookNs !== null) return [tookNs, OPEN];
+  if (hasFailed(send) || tookNs === null) return NEVER_ANSWERED;
+  return [tookNs, answerKind(status)];
 }
 
 /** A recorded exchange as a row of a comparison. It is left out if its client left or its times were not recorded. */
 export function sideRowOfExchange(row: ExchangeRow): SideRow {
-  const { segment, id: exchangeId, arrivalUs, outcome, status, lastByteOffsetUs } = row;
-  // Times between tokens are not recorded, and a recording is not checked against itself.
-  const tokens = { ttftNs: (row.firstTokenOffsetUs ?? Number.NaN) * 1e3, itlNs: Number.NaN };
-  const traits = row.streamed === null ? 0 : row.streamed ? STREAMED : WHOLE;
-  const base = {
-    ...{ segment, exchangeId, offsetNs: arrivalUs * 1e3, lagNs: 0 },
-    ...{ status: status ?? 0, ...tokens, traits },
+  const { segment, id: exchangeId, arrivalUs, status, firstTokenOffsetUs, streamed } = row;
+  const [latencyNs, outcome] = fateOfExchange(row);
+  return {
+    ...{ segment, exchangeId, offsetNs: arrivalUs * 1e3, lagNs: 0, latencyNs, outcome },
+    status: status ?? 0,
+    // Times between tokens are not recorded, and a recording is not checked against itself.
+    ...{ ttftNs: (firstTokenOffsetUs ?? Number.NaN) * 1e3, itlNs: Number.NaN },
+    traits: streamed === null ? 0 : streamed ? STREAMED : WHOLE,
   };
+}
+
+function fateOfExchange({ outcome, status, lastByteOffsetUs }: ExchangeRow): Fate {
   const isServerError = status !== null && status >= 500;
-  if (outcome === 'upstream_failed' || outcome === 'timed_out' || isServerError) {
-    return { ...base, latencyNs: Number.POSITIVE_INFINITY, outcome: FAILED };
-  }
-  if (outcome !== 'completed' || status === null || lastByteOffsetUs === null) {
-    return { ...base, latencyNs: 0, outcome: LEFT_OUT };
-  }
-  return { ...base, latencyNs: Math.max(0, lastByteOffsetUs) * 1e3, outcome: answerKind(status) };
+  if (outcome === 'upstream_failed' || outcome === 'timed_out' || isServerError) return NEVER_ANSWERED;
+  if (outcome !== 'completed' || status === null || lastByteOffsetUs === null) return [0, LEFT_OUT];
+  return [Math.max(0, lastByteOffsetUs) * 1e3, answerKind(status)];
 }
 
 function answerKind(status: number | null): number {

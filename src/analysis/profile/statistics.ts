@@ -224,29 +224,25 @@ export class Group {
 
 /** Groups by the size of the request body, one class to each doubling. */
 class InputSizes {
-  readonly #classes: Group[] = [];
+  readonly #classes = new Map<number, Group>();
 
   /** A request whose size is not known is in no class. */
   add(entry: GroupEntry): void {
     if (entry.requestBytes === null) return;
     const index = sizeClassOf(entry.requestBytes);
-    while (this.#classes.length <= index) this.#classes.push(new Group());
-    this.#classes[index]!.add(entry);
+    const group = this.#classes.get(index) ?? new Group();
+    this.#classes.set(index, group);
+    group.add(entry);
   }
 
   /** In rising order; classes without requests are left out. */
   figures(of: number): InputSizeGroup[] {
-    return this.#classes.flatMap((group, index) =>
-      group.requests === 0
-        ? []
-        : [
-            {
-              fromBytes: index === 0 ? 0 : 2 ** (index - 1),
-              toBytes: index === 0 ? 0 : 2 ** index - 1,
-              ...group.figures(of),
-            },
-          ],
-    );
+    const ordered = [...this.#classes].sort(([a], [b]) => a - b);
+    return ordered.map(([index, group]) => ({
+      fromBytes: index === 0 ? 0 : 2 ** (index - 1),
+      toBytes: index === 0 ? 0 : 2 ** index - 1,
+      ...group.figures(of),
+    }));
   }
 }
 

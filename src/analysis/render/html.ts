@@ -93,7 +93,7 @@ export function figure({ title, unit, source, lookFor }: FigureText, body: strin
 }
 
 /** A table with its words; it scrolls by itself where it is too wide. `after` is HTML. */
-export function tableFigure(table: Table, after = ''): string {
+function tableFigure(table: Table, after = ''): string {
   const { columns, rows, toneOf = () => null } = table;
   const cells = (row: readonly string[], tag: 'td' | 'th') =>
     columns

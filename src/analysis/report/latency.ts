@@ -122,7 +122,7 @@ export function stepText({ steps }: PercentileLadder, percent: number): string {
 }
 
 /** What a launch review reads, from the middle to the far tail. */
-export const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
+const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
 
 const NS_PER_MS = 1e6;
 

@@ -52,36 +52,36 @@ function indexOf({ document }: ShardRun): number {
 function assertOnePlan(first: ShardRun, other: ShardRun): void {
   const [a, b] = [first.document.shard, other.document.shard];
   if (a.planDigest === b.planDigest && a.count === b.count) return;
-  throw new AppError(
-    'INPUT_INVALID',
-    `${first.directory} and ${other.directory} are shards of different plans (${a.planDigest.slice(0, 12)} of ${a.count}, ${b.planDigest.slice(0, 12)} of ${b.count})`,
-    {
-      hint: 'Shards need the same version, capture, target and options, --start-at included; --shard alone differs.',
-    },
+  throw refused(
+    [first, other],
+    `are shards of different plans (${a.planDigest.slice(0, 12)} of ${a.count}, ${b.planDigest.slice(0, 12)} of ${b.count})`,
+    'Shards need the same version, capture, target and options, --start-at included; --shard alone differs.',
   );
 }
 
-/** One that compared nothing says so of its answers; what was compared otherwise is no part of one figure. */
+/** Runs that compared answers must have compared them alike. A run that compared nothing says so of its answers. */
 function assertOneCheck(runs: readonly ShardRun[]): void {
-  const asked = runs.flatMap(({ directory, document }) => {
-    const check = document.options['check'] ?? null;
-    return check === null ? [] : [{ directory, text: JSON.stringify(check) }];
-  });
-  const [first] = asked;
-  const other = asked.find(({ text }) => text !== first?.text);
+  const textOf = ({ document }: ShardRun) => JSON.stringify(document.options['check'] ?? null);
+  const [first, ...others] = runs.filter((run) => textOf(run) !== 'null');
+  const other = others.find((run) => first !== undefined && textOf(run) !== textOf(first));
   if (first === undefined || other === undefined) return;
-  throw new AppError(
-    'INPUT_INVALID',
-    `${first.directory} and ${other.directory} compared answers by different bounds: ${first.text}, ${other.text}`,
-    { hint: 'Give all shards the same --check, --check-tolerance and --check-ignore.' },
+  throw refused(
+    [first, other],
+    `compared answers by different bounds: ${textOf(first)}, ${textOf(other)}`,
+    'Give all shards the same --check, --check-tolerance and --check-ignore.',
   );
 }
 
 function assertDistinct(run: ShardRun, next: ShardRun): void {
   if (indexOf(run) !== indexOf(next)) return;
-  throw new AppError(
-    'INPUT_INVALID',
-    `${run.directory} and ${next.directory} are both shard ${indexOf(run)}: its requests were sent twice, or one run is given twice`,
-    { hint: 'Give each shard once. Where both were sent, the target had more load than was planned.' },
+  throw refused(
+    [run, next],
+    `are both shard ${indexOf(run)}: its requests were sent twice, or one run is given twice`,
+    'Give each shard once. Where both were sent, the target had more load than was planned.',
   );
+}
+
+function refused(runs: readonly ShardRun[], why: string, hint: string): AppError {
+  const names = runs.map(({ directory }) => directory).join(' and ');
+  return new AppError('INPUT_INVALID', `${names} ${why}`, { hint });
 }

@@ -51,7 +51,7 @@ export function stallFigures(
 }
 
 /** How much of what was seen the capture holds. */
-export interface Coverage {
+interface Coverage {
   /** Recorded ÷ seen; null when unknown. */
   readonly share: number | null;
   /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
