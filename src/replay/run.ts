@@ -30,7 +30,6 @@ import {
   plannedRequests,
   type ReplayAudit,
   ScalingTally,
-  type WholePlanListener,
 } from './plan/plan.ts';
 import type { Scaling } from './plan/scaling.ts';
 import { SessionChains } from './plan/session-order.ts';
@@ -295,17 +294,13 @@ function isEndedByUs({ cancelled, error }: Send): boolean {
 }
 
 /** Told of everything that happens, on the calling thread and in batches. */
-export interface ReplayListener {
-  /** An exchange of the window, whether it will be replayed or not, in order of arrival. */
-  recorded(row: ExchangeRow): void;
+export interface ReplayListener extends Pick<PlanListener, 'recorded' | 'whole'> {
   /** In the order of the schedule, less the warm-up. */
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
   /** What became of planned sends, in any order, each once. */
   ended(sends: readonly Send[]): void;
   /** How answers compare whose sends were told of before; with `check` in the options. */
   checked?(sends: readonly CheckedSend[]): void;
-  /** Of a shard: told of the plan of all of them. */
-  readonly whole?: WholePlanListener | undefined;
 }
 
 export interface ReplayParts {

@@ -3,14 +3,7 @@ import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
 import { countLines, linesOf } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
-import type {
-  CheckDocument,
-  CheckFigures,
-  ConnectionsDocument,
-  ReplayDocument,
-  SessionOrderDocument,
-  WaitsFor,
-} from '../../documents/replay.ts';
+import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from '../../documents/replay.ts';
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
 import type { ConnectionUse } from '../../replay/engine/health.ts';
@@ -82,15 +75,7 @@ export function mergedCheck(
   return checkDocument({ level, tolerance: first.tolerance }, figures, ignored);
 }
 
-/** What was done to requests and with recorded cancels. */
-export function answersDocument(
-  { cancels }: Pick<ReplayOptions, 'cancels'>,
-  outcome: ReplayOutcome,
-): Pick<ReplayDocument, 'cancels' | 'changes'> {
-  return { cancels: { policy: cancels, untimed: outcome.untimedCancels }, changes: outcome.changes };
-}
-
-/** The same for people; nothing where nothing was asked for. */
+/** What was done to requests and with recorded cancels, for people; nothing where nothing was asked for. */
 export function answerLines({ changes, untimedCancels }: ReplayOutcome): string[] {
   const { pinOutputLength, pinned, unpinned, requestUsage, usageRequested } = changes;
   return linesOf(
@@ -139,14 +124,7 @@ export function connectionLines(
   );
 }
 
-export function sessionOrderDocument(
-  { sessionOrder }: Pick<ReplayOptions, 'sessionOrder'>,
-  outcome: Pick<ReplayOutcome, 'health' | 'sessionOrder'>,
-): SessionOrderDocument {
-  return { policy: sessionOrder, ...outcome.health.followUps, counts: outcome.sessionOrder };
-}
-
-/** What it keeps and bends, for people, before the start. */
+/** What an order of sessions keeps and bends, for people, before the start. */
 export function sessionOrderLines(
   { sessionOrder, scaling }: Pick<ReplayOptions, 'sessionOrder' | 'scaling'>,
   { sessionKeys }: Pick<CaptureOverview, 'sessionKeys'>,

@@ -30,12 +30,10 @@ import { VERSION } from '../version.ts';
 import { CalibrationPhase } from './calibration.ts';
 import {
   answerLines,
-  answersDocument,
   checkDocument,
   connectionLines,
   connectionsDocument,
   sessionOrderCountLines,
-  sessionOrderDocument,
   waitsForOf,
 } from './document.ts';
 import {
@@ -296,12 +294,17 @@ function documentOf(
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
-    ...answersDocument(plan.options, outcome),
+    cancels: { policy: plan.options.cancels, untimed: outcome.untimedCancels },
+    changes: outcome.changes,
     connections: connectionsDocument(plan.options, outcome),
     shard,
     merged: null,
     timeShift: outcome.timeShift,
-    sessionOrder: sessionOrderDocument(plan.options, outcome),
+    sessionOrder: {
+      policy: plan.options.sessionOrder,
+      ...health.followUps,
+      counts: outcome.sessionOrder,
+    },
   };
 }
 

@@ -56,9 +56,7 @@ export interface AnswerChecksParts {
  * within bounds, and says of every answer what came of it. Never waits for the checker but at the end.
  */
 export class AnswerChecks {
-  readonly #options: CheckOptions;
-  readonly #onChecked: AnswerChecksParts['onChecked'];
-  readonly #logger: AnswerChecksParts['logger'];
+  readonly #parts: AnswerChecksParts;
   /** Null where nothing needs a body. */
   readonly #budget: KeepingBudget | null;
   readonly #planned = new Map<number, RecordedAnswer>();
@@ -66,13 +64,11 @@ export class AnswerChecks {
   readonly #apis = new Set<AnswerApi>();
   #checker: Checker | null;
 
-  constructor({ options, createChecker, onChecked, logger }: AnswerChecksParts) {
-    this.#options = options;
-    this.#onChecked = onChecked;
-    this.#logger = logger;
-    const needsBodies = options.level !== 'status';
+  constructor(parts: AnswerChecksParts) {
+    this.#parts = parts;
+    const needsBodies = parts.options.level !== 'status';
     this.#budget = needsBodies ? KeepingBudget.create(LIMITS.checkBytes, LIMITS.checkedAnswerBytes) : null;
-    this.#checker = needsBodies ? createChecker(this) : null;
+    this.#checker = needsBodies ? parts.createChecker(this) : null;
   }
 
   /** What senders keep answers by; null where they need not. */
@@ -116,7 +112,10 @@ export class AnswerChecks {
 
   /** The checker failed: nothing will come of what it was handed; of what it will be, only where it `goesOn`. */
   failed(goesOn: boolean, reason: string): void {
-    this.#logger.warn({ reason, goesOn, answers: this.#waiting.size }, 'the checker of responses failed');
+    this.#parts.logger.warn(
+      { reason, goesOn, answers: this.#waiting.size },
+      'the checker of responses failed',
+    );
     if (!goesOn) this.#checker = null;
     this.#giveUp('checker_failed');
   }
@@ -139,12 +138,12 @@ export class AnswerChecks {
   /** Pointers that were not compared: those asked for, and by whose answers they were the others. */
   ignored(): CheckDocument['ignored'] {
     const byProtocol = [...this.#apis].sort().map((api) => [api, VARYING_POINTERS[api]] as const);
-    return { asked: this.#options.ignore, byProtocol: Object.fromEntries(byProtocol) };
+    return { asked: this.#parts.options.ignore, byProtocol: Object.fromEntries(byProtocol) };
   }
 
   /** What is known before a body is looked at: by the facts, or because it cannot be handed over. */
   #checkWithoutBody(send: Send, recorded: RecordedAnswer, kept: KeptAnswer | null) {
-    const check = checkByFacts(send, recorded, this.#options.level === 'status');
+    const check = checkByFacts(send, recorded, this.#parts.options.level === 'status');
     if (check !== 'needs_body') return check;
     if (kept?.dropped != null) return unchecked(kept.dropped);
     if (this.#checker === null) return unchecked('checker_failed');
@@ -177,7 +176,7 @@ export class AnswerChecks {
   }
 
   #tell(sends: readonly CheckedSend[]): void {
-    if (sends.length > 0) this.#onChecked(sends);
+    if (sends.length > 0) this.#parts.onChecked(sends);
   }
 }
 

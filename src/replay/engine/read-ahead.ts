@@ -15,6 +15,9 @@ const BATCH_BYTES = 1024 * 1024;
 /** What a request takes at the sender beside its body: head strings and their objects. */
 const HEAD_BYTES = 2_048;
 
+/** Refused follow-ups that are remembered. */
+const REMEMBERED = 131_072;
+
 export interface ReadAheadBounds {
   readonly maxBytes: number;
   readonly maxRequests: number;
@@ -71,7 +74,8 @@ export class ReadAhead {
   readonly #clock: Clock;
   readonly #sink: ReadAheadSink;
   #followUps = 0;
-  readonly #refused = new RefusedFollowUps();
+  /** Follow-ups that were refused: what would wait for one of them must not wait for ever. */
+  readonly #refused = new Set<number>();
   readonly #senders: readonly Handed[];
   #waiting = 0;
   #aheadBytes = 0;
@@ -147,7 +151,7 @@ export class ReadAhead {
       return 'yes';
     }
     if (request.intendedOffsetNs > nowOffsetNs + HORIZON_NS) return 'not_yet';
-    this.#refused.add(request.index);
+    this.#noteRefused(request.index);
     this.#sink.refuse(request);
     return 'never';
   }
@@ -179,9 +183,22 @@ export class ReadAhead {
     if (this.#next === null && !this.#exhausted) {
       const next = this.#requests.next();
       if (next.done) this.#exhausted = true;
-      else this.#next = this.#refused.withoutRefused(next.value);
+      else this.#next = this.#withoutRefused(next.value);
     }
     return this.#next;
+  }
+
+  /** The oldest are forgotten: their own follow-up has not come, or never will. */
+  #noteRefused(index: number): void {
+    const [oldest] = this.#refused.size >= REMEMBERED ? this.#refused : [];
+    if (oldest !== undefined) this.#refused.delete(oldest);
+    this.#refused.add(index);
+  }
+
+  /** The request; begun anew at its planned instant where the one before it in its session was refused. */
+  #withoutRefused(request: PreparedRequest): PreparedRequest {
+    const { follows } = request;
+    return follows != null && this.#refused.delete(follows.after) ? { ...request, follows: null } : request;
   }
 
   /** A request larger than the whole budget passes alone. */
@@ -207,28 +224,4 @@ function sizeOf({ body }: PreparedRequest): number {
 
 function isFollowUp({ follows }: PreparedRequest): boolean {
   return follows !== undefined && follows !== null;
-}
-
-/** Refused follow-ups whose own follow-up has not come, or never will. */
-const REMEMBERED = 131_072;
-
-/** Knows which follow-ups were refused for want of room: what would wait for one of them must not wait for ever. */
-class RefusedFollowUps {
-  readonly #indexes = new Set<number>();
-
-  add(index: number): void {
-    this.#indexes.add(index);
-    if (this.#indexes.size <= REMEMBERED) return;
-    for (const oldest of this.#indexes) {
-      this.#indexes.delete(oldest);
-      return;
-    }
-  }
-
-  /** The request; begun anew at its planned instant where the one before it in its session was refused. */
-  withoutRefused(request: PreparedRequest): PreparedRequest {
-    const { follows } = request;
-    if (follows === undefined || follows === null || !this.#indexes.delete(follows.after)) return request;
-    return { ...request, follows: null };
-  }
 }
