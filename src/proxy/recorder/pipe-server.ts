@@ -23,7 +23,6 @@ import { HttpAssembler, type Settlement } from './http-assembler.ts';
 
 const MARK_FILE = 'recorder.mark';
 const MARK_BYTES = 4;
-const NONE = Buffer.alloc(MARK_BYTES);
 
 /**
  * A file that names the connection which the recorder is processing. If the recorder dies, the proxy reads what it died
@@ -36,7 +35,7 @@ export class WorkMark {
 
   private constructor(fd: number) {
     this.#fd = fd;
-    this.clear();
+    this.set(0);
   }
 
   /** Null if the file cannot be opened: the recorder works without it. */
@@ -49,29 +48,22 @@ export class WorkMark {
     }
   }
 
+  /** @param connection 0 for none */
   set(connection: number): void {
-    this.#bytes.writeUInt32LE(connection, 0);
-    this.#write(this.#bytes);
-  }
-
-  clear(): void {
-    this.#write(NONE);
-  }
-
-  /** The recorder has lived long enough: the mark stays empty and costs nothing from now on. */
-  retire(): void {
-    this.clear();
-    this.#retired = true;
-  }
-
-  #write(bytes: Buffer): void {
     if (this.#retired) return;
+    this.#bytes.writeUInt32LE(connection, 0);
     try {
-      writeSync(this.#fd, bytes, 0, MARK_BYTES, 0);
+      writeSync(this.#fd, this.#bytes, 0, MARK_BYTES, 0);
     } catch {
       // The capture's own writes meet a failing disk as well, and report it.
       this.#retired = true;
     }
+  }
+
+  /** The recorder has lived long enough: the mark stays empty and costs nothing from now on. */
+  retire(): void {
+    this.set(0);
+    this.#retired = true;
   }
 }
 
@@ -275,7 +267,7 @@ export class PipeServer {
     mark?.set(frame.connection);
     if (frame.type === FRAME.message) this.#hear(frame, decodeMessage(frame.payload));
     else this.#connections.get(frame.connection)?.take(frame);
-    mark?.clear();
+    mark?.set(0);
   }
 
   #hear({ connection, atNs }: Frame, message: PipeMessage): void {
