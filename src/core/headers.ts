@@ -38,14 +38,10 @@ export interface ResponseHead {
 
 /** The start line of a raw head, without its line end. */
 function startLineOf(head: Uint8Array): string {
-  return startLineIn(latin1(head));
-}
-
-/** The same for a head that is already text. */
-export function startLineIn(head: string): string {
-  const lineEnd = head.indexOf('\n');
-  const end = lineEnd < 0 ? head.length : lineEnd;
-  return head.slice(0, head[end - 1] === '\r' ? end - 1 : end);
+  const text = latin1(head);
+  const lineEnd = text.indexOf('\n');
+  const end = lineEnd < 0 ? text.length : lineEnd;
+  return text.slice(0, text[end - 1] === '\r' ? end - 1 : end);
 }
 
 /** Header pairs of a raw head (or of a trailer section when `skipStartLine` is false). */
@@ -60,7 +56,7 @@ export function headerPairsOf(head: Uint8Array, skipStartLine = true): HeaderPai
 }
 
 /** A header line, with or without its line end; null for an invalid line. */
-export function headerPairOf(line: string): HeaderPair | null {
+function headerPairOf(line: string): HeaderPair | null {
   const colon = line.indexOf(':');
   return colon > 0 ? [line.slice(0, colon), trimOws(line.slice(colon + 1))] : null;
 }
@@ -74,7 +70,7 @@ export function parseRequestHead(head: Uint8Array): RequestHead {
 }
 
 /** Splits the start line of a request. */
-export function requestLineOf(line: string): RequestLine {
+function requestLineOf(line: string): RequestLine {
   const first = line.indexOf(' ');
   const last = line.lastIndexOf(' ');
   return { method: line.slice(0, first), target: line.slice(first + 1, last), version: line.slice(last + 1) };

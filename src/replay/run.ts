@@ -170,12 +170,8 @@ export class Replay {
   #beginChecks(listener: ReplayListener): AnswerChecks | null {
     const { options, createChecker, logger } = this.#parts;
     if (options.check === null || createChecker === undefined) return null;
-    this.#checks = new AnswerChecks({
-      options: options.check,
-      createChecker,
-      logger,
-      onChecked: (sends) => listener.checked?.(sends),
-    });
+    const onChecked: ReplayListener['checked'] = (sends) => listener.checked?.(sends);
+    this.#checks = new AnswerChecks({ options: options.check, createChecker, logger, onChecked });
     return this.#checks;
   }
 

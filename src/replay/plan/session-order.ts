@@ -5,13 +5,12 @@ import { identityOf } from './scaling.ts';
 import type { PlannedSend } from './schedule.ts';
 import { SessionMemory, sessionName } from './sessions.ts';
 
-export const SESSION_ORDERS = ['open', 'partly-open'] as const;
 /**
  * When the requests of a session are sent. `open`: at their planned instants, whatever became of the others;
  * `partly-open`: the first at its planned instant, each follow-up once the one before it is over and the recorded
  * think time has passed (Schroeder, Wierman, Harchol-Balter: Open Versus Closed, NSDI 2006).
  */
-export type SessionOrder = (typeof SESSION_ORDERS)[number];
+export const SESSION_ORDERS = ['open', 'partly-open'] as const;
 
 type SessionOrderCounts = NonNullable<SessionOrderDocument['counts']>;
 
