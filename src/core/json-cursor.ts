@@ -219,6 +219,7 @@ function sameText(text: Uint8Array, from: number, to: number, key: string): bool
   return true;
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
+/** The same memory as a Buffer. */
+export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

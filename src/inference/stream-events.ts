@@ -265,7 +265,8 @@ function isText(value: unknown): boolean {
   return typeof value === 'string' && value !== '';
 }
 
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+/** Whether this is an object of JSON, not a list. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { CheckerSetup } from '../../app/replay/document.ts';
+import type { AnswerToCheck } from '../../replay/check/answer-copy.ts';
 import { AnswerComparer, checkAnswers } from '../../replay/check/checker.ts';
-import type { ToChecker } from '../../replay/check/messages.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
 import { CaptureReader } from '../../storage/capture/reader.ts';
 
@@ -13,6 +13,6 @@ const { captureDirectory, encryptionKeyFile, comparing } = workerData as Checker
 const encryptionKey = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
 const capture = new CaptureReader(captureDirectory, { encryptionKey });
 const comparer = new AnswerComparer(comparing);
-port.on('message', ({ answers }: ToChecker) => {
+port.on('message', (answers: readonly AnswerToCheck[]) => {
   port.postMessage(checkAnswers(answers, (segment, id) => capture.payload({ segment, id }), comparer));
 });

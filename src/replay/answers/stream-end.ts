@@ -1,5 +1,5 @@
 import type { FinishReason } from '../../core/run.ts';
-import { tellsOfError } from '../../inference/stream-events.ts';
+import { isRecord, tellsOfError } from '../../inference/stream-events.ts';
 
 /** The servers' words for why they stopped, in ours. */
 const FINISHES: Readonly<Record<string, FinishReason>> = {
@@ -143,8 +143,4 @@ function member(event: Event, outer: string, inner: string): unknown {
 
 function isText(value: unknown): boolean {
   return typeof value === 'string';
-}
-
-function isRecord(value: unknown): value is Event {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -8,7 +8,6 @@ import {
   mismatch,
   SAME,
   type Send,
-  type SendAnswer,
   type UncheckedReason,
   unchecked,
 } from '../../core/run.ts';
@@ -16,16 +15,14 @@ import type { CheckDocument } from '../../documents/replay.ts';
 import type { SendResult } from '../engine/messages.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
 import type { PlannedRequest } from '../plan/plan.ts';
-import { KeepingBudget } from './answer-copy.ts';
-import type {
-  AnswerToCheck,
-  CheckedAnswer,
-  FromChecker,
-  KeepingSetup,
-  KeptAnswer,
-  StreamFacts,
-  ToChecker,
-} from './messages.ts';
+import {
+  type AnswerToCheck,
+  type CheckedAnswer,
+  factsOf,
+  KeepingBudget,
+  type KeepingSetup,
+  type KeptAnswer,
+} from './answer-copy.ts';
 import { type AnswerApi, apiOf, VARYING_POINTERS } from './places.ts';
 
 /** What decides, before a body is looked at, whether an answer can be compared. */
@@ -180,10 +177,6 @@ export class AnswerChecks {
   }
 }
 
-function factsOf({ contentEvents, outputTokens, finish, finishes = null }: SendAnswer): StreamFacts {
-  return { contentEvents, outputTokens, finish, finishes };
-}
-
 /** What the facts of a send and of its recorded exchange decide; null for a send that is no answer to compare. */
 function checkByFacts(send: Send, recorded: RecordedAnswer, statusOnly: boolean) {
   // What we did not send, or ended ourselves, says nothing of the server.
@@ -234,7 +227,7 @@ export class CheckerThread {
 
   /** Takes answers over. */
   check(answers: readonly AnswerToCheck[]): void {
-    this.#thread?.postMessage({ answers } satisfies ToChecker);
+    this.#thread?.postMessage(answers);
   }
 
   async close(): Promise<void> {
@@ -244,7 +237,7 @@ export class CheckerThread {
 
   #start(): Worker {
     const thread = new Worker(this.#entry, { workerData: this.#setup, resourceLimits: HEAP_LIMITS });
-    thread.on('message', ({ checked }: FromChecker) => this.#listener.checked(checked));
+    thread.on('message', (checked: readonly CheckedAnswer[]) => this.#listener.checked(checked));
     // `exit` follows.
     thread.on('error', (error: Error & { readonly code?: string }) => {
       this.#reason = error.code ?? error.name;

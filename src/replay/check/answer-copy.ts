@@ -1,5 +1,50 @@
+import type { CheckedSend, SendAnswer } from '../../core/run.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
-import type { KeepingSetup, KeptAnswer } from './messages.ts';
+
+/** What a sender kept of an answer. Its bytes count as held until it was compared. */
+export interface KeptAnswer {
+  /** What the head says of the body, as sent. */
+  readonly contentType: string | null;
+  readonly contentEncoding: string | null;
+  /** `Inference-Header-Content-Length`. */
+  readonly inferenceHeaderLength: string | null;
+  /** The whole body, content coding left. */
+  readonly bytes: Uint8Array;
+  /** Why there is nothing of it: it alone was too large, or all that were held together. */
+  readonly dropped?: 'answer_too_large' | 'backlog' | null;
+}
+
+/** What a stream is compared by. */
+export type StreamFacts = Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish' | 'finishes'>;
+
+export function factsOf({ contentEvents, outputTokens, finish, finishes = null }: StreamFacts): StreamFacts {
+  return { contentEvents, outputTokens, finish, finishes };
+}
+
+/** An answer on its way to be compared. Its status was found to be the recorded one. */
+export interface AnswerToCheck {
+  readonly index: number;
+  /** The recorded exchange. */
+  readonly segment: string;
+  readonly exchangeId: number;
+  readonly route: string | null;
+  /** Whether the recorded one came piece by piece. */
+  readonly streamed: boolean;
+  /** What was read of it as it came; of a stream they stand for its bytes, and `kept` is null. */
+  readonly facts: StreamFacts | null;
+  readonly kept: KeptAnswer | null;
+}
+
+/** What the checker says of one of the answers it was handed. */
+export type CheckedAnswer = Pick<CheckedSend, 'index' | 'check'>;
+
+/** How much of answers may be held. Plain data: senders and the thread that reads count in the same memory. */
+export interface KeepingSetup {
+  /** Bytes that are held, 32 bits. */
+  readonly taken: SharedArrayBuffer;
+  readonly maxBytes: number;
+  readonly maxAnswerBytes: number;
+}
 
 /** Counts the bytes of answers that wait to be compared, over all threads of a run. */
 export class KeepingBudget {

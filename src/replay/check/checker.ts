@@ -2,6 +2,7 @@ import { decodeContent } from '../../core/content-coding.ts';
 import { AppError, UnreadableBody } from '../../core/errors.ts';
 import { type Body, type ExchangePayload, type Message, wholePayload } from '../../core/exchange.ts';
 import { headerPairsOf, headerValue } from '../../core/headers.ts';
+import { asBuffer } from '../../core/json-cursor.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
 import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
@@ -10,6 +11,7 @@ import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from '../options/parsers.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
+import type { AnswerToCheck, CheckedAnswer, KeptAnswer, StreamFacts } from './answer-copy.ts';
 import { jsonDifference, mediaTypeOf, parseExactly, type ReadableAnswer } from './compare-json.ts';
 import { tensorDifference } from './compare-tensors.ts';
 import {
@@ -26,7 +28,6 @@ import {
   streamCheck,
   streamFactsOf,
 } from './compare-text.ts';
-import type { AnswerToCheck, FromChecker, KeptAnswer, StreamFacts } from './messages.ts';
 import { apiOf, maskedPointers, Places } from './places.ts';
 
 /** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
@@ -37,13 +38,11 @@ export function checkAnswers(
   answers: readonly AnswerToCheck[],
   payloadOf: RecordedPayload,
   comparer: AnswerComparer,
-): FromChecker {
-  return {
-    checked: answers.map((answer) => ({
-      index: answer.index,
-      check: checkOne(answer, payloadOf, comparer),
-    })),
-  };
+): CheckedAnswer[] {
+  return answers.map((answer) => ({
+    index: answer.index,
+    check: checkOne(answer, payloadOf, comparer),
+  }));
 }
 
 function checkOne(answer: AnswerToCheck, payloadOf: RecordedPayload, comparer: AnswerComparer): AnswerCheck {
@@ -307,12 +306,12 @@ class DocumentCheck {
 function splitAt(bytes: Uint8Array, at: number): { head: unknown; binary: Buffer } | null {
   if (at > bytes.length) return null;
   const head = parsed(bytes.subarray(0, at));
-  return head === undefined ? null : { head, binary: bufferOf(bytes.subarray(at)) };
+  return head === undefined ? null : { head, binary: asBuffer(bytes.subarray(at)) };
 }
 
 /** Model servers take and give JSON under any type. */
 function looksLikeJson(bytes: Uint8Array): boolean {
-  return /^\s*[[{]/.test(bufferOf(bytes).toString('latin1', 0, 64));
+  return /^\s*[[{]/.test(asBuffer(bytes).toString('latin1', 0, 64));
 }
 
 /**
@@ -322,13 +321,9 @@ function looksLikeJson(bytes: Uint8Array): boolean {
 function parsed(bytes: Uint8Array): unknown {
   if (bytes.length > LIMITS.checkedAnswerBytes) throw new UnreadableBody('too_large');
   try {
-    return parseExactly(bufferOf(bytes).toString('utf8'));
+    return parseExactly(asBuffer(bytes).toString('utf8'));
   } catch {
     // Its text tells nothing that may be told.
     return undefined;
   }
-}
-
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

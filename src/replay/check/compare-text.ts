@@ -1,9 +1,17 @@
-import { isJsonObject, jsonMember, jsonNumber, jsonStart, jsonTrue } from '../../core/json-cursor.ts';
+import {
+  asBuffer,
+  isJsonObject,
+  jsonMember,
+  jsonNumber,
+  jsonStart,
+  jsonTrue,
+} from '../../core/json-cursor.ts';
 import { type AnswerCheck, type FinishReason, mismatch, SAME, unchecked } from '../../core/run.ts';
+import { isRecord } from '../../inference/stream-events.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import { AnswerReader } from '../answers/read-answer.ts';
 import { StreamEnd } from '../answers/stream-end.ts';
-import type { StreamFacts } from './messages.ts';
+import { factsOf, type StreamFacts } from './answer-copy.ts';
 import { placeAt } from './places.ts';
 
 /** Requests that are answered with text a model makes up. */
@@ -150,10 +158,6 @@ function kindOf(value: unknown): unknown {
   return typeof value === 'object' ? {} : (KINDS[typeof value] ?? null);
 }
 
-function isRecord(value: unknown): value is Document {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** Reads a whole stream as a sender reads a live one; null if the body is not a stream. */
 export function streamFactsOf(bytes: Uint8Array, contentType: string | null): StreamFacts | null {
   const reader = AnswerReader.of(
@@ -162,9 +166,8 @@ export function streamFactsOf(bytes: Uint8Array, contentType: string | null): St
     { counts: true, streams: true, ends: false, cancelAfterNs: null },
   );
   if (reader === null) return null;
-  reader.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0);
-  const { contentEvents, outputTokens, finish, finishes = null } = reader.finish();
-  return { contentEvents, outputTokens, finish, finishes };
+  reader.write(asBuffer(bytes), 0);
+  return factsOf(reader.finish());
 }
 
 /** Whether two lengths are as near as was asked for: this share of the longer. */

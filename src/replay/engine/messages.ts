@@ -3,7 +3,7 @@ import { Packr } from 'msgpackr';
 import { AppError } from '../../core/errors.ts';
 import type { Send } from '../../core/run.ts';
 import type { ExpectedAnswer } from '../answers/expected-answer.ts';
-import type { KeepingSetup, KeptAnswer } from '../check/messages.ts';
+import type { KeepingSetup, KeptAnswer } from '../check/answer-copy.ts';
 import type { CertificateRules, FencedAddresses } from '../guard.ts';
 import type { DurationsNs, SenderConnections, SenderHealth } from './health.ts';
 import type { InFlightSetup } from './shared-memory.ts';

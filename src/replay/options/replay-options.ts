@@ -25,7 +25,6 @@ import {
   parseTimeLimitMs,
   parseWaitMs,
 } from '../../core/units.ts';
-import type { CalibrationLimits } from '../../documents/replay.ts';
 import { CANCEL_POLICIES } from '../answers/expected-answer.ts';
 import {
   defaultScaling,
@@ -37,13 +36,7 @@ import {
 import { SESSION_ORDERS } from '../plan/session-order.ts';
 import { parseStages, RateCurve, stageText } from '../plan/stages.ts';
 import { type BodyChangeOptions, PIN_MODES } from '../request/body-changes.ts';
-import {
-  type PathMapping,
-  parseAddedHeader,
-  parsePathMapping,
-  parseRemovedHeader,
-  type Secrets,
-} from '../request/build.ts';
+import { parseAddedHeader, parsePathMapping, parseRemovedHeader, type Secrets } from '../request/build.ts';
 import { parsePerturbedPlace, placeText } from '../request/copy-identity.ts';
 import { parseTimePlace } from '../request/shift-time.ts';
 import { parseHostName, parseTarget, type Target } from '../target.ts';
@@ -339,44 +332,51 @@ const AS_READ = [
   'retainRuns',
 ] as const;
 
+/** Options that are used as they are read, by a name that tells their unit or says what they hold. */
+const RENAMED = {
+  /** Copies of sessions begin up to so much after what they are copies of. */
+  jitter: 'jitterMs',
+  drainDeadline: 'drainDeadlineMs',
+  /** Null for no limit. */
+  maxConnectionAge: 'maxConnectionAgeMs',
+  /** From the actual send to the last byte. */
+  timeout: 'timeoutMs',
+  /** Run time of the recording before the window that is played first; null for none. */
+  warmup: 'warmupMs',
+  /** How long the target is held against the recording before the run; null for not at all. */
+  calibrate: 'calibrateMs',
+  calibrateBounds: 'calibrationBounds',
+  /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
+  maxRate: 'maxRatePerSecond',
+  /** Takes any certificate of a TLS target. */
+  insecure: 'acceptAnyCertificate',
+  /** In lower case; no request is sent with them. */
+  removeHeader: 'removedHeaders',
+  mapPath: 'pathMappings',
+  productionHost: 'productionHosts',
+  allowProductionHost: 'allowedProductionHosts',
+} as const;
+
+type Renamed = { readonly [Key in keyof typeof RENAMED as (typeof RENAMED)[Key]]: ReplayRead[Key] };
+type AsRead = Pick<ReplayRead, (typeof AS_READ)[number]> & Renamed;
+
 /** What will be done. Nothing downstream applies a default. */
-export interface ReplayOptions
-  extends Pick<ReplayRead, (typeof AS_READ)[number]>,
-    ScalingOptions,
-    BodyChangeOptions {
+export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions {
   /** Null for a dry run without one. */
   readonly target: Target | null;
   readonly window: WindowRequest;
   readonly filters: Filters;
-  /** From the actual send to the last byte. The three behind it are parts of it and never longer. */
-  readonly timeoutMs: number;
+  /** The three are parts of the time for the whole request and never longer. */
   readonly connectTimeoutMs: number;
   readonly firstByteTimeoutMs: number;
   readonly idleTimeoutMs: number;
-  readonly drainDeadlineMs: number;
-  /** Null for no limit. */
-  readonly maxConnectionAgeMs: number | null;
-  /** Run time of the recording before the window that is played first; null for none. */
-  readonly warmupMs: number | null;
-  /** How long the target is held against the recording before the run; null for not at all. */
-  readonly calibrateMs: number | null;
-  readonly calibrationBounds: CalibrationLimits;
   readonly lagBound: LagBound;
   /** Zero of the run by the wall clock of the host, epoch microseconds; null for as soon as all is ready. */
   readonly startAtUs: number | null;
-  /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
-  readonly maxRatePerSecond: number | null;
   /** Certificates (PEM) to trust besides the system's. */
   readonly caPem: string | null;
-  /** Takes any certificate of a TLS target. */
-  readonly acceptAnyCertificate: boolean;
   /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
   readonly addedHeaders: readonly HeaderPair[];
-  /** In lower case; no request is sent with them. */
-  readonly removedHeaders: readonly string[];
-  readonly pathMappings: readonly PathMapping[];
-  readonly productionHosts: readonly string[];
-  readonly allowedProductionHosts: readonly string[];
   /** How answers are compared with the recorded ones; null for not at all. */
   readonly check: CheckOptions | null;
 }
@@ -409,40 +409,31 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   }
   problems.attempt(() => sources.checkSlo(read.slo), undefined);
   const part = (ms: number) => Math.min(read.timeout, ms);
-  const asRead = Object.fromEntries(AS_READ.map((key) => [key, read[key]]));
   const resolved: ReplayOptions = {
-    ...(asRead as Pick<ReplayRead, (typeof AS_READ)[number]>),
+    ...asRead(read),
     target: problems.optional(read.target, parseTarget),
     scaling: scalingNameOf(read, problems),
-    jitterMs: read.jitter,
     startAtUs: problems.optional(read.startAt, (start) => parseStart(start, sources.nowUs())),
     window: windowRequestOf(read, problems),
     filters: filtersOf(read, problems),
-    warmupMs: read.warmup,
-    calibrateMs: read.calibrate,
-    calibrationBounds: read.calibrateBounds,
     lagBound: read.lagBound ?? { lagMs: null, share: null },
-    maxConnectionAgeMs: read.maxConnectionAge,
-    timeoutMs: read.timeout,
     connectTimeoutMs: part(read.connectTimeout),
     firstByteTimeoutMs: part(read.firstByteTimeout ?? read.timeout),
     idleTimeoutMs: part(read.idleTimeout),
-    drainDeadlineMs: read.drainDeadline,
-    maxRatePerSecond: read.maxRate,
     caPem: problems.optional(read.ca, (path) => readCertificates(path, (file) => sources.readFile(file))),
-    acceptAnyCertificate: read.insecure,
     addedHeaders: read.header.flatMap((header) =>
       problems.attempt<HeaderPair[]>(() => [parseAddedHeader(header, sources)], []),
     ),
-    removedHeaders: read.removeHeader,
-    pathMappings: read.mapPath,
-    productionHosts: read.productionHost,
-    allowedProductionHosts: read.allowProductionHost,
     check: checkOf(read, raw.check === undefined && (sources.asksForCheck?.(read.slo) ?? false), problems),
   };
   checkTogether(resolved, problems);
   problems.throwIfAny();
   return Object.freeze(resolved);
+}
+
+function asRead(read: ReplayRead): AsRead {
+  const renamed = Object.entries(RENAMED).map(([key, name]) => [name, read[key as keyof typeof RENAMED]]);
+  return Object.fromEntries([...AS_READ.map((key) => [key, read[key]]), ...renamed]) as AsRead;
 }
 
 /** The options as a run stores them: what was done with which value, less the values of added headers. */

@@ -9,11 +9,10 @@ import {
   type RequestHead,
 } from '../../core/headers.ts';
 import {
+  asBuffer,
   jsonAfterElement,
   jsonElement,
   jsonLastMember,
-  jsonMember,
-  jsonMemberAgain,
   jsonStart,
 } from '../../core/json-cursor.ts';
 import { Routes } from '../../core/routes.ts';
@@ -21,7 +20,14 @@ import { isPlain, type PayloadApi, payloadApiOf } from '../../inference/features
 import { Redaction } from '../../redaction/head-redaction.ts';
 import type { KeySource } from '../../redaction/identities.ts';
 import { parseSinglePlace, refused } from '../options/parsers.ts';
-import { JSON_LENGTH, type JsonScalar, jsonLengthIn, spliceJson, spliceJsonAt } from './edit-json.ts';
+import {
+  editBody,
+  JSON_LENGTH,
+  type JsonScalar,
+  membersNamed,
+  spliceJson,
+  spliceJsonAt,
+} from './edit-json.ts';
 import { newDecimal, newHex, newName, newScalar, parsedText } from './new-ids.ts';
 
 /** Who a request is played as, where not as who it was recorded. */
@@ -65,12 +71,7 @@ const SERVER_ISSUED = 'previous_response_id';
 /** Whether a request goes on from an answer that the recorded server gave to somebody else. */
 export function namesServerIssued({ request }: RequestPart): boolean {
   const body = request?.body.kept ?? null;
-  if (
-    body === null ||
-    !Buffer.from(body.buffer, body.byteOffset, body.byteLength).includes(`"${SERVER_ISSUED}"`)
-  ) {
-    return false;
-  }
+  if (body === null || !asBuffer(body).includes(`"${SERVER_ISSUED}"`)) return false;
   const at = jsonLastMember(body, jsonStart(body), SERVER_ISSUED);
   return at >= 0 && body[at] === 0x22;
 }
@@ -128,7 +129,7 @@ export class CopyIdentity {
       if (source.kind === 'header' && source.name === lower && value !== '')
         return [name, newName(value, salt)];
       if (source.kind === 'cookie' && lower === 'cookie')
-        return [name, cookieRenamed(value, source.name, salt)];
+        return [name, pairsRenamed(value, ';', [source.name], (cookie) => newName(cookie, salt))];
     }
     return [name, value];
   }
@@ -137,14 +138,8 @@ export class CopyIdentity {
     const keys = this.#session.flatMap((source) => (source.kind === 'query' ? [source.name] : []));
     const question = target.indexOf('?');
     if (keys.length === 0 || question < 0) return target;
-    const pairs = target.slice(question + 1).split('&');
-    const renamed = pairs.map((pair) => {
-      const equals = pair.indexOf('=');
-      if (equals <= 0 || equals === pair.length - 1 || !keys.includes(pair.slice(0, equals))) return pair;
-      const value = pair.slice(equals + 1);
-      return `${pair.slice(0, equals)}=${queryValueRenamed(value, salt)}`;
-    });
-    return `${target.slice(0, question)}?${renamed.join('&')}`;
+    const rename = (value: string) => queryValueRenamed(value, salt);
+    return `${target.slice(0, question)}?${pairsRenamed(target.slice(question + 1), '&', keys, rename)}`;
   }
 
   #body(message: Message, head: RequestHead, places: readonly PerturbedPlace[], as: PlayedAs): EditedBody {
@@ -156,22 +151,21 @@ export class CopyIdentity {
     if (kept === null || kept.length === 0 || named.length + tagged.length + ids.length === 0)
       return untouched;
     if (!isPlain(headerValue(head.headers, 'content-encoding'))) return { ...untouched, unread: true };
-    // A binary request begins with so much JSON; what follows it stays as it is.
-    const split = jsonLengthIn(kept, headerValue(head.headers, JSON_LENGTH));
-    let json: Uint8Array = split === null ? kept : kept.subarray(0, split);
-    for (const { steps, zeroIsNone } of named) {
-      json = spliceJson(json, steps, (value) => sessionRenamed(value, zeroIsNone, as.sessionSalt)) ?? json;
-    }
-    json = this.#requestIds.renew(json, ids, as.sessionSalt);
     let perturbed = false;
-    for (const steps of tagged) {
-      const next = perturbJson(json, steps, as.tag);
-      perturbed ||= next !== null;
-      json = next ?? json;
-    }
-    if (split === null) return { kept: json, jsonBytes: null, perturbed, unread: false };
-    const whole = Buffer.concat([json, kept.subarray(split)]);
-    return { kept: whole, jsonBytes: json.length, perturbed, unread: false };
+    const { body, jsonBytes } = editBody(kept, headerValue(head.headers, JSON_LENGTH), (recorded) => {
+      let json = recorded;
+      for (const { steps, zeroIsNone } of named) {
+        json = spliceJson(json, steps, (value) => sessionRenamed(value, zeroIsNone, as.sessionSalt)) ?? json;
+      }
+      json = this.#requestIds.renew(json, ids, as.sessionSalt);
+      for (const steps of tagged) {
+        const next = spliceJson(json, steps, (value) => taggedValue(value, as.tag));
+        perturbed ||= next !== null;
+        json = next ?? json;
+      }
+      return json;
+    });
+    return { kept: body, jsonBytes, perturbed, unread: false };
   }
 }
 
@@ -199,15 +193,18 @@ function queryValueRenamed(value: string, salt: string): string {
   }
 }
 
-function cookieRenamed(cookies: string, name: string, salt: string): string {
-  return cookies
-    .split(';')
-    .map((pair) => {
-      const equals = pair.indexOf('=');
-      if (equals <= 0 || pair.slice(0, equals).trim() !== name || equals === pair.length - 1) return pair;
-      return `${pair.slice(0, equals)}=${newName(pair.slice(equals + 1), salt)}`;
-    })
-    .join(';');
+/** Pairs of a query or of cookies, with other values under these names. An empty value names nobody and stays. */
+function pairsRenamed(
+  text: string,
+  separator: string,
+  names: readonly string[],
+  rename: (value: string) => string,
+): string {
+  const pairs = text.split(separator).map((pair) => {
+    const [, name, value] = /^([^=]+)=(.+)$/s.exec(pair) ?? [];
+    return value === undefined || !names.includes(name?.trim() ?? '') ? pair : `${name}=${rename(value)}`;
+  });
+  return pairs.join(separator);
 }
 
 /**
@@ -255,16 +252,11 @@ export class RequestIds {
 
 /** Where the ids under a member stand, in order, of each repeat of it. */
 function* idsUnder(json: Uint8Array, member: string): Generator<number> {
-  let at = jsonMember(json, jsonStart(json), member);
-  for (; at >= 0; at = jsonMemberAgain(json, at, member)) {
+  for (const at of membersNamed(json, jsonStart(json), member)) {
     let element = jsonElement(json, at, 0);
     if (element < 0) yield at;
     for (; element >= 0; element = jsonAfterElement(json, element)) yield element;
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Where a copy is made to differ from what it is a copy of. Plain data. */
@@ -314,7 +306,7 @@ export function placeText(place: PerturbedPlace): string {
 }
 
 /** The header with a tag of the copy's own: behind its value, or alone where it was not there. */
-export function perturbHeaders(headers: readonly HeaderPair[], name: string, tag: string): HeaderPair[] {
+function perturbHeaders(headers: readonly HeaderPair[], name: string, tag: string): HeaderPair[] {
   const lower = name.toLowerCase();
   const at = headers.findIndex(([each]) => each.toLowerCase() === lower);
   if (at < 0) return [...headers, [name, tag]];
@@ -324,14 +316,7 @@ export function perturbHeaders(headers: readonly HeaderPair[], name: string, tag
   ]);
 }
 
-/**
- * The document with a tag in front of a text (so that no cache of its beginning serves it), or another number.
- * Null where the place holds neither.
- */
-export function perturbJson(json: Uint8Array, steps: readonly string[], tag: string): Buffer | null {
-  return spliceJson(json, steps, (value) => tagged(value, tag));
-}
-
-function tagged(value: JsonScalar, tag: string): string {
+/** A text with a tag in front, so that no cache of its beginning serves it; or another number. */
+function taggedValue(value: JsonScalar, tag: string): string {
   return value.isText ? JSON.stringify(`${tag} ${parsedText(value.literal)}`) : newScalar(value, tag);
 }

@@ -1,5 +1,6 @@
 import {
   isJsonObject,
+  isJsonString,
   jsonElement,
   jsonEnd,
   jsonLastMember,
@@ -11,10 +12,23 @@ import {
 /** Where a binary inference request says how much of its body is JSON; what follows stays as it is. */
 export const JSON_LENGTH = 'inference-header-content-length';
 
-/** Bytes of JSON that a binary inference request begins with; null for a body that is not split. */
-export function jsonLengthIn(body: Uint8Array, stated: string | null): number | null {
+/**
+ * Edits the JSON of a body. What follows it in a binary inference request stays as it is.
+ * @param stated the header with the length of that JSON; null without it
+ * @returns the same body where nothing was changed; `jsonBytes` is the new value of that header, if it has one
+ */
+export function editBody(
+  body: Uint8Array,
+  stated: string | null,
+  edit: (json: Uint8Array) => Uint8Array,
+): { readonly body: Uint8Array; readonly jsonBytes: number | null } {
   const length = Number(stated ?? Number.NaN);
-  return Number.isInteger(length) && length > 0 && length <= body.length ? length : null;
+  if (!(Number.isInteger(length) && length > 0 && length <= body.length))
+    return { body: edit(body), jsonBytes: null };
+  const json = body.subarray(0, length);
+  const edited = edit(json);
+  if (edited === json) return { body, jsonBytes: null };
+  return { body: Buffer.concat([edited, body.subarray(length)]), jsonBytes: edited.length };
 }
 
 /** A text or a number of a document as it stands there, quotes included. */
@@ -43,18 +57,36 @@ export function spliceJsonAt(
   positions: Iterable<number>,
   change: (value: JsonScalar) => string | null,
 ): Buffer | null {
-  const bytes = Buffer.from(json.buffer, json.byteOffset, json.byteLength);
+  return withLiterals(json, positions, (at, to) => {
+    const isText = isJsonString(json, at);
+    const literal = Buffer.from(json.subarray(at, to)).toString('utf8');
+    return isText || NUMBER.test(literal) ? change({ literal, isText }) : null;
+  });
+}
+
+const NUMBER = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+
+/** The document with other values at these positions, which come in order. Null where all of them stay. */
+function withLiterals(
+  json: Uint8Array,
+  positions: Iterable<number>,
+  literalOf: (at: number, to: number) => string | null,
+): Buffer | null {
   const pieces: Uint8Array[] = [];
   let from = 0;
   for (const at of positions) {
-    const isText = json[at] === 0x22;
-    const to = isText ? textEnd(bytes, at) : numberEnd(bytes, at);
-    const literal = to < 0 ? null : change({ literal: bytes.toString('utf8', at, to), isText });
+    const to = jsonEnd(json, at);
+    const literal = to < 0 ? null : literalOf(at, to);
     if (literal === null) continue;
     pieces.push(json.subarray(from, at), Buffer.from(literal, 'utf8'));
     from = to;
   }
   return pieces.length === 0 ? null : Buffer.concat([...pieces, json.subarray(from)]);
+}
+
+/** Where an object has members of this name: all of them, in order. */
+export function* membersNamed(json: Uint8Array, object: number, name: string): Generator<number> {
+  for (let at = jsonMember(json, object, name); at >= 0; at = jsonMemberAgain(json, at, name)) yield at;
 }
 
 /** Where values of this place stand, in order: of what holds them the last one counts, as for a parser. */
@@ -66,10 +98,9 @@ function* places(json: Uint8Array, steps: readonly string[]): Generator<number> 
     if (holder < 0) return;
   }
   const last = steps.at(-1) ?? '';
-  const name = nameOf(last);
   const element = elementAt(json, holder, last);
   if (element >= 0) yield element;
-  else for (let at = jsonMember(json, holder, name); at >= 0; at = jsonMemberAgain(json, at, name)) yield at;
+  else yield* membersNamed(json, holder, nameOf(last));
 }
 
 function nameOf(step: string): string {
@@ -78,21 +109,6 @@ function nameOf(step: string): string {
 
 function elementAt(json: Uint8Array, holder: number, step: string): number {
   return /^\d{1,6}$/.test(step) ? jsonElement(json, holder, Number(step)) : -1;
-}
-
-/** Position after the closing quote of the text that opens at `at`; -1 where it is cut. */
-function textEnd(json: Buffer, at: number): number {
-  for (let quote = json.indexOf(0x22, at + 1); quote >= 0; quote = json.indexOf(0x22, quote + 1)) {
-    let slashes = quote;
-    while (slashes > at + 1 && json[slashes - 1] === 0x5c) slashes -= 1;
-    if ((quote - slashes) % 2 === 0) return quote + 1;
-  }
-  return -1;
-}
-
-function numberEnd(json: Buffer, at: number): number {
-  const literal = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/.exec(json.toString('latin1', at, at + 64))?.[0];
-  return literal === undefined ? -1 : at + literal.length;
 }
 
 /**
@@ -108,20 +124,11 @@ export function withJsonMember(json: Uint8Array, path: readonly string[], litera
   // A number may end with the text only where the object is cut.
   if (!isJsonObject(json, object) || jsonEnd(json, object) < 0) return null;
   const name = path.at(-1) ?? '';
-  const value = Buffer.from(literal, 'utf8');
-  const pieces: Uint8Array[] = [];
-  let from = 0;
-  for (let at = jsonMember(json, object, name); at >= 0; at = jsonMemberAgain(json, at, name)) {
-    pieces.push(json.subarray(from, at), value);
-    from = jsonEnd(json, at);
-    if (from < 0) return null;
-  }
-  if (pieces.length === 0) {
-    const member = `${JSON.stringify(name)}:${literal}${isEmpty(json, object) ? '' : ','}`;
-    from = object + 1;
-    pieces.push(json.subarray(0, from), Buffer.from(member, 'utf8'));
-  }
-  return Buffer.concat([...pieces, json.subarray(from)]);
+  const set = withLiterals(json, membersNamed(json, object, name), () => literal);
+  if (set !== null) return set;
+  const member = `${JSON.stringify(name)}:${literal}${isEmpty(json, object) ? '' : ','}`;
+  const from = object + 1;
+  return Buffer.concat([json.subarray(0, from), Buffer.from(member, 'utf8'), json.subarray(from)]);
 }
 
 function isEmpty(json: Uint8Array, object: number): boolean {

@@ -4,7 +4,7 @@ import { isPlain } from '../../inference/features.ts';
 import { parseSinglePlace, refused } from '../options/parsers.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { type BuiltRequest, flatValue } from './build.ts';
-import { JSON_LENGTH, jsonLengthIn, spliceJson } from './edit-json.ts';
+import { editBody, JSON_LENGTH, spliceJson } from './edit-json.ts';
 import { parsedText } from './new-ids.ts';
 
 /** A place in JSON bodies that holds a time. Plain data. */
@@ -49,15 +49,13 @@ export class TimeShift {
       this.#unshifted += this.#places.length;
       return request;
     }
-    const split = jsonLengthIn(body, flatValue(headers, JSON_LENGTH));
-    const json = split === null ? body : body.subarray(0, split);
-    const moved = this.#moved(json, times);
-    if (moved === json) return request;
-    if (split === null) return { ...request, body: moved };
+    const moved = editBody(body, flatValue(headers, JSON_LENGTH), (json) => this.#moved(json, times));
+    if (moved.body === body) return request;
+    if (moved.jsonBytes === null) return { ...request, body: moved.body };
     return {
       ...request,
-      headers: withValue(headers, JSON_LENGTH, String(moved.length)),
-      body: Buffer.concat([moved, body.subarray(split)]),
+      headers: withValue(headers, JSON_LENGTH, String(moved.jsonBytes)),
+      body: moved.body,
     };
   }
 

@@ -5,8 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { AppError } from '../../../src/core/errors.ts';
 import { SAME } from '../../../src/core/run.ts';
 import { CheckerThread } from '../../../src/replay/check/answer-checks.ts';
+import type { AnswerToCheck } from '../../../src/replay/check/answer-copy.ts';
 import { type AnswerComparer, checkAnswers } from '../../../src/replay/check/checker.ts';
-import type { AnswerToCheck } from '../../../src/replay/check/messages.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const answer = (index: number): AnswerToCheck => ({
@@ -24,9 +24,9 @@ function entry(throwsAt: number): URL {
   const path = join(temporaryDirectory(), 'checker.mjs');
   const text = `
     import { parentPort } from 'node:worker_threads';
-    parentPort.on('message', ({ answers }) => {
+    parentPort.on('message', (answers) => {
       if (answers.some(({ index }) => index === ${throwsAt})) throw new RangeError('anybody’s text');
-      parentPort.postMessage({ checked: answers.map(({ index }) => ({ index, check: { result: 'same' } })) });
+      parentPort.postMessage(answers.map(({ index }) => ({ index, check: { result: 'same' } })));
     });`;
   writeFileSync(path, text);
   return pathToFileURL(path);
@@ -76,9 +76,9 @@ describe('a batch of answers', () => {
     const looks = {
       check: (payload: { response: unknown }) => payload.response,
     } as unknown as AnswerComparer;
-    expect(checkAnswers([answer(1)], () => spoilt, looks)).toEqual({
-      checked: [{ index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } }],
-    });
+    expect(checkAnswers([answer(1)], () => spoilt, looks)).toEqual([
+      { index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } },
+    ]);
   });
 
   test('has a result for each, whatever comes of one of them', () => {
@@ -92,12 +92,10 @@ describe('a batch of answers', () => {
       if (calls === 1) throw new TypeError('a bug');
       return SAME;
     });
-    expect(checkAnswers([answer(1), answer(2), answer(3)], read, broken)).toEqual({
-      checked: [
-        { index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } },
-        { index: 2, check: { result: 'unchecked', reason: 'checker_failed' } },
-        { index: 3, check: SAME },
-      ],
-    });
+    expect(checkAnswers([answer(1), answer(2), answer(3)], read, broken)).toEqual([
+      { index: 1, check: { result: 'unchecked', reason: 'recording_unreadable' } },
+      { index: 2, check: { result: 'unchecked', reason: 'checker_failed' } },
+      { index: 3, check: SAME },
+    ]);
   });
 });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { checkWord, type FinishReason } from '../../../src/core/run.ts';
+import type { StreamFacts } from '../../../src/replay/check/answer-copy.ts';
 import { AnswerComparer } from '../../../src/replay/check/checker.ts';
 import { streamFactsOf } from '../../../src/replay/check/compare-text.ts';
-import type { StreamFacts } from '../../../src/replay/check/messages.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { requestMessage, wholeBody } from '../../support/exchanges.ts';
 

@@ -1,8 +1,8 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { Message } from '../../../src/core/exchange.ts';
+import type { AnswerToCheck, KeptAnswer } from '../../../src/replay/check/answer-copy.ts';
 import { AnswerComparer, type ComparerOptions } from '../../../src/replay/check/checker.ts';
-import type { AnswerToCheck, KeptAnswer } from '../../../src/replay/check/messages.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { partOfBody, requestMessage, wholeBody } from '../../support/exchanges.ts';
 
