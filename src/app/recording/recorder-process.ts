@@ -10,8 +10,9 @@ import { leaveAccount } from '../../storage/capture/accounts.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
 import { DiskEstimates } from './disk-forecast.ts';
+import type { RetryQueue } from './retry-queue.ts';
 import { SealHook } from './seal-hook.ts';
-import { Sealer, sealerThread } from './sealing.ts';
+import { sealerThread, sealingQueue } from './sealing.ts';
 
 /** How often the recorder looks whether a commit is due, ms. */
 const TICK_MS = 25;
@@ -34,7 +35,7 @@ interface RecorderProcessDeps {
 export class RecorderProcess {
   readonly #deps: RecorderProcessDeps;
   readonly #timers: NodeJS.Timeout[] = [];
-  readonly #sealer: Sealer;
+  readonly #sealer: RetryQueue;
   #hook: SealHook | null = null;
   #capture: OpenCapture | null = null;
   #pipe: Socket | null = null;
@@ -48,7 +49,7 @@ export class RecorderProcess {
     this.#deps = deps;
     const logger = this.#logger();
     const attempt = sealerThread(deps.sealerEntry);
-    this.#sealer = new Sealer({ logger, attempt, onSealed: (file) => this.#hook?.handOver(file) });
+    this.#sealer = sealingQueue({ logger, attempt, onSealed: (file) => this.#hook?.handOver(file) });
   }
 
   hear(message: ToRecorder<RecorderSettings>): void {
@@ -79,7 +80,7 @@ export class RecorderProcess {
         account,
         watchful,
         earlier: earlier?.traffic,
-        onFinished: (file) => void this.#sealer.seal([file]),
+        onFinished: (file) => void this.#sealer.add([file]),
         onFirstCommit: () => say({ type: 'committed' }),
       });
     } catch (error) {
@@ -94,7 +95,7 @@ export class RecorderProcess {
     for (const { message: text, ...fields } of this.#capture.keyChanges) logger.warn(fields, text);
     if (settings.onSeal !== null) this.#hook = new SealHook({ command: settings.onSeal, logger });
     void this.#hook?.resume(directory);
-    void this.#sealer.seal(unsealed);
+    void this.#sealer.add(unsealed);
     for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);
     this.#every(TICK_MS, () => recorder.commitIfDue());
     this.#every(ANCHOR_MS, () => {

@@ -11,6 +11,7 @@ import {
   sealMark,
   unhandedSegments,
 } from '../../storage/capture/directory.ts';
+import { RetryQueue } from './retry-queue.ts';
 import { yieldProcessor } from './sealing.ts';
 
 /** The end of what a command said, for the log. */
@@ -110,7 +111,6 @@ class CommandRun {
 
 const COMMAND_LIMIT_MS = 600_000;
 const RETRY_MS = 1_000;
-const RETRY_MAX_MS = 300_000;
 
 export interface SealHookOptions {
   /** For `sh -c`; it finds the segment in `$1` and its manifest in `$2`. */
@@ -127,30 +127,30 @@ export interface SealHookOptions {
  */
 export class SealHook {
   readonly #options: SealHookOptions;
-  /** In the order of handing over; one that failed goes to the end. */
-  readonly #queue = new Set<string>();
-  #running: Promise<void> | null = null;
-  #kill: (() => void) | null = null;
-  #wake: (() => void) | null = null;
-  #failures = 0;
-  #lastFailure: string | null = null;
-  #settling = false;
-  #ended = false;
+  readonly #queue: RetryQueue;
 
   constructor(options: SealHookOptions) {
     this.#options = options;
+    const { logger, retryMs = RETRY_MS } = options;
+    this.#queue = new RetryQueue({
+      batch: 1,
+      // What fails for one segment, such as a bucket that is away, fails for all.
+      pausesAll: true,
+      retryMs,
+      attempt: async ([file = ''], signal) => [await this.#handOne(file, signal)],
+      failed: (file, reason) => logger.error({ file, reason }, 'segment was not handed over; trying again'),
+      recovered: () => logger.info({ pending: this.pending }, 'segments are handed over again'),
+    });
   }
 
   /** Segments that wait for the command, the one it works on included. */
   get pending(): number {
-    return this.#queue.size;
+    return this.#queue.pending;
   }
 
   /** Queues a sealed segment. Once. */
   handOver(file: string): void {
-    if (this.#ended) return;
-    this.#queue.add(file);
-    this.#start();
+    void this.#queue.add([file]);
   }
 
   /** Queues what an earlier life sealed in `directory` and did not get handed over. Never rejects. */
@@ -158,64 +158,23 @@ export class SealHook {
     try {
       for (const file of await unhandedSegments(directory)) this.handOver(file);
     } catch (error) {
-      this.#options.logger.error(
-        { directory, reason: reasonOf(error) },
-        'cannot look for segments to hand over',
-      );
+      const fields = { directory, reason: reasonOf(error) };
+      this.#options.logger.error(fields, 'cannot look for segments to hand over');
     }
   }
 
   /** Tries what waits once more and ends the command that runs when time is up. The rest is for the next start. */
   async settle(deadlineMs: number): Promise<void> {
-    this.#settling = true;
-    this.#wake?.();
-    const timer = setTimeout(() => {
-      this.#ended = true;
-      this.#kill?.();
-    }, deadlineMs);
-    await this.#running;
-    clearTimeout(timer);
-    this.#ended = true;
-    if (this.#queue.size > 0) {
-      const { logger } = this.#options;
-      logger.warn(
-        { segments: this.#queue.size },
-        'segments were not handed over; the next start hands over those that still exist',
-      );
-    }
-  }
-
-  #start(): void {
-    this.#running ??= this.#drain().finally(() => {
-      this.#running = null;
-      // One that came at the very end of it.
-      if (!this.#settling && this.#queue.size > 0) this.#start();
-    });
-  }
-
-  async #drain(): Promise<void> {
-    // While settling each gets one more try; in between a failure is a reason to wait.
-    const left = new Set<string>();
-    for (;;) {
-      const file = [...this.#queue].find((queued) => !(this.#settling && left.has(queued)));
-      if (file === undefined || this.#ended) return;
-      const failure = await this.#handOne(file);
-      this.#queue.delete(file);
-      if (failure === null) {
-        this.#succeeded();
-        continue;
-      }
-      this.#queue.add(file);
-      left.add(file);
-      this.#failed(file, failure);
-      if (this.#settling) continue;
-      await this.#pause();
-      left.clear();
-    }
+    await this.#queue.stopWithin(deadlineMs);
+    if (this.pending === 0) return;
+    this.#options.logger.warn(
+      { segments: this.pending },
+      'segments were not handed over; the next start hands over those that still exist',
+    );
   }
 
   /** Null when there is nothing more to do for the segment. */
-  async #handOne(file: string): Promise<string | null> {
+  async #handOne(file: string, signal: AbortSignal): Promise<string | null> {
     try {
       if (!(await isThere(file))) {
         this.#options.logger.warn({ file }, 'segment expired before it was handed over');
@@ -223,8 +182,8 @@ export class SealHook {
       }
       const seal = await sealMark(file);
       // The time to settle may have run out during the disk access: nothing would stop a command started now.
-      if (this.#ended) return 'the recorder ends';
-      const failure = await this.#run(file);
+      if (signal.aborted) return 'the recorder ends';
+      const failure = await this.#run(file, signal);
       if (failure !== null) return failure;
       // Retention has taken it since: there is nothing left to put a mark beside.
       if (!(await isThere(file))) return null;
@@ -237,47 +196,18 @@ export class SealHook {
     }
   }
 
-  #run(file: string): Promise<string | null> {
+  async #run(file: string, signal: AbortSignal): Promise<string | null> {
     const { command, commandLimitMs = COMMAND_LIMIT_MS } = this.#options;
     const manifest = `${file}${MANIFEST_SUFFIX}`;
     const run = new CommandRun(command, [file, manifest], {
       REPRISE_SEGMENT: file,
       REPRISE_MANIFEST: manifest,
     });
-    this.#kill = () => run.end();
-    return run.failureWithin(commandLimitMs).finally(() => {
-      this.#kill = null;
-    });
-  }
-
-  #succeeded(): void {
-    if (this.#lastFailure !== null) {
-      this.#options.logger.info({ pending: this.pending }, 'segments are handed over again');
-    }
-    this.#failures = 0;
-    this.#lastFailure = null;
-  }
-
-  /** One line for a reason that stays the same. */
-  #failed(file: string, reason: string): void {
-    this.#failures += 1;
-    if (reason !== this.#lastFailure) {
-      this.#options.logger.error({ file, reason }, 'segment was not handed over; trying again');
-    }
-    this.#lastFailure = reason;
-  }
-
-  #pause(): Promise<void> {
-    const delayMs = Math.min((this.#options.retryMs ?? RETRY_MS) * 2 ** (this.#failures - 1), RETRY_MAX_MS);
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#wake?.(), delayMs);
-      timer.unref();
-      this.#wake = () => {
-        clearTimeout(timer);
-        this.#wake = null;
-        resolve();
-      };
-    });
+    const end = () => run.end();
+    signal.addEventListener('abort', end);
+    const failure = await run.failureWithin(commandLimitMs);
+    signal.removeEventListener('abort', end);
+    return failure;
   }
 }
 

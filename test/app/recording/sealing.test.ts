@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import { Sealer, type SealerEnd, sealerThread } from '../../../src/app/recording/sealing.ts';
+import { type SealerEnd, sealerThread, sealingQueue } from '../../../src/app/recording/sealing.ts';
 import { entryUrl } from '../../../src/app/workers.ts';
 import { segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { finishedSegment } from '../../support/captures.ts';
@@ -15,7 +15,7 @@ function scripted(answers: ((files: readonly string[]) => SealerEnd)[]) {
   const sealed: string[] = [];
   const asked: (readonly string[])[] = [];
   let running = 0;
-  const sealer = new Sealer({
+  const sealer = sealingQueue({
     logger: log,
     retryMs: 5,
     onSealed: (file) => sealed.push(file),
@@ -44,7 +44,7 @@ async function until(condition: () => boolean): Promise<void> {
 describe('the sealer', () => {
   it('takes one batch after the other, and every segment once', async () => {
     const { sealer, sealed, asked } = scripted([]);
-    await Promise.all([sealer.seal(['/a/1', '/a/2']), sealer.seal(['/a/3', '/a/1']), sealer.seal([])]);
+    await Promise.all([sealer.add(['/a/1', '/a/2']), sealer.add(['/a/3', '/a/1']), sealer.add([])]);
     expect(sealed.toSorted()).toEqual(['/a/1', '/a/2', '/a/3']);
     expect(asked.flat()).toHaveLength(3);
     expect(sealer.pending).toBe(0);
@@ -52,7 +52,7 @@ describe('the sealer', () => {
 
   it('that dies is started again, later and later; one line says why, and nobody waits for it', async () => {
     const { sealer, log, sealed, asked } = scripted([killed, killed, killed, killed]);
-    await sealer.seal(['/a/1', '/a/2']);
+    await sealer.add(['/a/1', '/a/2']);
     expect(sealed).toEqual([]);
     expect(sealer.pending).toBe(2);
     await until(() => sealer.pending === 0);
@@ -64,7 +64,7 @@ describe('the sealer', () => {
   it('leaves to the next start what fails while it stops', async () => {
     const { sealer, asked } = scripted([killed, killed]);
     void sealer.stopWithin(1_000);
-    await sealer.seal(['/a/1']);
+    await sealer.add(['/a/1']);
     await sleep(30);
     expect(asked).toHaveLength(1);
     expect(sealer.pending).toBe(1);
@@ -73,7 +73,7 @@ describe('the sealer', () => {
   it('is ended within what a stop leaves it, though it ran before, and with it all that waits', async () => {
     const log = new LogBook();
     let attempts = 0;
-    const sealer = new Sealer({
+    const sealer = sealingQueue({
       logger: log,
       onSealed: () => undefined,
       attempt: (_, signal) => {
@@ -81,12 +81,12 @@ describe('the sealer', () => {
         return new Promise((resolve) => signal.addEventListener('abort', () => resolve(killed())));
       },
     });
-    const sealing = sealer.seal(Array.from({ length: 40 }, (_, index) => `/a/${index}`));
+    const sealing = sealer.add(Array.from({ length: 40 }, (_, index) => `/a/${index}`));
     await sealer.stopWithin(1);
     await sealing;
     expect(attempts).toBe(1);
     expect(sealer.pending).toBe(40);
-    await sealer.seal(['/a/late']);
+    await sealer.add(['/a/late']);
     expect(attempts).toBe(1);
     expect(sealer.pending).toBe(41);
   });
@@ -102,7 +102,7 @@ describe('the sealer', () => {
         failure: null,
       }),
     ]);
-    await sealer.seal(['/a/1', '/a/2', '/a/3']);
+    await sealer.add(['/a/1', '/a/2', '/a/3']);
     expect(sealer.pending).toBe(0);
     expect(sealed).toEqual([]);
     expect(log.texts('error')).toEqual(['segment is damaged; it was set aside and is kept']);
@@ -120,8 +120,8 @@ describe('the sealer', () => {
     reader.close();
     const log = new LogBook();
     const sealed: string[] = [];
-    const sealer = new Sealer({ logger: log, attempt, onSealed: (file) => sealed.push(file) });
-    await sealer.seal([path]);
+    const sealer = sealingQueue({ logger: log, attempt, onSealed: (file) => sealed.push(file) });
+    await sealer.add([path]);
     expect(sealed).toEqual([path]);
     expect(segmentsOf(path.replace(/\/[^/]+$/, ''))).toMatchObject([{ sealed: true }]);
     expect(log.lines).toEqual([]);
