@@ -1,5 +1,4 @@
-import type { LifeAccount, LossReason, Progress, ProtocolUse } from './accounting.ts';
-import type { ClockAnchor } from './clock.ts';
+import type { LossReason, Progress, ProtocolUse } from './accounting.ts';
 import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
 
 interface LostExchange {
@@ -27,13 +26,10 @@ export interface CommittingSink {
    */
   append(exchange: Exchange): boolean;
   addProtocolUse(use: ProtocolUse): void;
-  addAnchor(anchor: ClockAnchor): void;
   /** Whether a commit is due: a block is full, or the oldest append has waited long enough. */
   due(nowNs: number): boolean;
   /** @param progress the owner's total including this commit; stored with the exchanges */
   commit(progress?: Progress): CommitResult;
-  /** Sets the account of the recording, which the next commit writes. */
-  setAccount(account: LifeAccount): void;
   /** Commits and leaves the segment for sealing. */
   close(): void;
 }

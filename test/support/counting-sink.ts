@@ -1,4 +1,4 @@
-import type { LifeAccount, ProtocolUse } from '../../src/core/accounting.ts';
+import type { ProtocolUse } from '../../src/core/accounting.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
 import type { CommitResult, CommittingSink } from '../../src/core/ports.ts';
 
@@ -21,17 +21,9 @@ export class CountingSink implements CommittingSink {
     return true;
   }
 
-  account: LifeAccount | null = null;
-
-  setAccount(account: LifeAccount): void {
-    this.account = account;
-  }
-
   addProtocolUse(use: ProtocolUse): void {
     this.protocolUses.push(use);
   }
-
-  addAnchor(): void {}
 
   due(): boolean {
     return this.#uncommitted > 0;

@@ -1,12 +1,11 @@
 import type {
-  LifeAccount,
   Progress,
   ProtocolUse,
   RecentExchange,
   RecordedTraffic,
   SecondsHistogram,
 } from '../../core/accounting.ts';
-import type { Clock, ClockAnchor } from '../../core/clock.ts';
+import type { Clock } from '../../core/clock.ts';
 import type { Exchange, Message } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../../core/ports.ts';
@@ -80,20 +79,12 @@ export class ExchangeMonitor implements CommittingSink {
     return taken;
   }
 
-  setAccount(account: LifeAccount): void {
-    this.#sink.setAccount(account);
-  }
-
   addProtocolUse(use: ProtocolUse): void {
     this.#sink.addProtocolUse(use);
     const name = PROTOCOLS.find((one) => one === use.protocol) ?? 'other';
     const { connections, bytes } = this.#traffic.protocols[name] ?? { connections: 0, bytes: 0 };
     const sum = { connections: connections + use.connections, bytes: bytes + use.bytes };
     this.#traffic.protocols[name] = sum;
-  }
-
-  addAnchor(anchor: ClockAnchor): void {
-    this.#sink.addAnchor(anchor);
   }
 
   due(nowNs: number): boolean {
