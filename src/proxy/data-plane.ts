@@ -1,6 +1,8 @@
+import { Server, type Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import type { RefusalReason } from './http/headers.ts';
 import type { Endpoint } from './net/endpoint.ts';
+import { type Listening, listenOn } from './net/listen.ts';
 
 /** Where one pair of addresses is listened on and forwarded to. */
 export interface Pair {
@@ -88,22 +90,111 @@ export class NoticeLimit {
 }
 
 /**
- * What forwards: it holds the sockets, passes traffic on and tells taps of it. Both planes look
- * like this to whoever starts, drains and counts them.
+ * What forwards: it holds the sockets, passes traffic on and tells taps of it. Both planes listen, count clients and
+ * drain as this says.
  */
-export interface DataPlane {
+export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
+  draining = false;
+  protected readonly options: Options;
+  /** Receives notices for the log, such as that a certificate was replaced. */
+  protected readonly notify: (notice: Notice) => void;
+  /** Files that are looked at until the plane drains. */
+  protected readonly watched: { close(): void }[] = [];
+  readonly #servers: Server[] = [];
+  readonly #listening: Listening[] = [];
+  readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
+  #turnedAway = 0;
+  #cut = 0;
+  #onIdle: (() => void) | null = null;
+
+  constructor(options: Options, notify: (notice: Notice) => void) {
+    this.options = options;
+    this.notify = notify;
+  }
+
+  get connections(): ConnectionCounts {
+    return { open: this.openCount, turnedAway: this.#turnedAway, failed: { ...this.#failed } };
+  }
+
   /**
    * Starts to listen on every address.
    * @returns the addresses that were bound, in the order they were asked for
-   * @throws AppError LISTEN_FAILED; nothing is listened on then
+   * @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use; nothing is listened on then
    */
-  listen(): Promise<readonly Endpoint[]>;
-  readonly connections: ConnectionCounts;
+  async listen(): Promise<readonly Endpoint[]> {
+    this.prepare();
+    try {
+      for (const [index, pair] of this.options.pairs.entries()) {
+        const server = this.serverOf(pair, index);
+        // A connection that could not be accepted (no descriptor left, say) must not end those that could.
+        server.on('error', () => this.turnAway());
+        this.#servers.push(server);
+        this.#listening.push(await listenOn(server, pair.listen));
+      }
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
+    return this.#listening.map(({ endpoint }) => endpoint);
+  }
+
   /**
    * Stops accepting and forwards until the connections end, or the deadline does.
    * @returns how many connections the deadline cut
    */
-  drain(deadlineMs: number): Promise<number>;
+  async drain(deadlineMs: number): Promise<number> {
+    this.draining = true;
+    this.#close();
+    if (this.openCount > 0) {
+      const idle = new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+      const timer = setTimeout(() => this.cut(), deadlineMs);
+      await idle;
+      clearTimeout(timer);
+    }
+    return this.#cut;
+  }
+
   /** Ends every open connection at once. */
-  cut(): void;
+  cut(): void {
+    this.#cut += this.openCount;
+    this.cutOpen();
+  }
+
+  /** Client connections that are open. */
+  protected abstract get openCount(): number;
+  /** Reads what the plane listens with. @throws AppError OPTION_INVALID */
+  protected abstract prepare(): void;
+  protected abstract serverOf(pair: Pair, index: number): Server;
+  protected abstract cutOpen(): void;
+
+  /** Whether one more client may come in. Else its socket is closed and counted. */
+  protected mayEnter(socket: Socket): boolean {
+    if (this.openCount < this.options.maxConnections) return true;
+    this.turnAway();
+    socket.destroy();
+    return false;
+  }
+
+  protected turnAway(): void {
+    this.#turnedAway += 1;
+  }
+
+  protected noteFailure(failure: ConnectionFailure): void {
+    this.#failed[failure] = (this.#failed[failure] ?? 0) + 1;
+  }
+
+  /** To be called when a connection has ended. */
+  protected noteIdle(): void {
+    if (this.openCount === 0) this.#onIdle?.();
+  }
+
+  /** Accepts nothing more. What is open stays open. */
+  #close(): void {
+    // The close of a server of HTTP would end idle connections at once, and with them requests on their way.
+    for (const server of this.#servers) Server.prototype.close.call(server);
+    for (const listening of this.#listening.splice(0)) listening.remove();
+    for (const files of this.watched) files.close();
+  }
 }

@@ -28,7 +28,7 @@ import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions } from '../../proxy/control/messages.ts';
 import type { ListenerTls, Pair, UpstreamTls } from '../../proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../../proxy/http/options.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint, speaksTls } from '../../proxy/net/endpoint.ts';
 import { parseBodyRules } from '../../redaction/body-rules.ts';
 import {
   DEFAULT_CLIENT_KEYS,
@@ -498,10 +498,6 @@ function mustServeTls(flags: RecordFlags, pairs: readonly Pair[], routes: readon
   throw new AppError('OPTION_INVALID', `${flagOf(idle)} has no effect: no target uses TLS`, {
     hint: 'Write the target as https://host, or remove the flag.',
   });
-}
-
-function speaksTls(endpoint: Endpoint): boolean {
-  return endpoint.kind === 'tcp' && endpoint.tls;
 }
 
 function listenerTls({ tlsCert, tlsKey }: RecordFlags): ListenerTls | null {

@@ -5,6 +5,7 @@ import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/pe
 import type { ConnectionTap } from '../tap/connection-tap.ts';
 import type { CloseCause, ConnectionOrigin } from '../tap/frames.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
+import type { PausedPeers } from '../tcp/connection.ts';
 import {
   type ClientConnection,
   isLate,
@@ -38,7 +39,13 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
   #failedWrite: FailedWrite | null = null;
-  #flow: AnswerFlow | null = null;
+  /** Whose body flows to the client. */
+  #fromTarget: IncomingMessage | null = null;
+  /** How the target delimits its body. */
+  #answerBody: BodyForm = 'none';
+  #answerBegun = false;
+  /** The answer waits until the client has taken what it was sent. */
+  #holding = false;
   #connecting = true;
   /** The answer came to its end, whatever happens to the target now. */
   #answered = false;
@@ -136,28 +143,69 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     }
     this.#delimited = passable.delimited;
     this.#tap.responseHead(`HTTP/${fromTarget.httpVersion} ${status} ${reason}`, headers, passable.body);
-    const isEnd = () => passable.body !== 'until_close' || !this.#failedWrite?.brokeOff;
-    this.#flow = new AnswerFlow({ from: fromTarget, isEnd }, this.#response, this.#tap, this);
+    this.#fromTarget = fromTarget;
+    this.#answerBody = passable.body;
+    this.#passBody(fromTarget);
+  }
+
+  /**
+   * The body of the answer on its way to the client, and to the recorder: with back-pressure, with its trailers, and
+   * its head at once, because a stream's first event may be long in coming.
+   */
+  #passBody(fromTarget: IncomingMessage): void {
+    const response = this.#response;
+    fromTarget.on('data', (chunk: Buffer) => {
+      this.#answerBegun = true;
+      this.#progress.moved();
+      if (!response.write(chunk)) this.#holdAnswer(fromTarget);
+      this.#tap.responseBytes(chunk);
+    });
+    fromTarget.on('end', () => this.#onAnswerEnd(fromTarget));
+    fromTarget.on('error', () => this.closed());
+    // What came in one piece with the head is read before this runs.
+    process.nextTick(() => {
+      if (!this.#answerBegun && !response.destroyed && !response.writableEnded) sendHead(response);
+    });
+  }
+
+  #holdAnswer(fromTarget: IncomingMessage): void {
+    fromTarget.pause();
+    if (this.#holding) return;
+    this.#holding = true;
+    this.#response.once('drain', () => {
+      this.#holding = false;
+      fromTarget.resume();
+    });
+  }
+
+  #onAnswerEnd({ rawTrailers }: IncomingMessage): void {
+    // A connection that broke off ends the stream as well; its close says what there is to say.
+    if (!this.#isWhole) return;
+    this.#tap.responseEnd(rawTrailers);
+    this.#answered = true;
+    if (this.#response.chunkedEncoding) addTrailers(this.#response, rawTrailers);
+    this.#response.end();
+  }
+
+  /**
+   * Whether Node's parser saw the whole answer. Of a body that only its connection ends, the parser cannot know
+   * whether the end that it saw is one.
+   */
+  get #isWhole(): boolean {
+    if (!this.#fromTarget?.complete) return false;
+    return this.#answerBody !== 'until_close' || !this.#failedWrite?.brokeOff;
   }
 
   /** The library has an error, at any time and perhaps not for the first. */
   fail(error: Error): void {
     // A target that has answered may well refuse the rest of what it was asked.
-    if (this.#flow?.whole) this.#readRequestOut();
+    if (this.#isWhole) this.#readRequestOut();
     else this.#broken('server_reset', 502, error);
-  }
-
-  moved(): void {
-    this.#progress.moved();
-  }
-
-  complete(): void {
-    this.#answered = true;
   }
 
   /** Nothing more comes from the target, whether it answered, failed, or was let go. */
   closed(): void {
-    if (!this.#answered && !(this.#flow?.whole ?? false)) this.#broken('server_reset', 502);
+    if (!this.#answered && !this.#isWhole) this.#broken('server_reset', 502);
     else if (!this.#requestEnded) this.#readRequestOut();
   }
 
@@ -184,7 +232,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
       quietMs: this.#progress.quietMs,
       // Whom the gateway answers itself waits for no target.
       connecting: this.#connecting && !this.#answered,
-      waiting: this.#flow === null && this.#requestEnded && !this.#answered,
+      waiting: this.#fromTarget === null && this.#requestEnded && !this.#answered,
       flowing: this.#flowing,
     };
     if (isLate(standing, this.#host.timeouts)) this.#timedOut();
@@ -194,7 +242,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   /** An answer that is whole and waits for its turn on the connection, or is out, stands still for no fault of its own. */
   get #flowing(): boolean {
     if (!this.#requestEnded && this.#request.isPaused()) return true;
-    return this.#flow !== null && (!this.#answered || this.#response.socket !== null);
+    return this.#fromTarget !== null && (!this.#answered || this.#response.socket !== null);
   }
 
   /** A client that does not take what its target has finished is owed nothing more, and told by a reset. */
@@ -281,7 +329,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
 
   #noteFailure(timedOut: boolean, error?: Error): void {
     if (this.#connecting) this.#host.failed(timedOut ? 'upstream_timeout' : 'upstream_refused', error);
-    else if (this.#flow === null && !timedOut) this.#host.failed('upstream_gone', error);
+    else if (this.#fromTarget === null && !timedOut) this.#host.failed('upstream_gone', error);
   }
 
   /** What the client still sends has nowhere to go, but its connection is good. */
@@ -300,7 +348,8 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
    */
   #probe(): void {
     if (!this.#requestEnded && this.#request.isPaused()) askPeer(this.#connection.socket);
-    if (this.#flow?.paused && this.#response.writableLength < LIMITS.probedBytes) this.#flow.resume();
+    const answer = this.#fromTarget;
+    if (answer?.isPaused() && this.#response.writableLength < LIMITS.probedBytes) answer.resume();
   }
 
   #end(): void {
@@ -321,6 +370,8 @@ function ignore(): void {}
 export interface ExchangeHost {
   readonly link: RecorderClient;
   readonly limits: TimeLimits;
+  /** Of tunnels. */
+  readonly paused: PausedPeers;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
   /** Whether forwarded headers tell the target the client; then the client's own are removed. */
@@ -331,85 +382,6 @@ export interface ExchangeHost {
   tunnelled(change: 1 | -1): void;
   /** @param error what it failed by, if anything said so */
   failed(failure: ConnectionFailure, error?: Error): void;
-}
-
-/** What is told of an answer: bytes came, all of them did (what is not out yet is on its way), its side failed. */
-type AnswerListener = Pick<GatewayExchange, 'moved' | 'complete' | 'closed'>;
-
-/** An answer, and whether an end that Node's parser saw is one: of a body that only its connection ends it cannot know. */
-interface Answer {
-  readonly from: IncomingMessage;
-  readonly isEnd: () => boolean;
-}
-
-/**
- * The body of an answer on its way to the client, and to the recorder: with back-pressure, with its trailers,
- * and its head at once, because a stream's first event may be long in coming.
- */
-class AnswerFlow {
-  readonly #from: IncomingMessage;
-  readonly #isEnd: () => boolean;
-  readonly #response: ServerResponse;
-  readonly #tap: ExchangeTap;
-  readonly #listener: AnswerListener;
-  #begun = false;
-  #holding = false;
-
-  constructor(answer: Answer, response: ServerResponse, tap: ExchangeTap, listener: AnswerListener) {
-    const { from } = answer;
-    this.#from = from;
-    this.#isEnd = answer.isEnd;
-    this.#response = response;
-    this.#tap = tap;
-    this.#listener = listener;
-    from.on('data', (chunk: Buffer) => this.#pass(chunk));
-    from.on('end', () => this.#end());
-    from.on('error', () => listener.closed());
-    // What came in one piece with the head is read before this runs.
-    process.nextTick(() => {
-      if (!this.#begun && !response.destroyed && !response.writableEnded) sendHead(response);
-    });
-  }
-
-  /** Whether Node's parser saw the whole answer. */
-  get whole(): boolean {
-    return this.#from.complete && this.#isEnd();
-  }
-
-  get paused(): boolean {
-    return this.#from.isPaused();
-  }
-
-  resume(): void {
-    this.#from.resume();
-  }
-
-  #pass(chunk: Buffer): void {
-    this.#begun = true;
-    this.#listener.moved();
-    if (!this.#response.write(chunk)) this.#hold();
-    this.#tap.responseBytes(chunk);
-  }
-
-  #hold(): void {
-    this.#from.pause();
-    if (this.#holding) return;
-    this.#holding = true;
-    this.#response.once('drain', () => {
-      this.#holding = false;
-      this.#from.resume();
-    });
-  }
-
-  #end(): void {
-    // A connection that broke off ends the stream as well; its close says what there is to say.
-    if (!this.whole) return;
-    const trailers = this.#from.rawTrailers;
-    this.#tap.responseEnd(trailers);
-    this.#listener.complete();
-    if (this.#response.chunkedEncoding) addTrailers(this.#response, trailers);
-    this.#response.end();
-  }
 }
 
 /** Adds to a chunked message what trailers may be passed on. */
@@ -473,54 +445,49 @@ type BodyForm = 'none' | 'length' | 'chunked' | 'until_close';
  * again, so that both planes have one assembly and one form.
  */
 export class ExchangeTap {
-  readonly #tap: ConnectionTap;
+  /** Of its own connection. After an upgrade it is told bytes that are HTTP no longer. */
+  readonly wire: ConnectionTap;
   #request: BodyForm = 'none';
   #response: BodyForm = 'none';
 
   constructor(link: RecorderClient, origin: ConnectionOrigin) {
-    this.#tap = link.open(origin, false);
+    this.wire = link.open(origin, false);
   }
 
   /** The number of this exchange's own connection. */
   get connection(): number {
-    return this.#tap.connection;
+    return this.wire.connection;
   }
 
   requestHead(line: string, headers: RawHeaders, chunked: boolean): void {
     this.#request = chunked ? 'chunked' : 'length';
-    this.#tap.client(headOf(line, headers));
+    this.wire.client(headOf(line, headers));
   }
 
   requestBytes(bytes: Buffer): void {
-    this.#tap.restOfTurn(this.#request === 'chunked' ? chunkOf(bytes) : bytes);
+    this.wire.restOfTurn(this.#request === 'chunked' ? chunkOf(bytes) : bytes);
   }
 
   requestEnd(trailers: RawHeaders): void {
-    if (this.#request === 'chunked') this.#tap.restOfTurn(lastChunk(trailers));
+    if (this.#request === 'chunked') this.wire.restOfTurn(lastChunk(trailers));
   }
 
   responseHead(line: string, headers: RawHeaders, form: BodyForm): void {
     this.#response = form;
-    this.#tap.server(headOf(line, headers));
+    this.wire.server(headOf(line, headers));
   }
 
   responseBytes(bytes: Buffer): void {
-    this.#tap.server(this.#response === 'chunked' ? chunkOf(bytes) : bytes);
+    this.wire.server(this.#response === 'chunked' ? chunkOf(bytes) : bytes);
   }
 
   responseEnd(trailers: RawHeaders): void {
-    if (this.#response === 'chunked') this.#tap.server(lastChunk(trailers));
-    else if (this.#response === 'until_close') this.#tap.serverEnd();
-  }
-
-  /** Bytes that are HTTP no longer, after an upgrade. */
-  tunnelled(from: 'client' | 'server', bytes: Buffer): void {
-    if (from === 'client') this.#tap.client(bytes);
-    else this.#tap.server(bytes);
+    if (this.#response === 'chunked') this.wire.server(lastChunk(trailers));
+    else if (this.#response === 'until_close') this.wire.serverEnd();
   }
 
   close(cause: CloseCause): void {
-    this.#tap.close(cause);
+    this.wire.close(cause);
   }
 }
 

@@ -10,18 +10,18 @@ import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { WIRE } from '../../core/limits.ts';
-import type {
-  ConnectionCounts,
-  ConnectionFailure,
+import {
+  type ConnectionCounts,
+  type ConnectionFailure,
   DataPlane,
-  ListenerTls,
-  Notice,
-  Pair,
+  type ListenerTls,
+  type Notice,
+  type Pair,
 } from '../data-plane.ts';
-import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
-import { Listeners } from '../net/listen.ts';
+import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
 import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
+import { PausedPeers } from '../tcp/connection.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
 import { type ExchangeHost, GatewayExchange } from './exchange.ts';
 import {
@@ -53,17 +53,13 @@ export interface ReverseProxyCounts {
  * their header lines as received, and never sent twice. Each exchange is told to the recorder as a connection
  * of its own, so that assembly and sink are those of the wire.
  */
-export class ReverseProxy implements DataPlane, ExchangeHost {
+export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeHost {
   readonly link: RecorderClient;
   readonly limits: TimeLimits;
+  readonly paused = new PausedPeers();
   readonly timeouts: GatewayOptions['timeouts'];
   readonly tellsPeer: boolean;
-  draining = false;
-  readonly #options: GatewayOptions;
-  readonly #notify: (notice: Notice) => void;
-  readonly #listeners = new Listeners();
   readonly #upstreams = new Map<string, Upstream>();
-  readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #routes: RouteTable<Upstream> | null = null;
   #certificate: ListenerCertificate | null = null;
   /** Those that are open, by the socket that Node names with whatever it has to say. */
@@ -71,71 +67,55 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
   #inFlight = 0;
   #tunnels = 0;
-  #turnedAway = 0;
-  #cut = 0;
-  #onIdle: (() => void) | null = null;
 
-  /** @param notify receives notices for the log, such as that a certificate was replaced */
   constructor(
     options: GatewayOptions,
     link: RecorderClient,
     notify: (notice: Notice) => void = () => undefined,
     clock: Clock = systemClock,
   ) {
-    this.#options = options;
-    this.#notify = notify;
+    super(options, notify);
     this.link = link;
     this.limits = new TimeLimits(clock);
     this.timeouts = options.timeouts;
     this.tellsPeer = options.forwardedHeaders;
   }
 
-  get connections(): ConnectionCounts {
-    return {
-      open: this.#connections.size,
-      turnedAway: this.#turnedAway,
-      failed: { ...this.#failed },
-      refused: { ...this.#refused },
-    };
+  override get connections(): ConnectionCounts {
+    return { ...super.connections, refused: { ...this.#refused } };
   }
 
   get counts(): ReverseProxyCounts {
     return { inFlight: this.#inFlight, tunnels: this.#tunnels, refused: { ...this.#refused } };
   }
 
-  /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
-  async listen(): Promise<readonly Endpoint[]> {
-    const { pairs, routes, tls } = this.#options;
-    if (tls !== null) this.#certificate = new ListenerCertificate(tls, this.#notify);
+  protected prepare(): void {
+    const { routes, tls } = this.options;
+    if (tls !== null) {
+      this.#certificate = new ListenerCertificate(tls, this.notify);
+      this.watched.push(this.#certificate);
+    }
     this.#routes = new RouteTable(routes, (endpoint) => this.#upstreamOf(endpoint));
-    const servers = pairs.map((pair, index) => this.#serverOf(pair, index));
-    return await this.#listeners.listen(pairs, servers);
   }
 
   /**
    * Stops accepting, ends each connection with the answer to its last request, and those that ask nothing once
    * they have been quiet for a while. What the deadline finds still open is cut and counted.
    */
-  async drain(deadlineMs: number): Promise<number> {
-    this.draining = true;
-    this.#listeners.close();
-    this.#certificate?.close();
-    if (this.#connections.size > 0) {
-      const idle = new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
-      const quietMs = Math.min(QUIET_MS, deadlineMs / 2);
-      for (const connection of this.#connections.values()) connection.drain(quietMs);
-      const timer = setTimeout(() => this.cut(), deadlineMs);
-      await idle;
-      clearTimeout(timer);
-    }
+  override async drain(deadlineMs: number): Promise<number> {
+    const drained = super.drain(deadlineMs);
+    const quietMs = Math.min(QUIET_MS, deadlineMs / 2);
+    for (const connection of this.#connections.values()) connection.drain(quietMs);
+    const cut = await drained;
     for (const upstream of this.#upstreams.values()) upstream.close();
-    return this.#cut;
+    return cut;
   }
 
-  cut(): void {
-    this.#cut += this.#connections.size;
+  protected get openCount(): number {
+    return this.#connections.size;
+  }
+
+  protected cutOpen(): void {
     for (const connection of [...this.#connections.values()]) connection.cut();
   }
 
@@ -148,16 +128,15 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
   }
 
   failed(told: ConnectionFailure, error?: Error): void {
-    const failure = failureOf(told, error);
-    this.#failed[failure] = (this.#failed[failure] ?? 0) + 1;
+    this.noteFailure(failureOf(told, error));
   }
 
-  #serverOf(pair: Pair, index: number): Server {
+  protected serverOf(pair: Pair, index: number): Server {
     const upstream = this.#upstreamOf(pair.target);
-    const server = createListener(pair, this.#options, this.#certificate, (request) =>
+    const server = createListener(pair, this.options, this.#certificate, (request) =>
       this.#mayUpgrade(request, this.#look(request)),
     );
-    server.on(isSecure(pair) ? 'secureConnection' : 'connection', (socket: Socket) =>
+    server.on(speaksTls(pair.listen) ? 'secureConnection' : 'connection', (socket: Socket) =>
       this.#accept(socket, index),
     );
     server.on('tlsClientError', () => this.failed('tls_handshake'));
@@ -166,13 +145,8 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
     server.on('checkExpectation', (request) => this.#refuse('expectation', request.socket, 417));
     server.on('clientError', (error, socket) => this.#onClientError(error, socket as Socket));
     server.on('connect', (_request, socket) => this.#refuse('connect_method', socket as Socket, 501));
-    const turnAway = () => {
-      this.#turnedAway += 1;
-    };
-    server.on('drop', turnAway);
-    // A connection that could not be accepted (no descriptor left, say) must not end those that could.
-    server.on('error', turnAway);
-    if (this.#options.websocket) {
+    server.on('drop', () => this.turnAway());
+    if (this.options.websocket) {
       server.on('upgrade', (request, socket, early) => {
         this.#upgrade(request, socket as Socket, early, upstream);
       });
@@ -182,22 +156,18 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
 
   #upstreamOf(endpoint: Endpoint): Upstream {
     const name = formatEndpoint(endpoint);
-    const notice = new TlsFailureNotice(endpoint, 'answered 502', this.#notify, this.limits.clock);
-    const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.#options, notice);
+    const notice = new TlsFailureNotice(endpoint, 'answered 502', this.notify, this.limits.clock);
+    const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.options, notice);
     this.#upstreams.set(name, upstream);
     return upstream;
   }
 
   #accept(socket: Socket, pair: number): void {
-    if (this.#connections.size >= this.#options.maxConnections) {
-      this.#turnedAway += 1;
-      socket.destroy();
-      return;
-    }
+    if (!this.mayEnter(socket)) return;
     this.#connections.set(socket, new ClientConnection(socket, pair, this.limits));
     socket.on('close', () => {
       this.#connections.delete(socket);
-      if (this.#connections.size === 0) this.#onIdle?.();
+      this.noteIdle();
     });
   }
 
@@ -226,8 +196,8 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
 
   /** Why a request that could be forwarded is answered here. */
   #unwelcome(look: InspectedRequest): 'replay_marked' | 'in_flight' | null {
-    if (look.marked && this.#options.refuseMarked) return 'replay_marked';
-    return this.#inFlight >= this.#options.maxInFlight ? 'in_flight' : null;
+    if (look.marked && this.options.refuseMarked) return 'replay_marked';
+    return this.#inFlight >= this.options.maxInFlight ? 'in_flight' : null;
   }
 
   /**
@@ -235,7 +205,7 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
    * only without a body, which nobody would read: the target would take for it what comes next.
    */
   #mayUpgrade(request: IncomingMessage, look: InspectedRequest): boolean {
-    if (!this.#options.websocket || !asksForWebSocket(request)) return false;
+    if (!this.options.websocket || !asksForWebSocket(request)) return false;
     if (look.refusal !== null || look.hasBody || this.#unwelcome(look) !== null) return false;
     return this.#connections.get(request.socket)?.quiet ?? false;
   }
@@ -273,7 +243,7 @@ export class ReverseProxy implements DataPlane, ExchangeHost {
   #headersFor(request: IncomingMessage, connection: ClientConnection, look: InspectedRequest): string[] {
     if (!this.tellsPeer) return forwardedHeaders(request.rawHeaders, look, null);
     const { peer, pair } = connection;
-    const proto = isSecure(this.#options.pairs[pair] as Pair) ? 'https' : 'http';
+    const proto = speaksTls((this.options.pairs[pair] as Pair).listen) ? 'https' : 'http';
     return forwardedHeaders(request.rawHeaders, look, { peer, proto, host: look.host });
   }
 
@@ -332,10 +302,6 @@ export class ListenerCertificate {
   }
 }
 
-export function isSecure({ listen }: Pair): boolean {
-  return listen.kind === 'tcp' && listen.tls;
-}
-
 /**
  * Node's HTTP server with every bound stated.
  * @param mayUpgrade whether a request is offered to `upgrade`; else it is served as the ordinary one it also is
@@ -359,13 +325,13 @@ export function createListener(
     noDelay: true,
     shouldUpgradeCallback: mayUpgrade,
   };
-  if (isSecure(pair) && certificate === null) {
+  const secure = speaksTls(pair.listen);
+  if (secure && certificate === null) {
     throw new AppError('OPTION_INVALID', 'a TLS listener has no certificate', {
       hint: 'Give --tls-cert and --tls-key.',
     });
   }
-  const server =
-    isSecure(pair) && certificate !== null ? certificate.createServer(settings) : createServer(settings);
+  const server = secure && certificate !== null ? certificate.createServer(settings) : createServer(settings);
   server.maxConnections = maxConnections;
   // Beyond its own default Node would drop header lines without a word; the head's size is the bound.
   server.maxHeadersCount = 0;

@@ -11,7 +11,7 @@ import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
 import type { UpstreamTls } from '../data-plane.ts';
-import type { Endpoint } from '../net/endpoint.ts';
+import { type Endpoint, speaksTls } from '../net/endpoint.ts';
 import { type TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
 import { GATEWAY_HEAD_BYTES, type GatewayOptions } from './options.ts';
 
@@ -54,7 +54,7 @@ export class Upstream {
   ) {
     this.endpoint = endpoint;
     this.#notice = notice;
-    this.#isTls = endpoint.kind === 'tcp' && endpoint.tls;
+    this.#isTls = speaksTls(endpoint);
     this.#address =
       endpoint.kind === 'unix' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port };
     // The time is for idle connections, which end before the target's own limit ends them, or a request would

@@ -8,6 +8,10 @@ export type Endpoint =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls: boolean }
   | { readonly kind: 'unix'; readonly path: string };
 
+export function speaksTls(endpoint: Endpoint): boolean {
+  return endpoint.kind === 'tcp' && endpoint.tls;
+}
+
 const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#]*)(?::(\d{1,5}))?\/?$/i;
 
 /** How an address is read. */

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { accessSync, chmodSync, constants, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
-import { createServer, type ListenOptions, Server } from 'node:net';
+import { createServer, type ListenOptions, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -29,39 +29,6 @@ export async function listenOn(server: Server, endpoint: Endpoint): Promise<List
   const bound = server.address();
   const known = bound !== null && typeof bound === 'object' ? { host: bound.address, port: bound.port } : {};
   return { endpoint: { ...endpoint, ...known }, remove: () => undefined };
-}
-
-/** The listeners of a plane, one for each of its addresses. */
-export class Listeners {
-  readonly #servers: Server[] = [];
-  readonly #listening: Listening[] = [];
-
-  /**
-   * @returns the addresses that were bound, in the order of the pairs
-   * @throws AppError LISTEN_FAILED; nothing is listened on then
-   */
-  async listen(
-    pairs: readonly { readonly listen: Endpoint }[],
-    servers: readonly Server[],
-  ): Promise<readonly Endpoint[]> {
-    try {
-      for (const [index, server] of servers.entries()) {
-        this.#servers.push(server);
-        this.#listening.push(await listenOn(server, (pairs[index] as { listen: Endpoint }).listen));
-      }
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-    return this.#listening.map(({ endpoint }) => endpoint);
-  }
-
-  /** Accepts nothing more. What is open stays open. */
-  close(): void {
-    // The close of a server of HTTP would end idle connections at once, and with them requests on their way.
-    for (const server of this.#servers) Server.prototype.close.call(server);
-    for (const listening of this.#listening.splice(0)) listening.remove();
-  }
 }
 
 /**

@@ -29,6 +29,11 @@ export class PeerSocket {
     this.#failedWrite = new FailedWrite(stream, socket);
   }
 
+  /** A socket of Node's own servers or agents. Node cannot reset those that speak TLS. */
+  static ofNode(socket: Socket): PeerSocket {
+    return new PeerSocket(socket, socket, isResettable(socket));
+  }
+
   /** @returns false if bytes wait to be sent; write nothing more until `drain` */
   write(bytes: Buffer): boolean {
     // A closed side takes nothing. Its close event ends the other side.
@@ -96,8 +101,11 @@ export function askPeer(socket: Socket): void {
  * those are closed at once. Under TLS that is an end without `close_notify`, so the peer sees a truncated message.
  */
 export function resetSocket(socket: Socket): void {
-  const resettable = !(socket instanceof TLSSocket) && socket.remoteAddress !== undefined;
-  resetStream(socket, socket, resettable);
+  resetStream(socket, socket, isResettable(socket));
+}
+
+function isResettable(socket: Socket): boolean {
+  return !(socket instanceof TLSSocket) && socket.remoteAddress !== undefined;
 }
 
 /**

@@ -10,7 +10,7 @@ import { type Endpoint, formatEndpoint } from './endpoint.ts';
 const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
 
 /** Which file holds what; each may hold several certificates. */
-type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
+export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
 
 /**
  * Certificates and keys in files that are replaced while we run, as mounted secrets are: behind symbolic links

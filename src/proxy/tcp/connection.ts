@@ -9,11 +9,11 @@ const LINE_BYTES = 8 * 1024;
 const LINE_BEGINNING = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}(?: [^\s]*(?: H?T?T?P?\/?1?\.?[01]?\r?)?)?$/;
 const WHOLE_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40} [^\s]+ HTTP\/1\.[01]\r?\n/;
 
-/** A connection to the target that is on its way. */
+/** A connection to the target. */
 export interface Upstream {
   readonly side: PeerSocket;
-  /** The event of its stream that says it is there. */
-  readonly ready: 'connect' | 'secureConnect';
+  /** The event of its stream that says it is there; null where it is. */
+  readonly ready: 'connect' | 'secureConnect' | null;
 }
 
 /** What a connection needs from its creator. */
@@ -38,7 +38,7 @@ export class ProxiedConnection {
   readonly #tap: ConnectionTap;
   readonly #host: ConnectionHost;
   /** Runs until the upstream is there. */
-  #connecting: NodeJS.Timeout | null;
+  #connecting: NodeJS.Timeout | null = null;
   /** What the client began with, as long as a refusal may have to be written. */
   #firstLine: FirstLine | null;
   #refusal: Refusal | null = null;
@@ -54,10 +54,12 @@ export class ProxiedConnection {
     this.#tap = tap;
     this.#host = host;
     this.#firstLine = host.refused === '502' ? new FirstLine() : null;
-    this.#connecting = setTimeout(() => this.#unreachable('upstream_timeout'), WIRE.connectMs);
+    if (upstream.ready !== null) {
+      this.#connecting = setTimeout(() => this.#unreachable('upstream_timeout'), WIRE.connectMs);
+      upstream.side.stream.once(upstream.ready, () => this.#connected());
+    }
     // A header that was read before left it paused.
     if (client.stream.isPaused()) client.stream.resume();
-    upstream.side.stream.once(upstream.ready, () => this.#connected());
     client.stream.on('data', (bytes: Buffer) => this.#onClientBytes(bytes));
     upstream.side.stream.on('data', (bytes: Buffer) => this.#onUpstreamBytes(bytes));
     client.stream.on('drain', () => this.#resume(this.#upstream));

@@ -2,17 +2,15 @@ import { connect, createServer, isIP, type Server, type Socket } from 'node:net'
 import { type SecureContext, connect as secureConnect, TLSSocket } from 'node:tls';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { WIRE } from '../../core/limits.ts';
-import type {
-  ConnectionCounts,
-  ConnectionFailure,
+import {
+  type ConnectionFailure,
   DataPlane,
-  Notice,
-  Pair,
-  SharedOptions,
-  UpstreamTls,
+  type Notice,
+  type Pair,
+  type SharedOptions,
+  type UpstreamTls,
 } from '../data-plane.ts';
-import type { Endpoint } from '../net/endpoint.ts';
-import { Listeners } from '../net/listen.ts';
+import { type Endpoint, speaksTls } from '../net/endpoint.ts';
 import { PeerSocket } from '../net/peer-socket.ts';
 import {
   type ProxyHeader,
@@ -21,7 +19,7 @@ import {
   readProxyHeader,
   writeProxyHeader,
 } from '../net/proxy-protocol.ts';
-import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
+import { failureOf, TlsFailureNotice, TlsFiles, type TlsPaths } from '../net/tls-files.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
 import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
 
@@ -50,102 +48,59 @@ const SOCKET_OPTIONS = {
  * The wire plane: accepts connections and ties each to one of its own to the target. It parses nothing, so it
  * can neither change, reject, reorder nor delay a message.
  */
-export class TcpProxy implements DataPlane {
-  readonly #options: WireOptions;
+export class TcpProxy extends DataPlane<WireOptions> {
   readonly #link: RecorderClient;
-  readonly #notify: (notice: Notice) => void;
-  readonly #servers: readonly Server[];
-  readonly #listeners = new Listeners();
   /** Clients whose traffic has not begun. */
   readonly #admitting = new Set<Socket>();
   readonly #open = new Set<ProxiedConnection>();
   /** Of the connections of each pair. */
   readonly #hosts: readonly ConnectionHost[];
-  readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #certificate: TlsFiles | null = null;
   #trusted: TlsFiles | null = null;
-  #turnedAway = 0;
-  #cut = 0;
-  #onIdle: (() => void) | null = null;
 
-  /** @param notify receives notices for the log, such as that a certificate was replaced */
   constructor(
     options: WireOptions,
     link: RecorderClient,
     notify: (notice: Notice) => void = () => undefined,
     clock: Clock = systemClock,
   ) {
-    this.#options = options;
+    super(options, notify);
     this.#link = link;
-    this.#notify = notify;
-    this.#servers = options.pairs.map((pair, index) => this.#serverOf(pair, index));
     const paused = new PausedPeers();
     this.#hosts = options.pairs.map(({ target }) => this.#hostOf(target, paused, clock));
   }
 
-  get connections(): ConnectionCounts {
-    return { open: this.#openCount, turnedAway: this.#turnedAway, failed: { ...this.#failed } };
-  }
-
-  /** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
-  async listen(): Promise<readonly Endpoint[]> {
-    this.#readCertificates();
-    return await this.#listeners.listen(this.#options.pairs, this.#servers);
-  }
-
-  /**
-   * Stops accepting and forwards until either peer of each connection closes it, or the deadline ends. A wire
-   * cannot end a kept-alive connection safely, so what the deadline cuts is counted.
-   * @returns how many connections were cut
-   */
-  async drain(deadlineMs: number): Promise<number> {
-    this.#listeners.close();
-    this.#certificate?.close();
-    this.#trusted?.close();
-    if (this.#openCount > 0) await this.#idle(deadlineMs);
-    return this.#cut;
-  }
-
-  async #idle(deadlineMs: number): Promise<void> {
-    const idle = new Promise<void>((resolve) => {
-      this.#onIdle = resolve;
-    });
-    const timer = setTimeout(() => this.cut(), deadlineMs);
-    await idle;
-    clearTimeout(timer);
-  }
-
-  cut(): void {
-    this.#cut += this.#openCount;
+  /** A wire cannot end a kept-alive connection safely, so what a deadline cuts is counted. */
+  protected cutOpen(): void {
     for (const connection of this.#open) connection.cut();
     for (const socket of this.#admitting) socket.destroy();
   }
 
-  get #openCount(): number {
+  protected get openCount(): number {
     return this.#open.size + this.#admitting.size;
   }
 
-  #noteIdle(): void {
-    if (this.#openCount === 0) this.#onIdle?.();
+  protected prepare(): void {
+    const { tls, upstreamTls, pairs } = this.options;
+    if (tls)
+      this.#certificate = this.#watch({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+    if (pairs.some(({ target }) => speaksTls(target))) {
+      const ca = upstreamTls?.caPath ?? null;
+      this.#trusted = this.#watch(ca === null ? {} : { ca }, '--upstream-ca');
+    }
   }
 
-  #readCertificates(): void {
-    const { tls, upstreamTls, pairs } = this.#options;
-    if (tls) {
-      this.#certificate = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
-      this.#certificate.watch(this.#notify);
-    }
-    if (pairs.some(({ target }) => target.kind === 'tcp' && target.tls)) {
-      const ca = upstreamTls?.caPath ?? null;
-      this.#trusted = new TlsFiles(ca === null ? {} : { ca }, '--upstream-ca');
-      this.#trusted.watch(this.#notify);
-    }
+  #watch(paths: TlsPaths, what: string): TlsFiles {
+    const files = new TlsFiles(paths, what);
+    files.watch(this.notify);
+    this.watched.push(files);
+    return files;
   }
 
   #hostOf(endpoint: Endpoint, paused: PausedPeers, clock: Clock): ConnectionHost {
-    const { refused } = this.#options;
+    const { refused } = this.options;
     const clientsAre = refused === '502' ? 'answered 502' : 'reset';
-    const notice = new TlsFailureNotice(endpoint, clientsAre, this.#notify, clock);
+    const notice = new TlsFailureNotice(endpoint, clientsAre, this.notify, clock);
     return {
       paused,
       refused,
@@ -155,43 +110,33 @@ export class TcpProxy implements DataPlane {
       },
       closed: (closed) => {
         this.#open.delete(closed);
-        this.#noteIdle();
+        this.noteIdle();
       },
     };
   }
 
-  #serverOf(pair: Pair, index: number): Server {
-    const { acceptProxyProtocol, maxConnections } = this.#options;
-    const secure = pair.listen.kind === 'tcp' && pair.listen.tls;
-    const admits = secure || acceptProxyProtocol;
-    const server = createServer(SOCKET_OPTIONS, (socket) => {
-      if (this.#openCount >= maxConnections) {
-        this.#turnedAway += 1;
-        socket.destroy();
-      } else if (admits) void this.#admit(socket, secure, pair.target, index);
-      else
-        this.#begin(
-          { side: new PeerSocket(socket, socket, pair.listen.kind === 'tcp'), header: null, protocol: null },
-          pair.target,
-          index,
-        );
+  protected serverOf({ listen, target }: Pair, index: number): Server {
+    const secure = speaksTls(listen);
+    const admits = secure || this.options.acceptProxyProtocol;
+    return createServer(SOCKET_OPTIONS, (socket) => {
+      if (!this.mayEnter(socket)) return;
+      if (admits) void this.#admit(socket, secure, target, index);
+      else {
+        const side = new PeerSocket(socket, socket, listen.kind === 'tcp');
+        this.#begin({ side, header: null, protocol: null }, target, index);
+      }
     });
-    // A connection that could not be accepted (no descriptor left, say) must not end those that could.
-    server.on('error', () => {
-      this.#turnedAway += 1;
-    });
-    return server;
   }
 
   /** Never rejects: whatever happens to the socket is an outcome. */
   async #admit(socket: Socket, secure: boolean, target: Endpoint, pair: number): Promise<void> {
     this.#admitting.add(socket);
     const secureContext = secure ? (this.#certificate?.context ?? null) : null;
-    const admitted = await admit(socket, this.#options.acceptProxyProtocol, secureContext);
+    const admitted = await admit(socket, this.options.acceptProxyProtocol, secureContext);
     this.#admitting.delete(socket);
     if (admitted !== null && typeof admitted === 'object') this.#begin(admitted, target, pair);
     else if (admitted) this.#count(admitted);
-    this.#noteIdle();
+    this.noteIdle();
   }
 
   #begin(client: Admitted, target: Endpoint, pair: number): void {
@@ -209,15 +154,15 @@ export class TcpProxy implements DataPlane {
 
   #security(): UpstreamOptions['security'] {
     if (!this.#trusted) return null;
-    const { serverName = null, verify = true } = this.#options.upstreamTls ?? {};
+    const { serverName = null, verify = true } = this.options.upstreamTls ?? {};
     return { context: this.#trusted.context, serverName, verify };
   }
 
   /** The PROXY protocol header for an upstream: what the client's own said, else what its socket says. */
   #preamble(socket: Socket, received: ProxyHeader | null): Buffer | null {
-    if (this.#options.sendProxyProtocol === null) return null;
+    if (this.options.sendProxyProtocol === null) return null;
     const { remoteAddress, remotePort = 0, localAddress, localPort = 0 } = socket;
-    return writeProxyHeader(this.#options.sendProxyProtocol, {
+    return writeProxyHeader(this.options.sendProxyProtocol, {
       source: received?.source ?? (remoteAddress ? { host: remoteAddress, port: remotePort } : null),
       destination: received?.destination ?? (localAddress ? { host: localAddress, port: localPort } : null),
     });
@@ -225,8 +170,8 @@ export class TcpProxy implements DataPlane {
 
   /** `null`: there was no descriptor for it, which is no fault of the upstream. */
   #count(failure: ConnectionFailure | null): void {
-    if (failure === null) this.#turnedAway += 1;
-    else this.#failed[failure] = (this.#failed[failure] ?? 0) + 1;
+    if (failure === null) this.turnAway();
+    else this.noteFailure(failure);
   }
 }
 
