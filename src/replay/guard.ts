@@ -258,7 +258,7 @@ export async function assertReachable(
   const { hostname: host, port, socketPath } = target;
   const at = { host, port, lookup: fencedLookup(fenced) };
   const socket = target.tls
-    ? tlsConnect({ ...at, ...tlsOptionsOf(host, certificates) }, resolve)
+    ? tlsConnect({ ...at, ...trustOf(certificates), ...(isIP(host) === 0 && { servername: host }) }, resolve)
     : tcpConnect(socketPath === null ? at : { path: socketPath }, resolve);
   socket.setTimeout(timeoutMs, () => reject(new Error(`no connection within ${timeoutMs} ms`)));
   socket.once('error', reject);
@@ -274,13 +274,6 @@ export async function assertReachable(
   } finally {
     socket.destroy();
   }
-}
-
-function tlsOptionsOf(host: string, certificates: CertificateRules): ConnectionOptions {
-  return {
-    ...trustOf(certificates),
-    ...(isIP(host) === 0 ? { servername: host } : {}),
-  };
 }
 
 /** How the certificate of a TLS target is judged. */

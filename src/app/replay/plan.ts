@@ -306,15 +306,13 @@ export function calibrationPlanOf(
 export function atOnce(options: ReplayOptions): ReplayOptions {
   return {
     ...options,
-    ...{
-      multiplier: 1,
-      stages: null,
-      scaling: 'compress',
-      perturb: [],
-      startAtUs: null,
-      sessionOrder: 'open',
-      check: null,
-    },
+    multiplier: 1,
+    stages: null,
+    scaling: 'compress',
+    perturb: [],
+    startAtUs: null,
+    sessionOrder: 'open',
+    check: null,
   };
 }
 

@@ -27,7 +27,7 @@ import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
 import { newRunId } from '../run-files.ts';
 import { VERSION } from '../version.ts';
-import { CalibrationPhase } from './calibration.ts';
+import { playCalibration, readyCalibration } from './calibration.ts';
 import {
   answerLines,
   checkDocument,
@@ -100,7 +100,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const replayOf = replayMaker(runId, parts);
   const replay = replayOf(plan, parts.source, warmup);
   await replay.check();
-  const calibration = await CalibrationPhase.prepare(parts.calibration, replayOf);
+  const { calibration } = parts;
+  const calibrating = calibration && (await readyCalibration(calibration, replayOf));
   const directory = parts.out ?? join('runs', runId);
   // From here on a signal ends the run in order; before, it ends the process, which has left no trace.
   const interruption = parts.listen();
@@ -109,7 +110,11 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     reporter.note(...openingLines(runId, directory, parts));
     reporter.event?.(startEvent(runId, directory, parts));
     const facts = factsOf(runId, parts);
-    const calibrated = (await calibration?.play(directory, facts, interruption.signal, reporter)) ?? null;
+    const { signal } = interruption;
+    const calibrated =
+      calibration &&
+      calibrating &&
+      (await playCalibration(calibration, calibrating, directory, facts, signal, reporter));
     if (calibrated?.end.kind === 'aborted') {
       // A guard that ended the calibration would have ended the run: nothing of it is sent, and nothing sealed.
       store.close();
@@ -117,12 +122,11 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     }
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const sentBefore = calibrated?.planned ?? 0;
-    const finished = await play({ replay, store, interruption, sentBefore }, parts);
-    const document = documentOf(runOf(facts, finished.outcome), parts, finished, {
-      signal: interruption.received,
-      calibration: calibrated?.document ?? null,
-    });
-    store.seal(runOf(facts, finished.outcome), totalsOf(finished.figures), document);
+    const finished = await play(replay, store, interruption.signal, sentBefore, parts);
+    const run = runOf(facts, finished.outcome);
+    const calibrationDocument = calibrated?.document ?? null;
+    const document = documentOf(run, parts, finished, interruption.received, calibrationDocument);
+    store.seal(run, totalsOf(finished.figures), document);
     const { end } = finished.outcome;
     // One that came to nothing is no reason to let a good one go.
     if (end.kind === 'complete') retainRuns(directory, parts);
@@ -164,16 +168,12 @@ export interface Finished {
 /** What a run that was stopped had not read of its plan. */
 const NOT_COUNTED = { recorded: 0, planned: 0, toTheEnd: false } as const;
 
-interface Phase {
-  readonly replay: Replay;
-  readonly store: SqliteRunStore;
-  readonly interruption: StopSource;
-  /** Requests of the calibration. */
-  readonly sentBefore: number;
-}
-
+/** @param sentBefore requests of the calibration */
 async function play(
-  { replay, store, interruption, sentBefore }: Phase,
+  replay: Replay,
+  store: SqliteRunStore,
+  signal: AbortSignal,
+  sentBefore: number,
   { plan, reporter, source, warmup, captureIdentity }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
@@ -205,7 +205,7 @@ async function play(
           store.appendChecks(sends);
         },
       },
-      interruption.signal,
+      signal,
       sentBefore,
     );
     if (outcome.end.kind !== 'complete') statistics.addUnread(NOT_COUNTED);
@@ -246,16 +246,12 @@ function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: Replay
   return { ...facts, startedAtUs, endedAtUs: startedAtUs + Math.round(endOffsetNs / 1e3) };
 }
 
-interface HowItWent {
-  readonly signal: string | null;
-  readonly calibration: CalibrationDocument | null;
-}
-
 function documentOf(
   run: Run,
   { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
   { outcome, figures, throttled, shard }: Finished,
-  { signal, calibration }: HowItWent,
+  signal: string | null,
+  calibration: CalibrationDocument | null,
 ): ReplayDocument {
   const { health, audit, end } = outcome;
   const summary = summariseReplay({
@@ -269,7 +265,9 @@ function documentOf(
     skipped: audit.skipped,
     filtered: source.filtered,
     unreplayable: audit.unreplayable,
-    ...(shard === null ? {} : { played: playedOf(shard) }),
+    ...(shard !== null && {
+      played: { recorded: shard.whole.recorded.count, planned: shard.whole.planned.count },
+    }),
     coverage: { share: plan.overview.coverage, unexplained },
     health: {
       // A thread that came to no request, of an empty plan or a run stopped first, works all of the instant it lives.
@@ -306,10 +304,6 @@ function documentOf(
       counts: outcome.sessionOrder,
     },
   };
-}
-
-function playedOf({ whole }: ShardDocument): { recorded: number; planned: number } {
-  return { recorded: whole.recorded.count, planned: whole.planned.count };
 }
 
 function interruptedBy(end: ReplayEnd, signal: string | null): string | null {

@@ -122,7 +122,7 @@ export class ReplayEngine {
     const ring = DueRing.create(this.#options.readAheadRequests, this.#options.senders);
     const { readAheadBytes: maxBytes, readAheadRequests: maxRequests } = this.#options;
     const held = this.#options.held == null ? null : InFlight.create(this.#options.held);
-    const threads = new EngineThreads(this.#options, this.#deps, { ring, held, onResults });
+    const threads = new EngineThreads(this.#options, this.#deps, ring, held, onResults);
     this.#threads = threads;
     const stop = (): void => {
       ring.stop();
@@ -214,35 +214,28 @@ interface ThreadsReport {
   readonly pacerLateness: DurationsNs;
 }
 
-interface BatchFor {
-  readonly kind: BatchKind;
-  readonly batch: SendBatch;
-  readonly sender: number;
-}
-
-/** What threads share with the main thread, and where their results go. */
-interface Shared {
-  readonly ring: DueRing;
-  readonly held: InFlight | null;
-  readonly onResults: (results: SendResult[]) => void;
-}
-
 /** The pacer's and the senders' threads as the main thread sees them. Any fault of one ends all. */
 class EngineThreads {
   readonly #senders: readonly EngineThread<FromSender>[];
   readonly #pacer: EngineThread<FromPacer>;
   readonly #inFlight: InFlight;
   /** Batches that were read before the run's zero was known; null from then on. */
-  #beforeStart: BatchFor[] | null = [];
+  #beforeStart: Parameters<EngineThreads['hand']>[] | null = [];
   /** All threads are up and connections are warm. */
   readonly ready: Promise<unknown>;
   /** All threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */
   readonly report: Promise<ThreadsReport>;
 
-  constructor(options: EngineOptions, { pacerEntry, senderEntry }: EngineDeps, shared: Shared) {
+  /** @param held what threads count follow-ups by @param onResults where their results go */
+  constructor(
+    options: EngineOptions,
+    { pacerEntry, senderEntry }: EngineDeps,
+    ring: DueRing,
+    held: InFlight | null,
+    onResults: (results: SendResult[]) => void,
+  ) {
     const { peakRatePerSecond, readAheadBytes: _b, readAheadRequests: _r, held: _h, ...rest } = options;
     const { senders, maxInFlight, maxInFlightBytes, warmConnections, ...setup } = rest;
-    const { ring, held, onResults } = shared;
     this.#inFlight = InFlight.create({ maxRequests: maxInFlight, maxBodyBytes: maxInFlightBytes });
     const channels = Array.from({ length: senders }, () => new MessageChannel());
     this.#senders = channels.map(({ port2 }, sender) => {
@@ -283,12 +276,12 @@ class EngineThreads {
     this.#pacer.worker.postMessage({ startNs } satisfies ToPacer);
     const batches = this.#beforeStart ?? [];
     this.#beforeStart = null;
-    for (const { kind, batch, sender } of batches) this.hand(kind, batch, sender);
+    for (const batch of batches) this.hand(...batch);
   }
 
   hand(kind: BatchKind, batch: SendBatch, sender: number): void {
     if (this.#beforeStart) {
-      this.#beforeStart.push({ kind, batch, sender });
+      this.#beforeStart.push([kind, batch, sender]);
       return;
     }
     const message: ToSender = { kind, batch };
@@ -324,14 +317,20 @@ class EngineThread<Message extends { readonly kind: string }> {
   readonly worker: Worker;
   readonly #ready = Promise.withResolvers<void>();
   readonly #over = Promise.withResolvers<Extract<Message, { kind: 'over' }>>();
+  readonly ready = this.#ready.promise;
+  readonly over = this.#over.promise;
 
   /** @param onMessage told of what lies between; what it throws ends the run */
   constructor(name: string, entry: URL, options: WorkerOptions, onMessage?: (message: Message) => void) {
     this.worker = new Worker(entry, options);
     this.worker.on('message', (message: Message) => {
-      if (message.kind === 'ready') this.#ready.resolve();
-      else if (message.kind === 'over') this.#over.resolve(message as Extract<Message, { kind: 'over' }>);
-      else this.#tell(message, onMessage);
+      try {
+        if (message.kind === 'ready') this.#ready.resolve();
+        else if (message.kind === 'over') this.#over.resolve(message as Extract<Message, { kind: 'over' }>);
+        else onMessage?.(message);
+      } catch (error) {
+        this.#fail(error);
+      }
     });
     this.worker.on('error', (cause) => {
       this.#fail(new AppError('INTERNAL', `the ${name} thread failed: ${reasonOf(cause)}`, { cause }));
@@ -342,22 +341,6 @@ class EngineThread<Message extends { readonly kind: string }> {
     });
   }
 
-  get ready(): Promise<void> {
-    return this.#ready.promise;
-  }
-
-  get over(): Promise<Extract<Message, { kind: 'over' }>> {
-    return this.#over.promise;
-  }
-
-  #tell(message: Message, onMessage?: (message: Message) => void): void {
-    try {
-      onMessage?.(message);
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
   #fail(error: unknown): void {
     this.#ready.reject(error);
     this.#over.reject(error);
@@ -365,55 +348,52 @@ class EngineThread<Message extends { readonly kind: string }> {
 }
 
 /** What the main thread knows of a run beside what its threads report. */
-interface RunFacts {
-  readonly startNs: number;
-  readonly startedAtUs: number;
-  readonly prepared: number;
+interface RunFacts extends Pick<EngineHealth, 'startNs' | 'startedAtUs' | 'prepared'> {
   /** The schedule was handed over to its end. */
   readonly finished: boolean;
   /** Follow-ups that were refused before they were handed over. */
   readonly notHeld: number;
 }
 
+/** The members that are plain numbers. */
+type CountOf<T> = { [Key in keyof T]: T[Key] extends number ? Key : never }[keyof T];
+
 /** Merges the reports of all threads: sums of counts, merged distributions, and the worst sender's busy share. */
 function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts): EngineHealth {
   const healths = senders.map(({ health }) => health);
-  const sum = (of: (health: SenderHealth) => number) => sumOf(healths.map(of));
-  const worst = (of: (health: SenderHealth) => number) => Math.max(...healths.map(of));
-  const { startNs, startedAtUs, prepared } = run;
-  const sent = sum((health) => health.sent);
-  const refused = sum((health) => health.refused);
+  const sum = (key: CountOf<SenderHealth>) => sumOf(healths.map((health) => health[key]));
+  const worst = (key: CountOf<SenderHealth>) => Math.max(...healths.map((health) => health[key]));
+  const { finished, notHeld, ...facts } = run;
+  const [sent, refused] = [sum('sent'), sum('refused')];
   return {
-    startNs,
-    startedAtUs,
-    prepared,
+    ...facts,
     sent,
     refused,
     pacerLateness,
-    endOffsetNs: worst((health) => health.endOffsetNs),
-    refusedForBytes: sum((health) => health.refusedForBytes),
-    stopped: sum((health) => health.stopped),
-    aborted: !run.finished || sent + refused + sum((health) => health.unreached) < prepared,
+    endOffsetNs: worst('endOffsetNs'),
+    refusedForBytes: sum('refusedForBytes'),
+    stopped: sum('stopped'),
+    aborted: !finished || sent + refused + sum('unreached') < facts.prepared,
     lag: Durations.merged(healths.map(({ lag }) => lag)).summary(),
-    senderBusyShare: worst((health) => health.busyShare),
-    senderBusyShareMax10s: worst((health) => health.busyShareMax10s),
-    starved: sum((health) => health.starved),
+    senderBusyShare: worst('busyShare'),
+    senderBusyShareMax10s: worst('busyShareMax10s'),
+    starved: sum('starved'),
     stalls: mergedStalls(healths.flatMap(({ stalls }) => stalls)),
-    inFlightMax: worst((health) => health.inFlightMax),
-    followUps: { heldBack: sum((health) => health.heldBack), notHeld: run.notHeld },
+    inFlightMax: worst('inFlightMax'),
+    followUps: { heldBack: sum('heldBack'), notHeld },
     connections: connectionsOf(senders),
   };
 }
 
 function connectionsOf(senders: readonly SenderOver[]): ConnectionUse {
   const uses = senders.map(({ connections }) => connections);
-  const sum = (of: (use: SenderConnections) => number) => sumOf(uses.map(of));
-  const used = sum((use) => use.used);
+  const sum = (key: CountOf<SenderConnections>) => sumOf(uses.map((use) => use[key]));
+  const used = sum('used');
   const byAddress = uses.flatMap((use) => use.byAddress);
   return {
-    opened: sum((use) => use.opened),
-    failed: sum((use) => use.failed),
-    openMax: sum((use) => use.openMax),
+    opened: sum('opened'),
+    failed: sum('failed'),
+    openMax: sum('openMax'),
     used,
     connect: Durations.merged(uses.map(({ connect }) => connect)).summary(),
     requestsPerConnection: {

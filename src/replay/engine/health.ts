@@ -143,14 +143,8 @@ export class StallLog {
   #mark(fromOffsetNs: number, toOffsetNs: number): void {
     const last = this.#stalls.at(-1);
     const joins = last !== undefined && fromOffsetNs <= last.toOffsetNs && toOffsetNs >= last.fromOffsetNs;
-    if (last && (joins || this.#stalls.length >= STRETCHES_MAX)) {
-      this.#stalls[this.#stalls.length - 1] = {
-        fromOffsetNs: Math.min(last.fromOffsetNs, fromOffsetNs),
-        toOffsetNs: Math.max(last.toOffsetNs, toOffsetNs),
-      };
-    } else {
-      this.#stalls.push({ fromOffsetNs, toOffsetNs });
-    }
+    const isFull = this.#stalls.length >= STRETCHES_MAX;
+    addStall(this.#stalls, { fromOffsetNs, toOffsetNs }, joins || isFull);
   }
 }
 
@@ -158,17 +152,18 @@ export class StallLog {
 export function mergedStalls(stalls: readonly Stall[]): readonly Stall[] {
   const merged: Stall[] = [];
   for (const stall of stalls.toSorted((a, b) => a.fromOffsetNs - b.fromOffsetNs)) {
-    const last = merged.at(-1);
-    if (last && stall.fromOffsetNs <= last.toOffsetNs) {
-      merged[merged.length - 1] = {
-        fromOffsetNs: last.fromOffsetNs,
-        toOffsetNs: Math.max(last.toOffsetNs, stall.toOffsetNs),
-      };
-    } else {
-      merged.push(stall);
-    }
+    addStall(merged, stall, stall.fromOffsetNs <= (merged.at(-1)?.toOffsetNs ?? Number.NEGATIVE_INFINITY));
   }
   return merged;
+}
+
+/** Adds a stretch, or extends the last one by it. */
+function addStall(stalls: Stall[], stall: Stall, joinsLast: boolean): void {
+  const last = joinsLast ? stalls.pop() : undefined;
+  stalls.push({
+    fromOffsetNs: Math.min(last?.fromOffsetNs ?? stall.fromOffsetNs, stall.fromOffsetNs),
+    toOffsetNs: Math.max(last?.toOffsetNs ?? stall.toOffsetNs, stall.toOffsetNs),
+  });
 }
 
 const WINDOW_NS = 10_000_000_000;

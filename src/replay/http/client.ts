@@ -50,9 +50,10 @@ export type Transport = Pick<HttpClient, 'send' | 'warm' | 'use' | 'close'>;
 export class HttpClient {
   readonly #options: ConnectionOptions;
   readonly #book: AddressBook;
-  readonly #clock: Clock;
-  readonly #loopTime: LoopTime;
-  readonly #host: ConnectionHost;
+  readonly origin: string;
+  readonly dial: Dial;
+  readonly clock: Clock;
+  readonly loopTime: LoopTime;
   readonly #use = new Use();
   /** In the order in which they fell idle. */
   #idle: Connection[] = [];
@@ -68,27 +69,11 @@ export class HttpClient {
   constructor(options: ConnectionOptions, book: AddressBook, clock: Clock) {
     this.#options = options;
     this.#book = book;
-    this.#clock = clock;
-    this.#loopTime = new LoopTime(clock);
-    this.#host = {
-      origin: options.origin,
-      dial: dialer(options),
-      clock,
-      loopTime: this.#loopTime,
-      onOpened: ({ address }, tookNs) => {
-        book.noteSuccess(address);
-        this.#use.noteOpened(address, tookNs);
-      },
-      onFailed: ({ address }) => {
-        book.noteFailure(address);
-        this.#use.failed += 1;
-      },
-      onCarries: ({ address, served }) => this.#use.noteRequest(address, served + 1),
-      onRest: (connection) => this.#rest(connection),
-      onClosed: () => this.#use.noteClosed(),
-      onGone: (connection) => this.#forget(connection),
-    };
-    this.#lastWatchNs = this.#loopTime.nowNs();
+    this.origin = options.origin;
+    this.clock = clock;
+    this.loopTime = new LoopTime(clock);
+    this.dial = dialer(options);
+    this.#lastWatchNs = this.loopTime.nowNs();
     this.#watching = setInterval(() => this.#watch(), WATCH_MS).unref();
   }
 
@@ -135,7 +120,7 @@ export class HttpClient {
   }
 
   #takeIdle(): Connection | null {
-    const nowNs = this.#clock.nowNs();
+    const nowNs = this.clock.nowNs();
     for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
       // Where nothing turned, nothing has watched either, and the server may have closed it meanwhile.
       if (nowNs - last.idleSinceNs < IDLE_NS && this.#usable(last)) return last;
@@ -147,28 +132,49 @@ export class HttpClient {
   #usable(connection: Connection): boolean {
     const { maxConnectionAgeMs } = this.#options;
     if (!connection.usable) return false;
-    return (
-      maxConnectionAgeMs === null || this.#clock.nowNs() - connection.openedNs < maxConnectionAgeMs * 1e6
-    );
+    return maxConnectionAgeMs === null || this.clock.nowNs() - connection.openedNs < maxConnectionAgeMs * 1e6;
   }
 
   #create(lane: number | null): Connection {
-    const connection = new Connection(this.#book.next(), lane, this.#host);
+    const connection = new Connection(this.#book.next(), lane, this);
     this.#live.add(connection);
     return connection;
   }
 
-  /** Waits for a request: a lane's for one of its lane, any other on top of those that wait. */
-  #rest(connection: Connection): void {
+  /** A connection is there. */
+  opened({ address }: Connection, tookNs: number): void {
+    this.#book.noteSuccess(address);
+    this.#use.noteOpened(address, tookNs);
+  }
+
+  /** A connection could not be had. */
+  failed({ address }: Connection): void {
+    this.#book.noteFailure(address);
+    this.#use.failed += 1;
+  }
+
+  /** A request is being written. */
+  carries({ address, served }: Connection): void {
+    this.#use.noteRequest(address, served + 1);
+  }
+
+  /** A connection is free. It waits for a request: a lane's for one of its lane, any other on top of those that wait. */
+  rests(connection: Connection): void {
     this.#busy.delete(connection);
     if (!this.#usable(connection)) connection.retire();
     else if (connection.lane === null) {
-      connection.idleSinceNs = this.#clock.nowNs();
+      connection.idleSinceNs = this.clock.nowNs();
       this.#idle.push(connection);
     }
   }
 
-  #forget(connection: Connection): void {
+  /** A connection's socket is closed. */
+  closed(): void {
+    this.#use.noteClosed();
+  }
+
+  /** A connection carries nothing any more. */
+  forget(connection: Connection): void {
     this.#live.delete(connection);
     this.#busy.delete(connection);
     const { lane } = connection;
@@ -181,7 +187,7 @@ export class HttpClient {
    */
   #watch(): void {
     const atNs = this.#lastWatchNs;
-    this.#lastWatchNs = this.#loopTime.nowNs();
+    this.#lastWatchNs = this.loopTime.nowNs();
     const { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs } = this.#options;
     const limitsMs = {
       connect_timeout: connectTimeoutMs,
@@ -191,35 +197,16 @@ export class HttpClient {
     for (const connection of this.#busy) {
       const { timeout, silentSinceNs } = connection;
       if (atNs - silentSinceNs < limitsMs[timeout] * 1e6) continue;
-      if (timeout === 'connect_timeout') this.#host.onFailed(connection);
+      if (timeout === 'connect_timeout') this.failed(connection);
       connection.retire(timeout);
     }
-    const nowNs = this.#clock.nowNs();
+    const nowNs = this.clock.nowNs();
     const isOver = (connection: Connection): boolean =>
       !connection.usable || nowNs - connection.idleSinceNs >= IDLE_NS;
     if (!this.#idle.some(isOver)) return;
     for (const connection of this.#idle.filter(isOver)) connection.retire();
     this.#idle = this.#idle.filter((connection) => !isOver(connection));
   }
-}
-
-/** What a connection tells its client, and asks of it. */
-interface ConnectionHost {
-  readonly origin: string;
-  readonly dial: Dial;
-  readonly clock: Clock;
-  readonly loopTime: LoopTime;
-  onOpened(connection: Connection, tookNs: number): void;
-  /** It could not be had. */
-  onFailed(connection: Connection): void;
-  /** A request is being written. */
-  onCarries(connection: Connection): void;
-  /** It is free: its request is over, with a whole answer, or it was opened ahead. */
-  onRest(connection: Connection): void;
-  /** Its socket is closed. */
-  onClosed(connection: Connection): void;
-  /** It carries nothing any more. */
-  onGone(connection: Connection): void;
 }
 
 /** One connection to the target, and the one request that is on it. Connects when it first carries something. */
@@ -233,7 +220,7 @@ class Connection {
   served = 0;
   /** The target has said that it sends no more. */
   ended = false;
-  readonly #host: ConnectionHost;
+  readonly #host: HttpClient;
   readonly #client: Client;
   #socket: Socket | null = null;
   /** The socket that is connecting. */
@@ -243,7 +230,7 @@ class Connection {
   #exchange: Exchange | null = null;
   #over = false;
 
-  constructor(address: string, lane: number | null, host: ConnectionHost) {
+  constructor(address: string, lane: number | null, host: HttpClient) {
     this.address = address;
     this.lane = lane;
     this.#host = host;
@@ -311,7 +298,7 @@ class Connection {
     this.#client.dispatch({ method: 'GET', path: '/', ...this.#serverName }, refusing);
     await settled.promise;
     if (this.#socket === null) this.retire();
-    else this.#host.onRest(this);
+    else this.#host.rests(this);
   }
 
   /** Sends a request as soon as it is connected. It must be idle. */
@@ -336,7 +323,7 @@ class Connection {
 
   /** Its request is written from here on. @returns whether its socket has carried one before */
   starts(): boolean {
-    this.#host.onCarries(this);
+    this.#host.carries(this);
     return this.served > 0;
   }
 
@@ -344,7 +331,7 @@ class Connection {
   answered(): void {
     this.#exchange = null;
     this.served += 1;
-    this.#host.onRest(this);
+    this.#host.rests(this);
   }
 
   /** Its request failed, and undici has given up the socket. */
@@ -359,7 +346,7 @@ class Connection {
     this.#over = true;
     const exchange = this.#exchange;
     this.#exchange = null;
-    this.#host.onGone(this);
+    this.#host.forget(this);
     // Before undici says of it what it makes of that.
     exchange?.fail(end);
     this.#client.destroy(null, () => undefined);
@@ -383,7 +370,7 @@ class Connection {
         return;
       }
       if (error !== null) {
-        this.#host.onFailed(this);
+        this.#host.failed(this);
         callback(error, null);
         return;
       }
@@ -396,7 +383,7 @@ class Connection {
         this.ended = true;
       });
       socket.on('error', (cause) => this.#exchange?.broke(cause));
-      this.#host.onOpened(this, this.openedNs - sinceNs);
+      this.#host.opened(this, this.openedNs - sinceNs);
       callback(null, socket);
     });
   }
@@ -404,7 +391,7 @@ class Connection {
   /** undici connects anew by itself where a request waits that was not written yet. */
   #disconnected(): void {
     this.#socket = null;
-    this.#host.onClosed(this);
+    this.#host.closed();
     if (this.#exchange === null) this.retire();
   }
 }
