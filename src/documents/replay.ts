@@ -41,7 +41,6 @@ const streamDistance = z.object({
   ),
   mixDistance: maybeNumber.describe('Total variation distance over route × model × size class.'),
 });
-export type StreamDistance = Immutable<z.infer<typeof streamDistance>>;
 
 const duplicates = z.object({
   count: count.describe('Requests with a known body.'),

@@ -216,11 +216,7 @@ async function play(
       shard:
         shard === null || watch === null
           ? null
-          : watch.document(shard, plan, {
-              captureIdentity,
-              recordedStatuses: statistics.statusMix.recordedStatuses(),
-              recordedFailures: statistics.statusMix.recordedFailures(),
-            }),
+          : watch.document(shard, plan, captureIdentity, statistics.statusMix),
     };
   } catch (thrown) {
     // Left unsealed on purpose: its rows can be read, and it says that it never came to its end.

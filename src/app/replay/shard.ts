@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import { FidelityStatistics, wholePlanOf } from '../../analysis/run/fidelity.ts';
+import type { RunStatistics } from '../../analysis/run/run-statistics.ts';
 import { type ClockAnchor, systemClock } from '../../core/clock.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
-import type { RecordedFailures, ShardDocument } from '../../documents/replay.ts';
+import type { ShardDocument } from '../../documents/replay.ts';
 import type { Shard } from '../../replay/options/parsers.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import type { WholePlanListener } from '../../replay/plan/plan.ts';
@@ -76,18 +77,15 @@ export class ShardWatch {
   document(
     shard: Shard,
     plan: ReplayPlan,
-    played: {
-      readonly captureIdentity: string;
-      readonly recordedStatuses: Readonly<Record<string, number>>;
-      readonly recordedFailures: RecordedFailures;
-    },
+    captureIdentity: string,
+    statusMix: RunStatistics['statusMix'],
   ): ShardDocument {
     const { startAtUs } = plan.options;
     const ended = systemClock.anchor();
     const wallUs = ended.epochUs - this.#begun.epochUs;
     return {
       ...shard,
-      planDigest: planDigest(plan, played.captureIdentity),
+      planDigest: planDigest(plan, captureIdentity),
       host: hostname(),
       startAt: startAtUs === null ? null : formatInstantUs(startAtUs),
       clock: {
@@ -95,8 +93,8 @@ export class ShardWatch {
         kernel: kernelOf(),
       },
       pace: playedPace(plan.scaling, plan.window),
-      recordedStatuses: played.recordedStatuses,
-      recordedFailures: played.recordedFailures,
+      recordedStatuses: statusMix.recordedStatuses(),
+      recordedFailures: statusMix.recordedFailures(),
       whole: wholePlanOf(this.#fidelity.figures()),
     };
   }

@@ -30,11 +30,8 @@ interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'strea
   readonly changed: boolean;
 }
 
-/** A send whose answer is being compared. */
-interface Waiting extends Omit<CheckedSend, 'check'> {
-  /** Bytes that are held of it. */
-  readonly bytes: number;
-}
+/** A send whose answer is being compared, and the bytes that are held of it. */
+type Waiting = Omit<CheckedSend, 'check'> & { readonly bytes: number };
 
 /** Between two looks at whether the last answers were compared. */
 const LOOK_MS = 10;
@@ -99,12 +96,15 @@ export class AnswerChecks {
   }
 
   checked(answers: readonly CheckedAnswer[]): void {
-    this.#tell(
-      answers.flatMap(({ index, check }) => {
-        const waiting = this.#settled(index);
-        return waiting === null ? [] : [{ ...waiting, check }];
-      }),
-    );
+    const sends = answers.flatMap(({ index, check }) => {
+      const waiting = this.#waiting.get(index);
+      if (waiting === undefined) return [];
+      this.#waiting.delete(index);
+      const { bytes, ...send } = waiting;
+      this.#budget?.free(bytes);
+      return [{ ...send, check }];
+    });
+    if (sends.length > 0) this.#parts.onChecked(sends);
   }
 
   /** The checker failed: nothing will come of what it was handed; of what it will be, only where it `goesOn`. */
@@ -155,25 +155,9 @@ export class AnswerChecks {
     return { index, segment, exchangeId, route, streamed, facts, kept };
   }
 
-  #settled(index: number): Omit<CheckedSend, 'check'> | null {
-    const waiting = this.#waiting.get(index);
-    if (waiting === undefined) return null;
-    this.#waiting.delete(index);
-    const { bytes, ...send } = waiting;
-    this.#budget?.free(bytes);
-    return send;
-  }
-
   /** In no order. */
   #giveUp(reason: UncheckedReason): void {
-    const left = [...this.#waiting.values()]
-      .map(({ index }) => this.#settled(index))
-      .filter((send) => send !== null);
-    this.#tell(left.map((send) => ({ ...send, check: unchecked(reason) })));
-  }
-
-  #tell(sends: readonly CheckedSend[]): void {
-    if (sends.length > 0) this.#parts.onChecked(sends);
+    this.checked([...this.#waiting.keys()].map((index) => ({ index, check: unchecked(reason) })));
   }
 }
 

@@ -126,7 +126,7 @@ export class ReplayEngine {
     this.#threads = threads;
     const stop = (): void => {
       ring.stop();
-      threads.stop();
+      threads.end('stop');
     };
     try {
       const { clock } = this.#deps;
@@ -149,7 +149,7 @@ export class ReplayEngine {
       const finished = await this.#feed(readAhead, startNs, threads.report, signal);
       if (finished) {
         ring.finish();
-        threads.finish();
+        threads.end('finish');
       }
       const report = await threads.report;
       const startedAtUs = anchor.epochUs + Math.round((startNs - anchor.monotonicNs) / 1000);
@@ -288,12 +288,9 @@ class EngineThreads {
     this.#senders[sender]?.worker.postMessage(message, transferListOf(batch));
   }
 
-  finish(): void {
-    this.#toSenders({ kind: 'finish' });
-  }
-
-  stop(): void {
-    this.#toSenders({ kind: 'stop' });
+  /** `finish`: nothing more will come. `stop`: nothing more is sent. */
+  end(kind: 'finish' | 'stop'): void {
+    this.#toSenders({ kind });
   }
 
   /** Ends all threads whatever they do. */

@@ -177,22 +177,17 @@ const EMPTY_TURN_NS = 20_000;
 export class BusyMeter {
   /** Nanoseconds the loop has slept in its poll phase so far. */
   readonly #idleNs: () => number;
-  readonly #startNs: number;
-  readonly #startIdleNs: number;
+  readonly #start: RestSoFar;
+  #window: RestSoFar;
   #spunNs = 0;
   #lastTurnNs: number | null = null;
   #lastEvents = 0;
-  #windowStartNs: number;
-  #windowIdleNs: number;
-  #windowSpunNs = 0;
   #windowShareMax = 0;
 
   constructor(nowNs: number, idleNs: () => number) {
     this.#idleNs = idleNs;
-    this.#startNs = nowNs;
-    this.#startIdleNs = idleNs();
-    this.#windowStartNs = nowNs;
-    this.#windowIdleNs = this.#startIdleNs;
+    this.#start = this.#at(nowNs);
+    this.#window = this.#start;
   }
 
   /**
@@ -213,25 +208,30 @@ export class BusyMeter {
 
   /** Call now and then: closes a window of ten seconds when one is over. */
   tick(nowNs: number): void {
-    if (nowNs - this.#windowStartNs < WINDOW_NS) return;
-    const idleNs = this.#idleNs();
-    const share = shareOf(
-      nowNs - this.#windowStartNs,
-      idleNs - this.#windowIdleNs + this.#spunNs - this.#windowSpunNs,
-    );
-    this.#windowShareMax = Math.max(this.#windowShareMax, share);
-    this.#windowStartNs = nowNs;
-    this.#windowIdleNs = idleNs;
-    this.#windowSpunNs = this.#spunNs;
+    if (nowNs - this.#window.atNs < WINDOW_NS) return;
+    const now = this.#at(nowNs);
+    this.#windowShareMax = Math.max(this.#windowShareMax, busyShareOf(this.#window, now));
+    this.#window = now;
   }
 
   /** Shares of 1. A run shorter than a window is its own worst window. */
   shares(nowNs: number): Pick<SenderHealth, 'busyShare' | 'busyShareMax10s'> {
-    const mean = shareOf(nowNs - this.#startNs, this.#idleNs() - this.#startIdleNs + this.#spunNs);
+    const mean = busyShareOf(this.#start, this.#at(nowNs));
     return { busyShare: mean, busyShareMax10s: this.#windowShareMax > 0 ? this.#windowShareMax : mean };
+  }
+
+  #at(atNs: number): RestSoFar {
+    return { atNs, restNs: this.#idleNs() + this.#spunNs };
   }
 }
 
-function shareOf(elapsedNs: number, restNs: number): number {
-  return elapsedNs <= 0 ? 0 : Math.min(1, Math.max(0, 1 - restNs / elapsedNs));
+/** How long a thread has not worked up to an instant: it slept, or spun. */
+interface RestSoFar {
+  readonly atNs: number;
+  readonly restNs: number;
+}
+
+function busyShareOf(from: RestSoFar, to: RestSoFar): number {
+  const elapsedNs = to.atNs - from.atNs;
+  return elapsedNs <= 0 ? 0 : Math.min(1, Math.max(0, 1 - (to.restNs - from.restNs) / elapsedNs));
 }

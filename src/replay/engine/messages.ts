@@ -243,8 +243,7 @@ export type BatchKind = 'batch' | 'followUps';
 export type ToSender =
   | { readonly kind: 'start'; readonly startNs: number }
   | { readonly kind: BatchKind; readonly batch: SendBatch }
-  | { readonly kind: 'finish' }
-  | { readonly kind: 'stop' };
+  | { readonly kind: 'finish' | 'stop' };
 
 /** A sender's last message. */
 export interface SenderOver {

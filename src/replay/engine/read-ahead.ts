@@ -159,19 +159,17 @@ export class ReadAhead {
   #handOver(batch: readonly PreparedRequest[]): void {
     // The senders first: a wake-up for a request it does not have is a wake-up lost.
     const planned = batch.filter((request) => !isFollowUp(request));
-    for (const [sender, part] of Map.groupBy(planned, (request) => this.#senderOf(request))) {
-      this.#sink.hand('batch', packBatch(part), sender);
-    }
-    for (const [sender, part] of Map.groupBy(batch.filter(isFollowUp), (request) =>
-      this.#senderOf(request),
-    )) {
-      for (let at = 0; at < part.length; at += FOLLOW_UPS_AT_ONCE) {
-        const few = part.slice(at, at + FOLLOW_UPS_AT_ONCE);
-        this.#sink.hand('followUps', packBatch(few), sender);
-      }
-    }
+    this.#handAs('batch', planned, BATCH_REQUESTS);
+    this.#handAs('followUps', batch.filter(isFollowUp), FOLLOW_UPS_AT_ONCE);
     for (const request of planned) this.#ring.push(request.intendedOffsetNs, this.#senderOf(request));
     this.#ring.announce();
+  }
+
+  #handAs(kind: BatchKind, requests: readonly PreparedRequest[], atOnce: number): void {
+    for (const [sender, part] of Map.groupBy(requests, (request) => this.#senderOf(request))) {
+      for (let at = 0; at < part.length; at += atOnce)
+        this.#sink.hand(kind, packBatch(part.slice(at, at + atOnce)), sender);
+    }
   }
 
   /** The sender of a request: by what it belongs to, so that this keeps its order. */

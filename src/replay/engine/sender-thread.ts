@@ -54,21 +54,9 @@ export class SenderThread {
   }
 
   #receive(message: ToSender): void {
-    switch (message.kind) {
-      case 'start':
-        this.#sender = this.#start(message.startNs);
-        break;
-      case 'batch':
-      case 'followUps':
-        this.#sender?.accept(message.batch, message.kind);
-        break;
-      case 'finish':
-        this.#sender?.finish();
-        break;
-      case 'stop':
-        this.#sender?.stop();
-        break;
-    }
+    if (message.kind === 'start') this.#sender = this.#start(message.startNs);
+    else if ('batch' in message) this.#sender?.accept(message.batch, message.kind);
+    else this.#sender?.[message.kind]();
   }
 
   #start(startNs: number): Sender {

@@ -13,10 +13,9 @@ import type { PlayedAs } from '../request/copy-identity.ts';
 import type { TimeShift } from '../request/shift-time.ts';
 import { SKIP_REASONS, type SkipReason, skipReasonOf } from '../window/capture.ts';
 import type { Scaling } from './scaling.ts';
-import { isOfWindow, type PlannedSend, scheduleOf } from './schedule.ts';
+import { isOfWindow, type PlannedSend, Stripe, scheduleOf } from './schedule.ts';
 import type { SessionChains } from './session-order.ts';
 import type { OpenSessions } from './sessions.ts';
-import { Stripe } from './shard.ts';
 import { arrivalsIn, playedAs } from './superpose.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */

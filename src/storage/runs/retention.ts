@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
+import type { Run } from '../../core/run.ts';
 import { RunReader } from './reader.ts';
 import { CALIBRATION_DIRECTORY, RUN_DATABASE, RUN_SUMMARY } from './schema.ts';
 
@@ -18,10 +19,8 @@ interface RemovedRuns {
 /** The files of a run. A directory with any other file is also used for something else, and stays. */
 const OWN_FILES: readonly string[] = [RUN_DATABASE, RUN_SUMMARY];
 
-interface SealedRun {
+interface SealedRun extends Pick<Run, 'startedAtUs' | 'endedAtUs'> {
   readonly directory: string;
-  readonly startedAtUs: number;
-  readonly endedAtUs: number;
 }
 
 /**
@@ -35,14 +34,16 @@ export function removeOlderRuns(
   newest: string,
   kept: RunsKept,
   nowUs: number,
-  remove: (directory: string) => void = removeWhole,
+  remove: (directory: string) => void = (directory) => rmSync(directory, { recursive: true }),
 ): RemovedRuns {
   // Normalised: `runs/a/` equals `runs/a`.
   const except = resolve(newest);
   const parent = dirname(except);
   let runs: SealedRun[];
   try {
-    runs = sealedRunsBelow(parent).sort((a, b) => b.startedAtUs - a.startedAtUs);
+    runs = readdirSync(parent)
+      .flatMap((name) => sealedRun(join(parent, name), 'replay') ?? [])
+      .sort((a, b) => b.startedAtUs - a.startedAtUs);
   } catch (error) {
     // The new run is sealed and its verdict stands, whatever is beside it.
     return { removed: [], failed: [{ directory: parent, reason: reasonOf(error) }] };
@@ -61,16 +62,6 @@ export function removeOlderRuns(
     }
   }
   return { removed, failed };
-}
-
-function removeWhole(directory: string): void {
-  rmSync(directory, { recursive: true });
-}
-
-function sealedRunsBelow(parent: string): SealedRun[] {
-  return readdirSync(parent).flatMap((name) => {
-    return sealedRun(join(parent, name), 'replay') ?? [];
-  });
 }
 
 /**
