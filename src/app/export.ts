@@ -42,7 +42,7 @@ import {
 } from '../replay/plan/plan.ts';
 import { isOfWindow, scheduleOf } from '../replay/plan/schedule.ts';
 import { OpenSessions } from '../replay/plan/sessions.ts';
-import { arrivalsIn, copyIdentityOf } from '../replay/plan/superpose.ts';
+import { copyIdentityOf, layeredArrivals } from '../replay/plan/superpose.ts';
 import { BodyChanges, NO_BODY_CHANGES } from '../replay/request/body-changes.ts';
 import { RequestBuilder } from '../replay/request/build.ts';
 import { arrivalsAlone, nothingSelected, skipReasonOf } from '../replay/window/capture.ts';
@@ -324,7 +324,7 @@ class ExportPlan {
   *rows(): Generator<ExportedSend> {
     const { options, window, scaling } = this.plan;
     let index = 0;
-    for (const send of scheduleOf(arrivalsIn(this.#source, window, scaling), scaling)) {
+    for (const send of scheduleOf(layeredArrivals(this.#source, window, scaling.layers), scaling)) {
       if (index === options.maxRequests) return;
       if (send.intendedOffsetNs >= (window.durationNs ?? Number.POSITIVE_INFINITY)) return;
       if (isOfWindow(send)) this.recorded += 1;

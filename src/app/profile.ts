@@ -131,7 +131,7 @@ function profileWindow(
     timeline.begin(part);
     for (const row of source.rows(part)) {
       inWindow += 1;
-      if (filter !== null && !filter.selects(row)) continue;
+      if (filter !== null && !filter(row)) continue;
       statistics.add(row, timeline.place(row.arrivalUs));
       if (sample.takes()) payloads.add(row, source.payload(row));
     }
@@ -163,7 +163,7 @@ function sampleOf(
   const total = countOf(overview, parts);
   if (total <= most || filter === null) return new PayloadSample(most, total);
   let selected = 0;
-  for (const part of parts) for (const row of source.rows(part)) if (filter.selects(row)) selected += 1;
+  for (const part of parts) for (const row of source.rows(part)) if (filter(row)) selected += 1;
   return new PayloadSample(most, selected);
 }
 

@@ -23,16 +23,14 @@ export function describeFilters(filters: Filters): string[] {
 }
 
 /** Tells whether a row passes every filter. */
-export interface RowFilter {
-  selects(row: ExchangeRow): boolean;
-}
+export type RowFilter = (row: ExchangeRow) => boolean;
 
 /** Null where everything passes. `payloadOf` is asked where a route does not give a path away. */
 export function rowFilterOf(
   { methods, paths, statuses, models, clients, minRequestBytes: min, maxRequestBytes: max }: Filters,
   payloadOf: (row: ExchangeRow) => ExchangePayload | null,
 ): RowFilter | null {
-  const tests: RowFilter['selects'][] = [];
+  const tests: RowFilter[] = [];
   // The cheapest first: whatever fails there is not held against the rest.
   if (methods.length > 0) tests.push(({ method }) => method !== null && methods.includes(method));
   if (statuses.length > 0) tests.push(({ status }) => statuses.some((asked) => isStatus(status, asked)));
@@ -52,7 +50,7 @@ export function rowFilterOf(
       return path !== null && known.matches(path);
     });
   }
-  return tests.length === 0 ? null : { selects: (row) => tests.every((test) => test(row)) };
+  return tests.length === 0 ? null : (row) => tests.every((test) => test(row));
 }
 
 /** Globs with a memory. */

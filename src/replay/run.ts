@@ -163,7 +163,6 @@ export class Replay {
       outstanding: this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs),
       inFlight: this.#engine?.underWay.atTarget ?? 0,
       waiting: this.#engine?.underWay.waiting ?? 0,
-      skipped: this.#audit.total(),
     };
   }
 
@@ -351,7 +350,6 @@ export interface ReplayPosition {
   /** Sends that the target has, and that wait at our end for their recorded connection. */
   readonly inFlight: number;
   readonly waiting: number;
-  readonly skipped: number;
 }
 
 /** Opened before the start; the rest is opened as open loop needs it. */

@@ -21,7 +21,7 @@ function resolved(raw: RawFilterOptions): Filters {
 /** Whether a row passes; `target` is what its payload says, null for none. */
 function passes(raw: RawFilterOptions, facts: Partial<ExchangeRow>, target: string | null = null): boolean {
   const filter = rowFilterOf(resolved(raw), () => (target === null ? null : requestPayload(target)));
-  return filter === null || filter.selects(exchangeRow(facts));
+  return filter === null || filter(exchangeRow(facts));
 }
 
 describe('a filter of rows', () => {
@@ -74,7 +74,7 @@ describe('a filter of rows', () => {
     const filter = rowFilterOf(resolved({ path: ['/v2/models/*/infer'] }), () => {
       throw new Error('opened');
     });
-    expect(filter?.selects(exchangeRow())).toBe(true);
+    expect(filter?.(exchangeRow())).toBe(true);
   });
 
   it.each<[RawFilterOptions, RegExp]>([

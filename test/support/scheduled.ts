@@ -3,7 +3,7 @@ import { playbackOf } from '../../src/app/replay/windows.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { forecastOf, planEndOf } from '../../src/replay/plan/forecast.ts';
 import { scheduleOf } from '../../src/replay/plan/schedule.ts';
-import { arrivalsIn } from '../../src/replay/plan/superpose.ts';
+import { layeredArrivals } from '../../src/replay/plan/superpose.ts';
 import type { CaptureOverview } from '../../src/replay/window/capture.ts';
 import { chooseWindow } from '../../src/replay/window/window.ts';
 import { exchangeRow } from './exchange-row.ts';
@@ -44,7 +44,10 @@ export function scheduledBy(
   const seconds = new Map<number, number>();
   let lastNs = 0;
   const schedule = scaling();
-  for (const { kept, intendedOffsetNs } of scheduleOf(arrivalsIn(source, window, schedule), schedule)) {
+  for (const { kept, intendedOffsetNs } of scheduleOf(
+    layeredArrivals(source, window, schedule.layers),
+    schedule,
+  )) {
     if (intendedOffsetNs >= (window.durationNs ?? Number.POSITIVE_INFINITY)) break;
     lastNs = intendedOffsetNs;
     const second = Math.floor(intendedOffsetNs / 1e9);

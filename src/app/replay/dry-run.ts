@@ -59,10 +59,7 @@ export async function planWindow(
   onPlan(leadIn);
   const statistics = new FidelityStatistics();
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
-  const report = await dryRun(dryRunParts(plan, leadIn, source), {
-    recorded: (row) => statistics.addRecorded(row),
-    planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
-  });
+  const report = await dryRun(dryRunParts(plan, leadIn, source), statistics);
   // As the replay itself would be: a script that plans first learns it here.
   if (report.whole.recorded === 0) throw nothingSelected(describeFilters(plan.options.filters));
   return { plan, leadIn, report, fidelity: statistics.figures(), playback: source };

@@ -16,7 +16,7 @@ const SECOND_MS = 1_000;
 const LINE_MS = 10_000;
 
 export interface ReplayProgressParts {
-  readonly position: () => Omit<ReplayPosition, 'skipped'>;
+  readonly position: () => ReplayPosition;
   /** From the start, nanoseconds: what is played before the judged part, and everything. */
   readonly warmupNs: number;
   readonly plannedNs: number;

@@ -192,7 +192,7 @@ async function play(
   try {
     const outcome = await replay.run(
       {
-        whole: watch?.listener,
+        whole: watch?.fidelity,
         recorded: (row) => statistics.addRecorded(row),
         planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
         ended: (sends) => {

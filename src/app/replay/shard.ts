@@ -9,7 +9,6 @@ import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { ShardDocument } from '../../documents/replay.ts';
 import type { Shard } from '../../replay/options/parsers.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
-import type { WholePlanListener } from '../../replay/plan/plan.ts';
 import { VERSION } from '../version.ts';
 import { playedPace, type ReplayPlan } from './plan.ts';
 
@@ -62,16 +61,8 @@ export function planDigest(plan: Omit<ReplayPlan, 'forecast'>, captureIdentity: 
 
 /** Follows the plan of all shards beside the part that is played here; null where all of it is. */
 export class ShardWatch {
-  readonly listener: WholePlanListener;
-  readonly #fidelity = new FidelityStatistics();
+  readonly fidelity = new FidelityStatistics();
   readonly #begun: ClockAnchor = systemClock.anchor();
-
-  constructor() {
-    this.listener = {
-      recorded: (row) => this.#fidelity.addRecorded(row),
-      planned: (row, intendedOffsetNs) => this.#fidelity.addPlanned(row, intendedOffsetNs),
-    };
-  }
 
   /** To be called when the run is over. */
   document(
@@ -95,7 +86,7 @@ export class ShardWatch {
       pace: playedPace(plan.scaling, plan.window),
       recordedStatuses: statusMix.recordedStatuses(),
       recordedFailures: statusMix.recordedFailures(),
-      whole: wholePlanOf(this.#fidelity.figures()),
+      whole: wholePlanOf(this.fidelity.figures()),
     };
   }
 }

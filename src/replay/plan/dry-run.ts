@@ -79,7 +79,7 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
   let cappedAtNs: number | null = null;
   const tellRecorded = (row: ExchangeRow, own: boolean): void => {
     recorded += 1;
-    if (own) listener.recorded(row);
+    if (own) listener.addRecorded(row);
   };
   const isFull = (): boolean => {
     if (places === parts.maxRequests) cappedAtNs = lastNs;
@@ -96,7 +96,7 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
       auditor.add(source.payload(row), playedAs(send, scaling));
     }
     tally.planned(send);
-    listener.planned(row, intendedOffsetNs);
+    listener.addPlanned(row, intendedOffsetNs);
     concurrency.add(intendedOffsetNs, row.lastByteOffsetUs === null ? null : row.lastByteOffsetUs * 1000);
     planned += 1;
     if (!admitted) refusedForRate += 1;

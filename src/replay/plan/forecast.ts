@@ -43,7 +43,7 @@ export function forecastOf(
 ): Forecast {
   const endUs = reachUs(scaling, window.durationNs);
   const eachUs = passUs(window.parts);
-  const most = isOnce(window) ? 1 : (window.loops ?? Number.POSITIVE_INFINITY);
+  const most = window.loops ?? Number.POSITIVE_INFINITY;
   const passes = Math.min(most, Math.ceil(endUs / eachUs) + 1);
   const summed = Math.min(passes, scaling.curve.constant ? SUMMED_PASSES : SUMMED_STAGED_PASSES);
   const isWhole = summed === passes;
@@ -98,10 +98,6 @@ export function planEndOf(scaling: Scaling, { onceNs, loops, durationNs }: Repla
 /** How far into windows that never end the stages and the duration let a run come, microseconds. */
 function reachUs(scaling: Scaling, durationNs: number | null): number {
   return scaling.playedUs(durationNs ?? Number.POSITIVE_INFINITY);
-}
-
-function isOnce({ parts, loops }: ForecastWindow): boolean {
-  return parts.length === 1 && loops === 1;
 }
 
 /** What a pass over the windows takes as recorded; a lone instant is repeated no sooner than after its seam. */

@@ -16,7 +16,7 @@ import type { Scaling } from './scaling.ts';
 import { isOfWindow, type PlannedSend, Stripe, scheduleOf } from './schedule.ts';
 import type { SessionChains } from './session-order.ts';
 import type { OpenSessions } from './sessions.ts';
-import { arrivalsIn, playedAs } from './superpose.ts';
+import { layeredArrivals, playedAs } from './superpose.ts';
 
 /** A planned send by what its report needs of the row; the request itself is with the engine. */
 export interface PlannedRequest {
@@ -45,9 +45,9 @@ export interface PlanListener {
 
 /** Told of a plan in order: of all shards together as far as one of them can know it, or of a dry run's. */
 export interface WholePlanListener {
-  recorded(row: ExchangeRow): void;
+  addRecorded(row: ExchangeRow): void;
   /** A send. Whether another shard can build its request is not known here. */
-  planned(row: ExchangeRow, intendedOffsetNs: number): void;
+  addPlanned(row: ExchangeRow, intendedOffsetNs: number): void;
 }
 
 type ReadyRequest = Extract<BuildResult, { kind: 'ready' }>;
@@ -109,7 +109,7 @@ export function* walkPlan(
 ): Generator<WalkedSend> {
   const { source, range, scaling, tally, audit, shard = null } = parts;
   const stripe = new Stripe(shard, scaling.draws);
-  for (const send of scheduleOf(arrivalsIn(source, range, scaling), scaling)) {
+  for (const send of scheduleOf(layeredArrivals(source, range, scaling.layers), scaling)) {
     if (send.intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY) || isFull()) return;
     const own = stripe.holds(send);
     if (isOfWindow(send)) recorded(send.row, own);
@@ -134,7 +134,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
   let places = 0;
   let index = requests;
   const recorded = (row: ExchangeRow, own: boolean): void => {
-    listener.whole?.recorded(row);
+    listener.whole?.addRecorded(row);
     if (own) listener.recorded(row);
   };
   for (const { send, own, skipped } of walkPlan(parts, recorded, () => places === parts.maxRequests)) {
@@ -146,7 +146,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (shard !== null) places += 1;
     if (!own) {
       const differs = send.copy > 0 && scaling.options.perturb.length > 0;
-      listener.whole?.planned(differs ? playedRow(row, playedAs(send, scaling)) : row, offsetNs);
+      listener.whole?.addPlanned(differs ? playedRow(row, playedAs(send, scaling)) : row, offsetNs);
       continue;
     }
     const as = playedAs(send, scaling);
@@ -158,7 +158,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     const { streams } = answer;
     if (shard === null) places += 1;
     // As every shard knows it: how large the bodies of the others are is not known here.
-    listener.whole?.planned(playedAsRow, offsetNs);
+    listener.whole?.addPlanned(playedAsRow, offsetNs);
     if (admittedUnbuilt ?? ceiling.admits(offsetNs)) {
       const moved = parts.timeShift?.move(request, { row, intendedOffsetNs }) ?? request;
       const changed = moved !== request || built.perturbed || isMasked(built);
@@ -272,15 +272,10 @@ export class AuditCounter {
     for (const key of parts.queryKeys) count(this.#maskedQueryKeys, key);
   }
 
-  /** Exchanges that have no send, for whatever reason. */
-  total(): number {
-    return sumOf(Object.values(this.#skipped)) + sumOf(this.#unreplayable.values());
-  }
-
   report(): ReplayAudit {
     return {
       skipped: { ...this.#skipped },
-      unreplayable: sumOf(this.#unreplayable.values()),
+      unreplayable: [...this.#unreplayable.values()].reduce((sum, each) => sum + each, 0),
       unreplayableByReason: Object.fromEntries(this.#unreplayable),
       maskedHeaders: Object.fromEntries(this.#maskedHeaders),
       maskedQueryKeys: Object.fromEntries(this.#maskedQueryKeys),
@@ -292,10 +287,4 @@ export class AuditCounter {
 function count(counts: Map<string, number>, name: string): void {
   const key = counts.has(name) || counts.size < MAX_NAMES ? name : '(others)';
   counts.set(key, (counts.get(key) ?? 0) + 1);
-}
-
-function sumOf(counts: Iterable<number>): number {
-  let sum = 0;
-  for (const each of counts) sum += each;
-  return sum;
 }

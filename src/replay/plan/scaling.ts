@@ -265,12 +265,3 @@ export interface Arrival {
   /** Where stretches of the capture are laid over the window: the number of this one's. 0 is the window itself. */
   readonly layer?: number;
 }
-
-/** Puts rows, which come in order of arrival, on a clock that begins with the first of them. */
-export function* arrivalsOf(rows: Iterable<ExchangeRow>): Generator<Arrival> {
-  let firstUs: number | null = null;
-  for (const row of rows) {
-    firstUs ??= row.arrivalUs;
-    yield { row, offsetUs: row.arrivalUs - firstUs };
-  }
-}

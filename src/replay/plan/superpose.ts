@@ -4,7 +4,7 @@ import { parseKeySources } from '../../redaction/identities.ts';
 import { CopyIdentity, type PlayedAs } from '../request/copy-identity.ts';
 import type { CaptureOverview } from '../window/capture.ts';
 import { drawKeyOf, exchangeKeyOf } from './draws.ts';
-import { type Arrival, arrivalsOf, identityOf, type Layer, type Scaling } from './scaling.ts';
+import { type Arrival, identityOf, type Layer, type Scaling } from './scaling.ts';
 import type { PlannedSend } from './schedule.ts';
 
 const SECOND_US = 1_000_000;
@@ -50,7 +50,10 @@ export function chooseLayers(
   return layers;
 }
 
-/** Arrivals of all layers on the window's own time, in order; equal ones in the order of the layers. */
+/**
+ * Arrivals of a window and of the stretches that are laid over it, on a clock that begins with the first of them. In
+ * order; equal ones in the order of the layers.
+ */
 export function* layeredArrivals(
   source: CaptureSource,
   window: TimeRange,
@@ -61,15 +64,21 @@ export function* layeredArrivals(
   const timeOf = (layer: number): number =>
     heads[layer] == null ? Number.POSITIVE_INFINITY : heads[layer].arrivalUs - layers[layer]!.shiftUs;
   let firstUs: number | null = null;
-  for (;;) {
-    let layer = 0;
-    for (let other = 1; other < streams.length; other += 1) if (timeOf(other) < timeOf(layer)) layer = other;
-    const row = heads[layer];
-    if (row == null) return;
-    const atUs = timeOf(layer);
-    firstUs ??= atUs;
-    yield { row, offsetUs: atUs - firstUs, layer };
-    heads[layer] = next(streams[layer]!);
+  try {
+    for (;;) {
+      let layer = 0;
+      for (let other = 1; other < streams.length; other += 1)
+        if (timeOf(other) < timeOf(layer)) layer = other;
+      const row = heads[layer];
+      if (row == null) return;
+      const atUs = timeOf(layer);
+      firstUs ??= atUs;
+      yield { row, offsetUs: atUs - firstUs, layer };
+      heads[layer] = next(streams[layer]!);
+    }
+  } finally {
+    // A plan may end before its window.
+    for (const stream of streams) stream.return?.();
   }
 }
 
@@ -133,13 +142,6 @@ function tooFew(found: number, reached: number, asked: number): AppError {
     `--scaling superpose: ${held}, enough for ${reached.toFixed(2)}x, not for ${asked}x`,
     { hint: 'Choose a shorter window, a smaller multiplier, or --scaling amplify.' },
   );
-}
-
-/** Arrivals of a window, with those of the stretches that the scaling lays over it. */
-export function arrivalsIn(source: CaptureSource, range: TimeRange, scaling: Scaling): Iterable<Arrival> {
-  return scaling.layers.length > 1
-    ? layeredArrivals(source, range, scaling.layers)
-    : arrivalsOf(source.rows(range));
 }
 
 /** Who a planned send is played as; null for who it was recorded from. */

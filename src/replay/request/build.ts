@@ -230,16 +230,11 @@ export function unreplayableReason({
 /** Why a request with this header is not sent. */
 function headerReason([name, value]: HeaderPair): UnreplayableReason | null {
   if (!TOKEN.test(name) || !HEADER_VALUE.test(value)) return 'invalid_header';
-  switch (name.toLowerCase()) {
-    case 'expect':
-      return 'expect_header';
-    case 'upgrade':
-      return 'upgrade_header';
-    case 'transfer-encoding':
-      return value.trim().toLowerCase() === 'chunked' ? null : 'transfer_coding';
-    default:
-      return null;
-  }
+  const lower = name.toLowerCase();
+  if (lower === 'expect') return 'expect_header';
+  if (lower === 'upgrade') return 'upgrade_header';
+  const isCoded = lower === 'transfer-encoding' && value.trim().toLowerCase() !== 'chunked';
+  return isCoded ? 'transfer_coding' : null;
 }
 
 /** Replaces the path prefix `from` with `to`. */

@@ -95,25 +95,24 @@ export class CopyIdentity {
     for (const place of places) {
       if (place.kind === 'header') headers = perturbHeaders(headers, place.name, as.tag);
     }
-    const edited = this.#body(message, head, places, as);
-    if (edited.jsonBytes !== null) {
+    const { kept, jsonBytes, ...told } = this.#body(message, head, places, as);
+    if (jsonBytes !== null) {
       headers = headers.map(([name, value]) => [
         name,
-        name.toLowerCase() === JSON_LENGTH ? String(edited.jsonBytes) : value,
+        name.toLowerCase() === JSON_LENGTH ? String(jsonBytes) : value,
       ]);
     }
     const request = {
       ...message,
       head: buildRequestHead(head.method, this.#target(head.target, as.sessionSalt), headers),
-      body: { ...message.body, kept: edited.kept, bytes: edited.kept?.length ?? message.body.bytes },
+      body: { ...message.body, kept, bytes: kept?.length ?? message.body.bytes },
     };
     return {
+      ...told,
       payload: { request },
-      perturbedBody: edited.perturbed,
       perturbedHeaders: places.flatMap((place) =>
         place.kind === 'header' ? [place.name.toLowerCase()] : [],
       ),
-      bodyUnread: edited.unread,
     };
   }
 
@@ -144,14 +143,14 @@ export class CopyIdentity {
 
   #body(message: Message, head: RequestHead, places: readonly PerturbedPlace[], as: PlayedAs): EditedBody {
     const { kept } = message.body;
-    const untouched = { kept, jsonBytes: null, perturbed: false, unread: false };
+    const untouched = { kept, jsonBytes: null, perturbedBody: false, bodyUnread: false };
     const named = this.#session.flatMap((source) => (source.kind === 'json' ? [source] : []));
     const tagged = places.flatMap((place) => (place.kind === 'json' ? [place.steps] : []));
     const ids = this.#requestIds.membersOf(head.method, head.target);
     if (kept === null || kept.length === 0 || named.length + tagged.length + ids.length === 0)
       return untouched;
-    if (!isPlain(headerValue(head.headers, 'content-encoding'))) return { ...untouched, unread: true };
-    let perturbed = false;
+    if (!isPlain(headerValue(head.headers, 'content-encoding'))) return { ...untouched, bodyUnread: true };
+    let perturbedBody = false;
     const { body, jsonBytes } = editBody(kept, headerValue(head.headers, JSON_LENGTH), (recorded) => {
       let json = recorded;
       for (const { steps, zeroIsNone } of named) {
@@ -160,21 +159,19 @@ export class CopyIdentity {
       json = this.#requestIds.renew(json, ids, as.sessionSalt);
       for (const steps of tagged) {
         const next = spliceJson(json, steps, (value) => taggedValue(value, as.tag));
-        perturbed ||= next !== null;
+        perturbedBody ||= next !== null;
         json = next ?? json;
       }
       return json;
     });
-    return { kept: body, jsonBytes, perturbed, unread: false };
+    return { kept: body, jsonBytes, perturbedBody, bodyUnread: false };
   }
 }
 
-interface EditedBody {
+interface EditedBody extends Pick<Renamed, 'perturbedBody' | 'bodyUnread'> {
   readonly kept: Uint8Array | null;
   /** Length of the JSON in front of binary data; null without such. */
   readonly jsonBytes: number | null;
-  readonly perturbed: boolean;
-  readonly unread: boolean;
 }
 
 function sessionRenamed(value: JsonScalar, zeroIsNone: boolean, salt: string): string | null {

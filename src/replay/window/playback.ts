@@ -81,7 +81,7 @@ export class Playback implements CaptureSource {
   *#selected(range: TimeRange): Generator<ExchangeRow, void, undefined> {
     const { source, selection } = this.#parts;
     for (const row of source.rows(range)) {
-      if (selection === null || selection.selects(row)) yield row;
+      if (selection === null || selection(row)) yield row;
     }
   }
 
@@ -117,7 +117,7 @@ export class Playback implements CaptureSource {
     let leftOut = 0;
     for (const row of source.rows(range)) {
       this.#inWindow?.(everything.place(row.arrivalUs));
-      if (selection !== null && !selection.selects(row)) {
+      if (selection !== null && !selection(row)) {
         leftOut += 1;
         continue;
       }

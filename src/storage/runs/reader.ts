@@ -83,12 +83,7 @@ export class RunReader {
     for (const row of rows.iterate()) yield sendOf(row);
   }
 
-  /** The seconds in which anything happened, in order. */
-  series(): RunSecond[] {
-    return [...this.seconds()];
-  }
-
-  /** The same one by one: a run of weeks has a million seconds. */
+  /** The seconds in which anything happened, in order and one by one: a run of weeks has a million. */
   *seconds(): Generator<RunSecond> {
     yield* this.#connection
       .prepare<[], RunSecond>(`

@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
 import { RateCeiling } from '../../../src/replay/guard.ts';
-import { arrivalsOf } from '../../../src/replay/plan/scaling.ts';
 import { scheduleOf } from '../../../src/replay/plan/schedule.ts';
 import { skipReasonOf } from '../../../src/replay/window/capture.ts';
+import { arrivalsOf } from '../../support/arrivals.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { scalingAt } from '../../support/scalings.ts';
 

@@ -84,8 +84,8 @@ function planOf(
       planned: (request) => sends.push(planned(request)),
       refusedByCeiling: (request) => refused.push(planned(request)),
       whole: {
-        recorded: () => {},
-        planned: (row, offsetNs) => whole.push(name(row, offsetNs)),
+        addRecorded: () => {},
+        addPlanned: (row, offsetNs) => whole.push(name(row, offsetNs)),
       },
     },
   );
@@ -211,7 +211,7 @@ describe('a stripe', () => {
         arrivalsOnly: false,
         builder,
       },
-      { recorded: () => {}, planned: (row, offsetNs) => planned.push(`${row.id}@${offsetNs}`) },
+      { addRecorded: () => {}, addPlanned: (row, offsetNs) => planned.push(`${row.id}@${offsetNs}`) },
     );
     expect(planned).toEqual(planOf(sessions, scalingAt(1), shard, { maxRequests: 250 }).sends);
     expect(planned.length).toBeGreaterThan(0);

@@ -133,15 +133,13 @@ describe('Playback', () => {
       if (times.length === 300) break;
     }
     expect(times.at(-1)).toBe(5 + 99 * LONE_SEAM_US);
-    const nothing = playbackOf(captureOf([5]), windowOf([{ fromUs: 0, toUs: 10 }], null), {
-      selects: () => false,
-    });
+    const nothing = playbackOf(captureOf([5]), windowOf([{ fromUs: 0, toUs: 10 }], null), () => false);
     expect([...nothing.rows()]).toEqual([]);
     expect(nothing).toMatchObject({ passes: 0, filtered: 1 });
   });
 
   it('counts what it leaves out, tells of everything in order, and begins anew when it is read again', () => {
-    const odd = { selects: ({ id }: ExchangeRow) => id % 2 === 1 };
+    const odd = ({ id }: ExchangeRow) => id % 2 === 1;
     const playback = playbackOf(
       captureOf([10, 20, 30, 40, 50]),
       windowOf([{ fromUs: 0, toUs: 100 }], 2),
@@ -182,7 +180,7 @@ describe('Playback', () => {
   });
 
   it('selects from other stretches without counting them', () => {
-    const odd = { selects: ({ id }: ExchangeRow) => id % 2 === 1 };
+    const odd = ({ id }: ExchangeRow) => id % 2 === 1;
     const playback = playbackOf(captureOf([10, 20, 30]), windowOf([{ fromUs: 25, toUs: 100 }]), odd);
     expect(played(playback.rows({ fromUs: 0, toUs: 25 }))).toEqual([[1, 20]]);
     expect(playback.filtered).toBe(0);

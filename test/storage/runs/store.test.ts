@@ -172,7 +172,7 @@ describe('SqliteRunStore', () => {
       send({ index: 4, intendedOffsetNs: 5_000 * MS, actualOffsetNs: null }),
     ]);
     const none = { offered: 0, sent: 0, completed: 0, failed: 0, cancelled: 0, refused: 0, lagMaxNs: null };
-    expect(reading(directory, (reader) => reader.series())).toEqual([
+    expect(reading(directory, (reader) => [...reader.seconds()])).toEqual([
       { ...none, second: 0, offered: 4, sent: 2, refused: 1, inFlight: 2, lagMaxNs: 3 * MS },
       { ...none, second: 1, sent: 1, failed: 2, inFlight: 1, lagMaxNs: 5 * MS },
       { ...none, second: 2, completed: 1, inFlight: 0 },
@@ -187,7 +187,7 @@ describe('SqliteRunStore', () => {
     store.append([send({ index: 1, intendedOffsetNs: 1, actualOffsetNs: 8 })]);
     store.append([send({ index: 2, intendedOffsetNs: 2, actualOffsetNs: 4 })]);
     store.seal(run(), TOTALS, {});
-    expect(reading(directory, (reader) => reader.series())).toMatchObject([
+    expect(reading(directory, (reader) => [...reader.seconds()])).toMatchObject([
       { second: 0, offered: 3, sent: 2, completed: 2, refused: 1, inFlight: 0, lagMaxNs: 7 },
     ]);
   });
@@ -265,7 +265,7 @@ describe('SqliteRunStore', () => {
         [2, 'newer'],
         [3, 'new'],
       ]);
-      expect(reader.series().reduce((sum, { offered }) => sum + offered, 0)).toBe(3);
+      expect([...reader.seconds()].reduce((sum, { offered }) => sum + offered, 0)).toBe(3);
     });
   });
 

@@ -1,0 +1,11 @@
+import type { ExchangeRow } from '../../src/core/exchange.ts';
+import type { Arrival } from '../../src/replay/plan/scaling.ts';
+
+/** Puts rows, which come in order of arrival, on a clock that begins with the first of them. */
+export function* arrivalsOf(rows: Iterable<ExchangeRow>): Generator<Arrival> {
+  let firstUs: number | null = null;
+  for (const row of rows) {
+    firstUs ??= row.arrivalUs;
+    yield { row, offsetUs: row.arrivalUs - firstUs };
+  }
+}
