@@ -4,7 +4,6 @@ import {
   OMISSION_CAUSES,
   type RecorderStatus,
   type SecondsHistogram,
-  type StatusTally,
 } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { BODY_DROP_REASONS } from '../../core/errors.ts';
@@ -45,26 +44,25 @@ function familiesOf(status: RecorderStatus): Family[] {
   return [...accountOf(status), ...trafficOf(status), ...healthOf(status), ...storeOf(status)];
 }
 
-function accountOf(status: RecorderStatus): Family[] {
-  const { seen, recorded, lost, omitted, pending } = status;
-  return [
-    ...tallies('seen', 'What passed', 'counter', [{ tally: seen }]),
-    ...tallies('recorded', 'Seen and committed to the capture', 'counter', [{ tally: recorded }]),
-    ...tallies(
-      'lost',
-      'Seen and not recorded, against our will',
-      'counter',
-      labelled('reason', LOSS_REASONS, lost),
+const UNITS = ['bytes', 'turns'] as const;
+
+function accountOf({ seen, recorded, lost, omitted, pending, exchanges }: RecorderStatus): Family[] {
+  const inUnits = UNITS.flatMap((unit) => [
+    counter(`seen_${unit}_total`, `What passed, in ${unit}`, seen[unit]),
+    counter(`recorded_${unit}_total`, `Seen and committed to the capture, in ${unit}`, recorded[unit]),
+    counter(
+      `lost_${unit}_total`,
+      `Seen and not recorded, against our will, in ${unit}`,
+      by('reason', LOSS_REASONS, (reason) => lost[reason]?.[unit]),
     ),
-    ...tallies(
-      'omitted',
-      'Seen and left out on purpose',
-      'counter',
-      labelled('cause', OMISSION_CAUSES, omitted),
+    counter(
+      `omitted_${unit}_total`,
+      `Seen and left out on purpose, in ${unit}`,
+      by('cause', OMISSION_CAUSES, (cause) => omitted[cause]?.[unit]),
     ),
-    ...tallies('pending', 'Seen and not settled yet', 'gauge', [{ tally: pending }]),
-    counter('exchanges_total', 'Exchanges committed to the capture', status.exchanges),
-  ];
+    gauge(`pending_${unit}`, `Seen and not settled yet, in ${unit}`, pending[unit]),
+  ]);
+  return [...inUnits, counter('exchanges_total', 'Exchanges committed to the capture', exchanges)];
 }
 
 function trafficOf({ traffic, connections, pending }: RecorderStatus): Family[] {
@@ -147,15 +145,15 @@ function healthOf(status: RecorderStatus): Family[] {
       'Bodies that redaction could not read and nothing is stored of',
       by('reason', BODY_DROP_REASONS, (reason) => status.traffic.bodiesDropped[reason]),
     ),
-    gauge('recorder_resident_bytes', 'Memory of the recorder process', known(recorderResidentBytes)),
+    gauge('recorder_resident_bytes', 'Memory of the recorder process', recorderResidentBytes),
   ];
 }
 
 function storeOf({ disk }: RecorderStatus): Family[] {
   return [
-    gauge('store_bytes', 'All files of the capture', known(disk.bytes)),
-    gauge('store_max_bytes', 'What they may take together', known(disk.maxBytes)),
-    gauge('store_free_bytes', 'Free on the file system of the capture', known(disk.freeBytes)),
+    gauge('store_bytes', 'All files of the capture', disk.bytes),
+    gauge('store_max_bytes', 'What they may take together', disk.maxBytes),
+    gauge('store_free_bytes', 'Free on the file system of the capture', disk.freeBytes),
   ];
 }
 
@@ -168,44 +166,15 @@ function by<Name extends string>(
   return names.map((name) => ({ labels: { [label]: name }, value: countOf(name) ?? 0 }));
 }
 
-/** What is not known has no sample: 0 would be a claim. */
-function known(value: number | null): Sample[] {
-  return value === null ? [] : [{ value }];
-}
+const counter = familiesOfType('counter');
+const gauge = familiesOfType('gauge');
 
-function labelled(
-  label: string,
-  names: readonly string[],
-  values: Readonly<Partial<Record<string, StatusTally>>>,
-): { tally: StatusTally; labels: Record<string, string> }[] {
-  return names.map((name) => ({ labels: { [label]: name }, tally: values[name] ?? { bytes: 0, turns: 0 } }));
-}
-
-function tallies(
-  name: string,
-  help: string,
-  type: 'counter' | 'gauge',
-  entries: readonly { readonly tally: StatusTally; readonly labels?: Record<string, string> }[],
-): Family[] {
-  const suffix = type === 'counter' ? '_total' : '';
-  return (['bytes', 'turns'] as const).map((unit) => ({
-    name: `reprise_${name}_${unit}${suffix}`,
-    type,
-    help: `${help}, in ${unit}`,
-    values: entries.map(({ tally, labels = {} }) => ({ labels, value: tally[unit] })),
-  }));
-}
-
-function counter(name: string, help: string, values: number | readonly Sample[]): Family {
-  return { name: `reprise_${name}`, type: 'counter', help, values: samples(values) };
-}
-
-function gauge(name: string, help: string, values: number | readonly Sample[]): Family {
-  return { name: `reprise_${name}`, type: 'gauge', help, values: samples(values) };
-}
-
-function samples(values: number | readonly Sample[]): readonly Sample[] {
-  return typeof values === 'number' ? [{ value: values }] : values;
+/** A value that is not known has no sample: 0 would be a claim. */
+function familiesOfType(type: 'counter' | 'gauge') {
+  return (name: string, help: string, values: number | null | readonly Sample[]): Family => {
+    const samples = typeof values === 'number' ? [{ value: values }] : (values ?? []);
+    return { name: `reprise_${name}`, type, help, values: samples };
+  };
 }
 
 function histogram(name: string, help: string, { bounds, counts, sum }: SecondsHistogram): Family {
