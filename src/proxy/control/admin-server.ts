@@ -17,8 +17,8 @@ import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import { isAnswered, UNIX_PATH_BYTES } from '../net/endpoint.ts';
-import { placeOf } from '../net/listen.ts';
+import { type Endpoint, isAnswered, UNIX_PATH_BYTES } from '../net/endpoint.ts';
+import { listenOn } from '../net/listen.ts';
 import { METRICS_TYPE, MetricsPage } from './metrics.ts';
 
 /** What is answered. `headers` beside those of every answer. */
@@ -313,6 +313,7 @@ export class ProbeServer {
   readonly #retryMs: number;
   readonly #server: Server;
   #retry: NodeJS.Timeout | null = null;
+  #failing = false;
   #closed = false;
 
   constructor(deps: {
@@ -329,28 +330,23 @@ export class ProbeServer {
   }
 
   /** @returns the address that was bound; null when it could not be had, and is tried for again */
-  listen(address: ProbeAddress): Promise<ProbeAddress | null> {
-    return new Promise((resolve) => {
-      let first = true;
-      this.#server.on('error', (error) => {
-        if (this.#server.listening) return;
-        if (first) {
-          const fields = { probeListen: `${address.host}:${address.port}`, reason: reasonOf(error) };
-          this.#logger.error(fields, 'NO PROBES OR METRICS: cannot listen on their address; trying again');
-        }
-        first = false;
-        resolve(null);
-        if (!this.#closed)
-          this.#retry = setTimeout(() => this.#server.listen(placeOf(address)), this.#retryMs);
-      });
-      this.#server.on('listening', () => {
-        const bound = this.#server.address();
-        if (bound === null || typeof bound === 'string') return;
-        if (!first) this.#logger.info({ port: bound.port }, 'probes and metrics are answered now');
-        resolve({ host: bound.address, port: bound.port });
-      });
-      this.#server.listen(placeOf(address));
-    });
+  async listen(address: ProbeAddress): Promise<ProbeAddress | null> {
+    try {
+      const { endpoint } = await listenOn(this.#server, { kind: 'tcp', tls: false, ...address });
+      const { host, port } = endpoint as Extract<Endpoint, { kind: 'tcp' }>;
+      // An error of one client's connection concerns that client only.
+      this.#server.on('error', () => undefined);
+      if (this.#failing) this.#logger.info({ port }, 'probes and metrics are answered now');
+      return { host, port };
+    } catch (error) {
+      if (!this.#failing) {
+        const fields = { probeListen: `${address.host}:${address.port}`, reason: reasonOf(error) };
+        this.#logger.error(fields, 'NO PROBES OR METRICS: cannot listen on their address; trying again');
+      }
+      this.#failing = true;
+      if (!this.#closed) this.#retry = setTimeout(() => void this.listen(address), this.#retryMs);
+      return null;
+    }
   }
 
   close(): void {
