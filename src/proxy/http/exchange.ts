@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
 import type { ConnectionTap } from '../tap/connection-tap.ts';
-import type { CloseCause, ConnectionOrigin } from '../tap/frames.ts';
+import type { CloseCause } from '../tap/frames.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
 import type { PausedPeers } from '../tcp/connection.ts';
 import {
@@ -69,12 +69,8 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#look = look;
     host.limits.add(this);
     this.#progress = new Progress(host.limits);
-    const { peer, pair, number } = connection;
-    this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
-    connection.number ??= this.#tap.connection;
+    this.#tap = new ExchangeTap(host.link, connection, this.#request, look.chunked);
     this.#nth = connection.begin(this);
-    const { method, url, httpVersion, rawHeaders } = this.#request;
-    this.#tap.requestHead(`${method} ${url} HTTP/${httpVersion}`, rawHeaders, look.chunked);
     this.#request.on('end', () => this.#onRequestEnd());
     this.#response.on('close', () => this.#onResponseClosed());
     this.#response.on('error', ignore);
@@ -403,7 +399,7 @@ function sendHead(message: OutgoingMessage): void {
 }
 
 /** When an exchange began, and when something of it last moved. */
-class Progress {
+export class Progress {
   readonly #limits: TimeLimits;
   readonly #startMs: number;
   #movedMs: number;
@@ -447,29 +443,30 @@ type BodyForm = 'none' | 'length' | 'chunked' | 'until_close';
 export class ExchangeTap {
   /** Of its own connection. After an upgrade it is told bytes that are HTTP no longer. */
   readonly wire: ConnectionTap;
-  #request: BodyForm = 'none';
+  readonly #chunked: boolean;
   #response: BodyForm = 'none';
 
-  constructor(link: RecorderClient, origin: ConnectionOrigin) {
-    this.wire = link.open(origin, false);
-  }
-
-  /** The number of this exchange's own connection. */
-  get connection(): number {
-    return this.wire.connection;
-  }
-
-  requestHead(line: string, headers: RawHeaders, chunked: boolean): void {
-    this.#request = chunked ? 'chunked' : 'length';
-    this.wire.client(headOf(line, headers));
+  /** @param chunked whether the body of the request is */
+  constructor(
+    link: RecorderClient,
+    connection: ClientConnection,
+    request: IncomingMessage,
+    chunked: boolean,
+  ) {
+    const { peer, pair, number } = connection;
+    this.wire = link.open({ peer, pair, clientConnection: number }, false);
+    connection.number ??= this.wire.connection;
+    this.#chunked = chunked;
+    const { method, url, httpVersion, rawHeaders } = request;
+    this.wire.client(headOf(`${method} ${url} HTTP/${httpVersion}`, rawHeaders));
   }
 
   requestBytes(bytes: Buffer): void {
-    this.wire.restOfTurn(this.#request === 'chunked' ? chunkOf(bytes) : bytes);
+    this.wire.restOfTurn(this.#chunked ? chunkOf(bytes) : bytes);
   }
 
   requestEnd(trailers: RawHeaders): void {
-    if (this.#request === 'chunked') this.wire.restOfTurn(lastChunk(trailers));
+    if (this.#chunked) this.wire.restOfTurn(lastChunk(trailers));
   }
 
   responseHead(line: string, headers: RawHeaders, form: BodyForm): void {

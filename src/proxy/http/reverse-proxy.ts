@@ -5,7 +5,7 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
@@ -14,7 +14,6 @@ import {
   type ConnectionCounts,
   type ConnectionFailure,
   DataPlane,
-  type ListenerTls,
   type Notice,
   type Pair,
 } from '../data-plane.ts';
@@ -61,7 +60,7 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   readonly tellsPeer: boolean;
   readonly #upstreams = new Map<string, Upstream>();
   #routes: RouteTable<Upstream> | null = null;
-  #certificate: ListenerCertificate | null = null;
+  #certificate: TlsFiles | null = null;
   /** Those that are open, by the socket that Node names with whatever it has to say. */
   readonly #connections = new Map<Socket, ClientConnection>();
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
@@ -92,7 +91,8 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   protected prepare(): void {
     const { routes, tls } = this.options;
     if (tls !== null) {
-      this.#certificate = new ListenerCertificate(tls, this.notify);
+      this.#certificate = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
+      this.#certificate.watch(this.notify);
       this.watched.push(this.#certificate);
     }
     this.#routes = new RouteTable(routes, (endpoint) => this.#upstreamOf(endpoint));
@@ -274,43 +274,15 @@ const CHECKS = 8;
 /** Newer than the types of Node: which requests are offered to `upgrade`; the others are served as usual. */
 type Settings = ServerOptions & { shouldUpgradeCallback: (request: IncomingMessage) => boolean };
 
-/** Certificate and key of the TLS listeners; new connections get the current ones. */
-export class ListenerCertificate {
-  readonly #files: TlsFiles;
-  readonly #servers: TlsServer[] = [];
-
-  /** @throws AppError OPTION_INVALID when they are of no use */
-  constructor(tls: ListenerTls, notify: (notice: Notice) => void) {
-    this.#files = new TlsFiles({ cert: tls.certPath, key: tls.keyPath }, '--tls-cert, --tls-key');
-    // Set on the servers, because one chosen by the name of the host would miss clients that name none.
-    this.#files.onReplaced = () => {
-      for (const server of this.#servers) server.setSecureContext(this.#files.contents);
-    };
-    this.#files.watch(notify);
-  }
-
-  /** A server that speaks TLS. */
-  createServer(settings: ServerOptions): Server {
-    const tls = { ...this.#files.contents, handshakeTimeout: WIRE.handshakeMs };
-    const server = createTlsServer({ ...settings, ...tls });
-    this.#servers.push(server);
-    return server;
-  }
-
-  close(): void {
-    this.#files.close();
-  }
-}
-
 /**
  * Node's HTTP server with every bound stated.
  * @param mayUpgrade whether a request is offered to `upgrade`; else it is served as the ordinary one it also is
  * @throws AppError OPTION_INVALID for TLS without a certificate
  */
-export function createListener(
+function createListener(
   pair: Pair,
   { timeouts, maxConnections }: GatewayOptions,
-  certificate: ListenerCertificate | null,
+  certificate: TlsFiles | null,
   mayUpgrade: (request: IncomingMessage) => boolean,
 ): Server {
   const settings: Settings = {
@@ -331,10 +303,23 @@ export function createListener(
       hint: 'Give --tls-cert and --tls-key.',
     });
   }
-  const server = secure && certificate !== null ? certificate.createServer(settings) : createServer(settings);
+  const server =
+    secure && certificate !== null ? createTlsListener(settings, certificate) : createServer(settings);
   server.maxConnections = maxConnections;
   // Beyond its own default Node would drop header lines without a word; the head's size is the bound.
   server.maxHeadersCount = 0;
+  return server;
+}
+
+/** New connections get the certificate that is current. */
+function createTlsListener(settings: Settings, certificate: TlsFiles): Server {
+  const server = createTlsServer({
+    ...settings,
+    ...certificate.contents,
+    handshakeTimeout: WIRE.handshakeMs,
+  });
+  // Set on the server, because one chosen by the name of the host would miss clients that name none.
+  certificate.onReplaced.push(() => server.setSecureContext(certificate.contents));
   return server;
 }
 

@@ -4,7 +4,7 @@ import { askPeer, PeerSocket, resetSocket } from '../net/peer-socket.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import { ProxiedConnection } from '../tcp/connection.ts';
 import { type ClientConnection, isLate, type Timed, type Underway } from './client-connection.ts';
-import { type ExchangeHost, ExchangeTap, headOf } from './exchange.ts';
+import { type ExchangeHost, ExchangeTap, headOf, Progress } from './exchange.ts';
 import { passableResponse } from './headers.ts';
 import { whenConnected } from './upstream.ts';
 
@@ -28,8 +28,7 @@ export class WebSocketUpgrade implements Timed, Underway {
   readonly #client: Socket;
   readonly #tap: ExchangeTap;
   readonly #toTarget: ClientRequest;
-  readonly #startMs: number;
-  #activeMs: number;
+  readonly #progress: Progress;
   #connecting = true;
   /** A target that declines has begun to say so. */
   #declining = false;
@@ -47,14 +46,9 @@ export class WebSocketUpgrade implements Timed, Underway {
     this.#connection = connection;
     this.#client = connection.socket;
     host.limits.add(this);
-    this.#startMs = host.limits.nowMs;
-    this.#activeMs = this.#startMs;
-    const { peer, pair, number } = connection;
-    this.#tap = new ExchangeTap(host.link, { peer, pair, clientConnection: number });
-    connection.number ??= this.#tap.connection;
+    this.#progress = new Progress(host.limits);
+    this.#tap = new ExchangeTap(host.link, connection, asked.request, false);
     connection.begin(this);
-    const { method, url, httpVersion, rawHeaders } = asked.request;
-    this.#tap.requestHead(`${method} ${url} HTTP/${httpVersion}`, rawHeaders, false);
     this.#client.setTimeout(0);
     if (asked.early.length > 0) this.#client.unshift(asked.early);
     this.#client.on('error', () => this.clientGone());
@@ -72,11 +66,11 @@ export class WebSocketUpgrade implements Timed, Underway {
     this.#ended('shutdown');
   }
 
-  checkTime(nowMs: number): void {
+  checkTime(): void {
     const { timeouts } = this.#host;
     const standing = {
-      ageMs: nowMs - this.#startMs,
-      quietMs: nowMs - this.#activeMs,
+      ageMs: this.#progress.ageMs,
+      quietMs: this.#progress.quietMs,
       connecting: this.#connecting,
       waiting: !this.#declining,
       flowing: this.#declining,
@@ -126,7 +120,7 @@ export class WebSocketUpgrade implements Timed, Underway {
       return;
     }
     this.#declining = true;
-    this.#activeMs = this.#host.limits.nowMs;
+    this.#progress.moved();
     const line = `HTTP/1.1 ${status} ${reason}`;
     this.#tap.responseHead(line, headers, passable.body);
     const client = this.#client;
@@ -134,7 +128,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     // What it says now is meant for a tunnel. Left unread, it would make a reset of the answer's end.
     client.resume();
     answer.on('data', (chunk: Buffer) => {
-      this.#activeMs = this.#host.limits.nowMs;
+      this.#progress.moved();
       if (client.writable && !client.write(chunk)) answer.pause();
       this.#tap.responseBytes(chunk);
     });

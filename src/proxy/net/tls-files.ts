@@ -19,7 +19,7 @@ export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
  */
 export class TlsFiles {
   /** Called when other files were read. */
-  onReplaced: () => void = () => undefined;
+  readonly onReplaced: (() => void)[] = [];
   readonly #paths: TlsPaths;
   #contents: SecureContextOptions = {};
   #context: SecureContext;
@@ -70,7 +70,7 @@ export class TlsFiles {
       this.#context = this.#read();
       this.#signature = signature;
       this.#failure = null;
-      this.onReplaced();
+      for (const act of this.onReplaced) act();
       notify({ level: 'info', message: 'certificate files were replaced and read', fields: this.#paths });
     } catch (error) {
       const reason = reasonOf(error);
