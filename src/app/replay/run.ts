@@ -107,7 +107,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const interruption = parts.listen();
   try {
     const store = new SqliteRunStore(directory);
-    reporter.note(...openingLines(runId, directory, parts));
+    reporter.note(planTitle(plan), ...planLines(plan, parts), `Run ${runId}, kept in ${directory}`);
     reporter.event?.(startEvent(runId, directory, parts));
     const facts = factsOf(runId, parts);
     const { signal } = interruption;
@@ -329,12 +329,6 @@ function startEvent(run: string, directory: string, parts: ReplayRunParts): Star
     warmupS: (warmup?.spanNs ?? 0) / 1e9,
     calibrates: options.calibrateMs !== null,
   };
-}
-
-/** What the reader should know before anything is sent. */
-export function openingLines(run: string, directory: string, parts: ReplayRunParts): string[] {
-  const { plan } = parts;
-  return [planTitle(plan), ...planLines(plan, parts), `Run ${run}, kept in ${directory}`];
 }
 
 /** The document of a run that is over, for people. */

@@ -78,11 +78,13 @@ class DifferenceWalk {
       return;
     }
     const type = typeOf(recorded);
+    const isNested = type === 'array' || type === 'object';
     if (type !== typeOf(answered)) this.#shape();
+    else if (isNested && depth >= LIMITS.jsonDepth) throw new UnreadableBody('too_deep');
     else if (type === 'array') this.#arrays(recorded as unknown[], answered as unknown[], state, depth);
     else if (type === 'object') this.#objects(recorded as Record_, answered as Record_, state, depth);
     else if (this.#comparison.values && this.#valueAt === null && !this.#equal(recorded, answered))
-      this.#valueAt = this.#pointer();
+      this.#valueAt = pointerOf(this.#path);
   }
 
   #equal(recorded: unknown, answered: unknown): boolean {
@@ -94,7 +96,6 @@ class DifferenceWalk {
   }
 
   #arrays(recorded: readonly unknown[], answered: readonly unknown[], state: PointerState, depth: number) {
-    this.#assertDepth(depth);
     if (recorded.length !== answered.length) {
       this.#shape();
       return;
@@ -108,7 +109,6 @@ class DifferenceWalk {
   }
 
   #objects(recorded: Record_, answered: Record_, state: PointerState, depth: number): void {
-    this.#assertDepth(depth);
     for (const name of Object.keys(recorded)) {
       if (this.#shapeAt !== null) return;
       const next = state.idle ? state : state.member(name);
@@ -132,15 +132,7 @@ class DifferenceWalk {
   }
 
   #shape(): void {
-    this.#shapeAt ??= this.#pointer();
-  }
-
-  #assertDepth(depth: number): void {
-    if (depth >= LIMITS.jsonDepth) throw new UnreadableBody('too_deep');
-  }
-
-  #pointer(): string {
-    return pointerOf(this.#path);
+    this.#shapeAt ??= pointerOf(this.#path);
   }
 }
 

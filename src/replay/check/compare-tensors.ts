@@ -13,16 +13,11 @@ interface BinaryOutput {
   readonly bytes: number;
 }
 
-/** What two sets of binary tensors came to; null where they are the same. */
-export interface TensorDifference {
-  readonly check: AnswerCheck | null;
-  readonly masked: boolean;
-}
-
 /**
  * Compares the binary tensors of two answers: their types and sizes, and where values count, floating-point elements
  * within the tolerance and all others byte by byte.
  * @param recorded JSON and the bytes behind it; the same of what was answered
+ * @returns null for what is the same, and whether something was masked in the recorded one
  * @throws UnreadableBody when the sizes do not add up in the recorded one
  */
 export function tensorDifference(
@@ -30,7 +25,7 @@ export function tensorDifference(
   answered: { readonly head: unknown; readonly binary: Buffer },
   root: PointerState,
   { values, tolerance }: JsonComparison,
-): TensorDifference {
+): { readonly check: AnswerCheck | null; readonly masked: boolean } {
   const ours = outputsOf(recorded.head);
   const theirs = outputsOf(answered.head);
   if (sizeOf(ours) !== recorded.binary.length) throw new UnreadableBody('bad_tensors');

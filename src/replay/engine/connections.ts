@@ -1,4 +1,3 @@
-import type { ExchangeRow } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionsDocument } from '../../documents/replay.ts';
 import type { ConnectionPolicy } from '../options/replay-options.ts';
@@ -34,14 +33,10 @@ export function placeOf(send: Placed, connections: ConnectionPolicy): SendPlace 
  */
 export function laneOf({ row, copy, layer }: Placed): number | null {
   if (row.connection === null) return null;
-  const name = connectionName(row, row.connection);
+  // Connections are numbered within the life of a recorder, which its id stands for.
+  const name = `${row.recorder} ${row.connection}`;
   const identity = identityOf(layer, copy);
   return (fnv1a(name, identity) & 0x1fffff) * 2 ** 32 + fnv1a(name, ~identity);
-}
-
-/** Connections are numbered within the life of a recorder, which its id stands for. */
-function connectionName({ recorder }: Pick<ExchangeRow, 'recorder'>, connection: number): string {
-  return `${recorder} ${connection}`;
 }
 
 /** The 32-bit hash of Fowler, Noll and Vo over a text of single bytes, begun with a number; mixed at the end. */
@@ -79,7 +74,8 @@ export class RecordedConnections {
       this.#unknown += 1;
       return;
     }
-    const before = this.#recent.get(lane) ?? this.#takeOlder(lane);
+    const before = this.#recent.get(lane) ?? this.#older.get(lane) ?? 0;
+    this.#older.delete(lane);
     this.#recent.set(lane, before + 1);
     if (this.#recent.size >= this.#bound) this.#forgetOlder();
     this.#max = Math.max(this.#max, before + 1);
@@ -100,12 +96,6 @@ export class RecordedConnections {
       unknown: this.#unknown,
       forgotten: this.#forgotten,
     };
-  }
-
-  #takeOlder(lane: number): number {
-    const requests = this.#older.get(lane) ?? 0;
-    if (requests > 0) this.#older.delete(lane);
-    return requests;
   }
 
   #forgetOlder(): void {

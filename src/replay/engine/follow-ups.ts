@@ -56,7 +56,7 @@ export class FollowUps {
   hold(request: PreparedRequest, nowNs: number, isToCome: boolean): void {
     const { follows } = request;
     if (follows == null) throw new Error(`request ${request.index} follows none`);
-    this.#underway.set(request.index, { intendedNs: null, follower: null, followed: false });
+    this.#begun(request.index);
     const ended = this.#takeEnded(follows.after);
     if (ended !== null) {
       this.#resolveLate(
@@ -72,10 +72,7 @@ export class FollowUps {
       this.#resolveLate(request, this.#startNs + request.intendedOffsetNs, nowNs);
       return;
     }
-    if (before === undefined) {
-      before = { intendedNs: null, follower: null, followed: false };
-      this.#underway.set(follows.after, before);
-    }
+    before ??= this.#begun(follows.after);
     if (follows.from === 'send' && before.intendedNs !== null) {
       before.followed = true;
       this.#resolveLate(request, before.intendedNs + follows.delayNs, nowNs);
@@ -87,9 +84,8 @@ export class FollowUps {
 
   /** A request of a session was sent, or refused. @returns whether the instant of another is known by that */
   sent(index: number, intendedNs: number): boolean {
-    const own = this.#underway.get(index) ?? { intendedNs: null, follower: null, followed: false };
+    const own = this.#underway.get(index) ?? this.#begun(index);
     own.intendedNs = intendedNs;
-    this.#underway.set(index, own);
     if (own.follower?.follows?.from !== 'send') return false;
     own.followed = true;
     this.#release(own, intendedNs);
@@ -126,6 +122,12 @@ export class FollowUps {
     this.#unresolved = 0;
     for (let next = this.shift(); next !== null; next = this.shift()) waiting.push(next);
     return waiting;
+  }
+
+  #begun(index: number): Underway {
+    const own: Underway = { intendedNs: null, follower: null, followed: false };
+    this.#underway.set(index, own);
+    return own;
   }
 
   #release(own: Underway, fromNs: number): void {

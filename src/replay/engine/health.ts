@@ -73,7 +73,12 @@ export class Durations {
   /** Merges what several threads measured. */
   static merged(packed: readonly PackedDurations[]): Durations {
     const merged = new Durations();
-    for (const each of packed) merged.#add(each);
+    for (const each of packed) {
+      const max = each.at(-1) ?? 0;
+      // A bin is known by its greatest value, but for the last one, whose greatest value is the greatest of all.
+      for (let at = 0; at + 1 < each.length; at += 2)
+        merged.#histogram.record(Math.min(each[at] ?? 0, max), each[at + 1] ?? 0);
+    }
     return merged;
   }
 
@@ -91,14 +96,6 @@ export class Durations {
     const { count, max } = this.#histogram;
     const at = (percent: number): number => this.#histogram.percentile(percent) ?? 0;
     return { count, p50Ns: at(50), p90Ns: at(90), p99Ns: at(99), maxNs: max ?? 0 };
-  }
-
-  #add(packed: PackedDurations): void {
-    const max = packed.at(-1) ?? 0;
-    // A bin is known by its greatest value, but for the last one, whose greatest value is the greatest of all.
-    for (let at = 0; at + 1 < packed.length; at += 2) {
-      this.#histogram.record(Math.min(packed[at] ?? 0, max), packed[at + 1] ?? 0);
-    }
   }
 }
 

@@ -489,12 +489,8 @@ function checkOf(
 ): CheckOptions | null {
   const level = check ?? (isImplied ? 'values' : null);
   if (level === null) {
-    for (const [flag, isGiven] of [
-      ['--check-tolerance', checkTolerance !== null],
-      ['--check-ignore', checkIgnore.length > 0],
-    ] as const) {
-      if (isGiven) problems.add(`${flag} has no effect without --check`);
-    }
+    if (checkTolerance !== null) problems.add('--check-tolerance has no effect without --check');
+    if (checkIgnore.length > 0) problems.add('--check-ignore has no effect without --check');
     return null;
   }
   if (checkIgnore.length > MAX_IGNORED)

@@ -49,7 +49,10 @@ export function scalingLines(
   return linesOf(
     `  scaling ${options.scaling}: keeps ${document.keeps};`,
     `    bends ${document.bends}`,
-    stageLines(options.multiplier, document.stages, end),
+    document.stages !== null && [
+      `  stages ${document.stages.join(', ')}${options.multiplier === 1 ? '' : `, each times ${options.multiplier}`}`,
+      `    they play ${formatMs(end.playedUs / 1e3)} of the recording${STAGES_END[end.with]}`,
+    ],
     options.targetShare < 1 &&
       `  target share ${shareText(options.targetShare)} of what was recorded: sessions are left out first, the multiplier is of what stays`,
     keptSessions[0] < 1 && `  plays ${rangeText(keptSessions, shareText)} of the sessions, each whole`,
@@ -98,14 +101,6 @@ const STAGES_END: Readonly<Record<PlanEnd['with'], string>> = {
   duration: ', until the duration is over',
   windows: ', to the end of the windows',
 };
-
-function stageLines(multiplier: number, stages: readonly string[] | null, end: PlanEnd): string[] {
-  if (stages === null) return [];
-  return [
-    `  stages ${stages.join(', ')}${multiplier === 1 ? '' : `, each times ${multiplier}`}`,
-    `    they play ${formatMs(end.playedUs / 1e3)} of the recording${STAGES_END[end.with]}`,
-  ];
-}
 
 function rangeText([least, most]: readonly [number, number], text: (value: number) => string): string {
   return least === most ? text(most) : `${text(least)} to ${text(most)}`;

@@ -1,5 +1,6 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import {
+  asBuffer,
   isJsonArray,
   isJsonObject,
   isJsonString,
@@ -50,7 +51,8 @@ export class BodyChanges {
     const { pinOutputLength, requestUsage } = this.#options;
     if (pinOutputLength === null && !requestUsage) return request;
     if (row.route === null || !COMPLETIONS.test(row.route)) return request;
-    const recorded = isReadable(request) ? request.body : null;
+    const isReadable = isPlain(flatValue(request.headers, 'content-encoding'));
+    const recorded = isReadable ? request.body : null;
     let body = recorded;
     if (pinOutputLength !== null) {
       const pinned = body === null ? null : pin(body, row, pinOutputLength);
@@ -105,10 +107,6 @@ function askUsage(body: Uint8Array): Buffer | null {
     : withJsonMember(body, ['stream_options'], '{"include_usage":true}');
 }
 
-function isReadable({ headers, body }: BuiltRequest): boolean {
-  return body !== null && isPlain(flatValue(headers, 'content-encoding'));
-}
-
 /**
  * Whether a request for chat or completions asks for one answer, read from the whole of it: the recorded count of
  * tokens is that of all its answers together. What cannot be told is none.
@@ -131,9 +129,6 @@ function isOnePrompt(body: Uint8Array, at: number): boolean {
 /** How many answers to each prompt are made: one, where nothing is said. */
 function isOnce(body: Uint8Array, at: number, key: string): boolean {
   const wanted = jsonLastMember(body, at, key);
-  return wanted < 0 || isNull(body, wanted) || jsonNumber(body, wanted) === 1;
-}
-
-function isNull(body: Uint8Array, at: number): boolean {
-  return Buffer.from(body.subarray(at, at + 4)).toString('latin1') === 'null';
+  if (wanted < 0 || jsonNumber(body, wanted) === 1) return true;
+  return asBuffer(body).toString('latin1', wanted, wanted + 4) === 'null';
 }
