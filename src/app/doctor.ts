@@ -23,7 +23,7 @@ import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { latestMetas } from '../storage/capture/keys.ts';
 import { ask } from './recorder-control.ts';
 import { leastMemoryBytes } from './recording/memory-budget.ts';
-import { connectionRoom, PROBE_LISTEN, probeAddressOf, WIRE_DEMAND } from './recording/record-options.ts';
+import { connectionRoom, PROBE_LISTEN, probeAddressOf } from './recording/record-options.ts';
 
 export const DOCTOR_OPTIONS = {
   dir: text('--dir <directory>', 'directory to check for a capture', { default: '.' }),
@@ -109,7 +109,7 @@ type RecordingSize = Pick<DoctorOptions, 'maxConnections'>;
 export function memoryFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
   const { memoryBytes, memoryLimited } = limits;
   const found = `${formatBytes(memoryBytes)}${memoryLimited ? ' by limit' : ''}`;
-  const room = connectionRoom(limits, WIRE_DEMAND) ?? maxConnections;
+  const room = connectionRoom(limits, null) ?? maxConnections;
   const connections = Math.min(maxConnections, room);
   const leastBytes = leastMemoryBytes(connections);
   if (memoryBytes >= leastBytes) return finding('memory', 'ok', found);
@@ -121,7 +121,7 @@ export function memoryFinding(limits: HostLimits, { maxConnections }: RecordingS
 }
 
 export function openFilesFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
-  const connections = connectionRoom(limits, WIRE_DEMAND);
+  const connections = connectionRoom(limits, null);
   if (connections === null) return finding('open files', 'ok', 'no limit known');
   const found = `${limits.openFiles} open files, room for ${connections} connections`;
   if (connections >= maxConnections) return finding('open files', 'ok', found);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { connectionRoom, WIRE_DEMAND, withinRoom } from '../../src/app/recording/record-options.ts';
+import { connectionRoom, withinRoom } from '../../src/app/recording/record-options.ts';
 import type { HostLimits } from '../../src/monitors/host.ts';
 import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
@@ -29,14 +29,14 @@ const roomIn = (options: PlaneOptions, openFiles: number | null) =>
 
 describe('the room for connections', () => {
   test('is two descriptors each beside those kept free', () => {
-    expect(connectionRoom(host(1_024), WIRE_DEMAND)).toBe(492);
-    expect(connectionRoom(host(1_023), WIRE_DEMAND)).toBe(491);
-    expect(connectionRoom(host(20), WIRE_DEMAND)).toBe(0);
+    expect(connectionRoom(host(1_024), null)).toBe(492);
+    expect(connectionRoom(host(1_023), null)).toBe(491);
+    expect(connectionRoom(host(20), null)).toBe(0);
   });
 
   test('is unknown where no limit is', () => {
-    expect(connectionRoom(host(null), WIRE_DEMAND)).toBeNull();
-    expect(connectionRoom(host(Number.POSITIVE_INFINITY), WIRE_DEMAND)).toBeNull();
+    expect(connectionRoom(host(null), null)).toBeNull();
+    expect(connectionRoom(host(Number.POSITIVE_INFINITY), null)).toBeNull();
     expect(roomIn(gatewayOf(), null)).toBe(10_000);
   });
 

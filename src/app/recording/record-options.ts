@@ -442,21 +442,12 @@ function planeOf(
   // It is unknown whether an unreadable address uses TLS.
   if (pairs.length > 0 && routes.length === settings.length)
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
-  const common = {
-    pairs,
-    maxConnections: flags.maxConnections,
-    tls: problems.attempt(() => listenerTls(flags), null),
-    upstreamTls: upstreamTls(flags),
-  };
-  return flags.mode === 'wire'
-    ? {
-        mode: 'wire',
-        ...common,
-        refused: flags.refused,
-        acceptProxyProtocol: flags.acceptProxyProtocol,
-        sendProxyProtocol: flags.sendProxyProtocol,
-      }
-    : { mode: 'gateway', ...common, routes, ...gatewayOf(flags) };
+  const { mode, maxConnections, refused, acceptProxyProtocol, sendProxyProtocol } = flags;
+  const tls = problems.attempt(() => listenerTls(flags), null);
+  const common = { pairs, maxConnections, tls, upstreamTls: upstreamTls(flags) };
+  return mode === 'wire'
+    ? { mode, ...common, refused, acceptProxyProtocol, sendProxyProtocol }
+    : { mode, ...common, routes, ...gatewayOf(flags) };
 }
 
 /** All targets, each once: those of the pairs, then those of a gateway's routes. */
@@ -544,16 +535,6 @@ function flagOf(name: string): string {
 /** Descriptors of the proxy that are not connections: about 28 of the runtime and its pipe, a few for files. */
 const KEPT_FREE = 40;
 
-/** Determines how many descriptors the connections of the proxy need. */
-interface Demand {
-  readonly pairs: readonly Pair[];
-  /** Null in the wire plane, where each client has an upstream connection of its own. */
-  readonly gateway: { readonly upstreams: number; readonly maxInFlight: number } | null;
-}
-
-/** The demand that `doctor` assumes, which has no addresses and no routes. */
-export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
-
 /**
  * How many client connections the proxy can hold within the limit of open files; null where there is no limit.
  * Each takes two descriptors in the wire plane. A gateway's takes a second only while a request is in flight, but
@@ -561,31 +542,25 @@ export const WIRE_DEMAND: Demand = { pairs: [], gateway: null };
  *
  * Connections beyond that must be refused by us: without free descriptors, the runtime accepts and closes waiting
  * connections without reporting it.
+ * @param plane null for a wire whose addresses are not known
  */
-export function connectionRoom({ openFiles }: HostLimits, { pairs, gateway }: Demand): number | null {
+export function connectionRoom({ openFiles }: HostLimits, plane: PlaneOptions | null): number | null {
   if (openFiles === null || openFiles === Number.POSITIVE_INFINITY) return null;
-  const free = Math.max(0, openFiles - KEPT_FREE - pairs.length);
-  if (gateway === null) return Math.floor(free / 2);
-  const { upstreams, maxInFlight } = gateway;
+  const free = Math.max(0, openFiles - KEPT_FREE - (plane?.pairs.length ?? 0));
+  if (plane?.mode !== 'gateway') return Math.floor(free / 2);
+  const upstreams = targetsOf(plane).length;
+  // A tunnel does not count as in flight, but holds its upstream connection while it is open.
+  const maxInFlight = plane.websocket ? Number.POSITIVE_INFINITY : plane.maxInFlight;
   return Math.max(Math.floor(free / (1 + upstreams)), free - upstreams * maxInFlight);
 }
 
 /** The options, with connections limited to the descriptors of the host. */
 export function withinRoom(options: PlaneOptions, limits: HostLimits): PlaneOptions {
-  const room = connectionRoom(limits, demandOf(options));
+  const room = connectionRoom(limits, options);
   if (room === null || room >= options.maxConnections) return options;
   // The estimate leaves no room at all. It must not refuse clients that can be served in practice.
   if (room === 0) return options;
   return { ...options, maxConnections: room };
-}
-
-function demandOf(options: PlaneOptions): Demand {
-  const { pairs } = options;
-  if (options.mode === 'wire') return { pairs, gateway: null };
-  const upstreams = targetsOf(options).length;
-  // A tunnel does not count as in flight, but holds its upstream connection while it is open.
-  const maxInFlight = options.websocket ? Number.POSITIVE_INFINITY : options.maxInFlight;
-  return { pairs, gateway: { upstreams, maxInFlight } };
 }
 
 /** The parsed options of a recording. */

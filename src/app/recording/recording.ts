@@ -14,7 +14,6 @@ import {
   type RecorderReady,
   RecorderSupervisor,
 } from '../../proxy/control/recorder-supervisor.ts';
-import { RecordingState } from '../../proxy/control/status.ts';
 import { type ConnectionCounts, type DataPlane, type Notice, NoticeLimit } from '../../proxy/data-plane.ts';
 import type { GatewayRoute } from '../../proxy/http/options.ts';
 import { type Endpoint, formatEndpoint } from '../../proxy/net/endpoint.ts';
@@ -26,6 +25,7 @@ import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
 import { AccountFile, accountDirectoryOf } from '../../storage/capture/accounts.ts';
 import type { RecorderSettings } from './capture.ts';
 import { memoryBudget } from './memory-budget.ts';
+import type { RecordOptions } from './record-options.ts';
 
 /** The data plane that is asked for. Only its own code is loaded: a wire has no use for an HTTP proxy. */
 async function planeOf(
@@ -47,14 +47,10 @@ const TURNED_AWAY_MS = 60_000;
 const TAP_FAILURE_MS = 10_000;
 
 /** What a recording is started with. */
-export interface RecordingDeps {
+export interface RecordingDeps extends Pick<RecordOptions, 'plane' | 'recorder' | 'probeListen'> {
   /** The file that a recorder process runs. */
   readonly recorderEntry: string;
-  readonly plane: PlaneOptions;
-  readonly recorder: RecorderSettings;
   readonly version: string;
-  /** Null: no probes and no metrics. */
-  readonly probeListen: ProbeAddress | null;
   /** Told how long the disk lasts, each time that this has become another story. */
   readonly estimated: (estimate: DiskEstimate) => void;
   readonly logger: Logger;
@@ -349,6 +345,62 @@ const NO_CONNECTIONS: ConnectionCounts = { open: 0, turnedAway: 0 };
 
 function routeText({ match, path, target }: GatewayRoute): RecorderStatus['routes'][number] {
   return { path: match === 'prefix' ? `${path}*` : path, target: formatEndpoint(target) };
+}
+
+type StateName = RecorderStatus['state'];
+
+/** How recording fares. Each change is one line in the log; what repeats is not said again. */
+class RecordingState {
+  readonly #logger: Logger;
+  /** Null until the first recorder said how it fares. */
+  #name: StateName | null = null;
+  #why: string | null = null;
+  #onWord: () => void = () => undefined;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** Until anybody knows better, nothing is recorded. */
+  get name(): StateName {
+    return this.#name ?? 'OFF';
+  }
+
+  /** Null if it is healthy or its state is unknown. */
+  get why(): string | null {
+    return this.#why;
+  }
+
+  /** Resolves when the next word on it is said, or after so many milliseconds without one. */
+  nextWord(limitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      this.#onWord = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  healthy(): void {
+    this.#become('HEALTHY', null, 'recording');
+  }
+
+  shedding(why: string, message = 'traffic flows, recording sheds', fields: object = {}): void {
+    this.#become('SHEDDING', why, message, { reason: why, ...fields });
+  }
+
+  off(why: string, message: string, fields: object = {}): void {
+    this.#become('OFF', why, message, fields);
+  }
+
+  #become(name: StateName, why: string | null, message: string, fields: object = {}): void {
+    const changed = name !== this.#name;
+    this.#name = name;
+    this.#why = why;
+    this.#onWord();
+    if (changed) this.#logger[name === 'HEALTHY' ? 'info' : 'error']({ state: name, ...fields }, message);
+  }
 }
 
 /**

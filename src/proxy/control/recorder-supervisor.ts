@@ -15,13 +15,6 @@ export const NO_DEBUGGER = '--disable-sigusr1';
 
 export type RecorderReady = Extract<FromRecorder, { type: 'ready' }>;
 
-/** How a recorder's life went. */
-interface RecorderLife {
-  /** Whether it committed anything. */
-  readonly committed: boolean;
-  readonly livedMs: number;
-}
-
 /**
  * When a recorder that ended is started again. One that recorded is worth a quick attempt, one that died before
  * its first commit a slower one; after five such deaths in ten minutes only a probe now and then, because each
@@ -42,21 +35,27 @@ export class RestartPolicy {
     return this.#barrenNs.length >= SUPERVISION.deathsBeforeOff;
   }
 
-  /** A recorder died. @returns milliseconds to wait before the next is started */
-  died(life: RecorderLife): number {
-    if (life.livedMs >= SUPERVISION.calmMs) this.#delayMs = SUPERVISION.restartDelayMs;
-    if (life.committed) return Math.min(this.#next(), SUPERVISION.restartDelayWorkingMaxMs);
+  /**
+   * A recorder died.
+   * @param life whether it committed anything, and how long it lived
+   * @returns milliseconds to wait before the next is started
+   */
+  died({ committed, livedMs }: { readonly committed: boolean; readonly livedMs: number }): number {
+    if (livedMs >= SUPERVISION.calmMs) this.#delayMs = SUPERVISION.restartDelayMs;
+    if (committed) return Math.min(this.nextDelayMs(), SUPERVISION.restartDelayWorkingMaxMs);
     const nowNs = this.#clock.nowNs();
     const sinceNs = nowNs - SUPERVISION.deathWindowMs * 1e6;
     // Once given up, only a commit takes it back: probes a minute apart would soon leave the window.
     if (!this.off) this.#barrenNs = this.#barrenNs.filter((diedNs) => diedNs >= sinceNs);
     this.#barrenNs = [...this.#barrenNs, nowNs].slice(-SUPERVISION.deathsBeforeOff);
-    return this.off ? SUPERVISION.offProbeMs : this.#next();
+    return this.off ? SUPERVISION.offProbeMs : this.nextDelayMs();
   }
 
-  /** The capture cannot be had: a fault of the disk or of the settings that may be mended, and not a death. */
-  faulted(): number {
-    return this.#next();
+  /** Also where the capture cannot be had: a fault of the disk or of the settings that may be mended, and no death. */
+  nextDelayMs(): number {
+    const delayMs = this.#delayMs;
+    this.#delayMs = Math.min(delayMs * 2, SUPERVISION.restartDelayMaxMs);
+    return delayMs;
   }
 
   /** A recorder made its first commit, or lived for long without one being due. */
@@ -68,12 +67,6 @@ export class RestartPolicy {
   reset(): void {
     this.#barrenNs = [];
     this.#delayMs = SUPERVISION.restartDelayMs;
-  }
-
-  #next(): number {
-    const delayMs = this.#delayMs;
-    this.#delayMs = Math.min(delayMs * 2, SUPERVISION.restartDelayMaxMs);
-    return delayMs;
   }
 }
 
@@ -286,7 +279,7 @@ export class RecorderSupervisor<Settings> {
     if (!this.#wanted) return;
     const { faulted, committed } = running;
     const life = { committed, livedMs: this.#livedMs(running) };
-    const delayMs = faulted ? this.#policy.faulted() : this.#policy.died(life);
+    const delayMs = faulted ? this.#policy.nextDelayMs() : this.#policy.died(life);
     if (!faulted) {
       const watchful = this.#watchful;
       const ofItself = running.condemned || how !== 'SIGKILL';

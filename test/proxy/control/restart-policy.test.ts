@@ -62,7 +62,7 @@ describe('a recorder that dies', () => {
 
 describe('a capture that cannot be had', () => {
   it('is tried for ever, at most four seconds apart, and is no death', () => {
-    const delays = Array.from({ length: 40 }, () => policy.faulted());
+    const delays = Array.from({ length: 40 }, () => policy.nextDelayMs());
     expect(delays.slice(0, 6)).toEqual([200, 400, 800, 1_600, 3_200, 4_000]);
     expect(Math.max(...delays)).toBe(4_000);
     expect(policy.off).toBe(false);
