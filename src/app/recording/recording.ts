@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LifeAccount, RecorderStatus } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -22,7 +21,7 @@ import { readMark } from '../../proxy/recorder/pipe-server.ts';
 import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
 import { FrameQueue } from '../../proxy/tap/frame-queue.ts';
 import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
-import { AccountFile, accountDirectoryOf } from '../../storage/capture/accounts.ts';
+import { AccountKeeper } from '../../storage/capture/accounts.ts';
 import type { RecorderSettings } from './capture.ts';
 import { memoryBudget } from './memory-budget.ts';
 import type { RecordOptions } from './record-options.ts';
@@ -400,95 +399,5 @@ class RecordingState {
     this.#why = why;
     this.#onWord();
     if (changed) this.#logger[name === 'HEALTHY' ? 'info' : 'error']({ state: name, ...fields }, message);
-  }
-}
-
-/**
- * Keeps the account of a recording in its file, one write at a time: while one is under way the next is left out, as
- * it says all that this one would. A disk that refuses it is one line in the log, and tried again.
- */
-class AccountKeeper {
-  readonly #dir: string;
-  readonly #accountOf: () => LifeAccount;
-  readonly #logger: Logger;
-  /** The capture, once a recorder has it open. */
-  #directory: string | null = null;
-  /** No recorder made the capture: we do. */
-  #standsIn = false;
-  #file: AccountFile | null = null;
-  #busy: Promise<void> | null = null;
-  #written = '';
-  #failing = false;
-
-  /** @param dir what the user named */
-  constructor(dir: string, accountOf: () => LifeAccount, logger: Logger) {
-    this.#dir = dir;
-    this.#accountOf = accountOf;
-    this.#logger = logger;
-  }
-
-  /** Our recorder has the capture open there: what lies there may have been removed and made again. */
-  moveTo(directory: string): void {
-    this.#directory = directory;
-    const isThere = this.#file !== null && existsSync(this.#file.path);
-    if (!isThere) void this.#close().catch(() => undefined);
-    this.write();
-  }
-
-  /** A recorder has failed, and it may be long until one opens the capture. */
-  standIn(): void {
-    this.#standsIn = true;
-  }
-
-  write(): void {
-    if (this.#directory === null && !this.#standsIn) return;
-    this.#busy ??= this.#write().finally(() => {
-      this.#busy = null;
-    });
-  }
-
-  /** The last word, within so many milliseconds: a disk that hangs holds up no stop. */
-  async end(limitMs: number): Promise<void> {
-    const last = async () => {
-      await this.#busy;
-      await this.#write();
-      await this.#close();
-    };
-    const timer = new AbortController();
-    const late = sleep(limitMs, undefined, { signal: timer.signal });
-    await Promise.race([last(), late]).catch(() => undefined);
-    timer.abort();
-  }
-
-  async #write(): Promise<void> {
-    const account = this.#accountOf();
-    const text = JSON.stringify({ ...account, atUs: 0 });
-    // Said again each second, so that a reader sees that the recording runs.
-    const isNews = text !== this.#written;
-    try {
-      this.#file ??= await this.#open(account.life);
-      await this.#file.write(account, { synced: account.ended && isNews });
-      this.#written = text;
-      if (this.#failing) this.#logger.info({}, 'the account of the recording can be written again');
-      this.#failing = false;
-    } catch (error) {
-      if (!this.#failing) {
-        const message =
-          'the account of the recording cannot be written; it is lost if all processes are killed';
-        this.#logger.error({ reason: reasonOf(error) }, message);
-      }
-      this.#failing = true;
-      await this.#close().catch(() => undefined);
-    }
-  }
-
-  async #open(life: string): Promise<AccountFile> {
-    return await AccountFile.open(this.#directory ?? (await accountDirectoryOf(this.#dir)), life);
-  }
-
-  async #close(): Promise<void> {
-    const file = this.#file;
-    this.#file = null;
-    await file?.close();
   }
 }

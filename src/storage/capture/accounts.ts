@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   accountFileOf,
   type Counted,
@@ -13,8 +14,9 @@ import {
   type Progress,
 } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
+import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
-import type { TimeRange } from '../../core/ports.ts';
+import type { Logger, TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import { isCaptureFile, isMissing, OWN_SUBDIRECTORY, segmentsOf } from './directory.ts';
 import type { SegmentMeta } from './schema.ts';
@@ -30,34 +32,99 @@ const FILES_MAX = 256;
 const LOOK_MS = 50;
 
 /**
- * Writes the account of the running recording in place, beside its segments. Writes are asynchronous, because
- * a disk may hang and the process that counts also forwards traffic.
+ * Keeps the account of the running recording in its file beside the segments, one write at a time: while one is under
+ * way the next is left out, as it says all that this one would. Writes are asynchronous, because a disk may hang and
+ * the process that counts also forwards traffic. A disk that refuses them is one line in the log, and tried again.
  */
-export class AccountFile {
-  readonly path: string;
-  readonly #handle: FileHandle;
+export class AccountKeeper {
+  readonly #dir: string;
+  readonly #accountOf: () => LifeAccount;
+  readonly #logger: Logger;
+  /** The capture, once a recorder has it open. */
+  #directory: string | null = null;
+  /** No recorder made the capture: we do. */
+  #standsIn = false;
+  #path = '';
+  #handle: FileHandle | null = null;
+  #busy: Promise<void> | null = null;
+  #written = '';
+  #failing = false;
 
-  private constructor(path: string, handle: FileHandle) {
-    this.path = path;
-    this.#handle = handle;
+  /** @param dir what the user named */
+  constructor(dir: string, accountOf: () => LifeAccount, logger: Logger) {
+    this.#dir = dir;
+    this.#accountOf = accountOf;
+    this.#logger = logger;
   }
 
-  /** @throws Error of the file system */
-  static async open(captureDirectory: string, life: string): Promise<AccountFile> {
-    const path = join(captureDirectory, accountFileOf(life));
-    return new AccountFile(path, await open(path, 'w', 0o600));
+  /** Our recorder has the capture open there: what lies there may have been removed and made again. */
+  moveTo(directory: string): void {
+    this.#directory = directory;
+    const isThere = this.#handle !== null && existsSync(this.#path);
+    if (!isThere) void this.#close().catch(() => undefined);
+    this.write();
   }
 
-  /** @throws Error of the file system */
-  async write(account: LifeAccount, { synced = false } = {}): Promise<void> {
-    const bytes = Buffer.alloc(FILE_BYTES, ' ');
-    bytes.write(JSON.stringify(account));
-    await this.#handle.write(bytes, 0, FILE_BYTES, 0);
-    if (synced) await this.#handle.datasync();
+  /** A recorder has failed, and it may be long until one opens the capture. */
+  standIn(): void {
+    this.#standsIn = true;
   }
 
-  close(): Promise<void> {
-    return this.#handle.close();
+  write(): void {
+    if (this.#directory === null && !this.#standsIn) return;
+    this.#busy ??= this.#write().finally(() => {
+      this.#busy = null;
+    });
+  }
+
+  /** The last word, within so many milliseconds: a disk that hangs holds up no stop. */
+  async end(limitMs: number): Promise<void> {
+    const last = async () => {
+      await this.#busy;
+      await this.#write();
+      await this.#close();
+    };
+    const timer = new AbortController();
+    const late = sleep(limitMs, undefined, { signal: timer.signal });
+    await Promise.race([last(), late]).catch(() => undefined);
+    timer.abort();
+  }
+
+  async #write(): Promise<void> {
+    const account = this.#accountOf();
+    const text = JSON.stringify({ ...account, atUs: 0 });
+    // Said again each second, so that a reader sees that the recording runs.
+    const isNews = text !== this.#written;
+    try {
+      this.#handle ??= await this.#open(account.life);
+      const bytes = Buffer.alloc(FILE_BYTES, ' ');
+      bytes.write(JSON.stringify(account));
+      await this.#handle.write(bytes, 0, FILE_BYTES, 0);
+      if (account.ended && isNews) await this.#handle.datasync();
+      this.#written = text;
+      if (this.#failing) this.#logger.info({}, 'the account of the recording can be written again');
+      this.#failing = false;
+    } catch (error) {
+      if (!this.#failing) {
+        const message =
+          'the account of the recording cannot be written; it is lost if all processes are killed';
+        this.#logger.error({ reason: reasonOf(error) }, message);
+      }
+      this.#failing = true;
+      await this.#close().catch(() => undefined);
+    }
+  }
+
+  async #open(life: string): Promise<FileHandle> {
+    const directory = this.#directory ?? (await accountDirectoryOf(this.#dir));
+    this.#path = join(directory, accountFileOf(life));
+    return await open(this.#path, 'w', 0o600);
+  }
+
+  async #close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = null;
+    await handle?.close();
   }
 }
 
@@ -76,7 +143,7 @@ export function leaveAccount(captureDirectory: string, account: LifeAccount): vo
  * recorder could not open the capture.
  * @throws Error of the file system
  */
-export async function accountDirectoryOf(directory: string): Promise<string> {
+async function accountDirectoryOf(directory: string): Promise<string> {
   try {
     const files = await readdir(directory);
     if (files.some(isCaptureFile)) return directory;

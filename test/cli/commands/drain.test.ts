@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { endLines, isOver, waitForEnd } from '../../../src/cli/commands/drain.ts';
-import type { RecorderStatus } from '../../../src/core/accounting.ts';
+import { accountFileOf, type RecorderStatus } from '../../../src/core/accounting.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { ControlServer } from '../../../src/proxy/control/admin-server.ts';
-import { AccountFile } from '../../../src/storage/capture/accounts.ts';
 import { LOCK_FILE } from '../../../src/storage/capture/directory.ts';
 import { accountOf } from '../../support/accounts.ts';
 import { LogBook } from '../../support/log-book.ts';
@@ -49,9 +49,8 @@ function capture(): string {
 
 /** The account of a recording that wrote last at `atUs`. */
 async function writeLife(directory: string, startedUs: number, state: 'open' | 'ended', atUs: number) {
-  const file = await AccountFile.open(directory, 'one');
-  await file.write(accountOf({ life: 'one', ended: state === 'ended', startedUs, atUs }));
-  await file.close();
+  const account = accountOf({ life: 'one', ended: state === 'ended', startedUs, atUs });
+  await writeFile(join(directory, accountFileOf('one')), JSON.stringify(account));
 }
 
 test.concurrent('a drain ends with the recording, whose last words are kept', async () => {
