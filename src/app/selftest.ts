@@ -11,13 +11,18 @@ import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '
 import { CpuThrottle } from '../monitors/host.ts';
 import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
 import { ReplayEngine } from '../replay/engine/engine.ts';
+import { countTo } from '../replay/options/parsers.ts';
 import { RateLadder, type SyntheticLoad, syntheticSchedule } from '../replay/selftest.ts';
 import { VERSION } from './version.ts';
 import { entryPath, entryUrl } from './workers.ts';
 
+const SENDERS_HINT = `Give 1 to ${LIMITS.senders}: no more than there are cores.`;
+
 export const SELFTEST_OPTIONS = {
   body: value('--body <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),
-  senders: value('--senders <n>', 'number of sender threads', parseSenders, { default: '1' }),
+  senders: value('--senders <n>', 'number of sender threads', countTo(LIMITS.senders, SENDERS_HINT), {
+    default: '1',
+  }),
   seconds: value('--seconds <n>', 'seconds to send at each rate', parseCount, { default: '3' }),
   budget: value('--budget <time>', 'total time limit; skip rates that would exceed it', parseDurationMs, {
     default: '55s',
@@ -52,14 +57,6 @@ export function resolveSelftestOptions(asked: Asked<typeof SELFTEST_OPTIONS>): S
   }
   problems.throwIfAny();
   return options;
-}
-
-function parseSenders(given: string, what: string): number {
-  const senders = parseCount(given, what);
-  if (senders <= LIMITS.senders) return senders;
-  throw new AppError('OPTION_INVALID', `${what}: ${senders} is over ${LIMITS.senders}`, {
-    hint: `Give 1 to ${LIMITS.senders}: no more than there are cores.`,
-  });
 }
 
 /**

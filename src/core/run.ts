@@ -87,6 +87,16 @@ export interface Send {
   readonly check?: AnswerCheck | null;
 }
 
+/** Where a run stands, for those who watch it. */
+export interface RunPosition {
+  readonly elapsedNs: number;
+  /** Sends that were due and had not ended when ends were last reported. */
+  readonly outstanding: number;
+  /** Sends that the target has, and those that wait at our end for their recorded connection. */
+  readonly inFlight: number;
+  readonly waiting: number;
+}
+
 /** Facts of a run besides its rows. */
 export interface Run {
   readonly id: string;

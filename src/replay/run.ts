@@ -3,7 +3,7 @@ import { AppError } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
-import { type CheckedSend, hasFailed, type Send } from '../core/run.ts';
+import { type CheckedSend, hasFailed, type RunPosition, type Send } from '../core/run.ts';
 import type {
   BodyChangeCounts,
   CheckDocument,
@@ -15,8 +15,9 @@ import type {
 import { AnswerForecast } from './answers/expected-answer.ts';
 import { AnswerChecks, type CreateChecker } from './check/answer-checks.ts';
 import { RecordedConnections } from './engine/connections.ts';
-import type { Engine, EngineOptions, PreparedRequest, SendResult } from './engine/engine.ts';
+import type { Engine, EngineOptions } from './engine/engine.ts';
 import type { EngineHealth } from './engine/health.ts';
+import type { PreparedRequest, SendResult } from './engine/messages.ts';
 import { Outstanding, refusedSend } from './engine/outstanding.ts';
 import { describeFilters } from './filter.ts';
 import { AbortRule, assertReachable, RateCeiling, type ResolveHost, TargetFence } from './guard.ts';
@@ -155,7 +156,7 @@ export class Replay {
     }, this.#parts.watchTargetMs ?? WATCH_TARGET_MS).unref();
   }
 
-  position(): ReplayPosition {
+  position(): RunPosition {
     const elapsedNs = this.#elapsedNs();
     const isFresh = elapsedNs - this.#reportedAtNs < REPORT_FRESH_NS;
     return {
@@ -340,16 +341,6 @@ export interface ReplayOutcome {
   readonly timeShift: TimeShiftCounts | null;
   /** What was not compared of answers; null where none was compared. */
   readonly ignored: CheckDocument['ignored'] | null;
-}
-
-/** The progress of a run, for display. */
-export interface ReplayPosition {
-  readonly elapsedNs: number;
-  /** Sends that were due and had not ended when ends were last reported. */
-  readonly outstanding: number;
-  /** Sends that the target has, and that wait at our end for their recorded connection. */
-  readonly inFlight: number;
-  readonly waiting: number;
 }
 
 /** Opened before the start; the rest is opened as open loop needs it. */

@@ -69,8 +69,9 @@ const ROUND = 25;
  * by ratio. Pure.
  */
 export class RateLadder {
-  #kept: number | null = null;
-  #missed: number | null = null;
+  /** The highest rate that was kept, and the lowest that was given up; null while there is none. */
+  highestKept: number | null = null;
+  lowestMissed: number | null = null;
   #rate = FIRST_RATE;
   #missesHere = 0;
   #refined = 0;
@@ -79,23 +80,13 @@ export class RateLadder {
 
   /** Requests per second to try next; null when the search is over. */
   get next(): number | null {
-    if (this.#missed === null) return this.#rate > LAST_RATE ? null : this.#rate;
-    return this.#kept === null || this.#refined >= REFINEMENTS ? null : this.#rate;
-  }
-
-  /** The highest rate that was kept; null while none was. */
-  get highestKept(): number | null {
-    return this.#kept;
-  }
-
-  /** The lowest rate that was given up; null while none was. */
-  get lowestMissed(): number | null {
-    return this.#missed;
+    if (this.lowestMissed === null) return this.#rate > LAST_RATE ? null : this.#rate;
+    return this.highestKept === null || this.#refined >= REFINEMENTS ? null : this.#rate;
   }
 
   /** Whether the highest rate that is tried was kept, so that the limit lies beyond. */
   get isOpen(): boolean {
-    return this.#kept !== null && this.#missed === null && this.#rate > LAST_RATE;
+    return this.highestKept !== null && this.lowestMissed === null && this.#rate > LAST_RATE;
   }
 
   /** Tells what became of the rate that was tried. */
@@ -105,15 +96,15 @@ export class RateLadder {
       if (this.#missesHere < MISSES) return;
     }
     this.#missesHere = 0;
-    if (kept) this.#kept = this.#rate;
-    else this.#missed = this.#rate;
-    if (this.#missed === null) {
+    if (kept) this.highestKept = this.#rate;
+    else this.lowestMissed = this.#rate;
+    if (this.lowestMissed === null) {
       this.#rate *= GROWTH;
       return;
     }
     if (this.#between) this.#refined += 1;
     this.#between = true;
-    this.#rate = Math.round(Math.sqrt((this.#kept ?? 0) * this.#missed) / ROUND) * ROUND;
+    this.#rate = Math.round(Math.sqrt((this.highestKept ?? 0) * this.lowestMissed) / ROUND) * ROUND;
   }
 }
 

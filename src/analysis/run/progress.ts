@@ -1,22 +1,12 @@
 import { Histogram } from '../../core/histogram.ts';
-import { hasFailed, type Send } from '../../core/run.ts';
+import { hasFailed, type RunPosition, type Send } from '../../core/run.ts';
 import type { SecondEvent } from '../../documents/events.ts';
 import { lagNsOf } from './latency.ts';
-
-/** Where a run stands, from whoever plays it. */
-interface PulsePosition {
-  readonly elapsedNs: number;
-  /** Due and not ended, as of the last report of ends. */
-  readonly outstanding: number;
-  /** Now: sent and not ended, and not sent for want of their recorded connection. */
-  readonly inFlight: number;
-  readonly waiting: number;
-}
 
 /** What happened since the last look; counts, not rates. The warm-up counts as everything else. */
 export interface Pulse
   extends Omit<SecondEvent, 'event' | 'phase' | 'elapsedS' | 'spanS' | 'etaS'>,
-    Pick<PulsePosition, 'elapsedNs'> {
+    Pick<RunPosition, 'elapsedNs'> {
   readonly spanNs: number;
 }
 
@@ -40,7 +30,7 @@ export class RunPulse {
     }
   }
 
-  take({ elapsedNs, outstanding, inFlight, waiting }: PulsePosition): Pulse {
+  take({ elapsedNs, outstanding, inFlight, waiting }: RunPosition): Pulse {
     const last = this.#last;
     // What is outstanding is known as of the last report, so that a sum may fall for a moment.
     const due = Math.max(last.due, this.#ended + this.#refused + outstanding);

@@ -1,5 +1,5 @@
 import { type Pulse, RunPulse } from '../../analysis/run/progress.ts';
-import type { Send } from '../../core/run.ts';
+import type { RunPosition, Send } from '../../core/run.ts';
 import { formatMs } from '../../core/units.ts';
 import {
   type EndEvent,
@@ -9,14 +9,13 @@ import {
   type SecondEvent,
 } from '../../documents/events.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
-import type { ReplayPosition } from '../../replay/run.ts';
 
 const SECOND_MS = 1_000;
 /** Interval between progress lines when the output is not a terminal. */
 const LINE_MS = 10_000;
 
 export interface ReplayProgressParts {
-  readonly position: () => ReplayPosition;
+  readonly position: () => RunPosition;
   /** From the start, nanoseconds: what is played before the judged part, and everything. */
   readonly warmupNs: number;
   readonly plannedNs: number;
