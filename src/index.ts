@@ -17,7 +17,7 @@ import { Recording, type RecordingEnd } from './app/recording/recording.ts';
 import { chooseReplay, planOf } from './app/replay/plan.ts';
 import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from './app/replay/prepare.ts';
 import { runReplay } from './app/replay/run.ts';
-import { REPORT_OPTIONS, reportInThread, resolveReportOptions } from './app/report.ts';
+import { REPORT_OPTIONS, reportInThread } from './app/report.ts';
 import { VERSION } from './app/version.ts';
 import { entryPath } from './app/workers.ts';
 import { systemClock } from './core/clock.ts';
@@ -146,7 +146,10 @@ export async function profile(capture: string, options: ProfileOptions = {}): Pr
 
 /** Says what a run showed, in a thread. @throws AppError */
 export async function report(run: string, options: ReportOptions = {}): Promise<ReportDocument> {
-  return reportInThread({ directory: run, ...resolveReportOptions(byProgram(REPORT_OPTIONS, options)) });
+  return reportInThread({
+    directory: run,
+    ...resolveOptions(REPORT_OPTIONS, byProgram(REPORT_OPTIONS, options)),
+  });
 }
 
 /** Says whether B is better or worse than A: two runs, a run and its recording, or two profiles. @throws AppError */

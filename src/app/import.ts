@@ -26,7 +26,6 @@ import {
 } from '../formats/import-source.ts';
 import { MOONCAKE_OPTIONS, openMooncake } from '../formats/mooncake.ts';
 import { Redaction } from '../redaction/head-redaction.ts';
-import type { EncryptionKey } from '../storage/capture/encryption.ts';
 import { loadHashKey } from '../storage/capture/keys.ts';
 import { type CaptureOrigin, noteOrigin } from '../storage/capture/schema.ts';
 import { sealSegment } from '../storage/capture/sealing.ts';
@@ -93,10 +92,9 @@ export async function importTraffic(
 ): Promise<ImportResult> {
   const request = resolveOptions(EXCHANGES_OPTIONS, askedFor(EXCHANGES_OPTIONS, asked));
   const open = openerOf(format, file, asked);
-  const encryption = encryptionKeyOf(request);
   const staged = new StagedDirectory(request.out, 'importing');
   try {
-    const result = await fill(staged.path, { file, request, encryption }, open, deps);
+    const result = await fill(staged.path, file, request, open, deps);
     staged.publish();
     return result;
   } catch (thrown) {
@@ -118,18 +116,14 @@ function openerOf(format: ImportFormat, file: string, asked: Asked<OptionShape>)
   }
 }
 
-interface Filling {
-  readonly file: string;
-  readonly request: ImportRequest;
-  readonly encryption: EncryptionKey | null;
-}
-
 async function fill(
   directory: string,
-  { file, request, encryption }: Filling,
+  file: string,
+  request: ImportRequest,
   open: OpenImport,
   deps: ImportDeps,
 ): Promise<ImportResult> {
+  const encryption = encryptionKeyOf(request);
   const hash = new KeyedHash(loadHashKey(directory, request.hashKeyFile, encryption));
   const redaction = new Redaction();
   const source = await open({ hash, redaction, bodies: request.bodies }, deps.signal);

@@ -8,7 +8,7 @@ import {
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
 import { AppError } from '../core/errors.ts';
 import { type Send, unchecked } from '../core/run.ts';
-import { readShardDocument, type WaitsFor } from '../documents/replay.ts';
+import { readShardDocument } from '../documents/replay.ts';
 import { mergeInOrder } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import type { SqliteRunStore } from '../storage/runs/store.ts';
@@ -48,7 +48,8 @@ export class OpenShards {
    */
   mergeInto(store: SqliteRunStore): RunFigures {
     const documents = this.set.runs.map(({ document }) => document);
-    const statistics = new RunStatistics(0, waitsForOf(documents));
+    // All wait for the same, being of one plan.
+    const statistics = new RunStatistics(0, this.set.runs[0].document.fidelity.waitsFor);
     for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
       statistics.statusMix.addRecorded(recordedStatuses, recordedFailures);
     }
@@ -82,7 +83,7 @@ export class OpenShards {
   *#sends(): Generator<ShardSend> {
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
-      open: () => onCommonTime(shard, this.#sendsOf(run, shard), this.#shiftNs(run)),
+      open: () => onCommonTime(shard, sendsOf(run.directory, this.#readerOf(shard)), this.#shiftNs(run)),
     }));
     let index = 0;
     for (const { shard, send } of mergeInOrder(sources, (each) => each.send.intendedOffsetNs)) {
@@ -115,10 +116,6 @@ export class OpenShards {
     }
   }
 
-  #sendsOf({ directory }: ShardRun, shard: number): Iterable<Send> {
-    return sendsOf(directory, this.#readerOf(shard));
-  }
-
   #readerOf(shard: number): RunReader {
     return this.#readers[shard] as RunReader;
   }
@@ -131,20 +128,12 @@ export function farthestOf<T extends ShardRun['document']>(documents: readonly T
   );
 }
 
-/** What all of them waited for, being of one plan. Older ones do not say; that they could wait at all shows all the same. */
-function waitsForOf(documents: readonly ShardRun['document'][]): WaitsFor | null {
-  const said = documents.map(({ fidelity }) => fidelity.waitsFor ?? null).find((each) => each !== null);
-  if (said !== undefined) return said;
-  return documents.some(({ connectionWaitMs }) => connectionWaitMs.p50 !== null) ? 'connections' : null;
-}
-
 /** What of their plans shards that were stopped had not read, together. */
 function unreadOf(documents: readonly ShardRun['document'][]): UnreadPart {
   return {
     recorded: documents.reduce((sum, { unread }) => sum + unread.recorded, 0),
     planned: documents.reduce((sum, { unread }) => sum + unread.planned, 0),
-    // An older one that was stopped does not know.
-    toTheEnd: documents.every(({ planCounted, interrupted }) => planCounted ?? interrupted === null),
+    toTheEnd: documents.every(({ planCounted }) => planCounted),
   };
 }
 

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { buildReport } from '../analysis/report/build-report.ts';
 import { ReportStatistics } from '../analysis/report/statistics.ts';
-import { AppError, Problems } from '../core/errors.ts';
-import { type Asked, type ResolvedOptions, readOptions, text } from '../core/options.ts';
+import { AppError } from '../core/errors.ts';
+import { text } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
@@ -20,16 +20,6 @@ export const REPORT_OPTIONS = {
     'replayed capture, read for its latency (default: the path stored in the run)',
   ),
 };
-
-/** @throws AppError OPTION_INVALID listing every problem at once */
-export function resolveReportOptions(
-  asked: Asked<typeof REPORT_OPTIONS>,
-  problems = new Problems(),
-): ResolvedOptions<typeof REPORT_OPTIONS> {
-  const options = readOptions(REPORT_OPTIONS, asked, problems);
-  problems.throwIfAny();
-  return options;
-}
 
 /** What is reported; plain data, because it goes to a thread. */
 export interface ReportRequest {
@@ -69,7 +59,7 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
 function readRows(directory: string, reader: RunReader): ReportStatistics {
   try {
     const statistics = new ReportStatistics((reader.lastSecond() ?? -1) + 1);
-    for (const second of reader.seconds()) statistics.addSecond(second);
+    for (const second of reader.seconds()) statistics.time.addSecond(second);
     for (const send of reader.sends()) statistics.addSend(send);
     return statistics;
   } catch (thrown) {

@@ -11,14 +11,6 @@ export interface Output {
   write(text: string): unknown;
 }
 
-/** The title of a column; numbers read best flush right. */
-export type Column = string | { readonly title: string; readonly align?: 'left' | 'right' };
-
-/** A column of numbers. */
-export function right(title: string): Column {
-  return { title, align: 'right' };
-}
-
 const PROGRESS_INTERVAL_NS = 200_000_000;
 const CLEAR_LINE = '\r\u001b[2K';
 
@@ -96,18 +88,3 @@ export class Terminal {
 
 /** The terminal of this process. */
 export const terminal = new Terminal(process.stdout, process.stderr, systemClock);
-
-/** The lines of an aligned table: titles, then rows. Cells are written as they are shown before they are measured. */
-export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
-  const titles = columns.map((column) => (typeof column === 'string' ? column : column.title));
-  const cells = [titles, ...rows].map((row) =>
-    columns.map((_, at) => shownText(row[at] ?? '').replaceAll('\t', ' ')),
-  );
-  const widths = columns.map((_, at) => Math.max(...cells.map((row) => row[at]?.length ?? 0)));
-  const padded = (cell: string, at: number): string => {
-    const column = columns[at];
-    const isRight = typeof column === 'object' && column.align === 'right';
-    return isRight ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0);
-  };
-  return cells.map((row) => row.map(padded).join('  ').trimEnd());
-}

@@ -283,8 +283,8 @@ export function readOptions<Shape extends OptionShape>(
 export function resolveOptions<Shape extends OptionShape>(
   shape: Shape,
   asked: Asked<Shape>,
+  problems = new Problems(),
 ): ResolvedOptions<Shape> {
-  const problems = new Problems();
   const resolved = readOptions(shape, asked, problems);
   problems.throwIfAny();
   return resolved;

@@ -24,8 +24,6 @@ export const runReason = reason.extend({
   title: z.string(),
   means: z.string().describe('What it means for a decision.'),
 });
-/** A reason as stored in a run. Its code may be from a later version. */
-export type ReportedReason = Immutable<z.infer<typeof runReason>>;
 
 /** Widths of the windows in which arrivals are counted for the index of dispersion, seconds. */
 export const IDC_WINDOWS = ['0.1', '1', '10', '60', '600'] as const;

@@ -43,8 +43,6 @@ const shape = z
 export type ShapeStep = Immutable<z.infer<typeof shape>>[number];
 
 const shapedDistribution = distribution.extend({ shape });
-/** Percentiles of sizes, bytes, with the distribution as a list. */
-export type SizeFigures = Immutable<z.infer<typeof shapedDistribution>>;
 
 const counted = z.object({ requests: count, share: share.describe('Of all requests.') });
 /** A count and its share of all requests. */
@@ -78,7 +76,6 @@ const parties = z.object({
 export type PartyFigures = Immutable<z.infer<typeof parties>>;
 
 const tokens = z.object({ reported: distribution, counted: distribution, estimated: distribution });
-export type TokenFigures = Immutable<z.infer<typeof tokens>>;
 
 const payloadKind = counted.extend({
   protocol: z.enum(PAYLOAD_KINDS),
@@ -255,12 +252,6 @@ export type RetryFigures = Omit<Immutable<z.infer<typeof retries>>, 'likely' | '
 const amount = z.object({ exchanges: count, bytes: count });
 const losses = amount.extend({ by: z.partialRecord(z.enum(LOSS_REASONS), amount) });
 const omitted = amount.extend({ by: z.partialRecord(z.enum(OMISSION_CAUSES), amount) });
-/** An amount of traffic and its parts. */
-export interface AmountBy<Key extends string> {
-  readonly exchanges: number;
-  readonly bytes: number;
-  readonly by: Readonly<Partial<Record<Key, Immutable<z.infer<typeof amount>>>>>;
-}
 
 /** The document of `profile --json`. Fields are added, never renamed; readers ignore unknown ones. */
 export const profileSchema = z.object({

@@ -147,7 +147,6 @@ const latencyMs = z.object({
     .nullable()
     .describe('Of the same requests when recorded; null if the recording was not read.'),
 });
-export type ReportedLatency = Immutable<z.infer<typeof latencyMs>>;
 
 const streams = z
   .object({

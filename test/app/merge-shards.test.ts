@@ -98,7 +98,7 @@ describe('shards read as one run', () => {
         expect(figures.outcomes).toEqual(one.outcomes);
         expect(figures.statusMix).toEqual(one.statusMix);
         expect(figures.check).toEqual(one.check);
-        expect(figures.errorExamples).toEqual(one.errorExamples);
+        expect(figures.outcomes.errorExamples).toEqual(one.outcomes.errorExamples);
         expect(figures.fidelity).toEqual(one.fidelity);
         expect(figures.makespanNs).toBe(one.makespanNs);
         for (const name of ['scheduled', 'service', 'lag', 'connect'] as const) {

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Terminal, tableLines } from '../../src/cli/terminal.ts';
+import { columnsOf } from '../../src/analysis/render/table.ts';
+import { tableLines } from '../../src/analysis/render/text.ts';
+import { Terminal } from '../../src/cli/terminal.ts';
 import { shownText } from '../../src/core/text.ts';
 
 class TextOutput {
@@ -79,7 +81,7 @@ describe('the terminal', () => {
 describe('a table', () => {
   test('is aligned by its widest cell, numbers flush right, without trailing blanks', () => {
     const lines = tableLines(
-      [{ title: 'route' }, { title: 'count', align: 'right' }, { title: 'note' }],
+      [...columnsOf(['route'], ['count']), ...columnsOf(['note'], [])],
       [
         ['POST /v2/models/{model}/infer', '7', ''],
         ['GET /x', '12345', 'slow'],
@@ -93,7 +95,7 @@ describe('a table', () => {
   });
 
   test('cannot be bent by captured text', () => {
-    const lines = tableLines([{ title: 'a' }, { title: 'b' }], [['x\ny\u001b[A\tz', '1']]);
+    const lines = tableLines(columnsOf(['a', 'b'], []), [['x\ny\u001b[A\tz', '1']]);
     expect(lines).toEqual(['a               b', 'x\\x0ay\\x1b[A z  1']);
   });
 });

@@ -1,10 +1,5 @@
 import { studentT } from '../stats/student-t.ts';
 
-/** What was found of one metric. */
-export type MetricVerdict = 'better' | 'same' | 'worse' | 'undecided';
-
-export type Bounds = readonly [low: number, high: number];
-
 /** All intervals hold together with this probability; a side is outside with half of what is left. */
 export const JOINT_CONFIDENCE = 0.99;
 /** Confidence of the interval that shows the absence of a change, per metric (two one-sided tests of 5 %). */

@@ -3,7 +3,6 @@ import {
   halfWidth,
   hodgesLehmann,
   JOINT_CONFIDENCE,
-  type MetricVerdict,
   SAME_CONFIDENCE,
   spreadsOver,
   windowCount,
@@ -75,7 +74,7 @@ function verdictOf(
   half: number,
   most: number,
   { failureFloor }: ComparisonBounds,
-): MetricVerdict {
+): ComparedMetric['verdict'] {
   if (difference >= failureFloor && difference - half > 0) return 'worse';
   if (difference <= -failureFloor && difference + half < 0) return 'better';
   return most < failureFloor ? 'same' : 'undecided';
@@ -93,7 +92,7 @@ function mostBeyond(one: Counts, other: Counts, pairs: number, windows: number):
     const ofWindows = spreads[0]!.mean + halfWidth(spreads, (1 + SAME_CONFIDENCE) / 2);
     return Math.max(
       ofWindows,
-      mostDifference({ pairs, more: numberOf(alone, pairs), less: numberOf(less, pairs) }),
+      mostDifference({ pairs, more: numberOf(alone, 0, pairs), less: numberOf(less, 0, pairs) }),
     );
   };
   return Math.min(
@@ -115,16 +114,14 @@ function windowDifferences(more: Counts, less: Counts, pairs: number): (windows:
     });
 }
 
-function numberOf(counts: Counts, pairs: number): number {
+function numberOf(counts: Counts, from: number, to: number): number {
   let sum = 0;
-  for (let at = 0; at < pairs; at++) if (counts(at)) sum += 1;
+  for (let at = from; at < to; at++) if (counts(at)) sum += 1;
   return sum;
 }
 
 function shareOf(counts: Counts, from: number, to: number): number {
-  let sum = 0;
-  for (let at = from; at < to; at++) if (counts(at)) sum += 1;
-  return to === from ? 0 : sum / (to - from);
+  return to === from ? 0 : numberOf(counts, from, to) / (to - from);
 }
 
 /** One side of an interval of 90 %. */

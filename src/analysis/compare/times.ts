@@ -1,12 +1,10 @@
 import { nearestRank } from '../../core/histogram.ts';
 import type { ComparedMetric, ComparisonBounds, WindowLine } from '../../documents/comparison.ts';
 import {
-  type Bounds,
   dependenceLength,
   halfWidth,
   hodgesLehmann,
   JOINT_CONFIDENCE,
-  type MetricVerdict,
   MIN_WINDOWS,
   ratioDependenceLength,
   SAME_CONFIDENCE,
@@ -28,6 +26,8 @@ const JUDGED_PERCENTILES = [
   { percent: 95, leastPairs: 130, required: true },
   { percent: 99, leastPairs: 662, required: false },
 ] as const;
+
+type Verdict = ComparedMetric['verdict'];
 
 /** Times of one kind, pair by pair. */
 export interface ComparedTimes extends PairedTimes {
@@ -128,9 +128,9 @@ function metricOf(
  * A result must hold when measured from the planned instant and from the actual send. So a late generator does not
  * make a target look slower, and a punctual generator does not hide a slower target.
  */
-function heldByBoth(scheduled: MetricVerdict, lessLag: MetricVerdict): MetricVerdict {
+function heldByBoth(scheduled: Verdict, lessLag: Verdict): Verdict {
   if (scheduled === lessLag) return scheduled;
-  const isNoWorse = (verdict: MetricVerdict) => verdict === 'same' || verdict === 'better';
+  const isNoWorse = (verdict: Verdict) => verdict === 'same' || verdict === 'better';
   return isNoWorse(scheduled) && isNoWorse(lessLag) ? 'same' : 'undecided';
 }
 
@@ -150,16 +150,12 @@ const MOST_DIFFERENCE = Math.log(100);
 /** If neither side has an answer at the percentile in more windows than this, the others do not represent them. */
 const MOST_BLIND_SHARE = 0.1;
 
-/** How a percentile of B differs from that of A over windows of the same requests: ratios, B ÷ A. */
-interface PercentileChange {
-  /** Over windows in which a side has an answer at the percentile; this and what follows is null without any. */
-  readonly ratio: number | null;
-  readonly interval: Bounds | null;
-  readonly interval90: Bounds | null;
-  readonly shift: number | null;
-  /** Windows in which neither side has an answer at the percentile. */
-  readonly blindWindows: number;
-  readonly verdict: MetricVerdict;
+/**
+ * How a percentile of B differs from that of A over windows of the same requests. Ratios are over the windows in which
+ * a side has an answer at the percentile, and null without any.
+ */
+interface PercentileChange
+  extends Pick<ComparedMetric, 'ratio' | 'interval' | 'interval90' | 'shift' | 'blindWindows' | 'verdict'> {
   /** Undecided because of blind windows: more pairs would not help. */
   readonly isBlind: boolean;
   /** How wide the interval of 90 % is to either side, as a logarithm. */
@@ -207,7 +203,7 @@ function percentileChange(
 }
 
 /** All in logarithms. A change must be more than chance and more than the floor; no change must be shown as well. */
-function verdictOf(mean: number, half: number, half90: number, bounds: ComparisonBounds): MetricVerdict {
+function verdictOf(mean: number, half: number, half90: number, bounds: ComparisonBounds): Verdict {
   const floor = Math.log1p(bounds.floor);
   if (mean - half > 0 && mean >= floor) return 'worse';
   if (mean + half < 0 && mean <= -floor) return 'better';

@@ -17,7 +17,6 @@ import {
   type Table,
   type View,
 } from '../render/table.ts';
-import type { Bounds } from './intervals.ts';
 
 /** A comparison as people read it. */
 export function comparisonView(document: ComparisonDocument): View {
@@ -119,7 +118,7 @@ function metricCells(metric: ComparedMetric): string[] {
   const { name, unit, a, b, ratio, difference, interval, interval90, windows, verdict } = metric;
   const isMs = unit === 'ms';
   const value = (of: ComparedMetric['a']) => (isMs ? latencyText(of) : shareText(of));
-  const range = (bounds: Bounds | null) =>
+  const range = (bounds: ComparedMetric['interval']) =>
     bounds === null ? NONE : bounds.map((each) => (isMs ? ratioText(each) : pointsText(each))).join(' to ');
   const change = isMs ? (ratio === null ? NONE : `× ${ratioText(ratio)}`) : pointsText(difference);
   return [name, value(a), value(b), change, range(interval), range(interval90), String(windows), verdict];

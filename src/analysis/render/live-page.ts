@@ -12,8 +12,7 @@ export function livePolicy(assets: PageAssets): string {
  */
 export function livePage(status: RecorderStatus, assets: PageAssets): string {
   const pairs = status.pairs.map(({ listen, target }) => `${listen} → ${target}`);
-  // A recorder of before says none.
-  const routes = (status.routes ?? []).map(({ path, target }) => `${path} → ${target}`);
+  const routes = status.routes.map(({ path, target }) => `${path} → ${target}`);
   return page(status, assets, {
     state: status.state,
     badge: status.state,

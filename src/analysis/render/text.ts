@@ -33,41 +33,54 @@ function findingLines({ code, text, title, means = '', advice }: Finding): strin
   ];
 }
 
-/** A table as aligned lines: names to the left, numbers to the right. */
+/** A table with its title, and with its words. */
 export function tableText(table: Table, words: 'with words' | 'brief' = 'with words'): string[] {
   const { title, columns, rows, unit, lookFor } = table;
-  const cells = [columns.map((column) => column.title), ...rows].map((row) =>
-    columns.map((_, at) => wrapped(inOneLine(row[at] ?? ''))),
+  return [
+    words === 'brief' ? title : `${title} (${unit})`,
+    ...tableLines(columns, rows, (cell) => wrapped(cell.slice(0, LONGEST))).map((line) => `  ${line}`),
+    ...(words === 'brief' ? [] : [`  Look for: ${lookFor}`]),
+  ];
+}
+
+/**
+ * Aligned lines: the titles, then the rows; names to the left, numbers to the right.
+ * @param split the lines of a cell
+ */
+export function tableLines(
+  columns: Table['columns'],
+  rows: Table['rows'],
+  split: (cell: string) => readonly string[] = (cell) => [inOneLine(cell)],
+): string[] {
+  const cells = [columns.map(({ title }) => title), ...rows].map((row) =>
+    columns.map((_, at) => split(row[at] ?? '')),
   );
   const widths = columns.map((_, at) =>
     cells.reduce((most, row) => Math.max(most, ...row[at]!.map(({ length }) => length)), 0),
   );
   const lineOf = (row: readonly (readonly string[])[], index: number): string =>
-    `  ${columns
+    columns
       .map(({ kind }, at) => {
         const cell = row[at]?.[index] ?? '';
         return kind === 'number' ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!);
       })
-      .join('  ')}`.trimEnd();
-  return [
-    words === 'brief' ? title : `${title} (${unit})`,
-    ...cells.flatMap((row) => {
-      const height = Math.max(...row.map(({ length }) => length));
-      return Array.from({ length: height }, (_, index) => lineOf(row, index));
-    }),
-    ...(words === 'brief' ? [] : [`  Look for: ${lookFor}`]),
-  ];
+      .join('  ')
+      .trimEnd();
+  return cells.flatMap((row) => {
+    const height = Math.max(...row.map(({ length }) => length));
+    return Array.from({ length: height }, (_, index) => lineOf(row, index));
+  });
 }
 
 /** What cannot be seen is written out, so that it does not move the columns. */
 function inOneLine(cell: string): string {
-  return shownText(cell.slice(0, LONGEST)).replaceAll('	', ' ');
+  return shownText(cell).replaceAll('	', ' ');
 }
 
 /** A long cell takes several lines of its column, broken at spaces where there are any. */
 function wrapped(cell: string): string[] {
   const lines: string[] = [];
-  let rest = cell;
+  let rest = inOneLine(cell);
   while (rest.length > CELL) {
     const space = rest.lastIndexOf(' ', CELL);
     const end = space > 0 ? space : CELL;

@@ -58,7 +58,7 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
     models: groupFigures(statistics.models),
     inputSizes: bySize(groupFigures(statistics.inputSizes)),
     skipped: summary === null ? [] : skippedLines(summary),
-    errors: errorLines({ ...rows.outcomes, errorExamples: rows.errorExamples }),
+    errors: errorLines(rows.outcomes),
     statuses: rows.outcomes.statuses,
     recording: recordingOf(recording, recorded),
     summary,

@@ -1,31 +1,24 @@
-import { hasExchangeFailed, type Outcome } from '../../core/exchange.ts';
+import { type ExchangeRow, hasExchangeFailed } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
-import type { ErrorExamples } from '../../documents/replay.ts';
 import { latencyOf, type SentSend } from '../run/latency.ts';
-import { ErrorExampleKeeper, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
+import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
 import { NamedGroups } from '../stats/named-groups.ts';
 import { Tally } from '../stats/tally.ts';
 import { Group, sizeName } from './groups.ts';
-import { LatencyMapCounts, type SecondOfRun, TimeSteps } from './over-time.ts';
+import { LatencyMapCounts, TimeSteps } from './over-time.ts';
 
 const NS_PER_US = 1e3;
 
 /** What a report needs of a recorded exchange. */
-export interface RecordedAnswer {
-  readonly segment: string;
-  readonly id: number;
-  readonly route: string | null;
-  readonly model: string | null;
-  readonly outcome: Outcome;
-  readonly status: number | null;
-  readonly streamed: boolean | null;
-  readonly lastByteOffsetUs: number | null;
-  readonly firstTokenOffsetUs: number | null;
-}
+export type RecordedAnswer = Pick<
+  ExchangeRow,
+  | ('segment' | 'id' | 'route' | 'model' | 'outcome' | 'status' | 'streamed')
+  | ('lastByteOffsetUs' | 'firstTokenOffsetUs')
+>;
 
 /** What is known of the recording of the requests that were sent; histograms hold nanoseconds. */
 export interface RecordedFigures {
@@ -38,7 +31,6 @@ export interface RecordedFigures {
 
 export interface RowFigures {
   readonly outcomes: OutcomeFigures;
-  readonly errorExamples: ErrorExamples;
   readonly scheduled: Histogram;
   readonly service: Histogram;
   readonly streams: StreamFigures;
@@ -54,7 +46,6 @@ export class ReportStatistics {
   readonly models = new NamedGroups(Group);
   readonly inputSizes = new NamedGroups(Group);
   readonly #outcomes = new OutcomeCounts();
-  readonly #examples = new ErrorExampleKeeper();
   readonly #streams = new StreamStatistics();
   readonly #scheduled = new Histogram();
   readonly #service = new Histogram();
@@ -71,15 +62,10 @@ export class ReportStatistics {
     this.map = new LatencyMapCounts(seconds);
   }
 
-  addSecond(second: SecondOfRun): void {
-    this.time.addSecond(second);
-  }
-
   addSend(send: Send): void {
     if (send.warmup) return;
     const outcome = this.#outcomes.add(send);
     this.#streams.add(send, outcome);
-    if (outcome === 'failed') this.#examples.add(send);
     const { actualOffsetNs } = send;
     if (actualOffsetNs === null) return;
     this.#endNs = Math.max(this.#endNs, send.lastByteOffsetNs ?? actualOffsetNs);
@@ -125,7 +111,6 @@ export class ReportStatistics {
   rowFigures(): RowFigures {
     return {
       outcomes: this.#outcomes.figures(),
-      errorExamples: this.#examples.examples(),
       scheduled: this.#scheduled,
       service: this.#service,
       streams: this.#streams.figures(),

@@ -1,12 +1,6 @@
 import { type ExchangeRow, FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, SEND_ERRORS, type Send, type SendError } from '../../core/run.ts';
-import type {
-  ErrorExamples,
-  RecordedFailures,
-  ReplayDocument,
-  SendId,
-  WarmupFigures,
-} from '../../documents/replay.ts';
+import type { RecordedFailures, ReplayDocument, SendId, WarmupFigures } from '../../documents/replay.ts';
 import { among, FirstExamples, shareDistance, Tally } from '../stats/tally.ts';
 
 export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
@@ -26,7 +20,8 @@ function outcomeOf(send: Send): SendOutcome {
 export interface OutcomeFigures
   extends Pick<
     ReplayDocument,
-    'sent' | 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached' | 'statuses' | 'errors'
+    | ('sent' | 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached')
+    | ('statuses' | 'errors' | 'errorExamples')
   > {
   /** Of the failed, those we ended ourselves when the run was stopped. */
   readonly stopped: number;
@@ -42,6 +37,8 @@ export class OutcomeCounts {
   };
   readonly #statuses = new Tally<number>();
   readonly #errors = new Tally<SendError>();
+  /** A few of the failed sends of each kind, so that a reader can look them up. */
+  readonly #examples = new FirstExamples<string, SendId>();
 
   add(send: Send): SendOutcome {
     const outcome = outcomeOf(send);
@@ -49,6 +46,9 @@ export class OutcomeCounts {
     if (outcome !== 'completed' && outcome !== 'failed') return outcome;
     if (send.error !== null) this.#errors.count(send.error);
     else if (send.status !== null) this.#statuses.count(send.status);
+    const { index, segment, exchangeId, error, status } = send;
+    if (outcome === 'failed')
+      this.#examples.add(error ?? `status_${status ?? 'none'}`, { index, segment, exchangeId });
     return outcome;
   }
 
@@ -60,21 +60,8 @@ export class OutcomeCounts {
       stopped: this.#errors.get('stopped') ?? 0,
       statuses: Object.fromEntries(this.#statuses),
       errors: among(SEND_ERRORS, this.#errors),
+      errorExamples: Object.fromEntries([...this.#examples.byKind].sort(([a], [b]) => (a < b ? -1 : 1))),
     };
-  }
-}
-
-/** Keeps a few of the failed sends of each kind, so that a reader can look them up. */
-export class ErrorExampleKeeper {
-  readonly #examples = new FirstExamples<string, SendId>();
-
-  /** Takes a send that failed: without a complete answer, or with a 5xx. */
-  add({ index, segment, exchangeId, error, status }: Send): void {
-    this.#examples.add(error ?? `status_${status ?? 'none'}`, { index, segment, exchangeId });
-  }
-
-  examples(): ErrorExamples {
-    return Object.fromEntries([...this.#examples.byKind].sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 }
 

@@ -1,16 +1,9 @@
 import type { CheckedSend, RunTotals, Send } from '../../core/run.ts';
-import type {
-  CheckFigures,
-  ErrorExamples,
-  ReplayDocument,
-  WaitsFor,
-  WarmupFigures,
-} from '../../documents/replay.ts';
+import type { CheckFigures, ReplayDocument, WaitsFor, WarmupFigures } from '../../documents/replay.ts';
 import { CheckStatistics } from './answer-check.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
 import {
-  ErrorExampleKeeper,
   OutcomeCounts,
   type OutcomeFigures,
   StatusMix,
@@ -31,7 +24,6 @@ export interface RunFigures {
   readonly streams: StreamFigures;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
-  readonly errorExamples: ErrorExamples;
   /** How answers compare with the recorded ones; without it they were not compared. */
   readonly check?: CheckFigures | null;
   /** What was sent before the judged part, and counts nowhere else. */
@@ -65,7 +57,6 @@ export class RunStatistics {
   readonly #latency: LatencyStatistics;
   readonly #outcomes = new OutcomeCounts();
   readonly statusMix = new StatusMix();
-  readonly #errorExamples = new ErrorExampleKeeper();
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
   readonly #streams = new StreamStatistics();
@@ -146,7 +137,6 @@ export class RunStatistics {
       streams: this.#streams.figures(),
       fidelity: this.fidelity.figures(),
       statusMix: this.statusMix.figures(),
-      errorExamples: this.#errorExamples.examples(),
       check: this.#checks.figures(),
       warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
@@ -162,7 +152,6 @@ export class RunStatistics {
     }
     const outcome = this.#outcomes.add(send);
     this.fidelity.addSend(send);
-    if (outcome === 'failed') this.#errorExamples.add(send);
     this.#streams.add(send, outcome);
     if (send.check != null) this.#checks.add({ ...send, check: send.check });
     if (!hasLeft(send)) return;

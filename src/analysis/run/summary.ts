@@ -115,7 +115,6 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     tpotMs: latencyMs(streams.tpot),
     streams: streamsDocument(streams),
     tokens: streams.tokens,
-    errorExamples: figures.errorExamples,
     check: input.check ?? null,
     health,
     warmup: warmupDocument(input),

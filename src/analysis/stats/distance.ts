@@ -1,3 +1,4 @@
+import type { ExchangeRow } from '../../core/exchange.ts';
 import type { Histogram, HistogramBin } from '../../core/histogram.ts';
 
 /** Gaps that differ by less than this share are equal: two steps of the histogram, which is its own error. */
@@ -66,12 +67,8 @@ function excess(ours: readonly ShareBin[], others: readonly ShareBin[], tick: nu
   return worst;
 }
 
-/** What tells kinds of requests apart in the mix: route, model and size. */
-export interface MixEntry {
-  readonly route: string | null;
-  readonly model: string | null;
-  readonly requestBytes: number | null;
-}
+/** What tells kinds of requests apart in the mix. */
+export type MixEntry = Pick<ExchangeRow, 'route' | 'model' | 'requestBytes'>;
 
 /** Kinds kept apart. Routes are normalised, so a real mix has far fewer; this bounds a hostile one. */
 const MAX_KINDS = 4_096;

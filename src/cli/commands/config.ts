@@ -1,4 +1,6 @@
 import { Command } from 'commander';
+import { columnsOf } from '../../analysis/render/table.ts';
+import { tableLines } from '../../analysis/render/text.ts';
 import { AppError } from '../../core/errors.ts';
 import { textsOf, toggle } from '../../core/options.ts';
 import { shownUrl, withShownUrls } from '../../core/text.ts';
@@ -6,7 +8,7 @@ import { configJsonSchema, configKeysOf } from '../config/schema.ts';
 import { addOptions, shapeOf } from '../flags.ts';
 import { optionsOf, pathOf, statedOf } from '../options.ts';
 import { assemble, bareProgram, type CommandEntry, everyCommand } from '../program.ts';
-import { tableLines, terminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 /**
  * One setting as it is in force, without the values of headers and the credentials of URLs and addresses. Commands
@@ -101,7 +103,7 @@ function linesOf(settings: readonly Setting[], withOrigin: boolean): string[] {
     value === null ? '–' : typeof value === 'string' ? value : JSON.stringify(value),
     ...(withOrigin ? [origin] : []),
   ]);
-  return tableLines(['setting', 'value', ...(withOrigin ? ['origin'] : [])], rows);
+  return tableLines(columnsOf(['setting', 'value', ...(withOrigin ? ['origin'] : [])], []), rows);
 }
 
 /** Where the value of a header comes from, which is no secret itself. */

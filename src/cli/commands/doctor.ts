@@ -1,11 +1,13 @@
 import { Command } from 'commander';
+import { columnsOf } from '../../analysis/render/table.ts';
+import { tableLines } from '../../analysis/render/text.ts';
 import type { Finding } from '../../app/doctor.ts';
 import { DOCTOR_OPTIONS, examine } from '../../app/doctor.ts';
 import { toggle } from '../../core/options.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { optionsOf } from '../options.ts';
-import { tableLines, terminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...DOCTOR_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
@@ -26,5 +28,8 @@ export function doctorCommand(): Command {
 function linesOf(findings: readonly Finding[]): string[] {
   const rows = findings.map(({ check, result, found }) => [check, result, found]);
   const advice = findings.flatMap(({ check, advice: what }) => (what === null ? [] : [`${check}: ${what}`]));
-  return [...tableLines(['check', 'result', 'found'], rows), ...(advice.length === 0 ? [] : ['', ...advice])];
+  return [
+    ...tableLines(columnsOf(['check', 'result', 'found'], []), rows),
+    ...(advice.length === 0 ? [] : ['', ...advice]),
+  ];
 }

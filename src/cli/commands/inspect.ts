@@ -1,4 +1,6 @@
 import { Command } from 'commander';
+import { columnsOf } from '../../analysis/render/table.ts';
+import { tableLines } from '../../analysis/render/text.ts';
 import { inspect } from '../../app/inspect.ts';
 import { encryptionKeyOf, encryptionKeyOption } from '../../app/open-capture.ts';
 import { DayCalendar } from '../../core/calendar.ts';
@@ -7,7 +9,7 @@ import { formatBytes } from '../../core/units.ts';
 import type { InspectDocument } from '../../storage/capture/inspect.ts';
 import { addOptions } from '../flags.ts';
 import { optionsOf } from '../options.ts';
-import { right, tableLines, terminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 /** Segments the table shows, from each end; `--json` has all of them. */
 const SEGMENTS_SHOWN = 10;
@@ -85,7 +87,7 @@ function factLines(document: InspectDocument): string[] {
     rows.push(['in several captures', `${document.duplicates.length} segments, counted once`]);
   }
   if (document.damaged.length > 0) rows.push(['damaged, set aside', document.damaged.join(', ')]);
-  return tableLines(['', ''], rows).slice(1);
+  return tableLines(columnsOf(['', ''], []), rows).slice(1);
 }
 
 function originText(origin: InspectDocument['origins'][number]): string {
@@ -187,7 +189,10 @@ function recorderLines({ recorders }: InspectDocument): string[] {
       gapText(recorder.gaps),
     ]);
   return tableLines(
-    ['recorder', 'host', 'started (UTC)', 'ended (UTC)', right('exchanges'), 'gaps'],
+    [
+      ...columnsOf(['recorder', 'host', 'started (UTC)', 'ended (UTC)'], ['exchanges']),
+      ...columnsOf(['gaps'], []),
+    ],
     hidden > 0 ? [...rows, [`… ${hidden} more (--json shows all)`]] : rows,
   );
 }
@@ -212,7 +217,7 @@ function millisecondText(instant: string): string {
 
 function dayLines({ days, timeZone }: InspectDocument): string[] {
   return tableLines(
-    [`day (${timeZone})`, right('exchanges'), right('bodies')],
+    columnsOf([`day (${timeZone})`], ['exchanges', 'bodies']),
     days.map(({ day, exchanges, bytes }) => [day, String(exchanges), formatBytes(bytes)]),
   );
 }
@@ -227,5 +232,5 @@ function segmentLines({ segments }: InspectDocument): string[] {
   ];
   const shown = segments.map(row);
   if (hidden > 0) shown.splice(SEGMENTS_SHOWN, hidden, [`… ${hidden} more (--json shows all)`]);
-  return tableLines(['segment', 'state', right('exchanges'), right('on disk')], shown);
+  return tableLines(columnsOf(['segment', 'state'], ['exchanges', 'on disk']), shown);
 }

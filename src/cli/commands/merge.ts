@@ -1,5 +1,6 @@
 import { Command } from 'commander';
-import { viewText } from '../../analysis/render/text.ts';
+import { columnsOf } from '../../analysis/render/table.ts';
+import { tableLines, viewText } from '../../analysis/render/text.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from '../../app/merge.ts';
@@ -9,7 +10,7 @@ import type { MergedDocument } from '../../documents/replay.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
-import { right, tableLines, terminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 const OUTPUT = { json: toggle('--json', 'print one JSON document') };
 const OPTIONS = { ...MERGE_OPTIONS, ...OUTPUT };
@@ -46,7 +47,7 @@ function mergedLines({ count, missing, shards, clockSkew, planDigest }: MergedDo
     '',
     `Shards: ${shards.length} of ${count}, plan ${planDigest.slice(0, 12)}${missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`}`,
     ...tableLines(
-      ['shard', 'host', ...FIGURES.map(right)],
+      columnsOf(['shard', 'host'], FIGURES),
       shards.map((shard) => [
         String(shard.index),
         shard.host,

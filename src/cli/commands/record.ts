@@ -1,4 +1,3 @@
-import { constants } from 'node:os';
 import { Command } from 'commander';
 import {
   RECORD_OPTIONS,
@@ -23,14 +22,12 @@ import { askedOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
-type StopSignal = (typeof SIGNALS)[number];
 
 /** What asks a recording for its end: a signal, or an operator. A signal after it asks to hurry. */
 export class StopRequest {
   /** Resolves with what asked first. */
   readonly asked: Promise<string>;
   #wasAsked = false;
-  #signal: StopSignal | null = null;
 
   constructor(recording: { readonly drainAsked: Promise<void>; hurry(): void }) {
     // Meant for others, who read their files anew at it: it would end us without a drain.
@@ -40,7 +37,6 @@ export class StopRequest {
         process.on(signal, () => {
           // A closing terminal may send SIGHUP twice, without the intent to hurry.
           if (this.#wasAsked && signal !== 'SIGHUP') recording.hurry();
-          this.#signal ??= signal;
           this.#wasAsked = true;
           resolve(signal);
         });
@@ -50,16 +46,6 @@ export class StopRequest {
     void this.asked.then(() => {
       this.#wasAsked = true;
     });
-  }
-
-  /** The first signal that came; null while none has. */
-  get signal(): StopSignal | null {
-    return this.#signal;
-  }
-
-  /** The status of a process that its signal ended. */
-  get exitStatus(): number {
-    return this.#signal === null ? 0 : 128 + constants.signals[this.#signal];
   }
 }
 

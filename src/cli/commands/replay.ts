@@ -1,5 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
+import { columnsOf } from '../../analysis/render/table.ts';
+import { tableLines } from '../../analysis/render/text.ts';
 import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { reachedText } from '../../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
@@ -28,7 +30,7 @@ import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
-import { tableLines, terminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 export function replayCommand(): Command {
   const command = new Command('replay')
@@ -165,17 +167,14 @@ function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fide
     text(value(planned), digits),
   ];
   return [
-    ...tableLines(
-      [{ title: '' }, { title: 'recorded', align: 'right' }, { title: 'planned', align: 'right' }],
-      [
-        row('exchanges', ({ count }) => count, 0),
-        row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
-        row('peak 1 s', ({ peak1s }) => peak1s, 0),
-        row('CV of gaps', ({ cv }) => cv, 3),
-        ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
-        row('ties', ({ ties }) => ties, 4),
-      ],
-    ),
+    ...tableLines(columnsOf([''], ['recorded', 'planned']), [
+      row('exchanges', ({ count }) => count, 0),
+      row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
+      row('peak 1 s', ({ peak1s }) => peak1s, 0),
+      row('CV of gaps', ({ cv }) => cv, 3),
+      ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
+      row('ties', ({ ties }) => ties, 4),
+    ]),
     `  gaps recorded to planned: KS ${text(recordedToPlanned.ksGaps, 4)}; mix ${text(recordedToPlanned.mixDistance, 4)}; duplicates ${text(duplicates.ratio, 4)}`,
   ];
 }

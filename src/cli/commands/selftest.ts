@@ -1,4 +1,6 @@
 import { Command } from 'commander';
+import { columnsOf } from '../../analysis/render/table.ts';
+import { tableLines } from '../../analysis/render/text.ts';
 import { type SelftestStep, selftestDoubts } from '../../analysis/verdict/selftest.ts';
 import {
   conclusionLines,
@@ -14,7 +16,7 @@ import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
-import { type Column, right, tableLines, terminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 const OUTPUT = { json: toggle('--json', 'print one JSON document') };
 const OPTIONS = { ...SELFTEST_OPTIONS, ...OUTPUT };
@@ -56,9 +58,9 @@ function headline({ body, seconds, senders }: SelftestOptions): string {
 }
 
 /** Wide enough for any value, because each row is printed as it comes. */
-const COLUMNS: readonly Column[] = [
-  ...['requests/s', '   lag p50', '   lag p90', '   lag p99', '      max', 'achieved', 'busy'].map(right),
-  '',
+const COLUMNS = [
+  ...columnsOf([], ['requests/s', '   lag p50', '   lag p90', '   lag p99', '      max', 'achieved', 'busy']),
+  ...columnsOf([''], []),
 ];
 
 function cellsOf(step: SelftestStep): string[] {

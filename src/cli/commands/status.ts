@@ -4,6 +4,8 @@ import { isIP } from 'node:net';
 import { Command } from 'commander';
 import type { PageAssets } from '../../analysis/render/html.ts';
 import { absentPage, livePage, livePolicy } from '../../analysis/render/live-page.ts';
+import { columnsOf } from '../../analysis/render/table.ts';
+import { tableLines } from '../../analysis/render/text.ts';
 import { livePageAssets } from '../../app/page-assets.ts';
 import { ask } from '../../app/recorder-control.ts';
 import type { RecorderStatus, StatusTally } from '../../core/accounting.ts';
@@ -204,8 +206,7 @@ function statusLines(status: RecorderStatus): string[] {
     ['capture', disk.directory],
     ['on disk', `${sizeText(disk.bytes)} of ${sizeText(disk.maxBytes)}, ${sizeText(disk.freeBytes)} free`],
   ];
-  const width = Math.max(...rows.map(([name]) => name.length));
-  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+  return tableLines(columnsOf(['', ''], []), rows).slice(1);
 }
 
 function trafficText({ ready, draining, mode }: RecorderStatus): string {

@@ -172,7 +172,6 @@ describe('RunStatistics', () => {
       plannedSpanNs: expected.plannedSpanNs,
       endOffsetNs: expected.endOffsetNs,
       makespanNs: expected.makespanNs,
-      errorExamples: {},
     });
     expect(figures.latency.scheduled.max).toBe(10 * MS);
     expect(figures.latency.service.count).toBe(3);
@@ -187,7 +186,7 @@ describe('RunStatistics', () => {
       refused(6),
     ];
     statistics.addSends(sends);
-    const { errorExamples } = statistics.figures();
+    const { errorExamples } = statistics.figures().outcomes;
     const id = (index: number) => ({ index, segment: sends[0]?.segment, exchangeId: index + 1 });
     expect(errorExamples).toEqual({ reset: [id(0), id(1), id(2)], status_503: [id(4)] });
   });
