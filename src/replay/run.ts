@@ -162,8 +162,7 @@ export class Replay {
     return {
       elapsedNs,
       outstanding: this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs),
-      inFlight: this.#engine?.underWay.atTarget ?? 0,
-      waiting: this.#engine?.underWay.waiting ?? 0,
+      ...(this.#engine?.underWay ?? { inFlight: 0, waiting: 0 }),
     };
   }
 

@@ -2,6 +2,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { MessageChannel, type ResourceLimits, Worker, type WorkerOptions } from 'node:worker_threads';
 import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
+import type { RunPosition } from '../../core/run.ts';
 import { formatMs } from '../../core/units.ts';
 import {
   type ConnectionUse,
@@ -62,12 +63,7 @@ interface EngineDeps {
 }
 
 /** Requests that were due and have not ended. */
-interface UnderWayCounts {
-  /** Sent, and not answered yet. */
-  readonly atTarget: number;
-  /** Not sent: their recorded connection is not free. */
-  readonly waiting: number;
-}
+type UnderWayCounts = Pick<RunPosition, 'inFlight' | 'waiting'>;
 
 /** What plans a replay needs of an engine. */
 export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'underWay'>;
@@ -104,7 +100,7 @@ export class ReplayEngine {
 
   /** What is under way at this moment. */
   get underWay(): UnderWayCounts {
-    return this.#threads?.underWay ?? { atTarget: 0, waiting: 0 };
+    return this.#threads?.underWay ?? { inFlight: 0, waiting: 0 };
   }
 
   /**
@@ -268,7 +264,7 @@ class EngineThreads {
   /** Over all senders. The two counts are read one after the other, so they may differ by what happens in between. */
   get underWay(): UnderWayCounts {
     const { waiting, requests } = this.#inFlight;
-    return { atTarget: Math.max(0, requests - waiting), waiting };
+    return { inFlight: Math.max(0, requests - waiting), waiting };
   }
 
   start(startNs: number): void {

@@ -39,22 +39,15 @@ export function connectErrorOf(error: unknown): SendError {
 /** The connection failed while a request was on it. @param error what Node or undici said */
 export function brokenErrorOf(error: unknown, progress: SendProgress): SendError {
   const code = codeOf(error);
+  // The server gave up an idle connection in the moment we used it again: its time-out, not its failure.
+  const wasIdleClose = progress.reusedConnection && !progress.answered;
+  // The target closed the connection before an answer was complete.
+  const ended = wasIdleClose ? 'reset_on_reuse' : 'closed_early';
   if (LOST_CODES.has(code)) return 'reset';
-  if (BROKEN_CODES.has(code)) return wasIdleClose(progress) ? 'reset_on_reuse' : 'reset';
-  if (error instanceof Error && PARSER_ERRORS.has(error.name))
-    return progress.ended ? endedErrorOf(progress) : 'protocol';
+  if (BROKEN_CODES.has(code)) return wasIdleClose ? 'reset_on_reuse' : 'reset';
+  if (error instanceof Error && PARSER_ERRORS.has(error.name)) return progress.ended ? ended : 'protocol';
   if (code !== 'UND_ERR_SOCKET') return 'other';
-  return UNASKED_ANSWER.test((error as Error).message) ? 'protocol' : endedErrorOf(progress);
-}
-
-/** The target closed the connection before an answer was complete. */
-function endedErrorOf(progress: SendProgress): SendError {
-  return wasIdleClose(progress) ? 'reset_on_reuse' : 'closed_early';
-}
-
-/** The server gave up an idle connection in the moment we used it again: its time-out, not its failure. */
-function wasIdleClose(progress: SendProgress): boolean {
-  return progress.reusedConnection && !progress.answered;
+  return UNASKED_ANSWER.test((error as Error).message) ? 'protocol' : ended;
 }
 
 function codeOf(error: unknown): string {

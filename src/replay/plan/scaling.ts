@@ -5,16 +5,11 @@ import { type DrawKey, drawKeyOf, SeededDraws } from './draws.ts';
 import { SessionMemory, sessionName } from './sessions.ts';
 import { RateCurve, type Stage } from './stages.ts';
 
-/** A way to make more or less of a recording, with what it leaves true and what it does not. */
-export interface ScalingKind {
-  readonly keeps: string;
-  readonly bends: string;
-}
-
 export const SCALINGS = ['compress', 'amplify', 'superpose', 'thin'] as const;
 export type ScalingName = (typeof SCALINGS)[number];
 
-export const SCALING_KINDS: Readonly<Record<ScalingName, ScalingKind>> = {
+/** The ways to make more or less of a recording, each with what it leaves true and what it does not. */
+export const SCALING_KINDS: Readonly<Record<ScalingName, Record<'keeps' | 'bends', string>>> = {
   compress: {
     keeps: 'order, ties, the shape of the gaps and the payload mix',
     bends: 'think times, session overlap and ramps, which pass faster by the multiplier',
@@ -62,10 +57,8 @@ export interface SessionLoad {
 }
 
 /** How often a session is played, and the exchange by which that was decided. */
-interface Decision {
+interface Decision extends Pick<ExchangeRow, 'segment' | 'id'> {
   readonly times: number;
-  readonly segment: string;
-  readonly id: number;
 }
 
 /** How the multiplier is reached. Plain data: it travels to a thread. */

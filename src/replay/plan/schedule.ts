@@ -23,11 +23,8 @@ export function isOfWindow({ copy, layer }: Pick<PlannedSend, 'copy' | 'layer'>)
 }
 
 /** A copy that is drawn ahead of its time. */
-interface LaterCopy {
-  readonly row: ExchangeRow;
+interface LaterCopy extends Pick<PlannedSend, 'row' | 'copy' | 'layer'> {
   readonly offsetUs: number;
-  readonly copy: number;
-  readonly layer: number;
   readonly ticket: number;
 }
 

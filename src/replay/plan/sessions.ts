@@ -14,11 +14,6 @@ export function sessionName(row: Pick<ExchangeRow, 'session'>): string | null {
   return Buffer.from(row.session.buffer, row.session.byteOffset, row.session.byteLength).toString('latin1');
 }
 
-interface Remembered<T> {
-  decided: T;
-  atUs: number;
-}
-
 /**
  * What was decided of each session when its first exchange came, so that the rest of it is treated alike. Of more
  * sessions than are remembered the one that was silent longest is forgotten; if it speaks again it is decided
@@ -26,7 +21,7 @@ interface Remembered<T> {
  */
 export class SessionMemory<T> {
   /** By name; the one that was silent longest first. */
-  readonly #known = new Map<string, Remembered<T>>();
+  readonly #known = new Map<string, { readonly decided: T; readonly atUs: number }>();
   /** Goes on where it was: what it has passed is forgotten, or stands behind it again. */
   readonly #oldest = this.#known.keys();
   readonly #bound: number;
@@ -47,22 +42,15 @@ export class SessionMemory<T> {
    */
   of(name: string, atUs: number, decide: () => T, begins: (decided: T) => boolean = () => false): T {
     const known = this.#known.get(name);
-    if (known === undefined) return this.#remember(name, { decided: decide(), atUs });
-    const goesOn = atUs - known.atUs <= SILENCE_S * 1e6 && !begins(known.decided);
-    if (!goesOn) known.decided = decide();
-    known.atUs = atUs;
+    const goesOn = known !== undefined && atUs - known.atUs <= SILENCE_S * 1e6 && !begins(known.decided);
+    const decided = goesOn ? known.decided : decide();
     this.#known.delete(name);
-    this.#known.set(name, known);
-    return known.decided;
-  }
-
-  #remember(name: string, session: Remembered<T>): T {
-    this.#known.set(name, session);
+    this.#known.set(name, { decided, atUs });
     if (this.#known.size > this.#bound) {
       this.#known.delete(this.#oldest.next().value ?? '');
       this.#forgotten += 1;
     }
-    return session.decided;
+    return decided;
   }
 }
 
