@@ -1,23 +1,13 @@
-import { randomBytes } from 'node:crypto';
-import {
-  type BigIntStats,
-  chmodSync,
-  closeSync,
-  constants,
-  lstatSync,
-  openSync,
-  renameSync,
-  rmSync,
-} from 'node:fs';
+import { type BigIntStats, closeSync, constants, lstatSync, openSync, rmSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import { type Endpoint, isAnswered, UNIX_PATH_BYTES } from '../net/endpoint.ts';
+import { type Endpoint, UNIX_PATH_BYTES } from '../net/endpoint.ts';
 import { listenOn } from '../net/listen.ts';
 import { METRICS_TYPE, MetricsPage } from './metrics.ts';
 
@@ -97,6 +87,8 @@ function hasBody(request: IncomingMessage): boolean {
 }
 
 const CONTROL_SOCKET = 'control.sock';
+/** For the owner alone: whoever may connect can end the recording. */
+const CONTROL_MODE = 0o600;
 
 /**
  * Calls back with a path of the control socket that fits a socket address. If the capture's own path is too long, the
@@ -235,23 +227,8 @@ export class ControlServer {
   async #listen(directory: string): Promise<void> {
     const server = smallServer(LIMITS.controlConnections, (method, path) => this.#answer(method, path));
     await withSocketPath(directory, async (path) => {
-      if (await isAnswered(path)) throw new Error('another process answers there');
-      // Node removes the path that a server was bound to when it closes, even if another process has its socket there
-      // by then. So it is bound to a name of its own, of the same length, and renamed.
-      const bound = join(dirname(path), `.sock-${randomBytes(3).toString('hex')}`);
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(bound, () => resolve());
-      });
-      try {
-        chmodSync(bound, 0o600);
-        const made = lstatSync(bound, { bigint: true });
-        renameSync(bound, path);
-        this.#socket = made;
-      } catch (error) {
-        server.close();
-        throw error;
-      }
+      await listenOn(server, { kind: 'unix', path }, CONTROL_MODE);
+      this.#socket = lstatSync(path, { bigint: true });
     });
     // An error of one client's connection concerns that client only.
     server.on('error', () => undefined);

@@ -21,10 +21,11 @@ export interface Listening {
 
 /**
  * Starts to listen. The file of a unix socket whose process is gone is replaced; one that is answered is not.
+ * @param mode of the file of a unix socket
  * @throws AppError LISTEN_FAILED
  */
-export async function listenOn(server: Server, endpoint: Endpoint): Promise<Listening> {
-  if (endpoint.kind === 'unix') return await listenOnPath(server, endpoint);
+export async function listenOn(server: Server, endpoint: Endpoint, mode = SOCKET_MODE): Promise<Listening> {
+  if (endpoint.kind === 'unix') return await listenOnPath(server, endpoint, mode);
   await listening(server, endpoint, placeOf(endpoint));
   const bound = server.address();
   const known = bound !== null && typeof bound === 'object' ? { host: bound.address, port: bound.port } : {};
@@ -43,14 +44,18 @@ export function placeOf({ host, port }: { host: string; port: number }): { host?
  * The socket is made under another name and renamed, so that whoever connects finds the old one, or nothing, or
  * the new one with its mode: never half of it. It also keeps Node from removing a successor's file on close.
  */
-async function listenOnPath(server: Server, endpoint: { kind: 'unix'; path: string }): Promise<Listening> {
+async function listenOnPath(
+  server: Server,
+  endpoint: { kind: 'unix'; path: string },
+  mode: number,
+): Promise<Listening> {
   const { path } = endpoint;
   const unfinished = `${path}${UNFINISHED}`;
   await mustHaveRoom(endpoint);
   rmSync(unfinished, { force: true });
   await listening(server, endpoint, { path: unfinished });
   try {
-    chmodSync(unfinished, SOCKET_MODE);
+    chmodSync(unfinished, mode);
     renameSync(unfinished, path);
   } catch (error) {
     server.close();

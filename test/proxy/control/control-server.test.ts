@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -85,7 +85,11 @@ describe('the control socket', () => {
   });
 
   it('replaces what a dead process left', async () => {
-    writeFileSync(join(directory, 'control.sock'), '');
+    const dead = createServer().listen(join(directory, 'left.sock'));
+    await once(dead, 'listening');
+    // Node removes the file of a server that it closes by the name that it was bound to.
+    renameSync(join(directory, 'left.sock'), join(directory, 'control.sock'));
+    dead.close();
     await open();
     expect(await controlRequest(directory, 'GET', '/status')).toEqual(someStatus());
   });
