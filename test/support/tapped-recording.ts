@@ -3,7 +3,6 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import type { CommittingSink } from '../../src/core/ports.ts';
 import { FedConnection } from '../../src/proxy/recorder/pipe-server.ts';
-import { ConnectionTap } from '../../src/proxy/tap/connection-tap.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
 import {
   type ConnectionStart,
@@ -13,7 +12,7 @@ import {
   type FrameHead,
   UNKNOWN_ORIGIN,
 } from '../../src/proxy/tap/frames.ts';
-import type { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
+import { ConnectionTap, type RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { latin1, makeContext } from '../proxy/recorder/harness.ts';
 import { imbalance } from './imbalance.ts';
 import { ManualClock } from './manual-clock.ts';

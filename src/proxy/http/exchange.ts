@@ -2,9 +2,8 @@ import type { ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } 
 import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
-import type { ConnectionTap } from '../tap/connection-tap.ts';
 import type { CloseCause } from '../tap/frames.ts';
-import type { RecorderClient } from '../tap/recorder-client.ts';
+import type { ConnectionTap, RecorderClient } from '../tap/recorder-client.ts';
 import type { PausedPeers } from '../tcp/connection.ts';
 import {
   type ClientConnection,

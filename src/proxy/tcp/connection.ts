@@ -1,8 +1,8 @@
 import { LIMITS, WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import { askPeer, type PeerSocket } from '../net/peer-socket.ts';
-import type { ConnectionTap } from '../tap/connection-tap.ts';
 import type { CloseCause } from '../tap/frames.ts';
+import type { ConnectionTap } from '../tap/recorder-client.ts';
 
 const BAD_GATEWAY = 'HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
 const LINE_BYTES = 8 * 1024;

@@ -1,10 +1,9 @@
 import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import type { ConnectionTap } from '../../../src/proxy/tap/connection-tap.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
-import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
+import { type ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { imbalance } from '../../support/imbalance.ts';
 
 const HANDED = { client: 100, server: 50 };

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import type { ConnectionTap } from '../../../src/proxy/tap/connection-tap.ts';
+import type { ConnectionTap } from '../../../src/proxy/tap/recorder-client.ts';
 import { imbalance } from '../../support/imbalance.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
 import { client, upstreamServer } from '../../support/wire-stage.ts';
