@@ -1,8 +1,9 @@
-import { type ReplayPlan, scalingOf, slowestPace, stagedSpanNs } from '../../src/app/replay/plan.ts';
+import { type ReplayPlan, scalingOf } from '../../src/app/replay/plan.ts';
 import { playbackOf } from '../../src/app/replay/windows.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { forecastOf, planEndOf } from '../../src/replay/plan/forecast.ts';
 import { scheduleOf } from '../../src/replay/plan/schedule.ts';
+import { RateCurve } from '../../src/replay/plan/stages.ts';
 import { layeredArrivals } from '../../src/replay/plan/superpose.ts';
 import type { CaptureOverview } from '../../src/replay/window/capture.ts';
 import { chooseWindow } from '../../src/replay/window/window.ts';
@@ -30,7 +31,9 @@ export function scheduledBy(
     arrivalsUs.map((arrivalUs, id) => exchangeRow({ id, arrivalUs, model: modelOf(id) })),
   );
   const overview = overviewOf(arrivalsUs);
-  const chosen = chooseWindow(overview, options.window, slowestPace(options), stagedSpanNs(options));
+  const curve = new RateCurve(options.multiplier, options.stages);
+  const pace = options.scaling === 'compress' ? curve.min : 1;
+  const chosen = chooseWindow(overview, options.window, pace, curve.durationNs);
   const source = playbackOf(capture, chosen, options.filters);
   const scaling = () => scalingOf(options, overview, source, chosen);
   const window = { ...chosen, plannedSpanNs: planEndOf(scaling(), chosen).offsetNs };

@@ -40,7 +40,10 @@ export interface ReplayChoice extends Omit<ReplayPlan, 'forecast'> {
  *   asked for
  */
 export function chooseReplay(opened: OpenedCapture, options: ReplayOptions): ReplayChoice {
-  const chosen = chooseWindow(opened.overview, options.window, slowestPace(options), stagedSpanNs(options));
+  const curve = new RateCurve(options.multiplier, options.stages);
+  // The slowest that time passes decides how long a window may last.
+  const pace = options.scaling === 'compress' ? curve.min : 1;
+  const chosen = chooseWindow(opened.overview, options.window, pace, curve.durationNs);
   assertScalable(options, chosen);
   const { overview, unexplained } = withinWindow(opened, chosen);
   const source = playbackOf(opened.source, chosen, options.filters);
@@ -162,16 +165,6 @@ export function statedBounds({ lagBound }: Pick<ReplayOptions, 'lagBound'>): Par
     ...(lagBound.lagMs === null ? {} : { lagNs: lagBound.lagMs * 1e6 }),
     ...(lagBound.share === null ? {} : { lagShare: lagBound.share }),
   };
-}
-
-/** The slowest that time passes in a run: what decides how long a window may last. */
-export function slowestPace(options: ReplayOptions): number {
-  return options.scaling === 'compress' ? new RateCurve(options.multiplier, options.stages).min : 1;
-}
-
-/** How long the run lasts at most, nanoseconds: its stages; infinite without. */
-export function stagedSpanNs({ multiplier, stages }: ReplayOptions): number {
-  return new RateCurve(multiplier, stages).durationNs;
 }
 
 /**

@@ -39,7 +39,8 @@ export class StreamEnd {
   /** In a form whose streams say when they are finished. */
   #speaks: boolean;
   #ended = false;
-  #failed = false;
+  /** Whether the server told of an error within the stream. */
+  failed = false;
   finish: FinishReason | null = null;
   readonly #choices: (FinishReason | null)[] = [];
 
@@ -50,17 +51,12 @@ export class StreamEnd {
 
   /** Whether the message, which is over, was a stream that broke: the server said so, or never said the end. */
   get broken(): boolean {
-    return this.#failed || (this.#speaks && !this.#ended);
+    return this.failed || (this.#speaks && !this.#ended);
   }
 
   /** Why each of several choices ended, by their index; null where there is one, or none is told apart. */
   get finishes(): readonly (FinishReason | null)[] | null {
     return this.#choices.length > 1 ? this.#choices : null;
-  }
-
-  /** Whether the server told of an error within the stream. */
-  get failed(): boolean {
-    return this.#failed;
   }
 
   /** @param data of one event or line; returns whether it is the mark of an end, and nothing else */
@@ -73,7 +69,7 @@ export class StreamEnd {
 
   /** The server told of an error, whatever it said of it. */
   fail(): void {
-    this.#failed = true;
+    this.failed = true;
   }
 
   /** @param event what was parsed of it */
