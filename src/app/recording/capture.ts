@@ -1,15 +1,10 @@
 import { hostname } from 'node:os';
-import {
-  growthOf,
-  type LifeAccount,
-  type LossReason,
-  type Progress,
-  type RecordedTraffic,
-} from '../../core/accounting.ts';
+import { growthOf, type LifeAccount, type LossReason, type Progress } from '../../core/accounting.ts';
 import { AnchoredClock, type Clock } from '../../core/clock.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
+import type { RecorderOrder } from '../../proxy/control/messages.ts';
 import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
 import { PipeServer, WorkMark } from '../../proxy/recorder/pipe-server.ts';
@@ -49,16 +44,10 @@ export interface RecorderSettings {
 /** A recorder with its capture open. */
 export type OpenCapture = ReturnType<typeof openCapture>;
 
-/** What a capture is opened with besides its settings. */
+/** What a capture is opened with besides what the proxy says. The life of the account is the recorder's id. */
 interface CaptureDeps {
   readonly clock: Clock;
   readonly onFinished: (file: string) => void;
-  /** The account of the recording by now; its life is the recorder's id. */
-  readonly account: LifeAccount;
-  /** Leaves word of the connection that is worked at. */
-  readonly watchful: boolean;
-  /** What recorders before this one have counted of the same recording. */
-  readonly earlier: RecordedTraffic | undefined;
   readonly onFirstCommit: () => void;
 }
 
@@ -67,8 +56,8 @@ interface CaptureDeps {
  * @throws AppError when the directory, the key or the lock cannot be had; nothing is held then.
  */
 export function openCapture(
-  settings: RecorderSettings,
-  { clock, onFinished, account, watchful, earlier, onFirstCommit }: CaptureDeps,
+  { settings, account, watchful, earlier }: RecorderOrder<RecorderSettings, 'start'>,
+  { clock, onFinished, onFirstCommit }: CaptureDeps,
 ) {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
@@ -104,7 +93,7 @@ export function openCapture(
       },
       clock,
     );
-    const monitor = new ExchangeMonitor(writer, clock, earlier, onFirstCommit);
+    const monitor = new ExchangeMonitor(writer, clock, earlier?.traffic, onFirstCommit);
     const budget = new AssemblyBudget(memoryBudget().assemblyBytes);
     const mark = watchful ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));

@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import type { FromRecorder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
+import type { FromRecorder, RecorderOrder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
 import { leaveAccount } from '../../storage/capture/accounts.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
@@ -69,17 +69,14 @@ export class RecorderProcess {
     else this.#pipe.on('close', end);
   }
 
-  #start(message: Extract<ToRecorder<RecorderSettings>, { type: 'start' }>): void {
+  #start(message: RecorderOrder<RecorderSettings, 'start'>): void {
     const { clock, say } = this.#deps;
-    const { settings, account, watchful, earlier } = message;
+    const { settings, account, earlier } = message;
     this.#account = account;
     this.#bodiesCutBefore = earlier?.bodiesCut ?? 0;
     try {
-      this.#capture = openCapture(settings, {
+      this.#capture = openCapture(message, {
         clock,
-        account,
-        watchful,
-        earlier: earlier?.traffic,
         onFinished: (file) => void this.#sealer.add([file]),
         onFirstCommit: () => say({ type: 'committed' }),
       });
@@ -147,11 +144,7 @@ export class RecorderProcess {
     this.#housekeepingError = error;
   }
 
-  async #stop({
-    account,
-    because,
-    ships,
-  }: Extract<ToRecorder<RecorderSettings>, { type: 'stop' }>): Promise<void> {
+  async #stop({ account, because, ships }: RecorderOrder<RecorderSettings, 'stop'>): Promise<void> {
     this.#capture?.writer.setAccount(account);
     this.#close(because);
     this.#deps.say({ type: 'closed' });

@@ -40,6 +40,9 @@ export type ToRecorder<Settings> =
       readonly ships: boolean;
     };
 
+/** One kind of what the proxy says. */
+export type RecorderOrder<Settings, Type> = Extract<ToRecorder<Settings>, { type: Type }>;
+
 /** How a recorder fares, all of one instant. */
 export interface RecorderBeat {
   readonly rssBytes: number;

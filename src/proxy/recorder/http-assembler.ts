@@ -60,19 +60,17 @@ const STATUS_LINE_START = Buffer.from('HTTP/1.');
 export class HttpAssembler {
   readonly #settled: SettledBytes;
   readonly #pairing: Pairing;
-  readonly #onOpaque: ((protocol: string) => void) | undefined;
-  readonly #onPipelined: (() => void) | undefined;
+  readonly #options: ConnectionOptions;
   #pipelined = false;
   #state: State = 'reading';
   /** What bytes are lost for while waiting. */
   #lossReason: LossReason = 'crash_gap';
 
   constructor(context: AssemblyContext, options: ConnectionOptions) {
-    const { connection, peer = null, sink, onOpaque, onPipelined, resync } = options;
+    const { connection, peer = null, sink, resync } = options;
+    this.#options = options;
     this.#settled = new SettledBytes(resync?.clientOffset ?? 0, resync?.serverOffset ?? 0, sink);
     this.#pairing = new Pairing(context, { connection, peer }, this.#settled);
-    this.#onOpaque = onOpaque;
-    this.#onPipelined = onPipelined;
     if (resync !== undefined) this.#wait(resync.reason);
   }
 
@@ -151,7 +149,7 @@ export class HttpAssembler {
     } else if (this.#state === 'reading') {
       this.#pairing.drop({ kind: 'omitted', because: 'unparsed' });
       this.#state = 'opaque';
-      this.#onOpaque?.(stop.protocol);
+      this.#options.onOpaque?.(stop.protocol);
     } else {
       // What looked like the start of a request was none.
       this.#state = 'waiting';
@@ -161,7 +159,7 @@ export class HttpAssembler {
 
   #notePipelined(): void {
     this.#pipelined = true;
-    this.#onPipelined?.();
+    this.#options.onPipelined?.();
     if (this.#state !== 'candidate' && this.#state !== 'confirming') return;
     // What it was answered since it was resumed may be answers to earlier requests.
     this.#state = 'waiting';
