@@ -62,7 +62,7 @@ export class RetryQueue {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     await this.add([...this.#failed]);
-    // One that was tried before the stop began may have been the last to wait.
+    // An attempt that was cut takes a moment to end.
     await this.#running;
     clearTimeout(timer);
   }
