@@ -33,7 +33,8 @@ export class FollowUps {
   /** Those whose instant is known. */
   readonly #resolved = new Heap(isBefore);
   #unresolved = 0;
-  #heldBack = 0;
+  /** Sent later than their session had earned, because they were not here yet. */
+  heldBack = 0;
 
   constructor(startNs: number) {
     this.#startNs = startNs;
@@ -42,11 +43,6 @@ export class FollowUps {
   /** Held here, whether their instants are known or not. */
   get size(): number {
     return this.#unresolved + this.#resolved.size;
-  }
-
-  /** Sent later than their session had earned, because they were not here yet. */
-  get heldBack(): number {
-    return this.#heldBack;
   }
 
   /**
@@ -140,7 +136,7 @@ export class FollowUps {
 
   /** An instant that had passed when the request came is not its own any more: it was out of reach, and that counts. */
   #resolveLate(request: PreparedRequest, dueNs: number, nowNs: number): void {
-    if (dueNs < nowNs) this.#heldBack++;
+    if (dueNs < nowNs) this.heldBack++;
     this.#resolve(request, Math.max(dueNs, nowNs));
   }
 

@@ -55,7 +55,8 @@ export function forecastOf(
   );
   const repeated = isWhole ? 1 : Math.min(most, endUs / eachUs) / summed;
   const meeting = Math.min(passes, Math.ceil((scaling.meetingSeconds * SECOND_US) / eachUs) + 1);
-  const own = layers[0] ?? NOTHING;
+  // The window itself comes first.
+  const own = layers[0]!;
   const planned = sum(layers, (layer) => layer.planned);
   return {
     exchanges: Math.round(own.exchanges * repeated),
@@ -169,8 +170,6 @@ interface LayerSum {
   readonly busiest: Pick<PlayedSecond, 'second' | 'exchanges'>;
 }
 
-const NOTHING: LayerSum = { exchanges: 0, planned: 0, peak: 0, busiest: { second: 0, exchanges: 0 } };
-
 /**
  * Sums seconds in one pass, each at the multiplier that holds there. The run begins with its first arrival, wherever in
  * its second that lies: counts take it for the second's begin. A second that lies in the window in part may hold nothing
@@ -186,7 +185,7 @@ function sumOf(
   let beginUs: number | null = null;
   let stopUs = Number.POSITIVE_INFINITY;
   let [exchanges, planned] = [0, 0];
-  let busiest = NOTHING.busiest;
+  let busiest: LayerSum['busiest'] = { second: 0, exchanges: 0 };
   for (const each of seconds) {
     if (each.fromUs >= stopUs) break;
     beginUs ??= each.fromUs;

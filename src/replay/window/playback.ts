@@ -31,7 +31,8 @@ export function isSequence({ parts, loops }: Pick<ReplayWindow, 'parts' | 'loops
 export class Playback implements CaptureSource {
   readonly #parts: PlaybackParts;
   #counts: { exchanges: number; selected: number }[] = [];
-  #passes = 0;
+  /** Passes over all windows in which at least one exchange was played. */
+  passes = 0;
   #inWindow: InWindow | null = null;
 
   constructor(parts: PlaybackParts) {
@@ -51,11 +52,6 @@ export class Playback implements CaptureSource {
   /** By window, in the order they are played, since it was last begun. */
   get counts(): readonly WindowCount[] {
     return this.#counts.map((count) => ({ ...count }));
-  }
-
-  /** Passes over all windows in which at least one exchange was played. */
-  get passes(): number {
-    return this.#passes;
   }
 
   /** Exchanges of the windows that were left out. */
@@ -89,7 +85,7 @@ export class Playback implements CaptureSource {
   *#play(): Generator<ExchangeRow, void, undefined> {
     const { parts, loops } = this.#parts.window;
     this.#counts = parts.map(() => ({ exchanges: 0, selected: 0 }));
-    this.#passes = 0;
+    this.passes = 0;
     const time = new Timeline();
     let firstUs: number | null = null;
     const everything = new Timeline();
@@ -102,10 +98,10 @@ export class Playback implements CaptureSource {
           // The first window keeps its own time.
           const arrivalUs = firstUs + time.place(row.arrivalUs);
           yield arrivalUs === row.arrivalUs ? row : { ...row, arrivalUs, recordedUs: row.arrivalUs };
-          this.#passes = pass + 1;
+          this.passes = pass + 1;
         }
       }
-      if (this.#passes <= pass) return;
+      if (this.passes <= pass) return;
     }
   }
 
