@@ -366,7 +366,7 @@ export class SegmentCheck {
       if (JSON.stringify(stated) === JSON.stringify(value)) continue;
       this.#found(
         'counts',
-        `${name} is ${JSON.stringify(value)}but its manifest says ${JSON.stringify(stated)}`,
+        `${name} is ${JSON.stringify(value)} but its manifest says ${JSON.stringify(stated)}`,
       );
     }
   }
