@@ -255,7 +255,7 @@ export {
   parseResponseHead,
 } from './core/headers.ts';
 export type { CaptureSource, Logger, TimeRange } from './core/ports.ts';
-export type { Run, RunTotals, Send, SendError } from './core/run.ts';
+export type { Run, RunSecond, RunTotals, Send, SendError } from './core/run.ts';
 export type { ComparisonDocument } from './documents/comparison.ts';
 export type { ReplayEvent } from './documents/events.ts';
 export type { ProfileDocument } from './documents/profile.ts';
@@ -267,4 +267,4 @@ export type { InspectDocument } from './storage/capture/inspect.ts';
 export { inspectCapture } from './storage/capture/inspect.ts';
 export { CaptureReader } from './storage/capture/reader.ts';
 export type { SecondRollUp } from './storage/capture/roll-ups.ts';
-export { RunReader, type RunSecond } from './storage/runs/reader.ts';
+export { RunReader } from './storage/runs/reader.ts';

@@ -168,8 +168,14 @@ async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<
 function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptions): ComparisonDocument {
   assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
   const isOneRun = a.kind === 'run' && a.summary.run === b.summary.run;
-  if (isOneRun) assertMeant(a, b, options);
-  const differences = factDifferences(a, b);
+  // A gate that names one run twice would be open for every build.
+  if (isOneRun && !options.allowsDifferences) {
+    throw new AppError('INPUT_INVALID', `${a.name} and ${b.name} are the same run, ${b.summary.run}`, {
+      hint: 'Give the run of the other build. --allow-differences compares a run with itself and says so.',
+    });
+  }
+  const differences =
+    a.kind === 'run' ? runFactDifferences(a.summary, b.summary) : recordingFactDifferences(b.summary);
   assertAlike(differences, options);
   const table = new PairTable();
   // A recording is read where the run on the other side replayed it.
@@ -245,18 +251,6 @@ async function compareTraffic(
 
 async function profileOf(side: ProfileSide | CaptureSide) {
   return side.kind === 'profile' ? side.document : await profileOfCapture(side);
-}
-
-function factDifferences(a: RunSide | CaptureSide, b: RunSide): FactDifference[] {
-  return a.kind === 'run' ? runFactDifferences(a.summary, b.summary) : recordingFactDifferences(b.summary);
-}
-
-/** A gate that names one run twice would be open for every build. */
-function assertMeant(a: RunSide, b: RunSide, { allowsDifferences }: CompareOptions): void {
-  if (allowsDifferences) return;
-  throw new AppError('INPUT_INVALID', `${a.name} and ${b.name} are the same run, ${a.summary.run}`, {
-    hint: 'Give the run of the other build. --allow-differences compares a run with itself and says so.',
-  });
 }
 
 /** A bound that is given and looked at by nothing would be taken for one that holds. */

@@ -34,7 +34,7 @@ export async function documentFromThread<Document>(entry: EntryName, request: ob
 function documentIn<Document>(answer: Answer<Document> | null, entry: EntryName): Document {
   if (answer === null) throw new AppError('INTERNAL', `the ${entry} ended without an answer`);
   if (answer.kind === 'document') return answer.document;
-  throw new AppError(answer.code, answer.message, answer.hint === null ? {} : { hint: answer.hint });
+  throw new AppError(answer.code, answer.message, { hint: answer.hint });
 }
 
 /** Runs in the thread: builds the document and posts it, or posts the error. */

@@ -84,7 +84,11 @@ export async function mergeRuns(
     try {
       const document = mergeInto(staged.path, runId, shards, objectives);
       staged.publish();
-      return { directory, document, stoppedByFailures: wasStoppedByFailures(shards.set) };
+      return {
+        directory,
+        document,
+        stoppedByFailures: shards.set.runs.some(({ document }) => isStoppedByFailures(document.interrupted)),
+      };
     } catch (thrown) {
       staged.discard();
       throw thrown;
@@ -92,10 +96,6 @@ export async function mergeRuns(
   } finally {
     shards.close();
   }
-}
-
-function wasStoppedByFailures({ runs }: ShardSet): boolean {
-  return runs.some(({ document }) => isStoppedByFailures(document.interrupted));
 }
 
 /** Keeps the merged run, sealed, in an empty directory. */

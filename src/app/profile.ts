@@ -19,9 +19,8 @@ import {
 import type { CaptureOverview } from '../replay/window/capture.ts';
 import { Timeline } from '../replay/window/playback.ts';
 import { type CaptureSlice, sliceOf } from '../replay/window/window.ts';
-import { EncryptionKey } from '../storage/capture/encryption.ts';
 import { documentFromThread } from './document-thread.ts';
-import { encryptionKeyOption, type OpenedCapture, openForReplay } from './open-capture.ts';
+import { encryptionKeyOf, encryptionKeyOption, type OpenedCapture, openForReplay } from './open-capture.ts';
 
 export const PROFILE_OPTIONS = {
   share: toggle('--share', 'leave out names that could identify clients'),
@@ -95,8 +94,7 @@ export function profileInThread(request: ProfileRequest): Promise<ProfileDocumen
  *   CAPTURE_DAMAGED, CAPTURE_ENCRYPTED (a wrong key, or a filter that must see payloads), SCHEMA_TOO_NEW
  */
 export function profileCapture({ directory, options }: ProfileRequest): ProfileDocument {
-  const { encryptionKeyFile } = options;
-  const key = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
+  const key = encryptionKeyOf(options);
   const opened = openForReplay(directory, key, options.window.recorders, false);
   try {
     // A capture that holds nothing has a profile too: what was lost is a part of it.

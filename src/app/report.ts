@@ -6,7 +6,7 @@ import { text } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
-import type { ReportDocument } from '../documents/report.ts';
+import type { RecordingSource, ReportDocument } from '../documents/report.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
@@ -34,10 +34,7 @@ export function reportInThread(request: ReportRequest): Promise<ReportDocument> 
   return documentFromThread<ReportDocument>('reporter', request);
 }
 
-interface Recording {
-  readonly capture: string | null;
-  readonly unavailable: string | null;
-}
+type Recording = Pick<RecordingSource, 'capture' | 'unavailable'>;
 
 /**
  * Reads a run once, in the order of its schedule, then the part of its capture that was replayed, at bounded memory.

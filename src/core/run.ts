@@ -244,3 +244,19 @@ export interface CheckedSend {
   readonly exchangeId: number;
   readonly check: AnswerCheck;
 }
+
+/**
+ * What happened within one second of a run. `inFlight` is the value at its end, `lagMaxNs` the maximum so
+ * far.
+ */
+export interface RunSecond {
+  readonly second: number;
+  readonly offered: number;
+  readonly sent: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly cancelled: number;
+  readonly refused: number;
+  readonly inFlight: number;
+  readonly lagMaxNs: number | null;
+}

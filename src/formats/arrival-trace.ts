@@ -150,15 +150,11 @@ async function* exchangesIn(
   }
 }
 
-/** Distinct clients and sessions whose hash is cached; traces repeat the same few. */
-const REMEMBERED_IDENTITIES = 50_000;
-
 /** Converts the rows of a trace into exchanges, in file order. */
 class ArrivalConverter {
   readonly #hash: KeyedHash;
   readonly #pool: PayloadPool | null;
   readonly #times: ArrivalTimes;
-  readonly #identities = new Map<string, Uint8Array>();
 
   constructor(time: TimeReading, hash: KeyedHash, pool: PayloadPool | null) {
     this.#hash = hash;
@@ -186,15 +182,7 @@ class ArrivalConverter {
   }
 
   #identity(kind: 'client' | 'session', text: string | null): Uint8Array | null {
-    if (text === null) return null;
-    const name = `${kind}\0${text}`;
-    let hash = this.#identities.get(name);
-    if (hash === undefined) {
-      hash = this.#hash.ofIdentity(kind, text);
-      if (this.#identities.size >= REMEMBERED_IDENTITIES) this.#identities.clear();
-      this.#identities.set(name, hash);
-    }
-    return hash;
+    return text === null ? null : this.#hash.ofIdentity(kind, text);
   }
 }
 

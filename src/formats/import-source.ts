@@ -257,6 +257,5 @@ export class ImportSource {
 /** Adds the place of an item to its problem. */
 export function placed(place: string, thrown: unknown): unknown {
   if (!(thrown instanceof InputProblem)) return thrown;
-  const hint = thrown.hint === null ? {} : { hint: thrown.hint };
-  return new InputProblem(`${place}: ${thrown.message}`, { cause: thrown, ...hint });
+  return new InputProblem(`${place}: ${thrown.message}`, { cause: thrown, hint: thrown.hint });
 }

@@ -176,7 +176,7 @@ export class InputProblem extends Error {
   readonly line: number | null;
   readonly hint: string | null;
 
-  constructor(reason: string, options: { line?: number | null; hint?: string; cause?: unknown } = {}) {
+  constructor(reason: string, options: { line?: number | null; hint?: string | null; cause?: unknown } = {}) {
     super(reason, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'InputProblem';
     this.line = options.line ?? null;
@@ -196,13 +196,11 @@ export class InputProblem extends Error {
   /** The user's error: file, line, reason, hint. */
   toAppError(file: string): AppError {
     const place = this.line === null ? file : `${file}, line ${this.line}`;
-    const hint = this.hint === null ? {} : { hint: this.hint };
-    return new AppError('INPUT_INVALID', `${place}: ${this.message}`, { cause: this, ...hint });
+    return new AppError('INPUT_INVALID', `${place}: ${this.message}`, { cause: this, hint: this.hint });
   }
 
   #copy(reason: string, line: number | null): InputProblem {
-    const hint = this.hint === null ? {} : { hint: this.hint };
-    return new InputProblem(reason, { line, cause: this, ...hint });
+    return new InputProblem(reason, { line, cause: this, hint: this.hint });
   }
 }
 

@@ -24,7 +24,7 @@ import {
   textAt,
   verbatimMember,
 } from './json-input.ts';
-import { draftRequest } from './request-draft.ts';
+import { bodyDraft } from './payloads.ts';
 
 /** `mooncake_trace` rows with verbatim payloads, which AIPerf replays at their times. */
 export const MOONCAKE: ExportFormat = {
@@ -250,15 +250,9 @@ class MooncakeReader {
   }
 
   #request(row: JsonObject, line: TextLine, arrivalUs: number): Exchange {
-    const { path, method } = this.#reading;
-    if (path === null) {
-      throw new InputProblem('no path', {
-        hint: 'Set the path of payloads, e.g. --path /v1/chat/completions.',
-      });
-    }
     const body = this.#bodyOf(row, line);
     if (body.length > LIMITS.requestBodyBytes) throw new InputProblem('the payload is too large');
-    const draft = draftRequest(method, path, [['Content-Type', 'application/json']], body);
+    const draft = bodyDraft(body, 'application/json', this.#reading);
     return importedExchange({ arrivalUs, request: { ...draft, body: wholeBody(body) } }, this.#deps);
   }
 

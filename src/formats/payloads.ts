@@ -256,8 +256,7 @@ function parsePayloadLine(line: TextLine, fallback: BodyRequest): RequestDraft {
       const member = String(error.issues[0]?.path[0]);
       throw new InputProblem(EXPECTED[member] ?? `${member} is not valid`, { hint: HEADERS_HINT });
     }
-    const path = data.path ?? fallback.path;
-    if (path === null) throw withoutPath();
+    const path = pathOf(data.path ?? fallback.path);
     const { body, isJson } = bodyOf(data, object, line.bytes);
     return draftRequest(data.method ?? fallback.method, path, headersOf(data, isJson), body);
   } catch (thrown) {
@@ -265,17 +264,21 @@ function parsePayloadLine(line: TextLine, fallback: BodyRequest): RequestDraft {
   }
 }
 
-/** The problem of a payload without a path. */
-function withoutPath(): InputProblem {
-  return new InputProblem('no path', {
+/** @throws InputProblem for a payload without a path */
+function pathOf(path: string | null): string {
+  if (path !== null) return path;
+  throw new InputProblem('no path', {
     hint: 'Set the path of bare bodies, e.g. --path /v1/chat/completions.',
   });
 }
 
 /** A request with only a body. */
-function bodyDraft(body: Uint8Array, contentType: string, { method, path }: BodyRequest): RequestDraft {
-  if (path === null) throw withoutPath();
-  return draftRequest(method, path, [['Content-Type', contentType]], body);
+export function bodyDraft(
+  body: Uint8Array,
+  contentType: string,
+  { method, path }: BodyRequest,
+): RequestDraft {
+  return draftRequest(method, pathOf(path), [['Content-Type', contentType]], body);
 }
 
 function bodyOf(

@@ -1,7 +1,7 @@
 import type {
   ComparedMetric,
   ComparisonBounds,
-  ComparisonVerdict,
+  ComparisonDocument,
   FactDifference,
 } from '../../documents/comparison.ts';
 import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
@@ -32,11 +32,8 @@ export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
   failureFloor: 0.005,
 });
 
-interface PairsJudgement {
-  readonly verdict: ComparisonVerdict;
+interface PairsJudgement extends Pick<ComparisonDocument, 'verdict' | 'reasons' | 'notes'> {
   readonly metrics: readonly ComparedMetric[];
-  readonly reasons: readonly ComparisonReason[];
-  readonly notes: readonly ComparisonReason[];
   /** Kinds of stream times that no pair has on both sides. */
   readonly unknown: readonly string[];
 }

@@ -1,4 +1,4 @@
-import type { ComparisonVerdict, FactDifference, ShiftedFigure } from '../../documents/comparison.ts';
+import type { ComparisonDocument, FactDifference, ShiftedFigure } from '../../documents/comparison.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
 import { type ComparisonReason, comparisonReason } from '../verdict/reasons.ts';
@@ -7,11 +7,8 @@ import { differing } from './judge.ts';
 /** A profile of fewer requests shifts by chance. */
 const MIN_REQUESTS = 1_000;
 
-interface ProfilesJudgement {
-  readonly verdict: ComparisonVerdict;
+interface ProfilesJudgement extends Pick<ComparisonDocument, 'verdict' | 'reasons' | 'notes'> {
   readonly metrics: readonly ShiftedFigure[];
-  readonly reasons: readonly ComparisonReason[];
-  readonly notes: readonly ComparisonReason[];
 }
 
 /** What two profiles must have in common to be held against each other. */

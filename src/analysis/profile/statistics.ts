@@ -174,28 +174,12 @@ interface GroupEntry {
   readonly latencyUs: number | null;
 }
 
-/** The mean of what is known. */
-class KnownMean {
-  #sum = 0;
-  #count = 0;
-
-  add(value: number | null): void {
-    if (value === null) return;
-    this.#sum += value;
-    this.#count += 1;
-  }
-
-  get value(): number | null {
-    return this.#count === 0 ? null : this.#sum / this.#count;
-  }
-}
-
 /** Sums up requests that belong together. */
 export class Group {
   #requests = 0;
   #failed: number | null = null;
-  readonly #requestBytes = new KnownMean();
-  readonly #responseBytes = new KnownMean();
+  readonly #requestBytes = new Histogram();
+  readonly #responseBytes = new Histogram();
   readonly #latencyUs = new Histogram();
 
   get requests(): number {
@@ -204,8 +188,8 @@ export class Group {
 
   add({ requestBytes, responseBytes, failed, latencyUs }: GroupEntry): void {
     this.#requests += 1;
-    this.#requestBytes.add(requestBytes);
-    this.#responseBytes.add(responseBytes);
+    if (requestBytes !== null) this.#requestBytes.record(requestBytes);
+    if (responseBytes !== null) this.#responseBytes.record(responseBytes);
     if (failed !== null) this.#failed = (this.#failed ?? 0) + (failed ? 1 : 0);
     if (latencyUs !== null) this.#latencyUs.record(latencyUs);
   }
@@ -215,8 +199,8 @@ export class Group {
       requests: this.#requests,
       share: of === 0 ? 0 : this.#requests / of,
       failed: this.#failed,
-      meanRequestBytes: this.#requestBytes.value,
-      meanResponseBytes: this.#responseBytes.value,
+      meanRequestBytes: this.#requestBytes.mean,
+      meanResponseBytes: this.#responseBytes.mean,
       latencyMs: distributionOf(this.#latencyUs, 1e-3),
     };
   }

@@ -1,4 +1,5 @@
 import { Histogram } from '../../core/histogram.ts';
+import type { RunSecond } from '../../core/run.ts';
 import type { LatencyMap, TimeColumns } from '../../documents/report.ts';
 
 const NS_PER_S = 1e9;
@@ -9,18 +10,6 @@ export const MAX_STEPS = 720;
 const LADDER_S = [
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 604_800,
 ] as const;
-
-/** What happened within one second of the run; `inFlight` at its end. */
-export interface SecondOfRun {
-  readonly second: number;
-  readonly offered: number;
-  readonly sent: number;
-  readonly completed: number;
-  readonly failed: number;
-  readonly refused: number;
-  readonly inFlight: number;
-  readonly lagMaxNs: number | null;
-}
 
 /** The step that lays at most 720 over so many seconds. */
 export function stepFor(seconds: number): number {
@@ -62,7 +51,7 @@ export class TimeSteps {
   }
 
   /** Takes the seconds of the run in order. */
-  addSecond(second: SecondOfRun): void {
+  addSecond(second: Omit<RunSecond, 'cancelled'>): void {
     const at = this.#stepOf(second.second);
     if (at === null) return;
     for (const name of ['offered', 'sent', 'completed', 'failed', 'refused'] as const) {

@@ -1,25 +1,16 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { checkOfWord, type Run, type RunTotals, type Send, type SendAnswer } from '../../core/run.ts';
+import {
+  checkOfWord,
+  type Run,
+  type RunSecond,
+  type RunTotals,
+  type Send,
+  type SendAnswer,
+} from '../../core/run.ts';
 import { type Connection, openForReading, selected } from '../capture/sqlite.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './schema.ts';
-
-/**
- * What happened within one second of a run. `inFlight` is the value at its end, `lagMaxNs` the maximum so
- * far.
- */
-export interface RunSecond {
-  readonly second: number;
-  readonly offered: number;
-  readonly sent: number;
-  readonly completed: number;
-  readonly failed: number;
-  readonly cancelled: number;
-  readonly refused: number;
-  readonly inFlight: number;
-  readonly lagMaxNs: number | null;
-}
 
 /** The answer's columns are all null if there was no answer. */
 interface StoredSend

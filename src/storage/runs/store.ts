@@ -8,13 +8,13 @@ import {
   checkWord,
   hasFailed,
   type Run,
+  type RunSecond,
   type RunTotals,
   readyOffsetNs,
   type Send,
 } from '../../core/run.ts';
 import { syncPath, writeFileDurably } from '../capture/directory.ts';
 import { addInto, type Connection, insertInto, openForWriting, TextIds } from '../capture/sqlite.ts';
-import type { RunSecond } from './reader.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './schema.ts';
 
 const PRIVATE_DIRECTORY = 0o700;
