@@ -46,7 +46,7 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   try {
     const summary = reader.summary === null ? null : readReplayDocument(directory, reader.summary);
     const statistics = readRows(directory, reader);
-    const recording = readRecording(statistics, { directory, named: capture, summary, run: reader.run });
+    const recording = readRecording(statistics, { directory, capture }, reader.run, summary);
     return buildReport({ directory, run: reader.run, summary, statistics, recording });
   } finally {
     reader.close();
@@ -64,15 +64,13 @@ function readRows(directory: string, reader: RunReader): ReportStatistics {
   }
 }
 
-interface Sought {
-  readonly directory: string;
-  readonly named: string | null;
-  readonly summary: ReplayDocument | null;
-  readonly run: RunReader['run'];
-}
-
 /** What was recorded for the sends. A capture that the run names and that has moved is no error: it is said. */
-function readRecording(statistics: ReportStatistics, { directory, named, summary, run }: Sought): Recording {
+function readRecording(
+  statistics: ReportStatistics,
+  { directory, capture: named }: ReportRequest,
+  run: RunReader['run'],
+  summary: ReplayDocument | null,
+): Recording {
   if (named !== null) return readNamed(statistics, named, summary);
   if (run === null)
     return {

@@ -44,7 +44,7 @@ import {
   sizeAt,
   textAt,
 } from './json-input.ts';
-import { checkStart, isHeader } from './request-draft.ts';
+import { checkStart, isHeader, missingHeaders } from './request-draft.ts';
 
 /** HTTP archives, which browsers, proxies and API clients read and write. */
 export const HAR: ExportFormat = {
@@ -134,11 +134,10 @@ class HarReader {
     const headers = this.#headers(request);
     const body = this.#requestBody(request, headers);
     const named = headerValue(headers, 'host') !== null;
-    const length: HeaderPair[] = body.bytes > 0 || needsLength(method) ? [lengthOf(body)] : [];
     const pairs: HeaderPair[] = [
       ...(named ? [] : [['Host', target.authority] as const]),
       ...headers,
-      ...length,
+      ...missingHeaders(method, headers, body.bytes, false).last,
     ];
     const answer = objectAt(entry, 'response');
     const outcome = outcomeOf(entry, answer);
@@ -297,10 +296,6 @@ function targetOf(url: string): { readonly path: string; readonly authority: str
 
 function lengthOf({ bytes }: ImportedBody): HeaderPair {
   return ['Content-Length', String(bytes)];
-}
-
-function needsLength(method: string): boolean {
-  return method === 'POST' || method === 'PUT' || method === 'PATCH';
 }
 
 /** Whether a message declares a content coding. */

@@ -88,7 +88,7 @@ function checkFraming(headers: readonly HeaderPair[], bodyBytes: number): boolea
 }
 
 /** The required headers that are missing. */
-function missingHeaders(
+export function missingHeaders(
   method: string,
   headers: readonly HeaderPair[],
   bodyBytes: number,

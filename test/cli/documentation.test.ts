@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { compareCommand } from '../../src/cli/commands/compare.ts';
-import { pauseCommand, resumeCommand } from '../../src/cli/commands/control.ts';
+import { changeCommand } from '../../src/cli/commands/control.ts';
 import { drainCommand } from '../../src/cli/commands/drain.ts';
 import { exportCommand } from '../../src/cli/commands/export.ts';
 import { forgetCommand } from '../../src/cli/commands/forget.ts';
@@ -71,8 +71,8 @@ describe('README.md', () => {
     ['selftest', selftestCommand(), /selftest/],
     ['status', statusCommand(), /status of a recording/],
     ['drain', drainCommand(), /drain a recording/],
-    ['pause', pauseCommand(), /pause a recording/],
-    ['resume', resumeCommand(), /resume a recording/],
+    ['pause', changeCommand('pause'), /pause a recording/],
+    ['resume', changeCommand('resume'), /resume a recording/],
   ])('names every flag of %s and no other', (_, command, heading) => {
     const section = sectionOf(heading).replaceAll('|', '');
     expect(flagsIn(section)).toEqual(longFlagsOf(command));

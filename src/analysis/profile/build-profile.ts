@@ -113,10 +113,8 @@ function cycleParts({
   hours,
 }: ProfileStatistics): Pick<ProfileDocument, 'hourOfWeek' | 'hourOfWeekPerSecond' | 'cycle'> {
   const days = hours.days();
-  const week = weekOf(days);
   return {
-    hourOfWeek: week.requests,
-    hourOfWeekPerSecond: week.perSecond,
+    ...weekOf(days),
     cycle: { daily: dailyCycle(days), weekly: weeklyCycle(days), unusual: unusualDays(days) },
   };
 }
@@ -128,7 +126,7 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
       .sort(([, a], [, b]) => b - a)
       .map(([name, requests]) => [name, { requests, share: total === 0 ? 0 : requests / total }]);
   const groups = (named: NamedGroups<Group>) =>
-    named.ordered().map(([name, group]) => [shown(name), group.figures(total)] as const);
+    named.ordered().map(([name, group]) => [name && withoutTokens(name), group.figures(total)] as const);
   return {
     routes: groups(statistics.routes).map(([route, figures]) => ({ route, ...figures })),
     models: groups(statistics.models).map(([model, figures]) => ({ model, ...figures })),
@@ -140,10 +138,6 @@ function mixOf(statistics: ProfileStatistics): ProfileDocument['mix'] {
     ),
     streamed: statistics.streamed,
   };
-}
-
-function shown(name: string | null): string | null {
-  return name === null ? null : withoutTokens(name);
 }
 
 function partyParts(

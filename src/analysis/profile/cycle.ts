@@ -1,20 +1,22 @@
 import { ZoneDays } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import type { DailyHour, UnusualDay, UnusualDays, WeeklyDay } from '../../documents/profile.ts';
-
-/** Arrivals by the hour of the week; position 0 is Monday, 00:00 of the time zone. */
-interface WeekFigures {
-  readonly requests: readonly number[];
-  /** Requests per second of the time that was looked at; null where that is under a minute. */
-  readonly perSecond: readonly (number | null)[];
-}
+import type {
+  DailyHour,
+  ProfileDocument,
+  UnusualDay,
+  UnusualDays,
+  WeeklyDay,
+} from '../../documents/profile.ts';
 
 /** Below this much of it, an hour's rate says nothing. */
 const MIN_OBSERVED_S = 60;
 /** An hour counts as whole from here: a window ends at its last arrival, seconds before the hour does. */
 const WHOLE_HOUR_S = 3_540;
 
-export function weekOf(days: readonly LocalDay[]): WeekFigures {
+/** Arrivals by the hour of the week, and per second of the time that was looked at; position 0 is Monday, 00:00. */
+export function weekOf(
+  days: readonly LocalDay[],
+): Pick<ProfileDocument, 'hourOfWeek' | 'hourOfWeekPerSecond'> {
   const requests = new Array<number>(HOURS_OF_WEEK).fill(0);
   const observedS = new Array<number>(HOURS_OF_WEEK).fill(0);
   for (const day of days) {
@@ -24,8 +26,10 @@ export function weekOf(days: readonly LocalDay[]): WeekFigures {
     }
   }
   return {
-    requests,
-    perSecond: requests.map((count, at) => (observedS[at]! < MIN_OBSERVED_S ? null : count / observedS[at]!)),
+    hourOfWeek: requests,
+    hourOfWeekPerSecond: requests.map((count, at) =>
+      observedS[at]! < MIN_OBSERVED_S ? null : count / observedS[at]!,
+    ),
   };
 }
 

@@ -2,7 +2,6 @@ import { Command } from 'commander';
 import { ask } from '../../app/recorder-control.ts';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { text, toggle } from '../../core/options.ts';
-import type { ControlPath } from '../../proxy/control/admin-client.ts';
 import { addOptions } from '../flags.ts';
 import { optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
@@ -13,11 +12,16 @@ export const CONTROL_OPTIONS = {
   json: toggle('--json', 'print one JSON document'),
 };
 
-/** A command that asks for a change and prints the state after it. */
-export function changeCommand(name: string, description: string, path: ControlPath): Command {
-  const command = new Command(name).description(description).action(async (_: object, command: Command) => {
+const CHANGES = {
+  pause: 'stop recording and go on forwarding',
+  resume: 'record again after a pause',
+};
+
+/** `reprise pause --dir DIR`, and what ends a pause: asks for a change and prints the state after it. */
+export function changeCommand(name: keyof typeof CHANGES): Command {
+  const command = new Command(name).description(CHANGES[name]).action(async (_: object, command: Command) => {
     const { dir, json } = optionsOf(command, CONTROL_OPTIONS);
-    const status = await ask(dir, 'POST', path);
+    const status = await ask(dir, 'POST', `/${name}`);
     if (json) terminal.json(status);
     else terminal.print(stateText(status));
   });
@@ -28,14 +32,4 @@ export function changeCommand(name: string, description: string, path: ControlPa
 export function stateText({ state, why, draining }: RecorderStatus): string {
   const reason = why === null ? '' : ` (${why})`;
   return `recording is ${state}${reason}; traffic ${draining ? 'drains' : 'flows'}`;
-}
-
-/** `reprise pause --dir DIR`: nothing is recorded until `resume`. */
-export function pauseCommand(): Command {
-  return changeCommand('pause', 'stop recording and go on forwarding', '/pause');
-}
-
-/** `reprise resume --dir DIR`: ends a pause. */
-export function resumeCommand(): Command {
-  return changeCommand('resume', 'record again after a pause', '/resume');
 }

@@ -80,12 +80,12 @@ const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'pause',
     summary: 'pause recording; forwarding continues',
-    load: async () => (await import('./control.ts')).pauseCommand(),
+    load: async () => (await import('./control.ts')).changeCommand('pause'),
   },
   {
     name: 'resume',
     summary: 'resume recording after a pause',
-    load: async () => (await import('./control.ts')).resumeCommand(),
+    load: async () => (await import('./control.ts')).changeCommand('resume'),
   },
   {
     name: 'config',

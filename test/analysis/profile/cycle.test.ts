@@ -27,10 +27,10 @@ const officeHours = (_: number, hour: number) => (hour >= 9 && hour < 17 ? 40 : 
 describe('the hours of the week', () => {
   test('are rates over the time that was looked at, and hours without traffic are 0', () => {
     const week = weekOf(traffic(10, (day, hour) => (day < 7 && hour === 3 ? 0 : 36)).days());
-    expect(week.requests[3]).toBe(36);
-    expect(week.perSecond[4]).toBeCloseTo(0.01, 9);
-    expect(week.perSecond[3]).toBeCloseTo(0.005, 9);
-    expect(week.perSecond[5 * 24 + 3]).toBe(0);
+    expect(week.hourOfWeek[3]).toBe(36);
+    expect(week.hourOfWeekPerSecond[4]).toBeCloseTo(0.01, 9);
+    expect(week.hourOfWeekPerSecond[3]).toBeCloseTo(0.005, 9);
+    expect(week.hourOfWeekPerSecond[5 * 24 + 3]).toBe(0);
   });
 
   test('are those of the zone, on the day that has one more as well', () => {
