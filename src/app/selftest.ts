@@ -2,12 +2,12 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
-import { MOST_STALL_MS, type SelftestStep, selftestDoubts } from '../analysis/verdict/selftest.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type Asked, type ResolvedOptions, readOptions, value } from '../core/options.ts';
-import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs } from '../core/units.ts';
+import { formatBytes, formatMs, parseBytes, parseCount, parseDurationMs, percent } from '../core/units.ts';
+import type { LagUs } from '../documents/replay.ts';
 import { CpuThrottle } from '../monitors/host.ts';
 import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
 import { ReplayEngine } from '../replay/engine/engine.ts';
@@ -247,4 +247,37 @@ function leftOutText(kept: number | null, missed: number | null): string {
   if (kept === null) return 'no time was left to try again';
   if (missed === null) return 'no time was left for higher ones';
   return `${missed} was missed; no time was left for rates between`;
+}
+
+/** A rate at which the generator stands still for longer is not kept. */
+export const MOST_STALL_MS = 250;
+
+/** What one rate came to, against a server that costs nothing. */
+export interface SelftestStep {
+  readonly ratePerSecond: number;
+  readonly planned: number;
+  readonly sent: number;
+  readonly failed: number;
+  /** Rate of what was sent over the planned rate: less than 1 where sending took longer than planned. */
+  readonly achievedShare: number;
+  readonly lagUs: LagUs;
+  readonly senderBusyShare: number;
+  readonly throttled: boolean | null;
+  readonly longestStallMs: number;
+  readonly starved: number;
+}
+
+/** Why a run at this rate could not be trusted, by the bounds that runs are judged by; empty where it could. */
+export function selftestDoubts(step: SelftestStep): string[] {
+  const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
+  const lagMs = (step.lagUs.p99 ?? 0) / 1e3;
+  const doubts = [
+    [step.achievedShare < achievedShare, `achieved ${percent(step.achievedShare)}`],
+    [step.failed > 0, `failed ${step.failed}`],
+    [lagMs > lagNs / 1e6, `lag p99 ${formatMs(lagMs)}`],
+    [step.senderBusyShare > busyShare, `sender busy ${percent(step.senderBusyShare)}`],
+    [step.throttled === true, 'held back by a CPU quota'],
+    [step.longestStallMs > MOST_STALL_MS, `stood still for ${formatMs(step.longestStallMs)}`],
+  ] as const;
+  return doubts.filter(([holds]) => holds).map(([, text]) => text);
 }

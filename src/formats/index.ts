@@ -1,9 +1,8 @@
 import type { ExportFormat } from './export-writer.ts';
 import { HAR } from './har.ts';
+import { K6, LOCUST, VEGETA } from './load-tools.ts';
 import { MOONCAKE } from './mooncake.ts';
-import { K6, LOCUST } from './scripts.ts';
 import { CSV, PARQUET } from './tables.ts';
-import { VEGETA } from './vegeta.ts';
 
 /** Formats that captures can be exported to. */
 export const EXPORT_FORMATS: readonly ExportFormat[] = [LOCUST, K6, VEGETA, HAR, MOONCAKE, PARQUET, CSV];

@@ -1,7 +1,7 @@
 import type { Histogram } from '../../core/histogram.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { Counted, ProfileDocument } from '../../documents/profile.ts';
-import type { NamedGroups } from '../stats/named-groups.ts';
+import type { NamedGroups } from '../stats/tally.ts';
 import { dailyCycle, unusualDays, weeklyCycle, weekOf } from './cycle.ts';
 import { distributionOf, distributionsOf, shapeOf } from './distribution.ts';
 import type { Group, ProfileStatistics } from './statistics.ts';

@@ -11,8 +11,7 @@ import type { GroupFigures, InputSizeGroup, RetryFigures } from '../../documents
 import { ArrivalStatistics, WindowCounts } from '../stats/arrivals.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { DuplicateRatio, RequestKeys } from '../stats/distinct.ts';
-import { NamedGroups } from '../stats/named-groups.ts';
-import { Tally } from '../stats/tally.ts';
+import { NamedGroups, Tally } from '../stats/tally.ts';
 import { LocalHours } from './cycle.ts';
 import { distributionOf } from './distribution.ts';
 import { Parties } from './heavy-hitters.ts';

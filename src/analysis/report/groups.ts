@@ -3,7 +3,7 @@ import type { Distribution } from '../../documents/parts.ts';
 import type { ReportDocument, ReportGroup, ReportGroups } from '../../documents/report.ts';
 import { distributionOf } from '../profile/distribution.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
-import type { NamedGroups } from '../stats/named-groups.ts';
+import type { NamedGroups } from '../stats/tally.ts';
 
 /** Rows that are shown of a list; the JSON document has all. */
 const SHOWN = 25;

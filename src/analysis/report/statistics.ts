@@ -6,8 +6,7 @@ import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/out
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
-import { NamedGroups } from '../stats/named-groups.ts';
-import { Tally } from '../stats/tally.ts';
+import { NamedGroups, Tally } from '../stats/tally.ts';
 import { Group, sizeName } from './groups.ts';
 import { LatencyMapCounts, TimeSteps } from './over-time.ts';
 

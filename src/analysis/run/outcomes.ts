@@ -1,6 +1,24 @@
 import { type ExchangeRow, FIRST_SERVER_ERROR } from '../../core/exchange.ts';
-import { hasFailed, isTurnedAway, SEND_ERRORS, type Send, type SendError } from '../../core/run.ts';
-import type { RecordedFailures, ReplayDocument, SendId, WarmupFigures } from '../../documents/replay.ts';
+import {
+  type CheckedSend,
+  hasFailed,
+  isTurnedAway,
+  MISMATCH_KINDS,
+  type MismatchKind,
+  SEND_ERRORS,
+  type Send,
+  type SendError,
+  UNCHECKED_REASONS,
+  type UncheckedReason,
+} from '../../core/run.ts';
+import type {
+  CheckFigures,
+  MismatchExample,
+  RecordedFailures,
+  ReplayDocument,
+  SendId,
+  WarmupFigures,
+} from '../../documents/replay.ts';
 import { among, FirstExamples, shareDistance, Tally } from '../stats/tally.ts';
 
 export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
@@ -178,4 +196,39 @@ export class WarmupStatistics {
       endedLate: this.#endedLate,
     };
   }
+}
+
+/** Counts answers by how they compare; keeps the first few of each kind of difference. */
+export class CheckStatistics {
+  readonly #byKind = new Tally<MismatchKind>(MISMATCH_KINDS.map((kind) => [kind, 0]));
+  readonly #unchecked = new Tally<UncheckedReason>();
+  readonly #examples = new FirstExamples<MismatchKind, MismatchExample>();
+  #same = 0;
+
+  add({ index, segment, exchangeId, check }: CheckedSend): void {
+    if (check.result === 'same') this.#same += 1;
+    else if (check.result === 'unchecked') this.#unchecked.count(check.reason);
+    else {
+      this.#byKind.count(check.kind);
+      this.#examples.add(check.kind, { index, segment, exchangeId, pointer: check.pointer });
+    }
+  }
+
+  figures(): CheckFigures {
+    const mismatched = this.#byKind.total();
+    const checked = this.#same + mismatched;
+    return {
+      answers: checked + this.#unchecked.total(),
+      checked,
+      mismatched,
+      byKind: Object.fromEntries(this.#byKind) as CheckFigures['byKind'],
+      unchecked: among(UNCHECKED_REASONS, this.#unchecked),
+      examples: among(MISMATCH_KINDS, this.#examples.byKind),
+    };
+  }
+}
+
+/** Answers that could not be compared. */
+export function uncheckedOf({ answers, checked }: CheckFigures): number {
+  return answers - checked;
 }

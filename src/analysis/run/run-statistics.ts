@@ -1,9 +1,9 @@
 import type { CheckedSend, RunTotals, Send } from '../../core/run.ts';
 import type { CheckFigures, ReplayDocument, WaitsFor, WarmupFigures } from '../../documents/replay.ts';
-import { CheckStatistics } from './answer-check.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
 import {
+  CheckStatistics,
   OutcomeCounts,
   type OutcomeFigures,
   StatusMix,

@@ -1,8 +1,7 @@
 import { UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
-import { uncheckedOf } from '../run/answer-check.ts';
-import type { OutcomeFigures } from '../run/outcomes.ts';
+import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import { isBrokenByChecked, isOfPlan, judgedSends, type SloResult, sampleCount } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';

@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { comparisonPage } from '../../analysis/compare/page.ts';
 import { comparisonView } from '../../analysis/compare/view.ts';
-import { viewMarkdown } from '../../analysis/render/markdown.ts';
-import { viewText } from '../../analysis/render/text.ts';
+import { viewMarkdown, viewText } from '../../analysis/render/text.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
 import { pageAssets } from '../../app/page-assets.ts';
 import { Problems } from '../../core/errors.ts';

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { viewMarkdown } from '../../analysis/render/markdown.ts';
-import { viewText } from '../../analysis/render/text.ts';
+import { viewMarkdown, viewText } from '../../analysis/render/text.ts';
 import { reportPage } from '../../analysis/report/page.ts';
 import { reportView } from '../../analysis/report/view.ts';
 import { pageAssets } from '../../app/page-assets.ts';

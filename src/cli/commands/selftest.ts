@@ -1,14 +1,15 @@
 import { Command } from 'commander';
 import { columnsOf } from '../../analysis/render/table.ts';
 import { tableLines } from '../../analysis/render/text.ts';
-import { type SelftestStep, selftestDoubts } from '../../analysis/verdict/selftest.ts';
 import {
   conclusionLines,
   resolveSelftestOptions,
   SELFTEST_OPTIONS,
   type SelftestOptions,
+  type SelftestStep,
   selftest,
   selftestDocument,
+  selftestDoubts,
 } from '../../app/selftest.ts';
 import { toggle } from '../../core/options.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
