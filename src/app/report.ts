@@ -10,9 +10,9 @@ import type { RecordingSource, ReportDocument } from '../documents/report.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
-import { documentFromThread } from './document-thread.ts';
 import { capturePlaces } from './open-capture.ts';
 import { damagedRows } from './run-files.ts';
+import { documentFromThread } from './workers.ts';
 
 export const REPORT_OPTIONS = {
   capture: text(

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { entryUrl } from '../app/workers.ts';
 import { EXIT, type ExitStatus } from './exit.ts';
+import { terminal } from './terminal.ts';
 
 const STATUS = { SIGINT: EXIT.sigint, SIGTERM: EXIT.sigterm } as const;
 /** A signal that ends a command, or asks it to end. */
@@ -46,6 +47,26 @@ export class Interruption {
 
   end(): void {
     for (const name of SIGNALS) process.off(name, this.#onSignal);
+  }
+}
+
+/**
+ * Runs what the first signal may stop. If it throws once a signal came, that is told, and is the exit status.
+ * @param unwritten what then was not written; without it everything that is thrown is
+ */
+export async function interruptible(
+  run: (interruption: Interruption) => Promise<void>,
+  unwritten: string | null = null,
+): Promise<void> {
+  const interruption = new Interruption();
+  try {
+    await run(interruption);
+  } catch (thrown) {
+    if (unwritten === null || interruption.status === null) throw thrown;
+    terminal.note(`reprise: stopped by ${interruption.received}; ${unwritten} was not written`);
+    process.exitCode = interruption.status;
+  } finally {
+    interruption.end();
   }
 }
 

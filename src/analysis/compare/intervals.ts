@@ -1,4 +1,4 @@
-import { studentT } from '../stats/student-t.ts';
+import { studentT } from '../stats/percentiles.ts';
 
 /** All intervals hold together with this probability; a side is outside with half of what is left. */
 export const JOINT_CONFIDENCE = 0.99;

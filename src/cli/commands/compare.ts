@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { comparisonPage } from '../../analysis/compare/page.ts';
-import { comparisonView } from '../../analysis/compare/view.ts';
+import { comparisonPage, comparisonView } from '../../analysis/compare/view.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/text.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
 import { pageAssets } from '../../app/page-assets.ts';

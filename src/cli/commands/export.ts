@@ -6,7 +6,7 @@ import { formatBytes, formatMs } from '../../core/units.ts';
 import { EXPORT_FORMATS } from '../../formats/index.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
-import { Interruption } from '../signals.ts';
+import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 const EXPORT_SCHEMA_VERSION = 1;
@@ -25,22 +25,15 @@ export function exportCommand(): Command {
 
 async function runExport(name: string, directory: string, command: Command): Promise<void> {
   const { json, out: asked } = optionsOf(command, OPTIONS);
-  const interruption = new Interruption();
-  try {
+  await interruptible(async ({ signal }) => {
     const result = await exportTraffic(name, directory, askedOf(command, OPTIONS), {
-      signal: interruption.signal,
+      signal,
       onPlan: (plan) => json || terminal.note(planTitle(plan), ...planLines(plan)),
       onProgress: (sends) => terminal.progress(`${sends.toLocaleString('en-US')} requests exported`),
     });
     if (json) terminal.json(documentOf(result));
     else terminal.print(...textOf(result));
-  } catch (thrown) {
-    if (interruption.status === null) throw thrown;
-    terminal.note(`reprise: stopped by ${interruption.received}; ${asked} was not written`);
-    process.exitCode = interruption.status;
-  } finally {
-    interruption.end();
-  }
+  }, asked);
 }
 
 function documentOf({ format, out, plan, audit, filtered, spanNs, ...written }: Exported): object {

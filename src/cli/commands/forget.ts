@@ -6,7 +6,7 @@ import type { ForgetDocument, RemainReason } from '../../storage/capture/forget.
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { optionsOf } from '../options.ts';
-import { Interruption } from '../signals.ts';
+import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...FORGET_OPTIONS, json: toggle('--json', 'print one JSON document') };
@@ -30,8 +30,7 @@ export function forgetCommand(): Command {
     .argument('<dir>', 'a capture')
     .action(async (directory: string, _: object, command: Command) => {
       const { json, ...options } = optionsOf(command, OPTIONS);
-      const interruption = new Interruption();
-      try {
+      await interruptible(async (interruption) => {
         const document = await forget(directory, options, {
           signal: interruption.signal,
           onSegment: (file) => terminal.progress(`rewriting ${file}`),
@@ -41,9 +40,7 @@ export function forgetCommand(): Command {
           terminal.note('Interrupted. What is already removed stays removed; run this again for the rest.');
           process.exitCode = interruption.status ?? EXIT.unexpected;
         }
-      } finally {
-        interruption.end();
-      }
+      });
     });
   return addOptions(command, OPTIONS);
 }

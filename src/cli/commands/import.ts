@@ -5,7 +5,7 @@ import { type Asked, type OptionShape, toggle } from '../../core/options.ts';
 import { formatBytes, formatInstantUs } from '../../core/units.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
-import { Interruption } from '../signals.ts';
+import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 /** Numeric times before this were surely counted from the beginning of the trace, not from 1970. */
@@ -65,23 +65,16 @@ async function runImport(
 ): Promise<void> {
   const asked = askedOf(command, IMPORT_OPTIONS[format]);
   const noun = format === 'arrivals' ? 'arrivals' : 'exchanges';
-  const interruption = new Interruption();
-  try {
+  await interruptible(async ({ signal }) => {
     const result = await importTraffic(format, file, asked, {
       clock: systemClock,
-      signal: interruption.signal,
+      signal,
       onProgress: ({ rows }) => terminal.progress(`${count(rows)} ${noun} imported`),
     });
     terminal.note(...notesOn(result, countsFromEpoch(asked)));
     if (json) terminal.json(documentOf(format, result));
     else terminal.print(...textOf(noun, result));
-  } catch (thrown) {
-    if (interruption.status === null) throw thrown;
-    terminal.note(`reprise: stopped by ${interruption.received}; ${out} was not written`);
-    process.exitCode = interruption.status;
-  } finally {
-    interruption.end();
-  }
+  }, out);
 }
 
 /** Whether times are numbers and nobody said from when they count. */

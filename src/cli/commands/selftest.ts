@@ -16,7 +16,7 @@ import { formatBytes, formatMs } from '../../core/units.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions } from '../flags.ts';
 import { askedOf, optionsOf } from '../options.ts';
-import { Interruption } from '../signals.ts';
+import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 const OUTPUT = { json: toggle('--json', 'print one JSON document') };
@@ -36,8 +36,7 @@ export function selftestCommand(): Command {
 }
 
 async function run(options: SelftestOptions, json: boolean): Promise<void> {
-  const interruption = new Interruption();
-  try {
+  await interruptible(async (interruption) => {
     const tested = await selftest(options, {
       signal: interruption.signal,
       onBegin: () => json || terminal.print(headline(options), '', ...tableLines(COLUMNS, [])),
@@ -48,9 +47,7 @@ async function run(options: SelftestOptions, json: boolean): Promise<void> {
     else terminal.print('', ...conclusionLines(tested));
     process.exitCode =
       interruption.status ?? (tested.highestHonestRate === null ? EXIT.inconclusive : EXIT.ok);
-  } finally {
-    interruption.end();
-  }
+  });
 }
 
 function headline({ body, seconds, senders }: SelftestOptions): string {

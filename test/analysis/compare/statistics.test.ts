@@ -6,7 +6,7 @@ import {
   windowCount,
   windowEdges,
 } from '../../../src/analysis/compare/intervals.ts';
-import { studentT } from '../../../src/analysis/stats/student-t.ts';
+import { studentT } from '../../../src/analysis/stats/percentiles.ts';
 import { poissonArrivals, queueLatencies, uniform } from '../../support/queue-simulator.ts';
 
 describe('Student’s t', () => {

@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Parties } from '../../../src/analysis/profile/heavy-hitters.ts';
 import { Concurrency, RateSeries } from '../../../src/analysis/profile/over-time.ts';
-import { Retries } from '../../../src/analysis/profile/statistics.ts';
+import { Parties, Retries } from '../../../src/analysis/profile/statistics.ts';
 import { profileText } from '../../../src/analysis/profile/view.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
