@@ -276,10 +276,7 @@ function throttledOf(each: readonly (boolean | null)[]): boolean | null {
 }
 
 /** Skipped requests over all shards; what filters left out was counted by each for the whole window. */
-export function mergedSkipped(documents: readonly ReplayDocument[]): {
-  readonly skipped: Readonly<Record<string, number>>;
-  readonly filtered: number;
-} {
+export function mergedSkipped(documents: readonly ReplayDocument[]) {
   const { filtered: _, ...skipped } = summed(documents.map((document) => document.skipped));
   return { skipped, filtered: Math.max(...documents.map((document) => document.skipped['filtered'] ?? 0)) };
 }

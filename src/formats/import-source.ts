@@ -158,10 +158,7 @@ function bodyOf(
   };
 }
 
-function usageOf(response: ImportedResponse | null): {
-  promptTokens: number | null;
-  outputTokens: number | null;
-} {
+function usageOf(response: ImportedResponse | null): Pick<Exchange, 'promptTokens' | 'outputTokens'> {
   if (response === null || response.body.kept === null) return NO_USAGE;
   if (!isPlain(headerValue(headerPairsOf(response.head), 'content-encoding'))) return NO_USAGE;
   return usageIn(response.body.kept.subarray(-USAGE_BYTES));
