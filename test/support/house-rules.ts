@@ -29,6 +29,7 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'hyparquet-writer': ['formats'],
   'prom-client': ['proxy'],
   'simple-statistics': ['analysis'],
+  'image-size': ['analysis'],
   'eventsource-parser': ['inference'],
   zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage'],
   yaml: ['cli'],

@@ -1,3 +1,8 @@
+import { BMP } from 'image-size/types/bmp';
+import { GIF } from 'image-size/types/gif';
+import { JPG } from 'image-size/types/jpg';
+import { PNG } from 'image-size/types/png';
+import { WEBP } from 'image-size/types/webp';
 import { decodeContent } from '../../core/content-coding.ts';
 import { UnreadableBody } from '../../core/errors.ts';
 import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
@@ -85,6 +90,27 @@ function member(value: unknown, name: string): unknown {
     : undefined;
 }
 
+/** Deeper nesting is not followed, and more values are not looked at. */
+const MAX_DEPTH = 12;
+const MAX_VALUES = 100_000;
+
+/** Visits a JSON value and the values within it, in their order; of objects those under these keys, or all. */
+function visitJson(root: unknown, keys: readonly string[] | null, visit: (value: unknown) => void): void {
+  let visited = 0;
+  const follow = (value: unknown, depth: number): void => {
+    if (value === undefined || depth > MAX_DEPTH || visited >= MAX_VALUES) return;
+    visited += 1;
+    visit(value);
+    if (typeof value !== 'object' || value === null) return;
+    // Numbers are the bulk of a tensor, and nothing is looked for in them.
+    if (Array.isArray(value) && typeof value[0] === 'number') return;
+    const inner =
+      Array.isArray(value) || keys === null ? Object.values(value) : keys.map((key) => member(value, key));
+    for (const each of inner) follow(each, depth + 1);
+  };
+  follow(root, 0);
+}
+
 /** What a prompt weighs. */
 interface PromptWeight {
   readonly tokens: number;
@@ -92,8 +118,6 @@ interface PromptWeight {
   readonly counted: boolean;
 }
 
-const MAX_DEPTH = 6;
-const MAX_PARTS = 10_000;
 const PROMPT_KEYS = [
   'messages',
   'system',
@@ -103,7 +127,10 @@ const PROMPT_KEYS = [
   'inputs',
   'text_input',
   'query',
-] as const;
+  'documents',
+];
+/** Where messages and documents keep their text. */
+const CONTENT_KEYS = ['content', 'text', 'arguments', 'output'];
 const LIMIT_PATHS: readonly (readonly string[])[] = [
   ['max_completion_tokens'],
   ['max_tokens'],
@@ -117,10 +144,15 @@ const LIMIT_PATHS: readonly (readonly string[])[] = [
 
 /** Tokens of the prompt, or prompts, of a JSON request; null where it has no text. */
 export function promptWeight(json: unknown): PromptWeight | null {
-  const found = { estimated: 0, counted: 0, parts: 0 };
-  for (const key of [...PROMPT_KEYS, 'documents']) collect(member(json, key), found, 0);
-  if (found.estimated + found.counted === 0) return null;
-  return { tokens: Math.round(found.estimated + found.counted), counted: found.estimated === 0 };
+  let estimated = 0;
+  let counted = 0;
+  const prompts = PROMPT_KEYS.map((key) => member(json, key));
+  visitJson(prompts, CONTENT_KEYS, (value) => {
+    if (typeof value === 'string') estimated += isEncoded(value) ? 0 : estimatedTokens(value);
+    else if (Array.isArray(value) && value.every(Number.isSafeInteger)) counted += value.length;
+  });
+  if (estimated + counted === 0) return null;
+  return { tokens: Math.round(estimated + counted), counted: estimated === 0 };
 }
 
 /** The most tokens that a request lets the answer have; null where it states none. */
@@ -139,23 +171,6 @@ function estimatedTokens(text: string): number {
   // Without the quotes, as the estimate wants the inside of a JSON string.
   const bytes = escaped.length - 2;
   return bytes <= 0 ? 0 : bytes / bytesPerToken(escaped, 1, escaped.length - 1);
-}
-
-function collect(
-  value: unknown,
-  found: { estimated: number; counted: number; parts: number },
-  depth: number,
-): void {
-  found.parts += 1;
-  if (depth > MAX_DEPTH || found.parts > MAX_PARTS) return;
-  if (typeof value === 'string') found.estimated += isEncoded(value) ? 0 : estimatedTokens(value);
-  else if (Array.isArray(value)) {
-    if (value.length > 0 && value.every((each) => Number.isSafeInteger(each))) found.counted += value.length;
-    else for (const each of value) collect(each, found, depth + 1);
-  } else if (typeof value === 'object' && value !== null) {
-    for (const key of ['content', 'text', 'arguments', 'output'])
-      collect(member(value, key), found, depth + 1);
-  }
 }
 
 /** A picture in base64 is no text. */
@@ -177,8 +192,6 @@ interface FormFigures {
 }
 
 const MAX_IMAGES = 1_000;
-const MAX_VALUES = 100_000;
-const MAX_IMAGE_DEPTH = 12;
 /** A picture's header lies within so many bytes, metadata of a camera included, mostly. */
 const HEADER_BYTES = 64 * 1024;
 const LEAST_BASE64 = 64;
@@ -192,7 +205,10 @@ export function imagesOf(request: ReadableRequest): FoundImage[] {
   if (mediaType === 'multipart/form-data') return formParts(request).flatMap(imageIn);
   if (json === undefined) return imageIn(body);
   const found: FoundImage[] = [];
-  walk(json, found, { values: 0 }, 0);
+  visitJson(json, null, (value) => {
+    if (typeof value === 'string') found.push(...encodedImage(value));
+    else if (isAddress(value)) found.push({ bytes: null, header: null });
+  });
   if (tensors !== null) found.push(...imagesInTensors(json, tensors));
   return found.slice(0, MAX_IMAGES);
 }
@@ -218,38 +234,23 @@ function imageIn(bytes: Buffer): FoundImage[] {
   return header === null ? [] : [{ bytes: bytes.length, header }];
 }
 
-function walk(value: unknown, found: FoundImage[], seen: { values: number }, depth: number): void {
-  seen.values += 1;
-  if (depth > MAX_IMAGE_DEPTH || seen.values > MAX_VALUES || found.length >= MAX_IMAGES) return;
-  if (typeof value === 'string') {
-    const image = encodedImage(value);
-    if (image !== null) found.push(image);
-  } else if (Array.isArray(value)) {
-    // Numbers are the bulk of a tensor, and none of them is a picture.
-    if (typeof value[0] !== 'number') for (const each of value) walk(each, found, seen, depth + 1);
-  } else if (typeof value === 'object' && value !== null) {
-    if (isAddress(value)) found.push({ bytes: null, header: null });
-    for (const each of Object.values(value)) walk(each, found, seen, depth + 1);
-  }
-}
-
 /** A part of a message that names a picture elsewhere. */
-function isAddress(part: object): boolean {
+function isAddress(part: unknown): boolean {
   const image = member(part, 'image_url');
   const address =
     typeof image === 'string' ? image : (member(image, 'url') ?? member(member(part, 'source'), 'url'));
   return typeof address === 'string' && /^https?:\/\//i.test(address);
 }
 
-function encodedImage(text: string): FoundImage | null {
+function encodedImage(text: string): FoundImage[] {
   const prefix = DATA_URL.exec(text)?.[0].length ?? 0;
-  if (prefix === 0 && (text.length < LEAST_BASE64 || !ENCODED_IMAGE.test(text))) return null;
+  if (prefix === 0 && (text.length < LEAST_BASE64 || !ENCODED_IMAGE.test(text))) return [];
   const header = imageHeader(
     Buffer.from(text.slice(prefix, prefix + Math.ceil((HEADER_BYTES * 4) / 3)), 'base64'),
   );
-  if (prefix === 0 && header === null) return null;
+  if (prefix === 0 && header === null) return [];
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
-  return { bytes: Math.max(0, Math.floor(((text.length - prefix) * 3) / 4) - padding), header };
+  return [{ bytes: Math.max(0, Math.floor(((text.length - prefix) * 3) / 4) - padding), header }];
 }
 
 /** Elements of BYTES tensors behind the JSON, each preceded by its length. */
@@ -273,77 +274,41 @@ function imagesInTensors(json: unknown, tensors: Buffer): FoundImage[] {
   return found;
 }
 
+const IMAGE_READERS = { png: PNG, jpeg: JPG, gif: GIF, webp: WEBP, bmp: BMP };
+
 /** What the first bytes of a picture say. */
 interface ImageHeader {
-  readonly format: 'png' | 'jpeg' | 'gif' | 'webp' | 'bmp';
+  readonly format: keyof typeof IMAGE_READERS;
   /** Pixels; null where they lie further inside. */
   readonly width: number | null;
   readonly height: number | null;
 }
 
-const MAX_SEGMENTS = 200;
-
 /** The header of a picture; null for anything else. Never throws. */
 function imageHeader(bytes: Buffer): ImageHeader | null {
-  if (bytes.length < 12) return null;
-  if (bytes.readUInt32BE(0) === 0x89504e47)
-    return sized('png', bytes, 24, () => [bytes.readUInt32BE(16), bytes.readUInt32BE(20)]);
-  if (bytes.toString('latin1', 0, 4) === 'GIF8')
-    return sized('gif', bytes, 10, () => [bytes.readUInt16LE(6), bytes.readUInt16LE(8)]);
-  if (bytes.toString('latin1', 0, 4) === 'RIFF' && bytes.toString('latin1', 8, 12) === 'WEBP')
-    return webp(bytes);
-  if (bytes.toString('latin1', 0, 2) === 'BM' && bytes.readUInt32LE(6) === 0)
-    return sized('bmp', bytes, 26, () => [bytes.readUInt32LE(18), Math.abs(bytes.readInt32LE(22))]);
-  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return jpeg(bytes);
-  return null;
-}
-
-function sized(
-  format: ImageHeader['format'],
-  bytes: Buffer,
-  needed: number,
-  read: () => readonly [number, number],
-): ImageHeader {
-  if (bytes.length < needed) return { format, width: null, height: null };
-  const [width, height] = read();
-  return { format, width, height };
-}
-
-function webp(bytes: Buffer): ImageHeader {
-  const chunk = bytes.toString('latin1', 12, 16);
-  if (chunk === 'VP8X')
-    return sized('webp', bytes, 30, () => [bytes.readUIntLE(24, 3) + 1, bytes.readUIntLE(27, 3) + 1]);
-  if (chunk === 'VP8 ') {
-    return sized('webp', bytes, 30, () => [bytes.readUInt16LE(26) & 0x3fff, bytes.readUInt16LE(28) & 0x3fff]);
+  const format = imageFormat(bytes);
+  if (format === null) return null;
+  // A copy: the readers look past the end of a short picture, where other requests may lie.
+  const copy = Buffer.from(new Uint8Array(bytes.subarray(0, HEADER_BYTES)).buffer);
+  try {
+    const { width, height } = IMAGE_READERS[format].calculate(copy);
+    return { format, width, height };
+  } catch {
+    return { format, width: null, height: null };
   }
-  if (chunk === 'VP8L') {
-    return sized('webp', bytes, 25, () => {
-      const bits = bytes.readUInt32LE(21);
-      return [(bits & 0x3fff) + 1, ((bits >>> 14) & 0x3fff) + 1];
-    });
-  }
-  return { format: 'webp', width: null, height: null };
 }
 
-/** Goes from segment to segment up to the frame's header. */
-function jpeg(bytes: Buffer): ImageHeader {
-  let at = 2;
-  for (let segment = 0; segment < MAX_SEGMENTS && at + 9 <= bytes.length; segment += 1) {
-    if (bytes[at] !== 0xff) break;
-    const marker = bytes[at + 1]!;
-    if (marker === 0xff) {
-      at += 1;
-      continue;
-    }
-    const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
-    if (isFrame)
-      return { format: 'jpeg', width: bytes.readUInt16BE(at + 7), height: bytes.readUInt16BE(at + 5) };
-    at += 2 + bytes.readUInt16BE(at + 2);
-  }
-  return { format: 'jpeg', width: null, height: null };
+function imageFormat(bytes: Buffer): ImageHeader['format'] | null {
+  const start = bytes.toString('latin1', 0, 12);
+  if (start.length < 12) return null;
+  if (start.startsWith('\x89PNG')) return 'png';
+  if (start.startsWith('\xff\xd8\xff')) return 'jpeg';
+  if (start.startsWith('GIF8')) return 'gif';
+  if (start.startsWith('RIFF') && start.endsWith('WEBP')) return 'webp';
+  return start.startsWith('BM') && start.startsWith('\0\0\0\0', 6) ? 'bmp' : null;
 }
 
-/** Deeper nesting is not followed, more tensors are not told apart. */
+/** Deeper nesting of a tensor is not followed, more tensors are not told apart. */
 const MAX_TENSOR_DEPTH = 8;
 const MAX_TENSORS = 64;
 const DATATYPES: ReadonlySet<string> = new Set([
@@ -442,18 +407,7 @@ function addTexts(data: string, texts: string[]): void {
   } catch {
     return;
   }
-  collectTexts(value, texts, 0);
-}
-
-function collectTexts(value: unknown, texts: string[], depth: number): void {
-  if (depth > MAX_DEPTH) return;
-  if (typeof value === 'string') texts.push(value);
-  else if (Array.isArray(value)) for (const each of value) collectTexts(each, texts, depth + 1);
-  else if (typeof value === 'object' && value !== null) {
-    for (const key of TEXT_KEYS) {
-      const inner = member(value, key);
-      // A string at the top is text only under a key that says so; `delta` of an event may be one.
-      if (inner !== undefined) collectTexts(inner, texts, depth + 1);
-    }
-  }
+  visitJson(value, TEXT_KEYS, (each) => {
+    if (typeof each === 'string') texts.push(each);
+  });
 }
