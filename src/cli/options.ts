@@ -1,21 +1,43 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import {
   type Asked,
+  longNamesOf,
   type OptionShape,
+  type OptionTexts,
   type Origin,
   type ResolvedOptions,
   resolveOptions,
   type StatedOptions,
   textsOf,
 } from '../core/options.ts';
-import { type Environment, valueInEnvironment } from './config/environment.ts';
-import type { ConfigFile } from './config/file.ts';
-import { shapeOf } from './flags.ts';
 
-/** Where the settings of a program come from, beside its command line. */
-export interface Surroundings {
-  readonly environment: Environment;
-  readonly config: ConfigFile | null;
+const shapes = new WeakMap<Command, OptionShape>();
+
+/** Gives a command the flags of its options; `optionsOf` then reads them. */
+export function addOptions(command: Command, shape: OptionShape): Command {
+  shapes.set(command, { ...shapes.get(command), ...shape });
+  for (const type of Object.values(shape)) {
+    const texts = textsOf(type);
+    if (texts.flags !== null) command.addOption(flagOf(texts.flags, texts));
+  }
+  return command;
+}
+
+/** The options of a command; empty for one that has none. */
+export function shapeOf(command: Command): OptionShape {
+  return shapes.get(command) ?? {};
+}
+
+/** Commander only collects what is given: reading it, and what holds without it, are the option's own. */
+function flagOf(flags: string, { description, repeatable, default: initial }: OptionTexts): Option {
+  const [name] = longNamesOf(flags);
+  const also = initial === null ? [] : [`default: ${[initial].flat().join(', ')}`];
+  const notes = [...(repeatable ? ['repeatable'] : []), ...also];
+  const option = new Option(flags, notes.length === 0 ? description : `${description} (${notes.join('; ')})`);
+  if (name === undefined) throw new Error(`${flags} has no long name`);
+  return repeatable
+    ? option.argParser((given: string, before: string[] | undefined) => [...(before ?? []), given])
+    : option;
 }
 
 /** One value that was stated for an option. */
@@ -24,11 +46,17 @@ export interface Stated {
   readonly origin: Origin;
 }
 
-const surroundings = new WeakMap<Command, Surroundings>();
+/** Where settings come from beside the command line: the environment, or a configuration file. */
+export interface SettingSource {
+  /** What it says of an option of the command with this path; null for nothing. */
+  settingOf(command: readonly string[], key: string, texts: OptionTexts): Stated | null;
+}
 
-/** Says where the settings of a program and of the commands below it come from. */
-export function setSurroundings(program: Command, ofProgram: Surroundings): void {
-  surroundings.set(program, ofProgram);
+const sources = new WeakMap<Command, readonly SettingSource[]>();
+
+/** Says where the settings of a program and of the commands below it come from; an earlier source wins. */
+export function setSources(program: Command, ofProgram: readonly SettingSource[]): void {
+  sources.set(program, ofProgram);
 }
 
 /**
@@ -58,14 +86,11 @@ export function statedOf(command: Command, key: string): Stated | null {
   if (command.getOptionValueSource(key) === 'cli') {
     return { value: command.getOptionValue(key), origin: { kind: 'flag', place: null } };
   }
-  const { environment, config } = surroundings.get(rootOf(command)) ?? { environment: {}, config: null };
-  const texts = textsOf(type);
-  const variable = valueInEnvironment(environment, texts);
-  if (variable !== null) {
-    return { value: variable.value, origin: { kind: 'variable', place: variable.name } };
+  for (const source of sources.get(rootOf(command)) ?? []) {
+    const stated = source.settingOf(pathOf(command), key, textsOf(type));
+    if (stated !== null) return stated;
   }
-  const setting = config?.settingOf(pathOf(command), key, texts) ?? null;
-  return setting === null ? null : { value: setting.value, origin: { kind: 'file', place: setting.place } };
+  return null;
 }
 
 /** The names of a command and of those above it, less the program's own. */

@@ -1,10 +1,9 @@
 import { Command } from 'commander';
 import { VERSION } from '../app/version.ts';
 import { choice, text } from '../core/options.ts';
-import { unknownVariables, variableOf } from './config/environment.ts';
+import { environmentSource, unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
-import { addOptions } from './flags.ts';
-import { setSurroundings } from './options.ts';
+import { addOptions, setSources } from './options.ts';
 import { LOG_FORMATS } from './terminal.ts';
 
 /** A command by name; it is loaded with all it needs where it is the one that runs. */
@@ -68,7 +67,7 @@ export async function assemble(args: readonly string[], entries: readonly Comman
     else program.command(entry.name).description(entry.summary);
   }
   const config = await configOf(program, entries);
-  setSurroundings(program, { environment: process.env, config });
+  setSources(program, [environmentSource(process.env), ...(config === null ? [] : [config])]);
   return { program, config };
 }
 

@@ -7,8 +7,7 @@ import { Problems } from '../../core/errors.ts';
 import { readOptions, toggle } from '../../core/options.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf } from '../options.ts';
+import { addOptions, askedOf } from '../options.ts';
 import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
 import { terminal } from '../terminal.ts';
 
@@ -22,7 +21,7 @@ const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS };
 
 /** `reprise compare A B`: what B has become, held against A. */
 export function compareCommand(): Command {
-  const command = new Command('compare')
+  return addOptions(new Command('compare'), OPTIONS)
     .description(
       'Say whether B is better or worse than A: two runs, a run and its recording, or two profiles.',
     )
@@ -37,7 +36,6 @@ export function compareCommand(): Command {
       if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;
       if (document.verdict === 'INCONCLUSIVE') process.exitCode = EXIT.inconclusive;
     });
-  return addOptions(command, OPTIONS);
 }
 
 /** A comparison in all its forms. */

@@ -5,8 +5,7 @@ import { AppError } from '../../core/errors.ts';
 import { textsOf, toggle } from '../../core/options.ts';
 import { shownUrl, withShownUrls } from '../../core/text.ts';
 import { configJsonSchema, configKeysOf } from '../config/file.ts';
-import { addOptions, shapeOf } from '../flags.ts';
-import { optionsOf, pathOf, statedOf } from '../options.ts';
+import { addOptions, optionsOf, pathOf, shapeOf, statedOf } from '../options.ts';
 import { assemble, bareProgram, type CommandEntry, everyCommand } from '../program.ts';
 import { terminal } from '../terminal.ts';
 

@@ -2,8 +2,7 @@ import { Command } from 'commander';
 import { ask } from '../../app/recorder-control.ts';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { text, toggle } from '../../core/options.ts';
-import { addOptions } from '../flags.ts';
-import { optionsOf } from '../options.ts';
+import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
 /** The options of a command that speaks to the recording of a directory. */
@@ -19,13 +18,14 @@ const CHANGES = {
 
 /** `reprise pause --dir DIR`, and what ends a pause: asks for a change and prints the state after it. */
 export function changeCommand(name: keyof typeof CHANGES): Command {
-  const command = new Command(name).description(CHANGES[name]).action(async (_: object, command: Command) => {
-    const { dir, json } = optionsOf(command, CONTROL_OPTIONS);
-    const status = await ask(dir, 'POST', `/${name}`);
-    if (json) terminal.json(status);
-    else terminal.print(stateText(status));
-  });
-  return addOptions(command, CONTROL_OPTIONS);
+  return addOptions(new Command(name), CONTROL_OPTIONS)
+    .description(CHANGES[name])
+    .action(async (_: object, command: Command) => {
+      const { dir, json } = optionsOf(command, CONTROL_OPTIONS);
+      const status = await ask(dir, 'POST', `/${name}`);
+      if (json) terminal.json(status);
+      else terminal.print(stateText(status));
+    });
 }
 
 /** `recording is OFF (paused); traffic flows` */

@@ -5,15 +5,14 @@ import type { Finding } from '../../app/doctor.ts';
 import { DOCTOR_OPTIONS, examine } from '../../app/doctor.ts';
 import { toggle } from '../../core/options.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { optionsOf } from '../options.ts';
+import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...DOCTOR_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
 /** `reprise doctor`: whether this host can record and replay, and what would make it better. */
 export function doctorCommand(): Command {
-  const command = new Command('doctor')
+  return addOptions(new Command('doctor'), OPTIONS)
     .description('Check whether this host is ready to record and replay. Changes nothing.')
     .action(async (_: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
@@ -22,7 +21,6 @@ export function doctorCommand(): Command {
       else terminal.print(...linesOf(findings));
       if (findings.some(({ result }) => result === 'fail')) process.exitCode = EXIT.fail;
     });
-  return addOptions(command, OPTIONS);
 }
 
 function linesOf(findings: readonly Finding[]): string[] {

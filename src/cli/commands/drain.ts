@@ -10,8 +10,7 @@ import { PATIENCE_MS } from '../../proxy/control/admin-client.ts';
 import { accountsIn } from '../../storage/capture/accounts.ts';
 import { hasCode, isMissing } from '../../storage/capture/directory.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { optionsOf } from '../options.ts';
+import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 import { CONTROL_OPTIONS } from './control.ts';
 
@@ -44,7 +43,7 @@ const SILENT_US = 5e6;
 
 /** `reprise drain --dir DIR`: what SIGTERM does, and waits for the end of it. */
 export function drainCommand(): Command {
-  const command = new Command('drain')
+  return addOptions(new Command('drain'), OPTIONS)
     .description('stop a recording gracefully, like SIGTERM, and wait for its end')
     .action(async (_: object, command: Command) => {
       const { dir, timeout: timeoutMs, json } = optionsOf(command, OPTIONS);
@@ -55,7 +54,6 @@ export function drainCommand(): Command {
       if (json) terminal.json(end);
       else terminal.print(...endLines(end, { dir, timeoutMs }));
     });
-  return addOptions(command, OPTIONS);
 }
 
 /** One that was started after the question is a restart. One that was there before goes on against what was asked for. */

@@ -4,8 +4,7 @@ import { planDocument, planLines, planTitle } from '../../app/replay/plan.ts';
 import { toggle } from '../../core/options.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
 import { EXPORT_FORMATS } from '../../formats/index.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf, optionsOf } from '../options.ts';
+import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
@@ -13,14 +12,13 @@ const EXPORT_SCHEMA_VERSION = 1;
 const OPTIONS = { ...EXPORT_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
 export function exportCommand(): Command {
-  const command = new Command('export')
+  return addOptions(new Command('export'), OPTIONS)
     .description("Turn a capture, or a window of it at a multiple of its pace, into another tool's file.")
     .argument('<format>', EXPORT_FORMATS.map(({ name, summary }) => `${name}: ${summary}`).join('; '))
     .argument('<capture>', 'the directory of a capture')
     .action(async (format: string, directory: string, _: object, command: Command) => {
       await runExport(format, directory, command);
     });
-  return addOptions(command, OPTIONS);
 }
 
 async function runExport(name: string, directory: string, command: Command): Promise<void> {

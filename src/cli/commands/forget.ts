@@ -4,8 +4,7 @@ import { toggle } from '../../core/options.ts';
 import { formatBytes } from '../../core/units.ts';
 import type { ForgetDocument, RemainReason } from '../../storage/capture/forget.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { optionsOf } from '../options.ts';
+import { addOptions, optionsOf } from '../options.ts';
 import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
@@ -23,7 +22,7 @@ const REMAINS: Readonly<Record<RemainReason, string>> = {
 
 /** `reprise forget DIR`: removes what a session, a client or a stretch of time left in a capture. */
 export function forgetCommand(): Command {
-  const command = new Command('forget')
+  return addOptions(new Command('forget'), OPTIONS)
     .description(
       'Remove the exchanges of a session, a client or a time range from a capture, with their bodies.',
     )
@@ -42,7 +41,6 @@ export function forgetCommand(): Command {
         }
       });
     });
-  return addOptions(command, OPTIONS);
 }
 
 function tell(document: ForgetDocument, json: boolean): void {

@@ -3,8 +3,7 @@ import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } f
 import { systemClock } from '../../core/clock.ts';
 import { type Asked, type OptionShape, toggle } from '../../core/options.ts';
 import { formatBytes, formatInstantUs } from '../../core/units.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf, optionsOf } from '../options.ts';
+import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
@@ -46,7 +45,7 @@ export function importCommand(): Command {
 function formatCommand(format: ImportFormat): Command {
   const { summary, description, argument } = TEXTS[format];
   const options = { ...IMPORT_OPTIONS[format], json: toggle('--json', 'print one JSON document') };
-  const command = new Command(format)
+  return addOptions(new Command(format), options)
     .summary(`${summary}, plain or gzip`)
     .description(description ?? `Build a capture ${summary}, plain or gzip.`)
     .argument('<file>', argument)
@@ -54,7 +53,6 @@ function formatCommand(format: ImportFormat): Command {
       const { json, out } = optionsOf(command, options);
       await runImport(format, file, { command, json, out });
     });
-  return addOptions(command, options);
 }
 
 /** Runs an import to its end, or to the signal that stops it. */

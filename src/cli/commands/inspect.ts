@@ -7,8 +7,7 @@ import { DayCalendar } from '../../core/calendar.ts';
 import { toggle, value } from '../../core/options.ts';
 import { formatBytes } from '../../core/units.ts';
 import type { InspectDocument } from '../../storage/capture/inspect.ts';
-import { addOptions } from '../flags.ts';
-import { optionsOf } from '../options.ts';
+import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
 /** Segments the table shows, from each end; `--json` has all of them. */
@@ -25,7 +24,7 @@ const OPTIONS = {
 
 /** `reprise inspect DIR...`: what captures hold and what they miss. */
 export function inspectCommand(): Command {
-  const command = new Command('inspect')
+  return addOptions(new Command('inspect'), OPTIONS)
     .description('show what a capture holds and what is missing')
     .argument('<dir...>', 'one or more captures, read as one')
     .action((directories: string[], _: object, command: Command) => {
@@ -36,7 +35,6 @@ export function inspectCommand(): Command {
       if (options.json) terminal.json(document);
       else terminal.print(...textOf(document));
     });
-  return addOptions(command, OPTIONS);
 }
 
 function textOf(document: InspectDocument): string[] {

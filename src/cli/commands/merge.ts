@@ -8,8 +8,7 @@ import { toggle } from '../../core/options.ts';
 import { formatMs } from '../../core/units.ts';
 import type { MergedDocument } from '../../documents/replay.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf, optionsOf } from '../options.ts';
+import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
 const OUTPUT = { json: toggle('--json', 'print one JSON document') };
@@ -17,7 +16,7 @@ const OPTIONS = { ...MERGE_OPTIONS, ...OUTPUT };
 
 /** `reprise merge RUN...`: the runs of shards as one run, judged as one. */
 export function mergeCommand(): Command {
-  const command = new Command('merge')
+  return addOptions(new Command('merge'), OPTIONS)
     .description('Merge the runs of all shards of a replay and judge them as one run.')
     .argument('<run...>', 'directories of runs written by replay --shard')
     .action(async (directories: string[], _: object, command: Command) => {
@@ -34,7 +33,6 @@ export function mergeCommand(): Command {
       }
       process.exitCode = stoppedByFailures ? EXIT.unreachable : exitCodeOf(document);
     });
-  return addOptions(command, OPTIONS);
 }
 
 const FIGURES = ['started late', 'clock drift', 'planned', 'sent', 'failed', 'refused', 'lag p99'];

@@ -8,8 +8,7 @@ import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from '../../a
 import { Problems } from '../../core/errors.ts';
 import { readOptions, toggle } from '../../core/options.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf } from '../options.ts';
+import { addOptions, askedOf } from '../options.ts';
 import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
 import { terminal } from '../terminal.ts';
 
@@ -23,7 +22,7 @@ const OPTIONS = { ...OUTPUTS, ...PROFILE_OPTIONS };
 
 /** `reprise profile DIR`: the traffic of a capture in numbers. */
 export function profileCommand(): Command {
-  const command = new Command('profile')
+  return addOptions(new Command('profile'), OPTIONS)
     .description('Describe the traffic of a capture in numbers: no payload and no secret is in them.')
     .argument('<capture>', 'the directory of a capture')
     .action(async (directory: string, _: object, command: Command) => {
@@ -36,7 +35,6 @@ export function profileCommand(): Command {
       const document = await profileInThread({ directory, options });
       writeOutputs(profileForms(document), outputs, terminal);
     });
-  return addOptions(command, OPTIONS);
 }
 
 /** A profile in all its forms. */

@@ -16,9 +16,8 @@ import type { Logger } from '../../core/ports.ts';
 import { readHostLimits } from '../../monitors/host.ts';
 import { authorityOf, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
 import { loggerOf } from '../logger.ts';
-import { askedOf } from '../options.ts';
+import { addOptions, askedOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;

@@ -27,13 +27,12 @@ import {
 } from '../../replay/plan/dry-run.ts';
 import type { Playback } from '../../replay/window/playback.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf } from '../options.ts';
+import { addOptions, askedOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 export function replayCommand(): Command {
-  const command = new Command('replay')
+  return addOptions(new Command('replay'), RUN_OPTIONS)
     .description(
       'Replay a capture against a target at a multiple of its recorded rate, and judge the result.',
     )
@@ -41,7 +40,6 @@ export function replayCommand(): Command {
     .action(async (directory: string, _: object, command: Command) => {
       await replay(directory, command);
     });
-  return addOptions(command, RUN_OPTIONS);
 }
 
 async function replay(directory: string, command: Command): Promise<void> {

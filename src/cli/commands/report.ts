@@ -7,8 +7,7 @@ import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, resolveOptions, toggle } from '../../core/options.ts';
 import type { ReportDocument } from '../../documents/report.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf } from '../options.ts';
+import { addOptions, askedOf } from '../options.ts';
 import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
 import { terminal } from '../terminal.ts';
 
@@ -22,7 +21,7 @@ const OPTIONS = { ...REPORT_OUTPUTS, ...REPORT_OPTIONS };
 
 /** `reprise report RUN`: the results of a run, for a launch decision. */
 export function reportCommand(): Command {
-  const command = new Command('report')
+  return addOptions(new Command('report'), OPTIONS)
     .description('Report the results of a run: the verdict, its reasons and the first thing to do.')
     .argument('<run>', 'directory of a run, written by replay or merge')
     .action(async (directory: string, _: object, command: Command) => {
@@ -33,7 +32,6 @@ export function reportCommand(): Command {
       const document = await reportInThread({ directory, capture });
       writeOutputs(reportForms(document), outputs, terminal);
     });
-  return addOptions(command, OPTIONS);
 }
 
 /** A report in all its forms. */

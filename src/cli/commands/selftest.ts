@@ -14,8 +14,7 @@ import {
 import { toggle } from '../../core/options.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { askedOf, optionsOf } from '../options.ts';
+import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
@@ -24,7 +23,7 @@ const OPTIONS = { ...SELFTEST_OPTIONS, ...OUTPUT };
 
 /** `reprise selftest`: up to which rate this machine sends when it means to. */
 export function selftestCommand(): Command {
-  const command = new Command('selftest')
+  return addOptions(new Command('selftest'), OPTIONS)
     .description(
       'Replay synthetic requests against a built-in server at increasing rates, and print up to which rate this ' +
         'machine keeps its schedule. Takes under a minute, sends nothing to other hosts and leaves no files.',
@@ -32,7 +31,6 @@ export function selftestCommand(): Command {
     .action(async (_: object, command: Command) => {
       await run(resolveSelftestOptions(askedOf(command, OPTIONS)), optionsOf(command, OUTPUT).json);
     });
-  return addOptions(command, OPTIONS);
 }
 
 async function run(options: SelftestOptions, json: boolean): Promise<void> {

@@ -14,8 +14,7 @@ import { value } from '../../core/options.ts';
 import { formatBytes, formatInstantUs } from '../../core/units.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import { placeOf } from '../../proxy/net/listen.ts';
-import { addOptions } from '../flags.ts';
-import { optionsOf } from '../options.ts';
+import { addOptions, optionsOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 import { CONTROL_OPTIONS } from './control.ts';
@@ -152,7 +151,7 @@ const OPTIONS = {
 
 /** `reprise status --dir DIR`: how a running recording fares. */
 export function statusCommand(): Command {
-  const command = new Command('status')
+  return addOptions(new Command('status'), OPTIONS)
     .description('show the state of a running recording')
     .action(async (_: object, command: Command) => {
       const { dir, json, serve: address } = optionsOf(command, OPTIONS);
@@ -164,7 +163,6 @@ export function statusCommand(): Command {
       if (json) terminal.json(status);
       else terminal.print(...statusLines(status));
     });
-  return addOptions(command, OPTIONS);
 }
 
 /** Until SIGINT or SIGTERM; the recording need not be there yet, or all the time. */

@@ -3,15 +3,14 @@ import { VERIFY_OPTIONS, verify } from '../../app/inspect.ts';
 import { toggle } from '../../core/options.ts';
 import type { VerifyDocument } from '../../storage/capture/verify.ts';
 import { EXIT } from '../exit.ts';
-import { addOptions } from '../flags.ts';
-import { optionsOf } from '../options.ts';
+import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...VERIFY_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
 /** `reprise verify DIR`: whether a capture is what was written. */
 export function verifyCommand(): Command {
-  const command = new Command('verify')
+  return addOptions(new Command('verify'), OPTIONS)
     .description('Read every byte of a capture and check it against its manifests and checksums.')
     .argument('<dir>', 'a capture')
     .action((directory: string, _: object, command: Command) => {
@@ -23,7 +22,6 @@ export function verifyCommand(): Command {
       else terminal.print(...linesOf(document));
       if (!document.ok) process.exitCode = EXIT.fail;
     });
-  return addOptions(command, OPTIONS);
 }
 
 function linesOf(document: VerifyDocument): string[] {

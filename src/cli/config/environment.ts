@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { AppError } from '../../core/errors.ts';
 import { longNamesOf, type OptionTexts, textsOf } from '../../core/options.ts';
-import { shapeOf } from '../flags.ts';
+import { type SettingSource, type Stated, shapeOf } from '../options.ts';
 
-export type Environment = Readonly<Record<string, string | undefined>>;
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A `REPRISE_*` variable that no flag answers to. */
 export interface UnknownVariable {
@@ -37,25 +37,28 @@ export function variableOf(flag: string): string {
   return `REPRISE_${flag.replace(/^--/, '').replaceAll('-', '_').toUpperCase()}`;
 }
 
+/** The environment as a source of settings. @throws AppError OPTION_INVALID as it is read */
+export function environmentSource(environment: Environment): SettingSource {
+  return { settingOf: (_command, _key, texts) => settingIn(environment, texts) };
+}
+
 /**
  * What the environment says of an option; null for nothing. An empty variable counts as absent, as it does to whoever
  * writes `REPRISE_X=` in a manifest.
  * @throws AppError OPTION_INVALID for a yes-or-no variable that says neither
  */
-export function valueInEnvironment(
-  environment: Environment,
-  { flags, repeatable }: OptionTexts,
-): { readonly name: string; readonly value: unknown } | null {
+function settingIn(environment: Environment, { flags, repeatable }: OptionTexts): Stated | null {
   if (flags === null) return null;
   const name = variablesOf(flags).find((each) => (environment[each] ?? '') !== '');
   if (name === undefined) return null;
   const text = environment[name] ?? '';
-  if (repeatable) return { name, value: linesOf(text) };
+  const origin = { kind: 'variable', place: name } as const;
+  if (repeatable) return { origin, value: linesOf(text) };
   const word = WORDS[text.toLowerCase()];
-  if (flags.includes('<')) return { name, value: text.trim() };
+  if (flags.includes('<')) return { origin, value: text.trim() };
   // A flag whose value may be left out takes a number as its value.
-  if (flags.includes('[')) return { name, value: /^[01]$/.test(text) ? text : (word ?? text.trim()) };
-  if (word !== undefined) return { name, value: word };
+  if (flags.includes('[')) return { origin, value: /^[01]$/.test(text) ? text : (word ?? text.trim()) };
+  if (word !== undefined) return { origin, value: word };
   throw new AppError('OPTION_INVALID', `${name}: ${JSON.stringify(text)} is neither true nor false`, {
     hint: 'Give true or false, or unset the variable.',
   });

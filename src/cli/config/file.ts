@@ -4,7 +4,7 @@ import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument }
 import { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { longNamesOf, type OptionTexts, problemOf, textsOf } from '../../core/options.ts';
-import { shapeOf } from '../flags.ts';
+import { type SettingSource, type Stated, shapeOf } from '../options.ts';
 import { nearest } from './environment.ts';
 
 /** More than any configuration needs, and less than a mistaken path could make us read. */
@@ -15,7 +15,7 @@ const EXPANSIONS = 100;
 type Section = Readonly<Record<string, unknown>>;
 
 /** A configuration file, read and found to be in order. */
-export class ConfigFile {
+export class ConfigFile implements SettingSource {
   readonly path: string;
   readonly #values: Section;
   readonly #lineOf: (path: readonly string[]) => number | null;
@@ -60,18 +60,14 @@ export class ConfigFile {
   }
 
   /** What the section of a command says of an option; null where it says nothing. */
-  settingOf(
-    section: readonly string[],
-    name: string,
-    texts: OptionTexts,
-  ): { readonly value: unknown; readonly place: string } | null {
+  settingOf(section: readonly string[], name: string, texts: OptionTexts): Stated | null {
     const values = this.#sectionAt(section);
     const key = configKeysOf(name, texts).find((each) => (values?.[each] ?? null) !== null);
     if (key === undefined) return null;
     const value = values?.[key];
     const isPlain = texts.flags !== null && typeof value !== 'boolean';
     const texted = texts.repeatable ? [value].flat().map(String) : isPlain ? String(value) : value;
-    return { value: texted, place: this.#placeOf([...section, key]) };
+    return { value: texted, origin: { kind: 'file', place: this.#placeOf([...section, key]) } };
   }
 
   /** `file:line` of a key, to show where a value came from. */

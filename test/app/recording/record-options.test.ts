@@ -7,8 +7,7 @@ import {
   type RouteSetting,
   readRecordOptions,
 } from '../../../src/app/recording/record-options.ts';
-import { addOptions } from '../../../src/cli/flags.ts';
-import { askedOf } from '../../../src/cli/options.ts';
+import { addOptions, askedOf } from '../../../src/cli/options.ts';
 
 const TARGET = ['--target', 'http://127.0.0.1:8085'];
 

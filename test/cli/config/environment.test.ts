@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
-import { unknownVariables, variableOf } from '../../../src/cli/config/environment.ts';
-import { addOptions } from '../../../src/cli/flags.ts';
-import { optionsOf, setSurroundings } from '../../../src/cli/options.ts';
+import { environmentSource, unknownVariables, variableOf } from '../../../src/cli/config/environment.ts';
+import { addOptions, optionsOf, setSources } from '../../../src/cli/options.ts';
 import { choice, list, switchOrValue, text, toggle } from '../../../src/core/options.ts';
 
 const OPTIONS = {
@@ -22,7 +21,7 @@ function recordCommand(): Command {
 /** What a command ends up with when it runs under these variables. */
 function optionsUnder(environment: Record<string, string>, args: readonly string[] = []): object {
   const command = recordCommand();
-  setSurroundings(command, { environment, config: null });
+  setSources(command, [environmentSource(environment)]);
   command.parse(args, { from: 'user' });
   return optionsOf(command, OPTIONS);
 }
@@ -87,7 +86,7 @@ describe('a variable', () => {
 
   test('reaches the commands below a command', () => {
     const parent = new Command('import').addCommand(recordCommand().action(() => undefined));
-    setSurroundings(parent, { environment: { REPRISE_MAX_DISK: '3GiB' }, config: null });
+    setSources(parent, [environmentSource({ REPRISE_MAX_DISK: '3GiB' })]);
     parent.parse(['record'], { from: 'user' });
     const [child] = parent.commands;
     expect(child && optionsOf(child, OPTIONS)).toMatchObject({ maxDisk: '3GiB' });

@@ -5,8 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { prepare } from '../../../src/cli/commands/index.ts';
 import { ConfigFile } from '../../../src/cli/config/file.ts';
-import { addOptions } from '../../../src/cli/flags.ts';
-import { optionsOf, setSurroundings } from '../../../src/cli/options.ts';
+import { addOptions, optionsOf, setSources } from '../../../src/cli/options.ts';
 import { list, structure, text } from '../../../src/core/options.ts';
 import { runReprise } from '../../support/process.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
@@ -72,7 +71,7 @@ describe('a configuration file', () => {
       );
       const program = new Command().exitOverride().addCommand(record);
       const config = ConfigFile.read(configOf(yaml), program, [record]);
-      setSurroundings(program, { environment: {}, config });
+      setSources(program, [config]);
       program.parse(['record'], { from: 'user' });
       return optionsOf(record, shape);
     };
