@@ -1,5 +1,5 @@
 import type { Exchange } from '../core/exchange.ts';
-import { headerPairsOf, headerValue, parseResponseHead } from '../core/headers.ts';
+import { parseResponseHead } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { TextCounts } from '../core/text.ts';
 import { AssemblyBudget } from '../http1/budget.ts';
@@ -381,15 +381,20 @@ interface Framed {
 }
 
 function bodyOf(head: Buffer, rest: Buffer): Framed {
-  const headers = headerPairsOf(head);
-  if (/(?:^|,)\s*chunked\s*$/i.test(headerValue(headers, 'transfer-encoding') ?? ''))
-    return chunkedBody(rest);
-  const stated = headerValue(headers, 'content-length');
-  if (stated === null || !/^\d+$/.test(stated)) {
-    // A body of unknown length goes to the end, unless that is another record.
-    return beginsRecord(rest) ? plain(rest, 0) : plain(rest, rest.length);
-  }
-  return plain(rest, Math.min(Number(stated), LIMITS.importBodyBytes));
+  const framing = framingOf(head);
+  if (framing === 'chunked') return chunkedBody(rest);
+  if (framing !== null) return plain(rest, Math.min(framing, LIMITS.importBodyBytes));
+  // A body of unknown length goes to the end, unless that is another record.
+  return plain(rest, beginsRecord(rest) ? 0 : rest.length);
+}
+
+/** How a head frames its body: chunked, or by its length; null if it does not say, or says two lengths. */
+function framingOf(head: Buffer): 'chunked' | number | null {
+  const text = head.toString('latin1');
+  if (/^transfer-encoding:(?:.*,)?[ \t]*chunked[ \t]*$/im.test(text)) return 'chunked';
+  const stated = text.matchAll(/^content-length:[ \t]*(\d{1,15})[ \t]*$/gim);
+  const [length, another] = new Set([...stated].map(([, digits]) => Number(digits)));
+  return length === undefined || another !== undefined ? null : length;
 }
 
 /** Bytes after its length are not part of the body. Missing bytes were truncated. */
@@ -462,23 +467,17 @@ class GorFraming {
 
   #readHead(record: Buffer, separator: number): void {
     this.#found = null;
-    let from = record.indexOf('\n') + 1;
-    let end = record.indexOf('\r\n\r\n', from);
-    while (end >= 0 && isInterim(record.subarray(from, end))) {
-      from = end + 4;
-      end = record.indexOf('\r\n\r\n', from);
-    }
-    if (from === 0 || end < 0 || end > separator) return;
-    const head = record.toString('latin1', from, end);
-    if (/^transfer-encoding:.*\bchunked[ \t]*$/im.test(head)) {
+    const start = record.indexOf('\n') + 1;
+    const message = start === 0 ? null : withoutInterim(record.subarray(start));
+    if (message === null) return;
+    const from = record.length - message.length;
+    const end = record.indexOf('\r\n\r\n', from);
+    if (end < 0 || end > separator) return;
+    const framing = framingOf(record.subarray(from, end));
+    if (framing === 'chunked') {
       this.#chunked = chunkedReader();
       this.#at = end + 4;
-      return;
-    }
-    const lengths = new Set(
-      [...head.matchAll(/^content-length:[ \t]*(\d{1,15})[ \t]*$/gim)].map(([, length]) => length),
-    );
-    if (lengths.size === 1) this.#found = end + 4 + Number([...lengths][0]);
+    } else if (framing !== null) this.#found = end + 4 + framing;
   }
 
   #readChunks(record: Buffer, reader: ChunkedReader): StatedEnd {
