@@ -11,7 +11,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { ArrivalStatistics } from '../src/analysis/stats/arrivals.ts';
-import { entryUrl } from '../src/app/workers.ts';
+import { entryUrl } from '../src/app/package.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { LIMITS } from '../src/core/limits.ts';
 import { SeededRandom } from '../src/core/random.ts';

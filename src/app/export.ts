@@ -47,9 +47,9 @@ import { BodyChanges, NO_BODY_CHANGES } from '../replay/request/body-changes.ts'
 import { RequestBuilder } from '../replay/request/build.ts';
 import { arrivalsAlone, nothingSelected, skipReasonOf } from '../replay/window/capture.ts';
 import { encryptionKeyOf, encryptionKeyOption, openForReplay } from './open-capture.ts';
+import { VERSION } from './package.ts';
 import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
 import { StagedDirectory, StagedFile, writingTo } from './staged-output.ts';
-import { VERSION } from './version.ts';
 
 /** Sends between two looks at whether somebody wants it to stop. */
 const BREATH = 256;

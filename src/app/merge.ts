@@ -16,10 +16,10 @@ import type { HealthDocument, MergedDocument, ReplayDocument } from '../document
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
 import { farthestOf, OpenShards } from './merge-shards.ts';
+import { VERSION } from './package.ts';
 import { mergedCheck } from './replay/document.ts';
 import { newRunId } from './run-files.ts';
 import { StagedDirectory } from './staged-output.ts';
-import { VERSION } from './version.ts';
 
 export const MERGE_OPTIONS = {
   out: text('--out <directory>', 'directory of the merged run (default: runs/<run id>)'),

@@ -20,7 +20,7 @@ import type { CaptureOverview } from '../replay/window/capture.ts';
 import { Timeline } from '../replay/window/playback.ts';
 import { type CaptureSlice, sliceOf } from '../replay/window/window.ts';
 import { encryptionKeyOf, encryptionKeyOption, type OpenedCapture, openForReplay } from './open-capture.ts';
-import { documentFromThread } from './workers.ts';
+import { documentFromThread } from './package.ts';
 
 export const PROFILE_OPTIONS = {
   share: toggle('--share', 'leave out names that could identify clients'),

@@ -11,8 +11,8 @@ import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import { capturePlaces } from './open-capture.ts';
+import { documentFromThread } from './package.ts';
 import { damagedRows } from './run-files.ts';
-import { documentFromThread } from './workers.ts';
 
 export const REPORT_OPTIONS = {
   capture: text(

@@ -13,8 +13,7 @@ import { NO_DEBUGGER } from '../proxy/control/recorder-supervisor.ts';
 import { ReplayEngine } from '../replay/engine/engine.ts';
 import { countTo } from '../replay/options/parsers.ts';
 import { RateLadder, type SyntheticLoad, syntheticSchedule } from '../replay/selftest.ts';
-import { VERSION } from './version.ts';
-import { entryPath, entryUrl } from './workers.ts';
+import { entryPath, entryUrl, VERSION } from './package.ts';
 
 const SENDERS_HINT = `Give 1 to ${LIMITS.senders}: no more than there are cores.`;
 

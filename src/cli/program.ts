@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { VERSION } from '../app/version.ts';
+import { VERSION } from '../app/package.ts';
 import { choice, text } from '../core/options.ts';
 import { environmentSource, unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { entryUrl } from '../app/workers.ts';
+import { entryUrl } from '../app/package.ts';
 import { EXIT, type ExitStatus } from './exit.ts';
 import { terminal } from './terminal.ts';
 

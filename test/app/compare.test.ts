@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { comparisonPage, comparisonView } from '../../src/analysis/compare/view.ts';
-import { viewMarkdown, viewText } from '../../src/analysis/render/text.ts';
+import { viewMarkdown, viewText } from '../../src/analysis/render/table.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../src/app/compare.ts';
 import { byProgram } from '../../src/core/options.ts';
 import type { Send } from '../../src/core/run.ts';

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { columnsOf } from '../../src/analysis/render/table.ts';
-import { tableLines } from '../../src/analysis/render/text.ts';
+import { columnsOf, tableLines } from '../../src/analysis/render/table.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
 import { shownText } from '../../src/core/text.ts';
 

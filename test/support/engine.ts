@@ -1,4 +1,4 @@
-import { entryUrl } from '../../src/app/workers.ts';
+import { entryUrl } from '../../src/app/package.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { type EngineOptions, ReplayEngine } from '../../src/replay/engine/engine.ts';
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
+import { entryPath } from '../../src/app/package.ts';
 import { Recording, type RecordingDeps, type RecordingEnd } from '../../src/app/recording/recording.ts';
-import { entryPath } from '../../src/app/workers.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import type { PlaneOptions } from '../../src/proxy/control/messages.ts';

@@ -16,8 +16,8 @@ import {
   sectionOf,
   shareText,
   type Table,
+  tableText,
 } from '../render/table.ts';
-import { tableText } from '../render/text.ts';
 
 /** Rows of a list; the page has more, the JSON document all. */
 const LISTED = 8;

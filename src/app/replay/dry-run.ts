@@ -19,7 +19,7 @@ import { copyIdentityOf } from '../../replay/plan/superpose.ts';
 import { RequestBuilder } from '../../replay/request/build.ts';
 import { nothingSelected } from '../../replay/window/capture.ts';
 import type { Playback } from '../../replay/window/playback.ts';
-import { VERSION } from '../version.ts';
+import { VERSION } from '../package.ts';
 import {
   askedMultiplier,
   type LeadIn,

@@ -11,7 +11,7 @@ import {
 } from '../../replay/options/replay-options.ts';
 import type { Target } from '../../replay/target.ts';
 import { encryptionKeyOption, type OpenedCapture } from '../open-capture.ts';
-import { entryUrl } from '../workers.ts';
+import { entryUrl } from '../package.ts';
 import { checkerOf, isCheckImplied } from './document.ts';
 import { leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
 import type { ReplayRunParts } from './run.ts';

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { viewText } from '../../analysis/render/text.ts';
+import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../analysis/run/summary.ts';
@@ -25,8 +25,8 @@ import type { Playback } from '../../replay/window/playback.ts';
 import { removeOlderRuns } from '../../storage/runs/retention.ts';
 import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
+import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
-import { VERSION } from '../version.ts';
 import { playCalibration, readyCalibration } from './calibration.ts';
 import {
   answerLines,

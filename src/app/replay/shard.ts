@@ -9,7 +9,7 @@ import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { ShardDocument } from '../../documents/replay.ts';
 import type { Shard } from '../../replay/options/parsers.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
-import { VERSION } from '../version.ts';
+import { VERSION } from '../package.ts';
 import { playedPace, type ReplayPlan } from './plan.ts';
 
 /** Threads start and connections are warmed so long before the start; they are given up after 1.5 s of idling. */

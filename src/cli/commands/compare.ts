@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { comparisonPage, comparisonView } from '../../analysis/compare/view.ts';
-import { viewMarkdown, viewText } from '../../analysis/render/text.ts';
+import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
-import { pageAssets } from '../../app/page-assets.ts';
+import { pageAssets } from '../../app/package.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, toggle } from '../../core/options.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { columnsOf } from '../../analysis/render/table.ts';
-import { tableLines } from '../../analysis/render/text.ts';
+import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import { AppError } from '../../core/errors.ts';
 import { textsOf, toggle } from '../../core/options.ts';
 import { shownUrl, withShownUrls } from '../../core/text.ts';

@@ -1,8 +1,6 @@
 import { Command } from 'commander';
-import { columnsOf } from '../../analysis/render/table.ts';
-import { tableLines } from '../../analysis/render/text.ts';
-import type { Finding } from '../../app/doctor.ts';
-import { DOCTOR_OPTIONS, examine } from '../../app/doctor.ts';
+import { columnsOf, tableLines } from '../../analysis/render/table.ts';
+import { DOCTOR_OPTIONS, examine, type Finding } from '../../app/doctor.ts';
 import { toggle } from '../../core/options.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions, optionsOf } from '../options.ts';

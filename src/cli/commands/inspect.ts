@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { columnsOf } from '../../analysis/render/table.ts';
-import { tableLines } from '../../analysis/render/text.ts';
+import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import { inspect } from '../../app/inspect.ts';
 import { encryptionKeyOf, encryptionKeyOption } from '../../app/open-capture.ts';
 import { DayCalendar } from '../../core/calendar.ts';

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
-import { columnsOf } from '../../analysis/render/table.ts';
-import { tableLines, viewText } from '../../analysis/render/text.ts';
+import { columnsOf, tableLines, viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from '../../app/merge.ts';

@@ -3,7 +3,7 @@ import { profileCsv } from '../../analysis/profile/csv.ts';
 import { profilePage } from '../../analysis/profile/page.ts';
 import { profileText } from '../../analysis/profile/view.ts';
 import { encryptionKeyOf } from '../../app/open-capture.ts';
-import { pageAssets } from '../../app/page-assets.ts';
+import { pageAssets } from '../../app/package.ts';
 import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from '../../app/profile.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, toggle } from '../../core/options.ts';

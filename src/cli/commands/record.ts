@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { entryPath, VERSION } from '../../app/package.ts';
 import {
   RECORD_OPTIONS,
   type RecordOptions,
@@ -6,8 +7,6 @@ import {
   withinRoom,
 } from '../../app/recording/record-options.ts';
 import { Recording } from '../../app/recording/recording.ts';
-import { VERSION } from '../../app/version.ts';
-import { entryPath } from '../../app/workers.ts';
 import { systemClock } from '../../core/clock.ts';
 import { estimateLines, estimateText } from '../../core/disk-estimate.ts';
 import { reasonOf } from '../../core/errors.ts';

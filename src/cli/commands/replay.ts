@@ -1,7 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
-import { columnsOf } from '../../analysis/render/table.ts';
-import { tableLines } from '../../analysis/render/text.ts';
+import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { reachedText } from '../../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
-import { viewMarkdown, viewText } from '../../analysis/render/text.ts';
+import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { reportPage } from '../../analysis/report/page.ts';
 import { reportView } from '../../analysis/report/view.ts';
-import { pageAssets } from '../../app/page-assets.ts';
+import { pageAssets } from '../../app/package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, resolveOptions, toggle } from '../../core/options.ts';

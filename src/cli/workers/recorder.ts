@@ -1,8 +1,8 @@
 import { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
+import { entryUrl } from '../../app/package.ts';
 import type { RecorderSettings } from '../../app/recording/capture.ts';
 import { RecorderProcess } from '../../app/recording/recorder-process.ts';
-import { entryUrl } from '../../app/workers.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { ToRecorder } from '../../proxy/control/messages.ts';
 import { PIPE_FD } from '../../proxy/control/recorder-supervisor.ts';

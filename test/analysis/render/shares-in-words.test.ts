@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { profileText } from '../../../src/analysis/profile/view.ts';
-import { shareText } from '../../../src/analysis/render/table.ts';
-import { viewText } from '../../../src/analysis/render/text.ts';
+import { shareText, viewText } from '../../../src/analysis/render/table.ts';
 import { objectivesTable } from '../../../src/analysis/report/requests.ts';
 import { runView } from '../../../src/analysis/report/view.ts';
 import { percent as reasonPercent } from '../../../src/core/units.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { percentileCurve } from '../../../src/analysis/render/charts.ts';
-import { inert, viewMarkdown, viewText } from '../../../src/analysis/render/text.ts';
+import { inert, viewMarkdown, viewText } from '../../../src/analysis/render/table.ts';
 import { buildReport } from '../../../src/analysis/report/build-report.ts';
 import { reportPage } from '../../../src/analysis/report/page.ts';
 import { reportView } from '../../../src/analysis/report/view.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { viewText } from '../../../src/analysis/render/text.ts';
+import { viewText } from '../../../src/analysis/render/table.ts';
 import { runView } from '../../../src/analysis/report/view.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../../../src/analysis/run/summary.ts';

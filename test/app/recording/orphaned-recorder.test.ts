@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { entryPath } from '../../../src/app/workers.ts';
+import { entryPath } from '../../../src/app/package.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { PIPE_FD } from '../../../src/proxy/control/recorder-supervisor.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
