@@ -30,6 +30,8 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['proxy'],
   'simple-statistics': ['analysis'],
   'image-size': ['analysis'],
+  tinyqueue: ['replay'],
+  'fastest-levenshtein': ['cli'],
   'eventsource-parser': ['inference'],
   zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage'],
   yaml: ['cli'],

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { distance } from 'fastest-levenshtein';
 import { AppError } from '../../core/errors.ts';
 import { longNamesOf, type OptionTexts, textsOf } from '../../core/options.ts';
 import { type SettingSource, type Stated, shapeOf } from '../options.ts';
@@ -98,22 +99,8 @@ export function nearest(name: string, known: Iterable<string>, prefix = ''): str
   let best: string | null = null;
   let bestDistance = Math.ceil((name.length - prefix.length) / 3) + 1;
   for (const candidate of known) {
-    const distance = editDistance(name, candidate);
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+    const edits = distance(name, candidate);
+    if (edits < bestDistance) [best, bestDistance] = [candidate, edits];
   }
   return best;
-}
-
-/** Levenshtein's distance: the insertions, deletions and substitutions between two names. */
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row += 1) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column += 1) {
-      const substitution = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      current.push(Math.min(substitution, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
-    }
-    previous = current;
-  }
-  return previous[b.length] ?? 0;
 }

@@ -1,4 +1,4 @@
-import { Heap } from '../../core/heap.ts';
+import TinyQueue from 'tinyqueue';
 import type { PreparedRequest } from './messages.ts';
 
 /** Ends remembered of requests whose follow-up has not come, or never will: some twenty MB. */
@@ -31,7 +31,7 @@ export class FollowUps {
   /** Goes on where it was: what it has passed is forgotten. */
   readonly #oldestEnded = this.#ended.keys();
   /** Those whose instant is known. */
-  readonly #resolved = new Heap(isBefore);
+  readonly #resolved = new TinyQueue<PreparedRequest>([], inOrder);
   #unresolved = 0;
   /** Sent later than their session had earned, because they were not here yet. */
   heldBack = 0;
@@ -42,7 +42,7 @@ export class FollowUps {
 
   /** Held here, whether their instants are known or not. */
   get size(): number {
-    return this.#unresolved + this.#resolved.size;
+    return this.#unresolved + this.#resolved.length;
   }
 
   /**
@@ -102,12 +102,12 @@ export class FollowUps {
   }
 
   peekNs(): number | null {
-    const next = this.#resolved.first;
+    const next = this.#resolved.peek();
     return next === undefined ? null : this.#startNs + next.intendedOffsetNs;
   }
 
   shift(): PreparedRequest | null {
-    return this.#resolved.take() ?? null;
+    return this.#resolved.pop() ?? null;
   }
 
   /** Takes all of them away, in no order: they will not be sent. */
@@ -141,7 +141,7 @@ export class FollowUps {
   }
 
   #resolve(request: PreparedRequest, dueNs: number): void {
-    this.#resolved.add({ ...request, intendedOffsetNs: dueNs - this.#startNs });
+    this.#resolved.push({ ...request, intendedOffsetNs: dueNs - this.#startNs });
   }
 
   #remember(index: number, ended: Ended): void {
@@ -157,8 +157,6 @@ export class FollowUps {
 }
 
 /** Ties go in the order of the schedule. */
-function isBefore(a: PreparedRequest, b: PreparedRequest): boolean {
-  return a.intendedOffsetNs === b.intendedOffsetNs
-    ? a.index < b.index
-    : a.intendedOffsetNs < b.intendedOffsetNs;
+function inOrder(a: PreparedRequest, b: PreparedRequest): number {
+  return a.intendedOffsetNs - b.intendedOffsetNs || a.index - b.index;
 }

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
+import TinyQueue from 'tinyqueue';
 import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
-import { Heap } from '../../core/heap.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
 import { maskedPointers } from '../check/places.ts';
 import type { RequestBuilder } from '../request/build.ts';
@@ -228,7 +228,7 @@ function findingsOf(payload: ExchangePayload): Set<PayloadFinding> {
  * number: a heap of ends.
  */
 export class Concurrency {
-  readonly #ends = new Heap<number>((one, other) => one < other);
+  readonly #ends = new TinyQueue<number>();
   #max = 0;
   #known = 0;
 
@@ -236,9 +236,9 @@ export class Concurrency {
   add(intendedOffsetNs: number, durationNs: number | null): void {
     if (durationNs === null) return;
     this.#known += 1;
-    while (this.#ends.first !== undefined && this.#ends.first <= intendedOffsetNs) this.#ends.take();
-    this.#ends.add(intendedOffsetNs + durationNs);
-    this.#max = Math.max(this.#max, this.#ends.size);
+    while ((this.#ends.peek() ?? Number.POSITIVE_INFINITY) <= intendedOffsetNs) this.#ends.pop();
+    this.#ends.push(intendedOffsetNs + durationNs);
+    this.#max = Math.max(this.#max, this.#ends.length);
   }
 
   /** The most at once; null where no duration was known. */

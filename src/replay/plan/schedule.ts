@@ -1,5 +1,5 @@
+import TinyQueue from 'tinyqueue';
 import type { ExchangeRow } from '../../core/exchange.ts';
-import { Heap } from '../../core/heap.ts';
 import type { Shard } from '../options/parsers.ts';
 import { drawKeyOf, type SeededDraws } from './draws.ts';
 import { type Arrival, identityOf, type Scaling } from './scaling.ts';
@@ -34,8 +34,9 @@ interface LaterCopy extends Pick<PlannedSend, 'row' | 'copy' | 'layer'> {
  */
 export function* scheduleOf(arrivals: Iterable<Arrival>, scaling: Scaling): Generator<PlannedSend> {
   // Equal ones in the order they came in.
-  const later = new Heap<LaterCopy>((one, other) =>
-    one.offsetUs === other.offsetUs ? one.ticket < other.ticket : one.offsetUs < other.offsetUs,
+  const later = new TinyQueue<LaterCopy>(
+    [],
+    (one, other) => one.offsetUs - other.offsetUs || one.ticket - other.ticket,
   );
   let tickets = 0;
   const planned = ({ row, offsetUs, copy, layer }: Omit<LaterCopy, 'ticket'>, kept = true): PlannedSend => ({
@@ -46,7 +47,7 @@ export function* scheduleOf(arrivals: Iterable<Arrival>, scaling: Scaling): Gene
     kept,
   });
   function* dueBefore(offsetUs: number): Generator<PlannedSend> {
-    while (later.first !== undefined && later.first.offsetUs < offsetUs) yield planned(later.take()!);
+    while ((later.peek()?.offsetUs ?? Number.POSITIVE_INFINITY) < offsetUs) yield planned(later.pop()!);
   }
   for (const arrival of arrivals) {
     const { row, offsetUs, layer = 0 } = arrival;
@@ -56,7 +57,7 @@ export function* scheduleOf(arrivals: Iterable<Arrival>, scaling: Scaling): Gene
     yield planned({ row, offsetUs, copy: 0, layer }, times > 0);
     for (let copy = 1; copy < times; copy += 1) {
       const jitterUs = scaling.jitterUs(drawKeyOf(row), layer, copy);
-      later.add({ row, offsetUs: offsetUs + jitterUs, copy, layer, ticket: tickets++ });
+      later.push({ row, offsetUs: offsetUs + jitterUs, copy, layer, ticket: tickets++ });
     }
   }
   yield* dueBefore(Number.POSITIVE_INFINITY);
