@@ -60,6 +60,6 @@ describe('the command under an old Node', () => {
 
   test('imports nothing that an old Node does not have, before the version is checked', () => {
     const imports = readFileSync(bin, 'utf8').match(/^import .*$/gm);
-    expect(imports).toEqual(["import { existsSync } from 'fs';"]);
+    expect(imports).toEqual(["import { accessSync, constants, existsSync } from 'fs';"]);
   });
 });

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork, type Serializable } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { setPriority } from 'node:os';
 import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
@@ -9,6 +10,12 @@ import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 
 /** Where the recorder finds its byte pipe. */
 export const PIPE_FD = 4;
+
+/**
+ * Traffic comes first wherever both want the processor: on a host of two cores a commit would make the proxy wait. An
+ * unprivileged process cannot raise a priority again, so it does not follow the queue.
+ */
+const RECORDER_NICENESS = 10;
 
 /** With an open debugger port, any process on the same loopback, such as in a pod, can run code in it. */
 export const NO_DEBUGGER = '--disable-sigusr1';
@@ -201,11 +208,6 @@ export class RecorderSupervisor<Settings> {
     clearTimeout(timer);
   }
 
-  /**
-   * The recorder keeps the priority of the proxy. It needs less of a processor for a request than the proxy does, so
-   * an equal share always suffices. With a lower priority it is starved on a busy host until the queue overflows, and
-   * a process without CAP_SYS_NICE cannot raise it again.
-   */
   #spawn(): void {
     const { entry, settings, accountOf, clock, memory } = this.#deps;
     const child = fork(entry, {
@@ -225,6 +227,7 @@ export class RecorderSupervisor<Settings> {
     };
     this.#running = running;
     this.#starts += 1;
+    lowerPriority(child.pid);
     child.on('message', (message) => {
       running.lastWordNs = clock.nowNs();
       this.#hear(running, message as FromRecorder);
@@ -316,9 +319,22 @@ export class RecorderSupervisor<Settings> {
   }
 }
 
-/** The young generation has three semi-spaces, and is bounded as well. */
+/**
+ * The young generation has three semi-spaces, and is bounded as well. Garbage is collected by the thread that made it:
+ * V8's four helpers can keep every processor of a small host for milliseconds, in which nothing is forwarded.
+ */
 function heapFlags(heapMib: number): string[] {
-  return [`--max-old-space-size=${heapMib}`, `--max-semi-space-size=${heapMib / 8}`];
+  return ['--single-threaded-gc', `--max-old-space-size=${heapMib}`, `--max-semi-space-size=${heapMib / 8}`];
+}
+
+/** Best effort: where the host does not allow it, the recorder competes with the traffic for the processor. */
+function lowerPriority(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    setPriority(pid, RECORDER_NICENESS);
+  } catch {
+    // Not ours to insist on: everything works without it.
+  }
 }
 
 function condemn(running: RunningRecorder): void {
