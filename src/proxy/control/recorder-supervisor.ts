@@ -323,8 +323,12 @@ export class RecorderSupervisor<Settings> {
  * The young generation has three semi-spaces, and is bounded as well. Garbage is collected by the thread that made it:
  * V8's four helpers can keep every processor of a small host for milliseconds, in which nothing is forwarded.
  */
-function heapFlags(heapMib: number): string[] {
-  return ['--single-threaded-gc', `--max-old-space-size=${heapMib}`, `--max-semi-space-size=${heapMib / 8}`];
+export function heapFlags(heapMib: number): string[] {
+  return [
+    '--single-threaded-gc',
+    `--max-old-space-size=${heapMib}`,
+    `--max-semi-space-size=${Math.floor(heapMib / 8)}`,
+  ];
 }
 
 /** Best effort: where the host does not allow it, the recorder competes with the traffic for the processor. */

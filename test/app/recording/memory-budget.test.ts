@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { leastMemoryBytes, memoryBudget } from '../../../src/app/recording/memory-budget.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import type { HostLimits } from '../../../src/monitors/host.ts';
+import { heapFlags } from '../../../src/proxy/control/recorder-supervisor.ts';
 
 const MIB = 1_024 * 1_024;
 const full = {
@@ -37,4 +39,15 @@ describe('the memory budget of a recording', () => {
   test('fits a thousand connections into 256 MiB', () => {
     expect(leastMemoryBytes(1_000)).toBeLessThanOrEqual(256 * MIB);
   });
+
+  test.each([192, 300, 431, 512])(
+    'gives V8 sizes of heap that it takes, in a limit of %i MiB',
+    (limitMib) => {
+      const flags = heapFlags(memoryBudget(host(limitMib, true)).recorderHeapMib);
+      expect(spawnSync(process.execPath, [...flags, '-e', ''], { encoding: 'utf8' })).toMatchObject({
+        status: 0,
+        stderr: '',
+      });
+    },
+  );
 });
