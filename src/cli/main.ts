@@ -8,7 +8,7 @@ import { terminal } from './terminal.ts';
 const HELP: ReadonlySet<string> = new Set(['--help', '-h']);
 /**
  * Commands that read a capture by the million to plan or play it. They run in a thread, because only a thread can be
- * held to a small heap, and because whoever watches the threads of a run must not wait for any of them.
+ * held to a small heap, and because the thread that watches a run must not wait for its other threads.
  */
 const IN_THREAD: ReadonlySet<string> = new Set(['replay', 'selftest']);
 

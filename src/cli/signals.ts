@@ -51,7 +51,7 @@ export class Interruption {
 }
 
 /**
- * Runs what the first signal may stop. If it throws once a signal came, that is told, and is the exit status.
+ * Runs what the first signal may stop. If it throws after a signal, the error is printed and decides the exit status.
  * @param unwritten what then was not written; without it everything that is thrown is
  */
 export async function interruptible(

@@ -28,11 +28,9 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'csv-parse': ['formats'],
   'hyparquet-writer': ['formats'],
   'prom-client': ['proxy'],
-  'simple-statistics': ['analysis'],
   'image-size': ['analysis'],
   tinyqueue: ['replay'],
   'fastest-levenshtein': ['cli'],
-  'eventsource-parser': ['inference'],
   zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage'],
   yaml: ['cli'],
 };

@@ -61,7 +61,7 @@ interface Coverage {
 /** A run that is over, and what must be known to judge it. */
 export interface RunContext extends PlanMultipliers {
   readonly figures: RunFigures;
-  /** Null in it means that nobody measured it, not that it was good. */
+  /** A null in it means not measured; it does not mean good. */
   readonly health: HealthDocument;
   readonly coverage: Coverage;
   /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */

@@ -163,7 +163,7 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
     yield reason('too_few_samples', { expression, floor, samples, gapless });
   }
   const check = figures.check ?? null;
-  // Of answers that were not compared nobody knows what they said.
+  // An answer that was not compared may have said anything.
   if (thresholds.some(({ metric }) => metric === 'mismatch') && !isCheckedEnough(check, bounds)) {
     const known = UNCHECKED_REASONS.filter((each) => check?.unchecked[each] !== undefined);
     yield reason('answers_unchecked', {

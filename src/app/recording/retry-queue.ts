@@ -41,7 +41,7 @@ export class RetryQueue {
     return this.#waiting.size + this.#failed.size;
   }
 
-  /** Resolves when these, and what else waits by then, have been tried. Never rejects: what fails is told. */
+  /** Resolves when these and all that wait by then were tried. Never rejects: a failure is logged. */
   async add(files: readonly string[]): Promise<void> {
     for (const file of files) {
       this.#failed.delete(file);

@@ -75,7 +75,7 @@ async function runImport(
   }, out);
 }
 
-/** Whether times are numbers and nobody said from when they count. */
+/** Whether times are numbers without a stated start. */
 function countsFromEpoch({ stated, originOf }: Asked<OptionShape>): boolean {
   return (stated['unit'] ?? 'iso') !== 'iso' && originOf('origin') === null;
 }
