@@ -11,6 +11,8 @@ const NEEDED = [22, 19];
  * at 2,000 requests/s on two cores was 20 ms with them, and is 5 ms without.
  */
 const COLLECTING_ALONE = '--single-threaded-gc';
+/** MiB. What a proxy allocates is garbage at once; in a larger young space each collection takes three times as long. */
+const YOUNG_SPACE = '--max-semi-space-size=2';
 
 if (isTooOld(process.versions.node)) {
   process.stderr.write(
@@ -49,7 +51,13 @@ function beginAnew() {
   if (process.execArgv.includes(COLLECTING_ALONE) || process.platform === 'win32') return;
   // Node ends a process that cannot begin anew as the program it names; without /proc it knows its own by name only.
   if (!process.execPath.startsWith('/')) return;
-  const command = [process.argv[0], COLLECTING_ALONE, ...process.execArgv, ...process.argv.slice(1)];
+  const command = [
+    process.argv[0],
+    COLLECTING_ALONE,
+    YOUNG_SPACE,
+    ...process.execArgv,
+    ...process.argv.slice(1),
+  ];
   try {
     accessSync(process.execPath, constants.X_OK);
     process.execve(process.execPath, command, process.env);

@@ -28,9 +28,16 @@ const QUIET_MS = 300;
 const QUIET_CPU_US = 10_000;
 const SETTLE_MAX_MS = 60_000;
 
+/** A bench that fails must leave nothing running behind. */
+const children: ChildProcess[] = [];
+process.on('exit', () => {
+  for (const child of children) if (child.exitCode === null) child.kill('SIGTERM');
+});
+
 /** Starts a helper of this directory that answers with its port. */
 export async function helper(name: string, args: string[]): Promise<{ child: ChildProcess; port: number }> {
   const child = fork(new URL(`./${name}.ts`, import.meta.url), args);
+  children.push(child);
   const [message] = (await once(child, 'message')) as [{ port: number }];
   return { child, port: message.port };
 }
@@ -91,6 +98,7 @@ http {
 }`,
   );
   const nginx = spawn('nginx', ['-c', configuration], { stdio: 'ignore' });
+  children.push(nginx);
   // Not `once`: awaited for 'spawn', it rejects where there is no nginx to be spawned.
   const started = await new Promise<boolean>((resolve) => {
     nginx.on('spawn', () => resolve(true));
@@ -122,6 +130,7 @@ export async function startRecorder(targetPort: number, directory: string): Prom
   const recorder = spawn(process.execPath, [bin, '--log-format', 'json', 'record', ...addresses, ...quick], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+  children.push(recorder);
   let said = '';
   recorder.stderr.on('data', (text: Buffer) => {
     said += text.toString();

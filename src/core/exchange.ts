@@ -18,7 +18,7 @@ export interface Body {
   /** Truncated by a cap, a budget or the end of the connection. A truncated request is never replayed. */
   readonly truncated: boolean;
   /** HMAC-SHA-256 of all `bytes` under the capture's hash key, first 16 bytes; null for an empty body. */
-  readonly hash: Uint8Array | null;
+  readonly hash: Buffer | null;
 }
 
 /** One HTTP/1.1 message. The raw head is stored; header pairs are derived from it. */

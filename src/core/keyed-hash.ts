@@ -21,7 +21,7 @@ const COPIED_BYTES = 64 * 1024;
 export interface RunningHash {
   update(bytes: Uint8Array): void;
   /** The first 16 bytes of the HMAC. */
-  digest(): Uint8Array;
+  digest(): Buffer;
 }
 
 /**
@@ -60,7 +60,7 @@ export class KeyedHash {
    * The 16-byte hash of a whole body. Computed from two one-shot digests: a `createHmac` object takes twice the time
    * and one finalizer each.
    */
-  ofBody(bytes: Uint8Array): Uint8Array {
+  ofBody(bytes: Uint8Array): Buffer {
     if (bytes.length > COPIED_BYTES) {
       return createHmac('sha256', this.#key).update(bytes).digest().subarray(0, BODY_HASH_BYTES);
     }

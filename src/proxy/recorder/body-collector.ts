@@ -38,7 +38,7 @@ export class BodyCollector implements BodyTaker {
   #wireBytes = 0;
   #hash: RunningHash | null = null;
   /** Of a body that came in one piece: a running hash would cost twice as much. */
-  #digest: Uint8Array | null = null;
+  #digest: Buffer | null = null;
   readonly #expectedBytes: number | null;
   readonly #originNs: number;
   /** Monotonic nanoseconds of the last byte that came, null before the first. */

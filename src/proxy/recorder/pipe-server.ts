@@ -187,10 +187,11 @@ export class PipeServer {
   readonly #connections = new Map<number, FedConnection>();
   #pipe: Duplex | null = null;
   #waiting: Answer[] = [];
+  /** What will be committed when all that waits is. */
+  #expected: Progress;
   #waitingSinceNs = 0;
   /** Number of the last flush that was asked for and is not answered; 0 for none. */
   #flushAsked = 0;
-  #committed: Progress;
   #shedding: LossReason | null = null;
   /** Frames are ignored from now on; the proxy counts them as lost. */
   #abandoned = false;
@@ -198,7 +199,7 @@ export class PipeServer {
   /** @param progress what recorders before this one have committed of the same recording */
   constructor(deps: RecorderDeps, progress: Progress = NO_PROGRESS) {
     this.#deps = deps;
-    this.#committed = progress;
+    this.#expected = progress;
   }
 
   /** Why the last commit failed; null when it did not. */
@@ -236,9 +237,10 @@ export class PipeServer {
   commit(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    const { reason, lost } = this.#deps.sink.commit(progressWith(this.#committed, waiting, NONE_LOST));
+    const { reason, lost } = this.#deps.sink.commit(this.#expected);
     const losses = new Map(lost.map((each) => [each.exchange, each.reason]));
-    this.#committed = progressWith(this.#committed, waiting, losses);
+    for (const answer of lost.length === 0 ? [] : waiting)
+      if (answer.exchange !== null && losses.has(answer.exchange)) this.#expect(answer, -1);
     this.#shedding = reason;
     const batch = settlementsOf(waiting, losses);
     if (this.#flushAsked > 0)
@@ -284,23 +286,22 @@ export class PipeServer {
   #wait(answer: Answer): void {
     if (this.#waiting.length === 0) this.#waitingSinceNs = this.#deps.clock.nowNs();
     this.#waiting.push(answer);
+    if (answer.exchange !== null) this.#expect(answer, 1);
+  }
+
+  /** @param times 1 for an exchange that is to be committed, -1 for one that was not */
+  #expect({ bytes, turns }: Answer, times: 1 | -1): void {
+    const before = this.#expected;
+    this.#expected = {
+      bytes: before.bytes + times * bytes,
+      turns: before.turns + times * turns,
+      exchanges: before.exchanges + times,
+    };
   }
 }
 
 /** Why exchanges of a batch are not stored. */
 type Losses = ReadonlyMap<Exchange, LossReason>;
-
-const NONE_LOST: Losses = new Map();
-
-/** The progress once these exchanges are committed, but for the lost ones. */
-function progressWith(before: Progress, answers: readonly Answer[], lost: Losses): Progress {
-  const stored = answers.filter(({ exchange }) => exchange !== null && !lost.has(exchange));
-  return {
-    bytes: stored.reduce((sum, { bytes }) => sum + bytes, before.bytes),
-    turns: stored.reduce((sum, { turns }) => sum + turns, before.turns),
-    exchanges: before.exchanges + stored.length,
-  };
-}
 
 /** What is recorded of one connection in one commit is one settlement: the pipe carries no more than it must. */
 function settlementsOf(answers: readonly Answer[], lost: Losses): PipeSettlement[] {

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import { LIMITS } from '../../core/limits.ts';
-import { FRAME_HEADER_BYTES, type FrameHead, frameHeader } from './frames.ts';
+import { FRAME_HEADER_BYTES, type FrameHead, writeFrameHeader } from './frames.ts';
 
 /** A payload of at least so many bytes is kept by reference; less is copied, because each kept chunk has a cost. */
 const REFERENCED_BYTES = 8 * 1024;
@@ -13,6 +13,14 @@ const WRITTEN_AT_ONCE_BYTES = 512 * 1024;
 
 const NO_BLOCK: Buffer = Buffer.alloc(0);
 
+/** What was collected up to a flush. */
+interface Taken {
+  readonly pieces: Buffer[];
+  readonly blocks: readonly Buffer[];
+  /** What it has taken of the budget. */
+  readonly cost: number;
+}
+
 /**
  * Frames on their way into the recorder's pipe, under a budget of bytes. Large payloads are kept by reference, small
  * ones and headers are copied together. Frames are collected for some milliseconds, because a write per chunk would
@@ -23,6 +31,10 @@ export class FrameQueue {
   #pipe: Writable | null = null;
   /** What is to be written, in order. */
   #pieces: Buffer[] = [];
+  /** Blocks of this size that the pieces lie in. */
+  #blocks: Buffer[] = [];
+  /** Written blocks, to be filled again. New ones make V8 collect its whole heap some ten times a second. */
+  readonly #spare: Buffer[] = [];
   /** Of the block that is copied into: where what is no piece yet begins, and where the next bytes go. */
   #block = NO_BLOCK;
   #begin = 0;
@@ -50,7 +62,7 @@ export class FrameQueue {
 
   /** Sends to this pipe from now on; null drops what has not been written. */
   attach(pipe: Writable | null): void {
-    this.#release(this.#take().cost);
+    this.#release(this.#take());
     this.#pipe = pipe;
   }
 
@@ -76,10 +88,11 @@ export class FrameQueue {
     if (this.#immediate) clearImmediate(this.#immediate);
     this.#timer = null;
     this.#immediate = null;
-    const { pieces, cost } = this.#take();
+    const taken = this.#take();
+    const { pieces } = taken;
     const last = pieces.pop();
     if (last === undefined) return;
-    const written = () => this.#release(cost);
+    const written = () => this.#release(taken);
     if (this.#pipe === null) {
       written();
       return;
@@ -100,8 +113,9 @@ export class FrameQueue {
   #add(head: FrameHead, payload: Buffer, kept: Buffer | null): void {
     const blockBytes = this.#costOf(kept === null ? payload.length : 0);
     // All memory is there before anything is written: a frame is never in the queue in part.
-    if (blockBytes > 0) this.#beginBlock(Buffer.allocUnsafeSlow(blockBytes));
-    this.#copy(frameHeader(head, payload.length));
+    if (blockBytes > 0) this.#beginBlock(this.#newBlock(blockBytes));
+    writeFrameHeader(this.#block, this.#end, head, payload.length);
+    this.#end += FRAME_HEADER_BYTES;
     if (kept === null) this.#copy(payload);
     else {
       this.#sealPiece();
@@ -117,8 +131,14 @@ export class FrameQueue {
     this.#end += bytes.length;
   }
 
+  #newBlock(bytes: number): Buffer {
+    const spare = bytes === BLOCK_BYTES ? this.#spare.pop() : undefined;
+    return spare ?? Buffer.allocUnsafeSlow(bytes);
+  }
+
   #beginBlock(block: Buffer): void {
     this.#sealPiece();
+    if (block.length === BLOCK_BYTES) this.#blocks.push(block);
     this.#block = block;
     this.#begin = 0;
     this.#end = 0;
@@ -128,6 +148,8 @@ export class FrameQueue {
   #charge(bytes: number): void {
     this.#heldBytes += bytes;
     this.#collectedCost += bytes;
+    const room = Math.max(0, Math.floor((this.#budgetBytes - this.#heldBytes) / BLOCK_BYTES));
+    if (this.#spare.length > room) this.#spare.length = room;
   }
 
   /** Makes a piece of what was copied since the last one. */
@@ -158,10 +180,11 @@ export class FrameQueue {
   }
 
   /** All that was collected; nothing is left. */
-  #take(): { readonly pieces: Buffer[]; readonly cost: number } {
+  #take(): Taken {
     this.#sealPiece();
-    const taken = { pieces: this.#pieces, cost: this.#collectedCost };
+    const taken = { pieces: this.#pieces, blocks: this.#blocks, cost: this.#collectedCost };
     this.#pieces = [];
+    this.#blocks = [];
     this.#block = NO_BLOCK;
     this.#begin = 0;
     this.#end = 0;
@@ -170,8 +193,11 @@ export class FrameQueue {
     return taken;
   }
 
-  #release(cost: number): void {
+  #release({ blocks, cost }: Taken): void {
     this.#heldBytes -= cost;
+    this.#spare.push(...blocks);
+    // A burst leaves many, which go one at a time.
+    if (this.#heldBytes === 0) this.#spare.pop();
     if (this.#pieces.length > 0) this.#flushSoon();
   }
 }

@@ -95,15 +95,13 @@ export function decodeMessage(payload: Buffer): PipeMessage {
   return JSON.parse(payload.toString()) as PipeMessage;
 }
 
-export function frameHeader(head: FrameHead, payloadBytes: number): Buffer {
-  const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
-  header.writeUInt32LE(payloadBytes, 0);
-  header[4] = head.type;
-  header[5] = head.turnStart ? 1 : 0;
-  header.writeUInt16LE(0, 6);
-  header.writeUInt32LE(head.connection, 8);
-  header.writeDoubleLE(head.atNs, 12);
-  return header;
+export function writeFrameHeader(into: Buffer, at: number, head: FrameHead, payloadBytes: number): void {
+  into.writeUInt32LE(payloadBytes, at);
+  into[at + 4] = head.type;
+  into[at + 5] = head.turnStart ? 1 : 0;
+  into.writeUInt16LE(0, at + 6);
+  into.writeUInt32LE(head.connection, at + 8);
+  into.writeDoubleLE(head.atNs, at + 12);
 }
 
 /** Cuts a byte stream back into frames, and hands each to the consumer, whole and in order. */
@@ -121,10 +119,10 @@ export class FrameReader {
     while (at < chunk.length) {
       if (this.#rest !== null) at += this.#complete(this.#rest, chunk.subarray(at));
       else {
-        const frame = chunk.subarray(at, at + frameBytes(chunk, at));
-        if (frame.length === frameBytes(chunk, at)) this.#hand(frame);
-        else this.#rest = Buffer.from(frame);
-        at += frame.length;
+        const end = at + frameBytes(chunk, at);
+        if (end <= chunk.length) this.#hand(chunk, at, end);
+        else this.#rest = Buffer.from(chunk.subarray(at));
+        at = end;
       }
     }
   }
@@ -134,17 +132,18 @@ export class FrameReader {
     const added = bytes.subarray(0, frameBytes(rest, 0) - rest.length);
     const frame = Buffer.concat([rest, added]);
     this.#rest = frame.length < frameBytes(frame, 0) ? frame : null;
-    if (this.#rest === null) this.#hand(frame);
+    if (this.#rest === null) this.#hand(frame, 0, frame.length);
     return added.length;
   }
 
-  #hand(frame: Buffer): void {
+  /** A frame that lies between two places of these bytes. */
+  #hand(bytes: Buffer, at: number, end: number): void {
     this.#onFrame({
-      type: frame[4] as FrameType,
-      turnStart: frame[5] === 1,
-      connection: frame.readUInt32LE(8),
-      atNs: frame.readDoubleLE(12),
-      payload: frame.subarray(FRAME_HEADER_BYTES),
+      type: bytes[at + 4] as FrameType,
+      turnStart: bytes[at + 5] === 1,
+      connection: bytes.readUInt32LE(at + 8),
+      atNs: bytes.readDoubleLE(at + 12),
+      payload: bytes.subarray(at + FRAME_HEADER_BYTES, end),
     });
   }
 }

@@ -217,7 +217,7 @@ function hexOf(blob: string): string {
   return `iif(${blob} IS NULL, NULL, hex(${blob}))`;
 }
 
-function bytesOfHex(hex: string | null): Uint8Array | null {
+function bytesOfHex(hex: string | null): Buffer | null {
   return hex === null ? null : Buffer.from(hex, 'hex');
 }
 
@@ -271,7 +271,7 @@ type RawExchange = [
 export interface BodyPlace {
   readonly bytes: number;
   readonly truncated: boolean;
-  readonly hash: Uint8Array | null;
+  readonly hash: Buffer | null;
   /** Null if nothing of it was kept. */
   readonly keptBytes: number | null;
   readonly slot: number | null;

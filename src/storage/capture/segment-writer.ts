@@ -178,7 +178,14 @@ export class SegmentWriter {
       exchange.session,
       this.#names.idOf(exchange.model),
       streamed === null ? null : Number(streamed),
-      ...WHOLE_FACTS.map((fact) => exchange[fact]),
+      exchange.requestEndOffsetUs,
+      exchange.firstByteOffsetUs,
+      exchange.lastByteOffsetUs,
+      exchange.clientLeftOffsetUs,
+      exchange.firstTokenOffsetUs,
+      exchange.promptTokens,
+      exchange.outputTokens,
+      exchange.batch,
       request?.body.bytes ?? null,
       response?.body.bytes ?? null,
       Number(request?.body.truncated ?? false),
@@ -212,18 +219,6 @@ export class SegmentWriter {
 
 type Bound = number | Uint8Array | null;
 
-/** Consecutive columns of `exchange` that hold a fact as it is: a whole number or null. */
-const WHOLE_FACTS = [
-  'requestEndOffsetUs',
-  'firstByteOffsetUs',
-  'lastByteOffsetUs',
-  'clientLeftOffsetUs',
-  'firstTokenOffsetUs',
-  'promptTokens',
-  'outputTokens',
-  'batch',
-] as const;
-
 /** An exchange that waits for its commit, with packed heads. */
 export interface PackedExchange {
   readonly exchange: Exchange;
@@ -233,7 +228,6 @@ export interface PackedExchange {
 
 /** Null for an exchange that cannot be stored. It counts as one loss and does not affect its batch. */
 export function packExchange(exchange: Exchange): PackedExchange | null {
-  if (!canBeRow(exchange)) return null;
   try {
     return { exchange, heads: encodeHeads(exchange) };
   } catch {
@@ -246,17 +240,6 @@ export function packExchange(exchange: Exchange): PackedExchange | null {
 export function keptBytesOf({ exchange: { request, response }, heads }: PackedExchange): number {
   const bodies = (request?.body.kept?.byteLength ?? 0) + (response?.body.kept?.byteLength ?? 0);
   return bodies + (heads?.byteLength ?? 0);
-}
-
-function canBeRow(exchange: Exchange): boolean {
-  const isWhole = (fact: number | null) => fact === null || Number.isSafeInteger(fact);
-  return (
-    Number.isSafeInteger(exchange.arrivalUs) &&
-    isWhole(exchange.status) &&
-    isWhole(exchange.connection) &&
-    WHOLE_FACTS.every((fact) => isWhole(exchange[fact])) &&
-    OUTCOMES.includes(exchange.outcome)
-  );
 }
 
 /** Bodies that each of the two generations remembers: about 30 MiB in total. */
@@ -289,7 +272,7 @@ export class BodyStore {
   idOf(body: Body): number | null {
     if (body.bytes === 0) return null;
     const kept = body.kept?.byteLength ?? null;
-    const key = body.hash === null ? null : `${Buffer.from(body.hash).toString('latin1')} ${kept}`;
+    const key = body.hash === null ? null : `${body.hash.toString('latin1')} ${kept}`;
     const known = key === null ? undefined : (this.#latest.get(key) ?? this.#earlier.get(key));
     if (known !== undefined) return known;
     const id = this.#lastId + 1;

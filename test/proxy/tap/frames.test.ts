@@ -6,9 +6,9 @@ import {
   FRAME_HEADER_BYTES,
   type FrameHead,
   FrameReader,
-  frameHeader,
   type PipeSettlement,
   SettlementReader,
+  writeFrameHeader,
 } from '../../../src/proxy/tap/frames.ts';
 
 interface Written extends FrameHead {
@@ -23,13 +23,19 @@ const written: fc.Arbitrary<Written> = fc.record({
   atNs: fc.double({ min: 0, noNaN: true }),
 });
 
+function headerOf(head: FrameHead, payloadBytes: number): Buffer {
+  const header = Buffer.alloc(FRAME_HEADER_BYTES);
+  writeFrameHeader(header, 0, head, payloadBytes);
+  return header;
+}
+
 /** All of them behind each other; each byte says which frame it is of, and where in it. */
 function streamOf(frames: readonly Written[]): Buffer {
   return Buffer.concat(
     frames.map((frame, number) => {
       const payload = Buffer.alloc(frame.bytes);
       for (let at = 0; at < frame.bytes; at += 1) payload[at] = (number * 37 + at) & 0xff;
-      return Buffer.concat([frameHeader(frame, frame.bytes), payload]);
+      return Buffer.concat([headerOf(frame, frame.bytes), payload]);
     }),
   );
 }
@@ -52,7 +58,7 @@ function readIn(stream: Buffer, cuts: readonly number[]) {
   const bytes: Buffer[] = [];
   const reader = new FrameReader(({ payload, ...head }) => {
     heads.push({ ...head, bytes: payload.length });
-    bytes.push(frameHeader(head, payload.length), Buffer.from(payload));
+    bytes.push(headerOf(head, payload.length), Buffer.from(payload));
   });
   push(stream, cuts, reader);
   return { heads, stream: Buffer.concat(bytes) };

@@ -52,17 +52,17 @@ describe('commits', () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  it('lose the one exchange that cannot be written, and say so, not its neighbours', () => {
+  it('lose the exchanges that cannot be written, and say so, not their neighbours', () => {
     const directory = newCapture();
     const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
     writer.append(exchangeOf({ connection: 1 }));
-    // Known by its facts to be no row, and known only when SQLite refuses what stands for its client.
+    // SQLite refuses the first by the type of its column; the second cannot be bound.
     writer.append(exchangeOf({ lastByteOffsetUs: 0.5 }));
     writer.append(exchangeOf({ connection: 2, client: {} as Uint8Array }));
     writer.append(exchangeOf({ connection: 3 }));
     expect(writer.commit()).toMatchObject({
       committed: 2,
-      lost: [{ reason: 'encode_failed' }],
+      lost: [{ reason: 'encode_failed' }, { reason: 'encode_failed' }],
       reason: 'encode_failed',
     });
     writer.append(exchangeOf({ connection: 4 }));
