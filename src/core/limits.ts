@@ -149,8 +149,14 @@ export const SUPERVISION = {
    * another host's.
    */
   accountSilenceMs: 3_600_000,
+  /** Processor time that a recorder may get, or time that it may be stopped, without a word. */
   heartbeatLimitMs: 5_000,
+  /** The same until it records for the first time. */
   startLimitMs: 30_000,
+  /** How long a silent recorder may sleep, in commits on a slow disk. Without /proc, how long it may be silent. */
+  asleepLimitMs: 120_000,
+  /** After this silence the log says what the recorder waits for. */
+  slowRecorderMs: 10_000,
   /** How long a resume waits to report the recorder's state. */
   resumeWaitMs: 10_000,
   restartDelayMs: 200,

@@ -6,6 +6,8 @@ import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
+import { NoticeLimit } from '../data-plane.ts';
+import { HangWatch, readMainThread } from './hang-watch.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 
 /** Where the recorder finds its byte pipe. */
@@ -16,6 +18,9 @@ export const PIPE_FD = 4;
  * unprivileged process cannot raise a priority again, so it does not follow the queue.
  */
 const RECORDER_NICENESS = 10;
+
+/** How often the log says that a recorder is slow while it is. */
+const SLOW_NOTICE_MS = 60_000;
 
 /** With an open debugger port, any process on the same loopback, such as in a pod, can run code in it. */
 export const NO_DEBUGGER = '--disable-sigusr1';
@@ -114,8 +119,7 @@ interface RecorderSupervisorDeps<Settings> {
 interface RunningRecorder {
   readonly child: ChildProcess;
   readonly ended: Promise<void>;
-  /** When it last said anything. */
-  lastWordNs: number;
+  readonly hangs: HangWatch;
   /** When it said that it records; null before. */
   readyNs: number | null;
   faulted: boolean;
@@ -133,6 +137,7 @@ interface RunningRecorder {
 export class RecorderSupervisor<Settings> {
   readonly #deps: RecorderSupervisorDeps<Settings>;
   readonly #policy: RestartPolicy;
+  readonly #slowNotice: NoticeLimit;
   #running: RunningRecorder | null = null;
   #lastBeat: RecorderBeat | null = null;
   #watchful = false;
@@ -146,6 +151,7 @@ export class RecorderSupervisor<Settings> {
   constructor(deps: RecorderSupervisorDeps<Settings>) {
     this.#deps = deps;
     this.#policy = new RestartPolicy(deps.clock);
+    this.#slowNotice = new NoticeLimit(deps.clock, SLOW_NOTICE_MS);
   }
 
   /** Of the one that runs and may record; null while none does. */
@@ -222,14 +228,15 @@ export class RecorderSupervisor<Settings> {
     const running: RunningRecorder = {
       child,
       ended: ended.then(() => undefined),
-      ...{ lastWordNs: clock.nowNs(), readyNs: null },
+      hangs: new HangWatch(() => (child.pid === undefined ? null : readMainThread(child.pid)), clock.nowNs()),
+      readyNs: null,
       ...{ faulted: false, committed: false, condemned: false, closed: false },
     };
     this.#running = running;
     this.#starts += 1;
     lowerPriority(child.pid);
     child.on('message', (message) => {
-      running.lastWordNs = clock.nowNs();
+      running.hangs.heard(clock.nowNs());
       this.#hear(running, message as FromRecorder);
     });
     void ended.then((how) => this.#onEnded(running, how));
@@ -296,7 +303,7 @@ export class RecorderSupervisor<Settings> {
     }, delayMs);
   }
 
-  /** A recorder that says nothing hangs, in a native call perhaps; only killing it helps. */
+  /** A recorder that hangs, in a native call perhaps, can only be killed. One that waits is left alone. */
   #look(): void {
     const running = this.#running;
     const nowNs = this.#deps.clock.nowNs();
@@ -304,14 +311,19 @@ export class RecorderSupervisor<Settings> {
     this.#watchedNs = nowNs;
     if (!running) return;
     // We did not run ourselves (a paused container, say): what it said meanwhile lies unread, if it ran at all.
-    if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) running.lastWordNs = nowNs;
-    // At the lowest priority of a busy host a start takes its time, and is no hang.
-    const limitMs = running.readyNs === null ? SUPERVISION.startLimitMs : SUPERVISION.heartbeatLimitMs;
-    const silentMs = Math.round((nowNs - running.lastWordNs) / 1e6);
-    if (silentMs < limitMs) return;
-    this.#deps.logger.error({ silentMs }, 'recorder hangs; killing it');
-    running.lastWordNs = nowNs;
-    condemn(running);
+    if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) running.hangs.heard(nowNs);
+    const { hung, ...silence } = running.hangs.look(nowNs, running.readyNs === null);
+    if (hung) {
+      this.#deps.logger.error(silence, 'recorder hangs; killing it');
+      running.hangs.heard(nowNs);
+      condemn(running);
+    } else if (silence.silentMs >= SUPERVISION.slowRecorderMs && this.#slowNotice.passes()) {
+      const awaited = silence.state === 'runnable' ? 'a processor' : 'its disk';
+      this.#deps.logger.warn(
+        silence,
+        `recorder is slow: it waits for ${awaited}; traffic flows and is queued`,
+      );
+    }
   }
 
   #livedMs({ readyNs }: RunningRecorder): number {
