@@ -15,6 +15,9 @@ export const canMount: boolean = (() => {
   return status === 0;
 })();
 
+/** Whether a file can be given to another user. */
+export const canGive: boolean = process.geteuid?.() === 0;
+
 /** Whether strace is there and may attach to a process of ours. */
 export const canTrace: boolean = (() => {
   const sleeper = spawn('sleep', ['5'], { stdio: 'ignore' });

@@ -152,6 +152,18 @@ function makeCapture(directory: string): string {
 }
 
 /**
+ * Refuses what another user prepared: its owner could read what is written, or knows the key that hashes it.
+ * @throws AppError OUTPUT_UNWRITABLE naming the owner
+ */
+export function assertOwn(path: string, { uid }: Stats): void {
+  const own = process.geteuid?.() ?? uid;
+  if (uid === own) return;
+  throw new AppError('OUTPUT_UNWRITABLE', `${path} belongs to another user (${uid})`, {
+    hint: `Record as that user, give it to this one (chown -R ${own} ${path}), or name another directory.`,
+  });
+}
+
+/**
  * Creates our own directory, or resets its mode to 0700: orchestrators widen the modes of mounted volumes.
  */
 function makePrivate(directory: string): string {
@@ -162,7 +174,7 @@ function makePrivate(directory: string): string {
     throw new AppError('OUTPUT_UNWRITABLE', `${directory} is a ${kind}`, {
       hint: 'A capture is written only to a directory of its own. Remove it or name another.',
     });
-  }
+  } else assertOwn(directory, present);
   // The umask applies to mkdir's mode, and an older directory may have any mode.
   chmodSync(directory, PRIVATE_MODE);
   return directory;

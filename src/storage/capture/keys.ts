@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { HASH_KEY_FILE, type SegmentFile, segmentsOf, writeFileDurably } from './directory.ts';
+import { assertOwn, HASH_KEY_FILE, type SegmentFile, segmentsOf, writeFileDurably } from './directory.ts';
 import { cipherFor, type EncryptionKey, type WrappedKey, wrappedKeySchema, wrongKey } from './encryption.ts';
 import type { SegmentMeta } from './schema.ts';
 import { withSegment } from './segment-reader.ts';
@@ -20,7 +20,7 @@ const WRAP_CONTEXT = 'reprise hash key';
  * @param encryption the capture's encryption key, which also wraps `hash.key`; null for an unencrypted
  * capture
  * @throws AppError OPTION_INVALID for an unusable key file, CAPTURE_ENCRYPTED if the wrapping key is missing,
- * OUTPUT_UNWRITABLE if no key can be created
+ * OUTPUT_UNWRITABLE if no key can be created, or another user made it
  */
 export function loadHashKey(
   captureDirectory: string,
@@ -30,7 +30,10 @@ export function loadHashKey(
   if (keyFile !== null) return givenKey(keyFile);
   const path = join(captureDirectory, HASH_KEY_FILE);
   try {
-    if (!existsSync(path)) writeOwnKey(path, randomBytes(KEY_BYTES), encryption);
+    const present = lstatSync(path, { throwIfNoEntry: false });
+    if (present === undefined) writeOwnKey(path, randomBytes(KEY_BYTES), encryption);
+    else if (present.isSymbolicLink()) throw unusable(path, 'it is a link');
+    else assertOwn(path, present);
     // Read it back: if two processes create one at the same time, both use the one that stayed.
     const stored = readOwnKey(path, encryption);
     // An unwrapped key is now wrapped. A key wrapped by an earlier key is wrapped by the first.

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { KeyedHash } from '../../../src/core/keyed-hash.ts';
@@ -16,6 +16,7 @@ import { loadHashKey } from '../../../src/storage/capture/keys.ts';
 import { DirectoryLock } from '../../../src/storage/capture/lock.ts';
 import { captureOf, newCapture } from '../../support/captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
+import { canGive } from '../../support/host-abilities.ts';
 import { RunningProcess, runProcess } from '../../support/process.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
@@ -102,6 +103,35 @@ describe('the directory of a capture', () => {
     writeFileSync(file, '');
     expect(write(file)).toThrow(expect.objectContaining({ code: 'OUTPUT_UNWRITABLE' }));
     expect(write(join(file, 'below'))).toThrow(expect.objectContaining({ code: 'OUTPUT_UNWRITABLE' }));
+  });
+
+  it.skipIf(!canGive)('that another user prepared is refused, and their hash key (needs root)', () => {
+    const named = temporaryDirectory();
+    const own = resolveCaptureDirectory(named, 'write');
+    loadHashKey(own, null, null);
+    const foreign = {
+      code: 'OUTPUT_UNWRITABLE',
+      message: expect.stringContaining('belongs to another user (65534)'),
+    };
+    chownSync(join(own, 'hash.key'), 65_534, 65_534);
+    expect(() => loadHashKey(own, null, null)).toThrow(expect.objectContaining(foreign));
+    chownSync(own, 65_534, 65_534);
+    expect(() => resolveCaptureDirectory(named, 'write')).toThrow(expect.objectContaining(foreign));
+    // A reader may be anybody whom the file system lets in.
+    expect(resolveCaptureDirectory(named, 'read')).toBe(own);
+  });
+
+  it('whose hash key is a link is refused: its target may be known to others', () => {
+    const own = newCapture();
+    const elsewhere = join(temporaryDirectory(), 'key');
+    writeFileSync(elsewhere, Buffer.alloc(32));
+    symlinkSync(elsewhere, join(own, 'hash.key'));
+    expect(() => loadHashKey(own, null, null)).toThrow(
+      expect.objectContaining({
+        code: 'OUTPUT_UNWRITABLE',
+        message: expect.stringContaining('it is a link'),
+      }),
+    );
   });
 
   it.each([
