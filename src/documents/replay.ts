@@ -552,7 +552,7 @@ export const replaySchema = z.object({
   latencyMs: z
     .object({ scheduled: trustedLatencyMs, service: trustedLatencyMs })
     .describe('Of completed requests.'),
-  ttftMs: latencyMs.describe('Of completed streams: first token minus intended send.'),
+  ttftMs: latencyMs.describe('Of streams with a token: first token minus intended send.'),
   itlMs: latencyMs.describe('Between tokens.'),
   tpotMs: latencyMs.describe('Per output token.'),
   streams,

@@ -14,6 +14,8 @@ export interface LatencyFigures {
   readonly service: Histogram;
   /** The same two by windows of the run, which say how far their percentiles can be trusted. */
   readonly byWindow: { readonly scheduled: WindowPercentiles; readonly service: WindowPercentiles };
+  /** Of cancelled requests, the times until we left: an answer would have taken at least as long. */
+  readonly censored: { readonly scheduled: Histogram; readonly service: Histogram };
   /** Actual minus intended send, less the wait for a recorded connection. */
   readonly lag: Histogram;
   /** From the actual send to the request's first byte going out: choosing or opening a connection. */
@@ -35,6 +37,7 @@ export class LatencyStatistics {
         scheduled: new WindowPercentiles(originNs),
         service: new WindowPercentiles(originNs),
       },
+      censored: { scheduled: new Histogram(), service: new Histogram() },
       lag: new Histogram(),
       connect: new Histogram(),
       connectionWait: new Histogram(),
@@ -43,12 +46,17 @@ export class LatencyStatistics {
 
   /** Takes a send that left: completed, failed or cancelled. */
   add(send: SentSend, completed: boolean): void {
-    const { scheduled, service, byWindow, lag, connect, connectionWait } = this.figures;
+    const { scheduled, service, byWindow, censored, lag, connect, connectionWait } = this.figures;
     lag.record(lagNsOf(send));
     if (send.startOffsetNs !== null) connect.record(Math.max(0, send.startOffsetNs - send.actualOffsetNs));
     if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
-    const latency = latencyOf(send, completed);
+    const latency = latencyOf(send, completed || send.cancelled);
     if (latency === null) return;
+    if (send.cancelled) {
+      censored.scheduled.record(latency.scheduledNs);
+      censored.service.record(latency.serviceNs);
+      return;
+    }
     scheduled.record(latency.scheduledNs);
     service.record(latency.serviceNs);
     byWindow.scheduled.record(send.intendedOffsetNs, latency.scheduledNs);
@@ -61,12 +69,12 @@ export function lagNsOf(send: SentSend): number {
   return Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs);
 }
 
-/** How long an answer took from the instant it was due, and from its send; null for one that did not complete. */
+/** How long a request took from the instant it was due, and from its send; null for one that did not end in order. */
 export function latencyOf(
   { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs }: SentSend,
-  completed: boolean,
+  ended: boolean,
 ): { readonly scheduledNs: number; readonly serviceNs: number } | null {
-  if (!completed || lastByteOffsetNs === null) return null;
+  if (!ended || lastByteOffsetNs === null) return null;
   return {
     scheduledNs: Math.max(0, lastByteOffsetNs - intendedOffsetNs),
     serviceNs: Math.max(0, lastByteOffsetNs - actualOffsetNs),

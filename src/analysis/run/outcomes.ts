@@ -43,6 +43,8 @@ export interface OutcomeFigures
   > {
   /** Of the failed, those we ended ourselves when the run was stopped. */
   readonly stopped: number;
+  /** Of the cancelled, those of whose answer not even the status had come: they may have been about to fail. */
+  readonly leftUnanswered: number;
 }
 
 export class OutcomeCounts {
@@ -55,12 +57,14 @@ export class OutcomeCounts {
   };
   readonly #statuses = new Tally<number>();
   readonly #errors = new Tally<SendError>();
+  #leftUnanswered = 0;
   /** A few of the failed sends of each kind, so that a reader can look them up. */
   readonly #examples = new FirstExamples<string, SendId>();
 
   add(send: Send): SendOutcome {
     const outcome = outcomeOf(send);
     this.#counts[outcome] += 1;
+    if (outcome === 'cancelled' && send.status === null) this.#leftUnanswered += 1;
     if (outcome !== 'completed' && outcome !== 'failed') return outcome;
     if (send.error !== null) this.#errors.count(send.error);
     else if (send.status !== null) this.#statuses.count(send.status);
@@ -76,6 +80,7 @@ export class OutcomeCounts {
       sent: completed + failed + cancelled,
       ...this.#counts,
       stopped: this.#errors.get('stopped') ?? 0,
+      leftUnanswered: this.#leftUnanswered,
       statuses: Object.fromEntries(this.#statuses),
       errors: among(SEND_ERRORS, this.#errors),
       errorExamples: Object.fromEntries([...this.#examples.byKind].sort(([a], [b]) => (a < b ? -1 : 1))),

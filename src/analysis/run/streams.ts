@@ -5,7 +5,7 @@ import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts'
 import { among, Tally } from '../stats/tally.ts';
 import type { SendOutcome } from './outcomes.ts';
 
-/** Counts of streams, and distributions in nanoseconds over those that completed. */
+/** Counts of streams, and distributions in nanoseconds. A stream that was cancelled counts as far as it came. */
 export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
   /** First token minus intended send, and minus actual send. */
   readonly ttft: Histogram;
@@ -14,9 +14,21 @@ export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
   readonly itl: Histogram;
   /** Last token minus first over the tokens but one, of streams that said how many there were. */
   readonly tpot: Histogram;
+  /** What cancelled streams would still have brought: what we waited for it is the least that it took. */
+  readonly censored: CensoredStreams;
   /** Of those that failed, the ones that our own stop ended. */
   readonly stopped: number;
   readonly tokens: TokensDocument;
+}
+
+interface CensoredStreams {
+  /** Before the first token, from the planned instant and from the actual send. */
+  readonly ttft: Histogram;
+  readonly ttftService: Histogram;
+  /** After the last token that came. */
+  readonly itl: Histogram;
+  /** Cancelled streams: none of them is known to its end. */
+  streams: number;
 }
 
 /** Gathers what is measured of answers that come piece by piece, at constant memory. */
@@ -31,6 +43,7 @@ export class StreamStatistics {
     ttftService: new Histogram(),
     itl: new Histogram(),
     tpot: new Histogram(),
+    censored: { ttft: new Histogram(), ttftService: new Histogram(), itl: new Histogram(), streams: 0 },
     failed: 0,
     stopped: 0,
     refused: 0,
@@ -48,6 +61,7 @@ export class StreamStatistics {
       figures.failed += 1;
       if (send.error === 'stopped') figures.stopped += 1;
     }
+    if (outcome === 'cancelled') this.#addCancelled(send);
     if (outcome !== 'completed') return;
     if (send.status !== null && isTurnedAway(send.status)) figures.turnedAway += 1;
     else if (send.unstreamed) figures.whole += 1;
@@ -59,19 +73,46 @@ export class StreamStatistics {
     return { ...this.#figures, tokens: { ...this.#tokens, finishReasons } };
   }
 
-  #addCompleted({ intendedOffsetNs, actualOffsetNs, answer }: Send): void {
+  #addCompleted(send: Send): void {
+    const { answer } = send;
     const figures = this.#figures;
     figures.completed += 1;
     if (answer === null) figures.unread += 1;
     else if (answer.contentEvents === 0) figures.withoutContent += 1;
-    const { firstTokenOffsetNs = null, lastTokenOffsetNs = null, gaps = null } = answer ?? {};
-    if (firstTokenOffsetNs === null || lastTokenOffsetNs === null) return;
-    figures.ttft.record(Math.max(0, firstTokenOffsetNs - intendedOffsetNs));
-    figures.ttftService.record(Math.max(0, firstTokenOffsetNs - (actualOffsetNs ?? intendedOffsetNs)));
-    if (gaps !== null) addGaps(gaps, figures.itl);
+    const tokenTimes = this.#addTokens(send);
     const tokens = answer?.outputTokens ?? null;
-    if (tokens !== null && tokens > 1)
-      figures.tpot.record(Math.round((lastTokenOffsetNs - firstTokenOffsetNs) / (tokens - 1)));
+    if (tokenTimes !== null && tokens !== null && tokens > 1)
+      figures.tpot.record(Math.round((tokenTimes.lastNs - tokenTimes.firstNs) / (tokens - 1)));
+  }
+
+  /** The tokens that came count; how long we waited for the next one is the least that it would have taken. */
+  #addCancelled(send: Send): void {
+    const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs } = send;
+    if (lastByteOffsetNs === null) return;
+    const { censored } = this.#figures;
+    censored.streams += 1;
+    const tokenTimes = this.#addTokens(send);
+    if (tokenTimes !== null) {
+      censored.itl.record(Math.max(0, lastByteOffsetNs - tokenTimes.lastNs));
+      return;
+    }
+    censored.ttft.record(Math.max(0, lastByteOffsetNs - intendedOffsetNs));
+    censored.ttftService.record(Math.max(0, lastByteOffsetNs - (actualOffsetNs ?? intendedOffsetNs)));
+  }
+
+  /** Null for a stream without a token. */
+  #addTokens({ intendedOffsetNs, actualOffsetNs, answer }: Send): { firstNs: number; lastNs: number } | null {
+    const { ttft, ttftService, itl } = this.#figures;
+    const {
+      firstTokenOffsetNs: firstNs = null,
+      lastTokenOffsetNs: lastNs = null,
+      gaps = null,
+    } = answer ?? {};
+    if (firstNs === null || lastNs === null) return null;
+    ttft.record(Math.max(0, firstNs - intendedOffsetNs));
+    ttftService.record(Math.max(0, firstNs - (actualOffsetNs ?? intendedOffsetNs)));
+    if (gaps !== null) addGaps(gaps, itl);
+    return { firstNs, lastNs };
   }
 
   #countTokens({ answer }: Send): void {

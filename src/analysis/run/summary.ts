@@ -67,7 +67,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     bounds,
   );
   const { latency, streams, planned, statusMix, unread } = figures;
-  const { stopped: _, ...outcomes } = figures.outcomes;
+  const { stopped: _stopped, leftUnanswered: _left, ...outcomes } = figures.outcomes;
   const { duplicates, ...fidelity } = figures.fidelity;
   return {
     schemaVersion: REPLAY_SCHEMA_VERSION,

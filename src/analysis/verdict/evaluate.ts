@@ -1,4 +1,4 @@
-import type { Histogram } from '../../core/histogram.ts';
+import { Histogram } from '../../core/histogram.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
 
@@ -20,6 +20,8 @@ export interface SloResult {
   readonly ok: boolean | null;
   /** Null for an objective that is not violated. */
   readonly brokenBy: BrokenBy | null;
+  /** Whether the objective holds only without the requests whose clients left before their answer. */
+  readonly censored: boolean;
 }
 
 /** Requests without an answer. In a run that was stopped, those that were open or not yet due count nowhere. */
@@ -50,9 +52,11 @@ interface Scope {
   readonly unsent: boolean;
   /** Whether requests that were turned away or answered whole count as infinitely slow streams. */
   readonly streamless: boolean;
+  /** Cancelled requests count as answered when we left, the least that it took, or as never answered, the worst. */
+  readonly cancelled: 'least' | 'worst';
 }
 
-const EVERYTHING: Scope = { from: 'planned', unsent: true, streamless: true };
+const EVERYTHING: Scope = { from: 'planned', unsent: true, streamless: true, cancelled: 'least' };
 
 /**
  * Holds a run against its objectives. Failed and refused requests are infinitely slow in every aggregation of
@@ -70,7 +74,9 @@ export function evaluateSlo(
     const observed = isOpen ? null : observe(threshold, figures, unanswered, EVERYTHING);
     const ok = observed === null ? null : holds(observed, threshold);
     const brokenBy = ok === false ? brokenByIn(threshold, figures, unanswered) : null;
-    return { threshold, observed, ok, brokenBy };
+    const worst = observe(threshold, figures, unanswered, { ...EVERYTHING, cancelled: 'worst' });
+    const censored = ok === true && worst !== null && !holds(worst, threshold);
+    return { threshold, observed, ok, brokenBy, censored };
   });
 }
 
@@ -133,7 +139,7 @@ function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unans
   };
   if (threshold.metric === 'achieved') return 'unsent';
   if (threshold.metric === 'makespan') return isLongWithoutLag(threshold, figures) ? 'target' : 'lag';
-  if (isBroken({ from: 'sent', unsent: false, streamless: false })) return 'target';
+  if (isBroken({ ...EVERYTHING, from: 'sent', unsent: false, streamless: false })) return 'target';
   if (STREAM_METRICS.has(threshold.metric) && !isBroken({ ...EVERYTHING, streamless: false }))
     return 'streams';
   return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
@@ -151,29 +157,74 @@ function observe(
   unanswered: Unanswered,
   scope: Scope,
 ): number | null {
-  const { outcomes, planned, latency, streams } = figures;
+  const { outcomes, planned, latency } = figures;
   const isCount = threshold.aggregation.kind === 'count';
-  const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
-  const slow = slowStreams(figures, unanswered, scope);
   switch (threshold.metric) {
     case 'latency':
-      return timeMs(threshold, scope.from === 'sent' ? latency.service : latency.scheduled, infinite);
-    case 'service':
-      return timeMs(threshold, latency.service, infinite);
-    case 'errors':
-      return isCount ? unanswered.failed : ratio(unanswered.failed, unanswered.sent);
+    case 'service': {
+      const from = threshold.metric === 'latency' && scope.from === 'planned' ? 'scheduled' : 'service';
+      const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
+      return timeMs(threshold, withCensored(latency[from], latency.censored[from], scope, infinite));
+    }
+    case 'errors': {
+      const unknown = scope.cancelled === 'worst' ? outcomes.leftUnanswered : 0;
+      const failed = unanswered.failed + unknown;
+      return isCount ? failed : ratio(failed, unanswered.sent + unknown);
+    }
     case 'achieved':
       return isCount ? outcomes.sent : ratio(outcomes.sent, planned);
     case 'makespan':
       return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
     case 'ttft':
-      return timeMs(threshold, scope.from === 'sent' ? streams.ttftService : streams.ttft, slow.withoutToken);
     case 'itl':
-      return timeMs(threshold, streams.itl, slow.gaps);
     case 'tpot':
-      return timeMs(threshold, streams.tpot, slow.streams);
+      return timeMs(threshold, streamTimes(threshold.metric, figures, unanswered, scope));
     case 'mismatch':
       return mismatches(threshold, figures.check?.mismatched ?? 0, figures.check?.checked ?? 0);
+  }
+}
+
+/** Times of answers, and how many took infinitely long. */
+interface Times {
+  readonly histogram: Histogram;
+  readonly infinite: number;
+}
+
+/** @param censored times after which we left */
+function withCensored(
+  histogram: Histogram,
+  censored: Histogram,
+  { cancelled }: Scope,
+  infinite: number,
+): Times {
+  if (censored.count === 0) return { histogram, infinite };
+  if (cancelled === 'worst') return { histogram, infinite: infinite + censored.count };
+  const least = new Histogram();
+  least.merge(histogram);
+  least.merge(censored);
+  return { histogram: least, infinite };
+}
+
+function streamTimes(
+  metric: 'ttft' | 'itl' | 'tpot',
+  figures: RunFigures,
+  unanswered: Unanswered,
+  scope: Scope,
+): Times {
+  const { ttft, ttftService, itl, tpot, censored } = figures.streams;
+  const slow = slowStreams(figures, unanswered, scope);
+  const isWorst = scope.cancelled === 'worst';
+  switch (metric) {
+    case 'ttft':
+      return scope.from === 'sent'
+        ? withCensored(ttftService, censored.ttftService, scope, slow.withoutToken)
+        : withCensored(ttft, censored.ttft, scope, slow.withoutToken);
+    case 'itl': {
+      const unbegun = isWorst ? Math.round(censored.ttft.count * gapsOfStream(figures)) : 0;
+      return withCensored(itl, censored.itl, scope, slow.gaps + unbegun);
+    }
+    case 'tpot':
+      return { histogram: tpot, infinite: slow.streams + (isWorst ? censored.streams : 0) };
   }
 }
 
@@ -205,7 +256,7 @@ function gapsOfStream({ streams }: RunFigures): number {
   return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
 }
 
-function timeMs({ aggregation }: Threshold, histogram: Histogram, infinite: number): number | null {
+function timeMs({ aggregation }: Threshold, { histogram, infinite }: Times): number | null {
   const ns = timeNs(aggregation, histogram, infinite);
   return ns === null ? null : ns / NS_PER_MS;
 }

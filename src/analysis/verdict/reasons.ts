@@ -224,6 +224,14 @@ const CATALOGUE = {
         ? 'Judge answers of one token by ttft or latency, or replay longer ones.'
         : 'Replay a longer window, or judge a lower percentile.',
   }),
+  censored: entry<{ cancelled: number; expressions: readonly string[] }>({
+    severity: 'doubt',
+    title: 'Clients left before their answers',
+    text: ({ cancelled, expressions }) =>
+      `${countOf(cancelled, 'request')} ended when the recorded client left; ${expressions.join('; ')} holds only without the answers that had not come by then`,
+    means: 'These answers may have been slow, or may never have come.',
+    advice: 'Replay with --cancels wait, which waits for every answer.',
+  }),
   streams_unread: entry<{ share: number }>({
     severity: 'doubt',
     title: 'Streams could not be read',

@@ -162,6 +162,10 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
     const gapless = metric === 'itl' && samples >= floor;
     yield reason('too_few_samples', { expression, floor, samples, gapless });
   }
+  const censored = slo.filter((each) => each.censored).map(({ threshold }) => threshold.expression);
+  if (censored.length > 0) {
+    yield reason('censored', { cancelled: figures.outcomes.cancelled, expressions: censored });
+  }
   const check = figures.check ?? null;
   // An answer that was not compared may have said anything.
   if (thresholds.some(({ metric }) => metric === 'mismatch') && !isCheckedEnough(check, bounds)) {

@@ -53,13 +53,13 @@ describe('the figures of streams', () => {
     expect(streams.tokens).toEqual({ answers: 2, prompt: 10, output: 42, finishReasons: { stop: 2 } });
   });
 
-  it('leave out a stream that was cancelled', () => {
+  it('count a stream that was cancelled as far as it came', () => {
     const { streams, outcomes, latency } = figuresOf([
       stream(0),
       stream(2, { cancelled: true, status: null }),
     ]);
     expect(streams).toMatchObject({ completed: 1, failed: 0 });
-    expect(streams.ttft.count).toBe(1);
+    expect(streams.ttft.count).toBe(2);
     expect(outcomes).toMatchObject({ sent: 2, completed: 1, failed: 0, cancelled: 1 });
     expect(latency.service.count).toBe(1);
   });

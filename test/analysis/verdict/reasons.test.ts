@@ -18,6 +18,7 @@ const REASONS = [
   reason('shards_missing', { missing: [1], count: 3 }),
   reason('shards_apart', { spreadMs: 30 }),
   reason('too_few_samples', { expression: 'latency: p(99)<200', floor: 662, samples: 5, gapless: false }),
+  reason('censored', { cancelled: 500, expressions: ['latency: p(99)<500'] }),
   reason('streams_unread', { share: 0.5 }),
   reason('answers_unchecked', {
     unchecked: 5,
