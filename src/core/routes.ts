@@ -1,4 +1,4 @@
-import { ownText } from './text.ts';
+import { decodePercent, ownText } from './text.ts';
 
 /** A request's method and path with its variable parts named, and the model if the path names one. */
 export interface Route {
@@ -22,6 +22,9 @@ const CACHED_TARGETS = 4_096;
 const NUMERIC = /^\d+$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const LONG_HEX = /^[0-9a-f]{16,}$/i;
+/** Letters and digits as in keys, tokens and ids: of both cases, or with digits in four places. */
+const RANDOM_TEXT =
+  /(?<![A-Za-z0-9])(?:(?=[A-Za-z]*[0-9])(?=[A-Z0-9]*[a-z])(?=[a-z0-9]*[A-Z])[A-Za-z0-9]{16,}|(?=[a-z]*[0-9]+(?:[a-z]+[0-9]+){3}|[A-Z]*[0-9]+(?:[A-Z]+[0-9]+){3})[A-Za-z0-9]{20,})/;
 
 /** A known protocol: its path pattern and its route name. Groups: prefix, then those that `name` needs. */
 interface KnownPath {
@@ -127,15 +130,18 @@ export function pathOf(method: string, target: string): string {
   return absolute === null ? bare : absolute[1] || '/';
 }
 
-/** Replaces numeric, UUID and long hexadecimal segments by `{id}`. */
+/** Replaces segments that are numbers, ids, or hold what looks like a key by `{id}`. */
 function generic(path: string): string {
   if (!/\d|[0-9a-f]{16}/i.test(path)) return path;
   return path
     .split('/')
-    .map((segment) =>
-      NUMERIC.test(segment) || UUID.test(segment) || LONG_HEX.test(segment) ? '{id}' : segment,
-    )
+    .map((segment) => (isId(segment) ? '{id}' : segment))
     .join('/');
+}
+
+function isId(segment: string): boolean {
+  const plain = decodePercent(segment);
+  return [NUMERIC, UUID, LONG_HEX, RANDOM_TEXT].some((pattern) => pattern.test(plain));
 }
 
 function bounded(path: string): string {

@@ -9,6 +9,7 @@ import { JsonWalk } from './json-walk.ts';
 import { PointerState } from './pointer-states.ts';
 import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 import { coverTensors } from './tensor-parts.ts';
+import { UrlSecrets } from './url-secrets.ts';
 import { ValueCover } from './value-masking.ts';
 
 /** What redaction needs to know about a body besides its bytes. */
@@ -65,17 +66,19 @@ export class BodyRedaction {
   readonly #hash: KeyedHash;
   readonly #root: PointerState;
   readonly #names: SecretNames;
+  readonly #urls: UrlSecrets;
   /** The rules as stored in the capture. */
   readonly policy: BodyRules;
   /** Whether there is any rule. Without rules bodies pass unchanged at no cost. */
   readonly active: boolean;
 
-  /** @param additions names of secret form fields besides the built-in ones, as for queries */
+  /** @param additions names of secret fields of forms and of URLs besides the built-in ones, as for queries */
   constructor(rules: BodyRules, hash: KeyedHash, additions: SecretNameAdditions = {}) {
     const treatments = bodyTreatments(rules);
     this.#hash = hash;
     this.#root = PointerState.root(treatments);
     this.#names = new SecretNames(additions);
+    this.#urls = new UrlSecrets(this.#names);
     this.policy = rules;
     this.active = treatments.length > 0;
   }
@@ -98,7 +101,7 @@ export class BodyRedaction {
     const plain = decoded.coded
       ? Buffer.from(decoded.bytes.buffer, decoded.bytes.byteOffset, decoded.bytes.length)
       : Buffer.from(decoded.bytes);
-    const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes));
+    const cover = new ValueCover(this.#hash, about.hash ?? this.#hash.ofBody(bytes), this.#urls);
     this.#cover(plain, about, cover);
     const { names } = cover;
     // Recompress even if nothing was masked: file names in gzip headers, and skippable zstd frames, were not

@@ -29,7 +29,7 @@ const COLONS = byteSet(':');
 const WIDE = /[\u0100-\uffff]/g;
 
 /** Matches every path that may have something to hide. */
-const MAY_HIDE = /[;&@]|%(?:25)*40/;
+const MAY_HIDE = /[;&@%]/;
 
 /**
  * Masks secrets in raw heads before anything is stored, and replaces session keys by keyed hashes. Equal keys
@@ -74,7 +74,7 @@ export class Redaction {
     const hidden = new HiddenRanges();
     // One byte per character: wide characters belong to no URL grammar and become a byte that does not either.
     const bytes = Buffer.from(target.replace(WIDE, '\xff'), 'latin1');
-    this.#urls.find(bytes, 0, bytes.length, null, hidden);
+    this.#urls.find({ text: bytes, from: 0, to: bytes.length, header: null, bare: true }, hidden);
     return hidden.starred(target);
   }
 
@@ -84,7 +84,7 @@ export class Redaction {
     if (from === 0 || from >= lineEnd) return;
     const last = text.lastIndexOf(' ', lineEnd);
     const to = last > from ? last : lineEnd;
-    this.#urls.find(masking.bytes, from, to, null, masking);
+    this.#urls.find({ text: masking.bytes, from, to, header: null, bare: true }, masking);
   }
 
   #maskFields(masking: Masking, from: number): RedactedBytes {
@@ -113,9 +113,12 @@ export class Redaction {
     while (to > from && isBlankOrCr(text.charCodeAt(to - 1))) to -= 1;
     const lower = name.toLowerCase();
     if (treatment === 'hash') masking.hash(from, to);
-    else if (treatment === 'mask' || isCredential(text, from, to)) masking.mask(from, to, lower);
-    else if (treatment === 'ask') this.#urls.findUserInfo(masking.bytes, from, to, lower, masking);
-    else this.#urls.find(masking.bytes, from, to, lower, masking);
+    else if (treatment === 'mask') masking.mask(from, to, lower);
+    else if (treatment !== 'urls' && isCredential(text, from, to)) masking.mask(from, to, lower);
+    else {
+      const bare = treatment === 'url';
+      this.#urls.find({ text: masking.bytes, from, to, header: lower, bare }, masking);
+    }
   }
 }
 

@@ -29,6 +29,9 @@ const LITERALS = ['true', 'false', 'null', 'NaN', 'Infinity', '-Infinity'].map((
 );
 /** Characters allowed after a backslash, besides u. */
 const ESCAPES = Buffer.from('"\\\\/bfnrt', 'latin1');
+/** Bounds of a pointer that is noted beside a message. */
+const NOTED_STEPS = 16;
+const NOTED_NAME_BYTES = 64;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 /**
@@ -39,6 +42,9 @@ export class JsonWalk {
   readonly #text: Buffer;
   readonly #end: number;
   readonly #cover: ValueCover;
+  /** Where the name of the current member of each container around is; both 0 in an array. */
+  readonly #nameFrom: number[] = [];
+  readonly #nameTo: number[] = [];
   #at: number;
 
   constructor(text: Buffer, from: number, to: number, cover: ValueCover) {
@@ -78,7 +84,10 @@ export class JsonWalk {
     } else if (!this.#skipLiteral()) {
       this.#skipNumber();
     }
-    if (treatment === null) return;
+    if (treatment === null) {
+      if (first === QUOTE) this.#urls(from, this.#at, depth);
+      return;
+    }
     if (treatment.covering === 'drop') this.#cover.drop(this.#text, from, this.#at, treatment);
     else if (first === QUOTE) this.#string(from, this.#at, treatment);
     else if (!container && isNumber(this.#text, from)) {
@@ -95,8 +104,10 @@ export class JsonWalk {
       return;
     }
     for (let index = 0; ; index += 1) {
+      this.#nameFrom[depth] = 0;
+      this.#nameTo[depth] = 0;
       const next = object
-        ? this.#memberName(state)
+        ? this.#memberName(state, depth)
         : state.readsNames
           ? state.member(`${index}`)
           : state.other();
@@ -110,18 +121,48 @@ export class JsonWalk {
   }
 
   /** Skips a member's name and colon. @returns the state for its value */
-  #memberName(state: PointerState): PointerState {
+  #memberName(state: PointerState, depth: number): PointerState {
     this.#skipBlanks();
     if (this.#peek() !== QUOTE) throw new UnreadableBody('not_json');
     const from = this.#at;
     const escaped = this.#skipString();
     const to = this.#at;
+    this.#nameFrom[depth] = from;
+    this.#nameTo[depth] = to;
     this.#skipBlanks();
     if (this.#peek() !== COLON) throw new UnreadableBody('not_json');
     this.#at += 1;
     if (!state.readsNames) return state.other();
     const name = escaped ? this.#unescaped(from, to) : this.#text.toString('utf8', from + 1, to - 1);
     return state.member(name);
+  }
+
+  /** Masks what lets somebody in where a string that no rule names is a URL or holds some. */
+  #urls(from: number, to: number, depth: number): void {
+    this.#cover.urls(
+      this.#text,
+      from + 1,
+      to - 1,
+      () => Buffer.from(this.#unescaped(from, to), 'utf8'),
+      () => this.#pointerTo(depth),
+    );
+  }
+
+  /**
+   * The pointer to the current value, with `*` for elements. It ends above a name that is too long to note or
+   * that pointers read in another way, and then means all that is there.
+   */
+  #pointerTo(depth: number): string {
+    let pointer = '';
+    for (let level = 1; level <= Math.min(depth, NOTED_STEPS); level += 1) {
+      const from = this.#nameFrom[level] as number;
+      const to = this.#nameTo[level] as number;
+      if (to - from > NOTED_NAME_BYTES) break;
+      const name = to === 0 ? '*' : this.#unescaped(from, to);
+      if (name === '-') break;
+      pointer += `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+    }
+    return pointer;
   }
 
   #string(from: number, to: number, treatment: Treatment): void {

@@ -12,10 +12,10 @@ import { decodedRounds, decodePercent, ownText } from '../core/text.ts';
 export type NameTreatment = 'keep' | 'mask' | 'hash';
 
 /**
- * The same for a header. `urls`: only URLs in its value are masked. `ask`: its name says nothing, so the
- * value is tested for credentials.
+ * The same for a header. `url`: its value is a URL, or some. `urls`: it may hold some. `ask`: the same, and it
+ * may be a credential, because its name says nothing.
  */
-type HeaderTreatment = NameTreatment | 'urls' | 'ask';
+type HeaderTreatment = NameTreatment | 'url' | 'urls' | 'ask';
 
 /** Additions to the built-in list, compared case-insensitively. */
 export interface SecretNameAdditions {
@@ -196,13 +196,13 @@ export class SecretNames {
 
   #judgeHeader(name: string): HeaderTreatment {
     const lower = name.toLowerCase();
-    if (STEERING_HEADERS.has(lower)) return URL_HEADERS.has(lower) ? 'urls' : 'keep';
+    if (STEERING_HEADERS.has(lower)) return URL_HEADERS.has(lower) ? 'url' : 'keep';
     if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
     if (hasSecretWord(name) && !URL_HEADERS.has(lower)) return 'mask';
     if (this.#sessionHeaders.has(lower)) return 'hash';
     if (namesSession(name)) return 'mask';
-    if (CHALLENGES.has(lower)) return 'keep';
-    return URL_HEADERS.has(lower) ? 'urls' : 'ask';
+    if (CHALLENGES.has(lower)) return 'urls';
+    return URL_HEADERS.has(lower) ? 'url' : 'ask';
   }
 
   #judgeQueryKey(key: string): NameTreatment {

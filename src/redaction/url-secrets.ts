@@ -1,6 +1,6 @@
 import { ASCII, type ByteSet, byteSet, seek } from '../core/ascii.ts';
 import { decodedRounds, encodedByte } from '../core/text.ts';
-import type { NameTreatment, SecretNames } from './secret-names.ts';
+import { NameAllowance, type NameTreatment, type SecretNames } from './secret-names.ts';
 
 /** Receives the ranges that are not stored unchanged. */
 export interface Hiding {
@@ -11,27 +11,43 @@ export interface Hiding {
 }
 
 /** A URL, or a text with URLs, within a longer text. */
-interface UrlPlace {
+interface UrlText {
   readonly text: Uint8Array;
   readonly from: number;
   readonly to: number;
-  /** End of its path: the first `?` or `#`, or the end of the text. */
-  readonly query: number;
   /** The lower-case name of its header; null for a request's target. */
   readonly header: string | null;
+  /** Whether it may begin with an authority (`user:password@host:443`). */
+  readonly bare: boolean;
+}
+
+/** The same while it is examined. */
+interface UrlPlace extends UrlText {
+  /** End of its path: the first `?` or `#`, or the end of the text. */
+  readonly query: number;
   /** The bytes that end a value. */
   readonly valueEnds: ByteSet;
+  /** How many names of keys may still be examined. Values beyond that are masked. */
+  readonly allowance: NameAllowance;
 }
 
 const USER_INFO = '@';
+/** What stands for the header's name where a text is no header. */
+const TEXT_URL = '';
+const SLASHES = Buffer.from('/', 'latin1');
 
 const { HASH, AMPERSAND, SLASH, SPACE, LESS, QUESTION, AT, PERCENT } = ASCII;
+/** How a text begins that is one URL to its end, blanks included. */
+const URL_BEGINNING = /^\s*(?:[a-z][a-z0-9+.-]{0,30}:)?(?:\/|%(?:25)*2f)/i;
+const BEGINNING_BYTES = 64;
 const EQUALS = byteSet('=');
 const USER_INFO_SIGNS = byteSet('@%');
-const SIGN = byteSet('@');
 const CODE = byteSet('%');
 const SEGMENT_END = byteSet('/');
 const QUERY_START = byteSet('?#');
+const URL_SIGNS = byteSet('/?%');
+const SECRET_SIGNS = byteSet('@=%');
+const BLANKS = byteSet(' \t\r\n');
 /** What may precede a key. */
 const KEY_STARTS = byteSet('?&;#');
 const VALUE_ENDS = byteSet('&#');
@@ -51,38 +67,40 @@ export class UrlSecrets {
     this.#names = names;
   }
 
-  /** @param header lower-case name of the header with this value; null for a request's target */
-  find(text: Uint8Array, from: number, to: number, header: string | null, hiding: Hiding): void {
+  /** @param allowance shared by all texts of a body; beyond it, every value is masked */
+  find(place: UrlText, hiding: Hiding, allowance: NameAllowance = new NameAllowance()): void {
+    const { text, from, to, header } = place;
     // Outside of lists `>` is an ordinary character that clients send unencoded.
     const listed = header !== null && text[from] === LESS;
     const query = seek(text, from, to, QUERY_START);
-    const url = { text, from, to, query, header, valueEnds: listed ? LISTED_VALUE_ENDS : VALUE_ENDS };
+    const url = { ...place, query, valueEnds: listed ? LISTED_VALUE_ENDS : VALUE_ENDS, allowance };
     if (holdsAny(text, from, to, USER_INFO_SIGNS)) this.#findUserInfo(url, hiding);
+    if (holdsAny(text, from, query, CODE)) this.#findEncoded(url, hiding);
     this.#findValues(url, hiding);
   }
 
-  /** For the value of any other header: only the user info of URLs. */
-  findUserInfo(text: Uint8Array, from: number, to: number, header: string, hiding: Hiding): void {
-    if (!holdsAny(text, from, to, SIGN)) return;
-    for (const [start, end] of userInfoIn(text.subarray(from, to), false)) {
-      hiding.mask(from + start, from + end, header);
+  /**
+   * The same for a text that may be a URL or hold some, such as a string of JSON. A text that begins as a URL
+   * is one. In any other each part between blanks is one.
+   */
+  findInText(text: Uint8Array, from: number, to: number, allowance: NameAllowance, hiding: Hiding): void {
+    if (!holdsAny(text, from, to, SECRET_SIGNS) || !holdsAny(text, from, to, URL_SIGNS)) return;
+    const whole = URL_BEGINNING.test(latin1(text, from, Math.min(to, from + BEGINNING_BYTES)));
+    for (let start = from; start < to; ) {
+      const end = whole ? to : seek(text, start, to, BLANKS);
+      if (holdsAny(text, start, end, URL_SIGNS))
+        this.find({ text, from: start, to: end, header: TEXT_URL, bare: false }, hiding, allowance);
+      start = end + 1;
     }
   }
 
   #findUserInfo(url: UrlPlace, hiding: Hiding): void {
-    const { text, from, to, query, header, valueEnds } = url;
+    const { text, from, to, query, header, bare, valueEnds } = url;
     const name = header ?? USER_INFO;
     // In a header another URL may follow the query of the first.
-    for (const [start, end] of userInfoIn(text.subarray(from, header === null ? query : to), true)) {
-      hiding.mask(from + start, from + end, name);
-    }
-    if (holdsAny(text, from, query, CODE)) {
-      for (let start = from; start < query; ) {
-        const end = seek(text, start, query, SEGMENT_END);
-        if (hidesUserInfo(text.subarray(start, end))) hiding.mask(start, end, name);
-        start = end + 1;
-      }
-    }
+    const plain = userInfoIn(text.subarray(from, header === null ? query : to), bare, REPORTED_RANGES);
+    if (plain.length === REPORTED_RANGES) hiding.mask(from, to, name);
+    else for (const [start, end] of plain) hiding.mask(from + start, from + end, name);
     for (let start = query + 1; start < to; ) {
       const end = seek(text, start, to, valueEnds);
       findInField(text, start, end, header, hiding);
@@ -90,11 +108,33 @@ export class UrlSecrets {
     }
   }
 
+  /** URLs in percent-encoding: a segment of the path that holds a secret is masked whole. */
+  #findEncoded({ text, from, query, header, allowance }: UrlPlace, hiding: Hiding): void {
+    const name = header ?? USER_INFO;
+    const open: Uint8Array[] = [];
+    let coded = query;
+    for (let start = from; start < query; ) {
+      const end = seek(text, start, query, SEGMENT_END);
+      const segment = text.subarray(start, end);
+      const treatment = hidesUserInfo(segment) ? 'mask' : this.#names.hiddenIn(segment, allowance);
+      if (treatment === 'mask') hiding.mask(start, end, name);
+      else if (treatment === 'hash') hiding.hash(start, end);
+      else {
+        open.push(segment);
+        if (segment.includes(PERCENT)) coded = Math.min(coded, start);
+      }
+      start = end + 1;
+    }
+    // A URL of which only some slashes or signs are encoded goes over several segments.
+    if (coded < query && hidesUserInfo(joined(open))) hiding.mask(coded, query, name);
+  }
+
   /**
    * A key may follow any of `? & ; #`, but a value ends only at `&` and `#`. This covers every way in which
    * servers split.
    */
-  #findValues({ text, from, to, query, header, valueEnds }: UrlPlace, hiding: Hiding): void {
+  #findValues(url: UrlPlace, hiding: Hiding): void {
+    const { text, from, to, query, header, valueEnds, allowance } = url;
     let at = seek(text, from, to, KEY_STARTS);
     while (at < to) {
       const inPath = at < query;
@@ -103,7 +143,7 @@ export class UrlSecrets {
       const equals = seek(text, start, next, EQUALS);
       const key = equals === next ? '' : latin1(text, start, equals);
       const value = equals === next ? start : equals + 1;
-      const treatment = this.#treatmentOf(key, text.subarray(value, next));
+      const treatment = this.#treatmentOf(key, text.subarray(value, next), allowance);
       at = next;
       if (treatment === 'keep') continue;
       const isParameter = treatment === 'hash' && inPath;
@@ -114,9 +154,10 @@ export class UrlSecrets {
     }
   }
 
-  #treatmentOf(key: string, value: Uint8Array): NameTreatment {
+  #treatmentOf(key: string, value: Uint8Array, allowance: NameAllowance): NameTreatment {
+    if (key !== '' && !allowance.take()) return 'mask';
     const named = this.#names.queryKey(key);
-    return named === 'keep' ? this.#names.hiddenIn(value) : named;
+    return named === 'keep' ? this.#names.hiddenIn(value, allowance) : named;
   }
 }
 
@@ -140,6 +181,11 @@ function findInField(
   if (!more) return;
   const hidesKey = !isNamed || hidesInName(text.subarray(from, equals));
   hiding.mask(hidesKey ? from : equals + 1, to, name);
+}
+
+/** Segments of a path as they were before they were separated. */
+function joined(segments: readonly Uint8Array[]): Buffer {
+  return Buffer.concat(segments.flatMap((segment) => [segment, SLASHES]));
 }
 
 /** The name to note: the key, unless it contains a secret itself. */

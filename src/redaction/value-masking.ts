@@ -4,10 +4,13 @@ import { LIMITS } from '../core/limits.ts';
 import { SeededRandom } from '../core/random.ts';
 import { bytesPerToken } from '../core/token-estimate.ts';
 import type { Treatment } from './body-rules.ts';
+import { NameAllowance } from './secret-names.ts';
+import type { UrlSecrets } from './url-secrets.ts';
 
 const { SPACE, PLUS, MINUS, POINT, ZERO, ONE, NINE, QUOTE, OPEN_BRACKET, OPEN_BRACE, EQUALS } = ASCII;
 
 const LINE_ENDS = byteSet('\r\n');
+const ESCAPE = byteSet('\\');
 
 /** Shorter values are masked instead of hashed: too few digits fit to distinguish them. */
 const HASHED_FROM_BYTES = 8;
@@ -30,6 +33,8 @@ const JSON_MASK_CLOSE = '\\"}';
 export class ValueCover {
   readonly #hash: KeyedHash;
   readonly #random: SeededRandom;
+  readonly #urls: UrlSecrets;
+  readonly #allowance = new NameAllowance();
   readonly #names = new Set<string>();
   #hashed = 0;
 
@@ -37,8 +42,9 @@ export class ValueCover {
    * @param seed at least eight bytes. Equal bodies get equal masks; their hashes show that they are equal
    * anyway. Within a body each value gets different words.
    */
-  constructor(hash: KeyedHash, seed: Uint8Array) {
+  constructor(hash: KeyedHash, seed: Uint8Array, urls: UrlSecrets) {
     this.#hash = hash;
+    this.#urls = urls;
     this.#random = maskRandom(seed);
   }
 
@@ -47,8 +53,36 @@ export class ValueCover {
     return [...this.#names];
   }
 
-  note(treatment: Treatment): void {
-    if (this.#names.size < NOTED_NAMES) this.#names.add(treatment.name);
+  note({ name }: Pick<Treatment, 'name'>): void {
+    if (this.#names.size < NOTED_NAMES) this.#names.add(name);
+    // The pointer of the whole body stands for all that there is no room for.
+    else if (!this.#names.has(name)) this.#names.add('');
+  }
+
+  /**
+   * Masks credentials in the URLs of a string that no rule covers. One with escapes is masked whole.
+   * @param plain returns the decoded string, for one with escapes
+   * @param name returns the pointer to note
+   */
+  urls(text: Buffer, from: number, to: number, plain: () => Uint8Array, name: () => string): void {
+    const escaped = seek(text, from, to, ESCAPE) < to;
+    const searched = escaped ? plain() : text;
+    const [start, end] = escaped ? [0, searched.length] : [from, to];
+    let found = false;
+    const mask = (start: number, end: number) => {
+      found ||= end > start;
+      if (!escaped) this.#maskInUrl(text, start, end);
+    };
+    this.#urls.findInText(searched, start, end, this.#allowance, { mask, hash: mask });
+    if (!found) return;
+    this.note({ name: name() });
+    if (escaped) this.#maskInUrl(text, from, to);
+  }
+
+  #maskInUrl(text: Buffer, from: number, to: number): void {
+    if (to <= from) return;
+    coverWithWords(text, from, to, this.#random);
+    for (let at = from; at < to; at += 1) if (text[at] === SPACE) text[at] = PLUS;
   }
 
   /**

@@ -238,3 +238,55 @@ function longTexts(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.values(value).flatMap(longTexts);
 }
+
+describe('a string that no rule names', () => {
+  const redaction = bodyRedaction(['/a=mask']);
+  const stored = (value: string) => cover(redaction, value);
+
+  it.each([
+    ['{"u":"https://h/cb?token=s3cr3t&a=1"}', '/u', /^\{"u":"https:\/\/h\/cb\?token=[a-z+]{6}&a=1"\}$/],
+    ['{"t":[{"u":"https://me:s3cr3t@h/x"}]}', '/t/*/u', /^\{"t":\[\{"u":"https:\/\/[a-z+]{9}@h\/x"\}\]\}$/],
+    ['{"u":"/x?a=1;sig=s3cr3t tail"}', '/u', /^\{"u":"\/x\?a=1;sig=[a-z+]{11}"\}$/],
+    ['{"u":"see https://h/?key=s3cr3t now"}', '/u', /^\{"u":"see https:\/\/h\/\?key=[a-z+]{6} now"\}$/],
+    ['{"u":"https:\\/\\/h\\/?key=s3cr3t"}', '/u', /^\{"u":"[a-z+]{24}"\}$/],
+    ['{"u":"https://h/?key\\u003ds3cr3t"}', '/u', /^\{"u":"[a-z+]+"\}$/],
+    ['{"u":"https%3A%2F%2Fh%2F%3Fkey%3Ds3cr3t"}', '/u', /^\{"u":"[a-z+]+"\}$/],
+    ['"https://h/?key=s3cr3t"', '', /^"https:\/\/h\/\?key=[a-z+]{6}"$/],
+  ])('loses what lets somebody in where it is a URL: %s', (body, pointer, expected) => {
+    const { text, names } = stored(body);
+    expect(text).toMatch(expected);
+    expect(names).toEqual([pointer]);
+    expect(byteLength(text)).toBe(byteLength(body));
+  });
+
+  it.each([
+    '{"u":"https://h/a?state=1&x=joe@example.com"}',
+    '{"u":"joe@example.com","v":"a = b / c","w":"50% of what? key=value"}',
+    '{"u":"data:image/png;base64,iVBORw0KGgo="}',
+  ])('stays where it lets nobody in: %s', (body) => {
+    expect(stored(body)).toMatchObject({ text: body, names: [] });
+  });
+
+  it('takes no time and no memory to speak of, whatever a client makes it of', () => {
+    for (const piece of ['//a@', '?a=', ' //a:b@h ', '%2F%2Fa%40', '/?%3Fk=']) {
+      const body = JSON.stringify({ u: piece.repeat(400_000), secret: 'https://h/?token=s3cr3t' });
+      expect(stored(body).text).not.toContain('s3cr3t');
+    }
+  });
+
+  it('is named by what is around it where its own name is no pointer to note', () => {
+    expect(stored(`{"x":{"${'n'.repeat(80)}":"https://h/?key=abc"}}`).names).toEqual(['/x']);
+    expect(stored('{"x":{"-":"https://h/?key=abc"}}').names).toEqual(['/x']);
+    expect(stored('{"x":{"a/b~c":"https://h/?key=abc"}}').names).toEqual(['/x/a~1b~0c']);
+    expect(stored(`${'{"a":['.repeat(20)}{"u":"https://h/?key=abc"}${']}'.repeat(20)}`).names).toEqual([
+      '/a',
+    ]);
+  });
+
+  it('leaves all of a body unread by a comparison when there are more names than are noted', () => {
+    const urls = Array.from({ length: 300 }, (_, nth) => [`u${nth}`, 'https://h/?key=abc']);
+    const { names } = stored(JSON.stringify(Object.fromEntries(urls)));
+    expect(names).toHaveLength(257);
+    expect(names).toContain('');
+  });
+});

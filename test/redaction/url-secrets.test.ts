@@ -95,6 +95,44 @@ describe('of a URL', () => {
     expect(request('/', `${name}: ${value}`)).toMatchObject({ headers: [[name, value]], names: [] });
   });
 
+  it.each([
+    ['X-Callback', 'https://h/cb?token=s3cr3t&a=1', 'https://h/cb?token=******&a=1'],
+    ['X-Hook', '/cb;sig=s3cr3t/x', '/cb;sig=********'],
+    ['X-Next', 'http%3A%2F%2Fh%2Fx%3Fapi_key%3Ds3cr3t', '*'.repeat(37)],
+    ['X-Next', 'https%3A%2F%2Fme%3As3cr3t%40h', '*'.repeat(29)],
+    ['X-Links', 'https://h/a?x=1 https://h/b?sig=s3cr3t', 'https://h/a?x=1 https://h/b?sig=******'],
+    ['WWW-Authenticate', 'Bearer realm="https://h/?key=s3cr3t"', 'Bearer realm="https://h/?key=*******'],
+  ])('masks what lets somebody in where any header holds a URL: %s: %s', (name, value, stored) => {
+    const { headers, names } = request('/', `${name}: ${value}`);
+    expect(headers).toEqual([[name, stored]]);
+    expect(names).toEqual([name.toLowerCase()]);
+  });
+
+  it.each([
+    ['Accept', 'text/html;q=0.9,*/*;q=0.8'],
+    ['User-Agent', 'Mozilla/5.0 (X11; Linux) k=v'],
+    ['Forwarded', 'for=192.0.2.60;proto=http;by=203.0.113.43'],
+    ['X-Callback', 'https://h/cb?state=1%2F2&x=joe%40example.com#top'],
+    ['WWW-Authenticate', 'Bearer realm="api", error="invalid_token"'],
+  ])('leaves alone what lets nobody in: %s: %s', (name, value) => {
+    expect(request('/', `${name}: ${value}`)).toMatchObject({ headers: [[name, value]], names: [] });
+  });
+
+  it.each([
+    ['/get/https%3A%2F%2Fh%2Fx%3Ftoken%3Ds3cr3t/b', `/get/${'*'.repeat(36)}/b`],
+    ['/get/a%253Ftoken%253Ds3cr3t', `/get/${'*'.repeat(22)}`],
+    ['/get/https://me%3As3cr3t%40h/x?a=1', `/get/https://${'*'.repeat(17)}?a=1`],
+    ['/get/https:%2F/me:s3cr3t@h/x', `/get/${'*'.repeat(23)}`],
+  ])('masks an encoded URL in the path %s, and its route', (target, stored) => {
+    expect(request(target)).toMatchObject({ target: stored, names: ['@'] });
+    expect(redaction.nameable(target)).toBe(stored.replace(/\*+/g, '*'));
+  });
+
+  it('masks a header whole that holds too many user infos to name each', () => {
+    const value = 'https://a:b@h '.repeat(70).trim();
+    expect(request('/', `X-Urls: ${value}`).headers).toEqual([['X-Urls', '*'.repeat(value.length)]]);
+  });
+
   it('masks user info of a target that begins with two slashes, or holds a URL in its path', () => {
     expect(request('//user:PW@host/x')).toMatchObject({ target: '//*******@host/x', names: ['@'] });
     expect(request('/get/https://user:PW@host/x').target).toBe('/get/https://*******@host/x');
