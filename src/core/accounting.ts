@@ -129,6 +129,8 @@ export interface RecorderStatus {
     /** Requests that a gateway answered itself, by reason. */
     readonly refused: Readonly<Record<string, number>>;
   };
+  /** Connections to the probe port that gave their place to a new one. */
+  readonly probesDropped: number;
   readonly seen: StatusTally;
   readonly recorded: StatusTally;
   readonly lost: Readonly<Partial<Record<LossReason, StatusTally>>>;

@@ -82,10 +82,13 @@ export const LIMITS = {
   blockCacheBytes: 16 * MIB,
 
   /** Probes, metrics and control. */
-  probeConnections: 64,
+  /** A probe has to send its head before as many others come: a busy kubelet takes some tens of milliseconds. */
+  probeConnections: 128,
   controlConnections: 16,
   requestHeadBytes: 8 * KIB,
-  requestHeadMs: 5_000,
+  requestHeadMs: 2_000,
+  /** Between two requests of one connection. */
+  idleProbeMs: 5_000,
   recentExchanges: 20,
 
   /** Import. */

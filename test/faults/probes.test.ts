@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { get as askHttp, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { accountsIn } from '../../src/storage/capture/accounts.ts';
 import { samplesOf, scrapeImbalance } from '../support/metrics.ts';
@@ -22,10 +24,20 @@ async function scene(flags: readonly string[] = [], directory = join(temporaryDi
   const get = (path: string) => fetch(`http://${address}${path}`);
   const ready = async () => (await get('/readyz')).status;
   const scrape = async () => samplesOf(await (await get('/metrics')).text());
-  return { server, recording, directory, get, ready, scrape };
+  const port = Number(new URL(`http://${address}`).port);
+  return { server, recording, directory, port, get, ready, scrape };
 }
 
-describe.concurrent('probes of a recording', () => {
+/** As the kubelet asks: by a connection of its own. */
+async function liveStatus(port: number): Promise<number | undefined> {
+  const request = askHttp({ host: '127.0.0.1', port, path: '/livez', agent: false });
+  const [answer] = (await once(request, 'response')) as [IncomingMessage];
+  answer.resume();
+  await once(answer, 'end');
+  return answer.statusCode;
+}
+
+describe('probes of a recording', () => {
   it('say not ready the moment a drain begins, while traffic is served for the drain delay', async () => {
     const { server, recording, get, ready } = await scene(['--drain-delay', '60s']);
     expect(await ready()).toBe(200);
@@ -63,6 +75,42 @@ describe.concurrent('probes of a recording', () => {
     await recording.process.waitFor('stderr', /"message":"draining"/);
     recording.process.child.kill('SIGTERM');
     expect((await recording.process.finished).status).toBe(0);
+    await server.close();
+  });
+
+  it('are answered within 200 ms (p99) while a thousand slow connections come again and again', async () => {
+    const { server, recording, port, scrape } = await scene();
+    const script = new URL('../support/slow-clients.ts', import.meta.url);
+    const slow = new Worker(script, { workerData: { port, count: 1_000 } });
+    while ((await once(slow, 'message'))[0] < 800);
+    const times: number[] = [];
+    for (let nth = 0; nth < 300; nth += 1) {
+      const beganMs = performance.now();
+      expect(await liveStatus(port)).toBe(200);
+      times.push(performance.now() - beganMs);
+      await sleep(10);
+    }
+    await slow.terminate();
+    times.sort((one, other) => one - other);
+    expect(times[Math.floor(times.length * 0.99)]).toBeLessThanOrEqual(200);
+    expect((await scrape()).get('reprise_probe_connections_dropped_total')).toBeGreaterThanOrEqual(800);
+    await recording.stop();
+    await server.close();
+  });
+
+  it('end a connection whose head has not arrived after 2 s', async () => {
+    const { server, recording, port } = await scene();
+    const client = connect(port, '127.0.0.1');
+    client.setEncoding('utf8').write('GET /livez HTTP/1.1\r\n');
+    let answer = '';
+    client.on('data', (text: string) => {
+      answer += text;
+    });
+    const beganMs = performance.now();
+    await once(client, 'close');
+    expect(performance.now() - beganMs).toBeLessThan(4_000);
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    await recording.stop();
     await server.close();
   });
 

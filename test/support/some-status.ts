@@ -19,6 +19,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     pids: { proxy: 1, recorder: 3 },
     restarts: { recorder: 0 },
     connections: { open: 4, seen: 9, turnedAway: 0, failed: {}, refused: {} },
+    probesDropped: 0,
     seen: { bytes: 1_000, turns: 10 },
     recorded: { bytes: 600, turns: 6 },
     lost: { quota: { bytes: 100, turns: 1 } },

@@ -153,6 +153,7 @@ export class Recording {
       pids: { proxy: process.pid, recorder: pid },
       restarts: { recorder: restarts },
       connections: { open, seen, turnedAway, failed, refused },
+      probesDropped: this.#probes.dropped,
       ...account,
       bodiesCut: lastBeat?.bodiesCut ?? 0,
       queuedBytes: this.#link.queue.heldBytes,

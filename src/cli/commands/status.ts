@@ -189,6 +189,7 @@ function statusLines(status: RecorderStatus): string[] {
     ],
     ['failed', countsText(connections.failed)],
     ['refused', countsText(connections.refused)],
+    ['probes dropped', String(status.probesDropped)],
     ['seen', tallyText(status.seen)],
     ['recorded', `${tallyText(status.recorded)}, ${status.exchanges} exchanges`],
     ['lost', talliesText(status.lost)],

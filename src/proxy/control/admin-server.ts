@@ -1,6 +1,7 @@
 import { type BigIntStats, closeSync, constants, lstatSync, openSync, rmSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
@@ -35,20 +36,69 @@ function json(status: number, document: object): Answer {
 /**
  * A server for probes and control: small heads, no bodies, few connections, short time limits. So no client can make it
  * hold much memory.
+ * @param dropped told of a connection that gave its place to a new one
  */
-function smallServer(connections: number, answering: Answering): Server {
+function smallServer(connections: number, answering: Answering, dropped = () => {}): Server {
+  const places = new Places(connections, dropped);
   const server = createServer(
     {
       maxHeaderSize: LIMITS.requestHeadBytes,
       headersTimeout: LIMITS.requestHeadMs,
       requestTimeout: LIMITS.requestHeadMs,
-      keepAliveTimeout: LIMITS.requestHeadMs,
-      connectionsCheckingInterval: 1_000,
+      keepAliveTimeout: LIMITS.idleProbeMs,
+      connectionsCheckingInterval: LIMITS.requestHeadMs / 4,
     },
-    (request, response) => void respond(request, response, answering),
+    (request, response) => {
+      places.answers(request.socket, response);
+      void respond(request, response, answering);
+    },
   );
-  server.maxConnections = connections;
-  return server;
+  return server.on('connection', (socket) => places.take(socket));
+}
+
+/**
+ * The open connections of a small server. A new one takes the place of the one that has waited longest for a head, so
+ * that whoever holds connections open keeps nobody else out. What is being answered goes last.
+ */
+class Places {
+  readonly #most: number;
+  readonly #dropped: () => void;
+  /** In the order in which they began to wait. */
+  readonly #waiting = new Set<Socket>();
+  readonly #answered = new Set<Socket>();
+
+  constructor(most: number, dropped: () => void) {
+    this.#most = most;
+    this.#dropped = dropped;
+  }
+
+  take(socket: Socket): void {
+    if (this.#waiting.size + this.#answered.size >= this.#most) this.#dropOldest();
+    this.#waiting.add(socket);
+    socket.once('close', () => {
+      this.#waiting.delete(socket);
+      this.#answered.delete(socket);
+    });
+  }
+
+  answers(socket: Socket, response: ServerResponse): void {
+    this.#waiting.delete(socket);
+    this.#answered.add(socket);
+    response.once('finish', () => {
+      if (this.#answered.delete(socket) && !socket.destroyed) this.#waiting.add(socket);
+    });
+  }
+
+  #dropOldest(): void {
+    for (const connections of [this.#waiting, this.#answered]) {
+      for (const oldest of connections) {
+        connections.delete(oldest);
+        oldest.destroy();
+        this.#dropped();
+        return;
+      }
+    }
+  }
 }
 
 async function respond(
@@ -292,6 +342,8 @@ export class ProbeServer {
   #retry: NodeJS.Timeout | null = null;
   #failing = false;
   #closed = false;
+  /** Connections that gave their place to a new one. */
+  dropped = 0;
 
   constructor(deps: {
     readonly statusOf: () => RecorderStatus;
@@ -303,7 +355,13 @@ export class ProbeServer {
     this.#metrics = new MetricsPage(deps.statusOf, deps.clock ?? systemClock);
     this.#logger = deps.logger;
     this.#retryMs = deps.retryMs ?? RETRY_MS;
-    this.#server = smallServer(LIMITS.probeConnections, (method, path) => this.#answer(method, path));
+    this.#server = smallServer(
+      LIMITS.probeConnections,
+      (method, path) => this.#answer(method, path),
+      () => {
+        this.dropped += 1;
+      },
+    );
   }
 
   /** @returns the address that was bound; null when it could not be had, and is tried for again */

@@ -131,6 +131,11 @@ function healthOf(status: RecorderStatus): Family[] {
       'How recording fares: 1 for the state it is in',
       by('state', ['HEALTHY', 'SHEDDING', 'OFF'], (state) => Number(status.state === state)),
     ),
+    counter(
+      'probe_connections_dropped_total',
+      'Connections to the probe port that gave their place to a new one',
+      status.probesDropped,
+    ),
     gauge('ready', 'Whether traffic is accepted', Number(status.ready)),
     gauge('paused', 'Whether an operator paused the recording', Number(status.paused)),
     counter(

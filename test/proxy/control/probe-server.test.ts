@@ -3,6 +3,7 @@ import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { RecorderStatus } from '../../../src/core/accounting.ts';
+import { LIMITS } from '../../../src/core/limits.ts';
 import { type ProbeAddress, ProbeServer } from '../../../src/proxy/control/admin-server.ts';
 import { LogBook } from '../../support/log-book.ts';
 import { someStatus } from '../../support/some-status.ts';
@@ -20,6 +21,7 @@ async function probes(statusOf: () => RecorderStatus = someStatus) {
   return {
     log,
     port,
+    server,
     get: (path: string, init?: RequestInit) => fetch(`http://127.0.0.1:${port}${path}`, init),
   };
 }
@@ -78,6 +80,47 @@ describe('the probe port', () => {
     expect(await raw(port, chunked)).toMatch(/^HTTP\/1\.1 413 .*Connection: close/is);
     const long = `GET /livez HTTP/1.1\r\nHost: h\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`;
     expect(await raw(port, long)).toMatch(/^HTTP\/1\.1 431 /);
+  });
+
+  it('answers while slow connections hold every place: the oldest gives way to a new one', async () => {
+    const { port, get, server } = await probes();
+    const slow = Array.from({ length: 200 }, () => connect(port, '127.0.0.1'));
+    let ended = 0;
+    for (const socket of slow) {
+      socket
+        .on('error', () => undefined)
+        .on('close', () => {
+          ended += 1;
+        });
+      socket.write('GET /livez HTTP/1.1\r\n');
+    }
+    while (ended < 200 - LIMITS.probeConnections) await sleep(5);
+    expect(server.dropped).toBe(200 - LIMITS.probeConnections);
+    for (const path of ['/livez', '/readyz', '/metrics']) {
+      expect((await get(path, { headers: { connection: 'close' } })).status).toBe(200);
+    }
+    for (const socket of slow) socket.destroy();
+  });
+
+  it('drops what waits for a head before what it answers', async () => {
+    const { port, server } = await probes();
+    const asking = connect(port, '127.0.0.1').setEncoding('utf8');
+    let answers = '';
+    asking.on('data', (text: string) => {
+      answers += text;
+    });
+    const waiting = connect(port, '127.0.0.1').on('error', () => undefined);
+    await once(waiting, 'connect');
+    const waitingEnds = once(waiting, 'close');
+    asking.write('GET /livez HTTP/1.1\r\nHost: h\r\n\r\n');
+    while (!answers.includes('live')) await sleep(5);
+    // One that has just been answered is younger than one that never asked.
+    const more = Array.from({ length: LIMITS.probeConnections - 1 }, () => connect(port, '127.0.0.1'));
+    await waitingEnds;
+    expect(server.dropped).toBe(1);
+    asking.write('GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n');
+    while (!answers.includes('ready')) await sleep(5);
+    for (const socket of [asking, ...more]) socket.destroy();
   });
 
   it('does not say why it could not answer', async () => {

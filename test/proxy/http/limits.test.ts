@@ -56,15 +56,31 @@ describe('limits of number', () => {
     expect(refused?.request?.body.bytes).toBe(5);
   });
 
-  it('take a head of the target up to 64 KiB, whatever Node was started with, and none of more than 1,000 lines', async () => {
+  it('take a head of the target up to 64 KiB, whatever Node was started with, and none of 1,000 lines', async () => {
     const lines = (count: number, bytes: number) => `X: ${'y'.repeat(bytes)}\r\n`.repeat(count);
-    const heads = [lines(40, 1_000), lines(80, 1_000), lines(990, 1), lines(1_100, 1)];
+    const heads = [lines(40, 1_000), lines(80, 1_000), lines(998, 1), lines(999, 1)];
     const port = await rawUpstream((socket) => {
       socket.on('data', () => socket.end(OK.replace('\r\n\r\n', `\r\n${heads.shift()}\r\n`)));
     });
     const gateway = await startGateway(port);
     for (const status of [200, 502, 200, 502])
       expect(await ask(gateway.port, GET)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  });
+
+  it('refuse a head of a client by its size alone: 431 beyond 64 KiB, and every one of 1,500 lines passed on', async () => {
+    const heads: string[] = [];
+    const port = await rawUpstream((socket) => {
+      socket.on('data', (bytes: Buffer) => {
+        heads.push(bytes.toString('latin1'));
+        socket.end(OK);
+      });
+    });
+    const gateway = await startGateway(port);
+    const head = (lines: string) => GET.replace('\r\n\r\n', `\r\n${lines}\r\n`);
+    expect(await ask(gateway.port, head('X: y\r\n'.repeat(1_500)))).toMatch(/^HTTP\/1.1 200 /);
+    expect(heads.join('').match(/^X: y\r$/gm)).toHaveLength(1_500);
+    expect(await ask(gateway.port, head(`X: ${'y'.repeat(65_536)}\r\n`))).toMatch(/^HTTP\/1.1 431 /);
+    expect(gateway.gateway.counts.refused).toEqual({ head_too_large: 1 });
   });
 
   it('turn connections away beyond their number', async () => {
