@@ -6,9 +6,11 @@ import {
   type UnreadPart,
 } from '../analysis/run/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
+import type { Threshold } from '../analysis/verdict/slo.ts';
 import { AppError } from '../core/errors.ts';
 import { type Send, unchecked } from '../core/run.ts';
 import { readShardDocument } from '../documents/replay.ts';
+import { parseStages, type Stage, stageEndsOf } from '../replay/plan/stages.ts';
 import { mergeInOrder } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import type { SqliteRunStore } from '../storage/runs/store.ts';
@@ -46,10 +48,12 @@ export class OpenShards {
    * summaries of the shards do.
    * @throws AppError INPUT_INVALID for rows that are damaged, or are not those of the summary beside them
    */
-  mergeInto(store: SqliteRunStore): RunFigures {
+  mergeInto(store: SqliteRunStore, thresholds: readonly Threshold[] = []): RunFigures {
     const documents = this.set.runs.map(({ document }) => document);
     // All wait for the same, being of one plan.
-    const statistics = new RunStatistics(0, this.set.runs[0].document.fidelity.waitsFor);
+    const { fidelity: planned, options } = this.set.runs[0].document;
+    const stageEndsNs = stageEndsOf(statedStages(options));
+    const statistics = new RunStatistics(0, planned.waitsFor, { thresholds, stageEndsNs });
     for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
       statistics.statusMix.addRecorded(recordedStatuses, recordedFailures);
     }
@@ -119,6 +123,11 @@ export class OpenShards {
   #readerOf(shard: number): RunReader {
     return this.#readers[shard] as RunReader;
   }
+}
+
+/** Stages as a run stores them, in their texts. */
+function statedStages({ stages }: Readonly<Record<string, unknown>>): readonly Stage[] | null {
+  return Array.isArray(stages) ? parseStages(stages.join(',')) : null;
 }
 
 /** The one that knows most of the plan: a shard that was stopped has not read all of it. */

@@ -102,7 +102,7 @@ export async function mergeRuns(
 function mergeInto(directory: string, runId: string, shards: OpenShards, objectives: readonly string[]) {
   const store = new SqliteRunStore(directory);
   try {
-    const figures = shards.mergeInto(store);
+    const figures = shards.mergeInto(store, parseSlo(objectives));
     const run = runOf(runId, shards.set, figures, objectives);
     const document = documentOf(run, shards.set, figures, objectives);
     store.seal(run, totalsOf(figures), document);

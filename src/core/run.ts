@@ -52,6 +52,8 @@ export interface Send {
   readonly exchangeId: number;
   readonly route: string | null;
   readonly model: string | null;
+  /** Keyed hash of the recorded client, 16 hex digits. A copy has that of the request it copies. */
+  readonly client: string | null;
   /** Size of the body as sent, which may have been changed. */
   readonly requestBytes: number;
   /**

@@ -108,6 +108,19 @@ const sloLine = z.object({
   ),
   limit: z.number(),
   ok: z.boolean().nullable(),
+  slice: z
+    .record(z.string(), z.string())
+    .nullish()
+    .describe('The requests that it is about, such as `{"model": "gpt"}`; null for all.'),
+  requests: count.nullish().describe('How many those are, as planned; null for all.'),
+  goodput: z
+    .object({
+      good: count,
+      perSecond: maybeNumber.describe('Good requests a second, from the first to the end of the last.'),
+      unknown: count.describe('Answers with a limit on a time that is not known; in no share.'),
+    })
+    .nullish()
+    .describe('Of an objective on goodput: requests that kept all limits.'),
 });
 /** One objective and its result. */
 export type SloLine = Immutable<z.infer<typeof sloLine>>;

@@ -12,6 +12,7 @@ export function send(facts: Partial<Send> & { index: number }): Send {
     exchangeId: facts.index + 1,
     route: 'POST /v2/models/{model}/infer',
     model: 'resnet',
+    client: null,
     requestBytes: 100,
     intendedOffsetNs,
     actualOffsetNs,

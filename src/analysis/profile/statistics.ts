@@ -42,8 +42,8 @@ export class ProfileStatistics {
   readonly retries = new Retries();
   readonly sessions = new Parties();
   readonly clients = new Parties();
-  readonly routes = new NamedGroups(Group);
-  readonly models = new NamedGroups(Group);
+  readonly routes = new NamedGroups(() => new Group());
+  readonly models = new NamedGroups(() => new Group());
   readonly inputSizes = new InputSizes();
   readonly requestBytes = new Histogram();
   readonly responseBytes = new Histogram();

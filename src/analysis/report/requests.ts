@@ -15,19 +15,21 @@ const VIOLATED = 'VIOLATED';
 
 export function objectivesTable({ slo }: Pick<ReplayDocument, 'slo'>): Table | null {
   if (slo.length === 0) return null;
+  const hasSlices = slo.some(({ slice }) => slice != null);
   return {
     title: 'Objectives',
     unit: 'as named in each objective',
     source:
       'scheduled latency unless an objective names another; what failed or was refused counts as never answered',
     lookFor: 'how far observed lies from the limit: a pass by a hair is no reserve',
-    columns: columnsOf(['objective', 'result'], ['observed', 'limit']),
+    columns: columnsOf(['objective', 'result'], ['observed', 'limit', ...(hasSlices ? ['requests'] : [])]),
     toneOf: (cell) => (cell === KEPT ? 'good' : cell === VIOLATED ? 'bad' : null),
     rows: slo.map((line) => [
       line.expression,
       line.ok === null ? 'not measured' : line.ok ? KEPT : VIOLATED,
-      valueText(line, line.observed),
+      `${valueText(line, line.observed)}${line.goodput == null ? '' : ` (${numberText(line.goodput.perSecond)}/s)`}`,
       valueText(line, line.limit),
+      ...(hasSlices ? [line.requests == null ? 'all' : numberText(line.requests)] : []),
     ]),
   };
 }

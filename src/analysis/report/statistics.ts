@@ -41,9 +41,9 @@ export interface RowFigures {
 export class ReportStatistics {
   readonly time: TimeSteps;
   readonly map: LatencyMapCounts;
-  readonly routes = new NamedGroups(Group);
-  readonly models = new NamedGroups(Group);
-  readonly inputSizes = new NamedGroups(Group);
+  readonly routes = new NamedGroups(() => new Group());
+  readonly models = new NamedGroups(() => new Group());
+  readonly inputSizes = new NamedGroups(() => new Group());
   readonly #outcomes = new OutcomeCounts();
   readonly #streams = new StreamStatistics();
   readonly #scheduled = new Histogram();

@@ -1,27 +1,32 @@
 import type { CheckedSend, RunTotals, Send } from '../../core/run.ts';
 import type { CheckFigures, ReplayDocument, WaitsFor, WarmupFigures } from '../../documents/replay.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
-import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
 import {
   CheckStatistics,
-  OutcomeCounts,
   type OutcomeFigures,
   StatusMix,
   type StatusMixFigures,
   WarmupStatistics,
 } from './outcomes.ts';
-import { type StreamFigures, StreamStatistics } from './streams.ts';
+import {
+  limitsOf,
+  NO_OBJECTIVES,
+  type Objectives,
+  type PartFigures,
+  PartStatistics,
+  type SlicedFigures,
+  SliceStatistics,
+} from './parts.ts';
 
 /** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
-export interface RunFigures {
+export interface RunFigures extends PartFigures {
   /** Exchanges of the window, replayable or not. */
   readonly recorded: number;
   readonly planned: number;
   /** What of both a run that was stopped had not read; its sends have no rows. */
   readonly unread: UnreadPart;
-  readonly outcomes: OutcomeFigures;
-  readonly latency: LatencyFigures;
-  readonly streams: StreamFigures;
+  /** By what objectives ask for. */
+  readonly slices: ReadonlyMap<string, SlicedFigures>;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
   /** How answers compare with the recorded ones; without it they were not compared. */
@@ -31,8 +36,6 @@ export interface RunFigures {
   /** From the start of the judged part to the last planned instant, and to the end of the last answer or error. */
   readonly plannedSpanNs: number;
   readonly endOffsetNs: number;
-  /** From the first intended send to the end of the last answer or error; null when nothing was sent. */
-  readonly makespanNs: number | null;
 }
 
 /** Of the plan of a run that was stopped; nothing of one that came to its end. */
@@ -54,30 +57,29 @@ const NOTHING_UNREAD: UnreadPart = { recorded: 0, planned: 0, toTheEnd: true };
 export class RunStatistics {
   /** Arrivals so far. */
   readonly fidelity: FidelityStatistics;
-  readonly #latency: LatencyStatistics;
-  readonly #outcomes = new OutcomeCounts();
+  readonly #all: PartStatistics;
+  readonly #slices: SliceStatistics;
   readonly statusMix = new StatusMix();
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
-  readonly #streams = new StreamStatistics();
   readonly #checks = new CheckStatistics();
   #recorded = 0;
   #planned = 0;
   #unread: UnreadPart = NOTHING_UNREAD;
   #firstIntendedNs: number | null = null;
   #lastIntendedNs: number;
-  #endOffsetNs: number;
 
   /**
    * @param originNs where the judged part begins: behind the warm-up
    * @param waitsFor what puts requests off beyond their planned instants, if anything does
+   * @param objectives whose parts are measured apart
    */
-  constructor(originNs = 0, waitsFor: WaitsFor | null = null) {
+  constructor(originNs = 0, waitsFor: WaitsFor | null = null, objectives: Objectives = NO_OBJECTIVES) {
     this.fidelity = new FidelityStatistics(waitsFor);
     this.#originNs = originNs;
     this.#lastIntendedNs = originNs;
-    this.#endOffsetNs = originNs;
-    this.#latency = new LatencyStatistics(originNs);
+    this.#all = new PartStatistics(originNs, limitsOf(objectives.thresholds, null));
+    this.#slices = new SliceStatistics(originNs, objectives);
     this.#warmup = new WarmupStatistics(originNs);
   }
 
@@ -126,22 +128,22 @@ export class RunStatistics {
   figures(): RunFigures {
     this.fidelity.finish();
     const first = this.#firstIntendedNs;
-    const outcomes = this.#outcomes.figures();
+    const all = this.#all.figures();
     const warmup = this.#warmup.figures();
     return {
+      ...all,
+      slices: this.#slices.figures(),
       recorded: this.#recorded + this.#unread.recorded,
       planned: this.#planned + this.#unread.planned,
       unread: this.#unread,
-      outcomes,
-      latency: this.#latency.figures,
-      streams: this.#streams.figures(),
       fidelity: this.fidelity.figures(),
       statusMix: this.statusMix.figures(),
       check: this.#checks.figures(),
       warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
-      endOffsetNs: this.#endOffsetNs - this.#originNs,
-      makespanNs: first === null || outcomes.sent === 0 ? null : this.#endOffsetNs - first,
+      endOffsetNs: this.#all.endOffsetNs - this.#originNs,
+      // From the first of the plan, which may have been refused before any other.
+      makespanNs: first === null || all.outcomes.sent === 0 ? null : this.#all.endOffsetNs - first,
     };
   }
 
@@ -150,19 +152,12 @@ export class RunStatistics {
       this.#warmup.add(send);
       return;
     }
-    const outcome = this.#outcomes.add(send);
+    this.#all.add(send);
+    this.#slices.add(send);
     this.fidelity.addSend(send);
-    this.#streams.add(send, outcome);
     if (send.check != null) this.#checks.add({ ...send, check: send.check });
-    if (!hasLeft(send)) return;
-    this.#endOffsetNs = Math.max(this.#endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
-    this.#latency.add(send, outcome === 'completed');
-    if (send.error === null) this.statusMix.addSent(send.status);
+    if (send.actualOffsetNs !== null && send.error === null) this.statusMix.addSent(send.status);
   }
-}
-
-function hasLeft(send: Send): send is SentSend {
-  return send.actualOffsetNs !== null;
 }
 
 /** The counts a run store keeps beside its rows. */

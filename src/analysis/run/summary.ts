@@ -9,7 +9,7 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
-import type { SloResult } from '../verdict/evaluate.ts';
+import { goodputOf, type SloResult } from '../verdict/evaluate.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
 import {
   connectionWaitsOf,
@@ -172,8 +172,15 @@ function warmupNotes({ warmup }: ReplaySummaryInput): Reason[] {
   return [reason('warmup_short', { heldMs: warmup.heldNs / 1e6, askedMs: warmup.askedNs / 1e6 })];
 }
 
-function sloLine({ threshold, observed, ok }: SloResult): SloLine {
+function sloLine(result: SloResult): SloLine {
+  const { threshold, observed, ok, requests, figures } = result;
+  const { slice } = threshold;
+  const goodput = goodputOf(result);
+  const perSecond = goodput && figures.makespanNs ? goodput.good / (figures.makespanNs / NS_PER_S) : null;
   return {
+    slice: slice && Object.fromEntries(slice.tags.map(({ key, value }) => [key, value])),
+    requests,
+    goodput: goodput && { good: goodput.good, perSecond, unknown: goodput.unknown },
     expression: threshold.expression,
     unit: unitOf(threshold),
     observed: observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed,

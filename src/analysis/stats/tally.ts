@@ -48,15 +48,17 @@ export class FirstExamples<Kind, Example> {
 /** A service has a handful of routes and models, a scan of it thousands. */
 const MAX_GROUPS = 100;
 
-/** Groups of requests by a name, at most 100; null is the name of requests without one. */
+/** Groups of requests by a name, at most so many; null is the name of requests without one. */
 export class NamedGroups<Group extends { readonly requests: number }> {
-  readonly #make: new () => Group;
+  readonly #make: () => Group;
+  readonly #most: number;
   readonly #groups = new Map<string | null, Group>();
   /** Requests of names beyond the limit. */
   ungrouped = 0;
 
-  constructor(make: new () => Group) {
+  constructor(make: () => Group, most = MAX_GROUPS) {
     this.#make = make;
+    this.#most = most;
   }
 
   /** Undefined for a name that has no group. */
@@ -68,11 +70,11 @@ export class NamedGroups<Group extends { readonly requests: number }> {
   groupOf(name: string | null): Group | null {
     let group = this.#groups.get(name);
     if (group !== undefined) return group;
-    if (this.#groups.size >= MAX_GROUPS) {
+    if (this.#groups.size >= this.#most) {
       this.ungrouped += 1;
       return null;
     }
-    group = new this.#make();
+    group = this.#make();
     this.#groups.set(name, group);
     return group;
   }

@@ -1,19 +1,25 @@
 import { Histogram } from '../../core/histogram.ts';
+import { emptyPart, type GoodputFigures } from '../run/parts.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
-import { type SloMetric, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
+import { sliceText } from './slices.ts';
+import { limitsText, ofSlice, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
 
 /**
  * What breaks a violated objective. `target`: what was sent breaks it, counted from the actual sends. `streams`: only
- * requests that got no stream although one was wanted. `unsent`: only requests that were refused by a cap or never
+ * requests that got no stream although one was wanted, or none that counts for goodput. `unsent`: only requests that were refused by a cap or never
  * left. `lag`: only the time between the planned and the actual send.
  */
 type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 
-/** What one objective came to. */
+/** What one objective came to. One that is about each model has a result for each. */
 export interface SloResult {
   readonly threshold: Threshold;
+  /** Of the requests that it is about. */
+  readonly figures: RunFigures;
+  /** How many those are; null for all of the run. */
+  readonly requests: number | null;
   /** In the unit of the limit; Infinity when too much failed, null when nothing was measured. */
   readonly observed: number | null;
   /** Null when nothing was measured. */
@@ -26,6 +32,7 @@ export interface SloResult {
 
 /** Requests without an answer. In a run that was stopped, those that were open or not yet due count nowhere. */
 interface Unanswered {
+  readonly interrupted: boolean;
   readonly failed: number;
   /** Refused by a cap of ours, or not sent by the end of the run. */
   readonly unsent: number;
@@ -67,25 +74,57 @@ export function evaluateSlo(
   figures: RunFigures,
   interrupted: boolean,
 ): SloResult[] {
-  const unanswered = unansweredIn(figures, interrupted);
-  return thresholds.map((threshold) => {
-    // Only a part of the plan is known, and a share of that part would be too good.
-    const isOpen = interrupted && !figures.unread.toTheEnd && isOfPlan(threshold);
-    const observed = isOpen ? null : observe(threshold, figures, unanswered, EVERYTHING);
-    const ok = observed === null ? null : holds(observed, threshold);
-    const brokenBy = ok === false ? brokenByIn(threshold, figures, unanswered) : null;
-    const worst = observe(threshold, figures, unanswered, { ...EVERYTHING, cancelled: 'worst' });
-    const censored = ok === true && worst !== null && !holds(worst, threshold);
-    return { threshold, observed, ok, brokenBy, censored };
-  });
+  return thresholds
+    .flatMap((threshold) => partsFor(threshold, figures))
+    .map((part) => {
+      const { threshold } = part;
+      const unanswered = unansweredIn(part.figures, interrupted);
+      // Only a part of the plan is known, and a share of that part would be too good.
+      const isOpen = interrupted && !figures.unread.toTheEnd && isOfPlan(threshold);
+      const observed = isOpen ? null : observe(threshold, part.figures, unanswered, EVERYTHING);
+      const ok = observed === null ? null : holds(observed, threshold);
+      const brokenBy = ok === false ? brokenByIn(threshold, part.figures, unanswered) : null;
+      const worst = observe(threshold, part.figures, unanswered, { ...EVERYTHING, cancelled: 'worst' });
+      const censored = ok === true && worst !== null && !holds(worst, threshold);
+      return { ...part, observed, ok, brokenBy, censored };
+    });
+}
+
+/** What an objective is held against: the run, a part of it, or each of several parts. */
+function partsFor(
+  threshold: Threshold,
+  figures: RunFigures,
+): Pick<SloResult, 'threshold' | 'figures' | 'requests'>[] {
+  if (threshold.slice === null) return [{ threshold, figures, requests: null }];
+  const parts = figures.slices.get(sliceText(threshold.slice))?.parts ?? [];
+  // Nothing of it was sent, and an objective on nothing is never kept.
+  if (parts.length === 0) {
+    return [{ threshold, figures: { ...figures, ...emptyPart(threshold.limits) }, requests: 0 }];
+  }
+  return parts.map((part) => ({
+    threshold: ofSlice(threshold, part.slice),
+    figures: { ...figures, ...part.figures },
+    requests: part.requests,
+  }));
+}
+
+/** How the requests of an objective on goodput fared; null for another objective. */
+export function goodputOf({ threshold: { metric, limits }, figures }: SloResult): GoodputFigures | null {
+  return metric === 'goodput' ? (figures.goodput.get(limitsText(limits)) ?? null) : null;
 }
 
 /**
- * Answers and failures that the percentiles of a metric rest on. A stream is one sample, not one for each gap: a server
+ * Answers and failures that an objective rests on. A stream is one sample, not one for each gap: a server
  * that is slow for a moment is slow for all gaps of that moment.
  */
-export function sampleCount(figures: RunFigures, interrupted: boolean, metric: SloMetric): number {
+export function sampleCount(
+  figures: RunFigures,
+  interrupted: boolean,
+  { metric, limits }: Pick<Threshold, 'metric' | 'limits'>,
+): number {
   const { latency, outcomes, streams } = figures;
+  const goodput = metric === 'goodput' ? figures.goodput.get(limitsText(limits)) : undefined;
+  if (goodput !== undefined) return goodput.served + missedIn(goodput, interrupted, EVERYTHING);
   const { failed, failedStreams, refusedStreams } = unansweredIn(figures, interrupted);
   const timed = {
     ttft: streams.ttft.count + streams.withoutContent,
@@ -123,6 +162,7 @@ export function judgedSends(
 function unansweredIn(figures: RunFigures, interrupted: boolean): Unanswered {
   const { outcomes, streams } = figures;
   return {
+    interrupted,
     ...judgedSends(figures, interrupted),
     // A request that still waited for its connection at the end of the drain was not sent, unless the run was stopped.
     unsent: outcomes.refused + (interrupted ? 0 : outcomes.unreached),
@@ -140,7 +180,8 @@ function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unans
   if (threshold.metric === 'achieved') return 'unsent';
   if (threshold.metric === 'makespan') return isLongWithoutLag(threshold, figures) ? 'target' : 'lag';
   if (isBroken({ ...EVERYTHING, from: 'sent', unsent: false, streamless: false })) return 'target';
-  if (STREAM_METRICS.has(threshold.metric) && !isBroken({ ...EVERYTHING, streamless: false }))
+  const { metric } = threshold;
+  if ((metric === 'goodput' || STREAM_METRICS.has(metric)) && !isBroken({ ...EVERYTHING, streamless: false }))
     return 'streams';
   return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
 }
@@ -171,6 +212,8 @@ function observe(
       const failed = unanswered.failed + unknown;
       return isCount ? failed : ratio(failed, unanswered.sent + unknown);
     }
+    case 'goodput':
+      return goodputRate(threshold, figures, unanswered.interrupted, scope);
     case 'achieved':
       return isCount ? outcomes.sent : ratio(outcomes.sent, planned);
     case 'makespan':
@@ -226,6 +269,30 @@ function streamTimes(
     case 'tpot':
       return { histogram: tpot, infinite: slow.streams + (isWorst ? censored.streams : 0) };
   }
+}
+
+/** The share of good requests. Who failed, was refused or turned away kept no limit. */
+function goodputRate(
+  { limits }: Threshold,
+  { goodput }: RunFigures,
+  interrupted: boolean,
+  scope: Scope,
+): number | null {
+  const counts = goodput.get(limitsText(limits));
+  if (counts === undefined) return null;
+  const { served, left, leftOver } = counts;
+  const good = scope.from === 'sent' ? counts.goodFromSent : counts.good;
+  const all = served + left + leftOver + missedIn(counts, interrupted, scope);
+  return ratio(scope.cancelled === 'worst' ? good : good + left, all);
+}
+
+/** Requests that were not served, as far as they count. */
+function missedIn(counts: GoodputFigures, interrupted: boolean, scope: Scope): number {
+  const { failed, stopped, refused, unreached, unserved } = counts;
+  const unsent = refused + (interrupted ? 0 : unreached);
+  return (
+    failed - (interrupted ? stopped : 0) + (scope.unsent ? unsent : 0) + (scope.streamless ? unserved : 0)
+  );
 }
 
 /** Null of no answers, so that nothing can be said. */

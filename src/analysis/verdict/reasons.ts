@@ -46,6 +46,7 @@ type Incomparable =
       readonly commonest: string;
       readonly recorded: number | null;
     }
+  | { readonly kind: 'unserved'; readonly requests: number; readonly violated: readonly string[] }
   | {
       readonly kind: 'streams';
       readonly turnedAway: number;
@@ -231,6 +232,39 @@ const CATALOGUE = {
       `${countOf(cancelled, 'request')} ended when the recorded client left; ${expressions.join('; ')} holds only without the answers that had not come by then`,
     means: 'These answers may have been slow, or may never have come.',
     advice: 'Replay with --cancels wait, which waits for every answer.',
+  }),
+  slice_empty: entry<{ expression: string }>({
+    severity: 'doubt',
+    title: 'No request is in the slice',
+    text: ({ expression }) => `${expression} is about no request of this run`,
+    means: 'An objective on nothing is neither kept nor violated.',
+    advice:
+      'Compare its value with the names in the report or in inspect: models, routes, hashes of clients, stages from 1.',
+  }),
+  slices_beyond: entry<{ expression: string; key: string; beyond: number; mostParts: number }>({
+    severity: 'doubt',
+    title: 'There are more slices than can be judged',
+    text: ({ expression, key, beyond, mostParts }) =>
+      `${expression} judges the first ${mostParts} values of ${key}; ${countOf(beyond, 'request')} of further ones are in none`,
+    means: 'A slice that was not judged may have violated its objective.',
+    advice: ({ key }) => `Name those that matter, each by {${key}=…}, or replay fewer with a filter.`,
+  }),
+  slice_unnamed: entry<{ expression: string; key: string; unnamed: number }>({
+    severity: 'note',
+    title: 'Some requests are in no slice',
+    text: ({ expression, key, unnamed }) =>
+      `${expression} leaves out ${countOf(unnamed, 'request')} without a ${key}`,
+    means: 'Objectives on all requests count them, those by slice do not.',
+    advice: 'Give an objective on all requests as well, if these matter.',
+  }),
+  goodput_unknown: entry<{ expression: string; unknown: number; all: number }>({
+    severity: 'doubt',
+    title: 'Not known whether requests were good',
+    text: ({ expression, unknown, all }) =>
+      `${expression}: of ${unknown} of ${countOf(all, 'answer')} a time is not known that has a limit`,
+    means: 'A content coding hides tokens, and without a count of tokens there is no time per token.',
+    advice:
+      'Send no Accept-Encoding (--remove-header accept-encoding), ask for counts (--request-usage), or limit ttft and latency only.',
   }),
   streams_unread: entry<{ share: number }>({
     severity: 'doubt',
@@ -421,6 +455,8 @@ function incomparableText(facts: Incomparable): string {
       return `${percent(facts.share)} of the answers have another status than the recorded ones`;
     case 'failures':
       return `${percent(facts.share)} of the requests failed (5xx, or no answer), most often with ${facts.commonest}; production ${shareOrUnknown(facts.recorded)}`;
+    case 'unserved':
+      return `the target turned away ${countOf(facts.requests, 'request')}, or answered whole instead of by a stream; only these violate ${facts.violated.join('; ')}`;
     case 'streams': {
       const ways = [
         { requests: facts.turnedAway, how: 'turned away' },
@@ -441,6 +477,7 @@ function incomparableAdvice({ kind }: Incomparable): string {
     case 'failures':
       return "Mend what the target answers (see the errors by kind), or give a longer --drain-deadline. If so much may fail, say so: --slo 'errors: rate<0.1'.";
     case 'streams':
+    case 'unserved':
       return 'See by which statuses and types: the target must serve what production served.';
   }
 }

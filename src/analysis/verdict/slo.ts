@@ -1,6 +1,7 @@
 import { AppError } from '../../core/errors.ts';
 import { parseDurationMs } from '../../core/units.ts';
 import type { SloUnit } from '../../documents/replay.ts';
+import { parseSlice, SLICE_PATTERN, type Slice, sliceText } from './slices.ts';
 
 /** What a service-level objective can be about. */
 const SLO_METRICS = [
@@ -10,6 +11,7 @@ const SLO_METRICS = [
   'itl',
   'tpot',
   'errors',
+  'goodput',
   'mismatch',
   'achieved',
   'makespan',
@@ -18,6 +20,17 @@ export type SloMetric = (typeof SLO_METRICS)[number];
 
 /** Those that are about answers which come piece by piece, and say nothing of others. */
 export const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
+
+/** Those of single requests, which a slice and the limits of goodput can be about. */
+const LIMITED_METRICS = ['latency', 'service', 'ttft', 'tpot'] as const;
+const WHOLE_METRICS: ReadonlySet<SloMetric> = new Set(['mismatch', 'achieved', 'makespan']);
+
+/** What a good request keeps: a time of its own below a limit, ms. */
+export interface RequestLimit {
+  readonly metric: (typeof LIMITED_METRICS)[number];
+  readonly operator: '<' | '<=';
+  readonly limit: number;
+}
 
 export type SloOperator = '<' | '<=' | '>' | '>=';
 
@@ -34,6 +47,22 @@ export interface Threshold {
   readonly aggregation: Aggregation;
   readonly operator: SloOperator;
   readonly limit: number;
+  /** The requests it is held against; null for all. */
+  readonly slice: Slice | null;
+  /** Of goodput; else empty. */
+  readonly limits: readonly RequestLimit[];
+}
+
+/** The same objective, of other requests. */
+export function ofSlice(threshold: Threshold, slice: Slice): Threshold {
+  const { expression, metric } = threshold;
+  const condition = expression.slice(expression.indexOf(': ', expression.lastIndexOf('}') + 1));
+  return { ...threshold, slice, expression: `${metric}${sliceText(slice)}${condition}` };
+}
+
+/** As limits are written: `ttft<500 and tpot<50`. */
+export function limitsText(limits: readonly RequestLimit[]): string {
+  return limits.map(({ metric, operator, limit }) => `${metric}${operator}${limit}`).join(' and ');
 }
 
 export function unitOf({ aggregation }: Threshold): SloUnit {
@@ -53,7 +82,7 @@ export const SLO_PRESETS: Readonly<Record<string, string>> = {
 /** A run that fails fast looks fast: beside any other objective at most 1 % may fail, unless stated. */
 const IMPLIED_ERRORS = 'errors: rate<0.01';
 
-type Family = 'time' | 'share' | 'total';
+type Family = 'time' | 'share' | 'total' | 'goodput';
 const FAMILIES: Readonly<Record<SloMetric, Family>> = {
   latency: 'time',
   service: 'time',
@@ -61,6 +90,7 @@ const FAMILIES: Readonly<Record<SloMetric, Family>> = {
   itl: 'time',
   tpot: 'time',
   errors: 'share',
+  goodput: 'goodput',
   mismatch: 'share',
   achieved: 'share',
   makespan: 'total',
@@ -69,12 +99,18 @@ const AGGREGATIONS: Readonly<Record<Family, readonly string[]>> = {
   time: ['p(N)', 'avg', 'min', 'max', 'med'],
   share: ['rate', 'count'],
   total: [],
+  goodput: ['rate'],
 };
 
+const WITH_SLICE = new RegExp(`^([A-Za-z_]\\w*)\\s*(${SLICE_PATTERN})?\\s*:(.*)$`, 's');
+const PRESET = new RegExp(`^([\\w-]+)\\s*(${SLICE_PATTERN})?$`);
+/** A comma or semicolon within a slice ends nothing. */
+const PIECES = new RegExp(`(?:${SLICE_PATTERN}|[^;,\n])+`, 'g');
+
 /**
- * Reads the texts of `--slo`: k6 thresholds (`latency: p(99)<200`; times in ms unless a unit stands there),
+ * Reads the texts of `--slo`: k6 thresholds (`latency{model=gpt}: p(99)<200`; times in ms unless a unit stands there),
  * several in one text after `;` or `,`, a metric holding until the next one; or names of presets. Adds
- * `errors: rate<0.01` where nothing is said of errors. An empty list asks for no verdict.
+ * `errors: rate<0.01` where nothing is said of the errors of all requests. An empty list asks for no verdict.
  * @throws AppError OPTION_INVALID naming every expression that cannot be used, with its reason.
  */
 export function parseSlo(texts: readonly string[]): Threshold[] {
@@ -85,41 +121,60 @@ export function parseSlo(texts: readonly string[]): Threshold[] {
   }
   if (problems.length > 0) {
     throw new AppError('OPTION_INVALID', `--slo: ${problems.join('; ')}`, {
-      hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "errors: rate<0.001", or a preset: ${Object.keys(SLO_PRESETS).join(', ')}.`,
+      hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "latency{model=NAME}: p(95)<300", or a preset: ${Object.keys(SLO_PRESETS).join(', ')}.`,
     });
   }
-  const needsErrors = thresholds.length > 0 && !thresholds.some(({ metric }) => metric === 'errors');
-  return needsErrors ? [...thresholds, ...parseText(IMPLIED_ERRORS, [])] : thresholds;
+  const isStated = thresholds.some(({ metric, slice }) => metric === 'errors' && slice === null);
+  return thresholds.length > 0 && !isStated ? [...thresholds, ...parseText(IMPLIED_ERRORS, [])] : thresholds;
+}
+
+/** What an objective is about. */
+interface Subject {
+  readonly metric: string;
+  readonly slice: Slice | null;
 }
 
 function parseText(text: string, problems: string[]): Threshold[] {
   const thresholds: Threshold[] = [];
-  let metric: string | null = null;
-  for (const piece of text.split(/[;,\n]/).map((each) => each.trim())) {
+  let subject: Subject | null = null;
+  for (const piece of (text.match(PIECES) ?? []).map((each) => each.trim())) {
     if (piece === '') continue;
-    if (Object.hasOwn(SLO_PRESETS, piece)) {
-      thresholds.push(...parseText(SLO_PRESETS[piece] ?? '', problems));
-      metric = null;
+    const refuse = (reason: string) => problems.push(`${JSON.stringify(piece)} ${reason}`);
+    const preset = PRESET.exec(piece);
+    const named = preset ?? WITH_SLICE.exec(piece);
+    const slice = named?.[2] === undefined ? null : parseSlice(named[2]);
+    if (typeof slice === 'string') {
+      refuse(slice);
       continue;
     }
-    const named = /^([A-Za-z_]\w*)\s*:(.*)$/s.exec(piece);
-    metric = named?.[1] ?? metric;
-    const condition = (named?.[2] ?? piece).replace(/\s+/g, '');
-    const result = parseCondition(metric, condition, piece);
-    if (typeof result === 'string') problems.push(`${JSON.stringify(piece)} ${result}`);
+    if (preset?.[1] !== undefined && Object.hasOwn(SLO_PRESETS, preset[1])) {
+      const stated = parseText(SLO_PRESETS[preset[1]] ?? '', problems);
+      thresholds.push(...stated.map((each) => (slice === null ? each : ofSlice(each, slice))));
+      subject = null;
+      continue;
+    }
+    if (named?.[1] !== undefined && preset === null) subject = { metric: named[1], slice };
+    const result = parseCondition(subject, preset === null ? (named?.[3] ?? piece) : piece, piece);
+    if (typeof result === 'string') refuse(result);
     else thresholds.push(result);
   }
   return thresholds;
 }
 
 /** One objective, or the reason why it is none. */
-function parseCondition(metric: string | null, condition: string, piece: string): Threshold | string {
-  if (metric === null) {
-    return /^[\w-]+$/.test(piece)
+function parseCondition(subject: Subject | null, text: string, piece: string): Threshold | string {
+  if (subject === null) {
+    if (piece.includes('{') && !PRESET.test(piece))
+      return 'has a slice without its end: write METRIC{KEY=VALUE}: …, values with braces in "…"';
+    return PRESET.test(piece)
       ? `is no preset (${Object.keys(SLO_PRESETS).join(', ')})`
       : `names no metric (${SLO_METRICS.join(', ')})`;
   }
+  const { metric, slice } = subject;
   if (!isMetric(metric)) return `has an unknown metric ${metric} (${SLO_METRICS.join(', ')})`;
+  if (slice !== null && WHOLE_METRICS.has(metric)) return `has a slice, and ${metric} is of the whole run`;
+  const [stated = '', limited, ...more] = text.split(/\bwhere\b/);
+  const condition = stated.replace(/\s+/g, '');
   if (/baseline/i.test(condition)) return 'is relative to a baseline, which this release cannot compare with';
   const match = /^([^<>=]*)(<=|>=|<|>)(?!=)(.+)$/.exec(condition);
   if (match === null) return 'has no comparison (<, <=, >, >=) with a limit';
@@ -129,7 +184,34 @@ function parseCondition(metric: string | null, condition: string, piece: string)
   const limit = parseLimit(match[3] ?? '', family, aggregation);
   if (typeof limit === 'string') return limit;
   const operator = match[2] as SloOperator;
-  return { expression: `${metric}: ${condition}`, metric, aggregation, operator, limit };
+  const limits = more.length > 0 ? 'has more than one where' : parseLimits(metric, limited);
+  if (typeof limits === 'string') return limits;
+  if (metric === 'goodput' && (operator.startsWith('<') || limit >= 1)) {
+    return 'takes > or >= and a share below 1, such as rate>0.95: no number of answers proves all';
+  }
+  const where = limits.length === 0 ? '' : ` where ${limitsText(limits)}`;
+  const expression = `${metric}${slice === null ? '' : sliceText(slice)}: ${condition}${where}`;
+  return { expression, metric, aggregation, operator, limit, slice, limits };
+}
+
+/** What stands behind `where`: the limits of a good request. */
+function parseLimits(metric: SloMetric, text: string | undefined): readonly RequestLimit[] | string {
+  const example = 'goodput: rate>0.95 where ttft<500 and tpot<50';
+  if (metric !== 'goodput')
+    return text === undefined ? [] : `has a where, which only goodput takes: ${example}`;
+  if (text === undefined) return `has no limits for its requests: ${example}`;
+  const limits: RequestLimit[] = [];
+  for (const part of text.split(/\band\b/)) {
+    const [, name, operator, stated = ''] = /^(\w+)(<=?)(.+)$/.exec(part.replace(/\s+/g, '')) ?? [];
+    const limited = LIMITED_METRICS.find((known) => known === name);
+    if (limited === undefined) {
+      return `has a limit ${part.trim() || 'of nothing'} that is not on ${LIMITED_METRICS.join(', ')} with < or <=`;
+    }
+    const limit = parseLimit(stated, 'time', { kind: 'max' });
+    if (typeof limit === 'string') return limit;
+    limits.push({ metric: limited, operator: operator as RequestLimit['operator'], limit });
+  }
+  return limits;
 }
 
 function isMetric(name: string): name is SloMetric {
@@ -159,7 +241,7 @@ function parseAggregation(text: string, family: Family): Aggregation | string {
 function parseLimit(text: string, family: Family, aggregation: Aggregation): number | string {
   const bare = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : null;
   if (aggregation.kind === 'count') return bare ?? `has a limit ${text} that is no count`;
-  if (family === 'share') {
+  if (family === 'share' || family === 'goodput') {
     const percent = /^(\d+(?:\.\d+)?)%$/.exec(text);
     const share = percent === null ? bare : Number(percent[1]) / 100;
     return share !== null && share <= 1 ? share : `has a limit ${text} that is no share (0.01 or 1%)`;

@@ -3,7 +3,14 @@ import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
-import { isBrokenByChecked, isOfPlan, judgedSends, type SloResult, sampleCount } from './evaluate.ts';
+import {
+  goodputOf,
+  isBrokenByChecked,
+  isOfPlan,
+  judgedSends,
+  type SloResult,
+  sampleCount,
+} from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import {
   connectionWaitsOf,
@@ -13,6 +20,7 @@ import {
   type RunContext,
   reachedText,
 } from './run-context.ts';
+import { sliceText } from './slices.ts';
 import { STREAM_METRICS, type Threshold } from './slo.ts';
 
 const NS_PER_MS = 1e6;
@@ -29,7 +37,8 @@ interface EvaluatedRun {
 
 /** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
 export function doubtsOf(run: EvaluatedRun): Reason[] {
-  return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...sampleDoubts(run)];
+  const parts = [...sliceDoubts(run), ...sampleDoubts(run)];
+  return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...parts];
 }
 
 /** Whether the plan was played. */
@@ -135,7 +144,16 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
     });
   }
   // Requests that got no stream have no token: an objective that only they violate is undecided.
-  const violated = expressions(open, 'streams');
+  const unserved = open.filter((each) => each.brokenBy === 'streams' && goodputOf(each) !== null);
+  if (unserved.length > 0) {
+    const requests = Math.max(...unserved.map((each) => goodputOf(each)?.unserved ?? 0));
+    const violated = expressions(unserved, 'streams');
+    yield reason('not_comparable', { kind: 'unserved', requests, violated });
+  }
+  const violated = expressions(
+    open.filter((each) => !unserved.includes(each)),
+    'streams',
+  );
   if (violated.length > 0) {
     const { turnedAway, whole } = figures.streams;
     yield reason('not_comparable', { kind: 'streams', turnedAway, whole, violated });
@@ -145,19 +163,38 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   }
 }
 
+/** Whether each objective on a part of the run is about somebody, and each on goodput about known times. */
+function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
+  for (const { threshold, requests } of slo) {
+    if (requests === 0) yield reason('slice_empty', { expression: threshold.expression });
+  }
+  for (const { slice, expression } of thresholds) {
+    const sliced = slice && context.figures.slices.get(sliceText(slice));
+    if (slice?.each == null || sliced == null || sliced.beyond === 0) continue;
+    yield reason('slices_beyond', { expression, key: slice.each, ...sliced });
+  }
+  for (const result of slo) {
+    const goodput = goodputOf(result);
+    const all = goodput === null ? 0 : goodput.served + goodput.unknown;
+    if (goodput === null || goodput.unknown <= bounds.unreadShare * all) continue;
+    const { expression } = result.threshold;
+    yield reason('goodput_unknown', { expression, unknown: goodput.unknown, all });
+  }
+}
+
 /** Whether enough answers could be judged. */
 function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures } = context;
   const isStopped = context.interrupted !== null;
-  for (const { threshold, observed } of slo) {
-    const { aggregation, expression, metric } = threshold;
-    // `answers_unchecked` says why nothing was measured.
-    if (metric === 'mismatch') continue;
+  for (const { threshold, observed, figures: judged, requests } of slo) {
+    const { expression, metric } = threshold;
+    // `answers_unchecked` says why nothing was measured, and `slice_empty` likewise.
+    if (metric === 'mismatch' || requests === 0) continue;
     // `interrupted` says why nothing is known of the whole plan.
     if (observed === null && isStopped && isOfPlan(threshold)) continue;
-    const samples = sampleCount(figures, isStopped, metric);
-    const floor = aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
-    if (observed !== null && (aggregation.kind !== 'percentile' || samples >= floor)) continue;
+    const samples = sampleCount(judged, isStopped, threshold);
+    const floor = floorOf(threshold);
+    if (observed !== null && (floor === 1 || samples >= floor)) continue;
     // There are enough streams, but none with two tokens.
     const gapless = metric === 'itl' && samples >= floor;
     yield reason('too_few_samples', { expression, floor, samples, gapless });
@@ -186,8 +223,19 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
   }
 }
 
+/** A share of good requests is a percentile: 95 % of them keep their limits. */
+function floorOf({ aggregation, metric, limit }: Threshold): number {
+  if (metric === 'goodput') return sampleFloor(limit * 100);
+  return aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
+}
+
 /** What the reader should know, though it cannot change the answer. */
-export function* notesOf({ context, bounds }: EvaluatedRun): Generator<Reason> {
+export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generator<Reason> {
+  for (const { slice, expression } of thresholds) {
+    const unnamed = (slice && context.figures.slices.get(sliceText(slice))?.unnamed) ?? 0;
+    if (slice?.each != null && unnamed > 0)
+      yield reason('slice_unnamed', { expression, key: slice.each, unnamed });
+  }
   const { figures, health, calibration, plannedElsewhere } = context;
   if (health.busyShare !== null && health.busyShare > bounds.busyShare) {
     yield reason('sender_busy', { share: health.busyShare, bound: bounds.busyShare });

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { parseSlo } from '../../analysis/verdict/slo.ts';
+import { parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
 import { type Asked, askedFor, resolveOptions, text } from '../../core/options.ts';
 import type { Logger } from '../../core/ports.ts';
+import { countOf } from '../../core/units.ts';
 import {
   type OptionSources,
   REPLAY_OPTIONS,
@@ -50,6 +52,20 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions 
   return { options, ...resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked)) };
 }
 
+/** @throws AppError OPTION_INVALID for an objective on a stage that the run has not */
+function thresholdsOf({ slo, stages }: ReplayOptions): readonly Threshold[] {
+  const thresholds = parseSlo(slo);
+  const count = stages?.length ?? 1;
+  for (const { expression, slice } of thresholds) {
+    const stage = slice?.tags.find(({ key }) => key === 'stage')?.value ?? '1';
+    if (Number(stage) <= count) continue;
+    throw new AppError('OPTION_INVALID', `--slo: ${expression}: the run has ${countOf(count, 'stage')}`, {
+      hint: 'Stages are counted from 1, as --stages lists them.',
+    });
+  }
+  return thresholds;
+}
+
 /** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
 export function runPartsOf(
   { options, out, encryptionKeyFile }: RunOptions,
@@ -66,7 +82,7 @@ export function runPartsOf(
     target,
     source: choice.source,
     ...leadInOf(plan, choice.source, opened.source),
-    thresholds: parseSlo(options.slo),
+    thresholds: thresholdsOf(options),
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,
     createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),

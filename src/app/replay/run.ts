@@ -17,6 +17,7 @@ import { ReplayEngine } from '../../replay/engine/engine.ts';
 import { resolveHost } from '../../replay/guard.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { scalingCountLines, scalingDocument } from '../../replay/plan/describe-scaling.ts';
+import { stageEndsOf } from '../../replay/plan/stages.ts';
 import type { Warmup } from '../../replay/plan/warmup.ts';
 import { timeShiftCountLines } from '../../replay/request/shift-time.ts';
 import { Replay, type ReplayEnd, type ReplayOutcome } from '../../replay/run.ts';
@@ -174,10 +175,11 @@ async function play(
   store: SqliteRunStore,
   signal: AbortSignal,
   sentBefore: number,
-  { plan, reporter, source, warmup, captureIdentity }: ReplayRunParts,
+  { plan, reporter, source, warmup, captureIdentity, thresholds }: ReplayRunParts,
 ): Promise<Finished> {
   const warmupNs = warmup?.spanNs ?? 0;
-  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options));
+  const stageEndsNs = stageEndsOf(plan.options.stages);
+  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), { thresholds, stageEndsNs });
   source.hear((offsetUs) => statistics.fidelity.addInWindow(offsetUs));
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();

@@ -60,6 +60,7 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
     exchangeId: row.id,
     route: row.route,
     model: row.model,
+    client: row.client && Buffer.from(row.client).toString('hex'),
     requestBytes: row.requestBytes ?? 0,
     intendedOffsetNs,
     warmup: warmup ?? false,

@@ -44,6 +44,15 @@ export function stageText({ durationMs, from, to }: Stage): string {
   return `${durationMs / 1e3}s@${from}x${to === from ? '' : `..${to}x`}`;
 }
 
+/** Where each stage ends, nanoseconds after the first began; empty without stages. */
+export function stageEndsOf(stages: readonly Stage[] | null): number[] {
+  let endNs = 0;
+  return (stages ?? []).map(({ durationMs }) => {
+    endNs += durationMs * 1e6;
+    return endNs;
+  });
+}
+
 interface Piece {
   readonly startNs: number;
   readonly durationNs: number;

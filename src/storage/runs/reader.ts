@@ -26,7 +26,7 @@ interface StoredSend
 }
 
 const SEND =
-  selected(`segment, exchange_id, route, model, request_bytes, intended_offset_ns, actual_offset_ns,
+  selected(`segment, exchange_id, route, model, client, request_bytes, intended_offset_ns, actual_offset_ns,
   connection_wait_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns, status, response_bytes, error,
   refused, cancelled, streamed, content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, warmup, check_result, check_pointer`);

@@ -1,5 +1,5 @@
 /** Version of a run's tables. A reader accepts only this one. */
-export const RUN_FORMAT_VERSION = 4;
+export const RUN_FORMAT_VERSION = 5;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';
@@ -8,7 +8,7 @@ export const RUN_SUMMARY = 'summary.json';
 export const CALIBRATION_DIRECTORY = 'calibration';
 
 /**
- * Repeated texts (segment, route, model) are stored once in `label`, which halves the file. The view `send`
+ * Repeated texts (segment, route, model, client) are stored once in `label`, which halves the file. The view `send`
  * joins them, so the sqlite3 shell shows whole rows. Offsets are nanoseconds after the start of the run.
  * `warmup` marks sends before the judged part. `second` counts events within each second of the run. The view
  * `series` adds the requests in flight at its end. `gaps` are those between the tokens of a stream, in the
@@ -27,6 +27,7 @@ CREATE TABLE send_row (
   exchange_id INTEGER NOT NULL,
   route INTEGER REFERENCES label (id),
   model INTEGER REFERENCES label (id),
+  client INTEGER REFERENCES label (id),
   request_bytes INTEGER NOT NULL,
   intended_offset_ns INTEGER NOT NULL,
   actual_offset_ns INTEGER,
@@ -55,7 +56,8 @@ CREATE TABLE send_row (
 
 CREATE VIEW send AS
 SELECT
-  send_index, segment.text AS segment, exchange_id, route.text AS route, model.text AS model, request_bytes,
+  send_index, segment.text AS segment, exchange_id, route.text AS route, model.text AS model,
+  client.text AS client, request_bytes,
   intended_offset_ns, actual_offset_ns, connection_wait_ns, start_offset_ns, first_byte_offset_ns,
   last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
   content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
@@ -66,7 +68,8 @@ SELECT
 FROM send_row
 JOIN label AS segment ON segment.id = send_row.segment
 LEFT JOIN label AS route ON route.id = send_row.route
-LEFT JOIN label AS model ON model.id = send_row.model;
+LEFT JOIN label AS model ON model.id = send_row.model
+LEFT JOIN label AS client ON client.id = send_row.client;
 
 CREATE TABLE second (
   second INTEGER PRIMARY KEY,

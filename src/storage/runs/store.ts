@@ -171,6 +171,7 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     send.exchangeId,
     labels.idOf(send.route),
     labels.idOf(send.model),
+    labels.idOf(send.client),
     send.requestBytes,
     send.intendedOffsetNs,
     send.actualOffsetNs,

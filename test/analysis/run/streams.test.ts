@@ -137,7 +137,7 @@ describe('objectives for streams', () => {
     const runs = [empty(95), empty(96), empty(97), empty(98), empty(99)];
     const figures = figuresOf([...good, ...runs]);
     expect(figures.streams).toMatchObject({ completed: 100, withoutContent: 5 });
-    expect(sampleCount(figures, false, 'ttft')).toBe(100);
+    expect(sampleCount(figures, false, { metric: 'ttft', limits: [] })).toBe(100);
     expect(judged([...good, ...runs], 'ttft: p(96)<1000')).toMatchObject({
       observed: Number.POSITIVE_INFINITY,
       ok: false,
@@ -168,9 +168,9 @@ describe('objectives for streams', () => {
 
   it('rest on streams, not on their gaps; without any there is nothing to judge', () => {
     const figures = figuresOf([...good, ...broken(5)]);
-    expect((['ttft', 'itl', 'tpot'] as const).map((metric) => sampleCount(figures, false, metric))).toEqual([
-      100, 100, 100,
-    ]);
+    expect(
+      (['ttft', 'itl', 'tpot'] as const).map((metric) => sampleCount(figures, false, { metric, limits: [] })),
+    ).toEqual([100, 100, 100]);
     expect(judged([send({ index: 0 })], 'itl: p(95)<80')).toMatchObject({ observed: null, ok: null });
   });
 });

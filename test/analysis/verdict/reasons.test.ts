@@ -19,6 +19,10 @@ const REASONS = [
   reason('shards_apart', { spreadMs: 30 }),
   reason('too_few_samples', { expression: 'latency: p(99)<200', floor: 662, samples: 5, gapless: false }),
   reason('censored', { cancelled: 500, expressions: ['latency: p(99)<500'] }),
+  reason('slice_empty', { expression: 'latency{model=b}: max<3' }),
+  reason('slices_beyond', { expression: 'latency{*model}: max<3', key: 'model', beyond: 7, mostParts: 50 }),
+  reason('slice_unnamed', { expression: 'latency{*model}: max<3', key: 'model', unnamed: 7 }),
+  reason('goodput_unknown', { expression: 'goodput: rate>0.9 where tpot<50', unknown: 7, all: 100 }),
   reason('streams_unread', { share: 0.5 }),
   reason('answers_unchecked', {
     unchecked: 5,

@@ -66,6 +66,7 @@ const anySend = fc.record({
   exchangeId: fc.integer({ min: 1, max: 2 ** 40 }),
   route: fc.option(fc.string()),
   model: fc.option(fc.string()),
+  client: fc.option(fc.stringMatching(/^[0-9a-f]{16}$/)),
   requestBytes: fc.nat(2 ** 31 - 1),
   intendedOffsetNs: fc.integer({ min: 0, max: 2 ** 50 }),
   actualOffsetNs: offset,

@@ -1,0 +1,270 @@
+import { isTurnedAway, type Send } from '../../core/run.ts';
+import { NamedGroups } from '../stats/tally.ts';
+import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../verdict/slices.ts';
+import { limitsText, type RequestLimit, STREAM_METRICS, type Threshold } from '../verdict/slo.ts';
+import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
+import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';
+import { type StreamFigures, StreamStatistics } from './streams.ts';
+
+const NS_PER_MS = 1e6;
+/** Parts of one `{*model}`. Each may hold some hundred kilobytes of histograms. */
+const MAX_PARTS = 50;
+
+/** What is known of requests of a run, all of them or a part, that are over. */
+export interface PartFigures {
+  readonly outcomes: OutcomeFigures;
+  readonly latency: LatencyFigures;
+  readonly streams: StreamFigures;
+  /** By the text of their limits. */
+  readonly goodput: ReadonlyMap<string, GoodputFigures>;
+  /** From the first intended send to the end of the last answer or error; null when nothing was sent. */
+  readonly makespanNs: number | null;
+}
+
+/** The requests of one slice, by the text of what was asked for. */
+export interface SlicedFigures {
+  readonly parts: readonly PartOfRun[];
+  /** Requests without the value that `*` tells them apart by, and those of values beyond the bound. */
+  readonly unnamed: number;
+  readonly beyond: number;
+  readonly mostParts: number;
+}
+
+interface PartOfRun {
+  readonly slice: Slice;
+  readonly requests: number;
+  readonly figures: PartFigures;
+}
+
+/** How many requests kept their limits. What is not about them, such as `ttft` where nothing streams, is in none. */
+export interface GoodputFigures {
+  /** Served, with known times; and of these the good ones, counted from the planned and from the actual send. */
+  readonly served: number;
+  readonly good: number;
+  readonly goodFromSent: number;
+  /** Turned away, or answered whole where a stream was wanted: it kept no limit. */
+  readonly unserved: number;
+  /** Served, and a time that a limit is on could not be read. */
+  readonly unknown: number;
+  /** Cancelled as recorded: within all limits until then, and over one already. */
+  readonly left: number;
+  readonly leftOver: number;
+  readonly failed: number;
+  /** Of the failed, those we ended ourselves when the run was stopped. */
+  readonly stopped: number;
+  readonly refused: number;
+  readonly unreached: number;
+}
+
+/** By what a run will be judged, as far as its requests must be told apart for it. */
+export interface Objectives {
+  readonly thresholds: readonly Threshold[];
+  /** Where the stages end, nanoseconds after the judged part began; the last one has no end. */
+  readonly stageEndsNs: readonly number[];
+}
+
+export const NO_OBJECTIVES: Objectives = { thresholds: [], stageEndsNs: [] };
+
+/** Gathers what is measured of requests that are over, at constant memory. */
+export class PartStatistics {
+  readonly #outcomes = new OutcomeCounts();
+  readonly #latency: LatencyStatistics;
+  readonly #streams = new StreamStatistics();
+  readonly #goodput: ReadonlyMap<string, GoodputCounts>;
+  #firstIntendedNs: number | null = null;
+  requests = 0;
+  endOffsetNs: number;
+
+  constructor(originNs: number, limits: readonly (readonly RequestLimit[])[]) {
+    this.#latency = new LatencyStatistics(originNs);
+    this.#goodput = new Map(limits.map((each) => [limitsText(each), new GoodputCounts(each)]));
+    this.endOffsetNs = originNs;
+  }
+
+  add(send: Send): SendOutcome {
+    const outcome = this.#outcomes.add(send);
+    this.requests += 1;
+    this.#streams.add(send, outcome);
+    for (const goodput of this.#goodput.values()) goodput.add(send, outcome);
+    const { intendedOffsetNs } = send;
+    this.#firstIntendedNs = Math.min(this.#firstIntendedNs ?? intendedOffsetNs, intendedOffsetNs);
+    if (!hasLeft(send)) return outcome;
+    this.endOffsetNs = Math.max(this.endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
+    this.#latency.add(send, outcome === 'completed');
+    return outcome;
+  }
+
+  figures(): PartFigures {
+    const outcomes = this.#outcomes.figures();
+    const first = this.#firstIntendedNs;
+    return {
+      outcomes,
+      latency: this.#latency.figures,
+      streams: this.#streams.figures(),
+      goodput: new Map([...this.#goodput].map(([limits, counts]) => [limits, counts.figures])),
+      makespanNs: first === null || outcomes.sent === 0 ? null : this.endOffsetNs - first,
+    };
+  }
+}
+
+function hasLeft(send: Send): send is SentSend {
+  return send.actualOffsetNs !== null;
+}
+
+/** Gathers the parts of a run that objectives are about. Nothing is kept where none is about a part. */
+export class SliceStatistics {
+  readonly #slices: { readonly slice: Slice; readonly parts: NamedGroups<PartStatistics>; unnamed: number }[];
+  readonly #originNs: number;
+  readonly #stageEndsNs: readonly number[];
+
+  constructor(originNs: number, { thresholds, stageEndsNs }: Objectives) {
+    const slices = new Map(thresholds.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
+    this.#slices = [...slices].map(([text, slice]) => {
+      const limits = limitsOf(thresholds, text);
+      const parts = new NamedGroups(() => new PartStatistics(originNs, limits), MAX_PARTS);
+      return { slice, parts, unnamed: 0 };
+    });
+    this.#originNs = originNs;
+    this.#stageEndsNs = stageEndsNs;
+  }
+
+  add(send: Send): void {
+    if (this.#slices.length === 0) return;
+    const facts = { ...send, stage: this.#stageAt(send.intendedOffsetNs - this.#originNs) };
+    for (const sliced of this.#slices) {
+      const { slice, parts } = sliced;
+      if (!isInSlice(slice, facts)) continue;
+      const name = slice.each === null ? '' : sliceValueOf(slice.each, facts);
+      if (name === null) sliced.unnamed += 1;
+      else parts.groupOf(name)?.add(send);
+    }
+  }
+
+  figures(): ReadonlyMap<string, SlicedFigures> {
+    return new Map(
+      this.#slices.map(({ slice, parts, unnamed }) => [
+        sliceText(slice),
+        {
+          parts: parts.ordered().map(([name, part]) => ({
+            slice: sliceOf(slice, name),
+            requests: part.requests,
+            figures: part.figures(),
+          })),
+          unnamed,
+          beyond: parts.ungrouped,
+          mostParts: MAX_PARTS,
+        },
+      ]),
+    );
+  }
+
+  /** Counted from 1. */
+  #stageAt(offsetNs: number): number {
+    const at = this.#stageEndsNs.findIndex((endNs) => offsetNs < endNs);
+    return at < 0 ? Math.max(1, this.#stageEndsNs.length) : at + 1;
+  }
+}
+
+/** The limits of the objectives on goodput of a slice; of all requests for null. */
+export function limitsOf(
+  thresholds: readonly Threshold[],
+  slice: string | null,
+): readonly (readonly RequestLimit[])[] {
+  return thresholds
+    .filter(({ metric }) => metric === 'goodput')
+    .filter((each) => (each.slice === null ? null : sliceText(each.slice)) === slice)
+    .map(({ limits }) => limits);
+}
+
+class GoodputCounts {
+  readonly figures: { -readonly [Name in keyof GoodputFigures]: GoodputFigures[Name] } = {
+    served: 0,
+    good: 0,
+    goodFromSent: 0,
+    unserved: 0,
+    unknown: 0,
+    left: 0,
+    leftOver: 0,
+    failed: 0,
+    stopped: 0,
+    refused: 0,
+    unreached: 0,
+  };
+  readonly #limits: readonly RequestLimit[];
+  readonly #isOfStreams: boolean;
+
+  constructor(limits: readonly RequestLimit[]) {
+    this.#limits = limits;
+    this.#isOfStreams = limits.every(({ metric }) => STREAM_METRICS.has(metric));
+  }
+
+  add(send: Send, outcome: SendOutcome): void {
+    const wantsStream = send.streamed || send.unstreamed;
+    if (this.#isOfStreams && !wantsStream) return;
+    const { figures } = this;
+    if (outcome === 'cancelled') {
+      if (this.#keeps(send, 'sent') === false) figures.leftOver += 1;
+      else figures.left += 1;
+      return;
+    }
+    if (outcome !== 'completed') {
+      figures[outcome] += 1;
+      if (send.error === 'stopped' && outcome === 'failed') figures.stopped += 1;
+      return;
+    }
+    const isWhole = send.unstreamed && this.#limits.some(({ metric }) => STREAM_METRICS.has(metric));
+    if (isWhole || (send.status !== null && isTurnedAway(send.status))) {
+      figures.unserved += 1;
+      return;
+    }
+    const [good, goodFromSent] = [this.#keeps(send, 'planned'), this.#keeps(send, 'sent')];
+    if (good === null || goodFromSent === null) {
+      figures.unknown += 1;
+      return;
+    }
+    figures.served += 1;
+    if (good) figures.good += 1;
+    if (goodFromSent) figures.goodFromSent += 1;
+  }
+
+  /** Null where that is not known: no time that is known is over its limit, and one is not known. */
+  #keeps(send: Send, from: 'planned' | 'sent'): boolean | null {
+    let isKnown = true;
+    for (const { metric, operator, limit } of this.#limits) {
+      if (STREAM_METRICS.has(metric) && !send.streamed) continue;
+      const ns = timeNs(send, metric, from);
+      if (ns === null) isKnown = false;
+      else if (operator === '<' ? ns >= limit * NS_PER_MS : ns > limit * NS_PER_MS) return false;
+    }
+    return isKnown ? true : null;
+  }
+}
+
+/** One time of a request that is over; Infinity for a token that never came, null for what could not be read. */
+function timeNs(send: Send, metric: RequestLimit['metric'], from: 'planned' | 'sent'): number | null {
+  const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, answer } = send;
+  const sentNs = actualOffsetNs ?? intendedOffsetNs;
+  const startNs = from === 'planned' && metric !== 'service' ? intendedOffsetNs : sentNs;
+  if (metric === 'latency' || metric === 'service') {
+    return lastByteOffsetNs === null ? null : lastByteOffsetNs - startNs;
+  }
+  // What we waited for the first token is the least that it would have taken.
+  if (send.cancelled && answer?.firstTokenOffsetNs == null) {
+    return metric === 'ttft' && lastByteOffsetNs !== null ? lastByteOffsetNs - startNs : null;
+  }
+  if (answer === null) return null;
+  const { firstTokenOffsetNs, lastTokenOffsetNs, outputTokens, contentEvents } = answer;
+  if (firstTokenOffsetNs === null || lastTokenOffsetNs === null) {
+    return contentEvents === 0 ? Number.POSITIVE_INFINITY : null;
+  }
+  if (metric === 'ttft') return firstTokenOffsetNs - startNs;
+  // One piece took no time between tokens, however many it held.
+  if (contentEvents === 1) return 0;
+  if (outputTokens === null) return null;
+  return outputTokens < 2 ? 0 : (lastTokenOffsetNs - firstTokenOffsetNs) / (outputTokens - 1);
+}
+
+/** Figures of a part without any request. */
+export function emptyPart(limits: readonly RequestLimit[]): PartFigures {
+  return new PartStatistics(0, [limits]).figures();
+}

@@ -1,0 +1,154 @@
+import { AppError } from '../../core/errors.ts';
+import type { Send } from '../../core/run.ts';
+import { parseBytes } from '../../core/units.ts';
+
+/** By what a run's requests can be told apart. */
+export const SLICE_KEYS = ['model', 'route', 'size', 'client', 'stage'] as const;
+export type SliceKey = (typeof SLICE_KEYS)[number];
+
+/** Named sizes of request bodies, bytes: from this on, below that. */
+const SIZES: Readonly<Record<string, readonly [from: number, below: number]>> = {
+  small: [0, 4_096],
+  medium: [4_096, 65_536],
+  large: [65_536, Number.POSITIVE_INFINITY],
+};
+
+/** What a send is told apart by. Null where it has no such value. */
+export type SliceFacts = Pick<Send, 'model' | 'route' | 'client' | 'requestBytes'> & {
+  /** Counted from 1, as a user counts the parts of `--stages`. */
+  readonly stage: number;
+};
+
+/** One condition: `model=gpt`. */
+interface Tag {
+  readonly key: SliceKey;
+  readonly value: string;
+}
+
+/** A part of a run's requests: those with all tags. With `each`, every value of that key is a part by itself. */
+export interface Slice {
+  readonly tags: readonly Tag[];
+  readonly each: SliceKey | null;
+}
+
+/**
+ * One slice as a pattern: `{model=gpt, stage=2}`. Quotes hold anything, so that a value may have commas and braces.
+ * Every character is taken one way only: the time is in proportion to the text.
+ */
+export const SLICE_PATTERN = String.raw`\{(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^"'{}])*\}`;
+const TAG_PATTERN = /(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^"',])+/g;
+
+/**
+ * Reads `{model=gpt, route="POST /v1/chat"}`; also with k6's `:` for `=`, and `{*model}` for each model by itself.
+ * @returns the slice, or the reason why it is none
+ */
+export function parseSlice(text: string): Slice | string {
+  const tags: Tag[] = [];
+  let each: SliceKey | null = null;
+  for (const piece of text.slice(1, -1).match(TAG_PATTERN) ?? []) {
+    const tag = parseTag(piece.trim());
+    if (typeof tag === 'string') return tag;
+    if (each === tag.key || tags.some(({ key }) => key === tag.key)) return `names ${tag.key} twice`;
+    if (tag.value !== null) tags.push({ key: tag.key, value: tag.value });
+    else if (each !== null) return `asks for each ${each} and each ${tag.key}: one objective takes one *`;
+    else each = tag.key;
+  }
+  if (tags.length === 0 && each === null)
+    return 'has an empty slice: write {model=NAME}, or {*model} for each';
+  const rank = ({ key }: Tag) => SLICE_KEYS.indexOf(key);
+  return { tags: tags.sort((a, b) => rank(a) - rank(b)), each };
+}
+
+/** A value of null stands for each value of the key. */
+function parseTag(text: string): { readonly key: SliceKey; readonly value: string | null } | string {
+  const [, star, name = '', stated] = /^(\*?)\s*([^=:\s]*)\s*(?:[=:](.*))?$/s.exec(text) ?? [];
+  const key = SLICE_KEYS.find((known) => known === name);
+  if (key === undefined) return `has an unknown slice key ${name || text} (${SLICE_KEYS.join(', ')})`;
+  if (star === '*') {
+    return stated === undefined ? { key, value: null } : `has a value beside *${key}: write {*${key}}`;
+  }
+  const value = parseValue((stated ?? '').trim());
+  if (value === null) {
+    return `has no value for ${key} that can be read: put a value with quotes, commas, braces or * into "…"`;
+  }
+  const problem = problemOf(key, value);
+  return problem === null ? { key, value: key === 'client' ? value.toLowerCase() : value } : problem;
+}
+
+/** Null for a value that needs quotes, or has none of its own. */
+function parseValue(text: string): string | null {
+  if (text.startsWith("'")) return /^'[^']+'$/.test(text) ? text.slice(1, -1) : null;
+  if (!text.startsWith('"')) return text === '' || /["'*]/.test(text) ? null : text;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'string' && value !== '' ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Why a value cannot match; null where it can. */
+function problemOf(key: SliceKey, value: string): string | null {
+  if (key === 'stage' && !/^[1-9]\d*$/.test(value)) return `has a stage ${value} that is no number from 1`;
+  if (key === 'client' && !/^[0-9a-f]{16}$/i.test(value)) {
+    return `has a client ${value} that is not its hash in the capture, 16 hex digits`;
+  }
+  if (key === 'size' && sizeRange(value) === null) {
+    return `has a size ${value} that is none of ${Object.keys(SIZES).join(', ')}, and no range such as 1KiB..64KiB`;
+  }
+  return null;
+}
+
+/** Of `large`, or `1KiB..64KiB`, where either end may be left out; null for another text. */
+function sizeRange(text: string): readonly [from: number, below: number] | null {
+  if (Object.hasOwn(SIZES, text)) return SIZES[text] ?? null;
+  const [from, below, ...rest] = text.split('..');
+  if (from === undefined || below === undefined || rest.length > 0) return null;
+  try {
+    const range = [
+      from === '' ? 0 : parseBytes(from, 'size'),
+      below === '' ? Number.POSITIVE_INFINITY : parseBytes(below, 'size'),
+    ] as const;
+    return range[0] < range[1] ? range : null;
+  } catch (error) {
+    if (error instanceof AppError) return null;
+    throw error;
+  }
+}
+
+/** As it is written: `{model=gpt,stage=2}`. Values that need quotes have them. */
+export function sliceText({ tags, each }: Slice): string {
+  const texts = tags.map(
+    ({ key, value }) => `${key}=${/[\s"'{},;*]/.test(value) ? JSON.stringify(value) : value}`,
+  );
+  return `{${[...(each === null ? [] : [`*${each}`]), ...texts].join(',')}}`;
+}
+
+/** The part that has this value of the key asked for by `*`. */
+export function sliceOf({ tags, each }: Slice, value: string | null): Slice {
+  return each === null || value === null
+    ? { tags, each }
+    : { tags: [...tags, { key: each, value }], each: null };
+}
+
+/** Whether a send has every tag. */
+export function isInSlice({ tags }: Slice, facts: SliceFacts): boolean {
+  return tags.every(({ key, value }) => {
+    if (key === 'size') {
+      const [from, below] = sizeRange(value) ?? [0, 0];
+      return facts.requestBytes >= from && facts.requestBytes < below;
+    }
+    // A path alone is the route of any method.
+    if (key === 'route' && value.startsWith('/')) {
+      return facts.route !== null && facts.route.slice(facts.route.indexOf(' ') + 1) === value;
+    }
+    return sliceValueOf(key, facts) === value;
+  });
+}
+
+export function sliceValueOf(key: SliceKey, facts: SliceFacts): string | null {
+  if (key === 'stage') return String(facts.stage);
+  if (key !== 'size') return facts[key];
+  const named = Object.entries(SIZES).find(([, [, below]]) => facts.requestBytes < below);
+  return named?.[0] ?? null;
+}
