@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { repositoryRoot } from './shared-data.ts';
 
@@ -44,6 +44,14 @@ export function npmPackages(packages: readonly string[]): Tool {
 export function goProgram(module: string, name: string): Tool {
   const home = join(CACHE, `go-${name}-${module.split('@')[1] ?? 'latest'}`);
   return installed(home, join(home, name), () => [['go', ['install', module], { GOBIN: home }]]);
+}
+
+/** A program built from one Go file of ours that needs the standard library only. */
+export function goBuilt(source: string): Tool {
+  const name = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 12);
+  const home = join(CACHE, `go-built-${name}`);
+  const program = join(home, 'program');
+  return installed(home, program, () => [['go', ['build', '-o', program, source]]]);
 }
 
 /** The source of a Go module, for the schemas that lie in it: the directory it was downloaded to. */
