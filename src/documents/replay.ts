@@ -274,7 +274,7 @@ const bounds = z
     unexplainedShare: z
       .number()
       .describe('Share of seen exchanges that neither sampling nor an omission explains.'),
-    multiplierShare: z.number().describe('How far the effective multiplier may deviate.'),
+    multiplierShare: z.number().describe('How far the effective multiplier may deviate, up or down.'),
     connectionWaitShare: z
       .number()
       .describe('Share of sends that may have waited for their recorded connection.'),
@@ -419,6 +419,13 @@ const scalingPlan = z
       .array(z.object({ from: z.string(), to: z.string(), exchanges: count, share: z.number() }))
       .describe('Parts of the capture that are overlaid on the window.'),
     expectedRequests: z.number(),
+    drawn: z
+      .object({ asked: z.number(), planned: z.number(), largest: z.number() })
+      .nullable()
+      .optional()
+      .describe(
+        'Requests that draws were to plan, those they plan, and the most that one draw decides over.',
+      ),
     counts: scalingCounts.optional(),
   })
   .describe('The scaling as requested, as planned and as achieved.');

@@ -303,10 +303,10 @@ const CATALOGUE = {
     waitsFor: 'sessions' | 'connections' | null;
   }>({
     severity: 'doubt',
-    title: 'The load falls short of the multiplier',
+    title: 'The load is not that of the multiplier',
     text: ({ reached, asked, waitsFor }) =>
       `${waitsFor === null ? 'the plan' : 'what came due in time'} is ${reached}, not ${formatMultiplier(asked)}`,
-    means: 'The load is that of the effective multiplier, and a pass would hold for that one only.',
+    means: 'The load is that of the effective multiplier, and a verdict would hold for that one only.',
     advice: ({ waitsFor }) => MULTIPLIER_ADVICE[waitsFor ?? 'plan'],
   }),
   connection_wait: entry<Waits>({

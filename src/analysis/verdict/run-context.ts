@@ -28,7 +28,7 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   arrivalShare: 0.1,
   arrivalDifference: 0.25,
   unexplainedShare: 0.01,
-  multiplierShare: 0.01,
+  multiplierShare: 0.02,
   connectionWaitShare: 0.01,
   statusShare: 0.02,
   uncheckedShare: 0.01,
@@ -136,6 +136,12 @@ export function planMultipliers(parts: PlanMultiplierParts): PlanMultipliers {
   const playedMultiplier = recorded === 0 ? null : (pace * (planned / recorded)) / targetShare;
   const isSeen = playedMultiplier !== null && coverage !== null;
   return { multiplier, playedMultiplier, effectiveMultiplier: isSeen ? playedMultiplier * coverage : null };
+}
+
+/** By what share a plan is more than the multiplier that was asked for, less than 0 where it is less; null if unknown. */
+export function beyondMultiplier(multipliers: PlanMultipliers): number | null {
+  const reached = multipliers.effectiveMultiplier ?? multipliers.playedMultiplier;
+  return reached === null ? null : reached / multipliers.multiplier - 1;
 }
 
 /**

@@ -13,6 +13,7 @@ import {
 } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import {
+  beyondMultiplier,
   connectionWaitsOf,
   isStoppedByFailures,
   lagBoundNs,
@@ -100,7 +101,7 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   }
   // A run that was stopped does not show how far its sessions would have come.
   const isOpenEnded = waitsFor !== null && cause !== null;
-  if (!isEmptyPlan(context) && !isOpenEnded && fallsShort(context, bounds)) {
+  if (!isEmptyPlan(context) && !isOpenEnded && isOffMultiplier(context, bounds)) {
     const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor };
     yield reason('multiplier_not_reached', facts);
   }
@@ -293,7 +294,7 @@ export function isProvenMismatch(
 
 /** Of a plan, which is known before anything is sent. */
 export function planShort(multipliers: PlanMultipliers, bounds: JudgementBounds): Reason | null {
-  if (!fallsShort(multipliers, bounds)) return null;
+  if (!isOffMultiplier(multipliers, bounds)) return null;
   const facts = { reached: reachedText(multipliers), asked: multipliers.multiplier, waitsFor: null };
   return reason('multiplier_not_reached', facts);
 }
@@ -316,10 +317,10 @@ function isEmptyPlan({ figures, interrupted: cause, plannedElsewhere }: RunConte
   return figures.planned === 0 && cause === null && plannedElsewhere === 0;
 }
 
-/** Whether a plan is farther below the multiplier that was asked for than is allowed. */
-function fallsShort(multipliers: PlanMultipliers, { multiplierShare }: JudgementBounds): boolean {
-  const reached = multipliers.effectiveMultiplier ?? multipliers.playedMultiplier;
-  return reached !== null && reached < multipliers.multiplier * (1 - multiplierShare);
+/** Whether a plan is farther from the multiplier that was asked for than is allowed. */
+function isOffMultiplier(multipliers: PlanMultipliers, { multiplierShare }: JudgementBounds): boolean {
+  const beyond = beyondMultiplier(multipliers);
+  return beyond !== null && Math.abs(beyond) > multiplierShare;
 }
 
 /** Whether requests left late, or never, because their recorded connection was not free. */

@@ -1,7 +1,7 @@
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
 import { evaluateSlo, type SloResult } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
-import { JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
+import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
 import type { Threshold } from './slo.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf } from './validity.ts';
 
@@ -58,10 +58,12 @@ function provenOf(
   context: RunContext,
   bounds: JudgementBounds,
 ): readonly SloResult[] {
+  // What breaks under more load than was asked for may hold under that.
+  const isOverloaded = (beyondMultiplier(context) ?? 0) > bounds.multiplierShare;
   const isProven = (result: SloResult) =>
     result.threshold.metric === 'mismatch'
       ? isProvenMismatch(result, context, bounds)
-      : result.brokenBy === 'target';
+      : result.brokenBy === 'target' && !isOverloaded;
   if (!violated.some(isProven)) return [];
   // In a run that was stopped, unsent requests are nobody's failure.
   const countsUnsent = context.interrupted === null;

@@ -1,3 +1,4 @@
+import { JUDGEMENT_BOUNDS } from '../../analysis/verdict/run-context.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { linesOf } from '../../core/text.ts';
@@ -5,13 +6,14 @@ import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import { describeFilters } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
+import { balanced } from '../../replay/plan/balance.ts';
 import { scalingDocument, scalingLines } from '../../replay/plan/describe-scaling.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/plan/forecast.ts';
 import { Scaling } from '../../replay/plan/scaling.ts';
 import { RateCurve } from '../../replay/plan/stages.ts';
-import { chooseLayers } from '../../replay/plan/superpose.ts';
+import { chooseLayers, layeredArrivals } from '../../replay/plan/superpose.ts';
 import { type Warmup, warmupBefore } from '../../replay/plan/warmup.ts';
-import type { CaptureOverview } from '../../replay/window/capture.ts';
+import { type CaptureOverview, skipReasonOf } from '../../replay/window/capture.ts';
 import type { Playback } from '../../replay/window/playback.ts';
 import { chooseWindow, type ReplayWindow } from '../../replay/window/window.ts';
 import type { OpenedCapture } from '../open-capture.ts';
@@ -35,7 +37,8 @@ export interface ReplayChoice extends Omit<ReplayPlan, 'forecast'> {
 }
 
 /**
- * Chooses the windows and how they are scaled; reads no exchange, unless stretches are laid over each other.
+ * Chooses the windows and how they are scaled. It reads exchanges only where stretches are laid over each other, or
+ * where sessions are drawn.
  * @throws AppError CAPTURE_EMPTY where nothing lies in them, OPTION_INVALID where the capture does not hold what is
  *   asked for
  */
@@ -84,7 +87,7 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
     leadIn.warmup !== null && `  warm-up: ${warmupText(leadIn.warmup)}`,
     windowLines(window, end, options.filters),
     forecast.peakSecond !== null && peakLine(forecast.peakSecond, forecast),
-    scalingLines(scaling, end, window, forecast),
+    scalingLines(scaling, end, window, forecast, JUDGEMENT_BOUNDS.multiplierShare),
     sessionOrderLines(options, overview),
     coverage !== null &&
       coverage < 1 &&
@@ -175,16 +178,31 @@ export function scalingOf(
   options: ReplayOptions,
   overview: CaptureOverview,
   source: CaptureSource,
-  window: TimeRange,
+  window: TimeRange & Pick<ReplayWindow, 'durationNs'>,
 ): Scaling {
-  const { coverage } = overview;
-  const scaling = new Scaling(options, coverage);
-  if (options.scaling !== 'superpose') return scaling;
-  const { fromUs, toUs } = window;
+  const { coverage, arrivalsOnly } = overview;
+  const plain = new Scaling(options, coverage);
+  const layers = layersOf(plain, options, overview, source, window);
+  const scaling = layers === undefined ? plain : new Scaling(options, coverage, layers);
+  return balanced(scaling, {
+    arrivals: () => layeredArrivals(source, window, scaling.layers),
+    counts: (row) => arrivalsOnly || skipReasonOf(row) === null,
+    durationNs: window.durationNs,
+    maxRequests: options.maxRequests,
+  });
+}
+
+function layersOf(
+  scaling: Scaling,
+  options: ReplayOptions,
+  overview: CaptureOverview,
+  source: CaptureSource,
+  { fromUs, toUs }: TimeRange,
+): Scaling['layers'] | undefined {
+  if (options.scaling !== 'superpose') return undefined;
   const played = { fromUs, toUs: Math.min(toUs, Math.ceil(fromUs + scaling.endUs)) };
   const isFiltered = describeFilters(options.filters).length > 0;
-  const layers = chooseLayers(overview, source, played, scaling.curve.max, isFiltered);
-  return new Scaling(options, coverage, layers);
+  return chooseLayers(overview, source, played, scaling.curve.max, isFiltered);
 }
 
 /** The multiplier that was asked for: with stages, the mean of what they ask of this window. */

@@ -32,15 +32,17 @@ export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: F
       return { from: formatInstantUs(fromUs), to: formatInstantUs(toUs), exchanges, share };
     }),
     expectedRequests: forecast.plannedExchanges,
+    drawn: scaling.drawn.weighed,
   };
 }
 
-/** The same for people, before the start. */
+/** The same for people, before the start. @param bound how far draws may be off, as a share */
 export function scalingLines(
   scaling: Scaling,
   end: PlanEnd,
   window: TimeRange,
   forecast: Forecast,
+  bound: number,
 ): string[] {
   const document = scalingDocument(scaling, window, forecast);
   const { keptSessions, timesEach, perturb, layers } = document;
@@ -70,9 +72,21 @@ export function scalingLines(
       ({ from, to, exchanges, share }) =>
         `  laid over it: ${from} to ${to}, ${countOf(exchanges, 'exchange')}, ${share < 1 ? shareText(share) : 'all'} of its sessions`,
     ),
+    drawnLines(document.drawn, bound),
     (scaling.alters || layers.length > 0) &&
       `  ${countOf(forecast.plannedExchanges, 'request')} expected, decided by seed ${options.seed}`,
   );
+}
+
+/** Draws that cannot come to what was asked. */
+function drawnLines(drawn: ScalingPlan['drawn'], bound: number): string[] {
+  if (drawn == null || Math.abs(drawn.planned - drawn.asked) <= bound * drawn.asked) return [];
+  const { planned, asked, largest } = drawn;
+  return [
+    `  WARNING: sessions are too large to draw: ${planned} requests are planned, not ${Math.round(asked)}`,
+    `    the largest has ${largest}, so a run of this plan is INCONCLUSIVE (multiplier_not_reached)`,
+    '    Choose a longer window, another --seed, or --scaling compress, which leaves no session out.',
+  ];
 }
 
 /** What the scaling came to. */

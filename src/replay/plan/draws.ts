@@ -46,6 +46,75 @@ export class SeededDraws {
   }
 }
 
+/** Sessions are drawn by lots: each has those whose numbers are next to each other. Most have one session or none. */
+export const LOTS = 65_536;
+
+/** What was drawn, 1 for each lot that is in, and what that came to. Plain data. */
+export interface DrawnLots {
+  /** By which sessions are played at all. */
+  readonly kept: Uint8Array;
+  /** By which sessions are played once more than all are. */
+  readonly copies: Uint8Array;
+  /** Null where nothing was weighed, so that every session is drawn by itself. */
+  readonly weighed: WeighedDraws | null;
+}
+
+/** What draws came to, in requests. */
+export interface WeighedDraws {
+  readonly asked: number;
+  readonly planned: number;
+  /** Of all that was drawn together, the most. */
+  readonly largest: number;
+}
+
+/** The lot of a session that is in for a share of all: of the first half where its number is below that share. */
+export function lotOf(draw: number, share: number): number {
+  return share <= 0 ? LOTS - 1 : Math.floor((LOTS * draw) / (draw + share));
+}
+
+const FIRST_HALF = Uint8Array.from({ length: LOTS }, (_, lot) => (lot < LOTS / 2 ? 1 : 0));
+export const BY_CHANCE: DrawnLots = { kept: FIRST_HALF, copies: FIRST_HALF, weighed: null };
+
+/**
+ * Draws lots whose weights come to what is asked, or as near as half of the largest, in the order of their numbers. The
+ * first that does not fit is in where the most of it does, and others are taken back for it; else its error is carried
+ * on to those that follow. Lots without weight are drawn by their number alone.
+ */
+export function drawLots(weights: Float64Array, asked: number): Uint8Array {
+  const drawn = FIRST_HALF.map((isIn, lot) => (weights[lot] === 0 ? isIn : 0));
+  let left = asked;
+  let leastOut = -1;
+  for (let lot = 0; lot < LOTS; lot += 1) {
+    const weight = weights[lot]!;
+    if (weight === 0) continue;
+    if (weight <= left) {
+      drawn[lot] = 1;
+      left -= weight;
+      continue;
+    }
+    const other = leastOut < 0 && left > weight / 2 ? withOneMore(drawn, weights, lot, left) : null;
+    if (other !== null && other.over < 1) return other.drawn;
+    if (leastOut < 0 || weight < weights[leastOut]!) leastOut = lot;
+  }
+  if (leastOut < 0) return drawn;
+  const other = withOneMore(drawn, weights, leastOut, left);
+  return other.over < left ? other.drawn : drawn;
+}
+
+/** A lot too large for what is left is in as well, and of the others the last that make up for it are taken back. */
+function withOneMore(drawn: Uint8Array, weights: Float64Array, more: number, left: number) {
+  const other = drawn.slice();
+  other[more] = 1;
+  let over = weights[more]! - left;
+  for (let lot = LOTS - 1; lot >= 0; lot -= 1) {
+    const weight = weights[lot]!;
+    if (weight === 0 || drawn[lot] === 0 || weight > over) continue;
+    other[lot] = 0;
+    over -= weight;
+  }
+  return { drawn: other, over };
+}
+
 /** The session of an exchange, or the exchange itself where it stands alone. */
 export function drawKeyOf(row: ExchangeRow): DrawKey {
   return row.session === null ? exchangeKeyOf(row) : sessionKeyOf(row.session);

@@ -1,7 +1,7 @@
 import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { PerturbedPlace } from '../request/copy-identity.ts';
-import { type DrawKey, drawKeyOf, SeededDraws } from './draws.ts';
+import { BY_CHANCE, type DrawKey, type DrawnLots, drawKeyOf, lotOf, SeededDraws } from './draws.ts';
 import { SessionMemory, sessionName } from './sessions.ts';
 import { RateCurve, type Stage } from './stages.ts';
 
@@ -56,9 +56,15 @@ export interface SessionLoad {
   readonly copies: number;
 }
 
-/** How often a session is played, and the exchange by which that was decided. */
+/** What holds for a session, and the exchange by which that was decided. */
 interface Decision extends Pick<ExchangeRow, 'segment' | 'id'> {
-  readonly times: number;
+  readonly multiplier: number;
+}
+
+/** What is asked of one session, and by which lots it is drawn. */
+export interface SessionChance extends SessionLoad {
+  readonly keptLot: number;
+  readonly copiesLot: number;
 }
 
 /** How the multiplier is reached. Plain data: it travels to a thread. */
@@ -99,16 +105,24 @@ export class Scaling {
   readonly curve: RateCurve;
   readonly layers: readonly Layer[];
   readonly draws: SeededDraws;
+  readonly drawn: DrawnLots;
   /** One for each layer; none where every exchange of a session is bound to be told the same. */
   readonly #memories: readonly SessionMemory<Decision>[];
 
   /**
    * @param coverage recorded share of what was seen; null where it is not known, and then taken for all of it
    * @param layers the window itself first; more than one only where stretches are laid over it
+   * @param drawn lots that were weighed, so that what is played of all sessions is what was asked
    * @throws AppError OPTION_INVALID where sessions would have to be played too often
    */
-  constructor(options: Scaling['options'], coverage: number | null, layers = WINDOW_ALONE) {
+  constructor(
+    options: Scaling['options'],
+    coverage: number | null,
+    layers = WINDOW_ALONE,
+    drawn: DrawnLots = BY_CHANCE,
+  ) {
     this.options = options;
+    this.drawn = drawn;
     this.coverage = coverage;
     this.layers = layers;
     this.curve = new RateCurve(options.multiplier, options.stages);
@@ -200,26 +214,39 @@ export class Scaling {
   }
 
   /** How often an arrival is played, 0 for not at all. Whole sessions: the first exchange decides. In order of arrival. */
-  timesOf({ row, offsetUs, layer = 0 }: Arrival): number {
-    const decide = (): number => this.#decide(drawKeyOf(row), layer, offsetUs * 1e3);
-    const name = this.#memories.length === 0 ? null : sessionName(row);
-    if (name === null) return decide();
-    const { times } = this.#memories[layer]!.of(
-      name,
-      offsetUs,
-      () => ({ times: decide(), segment: row.segment, id: row.id }),
-      ({ segment, id }) => row.id === id && row.segment === segment,
-    );
-    return times;
+  timesOf(arrival: Arrival): number {
+    const { kept, copies, keptLot, copiesLot } = this.chanceOf(arrival);
+    if (kept < 1 && this.drawn.kept[keptLot] !== 1) return 0;
+    const whole = Math.floor(copies);
+    return copies > whole && this.drawn.copies[copiesLot] === 1 ? whole + 1 : whole;
   }
 
-  #decide(key: DrawKey, layer: number, offsetNs: number): number {
-    const multiplier = this.curve.multiplierAt(offsetNs);
-    const { kept, copies } = this.loadAt(multiplier);
-    const share = kept * this.layerShare(layer, multiplier);
-    if (share < 1 && this.draws.draw(key, 'kept', layer) >= share) return 0;
-    const whole = Math.floor(copies);
-    return copies > whole && this.draws.draw(key, 'copies', layer) < copies - whole ? whole + 1 : whole;
+  /** What is asked of an arrival's session by the multiplier at its first exchange. In order of arrival. */
+  chanceOf({ row, offsetUs, layer = 0 }: Arrival): SessionChance {
+    const multiplier = this.#multiplierFor(row, offsetUs, layer);
+    const load = this.loadAt(multiplier);
+    const kept = load.kept * this.layerShare(layer, multiplier);
+    const { copies } = load;
+    const key = drawKeyOf(row);
+    return {
+      kept,
+      copies,
+      keptLot: kept < 1 ? lotOf(this.draws.draw(key, 'kept', layer), kept) : 0,
+      copiesLot: lotOf(this.draws.draw(key, 'copies', layer), copies - Math.floor(copies)),
+    };
+  }
+
+  #multiplierFor(row: ExchangeRow, offsetUs: number, layer: number): number {
+    const decide = (): number => this.curve.multiplierAt(offsetUs * 1e3);
+    const name = this.#memories.length === 0 ? null : sessionName(row);
+    if (name === null) return decide();
+    const { multiplier } = this.#memories[layer]!.of(
+      name,
+      offsetUs,
+      () => ({ multiplier: decide(), segment: row.segment, id: row.id }),
+      ({ segment, id }) => row.id === id && row.segment === segment,
+    );
+    return multiplier;
   }
 
   /** Share of a layer's sessions that brings the window's exchanges to so many times their number. */

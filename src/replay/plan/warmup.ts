@@ -43,9 +43,9 @@ export interface WarmupParts {
 /** The recording that precedes the window, as far back as it goes. Reads one row. */
 export function warmupBefore(parts: WarmupParts): Warmup {
   const { askedMs, overview, source, window, scaling, maxRequests } = parts;
-  const { options, coverage, layers, curve } = scaling;
+  const { options, coverage, layers, curve, drawn } = scaling;
   const multiplier = curve.multiplierAt(0);
-  const own = new Scaling({ ...options, multiplier, stages: null }, coverage, layers);
+  const own = new Scaling({ ...options, multiplier, stages: null }, coverage, layers, drawn);
   const beginUs = window.parts[0]?.fromUs ?? window.fromUs;
   const askedUs = Math.round(askedMs * 1e3 * own.maxPace);
   const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };
