@@ -19,6 +19,12 @@ import { chooseReplay, planOf } from './app/replay/plan.ts';
 import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from './app/replay/prepare.ts';
 import { runReplay } from './app/replay/run.ts';
 import { REPORT_OPTIONS, reportInThread } from './app/report.ts';
+import {
+  resolveSelftestOptions,
+  SELFTEST_OPTIONS,
+  selftestDocument,
+  selftest as tryRates,
+} from './app/selftest.ts';
 import { systemClock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { byProgram, type OptionShape, resolveOptions, type StatedOptions } from './core/options.ts';
@@ -42,6 +48,8 @@ export type ExportOptions = StatedOptions<typeof EXPORT_OPTIONS>;
 export type ImportOptions<Format extends ImportFormat> = StatedOptions<(typeof IMPORT_OPTIONS)[Format]>;
 export type ForgetOptions = StatedOptions<typeof FORGET_OPTIONS>;
 export type DoctorOptions = StatedOptions<typeof DOCTOR_OPTIONS>;
+export type SelftestOptions = StatedOptions<typeof SELFTEST_OPTIONS>;
+export type SelftestDocument = ReturnType<typeof selftestDocument>;
 
 const SILENT: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -225,6 +233,19 @@ export async function forget(
 /** Says whether this host is ready to record and replay. @throws AppError */
 export async function doctor(options: DoctorOptions = {}): Promise<readonly Finding[]> {
   return examine(resolveOptions(DOCTOR_OPTIONS, byProgram(DOCTOR_OPTIONS, options)));
+}
+
+/**
+ * Finds the rate up to which this machine keeps its schedule, against a server of its own. Takes under a minute.
+ * @throws AppError OPTION_INVALID listing every problem; INTERNAL where that server does not come up
+ */
+export async function selftest(
+  options: SelftestOptions = {},
+  { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
+): Promise<SelftestDocument> {
+  const resolved = resolveSelftestOptions(byProgram(SELFTEST_OPTIONS, options));
+  const [onBegin, onRate, onStep] = [() => undefined, () => undefined, () => undefined];
+  return selftestDocument(resolved, await tryRates(resolved, { signal, onBegin, onRate, onStep }));
 }
 
 export type { Finding } from './app/doctor.ts';

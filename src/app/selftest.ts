@@ -117,7 +117,7 @@ async function climb(
 }
 
 /** The document of `selftest --json`. */
-export function selftestDocument(options: SelftestOptions, { steps, ...tested }: Tested): object {
+export function selftestDocument(options: SelftestOptions, { steps, ...tested }: Tested) {
   const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
   return {
     schemaVersion: 1,

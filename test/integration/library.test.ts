@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { doctor, forget, importCapture, inspect } from '../../src/index.ts';
+import { doctor, forget, importCapture, inspect, selftest } from '../../src/index.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 test('the library imports a trace, looks into it and forgets a part of it', async () => {
@@ -20,4 +20,12 @@ test('the library imports a trace, looks into it and forgets a part of it', asyn
 test('the library says what of the host is in the way of a recording', async () => {
   const findings = await doctor({ dir: temporaryDirectory() });
   expect(findings.map(({ check }) => check)).toContain('disk');
+});
+
+test('the library tries the rates of a selftest until it is told to stop', async () => {
+  const stop = new AbortController();
+  stop.abort();
+  const tested = await selftest({ seconds: 1 }, { signal: stop.signal });
+  expect(tested).toMatchObject({ kind: 'selftest', steps: [], endedBy: 'interrupted', secondsPerStep: 1 });
+  await expect(selftest({ seconds: 61 })).rejects.toMatchObject({ code: 'OPTION_INVALID' });
 });
