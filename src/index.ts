@@ -71,7 +71,7 @@ export async function record(
   options: RecordOptions,
   { logger = SILENT }: { readonly logger?: Logger } = {},
 ): Promise<RunningRecording> {
-  const { plane, recorder, probeListen, drainDelayMs, drainDeadlineMs } = readRecordOptions(
+  const { plane, recorder, recorderNiceness, probeListen, drainDelayMs, drainDeadlineMs } = readRecordOptions(
     byProgram(RECORD_OPTIONS, options),
   );
   const recording = new Recording({
@@ -79,6 +79,7 @@ export async function record(
     plane: withinRoom(plane, readHostLimits()),
     recorder,
     version: VERSION,
+    recorderNiceness,
     probeListen,
     estimated: (estimate) => logger.info(estimate, 'disk estimate'),
     logger,

@@ -11,12 +11,14 @@ import {
 import { connect, isIP, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
+import type { RecorderStatus } from '../core/accounting.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { formatBytes, parseCount } from '../core/units.ts';
-import { type HostLimits, readHostLimits } from '../monitors/host.ts';
+import { type HostLimits, priorityMeans, readHostLimits, shareGroupOf } from '../monitors/host.ts';
+import { serversOf } from '../monitors/servers.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/net/endpoint.ts';
 import { mustBeFree } from '../proxy/net/listen.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
@@ -44,7 +46,8 @@ export type DoctorOptions = ResolvedOptions<typeof DOCTOR_OPTIONS>;
 export async function examine(options: DoctorOptions): Promise<Finding[]> {
   const { dir, listen, probeListen, target } = options;
   const limits = readHostLimits();
-  const served = listen === null ? [] : await servedBy(dir);
+  const running = await runningIn(dir);
+  const served = listen === null ? [] : (running?.pairs ?? []).map((pair) => pair.listen);
   return [
     nodeFinding(process.versions.node),
     cpuFinding(limits),
@@ -59,16 +62,17 @@ export async function examine(options: DoctorOptions): Promise<Finding[]> {
       ? []
       : [await probeFinding({ kind: 'tcp', tls: false, ...probeListen }, listen, served)]),
     ...(target === null ? [] : [await targetFinding(target)]),
+    ...(target === null ? [] : shareFindings(target, running?.pids.recorder ?? process.pid)),
   ];
 }
 
-/** Where the recording of this directory listens, if one runs: in its own container it is what holds the port. */
-async function servedBy(directory: string): Promise<string[]> {
+/** The recording of this directory: in its own container it is what holds the port. */
+async function runningIn(directory: string): Promise<RecorderStatus | null> {
   try {
-    return (await ask(directory, 'GET', '/status')).pairs.map(({ listen }) => listen);
+    return await ask(directory, 'GET', '/status');
   } catch {
     // No recording runs here, or it belongs to another user: then an unknown process holds the port.
-    return [];
+    return null;
   }
 }
 
@@ -266,6 +270,35 @@ export function targetFinding(
       end(finding('target', 'ok', `${where} took ${what} in ${ms.toFixed(1)} ms`));
     });
   });
+}
+
+/**
+ * Whether the recorder has to take its processor time from that of the model server. Nothing where no process of the
+ * server is in sight: it runs on another host or in another container, which has a share of its own.
+ */
+export function shareFindings(
+  target: Endpoint,
+  recorder: number,
+  means: { readonly ownShare: boolean } = priorityMeans(),
+): Finding[] {
+  const servers = target.kind === 'tcp' && isThisHost(target.host) ? serversOf(target.port) : [];
+  const [server] = servers;
+  if (server === undefined) return [];
+  const check = 'share of processors';
+  const group = shareGroupOf(recorder);
+  const beside = servers.find((pid) => shareGroupOf(pid) === group);
+  if (group === null || beside === undefined)
+    return [finding(check, 'ok', `the model server (pid ${server}) has a control group of its own`)];
+  if (means.ownShare) return [finding(check, 'ok', 'the recorder has one of its own, by its session')];
+  const found = `the model server (pid ${beside}) is in the control group of the recorder`;
+  const advice =
+    'When the server takes every processor, the recorder and the traffic through it wait: ' +
+    'run the recorder as a container or unit of its own.';
+  return [finding(check, 'warn', found, advice)];
+}
+
+function isThisHost(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
 /** A connection under way, and the event with which it is made. */

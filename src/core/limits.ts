@@ -140,6 +140,8 @@ export const LIMITS = {
 /** Process supervision. */
 export const SUPERVISION = {
   heartbeatMs: 1_000,
+  /** Of a recorder with an empty queue. */
+  recorderNiceness: 10,
   /** How often the proxy writes its account. If it is killed, what it saw after the last one is unknown. */
   accountMs: 250,
   /**

@@ -70,6 +70,54 @@ function limitOf(limits: string, name: string): number | null {
   return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft);
 }
 
+const CAP_SYS_NICE = 23;
+/** `ulimit -e` that allows niceness 0: 20 less the niceness. */
+const NICE_LIMIT = 20;
+
+/** What the system allows with priorities of our own processes. */
+export function priorityMeans(read: ReadKernelFile = readKernelFile): {
+  /** Each session has a share of the processors of its own, whatever runs in the others. */
+  readonly ownShare: boolean;
+  /** A process that was niced can be brought back to niceness 0. */
+  readonly mayRaise: boolean;
+  /** Our control group holds nothing beside us, but for an init and what started us. */
+  readonly alone: boolean;
+} {
+  const [, capabilities = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(read('/proc/self/status') ?? '') ?? [];
+  const isCapable = (BigInt(`0x${capabilities}`) >> BigInt(CAP_SYS_NICE)) % 2n === 1n;
+  const limit = limitOf(read('/proc/self/limits') ?? '', 'Max nice priority') ?? 0;
+  return {
+    ownShare: sharesBySession(read),
+    mayRaise: isCapable || limit >= NICE_LIMIT,
+    alone: isAlone(read),
+  };
+}
+
+/** The control group whose share of the processors a process has; null where the host does not say. */
+export function shareGroupOf(pid: number, read: ReadKernelFile = readKernelFile): string | null {
+  const ofProcess: ReadKernelFile = (path) => read(path.replace('/proc/self/', `/proc/${pid}/`));
+  return controlGroupOf('cpu', ofProcess)?.directories[0] ?? null;
+}
+
+function isAlone(read: ReadKernelFile): boolean {
+  const own = controlGroupOf('cpu', read)?.directories[0];
+  const pids = read(`${own}/cgroup.procs`)?.trim().split('\n').map(Number);
+  return pids?.every((pid) => pid === 1 || pid === process.pid || pid === process.ppid) ?? false;
+}
+
+/** Autogroups of Linux. A control group with a share of processors takes their place. */
+function sharesBySession(read: ReadKernelFile): boolean {
+  if (read('/proc/sys/kernel/sched_autogroup_enabled')?.trim() !== '1') return false;
+  const group = controlGroupOf('cpu', read);
+  if (group === null) return false;
+  const has = (directory: string | undefined, file: string) => read(`${directory}/${file}`) !== null;
+  const outermost = group.directories.at(-1);
+  // Only the root of all groups has the one file, and never the other: it is no share of anything.
+  return group.version === 1
+    ? group.directories.length === 1 && has(outermost, 'release_agent')
+    : !has(outermost, 'cgroup.events') && !group.directories.some((each) => has(each, 'cpu.weight'));
+}
+
 /** How often, and for how long, a group was held back so far: times, and µs (version 2) or ns (version 1). */
 const COUNTERS = /^(?:nr_throttled|throttled_usec|throttled_time) (\d+)$/gm;
 

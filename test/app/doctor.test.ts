@@ -11,6 +11,7 @@ import {
   memoryFinding,
   openFilesFinding,
   probeFinding,
+  shareFindings,
   targetFinding,
 } from '../../src/app/doctor.ts';
 import { systemClock } from '../../src/core/clock.ts';
@@ -45,6 +46,23 @@ describe('reprise doctor', () => {
     expect(finding('node')?.found).toContain(process.versions.node);
     expect(readdirSync(directory)).toEqual([]);
   });
+
+  test.runIf(process.platform === 'linux')(
+    'warns when recorder and model server share a scheduling group',
+    async () => {
+      await busyPort(async (port) => {
+        const target: Endpoint = { kind: 'tcp', host: '127.0.0.1', port, tls: false };
+        const [one] = shareFindings(target, process.pid, { ownShare: false });
+        expect(one).toMatchObject({ result: 'warn', found: expect.stringContaining(`pid ${process.pid}`) });
+        expect(shareFindings(target, process.pid, { ownShare: true })).toMatchObject([{ result: 'ok' }]);
+        expect(shareFindings({ ...target, host: '192.0.2.1' }, process.pid)).toEqual([]);
+        const { finding } = await doctor('--dir', temporaryDirectory(), '--target', `127.0.0.1:${port}`);
+        expect(finding('share of processors')?.result).toMatch(/^(ok|warn)$/);
+      });
+      const nobody: Endpoint = { kind: 'tcp', host: '127.0.0.1', port: 1, tls: false };
+      expect(shareFindings(nobody, process.pid)).toEqual([]);
+    },
+  );
 
   test('fails where the capture could not be written', async () => {
     const { status, finding } = await doctor('--dir', '/proc/no/such');

@@ -56,6 +56,7 @@ export function recordingDeps(
     },
     version: '0',
     probeListen: { host: '127.0.0.1', port: 0 },
+    recorderNiceness: 10,
     estimated: () => undefined,
     logger: log,
     clock: systemClock,

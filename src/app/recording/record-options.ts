@@ -189,6 +189,9 @@ const DISK_OPTIONS = {
   estimate: toggle('--estimate', 'after a minute of traffic, print an estimate of disk use, then continue'),
 };
 
+/** Beyond it the kernel knows no lower priority. */
+const NICENESS_MAX = 19;
+
 const OPERATION_OPTIONS = {
   probeListen: value(
     '--probe-listen <address>',
@@ -213,6 +216,12 @@ const OPERATION_OPTIONS = {
     {
       default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
     },
+  ),
+  recorderNiceness: value(
+    '--recorder-niceness <n>',
+    'niceness of the recorder process, 0 to 19; it eases to 0 as the queue fills',
+    nicenessOf,
+    { default: String(SUPERVISION.recorderNiceness) },
   ),
 };
 
@@ -569,6 +578,8 @@ export interface RecordOptions {
   readonly recorder: RecorderSettings;
   /** Null: no probes and no metrics. */
   readonly probeListen: ProbeAddress | null;
+  /** Of the recorder process while its queue is empty. */
+  readonly recorderNiceness: number;
   readonly drainDelayMs: number;
   readonly drainDeadlineMs: number;
   readonly estimate: boolean;
@@ -589,6 +600,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   return {
     plane,
     probeListen: flags.probeListen,
+    recorderNiceness: flags.recorderNiceness,
     drainDelayMs: flags.drainDelay,
     drainDeadlineMs: flags.drainDeadline,
     estimate: flags.estimate,
@@ -599,6 +611,13 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
       retainMs: retain,
     },
   };
+}
+
+function nicenessOf(text: string, what: string): number {
+  if (/^\d{1,2}$/.test(text) && Number(text) <= NICENESS_MAX) return Number(text);
+  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a niceness`, {
+    hint: `Give a whole number from 0, the priority of the traffic, to ${NICENESS_MAX}, the lowest.`,
+  });
 }
 
 function maxDiskOf(text: string, what: string): number {

@@ -6,6 +6,7 @@ import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
+import { priorityMeans } from '../../monitors/host.ts';
 import { ControlServer, type ProbeAddress, ProbeServer } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions, RecorderBeat } from '../../proxy/control/messages.ts';
 import {
@@ -46,7 +47,8 @@ const TURNED_AWAY_MS = 60_000;
 const TAP_FAILURE_MS = 10_000;
 
 /** What a recording is started with. */
-export interface RecordingDeps extends Pick<RecordOptions, 'plane' | 'recorder' | 'probeListen'> {
+export interface RecordingDeps
+  extends Pick<RecordOptions, 'plane' | 'recorder' | 'recorderNiceness' | 'probeListen'> {
   /** The file that a recorder process runs. */
   readonly recorderEntry: string;
   readonly version: string;
@@ -264,6 +266,8 @@ export class Recording {
     return new RecorderSupervisor({
       ...{ entry, settings, clock, logger },
       memory: memoryBudget(),
+      priority: { niceness: this.#deps.recorderNiceness, ...priorityMeans() },
+      queueFill: () => this.#link.queue.fill,
       accountOf: () => this.#account(),
       events: {
         spawned: (pipe) => this.#link.attach(pipe),

@@ -78,6 +78,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     recorder: options.recorder,
     version: VERSION,
     probeListen: options.probeListen,
+    recorderNiceness: options.recorderNiceness,
     estimated: (estimate) => {
       logger.info(estimate, estimateText(estimate));
       if (asked) terminal.print(...estimateLines(estimate));

@@ -1,6 +1,5 @@
 import { type ChildProcess, fork, type Serializable } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { setPriority } from 'node:os';
 import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
@@ -9,15 +8,10 @@ import type { Logger } from '../../core/ports.ts';
 import { NoticeLimit } from '../data-plane.ts';
 import { HangWatch, readMainThread } from './hang-watch.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
+import { type PriorityMeans, RecorderPriority } from './recorder-priority.ts';
 
 /** Where the recorder finds its byte pipe. */
 export const PIPE_FD = 4;
-
-/**
- * Traffic comes first wherever both want the processor: on a host of two cores a commit would make the proxy wait. An
- * unprivileged process cannot raise a priority again, so it does not follow the queue.
- */
-const RECORDER_NICENESS = 10;
 
 /** How often the log says that a recorder is slow while it is. */
 const SLOW_NOTICE_MS = 60_000;
@@ -110,6 +104,9 @@ interface RecorderSupervisorDeps<Settings> {
   readonly accountOf: () => LifeAccount;
   /** Its heap, and its resident memory: a recorder that holds more of this is killed. */
   readonly memory: { readonly recorderHeapMib: number; readonly recorderBytes: number };
+  readonly priority: PriorityMeans & { readonly niceness: number };
+  /** The share of the recorder's queue that is in use. */
+  readonly queueFill: () => number;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly events: RecorderEvents;
@@ -120,6 +117,7 @@ interface RunningRecorder {
   readonly child: ChildProcess;
   readonly ended: Promise<void>;
   readonly hangs: HangWatch;
+  readonly priority: RecorderPriority | null;
   /** When it said that it records; null before. */
   readyNs: number | null;
   faulted: boolean;
@@ -203,6 +201,8 @@ export class RecorderSupervisor<Settings> {
     this.#watch = null;
     const running = this.#running;
     if (!running) return;
+    // Somebody waits for its end.
+    running.priority?.follow(1, 0);
     this.#say({ type: 'stop', account: this.#deps.accountOf(), because, ships });
     let timer = setTimeout(() => running.child.kill('SIGKILL'), SUPERVISION.recorderStopMs);
     this.#onClosed = () => {
@@ -215,8 +215,10 @@ export class RecorderSupervisor<Settings> {
   }
 
   #spawn(): void {
-    const { entry, settings, accountOf, clock, memory } = this.#deps;
+    const { entry, settings, accountOf, clock, memory, priority } = this.#deps;
     const child = fork(entry, {
+      // A session of its own: where the system shares processors by session, the recorder has a share of its own.
+      detached: true,
       execArgv: [...process.execArgv, NO_DEBUGGER, ...heapFlags(memory.recorderHeapMib)],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
     });
@@ -229,12 +231,12 @@ export class RecorderSupervisor<Settings> {
       child,
       ended: ended.then(() => undefined),
       hangs: new HangWatch(() => (child.pid === undefined ? null : readMainThread(child.pid)), clock.nowNs()),
+      priority: child.pid === undefined ? null : new RecorderPriority(child.pid, priority.niceness, priority),
       readyNs: null,
       ...{ faulted: false, committed: false, condemned: false, closed: false },
     };
     this.#running = running;
     this.#starts += 1;
-    lowerPriority(child.pid);
     child.on('message', (message) => {
       running.hangs.heard(clock.nowNs());
       this.#hear(running, message as FromRecorder);
@@ -313,6 +315,7 @@ export class RecorderSupervisor<Settings> {
     // We did not run ourselves (a paused container, say): what it said meanwhile lies unread, if it ran at all.
     if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) running.hangs.heard(nowNs);
     const { hung, ...silence } = running.hangs.look(nowNs, running.readyNs === null);
+    if (running.readyNs !== null) running.priority?.follow(this.#deps.queueFill(), silence.silentMs);
     if (hung) {
       this.#deps.logger.error(silence, 'recorder hangs; killing it');
       running.hangs.heard(nowNs);
@@ -341,16 +344,6 @@ export function heapFlags(heapMib: number): string[] {
     `--max-old-space-size=${heapMib}`,
     `--max-semi-space-size=${Math.floor(heapMib / 8)}`,
   ];
-}
-
-/** Best effort: where the host does not allow it, the recorder competes with the traffic for the processor. */
-function lowerPriority(pid: number | undefined): void {
-  if (pid === undefined) return;
-  try {
-    setPriority(pid, RECORDER_NICENESS);
-  } catch {
-    // Not ours to insist on: everything works without it.
-  }
 }
 
 function condemn(running: RunningRecorder): void {

@@ -55,6 +55,11 @@ export class FrameQueue {
     return this.#heldBytes;
   }
 
+  /** The share of the budget that is in use; control frames may take it above 1. */
+  get fill(): number {
+    return this.#heldBytes / this.#budgetBytes;
+  }
+
   /** Half the budget is free: enough to take up a connection that was shed without shedding it again at once. */
   get hasRoom(): boolean {
     return this.#pipe !== null && this.#heldBytes <= this.#budgetBytes / 2;

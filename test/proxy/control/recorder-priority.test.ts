@@ -1,0 +1,62 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { getPriority, setPriority } from 'node:os';
+import { afterEach, describe, expect, it } from 'vitest';
+import { priorityMeans } from '../../../src/monitors/host.ts';
+import { RecorderPriority } from '../../../src/proxy/control/recorder-priority.ts';
+
+const children: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+});
+
+function sleeper(): number {
+  const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
+  children.push(child);
+  return child.pid as number;
+}
+
+const { mayRaise } = priorityMeans();
+const NO_MEANS = { ownShare: false, mayRaise: false, alone: false };
+
+describe.runIf(process.platform === 'linux')('the priority of a recorder', () => {
+  it('is not lowered beside other programs where it could not be raised again', () => {
+    const pid = sleeper();
+    const before = getPriority(pid);
+    new RecorderPriority(pid, 10, NO_MEANS).follow(0, 0);
+    expect(getPriority(pid)).toBe(before);
+  });
+
+  it('is lowered for good where the traffic alone competes with it', () => {
+    const pid = sleeper();
+    new RecorderPriority(pid, 10, { ...NO_MEANS, alone: true }).follow(0, 0);
+    expect(getPriority(pid)).toBe(10);
+  });
+
+  it.runIf(mayRaise)('eases as the queue fills, and when its word is late', () => {
+    const pid = sleeper();
+    const priority = new RecorderPriority(pid, 10, { ...NO_MEANS, mayRaise });
+    const at = (fill: number, silentMs: number) => {
+      priority.follow(fill, silentMs);
+      return getPriority(pid);
+    };
+    expect([at(0, 0), at(0.125, 0), at(0.25, 0), at(1.5, 0)]).toEqual([10, 5, 0, 0]);
+    expect([at(0, 1_000), at(0, 3_000), at(0, 60_000)]).toEqual([10, 5, 0]);
+  });
+
+  it.runIf(priorityMeans().ownShare)('is that of its session where each session has a share', () => {
+    const pid = sleeper();
+    const own = getPriority(pid);
+    const priority = new RecorderPriority(pid, 10, { ...NO_MEANS, ownShare: true });
+    priority.follow(0, 0);
+    expect(readFileSync(`/proc/${pid}/autogroup`, 'utf8')).toMatch(/ nice 10$/m);
+    priority.follow(1, 0);
+    expect(readFileSync(`/proc/${pid}/autogroup`, 'utf8')).toMatch(/ nice 0$/m);
+    expect(getPriority(pid)).toBe(own);
+  });
+
+  it('does nothing to a process that has ended', () => {
+    expect(() => setPriority(2 ** 30, 10)).toThrow();
+    new RecorderPriority(2 ** 30, 10, { ...NO_MEANS, mayRaise: true }).follow(0, 0);
+  });
+});
