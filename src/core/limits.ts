@@ -200,6 +200,12 @@ export const SUPERVISION = {
 export const WIRE = {
   /** From connect to the end of the upstream's TLS handshake. */
   connectMs: 10_000,
+  connectRetryMs: 3_000,
+  /** How often a target that refuses is asked whether it accepts, and one that is watched while it accepts. */
+  targetRetryMs: 50,
+  targetWatchMs: 1_000,
+  /** Kept of what a client says while its target is asked again; then it is not read for so long. */
+  unsentBytes: 64 * KIB,
   /** For a client's TLS handshake, and for its PROXY protocol header. */
   handshakeMs: 10_000,
   proxyHeaderMs: 5_000,

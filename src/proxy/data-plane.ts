@@ -1,5 +1,6 @@
 import { Server, type Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
+import { reasonOf } from '../core/errors.ts';
 import type { RefusalReason } from './http/headers.ts';
 import type { Endpoint } from './net/endpoint.ts';
 import { type Listening, listenOn } from './net/listen.ts';
@@ -62,6 +63,8 @@ export interface ConnectionCounts {
   readonly refused?: Readonly<Partial<Record<RefusalReason, number>>>;
 }
 
+const LISTEN_AGAIN_MS = 1_000;
+
 /** A notice for the operator of the plane: one line in the log. */
 export interface Notice {
   readonly level: 'info' | 'warn' | 'error';
@@ -101,7 +104,11 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   /** Files that are looked at until the plane drains. */
   protected readonly watched: { close(): void }[] = [];
   readonly #servers: Server[] = [];
-  readonly #listening: Listening[] = [];
+  /** Of each pair: null while its address is not listened on. */
+  readonly #listening: (Listening | null)[] = [];
+  #bound: readonly Endpoint[] = [];
+  /** Beginning and ceasing to listen, one after the other. */
+  #switching: Promise<void> = Promise.resolve();
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #turnedAway = 0;
   #cut = 0;
@@ -135,7 +142,41 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
       this.#close();
       throw error;
     }
-    return this.#listening.map(({ endpoint }) => endpoint);
+    this.#bound = this.#listening.map((listening) => (listening as Listening).endpoint);
+    return this.#bound;
+  }
+
+  /** Whether any address is listened on. */
+  get accepts(): boolean {
+    return this.#listening.some((listening) => listening !== null);
+  }
+
+  /** Ceases to listen on the address of a pair, or listens on it again. Open connections stay. */
+  protected setListening(index: number, wanted: boolean): void {
+    this.#switching = this.#switching.then(async () => {
+      const server = this.#servers[index];
+      const listening = this.#listening[index];
+      if (this.draining || server === undefined || wanted === (listening !== null)) return;
+      if (!wanted) {
+        Server.prototype.close.call(server);
+        listening?.remove();
+        this.#listening[index] = null;
+        return;
+      }
+      await this.#listenAgain(index, server);
+    });
+  }
+
+  async #listenAgain(index: number, server: Server): Promise<void> {
+    try {
+      const again = await listenOn(server, this.#bound[index] as Endpoint);
+      this.#listening[index] = again;
+      if (this.draining) this.#close();
+    } catch (error) {
+      const message = 'NOT LISTENING: the address cannot be had again; it is tried once a second';
+      this.notify({ level: 'error', message, fields: { reason: reasonOf(error) } });
+      setTimeout(() => this.setListening(index, true), LISTEN_AGAIN_MS).unref();
+    }
   }
 
   /**
@@ -194,7 +235,7 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   #close(): void {
     // The close of a server of HTTP would end idle connections at once, and with them requests on their way.
     for (const server of this.#servers) Server.prototype.close.call(server);
-    for (const listening of this.#listening.splice(0)) listening.remove();
+    for (const listening of this.#listening.splice(0)) listening?.remove();
     for (const files of this.watched) files.close();
   }
 }

@@ -96,6 +96,8 @@ function planeTo(targetPort: number, mode: Plane): PlaneOptions {
     pairs,
     maxConnections: LIMITS.connections,
     refused: 'reset',
+    connectRetryMs: 0,
+    refuseWhenDown: false,
     tls: null,
     upstreamTls: null,
     acceptProxyProtocol: false,

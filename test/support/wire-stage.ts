@@ -47,6 +47,8 @@ export function wireOptions({
     pairs: [{ listen, target }],
     maxConnections: 1_000,
     refused: 'reset',
+    connectRetryMs: 0,
+    refuseWhenDown: false,
     tls: null,
     upstreamTls: null,
     acceptProxyProtocol: false,

@@ -2,7 +2,7 @@ import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { AppError, Problems } from '../../core/errors.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
-import { LIMITS, SUPERVISION } from '../../core/limits.ts';
+import { LIMITS, SUPERVISION, WIRE } from '../../core/limits.ts';
 import {
   type Asked,
   choice,
@@ -97,6 +97,16 @@ const TRANSPORT_OPTIONS = {
   refused: choice('--refused <how>', 'what a client gets if the target is unreachable', ['reset', '502'], {
     default: 'reset',
   }),
+  connectRetry: value(
+    '--connect-retry <time>',
+    'wire: how long a client waits for a target that refuses connections, or off',
+    limitMs,
+    { default: seconds(WIRE.connectRetryMs) },
+  ),
+  refuseWhenDown: toggle(
+    '--refuse-when-down',
+    'wire: do not listen while the target refuses connections; it is asked once a second',
+  ),
   tlsCert: text('--tls-cert <file>', 'certificate chain (PEM) to terminate TLS with'),
   tlsKey: text('--tls-key <file>', 'private key (PEM) of --tls-cert'),
   upstreamCa: text('--upstream-ca <file>', 'CA certificates (PEM) to verify an https target with'),
@@ -432,7 +442,7 @@ function mustBeTheFirst(
 /** Flags of one plane only. With the other plane they would silently have no effect. */
 const ONLY_IN = {
   gateway: Object.keys(GATEWAY_OPTIONS) as (keyof typeof GATEWAY_OPTIONS)[],
-  wire: ['refused', 'acceptProxyProtocol', 'sendProxyProtocol'] as const,
+  wire: ['refused', 'connectRetry', 'refuseWhenDown', 'acceptProxyProtocol', 'sendProxyProtocol'] as const,
 };
 
 /**
@@ -451,11 +461,12 @@ function planeOf(
   // It is unknown whether an unreadable address uses TLS.
   if (pairs.length > 0 && routes.length === settings.length)
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
-  const { mode, maxConnections, refused, acceptProxyProtocol, sendProxyProtocol } = flags;
+  const { mode, maxConnections, refused, refuseWhenDown, acceptProxyProtocol, sendProxyProtocol } = flags;
+  const ofWire = { refused, refuseWhenDown, connectRetryMs: flags.connectRetry };
   const tls = problems.attempt(() => listenerTls(flags), null);
   const common = { pairs, maxConnections, tls, upstreamTls: upstreamTls(flags) };
   return mode === 'wire'
-    ? { mode, ...common, refused, acceptProxyProtocol, sendProxyProtocol }
+    ? { mode, ...common, ...ofWire, acceptProxyProtocol, sendProxyProtocol }
     : { mode, ...common, routes, ...gatewayOf(flags) };
 }
 

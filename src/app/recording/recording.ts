@@ -144,7 +144,7 @@ export class Recording {
       why: hasEnded ? 'ended' : this.#state.why,
       paused: this.#paused,
       draining: this.#draining,
-      ready: !this.#draining && this.#listening,
+      ready: !this.#draining && this.#listening && (this.#plane?.accepts ?? false),
       startedUs: this.#startedUs,
       atUs: clock.epochUs(),
       pairs: plane.pairs.map(({ listen, target }, index) => ({

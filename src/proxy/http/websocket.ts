@@ -187,11 +187,12 @@ function beginTunnel(
 ): void {
   const tunnel = new ProxiedConnection(
     PeerSocket.ofNode(connection.socket),
-    { side: PeerSocket.ofNode(target), ready: null },
+    () => ({ side: PeerSocket.ofNode(target), ready: null }),
     tap.wire,
     {
       paused: host.paused,
       refused: 'reset',
+      target: null,
       // The target was there: whatever ends the tunnel is told by its close.
       failed: () => undefined,
       closed: () => {

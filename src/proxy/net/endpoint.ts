@@ -48,6 +48,11 @@ export function formatEndpoint(endpoint: Endpoint): string {
   return endpoint.tls ? `https://${authorityOf(endpoint)}` : authorityOf(endpoint);
 }
 
+/** As Node takes it to connect to. */
+export function placeOfTarget(target: Endpoint): { path: string } | { host: string; port: number } {
+  return target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
+}
+
 /** `host:port` as clients name it in a Host field; of a unix socket, its path. */
 export function authorityOf(endpoint: Endpoint): string {
   if (endpoint.kind === 'unix') return `unix:${endpoint.path}`;

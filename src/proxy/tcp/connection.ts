@@ -3,6 +3,7 @@ import type { ConnectionFailure } from '../data-plane.ts';
 import { askPeer, type PeerSocket } from '../net/peer-socket.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import type { ConnectionTap } from '../tap/recorder-client.ts';
+import type { TargetWatch } from './target-watch.ts';
 
 const BAD_GATEWAY = 'HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
 const LINE_BYTES = 8 * 1024;
@@ -20,6 +21,8 @@ export interface Upstream {
 export interface ConnectionHost {
   readonly paused: PausedPeers;
   readonly refused: 'reset' | '502';
+  /** Asked again where it refused a connection; null where it is there. */
+  readonly target: TargetWatch | null;
   /**
    * The upstream was not there for this client. `null`: for want of a descriptor.
    * @param error what it failed by, if anything said so
@@ -34,11 +37,17 @@ export interface ConnectionHost {
  */
 export class ProxiedConnection {
   readonly #client: PeerSocket;
-  readonly #upstream: PeerSocket;
+  readonly #reach: () => Upstream;
+  #upstream: PeerSocket;
   readonly #tap: ConnectionTap;
   readonly #host: ConnectionHost;
-  /** Runs until the upstream is there. */
-  #connecting: NodeJS.Timeout | null = null;
+  /** Ends the attempt or the wait that is under way; null when the upstream is there. */
+  #connecting: (() => void) | null = null;
+  /** What the client said so far, as long as it may have to be said to another connection. */
+  #unsent: Buffer[] | null = null;
+  #unsentBytes = 0;
+  /** Until when an upstream that refuses is asked again; null before it has refused. */
+  #waitEndNs: number | null = null;
   /** What the client began with, as long as a refusal may have to be written. */
   #firstLine: FirstLine | null;
   #refusal: Refusal | null = null;
@@ -48,28 +57,37 @@ export class ProxiedConnection {
   #cause: CloseCause | null = null;
   #open = 2;
 
-  constructor(client: PeerSocket, upstream: Upstream, tap: ConnectionTap, host: ConnectionHost) {
+  constructor(client: PeerSocket, reach: () => Upstream, tap: ConnectionTap, host: ConnectionHost) {
     this.#client = client;
-    this.#upstream = upstream.side;
+    this.#reach = reach;
     this.#tap = tap;
     this.#host = host;
     this.#firstLine = host.refused === '502' ? new FirstLine() : null;
-    if (upstream.ready !== null) {
-      this.#connecting = setTimeout(() => this.#unreachable('upstream_timeout'), WIRE.connectMs);
-      upstream.side.stream.once(upstream.ready, () => this.#connected());
-    }
+    this.#upstream = this.#attempt();
+    if (this.#connecting && host.target !== null) this.#unsent = [];
     // A header that was read before left it paused.
     if (client.stream.isPaused()) client.stream.resume();
     client.stream.on('data', (bytes: Buffer) => this.#onClientBytes(bytes));
-    upstream.side.stream.on('data', (bytes: Buffer) => this.#onUpstreamBytes(bytes));
     client.stream.on('drain', () => this.#resume(this.#upstream));
-    upstream.side.stream.on('drain', () => this.#resume(this.#client));
     client.stream.on('end', () => client.confirmEnd(() => this.#onClientEnd()));
-    upstream.side.stream.on('end', () => upstream.side.confirmEnd(() => this.#onUpstreamEnd()));
     onError(client, () => this.#onClientError());
-    onError(upstream.side, (error) => this.#onUpstreamError(error));
-    client.stream.on('close', () => this.#onClosed(client, upstream.side));
-    upstream.side.stream.on('close', () => this.#onClosed(upstream.side, client));
+    client.stream.on('close', () => this.#onClosed(client, this.#upstream));
+  }
+
+  /** Begins to connect to the upstream. */
+  #attempt(): PeerSocket {
+    const { side, ready } = this.#reach();
+    if (ready !== null) {
+      const timer = setTimeout(() => this.#unreachable('upstream_timeout'), WIRE.connectMs);
+      this.#connecting = () => clearTimeout(timer);
+      side.stream.once(ready, () => this.#connected());
+    }
+    side.stream.on('data', (bytes: Buffer) => this.#onUpstreamBytes(bytes));
+    side.stream.on('drain', () => this.#resume(this.#client));
+    side.stream.on('end', () => side.confirmEnd(() => this.#onUpstreamEnd()));
+    onError(side, (error) => this.#onUpstreamError(error));
+    side.stream.on('close', () => this.#onClosed(side, this.#client));
+    return side;
   }
 
   /** Ends both sides at once. */
@@ -81,6 +99,7 @@ export class ProxiedConnection {
 
   #onClientBytes(bytes: Buffer): void {
     this.#pass(bytes, this.#client, this.#upstream);
+    if (this.#unsent !== null) this.#keepUnsent(this.#unsent, bytes);
     this.#tap.client(bytes);
     this.#firstLine?.take(bytes);
     if (this.#firstLine !== null) this.#refusal?.judge(this.#firstLine.verdict);
@@ -108,14 +127,56 @@ export class ProxiedConnection {
     side.stream.resume();
   }
 
+  /** An upstream that refused takes no bytes, so it is this that pauses a client. */
+  #keepUnsent(unsent: Buffer[], bytes: Buffer): void {
+    unsent.push(bytes);
+    this.#unsentBytes += bytes.length;
+    if (this.#unsentBytes >= WIRE.unsentBytes) this.#pause(this.#client, this.#upstream);
+  }
+
   #connected(): void {
     this.#attemptOver();
+    this.#unsent = null;
     if (this.#clientEnded) this.#upstream.stream.end();
   }
 
   #attemptOver(): void {
-    if (this.#connecting) clearTimeout(this.#connecting);
+    this.#connecting?.();
     this.#connecting = null;
+  }
+
+  /**
+   * The upstream could not be connected to, so nothing was sent to it: a client of its own would try again, and one of
+   * ours would not, because its connection was accepted.
+   * @returns whether that is waited for
+   */
+  #waits(error: NodeJS.ErrnoException): boolean {
+    const { target } = this.#host;
+    if (target === null || this.#cause !== null || !isRefusal(error)) return false;
+    target.refused();
+    this.#waitEndNs ??= target.waitEndNs();
+    const over = () => this.#unreachable('upstream_refused', error);
+    const ends = target.whenAccepted(this.#waitEndNs, () => this.#tryAgain(), over);
+    if (ends === null) return false;
+    this.#attemptOver();
+    this.#connecting = ends;
+    // Whatever it still says of itself concerns nobody.
+    for (const part of [this.#upstream.stream, this.#upstream.socket]) {
+      part
+        .removeAllListeners()
+        .on('error', () => undefined)
+        .destroy();
+    }
+    this.#open -= 1;
+    return true;
+  }
+
+  #tryAgain(): void {
+    this.#open += 1;
+    this.#upstream = this.#attempt();
+    let full = false;
+    for (const bytes of this.#unsent ?? []) full = !this.#upstream.write(bytes) || full;
+    if (!full && !this.#clientEnded) this.#resume(this.#client);
   }
 
   #onClientEnd(): void {
@@ -171,8 +232,9 @@ export class ProxiedConnection {
    */
   #onUpstreamError(error: NodeJS.ErrnoException): void {
     if (this.#refusal) return;
-    if (this.#connecting) this.#unreachable('upstream_refused', error);
-    else if (this.#upstreamEnded) {
+    if (this.#connecting) {
+      if (!this.#waits(error)) this.#unreachable('upstream_refused', error);
+    } else if (this.#upstreamEnded) {
       this.#cause ??= 'server_reset';
       this.#client.stream.destroySoon();
     } else if (this.#answered || this.#cause) {
@@ -217,10 +279,17 @@ export class ProxiedConnection {
       if (!other.stream.destroyed && !(this.#refusal && other === this.#client)) other.stream.destroySoon();
       return;
     }
+    this.#attemptOver();
     this.#refusal?.over();
     this.#tap.close(this.#cause ?? (this.#upstreamEnded ? 'server_end' : 'client_end'));
     this.#host.closed(this);
   }
+}
+
+/** Whether an error came before there was a connection. For want of a descriptor of ours there is none to come. */
+function isRefusal({ code, syscall }: NodeJS.ErrnoException): boolean {
+  const early = syscall === 'connect' || syscall === 'getaddrinfo' || code === 'ECONNREFUSED';
+  return early && code !== 'EMFILE' && code !== 'ENFILE';
 }
 
 /** Errors of TLS come from the stream, a reset met by a probe from the socket beneath. */

@@ -10,7 +10,7 @@ import {
   type SharedOptions,
   type UpstreamTls,
 } from '../data-plane.ts';
-import { type Endpoint, speaksTls } from '../net/endpoint.ts';
+import { type Endpoint, formatEndpoint, placeOfTarget, speaksTls } from '../net/endpoint.ts';
 import { PeerSocket } from '../net/peer-socket.ts';
 import {
   type ProxyHeader,
@@ -22,11 +22,16 @@ import {
 import { failureOf, TlsFailureNotice, TlsFiles, type TlsPaths } from '../net/tls-files.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
 import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
+import { TargetWatch } from './target-watch.ts';
 
 /** What the wire plane is asked to do. */
 export interface WireOptions extends SharedOptions {
   /** What a client gets if the upstream is unreachable: a reset, or a 502 if the client can read one. */
   readonly refused: 'reset' | '502';
+  /** How long a client whose connection the upstream refused waits for it; 0: not at all. */
+  readonly connectRetryMs: number;
+  /** Whether an address is not listened on while its upstream refuses connections. */
+  readonly refuseWhenDown: boolean;
   /** Whether every client connection must begin with a PROXY protocol header (version 1 or 2). */
   readonly acceptProxyProtocol: boolean;
   /** Whether every upstream connection begins with one. */
@@ -55,6 +60,8 @@ export class TcpProxy extends DataPlane<WireOptions> {
   readonly #open = new Set<ProxiedConnection>();
   /** Of the connections of each pair. */
   readonly #hosts: readonly ConnectionHost[];
+  /** Of the target of each pair. */
+  readonly #watches: readonly TargetWatch[];
   #certificate: TlsFiles | null = null;
   #trusted: TlsFiles | null = null;
 
@@ -67,7 +74,8 @@ export class TcpProxy extends DataPlane<WireOptions> {
     super(options, notify);
     this.#link = link;
     const paused = new PausedPeers();
-    this.#hosts = options.pairs.map(({ target }) => this.#hostOf(target, paused, clock));
+    this.#watches = options.pairs.map((pair, index) => this.#watchOf(pair, index, clock));
+    this.#hosts = options.pairs.map(({ target }, index) => this.#hostOf(target, index, paused, clock));
   }
 
   /** A wire cannot end a kept-alive connection safely, so what a deadline cuts is counted. */
@@ -90,6 +98,26 @@ export class TcpProxy extends DataPlane<WireOptions> {
     }
   }
 
+  #watchOf({ target }: Pair, index: number, clock: Clock): TargetWatch {
+    const { connectRetryMs: retryMs, refuseWhenDown } = this.options;
+    const changed = (accepts: boolean) => {
+      const message = accepts
+        ? 'the target accepts connections: its address is listened on again'
+        : 'the target refuses connections: its address is not listened on until it accepts';
+      this.notify({ level: accepts ? 'info' : 'warn', message, fields: { target: formatEndpoint(target) } });
+      this.setListening(index, accepts);
+    };
+    const watch = new TargetWatch({ target, retryMs, changed: refuseWhenDown ? changed : null }, clock);
+    this.watched.push(watch);
+    return watch;
+  }
+
+  override async listen(): Promise<readonly Endpoint[]> {
+    const bound = await super.listen();
+    for (const watch of this.#watches) watch.start();
+    return bound;
+  }
+
   #watch(paths: TlsPaths, what: string): TlsFiles {
     const files = new TlsFiles(paths, what);
     files.watch(this.notify);
@@ -97,13 +125,14 @@ export class TcpProxy extends DataPlane<WireOptions> {
     return files;
   }
 
-  #hostOf(endpoint: Endpoint, paused: PausedPeers, clock: Clock): ConnectionHost {
+  #hostOf(endpoint: Endpoint, index: number, paused: PausedPeers, clock: Clock): ConnectionHost {
     const { refused } = this.options;
     const clientsAre = refused === '502' ? 'answered 502' : 'reset';
     const notice = new TlsFailureNotice(endpoint, clientsAre, this.notify, clock);
     return {
       paused,
       refused,
+      target: this.#watches[index] as TargetWatch,
       failed: (failure, error) => {
         this.#count(failure && failureOf(failure, error));
         if (error) notice.look(error);
@@ -141,15 +170,13 @@ export class TcpProxy extends DataPlane<WireOptions> {
 
   #begin(client: Admitted, target: Endpoint, pair: number): void {
     const { socket } = client.side;
-    const upstream = openUpstream(target, {
-      security: this.#security(),
-      preamble: this.#preamble(socket, client.header),
-      protocol: client.protocol,
-    });
+    const preamble = this.#preamble(socket, client.header);
+    const reach = () =>
+      openUpstream(target, { security: this.#security(), preamble, protocol: client.protocol });
     const peer = client.header?.source?.host ?? socket.remoteAddress ?? null;
     const origin = { peer: peer === null ? null : plainAddress(peer), pair, clientConnection: null };
     const host = this.#hosts[pair] as ConnectionHost;
-    this.#open.add(new ProxiedConnection(client.side, upstream, this.#link.open(origin), host));
+    this.#open.add(new ProxiedConnection(client.side, reach, this.#link.open(origin), host));
   }
 
   #security(): UpstreamOptions['security'] {
@@ -282,8 +309,7 @@ interface UpstreamOptions {
 
 /** Begins to connect; what is written meanwhile waits. */
 function openUpstream(target: Endpoint, { security, preamble, protocol }: UpstreamOptions): Upstream {
-  const where = target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
-  const socket = connect({ ...where, ...SOCKET_OPTIONS });
+  const socket = connect({ ...placeOfTarget(target), ...SOCKET_OPTIONS });
   if (preamble) socket.write(preamble);
   if (target.kind === 'unix' || !target.tls || security === null)
     return { side: new PeerSocket(socket, socket, target.kind === 'tcp'), ready: 'connect' };

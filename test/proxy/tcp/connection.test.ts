@@ -18,12 +18,13 @@ describe('a proxied connection', () => {
       const host = {
         paused: new PausedPeers(),
         refused: 'reset',
+        target: null,
         failed: () => undefined,
         closed: () => resolve(),
       } as const;
       const side = new PeerSocket(upstream, upstream, true);
       const ownSide = new PeerSocket(client, client, true);
-      const connection = new ProxiedConnection(ownSide, { side, ready: 'connect' }, tap, host);
+      const connection = new ProxiedConnection(ownSide, () => ({ side, ready: 'connect' }), tap, host);
       // It hears of the end first and passes it on; the cut meets an end that is still on its way.
       upstream.on('end', () => connection.cut());
     });
