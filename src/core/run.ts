@@ -43,6 +43,15 @@ export interface SendAnswer {
   readonly finishes?: readonly (FinishReason | null)[] | null;
 }
 
+/** What was recorded of a complete answer. */
+export interface RecordedAnswer {
+  readonly status: number;
+  readonly bytes: number | null;
+  readonly streamed: boolean | null;
+  /** From the request's first byte to the answer's last; null if unknown. */
+  readonly tookNs: number | null;
+}
+
 /** One planned send and its result. */
 export interface Send {
   /** Position in the schedule, from 0. */
@@ -87,6 +96,10 @@ export interface Send {
   readonly answer: SendAnswer | null;
   /** Comparison with the recorded answer; null or omitted if not (yet) compared. */
   readonly check?: AnswerCheck | null;
+  /** Whether a 2xx tells of an error in its body; null or omitted if its body was not read. */
+  readonly tellsError?: boolean | null;
+  /** The recorded answer to this request; null or omitted if none was complete. */
+  readonly recorded?: RecordedAnswer | null;
 }
 
 /** Where a run stands, for those who watch it. */

@@ -279,6 +279,7 @@ const bounds = z
       .number()
       .describe('Share of sends that may have waited for their recorded connection.'),
     statusShare: z.number().describe('How far statuses may differ from the recording.'),
+    sizeFactor: z.number().describe('How many times the median answer of a route may be larger or smaller.'),
     uncheckedShare: z.number().describe('Share of answers that may lack a comparison.'),
     unreadShare: z
       .number()

@@ -1,6 +1,8 @@
-import type { CheckedSend, RunTotals, Send } from '../../core/run.ts';
+import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
+import { type CheckedSend, hasFailed, type RunTotals, type Send } from '../../core/run.ts';
 import type { CheckFigures, ReplayDocument, WaitsFor, WarmupFigures } from '../../documents/replay.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
+import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
 import {
   CheckStatistics,
   type OutcomeFigures,
@@ -29,6 +31,8 @@ export interface RunFigures extends PartFigures {
   readonly slices: ReadonlyMap<string, SlicedFigures>;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
+  /** Answers beside the recorded ones to the same requests. */
+  readonly likeness: readonly RouteLikeness[];
   /** How answers compare with the recorded ones; without it they were not compared. */
   readonly check?: CheckFigures | null;
   /** What was sent before the judged part, and counts nowhere else. */
@@ -63,6 +67,7 @@ export class RunStatistics {
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
   readonly #checks = new CheckStatistics();
+  readonly #likeness = new AnswerLikeness();
   #recorded = 0;
   #planned = 0;
   #unread: UnreadPart = NOTHING_UNREAD;
@@ -138,6 +143,7 @@ export class RunStatistics {
       unread: this.#unread,
       fidelity: this.fidelity.figures(),
       statusMix: this.statusMix.figures(),
+      likeness: this.#likeness.figures(),
       check: this.#checks.figures(),
       warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
@@ -157,6 +163,17 @@ export class RunStatistics {
     this.fidelity.addSend(send);
     if (send.check != null) this.#checks.add({ ...send, check: send.check });
     if (send.actualOffsetNs !== null && send.error === null) this.statusMix.addSent(send.status);
+    this.#addLikeness(send);
+  }
+
+  #addLikeness(send: Send): void {
+    const { route, status, responseBytes: bytes, tellsError = null, recorded = null } = send;
+    if (recorded === null || recorded.status >= FIRST_SERVER_ERROR || status === null) return;
+    const { actualOffsetNs, lastByteOffsetNs } = send;
+    if (actualOffsetNs === null || lastByteOffsetNs === null || send.cancelled || hasFailed(send)) return;
+    const before = { ...recorded, tellsError: null };
+    const tookNs = lastByteOffsetNs - actualOffsetNs;
+    this.#likeness.add(route, before, { status, bytes, streamed: send.streamed, tellsError, tookNs });
   }
 }
 

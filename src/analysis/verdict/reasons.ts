@@ -52,7 +52,9 @@ type Incomparable =
       readonly turnedAway: number;
       readonly whole: number;
       readonly violated: readonly string[];
-    };
+    }
+  /** By route, each with both figures. */
+  | { readonly kind: 'answers'; readonly differences: readonly string[] };
 
 interface Waits {
   readonly late: number;
@@ -327,7 +329,7 @@ const CATALOGUE = {
     severity: 'doubt',
     title: 'The answers are of another kind than recorded',
     text: incomparableText,
-    means: 'Refusals and failures are cheap to serve: their latency says nothing of the real work.',
+    means: 'Other answers are other work: their latency says nothing of what production served.',
     advice: incomparableAdvice,
   }),
   staging_not_representative: entry<{ differences: readonly string[] }>({
@@ -368,6 +370,13 @@ const CATALOGUE = {
     text: turnedAwayText,
     means: 'Their quick answers are among the latencies, and nothing says that production gave them.',
     advice: 'Find them by their status in table send of run.sqlite: long prompts would have been slow.',
+  }),
+  far_faster: entry<{ faster: readonly string[] }>({
+    severity: 'note',
+    title: 'Answers came far sooner than recorded',
+    text: ({ faster }) => `answers came far sooner than recorded: ${listed(faster)}`,
+    means: 'A faster build passes rightly; a cache or a stub would look the same.',
+    advice: 'Check that the target did the work: compare some answers with --check, or calibrate.',
   }),
   unknown: entry<{ what: readonly string[] }>({
     severity: 'note',
@@ -443,6 +452,13 @@ function turnedAwayText({
   return `the target turned away ${percent(share)} of the requests (answers that are no 2xx, below 500), production ${shareOrUnknown(recorded)}`;
 }
 
+const MOST_LISTED = 5;
+
+function listed(parts: readonly string[]): string {
+  const more = parts.length - MOST_LISTED;
+  return `${parts.slice(0, MOST_LISTED).join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
+}
+
 function shareOrUnknown(share: number | null): string {
   return share === null ? 'unknown' : percent(share);
 }
@@ -465,6 +481,8 @@ function incomparableText(facts: Incomparable): string {
       const missing = ways.map(({ requests, how }) => `${how} ${countOf(requests, 'request')}`).join(' and ');
       return `instead of a stream the target ${missing}; only these violate ${facts.violated.join('; ')}`;
     }
+    case 'answers':
+      return listed(facts.differences);
   }
 }
 
@@ -479,6 +497,8 @@ function incomparableAdvice({ kind }: Incomparable): string {
     case 'streams':
     case 'unserved':
       return 'See by which statuses and types: the target must serve what production served.';
+    case 'answers':
+      return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it anew.';
   }
 }
 

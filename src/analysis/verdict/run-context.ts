@@ -31,6 +31,7 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   multiplierShare: 0.02,
   connectionWaitShare: 0.01,
   statusShare: 0.02,
+  sizeFactor: 2,
   uncheckedShare: 0.01,
   unreadShare: 0.01,
 });

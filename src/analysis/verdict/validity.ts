@@ -1,6 +1,7 @@
 import { UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
+import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import {
@@ -159,6 +160,8 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
     const { turnedAway, whole } = figures.streams;
     yield reason('not_comparable', { kind: 'streams', turnedAway, whole, violated });
   }
+  const differences = figures.likeness.flatMap((route) => differencesIn(route, bounds));
+  if (differences.length > 0) yield reason('not_comparable', { kind: 'answers', differences });
   if (calibration?.representative === false) {
     yield reason('staging_not_representative', { differences: calibration.differences });
   }
@@ -257,6 +260,8 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   if (turnedAwayExcess > 0 && turnedAwayExcess <= bounds.statusShare) {
     yield reason('turned_away', { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway });
   }
+  const faster = figures.likeness.flatMap(fasterIn);
+  if (faster.length > 0) yield reason('far_faster', { faster });
   const what = unknownsOf(context);
   if (what.length > 0) yield reason('unknown', { what });
 }

@@ -161,6 +161,7 @@ export interface SendResult
     | 'refused'
     | 'cancelled'
     | 'answer'
+    | 'tellsError'
   > {
   /** Whether the answer came piece by piece; null where none came. */
   readonly streamed: boolean | null;
@@ -188,6 +189,7 @@ export function notSentResult(
     cancelled: false,
     streamed: null,
     answer: null,
+    tellsError: null,
   };
 }
 

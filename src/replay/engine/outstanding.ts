@@ -1,4 +1,5 @@
-import type { Send } from '../../core/run.ts';
+import type { ExchangeRow } from '../../core/exchange.ts';
+import type { RecordedAnswer, Send } from '../../core/run.ts';
 import type { PlannedRequest } from '../plan/plan.ts';
 import { notSentResult, type SendResult } from './messages.ts';
 
@@ -65,7 +66,21 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
     intendedOffsetNs,
     warmup: warmup ?? false,
     streamed: streams,
+    recorded: recordedAnswer(row),
   };
+}
+
+/** Null where the recorded answer was not complete. */
+function recordedAnswer({
+  outcome,
+  status,
+  responseBytes,
+  streamed,
+  lastByteOffsetUs,
+}: ExchangeRow): RecordedAnswer | null {
+  if (outcome !== 'completed' || status === null) return null;
+  const tookNs = lastByteOffsetUs === null ? null : lastByteOffsetUs * 1_000;
+  return { status, bytes: responseBytes, streamed, tookNs };
 }
 
 /** What was planned stands, but for the instant of a follow-up, which is known only when it is due. */

@@ -1,5 +1,7 @@
 import type { Clock } from '../../core/clock.ts';
 import type { SendAnswer } from '../../core/run.ts';
+import { ErrorAnswerScan } from '../../inference/error-answer.ts';
+import { isPlain } from '../../inference/features.ts';
 import { type AnswerFacts, type AnswerHead, AnswerReader } from '../answers/read-answer.ts';
 import { AnswerCopy, type KeepingBudget } from '../check/answer-copy.ts';
 import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
@@ -44,6 +46,8 @@ export class PendingSend implements SendEvents {
   #responseBytes = 0;
   #reader: AnswerReader | null = null;
   #copy: AnswerCopy | null = null;
+  /** Null for an answer whose body is not looked at: no 2xx, under a content coding, or read event by event. */
+  #errorScan: ErrorAnswerScan | null = null;
 
   constructor(request: PreparedRequest, host: PendingHost, readyNs = host.clock.nowNs()) {
     const { index, intendedOffsetNs, answer } = request;
@@ -101,6 +105,8 @@ export class PendingSend implements SendEvents {
     this.#host.events++;
     this.#status = status;
     this.#reader = AnswerReader.of(status, head, this.#planned.answer);
+    const isRead = hasSucceeded(status) && isPlain(head.contentEncoding);
+    if (isRead && this.#reader?.readsEvents !== true) this.#errorScan = new ErrorAnswerScan();
     const { keeping } = this.#host;
     if (keeping !== null && this.#reader?.readsEvents !== true) this.#copy = new AnswerCopy(keeping, head);
   }
@@ -109,6 +115,7 @@ export class PendingSend implements SendEvents {
     this.#host.events++;
     this.#responseBytes += bytes.length;
     this.#reader?.write(bytes, this.#host.clock.nowNs());
+    this.#errorScan?.write(bytes);
     this.#copy?.write(bytes);
   }
 
@@ -148,6 +155,7 @@ export class PendingSend implements SendEvents {
       cancelled,
       streamed: facts?.streamed ?? (hasSucceeded(this.#status) ? false : null),
       answer: facts?.read === true ? this.#answerOf(facts) : null,
+      tellsError: end === null ? (this.#errorScan?.finish() ?? null) : null,
     };
   }
 

@@ -14,7 +14,11 @@ import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from '.
 
 /** The answer's columns are all null if there was no answer. */
 interface StoredSend
-  extends Omit<Send, 'refused' | 'cancelled' | 'streamed' | 'unstreamed' | 'answer' | 'warmup' | 'check'>,
+  extends Omit<
+      Send,
+      | ('refused' | 'cancelled' | 'streamed' | 'unstreamed' | 'answer')
+      | ('warmup' | 'check' | 'tellsError' | 'recorded')
+    >,
     Omit<SendAnswer, 'contentEvents'> {
   readonly contentEvents: number | null;
   readonly refused: number;
@@ -23,13 +27,19 @@ interface StoredSend
   readonly warmup: number;
   readonly checkResult: string | null;
   readonly checkPointer: string | null;
+  readonly tellsError: number | null;
+  readonly recordedStatus: number | null;
+  readonly recordedBytes: number | null;
+  readonly recordedStreamed: number | null;
+  readonly recordedNs: number | null;
 }
 
 const SEND =
   selected(`segment, exchange_id, route, model, client, request_bytes, intended_offset_ns, actual_offset_ns,
   connection_wait_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns, status, response_bytes, error,
   refused, cancelled, streamed, content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
-  prompt_tokens, output_tokens, warmup, check_result, check_pointer`);
+  prompt_tokens, output_tokens, warmup, check_result, check_pointer, tells_error, recorded_status,
+  recorded_bytes, recorded_streamed, recorded_ns`);
 
 /** Reads a run. A run that did not end properly is not sealed and has neither facts nor summary. */
 export class RunReader {
@@ -120,6 +130,11 @@ function sendOf(stored: StoredSend): Send {
     finish,
     checkResult,
     checkPointer,
+    tellsError,
+    recordedStatus: status,
+    recordedBytes: bytes,
+    recordedStreamed,
+    recordedNs: tookNs,
     ...row
   } = stored;
   const answer: SendAnswer | null =
@@ -145,6 +160,17 @@ function sendOf(stored: StoredSend): Send {
     unstreamed: row.streamed === ANSWERED_WHOLE,
     warmup: row.warmup === 1,
     answer,
+    ...(tellsError === null ? {} : { tellsError: tellsError === 1 }),
+    ...(status === null
+      ? {}
+      : {
+          recorded: {
+            status,
+            bytes,
+            streamed: recordedStreamed === null ? null : recordedStreamed === 1,
+            tookNs,
+          },
+        }),
   };
 }
 

@@ -1,5 +1,5 @@
 /** Version of a run's tables. A reader accepts only this one. */
-export const RUN_FORMAT_VERSION = 5;
+export const RUN_FORMAT_VERSION = 6;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';
@@ -14,7 +14,8 @@ export const CALIBRATION_DIRECTORY = 'calibration';
  * `series` adds the requests in flight at its end. `gaps` are those between the tokens of a stream, in the
  * format of core's GapCounts. The view's times in milliseconds are those of one send. `check_result` compares
  * the answer with the recorded one (`same`, `mismatch:values`, `unchecked:backlog`; null if not compared).
- * `check_pointer` is where they first differ.
+ * `check_pointer` is where they first differ. `tells_error` marks a 2xx whose body tells of an error. The
+ * columns `recorded_…` are of the recorded answer, null if it was not complete.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -51,7 +52,12 @@ CREATE TABLE send_row (
   finish_reason TEXT,
   warmup INTEGER NOT NULL,
   check_result TEXT,
-  check_pointer TEXT
+  check_pointer TEXT,
+  tells_error INTEGER,
+  recorded_status INTEGER,
+  recorded_bytes INTEGER,
+  recorded_streamed INTEGER,
+  recorded_ns INTEGER
 ) STRICT;
 
 CREATE VIEW send AS
@@ -62,6 +68,7 @@ SELECT
   last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
   content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer,
+  tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

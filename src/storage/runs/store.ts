@@ -196,7 +196,16 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     answer?.finish ?? null,
     Number(send.warmup),
     ...checkColumns(send.check ?? null),
+    numberOf(send.tellsError),
+    send.recorded?.status ?? null,
+    send.recorded?.bytes ?? null,
+    numberOf(send.recorded?.streamed),
+    send.recorded?.tookNs ?? null,
   ];
+}
+
+function numberOf(fact: boolean | null | undefined): number | null {
+  return fact == null ? null : Number(fact);
 }
 
 /** A comparison result as two columns. */

@@ -78,6 +78,13 @@ const anySend = fc.record({
   responseBytes: fc.nat(),
   error: fc.option(fc.constantFrom(...SEND_ERRORS)),
   refused: fc.boolean(),
+  tellsError: fc.boolean(),
+  recorded: fc.record({
+    status: fc.integer({ min: 200, max: 599 }),
+    bytes: fc.option(fc.nat()),
+    streamed: fc.option(fc.boolean()),
+    tookNs: offset,
+  }),
   warmup: fc.boolean(),
   cancelled: fc.boolean(),
   form: fc.constantFrom(

@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import type { RecordedAnswer, Send } from '../../../src/core/run.ts';
+import { contextOf, good } from '../../support/run-contexts.ts';
+
+const RECORDED: RecordedAnswer = { status: 200, bytes: 1_000, streamed: false, tookNs: 12e6 };
+
+function judged(
+  parts: (index: number) => Partial<Send>,
+  recorded: Partial<RecordedAnswer> = {},
+  count = 200,
+) {
+  const sends = good(count).map((each) => ({
+    ...{ ...each, responseBytes: 1_000 },
+    recorded: { ...RECORDED, ...recorded },
+    ...parts(each.index),
+  }));
+  const { verdict, reasons, notes } = judge(contextOf(sends), parseSlo(['latency: p(95)<100']));
+  const found = reasons.find(({ code }) => code === 'not_comparable');
+  return { verdict, text: found?.text ?? null, notes: notes.map(({ code }) => code) };
+}
+const numbers = (text: string | null) => text?.match(/\d+(?:\.\d+)? (?:%|B|KB|KiB)/g);
+
+describe('answers that are none', () => {
+  test('pass where they are as recorded', () => {
+    expect(judged(() => ({}))).toMatchObject({ verdict: 'PASS', text: null });
+    expect(judged(() => ({ responseBytes: 1_900 }))).toMatchObject({ verdict: 'PASS' });
+  });
+
+  test('of 200 with an empty body are not comparable, with both numbers', () => {
+    const { verdict, text } = judged(() => ({ responseBytes: 0 }));
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(numbers(text)).toEqual(['0 B', '1000 B', '100.0 %']);
+  });
+
+  test('of half the size or twice of it are not comparable, by route', () => {
+    expect(judged(() => ({ responseBytes: 2_100 })).verdict).toBe('INCONCLUSIVE');
+    expect(judged(() => ({ responseBytes: 400 })).verdict).toBe('INCONCLUSIVE');
+    // A sixth of the traffic, which leaves the median of all as it was.
+    const small = judged((at) => (at % 6 === 0 ? { route: 'POST /small', responseBytes: 10 } : {}));
+    expect(small.verdict).toBe('INCONCLUSIVE');
+    expect(small.text).toContain('POST /small');
+  });
+
+  test('of a route with fewer than 30 answers say nothing of it', () => {
+    const few = judged((at) => (at < 29 ? { route: 'POST /rare', responseBytes: 10 } : {}));
+    expect(few.verdict).toBe('PASS');
+  });
+
+  test('of error documents under 200 are not comparable, where over 2 % are', () => {
+    expect(judged((at) => ({ tellsError: at % 20 === 0 }))).toMatchObject({ verdict: 'INCONCLUSIVE' });
+    expect(judged((at) => ({ tellsError: at < 4 }))).toMatchObject({ verdict: 'PASS' });
+  });
+
+  test('of streams that come whole are not comparable, without an objective of streams', () => {
+    const whole = judged(() => ({ unstreamed: true, streamed: false }), { streamed: true });
+    expect(whole.verdict).toBe('INCONCLUSIVE');
+    const streams = judged(() => ({ streamed: true }), { streamed: true });
+    expect(streams.verdict).toBe('PASS');
+  });
+
+  test('of another status on one route are not comparable, though they are few of all', () => {
+    const gone = judged((at) => (at < 60 && at % 12 === 0 ? { status: 404 } : {}), {}, 2_000);
+    expect(gone.verdict).toBe('PASS');
+    const byRoute = judged(
+      (at) => (at < 60 ? { route: 'GET /gone', status: at % 12 === 0 ? 404 : 200 } : {}),
+      {},
+      2_000,
+    );
+    expect(byRoute.verdict).toBe('INCONCLUSIVE');
+  });
+
+  test('that come far sooner than recorded are a note, because a build may be faster', () => {
+    expect(judged(() => ({}), { tookNs: 100e6 })).toEqual({
+      verdict: 'PASS',
+      text: null,
+      notes: expect.arrayContaining(['far_faster']),
+    });
+    expect(judged(() => ({})).notes).not.toContain('far_faster');
+  });
+});
