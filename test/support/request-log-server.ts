@@ -18,7 +18,8 @@ export class RequestLogServer {
 
   /** `answer` is called with each complete request; by default it says 200. Not ending the response hangs it. */
   constructor(
-    answer: (request: LoggedRequest, response: ServerResponse) => void = (_, response) => response.end('{}'),
+    answer: (request: LoggedRequest, response: ServerResponse) => void = (_, response) =>
+      response.end('{"outputs":[]}'),
   ) {
     this.#server = createServer((incoming, response) => {
       const chunks: Buffer[] = [];
