@@ -183,6 +183,11 @@ export interface LifeAccount {
   readonly lost: Readonly<Partial<Record<LossReason, Counted>>>;
   readonly omitted: Readonly<Partial<Record<OmissionCause, Counted>>>;
   readonly pending: StatusTally;
+  /**
+   * Turns that may pass before a newer account is in the file: if the recording is killed, at most so many were seen
+   * and not counted. Null where nobody kept to such a bound.
+   */
+  readonly turnsAhead: number | null;
 }
 
 /** Accounts that no segment holds yet are beside the segments, in `account-LIFE.json`. */
@@ -192,9 +197,9 @@ export function accountFileOf(life: string): string {
   return `account-${life}.json`;
 }
 
-/** Whether a file of a capture holds an account. */
-export function isAccountFile(file: string): boolean {
-  return ACCOUNT_FILE.test(file);
+/** The life whose account a file of a capture holds by its name; null for other files. */
+export function lifeOfFile(file: string): string | null {
+  return ACCOUNT_FILE.exec(file)?.[1] ?? null;
 }
 
 /** Counters of `now` minus those of `before`, by name; unchanged ones are omitted. */

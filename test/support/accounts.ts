@@ -20,6 +20,7 @@ export function accountOf(
     recorded: NOTHING,
     exchanges: 0,
     pending: NOTHING,
+    turnsAhead: null,
     ...rest,
     lost: counted(lost),
     omitted: counted(omitted),

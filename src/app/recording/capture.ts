@@ -9,7 +9,12 @@ import { ExchangeMonitor } from '../../proxy/recorder/exchange-monitor.ts';
 import { HeadCache } from '../../proxy/recorder/head-cache.ts';
 import { PipeServer, WorkMark } from '../../proxy/recorder/pipe-server.ts';
 import { type RecordingPolicy, recordingParts, storedPolicy } from '../../redaction/recording-policy.ts';
-import { removeExpiredAccounts, writtenBy } from '../../storage/capture/accounts.ts';
+import {
+  earlierAccounts,
+  removeExpiredAccounts,
+  takeInAccounts,
+  writtenBy,
+} from '../../storage/capture/accounts.ts';
 import {
   defaultMaxDiskBytes,
   resolveCaptureDirectory,
@@ -71,6 +76,7 @@ export function openCapture(
     const changes = keyChanges(directory, { encryption, hashKeyFingerprint });
     const epoch = new AnchoredClock(clock.anchor());
     const { life: id, startedUs } = account;
+    takeInAccounts(directory);
     removeExpiredAccounts(directory, id);
     const written = writtenBy(directory, id);
     const parts = recordingParts(settings.policy, hash, id);
@@ -85,6 +91,7 @@ export function openCapture(
         encryption,
         fleetSize: settings.fleetSize,
         account: written.account,
+        earlierAccounts: earlierAccounts(directory, id),
         maxDiskBytes,
         retainMs: settings.retainMs,
         segmentBy: 'clock',

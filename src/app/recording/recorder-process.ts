@@ -6,7 +6,7 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { FromRecorder, RecorderOrder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
-import { leaveAccount } from '../../storage/capture/accounts.ts';
+import { leaveAccount } from '../../storage/capture/account-keeper.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
 import { DiskEstimates } from './disk-forecast.ts';

@@ -22,7 +22,7 @@ import { readMark } from '../../proxy/recorder/pipe-server.ts';
 import { Counters, type CountersReading } from '../../proxy/tap/counters.ts';
 import { FrameQueue } from '../../proxy/tap/frame-queue.ts';
 import { RecorderClient } from '../../proxy/tap/recorder-client.ts';
-import { AccountKeeper } from '../../storage/capture/accounts.ts';
+import { AccountKeeper } from '../../storage/capture/account-keeper.ts';
 import type { RecorderSettings } from './capture.ts';
 import { memoryBudget } from './memory-budget.ts';
 import type { RecordOptions } from './record-options.ts';
@@ -119,7 +119,12 @@ export class Recording {
     });
     this.#turnedAwayLimit = new NoticeLimit(clock, TURNED_AWAY_MS);
     this.#tapFailureLimit = new NoticeLimit(clock, TAP_FAILURE_MS);
-    this.#file = new AccountKeeper(deps.recorder.dir, () => this.#account(), logger);
+    this.#file = new AccountKeeper({
+      dir: deps.recorder.dir,
+      accountOf: () => this.#account(),
+      noticeAt: (turns, notice) => this.#counters.noticeAt(turns, notice),
+      logger,
+    });
     this.#recorder = this.#supervisor();
     this.#control = new ControlServer(this, logger);
     this.#probes = new ProbeServer({ statusOf: () => this.status(), logger });
@@ -182,7 +187,12 @@ export class Recording {
     this.#plane = await planeOf(plane, this.#link, ({ level, fields, message }) =>
       logger[level](fields, message),
     );
-    this.#bound = await this.#plane.listen();
+    // Before the first byte passes: all processes may be killed before a recorder has the capture open.
+    await this.#file.begin(SUPERVISION.lingerMs);
+    this.#bound = await this.#plane.listen().catch(async (error) => {
+      await this.#file.discard(SUPERVISION.lingerMs);
+      throw error;
+    });
     this.#listening = true;
     this.#recorder.start();
     this.#every(SUPERVISION.heartbeatMs, () => {
@@ -257,6 +267,7 @@ export class Recording {
       startedUs: this.#startedUs,
       atUs: Math.round(this.#deps.clock.epochUs()),
       ended: this.#link.finished,
+      turnsAhead: null,
       ...counters,
     };
   }
@@ -277,7 +288,6 @@ export class Recording {
         fault: (fault, hint) => {
           const fields = { fault, hint, control: 'not answered while the capture cannot be had' };
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
-          this.#file.standIn();
         },
         died: (death) => this.#onDied(death),
       },
@@ -307,7 +317,6 @@ export class Recording {
 
   #onDied({ how, ofItself, watchful }: RecorderDeath): void {
     const message = 'recorder ended; traffic flows, losses are counted';
-    this.#file.standIn();
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });
     } else this.#state.shedding('writer_down', message, { how });

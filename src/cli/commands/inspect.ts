@@ -121,7 +121,10 @@ function amountText(
 
 /** The losses recorded in an expired segment are gone with it and are not in the sum. */
 function lostText({ losses, expired }: InspectDocument): string {
-  const text = amountText(losses, losses.byReason);
+  const { uncountedAtMost, exact } = losses;
+  const more =
+    uncountedAtMost === null ? '; how much more is unknown' : `, and at most ${uncountedAtMost} more`;
+  const text = `${amountText(losses, losses.byReason)}${exact ? '' : more}`;
   return expired.segments > 0 ? `${text}; without what the expired segments recorded as lost` : text;
 }
 
@@ -137,18 +140,23 @@ function killedText({ killed }: InspectDocument): string {
 }
 
 function coverageText(document: InspectDocument): string {
-  const { coverage, unexplained, origins, recorders, omitted } = document;
+  const { coverage, coverageAtLeast, coverageIsAtMost, unexplained, origins, recorders, omitted } = document;
+  const { unreadableAccounts } = document;
   if (origins.some(({ kind }) => kind === 'imported'))
     return 'not known: what an imported file left out is not counted';
-  if (coverage === null || unexplained === null) return '–';
-  const share = (value: number) => `${(value * 100).toFixed(2)} %`;
+  if (unreadableAccounts.length > 0)
+    return `not known: what ${unreadableAccounts.join(', ')} saw is in an account that cannot be read`;
+  // Rounding must not make a share whole.
+  const share = (value: number) => `${((value < 1 ? Math.min(value, 0.9999) : value) * 100).toFixed(2)} %`;
+  const least = coverageIsAtMost && coverageAtLeast !== null ? `, at least ${share(coverageAtLeast)}` : '';
+  if (coverage === null || unexplained === null) return least === '' ? '–' : `not known${least}`;
   // The content of a missing or unreadable segment is unknown.
   const partial = recorders.some(({ gaps }) =>
     gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
   );
   // What a killed recording would still have left out of its sample counts as lost.
   const known = (omitted.byCause.sampled_out?.exchanges ?? 0) > 0 ? 'about ' : 'at most ';
-  const most = document.coverageIsAtMost ? known : '';
+  const most = coverageIsAtMost ? known : '';
   const rest = unexplained > 0.00005 ? `, ${share(unexplained)} missing` : '';
   // The number of exchanges in it, or lost from it, is unknown too.
   const unread = omitted.byCause.unparsed?.bytes ?? 0;
@@ -156,7 +164,7 @@ function coverageText(document: InspectDocument): string {
     ...(unread > 0 ? [`of what was read as exchanges: ${formatBytes(unread)} were not`] : []),
     ...(partial ? ['of what is here: segments are missing'] : []),
   ];
-  return [`${most}${share(coverage)}${rest}`, ...of].join(', ');
+  return [`${most}${share(coverage)}${least || rest}`, ...of].join(', ');
 }
 
 function protocolText({ protocols }: InspectDocument): string {

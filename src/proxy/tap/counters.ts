@@ -50,6 +50,9 @@ export class Counters {
   #doubt: Doubt | null = null;
   #connections = 0;
   #exchanges = 0;
+  /** At so many turns in all somebody wants to know. */
+  #noticeAtTurns = Number.POSITIVE_INFINITY;
+  #notice: () => void = () => undefined;
 
   open(): ConnectionAccount {
     const account = new ConnectionAccount(this);
@@ -100,6 +103,15 @@ export class Counters {
 
   see(bytes: number, turns: number): void {
     add(this.#seen, bytes, turns);
+    if (this.#seen.turns < this.#noticeAtTurns) return;
+    this.#noticeAtTurns = Number.POSITIVE_INFINITY;
+    this.#notice();
+  }
+
+  /** Calls once, as soon as so many turns have been seen since the recording began. */
+  noticeAt(turns: number, notice: () => void): void {
+    this.#noticeAtTurns = turns;
+    this.#notice = notice;
   }
 
   /** @param exchanges as far as they are known: of a turn of pipelined requests there are several */

@@ -1,175 +1,117 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import {
   accountFileOf,
   type Counted,
   growthOf,
-  isAccountFile,
   type LifeAccount,
   type LossReason,
+  lifeOfFile,
   NO_PROGRESS,
   type OmissionCause,
   type Progress,
 } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
-import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
-import type { Logger, TimeRange } from '../../core/ports.ts';
+import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
-import { isCaptureFile, isMissing, OWN_SUBDIRECTORY, segmentsOf } from './directory.ts';
+import { segmentsOf } from './directory.ts';
 import type { SegmentMeta } from './schema.ts';
 import { withSegment } from './segment-reader.ts';
 
-/**
- * One page of a file system. The file has this size from the start, so a full disk cannot stop the counting.
- */
-const FILE_BYTES = 4_096;
 /** Account files of lives that left no segment. A start removes the oldest ones beyond this number. */
 const FILES_MAX = 256;
 /** How often to read an account file that may still be written. */
 const LOOK_MS = 50;
+const READ_ATTEMPTS = 3;
+const READ_AGAIN_MS = 5;
+/** Accounts of earlier lives in a segment: some kilobytes. */
+const EARLIER_MAX = 32;
 
-/**
- * Keeps the account of the running recording in its file beside the segments, one write at a time: while one is under
- * way the next is left out, as it says all that this one would. Writes are asynchronous, because a disk may hang and
- * the process that counts also forwards traffic. A disk that refuses them is one line in the log, and tried again.
- */
-export class AccountKeeper {
-  readonly #dir: string;
-  readonly #accountOf: () => LifeAccount;
-  readonly #logger: Logger;
-  /** The capture, once a recorder has it open. */
-  #directory: string | null = null;
-  /** No recorder made the capture: we do. */
-  #standsIn = false;
-  #path = '';
-  #handle: FileHandle | null = null;
-  #busy: Promise<void> | null = null;
-  #written = '';
-  #failing = false;
+/** One account file of a capture. */
+interface AccountFile {
+  readonly path: string;
+  readonly life: string;
+  /** Null if it cannot be read: damaged, or empty because the disk was full from the start. */
+  readonly account: LifeAccount | null;
+}
 
-  /** @param dir what the user named */
-  constructor(dir: string, accountOf: () => LifeAccount, logger: Logger) {
-    this.#dir = dir;
-    this.#accountOf = accountOf;
-    this.#logger = logger;
+/** Account files of a capture: in its directory, and beside it where that could not be written. */
+function accountFilesIn(captureDirectory: string): AccountFile[] {
+  const capture = resolve(captureDirectory);
+  const prefix = besideOf(capture, '');
+  const beside = namesIn(dirname(capture)).map((file) => join(dirname(capture), file));
+  return [...readdirSync(capture).map((file) => join(capture, file)), ...beside].flatMap((path) => {
+    const isBeside = path.startsWith(prefix);
+    const life = lifeOfFile(isBeside ? path.slice(prefix.length) : basename(path));
+    if (life === null || (isBeside ? !isOurs(path, capture) : dirname(path) !== capture)) return [];
+    return [{ path, life, account: accountAt(path, life) }];
+  });
+}
+
+/** Appended to the name of an account file until it is whole. */
+export const UNNAMED_SUFFIX = '.new';
+
+/** The place of an account whose capture cannot be written. */
+export function besideOf(captureDirectory: string, file: string): string {
+  return `${captureDirectory}.${file}`;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    // Only the capture may be open to this user.
+    return [];
   }
+}
 
-  /** Our recorder has the capture open there: what lies there may have been removed and made again. */
-  moveTo(directory: string): void {
-    this.#directory = directory;
-    const isThere = this.#handle !== null && existsSync(this.#path);
-    if (!isThere) void this.#close().catch(() => undefined);
-    this.write();
-  }
+/** Others may write beside a capture. They do not say what it lost. */
+function isOurs(path: string, capture: string): boolean {
+  const uid = lstatSync(path, { throwIfNoEntry: false })?.uid;
+  return uid === process.geteuid?.() || uid === statSync(capture).uid;
+}
 
-  /** A recorder has failed, and it may be long until one opens the capture. */
-  standIn(): void {
-    this.#standsIn = true;
-  }
-
-  write(): void {
-    if (this.#directory === null && !this.#standsIn) return;
-    this.#busy ??= this.#write().finally(() => {
-      this.#busy = null;
-    });
-  }
-
-  /** The last word, within so many milliseconds: a disk that hangs holds up no stop. */
-  async end(limitMs: number): Promise<void> {
-    const last = async () => {
-      await this.#busy;
-      await this.#write();
-      await this.#close();
-    };
-    const timer = new AbortController();
-    const late = sleep(limitMs, undefined, { signal: timer.signal });
-    await Promise.race([last(), late]).catch(() => undefined);
-    timer.abort();
-  }
-
-  async #write(): Promise<void> {
-    const account = this.#accountOf();
-    const text = JSON.stringify({ ...account, atUs: 0 });
-    // Said again each second, so that a reader sees that the recording runs.
-    const isNews = text !== this.#written;
+/** It may be read while it is written, so an unreadable one is read again. */
+function accountAt(path: string, life: string): LifeAccount | null {
+  for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
     try {
-      this.#handle ??= await this.#open(account.life);
-      const bytes = Buffer.alloc(FILE_BYTES, ' ');
-      bytes.write(JSON.stringify(account));
-      await this.#handle.write(bytes, 0, FILE_BYTES, 0);
-      if (account.ended && isNews) await this.#handle.datasync();
-      this.#written = text;
-      if (this.#failing) this.#logger.info({}, 'the account of the recording can be written again');
-      this.#failing = false;
-    } catch (error) {
-      if (!this.#failing) {
-        const message =
-          'the account of the recording cannot be written; it is lost if all processes are killed';
-        this.#logger.error({ reason: reasonOf(error) }, message);
-      }
-      this.#failing = true;
-      await this.#close().catch(() => undefined);
+      const account = JSON.parse(readFileSync(path, 'utf8')) as LifeAccount;
+      return account.life === life ? account : null;
+    } catch {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, READ_AGAIN_MS);
     }
   }
-
-  async #open(life: string): Promise<FileHandle> {
-    const directory = this.#directory ?? (await accountDirectoryOf(this.#dir));
-    this.#path = join(directory, accountFileOf(life));
-    return await open(this.#path, 'w', 0o600);
-  }
-
-  async #close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = null;
-    await handle?.close();
-  }
+  return null;
 }
 
-/** Writes the account of a recording that was killed before it could write one. One that is there is newer. */
-export function leaveAccount(captureDirectory: string, account: LifeAccount): void {
-  try {
-    const text = JSON.stringify(account).padEnd(FILE_BYTES);
-    writeFileSync(join(captureDirectory, accountFileOf(account.life)), text, { flag: 'wx', mode: 0o600 });
-  } catch {
-    // It is there, or the disk fails; what came through the pipe is kept all the same.
-  }
+/** Accounts of a capture. Unreadable ones are left out. */
+export function accountsIn(captureDirectory: string): LifeAccount[] {
+  return accountFilesIn(captureDirectory).flatMap(({ account }) => account ?? []);
 }
 
 /**
- * The directory that a recording to `directory` writes to, created if missing. Used for an account whose
- * recorder could not open the capture.
- * @throws Error of the file system
+ * Takes accounts into the capture that lie beside it because it could not be written. One that stays there is read
+ * there. A recording that still writes its file goes on in the new place. The caller must hold the lock.
  */
-async function accountDirectoryOf(directory: string): Promise<string> {
-  try {
-    const files = await readdir(directory);
-    if (files.some(isCaptureFile)) return directory;
-    const own = join(directory, OWN_SUBDIRECTORY);
-    await mkdir(own, { recursive: true, mode: 0o700 });
-    return own;
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-    await mkdir(dirname(directory), { recursive: true });
-    await mkdir(directory, { mode: 0o700 });
-    return directory;
+export function takeInAccounts(captureDirectory: string): void {
+  for (const { path, life } of accountFilesIn(captureDirectory)) {
+    const place = join(captureDirectory, accountFileOf(life));
+    if (dirname(path) === resolve(captureDirectory) || existsSync(place)) continue;
+    try {
+      renameSync(path, place);
+    } catch {
+      // Another file system, for example.
+    }
   }
 }
 
-/** Accounts beside the segments of a capture. Unreadable ones are left out. */
-export function accountsIn(captureDirectory: string): LifeAccount[] {
-  return readdirSync(captureDirectory)
-    .filter(isAccountFile)
-    .flatMap((file) => {
-      try {
-        return [JSON.parse(readFileSync(join(captureDirectory, file), 'utf8')) as LifeAccount];
-      } catch {
-        // Another user's group may own the capture, or a power loss may have damaged the file.
-        return [];
-      }
-    });
+/** The newest accounts of other lives; the next segment holds them, so that they travel with the segments. */
+export function earlierAccounts(captureDirectory: string, life: string): LifeAccount[] {
+  return accountsIn(captureDirectory)
+    .filter((account) => account.life !== life)
+    .sort((a, b) => b.atUs - a.atUs)
+    .slice(0, EARLIER_MAX);
 }
 
 /** What a life has written into its newest segment. */
@@ -200,13 +142,22 @@ export function removeExpiredAccounts(captureDirectory: string, life: string): v
   const segments = segmentsOf(captureDirectory);
   const lives = new Set(segments.map(({ recorder }) => recorder));
   const oldestUs = segments.length === 0 ? 0 : Math.min(...segments.map(({ hour }) => hour)) * 3_600_000_000;
-  const others = accountsIn(captureDirectory)
-    .filter((account) => account.life !== life && !lives.has(account.life))
-    .sort((a, b) => b.atUs - a.atUs);
-  for (const [index, account] of others.entries()) {
-    if (index < FILES_MAX && account.atUs >= oldestUs) continue;
-    rmSync(join(captureDirectory, accountFileOf(account.life)), { force: true });
+  const others = accountFilesIn(captureDirectory)
+    .filter((file) => file.life !== life && !lives.has(file.life))
+    .sort((a, b) => atUsOf(b) - atUsOf(a));
+  for (const [index, file] of others.entries()) {
+    if (index < FILES_MAX && atUsOf(file) >= oldestUs) continue;
+    rmSync(file.path, { force: true });
   }
+  for (const file of readdirSync(captureDirectory)) {
+    if (!file.endsWith(UNNAMED_SUFFIX) || lifeOfFile(basename(file, UNNAMED_SUFFIX)) === null) continue;
+    rmSync(join(captureDirectory, file), { force: true });
+  }
+}
+
+/** When an account was written last; by its file where it cannot be read. */
+function atUsOf({ path, account }: AccountFile): number {
+  return account?.atUs ?? (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0) * 1e3;
 }
 
 /**
@@ -220,66 +171,88 @@ export interface KilledDocument {
   readonly foundAt: string | null;
 }
 
-interface KnownLife {
-  account: LifeAccount;
+/** A life as the segments and the account files tell of it. */
+interface Life {
+  /** The newest one; null if there is none but in its own segments. */
+  account: LifeAccount | null;
   /** The newest account in a segment, and the recorder's progress in the newest of them. */
   written: LifeAccount | null;
   progress: Progress;
-  killed: boolean;
+  /** A later process closed its last segment. */
+  recovered: boolean;
+  running: boolean;
 }
+
+type KnownLife = Life & { readonly account: LifeAccount };
 
 /** The accounts of all lives in captures: from the segments, and newer ones from the files beside them. */
 export class LifeAccounts {
-  readonly #lives = new Map<string, KnownLife>();
-  /** Lives with a recovered segment and no account of a later time. */
-  readonly #crashed = new Set<string>();
+  readonly #lives = new Map<string, Life>();
+  /** Lives with an account file that cannot be read. */
+  readonly #unreadable = new Set<string>();
   readonly #startsUs: number[] = [];
   #oldestUs = Number.POSITIVE_INFINITY;
 
-  /** Call before adding the segments of the directory. */
   addDirectory(captureDirectory: string): void {
     const running = runningIn(captureDirectory);
-    for (const account of accountsIn(captureDirectory)) {
-      const known = this.#lives.get(account.life);
-      if (known !== undefined && known.account.atUs >= account.atUs) continue;
-      const killed = !account.ended && !running.has(account.life);
-      this.#lives.set(account.life, { account, written: null, progress: NO_PROGRESS, killed });
-      this.#startsUs.push(account.startedUs);
+    for (const { life, account } of accountFilesIn(captureDirectory)) {
+      if (account === null) this.#unreadable.add(life);
+      else this.#learn(account);
+      if (running.has(life)) this.#lifeOf(life).running = true;
     }
   }
 
-  addSegment({ recorder, openedUs, origin, account, progress, recoveredUs }: SegmentMeta): void {
+  addSegment({ recorder, openedUs, origin, recoveredUs, ...meta }: SegmentMeta): void {
     if (origin.kind !== 'recorded') return;
+    const { account, progress, earlierAccounts } = meta;
     this.#startsUs.push(recorder.startedUs);
     this.#oldestUs = Math.min(this.#oldestUs, openedUs);
-    const life = this.#lives.get(recorder.id);
-    if (life === undefined) {
-      if (recoveredUs !== null) this.#crashed.add(recorder.id);
-      else this.#crashed.delete(recorder.id);
-      return;
-    }
+    for (const earlier of earlierAccounts) this.#learn(earlier);
+    const life = this.#lifeOf(recorder.id);
+    life.recovered = recoveredUs !== null;
     if (account !== null && account.atUs > (life.written?.atUs ?? 0)) life.written = account;
     if (progress !== null && progress.exchanges >= life.progress.exchanges) life.progress = progress;
   }
 
   /** Whether the life of the segment was killed. */
   isKilled({ recorder }: SegmentMeta): boolean {
-    return this.#lives.get(recorder.id)?.killed ?? this.#crashed.has(recorder.id);
+    const life = this.#lifeOf(recorder.id);
+    return isKnown(life) ? isKilled(life) : life.recovered;
   }
 
   /** Whether everything seen was counted. If false, totals are lower bounds. */
   get exact(): boolean {
-    return this.#crashed.size === 0 && this.#killed().length === 0;
+    return this.unreadable.length === 0 && this.uncountedAtMost === 0 && this.#killed().length === 0;
+  }
+
+  /** Lives of which no account can be read. What they saw is unknown. */
+  get unreadable(): string[] {
+    return [...this.#unreadable].filter((life) => !this.#lives.get(life)?.account).sort();
+  }
+
+  /** Exchanges that may have been seen after the last account of killed recordings; null if unknown. */
+  get uncountedAtMost(): number | null {
+    const crashed = [...this.#lives.values()].some((life) => life.account === null && life.recovered);
+    if (crashed || this.unreadable.length > 0) return null;
+    return this.#current()
+      .filter(isKilled)
+      .reduce<number | null>((sum, { account, progress }) => {
+        if (sum === null || account.turnsAhead === null) return null;
+        // What was committed beyond the account's pending turns was seen after it, and is counted.
+        const counted = Math.max(0, progress.turns - account.recorded.turns - account.pending.turns);
+        return sum + Math.max(0, account.turnsAhead - counted);
+      }, 0);
   }
 
   /** Losses that no segment records. */
   losses(): (Counted & { readonly name: LossReason })[] {
-    return this.#current().flatMap(({ account, written, progress, killed }) => {
+    return this.#current().flatMap((life) => {
+      const { account, written, progress } = life;
       const lost = growthOf(account.lost, written?.lost ?? {});
       const known = { ...account.recorded, exchanges: account.exchanges };
       const late = counted((unit) => Math.max(0, progress[unit] - known[unit]));
       // The commit succeeded but its acknowledgement was never read. The account still says pending or lost.
-      if (!killed) return account.ended ? without(lost, late) : lost;
+      if (!isKilled(life)) return account.ended ? without(lost, late) : lost;
       const { turns, bytes } = account.pending;
       const pending = { name: 'crash_gap' as const, turns, bytes, exchanges: turns };
       return [...lost, ...without([pending], late)];
@@ -314,7 +287,7 @@ export class LifeAccounts {
 
   /** Leaves out lives that ended before the first segment here: they say nothing about this capture. */
   #current(): KnownLife[] {
-    return [...this.#lives.values()].filter(
+    return [...this.#lives.values()].filter(isKnown).filter(
       // One that has recorded nothing never had a segment that could have expired.
       ({ account, written }) =>
         written !== null || !(account.atUs < this.#oldestUs) || account.recorded.bytes === 0,
@@ -325,10 +298,33 @@ export class LifeAccounts {
   #killed(): { readonly account: LifeAccount; readonly foundUs: number | null }[] {
     const startsUs = this.#startsUs.toSorted((a, b) => a - b);
     return this.#current()
-      .filter(({ killed }) => killed)
+      .filter(isKilled)
       .map(({ account }) => ({ account, foundUs: startsUs.find((us) => us > account.atUs) ?? null }))
       .sort((a, b) => a.account.atUs - b.account.atUs);
   }
+
+  #learn(account: LifeAccount): void {
+    const life = this.#lifeOf(account.life);
+    this.#startsUs.push(account.startedUs);
+    if (life.account === null || account.atUs > life.account.atUs) life.account = account;
+  }
+
+  #lifeOf(id: string): Life {
+    const life = this.#lives.get(id) ?? {
+      ...{ account: null, written: null, progress: NO_PROGRESS },
+      ...{ recovered: false, running: false },
+    };
+    this.#lives.set(id, life);
+    return life;
+  }
+}
+
+function isKnown(life: Life): life is KnownLife {
+  return life.account !== null;
+}
+
+function isKilled({ account, running }: KnownLife): boolean {
+  return !account.ended && !running;
 }
 
 /** Losses of which the recorder may have committed something that nobody heard of. */

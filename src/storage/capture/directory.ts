@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isAccountFile } from '../../core/accounting.ts';
+import { lifeOfFile } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 
@@ -53,7 +53,10 @@ function isCapture(directory: string): boolean {
 /** Whether a file of that name makes its directory a capture. */
 export function isCaptureFile(file: string): boolean {
   return (
-    file === HASH_KEY_FILE || file === LOCK_FILE || isAccountFile(file) || parseSegmentName(file) !== null
+    file === HASH_KEY_FILE ||
+    file === LOCK_FILE ||
+    lifeOfFile(file) !== null ||
+    parseSegmentName(file) !== null
   );
 }
 

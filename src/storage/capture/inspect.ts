@@ -136,11 +136,17 @@ class Inspection {
         requests: sumOf(hours, ({ requestsTruncated }) => requestsTruncated),
         responses: sumOf(hours, ({ responsesTruncated }) => responsesTruncated),
       },
-      losses: { ...amountOf(losses), byReason: byName(LOSS_REASONS, losses), exact: this.#accounts.exact },
+      losses: {
+        ...amountOf(losses),
+        byReason: byName(LOSS_REASONS, losses),
+        exact: this.#accounts.exact,
+        uncountedAtMost: this.#accounts.uncountedAtMost,
+      },
       omitted: { ...amountOf(omissions), byCause: byName(OMISSION_CAUSES, omissions) },
-      ...coverageOf([{ seen }], segments, this.#fleet()),
+      ...this.#coverage(seen),
       coverageIsAtMost: !this.#accounts.exact,
       killed: this.#accounts.killed(),
+      unreadableAccounts: this.#accounts.unreadable,
       protocols: this.#protocols(),
       timeZone: this.#calendar.timeZone,
       days: [...this.#days].map(([day, sums]) => ({ day, ...sums })).sort((a, b) => (a.day < b.day ? -1 : 1)),
@@ -168,6 +174,18 @@ class Inspection {
     if (this.#accounts.touches(ranges)) return NOT_KNOWN;
     const windows = ranges.map((range) => ({ range, seen: seenWithin(this.#segments, range) }));
     return coverageOf(windows, this.#segments, this.#fleet());
+  }
+
+  /** It is unknown, and never whole, where something may have passed that nobody counted. */
+  #coverage(seen: Seen): CoverageShares & Pick<InspectDocument, 'coverageAtLeast'> {
+    const { exact, unreadable, uncountedAtMost } = this.#accounts;
+    if (unreadable.length > 0) return { ...NOT_KNOWN, coverageAtLeast: null };
+    const shares = (lost: number) => coverageOf([{ seen: { ...seen, lost } }], this.#segments, this.#fleet());
+    const most = shares(seen.lost);
+    if (exact) return { ...most, coverageAtLeast: most.coverage };
+    const least = uncountedAtMost === null ? NOT_KNOWN : shares(seen.lost + uncountedAtMost);
+    const isWhole = most.unexplained === 0 && uncountedAtMost !== 0;
+    return { ...(isWhole ? NOT_KNOWN : most), coverageAtLeast: least.coverage };
   }
 
   /** Skips a segment that has no tables yet, or that retention just removed. */
@@ -326,6 +344,8 @@ export interface InspectDocument {
     readonly byReason: Readonly<Partial<Record<LossReason, { exchanges: number; bytes: number }>>>;
     /** False if a recording was killed: the counts are lower bounds. */
     readonly exact: boolean;
+    /** How many more killed recordings may have seen: 0 if exact, null if unknown. */
+    readonly uncountedAtMost: number | null;
   };
   readonly omitted: {
     readonly exchanges: number;
@@ -334,10 +354,13 @@ export interface InspectDocument {
   };
   /**
    * recorded ÷ seen, in exchanges. Seen is recorded (including forgotten since), lost and sampled out. If the
-   * fleet's size is known, it includes an estimate for missing recorders. Null if nothing passed or anything
-   * was imported: an imported file does not say what it left out.
+   * fleet's size is known, it includes an estimate for missing recorders. Null if nothing passed, if anything
+   * was imported (an imported file does not say what it left out), if an account cannot be read, or if a recording
+   * was killed and nothing is known to be lost.
    */
   readonly coverage: number | null;
+  /** The same if all passed that may have passed uncounted; null if unknown. */
+  readonly coverageAtLeast: number | null;
   /**
    * A recording was killed. Traffic between its last account and the next recording was not counted, so
    * coverage may be lower.
@@ -345,6 +368,8 @@ export interface InspectDocument {
   readonly coverageIsAtMost: boolean;
   /** Sorted by end. */
   readonly killed: readonly KilledDocument[];
+  /** Recordings whose account cannot be read. */
+  readonly unreadableAccounts: readonly string[];
   /**
    * The share of seen exchanges that is missing: lost for any reason, or seen by recorders that are not here.
    * Sampled-out and forgotten exchanges do not count as missing.

@@ -246,6 +246,8 @@ export interface SegmentMeta {
   readonly account: LifeAccount | null;
   /** What its recorder had committed at its last commit; null like `account`. */
   readonly progress: Progress | null;
+  /** In the first segment of a recording: the accounts that earlier ones left beside the segments. */
+  readonly earlierAccounts: readonly LifeAccount[];
 }
 
 /** What `forget` removed from a segment: the kind of condition, never the identity. */
@@ -259,10 +261,12 @@ export interface Forgotten extends Amount {
 export type NewSegmentMeta = Pick<
   SegmentMeta,
   'recorder' | 'origin' | 'policy' | 'hashKeyFingerprint' | 'fleetSize' | 'openedUs' | 'encryption'
->;
+> &
+  Partial<Pick<SegmentMeta, 'earlierAccounts'>>;
 
 /** Writes the initial keys of a segment, inside a transaction. */
 export function writeMeta(connection: Connection, meta: NewSegmentMeta): void {
+  const { earlierAccounts = [] } = meta;
   setMeta(connection, {
     format_version: String(FORMAT_VERSION),
     recorder: meta.recorder.id,
@@ -274,6 +278,7 @@ export function writeMeta(connection: Connection, meta: NewSegmentMeta): void {
     hash_key_fingerprint: meta.hashKeyFingerprint,
     ...(meta.fleetSize === null ? {} : { fleet_size: String(meta.fleetSize) }),
     opened_us: String(meta.openedUs),
+    ...(earlierAccounts.length === 0 ? {} : { earlier_accounts: JSON.stringify(earlierAccounts) }),
     ...(meta.encryption === null ? {} : { encryption: JSON.stringify(meta.encryption) }),
   });
 }
@@ -314,6 +319,7 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
       forgotten: json('forgotten'),
       account: json('account'),
       progress: json('progress'),
+      earlierAccounts: json('earlier_accounts') ?? [],
     };
   } catch (error) {
     if (error instanceof SyntaxError) throw damaged(file, 'its meta is not JSON', error);

@@ -463,7 +463,12 @@ class SegmentRotation {
     const path = join(directory, formatSegmentName({ hour, recorder: recorder.id, sequence }));
     try {
       const key = encryption?.newSegment();
-      const meta = { ...this.#options, openedUs: this.#clock.epochUs(), encryption: key?.encryption ?? null };
+      const meta = {
+        ...this.#options,
+        earlierAccounts: sequence === 1 ? (this.#options.earlierAccounts ?? []) : [],
+        openedUs: this.#clock.epochUs(),
+        encryption: key?.encryption ?? null,
+      };
       const segment = new SegmentWriter(path, hour, meta, {
         durability,
         cipher: key?.cipher ?? null,

@@ -83,6 +83,7 @@ describe('reprise inspect', () => {
         bytes: 1_000,
         byReason: { queue_bytes: { exchanges: 1, bytes: 1_000 } },
         exact: true,
+        uncountedAtMost: 0,
       },
       omitted: {
         exchanges: 11,
@@ -92,7 +93,9 @@ describe('reprise inspect', () => {
       // Half of it by losses and sampling; the third recorder of the fleet saw as much as the others in their hours.
       coverage: expect.closeTo(0.5 / 1.5, 9),
       unexplained: expect.any(Number),
+      coverageAtLeast: expect.closeTo(0.5 / 1.5, 9),
       coverageIsAtMost: false,
+      unreadableAccounts: [],
       killed: [],
       protocols: { 'http/1.1': { connections: 2, bytes: 4_096 } },
       timeZone: 'UTC',

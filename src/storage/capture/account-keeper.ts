@@ -1,0 +1,232 @@
+import { constants, existsSync, writeFileSync } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { accountFileOf, type LifeAccount } from '../../core/accounting.ts';
+import { reasonOf } from '../../core/errors.ts';
+import type { Logger } from '../../core/ports.ts';
+import { besideOf, UNNAMED_SUFFIX } from './accounts.ts';
+import { assertOwn, hasCode, isCaptureFile, isMissing, OWN_SUBDIRECTORY } from './directory.ts';
+
+/**
+ * One page of a file system. The file has this size from the start, so a full disk cannot stop the counting.
+ */
+const FILE_BYTES = 4_096;
+/** No link is followed: others may write beside a capture. */
+const OPEN_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+
+/** An account allows for the turns of so long a time to pass after it, at the rate of the last ones. */
+const AHEAD_MS = 100;
+/** It allows for at least so many. When half of what it allows for has passed, a newer one is written. */
+const LEAST_AHEAD = 32;
+/** Less time than this says nothing of a rate. */
+const LEAST_SPAN_MS = 10;
+
+interface AccountKeeperDeps {
+  /** What the user named. */
+  readonly dir: string;
+  readonly accountOf: () => LifeAccount;
+  /** Calls once, as soon as so many turns have been seen. */
+  readonly noticeAt: (turns: number, notice: () => void) => void;
+  readonly logger: Logger;
+}
+
+/**
+ * Keeps the account of the running recording in its file, from before the first byte passes: in the capture, or beside
+ * it where that cannot be written. There is one write at a time. Writes are asynchronous, because a disk may hang and
+ * the process that counts also forwards traffic. A disk that refuses them is one line in the log, and tried again.
+ */
+export class AccountKeeper {
+  readonly #deps: AccountKeeperDeps;
+  /** The capture, once a recorder has it open. */
+  #directory: string | null = null;
+  #path = '';
+  #handle: FileHandle | null = null;
+  /** The file lies elsewhere than the capture that a recorder has opened. */
+  #moved = false;
+  #busy: Promise<void> | null = null;
+  /** More has passed than the write under way allows for. */
+  #again = false;
+  #written = '';
+  /** Turns and time of the last account, for the rate. */
+  #last = { turns: 0, atUs: 0 };
+  #failing = false;
+
+  constructor(deps: AccountKeeperDeps) {
+    this.#deps = deps;
+  }
+
+  /** The first account, within so many milliseconds: a disk that hangs holds up no start. */
+  async begin(limitMs: number): Promise<void> {
+    this.write();
+    await within(limitMs, this.#busy ?? Promise.resolve());
+  }
+
+  /** Our recorder has the capture open there: what lies there may have been removed and made again. */
+  moveTo(directory: string): void {
+    this.#directory = directory;
+    this.#moved = dirname(this.#path) !== directory || !existsSync(this.#path);
+    this.write();
+  }
+
+  write(): void {
+    if (this.#busy !== null) return;
+    this.#busy = this.#write().finally(() => {
+      this.#busy = null;
+      if (this.#again) this.write();
+    });
+  }
+
+  #writeAgain(): void {
+    this.#again = this.#busy !== null;
+    this.write();
+  }
+
+  /** The last word, within so many milliseconds: a disk that hangs holds up no stop. */
+  async end(limitMs: number): Promise<void> {
+    const last = async () => {
+      await this.#busy;
+      await this.#write();
+      await this.#close();
+    };
+    await within(limitMs, last());
+  }
+
+  /** The recording never began: it leaves nothing. */
+  async discard(limitMs: number): Promise<void> {
+    const last = async () => {
+      await this.#busy;
+      await this.#close();
+      await rm(this.#path, { force: true });
+      // Only if we made it: another capture is not empty.
+      await rmdir(dirname(this.#path));
+    };
+    if (this.#path !== '') await within(limitMs, last());
+  }
+
+  async #write(): Promise<void> {
+    this.#again = false;
+    const { accountOf, noticeAt, logger } = this.#deps;
+    const account = this.#withAhead(accountOf());
+    // Not within the counting of a chunk, which is half done then.
+    noticeAt(account.seen.turns + account.turnsAhead / 2, () => queueMicrotask(() => this.#writeAgain()));
+    const text = JSON.stringify({ ...account, atUs: 0 });
+    // Said again each quarter of a second, so that a reader sees that the recording runs.
+    const isNews = text !== this.#written;
+    try {
+      await this.#put(JSON.stringify(account), account.life);
+      if (account.ended && isNews) await this.#handle?.datasync();
+      this.#written = text;
+      if (this.#failing) logger.info({}, 'the account of the recording can be written again');
+      this.#failing = false;
+    } catch (error) {
+      if (!this.#failing) {
+        const message =
+          'the account of the recording cannot be written; it is lost if all processes are killed';
+        logger.error({ reason: reasonOf(error) }, message);
+      }
+      this.#failing = true;
+      await this.#close().catch(() => undefined);
+    }
+  }
+
+  #withAhead(account: LifeAccount): LifeAccount & { readonly turnsAhead: number } {
+    const { seen, atUs } = account;
+    const spanMs = Math.max(LEAST_SPAN_MS, (atUs - this.#last.atUs) / 1e3);
+    const ahead = Math.ceil(((seen.turns - this.#last.turns) / spanMs) * AHEAD_MS);
+    this.#last = { turns: seen.turns, atUs };
+    return { ...account, turnsAhead: account.ended ? 0 : Math.max(LEAST_AHEAD, ahead) };
+  }
+
+  async #put(text: string, life: string): Promise<void> {
+    const bytes = Buffer.alloc(FILE_BYTES, ' ');
+    bytes.write(text);
+    if (this.#moved) await this.#close().catch(() => undefined);
+    this.#moved = false;
+    if (this.#handle !== null) await this.#handle.write(bytes, 0, FILE_BYTES, 0);
+    else await this.#putAnew(bytes, accountFileOf(life));
+  }
+
+  /** @throws the error of the capture if it can be written nowhere */
+  async #putAnew(bytes: Buffer, file: string): Promise<void> {
+    const capture = this.#directory ?? (await captureOf(this.#deps.dir));
+    const inside = async () => {
+      await makeOwn(capture);
+      await this.#putAt(join(capture, file), bytes);
+    };
+    try {
+      await inside();
+    } catch (error) {
+      await this.#putAt(besideOf(capture, file), bytes).catch(() => {
+        throw error;
+      });
+    }
+  }
+
+  /**
+   * A file of that name is whole from the first. An empty one is left if there is no room for it: a reader then knows
+   * that something is unknown.
+   */
+  async #putAt(path: string, bytes: Buffer): Promise<void> {
+    const handle = await open(`${path}${UNNAMED_SUFFIX}`, OPEN_FLAGS, 0o600);
+    const named = () => rename(`${path}${UNNAMED_SUFFIX}`, path);
+    try {
+      await handle.write(bytes, 0, FILE_BYTES, 0);
+      await named();
+    } catch (error) {
+      if (!existsSync(path)) await named().catch(() => undefined);
+      await handle.close();
+      throw error;
+    }
+    const before = this.#path;
+    this.#path = path;
+    this.#handle = handle;
+    if (before !== '' && before !== path) await rm(before, { force: true }).catch(() => undefined);
+  }
+
+  async #close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = null;
+    await handle?.close();
+  }
+}
+
+/** Waits for work, but no longer than this. */
+async function within(limitMs: number, work: Promise<unknown>): Promise<void> {
+  const timer = new AbortController();
+  const late = sleep(limitMs, undefined, { signal: timer.signal });
+  await Promise.race([work, late]).catch(() => undefined);
+  timer.abort();
+}
+
+/** Writes the account of a recording that was killed before it could write one. One that is there is newer. */
+export function leaveAccount(captureDirectory: string, account: LifeAccount): void {
+  try {
+    const text = JSON.stringify(account).padEnd(FILE_BYTES);
+    writeFileSync(join(captureDirectory, accountFileOf(account.life)), text, { flag: 'wx', mode: 0o600 });
+  } catch {
+    // It is there, or the disk fails; what came through the pipe is kept all the same.
+  }
+}
+
+/** The capture that a recording to `directory` writes to, like `resolveCaptureDirectory` but asynchronous. */
+async function captureOf(directory: string): Promise<string> {
+  try {
+    const files = await readdir(directory);
+    return files.some(isCaptureFile) ? directory : join(directory, OWN_SUBDIRECTORY);
+  } catch (error) {
+    if (isMissing(error)) return directory;
+    throw error;
+  }
+}
+
+/** @throws AppError OUTPUT_UNWRITABLE if another user owns it; Error of the file system */
+async function makeOwn(capture: string): Promise<void> {
+  await mkdir(dirname(capture), { recursive: true });
+  try {
+    await mkdir(capture, { mode: 0o700 });
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+    assertOwn(capture, await lstat(capture));
+  }
+}
