@@ -13,7 +13,7 @@ import { assertOwn, hasCode, isCaptureFile, isMissing, OWN_SUBDIRECTORY } from '
  */
 const FILE_BYTES = 4_096;
 /** No link is followed: others may write beside a capture. */
-const OPEN_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+const OPEN_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW;
 
 /** An account allows for the turns of so long a time to pass after it, at the rate of the last ones. */
 const AHEAD_MS = 100;
@@ -163,18 +163,14 @@ export class AccountKeeper {
     }
   }
 
-  /**
-   * A file of that name is whole from the first. An empty one is left if there is no room for it: a reader then knows
-   * that something is unknown.
-   */
   async #putAt(path: string, bytes: Buffer): Promise<void> {
-    const handle = await open(`${path}${UNNAMED_SUFFIX}`, OPEN_FLAGS, 0o600);
-    const named = () => rename(`${path}${UNNAMED_SUFFIX}`, path);
+    const handle = await open(path, OPEN_FLAGS).catch((error) => {
+      if (isMissing(error)) return createWhole(path, bytes);
+      throw error;
+    });
     try {
       await handle.write(bytes, 0, FILE_BYTES, 0);
-      await named();
     } catch (error) {
-      if (!existsSync(path)) await named().catch(() => undefined);
       await handle.close();
       throw error;
     }
@@ -188,6 +184,24 @@ export class AccountKeeper {
     const handle = this.#handle;
     this.#handle = null;
     await handle?.close();
+  }
+}
+
+/**
+ * Creates a file that is whole once it has its name. If there is no room for it, an empty one has the name: a reader
+ * then knows that something is unknown.
+ */
+async function createWhole(path: string, bytes: Buffer): Promise<FileHandle> {
+  const unnamed = `${path}${UNNAMED_SUFFIX}`;
+  const handle = await open(unnamed, OPEN_FLAGS | constants.O_CREAT, 0o600);
+  try {
+    await handle.write(bytes, 0, FILE_BYTES, 0);
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  } finally {
+    await rename(unnamed, path);
   }
 }
 
