@@ -73,7 +73,9 @@ const fidelity = z
       .describe('If requests wait: those whose instant came before the last planned one.'),
     sent: arrivals,
     unfiltered: arrivals.nullable().describe('Everything in the window, if filters excluded a part of it.'),
-    ksGaps: maybeNumber.describe('Planned to sent.'),
+    ksGaps: maybeNumber.describe(
+      'Planned to sent, differences of a millisecond aside; null if the mean gap is under 2 ms.',
+    ),
     mixDistance: maybeNumber.describe('Planned to sent.'),
     duplicateRatio: maybeNumber.describe('Share of planned requests that repeat an earlier one.'),
     duplicateRatioExact: z.boolean(),

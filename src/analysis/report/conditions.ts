@@ -57,19 +57,19 @@ function changeText(due: number | null, sent: number | null): string {
 
 /** How far two streams lie apart. */
 export function distanceTable({ fidelity }: ReplayDocument): Table {
-  const { recordedToPlanned, ksGaps, mixDistance } = fidelity;
+  const { recordedToPlanned, mixDistance } = fidelity;
   const { due } = arrivalStreams(fidelity);
   const ofSent = due.name === 'planned' ? '' : ` (of sent: to what ${due.name})`;
   return {
     title: 'Distances and repeats',
     unit: 'shares from 0 (alike) to 1',
     source:
-      'KS distance of gaps scaled to one mean; mix as total variation over route, model and size; duplicates by method, route and body',
+      'KS distance of gaps scaled to one mean, of what was sent without differences of a millisecond; mix as total variation over route, model and size; duplicates by method, route and body',
     lookFor:
       'anything far from 0 between planned and sent. Many duplicates: a cache of the target answers them, and production’s might not',
     columns: columnsOf(['measure'], ['recorded to planned', 'planned to sent']),
     rows: [
-      [`KS distance of gaps${ofSent}`, numberText(recordedToPlanned.ksGaps), numberText(ksGaps)],
+      [`KS distance of gaps${ofSent}`, numberText(recordedToPlanned.ksGaps), sentGapsText(fidelity)],
       ['distance of the mix', numberText(recordedToPlanned.mixDistance), numberText(mixDistance)],
       [
         `requests that repeat an earlier one${fidelity.duplicateRatioExact ? '' : ' (estimate)'}`,
@@ -79,6 +79,10 @@ export function distanceTable({ fidelity }: ReplayDocument): Table {
       ['recorded with 429 or 503', shareText(fidelity.recordedRejected), NONE],
     ],
   };
+}
+
+function sentGapsText({ ksGaps, sent }: ReplayDocument['fidelity']): string {
+  return ksGaps === null && sent.count > 1 ? 'none: gaps are under 2 ms' : numberText(ksGaps);
 }
 
 /** How the sending side did. */

@@ -2,7 +2,7 @@ import type { ExchangeRow } from '../../core/exchange.ts';
 import type { Send } from '../../core/run.ts';
 import type { DuplicateFigures, FidelityDocument, WaitsFor, WholePlan } from '../../documents/replay.ts';
 import { ArrivalStatistics } from '../stats/arrivals.ts';
-import { gapDistance, MixDistance, type MixEntry } from '../stats/distance.ts';
+import { gapDistance, MixDistance, type MixEntry, TIMER_ERROR_NS } from '../stats/distance.ts';
 import { DuplicateRatio } from '../stats/distinct.ts';
 import { InstantOrder } from '../stats/reorder.ts';
 
@@ -107,7 +107,11 @@ export class FidelityStatistics {
         ksGaps: gapDistance(this.#recorded.gaps, this.#planned.gaps),
         mixDistance: this.#mix.between(RECORDED, PLANNED),
       },
-      ksGaps: gapDistance((this.#waitsFor === null ? this.#planned : this.#resolved).gaps, this.#sent.gaps),
+      ksGaps: gapDistance(
+        (this.#waitsFor === null ? this.#planned : this.#resolved).gaps,
+        this.#sent.gaps,
+        TIMER_ERROR_NS,
+      ),
       mixDistance: this.#mix.between(PLANNED, SENT),
       duplicates: this.#duplicates.figures(),
       unordered: this.#sentOrder.disordered,

@@ -3,6 +3,10 @@ import type { Histogram, HistogramBin } from '../../core/histogram.ts';
 
 /** Gaps that differ by less than this share are equal: two steps of the histogram, which is its own error. */
 const RELATIVE_TOLERANCE = 2 / 1024;
+/** A timer of whole milliseconds errs by so much, and a gap between two sends by as much. */
+export const TIMER_ERROR_NS = 1e6;
+/** With gaps shorter than this many times the error, on average, most differences would be hidden by it. */
+const LEAST_ERRORS = 2;
 
 /** A bin on the scale where the mean is 1, with the share of all values up to its end. */
 interface ShareBin {
@@ -17,12 +21,16 @@ interface ShareBin {
  * the greatest difference between their distribution functions, 0 to 1. A difference that disappears when gaps move by
  * 0.2 % or by one tick does not count, because the histogram and whole ticks cause it. So the result never exceeds the
  * exact distance. Null when either has no gaps, or only gaps of 0.
+ * @param error ticks by which a gap may be off besides, as of sends: ties that a timer pulls apart are still ties. Null
+ *   too where the gaps are hardly longer than this.
  */
-export function gapDistance(a: Histogram, b: Histogram): number | null {
+export function gapDistance(a: Histogram, b: Histogram, error = 0): number | null {
   const meanA = a.mean;
   const meanB = b.mean;
   if (!meanA || !meanB) return null;
-  const tick = 1 / meanA + 1 / meanB;
+  const least = Math.min(meanA, meanB);
+  if (least < LEAST_ERRORS * error) return null;
+  const tick = 1 / meanA + 1 / meanB + error / least;
   const binsA = shareBins(a, meanA);
   const binsB = shareBins(b, meanB);
   return Math.max(excess(binsA, binsB, tick), excess(binsB, binsA, tick));

@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { gapDistance, MixDistance, sizeClassOf } from '../../../src/analysis/stats/distance.ts';
+import {
+  gapDistance,
+  MixDistance,
+  sizeClassOf,
+  TIMER_ERROR_NS,
+} from '../../../src/analysis/stats/distance.ts';
 import { Histogram } from '../../../src/core/histogram.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
 
@@ -100,6 +105,53 @@ describe('gapDistance', () => {
     const tied = [0, 1_000, 0, 1_000, 0, 1_000];
     const apart = tied.map((gap) => (gap === 0 ? 100 : 900));
     expect(gapDistance(histogramOf(tied), histogramOf(apart))).toBeCloseTo(0.5, 12);
+  });
+
+  test('of sends knows ties that left within the error of a timer, and nothing coarser', () => {
+    // Nine of ten arrive at the instant of the one before them.
+    const planned = Array.from({ length: 1_000 }, (_, at) => (at % 10 === 0 ? 1e9 : 0));
+    const sentBy = (errorNs: number) => planned.map((gap) => gap + (gap === 0 ? errorNs : -9 * errorNs));
+    const distance = (errorNs: number) =>
+      gapDistance(histogramOf(planned), histogramOf(sentBy(errorNs)), TIMER_ERROR_NS);
+    expect(gapDistance(histogramOf(planned), histogramOf(sentBy(350_000)))).toBeCloseTo(0.9, 6);
+    expect(distance(350_000)).toBe(0);
+    expect(distance(5e6)).toBeCloseTo(0.9, 6);
+  });
+
+  test('of sends never exceeds the distance without the error, and grows no sharper with it', () => {
+    fc.assert(
+      fc.property(gaps, gaps, fc.nat(1_000_000), (a, b, error) => {
+        const exact = gapDistance(histogramOf(a), histogramOf(b));
+        const tolerant = gapDistance(histogramOf(a), histogramOf(b), error);
+        fc.pre(exact !== null && tolerant !== null);
+        expect(tolerant).toBeLessThanOrEqual(exact);
+      }),
+    );
+  });
+
+  test('of sends is 0 for whatever was sent less than the error late', () => {
+    const lags = fc.array(fc.nat(499_999), { minLength: 200, maxLength: 200 });
+    fc.assert(
+      fc.property(gaps, lags, (drawn, late) => {
+        let at = 0;
+        let lastSent = 0;
+        const planned = drawn.map((gap) => gap * 1_000 + (gap % 3 === 0 ? 0 : 4_000_000));
+        const sent = planned.map((gap, index) => {
+          at += gap;
+          const gapNs = Math.max(0, at + late[index]! - lastSent);
+          lastSent = Math.max(lastSent, at + late[index]!);
+          return gapNs;
+        });
+        const distance = gapDistance(histogramOf(planned), histogramOf(sent), TIMER_ERROR_NS);
+        expect(distance ?? 0).toBe(0);
+      }),
+    );
+  });
+
+  test('of sends has no answer where gaps are hardly longer than the error', () => {
+    const planned = exponential(1_000, 1_500_000, 5);
+    expect(gapDistance(histogramOf(planned), histogramOf(planned), TIMER_ERROR_NS)).toBeNull();
+    expect(gapDistance(histogramOf(planned), histogramOf(planned))).toBe(0);
   });
 
   test('has no answer without gaps, or with nothing but ties', () => {
