@@ -2,7 +2,7 @@ import { decodeContent } from '../core/content-coding.ts';
 import { BODY_DROP_REASONS, type BodyDropReason, UnreadableBody } from '../core/errors.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { boundaryOf } from '../core/multipart.ts';
-import { type BodyRules, bodyTreatments } from './body-rules.ts';
+import { type BodyRules, bodyTreatments, strongerOf } from './body-rules.ts';
 import { coverEvents } from './event-stream.ts';
 import { coverForm, coverParts } from './forms.ts';
 import { JsonWalk } from './json-walk.ts';
@@ -10,7 +10,7 @@ import { PointerState } from './pointer-states.ts';
 import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
 import { coverTensors } from './tensor-parts.ts';
 import { UrlSecrets } from './url-secrets.ts';
-import { ValueCover } from './value-masking.ts';
+import { isLabel, ValueCover } from './value-masking.ts';
 
 /** What redaction needs to know about a body besides its bytes. */
 export interface BodyAbout {
@@ -94,6 +94,14 @@ export class BodyRedaction {
       const dropped = error instanceof UnreadableBody ? error.reason : 'failed';
       return { kept: null, names: NOTHING, dropped };
     }
+  }
+
+  /** A model as a body's `model` names it, as it may be stored in a row; null where a rule hides it. */
+  shownModel(model: string): string | null {
+    const treatment = strongerOf(this.#root.treatment, this.#root.member('model').treatment);
+    if (treatment === null) return model;
+    const name = Buffer.from(model);
+    return treatment.covering === 'keep' && isLabel(name, 0, name.length) ? model : null;
   }
 
   #covered(bytes: Uint8Array, about: BodyAbout): RedactedBody {

@@ -1,5 +1,6 @@
 import { AppError } from '../core/errors.ts';
 import { parseJsonPointer } from '../core/json-pointer.ts';
+import { membersOf, REQUESTS, STRUCTURAL_LABELS } from './structural-fields.ts';
 
 /** Actions on a named value, from the weakest to the strongest. */
 export const BODY_ACTIONS = ['hash', 'mask', 'drop'] as const;
@@ -62,7 +63,9 @@ export function bodyTreatments({ rules, presets }: BodyRules): Treatment[] {
     strength: STRENGTH.user[action],
     name: pointer,
   }));
-  return [...asked, ...presets.flatMap(presetTreatments)];
+  // A preset that covers everything leaves less readable alone than with what others keep.
+  const used = presets.includes('llm') ? (['llm'] as const) : presets;
+  return [...asked, ...used.flatMap(presetTreatments)];
 }
 
 function parsePreset(text: string): BodyPreset {
@@ -76,7 +79,7 @@ function parsePreset(text: string): BodyPreset {
 }
 
 /** Rules for the protocols of model servers. */
-const BODY_PRESETS = ['chat', 'v1', 'v2'] as const;
+export const BODY_PRESETS = ['llm', 'chat', 'v1', 'v2'] as const;
 type BodyPreset = (typeof BODY_PRESETS)[number];
 
 type PresetCovering = keyof typeof STRENGTH.preset;
@@ -107,11 +110,6 @@ const SAID = [
 
 const CALL_ARGUMENTS = ['tool_calls/*/function/arguments', 'function_call/arguments'];
 
-/** Each of these members of each of these values. */
-function membersOf(values: readonly string[], members: readonly string[]): string[] {
-  return values.flatMap((value) => members.map((member) => `${value}/${member}`));
-}
-
 /** User input, by the member of a request or the field of a form. */
 const ASKED = [
   ...['/messages/*', '/prompt', '/suffix', '/input', '/instructions', '/system', '/metadata', '/items'],
@@ -120,6 +118,7 @@ const ASKED = [
   ...['/known_speaker_names[]', '/known_speaker_references[]'],
   // Definitions of tools stay, except for their credentials.
   ...['/tools/*/headers', '/tools/*/authorization', '/mcp_servers/*/authorization_token'],
+  ...['/tools/*/container/network_policy/domain_secrets', '/data_sources/*/parameters/authentication'],
 ];
 
 /**
@@ -183,7 +182,36 @@ const V1: PresetRules = { mask: ['/instances', '/inputs', '/predictions', '/outp
 /** The Open Inference Protocol: tensors in JSON and, by the same pointers, in Triton's binary part. */
 const V2: PresetRules = { mask: ['/inputs/*/data', '/outputs/*/data', '/error'] };
 
-const PRESETS: Readonly<Record<BodyPreset, PresetRules>> = { chat: CHAT, v1: V1, v2: V2 };
+/**
+ * All protocols of language models, and those that nobody has heard of: whatever is not on the list of what
+ * stays readable is masked. Dropped is what a mask would make invalid or end an answer with.
+ */
+const LLM: PresetRules = {
+  mask_unlisted: [''],
+  mask_json: [
+    ...membersOf(membersOf(REQUESTS, ['messages/*']), CALL_ARGUMENTS),
+    ...membersOf(['/choices/*/message'], CALL_ARGUMENTS),
+    ...membersOf(REQUESTS, ['input/*/arguments']),
+  ],
+  hash: [
+    ...membersOf(REQUESTS, ['user', 'safety_identifier', 'prompt_cache_key', 'metadata/user_id']),
+    ...['/custom_id', '/requests/*/custom_id'],
+  ],
+  drop: [
+    ...membersOf(REQUESTS, ['stop', 'stop_sequences', 'stop_words', 'bad_words', 'chat_template', 'grammar']),
+    ...membersOf(REQUESTS, [
+      'guided_grammar',
+      'structured_outputs/grammar',
+      'structured_outputs/structural_tag',
+    ]),
+    ...membersOf(REQUESTS, ['web_search_options/user_location', 'tools/*/user_location']),
+    ...['/parameters/stop', '/parameters/stop_sequences', '/parameters/grammar', '/options/stop'],
+    ...['/data/*/embedding', '/data/*/data', '/embedding', '/embeddings'],
+  ],
+  keep: STRUCTURAL_LABELS,
+};
+
+const PRESETS: Readonly<Record<BodyPreset, PresetRules>> = { llm: LLM, chat: CHAT, v1: V1, v2: V2 };
 
 /** The rules of a preset. */
 function presetTreatments(preset: BodyPreset): Treatment[] {
@@ -197,10 +225,11 @@ function presetTreatments(preset: BodyPreset): Treatment[] {
 }
 
 /**
- * How to mask a value. Presets have two more actions. `keep` keeps a short word inside a masked value (the
+ * How to mask a value. Presets have three more actions. `mask_unlisted` masks all texts and numbers but those
+ * of the list of structural fields. `keep` keeps a short word inside a masked value (the
  * `type` of a message's part). `mask_json` writes a mask that is itself JSON.
  */
-type Covering = 'keep' | 'hash' | 'mask' | 'mask_json' | 'drop';
+type Covering = 'mask_unlisted' | 'keep' | 'hash' | 'mask' | 'mask_json' | 'drop';
 
 /** A rule's treatment of the values that its pointer names. */
 export interface Treatment {
@@ -216,7 +245,7 @@ export interface Treatment {
  * value inside a masked one (its kind of mask, or keep) takes precedence.
  */
 const STRENGTH = {
-  preset: { hash: 1, mask: 2, mask_json: 3, drop: 4, keep: 5 },
+  preset: { mask_unlisted: 0, hash: 1, mask: 2, mask_json: 3, drop: 4, keep: 5 },
   user: { hash: 6, mask: 7, drop: 8 },
 } as const;
 

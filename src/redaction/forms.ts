@@ -5,8 +5,9 @@ import { decodePercentBytes } from '../core/text.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import type { PointerState } from './pointer-states.ts';
 import { JUDGED_NAME_CHARS, NameAllowance, type SecretNames } from './secret-names.ts';
+import { isStructuralField } from './structural-fields.ts';
 import { fieldUserInfo, hidesInName, holdsUserInfo } from './url-secrets.ts';
-import type { ValueCover } from './value-masking.ts';
+import { isLabel, type ValueCover } from './value-masking.ts';
 
 const { LF, CR, SPACE, PLUS, ZERO, EQUALS, DELETE } = ASCII;
 
@@ -66,7 +67,7 @@ class FormFields {
       const equals = seek(form, start, next, NAME_END);
       const isNamed = equals < next;
       if (isNamed && start > named) this.#assertName(start, equals);
-      const treatment = isNamed ? this.#treatmentOf(start, equals, next, secret) : null;
+      const treatment = isNamed ? this.#treatmentOf(start, equals, next, to, secret) : null;
       const hidden = !isNamed && start > named && this.#hidesKey(start, next);
       if (treatment !== null || hidden) {
         const value = isNamed ? equals + 1 : start;
@@ -78,9 +79,9 @@ class FormFields {
     return to;
   }
 
-  #treatmentOf(from: number, equals: number, next: number, secret: boolean): Treatment | null {
+  #treatmentOf(from: number, equals: number, next: number, to: number, secret: boolean): Treatment | null {
     const name = decodedName(this.#form, from, equals);
-    const known = this.#treatments.byName(name);
+    const known = this.#treatments.byName(name, this.#form.subarray(equals + 1, to));
     if (known !== null) return known;
     return secret || this.#hidesKey(equals + 1, next) ? this.#treatments.whole(name) : null;
   }
@@ -173,7 +174,8 @@ export function coverParts(
     const mayBeUrl = !isFile && !OTHER_THAN_TEXT.test(head);
     const hasCredential = () => treatments.valueHasCredential(form.subarray(from, to));
     const treatment =
-      treatments.byName(name) ?? (mayBeUrl && hasCredential() ? treatments.whole(name) : null);
+      treatments.byName(name, form.subarray(from, to)) ??
+      (mayBeUrl && hasCredential() ? treatments.whole(name) : null);
     if (treatment === null && isFile) throw new UnreadableBody('unknown_type');
     if (treatment === null) continue;
     if (ENCODED_FILE_NAME.test(head)) throw new UnreadableBody('bad_multipart');
@@ -198,6 +200,8 @@ function coverFileName(
 
 /** How much of a field's name is noted beside the message. */
 const NOTED_CHARS = 64;
+/** Longer values of fields are none that a preset lists. */
+const LISTED_BYTES = 64;
 
 /**
  * The treatments of one form's fields, for both form types: by single-step rules, by secret names, and by URL
@@ -217,14 +221,19 @@ class FieldTreatments {
   }
 
   /**
-   * The treatment by name alone. A field that rules look into is masked completely, because it is plain text
+   * The treatment by name, and by value where a preset lets a label or a listed word stay. A field that rules look into is masked completely, because it is plain text
    * here.
    * @throws UnreadableBody when the form has too many names
    */
-  byName(name: string): Treatment | null {
+  byName(name: string, value: Buffer): Treatment | null {
     if (!this.#fields.take()) throw new UnreadableBody('too_large');
     const state = this.#root.member(name);
     const asked = strongerOf(this.#root.treatment, state.treatment);
+    if (asked?.covering === 'keep') return isLabel(value, 0, value.length) ? null : this.whole(name);
+    if (asked?.covering === 'mask_unlisted') {
+      const text = value.toString('latin1', 0, LISTED_BYTES + 1);
+      return text.length <= LISTED_BYTES && isStructuralField(name, text) ? null : this.whole(name);
+    }
     if (asked !== null) return asked;
     return this.#names.queryKey(name) === 'mask' || !state.idle ? this.whole(name) : null;
   }

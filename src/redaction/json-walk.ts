@@ -3,6 +3,7 @@ import { UnreadableBody } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import { NOWHERE, type PointerState } from './pointer-states.ts';
+import { isStructuralNumber, isStructuralWord, mayBeWord } from './structural-fields.ts';
 import type { ValueCover } from './value-masking.ts';
 
 const {
@@ -31,6 +32,8 @@ const LITERALS = ['true', 'false', 'null', 'NaN', 'Infinity', '-Infinity'].map((
 const ESCAPES = Buffer.from('"\\\\/bfnrt', 'latin1');
 /** Bounds of a pointer that is noted beside a message. */
 const NOTED_STEPS = 16;
+/** Beyond so many in a document the whole is noted, because a client may send millions. */
+const NOTED_POINTERS = 10_000;
 const NOTED_NAME_BYTES = 64;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
@@ -45,6 +48,12 @@ export class JsonWalk {
   /** Where the name of the current member of each container around is; both 0 in an array. */
   readonly #nameFrom: number[] = [];
   readonly #nameTo: number[] = [];
+  /** Made when first asked for, at each of these: the step of a pointer (null where it ends), the name around. */
+  readonly #steps: (string | null | undefined)[] = [];
+  readonly #around: (string | undefined)[] = [];
+  /** The treatment of what is on no list, with its pointer. */
+  readonly #noted: (Treatment | undefined)[] = [];
+  #pointers = 0;
   #at: number;
 
   constructor(text: Buffer, from: number, to: number, cover: ValueCover) {
@@ -88,7 +97,9 @@ export class JsonWalk {
       if (first === QUOTE) this.#urls(from, this.#at, depth);
       return;
     }
-    if (treatment.covering === 'drop') this.#cover.drop(this.#text, from, this.#at, treatment);
+    if (treatment.covering === 'mask_unlisted') {
+      if (!container) this.#unlisted(from, depth, treatment);
+    } else if (treatment.covering === 'drop') this.#cover.drop(this.#text, from, this.#at, treatment);
     else if (first === QUOTE) this.#string(from, this.#at, treatment);
     else if (!container && isNumber(this.#text, from)) {
       this.#cover.number(this.#text, from, this.#at, treatment);
@@ -98,14 +109,14 @@ export class JsonWalk {
   #container(object: boolean, state: PointerState, outer: Treatment | null, depth: number): void {
     const close = object ? CLOSE_BRACE : CLOSE_BRACKET;
     this.#at += 1;
+    this.#nameTo[depth] = 0;
+    this.#forget(depth, '*');
     this.#skipBlanks();
     if (this.#peek() === close) {
       this.#at += 1;
       return;
     }
     for (let index = 0; ; index += 1) {
-      this.#nameFrom[depth] = 0;
-      this.#nameTo[depth] = 0;
       const next = object
         ? this.#memberName(state, depth)
         : state.readsNames
@@ -129,6 +140,7 @@ export class JsonWalk {
     const to = this.#at;
     this.#nameFrom[depth] = from;
     this.#nameTo[depth] = to;
+    this.#forget(depth, undefined);
     this.#skipBlanks();
     if (this.#peek() !== COLON) throw new UnreadableBody('not_json');
     this.#at += 1;
@@ -148,21 +160,75 @@ export class JsonWalk {
     );
   }
 
+  /** Masks the text or number that has just been read, unless it is on the list of what stays. */
+  #unlisted(from: number, depth: number, treatment: Treatment): void {
+    const text = this.#text;
+    const to = this.#at;
+    if (text[from] === QUOTE) {
+      const isWord = mayBeWord(text, from + 1, to - 1);
+      if (isWord && isStructuralWord(this.#nameAround(depth), text.toString('latin1', from + 1, to - 1)))
+        return;
+      this.#string(from, to, this.#notedAt(depth, treatment));
+    } else if (isNumber(text, from)) {
+      if (isStructuralNumber(this.#nameAround(depth), this.#nameTo[depth] === 0)) return;
+      this.#cover.number(text, from, to, this.#notedAt(depth, treatment));
+    }
+  }
+
+  #notedAt(depth: number, treatment: Treatment): Treatment {
+    const noted = this.#noted[depth] ?? { ...treatment, name: this.#pointerTo(depth) };
+    this.#noted[depth] = noted;
+    return noted;
+  }
+
+  /** At another member of a container, or at the first of one. */
+  #forget(depth: number, step: string | undefined): void {
+    this.#steps[depth] = step;
+    this.#around[depth] = undefined;
+    this.#noted[depth] = undefined;
+  }
+
+  /** The name of the member with the current value, or with the list that holds it. */
+  #nameAround(depth: number): string {
+    if (depth === 0) return '';
+    const known = this.#around[depth];
+    if (known !== undefined) return known;
+    const name = this.#nameTo[depth] === 0 ? this.#nameAround(depth - 1) : this.#nameAt(depth);
+    this.#around[depth] = name;
+    return name;
+  }
+
   /**
    * The pointer to the current value, with `*` for elements. It ends above a name that is too long to note or
    * that pointers read in another way, and then means all that is there.
    */
   #pointerTo(depth: number): string {
     let pointer = '';
+    this.#pointers += 1;
+    if (this.#cover.notesAll || this.#pointers > NOTED_POINTERS) return pointer;
     for (let level = 1; level <= Math.min(depth, NOTED_STEPS); level += 1) {
-      const from = this.#nameFrom[level] as number;
-      const to = this.#nameTo[level] as number;
-      if (to - from > NOTED_NAME_BYTES) break;
-      const name = to === 0 ? '*' : this.#unescaped(from, to);
-      if (name === '-') break;
-      pointer += `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+      let step = this.#steps[level];
+      if (step === undefined) {
+        step = this.#stepAt(level);
+        this.#steps[level] = step;
+      }
+      if (step === null) break;
+      pointer += `/${step}`;
     }
     return pointer;
+  }
+
+  #stepAt(level: number): string | null {
+    if ((this.#nameTo[level] as number) - (this.#nameFrom[level] as number) > NOTED_NAME_BYTES) return null;
+    const name = this.#nameAt(level);
+    return name === '-' ? null : name.replaceAll('~', '~0').replaceAll('/', '~1');
+  }
+
+  #nameAt(level: number): string {
+    const from = this.#nameFrom[level] as number;
+    const to = this.#nameTo[level] as number;
+    const name = this.#text.toString('utf8', from + 1, to - 1);
+    return name.includes('\\') ? this.#unescaped(from, to) : name;
   }
 
   #string(from: number, to: number, treatment: Treatment): void {

@@ -42,7 +42,9 @@ function tensorsOf(json: Buffer, root: PointerState): BinaryTensor[] {
     return tensors.flatMap((tensor: unknown, index) => {
       const bytes = binarySize(tensor);
       if (bytes === null) return [];
-      const treatment = treatmentAt(root, [side, `${index}`, 'data']);
+      const found = treatmentAt(root, [side, `${index}`, 'data']);
+      const unlisted = found?.covering === 'mask_unlisted';
+      const treatment = unlisted ? { ...found, name: `/${side}/*/data` } : found;
       return [{ bytes, text: member(tensor, 'datatype') === 'BYTES', treatment }];
     });
   });

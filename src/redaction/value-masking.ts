@@ -53,6 +53,11 @@ export class ValueCover {
     return [...this.#names];
   }
 
+  /** Whether the pointer of the whole body is noted, which all others are below. */
+  get notesAll(): boolean {
+    return this.#names.has('');
+  }
+
   note({ name }: Pick<Treatment, 'name'>): void {
     if (this.#names.size < NOTED_NAMES) this.#names.add(name);
     // The pointer of the whole body stands for all that there is no room for.
@@ -186,7 +191,7 @@ export class ValueCover {
   }
 }
 
-function isLabel(text: Buffer, from: number, to: number): boolean {
+export function isLabel(text: Buffer, from: number, to: number): boolean {
   return to - from <= LABEL_BYTES && LABEL.test(text.toString('latin1', from, to));
 }
 

@@ -170,7 +170,7 @@ const STORED_OPTIONS = {
 
 const PRIVACY_OPTIONS = {
   redact: list('--redact <rule>', 'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask'),
-  redactPreset: list('--redact-preset <name>', 'rules for known bodies: chat, v1, v2'),
+  redactPreset: list('--redact-preset <name>', 'rules for known bodies: llm (all but a list), chat, v1, v2'),
   redactHeader: list('--redact-header <name>', 'mask this header too; credential headers are always masked'),
   redactQuery: list('--redact-query <key>', 'mask this query key too; credential keys are always masked'),
   encryptionKeyFile: text(

@@ -289,7 +289,8 @@ export class ExchangeBuilder {
     const text = this.#readable();
     if (!this.#judged.namesModel || text.length === 0) return null;
     const type = this.#scanned.fields.contentType ?? '';
-    return MULTIPART.test(type) ? modelOfForm(text, type) : modelOfJson(text);
+    const named = MULTIPART.test(type) ? modelOfForm(text, type) : modelOfJson(text);
+    return named === null ? null : this.#context.bodyRedaction.shownModel(named);
   }
 
   #asked(): RequestFeatures {
