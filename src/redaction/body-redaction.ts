@@ -2,7 +2,7 @@ import { decodeContent } from '../core/content-coding.ts';
 import { BODY_DROP_REASONS, type BodyDropReason, UnreadableBody } from '../core/errors.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { boundaryOf } from '../core/multipart.ts';
-import { type BodyRules, bodyTreatments, strongerOf } from './body-rules.ts';
+import { type BodyRules, bodyTreatments } from './body-rules.ts';
 import { coverEvents } from './event-stream.ts';
 import { coverForm, coverParts } from './forms.ts';
 import { JsonWalk } from './json-walk.ts';
@@ -96,12 +96,11 @@ export class BodyRedaction {
     }
   }
 
-  /** A model as a body's `model` names it, as it may be stored in a row; null where a rule hides it. */
+  /** A model as a body names it, for its row; null where a preset keeps only labels there and it is none. */
   shownModel(model: string): string | null {
-    const treatment = strongerOf(this.#root.treatment, this.#root.member('model').treatment);
-    if (treatment === null) return model;
+    if (this.#root.member('model').treatment?.covering !== 'keep') return model;
     const name = Buffer.from(model);
-    return treatment.covering === 'keep' && isLabel(name, 0, name.length) ? model : null;
+    return isLabel(name, 0, name.length) ? model : null;
   }
 
   #covered(bytes: Uint8Array, about: BodyAbout): RedactedBody {
