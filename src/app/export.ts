@@ -46,6 +46,7 @@ import { copyIdentityOf, layeredArrivals } from '../replay/plan/superpose.ts';
 import { BodyChanges, NO_BODY_CHANGES } from '../replay/request/body-changes.ts';
 import { RequestBuilder } from '../replay/request/build.ts';
 import { arrivalsAlone, nothingSelected, skipReasonOf } from '../replay/window/capture.ts';
+import { k6Objectives } from './k6-objectives.ts';
 import { encryptionKeyOf, encryptionKeyOption, openForReplay } from './open-capture.ts';
 import { VERSION } from './package.ts';
 import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
@@ -62,6 +63,7 @@ export const EXPORT_OPTIONS = {
     required: true,
   }),
   mode: choice('--mode <mode>', `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`, EXPORT_MODES),
+  slo: list('--slo <objective>', 'objective to write as a threshold (k6)'),
   includeBodies: toggle('--include-bodies', 'include request bodies in the table (parquet)'),
   ...REQUEST_OPTIONS,
   target: text('--target <url>', 'server URL to write into the file (locust, k6, vegeta, har)'),
@@ -82,6 +84,8 @@ export interface Exported {
   readonly format: ExportFormat;
   readonly out: string;
   readonly plan: ReplayPlan;
+  /** What the output can never contain, and what of the objectives it cannot. */
+  readonly cannotCarry: readonly string[];
   /** Exchanges of the window that the filters left. */
   readonly recorded: number;
   readonly filtered: number;
@@ -111,6 +115,8 @@ export async function exportTraffic(
   const format = formatNamed(name);
   assertTaken(format, flags);
   const options = optionsOfPlan(asked);
+  const mode = flags.mode ?? 'exact';
+  const objectives = k6Objectives(flags.slo, mode);
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
     const { source, ...choice } = chooseReplay(opened, options);
@@ -120,11 +126,14 @@ export async function exportTraffic(
     const written = await writeExport(format, planned, out, watcher, {
       creator: { name: 'reprise', version: VERSION },
       origin: options.target?.origin ?? null,
-      mode: flags.mode ?? 'exact',
+      mode,
+      objectives,
       includeBodies: flags.includeBodies,
     });
     const { recorded, spanNs, audit } = planned;
-    return { format, out, plan, recorded, filtered: source.filtered, spanNs, audit, ...written };
+    const cannotCarry = [...format.cannotCarry, ...(objectives?.cannotCarry ?? [])];
+    const counts = { recorded, filtered: source.filtered, spanNs, audit };
+    return { format, out, plan, cannotCarry, ...counts, ...written };
   } finally {
     opened.source.close();
   }
@@ -159,9 +168,15 @@ function formatNamed(name: string): ExportFormat {
 /** @throws AppError OPTION_INVALID for an option that means nothing to the format, all of them at once */
 function assertTaken(format: ExportFormat, flags: ResolvedOptions<typeof EXPORT_OPTIONS>): void {
   const problems = new Problems();
-  const names = { target: '--target', mode: '--mode', includeBodies: '--include-bodies' } as const;
-  for (const option of ['target', 'mode', 'includeBodies'] as const) {
-    if (!flags[option] || format.takes.includes(option)) continue;
+  const names = {
+    target: '--target',
+    mode: '--mode',
+    includeBodies: '--include-bodies',
+    slo: '--slo',
+  } as const;
+  for (const option of ['target', 'mode', 'includeBodies', 'slo'] as const) {
+    const stated = flags[option];
+    if (!stated || (Array.isArray(stated) && stated.length === 0) || format.takes.includes(option)) continue;
     const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map(({ name }) => name);
     problems.add(`${names[option]} works with ${takers.join(', ')}, not with ${format.name}`);
   }

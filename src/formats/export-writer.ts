@@ -45,6 +45,25 @@ export interface ExportSettings {
   readonly mode: ExportMode;
   /** Whether tables include request bodies. */
   readonly includeBodies: boolean;
+  /** Null without objectives. */
+  readonly objectives: ExportedObjectives | null;
+}
+
+/** An objective on a metric with tags, such as p(95)<300 of what has the tag model:gpt. */
+export interface ExportedObjective {
+  readonly metric: string;
+  readonly condition: string;
+  readonly tags: readonly (readonly [tag: string, value: string])[];
+  /** A tag whose every value is held to it; null for none. */
+  readonly each: string | null;
+}
+
+export interface ExportedObjectives {
+  readonly objectives: readonly ExportedObjective[];
+  /** What of the objectives the tool cannot hold, and why. */
+  readonly cannotCarry: readonly string[];
+  /** The value of a request's tag; null where it has none. */
+  readonly tagValueOf: (send: ExportedSend, tag: string) => string | null;
 }
 
 export const EXPORT_MODES = ['exact', 'rate'] as const;
@@ -74,7 +93,7 @@ export interface ExportFormat {
   /** Only requests that can be sent, or a table of the whole plan. */
   readonly holds: 'requests' | 'rows';
   /** The options that apply to it. */
-  readonly takes: readonly ('target' | 'mode' | 'includeBodies')[];
+  readonly takes: readonly ('target' | 'mode' | 'includeBodies' | 'slo')[];
   readonly needsTarget: boolean;
   /** What files of this format can never contain. */
   readonly cannotCarry: readonly string[];

@@ -31,16 +31,25 @@ abstract class ScriptWriter extends ExportWriter {
   override add(send: ExportedSend): boolean {
     if (send.request === null) return false;
     countRequestLosses(send.request, this.lost);
-    this.#requests.write(requestLine(send, send.request));
+    this.#requests.write(requestLine(send, send.request, this.tagsOf(send)));
     return true;
+  }
+
+  /** Tags of a request besides its route; null for none. */
+  protected tagsOf(_send: ExportedSend): Readonly<Record<string, string>> | null {
+    return null;
   }
 }
 
 /**
  * One request a line, for our scripts in other tools. Members in order: number, milliseconds after the start,
- * method, target, header pairs, body as base64 (or null), route.
+ * method, target, header pairs, body as base64 (or null), route, tags where there are any.
  */
-function requestLine(send: ExportedSend, request: ExportedRequest): string {
+function requestLine(
+  send: ExportedSend,
+  request: ExportedRequest,
+  tags: Readonly<Record<string, string>> | null,
+): string {
   return `${inertJson({
     i: send.index,
     t: send.offsetNs / 1e6,
@@ -50,6 +59,7 @@ function requestLine(send: ExportedSend, request: ExportedRequest): string {
     b: request.body === null ? null : Buffer.from(request.body).toString('base64'),
     // The name in the tool's printed statistics.
     r: shownText(send.row.route ?? request.method),
+    ...(tags === null ? {} : { g: tags }),
   })}\n`;
 }
 
@@ -97,6 +107,8 @@ class LocustWriter extends ScriptWriter {
 }
 
 const K6_FILE = 'replay.js';
+/** Of one tag that an objective is about each of, as in a verdict of ours. */
+const MOST_VALUES = 50;
 /** Virtual users if no recorded latency says how many requests are open at once. */
 const USERS_UNKNOWN = 200;
 const USERS_LEAST = 20;
@@ -108,7 +120,7 @@ export const K6: ExportFormat = {
   summary: 'a k6 script and its data; --mode exact or rate',
   shape: 'directory',
   holds: 'requests',
-  takes: ['target', 'mode'],
+  takes: ['target', 'mode', 'slo'],
   needsTarget: false,
   cannotCarry: [
     'the order, the case and the repetition of header names',
@@ -123,6 +135,8 @@ export const K6: ExportFormat = {
 class K6Writer extends ScriptWriter {
   readonly usage: readonly string[];
   readonly #steps = new RateSteps();
+  /** Values of the tags that an objective is about each of. */
+  readonly #values = new Map<string, Set<string>>();
   readonly #settings: ExportSettings;
 
   constructor(directory: string, settings: ExportSettings) {
@@ -140,6 +154,45 @@ class K6Writer extends ScriptWriter {
     return true;
   }
 
+  protected override tagsOf(send: ExportedSend): Readonly<Record<string, string>> | null {
+    const { objectives: stated } = this.#settings;
+    if (stated === null) return null;
+    const tags: Record<string, string> = {};
+    for (const { tags: named, each } of stated.objectives) {
+      for (const tag of [...named.map(([name]) => name), ...(each === null ? [] : [each])]) {
+        const value = stated.tagValueOf(send, tag);
+        if (value === null) continue;
+        tags[tag] = value;
+        if (tag === each) this.#see(tag, value);
+      }
+    }
+    return Object.keys(tags).length === 0 ? null : tags;
+  }
+
+  #see(tag: string, value: string): void {
+    const values = this.#values.get(tag) ?? new Set();
+    this.#values.set(tag, values);
+    if (values.has(value)) return;
+    if (/[,"']/.test(value)) this.lost.count('a tag with commas or quotes, which no threshold can be about');
+    else if (values.size < MOST_VALUES) values.add(value);
+    else this.lost.count(`a tag beyond ${MOST_VALUES} values, of which no threshold is`);
+  }
+
+  /** By the names of k6: `scheduled_latency{model:gpt}`. */
+  #thresholds(): Record<string, string[]> {
+    const thresholds: Record<string, string[]> = {};
+    for (const { metric, condition, tags, each } of this.#settings.objectives?.objectives ?? []) {
+      const values =
+        each === null ? [[]] : [...(this.#values.get(each) ?? [])].map((value) => [[each, value]]);
+      for (const value of values) {
+        const all = [...tags, ...value].map(([tag, text]) => `${tag}:${text}`);
+        const name = all.length === 0 ? metric : `${metric}{${all.join(',')}}`;
+        thresholds[name] = [...(thresholds[name] ?? []), condition];
+      }
+    }
+    return thresholds;
+  }
+
   protected override finish(facts: ExportFacts): void {
     const { mode, origin } = this.#settings;
     this.program.write(
@@ -151,12 +204,13 @@ class K6Writer extends ScriptWriter {
         spanS: Math.ceil(facts.spanNs / 1e9),
         stepS: this.#steps.stepS,
         counts: this.#steps.counts,
+        thresholds: this.#thresholds(),
       }),
     );
   }
 }
 
-/** The plan of an exported k6 script; it contains no captured text. */
+/** The plan of an exported k6 script; of captured text it contains names that thresholds are about. */
 interface K6Plan {
   readonly mode: 'exact' | 'rate';
   /** Scheme and authority; empty if the user sets it. */
@@ -168,11 +222,13 @@ interface K6Plan {
   readonly stepS: number;
   /** Requests per step. */
   readonly counts: readonly number[];
+  /** Objectives, by k6's name of a metric with its tags. */
+  readonly thresholds: Readonly<Record<string, readonly string[]>>;
 }
 
 /** The k6 script with its plan. */
 export function k6Program(plan: K6Plan): string {
-  return programWith('k6-script.js', /^const plan = .*$/m, `const plan = ${JSON.stringify(plan)};`);
+  return programWith('k6-script.js', /^const plan = \{$[\s\S]*?^\};$/m, `const plan = ${inertJson(plan)};`);
 }
 
 /** The recorded concurrency with a margin: a slower target needs more users. */

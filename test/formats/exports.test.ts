@@ -145,6 +145,7 @@ test.each([
     origin: 'http://h',
     mode: 'exact',
     includeBodies: false,
+    objectives: null,
   } as const;
   const writer = formatNamed('vegeta').open(join(temporaryDirectory(), 'out'), settings);
   writer.end({ requests, spanNs, concurrency: 1 });
@@ -160,6 +161,7 @@ test('headers that are called like members of every object reach k6 as they are'
     users: 1,
     stepS: 1,
     counts: [1],
+    thresholds: {},
   });
   const source = /function headersOf[\s\S]*?\n\}\n/.exec(program)?.[0];
   const headersOf = runInNewContext(`(() => { const extra = {}; ${source}; return headersOf; })()`) as (

@@ -135,6 +135,7 @@ export function exportOf(
     origin: 'http://127.0.0.1:1',
     mode: 'exact',
     includeBodies: true,
+    objectives: null,
   });
   for (const send of sends) writer.add(send);
   writer.end({ requests: sends.length, spanNs: sends.at(-1)?.offsetNs ?? 0, concurrency: 1 });

@@ -19,14 +19,16 @@ const MODULES: Readonly<Record<string, string>> = {
       const standIn = globalThis.standIn;
       const base64 = body === null ? null : Buffer.from(body).toString('base64');
       standIn.sent.push({ atMs: standIn.nowMs - standIn.scenario.startTime, method, url, body: base64,
-        headers: params.headers, redirects: params.redirects, route: params.tags.name });
+        headers: params.headers, redirects: params.redirects, route: params.tags.name, tags: params.tags });
       standIn.nowMs += standIn.serviceMs;
+      return { status: 200 };
     },
   };`,
   'metrics.js': `export class Trend {
     constructor(name) { this.name = name; }
     add(value) { (globalThis.standIn.trends[this.name] ??= []).push(value); }
-  }`,
+  }
+  export class Rate extends Trend {}`,
 };
 
 const RUNNER = `import { readFileSync } from 'node:fs';

@@ -34,7 +34,16 @@ async function runExport(name: string, directory: string, command: Command): Pro
   }, asked);
 }
 
-function documentOf({ format, out, plan, audit, filtered, spanNs, ...written }: Exported): object {
+function documentOf({
+  format,
+  out,
+  plan,
+  cannotCarry,
+  audit,
+  filtered,
+  spanNs,
+  ...written
+}: Exported): object {
   const { files, recorded, exported, lost, usage } = written;
   return {
     schemaVersion: EXPORT_SCHEMA_VERSION,
@@ -50,7 +59,7 @@ function documentOf({ format, out, plan, audit, filtered, spanNs, ...written }: 
     unreplayableByReason: audit.unreplayableByReason,
     maskedHeaders: audit.maskedHeaders,
     maskedQueryKeys: audit.maskedQueryKeys,
-    cannotCarry: format.cannotCarry,
+    cannotCarry,
     lost,
     usage,
   };
@@ -75,7 +84,7 @@ function textOf({ format, out, audit, ...result }: Exported): string[] {
       ? []
       : [`  ${count(audit.maskedRequests)} requests lack masked credentials; set them in the tool`]),
     `${format.name} cannot carry`,
-    ...format.cannotCarry.map((text) => `  ${text}`),
+    ...result.cannotCarry.map((text) => `  ${text}`),
     ...(Object.keys(result.lost).length === 0 ? [] : ['In this export']),
     ...Object.entries(result.lost).map(([text, sends]) => `  ${count(sends)} with ${text}`),
     ...(result.usage.length === 0 ? [] : ['Use']),

@@ -6,17 +6,27 @@ import { SharedArray } from 'k6/data';
 import { b64decode } from 'k6/encoding';
 import exec from 'k6/execution';
 import http from 'k6/http';
-import { Trend } from 'k6/metrics';
+import { Rate, Trend } from 'k6/metrics';
 
 /**
- * What was exported. `mode` is `exact` or `rate`; `counts` are the requests of each step of `stepS` seconds.
- * @type {{ mode: string, target: string, requests: number, users: number, spanS: number, stepS: number, counts: number[] }}
+ * What was exported. `mode` is `exact` or `rate`; `counts` are the requests of each step of `stepS` seconds;
+ * `thresholds` are objectives.
+ * @type {{ mode: string, target: string, requests: number, users: number, spanS: number, stepS: number, counts: number[], thresholds: Record<string, string[]> }}
  */
-const plan = { mode: 'exact', target: '', requests: 0, users: 1, spanS: 0, stepS: 1, counts: [0] };
+const plan = {
+  mode: 'exact',
+  target: '',
+  requests: 0,
+  users: 1,
+  spanS: 0,
+  stepS: 1,
+  counts: [0],
+  thresholds: {},
+};
 
 /**
- * Number, milliseconds after the start, method, target, headers, body as base64, route.
- * @typedef {{ i: number, t: number, m: string, p: string, h: [string, string][], b: string | null, r: string }} Row
+ * Number, milliseconds after the start, method, target, headers, body as base64, route, tags.
+ * @typedef {{ i: number, t: number, m: string, p: string, h: [string, string][], b: string | null, r: string, g?: Record<string, string> }} Row
  */
 
 const target = __ENV.TARGET || plan.target;
@@ -35,6 +45,11 @@ const rows = new SharedArray('requests', () =>
 /** Before the first request, so that the virtual users are there. */
 const leadMs = 2000;
 const lag = new Trend('schedule_lag', true);
+// From the planned instant, and from the actual send. A request that failed took longer than any limit.
+const scheduledLatency = new Trend('scheduled_latency', true);
+const serviceLatency = new Trend('service_latency', true);
+const errors = new Rate('errors');
+const neverMs = 1e9;
 
 /** @type {import('k6/options').Options} */
 export const options = plan.mode === 'exact' ? exactOptions() : rateOptions();
@@ -54,7 +69,7 @@ function exactOptions() {
       },
     },
     // Open loop as long as virtual users last: where this fails there were too few of them.
-    thresholds: { schedule_lag: ['p(99)<50'] },
+    thresholds: { schedule_lag: ['p(99)<50'], ...plan.thresholds },
   };
 }
 
@@ -79,7 +94,7 @@ function rateOptions() {
       },
     },
     // A dropped iteration is a request that was not sent.
-    thresholds: { dropped_iterations: ['count<1'] },
+    thresholds: { dropped_iterations: ['count<1'], ...plan.thresholds },
   };
 }
 
@@ -94,20 +109,29 @@ function sendAtInstant(row) {
   const waitMs = dueMs - Date.now();
   if (waitMs > 0) sleep(waitMs / 1000);
   lag.add(Date.now() - dueMs);
-  send(row);
+  const isAnswered = send(row);
+  scheduledLatency.add(isAnswered ? Date.now() - dueMs : neverMs, row.g);
 }
 
-/** @param {Row} row */
+/**
+ * @param {Row} row
+ * @returns {boolean} whether it was answered, by no server error
+ */
 function send(row) {
-  http.request(row.m, target + row.p, row.b === null ? null : b64decode(row.b, 'std'), {
+  const sentMs = Date.now();
+  const { status } = http.request(row.m, target + row.p, row.b === null ? null : b64decode(row.b, 'std'), {
     headers: headersOf(row.h),
     // What is planned and no more: no redirect is followed, no cookie kept from one answer to the next.
     redirects: 0,
     jar: new http.CookieJar(),
     responseType: 'none',
     timeout: '300s',
-    tags: { name: row.r },
+    tags: { name: row.r, ...row.g },
   });
+  const isAnswered = status > 0 && status < 500;
+  serviceLatency.add(isAnswered ? Date.now() - sentMs : neverMs, row.g);
+  errors.add(!isAnswered, row.g);
+  return isAnswered;
 }
 
 /**
