@@ -53,7 +53,7 @@ export class GapCounts {
  * @returns their number
  * @throws RangeError for bytes that `GapCounts` did not write
  */
-export function addGaps(bytes: Uint8Array, to: Histogram): number {
+export function addGaps(bytes: Uint8Array, to: Pick<Histogram, 'record'>): number {
   let at = 0;
   const next = (): number => {
     let value = 0;

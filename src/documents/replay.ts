@@ -92,7 +92,7 @@ const latencyMs = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumbe
 export type LatencyMs = Immutable<z.infer<typeof latencyMs>>;
 
 const trustedLatencyMs = latencyMs.extend({
-  p50Interval: interval.describe('95 %; null if the run is too short.'),
+  p50Interval: interval.describe('95 %; null if the run has too few independent samples.'),
   p95Interval: interval,
   p99Interval: interval,
 });
@@ -123,6 +123,9 @@ const sloLine = z.object({
     })
     .nullish()
     .describe('Of an objective on goodput: requests that kept all limits.'),
+  upperBound: observation.describe(
+    'Of a percentile that is within its limit: the truth is below it with the confidence of `bounds`. Null if unknown.',
+  ),
 });
 /** One objective and its result. */
 export type SloLine = Immutable<z.infer<typeof sloLine>>;
@@ -283,6 +286,9 @@ const bounds = z
     statusShare: z.number().describe('How far statuses may differ from the recording.'),
     sizeFactor: z.number().describe('How many times the median answer of a route may be larger or smaller.'),
     uncheckedShare: z.number().describe('Share of answers that may lack a comparison.'),
+    confidence: maybeNumber.describe(
+      'How sure PASS must be that a percentile is within its limit; null compares the observed value.',
+    ),
     unreadShare: z
       .number()
       .describe('Share of streams that may be unread before their objectives are doubtful.'),

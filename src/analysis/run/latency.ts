@@ -97,7 +97,7 @@ export function latencyMs(histogram: Histogram): LatencyMs {
 /** The same with the intervals of a run's percentiles. */
 export function trustedLatencyMs(histogram: Histogram, windows: WindowPercentiles): TrustedLatencyMs {
   const intervalOf = (percent: number): Interval | null => {
-    const interval = windows.interval(percent);
+    const interval = windows.interval(percent, histogram);
     return interval && [interval[0] / NS_PER_MS, interval[1] / NS_PER_MS];
   };
   return {

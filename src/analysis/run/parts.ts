@@ -69,7 +69,7 @@ export const NO_OBJECTIVES: Objectives = { thresholds: [], stageEndsNs: [] };
 export class PartStatistics {
   readonly #outcomes = new OutcomeCounts();
   readonly #latency: LatencyStatistics;
-  readonly #streams = new StreamStatistics();
+  readonly #streams: StreamStatistics;
   readonly #goodput: ReadonlyMap<string, GoodputCounts>;
   #firstIntendedNs: number | null = null;
   requests = 0;
@@ -77,6 +77,7 @@ export class PartStatistics {
 
   constructor(originNs: number, limits: readonly (readonly RequestLimit[])[]) {
     this.#latency = new LatencyStatistics(originNs);
+    this.#streams = new StreamStatistics(originNs);
     this.#goodput = new Map(limits.map((each) => [limitsText(each), new GoodputCounts(each)]));
     this.endOffsetNs = originNs;
   }

@@ -2,6 +2,7 @@ import { addGaps } from '../../core/gap-counts.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send } from '../../core/run.ts';
 import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts';
+import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
 import type { SendOutcome } from './outcomes.ts';
 
@@ -14,6 +15,8 @@ export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
   readonly itl: Histogram;
   /** Last token minus first over the tokens but one, of streams that said how many there were. */
   readonly tpot: Histogram;
+  /** The times by windows of the run, which say how far their percentiles can be trusted. */
+  readonly byWindow: Readonly<Record<'ttft' | 'itl' | 'tpot', WindowPercentiles>>;
   /** What cancelled streams would still have brought: what we waited for it is the least that it took. */
   readonly censored: CensoredStreams;
   /** Of those that failed, the ones that our own stop ended. */
@@ -48,8 +51,15 @@ export class StreamStatistics {
     stopped: 0,
     refused: 0,
   };
+  readonly #byWindow;
   readonly #tokens = { answers: 0, prompt: 0, output: 0 };
   readonly #finishes = new Tally<FinishReason>();
+
+  /** @param originNs where the judged part of the run begins */
+  constructor(originNs = 0) {
+    const windows = () => new WindowPercentiles(originNs);
+    this.#byWindow = { ttft: windows(), itl: windows(), tpot: windows() };
+  }
 
   /** Takes every send that is over, whether it streams or not. */
   add(send: Send, outcome: SendOutcome): void {
@@ -70,7 +80,7 @@ export class StreamStatistics {
 
   figures(): StreamFigures {
     const finishReasons = among(FINISH_REASONS, this.#finishes);
-    return { ...this.#figures, tokens: { ...this.#tokens, finishReasons } };
+    return { ...this.#figures, byWindow: this.#byWindow, tokens: { ...this.#tokens, finishReasons } };
   }
 
   #addCompleted(send: Send): void {
@@ -81,8 +91,10 @@ export class StreamStatistics {
     else if (answer.contentEvents === 0) figures.withoutContent += 1;
     const tokenTimes = this.#addTokens(send);
     const tokens = answer?.outputTokens ?? null;
-    if (tokenTimes !== null && tokens !== null && tokens > 1)
-      figures.tpot.record(Math.round((tokenTimes.lastNs - tokenTimes.firstNs) / (tokens - 1)));
+    if (tokenTimes === null || tokens === null || tokens <= 1) return;
+    const tpotNs = Math.round((tokenTimes.lastNs - tokenTimes.firstNs) / (tokens - 1));
+    figures.tpot.record(tpotNs);
+    this.#byWindow.tpot.record(send.intendedOffsetNs, tpotNs);
   }
 
   /** The tokens that came count; how long we waited for the next one is the least that it would have taken. */
@@ -111,7 +123,16 @@ export class StreamStatistics {
     if (firstNs === null || lastNs === null) return null;
     ttft.record(Math.max(0, firstNs - intendedOffsetNs));
     ttftService.record(Math.max(0, firstNs - (actualOffsetNs ?? intendedOffsetNs)));
-    if (gaps !== null) addGaps(gaps, itl);
+    this.#byWindow.ttft.record(intendedOffsetNs, Math.max(0, firstNs - intendedOffsetNs));
+    if (gaps !== null) {
+      const windows = this.#byWindow.itl;
+      addGaps(gaps, {
+        record(gapNs, times) {
+          itl.record(gapNs, times);
+          windows.record(intendedOffsetNs, gapNs, times);
+        },
+      });
+    }
     return { firstNs, lastNs };
   }
 

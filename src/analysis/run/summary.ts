@@ -173,7 +173,8 @@ function warmupNotes({ warmup }: ReplaySummaryInput): Reason[] {
 }
 
 function sloLine(result: SloResult): SloLine {
-  const { threshold, observed, ok, requests, figures } = result;
+  const { threshold, observed, ok, requests, figures, margin } = result;
+  const finite = (value: number | null) => (value === Number.POSITIVE_INFINITY ? 'Infinity' : value);
   const { slice } = threshold;
   const goodput = goodputOf(result);
   const perSecond = goodput && figures.makespanNs ? goodput.good / (figures.makespanNs / NS_PER_S) : null;
@@ -183,8 +184,9 @@ function sloLine(result: SloResult): SloLine {
     goodput: goodput && { good: goodput.good, perSecond, unknown: goodput.unknown },
     expression: threshold.expression,
     unit: unitOf(threshold),
-    observed: observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed,
+    observed: finite(observed),
     limit: threshold.limit,
     ok,
+    upperBound: finite(margin?.upperBound ?? null),
   };
 }

@@ -1,4 +1,4 @@
-import { Histogram } from '../../core/histogram.ts';
+import { type Histogram, nearestRank } from '../../core/histogram.ts';
 
 /** How sure the floor is: MLPerf's early stopping tests at 99 %. */
 const CONFIDENCE = 0.99;
@@ -32,25 +32,35 @@ function chanceOfFewOver(below: number, count: number): number {
 }
 
 /** When a run needs more slots than this, neighbours are joined in pairs. */
-const MAX_SLOTS = 20;
-const FIRST_SLOT_NS = 1e9;
-/** An interval needs this many windows. Fewer do not show how they vary; more are too short to be independent. */
-const MIN_WINDOWS = 5;
-const MAX_WINDOWS = 10;
+const MAX_SLOTS = 40;
+const FIRST_SLOT_NS = 1e7;
+/** Bins per doubling of a value. A share over a bin's edge tells how samples cluster; no percentile is read from it. */
+const BINS_PER_DOUBLING = 16;
+const BINS = 47 * BINS_PER_DOUBLING + 1;
+/** Slots are joined into about so many windows: short ones vary less by chance, long ones depend less on neighbours. */
+const WINDOW_COUNTS = [40, 20, 10, 5] as const;
+/** Fewer windows say nothing of how they vary. */
+const LEAST_WINDOWS = 4;
+/** Where fewer samples are left, how they cluster is not known well enough. */
+const LEAST_INDEPENDENT = 20;
+/** A queue that grows shows in the middle of the latencies before it shows in the tail. */
+const BODY_PERCENTS = [50, 75, 90] as const;
+/** Windows that are long enough to see a queue grow, and too short to take a slow drift of the run for one. */
+const BODY_WINDOW_COUNTS: readonly number[] = [40, 20];
 
-/** Two-sided 95 %: so much of Student's t lies below the upper end. */
-const BELOW_UPPER_END = 0.975;
-
-/** 95 % of the time the percentile lies within; in the unit of what was recorded. */
+/** The ends of a confidence interval, in the unit of what was recorded. */
 export type Interval = readonly [low: number, high: number];
 
+/** How sure an interval is that is printed. */
+const INTERVAL_CONFIDENCE = 0.95;
+
 /**
- * Times of a run by windows of equal length, in the memory of twenty histograms. How a percentile varies from window to
- * window says how far it can be trusted. Samples of a queue depend on each other, so an interval over single samples is
- * far too narrow. Windows hardly depend on each other.
+ * Times of a run by windows of equal length, in bounded memory. Answers of a queue depend on each other: they come slow
+ * in clusters. How the share of slow ones varies from window to window says how many independent samples they are worth
+ * (the design effect, Kish, Survey Sampling). With that count, the order statistics of the whole bound a percentile.
  */
 export class WindowPercentiles {
-  readonly #slots: Histogram[] = [];
+  #slots: Uint32Array[] = [];
   readonly #originNs: number;
   #slotNs = FIRST_SLOT_NS;
 
@@ -59,68 +69,162 @@ export class WindowPercentiles {
     this.#originNs = originNs;
   }
 
-  /** Takes a value, whole, by the instant it belongs to; instants may come in any order. */
-  record(offsetNs: number, value: number): void {
+  /** Takes a value by the instant it belongs to; instants may come in any order. */
+  record(offsetNs: number, value: number, times = 1): void {
     const sinceNs = Math.max(0, offsetNs - this.#originNs);
     while (sinceNs >= this.#slotNs * MAX_SLOTS) this.#double();
     const at = Math.floor(sinceNs / this.#slotNs);
-    while (this.#slots.length <= at) this.#slots.push(new Histogram());
-    this.#slots[at]?.record(value);
+    while (this.#slots.length <= at) this.#slots.push(new Uint32Array(BINS));
+    this.#slots[at]![binOf(value)]! += times;
+  }
+
+  /** The interval of 95 % around a percentile of all values; null where the run is too short to say. */
+  interval(percent: number, whole: Histogram): Interval | null {
+    const oneSided = (1 + INTERVAL_CONFIDENCE) / 2;
+    const samples = this.independentSamples(percent, oneSided, whole.count);
+    const high = upperBound(percent, oneSided, samples, whole);
+    if (high === null) return null;
+    const under = mostBeyond(samples, percent / 100, 1 - oneSided);
+    const low = under < 1 ? null : whole.percentile((100 * under) / samples);
+    return low === null ? null : [low, high];
   }
 
   /**
-   * The interval around a percentile of all values: Student's t over the same percentile of each window, about the
-   * percentile of the whole (sectioning; Asmussen and Glynn, Stochastic Simulation), in logarithms, because
-   * times are skewed and never negative. Null where the run has not five windows with the samples that the
-   * percentile needs.
+   * How many independent samples so many values are worth around a percentile: fewer by the greatest design effect
+   * there and in the body of the distribution.
    */
-  interval(percent: number): Interval | null {
-    const windows = this.#windowsFor(sampleFloor(percent));
-    if (windows === null) return null;
-    const t = studentT(BELOW_UPPER_END, windows.length - 1);
-    const whole = new Histogram();
-    for (const window of windows) whole.merge(window);
-    const middle = logOf(whole, percent);
-    const squares = windows.reduce((sum, window) => sum + (logOf(window, percent) - middle) ** 2, 0);
-    const halfWidth = t * Math.sqrt(squares / (windows.length * (windows.length - 1)));
-    return [Math.exp(middle - halfWidth), Math.exp(middle + halfWidth)];
+  independentSamples(percent: number, confidence: number, values: number): number {
+    const counts = this.#countsOver(percent);
+    const own = WINDOW_COUNTS.map((most) => {
+      const windows = joined(counts, most);
+      const effect = designEffect(windows);
+      return effect <= chanceEffect(windows.length)
+        ? effect
+        : effect * smallSampleFactor(confidence, windows.length);
+    });
+    const body = BODY_PERCENTS.filter((each) => each < percent).flatMap((each) => {
+      const bodyCounts = this.#countsOver(each);
+      return BODY_WINDOW_COUNTS.map((most) => designEffect(joined(bodyCounts, most)));
+    });
+    return Math.floor(values / Math.max(1, ...own, ...body));
   }
 
-  /** The most windows of equal length that each hold enough, at most ten; null for fewer than five. */
-  #windowsFor(floor: number): Histogram[] | null {
-    const least = Math.ceil(this.#slots.length / MAX_WINDOWS);
-    const most = Math.floor(this.#slots.length / MIN_WINDOWS);
-    for (let length = Math.max(1, least); length <= most; length++) {
-      const windows = this.#joined(length);
-      if (windows.length <= MAX_WINDOWS && windows.every(({ count }) => count >= floor)) return windows;
-    }
-    return null;
-  }
-
-  /** Slots joined to windows of this many slots. The rest at the end joins the last window. */
-  #joined(length: number): Histogram[] {
-    const count = Math.floor(this.#slots.length / length);
-    const windows = Array.from({ length: count }, () => new Histogram());
-    for (const [at, slot] of this.#slots.entries()) {
-      windows[Math.min(count - 1, Math.floor(at / length))]?.merge(slot);
-    }
-    return windows;
+  /** How many values each slot has, and how many of them lie in the bin of a percentile of all, or over it. */
+  #countsOver(percent: number): WindowCount[] {
+    const bins = new Float64Array(BINS);
+    for (const slot of this.#slots) for (let bin = 0; bin < BINS; bin++) bins[bin]! += slot[bin]!;
+    const rank = nearestRank(percent, sumOf(bins));
+    let seen = 0;
+    const edge = bins.findIndex((count) => {
+      seen += count;
+      return seen >= rank;
+    });
+    return this.#slots.map((slot) => ({ all: sumOf(slot), over: sumOf(slot.subarray(Math.max(0, edge))) }));
   }
 
   #double(): void {
-    const slots = this.#slots.splice(0);
-    for (let at = 0; at < slots.length; at += 2) {
-      const slot = slots[at] as Histogram;
-      const next = slots[at + 1];
-      if (next !== undefined) slot.merge(next);
-      this.#slots.push(slot);
+    const slots: Uint32Array[] = [];
+    for (let at = 0; at < this.#slots.length; at += 2) {
+      const next = this.#slots[at + 1];
+      slots.push(this.#slots[at]!.map((count, bin) => count + (next?.[bin] ?? 0)));
     }
+    this.#slots = slots;
     this.#slotNs *= 2;
   }
 }
 
-function logOf(values: Histogram, percent: number): number {
-  return Math.log(Math.max(1, values.percentile(percent) ?? 1));
+function binOf(value: number): number {
+  return Math.min(BINS - 1, Math.floor(Math.log2(Math.max(1, value)) * BINS_PER_DOUBLING));
+}
+
+function sumOf(values: Uint32Array | Float64Array): number {
+  let sum = 0;
+  for (let at = 0; at < values.length; at++) sum += values[at]!;
+  return sum;
+}
+
+/** Values of a window, and how many of them are slow. */
+interface WindowCount {
+  readonly all: number;
+  readonly over: number;
+}
+
+/** Neighbours joined to at most so many windows. The rest at the end joins the last one. */
+function joined(slots: readonly WindowCount[], most: number): WindowCount[] {
+  const length = Math.ceil(slots.length / most);
+  const windows = Array.from({ length: Math.floor(slots.length / length) }, () => ({ all: 0, over: 0 }));
+  for (const [at, { all, over }] of slots.entries()) {
+    const window = windows[Math.min(windows.length - 1, Math.floor(at / length))]!;
+    window.all += all;
+    window.over += over;
+  }
+  return windows;
+}
+
+/**
+ * Variance of the share of slow values over windows, as a multiple of what independent values would have; 1 where
+ * nothing varies.
+ */
+function designEffect(windows: readonly WindowCount[]): number {
+  const total = windows.reduce((sum, { all }) => sum + all, 0);
+  const share = windows.reduce((sum, { over }) => sum + over, 0) / total;
+  if (windows.length < LEAST_WINDOWS || !(share > 0 && share < 1)) return 1;
+  const squares = windows.reduce((sum, { all, over }) => sum + (over - share * all) ** 2, 0);
+  return (squares * windows.length) / (windows.length - 1) / (total * share * (1 - share));
+}
+
+/** The design effect that independent values show once in twenty times: chi-squared by Wilson and Hilferty. */
+function chanceEffect(windows: number): number {
+  const spread = 2 / (9 * Math.max(1, windows - 1));
+  return (1 - spread + studentT(0.95, ALMOST_NORMAL) * Math.sqrt(spread)) ** 3;
+}
+
+/** Widens what a few windows say of how they vary, as Student's t is wider than the normal distribution. */
+function smallSampleFactor(confidence: number, windows: number): number {
+  return (studentT(confidence, windows - 1) / studentT(confidence, ALMOST_NORMAL)) ** 2;
+}
+
+const ALMOST_NORMAL = 1_000;
+
+/**
+ * The value that a percentile of the truth stays below with this confidence, by the order statistics of the values; no
+ * assumption about their distribution. Null where so few independent samples prove nothing.
+ * @param infinite so many more values are greater than any
+ */
+export function upperBound(
+  percent: number,
+  confidence: number,
+  samples: number,
+  whole: Histogram,
+  infinite = 0,
+): number | null {
+  if (samples < LEAST_INDEPENDENT) return null;
+  const over = mostBeyond(samples, 1 - percent / 100, 1 - confidence);
+  return over < 0 ? null : whole.percentile(100 * (1 - over / samples), infinite);
+}
+
+/**
+ * About how many independent samples it takes to show that a percentile is below a limit which `over` of all values
+ * exceed. Infinity where too many do.
+ */
+export function samplesNeeded(percent: number, confidence: number, over: number): number {
+  const share = 1 - percent / 100;
+  if (over >= share) return Number.POSITIVE_INFINITY;
+  const least = Math.log(1 - confidence) / Math.log1p(-share);
+  const normal = (studentT(confidence, ALMOST_NORMAL) / (share - over)) ** 2 * share * (1 - share);
+  return Math.max(LEAST_INDEPENDENT, least, normal);
+}
+
+/** The most of `samples` that lie beyond with a chance of at most `chance`, when each does with `share`; −1 for none. */
+function mostBeyond(samples: number, share: number, chance: number): number {
+  let logTerm = samples * Math.log1p(-share);
+  let sum = 0;
+  for (let beyond = 0; beyond <= samples; beyond++) {
+    sum += Math.exp(logTerm);
+    if (sum > chance) return beyond - 1;
+    logTerm += Math.log(((samples - beyond) / (beyond + 1)) * (share / (1 - share)));
+  }
+  return samples;
 }
 
 /**

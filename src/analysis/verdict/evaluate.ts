@@ -1,8 +1,18 @@
 import { Histogram } from '../../core/histogram.ts';
 import { emptyPart, type GoodputFigures } from '../run/parts.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
+
+import { samplesNeeded, upperBound, type WindowPercentiles } from '../stats/percentiles.ts';
 import { sliceText } from './slices.ts';
-import { limitsText, ofSlice, type SloOperator, STREAM_METRICS, type Threshold } from './slo.ts';
+import {
+  isTimed,
+  limitsText,
+  ofSlice,
+  type SloOperator,
+  STREAM_METRICS,
+  type Threshold,
+  type TimedMetric,
+} from './slo.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -26,8 +36,20 @@ export interface SloResult {
   readonly ok: boolean | null;
   /** Null for an objective that is not violated. */
   readonly brokenBy: BrokenBy | null;
+  /** Of a percentile that is within its limit: how surely. Null where nobody asked, and for anything else. */
+  readonly margin: Margin | null;
   /** Whether the objective holds only without the requests whose clients left before their answer. */
   readonly censored: boolean;
+}
+
+/** How far a percentile within its limit may be off. */
+export interface Margin {
+  readonly confidence: number;
+  /** What it stays below with this confidence, in the unit of the limit; null where the run is too short to say. */
+  readonly upperBound: number | null;
+  readonly holds: boolean;
+  /** Times as many requests would probably show that it holds; null where no number would. */
+  readonly timesNeeded: number | null;
 }
 
 /** Requests without an answer. In a run that was stopped, those that were open or not yet due count nowhere. */
@@ -73,6 +95,7 @@ export function evaluateSlo(
   thresholds: readonly Threshold[],
   figures: RunFigures,
   interrupted: boolean,
+  confidence: number | null = null,
 ): SloResult[] {
   return thresholds
     .flatMap((threshold) => partsFor(threshold, figures))
@@ -86,7 +109,9 @@ export function evaluateSlo(
       const brokenBy = ok === false ? brokenByIn(threshold, part.figures, unanswered) : null;
       const worst = observe(threshold, part.figures, unanswered, { ...EVERYTHING, cancelled: 'worst' });
       const censored = ok === true && worst !== null && !holds(worst, threshold);
-      return { ...part, observed, ok, brokenBy, censored };
+      const isAsked = ok === true && confidence !== null;
+      const margin = isAsked ? marginOf(threshold, part.figures, unanswered, confidence) : null;
+      return { ...part, observed, ok, brokenBy, margin, censored };
     });
 }
 
@@ -111,6 +136,42 @@ function partsFor(
 /** How the requests of an objective on goodput fared; null for another objective. */
 export function goodputOf({ threshold: { metric, limits }, figures }: SloResult): GoodputFigures | null {
   return metric === 'goodput' ? (figures.goodput.get(limitsText(limits)) ?? null) : null;
+}
+
+/** Nobody replays for so many times as long: the percentile lies at its limit. */
+const MOST_TIMES_NEEDED = 1_000;
+
+function marginOf(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  confidence: number,
+): Margin | null {
+  const { aggregation, metric, operator, limit } = threshold;
+  const isBounded = aggregation.kind === 'percentile' && operator.startsWith('<');
+  if (!isBounded || !isTimed(metric)) return null;
+  const { percent } = aggregation;
+  const { histogram, infinite } = timesOf(metric, figures, unanswered, EVERYTHING);
+  const all = histogram.count + infinite;
+  const samples = Math.min(
+    windowsOf(metric, figures).independentSamples(percent, confidence, all),
+    sampleCount(figures, unanswered.interrupted, threshold),
+  );
+  const upperNs = upperBound(percent, confidence, samples, histogram, infinite);
+  const upper = upperNs === null ? null : upperNs / NS_PER_MS;
+  const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / all;
+  const times = samplesNeeded(percent, confidence, over) / Math.max(1, samples);
+  return {
+    confidence,
+    upperBound: upper,
+    holds: upper !== null && holds(upper, threshold),
+    timesNeeded: times > MOST_TIMES_NEEDED ? null : Math.max(1.25, times),
+  };
+}
+
+function windowsOf(metric: TimedMetric, { latency, streams }: RunFigures): WindowPercentiles {
+  if (metric === 'latency') return latency.byWindow.scheduled;
+  return metric === 'service' ? latency.byWindow.service : streams.byWindow[metric];
 }
 
 /**
@@ -198,15 +259,11 @@ function observe(
   unanswered: Unanswered,
   scope: Scope,
 ): number | null {
-  const { outcomes, planned, latency } = figures;
+  const { outcomes, planned } = figures;
   const isCount = threshold.aggregation.kind === 'count';
+  if (isTimed(threshold.metric))
+    return timeMs(threshold, timesOf(threshold.metric, figures, unanswered, scope));
   switch (threshold.metric) {
-    case 'latency':
-    case 'service': {
-      const from = threshold.metric === 'latency' && scope.from === 'planned' ? 'scheduled' : 'service';
-      const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
-      return timeMs(threshold, withCensored(latency[from], latency.censored[from], scope, infinite));
-    }
     case 'errors': {
       const unknown = scope.cancelled === 'worst' ? outcomes.leftUnanswered : 0;
       const failed = unanswered.failed + unknown;
@@ -218,10 +275,6 @@ function observe(
       return isCount ? outcomes.sent : ratio(outcomes.sent, planned);
     case 'makespan':
       return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
-    case 'ttft':
-    case 'itl':
-    case 'tpot':
-      return timeMs(threshold, streamTimes(threshold.metric, figures, unanswered, scope));
     case 'mismatch':
       return mismatches(threshold, figures.check?.mismatched ?? 0, figures.check?.checked ?? 0);
   }
@@ -248,16 +301,18 @@ function withCensored(
   return { histogram: least, infinite };
 }
 
-function streamTimes(
-  metric: 'ttft' | 'itl' | 'tpot',
-  figures: RunFigures,
-  unanswered: Unanswered,
-  scope: Scope,
-): Times {
+function timesOf(metric: TimedMetric, figures: RunFigures, unanswered: Unanswered, scope: Scope): Times {
+  const { latency } = figures;
   const { ttft, ttftService, itl, tpot, censored } = figures.streams;
   const slow = slowStreams(figures, unanswered, scope);
   const isWorst = scope.cancelled === 'worst';
   switch (metric) {
+    case 'latency':
+    case 'service': {
+      const from = metric === 'latency' && scope.from === 'planned' ? 'scheduled' : 'service';
+      const infinite = unanswered.failed + (scope.unsent ? unanswered.unsent : 0);
+      return withCensored(latency[from], latency.censored[from], scope, infinite);
+    }
     case 'ttft':
       return scope.from === 'sent'
         ? withCensored(ttftService, censored.ttftService, scope, slow.withoutToken)

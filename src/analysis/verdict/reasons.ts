@@ -227,6 +227,23 @@ const CATALOGUE = {
         ? 'Judge answers of one token by ttft or latency, or replay longer ones.'
         : 'Replay a longer window, or judge a lower percentile.',
   }),
+  too_close: entry<
+    Observed & {
+      confidence: number;
+      upperBound: number | null;
+      more: { requests: number; ms: number } | null;
+    }
+  >({
+    severity: 'doubt',
+    title: 'The percentile is too close to its limit',
+    text: ({ threshold, observed, confidence, upperBound }) =>
+      `${threshold.expression}: observed ${observedText({ threshold, observed })}, but ${upperBound === null ? `the answers come slow in clusters, so that no bound of ${percent(confidence)} can be given` : `with ${percent(confidence)} confidence it may be ${observedText({ threshold, observed: upperBound })}`}`,
+    means: 'Another run of the same length may well be over the limit.',
+    advice: ({ more }) =>
+      more === null
+        ? 'The percentile lies at its limit: no longer run decides. Change the limit, or give --confidence point.'
+        : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), or give --confidence point.`,
+  }),
   censored: entry<{ cancelled: number; expressions: readonly string[] }>({
     severity: 'doubt',
     title: 'Clients left before their answers',

@@ -33,6 +33,7 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   statusShare: 0.02,
   sizeFactor: 2,
   uncheckedShare: 0.01,
+  confidence: 0.95,
   unreadShare: 0.01,
 });
 

@@ -214,6 +214,12 @@ function parseLimits(metric: SloMetric, text: string | undefined): readonly Requ
   return limits;
 }
 
+/** Metrics that are times of requests, and so have percentiles. */
+export type TimedMetric = 'latency' | 'service' | 'ttft' | 'itl' | 'tpot';
+export function isTimed(metric: SloMetric): metric is TimedMetric {
+  return FAMILIES[metric] === 'time';
+}
+
 function isMetric(name: string): name is SloMetric {
   return (SLO_METRICS as readonly string[]).includes(name);
 }

@@ -4,14 +4,17 @@ import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
+
 import {
   goodputOf,
   isBrokenByChecked,
   isOfPlan,
   judgedSends,
+  type Margin,
   type SloResult,
   sampleCount,
 } from './evaluate.ts';
+
 import { type Reason, reason } from './reasons.ts';
 import {
   beyondMultiplier,
@@ -190,7 +193,7 @@ function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gener
 function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures } = context;
   const isStopped = context.interrupted !== null;
-  for (const { threshold, observed, figures: judged, requests } of slo) {
+  for (const { threshold, observed, margin, figures: judged, requests } of slo) {
     const { expression, metric } = threshold;
     // `answers_unchecked` says why nothing was measured, and `slice_empty` likewise.
     if (metric === 'mismatch' || requests === 0) continue;
@@ -198,7 +201,10 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
     if (observed === null && isStopped && isOfPlan(threshold)) continue;
     const samples = sampleCount(judged, isStopped, threshold);
     const floor = floorOf(threshold);
-    if (observed !== null && (floor === 1 || samples >= floor)) continue;
+    if (observed !== null && (floor === 1 || samples >= floor)) {
+      if (margin?.holds === false) yield tooClose({ threshold, observed, margin }, figures);
+      continue;
+    }
     // There are enough streams, but none with two tokens.
     const gapless = metric === 'itl' && samples >= floor;
     yield reason('too_few_samples', { expression, floor, samples, gapless });
@@ -231,6 +237,19 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
 function floorOf({ aggregation, metric, limit }: Threshold): number {
   if (metric === 'goodput') return sampleFloor(limit * 100);
   return aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
+}
+
+function tooClose(
+  { threshold, observed, margin }: { threshold: Threshold; observed: number; margin: Margin },
+  { planned, plannedSpanNs }: RunContext['figures'],
+): Reason {
+  const more = margin.timesNeeded === null ? null : margin.timesNeeded - 1;
+  return reason('too_close', {
+    ...{ threshold, observed },
+    ...{ confidence: margin.confidence, upperBound: margin.upperBound },
+    more:
+      more === null ? null : { requests: Math.ceil(more * planned), ms: (more * plannedSpanNs) / NS_PER_MS },
+  });
 }
 
 /** What the reader should know, though it cannot change the answer. */

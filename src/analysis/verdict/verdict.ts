@@ -30,7 +30,7 @@ export function judge(
   thresholds: readonly Threshold[],
   bounds: JudgementBounds = JUDGEMENT_BOUNDS,
 ): Judgement {
-  const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null);
+  const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null, bounds.confidence);
   const violated = slo.filter(({ ok }) => ok === false);
   const proven = provenOf(violated, context, bounds);
   const open = violated.filter((result) => !proven.includes(result));

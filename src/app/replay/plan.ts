@@ -163,8 +163,12 @@ function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
 }
 
 /** The bounds of the judgement that were stated; the others stay as they are. */
-export function statedBounds({ lagBound }: Pick<ReplayOptions, 'lagBound'>): Partial<JudgementBounds> {
+export function statedBounds({
+  lagBound,
+  confidence,
+}: Pick<ReplayOptions, 'lagBound' | 'confidence'>): Partial<JudgementBounds> {
   return {
+    confidence,
     ...(lagBound.lagMs === null ? {} : { lagNs: lagBound.lagMs * 1e6 }),
     ...(lagBound.share === null ? {} : { lagShare: lagBound.share }),
   };

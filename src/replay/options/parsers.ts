@@ -232,6 +232,19 @@ export interface LagBound {
   readonly share: number | null;
 }
 
+/** A share from 50 % to 99.9 %; null for `point`. */
+export function parseConfidence(text: string, what: string): number | null {
+  if (text.trim() === 'point') return null;
+  const share = parseShare(text, what);
+  if (share > 0.5 && share <= 0.999) return share;
+  throw refused(
+    what,
+    text,
+    'is not over 50 % and up to 99.9 %',
+    'Give 95%, or point for the observed value.',
+  );
+}
+
 /** `5ms`, `10%`, or both: the greater of the two holds. */
 export function parseLagBound(text: string, what: string): LagBound {
   const hint = 'Give a time, a share of the smallest latency objective, or both: 5ms, 10% or 5ms,10%.';

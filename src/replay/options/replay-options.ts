@@ -46,6 +46,7 @@ import {
   countTo,
   type LagBound,
   parseCalibrationBounds,
+  parseConfidence,
   parseHostPolicy,
   parseIgnored,
   parseInFlightBytes,
@@ -218,6 +219,12 @@ const TRUST_OPTIONS = {
     parseCalibrationBounds,
     { default: CALIBRATE_BOUNDS },
   ),
+  confidence: value(
+    '--confidence <share|point>',
+    'how sure PASS must be that a percentile is within its limit; point compares the observed value, as k6 does',
+    parseConfidence,
+    { default: '95%' },
+  ),
   lagBound: value(
     '--lag-bound <list>',
     'largest allowed lag p99: a time, a share of the smallest latency objective, or both',
@@ -329,6 +336,7 @@ const AS_READ = [
   'maxRequests',
   'host',
   'shiftTime',
+  'confidence',
   'retainRuns',
 ] as const;
 

@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { sampleFloor, WindowPercentiles } from '../../../src/analysis/stats/percentiles.ts';
-import { SeededRandom } from '../../../src/core/random.ts';
+import {
+  sampleFloor,
+  samplesNeeded,
+  upperBound,
+  WindowPercentiles,
+} from '../../../src/analysis/stats/percentiles.ts';
+import { Histogram } from '../../../src/core/histogram.ts';
+import { uniform } from '../../support/queue-simulator.ts';
 
 describe('sampleFloor', () => {
   test.each([
@@ -32,84 +38,78 @@ describe('sampleFloor', () => {
 const S = 1e9;
 const MS = 1e6;
 
-/** `perSecond` values in each second, by a rule; spread evenly over it. */
-function filled(
-  seconds: number,
-  perSecond: number,
-  valueAt: (second: number, at: number) => number,
-  originNs = 0,
-) {
+/** A run of so many values, one each hundredth of a second. */
+function runOf(count: number, valueAt: (at: number) => number, originNs = 0) {
   const windows = new WindowPercentiles(originNs);
-  for (let second = 0; second < seconds; second++) {
-    for (let at = 0; at < perSecond; at++) {
-      windows.record(originNs + second * S + (at / perSecond) * S, valueAt(second, at));
-    }
+  const whole = new Histogram();
+  for (let at = 0; at < count; at++) {
+    windows.record(originNs + (at / 100) * S, valueAt(at));
+    whole.record(valueAt(at));
   }
-  return windows;
+  return { windows, whole, intervalOf: (percent: number) => windows.interval(percent, whole) };
 }
 
-const intervalsOf = (windows: WindowPercentiles) => [50, 95, 99].map((percent) => windows.interval(percent));
+/** From 0 to 999, independent of each other. */
+const random = uniform(11);
+const DRAWN = Array.from({ length: 50_000 }, () => Math.floor(random() * 1_000));
+const sprinkled = (at: number) => DRAWN[at]!;
 
 describe('WindowPercentiles', () => {
-  test('says nothing of a run without five windows, or whose windows hold too few samples', () => {
-    expect(intervalsOf(filled(4, 1_000, () => MS))).toEqual([null, null, null]);
-    const few = filled(10, 100, () => MS);
-    expect(few.interval(95)).not.toBeNull();
-    expect(few.interval(99)).toBeNull();
-    expect(new WindowPercentiles().interval(50)).toBeNull();
+  test('says nothing of a run whose samples cannot bound a percentile', () => {
+    expect(runOf(19, sprinkled).intervalOf(50)).toBeNull();
+    expect(runOf(100, sprinkled).intervalOf(50)).not.toBeNull();
+    expect(runOf(400, sprinkled).intervalOf(95)).not.toBeNull();
+    expect(runOf(300, sprinkled).intervalOf(99)).toBeNull();
+    expect(runOf(0, sprinkled).intervalOf(50)).toBeNull();
   });
 
-  test('is a point where every window is like the others', () => {
-    const [low, high] = filled(10, 700, (_, at) => (at + 1) * 1_000).interval(99) ?? [0, 0];
-    expect(high - low).toBeLessThan(1);
-    expect(low).toBeGreaterThanOrEqual(693_000);
-    expect(high).toBeLessThan(693_000 * (1 + 1 / 1024));
+  test('is that of the text book where samples are independent: order statistics by the binomial distribution', () => {
+    // Of 1,000 samples, 962 or fewer lie below p95 with 96.5 %: 0.025 on each side is between 936 and 963.
+    const run = runOf(1_000, (at) => ((at * 7_919) % 1_000) * 1_000);
+    expect(run.windows.independentSamples(95, 0.975, 1_000)).toBe(1_000);
+    const [low, high] = run.intervalOf(95) ?? [0, 0];
+    expect(low / 1_000).toBeCloseTo(935, -0.5);
+    expect(high / 1_000).toBeCloseTo(963, -0.5);
   });
 
-  test('is wide where windows differ, and holds the percentile of the whole', () => {
-    const steady = filled(10, 700, (_, at) => 10 * MS + at).interval(99) ?? [0, 0];
-    const uneven = filled(10, 700, (second, at) => (second % 2 === 0 ? 10 : 20) * MS + at).interval(99) ?? [
-      0, 0,
-    ];
-    expect(uneven[1] - uneven[0]).toBeGreaterThan(100 * (steady[1] - steady[0]));
-    expect(uneven[0]).toBeLessThan(20 * MS);
-    expect(uneven[1]).toBeGreaterThan(20 * MS);
+  test('counts as few samples what comes slow in clusters', () => {
+    const clustered = (at: number) => (at % 1_000 < 100 ? 50 * MS : MS + sprinkled(at));
+    const { windows } = runOf(4_000, clustered);
+    expect(windows.independentSamples(95, 0.95, 4_000)).toBeLessThan(100);
+    const scattered = runOf(4_000, (at) => (sprinkled(at) < 100 ? 50 * MS : MS));
+    expect(scattered.windows.independentSamples(95, 0.95, 4_000)).toBeGreaterThan(1_500);
   });
 
-  test('is that of the text book: Student over ten windows, in logarithms, about the whole', () => {
-    const windows = filled(10, 20, (second) => (second < 5 ? 1_000 : 2_000));
-    // Half lie at 1,000 and half at 2,000: the median of the whole is 1,000, five windows are off by ln 2.
-    const halfWidth = 2.262157162740992 * Math.sqrt((5 * Math.LN2 ** 2) / (10 * 9));
-    const [low, high] = windows.interval(50) ?? [0, 0];
-    expect(low).toBeCloseTo(1_000 * Math.exp(-halfWidth), 6);
-    expect(high).toBeCloseTo(1_000 * Math.exp(halfWidth), 6);
+  test('takes a drift of the run for dependence, too', () => {
+    const drifting = runOf(4_000, (at) => 10 * MS + at * 1_000 + sprinkled(at));
+    expect(drifting.windows.independentSamples(50, 0.95, 4_000)).toBeLessThan(20);
+    expect(drifting.intervalOf(50)).toBeNull();
   });
 
-  test('joins windows of a long run at constant memory, whatever came first', () => {
-    const forward = filled(500, 40, (second) => MS + second);
+  test('is the same whatever came first, and from the begin of the judged part', () => {
+    const count = 50_000;
+    const valueAt = (at: number) => MS + sprinkled(at) * 1_000 + Math.floor(at / 5_000) * 500;
+    const forward = runOf(count, valueAt);
     const windows = new WindowPercentiles();
-    for (let second = 499; second >= 0; second--) {
-      for (let at = 0; at < 40; at++) windows.record(second * S + (at / 40) * S, MS + second);
+    for (let at = count - 1; at >= 0; at--) windows.record((at / 100) * S, valueAt(at));
+    const moved = runOf(count, valueAt, 77 * S);
+    for (const percent of [50, 95, 99]) {
+      const interval = forward.intervalOf(percent);
+      expect(interval).not.toBeNull();
+      expect(windows.interval(percent, forward.whole)).toEqual(interval);
+      expect(moved.intervalOf(percent)).toEqual(interval);
     }
-    expect(intervalsOf(windows)).toEqual(intervalsOf(forward));
-    expect(forward.interval(99)).not.toBeNull();
   });
 
-  test('counts windows from the begin of the judged part', () => {
-    const moved = filled(10, 700, (second, at) => (second + 1) * MS + at, 77 * S);
-    const unmoved = filled(10, 700, (second, at) => (second + 1) * MS + at);
-    expect(intervalsOf(moved)).toEqual(intervalsOf(unmoved));
+  test('bounds a percentile by nothing where too many never came', () => {
+    const { whole } = runOf(1_000, sprinkled);
+    expect(upperBound(95, 0.95, 1_000, whole, 20)).toBeLessThan(1_000);
+    expect(upperBound(95, 0.95, 1_000, whole, 50)).toBe(Number.POSITIVE_INFINITY);
   });
+});
 
-  test('holds the true percentile about as often as it says', () => {
-    const random = new SeededRandom(7);
-    const exponential = () => Math.ceil(-Math.log(1 - random.below(2 ** 32) / 2 ** 32) * MS);
-    let held = 0;
-    const truth = Math.log(20) * MS;
-    for (let run = 0; run < 40; run++) {
-      const [low, high] = filled(10, 140, exponential).interval(95) ?? [0, 0];
-      if (low <= truth && truth <= high) held += 1;
-    }
-    expect(held).toBeGreaterThanOrEqual(33);
-  });
+test('says how many samples would show a percentile below its limit, if any do', () => {
+  expect(samplesNeeded(95, 0.95, 0)).toBeCloseTo(58.4, 1);
+  expect(samplesNeeded(95, 0.95, 0.04)).toBeGreaterThan(1_000);
+  expect(samplesNeeded(95, 0.95, 0.051)).toBe(Number.POSITIVE_INFINITY);
 });

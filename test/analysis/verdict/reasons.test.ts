@@ -18,6 +18,10 @@ const REASONS = [
   reason('shards_missing', { missing: [1], count: 3 }),
   reason('shards_apart', { spreadMs: 30 }),
   reason('too_few_samples', { expression: 'latency: p(99)<200', floor: 662, samples: 5, gapless: false }),
+  reason('too_close', {
+    ...{ threshold, observed: 190, confidence: 0.95, upperBound: 230 },
+    more: { requests: 1_200, ms: 240_000 },
+  }),
   reason('censored', { cancelled: 500, expressions: ['latency: p(99)<500'] }),
   reason('slice_empty', { expression: 'latency{model=b}: max<3' }),
   reason('slices_beyond', { expression: 'latency{*model}: max<3', key: 'model', beyond: 7, mostParts: 50 }),

@@ -96,6 +96,7 @@ describe('resolveReplayOptions', () => {
       warmupMs: null,
       calibrateMs: null,
       calibrationBounds: { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 },
+      confidence: 0.95,
       lagBound: { lagMs: null, share: null },
       retainRuns: null,
     });

@@ -76,6 +76,17 @@ describe('the options of trust', () => {
   });
 
   it.each([
+    ['99%', 0.99],
+    ['0.9', 0.9],
+    ['point', null],
+  ])('--confidence %s', (confidence, share) => {
+    expect(resolved({ confidence }).confidence).toBe(share);
+    for (const nonsense of ['50%', '100%', 'k6']) {
+      expect(problemsOf({ confidence: nonsense })).toContain('--confidence');
+    }
+  });
+
+  it.each([
     ['20', { kind: 'count', runs: 20 }],
     ['30d', { kind: 'age', ms: 30 * 86_400_000 }],
   ])('--retain-runs %s', (retainRuns, kept) => {

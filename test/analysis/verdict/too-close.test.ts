@@ -1,0 +1,96 @@
+import { describe, expect, test } from 'vitest';
+import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { uniform } from '../../support/queue-simulator.ts';
+import { contextOf } from '../../support/run-contexts.ts';
+import { send } from '../../support/sends.ts';
+
+const MS = 1e6;
+
+/** A run whose answers take these times, a tenth of a second apart. */
+function judged(latenciesMs: readonly number[], slo: string, confidence: number | null = 0.95) {
+  const sends = latenciesMs.map((latencyMs, index) => {
+    const { intendedOffsetNs } = send({ index });
+    return send({ index, lastByteOffsetNs: intendedOffsetNs + Math.round(latencyMs * MS) });
+  });
+  return judge(contextOf(sends), parseSlo([slo]), { ...JUDGEMENT_BOUNDS, confidence });
+}
+
+function exponential(count: number, meanMs: number, seed: number): number[] {
+  const random = uniform(seed);
+  return Array.from({ length: count }, () => -Math.log(random()) * meanMs);
+}
+
+const codesOf = ({ reasons }: ReturnType<typeof judged>) => reasons.map(({ code }) => code);
+const TRUE_P99_OF_MEAN = Math.log(100);
+
+describe('a percentile that may be over its limit is no pass', () => {
+  test('662 samples of a true p99 10 % over its limit pass in no more than one of twenty draws', () => {
+    const draws = Array.from({ length: 200 }, (_, seed) =>
+      judged(exponential(662, 110 / TRUE_P99_OF_MEAN, seed + 1), 'latency: p(99)<100'),
+    );
+    const verdicts = draws.map(({ verdict }) => verdict);
+    expect(verdicts.filter((verdict) => verdict === 'PASS').length).toBeLessThanOrEqual(10);
+    expect(new Set(draws.filter(({ verdict }) => verdict === 'INCONCLUSIVE').flatMap(codesOf))).toEqual(
+      new Set(['too_close']),
+    );
+    expect(verdicts).toContain('FAIL');
+  });
+
+  test('says how many more requests, and how much longer, decide', () => {
+    // 4 % are over the limit, sprinkled over the run: allowed are 5 %.
+    const latencies = Array.from({ length: 500 }, (_, at) => (at % 25 === 7 ? 150 : 10 + (at % 10)));
+    const judgement = judged(latencies, 'latency: p(95)<100');
+    expect(judgement.verdict).toBe('INCONCLUSIVE');
+    expect(codesOf(judgement)).toEqual(['too_close']);
+    const [line] = judgement.slo;
+    expect(line?.observed).toBeLessThan(20);
+    expect(line?.margin).toMatchObject({ confidence: 0.95, holds: false });
+    expect(line?.margin?.upperBound).toBeGreaterThan(100);
+    // The normal approximation: (1.645 / 0.01)² · 0.05 · 0.95 is 1,285 in all.
+    expect(line?.margin?.timesNeeded).toBeCloseTo(2.57, 1);
+    expect(judgement.reasons[0]?.advice).toMatch(/about 78\d requests more \(78\.\d s/);
+  });
+
+  test('passes the same run with --confidence point, and as soon as it is long enough', () => {
+    const latencies = (count: number) =>
+      Array.from({ length: count }, (_, at) => (at % 25 === 7 ? 150 : 10 + (at % 10)));
+    expect(judged(latencies(500), 'latency: p(95)<100', null).verdict).toBe('PASS');
+    expect(judged(latencies(500), 'latency: p(95)<100', null).slo[0]?.margin).toBeNull();
+    expect(judged(latencies(2_000), 'latency: p(95)<100').verdict).toBe('PASS');
+  });
+
+  test('is still a fail where the observed value is over the limit, as in k6', () => {
+    const latencies = Array.from({ length: 500 }, (_, at) => (at % 19 === 7 ? 101 : 10));
+    expect(judged(latencies, 'latency: p(95)<100').verdict).toBe('FAIL');
+    expect(judged(latencies, 'latency: p(95)<100', null).verdict).toBe('FAIL');
+  });
+
+  test('no number of requests decides a percentile at its limit', () => {
+    const latencies = Array.from({ length: 500 }, (_, at) => (at % 20 === 7 ? 101 : 10));
+    const { verdict, reasons } = judged(latencies, 'latency: p(95)<100');
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons[0]).toMatchObject({ code: 'too_close' });
+    expect(reasons[0]?.advice).toContain('no longer run decides');
+  });
+});
+
+describe('a pass stays within reach', () => {
+  test.each([200, 400, 1_000])('%i answers whose p95 is at half of the limit pass', (count) => {
+    let passed = 0;
+    for (let seed = 1; seed <= 50; seed++) {
+      const random = uniform(seed);
+      // Between 5 and 50 ms: p95 is 47.75 ms.
+      const latencies = Array.from({ length: count }, () => 5 + 45 * random());
+      if (judged(latencies, 'latency: p(95)<100').verdict === 'PASS') passed += 1;
+    }
+    expect(passed).toBeGreaterThanOrEqual(45);
+  });
+
+  test('does not ask of an objective on the mean, or on too few failures, what only percentiles have', () => {
+    expect(judged(exponential(50, 10, 3), 'latency: avg<100').verdict).toBe('PASS');
+    expect(judged(exponential(50, 10, 3), 'errors: rate<0.001').verdict).toBe('PASS');
+    expect(judged(exponential(200, 10, 3), 'latency: p(50)>1').verdict).toBe('PASS');
+  });
+});
