@@ -36,9 +36,7 @@ export class TappedRecording {
       piped(head, bytes);
       return [];
     };
-    const queue = Object.defineProperty({ append, appendControl: piped }, 'hasRoom', {
-      get: () => !this.shedding,
-    });
+    const queue = { append, appendControl: piped, hasRoomFor: () => !this.shedding };
     const link = { retire: () => undefined, attached: true, queue } as unknown as RecorderClient;
     const identity = { connection: 1, origin: UNKNOWN_ORIGIN, account: this.#ledger.open(), resumes: true };
     this.#tap = new ConnectionTap(identity, link, this.#clock);

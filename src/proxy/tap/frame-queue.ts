@@ -13,16 +13,26 @@ const WRITTEN_AT_ONCE_BYTES = 512 * 1024;
 
 const NO_BLOCK: Buffer = Buffer.alloc(0);
 
+/** What one connection holds of a queue. */
+export class QueueShare {
+  heldBytes = 0;
+  /** Of these, what was not given to the pipe yet. */
+  collectedBytes = 0;
+}
+
 /** What was collected up to a flush. */
 interface Taken {
   readonly pieces: Buffer[];
   readonly blocks: readonly Buffer[];
   /** What it has taken of the budget. */
   readonly cost: number;
+  /** Whose it is, with how much. */
+  readonly shares: readonly (readonly [share: QueueShare, bytes: number])[];
 }
 
 /**
- * Frames on their way into the recorder's pipe, under a budget of bytes. Large payloads are kept by reference, small
+ * Frames on their way into the recorder's pipe, under a budget of bytes. One connection may hold as much as is free, so
+ * that one which fills the queue is shed before its neighbours: half of the budget alone, a third each of two. Large payloads are kept by reference, small
  * ones and headers are copied together. Frames are collected for some milliseconds, because a write per chunk would
  * cost both processes a system call per chunk.
  */
@@ -33,6 +43,8 @@ export class FrameQueue {
   #pieces: Buffer[] = [];
   /** Blocks of this size that the pieces lie in. */
   #blocks: Buffer[] = [];
+  /** Of the connections whose frames are collected. */
+  #shares: QueueShare[] = [];
   /** Written blocks, to be filled again. New ones make V8 collect its whole heap some ten times a second. */
   readonly #spare: Buffer[] = [];
   /** Of the block that is copied into: where what is no piece yet begins, and where the next bytes go. */
@@ -60,9 +72,10 @@ export class FrameQueue {
     return this.#heldBytes / this.#budgetBytes;
   }
 
-  /** Half the budget is free: enough to take up a connection that was shed without shedding it again at once. */
-  get hasRoom(): boolean {
-    return this.#pipe !== null && this.#heldBytes <= this.#budgetBytes / 2;
+  /** Whether a connection that was shed can be taken up without shedding it again at once. */
+  hasRoomFor(share: QueueShare): boolean {
+    const free = this.#budgetBytes - this.#heldBytes;
+    return this.#pipe !== null && free >= this.#budgetBytes / 4 && share.heldBytes <= free / 2;
   }
 
   /** Sends to this pipe from now on; null drops what has not been written. */
@@ -73,13 +86,21 @@ export class FrameQueue {
 
   /**
    * Takes a frame whole, or not at all. The payload is not to be written to afterwards.
-   * @returns false if the budget is spent or no recorder is connected
+   * @returns false if the budget or the connection's share of it is spent, or no recorder is connected
    */
-  append(head: FrameHead, payload: Buffer): boolean {
+  append(head: FrameHead, payload: Buffer, share: QueueShare): boolean {
     const kept = payload.length >= REFERENCED_BYTES && ownsMemory(payload) ? payload : null;
-    const cost = this.#costOf(kept === null ? payload.length : 0) + (kept === null ? 0 : keptCostOf(kept));
-    if (this.#pipe === null || this.#heldBytes + cost > this.#budgetBytes) return false;
+    const keptCost = kept === null ? 0 : keptCostOf(kept);
+    const cost = this.#costOf(kept === null ? payload.length : 0) + keptCost;
+    const free = this.#budgetBytes - this.#heldBytes;
+    if (this.#pipe === null) return false;
+    // What lies in a block that is there already costs nothing.
+    if (cost > 0 && (cost > free || share.heldBytes > free)) return false;
     this.#add(head, payload, kept);
+    const bytes = FRAME_HEADER_BYTES + (kept === null ? payload.length : keptCost);
+    if (share.collectedBytes === 0) this.#shares.push(share);
+    share.collectedBytes += bytes;
+    share.heldBytes += bytes;
     return true;
   }
 
@@ -187,8 +208,11 @@ export class FrameQueue {
   /** All that was collected; nothing is left. */
   #take(): Taken {
     this.#sealPiece();
-    const taken = { pieces: this.#pieces, blocks: this.#blocks, cost: this.#collectedCost };
+    const shares = this.#shares.map((share) => [share, share.collectedBytes] as const);
+    for (const share of this.#shares) share.collectedBytes = 0;
+    const taken = { pieces: this.#pieces, blocks: this.#blocks, cost: this.#collectedCost, shares };
     this.#pieces = [];
+    this.#shares = [];
     this.#blocks = [];
     this.#block = NO_BLOCK;
     this.#begin = 0;
@@ -198,8 +222,9 @@ export class FrameQueue {
     return taken;
   }
 
-  #release({ blocks, cost }: Taken): void {
+  #release({ blocks, cost, shares }: Taken): void {
     this.#heldBytes -= cost;
+    for (const [share, bytes] of shares) share.heldBytes -= bytes;
     this.#spare.push(...blocks);
     // A burst leaves many, which go one at a time.
     if (this.#heldBytes === 0) this.#spare.pop();

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LossReason, Progress } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { ConnectionAccount, Counters, Fate } from './counters.ts';
-import { FrameQueue } from './frame-queue.ts';
+import { FrameQueue, QueueShare } from './frame-queue.ts';
 import {
   type CloseCause,
   type ConnectionOrigin,
@@ -196,6 +196,8 @@ export class ConnectionTap {
   readonly #host: RecorderClient;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
+  /** What it holds of the queue. */
+  readonly #share = new QueueShare();
   /** The next client bytes begin a turn. */
   #turnDue = true;
   #announced = false;
@@ -348,7 +350,8 @@ export class ConnectionTap {
 
   /** Takes the connection up again at a turn, when the recorder listens and there is room. */
   #resume(): void {
-    if (!this.#gap || this.#failed || !this.#resumes || !this.#host.queue.hasRoom) return;
+    if (!this.#gap || this.#failed || !this.#resumes) return;
+    if (!this.#host.queue.hasRoomFor(this.#share)) return;
     if (this.#announced) this.#sendGap();
     else this.#announce();
     this.#gap = null;
@@ -372,7 +375,7 @@ export class ConnectionTap {
   #hand(type: FrameType, turnStart: boolean, bytes: Buffer): boolean {
     if (!this.#announced) this.#announce();
     const head = { type, turnStart, connection: this.connection, atNs: this.#clock.nowNs() };
-    return this.#host.queue.append(head, bytes);
+    return this.#host.queue.append(head, bytes, this.#share);
   }
 
   #tell(message: PipeMessage): void {

@@ -2,7 +2,7 @@ import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
-import { FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
+import { FrameQueue, QueueShare } from '../../../src/proxy/tap/frame-queue.ts';
 import { type ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { imbalance } from '../../support/imbalance.ts';
 
@@ -73,7 +73,7 @@ describe('a connection in a gap, of which nothing more is recorded', () => {
 
 it('a gap that follows another at once is settled on its own', async () => {
   link.queue.flush();
-  await expect.poll(() => link.queue.hasRoom, { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => link.queue.hasRoomFor(new QueueShare()), { timeout: 10_000 }).toBe(true);
   // The next turn is taken up, and is too long as well.
   tap.client(Buffer.alloc(SHED_BYTES));
   settleGap();

@@ -3,12 +3,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
-import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
-import { FRAME, FRAME_HEADER_BYTES, FrameReader } from '../../../src/proxy/tap/frames.ts';
+import { BLOCK_BYTES, FrameQueue, QueueShare } from '../../../src/proxy/tap/frame-queue.ts';
+import { FRAME, FRAME_HEADER_BYTES, type FrameHead, FrameReader } from '../../../src/proxy/tap/frames.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 const HEAD = { type: FRAME.clientBytes, turnStart: true, connection: 1, atNs: 0 } as const;
 const LARGE_BYTES = 40_000;
+
+/** A frame of a connection of its own, where none is named. */
+function put(queue: FrameQueue, head: FrameHead, payload: Buffer, share = new QueueShare()): boolean {
+  return queue.append(head, payload, share);
+}
 
 /** A pipe that has room for all of a test. */
 function widePipe(): PassThrough {
@@ -41,7 +46,7 @@ describe('the queue into the pipe', () => {
         const given = payloads.map(([bytes, isControl], connection) => {
           const payload = Buffer.alloc(bytes, `of ${connection}`);
           if (isControl) queue.appendControl({ ...HEAD, connection }, payload);
-          else expect(queue.append({ ...HEAD, connection }, payload)).toBe(true);
+          else expect(put(queue, { ...HEAD, connection }, payload)).toBe(true);
           return { connection, turnStart: true, payload };
         });
         queue.flush();
@@ -56,8 +61,8 @@ describe('the queue into the pipe', () => {
     const pipe = widePipe();
     queue.attach(pipe);
     const [small, large] = [Buffer.from('small'), Buffer.alloc(LARGE_BYTES, 'x')];
-    queue.append(HEAD, small);
-    queue.append({ ...HEAD, connection: 2 }, large);
+    put(queue, HEAD, small);
+    put(queue, { ...HEAD, connection: 2 }, large);
     small.fill('-');
     large.fill('-');
     queue.flush();
@@ -69,7 +74,7 @@ describe('the queue into the pipe', () => {
   it('copies a piece of something larger, so that no more than its bytes is kept', () => {
     const queue = new FrameQueue();
     queue.attach(widePipe());
-    queue.append(HEAD, Buffer.alloc(20 * LARGE_BYTES).subarray(0, LARGE_BYTES));
+    put(queue, HEAD, Buffer.alloc(20 * LARGE_BYTES).subarray(0, LARGE_BYTES));
     expect(queue.heldBytes).toBe(BLOCK_BYTES);
   });
 
@@ -77,19 +82,17 @@ describe('the queue into the pipe', () => {
     const queue = new FrameQueue();
     const pipe = widePipe();
     queue.attach(pipe);
-    queue.append(HEAD, Buffer.from('before'));
+    put(queue, HEAD, Buffer.from('before'));
     const allocate = Buffer.allocUnsafeSlow;
     Buffer.allocUnsafeSlow = () => {
       throw new RangeError('Array buffer allocation failed');
     };
     try {
-      expect(() => queue.append({ ...HEAD, connection: 2 }, bytesOfOther(2 * BLOCK_BYTES))).toThrow(
-        RangeError,
-      );
+      expect(() => put(queue, { ...HEAD, connection: 2 }, bytesOfOther(2 * BLOCK_BYTES))).toThrow(RangeError);
     } finally {
       Buffer.allocUnsafeSlow = allocate;
     }
-    queue.append({ ...HEAD, connection: 3 }, Buffer.from('after'));
+    put(queue, { ...HEAD, connection: 3 }, Buffer.from('after'));
     queue.flush();
     expect(framesOf(pipe.read() as Buffer).map(({ payload }) => payload.toString())).toEqual([
       'before',
@@ -115,7 +118,7 @@ describe('the budget', () => {
         const queue = new FrameQueue(blocks * BLOCK_BYTES);
         queue.attach(widePipe());
         for (const bytes of payloads) {
-          queue.append(HEAD, Buffer.alloc(bytes));
+          put(queue, HEAD, Buffer.alloc(bytes));
           expect(queue.heldBytes).toBeLessThanOrEqual(blocks * BLOCK_BYTES);
         }
         queue.attach(null);
@@ -127,25 +130,86 @@ describe('the budget', () => {
   it('counts what a kept chunk costs beside its bytes', () => {
     const queue = new FrameQueue();
     queue.attach(widePipe());
-    queue.append(HEAD, Buffer.alloc(LARGE_BYTES));
+    put(queue, HEAD, Buffer.alloc(LARGE_BYTES));
     expect(queue.heldBytes).toBe(BLOCK_BYTES + LARGE_BYTES + 1024);
   });
 
   it('takes nothing where nobody listens', () => {
     const queue = new FrameQueue();
-    expect(queue.append(HEAD, Buffer.alloc(1))).toBe(false);
+    expect(put(queue, HEAD, Buffer.alloc(1))).toBe(false);
     queue.appendControl(HEAD, Buffer.alloc(1));
-    expect([queue.heldBytes, queue.hasRoom]).toEqual([0, false]);
+    expect([queue.heldBytes, queue.hasRoomFor(new QueueShare())]).toEqual([0, false]);
   });
 
   it('that is spent lets frames through that close accounts', () => {
     const queue = new FrameQueue(BLOCK_BYTES);
     const pipe = widePipe();
     queue.attach(pipe);
-    while (queue.append(HEAD, Buffer.alloc(1_000)));
+    while (put(queue, HEAD, Buffer.alloc(1_000)));
     queue.appendControl({ ...HEAD, type: FRAME.message, connection: 2 }, Buffer.alloc(2_000));
     queue.flush();
     expect(framesOf(pipe.read() as Buffer).at(-1)?.payload.length).toBe(2_000);
+  });
+});
+
+describe('a connection that fills the queue', () => {
+  const BUDGET_BLOCKS = 64;
+  const BUDGET = BUDGET_BLOCKS * BLOCK_BYTES;
+
+  /** A queue into a pipe that takes nothing, until it is told to. */
+  function stuckQueue() {
+    const queue = new FrameQueue(BUDGET);
+    const held: (() => void)[] = [];
+    const write = (_: Buffer, __: string, taken: () => void) => void held.push(taken);
+    queue.attach(new Writable({ write, highWaterMark: 1 }));
+    const release = async () => {
+      while (queue.heldBytes > 0) {
+        held.shift()?.();
+        await sleep(1);
+      }
+    };
+    return { queue, release };
+  }
+
+  const fill = (queue: FrameQueue, share: QueueShare) => {
+    while (put(queue, HEAD, Buffer.alloc(LARGE_BYTES), share));
+  };
+
+  it('is shed first: half of the budget is left to its neighbours, each of whom is taken', () => {
+    const { queue } = stuckQueue();
+    const bulk = new QueueShare();
+    fill(queue, bulk);
+    expect(queue.heldBytes / BUDGET).toBeCloseTo(0.5, 1);
+    const neighbours = Array.from({ length: 100 }, () => new QueueShare());
+    for (let round = 0; round < 10; round += 1) {
+      for (const share of neighbours) expect(put(queue, HEAD, Buffer.alloc(1_000), share)).toBe(true);
+      expect(put(queue, HEAD, Buffer.alloc(LARGE_BYTES), bulk)).toBe(false);
+    }
+    expect(neighbours.every((share) => queue.hasRoomFor(share))).toBe(true);
+    expect(queue.hasRoomFor(bulk)).toBe(false);
+  });
+
+  it('leaves as much to each other one: a third of the budget for two, and for a third that comes later', () => {
+    const { queue } = stuckQueue();
+    const [first, second, third] = [new QueueShare(), new QueueShare(), new QueueShare()];
+    for (let frames = 0; frames < 200; frames += 1) {
+      for (const share of [first, second]) put(queue, HEAD, Buffer.alloc(LARGE_BYTES), share);
+    }
+    expect(first.heldBytes / BUDGET).toBeCloseTo(1 / 3, 1);
+    expect(second.heldBytes / BUDGET).toBeCloseTo(1 / 3, 1);
+    expect(put(queue, HEAD, Buffer.alloc(LARGE_BYTES), third)).toBe(true);
+  });
+
+  it('holds nothing when all of it is written, and is taken again', async () => {
+    const { queue, release } = stuckQueue();
+    const bulk = new QueueShare();
+    fill(queue, bulk);
+    queue.flush();
+    await release();
+    expect([bulk.heldBytes, queue.heldBytes, queue.hasRoomFor(bulk)]).toEqual([0, 0, true]);
+    put(queue, HEAD, Buffer.alloc(LARGE_BYTES), bulk);
+    queue.attach(null);
+    expect(bulk.heldBytes).toBe(0);
   });
 });
 
@@ -162,7 +226,7 @@ describe('a pipe that takes nothing', () => {
     });
     queue.attach(pipe);
     for (let count = 0; count < 20; count += 1) {
-      expect(queue.append(HEAD, Buffer.alloc(200))).toBe(true);
+      expect(put(queue, HEAD, Buffer.alloc(200))).toBe(true);
       await sleep(LIMITS.flushDelayMs + 2);
     }
     // One that is stuck in the pipe, and one for all that came since.
@@ -178,7 +242,7 @@ describe('a pipe that takes nothing', () => {
     const queue = new FrameQueue();
     const [pipe, peer] = await socketPair();
     queue.attach(pipe.on('error', () => undefined));
-    while (queue.append(HEAD, Buffer.alloc(LARGE_BYTES))) queue.flush();
+    while (put(queue, HEAD, Buffer.alloc(LARGE_BYTES))) queue.flush();
     peer.destroy();
     pipe.destroy();
     queue.attach(null);
