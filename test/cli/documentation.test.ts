@@ -139,3 +139,16 @@ describe('a page of the documentation', () => {
     expect(named.filter((path) => !existsSync(join(repositoryRoot, 'src', path)))).toEqual([]);
   });
 });
+
+test('each line of what can go wrong names tests that are there', () => {
+  const page = readFileSync(join(repositoryRoot, 'docs', 'what-can-go-wrong.md'), 'utf8');
+  const rows = page.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| ---'));
+  const faults = rows.slice(1).map((row) => row.split(' | '));
+  expect(faults.length).toBeGreaterThan(15);
+  for (const cells of faults) {
+    const tests = [...(cells.at(-1) ?? '').matchAll(/\(\.\.\/(test\/[^)]+)\)/g)].map(([, path = '']) => path);
+    expect(cells, cells[0]).toHaveLength(6);
+    expect(tests, cells[0]).not.toEqual([]);
+    expect(tests.filter((path) => !existsSync(join(repositoryRoot, path)))).toEqual([]);
+  }
+});
