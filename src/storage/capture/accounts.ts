@@ -15,7 +15,7 @@ import { type Clock, systemClock } from '../../core/clock.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
-import { segmentsOf } from './directory.ts';
+import { segmentsOf, sizeOf } from './directory.ts';
 import type { SegmentMeta } from './schema.ts';
 import { withSegment } from './segment-reader.ts';
 
@@ -188,15 +188,16 @@ type KnownLife = Life & { readonly account: LifeAccount };
 /** The accounts of all lives in captures: from the segments, and newer ones from the files beside them. */
 export class LifeAccounts {
   readonly #lives = new Map<string, Life>();
-  /** Lives with an account file that cannot be read. */
-  readonly #unreadable = new Set<string>();
+  /** Account files that cannot be read, by life. */
+  readonly #unreadable = new Map<string, AccountFile>();
   readonly #startsUs: number[] = [];
   #oldestUs = Number.POSITIVE_INFINITY;
 
   addDirectory(captureDirectory: string): void {
     const running = runningIn(captureDirectory);
-    for (const { life, account } of accountFilesIn(captureDirectory)) {
-      if (account === null) this.#unreadable.add(life);
+    for (const file of accountFilesIn(captureDirectory)) {
+      const { life, account } = file;
+      if (account === null) this.#unreadable.set(life, file);
       else this.#learn(account);
       if (running.has(life)) this.#lifeOf(life).running = true;
     }
@@ -227,7 +228,7 @@ export class LifeAccounts {
 
   /** Lives of which no account can be read. What they saw is unknown. */
   get unreadable(): string[] {
-    return [...this.#unreadable].filter((life) => !this.#lives.get(life)?.account).sort();
+    return [...this.#unreadable.keys()].filter((life) => !this.#lives.get(life)?.account).sort();
   }
 
   /** Exchanges that may have been seen after the last account of killed recordings; null if unknown. */
@@ -268,9 +269,13 @@ export class LifeAccounts {
 
   /** Whether one of the ranges includes a time without counting. */
   touches(ranges: readonly TimeRange[]): boolean {
-    return this.#killed().some(({ account, foundUs }) =>
+    const uncounted = [
+      ...this.#killed().map(({ account, foundUs }) => [account.atUs, foundUs]),
+      ...this.#lost(),
+    ];
+    return uncounted.some(([sinceUs, untilUs]) =>
       ranges.some(
-        ({ fromUs, toUs }) => toUs > account.atUs && fromUs < (foundUs ?? Number.POSITIVE_INFINITY),
+        ({ fromUs, toUs }) => toUs > (sinceUs ?? 0) && fromUs < (untilUs ?? Number.POSITIVE_INFINITY),
       ),
     );
   }
@@ -296,11 +301,24 @@ export class LifeAccounts {
 
   /** Each with the next start of any life: nobody counted until then. Null if nothing followed. */
   #killed(): { readonly account: LifeAccount; readonly foundUs: number | null }[] {
-    const startsUs = this.#startsUs.toSorted((a, b) => a - b);
     return this.#current()
       .filter(isKilled)
-      .map(({ account }) => ({ account, foundUs: startsUs.find((us) => us > account.atUs) ?? null }))
+      .map(({ account }) => ({ account, foundUs: this.#nextStart(account.atUs) }))
       .sort((a, b) => a.account.atUs - b.account.atUs);
+  }
+
+  /** The times of lives without a readable account. An empty file is as old as its recording. */
+  #lost(): (readonly [sinceUs: number, untilUs: number | null])[] {
+    return this.unreadable.map((life) => {
+      const file = this.#unreadable.get(life) as AccountFile;
+      const sinceUs = atUsOf(file);
+      return [sizeOf(file.path) === 0 ? sinceUs : 0, this.#nextStart(sinceUs)];
+    });
+  }
+
+  /** Null if nothing followed. */
+  #nextStart(afterUs: number): number | null {
+    return this.#startsUs.toSorted((a, b) => a - b).find((us) => us > afterUs) ?? null;
   }
 
   #learn(account: LifeAccount): void {
