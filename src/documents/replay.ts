@@ -49,6 +49,17 @@ const duplicates = z.object({
 });
 export type DuplicateFigures = Immutable<z.infer<typeof duplicates>>;
 
+const repeats = z.object({
+  time: z
+    .enum(['latency', 'ttft'])
+    .describe('Of which the means are: from the send to the last byte or token.'),
+  pairs: count.describe('Exchanges that were sent more than once: the first send of each, and the second.'),
+  firstMs: z.number().describe('Geometric mean.'),
+  repeatMs: z.number().describe('Geometric mean.'),
+  faster: z.boolean().describe('Second sends are certainly faster, so that a cache may answer them.'),
+});
+export type RepeatFigures = Immutable<z.infer<typeof repeats>>;
+
 const waitsFor = z.enum(['sessions', 'connections']);
 /**
  * What a request can wait for before it is sent: the previous request of its session, or its recorded
@@ -589,6 +600,12 @@ export const replaySchema = z.object({
   statuses: counts,
   errors: z.partialRecord(z.enum(SEND_ERRORS), count),
   errorExamples,
+  repeats: repeats
+    .nullable()
+    .optional()
+    .describe(
+      'Second sends of the same recorded exchange, by `--loop` or as copies; null if there were none.',
+    ),
   check: check.nullable(),
   slo: z.array(sloLine),
   health,

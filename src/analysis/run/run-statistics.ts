@@ -1,6 +1,12 @@
 import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { type CheckedSend, hasFailed, type RunTotals, type Send } from '../../core/run.ts';
-import type { CheckFigures, ReplayDocument, WaitsFor, WarmupFigures } from '../../documents/replay.ts';
+import type {
+  CheckFigures,
+  RepeatFigures,
+  ReplayDocument,
+  WaitsFor,
+  WarmupFigures,
+} from '../../documents/replay.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
 import {
@@ -19,6 +25,7 @@ import {
   type SlicedFigures,
   SliceStatistics,
 } from './parts.ts';
+import { RepeatStatistics } from './repeats.ts';
 
 /** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
 export interface RunFigures extends PartFigures {
@@ -35,6 +42,8 @@ export interface RunFigures extends PartFigures {
   readonly likeness: readonly RouteLikeness[];
   /** How answers compare with the recorded ones; without it they were not compared. */
   readonly check?: CheckFigures | null;
+  /** How second sends of an exchange compare with first ones; null or left out where none was sent twice. */
+  readonly repeats?: RepeatFigures | null;
   /** What was sent before the judged part, and counts nowhere else. */
   readonly warmup: WarmupFigures;
   /** From the start of the judged part to the last planned instant, and to the end of the last answer or error. */
@@ -67,6 +76,7 @@ export class RunStatistics {
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
   readonly #checks = new CheckStatistics();
+  readonly #repeats = new RepeatStatistics();
   readonly #likeness = new AnswerLikeness();
   #recorded = 0;
   #planned = 0;
@@ -145,6 +155,7 @@ export class RunStatistics {
       statusMix: this.statusMix.figures(),
       likeness: this.#likeness.figures(),
       check: this.#checks.figures(),
+      repeats: this.#repeats.figures(),
       warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
       endOffsetNs: this.#all.endOffsetNs - this.#originNs,
@@ -161,6 +172,7 @@ export class RunStatistics {
     this.#all.add(send);
     this.#slices.add(send);
     this.fidelity.addSend(send);
+    this.#repeats.add(send);
     if (send.check != null) this.#checks.add({ ...send, check: send.check });
     if (send.actualOffsetNs !== null && send.error === null) this.statusMix.addSent(send.status);
     this.#addLikeness(send);

@@ -115,6 +115,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     tpotMs: latencyMs(streams.tpot),
     streams: streamsDocument(streams),
     tokens: streams.tokens,
+    repeats: figures.repeats ?? null,
     check: input.check ?? null,
     health,
     warmup: warmupDocument(input),

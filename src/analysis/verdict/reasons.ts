@@ -1,5 +1,6 @@
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type { ComparedMetric, FactDifference, ShiftedFigure } from '../../documents/comparison.ts';
+import type { RepeatFigures } from '../../documents/replay.ts';
 import { figureText, latencyText, pointsText, ratioText, shareText } from '../render/table.ts';
 import { type Threshold, unitOf } from './slo.ts';
 
@@ -348,6 +349,15 @@ const CATALOGUE = {
     text: incomparableText,
     means: 'Other answers are other work: their latency says nothing of what production served.',
     advice: incomparableAdvice,
+  }),
+  repeats_cached: entry<RepeatFigures>({
+    severity: 'doubt',
+    title: 'Repeated requests were answered faster',
+    text: ({ time, pairs, firstMs, repeatMs }) =>
+      `second sends of the same request had a ${time === 'ttft' ? 'time to first token' : 'latency'} of ${formatMs(repeatMs)}, first ones of ${formatMs(firstMs)} (geometric means of ${countOf(pairs, 'pair')})`,
+    means: 'A cache answered what --loop or copies repeated, and production would not have sent that again.',
+    advice:
+      'Turn off the cache of the target. Or give a longer window instead of --loop, --scaling compress instead of amplify, or --perturb.',
   }),
   staging_not_representative: entry<{ differences: readonly string[] }>({
     severity: 'doubt',

@@ -165,6 +165,7 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   }
   const differences = figures.likeness.flatMap((route) => differencesIn(route, bounds));
   if (differences.length > 0) yield reason('not_comparable', { kind: 'answers', differences });
+  if (figures.repeats?.faster === true) yield reason('repeats_cached', figures.repeats);
   if (calibration?.representative === false) {
     yield reason('staging_not_representative', { differences: calibration.differences });
   }

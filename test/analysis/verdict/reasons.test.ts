@@ -42,6 +42,7 @@ const REASONS = [
     waitMs: { p50: 1, p99: 2, max: 3 },
   }),
   reason('not_comparable', { kind: 'statuses', share: 0.3 }),
+  reason('repeats_cached', { time: 'latency', pairs: 40, firstMs: 200, repeatMs: 20, faster: true }),
   reason('staging_not_representative', { differences: ['median latency'] }),
   reason('uncalibrated', { why: 'not_asked', pairs: 0 }),
   reason('partly_open', null),
