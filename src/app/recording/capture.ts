@@ -113,8 +113,8 @@ export function openCapture(
     writer.setAccount(account);
     return {
       ...{ directory, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch },
-      /** Segments that earlier lives left open. */
-      unsealed,
+      /** Segments that earlier lives left open, but for the one that this one continues. */
+      unsealed: unsealed.filter((path) => path !== writer.continues),
       /** What recorders before this one have committed of the same recording. */
       progress: written.progress,
       /** What goes on under other keys than so far. */

@@ -21,11 +21,11 @@ export class BlockWriter {
   /** Slots of the open block and of later blocks in this batch. */
   #slots: Uint8Array[] = [];
   #rawBytes = 0;
-  #firstSlot = 0;
+  #firstSlot: number;
   /** How many of `#slots` are already committed as tails. */
   #committedSlots = 0;
   #large: { slot: number; bytes: Uint8Array }[] = [];
-  #nextLargeSlot = -1;
+  #nextLargeSlot: number;
   /** What a successful flush changes, pending until its commit has returned. */
   #flushed: { taken: number; firstSlot: number } | null = null;
 
@@ -35,6 +35,15 @@ export class BlockWriter {
     this.#deleteTails = connection.prepare<[number, number]>(
       'DELETE FROM block WHERE first_slot >= ? AND first_slot < ?',
     );
+    // A segment that is continued keeps the tails of its last block.
+    const [least, next] = connection
+      .prepare<[], [number, number]>(
+        'SELECT coalesce(min(first_slot), 0), coalesce(max(first_slot + slots), 0) FROM block',
+      )
+      .raw()
+      .get() as [number, number];
+    this.#firstSlot = Math.max(0, next);
+    this.#nextLargeSlot = Math.min(0, least) - 1;
   }
 
   /** Uncompressed bytes of the open block, which are written once more when it is full. */

@@ -57,22 +57,22 @@ export class SegmentWriter {
   readonly #insert;
   readonly #rollUp;
   readonly #writeRecords;
-  #lastId = 0;
+  #lastId: number;
 
-  /** Creates the file (0600) with its tables. Throws errors of SQLite and the file system. */
-  constructor(path: string, hour: number, meta: NewSegmentMeta, means: WriterMeans) {
+  /**
+   * Creates the file (0600) with its tables. Throws errors of SQLite and the file system.
+   * @param meta null to continue a file that another writer left open
+   */
+  constructor(path: string, hour: number, meta: NewSegmentMeta | null, means: WriterMeans) {
     const { durability, cipher, baseline } = means;
     // Created first: SQLite would apply the umask, and its side files get the mode of the file.
-    closeSync(openSync(path, 'wx', 0o600));
+    if (meta !== null) closeSync(openSync(path, 'wx', 0o600));
     this.path = path;
     this.hour = hour;
     this.#connection = openForWriting(path, durability);
     try {
-      this.#connection.transaction(() => {
-        createSchema(this.#connection);
-        writeMeta(this.#connection, meta);
-      })();
-      if (durability === 'commit') syncPath(dirname(path));
+      if (meta !== null) this.#create(meta, durability);
+      this.#lastId = lastIdOf(this.#connection, 'exchange');
       this.#blocks = new BlockWriter(this.#connection, cipher);
       this.#bodies = new BodyStore(this.#connection, this.#blocks);
       this.#names = new TextIds(this.#connection, 'name');
@@ -83,6 +83,14 @@ export class SegmentWriter {
       this.#connection.close();
       throw error;
     }
+  }
+
+  #create(meta: NewSegmentMeta, durability: Durability): void {
+    this.#connection.transaction(() => {
+      createSchema(this.#connection);
+      writeMeta(this.#connection, meta);
+    })();
+    if (durability === 'commit') syncPath(dirname(this.path));
   }
 
   /** Bytes of the open block; the commit that fills it writes them once more. */
@@ -219,6 +227,10 @@ export class SegmentWriter {
 
 type Bound = number | Uint8Array | null;
 
+function lastIdOf(connection: Connection, table: 'exchange' | 'body'): number {
+  return Number(connection.prepare(`SELECT coalesce(max(id), 0) FROM ${table}`).pluck().get());
+}
+
 /** An exchange that waits for its commit, with packed heads. */
 export interface PackedExchange {
   readonly exchange: Exchange;
@@ -260,11 +272,13 @@ export class BodyStore {
   #earlier = new Map<string, number>();
   /** Bodies that are not committed yet. */
   #uncommitted: string[] = [];
-  #committedId = 0;
-  #lastId = 0;
+  #committedId: number;
+  #lastId: number;
 
   constructor(connection: Connection, blocks: BlockWriter) {
     this.#blocks = blocks;
+    this.#lastId = lastIdOf(connection, 'body');
+    this.#committedId = this.#lastId;
     this.#insert = insertInto<Bound[]>(connection, 'body');
   }
 

@@ -6,10 +6,18 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import type { Exchange } from '../../core/exchange.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommittingSink, CommitResult as SinkCommitResult } from '../../core/ports.ts';
-import { formatSegmentName, hourOf, parseSegmentName, SIDE_SUFFIXES, segmentsOf } from './directory.ts';
-import type { EncryptionKey } from './encryption.ts';
+import {
+  formatSegmentName,
+  hourOf,
+  parseSegmentName,
+  type SegmentFile,
+  SIDE_SUFFIXES,
+  segmentsOf,
+  sizeOf,
+} from './directory.ts';
+import { cipherFor, type EncryptionKey } from './encryption.ts';
 import { DiskQuota, type OpenSegment, type Refusal, Retention, SegmentExpiry } from './retention.ts';
-import type { NewSegmentMeta } from './schema.ts';
+import { assertReadable, type NewSegmentMeta, readMeta, type SegmentMeta } from './schema.ts';
 import {
   keptBytesOf,
   type PackedExchange,
@@ -17,7 +25,7 @@ import {
   SegmentWriter,
   SideRecords,
 } from './segment-writer.ts';
-import { type Durability, lossReasonOf } from './sqlite.ts';
+import { type Durability, lossReasonOf, openForReading } from './sqlite.ts';
 
 export interface CaptureWriterOptions extends Omit<NewSegmentMeta, 'openedUs' | 'encryption'> {
   /** From `resolveCaptureDirectory(…, 'write')`. */
@@ -106,6 +114,11 @@ export class CaptureWriter implements CommittingSink {
     this.#rotation = new SegmentRotation(options, quota, clock);
   }
 
+  /** The file of an earlier process of this recorder that the first commit continues; null if there is none. */
+  get continues(): string | null {
+    return this.#rotation.left?.path ?? null;
+  }
+
   /** Exchanges that wait for the next commit. */
   get pendingExchanges(): number {
     return this.#pending.count;
@@ -146,6 +159,13 @@ export class CaptureWriter implements CommittingSink {
 
   /** Makes all appended exchanges durable, or reports why they are lost. */
   commit(progress: Progress | null = null): CommitResult {
+    const sinceNs = this.#clock.nowNs();
+    const result = this.#commit(progress);
+    this.#pending.spaceLike((this.#clock.nowNs() - sinceNs) / 1e6);
+    return result;
+  }
+
+  #commit(progress: Progress | null): CommitResult {
     this.#progress = progress;
     const exchanges = this.#pending.take();
     const records = this.#expiry.pending.length + Number(!this.#records.isEmpty);
@@ -264,14 +284,15 @@ export class CaptureWriter implements CommittingSink {
   }
 }
 
-/** Small exchanges fill a block by their number, and those without payload not at all. */
-const PENDING_MAX = LIMITS.commitBlocks * LIMITS.blockSlots;
+/** Commits that take longer than exchanges wait for one are this much larger, to catch up with what queued. */
+const SLOW_DISK_FACTOR = 4;
 
 /** Exchanges that wait for a commit, and when that is due. */
 class PendingExchanges {
   #exchanges: PackedExchange[] = [];
   #bytes = 0;
   #sinceNs = 0;
+  #spacingMs: number = LIMITS.commitSpacingMs;
 
   get count(): number {
     return this.#exchanges.length;
@@ -289,12 +310,18 @@ class PendingExchanges {
   due(nowNs: number): boolean {
     if (this.#exchanges.length === 0) return false;
     const waitedMs = (nowNs - this.#sinceNs) / 1e6;
+    const blocks = LIMITS.commitBlocks * (this.#spacingMs > LIMITS.commitDelayMs ? SLOW_DISK_FACTOR : 1);
     return (
       waitedMs >= LIMITS.commitDelayMs ||
-      (waitedMs >= LIMITS.commitSpacingMs && this.#exchanges.length >= LIMITS.commitExchanges) ||
-      this.#bytes >= LIMITS.commitBlocks * LIMITS.blockBytes ||
-      this.#exchanges.length >= PENDING_MAX
+      (waitedMs >= this.#spacingMs && this.#exchanges.length >= LIMITS.commitExchanges) ||
+      this.#bytes >= blocks * LIMITS.blockBytes ||
+      this.#exchanges.length >= blocks * LIMITS.blockSlots
     );
+  }
+
+  /** On a slow disk the next commit takes all that came during the last one, which arrives only after it. */
+  spaceLike(commitMs: number): void {
+    this.#spacingMs = Math.max(LIMITS.commitSpacingMs, commitMs);
   }
 
   /** Removes and returns all. */
@@ -344,6 +371,11 @@ class SegmentRotation {
   /** Size of the ended segments, less their sizes when empty. */
   #endedBytes = 0;
   #sequence: number;
+  /**
+   * What an earlier process of the same recorder left open. It is continued: a recorder that dies again and again would
+   * else make a file each time.
+   */
+  left: SegmentFile | null = null;
 
   /** @throws AppError OPTION_INVALID for a recorder id that a segment name cannot contain */
   constructor(options: CaptureWriterOptions, quota: DiskQuota, clock: Clock) {
@@ -359,9 +391,11 @@ class SegmentRotation {
     this.#segmentBytesMax = Math.min(LIMITS.segmentBytes, options.maxDiskBytes / SEGMENTS_PER_QUOTA);
     this.#walSoftBytes = Math.min(WAL_SOFT_BYTES, options.maxDiskBytes / 32);
     // Numbers continue after an earlier process with the same recorder id, so no name is used twice.
-    this.#sequence = segmentsOf(options.directory)
+    const last = segmentsOf(options.directory)
       .filter(({ recorder }) => recorder === id)
-      .reduce((last, { sequence }) => Math.max(last, sequence), 0);
+      .reduce<SegmentFile | null>((a, b) => (a !== null && a.sequence > b.sequence ? a : b), null);
+    this.#sequence = last?.sequence ?? 0;
+    if (last !== null && !last.sealed) this.left = last;
   }
 
   /** Hour of the open segment; null if none is open. */
@@ -379,6 +413,8 @@ class SegmentRotation {
    * reopen an hour: it goes into the current segment.
    */
   turnTo(hour: number): void {
+    if (this.left !== null && (hour > this.left.hour || sizeOf(this.left.path) >= this.#segmentBytesMax))
+      this.#leave();
     const segment = this.#segment;
     if (segment === null) return;
     if (hour > segment.hour || bytesOf(segment) >= this.#segmentBytesMax) this.end(false);
@@ -389,7 +425,7 @@ class SegmentRotation {
    * @param baseline the last account of the segment before it
    */
   segmentFor(hour: number, baseline: LifeAccount | null): SegmentWriter {
-    this.#segment ??= this.#open(hour, baseline);
+    this.#segment ??= this.#continued(baseline) ?? this.#open(hour, baseline);
     return this.#segment;
   }
 
@@ -424,6 +460,7 @@ class SegmentRotation {
    * Ends the open segment and passes it on. That also happens when writing its end fails, which is thrown.
    */
   end(recorderEnded: boolean): void {
+    this.#leave();
     const segment = this.#segment;
     this.#segment = null;
     if (segment === null) return;
@@ -457,6 +494,40 @@ class SegmentRotation {
     }
   }
 
+  /** Passes on what an earlier process left open, as it is. */
+  #leave(): void {
+    const left = this.left;
+    this.left = null;
+    if (left !== null) this.#options.onFinished(left.path);
+  }
+
+  /** The segment that an earlier process left open; null if there is none, or none that this process may write to. */
+  #continued(baseline: LifeAccount | null): SegmentWriter | null {
+    const { left } = this;
+    if (left === null) return null;
+    const { durability, encryption, hashKeyFingerprint } = this.#options;
+    try {
+      const meta = metaOf(left);
+      const isOurs =
+        meta.closedUs === null &&
+        meta.hashKeyFingerprint === hashKeyFingerprint &&
+        (meta.encryption === null) === (encryption === null);
+      if (isOurs) {
+        const cipher = cipherFor(meta.encryption, encryption, left.file);
+        const segment = new SegmentWriter(left.path, left.hour, null, { durability, cipher, baseline });
+        this.left = null;
+        this.#emptyBytes = segment.contentBytes;
+        // It counted as one of the others so far.
+        this.#quota.forgetCount();
+        return segment;
+      }
+    } catch {
+      // Sealing reports what is wrong with it. What comes now goes into a file of its own.
+    }
+    this.#leave();
+    return null;
+  }
+
   #open(hour: number, baseline: LifeAccount | null): SegmentWriter {
     const { directory, recorder, durability, encryption } = this.#options;
     const sequence = this.#sequence + 1;
@@ -483,6 +554,16 @@ class SegmentRotation {
       for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
       throw error;
     }
+  }
+}
+
+function metaOf({ path, file }: SegmentFile): SegmentMeta {
+  const connection = openForReading(path);
+  try {
+    assertReadable(connection, file);
+    return readMeta(connection, file);
+  } finally {
+    connection.close();
   }
 }
 

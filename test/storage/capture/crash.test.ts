@@ -12,8 +12,9 @@ import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const WRITER = join(repositoryRoot, 'test', 'support', 'writer-process.ts');
 
-function startWriter(directory: string, recorder: string, count: number): RunningProcess {
-  return new RunningProcess(process.execPath, [WRITER, directory, recorder, String(count)]);
+function startWriter(directory: string, recorder: string, count: number, bodyBytes = 100): RunningProcess {
+  const args = [WRITER, directory, recorder, String(count), String(bodyBytes)];
+  return new RunningProcess(process.execPath, args);
 }
 
 function lastAcknowledged(output: string): number {
@@ -62,6 +63,31 @@ describe('a writer killed with SIGKILL', () => {
     // That something may be missing is said, even where it is not known what.
     const reader = inspectCapture(directory);
     expect(reader.segments).toHaveLength(5);
+  });
+});
+
+describe('a recorder that is started again', () => {
+  it('continues its segment instead of making a new one every time', async () => {
+    const directory = join(temporaryDirectory(), 'capture');
+    let acknowledged = 0;
+    // Bodies in shared blocks, and bodies with rows of their own.
+    for (const bodyBytes of [100, 300_000, 100, 300_000]) {
+      const writer = startWriter(directory, 'again', 0, bodyBytes);
+      await writer.waitFor('stdout', /^committed 70$/m);
+      const { stdout } = await writer.kill('SIGKILL');
+      acknowledged += lastAcknowledged(stdout);
+    }
+    const last = await startWriter(directory, 'again', 21).finished;
+    acknowledged += lastAcknowledged(last.stdout);
+    expect(last.stdout).toContain('closed 21 0 null');
+    const found = numbersOf(directory, 'again');
+    expect(found.length).toBeGreaterThanOrEqual(acknowledged);
+    // An hour may have ended meanwhile.
+    expect(segmentsOf(directory).length).toBeLessThanOrEqual(2);
+    const settled = unsealedSegments(directory).map((path) => settleSegment(path, systemClock));
+    expect(settled.map(({ outcome }) => outcome)).not.toContain('damaged');
+    expect(numbersOf(directory, 'again')).toEqual(found);
+    expect(inspectCapture(directory).exchanges).toBe(found.length);
   });
 });
 

@@ -5,7 +5,9 @@ import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { segmentsOf } from '../../../src/storage/capture/directory.ts';
+import { EncryptionKey } from '../../../src/storage/capture/encryption.ts';
 import { inspectCapture } from '../../../src/storage/capture/inspect.ts';
+import { CaptureReader } from '../../../src/storage/capture/reader.ts';
 import { sealSegment } from '../../../src/storage/capture/sealing.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { accountOf } from '../../support/accounts.ts';
@@ -41,6 +43,36 @@ describe('commits', () => {
       writer.append(exchangeOf());
     }
     expect(writer.due(10)).toBe(true);
+    writer.close();
+  });
+
+  it.each([
+    ['come as before on a quick disk', 1, LIMITS.commitSpacingMs, 1],
+    ['wait on a slow disk for as long as the last one took', 100, 100, 1],
+    ['are larger on a disk that is slower than they may wait', 1_000, LIMITS.commitDelayMs, 4],
+  ])('%s', (_, commitMs, waitMs, factor) => {
+    const clock = new (class extends StandingClock {
+      override epochUs(): number {
+        // Asked for the time of the commit, within it.
+        this.monotonicNs += commitMs * 1e6;
+        return super.epochUs();
+      }
+    })();
+    const writer = new CaptureWriter(writerOptions(newCapture()), clock);
+    writer.append(exchangeOf());
+    writer.commit();
+    // The first one also opened the segment, and took twice as long.
+    writer.append(exchangeOf());
+    writer.commit();
+    const sinceNs = clock.monotonicNs;
+    for (let count = 0; count < LIMITS.commitExchanges; count += 1) writer.append(exchangeOf());
+    expect(writer.due(sinceNs + waitMs * 1e6 - 1)).toBe(false);
+    expect(writer.due(sinceNs + waitMs * 1e6)).toBe(true);
+    const most = factor * LIMITS.commitBlocks * LIMITS.blockSlots;
+    for (let count = LIMITS.commitExchanges; count < most - 1; count += 1) writer.append(exchangeOf());
+    expect(writer.due(sinceNs)).toBe(false);
+    writer.append(exchangeOf());
+    expect(writer.due(sinceNs)).toBe(true);
     writer.close();
   });
 
@@ -293,5 +325,42 @@ describe('segments', () => {
     } finally {
       process.umask(umask);
     }
+  });
+});
+
+describe('a segment that an earlier process left open', () => {
+  const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
+  const left = { onFinished: () => undefined };
+
+  function written(
+    directory: string,
+    parts: Parameters<typeof writerOptions>[1],
+    texts: readonly string[],
+  ): number {
+    const writer = new CaptureWriter(writerOptions(directory, { ...left, ...parts }), new StandingClock());
+    for (const body of texts) writer.append(exchangeOf({ request: requestMessage({ body }) }));
+    expect(writer.commit()).toMatchObject({ committed: texts.length, error: null });
+    return segmentsOf(directory).length;
+  }
+
+  it('is continued under its key', () => {
+    const directory = newCapture();
+    expect(written(directory, { encryption: KEY }, ['one', 'two'])).toBe(1);
+    expect(written(directory, { encryption: KEY }, ['three'])).toBe(1);
+    const reader = new CaptureReader(directory, { encryptionKey: KEY });
+    const bodies = [...reader.rows()].map((row) => String(reader.payload(row)?.request?.body.kept));
+    reader.close();
+    expect(bodies.sort()).toEqual(['one', 'three', 'two']);
+  });
+
+  it.each([
+    ['under another key', { encryption: EncryptionKey.from(Buffer.alloc(32, 2), 'another key') }],
+    ['in clear', { encryption: null }],
+    ['with other hashes', { encryption: KEY, hashKeyFingerprint: 'another' }],
+    ['by another recorder', { encryption: KEY, recorder: { id: 'other', host: 'test', startedUs: 0 } }],
+  ])('is not continued %s', (_, parts) => {
+    const directory = newCapture();
+    written(directory, { encryption: KEY }, ['one']);
+    expect(written(directory, parts, ['two'])).toBe(2);
   });
 });
