@@ -296,6 +296,7 @@ const bounds = z
       .describe('Share of sends that may have waited for their recorded connection.'),
     statusShare: z.number().describe('How far statuses may differ from the recording.'),
     sizeFactor: z.number().describe('How many times the median answer of a route may be larger or smaller.'),
+    rejectedShare: z.number().describe('Share of recorded refusals (429, 503) beyond which they are noted.'),
     uncheckedShare: z.number().describe('Share of answers that may lack a comparison.'),
     confidence: maybeNumber.describe(
       'How sure PASS must be that a percentile is within its limit; null compares the observed value.',
@@ -591,7 +592,7 @@ export const replaySchema = z.object({
   fidelity,
   latencyMs: z
     .object({ scheduled: trustedLatencyMs, service: trustedLatencyMs })
-    .describe('Of completed requests.'),
+    .describe('Of served requests: answers that neither failed nor turned the request away.'),
   ttftMs: latencyMs.describe('Of streams with a token: first token minus intended send.'),
   itlMs: latencyMs.describe('Between tokens.'),
   tpotMs: latencyMs.describe('Per output token.'),

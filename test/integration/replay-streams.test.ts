@@ -137,7 +137,7 @@ describe('a replay of streams', () => {
       expect([ttft?.observed, itl?.observed]).toEqual(['Infinity', 'Infinity']);
     }
     // Of eight: what two clients gave up is neither answered nor failed.
-    expect(document.slo.at(-1)).toMatchObject({ expression: 'errors: rate<0.01', observed: 0.25, ok: false });
+    expect(document.slo.at(-2)).toMatchObject({ expression: 'errors: rate<0.01', observed: 0.25, ok: false });
     expect(status).toBe(3);
     expect(sends.map(({ cancelled }) => cancelled)).toEqual(
       [7, 8].reduce(asCancelled, Array(10).fill(false)),

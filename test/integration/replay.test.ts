@@ -100,6 +100,7 @@ describe('the exit status', () => {
     expect(slo.map(({ expression, ok }) => [expression, ok])).toEqual([
       ['latency: p(90)<10000', true],
       ['errors: rate<0.01', true],
+      ['rejected: rate<0.01', true],
     ]);
     expect(result.status).toBe(verdict === 'PASS' ? 0 : 4);
     expect(reasons.filter(({ code }) => !OUR_SIDE.includes(code))).toEqual([]);

@@ -2,7 +2,7 @@ import { type ExchangeRow, hasExchangeFailed } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
 import { latencyOf, type SentSend } from '../run/latency.ts';
-import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
+import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
 import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
@@ -129,7 +129,7 @@ export class ReportStatistics {
 
   /** Counts the latency of a send; null where it has none. */
   #measure(send: SentSend, outcome: SendOutcome): number | null {
-    const latency = latencyOf(send, outcome === 'completed');
+    const latency = latencyOf(send, isServed(send, outcome));
     if (latency === null) return null;
     const { scheduledNs, serviceNs } = latency;
     this.#scheduled.record(scheduledNs);

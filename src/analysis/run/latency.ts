@@ -8,9 +8,9 @@ export type SentSend = Send & { readonly actualOffsetNs: number };
 
 /** Distributions in nanoseconds, over everything that was sent. */
 export interface LatencyFigures {
-  /** Last byte minus intended send, of requests that completed. */
+  /** Last byte minus intended send, of requests that were served: refusals are quick. */
   readonly scheduled: Histogram;
-  /** Last byte minus actual send, of requests that completed. */
+  /** Last byte minus actual send, of the same. */
   readonly service: Histogram;
   /** The same two by windows of the run, which say how far their percentiles can be trusted. */
   readonly byWindow: { readonly scheduled: WindowPercentiles; readonly service: WindowPercentiles };
@@ -45,12 +45,12 @@ export class LatencyStatistics {
   }
 
   /** Takes a send that left: completed, failed or cancelled. */
-  add(send: SentSend, completed: boolean): void {
+  add(send: SentSend, served: boolean): void {
     const { scheduled, service, byWindow, censored, lag, connect, connectionWait } = this.figures;
     lag.record(lagNsOf(send));
     if (send.startOffsetNs !== null) connect.record(Math.max(0, send.startOffsetNs - send.actualOffsetNs));
     if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
-    const latency = latencyOf(send, completed || send.cancelled);
+    const latency = latencyOf(send, served || send.cancelled);
     if (latency === null) return;
     if (send.cancelled) {
       censored.scheduled.record(latency.scheduledNs);

@@ -3,6 +3,7 @@ import { isTurnedAway } from '../../core/run.ts';
 import { formatBytes, formatMs, percent } from '../../core/units.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import { NamedGroups, shareDistance, Tally } from '../stats/tally.ts';
+import { isRefusal } from './outcomes.ts';
 
 /** An answer as it is held against another one to the same request. Null is unknown. */
 export interface ComparedAnswer {
@@ -46,6 +47,8 @@ class RouteAnswers {
   readonly tookNs = { before: new Histogram(), now: new Histogram() };
 
   add(before: ComparedAnswer, now: ComparedAnswer): void {
+    // What was refused for its load says nothing of the answer, and to serve it now is no fault.
+    if (isRefusal(before.status)) return;
     this.requests += 1;
     this.statuses.before.count(before.status);
     this.statuses.now.count(now.status);

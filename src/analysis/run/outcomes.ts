@@ -91,6 +91,23 @@ export class OutcomeCounts {
 /** A server too busy says so with one of these; clients tend to try again. */
 const REJECTED: ReadonlySet<number> = new Set([429, 503]);
 
+/** A refusal that is an answer. A 503 is a failure, and is bounded as one. */
+const TOO_MANY_REQUESTS = 429;
+
+export function isRefusal(status: number): boolean {
+  return status === TOO_MANY_REQUESTS;
+}
+
+/** Of answers by status, those that refuse a request for its load. */
+export function refusalsIn(statuses: Readonly<Record<string, number>>): number {
+  return statuses[TOO_MANY_REQUESTS] ?? 0;
+}
+
+/** Whether a request got what it asked for: an answer that neither failed nor turned it away. */
+export function isServed({ status }: Pick<Send, 'status'>, outcome: SendOutcome): boolean {
+  return outcome === 'completed' && (status === null || !isTurnedAway(status));
+}
+
 export interface StatusMixFigures {
   /** Recorded answers below 500 among the planned requests; 0 when the recording knows no statuses. */
   readonly recordedAnswers: number;
@@ -105,6 +122,8 @@ export interface StatusMixFigures {
   readonly recordedFailed: number;
   /** Share of 429 and 503 among all recorded statuses: arrivals that may be a client's second try follow them. */
   readonly recordedRejected: number | null;
+  /** Share of 429 among all recorded statuses. */
+  readonly recordedRefused: number | null;
   /** Total variation between both mixes of statuses, 0 to 1; null when either side has none. */
   readonly distance: number | null;
 }
@@ -154,6 +173,9 @@ export class StatusMix {
     // Where only some recorded statuses are known, those are no sample of the others: each explains one of its kind.
     const explained = recordedAway / Math.max(1, recordedAnswers, sentAnswers);
     const rejections = this.#recorded.total((status) => REJECTED.has(status));
+    // How many may be refused has a bound of its own, and to serve what production refused is no fault.
+    const comparable = (statuses: Tally<number>) =>
+      new Tally([...statuses].filter(([status]) => isAnswer(status) && !isRefusal(status)));
     return {
       recordedAnswers,
       sentAnswers,
@@ -164,10 +186,8 @@ export class StatusMix {
       // Every known status below 500 is an answer, even if it broke off.
       recordedFailed: recordedStatuses - recordedAnswers + unanswered + broken,
       recordedRejected: recordedStatuses === 0 ? null : rejections / recordedStatuses,
-      distance: shareDistance(
-        new Tally([...this.#recorded].filter(([status]) => isAnswer(status))),
-        this.#sent,
-      ),
+      recordedRefused: recordedStatuses === 0 ? null : this.#recorded.total(isRefusal) / recordedStatuses,
+      distance: shareDistance(comparable(this.#recorded), comparable(this.#sent)),
     };
   }
 }

@@ -3,7 +3,7 @@ import { NamedGroups } from '../stats/tally.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../verdict/slices.ts';
 import { limitsText, type RequestLimit, STREAM_METRICS, type Threshold } from '../verdict/slo.ts';
 import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
-import { OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';
+import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';
 import { type StreamFigures, StreamStatistics } from './streams.ts';
 
 const NS_PER_MS = 1e6;
@@ -91,7 +91,7 @@ export class PartStatistics {
     this.#firstIntendedNs = Math.min(this.#firstIntendedNs ?? intendedOffsetNs, intendedOffsetNs);
     if (!hasLeft(send)) return outcome;
     this.endOffsetNs = Math.max(this.endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
-    this.#latency.add(send, outcome === 'completed');
+    this.#latency.add(send, isServed(send, outcome));
     return outcome;
   }
 

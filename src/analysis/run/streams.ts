@@ -4,7 +4,7 @@ import { FINISH_REASONS, type FinishReason, isTurnedAway, type Send } from '../.
 import type { StreamsDocument, TokensDocument } from '../../documents/replay.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
-import type { SendOutcome } from './outcomes.ts';
+import { isRefusal, type SendOutcome } from './outcomes.ts';
 
 /** Counts of streams, and distributions in nanoseconds. A stream that was cancelled counts as far as it came. */
 export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
@@ -73,8 +73,10 @@ export class StreamStatistics {
     }
     if (outcome === 'cancelled') this.#addCancelled(send);
     if (outcome !== 'completed') return;
-    if (send.status !== null && isTurnedAway(send.status)) figures.turnedAway += 1;
-    else if (send.unstreamed) figures.whole += 1;
+    if (send.status !== null && isTurnedAway(send.status)) {
+      // Production refused it as well.
+      if (send.recorded == null || !isRefusal(send.recorded.status)) figures.turnedAway += 1;
+    } else if (send.unstreamed) figures.whole += 1;
     else this.#addCompleted(send);
   }
 

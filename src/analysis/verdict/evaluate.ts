@@ -1,4 +1,5 @@
 import { Histogram } from '../../core/histogram.ts';
+import { refusalsIn } from '../run/outcomes.ts';
 import { emptyPart, type GoodputFigures } from '../run/parts.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 
@@ -268,6 +269,10 @@ function observe(
       const unknown = scope.cancelled === 'worst' ? outcomes.leftUnanswered : 0;
       const failed = unanswered.failed + unknown;
       return isCount ? failed : ratio(failed, unanswered.sent + unknown);
+    }
+    case 'rejected': {
+      const refusals = refusalsIn(outcomes.statuses);
+      return isCount ? refusals : ratio(refusals, unanswered.sent);
     }
     case 'goodput':
       return goodputRate(threshold, figures, unanswered.interrupted, scope);

@@ -395,8 +395,15 @@ const CATALOGUE = {
     severity: 'note',
     title: 'A few requests were turned away',
     text: turnedAwayText,
-    means: 'Their quick answers are among the latencies, and nothing says that production gave them.',
+    means: 'They are in no latency, so a request that would have been slow may be among them.',
     advice: 'Find them by their status in table send of run.sqlite: long prompts would have been slow.',
+  }),
+  recorded_refusals: entry<{ share: number }>({
+    severity: 'note',
+    title: 'The recording has refusals',
+    text: ({ share }) => `production refused ${percent(share)} of the recorded requests (429, 503)`,
+    means: 'Recorded arrivals hold the tries that follow a refusal; latencies are of what is served now.',
+    advice: 'Replay a window in which production served its traffic, or read the load as it is.',
   }),
   far_faster: entry<{ faster: readonly string[] }>({
     severity: 'note',

@@ -32,6 +32,7 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   connectionWaitShare: 0.01,
   statusShare: 0.02,
   sizeFactor: 2,
+  rejectedShare: 0.01,
   uncheckedShare: 0.01,
   confidence: 0.95,
   unreadShare: 0.01,

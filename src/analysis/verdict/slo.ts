@@ -11,6 +11,7 @@ const SLO_METRICS = [
   'itl',
   'tpot',
   'errors',
+  'rejected',
   'goodput',
   'mismatch',
   'achieved',
@@ -81,6 +82,8 @@ export const SLO_PRESETS: Readonly<Record<string, string>> = {
 
 /** A run that fails fast looks fast: beside any other objective at most 1 % may fail, unless stated. */
 const IMPLIED_ERRORS = 'errors: rate<0.01';
+/** The same of answers that refuse a request for its load, beyond those that production refused. */
+const IMPLIED_REJECTED = 0.01;
 
 type Family = 'time' | 'share' | 'total' | 'goodput';
 const FAMILIES: Readonly<Record<SloMetric, Family>> = {
@@ -90,6 +93,7 @@ const FAMILIES: Readonly<Record<SloMetric, Family>> = {
   itl: 'time',
   tpot: 'time',
   errors: 'share',
+  rejected: 'share',
   goodput: 'goodput',
   mismatch: 'share',
   achieved: 'share',
@@ -126,6 +130,20 @@ export function parseSlo(texts: readonly string[]): Threshold[] {
   }
   const isStated = thresholds.some(({ metric, slice }) => metric === 'errors' && slice === null);
   return thresholds.length > 0 && !isStated ? [...thresholds, ...parseText(IMPLIED_ERRORS, [])] : thresholds;
+}
+
+/**
+ * The objectives and, beside any, a bound on refusals: 1 % more than production refused, unless one is stated.
+ * @param recorded share of the recorded answers that were refusals; null if unknown
+ */
+export function withRejected(
+  thresholds: readonly Threshold[],
+  recorded: number | null,
+): readonly Threshold[] {
+  const isStated = thresholds.some(({ metric, slice }) => metric === 'rejected' && slice === null);
+  if (thresholds.length === 0 || isStated) return thresholds;
+  const limit = Math.min(1, Number(((recorded ?? 0) + IMPLIED_REJECTED).toFixed(4)));
+  return [...thresholds, ...parseText(`rejected: rate<${limit}`, [])];
 }
 
 /** What an objective is about. */

@@ -206,6 +206,9 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
       if (margin?.holds === false) yield tooClose({ threshold, observed, margin }, figures);
       continue;
     }
+    // `not_comparable` says that those answers were refusals.
+    const { turnedAwayExcess } = context.figures.statusMix;
+    if (observed === null && turnedAwayExcess > bounds.statusShare) continue;
     // There are enough streams, but none with two tokens.
     const gapless = metric === 'itl' && samples >= floor;
     yield reason('too_few_samples', { expression, floor, samples, gapless });
@@ -275,10 +278,14 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
     yield reason('uncalibrated', { why, pairs: calibration.pairs });
   }
   if (figures.fidelity.waitsFor === 'sessions') yield reason('partly_open', null);
-  // Too few to doubt the comparison, but their latencies are those of refusals.
+  // Too few to doubt the comparison, but nothing is known of their latency.
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
   if (turnedAwayExcess > 0 && turnedAwayExcess <= bounds.statusShare) {
     yield reason('turned_away', { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway });
+  }
+  const { recordedRejected } = figures.statusMix;
+  if ((recordedRejected ?? 0) > bounds.rejectedShare) {
+    yield reason('recorded_refusals', { share: recordedRejected ?? 0 });
   }
   const faster = figures.likeness.flatMap(fasterIn);
   if (faster.length > 0) yield reason('far_faster', { faster });

@@ -2,7 +2,7 @@ import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
 import { evaluateSlo, type SloResult } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
-import type { Threshold } from './slo.ts';
+import { type Threshold, withRejected } from './slo.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf } from './validity.ts';
 
 interface Judgement {
@@ -27,9 +27,10 @@ interface Judgement {
  */
 export function judge(
   context: RunContext,
-  thresholds: readonly Threshold[],
+  stated: readonly Threshold[],
   bounds: JudgementBounds = JUDGEMENT_BOUNDS,
 ): Judgement {
+  const thresholds = withRejected(stated, context.figures.statusMix.recordedRefused);
   const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null, bounds.confidence);
   const violated = slo.filter(({ ok }) => ok === false);
   const proven = provenOf(violated, context, bounds);

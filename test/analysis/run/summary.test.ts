@@ -79,6 +79,7 @@ describe('summariseReplay', () => {
       slo: [
         { expression: 'latency: p(95)<200', unit: 'ms', observed: 10, limit: 200, ok: true },
         { expression: 'errors: rate<0.01', unit: 'share', observed: 0, limit: 0.01, ok: true },
+        { expression: 'rejected: rate<0.01', unit: 'share', observed: 0, limit: 0.01, ok: true },
       ],
     });
     expect(document.fidelity).toMatchObject({

@@ -47,6 +47,7 @@ const REASONS = [
   reason('uncalibrated', { why: 'not_asked', pairs: 0 }),
   reason('partly_open', null),
   reason('turned_away', { share: 0.01, recorded: null }),
+  reason('recorded_refusals', { share: 0.3 }),
   reason('far_faster', { faster: ['POST /infer: median 1 ms, recorded 40 ms'] }),
   reason('unknown', { what: ['the recorded statuses'] }),
   reason('warmup_short', { heldMs: 1_000, askedMs: 2_000 }),

@@ -58,6 +58,7 @@ describe('an objective by slice', () => {
       ['latency{model=fast}: p(60)<200', true, 600],
       ['latency{model=slow}: p(60)<200', false, 300],
       ['errors: rate<0.01', true, null],
+      ['rejected: rate<0.01', true, null],
     ]);
   });
 
@@ -111,7 +112,7 @@ describe('an objective by slice', () => {
     );
     const { verdict, codes, lines } = judged(sends, ['latency{*client}: avg<200']);
     expect({ verdict, codes }).toEqual({ verdict: 'INCONCLUSIVE', codes: ['slices_beyond'] });
-    expect(lines).toHaveLength(51);
+    expect(lines).toHaveLength(52);
   });
 
   test('requests without a model are in no slice of {*model}, and a note says so', () => {
@@ -129,7 +130,7 @@ describe('an objective by slice', () => {
     const { lines } = judged(sends, [
       'errors{model=a}: rate<0.01; errors{model=b}: rate<0.01; errors: rate<0.5',
     ]);
-    expect(lines.map(([, ok]) => ok)).toEqual([true, false, true]);
+    expect(lines.map(([, ok]) => ok)).toEqual([true, false, true, true]);
     expect(judged(sends, ['latency{model=b}: p(50)<200; errors: rate<0.5']).verdict).toBe('FAIL');
   });
 

@@ -60,7 +60,7 @@ function stream(index: number, status: number | null): Send {
 }
 
 describe('a target that turns requests away', () => {
-  test.each([400, 401, 404, 405, 413, 415, 422, 429, 302, 307])(
+  test.each([400, 401, 404, 405, 413, 415, 422, 302, 307])(
     'is INCONCLUSIVE where nobody knows the recorded statuses and all is answered with %d, never PASS',
     (status) => {
       const run = judged(always(null), always(status));
@@ -89,6 +89,46 @@ describe('a target that turns requests away', () => {
     expect(judged(first(1, 400, null), always(400)).codes).toEqual(['not_comparable']);
   });
 
+  test('is FAIL where it refuses over 1 % more for its load than production did', () => {
+    expect(judged(always(200), first(100, 429))).toMatchObject({ verdict: 'FAIL', codes: ['slo_violated'] });
+    expect(judged(always(null), first(100, 429)).slo.at(-1)).toMatchObject({
+      threshold: { expression: 'rejected: rate<0.01' },
+      ok: false,
+    });
+    expect(judged(first(300, 429), first(305, 429))).toMatchObject({ verdict: 'PASS' });
+    expect(judged(first(300, 429), first(320, 429)).slo.at(-1)).toMatchObject({
+      threshold: { expression: 'rejected: rate<0.31' },
+      observed: 0.32,
+      ok: false,
+    });
+    const stated = [...REALTIME, 'rejected: rate<0.5'];
+    expect(judged(first(300, 429), first(315, 429), stated)).toMatchObject({ verdict: 'PASS' });
+  });
+
+  test('is no fault where it serves what production refused, which is a note', () => {
+    const run = judged(first(300, 429), always(200));
+    expect(run).toMatchObject({ verdict: 'PASS' });
+    expect(run.notes.map(({ code }) => code)).toContain('recorded_refusals');
+    expect(judged(first(5, 429), always(200)).notes.map(({ code }) => code)).not.toContain(
+      'recorded_refusals',
+    );
+  });
+
+  test('answers quickly, which is in no latency', () => {
+    const quick = judged(first(300, 429), first(300, 429));
+    expect(quick.verdict).toBe('PASS');
+    const refusedFast = (sends: readonly Send[]) =>
+      sends.map((each) =>
+        each.status === 429 ? each : { ...each, lastByteOffsetNs: (each.actualOffsetNs ?? 0) + 300 * MS },
+      );
+    const sends = Array.from({ length: 1_000 }, (_, index) =>
+      send({ index, status: index < 700 ? 429 : 200 }),
+    );
+    const { slo } = judge(contextOf(refusedFast(sends)), parseSlo(['latency: p(50)<200']));
+    expect(slo[0]).toMatchObject({ ok: false });
+    expect(slo[0]?.observed).toBeCloseTo(300, 0);
+  });
+
   test('is not taken for one that failed', () => {
     const run = judged(always(null), always(400), ['errors: rate<0.01']);
     expect(run.slo[0]).toMatchObject({ observed: 0, ok: true });
@@ -111,19 +151,19 @@ describe('requests for streams that are turned away', () => {
   const objectives = ['ttft: p(99)<100', 'itl: p(99)<100', 'tpot: p(99)<100'];
 
   test.each(objectives)('cannot hide a tail by their absence: %s', (slo) => {
-    const hidden = judged(always(null), first(15, 429), [slo], stream);
+    const hidden = judged(always(null), first(15, 422), [slo], stream);
     expect(hidden).toMatchObject({ verdict: 'INCONCLUSIVE', codes: ['not_comparable'], exitCode: 4 });
     expect(hidden.reasons[0]?.text).toContain('15 requests');
-    expect(judged(always(null), first(3, 429), [slo], stream).verdict).toBe('PASS');
+    expect(judged(always(null), first(3, 422), [slo], stream).verdict).toBe('PASS');
   });
 
   test.each(objectives)('are no proof that a target is slow, and excuse none that is: %s', (slo) => {
     const slow = slo.replace('<100', '<0.5');
-    expect(judged(always(null), first(15, 429), [slow], stream)).toMatchObject({
+    expect(judged(always(null), first(15, 422), [slow], stream)).toMatchObject({
       verdict: 'FAIL',
       codes: ['slo_violated'],
     });
-    expect(judged(always(null), always(429), [slow], stream).verdict).toBe('INCONCLUSIVE');
+    expect(judged(always(null), always(422), [slow], stream).verdict).toBe('INCONCLUSIVE');
   });
 
   test.each(objectives)('nor can those that were answered whole: %s', (slo) => {
