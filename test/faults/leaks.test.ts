@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -6,8 +6,11 @@ import { setImmediate as nextTick, setTimeout as sleep } from 'node:timers/promi
 import { afterEach, describe, expect, it } from 'vitest';
 import { untilStatus } from '../support/control.ts';
 import { filesBelow, findSecrets, type Haystack, payloadsOf } from '../support/leak-search.ts';
+import { type Place, PROTOCOL_NAMES, plantedProtocols } from '../support/planted-protocols.ts';
 import { LEAK_FLAGS, type PlantedExchange, plantedExchanges } from '../support/planted-secrets.ts';
+import { runReprise } from '../support/process.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const SEED = 20_261_124;
@@ -133,6 +136,7 @@ async function recorded(flags: readonly string[], exchanges: readonly PlantedExc
   expect(status).toBe(0);
   return {
     answered,
+    root,
     directory,
     haystacks: [...said, ...afterKill, ...filesBelow(root), ...payloadsOf(directory)],
   };
@@ -180,5 +184,84 @@ describe('200 planted secrets', () => {
     );
     expect(new Set(leaked.map(({ kind }) => kind))).toEqual(new Set(kinds.slice(0, 5)));
     expect(leaked.length).toBeGreaterThan(55);
+  });
+});
+
+/** The formats with their flags: some need the address of a server, and none is asked. */
+const TARGET = ['--target', 'http://127.0.0.1:9'];
+const FORMATS: Readonly<Record<string, readonly string[]>> = {
+  ...{ locust: TARGET, k6: TARGET, vegeta: TARGET, har: TARGET },
+  ...{ mooncake: [], parquet: [], csv: [] },
+};
+
+/** What the commands that read a capture print and write. */
+async function readBack(directory: string, root: string): Promise<Haystack[]> {
+  const asked = [
+    ...[['inspect'], ['verify'], ['profile', '--json'], ['profile', '--html']],
+    ...Object.entries(FORMATS).map(([format, flags]) => {
+      return ['export', format, '--out', join(root, `export.${format}`), ...flags];
+    }),
+  ].map((args) => [...args, directory]);
+  const said: Haystack[] = [];
+  for (const args of asked) {
+    // An option with a value of its own may not take the directory for it.
+    const { status, stdout, stderr } = await runReprise(args.toSpliced(-1, 0, '--'));
+    expect(status, `${args.join(' ')}: ${stderr}`).toBe(0);
+    said.push({ name: args.join(' '), bytes: Buffer.from(stdout + stderr) });
+  }
+  return [...said, ...filesBelow(root)];
+}
+
+/** Whether the guide says, of what is recorded without any flag, that this is stored. */
+function guideStores(place: Place): boolean {
+  const guide = readFileSync(join(repositoryRoot, 'docs', 'privacy.md'), 'utf8');
+  const row = guide.split('\n').find((line) => line.startsWith(`| ${place}`));
+  const cell = row?.split('|')[2]?.trim() ?? '';
+  expect(cell).toMatch(/^(?:as they came|not stored|\*\*never\*\*)/);
+  return cell.startsWith('as they came');
+}
+
+const planted = plantedProtocols(SEED);
+const placed = new Map(planted.flatMap(({ places }) => [...places]));
+const inPlaces = (wanted: (place: Place) => boolean) =>
+  [...placed].filter(([, place]) => wanted(place)).map(([secret]) => secret);
+
+describe('500 secrets and more, in the bodies of 30 protocols and more, in URLs and in paths', () => {
+  it.each(['wire', 'gateway'])(
+    'are in no file and no output of the %s plane with the preset llm',
+    async (mode) => {
+      const hidden = inPlaces((place) => place !== 'other headers, paths');
+      expect(new Set(hidden).size).toBeGreaterThan(500);
+      expect(PROTOCOL_NAMES.length).toBeGreaterThan(30);
+      const flags = ['--bodies', 'all', '--redact-preset', 'llm', '--mode', mode];
+      const { answered, directory, root, haystacks } = await recorded(flags, planted);
+      expect(answered).toBe(planted.length);
+      // What reads a capture is the same for both planes.
+      const read = mode === 'wire' ? await readBack(directory, root) : [];
+      expect(findSecrets(hidden, [...haystacks, ...read])).toEqual([]);
+      // Bodies are masked, and not dropped.
+      for (const side of ['request', 'response']) {
+        const bodies = haystacks.filter(
+          ({ name, bytes }) => name.endsWith(`${side} body`) && bytes.length > 0,
+        );
+        expect(bodies.length).toBeGreaterThanOrEqual(2 * PROTOCOL_NAMES.length);
+      }
+      // What the guide leaves in heads is in no row, and so in no name of a route.
+      const rows = haystacks.filter(({ name }) => name.endsWith(' row'));
+      expect(rows).toHaveLength(planted.length);
+      expect(findSecrets([...placed.keys()], rows)).toEqual([]);
+    },
+  );
+
+  it('are stored, where no rule is given, just where the guide says so', async () => {
+    const { haystacks } = await recorded([], planted);
+    const found = new Set(findSecrets([...placed.keys()], haystacks).map((line) => line.split(' ', 1)[0]));
+    const places = new Set(placed.values());
+    expect(places.size).toBe(4);
+    for (const place of places) {
+      const secrets = inPlaces((other) => other === place);
+      const stored = secrets.filter((secret) => found.has(secret));
+      expect(stored, place).toEqual(guideStores(place) ? secrets : []);
+    }
   });
 });
