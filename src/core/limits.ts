@@ -102,6 +102,9 @@ export const LIMITS = {
   importBodyBytes: 1024 * 1024 * MIB,
   importOffsetUs: 366 * 86_400_000_000,
 
+  /** Analysis: parts of one `{*model}` objective. Each may hold a megabyte or two of histograms. */
+  slices: 50,
+
   /** Replay. */
   readAheadBytes: 64 * MIB,
   readAheadRequests: 4_096,

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { LIMITS } from '../core/limits.ts';
 import { inertJson, shownText } from '../core/text.ts';
 import {
   asciiTarget,
@@ -107,8 +108,6 @@ class LocustWriter extends ScriptWriter {
 }
 
 const K6_FILE = 'replay.js';
-/** Of one tag that an objective is about each of, as in a verdict of ours. */
-const MOST_VALUES = 50;
 /** Virtual users if no recorded latency says how many requests are open at once. */
 const USERS_UNKNOWN = 200;
 const USERS_LEAST = 20;
@@ -174,8 +173,8 @@ class K6Writer extends ScriptWriter {
     this.#values.set(tag, values);
     if (values.has(value)) return;
     if (/[,"']/.test(value)) this.lost.count('a tag with commas or quotes, which no threshold can be about');
-    else if (values.size < MOST_VALUES) values.add(value);
-    else this.lost.count(`a tag beyond ${MOST_VALUES} values, of which no threshold is`);
+    else if (values.size < LIMITS.slices) values.add(value);
+    else this.lost.count(`a tag beyond ${LIMITS.slices} values, of which no threshold is`);
   }
 
   /** By the names of k6: `scheduled_latency{model:gpt}`. */

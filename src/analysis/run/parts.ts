@@ -1,3 +1,4 @@
+import { LIMITS } from '../../core/limits.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NamedGroups } from '../stats/tally.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../verdict/slices.ts';
@@ -7,9 +8,6 @@ import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '
 import { type StreamFigures, StreamStatistics } from './streams.ts';
 
 const NS_PER_MS = 1e6;
-/** Parts of one `{*model}`. Each may hold some hundred kilobytes of histograms. */
-const MAX_PARTS = 50;
-
 /** What is known of requests of a run, all of them or a part, that are over. */
 export interface PartFigures {
   readonly outcomes: OutcomeFigures;
@@ -122,7 +120,7 @@ export class SliceStatistics {
     const slices = new Map(thresholds.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
     this.#slices = [...slices].map(([text, slice]) => {
       const limits = limitsOf(thresholds, text);
-      const parts = new NamedGroups(() => new PartStatistics(originNs, limits), MAX_PARTS);
+      const parts = new NamedGroups(() => new PartStatistics(originNs, limits), LIMITS.slices);
       return { slice, parts, unnamed: 0 };
     });
     this.#originNs = originNs;
@@ -153,7 +151,7 @@ export class SliceStatistics {
           })),
           unnamed,
           beyond: parts.ungrouped,
-          mostParts: MAX_PARTS,
+          mostParts: LIMITS.slices,
         },
       ]),
     );

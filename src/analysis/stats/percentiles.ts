@@ -204,6 +204,22 @@ export function upperBound(
 }
 
 /**
+ * The least that a share of the truth may be with this confidence, where `share` of so many independent samples have it
+ * (Clopper and Pearson). Null where so few prove nothing.
+ */
+export function lowerShare(share: number, confidence: number, samples: number): number | null {
+  if (samples < LEAST_INDEPENDENT) return null;
+  const without = Math.ceil((1 - share) * samples - 1e-9);
+  let [low, high] = [0, share];
+  for (let step = 0; step < 40; step++) {
+    const middle = (low + high) / 2;
+    if (mostBeyond(samples, 1 - middle, 1 - confidence) >= without) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
  * About how many independent samples it takes to show that a percentile is below a limit which `over` of all values
  * exceed. Infinity where too many do.
  */

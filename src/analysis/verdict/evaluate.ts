@@ -3,7 +3,7 @@ import { refusalsIn } from '../run/outcomes.ts';
 import { emptyPart, type GoodputFigures } from '../run/parts.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 
-import { samplesNeeded, upperBound, type WindowPercentiles } from '../stats/percentiles.ts';
+import { lowerShare, samplesNeeded, upperBound, type WindowPercentiles } from '../stats/percentiles.ts';
 import { sliceText } from './slices.ts';
 import {
   isTimed,
@@ -27,6 +27,8 @@ type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 /** What one objective came to. One that is about each model has a result for each. */
 export interface SloResult {
   readonly threshold: Threshold;
+  /** As it was asked for: of each model, where this is of one. */
+  readonly asked: Threshold;
   /** Of the requests that it is about. */
   readonly figures: RunFigures;
   /** How many those are; null for all of the run. */
@@ -46,7 +48,7 @@ export interface SloResult {
 /** How far a percentile within its limit may be off. */
 export interface Margin {
   readonly confidence: number;
-  /** What it stays below with this confidence, in the unit of the limit; null where the run is too short to say. */
+  /** What it stays below with this confidence, goodput above, in the unit of the limit; null where the run is too short to say. */
   readonly upperBound: number | null;
   readonly holds: boolean;
   /** Times as many requests would probably show that it holds; null where no number would. */
@@ -120,15 +122,17 @@ export function evaluateSlo(
 function partsFor(
   threshold: Threshold,
   figures: RunFigures,
-): Pick<SloResult, 'threshold' | 'figures' | 'requests'>[] {
-  if (threshold.slice === null) return [{ threshold, figures, requests: null }];
+): Pick<SloResult, 'threshold' | 'asked' | 'figures' | 'requests'>[] {
+  const asked = threshold;
+  if (threshold.slice === null) return [{ threshold, asked, figures, requests: null }];
   const parts = figures.slices.get(sliceText(threshold.slice))?.parts ?? [];
   // Nothing of it was sent, and an objective on nothing is never kept.
   if (parts.length === 0) {
-    return [{ threshold, figures: { ...figures, ...emptyPart(threshold.limits) }, requests: 0 }];
+    return [{ threshold, asked, figures: { ...figures, ...emptyPart(threshold.limits) }, requests: 0 }];
   }
   return parts.map((part) => ({
     threshold: ofSlice(threshold, part.slice),
+    asked,
     figures: { ...figures, ...part.figures },
     requests: part.requests,
   }));
@@ -149,6 +153,7 @@ function marginOf(
   confidence: number,
 ): Margin | null {
   const { aggregation, metric, operator, limit } = threshold;
+  if (metric === 'goodput') return goodputMargin(threshold, figures, unanswered, confidence);
   const isBounded = aggregation.kind === 'percentile' && operator.startsWith('<');
   if (!isBounded || !isTimed(metric)) return null;
   const { percent } = aggregation;
@@ -166,6 +171,35 @@ function marginOf(
     confidence,
     upperBound: upper,
     holds: upper !== null && holds(upper, threshold),
+    timesNeeded: times > MOST_TIMES_NEEDED ? null : Math.max(1.25, times),
+  };
+}
+
+/** Good requests come in clusters where the times do that their limits are on. */
+function goodputMargin(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  confidence: number,
+): Margin | null {
+  const { limit, limits } = threshold;
+  const observed = goodputRate(threshold, figures, unanswered.interrupted, EVERYTHING);
+  if (observed === null) return null;
+  const all = sampleCount(figures, unanswered.interrupted, threshold);
+  // The second lies among the slowest, those over a limit.
+  const percents = [limit * 100, 50 + observed * 50];
+  const samples = Math.min(
+    all,
+    ...limits.flatMap(({ metric }) =>
+      percents.map((each) => windowsOf(metric, figures).independentSamples(each, confidence, all)),
+    ),
+  );
+  const lower = lowerShare(observed, confidence, samples);
+  const times = samplesNeeded(limit * 100, confidence, 1 - observed) / Math.max(1, samples);
+  return {
+    confidence,
+    upperBound: lower,
+    holds: lower !== null && holds(lower, threshold),
     timesNeeded: times > MOST_TIMES_NEEDED ? null : Math.max(1.25, times),
   };
 }

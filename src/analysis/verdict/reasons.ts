@@ -215,13 +215,23 @@ const CATALOGUE = {
     advice:
       'Give all of them the same --start-at, far enough ahead that each is ready, and keep their clocks by NTP.',
   }),
-  too_few_samples: entry<{ expression: string; floor: number; samples: number; gapless: boolean }>({
+  too_few_samples: entry<{
+    expression: string;
+    floor: number;
+    samples: number;
+    gapless: boolean;
+    slices: number;
+  }>({
     severity: 'doubt',
     title: 'Too few answers for the percentile',
-    text: ({ expression, floor, samples, gapless }) =>
-      gapless
+    text: ({ expression, floor, samples, gapless, slices }) => {
+      if (slices > 1) {
+        return `${expression} needs ${floor} answers in each slice; ${slices} slices have fewer, the least ${samples}`;
+      }
+      return gapless
         ? `${expression} needs times between tokens, and none of ${countOf(samples, 'stream')} had a second token`
-        : `${expression} needs ${floor} answers, there are ${samples}`,
+        : `${expression} needs ${floor} answers, there are ${samples}`;
+    },
     means: 'A tail that was not sampled cannot be promised.',
     advice: ({ gapless }) =>
       gapless
@@ -446,7 +456,7 @@ const CATALOGUE = {
 type ReasonCode = keyof typeof CATALOGUE;
 export const REASON_CODES = Object.keys(CATALOGUE) as readonly ReasonCode[];
 
-type FactsOf<Code extends ReasonCode> = Parameters<(typeof CATALOGUE)[Code]['text']>[0];
+export type FactsOf<Code extends ReasonCode> = Parameters<(typeof CATALOGUE)[Code]['text']>[0];
 
 /** One reason in words. Its severity is that of its code, unless the finding could change the answer of this run. */
 export function reason<Code extends ReasonCode>(

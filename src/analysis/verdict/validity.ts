@@ -15,7 +15,7 @@ import {
   sampleCount,
 } from './evaluate.ts';
 
-import { type Reason, reason } from './reasons.ts';
+import { type FactsOf, type Reason, reason } from './reasons.ts';
 import {
   beyondMultiplier,
   connectionWaitsOf,
@@ -194,7 +194,8 @@ function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gener
 function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures } = context;
   const isStopped = context.interrupted !== null;
-  for (const { threshold, observed, margin, figures: judged, requests } of slo) {
+  const short = new Map<Threshold, FactsOf<'too_few_samples'>>();
+  for (const { threshold, asked, observed, margin, figures: judged, requests } of slo) {
     const { expression, metric } = threshold;
     // `answers_unchecked` says why nothing was measured, and `slice_empty` likewise.
     if (metric === 'mismatch' || requests === 0) continue;
@@ -211,8 +212,12 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
     if (observed === null && turnedAwayExcess > bounds.statusShare) continue;
     // There are enough streams, but none with two tokens.
     const gapless = metric === 'itl' && samples >= floor;
-    yield reason('too_few_samples', { expression, floor, samples, gapless });
+    const known = short.get(asked);
+    const slices = (known?.slices ?? 0) + 1;
+    const least = known === undefined || samples < known.samples ? { samples, gapless } : known;
+    short.set(asked, { ...least, expression: slices > 1 ? asked.expression : expression, floor, slices });
   }
+  for (const facts of short.values()) yield reason('too_few_samples', facts);
   const censored = slo.filter((each) => each.censored).map(({ threshold }) => threshold.expression);
   if (censored.length > 0) {
     yield reason('censored', { cancelled: figures.outcomes.cancelled, expressions: censored });

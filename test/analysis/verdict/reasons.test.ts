@@ -17,7 +17,13 @@ const REASONS = [
   reason('in_flight_cap', { refused: 3, violated: [] }),
   reason('shards_missing', { missing: [1], count: 3 }),
   reason('shards_apart', { spreadMs: 30 }),
-  reason('too_few_samples', { expression: 'latency: p(99)<200', floor: 662, samples: 5, gapless: false }),
+  reason('too_few_samples', {
+    expression: 'latency: p(99)<200',
+    floor: 662,
+    samples: 5,
+    gapless: false,
+    slices: 1,
+  }),
   reason('too_close', {
     ...{ threshold, observed: 190, confidence: 0.95, upperBound: 230 },
     more: { requests: 1_200, ms: 240_000 },

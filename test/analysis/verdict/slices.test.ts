@@ -104,6 +104,9 @@ describe('an objective by slice', () => {
     const sends = [...mixed, ...times(5, (index) => answered(900 + index, 10, { model: 'rare' }))];
     const { verdict, codes } = judged(sends, ['latency{*model}: p(95)<5000']);
     expect({ verdict, codes }).toEqual({ verdict: 'INCONCLUSIVE', codes: ['too_few_samples'] });
+    // One reason for all of them.
+    const clients = times(900, (index) => answered(index, 10, { client: `${index % 45}`.padStart(16, '0') }));
+    expect(judged(clients, ['latency{*client}: p(95)<5000']).codes).toEqual(['too_few_samples']);
   });
 
   test('a bound on the number of slices that bites is named, and passes nothing', () => {
@@ -280,6 +283,16 @@ describe('goodput', () => {
     });
     const { verdict, codes } = judged(uncounted, [SLO]);
     expect({ verdict, codes }).toEqual({ verdict: 'INCONCLUSIVE', codes: ['goodput_unknown'] });
+  });
+
+  test('passes only where its share is surely over the limit', () => {
+    const sends = times(200, (index) => stream(index, index % 12 === 0 ? 900 : 100, 10));
+    expect(judged(sends, [SLO])).toMatchObject({ verdict: 'INCONCLUSIVE', codes: ['too_close'] });
+    expect(judged(sends, [SLO.replace('0.9', '0.85')]).verdict).toBe('PASS');
+    const clustered = times(200, (index) => stream(index, index >= 100 && index < 112 ? 900 : 100, 10));
+    expect(judged(clustered, [SLO]).codes).toEqual(['too_close']);
+    const spread = times(600, (index) => stream(index, index % 17 === 0 ? 900 : 100, 10));
+    expect(judged(spread, [SLO]).verdict).toBe('PASS');
   });
 
   test('goes by slice', () => {
