@@ -4,8 +4,11 @@ import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { leastMemoryBytes } from '../../src/app/recording/memory-budget.ts';
 import { parseBytes, parseDurationMs } from '../../src/core/units.ts';
+import { metricsOf } from '../../src/proxy/control/metrics.ts';
 import { deploy, filesUnder, type Manifest, yamlOf } from '../support/manifests.ts';
+import { samplesOf } from '../support/metrics.ts';
 import { runReprise } from '../support/process.ts';
+import { someStatus } from '../support/some-status.ts';
 
 /** Kubernetes' binary quantities, bytes. */
 function quantityBytes(text: string): number {
@@ -142,6 +145,103 @@ describe('the sidecar', () => {
     expect(quantityBytes(claim.spec.resources.requests.storage)).toBeGreaterThan(
       parseBytes(ofSet['max-disk'], 'max-disk'),
     );
+  });
+});
+
+describe('the image', () => {
+  const lines = readFileSync(join(deploy, 'Dockerfile'), 'utf8').split('\n');
+
+  test('is made from a base that a digest names, in each of its stages', () => {
+    const bases = lines.filter((line) => line.startsWith('FROM '));
+    expect(bases).toHaveLength(2);
+    for (const base of bases)
+      expect(base).toMatch(/^FROM node:[\d.]+-bookworm-slim@\$\{NODE_DIGEST\}( AS package)?$/);
+    // Without a value: a build that names none fails.
+    expect(lines).toContain('ARG NODE_DIGEST');
+  });
+
+  test('takes its dependencies from the lockfile alone, and none of those of development', () => {
+    const npm = lines.flatMap((line) => line.match(/npm (?:ci|install|i|add|update|exec|pack)\b.*/g) ?? []);
+    expect(npm).toHaveLength(2);
+    for (const command of npm) expect(command).toMatch(/^npm ci --ignore-scripts /);
+    expect(npm.at(-1)).toContain('--omit=dev');
+  });
+
+  test('starts the recorder and nothing beside it', () => {
+    expect(lines).toContain('ENTRYPOINT ["reprise"]');
+    expect(lines.filter((line) => line.startsWith('ENTRYPOINT'))).toHaveLength(1);
+  });
+});
+
+describe('a recorder beside a model server', () => {
+  test.each([
+    ['base', () => yamlOf('kubernetes/base/deployment.yaml').spec.template.spec],
+    ['stateful set', () => yamlOf('kubernetes/statefulset/statefulset.yaml').spec.template.spec],
+    ['KServe', () => yamlOf('kserve/inferenceservice.yaml').spec.predictor],
+  ])('has a container of its own in the example for %s, with what was measured to be enough', (_, podOf) => {
+    const pod = podOf();
+    const all: Manifest[] = [...(pod.initContainers ?? []), ...pod.containers];
+    const [recorder, ...others] = all.filter(({ image }) => image.includes('/reprise:'));
+    expect(others).toEqual([]);
+    expect([recorder?.command, recorder?.args[0]]).toEqual([undefined, 'record']);
+    expect(recorder?.resources).toEqual({
+      requests: { cpu: '250m', memory: '192Mi' },
+      limits: { memory: '256Mi' },
+    });
+  });
+
+  test.each([
+    ['base', 'kubernetes/base', { 'app.kubernetes.io/name': 'model' }, ['http', 'probes']],
+    ['stateful set', 'kubernetes/statefulset', { 'app.kubernetes.io/name': 'model' }, ['http', 'probes']],
+    ['KServe', 'kserve', { 'serving.kserve.io/inferenceservice': 'sentiment' }, [8080, 9464]],
+  ])(
+    'is reached at its port by all, and at its probes by Prometheus alone: %s',
+    (_, directory, labels, ports) => {
+      const policy = yamlOf(`${directory}/networkpolicy.yaml`).spec;
+      expect(policy.podSelector.matchLabels).toEqual(labels);
+      expect(policy.policyTypes).toEqual(['Ingress']);
+      const monitoring = { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } };
+      expect(policy.ingress).toEqual([
+        { ports: [{ port: ports[0] }] },
+        { from: [{ namespaceSelector: monitoring }], ports: [{ port: ports[1] }] },
+      ]);
+    },
+  );
+
+  test.each(['base', 'statefulset'])('has its policy and its pod labels in the kustomization: %s', (name) => {
+    const { resources, labels } = yamlOf(`kubernetes/${name}/kustomization.yaml`);
+    expect(resources).toContain('networkpolicy.yaml');
+    expect(labels[0]).toMatchObject({ pairs: { 'app.kubernetes.io/name': 'model' }, includeTemplates: true });
+  });
+});
+
+describe('monitoring', () => {
+  test('scrapes the probe port of the pods by its name', () => {
+    const { selector, podMetricsEndpoints } = yamlOf('kubernetes/monitoring/podmonitor.yaml').spec;
+    expect(selector.matchLabels).toEqual({ 'app.kubernetes.io/name': 'model' });
+    const [recorder] = yamlOf('kubernetes/base/deployment.yaml').spec.template.spec.initContainers;
+    const ports: Manifest[] = recorder.ports;
+    expect(podMetricsEndpoints).toMatchObject([{ port: ports.at(-1)?.name, path: '/metrics' }]);
+    expect(ports.at(-1)?.containerPort).toBe(9464);
+  });
+
+  test('alerts on metrics that a scrape has, with labels that it has', async () => {
+    const status = someStatus({ disk: { directory: '/c', bytes: 1, maxBytes: 1, freeBytes: 1 } });
+    const samples = [...samplesOf(await metricsOf(status)).keys()];
+    const rules: Manifest[] = yamlOf('kubernetes/monitoring/alerts.yaml').spec.groups[0].rules;
+    expect(rules.length).toBeGreaterThan(5);
+    for (const { alert, expr } of rules) {
+      const uses = [...expr.matchAll(/(reprise_\w+)(?:\{(\w+)=~?"([^"]+)"\})?/g)];
+      expect(uses.length, alert).toBeGreaterThan(0);
+      for (const [, name, label, values] of uses) {
+        const wanted = values?.split('|').map((value: string) => `${name}{${label}="${value}"}`) ?? [name];
+        for (const one of wanted)
+          expect(
+            samples.some((key) => key === one || (!label && key.startsWith(`${one}{`))),
+            one,
+          ).toBe(true);
+      }
+    }
   });
 });
 

@@ -68,6 +68,18 @@ describe('what is in deploy/', () => {
     expect(checked.said).toContain('targetprot');
   });
 
+  needing([kustomize], 'kubernetes/monitoring builds', (builder = '') => {
+    const built = run(builder, ['build', join(deploy, 'kubernetes', 'monitoring')]);
+    expect(built.status).toBe(0);
+    expect(built.stdout.match(/^kind: .*$/gm)?.sort()).toEqual(['kind: PodMonitor', 'kind: PrometheusRule']);
+  });
+
+  needing([python], 'the network policy of the InferenceService is valid', (interpreter = '') => {
+    const policy = deployed('kserve/networkpolicy.yaml');
+    const checked = run(interpreter, [join(here, 'validate-kubernetes.py'), KUBERNETES], policy);
+    expect(checked).toMatchObject({ status: 0 });
+  });
+
   needing([python], 'the InferenceService is what KServe knows', (interpreter = '') => {
     const service = deployed('kserve/inferenceservice.yaml');
     const checked = run(interpreter, [join(here, 'validate-kserve.py')], service);
