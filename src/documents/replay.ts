@@ -135,7 +135,7 @@ const sloLine = z.object({
     .nullish()
     .describe('Of an objective on goodput: requests that kept all limits.'),
   upperBound: observation.describe(
-    'Of a percentile that is within its limit: the truth is below it with the confidence of `bounds`. Null if unknown.',
+    'Of a percentile within its limit: the truth is below this with the confidence of `bounds`.',
   ),
 });
 /** One objective and its result. */

@@ -260,7 +260,7 @@ describe('comparing what two names stand for', () => {
       /--floor[\s\S]*--detect[\s\S]*--shift-bound/,
     );
     expect(() => resolveCompareOptions(byProgram(COMPARE_OPTIONS, { floor: '30%' }))).toThrow(
-      '--detect 0.2 is below --floor 0.3',
+      '--detect 0.1 is below --floor 0.3',
     );
     expect(
       resolveCompareOptions(byProgram(COMPARE_OPTIONS, { shiftBound: ['rate=30%'] })).shiftBounds.rate,

@@ -28,7 +28,7 @@ import { type ComparedTimes, latencyMetrics } from './times.ts';
 
 export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
   floor: 0.05,
-  detect: 0.2,
+  detect: 0.1,
   failureFloor: 0.005,
 });
 

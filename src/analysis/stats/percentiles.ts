@@ -42,7 +42,7 @@ const WINDOW_COUNTS = [40, 20, 10, 5] as const;
 /** Fewer windows say nothing of how they vary. */
 const LEAST_WINDOWS = 4;
 /** Where fewer samples are left, how they cluster is not known well enough. */
-const LEAST_INDEPENDENT = 20;
+const LEAST_INDEPENDENT = 30;
 /** A queue that grows shows in the middle of the latencies before it shows in the tail. */
 const BODY_PERCENTS = [50, 75, 90] as const;
 /** Windows that are long enough to see a queue grow, and too short to take a slow drift of the run for one. */
@@ -81,19 +81,20 @@ export class WindowPercentiles {
   /** The interval of 95 % around a percentile of all values; null where the run is too short to say. */
   interval(percent: number, whole: Histogram): Interval | null {
     const oneSided = (1 + INTERVAL_CONFIDENCE) / 2;
-    const samples = this.independentSamples(percent, oneSided, whole.count);
-    const high = upperBound(percent, oneSided, samples, whole);
-    if (high === null) return null;
+    const samples = fewest(this.independentSamples(percent, oneSided, whole.count));
+    const over = mostBeyond(samples, 1 - percent / 100, 1 - oneSided);
+    if (samples < LEAST_INDEPENDENT || over < 0) return null;
+    const high = whole.percentile(100 * (1 - over / samples));
     const under = mostBeyond(samples, percent / 100, 1 - oneSided);
     const low = under < 1 ? null : whole.percentile((100 * under) / samples);
-    return low === null ? null : [low, high];
+    return low === null || high === null ? null : [low, high];
   }
 
   /**
    * How many independent samples so many values are worth around a percentile: fewer by the greatest design effect
    * there and in the body of the distribution.
    */
-  independentSamples(percent: number, confidence: number, values: number): number {
+  independentSamples(percent: number, confidence: number, values: number): IndependentSamples {
     const counts = this.#countsOver(percent);
     const own = WINDOW_COUNTS.map((most) => {
       const windows = joined(counts, most);
@@ -106,7 +107,10 @@ export class WindowPercentiles {
       const bodyCounts = this.#countsOver(each);
       return BODY_WINDOW_COUNTS.map((most) => designEffect(joined(bodyCounts, most)));
     });
-    return Math.floor(values / Math.max(1, ...own, ...body));
+    return {
+      own: Math.floor(values / Math.max(1, ...own)),
+      body: Math.floor(values / Math.max(1, ...body)),
+    };
   }
 
   /** How many values each slot has, and how many of them lie in the bin of a percentile of all, or over it. */
@@ -187,28 +191,56 @@ function smallSampleFactor(confidence: number, windows: number): number {
 const ALMOST_NORMAL = 1_000;
 
 /**
- * The value that a percentile of the truth stays below with this confidence, by the order statistics of the values; no
- * assumption about their distribution. Null where so few independent samples prove nothing.
+ * The value that a percentile of the truth stays below with this confidence. By the order statistics of the values,
+ * without an assumption about their distribution, where there are enough independent samples. Else the greatest value,
+ * where only slow answers come in clusters, as after a stall. Where the body of the distribution clusters too, as in
+ * a queue that grows, that says little of what may come: then as far again as it spreads from the fast answers.
  * @param infinite so many more values are greater than any
  */
 export function upperBound(
   percent: number,
   confidence: number,
-  samples: number,
+  samples: IndependentSamples,
   whole: Histogram,
   infinite = 0,
-): number | null {
-  if (samples < LEAST_INDEPENDENT) return null;
-  const over = mostBeyond(samples, 1 - percent / 100, 1 - confidence);
-  return over < 0 ? null : whole.percentile(100 * (1 - over / samples), infinite);
+): number {
+  const least = leastSamples(percent, confidence);
+  const independent = fewest(samples);
+  if (independent >= Math.max(least, LEAST_INDEPENDENT)) {
+    const over = mostBeyond(independent, 1 - percent / 100, 1 - confidence);
+    return whole.percentile(100 * (1 - over / independent), infinite) ?? Number.POSITIVE_INFINITY;
+  }
+  const max = whole.percentile(100, infinite) ?? Number.POSITIVE_INFINITY;
+  const fast = whole.percentile(FAST_PERCENT) ?? 1;
+  const isBodyKnown = samples.body >= Math.max(least, LEAST_INDEPENDENT) && samples.own >= LEAST_CLUSTERS;
+  return isBodyKnown ? max : (max * max) / Math.max(1, fast);
+}
+
+/** What a fast answer takes. */
+const FAST_PERCENT = 5;
+/** Clusters of slow answers that must have been seen before the slowest of them stands for all. */
+const LEAST_CLUSTERS = 8;
+
+/** How many independent samples values are worth around a percentile, and in the body of their distribution. */
+export interface IndependentSamples {
+  readonly own: number;
+  readonly body: number;
+}
+
+export function fewest({ own, body }: IndependentSamples): number {
+  return Math.min(own, body);
+}
+
+/** The fewest samples whose greatest one is over a percentile with this confidence. */
+function leastSamples(percent: number, confidence: number): number {
+  return Math.ceil(Math.log(1 - confidence) / Math.log(percent / 100));
 }
 
 /**
  * The least that a share of the truth may be with this confidence, where `share` of so many independent samples have it
- * (Clopper and Pearson). Null where so few prove nothing.
+ * (Clopper and Pearson).
  */
-export function lowerShare(share: number, confidence: number, samples: number): number | null {
-  if (samples < LEAST_INDEPENDENT) return null;
+export function lowerShare(share: number, confidence: number, samples: number): number {
   const without = Math.ceil((1 - share) * samples - 1e-9);
   let [low, high] = [0, share];
   for (let step = 0; step < 40; step++) {
@@ -226,9 +258,8 @@ export function lowerShare(share: number, confidence: number, samples: number): 
 export function samplesNeeded(percent: number, confidence: number, over: number): number {
   const share = 1 - percent / 100;
   if (over >= share) return Number.POSITIVE_INFINITY;
-  const least = Math.log(1 - confidence) / Math.log1p(-share);
   const normal = (studentT(confidence, ALMOST_NORMAL) / (share - over)) ** 2 * share * (1 - share);
-  return Math.max(LEAST_INDEPENDENT, least, normal);
+  return Math.max(LEAST_INDEPENDENT, leastSamples(percent, confidence), normal);
 }
 
 /** The most of `samples` that lie beyond with a chance of at most `chance`, when each does with `share`; −1 for none. */

@@ -3,7 +3,13 @@ import { refusalsIn } from '../run/outcomes.ts';
 import { emptyPart, type GoodputFigures } from '../run/parts.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 
-import { lowerShare, samplesNeeded, upperBound, type WindowPercentiles } from '../stats/percentiles.ts';
+import {
+  fewest,
+  lowerShare,
+  samplesNeeded,
+  upperBound,
+  type WindowPercentiles,
+} from '../stats/percentiles.ts';
 import { sliceText } from './slices.ts';
 import {
   isTimed,
@@ -48,8 +54,8 @@ export interface SloResult {
 /** How far a percentile within its limit may be off. */
 export interface Margin {
   readonly confidence: number;
-  /** What it stays below with this confidence, goodput above, in the unit of the limit; null where the run is too short to say. */
-  readonly upperBound: number | null;
+  /** What it stays below with this confidence, goodput above, in the unit of the limit. */
+  readonly upperBound: number;
   readonly holds: boolean;
   /** Times as many requests would probably show that it holds; null where no number would. */
   readonly timesNeeded: number | null;
@@ -159,18 +165,16 @@ function marginOf(
   const { percent } = aggregation;
   const { histogram, infinite } = timesOf(metric, figures, unanswered, EVERYTHING);
   const all = histogram.count + infinite;
-  const samples = Math.min(
-    windowsOf(metric, figures).independentSamples(percent, confidence, all),
-    sampleCount(figures, unanswered.interrupted, threshold),
-  );
-  const upperNs = upperBound(percent, confidence, samples, histogram, infinite);
-  const upper = upperNs === null ? null : upperNs / NS_PER_MS;
+  const count = sampleCount(figures, unanswered.interrupted, threshold);
+  const { own, body } = windowsOf(metric, figures).independentSamples(percent, confidence, all);
+  const samples = { own: Math.min(own, count), body: Math.min(body, count) };
+  const upper = upperBound(percent, confidence, samples, histogram, infinite) / NS_PER_MS;
   const over = (histogram.countOver(limit * NS_PER_MS) + infinite) / all;
-  const times = samplesNeeded(percent, confidence, over) / Math.max(1, samples);
+  const times = samplesNeeded(percent, confidence, over) / Math.max(1, fewest(samples));
   return {
     confidence,
     upperBound: upper,
-    holds: upper !== null && holds(upper, threshold),
+    holds: holds(upper, threshold),
     timesNeeded: times > MOST_TIMES_NEEDED ? null : Math.max(1.25, times),
   };
 }
@@ -191,7 +195,7 @@ function goodputMargin(
   const samples = Math.min(
     all,
     ...limits.flatMap(({ metric }) =>
-      percents.map((each) => windowsOf(metric, figures).independentSamples(each, confidence, all)),
+      percents.map((each) => fewest(windowsOf(metric, figures).independentSamples(each, confidence, all))),
     ),
   );
   const lower = lowerShare(observed, confidence, samples);
@@ -199,7 +203,7 @@ function goodputMargin(
   return {
     confidence,
     upperBound: lower,
-    holds: lower !== null && holds(lower, threshold),
+    holds: holds(lower, threshold),
     timesNeeded: times > MOST_TIMES_NEEDED ? null : Math.max(1.25, times),
   };
 }

@@ -241,14 +241,14 @@ const CATALOGUE = {
   too_close: entry<
     Observed & {
       confidence: number;
-      upperBound: number | null;
+      upperBound: number;
       more: { requests: number; ms: number } | null;
     }
   >({
     severity: 'doubt',
     title: 'The percentile is too close to its limit',
     text: ({ threshold, observed, confidence, upperBound }) =>
-      `${threshold.expression}: observed ${observedText({ threshold, observed })}, but ${upperBound === null ? `the answers come slow in clusters, so that no bound of ${percent(confidence)} can be given` : `with ${percent(confidence)} confidence it may be ${observedText({ threshold, observed: upperBound })}`}`,
+      `${threshold.expression}: observed ${observedText({ threshold, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ threshold, observed: upperBound })}`,
     means: 'Another run of the same length may well be over the limit.',
     advice: ({ more }) =>
       more === null

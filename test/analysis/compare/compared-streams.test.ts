@@ -80,7 +80,7 @@ describe('comparing streams', () => {
     pairs.a.itlNs.fill(Number.NaN);
     const { verdict, unknown, notes, metrics } = comparePairs(pairs);
     expect({ verdict, unknown }).toEqual({ verdict: 'SAME', unknown: ['itl_mean'] });
-    expect(notes.map(({ code }) => code)).toEqual(['itl_mean_unknown']);
+    expect(notes.map(({ code }) => code)).toContain('itl_mean_unknown');
     expect(metrics.some(({ name }) => name.startsWith('itl_mean'))).toBe(false);
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  fewest,
   sampleFloor,
   samplesNeeded,
   upperBound,
@@ -56,7 +57,7 @@ const sprinkled = (at: number) => DRAWN[at]!;
 
 describe('WindowPercentiles', () => {
   test('says nothing of a run whose samples cannot bound a percentile', () => {
-    expect(runOf(19, sprinkled).intervalOf(50)).toBeNull();
+    expect(runOf(29, sprinkled).intervalOf(50)).toBeNull();
     expect(runOf(100, sprinkled).intervalOf(50)).not.toBeNull();
     expect(runOf(400, sprinkled).intervalOf(95)).not.toBeNull();
     expect(runOf(300, sprinkled).intervalOf(99)).toBeNull();
@@ -66,7 +67,7 @@ describe('WindowPercentiles', () => {
   test('is that of the text book where samples are independent: order statistics by the binomial distribution', () => {
     // Of 1,000 samples, 962 or fewer lie below p95 with 96.5 %: 0.025 on each side is between 936 and 963.
     const run = runOf(1_000, (at) => ((at * 7_919) % 1_000) * 1_000);
-    expect(run.windows.independentSamples(95, 0.975, 1_000)).toBe(1_000);
+    expect(run.windows.independentSamples(95, 0.975, 1_000)).toEqual({ own: 1_000, body: 1_000 });
     const [low, high] = run.intervalOf(95) ?? [0, 0];
     expect(low / 1_000).toBeCloseTo(935, -0.5);
     expect(high / 1_000).toBeCloseTo(963, -0.5);
@@ -75,14 +76,14 @@ describe('WindowPercentiles', () => {
   test('counts as few samples what comes slow in clusters', () => {
     const clustered = (at: number) => (at % 1_000 < 100 ? 50 * MS : MS + sprinkled(at));
     const { windows } = runOf(4_000, clustered);
-    expect(windows.independentSamples(95, 0.95, 4_000)).toBeLessThan(100);
+    expect(fewest(windows.independentSamples(95, 0.95, 4_000))).toBeLessThan(100);
     const scattered = runOf(4_000, (at) => (sprinkled(at) < 100 ? 50 * MS : MS));
-    expect(scattered.windows.independentSamples(95, 0.95, 4_000)).toBeGreaterThan(1_500);
+    expect(fewest(scattered.windows.independentSamples(95, 0.95, 4_000))).toBeGreaterThan(1_500);
   });
 
   test('takes a drift of the run for dependence, too', () => {
     const drifting = runOf(4_000, (at) => 10 * MS + at * 1_000 + sprinkled(at));
-    expect(drifting.windows.independentSamples(50, 0.95, 4_000)).toBeLessThan(20);
+    expect(drifting.windows.independentSamples(50, 0.95, 4_000).own).toBeLessThan(30);
     expect(drifting.intervalOf(50)).toBeNull();
   });
 
@@ -103,13 +104,31 @@ describe('WindowPercentiles', () => {
 
   test('bounds a percentile by nothing where too many never came', () => {
     const { whole } = runOf(1_000, sprinkled);
-    expect(upperBound(95, 0.95, 1_000, whole, 20)).toBeLessThan(1_000);
-    expect(upperBound(95, 0.95, 1_000, whole, 50)).toBe(Number.POSITIVE_INFINITY);
+    const all = { own: 1_000, body: 1_000 };
+    expect(upperBound(95, 0.95, all, whole, 20)).toBeLessThan(1_000);
+    expect(upperBound(95, 0.95, all, whole, 50)).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe('an upper bound from few independent samples', () => {
+  const { whole } = runOf(1_000, (at) => 100 + sprinkled(at));
+  const [max, fast] = [whole.max ?? 0, whole.percentile(5) ?? 0];
+
+  test('is the greatest value where only slow ones come in clusters', () => {
+    expect(upperBound(95, 0.95, { own: 20, body: 1_000 }, whole)).toBe(max);
+  });
+
+  test.each([
+    { own: 1_000, body: 20 },
+    { own: 7, body: 1_000 },
+  ])('is far over it where all do, or hardly a cluster was seen: %o', (samples) => {
+    expect(upperBound(95, 0.95, samples, whole)).toBeCloseTo((max * max) / fast);
+    expect(upperBound(95, 0.95, samples, whole, 1)).toBe(Number.POSITIVE_INFINITY);
   });
 });
 
 test('says how many samples would show a percentile below its limit, if any do', () => {
-  expect(samplesNeeded(95, 0.95, 0)).toBeCloseTo(58.4, 1);
+  expect(samplesNeeded(95, 0.95, 0)).toBe(59);
   expect(samplesNeeded(95, 0.95, 0.04)).toBeGreaterThan(1_000);
   expect(samplesNeeded(95, 0.95, 0.051)).toBe(Number.POSITIVE_INFINITY);
 });

@@ -88,6 +88,19 @@ describe('a pass stays within reach', () => {
     expect(passed).toBeGreaterThanOrEqual(45);
   });
 
+  test('a stall or a slow start does not keep a target from it that is far from its limit', () => {
+    const random = uniform(5);
+    const latencies = Array.from({ length: 200 }, (_, at) => (at < 30 ? 60 - at : 2 + random()));
+    expect(judged(latencies, 'latency: p(90)<10000').verdict).toBe('PASS');
+    expect(judged(latencies, 'latency: p(90)<55')).toMatchObject({ verdict: 'INCONCLUSIVE' });
+  });
+
+  test('nor does a run that drifts by a tenth', () => {
+    const random = uniform(6);
+    const latencies = Array.from({ length: 3_000 }, (_, at) => (45 + random()) * (0.9 + at / 15_000));
+    expect(judged(latencies, 'latency: p(50)<100; latency: p(99)<100').verdict).toBe('PASS');
+  });
+
   test('does not ask of an objective on the mean, or on too few failures, what only percentiles have', () => {
     expect(judged(exponential(50, 10, 3), 'latency: avg<100').verdict).toBe('PASS');
     expect(judged(exponential(50, 10, 3), 'errors: rate<0.001').verdict).toBe('PASS');
