@@ -120,18 +120,25 @@ interface WrittenAccount {
   readonly progress: Progress;
 }
 
-/** The account in the newest readable segment of a life. The next recorder continues from it. */
+/**
+ * The newest account in the segments of a life. The next recorder continues from it. A recorder that was killed before
+ * its first commit leaves a segment without one.
+ */
 export function writtenBy(captureDirectory: string, life: string): WrittenAccount {
+  let account: LifeAccount | null = null;
+  let progress: Progress | null = null;
   const segments = segmentsOf(captureDirectory).filter(({ recorder }) => recorder === life);
   for (const segment of segments.sort((a, b) => b.sequence - a.sequence)) {
     try {
       const meta = withSegment(segment, (reader) => reader.meta());
-      if (meta !== null) return { account: meta.account, progress: meta.progress ?? NO_PROGRESS };
+      account ??= meta?.account ?? null;
+      progress ??= meta?.progress ?? null;
     } catch {
       // Sealing reports a damaged segment; the segment before it holds almost the same account.
     }
+    if (account !== null && progress !== null) break;
   }
-  return { account: null, progress: NO_PROGRESS };
+  return { account, progress: progress ?? NO_PROGRESS };
 }
 
 /**
