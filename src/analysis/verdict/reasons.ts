@@ -367,7 +367,7 @@ const CATALOGUE = {
       `second sends of the same request had a ${time === 'ttft' ? 'time to first token' : 'latency'} of ${formatMs(repeatMs)}, first ones of ${formatMs(firstMs)} (geometric means of ${countOf(pairs, 'pair')})`,
     means: 'A cache answered what --loop or copies repeated, and production would not have sent that again.',
     advice:
-      'Turn off the cache of the target. Or give a longer window instead of --loop, --scaling compress instead of amplify, or --perturb.',
+      'Turn off the cache of the target, or give it --warmup if it was cold at first. Else give a longer window instead of --loop, --scaling compress instead of amplify, or --perturb.',
   }),
   staging_not_representative: entry<{ differences: readonly string[] }>({
     severity: 'doubt',

@@ -6,9 +6,11 @@ import { drawLots, LOTS } from '../../../src/replay/plan/draws.ts';
 import type { Scaling } from '../../../src/replay/plan/scaling.ts';
 import { Stripe, scheduleOf } from '../../../src/replay/plan/schedule.ts';
 import { parseStages } from '../../../src/replay/plan/stages.ts';
+import { layeredArrivals } from '../../../src/replay/plan/superpose.ts';
 import { skipReasonOf } from '../../../src/replay/window/capture.ts';
 import { arrivalsOf } from '../../support/arrivals.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
+import { MemoryCapture } from '../../support/memory-capture.ts';
 import { scalingAt } from '../../support/scalings.ts';
 
 function sessionOf(number: number): Uint8Array {
@@ -176,6 +178,27 @@ describe('draws', () => {
       }, 0);
       expect(asked / wanted).toBeCloseTo(1, 2);
       const [planned = 0] = plannedBy(heavyTailed, balanced(make(), weighing(heavyTailed)));
+      expect(Math.abs(planned / asked - 1)).toBeLessThanOrEqual(0.02);
+    }
+  });
+
+  it('of a stretch that is laid over the window come to the multiplier with it', () => {
+    const range = { fromUs: 0, toUs: 4e6 };
+    const source = new MemoryCapture([...heavyTailed], () => null);
+    const count = ({ fromUs, toUs }: typeof range) =>
+      heavyTailed.filter(({ arrivalUs }) => arrivalUs >= fromUs && arrivalUs < toUs).length;
+    const own = count(range);
+    const other = count({ fromUs: 4e6, toUs: 8e6 });
+    const layers = [
+      { shiftUs: 0, before: 0, exchanges: own },
+      { shiftUs: 4e6, before: own, exchanges: other },
+    ];
+    const asked = own + other / 2;
+    for (const seed of SEEDS.slice(0, 20)) {
+      const arrivals = () => layeredArrivals(source, range, layers);
+      const superposed = scalingAt(asked / own, { scaling: 'superpose', seed }, { layers });
+      const scaling = balanced(superposed, { ...weighing([]), arrivals });
+      const planned = [...scheduleOf(arrivals(), scaling)].filter(({ kept }) => kept).length;
       expect(Math.abs(planned / asked - 1)).toBeLessThanOrEqual(0.02);
     }
   });
