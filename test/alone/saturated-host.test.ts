@@ -1,0 +1,104 @@
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, it } from 'vitest';
+import { priorityMeans } from '../../src/monitors/host.ts';
+import { canGroup } from '../support/host-abilities.ts';
+import { repeated } from '../support/long-form.ts';
+import { NumberedOrigin } from '../support/numbered-traffic.ts';
+import { PacedTraffic } from '../support/paced-traffic.ts';
+import { type RunningProcess, startProcess } from '../support/process.ts';
+import { msUntil } from '../support/recorder-watch.ts';
+import { accountOf } from '../support/recording.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const TRAFFIC_MS = repeated(10_000, 180_000);
+/** What waits when the load ends is recorded within this. */
+const SETTLED_MS = 30_000;
+const RECORDED_SHARE = 0.99;
+
+const groups: string[] = [];
+afterEach(async () => {
+  for (const group of groups.splice(0)) {
+    await msUntil(
+      10_000,
+      'the group is empty',
+      () => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '',
+    );
+    rmdirSync(group);
+  }
+});
+
+function newGroup(): string {
+  const group = `/sys/fs/cgroup/cpu/reprise-saturated-${process.pid}`;
+  mkdirSync(group);
+  groups.push(group);
+  return group;
+}
+
+/**
+ * A recorder and, in the same session and control group, busy loops that wait for a file to appear. They end by
+ * themselves at the latest when `seconds` are over.
+ */
+function startBeside(loops: number, go: string, args: readonly string[], controlGroups: readonly string[]) {
+  const seconds = Math.ceil((TRAFFIC_MS + SETTLED_MS) / 1000);
+  const loop = `while [ ! -e ${go} ]; do sleep 0.1; done; exec timeout --foreground ${seconds} sh -c 'while :; do :; done'`;
+  // The recorder starts once the shell is in its groups.
+  const script = `read -r started; for i in $(seq ${loops}); do (${loop}) & done; exec "$0" "$@"`;
+  const command = [process.execPath, join(repositoryRoot, 'bin', 'reprise.js'), ...args];
+  return startProcess('sh', ['-c', script, ...command], { ownGroup: true, controlGroups, stdin: 'go\n' });
+}
+
+function endLoops({ child }: RunningProcess): void {
+  try {
+    process.kill(-(child.pid as number), 'SIGKILL');
+  } catch {
+    // All have ended by themselves.
+  }
+}
+
+describe.runIf(process.platform === 'linux').each(
+  repeated(
+    [[8, 50]],
+    [
+      [17, 200],
+      [32, 50],
+    ],
+  ) as [number, number][],
+)('beside %i processes that take every processor, at %i requests a second', (loops, perSecond) => {
+  it.each([
+    ['session', priorityMeans().ownShare],
+    ['control group', canGroup],
+  ] as const)('of the same %s, all is recorded and no recorder is killed', async (shared, isPossible) => {
+    if (!isPossible) return;
+    const origin = await new NumberedOrigin().listen();
+    const home = temporaryDirectory();
+    const go = join(home, 'go');
+    const args = [
+      ...['--log-format', 'json', 'record', '--target', `127.0.0.1:${origin.port}`],
+      ...['--listen', '127.0.0.1:0', '--dir', join(home, 'capture'), '--probe-listen', 'off'],
+      ...['--drain-delay', '0s', '--drain-deadline', '5s'],
+    ];
+    const recording = startBeside(loops, go, args, shared === 'session' ? [] : [newGroup()]);
+    try {
+      const [, port] = await recording.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/);
+      await recording.waitFor('stderr', /"state":"HEALTHY"/);
+      writeFileSync(go, '');
+      const traffic = new PacedTraffic(Number(port), perSecond);
+      await sleep(TRAFFIC_MS);
+      await traffic.stop();
+      // To the loops it is the end at once, to the recording a drain.
+      process.kill(-(recording.child.pid as number), 'SIGTERM');
+      const { status, log, end } = await accountOf(recording);
+      expect(status).toBe(0);
+      expect(traffic.failed).toEqual([]);
+      expect(log.filter(({ message }) => /hangs|recorder ended/.test(message))).toEqual([]);
+      expect(end['exchanges']).toBeGreaterThanOrEqual(traffic.succeeded * RECORDED_SHARE);
+      expect(traffic.succeeded).toBeGreaterThan(0);
+    } finally {
+      endLoops(recording);
+      await origin.close();
+    }
+  });
+});
