@@ -5,16 +5,15 @@ import { BodyRedaction } from '../../src/redaction/body-redaction.ts';
 import { parseBodyRules } from '../../src/redaction/body-rules.ts';
 import { Redaction } from '../../src/redaction/head-redaction.ts';
 import { findSecrets, type Haystack, unpackedBody } from '../support/leak-search.ts';
+import { plantedProtocols } from '../support/planted-protocols.ts';
 import { flagValues, type PlantedExchange, plantedExchanges } from '../support/planted-secrets.ts';
 
 const heads = new Redaction({
   headers: flagValues('--redact-header'),
   queryKeys: flagValues('--redact-query'),
 });
-const bodies = new BodyRedaction(
-  parseBodyRules(flagValues('--redact'), flagValues('--redact-preset')),
-  new KeyedHash(Buffer.alloc(32, 3)),
-);
+const hash = new KeyedHash(Buffer.alloc(32, 3));
+const bodies = new BodyRedaction(parseBodyRules(flagValues('--redact'), flagValues('--redact-preset')), hash);
 
 /** Head, body and trailers of a message as a recorder has them, chunks joined. */
 function partsOf(message: Buffer) {
@@ -36,16 +35,17 @@ function partsOf(message: Buffer) {
 }
 
 /** What would be stored of an exchange. */
-function stored({ kind, request, answer, leaves }: PlantedExchange): Haystack[] {
+function stored({ kind, request, answer, leaves }: PlantedExchange, bodies: BodyRedaction): Haystack[] {
   return [Buffer.concat(request), answer].flatMap((message, side) => {
     const { head, body, trailers } = partsOf(message);
     const { headers } = parseRequestHead(head);
     const contentEncoding = headerValue(headers, 'content-encoding');
+    const inferenceLength = headerValue(headers, 'inference-header-content-length');
     const redacted = bodies.redact(body, {
       contentType: headerValue(headers, 'content-type'),
       contentEncoding,
       truncated: side === 0 && (leaves || body.length > 64 * 1024),
-      inferenceHeaderLength: null,
+      inferenceHeaderLength: inferenceLength === null ? null : Number(inferenceLength),
     });
     const masked = side === 0 ? heads.requestHead(head) : heads.responseHead(head);
     const kept = Buffer.from(redacted.kept ?? []);
@@ -61,7 +61,12 @@ const secrets = exchanges.flatMap((exchange) => exchange.secrets);
 describe('of 200 planted secrets', () => {
   it('none is in anything that would be stored, in any notation', () => {
     expect(new Set(secrets).size).toBe(200);
-    expect(findSecrets(secrets, exchanges.flatMap(stored))).toEqual([]);
+    expect(
+      findSecrets(
+        secrets,
+        exchanges.flatMap((exchange) => stored(exchange, bodies)),
+      ),
+    ).toEqual([]);
   });
 
   it('every one that is sent as it is would be found without redaction', () => {
@@ -73,5 +78,28 @@ describe('of 200 planted secrets', () => {
     const found = findSecrets(secrets, haystacks);
     const missed = secrets.filter((secret) => !found.some((line) => line.startsWith(secret)));
     expect(missed).toEqual([]);
+  });
+});
+
+describe('of the secrets in every field of many protocols', () => {
+  const planted = plantedProtocols(2);
+  const hidden = planted.flatMap(({ places }) =>
+    [...places].filter(([, place]) => place !== 'other headers, paths').map(([secret]) => secret),
+  );
+  const kept = (presets: readonly string[]) => {
+    const redaction = new BodyRedaction(parseBodyRules([], presets), hash);
+    return planted.flatMap((exchange) => stored(exchange, redaction));
+  };
+
+  it('none is stored with the preset llm, which drops no body for it', () => {
+    expect(new Set(hidden).size).toBeGreaterThan(500);
+    expect(findSecrets(hidden, kept(['llm']))).toEqual([]);
+    const sizes = (presets: readonly string[]) =>
+      kept(presets).filter(({ bytes }) => bytes.length > 0).length;
+    expect(sizes(['llm'])).toBe(sizes([]));
+  });
+
+  it('many are stored with the presets that name what to mask', () => {
+    expect(findSecrets(hidden, kept(['chat', 'v1', 'v2'])).length).toBeGreaterThan(100);
   });
 });
