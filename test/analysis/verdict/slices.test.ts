@@ -291,6 +291,9 @@ describe('goodput', () => {
     expect(judged(sends, [SLO.replace('0.9', '0.85')]).verdict).toBe('PASS');
     const clustered = times(200, (index) => stream(index, index >= 100 && index < 112 ? 900 : 100, 10));
     expect(judged(clustered, [SLO]).codes).toEqual(['too_close']);
+    // All are good and far from the limits, and a few come late together.
+    const stalled = times(300, (index) => stream(index, index >= 100 && index < 115 ? 200 - index : 50, 10));
+    expect(judged(stalled, ['goodput: rate>0.9 where ttft<2s and tpot<500']).verdict).toBe('PASS');
     const spread = times(600, (index) => stream(index, index % 17 === 0 ? 900 : 100, 10));
     expect(judged(spread, [SLO]).verdict).toBe('PASS');
   });
