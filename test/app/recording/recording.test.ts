@@ -52,7 +52,7 @@ it('a recording answers, and is not ready, until its last segment is handed over
   expect(log.texts('error')).toEqual([]);
 });
 
-it('an address that cannot be had is an error, and leaves no recorder behind', async () => {
+it('an address that cannot be had is an error, and leaves no recorder and no account behind', async () => {
   const directory = join(temporaryDirectory(), 'capture');
   const server = await RawServer.start();
   const { port } = await startSupervised(server.port);
@@ -62,6 +62,7 @@ it('an address that cannot be had is an error, and leaves no recorder behind', a
   const taken = new Recording({ ...deps, plane: { ...deps.plane, pairs } as typeof deps.plane });
   await expect(taken.start()).rejects.toMatchObject({ code: 'LISTEN_FAILED' });
   expect(taken.status().pids.recorder).toBeNull();
+  expect(existsSync(directory)).toBe(false);
   await server.close();
 });
 
