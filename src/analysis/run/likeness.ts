@@ -121,16 +121,20 @@ const LEAST_COMPARED_NS = 2e6;
 
 type LikenessBounds = Pick<JudgementBounds, 'statusShare' | 'sizeFactor'>;
 
-/** In what the answers of a route are of another kind than before, each with both figures. */
+/**
+ * In what the answers of a route are of another kind than before, each with both figures.
+ * @param withStatuses false where the mix of all statuses is told already
+ */
 export function differencesIn(
   { route, answers, served, statusDistance, newStatus, bytes, errors, streams, whole }: RouteLikeness,
   { statusShare, sizeFactor }: LikenessBounds,
+  withStatuses = true,
 ): string[] {
   if (answers < LEAST_ANSWERS) return [];
   const name = route ?? 'requests without a route';
   const isOver = (others: number, of: number) => others >= LEAST_OTHERS && others > statusShare * of;
   const found: string[] = [];
-  if (isOver(statusDistance * answers, answers)) {
+  if (withStatuses && isOver(statusDistance * answers, answers)) {
     const status = newStatus === null ? 'another status' : `status ${newStatus} in place of the recorded one`;
     found.push(`${name}: ${percent(statusDistance)} of the answers have ${status}`);
   }

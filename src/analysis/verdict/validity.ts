@@ -163,7 +163,8 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
     const { turnedAway, whole } = figures.streams;
     yield reason('not_comparable', { kind: 'streams', turnedAway, whole, violated });
   }
-  const differences = figures.likeness.flatMap((route) => differencesIn(route, bounds));
+  const isMixOff = turnedAwayExcess > bounds.statusShare || (distance ?? 0) > bounds.statusShare;
+  const differences = figures.likeness.flatMap((route) => differencesIn(route, bounds, !isMixOff));
   if (differences.length > 0) yield reason('not_comparable', { kind: 'answers', differences });
   if (figures.repeats?.faster === true) yield reason('repeats_cached', figures.repeats);
   if (calibration?.representative === false) {

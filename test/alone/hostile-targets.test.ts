@@ -1,0 +1,380 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { expect, it } from 'vitest';
+import type { Exchange } from '../../src/core/exchange.ts';
+import type { Verdict } from '../../src/documents/replay.ts';
+import { captureOf } from '../support/captures.ts';
+import {
+  ANSWER,
+  type Answer,
+  after,
+  chat,
+  every,
+  hangs,
+  left,
+  numberOf,
+  oneAtATime,
+  recordedRequests,
+  recordedStatus,
+  some,
+  streams,
+} from '../support/hostile-targets.ts';
+import { repeated } from '../support/long-form.ts';
+import { startReprise } from '../support/process.ts';
+import { documentOf, serverOf } from '../support/replaying.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** What a busy machine may add. It never excuses a PASS, and never hides a FAIL. */
+const OUR_SIDE: ReadonlySet<string> = new Set(['lag_over_bound', 'arrivals_off_plan', 'too_close']);
+/** A machine that is busy makes a run undecided; it is played again. */
+const PLAYS = 3;
+const SEEDS = repeated([1], [1, 2, 3]);
+const LIMIT = 'latency: p(95)<500';
+const STATUS = { PASS: 0, FAIL: 3, INCONCLUSIVE: 4 } as const;
+
+interface Case {
+  readonly name: string;
+  readonly recorded?: (seed: number) => Exchange[];
+  readonly target: () => Answer;
+  readonly slo?: string;
+  readonly args?: readonly string[];
+  /** What is done to the generator once so many requests came. */
+  readonly stopped?: { readonly after: number; readonly forMs: number };
+  readonly verdict: Verdict;
+  /** Of INCONCLUSIVE, the reasons; else a note that must be there. */
+  readonly codes?: readonly string[];
+}
+
+const plain = (seed: number) => recordedRequests({ seed });
+const withParts = (parts: (number: number) => Partial<Exchange>) => (seed: number) =>
+  recordedRequests({ seed }, parts);
+const impatient = withParts((number) => (number % 3 === 0 ? left(150) : {}));
+const throttled = withParts((number) => (number % 10 < 3 ? recordedStatus(429) : {}));
+const twoRoutes = withParts((number) => (number % 4 === 0 ? { route: 'POST /small' } : {}));
+const chats = withParts(chat);
+const third = every(3);
+const twentieth = every(20);
+const healthy = () => after(8);
+const ERROR = '{"error":{"message":"no GPU is left"}}';
+
+const CASES: readonly Case[] = [
+  { name: 'healthy', target: healthy, verdict: 'PASS' },
+  { name: 'a faster build', target: () => after(0), verdict: 'PASS', codes: ['far_faster'] },
+  // Clients that left.
+  {
+    name: 'hangs on a third whose clients left',
+    recorded: impatient,
+    target: () => some(third, hangs, after(8)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['censored'],
+  },
+  {
+    name: 'the same, calibrated',
+    recorded: impatient,
+    target: () => some(third, hangs, after(8)),
+    args: ['--calibrate', '1s'],
+    verdict: 'INCONCLUSIVE',
+    codes: ['censored'],
+  },
+  {
+    name: 'the same, waited for',
+    recorded: impatient,
+    target: () => some(third, hangs, after(8)),
+    args: ['--cancels', 'wait', '--first-byte-timeout', '1s'],
+    verdict: 'FAIL',
+  },
+  { name: 'answers before the clients left', recorded: impatient, target: healthy, verdict: 'PASS' },
+  {
+    name: 'hangs for longer than the limit until the clients left',
+    recorded: withParts((number) => (third(number) ? left(700) : {})),
+    target: () => some(third, hangs, after(8)),
+    verdict: 'FAIL',
+  },
+  // Answers that are none.
+  {
+    name: '200 with an empty body',
+    target: () => after(1, ''),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: '200 with an error',
+    target: () => after(1, ERROR),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: '200 with an error of the recorded size',
+    target: () => after(1, JSON.stringify({ error: 'x'.repeat(ANSWER.length - 12) })),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: '200 with an error for a twentieth',
+    target: () => some(twentieth, after(8, ERROR), after(8)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'an empty body for a twentieth',
+    target: () => some(twentieth, after(8, ''), after(8)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'a smaller model',
+    target: () => after(2, ANSWER.slice(0, 400)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'three times as much',
+    target: () => after(8, ANSWER.repeat(3)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'one of two routes answers nothing',
+    recorded: twoRoutes,
+    target: () => some(every(4), after(1, ''), after(8)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'a stream answered whole',
+    recorded: chats,
+    target: () =>
+      after(
+        8,
+        JSON.stringify({ choices: [{ message: { content: 'x'.repeat(400) }, finish_reason: 'stop' }] }),
+      ),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: 'a stream answered whole, with an objective of streams',
+    recorded: chats,
+    target: () =>
+      after(
+        8,
+        JSON.stringify({ choices: [{ message: { content: 'x'.repeat(400) }, finish_reason: 'stop' }] }),
+      ),
+    slo: 'ttft: p(95)<500',
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable', 'not_comparable', 'too_few_samples'],
+  },
+  // Requests turned away.
+  {
+    name: '401 for all',
+    target: () => after(1, ERROR, 401),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: '404 for a twentieth',
+    target: () => some(twentieth, after(1, ERROR, 404), after(8)),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable', 'not_comparable'],
+  },
+  {
+    name: '302 for all',
+    target: () => after(1, '', 302),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable'],
+  },
+  {
+    name: '204 for all',
+    target: () => after(1, '', 204),
+    verdict: 'INCONCLUSIVE',
+    codes: ['not_comparable', 'not_comparable'],
+  },
+  {
+    name: '429 for a twentieth',
+    target: () => some(twentieth, after(1, ERROR, 429), after(8)),
+    verdict: 'FAIL',
+  },
+  {
+    name: 'a throttled recording, throttled again',
+    recorded: throttled,
+    target: () => some((number) => number % 10 < 3, after(1, ERROR, 429), after(8)),
+    verdict: 'PASS',
+    codes: ['recorded_refusals'],
+  },
+  {
+    name: 'serves what production refused',
+    recorded: throttled,
+    target: healthy,
+    verdict: 'PASS',
+    codes: ['recorded_refusals'],
+  },
+  {
+    name: 'a throttled recording whose served requests are slow',
+    recorded: throttled,
+    target: () => some((number) => number % 10 < 3, after(1, ERROR, 429), after(700)),
+    slo: 'latency: p(50)<500',
+    verdict: 'FAIL',
+  },
+  // Failures.
+  {
+    name: '503 for a twentieth',
+    target: () => some(twentieth, after(1, ERROR, 503), after(8)),
+    verdict: 'FAIL',
+  },
+  { name: '500 for all, within the guard of its time', target: () => after(1, ERROR, 500), verdict: 'FAIL' },
+  {
+    name: 'resets a twentieth',
+    target: () => some(twentieth, (_, response) => void response.destroy(), after(8)),
+    verdict: 'FAIL',
+  },
+  {
+    name: 'breaks off a twentieth',
+    target: () =>
+      some(
+        twentieth,
+        (_, response) => {
+          response.writeHead(200, { 'content-length': ANSWER.length });
+          response.write(ANSWER.slice(0, 20), () => response.destroy());
+        },
+        after(8),
+      ),
+    verdict: 'FAIL',
+  },
+  {
+    name: 'hangs on a twentieth',
+    target: () => some(twentieth, hangs, after(8)),
+    args: ['--first-byte-timeout', '1s'],
+    verdict: 'FAIL',
+  },
+  // Slowness.
+  { name: 'slow', target: () => after(700), verdict: 'FAIL' },
+  { name: 'a slow tail', target: () => some(every(8), after(800), after(8)), verdict: 'FAIL' },
+  { name: 'at twice its capacity', target: () => oneAtATime(15), verdict: 'FAIL' },
+  {
+    name: 'at twice its capacity, into our cap',
+    target: () => oneAtATime(20),
+    args: ['--max-in-flight', '80'],
+    verdict: 'FAIL',
+  },
+  {
+    name: 'slow by the median only',
+    target: () => after(300),
+    slo: 'latency: p(50)<200, p(95)<5000',
+    verdict: 'FAIL',
+  },
+  // Our own caps.
+  {
+    name: 'healthy, and our cap on requests in flight',
+    target: () => after(40),
+    args: ['--max-in-flight', '8'],
+    verdict: 'INCONCLUSIVE',
+    codes: ['in_flight_cap', 'achieved_below'],
+  },
+  {
+    name: 'healthy, and our ceiling on the rate',
+    target: healthy,
+    args: ['--max-rate', '150'],
+    verdict: 'INCONCLUSIVE',
+    codes: ['in_flight_cap', 'achieved_below'],
+  },
+  // A generator that stands still.
+  {
+    name: 'slow, and a stall of 0.6 s',
+    target: () => after(400),
+    slo: 'latency: p(50)<200',
+    stopped: { after: 60, forMs: 600 },
+    verdict: 'FAIL',
+  },
+  {
+    name: 'healthy, and a stall that only lag violates',
+    target: healthy,
+    slo: 'latency: p(50)<150',
+    stopped: { after: 20, forMs: 900 },
+    verdict: 'INCONCLUSIVE',
+    codes: ['lag_over_bound'],
+  },
+  {
+    name: 'healthy, and two sends late by 14 ms',
+    target: healthy,
+    slo: 'latency: p(90)<400',
+    stopped: { after: 60, forMs: 14 },
+    verdict: 'PASS',
+  },
+  // Streams.
+  {
+    name: 'healthy streams',
+    recorded: chats,
+    target: () => streams(8),
+    slo: 'ttft: p(95)<500; itl: p(95)<500',
+    verdict: 'PASS',
+  },
+  {
+    name: 'a slow first token',
+    recorded: chats,
+    target: () => streams(700),
+    slo: 'ttft: p(95)<500',
+    verdict: 'FAIL',
+  },
+  {
+    name: 'streams that break off in good order',
+    recorded: chats,
+    target: () => some(twentieth, streams(8, 3), streams(8)),
+    slo: 'ttft: p(90)<500',
+    verdict: 'FAIL',
+  },
+  {
+    name: 'streams under a content coding',
+    recorded: chats,
+    target: () => streams(8, 7, { 'content-encoding': 'br' }),
+    slo: 'ttft: p(95)<500',
+    verdict: 'INCONCLUSIVE',
+    codes: ['streams_unread', 'too_few_samples'],
+  },
+  // Too little to say.
+  {
+    name: 'healthy, and too few for the percentile',
+    target: healthy,
+    slo: 'latency: p(99)<5000',
+    verdict: 'INCONCLUSIVE',
+    codes: ['too_few_samples'],
+  },
+];
+
+async function played({ recorded = plain, target, slo = LIMIT, args = [], stopped }: Case, seed: number) {
+  const answer = target();
+  const server = await serverOf((request, response) => answer(numberOf(request), response, request));
+  const run = startReprise([
+    ...['replay', captureOf(recorded(seed)), '--target', server.url, '--json'],
+    ...['--out', `${temporaryDirectory()}/run`, '--slo', slo, ...args],
+  ]);
+  if (stopped !== undefined) {
+    while (server.requests.length < stopped.after && run.child.exitCode === null) await pause(2);
+    run.child.kill('SIGSTOP');
+    await pause(stopped.forMs);
+    run.child.kill('SIGCONT');
+  }
+  const finished = await run.finished;
+  return { document: documentOf(finished), status: finished.status };
+}
+
+for (const each of CASES) {
+  it.each(SEEDS)(`${each.verdict}: ${each.name} (seed %i)`, async (seed) => {
+    const { codes = [], verdict } = each;
+    const isOurs = (code: string) => OUR_SIDE.has(code) && !codes.includes(code);
+    for (let play = 1; ; play += 1) {
+      const { document, status } = await played(each, seed);
+      const found = document.reasons.map(({ code }) => code);
+      const said = JSON.stringify([...document.reasons, ...document.notes].map(({ text }) => text));
+      const reasons = new Set(found.filter((code) => !isOurs(code)));
+      expect(status, said).toBe(document.verdict && STATUS[document.verdict]);
+      if (verdict === 'PASS') {
+        expect(document.verdict, said).not.toBe('FAIL');
+        expect(reasons, said).toEqual(new Set());
+        expect(document.notes.map(({ code }) => code)).toEqual(expect.arrayContaining([...codes]));
+        if (document.verdict === 'INCONCLUSIVE' && play < PLAYS) continue;
+        return;
+      }
+      expect(document.verdict, said).toBe(verdict);
+      expect(reasons, said).toEqual(new Set(verdict === 'FAIL' ? ['slo_violated'] : codes));
+      return;
+    }
+  });
+}

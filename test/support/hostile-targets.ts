@@ -1,0 +1,114 @@
+import type { ServerResponse } from 'node:http';
+import type { Exchange } from '../../src/core/exchange.ts';
+import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
+import type { LoggedRequest } from './request-log-server.ts';
+
+/** What production answered, and took. */
+export const ANSWER = JSON.stringify({ outputs: Array.from({ length: 60 }, (_, at) => at / 7) });
+export const RECORDED_MS = 10;
+const TOKENS = 5;
+const STREAM = [
+  ...Array.from(
+    { length: TOKENS },
+    (_, at) => `data: {"choices":[{"index":0,"delta":{"content":"token ${at}"}}]}\n\n`,
+  ),
+  'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+  'data: [DONE]\n\n',
+];
+
+export type Answer = (number: number, response: ServerResponse, request: LoggedRequest) => void;
+
+/** Whole numbers from 0 to below `bound`, the same for a seed. */
+function drawing(seed: number): (bound: number) => number {
+  let state = seed * 2_654_435_761;
+  return (bound) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return (state / 2 ** 32) * bound;
+  };
+}
+
+/** Recorded requests with random gaps. Each has its number in its target. */
+export function recordedRequests(
+  { seed, count = 220, meanGapUs = 6_000 }: { seed: number; count?: number; meanGapUs?: number },
+  parts: (number: number) => Partial<Exchange> = () => ({}),
+): Exchange[] {
+  const draw = drawing(seed);
+  let arrivalUs = TEST_EPOCH_US;
+  return Array.from({ length: count }, (_, number) => {
+    arrivalUs += Math.round(-Math.log(1 - draw(1)) * meanGapUs);
+    return exchangeOf({
+      arrivalUs,
+      firstByteOffsetUs: RECORDED_MS * 1e3 - 500,
+      lastByteOffsetUs: RECORDED_MS * 1e3,
+      request: requestMessage({ target: `/v2/models/m/infer?n=${number}` }),
+      response: responseMessage(200, ANSWER),
+      ...parts(number),
+    });
+  });
+}
+
+/** Its client left so long after its arrival, without an answer. */
+export const left = (afterMs: number): Partial<Exchange> => ({
+  ...{ outcome: 'client_aborted', status: null, response: null, streamed: null },
+  ...{ firstByteOffsetUs: null, lastByteOffsetUs: afterMs * 1e3, clientLeftOffsetUs: afterMs * 1e3 },
+});
+
+export const recordedStatus = (status: number): Partial<Exchange> => ({
+  status,
+  response: responseMessage(status, '{"error":"busy"}'),
+});
+
+/** A chat whose answer was a stream. */
+export const chat = (number: number): Partial<Exchange> => ({
+  route: 'POST /v1/chat/completions',
+  streamed: true,
+  firstTokenOffsetUs: 5_000,
+  request: requestMessage({
+    target: `/v1/chat/completions?n=${number}`,
+    body: '{"model":"m","stream":true,"messages":[]}',
+  }),
+  response: responseMessage(200, STREAM.join('')),
+});
+
+export function numberOf({ target }: LoggedRequest): number {
+  return Number(/n=(\d+)/.exec(target)?.[1]);
+}
+
+/** Answers after so long, as production did unless another body is given. */
+export const after =
+  (ms: number, body = ANSWER, status = 200): Answer =>
+  (_, response) =>
+    void setTimeout(() => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(body);
+    }, ms);
+
+export const hangs: Answer = () => {};
+
+/** The answer of one kind to some requests, and of another to the rest. */
+export const some =
+  (isOne: (number: number) => boolean, one: Answer, other: Answer): Answer =>
+  (number, response, request) =>
+    (isOne(number) ? one : other)(number, response, request);
+
+export const every = (nth: number) => (number: number) => number % nth === 0;
+
+/** A stream: its first token after so long, and only so many of its parts. */
+export const streams =
+  (firstMs: number, parts = STREAM.length, headers: Record<string, string> = {}): Answer =>
+  (_, response) =>
+    void setTimeout(() => {
+      response.writeHead(200, { 'content-type': 'text/event-stream', ...headers });
+      for (const part of STREAM.slice(0, parts)) response.write(part);
+      response.end();
+    }, firstMs);
+
+/** One request at a time, each for so long. */
+export function oneAtATime(serviceMs: number): Answer {
+  let freeAt = 0;
+  return (_, response) => {
+    const now = performance.now();
+    freeAt = Math.max(now, freeAt) + serviceMs;
+    setTimeout(() => response.end(ANSWER), freeAt - now);
+  };
+}
