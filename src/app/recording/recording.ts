@@ -242,6 +242,7 @@ export class Recording {
     await this.#switching;
     this.#listening = false;
     const cut = (await this.#plane?.drain(this.#hurry.signal.aborted ? 0 : deadlineMs)) ?? 0;
+    this.#recorder.hurry();
     await this.#link.flush(SUPERVISION.flushMs);
     await this.#recorder.stop('crash_gap', true);
     // Only now: a recorder that was late with the flush has committed more while it ended, and says so.

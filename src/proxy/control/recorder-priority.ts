@@ -12,7 +12,7 @@ export interface PriorityMeans {
 }
 
 /** At this share of the queue, or after this silence, the recorder has the priority of the traffic. */
-const EASED_FILL = 0.25;
+const EASED_FILL = 1 / 32;
 const EASED_SILENCE_MS = 3_000;
 
 /**

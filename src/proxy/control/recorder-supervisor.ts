@@ -145,6 +145,7 @@ export class RecorderSupervisor<Settings> {
   #watch: NodeJS.Timeout | null = null;
   #watchedNs = 0;
   #starts = 0;
+  #hurried = false;
 
   constructor(deps: RecorderSupervisorDeps<Settings>) {
     this.#deps = deps;
@@ -178,9 +179,16 @@ export class RecorderSupervisor<Settings> {
 
   start(): void {
     this.#wanted = true;
+    this.#hurried = false;
     this.#watchedNs = this.#deps.clock.nowNs();
     this.#watch ??= setInterval(() => this.#look(), SUPERVISION.heartbeatMs);
     this.#spawn();
+  }
+
+  /** Somebody waits for what is queued to be recorded: from now on the recorder has the priority of the traffic. */
+  hurry(): void {
+    this.#hurried = true;
+    this.#running?.priority?.follow(1, 0);
   }
 
   /** The account of the recording, for the capture. */
@@ -194,6 +202,7 @@ export class RecorderSupervisor<Settings> {
    */
   async stop(because: LossReason, ships: boolean): Promise<void> {
     this.#wanted = false;
+    this.hurry();
     this.#policy.reset();
     if (this.#restart) clearTimeout(this.#restart);
     this.#restart = null;
@@ -201,8 +210,6 @@ export class RecorderSupervisor<Settings> {
     this.#watch = null;
     const running = this.#running;
     if (!running) return;
-    // Somebody waits for its end.
-    running.priority?.follow(1, 0);
     this.#say({ type: 'stop', account: this.#deps.accountOf(), because, ships });
     let timer = setTimeout(() => running.child.kill('SIGKILL'), SUPERVISION.recorderStopMs);
     this.#onClosed = () => {
@@ -315,7 +322,8 @@ export class RecorderSupervisor<Settings> {
     // We did not run ourselves (a paused container, say): what it said meanwhile lies unread, if it ran at all.
     if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) running.hangs.heard(nowNs);
     const { hung, ...silence } = running.hangs.look(nowNs, running.readyNs === null);
-    if (running.readyNs !== null) running.priority?.follow(this.#deps.queueFill(), silence.silentMs);
+    const fill = this.#hurried ? 1 : this.#deps.queueFill();
+    if (running.readyNs !== null) running.priority?.follow(fill, silence.silentMs);
     if (hung) {
       this.#deps.logger.error(silence, 'recorder hangs; killing it');
       running.hangs.heard(nowNs);

@@ -40,7 +40,7 @@ describe.runIf(process.platform === 'linux')('the priority of a recorder', () =>
       priority.follow(fill, silentMs);
       return getPriority(pid);
     };
-    expect([at(0, 0), at(0.125, 0), at(0.25, 0), at(1.5, 0)]).toEqual([10, 5, 0, 0]);
+    expect([at(0, 0), at(1 / 64, 0), at(1 / 32, 0), at(1.5, 0)]).toEqual([10, 5, 0, 0]);
     expect([at(0, 1_000), at(0, 3_000), at(0, 60_000)]).toEqual([10, 5, 0]);
   });
 
