@@ -1,5 +1,5 @@
-import { chownSync, copyFileSync, readdirSync, statfsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chownSync, copyFileSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
 import { SUPERVISION } from '../../src/core/limits.ts';
@@ -91,6 +91,15 @@ describe.each(['drained', 'killed'] as const)('a recording that never had its ca
     const copy = await inspect(shipped(directory));
     expectHalf(copy);
     expect(copy.losses.exact).toBe(exact);
+  });
+
+  it('as a file has its name, leaves its account beside that', async () => {
+    const directory = join(temporaryDirectory(), 'capture');
+    writeFileSync(directory, '');
+    await ENDS[end](await forwarding(directory));
+    rmSync(directory);
+    expectHalf(await recordAfter(directory));
+    expect(readdirSync(dirname(directory))).toEqual(['capture']);
   });
 
   it.skipIf(!canGive)('as another user owns it, leaves its account beside it (needs root)', async () => {

@@ -225,13 +225,9 @@ export function leaveAccount(captureDirectory: string, account: LifeAccount): vo
 
 /** The capture that a recording to `directory` writes to, like `resolveCaptureDirectory` but asynchronous. */
 async function captureOf(directory: string): Promise<string> {
-  try {
-    const files = await readdir(directory);
-    return files.some(isCaptureFile) ? directory : join(directory, OWN_SUBDIRECTORY);
-  } catch (error) {
-    if (isMissing(error)) return directory;
-    throw error;
-  }
+  // Missing, closed to this user, or a file: if it becomes a capture, it is that.
+  const files = await readdir(directory).catch(() => null);
+  return files === null || files.some(isCaptureFile) ? directory : join(directory, OWN_SUBDIRECTORY);
 }
 
 /** @throws AppError OUTPUT_UNWRITABLE if another user owns it; Error of the file system */
