@@ -42,7 +42,7 @@ const WINDOW_COUNTS = [40, 20, 10, 5] as const;
 /** Fewer windows say nothing of how they vary. */
 const LEAST_WINDOWS = 4;
 /** Where fewer samples are left, how they cluster is not known well enough. */
-const LEAST_INDEPENDENT = 30;
+const LEAST_INDEPENDENT = 20;
 /** A queue that grows shows in the middle of the latencies before it shows in the tail. */
 const BODY_PERCENTS = [50, 75, 90] as const;
 /** Windows that are long enough to see a queue grow, and too short to take a slow drift of the run for one. */
@@ -185,7 +185,9 @@ function chanceEffect(windows: number): number {
 
 /** Widens what a few windows say of how they vary, as Student's t is wider than the normal distribution. */
 function smallSampleFactor(confidence: number, windows: number): number {
-  return (studentT(confidence, windows - 1) / studentT(confidence, ALMOST_NORMAL)) ** 2;
+  // One-sided bounds, too: runs that happen to be calm also vary least from window to window.
+  const sure = Math.max(confidence, (1 + INTERVAL_CONFIDENCE) / 2);
+  return (studentT(sure, windows - 1) / studentT(sure, ALMOST_NORMAL)) ** 2;
 }
 
 const ALMOST_NORMAL = 1_000;

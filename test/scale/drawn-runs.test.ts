@@ -1,0 +1,120 @@
+import { writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { comparePairs } from '../../src/analysis/compare/judge.ts';
+import { upperBound, WindowPercentiles } from '../../src/analysis/stats/percentiles.ts';
+import { Histogram } from '../../src/core/histogram.ts';
+import { answeredPairs } from '../support/compared-pairs.ts';
+import { arrivalsOf, drawnRun, type RunParts } from '../support/drawn-runs.ts';
+import { repeated } from '../support/long-form.ts';
+import { queueLatencies, SERVICE_TIMES, uniform } from '../support/queue-simulator.ts';
+
+const SEEDS = repeated(100, 1_000);
+/** Chance has a hundred seeds to be wrong in, and fixed ones: a rate is held to its bound or to this many. */
+const FEW = repeated(2, 0);
+const REQUESTS = 20_000;
+const PERCENTS = [50, 95, 99] as const;
+const NS = 1e8;
+
+const CASES = (['poisson exponential', 'poisson skewed', 'azure exponential'] as const).flatMap((name) =>
+  ([0.5, 0.8, 0.95] as const).map((load): RunParts => {
+    const [arrivals, service] = name.split(' ') as [RunParts['arrivals'], RunParts['service']];
+    return { arrivals, service, executors: 4, load, requests: REQUESTS };
+  }),
+);
+
+function tell(figures: object): void {
+  writeFileSync(process.stderr.fd, `${JSON.stringify(figures)}\n`);
+}
+
+/** Percentiles of very many requests; of a trace, of very many services of the same arrivals. */
+function trueNs(parts: RunParts): number[] {
+  const pool = new Histogram();
+  const isTrace = parts.arrivals === 'azure';
+  const requests = isTrace ? REQUESTS : parts.load > 0.9 ? 6e6 : 1e6;
+  for (let draw = 0; draw < (isTrace ? 40 : 1); draw++) {
+    for (const each of drawnRun({ ...parts, requests }, 1e6 + draw).latencies) {
+      pool.record(Math.round(each * NS));
+    }
+  }
+  return PERCENTS.map((percent) => pool.percentile(percent) ?? 0);
+}
+
+function measured(parts: RunParts, seed: number) {
+  const { arrivals, latencies } = drawnRun(parts, seed);
+  const whole = new Histogram();
+  const windows = new WindowPercentiles();
+  for (let at = 0; at < latencies.length; at++) {
+    const ns = Math.round(latencies[at]! * NS);
+    whole.record(ns);
+    windows.record(arrivals[at]! * NS, ns);
+  }
+  const boundOf = (percent: number) => {
+    const samples = windows.independentSamples(percent, 0.95, whole.count);
+    return upperBound(percent, 0.95, samples, whole);
+  };
+  return { boundOf, intervalOf: (percent: number) => windows.interval(percent, whole) };
+}
+
+describe('percentiles of drawn queues', () => {
+  test.each(CASES)('$arrivals arrivals, $service service times, load $load', (parts) => {
+    const truth = trueNs(parts);
+    const counts = PERCENTS.map((percent) => ({ percent, passed: 0, printed: 0, missed: 0, half: 0 }));
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const run = measured(parts, seed);
+      for (const [at, count] of counts.entries()) {
+        const [true_, bound] = [truth[at]!, run.boundOf(count.percent)];
+        // Truly 5 % over its limit; and at half of it.
+        if (bound < true_ / 1.05) count.passed += 1;
+        if (bound < true_ * 2) count.half += 1;
+        const interval = run.intervalOf(count.percent);
+        if (interval === null) continue;
+        count.printed += 1;
+        if (true_ < interval[0] || true_ > interval[1]) count.missed += 1;
+      }
+    }
+    tell({ ...parts, seeds: SEEDS, counts });
+    for (const { passed, printed, missed, half, percent } of counts) {
+      expect(passed).toBeLessThanOrEqual(0.05 * SEEDS);
+      // Few are printed only near saturation, and then of the calmest runs.
+      expect(missed).toBeLessThanOrEqual(0.1 * (printed < SEEDS / 2 ? SEEDS : printed));
+      if (parts.load === 0.5 && percent < 99) expect(half).toBeGreaterThanOrEqual(0.95 * SEEDS);
+    }
+  });
+});
+
+/** How much longer B takes at a share of the run, over a mean of none. */
+const DRIFTS: readonly ((share: number) => number)[] = [
+  () => 1,
+  (share) => 0.9 + 0.2 * share,
+  (share) => 1.1 - 0.2 * share,
+  (share) => 1 + 0.1 * Math.sin(2 * Math.PI * share),
+];
+
+describe('two builds before drawn queues, a drift of a tenth included', () => {
+  test.each(CASES)('$arrivals arrivals, $service service times, load $load', (parts) => {
+    const pairs = { ...parts, requests: 4_000 };
+    const verdictsOf = (slowdown: number) => {
+      const counts = { BETTER: 0, SAME: 0, WORSE: 0, INCONCLUSIVE: 0 };
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        const arrivals = arrivalsOf(pairs, seed * 3);
+        const drift = DRIFTS[seed % DRIFTS.length]!;
+        const side = (sideSeed: number, factorAt: (share: number) => number) => {
+          const random = uniform(sideSeed);
+          return queueLatencies(
+            arrivals,
+            pairs.executors,
+            (at) => SERVICE_TIMES[pairs.service](random) * factorAt(at / arrivals.length),
+          );
+        };
+        const a = side(seed * 3 + 1, () => 1);
+        const b = side(seed * 3 + 2, (share) => slowdown * drift(share));
+        counts[comparePairs(answeredPairs(a, b)).verdict] += 1;
+      }
+      return counts;
+    };
+    const [same, slower] = [verdictsOf(1), verdictsOf(1.1)];
+    tell({ ...pairs, seeds: SEEDS, same, slower });
+    expect(same.WORSE).toBeLessThanOrEqual(Math.max(0.01 * SEEDS, FEW));
+    expect(slower.SAME + slower.BETTER).toBeLessThanOrEqual(0.05 * SEEDS);
+  });
+});
