@@ -12,7 +12,7 @@ import { documentOf, replay } from '../support/replaying.ts';
 const EXECUTORS = 8;
 const SERVICE_MS = 40;
 const REQUESTS = 1_000;
-/** Half of what the executors can do. */
+/** Half of what the executors can do. Ten seconds show a change by a fifth, and not by a tenth. */
 const RATE_PER_SECOND = (EXECUTORS / SERVICE_MS) * 1_000 * 0.5;
 /**
  * A run that a neighbour on the machine spoilt says so, and is played again; what the neighbour did to the server,
@@ -60,7 +60,7 @@ async function validRun(capture: string, serviceMs: number, seed: number): Promi
 async function comparison(capture: string, slowdown: number, seed: number): Promise<ComparisonDocument> {
   const a = await validRun(capture, SERVICE_MS, seed * 10);
   const b = await validRun(capture, SERVICE_MS * slowdown, seed * 10 + 1);
-  const done = await runReprise(['compare', a, b, '--json']);
+  const done = await runReprise(['compare', a, b, '--json', '--detect', '20%']);
   const document = JSON.parse(done.stdout || '{}') as ComparisonDocument;
   const expected = { SAME: 0, BETTER: 0, WORSE: 3, INCONCLUSIVE: 4 }[document.verdict];
   expect(done, done.stderr).toMatchObject({ status: expected });
