@@ -95,6 +95,7 @@ test('a million pairs take some tens of megabytes, and no object each', () => {
     ttftNs: 5e6,
     itlNs: 1e6,
     lagNs: 1e5,
+    bytes: 1_000,
     traits: 1,
   };
   for (let id = 0; id < 1_000_000; id++) table.addA(Object.assign(row, { exchangeId: id, offsetNs: id }));

@@ -10,6 +10,7 @@ export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
     ttftNs: new Float32Array(seconds.length).fill(Number.NaN),
     itlNs: new Float32Array(seconds.length).fill(Number.NaN),
     lagNs: new Float32Array(seconds.length),
+    bytes: new Float32Array(seconds.length).fill(1_000),
     status: new Uint16Array(seconds.length).fill(200),
     outcome: new Uint8Array(seconds.length).fill(ANSWERED),
     traits: new Uint8Array(seconds.length).fill(WHOLE),

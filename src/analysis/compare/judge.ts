@@ -5,8 +5,9 @@ import type {
   FactDifference,
 } from '../../documents/comparison.ts';
 import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
+import { AnswerLikeness, differencesIn } from '../run/likeness.ts';
 import { type ComparisonReason, comparisonReason } from '../verdict/reasons.ts';
-import { isStoppedByFailures } from '../verdict/run-context.ts';
+import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
 import {
   ANSWERED,
   CHECKED,
@@ -19,6 +20,7 @@ import {
   type PairedTimes,
   type SideAnswers,
   STREAMED,
+  TELLS_ERROR,
   TURNED_AWAY,
   WHOLE,
   withoutLag,
@@ -81,6 +83,7 @@ export function comparePairs(
     ...others,
     ...mixDoubts(pairs),
     ...streamDoubts(pairs),
+    ...likenessDoubts(pairs),
     ...unanswered,
     // If neither side answers, the other reasons add nothing.
     ...(unanswered.length > 0 ? [] : metrics.filter((metric) => isOpen(metric, bounds)).map(openReason)),
@@ -150,6 +153,30 @@ function streamDoubts({ count, a, b }: PairedAnswers): ComparisonReason[] {
   }
   if (apart <= MIX_BOUND * answered) return [];
   return [comparisonReason('streams_differ', { share: apart / answered })];
+}
+
+/** By route: a build whose answers are empty, errors, or of another size is not faster for being so. */
+function likenessDoubts({ count, routes, a, b }: PairedAnswers): ComparisonReason[] {
+  const likeness = new AnswerLikeness();
+  for (let at = 0; at < count; at++) {
+    if (a.outcome[at] !== ANSWERED || b.outcome[at] !== ANSWERED) continue;
+    const route = routes?.names[routes.of[at]!] ?? null;
+    likeness.add(route, comparedAnswer(a, at), comparedAnswer(b, at));
+  }
+  const differences = likeness.figures().flatMap((each) => differencesIn(each, JUDGEMENT_BOUNDS, false, 'A'));
+  return differences.length === 0 ? [] : [comparisonReason('not_comparable', { differences })];
+}
+
+function comparedAnswer({ status, bytes, traits }: SideAnswers, at: number) {
+  const trait = traits[at]!;
+  const size = bytes[at]!;
+  return {
+    status: status[at]!,
+    bytes: Number.isNaN(size) ? null : size,
+    // Where they came whole on one side is said by itself.
+    ...{ streamed: null, tookNs: null },
+    tellsError: (trait & TELLS_ERROR) > 0,
+  };
 }
 
 /** If both sides are down, nothing can be compared. */

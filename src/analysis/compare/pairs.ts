@@ -12,16 +12,19 @@ export const TURNED_AWAY = 2;
 /** Traits of an answer, as bits: how it came, where that is known, and how it compares with the recorded one. */
 export const STREAMED = 1;
 export const WHOLE = 8;
+/** It tells of an error under a 2xx. */
+export const TELLS_ERROR = 16;
 export const AGREES = 2;
 export const DIFFERS = 4;
 export const CHECKED = AGREES | DIFFERS;
 
-/** What is kept of each request on one side: numbers in columns, 24 bytes a request. */
+/** What is kept of each request on one side: numbers in columns, 28 bytes a request. */
 const COLUMNS = {
   latencyNs: Float64Array,
   ttftNs: Float32Array,
   itlNs: Float32Array,
   lagNs: Float32Array,
+  bytes: Float32Array,
   status: Uint16Array,
   outcome: Uint8Array,
   traits: Uint8Array,
@@ -34,6 +37,7 @@ const COLUMN_NAMES = Object.keys(COLUMNS) as readonly (keyof typeof COLUMNS)[];
  * - `ttftNs`: from the planned instant to the first token; Infinity if a stream had none, NaN if unknown.
  * - `itlNs`: mean time between neighbouring events with content of one stream; NaN if unknown.
  * - `lagNs`: how late we sent it ourselves, which is part of the latency and of the time to the first token.
+ * - `bytes`: size of the answer's body; NaN if unknown.
  * - `status`: 0 if absent. `outcome`: `ANSWERED`, `FAILED` or `TURNED_AWAY`. `traits`: bits, as above.
  */
 export type SideAnswers = {
@@ -43,6 +47,8 @@ export type SideAnswers = {
 /** The same requests on both sides, in the order of the plan. */
 export interface PairedAnswers {
   readonly count: number;
+  /** Names of routes, and which of them each pair is of; left out where they are not told apart. */
+  readonly routes?: { readonly names: readonly (string | null)[]; readonly of: Uint32Array };
   readonly a: SideAnswers;
   readonly b: SideAnswers;
 }
@@ -107,6 +113,7 @@ function keptTimes(
 /** Of one side; some 70 bytes each, with what pairs them. */
 const MAX_COMPARED_ROWS = 16_000_000;
 const FIRST_CAPACITY = 1_024;
+const MAX_ROUTES = 1_000;
 
 /** What became of the rows of both sides. */
 export interface PairCounts {
@@ -145,6 +152,8 @@ export class PairTable {
   /** By row: the row of the next copy, plus one; 0 for none. */
   #nextCopy = new Uint32Array(FIRST_CAPACITY);
   #offsetNs = new Float64Array(FIRST_CAPACITY);
+  readonly #routes = new Map<string | null, number>();
+  #routeOf = new Uint32Array(FIRST_CAPACITY);
   readonly #a = new SideColumns(FIRST_CAPACITY);
   readonly #b = new SideColumns(FIRST_CAPACITY);
   #count = 0;
@@ -168,6 +177,7 @@ export class PairTable {
     else this.#nextCopy[last - 1] = at + 1;
     this.#lastCopy.set(segment, exchangeId, at + 1);
     this.#offsetNs[at] = row.offsetNs;
+    this.#routeOf[at] = this.#routeNumber(row.route ?? null);
     this.#a.set(at, row);
     this.#endOfANs = Math.max(this.#endOfANs, row.offsetNs);
     this.#count += 1;
@@ -213,6 +223,7 @@ export class PairTable {
     for (let at = 0; at < this.#count; at++) {
       if (!this.#isPair(at)) continue;
       this.#offsetNs[kept] = this.#offsetNs[at]!;
+      this.#routeOf[kept] = this.#routeOf[at]!;
       this.#a.move(kept, at);
       this.#b.move(kept, at);
       kept += 1;
@@ -220,10 +231,19 @@ export class PairTable {
     this.#count = kept;
     return {
       count: kept,
+      routes: { names: [...this.#routes.keys()], of: this.#routeOf.subarray(0, kept) },
       offsetNs: this.#offsetNs.subarray(0, kept),
       a: this.#a.first(kept),
       b: this.#b.first(kept),
     };
+  }
+
+  /** Routes beyond the bound are taken for the last one: a scan has thousands. */
+  #routeNumber(route: string | null): number {
+    const known = this.#routes.get(route);
+    if (known !== undefined) return known;
+    if (this.#routes.size < MAX_ROUTES) this.#routes.set(route, this.#routes.size);
+    return this.#routes.size - 1;
   }
 
   /** Decides what became of a request that was open or cancelled, by the answer of the other side. */
@@ -245,6 +265,7 @@ export class PairTable {
     const capacity = this.#offsetNs.length * 2;
     this.#nextCopy = grown(this.#nextCopy, new Uint32Array(capacity));
     this.#offsetNs = grown(this.#offsetNs, new Float64Array(capacity));
+    this.#routeOf = grown(this.#routeOf, new Uint32Array(capacity));
     this.#a.grow(capacity);
     this.#b.grow(capacity);
   }
@@ -281,6 +302,7 @@ function countLeftOut(counts: { all: number; late: number }, outcome: number): v
 export interface SideRow extends Readonly<Record<keyof SideAnswers, number>> {
   readonly segment: string;
   readonly exchangeId: number;
+  readonly route?: string | null;
   /** From the start of the run; the order of the pairs. */
   readonly offsetNs: number;
 }
@@ -362,7 +384,7 @@ export function sideRowOfSend(send: Send, ours: OwnDoing): SideRow {
   const [latencyNs, outcome] = fateOf(send, lagNs, ours);
   return {
     ...{ segment, exchangeId, offsetNs, lagNs, latencyNs, outcome },
-    status: status ?? 0,
+    ...{ status: status ?? 0, route: send.route, bytes: send.responseBytes },
     ...tokenTimesOf(send),
     traits: traitsOf(send),
   };
@@ -387,7 +409,7 @@ export function sideRowOfExchange(row: ExchangeRow): SideRow {
   const [latencyNs, outcome] = fateOfExchange(row);
   return {
     ...{ segment, exchangeId, offsetNs: arrivalUs * 1e3, lagNs: 0, latencyNs, outcome },
-    status: status ?? 0,
+    ...{ status: status ?? 0, route: row.route, bytes: row.responseBytes ?? Number.NaN },
     // Times between tokens are not recorded, and a recording is not checked against itself.
     ...{ ttftNs: (firstTokenOffsetUs ?? Number.NaN) * 1e3, itlNs: Number.NaN },
     traits: streamed === null ? 0 : streamed ? STREAMED : WHOLE,
@@ -414,7 +436,10 @@ function tokenTimesOf({ streamed, answer, intendedOffsetNs }: Send): Pick<SideRo
   return { ttftNs, itlNs: hasGaps ? (last - first) / (contentEvents - 1) : Number.NaN };
 }
 
-function traitsOf({ streamed, check = null }: Send): number {
+function traitsOf({ streamed, tellsError, check = null }: Send): number {
   const result = check?.result;
-  return (streamed ? STREAMED : WHOLE) | (result === 'same' ? AGREES : result === 'mismatch' ? DIFFERS : 0);
+  const error = tellsError === true ? TELLS_ERROR : 0;
+  return (
+    error | (streamed ? STREAMED : WHOLE) | (result === 'same' ? AGREES : result === 'mismatch' ? DIFFERS : 0)
+  );
 }

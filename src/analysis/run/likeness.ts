@@ -124,11 +124,13 @@ type LikenessBounds = Pick<JudgementBounds, 'statusShare' | 'sizeFactor'>;
 /**
  * In what the answers of a route are of another kind than before, each with both figures.
  * @param withStatuses false where the mix of all statuses is told already
+ * @param earlier the word for what was before
  */
 export function differencesIn(
   { route, answers, served, statusDistance, newStatus, bytes, errors, streams, whole }: RouteLikeness,
   { statusShare, sizeFactor }: LikenessBounds,
   withStatuses = true,
+  earlier = 'recorded',
 ): string[] {
   if (answers < LEAST_ANSWERS) return [];
   const name = route ?? 'requests without a route';
@@ -141,12 +143,12 @@ export function differencesIn(
   if (served < LEAST_ANSWERS) return found;
   const { before, now } = bytes;
   if (before !== null && now !== null && (now > sizeFactor * before || now * sizeFactor < before)) {
-    found.push(`${name}: the median answer has ${formatBytes(now)}, recorded ${formatBytes(before)}`);
+    found.push(`${name}: the median answer has ${formatBytes(now)}, ${earlier} ${formatBytes(before)}`);
   }
   if (isOver(errors.now - (errors.before ?? 0), served)) {
     const recorded = errors.before === null ? 'unknown' : percent(errors.before / served);
     found.push(
-      `${name}: ${percent(errors.now / served)} of the 2xx answers are empty or tell of an error, recorded ${recorded}`,
+      `${name}: ${percent(errors.now / served)} of the 2xx answers are empty or tell of an error, ${earlier} ${recorded}`,
     );
   }
   if (isOver(whole, streams)) {

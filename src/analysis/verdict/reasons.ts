@@ -603,6 +603,10 @@ const COMPARISONS = {
       `${shareText(share)} of the answers came piece by piece on one side, and whole on the other`,
     advice: 'See how both builds answer what asks for a stream: whole answers have no first token.',
   }),
+  not_comparable: words<{ differences: readonly string[] }>({
+    text: ({ differences }) => `B answers otherwise than A: ${listed(differences)}`,
+    advice: 'Look at some answers of both builds: what does other work cannot be compared by its time.',
+  }),
   unanswered: words<null>({
     text: () => 'most requests got no answer on either side: there is nothing to compare',
     advice: 'See the errors of both runs: reprise report.',

@@ -19,7 +19,7 @@ import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 
 function row(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
-  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, lagNs: 0, traits: 0 };
+  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, lagNs: 0, bytes: Number.NaN, traits: 0 };
   return {
     segment: 's',
     exchangeId,
