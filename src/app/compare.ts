@@ -16,10 +16,10 @@ import {
   type ShiftBounds,
   type ShiftGroup,
 } from '../analysis/compare/profiles.ts';
+import { comparisonReason } from '../analysis/compare/reasons.ts';
 import { checkedPairs } from '../analysis/compare/shares.ts';
 import { windowLines } from '../analysis/compare/times.ts';
 import { undecidedOf } from '../analysis/compare/view.ts';
-import { comparisonReason } from '../analysis/verdict/reasons.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, isOnCommandLine, listOf, readOptions, toggle, value } from '../core/options.ts';

@@ -6,7 +6,6 @@ import type {
 } from '../../documents/comparison.ts';
 import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
 import { AnswerLikeness, differencesIn } from '../run/likeness.ts';
-import { type ComparisonReason, comparisonReason } from '../verdict/reasons.ts';
 import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
 import {
   ANSWERED,
@@ -25,6 +24,7 @@ import {
   WHOLE,
   withoutLag,
 } from './pairs.ts';
+import { type ComparisonReason, comparisonReason } from './reasons.ts';
 import { checkedPairs, mismatchMetric, SMALL_PART, shareMetric, statusDistance } from './shares.ts';
 import { type ComparedTimes, latencyMetrics } from './times.ts';
 
