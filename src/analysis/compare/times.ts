@@ -17,6 +17,9 @@ import { comparableLatencies, type PairedAnswers, type PairedTimes, type SideAns
 /** Windows are at least this many times as long as the dependence between neighbours. */
 const WINDOW_TO_DEPENDENCE = 6;
 
+/** A side that happens to be calm shows less dependence than its queue has. */
+const CALMER_TO_DEPENDENCE = 1.3;
+
 /** The dependence is at most this many times that of the ratios: a swing that both sides share is no doubt. */
 const DEPENDENCE_TO_RATIOS = 3;
 
@@ -65,8 +68,7 @@ export function latencyMetrics(
 function plansOf(times: ComparedTimes): Planned[] {
   const { a, b } = times;
   const dependence = Math.min(
-    dependenceLength(a),
-    dependenceLength(b),
+    CALMER_TO_DEPENDENCE * Math.min(dependenceLength(a), dependenceLength(b)),
     DEPENDENCE_TO_RATIOS * ratioDependenceLength(a, b),
   );
   return JUDGED_PERCENTILES.map(({ percent, leastPairs, required }) => {
