@@ -51,7 +51,7 @@ interface Planned {
 
 /**
  * Differences of percentiles over windows of the same requests, with intervals over the windows. A window is at
- * least six times as long as the dependence between neighbouring latencies, of the calmer side: the same build has
+ * least eight times as long as the dependence between neighbouring latencies, of the calmer side: the same build has
  * it on both. A shared cause makes both sides dependent but not their ratios, so those bound it.
  * @param others metrics besides these that share the error with them
  */
