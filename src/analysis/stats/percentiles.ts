@@ -196,7 +196,8 @@ const ALMOST_NORMAL = 1_000;
  * The value that a percentile of the truth stays below with this confidence. By the order statistics of the values,
  * without an assumption about their distribution, where there are enough independent samples. Else the greatest value,
  * where only slow answers come in clusters, as after a stall. Where the body of the distribution clusters too, as in
- * a queue that grows, that says little of what may come: then as far again as it spreads from the fast answers.
+ * a queue that grows, that says little of what may come: then as many times more as the body spreads from the fast
+ * answers.
  * @param infinite so many more values are greater than any
  */
 export function upperBound(
@@ -213,15 +214,14 @@ export function upperBound(
     return whole.percentile(100 * (1 - over / independent), infinite) ?? Number.POSITIVE_INFINITY;
   }
   const max = whole.percentile(100, infinite) ?? Number.POSITIVE_INFINITY;
+  if (samples.body >= Math.max(least, LEAST_INDEPENDENT)) return max;
+  const slow = whole.percentile(BODY_PERCENTS.findLast((each) => each < percent) ?? percent) ?? 1;
   const fast = whole.percentile(FAST_PERCENT) ?? 1;
-  const isBodyKnown = samples.body >= Math.max(least, LEAST_INDEPENDENT) && samples.own >= LEAST_CLUSTERS;
-  return isBodyKnown ? max : (max * max) / Math.max(1, fast);
+  return max * (Math.max(1, slow) / Math.max(1, fast));
 }
 
 /** What a fast answer takes. */
 const FAST_PERCENT = 5;
-/** Clusters of slow answers that must have been seen before the slowest of them stands for all. */
-const LEAST_CLUSTERS = 8;
 
 /** How many independent samples values are worth around a percentile, and in the body of their distribution. */
 export interface IndependentSamples {

@@ -5,6 +5,7 @@ import type { RunFigures } from '../run/run-statistics.ts';
 
 import {
   fewest,
+  type IndependentSamples,
   lowerShare,
   samplesNeeded,
   upperBound,
@@ -177,8 +178,26 @@ function marginOf(
   };
 }
 
-/** What a percentile of a time stays below with this confidence, ms, and what its samples are worth. */
+/**
+ * What a percentile of a time stays below with this confidence, ms, and what its samples are worth. Our own lag is
+ * known to its end: scheduled latency stays below the bound of service latency and the greatest lag, too.
+ */
 function boundOf(
+  metric: TimedMetric,
+  percent: number,
+  confidence: number,
+  figures: RunFigures,
+  unanswered: Unanswered,
+): { readonly upper: number; readonly samples: IndependentSamples } {
+  const bound = ownBoundOf(metric, percent, confidence, figures, unanswered);
+  if (metric !== 'latency') return bound;
+  const { lag, connectionWait } = figures.latency;
+  const ourMs = ((lag.max ?? 0) + (connectionWait.max ?? 0)) / NS_PER_MS;
+  const service = ownBoundOf('service', percent, confidence, figures, unanswered);
+  return { ...bound, upper: Math.min(bound.upper, service.upper + ourMs) };
+}
+
+function ownBoundOf(
   metric: TimedMetric,
   percent: number,
   confidence: number,
