@@ -146,7 +146,7 @@ test('each line of what can go wrong names tests that are there', () => {
   const faults = rows.slice(1).map((row) => row.split(' | '));
   expect(faults.length).toBeGreaterThan(15);
   for (const cells of faults) {
-    const tests = [...(cells.at(-1) ?? '').matchAll(/\(\.\.\/(test\/[^)]+)\)/g)].map(([, path = '']) => path);
+    const tests = [...(cells.at(-1) ?? '').matchAll(/`(test\/[^`]+)`/g)].map(([, path = '']) => path);
     expect(cells, cells[0]).toHaveLength(6);
     expect(tests, cells[0]).not.toEqual([]);
     expect(tests.filter((path) => !existsSync(join(repositoryRoot, path)))).toEqual([]);
