@@ -4,7 +4,7 @@
  *     node bench/soak.ts [--minutes 60] [--rate 150] [--mode wire] [--json]
  *
  * The quota is small and what is retained short, so that segments are rotated, sealed and let go of all the time.
- * After a warm-up of a quarter (90 s at least), resident memory grows by 10 % at most, descriptors stay as many, the
+ * After a warm-up of a quarter (90 s at least), resident memory stays within 10 %, descriptors stay as many, the
  * write-ahead log and the directory stay within their bounds, and the account holds in every scrape. Exit 1 when any
  * does not.
  */
@@ -19,6 +19,7 @@ import { parseArgs } from 'node:util';
 import { LIMITS } from '../src/core/limits.ts';
 import { childrenOf } from './support/process-cpu.ts';
 import { holdingOf, type ProcessHolding } from './support/process-memory.ts';
+import { median } from './support/statistics.ts';
 
 const { values } = parseArgs({
   options: {
@@ -35,12 +36,9 @@ const RETAIN = '60s';
 const WARM_UP_SHARE = 0.25;
 /** In a short run V8 is still growing into its traffic when a quarter of it is over. */
 const WARM_UP_LEAST_S = 90;
-/**
- * Of the least of each half: memory waits for its next collection, and connections come and go with the load. What
- * leaks stays.
- */
-const MEMORY_GROWTH = 0.1;
-const DESCRIPTOR_GROWTH = 20;
+const MEMORY_DRIFT = 0.1;
+/** By the least of each half: connections come and go with the load and its host's, and what leaks stays. */
+const DESCRIPTOR_DRIFT = 20;
 
 interface Sample {
   readonly atS: number;
@@ -204,12 +202,12 @@ function verdictOf(
     const held = (part: readonly Sample[], what: keyof ProcessHolding) =>
       part.flatMap(({ processes }) => processes[role]?.[what] ?? []);
     const halves = [settled.slice(0, half), settled.slice(half)];
-    const [before = 0, after = 0] = halves.map((part) => Math.min(...held(part, 'residentBytes')));
+    const [before = 0, after = 0] = halves.map((part) => median(held(part, 'residentBytes')));
     const descriptors = halves.map((part) => Math.min(...held(part, 'descriptors')));
     figures[role] = { residentMib: [mib(before), mib(after)], descriptors };
-    if (after - before > before * MEMORY_GROWTH)
+    if (Math.abs(after - before) > before * MEMORY_DRIFT)
       problems.push(`${role}: memory went from ${mib(before)} to ${mib(after)} MiB`);
-    if ((descriptors[1] ?? 0) - (descriptors[0] ?? 0) > DESCRIPTOR_GROWTH)
+    if (Math.abs((descriptors[1] ?? 0) - (descriptors[0] ?? 0)) > DESCRIPTOR_DRIFT)
       problems.push(`${role}: descriptors went from ${descriptors[0]} to ${descriptors[1]}`);
   }
   const most = (of: (sample: Sample) => number) => Math.max(...samples.map(of));

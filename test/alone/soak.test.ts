@@ -4,8 +4,8 @@ import { repeated } from '../support/long-form.ts';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
-/** Two minutes are what the bench warms up and measures at the least. */
-const MINUTES = repeated(2, 60);
+/** The bench warms up for 90 s; as long again lets memory settle in both halves of what it judges. */
+const MINUTES = repeated(3, 60);
 
 describe(`${MINUTES} minutes of mixed traffic`, () => {
   // Both at once: neither takes a core.

@@ -60,7 +60,7 @@ async function sealing(original: string): Promise<Sealing> {
   return { directory, path, file, sealer };
 }
 
-/** How long a sealer works that nobody kills, here and now: the middle of three, in whole milliseconds. */
+/** How long a sealer works that nobody kills: the least of three, because a busy machine only adds to it. */
 async function workingMs(original: string): Promise<number> {
   const tookMs: number[] = [];
   for (let look = 0; look < 3; look += 1) {
@@ -70,7 +70,7 @@ async function workingMs(original: string): Promise<number> {
     tookMs.push(performance.now() - sinceMs);
     await sealer.finished;
   }
-  return Math.max(1, Math.round(tookMs.toSorted((a, b) => a - b)[1] ?? 1));
+  return Math.max(1, Math.round(Math.min(...tookMs)));
 }
 
 describe('a sealer that is killed', () => {
@@ -105,7 +105,6 @@ describe('a sealer that is killed', () => {
     process.stdout.write(
       `${interrupted} of ${KILLS} kills within ${longestMs} ms came before the seal was whole\n`,
     );
-    // On a busy machine its work is over sooner or later than was measured; some must have met it at work.
-    expect(interrupted).toBeGreaterThan(0);
+    expect(interrupted).toBeGreaterThan(KILLS / 4);
   });
 });

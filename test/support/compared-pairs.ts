@@ -1,6 +1,6 @@
-import { comparePairs } from '../../src/analysis/compare/judge.ts';
+import { COMPARISON_BOUNDS, comparePairs } from '../../src/analysis/compare/judge.ts';
 import { ANSWERED, FAILED, type PairedAnswers, STREAMED, WHOLE } from '../../src/analysis/compare/pairs.ts';
-import type { ComparisonVerdict } from '../../src/documents/comparison.ts';
+import type { ComparisonBounds, ComparisonVerdict } from '../../src/documents/comparison.ts';
 import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
 
 /** Pairs that all were answered with 200; latencies in seconds. */
@@ -23,11 +23,13 @@ export function verdictsOf(
   draws: number,
   parts: Omit<QueuePairParts, 'seed'>,
   swing = 0,
+  bounds: ComparisonBounds = COMPARISON_BOUNDS,
 ): Record<ComparisonVerdict, number> {
   const counts = { BETTER: 0, SAME: 0, WORSE: 0, INCONCLUSIVE: 0 };
   for (let seed = 1; seed <= draws; seed++) {
     const { a, b } = queuePair({ ...parts, seed });
-    counts[comparePairs(answeredPairs(swinging(a, swing), swinging(b, swing))).verdict] += 1;
+    const pairs = answeredPairs(swinging(a, swing), swinging(b, swing));
+    counts[comparePairs(pairs, bounds).verdict] += 1;
   }
   return counts;
 }

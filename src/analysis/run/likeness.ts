@@ -114,7 +114,7 @@ export class AnswerLikeness {
 const LEAST_ANSWERS = 30;
 /** One answer of a few is more than two points; it takes two to differ. */
 const LEAST_OTHERS = 2;
-/** A median this many times below the earlier one is told. */
+/** A note says so when the median is this many times below the earlier one. */
 const FAR_BELOW = 4;
 /** A shorter time is one of our own loop as much as of the target. */
 const LEAST_COMPARED_NS = 2e6;
@@ -123,7 +123,7 @@ type LikenessBounds = Pick<JudgementBounds, 'statusShare' | 'sizeFactor'>;
 
 /**
  * In what the answers of a route are of another kind than before, each with both figures.
- * @param withStatuses false where the mix of all statuses is told already
+ * @param withStatuses false if another reason has named the mix of all statuses
  * @param earlier the word for what was before
  */
 export function differencesIn(

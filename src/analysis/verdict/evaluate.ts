@@ -27,8 +27,8 @@ const NS_PER_MS = 1e6;
 
 /**
  * What breaks a violated objective. `target`: what was sent breaks it, counted from the actual sends. `streams`: only
- * requests that got no stream although one was wanted, or none that counts for goodput. `unsent`: only requests that were refused by a cap or never
- * left. `lag`: only the time between the planned and the actual send.
+ * requests that got no stream although one was wanted, or none that counts for goodput. `unsent`: only requests that a
+ * cap refused or that never left. `lag`: only the time between the planned and the actual send.
  */
 type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 
@@ -47,7 +47,7 @@ export interface SloResult {
   readonly ok: boolean | null;
   /** Null for an objective that is not violated. */
   readonly brokenBy: BrokenBy | null;
-  /** Of a percentile that is within its limit: how surely. Null where nobody asked, and for anything else. */
+  /** How surely a percentile is within its limit. Null for other objectives, and with `--confidence point`. */
   readonly margin: Margin | null;
   /** Whether the objective holds only without the requests whose clients left before their answer. */
   readonly censored: boolean;
@@ -151,7 +151,7 @@ export function goodputOf({ threshold: { metric, limits }, figures }: SloResult)
   return metric === 'goodput' ? (figures.goodput.get(limitsText(limits)) ?? null) : null;
 }
 
-/** Nobody replays for so many times as long: the percentile lies at its limit. */
+/** Beyond it no advice is given: the percentile lies at its limit, and a longer run would not decide. */
 const MOST_TIMES_NEEDED = 1_000;
 
 function marginOf(
