@@ -1,0 +1,80 @@
+import { describe, expect, test } from 'vitest';
+import {
+  CapacitySearch,
+  type PlayedWindow,
+  type SearchOptions,
+} from '../../../src/analysis/capacity/search.ts';
+
+const OPTIONS: SearchOptions = {
+  goals: [
+    { id: 'p99', isSought: true },
+    { id: 'p50', isSought: false },
+  ],
+  start: 1,
+  floor: 0.1,
+  ceiling: 64,
+  width: 0.1,
+  noise: 0,
+  windowS: 10,
+  windowsToDecide: 3,
+  overheadS: 5,
+  budgetS: 600,
+};
+
+const SEEN = { seconds: 10, endedEarly: false, isVoid: false, offeredPerS: 100, lossRatio: 0 };
+
+/** Plays until the search is done, against targets that stand so much. */
+function played(search: CapacitySearch, stands: Readonly<Record<string, number>>, steps = 100): string {
+  for (let step = 0; step < steps; step++) {
+    const next = search.next();
+    if (next.kind === 'done') return next.reason;
+    const kept = Object.fromEntries(
+      Object.entries(stands).map(([id, most]) => [id, next.multiplier <= most]),
+    );
+    const windows = Array.from({ length: next.windows }, (): PlayedWindow => ({ ...SEEN, kept }));
+    search.add({ multiplier: next.multiplier, windows, spentS: next.longestS });
+  }
+  return 'not done';
+}
+
+describe('CapacitySearch', () => {
+  test.each([0.3, 1, 1.7, 3.3, 11, 50])('finds a cliff at %f within its width', (cliff) => {
+    const search = new CapacitySearch(OPTIONS);
+    expect(played(search, { p99: cliff, p50: cliff * 2 })).toBe('resolved');
+    const [p99] = search.results();
+    expect(p99?.fit?.low).toBeLessThanOrEqual(cliff * 1.02);
+    expect(p99?.fit?.high).toBeGreaterThanOrEqual(cliff * 0.98);
+    expect(p99?.fit?.width).toBeLessThanOrEqual(0.1);
+    expect(p99?.fit?.shape).toBe('cliff');
+    expect(p99?.bounds.lower?.multiplier).toBeLessThanOrEqual(cliff);
+    expect(p99?.bounds.upper?.multiplier).toBeGreaterThan(cliff);
+  });
+
+  test('never passes its ceiling, and says that it is stood', () => {
+    const search = new CapacitySearch({ ...OPTIONS, ceiling: 5 });
+    expect(played(search, { p99: 100, p50: 100 })).toBe('ceiling');
+    expect(Math.max(...search.state.steps.map(({ multiplier }) => multiplier))).toBe(5);
+    expect(search.doublings).toEqual([1, 2, 4, 5]);
+  });
+
+  test('says that the least load is not stood', () => {
+    expect(played(new CapacitySearch(OPTIONS), { p99: 0.01, p50: 0.01 })).toBe('floor');
+  });
+
+  test('never spends more than its budget', () => {
+    const search = new CapacitySearch({ ...OPTIONS, budgetS: 100 });
+    expect(played(search, { p99: 3.3, p50: 3.3 })).toBe('budget');
+    expect(search.remainingS).toBeGreaterThanOrEqual(0);
+  });
+
+  test('goes on as it would have after it was written and read', () => {
+    const whole = new CapacitySearch(OPTIONS);
+    played(whole, { p99: 3.3, p50: 5 });
+    const part = new CapacitySearch(OPTIONS);
+    played(part, { p99: 3.3, p50: 5 }, 3);
+    const read = CapacitySearch.from(JSON.parse(JSON.stringify(part.state)));
+    expect(read.state.steps).toHaveLength(3);
+    played(read, { p99: 3.3, p50: 5 });
+    expect(read.state).toEqual(whole.state);
+  });
+});
