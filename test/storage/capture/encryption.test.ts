@@ -158,6 +158,31 @@ describe('an encrypted capture', () => {
   });
 });
 
+describe('the cipher of a segment', () => {
+  const place = { firstSlot: 512, slots: 3, rawBytes: 4, codec: 2 };
+
+  it.each(['firstSlot', 'slots', 'rawBytes', 'codec'] as const)(
+    'binds a block to its place: refuses it with another %s',
+    (name) => {
+      const { cipher } = KEY.newSegment();
+      const payload = cipher.encrypt(Buffer.from('data'), place);
+      expect(cipher.decrypt(payload, place, 'a segment').toString()).toBe('data');
+      const moved = { ...place, [name]: place[name] + 1 };
+      expect(failure(() => cipher.decrypt(payload, moved, 'a segment'))).toMatchObject({
+        code: 'CAPTURE_DAMAGED',
+      });
+    },
+  );
+
+  it('has a key of its own, which is no constant', () => {
+    const keys = Array.from({ length: 8 }, () => {
+      const { encryption } = KEY.newSegment();
+      return KEY.unwrap(encryption, `reprise segment key ${encryption.segment}`).toString('hex');
+    });
+    expect(new Set(keys).size).toBe(keys.length);
+  });
+});
+
 describe('an encryption key file', () => {
   const key = randomBytes(32);
   const load = (content: string | Uint8Array): EncryptionKey => {
