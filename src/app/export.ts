@@ -48,6 +48,7 @@ import { RequestBuilder } from '../replay/request/build.ts';
 import { arrivalsAlone, nothingSelected, skipReasonOf } from '../replay/window/capture.ts';
 import { k6Objectives } from './k6-objectives.ts';
 import { encryptionKeyOf, encryptionKeyOption, openForReplay } from './open-capture.ts';
+import { withOpenSlo } from './open-slo.ts';
 import { VERSION } from './package.ts';
 import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
 import { StagedDirectory, StagedFile, writingTo } from './staged-output.ts';
@@ -116,7 +117,7 @@ export async function exportTraffic(
   assertTaken(format, flags);
   const options = optionsOfPlan(asked);
   const mode = flags.mode ?? 'exact';
-  const objectives = k6Objectives(flags.slo, mode);
+  const objectives = k6Objectives(withOpenSlo(flags.slo), mode);
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
     const { source, ...choice } = chooseReplay(opened, options);

@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { runOutcome } from '../analysis/outcome/outcome.ts';
+import { runView } from '../analysis/report/view.ts';
 import { type RunFigures, totalsOf } from '../analysis/run/run-statistics.ts';
 import type { ShardRun, ShardSet } from '../analysis/run/shards.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/run/summary.ts';
@@ -16,10 +18,12 @@ import type { HealthDocument, MergedDocument, ReplayDocument } from '../document
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
 import { farthestOf, OpenShards } from './merge-shards.ts';
+import { withOpenSlo } from './open-slo.ts';
 import { VERSION } from './package.ts';
 import { mergedCheck } from './replay/document.ts';
 import { newRunId } from './run-files.ts';
 import { StagedDirectory } from './staged-output.ts';
+import { assertWritable, VERDICT_OPTIONS, writeVerdict } from './verdict-outputs.ts';
 
 export const MERGE_OPTIONS = {
   out: text('--out <directory>', 'directory of the merged run (default: runs/<run id>)'),
@@ -29,6 +33,7 @@ export const MERGE_OPTIONS = {
     'wait this long for all runs to be sealed; runs not sealed by then count as missing',
     parseDurationMs,
   ),
+  ...VERDICT_OPTIONS,
 };
 
 /** Without objectives the shards' own apply; without a wait, unsealed runs are refused at once. */
@@ -37,7 +42,8 @@ export type MergeOptions = ResolvedOptions<typeof MERGE_OPTIONS>;
 /** @throws AppError OPTION_INVALID listing every problem at once */
 export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOptions {
   const problems = new Problems();
-  const options = readOptions(MERGE_OPTIONS, asked, problems);
+  const read = readOptions(MERGE_OPTIONS, asked, problems);
+  const options = { ...read, slo: problems.attempt(() => withOpenSlo(read.slo), []) };
   problems.attempt(() => parseSlo(options.slo), []);
   problems.throwIfAny();
   return options;
@@ -57,6 +63,8 @@ export interface MergedRun {
   readonly document: MergedReplayDocument;
   /** As of each replay, whatever its verdict: a target that fails so much is no question of objectives. */
   readonly stoppedByFailures: boolean;
+  /** Where its verdict was told besides, in lines for the log. */
+  readonly told: readonly string[];
 }
 export type MergedReplayDocument = ReturnType<typeof documentOf>;
 
@@ -70,9 +78,10 @@ const LOOK_MS = 500;
  */
 export async function mergeRuns(
   directories: readonly string[],
-  { out, slo, wait: waitMs }: MergeOptions,
+  { out, slo, wait: waitMs, ...verdict }: MergeOptions,
   deps: MergeDeps,
 ): Promise<MergedRun> {
+  assertWritable(verdict);
   const sealed = waitMs === null ? directories : await sealedWithin(directories, waitMs, deps);
   const shards = new OpenShards(sealed);
   try {
@@ -82,11 +91,12 @@ export async function mergeRuns(
     // What a replay sent cannot be had again, so that stays unsealed; a merge can, and leaves a whole run or none.
     const staged = new StagedDirectory(directory, 'merging');
     try {
-      const document = mergeInto(staged.path, runId, shards, objectives);
+      const document = mergeInto(staged.path, runId, shards, objectives, verdict.name);
       staged.publish();
       return {
         directory,
         document,
+        told: writeVerdict(runOutcome(document, runView(document)), verdict, process.env),
         stoppedByFailures: shards.set.runs.some(({ document }) => isStoppedByFailures(document.interrupted)),
       };
     } catch (thrown) {
@@ -99,11 +109,18 @@ export async function mergeRuns(
 }
 
 /** Keeps the merged run, sealed, in an empty directory. */
-function mergeInto(directory: string, runId: string, shards: OpenShards, objectives: readonly string[]) {
+function mergeInto(
+  directory: string,
+  runId: string,
+  shards: OpenShards,
+  objectives: readonly string[],
+  name: string | null,
+) {
   const store = new SqliteRunStore(directory);
   try {
     const figures = shards.mergeInto(store, parseSlo(objectives));
-    const run = runOf(runId, shards.set, figures, objectives);
+    const { options, ...facts } = runOf(runId, shards.set, figures, objectives);
+    const run = { ...facts, options: name === null ? options : { ...options, name } };
     const document = documentOf(run, shards.set, figures, objectives);
     store.seal(run, totalsOf(figures), document);
     return document;

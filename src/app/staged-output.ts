@@ -129,9 +129,8 @@ export class StagedFile {
   constructor(destination: string, doing: string) {
     this.destination = resolve(destination);
     this.path = buildingPath(this.destination, doing);
+    assertDirectoryOf(destination);
     writingTo(destination, () => {
-      if (!statSync(dirname(this.destination)).isDirectory())
-        throw unwritable(destination, 'it lies in no directory');
       assertNothingAt(this.destination);
     });
   }
@@ -161,6 +160,13 @@ export class StagedFile {
   discard(): void {
     discard(this.path);
   }
+}
+
+/** @throws AppError OUTPUT_UNWRITABLE where a file would lie in no directory */
+export function assertDirectoryOf(path: string): void {
+  writingTo(path, () => {
+    if (!statSync(dirname(resolve(path))).isDirectory()) throw unwritable(path, 'it lies in no directory');
+  });
 }
 
 function assertNothingAt(path: string): void {

@@ -14,6 +14,7 @@ import { profileCommand } from '../../src/cli/commands/profile.ts';
 import { recordCommand } from '../../src/cli/commands/record.ts';
 import { replayCommand } from '../../src/cli/commands/replay.ts';
 import { reportCommand } from '../../src/cli/commands/report.ts';
+import { runCommand } from '../../src/cli/commands/run.ts';
 import { selftestCommand } from '../../src/cli/commands/selftest.ts';
 import { statusCommand } from '../../src/cli/commands/status.ts';
 import { verifyCommand } from '../../src/cli/commands/verify.ts';
@@ -99,6 +100,13 @@ describe('README.md', () => {
     );
     expect(tableOf(importing)).toEqual([...new Set(imports)].sort());
     expect(readme).toContain('(docs/formats.md)');
+  });
+
+  test('leaves the flags of run to a page that names every one of them and no other', () => {
+    const scenarios = readFileSync(join(repositoryRoot, 'docs', 'scenarios.md'), 'utf8');
+    const table = scenarios.match(/^\| `--.*$/gm)?.join('\n') ?? '';
+    expect(flagsIn(table.replaceAll('|', ''))).toEqual(longFlagsOf(runCommand([])));
+    expect(readme).toContain('(docs/scenarios.md)');
   });
 
   test('names every exit status', () => {

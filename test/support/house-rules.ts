@@ -32,7 +32,7 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   tinyqueue: ['replay'],
   'fastest-levenshtein': ['cli'],
   zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage'],
-  yaml: ['cli'],
+  yaml: ['app'],
 };
 
 /** What computes must not touch the world: these rooms have these Node modules and no others. */

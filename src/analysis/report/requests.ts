@@ -34,7 +34,8 @@ export function objectivesTable({ slo }: Pick<ReplayDocument, 'slo'>): Table | n
   };
 }
 
-function valueText({ unit }: SloLine, value: SloLine['observed']): string {
+/** A value of an objective in its own unit. */
+export function valueText({ unit }: SloLine, value: SloLine['observed']): string {
   if (value === 'Infinity') return 'never answered';
   if (unit === 'ms') return msText(value);
   return unit === 'share' ? shareText(value) : numberText(value);

@@ -13,7 +13,9 @@ import {
 } from '../../replay/options/replay-options.ts';
 import type { Target } from '../../replay/target.ts';
 import { encryptionKeyOption, type OpenedCapture } from '../open-capture.ts';
+import { withOpenSlo } from '../open-slo.ts';
 import { entryUrl } from '../package.ts';
+import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 import { checkerOf, isCheckImplied } from './document.ts';
 import { leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
 import type { ReplayRunParts } from './run.ts';
@@ -22,13 +24,14 @@ import type { ReplayRunParts } from './run.ts';
 const KEEPING_OPTIONS = {
   out: text('--out <directory>', 'directory of the run (default: runs/<run id>)'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+  ...VERDICT_OPTIONS,
 };
 
 /** Everything that can be asked of a replay and of where it is kept. */
 export const RUN_OPTIONS = { ...REPLAY_OPTIONS, ...KEEPING_OPTIONS };
 
 /** What will be done, and where it is kept. */
-export interface RunOptions {
+export interface RunOptions extends VerdictRequest {
   readonly options: ReplayOptions;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
@@ -48,7 +51,8 @@ const SOURCES: Omit<OptionSources, 'originOf'> = {
 /** @throws AppError OPTION_INVALID listing every problem */
 export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions {
   const { stated } = askedFor(REPLAY_OPTIONS, asked);
-  const options = resolveReplayOptions(stated, { ...SOURCES, originOf: asked.originOf });
+  const slo = stated.slo == null ? {} : { slo: withOpenSlo([stated.slo].flat().map(String)) };
+  const options = resolveReplayOptions({ ...stated, ...slo }, { ...SOURCES, originOf: asked.originOf });
   return { options, ...resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked)) };
 }
 
@@ -68,7 +72,7 @@ function thresholdsOf({ slo, stages }: ReplayOptions): readonly Threshold[] {
 
 /** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
 export function runPartsOf(
-  { options, out, encryptionKeyFile }: RunOptions,
+  { options, out, encryptionKeyFile, ...verdict }: RunOptions,
   opened: OpenedCapture,
   {
     choice,
@@ -87,6 +91,7 @@ export function runPartsOf(
     captureIdentity: opened.identity,
     createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
     out,
+    verdict,
     threads: { pacer: entryUrl('pacer'), sender: entryUrl('sender') },
     logger,
   };

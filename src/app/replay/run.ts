@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
@@ -28,6 +29,7 @@ import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
 import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
+import { assertWritable, type VerdictRequest, writeVerdict } from '../verdict-outputs.ts';
 import { playCalibration, readyCalibration } from './calibration.ts';
 import {
   answerLines,
@@ -63,6 +65,7 @@ export interface ReplayRunParts extends LeadIn {
   readonly createChecker: CreateChecker;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
+  readonly verdict: VerdictRequest;
   /** Entry files of the threads that keep time and send. */
   readonly threads: { readonly pacer: URL; readonly sender: URL };
   /** Begins to listen for what may stop the run; until then nothing was written, and nothing has to be ended. */
@@ -97,6 +100,7 @@ export interface ReplayRunResult {
  */
 export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult> {
   const { plan, reporter, warmup } = parts;
+  assertWritable(parts.verdict);
   const runId = newRunId();
   const replayOf = replayMaker(runId, parts);
   const replay = replayOf(plan, parts.source, warmup);
@@ -128,6 +132,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     const calibrationDocument = calibrated?.document ?? null;
     const document = documentOf(run, parts, finished, interruption.received, calibrationDocument);
     store.seal(run, totalsOf(finished.figures), document);
+    reporter.note(...writeVerdict(runOutcome(document, runView(document)), parts.verdict, process.env));
     const { end } = finished.outcome;
     // One that came to nothing is no reason to let a good one go.
     if (end.kind === 'complete') retainRuns(directory, parts);
@@ -229,13 +234,16 @@ async function play(
   }
 }
 
-function factsOf(id: string, { plan, target }: ReplayRunParts): Omit<Run, 'startedAtUs' | 'endedAtUs'> {
+function factsOf(
+  id: string,
+  { plan, target, verdict }: ReplayRunParts,
+): Omit<Run, 'startedAtUs' | 'endedAtUs'> {
   return {
     id,
     version: VERSION,
     capture: plan.overview.name,
     target: target.url,
-    options: describeReplayOptions(plan.options, plan.window),
+    options: { ...describeReplayOptions(plan.options, plan.window), name: verdict.name },
   };
 }
 

@@ -1,8 +1,10 @@
 import { Command } from 'commander';
 import { comparisonPage, comparisonView } from '../../analysis/compare/view.ts';
+import { comparisonOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
 import { pageAssets } from '../../app/package.ts';
+import { VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, toggle } from '../../core/options.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
@@ -17,7 +19,8 @@ const OUTPUTS = {
   md: formOption('--md [file]', 'write Markdown'),
 };
 const FORMS = ['html', 'md'] as const;
-const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS };
+const VERDICT_OUTPUT = { output: VERDICT_OPTIONS.output };
+const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS, ...VERDICT_OUTPUT };
 
 /** `reprise compare A B`: what B has become, held against A. */
 export function compareCommand(): Command {
@@ -31,7 +34,10 @@ export function compareCommand(): Command {
       const asked = askedOf(command, OPTIONS);
       const problems = new Problems();
       const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
+      const { output } = readOptions(VERDICT_OUTPUT, asked, problems);
       const document = await compareNamed(a, b, resolveCompareOptions(asked, problems));
+      const outcome = comparisonOutcome(document, comparisonView(document));
+      terminal.note(...writeVerdict(outcome, { output }, process.env));
       writeOutputs(comparisonForms(document), outputs, terminal);
       if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;
       if (document.verdict === 'INCONCLUSIVE') process.exitCode = EXIT.inconclusive;

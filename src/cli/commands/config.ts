@@ -1,9 +1,10 @@
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import { AppError } from '../../core/errors.ts';
 import { textsOf, toggle } from '../../core/options.ts';
 import { shownUrl, withShownUrls } from '../../core/text.ts';
 import { configJsonSchema, configKeysOf } from '../config/file.ts';
+import { scenarioCommands, scenarioJsonSchema } from '../config/scenario.ts';
 import { addOptions, optionsOf, pathOf, shapeOf, statedOf } from '../options.ts';
 import { assemble, bareProgram, type CommandEntry, everyCommand } from '../program.ts';
 import { terminal } from '../terminal.ts';
@@ -38,9 +39,16 @@ export function configCommand(entries: readonly CommandEntry[]): Command {
       else terminal.print(...linesOf(found, origin));
     });
   const schema = new Command('schema')
-    .description('print the JSON Schema of configuration files')
-    .action(async () => {
-      terminal.json(configJsonSchema(bareProgram(), await everyCommand(entries)));
+    .description('print the JSON Schema of configuration files, or of scenarios')
+    .addArgument(
+      new Argument('[of]', 'files of which kind').choices(['config', 'scenario']).default('config'),
+    )
+    .action(async (of: string) => {
+      terminal.json(
+        of === 'scenario'
+          ? scenarioJsonSchema(await scenarioCommands(entries))
+          : configJsonSchema(bareProgram(), await everyCommand(entries)),
+      );
     });
   return new Command('config')
     .description('print the settings in force and where each comes from')

@@ -23,6 +23,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./replay.ts')).replayCommand(),
   },
   {
+    name: 'run',
+    summary: 'run a named test: a scenario file, or a preset on a capture',
+    load: async () => (await import('./run.ts')).runCommand(COMMANDS),
+  },
+  {
     name: 'merge',
     summary: 'merge the runs of all shards and judge them as one',
     load: async () => (await import('./merge.ts')).mergeCommand(),

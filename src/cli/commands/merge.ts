@@ -21,10 +21,11 @@ export function mergeCommand(): Command {
     .action(async (directories: string[], _: object, command: Command) => {
       // Before anything is waited for: what is wrong with the command line is said at once.
       const options = resolveMergeOptions(askedOf(command, OPTIONS));
-      const { directory, document, stoppedByFailures } = await mergeRuns(directories, options, {
+      const { directory, document, stoppedByFailures, told } = await mergeRuns(directories, options, {
         onWaiting: (open, of) => terminal.progress(`waiting for ${open.length} of ${of} runs: ${open[0]}`),
         onLeftOut: (open) => terminal.note(`Not sealed in time and excluded: ${open.join(', ')}`),
       });
+      terminal.note(...told);
       if (optionsOf(command, OUTPUT).json) terminal.json(document);
       else {
         const kept = `Run ${document.run}: ${directory}`;

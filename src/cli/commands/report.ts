@@ -1,9 +1,11 @@
 import { Command } from 'commander';
+import { reportOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { reportPage } from '../../analysis/report/page.ts';
 import { reportView } from '../../analysis/report/view.ts';
 import { pageAssets } from '../../app/package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
+import { VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, resolveOptions, toggle } from '../../core/options.ts';
 import type { ReportDocument } from '../../documents/report.ts';
@@ -17,7 +19,8 @@ export const REPORT_OUTPUTS = {
   markdown: formOption('--md, --markdown [file]', 'write Markdown'),
 };
 export const REPORT_FORMS = ['html', 'markdown'] as const;
-const OPTIONS = { ...REPORT_OUTPUTS, ...REPORT_OPTIONS };
+const READ_OPTIONS = { ...REPORT_OPTIONS, output: VERDICT_OPTIONS.output };
+const OPTIONS = { ...REPORT_OUTPUTS, ...READ_OPTIONS };
 
 /** `reprise report RUN`: the results of a run, for a launch decision. */
 export function reportCommand(): Command {
@@ -28,8 +31,10 @@ export function reportCommand(): Command {
       const asked = askedOf(command, OPTIONS);
       const problems = new Problems();
       const outputs = outputsOf(readOptions(REPORT_OUTPUTS, asked, problems), REPORT_FORMS, problems);
-      const { capture } = resolveOptions(REPORT_OPTIONS, asked, problems);
+      const { capture, output } = resolveOptions(READ_OPTIONS, asked, problems);
       const document = await reportInThread({ directory, capture });
+      const outcome = reportOutcome(document, reportView(document));
+      terminal.note(...writeVerdict(outcome, { output }, process.env));
       writeOutputs(reportForms(document), outputs, terminal);
     });
 }

@@ -1,16 +1,14 @@
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { AppError, reasonOf } from '../../core/errors.ts';
+import { invalidYaml, readYaml, type YamlDocument, type YamlProblem } from '../../app/yaml-file.ts';
 import { longNamesOf, type OptionTexts, problemOf, textsOf } from '../../core/options.ts';
 import { type SettingSource, type Stated, shapeOf } from '../options.ts';
 import { nearest } from './environment.ts';
 
-/** More than any configuration needs, and less than a mistaken path could make us read. */
-const CONFIG_BYTES = 1024 * 1024;
-/** What aliases stand for may hold aliases: with few lines more than any memory holds. */
-const EXPANSIONS = 100;
+const PURPOSE = {
+  what: 'configuration',
+  hint: 'Keys are the flags without their dashes, in a section named after the command; see reprise config schema.',
+};
 
 type Section = Readonly<Record<string, unknown>>;
 
@@ -18,45 +16,29 @@ type Section = Readonly<Record<string, unknown>>;
 export class ConfigFile implements SettingSource {
   readonly path: string;
   readonly #values: Section;
-  readonly #lineOf: (path: readonly string[]) => number | null;
+  readonly #document: YamlDocument | null;
 
-  private constructor(path: string, values: Section, lineOf: (path: readonly string[]) => number | null) {
+  private constructor(path: string, document: YamlDocument | null) {
     this.path = path;
-    this.#values = values;
-    this.#lineOf = lineOf;
+    this.#document = document;
+    this.#values = (document?.value ?? {}) as Section;
   }
 
   /**
    * Reads YAML 1.2, which includes JSON. `commands` are all there are: a key of any of them is known.
-   * @throws AppError OPTION_INVALID naming every problem with its line.
+   * @throws AppError OPTION_INVALID naming every problem with its line and column.
    */
   static read(path: string, program: Command, commands: readonly Command[]): ConfigFile {
-    const text = textOf(path);
-    const lines = new LineCounter();
-    const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
-    const lineAt = (offset: number) => lines.linePos(offset).line;
-    if (document.errors.length > 0) {
-      const problems = document.errors.map(({ message, pos }) => {
-        const [what = ''] = message.split('\n');
-        return `line ${lineAt(pos[0])}: ${what.replace(/ at line \d+, column \d+:?$/, '')}`;
-      });
-      throw invalid(path, problems);
+    const [document = null, another] = readYaml(path, PURPOSE);
+    if (another !== undefined) {
+      throw invalidYaml(path, [{ text: 'it holds more than one document', place: null }], PURPOSE);
     }
-    const lineOf = (keys: readonly string[]) => {
-      const offset = offsetOf(document.contents, keys);
-      return offset === null ? null : lineAt(offset);
-    };
-    const values = valuesOf(path, document);
-    const checked = configSchema(program, commands).safeParse(values);
-    if (!checked.success) {
-      const problems = checked.error.issues.flatMap((issue) => problemsOf(issue, program, commands, lineOf));
-      problems.sort((a, b) => a.line - b.line);
-      throw invalid(
-        path,
-        problems.map(({ text }) => text),
-      );
-    }
-    return new ConfigFile(path, values, lineOf);
+    const checked = configSchema(program, commands).safeParse(document?.value ?? {});
+    if (checked.success) return new ConfigFile(path, document);
+    const problems = checked.error.issues.flatMap((issue) =>
+      problemsOf(issue, document, (keys) => keysAt(keys, program, commands)),
+    );
+    throw invalidYaml(path, problems, PURPOSE);
   }
 
   /** What the section of a command says of an option; null where it says nothing. */
@@ -72,8 +54,8 @@ export class ConfigFile implements SettingSource {
 
   /** `file:line` of a key, to show where a value came from. */
   #placeOf(keys: readonly string[]): string {
-    const line = this.#lineOf(keys);
-    return line === null ? this.path : `${this.path}:${line}`;
+    const place = this.#document?.placeOf(keys) ?? null;
+    return place === null ? this.path : `${this.path}:${place.line}`;
   }
 
   #sectionAt(keys: readonly string[]): Section | null {
@@ -82,52 +64,23 @@ export class ConfigFile implements SettingSource {
   }
 }
 
-function textOf(path: string): string {
-  try {
-    const text = readFileSync(path, 'utf8');
-    if (text.length <= CONFIG_BYTES) return text;
-  } catch (error) {
-    throw new AppError('OPTION_INVALID', `configuration ${path} cannot be read: ${reasonOf(error)}`, {
-      hint: 'Give a YAML file that this user can read with --config or REPRISE_CONFIG.',
-      cause: error,
-    });
-  }
-  throw new AppError('OPTION_INVALID', `configuration ${path} is larger than ${CONFIG_BYTES} bytes`);
-}
-
-function valuesOf(path: string, document: Document): Section {
-  try {
-    return (document.toJS({ maxAliasCount: EXPANSIONS }) ?? {}) as Section;
-  } catch (error) {
-    // An alias without its anchor, or aliases that stand for too much.
-    if (!(error instanceof ReferenceError)) throw error;
-    throw invalid(path, [error.message]);
-  }
-}
-
-function invalid(path: string, problems: readonly string[]): AppError {
-  const text = problems.length === 1 ? `: ${problems[0]}` : `:\n  ${problems.join('\n  ')}`;
-  return new AppError('OPTION_INVALID', `configuration ${path}${text}`, {
-    hint: 'Keys are the flags without their dashes, in a section named after the command; see reprise config schema.',
-  });
-}
-
-/** One line a problem, with its place and, for a key that does not exist, the nearest that does. */
-function problemsOf(
+/**
+ * What is wrong with a value, with its place; for a key that does not exist, the nearest that does.
+ * @param keysOf the keys that may stand at a path
+ */
+export function problemsOf(
   issue: z.core.$ZodIssue,
-  program: Command,
-  commands: readonly Command[],
-  lineOf: (path: readonly string[]) => number | null,
-): { line: number; text: string }[] {
+  document: YamlDocument | null,
+  keysOf: (path: readonly string[]) => Iterable<string>,
+): YamlProblem[] {
   const path = issue.path.map(String);
-  const problem = (keys: readonly string[], what: string) => {
-    const line = lineOf(keys);
-    const name = keys.join('.') || 'the file';
-    return { line: line ?? 0, text: `${line === null ? '' : `line ${line}: `}${name}${what}` };
-  };
+  const problem = (keys: readonly string[], what: string) => ({
+    place: document?.placeOf(keys) ?? null,
+    text: `${keys.join('.') || 'the file'}${what}`,
+  });
   if (issue.code !== 'unrecognized_keys') return [problem(path, `: ${problemOf(issue)}`)];
   return issue.keys.map((key) => {
-    const suggestion = nearest(key, keysAt(path, program, commands));
+    const suggestion = nearest(key, keysOf(path));
     const hint = suggestion === null ? '' : `; did you mean ${suggestion}?`;
     return problem([...path, key], ` is not a setting${hint}`);
   });
@@ -141,20 +94,6 @@ function keysAt(path: readonly string[], program: Command, commands: readonly Co
   const keys = Object.entries(shape).flatMap(([name, type]) => configKeysOf(name, textsOf(type)));
   const children = (section === undefined ? commands : (command?.commands ?? [])).map((one) => one.name());
   return new Set([...keys, ...children]);
-}
-
-/** Offset of the key that a path ends in; null if there is no such key. */
-function offsetOf(contents: unknown, keys: readonly string[]): number | null {
-  let node: unknown = contents;
-  let offset: number | null = null;
-  for (const key of keys) {
-    if (!isMap(node)) return offset;
-    const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === key);
-    if (pair === undefined) return offset;
-    offset = (pair.key as Node).range?.[0] ?? offset;
-    node = pair.value;
-  }
-  return offset;
 }
 
 /** The option that names the file is the only one that is no setting of it. */

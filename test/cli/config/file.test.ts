@@ -137,21 +137,29 @@ describe('a configuration file', () => {
     [
       'an unknown key',
       'record:\n  tarket: x\n',
-      /line 2: record\.tarket is not a setting; did you mean target\?/,
+      /line 2, column \d+: record\.tarket is not a setting; did you mean target\?/,
     ],
-    ['an unknown section', 'recrod: {}\n', /line 1: recrod is not a setting; did you mean record\?/],
+    [
+      'an unknown section',
+      'recrod: {}\n',
+      /line 1, column \d+: recrod is not a setting; did you mean record\?/,
+    ],
     [
       'a value that is no choice',
       'record:\n  bodies: some\n',
-      /line 2: record\.bodies: "some" is none of: requests/,
+      /line 2, column \d+: record\.bodies: "some" is none of: requests/,
     ],
-    ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3: .*unique/],
-    ['what is no YAML', 'a: [1\nb: 2', /line 2: /],
-    ['no address to listen on', 'record:\n  listen: []\n', /line 2: record\.listen: the list is empty/],
+    ['a key given twice', 'record:\n  dir: a\n  dir: b\n', /line 3, column \d+: .*unique/],
+    ['what is no YAML', 'a: [1\nb: 2', /line 2, column \d+: /],
+    [
+      'no address to listen on',
+      'record:\n  listen: []\n',
+      /line 2, column \d+: record\.listen: the list is empty/,
+    ],
     [
       'addresses that are all commented out',
       'record:\n  listen:\n  # - a\n',
-      /line 2: record\.listen: the list/,
+      /line 2, column \d+: record\.listen: the list/,
     ],
     ['an alias of nothing', 'record:\n  <<: *x\n', /alias.*: x/],
     [
@@ -159,7 +167,7 @@ describe('a configuration file', () => {
       `a: &a [x]\n${'bcdefg'.replace(/./g, (b, at: number) => `${b}: &${b} [${`*${'abcdef'[at]},`.repeat(9)}]\n`)}`,
       /alias count/,
     ],
-    ['a list where one value belongs', 'record:\n  dir: [a]\n', /line 2: record\.dir/],
+    ['a list where one value belongs', 'record:\n  dir: [a]\n', /line 2, column \d+: record\.dir/],
   ])('is refused for %s', async (_, text, reason) => {
     const path = configOf(text);
     await expect(prepare(['--config', path, 'config', 'print'])).rejects.toMatchObject({

@@ -1,0 +1,193 @@
+import type { ComparisonDocument } from '../../documents/comparison.ts';
+import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
+import type { ReportDocument } from '../../documents/report.ts';
+import { isShift } from '../compare/view.ts';
+import { type Finding, ratioText, shareText, type View } from '../render/table.ts';
+import { valueText } from '../report/requests.ts';
+
+/** How a test, or one of its checks, ended. `undecided` is neither: nothing can be said. */
+export type Result = 'passed' | 'failed' | 'undecided';
+
+/** One thing that was checked: an objective, a metric, or a reason against the run itself. */
+export interface OutcomeCase {
+  readonly kind: 'objective' | 'metric' | 'reason' | 'run';
+  readonly name: string;
+  readonly result: Result;
+  /** What was found, in one line. */
+  readonly message: string;
+  /** What to do; empty where nothing is. */
+  readonly advice: string;
+}
+
+/** One number of an outcome. Times are in milliseconds, shares from 0 to 1. */
+export interface Figure {
+  readonly name: string;
+  readonly unit: 'ms' | 'share' | 'per_second' | 'ratio' | 'count';
+  readonly value: number;
+}
+
+/** A verdict of any command, in the form that pipelines and histories take. */
+export interface Outcome {
+  readonly command: 'replay' | 'compare' | 'capacity';
+  /** Of the test, equal for the runs that belong together. */
+  readonly test: string;
+  readonly verdict: string | null;
+  readonly result: Result;
+  readonly cases: readonly OutcomeCase[];
+  readonly figures: readonly Figure[];
+  /** Facts for people. */
+  readonly properties: readonly (readonly [name: string, value: string])[];
+  /** ISO 8601; null where unknown. */
+  readonly startedAt: string | null;
+  readonly durationS: number;
+  /** The document as people read it. */
+  readonly view: View;
+}
+
+/** What a run and its report say in the same words. */
+type Judged = Pick<ReplayDocument, 'verdict' | 'valid' | 'reasons' | 'notes' | 'slo'>;
+
+/** The outcome of a run. */
+export function runOutcome(run: ReplayDocument, view: View): Outcome {
+  return judgedOutcome(run, run, view);
+}
+
+/** The same of its report, which also knows whether the rows are still those of the run. */
+export function reportOutcome(report: ReportDocument, view: View): Outcome {
+  return judgedOutcome(report, report.summary, view);
+}
+
+/** @param summary null for a run that was never sealed */
+function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: View): Outcome {
+  const { verdict, valid } = judged;
+  const result = runResult(verdict, valid);
+  const doubts = [...judged.reasons, ...judged.notes].filter(({ severity }) => severity === 'doubt');
+  const cases = [
+    ...judged.slo.map((line) => objectiveCase(line, verdict)),
+    ...doubts.map((each) => reasonCase(each, 'undecided')),
+  ];
+  return {
+    command: 'replay',
+    test: summary === null ? 'unsealed run' : testNameOf(summary),
+    verdict,
+    result,
+    cases: cases.length > 0 ? cases : [validCase(view.headline)],
+    figures: summary === null ? [] : runFigures(summary),
+    properties: summary === null ? [] : runProperties(summary),
+    startedAt: summary?.startedAt ?? null,
+    durationS: summary?.durationS ?? 0,
+    view,
+  };
+}
+
+/** The name that `--name` gave, else one that tells apart what cannot be compared. */
+export function testNameOf({ options, capture, multiplier, scaling }: ReplayDocument): string {
+  const name = options['name'];
+  if (typeof name === 'string') return name;
+  const captured = capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
+  return `${captured} at ${Number(multiplier.toPrecision(6))}x by ${scaling}`;
+}
+
+function runResult(verdict: ReplayDocument['verdict'], valid: boolean): Result {
+  if (verdict === 'FAIL') return 'failed';
+  return verdict !== 'INCONCLUSIVE' && valid ? 'passed' : 'undecided';
+}
+
+/** An objective that only doubtful figures violate fails nobody. */
+function objectiveCase(line: SloLine, verdict: string | null): OutcomeCase {
+  const { expression, observed, upperBound, limit, ok } = line;
+  const bound = upperBound === null ? '' : `, surely below ${valueText(line, upperBound)}`;
+  return {
+    kind: 'objective',
+    name: expression,
+    result: ok === true ? 'passed' : ok === false && verdict === 'FAIL' ? 'failed' : 'undecided',
+    message: `observed ${valueText(line, observed)}${bound}; the limit is ${valueText(line, limit)}`,
+    advice: '',
+  };
+}
+
+function reasonCase({ code, text, advice }: Finding, result: Result): OutcomeCase {
+  return { kind: 'reason', name: code, result, message: text, advice };
+}
+
+/** Readers of JUnit take a file without a case for a broken one. */
+function validCase(headline: string): OutcomeCase {
+  return { kind: 'run', name: 'the run is valid', result: 'passed', message: headline, advice: '' };
+}
+
+const TIMES = ['p50', 'p95', 'p99', 'max'] as const;
+
+/** The numbers of a run that are worth keeping; those that were not measured are left out. */
+export function runFigures(run: ReplayDocument): Figure[] {
+  const times = {
+    latency: run.latencyMs.scheduled,
+    service: run.latencyMs.service,
+    ttft: run.ttftMs,
+    itl: run.itlMs,
+    tpot: run.tpotMs,
+  };
+  const msFigures = Object.entries(times).flatMap(([name, ms]) =>
+    TIMES.map((at): [string, Figure['unit'], number | null] => [`${name}_${at}`, 'ms', ms[at]]),
+  );
+  const answered = run.completed + run.failed;
+  const figures: [string, Figure['unit'], number | null][] = [
+    ...msFigures,
+    ['lag_p99', 'ms', run.lagUs.p99 === null ? null : run.lagUs.p99 / 1e3],
+    ['failed', 'share', answered === 0 ? null : run.failed / answered],
+    ['achieved', 'share', run.planned === 0 ? null : run.sent / run.planned],
+    ['rate', 'per_second', run.fidelity.sent.ratePerSecond],
+    ['effective_multiplier', 'ratio', run.effectiveMultiplier],
+    ['sent', 'count', run.sent],
+  ];
+  return figures.flatMap(([name, unit, value]) => (value === null ? [] : [{ name, unit, value }]));
+}
+
+function runProperties(run: ReplayDocument): [string, string][] {
+  const { capture, target, version, multiplier, scaling, planned, sent, failed } = run;
+  return [
+    ['run', run.run],
+    ['verdict', run.verdict ?? 'none'],
+    ...Object.entries({ capture, target, version, multiplier, scaling, planned, sent, failed }).map(
+      ([name, value]): [string, string] => [name, String(value)],
+    ),
+  ];
+}
+
+/** The outcome of a comparison: a case for each metric, and one for each reason why it decides nothing. */
+export function comparisonOutcome(document: ComparisonDocument, view: View): Outcome {
+  const { verdict, metrics, reasons, a, b } = document;
+  const isOpen = verdict === 'INCONCLUSIVE';
+  const cases: OutcomeCase[] = metrics.map((metric) => ({
+    kind: 'metric',
+    name: metric.name,
+    result: metricResult(metric.verdict, isOpen),
+    message: isShift(metric)
+      ? `a shift of ${shareText(metric.shift)}, the bound is ${shareText(metric.bound)}`
+      : `B ÷ A ${ratioText(metric.ratio)}, difference ${shareText(metric.difference)}, over ${metric.pairs} pairs`,
+    advice: '',
+  }));
+  const doubts = isOpen ? reasons.map((each) => reasonCase(each, 'undecided')) : [];
+  return {
+    command: 'compare',
+    test: `${a.name} and ${b.name}`,
+    verdict,
+    result: isOpen ? 'undecided' : verdict === 'WORSE' ? 'failed' : 'passed',
+    cases: [...cases, ...doubts],
+    figures: metrics.flatMap(({ name, ratio }): Figure[] =>
+      ratio === null ? [] : [{ name: `${name}_b_to_a`, unit: 'ratio', value: ratio }],
+    ),
+    properties: [
+      ['verdict', verdict],
+      ['a', a.name],
+      ['b', b.name],
+    ],
+    startedAt: b.startedAt,
+    durationS: 0,
+    view,
+  };
+}
+
+function metricResult(verdict: string, isOpen: boolean): Result {
+  if (verdict === 'worse') return isOpen ? 'undecided' : 'failed';
+  return verdict === 'undecided' ? 'undecided' : 'passed';
+}

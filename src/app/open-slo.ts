@@ -1,0 +1,162 @@
+import { z } from 'zod';
+import { invalidYaml, readYaml, type YamlDocument, type YamlProblem } from './yaml-file.ts';
+
+const PURPOSE = {
+  what: 'OpenSLO document',
+  hint: 'See docs/scenarios.md for what of OpenSLO v1 becomes an objective, or write it as k6 does: "latency: p(99)<200".',
+};
+
+const METRIC = 'reprise/metric';
+const UNIT = 'reprise/unit';
+
+const TIMES = ['latency', 'service', 'ttft', 'itl', 'tpot'] as const;
+const RATIOS = ['errors', 'rejected', 'mismatch'] as const;
+const UNITS = ['ms', 's'] as const;
+/** Ratios and percentiles are given as decimal fractions: 1 - 0.999 is no 0.001 in binary. */
+const DIGITS = 9;
+
+const metadata = z.looseObject({
+  name: z.string(),
+  annotations: z
+    .looseObject({ [METRIC]: z.string().optional(), [UNIT]: z.enum(UNITS).optional() })
+    .optional(),
+});
+
+const indicator = z.looseObject({
+  metadata: metadata.partial().optional(),
+  spec: z.looseObject({
+    thresholdMetric: z.unknown().optional(),
+    ratioMetric: z.unknown().optional(),
+  }),
+});
+type Indicator = z.infer<typeof indicator>;
+
+const objective = z.looseObject({
+  op: z.enum(['lte', 'lt', 'gte', 'gt']).optional(),
+  value: z.number().nonnegative().optional(),
+  target: z.number().gt(0).lte(1).optional(),
+  targetPercent: z.number().gt(0).lte(100).optional(),
+  indicator: indicator.optional(),
+  indicatorRef: z.string().optional(),
+});
+type Objective = z.infer<typeof objective>;
+
+const slo = z.looseObject({
+  apiVersion: z.literal('openslo/v1'),
+  kind: z.literal('SLO'),
+  metadata,
+  spec: z.looseObject({
+    indicator: indicator.optional(),
+    indicatorRef: z.string().optional(),
+    budgetingMethod: z.enum(['Occurrences', 'Timeslices', 'RatioTimeslices']).default('Occurrences'),
+    objectives: z.array(objective).min(1),
+  }),
+});
+const sli = indicator.extend({ apiVersion: z.literal('openslo/v1'), kind: z.literal('SLI'), metadata });
+
+/** Whether a text of `--slo` names a file. */
+const NAMES_FILE = /\.ya?ml$/i;
+
+/**
+ * Texts of objectives, in which each name of a YAML file stands for the objectives of its OpenSLO v1 documents.
+ * @throws AppError OPTION_INVALID naming every line that cannot be meant
+ */
+export function withOpenSlo(texts: readonly string[]): string[] {
+  return texts.flatMap((text) => (NAMES_FILE.test(text) ? objectivesIn(text) : [text]));
+}
+
+/**
+ * The objectives of a file in k6's terms. An SLO on a threshold metric is a percentile (99 % of occurrences at most
+ * 200 ms is `latency: p(99)<=200`), one on a ratio is a bound on the share that is not good. The metric that is meant
+ * stands in the annotation `reprise/metric`, because queries of other tools do not say.
+ * @see https://github.com/OpenSLO/OpenSLO (v1)
+ */
+function objectivesIn(path: string): string[] {
+  const documents = readYaml(path, PURPOSE);
+  const problems: YamlProblem[] = [];
+  const read = documents.flatMap((document) => {
+    const kind = (document.value as { readonly kind?: unknown } | null)?.kind;
+    const schema = kind === 'SLI' ? sli : slo;
+    const { success, data, error } = schema.safeParse(document.value);
+    if (success) return [{ document, data }];
+    for (const { path: at, message } of error.issues) {
+      problems.push({ text: `${at.join('.') || 'the file'}: ${message}`, place: document.placeOf(at) });
+    }
+    return [];
+  });
+  const shared = new Map(
+    read.flatMap(({ data }) =>
+      data.kind === 'SLI' ? [[data.metadata.name, data as Indicator] as const] : [],
+    ),
+  );
+  const texts = read.flatMap(({ document, data }) =>
+    data.kind === 'SLO' ? objectivesOf(data as z.infer<typeof slo>, shared, document, problems) : [],
+  );
+  if (problems.length === 0 && texts.length === 0) {
+    problems.push({ text: 'it holds no document of kind SLO', place: null });
+  }
+  if (problems.length > 0) throw invalidYaml(path, problems, PURPOSE);
+  return texts;
+}
+
+function objectivesOf(
+  { spec, metadata: own }: z.infer<typeof slo>,
+  shared: ReadonlyMap<string, Indicator>,
+  document: YamlDocument,
+  problems: YamlProblem[],
+): string[] {
+  const refuse = (path: readonly PropertyKey[], text: string) =>
+    void problems.push({ text: `${path.join('.')}: ${text}`, place: document.placeOf(path) });
+  if (spec.budgetingMethod !== 'Occurrences') {
+    refuse(['spec', 'budgetingMethod'], `${spec.budgetingMethod} is not judged; only Occurrences is`);
+    return [];
+  }
+  return spec.objectives.flatMap((each, at) => {
+    const path = ['spec', 'objectives', at];
+    const named = each.indicatorRef ?? spec.indicatorRef;
+    const meant = each.indicator ?? spec.indicator ?? (named === undefined ? undefined : shared.get(named));
+    if (meant === undefined) {
+      refuse(path, named === undefined ? 'it has no indicator' : `there is no SLI ${named} in this file`);
+      return [];
+    }
+    const annotations = { ...meant.metadata?.annotations, ...own.annotations };
+    const text = textOf(each, meant, { metric: annotations[METRIC], unit: annotations[UNIT] });
+    if (typeof text === 'string') return [text];
+    refuse(path, text.reason);
+    return [];
+  });
+}
+
+interface Meant {
+  readonly metric: string | undefined;
+  readonly unit: (typeof UNITS)[number] | undefined;
+}
+
+/** One objective in k6's terms, or the reason why it is none. */
+function textOf(
+  { op, value, target, targetPercent }: Objective,
+  { spec }: Indicator,
+  { metric, unit }: Meant,
+): string | { readonly reason: string } {
+  const share = target ?? (targetPercent === undefined ? null : targetPercent / 100);
+  if (share === null) return { reason: 'it has neither target nor targetPercent' };
+  if (spec.ratioMetric !== undefined) {
+    const ratio = RATIOS.find((known) => known === (metric ?? 'errors'));
+    if (ratio === undefined) return { reason: `${METRIC} of a ratio is one of ${RATIOS.join(', ')}` };
+    return `${ratio}: rate<=${rounded(1 - share)}`;
+  }
+  if (spec.thresholdMetric === undefined)
+    return { reason: 'its indicator has no thresholdMetric and no ratioMetric' };
+  const time = TIMES.find((known) => known === metric);
+  if (time === undefined) return { reason: `the annotation ${METRIC} names none of ${TIMES.join(', ')}` };
+  if (unit === undefined) return { reason: `the annotation ${UNIT} names none of ${UNITS.join(', ')}` };
+  if (value === undefined || (op !== 'lte' && op !== 'lt')) {
+    return { reason: 'a time needs a value, and op lte or lt' };
+  }
+  const aggregation = share === 1 ? 'max' : `p(${rounded(share * 100)})`;
+  return `${time}: ${aggregation}${op === 'lt' ? '<' : '<='}${rounded(unit === 's' ? value * 1e3 : value)}`;
+}
+
+function rounded(value: number): string {
+  return String(Number(value.toFixed(DIGITS)));
+}

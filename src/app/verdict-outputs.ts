@@ -1,0 +1,77 @@
+import { appendFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { githubReport } from '../analysis/outcome/github.ts';
+import { junitXml } from '../analysis/outcome/junit.ts';
+import { openMetrics } from '../analysis/outcome/openmetrics.ts';
+import type { Outcome } from '../analysis/outcome/outcome.ts';
+import { listOf, type ResolvedOptions, text } from '../core/options.ts';
+import { refused } from '../core/units.ts';
+import { assertDirectoryOf, writeWhole, writingTo } from './staged-output.ts';
+
+/** Forms of a verdict that a pipeline reads from a file. */
+const FILES = { junit: junitXml, gitlab: openMetrics } as const;
+const FORMS = 'junit=FILE, gitlab=FILE or github';
+
+/** A form of a verdict for a pipeline, and the file that takes it. GitHub names its files itself. */
+export type VerdictOutput =
+  | { readonly form: keyof typeof FILES; readonly file: string }
+  | { readonly form: 'github' };
+
+export const VERDICT_OPTIONS = {
+  name: text('--name <text>', 'name of the test, equal for all runs that belong together'),
+  output: listOf('--output <form>', `also tell a pipeline the verdict: ${FORMS}`, parseVerdictOutput),
+};
+
+function parseVerdictOutput(stated: string, what: string): VerdictOutput {
+  if (stated === 'github') return { form: 'github' };
+  const [form = '', ...rest] = stated.split('=');
+  const file = rest.join('=');
+  if (!Object.hasOwn(FILES, form) || file === '') {
+    throw refused(what, stated, `is not ${FORMS}`, 'Such as --output junit=verdict.xml.');
+  }
+  return { form: form as keyof typeof FILES, file };
+}
+
+/** How a verdict is told besides being printed. */
+export type VerdictRequest = ResolvedOptions<typeof VERDICT_OPTIONS>;
+
+/**
+ * A slip in the name of a file is found before a test of an hour, not after it.
+ * @throws AppError OUTPUT_UNWRITABLE where the directory of a file is missing
+ */
+export function assertWritable({ output }: Pick<VerdictRequest, 'output'>): void {
+  for (const each of output) {
+    if (each.form !== 'github') assertDirectoryOf(each.file);
+  }
+}
+
+/** The files that GitHub Actions names for a step. */
+type StepFiles = Readonly<Record<'GITHUB_STEP_SUMMARY' | 'GITHUB_OUTPUT', string | undefined>>;
+
+/**
+ * Writes an outcome in each form that was asked for.
+ * @returns lines for the log: where each went, and GitHub's annotations
+ * @throws AppError OUTPUT_UNWRITABLE
+ */
+export function writeVerdict(
+  outcome: Outcome,
+  { output }: Pick<VerdictRequest, 'output'>,
+  environment: StepFiles | NodeJS.ProcessEnv,
+): string[] {
+  return output.flatMap((each) => {
+    if (each.form === 'github') return tellGithub(outcome, environment);
+    writeWhole(resolve(each.file), FILES[each.form](outcome));
+    return [`${each.form} written to ${each.file}`];
+  });
+}
+
+/** Files of a step are appended to: other commands of the step write into them as well. */
+function tellGithub(outcome: Outcome, environment: StepFiles | NodeJS.ProcessEnv): string[] {
+  const { annotations, summary, outputs } = githubReport(outcome);
+  const append = (file: string | undefined, text: string) => {
+    if (file) writingTo(file, () => appendFileSync(file, text));
+  };
+  append(environment['GITHUB_STEP_SUMMARY'], summary);
+  append(environment['GITHUB_OUTPUT'], outputs);
+  return [...annotations];
+}

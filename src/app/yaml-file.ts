@@ -1,0 +1,127 @@
+import { readFileSync } from 'node:fs';
+import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
+import { AppError, reasonOf } from '../core/errors.ts';
+
+/** More than any file of settings needs, and less than a mistaken path could make us read. */
+const YAML_BYTES = 1024 * 1024;
+/** What aliases stand for may hold aliases: with few lines more than any memory holds. */
+const EXPANSIONS = 100;
+
+/** What a file is for, and what its errors advise. */
+export interface YamlPurpose {
+  /** `configuration`, `scenario`. */
+  readonly what: string;
+  readonly hint: string;
+}
+
+/** A place in a file; both count from 1. */
+export interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** One document of a file, and where its values stand. */
+export interface YamlDocument {
+  readonly value: unknown;
+  /** Where the key, or the item, at the end of this path stands; the nearest above it if it is missing. */
+  placeOf(path: readonly PropertyKey[]): Place | null;
+}
+
+/** A problem, and the value that has it. */
+export interface YamlProblem {
+  readonly text: string;
+  readonly place: Place | null;
+}
+
+/**
+ * Reads YAML 1.2, which includes JSON. An empty file is no document.
+ * @throws AppError OPTION_INVALID naming every error with its line and column
+ */
+export function readYaml(path: string, purpose: YamlPurpose): YamlDocument[] {
+  const lines = new LineCounter();
+  const parsed = parseAllDocuments(textOf(path, purpose), {
+    lineCounter: lines,
+    uniqueKeys: true,
+    version: '1.2',
+  });
+  const documents = Array.isArray(parsed) ? parsed : [];
+  const placeAt = (offset: number): Place => {
+    const { line, col } = lines.linePos(offset);
+    return { line, column: col };
+  };
+  const errors = documents.flatMap((document) => document.errors);
+  if (errors.length > 0) {
+    const problems = errors.map(({ message, pos }) => {
+      const [what = ''] = message.split('\n');
+      return { text: what.replace(/ at line \d+, column \d+:?$/, ''), place: placeAt(pos[0]) };
+    });
+    throw invalidYaml(path, problems, purpose);
+  }
+  return documents.map((document) => ({
+    value: contentOf(path, document, purpose),
+    placeOf: (keys) => {
+      const offset = offsetOf(document.contents, keys);
+      return offset === null ? null : placeAt(offset);
+    },
+  }));
+}
+
+/** An error that lists problems in the order in which they stand in the file. */
+export function invalidYaml(
+  path: string,
+  problems: readonly YamlProblem[],
+  { what, hint }: YamlPurpose,
+): AppError {
+  const texts = problems
+    .toSorted((a, b) => offsetIn(a) - offsetIn(b))
+    .map(
+      ({ text, place }) => `${place === null ? '' : `line ${place.line}, column ${place.column}: `}${text}`,
+    );
+  const list = texts.length === 1 ? `: ${texts[0]}` : `:\n  ${texts.join('\n  ')}`;
+  return new AppError('OPTION_INVALID', `${what} ${path}${list}`, { hint });
+}
+
+function offsetIn({ place }: YamlProblem): number {
+  return place === null ? 0 : place.line * YAML_BYTES + place.column;
+}
+
+function textOf(path: string, { what }: YamlPurpose): string {
+  try {
+    const text = readFileSync(path, 'utf8');
+    if (text.length <= YAML_BYTES) return text;
+  } catch (error) {
+    throw new AppError('OPTION_INVALID', `${what} ${path} cannot be read: ${reasonOf(error)}`, {
+      hint: 'Give a YAML file that this user can read.',
+      cause: error,
+    });
+  }
+  throw new AppError('OPTION_INVALID', `${what} ${path} is larger than ${YAML_BYTES} bytes`);
+}
+
+function contentOf(path: string, document: Document, purpose: YamlPurpose): unknown {
+  try {
+    return document.toJS({ maxAliasCount: EXPANSIONS });
+  } catch (error) {
+    // An alias without its anchor, or aliases that stand for too much.
+    if (!(error instanceof ReferenceError)) throw error;
+    throw invalidYaml(path, [{ text: error.message, place: null }], purpose);
+  }
+}
+
+function offsetOf(contents: unknown, path: readonly PropertyKey[]): number | null {
+  let node: unknown = contents;
+  let offset: number | null = null;
+  for (const step of path) {
+    if (isSeq(node)) {
+      node = node.items[Number(step)];
+      offset = (node as Node | undefined)?.range?.[0] ?? offset;
+      continue;
+    }
+    if (!isMap(node)) return offset;
+    const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step));
+    if (pair === undefined) return offset;
+    offset = (pair.key as Node).range?.[0] ?? offset;
+    node = pair.value;
+  }
+  return offset;
+}

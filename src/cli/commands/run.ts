@@ -1,0 +1,86 @@
+import { Command } from 'commander';
+import { choice, list, text, toggle } from '../../core/options.ts';
+import { type ResolvedScenario, resolveScenario, scenarioCommands, shellLine } from '../config/scenario.ts';
+import { type PresetName, SCENARIO_PRESETS } from '../config/scenario-presets.ts';
+import { addOptions, askedOf, optionsOf } from '../options.ts';
+import type { CommandEntry } from '../program.ts';
+import { runInThread } from '../signals.ts';
+import { terminal } from '../terminal.ts';
+import { shownSetting } from './config.ts';
+
+const OPTIONS = {
+  preset: choice(
+    '--preset <kind>',
+    `run a kind of test on a capture: ${Object.keys(SCENARIO_PRESETS).join(', ')}`,
+    Object.keys(SCENARIO_PRESETS) as PresetName[],
+  ),
+  target: text('--target <url>', 'the server to test, in place of that of the scenario'),
+  set: list('--set <key=value>', 'a setting of the scenario, in place of what it says'),
+  dryRun: toggle('--dry-run', 'print the command that would run; send nothing'),
+  json: toggle('--json', 'print one JSON document'),
+  ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),
+};
+
+/** `reprise run scenario.yaml`, `reprise run --preset spike CAPTURE`: a named test. */
+export function runCommand(entries: readonly CommandEntry[]): Command {
+  return addOptions(new Command('run'), OPTIONS)
+    .description('Run a named test: a scenario file, or a preset on a capture.')
+    .argument('<scenario>', 'a scenario (YAML); with --preset, the directory of a capture')
+    .action(async (named: string, _: object, command: Command) => {
+      const { preset, set, dryRun, json, ndjson } = optionsOf(command, OPTIONS);
+      // Variables are for other commands too: that of a recorder names production as its target.
+      const { target } = askedOf(command, OPTIONS).stated;
+      const isStated = askedOf(command, OPTIONS).originOf('target')?.kind === 'flag';
+      const scenario = resolveScenario(
+        {
+          file: preset === null ? named : null,
+          stated: preset === null ? {} : presetOn(preset, named),
+          sets: [...set, ...(isStated ? [`target=${target}`] : [])],
+        },
+        await scenarioCommands(entries),
+      );
+      if (dryRun) {
+        show(scenario, json);
+        return;
+      }
+      const forms = [...(json ? ['--json'] : []), ...(ndjson ? ['--ndjson'] : [])];
+      // As if that line had been given: its options are read, checked and refused in one way.
+      await runInThread([...globalArgs(command), ...scenario.args, ...forms]);
+    });
+}
+
+function presetOn(preset: PresetName, capture: string): Record<string, string> {
+  const name = capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
+  return { preset, capture, name: `${preset} of ${name}` };
+}
+
+/** The flags of the program that stand before its command. */
+function globalArgs(command: Command): string[] {
+  const { config, logFormat } = command.optsWithGlobals<{ config?: string; logFormat?: string }>();
+  return [
+    ...(config === undefined ? [] : [`--config=${config}`]),
+    ...(logFormat === undefined ? [] : [`--log-format=${logFormat}`]),
+  ];
+}
+
+function show({ description, command, capture, settings, args }: ResolvedScenario, json: boolean): void {
+  const shown = settings.map(([key, value]) => [key, shownSetting(key, value)] as const);
+  if (json) {
+    terminal.json({
+      schemaVersion: 1,
+      kind: 'scenario',
+      ...{ description, command, capture },
+      settings: Object.fromEntries(shown),
+    });
+    return;
+  }
+  if (description !== null) terminal.print(`# ${description}`);
+  const masked = args.map((arg) => shownArgument(arg));
+  terminal.print(`reprise ${shellLine(masked)}`);
+}
+
+/** A flag as it may be printed: without what it holds of secrets. */
+function shownArgument(arg: string): string {
+  const [, key, value] = /^--([\w-]+)=(.*)$/s.exec(arg) ?? [];
+  return key === undefined || value === undefined ? arg : `--${key}=${String(shownSetting(key, value))}`;
+}

@@ -1,0 +1,237 @@
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { invalidYaml, readYaml, type YamlDocument } from '../../app/yaml-file.ts';
+import { AppError, Problems } from '../../core/errors.ts';
+import { type OptionTexts, textsOf } from '../../core/options.ts';
+import { shapeOf } from '../options.ts';
+import { nearest } from './environment.ts';
+import { configKeysOf, problemsOf } from './file.ts';
+import { type PresetName, SCENARIO_PRESETS } from './scenario-presets.ts';
+
+type Values = Readonly<Record<string, unknown>>;
+
+/** What a test says of itself; every other key is an option of the command that it runs. */
+const OWN_KEYS = {
+  $schema: z.string().optional().describe('The JSON Schema of scenarios, for editors.'),
+  description: z.string().optional().describe('What the test is for; shown by --dry-run.'),
+  preset: z
+    .enum(Object.keys(SCENARIO_PRESETS) as [PresetName, ...PresetName[]])
+    .optional()
+    .describe('A kind of test, whose settings hold where the scenario has none of its own.'),
+  command: z.string().optional().describe('The command to run. Default: that of the preset, else replay.'),
+  capture: z.string().min(1).describe('The directory of the capture to play.'),
+};
+/** How a test is called, and no part of it: `run` has these itself. */
+const NOT_IN_FILES: ReadonlySet<string> = new Set(['json', 'ndjson', 'dryRun']);
+/** One of these says which part of the capture is played, in place of that of the preset. */
+const WINDOW_KEYS = ['from', 'to', 'day', 'peak', 'worst'] as const;
+
+const PURPOSE = {
+  what: 'scenario',
+  hint: 'Keys are those of docs/scenarios.md and the flags of the command without their dashes; see reprise config schema scenario.',
+};
+
+/** A test as it is to be run: a command and all that is asked of it. */
+export interface ResolvedScenario {
+  readonly description: string | null;
+  readonly command: string;
+  readonly capture: string;
+  /** Stated options by key, in the order in which they are shown. */
+  readonly settings: readonly (readonly [key: string, value: unknown])[];
+  /** The command line that does the same. */
+  readonly args: readonly string[];
+}
+
+/** Where a test comes from: a file, or a preset with a capture. `sets` are `key=value`, and win. */
+export interface ScenarioRequest {
+  readonly file: string | null;
+  readonly stated: Values;
+  readonly sets: readonly string[];
+}
+
+/**
+ * Resolves a test into one command line.
+ * @param commands those a scenario can run, with all their options
+ * @throws AppError OPTION_INVALID naming every problem, in a file with line and column
+ */
+export function resolveScenario(request: ScenarioRequest, commands: readonly Command[]): ResolvedScenario {
+  const document = request.file === null ? null : documentOf(request.file);
+  const inFile = valuesOf(request.file, document);
+  const base = { ...request.stated, ...inFile };
+  const command = commandOf(base, commands, request, document);
+  const keys = optionKeys(command);
+  const stated = { ...base, ...readSets(request.sets, keys) };
+  const withPreset = { ...presetOf(stated), ...withoutNulls(stated) };
+  const checked = scenarioSchema(command).safeParse(withPreset);
+  if (!checked.success) {
+    const problems = checked.error.issues.flatMap((issue) =>
+      problemsOf(issue, document, () => [...Object.keys(OWN_KEYS), ...keys.keys()]),
+    );
+    throw refusal(request.file, problems);
+  }
+  const {
+    $schema: _schema,
+    description,
+    preset: _preset,
+    command: _command,
+    capture,
+    ...settings
+  } = withPreset;
+  const entries = Object.entries(settings);
+  return {
+    description: typeof description === 'string' ? description : null,
+    command: command.name(),
+    capture: String(capture),
+    settings: entries,
+    args: [
+      command.name(),
+      String(capture),
+      ...entries.flatMap(([key, value]) => argsOf(key, value, keys.get(key) as OptionTexts)),
+    ],
+  };
+}
+
+/** What a scenario can run, of all commands. */
+const SCENARIO_COMMANDS: readonly string[] = ['replay', 'capacity'];
+
+/** The commands that a scenario can run, with their options. */
+export function scenarioCommands(
+  entries: readonly { readonly name: string; readonly load: () => Promise<Command> }[],
+): Promise<Command[]> {
+  return Promise.all(
+    entries.filter(({ name }) => SCENARIO_COMMANDS.includes(name)).map((entry) => entry.load()),
+  );
+}
+
+/** What a scenario for this command may hold. */
+function scenarioSchema(command: Command): z.ZodType {
+  const keys = [...optionKeys(command).keys()];
+  const shape = Object.entries(shapeOf(command)).flatMap(([name, type]) =>
+    configKeysOf(name, textsOf(type))
+      .filter((key) => keys.includes(key))
+      .map((key): [string, z.ZodType] => [key, type.optional()]),
+  );
+  return z.strictObject({ ...OWN_KEYS, ...Object.fromEntries(shape) });
+}
+
+/** The JSON Schema of scenario files: a choice by command. */
+export function scenarioJsonSchema(commands: readonly Command[]): object {
+  const choices = commands.map((command) =>
+    z
+      .strictObject({
+        ...(scenarioSchema(command) as z.ZodObject).shape,
+        capture: OWN_KEYS.capture,
+      })
+      .describe(`A scenario for reprise ${command.name()}.`),
+  );
+  return {
+    $id: 'https://reprise.invalid/scenario.schema.json',
+    title: 'Scenario of Reprise',
+    ...z.toJSONSchema(choices.length === 1 ? (choices[0] as z.ZodType) : z.union(choices), {
+      target: 'draft-2020-12',
+      io: 'input',
+    }),
+  };
+}
+
+function optionKeys(command: Command): Map<string, OptionTexts> {
+  const keys = new Map<string, OptionTexts>();
+  for (const [name, type] of Object.entries(shapeOf(command))) {
+    const texts = textsOf(type);
+    if (NOT_IN_FILES.has(name) || texts.flags === null) continue;
+    for (const key of configKeysOf(name, texts)) keys.set(key, texts);
+  }
+  return keys;
+}
+
+function documentOf(file: string): YamlDocument {
+  const [document, another] = readYaml(file, PURPOSE);
+  if (document === undefined || another !== undefined) {
+    const text = document === undefined ? 'it is empty' : 'it holds more than one document';
+    throw invalidYaml(file, [{ text, place: null }], PURPOSE);
+  }
+  return document;
+}
+
+function valuesOf(file: string | null, document: YamlDocument | null): Values {
+  const value = document?.value ?? {};
+  if (typeof value === 'object' && !Array.isArray(value)) return value as Values;
+  throw invalidYaml(file ?? '', [{ text: 'it holds no keys', place: null }], PURPOSE);
+}
+
+function commandOf(
+  values: Values,
+  commands: readonly Command[],
+  { file }: ScenarioRequest,
+  document: YamlDocument | null,
+): Command {
+  const preset = SCENARIO_PRESETS[values['preset'] as PresetName] as { command?: string } | undefined;
+  const name = values['command'] ?? preset?.command ?? 'replay';
+  const command = commands.find((each) => each.name() === name);
+  if (command !== undefined) return command;
+  const known = commands.map((each) => each.name()).join(', ');
+  const text = `command: ${JSON.stringify(name)} is none of: ${known}`;
+  throw refusal(file, [{ text, place: document?.placeOf(['command']) ?? null }]);
+}
+
+function refusal(file: string | null, problems: Parameters<typeof invalidYaml>[1]): AppError {
+  if (file !== null) return invalidYaml(file, problems, PURPOSE);
+  return new AppError('OPTION_INVALID', problems.map(({ text }) => text).join('\n'), { hint: PURPOSE.hint });
+}
+
+/** The settings of the preset that hold: its window only where none is stated. */
+function presetOf(stated: Values): Values {
+  const preset = SCENARIO_PRESETS[stated['preset'] as PresetName];
+  if (preset === undefined) return {};
+  const { window, settings } = preset;
+  return WINDOW_KEYS.some((key) => stated[key] != null) ? settings : { ...window, ...settings };
+}
+
+/** YAML has null for a key whose values are all commented out. */
+function withoutNulls(values: Values): Values {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+}
+
+/** `key=value` texts as values; a key that may be repeated takes all that are stated for it. */
+function readSets(sets: readonly string[], keys: ReadonlyMap<string, OptionTexts>): Values {
+  const problems = new Problems();
+  const values: Record<string, unknown> = {};
+  for (const text of sets) {
+    const at = text.indexOf('=');
+    const key = text.slice(0, Math.max(0, at));
+    const texts = keys.get(key);
+    const isOwn = key === 'capture' || key === 'description';
+    if (texts === undefined && !isOwn) {
+      const suggestion = nearest(key || text, [...keys.keys(), 'capture']);
+      const hint = suggestion === null ? null : `Did you mean ${suggestion}?`;
+      problems.add(`--set ${text}: ${at < 1 ? 'it is not KEY=VALUE' : `${key} is not a setting`}`, hint);
+      continue;
+    }
+    const value = text.slice(at + 1);
+    if (texts?.repeatable) values[key] = [...((values[key] as string[] | undefined) ?? []), value];
+    else values[key] = texts !== undefined && isSwitch(texts) ? (SWITCHES[value] ?? value) : value;
+  }
+  problems.throwIfAny();
+  return values;
+}
+
+const SWITCHES: Readonly<Record<string, boolean>> = { true: true, false: false };
+
+/** A flag without a value, or with one that may be left out. */
+function isSwitch({ flags }: OptionTexts): boolean {
+  return flags !== null && !flags.includes('<');
+}
+
+function argsOf(key: string, value: unknown, texts: OptionTexts): string[] {
+  if (value === false) return [];
+  if (value === true) return [`--${key}`];
+  const values = texts.repeatable ? [value].flat() : [value];
+  return values.map((each) => `--${key}=${String(each)}`);
+}
+
+/** A command line as a shell takes it. */
+export function shellLine(args: readonly string[]): string {
+  return args
+    .map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`))
+    .join(' ');
+}

@@ -1,0 +1,152 @@
+import { describe, expect, test } from 'vitest';
+import { comparisonView } from '../../../src/analysis/compare/view.ts';
+import { githubReport } from '../../../src/analysis/outcome/github.ts';
+import { junitXml } from '../../../src/analysis/outcome/junit.ts';
+import { openMetrics } from '../../../src/analysis/outcome/openmetrics.ts';
+import {
+  comparisonOutcome,
+  type Outcome,
+  reportOutcome,
+  runOutcome,
+} from '../../../src/analysis/outcome/outcome.ts';
+import { reportView, runView } from '../../../src/analysis/report/view.ts';
+import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../../src/app/compare.ts';
+import { byProgram } from '../../../src/core/options.ts';
+import { calmSends, comparedRun } from '../../support/compared-runs.ts';
+import { type RunFacts, reportOf, summaryOf } from '../../support/reported-runs.ts';
+import { good } from '../../support/run-contexts.ts';
+
+const outcomeOf = (count: number, facts: RunFacts): Outcome => {
+  const document = summaryOf(good(count), facts);
+  return runOutcome(document, runView(document));
+};
+const results = ({ cases }: Outcome) => cases.map(({ kind, name, result }) => [kind, name, result]);
+
+const KEPT = outcomeOf(200, { slo: ['latency: p(95)<60s'], run: { options: { name: 'nightly' } } });
+const BROKEN = outcomeOf(200, { slo: ['latency: p(95)<0.001', 'service: p(50)<60s'] });
+const OPEN = outcomeOf(20, { slo: ['latency: p(99)<60s'] });
+
+describe('the outcome of a run', () => {
+  test('has a case for each objective, and one for each reason that leaves it open', () => {
+    expect({ test: KEPT.test, result: KEPT.result, cases: results(KEPT) }).toEqual({
+      test: 'nightly',
+      result: 'passed',
+      cases: [
+        ['objective', 'latency: p(95)<60s', 'passed'],
+        ['objective', 'errors: rate<0.01', 'passed'],
+        ['objective', 'rejected: rate<0.01', 'passed'],
+      ],
+    });
+    expect(BROKEN.result).toBe('failed');
+    expect(results(BROKEN).slice(0, 2)).toEqual([
+      ['objective', 'latency: p(95)<0.001', 'failed'],
+      ['objective', 'service: p(50)<60s', 'passed'],
+    ]);
+    expect(OPEN.result).toBe('undecided');
+    expect(results(OPEN)).toContainEqual(['reason', 'too_few_samples', 'undecided']);
+    expect(results(OPEN).map(([, , result]) => result)).not.toContain('failed');
+  });
+
+  test('names an unnamed run by what sets it apart, and has a case without any objective', () => {
+    const bare = outcomeOf(200, { run: { capture: '/captures/monday/' } });
+    expect(bare).toMatchObject({ test: 'monday at 1.5x by compress', result: 'passed', verdict: null });
+    expect(results(bare)).toEqual([['run', 'the run is valid', 'passed']]);
+  });
+
+  test('has the figures of the run, and leaves out what was not measured', () => {
+    const figures = Object.fromEntries(KEPT.figures.map(({ name, value }) => [name, value]));
+    expect(figures).toMatchObject({ sent: 200, failed: 0, achieved: 1 });
+    expect(figures['latency_p99']).toBeGreaterThan(0);
+    expect(figures).not.toHaveProperty('ttft_p50');
+  });
+
+  test('a report of rows that are not those of the run passes nothing', () => {
+    const report = reportOf(good(200), { slo: ['latency: p(95)<60s'] });
+    const damaged = { ...report, valid: false };
+    expect(reportOutcome(report, reportView(report)).result).toBe('passed');
+    expect(reportOutcome(damaged, reportView(damaged)).result).toBe('undecided');
+  });
+});
+
+test('the outcome of a comparison has a case for each metric', async () => {
+  const { a, b } = calmSends(900, 1.2);
+  const options = resolveCompareOptions(byProgram(COMPARE_OPTIONS, {}));
+  const document = await compareNamed(comparedRun(a), comparedRun(b), options);
+  const outcome = comparisonOutcome(document, comparisonView(document));
+  expect(outcome).toMatchObject({ verdict: 'WORSE', result: 'failed' });
+  expect(outcome.cases.filter(({ result }) => result === 'failed').length).toBeGreaterThan(0);
+  const open = comparisonOutcome({ ...document, verdict: 'INCONCLUSIVE' }, comparisonView(document));
+  expect(open.cases.filter(({ result }) => result === 'failed')).toEqual([]);
+});
+
+const HOSTILE: Outcome = {
+  ...BROKEN,
+  test: 'a "test" of <b>\n& more\u0000\ufffe\ud800',
+  cases: [
+    {
+      kind: 'objective',
+      name: 'latency: p(50)<5',
+      result: 'failed',
+      message: '100% \r\nlate]]>',
+      advice: 'x',
+    },
+    { kind: 'reason', name: 'too_close', result: 'undecided', message: 'a, b: c', advice: '' },
+  ],
+};
+
+describe('JUnit', () => {
+  test('counts what failed and skips what is undecided', () => {
+    expect(junitXml(OPEN)).toMatch(
+      /<testsuite name="[^"]+" timestamp="[^"]+" tests="\d+" failures="0" errors="0" skipped="[1-9]/,
+    );
+    expect(junitXml(BROKEN)).toMatch(/failures="1" errors="0" skipped="\d+"/);
+    expect(junitXml(KEPT)).toMatch(
+      /<testcase name="latency: p\(95\)&#60;60s" classname="replay\.objective" time="0"\/>/,
+    );
+  });
+
+  test('has no character that XML has no place for', () => {
+    for (const bad of ['\u0000', '\ufffe', '\ud800', '<b>']) expect(junitXml(HOSTILE)).not.toContain(bad);
+  });
+});
+
+describe('GitHub', () => {
+  test('is told an error for each check that did not pass, escaped, and the verdict as an output', () => {
+    const { annotations, outputs, summary } = githubReport(HOSTILE);
+    expect(annotations).toEqual([
+      expect.stringMatching(
+        /^::error title=FAIL%3A a "test"[^\n]*%0A[^\n]*::latency: p\(50\)<5: 100%25 %0D%0Alate\]\]>%0Ax$/,
+      ),
+      expect.stringMatching(/^::error title=[^\n]*::too_close: a, b: c$/),
+    ]);
+    expect(outputs).toBe('verdict=FAIL\nresult=failed\nreasons=latency: p(50)<5;too_close\n');
+    expect(summary).toMatch(/^# Run: a "test" of \\<b\\>/);
+    expect(githubReport(KEPT).annotations).toEqual([]);
+  });
+
+  test('takes ten annotations, those that failed before others, and a summary of a mebibyte', () => {
+    const many = Array.from({ length: 30 }, (_, at) => ({
+      ...HOSTILE.cases[at === 29 ? 0 : 1]!,
+      message: 'x'.repeat(50),
+    }));
+    const view = { ...HOSTILE.view, lines: Array.from({ length: 20_000 }, () => 'ü'.repeat(60)) };
+    const { annotations, summary } = githubReport({ ...HOSTILE, cases: many, view });
+    expect(annotations).toHaveLength(10);
+    expect(annotations[0]).toContain('::latency');
+    expect(Buffer.byteLength(summary)).toBeLessThanOrEqual(1024 * 1024);
+    expect(summary).toMatch(/30 checks did not pass/);
+  });
+});
+
+test('OpenMetrics has base units, one sample a figure, and an end', () => {
+  const lines = openMetrics({ ...HOSTILE, figures: [{ name: 'latency_p99', unit: 'ms', value: 250 }] }).split(
+    '\n',
+  );
+  expect(lines.slice(0, 2)).toEqual([
+    '# TYPE reprise_replay_latency_p99_seconds gauge',
+    expect.stringMatching(
+      /^reprise_replay_latency_p99_seconds\{test="a \\"test\\" of <b>\\n& more.*"\} 0\.25$/,
+    ),
+  ]);
+  expect(lines.slice(-2)).toEqual(['# EOF', '']);
+});

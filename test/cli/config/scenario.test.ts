@@ -1,0 +1,57 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { replayCommand } from '../../../src/cli/commands/replay.ts';
+import { resolveScenario, shellLine } from '../../../src/cli/config/scenario.ts';
+import { SCENARIO_PRESETS } from '../../../src/cli/config/scenario-presets.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
+
+function resolved(text: string, sets: readonly string[] = []) {
+  const file = join(temporaryDirectory(), 'scenario.yaml');
+  writeFileSync(file, text);
+  return resolveScenario({ file, stated: {}, sets }, [replayCommand()]);
+}
+
+test('a scenario is one command line, its settings over those of its preset, and --set over both', () => {
+  const { args, settings } = resolved(
+    'preset: sustained\ncapture: captures/a b\nday: 2026-11-20\nslo:\ninsecure: true\njitter: null\n',
+    ['duration=1m', 'slo=realtime', 'slo=errors: rate<0.1', 'insecure=false'],
+  );
+  expect(Object.fromEntries(settings)).toEqual({
+    duration: '1m',
+    warmup: '1m',
+    day: '2026-11-20',
+    slo: ['realtime', 'errors: rate<0.1'],
+    insecure: false,
+  });
+  expect(args).toEqual([
+    ...['replay', 'captures/a b', '--duration=1m', '--warmup=1m', '--slo=realtime', '--slo=errors: rate<0.1'],
+    '--day=2026-11-20',
+  ]);
+  expect(shellLine(args)).toMatch(/^replay 'captures\/a b' --duration=1m .*'--slo=errors: rate<0.1'/);
+});
+
+test.each(Object.keys(SCENARIO_PRESETS))('the settings of preset %s are options of its command', (preset) => {
+  expect(() => resolved(`preset: ${preset}\ncapture: c\n`)).not.toThrow();
+});
+
+test.each([
+  ['capture: c\nmultiplyer: 2\n', /line 2, column 1: multiplyer is not a setting; did you mean multiplier\?/],
+  [
+    'capture: c\nscaling: faster\nmultiplier: fast\n',
+    /line 2, column 1: scaling: "faster" is not one of.*\n.*line 3, column 1: multiplier/,
+  ],
+  ['target: http://s\n', /capture: /],
+  ['capture: c\njson: true\n', /line 2, column 1: json is not a setting/],
+  ['capture: c\npreset: spik\n', /line 2, column 1: preset: /],
+  ['capture: c\ncommand: record\n', /line 2, column 1: command: "record" is none of/],
+  ['capture: c\ncapture: d\n', /line 2, column 1: .*unique/],
+  ['- c\n', /it holds no keys/],
+  ['', /it is empty/],
+])('what a scenario cannot mean is named with its place: %#', (text, problem) => {
+  expect(() => resolved(text)).toThrow(problem);
+});
+
+test.each([['multiplyer=2'], ['slo'], ['=3'], ['json=true']])('--set %s is refused', (set) => {
+  expect(() => resolved('capture: c\n', [set])).toThrow(`--set ${set}: `);
+});
