@@ -95,6 +95,7 @@ function exchangeOf(index: number, offsetUs: number, body: Body): Exchange {
     promptTokens: null,
     outputTokens: null,
     batch: null,
+    answerError: null,
     request: { head, redacted: [], body, trailers: null },
     response: null,
     requestChunks: [],

@@ -62,6 +62,8 @@ export interface ExchangeFacts {
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
   readonly batch: number | null;
+  /** Whether a complete 2xx answer tells of an error in its body or its stream; null if that was not looked at. */
+  readonly answerError: boolean | null;
 }
 
 /** The lowest status of a server error. */

@@ -50,6 +50,8 @@ export interface RecordedAnswer {
   readonly streamed: boolean | null;
   /** From the request's first byte to the answer's last; null if unknown. */
   readonly tookNs: number | null;
+  /** Whether it told of an error although its status was 2xx; null if unknown. */
+  readonly tellsError: boolean | null;
 }
 
 /** One planned send and its result. */

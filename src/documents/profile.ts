@@ -314,6 +314,12 @@ export const profileSchema = z.object({
       clientAborted: count.nullable(),
       upstreamFailed: count.nullable(),
       timedOut: count.nullable(),
+      answerErrors: z
+        .object({ answers: count, told: count })
+        .nullable()
+        .describe(
+          '2xx answers whose bodies were looked at, and those that tell of an error. Null without any.',
+        ),
     })
     .describe('Null if the outcome of every request is unknown.'),
   retries,

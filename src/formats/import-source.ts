@@ -4,6 +4,7 @@ import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { routeOf } from '../core/routes.ts';
 import type { TextCounts } from '../core/text.ts';
+import { tellsOfErrorIn } from '../inference/error-answer.ts';
 import { isEventStream, isPlain, modelOfJson, payloadApiOf, requestFeatures } from '../inference/features.ts';
 import { NO_USAGE, usageIn } from '../inference/token-usage.ts';
 import type { Redaction } from '../redaction/head-redaction.ts';
@@ -47,6 +48,7 @@ export const NOTHING_BUT_ARRIVAL = Object.freeze({
   promptTokens: null,
   outputTokens: null,
   batch: null,
+  answerError: null,
   request: null,
   response: null,
   requestChunks: [],
@@ -112,6 +114,7 @@ export function importedExchange(
     streamed: response && isEventStream(headerValue(headerPairsOf(response.head), 'content-type')),
     ...usageOf(response),
     batch: readable && requestFeatures(payloadApiOf(named), readable, !request.body.truncated).batch,
+    answerError: answerErrorOf(response),
     request: requestMessage(request, deps),
     response: response && responseMessage(response, deps),
   };
@@ -162,6 +165,16 @@ function usageOf(response: ImportedResponse | null): Pick<Exchange, 'promptToken
   if (response === null || response.body.kept === null) return NO_USAGE;
   if (!isPlain(headerValue(headerPairsOf(response.head), 'content-encoding'))) return NO_USAGE;
   return usageIn(response.body.kept.subarray(-USAGE_BYTES));
+}
+
+/** Null for what a recorder would not have looked at, and for a stream. */
+function answerErrorOf(response: ImportedResponse | null): boolean | null {
+  if (response === null || response.status < 200 || response.status > 299) return null;
+  const { bytes, kept, truncated } = response.body;
+  const headers = headerPairsOf(response.head);
+  if (!isPlain(headerValue(headers, 'content-encoding'))) return null;
+  if (kept === null || truncated || isEventStream(headerValue(headers, 'content-type'))) return null;
+  return bytes > 0 && tellsOfErrorIn(Buffer.from(kept.buffer, kept.byteOffset, kept.length));
 }
 
 /** The requests that arrivals were paired with. */

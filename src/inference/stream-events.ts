@@ -281,3 +281,15 @@ export function tellsOfError({ error, type, object }: Readonly<Record<string, un
   if (type === ERROR_EVENT || object === ERROR_EVENT) return true;
   return error !== undefined && error !== null && error !== '' && error !== false && error !== 0;
 }
+
+/** The same for an event as it came. */
+export function eventTellsOfError(data: string, name: string): boolean {
+  if (name === ERROR_EVENT) return true;
+  if (!data.includes(ERROR_EVENT)) return false;
+  try {
+    const value: unknown = JSON.parse(data);
+    return isRecord(value) && tellsOfError(value);
+  } catch {
+    return false;
+  }
+}

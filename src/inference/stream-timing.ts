@@ -1,4 +1,10 @@
-import { bringsContent, EventData, type StreamForm } from './stream-events.ts';
+import {
+  bringsContent,
+  ERROR_EVENT,
+  EventData,
+  eventTellsOfError,
+  type StreamForm,
+} from './stream-events.ts';
 import { laterUsage, MESSAGE_START, NO_USAGE, type TokenUsage, usageIn } from './token-usage.ts';
 
 /** How to read an answer: a stream for first token and counts, a document only for counts. */
@@ -16,6 +22,7 @@ const SEARCHED_BYTES = 256 * 1024;
  * the time.
  */
 export class AnswerScan {
+  readonly #form: AnswerForm;
   readonly #events: EventData | null;
   /** Whether the answer is streamed. */
   readonly streams: boolean;
@@ -29,10 +36,13 @@ export class AnswerScan {
   #isOfBeginning = true;
   #tail: Buffer = EMPTY;
   #fill = 0;
+  /** Whether an event of a stream told of an error: one before the first content, or one of the last. */
+  tellsError = false;
   /** Monotonic nanoseconds of the first content; null before it. */
   firstTokenNs: number | null = null;
 
   constructor(form: AnswerForm) {
+    this.#form = form;
     this.streams = form !== 'document';
     this.#events = form === 'document' ? null : new EventData(form, (data, name) => this.#event(data, name));
   }
@@ -63,12 +73,24 @@ export class AnswerScan {
       this.arrived(this.#lastNs);
     }
     const tail = this.#tail.subarray(0, this.#fill);
+    if (this.#form !== 'document' && this.#found && tail.includes(ERROR_EVENT))
+      this.#readLast(this.#form, tail);
     // The first line may be the rest of an event that was already read and can no longer be identified.
     return laterUsage(this.#early, usageIn(this.#startsMessage ? afterLine(tail) : tail));
   }
 
+  /** The last events of a stream, each of which may tell that it broke off. */
+  #readLast(form: StreamForm, tail: Buffer): void {
+    const last = new EventData(form, (data, name) => {
+      this.tellsError ||= eventTellsOfError(data, name);
+    });
+    last.write(afterLine(tail));
+    last.end();
+  }
+
   #event(data: string, name: string): void {
     if (this.#found) return;
+    this.tellsError ||= eventTellsOfError(data, name);
     this.#startsMessage ||= data.includes(MESSAGE_START);
     // Anthropic's first event has the prompt count.
     if (data.includes('"usage"')) this.#early = laterUsage(this.#early, usageIn(Buffer.from(data)));

@@ -36,3 +36,22 @@ describe('an answer with 2xx tells of an error', () => {
     expect(tells(text)).toBe(false);
   });
 });
+
+describe('an answer that comes in one piece', () => {
+  test.each([
+    ['{"error":"busy"}', true],
+    ['{"outputs":[1,2,3]}', false],
+    // Named near the start of a long one, near the end of a short one, and beyond what is searched.
+    [`{"id":1,"error":"busy","text":"${'x'.repeat(3_000)}"}`, true],
+    [`{"id":1,"text":"${'x'.repeat(900)}","error":"busy"}`, true],
+    [`{"id":1,"text":"${'x'.repeat(3_000)}","error":"busy"}`, false],
+  ])('is judged as it is in many: %.40s', (text, tells) => {
+    const whole = new ErrorAnswerScan(text.length);
+    whole.write(Buffer.from(text));
+    expect(whole.finish()).toBe(tells);
+    const cut = new ErrorAnswerScan(text.length);
+    cut.write(Buffer.from(text.slice(0, 5)));
+    cut.write(Buffer.from(text.slice(5)));
+    expect(cut.finish()).toBe(tells);
+  });
+});

@@ -25,6 +25,7 @@ export function exchangeRow(facts: Partial<ExchangeRow> = {}): ExchangeRow {
     promptTokens: null,
     outputTokens: null,
     batch: null,
+    answerError: null,
     requestBytes: 10,
     responseBytes: 20,
     requestTruncated: false,

@@ -171,7 +171,7 @@ function sizeParts(statistics: ProfileStatistics) {
 }
 
 function errorsOf(statistics: ProfileStatistics): ProfileDocument['errors'] {
-  const { errors, outcomes, ended } = statistics;
+  const { errors, outcomes, ended, answerErrors } = statistics;
   const counted = (count: number) => whereEnded(statistics, count);
   return {
     failed: counted(errors.failed),
@@ -182,6 +182,7 @@ function errorsOf(statistics: ProfileStatistics): ProfileDocument['errors'] {
     clientAborted: counted(outcomes.client_aborted),
     upstreamFailed: counted(outcomes.upstream_failed),
     timedOut: counted(outcomes.timed_out),
+    answerErrors: answerErrors.answers === 0 ? null : { ...answerErrors },
   };
 }
 

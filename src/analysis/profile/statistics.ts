@@ -65,6 +65,8 @@ export class ProfileStatistics {
   ended = 0;
   /** Null where it is known of none whether it was. */
   streamed: number | null = null;
+  /** 2xx answers of which it is known whether they told of an error, and those that did. */
+  readonly answerErrors = { answers: 0, told: 0 };
 
   /** @param windows that will begin, in any order */
   constructor(timeZone: string, windows: readonly TimeRange[]) {
@@ -140,6 +142,8 @@ export class ProfileStatistics {
     // An import has requests without any answer; an empty answer has its size.
     if (row.responseBytes !== null) this.responseBytes.record(row.responseBytes);
     if (row.streamed !== null) this.streamed = (this.streamed ?? 0) + (row.streamed ? 1 : 0);
+    if (row.answerError !== null) this.answerErrors.answers += 1;
+    if (row.answerError === true) this.answerErrors.told += 1;
   }
 
   #addTimes(row: ExchangeRow, { failed, latencyUs }: GroupEntry): void {

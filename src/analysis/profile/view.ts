@@ -269,6 +269,7 @@ function failuresTable({ errors, retries, payloads }: ProfileDocument): Table {
       ['client aborted', numberText(errors.clientAborted)],
       ['upstream failed', numberText(errors.upstreamFailed)],
       ['timed out', numberText(errors.timedOut)],
+      ['2xx that tells of an error in its body', numberText(errors.answerErrors?.told ?? null)],
       [
         `likely retries (same request within ${retries.windowS} s of its failure)`,
         numberText(retries.likely),
@@ -413,8 +414,10 @@ function* mixFindings({ duplicateRatio, clients, mix }: ProfileDocument): Genera
 }
 
 function* healthFindings({ errors, retries, coverage, losses }: ProfileDocument): Generator<string> {
-  const { failed, failedShare, tooManyRequests } = errors;
+  const { failed, failedShare, tooManyRequests, answerErrors } = errors;
   if ((failed ?? 0) > 0) yield `${failed} requests failed (${shareText(failedShare)}).`;
+  if ((answerErrors?.told ?? 0) > 0)
+    yield `${answerErrors?.told} of ${answerErrors?.answers} 2xx answers tell of an error in their bodies.`;
   if ((tooManyRequests ?? 0) > 0) yield `${tooManyRequests} were turned away with 429.`;
   if ((retries.likely ?? 0) > 0) yield `${retries.likely} look like retries of one that failed.`;
   if (coverage !== null && coverage < 0.995)

@@ -57,9 +57,8 @@ class RouteAnswers {
     recordBoth(this.bytes, before.bytes, now.bytes);
     recordBoth(this.tookNs, before.tookNs, now.tookNs);
     if (before.tellsError !== null) this.errorsKnown += 1;
-    if (before.tellsError === true) this.errors.before += 1;
-    const isEmpty = now.bytes === 0 && before.bytes !== null && before.bytes > 0;
-    if (now.tellsError === true || isEmpty) this.errors.now += 1;
+    if (before.tellsError === true || isEmptyBeside(before, now)) this.errors.before += 1;
+    if (now.tellsError === true || isEmptyBeside(now, before)) this.errors.now += 1;
     if (before.streamed !== true) return;
     this.streams += 1;
     if (now.streamed === false) this.whole += 1;
@@ -84,6 +83,10 @@ class RouteAnswers {
       errors: { before: this.errorsKnown === 0 ? null : errors.before, now: errors.now },
     };
   }
+}
+
+function isEmptyBeside(one: ComparedAnswer, other: ComparedAnswer): boolean {
+  return one.bytes === 0 && other.bytes !== null && other.bytes > 0;
 }
 
 function recordBoth(

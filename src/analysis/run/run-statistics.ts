@@ -183,9 +183,8 @@ export class RunStatistics {
     if (recorded === null || recorded.status >= FIRST_SERVER_ERROR || status === null) return;
     const { actualOffsetNs, lastByteOffsetNs } = send;
     if (actualOffsetNs === null || lastByteOffsetNs === null || send.cancelled || hasFailed(send)) return;
-    const before = { ...recorded, tellsError: null };
     const tookNs = lastByteOffsetNs - actualOffsetNs;
-    this.#likeness.add(route, before, { status, bytes, streamed: send.streamed, tellsError, tookNs });
+    this.#likeness.add(route, recorded, { status, bytes, streamed: send.streamed, tellsError, tookNs });
   }
 }
 

@@ -5,6 +5,7 @@ import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { Framing } from '../../http1/framing.ts';
 import type { ScannedResponse } from '../../http1/heads.ts';
 import type { BodyTaker } from '../../http1/message-reader.ts';
+import type { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import { isEventStream, isJson, isJsonLines, isPlain, type PayloadApi } from '../../inference/features.ts';
 import type { AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 
@@ -45,6 +46,8 @@ export class BodyCollector implements BodyTaker {
   lastByteNs: number | null = null;
   /** Looks at an answer on its way. */
   scan: AnswerScan | null = null;
+  /** Looks at an answer that is no stream, for an error that its status does not tell. */
+  errorScan: ErrorAnswerScan | null = null;
 
   /**
    * @param expectedBytes The announced length, null if absent.
@@ -89,6 +92,7 @@ export class BodyCollector implements BodyTaker {
     const { capBytes, hash, budget } = this.#taking;
     this.#bytes += bytes.length;
     this.scan?.write(bytes);
+    this.errorScan?.write(bytes);
     if (capBytes !== null) {
       this.#kept ??= new KeptPrefix(capBytes, this.#expectedBytes, budget);
       this.#kept.add(bytes);

@@ -6,6 +6,7 @@ import type { Route } from '../../core/routes.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { Framing } from '../../http1/framing.ts';
 import type { HeadFields, ScannedRequest, ScannedResponse } from '../../http1/heads.ts';
+import { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import {
   FACT_BYTES,
   isPlain,
@@ -216,6 +217,7 @@ export class ExchangeBuilder {
       promptTokens: usage?.promptTokens ?? null,
       outputTokens: usage?.outputTokens ?? null,
       batch: this.#asked().batch,
+      answerError: this.#answerError(),
       request: request.finish(stored.request, bodyRedaction, this.#scanned.fields),
       response: response?.finish(stored.response, bodyRedaction, this.#answer?.fields ?? null) ?? null,
       requestChunks: request.body.times,
@@ -305,11 +307,24 @@ export class ExchangeBuilder {
     if (this.#unwanted || !isReadable(scanned, framing)) return;
     const asksStream = (): boolean => this.request.ended && this.#asked().stream;
     const form = answerForm(type, framing, this.#judged.api, asksStream);
-    const heldBytes = form === null ? 0 : AnswerScan.heldBytes(form);
+    const isWhole = form === null || form === 'document';
+    const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
+    const heldBytes =
+      (form === null ? 0 : AnswerScan.heldBytes(form)) +
+      (isWhole ? ErrorAnswerScan.heldBytes(expectedBytes) : 0);
     // Facts are given up before bodies are.
-    if (form === null || !this.#context.budget.reserve(heldBytes)) return;
+    if (!this.#context.budget.reserve(heldBytes)) return;
     this.#chargedBytes += heldBytes;
-    body.scan = new AnswerScan(form);
+    if (form !== null) body.scan = new AnswerScan(form);
+    if (isWhole) body.errorScan = new ErrorAnswerScan(expectedBytes);
+  }
+
+  /** Of a 2xx that came to its end; null for another one, and for one that was not looked at. */
+  #answerError(): boolean | null {
+    if (!this.answered || this.response === null) return null;
+    const { scan, errorScan } = this.response.body;
+    if (errorScan !== null) return errorScan.finish();
+    return scan?.streams === true ? scan.tellsError : null;
   }
 
   #streams(): boolean {

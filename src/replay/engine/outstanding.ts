@@ -77,10 +77,11 @@ function recordedAnswer({
   responseBytes,
   streamed,
   lastByteOffsetUs,
+  answerError: tellsError,
 }: ExchangeRow): RecordedAnswer | null {
   if (outcome !== 'completed' || status === null) return null;
   const tookNs = lastByteOffsetUs === null ? null : lastByteOffsetUs * 1_000;
-  return { status, bytes: responseBytes, streamed, tookNs };
+  return { status, bytes: responseBytes, streamed, tookNs, tellsError };
 }
 
 /** What was planned stands, but for the instant of a follow-up, which is known only when it is due. */

@@ -5,7 +5,7 @@ import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts'
 import { type Connection, damaged, openForSealing } from './sqlite.ts';
 
 /** Version of the segment's tables. A reader accepts only this one; see docs/adr/0009. */
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 
 /** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
 const APPLICATION_ID = 0x52505253;
@@ -50,6 +50,7 @@ CREATE TABLE exchange (
   prompt_tokens INTEGER,
   output_tokens INTEGER,
   batch INTEGER,
+  answer_error INTEGER,
   request_bytes INTEGER,
   response_bytes INTEGER,
   request_truncated INTEGER NOT NULL,
@@ -171,6 +172,7 @@ CREATE VIEW exchanges AS SELECT
   e.prompt_tokens,
   e.output_tokens,
   e.batch,
+  e.answer_error,
   e.connection,
   lower(hex(e.client)) AS client,
   lower(hex(e.session)) AS session,

@@ -99,6 +99,7 @@ export class SegmentReader {
       promptTokens: raw[16],
       outputTokens: raw[17],
       batch: raw[18],
+      answerError: raw[25] === null ? null : raw[25] === 1,
       requestBytes: raw[19],
       responseBytes: raw[20],
       requestTruncated: raw[21] === 1,
@@ -228,7 +229,8 @@ const SELECTED = `SELECT
   e.request_end_offset_us, e.first_byte_offset_us, e.last_byte_offset_us, e.first_token_offset_us,
   e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
-    AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us
+    AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us,
+  e.answer_error
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;
 
 /** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
@@ -265,6 +267,7 @@ type RawExchange = [
   requestStored: number,
   requestHashHex: string | null,
   clientLeftOffsetUs: Nullable,
+  answerError: Nullable,
 ];
 
 /** Place of a request or response body, and its facts from the row. */

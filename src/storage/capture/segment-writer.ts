@@ -171,7 +171,7 @@ export class SegmentWriter {
 
   /** The next row of `exchange`, in the order of the schema. */
   #valuesOf({ exchange, heads }: PackedExchange): Bound[] {
-    const { request, response, streamed } = exchange;
+    const { request, response, streamed, answerError } = exchange;
     this.#lastId += 1;
     return [
       this.#lastId,
@@ -194,6 +194,7 @@ export class SegmentWriter {
       exchange.promptTokens,
       exchange.outputTokens,
       exchange.batch,
+      answerError === null ? null : Number(answerError),
       request?.body.bytes ?? null,
       response?.body.bytes ?? null,
       Number(request?.body.truncated ?? false),

@@ -32,6 +32,7 @@ interface StoredSend
   readonly recordedBytes: number | null;
   readonly recordedStreamed: number | null;
   readonly recordedNs: number | null;
+  readonly recordedTellsError: number | null;
 }
 
 const SEND =
@@ -39,7 +40,7 @@ const SEND =
   connection_wait_ns, start_offset_ns, first_byte_offset_ns, last_byte_offset_ns, status, response_bytes, error,
   refused, cancelled, streamed, content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, warmup, check_result, check_pointer, tells_error, recorded_status,
-  recorded_bytes, recorded_streamed, recorded_ns`);
+  recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error`);
 
 /** Reads a run. A run that did not end properly is not sealed and has neither facts nor summary. */
 export class RunReader {
@@ -118,6 +119,10 @@ function assertVersion(directory: string, text: string | undefined): void {
       });
 }
 
+function factOf(column: number | null): boolean | null {
+  return column === null ? null : column === 1;
+}
+
 function sendOf(stored: StoredSend): Send {
   const {
     contentEvents,
@@ -135,6 +140,7 @@ function sendOf(stored: StoredSend): Send {
     recordedBytes: bytes,
     recordedStreamed,
     recordedNs: tookNs,
+    recordedTellsError,
     ...row
   } = stored;
   const answer: SendAnswer | null =
@@ -167,8 +173,9 @@ function sendOf(stored: StoredSend): Send {
           recorded: {
             status,
             bytes,
-            streamed: recordedStreamed === null ? null : recordedStreamed === 1,
+            streamed: factOf(recordedStreamed),
             tookNs,
+            tellsError: factOf(recordedTellsError),
           },
         }),
   };

@@ -1,5 +1,5 @@
 /** Version of a run's tables. A reader accepts only this one. */
-export const RUN_FORMAT_VERSION = 6;
+export const RUN_FORMAT_VERSION = 7;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';
@@ -57,7 +57,8 @@ CREATE TABLE send_row (
   recorded_status INTEGER,
   recorded_bytes INTEGER,
   recorded_streamed INTEGER,
-  recorded_ns INTEGER
+  recorded_ns INTEGER,
+  recorded_tells_error INTEGER
 ) STRICT;
 
 CREATE VIEW send AS
@@ -68,7 +69,7 @@ SELECT
   last_byte_offset_ns, status, response_bytes, error, refused, cancelled, streamed,
   content_events, first_token_offset_ns, last_token_offset_ns, gap_max_ns, gaps,
   prompt_tokens, output_tokens, finish_reason, warmup, check_result, check_pointer,
-  tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns,
+  tells_error, recorded_status, recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error,
   (first_token_offset_ns - intended_offset_ns) / 1e6 AS ttft_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(content_events - 1, 0) AS itl_mean_ms,
   (last_token_offset_ns - first_token_offset_ns) / 1e6 / nullif(output_tokens - 1, 0) AS tpot_ms

@@ -201,6 +201,7 @@ function columnsOf(send: Send, labels: TextIds): Bound[] {
     send.recorded?.bytes ?? null,
     numberOf(send.recorded?.streamed),
     send.recorded?.tookNs ?? null,
+    numberOf(send.recorded?.tellsError),
   ];
 }
 

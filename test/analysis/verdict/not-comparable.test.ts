@@ -4,7 +4,13 @@ import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { RecordedAnswer, Send } from '../../../src/core/run.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
-const RECORDED: RecordedAnswer = { status: 200, bytes: 1_000, streamed: false, tookNs: 12e6 };
+const RECORDED: RecordedAnswer = {
+  status: 200,
+  bytes: 1_000,
+  streamed: false,
+  tookNs: 12e6,
+  tellsError: false,
+};
 
 function judged(
   parts: (index: number) => Partial<Send>,
@@ -31,7 +37,7 @@ describe('answers that are none', () => {
   test('of 200 with an empty body are not comparable, with both numbers', () => {
     const { verdict, text } = judged(() => ({ responseBytes: 0 }));
     expect(verdict).toBe('INCONCLUSIVE');
-    expect(numbers(text)).toEqual(['0 B', '1000 B', '100.0 %']);
+    expect(numbers(text)).toEqual(['0 B', '1000 B', '100.0 %', '0.0 %']);
   });
 
   test('of half the size or twice of it are not comparable, by route', () => {
@@ -51,6 +57,34 @@ describe('answers that are none', () => {
   test('of error documents under 200 are not comparable, where over 2 % are', () => {
     expect(judged((at) => ({ tellsError: at % 20 === 0 }))).toMatchObject({ verdict: 'INCONCLUSIVE' });
     expect(judged((at) => ({ tellsError: at < 4 }))).toMatchObject({ verdict: 'PASS' });
+  });
+
+  test('of a service that answers errors under 200 on purpose are comparable, by the share of each route', () => {
+    const purposely = (now: number, before: number) => {
+      const sends = good(200).map((each) => ({
+        ...{ ...each, responseBytes: 1_000, tellsError: each.index < now },
+        recorded: { ...RECORDED, tellsError: each.index >= 200 - before },
+      }));
+      return judge(contextOf(sends), parseSlo(['latency: p(95)<100'])).verdict;
+    };
+    expect(purposely(20, 20)).toBe('PASS');
+    expect(purposely(20, 17)).toBe('PASS');
+    expect(purposely(20, 15)).toBe('INCONCLUSIVE');
+    // A route that never told of errors does so now, and another one no longer does.
+    const swapped = judged((at) => ({ route: at < 100 ? 'POST /a' : 'POST /b', tellsError: at < 20 }));
+    expect(swapped.text).toContain('POST /a');
+  });
+
+  test('of empty bodies are comparable where as many were recorded empty', () => {
+    const verdictOf = (now: number, before: number) => {
+      const sends = good(200).map((each) => ({
+        ...{ ...each, responseBytes: each.index < now ? 0 : 1_000 },
+        recorded: { ...RECORDED, bytes: each.index >= 200 - before ? 0 : 1_000 },
+      }));
+      return judge(contextOf(sends), parseSlo(['latency: p(95)<100'])).verdict;
+    };
+    expect(verdictOf(20, 20)).toBe('PASS');
+    expect(verdictOf(20, 0)).toBe('INCONCLUSIVE');
   });
 
   test('of streams that come whole are not comparable, without an objective of streams', () => {

@@ -66,6 +66,46 @@ describe('the facts of an exchange', () => {
     expect(readRequest(exchange).body).toBe(CHAT);
   });
 
+  it.each([
+    ['/v1/chat/completions', '{"error":{"message":"no GPU"}}', true],
+    ['/v2/models/m/infer', '{"id":"7","error":"busy","outputs":[]}', true],
+    ['/predict', '{"detail":"Not found"}', true],
+    ['/predict', '{"errors":["a"]}', true],
+    ['/v1/chat/completions', '{"choices":[{"message":{"content":"an \\"error\\": 1"}}]}', false],
+    ['/v2/models/m/infer', '{"outputs":[1,2,3],"error":null}', false],
+    ['/predict', '', false],
+  ])('tell whether a 2xx at %s says error: %s', (target, body, tells) => {
+    expect(recorded(post(target, '{}'), answer(body)).answerError).toBe(tells);
+    const pieces = [...body].map(chunk).join('');
+    const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n${JSON_TYPE}\r\n`;
+    expect(recorded(post(target, '{}'), head, ...pieces, '0\r\n\r\n').answerError).toBe(tells);
+  });
+
+  it('tell of no error where another status, a coding or a broken answer leaves it unknown', () => {
+    const said = '{"error":"x"}';
+    const at = post('/predict', '{}');
+    expect(recorded(at, answer(said, JSON_TYPE, 503)).answerError).toBeNull();
+    const coded = `${JSON_TYPE}Content-Encoding: gzip\r\n`;
+    expect(recorded(at, answer(gzipSync(said), coded)).answerError).toBeNull();
+    expect(recorded(at, answer(said).subarray(0, -1)).answerError).toBeNull();
+  });
+
+  it.each([
+    [[event({ choices: [{ delta: { content: 'Hi' } }] }), event({ error: { message: 'lost' } })], true],
+    [[event({ choices: [{ delta: { content: 'Hi' } }] }), 'event: error\ndata: lost\n\n'], true],
+    [['event: error\ndata: {"message":"full"}\n\n'], true],
+    [[event({ choices: [{ delta: { content: 'an error' } }] }), 'data: [DONE]\n\n'], false],
+    [[event({ choices: [{ delta: { content: 'Hi' } }], error: null }), 'data: [DONE]\n\n'], false],
+  ])('tell of a stream whether an event says error: %j', (events, tells) => {
+    const exchange = recorded(
+      post('/v1/chat/completions', CHAT),
+      STREAM_HEAD,
+      ...events.map(chunk),
+      '0\r\n\r\n',
+    );
+    expect(exchange).toMatchObject({ streamed: true, answerError: tells });
+  });
+
   it('know a stream of JSON lines by its type, and where the request asked for one by its framing', () => {
     const lines = `${JSON.stringify({ message: { content: 'Hi' } })}\n${JSON.stringify({ done: true, prompt_eval_count: 4, eval_count: 5 })}\n`;
     const expected = { streamed: true, firstTokenOffsetUs: 1, promptTokens: 4, outputTokens: 5 };

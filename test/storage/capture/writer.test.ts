@@ -251,7 +251,7 @@ describe('segments', () => {
       ),
     );
     expect(meta).toMatchObject({
-      format_version: '2',
+      format_version: '3',
       source: 'recorded',
       policy: '{"bodies":"all","caps":[1,2]}',
       closed_us: expect.stringMatching(/^\d+$/),

@@ -84,6 +84,7 @@ const anySend = fc.record({
     bytes: fc.option(fc.nat()),
     streamed: fc.option(fc.boolean()),
     tookNs: offset,
+    tellsError: fc.option(fc.boolean()),
   }),
   warmup: fc.boolean(),
   cancelled: fc.boolean(),
