@@ -7,6 +7,7 @@
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from './app/compare.ts';
 import { DOCTOR_OPTIONS, examine, type Finding } from './app/doctor.ts';
 import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
+import { FAULTS_OPTIONS, type RunningFaults, resolveFaultsOptions, startFaults } from './app/faults.ts';
 import { FORGET_OPTIONS, forget as forgetIn } from './app/forget.ts';
 import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from './app/import.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
@@ -47,6 +48,7 @@ export type MergeOptions = StatedOptions<typeof MERGE_OPTIONS>;
 export type ExportOptions = StatedOptions<typeof EXPORT_OPTIONS>;
 export type ImportOptions<Format extends ImportFormat> = StatedOptions<(typeof IMPORT_OPTIONS)[Format]>;
 export type ForgetOptions = StatedOptions<typeof FORGET_OPTIONS>;
+export type FaultsOptions = StatedOptions<typeof FAULTS_OPTIONS>;
 export type DoctorOptions = StatedOptions<typeof DOCTOR_OPTIONS>;
 export type SelftestOptions = StatedOptions<typeof SELFTEST_OPTIONS>;
 export type SelftestDocument = ReturnType<typeof selftestDocument>;
@@ -231,6 +233,17 @@ export async function forget(
   return forgetIn(capture, resolved, { signal, onSegment: () => undefined });
 }
 
+/**
+ * Relays between a server and its dependencies, and answers Toxiproxy's control API, until it is stopped.
+ * @throws AppError OPTION_INVALID listing every problem; LISTEN_FAILED
+ */
+export async function faults(
+  options: FaultsOptions,
+  { logger = SILENT }: { readonly logger?: Logger } = {},
+): Promise<RunningFaults> {
+  return await startFaults(resolveFaultsOptions(byProgram(FAULTS_OPTIONS, options)), logger);
+}
+
 /** Says whether this host is ready to record and replay. @throws AppError */
 export async function doctor(options: DoctorOptions = {}): Promise<readonly Finding[]> {
   return examine(resolveOptions(DOCTOR_OPTIONS, byProgram(DOCTOR_OPTIONS, options)));
@@ -250,6 +263,7 @@ export async function selftest(
 }
 
 export type { Finding } from './app/doctor.ts';
+export type { RunningFaults } from './app/faults.ts';
 export type { ImportFormat, ImportResult } from './app/import.ts';
 export { inspect, verify } from './app/inspect.ts';
 export type { RecordingEnd } from './app/recording/recording.ts';

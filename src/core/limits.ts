@@ -11,6 +11,13 @@ export const LIMITS = {
   probedBytes: 256 * KIB,
   /** A PROXY protocol header with all its extensions. */
   proxyHeaderBytes: 4 * KIB,
+  /** Relay of faults: bytes that one direction of a connection may hold back; more is not read. */
+  faultHeldBytes: 4 * MIB,
+  faultHeadsBytes: 64 * MIB,
+  faults: 100,
+  faultProxies: 100,
+  faultBodyBytes: 1 * MIB,
+  faultCounts: 1_000,
   /** A certificate, key or bundle of them. */
   tlsFileBytes: 4 * MIB,
   /** Proxy to recorder. A closed loop of small requests fills half of it while the recorder waits for a slow disk. */

@@ -6,6 +6,7 @@ import { compareCommand } from '../../src/cli/commands/compare.ts';
 import { changeCommand } from '../../src/cli/commands/control.ts';
 import { drainCommand } from '../../src/cli/commands/drain.ts';
 import { exportCommand } from '../../src/cli/commands/export.ts';
+import { faultsCommand } from '../../src/cli/commands/faults.ts';
 import { forgetCommand } from '../../src/cli/commands/forget.ts';
 import { importCommand } from '../../src/cli/commands/import.ts';
 import { inspectCommand } from '../../src/cli/commands/inspect.ts';
@@ -20,6 +21,8 @@ import { statusCommand } from '../../src/cli/commands/status.ts';
 import { verifyCommand } from '../../src/cli/commands/verify.ts';
 import { EXIT } from '../../src/cli/exit.ts';
 import { metricsOf } from '../../src/proxy/control/metrics.ts';
+import { relayMetricsOf } from '../../src/proxy/faults/control-api.ts';
+import { FaultRelay } from '../../src/proxy/faults/relay.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { someStatus } from '../support/some-status.ts';
 
@@ -85,6 +88,14 @@ describe('README.md', () => {
     expect(readme).toContain('(docs/recording.md)');
   });
 
+  test('leaves the flags of faults to a page that names every one of them and no other', () => {
+    const page = readFileSync(join(repositoryRoot, 'docs', 'dependency-faults.md'), 'utf8');
+    const [, own = ''] = page.split('| flag of `faults`');
+    const flags = flagsIn(own.slice(0, own.indexOf('**The control API')).replaceAll('|', ''));
+    expect(flags).toEqual([...new Set(longFlagsOf(faultsCommand()))]);
+    expect(readme).toContain('(docs/dependency-faults.md)');
+  });
+
   test('leaves the flags of export and of other imports to a page that names every one of them and no other', () => {
     const [exporting = '', importing = ''] = formats.slice(formats.indexOf('## Export')).split('## Import');
     const tableOf = (text: string) =>
@@ -131,7 +142,9 @@ describe('a page of the documentation', () => {
   });
 
   test.each(pages)('names only metrics that a scrape has: %s', async (page) => {
-    const scraped = await metricsOf(someStatus());
+    const relay = { proxies: [], seed: 1, maxConnections: 1, maxFaults: 1, tls: null, upstreamTls: null };
+    const faults = await relayMetricsOf(new FaultRelay(relay, () => undefined));
+    const scraped = `${await metricsOf(someStatus())}${faults}`;
     const known = new Set([...scraped.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
     expect(known.size).toBeGreaterThan(30);
     const text = readFileSync(join(repositoryRoot, page), 'utf8');

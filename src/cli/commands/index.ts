@@ -93,6 +93,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./control.ts')).changeCommand('resume'),
   },
   {
+    name: 'faults',
+    summary: 'make a dependency of a server slow, cut, refuse or answer errors',
+    load: async () => (await import('./faults.ts')).faultsCommand(),
+  },
+  {
     name: 'config',
     summary: 'print the settings in force and where each comes from',
     load: async () => (await import('./config.ts')).configCommand(COMMANDS),

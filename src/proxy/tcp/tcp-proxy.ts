@@ -42,7 +42,7 @@ export interface WireOptions extends SharedOptions {
  * Of the sockets on both sides. Their peers' own probing ends at us, so that a peer that vanished without a word
  * is noticed here or never.
  */
-const SOCKET_OPTIONS = {
+export const SOCKET_OPTIONS = {
   allowHalfOpen: true,
   noDelay: true,
   keepAlive: true,
@@ -216,7 +216,7 @@ interface Admitted {
  * its TLS handshake. Ends with the client, or with the reason it was sent away; one that left by itself before it
  * had said anything has none.
  */
-async function admit(
+export async function admit(
   socket: Socket,
   acceptProxyProtocol: boolean,
   secureContext: SecureContext | null,
@@ -298,7 +298,7 @@ function handshake(
   });
 }
 
-interface UpstreamOptions {
+export interface UpstreamOptions {
   /** How a target that speaks TLS is verified; null where none does. */
   readonly security: ({ readonly context: SecureContext } & Omit<UpstreamTls, 'caPath'>) | null;
   /** What goes out before anything else, TLS included; null for nothing. */
@@ -308,7 +308,7 @@ interface UpstreamOptions {
 }
 
 /** Begins to connect; what is written meanwhile waits. */
-function openUpstream(target: Endpoint, { security, preamble, protocol }: UpstreamOptions): Upstream {
+export function openUpstream(target: Endpoint, { security, preamble, protocol }: UpstreamOptions): Upstream {
   const socket = connect({ ...placeOfTarget(target), ...SOCKET_OPTIONS });
   if (preamble) socket.write(preamble);
   if (target.kind === 'unix' || !target.tls || security === null)

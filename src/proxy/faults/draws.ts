@@ -1,0 +1,39 @@
+import type { SeededRandom } from '../../core/random.ts';
+import type { DELAY_SHAPES } from '../../documents/toxics.ts';
+
+const DEFAULT_SHAPE = 3;
+/** A draw from a long tail ends here, so that a connection never waits for days. */
+const LONGEST_MS = 600_000;
+
+/** A delay in the terms of a fault. */
+export interface DelayTerms {
+  /** ms: the middle of `uniform` and `normal`, the least of `pareto`. */
+  readonly baseMs: number;
+  readonly jitter: number;
+  readonly distribution?: (typeof DELAY_SHAPES)[number] | undefined;
+  readonly shape?: number | undefined;
+}
+
+/** From 0 to less than 1. */
+export function unitDraw(random: SeededRandom): number {
+  return random.nextUint32() / 2 ** 32;
+}
+
+/** A delay, ms, never below 0. A normal one is drawn by Box and Muller (1958), a Pareto one by inversion. */
+export function delayDraw({ baseMs, jitter, distribution, shape }: DelayTerms, random: SeededRandom): number {
+  return Math.min(LONGEST_MS, Math.max(0, drawn()));
+  function drawn(): number {
+    if (distribution === 'pareto') return baseMs / (1 - unitDraw(random)) ** (1 / (shape ?? DEFAULT_SHAPE));
+    if (jitter === 0) return baseMs;
+    if (distribution !== 'normal') return baseMs + jitter * (2 * unitDraw(random) - 1);
+    const radius = Math.sqrt(-2 * Math.log(1 - unitDraw(random)));
+    return baseMs + jitter * radius * Math.cos(2 * Math.PI * unitDraw(random));
+  }
+}
+
+/** A generator for one fault: what it draws does not depend on other faults. */
+export function seedOf(seed: number, name: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return (seed ^ hash) >>> 0;
+}

@@ -1,0 +1,188 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Clock } from '../../core/clock.ts';
+import type { InjectedCounts, Toxic, ToxicStream } from '../../documents/toxics.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
+import type { Notice } from '../data-plane.ts';
+import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
+import { type Listening, listenOn } from '../net/listen.ts';
+import { PeerSocket } from '../net/peer-socket.ts';
+import type { TlsFiles } from '../net/tls-files.ts';
+import type { PausedPeers } from '../tcp/connection.ts';
+import { admit, openUpstream, SOCKET_OPTIONS } from '../tcp/tcp-proxy.ts';
+import { ActiveToxic } from './active-toxic.ts';
+import { RelayedConnection, type RelayHost } from './relayed-connection.ts';
+
+/** What all proxies of a relay share. */
+export interface RelayParts {
+  readonly clock: Clock;
+  readonly seed: number;
+  readonly paused: PausedPeers;
+  readonly budget: AssemblyBudget;
+  /** Null where no listener speaks TLS. */
+  readonly certificate: TlsFiles | null;
+  /** What upstreams that speak TLS are verified with. */
+  readonly trusted: TlsFiles | null;
+  readonly serverName: string | null;
+  readonly verify: boolean;
+  /** Whether one more connection may come in. */
+  mayEnter(): boolean;
+  countsOf(proxy: string, toxic: Toxic | 'down'): InjectedCounts;
+  notify(notice: Notice): void;
+}
+
+/** What one proxy did since it was made. */
+export interface ProxyTraffic {
+  /** Bytes that were read and written, by direction. */
+  readonly receivedBytes: Record<ToxicStream, number>;
+  readonly sentBytes: Record<ToxicStream, number>;
+  connections: number;
+  turnedAway: number;
+  unreachable: number;
+  /** How often a direction held as much as it may. */
+  throttled: number;
+}
+
+/** Listens for the clients of one dependency and ties each to a connection of its own, through the faults that are on. */
+export class FaultProxy {
+  readonly name: string;
+  /** As it was asked for, or as it was bound. */
+  listen: Endpoint;
+  upstream: Endpoint;
+  /** Whose lease switched it off; null where none did. */
+  downBy: string | null = null;
+  readonly traffic: ProxyTraffic = {
+    receivedBytes: { upstream: 0, downstream: 0 },
+    sentBytes: { upstream: 0, downstream: 0 },
+    connections: 0,
+    turnedAway: 0,
+    unreachable: 0,
+    throttled: 0,
+  };
+  readonly #parts: RelayParts;
+  readonly #host: RelayHost;
+  readonly #open = new Set<RelayedConnection>();
+  readonly #admitting = new Set<Socket>();
+  #toxics: ActiveToxic[] = [];
+  #server: { readonly server: Server; readonly listening: Listening } | null = null;
+
+  constructor(name: string, listen: Endpoint, upstream: Endpoint, parts: RelayParts) {
+    this.name = name;
+    this.listen = listen;
+    this.upstream = upstream;
+    this.#parts = parts;
+    const { clock, paused, budget } = parts;
+    this.#host = {
+      clock,
+      paused,
+      budget,
+      passed: (direction, read, written) => {
+        this.traffic.receivedBytes[direction] += read;
+        this.traffic.sentBytes[direction] += written;
+      },
+      throttled: () => {
+        this.traffic.throttled += 1;
+      },
+      unreachable: (error) => {
+        this.traffic.unreachable += 1;
+        if (this.traffic.unreachable > 1) return;
+        const fields = {
+          proxy: name,
+          upstream: formatEndpoint(this.upstream),
+          reason: error?.message ?? 'timed out',
+        };
+        parts.notify({
+          level: 'warn',
+          message: 'an upstream cannot be reached; its clients are reset',
+          fields,
+        });
+      },
+      closed: (connection) => this.#open.delete(connection),
+    };
+  }
+
+  get enabled(): boolean {
+    return this.#server !== null;
+  }
+
+  get toxics(): readonly ActiveToxic[] {
+    return this.#toxics;
+  }
+
+  get openConnections(): number {
+    return this.#open.size + this.#admitting.size;
+  }
+
+  /** @throws AppError LISTEN_FAILED */
+  async enable(): Promise<void> {
+    this.downBy = null;
+    if (this.#server) return;
+    const server = createServer(SOCKET_OPTIONS, (socket) => this.#take(socket));
+    const listening = await listenOn(server, this.listen);
+    // A connection that could not be accepted must not end those that could.
+    server.on('error', () => {
+      this.traffic.turnedAway += 1;
+    });
+    this.#server = { server, listening };
+    this.listen = listening.endpoint;
+  }
+
+  /** Refuses clients and ends those that are there, as a dependency that is down. */
+  disable(): void {
+    const counts = this.#parts.countsOf(this.name, 'down');
+    if (this.#server) {
+      counts.connections += this.#open.size;
+      counts.injected += Math.max(1, this.#open.size);
+    }
+    this.stop();
+  }
+
+  stop(): void {
+    this.#server?.server.close();
+    this.#server?.listening.remove();
+    this.#server = null;
+    for (const socket of this.#admitting) socket.destroy();
+    for (const connection of this.#open) connection.close();
+  }
+
+  find(name: string): ActiveToxic | null {
+    return this.#toxics.find(({ toxic }) => toxic.name === name) ?? null;
+  }
+
+  add(toxic: Toxic, lease: string | null): void {
+    const { seed, clock } = this.#parts;
+    const counts = this.#parts.countsOf(this.name, toxic);
+    const active = new ActiveToxic(toxic, { seed, startedNs: clock.nowNs(), lease, counts });
+    this.#toxics.push(active);
+    for (const connection of this.#open) connection.add(active);
+  }
+
+  remove(active: ActiveToxic, replaced = false): void {
+    this.#toxics = this.#toxics.filter((each) => each !== active);
+    for (const connection of this.#open) connection.remove(active, replaced);
+  }
+
+  #take(socket: Socket): void {
+    if (!this.#parts.mayEnter()) {
+      this.traffic.turnedAway += 1;
+      socket.destroy();
+    } else if (speaksTls(this.listen)) void this.#admit(socket);
+    else this.#begin(new PeerSocket(socket, socket, this.listen.kind === 'tcp'), null);
+  }
+
+  /** Never rejects: whatever happens to the socket is an outcome. */
+  async #admit(socket: Socket): Promise<void> {
+    this.#admitting.add(socket);
+    const admitted = await admit(socket, false, this.#parts.certificate?.context ?? null);
+    this.#admitting.delete(socket);
+    if (admitted !== null && typeof admitted === 'object') this.#begin(admitted.side, admitted.protocol);
+    else if (admitted !== null) this.traffic.turnedAway += 1;
+  }
+
+  #begin(client: PeerSocket, protocol: string | null): void {
+    const { trusted, serverName, verify } = this.#parts;
+    const security = trusted === null ? null : { context: trusted.context, serverName, verify };
+    const upstream = openUpstream(this.upstream, { security, preamble: null, protocol });
+    this.traffic.connections += 1;
+    this.#open.add(new RelayedConnection(client, upstream, this.#host, this.#toxics));
+  }
+}

@@ -1,0 +1,296 @@
+import { STATUS_CODES } from 'node:http';
+import type { Clock } from '../../core/clock.ts';
+import { isToxicOf, type Toxic } from '../../documents/toxics.ts';
+import type { AssemblyBudget } from '../../http1/budget.ts';
+import { requestFraming } from '../../http1/framing.ts';
+import { isRequestLine, type ScannedRequest, scanRequest } from '../../http1/heads.ts';
+import { MessageReader } from '../../http1/message-reader.ts';
+import { FirstLine } from '../tcp/connection.ts';
+import type { ActiveToxic } from './active-toxic.ts';
+import { delayDraw, unitDraw } from './draws.ts';
+import type { ByteSink } from './stages.ts';
+
+const NS_PER_MS = 1e6;
+
+/** What requests meet on one connection. */
+export interface RequestFaultsHost {
+  readonly clock: Clock;
+  readonly budget: AssemblyBudget;
+  /** The faults on requests that are on for this connection. */
+  requestToxics(): readonly ActiveToxic[];
+  /** Sends an answer of ours to the client. @param close whether the connection ends behind it */
+  answer(bytes: Buffer, close: boolean): void;
+  /** Bytes that were held have gone on or were dropped. */
+  released(): void;
+}
+
+interface Decision {
+  readonly delayMs: number;
+  /** What is answered in place of the upstream; null where the request goes on. */
+  readonly error: Toxic<'http_error'> | null;
+  readonly request: ScannedRequest;
+}
+
+/** A request that is delayed. */
+interface Waiting {
+  readonly decision: Decision;
+  readonly timer: NodeJS.Timeout;
+  /** Whether all of it was read. */
+  ended: boolean;
+  /** What came behind it; null is the end. */
+  readonly queue: (Buffer | null)[];
+}
+
+/**
+ * Follows the requests of a connection, so that a fault can begin at any of them. It passes everything on at once
+ * unless a fault on requests is on. What is not HTTP/1.1, or no longer, it does not look at again. A request that was
+ * sent before the last one was answered is not answered by us: the answers would change places.
+ */
+export class RequestFaults implements ByteSink {
+  readonly #host: RequestFaultsHost;
+  readonly #next: ByteSink;
+  readonly #reader: MessageReader;
+  readonly #firstLine = new FirstLine();
+  #opaque = false;
+  /** Bytes of a request that is not decided on, or waits. */
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  /** A head of which a part is already with the upstream. */
+  #begun = false;
+  #decision: Decision | null = null;
+  #dropping = false;
+  #waiting: Waiting | null = null;
+  #closed = false;
+  /** Whether the upstream owes an answer. */
+  #awaiting = false;
+
+  constructor(host: RequestFaultsHost, next: ByteSink) {
+    this.#host = host;
+    this.#next = next;
+    this.#reader = new MessageReader({
+      budget: host.budget,
+      isStartLine: isRequestLine,
+      onHead: (head) => {
+        const request = scanRequest(head.toString('latin1'));
+        const framing = request === null ? null : requestFraming(request);
+        if (request === null || framing === null) return null;
+        // After an upgrade the bytes are no requests.
+        if (request.fields.upgrade !== null || request.method === 'CONNECT') return null;
+        this.#decision = this.#decide(request);
+        return { framing, body: null };
+      },
+    });
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  push(bytes: Buffer): void {
+    if (this.#closed) return;
+    if (this.#opaque) this.#next.push(bytes);
+    else if (this.#waiting) {
+      this.#waiting.queue.push(bytes);
+      this.#heldBytes += bytes.length;
+    } else this.#take(bytes);
+  }
+
+  end(): void {
+    if (this.#waiting) this.#waiting.queue.push(null);
+    else {
+      if (!this.#closed) this.#passHeld();
+      this.#next.end();
+    }
+  }
+
+  /** The upstream has said something. */
+  answered(): void {
+    this.#awaiting = false;
+  }
+
+  /** A fault is taken away: no request waits any more. */
+  removed(): void {
+    this.#resume();
+  }
+
+  /** Ends its timer and returns what it borrowed. */
+  stop(): void {
+    clearTimeout(this.#waiting?.timer);
+    this.#reader.reset();
+    this.#closed = true;
+  }
+
+  #take(bytes: Buffer): void {
+    this.#firstLine.take(bytes);
+    if (this.#firstLine.verdict === 'other') {
+      this.#lookAway(bytes);
+      return;
+    }
+    let at = 0;
+    while (at < bytes.length && !this.#closed) {
+      const end = this.#reader.read(bytes, at, 0);
+      if (end < 0) {
+        this.#lookAway(bytes.subarray(at));
+        return;
+      }
+      const decision = this.#decision;
+      this.#handle(bytes.subarray(at, end), decision);
+      at = end;
+      if (this.#reader.ended) this.#finish(decision);
+      if (this.#waiting && at < bytes.length) {
+        this.push(bytes.subarray(at));
+        return;
+      }
+    }
+  }
+
+  #handle(part: Buffer, decision: Decision | null): void {
+    if (this.#dropping) return;
+    if (decision === null) {
+      // Of a head that is not whole nothing can be decided; it waits only where a fault may be for it.
+      if (this.#begun || this.#host.requestToxics().length === 0) {
+        this.#begun = true;
+        this.#next.push(part);
+      } else this.#hold(part);
+      return;
+    }
+    if (decision.delayMs > 0 && this.#waiting === null && !this.#begun) {
+      this.#hold(part);
+      this.#wait(decision);
+      return;
+    }
+    this.#goOn(part, decision);
+  }
+
+  /** A request with its decision: to the upstream, or nowhere. */
+  #goOn(part: Buffer | null, { error, request }: Decision): void {
+    if (error === null) {
+      this.#passHeld();
+      this.#awaiting = true;
+      // The body of this message needs no further look at its head.
+      this.#begun = true;
+      if (part !== null) this.#next.push(part);
+      return;
+    }
+    this.#dropHeld();
+    this.#dropping = true;
+    // Such a client sends its body only when it is told to.
+    if (request.fields.expect !== null) this.#answer(error, request, true);
+  }
+
+  /** The end of a request was read. */
+  #finish(decision: Decision | null): void {
+    if (this.#waiting) {
+      this.#waiting.ended = true;
+      return;
+    }
+    if (this.#dropping && decision?.error && !this.#closed) {
+      this.#answer(decision.error, decision.request, false);
+    }
+    this.#decision = null;
+    this.#dropping = false;
+    this.#begun = false;
+  }
+
+  #wait(decision: Decision): void {
+    const timer = setTimeout(() => this.#resume(), Math.round(decision.delayMs));
+    this.#waiting = { decision, timer, ended: false, queue: [] };
+  }
+
+  #resume(): void {
+    if (this.#waiting === null) return;
+    const { decision, timer, ended, queue } = this.#waiting;
+    clearTimeout(timer);
+    this.#waiting = null;
+    this.#goOn(null, decision);
+    if (ended) this.#finish(decision);
+    for (const bytes of queue) {
+      if (bytes === null) this.end();
+      else {
+        // A request among these may wait in its turn.
+        this.#heldBytes -= bytes.length;
+        this.push(bytes);
+      }
+    }
+    this.#host.released();
+  }
+
+  #decide(request: ScannedRequest): Decision {
+    const nowNs = this.#host.clock.nowNs();
+    let delayMs = 0;
+    let error: Decision['error'] = null;
+    for (const active of this.#begun ? [] : this.#host.requestToxics()) {
+      const { toxic, random } = active;
+      if (isToxicOf(toxic, 'http_delay')) {
+        if (!isChosen(active, toxic.attributes, nowNs)) continue;
+        delayMs += delayDraw({ baseMs: toxic.attributes.delay, ...toxic.attributes }, random);
+        active.injected();
+      } else if (isToxicOf(toxic, 'http_error') && error === null && !this.#awaiting) {
+        if (!isChosen(active, toxic.attributes, nowNs)) continue;
+        error = toxic;
+        active.injected();
+      }
+    }
+    return { delayMs, error, request };
+  }
+
+  #answer({ name, attributes }: Toxic<'http_error'>, request: ScannedRequest, close: boolean): void {
+    const { status } = attributes;
+    const closes = close || request.minorVersion === 0;
+    const body = attributes.body ?? `{"error":"fault ${encodeURIComponent(name)}"}`;
+    const hasBody = status !== 204 && status !== 304;
+    const head = [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Fault'}`,
+      ...(hasBody ? ['Content-Type: application/json', `Content-Length: ${Buffer.byteLength(body)}`] : []),
+      `X-Reprise-Fault: ${encodeURIComponent(name)}`,
+      ...(closes ? ['Connection: close'] : []),
+    ].join('\r\n');
+    const isWhole = hasBody && request.method !== 'HEAD';
+    this.#closed = closes;
+    this.#host.answer(Buffer.from(`${head}\r\n\r\n${isWhole ? body : ''}`), closes);
+  }
+
+  #hold(part: Buffer): void {
+    this.#held.push(part);
+    this.#heldBytes += part.length;
+  }
+
+  #passHeld(): void {
+    for (const bytes of this.#takeHeld()) this.#next.push(bytes);
+  }
+
+  #dropHeld(): void {
+    this.#takeHeld();
+    this.#host.released();
+  }
+
+  #takeHeld(): Buffer[] {
+    const held = this.#held;
+    this.#held = [];
+    this.#heldBytes -= held.reduce((sum, { length }) => sum + length, 0);
+    return held;
+  }
+
+  #lookAway(bytes: Buffer): void {
+    this.#opaque = true;
+    this.#reader.reset();
+    this.#passHeld();
+    this.#next.push(bytes);
+  }
+}
+
+/** Whether a fault is for the request that has just begun. */
+function isChosen(
+  active: ActiveToxic,
+  {
+    probability = 1,
+    first,
+    period,
+  }: { probability?: number | undefined; first?: number | undefined; period?: number | undefined },
+  nowNs: number,
+): boolean {
+  active.requests += 1;
+  if (first !== undefined && active.requests > first) return false;
+  if (period !== undefined && nowNs - active.startedNs >= period * NS_PER_MS) return false;
+  return probability >= 1 || unitDraw(active.random) < probability;
+}

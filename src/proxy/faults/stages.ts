@@ -1,0 +1,327 @@
+import type { Clock } from '../../core/clock.ts';
+import type { SeededRandom } from '../../core/random.ts';
+import { isToxicOf, type Toxic, type ToxicAttributes } from '../../documents/toxics.ts';
+import { delayDraw } from './draws.ts';
+
+const NS_PER_MS = 1e6;
+/** A large piece under a bandwidth limit goes on in parts that take this long. */
+const PACED_PART_MS = 100;
+/** A timer may ring this much early. */
+const TIMER_SLACK_MS = 0.5;
+
+/** Takes what goes one way through a connection. */
+export interface ByteSink {
+  push(bytes: Buffer): void;
+  /** The sender has ended its side. */
+  end(): void;
+}
+
+/** What a stage may do to its connection, and what it draws and counts with. */
+export interface StageHost {
+  readonly clock: Clock;
+  readonly random: SeededRandom;
+  /** The fault acted once. */
+  injected(): void;
+  /** The end that is passed on next ends the connection both ways. */
+  closing(): void;
+  /** Ends it by RST. */
+  reset(): void;
+  /** Bytes that were held have gone on or were dropped. */
+  released(): void;
+}
+
+/** One fault in one direction of one connection. Without a fault there is no stage, and bytes pass at once. */
+export abstract class Stage implements ByteSink {
+  protected readonly host: StageHost;
+  protected readonly next: ByteSink;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(host: StageHost, next: ByteSink) {
+    this.host = host;
+    this.next = next;
+  }
+
+  /** Bytes that wait here. */
+  get heldBytes(): number {
+    return 0;
+  }
+
+  abstract push(bytes: Buffer): void;
+
+  end(): void {
+    this.next.end();
+  }
+
+  /** The fault is taken away, or replaced by other terms of itself: what is held goes on at once. */
+  remove(_replaced: boolean): void {
+    this.stop();
+  }
+
+  /** Ends its timer. */
+  stop(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  /** Ends the connection behind what went on before. */
+  protected close(): void {
+    this.host.closing();
+    this.next.end();
+  }
+
+  /** Acts once after this time, instead of what was waited for before. */
+  protected after(ms: number, act: () => void): void {
+    this.stop();
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      act();
+    }, ms);
+  }
+}
+
+/** Pieces with the instant at which each may go on; an end keeps its place behind them. */
+abstract class TimedStage extends Stage {
+  readonly #queue: { readonly bytes: Buffer | null; readonly dueNs: number }[] = [];
+  #held = 0;
+
+  override get heldBytes(): number {
+    return this.#held;
+  }
+
+  override end(): void {
+    this.hold(null, this.endDueNs());
+  }
+
+  override remove(replaced: boolean): void {
+    super.remove(replaced);
+    for (const { bytes } of this.#queue.splice(0)) this.#pass(bytes);
+    this.#held = 0;
+    this.host.released();
+  }
+
+  protected abstract endDueNs(): number;
+
+  /** @param bytes null for the end */
+  protected hold(bytes: Buffer | null, dueNs: number): void {
+    this.#queue.push({ bytes, dueNs });
+    this.#held += bytes?.length ?? 0;
+    if (this.#queue.length === 1) this.#release();
+  }
+
+  #release(): void {
+    for (;;) {
+      const [first] = this.#queue;
+      if (first === undefined) return;
+      const waitMs = (first.dueNs - this.host.clock.nowNs()) / NS_PER_MS;
+      if (waitMs > TIMER_SLACK_MS) {
+        this.after(Math.round(waitMs), () => this.#release());
+        return;
+      }
+      this.#queue.shift();
+      this.#held -= first.bytes?.length ?? 0;
+      this.#pass(first.bytes);
+      this.host.released();
+    }
+  }
+
+  #pass(bytes: Buffer | null): void {
+    if (bytes === null) this.next.end();
+    else this.next.push(bytes);
+  }
+}
+
+/** Each piece goes on after its own delay, and never before the piece in front of it. */
+class LatencyStage extends TimedStage {
+  readonly #terms: ToxicAttributes<'latency'>;
+  #lastDueNs = 0;
+
+  constructor(host: StageHost, next: ByteSink, terms: ToxicAttributes<'latency'>) {
+    super(host, next);
+    this.#terms = terms;
+  }
+
+  push(bytes: Buffer): void {
+    const delayMs = delayDraw({ baseMs: this.#terms.latency, ...this.#terms }, this.host.random);
+    this.#lastDueNs = Math.max(this.#lastDueNs, this.host.clock.nowNs() + delayMs * NS_PER_MS);
+    this.host.injected();
+    this.hold(bytes, this.#lastDueNs);
+  }
+
+  protected endDueNs(): number {
+    return this.#lastDueNs;
+  }
+}
+
+class BandwidthStage extends TimedStage {
+  readonly #bytesPerMs: number;
+  #freeNs = 0;
+
+  constructor(host: StageHost, next: ByteSink, { rate }: ToxicAttributes<'bandwidth'>) {
+    super(host, next);
+    this.#bytesPerMs = rate;
+  }
+
+  push(bytes: Buffer): void {
+    this.host.injected();
+    const part = this.#bytesPerMs * PACED_PART_MS;
+    for (let at = 0; at < bytes.length; at += part) {
+      const piece = bytes.subarray(at, at + part);
+      const startNs = Math.max(this.#freeNs, this.host.clock.nowNs());
+      this.#freeNs = startNs + (piece.length / this.#bytesPerMs) * NS_PER_MS;
+      this.hold(piece, this.#freeNs);
+    }
+  }
+
+  protected endDueNs(): number {
+    return this.#freeNs;
+  }
+}
+
+class SlicerStage extends TimedStage {
+  readonly #terms: ToxicAttributes<'slicer'>;
+  #freeNs = 0;
+
+  constructor(host: StageHost, next: ByteSink, terms: ToxicAttributes<'slicer'>) {
+    super(host, next);
+    this.#terms = terms;
+  }
+
+  push(bytes: Buffer): void {
+    this.host.injected();
+    for (let at = 0; at < bytes.length; ) {
+      const size = this.#size();
+      this.#freeNs = Math.max(this.#freeNs, this.host.clock.nowNs());
+      this.hold(bytes.subarray(at, at + size), this.#freeNs);
+      this.#freeNs += this.#terms.delay * 1e3;
+      at += size;
+    }
+  }
+
+  #size(): number {
+    const { average_size: average, size_variation: variation } = this.#terms;
+    return variation === 0
+      ? average
+      : Math.max(1, average - variation + this.host.random.below(2 * variation + 1));
+  }
+
+  protected endDueNs(): number {
+    return this.#freeNs;
+  }
+}
+
+class SlowCloseStage extends TimedStage {
+  readonly #delayMs: number;
+
+  constructor(host: StageHost, next: ByteSink, { delay }: ToxicAttributes<'slow_close'>) {
+    super(host, next);
+    this.#delayMs = delay;
+  }
+
+  push(bytes: Buffer): void {
+    this.next.push(bytes);
+  }
+
+  protected endDueNs(): number {
+    this.host.injected();
+    return this.host.clock.nowNs() + this.#delayMs * NS_PER_MS;
+  }
+}
+
+/** Ends this direction by itself. What comes after is dropped. */
+class HalfCloseStage extends Stage {
+  #ended = false;
+
+  constructor(host: StageHost, next: ByteSink, { delay }: ToxicAttributes<'half_close'>) {
+    super(host, next);
+    this.after(delay, () => {
+      if (!this.#ended) host.injected();
+      this.end();
+    });
+  }
+
+  push(bytes: Buffer): void {
+    if (!this.#ended) this.next.push(bytes);
+  }
+
+  override end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.next.end();
+  }
+}
+
+/** A black hole. It closes after a time without data, or when it is taken away: the peers have lost their place. */
+class TimeoutStage extends Stage {
+  readonly #timeoutMs: number;
+
+  constructor(host: StageHost, next: ByteSink, { timeout }: ToxicAttributes<'timeout'>) {
+    super(host, next);
+    this.#timeoutMs = timeout;
+    this.#wait();
+  }
+
+  push(): void {
+    this.host.injected();
+    this.#wait();
+  }
+
+  override remove(replaced: boolean): void {
+    super.remove(replaced);
+    if (!replaced) this.close();
+  }
+
+  #wait(): void {
+    if (this.#timeoutMs > 0) this.after(this.#timeoutMs, () => this.close());
+  }
+}
+
+class ResetStage extends Stage {
+  readonly #timeoutMs: number;
+  #begun = false;
+
+  constructor(host: StageHost, next: ByteSink, { timeout }: ToxicAttributes<'reset_peer'>) {
+    super(host, next);
+    this.#timeoutMs = timeout;
+  }
+
+  push(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    this.host.injected();
+    this.after(this.#timeoutMs, () => this.host.reset());
+  }
+}
+
+class LimitDataStage extends Stage {
+  #leftBytes: number;
+  #closed = false;
+
+  constructor(host: StageHost, next: ByteSink, { bytes }: ToxicAttributes<'limit_data'>) {
+    super(host, next);
+    this.#leftBytes = bytes;
+  }
+
+  push(bytes: Buffer): void {
+    if (this.#closed) return;
+    const passed = bytes.subarray(0, this.#leftBytes);
+    this.#leftBytes -= passed.length;
+    if (passed.length > 0) this.next.push(passed);
+    if (this.#leftBytes > 0) return;
+    this.#closed = true;
+    this.host.injected();
+    this.close();
+  }
+}
+
+/** The stage of a fault on the stream; null for one on requests, which has none. */
+export function stageOf(toxic: Toxic, host: StageHost, next: ByteSink): Stage | null {
+  if (isToxicOf(toxic, 'latency')) return new LatencyStage(host, next, toxic.attributes);
+  if (isToxicOf(toxic, 'bandwidth')) return new BandwidthStage(host, next, toxic.attributes);
+  if (isToxicOf(toxic, 'slicer')) return new SlicerStage(host, next, toxic.attributes);
+  if (isToxicOf(toxic, 'slow_close')) return new SlowCloseStage(host, next, toxic.attributes);
+  if (isToxicOf(toxic, 'half_close')) return new HalfCloseStage(host, next, toxic.attributes);
+  if (isToxicOf(toxic, 'timeout')) return new TimeoutStage(host, next, toxic.attributes);
+  if (isToxicOf(toxic, 'reset_peer')) return new ResetStage(host, next, toxic.attributes);
+  if (isToxicOf(toxic, 'limit_data')) return new LimitDataStage(host, next, toxic.attributes);
+  return null;
+}

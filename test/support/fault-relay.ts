@@ -1,0 +1,107 @@
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { afterEach } from 'vitest';
+import { FaultControl } from '../../src/app/fault-control.ts';
+import {
+  FAULTS_OPTIONS,
+  type RunningFaults,
+  resolveFaultsOptions,
+  startFaults,
+} from '../../src/app/faults.ts';
+import { byProgram, type StatedOptions } from '../../src/core/options.ts';
+
+const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const endings: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const end of endings.splice(0).reverse()) await end();
+});
+
+/** A relay in this process, ended with the test. */
+export interface RelayUnderTest {
+  readonly running: RunningFaults;
+  readonly control: FaultControl;
+  readonly origin: string;
+  /** Of its first proxy. */
+  readonly port: number;
+}
+
+/** Starts a relay with one proxy, `dep`, unless other listeners are stated. */
+export async function startRelay(
+  upstream: string,
+  stated: StatedOptions<typeof FAULTS_OPTIONS> = {},
+): Promise<RelayUnderTest> {
+  const asked = {
+    listen: ['dep=127.0.0.1:0'],
+    upstream: [upstream],
+    control: '127.0.0.1:0',
+    ...stated,
+  };
+  const running = await startFaults(resolveFaultsOptions(byProgram(FAULTS_OPTIONS, asked)), SILENT);
+  endings.push(() => running.stop());
+  const [first] = running.proxies;
+  return {
+    running,
+    control: new FaultControl(running.control),
+    origin: `http://${running.control}`,
+    port: Number(first?.listen.split(':').at(-1) ?? 0),
+  };
+}
+
+/** A server of plain sockets on a free port, ended with the test. */
+export async function plainServer(serve: (socket: Socket) => void): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    serve(socket);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  endings.push(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return (server.address() as { port: number }).port;
+}
+
+/** Sends back what it gets, an end as an end. */
+export async function echoServer(): Promise<number> {
+  return await plainServer((socket) => socket.pipe(socket));
+}
+
+/** A client of plain sockets that keeps what it got and how it ended. */
+export class PlainClient {
+  readonly socket: Socket;
+  readonly chunks: Buffer[] = [];
+  readonly ended: Promise<'end' | string>;
+
+  constructor(port: number) {
+    this.socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    endings.push(() => this.socket.destroy());
+    this.socket.on('data', (bytes: Buffer) => this.chunks.push(bytes));
+    this.ended = new Promise((resolve) => {
+      this.socket.once('end', () => resolve('end'));
+      this.socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+      this.socket.once('close', () => resolve('close'));
+    });
+  }
+
+  static async to(port: number): Promise<PlainClient> {
+    const client = new PlainClient(port);
+    await once(client.socket, 'connect');
+    return client;
+  }
+
+  get received(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+
+  /** Sends and waits for as many bytes more. @returns how long that took, ms */
+  async echo(bytes: Buffer): Promise<number> {
+    const wanted = this.received.length + bytes.length;
+    const startNs = process.hrtime.bigint();
+    this.socket.write(bytes);
+    while (this.received.length < wanted) await once(this.socket, 'data');
+    return Number(process.hrtime.bigint() - startNs) / 1e6;
+  }
+}
