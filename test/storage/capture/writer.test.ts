@@ -7,7 +7,7 @@ import { LIMITS } from '../../../src/core/limits.ts';
 import { segmentsOf } from '../../../src/storage/capture/directory.ts';
 import { EncryptionKey } from '../../../src/storage/capture/encryption.ts';
 import { inspectCapture } from '../../../src/storage/capture/inspect.ts';
-import { CaptureReader } from '../../../src/storage/capture/reader.ts';
+import { CaptureReader, openCapture } from '../../../src/storage/capture/reader.ts';
 import { sealSegment } from '../../../src/storage/capture/sealing.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { accountOf } from '../../support/accounts.ts';
@@ -104,6 +104,33 @@ describe('commits', () => {
     expect(querySegment(directory, 'SELECT connection FROM exchange ORDER BY id')).toEqual(
       [1, 3, 4].map((connection) => ({ connection })),
     );
+  });
+
+  it('are whole after one whose transaction failed as it ended, when its blocks were written', () => {
+    const directory = newCapture();
+    const writer = new CaptureWriter(writerOptions(directory), new StandingClock());
+    const append = (connection: number) =>
+      writer.append(exchangeOf({ connection, request: requestMessage({ body: `body ${connection}` }) }));
+    append(1);
+    expect(writer.commit()).toMatchObject({ committed: 1, lost: [] });
+    const other = new Database(segmentsOf(directory)[0]?.path);
+    // A deferred constraint is checked as the transaction ends, where a full disk is noticed too.
+    other.exec(`
+      CREATE TABLE parent (id INTEGER PRIMARY KEY);
+      CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
+      CREATE TRIGGER refuse AFTER INSERT ON block BEGIN INSERT INTO child VALUES (1); END;`);
+    append(2);
+    expect(writer.commit()).toMatchObject({ committed: 0, lost: [{}] });
+    other.exec('DROP TRIGGER refuse; DROP TABLE child; DROP TABLE parent');
+    other.close();
+    append(3);
+    append(4);
+    expect(writer.commit()).toMatchObject({ committed: 2, lost: [] });
+    writer.close();
+    const reader = openCapture(directory);
+    const bodies = [...reader.rows()].map((row) => String(reader.payload(row)?.request?.body.kept));
+    reader.close();
+    expect(bodies).toEqual(['body 1', 'body 3', 'body 4']);
   });
 
   it('know nothing of an exchange that cannot be packed: whoever appends it is told', () => {
