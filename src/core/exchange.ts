@@ -30,6 +30,13 @@ export interface Message {
   readonly body: Body;
   /** Raw trailer lines with their line ends; null if there were none. */
   readonly trailers: Uint8Array | null;
+  /** Set for a head that came before: one object for all messages with the same head and masks and no trailers. */
+  readonly known?: KnownHead | null;
+}
+
+/** Room for what a writer makes of a head, so that it is made once. */
+export interface KnownHead {
+  packed: Uint8Array | null;
 }
 
 /** Times of the chunks of one body: flat pairs `[offsetUs, bytes, offsetUs, bytes, …]`, bytes as received. */

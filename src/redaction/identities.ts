@@ -21,6 +21,7 @@ const REMEMBERED = 4_096;
 const REMEMBERED_CHARS = 200;
 
 type KeyKind = 'session' | 'client';
+type Hashes = Record<KeyKind, Map<string, Uint8Array>>;
 
 /**
  * Finds which exchanges belong together: reads the configured places of a request and returns keyed hashes.
@@ -32,10 +33,9 @@ export class ExchangeKeys {
   /** Where a session key is in plain text in heads. */
   readonly sessionNames: SessionNames;
   /** Replaced when full, not cleared: V8 keeps cleared entries until the next full collection. */
-  readonly #hashes: Record<KeyKind, Map<string, Uint8Array>> = {
-    session: new Map(),
-    client: new Map(),
-  };
+  readonly #hashes: Hashes = { session: new Map(), client: new Map() };
+  /** By the address as the socket has it: its normal form takes longer than the look-up. */
+  readonly #peers: Hashes = { session: new Map(), client: new Map() };
 
   /**
    * @param specs places in the command line's format
@@ -78,17 +78,19 @@ export class ExchangeKeys {
       }
     }
     if (!head.peer || peer === null) return head.hash;
-    return this.#identity(kind, addressOf(peer) ?? peer);
+    return this.#peers[kind].get(peer) ?? this.#noted(this.#peers, kind, peer, addressOf(peer) ?? peer);
   }
 
   #identity(kind: KeyKind, text: string): Uint8Array {
-    const known = this.#hashes[kind].get(text);
-    if (known !== undefined) return known;
+    return this.#hashes[kind].get(text) ?? this.#noted(this.#hashes, kind, text, text);
+  }
+
+  /** Hashes a text, and remembers the hash by what it was found under. */
+  #noted(hashes: Hashes, kind: KeyKind, found: string, text: string): Uint8Array {
     const hash = this.#hash.ofIdentity(kind, text);
-    if (text.length <= REMEMBERED_CHARS) {
-      if (this.#hashes[kind].size >= REMEMBERED) this.#hashes[kind] = new Map();
-      this.#hashes[kind].set(ownText(text), hash);
-    }
+    if (found.length > REMEMBERED_CHARS) return hash;
+    if (hashes[kind].size >= REMEMBERED) hashes[kind] = new Map();
+    hashes[kind].set(ownText(found), hash);
     return hash;
   }
 }

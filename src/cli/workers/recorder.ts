@@ -17,10 +17,21 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) proces
  */
 setFlagsFromString('--heap-growing-percent=400');
 
+/** What one read of the pipe takes at most; a full queue empties in larger pieces than Node's 64 KiB. */
+const PIPE_READ_BYTES = 256 * 1024;
+
+/** Reads into one buffer that is used again: frames are taken out of it at once, and a buffer a read is garbage. */
+function pipe(): Socket {
+  const buffer = Buffer.allocUnsafeSlow(PIPE_READ_BYTES);
+  const callback = (bytes: number) => socket.emit('data', buffer.subarray(0, bytes));
+  const socket = new Socket({ fd: PIPE_FD, onread: { buffer, callback } });
+  return socket;
+}
+
 const recorder = new RecorderProcess({
   clock: systemClock,
   sealerEntry: entryUrl('sealer'),
-  pipe: () => new Socket({ fd: PIPE_FD }),
+  pipe,
   say: (message) => {
     // To a proxy that was killed a moment ago nothing can be said; what it sent before is to be kept all the same.
     if (process.connected) process.send?.(message, () => undefined);

@@ -1,10 +1,9 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
-import type { Body, ChunkTimes, Exchange, Message, Outcome } from '../../core/exchange.ts';
+import type { Body, ChunkTimes, Exchange, KnownHead, Message, Outcome } from '../../core/exchange.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Route } from '../../core/routes.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
-import type { Framing } from '../../http1/framing.ts';
 import type { HeadFields, ScannedRequest, ScannedResponse } from '../../http1/heads.ts';
 import { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import {
@@ -112,7 +111,7 @@ export class ExchangeBuilder {
       reading.redacted ??= context.redaction.requestHead(bytes);
       return reading.redacted;
     });
-    this.request = this.#draft(redacted, head, head.firstByteNs, reading.framing, this.#requestCap());
+    this.request = this.#draft(reading, redacted, head, head.firstByteNs, this.#requestCap());
   }
 
   get method(): string {
@@ -158,7 +157,7 @@ export class ExchangeBuilder {
       return reading.redacted;
     });
     const cap = storedBytes(policy).response;
-    this.response = this.#draft(redacted, head, this.request.firstByteNs, reading.framing, cap);
+    this.response = this.#draft(reading, redacted, head, this.request.firstByteNs, cap);
     this.#watch(this.response.body, reading);
     return this.response.body;
   }
@@ -333,7 +332,13 @@ export class ExchangeBuilder {
     );
   }
 
-  #draft(redacted: RedactedBytes, head: FoundHead, originNs: number, framing: Framing, cap: number | null) {
+  #draft(
+    { framing, known }: Pick<RequestReading, 'framing' | 'known'>,
+    redacted: RedactedBytes,
+    head: FoundHead,
+    originNs: number,
+    cap: number | null,
+  ) {
     const taking = {
       capBytes: this.#unwanted ? null : cap,
       hash: this.#unwanted ? null : this.#context.hash,
@@ -341,7 +346,7 @@ export class ExchangeBuilder {
     };
     const expectedBytes = framing.kind === 'length' ? framing.bytes : null;
     const body = new BodyCollector(taking, expectedBytes, originNs);
-    return new MessageDraft(redacted, body, head.firstByteNs, head.endNs);
+    return new MessageDraft(redacted, known, body, head.firstByteNs, head.endNs);
   }
 
   /** A masked copy of head or trailers. Nothing is stored of what could not be masked, or not be held. */
@@ -366,6 +371,7 @@ export class ExchangeBuilder {
 /** A request or response while it is being read. */
 class MessageDraft {
   readonly head: RedactedBytes;
+  readonly known: KnownHead | null;
   readonly body: BodyCollector;
   /** Monotonic nanoseconds of the first byte, and of the one that completed the head. */
   readonly firstByteNs: number;
@@ -374,8 +380,15 @@ class MessageDraft {
   ended = false;
   trailers: RedactedBytes | null = null;
 
-  constructor(head: RedactedBytes, body: BodyCollector, firstByteNs: number, headEndNs: number) {
+  constructor(
+    head: RedactedBytes,
+    known: KnownHead | null,
+    body: BodyCollector,
+    firstByteNs: number,
+    headEndNs: number,
+  ) {
     this.head = head;
+    this.known = known;
     this.body = body;
     this.firstByteNs = firstByteNs;
     this.headEndNs = headEndNs;
@@ -392,13 +405,17 @@ class MessageDraft {
    */
   finish(storedBytes: number | null, redaction: BodyRedaction, fields: HeadFields | null): Message {
     const names = this.trailers === null ? this.head.names : union(this.head.names, this.trailers.names);
-    const message = { head: this.head.bytes, trailers: this.trailers?.bytes ?? null };
     const body = this.body.finish(this.ended, storedBytes);
-    if (!redaction.active || body.kept === null || fields === null)
-      return { ...message, redacted: names, body };
+    if (!redaction.active || body.kept === null || fields === null) return this.#message(names, body);
     const { kept, names: covered, dropped } = redaction.redact(body.kept, aboutBody(body, fields));
     const said = dropped === null ? covered : [dropNote(dropped)];
-    return { ...message, redacted: union(names, said), body: { ...body, kept } };
+    return this.#message(union(names, said), { ...body, kept });
+  }
+
+  #message(redacted: readonly string[], body: Body): Message {
+    const { head, trailers } = this;
+    const known = trailers === null && redacted === head.names ? this.known : null;
+    return { head: head.bytes, redacted, body, trailers: trailers?.bytes ?? null, known };
   }
 }
 

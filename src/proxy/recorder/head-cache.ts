@@ -1,4 +1,5 @@
 import type { OmissionCause } from '../../core/accounting.ts';
+import type { KnownHead } from '../../core/exchange.ts';
 import type { Route, Routes } from '../../core/routes.ts';
 import { type Framing, requestFraming, responseFraming } from '../../http1/framing.ts';
 import { type ScannedRequest, type ScannedResponse, scanRequest, scanResponse } from '../../http1/heads.ts';
@@ -16,6 +17,8 @@ export interface RequestReading {
   /** Null until somebody had it made, as what follows. */
   redacted: RedactedBytes | null;
   judged: HeadJudgement | null;
+  /** Set when it comes again, so that heads which all differ cost nothing for it. */
+  known: KnownHead | null;
 }
 
 /** The same of a response's; how its body ends depends on the method it answers. */
@@ -24,9 +27,10 @@ export interface ResponseReading {
   readonly framing: Framing;
   readonly type: AnswerType;
   redacted: RedactedBytes | null;
+  known: KnownHead | null;
 }
 
-/** So many heads of each kind are remembered, none larger than this: 6 MiB with all that was made of them. */
+/** So many heads of each kind are remembered, none larger than this: 12 MiB at most with all that was made of them. */
 const REMEMBERED = 512;
 const REMEMBERED_BYTES = 2 * 1024;
 
@@ -38,7 +42,8 @@ const REMEMBERED_BYTES = 2 * 1024;
 export class HeadCache {
   readonly #routes: Routes;
   readonly #requests = new Map<string, RequestReading>();
-  readonly #responses = new Map<string, ResponseReading>();
+  /** By what the method says of the body. One key of both would have to be joined for every response. */
+  readonly #responses = { HEAD: new Map(), CONNECT: new Map(), other: new Map<string, ResponseReading>() };
 
   constructor(routes: Routes) {
     this.#routes = routes;
@@ -48,26 +53,31 @@ export class HeadCache {
   request(head: Buffer): RequestReading | null {
     const text = head.toString('latin1');
     const known = this.#requests.get(text);
-    if (known !== undefined) return known;
+    if (known !== undefined) return seenAgain(known);
     const scanned = scanRequest(text);
     const framing = scanned === null ? null : requestFraming(scanned);
     if (scanned === null || framing === null) return null;
     const route = this.#routes.of(scanned.method, scanned.target);
-    return keep(this.#requests, text, { scanned, framing, route, redacted: null, judged: null });
+    return keep(this.#requests, text, { scanned, framing, route, redacted: null, judged: null, known: null });
   }
 
   /** @param method of the request that is answered */
   response(head: Buffer, method: string): ResponseReading | null {
     const text = head.toString('latin1');
-    const key = `${method} ${text}`;
-    const known = this.#responses.get(key);
-    if (known !== undefined) return known;
+    const answers = this.#responses[method === 'HEAD' || method === 'CONNECT' ? method : 'other'];
+    const known = answers.get(text);
+    if (known !== undefined) return seenAgain(known);
     const scanned = scanResponse(text);
     const framing = scanned === null ? null : responseFraming(scanned, method);
     if (scanned === null || framing === null) return null;
     const type = answerType(scanned.fields.contentType);
-    return keep(this.#responses, key, { scanned, framing, type, redacted: null });
+    return keep(answers, text, { scanned, framing, type, redacted: null, known: null });
   }
+}
+
+function seenAgain<Reading extends { known: KnownHead | null }>(reading: Reading): Reading {
+  reading.known ??= { packed: null };
+  return reading;
 }
 
 /** A full table begins anew: heads that come again are soon in it, and those that all differ are of no use there. */

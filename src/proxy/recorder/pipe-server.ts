@@ -166,9 +166,15 @@ export class FedConnection {
     this.#settledBytes += bytes;
     const isStored = exchange === null || this.#sink.append(exchange);
     // What the sink could not take must not be reported as recorded.
-    const fate = isStored ? ({ kind, because } as Fate) : NOT_ENCODABLE;
-    const connection = this.#connection;
-    const settlement = { ...fate, connection, clientEndOffset, serverEndOffset, exchanges };
+    const fate = isStored ? { kind, because } : NOT_ENCODABLE;
+    const settlement = {
+      kind: fate.kind,
+      because: fate.because,
+      connection: this.#connection,
+      clientEndOffset,
+      serverEndOffset,
+      exchanges,
+    } as PipeSettlement;
     this.#answer({ settlement, exchange: isStored ? exchange : null, bytes, turns });
   }
 }
@@ -188,7 +194,7 @@ export class PipeServer {
   #pipe: Duplex | null = null;
   #waiting: Answer[] = [];
   /** What will be committed when all that waits is. */
-  #expected: Progress;
+  readonly #expected: { -readonly [K in keyof Progress]: Progress[K] };
   #waitingSinceNs = 0;
   /** Number of the last flush that was asked for and is not answered; 0 for none. */
   #flushAsked = 0;
@@ -199,7 +205,7 @@ export class PipeServer {
   /** @param progress what recorders before this one have committed of the same recording */
   constructor(deps: RecorderDeps, progress: Progress = NO_PROGRESS) {
     this.#deps = deps;
-    this.#expected = progress;
+    this.#expected = { ...progress };
   }
 
   /** Why the last commit failed; null when it did not. */
@@ -237,7 +243,7 @@ export class PipeServer {
   commit(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    const { reason, lost } = this.#deps.sink.commit(this.#expected);
+    const { reason, lost } = this.#deps.sink.commit({ ...this.#expected });
     const losses = new Map(lost.map((each) => [each.exchange, each.reason]));
     for (const answer of lost.length === 0 ? [] : waiting)
       if (answer.exchange !== null && losses.has(answer.exchange)) this.#expect(answer, -1);
@@ -291,12 +297,9 @@ export class PipeServer {
 
   /** @param times 1 for an exchange that is to be committed, -1 for one that was not */
   #expect({ bytes, turns }: Answer, times: 1 | -1): void {
-    const before = this.#expected;
-    this.#expected = {
-      bytes: before.bytes + times * bytes,
-      turns: before.turns + times * turns,
-      exchanges: before.exchanges + times,
-    };
+    this.#expected.bytes += times * bytes;
+    this.#expected.turns += times * turns;
+    this.#expected.exchanges += times;
   }
 }
 

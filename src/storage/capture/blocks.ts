@@ -307,6 +307,8 @@ export interface StoredHeads {
 /** Plain MessagePack without msgpackr's extensions, so any language can read it. */
 const packr = new Packr({ useRecords: false });
 
+/** First byte of an array of up to 15 elements, with their number in its lower bits. */
+const PACKED_ARRAY = 0x90;
 /** Upper bound of MessagePack's own bytes around a slot. */
 const SLOT_OVERHEAD_BYTES = 5;
 /** Free space that msgpackr needs before it starts packing. */
@@ -323,9 +325,22 @@ export function encodeHeads(exchange: Exchange): Uint8Array | null {
   const { request, response, requestChunks, responseChunks } = exchange;
   if (request === null && response === null && requestChunks.length + responseChunks.length === 0)
     return null;
-  const packed = packr.pack([partsOf(request), partsOf(response), requestChunks, responseChunks]);
-  // Copy: msgpackr returns a view over a buffer that may be much larger, and a slot may wait for long.
-  return Buffer.from(packed);
+  packr.useBuffer(headsRoom);
+  if (!request?.known || !response?.known) {
+    // Copy: msgpackr returns a view over a buffer that may be much larger, and a slot may wait for long.
+    return Buffer.from(packr.pack([partsOf(request), partsOf(response), requestChunks, responseChunks]));
+  }
+  request.known.packed ??= Buffer.from(packr.pack(partsOf(request)));
+  response.known.packed ??= Buffer.from(packr.pack(partsOf(response)));
+  // The same bytes as above: MessagePack writes the length of an array and then each element.
+  const [first, second] = [request.known.packed, response.known.packed];
+  const times = packr.pack([requestChunks, responseChunks]);
+  const slot = Buffer.allocUnsafe(first.length + second.length + times.length);
+  slot[0] = PACKED_ARRAY | 4;
+  slot.set(first, 1);
+  slot.set(second, 1 + first.length);
+  slot.set(times.subarray(1), 1 + first.length + second.length);
+  return slot;
 }
 
 /**

@@ -287,7 +287,7 @@ export class BodyStore {
   idOf(body: Body): number | null {
     if (body.bytes === 0) return null;
     const kept = body.kept?.byteLength ?? null;
-    const key = body.hash === null ? null : `${body.hash.toString('latin1')} ${kept}`;
+    const key = keyOf(body);
     const known = key === null ? undefined : (this.#latest.get(key) ?? this.#earlier.get(key));
     if (known !== undefined) return known;
     const id = this.#lastId + 1;
@@ -321,6 +321,13 @@ export class BodyStore {
     this.#latest.set(key, id);
     this.#uncommitted.push(key);
   }
+}
+
+/** Null for a body without a hash. A body kept whole, as most are, needs no text besides its hash. */
+function keyOf({ hash, kept, bytes }: Body): string | null {
+  if (hash === null) return null;
+  const text = hash.toString('latin1');
+  return kept?.byteLength === bytes ? text : `${text} ${kept?.byteLength ?? ''}`;
 }
 
 /** Protocol names come from the network (`Upgrade: anything`). Beyond this number they count as `other`. */
