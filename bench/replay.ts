@@ -1,13 +1,14 @@
 /**
  * How exactly do requests reach the target, beside vegeta, Locust, AIPerf and what wrk gets out of it?
  *
- *     node bench/replay.ts [--rounds 5] [--seconds 10] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…]
+ *     node bench/replay.ts [--rounds 5] [--seconds 10] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…] [--monitors 4]
  *
  * One target for all, in a process of its own, which stamps each request's first byte on the host's monotonic
  * clock. Every tool is run as its user runs it, Reprise by its command line from a capture. Per stage:
  *
  * - `even`: 1,000/s, evenly, all tools interleaved round by round, and a bare sender that waits awake: what is late
  *   there too, target and host are late by.
+ *   With `--monitors`, Reprise alone, with and without so many monitors, each of a server with a thousand series.
  * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
  * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target on cores of their own by `taskset`.
  * - `cost`: CPU a request at `--cost` requests/s, Reprise, beside vegeta, with one
@@ -37,6 +38,7 @@ import {
   vegetaReplaying,
   wrkCeiling,
 } from './support/load-tools.ts';
+import { MetricsServers } from './support/metrics-servers.ts';
 import { allCores, pinSender, runOn } from './support/pinning.ts';
 import { median } from './support/statistics.ts';
 
@@ -51,6 +53,7 @@ const { values: flags } = parseArgs({
     only: { type: 'string', default: STAGES.join(',') },
     highest: { type: 'string', default: '8000,10000,12000,14000,16000,18000,20000' },
     cost: { type: 'string', default: '5000' },
+    monitors: { type: 'string', default: '0' },
   },
 });
 const ROUNDS = Number(flags.rounds);
@@ -179,7 +182,11 @@ const target = await ArrivalTarget.start();
 try {
   const tools = toolsThere();
   if (stages.includes('even')) {
-    await interleaved([...tools, awake()], jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
+    const monitored = await MetricsServers.start(Number(flags.monitors));
+    const watching = { ...reprise(monitored.flags), name: `reprise, ${flags.monitors} monitors` };
+    const even = flags.monitors === '0' ? [...tools, awake()] : [reprise(), watching];
+    await interleaved(even, jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
+    monitored.stop();
   }
   if (stages.includes('poisson')) await longPoisson(target);
   if (stages.includes('fast')) {

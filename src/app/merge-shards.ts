@@ -1,3 +1,4 @@
+import { monitoredValues } from '../analysis/run/monitored.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import {
   type RunFigures,
@@ -10,10 +11,12 @@ import type { Threshold } from '../analysis/verdict/slo.ts';
 import { AppError } from '../core/errors.ts';
 import { type Send, unchecked } from '../core/run.ts';
 import { readShardDocument } from '../documents/replay.ts';
+import { GENERATOR } from '../monitors/generator.ts';
 import { parseStages, type Stage, stageEndsOf } from '../replay/plan/stages.ts';
 import { mergeInOrder } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import type { SqliteRunStore } from '../storage/runs/store.ts';
+import { type Monitored, monitoredOf } from './replay/monitors.ts';
 import { assertOwnRows, sendsOf } from './run-files.ts';
 
 /** Rows of the merged run that are written at once. */
@@ -74,6 +77,52 @@ export class OpenShards {
     };
   }
 
+  /** Names of the series that monitors of the shards gave. */
+  get monitoredNames(): ReadonlySet<string> {
+    const series = this.set.runs.flatMap(({ document }) => document.monitors?.series ?? []);
+    return new Set(series.map(({ name }) => name).filter((name) => !name.startsWith(GENERATOR)));
+  }
+
+  /** Reads what the monitors of every shard saw into `store`, on their common time. */
+  mergeMonitors(store: SqliteRunStore, endOffsetNs: number): Monitored {
+    let next = 0;
+    const read = this.set.runs.flatMap((run, shard) => {
+      const reader = this.#readerOf(shard);
+      return reader.monitorSeries().map((found) => {
+        const stored = { ...found, series: next++, source: sourceOf(run, found.source) };
+        const samples = reader.monitorSamples(found.series).map((sample) => ({
+          ...sample,
+          offsetNs: sample.offsetNs + this.#shiftNs(run),
+        }));
+        store.addMonitorSeries(stored);
+        store.addMonitorSamples(samples.map((sample) => ({ ...sample, series: stored.series })));
+        return { stored, values: monitoredValues(stored.kind, samples, 0, endOffsetNs) };
+      });
+    });
+    return monitoredOf(read, {
+      sources: this.set.runs.flatMap((run) =>
+        (run.document.monitors?.sources ?? []).map((source) => ({
+          ...source,
+          name: sourceOf(run, source.name),
+          shard: run.document.shard.index,
+        })),
+      ),
+      notes: this.set.runs.flatMap((run) =>
+        (run.document.monitors?.notes ?? []).map((note) => sourceOf(run, note)),
+      ),
+      shardsWithout: this.#withoutMonitors(),
+    });
+  }
+
+  /** Shards that watched nothing, beside others that did. */
+  #withoutMonitors(): number[] {
+    const watched = this.set.runs.map(({ document }) =>
+      (document.monitors?.series ?? []).some(({ name }) => !name.startsWith(GENERATOR)),
+    );
+    if (!watched.includes(true)) return [];
+    return this.set.runs.filter((_, at) => watched[at] === false).map(({ document }) => document.shard.index);
+  }
+
   close(): void {
     for (const reader of this.#readers) reader.close();
   }
@@ -123,6 +172,11 @@ export class OpenShards {
   #readerOf(shard: number): RunReader {
     return this.#readers[shard] as RunReader;
   }
+}
+
+/** Several shards may watch the same place: each looked for itself. */
+function sourceOf({ document }: ShardRun, name: string): string {
+  return `shard ${document.shard.index}: ${name}`;
 }
 
 /** Stages as a run stores them, in their texts. */

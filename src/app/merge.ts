@@ -8,7 +8,7 @@ import { type RunFigures, totalsOf } from '../analysis/run/run-statistics.ts';
 import type { ShardRun, ShardSet } from '../analysis/run/shards.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../analysis/run/summary.ts';
 import { isStoppedByFailures } from '../analysis/verdict/run-context.ts';
-import { parseSlo } from '../analysis/verdict/slo.ts';
+import { namesBesideOurs, parseSlo, type Threshold } from '../analysis/verdict/slo.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, list, type ResolvedOptions, readOptions, text, value } from '../core/options.ts';
@@ -44,7 +44,8 @@ export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOp
   const problems = new Problems();
   const read = readOptions(MERGE_OPTIONS, asked, problems);
   const options = { ...read, slo: problems.attempt(() => withOpenSlo(read.slo), []) };
-  problems.attempt(() => parseSlo(options.slo), []);
+  // Which names are those of monitored series, the shards say when they are read.
+  problems.attempt(() => parseSlo(options.slo, namesBesideOurs(options.slo)), []);
   problems.throwIfAny();
   return options;
 }
@@ -66,7 +67,7 @@ export interface MergedRun {
   /** Where its verdict was told besides, in lines for the log. */
   readonly told: readonly string[];
 }
-export type MergedReplayDocument = ReturnType<typeof documentOf>;
+export type MergedReplayDocument = ReturnType<typeof mergeInto>;
 
 /** Between two looks at whether the last shard is sealed. */
 const LOOK_MS = 500;
@@ -118,10 +119,13 @@ function mergeInto(
 ) {
   const store = new SqliteRunStore(directory);
   try {
-    const figures = shards.mergeInto(store, parseSlo(objectives));
+    const thresholds = parseSlo(objectives, shards.monitoredNames);
+    const merged = shards.mergeInto(store, thresholds);
+    const monitored = shards.mergeMonitors(store, merged.endOffsetNs);
+    const figures = { ...merged, monitored: monitored.byName };
     const { options, ...facts } = runOf(runId, shards.set, figures, objectives);
     const run = { ...facts, options: name === null ? options : { ...options, name } };
-    const document = documentOf(run, shards.set, figures, objectives);
+    const document = { ...documentOf(run, shards.set, figures, thresholds), monitors: monitored.document };
     store.seal(run, totalsOf(figures), document);
     return document;
   } catch (thrown) {
@@ -165,14 +169,14 @@ function runOf(id: string, set: ShardSet, figures: RunFigures, slo: readonly str
   };
 }
 
-function documentOf(run: Run, set: ShardSet, figures: RunFigures, slo: readonly string[]) {
+function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: readonly Threshold[]) {
   const documents = set.runs.map(({ document }) => document);
   const farthest = farthestOf(documents);
   const { multiplier, scaling, coverage, coverageUnexplained, options, shard } = farthest;
   const input: ReplaySummaryInput = {
     run,
     figures,
-    thresholds: parseSlo(slo),
+    thresholds,
     multiplier,
     scaling,
     pace: shard.pace,

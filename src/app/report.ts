@@ -1,12 +1,14 @@
 import { existsSync } from 'node:fs';
 import { buildReport } from '../analysis/report/build-report.ts';
+import { monitoredSteps } from '../analysis/report/over-time.ts';
 import { ReportStatistics } from '../analysis/report/statistics.ts';
+import { pointsOf } from '../analysis/run/monitored.ts';
 import { AppError } from '../core/errors.ts';
 import { text } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseInstantUs } from '../core/units.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
-import type { RecordingSource, ReportDocument } from '../documents/report.ts';
+import type { MonitoredLine, RecordingSource, ReportDocument } from '../documents/report.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
@@ -47,7 +49,8 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
     const summary = reader.summary === null ? null : readReplayDocument(directory, reader.summary);
     const statistics = readRows(directory, reader);
     const recording = readRecording(statistics, { directory, capture }, reader.run, summary);
-    return buildReport({ directory, run: reader.run, summary, statistics, recording });
+    const monitored = monitoredLines(reader, summary, statistics);
+    return buildReport({ directory, run: reader.run, summary, statistics, recording, monitored });
   } finally {
     reader.close();
   }
@@ -62,6 +65,25 @@ function readRows(directory: string, reader: RunReader): ReportStatistics {
   } catch (thrown) {
     throw damagedRows(directory, thrown);
   }
+}
+
+/** More would be no picture any more. */
+const MOST_LINES = 64;
+
+function monitoredLines(
+  reader: RunReader,
+  summary: ReplayDocument | null,
+  { time }: ReportStatistics,
+): MonitoredLine[] {
+  const intervals = new Map(summary?.monitors?.sources.map(({ name, intervalS }) => [name, intervalS]));
+  return reader
+    .monitorSeries()
+    .slice(0, MOST_LINES)
+    .map(({ series, ...facts }) => {
+      const points = pointsOf(facts.kind, reader.monitorSamples(series));
+      const lastingNs = (intervals.get(facts.source) ?? 1) * 1e9;
+      return { ...facts, values: monitoredSteps(points, lastingNs, time.stepS, time.steps) };
+    });
 }
 
 /** What was recorded for the sends. A capture that the run names and that has moved is no error: it is said. */

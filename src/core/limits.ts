@@ -145,6 +145,23 @@ export const LIMITS = {
   shards: 1_024,
   abortFailedShare: 0.5,
   abortWindowS: 30,
+
+  /**
+   * Monitors, in order:
+   * - sources of a run
+   * - series of a source
+   * - bytes of one answer
+   * - values kept of a run, 30 bytes each on disk
+   * - processes of a tree
+   * - how long a look may take, at least and at most, for any interval
+   */
+  monitors: 64,
+  monitoredSeries: 256,
+  monitorBodyBytes: 16 * MIB,
+  monitoredValues: 10_000_000,
+  monitoredProcesses: 1_024,
+  monitorLookMs: 2_000,
+  monitorLookMaxMs: 10_000,
 } as const;
 
 /** Process supervision. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, FINISH_REASONS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
+import { monitors } from './monitors.ts';
 import {
   count,
   counts,
@@ -115,7 +116,7 @@ export type LagUs = Immutable<z.infer<typeof lagUs>>;
 
 const sloLine = z.object({
   expression: z.string(),
-  unit: z.enum(['ms', 'share', 'count']).describe('Unit of `observed` and `limit`.'),
+  unit: z.enum(['ms', 'share', 'count', 'number']).describe('Unit of `observed` and `limit`.'),
   observed: observation.describe(
     '`"Infinity"` if too many requests had no answer; null if nothing was measured.',
   ),
@@ -539,6 +540,7 @@ const played = z
     merged: merged.nullable().describe('Null if the run was not merged from shards.'),
     timeShift: timeShift.nullable(),
     sessionOrder: followUps,
+    monitors,
   })
   .partial();
 

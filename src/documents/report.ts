@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { seriesFacts } from './monitors.ts';
 import {
   count,
   counts,
@@ -66,6 +67,15 @@ const overTime = z
   })
   .describe('Columns of equal length, at most 720.');
 export type TimeColumns = Immutable<z.infer<typeof overTime>>;
+
+const monitoredLine = seriesFacts.extend({
+  source: z.string(),
+  values: z
+    .array(maybeNumber)
+    .describe('The greatest of each step; null where nothing is known. Of a counter, its rate a second.'),
+});
+/** A monitored series over the steps of `overTime`. */
+export type MonitoredLine = Immutable<z.infer<typeof monitoredLine>>;
 
 const latencyMap = z.object({
   columnS: z.number(),
@@ -176,6 +186,10 @@ export const reportSchema = z.object({
   slo: replaySchema.shape.slo,
   counts: reportedCounts,
   overTime,
+  monitored: z
+    .array(monitoredLine)
+    .optional()
+    .describe('What monitors saw, over the same steps; at most 64 series.'),
   latencyMap,
   latencyMs,
   streams,

@@ -156,6 +156,11 @@ export class Replay {
     }, this.#parts.watchTargetMs ?? WATCH_TARGET_MS).unref();
   }
 
+  /** The run's zero on the monotonic clock; null before it is known. */
+  get startNs(): number | null {
+    return this.#engine?.startNs ?? null;
+  }
+
   position(): RunPosition {
     const elapsedNs = this.#elapsedNs();
     const isFresh = elapsedNs - this.#reportedAtNs < REPORT_FRESH_NS;

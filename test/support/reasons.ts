@@ -41,6 +41,14 @@ export const REASONS: readonly Reason[] = [
     advice:
       'Leave what is masked out of it on purpose (--check-ignore /POINTER), or compare by --check status.',
   }),
+  reason('not_monitored', {
+    expression: 'gpu_utilization: max<0.95',
+    series: 1,
+    samples: 50,
+    missing: 10,
+    floor: 1,
+    mostMissed: 0.05,
+  }),
   reason('coverage_unexplained', { share: 0.1 }),
   reason('multiplier_not_reached', {
     reached: '1.31 times the traffic that was seen',

@@ -2,6 +2,7 @@ import type { Run } from '../../core/run.ts';
 import { formatInstantUs, formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import {
+  type MonitoredLine,
   REPORT_SCHEMA_VERSION,
   type RecordingSource,
   type ReportDocument,
@@ -24,10 +25,13 @@ interface ReportInput {
   readonly statistics: ReportStatistics;
   /** The capture that was read for the recorded answers, and why it was not where it was not. */
   readonly recording: Pick<RecordingSource, 'capture' | 'unavailable'>;
+  /** What monitors saw, over the steps of the run; left out for nothing. */
+  readonly monitored?: readonly MonitoredLine[];
 }
 
 /** Puts together what a run says of itself and what its rows and its recording tell. */
-export function buildReport({ directory, run, summary, statistics, recording }: ReportInput): ReportDocument {
+export function buildReport(input: ReportInput): ReportDocument {
+  const { directory, run, summary, statistics, recording, monitored = [] } = input;
   const rows = statistics.rowFigures();
   const recorded = statistics.recordedFigures();
   const counts = countsOf(rows, summary);
@@ -47,6 +51,7 @@ export function buildReport({ directory, run, summary, statistics, recording }: 
     slo: summary?.slo ?? [],
     counts,
     overTime: statistics.time.columns(),
+    monitored,
     latencyMap: statistics.map.map(),
     latencyMs: {
       scheduled: ladderOf(rows.scheduled),

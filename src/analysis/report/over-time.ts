@@ -1,6 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { RunSecond } from '../../core/run.ts';
 import type { LatencyMap, TimeColumns } from '../../documents/report.ts';
+import type { MonitorPoint } from '../run/monitored.ts';
 
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;
@@ -29,7 +30,7 @@ interface StepLatencies {
  */
 export class TimeSteps {
   readonly stepS: number;
-  readonly #count: number;
+  readonly steps: number;
   readonly #sums: Record<'offered' | 'sent' | 'completed' | 'failed' | 'refused', number[]>;
   readonly #inFlight: (number | null)[];
   readonly #lagMaxMs: (number | null)[];
@@ -40,14 +41,14 @@ export class TimeSteps {
   /** @param seconds from the start of the run to the end of the last in which anything happened */
   constructor(seconds: number) {
     this.stepS = stepFor(seconds);
-    this.#count = Math.ceil(seconds / this.stepS);
-    const zeros = (): number[] => new Array<number>(this.#count).fill(0);
-    const unknown = (): (number | null)[] => new Array<number | null>(this.#count).fill(null);
+    this.steps = Math.ceil(seconds / this.stepS);
+    const zeros = (): number[] => new Array<number>(this.steps).fill(0);
+    const unknown = (): (number | null)[] => new Array<number | null>(this.steps).fill(null);
     this.#sums = { offered: zeros(), sent: zeros(), completed: zeros(), failed: zeros(), refused: zeros() };
     this.#inFlight = unknown();
     this.#lastOfStep = unknown();
     this.#lagMaxMs = unknown();
-    this.#latencies = new Array<StepLatencies | undefined>(this.#count).fill(undefined);
+    this.#latencies = new Array<StepLatencies | undefined>(this.steps).fill(undefined);
   }
 
   /** Takes the seconds of the run in order. */
@@ -96,7 +97,7 @@ export class TimeSteps {
 
   #stepOf(second: number): number | null {
     const at = Math.floor(second / this.stepS);
-    return at >= 0 && at < this.#count ? at : null;
+    return at >= 0 && at < this.steps ? at : null;
   }
 
   #percentiles(which: keyof StepLatencies, percent: number): (number | null)[] {
@@ -105,6 +106,29 @@ export class TimeSteps {
       return ns === null ? null : ns / NS_PER_MS;
     });
   }
+}
+
+/**
+ * A monitored series over steps: the greatest value of each. A gauge is known from a look for as long as its looks are
+ * apart, a rate between its two looks.
+ * @param lastingNs between two looks
+ */
+export function monitoredSteps(
+  points: Iterable<MonitorPoint>,
+  lastingNs: number,
+  stepS: number,
+  count: number,
+): (number | null)[] {
+  const steps = new Array<number | null>(count).fill(null);
+  for (const { fromNs, toNs, value } of points) {
+    if (value === null) continue;
+    const endNs = toNs > fromNs ? toNs : fromNs + lastingNs;
+    const first = Math.max(0, Math.floor(fromNs / NS_PER_S / stepS));
+    // What ends where a step begins is no part of it.
+    const last = Math.min(count - 1, Math.ceil(endNs / NS_PER_S / stepS) - 1);
+    for (let at = first; at <= last; at += 1) steps[at] = Math.max(steps[at] ?? value, value);
+  }
+  return steps;
 }
 
 const MAX_COLUMNS = 36;

@@ -1,5 +1,5 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
-import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
+import type { MonitoredLine, PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import { dispersionBars, drawnSeries, heatMap, percentileCurve } from '../render/charts.ts';
 import {
   escaped,
@@ -14,6 +14,7 @@ import {
 import { msText, numberText, type Section, shareText } from '../render/table.ts';
 import { arrivalStreams } from './conditions.ts';
 import { stepText } from './latency.ts';
+import { labelsText } from './monitors.ts';
 import { reportView, type SectionKey } from './view.ts';
 
 /** The report as one page to read, to print and to hand on: the verdict and what to do about it first. */
@@ -70,7 +71,7 @@ function notesOf({ notes, run }: ReportDocument): string {
 }
 
 /** What happened over time: load, requests in flight, latency, failures, our own lateness. */
-function reportSeries({ overTime, run }: ReportDocument) {
+function reportSeries({ overTime, run, monitored = [] }: ReportDocument) {
   // A run that was not sealed does not say when it began: its times count from 1970, and the page says so.
   const startS = run.startedAt === null ? 0 : Date.parse(run.startedAt) / 1e3;
   const at = overTime.at.map((second) => startS + second);
@@ -119,6 +120,7 @@ function reportSeries({ overTime, run }: ReportDocument) {
         { label: 'p99 service', values: overTime.serviceP99Ms },
       ],
     },
+    ...monitorCharts(monitored, steps),
     {
       isShown: [...overTime.failed, ...overTime.refused].some((count) => count > 0),
       id: 'trouble',
@@ -142,6 +144,33 @@ function reportSeries({ overTime, run }: ReportDocument) {
     },
   ];
   return drawnSeries(charts, at);
+}
+
+/** A chart for each name, and no more lines in it than can be told apart. */
+const MOST_CHARTS = 12;
+const MOST_LINES = 6;
+
+/** What monitors saw, on the time axis of the latency. */
+function monitorCharts(monitored: readonly MonitoredLine[], steps: string) {
+  const shown = monitored.filter(({ name }) => !name.startsWith('generator_'));
+  const byName = [...Map.groupBy(shown, ({ name }) => name)].slice(0, MOST_CHARTS);
+  return byName.map(([name, lines]) => ({
+    isShown: lines.some(({ values }) => values.some((value) => value !== null)),
+    id: `monitor-${name.replaceAll('_', '-')}`,
+    title: `Monitored: ${name}`,
+    unit: monitorUnit(lines[0]),
+    source: `${[...new Set(lines.map(({ metric }) => metric))].join(', ')}; the greatest of a step, ${steps}${lines.length > MOST_LINES ? `; ${lines.length - MOST_LINES} more series are in the document` : ''}`,
+    lookFor: 'what reaches its limit when latency begins to rise. A gap: nothing is known there',
+    lines: lines.slice(0, MOST_LINES).map((line) => ({
+      label: `${line.source}${labelsText(line)}`,
+      values: line.values,
+    })),
+  }));
+}
+
+function monitorUnit(line: MonitoredLine | undefined): string {
+  if (line === undefined || line.kind !== 'counter') return line?.unit ?? '';
+  return line.unit === 's' ? 'cores' : `${line.unit}/s`;
 }
 
 /** Every fourth column is named: more would not fit. */

@@ -6,6 +6,7 @@ import { headlineOf } from './build-report.ts';
 import { arrivalTable, calibrationTable, distanceTable, healthTable } from './conditions.ts';
 import { groupTables } from './groups.ts';
 import { latencyTable, runLatencyTable, runStreamTable, streamTable } from './latency.ts';
+import { monitorLines, monitorTable } from './monitors.ts';
 import {
   answerTable,
   countsTable,
@@ -25,6 +26,7 @@ export type SectionKey =
   | 'fidelity'
   | 'trouble'
   | 'generator'
+  | 'monitors'
   | 'calibration';
 
 /** A report as people read it. */
@@ -85,6 +87,7 @@ function ownSections(document: ReplayDocument): Section<SectionKey>[] {
       arrivalTable(document),
       distanceTable(document),
     ]),
+    sectionOf('monitors', 'Monitors', [monitorTable(document)]),
     sectionOf('generator', 'The sending side', [healthTable(document)]),
     sectionOf('calibration', 'Calibration', [calibrationTable(document)]),
   ];
@@ -121,6 +124,7 @@ function reportLines({ run, summary, counts, recording }: ReportDocument): strin
     ...(summary === null ? [] : coverageLines(summary)),
     recordingLine(recording),
     ...(summary === null ? [] : mergedLines(summary)),
+    ...monitorLines(summary?.monitors),
   ];
 }
 
@@ -132,6 +136,7 @@ function runLines(document: ReplayDocument): string[] {
     `Replayed ${capture} against ${target}${loadText(document)}`,
     ...coverageLines(document),
     ...mergedLines(document),
+    ...monitorLines(document.monitors),
     warmup &&
       `before it ${countOf(warmup.planned, 'request')} of warm-up in ${msText(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
     calibration &&

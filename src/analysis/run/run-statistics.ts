@@ -9,6 +9,7 @@ import type {
 } from '../../documents/replay.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
+import type { MonitoredByName } from './monitored.ts';
 import {
   CheckStatistics,
   type OutcomeFigures,
@@ -44,6 +45,8 @@ export interface RunFigures extends PartFigures {
   readonly check?: CheckFigures | null;
   /** How second sends of an exchange compare with first ones; null or left out where none was sent twice. */
   readonly repeats?: RepeatFigures | null;
+  /** What monitors saw, by the name of the series; left out where nothing was monitored. */
+  readonly monitored?: MonitoredByName;
   /** What was sent before the judged part, and counts nowhere else. */
   readonly warmup: WarmupFigures;
   /** From the start of the judged part to the last planned instant, and to the end of the last answer or error. */

@@ -1,4 +1,5 @@
 import { Histogram } from '../../core/histogram.ts';
+import { monitoredValue } from '../run/monitored.ts';
 import { refusalsIn } from '../run/outcomes.ts';
 import { emptyPart, type GoodputFigures } from '../run/parts.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
@@ -358,7 +359,17 @@ function observe(
       return figures.makespanNs === null ? null : figures.makespanNs / NS_PER_MS;
     case 'mismatch':
       return mismatches(threshold, figures.check?.mismatched ?? 0, figures.check?.checked ?? 0);
+    case 'monitored':
+      return worstMonitored(threshold, figures);
   }
+}
+
+/** An objective holds where every series of its name keeps it: the worst of them, null where one is not known. */
+function worstMonitored({ series = '', aggregation, operator }: Threshold, figures: RunFigures) {
+  const each = (figures.monitored?.get(series) ?? []).map((values) => monitoredValue(values, aggregation));
+  const known = each.filter((value) => value !== null);
+  if (known.length === 0 || known.length < each.length) return null;
+  return operator.startsWith('<') ? Math.max(...known) : Math.min(...known);
 }
 
 /** Times of answers, and how many took infinitely long. */

@@ -315,6 +315,24 @@ const CATALOGUE = {
     means: 'Nobody knows whether these answers differ from the recorded ones.',
     advice: ({ advice }) => advice,
   }),
+  not_monitored: entry<{
+    expression: string;
+    series: number;
+    samples: number;
+    missing: number;
+    floor: number;
+    mostMissed: number;
+  }>({
+    severity: 'doubt',
+    title: 'A monitored objective was not seen enough',
+    text: ({ expression, series, samples, missing, floor, mostMissed }) =>
+      series === 0
+        ? `${expression}: no monitor gave this series`
+        : `${expression}: ${countOf(samples, 'value')} during the run, ${missing} missed; needed: ${floor}, with at most ${percent(mostMissed)} missed`,
+    means: 'Nobody knows whether the limit was kept while the monitor saw nothing.',
+    advice:
+      'See monitors.sources of the document for the errors. Give a shorter --monitor-interval or a longer window, or mend the source.',
+  }),
   coverage_unexplained: entry<{ share: number }>({
     severity: 'doubt',
     title: 'The recording lost traffic',
@@ -478,6 +496,7 @@ function entry<Facts>(each: Entry<Facts>): Entry<Facts> {
 function observedText({ threshold, observed }: Observed): string {
   if (observed === null) return 'nothing';
   const unit = unitOf(threshold);
+  if (unit === 'number') return String(Number(observed.toPrecision(4)));
   if (unit !== 'ms') return unit === 'share' ? percent(observed) : String(observed);
   return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
 }

@@ -1,5 +1,5 @@
 import { AppError } from '../../core/errors.ts';
-import { parseDurationMs } from '../../core/units.ts';
+import { parseBytes, parseDurationMs } from '../../core/units.ts';
 import type { SloUnit } from '../../documents/replay.ts';
 import { parseSlice, SLICE_PATTERN, type Slice, sliceText } from './slices.ts';
 
@@ -17,14 +17,15 @@ const SLO_METRICS = [
   'achieved',
   'makespan',
 ] as const;
-export type SloMetric = (typeof SLO_METRICS)[number];
+/** `monitored` is any series of a monitor, under a name of its own. */
+export type SloMetric = (typeof SLO_METRICS)[number] | 'monitored';
 
 /** Those that are about answers which come piece by piece, and say nothing of others. */
 export const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
 
 /** Those of single requests, which a slice and the limits of goodput can be about. */
 const LIMITED_METRICS = ['latency', 'service', 'ttft', 'tpot'] as const;
-const WHOLE_METRICS: ReadonlySet<SloMetric> = new Set(['mismatch', 'achieved', 'makespan']);
+const WHOLE_METRICS: ReadonlySet<SloMetric> = new Set(['mismatch', 'achieved', 'makespan', 'monitored']);
 
 /** What a good request keeps: a time of its own below a limit, ms. */
 export interface RequestLimit {
@@ -52,6 +53,8 @@ export interface Threshold {
   readonly slice: Slice | null;
   /** Of goodput; else empty. */
   readonly limits: readonly RequestLimit[];
+  /** Name of the monitored series; left out of other objectives. */
+  readonly series?: string;
 }
 
 /** The same objective, of other requests. */
@@ -66,8 +69,9 @@ export function limitsText(limits: readonly RequestLimit[]): string {
   return limits.map(({ metric, operator, limit }) => `${metric}${operator}${limit}`).join(' and ');
 }
 
-export function unitOf({ aggregation }: Threshold): SloUnit {
+export function unitOf({ aggregation, metric }: Threshold): SloUnit {
   if (aggregation.kind === 'count') return 'count';
+  if (metric === 'monitored') return 'number';
   return aggregation.kind === 'rate' ? 'share' : 'ms';
 }
 
@@ -85,7 +89,7 @@ const IMPLIED_ERRORS = 'errors: rate<0.01';
 /** The same of answers that refuse a request for its load, beyond those that production refused. */
 const IMPLIED_REJECTED = 0.01;
 
-type Family = 'time' | 'share' | 'total' | 'goodput';
+type Family = 'time' | 'share' | 'total' | 'goodput' | 'monitored';
 const FAMILIES: Readonly<Record<SloMetric, Family>> = {
   latency: 'time',
   service: 'time',
@@ -98,13 +102,16 @@ const FAMILIES: Readonly<Record<SloMetric, Family>> = {
   mismatch: 'share',
   achieved: 'share',
   makespan: 'total',
+  monitored: 'monitored',
 };
 const AGGREGATIONS: Readonly<Record<Family, readonly string[]>> = {
   time: ['p(N)', 'avg', 'min', 'max', 'med'],
   share: ['rate', 'count'],
   total: [],
   goodput: ['rate'],
+  monitored: ['p(N)', 'avg', 'min', 'max', 'med', 'count'],
 };
+const NO_NAMES: ReadonlySet<string> = new Set();
 
 const WITH_SLICE = new RegExp(`^([A-Za-z_]\\w*)\\s*(${SLICE_PATTERN})?\\s*:(.*)$`, 's');
 const PRESET = new RegExp(`^([\\w-]+)\\s*(${SLICE_PATTERN})?$`);
@@ -115,11 +122,12 @@ const PIECES = new RegExp(`(?:${SLICE_PATTERN}|[^;,\n])+`, 'g');
  * Reads the texts of `--slo`: k6 thresholds (`latency{model=gpt}: p(99)<200`; times in ms unless a unit stands there),
  * several in one text after `;` or `,`, a metric holding until the next one; or names of presets. Adds
  * `errors: rate<0.01` where nothing is said of the errors of all requests. An empty list asks for no verdict.
+ * @param monitored names of the series that monitors may give: `gpu_utilization: max<0.95`
  * @throws AppError OPTION_INVALID naming every expression that cannot be used, with its reason.
  */
-export function parseSlo(texts: readonly string[]): Threshold[] {
+export function parseSlo(texts: readonly string[], monitored: ReadonlySet<string> = NO_NAMES): Threshold[] {
   const problems: string[] = [];
-  const thresholds = texts.flatMap((text) => parseText(text, problems));
+  const thresholds = texts.flatMap((text) => parseText(text, problems, monitored));
   if (texts.length > 0 && thresholds.length === 0 && problems.length === 0) {
     problems.push(`${JSON.stringify(texts.join(';'))} states no objective`);
   }
@@ -152,7 +160,7 @@ interface Subject {
   readonly slice: Slice | null;
 }
 
-function parseText(text: string, problems: string[]): Threshold[] {
+function parseText(text: string, problems: string[], monitored = NO_NAMES): Threshold[] {
   const thresholds: Threshold[] = [];
   let subject: Subject | null = null;
   for (const piece of (text.match(PIECES) ?? []).map((each) => each.trim())) {
@@ -172,7 +180,8 @@ function parseText(text: string, problems: string[]): Threshold[] {
       continue;
     }
     if (named?.[1] !== undefined && preset === null) subject = { metric: named[1], slice };
-    const result = parseCondition(subject, preset === null ? (named?.[3] ?? piece) : piece, piece);
+    const condition = preset === null ? (named?.[3] ?? piece) : piece;
+    const result = parseCondition(subject, condition, piece, monitored);
     if (typeof result === 'string') refuse(result);
     else thresholds.push(result);
   }
@@ -180,7 +189,12 @@ function parseText(text: string, problems: string[]): Threshold[] {
 }
 
 /** One objective, or the reason why it is none. */
-function parseCondition(subject: Subject | null, text: string, piece: string): Threshold | string {
+function parseCondition(
+  subject: Subject | null,
+  text: string,
+  piece: string,
+  monitored: ReadonlySet<string>,
+): Threshold | string {
   if (subject === null) {
     if (piece.includes('{') && !PRESET.test(piece))
       return 'has a slice without its end: write METRIC{KEY=VALUE}: …, values with braces in "…"';
@@ -188,9 +202,10 @@ function parseCondition(subject: Subject | null, text: string, piece: string): T
       ? `is no preset (${Object.keys(SLO_PRESETS).join(', ')})`
       : `names no metric (${SLO_METRICS.join(', ')})`;
   }
-  const { metric, slice } = subject;
-  if (!isMetric(metric)) return `has an unknown metric ${metric} (${SLO_METRICS.join(', ')})`;
-  if (slice !== null && WHOLE_METRICS.has(metric)) return `has a slice, and ${metric} is of the whole run`;
+  const { metric: name, slice } = subject;
+  const metric = monitored.has(name) ? 'monitored' : name;
+  if (!isMetric(metric) || name === 'monitored') return unknownMetric(name, monitored);
+  if (slice !== null && WHOLE_METRICS.has(metric)) return `has a slice, and ${name} is of the whole run`;
   const [stated = '', limited, ...more] = text.split(/\bwhere\b/);
   const condition = stated.replace(/\s+/g, '');
   if (/baseline/i.test(condition)) return 'is relative to a baseline, which this release cannot compare with';
@@ -208,8 +223,15 @@ function parseCondition(subject: Subject | null, text: string, piece: string): T
     return 'takes > or >= and a share below 1, such as rate>0.95: no number of answers proves all';
   }
   const where = limits.length === 0 ? '' : ` where ${limitsText(limits)}`;
-  const expression = `${metric}${slice === null ? '' : sliceText(slice)}: ${condition}${where}`;
-  return { expression, metric, aggregation, operator, limit, slice, limits };
+  const expression = `${name}${slice === null ? '' : sliceText(slice)}: ${condition}${where}`;
+  const series = metric === 'monitored' ? { series: name } : {};
+  return { expression, metric, aggregation, operator, limit, slice, limits, ...series };
+}
+
+function unknownMetric(name: string, monitored: ReadonlySet<string>): string {
+  const known = `has an unknown metric ${name} (${SLO_METRICS.join(', ')})`;
+  if (monitored.size === 0) return `${known}; a monitored series needs --monitor`;
+  return `${known}, nor is it a monitored series (${[...monitored].join(', ')})`;
 }
 
 /** What stands behind `where`: the limits of a good request. */
@@ -239,6 +261,17 @@ export function isTimed(metric: SloMetric): metric is TimedMetric {
 }
 
 function isMetric(name: string): name is SloMetric {
+  return isOwnMetric(name) || name === 'monitored';
+}
+
+/** Names in objectives that are no metric of ours, so that only the run can say whether it monitored them. */
+export function namesBesideOurs(texts: readonly string[]): ReadonlySet<string> {
+  const names = texts.flatMap((text) => text.match(/[A-Za-z_]\w*(?=\s*:)/g) ?? []);
+  return new Set(names.filter((name) => !isOwnMetric(name)));
+}
+
+/** Whether the name is taken: no monitored series can have it. */
+export function isOwnMetric(name: string): boolean {
   return (SLO_METRICS as readonly string[]).includes(name);
 }
 
@@ -248,13 +281,14 @@ function parseAggregation(text: string, family: Family): Aggregation | string {
   }
   const expected = `takes ${AGGREGATIONS[family].join(', ')}`;
   const percentile = /^p\((\d+(?:\.\d+)?)\)$/.exec(text);
-  if (percentile !== null && family === 'time') {
+  const isSpread = family === 'time' || family === 'monitored';
+  if (percentile !== null && isSpread) {
     const percent = Number(percentile[1]);
     return percent > 0 && percent < 100
       ? { kind: 'percentile', percent }
       : 'has a percentile outside 0 to 100';
   }
-  if (text === 'med' && family === 'time') return { kind: 'percentile', percent: 50 };
+  if (text === 'med' && isSpread) return { kind: 'percentile', percent: 50 };
   if (!AGGREGATIONS[family].includes(text)) {
     const shorthand = /^p\d/.test(text) ? `; write p(${text.slice(1)})` : '';
     return `${expected}, not ${text === '' ? 'nothing' : text}${shorthand}`;
@@ -271,10 +305,23 @@ function parseLimit(text: string, family: Family, aggregation: Aggregation): num
     return share !== null && share <= 1 ? share : `has a limit ${text} that is no share (0.01 or 1%)`;
   }
   if (bare !== null) return bare;
+  if (family === 'monitored') return parseAmount(text);
   try {
     return parseDurationMs(text, 'limit');
   } catch (error) {
     if (error instanceof AppError) return `has a limit ${text} that is no time (200, 200ms, 1.5s, 4h)`;
+    throw error;
+  }
+}
+
+/** A share (`95%`) or an amount of memory (`8GiB`); plain numbers were read before. */
+function parseAmount(text: string): number | string {
+  const percent = /^(\d+(?:\.\d+)?)%$/.exec(text);
+  if (percent !== null) return Number(percent[1]) / 100;
+  try {
+    return parseBytes(text, 'limit');
+  } catch (error) {
+    if (error instanceof AppError) return `has a limit ${text} that is no amount (0.95, 95%, 10, 8GiB)`;
     throw error;
   }
 }

@@ -42,7 +42,7 @@ interface EvaluatedRun {
 
 /** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
 export function doubtsOf(run: EvaluatedRun): Reason[] {
-  const parts = [...sliceDoubts(run), ...sampleDoubts(run)];
+  const parts = [...sliceDoubts(run), ...sampleDoubts(run), ...monitorDoubts(run)];
   return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...parts];
 }
 
@@ -199,7 +199,7 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
   for (const { threshold, asked, observed, margin, figures: judged, requests } of slo) {
     const { expression, metric } = threshold;
     // `answers_unchecked` says why nothing was measured, and `slice_empty` likewise.
-    if (metric === 'mismatch' || requests === 0) continue;
+    if (metric === 'mismatch' || metric === 'monitored' || requests === 0) continue;
     // `interrupted` says why nothing is known of the whole plan.
     if (observed === null && isStopped && isOfPlan(threshold)) continue;
     const samples = sampleCount(judged, isStopped, threshold);
@@ -241,6 +241,35 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
   if (share > bounds.unreadShare && thresholds.some(({ metric }) => STREAM_METRICS.has(metric))) {
     yield reason('streams_unread', { share });
   }
+}
+
+/** Share of the looks of a monitor that may have failed: a peak hides in a longer gap. */
+const MOST_MISSED = 0.05;
+
+/** Whether the monitors saw enough of each series that has an objective. */
+function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
+  for (const { threshold, observed } of slo) {
+    if (threshold.metric !== 'monitored') continue;
+    const seen = context.figures.monitored?.get(threshold.series ?? '') ?? [];
+    const worst = seen.map(({ samples, missing }) => ({ samples: samples.length, missing }));
+    const short = worst.filter(
+      ({ samples, missing }) =>
+        samples < monitorFloor(threshold) || missing > MOST_MISSED * (samples + missing),
+    );
+    const least = short.sort((a, b) => a.samples - b.samples)[0];
+    if (observed !== null && least === undefined) continue;
+    const { samples, missing } = least ?? { samples: 0, missing: 0 };
+    yield reason('not_monitored', {
+      ...{ expression: threshold.expression, series: seen.length, samples, missing },
+      ...{ floor: monitorFloor(threshold), mostMissed: MOST_MISSED },
+    });
+  }
+}
+
+/** A p95 over time needs 20 looks, of which one lies beyond it; the change of a counter needs both edges only. */
+function monitorFloor({ aggregation }: Threshold): number {
+  if (aggregation.kind === 'count') return 0;
+  return aggregation.kind === 'percentile' ? Math.ceil(100 / (100 - aggregation.percent)) : 1;
 }
 
 /** A share of good requests is a percentile: 95 % of them keep their limits. */

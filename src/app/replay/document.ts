@@ -19,9 +19,9 @@ export interface CheckerSetup {
 }
 
 /** An objective on mismatches asks for the comparing. What is wrong with objectives is said by who resolves them. */
-export function isCheckImplied(slo: readonly string[]): boolean {
+export function isCheckImplied(slo: readonly string[], monitored: ReadonlySet<string>): boolean {
   try {
-    return parseSlo(slo).some(({ metric }) => metric === 'mismatch');
+    return parseSlo(slo, monitored).some(({ metric }) => metric === 'mismatch');
   } catch (thrown) {
     if (thrown instanceof AppError) return false;
     throw thrown;

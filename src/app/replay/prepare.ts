@@ -1,16 +1,23 @@
 import { readFileSync } from 'node:fs';
-import { parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
+import { isOwnMetric, parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
-import { AppError } from '../../core/errors.ts';
-import { type Asked, askedFor, resolveOptions, text } from '../../core/options.ts';
+import { AppError, Problems } from '../../core/errors.ts';
+import { type Asked, askedFor, readOptions, resolveOptions, text } from '../../core/options.ts';
 import type { Logger } from '../../core/ports.ts';
 import { countOf } from '../../core/units.ts';
+import {
+  MONITOR_OPTIONS,
+  type MonitorOptions,
+  monitorOptionsOf,
+  objectiveNames,
+} from '../../monitors/options.ts';
 import {
   type OptionSources,
   REPLAY_OPTIONS,
   type ReplayOptions,
   resolveReplayOptions,
 } from '../../replay/options/replay-options.ts';
+import { parseAddedHeader, type Secrets } from '../../replay/request/build.ts';
 import type { Target } from '../../replay/target.ts';
 import { encryptionKeyOption, type OpenedCapture } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
@@ -28,37 +35,59 @@ const KEEPING_OPTIONS = {
 };
 
 /** Everything that can be asked of a replay and of where it is kept. */
-export const RUN_OPTIONS = { ...REPLAY_OPTIONS, ...KEEPING_OPTIONS };
+export const RUN_OPTIONS = { ...REPLAY_OPTIONS, ...MONITOR_OPTIONS, ...KEEPING_OPTIONS };
 
 /** What will be done, and where it is kept. */
 export interface RunOptions extends VerdictRequest {
   readonly options: ReplayOptions;
+  readonly monitors: MonitorOptions;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly encryptionKeyFile: string | null;
 }
 
-const SOURCES: Omit<OptionSources, 'originOf'> = {
+const SECRETS: Secrets = {
   environment: (name) => process.env[name],
   readFile: (path) => readFileSync(path, 'utf8'),
-  checkSlo: (expressions) => {
-    parseSlo(expressions);
-  },
-  asksForCheck: isCheckImplied,
+};
+const SOURCES: Omit<OptionSources, 'originOf' | 'checkSlo'> = {
+  ...SECRETS,
   nowUs: () => systemClock.epochUs(),
 };
 
 /** @throws AppError OPTION_INVALID listing every problem */
 export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions {
   const { stated } = askedFor(REPLAY_OPTIONS, asked);
+  const monitors = resolveMonitors(asked);
+  const names = objectiveNames(monitors);
   const slo = stated.slo == null ? {} : { slo: withOpenSlo([stated.slo].flat().map(String)) };
-  const options = resolveReplayOptions({ ...stated, ...slo }, { ...SOURCES, originOf: asked.originOf });
-  return { options, ...resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked)) };
+  const options = resolveReplayOptions(
+    { ...stated, ...slo },
+    {
+      ...SOURCES,
+      originOf: asked.originOf,
+      checkSlo: (expressions) => {
+        parseSlo(expressions, names);
+      },
+      asksForCheck: (expressions) => isCheckImplied(expressions, names),
+    },
+  );
+  return { options, monitors, ...resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked)) };
+}
+
+/** @throws AppError OPTION_INVALID listing every problem */
+function resolveMonitors(asked: Asked<typeof RUN_OPTIONS>): MonitorOptions {
+  const problems = new Problems();
+  const read = readOptions(MONITOR_OPTIONS, askedFor(MONITOR_OPTIONS, asked), problems);
+  const header = (each: string) => parseAddedHeader(each, SECRETS);
+  const monitors = monitorOptionsOf(read, problems, header, isOwnMetric);
+  problems.throwIfAny();
+  return monitors;
 }
 
 /** @throws AppError OPTION_INVALID for an objective on a stage that the run has not */
-function thresholdsOf({ slo, stages }: ReplayOptions): readonly Threshold[] {
-  const thresholds = parseSlo(slo);
+function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Threshold[] {
+  const thresholds = parseSlo(slo, objectiveNames(monitors));
   const count = stages?.length ?? 1;
   for (const { expression, slice } of thresholds) {
     const stage = slice?.tags.find(({ key }) => key === 'stage')?.value ?? '1';
@@ -72,7 +101,7 @@ function thresholdsOf({ slo, stages }: ReplayOptions): readonly Threshold[] {
 
 /** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
 export function runPartsOf(
-  { options, out, encryptionKeyFile, ...verdict }: RunOptions,
+  { options, monitors, out, encryptionKeyFile, ...verdict }: RunOptions,
   opened: OpenedCapture,
   {
     choice,
@@ -86,7 +115,8 @@ export function runPartsOf(
     target,
     source: choice.source,
     ...leadInOf(plan, choice.source, opened.source),
-    thresholds: thresholdsOf(options),
+    thresholds: thresholdsOf(options, monitors),
+    monitors,
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,
     createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
-import { RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
+import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../analysis/run/summary.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
@@ -11,8 +11,10 @@ import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
+import type { MonitorsDocument } from '../../documents/monitors.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { CpuThrottle } from '../../monitors/host.ts';
+import { describeMonitors, type MonitorOptions } from '../../monitors/options.ts';
 import type { CreateChecker } from '../../replay/check/answer-checks.ts';
 import { ReplayEngine } from '../../replay/engine/engine.ts';
 import { resolveHost } from '../../replay/guard.ts';
@@ -39,6 +41,7 @@ import {
   sessionOrderCountLines,
   waitsForOf,
 } from './document.ts';
+import { RunMonitors } from './monitors.ts';
 import {
   askedMultiplier,
   type LeadIn,
@@ -66,6 +69,7 @@ export interface ReplayRunParts extends LeadIn {
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly verdict: VerdictRequest;
+  readonly monitors: MonitorOptions;
   /** Entry files of the threads that keep time and send. */
   readonly threads: { readonly pacer: URL; readonly sender: URL };
   /** Begins to listen for what may stop the run; until then nothing was written, and nothing has to be ended. */
@@ -165,7 +169,8 @@ function replayMaker(runId: string, { target, logger, createChecker, threads }: 
 
 export interface Finished {
   readonly outcome: ReplayOutcome;
-  readonly figures: ReturnType<RunStatistics['figures']>;
+  readonly figures: RunFigures;
+  readonly monitors: MonitorsDocument;
   readonly throttled: boolean | null;
   /** Null for a run that is the whole plan. */
   readonly shard: ShardDocument | null;
@@ -180,8 +185,10 @@ async function play(
   store: SqliteRunStore,
   signal: AbortSignal,
   sentBefore: number,
-  { plan, reporter, source, warmup, captureIdentity, thresholds }: ReplayRunParts,
+  parts: ReplayRunParts,
 ): Promise<Finished> {
+  const { plan, reporter, source, warmup, captureIdentity, thresholds, target } = parts;
+  const { monitors: monitorOptions } = parts;
   const warmupNs = warmup?.spanNs ?? 0;
   const stageEndsNs = stageEndsOf(plan.options.stages);
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), { thresholds, stageEndsNs });
@@ -189,6 +196,10 @@ async function play(
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();
   const throttle = new CpuThrottle();
+  const monitors = new RunMonitors({
+    ...{ options: monitorOptions, target: target.url, store, note: reporter.note },
+    startNs: () => replay.startNs,
+  });
   const progress = new ReplayProgress({
     position: () => replay.position(),
     warmupNs,
@@ -197,6 +208,7 @@ async function play(
     reporter,
   });
   try {
+    monitors.begin();
     const outcome = await replay.run(
       {
         whole: watch?.fidelity,
@@ -205,6 +217,7 @@ async function play(
         ended: (sends) => {
           statistics.addSends(sends);
           progress.add(sends);
+          monitors.noteSends(sends);
           store.append(sends);
         },
         checked: (sends) => {
@@ -215,10 +228,15 @@ async function play(
       signal,
       sentBefore,
     );
+    await monitors.end();
     if (outcome.end.kind !== 'complete') statistics.addUnread(NOT_COUNTED);
+    const figures = statistics.figures();
+    const toNs = warmupNs + figures.endOffsetNs;
+    const monitored = await monitors.read({ fromNs: warmupNs, toNs, windows: plan.window.parts });
     return {
       outcome,
-      figures: statistics.figures(),
+      figures: { ...figures, monitored: monitored.byName },
+      monitors: monitored.document,
       throttled: throttle.throttled(),
       shard:
         shard === null || watch === null
@@ -226,6 +244,7 @@ async function play(
           : watch.document(shard, plan, captureIdentity, statistics.statusMix),
     };
   } catch (thrown) {
+    monitors.stop();
     // Left unsealed on purpose: its rows can be read, and it says that it never came to its end.
     store.close();
     throw thrown;
@@ -236,14 +255,18 @@ async function play(
 
 function factsOf(
   id: string,
-  { plan, target, verdict }: ReplayRunParts,
+  { plan, target, verdict, monitors }: ReplayRunParts,
 ): Omit<Run, 'startedAtUs' | 'endedAtUs'> {
   return {
     id,
     version: VERSION,
     capture: plan.overview.name,
     target: target.url,
-    options: { ...describeReplayOptions(plan.options, plan.window), name: verdict.name },
+    options: {
+      ...describeReplayOptions(plan.options, plan.window),
+      ...describeMonitors(monitors),
+      name: verdict.name,
+    },
   };
 }
 
@@ -255,7 +278,7 @@ function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: Replay
 function documentOf(
   run: Run,
   { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
-  { outcome, figures, throttled, shard }: Finished,
+  { outcome, figures, monitors, throttled, shard }: Finished,
   signal: string | null,
   calibration: CalibrationDocument | null,
 ): ReplayDocument {
@@ -303,6 +326,7 @@ function documentOf(
     connections: connectionsDocument(plan.options, outcome),
     shard,
     merged: null,
+    monitors,
     timeShift: outcome.timeShift,
     sessionOrder: {
       policy: plan.options.sessionOrder,

@@ -9,7 +9,9 @@ import {
   type Send,
   type SendAnswer,
 } from '../../core/run.ts';
+import type { MonitorSample } from '../../documents/monitors.ts';
 import { type Connection, openForReading, selected } from '../capture/sqlite.ts';
+import { monitorSamplesIn, monitorSeriesIn, type StoredSeries } from './monitored.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './schema.ts';
 
 /** The answer's columns are all null if there was no answer. */
@@ -99,6 +101,16 @@ export class RunReader {
     return (
       this.#connection.prepare<[], number | null>('SELECT max(second) FROM second').pluck().get() ?? null
     );
+  }
+
+  /** What monitors watched, in the order in which it was first seen. */
+  monitorSeries(): StoredSeries[] {
+    return monitorSeriesIn(this.#connection);
+  }
+
+  /** The values of one series in order of time. */
+  monitorSamples(series: number): MonitorSample[] {
+    return monitorSamplesIn(this.#connection, series);
   }
 
   close(): void {

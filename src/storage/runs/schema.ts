@@ -1,5 +1,7 @@
+import { MONITOR_SCHEMA } from './monitored.ts';
+
 /** Version of a run's tables. A reader accepts only this one. */
-export const RUN_FORMAT_VERSION = 7;
+export const RUN_FORMAT_VERSION = 8;
 /** Value of column `streamed`, besides 0 and 1: a stream was expected but a whole answer came. */
 export const ANSWERED_WHOLE = 2;
 export const RUN_DATABASE = 'run.sqlite';
@@ -96,4 +98,4 @@ SELECT
   sum(sent - completed - failed - cancelled) OVER (ORDER BY second) AS in_flight,
   lag_max_ns
 FROM second;
-`;
+${MONITOR_SCHEMA}`;

@@ -13,8 +13,10 @@ import {
   readyOffsetNs,
   type Send,
 } from '../../core/run.ts';
+import type { MonitorSample } from '../../documents/monitors.ts';
 import { syncPath, writeFileDurably } from '../capture/directory.ts';
 import { addInto, type Connection, insertInto, openForWriting, TextIds } from '../capture/sqlite.ts';
+import { MonitorWriter, monitorSamplesIn, type StoredSeries } from './monitored.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './schema.ts';
 
 const PRIVATE_DIRECTORY = 0o700;
@@ -37,6 +39,7 @@ export class SqliteRunStore {
   readonly #connection: Connection;
   readonly #labels: TextIds;
   readonly #setCheck;
+  readonly #monitors: MonitorWriter;
   /** In one transaction. */
   readonly #appendAll: (sends: readonly Send[]) => void;
 
@@ -51,6 +54,7 @@ export class SqliteRunStore {
     this.#labels = new TextIds(this.#connection, 'label');
     const insert = insertInto<Bound[]>(this.#connection, 'send_row');
     this.#setCheck = this.#connection.prepare(SET_CHECK);
+    this.#monitors = new MonitorWriter(this.#connection);
     const addSecond = addInto<(number | null)[]>(this.#connection, 'second', {
       greatest: ['lag_max_ns'],
     });
@@ -87,6 +91,21 @@ export class SqliteRunStore {
         for (const { index, check } of sends) this.#setCheck.run(...checkColumns(check), index);
       })(),
     );
+  }
+
+  /** Stores a series before its first value. @throws AppError OUTPUT_UNWRITABLE */
+  addMonitorSeries(series: StoredSeries): void {
+    writing(this.#directory, () => this.#monitors.addSeries(series));
+  }
+
+  /** Stores what one look found. @throws AppError OUTPUT_UNWRITABLE */
+  addMonitorSamples(samples: Iterable<MonitorSample & { readonly series: number }>): void {
+    writing(this.#directory, () => this.#monitors.addSamples(samples));
+  }
+
+  /** What was stored of one series, in order of time. */
+  monitorSamples(series: number): MonitorSample[] {
+    return monitorSamplesIn(this.#connection, series);
   }
 
   /** Ends the run: syncs everything, then writes `summary.json`. */

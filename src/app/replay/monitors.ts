@@ -1,0 +1,173 @@
+import { type MonitoredValues, monitoredFigures, monitoredValues } from '../../analysis/run/monitored.ts';
+import { systemClock } from '../../core/clock.ts';
+import { reasonOf } from '../../core/errors.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { TimeRange } from '../../core/ports.ts';
+import { readyOffsetNs, type Send } from '../../core/run.ts';
+import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
+import { GENERATOR } from '../../monitors/generator.ts';
+import { Monitoring } from '../../monitors/monitoring.ts';
+import { type MonitorOptions, type MonitorSources, monitorSources } from '../../monitors/options.ts';
+import type { RecordedSeries } from '../../monitors/prometheus.ts';
+import type { StoredSeries } from '../../storage/runs/monitored.ts';
+import type { SqliteRunStore } from '../../storage/runs/store.ts';
+
+interface RunMonitorParts {
+  readonly options: MonitorOptions;
+  /** Its URL. */
+  readonly target: string;
+  readonly store: SqliteRunStore;
+  readonly startNs: () => number | null;
+  readonly note: (line: string) => void;
+}
+
+/** What is known of the run when its monitors are read. Offsets from its start, nanoseconds. */
+interface JudgedPart {
+  readonly fromNs: number;
+  readonly toNs: number;
+  /** What was recorded, in the windows that were played. */
+  readonly windows: readonly TimeRange[];
+}
+
+/** What monitors saw of a run, as it is judged and as it is told. */
+export interface Monitored {
+  readonly byName: ReadonlyMap<string, readonly MonitoredValues[]>;
+  readonly document: MonitorsDocument;
+}
+
+/** The monitors of one run: they look while it goes on and keep what they see in its store. */
+export class RunMonitors {
+  readonly #store: SqliteRunStore;
+  readonly #sources: MonitorSources;
+  readonly #monitoring: Monitoring;
+  readonly #series: StoredSeries[] = [];
+
+  constructor({ options, target, store, startNs, note }: RunMonitorParts) {
+    this.#store = store;
+    this.#sources = monitorSources(options, target, () => systemClock.epochUs() / 1e3);
+    this.#monitoring = new Monitoring({
+      sources: this.#sources.all,
+      clock: systemClock,
+      startNs,
+      note,
+      sink: {
+        addSeries: (series, source, facts) => {
+          const stored = { series, source, ...facts };
+          this.#series.push(stored);
+          store.addMonitorSeries(stored);
+        },
+        addSamples: (samples) => store.addMonitorSamples(samples),
+      },
+    });
+  }
+
+  begin(): void {
+    this.#monitoring.begin();
+  }
+
+  noteSends(sends: readonly Send[]): void {
+    for (const { actualOffsetNs, connectionWaitNs, intendedOffsetNs } of sends) {
+      if (actualOffsetNs === null) continue;
+      this.#sources.generator.noteLag(readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - intendedOffsetNs);
+    }
+  }
+
+  /** The look after the run. @throws AppError OUTPUT_UNWRITABLE */
+  async end(): Promise<void> {
+    await this.#monitoring.end();
+  }
+
+  stop(): void {
+    this.#monitoring.stop();
+  }
+
+  /** Reads what was kept, and asks for the recorded windows. */
+  async read({ fromNs, toNs, windows }: JudgedPart): Promise<Monitored> {
+    const { series: recorded, notes } = await this.#recorded(windows);
+    const read = this.#series.map((stored) => ({
+      stored,
+      values: monitoredValues(stored.kind, this.#store.monitorSamples(stored.series), fromNs, toNs),
+    }));
+    return monitoredOf(read, { sources: this.#monitoring.sources, notes }, recorded);
+  }
+
+  async #recorded(windows: readonly TimeRange[]): Promise<{ series: RecordedSeries[]; notes: string[] }> {
+    const notes: string[] = [];
+    const asked = this.#sources.recorded.flatMap((source) => windows.map((window) => ({ source, window })));
+    const found = await Promise.all(
+      asked.map(async ({ source, window }) => {
+        try {
+          return await source.recorded(
+            window,
+            source.intervalMs,
+            AbortSignal.timeout(LIMITS.monitorLookMaxMs),
+          );
+        } catch (thrown) {
+          notes.push(`the recorded window of ${source.name} could not be had: ${reasonOf(thrown)}`);
+          return [];
+        }
+      }),
+    );
+    const series = found.flat();
+    if (asked.length > 0 && notes.length === 0 && series.every(({ samples }) => samples.length === 0)) {
+      notes.push('no Prometheus holds values of the recorded window: it may be older than what is kept');
+    }
+    return { series, notes };
+  }
+}
+
+interface ReadSeries {
+  readonly stored: StoredSeries;
+  readonly values: MonitoredValues;
+}
+
+/** Groups series by their names and writes their figures, those of the recorded window beside them. */
+export function monitoredOf(
+  read: readonly ReadSeries[],
+  told: Pick<MonitorsDocument, 'sources' | 'notes' | 'shardsWithout'>,
+  recorded: readonly RecordedSeries[] = [],
+): Monitored {
+  const judged = read.filter(({ stored }) => !stored.name.startsWith(GENERATOR));
+  const named = Map.groupBy(judged, ({ stored }) => stored.name);
+  return {
+    byName: new Map([...named].map(([name, each]) => [name, each.map(({ values }) => values)])),
+    document: {
+      ...told,
+      series: read.map(
+        ({ stored: { series: _, ...facts }, values }): MonitoredSeries => ({
+          ...facts,
+          ...monitoredFigures(values),
+          change: values.change,
+          resets: values.resets,
+          recorded: recordedFigures(facts, recorded),
+        }),
+      ),
+    },
+  };
+}
+
+/** Over all windows. Where one side has one series of a name, labels may differ: production has names of its own. */
+function recordedFigures(
+  { name, labels, kind }: Pick<StoredSeries, 'name' | 'labels' | 'kind'>,
+  recorded: readonly RecordedSeries[],
+): MonitoredSeries['recorded'] {
+  const named = recorded.filter((each) => each.name === name);
+  const labelSets = new Set(named.map((each) => JSON.stringify(each.labels)));
+  const same = labelSets.size === 1 ? named : named.filter((each) => isSame(each.labels, labels));
+  const values = same.map(({ samples }) =>
+    monitoredValues(kind, samples, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY),
+  );
+  if (values.length === 0) return null;
+  return monitoredFigures({
+    samples: Float64Array.from(values.flatMap(({ samples }) => [...samples])).sort(),
+    missing: values.reduce((sum, { missing }) => sum + missing, 0),
+    change: null,
+    resets: 0,
+  });
+}
+
+function isSame(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  const { __name__: _, ...labels } = a;
+  const names = new Set([...Object.keys(labels), ...Object.keys(b)]);
+  return [...names].every((name) => labels[name] === b[name]);
+}

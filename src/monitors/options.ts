@@ -1,0 +1,200 @@
+import { AppError, type Problems, reasonOf } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { listOf, type ResolvedOptions, value } from '../core/options.ts';
+import { parsePositiveMs, parseWaitMs, refused } from '../core/units.ts';
+import { GeneratorSource } from './generator.ts';
+import { MONITORED_NAMES } from './presets.ts';
+import { ProcessSource } from './process-tree.ts';
+import { PrometheusSource } from './prometheus.ts';
+import { type MonitorQuery, parseMonitorQuery } from './query.ts';
+import { type MonitorHeaders, metricsPlacesOf, ScrapeSource } from './scrape.ts';
+import type { MonitorSource } from './source.ts';
+
+/** One `--monitor`. */
+export type MonitorPlace =
+  | { readonly kind: 'target' }
+  | { readonly kind: 'scrape' | 'prometheus' | 'recorded'; readonly url: string }
+  | { readonly kind: 'pid' | 'port'; readonly number: number };
+const URL_KINDS = { scrape: '', prometheus: 'prom=', recorded: 'recorded=' } as const;
+
+const PLACES_HINT =
+  'Give target, http://HOST:PORT/metrics, prom=http://HOST:9090, recorded=http://HOST:9090, pid:NUMBER or port:NUMBER.';
+
+/** @throws AppError OPTION_INVALID */
+export function parseMonitorPlace(text: string, what: string): MonitorPlace {
+  const given = text.trim();
+  if (given === 'target') return { kind: 'target' };
+  const [, kind, number] = /^(pid|port):(\d{1,10})$/.exec(given) ?? [];
+  if ((kind === 'pid' || kind === 'port') && Number(number) > 0) return { kind, number: Number(number) };
+  const [, api, url = given] = /^(?:(prom|recorded)=)?(https?:\/\/.+)$/.exec(given) ?? [];
+  if (!URL.canParse(url) || !/^https?:/.test(url)) throw refused(what, text, 'is no monitor', PLACES_HINT);
+  const { username, password } = new URL(url);
+  if (username + password !== '') {
+    // The URL is kept with the run.
+    throw new AppError('OPTION_INVALID', `${what}: the URL holds credentials`, {
+      hint: 'Give them with --monitor-header "Authorization: env:NAME".',
+    });
+  }
+  if (api === undefined) return { kind: 'scrape', url };
+  return { kind: api === 'prom' ? 'prometheus' : 'recorded', url };
+}
+
+/** Shorter intervals cost the target more than they tell. */
+const LEAST_INTERVAL_MS = 100;
+
+function parseInterval(text: string, what: string): number {
+  const ms = parsePositiveMs(text, what);
+  if (ms < LEAST_INTERVAL_MS) throw refused(what, text, `is below ${LEAST_INTERVAL_MS}ms`);
+  return parseWaitMs(text, what);
+}
+
+const header = (text: string) => text;
+
+/** What is looked at beside the load. */
+export const MONITOR_OPTIONS = {
+  monitor: listOf(
+    '--monitor <source>',
+    'what to watch: target, a URL of metrics, prom=URL (Prometheus), recorded=URL (its recorded window), pid:N or port:N',
+    parseMonitorPlace,
+  ),
+  monitorQuery: listOf(
+    '--monitor-query <name=promql>',
+    'series to watch by this name: PromQL, or the metric of a scrape; NAME@recorded=… for the recorded window',
+    parseMonitorQuery,
+  ),
+  monitorInterval: value(
+    '--monitor-interval <time>',
+    'time between two looks (default: 1s, of a Prometheus 5s)',
+    parseInterval,
+  ),
+  monitorHeader: listOf(
+    '--monitor-header <header>',
+    'header for monitors: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
+    header,
+  ),
+};
+
+/** As asked for, with the headers read. */
+export interface MonitorOptions extends Omit<ResolvedOptions<typeof MONITOR_OPTIONS>, 'monitorHeader'> {
+  readonly headers: MonitorHeaders;
+}
+
+/**
+ * Reads the headers and checks what cannot be had together.
+ * @param readHeader reads one header, and a secret in it
+ * @param isTaken whether objectives use a name for something else
+ */
+export function monitorOptionsOf(
+  { monitorHeader, ...read }: ResolvedOptions<typeof MONITOR_OPTIONS>,
+  problems: Problems,
+  readHeader: (text: string) => readonly [string, string],
+  isTaken: (name: string) => boolean,
+): MonitorOptions {
+  const { monitor, monitorQuery } = read;
+  const isApi = ({ kind }: MonitorPlace) => kind === 'prometheus' || kind === 'recorded';
+  if (monitor.length > LIMITS.monitors)
+    problems.add(`--monitor: ${monitor.length} sources are more than ${LIMITS.monitors}`);
+  if (monitorQuery.length > LIMITS.monitoredSeries)
+    problems.add(`--monitor-query: ${monitorQuery.length} are more than ${LIMITS.monitoredSeries}`);
+  if (monitor.some(isApi) && monitorQuery.length === 0) {
+    problems.add(
+      '--monitor-query is missing: a Prometheus is asked for nothing',
+      "For example: --monitor-query 'queue_length=sum(vllm:num_requests_waiting)'.",
+    );
+  }
+  const isRead = monitor.some(({ kind }) => kind === 'target' || kind === 'scrape');
+  for (const { name, promql, selector } of monitorQuery) {
+    if (isTaken(name)) problems.add(`--monitor-query: ${name} is the name of a metric of objectives`);
+    if (monitor.some(isApi)) continue;
+    if (!isRead)
+      problems.add(`--monitor-query ${name} has no effect without a --monitor that it can be asked of`);
+    else if (selector === null)
+      problems.add(
+        `--monitor-query: only a Prometheus answers ${promql}; of metrics that are scraped give a name`,
+      );
+  }
+  const headers = monitorHeader.flatMap((each) => {
+    try {
+      return [readHeader(each)];
+    } catch (thrown) {
+      problems.add(reasonOf(thrown).replace('--header', '--monitor-header'));
+      return [];
+    }
+  });
+  return { ...read, headers };
+}
+
+/** Names of series that an objective of this run can be about; none without a monitor. */
+export function objectiveNames({ monitor, monitorQuery }: MonitorOptions): ReadonlySet<string> {
+  if (monitor.length === 0) return new Set();
+  return new Set([...MONITORED_NAMES, ...monitorQuery.map(({ name }) => name)]);
+}
+
+/** As a run stores them: nothing of headers. */
+export function describeMonitors({ monitor, monitorQuery, monitorInterval }: MonitorOptions) {
+  return {
+    monitor: monitor.map(placeText),
+    monitorQuery: monitorQuery.map(
+      ({ name, promql, isRecorded }) => `${name}${isRecorded ? '@recorded' : ''}=${promql}`,
+    ),
+    monitorIntervalMs: monitorInterval,
+  };
+}
+
+function placeText(place: MonitorPlace): string {
+  if (place.kind === 'target') return place.kind;
+  if ('number' in place) return `${place.kind}:${place.number}`;
+  return `${URL_KINDS[place.kind]}${place.url}`;
+}
+
+const DIRECT_MS = 1_000;
+const API_MS = 5_000;
+
+/** The sources of a run. */
+export interface MonitorSources {
+  readonly generator: GeneratorSource;
+  readonly all: readonly MonitorSource[];
+  /** Asked for the recorded window: those of production, or else those of the run. */
+  readonly recorded: readonly PrometheusSource[];
+}
+
+/**
+ * @param target its URL, where metrics are looked for
+ * @param nowMs the wall clock, epoch milliseconds
+ */
+export function monitorSources(options: MonitorOptions, target: string, nowMs: () => number): MonitorSources {
+  const { monitor, monitorQuery: queries, monitorInterval, headers } = options;
+  const directMs = monitorInterval ?? DIRECT_MS;
+  const apiMs = monitorInterval ?? API_MS;
+  const generator = new GeneratorSource(directMs);
+  const names = new Set<string>([generator.name]);
+  const named = (name: string): string => {
+    const free = names.has(name) ? `${name} (${names.size})` : name;
+    names.add(free);
+    return free;
+  };
+  const scrape = (name: string, places: readonly string[]) =>
+    new ScrapeSource(named(name), places, directMs, queries.filter(isLive), headers, nowMs);
+  const api = (url: string, asked: readonly MonitorQuery[]) =>
+    new PrometheusSource(named(`prometheus ${hostOf(url)}`), url, apiMs, asked, headers);
+  const isLive = ({ isRecorded }: MonitorQuery) => !isRecorded;
+  const recorded: PrometheusSource[] = [];
+  const apis: PrometheusSource[] = [];
+  const sources = monitor.flatMap((place): MonitorSource[] => {
+    if (place.kind === 'target') return [scrape('target', metricsPlacesOf(target))];
+    if (place.kind === 'scrape') return [scrape(hostOf(place.url), [place.url])];
+    if ('number' in place) {
+      const of = place.kind === 'pid' ? { pid: place.number } : { port: place.number };
+      return [new ProcessSource(named(placeText(place)), of, directMs)];
+    }
+    const source = api(place.url, queries);
+    if (place.kind === 'recorded') recorded.push(source);
+    else apis.push(source);
+    return place.kind === 'recorded' ? [] : [source];
+  });
+  return { generator, all: [generator, ...sources], recorded: recorded.length > 0 ? recorded : apis };
+}
+
+function hostOf(url: string): string {
+  return new URL(url).host;
+}

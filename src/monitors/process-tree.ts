@@ -1,0 +1,136 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { LIMITS } from '../core/limits.ts';
+import { serversOf } from './servers.ts';
+import { type Look, type MonitorSource, type Reading, readingOf } from './source.ts';
+
+/** Ticks a second of the times in /proc, and bytes of a page: Linux shows both as 100 and 4,096 on all its servers. */
+const TICKS_PER_S = 100;
+const PAGE_BYTES = 4_096;
+
+/** What /proc/PID/stat says of a process. */
+interface ProcessFacts {
+  readonly pid: number;
+  readonly parent: number;
+  /** Of itself and of its children that have ended, seconds. */
+  readonly cpuS: number;
+  readonly threads: number;
+  readonly residentBytes: number;
+}
+
+/**
+ * CPU time, memory, threads and open files of processes and all that descend from them. The CPU time of a child that
+ * ended is its parent's, so that the sum only grows. `memory` counts a page that processes share once for each;
+ * `memory_pss`, where there are several, counts it once.
+ */
+export class ProcessSource implements MonitorSource {
+  readonly kind = 'process';
+  readonly name: string;
+  readonly address: string;
+  readonly intervalMs: number;
+  readonly #roots: () => readonly number[];
+
+  /** @param of the number of a process, or a port on which it listens */
+  constructor(name: string, of: { readonly pid: number } | { readonly port: number }, intervalMs: number) {
+    this.name = name;
+    this.intervalMs = intervalMs;
+    this.address = 'pid' in of ? `pid ${of.pid}` : `port ${of.port}`;
+    // Who listens is asked at every look: a server that starts anew has another pid.
+    this.#roots = 'pid' in of ? () => [of.pid] : () => serversOf(of.port);
+  }
+
+  async look(): Promise<Look> {
+    const roots = this.#roots();
+    if (roots.length === 0) throw new Error(`no process that we may see listens on ${this.address}`);
+    const all = await allProcesses();
+    const tree = treeOf(roots, all).slice(0, LIMITS.monitoredProcesses);
+    if (tree.length === 0) throw new Error(`${this.address} is no process that runs`);
+    return { readings: await readingsOf(tree), ageMs: 0, unknown: 0 };
+  }
+}
+
+async function readingsOf(tree: readonly ProcessFacts[]): Promise<Reading[]> {
+  const sum = (of: (each: ProcessFacts) => number) => tree.reduce((total, each) => total + of(each), 0);
+  const files = await total(tree, async ({ pid }) => (await readdir(`/proc/${pid}/fd`)).length);
+  // Counting the pages of one process would hold it up, and says no more than its resident memory.
+  const shared = tree.length === 1 ? null : await total(tree, pssOf);
+  const gauge = (name: string, unit: Reading['unit'], value: number | null): Reading[] =>
+    value === null ? [] : [readingOf({ name, metric: '/proc', kind: 'gauge', unit, value })];
+  return [
+    readingOf({ name: 'cpu', metric: '/proc', kind: 'counter', unit: 's', value: sum(({ cpuS }) => cpuS) }),
+    ...gauge(
+      'memory',
+      'bytes',
+      sum(({ residentBytes }) => residentBytes),
+    ),
+    ...gauge('memory_pss', 'bytes', shared),
+    ...gauge(
+      'threads',
+      'count',
+      sum(({ threads }) => threads),
+    ),
+    ...gauge('open_files', 'count', files),
+  ];
+}
+
+async function pssOf({ pid }: ProcessFacts): Promise<number> {
+  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'latin1');
+  return Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? Number.NaN) * 1_024;
+}
+
+/** Null where one of them is not ours to look into; one that ended meanwhile counts nothing. */
+async function total(
+  tree: readonly ProcessFacts[],
+  of: (each: ProcessFacts) => Promise<number>,
+): Promise<number | null> {
+  const each = await Promise.all(tree.map((one) => of(one).catch(endedOrHidden)));
+  return each.some((value) => value === null || Number.isNaN(value))
+    ? null
+    : each.reduce<number>((sum, value) => sum + (value ?? 0), 0);
+}
+
+function endedOrHidden(thrown: unknown): 0 | null {
+  const { code } = thrown as NodeJS.ErrnoException;
+  return code === 'ENOENT' || code === 'ESRCH' ? 0 : null;
+}
+
+async function allProcesses(): Promise<readonly ProcessFacts[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const facts = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/stat`, 'latin1').then(processFactsOf, () => null)),
+  );
+  return facts.filter((each) => each !== null);
+}
+
+/** Reads /proc/PID/stat. The name of a program stands in parentheses and may hold any other character. */
+export function processFactsOf(stat: string): ProcessFacts | null {
+  const pid = Number.parseInt(stat, 10);
+  const fields = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .trim()
+    .split(' ')
+    .map(Number);
+  // From field 3 on: 4 is the parent, 14 to 17 the times, 20 the threads, 24 the resident pages.
+  const field = (number: number) => fields[number - 3] ?? Number.NaN;
+  const ticks = field(14) + field(15) + field(16) + field(17);
+  if (Number.isNaN(pid + ticks + field(24))) return null;
+  return {
+    pid,
+    parent: field(4),
+    cpuS: ticks / TICKS_PER_S,
+    threads: field(20),
+    residentBytes: field(24) * PAGE_BYTES,
+  };
+}
+
+function treeOf(roots: readonly number[], all: readonly ProcessFacts[]): ProcessFacts[] {
+  const children = Map.groupBy(all, ({ parent }) => parent);
+  const byPid = new Map(all.map((each) => [each.pid, each]));
+  const tree = new Map<number, ProcessFacts>();
+  const open = roots.map((pid) => byPid.get(pid));
+  for (let next = open.pop(); open.length > 0 || next !== undefined; next = open.pop()) {
+    if (next === undefined || tree.has(next.pid)) continue;
+    tree.set(next.pid, next);
+    open.push(...(children.get(next.pid) ?? []));
+  }
+  return [...tree.values()];
+}

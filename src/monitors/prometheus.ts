@@ -1,0 +1,136 @@
+import { request } from 'undici';
+import type { TimeRange } from '../core/ports.ts';
+import type { MonitorSample } from '../documents/monitors.ts';
+import type { MonitorQuery } from './query.ts';
+import { boundedText, type MonitorHeaders } from './scrape.ts';
+import { type Look, type MonitorSource, NoSuchSource, type Reading, readingOf } from './source.ts';
+
+/** Most points that Prometheus gives for one series of a range. */
+const MOST_POINTS = 11_000;
+
+/** One element of an answer: labels and, of an instant or of a range, values with their epoch seconds. */
+interface Element {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly value?: readonly [number, string];
+  readonly values?: readonly (readonly [number, string])[];
+}
+
+/** A series over the recorded window; offsets count from its start. */
+export interface RecordedSeries {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly kind: Reading['kind'];
+  readonly samples: readonly MonitorSample[];
+}
+
+/** Asks the HTTP API of a Prometheus, or of what speaks it (Thanos, Mimir, VictoriaMetrics). */
+export class PrometheusSource implements MonitorSource {
+  readonly kind = 'prometheus';
+  readonly name: string;
+  readonly address: string;
+  readonly intervalMs: number;
+  readonly #queries: readonly MonitorQuery[];
+  readonly #headers: MonitorHeaders;
+
+  constructor(
+    name: string,
+    address: string,
+    intervalMs: number,
+    queries: readonly MonitorQuery[],
+    headers: MonitorHeaders,
+  ) {
+    this.name = name;
+    this.address = address.replace(/\/$/, '');
+    this.intervalMs = intervalMs;
+    this.#queries = queries;
+    this.#headers = headers;
+  }
+
+  async look(signal: AbortSignal): Promise<Look> {
+    const asked = this.#queries.filter(({ isRecorded }) => !isRecorded);
+    const looks = await Promise.all(asked.map((query) => this.#now(query, signal)));
+    const ages = looks.flatMap(({ ageMs }) => (ageMs === null ? [] : [ageMs]));
+    return {
+      readings: looks.flatMap(({ readings }) => readings),
+      ageMs: ages.length === 0 ? null : Math.max(...ages),
+      unknown: 0,
+    };
+  }
+
+  /**
+   * The queries over the recorded window, so that production stands beside the target.
+   * @param stepMs between two values; longer where the API would refuse so many
+   */
+  async recorded(window: TimeRange, stepMs: number, signal: AbortSignal): Promise<RecordedSeries[]> {
+    const { fromUs, toUs } = window;
+    const spanS = (toUs - fromUs) / 1e6;
+    const step = Math.max(stepMs / 1e3, spanS / MOST_POINTS, 0.001).toFixed(3);
+    const range = { start: String(fromUs / 1e6), end: String(toUs / 1e6), step };
+    const own = new Set(this.#queries.filter((query) => query.isRecorded).map(({ name }) => name));
+    const asked = this.#queries.filter((query) => query.isRecorded || !own.has(query.name));
+    const found = await Promise.all(
+      asked.map(async (query) => {
+        const elements = await this.#ask('query_range', { query: query.promql, ...range }, signal);
+        return elements.map((element) => ({
+          ...{ name: query.name, kind: kindOf(query), labels: element.metric },
+          samples: (element.values ?? []).map(([second, text]) => ({
+            offsetNs: (second - fromUs / 1e6) * 1e9,
+            value: Number.isFinite(Number(text)) ? Number(text) : null,
+            base: null,
+          })),
+        }));
+      }),
+    );
+    return found.flat();
+  }
+
+  async #now(query: MonitorQuery, signal: AbortSignal): Promise<Omit<Look, 'unknown'>> {
+    const { name, promql, selector } = query;
+    // Only of a selector the API says when its values were scraped.
+    const [elements, ages] = await Promise.all([
+      this.#ask('query', { query: promql }, signal),
+      selector === null ? [] : this.#ask('query', { query: `max(time() - timestamp(${promql}))` }, signal),
+    ]);
+    const facts = { name, metric: promql, kind: kindOf(query), unit: 'count' } as const;
+    const readings = elements.flatMap(({ metric, value }) => {
+      const number = Number(value?.[1] ?? Number.NaN);
+      const { __name__: _, ...labels } = metric;
+      return Number.isFinite(number) ? [readingOf({ ...facts, labels, value: number })] : [];
+    });
+    const age = Number(ages[0]?.value?.[1] ?? Number.NaN);
+    return { readings, ageMs: Number.isFinite(age) ? Math.max(0, age * 1e3) : null };
+  }
+
+  async #ask(
+    path: 'query' | 'query_range',
+    parameters: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<readonly Element[]> {
+    const url = `${this.address}/api/v1/${path}?${new URLSearchParams(parameters)}`;
+    const headers = { accept: 'application/json', ...Object.fromEntries(this.#headers) };
+    const { statusCode, body } = await request(url, { signal, headers });
+    const text = await boundedText(body, statusCode);
+    return elementsOf(text, statusCode, parameters['query'] ?? '');
+  }
+}
+
+/** @throws NoSuchSource for an answer that is none of the API, Error for one that refuses the query */
+function elementsOf(text: string, statusCode: number, query: string): readonly Element[] {
+  let answer: { status?: string; error?: string; data?: { resultType?: string; result?: unknown } };
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    if (statusCode >= 500) throw new Error(`answered ${statusCode}`);
+    throw new NoSuchSource(`answered ${statusCode} with no JSON: it is no Prometheus HTTP API`);
+  }
+  if (answer?.status === 'error') throw new Error(`${query}: ${answer.error ?? `answered ${statusCode}`}`);
+  if (answer?.status !== 'success')
+    throw new NoSuchSource(`answered ${statusCode} with no result of a query`);
+  const { resultType, result } = answer.data ?? {};
+  if (resultType === 'scalar') return [{ metric: {}, value: result as [number, string] }];
+  return Array.isArray(result) ? (result as Element[]) : [];
+}
+
+function kindOf({ selector }: MonitorQuery): Reading['kind'] {
+  return selector?.isCounter === true ? 'counter' : 'gauge';
+}

@@ -1,0 +1,184 @@
+import { request } from 'undici';
+import { reasonOf } from '../core/errors.ts';
+import { LIMITS } from '../core/limits.ts';
+import { type ExposedSample, parseExposition } from './exposition.ts';
+import { bareName, EXPORTERS, PRESETS, type Preset } from './presets.ts';
+import type { MonitorQuery } from './query.ts';
+import { type Look, type MonitorSource, NoSuchSource, type Reading, readingOf } from './source.ts';
+
+/** Headers of every look; may hold a secret and is shown nowhere. */
+export type MonitorHeaders = readonly (readonly [string, string])[];
+
+const ACCEPT = 'application/openmetrics-text;version=1.0.0;q=0.8, text/plain;version=0.0.4;q=1, */*;q=0.1';
+
+/** Where servers have their metrics: on the port that takes requests, or on those of Triton and TorchServe. */
+const PATHS = ['/metrics', '/prometheus/metrics', '/monitoring/prometheus/metrics'] as const;
+const PORTS = [8002, 8082] as const;
+
+/** The places in which the metrics of a target may be found, the likeliest first. @param target such as `http://host:8000` */
+export function metricsPlacesOf(target: string): readonly string[] {
+  const { origin, hostname } = new URL(target);
+  return [
+    ...PATHS.map((path) => `${origin}${path}`),
+    ...PORTS.map((port) => `http://${hostname}:${port}${PATHS[0]}`),
+  ];
+}
+
+/** Scrapes the metrics of a server. With several places, the first that has any is kept. */
+export class ScrapeSource implements MonitorSource {
+  readonly kind = 'scrape';
+  readonly name: string;
+  readonly intervalMs: number;
+  readonly #places: readonly string[];
+  readonly #headers: MonitorHeaders;
+  readonly #queries: readonly MonitorQuery[];
+  readonly #nowMs: () => number;
+  #found: string | null = null;
+
+  constructor(
+    name: string,
+    places: readonly string[],
+    intervalMs: number,
+    queries: readonly MonitorQuery[],
+    headers: MonitorHeaders,
+    nowMs: () => number,
+  ) {
+    this.name = name;
+    this.intervalMs = intervalMs;
+    this.#places = places;
+    this.#headers = headers;
+    // What is more than a selector only a Prometheus can answer.
+    this.#queries = queries.filter(({ selector }) => selector !== null);
+    this.#nowMs = nowMs;
+  }
+
+  get address(): string | null {
+    return this.#found ?? (this.#places.length === 1 ? (this.#places[0] ?? null) : null);
+  }
+
+  async look(signal: AbortSignal): Promise<Look> {
+    if (this.#found !== null) return this.#scrape(this.#found, signal);
+    let failure: unknown = null;
+    for (const place of this.#places) {
+      try {
+        const look = await this.#scrape(place, signal);
+        this.#found = place;
+        return look;
+      } catch (thrown) {
+        // The first place says most: of the others it is not known that there is anything.
+        failure ??= thrown;
+        if (signal.aborted) break;
+      }
+    }
+    if (this.#places.length === 1 || signal.aborted) throw failure;
+    throw new NoSuchSource(`no metrics at ${this.#places.join(', ')}: ${reasonOf(failure)}`);
+  }
+
+  async #scrape(place: string, signal: AbortSignal): Promise<Look> {
+    const headers = { accept: ACCEPT, ...Object.fromEntries(this.#headers) };
+    const { statusCode, headers: answered, body } = await request(place, { signal, headers });
+    const text = await boundedText(body, statusCode);
+    if (statusCode >= 500) throw new Error(`${place} answered ${statusCode}`);
+    if (statusCode !== 200) throw new NoSuchSource(`${place} answered ${statusCode}`);
+    const isOpenMetrics = String(answered['content-type']).includes('openmetrics');
+    const { wanted, readings } = readingsFor(this.#queries);
+    const { samples, unknown, malformed } = parseExposition(text, wanted, isOpenMetrics);
+    if (samples.length + unknown === 0 || malformed > samples.length + unknown) {
+      throw new NoSuchSource(`${place} answered with no Prometheus text`);
+    }
+    const stamps = samples.flatMap(({ timestampMs }) => (timestampMs === null ? [] : [timestampMs]));
+    const ageMs = stamps.length === 0 ? null : Math.max(0, this.#nowMs() - Math.min(...stamps));
+    return { readings: readings(samples), ageMs, unknown };
+  }
+}
+
+/** @throws Error for a body over the limit, which is not read to its end */
+export async function boundedText(
+  body: AsyncIterable<Buffer> & { destroy(): unknown },
+  statusCode: number,
+): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > LIMITS.monitorBodyBytes) {
+      body.destroy();
+      throw new Error(`the answer (${statusCode}) has more than ${LIMITS.monitorBodyBytes} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+const BY_METRIC = Map.groupBy(PRESETS, ({ metric }) => bareName(metric));
+const BASES: ReadonlySet<string> = new Set(
+  PRESETS.flatMap(({ per }) => (per === undefined ? [] : [bareName(per)])),
+);
+
+/** Which lines of a scrape are read, and what is made of them. */
+export function readingsFor(queries: readonly MonitorQuery[]) {
+  const asked = Map.groupBy(queries, ({ selector }) => bareName(selector?.metric ?? ''));
+  const wanted = (name: string) => {
+    const bare = bareName(name);
+    return BY_METRIC.has(bare) || BASES.has(bare) || asked.has(bare);
+  };
+  const readings = (samples: readonly ExposedSample[]): Reading[] => {
+    const known = samples.filter(({ value }) => Number.isFinite(value));
+    const byName = Map.groupBy(known, ({ name }) => bareName(name));
+    return [...presetReadings(byName), ...askedReadings(byName, queries)];
+  };
+  return { wanted, readings };
+}
+
+type ByName = ReadonlyMap<string, readonly ExposedSample[]>;
+
+function presetReadings(byName: ByName): Reading[] {
+  const found = PRESETS.filter(({ metric }) => byName.has(bareName(metric)));
+  const isExporter = found.some(({ server }) => EXPORTERS.has(server));
+  const taken = new Set<string>();
+  return found.flatMap((preset) => {
+    // An exporter's own process is not what it tells of.
+    if (isExporter && preset.server === 'process') return [];
+    const key = `${preset.server} ${preset.name}`;
+    // Two versions of one name, of which a server in transition has both.
+    if (preset.over !== 'each' && taken.has(key)) return [];
+    taken.add(key);
+    return readingsOf(preset, byName);
+  });
+}
+
+function readingsOf(preset: Preset, byName: ByName): Reading[] {
+  const { metric, per, over, divisor = 1, name, kind, unit, without = {} } = preset;
+  const isLeftOut = ({ labels }: ExposedSample) =>
+    Object.entries(without).some(([label, values]) => values.includes(labels[label] ?? ''));
+  const samples = (byName.get(bareName(metric)) ?? []).filter((sample) => !isLeftOut(sample));
+  if (samples.length === 0) return [];
+  const facts = { name, metric: samples[0]?.name ?? metric, kind, unit };
+  if (over === 'each') {
+    return samples.map(({ labels, value }) => readingOf({ ...facts, labels, value: value / divisor }));
+  }
+  const all = samples.map(({ value }) => value / divisor);
+  if (per === undefined)
+    return [readingOf({ ...facts, value: over === 'sum' ? sumOf(all) : Math.max(...all) })];
+  const counts = (byName.get(bareName(per)) ?? []).filter((sample) => !isLeftOut(sample));
+  if (counts.length === 0) return [];
+  return [readingOf({ ...facts, value: sumOf(all), base: sumOf(counts.map(({ value }) => value)) })];
+}
+
+/** What was asked for by name: every series that the selector meets, each for itself. */
+function askedReadings(byName: ByName, queries: readonly MonitorQuery[]): Reading[] {
+  return queries.flatMap(({ name, promql, selector }) => {
+    if (selector === null) return [];
+    const met = (byName.get(bareName(selector.metric)) ?? []).filter(({ labels }) =>
+      selector.labels.every(([label, value]) => (labels[label] ?? '') === value),
+    );
+    const kind = selector.isCounter ? 'counter' : 'gauge';
+    return met.map(({ labels, value }) =>
+      readingOf({ name, metric: promql, labels, kind, unit: 'count', value }),
+    );
+  });
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
