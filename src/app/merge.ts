@@ -23,7 +23,7 @@ import { VERSION } from './package.ts';
 import { mergedCheck } from './replay/document.ts';
 import { newRunId } from './run-files.ts';
 import { StagedDirectory } from './staged-output.ts';
-import { assertWritable, VERDICT_OPTIONS, writeVerdict } from './verdict-outputs.ts';
+import { assertWritable, deliverVerdict, VERDICT_OPTIONS } from './verdict-outputs.ts';
 
 export const MERGE_OPTIONS = {
   out: text('--out <directory>', 'directory of the merged run (default: runs/<run id>)'),
@@ -97,7 +97,7 @@ export async function mergeRuns(
       return {
         directory,
         document,
-        told: writeVerdict(runOutcome(document, runView(document)), verdict, process.env),
+        told: deliverVerdict(runOutcome(document, runView(document)), directory, verdict),
         stoppedByFailures: shards.set.runs.some(({ document }) => isStoppedByFailures(document.interrupted)),
       };
     } catch (thrown) {

@@ -6,6 +6,7 @@ import { openMetrics } from '../analysis/outcome/openmetrics.ts';
 import type { Outcome } from '../analysis/outcome/outcome.ts';
 import { listOf, type ResolvedOptions, text } from '../core/options.ts';
 import { refused } from '../core/units.ts';
+import { assertHistory, KEEP_OPTIONS, keepInHistory } from './history.ts';
 import { assertDirectoryOf, writeWhole, writingTo } from './staged-output.ts';
 
 /** Forms of a verdict that a pipeline reads from a file. */
@@ -19,6 +20,7 @@ export type VerdictOutput =
 
 export const VERDICT_OPTIONS = {
   name: text('--name <text>', 'name of the test, equal for all runs that belong together'),
+  ...KEEP_OPTIONS,
   output: listOf('--output <form>', `also tell a pipeline the verdict: ${FORMS}`, parseVerdictOutput),
 };
 
@@ -37,9 +39,10 @@ export type VerdictRequest = ResolvedOptions<typeof VERDICT_OPTIONS>;
 
 /**
  * A slip in the name of a file is found before a test of an hour, not after it.
- * @throws AppError OUTPUT_UNWRITABLE where the directory of a file is missing
+ * @throws AppError OUTPUT_UNWRITABLE where the directory of a file is missing; INPUT_INVALID for what is no history
  */
-export function assertWritable({ output }: Pick<VerdictRequest, 'output'>): void {
+export function assertWritable({ output, history }: Pick<VerdictRequest, 'output' | 'history'>): void {
+  if (history !== null) assertHistory(history);
   for (const each of output) {
     if (each.form !== 'github') assertDirectoryOf(each.file);
   }
@@ -63,6 +66,11 @@ export function writeVerdict(
     writeWhole(resolve(each.file), FILES[each.form](outcome));
     return [`${each.form} written to ${each.file}`];
   });
+}
+
+/** Tells the verdict of a run that is kept in `directory`, and keeps its figures. @returns and throws like `writeVerdict` */
+export function deliverVerdict(outcome: Outcome, directory: string, request: VerdictRequest): string[] {
+  return [...keepInHistory(outcome, directory, request), ...writeVerdict(outcome, request, process.env)];
 }
 
 /** Files of a step are appended to: other commands of the step write into them as well. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { comparisonSchema } from './comparison.ts';
 import { replayEventSchema } from './events.ts';
+import { historySchema } from './history.ts';
 import { profileSchema } from './profile.ts';
 import { replaySchema } from './replay.ts';
 import { reportSchema } from './report.ts';
@@ -8,6 +9,7 @@ import { reportSchema } from './report.ts';
 /** By file name: the schemas that other programs may rely on. */
 const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly schema: z.ZodType }>> = {
   'compare.schema.json': { title: 'Comparison of Reprise', schema: comparisonSchema },
+  'history.schema.json': { title: 'History of runs of Reprise', schema: historySchema },
   'profile.schema.json': { title: 'Traffic profile of Reprise', schema: profileSchema },
   'replay.schema.json': { title: 'Run of Reprise', schema: replaySchema },
   'replay-events.schema.json': { title: 'Event of a run of Reprise', schema: replayEventSchema },

@@ -8,6 +8,7 @@ import { drainCommand } from '../../src/cli/commands/drain.ts';
 import { exportCommand } from '../../src/cli/commands/export.ts';
 import { faultsCommand } from '../../src/cli/commands/faults.ts';
 import { forgetCommand } from '../../src/cli/commands/forget.ts';
+import { historyCommand } from '../../src/cli/commands/history.ts';
 import { importCommand } from '../../src/cli/commands/import.ts';
 import { inspectCommand } from '../../src/cli/commands/inspect.ts';
 import { mergeCommand } from '../../src/cli/commands/merge.ts';
@@ -118,6 +119,13 @@ describe('README.md', () => {
     const table = scenarios.match(/^\| `--.*$/gm)?.join('\n') ?? '';
     expect(flagsIn(table.replaceAll('|', ''))).toEqual(longFlagsOf(runCommand([])));
     expect(readme).toContain('(docs/scenarios.md)');
+  });
+
+  test('leaves the flags of history to a page that names every one of them and no other', () => {
+    const page = readFileSync(join(repositoryRoot, 'docs', 'ci.md'), 'utf8');
+    const section = page.slice(page.indexOf('## History')).split(/^## /m)[1] ?? '';
+    const table = section.match(/^\| `--.*$/gm)?.join('\n') ?? '';
+    expect(flagsIn(table.replaceAll('|', ''))).toEqual(longFlagsOf(historyCommand()));
   });
 
   test('names every exit status', () => {

@@ -1,5 +1,6 @@
+import type { Result } from '../../documents/history.ts';
 import { escaped } from '../render/html.ts';
-import type { Outcome, OutcomeCase, Result } from './outcome.ts';
+import type { Outcome, OutcomeCase } from './outcome.ts';
 
 /**
  * An outcome as JUnit XML, in the form that Jenkins, GitLab and Azure read: a suite for the test, a case for each

@@ -1,4 +1,5 @@
-import type { Figure, Outcome } from './outcome.ts';
+import type { Figure } from '../../documents/history.ts';
+import type { Outcome } from './outcome.ts';
 
 const SUFFIXES: Readonly<Record<Figure['unit'], string>> = {
   ms: '_seconds',

@@ -1,12 +1,10 @@
 import type { ComparisonDocument } from '../../documents/comparison.ts';
+import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { isShift } from '../compare/view.ts';
 import { type Finding, ratioText, shareText, type View } from '../render/table.ts';
 import { valueText } from '../report/requests.ts';
-
-/** How a test, or one of its checks, ended. `undecided` is neither: nothing can be said. */
-export type Result = 'passed' | 'failed' | 'undecided';
 
 /** One thing that was checked: an objective, a metric, or a reason against the run itself. */
 export interface OutcomeCase {
@@ -17,13 +15,6 @@ export interface OutcomeCase {
   readonly message: string;
   /** What to do; empty where nothing is. */
   readonly advice: string;
-}
-
-/** One number of an outcome. Times are in milliseconds, shares from 0 to 1. */
-export interface Figure {
-  readonly name: string;
-  readonly unit: 'ms' | 'share' | 'per_second' | 'ratio' | 'count';
-  readonly value: number;
 }
 
 /** A verdict of any command, in the form that pipelines and histories take. */
@@ -37,6 +28,8 @@ export interface Outcome {
   readonly figures: readonly Figure[];
   /** Facts for people. */
   readonly properties: readonly (readonly [name: string, value: string])[];
+  /** Of the run that it judges; null where there is none, or none that was sealed. */
+  readonly facts: Pick<HistoryRun, 'run' | 'capture' | 'target' | 'version'> | null;
   /** ISO 8601; null where unknown. */
   readonly startedAt: string | null;
   readonly durationS: number;
@@ -74,6 +67,7 @@ function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: Vie
     cases: cases.length > 0 ? cases : [validCase(view.headline)],
     figures: summary === null ? [] : runFigures(summary),
     properties: summary === null ? [] : runProperties(summary),
+    facts: summary && factsOf(summary),
     startedAt: summary?.startedAt ?? null,
     durationS: summary?.durationS ?? 0,
     view,
@@ -142,12 +136,15 @@ export function runFigures(run: ReplayDocument): Figure[] {
   return figures.flatMap(([name, unit, value]) => (value === null ? [] : [{ name, unit, value }]));
 }
 
+function factsOf({ run, capture, target, version }: ReplayDocument): NonNullable<Outcome['facts']> {
+  return { run, capture, target, version };
+}
+
 function runProperties(run: ReplayDocument): [string, string][] {
-  const { capture, target, version, multiplier, scaling, planned, sent, failed } = run;
+  const { multiplier, scaling, planned, sent, failed } = run;
   return [
-    ['run', run.run],
     ['verdict', run.verdict ?? 'none'],
-    ...Object.entries({ capture, target, version, multiplier, scaling, planned, sent, failed }).map(
+    ...Object.entries({ ...factsOf(run), multiplier, scaling, planned, sent, failed }).map(
       ([name, value]): [string, string] => [name, String(value)],
     ),
   ];
@@ -181,6 +178,7 @@ export function comparisonOutcome(document: ComparisonDocument, view: View): Out
       ['a', a.name],
       ['b', b.name],
     ],
+    facts: null,
     startedAt: b.startedAt,
     durationS: 0,
     view,

@@ -72,7 +72,12 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions 
       asksForCheck: (expressions) => isCheckImplied(expressions, names),
     },
   );
-  return { options, monitors, ...resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked)) };
+  const keeping = resolveOptions(KEEPING_OPTIONS, askedFor(KEEPING_OPTIONS, asked));
+  if (options.shard !== null && keeping.history !== null) {
+    const reason = '--shard cannot be combined with --history: a shard is no whole test';
+    throw new AppError('OPTION_INVALID', reason, { hint: 'Give --history to merge.' });
+  }
+  return { options, monitors, ...keeping };
 }
 
 /** @throws AppError OPTION_INVALID listing every problem */

@@ -31,7 +31,7 @@ import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
 import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
-import { assertWritable, type VerdictRequest, writeVerdict } from '../verdict-outputs.ts';
+import { assertWritable, deliverVerdict, type VerdictRequest } from '../verdict-outputs.ts';
 import { playCalibration, readyCalibration } from './calibration.ts';
 import {
   answerLines,
@@ -136,7 +136,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     const calibrationDocument = calibrated?.document ?? null;
     const document = documentOf(run, parts, finished, interruption.received, calibrationDocument);
     store.seal(run, totalsOf(finished.figures), document);
-    reporter.note(...writeVerdict(runOutcome(document, runView(document)), parts.verdict, process.env));
+    reporter.note(...deliverVerdict(runOutcome(document, runView(document)), directory, parts.verdict));
     const { end } = finished.outcome;
     // One that came to nothing is no reason to let a good one go.
     if (end.kind === 'complete') retainRuns(directory, parts);

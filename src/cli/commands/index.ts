@@ -43,6 +43,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./compare.ts')).compareCommand(),
   },
   {
+    name: 'history',
+    summary: 'show the runs of a history, and where a metric changed',
+    load: async () => (await import('./history.ts')).historyCommand(),
+  },
+  {
     name: 'import',
     summary: "build a capture from another tool's files",
     load: async () => (await import('./import.ts')).importCommand(),

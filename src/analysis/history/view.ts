@@ -1,0 +1,171 @@
+import { formatMs, formatShare } from '../../core/units.ts';
+import type {
+  Figure,
+  HistoryChange,
+  HistoryDocument,
+  HistoryMetric,
+  TestHistory,
+} from '../../documents/history.ts';
+import { timeSeries } from '../render/charts.ts';
+import { type PageAssets, section, tableSection, viewPage } from '../render/html.ts';
+import {
+  columnsOf,
+  NONE,
+  numberText,
+  ratioText,
+  type Section,
+  sectionOf,
+  type Table,
+  type View,
+} from '../render/table.ts';
+import { LEAST_RUNS } from './build-history.ts';
+
+/** A history as people read it. */
+export function historyView(document: HistoryDocument): View {
+  const { file, tests, significance } = document;
+  const runs = tests.reduce((sum, test) => sum + test.runs.length, 0);
+  const changed = tests.flatMap(({ test, metrics }) =>
+    metrics.flatMap(({ name, unit, changes }) => changes.map((change) => ({ test, name, unit, change }))),
+  );
+  return {
+    title: 'History',
+    verdict: changed.length > 0 ? 'CHANGED' : tests.some(({ enough }) => enough) ? 'STEADY' : null,
+    tone: changed.length > 0 ? 'warn' : 'good',
+    headline:
+      changed.length === 0
+        ? 'No metric is known to have changed.'
+        : `${changed.length} changes of a metric, each at the run it began with.`,
+    reasons: changed.map(({ test, name, unit, change }) => ({
+      code: name,
+      title: test,
+      text: changeText(unit, change),
+      advice: 'Compare that run with the one before it: reprise compare.',
+    })),
+    notes: [],
+    lines: [
+      `${runs} runs of ${tests.length} tests in ${file}`,
+      `A change is named by chance in at most ${formatShare(significance)} of tests that have none; a test needs ${LEAST_RUNS} decided runs.`,
+    ],
+    sections: tests.map(testSection),
+  };
+}
+
+function testSection(test: TestHistory): Section {
+  return sectionOf(test.test, titleOf(test), [metricTable(test), runTable(test)]);
+}
+
+function titleOf({ test, runs, judged, enough }: TestHistory): string {
+  const open = runs.length - judged;
+  const undecided = open === 0 ? '' : `, ${open} of them undecided`;
+  return `${test}: ${runs.length} runs${undecided}${enough ? '' : '; too few to tell a change'}`;
+}
+
+function metricTable({ metrics }: TestHistory): Table {
+  return {
+    title: 'Metrics',
+    unit: 'as named',
+    source: 'the runs of this test, the oldest first; undecided ones are drawn and not searched for changes',
+    lookFor: 'a step that stays: the run it began with is named',
+    columns: columnsOf(['metric', 'over the runs'], ['first', 'median', 'last', 'changed at']),
+    rows: metrics.map(({ name, unit, values, changes }) => {
+      const known = values.filter((value) => value !== null);
+      const show = (value: number | undefined) => (value === undefined ? NONE : valueText(unit, value));
+      return [
+        name,
+        sparkline(values),
+        ...[known[0], median(known), known.at(-1)].map(show),
+        changes.map(({ run, ratio }) => `${run} (× ${ratioText(ratio)})`).join(', ') || NONE,
+      ];
+    }),
+  };
+}
+
+function runTable({ runs }: TestHistory): Table {
+  return {
+    title: 'Runs',
+    unit: 'verdicts',
+    source: 'this history',
+    lookFor: 'the last run that passed, and the first that did not',
+    columns: columnsOf(['started', 'run', 'verdict', 'version', 'target', 'directory'], []),
+    rows: runs.map(({ startedAt, run, verdict, result, version, target, directory }) => [
+      startedAt,
+      run,
+      verdict ?? `none (${result})`,
+      ...[version, target, directory],
+    ]),
+  };
+}
+
+function changeText(
+  unit: Figure['unit'],
+  { run, startedAt, before, after, ratio, p }: HistoryChange,
+): string {
+  const times = ratio === null ? '' : ` (× ${ratioText(ratio)})`;
+  return `changed at run ${run} of ${startedAt} from ${valueText(unit, before)} to ${valueText(unit, after)}${times}, p ${p.toFixed(4)}`;
+}
+
+function valueText(unit: Figure['unit'], value: number): string {
+  if (unit === 'ms') return formatMs(value);
+  return unit === 'share' ? formatShare(value) : numberText(value);
+}
+
+function median(values: readonly number[]): number | undefined {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+}
+
+const STEPS = '▁▂▃▄▅▆▇█';
+/** As wide as a cell of text can be without a break. */
+const MOST_STEPS = 50;
+
+/** The latest values as bars of text from the least to the greatest; a gap where nothing was measured. */
+export function sparkline(values: readonly (number | null)[]): string {
+  const shown = values.slice(-MOST_STEPS);
+  const known = shown.filter((value) => value !== null);
+  const least = Math.min(...known);
+  const span = Math.max(...known) - least;
+  return shown
+    .map((value) => {
+      if (value === null) return '·';
+      return STEPS[span === 0 ? 0 : Math.round(((value - least) / span) * (STEPS.length - 1))];
+    })
+    .join('');
+}
+
+/** What the page draws of each test; the tables have the others. */
+const DRAWN: readonly (readonly [title: string, unit: string, names: readonly string[]])[] = [
+  ['Latency', 'ms', ['latency_p50', 'latency_p95', 'latency_p99']],
+  ['Time to first token', 'ms', ['ttft_p50', 'ttft_p95', 'ttft_p99']],
+  ['Failed requests', 'share', ['failed']],
+  ['Rate', 'requests per second', ['rate']],
+];
+
+/** A history as one page. */
+export function historyPage(document: HistoryDocument, assets: PageAssets): string {
+  const view = historyView(document);
+  const charts = document.tests.map((test, at) => chartsOf(test, at));
+  const body = view.sections.map((each, at) =>
+    tableSection(each, (charts[at] ?? []).map(({ html }) => html).join('')),
+  );
+  const none = body.length === 0 ? [section('Nothing yet', '<p>The history holds no run.</p>')] : [];
+  return viewPage(view, 'History', [...body, ...none], charts.flat(), assets);
+}
+
+function chartsOf({ runs, metrics }: TestHistory, at: number) {
+  if (runs.length < 2) return [];
+  const lineOf = (name: string) => metrics.find((metric): metric is HistoryMetric => metric.name === name);
+  return DRAWN.flatMap(([title, unit, names], index) => {
+    const lines = names.flatMap((name) => {
+      const values = lineOf(name)?.values;
+      return values === undefined ? [] : [{ label: name, values }];
+    });
+    if (lines.length === 0) return [];
+    return [
+      timeSeries({
+        ...{ id: `test-${at}-${index}`, title, unit, lines },
+        source: 'the runs of this test, each at its start',
+        lookFor: 'a step that stays',
+        at: runs.map(({ startedAt }) => Math.round(Date.parse(startedAt) / 1e3)),
+      }),
+    ];
+  });
+}

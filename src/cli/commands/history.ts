@@ -1,0 +1,40 @@
+import { Command } from 'commander';
+import { historyPage, historyView } from '../../analysis/history/view.ts';
+import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
+import { HISTORY_OPTIONS, readHistory } from '../../app/history.ts';
+import { pageAssets } from '../../app/package.ts';
+import { Problems } from '../../core/errors.ts';
+import { readOptions, resolveOptions, toggle } from '../../core/options.ts';
+import { addOptions, askedOf } from '../options.ts';
+import { formOption, outputsOf, writeOutputs } from '../output.ts';
+import { terminal } from '../terminal.ts';
+
+const OUTPUTS = {
+  json: toggle('--json', 'print one JSON document'),
+  html: formOption('--html [file]', 'write one self-contained page'),
+  md: formOption('--md [file]', 'write Markdown'),
+};
+const FORMS = ['html', 'md'] as const;
+const OPTIONS = { ...OUTPUTS, ...HISTORY_OPTIONS };
+
+/** `reprise history FILE`: what became of a test over its runs. */
+export function historyCommand(): Command {
+  return addOptions(new Command('history'), OPTIONS)
+    .description('Show the runs that --history kept, by test, and name the run where a metric changed.')
+    .argument('<file>', 'the SQLite file that --history named')
+    .action((file: string, _: object, command: Command) => {
+      const asked = askedOf(command, OPTIONS);
+      const problems = new Problems();
+      const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
+      const document = readHistory(file, resolveOptions(HISTORY_OPTIONS, asked, problems));
+      const forms = {
+        json: document,
+        text: () => viewText(historyView(document), 'brief'),
+        rendered: {
+          html: { called: 'page', render: () => historyPage(document, pageAssets()) },
+          md: { called: 'Markdown', render: () => viewMarkdown(historyView(document)) },
+        },
+      };
+      writeOutputs(forms, outputs, terminal);
+    });
+}

@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import { count, type Immutable, maybeNumber, maybeText } from './parts.ts';
+
+const unit = z.enum(['ms', 'share', 'per_second', 'ratio', 'count']);
+
+const figure = z
+  .object({ name: z.string(), unit, value: z.number() })
+  .describe('One number of an outcome. Times are in milliseconds, shares from 0 to 1.');
+export type Figure = Immutable<z.infer<typeof figure>>;
+
+const result = z
+  .enum(['passed', 'failed', 'undecided'])
+  .describe('How a test, or one of its checks, ended; undecided is neither.');
+export type Result = z.infer<typeof result>;
+
+const historyRun = z.object({
+  run: z.string(),
+  test: z.string().describe('Equal for the runs that belong together.'),
+  command: z.string(),
+  startedAt: z.string(),
+  durationS: z.number(),
+  verdict: maybeText,
+  result,
+  capture: z.string(),
+  target: z.string(),
+  version: z.string(),
+  directory: z.string().describe('Where the run was kept; it may be gone.'),
+  figures: z.array(figure),
+});
+export type HistoryRun = Immutable<z.infer<typeof historyRun>>;
+
+const change = z.object({
+  run: z.string().describe('The first run of the new level.'),
+  startedAt: z.string(),
+  before: z.number().describe('Mean of the runs since the change before it.'),
+  after: z.number(),
+  ratio: maybeNumber.describe('after ÷ before; null if before is 0.'),
+  p: z.number().describe('Of the permutation test: how often chance alone parts runs as far.'),
+});
+export type HistoryChange = Immutable<z.infer<typeof change>>;
+
+const metric = z.object({
+  name: z.string(),
+  unit,
+  values: z.array(maybeNumber).describe('One for each of `runs`; null if a run did not measure it.'),
+  changes: z.array(change),
+});
+export type HistoryMetric = Immutable<z.infer<typeof metric>>;
+
+const testHistory = z.object({
+  test: z.string(),
+  runs: z.array(historyRun.omit({ figures: true, test: true })).describe('The oldest first.'),
+  judged: count.describe('Runs that changes are sought in: those that are not undecided.'),
+  enough: z.boolean().describe('False if the runs are too few for any change to be proven.'),
+  metrics: z.array(metric),
+});
+export type TestHistory = Immutable<z.infer<typeof testHistory>>;
+
+/** The document of `history --json`. Fields are added, never renamed; readers ignore unknown ones. */
+export const historySchema = z.object({
+  schemaVersion: z.literal(1),
+  kind: z.literal('history'),
+  file: z.string(),
+  significance: z.number().describe('Chance of naming any change in a test that has none.'),
+  tests: z.array(testHistory),
+});
+export type HistoryDocument = Immutable<z.infer<typeof historySchema>>;

@@ -1,0 +1,233 @@
+import { closeSync, openSync } from 'node:fs';
+import { AppError, reasonOf } from '../core/errors.ts';
+import type { HistoryRun, Result } from '../documents/history.ts';
+import {
+  type Connection,
+  insertInto,
+  openForReading,
+  openForWriting,
+  selected,
+  sqliteCode,
+} from './capture/sqlite.ts';
+
+const FORMAT_VERSION = 1;
+const PRIVATE_FILE = 0o600;
+
+const SCHEMA = `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run (
+  run TEXT PRIMARY KEY,
+  test TEXT NOT NULL,
+  command TEXT NOT NULL,
+  started_at TEXT NOT NULL,
+  duration_s REAL NOT NULL,
+  verdict TEXT,
+  result TEXT NOT NULL,
+  capture TEXT NOT NULL,
+  target TEXT NOT NULL,
+  version TEXT NOT NULL,
+  directory TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_of_test ON run (test, started_at);
+
+CREATE TABLE figure (
+  run TEXT NOT NULL REFERENCES run (run) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  unit TEXT NOT NULL,
+  value REAL NOT NULL,
+  PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+`;
+
+/** Runs to keep of each test: a number of the newest, or those that started within a time. */
+export type HistoryRetention =
+  | { readonly kind: 'count'; readonly runs: number }
+  | { readonly kind: 'age'; readonly ms: number };
+
+type RunRow = Omit<HistoryRun, 'figures'>;
+const RUN_COLUMNS = selected(
+  'run, test, command, started_at, duration_s, verdict, result, capture, target, version, directory',
+);
+
+/**
+ * The figures of many runs in one SQLite file (0600), which outlives their directories. Several processes may add to
+ * it at one time. The runs of a test are told apart by their ids, and adding one again replaces it.
+ */
+export class History {
+  readonly #path: string;
+  readonly #connection: Connection;
+
+  /**
+   * @param access `write` makes a file that is not there
+   * @throws AppError INPUT_INVALID for what is no history, SCHEMA_TOO_NEW, OUTPUT_UNWRITABLE
+   */
+  constructor(path: string, access: 'read' | 'write') {
+    this.#path = path;
+    this.#connection = access === 'read' ? openHistory(path) : openOrCreate(path);
+  }
+
+  /** Adds a run and takes away those of its test that are not to be kept. @returns how many that were */
+  add({ figures, ...run }: HistoryRun, kept: HistoryRetention): number {
+    return this.#asked(() =>
+      this.#connection
+        .transaction(() => {
+          this.#connection.prepare('DELETE FROM run WHERE run = ?').run(run.run);
+          const {
+            test,
+            command,
+            startedAt,
+            durationS,
+            verdict,
+            result,
+            capture,
+            target,
+            version,
+            directory,
+          } = run;
+          insertInto(this.#connection, 'run').run(
+            ...[
+              run.run,
+              test,
+              command,
+              startedAt,
+              durationS,
+              verdict,
+              result,
+              capture,
+              target,
+              version,
+              directory,
+            ],
+          );
+          const insert = insertInto(this.#connection, 'figure');
+          for (const { name, unit, value } of figures) insert.run(run.run, name, unit, value);
+          return this.#retain(run, kept);
+        })
+        .immediate(),
+    );
+  }
+
+  /** The runs of a test, or of all, the oldest first; at most so many of the newest of each test. */
+  runs(test: string | null, most: number): HistoryRun[] {
+    return this.#asked(() => {
+      const rows = this.#connection
+        .prepare<[string | null, string | null, number], RunRow>(
+          `SELECT ${RUN_COLUMNS} FROM (
+             SELECT *, row_number() OVER (PARTITION BY test ORDER BY started_at DESC, run DESC) AS newest
+             FROM run WHERE ? IS NULL OR test = ?
+           ) WHERE newest <= ? ORDER BY test, started_at, run`,
+        )
+        .all(test, test, most);
+      const figures = this.#connection.prepare<[string], HistoryRun['figures'][number]>(
+        'SELECT name, unit, value FROM figure WHERE run = ? ORDER BY name',
+      );
+      return rows.map((row) => ({ ...row, figures: figures.all(row.run) }));
+    });
+  }
+
+  /** The newest run of a test with this result, another than `except`; null if there is none. */
+  latest(test: string, result: Result, except: string): RunRow | null {
+    return this.#asked(
+      () =>
+        this.#connection
+          .prepare<[string, string, string], RunRow>(
+            `SELECT ${RUN_COLUMNS} FROM run WHERE test = ? AND result = ? AND run <> ?
+             ORDER BY started_at DESC, run DESC LIMIT 1`,
+          )
+          .get(test, result, except) ?? null,
+    );
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  #retain({ test, run, startedAt }: RunRow, kept: HistoryRetention): number {
+    if (kept.kind === 'age') {
+      const oldest = new Date(Date.parse(startedAt) - kept.ms).toISOString();
+      return this.#connection
+        .prepare('DELETE FROM run WHERE test = ? AND run <> ? AND started_at < ?')
+        .run(test, run, oldest).changes;
+    }
+    return this.#connection
+      .prepare(
+        `DELETE FROM run WHERE test = ? AND run <> ? AND run NOT IN (
+           SELECT run FROM run WHERE test = ? ORDER BY started_at DESC, run DESC LIMIT ?)`,
+      )
+      .run(test, run, test, kept.runs).changes;
+  }
+
+  #asked<T>(ask: () => T): T {
+    try {
+      return ask();
+    } catch (error) {
+      throw historyError(this.#path, error);
+    }
+  }
+}
+
+function openOrCreate(path: string): Connection {
+  try {
+    // SQLite would make it readable for everybody. What is there keeps its mode.
+    closeSync(openSync(path, 'a', PRIVATE_FILE));
+    const connection = openForWriting(path, 'commit');
+    connection.pragma('foreign_keys = ON');
+    connection.transaction(() => create(connection)).immediate();
+    assertFormat(path, connection);
+    return connection;
+  } catch (error) {
+    throw historyError(path, error);
+  }
+}
+
+function create(connection: Connection): void {
+  if (connection.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() !== 0) return;
+  connection.exec(SCHEMA);
+  insertInto(connection, 'meta').run('history_format', FORMAT_VERSION);
+}
+
+function openHistory(path: string): Connection {
+  try {
+    const connection = openForReading(path);
+    assertFormat(path, connection);
+    return connection;
+  } catch (error) {
+    throw historyError(path, error);
+  }
+}
+
+function assertFormat(path: string, connection: Connection): void {
+  try {
+    const version = connection.prepare("SELECT value FROM meta WHERE key = 'history_format'").pluck().get();
+    if (version === FORMAT_VERSION) return;
+    if (typeof version !== 'number') throw notOne(path, 'another file of SQLite');
+    throw new AppError('SCHEMA_TOO_NEW', `the history ${path} has format ${version}`, {
+      hint: `This version reads format ${FORMAT_VERSION}; use the one that wrote it, or a later one.`,
+    });
+  } catch (error) {
+    connection.close();
+    throw sqliteCode(error) === 'SQLITE_ERROR' ? notOne(path, 'another file of SQLite') : error;
+  }
+}
+
+function historyError(path: string, error: unknown): unknown {
+  const code = sqliteCode(error);
+  if (code === null && !(error instanceof Error && 'syscall' in error)) return error;
+  if (code === 'SQLITE_NOTADB' || code === 'SQLITE_CORRUPT') return notOne(path, reasonOf(error));
+  const isMissing = code === 'SQLITE_CANTOPEN';
+  return new AppError(
+    isMissing ? 'INPUT_INVALID' : 'OUTPUT_UNWRITABLE',
+    `the history ${path} cannot be ${isMissing ? 'opened' : 'written'}: ${reasonOf(error)}`,
+    {
+      hint: 'Give the file that replay --history wrote, in a directory that this user may write to.',
+      cause: error,
+    },
+  );
+}
+
+function notOne(path: string, why: string): AppError {
+  return new AppError('INPUT_INVALID', `${path} is no history: ${why}`, {
+    hint: 'Give the file that replay --history wrote, or a name that is free.',
+  });
+}

@@ -1,0 +1,61 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { runOutcome } from '../../src/analysis/outcome/outcome.ts';
+import { runView } from '../../src/analysis/report/view.ts';
+import { keepInHistory, lastPassOf, readHistory } from '../../src/app/history.ts';
+import { runReprise } from '../support/process.ts';
+import { storedRun, summaryOf } from '../support/reported-runs.ts';
+import { good } from '../support/run-contexts.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const SENDS = good(200);
+const history = join(temporaryDirectory(), 'history.sqlite');
+
+/** Keeps a run with this id, which passes or fails. @returns its directory */
+function kept(id: string, limit: string): string {
+  const facts = { slo: [`latency: p(95)<${limit}`], run: { id, options: { name: 'nightly' } } };
+  const directory = storedRun(SENDS, facts);
+  const summary = summaryOf(SENDS, facts);
+  const retainHistory = { kind: 'count', runs: 10 } as const;
+  const told = keepInHistory(runOutcome(summary, runView(summary)), directory, { history, retainHistory });
+  expect(told).toEqual([`kept in ${history} as "nightly"`]);
+  return directory;
+}
+
+test('a run is compared with the last one of its test that passed', async () => {
+  const passed = kept('a', '60s');
+  const failed = kept('b', '0.001');
+  const now = kept('c', '60s');
+  expect(lastPassOf(now, history)).toBe(passed);
+  expect(lastPassOf(failed, history)).toBe(now);
+  const { status, stdout } = await runReprise([
+    ...['compare', now, '--baseline', 'last-pass', '--history', history, '--json'],
+  ]);
+  expect({ status, a: JSON.parse(stdout).a.run, b: JSON.parse(stdout).b.run }).toEqual({
+    status: 4,
+    a: 'a',
+    b: 'c',
+  });
+  const document = readHistory(history, { test: 'nightly' });
+  expect(document.tests[0]?.runs.map(({ run, verdict }) => [run, verdict])).toEqual([
+    ['a', 'PASS'],
+    ['b', 'FAIL'],
+    ['c', 'PASS'],
+  ]);
+  expect(() => readHistory(history, { test: 'other' })).toThrow(
+    expect.objectContaining({ code: 'INPUT_INVALID' }),
+  );
+  rmSync(passed, { recursive: true });
+  expect(() => lastPassOf(now, history)).toThrow(/is gone from/);
+});
+
+test('a comparison needs two sides, or a history that has one', async () => {
+  for (const args of [
+    ['a'],
+    ['a', '--baseline', 'last-pass'],
+    ['a', 'b', '--baseline', 'last-pass', '--history', 'h'],
+  ]) {
+    expect((await runReprise(['compare', ...args])).status).toBe(2);
+  }
+});
