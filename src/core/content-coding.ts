@@ -108,7 +108,7 @@ function codingNames(contentEncoding: string | null): string[] {
 function unfold(coding: Coding, bytes: Uint8Array): Buffer {
   const share = Math.max(LIMITS.decodedBodyFloorBytes, bytes.length * LIMITS.decodedBodyRatio);
   try {
-    return coding.decode(bytes, Math.min(share, LIMITS.decodedBodyBytes));
+    return coding.decode(bytes, Math.min(share, LIMITS.maskedBodyBytes));
   } catch (error) {
     if (error instanceof UnreadableBody) throw error;
     const code = error instanceof Error && 'code' in error ? error.code : null;

@@ -44,14 +44,15 @@ export const LIMITS = {
   /**
    * Body redaction, in order:
    * - nesting depth
-   * - decoded size, absolute (equal to the cap on uncoded bodies), then as a multiple above a floor
+   * - size without content coding, at some 20 MB a second: nothing else is recorded meanwhile; and for coded
+   *   bodies as a multiple of their own size, above a floor
    * - zstd frames per body, 20 µs each
    * - hashed values per body, 6 µs each
    * - field names per form, and keys inside its values, up to 20 µs each
    * - lines per event
    */
   jsonDepth: 128,
-  decodedBodyBytes: 32 * MIB,
+  maskedBodyBytes: 8 * MIB,
   decodedBodyFloorBytes: 1 * MIB,
   decodedBodyRatio: 100,
   zstdFrames: 4_096,

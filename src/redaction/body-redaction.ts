@@ -1,6 +1,7 @@
 import { decodeContent } from '../core/content-coding.ts';
 import { BODY_DROP_REASONS, type BodyDropReason, UnreadableBody } from '../core/errors.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
+import { LIMITS } from '../core/limits.ts';
 import { boundaryOf } from '../core/multipart.ts';
 import { type BodyRules, bodyTreatments } from './body-rules.ts';
 import { coverEvents } from './event-stream.ts';
@@ -105,6 +106,7 @@ export class BodyRedaction {
 
   #covered(bytes: Uint8Array, about: BodyAbout): RedactedBody {
     const decoded = decodeContent(bytes, about.contentEncoding);
+    if (decoded.bytes.length > LIMITS.maskedBodyBytes) throw new UnreadableBody('too_large');
     const plain = decoded.coded
       ? Buffer.from(decoded.bytes.buffer, decoded.bytes.byteOffset, decoded.bytes.length)
       : Buffer.from(decoded.bytes);

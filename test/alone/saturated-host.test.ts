@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +18,8 @@ const TRAFFIC_MS = repeated(10_000, 180_000);
 /** What waits when the load ends is recorded within this. */
 const SETTLED_MS = 30_000;
 const RECORDED_SHARE = 0.99;
+/** As a client sends a picture to a model that sees. */
+const IMAGE = `data:image/png;base64,${randomBytes(1_500_000).toString('base64')}`;
 
 const groups: string[] = [];
 afterEach(async () => {
@@ -58,6 +61,46 @@ function endLoops({ child }: RunningProcess): void {
   }
 }
 
+/** @param masks flags of redaction; with them, a picture is sent each second besides */
+async function recordBeside(
+  loops: number,
+  perSecond: number,
+  controlGroups: readonly string[],
+  masks: readonly string[] = [],
+): Promise<void> {
+  const origin = await new NumberedOrigin().listen();
+  const home = temporaryDirectory();
+  const go = join(home, 'go');
+  const args = [
+    ...['--log-format', 'json', 'record', '--target', `127.0.0.1:${origin.port}`],
+    ...['--listen', '127.0.0.1:0', '--dir', join(home, 'capture'), '--probe-listen', 'off'],
+    ...['--drain-delay', '0s', '--drain-deadline', '5s', ...masks],
+  ];
+  const recording = startBeside(loops, go, args, controlGroups);
+  try {
+    const [, port] = await recording.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/);
+    await recording.waitFor('stderr', /"state":"HEALTHY"/);
+    writeFileSync(go, '');
+    const traffic = new PacedTraffic(Number(port), perSecond);
+    const pictures = masks.length === 0 ? null : new PacedTraffic(Number(port), 1, IMAGE);
+    await sleep(TRAFFIC_MS);
+    await Promise.all([traffic.stop(), pictures?.stop()]);
+    // To the loops it is the end at once, to the recording a drain.
+    process.kill(-(recording.child.pid as number), 'SIGTERM');
+    const { status, log, end } = await accountOf(recording);
+    expect(status).toBe(0);
+    expect([...traffic.failed, ...(pictures?.failed ?? [])]).toEqual([]);
+    expect(log.filter(({ message }) => /hangs|recorder ended/.test(message))).toEqual([]);
+    const succeeded = traffic.succeeded + (pictures?.succeeded ?? 0);
+    expect(end['exchanges']).toBeGreaterThanOrEqual(succeeded * RECORDED_SHARE);
+    expect(traffic.succeeded).toBeGreaterThan(0);
+    if (pictures !== null) expect(pictures.succeeded).toBeGreaterThan(0);
+  } finally {
+    endLoops(recording);
+    await origin.close();
+  }
+}
+
 describe.runIf(process.platform === 'linux').each(
   repeated(
     [[8, 50]],
@@ -71,34 +114,10 @@ describe.runIf(process.platform === 'linux').each(
     ['session', priorityMeans().ownShare],
     ['control group', canGroup],
   ] as const)('of the same %s, all is recorded and no recorder is killed', async (shared, isPossible) => {
-    if (!isPossible) return;
-    const origin = await new NumberedOrigin().listen();
-    const home = temporaryDirectory();
-    const go = join(home, 'go');
-    const args = [
-      ...['--log-format', 'json', 'record', '--target', `127.0.0.1:${origin.port}`],
-      ...['--listen', '127.0.0.1:0', '--dir', join(home, 'capture'), '--probe-listen', 'off'],
-      ...['--drain-delay', '0s', '--drain-deadline', '5s'],
-    ];
-    const recording = startBeside(loops, go, args, shared === 'session' ? [] : [newGroup()]);
-    try {
-      const [, port] = await recording.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/);
-      await recording.waitFor('stderr', /"state":"HEALTHY"/);
-      writeFileSync(go, '');
-      const traffic = new PacedTraffic(Number(port), perSecond);
-      await sleep(TRAFFIC_MS);
-      await traffic.stop();
-      // To the loops it is the end at once, to the recording a drain.
-      process.kill(-(recording.child.pid as number), 'SIGTERM');
-      const { status, log, end } = await accountOf(recording);
-      expect(status).toBe(0);
-      expect(traffic.failed).toEqual([]);
-      expect(log.filter(({ message }) => /hangs|recorder ended/.test(message))).toEqual([]);
-      expect(end['exchanges']).toBeGreaterThanOrEqual(traffic.succeeded * RECORDED_SHARE);
-      expect(traffic.succeeded).toBeGreaterThan(0);
-    } finally {
-      endLoops(recording);
-      await origin.close();
-    }
+    if (isPossible) await recordBeside(loops, perSecond, shared === 'session' ? [] : [newGroup()]);
+  });
+
+  it('a picture of 2 MB each second is masked and recorded with all the rest', async () => {
+    await recordBeside(loops, perSecond, canGroup ? [newGroup()] : [], ['--redact-preset', 'llm']);
   });
 });

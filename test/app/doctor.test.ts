@@ -120,11 +120,11 @@ describe('reprise doctor', () => {
 
     test('counts no memory for connections that the open files leave no room for', () => {
       const size = { maxConnections: 10_000 };
-      expect(memoryFinding(host(statedMiB(480), 1_000), size)).toMatchObject({ result: 'ok' });
+      expect(memoryFinding(host(statedMiB(480), 1_144), size)).toMatchObject({ result: 'ok' });
     });
 
     test('asks for no more open files than the connections that are wanted take', () => {
-      const room = (maxConnections: number) => openFilesFinding(host(2_000, 1_000), { maxConnections });
+      const room = (maxConnections: number) => openFilesFinding(host(2_000, 1_144), { maxConnections });
       expect(room(480)).toMatchObject({ result: 'ok' });
       expect(room(481)).toMatchObject({ result: 'warn', advice: expect.stringContaining('(481)') });
     });

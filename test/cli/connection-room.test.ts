@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { connectionRoom, withinRoom } from '../../src/app/recording/record-options.ts';
+import { LIMITS } from '../../src/core/limits.ts';
 import type { HostLimits } from '../../src/monitors/host.ts';
 import type { PlaneOptions } from '../../src/proxy/control/messages.ts';
 import type { Pair } from '../../src/proxy/data-plane.ts';
@@ -29,9 +30,14 @@ const roomIn = (options: PlaneOptions, openFiles: number | null) =>
 
 describe('the room for connections', () => {
   test('is two descriptors each beside those kept free', () => {
-    expect(connectionRoom(host(1_024), null)).toBe(492);
-    expect(connectionRoom(host(1_023), null)).toBe(491);
+    expect(connectionRoom(host(1_168), null)).toBe(492);
+    expect(connectionRoom(host(1_167), null)).toBe(491);
     expect(connectionRoom(host(20), null)).toBe(0);
+  });
+
+  test('leaves as many as the probe port and the control socket may take', () => {
+    const kept = LIMITS.probeConnections + LIMITS.controlConnections;
+    expect(1_024 - 2 * (connectionRoom(host(1_024), null) ?? 1_024)).toBeGreaterThanOrEqual(kept + 28);
   });
 
   test('is unknown where no limit is', () => {
@@ -41,25 +47,25 @@ describe('the room for connections', () => {
   });
 
   test('of a gateway is what its requests in flight leave, and never less than a share for each upstream', () => {
-    expect(roomIn(gatewayOf({ maxInFlight: 100 }), 1_041)).toBe(900);
-    expect(roomIn(gatewayOf(), 1_041)).toBe(500);
+    expect(roomIn(gatewayOf({ maxInFlight: 100 }), 1_185)).toBe(900);
+    expect(roomIn(gatewayOf(), 1_185)).toBe(500);
   });
 
   test('of a gateway counts each upstream once, because each keeps connections', () => {
     const pairs = [pairTo('127.0.0.1:1'), pairTo('127.0.0.1:2'), pairTo('127.0.0.1:2')];
-    expect(roomIn(gatewayOf({ pairs, maxInFlight: 100 }), 1_043)).toBe(800);
+    expect(roomIn(gatewayOf({ pairs, maxInFlight: 100 }), 1_187)).toBe(800);
     const routes = [
       { match: 'exact', path: '/x', target: parseEndpoint('127.0.0.1:3', 'x'), stripPrefix: false },
     ] as const;
-    expect(roomIn(gatewayOf({ pairs, routes, maxInFlight: 100 }), 1_043)).toBe(700);
+    expect(roomIn(gatewayOf({ pairs, routes, maxInFlight: 100 }), 1_187)).toBe(700);
   });
 
   test('of a gateway with tunnels does not hang on what is in flight: they are not', () => {
-    expect(roomIn(gatewayOf({ maxInFlight: 100, websocket: true }), 1_041)).toBe(500);
+    expect(roomIn(gatewayOf({ maxInFlight: 100, websocket: true }), 1_185)).toBe(500);
   });
 
   test('never adds to what was asked for, and turns nobody away where by its sum there is room for nobody', () => {
-    expect(roomIn(gatewayOf({ maxConnections: 7 }), 1_041)).toBe(7);
+    expect(roomIn(gatewayOf({ maxConnections: 7 }), 1_185)).toBe(7);
     expect(roomIn(gatewayOf(), 41)).toBe(10_000);
   });
 });

@@ -107,8 +107,8 @@ describe('a form of megabytes made to kill the recorder', () => {
     ]);
   });
 
-  it('does not at the largest size that is kept either', async () => {
-    const { fatal, told } = await inRecordersHeap([hostile('//%40', 'a=', '', LIMITS.requestBodyBytes - 2)]);
+  it('does not at the largest size that is masked either', async () => {
+    const { fatal, told } = await inRecordersHeap([hostile('//%40', 'a=', '', LIMITS.maskedBodyBytes - 2)]);
     expect([fatal, told]).toEqual([null, [['//%40', []]]]);
   });
 });

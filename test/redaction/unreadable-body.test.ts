@@ -1,9 +1,21 @@
+import { zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { LIMITS } from '../../src/core/limits.ts';
 import { bodyRedaction, cover } from '../support/body-redaction.ts';
 
 describe('what cannot be read for certain', () => {
   const redaction = bodyRedaction(['/a=mask']);
+
+  it('or what would hold the recorder for long is dropped whole, however small its coding makes it', () => {
+    const room = LIMITS.maskedBodyBytes - '{"a":""}'.length;
+    const within = `{"a":"${'x'.repeat(room)}"}`;
+    expect(cover(redaction, within).dropped).toBeNull();
+    const beyond = `{"a":"${'x'.repeat(room + 1)}"}`;
+    const dropped = { kept: null, names: [], dropped: 'too_large', text: '' };
+    expect(cover(redaction, beyond)).toEqual(dropped);
+    expect(cover(redaction, zstdCompressSync(beyond), { contentEncoding: 'zstd' })).toEqual(dropped);
+  });
 
   it.each([
     ['{"a":"secret"', 'not_json'],

@@ -16,13 +16,14 @@ export class PacedTraffic {
   readonly #everyMs: number;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   readonly #underWay = new Set<Promise<void>>();
-  readonly #filler = 'x'.repeat(300);
+  readonly #filler: string;
   readonly #sending: Promise<void>;
   #latenciesMs: number[] = [];
   #stopped = false;
 
-  constructor(port: number, perSecond: number) {
+  constructor(port: number, perSecond: number, filler = 'x'.repeat(300)) {
     this.#port = port;
+    this.#filler = filler;
     this.#everyMs = 1_000 / perSecond;
     this.#sending = this.#send();
   }

@@ -552,8 +552,11 @@ function flagOf(name: string): string {
   return name === 'routes' ? 'routes' : `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Descriptors of the proxy that are not connections: about 28 of the runtime and its pipe, a few for files. */
-const KEPT_FREE = 40;
+/**
+ * Descriptors of the proxy that are not its clients': about 28 of the runtime and its pipe, a few for files, and those
+ * of probes and control.
+ */
+const KEPT_FREE = 40 + LIMITS.probeConnections + LIMITS.controlConnections;
 
 /**
  * How many client connections the proxy can hold within the limit of open files; null where there is no limit.

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
@@ -10,6 +11,7 @@ import {
   type Stats,
   statfsSync,
   statSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
@@ -156,14 +158,33 @@ function makeCapture(directory: string): string {
 
 /**
  * Refuses what another user prepared: its owner could read what is written, or knows the key that hashes it.
+ * A file server may show our files as another user's, as NFS does with root's (`root_squash`). So what belongs to the
+ * owner that a new file of ours gets there is ours as well.
+ * @param newFileOwner the owner of a new file in a directory; for tests
  * @throws AppError OUTPUT_UNWRITABLE naming the owner
  */
-export function assertOwn(path: string, { uid }: Stats): void {
+export function assertOwn(path: string, status: Stats, newFileOwner = ownerOfNewFile): void {
+  const { uid } = status;
   const own = process.geteuid?.() ?? uid;
-  if (uid === own) return;
+  if (uid === own || uid === newFileOwner(status.isDirectory() ? path : dirname(path))) return;
   throw new AppError('OUTPUT_UNWRITABLE', `${path} belongs to another user (${uid})`, {
     hint: `Record as that user, give it to this one (chown -R ${own} ${path}), or name another directory.`,
   });
+}
+
+/** Who owns a file that this process makes in a directory; null where it may make none. */
+export function ownerOfNewFile(directory: string): number | null {
+  const path = join(directory, `.owner-${randomBytes(8).toString('hex')}`);
+  try {
+    // Never a file or a link that somebody else put there.
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch {
+    // Then nothing of a capture can be written there either.
+    return null;
+  }
+  const { uid } = lstatSync(path);
+  unlinkSync(path);
+  return uid;
 }
 
 /**

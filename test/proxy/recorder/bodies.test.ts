@@ -49,6 +49,21 @@ describe('what is kept of bodies', () => {
     expect(exchange?.responseChunks).toEqual([1, 4]);
   });
 
+  it.each(['none', 'requests'] as const)(
+    'under policy %s, the rest is counted and hashed, and not copied',
+    (bodies) => {
+      const body = pattern(4_000_000);
+      const feed = new Feed({ policy: { ...ALL, bodies } }).client(post(body)).client(body);
+      feed.server(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`).server(body.subarray(0, -1));
+      const stored = bodies === 'none' ? 0 : ALL.requestBodyBytes;
+      expect(feed.context.budget.usedBytes).toBeLessThan(stored + OPEN + 16_000);
+      feed.server(body.subarray(-1)).close();
+      feed.assertSettled();
+      const whole = { bytes: body.length, hash: HASH.ofBody(body) };
+      expect(feed.exchanges[0]).toMatchObject({ request: { body: whole }, response: { body: whole } });
+    },
+  );
+
   it('is a prefix up to the cap, with true size, hash of all and the mark', () => {
     for (const [bytes, truncated] of [
       [1_000, false],

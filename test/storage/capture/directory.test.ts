@@ -1,14 +1,26 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { KeyedHash } from '../../../src/core/keyed-hash.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import {
+  assertOwn,
   defaultMaxDiskBytes,
   defaultShareBytes,
   formatSegmentName,
   hourOf,
+  ownerOfNewFile,
   parseSegmentName,
   resolveCaptureDirectory,
 } from '../../../src/storage/capture/directory.ts';
@@ -119,6 +131,19 @@ describe('the directory of a capture', () => {
     expect(() => resolveCaptureDirectory(named, 'write')).toThrow(expect.objectContaining(foreign));
     // A reader may be anybody whom the file system lets in.
     expect(resolveCaptureDirectory(named, 'read')).toBe(own);
+  });
+
+  it('of ours is taken up again where a file server shows our files as of another user', () => {
+    const directory = resolveCaptureDirectory(temporaryDirectory(), 'write');
+    const shown = Object.assign(lstatSync(directory), { uid: 65_534 });
+    expect(() => assertOwn(directory, shown, () => 65_534)).not.toThrow();
+    const prepared = Object.assign(lstatSync(directory), { uid: 1_000 });
+    const foreign = expect.objectContaining({ code: 'OUTPUT_UNWRITABLE' });
+    expect(() => assertOwn(directory, prepared, () => 65_534)).toThrow(foreign);
+    expect(() => assertOwn(directory, prepared)).toThrow(foreign);
+    expect(ownerOfNewFile(directory)).toBe(process.geteuid?.());
+    expect(ownerOfNewFile(join(directory, 'missing'))).toBeNull();
+    expect(readdirSync(directory)).toEqual([]);
   });
 
   it('whose hash key is a link is refused: its target may be known to others', () => {
