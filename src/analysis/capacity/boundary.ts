@@ -20,14 +20,18 @@ export interface BoundaryFit {
   readonly shape: 'smooth' | 'cliff';
 }
 
-/** How sure the interval is. */
-const CONFIDENCE = 0.95;
-/** Cells of the logarithm of the boundary, and of the logarithm of the spread. */
-const BOUNDARY_CELLS = 400;
-const SPREAD_CELLS = 24;
-/** Spreads of the logistic curve, in the logarithm of the multiplier: from a cliff to a long slope. */
-const LEAST_SPREAD = 0.004;
-const MOST_SPREAD = 0.2;
+/**
+ * How sure the posterior is of an interval that is to hold with 95 %: a search ends once it is narrow, which favours
+ * those that happen to be.
+ */
+const CONFIDENCE = 0.975;
+/** Cells of the logarithm of the boundary. */
+const CELLS = 240;
+/**
+ * Spreads of the logistic curve, in the logarithm of the multiplier: from a cliff to a long slope. All count as equally
+ * likely, so that a few windows that happen to fall into place are not taken for a cliff.
+ */
+const SPREADS = Array.from({ length: 20 }, (_, at) => 0.005 + 0.015 * at);
 /** How far beyond the loads that were played the boundary is looked for. */
 const BEYOND = 1.5;
 /** A logistic curve falls from 0.9 to 0.1 within so many spreads. */
@@ -45,24 +49,23 @@ export function fitBoundary(loads: readonly LoadOutcome[]): BoundaryFit | null {
   if (!judged.some(({ good }) => good > 0) || !judged.some((load) => load.good < load.judged)) return null;
   const logs = judged.map(({ multiplier }) => Math.log(multiplier));
   const from = Math.min(...logs) - Math.log(BEYOND);
-  const step = (Math.max(...logs) + Math.log(BEYOND) - from) / BOUNDARY_CELLS;
-  const centres = Array.from({ length: BOUNDARY_CELLS }, (_, at) => from + (at + 0.5) * step);
-  const spreads = Array.from(
-    { length: SPREAD_CELLS },
-    (_, at) => LEAST_SPREAD * (MOST_SPREAD / LEAST_SPREAD) ** (at / (SPREAD_CELLS - 1)),
+  const step = (Math.max(...logs) + Math.log(BEYOND) - from) / CELLS;
+  const likelihoods = SPREADS.map((spread) =>
+    Float64Array.from({ length: CELLS }, (_, at) => logLikelihood(judged, from + (at + 0.5) * step, spread)),
   );
-  const likelihoods = spreads.map((spread) => centres.map((centre) => logLikelihood(judged, centre, spread)));
   const most = likelihoods.reduce((max, row) => Math.max(max, ...row), Number.NEGATIVE_INFINITY);
   const weights = likelihoods.map((row) => row.map((each) => Math.exp(each - most)));
-  const ofBoundary = centres.map((_, at) => weights.reduce((sum, row) => sum + row[at]!, 0));
+  const ofBoundary = Array.from({ length: CELLS }, (_, at) =>
+    weights.reduce((sum, row) => sum + row[at]!, 0),
+  );
   const ofSpread = weights.map((row) => row.reduce((sum, each) => sum + each, 0));
-  const quantile = (share: number) => Math.exp(from + quantileCell(ofBoundary, share) * step);
-  const [low, multiplier, high] = [(1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2].map(quantile) as [
-    number,
-    number,
-    number,
+  const boundaryAt = (share: number) => Math.exp(from + quantileCell(ofBoundary, share) * step);
+  const [low, multiplier, high] = [
+    boundaryAt((1 - CONFIDENCE) / 2),
+    boundaryAt(0.5),
+    boundaryAt((1 + CONFIDENCE) / 2),
   ];
-  const spread = spreads[Math.floor(quantileCell(ofSpread, 0.5))]!;
+  const spread = SPREADS[Math.floor(quantileCell(ofSpread, 0.5))]!;
   return {
     multiplier,
     low,
@@ -76,7 +79,7 @@ export function fitBoundary(loads: readonly LoadOutcome[]): BoundaryFit | null {
 function logLikelihood(loads: readonly LoadOutcome[], centre: number, spread: number): number {
   return loads.reduce((sum, { multiplier, good, judged }) => {
     const odds = (centre - Math.log(multiplier)) / spread;
-    return sum + good * logLogistic(odds) + (judged - good) * logLogistic(-odds);
+    return sum + judged * logLogistic(odds) - (judged - good) * odds;
   }, 0);
 }
 

@@ -192,7 +192,8 @@ export class CapacitySearch {
   /** Where the next windows tell most of the boundary. */
   #narrowing(fit: BoundaryFit | null, { lower, upper }: RelevantBounds): number {
     const [low, high] = [lower!.multiplier, upper!.multiplier];
-    return this.#rounded(fit?.multiplier ?? Math.sqrt(low * high));
+    if (fit === null) return this.#rounded(Math.sqrt(low * high));
+    return this.#rounded([fit.low, fit.multiplier, fit.high][this.#steps.length % 3]!);
   }
 
   /** The first load with fewer windows than decide it. Beyond the upper bound nothing has to be decided. */

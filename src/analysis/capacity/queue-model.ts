@@ -1,0 +1,101 @@
+import { SeededRandom } from '../../core/random.ts';
+import type { SliceFacts } from '../verdict/slices.ts';
+import { BacklogWatch, type HealthyStep } from './early-stop.ts';
+
+/** A request of a schedule. */
+export interface DueRequest {
+  /** When it is due, seconds from the schedule's start; schedules ascend. */
+  readonly offsetS: number;
+  readonly facts: SliceFacts;
+}
+
+/** Service times of requests up to a size. */
+export interface SizeClass {
+  /** The largest request of the class, bytes; infinity for the last one. */
+  readonly upToBytes: number;
+  /** Seconds, any number of samples: a service takes one of them by chance. */
+  readonly servicesS: readonly number[];
+}
+
+/** A server as a queue: some executors, each with one request at a time, first come first served. */
+export interface QueueModel {
+  readonly executors: number;
+  /** Ascending by size. */
+  readonly sizes: readonly SizeClass[];
+}
+
+/** Numbers from 0 to 1, the end excluded, by a seed. */
+export function uniformBy(seed: number): () => number {
+  const random = new SeededRandom(seed);
+  return () => random.nextUint32() / 2 ** 32;
+}
+
+/** When executors become free, in a binary heap. */
+export class Executors {
+  readonly #freeAt: Float64Array;
+
+  constructor(count: number) {
+    this.#freeAt = new Float64Array(count).fill(Number.NEGATIVE_INFINITY);
+  }
+
+  /** When the first one is free. */
+  get firstFree(): number {
+    return this.#freeAt[0]!;
+  }
+
+  /** Gives the first free one work until then. */
+  busyUntil(end: number): void {
+    const heap = this.#freeAt;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child + 1 < heap.length && heap[child + 1]! < heap[child]!) child += 1;
+      if (child >= heap.length || heap[child]! >= end) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = end;
+  }
+}
+
+/**
+ * Plays a schedule to the model on a virtual clock, beginning with an empty queue.
+ * @returns the latency of each request, seconds: waiting and service
+ */
+export function playQueue(
+  { executors, sizes }: QueueModel,
+  schedule: readonly DueRequest[],
+  random: () => number,
+): Float64Array {
+  const pool = new Executors(executors);
+  return Float64Array.from(schedule, ({ offsetS, facts }) => {
+    const { servicesS } = sizes.find(({ upToBytes }) => facts.requestBytes <= upToBytes) ?? sizes.at(-1)!;
+    const service = servicesS[Math.floor(random() * servicesS.length)]!;
+    const end = Math.max(offsetS, pool.firstFree) + service;
+    pool.busyUntil(end);
+    return end - offsetS;
+  });
+}
+
+/**
+ * When a step that was played would have been given up: the watch looks once a second.
+ * @param latenciesS of the schedule's requests
+ * @returns seconds from the schedule's start; null for one that is played to its end
+ */
+export function hopelessAtS(
+  schedule: readonly DueRequest[],
+  latenciesS: Float64Array,
+  healthy: HealthyStep,
+): number | null {
+  const watch = new BacklogWatch(healthy);
+  const ends = latenciesS.map((latency, at) => latency + schedule[at]!.offsetS).sort();
+  let due = 0;
+  let ended = 0;
+  for (let elapsedS = 1; due < schedule.length; elapsedS++) {
+    while (due < schedule.length && schedule[due]!.offsetS <= elapsedS) due += 1;
+    while (ended < ends.length && ends[ended]! <= elapsedS) ended += 1;
+    watch.add({ elapsedS, due, ended });
+    if (watch.isHopeless) return elapsedS;
+  }
+  return null;
+}

@@ -1,0 +1,88 @@
+import { writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { uniformBy } from '../../src/analysis/capacity/queue-model.ts';
+import { repeated } from '../support/long-form.ts';
+import {
+  playedQueue,
+  type QueueCase,
+  SEARCH,
+  searchedQueue,
+  trueBoundary,
+} from '../support/searched-queue.ts';
+
+const SEEDS = repeated(100, 1_000);
+/** Of seeds of one queue, chance may be against this share. */
+const MISSED_OF_ONE = 0.15;
+
+const CASES: readonly QueueCase[] = [
+  { arrivals: 'poisson', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
+  { arrivals: 'poisson', service: 'exponential', executors: 1, load: 0.2, percent: 95, limit: 10 },
+  { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
+  { arrivals: 'poisson', service: 'skewed', executors: 8, load: 0.3, percent: 99, limit: 8 },
+  { arrivals: 'azure', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
+  { arrivals: 'azure', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
+];
+
+function tell(figures: object): void {
+  writeFileSync(process.stderr.fd, `${JSON.stringify(figures)}\n`);
+}
+
+function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(share * values.length)]!;
+}
+
+test('the interval holds the true boundary, is narrow, and is found within the budget', () => {
+  const all = { held: 0, widths: [] as number[] };
+  for (const [at, queue] of CASES.entries()) {
+    const truth = trueBoundary(queue);
+    const found = { held: 0, widths: [] as number[], spent: [] as number[], missing: 0 };
+    const seeds = Array.from({ length: SEEDS }, (_, seed) => seed + 1).filter(
+      (seed) => seed % CASES.length === at,
+    );
+    for (const seed of seeds) {
+      const { search } = searchedQueue(queue, seed);
+      const fit = search.results()[0]!.fit;
+      found.spent.push(SEARCH.budgetS - search.remainingS);
+      found.widths.push(fit?.width ?? Number.POSITIVE_INFINITY);
+      if (fit !== null && fit.low <= truth && truth <= fit.high) found.held += 1;
+    }
+    const medians = { width: quantile(found.widths, 0.5), spentS: quantile(found.spent, 0.5) };
+    tell({
+      ...queue,
+      truth,
+      seeds: seeds.length,
+      held: found.held,
+      medians,
+      widest: Math.max(...found.widths),
+    });
+    expect(Math.max(...found.spent)).toBeLessThanOrEqual(SEARCH.budgetS);
+    expect(found.held).toBeGreaterThanOrEqual((1 - MISSED_OF_ONE) * seeds.length);
+    all.held += found.held;
+    all.widths.push(...found.widths);
+  }
+  tell({ seeds: SEEDS, held: all.held, medianWidth: quantile(all.widths, 0.5) });
+  expect(all.held).toBeGreaterThanOrEqual(0.95 * SEEDS);
+  expect(quantile(all.widths, 0.5)).toBeLessThanOrEqual(0.15);
+});
+
+test('hardly ever gives up a step that the target stands, and always one of twice what it can do', () => {
+  const random = uniformBy(7);
+  const steps = repeated(100, 1_000);
+  let early = 0;
+  for (const queue of CASES) {
+    const capacity = 1 / queue.load;
+    const boundary = trueBoundary(queue);
+    const waited: number[] = [];
+    for (let step = 0; step < steps; step++) {
+      const share = [0.5, 0.8, 0.95, 1][step % 4]!;
+      if (playedQueue(queue, boundary * share, 3, random(), random).hopelessAtS !== null) early += 1;
+      if (step % 10 > 0) continue;
+      const drowned = playedQueue(queue, capacity * 2, 3, random(), random);
+      expect(drowned.hopelessAtS).not.toBeNull();
+      waited.push(drowned.hopelessAtS!);
+    }
+    tell({ ...queue, early, ofSteps: steps, drownedEndS: quantile(waited, 0.5), ofS: 64 });
+    expect(quantile(waited, 0.5)).toBeLessThanOrEqual(32);
+  }
+  expect(early).toBeLessThanOrEqual(0.01 * steps * CASES.length);
+});

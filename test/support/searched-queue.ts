@@ -1,0 +1,210 @@
+import type { HealthyStep } from '../../src/analysis/capacity/early-stop.ts';
+import {
+  type DueRequest,
+  hopelessAtS,
+  playQueue,
+  type QueueModel,
+  uniformBy,
+} from '../../src/analysis/capacity/queue-model.ts';
+import {
+  CapacitySearch,
+  type PlayedWindow,
+  type SearchEnd,
+  type SearchOptions,
+} from '../../src/analysis/capacity/search.ts';
+import { azureArrivalsUs } from './azure-trace.ts';
+import { SERVICE_TIMES, type ServiceName, uniform } from './queue-simulator.ts';
+
+/** A queue whose capacity is searched on a virtual clock: traffic, server and objective. */
+export interface QueueCase {
+  readonly arrivals: 'poisson' | 'azure';
+  readonly service: ServiceName;
+  readonly executors: number;
+  /** Share of the executors' time that the traffic uses at 1x. */
+  readonly load: number;
+  /** The objective: this percentile is below so many mean services. */
+  readonly percent: number;
+  readonly limit: number;
+}
+
+const MEAN_S = 0.04;
+export const WINDOW_S = 20;
+/** Played before the first window, and waited after the last one. */
+const SETTLE_S = 4;
+const COOL_DOWN_S = 2;
+const GOAL = 'latency';
+const FACTS = { model: null, route: null, client: null, requestBytes: 1_000, stage: 1 };
+
+export const SEARCH: SearchOptions = {
+  goals: [{ id: GOAL, isSought: true }],
+  start: 1,
+  floor: 0.1,
+  ceiling: 64,
+  width: 0.12,
+  noise: 0,
+  windowS: WINDOW_S,
+  windowsToDecide: 3,
+  overheadS: SETTLE_S + COOL_DOWN_S,
+  budgetS: 1_800,
+};
+
+const models = new Map<ServiceName, readonly number[]>();
+function modelOf({ service, executors }: QueueCase): QueueModel {
+  const random = uniform(1);
+  const draw = () => Array.from({ length: 20_000 }, () => SERVICE_TIMES[service](random) * MEAN_S);
+  const servicesS = models.get(service) ?? draw();
+  models.set(service, servicesS);
+  return { executors, sizes: [{ upToBytes: Number.POSITIVE_INFINITY, servicesS }] };
+}
+
+/** Arrivals of the trace as shares of its length. */
+let trace: readonly number[] | null = null;
+function azureShares(): readonly number[] {
+  const us = trace === null ? azureArrivalsUs() : [];
+  trace ??= us.map((each) => (each - us[0]!) / (us.at(-1)! - us[0]!));
+  return trace;
+}
+
+/** So many seconds at a multiplier from a place in the recording on, which goes round; a Poisson one is drawn anew. */
+function scheduleOf(
+  queue: QueueCase,
+  multiplier: number,
+  seconds: number,
+  position: number,
+  random: () => number,
+): DueRequest[] {
+  const recordedPerS = (queue.load * queue.executors) / MEAN_S;
+  const schedule: DueRequest[] = [];
+  if (queue.arrivals === 'poisson') {
+    for (let now = 0; ; ) {
+      now -= Math.log(1 - random()) / (recordedPerS * multiplier);
+      if (now >= seconds) return schedule;
+      schedule.push({ offsetS: now, facts: FACTS });
+    }
+  }
+  const shares = azureShares();
+  const lengthS = shares.length / recordedPerS / multiplier;
+  for (let at = shares.findIndex((share) => share >= position); ; at++) {
+    const round = Math.floor(at / shares.length);
+    const offsetS = (shares[at % shares.length]! + round - position) * lengthS;
+    if (offsetS >= seconds) return schedule;
+    schedule.push({ offsetS, facts: FACTS });
+  }
+}
+
+/** Variance over mean of the counts of seconds. */
+function dispersionOf(schedule: readonly DueRequest[]): number {
+  const counts = new Array<number>(Math.ceil(schedule.at(-1)!.offsetS)).fill(0);
+  for (const { offsetS } of schedule) counts[Math.floor(offsetS)]! += 1;
+  const mean = schedule.length / counts.length;
+  return counts.reduce((sum, count) => sum + (count - mean) ** 2, 0) / counts.length / mean;
+}
+
+export interface PlayedQueue {
+  /** Whether each window kept the objective. */
+  readonly kept: readonly boolean[];
+  readonly hopelessAtS: number | null;
+  readonly longS: number;
+}
+
+/** Plays a step, each window judged by the requests that were due in it. */
+export function playedQueue(
+  queue: QueueCase,
+  multiplier: number,
+  windows: number,
+  position: number,
+  random: () => number,
+): PlayedQueue {
+  const longS = SETTLE_S + windows * WINDOW_S;
+  const schedule = scheduleOf(queue, multiplier, longS, position, random);
+  const latencies = playQueue(modelOf(queue), schedule, random);
+  const counts = Array.from({ length: windows }, () => ({ all: 0, over: 0 }));
+  for (const [at, { offsetS }] of schedule.entries()) {
+    const count = counts[Math.floor((offsetS - SETTLE_S) / WINDOW_S)];
+    if (count === undefined) continue;
+    count.all += 1;
+    if (latencies[at]! >= queue.limit * MEAN_S) count.over += 1;
+  }
+  const healthy: HealthyStep = {
+    offeredPerS: schedule.length / longS,
+    dispersion: dispersionOf(schedule),
+    longestAnswerS: queue.limit * MEAN_S,
+  };
+  return {
+    kept: counts.map(({ all, over }) => over <= all * (1 - queue.percent / 100)),
+    hopelessAtS: hopelessAtS(schedule, latencies, healthy),
+    longS,
+  };
+}
+
+/** Searches the capacity of a queue to the end. */
+export function searchedQueue(
+  queue: QueueCase,
+  seed: number,
+): { readonly search: CapacitySearch; readonly reason: SearchEnd } {
+  const random = uniformBy(seed);
+  const search = new CapacitySearch(SEARCH);
+  const start = random();
+  for (;;) {
+    const next = search.next();
+    if (next.kind === 'done') return { search, reason: next.reason };
+    const { multiplier, windows, position } = next;
+    const played = playedQueue(queue, multiplier, windows, (position + start) % 1, random);
+    const whole = played.hopelessAtS === null ? windows : wholeWindows(played.hopelessAtS);
+    const shown = played.kept.slice(0, whole).map((kept) => windowOf(kept, false));
+    if (played.hopelessAtS !== null && whole < windows) shown.push(windowOf(false, true));
+    search.add({
+      multiplier,
+      windows: shown,
+      spentS: Math.min(played.longS, played.hopelessAtS ?? played.longS) + COOL_DOWN_S,
+    });
+  }
+}
+
+function wholeWindows(seconds: number): number {
+  return Math.max(0, Math.floor((seconds - SETTLE_S) / WINDOW_S));
+}
+
+function windowOf(kept: boolean, endedEarly: boolean): PlayedWindow {
+  return {
+    ...{ kept: { [GOAL]: kept }, seconds: WINDOW_S, endedEarly },
+    ...{ isVoid: false, offeredPerS: 0, lossRatio: 0 },
+  };
+}
+
+/** Steps of each brute-force estimate, two windows each. */
+const TRIED = 300;
+const TRIED_NEAR = [-0.06, -0.03, 0, 0.03, 0.06] as const;
+
+/** The multiplier at which half of the windows pass, by brute force: bisected, then by a line through its neighbours. */
+export function trueBoundary(queue: QueueCase): number {
+  const known = boundaries.get(queue) ?? bruteForce(queue);
+  boundaries.set(queue, known);
+  return known;
+}
+
+const boundaries = new Map<QueueCase, number>();
+
+function bruteForce(queue: QueueCase): number {
+  const random = uniformBy(2 ** 40);
+  const shareAt = (multiplier: number, steps: number) => {
+    let passed = 0;
+    for (let step = 0; step < steps; step++) {
+      passed += playedQueue(queue, multiplier, 2, random(), random).kept.filter(Boolean).length;
+    }
+    return passed / (2 * steps);
+  };
+  let [low, high] = [0.2 / queue.load, 1.5 / queue.load];
+  for (let round = 0; round < 6; round++) {
+    const middle = Math.sqrt(low * high);
+    if (shareAt(middle, 40) > 0.5) low = middle;
+    else high = middle;
+  }
+  const centre = Math.log(low * high) / 2;
+  const shares = TRIED_NEAR.map((off) => shareAt(Math.exp(centre + off), TRIED));
+  const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+  const slope =
+    shares.reduce((sum, share, at) => sum + TRIED_NEAR[at]! * (share - mean), 0) /
+    TRIED_NEAR.reduce<number>((sum, off) => sum + off ** 2, 0);
+  return Math.exp(centre + (0.5 - mean) / slope);
+}
