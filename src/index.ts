@@ -4,6 +4,9 @@
  * `maxRequestBody: '1MiB'`. Failures are an `AppError` with a code and a hint.
  */
 
+import { searchCapacity } from './app/capacity/capacity.ts';
+import { CAPACITY_OPTIONS, resolveCapacityOptions } from './app/capacity/options.ts';
+import { planCapacity } from './app/capacity/plan.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from './app/compare.ts';
 import { DOCTOR_OPTIONS, examine, type Finding } from './app/doctor.ts';
 import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
@@ -18,6 +21,7 @@ import { RECORD_OPTIONS, readRecordOptions, withinRoom } from './app/recording/r
 import { Recording, type RecordingEnd } from './app/recording/recording.ts';
 import { chooseReplay, planOf } from './app/replay/plan.ts';
 import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from './app/replay/prepare.ts';
+import type { ReplayReporter } from './app/replay/progress.ts';
 import { runReplay } from './app/replay/run.ts';
 import { REPORT_OPTIONS, reportInThread } from './app/report.ts';
 import {
@@ -30,6 +34,7 @@ import { systemClock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { byProgram, type OptionShape, resolveOptions, type StatedOptions } from './core/options.ts';
 import type { Logger } from './core/ports.ts';
+import type { CapacityDocument, CapacityStep } from './documents/capacity.ts';
 import type { ComparisonDocument } from './documents/comparison.ts';
 import type { ReplayEvent } from './documents/events.ts';
 import type { ProfileDocument } from './documents/profile.ts';
@@ -41,6 +46,7 @@ import type { ForgetDocument } from './storage/capture/forget.ts';
 
 export type RecordOptions = StatedOptions<typeof RECORD_OPTIONS>;
 export type ReplayOptions = StatedOptions<typeof RUN_OPTIONS>;
+export type CapacityOptions = StatedOptions<typeof CAPACITY_OPTIONS>;
 export type ProfileOptions = StatedOptions<typeof PROFILE_OPTIONS>;
 export type ReportOptions = StatedOptions<typeof REPORT_OPTIONS>;
 export type CompareOptions = StatedOptions<typeof COMPARE_OPTIONS>;
@@ -54,6 +60,12 @@ export type SelftestOptions = StatedOptions<typeof SELFTEST_OPTIONS>;
 export type SelftestDocument = ReturnType<typeof selftestDocument>;
 
 const SILENT: Logger = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const SILENT_REPORTER: ReplayReporter = {
+  interactive: false,
+  note: () => undefined,
+  progress: () => undefined,
+  endProgress: () => undefined,
+};
 
 /** A recording that is under way. */
 export interface RunningRecording {
@@ -133,16 +145,47 @@ export async function replay(
         },
         end: () => undefined,
       }),
-      reporter: {
-        interactive: false,
-        note: () => undefined,
-        progress: () => undefined,
-        endProgress: () => undefined,
-        event: onEvent,
-      },
+      reporter: { ...SILENT_REPORTER, event: onEvent },
     });
     if (end.kind === 'aborted') throw end.error;
     return { directory, document };
+  } finally {
+    opened.source.close();
+  }
+}
+
+/** What a search tells, and what may stop it. */
+export interface CapacityDeps {
+  /** Aborted, the search ends after what it is doing; the same call with the same `out` goes on. */
+  readonly signal?: AbortSignal;
+  /** Told of each step that is over. */
+  readonly onStep?: (step: CapacityStep) => void;
+  readonly logger?: Logger;
+}
+
+/**
+ * Finds the multiplier of the recorded traffic at which a target breaks an objective, with its interval. Windows are
+ * classified as by MLRsearch (draft-ietf-bmwg-mlrsearch); the boundary is fitted as by PLRsearch
+ * (draft-vpolak-bmwg-plrsearch).
+ * @throws AppError OPTION_INVALID listing every problem; what the opening of a capture throws; OUTPUT_EXISTS,
+ *   TARGET_FORBIDDEN, TARGET_UNREACHABLE
+ */
+export async function capacity(
+  capture: string,
+  options: CapacityOptions,
+  { signal = new AbortController().signal, onStep, logger = SILENT }: CapacityDeps = {},
+): Promise<CapacityDocument> {
+  const resolved = resolveCapacityOptions(byProgram(CAPACITY_OPTIONS, options));
+  const { run } = resolved;
+  const { target, window } = run.options;
+  if (target === null) throw new AppError('OPTION_INVALID', 'a search needs a target');
+  const opened = openForReplay(capture, encryptionKeyOf(run), window.recorders);
+  try {
+    return await searchCapacity(planCapacity(opened, resolved), {
+      ...{ target, signal, logger, onStep },
+      received: () => (signal.aborted ? 'abort' : null),
+      reporter: SILENT_REPORTER,
+    });
   } finally {
     opened.source.close();
   }
@@ -291,6 +334,7 @@ export {
 } from './core/headers.ts';
 export type { CaptureSource, Logger, TimeRange } from './core/ports.ts';
 export type { Run, RunSecond, RunTotals, Send, SendError } from './core/run.ts';
+export type { CapacityDocument, CapacityStep } from './documents/capacity.ts';
 export type { ComparisonDocument } from './documents/comparison.ts';
 export type { ReplayEvent } from './documents/events.ts';
 export type { ProfileDocument } from './documents/profile.ts';

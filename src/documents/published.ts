@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { capacitySchema } from './capacity.ts';
 import { comparisonSchema } from './comparison.ts';
 import { replayEventSchema } from './events.ts';
 import { historySchema } from './history.ts';
@@ -8,6 +9,7 @@ import { reportSchema } from './report.ts';
 
 /** By file name: the schemas that other programs may rely on. */
 const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly schema: z.ZodType }>> = {
+  'capacity.schema.json': { title: 'Breaking point of Reprise', schema: capacitySchema },
   'compare.schema.json': { title: 'Comparison of Reprise', schema: comparisonSchema },
   'history.schema.json': { title: 'History of runs of Reprise', schema: historySchema },
   'profile.schema.json': { title: 'Traffic profile of Reprise', schema: profileSchema },

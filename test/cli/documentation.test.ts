@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
+import { capacityCommand } from '../../src/cli/commands/capacity.ts';
 import { compareCommand } from '../../src/cli/commands/compare.ts';
 import { changeCommand } from '../../src/cli/commands/control.ts';
 import { drainCommand } from '../../src/cli/commands/drain.ts';
@@ -126,6 +127,13 @@ describe('README.md', () => {
     const section = page.slice(page.indexOf('## History')).split(/^## /m)[1] ?? '';
     const table = section.match(/^\| `--.*$/gm)?.join('\n') ?? '';
     expect(flagsIn(table.replaceAll('|', ''))).toEqual(longFlagsOf(historyCommand()));
+  });
+
+  test('leaves the flags of capacity to a page that names every one that replay has not', () => {
+    const page = readFileSync(join(repositoryRoot, 'docs', 'capacity.md'), 'utf8');
+    const own = longFlagsOf(capacityCommand()).filter((flag) => !longFlagsOf(replayCommand()).includes(flag));
+    expect(flagsIn(page)).toEqual(expect.arrayContaining(own));
+    expect(readme).toContain('(docs/capacity.md)');
   });
 
   test('names every exit status', () => {

@@ -42,6 +42,11 @@ function hashOf(text: string): string {
 export interface ChartData {
   readonly id: string;
   readonly unit: string;
+  /** What lies along the chart, with places that are marked; left out for time. */
+  readonly x?: {
+    readonly label: string;
+    readonly marks: readonly { readonly label: string; readonly at: number; readonly colour: string }[];
+  };
   readonly at: readonly number[];
   readonly lines: readonly {
     readonly label: string;

@@ -466,7 +466,7 @@ const CATALOGUE = {
   }),
 } as const;
 
-type ReasonCode = keyof typeof CATALOGUE;
+export type ReasonCode = keyof typeof CATALOGUE;
 export const REASON_CODES = Object.keys(CATALOGUE) as readonly ReasonCode[];
 
 export type FactsOf<Code extends ReasonCode> = Parameters<(typeof CATALOGUE)[Code]['text']>[0];

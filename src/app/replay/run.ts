@@ -23,7 +23,7 @@ import { scalingCountLines, scalingDocument } from '../../replay/plan/describe-s
 import { stageEndsOf } from '../../replay/plan/stages.ts';
 import type { Warmup } from '../../replay/plan/warmup.ts';
 import { timeShiftCountLines } from '../../replay/request/shift-time.ts';
-import { Replay, type ReplayEnd, type ReplayOutcome } from '../../replay/run.ts';
+import { Replay, type ReplayEnd, type ReplayListener, type ReplayOutcome } from '../../replay/run.ts';
 import type { Target } from '../../replay/target.ts';
 import type { Playback } from '../../replay/window/playback.ts';
 import { removeOlderRuns } from '../../storage/runs/retention.ts';
@@ -76,7 +76,12 @@ export interface ReplayRunParts extends LeadIn {
   readonly listen: () => StopSource;
   readonly reporter: ReplayReporter;
   readonly logger: Logger;
+  /** Told of what is judged while the run lasts; left out where nobody follows it. */
+  readonly rows?: RunRows | undefined;
 }
+
+/** Follows the rows of a run, less its calibration and warm-up. */
+export type RunRows = Pick<ReplayListener, 'planned' | 'ended'>;
 
 /** What may stop a run before its end. */
 export interface StopSource {
@@ -146,7 +151,16 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   }
 }
 
-function replayMaker(runId: string, { target, logger, createChecker, threads }: ReplayRunParts) {
+/** Makes replays of one run: its own and its calibration's. */
+export function replayMaker(
+  runId: string,
+  {
+    target,
+    logger,
+    createChecker,
+    threads,
+  }: Pick<ReplayRunParts, 'target' | 'logger' | 'createChecker' | 'threads'>,
+) {
   return (plan: ReplayPlan, source: CaptureSource, warmup: Warmup | null = null): Replay =>
     new Replay({
       runId,
@@ -188,7 +202,7 @@ async function play(
   parts: ReplayRunParts,
 ): Promise<Finished> {
   const { plan, reporter, source, warmup, captureIdentity, thresholds, target } = parts;
-  const { monitors: monitorOptions } = parts;
+  const { monitors: monitorOptions, rows } = parts;
   const warmupNs = warmup?.spanNs ?? 0;
   const stageEndsNs = stageEndsOf(plan.options.stages);
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), { thresholds, stageEndsNs });
@@ -213,12 +227,16 @@ async function play(
       {
         whole: watch?.fidelity,
         recorded: (row) => statistics.addRecorded(row),
-        planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
+        planned: (row, intendedOffsetNs) => {
+          statistics.addPlanned(row, intendedOffsetNs);
+          rows?.planned(row, intendedOffsetNs);
+        },
         ended: (sends) => {
           statistics.addSends(sends);
           progress.add(sends);
           monitors.noteSends(sends);
           store.append(sends);
+          rows?.ended(sends);
         },
         checked: (sends) => {
           statistics.addChecks(sends);

@@ -28,6 +28,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./run.ts')).runCommand(COMMANDS),
   },
   {
+    name: 'capacity',
+    summary: 'find how much more than the recorded traffic a target stands',
+    load: async () => (await import('./capacity.ts')).capacityCommand(),
+  },
+  {
     name: 'merge',
     summary: 'merge the runs of all shards and judge them as one',
     load: async () => (await import('./merge.ts')).mergeCommand(),

@@ -20,6 +20,29 @@ const short = (value) => {
   const unit = units.find(([size]) => Math.abs(value) >= size);
   return unit ? Number((value / unit[0]).toPrecision(3)) + unit[1] : String(Number(value.toPrecision(3)));
 };
+const drawMarks = (plot, marks) => {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  for (const [index, { label, at, colour }] of marks.entries()) {
+    const x = plot.valToPos(at, 'x', true);
+    ctx.strokeStyle = colourOf(colour);
+    ctx.fillStyle = colourOf(colour);
+    ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    const isRight = x > bbox.left + bbox.width / 2;
+    ctx.textAlign = isRight ? 'right' : 'left';
+    ctx.fillText(
+      label,
+      x + (isRight ? -4 : 4) * devicePixelRatio,
+      bbox.top + (14 + index * 14) * devicePixelRatio,
+    );
+  }
+  ctx.restore();
+};
 const drawn = new Map();
 const draw = (chart) => {
   const place = document.getElementById(chart.id);
@@ -34,8 +57,9 @@ const draw = (chart) => {
   // Where windows lie apart nothing is known between them: a line there would lie.
   const at = [];
   const lines = chart.lines.map(() => []);
+  const isTime = chart.x === undefined;
   chart.at.forEach((second, index) => {
-    if (index > 0 && second - chart.at[index - 1] > gap * 1.5) {
+    if (isTime && index > 0 && second - chart.at[index - 1] > gap * 1.5) {
       at.push(chart.at[index - 1] + gap);
       for (const values of lines) values.push(null);
     }
@@ -47,11 +71,12 @@ const draw = (chart) => {
       width: Math.max(200, place.clientWidth),
       height: 220,
       tzDate: zoned,
-      cursor: { sync: { key: 'page' }, drag: { x: true, y: false } },
-      scales: { y: { range: (_, _least, most) => [0, most > 0 ? most * 1.05 : 1] } },
+      cursor: { ...(isTime && { sync: { key: 'page' } }), drag: { x: true, y: false } },
+      scales: { x: { time: isTime }, y: { range: (_, _least, most) => [0, most > 0 ? most * 1.05 : 1] } },
+      hooks: { draw: [(plot) => drawMarks(plot, chart.x?.marks ?? [])] },
       axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map(short) }],
       series: [
-        { label: 'time' },
+        { label: chart.x?.label ?? 'time' },
         ...chart.lines.map(({ label, colour }) => ({
           label,
           stroke: colourOf(colour),

@@ -1,0 +1,212 @@
+import {
+  CAPACITY_SCHEMA_VERSION,
+  type CapacityDocument,
+  type CapacityGoal,
+  type CapacityState,
+  type CapacityStep,
+  type EndedBy,
+  type LoadPoint,
+  type StepWindow,
+} from '../../documents/capacity.ts';
+import { type CurvePoint, kneeOf, sizingOf } from './curve.ts';
+import { CapacitySearch, type GoalResult, type PlayedStep, type SearchOptions } from './search.ts';
+import { isOfGenerator } from './step-windows.ts';
+
+/** The goal that loads are chosen for: every objective together. */
+export const ALL_OBJECTIVES = 'all';
+
+/** What a search is about, besides what it saw. */
+export interface CapacityFacts {
+  readonly version: string;
+  readonly capture: string;
+  readonly target: string;
+  readonly objectives: readonly string[];
+  readonly scaling: Pick<CapacityDocument, 'scaling' | 'scalingKeeps' | 'scalingBends'>;
+  readonly search: SearchOptions;
+  /** Requests per second at 1x, on average over what is played. */
+  readonly ratePerSecond: number;
+  /** The busiest minute of it, or all of it where that is shorter. */
+  readonly peakPerSecond: number;
+  readonly replicas: number;
+  readonly replicaCost: number | null;
+  readonly directory: string;
+}
+
+/** The steps as the search takes them. */
+export function playedSteps(steps: readonly CapacityStep[], windowS: number): PlayedStep[] {
+  return steps.map(({ multiplier, windows, endedEarly, spentS }) => ({
+    multiplier,
+    spentS,
+    windows: windows.map((window, at) => ({
+      kept: { ...window.goals, [ALL_OBJECTIVES]: keptOf(window) },
+      seconds: windowS,
+      endedEarly: endedEarly !== null && at === windows.length - 1 && window.result === 'bad',
+      isVoid: window.result === 'void' && window.doubts.some(isOfGenerator),
+      offeredPerS: window.planned / windowS,
+      lossRatio: window.planned === 0 ? 0 : 1 - window.completed / window.planned,
+    })),
+  }));
+}
+
+function keptOf({ result }: StepWindow): boolean | null {
+  return result === 'void' ? null : result === 'good';
+}
+
+/** Writes everything that is known of a search into one document that JSON can hold. */
+export function capacityDocument(
+  facts: CapacityFacts,
+  state: CapacityState,
+  endedBy: EndedBy,
+  endedAt: string,
+): CapacityDocument {
+  const { search, ratePerSecond } = facts;
+  const { steps, calibration } = state;
+  const noise = state.noise ?? { share: 0, source: 'none' as const, pairs: 0 };
+  const names = [
+    ...new Set(steps.flatMap(({ windows }) => windows.flatMap(({ goals }) => Object.keys(goals)))),
+  ];
+  const goals = [ALL_OBJECTIVES, ...names].map((id) => ({ id, isSought: id === ALL_OBJECTIVES }));
+  const results = new CapacitySearch({ ...search, goals }, playedSteps(steps, state.windowS)).results();
+  const pointOf = (multiplier: number): LoadPoint => ({
+    multiplier,
+    ratePerSecond: multiplier * ratePerSecond,
+  });
+  const found = results.map((result) => goalOf(result, noise.share, pointOf));
+  const [all = { passes: null, fails: null, boundary: null, interval: null }] = found;
+  const curve = curveOf(steps, pointOf);
+  const knee = kneeOf(curve.map(knownPoint).filter((point) => point !== null));
+  const { name: _, ...breaking } = { name: '', ...all };
+  return {
+    schemaVersion: CAPACITY_SCHEMA_VERSION,
+    kind: 'capacity',
+    version: facts.version,
+    capture: facts.capture,
+    target: facts.target,
+    startedAt: state.startedAt,
+    endedAt,
+    objectives: [...facts.objectives],
+    ...facts.scaling,
+    limitedBy: all.fails === null ? (endedBy === 'resolved' ? 'unjudged' : endedBy) : 'objective',
+    endedBy,
+    breakingPoint: { ...breaking, shape: results[0]?.fit?.shape ?? null },
+    gaveFirst: gaveFirst(steps, all.fails?.multiplier ?? null),
+    goals: found.slice(1),
+    curve,
+    knee: knee && pointOf(knee.multiplier),
+    sizing: sizing(facts, all, curve),
+    calibration: calibration && {
+      pairs: calibration.pairs,
+      representative: calibration.representative,
+      differences: calibration.differences,
+      p50Ms: calibration.p50Ms,
+      statusDistance: calibration.statusDistance,
+    },
+    noise,
+    width: Math.max(search.width, noise.share),
+    windowS: state.windowS,
+    windowsToDecide: search.windowsToDecide,
+    voidWindows: voidsOf(steps),
+    inverted: [...(results[0]?.bounds.inverted ?? [])],
+    steps: [...steps],
+    budgetS: search.budgetS,
+    spentS: steps.reduce((sum, { spentS }) => sum + spentS, 0),
+    directory: facts.directory,
+  };
+}
+
+/** A boundary is not known better than the target knows itself: its interval is no narrower than the noise. */
+function goalOf(
+  { id, bounds, fit }: GoalResult,
+  noise: number,
+  pointOf: (multiplier: number) => LoadPoint,
+): CapacityGoal {
+  const least = fit && fit.multiplier / (1 + noise / 2);
+  const most = fit && fit.multiplier * (1 + noise / 2);
+  return {
+    name: id,
+    passes: bounds.lower && pointOf(bounds.lower.multiplier),
+    fails: bounds.upper && pointOf(bounds.upper.multiplier),
+    boundary: fit && pointOf(fit.multiplier),
+    interval: fit && [Math.min(fit.low, least ?? fit.low), Math.max(fit.high, most ?? fit.high)],
+  };
+}
+
+/** The first objective that broke at the smallest failing load; of several in one window the one that is farthest off. */
+function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): CapacityDocument['gaveFirst'] {
+  const windows = steps.filter((step) => step.multiplier === multiplier).flatMap((step) => step.windows);
+  const first = windows.find(({ result, goals }) => result === 'bad' && Object.values(goals).includes(false));
+  if (multiplier === null || first === undefined) return null;
+  const broken = Object.entries(first.goals).filter(([, held]) => held === false);
+  const excess = (name: string) => {
+    const observed = first.observed[name];
+    const limit = Number(/[<>]=?(\d+(?:\.\d+)?)/.exec(name)?.[1] ?? Number.NaN);
+    // A percentile is infinite where too much failed: then the failures came first.
+    if (observed === 'Infinity' || observed == null) return 1;
+    return observed / Math.max(limit, 1e-9);
+  };
+  const [name = ''] = broken.toSorted(([a], [b]) => excess(b) - excess(a))[0] ?? [];
+  return { objective: name, multiplier, window: first.index, observed: first.observed[name] ?? null };
+}
+
+/** One point a load: of its steps the one with the most windows. Percentiles are of the whole step, never averaged. */
+function curveOf(
+  steps: readonly CapacityStep[],
+  pointOf: (multiplier: number) => LoadPoint,
+): CapacityDocument['curve'] {
+  const byLoad = new Map<number, CapacityStep>();
+  for (const step of steps) {
+    const known = byLoad.get(step.multiplier);
+    if (
+      step.windows.some(({ result }) => result !== 'void') &&
+      step.windows.length > (known?.windows.length ?? 0)
+    ) {
+      byLoad.set(step.multiplier, step);
+    }
+  }
+  return [...byLoad.values()]
+    .sort((a, b) => a.multiplier - b.multiplier)
+    .map((step) => ({
+      ...pointOf(step.multiplier),
+      completedPerSecond: step.achieved.ratePerSecond,
+      latencyMeanMs: step.latencyMeanMs,
+      latencyMs: step.latencyMs,
+    }));
+}
+
+function knownPoint(point: CapacityDocument['curve'][number]): CurvePoint | null {
+  const { p50, p95, p99 } = point.latencyMs;
+  const mean = point.latencyMeanMs;
+  if (mean === null || p50 === null || p95 === null || p99 === null) return null;
+  return {
+    multiplier: point.multiplier,
+    offeredPerS: point.ratePerSecond,
+    answeredPerS: point.completedPerSecond,
+    latencyMs: { mean, p50, p95, p99 },
+  };
+}
+
+function sizing(
+  { replicas, replicaCost, peakPerSecond, ratePerSecond }: CapacityFacts,
+  { passes, interval }: Pick<CapacityGoal, 'passes' | 'interval'>,
+  curve: CapacityDocument['curve'],
+): CapacityDocument['sizing'] {
+  if (passes === null) return null;
+  // The lower end of the interval is what is sure; a load that passed is no less.
+  const multiplier = Math.min(passes.multiplier, interval?.[0] ?? passes.multiplier);
+  const goodPerS = curve.find((point) => point.multiplier === passes.multiplier)?.completedPerSecond ?? 0;
+  const sized = sizingOf({
+    ...{ replicas, multiplier, goodPerS, replicaCostPerHour: replicaCost },
+    peakOverPlayed: peakPerSecond / ratePerSecond,
+  });
+  return { replicas, peakPerSecond, ...sized, replicasNeeded: [...sized.replicasNeeded] };
+}
+
+function voidsOf(steps: readonly CapacityStep[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { windows } of steps) {
+    for (const { result, doubts } of windows) {
+      if (result === 'void') for (const code of doubts) counts[code] = (counts[code] ?? 0) + 1;
+    }
+  }
+  return counts;
+}

@@ -1,0 +1,309 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
+import { NoiseStatistics } from '../../analysis/capacity/noise.ts';
+import { CapacitySearch, type NextStep, type SearchEnd } from '../../analysis/capacity/search.ts';
+import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
+import { systemClock } from '../../core/clock.ts';
+import type { Logger } from '../../core/ports.ts';
+import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
+import {
+  CAPACITY_SCHEMA_VERSION,
+  type CapacityDocument,
+  type CapacityState,
+  type CapacityStep,
+  type EndedBy,
+} from '../../documents/capacity.ts';
+import type { Target } from '../../replay/target.ts';
+import type { ReplayReporter } from '../replay/progress.ts';
+import type { RunRows } from '../replay/run.ts';
+import { newRunId } from '../run-files.ts';
+import { type CapacityPlan, factsOf, largestLimitMs, sceneOf, withWindow } from './plan.ts';
+import { type Settled, settle } from './settle.ts';
+import { readNoise, readState, writeNoise, writeState } from './state.ts';
+import {
+  playStep,
+  type StepPlayed,
+  type StepScene,
+  type StepStop,
+  secondsSince,
+  stepDirectory,
+} from './step.ts';
+import { stepOf } from './step-document.ts';
+
+/** How long a target may take to come back between two steps. */
+const PATIENCE_MS = 60_000;
+/** One that does not answer before the first step is not there, unless --ready-when says that it comes. */
+const FIRST_PATIENCE_MS = 5_000;
+/** Most answers may take so many times what the slowest hundredth took at 1x. */
+const LONGEST_OVER_P99 = 2;
+
+export interface CapacityDeps {
+  readonly target: Target;
+  readonly signal: AbortSignal;
+  /** What stopped it; null while nothing has. */
+  readonly received: () => string | null;
+  readonly reporter: ReplayReporter;
+  readonly logger: Logger;
+  /** Told of each step that is over. */
+  readonly onStep?: ((step: CapacityStep) => void) | undefined;
+}
+
+/**
+ * Searches how much more than the recorded traffic a target stands. Keeps its state after each step, so that the same
+ * call goes on where it was stopped.
+ * @throws AppError OPTION_INVALID, OUTPUT_EXISTS, TARGET_UNREACHABLE, TARGET_FORBIDDEN
+ */
+export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<CapacityDocument> {
+  const directory = plan.options.out ?? join('runs', newRunId());
+  const kept = readState(directory, plan.settings);
+  const search = new Search(kept === null ? plan : withWindow(plan, kept.windowS), directory, kept, deps);
+  return search.run();
+}
+
+class Search {
+  readonly #plan: CapacityPlan;
+  readonly #directory: string;
+  readonly #deps: CapacityDeps;
+  readonly #scene: StepScene;
+  readonly #overtime = new AbortController();
+  #state: CapacityState;
+
+  constructor(plan: CapacityPlan, directory: string, kept: CapacityState | null, deps: CapacityDeps) {
+    this.#plan = plan;
+    this.#directory = directory;
+    this.#deps = deps;
+    this.#scene = sceneOf(plan, deps.target, deps.logger);
+    this.#state = kept ?? {
+      schemaVersion: CAPACITY_SCHEMA_VERSION,
+      kind: 'capacity-state',
+      settings: plan.settings,
+      windowS: plan.search.windowS,
+      startedAt: formatInstantUs(systemClock.epochUs()),
+      calibration: null,
+      noise: null,
+      baselineMs: null,
+      steps: [],
+    };
+  }
+
+  async run(): Promise<CapacityDocument> {
+    const { search } = this.#plan;
+    const left = search.budgetS - this.#spentS;
+    // The search plans within its budget; this is for a step that takes longer than it should.
+    const timer = setTimeout(() => this.#overtime.abort(), Math.max(0, left + search.overheadS) * 1e3);
+    try {
+      const endedBy = await this.#search();
+      const endedAt = formatInstantUs(systemClock.epochUs());
+      const facts = factsOf(this.#plan, this.#options, this.#directory);
+      return capacityDocument(facts, this.#state, endedBy, endedAt);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  get #spentS(): number {
+    return this.#state.steps.reduce((sum, { spentS }) => sum + spentS, 0);
+  }
+
+  get #options() {
+    return { ...this.#plan.search, noise: this.#state.noise?.share ?? 0 };
+  }
+
+  get #stop(): StepStop {
+    const { signal, received } = this.#deps;
+    return {
+      signal: AbortSignal.any([signal, this.#overtime.signal]),
+      received: () => received() ?? (this.#overtime.signal.aborted ? 'budget' : null),
+    };
+  }
+
+  async #search(): Promise<EndedBy> {
+    if (this.#state.steps.length > 0) {
+      this.#deps.reporter.note(
+        `Going on with the search in ${this.#directory}: ${countOf(this.#state.steps.length, 'step')} done`,
+      );
+    }
+    const calibrated = await this.#calibrate();
+    if (calibrated !== null) return calibrated;
+    for (;;) {
+      const next = this.#next();
+      if (next.kind === 'done') return endOf(next.reason, this.#plan.ceilingBy);
+      const ended = await this.#play(next);
+      if (ended !== null) return ended;
+    }
+  }
+
+  #next(): NextStep {
+    return new CapacitySearch(this.#options, playedSteps(this.#state.steps, this.#state.windowS)).next();
+  }
+
+  /** Plays 1x twice, unless it did before or was told not to. @returns why the search ends here; null if it goes on */
+  async #calibrate(): Promise<EndedBy | null> {
+    const { options } = this.#plan;
+    const { target } = this.#deps;
+    if (this.#state.noise === null && options.noiseFile !== null) {
+      this.#keep({ noise: readNoise(options.noiseFile, target.url) });
+    }
+    if (!options.calibrates || this.#state.calibration !== null) return null;
+    const compared = new CalibrationStatistics(options.run.options.calibrationBounds);
+    const pair = new NoiseStatistics();
+    const isNoiseKnown = this.#state.noise !== null;
+    const order = { multiplier: 1, windows: 1, position: 0, longestAnswerS: null } as const;
+    const ended = await this.#step(
+      { ...order, purpose: 'calibrate' },
+      {
+        planned: (row) => compared.addPlanned(row),
+        ended: (sends) => {
+          compared.addSends(sends);
+          pair.addSends(sends);
+        },
+      },
+    );
+    if (ended !== null) return ended;
+    const calibration = compared.report(false);
+    if (!isNoiseKnown) {
+      pair.beginSecond();
+      const second = await this.#step(
+        { ...order, purpose: 'calibrate' },
+        { ended: (sends) => pair.addSends(sends) },
+      );
+      if (second !== null) return second;
+    }
+    const measured = isNoiseKnown ? null : pair.figures();
+    this.#keep({ calibration, ...(measured !== null && { noise: measured }) });
+    if (measured !== null && options.noiseFile !== null) {
+      writeNoise(options.noiseFile, target.url, measured, formatInstantUs(systemClock.epochUs()));
+    }
+    const { note } = this.#deps.reporter;
+    if (measured !== null)
+      note(`  noise: the same requests differ by ${(measured.share * 100).toFixed(1)} %`);
+    if (calibration.representative !== false) return null;
+    note(`  the target does NOT answer as was recorded: ${calibration.differences.join('; ')}`);
+    return 'not_representative';
+  }
+
+  async #play(next: Extract<NextStep, { readonly kind: 'play' }>): Promise<EndedBy | null> {
+    const { multiplier, windows, position, purpose } = next;
+    return this.#step({ multiplier, windows, position, purpose, longestAnswerS: this.#longestAnswerS() });
+  }
+
+  /** Most answers of a target that keeps up take no longer: as its objectives say, or as it did at 1x. */
+  #longestAnswerS(): number {
+    const atRest = this.#state.steps.filter(({ multiplier }) => multiplier <= 1);
+    const p99Ms = Math.max(0, ...atRest.map(({ latencyMs }) => latencyMs.p99 ?? 0));
+    return Math.max(largestLimitMs(this.#plan.options.thresholds) ?? 0, LONGEST_OVER_P99 * p99Ms) / 1e3;
+  }
+
+  /** Settles, plays and keeps one step. */
+  async #step(order: Order, rows?: Partial<RunRows>): Promise<EndedBy | null> {
+    const begunNs = systemClock.nowNs();
+    const stop = this.#stop;
+    const settled = await this.#settle(stop.signal);
+    if (stop.signal.aborted) return this.#stopped();
+    if (!settled.isSettled) return settled.missing === 'ready' ? 'not_ready' : 'target_failed';
+    const { reporter, onStep } = this.#deps;
+    const directory = this.#nextDirectory();
+    const name = `${formatMultiplier(order.multiplier)}x`;
+    reporter.note(
+      `Step ${this.#state.steps.length + 1}: ${name}, ${countOf(order.windows, 'window')} of ${formatMs(this.#state.windowS * 1e3)} (${order.purpose})`,
+    );
+    const played = await playStep(
+      this.#scene,
+      { ...order, directory },
+      stop,
+      stepReporter(reporter, name),
+      rows,
+    );
+    if (played.end.kind === 'aborted' && played.end.error.code !== 'RUN_ABORTED') throw played.end.error;
+    if (this.#deps.signal.aborted) return 'interrupted';
+    const { multiplier, purpose, position } = order;
+    const step = stepOf(played, {
+      ...{ multiplier, purpose, position },
+      windowS: this.#state.windowS,
+      run: directory.slice(this.#directory.length + 1),
+      settledS: settled.tookS,
+      spentS: secondsSince(begunNs),
+      endedEarly: endedEarly(played, stop.received()),
+    });
+    this.#keep({ steps: [...this.#state.steps, step] });
+    reporter.note(...stepLines(step));
+    onStep?.(step);
+    return stop.signal.aborted ? this.#stopped() : null;
+  }
+
+  async #settle(signal: AbortSignal): Promise<Settled> {
+    const { options } = this.#plan;
+    const isFirst = this.#state.baselineMs === null;
+    const settled = await settle({
+      scene: this.#scene,
+      coolDownMs: isFirst ? 0 : options.coolDownMs,
+      readyWhen: options.readyWhen,
+      baselineMs: this.#state.baselineMs,
+      isAtRest: endedAtRest(this.#state.steps.at(-1)),
+      patienceMs: isFirst && options.readyWhen === null ? FIRST_PATIENCE_MS : PATIENCE_MS,
+      signal,
+      onWaiting: (what) => this.#deps.reporter.note(`  ${what}`),
+    });
+    if (isFirst && settled.probeMs !== null) this.#keep({ baselineMs: settled.probeMs });
+    return settled;
+  }
+
+  #stopped(): EndedBy {
+    return this.#deps.signal.aborted ? 'interrupted' : 'budget';
+  }
+
+  /** One that was stopped left a directory, and no step. */
+  #nextDirectory(): string {
+    let at = this.#state.steps.length + 1;
+    while (existsSync(stepDirectory(this.#directory, at))) at += 1;
+    return stepDirectory(this.#directory, at);
+  }
+
+  #keep(changed: Partial<CapacityState>): void {
+    this.#state = { ...this.#state, ...changed };
+    writeState(this.#directory, this.#state);
+  }
+}
+
+interface Order {
+  readonly multiplier: number;
+  readonly windows: number;
+  readonly position: number;
+  readonly purpose: CapacityStep['purpose'];
+  readonly longestAnswerS: number | null;
+}
+
+function endedAtRest(last: CapacityStep | undefined): boolean {
+  return last !== undefined && last.endedEarly === null && last.windows.at(-1)?.result === 'good';
+}
+
+function endedEarly({ isHopeless, end }: StepPlayed, received: string | null): CapacityStep['endedEarly'] {
+  if (end.kind === 'aborted') return 'failed';
+  return isHopeless ? 'hopeless' : received;
+}
+
+function endOf(reason: SearchEnd, ceilingBy: CapacityPlan['ceilingBy']): EndedBy {
+  if (reason === 'ceiling') return ceilingBy;
+  return reason === 'floor' ? 'min_multiplier' : reason;
+}
+
+/** Of a step only its progress is shown: its plan was told as the search's. */
+function stepReporter(reporter: ReplayReporter, name: string): ReplayReporter {
+  return {
+    interactive: reporter.interactive,
+    note: () => undefined,
+    progress: (line) => reporter.progress(`${name}  ${line}`),
+    endProgress: () => reporter.endProgress(),
+  };
+}
+
+function stepLines({ verdict, reasons, latencyMs, achieved, windows, endedEarly }: CapacityStep): string[] {
+  const good = windows.filter(({ result }) => result === 'good').length;
+  const p99 = latencyMs.p99 === null ? '–' : formatMs(latencyMs.p99);
+  const early = endedEarly === null ? '' : `, ended early (${endedEarly})`;
+  const why = reasons.map(({ text }) => text).join('; ');
+  return [
+    `  ${verdict}: ${good} of ${countOf(windows.length, 'window')} good, ${achieved.ratePerSecond.toFixed(1)}/s completed, p99 ${p99}${early}${why === '' ? '' : `; ${why}`}`,
+  ];
+}

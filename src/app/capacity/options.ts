@@ -1,0 +1,188 @@
+import { parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
+import { Problems } from '../../core/errors.ts';
+import {
+  type Asked,
+  askedFor,
+  choice,
+  type OptionParser,
+  type OptionShape,
+  readOptions,
+  text,
+  value,
+} from '../../core/options.ts';
+import {
+  parseCount,
+  parseMultiplier,
+  parsePositiveMs,
+  parseShare,
+  parseWaitMs,
+  refused,
+} from '../../core/units.ts';
+import { objectiveNames } from '../../monitors/options.ts';
+import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
+
+/** Options of a replay that a search decides by itself, or that would make its answer one to another question. */
+const DECIDED = [
+  'multiplier',
+  'stages',
+  'loop',
+  'duration',
+  'maxRequests',
+  'warmup',
+  'calibrate',
+  'check',
+  'checkTolerance',
+  'checkIgnore',
+  'confidence',
+  'sessionOrder',
+  'shard',
+  'startAt',
+  'retainRuns',
+  'ndjson',
+  'out',
+  'name',
+  'output',
+] as const;
+
+/** What a replay can be asked for, less what the search decides. */
+const STEP_OPTIONS = without(RUN_OPTIONS, DECIDED);
+
+const parseUrl: OptionParser<string> = (given, what) => {
+  if (URL.canParse(given) && /^https?:$/.test(new URL(given).protocol)) return given;
+  throw refused(what, given, 'is not an http or https URL', 'Such as http://staging:8000/v2/health/ready.');
+};
+
+const parseWidth: OptionParser<number> = (given, what) => {
+  const share = parseShare(given, what);
+  if (share >= 0.01 && share <= 0.5) return share;
+  throw refused(what, given, 'is not between 1% and 50%');
+};
+
+const parseCost: OptionParser<number> = (given, what) => {
+  const cost = Number(given);
+  if (given.trim() !== '' && Number.isFinite(cost) && cost >= 0) return cost;
+  throw refused(what, given, 'is not an amount of money, such as 2.5');
+};
+
+/** What a search alone can be asked for. */
+export const SEARCH_OPTIONS = {
+  out: text(
+    '--out <directory>',
+    'directory of the search; one that was stopped goes on (default: runs/<id>)',
+  ),
+  budget: value('--budget <time>', 'how long the whole search may take', parsePositiveMs, { default: '10m' }),
+  width: value('--width <share>', 'how narrow the interval of the breaking point is to be', parseWidth, {
+    default: '10%',
+  }),
+  window: value(
+    '--window <time>',
+    'length of the windows that are judged (default: by the objectives and the budget)',
+    parsePositiveMs,
+  ),
+  maxMultiplier: value('--max-multiplier <m>', 'never play more than this', parseMultiplier, {
+    default: '64',
+  }),
+  minMultiplier: value('--min-multiplier <m>', 'give up where less than this fails', parseMultiplier, {
+    default: '0.1',
+  }),
+  calibration: choice(
+    '--calibration <which>',
+    'first play 1x twice: compare with the recording and measure the noise',
+    ['on', 'off'],
+    { default: 'on' },
+  ),
+  noise: text('--noise <file>', 'file that keeps the measured noise of each target'),
+  readyWhen: value('--ready-when <url>', 'begin a step only when this URL answers 200', parseUrl),
+  coolDown: value('--cool-down <time>', 'pause between steps', parseWaitMs, { default: '1s' }),
+  replicas: value('--replicas <n>', 'replicas that the target has', parseCount, { default: '1' }),
+  replicaCost: value('--replica-cost <amount>', 'what a replica costs in an hour', parseCost),
+};
+
+export const CAPACITY_OPTIONS = { ...STEP_OPTIONS, ...SEARCH_OPTIONS };
+
+/** What is searched, how, and where it is kept. */
+export interface CapacityOptions {
+  /** As every step is played, but for its multiplier and its window. `--out` is the search's. */
+  readonly run: RunOptions;
+  readonly thresholds: readonly Threshold[];
+  /** Null for `runs/<id>`. */
+  readonly out: string | null;
+  readonly budgetS: number;
+  readonly width: number;
+  /** Null for one that fits the objectives. */
+  readonly windowS: number | null;
+  readonly maxMultiplier: number;
+  readonly minMultiplier: number;
+  readonly calibrates: boolean;
+  readonly noiseFile: string | null;
+  readonly readyWhen: string | null;
+  readonly coolDownMs: number;
+  readonly replicas: number;
+  readonly replicaCost: number | null;
+  /** Whether `--scaling` was stated: else each step has the one that suits its multiplier. */
+  readonly isScalingStated: boolean;
+}
+
+/** Objectives on the whole of a run, of which a window is only a part. */
+const WHOLE_METRICS: ReadonlySet<string> = new Set(['mismatch', 'achieved', 'makespan']);
+
+const SHORTEST_BUDGET_S = 10;
+
+/** @throws AppError OPTION_INVALID listing every problem */
+export function resolveCapacityOptions(
+  asked: Asked<typeof CAPACITY_OPTIONS>,
+  problems = new Problems(),
+): CapacityOptions {
+  const own = readOptions(SEARCH_OPTIONS, askedFor(SEARCH_OPTIONS, asked), problems);
+  const ofRun = askedFor(STEP_OPTIONS, asked);
+  const run = problems.attempt(
+    () => resolveRunOptions({ ...ofRun, originOf: (key) => asked.originOf(key as never) }),
+    null,
+  );
+  const thresholds = problems.attempt(
+    () => (run === null ? [] : parseSlo(run.options.slo, objectiveNames(run.monitors))),
+    [],
+  );
+  if (run !== null && thresholds.length === 0) {
+    problems.add(
+      '--slo is missing: a breaking point is where an objective breaks',
+      'Such as --slo "latency: p(99)<200", or a preset such as --slo realtime.',
+    );
+  }
+  for (const { metric, expression } of thresholds) {
+    if (WHOLE_METRICS.has(metric))
+      problems.add(`--slo: ${expression}: ${metric} is of a whole run, and a search judges windows`);
+  }
+  if (run?.options.scaling === 'superpose') {
+    problems.add('--scaling superpose cannot be searched: it has as many steps as there are other stretches');
+  }
+  if (own.minMultiplier > own.maxMultiplier) problems.add('--min-multiplier is more than --max-multiplier');
+  if (own.budget < SHORTEST_BUDGET_S * 1e3) problems.add(`--budget is less than ${SHORTEST_BUDGET_S}s`);
+  problems.throwIfAny();
+  if (run === null) throw new Error('a problem was not thrown');
+  return {
+    run: { ...run, out: null },
+    thresholds,
+    out: own.out,
+    budgetS: own.budget / 1e3,
+    width: own.width,
+    windowS: own.window === null ? null : own.window / 1e3,
+    maxMultiplier: own.maxMultiplier,
+    minMultiplier: own.minMultiplier,
+    calibrates: own.calibration === 'on',
+    noiseFile: own.noise,
+    readyWhen: own.readyWhen,
+    coolDownMs: own.coolDown,
+    replicas: own.replicas,
+    replicaCost: own.replicaCost,
+    isScalingStated: asked.stated.scaling !== undefined,
+  };
+}
+
+function without<Shape extends OptionShape, const Key extends keyof Shape & string>(
+  shape: Shape,
+  keys: readonly Key[],
+): Omit<Shape, Key> {
+  const kept = Object.entries(shape).filter(([key]) => !(keys as readonly string[]).includes(key));
+  return Object.fromEntries(kept) as Omit<Shape, Key>;
+}

@@ -1,0 +1,249 @@
+import { createHash } from 'node:crypto';
+import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/build-document.ts';
+import { CapacitySearch, type SearchOptions } from '../../analysis/capacity/search.ts';
+import { sampleFloor } from '../../analysis/stats/percentiles.ts';
+import { isTimed, type Threshold } from '../../analysis/verdict/slo.ts';
+import { AppError } from '../../core/errors.ts';
+import type { Logger } from '../../core/ports.ts';
+import { linesOf } from '../../core/text.ts';
+import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
+import { describeReplayOptions } from '../../replay/options/replay-options.ts';
+import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
+import type { Target } from '../../replay/target.ts';
+import type { OpenedCapture } from '../open-capture.ts';
+import { VERSION } from '../package.ts';
+import { chooseReplay, planOf, type ReplayPlan } from '../replay/plan.ts';
+import type { CapacityOptions } from './options.ts';
+import type { StepScene } from './step.ts';
+
+/** Windows that decide a load at the latest. */
+const WINDOWS_TO_DECIDE = 3;
+/** A window lasts no longer than this share of the budget, so that enough of them fit. */
+const WINDOWS_IN_BUDGET = 40;
+const SHORTEST_WINDOW_S = 2;
+/** Threads start, connections open, a probe is sent. */
+const STARTING_S = 4;
+/** The last answers of a step are waited for as many times the largest limit, and at least so long. */
+const DRAIN_LIMITS = 2;
+const LEAST_DRAIN_MS = 2_000;
+const PEAK_S = 60;
+
+/** What will be searched, before anything is sent. */
+export interface CapacityPlan {
+  readonly options: CapacityOptions;
+  readonly opened: OpenedCapture;
+  /** The recording at 1x. */
+  readonly base: ReplayPlan;
+  readonly search: SearchOptions;
+  /** Which option set the ceiling. */
+  readonly ceilingBy: 'max_multiplier' | 'max_rate';
+  readonly drainMs: number;
+  readonly ratePerSecond: number;
+  readonly peakPerSecond: number;
+  /** Requests that a window at 1x needs, for the objective that needs most. */
+  readonly samples: number;
+  /** Equal for searches that ask for the same. */
+  readonly settings: string;
+}
+
+/**
+ * Plans a search. Reads roll-ups, and no exchange unless sessions are drawn.
+ * @throws AppError CAPTURE_EMPTY, OPTION_INVALID
+ */
+export function planCapacity(opened: OpenedCapture, options: CapacityOptions): CapacityPlan {
+  const base = planOf(chooseReplay(opened, options.run.options));
+  const spanS = Math.max(1e-9, base.window.plannedSpanNs / 1e9);
+  const ratePerSecond = base.forecast.plannedExchanges / spanS;
+  const samples = Math.max(...options.thresholds.map(samplesOf));
+  const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond);
+  const drainMs = drainOf(options);
+  const overheadS = options.coolDownMs / 1e3 + drainMs / 1e3 + STARTING_S;
+  assertWorth(options, windowS, overheadS);
+  const { ceiling, ceilingBy } = ceilingOf(options, base);
+  return {
+    ...{ options, opened, base, ceilingBy, drainMs, ratePerSecond, samples },
+    peakPerSecond: peakOf(opened, base, ratePerSecond, spanS),
+    search: {
+      goals: [{ id: ALL_OBJECTIVES, isSought: true }],
+      start: Math.min(1, ceiling),
+      floor: Math.min(options.minMultiplier, ceiling),
+      ceiling,
+      width: options.width,
+      noise: 0,
+      windowS,
+      windowsToDecide: WINDOWS_TO_DECIDE,
+      overheadS,
+      budgetS: options.budgetS,
+    },
+    settings: settingsOf(opened, options, base),
+  };
+}
+
+/** The plan with the length of window that a search began with. @throws AppError OPTION_INVALID where another is stated */
+export function withWindow(plan: CapacityPlan, windowS: number): CapacityPlan {
+  const stated = plan.options.windowS;
+  if (stated !== null && stated !== windowS) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `--window: this search began with windows of ${formatMs(windowS * 1e3)}`,
+      {
+        hint: 'Leave --window out to go on, or give a new directory to --out.',
+      },
+    );
+  }
+  return { ...plan, search: { ...plan.search, windowS } };
+}
+
+/** The first line tells what, the others how much at most: printed before anything is sent. */
+export function capacityPlanLines({
+  options,
+  base,
+  search,
+  ceilingBy,
+  ratePerSecond,
+  samples,
+}: CapacityPlan): string[] {
+  const { overview, window } = base;
+  const { target } = options.run.options;
+  const loads = new CapacitySearch(search).doublings.map(formatMultiplier);
+  const perWindow = Math.floor(search.windowS * ratePerSecond);
+  const { name, bends } = scalingOf(options);
+  const longest = formatMs((search.budgetS + search.overheadS) * 1e3);
+  return linesOf(
+    `Search: ${overview.name}${target === null ? '' : ` against ${target.url}`}, ${formatInstantUs(window.fromUs)} to ${formatInstantUs(window.toUs - 1)}`,
+    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${formatMs(search.windowS * 1e3)}, some ${countOf(perWindow, 'request')} each at 1x`,
+    perWindow < samples &&
+      `  a window at 1x holds fewer than the ${samples} requests that its objectives need: small multipliers are judged roughly`,
+    options.calibrates &&
+      '  first 1x twice: is the target as recorded, and how far does it differ from itself?',
+    `  then, while it passes: ${loads.join('x, ')}x (--${ceilingBy.replace('_', '-')}); then between the last that passed and the first that failed`,
+    `  scaling ${name}: bends ${bends}`,
+    `  lasts ${longest} at most (--budget ${formatMs(options.budgetS * 1e3)}); ends earlier where the interval is ${(search.width * 100).toFixed(0)} % wide`,
+  );
+}
+
+/** What every step shares. */
+export function sceneOf(
+  { opened, options, base, search, drainMs }: CapacityPlan,
+  target: Target,
+  logger: Logger,
+): StepScene {
+  return {
+    ...{ opened, target, drainMs, logger },
+    run: options.run,
+    isScalingStated: options.isScalingStated,
+    thresholds: options.thresholds,
+    parts: base.window.parts,
+    windowS: search.windowS,
+  };
+}
+
+export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: string): CapacityFacts {
+  const { options, base, ratePerSecond, peakPerSecond } = plan;
+  const { name, keeps, bends } = scalingOf(options);
+  return {
+    version: VERSION,
+    capture: base.overview.name,
+    target: options.run.options.target?.url ?? '',
+    objectives: options.thresholds.map(({ expression }) => expression),
+    scaling: { scaling: name, scalingKeeps: keeps, scalingBends: bends },
+    ...{ search, ratePerSecond, peakPerSecond, directory },
+    replicas: options.replicas,
+    replicaCost: options.replicaCost,
+  };
+}
+
+/** The largest limit on a time, milliseconds; null where no objective is on one. */
+export function largestLimitMs(thresholds: readonly Threshold[]): number | null {
+  const limits = thresholds.flatMap(({ metric, limit, limits: each }) => [
+    ...(metric === 'latency' || metric === 'service' ? [limit] : []),
+    ...each.filter(({ metric }) => metric === 'latency' || metric === 'service').map(({ limit }) => limit),
+  ]);
+  return limits.length === 0 ? null : Math.max(...limits);
+}
+
+/** Above 1x, where a breaking point usually is; below, sessions are left out. */
+function scalingOf({ run, isScalingStated }: CapacityOptions) {
+  const name = isScalingStated ? run.options.scaling : 'compress';
+  return { name, ...SCALING_KINDS[name] };
+}
+
+function samplesOf({ aggregation, metric, limit }: Threshold): number {
+  if (aggregation.kind === 'percentile') return sampleFloor(aggregation.percent);
+  if (metric === 'goodput') return sampleFloor(limit * 100);
+  return aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1;
+}
+
+function windowOf({ budgetS, thresholds }: CapacityOptions, neededS: number): number {
+  const least = Math.max(SHORTEST_WINDOW_S, (largestLimitMs(thresholds) ?? 0) / 1e3);
+  const most = Math.max(least, budgetS / WINDOWS_IN_BUDGET);
+  return Math.min(most, Math.max(least, Math.ceil(neededS)));
+}
+
+/** Beyond it, what is still open has broken any objective on its time. Streams end long after their first token. */
+function drainOf({ run: { options }, thresholds }: CapacityOptions): number {
+  const largest = largestLimitMs(thresholds);
+  const isOfStreams = thresholds.some(
+    ({ metric }) => isTimed(metric) && metric !== 'latency' && metric !== 'service',
+  );
+  if (largest === null || isOfStreams) return options.drainDeadlineMs;
+  return Math.min(options.drainDeadlineMs, Math.max(LEAST_DRAIN_MS, DRAIN_LIMITS * largest));
+}
+
+function assertWorth({ budgetS, calibrates }: CapacityOptions, windowS: number, overheadS: number): void {
+  const leastS = (calibrates ? 2 * (windowS + overheadS) : 0) + 2 * (windowS * 2 + overheadS);
+  if (budgetS >= leastS) return;
+  throw new AppError(
+    'OPTION_INVALID',
+    `--budget ${formatMs(budgetS * 1e3)} is too short for two steps with windows of ${formatMs(windowS * 1e3)}: they take ${formatMs(leastS * 1e3)}`,
+    { hint: 'Raise --budget, or shorten --window or --drain-deadline.' },
+  );
+}
+
+function ceilingOf(
+  { run: { options }, maxMultiplier }: CapacityOptions,
+  base: ReplayPlan,
+): Pick<CapacityPlan, 'ceilingBy'> & { readonly ceiling: number } {
+  const { maxRatePerSecond } = options;
+  const byRate =
+    (maxRatePerSecond ?? Number.POSITIVE_INFINITY) / Math.max(1, base.forecast.plannedPeakPerSecond);
+  if (byRate >= maxMultiplier) return { ceiling: maxMultiplier, ceilingBy: 'max_multiplier' };
+  if (byRate < 1) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `--max-rate ${maxRatePerSecond} is below the recorded peak of ${base.forecast.plannedPeakPerSecond} in a second`,
+      {
+        hint: 'No step could be played as recorded. Raise it, or choose a calmer window.',
+      },
+    );
+  }
+  return { ceiling: Number(byRate.toPrecision(5)), ceilingBy: 'max_rate' };
+}
+
+/** Of the busiest minute; of all where less was recorded. With what coverage lacks. */
+function peakOf(opened: OpenedCapture, base: ReplayPlan, ratePerSecond: number, spanS: number): number {
+  if (spanS <= PEAK_S) return ratePerSecond;
+  let peak = 0;
+  for (const range of base.window.parts) {
+    const within: { readonly second: number; readonly exchanges: number }[] = [];
+    let sum = 0;
+    for (const { second, exchanges } of opened.overview.seconds(range)) {
+      within.push({ second, exchanges });
+      sum += exchanges;
+      while (second - (within[0]?.second ?? second) >= PEAK_S) sum -= within.shift()?.exchanges ?? 0;
+      peak = Math.max(peak, sum);
+    }
+  }
+  return Math.max(ratePerSecond, (peak / PEAK_S) * base.forecast.timesEach);
+}
+
+function settingsOf(opened: OpenedCapture, options: CapacityOptions, { window }: ReplayPlan): string {
+  const asked = {
+    capture: opened.identity,
+    options: describeReplayOptions(options.run.options, window),
+    parts: window.parts,
+    scaling: options.isScalingStated,
+    calibrates: options.calibrates,
+  };
+  return createHash('sha256').update(JSON.stringify(asked)).digest('hex');
+}

@@ -1,0 +1,111 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { systemClock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
+import { probe, type StepScene, secondsSince } from './step.ts';
+
+/** A target is as fast as before if its probe takes no more than this. */
+const SLOWER = 2;
+const SLOWER_BY_MS = 20;
+/** Between two looks. */
+const AGAIN_MS = 1_000;
+const ANSWER_MS = 5_000;
+
+export interface SettleParts {
+  readonly scene: StepScene;
+  readonly coolDownMs: number;
+  /** Must answer 200; null for nothing. */
+  readonly readyWhen: string | null;
+  /** The probe at rest, milliseconds; null before it is known. */
+  readonly baselineMs: number | null;
+  /** Whether the last step ended with every answer in time, so that no backlog can be left. */
+  readonly isAtRest: boolean;
+  /** How long it may take. */
+  readonly patienceMs: number;
+  readonly signal: AbortSignal;
+  /** Said once, when it has to be waited for. */
+  readonly onWaiting: (what: string) => void;
+}
+
+export interface Settled {
+  readonly isSettled: boolean;
+  /** What was waited for in vain. */
+  readonly missing: 'ready' | 'answers' | 'latency' | null;
+  readonly probeMs: number | null;
+  readonly tookS: number;
+}
+
+/**
+ * Brings the target back to where each step begins: cooled down, ready by its own word, and as fast at rest as before,
+ * which shows that no backlog is left.
+ * @throws AppError TARGET_FORBIDDEN, and TARGET_UNREACHABLE before a baseline is known
+ */
+export async function settle(parts: SettleParts): Promise<Settled> {
+  const { coolDownMs, baselineMs, patienceMs, signal, onWaiting } = parts;
+  const begunNs = systemClock.nowNs();
+  await pause(coolDownMs, signal);
+  let said: Settled['missing'] = null;
+  for (;;) {
+    const { missing, probeMs } = await look(parts);
+    const tookS = secondsSince(begunNs);
+    if (missing === null || signal.aborted) return { isSettled: missing === null, missing, probeMs, tookS };
+    if (tookS * 1e3 + AGAIN_MS > patienceMs) return { isSettled: false, missing, probeMs, tookS };
+    if (said !== missing) onWaiting(WAITING[missing](probeMs, baselineMs));
+    said = missing;
+    await pause(AGAIN_MS, signal);
+  }
+}
+
+const WAITING: Readonly<
+  Record<'ready' | 'answers' | 'latency', (probeMs: number | null, baselineMs: number | null) => string>
+> = {
+  ready: () => 'waiting until --ready-when answers 200',
+  answers: () => 'waiting until the target answers again',
+  latency: (probeMs, baselineMs) =>
+    `waiting until the target is as fast as at rest (${probeMs?.toFixed(0)} ms, at rest ${baselineMs?.toFixed(0)} ms)`,
+};
+
+async function look({
+  scene,
+  readyWhen,
+  baselineMs,
+  isAtRest,
+  signal,
+}: SettleParts): Promise<Pick<Settled, 'missing' | 'probeMs'>> {
+  if (readyWhen !== null && !(await isReady(readyWhen, signal))) return { missing: 'ready', probeMs: null };
+  if (isAtRest && baselineMs !== null) return { missing: null, probeMs: null };
+  const probeMs = await probed(scene, baselineMs !== null, signal);
+  if (probeMs === null) return { missing: 'answers', probeMs };
+  const most = Math.max((baselineMs ?? probeMs) * SLOWER, (baselineMs ?? probeMs) + SLOWER_BY_MS);
+  return { missing: probeMs > most ? 'latency' : null, probeMs };
+}
+
+/** A target that was there may be gone for a while. */
+async function probed(scene: StepScene, wasThere: boolean, signal: AbortSignal): Promise<number | null> {
+  try {
+    return await probe(scene, signal);
+  } catch (thrown) {
+    if (wasThere && thrown instanceof AppError && thrown.code === 'TARGET_UNREACHABLE') return null;
+    throw thrown;
+  }
+}
+
+async function isReady(url: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    const answer = await fetch(url, {
+      redirect: 'manual',
+      signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
+    });
+    await answer.body?.cancel();
+    return answer.status === 200;
+  } catch {
+    // Whatever kept it from answering: it is not ready.
+    return false;
+  }
+}
+
+/** Ends early where it is stopped. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await wait(ms, undefined, { signal }).catch((thrown: unknown) => {
+    if (!signal.aborted) throw thrown;
+  });
+}

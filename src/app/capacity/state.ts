@@ -1,0 +1,78 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import {
+  CAPACITY_SCHEMA_VERSION,
+  type CapacityState,
+  capacityStateSchema,
+  type NoiseFigures,
+  type NoiseFile,
+  noiseFileSchema,
+} from '../../documents/capacity.ts';
+import { isMissing, writeFileDurably } from '../../storage/capture/directory.ts';
+import { writingTo } from '../staged-output.ts';
+
+const STATE_FILE = 'state.json';
+const PRIVATE_DIRECTORY = 0o700;
+const PRIVATE_FILE = 0o600;
+
+/** What a search left in its directory; null for a new or an empty one. @throws AppError */
+export function readState(directory: string, settings: string): CapacityState | null {
+  const path = join(directory, STATE_FILE);
+  if (!existsSync(path)) {
+    if (!existsSync(directory) || readdirSync(directory).length === 0) return null;
+    throw new AppError('OUTPUT_EXISTS', `${directory} is not empty, and holds no search that could go on`, {
+      hint: 'Give a new directory to --out.',
+    });
+  }
+  const state = parsed(path, (json) => capacityStateSchema.parse(json));
+  if (state.settings === settings) return state;
+  throw new AppError('OPTION_INVALID', `--out: the search in ${directory} asked for something else`, {
+    hint: 'Repeat its command to go on with it (--budget and --max-multiplier may change), or give a new directory.',
+  });
+}
+
+/** Whoever reads it finds the state before or after, never a part. @throws AppError OUTPUT_UNWRITABLE */
+export function writeState(directory: string, state: CapacityState): void {
+  const path = join(directory, STATE_FILE);
+  writingTo(path, () => {
+    mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY });
+    writeFileDurably(path, `${JSON.stringify(state)}\n`, PRIVATE_FILE);
+  });
+}
+
+/** The noise of a target as it was measured before; null if it never was. @throws AppError INPUT_INVALID */
+export function readNoise(path: string, target: string): NoiseFigures | null {
+  const known = noiseFile(path).targets[target];
+  return known === undefined ? null : { share: known.share, pairs: known.pairs, source: 'file' };
+}
+
+/** Keeps it beside that of other targets. @throws AppError OUTPUT_UNWRITABLE */
+export function writeNoise(path: string, target: string, noise: NoiseFigures, measuredAt: string): void {
+  const file = noiseFile(path);
+  const targets = { ...file.targets, [target]: { ...noise, measuredAt } };
+  writingTo(path, () => {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileDurably(path, `${JSON.stringify({ ...file, targets }, null, 2)}\n`, PRIVATE_FILE);
+  });
+}
+
+function noiseFile(path: string): NoiseFile {
+  try {
+    return parsed(path, (json) => noiseFileSchema.parse(json));
+  } catch (thrown) {
+    if (!(thrown instanceof AppError) || !isMissing(thrown.cause)) throw thrown;
+    return { schemaVersion: CAPACITY_SCHEMA_VERSION, kind: 'capacity-noise', targets: {} };
+  }
+}
+
+function parsed<T>(path: string, parse: (json: unknown) => T): T {
+  try {
+    return parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch (cause) {
+    throw new AppError('INPUT_INVALID', `${path} cannot be read: ${reasonOf(cause).split('\n')[0]}`, {
+      hint: 'It was changed or cut short. Remove it to begin again.',
+      cause,
+    });
+  }
+}

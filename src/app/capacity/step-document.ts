@@ -1,0 +1,107 @@
+import { countOf } from '../../core/units.ts';
+import type { CapacityStep, StepReason, StepWindow } from '../../documents/capacity.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
+import type { StepPlayed } from './step.ts';
+
+interface StepFacts
+  extends Pick<
+    CapacityStep,
+    'multiplier' | 'purpose' | 'position' | 'run' | 'settledS' | 'spentS' | 'endedEarly'
+  > {
+  readonly windowS: number;
+}
+
+/** A step that is over, as the search keeps it. */
+export function stepOf(played: StepPlayed, { windowS, ...facts }: StepFacts): CapacityStep {
+  const { document, ratePerSecond } = played;
+  const isCached = document.repeats?.faster === true;
+  // A cache that answers what was sent before makes any load look easy.
+  const own = isCached ? played.windows.map(asCached) : [...played.windows];
+  const windows = played.monitored.reduce((each, name) => withMonitored(each, name, document), own);
+  const { p50, p95, p99, max } = document.latencyMs.scheduled;
+  const due = document.sent + document.refused;
+  return {
+    ...facts,
+    verdict: verdictOf(windows),
+    reasons: reasonsOf(windows),
+    ratePerSecond,
+    achieved: {
+      share: due === 0 ? null : document.sent / due,
+      ratePerSecond: completedPerSecond(played, windowS),
+    },
+    latencyMs: { p50, p95, p99, max },
+    latencyMeanMs: meanOf(windows),
+    windows,
+  };
+}
+
+function asCached(window: StepWindow): StepWindow {
+  return window.result === 'good'
+    ? {
+        ...window,
+        result: 'void',
+        doubts: [...window.doubts, 'repeats_cached'],
+        goals: unknown(window.goals),
+      }
+    : window;
+}
+
+/** A resource over its limit breaks every window of its step; one that was not seen leaves none good. */
+function withMonitored(windows: readonly StepWindow[], name: string, { slo }: ReplayDocument): StepWindow[] {
+  const line = slo.find(({ expression }) => expression === name);
+  const held = line?.ok ?? null;
+  return windows.map((window) => {
+    const goals = { ...window.goals, [name]: held };
+    const observed = { ...window.observed, [name]: line?.observed ?? null };
+    if (held === false && window.result !== 'void') return { ...window, goals, observed, result: 'bad' };
+    if (held !== null || window.result !== 'good') return { ...window, goals, observed };
+    return { ...window, goals, observed, result: 'void', doubts: [...window.doubts, 'not_monitored'] };
+  });
+}
+
+function unknown(goals: StepWindow['goals']): Record<string, null> {
+  return Object.fromEntries(Object.keys(goals).map((name) => [name, null]));
+}
+
+function verdictOf(windows: readonly StepWindow[]): CapacityStep['verdict'] {
+  const count = (result: StepWindow['result']) => windows.filter((each) => each.result === result).length;
+  const [good, bad] = [count('good'), count('bad')];
+  if (good === bad) return 'INCONCLUSIVE';
+  return good > bad ? 'PASS' : 'FAIL';
+}
+
+/** What broke, and what speaks against windows, each with the number of windows. */
+function reasonsOf(windows: readonly StepWindow[]): StepReason[] {
+  const broken = new Map<string, number>();
+  const doubted = new Map<string, number>();
+  const add = (counts: Map<string, number>, name: string) => counts.set(name, (counts.get(name) ?? 0) + 1);
+  for (const { result, goals, doubts } of windows) {
+    if (result === 'bad')
+      for (const [name, held] of Object.entries(goals)) if (held === false) add(broken, name);
+    if (result === 'void') for (const code of doubts) add(doubted, code);
+  }
+  const of = countOf(windows.length, 'window');
+  return [
+    ...[...broken].map(([name, count]) => ({
+      code: 'slo_violated',
+      text: `${name} broke in ${count} of ${of}`,
+    })),
+    ...[...doubted].map(([code, count]) => ({ code, text: `${code} in ${count} of ${of}` })),
+  ];
+}
+
+/** Over whole windows; a step that was cut in its first has none, and then counts as it lasted. */
+function completedPerSecond({ windows, isHopeless, document }: StepPlayed, windowS: number): number {
+  const whole = isHopeless ? windows.slice(0, -1) : windows;
+  if (whole.length > 0)
+    return whole.reduce((sum, { completed }) => sum + completed, 0) / (whole.length * windowS);
+  return document.durationS > 0 ? document.completed / document.durationS : 0;
+}
+
+function meanOf(windows: readonly StepWindow[]): number | null {
+  const known = windows.flatMap(({ latencyMeanMs, completed }) =>
+    latencyMeanMs === null ? [] : [{ sum: latencyMeanMs * completed, completed }],
+  );
+  const completed = known.reduce((sum, each) => sum + each.completed, 0);
+  return completed === 0 ? null : known.reduce((sum, each) => sum + each.sum, 0) / completed;
+}

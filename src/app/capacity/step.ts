@@ -1,0 +1,243 @@
+import { join } from 'node:path';
+import { BacklogWatch } from '../../analysis/capacity/early-stop.ts';
+import { StepWindows } from '../../analysis/capacity/step-windows.ts';
+import type { Threshold } from '../../analysis/verdict/slo.ts';
+import { systemClock } from '../../core/clock.ts';
+import type { Logger, TimeRange } from '../../core/ports.ts';
+import type { Send } from '../../core/run.ts';
+import type { StepWindow } from '../../documents/capacity.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
+import type { ReplayOptions } from '../../replay/options/replay-options.ts';
+import { defaultScaling, unreachable } from '../../replay/plan/scaling.ts';
+import type { ReplayEnd } from '../../replay/run.ts';
+import type { Target } from '../../replay/target.ts';
+import type { OpenedCapture } from '../open-capture.ts';
+import { waitsForOf } from '../replay/document.ts';
+import { chooseReplay, planOf, statedBounds } from '../replay/plan.ts';
+import { type RunOptions, runPartsOf } from '../replay/prepare.ts';
+import type { ReplayReporter } from '../replay/progress.ts';
+import { type RunRows, replayMaker, runReplay, type StopSource } from '../replay/run.ts';
+
+const SECOND_US = 1e6;
+/** Requests of a probe, and how much of the recording it may reach into. */
+const PROBE_REQUESTS = 3;
+const PROBE_MS = 2_000;
+
+/** What every step of a search shares. */
+export interface StepScene {
+  readonly opened: OpenedCapture;
+  readonly run: RunOptions;
+  readonly isScalingStated: boolean;
+  readonly target: Target;
+  readonly thresholds: readonly Threshold[];
+  /** What is played of the capture at 1x, in order. */
+  readonly parts: readonly TimeRange[];
+  readonly windowS: number;
+  /** How long the last answers of a step are waited for. */
+  readonly drainMs: number;
+  readonly logger: Logger;
+}
+
+export interface StepOrder {
+  readonly multiplier: number;
+  readonly windows: number;
+  /** Where in the recording it begins, as a share of its length. */
+  readonly position: number;
+  readonly directory: string;
+  /** Longest time that most answers may take, seconds; null lets a step play to its end, however it fares. */
+  readonly longestAnswerS: number | null;
+}
+
+/** What stops a step from outside. */
+export interface StepStop {
+  readonly signal: AbortSignal;
+  /** What stopped it; null while nothing has. */
+  readonly received: () => string | null;
+}
+
+/** A step that is over. */
+export interface StepPlayed {
+  readonly windows: readonly StepWindow[];
+  readonly document: ReplayDocument;
+  /** Objectives on what monitors saw: they are of the whole step. */
+  readonly monitored: readonly string[];
+  readonly end: ReplayEnd;
+  readonly isHopeless: boolean;
+  /** Planned requests in a second, on average. */
+  readonly ratePerSecond: number;
+}
+
+/**
+ * Plays the recording at one multiplier, as a run of its own, and judges it window by window.
+ * @throws AppError as `runReplay`
+ */
+export async function playStep(
+  scene: StepScene,
+  order: StepOrder,
+  stop: StepStop,
+  reporter: ReplayReporter,
+  also?: Partial<RunRows>,
+): Promise<StepPlayed> {
+  const { opened, run, target, logger, thresholds, windowS } = scene;
+  const { multiplier, windows: count, longestAnswerS } = order;
+  const options = stepOptions(scene, order, count * windowS * 1e3);
+  const choice = chooseReplay(opened, options);
+  const plan = planOf(choice);
+  const parts = runPartsOf(
+    { ...run, options, out: order.directory },
+    opened,
+    { choice, plan, target },
+    logger,
+  );
+  const bounds = statedBounds(options);
+  const windows = new StepWindows({
+    ...{ windowNs: windowS * 1e9, multiplier, bounds },
+    // What monitors saw is known when the step is over.
+    thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
+    waitsFor: waitsForOf(options),
+  });
+  const ratePerSecond = plan.forecast.plannedExchanges / Math.max(1e-9, plan.window.plannedSpanNs / 1e9);
+  const backlog =
+    longestAnswerS === null
+      ? null
+      : new BacklogWatch({
+          offeredPerS: ratePerSecond,
+          dispersion: dispersionOf(scene, multiplier),
+          longestAnswerS,
+        });
+  const hopeless = new AbortController();
+  const result = await runReplay({
+    ...parts,
+    listen: () => stopSourceOf(stop, hopeless.signal),
+    reporter: {
+      ...reporter,
+      event: (event) => {
+        reporter.event?.(event);
+        if (event.event !== 'second' || event.phase !== 'run' || backlog === null) return;
+        backlog.add({ elapsedS: event.elapsedS, ...windows.progressAt(event.elapsedS * 1e9) });
+        if (backlog.isHopeless) hopeless.abort();
+      },
+    },
+    rows: {
+      planned: (row, offsetNs) => {
+        windows.addPlanned(row, offsetNs);
+        also?.planned?.(row, offsetNs);
+      },
+      ended: (sends) => {
+        windows.addSends(sends);
+        also?.ended?.(sends);
+      },
+    },
+  });
+  const { end, document } = result;
+  const isHopeless = end.kind === 'aborted' || (end.kind === 'interrupted' && hopeless.signal.aborted);
+  windows.finish(isHopeless ? 'hopeless' : end.kind === 'complete' ? 'complete' : 'cut');
+  const monitored = thresholds
+    .filter(({ metric }) => metric === 'monitored')
+    .map(({ expression }) => expression);
+  return { windows: windows.over, document, monitored, end, isHopeless, ratePerSecond };
+}
+
+/**
+ * Sends the first few requests of the recording at 1x, and keeps nothing of them.
+ * @returns the mean service time, milliseconds; null where one was not answered
+ * @throws AppError TARGET_UNREACHABLE, TARGET_FORBIDDEN
+ */
+export async function probe(scene: StepScene, signal: AbortSignal): Promise<number | null> {
+  const { opened, run, target, logger } = scene;
+  const order = { multiplier: 1, windows: 1, position: 0, directory: '', longestAnswerS: null };
+  const options = { ...stepOptions(scene, order, PROBE_MS), maxRequests: PROBE_REQUESTS };
+  const choice = chooseReplay(opened, options);
+  const plan = planOf(choice);
+  const parts = runPartsOf({ ...run, options }, opened, { choice, plan, target }, logger);
+  const replay = replayMaker('probe', parts)(plan, choice.source);
+  await replay.check();
+  const sends: Send[] = [];
+  await replay.run(
+    {
+      recorded: () => undefined,
+      planned: () => undefined,
+      ended: (ended) => {
+        sends.push(...ended);
+      },
+    },
+    signal,
+  );
+  const tookNs = sends.map(({ actualOffsetNs, lastByteOffsetNs, error, status }) =>
+    actualOffsetNs === null || lastByteOffsetNs === null || error !== null || (status ?? 500) >= 500
+      ? null
+      : lastByteOffsetNs - actualOffsetNs,
+  );
+  const known = tookNs.filter((each) => each !== null);
+  if (known.length === 0 || known.length < tookNs.length) return null;
+  return known.reduce((sum, each) => sum + each, 0) / known.length / 1e6;
+}
+
+/** A search asks nothing of a step but its multiplier, where it begins and how long it lasts. */
+export function stepOptions(
+  { run: { options }, isScalingStated, parts, drainMs }: StepScene,
+  { multiplier, position }: Pick<StepOrder, 'multiplier' | 'position'>,
+  durationMs: number,
+): ReplayOptions {
+  const isAsked = isScalingStated && unreachable(options.scaling, multiplier, multiplier) === null;
+  return {
+    ...options,
+    multiplier,
+    scaling: isAsked ? options.scaling : defaultScaling(multiplier, multiplier),
+    drainDeadlineMs: drainMs,
+    window: { ...options.window, ranges: begunAt(parts, position), search: null, loops: null, durationMs },
+  };
+}
+
+/** The parts from a share of their length on, and what comes before it behind them. */
+export function begunAt(parts: readonly TimeRange[], position: number): readonly TimeRange[] {
+  const lengthUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
+  let leftUs = Math.round(position * lengthUs);
+  for (const [at, { fromUs, toUs }] of parts.entries()) {
+    if (leftUs < toUs - fromUs) {
+      const cutUs = fromUs + leftUs;
+      const before = leftUs === 0 ? [] : [{ fromUs, toUs: cutUs }];
+      return [{ fromUs: cutUs, toUs }, ...parts.slice(at + 1), ...parts.slice(0, at), ...before];
+    }
+    leftUs -= toUs - fromUs;
+  }
+  return parts;
+}
+
+/** Variance over mean of the arrivals' counts, in windows that become a second of the step. */
+function dispersionOf({ opened, parts }: StepScene, multiplier: number): number {
+  const seconds = Math.max(1, Math.round(multiplier));
+  const counts = parts.flatMap((range) => {
+    const from = Math.floor(range.fromUs / SECOND_US);
+    const inWindows = new Array<number>(Math.floor((range.toUs / SECOND_US - from) / seconds)).fill(0);
+    for (const { second, exchanges } of opened.overview.seconds(range)) {
+      const at = Math.floor((second - from) / seconds);
+      if (at >= 0 && at < inWindows.length) inWindows[at] = (inWindows[at] ?? 0) + exchanges;
+    }
+    return inWindows;
+  });
+  if (counts.length < 2) return 1;
+  const mean = counts.reduce((sum, each) => sum + each, 0) / counts.length;
+  const variance = counts.reduce((sum, each) => sum + (each - mean) ** 2, 0) / (counts.length - 1);
+  return mean === 0 ? 1 : Math.max(1, variance / mean);
+}
+
+function stopSourceOf({ signal, received }: StepStop, hopeless: AbortSignal): StopSource {
+  return {
+    signal: AbortSignal.any([signal, hopeless]),
+    get received() {
+      return received() ?? (hopeless.aborted ? 'hopeless' : null);
+    },
+    end: () => undefined,
+  };
+}
+
+/** Where a step's run is kept, from 1. */
+export function stepDirectory(out: string, step: number): string {
+  return join(out, 'steps', String(step).padStart(2, '0'));
+}
+
+/** Seconds since an instant of the monotonic clock. */
+export function secondsSince(ns: number): number {
+  return (systemClock.nowNs() - ns) / 1e9;
+}

@@ -1,0 +1,203 @@
+import { z } from 'zod';
+import {
+  count,
+  counts,
+  type Immutable,
+  interval,
+  maybeNumber,
+  maybeText,
+  observation,
+  share,
+} from './parts.ts';
+import { calibration } from './replay.ts';
+
+/** Raised when a field changes its meaning; new fields do not raise it. */
+export const CAPACITY_SCHEMA_VERSION = 1;
+
+const latency = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber });
+
+const stepWindow = z
+  .object({
+    index: count,
+    result: z
+      .enum(['good', 'bad', 'void'])
+      .describe(
+        '`void`: the load was not as planned, or nothing was measured. It says nothing of the target.',
+      ),
+    doubts: z.array(z.string()).describe('Codes of what speaks against the window.'),
+    goals: z
+      .record(z.string(), z.boolean().nullable())
+      .describe('Whether each objective held; null if unknown.'),
+    observed: z.record(z.string(), observation),
+    planned: count,
+    sent: count,
+    completed: count,
+    failed: count,
+    latencyMs: latency.describe('Scheduled latency of requests that were served.'),
+    latencyMeanMs: maybeNumber,
+  })
+  .describe('A part of a step, judged alone: a trial.');
+export type StepWindow = Immutable<z.infer<typeof stepWindow>>;
+
+const stepReason = z.object({ code: z.string(), text: z.string() });
+export type StepReason = Immutable<z.infer<typeof stepReason>>;
+
+const step = z
+  .object({
+    multiplier: z.number(),
+    purpose: z.enum(['calibrate', 'double', 'halve', 'decide', 'narrow']).describe('Why it was played.'),
+    position: share.describe('Where in the recording it began.'),
+    verdict: z.enum(['PASS', 'FAIL', 'INCONCLUSIVE']).describe('Of most of its windows.'),
+    reasons: z.array(stepReason),
+    ratePerSecond: z.number().describe('Planned requests in a second, on average.'),
+    achieved: z.object({
+      share: share.nullable().describe('Sent of what was planned and due.'),
+      ratePerSecond: z.number().describe('Completed requests in a second.'),
+    }),
+    latencyMs: latency,
+    latencyMeanMs: maybeNumber,
+    windows: z.array(stepWindow),
+    endedEarly: maybeText.describe(
+      'Why the step ended before its plan: `hopeless`, `failed`, `budget`; else null.',
+    ),
+    spentS: z.number().describe('With settling, cool-down and the last answers.'),
+    settledS: z.number().describe('Until the target was ready and as fast as before.'),
+    run: z.string().describe('Directory of the run, below that of the search.'),
+  })
+  .describe('The recording at one multiplier.');
+export type CapacityStep = Immutable<z.infer<typeof step>>;
+
+const point = z.object({ multiplier: z.number(), ratePerSecond: z.number() });
+export type LoadPoint = Immutable<z.infer<typeof point>>;
+
+const goal = z.object({
+  name: z.string().describe('An objective, or `all` for every objective together.'),
+  passes: point.nullable(),
+  fails: point.nullable(),
+  boundary: point.nullable().describe('Half of the windows pass here.'),
+  interval: interval.describe('Multipliers; holds the boundary with 95 %.'),
+});
+export type CapacityGoal = Immutable<z.infer<typeof goal>>;
+
+const noise = z.object({
+  share: share.describe('How far the target differs from itself at 1x, as a share of its service time.'),
+  source: z.enum(['measured', 'file', 'stated', 'none']),
+  pairs: count.describe('Requests that both halves of the pair answered.'),
+});
+export type NoiseFigures = Immutable<z.infer<typeof noise>>;
+
+/** Why a search ended. */
+const ENDS_OF_SEARCH = [
+  'resolved',
+  'target_failed',
+  'generator',
+  'max_multiplier',
+  'max_rate',
+  'min_multiplier',
+  'budget',
+  'unjudged',
+  'not_representative',
+  'not_ready',
+  'interrupted',
+] as const;
+export type EndedBy = (typeof ENDS_OF_SEARCH)[number];
+
+/** The document of `capacity --json`. Fields are added, never renamed; readers ignore unknown ones. */
+export const capacitySchema = z.object({
+  schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),
+  kind: z.literal('capacity'),
+  version: z.string(),
+  capture: z.string(),
+  target: z.string(),
+  startedAt: z.string(),
+  endedAt: z.string(),
+  objectives: z.array(z.string()),
+  scaling: z.string(),
+  scalingKeeps: z.string(),
+  scalingBends: z.string(),
+  limitedBy: z
+    .enum(['objective', ...ENDS_OF_SEARCH])
+    .describe('`objective` if the target broke one; otherwise what kept the search from a breaking point.'),
+  endedBy: z.enum(ENDS_OF_SEARCH).describe('`resolved` if the interval is as narrow as asked.'),
+  breakingPoint: z.object({
+    passes: point.nullable().describe('The largest load that passes, below the smallest that fails.'),
+    fails: point.nullable().describe('The smallest load that fails.'),
+    boundary: point.nullable().describe('Half of the windows pass here.'),
+    interval: interval.describe('Multipliers; holds the boundary with 95 %. Null without one.'),
+    shape: z
+      .enum(['smooth', 'cliff'])
+      .nullable()
+      .describe('`cliff` if all windows pass up to a load and none beyond.'),
+  }),
+  gaveFirst: z
+    .object({
+      objective: z.string(),
+      multiplier: z.number(),
+      window: count.describe('The first window of the step that broke it, from 0.'),
+      observed: observation,
+    })
+    .nullable()
+    .describe('The objective that broke at the smallest failing load.'),
+  goals: z.array(goal).describe('Every objective, judged from the same rows.'),
+  curve: z
+    .array(point.extend({ completedPerSecond: z.number(), latencyMeanMs: maybeNumber, latencyMs: latency }))
+    .describe('One point a load, ascending.'),
+  knee: point
+    .nullable()
+    .describe('The load with the most throughput for its latency; null if the curve does not show it.'),
+  sizing: z
+    .object({
+      replicas: count.describe('Of the target that was searched.'),
+      peakPerSecond: z
+        .number()
+        .describe('The busiest recorded minute of what was played, or all of it if that is shorter.'),
+      replicasNeeded: z.array(z.object({ timesPeak: z.number(), replicas: count })),
+      overProvisionedShare: z
+        .number()
+        .describe(
+          'Share of the replicas that the recorded peak does not need; negative if there are too few.',
+        ),
+      costPerThousandGood: maybeNumber.describe('At the largest passing load, with all replicas paid for.'),
+    })
+    .nullable()
+    .describe('If capacity grows with the number of replicas; null if no load passes.'),
+  calibration: calibration
+    .pick({ pairs: true, representative: true, differences: true, p50Ms: true, statusDistance: true })
+    .nullable()
+    .describe('How the target at 1x compares with the recording; null if it was not asked for.'),
+  noise,
+  width: z.number().describe('The relative width that the interval was to have.'),
+  windowS: z.number(),
+  windowsToDecide: count,
+  voidWindows: counts.describe('Windows that say nothing, by the code of the reason.'),
+  inverted: z
+    .array(z.number())
+    .describe('Larger loads that passed although a smaller one failed: they count for nothing.'),
+  steps: z.array(step),
+  budgetS: z.number(),
+  spentS: z.number(),
+  directory: z.string(),
+});
+export type CapacityDocument = Immutable<z.infer<typeof capacitySchema>>;
+
+/** What a search keeps after each step, so that it can go on. */
+export const capacityStateSchema = z.object({
+  schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),
+  kind: z.literal('capacity-state'),
+  settings: z.string().describe('What a search that goes on must ask for again: a hash.'),
+  windowS: z.number(),
+  startedAt: z.string(),
+  calibration: calibration.nullable(),
+  noise: noise.nullable(),
+  baselineMs: maybeNumber.describe('Of the probe request at rest.'),
+  steps: z.array(step),
+});
+export type CapacityState = Immutable<z.infer<typeof capacityStateSchema>>;
+
+/** What `--noise` keeps, by target. */
+export const noiseFileSchema = z.object({
+  schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),
+  kind: z.literal('capacity-noise'),
+  targets: z.record(z.string(), noise.extend({ measuredAt: z.string() })),
+});
+export type NoiseFile = Immutable<z.infer<typeof noiseFileSchema>>;

@@ -1,0 +1,76 @@
+import { describe, expect, test } from 'vitest';
+import { CAPACITY_OPTIONS, resolveCapacityOptions } from '../../../src/app/capacity/options.ts';
+import { begunAt } from '../../../src/app/capacity/step.ts';
+import { byProgram, type StatedOptions } from '../../../src/core/options.ts';
+
+const ASKED = { target: 'http://127.0.0.1:1', slo: 'latency: p(99)<200' };
+
+function resolved(stated: StatedOptions<typeof CAPACITY_OPTIONS>) {
+  return resolveCapacityOptions(byProgram(CAPACITY_OPTIONS, { ...ASKED, ...stated }));
+}
+
+function refusal(stated: StatedOptions<typeof CAPACITY_OPTIONS>): string {
+  try {
+    resolved(stated);
+  } catch (thrown) {
+    return String(thrown);
+  }
+  return 'nothing is refused';
+}
+
+describe('the options of a search', () => {
+  test('have defaults, and the implied objective', () => {
+    const { run, thresholds, ...own } = resolved({});
+    expect(own).toMatchObject({
+      budgetS: 600,
+      width: 0.1,
+      windowS: null,
+      maxMultiplier: 64,
+      minMultiplier: 0.1,
+      calibrates: true,
+      coolDownMs: 1_000,
+      replicas: 1,
+      isScalingStated: false,
+    });
+    expect(run.options).toMatchObject({ multiplier: 1, calibrateMs: null, warmupMs: null, shard: null });
+    expect(thresholds.map(({ expression }) => expression)).toEqual([
+      'latency: p(99)<200',
+      'errors: rate<0.01',
+    ]);
+  });
+
+  test.each([
+    [{ slo: [] }, '--slo is missing'],
+    [{ slo: 'makespan: <4h' }, 'makespan is of a whole run'],
+    [{ slo: 'mismatch: rate<0.01' }, 'mismatch is of a whole run'],
+    [{ scaling: 'superpose' }, '--scaling superpose cannot be searched'],
+    [{ minMultiplier: 5, maxMultiplier: 2 }, '--min-multiplier is more than --max-multiplier'],
+    [{ budget: '5s' }, '--budget is less than 10s'],
+    [{ width: '0.9' }, '--width'],
+    [{ readyWhen: 'staging/ready' }, '--ready-when'],
+    [{ replicaCost: 'much' }, '--replica-cost'],
+    [{ calibration: 'maybe' as never }, '--calibration'],
+  ] as const)('refuse %o', (stated, problem) => {
+    expect(refusal(stated as StatedOptions<typeof CAPACITY_OPTIONS>)).toContain(problem);
+  });
+
+  test('do not know what the search decides by itself', () => {
+    expect(() => resolved({ multiplier: 2 } as never)).toThrow('there is no option multiplier');
+  });
+});
+
+describe('a step that begins within the recording', () => {
+  const parts = [
+    { fromUs: 0, toUs: 100 },
+    { fromUs: 500, toUs: 600 },
+  ];
+
+  test.each([
+    [0, parts],
+    [0.25, [{ fromUs: 50, toUs: 100 }, parts[1], { fromUs: 0, toUs: 50 }]],
+    [0.5, [parts[1], parts[0]]],
+    [0.75, [{ fromUs: 550, toUs: 600 }, parts[0], { fromUs: 500, toUs: 550 }]],
+  ])('at %f plays all of it', (position, expected) => {
+    expect(begunAt(parts, position)).toEqual(expected);
+  });
+});
