@@ -27,6 +27,16 @@ export async function main(args: readonly string[]): Promise<void> {
         return;
       }
     }
+  } catch (thrown) {
+    fail(thrown);
+    return;
+  }
+  await runHere(args);
+}
+
+/** Runs a command line in this thread, and leaves its status in `process.exitCode`. */
+export async function runHere(args: readonly string[]): Promise<void> {
+  try {
     // Not before: a process whose command runs in a thread needs none of it.
     const { prepare } = await import('./commands/index.ts');
     const { program } = await prepare(args);

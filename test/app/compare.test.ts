@@ -9,9 +9,9 @@ import type { Send } from '../../src/core/run.ts';
 import { shownText } from '../../src/core/text.ts';
 import type { ComparisonDocument } from '../../src/documents/comparison.ts';
 import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { calmSends, comparedRun } from '../support/compared-runs.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { runReprise } from '../support/process.ts';
 import { profileOf } from '../support/profiles.ts';
 import { send } from '../support/sends.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -34,14 +34,14 @@ function neverReached(planned: Send): Send {
 describe('reprise compare', () => {
   test('ends with 3 for a slower run, with 0 for the same one, and prints one document', async () => {
     const [a, b] = runsOf(1.2);
-    const worse = await runReprise(['compare', a, b, '--json']);
+    const worse = await runCommand(['compare', a, b, '--json']);
     expect(worse).toMatchObject({ status: 3, stderr: '' });
     const document = JSON.parse(worse.stdout) as ComparisonDocument;
     expect(document).toMatchObject({ schemaVersion: 1, kind: 'comparison', verdict: 'WORSE', pairs: COUNT });
     for (const metric of document.metrics) {
       for (const key of ['name', 'a', 'b', 'ratio', 'interval']) expect(metric).toHaveProperty(key);
     }
-    const same = await runReprise(['compare', ...runsOf(1)]);
+    const same = await runCommand(['compare', ...runsOf(1)]);
     expect(same).toMatchObject({ status: 0 });
     expect(same.stdout).toMatch(/^Verdict: SAME\. /);
   });
@@ -60,7 +60,7 @@ describe('reprise compare', () => {
     const [a, b] = runsOf(1);
     const folder = temporaryDirectory();
     const [html, md] = [join(folder, 'c.html'), join(folder, 'c.md')];
-    const done = await runReprise(['compare', a, b, '--html', html, '--md', md]);
+    const done = await runCommand(['compare', a, b, '--html', html, '--md', md]);
     expect(done, done.stderr).toMatchObject({ status: 0 });
     expect(readFileSync(html, 'utf8')).toContain('Comparison: SAME');
     expect(readFileSync(md, 'utf8')).toMatch(/^# Comparison\n\n\*\*SAME\*\*/);
@@ -203,7 +203,7 @@ describe('comparing what two names stand for', () => {
     const file = join(temporaryDirectory(), 'profile.json');
     writeFileSync(file, JSON.stringify(profileOf([])));
     const refusal = (sides: readonly string[], ...flags: string[]) =>
-      runReprise(['compare', ...sides, ...flags]);
+      runCommand(['compare', ...sides, ...flags]);
     const shifted = await refusal(runs, '--shift-bound', 'rate=3%');
     expect(shifted).toMatchObject({ status: 2, stdout: '' });
     expect(shifted.stderr).toContain('--shift-bound');

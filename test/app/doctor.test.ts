@@ -17,12 +17,13 @@ import {
 import { systemClock } from '../../src/core/clock.ts';
 import type { Endpoint } from '../../src/proxy/net/endpoint.ts';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_PEM } from '../support/certificate.ts';
-import { runProcess, runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
+import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 async function doctor(...flags: readonly string[]) {
-  const { stdout, status } = await runReprise(['doctor', '--json', ...flags]);
+  const { stdout, status } = await runCommand(['doctor', '--json', ...flags]);
   const { findings } = JSON.parse(stdout) as { findings: Finding[] };
   return { status, finding: (check: string) => findings.find((one) => one.check === check) };
 }
@@ -224,7 +225,7 @@ describe('reprise doctor', () => {
   });
 
   test('says it to people as well', async () => {
-    const { stdout } = await runReprise(['doctor', '--target', '127.0.0.1:1']);
+    const { stdout } = await runCommand(['doctor', '--target', '127.0.0.1:1']);
     expect(stdout).toMatch(/^check +result +found/);
     expect(stdout).toContain('target: Start it');
   });

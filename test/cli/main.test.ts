@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { runCommand } from '../support/command-here.ts';
 import { runProcess, runReprise } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
@@ -10,11 +11,11 @@ const { version } = JSON.parse(readFileSync(join(repositoryRoot, 'package.json')
 
 describe('reprise', () => {
   test('prints its version and nothing else', async () => {
-    expect(await runReprise(['--version'])).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
+    expect(await runCommand(['--version'])).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
   });
 
   test('prints its help to stdout when asked, with a line for each command', async () => {
-    const { status, stdout, stderr } = await runReprise(['--help']);
+    const { status, stdout, stderr } = await runCommand(['--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     for (const command of ['record', 'inspect', 'replay', 'import']) {
       expect(stdout).toMatch(new RegExp(`^ {2}${command} .*\\S`, 'm'));
@@ -22,13 +23,13 @@ describe('reprise', () => {
   });
 
   test('without a command prints its help to stderr and ends with 2', async () => {
-    const { status, stdout, stderr } = await runReprise([]);
+    const { status, stdout, stderr } = await runCommand([]);
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr).toMatch(/^Usage: reprise/);
   });
 
   test('ends with 2 for a command it does not have, and names the nearest', async () => {
-    expect(await runReprise(['replya'])).toMatchObject({
+    expect(await runCommand(['replya'])).toMatchObject({
       status: 2,
       stdout: '',
       stderr: "reprise: unknown command 'replya'\n  hint: Did you mean replay?\n",
@@ -36,7 +37,7 @@ describe('reprise', () => {
   });
 
   test('ends with 2 for a flag it does not have', async () => {
-    expect(await runReprise(['inspect', '--jsno', '.'])).toMatchObject({
+    expect(await runCommand(['inspect', '--jsno', '.'])).toMatchObject({
       status: 2,
       stdout: '',
       stderr: "reprise: unknown option '--jsno'\n  hint: Did you mean --json?\n",
@@ -46,7 +47,7 @@ describe('reprise', () => {
   test.each([['record'], ['inspect'], ['replay'], ['import']])(
     'explains %s by --help and by help',
     async (name) => {
-      const [flag, word] = await Promise.all([runReprise([name, '--help']), runReprise(['help', name])]);
+      const [flag, word] = await Promise.all([runCommand([name, '--help']), runCommand(['help', name])]);
       expect(flag).toMatchObject({ status: 0, stderr: '' });
       expect(flag.stdout).toContain(`Usage: reprise ${name}`);
       expect(word).toEqual(flag);
@@ -55,8 +56,8 @@ describe('reprise', () => {
 
   test('prints a stack only under REPRISE_DEBUG', async () => {
     const args = ['inspect', '/nonexistent/capture'];
-    const quiet = await runReprise(args);
-    const loud = await runReprise(args, { env: { REPRISE_DEBUG: '1' } });
+    const quiet = await runCommand(args);
+    const loud = await runCommand(args, { env: { REPRISE_DEBUG: '1' } });
     expect(quiet.status).toBe(2);
     expect(quiet.stderr).toMatch(/^reprise: .*\/nonexistent\/capture/);
     expect(quiet.stderr).not.toContain('    at ');

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadHashKey } from '../../src/storage/capture/keys.ts';
 import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { exchangeOf } from '../support/exchanges.ts';
-import { runReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const home = temporaryDirectory();
@@ -29,13 +29,13 @@ test.each([
   ],
   ['compare of what is nothing', ['compare', home, home], /a run .*a capture .*a profile/],
 ])('%s is refused with a way out', async (_, args, hint) => {
-  const { status, stderr } = await runReprise(args);
+  const { status, stderr } = await runCommand(args);
   expect(status).toBe(2);
   expect(stderr).toMatch(new RegExp(`\\n  hint: .*${hint.source}`));
 });
 
 test('a hash that is none is named', async () => {
-  const { stderr } = await runReprise(['forget', capture, '--session-hash', 'zz']);
+  const { stderr } = await runCommand(['forget', capture, '--session-hash', 'zz']);
   expect(stderr).toContain('--session-hash: "zz" is not a hash of 16 hexadecimal digits');
 });
 

@@ -5,9 +5,9 @@ import { parseAllDocuments } from 'yaml';
 import { leastMemoryBytes } from '../../src/app/recording/memory-budget.ts';
 import { parseBytes, parseDurationMs } from '../../src/core/units.ts';
 import { metricsOf } from '../../src/proxy/control/metrics.ts';
+import { runCommand } from '../support/command-here.ts';
 import { deploy, filesUnder, type Manifest, yamlOf } from '../support/manifests.ts';
 import { samplesOf } from '../support/metrics.ts';
-import { runReprise } from '../support/process.ts';
 import { someStatus } from '../support/some-status.ts';
 
 /** Kubernetes' binary quantities, bytes. */
@@ -30,7 +30,7 @@ describe('deploy/', () => {
   });
 
   test.each(settingsFiles)('%s is a configuration that record takes', async (path) => {
-    const { status, stderr } = await runReprise(['--config', path, 'config', 'print', 'record']);
+    const { status, stderr } = await runCommand(['--config', path, 'config', 'print', 'record']);
     expect(stderr).toBe('');
     expect(status).toBe(0);
   });
@@ -38,7 +38,7 @@ describe('deploy/', () => {
   test('the arguments for KServe are a command line that record takes', async () => {
     const service = yamlOf('kserve/inferenceservice.yaml');
     const [recorder] = service.spec.predictor.containers;
-    const { status, stderr } = await runReprise(['config', 'print', ...recorder.args]);
+    const { status, stderr } = await runCommand(['config', 'print', ...recorder.args]);
     expect(stderr).toBe('');
     expect(status).toBe(0);
   });
@@ -325,7 +325,7 @@ describe('the replay by an indexed job', () => {
     ['replay', shard],
     ['merge', merge],
   ])('the arguments of %s are a command line that it takes', async (_, container) => {
-    const { status, stderr } = await runReprise(['config', 'print', ...argumentsOf(container, 2)]);
+    const { status, stderr } = await runCommand(['config', 'print', ...argumentsOf(container, 2)]);
     expect(stderr).toBe('');
     expect(status).toBe(0);
   });

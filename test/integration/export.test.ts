@@ -2,9 +2,9 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { arrivalAlone, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { exported, jsonLines, numberedCapture } from '../support/export-scene.ts';
-import { runReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const capture = numberedCapture(60);
@@ -21,7 +21,7 @@ describe('reprise export', () => {
       '--jitter',
       '20ms',
     );
-    const plan = await runReprise([
+    const plan = await runCommand([
       'replay',
       capture,
       '--dry-run',
@@ -45,7 +45,7 @@ describe('reprise export', () => {
 
   test('says in words what the format cannot carry and what this export lost', async () => {
     const out = join(temporaryDirectory(), 'a.jsonl');
-    const { status, stdout, stderr } = await runReprise(['export', 'mooncake', capture, '--out', out]);
+    const { status, stdout, stderr } = await runCommand(['export', 'mooncake', capture, '--out', out]);
     expect(status, stderr).toBe(0);
     expect(stdout).toMatch(/Exported 54 requests of 60 exchanges/);
     expect(stdout).toMatch(/mooncake cannot carry\n {2}method, path/);
@@ -57,7 +57,7 @@ describe('reprise export', () => {
     expect(jsonLines(out)).toHaveLength(54);
     expect(document).toMatchObject({ recorded: 60, exported: 54 });
     const left = join(temporaryDirectory(), 'none.jsonl');
-    const none = await runReprise([
+    const none = await runCommand([
       'export',
       'mooncake',
       capture,
@@ -89,7 +89,7 @@ describe('reprise export', () => {
     ['a filter that leaves nothing', ['csv', '--method', 'PUT'], /PUT/],
   ])('refuses %s, and leaves nothing behind', async (_, [format = '', ...flags], reason) => {
     const out = join(temporaryDirectory(), 'out');
-    const { status, stderr } = await runReprise(['export', format, capture, '--out', out, ...flags]);
+    const { status, stderr } = await runCommand(['export', format, capture, '--out', out, ...flags]);
     expect(status).toBe(2);
     expect(stderr).toMatch(reason);
     expect(readdirSync(dirname(out))).toEqual([]);
@@ -98,7 +98,7 @@ describe('reprise export', () => {
   test('never takes the place of what is there', async () => {
     const out = join(temporaryDirectory(), 'mine.csv');
     writeFileSync(out, 'mine');
-    const { status, stderr } = await runReprise(['export', 'csv', capture, '--out', out]);
+    const { status, stderr } = await runCommand(['export', 'csv', capture, '--out', out]);
     expect(status).toBe(2);
     expect(stderr).toMatch(/is there already/);
     expect(readFileSync(out, 'utf8')).toBe('mine');
@@ -112,7 +112,7 @@ describe('reprise export', () => {
     const { document } = await exported('parquet', alone);
     expect(document.exported).toBe(2);
     const out = join(temporaryDirectory(), 'out');
-    const { status, stderr } = await runReprise(['export', 'k6', alone, '--out', out]);
+    const { status, stderr } = await runCommand(['export', 'k6', alone, '--out', out]);
     expect(status, stderr).toBe(2);
     expect(existsSync(out)).toBe(false);
   });
@@ -122,7 +122,7 @@ test('a HAR goes there and back through the command line, and a broken one leave
   const { out: archive } = await exported('har', capture);
   const home = temporaryDirectory();
   const there = join(home, 'capture');
-  const { status, stdout, stderr } = await runReprise([
+  const { status, stdout, stderr } = await runCommand([
     'import',
     'har',
     archive,
@@ -138,7 +138,7 @@ test('a HAR goes there and back through the command line, and a broken one leave
   expect(readFileSync(again.out, 'utf8')).toBe(readFileSync(archive, 'utf8'));
   const broken = join(home, 'broken.har');
   writeFileSync(broken, readFileSync(archive).subarray(0, 5_000));
-  const refused = await runReprise(['import', 'har', broken, '--out', join(home, 'no')]);
+  const refused = await runCommand(['import', 'har', broken, '--out', join(home, 'no')]);
   expect(refused.status).toBe(2);
   expect(refused.stderr).toMatch(/broken\.har: the file ends within entry/);
   expect(readdirSync(home).sort()).toEqual(['broken.har', 'capture']);

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { placesOf } from '../support/capture-bytes.ts';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { startRecording } from '../support/recording.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -36,7 +36,7 @@ async function record(directory: string, flags: readonly string[]): Promise<void
 }
 
 async function forget(directory: string, ...flags: string[]) {
-  const { status, stdout } = await runReprise(['forget', directory, '--json', ...flags]);
+  const { status, stdout } = await runCommand(['forget', directory, '--json', ...flags]);
   return { status, document: JSON.parse(stdout) as Record<string, unknown> };
 }
 
@@ -61,7 +61,7 @@ describe('forgetting by name in a capture that was really recorded', () => {
       expect(placesOf(directory, word)).toEqual([]);
     }
     expect(placesOf(directory, 'fourth secretum')).not.toEqual([]);
-    const { stdout } = await runReprise(['verify', directory, '--json']);
+    const { stdout } = await runCommand(['verify', directory, '--json']);
     expect(JSON.parse(stdout)).toMatchObject({ ok: true, exchanges: 1 });
   });
 });

@@ -7,12 +7,13 @@ import { CaptureReader } from '../../src/storage/capture/reader.ts';
 import { readMeta } from '../../src/storage/capture/schema.ts';
 import { openForReading } from '../../src/storage/capture/sqlite.ts';
 import { azureArrivalsUs, azureTracePath, countDispersion, gapVariation } from '../support/azure-trace.ts';
-import { type Finished, runProcess, runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
+import { type Finished, runProcess } from '../support/process.ts';
 import { fixtureData, repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 function importArrivals(...args: readonly string[]): Promise<Finished> {
-  return runReprise(['import', 'arrivals', ...args]);
+  return runCommand(['import', 'arrivals', ...args]);
 }
 
 /** Rows of a capture in the order a reader gives them, and the digest of each one's request body. */

@@ -6,13 +6,13 @@ import { type ProfileDocument, profileSchema } from '../../src/documents/profile
 import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { accountOf } from '../support/accounts.ts';
 import { captureOf, newCapture, writerOptions } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { runReprise } from '../support/process.ts';
 import { ODD_DAY, profiledCapture, SECRET_PROMPT } from '../support/profiled-capture.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 async function profile(...args: string[]): Promise<ProfileDocument> {
-  const done = await runReprise(['profile', ...args, '--json']);
+  const done = await runCommand(['profile', ...args, '--json']);
   expect(done, done.stderr).toMatchObject({ status: 0, stderr: '' });
   return JSON.parse(done.stdout) as ProfileDocument;
 }
@@ -67,7 +67,7 @@ describe('reprise profile', () => {
       string,
     ];
     writeFileSync(html, 'of yesterday');
-    const done = await runReprise(['profile', capture, '--html', html, '--csv', csv]);
+    const done = await runCommand(['profile', capture, '--html', html, '--csv', csv]);
     expect(done).toMatchObject({ status: 0 });
     expect(done.stdout).toMatch(/^Profile of .*\n {2}2026-11-02T00:00:00/);
     expect(done.stdout).not.toContain('\u001b');
@@ -82,7 +82,7 @@ test('a capture of more than 104 days has a profile, though no replay could play
     [0, 200, 365].map((day) => exchangeOf({ arrivalUs: TEST_EPOCH_US + day * dayUs })),
   );
   expect(await profile(yearLong)).toMatchObject({ requests: 3 });
-  const played = await runReprise(['replay', yearLong, '--dry-run']);
+  const played = await runCommand(['replay', yearLong, '--dry-run']);
   expect(played.status).toBe(2);
   expect(played.stderr).toContain(
     'at 1x this window lasts 365.0 days; a replay or an export lasts at most 104 days',
@@ -101,7 +101,7 @@ test('a capture without exchanges has a profile, which says what was lost', asyn
 });
 
 test('what cannot be meant is said at once', async () => {
-  const done = await runReprise([
+  const done = await runCommand([
     'profile',
     newCapture(),
     '--json',

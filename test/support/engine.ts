@@ -26,6 +26,7 @@ export function engineFor(
       readAheadBytes: 64 * 1024 * 1024,
       readAheadRequests: 4_096,
       warmConnections: 2,
+      rehearsed: 0,
       maxConnectionAgeMs: null,
       caPem: null,
       acceptAnyCertificate: false,

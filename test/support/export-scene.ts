@@ -5,8 +5,8 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import type { ExportedSend, ExportFormat } from '../../src/formats/export-writer.ts';
 import { RequestBuilder } from '../../src/replay/request/build.ts';
 import { captureOf } from './captures.ts';
+import { runCommand } from './command-here.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
-import { runReprise } from './process.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
 /** Text that means harm to a spreadsheet, a page, a terminal and a path. */
@@ -65,7 +65,7 @@ export async function exported(
   ...flags: readonly string[]
 ): Promise<{ out: string; document: ExportDocument }> {
   const out = join(temporaryDirectory(), `out.${format}`);
-  const { status, stdout, stderr } = await runReprise([
+  const { status, stdout, stderr } = await runCommand([
     'export',
     format,
     capture,

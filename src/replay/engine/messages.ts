@@ -219,6 +219,8 @@ export interface SendingOptions extends ConnectionOptions {
   readonly drainDeadlineMs: number;
   /** Connections opened before the start, spread over the target's addresses. */
   readonly warmConnections: number;
+  /** Requests that each sender plays to a listener of our own before; left out for as many as warm up its code. */
+  readonly rehearsed?: number;
   /** Our own faults are counted for sends intended from this instant of the run on: what precedes it is warm-up. */
   readonly judgedFromNs?: number;
   /** Complete answers are kept within these limits and come with their results; null or left out: none is. */

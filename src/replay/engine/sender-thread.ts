@@ -42,7 +42,7 @@ export class SenderThread {
 
   async run(): Promise<void> {
     this.#port.on('message', (message: ToSender) => this.#receive(message));
-    await rehearse((origin, onOver) => {
+    await rehearse(this.#setup.rehearsed ?? REHEARSED, (origin, onOver) => {
       const transport = this.#transportTo(origin, null);
       const inFlight = InFlight.create(this.#setup.inFlight.limits);
       const aim = { transport, signals: DueRing.create(1).signalsOf(0), inFlight };
@@ -137,7 +137,7 @@ async function resolveAll(hostname: string): Promise<string[]> {
   return addresses.map(({ address }) => address);
 }
 
-const REQUESTS = 400;
+const REHEARSED = 400;
 /** Closer than the sender would sleep: no pacer runs yet that would wake it. */
 const GAP_NS = WAKE_LEAD_NS / 2;
 const BODY = Buffer.alloc(1_024, 'rehearsal ');
@@ -149,15 +149,17 @@ const BODY = Buffer.alloc(1_024, 'rehearsal ');
  * @param build makes the sender that is to be warmed up: the real one, aimed at `origin`
  */
 async function rehearse(
+  requests: number,
   build: (origin: string, onOver: () => void) => { sender: Sender; transport: Transport },
 ): Promise<void> {
+  if (requests === 0) return;
   const server = createNullServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const over = Promise.withResolvers<void>();
   const { sender, transport } = build(`http://127.0.0.1:${port}`, over.resolve);
-  sender.accept(packBatch(rehearsal()));
+  sender.accept(packBatch(rehearsal(requests)));
   sender.finish();
   await over.promise;
   transport.close();
@@ -165,6 +167,6 @@ async function rehearse(
   await once(server, 'close');
 }
 
-function rehearsal(): PreparedRequest[] {
-  return Array.from({ length: REQUESTS }, (_, index) => syntheticRequest(index, index * GAP_NS, BODY));
+function rehearsal(requests: number): PreparedRequest[] {
+  return Array.from({ length: requests }, (_, index) => syntheticRequest(index, index * GAP_NS, BODY));
 }

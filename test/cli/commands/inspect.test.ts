@@ -7,10 +7,10 @@ import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { accountOf } from '../../support/accounts.ts';
 import { archivedLife, leaveOut } from '../../support/archives.ts';
 import { captureOf, newCapture, writerOptions } from '../../support/captures.ts';
+import { runCommand } from '../../support/command-here.ts';
 import { arrivalAlone, exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
 import { live } from '../../support/lives.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { runReprise } from '../../support/process.ts';
 import { StandingClock } from '../../support/standing-clock.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
@@ -55,7 +55,7 @@ describe('reprise inspect', () => {
     symlinkSync(directory, link);
     const documents = await Promise.all(
       [[directory], [directory, `${directory}/`, link]].map(async (named) => {
-        const { stdout } = await runReprise(['inspect', ...named, '--json']);
+        const { stdout } = await runCommand(['inspect', ...named, '--json']);
         return JSON.parse(stdout) as Record<string, unknown>;
       }),
     );
@@ -65,7 +65,7 @@ describe('reprise inspect', () => {
 
   it('prints one document with everything that is promised', async () => {
     const directory = mixedCapture();
-    const { status, stdout, stderr } = await runReprise(['inspect', directory, '--json']);
+    const { status, stdout, stderr } = await runCommand(['inspect', directory, '--json']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const document = JSON.parse(stdout) as { bytes: { disk: number }; segments: { bytes: number }[] };
     expect(document).toEqual({
@@ -137,7 +137,7 @@ describe('reprise inspect', () => {
   });
 
   it('shows the same to people, the missing part included', async () => {
-    const { status, stdout } = await runReprise(['inspect', mixedCapture()]);
+    const { status, stdout } = await runCommand(['inspect', mixedCapture()]);
     expect(status).toBe(0);
     for (const line of [
       /^exchanges +3$/m,
@@ -158,20 +158,20 @@ describe('reprise inspect', () => {
     live({ id: 'after', directory, hours: 1, startHour: 4, fleetSize: 2 });
     const [, middle] = segmentsOf(directory).filter(({ recorder }) => recorder === 'before');
     for (const suffix of ['', '.manifest.json']) rmSync(`${middle?.path}${suffix}`);
-    const { stdout } = await runReprise(['inspect', directory]);
+    const { stdout } = await runCommand(['inspect', directory]);
     // Of what the segment in the middle held nothing is known: the share is not of it.
     expect(stdout).toMatch(/^coverage +\d+\.\d\d %.*, of what is here: segments are missing$/m);
     expect(stdout).toMatch(
       /^recorders +at most 1 at once of a fleet of 2, in 2 lives: before on host-before, after on host-after$/m,
     );
-    const { stdout: json } = await runReprise(['inspect', directory, '--json']);
+    const { stdout: json } = await runCommand(['inspect', directory, '--json']);
     expect(JSON.parse(json)).toMatchObject({ fleetSize: 2, recordersAtOnce: 1 });
   });
 
   it('counts of an archive what is not there, and says where that is only a part', async () => {
     const { archive } = archivedLife({ hours: 10, retainHours: 3 });
     const rowOf = async () =>
-      /^expired .*$/m.exec((await runReprise(['inspect', archive])).stdout)?.[0] ?? null;
+      /^expired .*$/m.exec((await runCommand(['inspect', archive])).stdout)?.[0] ?? null;
     expect(await rowOf()).toBeNull();
     leaveOut(archive, 5);
     expect(await rowOf()).toMatch(/^expired +at least 1 segments, 1 exchanges, [\d.]+ KiB$/);
@@ -184,7 +184,7 @@ describe('reprise inspect', () => {
     const writer = new CaptureWriter(writerOptions(directory, { segmentBy: 'clock' }), new ManualClock());
     writer.addAnchor({ monotonicNs: 1, epochUs: TEST_EPOCH_US });
     writer.commit();
-    const idle = JSON.parse((await runReprise(['inspect', directory, '--json'])).stdout) as object;
+    const idle = JSON.parse((await runCommand(['inspect', directory, '--json'])).stdout) as object;
     expect(idle).toMatchObject({
       exchanges: 0,
       coverage: null,
@@ -194,7 +194,7 @@ describe('reprise inspect', () => {
     });
     writer.append(arrivalAlone(TEST_EPOCH_US));
     writer.commit();
-    const growing = JSON.parse((await runReprise(['inspect', directory, '--json'])).stdout) as object;
+    const growing = JSON.parse((await runCommand(['inspect', directory, '--json'])).stdout) as object;
     expect(growing).toMatchObject({
       exchanges: 1,
       coverage: 1,
@@ -221,14 +221,14 @@ describe('reprise inspect', () => {
       writer.housekeep();
     }
     writer.close();
-    const { stdout } = await runReprise(['inspect', directory]);
+    const { stdout } = await runCommand(['inspect', directory]);
     expect(stdout).toMatch(
       /^lost +\d+ exchanges: quota \d0 .*; without what the expired segments recorded as lost$/m,
     );
   });
 
   it('refuses a directory that is no capture: exit 2, one reason, one way out', async () => {
-    const { status, stdout, stderr } = await runReprise(['inspect', temporaryDirectory()]);
+    const { status, stdout, stderr } = await runCommand(['inspect', temporaryDirectory()]);
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr).toMatch(/is not a capture: it is empty\n\s+hint: /);
   });

@@ -7,7 +7,7 @@ import { prepare } from '../../../src/cli/commands/index.ts';
 import { ConfigFile } from '../../../src/cli/config/file.ts';
 import { addOptions, optionsOf, setSources } from '../../../src/cli/options.ts';
 import { list, structure, text } from '../../../src/core/options.ts';
-import { runReprise } from '../../support/process.ts';
+import { runCommand } from '../../support/command-here.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
@@ -18,7 +18,7 @@ function configOf(text: string): string {
 }
 
 async function settingsOf(args: readonly string[], environment: Record<string, string> = {}) {
-  const { stdout, stderr, status } = await runReprise(['config', 'print', '--json', ...args], {
+  const { stdout, stderr, status } = await runCommand(['config', 'print', '--json', ...args], {
     env: environment,
   });
   expect(stderr).toBe('');
@@ -104,7 +104,7 @@ describe('a configuration file', () => {
     const path = configOf('record:\n  refused: 502\n');
     const setting = await settingsOf(['--config', path, 'record']);
     expect(setting('record.refused')).toEqual(['502', `${path}:2`]);
-    const wrong = await runReprise([
+    const wrong = await runCommand([
       'config',
       'print',
       '--config',
@@ -178,7 +178,7 @@ describe('a configuration file', () => {
   });
 
   test('that is not there is refused', async () => {
-    const { status, stderr } = await runReprise(['inspect', '.'], {
+    const { status, stderr } = await runCommand(['inspect', '.'], {
       env: { REPRISE_CONFIG: '/no/such/file' },
     });
     expect(status).toBe(2);
@@ -186,7 +186,7 @@ describe('a configuration file', () => {
   });
 
   test('has a schema, published as it is', async () => {
-    const { stdout } = await runReprise(['config', 'schema']);
+    const { stdout } = await runCommand(['config', 'schema']);
     const published = readFileSync(join(repositoryRoot, 'docs', 'config.schema.json'), 'utf8');
     expect(published, 'run: npm run --silent config-schema').toBe(stdout);
   });

@@ -11,9 +11,9 @@ import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { accountOf } from '../../support/accounts.ts';
 import { archivedLife } from '../../support/archives.ts';
 import { captureOf, newCapture, writerOptions } from '../../support/captures.ts';
+import { runCommand } from '../../support/command-here.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
 import { live } from '../../support/lives.ts';
-import { runReprise } from '../../support/process.ts';
 import { StandingClock } from '../../support/standing-clock.ts';
 
 const HOUR_US = 3_600_000_000;
@@ -221,8 +221,8 @@ test.each([true, false])(
 
 test('inspect and profile of an import say that coverage is not known', async () => {
   const directory = imported(true);
-  const inspected = await runReprise(['inspect', directory]);
+  const inspected = await runCommand(['inspect', directory]);
   expect(inspected.stdout).toMatch(/^coverage +not known: .*import/m);
-  const profiled = await runReprise(['profile', directory, '--json']);
+  const profiled = await runCommand(['profile', directory, '--json']);
   expect(JSON.parse(profiled.stdout)).toMatchObject({ coverage: null, coverageUnexplained: null });
 });

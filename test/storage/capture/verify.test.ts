@@ -22,9 +22,9 @@ import { type VerifyDocument, verifyCapture } from '../../../src/storage/capture
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { flipBits } from '../../support/bit-flips.ts';
 import { captureOf, finishedSegment, newCapture, writerOptions } from '../../support/captures.ts';
+import { runCommand } from '../../support/command-here.ts';
 import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US } from '../../support/exchanges.ts';
 import { live } from '../../support/lives.ts';
-import { runReprise } from '../../support/process.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
@@ -228,33 +228,33 @@ describe('verifying a capture', () => {
 
 describe('reprise verify', () => {
   it('ends with 0 for a sound capture and says what it read', async () => {
-    const { status, stdout, stderr } = await runReprise(['verify', mixedCapture()]);
+    const { status, stdout, stderr } = await runCommand(['verify', mixedCapture()]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toMatch(/^2 segments, 90 exchanges, \d+ blocks: no damage found\n$/);
   });
 
   it('ends with 3 for a damaged one, a line for each problem', async () => {
     const directory = resealed(mixedCapture(), 'DELETE FROM body WHERE id = 3');
-    const { status, stdout } = await runReprise(['verify', directory]);
+    const { status, stdout } = await runCommand(['verify', directory]);
     expect(status).toBe(3);
     expect(stdout).toMatch(
       /^20261124T15-7f3a9c21-0001\.sqlite: reference: \d+ exchanges name a missing request_body/m,
     );
-    const json = await runReprise(['verify', directory, '--json']);
+    const json = await runCommand(['verify', directory, '--json']);
     expect(json.status).toBe(3);
     expect(JSON.parse(json.stdout)).toMatchObject({ schemaVersion: 1, ok: false });
   });
 
   it('says of an open segment that it has no hash, and of an encrypted one what was not read', async () => {
     const open = finishedSegment();
-    const { status, stdout } = await runReprise(['verify', join(open, '..')]);
+    const { status, stdout } = await runCommand(['verify', join(open, '..')]);
     expect(status).toBe(0);
     expect(stdout).toContain(`${basename(open)}: not sealed yet`);
     const encrypted = mixedCapture(KEY);
-    expect((await runReprise(['verify', encrypted])).stdout).toContain('encrypted: checksums only');
+    expect((await runCommand(['verify', encrypted])).stdout).toContain('encrypted: checksums only');
     const keyFile = join(temporaryDirectory(), 'key');
     writeFileSync(keyFile, Buffer.alloc(32, 2));
-    const wrong = await runReprise(['verify', encrypted, '--encryption-key-file', keyFile]);
+    const wrong = await runCommand(['verify', encrypted, '--encryption-key-file', keyFile]);
     expect(wrong.status).toBe(2);
     expect(wrong.stderr).toContain('is encrypted under the key');
   });

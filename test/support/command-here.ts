@@ -1,0 +1,40 @@
+import { runHere } from '../../src/cli/main.ts';
+import type { Finished } from './process.ts';
+
+let last: Promise<unknown> = Promise.resolve();
+
+/**
+ * Runs `reprise ARGS` to its end in this process, which takes a tenth of what a process takes. One at a time: what is
+ * printed meanwhile is taken for the command's. What a logger writes is not seen, nor can signals be sent.
+ */
+export function runCommand(
+  args: readonly string[],
+  { env = {} }: { readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<Finished> {
+  const finished = last.then(() => printedBy(args, env));
+  last = finished.catch(() => undefined);
+  return finished;
+}
+
+async function printedBy(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Finished> {
+  const { exitCode, env: before } = process;
+  const writes = { stdout: process.stdout.write, stderr: process.stderr.write };
+  const printed = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    process[name].write = (text: string | Uint8Array) => {
+      printed[name] += String(text);
+      return true;
+    };
+  }
+  process.env = { ...before, ...env };
+  process.exitCode = undefined;
+  try {
+    await runHere(args);
+    return { status: Number(process.exitCode ?? 0), signal: null, ...printed };
+  } finally {
+    process.exitCode = exitCode;
+    process.env = before;
+    Object.assign(process.stdout, { write: writes.stdout });
+    Object.assign(process.stderr, { write: writes.stderr });
+  }
+}
