@@ -2,9 +2,11 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 /** Their tests leave nothing behind in their process, so that it need not be another one for each file. */
-const PURE = [
-  'test/{analysis,core,documents,formats,http1,inference,monitors,redaction,storage}/**/*.test.ts',
-  'test/replay/{answers,check,options,plan,request,window}/**/*.test.ts',
+const SHARING = [
+  'test/*.test.ts',
+  'test/{analysis,app,bench,cli,core,deploy,documents,formats,http1,inference,monitors}/**/*.test.ts',
+  'test/{redaction,replay,scripts,storage}/**/*.test.ts',
+  'test/proxy/{control,net,recorder,tap}/**/*.test.ts',
 ];
 
 const NOT_IN_NPM_TEST = ['browser', 'peers', 'faults', 'alone', 'scale'].map((suite) => `test/${suite}/**`);
@@ -12,13 +14,13 @@ const NOT_IN_NPM_TEST = ['browser', 'peers', 'faults', 'alone', 'scale'].map((su
 export default defineConfig({
   test: {
     projects: [
-      { extends: true, test: { name: 'pure', include: PURE, isolate: false } },
+      { extends: true, test: { name: 'sharing', include: SHARING, isolate: false } },
       {
         extends: true,
         test: {
-          name: 'whole',
+          name: 'alone',
           include: ['test/**/*.test.ts'],
-          exclude: [...PURE, ...NOT_IN_NPM_TEST, 'node_modules/**'],
+          exclude: [...SHARING, ...NOT_IN_NPM_TEST, 'node_modules/**'],
         },
       },
     ],

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
-import { documentOf, replay, serverOf } from '../support/replaying.ts';
+import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
 
 const SECRET = 'sk-planted-4711';
 const answerOf = (at: number) => ({
@@ -29,7 +29,7 @@ it('a build that answers differently fails, and the run holds nothing of what ei
     response.setHeader('Content-Type', 'application/json');
     response.end(JSON.stringify(at === 7 ? other : { ...answerOf(at), id: `another-${at}` }));
   });
-  const run = await replay(capture, server.url, ['--json', '--slo', 'mismatch: rate<0.001']);
+  const run = await replayHere(capture, server.url, ['--json', '--slo', 'mismatch: rate<0.001']);
   const { check, verdict } = documentOf(run);
   expect([verdict, run.status]).toEqual(['FAIL', 3]);
   expect(check).toMatchObject({

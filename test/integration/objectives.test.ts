@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { runReprise } from '../support/process.ts';
-import { documentOf, replay, serverOf } from '../support/replaying.ts';
+import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -79,7 +79,7 @@ test('what cannot be meant is refused before anything is sent', async () => {
     ['latency{stage=2}: p(60)<200', 'the run has 1 stage'],
     [`latency{route=${ROUTE}}: p(60)<200`, 'without its end'],
   ] as const) {
-    const { status, stderr } = await replay(directory, server.url, ['--slo', slo]);
+    const { status, stderr } = await replayHere(directory, server.url, ['--slo', slo]);
     expect(status).toBe(2);
     expect(stderr).toContain(reason);
   }
@@ -93,8 +93,8 @@ test('shards that were merged are judged by the same slices as one run, stages a
   const slo = objectives.flatMap((each) => ['--slo', each]);
   const plan = ['--stages', '1s@1x,1s@0.5x', '--scaling', 'compress', '--json'];
   const [whole, ...shards] = await Promise.all([
-    replay(directory, server.url, [...plan, ...slo]),
-    ...[0, 1].map((index) => replay(directory, server.url, [...plan, '--shard', `${index}/2`])),
+    replayHere(directory, server.url, [...plan, ...slo]),
+    ...[0, 1].map((index) => replayHere(directory, server.url, [...plan, '--shard', `${index}/2`])),
   ]);
   const out = join(temporaryDirectory(), 'merged');
   const merged = await runReprise([
@@ -113,7 +113,11 @@ test('shards that were merged are judged by the same slices as one run, stages a
 
 test('a slice without requests ends a run INCONCLUSIVE, with exit 4', async () => {
   const server = await serverOf(answer);
-  const result = await replay(capture(), server.url, ['--json', '--slo', 'latency{model=gone}: p(60)<2s']);
+  const result = await replayHere(capture(), server.url, [
+    '--json',
+    '--slo',
+    'latency{model=gone}: p(60)<2s',
+  ]);
   const { verdict, reasons } = documentOf(result);
   expect({ verdict, status: result.status }).toEqual({ verdict: 'INCONCLUSIVE', status: 4 });
   expect(reasons.map(({ code }) => code)).toContain('slice_empty');

@@ -14,7 +14,7 @@ import {
   requestMessage,
   TEST_EPOCH_US,
 } from '../support/exchanges.ts';
-import { documentOf, replay, serverOf } from '../support/replaying.ts';
+import { documentOf, replay, replayHere, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 
 describe('a replay of every kind of request', () => {
@@ -121,7 +121,7 @@ describe('a replay of every kind of request', () => {
       const request = requestMessage({ ...parts, headers });
       return exchangeOf({ arrivalUs: TEST_EPOCH_US + at * 20_000, request });
     });
-    const result = await replay(captureOf(exchanges), server.url, ['--json']);
+    const result = await replayHere(captureOf(exchanges), server.url, ['--json']);
     const document = documentOf(result);
     expect(document).toMatchObject({
       planned: kinds.length,
@@ -220,7 +220,7 @@ describe('a replay of every kind of request', () => {
       exchangeOf({ outcome: 'upstream_failed', status: null }),
       exchangeOf({ status: 500 }),
     ].map((exchange, at) => ({ ...exchange, arrivalUs: TEST_EPOCH_US + at * 1_000 }));
-    const result = await replay(captureOf(exchanges), server.url, ['--json']);
+    const result = await replayHere(captureOf(exchanges), server.url, ['--json']);
     expect(documentOf(result)).toMatchObject({
       recorded: 8,
       planned: 3,
@@ -252,7 +252,7 @@ it('keeps of each request the size of the body that was sent, whatever was chang
   );
   const server = await serverOf();
   const changes = ['--perturb', 'json:/messages/0/content', '--shift-time', '/sent_at', '--request-usage'];
-  const run = await replay(capture, server.url, [
+  const run = await replayHere(capture, server.url, [
     ...['--json', '--scaling', 'amplify', '--multiplier', '2.5', '--jitter', '10ms', ...changes],
   ]);
   const sentBytes = server.requests.reduce((sum, { body }) => sum + body.length, 0);

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { afterEach, expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { type ReplayDocument, replaySchema } from '../../src/documents/replay.ts';
+import { runCommand } from './command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from './exchanges.ts';
 import { type Finished, type ProcessOptions, runReprise } from './process.ts';
 import { RequestLogServer } from './request-log-server.ts';
@@ -45,6 +46,17 @@ export async function replay(
 ): Promise<Replayed> {
   const out = join(temporaryDirectory(), 'run');
   const finished = await runReprise(['replay', capture, '--target', target, '--out', out, ...args], options);
+  return { ...finished, out };
+}
+
+/** The same in this process, for which no signal, environment or directory is another. Standard error has no log. */
+export async function replayHere(
+  capture: string,
+  target: string,
+  args: readonly string[] = [],
+): Promise<Replayed> {
+  const out = join(temporaryDirectory(), 'run');
+  const finished = await runCommand(['replay', capture, '--target', target, '--out', out, ...args]);
   return { ...finished, out };
 }
 
