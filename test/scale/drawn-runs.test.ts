@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { comparePairs } from '../../src/analysis/compare/judge.ts';
-import { upperBound, WindowPercentiles } from '../../src/analysis/stats/percentiles.ts';
+import { sampleFloor, upperBound, WindowPercentiles } from '../../src/analysis/stats/percentiles.ts';
 import { Histogram } from '../../src/core/histogram.ts';
 import { answeredPairs } from '../support/compared-pairs.ts';
 import { arrivalsOf, drawnRun, type RunParts } from '../support/drawn-runs.ts';
@@ -79,6 +79,49 @@ describe('percentiles of drawn queues', () => {
       expect(missed).toBeLessThanOrEqual(0.1 * (printed < SEEDS / 2 ? SEEDS : printed));
       if (parts.load === 0.5 && percent < 99) expect(half).toBeGreaterThanOrEqual(0.95 * SEEDS);
     }
+  });
+});
+
+/** Of so few requests that a queue near saturation hardly changes while they last. */
+const SHORT_CASES = (['exponential', 'skewed'] as const).flatMap((service) =>
+  ([0.5, 0.8, 0.95] as const).flatMap((load) =>
+    ([200, 700, 4_000] as const).map(
+      (requests): RunParts => ({ arrivals: 'poisson', service, executors: 4, load, requests }),
+    ),
+  ),
+);
+const SHORT_PERCENTS = [90, 95, 99] as const;
+/** Of 100 draws, so many more than 5 may pass wrongly by chance. */
+const BY_CHANCE = repeated(2, 0);
+
+describe('percentiles of short runs', () => {
+  test.each(SHORT_CASES)('$requests requests, $service service times, load $load', (parts) => {
+    const pool = new Histogram();
+    const requests = parts.load > 0.9 ? 3e6 : 1e6;
+    for (const each of drawnRun({ ...parts, requests }, 1e6).latencies) pool.record(Math.round(each * NS));
+    const counts = SHORT_PERCENTS.filter((percent) => parts.requests >= sampleFloor(percent)).map(
+      (percent) => ({ percent, truth: pool.percentile(percent) ?? 0, passed: 0, half: 0 }),
+    );
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const run = measured(parts, seed);
+      for (const count of counts) {
+        const bound = run.boundOf(count.percent);
+        if (bound < count.truth / 1.05) count.passed += 1;
+        if (bound < count.truth * 2) count.half += 1;
+      }
+    }
+    tell({ ...parts, seeds: SEEDS, counts });
+    for (const { passed, half, percent } of counts) {
+      expect(passed).toBeLessThanOrEqual(0.05 * SEEDS + BY_CHANCE);
+      // Half loaded, and long enough for what is asked of it: a pass stays within reach.
+      const isReachable = parts.load === 0.5 && parts.requests >= (percent === 99 ? 4_000 : 700);
+      if (isReachable) expect(half).toBeGreaterThanOrEqual(0.65 * SEEDS);
+      if (isReachable && parts.requests === 4_000) expect(half).toBeGreaterThanOrEqual(0.9 * SEEDS);
+    }
+    // The tail of a queue is followed beyond the greatest answer.
+    const [p99] = counts.filter(({ percent }) => percent === 99);
+    const isFollowed = parts.load === 0.8 && parts.service === 'exponential' && parts.requests === 4_000;
+    if (isFollowed) expect(p99?.half).toBeGreaterThanOrEqual(0.4 * SEEDS);
   });
 });
 

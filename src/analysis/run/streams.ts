@@ -57,8 +57,9 @@ export class StreamStatistics {
 
   /** @param originNs where the judged part of the run begins */
   constructor(originNs = 0) {
-    const windows = () => new WindowPercentiles(originNs);
-    this.#byWindow = { ttft: windows(), itl: windows(), tpot: windows() };
+    const windows = (perRequest = true) => new WindowPercentiles(originNs, perRequest);
+    // Gaps of one stream are no independent samples, and a time per token is no time in a queue.
+    this.#byWindow = { ttft: windows(), itl: windows(false), tpot: windows(false) };
   }
 
   /** Takes every send that is over, whether it streams or not. */

@@ -1,4 +1,5 @@
 import { type Histogram, nearestRank } from '../../core/histogram.ts';
+import { QueueSeries, type SeenQueue } from './queueing.ts';
 
 /** How sure the floor is: MLPerf's early stopping tests at 99 %. */
 const CONFIDENCE = 0.99;
@@ -60,13 +61,19 @@ const INTERVAL_CONFIDENCE = 0.95;
  * (the design effect, Kish, Survey Sampling). With that count, the order statistics of the whole bound a percentile.
  */
 export class WindowPercentiles {
-  #slots: Uint32Array[] = [];
+  #slots: SlotCounts[] = [];
   readonly #originNs: number;
   #slotNs = FIRST_SLOT_NS;
+  /** Null where a value is not the time of one request. */
+  readonly #queue: QueueSeries | null;
 
-  /** @param originNs where the first window begins, on the clock of `record` */
-  constructor(originNs = 0) {
+  /**
+   * @param originNs where the first window begins, on the clock of `record`
+   * @param perRequest whether each value is the time of one request, from its instant on
+   */
+  constructor(originNs = 0, perRequest = true) {
     this.#originNs = originNs;
+    this.#queue = perRequest ? new QueueSeries() : null;
   }
 
   /** Takes a value by the instant it belongs to; instants may come in any order. */
@@ -74,8 +81,9 @@ export class WindowPercentiles {
     const sinceNs = Math.max(0, offsetNs - this.#originNs);
     while (sinceNs >= this.#slotNs * MAX_SLOTS) this.#double();
     const at = Math.floor(sinceNs / this.#slotNs);
-    while (this.#slots.length <= at) this.#slots.push(new Uint32Array(BINS));
-    this.#slots[at]![binOf(value)]! += times;
+    while (this.#slots.length <= at) this.#slots.push(new SlotCounts());
+    this.#slots[at]!.add(binOf(value), times);
+    this.#queue?.record(sinceNs, value);
   }
 
   /** The interval of 95 % around a percentile of all values; null where the run is too short to say. */
@@ -92,7 +100,7 @@ export class WindowPercentiles {
 
   /**
    * How many independent samples so many values are worth around a percentile: fewer by the greatest design effect
-   * there and in the body of the distribution.
+   * there and in the body of the distribution, and no more than a queue in a short run leaves.
    */
   independentSamples(percent: number, confidence: number, values: number): IndependentSamples {
     const counts = this.#countsOver(percent);
@@ -110,32 +118,72 @@ export class WindowPercentiles {
     return {
       own: Math.floor(values / Math.max(1, ...own)),
       body: Math.floor(values / Math.max(1, ...body)),
+      queue: this.#queue?.seen() ?? null,
     };
   }
 
   /** How many values each slot has, and how many of them lie in the bin of a percentile of all, or over it. */
   #countsOver(percent: number): WindowCount[] {
     const bins = new Float64Array(BINS);
-    for (const slot of this.#slots) for (let bin = 0; bin < BINS; bin++) bins[bin]! += slot[bin]!;
+    for (const slot of this.#slots) slot.addTo(bins);
     const rank = nearestRank(percent, sumOf(bins));
     let seen = 0;
     const edge = bins.findIndex((count) => {
       seen += count;
       return seen >= rank;
     });
-    return this.#slots.map((slot) => ({ all: sumOf(slot), over: sumOf(slot.subarray(Math.max(0, edge))) }));
+    return this.#slots.map((slot) => ({ all: slot.from(0), over: slot.from(Math.max(0, edge)) }));
   }
 
   #double(): void {
-    const slots: Uint32Array[] = [];
+    const slots: SlotCounts[] = [];
     for (let at = 0; at < this.#slots.length; at += 2) {
-      const next = this.#slots[at + 1];
-      slots.push(this.#slots[at]!.map((count, bin) => count + (next?.[bin] ?? 0)));
+      const slot = this.#slots[at]!;
+      this.#slots[at + 1]?.addTo(slot);
+      slots.push(slot);
     }
     this.#slots = slots;
     this.#slotNs *= 2;
   }
 }
+
+/** Counts by bin, of the bins that were met: the times of a run differ by a few doublings. */
+class SlotCounts {
+  #first = 0;
+  #counts = new Uint32Array(0);
+
+  add(bin: number, times: number): void {
+    const at = bin - this.#first;
+    if (at < 0 || at >= this.#counts.length) this.#widen(bin);
+    this.#counts[bin - this.#first]! += times;
+  }
+
+  addTo(sums: Float64Array | SlotCounts): void {
+    for (const [at, count] of this.#counts.entries()) {
+      if (count === 0) continue;
+      if (sums instanceof SlotCounts) sums.add(this.#first + at, count);
+      else sums[this.#first + at]! += count;
+    }
+  }
+
+  /** How many lie in this bin or over it. */
+  from(bin: number): number {
+    return sumOf(this.#counts.subarray(Math.max(0, bin - this.#first)));
+  }
+
+  #widen(bin: number): void {
+    const isEmpty = this.#counts.length === 0;
+    const lowest = Math.floor(bin / BINS_AT_ONCE) * BINS_AT_ONCE;
+    const first = isEmpty ? lowest : Math.min(this.#first, lowest);
+    const end = Math.max(isEmpty ? 0 : this.#first + this.#counts.length, lowest + BINS_AT_ONCE);
+    const counts = new Uint32Array(end - first);
+    if (!isEmpty) counts.set(this.#counts, this.#first - first);
+    this.#first = first;
+    this.#counts = counts;
+  }
+}
+
+const BINS_AT_ONCE = BINS_PER_DOUBLING / 2;
 
 function binOf(value: number): number {
   return Math.min(BINS - 1, Math.floor(Math.log2(Math.max(1, value)) * BINS_PER_DOUBLING));
@@ -192,12 +240,16 @@ function smallSampleFactor(confidence: number, windows: number): number {
 
 const ALMOST_NORMAL = 1_000;
 
+/** A queue of which a run saw fewer states may be of any length at other times. */
+const LEAST_STATES = 35;
+
 /**
  * The value that a percentile of the truth stays below with this confidence. By the order statistics of the values,
  * without an assumption about their distribution, where there are enough independent samples. Else the greatest value,
- * where only slow answers come in clusters, as after a stall. Where the body of the distribution clusters too, as in
- * a queue that grows, that says little of what may come: then as many times more as the body spreads from the fast
- * answers.
+ * where only slow answers come in clusters, as after a stall. Where the body of the distribution clusters too, the
+ * greatest value bounds a lower percentile; from there on the tail is taken for exponential, as that of a queue is
+ * (Asmussen, Applied Probability and Queues, chapter XIII). A queue that was seen in few states says little of
+ * what may come: then it is as many times the greatest value as the body spreads from the fast answers.
  * @param infinite so many more values are greater than any
  */
 export function upperBound(
@@ -214,11 +266,27 @@ export function upperBound(
     return whole.percentile(100 * (1 - over / independent), infinite) ?? Number.POSITIVE_INFINITY;
   }
   const max = whole.percentile(100, infinite) ?? Number.POSITIVE_INFINITY;
-  if (samples.body >= Math.max(least, LEAST_INDEPENDENT)) return max;
+  const { body, queue } = samples;
+  if (Math.min(body, queue?.samples ?? body) >= Math.max(least, LEAST_INDEPENDENT)) return max;
+  if (queue !== null && queue.states >= LEAST_STATES) {
+    return max + (max - (whole.percentile(50) ?? max)) * tailLength(percent, confidence, independent);
+  }
   const slow = whole.percentile(BODY_PERCENTS.findLast((each) => each < percent) ?? percent) ?? 1;
   const fast = whole.percentile(FAST_PERCENT) ?? 1;
   return max * (Math.max(1, slow) / Math.max(1, fast));
 }
+
+/**
+ * How far a percentile lies beyond the greatest of so many samples, as a multiple of the distance from their median to
+ * the greatest, for an exponential tail.
+ */
+function tailLength(percent: number, confidence: number, samples: number): number {
+  const most = Math.max(LEAST_FOR_TAIL, samples);
+  const bounded = (1 - confidence) ** (1 / most);
+  return Math.max(0, Math.log((1 - bounded) / (1 - percent / 100))) / Math.log(most / 2);
+}
+
+const LEAST_FOR_TAIL = 5;
 
 /** What a fast answer takes. */
 const FAST_PERCENT = 5;
@@ -227,10 +295,12 @@ const FAST_PERCENT = 5;
 export interface IndependentSamples {
   readonly own: number;
   readonly body: number;
+  /** Null where it is not known whether there was one. */
+  readonly queue: SeenQueue | null;
 }
 
-export function fewest({ own, body }: IndependentSamples): number {
-  return Math.min(own, body);
+export function fewest({ own, body, queue }: IndependentSamples): number {
+  return Math.floor(Math.min(own, body, queue?.samples ?? Number.POSITIVE_INFINITY));
 }
 
 /** The fewest samples whose greatest one is over a percentile with this confidence. */

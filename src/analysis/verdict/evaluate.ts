@@ -208,8 +208,8 @@ function ownBoundOf(
   const { histogram, infinite } = timesOf(metric, figures, unanswered, EVERYTHING);
   const count = sampleCount(figures, unanswered.interrupted, { metric, limits: [] });
   const all = histogram.count + infinite;
-  const { own, body } = windowsOf(metric, figures).independentSamples(percent, confidence, all);
-  const samples = { own: Math.min(own, count), body: Math.min(body, count) };
+  const { own, body, queue } = windowsOf(metric, figures).independentSamples(percent, confidence, all);
+  const samples = { own: Math.min(own, count), body: Math.min(body, count), queue };
   return { upper: upperBound(percent, confidence, samples, histogram, infinite) / NS_PER_MS, samples };
 }
 
