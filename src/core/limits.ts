@@ -18,6 +18,8 @@ export const LIMITS = {
   faultProxies: 100,
   faultBodyBytes: 1 * MIB,
   faultCounts: 1_000,
+  /** Requests after a planned fault that are looked at for the time to recover. */
+  recoveryRequests: 200_000,
   /** A certificate, key or bundle of them. */
   tlsFileBytes: 4 * MIB,
   /** Proxy to recorder. A closed loop of small requests fills half of it while the recorder waits for a slow disk. */

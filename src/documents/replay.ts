@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, FINISH_REASONS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
+import { faultsSchema } from './faults.ts';
 import { monitors } from './monitors.ts';
 import {
   count,
@@ -541,6 +542,7 @@ const played = z
     timeShift: timeShift.nullable(),
     sessionOrder: followUps,
     monitors,
+    faults: faultsSchema.nullable().describe('Null if no dependency failed by plan.'),
   })
   .partial();
 

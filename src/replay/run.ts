@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
+import { type FaultWindow, faultsOf } from '../core/fault-windows.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CaptureSource, Logger } from '../core/ports.ts';
 import { type CheckedSend, hasFailed, type RunPosition, type Send } from '../core/run.ts';
@@ -246,7 +247,11 @@ export class Replay {
     const offsetNs = this.#elapsedNs();
     this.#reportedAtNs = offsetNs;
     // What we ended ourselves says nothing of the target, and what a stop ended must not turn into another end.
-    const ended = sends.filter((send) => send.actualOffsetNs !== null && !isEndedByUs(send));
+    // What fails under a planned fault is judged by objectives of its own, and no sign of a target that is gone.
+    const { faults = [] } = this.#parts;
+    const ended = sends.filter(
+      (send) => send.actualOffsetNs !== null && !isEndedByUs(send) && faultsOf(faults, send).isOutside,
+    );
     this.#abortRule.add(offsetNs, ended.length, ended.filter(hasFailed).length);
     const failedShare = this.#abortRule.tripped(offsetNs);
     if (failedShare === null || this.#stop.signal.aborted) return;
@@ -311,6 +316,8 @@ export interface ReplayParts {
   readonly window: ReplayWindow;
   readonly forecast: Forecast;
   readonly scaling: Scaling;
+  /** Planned failures of the target's dependencies; none where left out. */
+  readonly faults?: readonly FaultWindow[];
   /** Played before the window; null or left out for none. */
   readonly warmup?: Warmup | null;
   readonly source: CaptureSource;

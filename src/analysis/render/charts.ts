@@ -1,6 +1,6 @@
 import type { ComparedMetric } from '../../documents/comparison.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
-import { type ChartData, escaped, type FigureText, figure } from './html.ts';
+import { type ChartData, type ChartMark, escaped, type FigureText, figure } from './html.ts';
 import { numberText } from './table.ts';
 
 /** The colours of a page, in the order they are used. */
@@ -245,6 +245,8 @@ interface TimeSeriesParts extends FigureText {
   readonly id: string;
   readonly at: readonly number[];
   readonly lines: readonly { readonly label: string; readonly values: readonly (number | null)[] }[];
+  /** Windows to mark, in the unit of `at`. */
+  readonly marks?: readonly ChartMark[];
 }
 
 const SERIES_WIDTH = 800;
@@ -257,6 +259,7 @@ export function timeSeries(parts: TimeSeriesParts): { readonly html: string; rea
     id: parts.id,
     unit: parts.unit,
     at: parts.at,
+    ...(parts.marks !== undefined && parts.marks.length > 0 && { marks: parts.marks }),
     lines: parts.lines.map(({ label, values }, at) => ({
       label,
       colour: COLOURS[at % COLOURS.length] ?? 'one',
@@ -276,7 +279,7 @@ export function drawnSeries(
   return charts.filter(({ isShown }) => isShown).map((chart) => timeSeries({ ...chart, at }));
 }
 
-function still({ at, lines, unit }: ChartData, title: string): string {
+function still({ at, lines, unit, marks = [] }: ChartData, title: string): string {
   const first = at[0];
   const last = at.at(-1);
   if (first === undefined || last === undefined) return '<p class="soft">nothing was measured</p>';
@@ -286,7 +289,18 @@ function still({ at, lines, unit }: ChartData, title: string): string {
       (points) => `<polyline class="${colour}" points="${points}"/>`,
     ),
   );
-  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legendOf(lines)}</p><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${polylines.join('')}</svg><div class="axis"><span>${instant(first, last - first)}</span><span>${instant(last, last - first)}</span></div>`;
+  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legendOf(lines)}</p><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${bandsOf(marks, first, last)}${polylines.join('')}</svg><div class="axis"><span>${instant(first, last - first)}</span><span>${instant(last, last - first)}</span></div>`;
+}
+
+function bandsOf(marks: readonly ChartMark[], first: number, last: number): string {
+  const x = (second: number) =>
+    Math.round(Math.max(0, Math.min(1, (second - first) / (last - first || 1))) * SERIES_WIDTH);
+  return marks
+    .map(
+      ({ from, to, label }) =>
+        `<rect x="${x(from)}" y="0" width="${Math.max(1, x(to) - x(from))}" height="${SERIES_HEIGHT}" fill="var(--line)" opacity="0.5"><title>${escaped(label)}</title></rect>`,
+    )
+    .join('');
 }
 
 /**

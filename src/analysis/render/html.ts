@@ -39,7 +39,15 @@ function hashOf(text: string): string {
 }
 
 /** What a script draws. Times are epoch seconds. */
+/** A window of time that a chart marks. */
+export interface ChartMark {
+  readonly label: string;
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface ChartData {
+  readonly marks?: readonly ChartMark[];
   readonly id: string;
   readonly unit: string;
   /** What lies along the chart, with places that are marked; left out for time. */

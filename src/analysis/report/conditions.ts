@@ -1,3 +1,4 @@
+import type { FaultPhase } from '../../documents/faults.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { ArrivalFigures, ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
@@ -125,6 +126,43 @@ export function healthTable(document: ReplayDocument): Table {
 }
 
 /** What the target answered at recorded speed. */
+/** Each planned fault: its requests before, during and after, and the time to recover. */
+export function faultTable({ faults = null }: ReplayDocument): Table | null {
+  if (faults === null) return null;
+  const second = (value: number | null) => (value === null ? NONE : msText(value * 1e3));
+  const rows = faults.faults.flatMap(({ recovery, ...fault }) => {
+    const { s, limitS, ok } = recovery;
+    const limit = limitS === null ? '' : ` of ${second(limitS)}${ok === false ? ', NOT in time' : ''}`;
+    const what = `${fault.name} (${fault.fault} on ${fault.proxy})`;
+    const cells = ({ requests, errorShare, p50Ms, p95Ms, p99Ms, checked, mismatched }: FaultPhase) => [
+      ...[numberText(requests), shareText(errorShare), msText(p50Ms), msText(p95Ms), msText(p99Ms)],
+      shareText(checked === 0 ? null : mismatched / checked),
+    ];
+    const judged = fault.judgedBy.length === 0 ? "the run's objectives" : fault.judgedBy.join('; ');
+    return [
+      [`before ${what}`, ...cells(fault.before), ''],
+      [
+        `during, ${second(fault.fromS)} to ${second(fault.toS)}`,
+        ...cells(fault.during),
+        fault.problem ?? `acted ${numberText(fault.injected)} times; judged by ${judged}`,
+      ],
+      [
+        'after',
+        ...cells(fault.after),
+        `${s === null ? 'not seen to recover' : `recovered after ${second(s)}`}${limit}`,
+      ],
+    ];
+  });
+  return {
+    title: 'Planned failures of dependencies',
+    unit: 'times from the intended send; shares of what was sent, and of answers that were compared',
+    source: 'requests by their planned instant; those in flight when a fault began count to it',
+    lookFor: 'errors and times that stay after a fault: the target does not let go of it',
+    columns: columnsOf(['phase'], ['requests', 'failed', 'p50', 'p95', 'p99', 'mismatched', '']),
+    rows,
+  };
+}
+
 export function calibrationTable({ calibration }: ReplayDocument): Table | null {
   if (calibration === null) return null;
   const { p50Ms, responseBytes, statusDistance, bounds, pairs, representative } = calibration;

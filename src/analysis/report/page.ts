@@ -2,6 +2,7 @@ import { formatMs, formatMultiplier } from '../../core/units.ts';
 import type { MonitoredLine, PercentileLadder, ReportDocument } from '../../documents/report.ts';
 import { dispersionBars, drawnSeries, heatMap, percentileCurve } from '../render/charts.ts';
 import {
+  type ChartMark,
   escaped,
   facts,
   figure,
@@ -70,11 +71,19 @@ function notesOf({ notes, run }: ReportDocument): string {
   );
 }
 
+/** When dependencies failed by plan. */
+function faultMarks(summary: ReportDocument['summary'], startS: number): ChartMark[] {
+  const faults = summary?.faults?.faults ?? [];
+  return faults.map(({ name, fromS, toS }) => ({ label: name, from: startS + fromS, to: startS + toS }));
+}
+
 /** What happened over time: load, requests in flight, latency, failures, our own lateness. */
-function reportSeries({ overTime, run, monitored = [] }: ReportDocument) {
+function reportSeries({ overTime, run, summary, monitored = [] }: ReportDocument) {
   // A run that was not sealed does not say when it began: its times count from 1970, and the page says so.
   const startS = run.startedAt === null ? 0 : Date.parse(run.startedAt) / 1e3;
   const at = overTime.at.map((second) => startS + second);
+  const marks = faultMarks(summary, startS);
+  const marked = marks.length === 0 ? '' : `; grey: ${marks.map(({ label }) => label).join(', ')}`;
   const clock = run.startedAt === null ? '; times count from the start of the run' : '';
   const steps = `in steps of ${formatMs(overTime.stepS * 1e3)}${clock}`;
   const warmup = run.warmupS === 0 ? '' : `; the first ${formatMs(run.warmupS * 1e3)} are warm-up`;
@@ -111,7 +120,8 @@ function reportSeries({ overTime, run, monitored = [] }: ReportDocument) {
       id: 'latency',
       title: 'Latency over time',
       unit: 'ms',
-      source: `completed requests by intended send, ${steps}; half of the steps have ${typical.toLocaleString('en')} or more`,
+      source: `completed requests by intended send, ${steps}; half of the steps have ${typical.toLocaleString('en')} or more${marked}`,
+      marks,
       lookFor: `latency that follows the load, and how long it takes to come down after a peak${few}`,
       lines: [
         { label: 'p50', values: overTime.p50Ms },
@@ -126,7 +136,8 @@ function reportSeries({ overTime, run, monitored = [] }: ReportDocument) {
       id: 'trouble',
       title: 'Failed and refused over time',
       unit: 'requests/s',
-      source: `failed by the instant it was noticed, refused by intended instant, ${steps}`,
+      source: `failed by the instant it was noticed, refused by intended instant, ${steps}${marked}`,
+      marks,
       lookFor: 'failures at peaks (capacity) or alone (faults); refused: our own cap',
       lines: [
         { label: 'failed', values: perSecond(overTime.failed) },

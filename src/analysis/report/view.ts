@@ -3,7 +3,7 @@ import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { msText, numberText, type Section, sectionOf, shareText, type View } from '../render/table.ts';
 import { headlineOf } from './build-report.ts';
-import { arrivalTable, calibrationTable, distanceTable, healthTable } from './conditions.ts';
+import { arrivalTable, calibrationTable, distanceTable, faultTable, healthTable } from './conditions.ts';
 import { groupTables } from './groups.ts';
 import { latencyTable, runLatencyTable, runStreamTable, streamTable } from './latency.ts';
 import { monitorLines, monitorTable } from './monitors.ts';
@@ -25,6 +25,7 @@ export type SectionKey =
   | 'groups'
   | 'fidelity'
   | 'trouble'
+  | 'faults'
   | 'generator'
   | 'monitors'
   | 'calibration';
@@ -83,6 +84,7 @@ function reportSections(document: ReportDocument): Section<SectionKey>[] {
 /** What only the run itself knows. */
 function ownSections(document: ReplayDocument): Section<SectionKey>[] {
   return [
+    sectionOf('faults', 'Failures of dependencies', [faultTable(document)]),
     sectionOf('fidelity', 'Fidelity: recorded, planned, sent', [
       arrivalTable(document),
       distanceTable(document),

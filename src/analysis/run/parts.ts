@@ -1,3 +1,4 @@
+import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NamedGroups } from '../stats/tally.ts';
@@ -59,6 +60,8 @@ export interface Objectives {
   readonly thresholds: readonly Threshold[];
   /** Where the stages end, nanoseconds after the judged part began; the last one has no end. */
   readonly stageEndsNs: readonly number[];
+  /** Planned faults of dependencies; none where left out. */
+  readonly faults?: readonly FaultWindow[];
 }
 
 export const NO_OBJECTIVES: Objectives = { thresholds: [], stageEndsNs: [] };
@@ -115,8 +118,10 @@ export class SliceStatistics {
   readonly #slices: { readonly slice: Slice; readonly parts: NamedGroups<PartStatistics>; unnamed: number }[];
   readonly #originNs: number;
   readonly #stageEndsNs: readonly number[];
+  readonly #faults: readonly FaultWindow[];
 
-  constructor(originNs: number, { thresholds, stageEndsNs }: Objectives) {
+  constructor(originNs: number, { thresholds, stageEndsNs, faults = [] }: Objectives) {
+    this.#faults = faults;
     const slices = new Map(thresholds.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
     this.#slices = [...slices].map(([text, slice]) => {
       const limits = limitsOf(thresholds, text);
@@ -129,7 +134,8 @@ export class SliceStatistics {
 
   add(send: Send): void {
     if (this.#slices.length === 0) return;
-    const facts = { ...send, stage: this.#stageAt(send.intendedOffsetNs - this.#originNs) };
+    const stage = this.#stageAt(send.intendedOffsetNs - this.#originNs);
+    const facts = { ...send, stage, ...faultsOf(this.#faults, send) };
     for (const sliced of this.#slices) {
       const { slice, parts } = sliced;
       if (!isInSlice(slice, facts)) continue;

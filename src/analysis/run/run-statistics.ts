@@ -1,4 +1,5 @@
 import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
+import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { type CheckedSend, hasFailed, type RunTotals, type Send } from '../../core/run.ts';
 import type {
   CheckFigures,
@@ -81,6 +82,7 @@ export class RunStatistics {
   readonly #checks = new CheckStatistics();
   readonly #repeats = new RepeatStatistics();
   readonly #likeness = new AnswerLikeness();
+  readonly #faults: readonly FaultWindow[];
   #recorded = 0;
   #planned = 0;
   #unread: UnreadPart = NOTHING_UNREAD;
@@ -95,6 +97,7 @@ export class RunStatistics {
   constructor(originNs = 0, waitsFor: WaitsFor | null = null, objectives: Objectives = NO_OBJECTIVES) {
     this.fidelity = new FidelityStatistics(waitsFor);
     this.#originNs = originNs;
+    this.#faults = objectives.faults ?? [];
     this.#lastIntendedNs = originNs;
     this.#all = new PartStatistics(originNs, limitsOf(objectives.thresholds, null));
     this.#slices = new SliceStatistics(originNs, objectives);
@@ -113,7 +116,7 @@ export class RunStatistics {
     this.#firstIntendedNs ??= intendedOffsetNs;
     this.#lastIntendedNs = intendedOffsetNs;
     this.fidelity.addPlanned(row, intendedOffsetNs);
-    this.statusMix.addPlanned(row);
+    if (this.#isOutside({ intendedOffsetNs, lastByteOffsetNs: null })) this.statusMix.addPlanned(row);
   }
 
   /** Takes a planned send of which only the row of its run is left, in the order of the schedule. */
@@ -177,8 +180,14 @@ export class RunStatistics {
     this.fidelity.addSend(send);
     this.#repeats.add(send);
     if (send.check != null) this.#checks.add({ ...send, check: send.check });
+    // Answers under a planned fault have objectives of their own, and need not be those of the recording.
+    if (!this.#isOutside(send)) return;
     if (send.actualOffsetNs !== null && send.error === null) this.statusMix.addSent(send.status);
     this.#addLikeness(send);
+  }
+
+  #isOutside(send: Pick<Send, 'intendedOffsetNs' | 'lastByteOffsetNs'>): boolean {
+    return this.#faults.length === 0 || faultsOf(this.#faults, send).isOutside;
   }
 
   #addLikeness(send: Send): void {

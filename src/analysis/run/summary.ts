@@ -28,7 +28,7 @@ const NS_PER_S = 1e9;
 export interface ReplaySummaryInput
   extends Pick<
     RunContext,
-    'figures' | 'coverage' | 'health' | 'interrupted' | 'shards' | 'calibration' | 'multiplier'
+    'figures' | 'coverage' | 'health' | 'interrupted' | 'shards' | 'calibration' | 'multiplier' | 'faults'
   > {
   readonly run: Run;
   readonly thresholds: readonly Threshold[];

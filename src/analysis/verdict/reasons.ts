@@ -266,6 +266,37 @@ const CATALOGUE = {
     advice:
       'Compare its value with the names in the report or in inspect: models, routes, hashes of clients, stages from 1.',
   }),
+  fault_not_as_planned: entry<{ name: string; problem: string }>({
+    severity: 'doubt',
+    title: 'A planned fault was not on as planned',
+    text: ({ name, problem }) => `fault ${name}: ${problem}`,
+    means: 'What was to be judged with the fault was not, or what was to be judged without it was.',
+    advice: 'See the log of the relay, and that the run lasts longer than the plan. Then replay.',
+  }),
+  fault_not_felt: entry<{ name: string }>({
+    severity: 'doubt',
+    title: 'A planned fault touched nothing',
+    text: ({ name }) => `fault ${name} was on, and nothing passed it`,
+    means: 'The target did not meet the fault, so it says nothing of how the target bears it.',
+    advice:
+      'Give the target the address of the relay in place of its dependency, and check the direction and the share of the fault.',
+  }),
+  recovery_too_slow: entry<{ name: string; seconds: number | null; limitS: number; by: readonly string[] }>({
+    severity: 'fail',
+    title: 'The target did not recover in time',
+    text: ({ name, seconds, limitS, by }) =>
+      `after fault ${name}, ${by.join(' and ')} held again ${seconds === null ? 'never' : `after ${formatMs(seconds * 1e3)}`}; the limit is ${formatMs(limitS * 1e3)}`,
+    means: 'The target suffers longer than its dependency does.',
+    advice:
+      'Look at retries, pools and circuit breakers of the target, and at queues that filled up meanwhile.',
+  }),
+  recovery_unknown: entry<{ name: string }>({
+    severity: 'doubt',
+    title: 'Not known whether the target recovered',
+    text: ({ name }) => `too few requests followed fault ${name} to say when the objectives held again`,
+    means: 'A time to recover was stated, and it was not seen.',
+    advice: 'Let the run go on for longer after the fault, or end the fault earlier.',
+  }),
   slices_beyond: entry<{ expression: string; key: string; beyond: number; mostParts: number }>({
     severity: 'doubt',
     title: 'There are more slices than can be judged',

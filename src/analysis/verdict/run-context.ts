@@ -1,5 +1,6 @@
 import type { Stretch } from '../../core/run.ts';
 import { formatMultiplier } from '../../core/units.ts';
+import type { FaultDocument } from '../../documents/faults.ts';
 import type {
   Calibration,
   ConnectionWaits,
@@ -73,6 +74,8 @@ export interface RunContext extends PlanMultipliers {
   readonly calibration?: Calibration | null;
   /** Of a run that was put together from shards; `startSpreadUs` is by the clocks of their hosts. */
   readonly shards?: Pick<ShardSet, 'count' | 'missing' | 'startSpreadUs'> | undefined;
+  /** Planned failures of dependencies; left out where none was planned. */
+  readonly faults?: readonly FaultDocument[] | undefined;
   /** Of the same plan, by other shards that are no part of this run; 0 where it is the whole plan. */
   readonly plannedElsewhere: number;
 }

@@ -3,7 +3,7 @@ import type { Send } from '../../core/run.ts';
 import { parseBytes } from '../../core/units.ts';
 
 /** By what a run's requests can be told apart. */
-export const SLICE_KEYS = ['model', 'route', 'size', 'client', 'stage'] as const;
+export const SLICE_KEYS = ['model', 'route', 'size', 'client', 'stage', 'fault'] as const;
 export type SliceKey = (typeof SLICE_KEYS)[number];
 
 /** Named sizes of request bodies, bytes: from this on, below that. */
@@ -17,7 +17,24 @@ const SIZES: Readonly<Record<string, readonly [from: number, below: number]>> = 
 export type SliceFacts = Pick<Send, 'model' | 'route' | 'client' | 'requestBytes'> & {
   /** Counted from 1, as a user counts the parts of `--stages`. */
   readonly stage: number;
+  /** Planned faults that the request met, and whether the run's own objectives hold for it; without any they do. */
+  readonly faults?: readonly string[];
+  readonly isOutside?: boolean;
 };
+
+/** In place of the name of a fault: requests for which the run's own objectives hold. */
+export const NO_FAULT = 'none';
+
+/** The same slice, less the requests that are not of this fault. */
+export function withFault(slice: Slice | null, fault: string): Slice {
+  return { tags: [...(slice?.tags ?? []), { key: 'fault', value: fault }], each: slice?.each ?? null };
+}
+
+/** The fault that a slice is about and nothing else; null for another slice. */
+export function faultOf(slice: Slice | null): string | null {
+  const [tag, ...more] = slice?.tags ?? [];
+  return tag?.key === 'fault' && more.length === 0 && slice?.each === null ? tag.value : null;
+}
 
 /** One condition: `model=gpt`. */
 interface Tag {
@@ -138,6 +155,8 @@ export function isInSlice({ tags }: Slice, facts: SliceFacts): boolean {
       const [from, below] = sizeRange(value) ?? [0, 0];
       return facts.requestBytes >= from && facts.requestBytes < below;
     }
+    if (key === 'fault')
+      return value === NO_FAULT ? facts.isOutside !== false : facts.faults?.includes(value) === true;
     // A path alone is the route of any method.
     if (key === 'route' && value.startsWith('/')) {
       return facts.route !== null && facts.route.slice(facts.route.indexOf(' ') + 1) === value;
@@ -148,6 +167,7 @@ export function isInSlice({ tags }: Slice, facts: SliceFacts): boolean {
 
 export function sliceValueOf(key: SliceKey, facts: SliceFacts): string | null {
   if (key === 'stage') return String(facts.stage);
+  if (key === 'fault') return facts.faults?.[0] ?? NO_FAULT;
   if (key !== 'size') return facts[key];
   const named = Object.entries(SIZES).find(([, [, below]]) => facts.requestBytes < below);
   return named?.[0] ?? null;

@@ -1,7 +1,7 @@
 import { AppError } from '../../core/errors.ts';
 import { parseBytes, parseDurationMs } from '../../core/units.ts';
 import type { SloUnit } from '../../documents/replay.ts';
-import { parseSlice, SLICE_PATTERN, type Slice, sliceText } from './slices.ts';
+import { faultOf, NO_FAULT, parseSlice, SLICE_PATTERN, type Slice, sliceText, withFault } from './slices.ts';
 
 /** What a service-level objective can be about. */
 const SLO_METRICS = [
@@ -148,10 +148,35 @@ export function withRejected(
   thresholds: readonly Threshold[],
   recorded: number | null,
 ): readonly Threshold[] {
-  const isStated = thresholds.some(({ metric, slice }) => metric === 'rejected' && slice === null);
-  if (thresholds.length === 0 || isStated) return thresholds;
+  if (thresholds.length === 0) return thresholds;
   const limit = Math.min(1, Number(((recorded ?? 0) + IMPLIED_REJECTED).toFixed(4)));
-  return [...thresholds, ...parseText(`rejected: rate<${limit}`, [])];
+  const isStated = (part: Slice | null) =>
+    thresholds.some(
+      ({ metric, slice }) =>
+        metric === 'rejected' && (part === null ? slice === null : faultOf(slice) === faultOf(part)),
+    );
+  const implied = parseText(`rejected: rate<${limit}`, []);
+  const missing = judgedParts(thresholds).filter((part) => !isStated(part));
+  const added = missing.flatMap((part) =>
+    implied.map((each) => (part === null ? each : ofSlice(each, part))),
+  );
+  return [...thresholds, ...added];
+}
+
+/** What is judged by objectives of its own: all of a run, or with planned faults each of its parts. */
+function judgedParts(thresholds: readonly Threshold[]): (Slice | null)[] {
+  const parts = thresholds
+    .filter(({ metric, slice }) => metric === 'errors' && faultOf(slice) !== null)
+    .map(({ slice }) => slice);
+  return parts.some((slice) => faultOf(slice) === NO_FAULT) ? parts : [null];
+}
+
+/** Objectives of a run for the requests of one fault, or outside of all: those of the whole run stay as they are. */
+export function ofFault(thresholds: readonly Threshold[], fault: string): Threshold[] {
+  const isOfFault = ({ slice }: Threshold) => slice?.tags.some(({ key }) => key === 'fault') ?? false;
+  return thresholds.map((each) =>
+    WHOLE_METRICS.has(each.metric) || isOfFault(each) ? each : ofSlice(each, withFault(each.slice, fault)),
+  );
 }
 
 /** What an objective is about. */

@@ -43,7 +43,27 @@ interface EvaluatedRun {
 /** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
 export function doubtsOf(run: EvaluatedRun): Reason[] {
   const parts = [...sliceDoubts(run), ...sampleDoubts(run), ...monitorDoubts(run)];
-  return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...parts];
+  return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...faultDoubts(run), ...parts];
+}
+
+/** Whether each planned fault was there, and whether it is known how long the target took to recover. */
+function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
+  const { faults = [], interrupted: cause } = context;
+  for (const { name, fault, problem, injected, recovery } of faults) {
+    if (problem !== null) yield reason('fault_not_as_planned', { name, problem });
+    else if (cause === null && injected === 0 && fault !== 'down') yield reason('fault_not_felt', { name });
+    if (recovery.limitS !== null && recovery.ok === null) yield reason('recovery_unknown', { name });
+  }
+}
+
+/** The faults that the target did not recover from in the time that was stated. */
+export function unrecoveredOf({ faults = [] }: RunContext): Reason[] {
+  if (faults.some(({ problem }) => problem !== null)) return [];
+  return faults
+    .filter(({ recovery }) => recovery.ok === false)
+    .map(({ name, recovery: { s, limitS, by } }) =>
+      reason('recovery_too_slow', { name, seconds: s, limitS: limitS ?? 0, by }),
+    );
 }
 
 /** Whether the plan was played. */

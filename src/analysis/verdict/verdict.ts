@@ -3,7 +3,7 @@ import { evaluateSlo, type SloResult } from './evaluate.ts';
 import { type Reason, reason } from './reasons.ts';
 import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
 import { type Threshold, withRejected } from './slo.ts';
-import { doubtsOf, isProvenMismatch, latenessOf, notesOf } from './validity.ts';
+import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf } from './validity.ts';
 
 interface Judgement {
   /** Null without an objective. */
@@ -40,11 +40,12 @@ export function judge(
   const doubts = [...doubtsOf(run), ...lateness.filter(({ severity }) => severity === 'doubt')];
   const notes = [...lateness.filter(({ severity }) => severity === 'note'), ...notesOf(run)];
   const valid = doubts.length === 0;
-  if (proven.length > 0) {
+  const unrecovered = unrecoveredOf(context);
+  if (proven.length + unrecovered.length > 0) {
     return {
       verdict: 'FAIL',
       valid,
-      reasons: proven.map((each) => reason('slo_violated', each)),
+      reasons: [...proven.map((each) => reason('slo_violated', each)), ...unrecovered],
       notes: [...doubts, ...notes],
       slo,
     };
@@ -61,6 +62,8 @@ function provenOf(
 ): readonly SloResult[] {
   // What breaks under more load than was asked for may hold under that.
   const isOverloaded = (beyondMultiplier(context) ?? 0) > bounds.multiplierShare;
+  // A fault that was not on as planned may have broken what it was not to touch.
+  if (context.faults?.some(({ problem }) => problem !== null)) return [];
   const isProven = (result: SloResult) =>
     result.threshold.metric === 'mismatch'
       ? isProvenMismatch(result, context, bounds)

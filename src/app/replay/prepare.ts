@@ -24,12 +24,14 @@ import { withOpenSlo } from '../open-slo.ts';
 import { entryUrl } from '../package.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 import { checkerOf, isCheckImplied } from './document.ts';
-import { leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
+import { type FaultPlan, readFaultPlan, withFaults } from './faults.ts';
+import { type LeadIn, leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
 import type { ReplayRunParts } from './run.ts';
 
 /** Where a run is kept, and what opens its capture. */
 const KEEPING_OPTIONS = {
   out: text('--out <directory>', 'directory of the run (default: runs/<run id>)'),
+  faults: text('--faults <file>', 'plan of failures of dependencies (YAML), applied by reprise faults'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
   ...VERDICT_OPTIONS,
 };
@@ -44,6 +46,8 @@ export interface RunOptions extends VerdictRequest {
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly encryptionKeyFile: string | null;
+  /** File of the plan of faults. */
+  readonly faults: string | null;
 }
 
 const SECRETS: Secrets = {
@@ -77,6 +81,11 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions 
     const reason = '--shard cannot be combined with --history: a shard is no whole test';
     throw new AppError('OPTION_INVALID', reason, { hint: 'Give --history to merge.' });
   }
+  if (keeping.faults !== null && options.shard !== null) {
+    throw new AppError('OPTION_INVALID', '--faults cannot be combined with --shard', {
+      hint: 'Each shard would apply the plan; set faults by hand with reprise faults add.',
+    });
+  }
   return { options, monitors, ...keeping };
 }
 
@@ -104,9 +113,14 @@ function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions):
   return thresholds;
 }
 
+/** The plan of faults over the judged part of a run. @throws AppError OPTION_INVALID listing every problem */
+export function faultPlanOf(file: string, { window }: ReplayPlan, { warmup }: LeadIn): FaultPlan {
+  return readFaultPlan(file, window.plannedSpanNs, warmup?.spanNs ?? 0);
+}
+
 /** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
 export function runPartsOf(
-  { options, monitors, out, encryptionKeyFile, ...verdict }: RunOptions,
+  { options, monitors, out, encryptionKeyFile, faults: faultFile, ...verdict }: RunOptions,
   opened: OpenedCapture,
   {
     choice,
@@ -115,12 +129,17 @@ export function runPartsOf(
   }: { readonly choice: ReplayChoice; readonly plan: ReplayPlan; readonly target: Target },
   logger: Logger,
 ): Omit<ReplayRunParts, 'listen' | 'reporter'> {
+  const leadIn = leadInOf(plan, choice.source, opened.source);
+  const faults = faultFile === null ? null : faultPlanOf(faultFile, plan, leadIn);
+  const objectives = thresholdsOf(options, monitors);
   return {
     plan,
     target,
     source: choice.source,
-    ...leadInOf(plan, choice.source, opened.source),
-    thresholds: thresholdsOf(options, monitors),
+    ...leadIn,
+    thresholds: faults === null ? objectives : withFaults(objectives, faults),
+    objectives,
+    faults,
     monitors,
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,

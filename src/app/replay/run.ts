@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
+import { FaultStatistics } from '../../analysis/run/faults.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../analysis/run/summary.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
@@ -11,6 +12,7 @@ import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
+import type { FaultsDocument } from '../../documents/faults.ts';
 import type { MonitorsDocument } from '../../documents/monitors.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { CpuThrottle } from '../../monitors/host.ts';
@@ -41,6 +43,7 @@ import {
   sessionOrderCountLines,
   waitsForOf,
 } from './document.ts';
+import { type FaultPlan, FaultPlayer, faultPlanLines } from './faults.ts';
 import { RunMonitors } from './monitors.ts';
 import {
   askedMultiplier,
@@ -60,7 +63,12 @@ export interface ReplayRunParts extends LeadIn {
   readonly plan: ReplayPlan;
   readonly target: Target;
   readonly source: Playback;
+  /** All that the run is judged by. */
   readonly thresholds: readonly Threshold[];
+  /** Of those, what was asked for of the run itself, before faults were laid over it. */
+  readonly objectives: readonly Threshold[];
+  /** What of its dependencies is to fail; null for nothing. */
+  readonly faults: FaultPlan | null;
   /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
   /** Equal for copies of one capture. */
@@ -114,6 +122,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const replayOf = replayMaker(runId, parts);
   const replay = replayOf(plan, parts.source, warmup);
   await replay.check();
+  const player = parts.faults && new FaultPlayer(parts.faults, runId, systemClock, parts.logger);
+  await player?.check();
   const { calibration } = parts;
   const calibrating = calibration && (await readyCalibration(calibration, replayOf));
   const directory = parts.out ?? join('runs', runId);
@@ -121,7 +131,13 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const interruption = parts.listen();
   try {
     const store = new SqliteRunStore(directory);
-    reporter.note(planTitle(plan), ...planLines(plan, parts), `Run ${runId}, kept in ${directory}`);
+    const failing = parts.faults === null ? [] : faultPlanLines(parts.faults);
+    reporter.note(
+      planTitle(plan),
+      ...planLines(plan, parts),
+      ...failing,
+      `Run ${runId}, kept in ${directory}`,
+    );
     reporter.event?.(startEvent(runId, directory, parts));
     const facts = factsOf(runId, parts);
     const { signal } = interruption;
@@ -136,7 +152,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     }
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const sentBefore = calibrated?.planned ?? 0;
-    const finished = await play(replay, store, interruption.signal, sentBefore, parts);
+    const finished = await play({ replay, store, player }, interruption.signal, sentBefore, parts);
     const run = runOf(facts, finished.outcome);
     const calibrationDocument = calibrated?.document ?? null;
     const document = documentOf(run, parts, finished, interruption.received, calibrationDocument);
@@ -159,7 +175,9 @@ export function replayMaker(
     logger,
     createChecker,
     threads,
-  }: Pick<ReplayRunParts, 'target' | 'logger' | 'createChecker' | 'threads'>,
+    faults = null,
+  }: Pick<ReplayRunParts, 'target' | 'logger' | 'createChecker' | 'threads'> &
+    Partial<Pick<ReplayRunParts, 'faults'>>,
 ) {
   return (plan: ReplayPlan, source: CaptureSource, warmup: Warmup | null = null): Replay =>
     new Replay({
@@ -168,6 +186,7 @@ export function replayMaker(
       target,
       source,
       warmup,
+      faults: faults?.faults ?? [],
       createEngine: (options) =>
         new ReplayEngine(options, {
           clock: systemClock,
@@ -188,24 +207,36 @@ export interface Finished {
   readonly throttled: boolean | null;
   /** Null for a run that is the whole plan. */
   readonly shard: ShardDocument | null;
+  /** Null where nothing was to fail. */
+  readonly faults: FaultsDocument | null;
 }
 
 /** What a run that was stopped had not read of its plan. */
 const NOT_COUNTED = { recorded: 0, planned: 0, toTheEnd: false } as const;
 
+/** What plays a run. */
+interface Played {
+  readonly replay: Replay;
+  readonly store: SqliteRunStore;
+  readonly player: FaultPlayer | null;
+}
+
 /** @param sentBefore requests of the calibration */
 async function play(
-  replay: Replay,
-  store: SqliteRunStore,
+  { replay, store, player }: Played,
   signal: AbortSignal,
   sentBefore: number,
   parts: ReplayRunParts,
 ): Promise<Finished> {
   const { plan, reporter, source, warmup, captureIdentity, thresholds, target } = parts;
-  const { monitors: monitorOptions, rows } = parts;
+  const { monitors: monitorOptions, rows, objectives, faults } = parts;
   const warmupNs = warmup?.spanNs ?? 0;
   const stageEndsNs = stageEndsOf(plan.options.stages);
-  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), { thresholds, stageEndsNs });
+  const windows = faults?.faults ?? [];
+  const judged = { thresholds, stageEndsNs, faults: windows };
+  const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), judged);
+  const isCompared = plan.options.check !== null;
+  const failing = new FaultStatistics(windows, warmupNs, { objectives, isCompared });
   source.hear((offsetUs) => statistics.fidelity.addInWindow(offsetUs));
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();
@@ -223,6 +254,7 @@ async function play(
   });
   try {
     monitors.begin();
+    await player?.begin(() => replay.position().elapsedNs);
     const outcome = await replay.run(
       {
         whole: watch?.fidelity,
@@ -233,6 +265,7 @@ async function play(
         },
         ended: (sends) => {
           statistics.addSends(sends);
+          failing.addSends(sends);
           progress.add(sends);
           monitors.noteSends(sends);
           store.append(sends);
@@ -240,14 +273,17 @@ async function play(
         },
         checked: (sends) => {
           statistics.addChecks(sends);
+          failing.addChecks(sends);
           store.appendChecks(sends);
         },
       },
       signal,
       sentBefore,
     );
+    await player?.end();
     await monitors.end();
-    if (outcome.end.kind !== 'complete') statistics.addUnread(NOT_COUNTED);
+    const isWhole = outcome.end.kind === 'complete';
+    if (!isWhole) statistics.addUnread(NOT_COUNTED);
     const figures = statistics.figures();
     const toNs = warmupNs + figures.endOffsetNs;
     const monitored = await monitors.read({ fromNs: warmupNs, toNs, windows: plan.window.parts });
@@ -256,6 +292,7 @@ async function play(
       figures: { ...figures, monitored: monitored.byName },
       monitors: monitored.document,
       throttled: throttle.throttled(),
+      faults: player?.document(failing.figures(), isWhole) ?? null,
       shard:
         shard === null || watch === null
           ? null
@@ -268,6 +305,7 @@ async function play(
     throw thrown;
   } finally {
     progress.end();
+    await player?.end();
   }
 }
 
@@ -296,7 +334,7 @@ function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: Replay
 function documentOf(
   run: Run,
   { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
-  { outcome, figures, monitors, throttled, shard }: Finished,
+  { outcome, figures, monitors, throttled, shard, faults }: Finished,
   signal: string | null,
   calibration: CalibrationDocument | null,
 ): ReplayDocument {
@@ -328,6 +366,7 @@ function documentOf(
     bounds: statedBounds(plan.options),
     check: checkDocument(plan.options.check, figures.check ?? null, outcome.ignored),
     calibration,
+    faults: faults?.faults,
     warmup:
       warmup === null
         ? null
@@ -343,6 +382,7 @@ function documentOf(
     changes: outcome.changes,
     connections: connectionsDocument(plan.options, outcome),
     shard,
+    faults,
     merged: null,
     monitors,
     timeShift: outcome.timeShift,

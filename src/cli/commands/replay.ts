@@ -6,8 +6,16 @@ import { reachedText } from '../../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../../app/open-capture.ts';
 import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';
-import { chooseReplay, planLines, planOf, planTitle, type ReplayPlan } from '../../app/replay/plan.ts';
-import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from '../../app/replay/prepare.ts';
+import { faultPlanLines } from '../../app/replay/faults.ts';
+import {
+  chooseReplay,
+  leadInOf,
+  planLines,
+  planOf,
+  planTitle,
+  type ReplayPlan,
+} from '../../app/replay/plan.ts';
+import { faultPlanOf, RUN_OPTIONS, resolveRunOptions, runPartsOf } from '../../app/replay/prepare.ts';
 import { endEvent } from '../../app/replay/progress.ts';
 import type { ReplayRunParts } from '../../app/replay/run.ts';
 import { playedLines, unfilteredLines } from '../../app/replay/windows.ts';
@@ -56,6 +64,13 @@ async function replay(directory: string, command: Command): Promise<void> {
     }
     const plan = planOf(choice);
     if (options.dryRun || options.target === null) {
+      const failing =
+        runOptions.faults === null
+          ? null
+          : faultPlanLines(
+              faultPlanOf(runOptions.faults, plan, leadInOf(plan, choice.source, opened.source)),
+            );
+      if (failing !== null && !json) terminal.print(...failing);
       await showPlan(plan, choice.source, opened, json);
       return;
     }

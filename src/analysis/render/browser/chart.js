@@ -73,7 +73,23 @@ const draw = (chart) => {
       tzDate: zoned,
       cursor: { ...(isTime && { sync: { key: 'page' } }), drag: { x: true, y: false } },
       scales: { x: { time: isTime }, y: { range: (_, _least, most) => [0, most > 0 ? most * 1.05 : 1] } },
-      hooks: { draw: [(plot) => drawMarks(plot, chart.x?.marks ?? [])] },
+      hooks: {
+        draw: [(plot) => drawMarks(plot, chart.x?.marks ?? [])],
+        drawClear: [
+          ({ ctx, bbox, valToPos }) => {
+            ctx.save();
+            ctx.fillStyle = colourOf('line');
+            ctx.globalAlpha = 0.5;
+            for (const { from, to } of chart.marks ?? []) {
+              const clamp = (x) => Math.min(bbox.left + bbox.width, Math.max(bbox.left, x));
+              const [left, right] = [clamp(valToPos(from, 'x', true)), clamp(valToPos(to, 'x', true))];
+              ctx.fillRect(left, bbox.top, right - left, bbox.height);
+            }
+            ctx.restore();
+          },
+        ],
+      },
+
       axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map(short) }],
       series: [
         { label: chart.x?.label ?? 'time' },

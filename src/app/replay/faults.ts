@@ -1,0 +1,360 @@
+import type { FaultFigures } from '../../analysis/run/faults.ts';
+import { NO_FAULT } from '../../analysis/verdict/slices.ts';
+import { ofFault, parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
+import type { Clock } from '../../core/clock.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import type { FaultWindow } from '../../core/fault-windows.ts';
+import type { Logger } from '../../core/ports.ts';
+import { formatMs, parseDurationMs } from '../../core/units.ts';
+import {
+  attributesProblem,
+  type FaultDocument,
+  type FaultsDocument,
+  faultPlanSchema,
+  type PlannedFault,
+} from '../../documents/faults.ts';
+import { FaultControl } from '../fault-control.ts';
+import { invalidYaml, readYaml, type YamlProblem } from '../yaml-file.ts';
+
+const NS_PER_MS = 1e6;
+const NS_PER_S = 1e9;
+/** The relay takes every fault away when the lease was not renewed for so long. */
+const LEASE_S = 5;
+const RENEW_MS = 1_000;
+/** Between two looks at the clock of a run that has not begun. */
+const LOOK_MS = 5;
+/** A fault that is on or over this much late, or 2 % of its length, was not as planned. */
+const LATE_NS = 0.25e9;
+const LATE_SHARE = 0.02;
+
+const PURPOSE = {
+  what: 'fault plan',
+  hint: 'See docs/dependency-faults.md for a whole plan.',
+};
+
+/** One fault of a plan on the clock of a run. */
+interface ScheduledFault extends FaultWindow {
+  readonly stated: PlannedFault;
+  readonly during: readonly Threshold[];
+}
+
+/** A plan of faults, laid over a run. */
+export interface FaultPlan {
+  readonly control: string;
+  readonly faults: readonly ScheduledFault[];
+}
+
+/**
+ * Reads the file of `--faults` and lays it over a run.
+ * @param plannedNs length of the judged part of the run; shares refer to it
+ * @param originNs where it begins: behind the warm-up
+ * @throws AppError OPTION_INVALID listing every problem with its place
+ */
+export function readFaultPlan(path: string, plannedNs: number, originNs: number): FaultPlan {
+  const [document] = readYaml(path, PURPOSE);
+  const read = faultPlanSchema.safeParse(document?.value);
+  const placeOf = (keys: readonly PropertyKey[]) => document?.placeOf(keys) ?? null;
+  if (!read.success) {
+    const problems = read.error.issues.map(({ path: keys, message }) => ({
+      text: `${keys.join('.')}: ${message}`,
+      place: placeOf(keys),
+    }));
+    throw invalidYaml(path, problems, PURPOSE);
+  }
+  const problems: YamlProblem[] = [];
+  const names = new Set<string>();
+  const faults = read.data.faults.flatMap((stated, index) => {
+    const refuse = (key: string, text: string) =>
+      problems.push({ text: `faults.${index}.${key}: ${text}`, place: placeOf(['faults', index, key]) });
+    const name = stated.name ?? `${stated.proxy}-${stated.fault}`;
+    if (names.has(name) || name === NO_FAULT)
+      refuse('name', `give each fault a name of its own; ${name} is taken`);
+    names.add(name);
+    const unfit = attributesProblem(stated);
+    if (unfit !== null) refuse('attributes', unfit);
+    const at = (key: 'start' | 'duration' | 'recovery') =>
+      timeOf(stated[key], plannedNs, (why) => refuse(key, why));
+    const [startNs, durationNs, recoveryNs] = [at('start'), at('duration'), at('recovery')];
+    const during = duringOf(stated, name, (why) => refuse('during', why));
+    if (startNs >= plannedNs) refuse('start', `the run is over after ${formatMs(plannedNs / NS_PER_MS)}`);
+    if (durationNs === 0) refuse('duration', 'is 0');
+    const [fromNs, toNs] = [originNs + startNs, originNs + startNs + durationNs];
+    const window = { name, fromNs, toNs, recoveredNs: toNs + recoveryNs, isJudgedApart: during.length > 0 };
+    return [{ ...window, stated, during }];
+  });
+  if (problems.length > 0) throw invalidYaml(path, problems, PURPOSE);
+  return { control: read.data.control, faults: faults.sort((a, b) => a.fromNs - b.fromNs) };
+}
+
+function timeOf(text: string | undefined, plannedNs: number, refuse: (why: string) => void): number {
+  if (text === undefined) return 0;
+  const share = /^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim());
+  if (share !== null) {
+    if (Number(share[1]) > 100) refuse(`${text} is more than the run`);
+    return Math.round((Number(share[1]) / 100) * plannedNs);
+  }
+  try {
+    return parseDurationMs(text.trim(), 'time') * NS_PER_MS;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    refuse(`${JSON.stringify(text)} is neither a time such as 30s nor a share such as 40%`);
+    return 0;
+  }
+}
+
+function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) => void): Threshold[] {
+  try {
+    const stated = parseSlo(during);
+    const whole = stated.find((each) => ['mismatch', 'achieved', 'makespan'].includes(each.metric));
+    if (whole !== undefined) refuse(`${whole.metric} is of the whole run; give it to --slo`);
+    return ofFault(stated, name);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    refuse(error.message);
+    return [];
+  }
+}
+
+/**
+ * What a run with faults is judged by: in the window of a fault with objectives of its own by these, elsewhere by the
+ * run's. Where the run has none, at most 1 % may fail outside: a fault leaves no failure out in silence.
+ */
+export function withFaults(objectives: readonly Threshold[], { faults }: FaultPlan): readonly Threshold[] {
+  const isApart = faults.some(({ isJudgedApart, toNs, recoveredNs }) => isJudgedApart || recoveredNs > toNs);
+  if (!isApart) return objectives;
+  const outside = objectives.length > 0 ? objectives : parseSlo(['errors: rate<0.01']);
+  return [...ofFault(outside, NO_FAULT), ...faults.flatMap(({ during }) => during)];
+}
+
+/** What will fail, when, and what judges it, for people. */
+export function faultPlanLines({ control, faults }: FaultPlan): string[] {
+  return faults.map(({ name, stated, fromNs, toNs, recoveredNs, during }) => {
+    const terms = Object.entries(stated.attributes).map(([key, set]) => ` ${key}=${set}`);
+    const judged =
+      during.length === 0 ? "the run's objectives" : during.map(({ expression }) => expression).join('; ');
+    const recovery =
+      recoveredNs === toNs ? '' : `, then ${formatMs((recoveredNs - toNs) / NS_PER_MS)} to recover`;
+    return `Fault ${name}: ${stated.fault}${terms.join('')} on ${stated.proxy} (${control}), from ${formatMs(fromNs / NS_PER_MS)} to ${formatMs(toNs / NS_PER_MS)} of the run${recovery}; judged by ${judged}`;
+  });
+}
+
+interface Applied {
+  appliedNs: number | null;
+  removedNs: number | null;
+  problem: string | null;
+  connections: number;
+  injected: number;
+}
+
+/** Plays a plan of faults on the clock of a run, through the control API of a relay. */
+export class FaultPlayer {
+  readonly #plan: FaultPlan;
+  readonly #control: FaultControl;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #applied: Applied[];
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #renewing: NodeJS.Timeout | null = null;
+  /** Changes of the relay one after the other. */
+  #last: Promise<void> = Promise.resolve();
+  #ended = false;
+  /** Of the run, on the clock. */
+  #startNs = 0;
+
+  /** @param runId names the lease */
+  constructor(plan: FaultPlan, runId: string, clock: Clock, logger: Logger) {
+    this.#plan = plan;
+    this.#control = new FaultControl(plan.control, runId);
+    this.#clock = clock;
+    this.#logger = logger;
+    this.#applied = plan.faults.map(() => ({
+      appliedNs: null,
+      removedNs: null,
+      problem: null,
+      connections: 0,
+      injected: 0,
+    }));
+  }
+
+  /** Before anything is sent. @throws AppError TARGET_UNREACHABLE, or INPUT_INVALID for a proxy that is not there */
+  async check(): Promise<void> {
+    const proxies = await this.#control.proxies();
+    for (const { stated, name } of this.#plan.faults) {
+      if (proxies.some((proxy) => proxy.name === stated.proxy)) continue;
+      throw new AppError('INPUT_INVALID', `fault ${name}: the relay has no proxy ${stated.proxy}`, {
+        hint: `It has: ${proxies.map((proxy) => proxy.name).join(', ') || 'none'}.`,
+      });
+    }
+    const busy = proxies.find(({ enabled, toxics }) => !enabled || toxics.length > 0);
+    if (busy !== undefined) {
+      const fields = { proxy: busy.name, faults: busy.toxics.map(({ name }) => name), enabled: busy.enabled };
+      this.#logger.warn(fields, 'the relay has faults that this run did not set; they stay');
+    }
+  }
+
+  /** @param elapsedNs since the start of the run; 0 before it */
+  async begin(elapsedNs: () => number): Promise<void> {
+    await this.#control.renew(LEASE_S);
+    this.#renewing = setInterval(() => {
+      this.#control.renew(LEASE_S).catch((error: unknown) => {
+        this.#logger.warn({ reason: reasonOf(error) }, 'the lease of the planned faults was not renewed');
+      });
+    }, RENEW_MS);
+    const begun = () => {
+      const nowNs = elapsedNs();
+      if (nowNs === 0) this.#later(LOOK_MS, begun);
+      else {
+        this.#startNs = this.#clock.nowNs() - nowNs;
+        this.#schedule();
+      }
+    };
+    begun();
+  }
+
+  /** Takes away what is on. Never throws: what the relay does not do, its lease does. */
+  async end(): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    await this.#last;
+    for (const [index, { appliedNs, removedNs }] of this.#applied.entries()) {
+      if (appliedNs !== null && removedNs === null) await this.#remove(index);
+    }
+    if (this.#renewing) clearInterval(this.#renewing);
+    await this.#control.endLease().catch((error: unknown) => {
+      this.#logger.warn(
+        { reason: reasonOf(error) },
+        `the relay was not told of the end; it resets within ${LEASE_S} s`,
+      );
+    });
+  }
+
+  /** What was done and what it did. @param isWhole whether the schedule was played to its end */
+  document(figures: readonly FaultFigures[], isWhole: boolean): FaultsDocument {
+    const documents = this.#plan.faults.map((fault, index) =>
+      faultDocument(fault, this.#applied[index] as Applied, figures[index] as FaultFigures, isWhole),
+    );
+    return { control: this.#plan.control, faults: documents };
+  }
+
+  #schedule(): void {
+    const inMs = (offsetNs: number) =>
+      Math.max(0, (this.#startNs + offsetNs - this.#clock.nowNs()) / NS_PER_MS);
+    for (const [index, { fromNs, toNs }] of this.#plan.faults.entries()) {
+      this.#later(inMs(fromNs), () => this.#then(() => this.#apply(index)));
+      this.#later(inMs(toNs), () => this.#then(() => this.#remove(index)));
+    }
+  }
+
+  #later(ms: number, act: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      act();
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  #then(act: () => Promise<void>): void {
+    this.#last = this.#last.then(() => (this.#ended ? undefined : act()));
+  }
+
+  async #apply(index: number): Promise<void> {
+    const [fault, applied] = this.#at(index);
+    const { stated, name } = fault;
+    const { proxy, fault: type, stream, toxicity, attributes } = stated;
+    try {
+      this.#count(index, await this.#control.counts(), -1);
+      if (type === 'down') await this.#control.enable(proxy, false);
+      else await this.#control.add(proxy, { name, type, stream, toxicity, attributes });
+      applied.appliedNs = this.#clock.nowNs() - this.#startNs;
+      this.#logger.info({ fault: name, proxy, type }, 'a planned fault is on');
+    } catch (error) {
+      applied.problem = `it could not be set: ${reasonOf(error)}`;
+      this.#logger.error({ fault: name, reason: reasonOf(error) }, 'a planned fault could not be set');
+    }
+  }
+  async #remove(index: number): Promise<void> {
+    const [{ stated, name }, applied] = this.#at(index);
+    if (applied.appliedNs === null) return;
+    try {
+      if (stated.fault === 'down') await this.#control.enable(stated.proxy, true);
+      else await this.#control.remove(stated.proxy, name);
+      applied.removedNs = this.#clock.nowNs() - this.#startNs;
+      this.#count(index, await this.#control.counts(), 1);
+      this.#logger.info({ fault: name, proxy: stated.proxy }, 'a planned fault is over');
+    } catch (error) {
+      applied.problem ??= `it was gone, or could not be taken away, at its end: ${reasonOf(error)}`;
+      this.#logger.error({ fault: name, reason: reasonOf(error) }, 'a planned fault could not be taken away');
+    }
+  }
+
+  /** Counts of a relay outlive its faults: what was there before is none of this one. */
+  #count(index: number, counts: Awaited<ReturnType<FaultControl['counts']>>, sign: 1 | -1): void {
+    const [{ stated, name }, applied] = this.#at(index);
+    const toxic = stated.fault === 'down' ? 'down' : name;
+    const own = counts.find(
+      (each) => each.proxy === stated.proxy && each.toxic === toxic && each.type === stated.fault,
+    );
+    applied.connections += sign * (own?.connections ?? 0);
+    applied.injected += sign * (own?.injected ?? 0);
+  }
+
+  #at(index: number): [ScheduledFault, Applied] {
+    return [this.#plan.faults[index] as ScheduledFault, this.#applied[index] as Applied];
+  }
+}
+
+function faultDocument(
+  { stated, name, fromNs, toNs, recoveredNs, during }: ScheduledFault,
+  applied: Applied,
+  figures: FaultFigures,
+  isWhole: boolean,
+): FaultDocument {
+  const seconds = (ns: number | null) => (ns === null ? null : ns / NS_PER_S);
+  const limitNs = recoveredNs > toNs ? recoveredNs - toNs : null;
+  const { recoveryNs } = figures;
+  const { proxy, fault, stream, toxicity, attributes } = stated;
+  const isUnseen = recoveryNs === null && !isWhole;
+  return {
+    ...{ name, proxy, fault, stream, toxicity, attributes },
+    fromS: fromNs / NS_PER_S,
+    toS: toNs / NS_PER_S,
+    appliedS: seconds(applied.appliedNs),
+    removedS: seconds(applied.removedNs),
+    problem: applied.problem ?? latenessOf(applied, fromNs, toNs, isWhole),
+    connections: Math.max(0, applied.connections),
+    injected: Math.max(0, applied.injected),
+    judgedBy: during.map(({ expression }) => expression),
+    inFlight: figures.inFlight,
+    ...{ before: figures.before, during: figures.during, after: figures.after },
+    recovery: {
+      s: seconds(recoveryNs),
+      limitS: seconds(limitNs),
+      by: [...figures.recoveredBy],
+      ok:
+        limitNs === null || isUnseen
+          ? null
+          : recoveryNs === null
+            ? figures.isRecoverySeen
+              ? false
+              : null
+            : recoveryNs <= limitNs,
+    },
+  };
+}
+
+/** Why a fault was not on as planned; null where it was. A run that was stopped may not have come to it. */
+function latenessOf(
+  { appliedNs, removedNs }: Applied,
+  fromNs: number,
+  toNs: number,
+  isWhole: boolean,
+): string | null {
+  const boundNs = Math.max(LATE_NS, LATE_SHARE * (toNs - fromNs));
+  if (appliedNs === null) return isWhole ? 'the run ended before it began' : null;
+  if (appliedNs - fromNs > boundNs) return `it was on ${formatMs((appliedNs - fromNs) / NS_PER_MS)} late`;
+  if (removedNs !== null && removedNs - toNs > boundNs) {
+    return `it was over ${formatMs((removedNs - toNs) / NS_PER_MS)} late`;
+  }
+  return null;
+}

@@ -1,0 +1,41 @@
+import type { Send } from './run.ts';
+
+/** When a planned fault of a dependency is on. Offsets are nanoseconds after the run's start. */
+export interface FaultWindow {
+  readonly name: string;
+  readonly fromNs: number;
+  readonly toNs: number;
+  /** Until when the target may take to recover; `toNs` where no limit is stated. */
+  readonly recoveredNs: number;
+  /** Whether the window has objectives of its own, so that the run's do not hold in it. */
+  readonly isJudgedApart: boolean;
+}
+
+/** A request that was planned at most this long before a fault, and is open when it begins, belongs to it. */
+const IN_FLIGHT_NS = 1e9;
+
+type Timed = Pick<Send, 'intendedOffsetNs' | 'lastByteOffsetNs'>;
+
+/** Whether a request met a fault: it was planned while it was on, or was in flight when it began. */
+export function isDuring(
+  { fromNs, toNs }: FaultWindow,
+  { intendedOffsetNs, lastByteOffsetNs }: Timed,
+): boolean {
+  if (intendedOffsetNs >= fromNs) return intendedOffsetNs < toNs;
+  return fromNs - intendedOffsetNs <= IN_FLIGHT_NS && lastByteOffsetNs !== null && lastByteOffsetNs > fromNs;
+}
+
+/** The faults that a request met, by name, and whether the run's own objectives hold for it. */
+export function faultsOf(
+  windows: readonly FaultWindow[],
+  send: Timed,
+): { readonly faults: readonly string[]; readonly isOutside: boolean } {
+  const met = windows.filter((window) => isDuring(window, send));
+  const isRecovering = windows.some(
+    ({ toNs, recoveredNs }) => send.intendedOffsetNs >= toNs && send.intendedOffsetNs < recoveredNs,
+  );
+  return {
+    faults: met.map(({ name }) => name),
+    isOutside: !isRecovering && !met.some(({ isJudgedApart }) => isJudgedApart),
+  };
+}
