@@ -9,6 +9,7 @@ import {
   STRUCTURAL_WORDS,
 } from '../../src/redaction/structural-fields.ts';
 import { bodyRedaction, cover } from '../support/body-redaction.ts';
+import { repeated } from '../support/long-form.ts';
 import { runProcess } from '../support/process.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 
@@ -148,7 +149,7 @@ describe('preset llm', () => {
         expect(stored).not.toContain('Zq!');
         if (stored !== body) expect(names.length).toBeGreaterThan(0);
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(100, 300) },
     );
   });
 

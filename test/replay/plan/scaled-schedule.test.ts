@@ -7,6 +7,7 @@ import { parseStages } from '../../../src/replay/plan/stages.ts';
 import { arrivalsOf } from '../../support/arrivals.ts';
 import { azureArrivalsUs, countDispersion } from '../../support/azure-trace.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
+import { repeated } from '../../support/long-form.ts';
 import { scalingAt } from '../../support/scalings.ts';
 
 function sessionOf(number: number): Uint8Array {
@@ -104,7 +105,7 @@ describe('any scaling', () => {
           expect(namesOf([...scheduleOf(arrivalsOf(few), make())])).toEqual(namesOf(all));
         }
       }),
-      { numRuns: 40 },
+      { numRuns: repeated(15, 40) },
     );
   });
 

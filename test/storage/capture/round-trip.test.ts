@@ -15,6 +15,7 @@ import {
   TEST_EPOCH_US,
   wholeBody,
 } from '../../support/exchanges.ts';
+import { repeated } from '../../support/long-form.ts';
 import { wholePayload } from '../../support/whole-payload.ts';
 
 /** What a reader gives for an exchange: an empty body has nothing left out and no hash, whatever policy says. */
@@ -115,7 +116,7 @@ describe('a capture', () => {
         writer.close();
         expect(plain(readAll(directory))).toEqual(plain(exchanges));
       }),
-      { numRuns: 30 },
+      { numRuns: repeated(10, 30) },
     );
   });
 
@@ -140,7 +141,7 @@ describe('a capture', () => {
         writer.close();
         expect(plain(readAll(directory))).toEqual(expected);
       }),
-      { numRuns: 50 },
+      { numRuns: repeated(15, 50) },
     );
   });
 
@@ -170,7 +171,7 @@ describe('a capture', () => {
         if (given.length > 0)
           expect(querySegment(directory, LEFTOVERS)).toEqual([{ ids: 0, bodies: 0, slots: 0, large: 0 }]);
       }),
-      { numRuns: 50 },
+      { numRuns: repeated(15, 50) },
     );
   });
 
