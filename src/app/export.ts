@@ -80,7 +80,6 @@ export interface ExportWatcher {
   readonly onProgress: (sends: number) => void;
 }
 
-/** An export that is written. */
 export interface Exported {
   readonly format: ExportFormat;
   readonly out: string;

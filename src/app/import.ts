@@ -33,7 +33,6 @@ import { CaptureWriter, type CommitResult } from '../storage/capture/writer.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
 import { StagedDirectory } from './staged-output.ts';
 
-/** What all imports have in common. */
 const COMMON_OPTIONS = {
   out: text('--out <directory>', 'directory of the new capture; must be empty or not exist', {
     required: true,

@@ -58,7 +58,6 @@ export interface MergeDeps {
   readonly onLeftOut: (open: readonly string[]) => void;
 }
 
-/** A merged run that is kept. */
 export interface MergedRun {
   readonly directory: string;
   readonly document: MergedReplayDocument;

@@ -10,7 +10,6 @@ import { type InspectDocument, inspectCapture, surveyCapture } from '../storage/
 import { assertKeyFits } from '../storage/capture/keys.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 
-/** A capture opened to be replayed. */
 export interface OpenedCapture {
   readonly source: CaptureSource;
   readonly overview: CaptureOverview;

@@ -96,7 +96,8 @@ export function pageAssets(): PageAssets {
 
 /** What the live page of a recorder carries. @throws AppError INTERNAL */
 export function livePageAssets(): PageAssets {
-  return whole({ script: read(new URL('live.js', BROWSER)), style: read(new URL('live.css', BROWSER)) });
+  const style = ['page.css', 'live.css'].map((file) => read(new URL(file, BROWSER))).join('\n');
+  return whole({ script: read(new URL('live.js', BROWSER)), style });
 }
 
 function read(file: string | URL): string {

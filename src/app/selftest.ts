@@ -116,7 +116,6 @@ async function climb(
   return ended(ladder.isOpen ? 'highest_tried' : 'found');
 }
 
-/** The document of `selftest --json`. */
 export function selftestDocument(options: SelftestOptions, { steps, ...tested }: Tested) {
   const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
   return {

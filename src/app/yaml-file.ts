@@ -27,7 +27,6 @@ export interface YamlDocument {
   placeOf(path: readonly PropertyKey[]): Place | null;
 }
 
-/** A problem, and the value that has it. */
 export interface YamlProblem {
   readonly text: string;
   readonly place: Place | null;

@@ -71,7 +71,6 @@ export async function assemble(args: readonly string[], entries: readonly Comman
   return { program, config };
 }
 
-/** All commands, loaded. */
 export function everyCommand(entries: readonly CommandEntry[]): Promise<Command[]> {
   return Promise.all(entries.map((entry) => entry.load()));
 }

@@ -61,7 +61,6 @@ function headerPairOf(line: string): HeaderPair | null {
   return colon > 0 ? [line.slice(0, colon), trimOws(line.slice(colon + 1))] : null;
 }
 
-/** The first line of a request. */
 type RequestLine = Omit<RequestHead, 'headers'>;
 
 /** Splits the raw head of a request that assembly accepted. */

@@ -75,7 +75,6 @@ function memberFrom(text: Uint8Array, at: number, key: string): number {
   return -1;
 }
 
-/** The element of the array at `at` with this index. */
 export function jsonElement(text: Uint8Array, at: number, index: number): number {
   if (!isJsonArray(text, at)) return -1;
   let next = skipBlanks(text, at + 1);
@@ -134,7 +133,6 @@ export function jsonNumberLiteral(text: Uint8Array, at: number): string | null {
   return /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(literal) ? literal : null;
 }
 
-/** Whether the value at `at` is `true`. */
 export function jsonTrue(text: Uint8Array, at: number): boolean {
   return at >= 0 && asBuffer(text).toString('latin1', at, at + 4) === 'true';
 }

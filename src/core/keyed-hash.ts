@@ -45,7 +45,6 @@ export class KeyedHash {
     }
   }
 
-  /** Starts a streaming hash. */
   start(): RunningHash {
     const hmac: Hmac = createHmac('sha256', this.#key);
     return {

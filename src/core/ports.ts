@@ -40,7 +40,6 @@ export interface TimeRange {
   readonly toUs: number;
 }
 
-/** A readable capture. */
 export interface CaptureSource {
   /** Exchanges in the order (arrival, recorder, id) at constant memory. */
   rows(range?: TimeRange): IterableIterator<ExchangeRow>;

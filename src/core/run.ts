@@ -122,7 +122,6 @@ export interface Run {
   readonly target: string;
   readonly startedAtUs: number;
   readonly endedAtUs: number;
-  /** All options, resolved. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 

@@ -11,7 +11,6 @@ import {
   share,
 } from './parts.ts';
 
-/** Kinds of payloads. */
 export const PAYLOAD_KINDS = [
   'openai chat',
   'openai completions',

@@ -16,7 +16,6 @@ export interface ExportedRequest {
   readonly chunked: boolean;
 }
 
-/** A planned send. */
 export interface ExportedSend {
   /** From 0, without a gap. */
   readonly index: number;
@@ -35,9 +34,7 @@ export interface ExportedSend {
   readonly recorded: () => ExchangePayload | null;
 }
 
-/** Settings for an exporter. */
 export interface ExportSettings {
-  /** Name and version of this program. */
   readonly creator: { readonly name: string; readonly version: string };
   /** Scheme and authority of the requests; null if none was given. */
   readonly origin: string | null;
@@ -45,7 +42,6 @@ export interface ExportSettings {
   readonly mode: ExportMode;
   /** Whether tables include request bodies. */
   readonly includeBodies: boolean;
-  /** Null without objectives. */
   readonly objectives: ExportedObjectives | null;
 }
 
@@ -71,7 +67,6 @@ type ExportMode = (typeof EXPORT_MODES)[number];
 
 /** Facts known after all sends. */
 export interface ExportFacts {
-  /** Requests in the export. */
   readonly requests: number;
   readonly spanNs: number;
   /** Requests open at once if each takes as long as recorded; null if unknown. */
@@ -84,7 +79,6 @@ export interface ExportedFile {
   readonly bytes: number;
 }
 
-/** One export format. */
 export interface ExportFormat {
   readonly name: string;
   readonly summary: string;
@@ -189,7 +183,6 @@ export abstract class ExportWriter {
 /** Prefix of the headers that a replay adds. */
 const OURS = 'x-reprise-';
 
-/** Header pairs of a flat list. */
 export function headerPairs(flat: readonly string[]): HeaderPair[] {
   const pairs: HeaderPair[] = [];
   for (let at = 0; at + 1 < flat.length; at += 2) pairs.push([flat[at] ?? '', flat[at + 1] ?? '']);

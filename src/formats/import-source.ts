@@ -11,7 +11,6 @@ import type { Redaction } from '../redaction/head-redaction.ts';
 import { InputProblem, NOTHING_IN_IT } from './input.ts';
 import type { RequestDraft } from './request-draft.ts';
 
-/** Which bodies an import stores. */
 export const IMPORT_BODIES = ['requests', 'all'] as const;
 export type ImportBodies = (typeof IMPORT_BODIES)[number];
 
@@ -21,7 +20,6 @@ export interface ImportSourceDeps {
   readonly bodies: ImportBodies;
 }
 
-/** Opens one format. */
 export type OpenImport = (deps: ImportSourceDeps, signal: AbortSignal) => Promise<ImportSource>;
 
 /** How much of a body's end is searched for token counts. */
@@ -55,7 +53,6 @@ export const NOTHING_BUT_ARRIVAL = Object.freeze({
   responseChunks: [],
 } as const satisfies Omit<Exchange, 'arrivalUs'>);
 
-/** A body in a file. */
 export interface ImportedBody {
   /** True size as far as known. */
   readonly bytes: number;
@@ -71,7 +68,6 @@ export interface ImportedResponse {
   readonly body: ImportedBody;
 }
 
-/** A request in a file. */
 export interface ImportedRequest extends Omit<RequestDraft, 'body'> {
   readonly body: ImportedBody;
 }
@@ -89,7 +85,6 @@ export interface ImportedParts
   readonly response?: ImportedResponse | null;
 }
 
-/** A complete body. */
 export function wholeBody(bytes: Uint8Array): ImportedBody {
   return { bytes: bytes.length, kept: bytes, truncated: false };
 }
@@ -180,7 +175,6 @@ function answerErrorOf(response: ImportedResponse | null): boolean | null {
 /** The requests that arrivals were paired with. */
 export interface PayloadFacts {
   readonly requests: number;
-  /** Of all bodies. */
   readonly bytes: number;
   /** Names of files in a folder that hold no request. */
   readonly skippedFiles: readonly string[];

@@ -225,7 +225,6 @@ interface K6Plan {
   readonly thresholds: Readonly<Record<string, readonly string[]>>;
 }
 
-/** The k6 script with its plan. */
 export function k6Program(plan: K6Plan): string {
   return programWith('k6-script.js', /^const plan = \{$[\s\S]*?^\};$/m, `const plan = ${inertJson(plan)};`);
 }

@@ -87,7 +87,6 @@ function checkFraming(headers: readonly HeaderPair[], bodyBytes: number): boolea
   return codings.length > 0;
 }
 
-/** The required headers that are missing. */
 export function missingHeaders(
   method: string,
   headers: readonly HeaderPair[],

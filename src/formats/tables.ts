@@ -12,7 +12,6 @@ import {
 type ColumnType = 'text' | 'whole' | 'number' | 'instant' | 'flag';
 type ColumnValue = string | number | boolean | null;
 
-/** One column of exported tables. */
 interface ExportColumn {
   readonly name: string;
   readonly type: ColumnType;

@@ -105,7 +105,6 @@ function beginning(body: Uint8Array): Buffer {
   return Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, FACT_BYTES));
 }
 
-/** Whether a response with this Content-Type is an event stream. */
 export function isEventStream(contentType: string | null): boolean {
   return contentType !== null && /^text\/event-stream\s*(?:;|$)/i.test(contentType);
 }

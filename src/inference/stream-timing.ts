@@ -24,7 +24,6 @@ const SEARCHED_BYTES = 256 * 1024;
 export class AnswerScan {
   readonly #form: AnswerForm;
   readonly #events: EventData | null;
-  /** Whether the answer is streamed. */
   readonly streams: boolean;
   #searchedBytes = 0;
   #found = false;

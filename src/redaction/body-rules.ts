@@ -213,7 +213,6 @@ const LLM: PresetRules = {
 
 const PRESETS: Readonly<Record<BodyPreset, PresetRules>> = { llm: LLM, chat: CHAT, v1: V1, v2: V2 };
 
-/** The rules of a preset. */
 function presetTreatments(preset: BodyPreset): Treatment[] {
   return Object.entries(PRESETS[preset]).flatMap(([covering, pointers]) =>
     pointers.map((name) => ({

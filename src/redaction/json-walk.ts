@@ -294,7 +294,6 @@ export class JsonWalk {
     this.#skipDigits();
   }
 
-  /** Skips one or more digits. */
   #skipDigits(): void {
     const from = this.#at;
     let at = from;

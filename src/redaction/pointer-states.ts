@@ -40,7 +40,6 @@ export class PointerState {
     }
   }
 
-  /** The state at the root of a document. */
   static root(treatments: readonly Treatment[]): PointerState {
     const descents = treatments.map((treatment) => ({
       steps: parseJsonPointer(treatment.name),

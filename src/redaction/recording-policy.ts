@@ -194,7 +194,6 @@ export function recordingParts(policy: RecordingPolicy, hash: KeyedHash, recorde
   };
 }
 
-/** A policy as stored in a segment. */
 export function storedPolicy(policy: RecordingPolicy): Readonly<Record<string, unknown>> {
   const { redact, ...stored } = policy;
   return {

@@ -128,7 +128,6 @@ const KEY_STARTS = byteSet('?&;#');
 export class NameAllowance {
   #left: number = LIMITS.judgedNames;
 
-  /** Whether one was left. */
   take(): boolean {
     this.#left -= 1;
     return this.#left >= 0;

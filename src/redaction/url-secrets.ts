@@ -25,7 +25,6 @@ interface UrlText {
 interface UrlPlace extends UrlText {
   /** End of its path: the first `?` or `#`, or the end of the text. */
   readonly query: number;
-  /** The bytes that end a value. */
   readonly valueEnds: ByteSet;
   /** How many names of keys may still be examined. Values beyond that are masked. */
   readonly allowance: NameAllowance;

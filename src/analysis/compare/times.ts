@@ -32,7 +32,6 @@ const JUDGED_PERCENTILES = [
 
 type Verdict = ComparedMetric['verdict'];
 
-/** Times of one kind, pair by pair. */
 export interface ComparedTimes extends PairedTimes {
   readonly name: 'latency' | 'ttft' | 'itl_mean';
   /** The same pairs without our own lag; null if there is no lag, or the times exclude it. */

@@ -286,7 +286,6 @@ function mixFigures({ mix, requestBytes, responseBytes }: ProfileDocument): stri
   return `<div class="pair">${statuses}${sizes('Request bodies', requestBytes)}${sizes('Response bodies', responseBytes)}</div>`;
 }
 
-/** Distribution of latency. */
 function latencyFigures({ latencyMs }: ProfileDocument): string {
   return figure(
     {

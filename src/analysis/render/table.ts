@@ -59,7 +59,6 @@ export function columnsOf(names: readonly string[], numbers: readonly string[]):
   ];
 }
 
-/** A section of the tables that there are. */
 export function sectionOf<Key extends string>(
   key: Key,
   title: string,

@@ -113,7 +113,6 @@ type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'summary'> & {
   readonly differs: boolean;
 };
 
-/** The verdict in one sentence. */
 export function headlineOf({ verdict, valid, summary, differs }: Judged): string {
   if (summary === null)
     return 'This run never came to its end: there is no verdict, only what its rows tell.';

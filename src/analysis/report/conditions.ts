@@ -3,7 +3,6 @@ import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { ArrivalFigures, ReplayDocument } from '../../documents/replay.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
 
-/** A stream of arrivals by its name. */
 interface ArrivalStream {
   readonly name: 'recorded' | 'planned' | 'came due' | 'sent';
   readonly figures: ArrivalFigures;

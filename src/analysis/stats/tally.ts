@@ -61,7 +61,6 @@ export class NamedGroups<Group extends { readonly requests: number }> {
     this.#most = most;
   }
 
-  /** Undefined for a name that has no group. */
   get(name: string | null): Group | undefined {
     return this.#groups.get(name);
   }

@@ -46,7 +46,6 @@ export interface RecorderSettings {
   readonly onSeal: string | null;
 }
 
-/** A recorder with its capture open. */
 export type OpenCapture = ReturnType<typeof openCapture>;
 
 /** What a capture is opened with besides what the proxy says. The life of the account is the recorder's id. */

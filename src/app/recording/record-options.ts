@@ -586,7 +586,6 @@ export function withinRoom(options: PlaneOptions, limits: HostLimits): PlaneOpti
   return { ...options, maxConnections: room };
 }
 
-/** The parsed options of a recording. */
 export interface RecordOptions {
   readonly plane: PlaneOptions;
   readonly recorder: RecorderSettings;

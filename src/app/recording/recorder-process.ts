@@ -23,7 +23,6 @@ const STORE_MS = 10_000;
 
 interface RecorderProcessDeps {
   readonly clock: Clock;
-  /** The thread that seals. */
   readonly sealerEntry: URL;
   /** Our end of the pipe to the proxy. */
   readonly pipe: () => Socket;

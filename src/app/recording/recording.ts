@@ -46,7 +46,6 @@ const TURNED_AWAY_MS = 60_000;
 /** Failed recordings are reported at most once in this time. */
 const TAP_FAILURE_MS = 10_000;
 
-/** What a recording is started with. */
 export interface RecordingDeps
   extends Pick<RecordOptions, 'plane' | 'recorder' | 'recorderNiceness' | 'probeListen'> {
   /** The file that a recorder process runs. */
@@ -58,7 +57,6 @@ export interface RecordingDeps
   readonly clock: Clock;
 }
 
-/** How a recording ended. */
 export interface RecordingEnd {
   readonly account: CountersReading;
   /** Connections that the deadline cut. */

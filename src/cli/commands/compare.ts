@@ -70,7 +70,6 @@ function baselineOf(run: string, another: string | undefined, history: string | 
   });
 }
 
-/** A comparison in all its forms. */
 export function comparisonForms(document: ComparisonDocument): DocumentForms<(typeof FORMS)[number]> {
   return {
     json: document,

@@ -13,7 +13,6 @@ const PLAUSIBLE_US = Date.UTC(2000, 0) * 1000;
 const SKIPPED_SHOWN = 5;
 const IMPORT_SCHEMA_VERSION = 1;
 
-/** The texts of each format. */
 interface ImportTexts {
   readonly summary: string;
   readonly description?: string;

@@ -37,7 +37,6 @@ export function profileCommand(): Command {
     });
 }
 
-/** A profile in all its forms. */
 export function profileForms(document: ProfileDocument): DocumentForms<(typeof FORMS)[number]> {
   return {
     json: document,

@@ -39,7 +39,6 @@ export function reportCommand(): Command {
     });
 }
 
-/** A report in all its forms. */
 export function reportForms(document: ReportDocument): DocumentForms<(typeof REPORT_FORMS)[number]> {
   return {
     json: document,

@@ -11,7 +11,6 @@ const SOCKET_MODE = 0o660;
 /** Behind the path under which a socket is made before it takes its place. */
 const UNFINISHED = '.new';
 
-/** A server that listens. */
 export interface Listening {
   /** What was bound: the port is known now. */
   readonly endpoint: Endpoint;

@@ -127,7 +127,6 @@ export class FailedWrite {
     if (socket !== stream) this.#watch(socket);
   }
 
-  /** Whether a write has failed. */
   get failed(): boolean {
     return this.#error !== null;
   }

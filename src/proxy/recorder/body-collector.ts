@@ -18,7 +18,6 @@ const NO_TIMES: number[] = [];
 
 const NOTHING = Buffer.alloc(0);
 
-/** What is to be taken of a body. */
 interface BodyTaking {
   /** Most bytes kept until the exchange is settled; null keeps none. */
   readonly capBytes: number | null;

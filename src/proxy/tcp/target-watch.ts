@@ -3,7 +3,6 @@ import type { Clock } from '../../core/clock.ts';
 import { WIRE } from '../../core/limits.ts';
 import { type Endpoint, placeOfTarget } from '../net/endpoint.ts';
 
-/** How a target is watched. */
 interface WatchOptions {
   readonly target: Endpoint;
   /** How long a client waits for a target that refuses; 0: not at all. */

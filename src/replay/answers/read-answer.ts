@@ -13,7 +13,6 @@ export interface AnswerHead {
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
   readonly hasLength: boolean;
-  /** `Content-Length`, as sent. */
   readonly contentLength?: string | null;
   /** `Inference-Header-Content-Length`: bytes of JSON before Triton's binary tensors. */
   readonly inferenceHeaderLength?: string | null;

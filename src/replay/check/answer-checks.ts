@@ -181,7 +181,6 @@ export type Checker = Pick<CheckerThread, 'check' | 'close'>;
 /** What a checker tells. */
 export type CheckerListener = Pick<AnswerChecks, 'checked' | 'failed'>;
 
-/** Begins a checker. */
 export type CreateChecker = (listener: CheckerListener) => Checker;
 
 /**

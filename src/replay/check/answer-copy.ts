@@ -6,7 +6,6 @@ export interface KeptAnswer {
   /** What the head says of the body, as sent. */
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
-  /** `Inference-Header-Content-Length`. */
   readonly inferenceHeaderLength: string | null;
   /** The whole body, content coding left. */
   readonly bytes: Uint8Array;

@@ -78,7 +78,6 @@ export class Places {
   }
 }
 
-/** What is said of the value at a state. */
 export function placeOf({ treatment: said }: PointerState): Place {
   if (said === null) return 'compared';
   return said.strength === STRENGTH.ignored ? 'ignored' : 'masked';

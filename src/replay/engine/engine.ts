@@ -98,7 +98,6 @@ export class ReplayEngine {
     return this.#startNs;
   }
 
-  /** What is under way at this moment. */
   get underWay(): UnderWayCounts {
     return this.#threads?.underWay ?? { inFlight: 0, waiting: 0 };
   }
