@@ -5,7 +5,13 @@ import type { Logger } from '../core/ports.ts';
 import { parseCount, parseSeed } from '../core/units.ts';
 import { ControlApi } from '../proxy/faults/control-api.ts';
 import { FaultRelay, type NamedPair, type RelayOptions } from '../proxy/faults/relay.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint, speaksTls } from '../proxy/net/endpoint.ts';
+import {
+  type Endpoint,
+  formatEndpoint,
+  isLoopback,
+  parseEndpoint,
+  speaksTls,
+} from '../proxy/net/endpoint.ts';
 import { listenOn } from '../proxy/net/listen.ts';
 import { DEFAULT_CONTROL } from './fault-control.ts';
 import { VERSION } from './package.ts';
@@ -143,8 +149,4 @@ export async function startFaults(
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-function isLoopback(host: string): boolean {
-  return host === '::1' || host === 'localhost' || host.startsWith('127.');
 }

@@ -9,6 +9,7 @@ import { drainCommand } from '../../src/cli/commands/drain.ts';
 import { exportCommand } from '../../src/cli/commands/export.ts';
 import { faultsCommand } from '../../src/cli/commands/faults.ts';
 import { forgetCommand } from '../../src/cli/commands/forget.ts';
+import { gateCommand } from '../../src/cli/commands/gate.ts';
 import { historyCommand } from '../../src/cli/commands/history.ts';
 import { importCommand } from '../../src/cli/commands/import.ts';
 import { inspectCommand } from '../../src/cli/commands/inspect.ts';
@@ -122,11 +123,14 @@ describe('README.md', () => {
     expect(readme).toContain('(docs/scenarios.md)');
   });
 
-  test('leaves the flags of history to a page that names every one of them and no other', () => {
+  test.each([
+    ['history', historyCommand(), '## History'],
+    ['gate', gateCommand([]), '## The gate'],
+  ])('leaves the flags of %s to a page that names every one of them and no other', (_, command, heading) => {
     const page = readFileSync(join(repositoryRoot, 'docs', 'ci.md'), 'utf8');
-    const section = page.slice(page.indexOf('## History')).split(/^## /m)[1] ?? '';
+    const section = page.slice(page.indexOf(heading)).split(/^## /m)[1] ?? '';
     const table = section.match(/^\| `--.*$/gm)?.join('\n') ?? '';
-    expect(flagsIn(table.replaceAll('|', ''))).toEqual(longFlagsOf(historyCommand()));
+    expect(flagsIn(table.replaceAll('|', ''))).toEqual(longFlagsOf(command));
   });
 
   test('leaves the flags of capacity to a page that names every one that replay has not', () => {

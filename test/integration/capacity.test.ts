@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { readHistory } from '../../src/app/history.ts';
 import { type CapacityDocument, capacitySchema } from '../../src/documents/capacity.ts';
 import { capacity } from '../../src/index.ts';
 import { captureOf } from '../support/captures.ts';
@@ -94,7 +95,9 @@ describe('a search', () => {
     const server = await failing(3);
     const capture = captureOf(requestsOf(300, 10_000));
     const out = join(temporaryDirectory(), 'out');
-    const args = ['--json', '--out', out, '--min-multiplier', '1'];
+    const [history, junit] = [join(out, '..', 'history.sqlite'), join(out, '..', 'verdict.xml')];
+    const told = ['--name', 'how much', '--history', history, '--output', `junit=${junit}`];
+    const args = ['--json', '--out', out, '--min-multiplier', '1', ...told];
     const first = await search(capture, server.url, args);
     const document = documentOf(first);
     expect(first.status).toBe(4);
@@ -106,6 +109,13 @@ describe('a search', () => {
       noise: { source: 'none' },
     });
     expect(document.steps.map(({ verdict }) => verdict)).toEqual(['FAIL']);
+    expect(readFileSync(junit, 'utf8')).toMatch(
+      /<testsuite name="how much"[^>]* failures="0" errors="0" skipped="[1-9]/,
+    );
+    // The search is a test; its steps are none.
+    expect(readHistory(history, { test: null }).tests.map(({ test, runs }) => [test, runs.length])).toEqual([
+      ['how much', 1],
+    ]);
     expect(existsSync(join(out, document.steps[0]?.run ?? '', 'summary.json'))).toBe(true);
     const sent = server.requests.length;
     const again = documentOf(await search(capture, server.url, args));

@@ -1,9 +1,10 @@
+import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/capacity.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { isShift } from '../compare/view.ts';
-import { type Finding, ratioText, shareText, type View } from '../render/table.ts';
+import { type Finding, numberText, ratioText, shareText, type View } from '../render/table.ts';
 import { valueText } from '../report/requests.ts';
 
 /** One thing that was checked: an objective, a metric, or a reason against the run itself. */
@@ -78,8 +79,7 @@ function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: Vie
 export function testNameOf({ options, capture, multiplier, scaling }: ReplayDocument): string {
   const name = options['name'];
   if (typeof name === 'string') return name;
-  const captured = capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
-  return `${captured} at ${Number(multiplier.toPrecision(6))}x by ${scaling}`;
+  return `${lastPartOf(capture)} at ${Number(multiplier.toPrecision(6))}x by ${scaling}`;
 }
 
 function runResult(verdict: ReplayDocument['verdict'], valid: boolean): Result {
@@ -188,4 +188,58 @@ export function comparisonOutcome(document: ComparisonDocument, view: View): Out
 function metricResult(verdict: string, isOpen: boolean): Result {
   if (verdict === 'worse') return isOpen ? 'undecided' : 'failed';
   return verdict === 'undecided' ? 'undecided' : 'passed';
+}
+
+/** The outcome of a search: a case for each objective, which is passed where its boundary is known. */
+export function capacityOutcome(document: CapacityDocument, view: View, name: string | null): Outcome {
+  const { capture, target, version, directory, startedAt, spentS, breakingPoint, goals } = document;
+  const run = lastPartOf(directory);
+  return {
+    command: 'capacity',
+    test: name ?? `breaking point of ${lastPartOf(capture)} by ${document.scaling}`,
+    verdict: null,
+    result: breakingPoint.interval === null ? 'undecided' : 'passed',
+    cases: [
+      ...goals.map(goalCase),
+      ...(breakingPoint.interval === null ? view.reasons.map((each) => reasonCase(each, 'undecided')) : []),
+    ],
+    figures: capacityFigures(document),
+    facts: { run, capture, target, version },
+    properties: [
+      ...Object.entries({ run, capture, target, version, limitedBy: document.limitedBy, directory }),
+    ],
+    startedAt,
+    durationS: spentS,
+    view,
+  };
+}
+
+function goalCase({ name, interval, passes, fails }: CapacityGoal): OutcomeCase {
+  const at = (point: LoadPoint | null) => (point === null ? 'not known' : `${numberText(point.multiplier)}x`);
+  const between =
+    interval === null ? 'not known' : interval.map((each) => `${numberText(each)}x`).join(' to ');
+  return {
+    kind: 'objective',
+    name,
+    result: interval === null ? 'undecided' : 'passed',
+    message: `breaks at ${between}; the largest load that passes: ${at(passes)}, the smallest that fails: ${at(fails)}`,
+    advice: '',
+  };
+}
+
+function capacityFigures({ breakingPoint, knee }: CapacityDocument): Figure[] {
+  const { passes, fails, boundary } = breakingPoint;
+  return Object.entries({ passes, fails, boundary, knee }).flatMap(([name, point]): Figure[] =>
+    point === null
+      ? []
+      : [
+          { name: `${name}_multiplier`, unit: 'ratio', value: point.multiplier },
+          { name: `${name}_rate`, unit: 'per_second', value: point.ratePerSecond },
+        ],
+  );
+}
+
+/** The name of a capture or a run without the folders above it, which differ between machines. */
+function lastPartOf(path: string): string {
+  return path.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? path;
 }

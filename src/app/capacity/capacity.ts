@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
 import { NoiseStatistics } from '../../analysis/capacity/noise.ts';
 import { CapacitySearch, type NextStep, type SearchEnd } from '../../analysis/capacity/search.ts';
+import { capacityView } from '../../analysis/capacity/view.ts';
+import { capacityOutcome } from '../../analysis/outcome/outcome.ts';
 import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { Logger } from '../../core/ports.ts';
@@ -18,6 +20,7 @@ import type { Target } from '../../replay/target.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import type { RunRows } from '../replay/run.ts';
 import { newRunId } from '../run-files.ts';
+import { assertWritable, deliverVerdict } from '../verdict-outputs.ts';
 import { type CapacityPlan, factsOf, largestLimitMs, sceneOf, withWindow } from './plan.ts';
 import { type Settled, settle } from './settle.ts';
 import { readNoise, readState, writeNoise, writeState } from './state.ts';
@@ -55,10 +58,15 @@ export interface CapacityDeps {
  * @throws AppError OPTION_INVALID, OUTPUT_EXISTS, TARGET_UNREACHABLE, TARGET_FORBIDDEN
  */
 export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<CapacityDocument> {
-  const directory = plan.options.out ?? join('runs', newRunId());
+  const { verdict, out } = plan.options;
+  assertWritable(verdict);
+  const directory = out ?? join('runs', newRunId());
   const kept = readState(directory, plan.settings);
   const search = new Search(kept === null ? plan : withWindow(plan, kept.windowS), directory, kept, deps);
-  return search.run();
+  const document = await search.run();
+  const outcome = capacityOutcome(document, capacityView(document), verdict.name);
+  deps.reporter.note(...deliverVerdict(outcome, directory, verdict));
+  return document;
 }
 
 class Search {

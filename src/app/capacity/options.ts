@@ -20,6 +20,7 @@ import {
 } from '../../core/units.ts';
 import { objectiveNames } from '../../monitors/options.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
+import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 
 /** Options of a replay that a search decides by itself, or that would make its answer one to another question. */
 const DECIDED = [
@@ -42,6 +43,8 @@ const DECIDED = [
   'out',
   'name',
   'output',
+  'history',
+  'retainHistory',
 ] as const;
 
 /** What a replay can be asked for, less what the search decides. */
@@ -96,6 +99,7 @@ export const SEARCH_OPTIONS = {
   coolDown: value('--cool-down <time>', 'pause between steps', parseWaitMs, { default: '1s' }),
   replicas: value('--replicas <n>', 'replicas that the target has', parseCount, { default: '1' }),
   replicaCost: value('--replica-cost <amount>', 'what a replica costs in an hour', parseCost),
+  ...VERDICT_OPTIONS,
 };
 
 export const CAPACITY_OPTIONS = { ...STEP_OPTIONS, ...SEARCH_OPTIONS };
@@ -119,6 +123,8 @@ export interface CapacityOptions {
   readonly coolDownMs: number;
   readonly replicas: number;
   readonly replicaCost: number | null;
+  /** Of the search; its steps tell nobody. */
+  readonly verdict: VerdictRequest;
   /** Whether `--scaling` was stated: else each step has the one that suits its multiplier. */
   readonly isScalingStated: boolean;
 }
@@ -175,6 +181,7 @@ export function resolveCapacityOptions(
     coolDownMs: own.coolDown,
     replicas: own.replicas,
     replicaCost: own.replicaCost,
+    verdict: { name: own.name, output: own.output, history: own.history, retainHistory: own.retainHistory },
     isScalingStated: asked.stated.scaling !== undefined,
   };
 }

@@ -48,6 +48,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./compare.ts')).compareCommand(),
   },
   {
+    name: 'gate',
+    summary: 'answer Argo Rollouts and Flagger whether a deployment may go on',
+    load: async () => (await import('./gate.ts')).gateCommand(COMMANDS),
+  },
+  {
     name: 'history',
     summary: 'show the runs of a history, and where a metric changed',
     load: async () => (await import('./history.ts')).historyCommand(),

@@ -29,6 +29,12 @@ export const SCENARIO_PRESETS = {
     window: {},
     settings: { duration: '8h', slo: SLO },
   },
+  capacity: {
+    asks: 'How many times the recorded traffic does the target carry, and what gives first?',
+    command: 'capacity',
+    window: { peak: '10m' },
+    settings: { budget: '30m', slo: SLO },
+  },
   'release-gate': {
     asks: 'Does the new build answer as well as recorded, at the load that production had?',
     window: { peak: '10m' },

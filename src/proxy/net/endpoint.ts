@@ -60,6 +60,11 @@ export function authorityOf(endpoint: Endpoint): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** Whether only this machine can reach what listens there. */
+export function isLoopback(host: string): boolean {
+  return host === '::1' || host === 'localhost' || host.startsWith('127.');
+}
+
 function schemePort(scheme: string | undefined, host: string | undefined): number | null {
   if (scheme === undefined || !host) return null;
   return scheme.toLowerCase() === 'https' ? 443 : 80;

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { capacityCommand } from '../../../src/cli/commands/capacity.ts';
 import { replayCommand } from '../../../src/cli/commands/replay.ts';
 import { resolveScenario, shellLine } from '../../../src/cli/config/scenario.ts';
 import { SCENARIO_PRESETS } from '../../../src/cli/config/scenario-presets.ts';
@@ -9,7 +10,7 @@ import { temporaryDirectory } from '../../support/temp-dir.ts';
 function resolved(text: string, sets: readonly string[] = []) {
   const file = join(temporaryDirectory(), 'scenario.yaml');
   writeFileSync(file, text);
-  return resolveScenario({ file, stated: {}, sets }, [replayCommand()]);
+  return resolveScenario({ file, stated: {}, sets }, [replayCommand(), capacityCommand()]);
 }
 
 test('a scenario is one command line, its settings over those of its preset, and --set over both', () => {

@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { z } from 'zod';
+import { reasonOf } from '../../core/errors.ts';
+import type { PlayTest, TestEnd } from './test-queue.ts';
+
+/** The document of a run has some hundred kilobytes. */
+const DOCUMENT_BYTES = 64 * 1024 * 1024;
+/** Of what a command says on stderr, its end: errors stand there. */
+const SAID_BYTES = 4 * 1024;
+/** A replay that is stopped still waits for the last answers. */
+const STOP_MS = 45_000;
+/** Reasons are shown in one line of an event log. */
+const MOST_REASONS = 10;
+
+const PASSED = 0;
+const FAILED = 3;
+
+/** What is read of the document that `reprise run --json` prints. */
+const judged = z.object({
+  verdict: z.string().nullish(),
+  run: z.string().nullish(),
+  reasons: z.array(z.object({ code: z.string(), text: z.string() })).default([]),
+});
+
+/**
+ * Plays scenarios by the command itself, each in a process of its own: what a test does to its memory ends with it.
+ * @param command the program and its first arguments, such as `node bin/reprise.js`
+ * @param files by scenario
+ */
+export function playByCommand(command: readonly string[], files: ReadonlyMap<string, string>): PlayTest {
+  return async (scenario, signal) => {
+    try {
+      const [program = '', ...first] = command;
+      const args = [...first, '--log-format', 'json', 'run', files.get(scenario) ?? '', '--json'];
+      return endOf(await run(program, args, signal));
+    } catch (error) {
+      return { result: 'INCONCLUSIVE', reasons: [`it could not be started: ${reasonOf(error)}`], run: null };
+    }
+  };
+}
+
+interface Ended {
+  readonly status: number | null;
+  /** Null where it was more than any document. */
+  readonly stdout: string | null;
+  readonly said: string;
+}
+
+async function run(program: string, args: readonly string[], signal: AbortSignal): Promise<Ended> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const chunks: Buffer[] = [];
+  let [bytes, said] = [0, ''];
+  child.stdout.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes <= DOCUMENT_BYTES) chunks.push(chunk);
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-SAID_BYTES);
+  });
+  let killing: NodeJS.Timeout | null = null;
+  const stop = () => {
+    child.kill('SIGTERM');
+    killing = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+  };
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    const [status] = (await once(child, 'close')) as [number | null];
+    return { status, stdout: bytes > DOCUMENT_BYTES ? null : Buffer.concat(chunks).toString(), said };
+  } finally {
+    signal.removeEventListener('abort', stop);
+    if (killing !== null) clearTimeout(killing);
+  }
+}
+
+/** A pass needs both the exit status and the verdict; whatever else happened, nothing was shown. */
+function endOf({ status, stdout, said }: Ended): TestEnd {
+  const document = documentIn(stdout);
+  const verdict = document?.verdict ?? null;
+  const run = document?.run ?? null;
+  const reasons = (document?.reasons ?? [])
+    .slice(0, MOST_REASONS)
+    .map(({ code, text }) => `${code}: ${text}`);
+  if (status === PASSED && verdict === 'PASS') return { result: 'PASS', reasons: [], run };
+  if (status === FAILED && verdict === 'FAIL') return { result: 'FAIL', reasons, run };
+  if (reasons.length > 0) return { result: 'INCONCLUSIVE', reasons, run };
+  if (status === PASSED)
+    return {
+      result: 'INCONCLUSIVE',
+      reasons: ['there is no verdict: a replay needs an objective, and a search has none'],
+      run,
+    };
+  const lines = said.trim().split('\n').slice(-MOST_REASONS);
+  return { result: 'INCONCLUSIVE', reasons: [`exit status ${status ?? 'by a signal'}`, ...lines], run };
+}
+
+function documentIn(stdout: string | null): z.infer<typeof judged> | null {
+  try {
+    return judged.parse(JSON.parse(stdout ?? ''));
+  } catch {
+    // It ended before it had a document; its exit status and stderr tell why.
+    return null;
+  }
+}

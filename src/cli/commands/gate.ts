@@ -1,0 +1,32 @@
+import { once } from 'node:events';
+import { Command } from 'commander';
+import { GATE_OPTIONS, resolveGateOptions, startGate } from '../../app/gate/gate.ts';
+import { resolveScenario, scenarioCommands } from '../config/scenario.ts';
+import { loggerOf } from '../logger.ts';
+import { addOptions, askedOf } from '../options.ts';
+import type { CommandEntry } from '../program.ts';
+import { interruptible } from '../signals.ts';
+
+/** `reprise gate --serve`: named tests for deployment controllers. */
+export function gateCommand(entries: readonly CommandEntry[]): Command {
+  return addOptions(new Command('gate'), GATE_OPTIONS)
+    .description(
+      'Answer Argo Rollouts and Flagger whether a deployment may go on: play the test they name, once for ' +
+        'each deployment. Stop with Ctrl-C or SIGTERM.',
+    )
+    .action(async (_: object, command: Command) => {
+      const options = resolveGateOptions(askedOf(command, GATE_OPTIONS));
+      const commands = await scenarioCommands(entries);
+      // A slip in a file is found now, not when a deployment waits for it.
+      for (const file of options.scenarios.values())
+        resolveScenario({ file, stated: {}, sets: [] }, commands);
+      const logger = loggerOf(command);
+      await interruptible(async ({ signal }) => {
+        const gate = await startGate(options, [process.execPath, process.argv[1] ?? ''], logger);
+        logger.info({ address: gate.address, scenarios: [...options.scenarios.keys()] }, 'the gate answers');
+        if (!signal.aborted) await once(signal, 'abort');
+        await gate.stop();
+        logger.info({}, 'stopped');
+      });
+    });
+}

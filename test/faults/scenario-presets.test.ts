@@ -1,0 +1,87 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { type PresetName, SCENARIO_PRESETS } from '../../src/cli/config/scenario-presets.ts';
+import { captureOf } from '../support/captures.ts';
+import { runReprise } from '../support/process.ts';
+import { requestsOf, serverOf } from '../support/replaying.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** Each preset in some seconds, all of it as it stands but for its length. */
+const SHORT: Readonly<Record<PresetName, readonly string[]>> = {
+  sustained: ['peak=2s', 'duration=3s', 'warmup=500ms'],
+  spike: ['peak=2s', 'stages=1s@1x,500ms@4x,1s@1x', 'duration=2500ms'],
+  soak: ['duration=5s'],
+  capacity: [
+    'peak=2s',
+    'window=1s',
+    'budget=30s',
+    'drain-deadline=1s',
+    'max-multiplier=2',
+    'calibration=off',
+    'cool-down=0s',
+  ],
+  'release-gate': ['peak=2s', 'duration=3s', 'calibrate=2s', 'calibrate-bounds=p50:1000,size:1'],
+};
+const STATUS: Readonly<Record<string, number>> = { PASS: 0, FAIL: 3, INCONCLUSIVE: 4 };
+
+/** A machine that is busy with other tests keeps no schedule to a millisecond. */
+const OUR_LATENESS = ['arrivals_off_plan', 'lag_over_bound', 'achieved_below', 'in_flight_cap'];
+
+/** Plays a preset on three seconds of a hundred requests each. */
+async function play(preset: PresetName, answerMs: number, more: readonly string[] = []) {
+  const server = await serverOf(
+    (_, response) => void setTimeout(() => response.end('{"outputs":[]}'), answerMs),
+  );
+  const folder = join(temporaryDirectory(), 'it');
+  mkdirSync(folder);
+  const junit = join(folder, 'verdict.xml');
+  const sets = [...SHORT[preset], `out=${join(folder, 'run')}`, `output=junit=${junit}`, ...more];
+  const result = await runReprise([
+    ...['run', '--preset', preset, captureOf(requestsOf(300, 10_000)), '--target', server.url, '--json'],
+    ...sets.flatMap((each) => ['--set', each]),
+  ]);
+  expect(result.stdout, result.stderr).not.toBe('');
+  const document = JSON.parse(result.stdout);
+  const [, tests, failures, skipped] =
+    /tests="(\d+)" failures="(\d+)" errors="0" skipped="(\d+)"/.exec(readFileSync(junit, 'utf8')) ?? [];
+  const cases = { tests: Number(tests), failures: Number(failures), skipped: Number(skipped) };
+  return { ...result, document, cases, sent: server.requests.length };
+}
+
+describe('each preset', () => {
+  test.each(Object.keys(SCENARIO_PRESETS) as PresetName[])(
+    '%s plays to its end, and fails no fast target',
+    async (preset) => {
+      const { document, status, cases, sent } = await play(preset, 5);
+      expect(sent).toBeGreaterThan(100);
+      expect(cases.tests).toBeGreaterThan(0);
+      expect(cases.failures).toBe(0);
+      if (preset === 'capacity') {
+        expect(document).toMatchObject({
+          kind: 'capacity',
+          objectives: expect.arrayContaining(['errors: rate<0.01']),
+        });
+        expect(status).toBe(document.breakingPoint.interval === null ? 4 : 0);
+        return;
+      }
+      expect(status).toBe(STATUS[document.verdict]);
+      // All that speaks against it on a busy machine is our own lateness.
+      const codes = document.reasons.map(({ code }: { code: string }) => code);
+      expect(OUR_LATENESS).toEqual(expect.arrayContaining(codes));
+      expect(cases.skipped).toBe(codes.length);
+    },
+  );
+});
+
+describe('each verdict', () => {
+  test.each([
+    ['FAIL', 'latency: p(50)<20', { failures: 1 }],
+    ['INCONCLUSIVE', 'latency: p(99.9)<60s', { failures: 0 }],
+  ] as const)('%s reaches the exit status and JUnit', async (verdict, slo, expected) => {
+    const { document, status, cases } = await play('sustained', 100, [`slo=${slo}`]);
+    expect({ verdict: document.verdict, status }).toEqual({ verdict, status: STATUS[verdict] });
+    expect(cases).toMatchObject(expected);
+    if (verdict === 'INCONCLUSIVE') expect(cases.skipped).toBeGreaterThan(0);
+  });
+});
