@@ -323,11 +323,15 @@ export class BodyStore {
   }
 }
 
-/** Null for a body without a hash. A body kept whole, as most are, needs no text besides its hash. */
+/**
+ * Null for a body without a hash. Most are kept whole or not at all: their hash alone is the key, as texts of different
+ * lengths, because joining texts takes as long as all else here.
+ */
 function keyOf({ hash, kept, bytes }: Body): string | null {
   if (hash === null) return null;
+  if (kept === null) return hash.toString('utf16le');
   const text = hash.toString('latin1');
-  return kept?.byteLength === bytes ? text : `${text} ${kept?.byteLength ?? ''}`;
+  return kept.byteLength === bytes ? text : `${text} ${kept.byteLength}`;
 }
 
 /** Protocol names come from the network (`Upgrade: anything`). Beyond this number they count as `other`. */
