@@ -17,7 +17,7 @@ export interface Body {
   readonly kept: Uint8Array | null;
   /** Truncated by a cap, a budget or the end of the connection. A truncated request is never replayed. */
   readonly truncated: boolean;
-  /** HMAC-SHA-256 of all `bytes` under the capture's hash key, first 16 bytes; null for an empty body. */
+  /** Keyed hash of all `bytes` under the capture's hash key, 16 bytes; null for an empty body. */
   readonly hash: Buffer | null;
 }
 
