@@ -7,6 +7,7 @@
 import { searchCapacity } from './app/capacity/capacity.ts';
 import { CAPACITY_OPTIONS, resolveCapacityOptions } from './app/capacity/options.ts';
 import { planCapacity } from './app/capacity/plan.ts';
+import { simulateCapacity } from './app/capacity/simulate.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from './app/compare.ts';
 import { DOCTOR_OPTIONS, examine, type Finding } from './app/doctor.ts';
 import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
@@ -178,10 +179,16 @@ export async function capacity(
   const resolved = resolveCapacityOptions(byProgram(CAPACITY_OPTIONS, options));
   const { run } = resolved;
   const { target, window } = run.options;
-  if (target === null) throw new AppError('OPTION_INVALID', 'a search needs a target');
+  if (target === null && !resolved.simulates) {
+    throw new AppError('OPTION_INVALID', 'a search needs a target', {
+      hint: 'Or simulate: true, for a forecast from the recording alone.',
+    });
+  }
   const opened = openForReplay(capture, encryptionKeyOf(run), window.recorders);
   try {
-    return await searchCapacity(planCapacity(opened, resolved), {
+    const plan = planCapacity(opened, resolved);
+    if (resolved.simulates || target === null) return simulateCapacity(plan);
+    return await searchCapacity(plan, {
       ...{ target, signal, logger, onStep },
       received: () => (signal.aborted ? 'abort' : null),
       reporter: SILENT_REPORTER,

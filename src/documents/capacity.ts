@@ -9,6 +9,7 @@ import {
   observation,
   share,
 } from './parts.ts';
+import { queueForecast } from './queue-forecast.ts';
 import { calibration } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
@@ -166,6 +167,9 @@ export const capacitySchema = z.object({
     .nullable()
     .describe('How the target at 1x compares with the recording; null if it was not asked for.'),
   noise,
+  forecast: queueForecast
+    .optional()
+    .describe('Of a search without a server (`--simulate`): what it assumes. Nothing was sent.'),
   width: z.number().describe('The relative width that the interval was to have.'),
   windowS: z.number(),
   windowsToDecide: count,

@@ -33,7 +33,7 @@ export const WINDOW_S = 20;
 const SETTLE_S = 4;
 const COOL_DOWN_S = 2;
 const GOAL = 'latency';
-const FACTS = { model: null, route: null, client: null, requestBytes: 1_000, stage: 1 };
+const REQUEST_BYTES = 1_000;
 
 export const SEARCH: SearchOptions = {
   goals: [{ id: GOAL, isSought: true }],
@@ -79,7 +79,7 @@ function scheduleOf(
     for (let now = 0; ; ) {
       now -= Math.log(1 - random()) / (recordedPerS * multiplier);
       if (now >= seconds) return schedule;
-      schedule.push({ offsetS: now, facts: FACTS });
+      schedule.push({ offsetS: now, requestBytes: REQUEST_BYTES });
     }
   }
   const shares = azureShares();
@@ -88,7 +88,7 @@ function scheduleOf(
     const round = Math.floor(at / shares.length);
     const offsetS = (shares[at % shares.length]! + round - position) * lengthS;
     if (offsetS >= seconds) return schedule;
-    schedule.push({ offsetS, facts: FACTS });
+    schedule.push({ offsetS, requestBytes: REQUEST_BYTES });
   }
 }
 

@@ -137,7 +137,7 @@ function foundInFlight(requests: readonly ServedRequest[]): Float64Array {
 
 /** The largest sizes of classes of about equal count. */
 function classesOf(requests: readonly ServedRequest[]): number[] {
-  const bytes = Float64Array.from(requests, ({ facts }) => facts.requestBytes).sort();
+  const bytes = Float64Array.from(requests, ({ requestBytes }) => requestBytes).sort();
   const count = Math.min(MOST_CLASSES, Math.floor(bytes.length / LEAST_OF_CLASS));
   const edges = Array.from(
     { length: count - 1 },
@@ -146,8 +146,8 @@ function classesOf(requests: readonly ServedRequest[]): number[] {
   return [...new Set(edges), Number.POSITIVE_INFINITY].filter((edge) => edge !== bytes.at(-1));
 }
 
-function classAt(classes: readonly number[], { facts }: ServedRequest): number {
-  return classes.findIndex((edge) => facts.requestBytes <= edge);
+function classAt(classes: readonly number[], { requestBytes }: ServedRequest): number {
+  return classes.findIndex((edge) => requestBytes <= edge);
 }
 
 function candidateOf(

@@ -1,12 +1,12 @@
 import { SeededRandom } from '../../core/random.ts';
-import type { SliceFacts } from '../verdict/slices.ts';
 import { BacklogWatch, type HealthyStep } from './early-stop.ts';
 
 /** A request of a schedule. */
 export interface DueRequest {
   /** When it is due, seconds from the schedule's start; schedules ascend. */
   readonly offsetS: number;
-  readonly facts: SliceFacts;
+  /** Of its body: what a service time is told by. */
+  readonly requestBytes: number;
 }
 
 /** Service times of requests up to a size. */
@@ -68,8 +68,8 @@ export function playQueue(
   random: () => number,
 ): Float64Array {
   const pool = new Executors(executors);
-  return Float64Array.from(schedule, ({ offsetS, facts }) => {
-    const { servicesS } = sizes.find(({ upToBytes }) => facts.requestBytes <= upToBytes) ?? sizes.at(-1)!;
+  return Float64Array.from(schedule, ({ offsetS, requestBytes }) => {
+    const { servicesS } = sizes.find(({ upToBytes }) => requestBytes <= upToBytes) ?? sizes.at(-1)!;
     const service = servicesS[Math.floor(random() * servicesS.length)]!;
     const end = Math.max(offsetS, pool.firstFree) + service;
     pool.busyUntil(end);

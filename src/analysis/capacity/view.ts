@@ -1,5 +1,5 @@
 import { linesOf } from '../../core/text.ts';
-import { formatMs, formatMultiplier, percent } from '../../core/units.ts';
+import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type { CapacityDocument, CapacityStep, EndedBy, LoadPoint } from '../../documents/capacity.ts';
 import {
   columnsOf,
@@ -60,7 +60,7 @@ const ENDS: Readonly<
 
 /** The result on one screen: at most 20 lines of 80 columns. */
 export function capacityLines(document: CapacityDocument): string[] {
-  const { breakingPoint, gaveFirst, steps, spentS, directory } = document;
+  const { breakingPoint, gaveFirst, steps, spentS, directory, forecast } = document;
   return linesOf(
     headline(document),
     `  passes ${pointText(breakingPoint.passes)}; fails ${pointText(breakingPoint.fails)}`,
@@ -70,9 +70,12 @@ export function capacityLines(document: CapacityDocument): string[] {
       `    to do: ${ENDS[document.endedBy].advice}`,
     ],
     `  ${conditionsText(document)}`,
+    ...forecastLines(forecast).map((line) => `  ${line}`),
     ...tableLines(loadColumns(), loadRows(document)).map((line) => `  ${line}`),
     sizingText(document),
-    `Searched ${steps.length} steps in ${formatMs(spentS * 1e3)}: ${directory}`,
+    forecast === undefined
+      ? `Searched ${steps.length} steps in ${formatMs(spentS * 1e3)}: ${directory}`
+      : `Simulated ${steps.length} steps of ${formatMs(spentS * 1e3)} in all; nothing was sent`,
   );
 }
 
@@ -80,16 +83,17 @@ export function capacityLines(document: CapacityDocument): string[] {
 export function capacityView(document: CapacityDocument): View<'loads' | 'goals' | 'steps'> {
   const { breakingPoint, endedBy, capture, target, startedAt, spentS, version } = document;
   return {
-    title: 'Breaking point',
+    title: document.forecast === undefined ? 'Breaking point' : 'Breaking point, as a forecast',
     verdict: breakingPoint.interval === null ? 'not found' : 'found',
     tone: breakingPoint.interval === null ? 'warn' : 'good',
     headline: headline(document),
     reasons: endedBy === 'resolved' ? [] : [{ code: endedBy, ...ENDS[endedBy] }],
     notes: notesOf(document),
     lines: [
-      `${capture} against ${target}`,
+      document.forecast === undefined ? `${capture} against ${target}` : `${capture}, simulated`,
       `${startedAt}, ${document.steps.length} steps in ${formatMs(spentS * 1e3)}, version ${version}`,
       conditionsText(document),
+      ...forecastLines(document.forecast),
       ...linesOf(sizingText(document)),
     ],
     sections: [
@@ -100,10 +104,15 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
   };
 }
 
-function headline({ breakingPoint: { interval, boundary, shape }, limitedBy }: CapacityDocument): string {
-  if (interval === null || boundary === null) return `Breaking point: not found (limited by ${limitedBy})`;
+function headline({
+  breakingPoint: { interval, boundary, shape },
+  limitedBy,
+  forecast,
+}: CapacityDocument): string {
+  const what = forecast === undefined ? 'Breaking point' : 'Forecast of the breaking point';
+  if (interval === null || boundary === null) return `${what}: not found (limited by ${limitedBy})`;
   const [low, high] = interval.map(formatMultiplier);
-  return `Breaking point: ${low}x to ${high}x of the recorded traffic (${shape}); half of the windows pass at ${formatMultiplier(boundary.multiplier)}x`;
+  return `${what}: ${low}x to ${high}x of the recorded traffic (${shape}); half of the windows pass at ${formatMultiplier(boundary.multiplier)}x`;
 }
 
 function pointText(point: LoadPoint | null): string {
@@ -124,7 +133,28 @@ function observedText({
   return `${isTime ? formatMs(observed) : percent(observed)} ${at}`;
 }
 
-function conditionsText({ scaling, noise, calibration, windowS, width }: CapacityDocument): string {
+/** What a forecast stands on: the queue, how well it explains the other half of the recording, and what it assumes. */
+function forecastLines(forecast: CapacityDocument['forecast']): string[] {
+  if (forecast === undefined) return [];
+  const { executors, executorsLeast, executorsMost, isOpen, fitted, checked, assumptions } = forecast;
+  const alike =
+    executorsLeast === executorsMost ? '' : ` (${executorsLeast} to ${executorsMost} fit as well)`;
+  const errors = checked.percentiles.map(
+    ({ percent: at, error }) => `p${at} ${error < 0 ? '−' : '+'}${percent(Math.abs(error))}`,
+  );
+  return linesOf(
+    `a queue with ${countOf(executors, 'executor')}${alike}, fitted to ${countOf(fitted.requests, 'request')}`,
+    isOpen &&
+      'hardly a recorded request waited: the server may have more executors, and stand more than this says',
+    `on ${countOf(checked.requests, 'other request')} it is off by ${errors.join(', ')}`,
+    'it assumes:',
+    ...assumptions.map((each) => `  ${each}`),
+  );
+}
+
+function conditionsText({ scaling, noise, calibration, windowS, width, forecast }: CapacityDocument): string {
+  if (forecast !== undefined)
+    return `${scaling}; windows of ${formatMs(windowS * 1e3)}; width ${percent(width)}`;
   const compared =
     calibration === null || calibration.representative === null
       ? 'not compared with the recording'

@@ -291,7 +291,8 @@ function endedEarly({ isHopeless, end }: StepPlayed, received: string | null): C
   return isHopeless ? 'hopeless' : received;
 }
 
-function endOf(reason: SearchEnd, ceilingBy: CapacityPlan['ceilingBy']): EndedBy {
+/** The search's end in the words of its document. */
+export function endOf(reason: SearchEnd, ceilingBy: CapacityPlan['ceilingBy']): EndedBy {
   if (reason === 'ceiling') return ceilingBy;
   return reason === 'floor' ? 'min_multiplier' : reason;
 }

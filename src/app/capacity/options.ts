@@ -8,6 +8,7 @@ import {
   type OptionShape,
   readOptions,
   text,
+  toggle,
   value,
 } from '../../core/options.ts';
 import {
@@ -97,6 +98,10 @@ export const SEARCH_OPTIONS = {
   noise: text('--noise <file>', 'file that keeps the measured noise of each target'),
   readyWhen: value('--ready-when <url>', 'begin a step only when this URL answers 200', parseUrl),
   coolDown: value('--cool-down <time>', 'pause between steps', parseWaitMs, { default: '1s' }),
+  simulate: toggle(
+    '--simulate',
+    'forecast from the recording alone: search a queue that is fitted to it, and send nothing',
+  ),
   replicas: value('--replicas <n>', 'replicas that the target has', parseCount, { default: '1' }),
   replicaCost: value('--replica-cost <amount>', 'what a replica costs in an hour', parseCost),
   ...VERDICT_OPTIONS,
@@ -118,6 +123,8 @@ export interface CapacityOptions {
   readonly maxMultiplier: number;
   readonly minMultiplier: number;
   readonly calibrates: boolean;
+  /** Searches a queue that is fitted to the recording, and needs no target. */
+  readonly simulates: boolean;
   readonly noiseFile: string | null;
   readonly readyWhen: string | null;
   readonly coolDownMs: number;
@@ -132,6 +139,19 @@ export interface CapacityOptions {
 /** Objectives on the whole of a run, of which a window is only a part. */
 const WHOLE_METRICS: ReadonlySet<string> = new Set(['mismatch', 'achieved', 'makespan']);
 
+/** Metrics that a queue can answer: times of whole answers, and what it never breaks. */
+const FORECAST_METRICS: ReadonlySet<string> = new Set([
+  'latency',
+  'service',
+  'goodput',
+  'errors',
+  'rejected',
+]);
+
+function isForecastable({ metric, limits }: Threshold): boolean {
+  return [metric, ...limits.map((each) => each.metric)].every((each) => FORECAST_METRICS.has(each));
+}
+
 const SHORTEST_BUDGET_S = 10;
 
 /** @throws AppError OPTION_INVALID listing every problem */
@@ -140,7 +160,10 @@ export function resolveCapacityOptions(
   problems = new Problems(),
 ): CapacityOptions {
   const own = readOptions(SEARCH_OPTIONS, askedFor(SEARCH_OPTIONS, asked), problems);
-  const ofRun = askedFor(STEP_OPTIONS, asked);
+  const forSteps = askedFor(STEP_OPTIONS, asked);
+  // Neither a simulation nor a dry run sends anything or needs a target.
+  const stated = own.simulate ? { ...forSteps.stated, dryRun: true } : forSteps.stated;
+  const ofRun = { ...forSteps, stated };
   const run = problems.attempt(
     () => resolveRunOptions({ ...ofRun, originOf: (key) => asked.originOf(key as never) }),
     null,
@@ -155,7 +178,13 @@ export function resolveCapacityOptions(
       'Such as --slo "latency: p(99)<200", or a preset such as --slo realtime.',
     );
   }
-  for (const { metric, expression } of thresholds) {
+  for (const threshold of thresholds) {
+    const { metric, expression } = threshold;
+    if (own.simulate && !isForecastable(threshold))
+      problems.add(
+        `--simulate cannot forecast ${expression}: a queue only knows how long whole answers take`,
+        'State objectives on latency, service or goodput.',
+      );
     if (WHOLE_METRICS.has(metric))
       problems.add(`--slo: ${expression}: ${metric} is of a whole run, and a search judges windows`);
   }
@@ -175,7 +204,8 @@ export function resolveCapacityOptions(
     windowS: own.window === null ? null : own.window / 1e3,
     maxMultiplier: own.maxMultiplier,
     minMultiplier: own.minMultiplier,
-    calibrates: own.calibration === 'on',
+    calibrates: own.calibration === 'on' && !own.simulate,
+    simulates: own.simulate,
     noiseFile: own.noise,
     readyWhen: own.readyWhen,
     coolDownMs: own.coolDown,

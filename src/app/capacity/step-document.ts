@@ -11,8 +11,17 @@ interface StepFacts
   readonly windowS: number;
 }
 
+/** What the search keeps of a step's run. */
+export interface StepShown
+  extends Pick<StepPlayed, 'windows' | 'monitored' | 'isHopeless' | 'ratePerSecond'> {
+  readonly document: Pick<
+    ReplayDocument,
+    'repeats' | 'slo' | 'sent' | 'refused' | 'completed' | 'durationS'
+  > & { readonly latencyMs: { readonly scheduled: CapacityStep['latencyMs'] } };
+}
+
 /** A step that is over, as the search keeps it. */
-export function stepOf(played: StepPlayed, { windowS, ...facts }: StepFacts): CapacityStep {
+export function stepOf(played: StepShown, { windowS, ...facts }: StepFacts): CapacityStep {
   const { document, ratePerSecond } = played;
   const isCached = document.repeats?.faster === true;
   // A cache that answers what was sent before makes any load look easy.
@@ -47,7 +56,11 @@ function asCached(window: StepWindow): StepWindow {
 }
 
 /** A resource over its limit breaks every window of its step; one that was not seen leaves none good. */
-function withMonitored(windows: readonly StepWindow[], name: string, { slo }: ReplayDocument): StepWindow[] {
+function withMonitored(
+  windows: readonly StepWindow[],
+  name: string,
+  { slo }: StepShown['document'],
+): StepWindow[] {
   const line = slo.find(({ expression }) => expression === name);
   const held = line?.ok ?? null;
   return windows.map((window) => {
@@ -91,7 +104,7 @@ function reasonsOf(windows: readonly StepWindow[]): StepReason[] {
 }
 
 /** Over whole windows; a step that was cut in its first has none, and then counts as it lasted. */
-function completedPerSecond({ windows, isHopeless, document }: StepPlayed, windowS: number): number {
+function completedPerSecond({ windows, isHopeless, document }: StepShown, windowS: number): number {
   const whole = isHopeless ? windows.slice(0, -1) : windows;
   if (whole.length > 0)
     return whole.reduce((sum, { completed }) => sum + completed, 0) / (whole.length * windowS);

@@ -175,7 +175,12 @@ export async function probe(scene: StepScene, signal: AbortSignal): Promise<numb
 
 /** A search asks nothing of a step but its multiplier, where it begins and how long it lasts. */
 export function stepOptions(
-  { run: { options }, isScalingStated, parts, drainMs }: StepScene,
+  {
+    run: { options },
+    isScalingStated,
+    parts,
+    drainMs,
+  }: Pick<StepScene, 'run' | 'isScalingStated' | 'parts' | 'drainMs'>,
   { multiplier, position }: Pick<StepOrder, 'multiplier' | 'position'>,
   durationMs: number,
 ): ReplayOptions {
@@ -205,7 +210,10 @@ export function begunAt(parts: readonly TimeRange[], position: number): readonly
 }
 
 /** Variance over mean of the arrivals' counts, in windows that become a second of the step. */
-function dispersionOf({ opened, parts }: StepScene, multiplier: number): number {
+export function dispersionOf(
+  { opened, parts }: Pick<StepScene, 'opened' | 'parts'>,
+  multiplier: number,
+): number {
   const seconds = Math.max(1, Math.round(multiplier));
   const counts = parts.flatMap((range) => {
     const from = Math.floor(range.fromUs / SECOND_US);

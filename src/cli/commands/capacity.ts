@@ -42,11 +42,12 @@ async function capacity(directory: string, command: Command): Promise<void> {
   const opened = openForReplay(directory, encryptionKeyOf(run), run.options.window.recorders);
   try {
     const plan = planCapacity(opened, options);
-    terminal.note(...capacityPlanLines(plan));
     const { target, dryRun } = run.options;
-    if (dryRun || target === null) return;
-    const { loggerOf } = await import('../logger.ts');
-    const { document, status } = await search(plan, target, loggerOf(command));
+    if (!options.simulates) {
+      terminal.note(...capacityPlanLines(plan));
+      if (dryRun || target === null) return;
+    }
+    const { document, status } = await found(plan, command);
     writeOutputs(
       {
         json: document,
@@ -60,6 +61,18 @@ async function capacity(directory: string, command: Command): Promise<void> {
   } finally {
     opened.source.close();
   }
+}
+
+async function found(plan: CapacityPlan, command: Command) {
+  const { run, simulates } = plan.options;
+  const { target } = run.options;
+  if (simulates || target === null) {
+    const { simulateCapacity } = await import('../../app/capacity/simulate.ts');
+    const document = simulateCapacity(plan);
+    return { document, status: statusOf(document) };
+  }
+  const { loggerOf } = await import('../logger.ts');
+  return search(plan, target, loggerOf(command));
 }
 
 type Target = NonNullable<CapacityPlan['options']['run']['options']['target']>;

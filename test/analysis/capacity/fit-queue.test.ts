@@ -9,7 +9,6 @@ import {
   uniform,
 } from '../../support/queue-simulator.ts';
 
-const FACTS = { model: null, route: null, client: null, stage: 1 };
 const MEAN_S = 0.04;
 /** A quarter of the requests is large and takes three times as long. */
 const LARGE = { share: 0.25, times: 3, bytes: 9_000 };
@@ -35,7 +34,7 @@ function recorded({ executors, load, service, seed, requests = 10_000 }: Parts):
   );
   return Array.from(arrivals, (offsetS, at) => ({
     ...{ offsetS, latencyS: latencies[at]! },
-    facts: { ...FACTS, requestBytes: isLarge[at] ? LARGE.bytes : 1_000 },
+    requestBytes: isLarge[at] ? LARGE.bytes : 1_000,
   }));
 }
 
@@ -77,7 +76,7 @@ describe('fitQueue', () => {
         // Each takes longer by all that it finds, and nobody waits for anybody.
         const latencyS = MEAN_S * (1 + 0.5 * open.length) * SERVICE_TIMES.steady(random);
         ends.splice(0, ends.length, ...open, offsetS + latencyS);
-        return { offsetS, latencyS, facts: { ...FACTS, requestBytes: 1_000 } };
+        return { offsetS, latencyS, requestBytes: 1_000 };
       });
     };
     const { model } = fitQueue(shared(1, 0.8))!;
@@ -95,7 +94,7 @@ describe('fitQueue', () => {
 describe('playQueue', () => {
   test.each([1, 3, 20])('answers first come first served by %i executors', (executors) => {
     const arrivals = poissonArrivals(2_000, executors * 0.9, uniform(5));
-    const schedule = Array.from(arrivals, (offsetS) => ({ offsetS, facts: { ...FACTS, requestBytes: 1 } }));
+    const schedule = Array.from(arrivals, (offsetS) => ({ offsetS, requestBytes: 1 }));
     const sizes = [{ upToBytes: Number.POSITIVE_INFINITY, servicesS: [0.5, 1, 1.5] }];
     const services = uniform(6);
     const random = uniform(6);
@@ -108,7 +107,7 @@ describe('playQueue', () => {
     const healthy = { offeredPerS: 100, dispersion: 1, longestAnswerS: 0.1 };
     const schedule = Array.from({ length: 6_000 }, (_, at) => ({
       offsetS: at / 100,
-      facts: { ...FACTS, requestBytes: 1 },
+      requestBytes: 1,
     }));
     const steady = Float64Array.from(schedule, () => 0.05);
     const drowning = Float64Array.from(schedule, ({ offsetS }) => offsetS);

@@ -1,0 +1,249 @@
+import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
+import {
+  checkQueue,
+  fitQueue,
+  type QueueFit,
+  type ServedRequest,
+} from '../../analysis/capacity/fit-queue.ts';
+import { type DueRequest, hopelessAtS, playQueue, uniformBy } from '../../analysis/capacity/queue-model.ts';
+import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts';
+import { StepWindows } from '../../analysis/capacity/step-windows.ts';
+import { systemClock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { Histogram } from '../../core/histogram.ts';
+import type { Send } from '../../core/run.ts';
+import { formatInstantUs } from '../../core/units.ts';
+import {
+  CAPACITY_SCHEMA_VERSION,
+  type CapacityDocument,
+  type CapacityState,
+  type CapacityStep,
+} from '../../documents/capacity.ts';
+import type { QueueForecast } from '../../documents/queue-forecast.ts';
+import { isOfWindow, scheduleOf } from '../../replay/plan/schedule.ts';
+import { layeredArrivals } from '../../replay/plan/superpose.ts';
+import { skipReasonOf } from '../../replay/window/capture.ts';
+import { waitsForOf } from '../replay/document.ts';
+import { chooseReplay, statedBounds } from '../replay/plan.ts';
+import { endOf } from './capacity.ts';
+import { type CapacityPlan, factsOf, largestLimitMs } from './plan.ts';
+import { dispersionOf, type StepScene, stepOptions } from './step.ts';
+import { stepOf } from './step-document.ts';
+
+const NS_PER_S = 1e9;
+const NS_PER_MS = 1e6;
+const US_PER_S = 1e6;
+/** More are neither fitted nor checked. */
+const MOST_REQUESTS = 200_000;
+/** Draws of services are the same each time: a forecast can be repeated. */
+const SEED = 1;
+
+const ASSUMPTIONS = [
+  'first come, first served: each request by one executor, to its end',
+  'a service takes as long as recorded ones of its size, whatever else is served',
+  'the server has as many executors as while recording, and never fails',
+  'nothing else limits the load: no generator, network or autoscaler',
+];
+
+type SimulationScene = Pick<StepScene, 'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'opened'>;
+
+/**
+ * Searches the breaking point of a queue that behaves as the recorded server did, on a virtual clock: a forecast before
+ * any server is touched. The queue is fitted to one half of what is played, and checked on the other.
+ * @throws AppError CAPTURE_EMPTY for too few answers
+ */
+export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
+  const { options, search: searched } = plan;
+  const { fit, forecast } = fittedQueue(plan);
+  const startedAt = formatInstantUs(systemClock.epochUs());
+  const scene: SimulationScene = {
+    ...{ run: options.run, isScalingStated: options.isScalingStated, opened: plan.opened },
+    ...{ parts: plan.base.window.parts, drainMs: plan.drainMs },
+  };
+  const steps: CapacityStep[] = [];
+  for (;;) {
+    const next = new CapacitySearch(searched, playedSteps(steps, searched.windowS)).next();
+    if (next.kind === 'play') {
+      steps.push(simulatedStep(plan, scene, fit, next, steps.length));
+      continue;
+    }
+    const state: CapacityState = {
+      ...{ schemaVersion: CAPACITY_SCHEMA_VERSION, kind: 'capacity-state', settings: plan.settings },
+      ...{ windowS: searched.windowS, startedAt, calibration: null, noise: null, baselineMs: null, steps },
+    };
+    const endedAt = formatInstantUs(systemClock.epochUs());
+    const document = capacityDocument(
+      factsOf(plan, searched, ''),
+      state,
+      endOf(next.reason, plan.ceilingBy),
+      endedAt,
+    );
+    return { ...document, forecast };
+  }
+}
+
+/** Fits one half of the recording, and checks on the other. The half with more requests tells more of waiting. */
+function fittedQueue({ opened, options, base }: CapacityPlan): {
+  readonly fit: QueueFit;
+  readonly forecast: QueueForecast;
+} {
+  const { source, window } = chooseReplay(opened, options.run.options);
+  const requests: { readonly arrivalUs: number; readonly request: ServedRequest }[] = [];
+  for (const row of source.rows(window)) {
+    const request = servedRequestOf(row, window.fromUs);
+    if (request !== null) requests.push({ arrivalUs: row.arrivalUs, request });
+    if (requests.length === 2 * MOST_REQUESTS) break;
+  }
+  const middleUs = ((requests[0]?.arrivalUs ?? 0) + (requests.at(-1)?.arrivalUs ?? 0)) / 2;
+  const halves = [
+    requests.filter(({ arrivalUs }) => arrivalUs < middleUs),
+    requests.filter(({ arrivalUs }) => arrivalUs >= middleUs),
+  ].sort((a, b) => b.length - a.length);
+  const [fitted = [], checked = []] = halves;
+  const fit = fitQueue(fitted.map(({ request }) => request));
+  const check =
+    fit &&
+    checkQueue(
+      fit.model,
+      checked.map(({ request }) => request),
+      SEED,
+    );
+  if (fit === null || check === null) {
+    throw new AppError(
+      'CAPTURE_EMPTY',
+      `${base.overview.name}: ${fitted.length} answered requests are too few to tell a server from`,
+      { hint: 'Choose a longer window: --simulate needs some hundred complete answers with their times.' },
+    );
+  }
+  const stretchOf = (part: typeof fitted) => ({
+    from: formatInstantUs(part[0]!.arrivalUs),
+    to: formatInstantUs(part.at(-1)!.arrivalUs),
+    requests: part.length,
+  });
+  return {
+    fit,
+    forecast: {
+      ...{ executors: fit.model.executors, executorsLeast: fit.executors.least },
+      ...{ executorsMost: fit.executors.most, isOpen: fit.executors.isOpen },
+      services: fit.model.sizes.map(({ upToBytes, servicesS }) => ({
+        upToBytes: Number.isFinite(upToBytes) ? upToBytes : null,
+        requests: servicesS.length,
+        meanMs: (1e3 * servicesS.reduce((sum, each) => sum + each, 0)) / servicesS.length,
+      })),
+      fitted: stretchOf(fitted),
+      checked: { ...stretchOf(checked), percentiles: check.percentiles.map((each) => ({ ...each })) },
+      assumptions: [...ASSUMPTIONS],
+    },
+  };
+}
+
+function servedRequestOf(row: ExchangeRow, fromUs: number): ServedRequest | null {
+  const { outcome, lastByteOffsetUs, arrivalUs } = row;
+  if (outcome !== 'completed' || lastByteOffsetUs === null) return null;
+  return {
+    offsetS: (arrivalUs - fromUs) / US_PER_S,
+    latencyS: lastByteOffsetUs / US_PER_S,
+    requestBytes: row.requestBytes ?? 0,
+  };
+}
+
+/** Plans a step as it would be played, plays it to the queue, and judges its windows as those of a run. */
+function simulatedStep(
+  { options, search: { windowS }, ratePerSecond }: CapacityPlan,
+  scene: SimulationScene,
+  { model }: QueueFit,
+  next: Extract<NextStep, { readonly kind: 'play' }>,
+  index: number,
+): CapacityStep {
+  const { multiplier, position, purpose } = next;
+  const stepS = next.windows * windowS;
+  const replayOptions = stepOptions(scene, next, stepS * 1e3);
+  const windows = new StepWindows({
+    ...{ windowNs: windowS * NS_PER_S, multiplier, thresholds: options.thresholds },
+    ...{ bounds: statedBounds(replayOptions), waitsFor: waitsForOf(replayOptions) },
+  });
+  const rows: ExchangeRow[] = [];
+  const schedule: DueRequest[] = [];
+  const { source, window, scaling } = chooseReplay(scene.opened, replayOptions);
+  for (const send of scheduleOf(layeredArrivals(source, window, scaling.layers), scaling)) {
+    if (send.intendedOffsetNs >= stepS * NS_PER_S) break;
+    if (!send.kept || (isOfWindow(send) && skipReasonOf(send.row) === 'incomplete_request')) continue;
+    windows.addPlanned(send.row, send.intendedOffsetNs);
+    rows.push(send.row);
+    schedule.push({ offsetS: send.intendedOffsetNs / NS_PER_S, requestBytes: send.row.requestBytes ?? 0 });
+  }
+  const latenciesS = playQueue(model, schedule, uniformBy(SEED + index));
+  const offeredPerS = schedule.length / stepS;
+  const endS = hopelessAtS(schedule, latenciesS, {
+    ...{ offeredPerS, dispersion: dispersionOf(scene, multiplier) },
+    longestAnswerS: (largestLimitMs(options.thresholds) ?? 0) / 1e3,
+  });
+  const sends = rows.map((row, at) => sendOf(at, row, schedule[at]!.offsetS, latenciesS[at]!, endS));
+  windows.addSends(sends);
+  windows.finish(endS === null ? 'complete' : 'hopeless');
+  const answered = sends.filter(({ error }) => error === null);
+  const spentS = (endS ?? stepS) + scene.drainMs / 1e3;
+  return stepOf(
+    {
+      ...{ windows: windows.over, monitored: [], isHopeless: endS !== null },
+      ratePerSecond: schedule.length === 0 ? multiplier * ratePerSecond : offeredPerS,
+      document: {
+        ...{ repeats: null, slo: [], refused: 0, durationS: endS ?? stepS },
+        ...{ sent: sends.filter(({ actualOffsetNs }) => actualOffsetNs !== null).length },
+        ...{ completed: answered.length, latencyMs: { scheduled: percentilesOf(answered) } },
+      },
+    },
+    {
+      ...{ multiplier, purpose, position, windowS, run: '', settledS: 0, spentS },
+      endedEarly: endS === null ? null : 'hopeless',
+    },
+  );
+}
+
+/** A send as the queue answered it; of a step that was given up, what was open then was stopped. */
+function sendOf(
+  index: number,
+  row: ExchangeRow,
+  offsetS: number,
+  latencyS: number,
+  endS: number | null,
+): Send {
+  const intendedOffsetNs = Math.round(offsetS * NS_PER_S);
+  const isStopped = endS !== null && offsetS + latencyS > endS;
+  const isDue = endS === null || offsetS <= endS;
+  const endNs = Math.round((isStopped ? Math.max(endS, offsetS) : offsetS + latencyS) * NS_PER_S);
+  const lastByteOffsetNs = isDue ? endNs : null;
+  return {
+    ...{
+      index,
+      segment: '',
+      exchangeId: row.id,
+      route: row.route,
+      model: row.model,
+      client: row.client === null ? null : Buffer.from(row.client).toString('hex'),
+    },
+    ...{
+      requestBytes: row.requestBytes ?? 0,
+      intendedOffsetNs,
+      actualOffsetNs: isDue ? intendedOffsetNs : null,
+    },
+    ...{ connectionWaitNs: null, startOffsetNs: isDue ? intendedOffsetNs : null },
+    ...{ firstByteOffsetNs: isStopped ? null : lastByteOffsetNs, lastByteOffsetNs },
+    ...{ status: isStopped ? null : 200, responseBytes: isStopped ? 0 : (row.responseBytes ?? 0) },
+    ...{ error: isStopped ? 'stopped' : null, refused: false, warmup: false, cancelled: false },
+    ...{ streamed: false, unstreamed: false, answer: null },
+  };
+}
+
+function percentilesOf(answered: readonly Send[]) {
+  const latencies = new Histogram();
+  for (const { intendedOffsetNs, lastByteOffsetNs } of answered) {
+    latencies.record((lastByteOffsetNs ?? intendedOffsetNs) - intendedOffsetNs);
+  }
+  const at = (percent: number) => {
+    const ns = latencies.percentile(percent);
+    return ns === null ? null : ns / NS_PER_MS;
+  };
+  return { p50: at(50), p95: at(95), p99: at(99), max: at(100) };
+}
