@@ -5,7 +5,8 @@ import { readHistory } from '../../src/app/history.ts';
 import { type CapacityDocument, capacitySchema } from '../../src/documents/capacity.ts';
 import { capacity } from '../../src/index.ts';
 import { captureOf } from '../support/captures.ts';
-import { type Finished, runReprise, startReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
+import { type Finished, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -14,7 +15,7 @@ const SLO = ['--slo', 'latency: p(90)<500'];
 const SHORT = ['--window', '1s', '--budget', '30s', '--calibration', 'off', '--cool-down', '0s'];
 
 function search(capture: string, target: string, args: readonly string[]): Promise<Finished> {
-  return runReprise(['capacity', capture, '--target', target, ...SLO, ...SHORT, ...args]);
+  return runCommand(['capacity', capture, '--target', target, ...SLO, ...SHORT, ...args]);
 }
 
 function documentOf({ stdout }: Finished): CapacityDocument {
@@ -61,7 +62,7 @@ describe('a search', () => {
     ['a budget that is too short', [...SLO, '--budget', '11s', '--window', '5s']],
   ])('ends with a usage error for %s', async (_, args) => {
     const server = await serverOf();
-    const result = await runReprise(['capacity', captureOf(requestsOf(20)), '--target', server.url, ...args]);
+    const result = await runCommand(['capacity', captureOf(requestsOf(20)), '--target', server.url, ...args]);
     expect(result.status).toBe(2);
     expect(server.requests).toHaveLength(0);
   });
@@ -130,7 +131,9 @@ describe('a search', () => {
     const server = await serverOf();
     const capture = captureOf(requestsOf(300, 10_000));
     const out = join(temporaryDirectory(), 'out');
-    const args = ['capacity', capture, '--target', server.url, ...SLO, ...SHORT, '--out', out, '--json'];
+    // A busy machine must not come to the end of its budget before the second step.
+    const args = ['capacity', capture, '--target', server.url, ...SLO, ...SHORT, '--budget', '10m'];
+    args.push('--out', out, '--json');
     const running = startReprise(args);
     await running.waitFor('stderr', /Step 2/);
     running.child.kill('SIGINT');

@@ -5,8 +5,8 @@ import { expect, test } from 'vitest';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
-import { runReprise } from '../support/process.ts';
-import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
+import { runCommand } from '../support/command-here.ts';
+import { documentOf, replay, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -35,7 +35,7 @@ const seriesOf = (document: ReplayDocument, name: string) =>
 
 test('metrics found at the target are kept with the run, and counters grow by what the run sent', async () => {
   const server = await serverOf(metered(0.5, (served) => `my_depth ${served > 30 ? 7 : 2}\n`));
-  const result = await replay(capture(), server.url, [
+  const result = await replayHere(capture(), server.url, [
     ...FAST,
     ...['--monitor', 'target', '--monitor-query', 'depth=my_depth'],
     ...['--slo', 'gpu_utilization: max<95%, p(50)<=0.5; depth: max<8; requests: count<61; latency: p(50)<5s'],
@@ -63,7 +63,7 @@ test('metrics found at the target are kept with the run, and counters grow by wh
 
 test('a monitored objective that is violated ends a run FAIL, and the generator is watched unasked', async () => {
   const server = await serverOf(metered(0.97));
-  const result = await replay(capture(), server.url, [
+  const result = await replayHere(capture(), server.url, [
     ...FAST,
     ...['--monitor', `${server.url}/metrics`, '--slo', 'gpu_utilization: max<0.95'],
   ]);
@@ -76,7 +76,7 @@ test('a monitored objective that is violated ends a run FAIL, and the generator 
 
 test('without a value a monitored objective is INCONCLUSIVE, and what is no Prometheus is switched off', async () => {
   const server = await serverOf((_, response) => response.end('<html>hello</html>'));
-  const result = await replay(capture(), server.url, [
+  const result = await replayHere(capture(), server.url, [
     ...FAST,
     ...['--monitor', `${server.url}/metrics`, '--slo', 'gpu_utilization: max<0.95'],
   ]);
@@ -124,7 +124,7 @@ test('what cannot be meant is refused before anything is sent', async () => {
     [['--monitor', 'target', '--monitor-query', 'depth=sum(x)'], 'only a Prometheus answers'],
     [['--monitor', 'target', '--monitor-interval', '10ms'], 'below 100ms'],
   ] as const) {
-    const { status, stderr } = await replay(directory, server.url, args);
+    const { status, stderr } = await replayHere(directory, server.url, args);
     expect({ args, status }).toEqual({ args, status: 2 });
     expect(stderr).toContain(reason);
   }
@@ -142,7 +142,7 @@ test('shards that were merged keep the series of each, and say which of them wat
   const out = join(temporaryDirectory(), 'merged');
   const shards = [first?.out ?? '', second?.out ?? ''];
   const merged = documentOf(
-    await runReprise(['merge', ...shards, '--out', out, '--json', '--slo', 'gpu_utilization: max<0.4']),
+    await runCommand(['merge', ...shards, '--out', out, '--json', '--slo', 'gpu_utilization: max<0.4']),
   );
   expect(merged.verdict).toBe('FAIL');
   expect(merged.monitors?.shardsWithout).toEqual([1]);
@@ -150,7 +150,7 @@ test('shards that were merged keep the series of each, and say which of them wat
   const generators = merged.monitors?.series.filter(({ name }) => name === 'generator_memory');
   expect(generators?.map(({ source }) => source)).toEqual(['shard 0: generator', 'shard 1: generator']);
   const page = join(temporaryDirectory(), 'report.html');
-  const report = await runReprise(['report', out, '--html', page]);
+  const report = await runCommand(['report', out, '--html', page]);
   expect(report.stdout).toContain('gpu_utilization');
   expect(readFileSync(page, 'utf8')).toContain('Monitored: gpu_utilization');
 });
