@@ -84,6 +84,11 @@ export class PrometheusSource implements MonitorSource {
     return found.flat();
   }
 
+  /** Whether a query returns anything now, as an alert does that fires: `sum(queue_length) == 0`. @throws Error */
+  async returns(promql: string, signal: AbortSignal): Promise<boolean> {
+    return (await this.#ask('query', { query: promql }, signal)).length > 0;
+  }
+
   async #now(query: MonitorQuery, signal: AbortSignal): Promise<Omit<Look, 'unknown'>> {
     const { name, promql, selector } = query;
     // Only of a selector the API says when its values were scraped.

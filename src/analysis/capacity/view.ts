@@ -52,7 +52,7 @@ const ENDS: Readonly<
     advice: 'Point --target at the same model with the same data, or widen --calibrate-bounds.',
   },
   not_ready: {
-    text: '--ready-when did not answer 200 in time',
+    text: 'what --ready-when asks for did not hold in time',
     advice: 'See the target, then repeat the command.',
   },
   interrupted: { text: 'the search was stopped', advice: 'Repeat the command: it goes on from here.' },

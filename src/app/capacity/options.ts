@@ -19,7 +19,8 @@ import {
   parseWaitMs,
   refused,
 } from '../../core/units.ts';
-import { objectiveNames } from '../../monitors/options.ts';
+import { type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
+import { PrometheusSource } from '../../monitors/prometheus.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 
@@ -50,11 +51,6 @@ const DECIDED = [
 
 /** What a replay can be asked for, less what the search decides. */
 const STEP_OPTIONS = without(RUN_OPTIONS, DECIDED);
-
-const parseUrl: OptionParser<string> = (given, what) => {
-  if (URL.canParse(given) && /^https?:$/.test(new URL(given).protocol)) return given;
-  throw refused(what, given, 'is not an http or https URL', 'Such as http://staging:8000/v2/health/ready.');
-};
 
 const parseWidth: OptionParser<number> = (given, what) => {
   const share = parseShare(given, what);
@@ -96,7 +92,10 @@ export const SEARCH_OPTIONS = {
     { default: 'on' },
   ),
   noise: text('--noise <file>', 'file that keeps the measured noise of each target'),
-  readyWhen: value('--ready-when <url>', 'begin a step only when this URL answers 200', parseUrl),
+  readyWhen: text(
+    '--ready-when <url|query>',
+    'begin a step only when this URL answers 200, or this PromQL returns something (needs --monitor prom=URL)',
+  ),
   coolDown: value('--cool-down <time>', 'pause between steps', parseWaitMs, { default: '1s' }),
   simulate: toggle(
     '--simulate',
@@ -126,7 +125,8 @@ export interface CapacityOptions {
   /** Searches a queue that is fitted to the recording, and needs no target. */
   readonly simulates: boolean;
   readonly noiseFile: string | null;
-  readonly readyWhen: string | null;
+  /** Null for nothing. */
+  readonly readyWhen: ReadyWhen | null;
   readonly coolDownMs: number;
   readonly replicas: number;
   readonly replicaCost: number | null;
@@ -135,6 +135,11 @@ export interface CapacityOptions {
   /** Whether `--scaling` was stated: else each step has the one that suits its multiplier. */
   readonly isScalingStated: boolean;
 }
+
+/** What must hold before a step: a URL that answers 200, or a query of a Prometheus that returns something. */
+export type ReadyWhen =
+  | { readonly url: string }
+  | { readonly promql: string; readonly prometheus: PrometheusSource };
 
 /** Objectives on the whole of a run, of which a window is only a part. */
 const WHOLE_METRICS: ReadonlySet<string> = new Set(['mismatch', 'achieved', 'makespan']);
@@ -191,6 +196,7 @@ export function resolveCapacityOptions(
   if (run?.options.scaling === 'superpose') {
     problems.add('--scaling superpose cannot be searched: it has as many steps as there are other stretches');
   }
+  const readyWhen = problems.optional(own.readyWhen, (given) => readyWhenOf(given, run?.monitors ?? null));
   if (own.minMultiplier > own.maxMultiplier) problems.add('--min-multiplier is more than --max-multiplier');
   if (own.budget < SHORTEST_BUDGET_S * 1e3) problems.add(`--budget is less than ${SHORTEST_BUDGET_S}s`);
   problems.throwIfAny();
@@ -207,7 +213,7 @@ export function resolveCapacityOptions(
     calibrates: own.calibration === 'on' && !own.simulate,
     simulates: own.simulate,
     noiseFile: own.noise,
-    readyWhen: own.readyWhen,
+    readyWhen,
     coolDownMs: own.coolDown,
     replicas: own.replicas,
     replicaCost: own.replicaCost,
@@ -215,6 +221,19 @@ export function resolveCapacityOptions(
     isScalingStated: asked.stated.scaling !== undefined,
   };
 }
+
+/** @throws AppError OPTION_INVALID for a query without a Prometheus */
+function readyWhenOf(given: string, monitors: MonitorOptions | null): ReadyWhen {
+  if (/^https?:/.test(given) && URL.canParse(given)) return { url: given };
+  const place = monitors?.monitor.find(({ kind }) => kind === 'prometheus');
+  if (monitors !== null && place !== undefined && 'url' in place) {
+    const prometheus = new PrometheusSource('ready', place.url, 0, [], monitors.headers);
+    return { promql: given, prometheus };
+  }
+  throw refused('--ready-when', given, 'is no URL, and no --monitor prom=URL could be asked', READY_HINT);
+}
+
+const READY_HINT = 'Such as http://staging:8000/v2/health/ready, or --monitor prom=http://prometheus:9090.';
 
 function without<Shape extends OptionShape, const Key extends keyof Shape & string>(
   shape: Shape,

@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
+import type { ReadyWhen } from './options.ts';
 import { probe, type StepScene, secondsSince } from './step.ts';
 
 /** A target is as fast as before if its probe takes no more than this. */
@@ -13,8 +14,8 @@ const ANSWER_MS = 5_000;
 export interface SettleParts {
   readonly scene: StepScene;
   readonly coolDownMs: number;
-  /** Must answer 200; null for nothing. */
-  readonly readyWhen: string | null;
+  /** Must hold; null for nothing. */
+  readonly readyWhen: ReadyWhen | null;
   /** The probe at rest, milliseconds; null before it is known. */
   readonly baselineMs: number | null;
   /** Whether the last step ended with every answer in time, so that no backlog can be left. */
@@ -58,7 +59,7 @@ export async function settle(parts: SettleParts): Promise<Settled> {
 const WAITING: Readonly<
   Record<'ready' | 'answers' | 'latency', (probeMs: number | null, baselineMs: number | null) => string>
 > = {
-  ready: () => 'waiting until --ready-when answers 200',
+  ready: () => 'waiting until --ready-when holds',
   answers: () => 'waiting until the target answers again',
   latency: (probeMs, baselineMs) =>
     `waiting until the target is as fast as at rest (${probeMs?.toFixed(0)} ms, at rest ${baselineMs?.toFixed(0)} ms)`,
@@ -89,16 +90,15 @@ async function probed(scene: StepScene, wasThere: boolean, signal: AbortSignal):
   }
 }
 
-async function isReady(url: string, signal: AbortSignal): Promise<boolean> {
+async function isReady(readyWhen: ReadyWhen, signal: AbortSignal): Promise<boolean> {
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
   try {
-    const answer = await fetch(url, {
-      redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
-    });
+    if ('promql' in readyWhen) return await readyWhen.prometheus.returns(readyWhen.promql, patience);
+    const answer = await fetch(readyWhen.url, { redirect: 'manual', signal: patience });
     await answer.body?.cancel();
     return answer.status === 200;
   } catch {
-    // Whatever kept it from answering: it is not ready.
+    // Whatever kept it from answering: it is not known to be ready.
     return false;
   }
 }

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { CAPACITY_OPTIONS, resolveCapacityOptions } from '../../../src/app/capacity/options.ts';
 import { begunAt } from '../../../src/app/capacity/step.ts';
@@ -57,6 +59,25 @@ describe('the options of a search', () => {
   test('do not know what the search decides by itself', () => {
     expect(() => resolved({ multiplier: 2 } as never)).toThrow('there is no option multiplier');
   });
+});
+
+test('a query of a Prometheus holds where it returns something', async () => {
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    const query = new URL(request.url ?? '', 'http://x').searchParams.get('query') ?? '';
+    asked.push(query);
+    const result = query === 'up == 1' ? [{ metric: {}, value: [1, '1'] }] : [];
+    response.end(JSON.stringify({ status: 'success', data: { resultType: 'vector', result } }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const prom = `prom=http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { readyWhen } = resolved({ monitor: prom, monitorQuery: 'up=up', readyWhen: 'up == 1' });
+  if (readyWhen === null || !('promql' in readyWhen)) throw new Error('it was to be a query');
+  const signal = AbortSignal.timeout(5_000);
+  expect(await readyWhen.prometheus.returns(readyWhen.promql, signal)).toBe(true);
+  expect(await readyWhen.prometheus.returns('up == 0', signal)).toBe(false);
+  expect(asked).toEqual(['up == 1', 'up == 0']);
+  server.close();
 });
 
 describe('a step that begins within the recording', () => {
