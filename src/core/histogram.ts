@@ -1,6 +1,10 @@
 /** Steps per doubling: 1,024 above 2,047. Below that every value has a step of its own. */
 const STEPS = 1_024;
 const STEP_BITS = 10;
+/** Steps that are counted in one array. Less than a doubling: the times of a run rarely fill whole ones. */
+const PART_STEPS = 128;
+const PARTS = STEPS / PART_STEPS;
+const MOST_IN_32_BITS = 2 ** 32 - 1;
 /** Greater values share the top bucket. 2⁴⁷ ns are 39 hours. */
 const GREATEST_VALUE = 2 ** 47;
 
@@ -12,14 +16,14 @@ export interface HistogramBin {
 }
 
 /**
- * Counts whole non-negative values (nanoseconds, microseconds, bytes) at constant memory: 8 KB for each
+ * Counts whole non-negative values (nanoseconds, microseconds, bytes) at constant memory: at most 4 KB for each
  * doubling in use, and most hold a handful. Merging is lossless. A percentile is never below the true value
  * and at most 1/1024 above it. Values up to 2,047, minimum, maximum and mean are exact. Values over 2⁴⁷ are
  * counted in the top bucket.
  */
 export class Histogram {
-  /** By doubling. The first two hold 0 … 1,023 and 1,024 … 2,047, value by value. */
-  readonly #pages: (Float64Array | undefined)[] = [];
+  /** By eighths of a doubling. The first two doublings hold 0 … 1,023 and 1,024 … 2,047, value by value. */
+  readonly #parts: (Counts | undefined)[] = [];
   #count = 0;
   #sum = 0;
   #min = Number.POSITIVE_INFINITY;
@@ -49,8 +53,8 @@ export class Histogram {
     }
     const counted = Math.min(value, GREATEST_VALUE);
     const page = pageOf(counted);
-    this.#pages[page] ??= new Float64Array(STEPS);
-    this.#pages[page][Math.floor(counted / widthOf(page)) % STEPS]! += times;
+    const step = Math.floor(counted / widthOf(page)) % STEPS;
+    this.#add(page * PARTS + Math.floor(step / PART_STEPS), step % PART_STEPS, times);
     this.#count += times;
     this.#sum += value * times;
     if (value < this.#min) this.#min = value;
@@ -59,10 +63,11 @@ export class Histogram {
 
   /** Adds all counts of another histogram. */
   merge(other: Histogram): void {
-    for (const [page, counts] of other.#pages.entries()) {
+    for (const [part, counts] of other.#parts.entries()) {
       if (counts === undefined) continue;
-      this.#pages[page] ??= new Float64Array(STEPS);
-      for (let step = 0; step < STEPS; step += 1) this.#pages[page][step]! += counts[step]!;
+      for (let step = 0; step < PART_STEPS; step += 1) {
+        if (counts[step]! > 0) this.#add(part, step, counts[step]!);
+      }
     }
     this.#count += other.#count;
     this.#sum += other.#sum;
@@ -97,18 +102,36 @@ export class Histogram {
 
   /** Non-empty bins in rising order. */
   *bins(): Generator<HistogramBin> {
-    for (const [page, counts] of this.#pages.entries()) {
+    for (const [part, counts] of this.#parts.entries()) {
       if (counts === undefined) continue;
+      const page = Math.floor(part / PARTS);
       const width = widthOf(page);
-      const first = page === 0 ? 0 : STEPS;
-      for (let step = 0; step < STEPS; step += 1) {
+      const first = (page === 0 ? 0 : STEPS) + (part % PARTS) * PART_STEPS;
+      for (let step = 0; step < PART_STEPS; step += 1) {
         const count = counts[step]!;
         const lowest = (first + step) * width;
         if (count > 0) yield { lowest, highest: lowest + width - 1, count };
       }
     }
   }
+
+  #add(part: number, step: number, times: number): void {
+    let counts = this.#parts[part];
+    if (counts === undefined || (counts[step]! + times > MOST_IN_32_BITS && counts instanceof Uint32Array)) {
+      // A count that 32 bits do not hold is rare, and is never cut.
+      counts =
+        times > MOST_IN_32_BITS || counts !== undefined
+          ? Float64Array.from(counts ?? NONE)
+          : new Uint32Array(PART_STEPS);
+      this.#parts[part] = counts;
+    }
+    counts[step]! += times;
+  }
 }
+
+type Counts = Uint32Array | Float64Array;
+
+const NONE = new Uint32Array(PART_STEPS);
 
 function pageOf(value: number): number {
   // Bits of the value, less those of the step number.

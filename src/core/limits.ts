@@ -112,7 +112,7 @@ export const LIMITS = {
   importBodyBytes: 1024 * 1024 * MIB,
   importOffsetUs: 366 * 86_400_000_000,
 
-  /** Analysis: parts of one `{*model}` objective. Each may hold a megabyte or two of histograms. */
+  /** Analysis: parts of one `{*model}` objective. Each holds about 200 kB of histograms, of streams 300 kB. */
   slices: 50,
 
   /** Replay. */

@@ -122,3 +122,15 @@ describe('nearestRank', () => {
     expect(nearestRank(99.9, 41_000)).toBe(40_959);
   });
 });
+
+test('a count is never cut at 32 bits', () => {
+  const histogram = new Histogram();
+  for (const value of [5, 5, 70_000]) histogram.record(value, 2 ** 32 - 1);
+  const copy = new Histogram();
+  copy.merge(histogram);
+  for (const each of [histogram, copy]) {
+    expect(each.count).toBe(3 * (2 ** 32 - 1));
+    expect([...each.bins()].map(({ count }) => count)).toEqual([2 * (2 ** 32 - 1), 2 ** 32 - 1]);
+    expect(each.percentile(66)).toBe(5);
+  }
+});

@@ -28,8 +28,14 @@ export interface LatencyFigures {
 export class LatencyStatistics {
   readonly figures: LatencyFigures;
 
-  /** @param originNs where the judged part of the run begins */
-  constructor(originNs = 0) {
+  readonly #ofRun: OurTimes | null;
+
+  /**
+   * @param originNs where the judged part of the run begins
+   * @param ofRun what our side took in the whole run, for a part of it, which does not measure that anew
+   */
+  constructor(originNs = 0, ofRun: OurTimes | null = null) {
+    this.#ofRun = ofRun;
     this.figures = {
       scheduled: new Histogram(),
       service: new Histogram(),
@@ -38,18 +44,16 @@ export class LatencyStatistics {
         service: new WindowPercentiles(originNs),
       },
       censored: { scheduled: new Histogram(), service: new Histogram() },
-      lag: new Histogram(),
-      connect: new Histogram(),
-      connectionWait: new Histogram(),
+      lag: ofRun?.lag ?? new Histogram(),
+      connect: ofRun?.connect ?? new Histogram(),
+      connectionWait: ofRun?.connectionWait ?? new Histogram(),
     };
   }
 
   /** Takes a send that left: completed, failed or cancelled. */
   add(send: SentSend, served: boolean): void {
-    const { scheduled, service, byWindow, censored, lag, connect, connectionWait } = this.figures;
-    lag.record(lagNsOf(send));
-    if (send.startOffsetNs !== null) connect.record(Math.max(0, send.startOffsetNs - send.actualOffsetNs));
-    if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
+    const { scheduled, service, byWindow, censored } = this.figures;
+    if (this.#ofRun === null) this.#addOurs(send);
     const latency = latencyOf(send, served || send.cancelled);
     if (latency === null) return;
     if (send.cancelled) {
@@ -62,7 +66,18 @@ export class LatencyStatistics {
     byWindow.scheduled.record(send.intendedOffsetNs, latency.scheduledNs);
     byWindow.service.record(send.intendedOffsetNs, latency.serviceNs);
   }
+
+  /** Of everything that was sent, whatever became of it. */
+  #addOurs(send: SentSend): void {
+    const { lag, connect, connectionWait } = this.figures;
+    lag.record(lagNsOf(send));
+    if (send.startOffsetNs !== null) connect.record(Math.max(0, send.startOffsetNs - send.actualOffsetNs));
+    if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
+  }
 }
+
+/** How long our side took, whatever the target did. */
+export type OurTimes = Pick<LatencyFigures, 'lag' | 'connect' | 'connectionWait'>;
 
 /** How late a send left, the wait for its recorded connection excluded. A stamp before the instant is not late. */
 export function lagNsOf(send: SentSend): number {

@@ -4,7 +4,7 @@ import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NamedGroups } from '../stats/tally.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../verdict/slices.ts';
 import { limitsText, type RequestLimit, STREAM_METRICS, type Threshold } from '../verdict/slo.ts';
-import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
+import { type LatencyFigures, LatencyStatistics, type OurTimes, type SentSend } from './latency.ts';
 import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';
 import { type StreamFigures, StreamStatistics } from './streams.ts';
 
@@ -76,11 +76,16 @@ export class PartStatistics {
   requests = 0;
   endOffsetNs: number;
 
-  constructor(originNs: number, limits: readonly (readonly RequestLimit[])[]) {
-    this.#latency = new LatencyStatistics(originNs);
+  /** @param ofRun of the whole run, where this is a part of it */
+  constructor(originNs: number, limits: readonly (readonly RequestLimit[])[], ofRun: OurTimes | null = null) {
+    this.#latency = new LatencyStatistics(originNs, ofRun);
     this.#streams = new StreamStatistics(originNs);
     this.#goodput = new Map(limits.map((each) => [limitsText(each), new GoodputCounts(each)]));
     this.endOffsetNs = originNs;
+  }
+
+  get ourTimes(): OurTimes {
+    return this.#latency.figures;
   }
 
   add(send: Send): SendOutcome {
@@ -120,12 +125,17 @@ export class SliceStatistics {
   readonly #stageEndsNs: readonly number[];
   readonly #faults: readonly FaultWindow[];
 
-  constructor(originNs: number, { thresholds, stageEndsNs, faults = [] }: Objectives) {
+  /** @param ofRun what our side took in the whole run */
+  constructor(
+    originNs: number,
+    { thresholds, stageEndsNs, faults = [] }: Objectives,
+    ofRun: OurTimes,
+  ) {
     this.#faults = faults;
     const slices = new Map(thresholds.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
     this.#slices = [...slices].map(([text, slice]) => {
       const limits = limitsOf(thresholds, text);
-      const parts = new NamedGroups(() => new PartStatistics(originNs, limits), LIMITS.slices);
+      const parts = new NamedGroups(() => new PartStatistics(originNs, limits, ofRun), LIMITS.slices);
       return { slice, parts, unnamed: 0 };
     });
     this.#originNs = originNs;
