@@ -14,6 +14,7 @@ import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, list, type ResolvedOptions, readOptions, text, value } from '../core/options.ts';
 import type { Run } from '../core/run.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
+import { NO_CAPS } from '../documents/caps.ts';
 import type { HealthDocument, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
@@ -280,6 +281,10 @@ export function mergedHealth(documents: readonly ReplayDocument[]): HealthDocume
     stalledMs: health.reduce((sum, { stalledMs }) => sum + stalledMs, 0),
     longestStallMs: Math.max(...health.map(({ longestStallMs }) => longestStallMs)),
     refusedForBytes: health.reduce((sum, each) => sum + (each.refusedForBytes ?? 0), 0),
+    caps: {
+      ...(documents[0]?.health.caps ?? NO_CAPS),
+      refusedForRate: health.reduce((sum, { caps }) => sum + caps.refusedForRate, 0),
+    },
     starved: starved === null ? null : starved.reduce((sum, each) => sum + each, 0),
   };
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, FINISH_REASONS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
+import { capsSchema } from './caps.ts';
 import { faultsSchema } from './faults.ts';
 import { monitors } from './monitors.ts';
 import {
@@ -150,6 +151,7 @@ const health = z
     throttled: z.boolean().nullable().describe('Whether a CPU quota throttled the sender.'),
     starved: count.nullable().describe('Requests that were due before they reached the sender.'),
     refusedForBytes: count.describe('Refused requests, for the bytes of bodies in flight.'),
+    caps: capsSchema,
     stalls: count.describe(
       'Periods in which a due request was over 250 ms late. Their requests count, with their lag.',
     ),

@@ -355,12 +355,12 @@ export class AbortRule {
  * moved: a moved send would be another arrival pattern.
  */
 export class RateCeiling {
-  readonly #maxPerSecond: number;
+  readonly maxPerSecond: number;
   #second = -1;
   #planned = 0;
 
   constructor(maxPerSecond: number) {
-    this.#maxPerSecond = maxPerSecond;
+    this.maxPerSecond = maxPerSecond;
   }
 
   /** @param maxPerSecond as it was stated; null for so many times the planned peak */
@@ -375,7 +375,7 @@ export class RateCeiling {
       this.#second = second;
       this.#planned = 0;
     }
-    if (this.#planned >= this.#maxPerSecond) return false;
+    if (this.#planned >= this.maxPerSecond) return false;
     this.#planned += 1;
     return true;
   }

@@ -66,6 +66,8 @@ export class Replay {
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
   readonly #stop = new AbortController();
+  /** Planned requests a second at most, as far as they are judged, and how many were refused for that. */
+  readonly #ceiling: { maxPerSecond: number | null; refused: number } = { maxPerSecond: null, refused: 0 };
   /** Refused while planning, and told of together with the next results. */
   readonly #refused: Send[] = [];
   /** When ends were reported last: they come in batches, and of what is outstanding between two some has ended. */
@@ -143,6 +145,7 @@ export class Replay {
       timeShift: this.#timeShift.counts(),
       sessionOrder: this.#chains?.counts() ?? null,
       ignored: checks?.ignored() ?? null,
+      ceiling: this.#ceiling,
     };
   }
 
@@ -190,6 +193,8 @@ export class Replay {
     const planned = (request: PlannedRequest) => {
       if (request.warmup !== true) listener.planned(request.row, request.intendedOffsetNs);
     };
+    const ceiling = RateCeiling.over(forecast.plannedPeakPerSecond, options.maxRatePerSecond);
+    this.#ceiling.maxPerSecond = ceiling.maxPerSecond;
     const plan: PlanParts = {
       source,
       range: window,
@@ -208,7 +213,7 @@ export class Replay {
       changes: this.#changes,
       answers: this.#answers,
       fence: this.#fence,
-      ceiling: RateCeiling.over(forecast.plannedPeakPerSecond, options.maxRatePerSecond),
+      ceiling,
       audit: this.#audit,
       connections: options.connections,
       recordedConnections: this.#recordedConnections,
@@ -226,6 +231,7 @@ export class Replay {
       refusedByCeiling: (request) => {
         planned(request);
         this.#refused.push(refusedSend(request));
+        if (request.warmup !== true) this.#ceiling.refused += 1;
         if (this.#refused.length >= REFUSED_BATCH) listener.ended(this.#refused.splice(0));
       },
     };
@@ -352,6 +358,7 @@ export interface ReplayOutcome {
   readonly timeShift: TimeShiftCounts | null;
   /** What was not compared of answers; null where none was compared. */
   readonly ignored: CheckDocument['ignored'] | null;
+  readonly ceiling: { readonly maxPerSecond: number | null; readonly refused: number };
 }
 
 /** Opened before the start; the rest is opened as open loop needs it. */

@@ -78,7 +78,10 @@ describe('what a replay leaves behind', () => {
     const result = await replayHere(captureOf(requestsOf(40)), server.url, ['--json', '--max-rate', '10']);
     const document = documentOf(result);
     expect(document).toMatchObject({ planned: 40, sent: 10, refused: 30 });
-    expect(document.reasons.map(({ code }) => code)).toContain('in_flight_cap');
+    expect(document.health.caps).toMatchObject({ maxRatePerSecond: 10, refusedForRate: 30 });
+    const cap = document.reasons.find(({ code }) => code === 'in_flight_cap');
+    expect(cap?.text).toContain('30 by --max-rate 10/s');
+    expect(cap?.advice).toContain('--max-rate,');
     expect(result.status).toBe(4);
     expect(server.requests).toHaveLength(10);
   });

@@ -13,7 +13,11 @@ export const REASONS: readonly Reason[] = [
   reason('sender_busy', { share: 0.9, bound: 0.8 }),
   reason('cpu_throttled', null),
   reason('arrivals_off_plan', { off: [{ name: 'CV', planned: 1, sent: 2 }] }),
-  reason('in_flight_cap', { refused: 600, violated: [] }),
+  reason('in_flight_cap', {
+    refused: 600,
+    caps: [{ flag: '--max-in-flight', limit: '100', refused: 600 }],
+    violated: [],
+  }),
   reason('shards_missing', { missing: [2], count: 4 }),
   reason('shards_apart', { spreadMs: 30 }),
   reason('too_few_samples', {

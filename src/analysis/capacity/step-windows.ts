@@ -1,5 +1,6 @@
 import type { Send } from '../../core/run.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
+import { NO_CAPS } from '../../documents/caps.ts';
 import type { HealthDocument, JudgementBounds, WaitsFor } from '../../documents/replay.ts';
 import type { RecordedRequest } from '../run/fidelity.ts';
 import { latencyMs } from '../run/latency.ts';
@@ -42,6 +43,7 @@ const HEALTH_UNKNOWN: HealthDocument = {
   throttled: null,
   starved: null,
   refusedForBytes: 0,
+  caps: NO_CAPS,
   stalls: 0,
   stalledMs: 0,
   longestStallMs: 0,

@@ -126,11 +126,7 @@ export class SliceStatistics {
   readonly #faults: readonly FaultWindow[];
 
   /** @param ofRun what our side took in the whole run */
-  constructor(
-    originNs: number,
-    { thresholds, stageEndsNs, faults = [] }: Objectives,
-    ofRun: OurTimes,
-  ) {
+  constructor(originNs: number, { thresholds, stageEndsNs, faults = [] }: Objectives, ofRun: OurTimes) {
     this.#faults = faults;
     const slices = new Map(thresholds.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
     this.#slices = [...slices].map(([text, slice]) => {

@@ -68,6 +68,17 @@ interface Observed {
   readonly observed: number | null;
 }
 
+/** A cap of ours, and what it refused; a limit of null is unknown. */
+interface RefusingCap {
+  readonly flag: string;
+  readonly limit: string | null;
+  readonly refused: number;
+}
+
+function capText({ flag, limit }: RefusingCap): string {
+  return limit === null ? flag : `${flag} ${limit}`;
+}
+
 /** Why less was sent than was planned. */
 type Shortfall = 'stopped' | 'connections' | 'caps';
 
@@ -185,13 +196,14 @@ const CATALOGUE = {
     means: 'Bursts make queues: with other bursts the latency is that of other traffic.',
     advice: LATENESS_ADVICE,
   }),
-  in_flight_cap: entry<{ refused: number; violated: readonly string[] }>({
+  in_flight_cap: entry<{ refused: number; caps: readonly RefusingCap[]; violated: readonly string[] }>({
     severity: 'doubt',
     title: 'Our own cap refused requests',
-    text: ({ refused, violated }) =>
-      `requests that were due and that our own cap or ceiling refused: ${refused}${violated.length === 0 ? '' : `; only these violate ${violated.join('; ')}`}`,
+    text: ({ refused, caps, violated }) =>
+      `our own caps refused ${countOf(refused, 'request')} that were due: ${caps.map((cap) => `${cap.refused} by ${capText(cap)}`).join(', ')}${violated.length === 0 ? '' : `; only these violate ${violated.join('; ')}`}`,
     means: 'Production would have sent these requests, so the target was under less load than planned.',
-    advice: 'Raise --max-in-flight or the ceiling, or replay a smaller multiplier.',
+    advice: ({ caps }) =>
+      `Raise ${caps.map(({ flag }) => flag).join(' and ')}, or replay a smaller multiplier.`,
   }),
   shards_missing: entry<{ missing: readonly number[]; count: number }>({
     severity: 'doubt',

@@ -1,4 +1,5 @@
 import { UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
+import { formatBytes } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
@@ -88,7 +89,26 @@ function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   }
   const off = arrivalsOff(fidelity, bounds);
   if (off.length > 0) yield reason('arrivals_off_plan', { off });
-  if (refused > 0) yield reason('in_flight_cap', { refused, violated: expressions(open, 'unsent') });
+  if (refused > 0) {
+    const violated = expressions(open, 'unsent');
+    yield reason('in_flight_cap', { refused, caps: capsThatRefused(refused, context.health), violated });
+  }
+}
+
+/** Each cap with how many it refused. What no other cap refused, the number of requests in flight did. */
+function capsThatRefused(refused: number, { refusedForBytes, caps }: RunContext['health']) {
+  const { maxInFlight, maxInFlightBytes, maxRatePerSecond, refusedForRate } = caps;
+  const inFlight = Math.max(0, refused - refusedForBytes - refusedForRate);
+  const bytes = maxInFlightBytes === null ? null : formatBytes(maxInFlightBytes);
+  return [
+    { flag: '--max-in-flight', limit: maxInFlight === null ? null : String(maxInFlight), refused: inFlight },
+    { flag: '--max-in-flight-bytes', limit: bytes, refused: refusedForBytes },
+    {
+      flag: '--max-rate',
+      limit: maxRatePerSecond === null ? null : `${Math.round(maxRatePerSecond * 10) / 10}/s`,
+      refused: refusedForRate,
+    },
+  ].filter((cap) => cap.refused > 0);
 }
 
 /** Measures of burstiness in which what was sent differs from what was planned. */

@@ -361,6 +361,12 @@ function documentOf(
       ...stallFigures(health.stalls, warmup?.spanNs ?? 0),
       starved: health.starved,
       refusedForBytes: health.refusedForBytes,
+      caps: {
+        maxInFlight: plan.options.maxInFlight,
+        maxInFlightBytes: plan.options.maxInFlightBytes,
+        maxRatePerSecond: outcome.ceiling.maxPerSecond,
+        refusedForRate: outcome.ceiling.refused,
+      },
     },
     interrupted: interruptedBy(end, signal),
     bounds: statedBounds(plan.options),

@@ -5,6 +5,7 @@ import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../../../src/analysis/run/summary.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { NO_CAPS } from '../../../src/documents/caps.ts';
 import type { JudgementBounds, ReplayDocument } from '../../../src/documents/replay.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, run, send } from '../../support/sends.ts';
@@ -42,6 +43,7 @@ function inputOf(
       longestStallMs: 0,
       starved: 0,
       refusedForBytes: 0,
+      caps: NO_CAPS,
     },
     interrupted: null,
     ...facts,
@@ -117,6 +119,7 @@ describe('summariseReplay', () => {
           longestStallMs: 0,
           starved: null,
           refusedForBytes: 0,
+          caps: NO_CAPS,
         },
       }),
     );
@@ -202,7 +205,14 @@ describe('a run in words', () => {
       summariseReplay(
         inputOf(sends, {
           skipped: { truncated_request: 3, no_payload: 0 },
-          health: { busyShare: 0.1, throttled: false, ...stalls, starved: 0, refusedForBytes: 0 },
+          health: {
+            busyShare: 0.1,
+            throttled: false,
+            ...stalls,
+            starved: 0,
+            refusedForBytes: 0,
+            caps: NO_CAPS,
+          },
         }),
       ),
     );

@@ -3,6 +3,7 @@ import { countsTable } from '../../../src/analysis/report/requests.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../../src/analysis/run/summary.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { NO_CAPS } from '../../../src/documents/caps.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { run, send } from '../../support/sends.ts';
 
@@ -36,6 +37,7 @@ function stopped(unread: { recorded: number; planned: number; toTheEnd: boolean 
       longestStallMs: 0,
       starved: 0,
       refusedForBytes: 0,
+      caps: NO_CAPS,
     },
     interrupted: 'SIGINT',
   });
