@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest';
+import { capacityLines } from '../../../src/analysis/capacity/view.ts';
+import { capacitySchema } from '../../../src/documents/capacity.ts';
+import { playedAt, searched } from '../../support/searched.ts';
+
+const LOADS = [1, 2, 3, 4, 4.5, 5, 6, 8, 16];
+
+describe('the document of a search', () => {
+  const document = searched(LOADS.map((load) => playedAt(load)));
+
+  test('has the largest load that passes below the smallest that fails, and the interval between', () => {
+    expect(capacitySchema.parse(document)).toEqual(document);
+    expect(document).toMatchObject({
+      limitedBy: 'objective',
+      breakingPoint: {
+        passes: { multiplier: 4.5, ratePerSecond: 90 },
+        fails: { multiplier: 5, ratePerSecond: 100 },
+        shape: 'cliff',
+      },
+      gaveFirst: { objective: 'latency: p(95)<200', multiplier: 5, window: 0 },
+    });
+    const [low = 0, high = 0] = document.breakingPoint.interval ?? [];
+    expect(low).toBeLessThan(4.75);
+    expect(high).toBeGreaterThan(4.75);
+  });
+
+  test('answers for each objective from the same windows', () => {
+    const [latency, errors] = document.goals;
+    expect(latency).toMatchObject({ name: 'latency: p(95)<200', fails: { multiplier: 5 } });
+    expect(errors).toMatchObject({ passes: { multiplier: 16 }, fails: null, interval: null });
+  });
+
+  test('sizes by the peak and what is sure to pass', () => {
+    expect(document.sizing?.replicasNeeded.map(({ timesPeak, replicas }) => [timesPeak, replicas])).toEqual([
+      [1, 1],
+      [1.5, 2],
+      [2, 2],
+    ]);
+    // Two replicas at 2.5 an hour answer 90 good requests a second.
+    expect(document.sizing?.costPerThousandGood).toBeCloseTo((2 * 2.5 * 1_000) / (3_600 * 90), 6);
+  });
+
+  test('has no interval that is narrower than the noise of the target', () => {
+    const [low = 0, high = 0] =
+      searched(
+        LOADS.map((load) => playedAt(load)),
+        'resolved',
+        0.5,
+      ).breakingPoint.interval ?? [];
+    expect(high / low).toBeGreaterThan(1.5);
+  });
+
+  test('takes a larger load that passed all the same for nothing', () => {
+    const passing = playedAt(4);
+    const steps = [...LOADS.map((load) => playedAt(load)), { ...passing, multiplier: 20 }];
+    expect(searched(steps)).toMatchObject({ inverted: [20], breakingPoint: { passes: { multiplier: 4.5 } } });
+  });
+
+  test('names what kept it from a breaking point', () => {
+    const steps = [1, 2].map((load) => playedAt(load));
+    const stood = searched(steps, 'max_multiplier');
+    expect(stood).toMatchObject({
+      limitedBy: 'max_multiplier',
+      breakingPoint: { fails: null, interval: null },
+    });
+    expect(capacityLines(stood)[0]).toContain('not found');
+  });
+
+  test('fits on one screen', () => {
+    const lines = capacityLines(document);
+    expect(lines.length).toBeLessThanOrEqual(20);
+    // A path or a word of advice may be longer; tables are not.
+    expect(
+      Math.max(...lines.filter((line) => /^ {2}\S+x /.test(line)).map(({ length }) => length)),
+    ).toBeLessThanOrEqual(80);
+  });
+});

@@ -1,0 +1,56 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { capacityPage } from '../../src/analysis/capacity/page.ts';
+import { pageAssets } from '../../src/app/package.ts';
+import {
+  drawnSeries,
+  expectPrintable,
+  expectReadable,
+  hasChromium,
+  PageBrowser,
+  picture,
+} from '../support/page-browser.ts';
+import { playedAt, searched } from '../support/searched.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+describe.skipIf(!hasChromium)('the page of a breaking point in a browser (needs Debian’s chromium)', () => {
+  const folder = temporaryDirectory();
+  const file = join(folder, 'capacity.html');
+  const loads = [1, 2, 3, 4, 4.5, 5, 6, 8];
+  let browser: PageBrowser;
+
+  beforeAll(async () => {
+    writeFileSync(file, capacityPage(searched(loads.map((load) => playedAt(load))), pageAssets()));
+    browser = await PageBrowser.start();
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+  });
+
+  test('draws the curve over the load, with what passes and what fails', async () => {
+    const page = await browser.open(file);
+    expect(await drawnSeries(page)).toEqual([{ points: loads.length, canvases: 1 }]);
+    expect(await page.locator('header').textContent()).toMatch(/Breaking point: .*x to .*x/);
+    expect(await page.locator('body').textContent()).toContain('/captures/<monday>');
+    await page.screenshot({ path: picture('capacity-light.png'), fullPage: true });
+  });
+
+  test('shows the same where no script runs', async () => {
+    const page = await browser.open(file, { javaScriptEnabled: false });
+    expect(await page.locator('.curve polyline').count()).toBe(3);
+    expect(await page.locator('.curve line.mark').count()).toBeGreaterThanOrEqual(2);
+  });
+
+  test('is readable in the dark, on a telephone and on paper', async () => {
+    const page = await expectReadable(browser, file, 'capacity');
+    await expectPrintable(page, 'capacity');
+  });
+
+  test('asks nobody for anything, and complains of nothing', () => {
+    expect(browser.asked.filter((one) => !one.startsWith(pathToFileURL(folder).href))).toEqual([]);
+    expect(browser.complaints).toEqual([]);
+  });
+});
