@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, FINISH_REASONS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
+import { autoscaling } from './autoscaling.ts';
 import { capsSchema } from './caps.ts';
 import { faultsSchema } from './faults.ts';
 import { monitors } from './monitors.ts';
@@ -466,7 +467,16 @@ const connectionsOfRun = z.object({
   used: count.describe('Connections that carried a request.'),
   connect: z.object({ count, p50Ns: z.number(), p90Ns: z.number(), p99Ns: z.number(), maxNs: z.number() }),
   requestsPerConnection,
-  byAddress: z.array(z.object({ address: z.string(), connections: count, requests: count })),
+  byAddress: z.array(
+    z.object({
+      address: z.string(),
+      connections: count,
+      requests: count,
+      firstRequestS: maybeNumber
+        .optional()
+        .describe('Of its first request, after the start of the run; null where it had none.'),
+    }),
+  ),
   recorded: z.object({
     connections: count,
     requestsPerConnection,
@@ -545,6 +555,7 @@ const played = z
     sessionOrder: followUps,
     monitors,
     faults: faultsSchema.nullable().describe('Null if no dependency failed by plan.'),
+    autoscaling: autoscaling.nullable().describe('Null where no ready replicas were watched.'),
   })
   .partial();
 

@@ -83,6 +83,8 @@ class Watch {
   readonly #age = new Spread();
   /** The last look before the run's zero was known. */
   #held: Finished | null = null;
+  /** Instant of the last look that was answered, from the start of the run. */
+  #goodAtNs: number | null = null;
   #timer: NodeJS.Timeout | undefined;
   #underWay: Promise<void> | null = null;
   readonly #skipped: number[] = [];
@@ -205,12 +207,22 @@ class Watch {
     const seen = new Set<number>();
     const samples: KeptSample[] = [];
     for (const { value, base, ...facts } of readings) {
+      const known = this.#series.size;
       const series = this.#seriesOf(facts);
       if (series === null || seen.has(series)) continue;
       seen.add(series);
+      if (this.#series.size > known) samples.push(...this.#startOf(series, facts, base));
       samples.push({ series, offsetNs, value, base });
     }
+    this.#goodAtNs = offsetNs;
     return [...samples, ...this.#absent(offsetNs, seen)];
+  }
+
+  /** Servers tell of a counter from its first event on: in the answer before, it had counted nothing. */
+  #startOf(series: number, { kind }: SeriesFacts, base: number | null): KeptSample[] {
+    const offsetNs = this.#goodAtNs;
+    if (offsetNs === null || this.#source.kind !== 'scrape' || kind === 'gauge') return [];
+    return [{ series, offsetNs, value: 0, base: base === null ? null : 0 }];
   }
 
   /** Null for series that a source gave before and does not give now; pods that are gone are no failure. */

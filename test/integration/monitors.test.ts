@@ -6,6 +6,7 @@ import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
+import { TEST_EPOCH_US } from '../support/exchanges.ts';
 import { documentOf, replay, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -153,4 +154,39 @@ test('shards that were merged keep the series of each, and say which of them wat
   const report = await runCommand(['report', out, '--html', page]);
   expect(report.stdout).toContain('gpu_utilization');
   expect(readFileSync(page, 'utf8')).toContain('Monitored: gpu_utilization');
+});
+
+/** Answers each query with its own instant, or with one value at each step, as the HTTP API of Prometheus does. */
+function api(asked: URL[]) {
+  return ({ target }: LoggedRequest, response: ServerResponse) => {
+    const url = new URL(target, 'http://api');
+    if (!url.pathname.startsWith('/api/v1/')) return void response.end('{"outputs":[]}');
+    asked.push(url);
+    const of = (name: string) => Number(url.searchParams.get(name));
+    const metric = { __name__: 'x', pod: 'a' };
+    const steps = Math.floor((of('end') - of('start')) / of('step')) + 1;
+    const values = Array.from({ length: steps }, (_, at) => [of('start') + at * of('step'), String(at)]);
+    const result = url.pathname.endsWith('_range') ? [{ metric, values }] : [{ metric, value: [1, '7'] }];
+    const type = url.pathname.endsWith('_range') ? 'matrix' : 'vector';
+    response.end(JSON.stringify({ status: 'success', data: { resultType: type, result } }));
+  };
+}
+
+test('a Prometheus is asked for the run and for the recorded window, which may have a query of its own', async () => {
+  const asked: URL[] = [];
+  const server = await serverOf(api(asked));
+  const result = await replayHere(capture(), server.url, [
+    ...[...FAST, '--monitor', `prom=${server.url}`, '--monitor-query', 'depth=sum(x)'],
+    ...['--monitor-query', 'depth@recorded=sum(y)', '--slo', 'depth: max<8'],
+  ]);
+  const document = documentOf(result);
+  expect(seriesOf(document, 'depth')).toMatchObject({
+    ...{ kind: 'gauge', labels: { pod: 'a' }, max: 7, missing: 0 },
+    recorded: { min: 0, max: 11, samples: 12 },
+  });
+  const range = asked.find(({ pathname }) => pathname.endsWith('query_range'));
+  expect(range?.searchParams.get('query')).toBe('sum(y)');
+  expect(Number(range?.searchParams.get('start'))).toBeCloseTo(TEST_EPOCH_US / 1e6, 3);
+  expect(Number(range?.searchParams.get('end'))).toBeCloseTo(TEST_EPOCH_US / 1e6 + 59 * 0.02, 3);
+  expect(document.monitors?.notes).toEqual([]);
 });

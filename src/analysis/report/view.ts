@@ -2,6 +2,7 @@ import { countOf, formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { msText, numberText, type Section, sectionOf, shareText, type View } from '../render/table.ts';
+import { autoscalingTable, elasticityTable } from './autoscaling.ts';
 import { headlineOf } from './build-report.ts';
 import { arrivalTable, calibrationTable, distanceTable, faultTable, healthTable } from './conditions.ts';
 import { groupTables } from './groups.ts';
@@ -28,6 +29,7 @@ export type SectionKey =
   | 'faults'
   | 'generator'
   | 'monitors'
+  | 'autoscaling'
   | 'calibration';
 
 /** A report as people read it. */
@@ -89,6 +91,7 @@ function ownSections(document: ReplayDocument): Section<SectionKey>[] {
       arrivalTable(document),
       distanceTable(document),
     ]),
+    sectionOf('autoscaling', 'Autoscaling', [autoscalingTable(document), elasticityTable(document)]),
     sectionOf('monitors', 'Monitors', [monitorTable(document)]),
     sectionOf('generator', 'The sending side', [healthTable(document)]),
     sectionOf('calibration', 'Calibration', [calibrationTable(document)]),

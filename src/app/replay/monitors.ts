@@ -1,16 +1,21 @@
+import { LoadSeconds } from '../../analysis/autoscaling/load-seconds.ts';
 import { type MonitoredValues, monitoredFigures, monitoredValues } from '../../analysis/run/monitored.ts';
+import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { readyOffsetNs, type Send } from '../../core/run.ts';
+import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
+import type { ConnectionsDocument } from '../../documents/replay.ts';
 import { GENERATOR } from '../../monitors/generator.ts';
 import { Monitoring } from '../../monitors/monitoring.ts';
 import { type MonitorOptions, type MonitorSources, monitorSources } from '../../monitors/options.ts';
 import type { RecordedSeries } from '../../monitors/prometheus.ts';
 import type { StoredSeries } from '../../storage/runs/monitored.ts';
 import type { SqliteRunStore } from '../../storage/runs/store.ts';
+import { runAutoscaling } from './autoscaling.ts';
 
 interface RunMonitorParts {
   readonly options: MonitorOptions;
@@ -18,6 +23,9 @@ interface RunMonitorParts {
   readonly target: string;
   readonly store: SqliteRunStore;
   readonly startNs: () => number | null;
+  readonly thresholds: readonly Threshold[];
+  /** What one replica carries, requests a second; null where nobody said. */
+  readonly ratePerReplica: number | null;
   readonly note: (line: string) => void;
 }
 
@@ -27,6 +35,8 @@ interface JudgedPart {
   readonly toNs: number;
   /** What was recorded, in the windows that were played. */
   readonly windows: readonly TimeRange[];
+  readonly stageEndsNs: readonly number[];
+  readonly byAddress: ConnectionsDocument['byAddress'];
 }
 
 /** What monitors saw of a run, as it is judged and as it is told. */
@@ -41,9 +51,13 @@ export class RunMonitors {
   readonly #sources: MonitorSources;
   readonly #monitoring: Monitoring;
   readonly #series: StoredSeries[] = [];
+  readonly #load: LoadSeconds;
+  readonly #ratePerReplica: number | null;
 
-  constructor({ options, target, store, startNs, note }: RunMonitorParts) {
+  constructor({ options, target, store, startNs, note, thresholds, ratePerReplica }: RunMonitorParts) {
     this.#store = store;
+    this.#load = new LoadSeconds(thresholds);
+    this.#ratePerReplica = ratePerReplica;
     this.#sources = monitorSources(options, target, () => systemClock.epochUs() / 1e3);
     this.#monitoring = new Monitoring({
       sources: this.#sources.all,
@@ -66,6 +80,7 @@ export class RunMonitors {
   }
 
   noteSends(sends: readonly Send[]): void {
+    this.#load.add(sends);
     for (const { actualOffsetNs, connectionWaitNs, intendedOffsetNs } of sends) {
       if (actualOffsetNs === null) continue;
       this.#sources.generator.noteLag(readyOffsetNs({ actualOffsetNs, connectionWaitNs }) - intendedOffsetNs);
@@ -82,13 +97,20 @@ export class RunMonitors {
   }
 
   /** Reads what was kept, and asks for the recorded windows. */
-  async read({ fromNs, toNs, windows }: JudgedPart): Promise<Monitored> {
-    const { series: recorded, notes } = await this.#recorded(windows);
+  async read(part: JudgedPart): Promise<Monitored & { readonly autoscaling: AutoscalingDocument | null }> {
+    const { series: recorded, notes } = await this.#recorded(part.windows);
+    const samplesOf = (series: number) => this.#store.monitorSamples(series);
     const read = this.#series.map((stored) => ({
       stored,
-      values: monitoredValues(stored.kind, this.#store.monitorSamples(stored.series), fromNs, toNs),
+      values: monitoredValues(stored.kind, samplesOf(stored.series), part.fromNs, part.toNs),
     }));
-    return monitoredOf(read, { sources: this.#monitoring.sources, notes }, recorded);
+    const { sources } = this.#monitoring;
+    const autoscaling = runAutoscaling({
+      ...part,
+      ...{ series: this.#series, samplesOf, load: this.#load, ratePerReplica: this.#ratePerReplica },
+      intervalsS: new Map(sources.map(({ name, intervalS }) => [name, intervalS])),
+    });
+    return { ...monitoredOf(read, { sources, notes }, recorded), autoscaling };
   }
 
   async #recorded(windows: readonly TimeRange[]): Promise<{ series: RecordedSeries[]; notes: string[] }> {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { isOwnMetric, parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems } from '../../core/errors.ts';
-import { type Asked, askedFor, readOptions, resolveOptions, text } from '../../core/options.ts';
+import { type Asked, askedFor, readOptions, resolveOptions, text, value } from '../../core/options.ts';
 import type { Logger } from '../../core/ports.ts';
 import { countOf } from '../../core/units.ts';
 import {
@@ -23,6 +23,7 @@ import { encryptionKeyOption, type OpenedCapture } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { entryUrl } from '../package.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
+import { ratePerReplicaOf } from './autoscaling.ts';
 import { checkerOf, isCheckImplied } from './document.ts';
 import { type FaultPlan, readFaultPlan, withFaults } from './faults.ts';
 import { type LeadIn, leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
@@ -33,6 +34,11 @@ const KEEPING_OPTIONS = {
   out: text('--out <directory>', 'directory of the run (default: runs/<run id>)'),
   faults: text('--faults <file>', 'plan of failures of dependencies (YAML), applied by reprise faults'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+  capacity: value(
+    '--capacity <file>',
+    'document of capacity --json: what one replica carries, to judge an autoscaler by',
+    ratePerReplicaOf,
+  ),
   ...VERDICT_OPTIONS,
 };
 
@@ -48,6 +54,8 @@ export interface RunOptions extends VerdictRequest {
   readonly encryptionKeyFile: string | null;
   /** File of the plan of faults. */
   readonly faults: string | null;
+  /** What one replica of the target carries, requests a second; null where nobody said. */
+  readonly capacity: number | null;
 }
 
 const SECRETS: Secrets = {
@@ -120,7 +128,7 @@ export function faultPlanOf(file: string, { window }: ReplayPlan, { warmup }: Le
 
 /** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
 export function runPartsOf(
-  { options, monitors, out, encryptionKeyFile, faults: faultFile, ...verdict }: RunOptions,
+  { options, monitors, out, encryptionKeyFile, capacity, faults: faultFile, ...verdict }: RunOptions,
   opened: OpenedCapture,
   {
     choice,
@@ -141,6 +149,7 @@ export function runPartsOf(
     objectives,
     faults,
     monitors,
+    ratePerReplica: capacity,
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,
     createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),

@@ -11,6 +11,7 @@ import { systemClock } from '../../core/clock.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
+import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
 import type { FaultsDocument } from '../../documents/faults.ts';
 import type { MonitorsDocument } from '../../documents/monitors.ts';
@@ -78,6 +79,8 @@ export interface ReplayRunParts extends LeadIn {
   readonly out: string | null;
   readonly verdict: VerdictRequest;
   readonly monitors: MonitorOptions;
+  /** What one replica carries, requests a second; null where nobody said. */
+  readonly ratePerReplica: number | null;
   /** Entry files of the threads that keep time and send. */
   readonly threads: { readonly pacer: URL; readonly sender: URL };
   /** Begins to listen for what may stop the run; until then nothing was written, and nothing has to be ended. */
@@ -204,6 +207,7 @@ export interface Finished {
   readonly outcome: ReplayOutcome;
   readonly figures: RunFigures;
   readonly monitors: MonitorsDocument;
+  readonly autoscaling: AutoscalingDocument | null;
   readonly throttled: boolean | null;
   /** Null for a run that is the whole plan. */
   readonly shard: ShardDocument | null;
@@ -229,7 +233,7 @@ async function play(
   parts: ReplayRunParts,
 ): Promise<Finished> {
   const { plan, reporter, source, warmup, captureIdentity, thresholds, target } = parts;
-  const { monitors: monitorOptions, rows, objectives, faults } = parts;
+  const { rows, objectives, faults } = parts;
   const warmupNs = warmup?.spanNs ?? 0;
   const stageEndsNs = stageEndsOf(plan.options.stages);
   const windows = faults?.faults ?? [];
@@ -242,7 +246,7 @@ async function play(
   const watch = shard === null ? null : new ShardWatch();
   const throttle = new CpuThrottle();
   const monitors = new RunMonitors({
-    ...{ options: monitorOptions, target: target.url, store, note: reporter.note },
+    ...{ ...parts, options: parts.monitors, target: target.url, store, note: reporter.note },
     startNs: () => replay.startNs,
   });
   const progress = new ReplayProgress({
@@ -285,12 +289,16 @@ async function play(
     const isWhole = outcome.end.kind === 'complete';
     if (!isWhole) statistics.addUnread(NOT_COUNTED);
     const figures = statistics.figures();
-    const toNs = warmupNs + figures.endOffsetNs;
-    const monitored = await monitors.read({ fromNs: warmupNs, toNs, windows: plan.window.parts });
+    const monitored = await monitors.read({
+      ...{ fromNs: warmupNs, toNs: warmupNs + figures.endOffsetNs, stageEndsNs },
+      windows: plan.window.parts,
+      byAddress: outcome.health.connections.byAddress,
+    });
     return {
       outcome,
       figures: { ...figures, monitored: monitored.byName },
       monitors: monitored.document,
+      autoscaling: monitored.autoscaling,
       throttled: throttle.throttled(),
       faults: player?.document(failing.figures(), isWhole) ?? null,
       shard:
@@ -334,7 +342,7 @@ function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: Replay
 function documentOf(
   run: Run,
   { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
-  { outcome, figures, monitors, throttled, shard, faults }: Finished,
+  { outcome, figures, monitors, autoscaling, throttled, shard, faults }: Finished,
   signal: string | null,
   calibration: CalibrationDocument | null,
 ): ReplayDocument {
@@ -391,6 +399,7 @@ function documentOf(
     faults,
     merged: null,
     monitors,
+    autoscaling,
     timeShift: outcome.timeShift,
     sessionOrder: {
       policy: plan.options.sessionOrder,

@@ -5,6 +5,7 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import type { RunPosition } from '../../core/run.ts';
 import { formatMs } from '../../core/units.ts';
 import {
+  type AddressUse,
   type ConnectionUse,
   Durations,
   type DurationsNs,
@@ -373,11 +374,11 @@ function engineHealthOf({ senders, pacerLateness }: ThreadsReport, run: RunFacts
     stalls: mergedStalls(healths.flatMap(({ stalls }) => stalls)),
     inFlightMax: worst('inFlightMax'),
     followUps: { heldBack: sum('heldBack'), notHeld },
-    connections: connectionsOf(senders),
+    connections: connectionsOf(senders, facts.startNs),
   };
 }
 
-function connectionsOf(senders: readonly SenderOver[]): ConnectionUse {
+function connectionsOf(senders: readonly SenderOver[], startNs: number): ConnectionUse {
   const uses = senders.map(({ connections }) => connections);
   const sum = (key: CountOf<SenderConnections>) => sumOf(uses.map((use) => use[key]));
   const used = sum('used');
@@ -396,8 +397,15 @@ function connectionsOf(senders: readonly SenderOver[]): ConnectionUse {
       address,
       connections: sumOf(parts.map(({ connections }) => connections)),
       requests: sumOf(parts.map(({ requests }) => requests)),
+      firstRequestS: firstOf(parts, startNs),
     })),
   };
+}
+
+/** When an address got its first request, seconds after the start; null where it had none. */
+function firstOf(parts: readonly AddressUse[], startNs: number): number | null {
+  const firsts = parts.flatMap(({ firstNs }) => (firstNs === null ? [] : [firstNs]));
+  return firsts.length === 0 ? null : (Math.min(...firsts) - startNs) / 1e9;
 }
 
 function sumOf(values: readonly number[]): number {

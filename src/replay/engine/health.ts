@@ -7,7 +7,19 @@ export type ConnectionUse = Omit<ConnectionsDocument, 'policy' | 'recorded'>;
 export type DurationsNs = ConnectionUse['connect'];
 
 /** The same of one sender, with the set-up times of its connections as they go to another thread. */
-export type SenderConnections = Omit<ConnectionUse, 'connect'> & { readonly connect: PackedDurations };
+export type SenderConnections = Omit<ConnectionUse, 'connect' | 'byAddress'> & {
+  readonly connect: PackedDurations;
+  readonly byAddress: readonly AddressUse[];
+};
+
+/** What one address of the target got of a sender. */
+export interface AddressUse {
+  readonly address: string;
+  readonly connections: number;
+  readonly requests: number;
+  /** Of its first request, on the monotonic clock; null where it had none. */
+  readonly firstNs: number | null;
+}
 
 /** A stretch of the run in which the engine, not the target, was late. Offsets from the start of the run. */
 export interface Stall {

@@ -155,7 +155,7 @@ export class HttpClient {
 
   /** A request is being written. */
   carries({ address, served }: Connection): void {
-    this.#use.noteRequest(address, served + 1);
+    this.#use.noteRequest(address, served + 1, this.clock);
   }
 
   /** A connection is free. It waits for a request: a lane's for one of its lane, any other on top of those that wait. */
@@ -542,7 +542,7 @@ class Use {
   #used = 0;
   #requests = 0;
   #requestsMax = 0;
-  readonly #byAddress = new Map<string, { connections: number; requests: number }>();
+  readonly #byAddress = new Map<string, { connections: number; requests: number; firstNs: number | null }>();
 
   noteOpened(address: string, tookNs: number): void {
     this.#connectTimes.record(tookNs);
@@ -557,11 +557,13 @@ class Use {
   }
 
   /** A request was written; `nth` is its place on its connection, from 1. */
-  noteRequest(address: string, nth: number): void {
+  noteRequest(address: string, nth: number, clock: Clock): void {
     if (nth === 1) this.#used += 1;
     this.#requests += 1;
     this.#requestsMax = Math.max(this.#requestsMax, nth);
-    this.#useOf(address).requests += 1;
+    const use = this.#useOf(address);
+    use.requests += 1;
+    use.firstNs ??= clock.nowNs();
   }
 
   figures(): SenderConnections {
@@ -577,8 +579,8 @@ class Use {
     };
   }
 
-  #useOf(address: string): { connections: number; requests: number } {
-    const use = this.#byAddress.get(address) ?? { connections: 0, requests: 0 };
+  #useOf(address: string) {
+    const use = this.#byAddress.get(address) ?? { connections: 0, requests: 0, firstNs: null };
     this.#byAddress.set(address, use);
     return use;
   }

@@ -67,7 +67,10 @@ describe('several senders', () => {
     const { opened, used, connect, byAddress, requestsPerConnection } = health.connections;
     expect(opened).toBe(server.connections);
     expect(connect.count).toBe(opened);
-    expect(byAddress).toEqual([{ address: '127.0.0.1', connections: opened, requests: 300 }]);
+    expect(byAddress).toEqual([
+      { address: '127.0.0.1', connections: opened, requests: 300, firstRequestS: expect.any(Number) },
+    ]);
+    expect(byAddress[0]?.firstRequestS).toBeGreaterThan(-1e-6);
     expect(requestsPerConnection.mean).toBeCloseTo(300 / used, 9);
     // Nobody has a connection in common with another.
     expect(used).toBeGreaterThanOrEqual(2);

@@ -1,0 +1,203 @@
+import type { AutoscalingDocument, LoadStep } from '../../documents/autoscaling.ts';
+import type { MonitorSample } from '../../documents/monitors.ts';
+import { type ElasticityWindow, elasticityOf } from './elasticity.ts';
+import type { LoadSeconds } from './load-seconds.ts';
+
+const NS_PER_S = 1e9;
+
+/** A series of replicas and where it comes from. */
+export interface ReplicaSeries {
+  readonly text: string;
+  readonly samples: readonly MonitorSample[];
+}
+
+export interface AutoscalingInput {
+  readonly load: LoadSeconds;
+  readonly ready: ReplicaSeries;
+  /** Null where nobody says what was desired. */
+  readonly desired: ReplicaSeries | null;
+  readonly intervalS: number;
+  /** When each address of the target got its first request, nanoseconds after the start of the run. */
+  readonly firstRequestsNs: readonly number[];
+  /** Of stages with another load each: where they end. Without stages, steps are searched for. */
+  readonly stageEndsNs: readonly number[];
+  /** The judged part of the run, nanoseconds after its start. */
+  readonly fromNs: number;
+  readonly toNs: number;
+  /** Requests a second that one replica carries; null where that is not known. */
+  readonly ratePerReplica: number | null;
+}
+
+/**
+ * How an autoscaler followed the load: the raw times after each load step, then its elasticity. Null where the number of
+ * ready replicas was never seen.
+ */
+export function autoscalingOf(input: AutoscalingInput): AutoscalingDocument | null {
+  const { load, ready, desired, intervalS, fromNs, toNs } = input;
+  const counts = ready.samples.flatMap(({ value }) => (value === null ? [] : [value]));
+  const [first] = counts;
+  const last = counts.at(-1);
+  if (first === undefined || last === undefined) return null;
+  const violated = load.violated()?.filter((second) => isWithin(second * NS_PER_S, fromNs, toNs)) ?? null;
+  const steps = stepsOf(input);
+  return {
+    ready: ready.text,
+    desired: desired?.text ?? null,
+    intervalS,
+    readyReplicas: { first, last, min: Math.min(...counts), max: Math.max(...counts) },
+    steps: steps.map((step, at) => readOut(step, steps[at + 1]?.atNs ?? toNs, input, violated)),
+    violatedS: violated?.length ?? null,
+    elasticity: elasticityFor(input),
+  };
+}
+
+interface Step {
+  readonly atNs: number;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** Loads are compared over this time on both sides of a step, seconds; less in a short run. */
+const SIDE_S = 10;
+/** A step changes the load by this share, and by more than chance does: four standard deviations of a Poisson count. */
+const LEAST_CHANGE = 0.25;
+const LEAST_SCORE = 4;
+/** Stages say where the load changes: there a smaller change counts. */
+const LEAST_STAGE_CHANGE = 0.1;
+const MOST_STEPS = 20;
+
+function stepsOf(input: AutoscalingInput): readonly Step[] {
+  const { stageEndsNs, fromNs, toNs, load } = input;
+  const spanS = (toNs - fromNs) / NS_PER_S;
+  const sideS = Math.max(1, Math.min(SIDE_S, Math.floor(spanS / 4)));
+  const meanOver = (fromS: number, untilS: number) => {
+    const from = Math.max(Math.floor(fromNs / NS_PER_S), fromS);
+    const until = Math.min(Math.ceil(toNs / NS_PER_S), untilS);
+    let offered = 0;
+    for (let second = from; second < until; second += 1) offered += load.offeredAt(second);
+    return until > from ? offered / (until - from) : 0;
+  };
+  const at = (second: number): Step => ({
+    atNs: second * NS_PER_S,
+    before: meanOver(second - sideS, second),
+    after: meanOver(second, second + sideS),
+  });
+  if (stageEndsNs.length > 1) {
+    return stageEndsNs
+      .slice(0, -1)
+      .map((endNs) => ({ ...at(Math.round((fromNs + endNs) / NS_PER_S)), atNs: fromNs + endNs }))
+      .filter((step) => changeOf(step) >= LEAST_STAGE_CHANGE)
+      .slice(0, MOST_STEPS);
+  }
+  const seconds = Array.from({ length: Math.max(0, Math.floor(spanS) - 2 * sideS + 1) }, (_, index) =>
+    at(Math.ceil(fromNs / NS_PER_S) + sideS + index),
+  );
+  const found: Step[] = [];
+  const bySize = seconds
+    .filter((step) => changeOf(step) >= LEAST_CHANGE && scoreOf(step, sideS) >= LEAST_SCORE)
+    .sort((a, b) => scoreOf(b, sideS) - scoreOf(a, sideS));
+  for (const step of bySize) {
+    const isApart = found.every(({ atNs }) => Math.abs(atNs - step.atNs) >= 2 * sideS * NS_PER_S);
+    if (isApart && found.length < MOST_STEPS) found.push(step);
+  }
+  return found.sort((a, b) => a.atNs - b.atNs);
+}
+
+/** As a share of the smaller load. */
+function changeOf({ before, after }: Step): number {
+  return Math.abs(after - before) / Math.max(1e-9, Math.min(before, after));
+}
+
+function scoreOf({ before, after }: Step, sideS: number): number {
+  return (Math.abs(after - before) * sideS) / Math.sqrt(Math.max(1, (before + after) * sideS));
+}
+
+function readOut(
+  { atNs, before, after }: Step,
+  untilNs: number,
+  { ready, desired, firstRequestsNs }: AutoscalingInput,
+  violated: readonly number[] | null,
+): LoadStep {
+  const isUp = after > before;
+  const since = (ns: number | undefined) => (ns === undefined ? null : (ns - atNs) / NS_PER_S);
+  const wanted = desired === null ? null : within(desired.samples, atNs, untilNs);
+  const there = within(ready.samples, atNs, untilNs);
+  const movedOf = (series: ReplicaSeries, samples: readonly Known[]) => {
+    const start = valueAt(series.samples, atNs);
+    return samples.find(({ value }) => start !== null && (isUp ? value > start : value < start))?.offsetNs;
+  };
+  const goals = (wanted ?? there).map(({ value }) => value);
+  const goal = isUp ? Math.max(...goals) : Math.min(...goals);
+  const start = valueAt(ready.samples, atNs);
+  const hasToMove = start !== null && (isUp ? goal > start : goal < start);
+  const all = hasToMove ? there.find(({ value }) => (isUp ? value >= goal : value <= goal)) : undefined;
+  const newAddress = firstRequestsNs.filter((ns) => isWithin(ns, atNs, untilNs)).sort((a, b) => a - b)[0];
+  return {
+    atS: atNs / NS_PER_S,
+    direction: isUp ? 'up' : 'down',
+    offeredBefore: before,
+    offeredAfter: after,
+    desiredS: desired === null ? null : since(movedOf(desired, wanted ?? [])),
+    readyFirstS: since(movedOf(ready, there)),
+    readyS: since(all?.offsetNs),
+    newAddressS: since(newAddress),
+    ...objectiveAfter(atNs, untilNs, violated),
+  };
+}
+
+function objectiveAfter(
+  atNs: number,
+  untilNs: number,
+  violated: readonly number[] | null,
+): Pick<LoadStep, 'objective' | 'objectiveMetS' | 'violatedS'> {
+  if (violated === null) return { objective: 'unknown', objectiveMetS: null, violatedS: 0 };
+  // A second that the step or the next one cuts belongs to where it begins.
+  const own = violated.filter((second) => isWithin((second + 0.5) * NS_PER_S, atNs, untilNs));
+  const last = own.at(-1);
+  if (last === undefined) return { objective: 'kept', objectiveMetS: null, violatedS: 0 };
+  const endNs = (last + 1) * NS_PER_S;
+  const isMet = endNs + NS_PER_S <= untilNs;
+  return {
+    objective: isMet ? 'met_again' : 'not_met',
+    objectiveMetS: isMet ? (endNs - atNs) / NS_PER_S : null,
+    violatedS: own.length,
+  };
+}
+
+interface Known {
+  readonly offsetNs: number;
+  readonly value: number;
+}
+
+function within(samples: readonly MonitorSample[], fromNs: number, untilNs: number): Known[] {
+  return samples.flatMap(({ offsetNs, value }) =>
+    value !== null && isWithin(offsetNs, fromNs, untilNs) ? [{ offsetNs, value }] : [],
+  );
+}
+
+function isWithin(ns: number, fromNs: number, untilNs: number): boolean {
+  return ns >= fromNs && ns < untilNs;
+}
+
+/** The last value that was seen by then; null where the last look failed. */
+function valueAt(samples: readonly MonitorSample[], atNs: number): number | null {
+  return samples.findLast(({ offsetNs }) => offsetNs <= atNs)?.value ?? null;
+}
+
+/** Short windows take chance for load: one is the twentieth part of a run, from a look up to ten seconds. */
+function elasticityFor({ load, ready, intervalS, fromNs, toNs, ratePerReplica }: AutoscalingInput) {
+  if (ratePerReplica === null) return null;
+  const spanS = (toNs - fromNs) / NS_PER_S;
+  const windowS = Math.max(1, Math.ceil(intervalS), Math.min(SIDE_S, Math.floor(spanS / 20)));
+  const first = Math.ceil(fromNs / NS_PER_S);
+  const windows = Array.from({ length: Math.floor(spanS / windowS) }, (_, index): ElasticityWindow => {
+    const from = first + index * windowS;
+    let offered = 0;
+    for (let second = from; second < from + windowS; second += 1) offered += load.offeredAt(second);
+    return {
+      offeredPerSecond: offered / windowS,
+      replicas: valueAt(ready.samples, (from + windowS / 2) * NS_PER_S),
+    };
+  });
+  return elasticityOf(windows, windowS, ratePerReplica);
+}

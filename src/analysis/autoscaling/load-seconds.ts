@@ -1,0 +1,77 @@
+import { hasFailed, type Send } from '../../core/run.ts';
+import { latencyOf } from '../run/latency.ts';
+import type { Threshold } from '../verdict/slo.ts';
+
+const NS_PER_S = 1e9;
+const NS_PER_MS = 1e6;
+
+/** A second of a run, by the requests that were due in it. */
+interface LoadSecond {
+  offered: number;
+  /** Of each objective, the requests that broke its limit. */
+  readonly over: number[];
+}
+
+/**
+ * Counts the load of each second at its arrival, not when it was answered: a target that is too small would look idle.
+ * A second violates an objective where more of its requests are over the limit than the objective lets be.
+ */
+export class LoadSeconds {
+  readonly #objectives: readonly { readonly threshold: Threshold; readonly allowed: number }[];
+  readonly #seconds = new Map<number, LoadSecond>();
+
+  /** @param thresholds those that say something of a second: percentiles and maxima of latency, and shares of errors */
+  constructor(thresholds: readonly Threshold[]) {
+    this.#objectives = thresholds.flatMap((threshold) => {
+      const allowed = allowedShare(threshold);
+      return allowed === null ? [] : [{ threshold, allowed }];
+    });
+  }
+
+  add(sends: readonly Send[]): void {
+    for (const send of sends) {
+      const at = Math.floor(send.intendedOffsetNs / NS_PER_S);
+      const second = this.#seconds.get(at) ?? { offered: 0, over: this.#objectives.map(() => 0) };
+      this.#seconds.set(at, second);
+      second.offered += 1;
+      for (const [index, { threshold }] of this.#objectives.entries()) {
+        if (isOver(threshold, send)) second.over[index] = (second.over[index] ?? 0) + 1;
+      }
+    }
+  }
+
+  /** Requests that were due in a second. */
+  offeredAt(second: number): number {
+    return this.#seconds.get(second)?.offered ?? 0;
+  }
+
+  /** Seconds that violate an objective, ascending; null where no objective says anything of a second. */
+  violated(): readonly number[] | null {
+    if (this.#objectives.length === 0) return null;
+    return [...this.#seconds]
+      .filter(([, { offered, over }]) =>
+        this.#objectives.some(({ allowed }, at) => (over[at] ?? 0) > allowed * offered + 1e-9),
+      )
+      .map(([second]) => second)
+      .sort((a, b) => a - b);
+  }
+}
+
+function allowedShare({ metric, aggregation, operator, limit, slice }: Threshold): number | null {
+  if (slice !== null || !operator.startsWith('<')) return null;
+  if (metric === 'errors') return aggregation.kind === 'rate' ? limit : null;
+  if (metric !== 'latency' && metric !== 'service') return null;
+  if (aggregation.kind === 'percentile') return 1 - aggregation.percent / 100;
+  return aggregation.kind === 'max' ? 0 : null;
+}
+
+/** A request that failed, or never left, was never answered. Who left as recorded says nothing. */
+function isOver({ metric, limit }: Threshold, send: Send): boolean {
+  if (send.cancelled) return false;
+  if (send.refused || send.actualOffsetNs === null) return true;
+  const failed = hasFailed(send);
+  if (metric === 'errors' || failed) return failed;
+  const latency = latencyOf({ ...send, actualOffsetNs: send.actualOffsetNs }, true);
+  if (latency === null) return true;
+  return (metric === 'latency' ? latency.scheduledNs : latency.serviceNs) > limit * NS_PER_MS;
+}

@@ -1,0 +1,81 @@
+import { readFileSync } from 'node:fs';
+import { autoscalingOf, type ReplicaSeries } from '../../analysis/autoscaling/autoscaling.ts';
+import type { LoadSeconds } from '../../analysis/autoscaling/load-seconds.ts';
+import { labelsText } from '../../analysis/report/monitors.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { type AutoscalingDocument, capacityOfReplicas } from '../../documents/autoscaling.ts';
+import type { MonitorSample } from '../../documents/monitors.ts';
+import type { ConnectionsDocument } from '../../documents/replay.ts';
+import type { StoredSeries } from '../../storage/runs/monitored.ts';
+
+/**
+ * Reads what one replica carries from a document of `capacity --json`: its largest passing load over its replicas.
+ * @returns requests a second
+ * @throws AppError OPTION_INVALID for a file that is none, or in which no load passed
+ */
+export function ratePerReplicaOf(file: string): number {
+  const invalid = (why: string) =>
+    new AppError('OPTION_INVALID', `--capacity: ${file} ${why}`, {
+      hint: 'Give a file written by: reprise capacity CAPTURE --target URL --json.',
+    });
+  let read: unknown;
+  try {
+    read = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (thrown) {
+    throw invalid(`cannot be read: ${reasonOf(thrown)}`);
+  }
+  const { data, error } = capacityOfReplicas.safeParse(read);
+  if (data === undefined) {
+    const [issue] = error.issues;
+    throw invalid(
+      `is no document of capacity with a load that passes: ${issue?.path.join('.')}: ${issue?.message}`,
+    );
+  }
+  return data.breakingPoint.passes.ratePerSecond / data.sizing.replicas;
+}
+
+interface AutoscalingParts {
+  readonly series: readonly StoredSeries[];
+  readonly samplesOf: (series: number) => readonly MonitorSample[];
+  readonly intervalsS: ReadonlyMap<string, number>;
+  readonly load: LoadSeconds;
+  readonly byAddress: ConnectionsDocument['byAddress'];
+  readonly stageEndsNs: readonly number[];
+  readonly fromNs: number;
+  readonly toNs: number;
+  readonly ratePerReplica: number | null;
+}
+
+/** Of a run that is over; null where no ready replicas were watched. */
+export function runAutoscaling(parts: AutoscalingParts): AutoscalingDocument | null {
+  const ready = movingOf('replicas_ready', parts);
+  if (ready === null) return null;
+  const desired = movingOf('replicas_desired', parts);
+  return autoscalingOf({
+    ...parts,
+    ready,
+    desired,
+    intervalS: Math.max(ready.intervalS, desired?.intervalS ?? 0),
+    firstRequestsNs: parts.byAddress.flatMap(({ firstRequestS }) =>
+      firstRequestS == null ? [] : [firstRequestS * 1e9],
+    ),
+  });
+}
+
+/** Of several deployments, that which the load moved most. */
+function movingOf(name: string, parts: AutoscalingParts): (ReplicaSeries & { intervalS: number }) | null {
+  const all = parts.series
+    .filter((series) => series.name === name)
+    .map((series) => {
+      const samples = parts.samplesOf(series.series);
+      const known = samples.flatMap(({ value }) => (value === null ? [] : [value]));
+      return {
+        samples,
+        text: `${series.name}${labelsText(series)} of ${series.source}`,
+        intervalS: parts.intervalsS.get(series.source) ?? 1,
+        moved: known.length === 0 ? -1 : Math.max(...known) - Math.min(...known),
+      };
+    })
+    .sort((a, b) => b.moved - a.moved);
+  return all[0] ?? null;
+}

@@ -1,0 +1,144 @@
+import { expect, test } from 'vitest';
+import { LIMITS } from '../../src/core/limits.ts';
+import { type KeptSample, Monitoring } from '../../src/monitors/monitoring.ts';
+import { type Look, type MonitorSource, NoSuchSource, readingOf } from '../../src/monitors/source.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+const S = 1e9;
+/** No look comes due by itself in a test. */
+const NEVER_MS = 2 ** 31 - 1;
+
+type Answer = () => Look | Promise<Look>;
+
+/** Looks give the answers in turn; the clock moves by a second at each. */
+async function monitored(
+  answers: readonly Answer[],
+  parts: Partial<MonitorSource> & { readonly keep?: () => void } = {},
+) {
+  const clock = new ManualClock(0);
+  const { keep = () => undefined, ...facts } = parts;
+  let looks = 0;
+  const source: MonitorSource = {
+    ...{ name: 'server', kind: 'scrape', address: null, intervalMs: NEVER_MS },
+    look: async () => {
+      const answer = answers[looks++];
+      clock.advance(S);
+      if (answer === undefined) throw new Error('refused');
+      return answer();
+    },
+    ...facts,
+  };
+  const series: string[] = [];
+  const samples: KeptSample[] = [];
+  const notes: string[] = [];
+  const monitoring = new Monitoring({
+    sources: [source],
+    clock,
+    startNs: () => 0,
+    note: (line) => notes.push(line),
+    sink: {
+      addSeries: (_, from, { name }) => series.push(`${from}: ${name}`),
+      addSamples: (kept) => {
+        keep();
+        samples.push(...kept);
+      },
+    },
+  });
+  // A round is two looks: the one that begins it, and the one after it.
+  for (let round = 0; round < answers.length / 2; round += 1) {
+    monitoring.begin();
+    await monitoring.end();
+  }
+  return { samples, series, notes, source: monitoring.sources[0] };
+}
+
+const gauge = (name: string, value: number) =>
+  readingOf({ name, metric: name, kind: 'gauge', unit: 'count', value });
+const look = (...readings: ReturnType<typeof gauge>[]): Look => ({ readings, ageMs: null, unknown: 0 });
+
+test('a look stands at its middle, on the clock of the run', async () => {
+  const { samples, series } = await monitored([() => look(gauge('a', 1)), () => look(gauge('a', 2))]);
+  expect(series).toEqual(['server: a']);
+  expect(samples).toEqual([
+    { series: 0, offsetNs: 0.5 * S, value: 1, base: null },
+    { series: 0, offsetNs: 1.5 * S, value: 2, base: null },
+  ]);
+});
+
+test('a look that failed is null in every series, and so is one that is missing in an answer', async () => {
+  const { samples, source } = await monitored([
+    () => look(gauge('a', 1), gauge('b', 1)),
+    () => Promise.reject(new Error('reset')),
+    () => look(gauge('a', 2)),
+    () => look(gauge('a', 3), gauge('b', 3)),
+  ]);
+  const of = (series: number) => samples.filter((each) => each.series === series).map(({ value }) => value);
+  expect([of(0), of(1)]).toEqual([
+    [1, null, 2, 3],
+    [1, null, null, 3],
+  ]);
+  expect(source).toMatchObject({ looks: 4, failed: 1, lastError: 'reset', off: null });
+});
+
+test('a counter that a server tells of from its first event on had counted nothing before', async () => {
+  const counter = { ...gauge('served', 5), kind: 'counter' as const };
+  const { samples } = await monitored([() => look(gauge('a', 1)), () => look(gauge('a', 1), counter)]);
+  expect(samples.filter(({ series }) => series === 1)).toEqual([
+    { series: 1, offsetNs: 0.5 * S, value: 0, base: null },
+    { series: 1, offsetNs: 1.5 * S, value: 5, base: null },
+  ]);
+});
+
+test('pods that are gone from the answer of a Prometheus are no failed look, and a value that is gone is', async () => {
+  const pod = (name: string) => ({ ...gauge('cpu', 1), labels: { pod: name } });
+  const { samples } = await monitored(
+    [() => look(pod('a'), pod('b'), gauge('sum', 2)), () => look(pod('b'))],
+    {
+      kind: 'prometheus',
+    },
+  );
+  expect(samples.map(({ series, value }) => [series, value])).toEqual([
+    [0, 1],
+    [1, 1],
+    [2, 2],
+    [1, 1],
+    [2, null],
+  ]);
+});
+
+test('what is no source at its first answer is switched off with one line; later it is a failure', async () => {
+  const no = () => Promise.reject(new NoSuchSource('no Prometheus text'));
+  const never = await monitored([no, no, no, no]);
+  expect(never.notes).toEqual(['Monitor server is switched off: no Prometheus text']);
+  expect(never.source).toMatchObject({ looks: 1, failed: 1, off: 'no Prometheus text' });
+  const once = await monitored([() => look(gauge('a', 1)), no]);
+  expect(once.source).toMatchObject({ looks: 2, failed: 1, off: null });
+});
+
+test('series over the limit of a source are counted, and none of them is kept', async () => {
+  const many = Array.from({ length: LIMITS.monitoredSeries + 3 }, (_, at) => gauge(`g${at}`, at));
+  const { series, source } = await monitored([() => look(...many), () => look(...many)]);
+  expect(series).toHaveLength(LIMITS.monitoredSeries);
+  expect(source?.beyond).toBe(3);
+});
+
+test('what cannot be kept ends the run where it waits for its monitors', async () => {
+  const full = () => {
+    throw new Error('disk full');
+  };
+  const one = () => look(gauge('a', 1));
+  await expect(monitored([one, one], { keep: full })).rejects.toThrow('disk full');
+});
+
+test('the end waits for a look that is under way, and looks once more', async () => {
+  let answer: (look: Look) => void = () => undefined;
+  const hanging = new Promise<Look>((resolve) => {
+    answer = resolve;
+  });
+  const waited = monitored([() => hanging, () => look(gauge('a', 2))], { intervalMs: 5 });
+  setTimeout(() => answer(look(gauge('a', 1))), 200);
+  // The end waits for the look that hangs; looks go on to come due until then.
+  const { source, samples } = await waited;
+  expect(source).toMatchObject({ looks: 2, failed: 0 });
+  expect(samples.map(({ value }) => value)).toEqual([1, 2]);
+});

@@ -1,0 +1,180 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import type { MonitoredSeries } from '../../src/documents/monitors.ts';
+import type { ReplayDocument } from '../../src/documents/replay.ts';
+import { serversOf } from '../../src/monitors/servers.ts';
+import { RunReader } from '../../src/storage/runs/reader.ts';
+import { captureOf } from '../support/captures.ts';
+import { freePort } from '../support/free-port.ts';
+import { endings } from '../support/peer-run.ts';
+import { systemProgram } from '../support/peer-tools.ts';
+import { type RunningProcess, startProcess } from '../support/process.ts';
+import { documentOf, replay, requestsOf } from '../support/replaying.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+const prometheus = systemProgram('prometheus');
+const exporter = systemProgram('prometheus-node-exporter');
+
+const SCRAPE_S = 1;
+const SECONDS = 12;
+/** As the model server calls that of the requests; it counts scrapes under another. */
+const PROTOCOL = 'open_inference';
+
+function start(command: string, args: readonly string[]): RunningProcess {
+  const running = startProcess(command, args);
+  endings.push(() => running.kill('SIGKILL'));
+  return running;
+}
+
+/** Waits until a place answers with this text. */
+async function answers(url: string, text = ''): Promise<void> {
+  for (let tries = 0; tries < 150; tries += 1) {
+    const isThere = await fetch(url).then(
+      async (response) => response.ok && (await response.text()).includes(text),
+      () => false,
+    );
+    if (isThere) return;
+    await setTimeout(200);
+  }
+  throw new Error(`nothing answers at ${url}`);
+}
+
+async function ports(count: number): Promise<number[]> {
+  const found: number[] = [];
+  while (found.length < count) found.push(await freePort());
+  return found;
+}
+
+/** The model server, node-exporter, and a Prometheus that scrapes both. */
+async function stage() {
+  const [model = 0, node = 0, api = 0] = await ports(3);
+  start(process.execPath, [
+    join(repositoryRoot, 'fixtures/model-server/main.ts'),
+    ...['--listen', `127.0.0.1:${model}`, '--executors', '2', '--base-ms', '15'],
+  ]);
+  start('prometheus-node-exporter', [`--web.listen-address=127.0.0.1:${node}`]);
+  const directory = temporaryDirectory();
+  const config = join(directory, 'prometheus.yml');
+  writeFileSync(
+    config,
+    `global: {scrape_interval: ${SCRAPE_S}s}
+scrape_configs:
+  - {job_name: model, static_configs: [{targets: ['127.0.0.1:${model}']}]}
+  - {job_name: node, static_configs: [{targets: ['127.0.0.1:${node}']}]}
+`,
+  );
+  start('prometheus', [
+    ...[`--config.file=${config}`, `--storage.tsdb.path=${join(directory, 'data')}`],
+    `--web.listen-address=127.0.0.1:${api}`,
+  ]);
+  const [modelUrl, nodeUrl, apiUrl] = [model, node, api].map((port) => `http://127.0.0.1:${port}`);
+  await Promise.all([
+    answers(`${modelUrl}/metrics`),
+    answers(`${nodeUrl}/metrics`),
+    // Some seconds pass before a Prometheus scrapes what it was told to.
+    answers(`${apiUrl}/api/v1/query?query=model_server_queue_depth`, '"value"'),
+    answers(`${apiUrl}/api/v1/query?query=node_memory_MemAvailable_bytes`, '"value"'),
+  ]);
+  // Some scrapes more, which the recorded window will hold.
+  await setTimeout(4 * SCRAPE_S * 1e3);
+  return { model, modelUrl: modelUrl ?? '', nodeUrl: nodeUrl ?? '', apiUrl: apiUrl ?? '' };
+}
+
+async function valueAt(apiUrl: string, query: string, atS: number): Promise<number> {
+  const parameters = new URLSearchParams({ query, time: String(atS) });
+  const { data } = (await (await fetch(`${apiUrl}/api/v1/query?${parameters}`)).json()) as {
+    data: { result: { value: [number, string] }[] };
+  };
+  return Number(data.result[0]?.value[1] ?? Number.NaN);
+}
+
+const seriesOf = (document: ReplayDocument, name: string, source: string): MonitoredSeries => {
+  const found = document.monitors?.series.find(
+    (each) => each.name === name && each.source.startsWith(source),
+  );
+  if (found === undefined) throw new Error(`no series ${name} of ${source}`);
+  return found;
+};
+
+/** CPU seconds of a process so far. */
+function cpuOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+test("values are those of Prometheus' API, and those of scrapes and of /proc", { timeout: 120_000 }, async ({
+  skip,
+}) => {
+  if ('missing' in prometheus) return skip(prometheus.missing);
+  if ('missing' in exporter) return skip(exporter.missing);
+  const { model, modelUrl, nodeUrl, apiUrl } = await stage();
+  const [pid = 0] = serversOf(model);
+  const cpuBefore = cpuOf(pid);
+  // Recorded while this Prometheus was already there: the recorded window is one that it knows.
+  const nowUs = Date.now() * 1e3;
+  const exchanges = requestsOf(SECONDS * 100, 10_000).map((each, at) => ({
+    ...each,
+    arrivalUs: nowUs - 3_500_000 + at * 1_000,
+  }));
+  const result = await replay(captureOf(exchanges), modelUrl, [
+    ...['--json', '--multiplier', '0.1', '--scaling', 'compress', '--monitor-interval', '1s'],
+    ...['--monitor', 'target', '--monitor', `pid:${pid}`, '--monitor', `${nodeUrl}/metrics`],
+    ...['--monitor', `prom=${apiUrl}`],
+    ...['--monitor-query', 'depth=model_server_queue_depth{job="model"}'],
+    ...['--monitor-query', 'served=model_server_requests_total'],
+    ...['--monitor-query', 'sum_served=sum(model_server_requests_total{job="model"})'],
+    ...['--monitor-query', 'host_available=node_memory_MemAvailable_bytes{job="node"}'],
+  ]);
+  const cpuSpent = cpuOf(pid) - cpuBefore;
+  const document = documentOf(result);
+  const startS = Date.parse(document.startedAt) / 1e3;
+
+  // Each value that was kept is the API's at that instant, or at the scrape next to it.
+  const reader = new RunReader(result.out);
+  const stored = reader.monitorSeries().filter(({ source }) => source.startsWith('prometheus'));
+  let compared = 0;
+  for (const { series, name, metric } of stored) {
+    if (name === 'served') continue;
+    for (const { offsetNs, value } of reader.monitorSamples(series)) {
+      if (value === null) continue;
+      const atS = startS + offsetNs / 1e9;
+      const near = await Promise.all(
+        [-0.5, -0.25, 0, 0.25, 0.5].map((off) => valueAt(apiUrl, metric, atS + off)),
+      );
+      expect(near).toContain(value);
+      compared += 1;
+    }
+  }
+  reader.close();
+  expect(compared).toBeGreaterThan(3 * (SECONDS - 4));
+
+  // What the server was asked for, by its own counter: every request of the run, and no scrape.
+  const counted = document.monitors?.series.filter(
+    ({ name, source, labels }) => name === 'served' && source === 'target' && labels['protocol'] === PROTOCOL,
+  );
+  const change = (counted ?? []).reduce((sum, each) => sum + (each.change ?? 0), 0);
+  expect(change).toBe(document.sent);
+  expect(seriesOf(document, 'sum_served', 'prometheus').max).toBeGreaterThan(document.sent * 0.8);
+
+  // A scrape, a process and /proc tell of one CPU.
+  const direct = seriesOf(document, 'cpu', 'target').change ?? Number.NaN;
+  const process = seriesOf(document, 'cpu', 'pid').change ?? Number.NaN;
+  expect(Math.abs(direct / cpuSpent - 1)).toBeLessThan(0.1);
+  expect(Math.abs(process / cpuSpent - 1)).toBeLessThan(0.1);
+  const memory = [seriesOf(document, 'memory', 'target').p50, seriesOf(document, 'memory', 'pid').p50];
+  expect(Math.abs((memory[0] ?? 0) / (memory[1] ?? 0) - 1)).toBeLessThan(0.1);
+  expect(seriesOf(document, 'host_memory_available', '127.0.0.1').p50).toBeGreaterThan(1e8);
+
+  // The recorded window stands beside the run.
+  expect(document.monitors?.notes).toEqual([]);
+  expect(seriesOf(document, 'depth', 'prometheus').recorded?.samples).toBeGreaterThan(0);
+  const failed = document.monitors?.sources.filter(({ off }) => off !== null) ?? [];
+  expect(failed).toEqual([]);
+  expect(document.monitors?.sources.find(({ kind }) => kind === 'prometheus')?.ageMs.max).toBeLessThan(
+    3 * SCRAPE_S * 1e3,
+  );
+});
