@@ -57,6 +57,10 @@ const step = z
     }),
     latencyMs: latency,
     latencyMeanMs: maybeNumber,
+    littlesLaw: share
+      .nullable()
+      .optional()
+      .describe('Share of the time in flight that is of requests still open at the end; near 0 if steady.'),
     windows: z.array(stepWindow),
     endedEarly: maybeText.describe(
       'Why the step ended before its plan: `hopeless`, `failed`, `budget`; else null.',
@@ -125,6 +129,11 @@ export const capacitySchema = z.object({
     fails: point.nullable().describe('The smallest load that fails.'),
     boundary: point.nullable().describe('Half of the windows pass here.'),
     interval: interval.describe('Multipliers; holds the boundary with 95 %. Null without one.'),
+    conditionalPerSecond: z
+      .number()
+      .nullable()
+      .optional()
+      .describe('Good answers in a second at the largest passing load, in its middle window (MLRsearch).'),
     shape: z
       .enum(['smooth', 'cliff'])
       .nullable()

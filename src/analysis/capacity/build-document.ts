@@ -88,7 +88,11 @@ export function capacityDocument(
     ...facts.scaling,
     limitedBy: all.fails === null ? (endedBy === 'resolved' ? 'unjudged' : endedBy) : 'objective',
     endedBy,
-    breakingPoint: { ...breaking, shape: results[0]?.fit?.shape ?? null },
+    breakingPoint: {
+      ...breaking,
+      conditionalPerSecond: conditionalPerSecond(results[0], ratePerSecond),
+      shape: results[0]?.fit?.shape ?? null,
+    },
     gaveFirst: gaveFirst(steps, all.fails?.multiplier ?? null),
     goals: found.slice(1),
     curve,
@@ -112,6 +116,12 @@ export function capacityDocument(
     spentS: steps.reduce((sum, { spentS }) => sum + spentS, 0),
     directory: facts.directory,
   };
+}
+
+/** Conditional throughput, as MLRsearch has it: what the middle window at the largest passing load got well. */
+function conditionalPerSecond(all: GoalResult | undefined, ratePerSecond: number): number | null {
+  const lower = all?.bounds.lower ?? null;
+  return lower && lower.multiplier * ratePerSecond * (1 - lower.stat.lossRatio);
 }
 
 /** A boundary is not known better than the target knows itself: its interval is no narrower than the noise. */

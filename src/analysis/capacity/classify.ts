@@ -71,15 +71,6 @@ export class LoadStat {
     return optimistic ? 'lower' : 'upper';
   }
 
-  /** Seconds of full windows, the least of which could decide the load; 0 once it is decided. */
-  get secondsToDecide(): number {
-    if (this.loadClass !== 'undecided') return 0;
-    const { exceedRatio, durationS } = this.#goal;
-    const forLower = durationS * (1 - exceedRatio) - this.#goodFullS;
-    const forUpper = durationS * exceedRatio - this.#badFullS;
-    return Math.max(0, Math.min(forLower, forUpper));
-  }
-
   /**
    * The loss of the window at the exceed ratio, windows that are still to come being lost as a whole. One minus it,
    * times the load, is the conditional throughput of a lower bound.

@@ -1,3 +1,5 @@
+import type { Send } from '../../core/run.ts';
+
 /** What a step is expected to look like while the target keeps up. */
 export interface HealthyStep {
   /** Requests that become due per second, on average over the step. */
@@ -13,8 +15,6 @@ export interface HealthyStep {
 
 /** Requests of a step so far. */
 export interface StepProgress {
-  /** From the step's first arrival, seconds. */
-  readonly elapsedS: number;
   readonly due: number;
   /** Answered, failed or given up: no longer waited for. */
   readonly ended: number;
@@ -39,22 +39,15 @@ export class BacklogWatch {
   readonly #healthy: HealthyStep;
   #peak = 0;
   #due = 0;
-  #elapsedS = 0;
 
   constructor(healthy: HealthyStep) {
     this.#healthy = healthy;
   }
 
   /** Takes the progress of the step, at any instants, in their order. */
-  add({ elapsedS, due, ended }: StepProgress): void {
-    this.#elapsedS = elapsedS;
+  add({ due, ended }: StepProgress): void {
     this.#due = due;
     this.#peak = Math.max(this.#peak, due - ended);
-  }
-
-  /** Peak of the backlog over the elapsed time, requests per second. */
-  get peakRate(): number {
-    return this.#elapsedS > 0 ? this.#peak / this.#elapsedS : 0;
   }
 
   /** Whether the rest of the step could change nothing. */
@@ -67,20 +60,33 @@ export class BacklogWatch {
   }
 }
 
-/** Averages of a step, for its self-check. */
-export interface StepMeans {
-  /** Over time. */
-  readonly inFlight: number;
-  readonly endedPerS: number;
-  readonly latencyS: number;
-}
-
 /**
  * How far a step is from Little's law, which holds for any target that keeps up: requests in flight are the rate at
- * which they end times how long they take (J. D. C. Little, Operations Research 9, 1961). 0 is perfect. Above 0, more is
- * in flight than ends; a large residual of either sign means that the step was not steady, or was not counted rightly.
- * @returns null where nothing was in flight
+ * which they end times how long they take (J. D. C. Little, Operations Research 9, 1961). Over the step that comes to
+ * the share of the time in flight that belongs to requests still open at its end: near 0 while a target keeps up.
  */
-export function littlesLawResidual({ inFlight, endedPerS, latencyS }: StepMeans): number | null {
-  return inFlight > 0 ? (inFlight - endedPerS * latencyS) / inFlight : null;
+export class LittlesLaw {
+  readonly #stepNs: number;
+  #inFlightNs = 0;
+  #openNs = 0;
+
+  constructor(stepNs: number) {
+    this.#stepNs = stepNs;
+  }
+
+  /** Takes finished sends, in any order, each once. Waiting for our own caps is none of the target's. */
+  add(sends: readonly Pick<Send, 'actualOffsetNs' | 'lastByteOffsetNs'>[]): void {
+    for (const { actualOffsetNs, lastByteOffsetNs } of sends) {
+      if (actualOffsetNs === null || actualOffsetNs >= this.#stepNs) continue;
+      const endNs = lastByteOffsetNs ?? Number.POSITIVE_INFINITY;
+      const spentNs = Math.min(endNs, this.#stepNs) - actualOffsetNs;
+      this.#inFlightNs += spentNs;
+      if (endNs > this.#stepNs) this.#openNs += spentNs;
+    }
+  }
+
+  /** From 0 to 1; null where nothing was in flight. */
+  get residual(): number | null {
+    return this.#inFlightNs > 0 ? this.#openNs / this.#inFlightNs : null;
+  }
 }

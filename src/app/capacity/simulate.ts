@@ -1,4 +1,5 @@
 import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
+import { LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import {
   checkQueue,
   fitQueue,
@@ -182,11 +183,13 @@ function simulatedStep(
   const sends = rows.map((row, at) => sendOf(at, row, schedule[at]!.offsetS, latenciesS[at]!, endS));
   windows.addSends(sends);
   windows.finish(endS === null ? 'complete' : 'hopeless');
+  const law = new LittlesLaw(stepS * NS_PER_S);
+  law.add(sends);
   const answered = sends.filter(({ error }) => error === null);
   const spentS = (endS ?? stepS) + scene.drainMs / 1e3;
   return stepOf(
     {
-      ...{ windows: windows.over, monitored: [], isHopeless: endS !== null },
+      ...{ windows: windows.over, littlesLaw: law.residual, monitored: [], isHopeless: endS !== null },
       ratePerSecond: schedule.length === 0 ? multiplier * ratePerSecond : offeredPerS,
       document: {
         ...{ repeats: null, slo: [], refused: 0, durationS: endS ?? stepS },

@@ -13,7 +13,7 @@ interface StepFacts
 
 /** What the search keeps of a step's run. */
 export interface StepShown
-  extends Pick<StepPlayed, 'windows' | 'monitored' | 'isHopeless' | 'ratePerSecond'> {
+  extends Pick<StepPlayed, 'windows' | 'littlesLaw' | 'monitored' | 'isHopeless' | 'ratePerSecond'> {
   readonly document: Pick<
     ReplayDocument,
     'repeats' | 'slo' | 'sent' | 'refused' | 'completed' | 'durationS'
@@ -32,7 +32,7 @@ export function stepOf(played: StepShown, { windowS, ...facts }: StepFacts): Cap
   return {
     ...facts,
     verdict: verdictOf(windows),
-    reasons: reasonsOf(windows),
+    reasons: [...reasonsOf(windows), ...unsteady(played)],
     ratePerSecond,
     achieved: {
       share: due === 0 ? null : document.sent / due,
@@ -40,6 +40,7 @@ export function stepOf(played: StepShown, { windowS, ...facts }: StepFacts): Cap
     },
     latencyMs: { p50, p95, p99, max },
     latencyMeanMs: meanOf(windows),
+    littlesLaw: played.littlesLaw,
     windows,
   };
 }
@@ -81,6 +82,20 @@ function verdictOf(windows: readonly StepWindow[]): CapacityStep['verdict'] {
   const [good, bad] = [count('good'), count('bad')];
   if (good === bad) return 'INCONCLUSIVE';
   return good > bad ? 'PASS' : 'FAIL';
+}
+
+/** Beyond it, a step was not steady. Its answers would have to take half of the step for so much without a queue. */
+const STEADY_RESIDUAL = 0.25;
+
+function unsteady({ littlesLaw }: StepShown): StepReason[] {
+  if (littlesLaw === null || littlesLaw <= STEADY_RESIDUAL) return [];
+  const share = `${(100 * littlesLaw).toFixed(0)} %`;
+  return [
+    {
+      code: 'backlog_grew',
+      text: `${share} of the time in flight was of requests still open at the end: the backlog grew, or the step is short for such answers`,
+    },
+  ];
 }
 
 /** What broke, and what speaks against windows, each with the number of windows. */

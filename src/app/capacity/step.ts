@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { BacklogWatch } from '../../analysis/capacity/early-stop.ts';
+import { BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
@@ -58,6 +58,8 @@ export interface StepStop {
 /** A step that is over. */
 export interface StepPlayed {
   readonly windows: readonly StepWindow[];
+  /** Share of the time in flight that is of requests open at the end of the step; null where nothing was. */
+  readonly littlesLaw: number | null;
   readonly document: ReplayDocument;
   /** Objectives on what monitors saw: they are of the whole step. */
   readonly monitored: readonly string[];
@@ -106,6 +108,7 @@ export async function playStep(
           longestAnswerS,
         });
   const hopeless = new AbortController();
+  const law = new LittlesLaw(count * windowS * 1e9);
   const result = await runReplay({
     ...parts,
     listen: () => stopSourceOf(stop, hopeless.signal),
@@ -114,7 +117,7 @@ export async function playStep(
       event: (event) => {
         reporter.event?.(event);
         if (event.event !== 'second' || event.phase !== 'run' || backlog === null) return;
-        backlog.add({ elapsedS: event.elapsedS, ...windows.progressAt(event.elapsedS * 1e9) });
+        backlog.add(windows.progressAt(event.elapsedS * 1e9));
         if (backlog.isHopeless) hopeless.abort();
       },
     },
@@ -125,6 +128,7 @@ export async function playStep(
       },
       ended: (sends) => {
         windows.addSends(sends);
+        law.add(sends);
         also?.ended?.(sends);
       },
     },
@@ -135,7 +139,15 @@ export async function playStep(
   const monitored = thresholds
     .filter(({ metric }) => metric === 'monitored')
     .map(({ expression }) => expression);
-  return { windows: windows.over, document, monitored, end, isHopeless, ratePerSecond };
+  return {
+    windows: windows.over,
+    littlesLaw: law.residual,
+    document,
+    monitored,
+    end,
+    isHopeless,
+    ratePerSecond,
+  };
 }
 
 /**

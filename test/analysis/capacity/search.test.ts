@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { LittlesLaw } from '../../../src/analysis/capacity/early-stop.ts';
 import {
   CapacitySearch,
   type PlayedWindow,
@@ -76,5 +77,26 @@ describe('CapacitySearch', () => {
     expect(read.state.steps).toHaveLength(3);
     played(read, { p99: 3.3, p50: 5 });
     expect(read.state).toEqual(whole.state);
+  });
+});
+
+describe('LittlesLaw', () => {
+  const sends = (tookNs: (at: number) => number) =>
+    Array.from({ length: 100 }, (_, at) => ({ actualOffsetNs: at, lastByteOffsetNs: at + tookNs(at) }));
+
+  test('is near 0 for a steady step, and far from it for one whose backlog grows', () => {
+    const steady = new LittlesLaw(100);
+    steady.add(sends(() => 4));
+    // Of 97 requests 4 each, and 3, 2 and 1 of those that were open at the end.
+    expect(steady.residual).toBe(6 / (97 * 4 + 6));
+    const drowning = new LittlesLaw(100);
+    drowning.add(sends((at) => at));
+    expect(drowning.residual).toBeGreaterThan(0.3);
+  });
+
+  test('is unknown where nothing was in flight', () => {
+    const law = new LittlesLaw(100);
+    law.add([{ actualOffsetNs: null, lastByteOffsetNs: null }]);
+    expect(law.residual).toBeNull();
   });
 });
