@@ -1,9 +1,9 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type PresetName, SCENARIO_PRESETS } from '../../src/cli/config/scenario-presets.ts';
 import { captureOf } from '../support/captures.ts';
-import { runReprise } from '../support/process.ts';
+import { runReprise, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -12,6 +12,7 @@ const SHORT: Readonly<Record<PresetName, readonly string[]>> = {
   sustained: ['peak=2s', 'duration=3s', 'warmup=500ms'],
   spike: ['peak=2s', 'stages=1s@1x,500ms@4x,1s@1x', 'duration=2500ms'],
   soak: ['duration=5s'],
+  'dependency-outage': ['peak=2s', 'duration=4s'],
   capacity: [
     'peak=2s',
     'window=1s',
@@ -28,17 +29,44 @@ const STATUS: Readonly<Record<string, number>> = { PASS: 0, FAIL: 3, INCONCLUSIV
 /** A machine that is busy with other tests keeps no schedule to a millisecond. */
 const OUR_LATENESS = ['arrivals_off_plan', 'lag_over_bound', 'achieved_below', 'in_flight_cap'];
 
+const direct = async (target: string) => ({ target, settings: [] as string[] });
+
+/** A relay before the server, which makes it slow for the second second of the run. */
+async function relayed(url: string) {
+  const relay = startReprise([
+    ...['--log-format', 'json', 'faults', '--control', '127.0.0.1:0', '--listen', 'model=127.0.0.1:0'],
+    ...['--upstream', new URL(url).host],
+  ]);
+  const [, listen] = await relay.waitFor('stderr', /"listen":"(127[^"]+)"/);
+  const [, control] = await relay.waitFor('stderr', /"control":"(127[^"]+)"/);
+  const plan = join(temporaryDirectory(), 'plan.yaml');
+  const fault =
+    '{name: slow, proxy: model, fault: latency, attributes: {latency: 100}, start: 1s, duration: 1s';
+  writeFileSync(
+    plan,
+    `control: ${control}\nfaults:\n  - ${fault}, during: 'errors: rate<0.5', recovery: 2s}\n`,
+  );
+  return { target: `http://${listen}`, settings: [`faults=${plan}`] };
+}
+
 /** Plays a preset on three seconds of a hundred requests each. */
-async function play(preset: PresetName, answerMs: number, more: readonly string[] = []) {
+async function play(preset: PresetName, answerMs: number, more: readonly string[] = [], through = direct) {
   const server = await serverOf(
     (_, response) => void setTimeout(() => response.end('{"outputs":[]}'), answerMs),
   );
+  const { target, settings } = await through(server.url);
   const folder = join(temporaryDirectory(), 'it');
   mkdirSync(folder);
   const junit = join(folder, 'verdict.xml');
-  const sets = [...SHORT[preset], `out=${join(folder, 'run')}`, `output=junit=${junit}`, ...more];
+  const sets = [
+    ...SHORT[preset],
+    `out=${join(folder, 'run')}`,
+    `output=junit=${junit}`,
+    ...settings,
+    ...more,
+  ];
   const result = await runReprise([
-    ...['run', '--preset', preset, captureOf(requestsOf(300, 10_000)), '--target', server.url, '--json'],
+    ...['run', '--preset', preset, captureOf(requestsOf(300, 10_000)), '--target', target, '--json'],
     ...sets.flatMap((each) => ['--set', each]),
   ]);
   expect(result.stdout, result.stderr).not.toBe('');
@@ -53,8 +81,13 @@ describe('each preset', () => {
   test.each(Object.keys(SCENARIO_PRESETS) as PresetName[])(
     '%s plays to its end, and fails no fast target',
     async (preset) => {
-      const { document, status, cases, sent } = await play(preset, 5);
-      expect(sent).toBeGreaterThan(100);
+      const { document, status, cases, sent, stderr } = await play(
+        preset,
+        5,
+        [],
+        preset === 'dependency-outage' ? relayed : direct,
+      );
+      expect(sent, stderr).toBeGreaterThan(100);
       expect(cases.tests).toBeGreaterThan(0);
       expect(cases.failures).toBe(0);
       if (preset === 'capacity') {
@@ -66,6 +99,8 @@ describe('each preset', () => {
         return;
       }
       expect(status).toBe(STATUS[document.verdict]);
+      if (preset === 'dependency-outage')
+        expect(JSON.stringify(document.slo)).toContain('errors{fault=slow}: rate<0.5');
       // All that speaks against it on a busy machine is our own lateness.
       const codes = document.reasons.map(({ code }: { code: string }) => code);
       expect(OUR_LATENESS).toEqual(expect.arrayContaining(codes));

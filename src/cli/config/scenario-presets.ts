@@ -6,6 +6,8 @@ interface ScenarioPreset {
   readonly command?: string;
   /** The part of the capture that is played unless the scenario names one. */
   readonly window: Readonly<Record<string, unknown>>;
+  /** A setting that only the scenario can know, and must state. */
+  readonly needs?: string;
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
@@ -28,6 +30,12 @@ export const SCENARIO_PRESETS = {
     asks: 'Does anything grow, leak or slow down over a working day?',
     window: {},
     settings: { duration: '8h', slo: SLO },
+  },
+  'dependency-outage': {
+    asks: 'What do users see while a dependency fails, and how soon is it over?',
+    window: { peak: '10m' },
+    needs: 'faults',
+    settings: { duration: '10m', slo: SLO },
   },
   capacity: {
     asks: 'How many times the recorded traffic does the target carry, and what gives first?',

@@ -62,6 +62,9 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
   const keys = optionKeys(command);
   const stated = { ...base, ...readSets(request.sets, keys) };
   const withPreset = { ...presetOf(stated), ...withoutNulls(stated) };
+  const needed = missingOf(stated);
+  if (needed !== null)
+    throw refusal(request.file, [{ text: needed, place: document?.placeOf(['preset']) ?? null }]);
   const checked = scenarioSchema(command).safeParse(withPreset);
   if (!checked.success) {
     const problems = checked.error.issues.flatMap((issue) =>
@@ -185,6 +188,13 @@ function presetOf(stated: Values): Values {
   if (preset === undefined) return {};
   const { window, settings } = preset;
   return WINDOW_KEYS.some((key) => stated[key] != null) ? settings : { ...window, ...settings };
+}
+
+/** What the preset needs and the scenario does not state, as a problem; null for nothing. */
+function missingOf(stated: Values): string | null {
+  const preset = SCENARIO_PRESETS[stated['preset'] as PresetName] as { needs?: string } | undefined;
+  if (preset?.needs === undefined || stated[preset.needs] != null) return null;
+  return `preset ${stated['preset']}: ${preset.needs} is missing`;
 }
 
 /** YAML has null for a key whose values are all commented out. */

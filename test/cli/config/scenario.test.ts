@@ -33,7 +33,8 @@ test('a scenario is one command line, its settings over those of its preset, and
 });
 
 test.each(Object.keys(SCENARIO_PRESETS))('the settings of preset %s are options of its command', (preset) => {
-  expect(() => resolved(`preset: ${preset}\ncapture: c\n`)).not.toThrow();
+  const needed = preset === 'dependency-outage' ? 'faults: plan.yaml\n' : '';
+  expect(() => resolved(`preset: ${preset}\ncapture: c\n${needed}`)).not.toThrow();
 });
 
 test.each([
@@ -44,6 +45,10 @@ test.each([
   ],
   ['target: http://s\n', /capture: /],
   ['capture: c\njson: true\n', /line 2, column 1: json is not a setting/],
+  [
+    'capture: c\npreset: dependency-outage\n',
+    /line 2, column 1: preset dependency-outage: faults is missing/,
+  ],
   ['capture: c\npreset: spik\n', /line 2, column 1: preset: /],
   ['capture: c\ncommand: record\n', /line 2, column 1: command: "record" is none of/],
   ['capture: c\ncapture: d\n', /line 2, column 1: .*unique/],

@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { GATE_OPTIONS, resolveGateOptions } from '../../src/app/gate/gate.ts';
+import { capacityCommand } from '../../src/cli/commands/capacity.ts';
+import { replayCommand } from '../../src/cli/commands/replay.ts';
+import { resolveScenario } from '../../src/cli/config/scenario.ts';
+import { byProgram } from '../../src/core/options.ts';
+import { parseDurationMs } from '../../src/core/units.ts';
+import { deploy, yamlOf } from '../support/manifests.ts';
+
+const COMMANDS = [replayCommand(), capacityCommand()];
+const scenarioIn = (path: string) =>
+  resolveScenario({ file: join(deploy, path), stated: {}, sets: [] }, COMMANDS);
+
+describe('the gate in Kubernetes', () => {
+  const pod = yamlOf('kubernetes/gate/gate.yaml').spec.template.spec;
+  const args = pod.containers[0].args as string[];
+  const flagOf = (name: string) => args.find((arg) => arg.startsWith(`--${name}=`))?.split(/=(.*)/s)[1] ?? '';
+
+  test('serves what its Service and its scenarios name', () => {
+    expect(args[0]).toBe('gate');
+    const options = () =>
+      resolveGateOptions(byProgram(GATE_OPTIONS, { serve: flagOf('serve'), scenario: flagOf('scenario') }));
+    // Other hosts can reach it: without its token file it would not start.
+    expect(options).toThrow(/other hosts could start tests/);
+    expect(flagOf('token-file')).toBe('/etc/reprise-token/token');
+    const [name, file] = flagOf('scenario').split('=');
+    expect([name, file]).toEqual(['release', '/etc/reprise/release.yaml']);
+    expect(flagOf('serve')).toMatch(/:8099$/);
+    expect(pod.containers[0].ports[0].containerPort).toBe(8099);
+  });
+
+  test('has scenarios that resolve, with the history of one file', () => {
+    const [release, monthly] = [
+      scenarioIn('kubernetes/gate/release.yaml'),
+      scenarioIn('kubernetes/gate/monthly-scenario.yaml'),
+    ];
+    expect([release.command, monthly.command]).toEqual(['replay', 'capacity']);
+    for (const { args: line } of [release, monthly]) expect(line).toContain('--history=/runs/history.sqlite');
+    const { configMapGenerator } = yamlOf('kubernetes/gate/kustomization.yaml');
+    expect(configMapGenerator[0].files).toEqual(['release.yaml', 'monthly.yaml=monthly-scenario.yaml']);
+    const job = yamlOf('kubernetes/gate/monthly.yaml').spec;
+    expect(job.jobTemplate.spec.template.spec.containers[0].args).toEqual([
+      'run',
+      '/etc/reprise/monthly.yaml',
+    ]);
+    expect(job.jobTemplate.spec.backoffLimit).toBe(0);
+  });
+});
+
+describe('controllers', () => {
+  test('Argo Rollouts waits longer than the gate makes it wait, and counts no other answer as one', () => {
+    const [metric] = yamlOf('argo-rollouts/analysistemplate.yaml').spec.metrics;
+    const { url, timeoutSeconds, jsonPath, jsonBody } = metric.provider.web;
+    const { pathname, searchParams } = new URL(url);
+    expect(pathname).toBe('/argo/release');
+    expect(timeoutSeconds * 1e3).toBeGreaterThan(parseDurationMs(searchParams.get('wait') ?? '', 'wait'));
+    expect([metric.successCondition, metric.failureCondition]).toEqual([
+      "result == 'PASS'",
+      "result == 'FAIL'",
+    ]);
+    expect([metric.count, metric.inconclusiveLimit, jsonPath, jsonBody.id]).toEqual([
+      1,
+      undefined,
+      '{$.result}',
+      '{{ args.revision }}',
+    ]);
+  });
+
+  test('Flagger promotes by one hook and rolls back by another', () => {
+    const { webhooks } = yamlOf('flagger/canary.yaml').spec.analysis;
+    const paths = webhooks.map(({ type, url }: { type: string; url: string }) => [
+      type,
+      new URL(url).pathname,
+    ]);
+    expect(paths).toEqual([
+      ['confirm-promotion', '/flagger/release'],
+      ['rollback', '/flagger/release/rollback'],
+    ]);
+  });
+});
+
+describe('pipelines', () => {
+  /** The arguments of `reprise run` in a script, its variables replaced. */
+  const settings = (line: string) =>
+    [...line.matchAll(/--set(?:=|\s+)"?([\w-]+=[^\s"]+)/g)].map(([, set = '']) => set);
+
+  test.each([
+    ['github/action.yml', 2],
+    ['gitlab/reprise.gitlab-ci.yml', 3],
+    ['cloud-build/cloudbuild.yaml', 2],
+  ])('%s sets what a scenario has', (path, count) => {
+    const sets = settings(readFileSync(join(deploy, path), 'utf8'));
+    expect(sets).toHaveLength(count);
+    const file = join(deploy, 'kubernetes/gate/release.yaml');
+    expect(() => resolveScenario({ file, stated: {}, sets }, COMMANDS)).not.toThrow();
+    expect(sets.some((set) => set.startsWith('output=junit='))).toBe(true);
+  });
+
+  test('the GitHub action runs no text of its inputs', () => {
+    const steps = yamlOf('github/action.yml').runs.steps as { run: string }[];
+    for (const { run } of steps) expect(run).not.toContain('${{');
+  });
+});
