@@ -5,20 +5,16 @@ import type { Threshold } from '../verdict/slo.ts';
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;
 
-/** A second of a run, by the requests that were due in it. */
-interface LoadSecond {
-  offered: number;
-  /** Of each objective, the requests that broke its limit. */
-  readonly over: number[];
-}
-
 /**
  * Counts the load of each second at its arrival, not when it was answered: a target that is too small would look idle.
  * A second violates an objective where more of its requests are over the limit than the objective lets be.
  */
 export class LoadSeconds {
   readonly #objectives: readonly { readonly threshold: Threshold; readonly allowed: number }[];
-  readonly #seconds = new Map<number, LoadSecond>();
+  /** By second: flat, because a run may last for weeks. */
+  readonly #offered: number[] = [];
+  /** Of each objective, the requests that broke its limit. */
+  readonly #over: readonly number[][];
 
   /** @param thresholds those that say something of a second: percentiles and maxima of latency, and shares of errors */
   constructor(thresholds: readonly Threshold[]) {
@@ -26,34 +22,33 @@ export class LoadSeconds {
       const allowed = allowedShare(threshold);
       return allowed === null ? [] : [{ threshold, allowed }];
     });
+    this.#over = this.#objectives.map(() => []);
   }
 
   add(sends: readonly Send[]): void {
     for (const send of sends) {
       const at = Math.floor(send.intendedOffsetNs / NS_PER_S);
-      const second = this.#seconds.get(at) ?? { offered: 0, over: this.#objectives.map(() => 0) };
-      this.#seconds.set(at, second);
-      second.offered += 1;
+      this.#offered[at] = this.offeredAt(at) + 1;
       for (const [index, { threshold }] of this.#objectives.entries()) {
-        if (isOver(threshold, send)) second.over[index] = (second.over[index] ?? 0) + 1;
+        const over = this.#over[index];
+        if (over !== undefined && isOver(threshold, send)) over[at] = (over[at] ?? 0) + 1;
       }
     }
   }
 
   /** Requests that were due in a second. */
   offeredAt(second: number): number {
-    return this.#seconds.get(second)?.offered ?? 0;
+    return this.#offered[second] ?? 0;
   }
 
   /** Seconds that violate an objective, ascending; null where no objective says anything of a second. */
   violated(): readonly number[] | null {
     if (this.#objectives.length === 0) return null;
-    return [...this.#seconds]
-      .filter(([, { offered, over }]) =>
-        this.#objectives.some(({ allowed }, at) => (over[at] ?? 0) > allowed * offered + 1e-9),
-      )
-      .map(([second]) => second)
-      .sort((a, b) => a - b);
+    return [...this.#offered.keys()].filter((second) =>
+      this.#objectives.some(
+        ({ allowed }, at) => (this.#over[at]?.[second] ?? 0) > allowed * this.offeredAt(second) + 1e-9,
+      ),
+    );
   }
 }
 
