@@ -11,6 +11,8 @@ import {
 } from '../support/searched-queue.ts';
 
 const SEEDS = repeated(100, 1_000);
+/** A search takes less than a second, even where other suites run beside it. */
+const TIMEOUT_MS = repeated(300_000, 1_800_000);
 /** Of seeds of one queue, chance may be against this share. */
 const MISSED_OF_ONE = 0.15;
 
@@ -31,7 +33,9 @@ function quantile(values: readonly number[], share: number): number {
   return values.toSorted((a, b) => a - b)[Math.floor(share * values.length)]!;
 }
 
-test('the interval holds the true boundary, is narrow, and is found within the budget', () => {
+test('the interval holds the true boundary, is narrow, and is found within the budget', {
+  timeout: TIMEOUT_MS,
+}, () => {
   const all = { held: 0, widths: [] as number[] };
   for (const [at, queue] of CASES.entries()) {
     const truth = trueBoundary(queue);
@@ -65,7 +69,9 @@ test('the interval holds the true boundary, is narrow, and is found within the b
   expect(quantile(all.widths, 0.5)).toBeLessThanOrEqual(0.15);
 });
 
-test('hardly ever gives up a step that the target stands, and always one of twice what it can do', () => {
+test('hardly ever gives up a step that the target stands, and always one of twice what it can do', {
+  timeout: TIMEOUT_MS,
+}, () => {
   const random = uniformBy(7);
   const steps = repeated(100, 1_000);
   let early = 0;
