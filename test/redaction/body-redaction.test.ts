@@ -90,10 +90,11 @@ describe('a mask', () => {
 
   it('meets every occurrence of a repeated member, in any case and any escape', () => {
     const body =
-      '{"key":"first!","key":"second","KEY":"third!","\\u006bey":"fourth","\u212aey":"fifth!","kez":"sixth!"}';
+      '{"key":"1-first","key":"2-second","KEY":"3-third","\\u006bey":"4-fourth","\u212aey":"5-fifth","kez":"6-sixth"}';
     const { text } = cover(bodyRedaction(['/key=mask']), body);
-    expect(text).not.toMatch(/first|second|third|fourth|fifth/);
-    expect(text).toContain('"kez":"sixth!"');
+    // Of the words of a mask, some are ordinals as well.
+    expect(text).not.toMatch(/[1-5]-/);
+    expect(text).toContain('"kez":"6-sixth"');
   });
 
   it('finds members whose names need escapes, elements by index, and any of them', () => {
