@@ -195,6 +195,9 @@ export class FaultPlayer {
   /** @param elapsedNs since the start of the run; 0 before it */
   async begin(elapsedNs: () => number): Promise<void> {
     await this.#control.renew(LEASE_S);
+    // Now and not when a fault is due, which it would delay.
+    const counts = await this.#control.counts();
+    for (const index of this.#applied.keys()) this.#count(index, counts, -1);
     this.#renewing = setInterval(() => {
       this.#control.renew(LEASE_S).catch((error: unknown) => {
         this.#logger.warn({ reason: reasonOf(error) }, 'the lease of the planned faults was not renewed');
@@ -263,7 +266,6 @@ export class FaultPlayer {
     const { stated, name } = fault;
     const { proxy, fault: type, stream, toxicity, attributes } = stated;
     try {
-      this.#count(index, await this.#control.counts(), -1);
       if (type === 'down') await this.#control.enable(proxy, false);
       else await this.#control.add(proxy, { name, type, stream, toxicity, attributes });
       applied.appliedNs = this.#clock.nowNs() - this.#startNs;

@@ -163,7 +163,17 @@ export class ControlApi {
     return json(200, shown(proxy));
   }
 
+  /** A refusal has a list of proxies too, of none. */
   async #populate(body: string): Promise<Answer> {
+    try {
+      return await this.#populated(body);
+    } catch (thrown) {
+      if (!(thrown instanceof ControlError)) throw thrown;
+      return json(thrown.status, { error: thrown.message, status: thrown.status, proxies: null });
+    }
+  }
+
+  async #populated(body: string): Promise<Answer> {
     const stated = read(z.array(proxyBody), body);
     const pairs = stated.map((each, index) => ({
       ...pairOf(each, ` at proxy ${index + 1}`),
@@ -205,8 +215,7 @@ export class ControlApi {
       attributes: attributesOf(type, { ...active.toxic.attributes, ...attributes }),
       toxicity,
     };
-    proxy.remove(active, true);
-    proxy.add(changed, active.lease);
+    proxy.change(active, changed);
     return json(200, changed);
   }
 

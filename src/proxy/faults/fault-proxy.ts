@@ -149,16 +149,30 @@ export class FaultProxy {
   }
 
   add(toxic: Toxic, lease: string | null): void {
-    const { seed, clock } = this.#parts;
-    const counts = this.#parts.countsOf(this.name, toxic);
-    const active = new ActiveToxic(toxic, { seed, startedNs: clock.nowNs(), lease, counts });
+    const active = this.#activate(toxic, lease);
     this.#toxics.push(active);
     for (const connection of this.#open) connection.add(active);
   }
 
-  remove(active: ActiveToxic, replaced = false): void {
+  /** Gives a fault other terms; it keeps its place. */
+  change(active: ActiveToxic, toxic: Toxic): void {
+    const changed = this.#activate(toxic, active.lease);
+    this.#toxics = this.#toxics.map((each) => (each === active ? changed : each));
+    for (const connection of this.#open) {
+      connection.remove(active, true);
+      connection.add(changed);
+    }
+  }
+
+  remove(active: ActiveToxic): void {
     this.#toxics = this.#toxics.filter((each) => each !== active);
-    for (const connection of this.#open) connection.remove(active, replaced);
+    for (const connection of this.#open) connection.remove(active, false);
+  }
+
+  #activate(toxic: Toxic, lease: string | null): ActiveToxic {
+    const { seed, clock } = this.#parts;
+    const counts = this.#parts.countsOf(this.name, toxic);
+    return new ActiveToxic(toxic, { seed, startedNs: clock.nowNs(), lease, counts });
   }
 
   #take(socket: Socket): void {
