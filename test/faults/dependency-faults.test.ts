@@ -277,6 +277,18 @@ describe('faults on requests', () => {
     await server.close();
   });
 
+  it('lets nothing of a request that it answered reach the upstream, however the rest of it reads', async () => {
+    const { control, port, server } = await http();
+    await control.add('dep', { type: 'http_error', attributes: {} });
+    const client = await PlainClient.to(port);
+    const head = 'POST /x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n';
+    client.socket.write(`${head}ZZ\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n`);
+    expect(await client.ended).toBe('end');
+    expect(client.received.toString()).toMatch(/^HTTP\/1\.1 503 [^]*connection: close/i);
+    expect(server.requests).toEqual([]);
+    await server.close();
+  });
+
   it('leaves alone what is no HTTP', async () => {
     const { control, port } = await startRelay(`127.0.0.1:${await echoServer()}`);
     await control.add('dep', { type: 'http_error', attributes: {} });

@@ -249,7 +249,7 @@ const PLAN_OPTIONS = [
   'perturb', 'shard', 'maxRequests', 'connections', 'warmupMs', 'cancels', 'pinOutputLength', 'requestUsage',
   'shiftTime', 'maxInFlight', 'removedHeaders', 'pathMappings', 'sessionOrder', 'timeoutMs', 'connectTimeoutMs',
   'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs', 'maxRatePerSecond', 'maxInFlightBytes', 'host',
-  'addedHeaders',
+  'addedHeaders', 'faults',
 ] as const; // biome-ignore format: a list of words
 /** Kept short: a list of windows can be long. */
 const MAX_TEXT = 160;
@@ -298,6 +298,7 @@ export function recordingFactDifferences(run: ReplayDocument): FactDifference[] 
     ['stages', null, run.options['stages'] ?? null],
     ['targetShare', 1, run.options['targetShare'] ?? 1],
     ['shard', null, run.options['shard'] ?? null],
+    ['faults', null, run.options['faults'] ?? null],
   ]);
 }
 

@@ -43,6 +43,7 @@ const DECIDED = [
   'retainRuns',
   'ndjson',
   'out',
+  'faults',
   'name',
   'output',
   'history',

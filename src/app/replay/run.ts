@@ -319,7 +319,7 @@ async function play(
 
 function factsOf(
   id: string,
-  { plan, target, verdict, monitors }: ReplayRunParts,
+  { plan, target, verdict, monitors, faults }: ReplayRunParts,
 ): Omit<Run, 'startedAtUs' | 'endedAtUs'> {
   return {
     id,
@@ -330,6 +330,7 @@ function factsOf(
       ...describeReplayOptions(plan.options, plan.window),
       ...describeMonitors(monitors),
       name: verdict.name,
+      ...(faults !== null && { faults: faults.faults.map(({ stated }) => stated) }),
     },
   };
 }

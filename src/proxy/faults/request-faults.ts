@@ -272,8 +272,15 @@ export class RequestFaults implements ByteSink {
   }
 
   #lookAway(bytes: Buffer): void {
-    this.#opaque = true;
     this.#reader.reset();
+    const { error = null, request } = this.#decision ?? {};
+    if (error !== null && request !== undefined) {
+      // The rest of a request that the upstream does not see must not reach it as another one.
+      this.#dropHeld();
+      if (!this.#closed) this.#answer(error, request, true);
+      return;
+    }
+    this.#opaque = true;
     this.#passHeld();
     this.#next.push(bytes);
   }
