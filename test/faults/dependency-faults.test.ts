@@ -284,7 +284,7 @@ describe('faults on requests', () => {
     const head = 'POST /x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n';
     client.socket.write(`${head}ZZ\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n`);
     expect(await client.ended).toBe('end');
-    expect(client.received.toString()).toMatch(/^HTTP\/1\.1 503 [^]*connection: close/i);
+    expect(client.received.toString()).toMatch(/^HTTP\/1\.1 503 .*connection: close/is);
     expect(server.requests).toEqual([]);
     await server.close();
   });
