@@ -21,6 +21,9 @@ const python = pythonWith([
 ]);
 const kustomize = goProgram('sigs.k8s.io/kustomize/kustomize/v5@v5.7.1', 'kustomize');
 const composeSpec = goModule('github.com/compose-spec/compose-go/v2@v2.16.2');
+const argo = goModule('github.com/argoproj/argo-rollouts@v1.9.0');
+const flagger = goModule('github.com/fluxcd/flagger@v1.36.1');
+const pipelines = pythonWith(['check-jsonschema==0.39.0']);
 const systemdAnalyze = systemProgram('systemd-analyze');
 
 /** Runs a program and gives its exit status with all it printed. */
@@ -47,6 +50,7 @@ describe('what is in deploy/', () => {
     ['overlays/production', 'Service'],
     ['statefulset', 'Service'],
     ['replay', 'Job'],
+    ['gate', 'CronJob'],
   ] as const) {
     needing(
       [kustomize, python],
@@ -59,6 +63,33 @@ describe('what is in deploy/', () => {
         expect(checked).toMatchObject({ status: 0 });
       },
     );
+  }
+
+  for (const [path, source, crd] of [
+    ['argo-rollouts/analysistemplate.yaml', argo, 'manifests/crds/analysis-template-crd.yaml'],
+    ['flagger/canary.yaml', flagger, 'artifacts/flagger/crd.yaml'],
+  ] as const) {
+    needing([python, source], `${path} is what its controller knows`, (interpreter = '', directory = '') => {
+      const check = (text: string) =>
+        run(interpreter, [join(here, 'validate-crd.py'), join(directory, crd)], text);
+      expect(check(deployed(path))).toMatchObject({ status: 0 });
+      const wrong = check(deployed(path).replace(/^( +)url:/m, '$1urll:'));
+      expect(wrong.status).toBe(1);
+      expect(wrong.said).toContain('urll');
+    });
+  }
+
+  for (const [path, name] of [
+    ['gitlab/reprise.gitlab-ci.yml', 'gitlab-ci'],
+    ['cloud-build/cloudbuild.yaml', 'cloudbuild'],
+    ['github/action.yml', 'github-actions'],
+  ] as const) {
+    needing([pipelines], `${path} keeps to its schema`, (checker = '') => {
+      const program = join(checker, '..', 'check-jsonschema');
+      expect(run(program, ['--builtin-schema', `vendor.${name}`, join(deploy, path)])).toMatchObject({
+        status: 0,
+      });
+    });
   }
 
   needing([python], 'a misspelt field of Kubernetes is found', (interpreter = '') => {
