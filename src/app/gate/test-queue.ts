@@ -94,7 +94,11 @@ export class TestQueue {
     if (entry === undefined || entry.end !== null || signal.aborted) return;
     await new Promise<void>((resolve) => {
       entry.waiters.add(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      const leave = () => {
+        entry.waiters.delete(resolve);
+        resolve();
+      };
+      signal.addEventListener('abort', leave, { once: true });
     });
   }
 
