@@ -11,7 +11,7 @@ import { simulateCapacity } from './app/capacity/simulate.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from './app/compare.ts';
 import { DOCTOR_OPTIONS, examine, type Finding } from './app/doctor.ts';
 import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
-import { FAULTS_OPTIONS, type RunningFaults, resolveFaultsOptions, startFaults } from './app/faults.ts';
+import { FAULTS_OPTIONS, type RunningFaults, resolveFaultsOptions, startFaults } from './app/fault-relay.ts';
 import { FORGET_OPTIONS, forget as forgetIn } from './app/forget.ts';
 import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from './app/import.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
@@ -313,7 +313,7 @@ export async function selftest(
 }
 
 export type { Finding } from './app/doctor.ts';
-export type { RunningFaults } from './app/faults.ts';
+export type { RunningFaults } from './app/fault-relay.ts';
 export type { ImportFormat, ImportResult } from './app/import.ts';
 export { inspect, verify } from './app/inspect.ts';
 export type { RecordingEnd } from './app/recording/recording.ts';

@@ -1,3 +1,4 @@
+import { comparisonReason } from '../analysis/compare/comparison-reasons.ts';
 import {
   answerDoubts,
   COMPARISON_BOUNDS,
@@ -16,7 +17,6 @@ import {
   type ShiftBounds,
   type ShiftGroup,
 } from '../analysis/compare/profiles.ts';
-import { comparisonReason } from '../analysis/compare/reasons.ts';
 import { checkedPairs } from '../analysis/compare/shares.ts';
 import { windowLines } from '../analysis/compare/times.ts';
 import { undecidedOf } from '../analysis/compare/view.ts';

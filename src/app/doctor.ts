@@ -18,7 +18,7 @@ import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { formatBytes, parseCount } from '../core/units.ts';
 import { type HostLimits, priorityMeans, readHostLimits, shareGroupOf } from '../monitors/host.ts';
-import { serversOf } from '../monitors/servers.ts';
+import { serversOf } from '../monitors/listening-processes.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/net/endpoint.ts';
 import { mustBeFree } from '../proxy/net/listen.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';

@@ -3,11 +3,11 @@ import { LIMITS } from '../core/limits.ts';
 import { listOf, type ResolvedOptions, value } from '../core/options.ts';
 import { parsePositiveMs, parseWaitMs, refused } from '../core/units.ts';
 import { GeneratorSource } from './generator.ts';
+import { type MonitorHeaders, metricsPlacesOf, ScrapeSource } from './metrics-scrape.ts';
 import { MONITORED_NAMES } from './presets.ts';
 import { ProcessSource } from './process-tree.ts';
-import { PrometheusSource } from './prometheus.ts';
+import { PrometheusSource } from './prometheus-api.ts';
 import { type MonitorQuery, parseMonitorQuery } from './query.ts';
-import { type MonitorHeaders, metricsPlacesOf, ScrapeSource } from './scrape.ts';
 import type { MonitorSource } from './source.ts';
 
 /** One `--monitor`. */

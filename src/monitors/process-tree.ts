@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { LIMITS } from '../core/limits.ts';
-import { serversOf } from './servers.ts';
+import { serversOf } from './listening-processes.ts';
 import { type Look, type MonitorSource, type Reading, readingOf } from './source.ts';
 
 /** Ticks a second of the times in /proc, and bytes of a page: Linux shows both as 100 and 4,096 on all its servers. */

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { GateServer } from '../../src/app/gate/gate-server.ts';
-import { type TestEnd, TestQueue } from '../../src/app/gate/test-queue.ts';
+import { type TestEnd, TestQueue } from '../../src/app/gate/scenario-queue.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 const PASS: TestEnd = { result: 'PASS', reasons: [], run: 'r1' };

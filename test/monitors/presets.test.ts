@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { isOwnMetric } from '../../src/analysis/verdict/slo.ts';
 import { parseExposition } from '../../src/monitors/exposition.ts';
+import { readingsFor } from '../../src/monitors/metrics-scrape.ts';
 import { MONITORED_NAMES, PRESETS } from '../../src/monitors/presets.ts';
 import { parseMonitorQuery } from '../../src/monitors/query.ts';
-import { readingsFor } from '../../src/monitors/scrape.ts';
 
 /** What is read of a scrape, by name: value, and the count of a mean. */
 function read(text: string, queries: readonly string[] = []) {

@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { MonitoredSeries } from '../../src/documents/monitors.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
-import { serversOf } from '../../src/monitors/servers.ts';
+import { serversOf } from '../../src/monitors/listening-processes.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { freePort } from '../support/free-port.ts';

@@ -7,7 +7,7 @@ import {
   type RunningFaults,
   resolveFaultsOptions,
   startFaults,
-} from '../../src/app/faults.ts';
+} from '../../src/app/fault-relay.ts';
 import { byProgram, type StatedOptions } from '../../src/core/options.ts';
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };

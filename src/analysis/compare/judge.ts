@@ -7,6 +7,7 @@ import type {
 import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
 import { AnswerLikeness, differencesIn } from '../run/likeness.ts';
 import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
+import { type ComparisonReason, comparisonReason } from './comparison-reasons.ts';
 import {
   ANSWERED,
   CHECKED,
@@ -24,7 +25,6 @@ import {
   WHOLE,
   withoutLag,
 } from './pairs.ts';
-import { type ComparisonReason, comparisonReason } from './reasons.ts';
 import { checkedPairs, mismatchMetric, SMALL_PART, shareMetric, statusDistance } from './shares.ts';
 import { type ComparedTimes, latencyMetrics } from './times.ts';
 

@@ -1,8 +1,8 @@
 import type { ComparisonDocument, FactDifference, ShiftedFigure } from '../../documents/comparison.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
+import { type ComparisonReason, comparisonReason } from './comparison-reasons.ts';
 import { differing } from './judge.ts';
-import { type ComparisonReason, comparisonReason } from './reasons.ts';
 
 /** A profile of fewer requests shifts by chance. */
 const MIN_REQUESTS = 1_000;

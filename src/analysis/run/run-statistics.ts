@@ -18,6 +18,7 @@ import {
   type StatusMixFigures,
   WarmupStatistics,
 } from './outcomes.ts';
+import { RepeatStatistics } from './repeats.ts';
 import {
   limitsOf,
   NO_OBJECTIVES,
@@ -26,8 +27,7 @@ import {
   PartStatistics,
   type SlicedFigures,
   SliceStatistics,
-} from './parts.ts';
-import { RepeatStatistics } from './repeats.ts';
+} from './slice-statistics.ts';
 
 /** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
 export interface RunFigures extends PartFigures {

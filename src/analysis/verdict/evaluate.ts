@@ -1,8 +1,8 @@
 import { Histogram } from '../../core/histogram.ts';
 import { monitoredValue } from '../run/monitored.ts';
 import { refusalsIn } from '../run/outcomes.ts';
-import { emptyPart, type GoodputFigures } from '../run/parts.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
+import { emptyPart, type GoodputFigures } from '../run/slice-statistics.ts';
 
 import {
   fewest,

@@ -21,8 +21,8 @@ import type { ReplayReporter } from '../replay/progress.ts';
 import type { RunRows } from '../replay/run.ts';
 import { newRunId } from '../run-files.ts';
 import { assertWritable, deliverVerdict } from '../verdict-outputs.ts';
+import { type Settled, settle } from './await-recovery.ts';
 import { type CapacityPlan, factsOf, largestLimitMs, sceneOf, withWindow } from './plan.ts';
-import { type Settled, settle } from './settle.ts';
 import { readNoise, readState, writeNoise, writeState } from './state.ts';
 import {
   playStep,

@@ -20,7 +20,7 @@ import {
   refused,
 } from '../../core/units.ts';
 import { type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
-import { PrometheusSource } from '../../monitors/prometheus.ts';
+import { PrometheusSource } from '../../monitors/prometheus-api.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 

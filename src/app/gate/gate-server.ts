@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { parseDurationMs } from '../../core/units.ts';
-import type { TestQueue, TestView } from './test-queue.ts';
+import type { TestQueue, TestView } from './scenario-queue.ts';
 
 const BODY_BYTES = 64 * 1024;
 /** A request may wait so long for the end of a test. */

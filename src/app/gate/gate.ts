@@ -7,8 +7,8 @@ import { parseCount, parsePositiveMs, refused } from '../../core/units.ts';
 import { type Endpoint, formatEndpoint, isLoopback, parseEndpoint } from '../../proxy/net/endpoint.ts';
 import { listenOn } from '../../proxy/net/listen.ts';
 import { GateServer } from './gate-server.ts';
-import { playByCommand } from './play-test.ts';
-import { type PlayTest, type QueueLimits, TestQueue } from './test-queue.ts';
+import { playByCommand } from './play-scenario.ts';
+import { type PlayTest, type QueueLimits, TestQueue } from './scenario-queue.ts';
 
 export const GATE_OPTIONS = {
   serve: text('--serve <address>', 'address to answer on, such as 127.0.0.1:8099', { required: true }),

@@ -12,7 +12,7 @@ import type { ConnectionsDocument } from '../../documents/replay.ts';
 import { GENERATOR } from '../../monitors/generator.ts';
 import { Monitoring } from '../../monitors/monitoring.ts';
 import { type MonitorOptions, type MonitorSources, monitorSources } from '../../monitors/options.ts';
-import type { RecordedSeries } from '../../monitors/prometheus.ts';
+import type { RecordedSeries } from '../../monitors/prometheus-api.ts';
 import type { StoredSeries } from '../../storage/runs/monitored.ts';
 import type { SqliteRunStore } from '../../storage/runs/store.ts';
 import { runAutoscaling } from './autoscaling.ts';

@@ -25,7 +25,7 @@ import { entryUrl } from '../package.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 import { ratePerReplicaOf } from './autoscaling.ts';
 import { checkerOf, isCheckImplied } from './document.ts';
-import { type FaultPlan, readFaultPlan, withFaults } from './faults.ts';
+import { type FaultPlan, readFaultPlan, withFaults } from './fault-player.ts';
 import { type LeadIn, leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
 import type { ReplayRunParts } from './run.ts';
 

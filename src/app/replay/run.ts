@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
-import { FaultStatistics } from '../../analysis/run/faults.ts';
+import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../analysis/run/summary.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
@@ -44,7 +44,7 @@ import {
   sessionOrderCountLines,
   waitsForOf,
 } from './document.ts';
-import { type FaultPlan, FaultPlayer, faultPlanLines } from './faults.ts';
+import { type FaultPlan, FaultPlayer, faultPlanLines } from './fault-player.ts';
 import { RunMonitors } from './monitors.ts';
 import {
   askedMultiplier,

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import { DEFAULT_CONTROL, FaultControl, type ShownProxy, type ShownToxic } from '../../app/fault-control.ts';
-import { FAULTS_OPTIONS, resolveFaultsOptions, startFaults } from '../../app/faults.ts';
+import { FAULTS_OPTIONS, resolveFaultsOptions, startFaults } from '../../app/fault-relay.ts';
 import { AppError } from '../../core/errors.ts';
 import { choice, text, toggle, value } from '../../core/options.ts';
 import { parseShare } from '../../core/units.ts';

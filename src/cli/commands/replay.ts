@@ -6,7 +6,7 @@ import { reachedText } from '../../analysis/verdict/run-context.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../../app/open-capture.ts';
 import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';
-import { faultPlanLines } from '../../app/replay/faults.ts';
+import { faultPlanLines } from '../../app/replay/fault-player.ts';
 import {
   chooseReplay,
   leadInOf,

@@ -5,8 +5,8 @@ import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { PeerSocket } from '../net/peer-socket.ts';
 import type { PausedPeers, Upstream } from '../tcp/connection.ts';
 import type { ActiveToxic } from './active-toxic.ts';
+import { type ByteSink, type Stage, type StageHost, stageOf } from './connection-faults.ts';
 import { RequestFaults } from './request-faults.ts';
-import { type ByteSink, type Stage, type StageHost, stageOf } from './stages.ts';
 
 /** What a connection needs from its proxy. */
 export interface RelayHost {

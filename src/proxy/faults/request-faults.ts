@@ -7,8 +7,8 @@ import { isRequestLine, type ScannedRequest, scanRequest } from '../../http1/hea
 import { MessageReader } from '../../http1/message-reader.ts';
 import { FirstLine } from '../tcp/connection.ts';
 import type { ActiveToxic } from './active-toxic.ts';
+import type { ByteSink } from './connection-faults.ts';
 import { delayDraw, unitDraw } from './draws.ts';
-import type { ByteSink } from './stages.ts';
 
 const NS_PER_MS = 1e6;
 

@@ -23,7 +23,7 @@ import {
   type KeepingSetup,
   type KeptAnswer,
 } from './answer-copy.ts';
-import { type AnswerApi, apiOf, VARYING_POINTERS } from './places.ts';
+import { type AnswerApi, apiOf, VARYING_POINTERS } from './compared-fields.ts';
 
 /** What decides, before a body is looked at, whether an answer can be compared. */
 interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'streamed'> {

@@ -28,7 +28,7 @@ import {
   streamCheck,
   streamFactsOf,
 } from './compare-text.ts';
-import { apiOf, maskedPointers, Places } from './places.ts';
+import { apiOf, maskedPointers, Places } from './compared-fields.ts';
 
 /** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
 export type RecordedPayload = (segment: string, exchangeId: number) => ExchangePayload | null;

@@ -2,7 +2,7 @@ import { UnreadableBody } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from '../options/parsers.ts';
-import { placeOf } from './places.ts';
+import { placeOf } from './compared-fields.ts';
 
 /** The first difference of two documents: of their form where there is one, else of a value. */
 export interface JsonDifference {

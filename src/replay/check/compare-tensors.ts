@@ -3,7 +3,7 @@ import { type AnswerCheck, mismatch } from '../../core/run.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from '../options/parsers.ts';
 import { isNearFloat, type JsonComparison } from './compare-json.ts';
-import { placeAt } from './places.ts';
+import { placeAt } from './compared-fields.ts';
 
 /** One output whose elements lie behind the JSON, as Triton's binary extension has them. */
 interface BinaryOutput {

@@ -12,7 +12,7 @@ import type { PointerState } from '../../redaction/pointer-states.ts';
 import { AnswerReader } from '../answers/read-answer.ts';
 import { StreamEnd } from '../answers/stream-end.ts';
 import { factsOf, type StreamFacts } from './answer-copy.ts';
-import { placeAt } from './places.ts';
+import { placeAt } from './compared-fields.ts';
 
 /** Requests that are answered with text a model makes up. */
 const GENERATING =

@@ -3,7 +3,7 @@ import TinyQueue from 'tinyqueue';
 import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
-import { maskedPointers } from '../check/places.ts';
+import { maskedPointers } from '../check/compared-fields.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
 import {

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { faultPlanLines, readFaultPlan } from '../../../src/app/replay/faults.ts';
+import { faultPlanLines, readFaultPlan } from '../../../src/app/replay/fault-player.ts';
 import { AppError } from '../../../src/core/errors.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 

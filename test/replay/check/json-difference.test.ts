@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isNear, jsonDifference, pointerOf } from '../../../src/replay/check/compare-json.ts';
-import { Places } from '../../../src/replay/check/places.ts';
+import { Places } from '../../../src/replay/check/compared-fields.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 
 const tolerance = CHECK_TOLERANCE;

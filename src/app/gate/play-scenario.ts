@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { z } from 'zod';
 import { reasonOf } from '../../core/errors.ts';
-import type { PlayTest, TestEnd } from './test-queue.ts';
+import type { PlayTest, TestEnd } from './scenario-queue.ts';
 
 /** The document of a run has some hundred kilobytes. */
 const DOCUMENT_BYTES = 64 * 1024 * 1024;

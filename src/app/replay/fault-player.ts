@@ -1,4 +1,4 @@
-import type { FaultFigures } from '../../analysis/run/faults.ts';
+import type { FaultFigures } from '../../analysis/run/fault-statistics.ts';
 import { NO_FAULT } from '../../analysis/verdict/slices.ts';
 import { ofFault, parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
 import type { Clock } from '../../core/clock.ts';

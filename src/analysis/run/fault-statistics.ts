@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { type CheckedSend, hasFailed, type Send } from '../../core/run.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
 import type { Threshold } from '../verdict/slo.ts';
-import { PartStatistics } from './parts.ts';
+import { PartStatistics } from './slice-statistics.ts';
 
 const NS_PER_MS = 1e6;
 /** Objectives hold again where they hold for this long, over at least so many requests. */

@@ -1,8 +1,8 @@
 import { request } from 'undici';
 import type { TimeRange } from '../core/ports.ts';
 import type { MonitorSample } from '../documents/monitors.ts';
+import { boundedText, type MonitorHeaders } from './metrics-scrape.ts';
 import type { MonitorQuery } from './query.ts';
-import { boundedText, type MonitorHeaders } from './scrape.ts';
 import { type Look, type MonitorSource, NoSuchSource, type Reading, readingOf } from './source.ts';
 
 /** Most points that Prometheus gives for one series of a range. */
