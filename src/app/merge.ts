@@ -125,7 +125,13 @@ function mergeInto(
     const figures = { ...merged, monitored: monitored.byName };
     const { options, ...facts } = runOf(runId, shards.set, figures, objectives);
     const run = { ...facts, options: name === null ? options : { ...options, name } };
-    const document = { ...documentOf(run, shards.set, figures, thresholds), monitors: monitored.document };
+    const document = {
+      ...documentOf(run, shards.set, figures, thresholds),
+      monitors: monitored.document,
+      // Shards play no faults, and whether replicas kept up is said of whole runs.
+      faults: null,
+      autoscaling: null,
+    };
     store.seal(run, totalsOf(figures), document);
     return document;
   } catch (thrown) {

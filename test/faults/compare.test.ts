@@ -57,7 +57,16 @@ async function validRun(capture: string, serviceMs: number, seed: number): Promi
   return best.out;
 }
 
+/** A comparison of valid runs; played again where a neighbour made one side alone send late. */
 async function comparison(capture: string, slowdown: number, seed: number): Promise<ComparisonDocument> {
+  let document = await compared(capture, slowdown, seed);
+  for (let again = 1; again < 3 && document.reasons.some(({ code }) => code === 'left_out'); again += 1) {
+    document = await compared(capture, slowdown, seed + 100 * again);
+  }
+  return document;
+}
+
+async function compared(capture: string, slowdown: number, seed: number): Promise<ComparisonDocument> {
   const a = await validRun(capture, SERVICE_MS, seed * 10);
   const b = await validRun(capture, SERVICE_MS * slowdown, seed * 10 + 1);
   const done = await runReprise(['compare', a, b, '--json', '--detect', '20%']);
