@@ -4,7 +4,14 @@ import { comparePairs } from '../../src/analysis/compare/judge.ts';
 import { sampleFloor, upperBound, WindowPercentiles } from '../../src/analysis/stats/percentiles.ts';
 import { Histogram } from '../../src/core/histogram.ts';
 import { answeredPairs } from '../support/compared-pairs.ts';
-import { arrivalsOf, drawnRun, type RunParts } from '../support/drawn-runs.ts';
+import {
+  arrivalsOf,
+  type DrawnRun,
+  drawnQueues,
+  drawnRun,
+  type QueuesParts,
+  type RunParts,
+} from '../support/drawn-runs.ts';
 import { repeated } from '../support/long-form.ts';
 import { queueLatencies, SERVICE_TIMES, uniform } from '../support/queue-simulator.ts';
 
@@ -39,10 +46,9 @@ function trueNs(parts: RunParts): number[] {
   return PERCENTS.map((percent) => pool.percentile(percent) ?? 0);
 }
 
-function measured(parts: RunParts, seed: number) {
-  const { arrivals, latencies } = drawnRun(parts, seed);
+function measured({ arrivals, latencies }: DrawnRun, ofRun: WindowPercentiles | null = null) {
   const whole = new Histogram();
-  const windows = new WindowPercentiles();
+  const windows = new WindowPercentiles(0, true, ofRun);
   for (let at = 0; at < latencies.length; at++) {
     const ns = Math.round(latencies[at]! * NS);
     whole.record(ns);
@@ -52,7 +58,7 @@ function measured(parts: RunParts, seed: number) {
     const samples = windows.independentSamples(percent, 0.95, whole.count);
     return upperBound(percent, 0.95, samples, whole);
   };
-  return { boundOf, intervalOf: (percent: number) => windows.interval(percent, whole) };
+  return { windows, boundOf, intervalOf: (percent: number) => windows.interval(percent, whole) };
 }
 
 describe('percentiles of drawn queues', () => {
@@ -60,7 +66,7 @@ describe('percentiles of drawn queues', () => {
     const truth = trueNs(parts);
     const counts = PERCENTS.map((percent) => ({ percent, passed: 0, printed: 0, missed: 0, half: 0 }));
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const run = measured(parts, seed);
+      const run = measured(drawnRun(parts, seed));
       for (const [at, count] of counts.entries()) {
         const [true_, bound] = [truth[at]!, run.boundOf(count.percent)];
         // Truly 5 % over its limit; and at half of it.
@@ -85,7 +91,7 @@ describe('percentiles of drawn queues', () => {
 /** Of so few requests that a queue near saturation hardly changes while they last. */
 const SHORT_CASES = (['exponential', 'skewed'] as const).flatMap((service) =>
   ([0.5, 0.8, 0.95] as const).flatMap((load) =>
-    ([200, 700, 4_000] as const).map(
+    ([200, 700, 4_000, 5_000, 7_000, 10_000] as const).map(
       (requests): RunParts => ({ arrivals: 'poisson', service, executors: 4, load, requests }),
     ),
   ),
@@ -94,35 +100,94 @@ const SHORT_PERCENTS = [90, 95, 99] as const;
 /** Of 100 draws, so many more than 5 may pass wrongly by chance. */
 const BY_CHANCE = repeated(2, 0);
 
+/** In how many draws a percentile passes that is truly 5 % over its limit, and one at half of it. */
+function passesOf(
+  requests: number,
+  long: DrawnRun,
+  draw: (seed: number) => Pick<ReturnType<typeof measured>, 'boundOf'>,
+) {
+  const pool = new Histogram();
+  for (const each of long.latencies) pool.record(Math.round(each * NS));
+  const counts = SHORT_PERCENTS.filter((percent) => requests >= sampleFloor(percent)).map((percent) => ({
+    percent,
+    truth: pool.percentile(percent) ?? 0,
+    passed: 0,
+    half: 0,
+  }));
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const run = draw(seed);
+    for (const count of counts) {
+      const bound = run.boundOf(count.percent);
+      if (bound < count.truth / 1.05) count.passed += 1;
+      if (bound < count.truth * 2) count.half += 1;
+    }
+  }
+  return counts;
+}
+
 describe('percentiles of short runs', () => {
   test.each(SHORT_CASES)('$requests requests, $service service times, load $load', (parts) => {
-    const pool = new Histogram();
-    const requests = parts.load > 0.9 ? 3e6 : 1e6;
-    for (const each of drawnRun({ ...parts, requests }, 1e6).latencies) pool.record(Math.round(each * NS));
-    const counts = SHORT_PERCENTS.filter((percent) => parts.requests >= sampleFloor(percent)).map(
-      (percent) => ({ percent, truth: pool.percentile(percent) ?? 0, passed: 0, half: 0 }),
-    );
-    for (let seed = 1; seed <= SEEDS; seed++) {
-      const run = measured(parts, seed);
-      for (const count of counts) {
-        const bound = run.boundOf(count.percent);
-        if (bound < count.truth / 1.05) count.passed += 1;
-        if (bound < count.truth * 2) count.half += 1;
-      }
-    }
+    const long = drawnRun({ ...parts, requests: parts.load > 0.9 ? 3e6 : 1e6 }, 1e6);
+    const counts = passesOf(parts.requests, long, (seed) => measured(drawnRun(parts, seed)));
     tell({ ...parts, seeds: SEEDS, counts });
     for (const { passed, half, percent } of counts) {
       expect(passed).toBeLessThanOrEqual(0.05 * SEEDS + BY_CHANCE);
       // Half loaded, and long enough for what is asked of it: a pass stays within reach.
       const isReachable = parts.load === 0.5 && parts.requests >= (percent === 99 ? 4_000 : 700);
       if (isReachable) expect(half).toBeGreaterThanOrEqual(0.65 * SEEDS);
-      if (isReachable && parts.requests === 4_000) expect(half).toBeGreaterThanOrEqual(0.9 * SEEDS);
+      if (isReachable && parts.requests >= 4_000) expect(half).toBeGreaterThanOrEqual(0.9 * SEEDS);
     }
     // The tail of a queue is followed beyond the greatest answer.
     const [p99] = counts.filter(({ percent }) => percent === 99);
     const isFollowed = parts.load === 0.8 && parts.service === 'exponential' && parts.requests === 4_000;
     if (isFollowed) expect(p99?.half).toBeGreaterThanOrEqual(0.4 * SEEDS);
   });
+});
+
+const SLICE_CASES = ([0.5, 0.8, 0.95] as const).flatMap((load) =>
+  ([2_000, 7_000] as const).map(
+    (requests): RunParts => ({ arrivals: 'poisson', service: 'exponential', executors: 4, load, requests }),
+  ),
+);
+
+test.each(SLICE_CASES)('a tenth of $requests requests that share a queue, load $load', (parts) => {
+  const long = drawnRun({ ...parts, requests: parts.load > 0.9 ? 3e6 : 1e6 }, 1e6);
+  const counts = passesOf(parts.requests / 10, long, (seed) => {
+    const run = drawnRun(parts, seed);
+    const random = uniform(seed + 777);
+    const mine = run.arrivals.map(() => (random() < 0.1 ? 1 : 0));
+    const part = {
+      arrivals: run.arrivals.filter((_, at) => mine[at] === 1),
+      latencies: run.latencies.filter((_, at) => mine[at] === 1),
+    };
+    return measured(part, measured(run).windows);
+  });
+  tell({ ...parts, seeds: SEEDS, counts });
+  for (const { passed, half } of counts) {
+    expect(passed).toBeLessThanOrEqual(0.05 * SEEDS + BY_CHANCE);
+    if (parts.load === 0.5) expect(half).toBeGreaterThanOrEqual(0.85 * SEEDS);
+  }
+});
+
+/** Fewer requests of more queues say nothing of them: they are as requests that are slow each for itself. */
+const QUEUES_CASES = ([0.5, 0.8, 0.95] as const).flatMap((load): QueuesParts[] => {
+  const parts = { service: 'exponential', executors: 4, load } as const;
+  return [
+    { ...parts, queues: 4, taken: 'in turn', requests: 700 },
+    { ...parts, queues: 16, taken: 'in turn', requests: 4_000 },
+    { ...parts, queues: 4, taken: 'at random', requests: 4_000 },
+    { ...parts, queues: 8, taken: 'at random', requests: 4_000 },
+  ];
+});
+
+test.each(QUEUES_CASES)('$queues queues taken $taken, $requests requests, load $load', (parts) => {
+  const long = drawnQueues({ ...parts, requests: parts.load > 0.9 ? 3e6 : 1e6 }, 1e6);
+  const counts = passesOf(parts.requests, long, (seed) => measured(drawnQueues(parts, seed)));
+  tell({ ...parts, seeds: SEEDS, counts });
+  for (const { passed, half, percent } of counts) {
+    expect(passed).toBeLessThanOrEqual(0.05 * SEEDS + BY_CHANCE);
+    if (parts.load === 0.5 && percent < 99) expect(half).toBeGreaterThanOrEqual(0.85 * SEEDS);
+  }
 });
 
 /** How much longer B takes at a share of the run, over a mean of none. */

@@ -16,8 +16,14 @@ export interface RunParts {
   readonly requests: number;
 }
 
+/** Several equal queues, each as loaded, and which of them takes a request. */
+export interface QueuesParts extends Omit<RunParts, 'arrivals'> {
+  readonly queues: number;
+  readonly taken: 'in turn' | 'at random';
+}
+
 /** One drawn run: when requests came, and how long each took; seconds, where a service takes one on average. */
-interface DrawnRun {
+export interface DrawnRun {
   readonly arrivals: Float64Array;
   readonly latencies: Float64Array;
 }
@@ -43,11 +49,39 @@ export function arrivalsOf({ arrivals, executors, load, requests }: RunParts, se
 
 /** Poisson arrivals find a queue that has been served for long; a trace begins at an empty one, as its replay does. */
 export function drawnRun(parts: RunParts, seed: number): DrawnRun {
-  const before = parts.arrivals === 'azure' ? 0 : Math.min(8_000, Math.ceil(20 / (1 - parts.load) ** 2));
+  const before = parts.arrivals === 'azure' ? 0 : requestsBefore(parts.load);
   const arrivals = arrivalsOf({ ...parts, requests: parts.requests + before }, seed * 2);
   const random = uniform(seed * 2 + 1);
   const draw = SERVICE_TIMES[parts.service];
   const latencies = queueLatencies(arrivals, parts.executors, () => draw(random));
+  return without(before, { arrivals, latencies });
+}
+
+/** Poisson arrivals before several queues that have been served for long. */
+export function drawnQueues(parts: QueuesParts, seed: number): DrawnRun {
+  const { queues, taken, executors, load, service } = parts;
+  const before = queues * requestsBefore(load);
+  const arrivals = poissonArrivals(parts.requests + before, queues * executors * load, uniform(seed * 3));
+  const [choose, random] = [uniform(seed * 3 + 1), uniform(seed * 3 + 2)];
+  const queueOf = arrivals.map((_, at) =>
+    taken === 'in turn' ? at % queues : Math.floor(choose() * queues),
+  );
+  const latencies = new Float64Array(arrivals.length);
+  for (let queue = 0; queue < queues; queue++) {
+    const own = [...arrivals.keys()].filter((at) => queueOf[at] === queue);
+    const ownArrivals = Float64Array.from(own, (at) => arrivals[at]!);
+    const ownLatencies = queueLatencies(ownArrivals, executors, () => SERVICE_TIMES[service](random));
+    for (const [nth, at] of own.entries()) latencies[at] = ownLatencies[nth]!;
+  }
+  return without(before, { arrivals, latencies });
+}
+
+/** After so many a queue no longer tells that it began empty. */
+function requestsBefore(load: number): number {
+  return Math.min(8_000, Math.ceil(20 / (1 - load) ** 2));
+}
+
+function without(before: number, { arrivals, latencies }: DrawnRun): DrawnRun {
   const start = arrivals[before]!;
   return {
     arrivals: arrivals.subarray(before).map((each) => each - start),

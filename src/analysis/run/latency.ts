@@ -28,20 +28,20 @@ export interface LatencyFigures {
 export class LatencyStatistics {
   readonly figures: LatencyFigures;
 
-  readonly #ofRun: OurTimes | null;
+  readonly #ofRun: LatencyFigures | null;
 
   /**
    * @param originNs where the judged part of the run begins
-   * @param ofRun what our side took in the whole run, for a part of it, which does not measure that anew
+   * @param ofRun of the whole run, for a part of it: what our side took is not measured anew, its queue is not seen anew
    */
-  constructor(originNs = 0, ofRun: OurTimes | null = null) {
+  constructor(originNs = 0, ofRun: LatencyFigures | null = null) {
     this.#ofRun = ofRun;
     this.figures = {
       scheduled: new Histogram(),
       service: new Histogram(),
       byWindow: {
-        scheduled: new WindowPercentiles(originNs),
-        service: new WindowPercentiles(originNs),
+        scheduled: new WindowPercentiles(originNs, true, ofRun?.byWindow.scheduled),
+        service: new WindowPercentiles(originNs, true, ofRun?.byWindow.service),
       },
       censored: { scheduled: new Histogram(), service: new Histogram() },
       lag: ofRun?.lag ?? new Histogram(),
@@ -75,9 +75,6 @@ export class LatencyStatistics {
     if (send.connectionWaitNs !== null) connectionWait.record(send.connectionWaitNs);
   }
 }
-
-/** How long our side took, whatever the target did. */
-export type OurTimes = Pick<LatencyFigures, 'lag' | 'connect' | 'connectionWait'>;
 
 /** How late a send left, the wait for its recorded connection excluded. A stamp before the instant is not late. */
 export function lagNsOf(send: SentSend): number {

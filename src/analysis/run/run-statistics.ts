@@ -100,7 +100,7 @@ export class RunStatistics {
     this.#faults = objectives.faults ?? [];
     this.#lastIntendedNs = originNs;
     this.#all = new PartStatistics(originNs, limitsOf(objectives.thresholds, null));
-    this.#slices = new SliceStatistics(originNs, objectives, this.#all.ourTimes);
+    this.#slices = new SliceStatistics(originNs, objectives, this.#all);
     this.#warmup = new WarmupStatistics(originNs);
   }
 

@@ -4,7 +4,7 @@ import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NamedGroups } from '../stats/tally.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../verdict/slices.ts';
 import { limitsText, type RequestLimit, STREAM_METRICS, type Threshold } from '../verdict/slo.ts';
-import { type LatencyFigures, LatencyStatistics, type OurTimes, type SentSend } from './latency.ts';
+import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
 import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';
 import { type StreamFigures, StreamStatistics } from './streams.ts';
 
@@ -77,15 +77,15 @@ export class PartStatistics {
   endOffsetNs: number;
 
   /** @param ofRun of the whole run, where this is a part of it */
-  constructor(originNs: number, limits: readonly (readonly RequestLimit[])[], ofRun: OurTimes | null = null) {
-    this.#latency = new LatencyStatistics(originNs, ofRun);
-    this.#streams = new StreamStatistics(originNs);
+  constructor(
+    originNs: number,
+    limits: readonly (readonly RequestLimit[])[],
+    ofRun: PartStatistics | null = null,
+  ) {
+    this.#latency = new LatencyStatistics(originNs, ofRun === null ? null : ofRun.#latency.figures);
+    this.#streams = new StreamStatistics(originNs, ofRun === null ? null : ofRun.#streams.figures());
     this.#goodput = new Map(limits.map((each) => [limitsText(each), new GoodputCounts(each)]));
     this.endOffsetNs = originNs;
-  }
-
-  get ourTimes(): OurTimes {
-    return this.#latency.figures;
   }
 
   add(send: Send): SendOutcome {
@@ -125,8 +125,8 @@ export class SliceStatistics {
   readonly #stageEndsNs: readonly number[];
   readonly #faults: readonly FaultWindow[];
 
-  /** @param ofRun what our side took in the whole run */
-  constructor(originNs: number, { thresholds, stageEndsNs, faults = [] }: Objectives, ofRun: OurTimes) {
+  /** @param ofRun all requests of the run */
+  constructor(originNs: number, { thresholds, stageEndsNs, faults = [] }: Objectives, ofRun: PartStatistics) {
     this.#faults = faults;
     const slices = new Map(thresholds.flatMap(({ slice }) => (slice ? [[sliceText(slice), slice]] : [])));
     this.#slices = [...slices].map(([text, slice]) => {

@@ -55,11 +55,15 @@ export class StreamStatistics {
   readonly #tokens = { answers: 0, prompt: 0, output: 0 };
   readonly #finishes = new Tally<FinishReason>();
 
-  /** @param originNs where the judged part of the run begins */
-  constructor(originNs = 0) {
-    const windows = (perRequest = true) => new WindowPercentiles(originNs, perRequest);
+  /**
+   * @param originNs where the judged part of the run begins
+   * @param ofRun of the whole run, for a part of it
+   */
+  constructor(originNs = 0, ofRun: Pick<StreamFigures, 'byWindow'> | null = null) {
+    const ttft = new WindowPercentiles(originNs, true, ofRun?.byWindow.ttft);
     // Gaps of one stream are no independent samples, and a time per token is no time in a queue.
-    this.#byWindow = { ttft: windows(), itl: windows(false), tpot: windows(false) };
+    const [itl, tpot] = [new WindowPercentiles(originNs, false), new WindowPercentiles(originNs, false)];
+    this.#byWindow = { ttft, itl, tpot };
   }
 
   /** Takes every send that is over, whether it streams or not. */

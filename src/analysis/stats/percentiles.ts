@@ -66,13 +66,16 @@ export class WindowPercentiles {
   #slotNs = FIRST_SLOT_NS;
   /** Null where a value is not the time of one request. */
   readonly #queue: QueueSeries | null;
+  readonly #ofRun: WindowPercentiles | null;
 
   /**
    * @param originNs where the first window begins, on the clock of `record`
    * @param perRequest whether each value is the time of one request, from its instant on
+   * @param ofRun the same times of the whole run, where these are some of them
    */
-  constructor(originNs = 0, perRequest = true) {
+  constructor(originNs = 0, perRequest = true, ofRun: WindowPercentiles | null = null) {
     this.#originNs = originNs;
+    this.#ofRun = ofRun;
     this.#queue = perRequest ? new QueueSeries() : null;
   }
 
@@ -118,8 +121,23 @@ export class WindowPercentiles {
     return {
       own: Math.floor(values / Math.max(1, ...own)),
       body: Math.floor(values / Math.max(1, ...body)),
-      queue: this.#queue?.seen() ?? null,
+      queue: this.#seenQueue(this.#ofRun),
     };
+  }
+
+  #seenQueue(run: WindowPercentiles | null): SeenQueue | null {
+    const seen = run === null ? this.#queue?.seen() : this.#queue?.seen(run.#queue, this.#shareOf(run));
+    return seen ?? null;
+  }
+
+  /** How many of the values of a run these are, over the time that they lie in. */
+  #shareOf(run: WindowPercentiles): number {
+    const met = this.#slots.flatMap((slot, at) =>
+      slot.from(0) > 0 ? [Math.floor((at * this.#slotNs) / run.#slotNs)] : [],
+    );
+    const own = this.#slots.reduce((sum, slot) => sum + slot.from(0), 0);
+    const all = [...new Set(met)].reduce((sum, at) => sum + (run.#slots[at]?.from(0) ?? 0), 0);
+    return Math.min(1, own / Math.max(1, all));
   }
 
   /** How many values each slot has, and how many of them lie in the bin of a percentile of all, or over it. */

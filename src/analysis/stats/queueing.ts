@@ -1,9 +1,14 @@
-/** So many requests are kept. A longer run has windows enough to see how its answers depend on each other. */
+/** So many requests are kept, the first. How fast their queue returns stands for the rest of a longer run. */
 const MOST_KEPT = 4_096;
 /** Fewer requests show no queue: chance alone makes neighbours alike. */
 const LEAST_KEPT = 20;
 /** Independent neighbours are alike by more than this over √n once in twenty times. */
 const CHANCE = 1.65;
+/** Behind several queues a request is like one a few places before it: in turn at one lag, else a little at each. */
+const MOST_LAGS = 32;
+/** By chance any of so many is more than this over √n once in a hundred times, and so is their mean over √(n lags). */
+const CHANCE_OF_ANY = 3.4;
+const CHANCE_OF_MEAN = 2.33;
 
 const ALWAYS_ALIKE = 1 - 1e-9;
 /** By drawn queues of 200 to 4,000 requests: without it a percentile 5 % over its limit passes in over 5 % of them. */
@@ -30,46 +35,87 @@ const NO_QUEUE: SeenQueue = { states: Number.POSITIVE_INFINITY, samples: Number.
 export class QueueSeries {
   /** Pairs of an instant and a time, both relative to the first instant's origin. */
   #pairs = new Float32Array(64);
+  #kept = 0;
   #count = 0;
-  #isLong = false;
+  #cached: Found | null = null;
 
   record(offsetNs: number, durationNs: number): void {
-    if (this.#isLong) return;
-    if (this.#count === MOST_KEPT) {
-      this.#isLong = true;
-      this.#pairs = new Float32Array(0);
-      return;
-    }
-    if (2 * this.#count === this.#pairs.length) {
+    this.#count += 1;
+    if (this.#kept === MOST_KEPT) return;
+    if (2 * this.#kept === this.#pairs.length) {
       const pairs = new Float32Array(2 * this.#pairs.length);
       pairs.set(this.#pairs);
       this.#pairs = pairs;
     }
-    this.#pairs[2 * this.#count] = offsetNs;
-    this.#pairs[2 * this.#count + 1] = durationNs;
-    this.#count += 1;
+    this.#pairs[2 * this.#kept] = offsetNs;
+    this.#pairs[2 * this.#kept + 1] = durationNs;
+    this.#kept += 1;
+    this.#cached = null;
   }
 
-  /** What a run tells of its queue; null for one of which too much, or too little, was recorded to say. */
-  seen(): SeenQueue | null {
-    if (this.#isLong || this.#count < LEAST_KEPT) return null;
-    const order = [...Array(this.#count).keys()].sort((a, b) => this.#pairs[2 * a]! - this.#pairs[2 * b]!);
-    const instants = Float64Array.from(order, (at) => this.#pairs[2 * at]!);
-    const durations = Float64Array.from(order, (at) => this.#pairs[2 * at + 1]!);
-    const times = likenessOfNeighbours(ranksOf(durations));
-    if (times <= CHANCE / Math.sqrt(this.#count)) return NO_QUEUE;
-    const inFlight = Math.min(
-      ALWAYS_ALIKE,
-      Math.max(0, likenessOfNeighbours(inFlightAt(instants, durations))),
-    );
+  /**
+   * What a run tells of its queue; null for one of which too little was recorded to say. Some requests of a run find
+   * its queue as it is, but see of what is in flight only their own. Their times follow the one number or the other.
+   * @param ofRun all requests of the run, of which these are some
+   * @param share how many of the requests of the run these are, from 0 to 1
+   */
+  seen(ofRun: QueueSeries | null = null, share = 1): SeenQueue | null {
+    if (this.#count < LEAST_KEPT) return null;
+    const found = this.#found();
+    const ranks = ranksOf(found.durations);
+    const times = likenessOfTimes(ranks);
+    if (times === null) return NO_QUEUE;
+    const run = ofRun !== null && isOfRun(found, ranks, ofRun.#found()) ? ofRun : null;
+    const inFlight = run === null ? found.likeness : run.#found().likeness ** (1 / share);
     const relaxation = (1 + inFlight) / (1 - inFlight);
     // The part of a time that the queue makes. Its root: what was seen of a short run is its calmer part.
-    const share = Math.sqrt(Math.min(1, times / Math.max(inFlight, times)));
+    const part = Math.sqrt(Math.min(1, times / Math.max(inFlight, times)));
+    const { kept, count } =
+      run === null ? { kept: this.#kept, count: this.#count } : { kept: run.#kept, count: run.#count };
     return {
-      states: this.#count / relaxation,
-      samples: this.#count / (1 + SAFETY * share * (relaxation - 1)),
+      // Of those that were kept: what was seen to return slowly may return more slowly still in a longer run.
+      states: (this.#count * (kept / count)) / relaxation,
+      samples: this.#count / (1 + SAFETY * part * (relaxation - 1)),
     };
   }
+
+  #found(): Found {
+    this.#cached ??= this.#ordered();
+    return this.#cached;
+  }
+
+  #ordered(): Found {
+    const order = [...Array(this.#kept).keys()].sort((a, b) => this.#pairs[2 * a]! - this.#pairs[2 * b]!);
+    const instants = Float64Array.from(order, (at) => this.#pairs[2 * at]!);
+    const durations = Float64Array.from(order, (at) => this.#pairs[2 * at + 1]!);
+    const inFlight = inFlightAt(instants, durations);
+    const likeness = Math.min(ALWAYS_ALIKE, Math.max(0, likenessAt(1, inFlight)));
+    return { instants, durations, inFlight, likeness };
+  }
+}
+
+/** Requests in the order of their instants, and how many each one found in flight. */
+interface Found {
+  readonly instants: Float64Array;
+  readonly durations: Float64Array;
+  readonly inFlight: Float64Array;
+  /** Of the number in flight, from one request to the next. */
+  readonly likeness: number;
+}
+
+/** Whether times follow the number in flight of the whole run, and not that of their own requests. */
+function isOfRun(part: Found, ranks: Float64Array, run: Found): boolean {
+  const end = run.instants.at(-1) ?? Number.NEGATIVE_INFINITY;
+  const both = part.instants.filter((instant) => instant <= end).length;
+  if (both < LEAST_KEPT) return false;
+  let at = 0;
+  const inFlight = part.instants.subarray(0, both).map((instant) => {
+    while (run.instants[at]! < instant) at += 1;
+    return run.inFlight[at]!;
+  });
+  const times = ranks.subarray(0, both);
+  const own = correlation(times, part.inFlight.subarray(0, both));
+  return correlation(times, inFlight) > Math.max(own, CHANCE / Math.sqrt(both));
 }
 
 /** How many requests each one finds in flight. */
@@ -89,14 +135,57 @@ function ranksOf(values: Float64Array): Float64Array {
   return values.map((value) => firstAt.get(value)!);
 }
 
-/** Autocorrelation at lag 1; 0 where nothing varies. */
-function likenessOfNeighbours(values: Float64Array): number {
-  const mean = values.reduce((sum, each) => sum + each, 0) / values.length;
+/** How alike near times are; null where that may be chance. */
+function likenessOfTimes(times: Float64Array): number | null {
+  const chance = 1 / Math.sqrt(times.length);
+  const lags = Math.min(MOST_LAGS, Math.floor(times.length / 6));
+  const likeness = Array.from({ length: lags }, (_, at) => likenessAt(at + 1, times));
+  const next = likeness[0]!;
+  if (next > CHANCE * chance) return next;
+  const turns = likeness.findIndex((each) => each > CHANCE_OF_ANY * chance) + 1;
+  if (turns > 0) {
+    const inTurn = likenessAt(turns, withoutTurns(times, turns));
+    // A few values less their own mean are unlike each other by chance.
+    if (inTurn + turns / times.length > CHANCE * chance) return likeness[turns - 1]!;
+  }
+  const mean = likeness.reduce((sum, each) => sum + each, 0) / lags;
+  return mean > (CHANCE_OF_MEAN * chance) / Math.sqrt(lags) ? mean : null;
+}
+
+/** Less the mean of every so manieth: kinds of requests that come in turn are alike without a queue. */
+function withoutTurns(values: Float64Array, turns: number): Float64Array {
+  const sums = new Float64Array(turns);
+  for (const [at, value] of values.entries()) sums[at % turns]! += value;
+  return values.map(
+    (value, at) => value - sums[at % turns]! / Math.ceil((values.length - (at % turns)) / turns),
+  );
+}
+
+/** Autocorrelation; 0 where nothing varies. */
+function likenessAt(lag: number, values: Float64Array): number {
+  const mean = meanOf(values);
   let [together, alone] = [0, 0];
   for (let at = 0; at < values.length; at++) {
     const difference = values[at]! - mean;
     alone += difference ** 2;
-    if (at > 0) together += difference * (values[at - 1]! - mean);
+    if (at >= lag) together += difference * (values[at - lag]! - mean);
   }
   return alone === 0 ? 0 : together / alone;
+}
+
+/** Pearson's; 0 where one of both does not vary. */
+function correlation(a: Float64Array, b: Float64Array): number {
+  const [meanA, meanB] = [meanOf(a), meanOf(b)];
+  let [together, aloneA, aloneB] = [0, 0, 0];
+  for (let at = 0; at < a.length; at++) {
+    const [ofA, ofB] = [a[at]! - meanA, b[at]! - meanB];
+    together += ofA * ofB;
+    aloneA += ofA ** 2;
+    aloneB += ofB ** 2;
+  }
+  return aloneA === 0 || aloneB === 0 ? 0 : together / Math.sqrt(aloneA * aloneB);
+}
+
+function meanOf(values: Float64Array): number {
+  return values.reduce((sum, each) => sum + each, 0) / values.length;
 }
