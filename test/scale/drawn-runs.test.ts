@@ -174,7 +174,7 @@ const QUEUES_CASES = ([0.5, 0.8, 0.95] as const).flatMap((load): QueuesParts[] =
   const parts = { service: 'exponential', executors: 4, load } as const;
   return [
     { ...parts, queues: 4, taken: 'in turn', requests: 700 },
-    { ...parts, queues: 16, taken: 'in turn', requests: 4_000 },
+    { ...parts, queues: 8, taken: 'in turn', requests: 1_500 },
     { ...parts, queues: 4, taken: 'at random', requests: 4_000 },
     { ...parts, queues: 8, taken: 'at random', requests: 4_000 },
   ];

@@ -63,12 +63,12 @@ export function drawnQueues(parts: QueuesParts, seed: number): DrawnRun {
   const before = queues * requestsBefore(load);
   const arrivals = poissonArrivals(parts.requests + before, queues * executors * load, uniform(seed * 3));
   const [choose, random] = [uniform(seed * 3 + 1), uniform(seed * 3 + 2)];
-  const queueOf = arrivals.map((_, at) =>
-    taken === 'in turn' ? at % queues : Math.floor(choose() * queues),
-  );
+  const queued: number[][] = Array.from({ length: queues }, () => []);
+  for (const at of arrivals.keys()) {
+    queued[taken === 'in turn' ? at % queues : Math.floor(choose() * queues)]!.push(at);
+  }
   const latencies = new Float64Array(arrivals.length);
-  for (let queue = 0; queue < queues; queue++) {
-    const own = [...arrivals.keys()].filter((at) => queueOf[at] === queue);
+  for (const own of queued) {
     const ownArrivals = Float64Array.from(own, (at) => arrivals[at]!);
     const ownLatencies = queueLatencies(ownArrivals, executors, () => SERVICE_TIMES[service](random));
     for (const [nth, at] of own.entries()) latencies[at] = ownLatencies[nth]!;
