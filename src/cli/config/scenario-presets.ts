@@ -8,6 +8,8 @@ interface ScenarioPreset {
   readonly window: Readonly<Record<string, unknown>>;
   /** A setting that only the scenario can know, and must state. */
   readonly needs?: string;
+  /** Holds beside the objectives of a scenario that bound no mismatch: without one, compared answers judge nothing. */
+  readonly mismatch?: string;
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
@@ -46,6 +48,7 @@ export const SCENARIO_PRESETS = {
   'release-gate': {
     asks: 'Does the new build answer as well as recorded, at the load that production had?',
     window: { peak: '10m' },
+    mismatch: 'mismatch: rate<0.01',
     settings: { duration: '10m', calibrate: true, check: 'shape', slo: SLO },
   },
 } as const satisfies Readonly<Record<string, ScenarioPreset>>;

@@ -1,5 +1,8 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { namesBesideOurs } from '../../analysis/verdict/slo.ts';
+import { withOpenSlo } from '../../app/open-slo.ts';
+import { isCheckImplied } from '../../app/replay/document.ts';
 import { invalidYaml, readYaml, type YamlDocument } from '../../app/yaml-file.ts';
 import { AppError, Problems } from '../../core/errors.ts';
 import { type OptionTexts, textsOf } from '../../core/options.ts';
@@ -79,7 +82,7 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
     command: _command,
     capture,
     ...settings
-  } = withPreset;
+  } = withMismatch(withPreset);
   const entries = Object.entries(settings);
   return {
     description: typeof description === 'string' ? description : null,
@@ -188,6 +191,17 @@ function presetOf(stated: Values): Values {
   if (preset === undefined) return {};
   const { window, settings } = preset;
   return WINDOW_KEYS.some((key) => stated[key] != null) ? settings : { ...window, ...settings };
+}
+
+/** The values with the bound on mismatches that their preset has, unless their objectives state one. */
+function withMismatch(values: Values): Values {
+  const preset = SCENARIO_PRESETS[values['preset'] as PresetName] as { mismatch?: string } | undefined;
+  if (preset?.mismatch === undefined) return values;
+  const slo = [values['slo']].flat().map(String);
+  const texts = withOpenSlo(slo);
+  return isCheckImplied(texts, namesBesideOurs(texts))
+    ? values
+    : { ...values, slo: [...slo, preset.mismatch] };
 }
 
 /** What the preset needs and the scenario does not state, as a problem; null for nothing. */

@@ -37,6 +37,31 @@ test.each(Object.keys(SCENARIO_PRESETS))('the settings of preset %s are options 
   expect(() => resolved(`preset: ${preset}\ncapture: c\n${needed}`)).not.toThrow();
 });
 
+test('a release gate judges the answers that it compares, whatever objectives a scenario has of its own', () => {
+  const sloOf = (more: string, sets: readonly string[] = []) =>
+    Object.fromEntries(resolved(`preset: release-gate\ncapture: c\n${more}`, sets).settings)['slo'];
+  const bound = 'mismatch: rate<0.01';
+  expect(sloOf('')).toEqual(['errors: rate<0.01', bound]);
+  expect(sloOf('slo: realtime\n')).toEqual(['realtime', bound]);
+  expect(sloOf("slo: ['latency: p(99)<1', 'gpu: max<1']\n")).toEqual([
+    ...['latency: p(99)<1', 'gpu: max<1'],
+    bound,
+  ]);
+  expect(sloOf('slo: []\n')).toEqual([bound]);
+  expect(sloOf('', ['slo=chat'])).toEqual(['chat', bound]);
+  expect(sloOf("slo: 'latency: p(99)<1; mismatch: count<3'\n")).toBe('latency: p(99)<1; mismatch: count<3');
+  const file = join(temporaryDirectory(), 'slo.yaml');
+  writeFileSync(
+    file,
+    `apiVersion: openslo/v1
+kind: SLO
+metadata: {name: same, annotations: {reprise/metric: mismatch}}
+spec: {indicator: {spec: {ratioMetric: {}}}, objectives: [{target: 0.95}]}
+`,
+  );
+  expect(sloOf(`slo: ${file}\n`)).toBe(file);
+});
+
 test.each([
   ['capture: c\nmultiplyer: 2\n', /line 2, column 1: multiplyer is not a setting; did you mean multiplier\?/],
   [
