@@ -55,10 +55,9 @@ export function reportOutcome(report: ReportDocument, view: View): Outcome {
 function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: View): Outcome {
   const { verdict, valid } = judged;
   const result = runResult(verdict, valid);
-  const doubts = [...judged.reasons, ...judged.notes].filter(({ severity }) => severity === 'doubt');
   const cases = [
     ...judged.slo.map((line) => objectiveCase(line, verdict)),
-    ...doubts.map((each) => reasonCase(each, 'undecided')),
+    ...[...judged.reasons, ...judged.notes].filter(isCase).map(judgedCase),
   ];
   return {
     command: 'replay',
@@ -73,6 +72,15 @@ function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: Vie
     durationS: summary?.durationS ?? 0,
     view,
   };
+}
+
+/** A note changes nothing, and the line of its objective tells what is violated. */
+function isCase({ severity, code }: Judged['reasons'][number]): boolean {
+  return severity !== 'note' && code !== 'slo_violated';
+}
+
+function judgedCase(each: Judged['reasons'][number]): OutcomeCase {
+  return reasonCase(each, each.severity === 'fail' ? 'failed' : 'undecided');
 }
 
 /** The name that `--name` gave, else one that tells apart what cannot be compared. */

@@ -10,6 +10,7 @@ import {
   runOutcome,
 } from '../../../src/analysis/outcome/outcome.ts';
 import { reportView, runView } from '../../../src/analysis/report/view.ts';
+import { reason } from '../../../src/analysis/verdict/reasons.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../../src/app/compare.ts';
 import { byProgram } from '../../../src/core/options.ts';
 import { calmSends, comparedRun } from '../../support/compared-runs.ts';
@@ -45,6 +46,22 @@ describe('the outcome of a run', () => {
     expect(OPEN.result).toBe('undecided');
     expect(results(OPEN)).toContainEqual(['reason', 'too_few_samples', 'undecided']);
     expect(results(OPEN).map(([, , result]) => result)).not.toContain('failed');
+  });
+
+  test('a slow recovery, which no objective has a line for, is a case that failed in each form', () => {
+    const slow = reason('recovery_too_slow', { name: 'outage', seconds: 14, limitS: 10, by: [] });
+    const document = { ...summaryOf(good(200), { slo: ['latency: p(95)<60s'] }), verdict: 'FAIL' as const };
+    const outcome = runOutcome({ ...document, reasons: [slow] }, runView(document));
+    expect(results(outcome).filter(([, , result]) => result === 'failed')).toEqual([
+      ['reason', 'recovery_too_slow', 'failed'],
+    ]);
+    expect(junitXml(outcome)).toMatch(/failures="1" errors="0" skipped="0"/);
+    expect(openMetrics(outcome)).toMatch(/_failed_checks\{.*\} 1$/m);
+    expect(githubReport(outcome)).toMatchObject({
+      annotations: [expect.stringContaining('recovery_too_slow')],
+      outputs: 'verdict=FAIL\nresult=failed\nreasons=recovery_too_slow\n',
+    });
+    expect(results(BROKEN).filter(([, name]) => name === 'slo_violated')).toEqual([]);
   });
 
   test('names an unnamed run by what sets it apart, and has a case without any objective', () => {
