@@ -14,7 +14,8 @@ const STOP_MS = 45_000;
 const MOST_REASONS = 10;
 
 const PASSED = 0;
-const FAILED = 3;
+/** The second is that of a run which a guard stopped: against a target that fails everything it has a verdict too. */
+const FAILED: ReadonlySet<number | null> = new Set([3, 5]);
 
 /** What is read of the document that `reprise run --json` prints. */
 const judged = z.object({
@@ -83,7 +84,7 @@ function endOf({ status, stdout, said }: Ended): TestEnd {
     .slice(0, MOST_REASONS)
     .map(({ code, text }) => `${code}: ${text}`);
   if (status === PASSED && verdict === 'PASS') return { result: 'PASS', reasons: [], run };
-  if (status === FAILED && verdict === 'FAIL') return { result: 'FAIL', reasons, run };
+  if (FAILED.has(status) && verdict === 'FAIL') return { result: 'FAIL', reasons, run };
   if (reasons.length > 0) return { result: 'INCONCLUSIVE', reasons, run };
   if (status === PASSED)
     return {

@@ -1,0 +1,48 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { playByCommand } from '../../src/app/gate/play-scenario.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
+
+/** A command that prints this document, keeps its arguments, and ends with this status. */
+function command(document: object, status: number) {
+  const folder = temporaryDirectory();
+  const [script, seen] = [join(folder, 'command.mjs'), join(folder, 'arguments.json')];
+  writeFileSync(
+    script,
+    `import { writeFileSync } from 'node:fs';
+writeFileSync(${JSON.stringify(seen)}, JSON.stringify(process.argv.slice(2)));
+console.log(${JSON.stringify(JSON.stringify(document))});
+process.exitCode = ${status};
+`,
+  );
+  return { line: [process.execPath, script], seen: () => JSON.parse(readFileSync(seen, 'utf8')) };
+}
+const play = (line: readonly string[]) =>
+  playByCommand(line, new Map([['spike', 'spike.yaml']]))('spike', new AbortController().signal);
+
+describe('a scenario that is played by the command', () => {
+  const violated = { verdict: 'FAIL', run: 'r1', reasons: [{ code: 'slo_violated', text: 'errors' }] };
+
+  test.each([
+    [violated, 3, 'FAIL'],
+    // A guard stops a run against a build that answers nothing: the worst of all must not be left undecided.
+    [violated, 5, 'FAIL'],
+    [violated, 0, 'INCONCLUSIVE'],
+    [violated, 143, 'INCONCLUSIVE'],
+    [{ verdict: 'PASS', run: 'r1', reasons: [] }, 0, 'PASS'],
+    [{ verdict: 'PASS', run: 'r1', reasons: [] }, 5, 'INCONCLUSIVE'],
+    [
+      { verdict: 'INCONCLUSIVE', run: 'r1', reasons: [{ code: 'too_close', text: 'p99' }] },
+      4,
+      'INCONCLUSIVE',
+    ],
+    [{ verdict: null, run: 'r1' }, 0, 'INCONCLUSIVE'],
+  ])('%j with exit status %i is %s', async (document, status, result) => {
+    const { line, seen } = command(document, status);
+    const end = await play(line);
+    expect(end).toMatchObject({ result, run: 'r1' });
+    if (result === 'FAIL') expect(end.reasons).toEqual(['slo_violated: errors']);
+    expect(seen()).toEqual(['--log-format', 'json', 'run', 'spike.yaml', '--json']);
+  });
+});
