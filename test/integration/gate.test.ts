@@ -6,16 +6,18 @@ import { runReprise, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
-test('a gate plays the scenario that is asked for, says its verdict and its reasons, and ends in order', async () => {
+test('a gate plays the scenario that is asked for by the configuration it was started with, says its verdict and its reasons, and ends in order', async () => {
   const server = await serverOf((_, response) => void setTimeout(() => response.end('{}'), 100));
   const folder = temporaryDirectory();
   const scenario = join(folder, 'fail.yaml');
   writeFileSync(
     scenario,
-    `capture: ${captureOf(requestsOf(100))}\ntarget: ${server.url}\nslo: 'latency: p(50)<20'\nout: ${join(folder, 'run')}\n`,
+    `capture: ${captureOf(requestsOf(100))}\nslo: 'latency: p(50)<20'\nout: ${join(folder, 'run')}\n`,
   );
+  const config = join(folder, 'reprise.yaml');
+  writeFileSync(config, `replay:\n  target: ${server.url}\n`);
   const gate = startReprise([
-    ...['--log-format', 'json', 'gate', '--serve', '127.0.0.1:0', '--scenario', `fail=${scenario}`],
+    ...['--config', config, '--log-format', 'json', 'gate', '--serve', '127.0.0.1:0', '--scenario', `fail=${scenario}`],
     // Its second test finds the directory of the first, and comes to nothing.
     ...['--remember', '1ms'],
   ]);

@@ -22,11 +22,20 @@ export function gateCommand(entries: readonly CommandEntry[]): Command {
         resolveScenario({ file, stated: {}, sets: [] }, commands);
       const logger = loggerOf(command);
       await interruptible(async ({ signal }) => {
-        const gate = await startGate(options, [process.execPath, process.argv[1] ?? ''], logger);
+        const gate = await startGate(options, thisProgram(command), logger);
         logger.info({ address: gate.address, scenarios: [...options.scenarios.keys()] }, 'the gate answers');
         if (!signal.aborted) await once(signal, 'abort');
         await gate.stop();
         logger.info({}, 'stopped');
       });
     });
+}
+
+/** What runs this program again, with the configuration that it was started with. */
+function thisProgram(command: Command): string[] {
+  const { config } = command.optsWithGlobals<{ config?: string }>();
+  return [
+    ...[process.execPath, process.argv[1] ?? ''],
+    ...(config === undefined ? [] : [`--config=${config}`]),
+  ];
 }
