@@ -17,15 +17,24 @@ afterEach(async () => {
 async function gate({ token = null, waiting = 2 }: { token?: string | null; waiting?: number } = {}) {
   const started: string[] = [];
   const ends: ((end: TestEnd) => void)[] = [];
+  const aborted: number[] = [];
   const clock = new ManualClock();
   const play = (scenario: string, signal: AbortSignal) => {
     started.push(scenario);
     return new Promise<TestEnd>((resolve) => {
       ends.push(resolve);
-      signal.addEventListener('abort', () => resolve(OPEN));
+      signal.addEventListener('abort', () => {
+        aborted.push(ends.indexOf(resolve));
+        resolve(OPEN);
+      });
     });
   };
-  const queue = new TestQueue(play, clock, { waiting, remembered: 10, rememberMs: 60_000 });
+  let version = 'first';
+  const queue = new TestQueue({ play, versionOf: () => version }, clock, {
+    waiting,
+    remembered: 10,
+    rememberMs: 60_000,
+  });
   const { server, close } = ((made) => ({ server: made.server, close: () => made.close() }))(
     new GateServer(queue, ['spike', 'soak'], token),
   );
@@ -43,13 +52,22 @@ async function gate({ token = null, waiting = 2 }: { token?: string | null; wait
     return { status: response.status, body, document: body.startsWith('{') ? JSON.parse(body) : null };
   };
   /** As Flagger posts it. */
-  const flagger = (path: string, checksum = '85d557f47b', metadata: object = {}) =>
+  const flagger = (path: string, checksum = '85d557f47b', metadata: object = {}, name = 'chat') =>
     ask(path, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ name: 'chat', namespace: 'prod', phase: 'Progressing', checksum, metadata }),
+      body: JSON.stringify({ name, namespace: 'prod', phase: 'Progressing', checksum, metadata }),
     });
-  return { ask, flagger, started, clock, end: (at: number, end: TestEnd) => ends[at]?.(end) };
+  return {
+    ...{ ask, flagger, started, aborted, clock, end: (at: number, end: TestEnd) => ends[at]?.(end) },
+    change: () => {
+      version = 'second';
+    },
+    stop: async () => {
+      await queue.close();
+      close();
+    },
+  };
 }
 
 describe('Argo Rollouts', () => {
@@ -110,10 +128,10 @@ describe('Flagger', () => {
 });
 
 test('tests play one at a time, and no more wait than may', async () => {
-  const { ask, started, end } = await gate({ waiting: 1 });
+  const { ask, flagger, started, end } = await gate({ waiting: 1 });
   await ask('/argo/spike?id=1');
   expect((await ask('/argo/soak?id=1')).document).toMatchObject({ result: 'RUNNING', ahead: 1 });
-  expect((await ask('/argo/spike?id=2')).status).toBe(429);
+  expect((await flagger('/flagger/spike')).status).toBe(429);
   expect(started).toEqual(['spike']);
   end(0, PASS);
   await expect.poll(() => started).toEqual(['spike', 'soak']);
@@ -121,6 +139,63 @@ test('tests play one at a time, and no more wait than may', async () => {
     'PASS',
     'RUNNING',
   ]);
+});
+
+test('a test of a build that a newer one has replaced ends undecided, and is never remembered', async () => {
+  const { ask, started, aborted, end } = await gate({ waiting: 1 });
+  const older = ask('/argo/spike?id=1&wait=30s');
+  await expect.poll(() => started).toHaveLength(1);
+  await ask('/argo/soak?id=1');
+  expect((await ask('/argo/spike?id=2')).document).toMatchObject({ result: 'RUNNING', ahead: 1 });
+  expect(await older).toMatchObject({
+    status: 200,
+    document: { result: 'INCONCLUSIVE', reasons: [expect.stringMatching(/^superseded: 2 /)] },
+  });
+  expect(aborted).toEqual([0]);
+  await expect.poll(() => started).toEqual(['spike', 'soak']);
+  end(1, PASS);
+  await expect.poll(() => started).toEqual(['spike', 'soak', 'spike']);
+  end(2, PASS);
+  expect((await ask('/argo/spike?id=2&wait=30s')).document.result).toBe('PASS');
+  // A build that has its verdict keeps it, and one that was replaced is tested anew.
+  expect((await ask('/argo/spike?id=1')).document.result).toBe('RUNNING');
+  expect((await ask('/argo/spike?id=2')).document.result).toBe('PASS');
+  expect(started).toHaveLength(4);
+});
+
+test('another deployment of Flagger replaces none, and a newer checksum of the same does', async () => {
+  const { flagger, started, aborted } = await gate({ waiting: 3 });
+  await flagger('/flagger/spike', 'a');
+  await flagger('/flagger/spike', 'b', {}, 'search');
+  expect(aborted).toEqual([]);
+  await flagger('/flagger/spike', 'c');
+  expect(aborted).toEqual([0]);
+  await expect.poll(() => started).toHaveLength(2);
+  expect(await flagger('/flagger/spike/rollback', 'a')).toMatchObject({ status: 404 });
+});
+
+test('a pass of another text of the scenario is no pass', async () => {
+  const { ask, started, end, change } = await gate();
+  await ask('/argo/spike?id=1');
+  end(0, PASS);
+  expect((await ask('/argo/spike?id=1&wait=30s')).document.result).toBe('PASS');
+  change();
+  expect((await ask('/argo/spike?id=1')).document.result).toBe('RUNNING');
+  expect(started).toHaveLength(2);
+});
+
+test('a wait that ends without a result, or with the gate, is an error that Argo asks again', async () => {
+  const { ask, flagger, started, stop } = await gate();
+  expect(await ask('/argo/spike?id=1&wait=20ms')).toMatchObject({
+    status: 503,
+    document: { result: 'RUNNING' },
+  });
+  const [playing, waiting] = [ask('/argo/spike?id=1&wait=30s'), ask('/argo/soak?id=1&wait=30s')];
+  const flaggers = flagger('/flagger/spike?wait=30s');
+  await expect.poll(async () => (await ask('/tests')).document.tests).toHaveLength(3);
+  await stop();
+  expect([(await playing).status, (await waiting).status, (await flaggers).status]).toEqual([503, 503, 409]);
+  expect(started).toEqual(['spike']);
 });
 
 test('the end of a test is forgotten in time, and then it is played again', async () => {

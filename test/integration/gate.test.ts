@@ -17,7 +17,17 @@ test('a gate plays the scenario that is asked for by the configuration it was st
   const config = join(folder, 'reprise.yaml');
   writeFileSync(config, `replay:\n  target: ${server.url}\n`);
   const gate = startReprise([
-    ...['--config', config, '--log-format', 'json', 'gate', '--serve', '127.0.0.1:0', '--scenario', `fail=${scenario}`],
+    ...[
+      '--config',
+      config,
+      '--log-format',
+      'json',
+      'gate',
+      '--serve',
+      '127.0.0.1:0',
+      '--scenario',
+      `fail=${scenario}`,
+    ],
     // Its second test finds the directory of the first, and comes to nothing.
     ...['--remember', '1ms'],
   ]);

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { parseDurationMs } from '../../core/units.ts';
-import type { TestQueue, TestView } from './scenario-queue.ts';
+import type { TestName, TestQueue, TestView } from './scenario-queue.ts';
 
 const BODY_BYTES = 64 * 1024;
 /** A request may wait so long for the end of a test. */
@@ -31,7 +31,8 @@ const argoBody = z.object({ id }).partial();
  * The HTTP face of a gate. Both kinds of caller name a deployment, by an id or by Flagger's checksum: the first request
  * starts its test, others join it.
  *
- * - `GET` or `POST /argo/SCENARIO?id=ID`: JSON with `result` for the `web` provider of Argo Rollouts.
+ * - `GET` or `POST /argo/SCENARIO?id=ID`: JSON with `result` for the `web` provider of Argo Rollouts; 503 where a wait
+ *   ends before the test.
  * - `POST /flagger/SCENARIO`: Flagger's webhook; 200 only for a pass. `/flagger/SCENARIO/rollback` is 200 only for a
  *   fail, and starts nothing.
  * - `GET /tests`, `/livez`.
@@ -116,8 +117,10 @@ export class GateServer {
   ): Promise<Answer> {
     const known = id.safeParse(asked);
     if (!known.success) return text(400, `give an id of 1 to ${ID_LENGTH} characters: ?id=REVISION`);
-    const test = await this.#test(scenario, known.data, waitMs, signal);
-    return test === null ? full() : json(200, test);
+    const test = await this.#test({ scenario, subject: 'argo', id: known.data }, waitMs, signal);
+    if (test === null) return full();
+    // Argo takes any 200 for a measurement, and may take none after it; an error is asked again.
+    return json(waitMs > 0 && test.result === 'RUNNING' ? 503 : 200, test);
   }
 
   async #flagger(
@@ -128,24 +131,23 @@ export class GateServer {
     signal: AbortSignal,
   ): Promise<Answer> {
     if (data === undefined) return text(400, `this is no webhook of Flagger: ${z.prettifyError(error)}`);
-    const key = `${data.namespace}/${data.name}/${data.checksum}`;
+    const subject = `${data.namespace}/${data.name}`;
+    const name = { scenario, subject, id: `${subject}/${data.checksum}` };
     if (rest.length === 0) {
-      const test = await this.#test(scenario, key, waitMs, signal);
+      const test = await this.#test(name, waitMs, signal);
       return test === null ? full() : text(test.result === 'PASS' ? 200 : statusOf(test), sentenceOf(test));
     }
     if (rest.length > 1 || rest[0] !== 'rollback')
       return text(404, 'there is only /rollback below a scenario');
-    const test = this.#queue.look(scenario, key);
+    const test = this.#queue.look(name);
     if (test === null) return text(404, 'nobody has asked for this test');
     return text(test.result === 'FAIL' ? 200 : statusOf(test), sentenceOf(test));
   }
 
   /** Null where too many wait. */
-  async #test(scenario: string, key: string, waitMs: number, signal: AbortSignal): Promise<TestView | null> {
-    const test = this.#queue.ask(scenario, key);
-    if (test === null || test.result !== 'RUNNING' || waitMs === 0) return test;
-    await this.#queue.ended(scenario, key, AbortSignal.any([signal, AbortSignal.timeout(waitMs)]));
-    return this.#queue.look(scenario, key);
+  #test(name: TestName, waitMs: number, signal: AbortSignal): Promise<TestView | null> {
+    const until = waitMs === 0 ? AbortSignal.abort() : AbortSignal.timeout(waitMs);
+    return this.#queue.ask(name, AbortSignal.any([signal, until]));
   }
 
   #isAllowed(authorization: string | undefined, stated: string | undefined): boolean {

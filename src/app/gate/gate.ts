@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems, reasonOf } from '../../core/errors.ts';
@@ -99,7 +100,8 @@ export async function startGate(
   logger: Logger,
 ): Promise<RunningGate> {
   const play = logged(playByCommand(command, scenarios), logger);
-  const queue = new TestQueue(play, systemClock, limits);
+  const versionOf = (scenario: string) => digestOf(scenarios.get(scenario) ?? '');
+  const queue = new TestQueue({ play, versionOf }, systemClock, limits);
   const gate = new GateServer(queue, scenarios.keys(), token);
   const listening = await listenOn(gate.server, endpoint);
   return {
@@ -112,6 +114,15 @@ export async function startGate(
       await new Promise((resolve) => gate.server.close(resolve));
     },
   };
+}
+
+/** Of a file, to see that it has changed. One that cannot be read plays nothing, and its test says why. */
+function digestOf(file: string): string {
+  try {
+    return createHash('sha256').update(readFileSync(file)).digest('hex');
+  } catch (error) {
+    return reasonOf(error);
+  }
 }
 
 /** One line when a test begins, and one when it ends. */

@@ -15,9 +15,24 @@ export interface TestEnd {
 /** Plays a test to its end; never throws. */
 export type PlayTest = (scenario: string, signal: AbortSignal) => Promise<TestEnd>;
 
+/** What the tests of a queue are. */
+export interface Tests {
+  readonly play: PlayTest;
+  /** Another text for a scenario that is no longer the same. */
+  versionOf(scenario: string): string;
+}
+
+/** Names a test. */
+export interface TestName {
+  readonly scenario: string;
+  /** What is deployed: a newer id of the same takes the place of an older one on the target. */
+  readonly subject: string;
+  /** Names the deployment that is tested: asking again with the same one starts nothing. */
+  readonly id: string;
+}
+
 interface TestState {
   readonly scenario: string;
-  /** Names the deployment that is tested: asking again with the same one starts nothing. */
   readonly id: string;
   readonly result: GateResult;
   readonly reasons: readonly string[];
@@ -27,9 +42,10 @@ interface TestState {
 }
 export type TestView = Readonly<TestState>;
 
-interface Entry {
-  readonly scenario: string;
-  readonly id: string;
+interface Entry extends TestName {
+  readonly key: string;
+  /** Ends it where a newer one takes its place. */
+  readonly superseded: AbortController;
   end: TestEnd | null;
   /** When it ended, for how long it is remembered. */
   endedNs: number;
@@ -46,11 +62,12 @@ export interface QueueLimits {
 }
 
 /**
- * Tests one after the other, because two at one time would measure each other. A test is named by its scenario and an
- * id; asked for again it is the same test, until its end is forgotten.
+ * Tests one after the other, because two at one time would measure each other. A test asked for again by its name is the
+ * same test, until its end is forgotten or its scenario is another. Where a newer id of the same subject is asked for
+ * before a test has ended, the target is no longer what was to be tested: the test ends undecided, and is forgotten.
  */
 export class TestQueue {
-  readonly #play: PlayTest;
+  readonly #tests: Tests;
   readonly #clock: Clock;
   readonly #limits: QueueLimits;
   /** In the order in which they were asked for. */
@@ -58,28 +75,27 @@ export class TestQueue {
   readonly #stop = new AbortController();
   #playing: Promise<void> | null = null;
 
-  constructor(play: PlayTest, clock: Clock, limits: QueueLimits) {
-    this.#play = play;
+  constructor(tests: Tests, clock: Clock, limits: QueueLimits) {
+    this.#tests = tests;
     this.#clock = clock;
     this.#limits = limits;
   }
 
-  /** The test of that name, which is started unless it is known. Null where too many wait already. */
-  ask(scenario: string, id: string): TestView | null {
-    const known = this.look(scenario, id);
-    if (known !== null) return known;
-    const open = [...this.#entries.values()].filter(({ end }) => end === null);
-    if (this.#stop.signal.aborted || open.length > this.#limits.waiting) return null;
-    this.#entries.set(keyOf(scenario, id), { scenario, id, end: null, endedNs: 0, waiters: new Set() });
-    this.#playing ??= this.#playAll();
-    return this.look(scenario, id);
+  /**
+   * The test of that name, which is started unless it is known, once it has ended or the signal has aborted. Null where
+   * too many wait already.
+   */
+  async ask(name: TestName, signal: AbortSignal): Promise<TestView | null> {
+    const entry = this.#known(name) ?? this.#start(name);
+    if (entry === null) return null;
+    await ended(entry, signal);
+    return this.#viewOf(entry);
   }
 
   /** The test of that name; null where nobody asked for it, or its end is forgotten. */
-  look(scenario: string, id: string): TestView | null {
-    this.#forget();
-    const entry = this.#entries.get(keyOf(scenario, id));
-    return entry === undefined ? null : this.#viewOf(entry);
+  look(name: TestName): TestView | null {
+    const entry = this.#known(name);
+    return entry === null ? null : this.#viewOf(entry);
   }
 
   /** All that are known, the oldest first. */
@@ -88,46 +104,73 @@ export class TestQueue {
     return [...this.#entries.values()].map((entry) => this.#viewOf(entry));
   }
 
-  /** Resolves when the test ends, or the signal aborts. */
-  async ended(scenario: string, id: string, signal: AbortSignal): Promise<void> {
-    const entry = this.#entries.get(keyOf(scenario, id));
-    if (entry === undefined || entry.end !== null || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      entry.waiters.add(resolve);
-      const leave = () => {
-        entry.waiters.delete(resolve);
-        resolve();
-      };
-      signal.addEventListener('abort', leave, { once: true });
-    });
-  }
-
-  /** Ends the test that plays, and those that wait. */
+  /** Ends the test that plays. Those that have come to no verdict stay open: it was not they that ended. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#playing;
   }
 
+  #known(name: TestName): Entry | null {
+    this.#forget();
+    return this.#entries.get(this.#keyOf(name)) ?? null;
+  }
+
+  #start(name: TestName): Entry | null {
+    const others = this.#open().filter((each) => !isSameSubject(each, name));
+    if (this.#stop.signal.aborted || others.length > this.#limits.waiting) return null;
+    for (const older of this.#open().filter((each) => isSameSubject(each, name)))
+      this.#supersede(older, name);
+    const key = this.#keyOf(name);
+    const entry = {
+      ...{ ...name, key, superseded: new AbortController() },
+      ...{ end: null, endedNs: 0, waiters: new Set<() => void>() },
+    };
+    this.#entries.set(key, entry);
+    this.#playing ??= this.#playAll();
+    return entry;
+  }
+
+  #supersede(older: Entry, { id }: TestName): void {
+    this.#entries.delete(older.key);
+    const reason = `superseded: ${id} was asked for, so the target is no longer what was to be tested`;
+    this.#end(older, { result: 'INCONCLUSIVE', reasons: [reason], run: null });
+    older.superseded.abort();
+  }
+
   async #playAll(): Promise<void> {
     for (let next = this.#next(); next !== undefined; next = this.#next()) {
-      const stopped = this.#stop.signal.aborted;
-      next.end = stopped ? STOPPED : await this.#play(next.scenario, this.#stop.signal);
-      next.endedNs = this.#clock.nowNs();
-      for (const wake of next.waiters) wake();
-      next.waiters.clear();
+      const signal = AbortSignal.any([this.#stop.signal, next.superseded.signal]);
+      const end = await this.#tests.play(next.scenario, signal);
+      const isCut = this.#stop.signal.aborted && end.result === 'INCONCLUSIVE';
+      if (next.end === null && !isCut) this.#end(next, end);
     }
     this.#playing = null;
   }
 
-  #next(): Entry | undefined {
-    return [...this.#entries.values()].find(({ end }) => end === null);
+  #end(entry: Entry, end: TestEnd): void {
+    entry.end = end;
+    entry.endedNs = this.#clock.nowNs();
+    for (const wake of entry.waiters) wake();
+    entry.waiters.clear();
   }
 
-  #viewOf({ scenario, id, end }: Entry): TestView {
-    const open = [...this.#entries.values()].filter((each) => each.end === null);
-    const ahead = open.findIndex((each) => each.scenario === scenario && each.id === id);
+  #next(): Entry | undefined {
+    return this.#stop.signal.aborted ? undefined : this.#open()[0];
+  }
+
+  #open(): Entry[] {
+    return [...this.#entries.values()].filter(({ end }) => end === null);
+  }
+
+  #viewOf(entry: Entry): TestView {
+    const { scenario, id, end } = entry;
     if (end !== null) return { scenario, id, ...end, ahead: 0 };
+    const ahead = this.#open().indexOf(entry);
     return { scenario, id, result: 'RUNNING', reasons: [], run: null, ahead };
+  }
+
+  #keyOf({ scenario, subject, id }: TestName): string {
+    return [scenario, this.#tests.versionOf(scenario), subject, id].join('\n');
   }
 
   #forget(): void {
@@ -140,8 +183,19 @@ export class TestQueue {
   }
 }
 
-const STOPPED: TestEnd = { result: 'INCONCLUSIVE', reasons: ['the gate was stopped'], run: null };
+/** Resolves when the test ends, or the signal aborts. */
+async function ended(entry: Entry, signal: AbortSignal): Promise<void> {
+  if (entry.end !== null || signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    entry.waiters.add(resolve);
+    const leave = () => {
+      entry.waiters.delete(resolve);
+      resolve();
+    };
+    signal.addEventListener('abort', leave, { once: true });
+  });
+}
 
-function keyOf(scenario: string, id: string): string {
-  return `${scenario}\n${id}`;
+function isSameSubject(one: TestName, other: TestName): boolean {
+  return one.scenario === other.scenario && one.subject === other.subject;
 }
