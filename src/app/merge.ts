@@ -24,7 +24,7 @@ import { VERSION } from './package.ts';
 import { mergedCheck } from './replay/document.ts';
 import { newRunId } from './run-files.ts';
 import { StagedDirectory } from './staged-output.ts';
-import { assertWritable, deliverVerdict, VERDICT_OPTIONS } from './verdict-outputs.ts';
+import { deliverVerdict, makeReady, VERDICT_OPTIONS } from './verdict-outputs.ts';
 
 export const MERGE_OPTIONS = {
   out: text('--out <directory>', 'directory of the merged run (default: runs/<run id>)'),
@@ -82,7 +82,7 @@ export async function mergeRuns(
   { out, slo, wait: waitMs, ...verdict }: MergeOptions,
   deps: MergeDeps,
 ): Promise<MergedRun> {
-  assertWritable(verdict);
+  makeReady(verdict);
   const sealed = waitMs === null ? directories : await sealedWithin(directories, waitMs, deps);
   const shards = new OpenShards(sealed);
   try {

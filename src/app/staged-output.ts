@@ -186,6 +186,24 @@ function discard(path: string): void {
 }
 
 /**
+ * Asserts that a file can be written whole, and removes one of that name: what comes to nothing must not leave the file
+ * of an earlier run, which would be taken for its own.
+ * @throws AppError OUTPUT_UNWRITABLE
+ */
+export function clearFile(path: string): void {
+  assertDirectoryOf(path);
+  writingTo(path, () => {
+    assertNoOtherAt(path);
+    rmSync(path, { force: true });
+  });
+}
+
+function assertNoOtherAt(path: string): void {
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (there !== undefined && !there.isFile()) throw unwritable(path, 'something that is no file lies there');
+}
+
+/**
  * A file is there whole or not at all; one of that name is replaced, as a report of a pipeline is each night.
  * @throws AppError OUTPUT_UNWRITABLE
  */
@@ -193,9 +211,7 @@ export function writeWhole(path: string, text: string): void {
   const building = buildingPath(path, 'writing');
   try {
     writingTo(path, () => {
-      const there = statSync(path, { throwIfNoEntry: false });
-      if (there !== undefined && !there.isFile())
-        throw unwritable(path, 'something that is no file lies there');
+      assertNoOtherAt(path);
       writeFileSync(building, text, { flag: 'wx' });
       renameSync(building, path);
     });

@@ -7,7 +7,7 @@ import type { Outcome } from '../analysis/outcome/outcome.ts';
 import { listOf, type ResolvedOptions, text } from '../core/options.ts';
 import { refused } from '../core/units.ts';
 import { assertHistory, KEEP_OPTIONS, keepInHistory } from './history.ts';
-import { assertDirectoryOf, writeWhole, writingTo } from './staged-output.ts';
+import { clearFile, writeWhole, writingTo } from './staged-output.ts';
 
 /** Forms of a verdict that a pipeline reads from a file. */
 const FILES = { junit: junitXml, gitlab: openMetrics } as const;
@@ -38,13 +38,13 @@ function parseVerdictOutput(stated: string, what: string): VerdictOutput {
 export type VerdictRequest = ResolvedOptions<typeof VERDICT_OPTIONS>;
 
 /**
- * A slip in the name of a file is found before a test of an hour, not after it.
+ * Before a test begins: finds a slip in the name of a file, and removes the files of an earlier verdict.
  * @throws AppError OUTPUT_UNWRITABLE where the directory of a file is missing; INPUT_INVALID for what is no history
  */
-export function assertWritable({ output, history }: Pick<VerdictRequest, 'output' | 'history'>): void {
+export function makeReady({ output, history }: Pick<VerdictRequest, 'output' | 'history'>): void {
   if (history !== null) assertHistory(history);
   for (const each of output) {
-    if (each.form !== 'github') assertDirectoryOf(each.file);
+    if (each.form !== 'github') clearFile(resolve(each.file));
   }
 }
 
@@ -70,7 +70,8 @@ export function writeVerdict(
 
 /** Tells the verdict of a run that is kept in `directory`, and keeps its figures. @returns and throws like `writeVerdict` */
 export function deliverVerdict(outcome: Outcome, directory: string, request: VerdictRequest): string[] {
-  return [...keepInHistory(outcome, directory, request), ...writeVerdict(outcome, request, process.env)];
+  // A history that cannot be written to must not cost a pipeline its verdict.
+  return [...writeVerdict(outcome, request, process.env), ...keepInHistory(outcome, directory, request)];
 }
 
 /** Files of a step are appended to: other commands of the step write into them as well. */

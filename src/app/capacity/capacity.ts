@@ -20,7 +20,7 @@ import type { Target } from '../../replay/target.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
 import type { RunRows } from '../replay/run.ts';
 import { newRunId } from '../run-files.ts';
-import { assertWritable, deliverVerdict } from '../verdict-outputs.ts';
+import { deliverVerdict, makeReady } from '../verdict-outputs.ts';
 import { type Settled, settle } from './await-recovery.ts';
 import { type CapacityPlan, factsOf, largestLimitMs, sceneOf, withWindow } from './plan.ts';
 import { readNoise, readState, writeNoise, writeState } from './state.ts';
@@ -59,7 +59,7 @@ export interface CapacityDeps {
  */
 export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<CapacityDocument> {
   const { verdict, out } = plan.options;
-  assertWritable(verdict);
+  makeReady(verdict);
   const directory = out ?? join('runs', newRunId());
   const kept = readState(directory, plan.settings);
   const search = new Search(kept === null ? plan : withWindow(plan, kept.windowS), directory, kept, deps);

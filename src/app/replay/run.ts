@@ -34,7 +34,7 @@ import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
 import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
-import { assertWritable, deliverVerdict, type VerdictRequest } from '../verdict-outputs.ts';
+import { deliverVerdict, makeReady, type VerdictRequest } from '../verdict-outputs.ts';
 import { playCalibration, readyCalibration } from './calibration.ts';
 import {
   answerLines,
@@ -120,7 +120,7 @@ export interface ReplayRunResult {
  */
 export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult> {
   const { plan, reporter, warmup } = parts;
-  assertWritable(parts.verdict);
+  makeReady(parts.verdict);
   const runId = newRunId();
   const replayOf = replayMaker(runId, parts);
   const replay = replayOf(plan, parts.source, warmup);

@@ -5,7 +5,7 @@ import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
 import { lastPassOf } from '../../app/history.ts';
 import { pageAssets } from '../../app/package.ts';
-import { VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
+import { makeReady, VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
 import { AppError, Problems } from '../../core/errors.ts';
 import { choice, readOptions, text, toggle } from '../../core/options.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
@@ -43,6 +43,7 @@ export function compareCommand(): Command {
       const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
       const { output, baseline, history } = readOptions(VERDICT_OUTPUT, asked, problems);
       const options = resolveCompareOptions(asked, problems);
+      makeReady({ output, history: null });
       const [a, b] = baseline === null ? bothOf(first, second) : [baselineOf(first, second, history), first];
       const document = await compareNamed(a, b, options);
       const outcome = comparisonOutcome(document, comparisonView(document));

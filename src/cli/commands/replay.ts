@@ -19,6 +19,7 @@ import { faultPlanOf, RUN_OPTIONS, resolveRunOptions, runPartsOf } from '../../a
 import { endEvent } from '../../app/replay/progress.ts';
 import type { ReplayRunParts } from '../../app/replay/run.ts';
 import { playedLines, unfilteredLines } from '../../app/replay/windows.ts';
+import { makeReady } from '../../app/verdict-outputs.ts';
 import { askedFor, resolveOptions } from '../../core/options.ts';
 import { linesOf } from '../../core/text.ts';
 import { formatMs, formatMultiplier } from '../../core/units.ts';
@@ -54,6 +55,8 @@ async function replay(directory: string, command: Command): Promise<void> {
   const runOptions = resolveRunOptions(asked);
   const { options } = runOptions;
   const { json, ndjson } = resolveOptions(OUTPUT_OPTIONS, askedFor(OUTPUT_OPTIONS, asked));
+  // Whatever comes to nothing from here on must not leave the verdict of an earlier run.
+  if (!options.dryRun) makeReady(runOptions);
   const opened = openForReplay(directory, encryptionKeyOf(runOptions), options.window.recorders);
   try {
     const choice = chooseReplay(opened, options);

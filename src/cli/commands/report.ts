@@ -5,7 +5,7 @@ import { reportPage } from '../../analysis/report/page.ts';
 import { reportView } from '../../analysis/report/view.ts';
 import { pageAssets } from '../../app/package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
-import { VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
+import { makeReady, VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, resolveOptions, toggle } from '../../core/options.ts';
 import type { ReportDocument } from '../../documents/report.ts';
@@ -32,6 +32,7 @@ export function reportCommand(): Command {
       const problems = new Problems();
       const outputs = outputsOf(readOptions(REPORT_OUTPUTS, asked, problems), REPORT_FORMS, problems);
       const { capture, output } = resolveOptions(READ_OPTIONS, asked, problems);
+      makeReady({ output, history: null });
       const document = await reportInThread({ directory, capture });
       const outcome = reportOutcome(document, reportView(document));
       terminal.note(...writeVerdict(outcome, { output }, process.env));
