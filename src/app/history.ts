@@ -73,7 +73,7 @@ export function readHistory(
 }
 
 /**
- * The directory of the last run of the same test that passed.
+ * The directory of the last run of the same test before this one with the verdict PASS.
  * @throws AppError INPUT_INVALID where there is none, or its directory is gone
  */
 export function lastPassOf(run: string, file: string): string {
@@ -89,8 +89,8 @@ export function lastPassOf(run: string, file: string): string {
   const test = testNameOf(document);
   const history = new History(file, 'read');
   try {
-    const passed = history.latest(test, 'passed', document.run);
-    if (passed === null) throw noBaseline(`${file} has no other run of ${JSON.stringify(test)} that passed`);
+    const passed = history.latestPass(test, document.startedAt);
+    if (passed === null) throw noBaseline(`${file} has no earlier run of ${JSON.stringify(test)} with the verdict PASS`);
     if (existsSync(passed.directory)) return passed.directory;
     throw noBaseline(`the last run that passed, ${passed.run}, is gone from ${passed.directory}`);
   } finally {

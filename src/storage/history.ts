@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { AppError, reasonOf } from '../core/errors.ts';
-import type { HistoryRun, Result } from '../documents/history.ts';
+import type { HistoryRun } from '../documents/history.ts';
 import {
   type Connection,
   insertInto,
@@ -126,16 +126,16 @@ export class History {
     });
   }
 
-  /** The newest run of a test with this result, another than `except`; null if there is none. */
-  latest(test: string, result: Result, except: string): RunRow | null {
+  /** The newest run of a test with the verdict PASS that started before this instant; null if there is none. */
+  latestPass(test: string, before: string): RunRow | null {
     return this.#asked(
       () =>
         this.#connection
-          .prepare<[string, string, string], RunRow>(
-            `SELECT ${RUN_COLUMNS} FROM run WHERE test = ? AND result = ? AND run <> ?
+          .prepare<[string, string], RunRow>(
+            `SELECT ${RUN_COLUMNS} FROM run WHERE test = ? AND verdict = 'PASS' AND started_at < ?
              ORDER BY started_at DESC, run DESC LIMIT 1`,
           )
-          .get(test, result, except) ?? null,
+          .get(test, before) ?? null,
     );
   }
 

@@ -13,8 +13,10 @@ const SENDS = good(200);
 const history = join(temporaryDirectory(), 'history.sqlite');
 
 /** Keeps a run with this id, which passes or fails. @returns its directory */
-function kept(id: string, limit: string): string {
-  const facts = { slo: [`latency: p(95)<${limit}`], run: { id, options: { name: 'nightly' } } };
+function kept(id: string, limit: string | null, at: number): string {
+  const slo = limit === null ? [] : [`latency: p(95)<${limit}`];
+  const startedAtUs = 1.794e15 + at * 1e6;
+  const facts = { slo, run: { id, startedAtUs, endedAtUs: startedAtUs + 1e6, options: { name: 'nightly' } } };
   const directory = storedRun(SENDS, facts);
   const summary = summaryOf(SENDS, facts);
   const retainHistory = { kind: 'count', runs: 10 } as const;
@@ -23,12 +25,14 @@ function kept(id: string, limit: string): string {
   return directory;
 }
 
-test('a run is compared with the last one of its test that passed', async () => {
-  const passed = kept('a', '60s');
-  const failed = kept('b', '0.001');
-  const now = kept('c', '60s');
+test('a run is compared with the last one before it that has a PASS, and with none that was not judged', async () => {
+  const passed = kept('a', '60s', 1);
+  const failed = kept('b', '0.001', 2);
+  kept('unjudged', null, 3);
+  const now = kept('c', '60s', 4);
   expect(lastPassOf(now, history)).toBe(passed);
-  expect(lastPassOf(failed, history)).toBe(now);
+  expect(lastPassOf(failed, history)).toBe(passed);
+  expect(() => lastPassOf(passed, history)).toThrow(expect.objectContaining({ code: 'INPUT_INVALID' }));
   const { status, stdout } = await runReprise([
     ...['compare', now, '--baseline', 'last-pass', '--history', history, '--json'],
   ]);
@@ -41,6 +45,7 @@ test('a run is compared with the last one of its test that passed', async () => 
   expect(document.tests[0]?.runs.map(({ run, verdict }) => [run, verdict])).toEqual([
     ['a', 'PASS'],
     ['b', 'FAIL'],
+    ['unjudged', null],
     ['c', 'PASS'],
   ]);
   expect(() => readHistory(history, { test: 'other' })).toThrow(

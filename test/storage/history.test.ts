@@ -68,16 +68,18 @@ describe('a history', () => {
     expect(ids(historyOf([runAt(7), runAt(1)], { kind: 'count', runs: 1 }))).toEqual(['run-1', 'run-7']);
   });
 
-  test('knows the last run of a test that passed, less the run that asks', () => {
+  test('knows the last run of a test with the verdict PASS before an instant, and takes no run without a verdict for one', () => {
     const history = historyOf([
       runAt(1),
       runAt(2),
-      runAt(3, { result: 'failed' }),
-      runAt(4, { test: 'spike' }),
+      runAt(3, { verdict: 'FAIL', result: 'failed' }),
+      runAt(4, { verdict: null }),
+      runAt(5, { test: 'spike' }),
     ]);
-    expect(history.latest('nightly', 'passed', 'run-9')?.run).toBe('run-2');
-    expect(history.latest('nightly', 'passed', 'run-2')?.directory).toBe('/runs/run-1');
-    expect(history.latest('nightly', 'undecided', '')).toBeNull();
+    const before = (day: number) => history.latestPass('nightly', runAt(day).startedAt);
+    expect(before(9)?.run).toBe('run-2');
+    expect(before(2)?.directory).toBe('/runs/run-1');
+    expect(before(1)).toBeNull();
   });
 
   test('takes runs of two processes', () => {

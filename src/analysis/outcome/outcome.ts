@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/capacity.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
@@ -83,11 +84,21 @@ function judgedCase(each: Judged['reasons'][number]): OutcomeCase {
   return reasonCase(each, each.severity === 'fail' ? 'failed' : 'undecided');
 }
 
-/** The name that `--name` gave, else one that tells apart what cannot be compared. */
-export function testNameOf({ options, capture, multiplier, scaling }: ReplayDocument): string {
+/** Options that say how a run is called and kept, and nothing of what is tested. */
+const NOT_OF_A_TEST: ReadonlySet<string> = new Set(['name', 'retainRuns', 'shard', 'startAtUs']);
+
+/** The name that `--name` gave, else one that tells apart what cannot be compared: by target and by all options. */
+export function testNameOf({ options, capture, target, multiplier, scaling }: ReplayDocument): string {
   const name = options['name'];
   if (typeof name === 'string') return name;
-  return `${lastPartOf(capture)} at ${Number(multiplier.toPrecision(6))}x by ${scaling}`;
+  const own = Object.entries(options).filter(([key]) => !NOT_OF_A_TEST.has(key));
+  const pace = `${Number(multiplier.toPrecision(6))}x by ${scaling}`;
+  return `${lastPartOf(capture)} at ${pace} against ${target} with ${digestOf(JSON.stringify(Object.fromEntries(own)))}`;
+}
+
+/** Short enough to read, long enough for the tests of one history. */
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 8);
 }
 
 function runResult(verdict: ReplayDocument['verdict'], valid: boolean): Result {

@@ -27,6 +27,8 @@ const KEPT = outcomeOf(200, { slo: ['latency: p(95)<60s'], run: { options: { nam
 const BROKEN = outcomeOf(200, { slo: ['latency: p(95)<0.001', 'service: p(50)<60s'] });
 const OPEN = outcomeOf(20, { slo: ['latency: p(99)<60s'] });
 
+const UNNAMED = /^monday at 1\.5x by compress against http:\/\/\S+ with [0-9a-f]{8}$/;
+
 describe('the outcome of a run', () => {
   test('has a case for each objective, and one for each reason that leaves it open', () => {
     expect({ test: KEPT.test, result: KEPT.result, cases: results(KEPT) }).toEqual({
@@ -66,8 +68,20 @@ describe('the outcome of a run', () => {
 
   test('names an unnamed run by what sets it apart, and has a case without any objective', () => {
     const bare = outcomeOf(200, { run: { capture: '/captures/monday/' } });
-    expect(bare).toMatchObject({ test: 'monday at 1.5x by compress', result: 'passed', verdict: null });
+    expect(bare).toMatchObject({ test: expect.stringMatching(UNNAMED), result: 'passed', verdict: null });
     expect(results(bare)).toEqual([['run', 'the run is valid', 'passed']]);
+  });
+
+  test('takes runs against another target, or of another plan, for no runs of one test', () => {
+    const options = { fromUs: 1, seed: 1 };
+    const nameOf = (facts: object) => outcomeOf(200, { run: { options, ...facts } }).test;
+    expect(nameOf({})).toBe(nameOf({ options: { ...options, retainRuns: 5, name: null } }));
+    const others = [
+      nameOf({ target: 'http://b' }),
+      nameOf({ options: { ...options, seed: 2 } }),
+      nameOf({ options: { ...options, fromUs: 2 } }),
+    ];
+    expect(new Set([nameOf({}), ...others]).size).toBe(4);
   });
 
   test('has the figures of the run, and leaves out what was not measured', () => {
