@@ -90,7 +90,8 @@ export function lastPassOf(run: string, file: string): string {
   const history = new History(file, 'read');
   try {
     const passed = history.latestPass(test, document.startedAt);
-    if (passed === null) throw noBaseline(`${file} has no earlier run of ${JSON.stringify(test)} with the verdict PASS`);
+    if (passed === null)
+      throw noBaseline(`${file} has no earlier run of ${JSON.stringify(test)} with the verdict PASS`);
     if (existsSync(passed.directory)) return passed.directory;
     throw noBaseline(`the last run that passed, ${passed.run}, is gone from ${passed.directory}`);
   } finally {

@@ -212,10 +212,11 @@ function metricResult(verdict: string, isOpen: boolean): Result {
 /** The outcome of a search: a case for each objective, which is passed where its boundary is known. */
 export function capacityOutcome(document: CapacityDocument, view: View, name: string | null): Outcome {
   const { capture, target, version, directory, startedAt, spentS, breakingPoint, goals } = document;
-  const run = lastPartOf(directory);
+  // A search that goes on keeps its start; directories of one name are in many places.
+  const run = `${lastPartOf(directory)}-${startedAt}`;
   return {
     command: 'capacity',
-    test: name ?? `breaking point of ${lastPartOf(capture)} by ${document.scaling}`,
+    test: name ?? `breaking point of ${lastPartOf(capture)} by ${document.scaling} against ${target}`,
     verdict: null,
     result: breakingPoint.interval === null ? 'undecided' : 'passed',
     cases: [

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { capacityView } from '../../../src/analysis/capacity/view.ts';
 import { comparisonView } from '../../../src/analysis/compare/view.ts';
 import { githubReport } from '../../../src/analysis/outcome/github.ts';
 import { junitXml } from '../../../src/analysis/outcome/junit.ts';
 import { openMetrics } from '../../../src/analysis/outcome/openmetrics.ts';
 import {
+  capacityOutcome,
   comparisonOutcome,
   type Outcome,
   reportOutcome,
@@ -13,9 +15,11 @@ import { reportView, runView } from '../../../src/analysis/report/view.ts';
 import { reason } from '../../../src/analysis/verdict/reasons.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../../src/app/compare.ts';
 import { byProgram } from '../../../src/core/options.ts';
+import type { CapacityDocument } from '../../../src/documents/capacity.ts';
 import { calmSends, comparedRun } from '../../support/compared-runs.ts';
 import { type RunFacts, reportOf, summaryOf } from '../../support/reported-runs.ts';
 import { good } from '../../support/run-contexts.ts';
+import { searched } from '../../support/searched.ts';
 
 const outcomeOf = (count: number, facts: RunFacts): Outcome => {
   const document = summaryOf(good(count), facts);
@@ -108,6 +112,17 @@ test('the outcome of a comparison has a case for each metric', async () => {
   expect(outcome.cases.filter(({ result }) => result === 'failed').length).toBeGreaterThan(0);
   const open = comparisonOutcome({ ...document, verdict: 'INCONCLUSIVE' }, comparisonView(document));
   expect(open.cases.filter(({ result }) => result === 'failed')).toEqual([]);
+});
+
+test('two searches in directories of one name are two runs, and one that goes on is the same', () => {
+  const search = searched([]);
+  const outcome = (parts: Partial<CapacityDocument>) =>
+    capacityOutcome({ ...search, ...parts }, capacityView(search), null);
+  const runOf = (parts: Partial<CapacityDocument>) => outcome(parts).facts?.run;
+  const monday = runOf({ directory: '/monday/search' });
+  expect(runOf({ directory: '/elsewhere/search', endedAt: '2026-11-25T00:00:00.000000Z' })).toBe(monday);
+  expect(runOf({ directory: '/monday/search', startedAt: '2026-11-25T00:00:00.000000Z' })).not.toBe(monday);
+  expect(outcome({ target: 'http://other' }).test).not.toBe(outcome({}).test);
 });
 
 const HOSTILE: Outcome = {
