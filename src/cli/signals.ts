@@ -97,10 +97,17 @@ const LIMITS_OF_HEAP = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 12
 /**
  * Runs a command line in a thread with a small heap and leaves its status in `process.exitCode`. Signals go to
  * the thread; where nothing waits for one, and the second time, the process ends as it would have without it.
+ * @param variables beside those of the process, and over them
  */
-export async function runInThread(args: readonly string[]): Promise<void> {
+export async function runInThread(
+  args: readonly string[],
+  variables: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const setup: CommandSetup = { args, stdout: screenOf(process.stdout), stderr: screenOf(process.stderr) };
-  const thread = new Worker(entryUrl('command'), { workerData: setup, resourceLimits: LIMITS_OF_HEAP });
+  const thread = new Worker(entryUrl('command'), {
+    ...{ workerData: setup, resourceLimits: LIMITS_OF_HEAP },
+    env: { ...process.env, ...variables },
+  });
   let signalled = false;
   const onSignal = (signal: CommandSignal): void => {
     if (signalled) process.exit(STATUS[signal]);

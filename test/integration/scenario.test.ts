@@ -26,16 +26,27 @@ slo:
   - 'errors: rate<0.01'
 out: ${join(folder, 'run')}
 output: junit=${join(folder, 'verdict.xml')}
+check: false
+request-usage: false
 `,
   );
-  const result = await runReprise(['run', file, '--target', server.url, '--set', 'multiplier=2', '--json']);
+  const config = join(folder, 'reprise.yaml');
+  writeFileSync(config, 'replay: {request-usage: true}\n');
+  const result = await runReprise(
+    ['--config', config, 'run', file, '--target', server.url, '--set', 'multiplier=2', '--json'],
+    { env: { REPRISE_CHECK: 'values' } },
+  );
   const document = documentOf(result);
   // A busy machine may be late, which is never a FAIL.
   expect([
     [0, 'PASS'],
     [4, 'INCONCLUSIVE'],
   ]).toContainEqual([result.status, document.verdict]);
-  expect(document).toMatchObject({ sent: 200, multiplier: 2, options: { name: 'nightly' } });
+  expect(document).toMatchObject({
+    sent: 200,
+    multiplier: 2,
+    options: { name: 'nightly', check: null, requestUsage: false },
+  });
   expect(server.requests).toHaveLength(200);
   expect(readFileSync(join(folder, 'verdict.xml'), 'utf8')).toContain('<testsuite name="nightly"');
 });
@@ -44,13 +55,23 @@ test('a preset stands for a whole scenario, and a dry run prints its command wit
   const { status, stdout } = await runReprise(
     [
       ...['run', '--preset', 'spike', 'captures/monday', '--target', 'http://user:secret@staging:8000'],
-      ...['--set', 'header=authorization: Bearer abc', '--set', 'header=x-team: env:TEAM', '--dry-run'],
+      ...[
+        '--set',
+        'insecure=false',
+        '--set',
+        'header=authorization: Bearer abc',
+        '--set',
+        'header=x-team: env:TEAM',
+        '--dry-run',
+      ],
     ],
     // Variables are for other commands too: a recorder names production as its target.
     { env: { REPRISE_TARGET: 'http://production' } },
   );
   expect(status).toBe(0);
-  expect(stdout).toContain('reprise replay captures/monday --peak=15m --stages=5m@1x,1m@4x,5m@1x ');
+  expect(stdout).toContain(
+    'REPRISE_INSECURE=false reprise replay captures/monday --peak=15m --stages=5m@1x,1m@4x,5m@1x ',
+  );
   expect(stdout).toContain("'--name=spike of monday'");
   expect(stdout).toContain("'--header=authorization: ***' '--header=x-team: env:TEAM'");
   expect(stdout).toContain('@staging:8000');

@@ -76,10 +76,10 @@ describe('a history', () => {
       runAt(4, { verdict: null }),
       runAt(5, { test: 'spike' }),
     ]);
-    const before = (day: number) => history.latestPass('nightly', runAt(day).startedAt);
-    expect(before(9)?.run).toBe('run-2');
-    expect(before(2)?.directory).toBe('/runs/run-1');
-    expect(before(1)).toBeNull();
+    const passBefore = (day: number) => history.latestPass('nightly', runAt(day).startedAt);
+    expect(passBefore(9)?.run).toBe('run-2');
+    expect(passBefore(2)?.directory).toBe('/runs/run-1');
+    expect(passBefore(1)).toBeNull();
   });
 
   test('takes runs of two processes', () => {

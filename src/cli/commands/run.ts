@@ -45,7 +45,7 @@ export function runCommand(entries: readonly CommandEntry[]): Command {
       }
       const forms = [...(json ? ['--json'] : []), ...(ndjson ? ['--ndjson'] : [])];
       // As if that line had been given: its options are read, checked and refused in one way.
-      await runInThread([...globalArgs(command), ...scenario.args, ...forms]);
+      await runInThread([...globalArgs(command), ...scenario.args, ...forms], scenario.variables);
     });
 }
 
@@ -63,7 +63,10 @@ function globalArgs(command: Command): string[] {
   ];
 }
 
-function show({ description, command, capture, settings, args }: ResolvedScenario, json: boolean): void {
+function show(
+  { description, command, capture, settings, args, variables }: ResolvedScenario,
+  json: boolean,
+): void {
   const shown = settings.map(([key, value]) => [key, shownSetting(key, value)] as const);
   if (json) {
     terminal.json({
@@ -76,7 +79,8 @@ function show({ description, command, capture, settings, args }: ResolvedScenari
   }
   if (description !== null) terminal.print(`# ${description}`);
   const masked = args.map((arg) => shownArgument(arg));
-  terminal.print(`reprise ${shellLine(masked)}`);
+  const said = Object.entries(variables).map(([name, value]) => `${name}=${value} `);
+  terminal.print(`${said.join('')}reprise ${shellLine(masked)}`);
 }
 
 /** A flag as it may be printed: without what it holds of secrets. */

@@ -79,7 +79,8 @@ function variablesIn(command: Command): string[] {
   return [...own, ...command.commands.flatMap(variablesIn)];
 }
 
-function variablesOf(flags: string): string[] {
+/** The variables of an option, the main one first. */
+export function variablesOf(flags: string): string[] {
   return longNamesOf(flags).map(variableOf);
 }
 

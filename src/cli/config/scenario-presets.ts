@@ -4,7 +4,7 @@ interface ScenarioPreset {
   readonly asks: string;
   /** Default: replay. */
   readonly command?: string;
-  /** The part of the capture that is played unless the scenario names one. */
+  /** The part of the capture that is played, and for how long, unless the scenario names one. */
   readonly window: Readonly<Record<string, unknown>>;
   /** A setting that only the scenario can know, and must state. */
   readonly needs?: string;
@@ -20,8 +20,8 @@ const SLO = ['errors: rate<0.01'];
 export const SCENARIO_PRESETS = {
   sustained: {
     asks: 'Does the target carry the busiest half hour, for as long as it lasted?',
-    window: { peak: '30m' },
-    settings: { duration: '30m', warmup: '1m', slo: SLO },
+    window: { peak: '30m', duration: '30m' },
+    settings: { warmup: '1m', slo: SLO },
   },
   spike: {
     asks: 'Does the target survive a minute of four times the load, and recover?',
@@ -35,9 +35,9 @@ export const SCENARIO_PRESETS = {
   },
   'dependency-outage': {
     asks: 'What do users see while a dependency fails, and how soon is it over?',
-    window: { peak: '10m' },
+    window: { peak: '10m', duration: '10m' },
     needs: 'faults',
-    settings: { duration: '10m', slo: SLO },
+    settings: { slo: SLO },
   },
   capacity: {
     asks: 'How many times the recorded traffic does the target carry, and what gives first?',
@@ -47,9 +47,9 @@ export const SCENARIO_PRESETS = {
   },
   'release-gate': {
     asks: 'Does the new build answer as well as recorded, at the load that production had?',
-    window: { peak: '10m' },
+    window: { peak: '10m', duration: '10m' },
     mismatch: 'mismatch: rate<0.01',
-    settings: { duration: '10m', calibrate: true, check: 'shape', slo: SLO },
+    settings: { calibrate: true, check: 'shape', slo: SLO },
   },
 } as const satisfies Readonly<Record<string, ScenarioPreset>>;
 export type PresetName = keyof typeof SCENARIO_PRESETS;

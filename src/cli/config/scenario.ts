@@ -6,8 +6,9 @@ import { isCheckImplied } from '../../app/replay/document.ts';
 import { invalidYaml, readYaml, type YamlDocument } from '../../app/yaml-file.ts';
 import { AppError, Problems } from '../../core/errors.ts';
 import { type OptionTexts, textsOf } from '../../core/options.ts';
+import { parseStages } from '../../replay/plan/stages.ts';
 import { shapeOf } from '../options.ts';
-import { nearest } from './environment.ts';
+import { nearest, variablesOf } from './environment.ts';
 import { configKeysOf, problemsOf } from './file.ts';
 import { type PresetName, SCENARIO_PRESETS } from './scenario-presets.ts';
 
@@ -41,8 +42,10 @@ export interface ResolvedScenario {
   readonly capture: string;
   /** Stated options by key, in the order in which they are shown. */
   readonly settings: readonly (readonly [key: string, value: unknown])[];
-  /** The command line that does the same. */
+  /** The command line that does the same, with these variables. */
   readonly args: readonly string[];
+  /** What is said no to, which no flag says and a variable or file could overrule. */
+  readonly variables: Readonly<Record<string, string>>;
 }
 
 /** Where a test comes from: a file, or a preset with a capture. `sets` are `key=value`, and win. */
@@ -82,7 +85,7 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
     command: _command,
     capture,
     ...settings
-  } = withMismatch(withPreset);
+  } = withStageLength(withMismatch(withPreset), stated);
   const entries = Object.entries(settings);
   return {
     description: typeof description === 'string' ? description : null,
@@ -94,6 +97,11 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
       String(capture),
       ...entries.flatMap(([key, value]) => argsOf(key, value, keys.get(key) as OptionTexts)),
     ],
+    variables: Object.fromEntries(
+      entries
+        .filter(([, value]) => value === false)
+        .flatMap(([key]) => variablesOf(keys.get(key)?.flags ?? '').map((name) => [name, 'false'])),
+    ),
   };
 }
 
@@ -202,6 +210,13 @@ function withMismatch(values: Values): Values {
   return isCheckImplied(texts, namesBesideOurs(texts))
     ? values
     : { ...values, slo: [...slo, preset.mismatch] };
+}
+
+/** Stages of a scenario's own last as long as they say, whatever its preset does. */
+function withStageLength(values: Values, stated: Values): Values {
+  if (values['preset'] === undefined || stated['stages'] == null || stated['duration'] != null) return values;
+  const ms = parseStages(String(values['stages'])).reduce((sum, { durationMs }) => sum + durationMs, 0);
+  return { ...values, duration: ms % 60_000 === 0 ? `${ms / 60_000}m` : `${ms / 1e3}s` };
 }
 
 /** What the preset needs and the scenario does not state, as a problem; null for nothing. */

@@ -26,10 +26,10 @@ test('a scenario is one command line, its settings over those of its preset, and
     insecure: false,
   });
   expect(args).toEqual([
-    ...['replay', 'captures/a b', '--duration=1m', '--warmup=1m', '--slo=realtime', '--slo=errors: rate<0.1'],
-    '--day=2026-11-20',
+    ...['replay', 'captures/a b', '--warmup=1m', '--slo=realtime', '--slo=errors: rate<0.1'],
+    ...['--day=2026-11-20', '--duration=1m'],
   ]);
-  expect(shellLine(args)).toMatch(/^replay 'captures\/a b' --duration=1m .*'--slo=errors: rate<0.1'/);
+  expect(shellLine(args)).toMatch(/^replay 'captures\/a b' --warmup=1m .*'--slo=errors: rate<0.1'/);
 });
 
 test.each(Object.keys(SCENARIO_PRESETS))('the settings of preset %s are options of its command', (preset) => {
@@ -60,6 +60,25 @@ spec: {indicator: {spec: {ratioMetric: {}}}, objectives: [{target: 0.95}]}
 `,
   );
   expect(sloOf(`slo: ${file}\n`)).toBe(file);
+});
+
+test.each([
+  ['preset: sustained\npeak: 1h\n', undefined],
+  ['preset: release-gate\nfrom: 2026-11-20T08:00:00Z\n', undefined],
+  ['preset: sustained\nstages: 20m@1x,30m@2x\n', '50m'],
+  ['preset: spike\nstages: 10m@1x,90s@6x\n', '690s'],
+  ['preset: spike\nstages: 10m@1x,90s@6x\nduration: 5m\n', '5m'],
+  // The length of these is theirs: shorter windows are played again.
+  ['preset: spike\npeak: 5m\n', '11m'],
+  ['preset: soak\nday: 2026-11-20\n', '8h'],
+])('no preset cuts the window or the stages of a scenario: %j', (text, duration) => {
+  expect(Object.fromEntries(resolved(`capture: c\n${text}`).settings)['duration']).toBe(duration);
+});
+
+test('what a scenario says no to is no whatever variables and files say', () => {
+  const { args, variables } = resolved('capture: c\ninsecure: false\ncheck: true\n', ['check=false']);
+  expect(args).toEqual(['replay', 'c']);
+  expect(variables).toEqual({ REPRISE_INSECURE: 'false', REPRISE_CHECK: 'false' });
 });
 
 test.each([
