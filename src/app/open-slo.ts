@@ -113,13 +113,15 @@ function objectivesOf(
   }
   return spec.objectives.flatMap((each, at) => {
     const path = ['spec', 'objectives', at];
-    const named = each.indicatorRef ?? spec.indicatorRef;
-    const meant = each.indicator ?? spec.indicator ?? (named === undefined ? undefined : shared.get(named));
+    // What an objective says of its indicator is closer to it than what its SLO says.
+    const { indicator: meantBy, indicatorRef: named } =
+      each.indicator === undefined && each.indicatorRef === undefined ? spec : each;
+    const meant = meantBy ?? (named === undefined ? undefined : shared.get(named));
     if (meant === undefined) {
       refuse(path, named === undefined ? 'it has no indicator' : `there is no SLI ${named} in this file`);
       return [];
     }
-    const annotations = { ...meant.metadata?.annotations, ...own.annotations };
+    const annotations = { ...own.annotations, ...meant.metadata?.annotations };
     const text = textOf(each, meant, { metric: annotations[METRIC], unit: annotations[UNIT] });
     if (typeof text === 'string') return [text];
     refuse(path, text.reason);
@@ -141,8 +143,9 @@ function textOf(
   const share = target ?? (targetPercent === undefined ? null : targetPercent / 100);
   if (share === null) return { reason: 'it has neither target nor targetPercent' };
   if (spec.ratioMetric !== undefined) {
-    const ratio = RATIOS.find((known) => known === (metric ?? 'errors'));
-    if (ratio === undefined) return { reason: `${METRIC} of a ratio is one of ${RATIOS.join(', ')}` };
+    const ratio = RATIOS.find((known) => known === metric);
+    if (ratio === undefined)
+      return { reason: `the annotation ${METRIC} of a ratio is one of ${RATIOS.join(', ')}` };
     return `${ratio}: rate<=${rounded(1 - share)}`;
   }
   if (spec.thresholdMetric === undefined)

@@ -24,7 +24,7 @@ spec:
 const RATIO = `---
 apiVersion: openslo/v1
 kind: SLI
-metadata: {name: answered}
+metadata: {name: answered, annotations: {reprise/metric: errors}}
 spec:
   ratioMetric: {counter: true, good: {metricSource: {}}, total: {metricSource: {}}}
 ---
@@ -46,6 +46,37 @@ test('objectives of OpenSLO documents become those of k6, beside others', () => 
   expect(() => parseSlo(texts)).not.toThrow();
   expect(objectivesOf(timed({ unit: 'ms', objective: '{op: lt, value: 200, target: 1}' }))).toContain(
     'latency: max<200',
+  );
+});
+
+test('a ratio whose query could mean anything is taken for no errors', () => {
+  expect(() => objectivesOf(RATIO.replace(', annotations: {reprise/metric: errors}', ''))).toThrow(
+    /line \d+, column \d+: .*reprise\/metric .*one of errors, rejected, mismatch/,
+  );
+});
+
+test('the indicator of an objective wins over that of its SLO, and its annotations over both', () => {
+  const sli = (name: string, metric: string) => `---
+apiVersion: openslo/v1
+kind: SLI
+metadata: {name: ${name}, annotations: {reprise/metric: ${metric}}}
+spec: {ratioMetric: {}}
+`;
+  const slo = (objective: string) => `---
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: all, annotations: {reprise/metric: errors}}
+spec: {indicator: {spec: {ratioMetric: {}}}, objectives: [${objective}]}
+`;
+  const files = sli('same', 'mismatch') + sli('taken', 'rejected');
+  const own = '{metadata: {annotations: {reprise/metric: rejected}}, spec: {ratioMetric: {}}}';
+  expect(
+    objectivesOf(
+      files + slo(`{target: 0.9}, {target: 0.8, indicatorRef: same}, {target: 0.7, indicator: ${own}}`),
+    ),
+  ).toEqual(['realtime', 'errors: rate<=0.1', 'mismatch: rate<=0.2', 'rejected: rate<=0.3']);
+  expect(() => objectivesOf(files + slo('{target: 0.9, indicatorRef: gone}'))).toThrow(
+    /there is no SLI gone/,
   );
 });
 
