@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { GATE_OPTIONS, resolveGateOptions } from '../../src/app/gate/gate.ts';
@@ -8,6 +8,8 @@ import { resolveScenario } from '../../src/cli/config/scenario.ts';
 import { byProgram } from '../../src/core/options.ts';
 import { parseDurationMs } from '../../src/core/units.ts';
 import { deploy, yamlOf } from '../support/manifests.ts';
+import { runProcess } from '../support/process.ts';
+import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const COMMANDS = [replayCommand(), capacityCommand()];
 const scenarioIn = (path: string) =>
@@ -97,6 +99,41 @@ describe('pipelines', () => {
     expect(() => resolveScenario({ file, stated: {}, sets }, COMMANDS)).not.toThrow();
     expect(sets.some((set) => set.startsWith('output=junit='))).toBe(true);
   });
+
+  test('GitLab stops for anything but a PASS, keeps the report of a FAIL, and names a resource group it allows', () => {
+    const job = yamlOf('gitlab/reprise.gitlab-ci.yml')['.reprise'];
+    expect(job.allow_failure).toBeUndefined();
+    expect(job.script).toHaveLength(1);
+    expect(job.after_script.join()).toContain('--html report.html');
+    expect(job.resource_group).toMatch(/^[\w$./ -]+$/);
+    expect(job.resource_group).not.toContain('TARGET');
+  });
+
+  test.each([
+    [0, 0],
+    [3, 1],
+    [4, 1],
+    [5, 1],
+    [null, 1],
+  ])(
+    'Cloud Build uploads the verdict of a test that ends with %s, and ends with %i',
+    async (status, expected) => {
+      const { steps, artifacts } = yamlOf('cloud-build/cloudbuild.yaml');
+      expect(steps.map(({ id }: { id: string }) => id)).toEqual(['capture', 'test', 'upload', 'verdict']);
+      expect(artifacts).toBeUndefined();
+      const [, played, upload, verdict] = steps;
+      expect([played.allowFailure, upload.allowFailure]).toEqual([true, true]);
+      expect(played.args[1]).not.toContain('{_');
+      const folder = temporaryDirectory();
+      const script = (text: string) => text.replaceAll('$$', '$').replaceAll('/workspace', folder);
+      if (status !== null) {
+        writeFileSync(join(folder, 'reprise'), `#!/bin/sh\nexit ${status}\n`, { mode: 0o755 });
+        const env = { PATH: `${folder}:${process.env['PATH']}`, SCENARIO: 's.yaml', TARGET: 'http://t' };
+        expect((await runProcess('sh', ['-c', script(played.args[1])], { env })).status).toBe(status);
+      }
+      expect((await runProcess('sh', ['-c', script(verdict.args[1])])).status).toBe(expected);
+    },
+  );
 
   test('the GitHub action runs no text of its inputs', () => {
     const steps = yamlOf('github/action.yml').runs.steps as { run: string }[];
