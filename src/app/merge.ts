@@ -13,6 +13,7 @@ import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import { type Asked, list, type ResolvedOptions, readOptions, text, value } from '../core/options.ts';
 import type { Run } from '../core/run.ts';
+import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
 import { NO_CAPS } from '../documents/caps.ts';
 import type { HealthDocument, MergedDocument, ReplayDocument } from '../documents/replay.ts';
@@ -65,7 +66,7 @@ export interface MergedRun {
   /** As of each replay, whatever its verdict: a target that fails so much is no question of objectives. */
   readonly stoppedByFailures: boolean;
   /** Where its verdict was told besides, in lines for the log. */
-  readonly told: readonly string[];
+  readonly told: readonly (string | LogCommand)[];
 }
 export type MergedReplayDocument = ReturnType<typeof mergeInto>;
 

@@ -5,6 +5,7 @@ import { junitXml } from '../analysis/outcome/junit.ts';
 import { openMetrics } from '../analysis/outcome/openmetrics.ts';
 import type { Outcome } from '../analysis/outcome/outcome.ts';
 import { listOf, type ResolvedOptions, text } from '../core/options.ts';
+import { LogCommand } from '../core/text.ts';
 import { refused } from '../core/units.ts';
 import { assertHistory, KEEP_OPTIONS, keepInHistory } from './history.ts';
 import { clearFile, writeWhole, writingTo } from './staged-output.ts';
@@ -60,8 +61,8 @@ export function writeVerdict(
   outcome: Outcome,
   { output }: Pick<VerdictRequest, 'output'>,
   environment: StepFiles | NodeJS.ProcessEnv,
-): string[] {
-  return output.flatMap((each) => {
+): (string | LogCommand)[] {
+  return output.flatMap((each): (string | LogCommand)[] => {
     if (each.form === 'github') return tellGithub(outcome, environment);
     writeWhole(resolve(each.file), FILES[each.form](outcome));
     return [`${each.form} written to ${each.file}`];
@@ -69,18 +70,22 @@ export function writeVerdict(
 }
 
 /** Tells the verdict of a run that is kept in `directory`, and keeps its figures. @returns and throws like `writeVerdict` */
-export function deliverVerdict(outcome: Outcome, directory: string, request: VerdictRequest): string[] {
+export function deliverVerdict(
+  outcome: Outcome,
+  directory: string,
+  request: VerdictRequest,
+): (string | LogCommand)[] {
   // A history that cannot be written to must not cost a pipeline its verdict.
   return [...writeVerdict(outcome, request, process.env), ...keepInHistory(outcome, directory, request)];
 }
 
 /** Files of a step are appended to: other commands of the step write into them as well. */
-function tellGithub(outcome: Outcome, environment: StepFiles | NodeJS.ProcessEnv): string[] {
+function tellGithub(outcome: Outcome, environment: StepFiles | NodeJS.ProcessEnv): LogCommand[] {
   const { annotations, summary, outputs } = githubReport(outcome);
   const append = (file: string | undefined, text: string) => {
     if (file) writingTo(file, () => appendFileSync(file, text));
   };
   append(environment['GITHUB_STEP_SUMMARY'], summary);
   append(environment['GITHUB_OUTPUT'], outputs);
-  return [...annotations];
+  return annotations.map((each) => new LogCommand(each));
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { pino } from 'pino';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/ports.ts';
-import { shownText } from '../core/text.ts';
+import { shownJsonText, shownText } from '../core/text.ts';
 import { formatInstantUs } from '../core/units.ts';
 import { type LogFormat, terminal } from './terminal.ts';
 
@@ -35,7 +35,9 @@ export function createLogger(
       timestamp: () => `,"time":"${formatInstantUs(clock.epochUs()).slice(0, 23)}Z"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    format === 'json' ? destination : { write: (line) => destination.write(`${prettyLine(line)}\n`) },
+    {
+      write: (line) => destination.write(format === 'json' ? shownJsonText(line) : `${prettyLine(line)}\n`),
+    },
   );
 }
 

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../core/clock.ts';
-import { shownJsonText, shownText } from '../core/text.ts';
+import { LogCommand, shownJsonText, shownLine, shownText } from '../core/text.ts';
 
 export const LOG_FORMATS = ['pretty', 'json'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
@@ -39,7 +39,7 @@ export class Terminal {
   /** Result lines, to stdout. */
   print(...lines: readonly string[]): void {
     this.endProgress();
-    for (const line of lines) this.#stdout.write(`${shownText(line)}\n`);
+    for (const line of lines) this.#stdout.write(`${shownLine(line)}\n`);
   }
 
   /** One JSON document, to stdout. */
@@ -61,9 +61,11 @@ export class Terminal {
   }
 
   /** Lines for the person watching, to stderr. */
-  note(...lines: readonly string[]): void {
+  note(...lines: readonly (string | LogCommand)[]): void {
     this.endProgress();
-    for (const line of lines) this.#stderr.write(`${shownText(line)}\n`);
+    for (const line of lines) {
+      this.#stderr.write(`${line instanceof LogCommand ? shownText(line.text) : shownLine(line)}\n`);
+    }
   }
 
   /** Redraws the progress line, at most five times a second and only where somebody can watch it. */

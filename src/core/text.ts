@@ -109,13 +109,30 @@ const UNSEEN = /(?!\t)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 /** The same, limited to those that JSON does not escape by itself. */
 const UNSEEN_IN_JSON = /[\u007f-\u009f\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 
+/** Begins `##[command]` of GitHub and Azure, and `##vso[command]`. */
+const LOG_COMMAND = /##(?=\w*\[)/g;
+
 /**
  * A recorded text (a route, a header, a model's name) made safe to display. The text is untrusted: escape
  * sequences could rewrite the terminal, and direction marks could disguise names. Each such character is
- * written as `\xNN`.
+ * written as `\xNN`, and so is the second `#` of a `##[`, from where GitHub and Azure read a command.
  */
 export function shownText(text: string): string {
-  return text.replace(UNSEEN, (character) => `\\x${hexOf(character, 2)}`);
+  return text.replace(UNSEEN, (character) => `\\x${hexOf(character, 2)}`).replace(LOG_COMMAND, '#\\x23');
+}
+
+/** A whole line of output: shown text that GitHub takes for no `::command` either. */
+export function shownLine(line: string): string {
+  return shownText(line).replace(/^\s*:(?=:)/, (start) => `${start.slice(0, -1)}\\x3a`);
+}
+
+/** A line of our own that the log of a pipeline is to take for a command. */
+export class LogCommand {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
 }
 
 /** The same for text with several lines, whose line ends stay. */
@@ -125,7 +142,9 @@ export function shownLines(text: string): string {
 
 /** An equivalent JSON text that is safe for a terminal. Outside strings JSON has none of these characters. */
 export function shownJsonText(json: string): string {
-  return json.replace(UNSEEN_IN_JSON, (character) => `\\u${hexOf(character, 4)}`);
+  return json
+    .replace(UNSEEN_IN_JSON, (character) => `\\u${hexOf(character, 4)}`)
+    .replace(LOG_COMMAND, '#\\u0023');
 }
 
 /** A value as such a JSON text on one line. In a page it cannot end a script or start a comment. */

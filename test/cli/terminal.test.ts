@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { columnsOf, tableLines } from '../../src/analysis/render/table.ts';
+import { createLogger } from '../../src/cli/logger.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
-import { shownText } from '../../src/core/text.ts';
+import { LogCommand, shownText } from '../../src/core/text.ts';
 
 class TextOutput {
   text = '';
@@ -74,6 +75,39 @@ describe('the terminal', () => {
     terminal.print('really');
     expect(stderr.text).toBe('\r\u001b[2K50 %\r\u001b[2K');
     expect(stdout.text).toBe('done\nreally\n');
+  });
+});
+
+describe('the log of a pipeline', () => {
+  const hostile = ['::set-env name=a::b', '  ::add-mask::x', '##[error]x', 'a ##vso[task.complete]'];
+  /** What the runners of GitHub and Azure take for a command. */
+  const COMMAND = /^\s*::|##\w*\[/m;
+
+  test('takes no captured text for a command', () => {
+    const { terminal, stdout, stderr } = makeTerminal();
+    terminal.print(...hostile);
+    terminal.note(...hostile);
+    terminal.json({ model: hostile[2] });
+    terminal.jsonLine({ model: hostile[3] });
+    expect(stdout.text + stderr.text).not.toMatch(COMMAND);
+    expect(JSON.parse(stdout.text.split('\n').at(-2) ?? '')).toEqual({ model: hostile[3] });
+  });
+
+  test('takes our own for one', () => {
+    const { terminal, stderr } = makeTerminal();
+    terminal.note('kept', new LogCommand('::error title=FAIL::model ##[group]'));
+    expect(stderr.text).toBe('kept\n::error title=FAIL::model #\\x23[group]\n');
+  });
+
+  test('takes no field of a log line for a command', () => {
+    const lines: string[] = [];
+    for (const format of ['json', 'pretty'] as const) {
+      const logger = createLogger(format, { write: (line) => lines.push(line) });
+      for (const model of hostile) logger.info({ model }, 'loaded');
+    }
+    expect(lines).toHaveLength(8);
+    expect(lines.join('')).not.toMatch(COMMAND);
+    expect(JSON.parse(lines[2] ?? '')).toMatchObject({ model: hostile[2], message: 'loaded' });
   });
 });
 

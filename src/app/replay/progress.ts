@@ -1,5 +1,6 @@
 import { type Pulse, RunPulse } from '../../analysis/run/progress.ts';
 import type { RunPosition, Send } from '../../core/run.ts';
+import type { LogCommand } from '../../core/text.ts';
 import { formatMs } from '../../core/units.ts';
 import {
   type EndEvent,
@@ -119,7 +120,7 @@ export interface ReplayReporter {
   /** Whether somebody watches a line that is redrawn in place; else one comes now and then. */
   readonly interactive: boolean;
   /** Lines that stay. */
-  note(...lines: readonly string[]): void;
+  note(...lines: readonly (string | LogCommand)[]): void;
   /** The line that says where the run is, and that it is not shown any more. */
   progress(line: string): void;
   endProgress(): void;

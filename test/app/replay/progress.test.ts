@@ -8,7 +8,7 @@ const SECOND_NS = 1e9;
 /** Keeps what it is told. */
 const reporterOf = (lines: string[], told: unknown[]): ReplayReporter => ({
   interactive: false,
-  note: (...more) => void lines.push(...more),
+  note: (...more) => void lines.push(...more.map(String)),
   progress: () => undefined,
   endProgress: () => undefined,
   event: (event) => void told.push(event),
