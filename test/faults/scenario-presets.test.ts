@@ -29,6 +29,9 @@ const STATUS: Readonly<Record<string, number>> = { PASS: 0, FAIL: 3, INCONCLUSIV
 /** A machine that is busy with other tests keeps no schedule to a millisecond. */
 const OUR_LATENESS = ['arrivals_off_plan', 'lag_over_bound', 'achieved_below', 'in_flight_cap'];
 
+/** As recorded. */
+const ANSWER = '{"outputs":[]}';
+
 const direct = async (target: string) => ({ target, settings: [] as string[] });
 
 /** A relay before the server, which makes it slow for the second second of the run. */
@@ -50,9 +53,19 @@ async function relayed(url: string) {
 }
 
 /** Plays a preset on three seconds of a hundred requests each. */
-async function play(preset: PresetName, answerMs: number, more: readonly string[] = [], through = direct) {
+async function play(
+  preset: PresetName,
+  answerMs: number,
+  more: readonly string[] = [],
+  through = direct,
+  answer = ANSWER,
+) {
   const server = await serverOf(
-    (_, response) => void setTimeout(() => response.end('{"outputs":[]}'), answerMs),
+    (_, response) =>
+      void setTimeout(() => {
+        response.setHeader('content-type', 'application/json');
+        response.end(answer);
+      }, answerMs),
   );
   const { target, settings } = await through(server.url);
   const folder = join(temporaryDirectory(), 'it');
@@ -107,6 +120,21 @@ describe('each preset', () => {
       expect(cases.skipped).toBe(codes.length);
     },
   );
+});
+
+test('a release gate with objectives of its own fails a build that answers something else', async () => {
+  const { document, status, cases } = await play(
+    'release-gate',
+    5,
+    ['slo=latency: p(50)<60s'],
+    direct,
+    '{"error":"no model"}',
+  );
+  expect({ verdict: document.verdict, status }).toEqual({ verdict: 'FAIL', status: 3 });
+  expect(document.reasons).toMatchObject([
+    { code: 'slo_violated', text: expect.stringContaining('mismatch') },
+  ]);
+  expect(cases.failures).toBe(1);
 });
 
 describe('each verdict', () => {
