@@ -21,6 +21,7 @@ const CASES: readonly QueueCase[] = [
   { arrivals: 'poisson', service: 'exponential', executors: 1, load: 0.2, percent: 95, limit: 10 },
   { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
   { arrivals: 'poisson', service: 'skewed', executors: 8, load: 0.3, percent: 99, limit: 8 },
+  { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.2, percent: 95, limit: 25 },
   { arrivals: 'azure', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
   { arrivals: 'azure', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
 ];

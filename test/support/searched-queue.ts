@@ -1,4 +1,4 @@
-import type { HealthyStep } from '../../src/analysis/capacity/early-stop.ts';
+import { type HealthyStep, LittlesLaw } from '../../src/analysis/capacity/early-stop.ts';
 import {
   type DueRequest,
   hopelessAtS,
@@ -12,6 +12,9 @@ import {
   type SearchEnd,
   type SearchOptions,
 } from '../../src/analysis/capacity/search.ts';
+import { parseSlo } from '../../src/analysis/verdict/slo.ts';
+import { leadInOf } from '../../src/app/capacity/plan.ts';
+import { STEADY_RESIDUAL } from '../../src/app/capacity/step-document.ts';
 import { azureArrivalsUs } from './azure-trace.ts';
 import { SERVICE_TIMES, type ServiceName, uniform } from './queue-simulator.ts';
 
@@ -27,11 +30,14 @@ export interface QueueCase {
   readonly limit: number;
 }
 
+const NS_PER_S = 1e9;
 const MEAN_S = 0.04;
 export const WINDOW_S = 20;
-/** Played before the first window, and waited after the last one. */
-const SETTLE_S = 4;
 const COOL_DOWN_S = 2;
+/** The longest lead-in of these queues. */
+const MOST_LEAD_IN_S = 4;
+/** After so long at a load the queue is that of the load. */
+const STEADY_S = 120;
 const GOAL = 'latency';
 const REQUEST_BYTES = 1_000;
 
@@ -44,7 +50,7 @@ export const SEARCH: SearchOptions = {
   noise: 0,
   windowS: WINDOW_S,
   windowsToDecide: 3,
-  overheadS: SETTLE_S + COOL_DOWN_S,
+  overheadS: MOST_LEAD_IN_S + COOL_DOWN_S,
   budgetS: 1_800,
 };
 
@@ -100,27 +106,34 @@ function dispersionOf(schedule: readonly DueRequest[]): number {
   return counts.reduce((sum, count) => sum + (count - mean) ** 2, 0) / counts.length / mean;
 }
 
+/** As of a search of such a server. */
+function leadInSOf({ percent, limit }: QueueCase): number {
+  return leadInOf({ thresholds: parseSlo([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) }, WINDOW_S);
+}
+
 export interface PlayedQueue {
-  /** Whether each window kept the objective. */
-  readonly kept: readonly boolean[];
+  /** Whether each window kept the objective; null where it did, but only because the queue was still filling. */
+  readonly kept: readonly (boolean | null)[];
   readonly hopelessAtS: number | null;
+  readonly leadInS: number;
   readonly longS: number;
 }
 
-/** Plays a step, each window judged by the requests that were due in it. */
+/** Plays a step, each window judged by the requests that were due in it, behind a lead-in. */
 export function playedQueue(
   queue: QueueCase,
   multiplier: number,
   windows: number,
   position: number,
   random: () => number,
+  leadInS = leadInSOf(queue),
 ): PlayedQueue {
-  const longS = SETTLE_S + windows * WINDOW_S;
+  const longS = leadInS + windows * WINDOW_S;
   const schedule = scheduleOf(queue, multiplier, longS, position, random);
   const latencies = playQueue(modelOf(queue), schedule, random);
   const counts = Array.from({ length: windows }, () => ({ all: 0, over: 0 }));
   for (const [at, { offsetS }] of schedule.entries()) {
-    const count = counts[Math.floor((offsetS - SETTLE_S) / WINDOW_S)];
+    const count = counts[Math.floor((offsetS - leadInS) / WINDOW_S)];
     if (count === undefined) continue;
     count.all += 1;
     if (latencies[at]! >= queue.limit * MEAN_S) count.over += 1;
@@ -130,10 +143,20 @@ export function playedQueue(
     dispersion: dispersionOf(schedule),
     longestAnswerS: queue.limit * MEAN_S,
   };
+  const law = new LittlesLaw(longS * NS_PER_S, healthy.longestAnswerS * NS_PER_S);
+  law.add(
+    schedule.map(({ offsetS }, at) => ({
+      actualOffsetNs: offsetS * NS_PER_S,
+      lastByteOffsetNs: (offsetS + latencies[at]!) * NS_PER_S,
+    })),
+  );
+  const isSteady = (law.residual ?? 0) <= STEADY_RESIDUAL;
   return {
-    kept: counts.map(({ all, over }) => over <= all * (1 - queue.percent / 100)),
+    kept: counts.map(({ all, over }) =>
+      over <= all * (1 - queue.percent / 100) ? (isSteady ? true : null) : false,
+    ),
     hopelessAtS: hopelessAtS(schedule, latencies, healthy),
-    longS,
+    ...{ leadInS, longS },
   };
 }
 
@@ -150,7 +173,7 @@ export function searchedQueue(
     if (next.kind === 'done') return { search, reason: next.reason };
     const { multiplier, windows, position } = next;
     const played = playedQueue(queue, multiplier, windows, (position + start) % 1, random);
-    const whole = played.hopelessAtS === null ? windows : wholeWindows(played.hopelessAtS);
+    const whole = played.hopelessAtS === null ? windows : wholeWindows(played.hopelessAtS - played.leadInS);
     const shown = played.kept.slice(0, whole).map((kept) => windowOf(kept, false));
     if (played.hopelessAtS !== null && whole < windows) shown.push(windowOf(false, true));
     search.add({
@@ -162,14 +185,19 @@ export function searchedQueue(
 }
 
 function wholeWindows(seconds: number): number {
-  return Math.max(0, Math.floor((seconds - SETTLE_S) / WINDOW_S));
+  return Math.max(0, Math.floor(seconds / WINDOW_S));
 }
 
-function windowOf(kept: boolean, endedEarly: boolean): PlayedWindow {
+function windowOf(kept: boolean | null, endedEarly: boolean): PlayedWindow {
   return {
     ...{ kept: { [GOAL]: kept }, seconds: WINDOW_S, endedEarly },
     ...{ isVoid: false, offeredPerS: 0, lossRatio: 0 },
   };
+}
+
+/** Whether its queue grew is no matter after so long. */
+function isKept(kept: boolean | null): boolean {
+  return kept !== false;
 }
 
 /** Steps of each brute-force estimate, two windows each. */
@@ -190,7 +218,7 @@ function bruteForce(queue: QueueCase): number {
   const shareAt = (multiplier: number, steps: number) => {
     let passed = 0;
     for (let step = 0; step < steps; step++) {
-      passed += playedQueue(queue, multiplier, 2, random(), random).kept.filter(Boolean).length;
+      passed += playedQueue(queue, multiplier, 2, random(), random, STEADY_S).kept.filter(isKept).length;
     }
     return passed / (2 * steps);
   };

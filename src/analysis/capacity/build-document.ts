@@ -40,7 +40,10 @@ export function playedSteps(steps: readonly CapacityStep[], windowS: number): Pl
     windows: windows.map((window, at) => ({
       kept: { ...window.goals, [ALL_OBJECTIVES]: keptOf(window) },
       seconds: windowS,
-      endedEarly: endedEarly !== null && at === windows.length - 1 && window.result === 'bad',
+      endedEarly:
+        (endedEarly === 'hopeless' || endedEarly === 'failed') &&
+        at === windows.length - 1 &&
+        window.result === 'bad',
       isVoid: window.result === 'void' && window.doubts.some(isOfGenerator),
       offeredPerS: window.planned / windowS,
       lossRatio: window.planned === 0 ? 0 : 1 - window.completed / window.planned,

@@ -16,8 +16,8 @@ export interface HealthyStep {
 /** Requests of a step so far. */
 export interface StepProgress {
   readonly due: number;
-  /** Answered, failed or given up: no longer waited for. */
-  readonly ended: number;
+  /** Sent, and neither answered nor failed: what our side has not sent is no backlog of the target. */
+  readonly inFlight: number;
 }
 
 /** Standard deviations that the backlog of a target exactly at capacity stays within, seen again and again. */
@@ -45,9 +45,9 @@ export class BacklogWatch {
   }
 
   /** Takes the progress of the step, at any instants, in their order. */
-  add({ due, ended }: StepProgress): void {
+  add({ due, inFlight }: StepProgress): void {
     this.#due = due;
-    this.#peak = Math.max(this.#peak, due - ended);
+    this.#peak = Math.max(this.#peak, inFlight);
   }
 
   /** Whether the rest of the step could change nothing. */
@@ -64,14 +64,17 @@ export class BacklogWatch {
  * How far a step is from Little's law, which holds for any target that keeps up: requests in flight are the rate at
  * which they end times how long they take (J. D. C. Little, Operations Research 9, 1961). Over the step that comes to
  * the share of the time in flight that belongs to requests still open at its end: near 0 while a target keeps up.
+ * Those that were sent so lately that most answers take as long are open at the end of any step, and do not count.
  */
 export class LittlesLaw {
   readonly #stepNs: number;
+  readonly #longestAnswerNs: number;
   #inFlightNs = 0;
   #openNs = 0;
 
-  constructor(stepNs: number) {
+  constructor(stepNs: number, longestAnswerNs = 0) {
     this.#stepNs = stepNs;
+    this.#longestAnswerNs = longestAnswerNs;
   }
 
   /** Takes finished sends, in any order, each once. Waiting for our own caps is none of the target's. */
@@ -81,7 +84,7 @@ export class LittlesLaw {
       const endNs = lastByteOffsetNs ?? Number.POSITIVE_INFINITY;
       const spentNs = Math.min(endNs, this.#stepNs) - actualOffsetNs;
       this.#inFlightNs += spentNs;
-      if (endNs > this.#stepNs) this.#openNs += spentNs;
+      if (endNs > this.#stepNs && spentNs > this.#longestAnswerNs) this.#openNs += spentNs;
     }
   }
 

@@ -94,7 +94,7 @@ export function hopelessAtS(
   for (let elapsedS = 1; due < schedule.length; elapsedS++) {
     while (due < schedule.length && schedule[due]!.offsetS <= elapsedS) due += 1;
     while (ended < ends.length && ends[ended]! <= elapsedS) ended += 1;
-    watch.add({ due, ended });
+    watch.add({ due, inFlight: due - ended });
     if (watch.isHopeless) return elapsedS;
   }
   return null;

@@ -36,7 +36,7 @@ export interface PlayedWindow {
   readonly kept: Readonly<Record<string, boolean | null>>;
   /** As played. */
   readonly seconds: number;
-  /** The step was given up within this window as hopeless: its other windows count as this one. */
+  /** The step was given up within this window as hopeless: of the goals it broke, its other windows count as this one. */
   readonly endedEarly: boolean;
   /** The generator, not the target, was the limit: the window says nothing. */
   readonly isVoid: boolean;
@@ -255,7 +255,7 @@ export class CapacitySearch {
       for (const { kept, endedEarly, isVoid, lossRatio } of windows) {
         const isGood = kept[id] ?? null;
         if (isVoid || isGood === null) continue;
-        const times = endedEarly ? windowsToDecide : 1;
+        const times = endedEarly && !isGood ? windowsToDecide : 1;
         load.stat.add({ isGood, plannedS: windowS, seconds: windowS * times, lossRatio });
         load.judged += times;
         if (isGood) load.good += times;

@@ -13,18 +13,23 @@ import { judge } from '../verdict/verdict.ts';
 
 const NS_PER_MS = 1e6;
 
-/** What says that we did not send the load that was planned. Such a window says nothing of the target. */
-const GENERATOR: ReadonlySet<ReasonCode> = new Set([
+/** What says that we did not send, or read, the load that was planned. Such a window says nothing of the target. */
+const GENERATOR: ReadonlySet<string> = new Set<ReasonCode | 'starved'>([
   'achieved_below',
   'arrivals_off_plan',
   'connection_wait',
   'cpu_throttled',
   'in_flight_cap',
   'lag_over_bound',
+  'sender_busy',
+  'starved',
 ]);
 
+/** Of these, what a step that is given up does to the window it is in: the rest of it is not sent. */
+const OF_GIVING_UP: ReadonlySet<string> = new Set<ReasonCode>(['achieved_below', 'arrivals_off_plan']);
+
 /** What says that the answers were none of production's. */
-const ANSWERS: ReadonlySet<ReasonCode> = new Set([
+const ANSWERS: ReadonlySet<string> = new Set<ReasonCode>([
   'censored',
   'not_comparable',
   'answers_unchecked',
@@ -34,11 +39,11 @@ const ANSWERS: ReadonlySet<ReasonCode> = new Set([
 
 /** Whether the generator, not the target, is what a reason is about. */
 export function isOfGenerator(code: string): boolean {
-  return (GENERATOR as ReadonlySet<string>).has(code);
+  return GENERATOR.has(code);
 }
 
-/** A single window measures nothing of the host; the run that it is part of does. */
-const HEALTH_UNKNOWN: HealthDocument = {
+/** A single window measures nothing of the host; the run that it is part of does. Nor does a simulated one. */
+export const HEALTH_UNKNOWN: HealthDocument = {
   busyShare: null,
   throttled: null,
   starved: null,
@@ -50,6 +55,8 @@ const HEALTH_UNKNOWN: HealthDocument = {
 };
 
 export interface StepWindowsParts {
+  /** Played before the first window, so that it meets a target at work; not judged. */
+  readonly leadInNs: number;
   readonly windowNs: number;
   readonly multiplier: number;
   readonly thresholds: readonly Threshold[];
@@ -62,10 +69,12 @@ interface OpenWindow {
   readonly statistics: RunStatistics;
   planned: number;
   ended: number;
-  /** Not sent, or not awaited, because the step was stopped. */
-  unreached: number;
-  cut: number;
+  /** Not sent because the step was stopped, by when it was due. */
+  readonly unreachedNs: number[];
 }
+
+/** Where the lead-in is kept among the windows. */
+const LEAD_IN = -1;
 
 /**
  * Cuts one step of a search into windows of equal length and judges each by all objectives from the same rows.
@@ -82,7 +91,6 @@ export class StepWindows {
   /** Intended instants that no progress was asked for yet, ascending. */
   readonly #waiting: number[] = [];
   #due = 0;
-  #ended = 0;
 
   constructor(parts: StepWindowsParts) {
     this.#parts = parts;
@@ -95,13 +103,13 @@ export class StepWindows {
     return this.#over.toSorted((a, b) => a.index - b.index);
   }
 
-  /** Requests that became due by an instant of the step, and those of all planned that have ended. */
-  progressAt(elapsedNs: number): { readonly due: number; readonly ended: number } {
+  /** Requests that became due by an instant of the step; instants ascend. */
+  dueAt(elapsedNs: number): number {
     while ((this.#waiting[0] ?? Number.POSITIVE_INFINITY) <= elapsedNs) {
       this.#waiting.shift();
       this.#due += 1;
     }
-    return { due: Math.max(this.#due, this.#ended), ended: this.#ended };
+    return this.#due;
   }
 
   /** Takes a scheduled send, in the order of the schedule. */
@@ -124,57 +132,67 @@ export class StepWindows {
       const window = this.#open.get(this.#indexOf(send.intendedOffsetNs));
       if (window === undefined) continue;
       window.ended += 1;
-      this.#ended += 1;
       if (send.error !== 'stopped') window.statistics.addSends([send]);
-      // What we stopped ourselves took at least until then: it is no failure of the target.
+      // What we stopped ourselves took at least until then. It is no failure of the target, and was to be none.
       else if (send.actualOffsetNs !== null) {
-        window.cut += 1;
-        window.statistics.addSends([{ ...send, error: null, cancelled: true }]);
-      } else window.unreached += 1;
+        window.statistics.addSends([{ ...send, error: null, cancelled: true, status: send.status ?? 200 }]);
+      } else window.unreachedNs.push(send.intendedOffsetNs);
     }
     this.#close();
   }
 
   /**
    * Ends the step. Windows that were cut say nothing, unless the step was ended because it was beyond hope or had
-   * failed: then the first of them is bad.
+   * failed: then the first of them is bad, if the target had been sent what was due until then.
+   * @param endedNs when a step that was not played to its end was ended
    */
-  finish(how: 'complete' | 'cut' | 'hopeless'): void {
+  finish(how: 'complete' | 'cut' | 'hopeless', endedNs = Number.POSITIVE_INFINITY): void {
     this.#drawing = Number.POSITIVE_INFINITY;
-    const [first] = [...this.#open].sort(([a], [b]) => a - b);
     if (how === 'complete') this.#close();
-    else if (how === 'hopeless' && first !== undefined) this.#over.push(this.#beyondHope(...first));
+    else if (how === 'hopeless') {
+      const open = [...this.#open].sort(([a], [b]) => a - b);
+      // One that drowned in its lead-in came to no window.
+      const first = open.find(([at]) => at !== LEAD_IN || (open.length === 1 && this.#over.length === 0));
+      if (first !== undefined) this.#over.push(this.#beyondHope(...first, endedNs));
+    }
     this.#open.clear();
   }
 
   #indexOf(offsetNs: number): number {
-    return Math.floor(offsetNs / this.#parts.windowNs);
+    const { leadInNs, windowNs } = this.#parts;
+    return Math.max(LEAD_IN, Math.floor((offsetNs - leadInNs) / windowNs));
   }
 
   #windowAt(at: number): OpenWindow {
     const known = this.#open.get(at);
     if (known !== undefined) return known;
-    const { windowNs, thresholds, waitsFor } = this.#parts;
-    const statistics = new RunStatistics(at * windowNs, waitsFor, { thresholds, stageEndsNs: [] });
-    const window = { statistics, planned: 0, ended: 0, unreached: 0, cut: 0 };
+    const { leadInNs, windowNs, thresholds, waitsFor } = this.#parts;
+    const beginNs = at === LEAD_IN ? 0 : leadInNs + at * windowNs;
+    const statistics = new RunStatistics(beginNs, waitsFor, { thresholds, stageEndsNs: [] });
+    const window = { statistics, planned: 0, ended: 0, unreachedNs: [] };
     this.#open.set(at, window);
     return window;
   }
 
   #close(): void {
     for (const [at, window] of [...this.#open].sort(([a], [b]) => a - b)) {
-      if (at >= this.#drawing || window.ended < window.planned || window.unreached > 0) continue;
+      if (at === LEAD_IN || at >= this.#drawing) continue;
+      if (window.ended < window.planned || window.unreachedNs.length > 0) continue;
       this.#open.delete(at);
-      const judged = this.#judged(at, window.statistics);
-      // A window that we cut says nothing where what we cut could change the answer.
-      if (window.cut === 0 || judged.result !== 'void') this.#over.push(judged);
+      this.#over.push(this.#judged(at, window.statistics));
     }
   }
 
   /** Where what was seen breaks no objective yet, what waits would: those of time are broken. */
-  #beyondHope(at: number, { statistics }: OpenWindow): StepWindow {
-    const window = this.#judged(at, statistics);
+  #beyondHope(at: number, { statistics, unreachedNs }: OpenWindow, endedNs: number): StepWindow {
+    const judged = this.#judged(Math.max(0, at), statistics);
+    const unsent = unreachedNs.filter((dueNs) => dueNs <= endedNs).length;
+    const isSent = judged.sent >= this.#bounds.achievedShare * (judged.sent + unsent);
+    const doubts = judged.doubts.filter((code) => !isSent || !OF_GIVING_UP.has(code));
+    const window = { ...judged, doubts };
     if (Object.values(window.goals).includes(false)) return { ...window, result: 'bad' };
+    // The backlog is ours, at least in part.
+    if (doubts.some(isOfGenerator)) return { ...window, result: 'void' };
     const isOfTime = (name: string) => /^(latency|service|ttft|itl|tpot|goodput)\b/.test(name);
     const goals = Object.entries(window.goals).map(([name, held]) => [name, isOfTime(name) ? false : held]);
     return { ...window, result: 'bad', goals: Object.fromEntries(goals) };
@@ -199,12 +217,14 @@ export class StepWindows {
     const doubts = judgement.reasons
       .map(({ code }) => code)
       .filter((code) => GENERATOR.has(code) || ANSWERS.has(code));
-    const isDoubted = judgement.verdict !== 'FAIL' && doubts.length > 0;
+    const isFailed = judgement.verdict === 'FAIL';
+    const isDoubted = !isFailed && doubts.length > 0;
+    const unseen = isFailed ? [] : unseenIn(judgement.slo);
     const { outcomes, latency } = figures;
     return {
       index,
-      result: isDoubted ? 'void' : judgement.verdict === 'FAIL' ? 'bad' : emptyOr(judgement.slo),
-      doubts: [...new Set(doubts)],
+      result: isFailed ? 'bad' : isDoubted || unseen.length > 0 ? 'void' : 'good',
+      doubts: [...new Set([...doubts, ...unseen])],
       goals: Object.fromEntries(
         judgement.slo.map((result) => [result.threshold.expression, goalOf(result, isDoubted)]),
       ),
@@ -224,9 +244,11 @@ export class StepWindows {
   }
 }
 
-/** Without an answer to any objective a window says nothing. */
-function emptyOr(slo: readonly SloResult[]): 'good' | 'void' {
-  return slo.every(({ ok }) => ok === null) ? 'void' : 'good';
+/** Why objectives are unknown. A window that did not see each of them is not good by all. */
+function unseenIn(slo: readonly SloResult[]): ReasonCode[] {
+  return slo
+    .filter(({ ok }) => ok === null)
+    .map(({ requests }) => (requests === 0 ? 'slice_empty' : 'too_few_samples'));
 }
 
 /** Whether one objective holds; null where it was not measured, or where we are what broke it. */

@@ -21,6 +21,13 @@ const WINDOWS_TO_DECIDE = 3;
 /** A window lasts no longer than this share of the budget, so that enough of them fit. */
 const WINDOWS_IN_BUDGET = 40;
 const SHORTEST_WINDOW_S = 2;
+/**
+ * At a share over its capacity a target makes requests wait longer by that share of a second each second. So that the
+ * waits come to a limit within a step, window and lead-in last so many times the largest limit; windows longer, where
+ * the budget has room.
+ */
+const LEAST_LIMITS = 4;
+const WINDOW_LIMITS = 10;
 /** Threads start, connections open, a probe is sent. */
 const STARTING_S = 4;
 /** The last answers of a step are waited for as many times the largest limit, and at least so long. */
@@ -38,6 +45,8 @@ export interface CapacityPlan {
   /** Which option set the ceiling. */
   readonly ceilingBy: 'max_multiplier' | 'max_rate';
   readonly drainMs: number;
+  /** Each step is played so long before its first window. */
+  readonly leadInS: number;
   readonly ratePerSecond: number;
   readonly peakPerSecond: number;
   /** Requests that a window at 1x needs, for the objective that needs most. */
@@ -57,11 +66,12 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
   const samples = Math.max(...options.thresholds.map(samplesOf));
   const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond);
   const drainMs = drainOf(options);
-  const overheadS = options.coolDownMs / 1e3 + drainMs / 1e3 + STARTING_S;
+  const leadInS = leadInOf(options, windowS);
+  const overheadS = options.coolDownMs / 1e3 + leadInS + drainMs / 1e3 + STARTING_S;
   assertWorth(options, windowS, overheadS);
   const { ceiling, ceilingBy } = ceilingOf(options, base);
   return {
-    ...{ options, opened, base, ceilingBy, drainMs, ratePerSecond, samples },
+    ...{ options, opened, base, ceilingBy, drainMs, leadInS, ratePerSecond, samples },
     peakPerSecond: peakOf(opened, base, ratePerSecond, spanS),
     search: {
       goals: [{ id: ALL_OBJECTIVES, isSought: true }],
@@ -101,17 +111,21 @@ export function capacityPlanLines({
   search,
   ceilingBy,
   ratePerSecond,
+  leadInS,
   samples,
 }: CapacityPlan): string[] {
   const { overview, window } = base;
   const { target } = options.run.options;
   const loads = new CapacitySearch(search).doublings.map(formatMultiplier);
   const perWindow = Math.floor(search.windowS * ratePerSecond);
+  const limitS = (largestLimitMs(options.thresholds) ?? 0) / 1e3;
   const { name, bends } = scalingOf(options);
   const longest = formatMs((search.budgetS + search.overheadS) * 1e3);
   return linesOf(
     `Search: ${overview.name}${target === null ? '' : ` against ${target.url}`}, ${formatInstantUs(window.fromUs)} to ${formatInstantUs(window.toUs - 1)}`,
-    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${formatMs(search.windowS * 1e3)}, some ${countOf(perWindow, 'request')} each at 1x`,
+    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${formatMs(search.windowS * 1e3)}, some ${countOf(perWindow, 'request')} each at 1x, after ${formatMs(leadInS * 1e3)} that are not judged`,
+    search.windowS < limitS * LEAST_LIMITS &&
+      `  windows are shorter than ${LEAST_LIMITS} times the limit of ${formatMs(limitS * 1e3)}: loads just above the capacity may pass`,
     perWindow < samples &&
       `  a window at 1x holds fewer than the ${samples} requests that its objectives need: small multipliers are judged roughly`,
     options.calibrates &&
@@ -124,12 +138,12 @@ export function capacityPlanLines({
 
 /** What every step shares. */
 export function sceneOf(
-  { opened, options, base, search, drainMs }: CapacityPlan,
+  { opened, options, base, search, drainMs, leadInS }: CapacityPlan,
   target: Target,
   logger: Logger,
 ): StepScene {
   return {
-    ...{ opened, target, drainMs, logger },
+    ...{ opened, target, drainMs, leadInS, logger },
     run: options.run,
     isScalingStated: options.isScalingStated,
     thresholds: options.thresholds,
@@ -174,10 +188,21 @@ function samplesOf({ aggregation, metric, limit }: Threshold): number {
   return aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1;
 }
 
-function windowOf({ budgetS, thresholds }: CapacityOptions, neededS: number): number {
-  const least = Math.max(SHORTEST_WINDOW_S, (largestLimitMs(thresholds) ?? 0) / 1e3);
+/** @param neededS for the samples of the objectives */
+export function windowOf(
+  { budgetS, thresholds }: Pick<CapacityOptions, 'budgetS' | 'thresholds'>,
+  neededS: number,
+): number {
+  const limitS = (largestLimitMs(thresholds) ?? 0) / 1e3;
+  const least = Math.max(SHORTEST_WINDOW_S, LEAST_LIMITS * limitS);
   const most = Math.max(least, budgetS / WINDOWS_IN_BUDGET);
-  return Math.min(most, Math.max(least, Math.ceil(neededS)));
+  return Math.min(most, Math.max(least, WINDOW_LIMITS * limitS, Math.ceil(neededS)));
+}
+
+/** Until the queue is that of the load. Where no limit says how long answers take, it is as long as a window. */
+export function leadInOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, windowS: number): number {
+  const largest = largestLimitMs(thresholds);
+  return largest === null ? windowS : Math.max(SHORTEST_WINDOW_S, (LEAST_LIMITS * largest) / 1e3);
 }
 
 /** Beyond it, what is still open has broken any objective on its time. Streams end long after their first token. */

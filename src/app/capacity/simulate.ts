@@ -8,7 +8,7 @@ import {
 } from '../../analysis/capacity/fit-queue.ts';
 import { type DueRequest, hopelessAtS, playQueue, uniformBy } from '../../analysis/capacity/queue-model.ts';
 import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts';
-import { StepWindows } from '../../analysis/capacity/step-windows.ts';
+import { HEALTH_UNKNOWN, StepWindows } from '../../analysis/capacity/step-windows.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
@@ -47,7 +47,10 @@ const ASSUMPTIONS = [
   'nothing else limits the load: no generator, network or autoscaler',
 ];
 
-type SimulationScene = Pick<StepScene, 'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'opened'>;
+type SimulationScene = Pick<
+  StepScene,
+  'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'leadInS' | 'opened'
+>;
 
 /**
  * Searches the breaking point of a queue that behaves as the recorded server did, on a virtual clock: a forecast before
@@ -60,7 +63,7 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
   const startedAt = formatInstantUs(systemClock.epochUs());
   const scene: SimulationScene = {
     ...{ run: options.run, isScalingStated: options.isScalingStated, opened: plan.opened },
-    ...{ parts: plan.base.window.parts, drainMs: plan.drainMs },
+    ...{ parts: plan.base.window.parts, drainMs: plan.drainMs, leadInS: plan.leadInS },
   };
   const steps: CapacityStep[] = [];
   for (;;) {
@@ -158,11 +161,15 @@ function simulatedStep(
   index: number,
 ): CapacityStep {
   const { multiplier, position, purpose } = next;
-  const stepS = next.windows * windowS;
+  const stepS = scene.leadInS + next.windows * windowS;
   const replayOptions = stepOptions(scene, next, stepS * 1e3);
   const windows = new StepWindows({
-    ...{ windowNs: windowS * NS_PER_S, multiplier, thresholds: options.thresholds },
-    ...{ bounds: statedBounds(replayOptions), waitsFor: waitsForOf(replayOptions) },
+    ...{ leadInNs: scene.leadInS * NS_PER_S, windowNs: windowS * NS_PER_S, multiplier },
+    ...{
+      thresholds: options.thresholds,
+      bounds: statedBounds(replayOptions),
+      waitsFor: waitsForOf(replayOptions),
+    },
   });
   const rows: ExchangeRow[] = [];
   const schedule: DueRequest[] = [];
@@ -176,23 +183,30 @@ function simulatedStep(
   }
   const latenciesS = playQueue(model, schedule, uniformBy(SEED + index));
   const offeredPerS = schedule.length / stepS;
-  const endS = hopelessAtS(schedule, latenciesS, {
-    ...{ offeredPerS, dispersion: dispersionOf(scene, multiplier) },
-    longestAnswerS: (largestLimitMs(options.thresholds) ?? 0) / 1e3,
-  });
+  const largestMs = largestLimitMs(options.thresholds);
+  const longestAnswerS = (largestMs ?? 0) / 1e3;
+  const dispersion = dispersionOf(scene, multiplier, replayOptions.scaling);
+  const healthy = { offeredPerS, dispersion, longestAnswerS };
+  // How long answers may take is not known without a limit.
+  const endS = largestMs === null ? null : hopelessAtS(schedule, latenciesS, healthy);
   const sends = rows.map((row, at) => sendOf(at, row, schedule[at]!.offsetS, latenciesS[at]!, endS));
   windows.addSends(sends);
-  windows.finish(endS === null ? 'complete' : 'hopeless');
-  const law = new LittlesLaw(stepS * NS_PER_S);
-  law.add(sends);
+  windows.finish(endS === null ? 'complete' : 'hopeless', (endS ?? stepS) * NS_PER_S);
+  const law = largestMs === null ? null : new LittlesLaw(stepS * NS_PER_S, longestAnswerS * NS_PER_S);
+  law?.add(sends);
   const answered = sends.filter(({ error }) => error === null);
   const spentS = (endS ?? stepS) + scene.drainMs / 1e3;
   return stepOf(
     {
-      ...{ windows: windows.over, littlesLaw: law.residual, monitored: [], isHopeless: endS !== null },
+      ...{
+        windows: windows.over,
+        littlesLaw: law?.residual ?? null,
+        monitored: [],
+        isHopeless: endS !== null,
+      },
       ratePerSecond: schedule.length === 0 ? multiplier * ratePerSecond : offeredPerS,
       document: {
-        ...{ repeats: null, slo: [], refused: 0, durationS: endS ?? stepS },
+        ...{ repeats: null, slo: [], refused: 0, durationS: endS ?? stepS, health: HEALTH_UNKNOWN },
         ...{ sent: sends.filter(({ actualOffsetNs }) => actualOffsetNs !== null).length },
         ...{ completed: answered.length, latencyMs: { scheduled: percentilesOf(answered) } },
       },

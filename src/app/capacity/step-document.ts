@@ -1,3 +1,4 @@
+import { JUDGEMENT_BOUNDS } from '../../analysis/verdict/run-context.ts';
 import { countOf } from '../../core/units.ts';
 import type { CapacityStep, StepReason, StepWindow } from '../../documents/capacity.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
@@ -16,7 +17,7 @@ export interface StepShown
   extends Pick<StepPlayed, 'windows' | 'littlesLaw' | 'monitored' | 'isHopeless' | 'ratePerSecond'> {
   readonly document: Pick<
     ReplayDocument,
-    'repeats' | 'slo' | 'sent' | 'refused' | 'completed' | 'durationS'
+    'repeats' | 'slo' | 'sent' | 'refused' | 'completed' | 'durationS' | 'health'
   > & { readonly latencyMs: { readonly scheduled: CapacityStep['latencyMs'] } };
 }
 
@@ -24,9 +25,13 @@ export interface StepShown
 export function stepOf(played: StepShown, { windowS, ...facts }: StepFacts): CapacityStep {
   const { document, ratePerSecond } = played;
   const isCached = document.repeats?.faster === true;
-  // A cache that answers what was sent before makes any load look easy.
-  const own = isCached ? played.windows.map(asCached) : [...played.windows];
-  const windows = played.monitored.reduce((each, name) => withMonitored(each, name, document), own);
+  const hindered = hindrancesOf(document);
+  // What broke while our side was short of time may be our doing. What held even so was held.
+  const own = hindered.length > 0 ? asVoid(played.windows, 'bad', hindered) : played.windows;
+  // A cache that answers what was sent before makes any load look easy, and so does a queue that only fills.
+  const good = [...(isCached ? ['repeats_cached'] : []), ...(isUnsteady(played) ? ['backlog_grew'] : [])];
+  const sure = good.length > 0 ? asVoid(own, 'good', good) : own;
+  const windows = played.monitored.reduce((each, name) => withMonitored(each, name, document), [...sure]);
   const { p50, p95, p99, max } = document.latencyMs.scheduled;
   const due = document.sent + document.refused;
   return {
@@ -45,15 +50,27 @@ export function stepOf(played: StepShown, { windowS, ...facts }: StepFacts): Cap
   };
 }
 
-function asCached(window: StepWindow): StepWindow {
-  return window.result === 'good'
-    ? {
-        ...window,
-        result: 'void',
-        doubts: [...window.doubts, 'repeats_cached'],
-        goals: unknown(window.goals),
-      }
-    : window;
+function asVoid(
+  windows: readonly StepWindow[],
+  those: StepWindow['result'],
+  doubts: readonly string[],
+): StepWindow[] {
+  return windows.map((window) =>
+    window.result === those
+      ? { ...window, result: 'void', doubts: [...window.doubts, ...doubts], goals: unknown(window.goals) }
+      : window,
+  );
+}
+
+/** What kept our side from sending and reading in time. A single window does not measure it; the step's run does. */
+function hindrancesOf({ health, sent }: Pick<StepShown['document'], 'health' | 'sent'>): string[] {
+  const { busyShare, throttled, starved } = health;
+  const { busyShare: mostBusy, achievedShare } = JUDGEMENT_BOUNDS;
+  return [
+    ...((busyShare ?? 0) > mostBusy ? ['sender_busy'] : []),
+    ...(throttled === true ? ['cpu_throttled'] : []),
+    ...((starved ?? 0) > (1 - achievedShare) * sent ? ['starved'] : []),
+  ];
 }
 
 /** A resource over its limit breaks every window of its step; one that was not seen leaves none good. */
@@ -85,11 +102,15 @@ function verdictOf(windows: readonly StepWindow[]): CapacityStep['verdict'] {
 }
 
 /** Beyond it, a step was not steady. Its answers would have to take half of the step for so much without a queue. */
-const STEADY_RESIDUAL = 0.25;
+export const STEADY_RESIDUAL = 0.25;
 
-function unsteady({ littlesLaw }: StepShown): StepReason[] {
-  if (littlesLaw === null || littlesLaw <= STEADY_RESIDUAL) return [];
-  const share = `${(100 * littlesLaw).toFixed(0)} %`;
+function isUnsteady({ littlesLaw }: Pick<StepShown, 'littlesLaw'>): boolean {
+  return littlesLaw !== null && littlesLaw > STEADY_RESIDUAL;
+}
+
+function unsteady(step: StepShown): StepReason[] {
+  if (!isUnsteady(step)) return [];
+  const share = `${(100 * (step.littlesLaw ?? 0)).toFixed(0)} %`;
   return [
     {
       code: 'backlog_grew',

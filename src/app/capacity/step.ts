@@ -8,7 +8,7 @@ import type { Send } from '../../core/run.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
-import { defaultScaling, unreachable } from '../../replay/plan/scaling.ts';
+import { defaultScaling, type ScalingName, unreachable } from '../../replay/plan/scaling.ts';
 import type { ReplayEnd } from '../../replay/run.ts';
 import type { Target } from '../../replay/target.ts';
 import type { OpenedCapture } from '../open-capture.ts';
@@ -32,6 +32,8 @@ export interface StepScene {
   readonly thresholds: readonly Threshold[];
   /** What is played of the capture at 1x, in order. */
   readonly parts: readonly TimeRange[];
+  /** Each step is played so long before its first window. */
+  readonly leadInS: number;
   readonly windowS: number;
   /** How long the last answers of a step are waited for. */
   readonly drainMs: number;
@@ -44,7 +46,7 @@ export interface StepOrder {
   /** Where in the recording it begins, as a share of its length. */
   readonly position: number;
   readonly directory: string;
-  /** Longest time that most answers may take, seconds; null lets a step play to its end, however it fares. */
+  /** Longest time that most answers may take, seconds; null, or 0, where that is not known: the step plays to its end. */
   readonly longestAnswerS: number | null;
 }
 
@@ -58,7 +60,7 @@ export interface StepStop {
 /** A step that is over. */
 export interface StepPlayed {
   readonly windows: readonly StepWindow[];
-  /** Share of the time in flight that is of requests open at the end of the step; null where nothing was. */
+  /** Of `LittlesLaw`; null where nothing was in flight, or nobody knows how long answers take. */
   readonly littlesLaw: number | null;
   readonly document: ReplayDocument;
   /** Objectives on what monitors saw: they are of the whole step. */
@@ -80,9 +82,11 @@ export async function playStep(
   reporter: ReplayReporter,
   also?: Partial<RunRows>,
 ): Promise<StepPlayed> {
-  const { opened, run, target, logger, thresholds, windowS } = scene;
-  const { multiplier, windows: count, longestAnswerS } = order;
-  const options = stepOptions(scene, order, count * windowS * 1e3);
+  const { opened, run, target, logger, thresholds, leadInS, windowS } = scene;
+  const { multiplier, windows: count } = order;
+  const stepS = leadInS + count * windowS;
+  const longestAnswerS = order.longestAnswerS || null;
+  const options = stepOptions(scene, order, stepS * 1e3);
   const choice = chooseReplay(opened, options);
   const plan = planOf(choice);
   const parts = runPartsOf(
@@ -93,7 +97,7 @@ export async function playStep(
   );
   const bounds = statedBounds(options);
   const windows = new StepWindows({
-    ...{ windowNs: windowS * 1e9, multiplier, bounds },
+    ...{ leadInNs: leadInS * 1e9, windowNs: windowS * 1e9, multiplier, bounds },
     // What monitors saw is known when the step is over.
     thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
     waitsFor: waitsForOf(options),
@@ -104,11 +108,12 @@ export async function playStep(
       ? null
       : new BacklogWatch({
           offeredPerS: ratePerSecond,
-          dispersion: dispersionOf(scene, multiplier),
+          dispersion: dispersionOf(scene, multiplier, plan.options.scaling),
           longestAnswerS,
         });
   const hopeless = new AbortController();
-  const law = new LittlesLaw(count * windowS * 1e9);
+  const law = longestAnswerS === null ? null : new LittlesLaw(stepS * 1e9, longestAnswerS * 1e9);
+  let seenNs = 0;
   const result = await runReplay({
     ...parts,
     listen: () => stopSourceOf(stop, hopeless.signal),
@@ -116,8 +121,10 @@ export async function playStep(
       ...reporter,
       event: (event) => {
         reporter.event?.(event);
-        if (event.event !== 'second' || event.phase !== 'run' || backlog === null) return;
-        backlog.add(windows.progressAt(event.elapsedS * 1e9));
+        if (event.event !== 'second' || event.phase !== 'run' || hopeless.signal.aborted) return;
+        seenNs = event.elapsedS * 1e9;
+        if (backlog === null) return;
+        backlog.add({ due: windows.dueAt(seenNs), inFlight: event.inFlight });
         if (backlog.isHopeless) hopeless.abort();
       },
     },
@@ -128,20 +135,20 @@ export async function playStep(
       },
       ended: (sends) => {
         windows.addSends(sends);
-        law.add(sends);
+        law?.add(sends);
         also?.ended?.(sends);
       },
     },
   });
   const { end, document } = result;
   const isHopeless = end.kind === 'aborted' || (end.kind === 'interrupted' && hopeless.signal.aborted);
-  windows.finish(isHopeless ? 'hopeless' : end.kind === 'complete' ? 'complete' : 'cut');
+  windows.finish(isHopeless ? 'hopeless' : end.kind === 'complete' ? 'complete' : 'cut', seenNs);
   const monitored = thresholds
     .filter(({ metric }) => metric === 'monitored')
     .map(({ expression }) => expression);
   return {
     windows: windows.over,
-    littlesLaw: law.residual,
+    littlesLaw: law?.residual ?? null,
     document,
     monitored,
     end,
@@ -221,12 +228,17 @@ export function begunAt(parts: readonly TimeRange[], position: number): readonly
   return parts;
 }
 
-/** Variance over mean of the arrivals' counts, in windows that become a second of the step. */
+/**
+ * Variance over mean of the arrivals' counts, in windows that become a second of the step. Copies lie in the second
+ * of what they copy, so that bursts grow by the multiplier.
+ */
 export function dispersionOf(
   { opened, parts }: Pick<StepScene, 'opened' | 'parts'>,
   multiplier: number,
+  scaling: ScalingName,
 ): number {
-  const seconds = Math.max(1, Math.round(multiplier));
+  const copies = scaling === 'amplify' ? multiplier : 1;
+  const seconds = Math.max(1, Math.round(multiplier / copies));
   const counts = parts.flatMap((range) => {
     const from = Math.floor(range.fromUs / SECOND_US);
     const inWindows = new Array<number>(Math.floor((range.toUs / SECOND_US - from) / seconds)).fill(0);
@@ -239,7 +251,7 @@ export function dispersionOf(
   if (counts.length < 2) return 1;
   const mean = counts.reduce((sum, each) => sum + each, 0) / counts.length;
   const variance = counts.reduce((sum, each) => sum + (each - mean) ** 2, 0) / (counts.length - 1);
-  return mean === 0 ? 1 : Math.max(1, variance / mean);
+  return mean === 0 ? 1 : Math.max(1, (copies * variance) / mean);
 }
 
 function stopSourceOf({ signal, received }: StepStop, hopeless: AbortSignal): StopSource {

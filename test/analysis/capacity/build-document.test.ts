@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { playedSteps } from '../../../src/analysis/capacity/build-document.ts';
 import { capacityLines } from '../../../src/analysis/capacity/view.ts';
 import { capacitySchema } from '../../../src/documents/capacity.ts';
 import { playedAt, searched } from '../../support/searched.ts';
@@ -74,4 +75,13 @@ describe('the document of a search', () => {
       Math.max(...lines.filter((line) => /^ {2}\S+x /.test(line)).map(({ length }) => length)),
     ).toBeLessThanOrEqual(80);
   });
+});
+
+test('a step that the end of the budget cut counts by the windows that it had', () => {
+  const isEarly = (endedEarly: string | null) =>
+    playedSteps([playedAt(6, { endedEarly })], 5)[0]?.windows.map((window) => window.endedEarly);
+  expect(isEarly('budget')).toEqual([false, false]);
+  expect(isEarly(null)).toEqual([false, false]);
+  expect(isEarly('hopeless')).toEqual([false, true]);
+  expect(isEarly('failed')).toEqual([false, true]);
 });

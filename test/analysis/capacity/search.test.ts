@@ -39,6 +39,16 @@ function played(search: CapacitySearch, stands: Readonly<Record<string, number>>
 }
 
 describe('CapacitySearch', () => {
+  test('weighs a window that ended its step early for the goals that broke in it alone', () => {
+    const kept = { p99: false, p50: true };
+    const search = new CapacitySearch(OPTIONS);
+    search.add({ multiplier: 1, windows: [{ ...SEEN, kept, endedEarly: true }], spentS: 10 });
+    expect(search.results().map(({ loads }) => loads)).toEqual([
+      [{ multiplier: 1, good: 0, judged: 3 }],
+      [{ multiplier: 1, good: 1, judged: 1 }],
+    ]);
+  });
+
   test.each([0.3, 1, 1.7, 3.3, 11, 50])('finds a cliff at %f within its width', (cliff) => {
     const search = new CapacitySearch(OPTIONS);
     expect(played(search, { p99: cliff, p50: cliff * 2 })).toBe('resolved');

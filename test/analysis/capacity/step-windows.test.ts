@@ -9,9 +9,10 @@ import { failed, refused, send } from '../../support/sends.ts';
 const MS = 1e6;
 const SLO = 'latency: p(90)<50';
 
-function windowsOf(slo = SLO): StepWindows {
+function windowsOf(slo = SLO, leadInMs = 0): StepWindows {
   const thresholds = parseSlo([slo]);
-  return new StepWindows({ windowNs: 1_000 * MS, multiplier: 2, thresholds, waitsFor: null, bounds: {} });
+  const lengths = { leadInNs: leadInMs * MS, windowNs: 1_000 * MS };
+  return new StepWindows({ ...lengths, multiplier: 2, thresholds, waitsFor: null, bounds: {} });
 }
 
 /** A send every 100 ms, so ten in a window, answered after so long. */
@@ -51,15 +52,78 @@ describe('windows of a step', () => {
     expect(windows.over).toHaveLength(0);
     windows.addSends(sends.slice(0, 1));
     expect(windows.over.map(({ index }) => index)).toEqual([0]);
-    expect(windows.progressAt(950 * MS)).toEqual({ due: 20, ended: 20 });
   });
 
-  test('count what is due and what has ended, not what is read ahead', () => {
+  test('count what is due, not what is read ahead', () => {
     const windows = windowsOf();
     for (const { intendedOffsetNs } of sendsOf(20, () => 10))
       windows.addPlanned(exchangeRow(), intendedOffsetNs);
-    windows.addSends(sendsOf(3, () => 10));
-    expect(windows.progressAt(950 * MS)).toEqual({ due: 10, ended: 3 });
+    expect(windows.dueAt(950 * MS)).toBe(10);
+    expect(windows.dueAt(1_000 * MS)).toBe(11);
+  });
+
+  test('begin behind the lead-in, which is not judged', () => {
+    const windows = played(
+      windowsOf(SLO, 1_000),
+      sendsOf(30, (index) => (index < 10 ? 200 : 10)),
+    );
+    windows.finish('complete');
+    expect(windows.over.map(({ index, result, planned }) => [index, result, planned])).toEqual([
+      [0, 'good', 10],
+      [1, 'good', 10],
+    ]);
+  });
+
+  test('are bad from the first on where the step drowned in its lead-in', () => {
+    const open = sendsOf(10, () => 400).map((each) => ({ ...each, error: 'stopped' as const, status: null }));
+    const windows = played(windowsOf(SLO, 2_000), open);
+    windows.finish('hopeless', 1_000 * MS);
+    expect(windows.over.map(({ index, result }) => [index, result])).toEqual([[0, 'bad']]);
+  });
+
+  test('of a hopeless step are no failure of the target where we had not sent what was due', () => {
+    const open = sendsOf(10, () => 10).map((each, index) =>
+      index < 5 ? each : { ...each, error: 'stopped' as const, status: null, actualOffsetNs: null },
+    );
+    const windows = played(windowsOf(), open);
+    windows.finish('hopeless', 900 * MS);
+    expect(windows.over.map(({ result, goals }) => [result, goals[SLO]])).toEqual([['void', null]]);
+    expect(windows.over[0]?.doubts).toContain('achieved_below');
+    // What was not due yet was not to be sent.
+    const early = played(windowsOf(), open);
+    early.finish('hopeless', 450 * MS);
+    expect(early.over.map(({ result, goals }) => [result, goals[SLO]])).toEqual([['bad', false]]);
+  });
+
+  test('without a request of a slice are not good by all objectives', () => {
+    const rare = 'latency{model=rare}: p(90)<50';
+    const windows = played(
+      windowsOf(`${SLO}; ${rare}`),
+      sendsOf(10, () => 10),
+    );
+    windows.finish('complete');
+    expect(windows.over[0]).toMatchObject({ result: 'void', goals: { [SLO]: true, [rare]: null } });
+    expect(windows.over[0]?.doubts).toContain('slice_empty');
+  });
+
+  test('are judged although the end of the step cut the slowest tail', () => {
+    const sends = sendsOf(40, (index) => (index % 20 === 0 ? 2_000 : 10)).map((each, index) =>
+      index % 20 === 0 ? { ...each, error: 'stopped' as const, status: null } : each,
+    );
+    const windows = played(windowsOf(), sends);
+    windows.finish('complete');
+    expect(windows.over.map(({ result, doubts }) => [result, doubts])).toEqual(
+      Array.from({ length: 4 }, () => ['good', []]),
+    );
+  });
+
+  test('are told of also where what we cut leaves an objective open', () => {
+    const sends = sendsOf(10, () => 20).map((each, index) =>
+      index < 2 ? { ...each, error: 'stopped' as const, status: null } : each,
+    );
+    const windows = played(windowsOf(), sends);
+    windows.finish('complete');
+    expect(windows.over.map(({ result, doubts }) => [result, doubts])).toEqual([['void', ['censored']]]);
   });
 
   test('are bad by failures where these break first', () => {
@@ -88,13 +152,13 @@ describe('windows of a step', () => {
     );
     const cut = played(windowsOf(), open);
     cut.finish('complete');
-    expect(cut.over.map(({ index }) => index)).toEqual([0]);
+    expect(cut.over.map(({ result }) => result)).toEqual(['good', 'void']);
     const unreached = open.map((each, index) => (index < 15 ? each : { ...each, actualOffsetNs: null }));
     const stopped = played(windowsOf(), unreached);
     stopped.finish('cut');
     expect(stopped.over.map(({ result }) => result)).toEqual(['good']);
     const hopeless = played(windowsOf(), unreached);
-    hopeless.finish('hopeless');
+    hopeless.finish('hopeless', 1_450 * MS);
     expect(hopeless.over.map(({ result }) => result)).toEqual(['good', 'bad']);
     expect(hopeless.over[1]?.goals[SLO]).toBe(false);
     expect(hopeless.over[1]?.goals['errors: rate<0.01']).not.toBe(false);

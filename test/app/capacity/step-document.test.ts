@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { playedSteps } from '../../../src/analysis/capacity/build-document.ts';
 import type { StepPlayed } from '../../../src/app/capacity/step.ts';
 import { stepOf } from '../../../src/app/capacity/step-document.ts';
 import { playedAt } from '../../support/searched.ts';
@@ -6,15 +7,20 @@ import { playedAt } from '../../support/searched.ts';
 const RESOURCE = 'gpu_utilization: max<0.95';
 
 /** A step whose windows are good, with what its run says of a monitored resource, and of repeated requests. */
-function stepWith(resource: boolean | null, repeatsAreFaster = false) {
+function stepWith(
+  resource: boolean | null,
+  repeatsAreFaster = false,
+  parts: { readonly load?: number; readonly littlesLaw?: number; readonly health?: object } = {},
+) {
   const line = { expression: RESOURCE, observed: 0.97, ok: resource };
   const played = {
-    windows: playedAt(2).windows,
+    windows: playedAt(parts.load ?? 2).windows,
     ratePerSecond: 40,
     isHopeless: false,
     monitored: [RESOURCE],
-    littlesLaw: null,
+    littlesLaw: parts.littlesLaw ?? null,
     document: {
+      health: { busyShare: 0.1, throttled: false, starved: 0, ...parts.health },
       slo: [line],
       sent: 400,
       refused: 0,
@@ -63,4 +69,33 @@ test('windows whose repeated requests a cache answers count for nothing', () => 
   expect(
     step.windows.every(({ result, doubts }) => result === 'void' && doubts.includes('repeats_cached')),
   ).toBe(true);
+});
+
+test('windows of a step whose backlog grew are not good', () => {
+  const results = (littlesLaw: number) =>
+    stepWith(true, false, { littlesLaw }).windows.map(({ result, doubts }) => [result, doubts]);
+  expect(results(0.2)).toEqual([
+    ['good', []],
+    ['good', []],
+  ]);
+  expect(results(0.3)).toEqual([
+    ['void', ['backlog_grew']],
+    ['void', ['backlog_grew']],
+  ]);
+});
+
+test.each([
+  ['sender_busy', { busyShare: 0.9 }],
+  ['cpu_throttled', { throttled: true }],
+  ['starved', { starved: 40 }],
+])('windows that broke while our side was short of time say nothing (%s)', (code, health) => {
+  const step = stepWith(true, false, { load: 6, health });
+  expect(step.windows.map(({ result, doubts }) => [result, doubts])).toEqual([
+    ['void', [code]],
+    ['void', [code]],
+  ]);
+  expect(Object.values(step.windows[0]!.goals)).not.toContain(false);
+  expect(playedSteps([step], 5)[0]?.windows.map(({ isVoid }) => isVoid)).toEqual([true, true]);
+  // What held even so was held.
+  expect(stepWith(true, false, { health }).verdict).toBe('PASS');
 });
