@@ -10,6 +10,7 @@ export const SEND_ERRORS = [
   'connect_refused',
   'connect_timeout',
   'connect_failed',
+  'no_socket',
   'reset_on_reuse',
   'reset',
   'closed_early',
@@ -82,9 +83,9 @@ export interface Send {
   readonly lastByteOffsetNs: number | null;
   readonly status: number | null;
   readonly responseBytes: number;
-  /** Null for a complete answer of any status, and for one that was not awaited. */
+  /** Null for a complete answer of any status, and for one that was not awaited. Of what was refused only `no_socket`. */
   readonly error: SendError | null;
-  /** Due but not sent because of the in-flight cap or a ceiling. */
+  /** Due but not sent because of the in-flight cap or a ceiling, or because this host had no socket for it. */
   readonly refused: boolean;
   /** Recorded before the window: sent and stored, but not measured. */
   readonly warmup: boolean;

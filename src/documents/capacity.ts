@@ -60,7 +60,9 @@ const step = z
     littlesLaw: share
       .nullable()
       .optional()
-      .describe('Share of the time in flight that is of requests still open at the end; near 0 if steady.'),
+      .describe(
+        'Share of the time in flight that is of requests open at the end for longer than most answers take; near 0 if steady. Null if that is not known.',
+      ),
     windows: z.array(stepWindow),
     endedEarly: maybeText.describe(
       'Why the step ended before its plan: `hopeless`, `failed`, `budget`; else null.',

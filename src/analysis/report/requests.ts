@@ -265,6 +265,7 @@ const ERRORS: Readonly<Record<SendError, string>> = {
   connect_refused: 'nothing listened, or the accept queue was full: check whether the target restarted',
   connect_timeout: 'the target did not accept in time: its accept queue or a firewall',
   connect_failed: 'no connection came about: name, route or TLS',
+  no_socket: 'this host had no socket for it: raise its open files or local ports; the target was not asked',
   reset_on_reuse: 'the target closed an idle connection as we used it: its keep-alive is shorter than ours',
   reset: 'the target or something between cut the connection: a crash, an eviction, a proxy',
   closed_early: 'the connection ended before the answer was whole',

@@ -65,6 +65,7 @@ export class OutcomeCounts {
     const outcome = outcomeOf(send);
     this.#counts[outcome] += 1;
     if (outcome === 'cancelled' && send.status === null) this.#leftUnanswered += 1;
+    if (outcome === 'refused' && send.error !== null) this.#errors.count(send.error);
     if (outcome !== 'completed' && outcome !== 'failed') return outcome;
     if (send.error !== null) this.#errors.count(send.error);
     else if (send.status !== null) this.#statuses.count(send.status);

@@ -91,14 +91,19 @@ function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   if (off.length > 0) yield reason('arrivals_off_plan', { off });
   if (refused > 0) {
     const violated = expressions(open, 'unsent');
-    yield reason('in_flight_cap', { refused, caps: capsThatRefused(refused, context.health), violated });
+    const caps = capsThatRefused(refused, outcomes.errors.no_socket ?? 0, context.health);
+    yield reason('in_flight_cap', { refused, caps, violated });
   }
 }
 
 /** Each cap with how many it refused. What no other cap refused, the number of requests in flight did. */
-function capsThatRefused(refused: number, { refusedForBytes, caps }: RunContext['health']) {
+function capsThatRefused(
+  refused: number,
+  withoutSocket: number,
+  { refusedForBytes, caps }: RunContext['health'],
+) {
   const { maxInFlight, maxInFlightBytes, maxRatePerSecond, refusedForRate } = caps;
-  const inFlight = Math.max(0, refused - refusedForBytes - refusedForRate);
+  const inFlight = Math.max(0, refused - refusedForBytes - refusedForRate - withoutSocket);
   const bytes = maxInFlightBytes === null ? null : formatBytes(maxInFlightBytes);
   return [
     { flag: '--max-in-flight', limit: maxInFlight === null ? null : String(maxInFlight), refused: inFlight },
@@ -108,6 +113,7 @@ function capsThatRefused(refused: number, { refusedForBytes, caps }: RunContext[
       limit: maxRatePerSecond === null ? null : `${Math.round(maxRatePerSecond * 10) / 10}/s`,
       refused: refusedForRate,
     },
+    { flag: 'the open files or local ports of this host', limit: null, refused: withoutSocket },
   ].filter((cap) => cap.refused > 0);
 }
 
@@ -415,7 +421,7 @@ function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']
 function commonestFailure({ statuses, errors }: OutcomeFigures): string {
   const failures = [
     ...Object.entries(statuses).filter(([status]) => Number(status) >= 500),
-    ...Object.entries(errors).filter(([error]) => error !== 'stopped'),
+    ...Object.entries(errors).filter(([error]) => error !== 'stopped' && error !== 'no_socket'),
   ];
   return failures.sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'no answer by the end of the run';
 }

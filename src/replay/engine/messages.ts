@@ -172,7 +172,7 @@ export interface SendResult
 /** Of a request that did not go to the target: our own cap refused it, or sending ended before its turn. */
 export function notSentResult(
   { index, intendedOffsetNs }: Pick<Send, 'index' | 'intendedOffsetNs'>,
-  why: 'refused' | 'stopped',
+  why: 'refused' | 'no_socket' | 'stopped',
 ): SendResult {
   return {
     index,
@@ -184,8 +184,8 @@ export function notSentResult(
     lastByteOffsetNs: null,
     status: null,
     responseBytes: 0,
-    error: why === 'stopped' ? why : null,
-    refused: why === 'refused',
+    error: why === 'refused' ? null : why,
+    refused: why !== 'stopped',
     cancelled: false,
     streamed: null,
     answer: null,

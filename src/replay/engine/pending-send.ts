@@ -137,6 +137,8 @@ export class PendingSend implements SendEvents {
   }
 
   #result(end: SendEnd | null, facts: AnswerFacts | null): SendResult {
+    // It never left this host, as if a cap of ours had refused it.
+    if (end === 'no_socket') return notSentResult(this.#planned, end);
     const { index, intendedOffsetNs } = this.#planned;
     const cancelled = end === 'cancelled';
     return {

@@ -256,6 +256,10 @@ export class Sender {
     pending.forgetCancel?.();
     this.#deps.inFlight.leave();
     if (result.error === 'stopped') this.#counts.stopped += 1;
+    if (result.refused) {
+      this.#counts.sent -= 1;
+      this.#counts.refused += 1;
+    }
     if (pending.lane !== null) this.#leaveLane(pending.lane);
     this.#report(result);
     this.#endWhenDrained();

@@ -15,6 +15,8 @@ export interface SendProgress {
 
 /** A connection broke, or the way to it. */
 const BROKEN_CODES: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED']);
+/** This host had no socket left: no descriptor, no local port, no memory for it. The target was never asked. */
+const LOCAL_CODES: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS']);
 const LOST_CODES: ReadonlySet<string> = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
 /** What undici's parser says of an answer that is no HTTP/1.1, or that ended too early; it gives them no codes. */
 const PARSER_ERRORS: ReadonlySet<string> = new Set([
@@ -31,6 +33,7 @@ const REFUSED_CODES: ReadonlySet<string> = new Set(['UND_ERR_INVALID_ARG', 'UND_
 export function connectErrorOf(error: unknown): SendError {
   const code = codeOf(error);
   if (REFUSED_CODES.has(code)) return 'other';
+  if (LOCAL_CODES.has(code)) return 'no_socket';
   if (code === 'ECONNREFUSED') return 'connect_refused';
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return 'connect_timeout';
   return 'connect_failed';

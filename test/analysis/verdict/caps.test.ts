@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { contextOf, good, HEALTHY } from '../../support/run-contexts.ts';
-import { send } from '../../support/sends.ts';
+import { refused, send } from '../../support/sends.ts';
 
 const LIMITS = { maxInFlight: 8, maxInFlightBytes: 65_536, maxRatePerSecond: 10, refusedForRate: 0 };
 
@@ -30,5 +31,15 @@ describe('the reason of refused requests names the cap', () => {
       named: ['30 by --max-in-flight 8', '10 by --max-in-flight-bytes 64.0 KiB', '20 by --max-rate 10/s'],
       raise: ['--max-in-flight', '--max-in-flight-bytes', '--max-rate'],
     });
+  });
+
+  test('of this host, where it had no socket for them: nothing that the target did', () => {
+    const error = 'no_socket' as const;
+    const unsent = Array.from({ length: 60 }, (_, at) => refused(300 + at, { error, status: null }));
+    const slo = parseSlo(['errors: rate<0.01', 'latency: p(90)<500']);
+    const { verdict, reasons } = judge(contextOf([...good(300), ...unsent], { health: HEALTHY }), slo);
+    expect(verdict).toBe('INCONCLUSIVE');
+    expect(reasons.find(({ code }) => code === 'in_flight_cap')?.text).toMatch(/60 by the open files or/);
+    expect(reasons.map(({ code }) => code)).not.toContain('slo_violated');
   });
 });

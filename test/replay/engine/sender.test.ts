@@ -81,6 +81,18 @@ describe('the sender', () => {
     expect(stage.dispatched).toBe(20);
   });
 
+  test('counts what this host had no socket for as refused, and not as sent', () => {
+    const stage = new Stage((index) => ({ afterNs: MS, ...(index % 2 === 1 && { error: 'no_socket' }) }));
+    stage.hand(Array.from({ length: 10 }, (_, index) => prepared(index, index * MS)));
+    stage.sender.finish();
+    stage.playTo(200 * MS);
+    expect(stage.health).toMatchObject({ sent: 5, refused: 5, refusedForBytes: 0 });
+    const unsent = stage.results.filter(({ index }) => index % 2 === 1);
+    expect(unsent.map(({ refused, error, actualOffsetNs }) => [refused, error, actualOffsetNs])).toEqual(
+      Array.from({ length: 5 }, () => [true, 'no_socket', null]),
+    );
+  });
+
   test('refuses what the bytes of bodies under way leave no room for, and counts it apart', () => {
     const stage = new Stage(() => ({ afterNs: 10.5 * MS }), {}, { maxBodyBytes: 4 * 1_024 });
     const body = Buffer.alloc(1_024);
