@@ -76,7 +76,7 @@ export function capacityDocument(
   });
   const found = results.map((result) => goalOf(result, noise.share, pointOf));
   const [all = { passes: null, fails: null, boundary: null, interval: null }] = found;
-  const curve = curveOf(steps, pointOf);
+  const curve = curveOf(steps);
   const knee = kneeOf(curve.map(knownPoint).filter((point) => point !== null));
   const { name: _, ...breaking } = { name: '', ...all };
   return {
@@ -162,10 +162,7 @@ function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): C
 }
 
 /** One point a load: of its steps the one with the most windows. Percentiles are of the whole step, never averaged. */
-function curveOf(
-  steps: readonly CapacityStep[],
-  pointOf: (multiplier: number) => LoadPoint,
-): CapacityDocument['curve'] {
+function curveOf(steps: readonly CapacityStep[]): CapacityDocument['curve'] {
   const byLoad = new Map<number, CapacityStep>();
   for (const step of steps) {
     const known = byLoad.get(step.multiplier);
@@ -179,7 +176,8 @@ function curveOf(
   return [...byLoad.values()]
     .sort((a, b) => a.multiplier - b.multiplier)
     .map((step) => ({
-      ...pointOf(step.multiplier),
+      multiplier: step.multiplier,
+      ratePerSecond: step.ratePerSecond,
       completedPerSecond: step.achieved.ratePerSecond,
       latencyMeanMs: step.latencyMeanMs,
       latencyMs: step.latencyMs,

@@ -1,3 +1,34 @@
+import { hasFailed, type Send } from '../../core/run.ts';
+
+/** Answers in a second of a step, by when their last bytes came, whenever their requests were due. */
+export class AnsweredRate {
+  readonly #leadInNs: number;
+  #inLeadIn = 0;
+  #behindIt = 0;
+
+  constructor(leadInNs: number) {
+    this.#leadInNs = leadInNs;
+  }
+
+  /** Takes finished sends, in any order, each once. @param untilNs where the step ends: what is answered later is left out */
+  add(sends: readonly Send[], untilNs: number): void {
+    for (const send of sends) {
+      const { lastByteOffsetNs } = send;
+      if (lastByteOffsetNs === null || lastByteOffsetNs > untilNs) continue;
+      if (send.actualOffsetNs === null || send.cancelled || hasFailed(send)) continue;
+      if (lastByteOffsetNs < this.#leadInNs) this.#inLeadIn += 1;
+      else this.#behindIt += 1;
+    }
+  }
+
+  /** Behind the lead-in; of a step that did not come that far, in it. */
+  perSecond(untilNs: number): number {
+    const spanNs = untilNs - this.#leadInNs;
+    if (spanNs > 0) return this.#behindIt / (spanNs / 1e9);
+    return untilNs > 0 ? this.#inLeadIn / (untilNs / 1e9) : 0;
+  }
+}
+
 /** What one load looked like, over the windows of its steps. */
 export interface CurvePoint {
   readonly multiplier: number;

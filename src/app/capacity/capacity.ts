@@ -228,7 +228,6 @@ class Search {
     const { multiplier, purpose, position } = order;
     const step = stepOf(played, {
       ...{ multiplier, purpose, position },
-      windowS: this.#state.windowS,
       run: directory.slice(this.#directory.length + 1),
       settledS: settled.tookS,
       spentS: secondsSince(begunNs),

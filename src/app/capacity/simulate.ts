@@ -1,4 +1,5 @@
 import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
+import { AnsweredRate } from '../../analysis/capacity/curve.ts';
 import { LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import {
   checkQueue,
@@ -194,6 +195,8 @@ function simulatedStep(
   windows.finish(endS === null ? 'complete' : 'hopeless', (endS ?? stepS) * NS_PER_S);
   const law = largestMs === null ? null : new LittlesLaw(stepS * NS_PER_S, longestAnswerS * NS_PER_S);
   law?.add(sends);
+  const rate = new AnsweredRate(scene.leadInS * NS_PER_S);
+  rate.add(sends, (endS ?? stepS) * NS_PER_S);
   const answered = sends.filter(({ error }) => error === null);
   const spentS = (endS ?? stepS) + scene.drainMs / 1e3;
   return stepOf(
@@ -202,17 +205,17 @@ function simulatedStep(
         windows: windows.over,
         littlesLaw: law?.residual ?? null,
         monitored: [],
-        isHopeless: endS !== null,
+        answeredPerS: rate.perSecond((endS ?? stepS) * NS_PER_S),
       },
       ratePerSecond: schedule.length === 0 ? multiplier * ratePerSecond : offeredPerS,
       document: {
-        ...{ repeats: null, slo: [], refused: 0, durationS: endS ?? stepS, health: HEALTH_UNKNOWN },
+        ...{ repeats: null, slo: [], refused: 0, health: HEALTH_UNKNOWN },
         ...{ sent: sends.filter(({ actualOffsetNs }) => actualOffsetNs !== null).length },
-        ...{ completed: answered.length, latencyMs: { scheduled: percentilesOf(answered) } },
+        latencyMs: { scheduled: percentilesOf(answered) },
       },
     },
     {
-      ...{ multiplier, purpose, position, windowS, run: '', settledS: 0, spentS },
+      ...{ multiplier, purpose, position, run: '', settledS: 0, spentS },
       endedEarly: endS === null ? null : 'hopeless',
     },
   );

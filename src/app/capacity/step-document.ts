@@ -4,25 +4,21 @@ import type { CapacityStep, StepReason, StepWindow } from '../../documents/capac
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { StepPlayed } from './step.ts';
 
-interface StepFacts
-  extends Pick<
-    CapacityStep,
-    'multiplier' | 'purpose' | 'position' | 'run' | 'settledS' | 'spentS' | 'endedEarly'
-  > {
-  readonly windowS: number;
-}
+type StepFacts = Pick<
+  CapacityStep,
+  'multiplier' | 'purpose' | 'position' | 'run' | 'settledS' | 'spentS' | 'endedEarly'
+>;
 
 /** What the search keeps of a step's run. */
 export interface StepShown
-  extends Pick<StepPlayed, 'windows' | 'littlesLaw' | 'monitored' | 'isHopeless' | 'ratePerSecond'> {
-  readonly document: Pick<
-    ReplayDocument,
-    'repeats' | 'slo' | 'sent' | 'refused' | 'completed' | 'durationS' | 'health'
-  > & { readonly latencyMs: { readonly scheduled: CapacityStep['latencyMs'] } };
+  extends Pick<StepPlayed, 'windows' | 'littlesLaw' | 'answeredPerS' | 'monitored' | 'ratePerSecond'> {
+  readonly document: Pick<ReplayDocument, 'repeats' | 'slo' | 'sent' | 'refused' | 'health'> & {
+    readonly latencyMs: { readonly scheduled: CapacityStep['latencyMs'] };
+  };
 }
 
 /** A step that is over, as the search keeps it. */
-export function stepOf(played: StepShown, { windowS, ...facts }: StepFacts): CapacityStep {
+export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
   const { document, ratePerSecond } = played;
   const isCached = document.repeats?.faster === true;
   const hindered = hindrancesOf(document);
@@ -41,7 +37,7 @@ export function stepOf(played: StepShown, { windowS, ...facts }: StepFacts): Cap
     ratePerSecond,
     achieved: {
       share: due === 0 ? null : document.sent / due,
-      ratePerSecond: completedPerSecond(played, windowS),
+      ratePerSecond: played.answeredPerS,
     },
     latencyMs: { p50, p95, p99, max },
     latencyMeanMs: meanOf(windows),
@@ -137,14 +133,6 @@ function reasonsOf(windows: readonly StepWindow[]): StepReason[] {
     })),
     ...[...doubted].map(([code, count]) => ({ code, text: `${code} in ${count} of ${of}` })),
   ];
-}
-
-/** Over whole windows; a step that was cut in its first has none, and then counts as it lasted. */
-function completedPerSecond({ windows, isHopeless, document }: StepShown, windowS: number): number {
-  const whole = isHopeless ? windows.slice(0, -1) : windows;
-  if (whole.length > 0)
-    return whole.reduce((sum, { completed }) => sum + completed, 0) / (whole.length * windowS);
-  return document.durationS > 0 ? document.completed / document.durationS : 0;
 }
 
 function meanOf(windows: readonly StepWindow[]): number | null {

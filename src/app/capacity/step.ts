@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { AnsweredRate } from '../../analysis/capacity/curve.ts';
 import { BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
@@ -62,6 +63,8 @@ export interface StepPlayed {
   readonly windows: readonly StepWindow[];
   /** Of `LittlesLaw`; null where nothing was in flight, or nobody knows how long answers take. */
   readonly littlesLaw: number | null;
+  /** Answers in a second of its windows. */
+  readonly answeredPerS: number;
   readonly document: ReplayDocument;
   /** Objectives on what monitors saw: they are of the whole step. */
   readonly monitored: readonly string[];
@@ -112,6 +115,8 @@ export async function playStep(
           longestAnswerS,
         });
   const hopeless = new AbortController();
+  const answered = new AnsweredRate(leadInS * 1e9);
+  const untilNs = () => (hopeless.signal.aborted ? seenNs : stepS * 1e9);
   const law = longestAnswerS === null ? null : new LittlesLaw(stepS * 1e9, longestAnswerS * 1e9);
   let seenNs = 0;
   const result = await runReplay({
@@ -136,6 +141,7 @@ export async function playStep(
       ended: (sends) => {
         windows.addSends(sends);
         law?.add(sends);
+        answered.add(sends, untilNs());
         also?.ended?.(sends);
       },
     },
@@ -149,6 +155,7 @@ export async function playStep(
   return {
     windows: windows.over,
     littlesLaw: law?.residual ?? null,
+    answeredPerS: answered.perSecond(end.kind === 'complete' ? untilNs() : seenNs),
     document,
     monitored,
     end,

@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest';
+import { AnsweredRate } from '../../../src/analysis/capacity/curve.ts';
 import { LittlesLaw } from '../../../src/analysis/capacity/early-stop.ts';
 import {
   CapacitySearch,
   type PlayedWindow,
   type SearchOptions,
 } from '../../../src/analysis/capacity/search.ts';
+import { send } from '../../support/sends.ts';
 
 const OPTIONS: SearchOptions = {
   goals: [
@@ -109,4 +111,15 @@ describe('LittlesLaw', () => {
     law.add([{ actualOffsetNs: null, lastByteOffsetNs: null }]);
     expect(law.residual).toBeNull();
   });
+});
+
+test('answers count in the second that their last bytes came, not by when they were due', () => {
+  const rate = new AnsweredRate(1e9);
+  // One of 100 a second is due every 10 ms for 3 s, and 50 a second are answered.
+  const sends = Array.from({ length: 300 }, (_, index) =>
+    send({ index, intendedOffsetNs: index * 1e7, lastByteOffsetNs: index * 2e7 }),
+  );
+  rate.add(sends, 3e9);
+  expect(rate.perSecond(3e9)).toBe(50.5);
+  expect(new AnsweredRate(4e9).perSecond(3e9)).toBe(0);
 });

@@ -16,7 +16,7 @@ function stepWith(
   const played = {
     windows: playedAt(parts.load ?? 2).windows,
     ratePerSecond: 40,
-    isHopeless: false,
+    answeredPerS: 40,
     monitored: [RESOURCE],
     littlesLaw: parts.littlesLaw ?? null,
     document: {
@@ -29,7 +29,7 @@ function stepWith(
     },
   } as unknown as StepPlayed;
   const facts = { purpose: 'narrow', position: 0, run: 'steps/01', settledS: 0, spentS: 10 } as const;
-  return stepOf(played, { ...facts, multiplier: 2, endedEarly: null, windowS: 5 });
+  return stepOf(played, { ...facts, multiplier: 2, endedEarly: null });
 }
 
 test('a resource over its limit breaks every window of its step', () => {
