@@ -142,6 +142,7 @@ export function sceneOf(
   target: Target,
   logger: Logger,
 ): StepScene {
+  const limitMs = largestLimitMs(options.thresholds);
   return {
     ...{ opened, target, drainMs, leadInS, logger },
     run: options.run,
@@ -149,6 +150,7 @@ export function sceneOf(
     thresholds: options.thresholds,
     parts: base.window.parts,
     windowS: search.windowS,
+    limitS: limitMs === null ? null : limitMs / 1e3,
   };
 }
 

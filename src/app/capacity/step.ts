@@ -36,6 +36,8 @@ export interface StepScene {
   /** Each step is played so long before its first window. */
   readonly leadInS: number;
   readonly windowS: number;
+  /** The largest limit on the time of an answer; null where no objective has one. */
+  readonly limitS: number | null;
   /** How long the last answers of a step are waited for. */
   readonly drainMs: number;
   readonly logger: Logger;
@@ -117,7 +119,8 @@ export async function playStep(
   const hopeless = new AbortController();
   const answered = new AnsweredRate(leadInS * 1e9);
   const untilNs = () => (hopeless.signal.aborted ? seenNs : stepS * 1e9);
-  const law = longestAnswerS === null ? null : new LittlesLaw(stepS * 1e9, longestAnswerS * 1e9);
+  const knownS = longestAnswerS ?? scene.limitS;
+  const law = knownS === null ? null : new LittlesLaw(stepS * 1e9, knownS * 1e9);
   let seenNs = 0;
   const result = await runReplay({
     ...parts,
