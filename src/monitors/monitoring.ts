@@ -72,11 +72,23 @@ interface Finished {
   readonly look: Look | null;
 }
 
+interface Known {
+  readonly series: number;
+  readonly name: string;
+  readonly isLabelled: boolean;
+}
+
+/** Failed looks of a source whose instants are remembered. Others are unstored in a series that is seen later. */
+const MOST_FAILED = 100_000;
+
 class Watch {
   readonly #source: MonitorSource;
   readonly #parts: MonitoringParts;
   readonly #numbers: { series: number; values: number };
-  readonly #series = new Map<string, { readonly series: number; readonly isLabelled: boolean }>();
+  readonly #series = new Map<string, Known>();
+  /** Instants of the looks that failed, from the start of the run: a series that is seen later was missed in them. */
+  readonly #failedAtNs: number[] = [];
+  #forgotten = 0;
   readonly #beyond = new Set<string>();
   readonly #stop = new AbortController();
   readonly #took = new Spread();
@@ -192,6 +204,10 @@ class Watch {
   #keep({ atNs, look }: Finished, startNs: number): void {
     if (this.#broken !== null) return;
     const offsetNs = Math.round(atNs - startNs);
+    if (look === null) {
+      if (this.#failedAtNs.length < MOST_FAILED) this.#failedAtNs.push(offsetNs);
+      else this.#forgotten += 1;
+    }
     try {
       const samples = look === null ? this.#absent(offsetNs, new Set()) : this.#samplesOf(look, offsetNs);
       const room = Math.max(0, LIMITS.monitoredValues - this.#numbers.values);
@@ -218,20 +234,28 @@ class Watch {
     return [...samples, ...this.#absent(offsetNs, seen)];
   }
 
-  /** Servers tell of a counter from its first event on: in the answer before, it had counted nothing. */
+  /**
+   * A series that is seen for the first time was missed in the looks that failed before. Servers tell of a counter from
+   * its first event on: in the answer before, it had counted nothing.
+   */
   #startOf(series: number, { kind }: SeriesFacts, base: number | null): KeptSample[] {
+    this.#unstored += this.#forgotten;
+    const missed = this.#failedAtNs.map((offsetNs) => missedAt(offsetNs, series));
     const offsetNs = this.#goodAtNs;
-    if (offsetNs === null || this.#source.kind !== 'scrape' || kind === 'gauge') return [];
-    return [{ series, offsetNs, value: 0, base: base === null ? null : 0 }];
+    if (offsetNs === null || this.#source.kind !== 'scrape' || kind === 'gauge') return missed;
+    return [...missed, { series, offsetNs, value: 0, base: base === null ? null : 0 }];
   }
 
-  /** Null for series that a source gave before and does not give now; pods that are gone are no failure. */
+  /** Null for series that a source gave before and does not give now; a pod that is gone beside others is no failure. */
   #absent(offsetNs: number, seen: ReadonlySet<number>): KeptSample[] {
     if (this.#source.kind === 'generator') return [];
-    const mayGo = this.#source.kind === 'prometheus' && seen.size > 0;
-    return [...this.#series.values()]
-      .filter(({ series, isLabelled }) => !seen.has(series) && !(mayGo && isLabelled))
-      .map(({ series }) => ({ series, offsetNs, value: null, base: null }));
+    const all = [...this.#series.values()];
+    const names = new Set(all.filter(({ series }) => seen.has(series)).map(({ name }) => name));
+    const isGone = ({ name, isLabelled }: Known) =>
+      this.#source.kind === 'prometheus' && isLabelled && names.has(name);
+    return all
+      .filter((each) => !seen.has(each.series) && !isGone(each))
+      .map(({ series }) => missedAt(offsetNs, series));
   }
 
   #seriesOf(facts: SeriesFacts): number | null {
@@ -243,7 +267,8 @@ class Watch {
       return null;
     }
     const series = this.#numbers.series++;
-    this.#series.set(key, { series, isLabelled: Object.keys(facts.labels).length > 0 });
+    const isLabelled = Object.keys(facts.labels).length > 0;
+    this.#series.set(key, { series, name: facts.name, isLabelled });
     this.#parts.sink.addSeries(series, this.#source.name, facts);
     return series;
   }
@@ -258,6 +283,10 @@ class Watch {
       ...{ unknown: this.#unknown, beyond: this.#beyond.size, unstored: this.#unstored },
     };
   }
+}
+
+function missedAt(offsetNs: number, series: number): KeptSample {
+  return { series, offsetNs, value: null, base: null };
 }
 
 /** Enough of a long run for its median; the greatest is exact. */

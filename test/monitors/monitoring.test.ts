@@ -80,6 +80,18 @@ test('a look that failed is null in every series, and so is one that is missing 
   expect(source).toMatchObject({ looks: 4, failed: 1, lastError: 'reset', off: null });
 });
 
+test('looks that failed before a series was first seen are missed in it', async () => {
+  const no = () => Promise.reject(new Error('refused'));
+  const { samples } = await monitored([no, no, () => look(gauge('a', 1)), () => look(gauge('a', 2))]);
+  const byTime = samples.toSorted((a, b) => a.offsetNs - b.offsetNs);
+  expect(byTime.map(({ offsetNs, value }) => [offsetNs / S, value])).toEqual([
+    [0.5, null],
+    [1.5, null],
+    [2.5, 1],
+    [3.5, 2],
+  ]);
+});
+
 test('a counter that a server tells of from its first event on had counted nothing before', async () => {
   const counter = { ...gauge('served', 5), kind: 'counter' as const };
   const { samples } = await monitored([() => look(gauge('a', 1)), () => look(gauge('a', 1), counter)]);
@@ -104,6 +116,15 @@ test('pods that are gone from the answer of a Prometheus are no failed look, and
     [1, 1],
     [2, null],
   ]);
+});
+
+test('the only pod that is gone from the answer of a Prometheus is missed, whatever other queries find', async () => {
+  const pod = { ...gauge('queue', 1), labels: { pod: 'a' } };
+  const { samples } = await monitored(
+    [() => look(pod, gauge('sum', 2)), () => look({ ...gauge('other', 1), labels: { pod: 'b' } })],
+    { kind: 'prometheus' },
+  );
+  expect(samples.filter(({ series }) => series === 0).map(({ value }) => value)).toEqual([1, null]);
 });
 
 test('what is no source at its first answer is switched off with one line; later it is a failure', async () => {

@@ -54,6 +54,7 @@ export const REASONS: readonly Reason[] = [
     series: 1,
     samples: 50,
     missing: 10,
+    unkept: 3,
     floor: 1,
     mostMissed: 0.05,
   }),

@@ -56,6 +56,8 @@ export interface MonitoredValues {
   /** Of a counter: its growth between the edges; of a mean, that over them. Null where an edge is not known. */
   readonly change: number | null;
   readonly resets: number;
+  /** Values and series of its source that a bound kept out; it may be among them. None where left out. */
+  readonly unkept?: number;
 }
 
 /** By the name that objectives give it: the same series of several sources. */

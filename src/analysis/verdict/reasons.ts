@@ -363,15 +363,17 @@ const CATALOGUE = {
     series: number;
     samples: number;
     missing: number;
+    /** Values and series of its source that a bound kept out. */
+    unkept: number;
     floor: number;
     mostMissed: number;
   }>({
     severity: 'doubt',
     title: 'A monitored objective was not seen enough',
-    text: ({ expression, series, samples, missing, floor, mostMissed }) =>
+    text: ({ expression, series, samples, missing, unkept, floor, mostMissed }) =>
       series === 0
         ? `${expression}: no monitor gave this series`
-        : `${expression}: ${countOf(samples, 'value')} during the run, ${missing} missed; needed: ${floor}, with at most ${percent(mostMissed)} missed`,
+        : `${expression}: ${countOf(samples, 'value')} during the run, ${missing} missed${unkept === 0 ? '' : `, and ${unkept} beyond what is kept`}; needed: ${floor}, with at most ${percent(mostMissed)} missed`,
     means: 'Nobody knows whether the limit was kept while the monitor saw nothing.',
     advice:
       'See monitors.sources of the document for the errors. Give a shorter --monitor-interval or a longer window, or mend the source.',

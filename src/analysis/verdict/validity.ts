@@ -297,16 +297,18 @@ function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
   for (const { threshold, observed } of slo) {
     if (threshold.metric !== 'monitored') continue;
     const seen = context.figures.monitored?.get(threshold.series ?? '') ?? [];
-    const worst = seen.map(({ samples, missing }) => ({ samples: samples.length, missing }));
+    const worst = seen.map(({ samples, missing, unkept = 0 }) => ({
+      ...{ samples: samples.length, missing, unkept },
+    }));
     const short = worst.filter(
-      ({ samples, missing }) =>
-        samples < monitorFloor(threshold) || missing > MOST_MISSED * (samples + missing),
+      ({ samples, missing, unkept }) =>
+        samples < monitorFloor(threshold) || missing > MOST_MISSED * (samples + missing) || unkept > 0,
     );
     const least = short.sort((a, b) => a.samples - b.samples)[0];
     if (observed !== null && least === undefined) continue;
-    const { samples, missing } = least ?? { samples: 0, missing: 0 };
+    const { samples, missing, unkept } = least ?? { samples: 0, missing: 0, unkept: 0 };
     yield reason('not_monitored', {
-      ...{ expression: threshold.expression, series: seen.length, samples, missing },
+      ...{ expression: threshold.expression, series: seen.length, samples, missing, unkept },
       ...{ floor: monitorFloor(threshold), mostMissed: MOST_MISSED },
     });
   }

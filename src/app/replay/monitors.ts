@@ -151,8 +151,10 @@ export function monitoredOf(
 ): Monitored {
   const judged = read.filter(({ stored }) => !stored.name.startsWith(GENERATOR));
   const named = Map.groupBy(judged, ({ stored }) => stored.name);
+  const unkept = new Map(told.sources.map(({ name, beyond, unstored }) => [name, beyond + unstored]));
+  const ofRead = ({ stored, values }: ReadSeries) => ({ ...values, unkept: unkept.get(stored.source) ?? 0 });
   return {
-    byName: new Map([...named].map(([name, each]) => [name, each.map(({ values }) => values)])),
+    byName: new Map([...named].map(([name, each]) => [name, each.map(ofRead)])),
     document: {
       ...told,
       series: read.map(
