@@ -1,4 +1,4 @@
-import { monitoredValues } from '../analysis/run/monitored.ts';
+import { loadEndNs, monitoredValues } from '../analysis/run/monitored.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import {
   type RunFigures,
@@ -84,7 +84,9 @@ export class OpenShards {
   }
 
   /** Reads what the monitors of every shard saw into `store`, on their common time. */
-  mergeMonitors(store: SqliteRunStore, endOffsetNs: number): Monitored {
+  mergeMonitors(store: SqliteRunStore, figures: RunFigures): Monitored {
+    const toNs = loadEndNs(figures.plannedSpanNs, figures);
+    const part = { fromNs: 0, toNs, answeredNs: figures.endOffsetNs };
     let next = 0;
     const read = this.set.runs.flatMap((run, shard) => {
       const reader = this.#readerOf(shard);
@@ -96,7 +98,7 @@ export class OpenShards {
         }));
         store.addMonitorSeries(stored);
         store.addMonitorSamples(samples.map((sample) => ({ ...sample, series: stored.series })));
-        return { stored, values: monitoredValues(stored.kind, samples, 0, endOffsetNs) };
+        return { stored, values: monitoredValues(stored.kind, samples, part) };
       });
     });
     return monitoredOf(read, {

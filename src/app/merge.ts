@@ -122,7 +122,7 @@ function mergeInto(
   try {
     const thresholds = parseSlo(objectives, shards.monitoredNames);
     const merged = shards.mergeInto(store, thresholds);
-    const monitored = shards.mergeMonitors(store, merged.endOffsetNs);
+    const monitored = shards.mergeMonitors(store, merged);
     const figures = { ...merged, monitored: monitored.byName };
     const { options, ...facts } = runOf(runId, shards.set, figures, objectives);
     const run = { ...facts, options: name === null ? options : { ...options, name } };

@@ -21,7 +21,7 @@ export interface AutoscalingInput {
   readonly firstRequestsNs: readonly number[];
   /** Of stages with another load each: where they end. Without stages, steps are searched for. */
   readonly stageEndsNs: readonly number[];
-  /** The judged part of the run, nanoseconds after its start. */
+  /** The judged part of the run, up to the end of its load, nanoseconds after its start. */
   readonly fromNs: number;
   readonly toNs: number;
   /** Requests a second that one replica carries; null where that is not known. */
@@ -34,17 +34,17 @@ export interface AutoscalingInput {
  */
 export function autoscalingOf(input: AutoscalingInput): AutoscalingDocument | null {
   const { load, ready, desired, intervalS, fromNs, toNs } = input;
-  const counts = ready.samples.flatMap(({ value }) => (value === null ? [] : [value]));
-  const [first] = counts;
-  const last = counts.at(-1);
-  if (first === undefined || last === undefined) return null;
+  const counts = within(ready.samples, fromNs, toNs).map(({ value }) => value);
+  const first = valueAt(ready.samples, fromNs) ?? counts[0];
+  if (first === undefined) return null;
+  const last = counts.at(-1) ?? first;
   const violated = load.violated()?.filter((second) => isWithin(second * NS_PER_S, fromNs, toNs)) ?? null;
   const steps = stepsOf(input);
   return {
     ready: ready.text,
     desired: desired?.text ?? null,
     intervalS,
-    readyReplicas: { first, last, min: Math.min(...counts), max: Math.max(...counts) },
+    readyReplicas: { first, last, min: Math.min(first, ...counts), max: Math.max(first, ...counts) },
     steps: steps.map((step, at) => readOut(step, steps[at + 1]?.atNs ?? toNs, input, violated)),
     violatedS: violated?.length ?? null,
     elasticity: elasticityFor(input),

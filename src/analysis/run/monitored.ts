@@ -63,16 +63,28 @@ export interface MonitoredValues {
 /** By the name that objectives give it: the same series of several sources. */
 export type MonitoredByName = ReadonlyMap<string, readonly MonitoredValues[]>;
 
-/**
- * @param samples in order of time, with the looks right before and after the judged part
- * @param fromNs where the judged part begins
- * @param toNs where its last answer ended
- */
+/** The part of a run that is judged. Offsets from the start of the run, nanoseconds. */
+export interface MonitoredPart {
+  readonly fromNs: number;
+  /** Where its load ended: while the last answers come in, the target is idler than under load. */
+  readonly toNs: number;
+  /** Where its last answer ended: until then counters count what it cost. */
+  readonly answeredNs: number;
+}
+
+/** Where the load of a part ended: as planned, or later where requests waited; a run that was stopped ended before. */
+export function loadEndNs(
+  plannedSpanNs: number,
+  { sentSpanNs, endOffsetNs }: { readonly sentSpanNs: number; readonly endOffsetNs: number },
+): number {
+  return Math.min(Math.max(plannedSpanNs, sentSpanNs), endOffsetNs);
+}
+
+/** @param samples in order of time, with the looks right before and after the judged part */
 export function monitoredValues(
   kind: SeriesFacts['kind'],
   samples: readonly MonitorSample[],
-  fromNs: number,
-  toNs: number,
+  { fromNs, toNs, answeredNs }: MonitoredPart,
 ): MonitoredValues {
   const inside = [...pointsOf(kind, samples)].filter((point) => {
     const middleNs = (point.fromNs + point.toNs) / 2;
@@ -80,7 +92,7 @@ export function monitoredValues(
   });
   const known = inside.flatMap(({ value }) => (value === null ? [] : [value]));
   const { change, resets } =
-    kind === 'gauge' ? { change: null, resets: 0 } : changeOf(kind, samples, fromNs, toNs);
+    kind === 'gauge' ? { change: null, resets: 0 } : changeOf(kind, samples, fromNs, answeredNs);
   return {
     samples: Float64Array.from(known).sort(),
     missing: inside.length - known.length,

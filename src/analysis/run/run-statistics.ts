@@ -50,8 +50,9 @@ export interface RunFigures extends PartFigures {
   readonly monitored?: MonitoredByName;
   /** What was sent before the judged part, and counts nowhere else. */
   readonly warmup: WarmupFigures;
-  /** From the start of the judged part to the last planned instant, and to the end of the last answer or error. */
+  /** From the start of the judged part: to the last planned instant, to the last send, to the last answer or error. */
   readonly plannedSpanNs: number;
+  readonly sentSpanNs: number;
   readonly endOffsetNs: number;
 }
 
@@ -164,6 +165,7 @@ export class RunStatistics {
       repeats: this.#repeats.figures(),
       warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
+      sentSpanNs: this.#all.lastSentNs - this.#originNs,
       endOffsetNs: this.#all.endOffsetNs - this.#originNs,
       // From the first of the plan, which may have been refused before any other.
       makespanNs: first === null || all.outcomes.sent === 0 ? null : this.#all.endOffsetNs - first,

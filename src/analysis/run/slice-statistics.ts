@@ -75,6 +75,7 @@ export class PartStatistics {
   #firstIntendedNs: number | null = null;
   requests = 0;
   endOffsetNs: number;
+  lastSentNs: number;
 
   /** @param ofRun of the whole run, where this is a part of it */
   constructor(
@@ -86,6 +87,7 @@ export class PartStatistics {
     this.#streams = new StreamStatistics(originNs, ofRun === null ? null : ofRun.#streams.figures());
     this.#goodput = new Map(limits.map((each) => [limitsText(each), new GoodputCounts(each)]));
     this.endOffsetNs = originNs;
+    this.lastSentNs = originNs;
   }
 
   add(send: Send): SendOutcome {
@@ -96,6 +98,7 @@ export class PartStatistics {
     const { intendedOffsetNs } = send;
     this.#firstIntendedNs = Math.min(this.#firstIntendedNs ?? intendedOffsetNs, intendedOffsetNs);
     if (!hasLeft(send)) return outcome;
+    this.lastSentNs = Math.max(this.lastSentNs, send.actualOffsetNs);
     this.endOffsetNs = Math.max(this.endOffsetNs, send.lastByteOffsetNs ?? send.actualOffsetNs);
     this.#latency.add(send, isServed(send, outcome));
     return outcome;

@@ -1,5 +1,10 @@
 import { LoadSeconds } from '../../analysis/autoscaling/load-seconds.ts';
-import { type MonitoredValues, monitoredFigures, monitoredValues } from '../../analysis/run/monitored.ts';
+import {
+  type MonitoredPart,
+  type MonitoredValues,
+  monitoredFigures,
+  monitoredValues,
+} from '../../analysis/run/monitored.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
@@ -30,9 +35,7 @@ interface RunMonitorParts {
 }
 
 /** What is known of the run when its monitors are read. Offsets from its start, nanoseconds. */
-interface JudgedPart {
-  readonly fromNs: number;
-  readonly toNs: number;
+interface JudgedPart extends MonitoredPart {
   /** What was recorded, in the windows that were played. */
   readonly windows: readonly TimeRange[];
   readonly stageEndsNs: readonly number[];
@@ -102,7 +105,7 @@ export class RunMonitors {
     const samplesOf = (series: number) => this.#store.monitorSamples(series);
     const read = this.#series.map((stored) => ({
       stored,
-      values: monitoredValues(stored.kind, samplesOf(stored.series), part.fromNs, part.toNs),
+      values: monitoredValues(stored.kind, samplesOf(stored.series), part),
     }));
     const { sources } = this.#monitoring;
     const autoscaling = runAutoscaling({
@@ -170,6 +173,12 @@ export function monitoredOf(
   };
 }
 
+const ALL: MonitoredPart = {
+  fromNs: Number.NEGATIVE_INFINITY,
+  toNs: Number.POSITIVE_INFINITY,
+  answeredNs: Number.POSITIVE_INFINITY,
+};
+
 /** Over all windows. Where one side has one series of a name, labels may differ: production has names of its own. */
 function recordedFigures(
   { name, labels, kind }: Pick<StoredSeries, 'name' | 'labels' | 'kind'>,
@@ -178,9 +187,7 @@ function recordedFigures(
   const named = recorded.filter((each) => each.name === name);
   const labelSets = new Set(named.map((each) => JSON.stringify(each.labels)));
   const same = labelSets.size === 1 ? named : named.filter((each) => isSame(each.labels, labels));
-  const values = same.map(({ samples }) =>
-    monitoredValues(kind, samples, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY),
-  );
+  const values = same.map(({ samples }) => monitoredValues(kind, samples, ALL));
   if (values.length === 0) return null;
   return monitoredFigures({
     samples: Float64Array.from(values.flatMap(({ samples }) => [...samples])).sort(),

@@ -72,6 +72,19 @@ test('the raw times after each step, found in the load itself', () => {
   expect(found?.elasticity?.replicaSeconds).toMatchObject({ supplied: 87, needed: 84, overPerfect: 9 });
 });
 
+test('replicas before the judged part, and while the last answers come in, are no part of it', () => {
+  const ready = series('ready', [9, 1, 1, 1, 5]);
+  const part = { fromNs: 1.5 * S, toNs: 3.5 * S, ratePerReplica: null };
+  expect(autoscalingOf(input({ ready, ...part }))?.readyReplicas).toEqual({
+    first: 1,
+    last: 1,
+    min: 1,
+    max: 1,
+  });
+  const unseen = autoscalingOf(input({ ready: series('ready', [null, null, null, null, 5]), ...part }));
+  expect(unseen).toBeNull();
+});
+
 test('stages say where the load changes, to the nanosecond', () => {
   const found = autoscalingOf(input({ stageEndsNs: [20.4 * S, 45 * S, 60 * S] }));
   expect(found?.steps.map(({ atS }) => atS)).toEqual([20.4, 45]);
