@@ -1,4 +1,4 @@
-import { loadEndNs, monitoredValues } from '../analysis/run/monitored.ts';
+import { monitoredPartOf, monitoredValues } from '../analysis/run/monitored.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import {
   type RunFigures,
@@ -85,8 +85,7 @@ export class OpenShards {
 
   /** Reads what the monitors of every shard saw into `store`, on their common time. */
   mergeMonitors(store: SqliteRunStore, figures: RunFigures): Monitored {
-    const toNs = loadEndNs(figures.plannedSpanNs, figures);
-    const part = { fromNs: 0, toNs, answeredNs: figures.endOffsetNs };
+    const part = monitoredPartOf(0, figures.plannedSpanNs, figures);
     let next = 0;
     const read = this.set.runs.flatMap((run, shard) => {
       const reader = this.#readerOf(shard);

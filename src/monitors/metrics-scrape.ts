@@ -31,7 +31,7 @@ export class ScrapeSource implements MonitorSource {
   readonly intervalMs: number;
   readonly #places: readonly string[];
   readonly #headers: MonitorHeaders;
-  readonly #queries: readonly MonitorQuery[];
+  readonly #read: ReturnType<typeof readingsFor>;
   readonly #nowMs: () => number;
   #found: string | null = null;
 
@@ -48,7 +48,7 @@ export class ScrapeSource implements MonitorSource {
     this.#places = places;
     this.#headers = headers;
     // What is more than a selector only a Prometheus can answer.
-    this.#queries = queries.filter(({ selector }) => selector !== null);
+    this.#read = readingsFor(queries.filter(({ selector }) => selector !== null));
     this.#nowMs = nowMs;
   }
 
@@ -81,7 +81,7 @@ export class ScrapeSource implements MonitorSource {
     if (statusCode >= 500) throw new Error(`${place} answered ${statusCode}`);
     if (statusCode !== 200) throw new NoSuchSource(`${place} answered ${statusCode}`);
     const isOpenMetrics = String(answered['content-type']).includes('openmetrics');
-    const { wanted, readings } = readingsFor(this.#queries);
+    const { wanted, readings } = this.#read;
     const { samples, unknown, malformed } = parseExposition(text, wanted, isOpenMetrics);
     if (samples.length + unknown === 0 || malformed > samples.length + unknown) {
       throw new NoSuchSource(`${place} answered with no Prometheus text`);
@@ -115,24 +115,25 @@ const BASES: ReadonlySet<string> = new Set(
   PRESETS.flatMap(({ per }) => (per === undefined ? [] : [bareName(per)])),
 );
 
-/** Which lines of a scrape are read, and what is made of them. */
+/** Which lines of a source's scrapes are read, and what is made of them, one scrape after the other. */
 export function readingsFor(queries: readonly MonitorQuery[]) {
   const asked = Map.groupBy(queries, ({ selector }) => bareName(selector?.metric ?? ''));
   const wanted = (name: string) => {
     const bare = bareName(name);
     return BY_METRIC.has(bare) || BASES.has(bare) || asked.has(bare);
   };
+  const sums = new Map<string, LabelledSum>();
   const readings = (samples: readonly ExposedSample[]): Reading[] => {
     const known = samples.filter(({ value }) => Number.isFinite(value));
     const byName = Map.groupBy(known, ({ name }) => bareName(name));
-    return [...presetReadings(byName), ...askedReadings(byName, queries)];
+    return [...presetReadings(byName, sums), ...askedReadings(byName, queries)];
   };
   return { wanted, readings };
 }
 
 type ByName = ReadonlyMap<string, readonly ExposedSample[]>;
 
-function presetReadings(byName: ByName): Reading[] {
+function presetReadings(byName: ByName, sums: Map<string, LabelledSum>): Reading[] {
   const found = PRESETS.filter(({ metric }) => byName.has(bareName(metric)));
   const isExporter = found.some(({ server }) => EXPORTERS.has(server));
   const taken = new Set<string>();
@@ -143,11 +144,11 @@ function presetReadings(byName: ByName): Reading[] {
     // Two versions of one name, of which a server in transition has both.
     if (preset.over !== 'each' && taken.has(key)) return [];
     taken.add(key);
-    return readingsOf(preset, byName);
+    return readingsOf(preset, byName, sums);
   });
 }
 
-function readingsOf(preset: Preset, byName: ByName): Reading[] {
+function readingsOf(preset: Preset, byName: ByName, sums: Map<string, LabelledSum>): Reading[] {
   const { metric, per, over, divisor = 1, name, kind, unit, without = {} } = preset;
   const isLeftOut = ({ labels }: ExposedSample) =>
     Object.entries(without).some(([label, values]) => values.includes(labels[label] ?? ''));
@@ -158,11 +159,17 @@ function readingsOf(preset: Preset, byName: ByName): Reading[] {
     return samples.map(({ labels, value }) => readingOf({ ...facts, labels, value: value / divisor }));
   }
   const all = samples.map(({ value }) => value / divisor);
-  if (per === undefined)
+  if (kind === 'gauge')
     return [readingOf({ ...facts, value: over === 'sum' ? sumOf(all) : Math.max(...all) })];
+  const grown = (of: string, each: readonly ExposedSample[]) => {
+    const sum = sums.get(`${name} ${of}`) ?? new LabelledSum();
+    sums.set(`${name} ${of}`, sum);
+    return sum.after(each);
+  };
+  if (per === undefined) return [readingOf({ ...facts, value: grown(metric, samples) / divisor })];
   const counts = (byName.get(bareName(per)) ?? []).filter((sample) => !isLeftOut(sample));
   if (counts.length === 0) return [];
-  return [readingOf({ ...facts, value: sumOf(all), base: sumOf(counts.map(({ value }) => value)) })];
+  return [readingOf({ ...facts, value: grown(metric, samples) / divisor, base: grown(per, counts) })];
 }
 
 /** What was asked for by name: every series that the selector meets, each for itself. */
@@ -177,6 +184,40 @@ function askedReadings(byName: ByName, queries: readonly MonitorQuery[]): Readin
       readingOf({ name, metric: promql, labels, kind, unit: 'count', value }),
     );
   });
+}
+
+/** Label sets of a counter that are remembered after they went. */
+const MOST_GONE = 100_000;
+
+/**
+ * The sum of counters that differ by labels, each of which grows by itself: one that goes takes nothing away, and one
+ * that began anew counts from 0. Where that can be told the sum begins anew too, at what was counted since.
+ */
+class LabelledSum {
+  readonly #last = new Map<string, number>();
+  #sum = 0;
+
+  /** The sum after the next scrape. */
+  after(samples: readonly ExposedSample[]): number {
+    let [grown, isAnew] = [0, false];
+    const seen = new Map(
+      samples.map(({ labels, value }) => [JSON.stringify(Object.entries(labels).sort()), value]),
+    );
+    for (const [labels, value] of seen) {
+      const before = this.#last.get(labels) ?? 0;
+      grown += value < before ? value : value - before;
+      isAnew ||= value < before;
+      // The latest stands last.
+      this.#last.delete(labels);
+      this.#last.set(labels, value);
+    }
+    for (const labels of this.#last.keys()) {
+      if (this.#last.size <= seen.size + MOST_GONE) break;
+      this.#last.delete(labels);
+    }
+    this.#sum = isAnew && grown < this.#sum ? grown : this.#sum + grown;
+    return this.#sum;
+  }
 }
 
 function sumOf(values: readonly number[]): number {

@@ -68,6 +68,30 @@ container_cpu_usage_seconds_total{container="server"} 40
     ]);
   });
 
+  test('sum counters label by label: one that goes takes nothing away, and one that began anew counts from 0', () => {
+    const { wanted, readings } = readingsFor([]);
+    const sums = (text: string) =>
+      readings(parseExposition(text, wanted).samples).map(({ value, base }) => [value, base]);
+    const of = (model: string, served: number) =>
+      `nv_inference_request_success{model="${model}"} ${served}\nnv_inference_queue_duration_us{model="${model}"} ${served * 1e6}\n`;
+    const looks = [
+      of('a', 100) + of('b', 1_000),
+      // Unloaded, and loaded again.
+      of('a', 110),
+      of('a', 120) + of('b', 1_005),
+      // Loaded anew, and a new one.
+      of('a', 120) + of('b', 3) + of('c', 4),
+      // The server began anew.
+      of('a', 2),
+    ];
+    expect(looks.map(sums)).toEqual(
+      [1_100, 1_110, 1_125, 7, 2].map((served) => [
+        [served, null],
+        [served, served],
+      ]),
+    );
+  });
+
   test('keep replicas of each deployment apart, and turn percent and MiB into base units', () => {
     const text = `
 kube_deployment_status_replicas_ready{deployment="a"} 2

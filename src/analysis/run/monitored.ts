@@ -72,12 +72,17 @@ export interface MonitoredPart {
   readonly answeredNs: number;
 }
 
-/** Where the load of a part ended: as planned, or later where requests waited; a run that was stopped ended before. */
-export function loadEndNs(
+/**
+ * The load of a run ends as planned, or later where requests waited; that of a run that was stopped ends before.
+ * @param fromNs where the judged part begins; all spans count from there
+ */
+export function monitoredPartOf(
+  fromNs: number,
   plannedSpanNs: number,
   { sentSpanNs, endOffsetNs }: { readonly sentSpanNs: number; readonly endOffsetNs: number },
-): number {
-  return Math.min(Math.max(plannedSpanNs, sentSpanNs), endOffsetNs);
+): MonitoredPart {
+  const spanNs = Math.min(Math.max(plannedSpanNs, sentSpanNs), endOffsetNs);
+  return { fromNs, toNs: fromNs + spanNs, answeredNs: fromNs + endOffsetNs };
 }
 
 /** @param samples in order of time, with the looks right before and after the judged part */

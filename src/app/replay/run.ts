@@ -3,7 +3,7 @@ import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
-import { loadEndNs } from '../../analysis/run/monitored.ts';
+import { monitoredPartOf } from '../../analysis/run/monitored.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../analysis/run/summary.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
@@ -291,9 +291,7 @@ async function play(
     if (!isWhole) statistics.addUnread(NOT_COUNTED);
     const figures = statistics.figures();
     const monitored = await monitors.read({
-      fromNs: warmupNs,
-      toNs: warmupNs + loadEndNs(plan.window.plannedSpanNs, figures),
-      answeredNs: warmupNs + figures.endOffsetNs,
+      ...monitoredPartOf(warmupNs, plan.window.plannedSpanNs, figures),
       stageEndsNs,
       windows: plan.window.parts,
       byAddress: outcome.health.connections.byAddress,

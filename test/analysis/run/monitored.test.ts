@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { monitoredFigures, monitoredValue, monitoredValues } from '../../../src/analysis/run/monitored.ts';
+import {
+  monitoredFigures,
+  monitoredPartOf,
+  monitoredValue,
+  monitoredValues,
+} from '../../../src/analysis/run/monitored.ts';
 import type { MonitorSample } from '../../../src/documents/monitors.ts';
 
 /** A look each second: from a second before the run. */
@@ -7,6 +12,14 @@ const looks = (values: readonly (number | null)[], bases: readonly (number | nul
   values.map((value, at) => ({ offsetNs: (at - 1) * 1e9, value, base: bases[at] ?? null }));
 
 const part = (fromNs: number, toNs: number, answeredNs = toNs) => ({ fromNs, toNs, answeredNs });
+
+test('a load ends as planned, where requests waited later, and where a run was stopped before', () => {
+  const endOf = (sentSpanNs: number, endOffsetNs: number) =>
+    monitoredPartOf(5, 10, { sentSpanNs, endOffsetNs });
+  expect(endOf(9, 12)).toEqual({ fromNs: 5, toNs: 15, answeredNs: 17 });
+  expect(endOf(11, 12)).toEqual({ fromNs: 5, toNs: 16, answeredNs: 17 });
+  expect(endOf(3, 4)).toEqual({ fromNs: 5, toNs: 9, answeredNs: 9 });
+});
 
 describe('a gauge', () => {
   test('of the time in which the last answers come in is no figure', () => {
