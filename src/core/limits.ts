@@ -157,6 +157,7 @@ export const LIMITS = {
    * - values kept of a run, 30 bytes each on disk
    * - processes of a tree
    * - how long a look may take, at least and at most, for any interval
+   * - how long the scrape of a Prometheus after the run is waited for
    */
   monitors: 64,
   monitoredSeries: 256,
@@ -165,6 +166,7 @@ export const LIMITS = {
   monitoredProcesses: 1_024,
   monitorLookMs: 2_000,
   monitorLookMaxMs: 10_000,
+  monitorScrapeMs: 30_000,
 } as const;
 
 /** Process supervision. */

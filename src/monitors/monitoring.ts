@@ -1,8 +1,9 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import { reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { MonitorSample, MonitorSourceDocument, SeriesFacts } from '../documents/monitors.ts';
-import { type Look, type MonitorSource, NoSuchSource } from './source.ts';
+import { type Look, type MonitorSource, NoSuchSource, type Scrape } from './source.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -49,10 +50,11 @@ export class Monitoring {
 
   /**
    * The look after the run; then everything is kept. Takes at most as long as a look may.
+   * @param waits for the scrapes after the run too, where a Prometheus counts something: bounded
    * @throws AppError OUTPUT_UNWRITABLE where values could not be kept
    */
-  async end(): Promise<void> {
-    await Promise.all(this.#watches.map((watch) => watch.end()));
+  async end(waits = true): Promise<void> {
+    await Promise.all(this.#watches.map((watch) => watch.end(waits)));
   }
 
   /** Ends all looks without another one. */
@@ -76,7 +78,18 @@ interface Known {
   readonly series: number;
   readonly name: string;
   readonly isLabelled: boolean;
+  /** The newest scrape that was kept, by the clock of its Prometheus, and the longest time between two. */
+  scrapedMs: number | null;
+  gapMs: number | null;
+  /** Of a counter in the last answer: when it was scraped, from the start of the run. */
+  countedNs: number | null;
 }
+
+/** A scrape is stale after so many times the longest time between two, or the time that a Prometheus has by default. */
+const STALE_GAPS = 2;
+const DEFAULT_GAP_MS = 60_000;
+/** Between two looks for the scrape after the run. */
+const SCRAPE_POLL_MS = 250;
 
 /** Failed looks of a source whose instants are remembered. Others are unstored in a series that is seen later. */
 const MOST_FAILED = 100_000;
@@ -121,10 +134,12 @@ class Watch {
     this.#timer = setInterval(() => this.#due(), this.#source.intervalMs).unref();
   }
 
-  async end(): Promise<void> {
+  async end(waits: boolean): Promise<void> {
+    const endNs = this.#parts.clock.nowNs();
     clearInterval(this.#timer);
     await this.#underWay;
     if (this.#off === null) await this.#look();
+    if (waits) await this.#awaitScrapes(endNs);
     if (this.#held !== null) this.#keep(this.#held, this.#held.atNs);
     if (this.#broken !== null) throw this.#broken;
   }
@@ -132,6 +147,20 @@ class Watch {
   stop(): void {
     clearInterval(this.#timer);
     this.#stop.abort();
+  }
+
+  /** Looks until every counter was scraped after the run, so that it has both edges; bounded. */
+  async #awaitScrapes(endNs: number): Promise<void> {
+    const { clock, startNs } = this.#parts;
+    const zeroNs = startNs();
+    if (zeroNs === null) return;
+    const isOpen = () =>
+      [...this.#series.values()].some(({ countedNs }) => countedNs !== null && countedNs < endNs - zeroNs);
+    while (isOpen() && clock.nowNs() - endNs < LIMITS.monitorScrapeMs * NS_PER_MS) {
+      await setTimeout(SCRAPE_POLL_MS);
+      if (this.#stop.signal.aborted) return;
+      await this.#look();
+    }
   }
 
   #due(): void {
@@ -222,13 +251,18 @@ class Watch {
   #samplesOf({ readings }: Look, offsetNs: number): KeptSample[] {
     const seen = new Set<number>();
     const samples: KeptSample[] = [];
-    for (const { value, base, ...facts } of readings) {
-      const known = this.#series.size;
-      const series = this.#seriesOf(facts);
-      if (series === null || seen.has(series)) continue;
+    for (const each of this.#series.values()) each.countedNs = null;
+    for (const { value, base, scrape, ...facts } of readings) {
+      const before = this.#series.size;
+      const known = this.#seriesOf(facts);
+      if (known === null || seen.has(known.series)) continue;
+      const { series } = known;
       seen.add(series);
-      if (this.#series.size > known) samples.push(...this.#startOf(series, facts, base));
-      samples.push({ series, offsetNs, value, base });
+      if (this.#series.size > before) samples.push(...this.#startOf(series, facts, base));
+      const atNs = offsetNs - Math.round((scrape?.ageMs ?? 0) * NS_PER_MS);
+      if (scrape !== null && facts.kind !== 'gauge') known.countedNs = atNs;
+      if (scrape === null || isNew(known, scrape)) samples.push({ series, offsetNs: atNs, value, base });
+      else if (isStale(known, scrape)) samples.push(missedAt(offsetNs, series));
     }
     this.#goodAtNs = offsetNs;
     return [...samples, ...this.#absent(offsetNs, seen)];
@@ -258,19 +292,20 @@ class Watch {
       .map(({ series }) => missedAt(offsetNs, series));
   }
 
-  #seriesOf(facts: SeriesFacts): number | null {
+  #seriesOf(facts: SeriesFacts): Known | null {
     const key = JSON.stringify([facts.name, facts.metric, Object.entries(facts.labels).sort()]);
     const known = this.#series.get(key);
-    if (known !== undefined) return known.series;
+    if (known !== undefined) return known;
     if (this.#series.size >= LIMITS.monitoredSeries) {
       if (this.#beyond.size < LIMITS.monitoredSeries) this.#beyond.add(key);
       return null;
     }
     const series = this.#numbers.series++;
     const isLabelled = Object.keys(facts.labels).length > 0;
-    this.#series.set(key, { series, name: facts.name, isLabelled });
+    const added = { series, name: facts.name, isLabelled, scrapedMs: null, gapMs: null, countedNs: null };
+    this.#series.set(key, added);
     this.#parts.sink.addSeries(series, this.#source.name, facts);
-    return series;
+    return added;
   }
 
   document(): MonitorSourceDocument {
@@ -283,6 +318,18 @@ class Watch {
       ...{ unknown: this.#unknown, beyond: this.#beyond.size, unstored: this.#unstored },
     };
   }
+}
+
+/** Each scrape counts once, however often it is looked at. */
+function isNew(known: Known, { atMs }: Scrape): boolean {
+  if (known.scrapedMs !== null && atMs <= known.scrapedMs) return false;
+  if (known.scrapedMs !== null) known.gapMs = Math.max(known.gapMs ?? 0, atMs - known.scrapedMs);
+  known.scrapedMs = atMs;
+  return true;
+}
+
+function isStale({ gapMs }: Known, { ageMs }: Scrape): boolean {
+  return ageMs > STALE_GAPS * (gapMs ?? DEFAULT_GAP_MS);
 }
 
 function missedAt(offsetNs: number, series: number): KeptSample {

@@ -3,7 +3,14 @@ import type { TimeRange } from '../core/ports.ts';
 import type { MonitorSample } from '../documents/monitors.ts';
 import { boundedText, type MonitorHeaders } from './metrics-scrape.ts';
 import type { MonitorQuery } from './query.ts';
-import { type Look, type MonitorSource, NoSuchSource, type Reading, readingOf } from './source.ts';
+import {
+  type Look,
+  type MonitorSource,
+  NoSuchSource,
+  type Reading,
+  readingOf,
+  type Scrape,
+} from './source.ts';
 
 /** Most points that Prometheus gives for one series of a range. */
 const MOST_POINTS = 11_000;
@@ -91,19 +98,22 @@ export class PrometheusSource implements MonitorSource {
 
   async #now(query: MonitorQuery, signal: AbortSignal): Promise<Omit<Look, 'unknown'>> {
     const { name, promql, selector } = query;
-    // Only of a selector the API says when its values were scraped.
-    const [elements, ages] = await Promise.all([
-      this.#ask('query', { query: promql }, signal),
-      selector === null ? [] : this.#ask('query', { query: `max(time() - timestamp(${promql}))` }, signal),
-    ]);
     const facts = { name, metric: promql, kind: kindOf(query), unit: 'count' } as const;
-    const readings = elements.flatMap(({ metric, value }) => {
-      const number = Number(value?.[1] ?? Number.NaN);
-      const { __name__: _, ...labels } = metric;
-      return Number.isFinite(number) ? [readingOf({ ...facts, labels, value: number })] : [];
+    if (selector === null) {
+      const elements = await this.#ask('query', { query: promql }, signal);
+      return { readings: elements.flatMap((each) => readingIn(each, facts, null)), ageMs: null };
+    }
+    // Only of a selector the API says when its values were scraped. Asked first: no value is older than it says.
+    const stamps = await this.#ask('query', { query: `timestamp(${promql})` }, signal);
+    const [now] = stamps.flatMap(({ value }) => (value === undefined ? [] : [value[0]]));
+    if (now === undefined) return { readings: [], ageMs: null };
+    const scrapes = new Map(stamps.map((each) => [labelsKey(each), scrapeIn(each)]));
+    const elements = await this.#ask('query', { query: promql, time: String(now) }, signal);
+    const readings = elements.flatMap((each) => {
+      const scrape = scrapes.get(labelsKey(each));
+      return scrape === undefined ? [] : readingIn(each, facts, scrape);
     });
-    const age = Number(ages[0]?.value?.[1] ?? Number.NaN);
-    return { readings, ageMs: Number.isFinite(age) ? Math.max(0, age * 1e3) : null };
+    return { readings, ageMs: Math.max(0, ...[...scrapes.values()].map(({ ageMs }) => ageMs)) };
   }
 
   async #ask(
@@ -134,6 +144,28 @@ function elementsOf(text: string, statusCode: number, query: string): readonly E
   const { resultType, result } = answer.data ?? {};
   if (resultType === 'scalar') return [{ metric: {}, value: result as [number, string] }];
   return Array.isArray(result) ? (result as Element[]) : [];
+}
+
+function labelsOf({ metric: { __name__: _, ...labels } }: Element): Element['metric'] {
+  return labels;
+}
+
+function labelsKey(element: Element): string {
+  return JSON.stringify(Object.entries(labelsOf(element)).sort());
+}
+
+/** @param element of an answer to `timestamp(…)` */
+function scrapeIn({ value: [now, second] = [Number.NaN, ''] }: Element): Scrape {
+  return { atMs: Math.round(Number(second) * 1e3), ageMs: Math.max(0, (now - Number(second)) * 1e3) };
+}
+
+function readingIn(
+  element: Element,
+  facts: Pick<Reading, 'name' | 'metric' | 'kind' | 'unit'>,
+  scrape: Scrape | null,
+): Reading[] {
+  const value = Number(element.value?.[1] ?? Number.NaN);
+  return Number.isFinite(value) ? [readingOf({ ...facts, labels: labelsOf(element), value, scrape })] : [];
 }
 
 function kindOf({ selector }: MonitorQuery): Reading['kind'] {

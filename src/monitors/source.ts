@@ -5,6 +5,15 @@ export interface Reading extends SeriesFacts {
   readonly value: number;
   /** Of a mean: the count so far, `value` being the sum. */
   readonly base: number | null;
+  /** When it was scraped, where a Prometheus between us and the server says so; null where it is of this instant. */
+  readonly scrape: Scrape | null;
+}
+
+export interface Scrape {
+  /** On the clock of the Prometheus, epoch milliseconds. */
+  readonly atMs: number;
+  /** By that clock, how long before the look. */
+  readonly ageMs: number;
 }
 
 /** What one look at a source found. */
@@ -35,6 +44,6 @@ export class NoSuchSource extends Error {
   override readonly name = 'NoSuchSource';
 }
 
-export function readingOf(facts: Omit<Reading, 'labels' | 'base'> & Partial<Reading>): Reading {
-  return { labels: {}, base: null, ...facts };
+export function readingOf(facts: Omit<Reading, 'labels' | 'base' | 'scrape'> & Partial<Reading>): Reading {
+  return { labels: {}, base: null, scrape: null, ...facts };
 }

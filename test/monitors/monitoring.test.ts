@@ -10,10 +10,12 @@ const NEVER_MS = 2 ** 31 - 1;
 
 type Answer = () => Look | Promise<Look>;
 
-/** Looks give the answers in turn; the clock moves by a second at each. */
+/** Looks give the answers in turn, and `more` where they go on; the clock moves by a second at each. */
 async function monitored(
   answers: readonly Answer[],
   parts: Partial<MonitorSource> & { readonly keep?: () => void } = {},
+  more: readonly Answer[] = [],
+  stepNs = S,
 ) {
   const clock = new ManualClock(0);
   const { keep = () => undefined, ...facts } = parts;
@@ -21,8 +23,8 @@ async function monitored(
   const source: MonitorSource = {
     ...{ name: 'server', kind: 'scrape', address: null, intervalMs: NEVER_MS },
     look: async () => {
-      const answer = answers[looks++];
-      clock.advance(S);
+      const answer = [...answers, ...more][looks++];
+      clock.advance(stepNs);
       if (answer === undefined) throw new Error('refused');
       return answer();
     },
@@ -125,6 +127,51 @@ test('the only pod that is gone from the answer of a Prometheus is missed, whate
     { kind: 'prometheus' },
   );
   expect(samples.filter(({ series }) => series === 0).map(({ value }) => value)).toEqual([1, null]);
+});
+
+/** A value that a Prometheus scraped at this second of its own clock, which is a day ahead, so long before the look. */
+const scraped = (value: number, atS: number, ageS: number, kind: 'gauge' | 'counter' = 'gauge') => ({
+  ...gauge('a', value),
+  ...{ kind, scrape: { atMs: (86_400 + atS) * 1e3, ageMs: ageS * 1e3 } },
+});
+const PROMETHEUS = { kind: 'prometheus' } as const;
+
+test('each scrape of a Prometheus counts once, where it was scraped; one that stays the last is missed', async () => {
+  const { samples } = await monitored(
+    [
+      () => look(scraped(1, 0.2, 0.3)),
+      () => look(scraped(1, 0.2, 1.3)),
+      () => look(scraped(2, 2.2, 0.3)),
+      () => look(scraped(2, 2.2, 3.9)),
+      () => look(scraped(2, 2.2, 4.1)),
+      () => look(scraped(3, 5.2, 0.3)),
+    ],
+    PROMETHEUS,
+  );
+  expect(samples.map(({ offsetNs, value }) => [offsetNs / S, value])).toEqual([
+    [0.2, 1],
+    [2.2, 2],
+    [4.5, null],
+    [5.2, 3],
+  ]);
+});
+
+test('the end waits for a scrape of a counter that is newer than the run, and not without end', async () => {
+  const old = () => look(scraped(5, 0.2, 0.3, 'counter'));
+  const stale = () => look(scraped(5, 0.2, 1.3, 'counter'));
+  // The run ended in second 1, before the last look of all.
+  const { samples } = await monitored([old, stale], PROMETHEUS, [
+    () => look(scraped(7, 0.9, 1.6, 'counter')),
+    () => look(scraped(9, 3.1, 0.4, 'counter')),
+    () => look(scraped(11, 4.1, 0.4, 'counter')),
+  ]);
+  expect(samples.map(({ offsetNs, value }) => [offsetNs / S, value])).toEqual([
+    [0.2, 5],
+    [0.9, 7],
+    [3.1, 9],
+  ]);
+  const never = await monitored([old, stale], PROMETHEUS, new Array(99).fill(stale), 10 * S);
+  expect(never.source?.looks).toBeLessThan(9);
 });
 
 test('what is no source at its first answer is switched off with one line; later it is a failure', async () => {

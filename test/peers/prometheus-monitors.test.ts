@@ -127,6 +127,7 @@ test("values are those of Prometheus' API, and those of scrapes and of /proc", {
     ...['--monitor-query', 'depth=model_server_queue_depth{job="model"}'],
     ...['--monitor-query', 'served=model_server_requests_total'],
     ...['--monitor-query', 'sum_served=sum(model_server_requests_total{job="model"})'],
+    ...['--monitor-query', 'cpu_spent=process_cpu_seconds_total{job="model"}'],
     ...['--monitor-query', 'host_available=node_memory_MemAvailable_bytes{job="node"}'],
   ]);
   const cpuSpent = cpuOf(pid) - cpuBefore;
@@ -165,6 +166,9 @@ test("values are those of Prometheus' API, and those of scrapes and of /proc", {
   const process = seriesOf(document, 'cpu', 'pid').change ?? Number.NaN;
   expect(Math.abs(direct / cpuSpent - 1)).toBeLessThan(0.1);
   expect(Math.abs(process / cpuSpent - 1)).toBeLessThan(0.1);
+  // Between the scrapes right before and right after the run, in which the server is idle.
+  const scraped = seriesOf(document, 'cpu_spent', 'prometheus').change ?? Number.NaN;
+  expect(Math.abs(scraped / cpuSpent - 1)).toBeLessThan(0.15);
   const memory = [seriesOf(document, 'memory', 'target').p50, seriesOf(document, 'memory', 'pid').p50];
   expect(Math.abs((memory[0] ?? 0) / (memory[1] ?? 0) - 1)).toBeLessThan(0.1);
   expect(seriesOf(document, 'host_memory_available', '127.0.0.1').p50).toBeGreaterThan(1e8);

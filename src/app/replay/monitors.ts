@@ -90,9 +90,9 @@ export class RunMonitors {
     }
   }
 
-  /** The look after the run. @throws AppError OUTPUT_UNWRITABLE */
-  async end(): Promise<void> {
-    await this.#monitoring.end();
+  /** The look after the run. @param waits for the scrapes after it, too @throws AppError OUTPUT_UNWRITABLE */
+  async end(waits: boolean): Promise<void> {
+    await this.#monitoring.end(waits);
   }
 
   stop(): void {

@@ -286,13 +286,12 @@ async function play(
       sentBefore,
     );
     await player?.end();
-    await monitors.end();
     const isWhole = outcome.end.kind === 'complete';
+    await monitors.end(isWhole);
     if (!isWhole) statistics.addUnread(NOT_COUNTED);
     const figures = statistics.figures();
     const monitored = await monitors.read({
-      ...monitoredPartOf(warmupNs, plan.window.plannedSpanNs, figures),
-      stageEndsNs,
+      ...{ ...monitoredPartOf(warmupNs, plan.window.plannedSpanNs, figures), stageEndsNs },
       windows: plan.window.parts,
       byAddress: outcome.health.connections.byAddress,
     });
