@@ -6,7 +6,7 @@ import { bareName, EXPORTERS, PRESETS, type Preset } from './presets.ts';
 import type { MonitorQuery } from './query.ts';
 import { type Look, type MonitorSource, NoSuchSource, type Reading, readingOf } from './source.ts';
 
-/** Headers of every look; may hold a secret and is shown nowhere. */
+/** Headers of every look at a source; may hold a secret and is shown nowhere. */
 export type MonitorHeaders = readonly (readonly [string, string])[];
 
 const ACCEPT = 'application/openmetrics-text;version=1.0.0;q=0.8, text/plain;version=0.0.4;q=1, */*;q=0.1';
@@ -24,7 +24,7 @@ export function metricsPlacesOf(target: string): readonly string[] {
   ];
 }
 
-/** Scrapes the metrics of a server. With several places, the first that has any is kept. */
+/** Scrapes the metrics of a server. With several places, the first that has any is kept; headers go to its origin only. */
 export class ScrapeSource implements MonitorSource {
   readonly kind = 'scrape';
   readonly name: string;
@@ -75,7 +75,9 @@ export class ScrapeSource implements MonitorSource {
   }
 
   async #scrape(place: string, signal: AbortSignal): Promise<Look> {
-    const headers = { accept: ACCEPT, ...Object.fromEntries(this.#headers) };
+    // Of a port that is only guessed nobody knows whose it is: no credentials go there.
+    const isNamed = new URL(place).origin === new URL(this.#places[0] ?? place).origin;
+    const headers = { accept: ACCEPT, ...(isNamed && Object.fromEntries(this.#headers)) };
     const { statusCode, headers: answered, body } = await request(place, { signal, headers });
     const text = await boundedText(body, statusCode);
     if (statusCode >= 500) throw new Error(`${place} answered ${statusCode}`);

@@ -50,6 +50,9 @@ function parseInterval(text: string, what: string): number {
 
 const header = (text: string) => text;
 
+/** A header that names its source: `SOURCE Name: value`. */
+const SCOPED = /^\s*(target|(?:(?:prom|recorded)=)?https?:\/\/\S+)\s+(\S.*)$/s;
+
 /** What is looked at beside the load. */
 export const MONITOR_OPTIONS = {
   monitor: listOf(
@@ -69,26 +72,34 @@ export const MONITOR_OPTIONS = {
   ),
   monitorHeader: listOf(
     '--monitor-header <header>',
-    'header for monitors: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
+    'header for monitors: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; "SOURCE Name: …" for one',
     header,
   ),
 };
 
 /** As asked for, with the headers read. */
 export interface MonitorOptions extends Omit<ResolvedOptions<typeof MONITOR_OPTIONS>, 'monitorHeader'> {
-  readonly headers: MonitorHeaders;
+  readonly headers: readonly MonitorHeader[];
+}
+
+interface MonitorHeader {
+  /** The `--monitor` that it is for; null for all of them. */
+  readonly of: string | null;
+  readonly header: MonitorHeaders[number];
 }
 
 /**
  * Reads the headers and checks what cannot be had together.
  * @param readHeader reads one header, and a secret in it
  * @param isTaken whether objectives use a name for something else
+ * @param isAskedMore whether a Prometheus is asked for something else than series
  */
 export function monitorOptionsOf(
   { monitorHeader, ...read }: ResolvedOptions<typeof MONITOR_OPTIONS>,
   problems: Problems,
   readHeader: (text: string) => readonly [string, string],
   isTaken: (name: string) => boolean,
+  isAskedMore = false,
 ): MonitorOptions {
   const { monitor, monitorQuery } = read;
   const isApi = ({ kind }: MonitorPlace) => kind === 'prometheus' || kind === 'recorded';
@@ -96,7 +107,7 @@ export function monitorOptionsOf(
     problems.add(`--monitor: ${monitor.length} sources are more than ${LIMITS.monitors}`);
   if (monitorQuery.length > LIMITS.monitoredSeries)
     problems.add(`--monitor-query: ${monitorQuery.length} are more than ${LIMITS.monitoredSeries}`);
-  if (monitor.some(isApi) && monitorQuery.length === 0) {
+  if (monitor.some(isApi) && monitorQuery.length === 0 && !isAskedMore) {
     problems.add(
       '--monitor-query is missing: a Prometheus is asked for nothing',
       "For example: --monitor-query 'queue_length=sum(vllm:num_requests_waiting)'.",
@@ -113,15 +124,28 @@ export function monitorOptionsOf(
         `--monitor-query: only a Prometheus answers ${promql}; of metrics that are scraped give a name`,
       );
   }
-  const headers = monitorHeader.flatMap((each) => {
+  const headers = monitorHeader.flatMap((each): MonitorHeader[] => {
+    const [, of = null, text = each] = SCOPED.exec(each) ?? [];
+    if (of !== null && !monitor.some((place) => placeText(place) === of))
+      problems.add(`--monitor-header: ${of} is no --monitor`);
     try {
-      return [readHeader(each)];
+      return [{ of, header: readHeader(text) }];
     } catch (thrown) {
       problems.add(reasonOf(thrown).replace('--header', '--monitor-header'));
       return [];
     }
   });
   return { ...read, headers };
+}
+
+/** The headers that go to a source: those of all, then its own. */
+export function headersFor({ headers }: MonitorOptions, place: MonitorPlace): MonitorHeaders {
+  const ofPlace = (of: string | null) => headers.filter((each) => each.of === of);
+  // Names are compared without case: of two, the later one goes.
+  return [...ofPlace(null), ...ofPlace(placeText(place))].map(({ header: [name, text] }) => [
+    name.toLowerCase(),
+    text,
+  ]);
 }
 
 /** Names of series that an objective of this run can be about; none without a monitor. */
@@ -163,7 +187,7 @@ export interface MonitorSources {
  * @param nowMs the wall clock, epoch milliseconds
  */
 export function monitorSources(options: MonitorOptions, target: string, nowMs: () => number): MonitorSources {
-  const { monitor, monitorQuery: queries, monitorInterval, headers } = options;
+  const { monitor, monitorQuery: queries, monitorInterval } = options;
   const directMs = monitorInterval ?? DIRECT_MS;
   const apiMs = monitorInterval ?? API_MS;
   const generator = new GeneratorSource(directMs);
@@ -173,21 +197,22 @@ export function monitorSources(options: MonitorOptions, target: string, nowMs: (
     names.add(free);
     return free;
   };
-  const scrape = (name: string, places: readonly string[]) =>
+  const scrape = (name: string, places: readonly string[], headers: MonitorHeaders) =>
     new ScrapeSource(named(name), places, directMs, queries.filter(isLive), headers, nowMs);
-  const api = (url: string, asked: readonly MonitorQuery[]) =>
-    new PrometheusSource(named(`prometheus ${hostOf(url)}`), url, apiMs, asked, headers);
   const isLive = ({ isRecorded }: MonitorQuery) => !isRecorded;
   const recorded: PrometheusSource[] = [];
   const apis: PrometheusSource[] = [];
   const sources = monitor.flatMap((place): MonitorSource[] => {
-    if (place.kind === 'target') return [scrape('target', metricsPlacesOf(target))];
-    if (place.kind === 'scrape') return [scrape(hostOf(place.url), [place.url])];
+    const headers = headersFor(options, place);
+    if (place.kind === 'target') return [scrape('target', metricsPlacesOf(target), headers)];
+    if (place.kind === 'scrape') return [scrape(hostOf(place.url), [place.url], headers)];
     if ('number' in place) {
       const of = place.kind === 'pid' ? { pid: place.number } : { port: place.number };
       return [new ProcessSource(named(placeText(place)), of, directMs)];
     }
-    const source = api(place.url, queries);
+    if (queries.length === 0) return [];
+    const name = named(`prometheus ${hostOf(place.url)}`);
+    const source = new PrometheusSource(name, place.url, apiMs, queries, headers);
     if (place.kind === 'recorded') recorded.push(source);
     else apis.push(source);
     return place.kind === 'recorded' ? [] : [source];

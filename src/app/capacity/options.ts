@@ -19,7 +19,7 @@ import {
   parseWaitMs,
   refused,
 } from '../../core/units.ts';
-import { type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
+import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
@@ -171,7 +171,11 @@ export function resolveCapacityOptions(
   const stated = own.simulate ? { ...forSteps.stated, dryRun: true } : forSteps.stated;
   const ofRun = { ...forSteps, stated };
   const run = problems.attempt(
-    () => resolveRunOptions({ ...ofRun, originOf: (key) => asked.originOf(key as never) }),
+    () =>
+      resolveRunOptions(
+        { ...ofRun, originOf: (key) => asked.originOf(key as never) },
+        own.readyWhen !== null && !isUrl(own.readyWhen),
+      ),
     null,
   );
   const thresholds = problems.attempt(
@@ -223,12 +227,16 @@ export function resolveCapacityOptions(
   };
 }
 
+function isUrl(given: string): boolean {
+  return /^https?:/.test(given) && URL.canParse(given);
+}
+
 /** @throws AppError OPTION_INVALID for a query without a Prometheus */
 function readyWhenOf(given: string, monitors: MonitorOptions | null): ReadyWhen {
-  if (/^https?:/.test(given) && URL.canParse(given)) return { url: given };
+  if (isUrl(given)) return { url: given };
   const place = monitors?.monitor.find(({ kind }) => kind === 'prometheus');
   if (monitors !== null && place !== undefined && 'url' in place) {
-    const prometheus = new PrometheusSource('ready', place.url, 0, [], monitors.headers);
+    const prometheus = new PrometheusSource('ready', place.url, 0, [], headersFor(monitors, place));
     return { promql: given, prometheus };
   }
   throw refused('--ready-when', given, 'is no URL, and no --monitor prom=URL could be asked', READY_HINT);

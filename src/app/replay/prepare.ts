@@ -67,10 +67,13 @@ const SOURCES: Omit<OptionSources, 'originOf' | 'checkSlo'> = {
   nowUs: () => systemClock.epochUs(),
 };
 
-/** @throws AppError OPTION_INVALID listing every problem */
-export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions {
+/**
+ * @param asksPrometheus whether a Prometheus of the monitors is asked for something else than series
+ * @throws AppError OPTION_INVALID listing every problem
+ */
+export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPrometheus = false): RunOptions {
   const { stated } = askedFor(REPLAY_OPTIONS, asked);
-  const monitors = resolveMonitors(asked);
+  const monitors = resolveMonitors(asked, asksPrometheus);
   const names = objectiveNames(monitors);
   const slo = stated.slo == null ? {} : { slo: withOpenSlo([stated.slo].flat().map(String)) };
   const options = resolveReplayOptions(
@@ -98,11 +101,11 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>): RunOptions 
 }
 
 /** @throws AppError OPTION_INVALID listing every problem */
-function resolveMonitors(asked: Asked<typeof RUN_OPTIONS>): MonitorOptions {
+function resolveMonitors(asked: Asked<typeof RUN_OPTIONS>, asksPrometheus: boolean): MonitorOptions {
   const problems = new Problems();
   const read = readOptions(MONITOR_OPTIONS, askedFor(MONITOR_OPTIONS, asked), problems);
   const header = (each: string) => parseAddedHeader(each, SECRETS);
-  const monitors = monitorOptionsOf(read, problems, header, isOwnMetric);
+  const monitors = monitorOptionsOf(read, problems, header, isOwnMetric, asksPrometheus);
   problems.throwIfAny();
   return monitors;
 }

@@ -50,6 +50,7 @@ describe('the options of a search', () => {
     [{ budget: '5s' }, '--budget is less than 10s'],
     [{ width: '0.9' }, '--width'],
     [{ readyWhen: 'staging/ready' }, '--ready-when'],
+    [{ readyWhen: 'http://a/ready', monitor: 'prom=http://b:9090' }, '--monitor-query is missing'],
     [{ replicaCost: 'much' }, '--replica-cost'],
     [{ calibration: 'maybe' as never }, '--calibration'],
   ] as const)('refuse %o', (stated, problem) => {
@@ -71,7 +72,7 @@ test('a query of a Prometheus holds where it returns something', async () => {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const prom = `prom=http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const { readyWhen } = resolved({ monitor: prom, monitorQuery: 'up=up', readyWhen: 'up == 1' });
+  const { readyWhen } = resolved({ monitor: prom, readyWhen: 'up == 1' });
   if (readyWhen === null || !('promql' in readyWhen)) throw new Error('it was to be a query');
   const signal = AbortSignal.timeout(5_000);
   expect(await readyWhen.prometheus.returns(readyWhen.promql, signal)).toBe(true);
