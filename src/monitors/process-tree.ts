@@ -3,9 +3,8 @@ import { LIMITS } from '../core/limits.ts';
 import { serversOf } from './listening-processes.ts';
 import { type Look, type MonitorSource, type Reading, readingOf } from './source.ts';
 
-/** Ticks a second of the times in /proc, and bytes of a page: Linux shows both as 100 and 4,096 on all its servers. */
+/** Ticks a second of the times in /proc: 100 on every architecture that Linux has servers on. */
 const TICKS_PER_S = 100;
-const PAGE_BYTES = 4_096;
 
 /** What /proc/PID/stat says of a process. */
 interface ProcessFacts {
@@ -14,7 +13,6 @@ interface ProcessFacts {
   /** Of itself and of its children that have ended, seconds. */
   readonly cpuS: number;
   readonly threads: number;
-  readonly residentBytes: number;
 }
 
 /**
@@ -50,6 +48,7 @@ export class ProcessSource implements MonitorSource {
 
 async function readingsOf(tree: readonly ProcessFacts[]): Promise<Reading[]> {
   const sum = (of: (each: ProcessFacts) => number) => tree.reduce((total, each) => total + of(each), 0);
+  const resident = await total(tree, residentOf);
   const files = await total(tree, async ({ pid }) => (await readdir(`/proc/${pid}/fd`)).length);
   // Counting the pages of one process would hold it up, and says no more than its resident memory.
   const shared = tree.length === 1 ? null : await total(tree, pssOf);
@@ -57,11 +56,7 @@ async function readingsOf(tree: readonly ProcessFacts[]): Promise<Reading[]> {
     value === null ? [] : [readingOf({ name, metric: '/proc', kind: 'gauge', unit, value })];
   return [
     readingOf({ name: 'cpu', metric: '/proc', kind: 'counter', unit: 's', value: sum(({ cpuS }) => cpuS) }),
-    ...gauge(
-      'memory',
-      'bytes',
-      sum(({ residentBytes }) => residentBytes),
-    ),
+    ...gauge('memory', 'bytes', resident),
     ...gauge('memory_pss', 'bytes', shared),
     ...gauge(
       'threads',
@@ -70,6 +65,15 @@ async function readingsOf(tree: readonly ProcessFacts[]): Promise<Reading[]> {
     ),
     ...gauge('open_files', 'count', files),
   ];
+}
+
+async function residentOf({ pid }: ProcessFacts): Promise<number> {
+  return residentBytesIn(await readFile(`/proc/${pid}/status`, 'latin1'));
+}
+
+/** Reads /proc/PID/status: in kB, while /proc/PID/stat counts pages, which are of 64 KiB on some hosts. A zombie has none. */
+export function residentBytesIn(status: string): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1_024;
 }
 
 async function pssOf({ pid }: ProcessFacts): Promise<number> {
@@ -109,16 +113,15 @@ export function processFactsOf(stat: string): ProcessFacts | null {
     .trim()
     .split(' ')
     .map(Number);
-  // From field 3 on: 4 is the parent, 14 to 17 the times, 20 the threads, 24 the resident pages.
+  // From field 3 on: 4 is the parent, 14 to 17 the times, 20 the threads.
   const field = (number: number) => fields[number - 3] ?? Number.NaN;
   const ticks = field(14) + field(15) + field(16) + field(17);
-  if (Number.isNaN(pid + ticks + field(24))) return null;
+  if (Number.isNaN(pid + ticks + field(20))) return null;
   return {
     pid,
     parent: field(4),
     cpuS: ticks / TICKS_PER_S,
     threads: field(20),
-    residentBytes: field(24) * PAGE_BYTES,
   };
 }
 

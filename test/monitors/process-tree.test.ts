@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { ProcessSource, processFactsOf } from '../../src/monitors/process-tree.ts';
+import { ProcessSource, processFactsOf, residentBytesIn } from '../../src/monitors/process-tree.ts';
 
 const children: ReturnType<typeof spawn>[] = [];
 afterEach(() => {
@@ -25,9 +25,15 @@ test('a line of /proc is read whatever the name of the program holds', () => {
   const line =
     '7 (a) 0 (b c) S 3 7 7 0 -1 4194560 1 0 0 0 120 30 40 10 20 0 11 0 100 1000000 25 18446744073709551615';
   expect(processFactsOf(line)).toEqual({
-    ...{ pid: 7, parent: 3, cpuS: 2, threads: 11, residentBytes: 25 * 4_096 },
+    ...{ pid: 7, parent: 3, cpuS: 2, threads: 11 },
   });
   expect(processFactsOf('')).toBeNull();
+});
+
+test('memory is read in kB, whatever the pages of the host', () => {
+  // Of a process with 25 pages of 64 KiB.
+  expect(residentBytesIn('Name:\tVmRSS: 1 kB\nVmHWM:\t    9999 kB\nVmRSS:\t    1600 kB\n')).toBe(25 * 65_536);
+  expect(residentBytesIn('Name:\tdefunct\nState:\tZ (zombie)\n')).toBe(0);
 });
 
 test('a tree counts what descends from a process, and pages that they share once', async () => {
