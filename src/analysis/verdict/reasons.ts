@@ -376,7 +376,7 @@ const CATALOGUE = {
         : `${expression}: ${countOf(samples, 'value')} during the run, ${missing} missed${unkept === 0 ? '' : `, and ${unkept} beyond what is kept`}; needed: ${floor}, with at most ${percent(mostMissed)} missed`,
     means: 'Nobody knows whether the limit was kept while the monitor saw nothing.',
     advice:
-      'See monitors.sources of the document for the errors. Give a shorter --monitor-interval or a longer window, or mend the source.',
+      'See monitors.sources of the document for the errors. Give a shorter --monitor-interval or a longer window, mend the source, or ask it for fewer series.',
   }),
   coverage_unexplained: entry<{ share: number }>({
     severity: 'doubt',
