@@ -92,7 +92,7 @@ const DEFAULT_GAP_MS = 60_000;
 const SCRAPE_POLL_MS = 250;
 
 /** Failed looks of a source whose instants are remembered. Others are unstored in a series that is seen later. */
-const MOST_FAILED = 100_000;
+const MOST_FAILED = 10_000;
 
 class Watch {
   readonly #source: MonitorSource;
@@ -269,13 +269,16 @@ class Watch {
   }
 
   /**
-   * A series that is seen for the first time was missed in the looks that failed before. Servers tell of a counter from
-   * its first event on: in the answer before, it had counted nothing.
+   * A series that is seen for the first time was missed in the looks that failed before. Beside others of its name, such
+   * as those of other pods, it was not there in the answer before, and those others were missed until then. Servers tell
+   * of a counter from its first event on: in the answer before, it had counted nothing.
    */
-  #startOf(series: number, { kind }: SeriesFacts, base: number | null): KeptSample[] {
-    this.#unstored += this.#forgotten;
-    const missed = this.#failedAtNs.map((offsetNs) => missedAt(offsetNs, series));
+  #startOf(series: number, { name, kind }: SeriesFacts, base: number | null): KeptSample[] {
     const offsetNs = this.#goodAtNs;
+    const isFirst = [...this.#series.values()].every((each) => each.series === series || each.name !== name);
+    const fromNs = isFirst || offsetNs === null ? Number.NEGATIVE_INFINITY : offsetNs;
+    if (isFirst) this.#unstored += this.#forgotten;
+    const missed = this.#failedAtNs.filter((atNs) => atNs > fromNs).map((atNs) => missedAt(atNs, series));
     if (offsetNs === null || this.#source.kind !== 'scrape' || kind === 'gauge') return missed;
     return [...missed, { series, offsetNs, value: 0, base: base === null ? null : 0 }];
   }

@@ -113,7 +113,7 @@ export class PrometheusSource implements MonitorSource {
       const scrape = scrapes.get(labelsKey(each));
       return scrape === undefined ? [] : readingIn(each, facts, scrape);
     });
-    return { readings, ageMs: Math.max(0, ...[...scrapes.values()].map(({ ageMs }) => ageMs)) };
+    return { readings, ageMs: [...scrapes.values()].reduce((most, { ageMs }) => Math.max(most, ageMs), 0) };
   }
 
   async #ask(

@@ -94,6 +94,27 @@ test('looks that failed before a series was first seen are missed in it', async 
   ]);
 });
 
+test('looks that failed before a pod was there are missed in those that were', async () => {
+  const no = () => Promise.reject(new Error('refused'));
+  const pod = (name: string) => ({ ...gauge('a', 1), labels: { pod: name } });
+  const { samples } = await monitored([no, () => look(pod('a')), no, () => look(pod('a'), pod('b'))]);
+  const of = (series: number) =>
+    samples
+      .filter((each) => each.series === series)
+      .map(({ offsetNs, value }) => [offsetNs / S, value])
+      .sort(([a], [b]) => (a ?? 0) - (b ?? 0));
+  expect(of(0)).toEqual([
+    [0.5, null],
+    [1.5, 1],
+    [2.5, null],
+    [3.5, 1],
+  ]);
+  expect(of(1)).toEqual([
+    [2.5, null],
+    [3.5, 1],
+  ]);
+});
+
 test('a counter that a server tells of from its first event on had counted nothing before', async () => {
   const counter = { ...gauge('served', 5), kind: 'counter' as const };
   const { samples } = await monitored([() => look(gauge('a', 1)), () => look(gauge('a', 1), counter)]);

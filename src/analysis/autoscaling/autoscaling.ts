@@ -44,7 +44,7 @@ export function autoscalingOf(input: AutoscalingInput): AutoscalingDocument | nu
     ready: ready.text,
     desired: desired?.text ?? null,
     intervalS,
-    readyReplicas: { first, last, min: Math.min(first, ...counts), max: Math.max(first, ...counts) },
+    readyReplicas: { first, last, min: leastOf(counts, first), max: mostOf(counts, first) },
     steps: steps.map((step, at) => readOut(step, steps[at + 1]?.atNs ?? toNs, input, violated)),
     violatedS: violated?.length ?? null,
     elasticity: elasticityFor(input),
@@ -127,7 +127,7 @@ function readOut(
     return samples.find(({ value }) => start !== null && (isUp ? value > start : value < start))?.offsetNs;
   };
   const goals = (wanted ?? there).map(({ value }) => value);
-  const goal = isUp ? Math.max(...goals) : Math.min(...goals);
+  const goal = isUp ? mostOf(goals) : leastOf(goals);
   const start = valueAt(ready.samples, atNs);
   const hasToMove = start !== null && (isUp ? goal > start : goal < start);
   const all = hasToMove ? there.find(({ value }) => (isUp ? value >= goal : value <= goal)) : undefined;
@@ -162,6 +162,15 @@ function objectiveAfter(
     objectiveMetS: isMet ? (endNs - atNs) / NS_PER_S : null,
     violatedS: own.length,
   };
+}
+
+/** Of more values than a call can have arguments: a week of looks has 600,000. */
+function leastOf(values: readonly number[], first = Number.POSITIVE_INFINITY): number {
+  return values.reduce((least, value) => Math.min(least, value), first);
+}
+
+function mostOf(values: readonly number[], first = Number.NEGATIVE_INFINITY): number {
+  return values.reduce((most, value) => Math.max(most, value), first);
 }
 
 interface Known {

@@ -68,12 +68,12 @@ function movingOf(name: string, parts: AutoscalingParts): (ReplicaSeries & { int
     .filter((series) => series.name === name)
     .map((series) => {
       const samples = parts.samplesOf(series.series);
-      const known = samples.flatMap(({ value }) => (value === null ? [] : [value]));
+      const known = samples.flatMap(({ value }) => (value === null ? [] : [value])).sort((a, b) => a - b);
       return {
         samples,
         text: `${series.name}${labelsText(series)} of ${series.source}`,
         intervalS: parts.intervalsS.get(series.source) ?? 1,
-        moved: known.length === 0 ? -1 : Math.max(...known) - Math.min(...known),
+        moved: known.length === 0 ? -1 : (known.at(-1) ?? 0) - (known[0] ?? 0),
       };
     })
     .sort((a, b) => b.moved - a.moved);

@@ -85,6 +85,17 @@ test('replicas before the judged part, and while the last answers come in, are n
   expect(unseen).toBeNull();
 });
 
+test('a week of looks is read out', () => {
+  const looks = Array.from({ length: 300_000 }, (_, at) => ({
+    offsetNs: at,
+    value: 1 + (at % 3),
+    base: null,
+  }));
+  expect(autoscalingOf(input({ ready: { text: 'ready', samples: looks } }))?.readyReplicas).toEqual({
+    ...{ first: 1, min: 1, max: 3, last: 3 },
+  });
+});
+
 test('stages say where the load changes, to the nanosecond', () => {
   const found = autoscalingOf(input({ stageEndsNs: [20.4 * S, 45 * S, 60 * S] }));
   expect(found?.steps.map(({ atS }) => atS)).toEqual([20.4, 45]);
