@@ -127,7 +127,7 @@ export function monitorOptionsOf(
   const headers = monitorHeader.flatMap((each): MonitorHeader[] => {
     const [, of = null, text = each] = SCOPED.exec(each) ?? [];
     if (of !== null && !monitor.some((place) => placeText(place) === of))
-      problems.add(`--monitor-header: ${of} is no --monitor`);
+      problems.add(`--monitor-header: ${of} is no --monitor`, 'Name a source as --monitor has it.');
     try {
       return [{ of, header: readHeader(text) }];
     } catch (thrown) {
