@@ -43,10 +43,10 @@ async function scene() {
   return { askedMs, ...relay, target, capture: captureFor(await answer.text()) };
 }
 
-/** 40 calls a second for 20 s, as this server answers them. */
+/** 40 calls a second for 28 s, as this server answers them: 5 s of good ones must follow each fault. */
 function captureFor(answer: string): string {
   return captureOf(
-    Array.from({ length: 800 }, (_, at) =>
+    Array.from({ length: 1_120 }, (_, at) =>
       exchangeOf({
         arrivalUs: TEST_EPOCH_US + at * 25_000,
         request: requestMessage({ target: '/v2/models/iris/infer', body: BODY }),
@@ -71,7 +71,7 @@ describe('a replay with planned faults', () => {
   it('judges each by its own objectives, and times the recovery as the dependency saw it', async () => {
     const { askedMs, control, running, target, capture } = await scene();
     const slow = {
-      ...{ proxy: 'dep', fault: 'http_delay', attributes: { delay: 100 }, start: '13s', duration: '4s' },
+      ...{ proxy: 'dep', fault: 'http_delay', attributes: { delay: 100 }, start: '17s', duration: '4s' },
       during: ['errors: rate<0.05'],
     };
     const plan = planFile(running.control, [{ ...OUTAGE, during: 'errors: rate<=1', recovery: '4s' }, slow]);

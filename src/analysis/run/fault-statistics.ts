@@ -1,6 +1,6 @@
 import { type FaultWindow, isDuring } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { type CheckedSend, hasFailed, type Send } from '../../core/run.ts';
+import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
 import type { Threshold } from '../verdict/slo.ts';
 import { PartStatistics } from './slice-statistics.ts';
@@ -19,7 +19,7 @@ export interface FaultFigures {
   readonly after: FaultPhase;
   /** From its end until the objectives held again; null where that was not seen. */
   readonly recoveryNs: number | null;
-  /** Whether enough requests followed for null to mean that they did not hold again. */
+  /** Whether null means that they did not hold again by the end of the window's time to recover. */
   readonly isRecoverySeen: boolean;
   /** The objectives that this went by. */
   readonly recoveredBy: readonly string[];
@@ -34,6 +34,8 @@ export class FaultStatistics {
   /** The phases of sends whose answers are being compared. */
   readonly #compared = new Map<number, readonly Phase[]>();
   readonly #isCompared: boolean;
+  /** The last planned instant of what was sent: until then the target was seen. */
+  #lastNs = 0;
 
   /** @param originNs where the judged part begins @param objectives those of the run */
   constructor(
@@ -48,6 +50,7 @@ export class FaultStatistics {
 
   addSends(sends: readonly Send[]): void {
     for (const send of sends.filter(({ warmup }) => !warmup)) {
+      if (send.actualOffsetNs !== null) this.#lastNs = Math.max(this.#lastNs, send.intendedOffsetNs);
       const phases = this.#watches.flatMap((watch) => watch.add(send) ?? []);
       const isKept = this.#isCompared && this.#compared.size < LIMITS.recoveryRequests;
       if (isKept && send.error === null && send.check == null) this.#compared.set(send.index, phases);
@@ -63,7 +66,7 @@ export class FaultStatistics {
   }
 
   figures(): FaultFigures[] {
-    return this.#watches.map((watch) => watch.figures());
+    return this.#watches.map((watch) => watch.figures(this.#lastNs));
   }
 }
 
@@ -71,20 +74,37 @@ export class FaultStatistics {
 interface Gate {
   readonly expression: string;
   readonly isBroken: (send: Send) => boolean;
+  /** Whether it makes up for one that breaks it. */
+  readonly isSpare?: (send: Send) => boolean;
   /** Broken requests, as a share, from which it does not hold. */
   readonly share: number;
 }
 
-/** Objectives on the times and the errors of all requests; without any, at most 1 % of errors. */
+/**
+ * Objectives on the times, the errors and the refusals of all requests. Without any, at most 1 % of errors; and unless
+ * it is stated, at most 1 % of refusals beyond those that were recorded.
+ */
 function gatesOf(objectives: readonly Threshold[]): Gate[] {
   const gates = objectives.flatMap((threshold) => gateOf(threshold) ?? []);
-  return gates.length > 0 ? gates : [{ expression: 'errors: rate<0.01', isBroken: hasFailed, share: 0.01 }];
+  if (gates.length === 0) gates.push({ expression: 'errors: rate<0.01', isBroken: hasFailed, share: 0.01 });
+  const isStated = objectives.some(({ metric, slice }) => metric === 'rejected' && slice === null);
+  if (isStated) return gates;
+  const wasRefused = ({ recorded }: Send) => recorded != null && isRefused(recorded);
+  const isBroken = (send: Send) => isRefused(send) && !wasRefused(send);
+  const isSpare = (send: Send) => !isRefused(send) && wasRefused(send);
+  return [...gates, { expression: 'rejected: rate<0.01', isBroken, isSpare, share: 0.01 }];
+}
+
+function isRefused({ status }: { readonly status: number | null }): boolean {
+  return status !== null && isTurnedAway(status);
 }
 
 function gateOf({ expression, metric, aggregation, operator, limit, slice }: Threshold): Gate | null {
   if (slice !== null || !operator.startsWith('<')) return null;
   if (metric === 'errors' && aggregation.kind === 'rate')
     return { expression, isBroken: hasFailed, share: limit };
+  if (metric === 'rejected' && aggregation.kind === 'rate')
+    return { expression, isBroken: isRefused, share: limit };
   if (metric !== 'latency' && metric !== 'service') return null;
   const share =
     aggregation.kind === 'percentile' ? 1 - aggregation.percent / 100 : aggregation.kind === 'max' ? 0 : null;
@@ -97,10 +117,11 @@ function serviceNs({ actualOffsetNs, lastByteOffsetNs }: Send): number | null {
   return actualOffsetNs === null || lastByteOffsetNs === null ? null : lastByteOffsetNs - actualOffsetNs;
 }
 
-/** A request after a fault: when it was planned, and which objectives it breaks, one bit each. */
+/** A request after a fault: when it was planned, and which objectives it breaks or makes up for, one bit each. */
 interface Later {
   readonly atNs: number;
   readonly broken: number;
+  readonly spare: number;
 }
 
 class FaultWatch {
@@ -112,13 +133,17 @@ class FaultWatch {
   readonly #during: Phase;
   readonly #after: Phase;
   readonly #later: Later[] = [];
+  /** The first request after it that was not kept, for its number. */
+  #droppedNs = Number.POSITIVE_INFINITY;
   #inFlight = 0;
 
   constructor(window: FaultWindow, all: readonly FaultWindow[], originNs: number, gates: readonly Gate[]) {
     this.#window = window;
     this.#gates = gates;
     const ends = all.map(({ toNs }) => toNs).filter((toNs) => toNs <= window.fromNs);
-    const starts = all.map(({ fromNs }) => fromNs).filter((fromNs) => fromNs >= window.toNs);
+    // Where another fault is on, nothing is learned of how the target recovers from this one.
+    const others = all.filter(({ toNs }) => toNs > window.toNs);
+    const starts = others.map(({ fromNs }) => Math.max(fromNs, window.toNs));
     this.#beforeFromNs = Math.max(originNs, ...ends);
     this.#afterToNs = Math.min(Number.POSITIVE_INFINITY, ...starts);
     this.#before = new Phase(originNs);
@@ -132,18 +157,28 @@ class FaultWatch {
     if (phase === null) return null;
     phase.add(send);
     if (phase === this.#during && send.intendedOffsetNs < this.#window.fromNs) this.#inFlight += 1;
-    const isLater = phase === this.#after && send.actualOffsetNs !== null;
-    if (!isLater || this.#later.length >= LIMITS.recoveryRequests) return phase;
-    const broken = this.#gates.reduce((bits, { isBroken }, at) => bits | (isBroken(send) ? 1 << at : 0), 0);
-    this.#later.push({ atNs: send.intendedOffsetNs, broken });
+    if (phase === this.#after && send.actualOffsetNs !== null) this.#addLater(send);
     return phase;
   }
 
-  figures(): FaultFigures {
-    const holdsFromNs = holdsFrom(
-      this.#later.sort((a, b) => a.atNs - b.atNs),
-      this.#gates,
-    );
+  #addLater(send: Send): void {
+    const atNs = send.intendedOffsetNs;
+    if (this.#later.length >= LIMITS.recoveryRequests) {
+      this.#droppedNs = Math.min(this.#droppedNs, atNs);
+      return;
+    }
+    const bitsOf = (isSet: (gate: Gate) => boolean | undefined) =>
+      this.#gates.reduce((bits, gate, at) => bits | (isSet(gate) ? 1 << at : 0), 0);
+    const broken = bitsOf(({ isBroken }) => isBroken(send));
+    this.#later.push({ atNs, broken, spare: bitsOf(({ isSpare }) => isSpare?.(send)) });
+  }
+
+  /** @param lastNs until when the run was seen */
+  figures(lastNs: number): FaultFigures {
+    const { toNs, recoveredNs } = this.#window;
+    const later = this.#later.filter(({ atNs }) => atNs < this.#droppedNs).sort((a, b) => a.atNs - b.atNs);
+    const seenNs = Math.min(lastNs, this.#afterToNs, this.#droppedNs);
+    const { heldNs, openNs } = holdsFrom(later, this.#gates, { seenNs, recoveredNs });
     return {
       window: this.#window,
       inFlight: this.#inFlight,
@@ -151,8 +186,8 @@ class FaultWatch {
       during: this.#during.figures(),
       after: this.#after.figures(),
       // Where fewer requests follow than it takes to hold, nothing is said of it.
-      isRecoverySeen: this.#later.length >= HOLD_REQUESTS && this.#later.length < LIMITS.recoveryRequests,
-      recoveryNs: holdsFromNs === null ? null : Math.max(0, holdsFromNs - this.#window.toNs),
+      isRecoverySeen: later.length >= HOLD_REQUESTS && seenNs >= recoveredNs && openNs > recoveredNs,
+      recoveryNs: heldNs === null ? null : Math.max(0, heldNs - toNs),
       recoveredBy: this.#gates.map(({ expression }) => expression),
     };
   }
@@ -167,26 +202,62 @@ class FaultWatch {
 }
 
 /**
- * The first request that keeps every objective, and from which on they hold for 5 s and over 20 requests; null where
- * none is seen. A fault that nothing followed in time was not recovered from.
+ * The first request that keeps every objective, and from which on they hold for 5 s and over 20 requests, and until the
+ * end of the time to recover: nothing else judges a relapse in it.
+ * @param seenNs until when the target was seen: a time that goes on behind that is not decided
+ * @returns `heldNs`: that request, null where none was seen; `openNs`: the first one that may be it
  */
-function holdsFrom(later: readonly Later[], gates: readonly Gate[]): number | null {
-  const over = gates.map(() => 0);
-  const count = (each: Later | undefined, step: 1 | -1) => {
-    for (const bit of gates.keys()) over[bit]! += step * (((each?.broken ?? 0) >> bit) & 1);
-  };
+function holdsFrom(
+  later: readonly Later[],
+  gates: readonly Gate[],
+  { seenNs, recoveredNs }: { readonly seenNs: number; readonly recoveredNs: number },
+): { heldNs: number | null; openNs: number } {
+  const soon = new BrokenShares(gates);
+  const whole = new BrokenShares(gates);
   let to = 0;
+  let wholeTo = 0;
   for (const [from, first] of later.entries()) {
     while (to < later.length && (later[to]!.atNs < first.atNs + HOLD_NS || to - from < HOLD_REQUESTS)) {
-      count(later[to], 1);
+      soon.count(later[to]!, 1);
       to += 1;
     }
-    if (to - from < HOLD_REQUESTS) return null;
-    const isKept = gates.every(({ share }, bit) => over[bit] === 0 || over[bit]! / (to - from) < share);
-    if (first.broken === 0 && isKept) return first.atNs;
-    count(first, -1);
+    while (wholeTo < later.length && (wholeTo < to || later[wholeTo]!.atNs < recoveredNs)) {
+      whole.count(later[wholeTo]!, 1);
+      wholeTo += 1;
+    }
+    const isGood = first.broken === 0 && soon.areKept && whole.areKept;
+    const isSeen = to - from >= HOLD_REQUESTS && seenNs >= first.atNs + HOLD_NS;
+    if (isGood && isSeen) return { heldNs: first.atNs, openNs: first.atNs };
+    if (first.broken === 0 && !isSeen) return { heldNs: null, openNs: first.atNs };
+    soon.count(first, -1);
+    whole.count(first, -1);
   }
-  return null;
+  return { heldNs: null, openNs: Number.POSITIVE_INFINITY };
+}
+
+/** How many of the requests in a time break each objective. */
+class BrokenShares {
+  readonly #gates: readonly Gate[];
+  readonly #over: number[];
+  #requests = 0;
+
+  constructor(gates: readonly Gate[]) {
+    this.#gates = gates;
+    this.#over = gates.map(() => 0);
+  }
+
+  count({ broken, spare }: Later, step: 1 | -1): void {
+    this.#requests += step;
+    for (const bit of this.#gates.keys())
+      this.#over[bit]! += step * (((broken >> bit) & 1) - ((spare >> bit) & 1));
+  }
+
+  get areKept(): boolean {
+    return this.#gates.every(({ share }, bit) => {
+      const over = this.#over[bit]!;
+      return over <= 0 || over / this.#requests < share;
+    });
+  }
 }
 
 /** The requests of one phase. */

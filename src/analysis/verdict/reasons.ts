@@ -305,7 +305,8 @@ const CATALOGUE = {
   recovery_unknown: entry<{ name: string }>({
     severity: 'doubt',
     title: 'Not known whether the target recovered',
-    text: ({ name }) => `too few requests followed fault ${name} to say when the objectives held again`,
+    text: ({ name }) =>
+      `too little was seen after fault ${name} to say whether the objectives held again in time`,
     means: 'A time to recover was stated, and it was not seen.',
     advice: 'Let the run go on for longer after the fault, or end the fault earlier.',
   }),

@@ -82,8 +82,19 @@ export function readFaultPlan(path: string, plannedNs: number, originNs: number)
     const window = { name, fromNs, toNs, recoveredNs: toNs + recoveryNs, isJudgedApart: during.length > 0 };
     return [{ ...window, stated, during }];
   });
+  for (const [index, fault] of faults.entries()) {
+    const within = faults.find((other) => other !== fault && isOnIn(other, fault.toNs, fault.recoveredNs));
+    if (within === undefined) continue;
+    const text = `faults.${index}.recovery: reaches into fault ${within.name}, which would be judged with it; let it end before that begins`;
+    problems.push({ text, place: placeOf(['faults', index, 'recovery']) });
+  }
   if (problems.length > 0) throw invalidYaml(path, problems, PURPOSE);
   return { control: read.data.control, faults: faults.sort((a, b) => a.fromNs - b.fromNs) };
+}
+
+/** Whether a fault is on within a time. */
+function isOnIn({ fromNs, toNs }: FaultWindow, sinceNs: number, untilNs: number): boolean {
+  return fromNs < untilNs && toNs > sinceNs;
 }
 
 function timeOf(text: string | undefined, plannedNs: number, refuse: (why: string) => void): number {

@@ -90,7 +90,69 @@ describe('the time to recover', () => {
     });
     const { recoveryNs, recoveredBy } = figuresOf(sends, ['latency: p(99)<200']);
     expect(recoveryNs).toBe(6 * S);
-    expect(recoveredBy).toEqual(['latency: p(99)<200', 'errors: rate<0.01']);
+    expect(recoveredBy).toEqual(['latency: p(99)<200', 'errors: rate<0.01', 'rejected: rate<0.01']);
+  });
+
+  it('does not end before a relapse in the time that was stated for it', () => {
+    const window = { ...WINDOW, recoveredNs: 55 * S };
+    const again = run((at) => at >= 10 && at < 50 && !(at >= 20 && at < 26));
+    expect(figuresOf(again, [], window).recoveryNs).toBe(30 * S);
+    const never = run((at) => at >= 26);
+    expect(figuresOf(never, [], window)).toMatchObject({ recoveryNs: null, isRecoverySeen: true });
+  });
+
+  it('does not end with answers that turn requests away, unless as many were recorded', () => {
+    const away = run(() => false).map((each) =>
+      each.intendedOffsetNs >= 20 * S && each.intendedOffsetNs < 24 * S ? { ...each, status: 429 } : each,
+    );
+    expect(figuresOf(away).recoveryNs).toBe(4 * S);
+    const recorded = { status: 429, bytes: 0, streamed: false, tookNs: null, tellsError: null };
+    const before = away.map((each) => ({ ...each, recorded }));
+    expect(figuresOf(before).recoveryNs).toBe(0);
+    // A third is turned away, as in the recording, and not the same third.
+    const thirds = run(() => false).map((each) => ({
+      ...each,
+      status: each.index % 3 === 0 ? 429 : 200,
+      recorded: { ...recorded, status: each.index % 3 === 1 ? 429 : 200 },
+    }));
+    expect(figuresOf(thirds).recoveryNs).toBe(0);
+    const unrecorded = thirds.map((each) => ({ ...each, recorded: null }));
+    expect(figuresOf(unrecorded).recoveryNs).toBeNull();
+    expect(figuresOf(unrecorded, ['rejected: rate<0.4']).recoveryNs).toBe(0);
+  });
+
+  it('is unknown where the run ends before the objectives have held for long enough', () => {
+    const late = { ...WINDOW, toNs: 59 * S, recoveredNs: 59 * S };
+    const held = figuresOf(
+      run(() => false),
+      [],
+      late,
+    );
+    expect(held).toMatchObject({ recoveryNs: null, isRecoverySeen: false });
+  });
+
+  it('is no failure where the run ends before the time that was stated for it', () => {
+    const failing = run((at) => at >= 10);
+    const stated = (toS: number, recoveredS: number) =>
+      figuresOf(failing, [], { ...WINDOW, toNs: toS * S, recoveredNs: recoveredS * S });
+    expect(stated(58, 68)).toMatchObject({ recoveryNs: null, isRecoverySeen: false });
+    expect(stated(40, 50)).toMatchObject({ recoveryNs: null, isRecoverySeen: true });
+  });
+
+  it('is not seen under another fault', () => {
+    const other = { ...WINDOW, name: 'other', fromNs: 15 * S, toNs: 40 * S, recoveredNs: 40 * S };
+    const statistics = new FaultStatistics([WINDOW, other], 0, { objectives: [], isCompared: false });
+    statistics.addSends(run((at) => at >= 10 && at < 20));
+    const [first, second] = statistics.figures();
+    expect(first).toMatchObject({ recoveryNs: null, isRecoverySeen: false, after: { requests: 0 } });
+    expect(second).toMatchObject({ recoveryNs: 0, after: { requests: 1_000 } });
+  });
+
+  it('does not end in the last seconds before the next fault', () => {
+    const next = { ...WINDOW, name: 'next', fromNs: 24 * S, toNs: 30 * S, recoveredNs: 30 * S };
+    const statistics = new FaultStatistics([WINDOW, next], 0, { objectives: [], isCompared: false });
+    statistics.addSends(run(() => false));
+    expect(statistics.figures()[0]).toMatchObject({ recoveryNs: null, isRecoverySeen: false });
   });
 
   it('is unknown where the objectives never hold again, or too few requests follow', () => {

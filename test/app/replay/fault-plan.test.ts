@@ -27,13 +27,13 @@ test('a plan lies behind the warm-up, by times and by shares of the run, in the 
   const { control, faults } = read(`
 faults:
   - { proxy: redis, fault: down, start: 40%, duration: 20%, during: 'errors: rate<=1', recovery: 10s }
-  - { name: slow, proxy: api, fault: http_delay, attributes: { delay: 50 }, start: 500ms, duration: 3m }
+  - { name: slow, proxy: api, fault: http_delay, attributes: { delay: 50 }, start: 500ms, duration: 30s }
 `);
   expect(control).toBe('127.0.0.1:8474');
   expect(
     faults.map(({ stated: _, during, ...window }) => [window, during.map(({ expression }) => expression)]),
   ).toEqual([
-    [{ name: 'slow', fromNs: 5.5 * S, toNs: 185.5 * S, recoveredNs: 185.5 * S, isJudgedApart: false }, []],
+    [{ name: 'slow', fromNs: 5.5 * S, toNs: 35.5 * S, recoveredNs: 35.5 * S, isJudgedApart: false }, []],
     [
       { name: 'redis-down', fromNs: 45 * S, toNs: 65 * S, recoveredNs: 75 * S, isJudgedApart: true },
       ['errors{fault=redis-down}: rate<=1'],
@@ -72,6 +72,11 @@ test.each([
     'a reserved name',
     'faults: [{ name: none, proxy: a, fault: down, start: 0s, duration: 1s }]',
     /name of its own/,
+  ],
+  [
+    'a recovery that reaches into another fault, so that nothing would judge that one',
+    'faults:\n  - { proxy: a, fault: down, start: 10s, duration: 10s, recovery: 60s }\n  - { proxy: b, fault: down, start: 30s, duration: 10s }',
+    /line 2, .*recovery: reaches into fault b-down/,
   ],
   [
     'an objective of the whole run',
