@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { describe, expect, it } from 'vitest';
 import { FaultControl } from '../../src/app/fault-control.ts';
+import { LIMITS, WIRE } from '../../src/core/limits.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../support/certificate.ts';
 import { echoServer, PlainClient, plainServer, startRelay } from '../support/fault-relay.ts';
 import { startReprise } from '../support/process.ts';
@@ -84,6 +87,31 @@ describe('faults on the stream', () => {
     expect(before).toBeLessThan(24 * 1024 * 1024);
     const page = await (await fetch(`${relay.origin}/metrics`)).text();
     expect(Number(/reprise_faults_throttled_total\{proxy="dep"\} (\d+)/.exec(page)?.[1])).toBeGreaterThan(0);
+  });
+
+  it('holds no more than its bound of a peer that cannot be asked whether it is there', async () => {
+    const path = join(temporaryDirectory(), 'dep.sock');
+    const flood = createServer((socket) => {
+      const more = () => {
+        while (!socket.destroyed && socket.write(Buffer.alloc(65_536)));
+      };
+      socket.on('drain', more).on('error', () => undefined);
+      more();
+    }).listen(path);
+    await once(flood, 'listening');
+    const relay = await startRelay(`unix:${path}`);
+    await relay.control.add('dep', { type: 'bandwidth', attributes: { rate: 1 } });
+    const client = await PlainClient.to(relay.port);
+    const read = async () => {
+      const page = await (await fetch(`${relay.origin}/metrics`)).text();
+      const bytes = /toxiproxy_proxy_received_bytes_total\{direction="downstream",[^}]*\} (\d+)/.exec(page);
+      return Number(bytes?.[1]);
+    };
+    while ((await read()) < LIMITS.faultHeldBytes) await sleep(20);
+    await sleep(10 * WIRE.probeMs);
+    expect(await read()).toBeLessThan(LIMITS.faultHeldBytes + LIMITS.probedBytes);
+    client.socket.destroy();
+    flood.close();
   });
 
   it('paces by bandwidth', async () => {

@@ -105,20 +105,27 @@ class Link {
 
   /** Reads from the sender, or not, by what is held. */
   look(): void {
-    const held = this.#stages.reduce((sum, { stage }) => sum + stage.heldBytes, this.#owner.heldBefore(this));
+    const held = this.#heldBytes;
     const limit = this.#paused ? LIMITS.faultHeldBytes / 2 : LIMITS.faultHeldBytes;
     const isOver = held >= limit;
     const wanted = this.#full || isOver;
-    if (wanted === this.#paused) return;
+    const wasPaused = this.#paused;
     this.#paused = wanted;
     if (wanted) {
-      if (isOver) this.#owner.throttled();
+      if (isOver && !wasPaused) this.#owner.throttled();
+      // Also where it was: to ask whether its peer is there, it may have been read.
       this.#from.stream.pause();
-      this.#owner.paused.add(this.#from, this.#to);
+      if (!wasPaused) this.#owner.paused.add(this.#from, this.#to, () => this.#heldBytes);
       return;
     }
+    if (!wasPaused) return;
     if (!this.sourceEnded) this.#owner.paused.delete(this.#from);
     this.#from.stream.resume();
+  }
+
+  /** Bytes of this direction that wait for a fault. */
+  get #heldBytes(): number {
+    return this.#stages.reduce((sum, { stage }) => sum + stage.heldBytes, this.#owner.heldBefore(this));
   }
 
   /** The first fault takes what is read; each gives to the next. */

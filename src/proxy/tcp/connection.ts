@@ -304,12 +304,12 @@ function onError(side: PeerSocket, act: (error: NodeJS.ErrnoException) => void):
  * sides.
  */
 export class PausedPeers {
-  readonly #sides = new Map<PeerSocket, PeerSocket>();
+  readonly #sides = new Map<PeerSocket, () => number>();
   #timer: NodeJS.Timeout | null = null;
 
-  /** @param other what its bytes go to */
-  add(side: PeerSocket, other: PeerSocket): void {
-    this.#sides.set(side, other);
+  /** @param other what its bytes go to @param heldBytes those that wait on their way there */
+  add(side: PeerSocket, other: PeerSocket, heldBytes = () => 0): void {
+    this.#sides.set(side, () => heldBytes() + other.stream.writableLength);
     this.#timer ??= setInterval(() => this.#askAll(), WIRE.probeMs).unref();
   }
 
@@ -322,7 +322,7 @@ export class PausedPeers {
       clearInterval(this.#timer);
       this.#timer = null;
     }
-    for (const [side, other] of this.#sides) ask(side, other);
+    for (const [side, unsentBytes] of this.#sides) ask(side, unsentBytes);
   }
 }
 
@@ -332,12 +332,12 @@ export class PausedPeers {
  * the socket is a unix one (whose peer may be gone although all it said lies here and is wanted), one chunk is
  * read, which the other side holds: up to a bound.
  */
-function ask(side: PeerSocket, other: PeerSocket): void {
+function ask(side: PeerSocket, unsentBytes: () => number): void {
   const { stream, socket } = side;
   // What still has bytes to write, or is being connected, is watched by the kernel for that.
   if (stream.destroyed || socket.connecting || stream.writableLength > 0) return;
   if (side.resettable && !stream.writableEnded) askPeer(socket);
-  else if (stream.isPaused() && other.stream.writableLength < LIMITS.probedBytes) stream.resume();
+  else if (stream.isPaused() && unsentBytes() < LIMITS.probedBytes) stream.resume();
 }
 
 /**
