@@ -3,6 +3,7 @@ import { z } from 'zod';
 const DAY_MS = 86_400_000;
 const ms = z.int().min(0).max(DAY_MS);
 const bytes = z.int().min(0);
+const MOST_SLICE_BYTES = 2 ** 30;
 
 /** Shapes of a random delay: even within the jitter, normal with it as deviation, or Pareto above the latency. */
 export const DELAY_SHAPES = ['uniform', 'normal', 'pareto'] as const;
@@ -34,11 +35,16 @@ export const TOXIC_ATTRIBUTES = {
     timeout: ms.default(0).describe('Nothing passes. ms of silence until the connection closes; 0: never.'),
   }),
   reset_peer: z.object({ timeout: ms.default(0).describe('ms from the first bytes to the reset.') }),
-  slicer: z.object({
-    average_size: z.int().min(1).describe('Bytes of a slice.'),
-    size_variation: bytes.default(0).describe('Bytes by which slices differ; less than the average.'),
-    delay: z.int().min(0).max(60_000_000).default(0).describe('µs between slices.'),
-  }),
+  slicer: z
+    .object({
+      average_size: z.int().min(1).max(MOST_SLICE_BYTES).describe('Bytes of a slice.'),
+      size_variation: bytes.default(0).describe('Bytes by which slices differ; less than the average.'),
+      delay: z.int().min(0).max(60_000_000).default(0).describe('µs between slices.'),
+    })
+    .refine((stated) => stated.size_variation < stated.average_size, {
+      path: ['size_variation'],
+      message: 'must be less than average_size',
+    }),
   limit_data: z.object({ bytes: bytes.default(0).describe('The connection closes after this many bytes.') }),
   http_error: z.object({
     status: z.int().min(200).max(599).default(503).describe('Answered in place of the upstream.'),

@@ -114,6 +114,21 @@ describe('faults on the stream', () => {
     flood.close();
   });
 
+  it('counts what each slice takes, so that slices of a byte do not fill the memory', async () => {
+    const relay = await startRelay(`127.0.0.1:${await echoServer()}`);
+    const slicer = { average_size: 1, delay: 60_000_000 };
+    await relay.control.add('dep', { type: 'slicer', stream: 'upstream', attributes: slicer });
+    const client = await PlainClient.to(relay.port);
+    client.socket.write(Buffer.alloc(2 * LIMITS.faultHeldBytes));
+    const page = async () => await (await fetch(`${relay.origin}/metrics`)).text();
+    while (!/throttled_total\{proxy="dep"\} 1/.test(await page())) await sleep(20);
+    await sleep(5 * WIRE.probeMs);
+    const read = /toxiproxy_proxy_received_bytes_total\{direction="upstream",[^}]*\} (\d+)/.exec(
+      await page(),
+    );
+    expect(Number(read?.[1])).toBeLessThan(LIMITS.probedBytes);
+  });
+
   it('paces by bandwidth', async () => {
     const { control, port } = await startRelay(`127.0.0.1:${await echoServer()}`);
     await control.add('dep', { type: 'bandwidth', attributes: { rate: 100 } });

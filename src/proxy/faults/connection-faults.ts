@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts';
+import { LIMITS } from '../../core/limits.ts';
 import type { SeededRandom } from '../../core/random.ts';
 import { isToxicOf, type Toxic, type ToxicAttributes } from '../../documents/toxics.ts';
 import { delayDraw } from './draws.ts';
@@ -104,7 +105,7 @@ abstract class TimedStage extends Stage {
   /** @param bytes null for the end */
   protected hold(bytes: Buffer | null, dueNs: number): void {
     this.#queue.push({ bytes, dueNs });
-    this.#held += bytes?.length ?? 0;
+    this.#held += heldBytesOf(bytes);
     if (this.#queue.length === 1) this.#release();
   }
 
@@ -118,7 +119,7 @@ abstract class TimedStage extends Stage {
         return;
       }
       this.#queue.shift();
-      this.#held -= first.bytes?.length ?? 0;
+      this.#held -= heldBytesOf(first.bytes);
       this.#pass(first.bytes);
       this.host.released();
     }
@@ -128,6 +129,11 @@ abstract class TimedStage extends Stage {
     if (bytes === null) this.next.end();
     else this.next.push(bytes);
   }
+}
+
+/** What a piece that waits takes: a slice of one byte takes far more than that. */
+function heldBytesOf(bytes: Buffer | null): number {
+  return LIMITS.heldPieceBytes + (bytes?.length ?? 0);
 }
 
 /** Each piece goes on after its own delay, and never before the piece in front of it. */

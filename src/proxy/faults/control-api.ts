@@ -31,14 +31,19 @@ function json(status: number, document: unknown): Answer {
   return { status, type: 'application/json', body: JSON.stringify(document) };
 }
 
+/** Half of a surrogate pair is no text: it can be in no URL and no header. */
+const nameText = z
+  .string()
+  .max(200)
+  .refine((name) => name.isWellFormed(), 'is not well-formed Unicode');
 const proxyBody = z.object({
-  name: z.string().max(200).default(''),
+  name: nameText.default(''),
   listen: z.string().optional(),
   upstream: z.string().optional(),
   enabled: z.boolean().optional(),
 });
 const toxicBody = z.object({
-  name: z.string().max(200).default(''),
+  name: nameText.default(''),
   type: z.string().default(''),
   stream: z.string().default('downstream'),
   toxicity: z.number().min(0).max(1).default(1),

@@ -109,6 +109,25 @@ describe('the control API', () => {
     expect((await ask('GET', '/metrics')).body).toContain('reprise_faults_capped_total 1');
   });
 
+  it('refuses what would hang or end the relay', async () => {
+    const { ask } = await api();
+    const slicer = { average_size: 10, size_variation: 10 };
+    const refused = [
+      ['/proxies/dep/toxics', { type: 'slicer', attributes: slicer }],
+      [
+        '/proxies/dep/toxics',
+        { type: 'slicer', attributes: { average_size: 2 ** 33, size_variation: 2 ** 32 } },
+      ],
+      ['/proxies/dep/toxics', { type: 'http_error', name: '\ud800' }],
+      ['/proxies', { name: '\udfff', upstream: '127.0.0.1:1' }],
+    ] as const;
+    for (const [path, body] of refused) expect(await ask('POST', path, body)).toMatchObject({ status: 400 });
+    const stated = { type: 'slicer', name: 's', attributes: { ...slicer, size_variation: 9 } };
+    expect((await ask('POST', '/proxies/dep/toxics', stated)).status).toBe(200);
+    const changed = { attributes: { average_size: 9 } };
+    expect((await ask('POST', '/proxies/dep/toxics/s', changed)).status).toBe(400);
+  });
+
   it('is closed to browsers and to large bodies', async () => {
     const { ask } = await api();
     expect((await ask('GET', '/proxies', undefined, { 'user-agent': 'Mozilla/5.0' })).status).toBe(403);
