@@ -18,6 +18,8 @@ export const LIMITS = {
   faultProxies: 100,
   faultBodyBytes: 1 * MIB,
   faultCounts: 1_000,
+  /** Until a proxy that could not listen again is tried once more. */
+  faultRetryMs: 500,
   /** Requests after a planned fault that are looked at for the time to recover. */
   recoveryRequests: 200_000,
   /** A certificate, key or bundle of them. */

@@ -381,6 +381,46 @@ describe('the end of a controller', () => {
     await (await PlainClient.to(port)).echo(WORD);
   });
 
+  it('takes every fault away although one proxy cannot listen again, and tries that one until it can', async () => {
+    const port = await echoServer();
+    const { control, running } = await startRelay('', {
+      listen: ['first=127.0.0.1:0', 'second=127.0.0.1:0'],
+      upstream: [`127.0.0.1:${port}`, `127.0.0.1:${port}`],
+    });
+    const leased = new FaultControl(running.control, 'run-1');
+    await leased.renew(30);
+    await leased.enable('first', false);
+    await leased.add('first', { type: 'timeout', attributes: {} });
+    await leased.enable('second', false);
+    await leased.add('second', { type: 'timeout', attributes: {} });
+    const [first] = await control.proxies();
+    const taken = createServer().listen(Number(first?.listen.split(':').at(-1)), '127.0.0.1');
+    await once(taken, 'listening');
+    await expect(leased.endLease()).rejects.toThrow('the port is in use');
+    const shown = async () =>
+      (await control.proxies()).map(({ enabled, toxics }) => [enabled, toxics.length]);
+    expect(await shown()).toEqual([
+      [false, 0],
+      [true, 0],
+    ]);
+    taken.close();
+    while ((await shown())[0]?.[0] === false) await sleep(50);
+  });
+
+  it('does not take over what another one switched off', async () => {
+    const { control, running, origin } = await startRelay(`127.0.0.1:${await echoServer()}`);
+    const [first, second] = ['run-1', 'run-2'].map((lease) => new FaultControl(running.control, lease));
+    await first?.renew(30);
+    await second?.renew(30);
+    await first?.enable('dep', false);
+    const headers = { 'user-agent': 'test', 'x-reprise-lease': 'run-2' };
+    await fetch(`${origin}/proxies/dep`, { method: 'POST', body: '{}', headers });
+    await second?.endLease();
+    expect((await control.proxies())[0]?.enabled).toBe(false);
+    await first?.endLease();
+    expect((await control.proxies())[0]?.enabled).toBe(true);
+  });
+
   it('ends with a signal and leaves no connection', async () => {
     const port = await echoServer();
     const process = startReprise(

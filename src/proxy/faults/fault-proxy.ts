@@ -114,7 +114,6 @@ export class FaultProxy {
 
   /** @throws AppError LISTEN_FAILED */
   async enable(): Promise<void> {
-    this.downBy = null;
     if (this.#server) return;
     const server = createServer(SOCKET_OPTIONS, (socket) => this.#take(socket));
     const listening = await listenOn(server, this.listen);
@@ -124,6 +123,7 @@ export class FaultProxy {
     });
     this.#server = { server, listening };
     this.listen = listening.endpoint;
+    this.downBy = null;
   }
 
   /** Refuses clients and ends those that are there, as a dependency that is down. */

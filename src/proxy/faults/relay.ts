@@ -47,6 +47,7 @@ export class FaultRelay {
   readonly #parts: RelayParts;
   readonly #proxies = new Map<string, FaultProxy>();
   readonly #leases = new Map<string, NodeJS.Timeout>();
+  readonly #retries = new Map<FaultProxy, NodeJS.Timeout>();
   readonly #counts = new Map<string, InjectedCounts>();
   readonly #files: TlsFiles[] = [];
   readonly #notify: (notice: Notice) => void;
@@ -106,7 +107,7 @@ export class FaultRelay {
   }
 
   stop(): void {
-    for (const timer of this.#leases.values()) clearTimeout(timer);
+    for (const timer of [...this.#leases.values(), ...this.#retries.values()]) clearTimeout(timer);
     for (const proxy of this.#proxies.values()) proxy.stop();
     for (const files of this.#files) files.close();
   }
@@ -145,6 +146,7 @@ export class FaultRelay {
     },
     lease: string | null,
   ): Promise<void> {
+    const wasOn = proxy.enabled;
     if (change.moved) {
       this.#mustHaveCertificate(change.listen);
       proxy.stop();
@@ -154,7 +156,8 @@ export class FaultRelay {
     if (change.enabled) await proxy.enable();
     else {
       proxy.disable();
-      proxy.downBy = lease;
+      // Whoever finds it switched off does not take it over.
+      if (wasOn) proxy.downBy = lease;
     }
   }
 
@@ -175,12 +178,12 @@ export class FaultRelay {
     return found;
   }
 
-  /** Takes every fault away and switches every proxy on. */
+  /** Takes every fault away and switches every proxy on. @throws AppError LISTEN_FAILED where one cannot */
   async reset(): Promise<void> {
-    for (const proxy of this.#proxies.values()) {
-      for (const active of proxy.toxics) proxy.remove(active);
-      await proxy.enable();
-    }
+    await this.#restore(
+      () => true,
+      () => true,
+    );
   }
 
   /** Begins a lease or makes it longer. What is set under it ends when it is not renewed in this time. */
@@ -215,10 +218,37 @@ export class FaultRelay {
   async endLease(lease: string): Promise<void> {
     clearTimeout(this.#leases.get(lease));
     this.#leases.delete(lease);
-    for (const proxy of this.#proxies.values()) {
-      for (const active of proxy.toxics) if (active.lease === lease) proxy.remove(active);
-      if (proxy.downBy === lease) await proxy.enable();
-    }
+    await this.#restore(
+      (active) => active.lease === lease,
+      (proxy) => proxy.downBy === lease,
+    );
+  }
+
+  /** One that cannot listen again keeps no other from it, and keeps no fault on. */
+  async #restore(
+    isOver: (active: ActiveToxic) => boolean,
+    isBack: (proxy: FaultProxy) => boolean,
+  ): Promise<void> {
+    for (const proxy of this.#proxies.values())
+      for (const active of proxy.toxics) if (isOver(active)) proxy.remove(active);
+    const failures: unknown[] = [];
+    for (const proxy of [...this.#proxies.values()].filter(isBack))
+      await proxy.enable().catch((error: unknown) => {
+        failures.push(error);
+        if (proxy.downBy !== null) this.#enableLater(proxy, proxy.downBy);
+      });
+    if (failures.length > 0) throw failures[0];
+  }
+
+  /** Whoever switched it off is gone: it is tried until it listens, or somebody else has decided on it. */
+  #enableLater(proxy: FaultProxy, downBy: string): void {
+    clearTimeout(this.#retries.get(proxy));
+    const retry = () => {
+      this.#retries.delete(proxy);
+      if (this.#proxies.get(proxy.name) !== proxy || proxy.downBy !== downBy) return;
+      proxy.enable().catch(() => this.#enableLater(proxy, downBy));
+    };
+    this.#retries.set(proxy, setTimeout(retry, LIMITS.faultRetryMs).unref());
   }
 
   #watch(paths: ConstructorParameters<typeof TlsFiles>[0], what: string): TlsFiles {
