@@ -67,6 +67,11 @@ export class FaultControl {
     return z.array(injected).parse(await this.#ask('GET', '/counts'));
   }
 
+  /** Connections of clients that each proxy accepted since it was made, by its name. */
+  async accepted(): Promise<Record<string, number>> {
+    return z.record(z.string(), z.int().min(0)).parse(await this.#ask('GET', '/connections'));
+  }
+
   async renew(seconds: number): Promise<void> {
     await this.#ask('PUT', `/leases/${this.#lease}`, { seconds });
   }

@@ -71,14 +71,16 @@ const fault = z.object({
   removedS: maybeNumber.describe('When the relay said that it was over.'),
   problem: maybeText.describe('Why it was not on as planned; null if it was.'),
   connections: count.describe('Connections that it was on.'),
-  injected: count.describe('How often it acted.'),
+  injected: count.describe(
+    'How often it acted; of `down`, connections cut, and 1 where there was none but the proxy had others in the run.',
+  ),
   judgedBy: z.array(z.string()).describe("Objectives of its window; empty where the run's hold."),
   inFlight: count.describe('Requests of its window that were planned before it.'),
   before: phase.describe('From the end of the fault before it.'),
   during: phase,
   after: phase.describe('Until the next fault begins.'),
   recovery: z.object({
-    s: maybeNumber.describe('From its end until the objectives held again; null if that was not seen.'),
+    s: maybeNumber.describe('From when it was over until the objectives held again; null if not seen.'),
     limitS: maybeNumber.describe('As stated; requests planned in it are judged by this limit alone.'),
     by: z.array(z.string()).describe('The objectives that had to hold again, from the actual sends.'),
     ok: z.boolean().nullable().describe('Null without a limit, or where it is not known.'),

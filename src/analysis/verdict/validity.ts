@@ -50,9 +50,9 @@ export function doubtsOf(run: EvaluatedRun): Reason[] {
 /** Whether each planned fault was there, and whether it is known how long the target took to recover. */
 function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
   const { faults = [], interrupted: cause } = context;
-  for (const { name, fault, problem, injected, recovery } of faults) {
+  for (const { name, problem, injected, recovery } of faults) {
     if (problem !== null) yield reason('fault_not_as_planned', { name, problem });
-    else if (cause === null && injected === 0 && fault !== 'down') yield reason('fault_not_felt', { name });
+    else if (cause === null && injected === 0) yield reason('fault_not_felt', { name });
     if (recovery.limitS !== null && recovery.ok === null) yield reason('recovery_unknown', { name });
   }
 }

@@ -23,9 +23,8 @@ const LEASE_S = 5;
 const RENEW_MS = 1_000;
 /** Between two looks at the clock of a run that has not begun. */
 const LOOK_MS = 5;
-/** A fault that is on or over this much late, or 2 % of its length, was not as planned. */
+/** A fault that is on or over this much late was not as planned. */
 const LATE_NS = 0.25e9;
-const LATE_SHARE = 0.02;
 
 const PURPOSE = {
   what: 'fault plan',
@@ -82,19 +81,35 @@ export function readFaultPlan(path: string, plannedNs: number, originNs: number)
     const window = { name, fromNs, toNs, recoveredNs: toNs + recoveryNs, isJudgedApart: during.length > 0 };
     return [{ ...window, stated, during }];
   });
-  for (const [index, fault] of faults.entries()) {
-    const within = faults.find((other) => other !== fault && isOnIn(other, fault.toNs, fault.recoveredNs));
-    if (within === undefined) continue;
-    const text = `faults.${index}.recovery: reaches into fault ${within.name}, which would be judged with it; let it end before that begins`;
-    problems.push({ text, place: placeOf(['faults', index, 'recovery']) });
+  for (const [index, key, text] of overlapsOf(faults)) {
+    problems.push({ text: `faults.${index}.${key}: ${text}`, place: placeOf(['faults', index, key]) });
   }
   if (problems.length > 0) throw invalidYaml(path, problems, PURPOSE);
   return { control: read.data.control, faults: faults.sort((a, b) => a.fromNs - b.fromNs) };
 }
 
-/** Whether a fault is on within a time. */
-function isOnIn({ fromNs, toNs }: FaultWindow, sinceNs: number, untilNs: number): boolean {
-  return fromNs < untilNs && toNs > sinceNs;
+/** What of a plan reaches into another fault, so that it could not be played or judged: index, key and reason. */
+function* overlapsOf(faults: readonly ScheduledFault[]): Generator<[number, string, string]> {
+  for (const [index, fault] of faults.entries()) {
+    const { fromNs, toNs, recoveredNs, stated } = fault;
+    const others = faults.filter((other) => other !== fault);
+    const within = others.find((other) => other.fromNs < recoveredNs && other.toNs > toNs);
+    if (within !== undefined) {
+      const text = `reaches into fault ${within.name}, which would be judged with it; let it end before that begins`;
+      yield [index, 'recovery', text];
+    }
+    const isDown = ({ fault: type, proxy }: PlannedFault) => type === 'down' && proxy === stated.proxy;
+    const down = faults
+      .slice(0, index)
+      .find((other) => isDown(other.stated) && other.fromNs <= toNs && other.toNs >= fromNs);
+    if (stated.fault === 'down' && down !== undefined) {
+      yield [
+        index,
+        'start',
+        `${stated.proxy} is down then, by fault ${down.name}, whose end would end this one`,
+      ];
+    }
+  }
 }
 
 function timeOf(text: string | undefined, plannedNs: number, refuse: (why: string) => void): number {
@@ -164,6 +179,8 @@ export class FaultPlayer {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #applied: Applied[];
+  /** Connections that each proxy had accepted before the run. */
+  #accepted: Readonly<Record<string, number>> = {};
   readonly #timers = new Set<NodeJS.Timeout>();
   #renewing: NodeJS.Timeout | null = null;
   /** Changes of the relay one after the other. */
@@ -209,6 +226,7 @@ export class FaultPlayer {
     // Now and not when a fault is due, which it would delay.
     const counts = await this.#control.counts();
     for (const index of this.#applied.keys()) this.#count(index, counts, -1);
+    this.#accepted = await this.#control.accepted();
     this.#renewing = setInterval(() => {
       this.#control.renew(LEASE_S).catch((error: unknown) => {
         this.#logger.warn({ reason: reasonOf(error) }, 'the lease of the planned faults was not renewed');
@@ -234,6 +252,7 @@ export class FaultPlayer {
     for (const [index, { appliedNs, removedNs }] of this.#applied.entries()) {
       if (appliedNs !== null && removedNs === null) await this.#remove(index);
     }
+    await this.#lookForUnmet();
     if (this.#renewing) clearInterval(this.#renewing);
     await this.#control.endLease().catch((error: unknown) => {
       this.#logger.warn(
@@ -286,11 +305,12 @@ export class FaultPlayer {
       this.#logger.error({ fault: name, reason: reasonOf(error) }, 'a planned fault could not be set');
     }
   }
+
   async #remove(index: number): Promise<void> {
     const [{ stated, name }, applied] = this.#at(index);
     if (applied.appliedNs === null) return;
     try {
-      if (stated.fault === 'down') await this.#control.enable(stated.proxy, true);
+      if (stated.fault === 'down') await this.#bringBack(stated.proxy, applied);
       else await this.#control.remove(stated.proxy, name);
       applied.removedNs = this.#clock.nowNs() - this.#startNs;
       this.#count(index, await this.#control.counts(), 1);
@@ -298,6 +318,30 @@ export class FaultPlayer {
     } catch (error) {
       applied.problem ??= `it was gone, or could not be taken away, at its end: ${reasonOf(error)}`;
       this.#logger.error({ fault: name, reason: reasonOf(error) }, 'a planned fault could not be taken away');
+    }
+  }
+
+  /** A toxic that is gone cannot be removed; a proxy that is on again can be switched on without a word. */
+  async #bringBack(proxy: string, applied: Applied): Promise<void> {
+    const shown = (await this.#control.proxies()).find(({ name }) => name === proxy);
+    if (shown?.enabled === true) applied.problem ??= 'the proxy was switched on before its end';
+    await this.#control.enable(proxy, true);
+  }
+
+  /** Who is refused is not counted: a `down` touched nobody where it cut no connection and the run brought none. */
+  async #lookForUnmet(): Promise<void> {
+    const unmet = this.#plan.faults.flatMap(({ stated }, index) => {
+      const applied = this.#applied[index] as Applied;
+      return stated.fault === 'down' && applied.connections === 0 ? [{ applied, proxy: stated.proxy }] : [];
+    });
+    if (unmet.length === 0) return;
+    try {
+      const accepted = await this.#control.accepted();
+      for (const { applied, proxy } of unmet)
+        if (accepted[proxy] === this.#accepted[proxy]) applied.injected = 0;
+    } catch (error) {
+      for (const { applied } of unmet)
+        applied.problem ??= `it is not known whether anybody met it: ${reasonOf(error)}`;
     }
   }
 
@@ -325,7 +369,9 @@ function faultDocument(
 ): FaultDocument {
   const seconds = (ns: number | null) => (ns === null ? null : ns / NS_PER_S);
   const limitNs = recoveredNs > toNs ? recoveredNs - toNs : null;
-  const { recoveryNs } = figures;
+  // From when it was over: until then its failures are its own.
+  const lateNs = Math.max(0, (applied.removedNs ?? toNs) - toNs);
+  const recoveryNs = figures.recoveryNs === null ? null : Math.max(0, figures.recoveryNs - lateNs);
   const { proxy, fault, stream, toxicity, attributes } = stated;
   const isUnseen = recoveryNs === null && !isWhole;
   return {
@@ -334,7 +380,7 @@ function faultDocument(
     toS: toNs / NS_PER_S,
     appliedS: seconds(applied.appliedNs),
     removedS: seconds(applied.removedNs),
-    problem: applied.problem ?? latenessOf(applied, fromNs, toNs, isWhole),
+    problem: applied.problem ?? latenessOf(applied, { fromNs, toNs }, isWhole),
     connections: Math.max(0, applied.connections),
     injected: Math.max(0, applied.injected),
     judgedBy: during.map(({ expression }) => expression),
@@ -359,14 +405,12 @@ function faultDocument(
 /** Why a fault was not on as planned; null where it was. A run that was stopped may not have come to it. */
 function latenessOf(
   { appliedNs, removedNs }: Applied,
-  fromNs: number,
-  toNs: number,
+  { fromNs, toNs }: Pick<FaultWindow, 'fromNs' | 'toNs'>,
   isWhole: boolean,
 ): string | null {
-  const boundNs = Math.max(LATE_NS, LATE_SHARE * (toNs - fromNs));
   if (appliedNs === null) return isWhole ? 'the run ended before it began' : null;
-  if (appliedNs - fromNs > boundNs) return `it was on ${formatMs((appliedNs - fromNs) / NS_PER_MS)} late`;
-  if (removedNs !== null && removedNs - toNs > boundNs) {
+  if (appliedNs - fromNs > LATE_NS) return `it was on ${formatMs((appliedNs - fromNs) / NS_PER_MS)} late`;
+  if (removedNs !== null && removedNs - toNs > LATE_NS) {
     return `it was over ${formatMs((removedNs - toNs) / NS_PER_MS)} late`;
   }
   return null;

@@ -57,7 +57,7 @@ const leaseBody = z.object({ seconds: z.number().positive().max(LONGEST_LEASE_S)
 
 /**
  * The control API of a relay: Toxiproxy 2's paths, bodies and words, so that its clients work unchanged. Beside them
- * `/leases/{id}` and `/counts` are ours. As there, browsers are refused: a page must not reach a local port.
+ * `/leases/{id}`, `/counts` and `/connections` are ours. As there, browsers are refused: a page must not reach a local port.
  */
 export class ControlApi {
   readonly server: Server;
@@ -130,6 +130,12 @@ export class ControlApi {
     if (method !== 'GET') return notFound();
     if (first === 'version') return json(200, { version: this.#version });
     if (first === 'counts') return json(200, this.#relay.counts);
+    if (first === 'connections') {
+      return json(
+        200,
+        Object.fromEntries(this.#relay.proxies.map(({ name, traffic }) => [name, traffic.connections])),
+      );
+    }
     if (first === 'metrics') {
       return { status: 200, type: METRICS_TYPE, body: await relayMetricsOf(this.#relay) };
     }

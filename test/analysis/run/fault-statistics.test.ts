@@ -266,6 +266,8 @@ describe('the verdict of a run with a planned fault', () => {
       verdict: 'INCONCLUSIVE',
       codes: ['fault_not_felt'],
     });
+    const unmet = { fault: 'down', injected: 0 };
+    expect(judged(outage, { during, facts: unmet }).codes).toEqual(['fault_not_felt']);
     expect(judged(outage, { facts: absent }).verdict).toBe('INCONCLUSIVE');
   });
 });

@@ -79,6 +79,11 @@ test.each([
     /line 2, .*recovery: reaches into fault b-down/,
   ],
   [
+    'a proxy that is down twice at once',
+    'faults:\n  - { proxy: a, fault: down, start: 10s, duration: 10s }\n  - { name: again, proxy: a, fault: down, start: 15s, duration: 10s }',
+    /line 3, .*a is down then/,
+  ],
+  [
     'an objective of the whole run',
     "faults: [{ proxy: a, fault: down, start: 0s, duration: 1s, during: 'mismatch: rate<0.1' }]",
     /mismatch/,
