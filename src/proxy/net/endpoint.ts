@@ -12,7 +12,7 @@ export function speaksTls(endpoint: Endpoint): boolean {
   return endpoint.kind === 'tcp' && endpoint.tls;
 }
 
-const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#]*)(?::(\d{1,5}))?\/?$/i;
+const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#=]*)(?::(\d{1,5}))?\/?$/i;
 
 /** How an address is read. */
 interface EndpointReading {

@@ -24,6 +24,8 @@ describe('an endpoint', () => {
     ['127.0.0.1:0', 'host:port'],
     ['127.0.0.1:65536', 'host:port'],
     ['ftp://model:21', 'host:port'],
+    ['name=model:8000', 'host:port'],
+    ['http://name=model:8000', 'host:port'],
     ['http://user@model:80', 'credentials'],
     ['http://model:80?key=s3cret', 'paths pass through'],
     ['http://model:80/v1', 'paths pass through'],
