@@ -92,24 +92,23 @@ export function readFaultPlan(path: string, plannedNs: number, originNs: number)
 function* overlapsOf(faults: readonly ScheduledFault[]): Generator<[number, string, string]> {
   for (const [index, fault] of faults.entries()) {
     const { fromNs, toNs, recoveredNs, stated } = fault;
-    const others = faults.filter((other) => other !== fault);
-    const within = others.find((other) => other.fromNs < recoveredNs && other.toNs > toNs);
-    if (within !== undefined) {
+    const within = faults.find((other) => other.fromNs < recoveredNs && other.toNs > toNs);
+    if (recoveredNs > toNs && within !== undefined) {
       const text = `reaches into fault ${within.name}, which would be judged with it; let it end before that begins`;
       yield [index, 'recovery', text];
     }
-    const isDown = ({ fault: type, proxy }: PlannedFault) => type === 'down' && proxy === stated.proxy;
-    const down = faults
-      .slice(0, index)
-      .find((other) => isDown(other.stated) && other.fromNs <= toNs && other.toNs >= fromNs);
-    if (stated.fault === 'down' && down !== undefined) {
-      yield [
-        index,
-        'start',
-        `${stated.proxy} is down then, by fault ${down.name}, whose end would end this one`,
-      ];
+    if (stated.fault !== 'down') continue;
+    const downs = faults.slice(0, index).filter((other) => isDownOf(stated.proxy, other));
+    const met = downs.find((other) => other.fromNs <= toNs && other.toNs >= fromNs);
+    if (met !== undefined) {
+      const text = `${stated.proxy} is down then, by fault ${met.name}, whose end would end this one`;
+      yield [index, 'start', text];
     }
   }
+}
+
+function isDownOf(proxy: string, { stated }: ScheduledFault): boolean {
+  return stated.fault === 'down' && stated.proxy === proxy;
 }
 
 function timeOf(text: string | undefined, plannedNs: number, refuse: (why: string) => void): number {
@@ -314,6 +313,7 @@ export class FaultPlayer {
       else await this.#control.remove(stated.proxy, name);
       applied.removedNs = this.#clock.nowNs() - this.#startNs;
       this.#count(index, await this.#control.counts(), 1);
+      if (stated.fault === 'down') this.#leaveEarlier(index);
       this.#logger.info({ fault: name, proxy: stated.proxy }, 'a planned fault is over');
     } catch (error) {
       applied.problem ??= `it was gone, or could not be taken away, at its end: ${reasonOf(error)}`;
@@ -354,6 +354,17 @@ export class FaultPlayer {
     );
     applied.connections += sign * (own?.connections ?? 0);
     applied.injected += sign * (own?.injected ?? 0);
+  }
+
+  /** All outages of a proxy have one count: of what a later one did, the earlier ones did a part. */
+  #leaveEarlier(index: number): void {
+    const [{ stated }, applied] = this.#at(index);
+    for (const [other, fault] of this.#plan.faults.entries()) {
+      const { removedNs, connections, injected } = this.#applied[other] as Applied;
+      if (other === index || removedNs === null || !isDownOf(stated.proxy, fault)) continue;
+      applied.connections -= connections;
+      applied.injected -= injected;
+    }
   }
 
   #at(index: number): [ScheduledFault, Applied] {

@@ -57,7 +57,8 @@ const leaseBody = z.object({ seconds: z.number().positive().max(LONGEST_LEASE_S)
 
 /**
  * The control API of a relay: Toxiproxy 2's paths, bodies and words, so that its clients work unchanged. Beside them
- * `/leases/{id}`, `/counts` and `/connections` are ours. As there, browsers are refused: a page must not reach a local port.
+ * `/leases/{id}`, `/counts` and `/connections` are ours. As there, browsers are refused: a page must not reach a local
+ * port.
  */
 export class ControlApi {
   readonly server: Server;

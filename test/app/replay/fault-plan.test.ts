@@ -42,6 +42,15 @@ faults:
   expect(faultPlanLines({ control, faults }).at(-1)).toContain('then 10.0 s to recover');
 });
 
+test('faults that are on at once are played, where no time to recover is stated', () => {
+  const text = `
+faults:
+  - { proxy: a, fault: down, start: 10s, duration: 10s }
+  - { proxy: b, fault: down, start: 15s, duration: 10s }
+  - { name: later, proxy: a, fault: down, start: 30s, duration: 10s, recovery: 60s }`;
+  expect(read(text).faults).toHaveLength(3);
+});
+
 test.each([
   ['an empty file', '', /faults|object/],
   ['an unknown key', 'faults: [{ proxy: a, fault: down, start: 1s, duration: 1s, when: 2s }]', /when/],

@@ -92,3 +92,30 @@ test('the time to recover runs from when the fault was over', async () => {
   const goodFromS = Math.ceil((removedS + 1) / 0.02) * 0.02;
   expect(document(goodFromS)?.recovery.s).toBeCloseTo(goodFromS - removedS, 6);
 });
+
+test('what an outage ended is not counted to the next one of the same proxy', async () => {
+  const relay = await relayTo();
+  await come(relay);
+  const file = join(temporaryDirectory(), 'plan.yaml');
+  const down = { proxy: 'dep', fault: 'down', duration: '1ms' };
+  const faults = [
+    { ...down, name: 'first', start: '1ms' },
+    { ...down, name: 'second', start: '2s' },
+  ];
+  writeFileSync(file, JSON.stringify({ control: relay.running.control, faults }));
+  const plan = readFaultPlan(file, 60e9, 0);
+  const player = new FaultPlayer(plan, 'run-1', systemClock, SILENT);
+  let nowNs = 0;
+  await player.begin(() => nowNs);
+  // Long after both were due: the player plays what it missed, one after the other.
+  nowNs = 10e9;
+  while ((await relay.control.counts())[0]?.injected !== 2) await sleep(5);
+  while ((await relay.control.proxies())[0]?.enabled === false) await sleep(5);
+  await player.end();
+  const statistics = new FaultStatistics(plan.faults, 0, { objectives: [], isCompared: false });
+  const { faults: documents } = player.document(statistics.figures(), true);
+  expect(documents.map(({ connections, injected }) => [connections, injected])).toEqual([
+    [1, 1],
+    [0, 0],
+  ]);
+});
