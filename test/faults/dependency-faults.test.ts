@@ -102,12 +102,13 @@ describe('faults on the stream', () => {
     const relay = await startRelay(`unix:${path}`);
     await relay.control.add('dep', { type: 'bandwidth', attributes: { rate: 1 } });
     const client = await PlainClient.to(relay.port);
+    const metrics = async () => await (await fetch(`${relay.origin}/metrics`)).text();
     const read = async () => {
-      const page = await (await fetch(`${relay.origin}/metrics`)).text();
+      const page = await metrics();
       const bytes = /toxiproxy_proxy_received_bytes_total\{direction="downstream",[^}]*\} (\d+)/.exec(page);
       return Number(bytes?.[1]);
     };
-    while ((await read()) < LIMITS.faultHeldBytes) await sleep(20);
+    while (!/throttled_total\{proxy="dep"\} 1/.test(await metrics())) await sleep(20);
     await sleep(10 * WIRE.probeMs);
     expect(await read()).toBeLessThan(LIMITS.faultHeldBytes + LIMITS.probedBytes);
     client.socket.destroy();
