@@ -1,7 +1,6 @@
-import { request } from 'undici';
 import type { TimeRange } from '../core/ports.ts';
 import type { MonitorSample } from '../documents/monitors.ts';
-import { boundedText, type MonitorHeaders } from './metrics-scrape.ts';
+import { answerOf, type MonitorHeaders } from './metrics-scrape.ts';
 import type { MonitorQuery } from './query.ts';
 import {
   type Look,
@@ -123,8 +122,7 @@ export class PrometheusSource implements MonitorSource {
   ): Promise<readonly Element[]> {
     const url = `${this.address}/api/v1/${path}?${new URLSearchParams(parameters)}`;
     const headers = { accept: 'application/json', ...Object.fromEntries(this.#headers) };
-    const { statusCode, body } = await request(url, { signal, headers });
-    const text = await boundedText(body, statusCode);
+    const { statusCode, text } = await answerOf(url, { signal, headers });
     return elementsOf(text, statusCode, parameters['query'] ?? '');
   }
 }
