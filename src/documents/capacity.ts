@@ -124,7 +124,7 @@ export const capacitySchema = z.object({
   scalingBends: z.string(),
   limitedBy: z
     .enum(['objective', ...ENDS_OF_SEARCH])
-    .describe('`objective` if the target broke one; otherwise what kept the search from a breaking point.'),
+    .describe('`objective` if there is an interval; otherwise what kept the search from a breaking point.'),
   endedBy: z.enum(ENDS_OF_SEARCH).describe('`resolved` if the interval is as narrow as asked.'),
   breakingPoint: z.object({
     passes: point.nullable().describe('The largest load that passes, below the smallest that fails.'),

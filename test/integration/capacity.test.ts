@@ -104,7 +104,7 @@ describe('a search', () => {
     expect(first.status).toBe(4);
     expect(document).toMatchObject({
       endedBy: 'min_multiplier',
-      limitedBy: 'objective',
+      limitedBy: 'min_multiplier',
       breakingPoint: { passes: null, fails: { multiplier: 1 }, interval: null },
       gaveFirst: { objective: 'errors: rate<0.01', multiplier: 1, observed: 1 },
       noise: { source: 'none' },

@@ -69,7 +69,10 @@ export function capacityDocument(
     ...new Set(steps.flatMap(({ windows }) => windows.flatMap(({ goals }) => Object.keys(goals)))),
   ];
   const goals = [ALL_OBJECTIVES, ...names].map((id) => ({ id, isSought: id === ALL_OBJECTIVES }));
-  const results = new CapacitySearch({ ...search, goals }, playedSteps(steps, state.windowS)).results();
+  const results = new CapacitySearch({ ...search, goals }, playedSteps(steps, state.windowS))
+    .results()
+    // Another server breaks elsewhere.
+    .map((result) => (endedBy === 'not_representative' ? { ...result, fit: null } : result));
   const pointOf = (multiplier: number): LoadPoint => ({
     multiplier,
     ratePerSecond: multiplier * ratePerSecond,
@@ -89,7 +92,7 @@ export function capacityDocument(
     endedAt,
     objectives: [...facts.objectives],
     ...facts.scaling,
-    limitedBy: all.fails === null ? (endedBy === 'resolved' ? 'unjudged' : endedBy) : 'objective',
+    limitedBy: all.interval !== null ? 'objective' : endedBy === 'resolved' ? 'unjudged' : endedBy,
     endedBy,
     breakingPoint: {
       ...breaking,
@@ -100,7 +103,7 @@ export function capacityDocument(
     goals: found.slice(1),
     curve,
     knee: knee && pointOf(knee.multiplier),
-    sizing: sizing(facts, all, curve),
+    sizing: endedBy === 'not_representative' ? null : sizing(facts, all, curve),
     calibration: calibration && {
       pairs: calibration.pairs,
       representative: calibration.representative,

@@ -87,7 +87,7 @@ export type NextStep =
 export interface GoalResult {
   readonly id: string;
   readonly bounds: RelevantBounds;
-  /** Null while one side is unknown. */
+  /** Null without both bounds: a window that failed by chance bounds nothing. */
   readonly fit: BoundaryFit | null;
   readonly loads: readonly LoadOutcome[];
 }
@@ -160,7 +160,9 @@ export class CapacitySearch {
   results(): GoalResult[] {
     return this.#options.goals.map(({ id }) => {
       const loads = this.#loadsOf(id);
-      return { id, ...loads, bounds: relevantBounds(loads.classified), fit: fitBoundary(loads.loads) };
+      const bounds = relevantBounds(loads.classified);
+      const isBracketed = bounds.lower !== null && bounds.upper !== null;
+      return { id, ...loads, bounds, fit: isBracketed ? fitBoundary(loads.loads) : null };
     });
   }
 

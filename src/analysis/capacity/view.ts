@@ -58,6 +58,14 @@ const ENDS: Readonly<
   interrupted: { text: 'the search was stopped', advice: 'Repeat the command: it goes on from here.' },
 };
 
+/** Whether a search has its answer: one whose target did not come back has not, even with an interval. */
+export function isFound({
+  breakingPoint,
+  endedBy,
+}: Pick<CapacityDocument, 'breakingPoint' | 'endedBy'>): boolean {
+  return breakingPoint.interval !== null && endedBy !== 'target_failed' && endedBy !== 'not_ready';
+}
+
 /** The result on one screen: at most 20 lines of 80 columns. */
 export function capacityLines(document: CapacityDocument): string[] {
   const { breakingPoint, gaveFirst, steps, spentS, directory, forecast } = document;
@@ -85,7 +93,7 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
   return {
     title: document.forecast === undefined ? 'Breaking point' : 'Breaking point, as a forecast',
     verdict: breakingPoint.interval === null ? 'not found' : 'found',
-    tone: breakingPoint.interval === null ? 'warn' : 'good',
+    tone: isFound(document) ? 'good' : 'warn',
     headline: headline(document),
     reasons: endedBy === 'resolved' ? [] : [{ code: endedBy, ...ENDS[endedBy] }],
     notes: notesOf(document),

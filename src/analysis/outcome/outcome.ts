@@ -4,6 +4,7 @@ import type { ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
+import { isFound } from '../capacity/view.ts';
 import { isShift } from '../compare/view.ts';
 import { type Finding, numberText, ratioText, shareText, type View } from '../render/table.ts';
 import { valueText } from '../report/requests.ts';
@@ -211,17 +212,17 @@ function metricResult(verdict: string, isOpen: boolean): Result {
 
 /** The outcome of a search: a case for each objective, which is passed where its boundary is known. */
 export function capacityOutcome(document: CapacityDocument, view: View, name: string | null): Outcome {
-  const { capture, target, version, directory, startedAt, spentS, breakingPoint, goals } = document;
+  const { capture, target, version, directory, startedAt, spentS, goals } = document;
   // A search that goes on keeps its start; directories of one name are in many places.
   const run = `${lastPartOf(directory)}-${startedAt}`;
   return {
     command: 'capacity',
     test: name ?? `breaking point of ${lastPartOf(capture)} by ${document.scaling} against ${target}`,
     verdict: null,
-    result: breakingPoint.interval === null ? 'undecided' : 'passed',
+    result: isFound(document) ? 'passed' : 'undecided',
     cases: [
       ...goals.map(goalCase),
-      ...(breakingPoint.interval === null ? view.reasons.map((each) => reasonCase(each, 'undecided')) : []),
+      ...(isFound(document) ? [] : view.reasons.map((each) => reasonCase(each, 'undecided'))),
     ],
     figures: capacityFigures(document),
     facts: { run, capture, target, version },

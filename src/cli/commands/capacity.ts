@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { capacityPage } from '../../analysis/capacity/page.ts';
-import { capacityLines } from '../../analysis/capacity/view.ts';
+import { capacityLines, isFound } from '../../analysis/capacity/view.ts';
 import { CAPACITY_OPTIONS, resolveCapacityOptions } from '../../app/capacity/options.ts';
 import { type CapacityPlan, capacityPlanLines, planCapacity } from '../../app/capacity/plan.ts';
 import { encryptionKeyOf, openForReplay } from '../../app/open-capture.ts';
@@ -103,8 +103,9 @@ async function search(
   }
 }
 
-/** 0 with an interval, 4 without; a target that is gone is 5. */
-function statusOf({ breakingPoint, endedBy }: CapacityDocument) {
-  if (breakingPoint.interval !== null) return EXIT.ok;
-  return endedBy === 'target_failed' || endedBy === 'not_ready' ? EXIT.unreachable : EXIT.inconclusive;
+/** 5 for a target that is gone, whatever was found before; else 0 with an interval, 4 without. */
+function statusOf(document: CapacityDocument) {
+  if (isFound(document)) return EXIT.ok;
+  const isGone = document.endedBy === 'target_failed' || document.endedBy === 'not_ready';
+  return isGone ? EXIT.unreachable : EXIT.inconclusive;
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { playedSteps } from '../../../src/analysis/capacity/build-document.ts';
-import { capacityLines } from '../../../src/analysis/capacity/view.ts';
+import { capacityLines, capacityView } from '../../../src/analysis/capacity/view.ts';
+import { capacityOutcome } from '../../../src/analysis/outcome/outcome.ts';
 import { capacitySchema } from '../../../src/documents/capacity.ts';
 import { playedAt, searched } from '../../support/searched.ts';
 
@@ -65,6 +66,40 @@ describe('the document of a search', () => {
       breakingPoint: { fails: null, interval: null },
     });
     expect(capacityLines(stood)[0]).toContain('not found');
+  });
+
+  test('has no interval where nothing failed but a window by chance', () => {
+    const [good, bad] = [playedAt(2).windows[0]!, { ...playedAt(8).windows[0]!, index: 1 }];
+    const steps = [playedAt(1), playedAt(2, { windows: [good, bad, { ...good, index: 2 }] }), playedAt(4)];
+    const stood = searched(steps, 'max_multiplier');
+    expect(stood.limitedBy).toBe('max_multiplier');
+    expect(stood.breakingPoint).toMatchObject({ fails: null, boundary: null, interval: null, shape: null });
+  });
+
+  test('has no interval of a target that does not answer as was recorded', () => {
+    const other = searched(
+      LOADS.map((load) => playedAt(load)),
+      'not_representative',
+    );
+    expect(other.limitedBy).toBe('not_representative');
+    expect(other.breakingPoint).toMatchObject({ boundary: null, interval: null, shape: null });
+    expect(other.goals.map(({ interval }) => interval)).toEqual([null, null]);
+    expect(other.sizing).toBeNull();
+  });
+
+  test('is limited by the least load where even that fails', () => {
+    const least = searched([playedAt(8)], 'min_multiplier');
+    expect(least).toMatchObject({ limitedBy: 'min_multiplier', breakingPoint: { interval: null } });
+  });
+
+  test('is no success where the target did not come back, with an interval or without', () => {
+    const failed = searched(
+      LOADS.map((load) => playedAt(load)),
+      'target_failed',
+    );
+    expect(failed.breakingPoint.interval).not.toBeNull();
+    expect(capacityView(failed).tone).toBe('warn');
+    expect(capacityOutcome(failed, capacityView(failed), null)).toMatchObject({ result: 'undecided' });
   });
 
   test('fits on one screen', () => {
