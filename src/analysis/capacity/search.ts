@@ -94,7 +94,7 @@ export interface GoalResult {
 
 /** Half of the windows. */
 const EXCEED_RATIO = 0.5;
-/** Void steps at a load, after which it counts as beyond the generator. */
+/** Steps with void windows at a load, after which it may count as beyond the generator. */
 const VOIDS = 2;
 /** Positions that are spread evenly however many are taken: multiples of the golden ratio, modulo 1. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
@@ -168,8 +168,8 @@ export class CapacitySearch {
 
   #nextFor({ id, bounds, fit, loads }: GoalResult): Wanted | SearchEnd {
     const { start, floor, ceiling, windowsToDecide } = this.#options;
-    const limit = this.#generatorLimit;
-    const undecided = this.#undecided(id, loads, bounds);
+    const limit = this.#generatorLimit(loads, bounds);
+    const undecided = this.#undecided(id, loads, Math.min(limit, bounds.upper?.multiplier ?? limit));
     if (undecided !== null) return undecided;
     const top = bounds.lower?.multiplier ?? 0;
     const decisive = Math.ceil(windowsToDecide / 2);
@@ -198,14 +198,13 @@ export class CapacitySearch {
     return this.#rounded([fit.low, fit.multiplier, fit.high][this.#steps.length % 3]!);
   }
 
-  /** The first load with fewer windows than decide it. Beyond the upper bound nothing has to be decided. */
+  /** The first load below a limit with fewer windows than decide it. Beyond it nothing has to be decided. */
   #undecided(
     id: string,
     loads: readonly LoadOutcome[],
-    { upper }: RelevantBounds,
+    limit: number,
   ): Wanted | SearchEnd | null {
     const { windowsToDecide } = this.#options;
-    const limit = Math.min(this.#generatorLimit, upper?.multiplier ?? Number.POSITIVE_INFINITY);
     for (const { multiplier, good, judged } of loads) {
       const need = Math.ceil(windowsToDecide / 2) - Math.max(good, judged - good);
       if (need > 0 && judged < windowsToDecide && multiplier < limit) {
@@ -224,13 +223,20 @@ export class CapacitySearch {
       .filter(({ isVoid, kept }) => !isVoid && (kept[id] ?? null) === null).length;
   }
 
-  /** The least load that only the generator limited; infinity if none did. */
-  get #generatorLimit(): number {
-    const voids = new Map<number, number>();
-    for (const { multiplier, windows } of this.#steps) {
-      if (windows.some(({ isVoid }) => isVoid)) voids.set(multiplier, (voids.get(multiplier) ?? 0) + 1);
-    }
-    return Math.min(...[...voids].filter(([, count]) => count >= VOIDS).map(([multiplier]) => multiplier));
+  /**
+   * The least load that only the generator limited; infinity if none did. A hiccup of it is no limit: most windows
+   * there must say nothing, and no such load or larger one be stood.
+   */
+  #generatorLimit(loads: readonly LoadOutcome[], { lower }: RelevantBounds): number {
+    const beyond = loads.filter(({ multiplier, judged }) => {
+      const voids = this.#steps
+        .filter((step) => step.multiplier === multiplier)
+        .map(({ windows }) => windows.filter(({ isVoid }) => isVoid).length)
+        .filter((count) => count > 0);
+      const isStood = multiplier <= (lower?.multiplier ?? 0);
+      return !isStood && voids.length >= VOIDS && voids.reduce((sum, each) => sum + each, 0) > judged;
+    });
+    return Math.min(...beyond.map(({ multiplier }) => multiplier));
   }
 
   #within({ multiplier, windows, purpose }: Wanted): NextStep {

@@ -74,6 +74,22 @@ describe('CapacitySearch', () => {
     expect(played(new CapacitySearch(OPTIONS), { p99: 0.01, p50: 0.01 })).toBe('floor');
   });
 
+  test('is not limited by a load at which the generator had two hiccups and most windows were judged', () => {
+    const kept = { p99: true, p50: true };
+    const hiccup: PlayedWindow = { ...SEEN, kept: { p99: null, p50: null }, isVoid: true };
+    const good: PlayedWindow = { ...SEEN, kept };
+    const steps = [
+      { multiplier: 1, windows: [good, good], spentS: 20 },
+      { multiplier: 2, windows: [good, hiccup], spentS: 20 },
+      { multiplier: 2, windows: [hiccup, good], spentS: 20 },
+    ];
+    expect(new CapacitySearch(OPTIONS, steps).next()).toMatchObject({ kind: 'play', multiplier: 4 });
+    const undecided = [steps[0]!, steps[1]!, { ...steps[1]!, windows: [hiccup, { ...good, kept: { p99: false } }] }];
+    expect(new CapacitySearch(OPTIONS, undecided).next()).toMatchObject({ multiplier: 2, purpose: 'decide' });
+    const spoiled = [steps[0]!, ...[1, 2].map(() => ({ ...steps[1]!, windows: [hiccup, hiccup] }))];
+    expect(new CapacitySearch(OPTIONS, spoiled).next()).toMatchObject({ multiplier: 1.4142 });
+  });
+
   test('never spends more than its budget', () => {
     const search = new CapacitySearch({ ...OPTIONS, budgetS: 100 });
     expect(played(search, { p99: 3.3, p50: 3.3 })).toBe('budget');
