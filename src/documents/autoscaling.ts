@@ -68,4 +68,5 @@ export const capacityOfReplicas = z.object({
   kind: z.literal('capacity'),
   breakingPoint: z.object({ passes: z.object({ ratePerSecond: z.number().positive() }) }),
   sizing: z.object({ replicas: z.number().positive() }),
+  forecast: z.unknown().optional(),
 });

@@ -200,8 +200,12 @@ export const capacityStateSchema = z.object({
   schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),
   kind: z.literal('capacity-state'),
   settings: z.string().describe('What a search that goes on must ask for again: a hash.'),
+  generator: z
+    .string()
+    .describe('Options of the generator, which may change: then what it spoiled is played again.'),
   windowS: z.number(),
   startedAt: z.string(),
+  endedAt: maybeText.describe('When the last step was over.'),
   calibration: calibration.nullable(),
   noise: noise.nullable(),
   baselineMs: maybeNumber.describe('Of the probe request at rest.'),

@@ -1,4 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readHistory } from '../../src/app/history.ts';
@@ -22,6 +24,38 @@ function documentOf({ stdout }: Finished): CapacityDocument {
   const document = JSON.parse(stdout);
   expect(capacitySchema.parse(document)).toEqual(document);
   return document;
+}
+
+/** Relays to a port, and can be gone for a while. */
+async function startedAgain(to: number) {
+  const sockets = new Set<Socket>();
+  const relay = createServer((socket) => {
+    sockets.add(socket);
+    const onward = connect(to, '127.0.0.1');
+    for (const [one, other] of [
+      [socket, onward],
+      [onward, socket],
+    ] as const) {
+      one.on('error', () => other.destroy());
+      one.on('close', () => other.destroy());
+      one.pipe(other);
+    }
+  });
+  relay.listen(0, '127.0.0.1');
+  await once(relay, 'listening');
+  const { port } = relay.address() as AddressInfo;
+  const close = () => {
+    relay.close();
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    port,
+    close,
+    goFor: (ms: number) => {
+      close();
+      setTimeout(() => relay.listen(port, '127.0.0.1'), ms);
+    },
+  };
 }
 
 /** Answers the first few, as a probe asks, and no other. */
@@ -119,12 +153,105 @@ describe('a search', () => {
     ]);
     expect(existsSync(join(out, document.steps[0]?.run ?? '', 'summary.json'))).toBe(true);
     const sent = server.requests.length;
-    const again = documentOf(await search(capture, server.url, args));
+    rmSync(junit);
+    const repeated = await search(capture, server.url, args);
     expect(server.requests).toHaveLength(sent);
-    expect({ ...again, endedAt: null }).toEqual({ ...document, endedAt: null });
+    expect({ ...documentOf(repeated), endedAt: null }).toEqual({ ...document, endedAt: null });
+    // What is old is not told as if it were new.
+    expect(repeated.stderr).toContain('was over at');
+    expect(existsSync(junit)).toBe(false);
+    expect(readHistory(history, { test: null }).tests[0]?.runs).toHaveLength(1);
     const other = await search(capture, server.url, [...args, '--slo', 'latency: p(50)<10']);
     expect(other.status).toBe(2);
     expect(other.stderr).toContain('asked for something else');
+  });
+
+  it('begins with a target that fails what failed while recording', async () => {
+    const isBroken = (target: string) => /n=[012]$/.test(target);
+    const server = await serverOf(({ target }, response) =>
+      response.writeHead(isBroken(target) ? 503 : 200).end('{"outputs":[]}'),
+    );
+    const broken = requestsOf(3, 10_000, { status: 503 });
+    const capture = captureOf([...broken, ...requestsOf(300, 10_000).slice(3)]);
+    const out = join(temporaryDirectory(), 'out');
+    const document = documentOf(
+      await search(capture, server.url, ['--json', '--out', out, '--max-multiplier', '1']),
+    );
+    expect(document).toMatchObject({
+      endedBy: 'max_multiplier',
+      breakingPoint: { passes: { multiplier: 1 } },
+    });
+  });
+
+  it('waits for a target that was gone after a good step', async () => {
+    const target = await serverOf();
+    const relay = await startedAgain(target.port);
+    const document = await capacity(
+      captureOf(requestsOf(300, 10_000)),
+      {
+        target: `http://127.0.0.1:${relay.port}`,
+        slo: 'latency: p(90)<500',
+        out: join(temporaryDirectory(), 'out'),
+        ...{ window: '1s', budget: '10m', calibration: 'off', coolDown: '0s', maxMultiplier: 2 },
+      },
+      { onStep: ({ multiplier }) => (multiplier === 1 ? relay.goFor(500) : undefined) },
+    );
+    await relay.close();
+    expect(document.endedBy).toBe('max_multiplier');
+    expect(document.steps.map(({ multiplier }) => multiplier)).toEqual([1, 2]);
+  });
+
+  describe('that calibrates', () => {
+    const capture = captureOf(requestsOf(300, 10_000));
+
+    /** The noise is known, so that 1x is played once. */
+    async function calibrated(server: { readonly url: string }, out: string, args: readonly string[]) {
+      const noise = join(temporaryDirectory(), 'noise.json');
+      const known = {
+        share: 0.02,
+        pairs: 100,
+        source: 'measured',
+        measuredAt: '2026-11-24T15:00:00.000000Z',
+      };
+      const file = { schemaVersion: 1, kind: 'capacity-noise', targets: { [server.url]: known } };
+      writeFileSync(noise, JSON.stringify(file));
+      return documentOf(
+        await search(capture, server.url, [
+          ...['--json', '--calibration', 'on', '--noise', noise, '--out', out, '--budget', '10m'],
+          ...args,
+        ]),
+      );
+    }
+
+    it('asks again whether a target is the recorded one, within its ceiling and by bounds that may change', async () => {
+      const server = await serverOf((_, response) => response.writeHead(404).end());
+      const out = join(temporaryDirectory(), 'out');
+      const ceiling = ['--max-multiplier', '0.5', '--min-multiplier', '0.5'];
+      const first = await calibrated(server, out, ceiling);
+      expect(first).toMatchObject({ endedBy: 'not_representative', calibration: { representative: false } });
+      const sent = server.requests.length;
+      const second = await calibrated(server, out, ceiling);
+      expect(second.endedBy).toBe('not_representative');
+      expect(server.requests.length).toBeGreaterThan(sent + 3);
+      const wider = [...ceiling, '--calibrate-bounds', 'p50:1000,status:1,size:1000'];
+      const third = await calibrated(server, out, wider);
+      expect(third.calibration?.representative).toBe(true);
+      expect(
+        new Set([first, second, third].flatMap(({ steps }) => steps.map((step) => step.multiplier))),
+      ).toEqual(new Set([0.5]));
+    });
+
+    it('goes on below 1x with a target that does not stand 1x', async () => {
+      const server = await serverOf((_, response) => {
+        setTimeout(() => response.end('{"outputs":[]}'), 700);
+      });
+      const document = await calibrated(server, join(temporaryDirectory(), 'out'), [
+        '--min-multiplier',
+        '0.5',
+      ]);
+      expect(document).toMatchObject({ endedBy: 'min_multiplier', calibration: { representative: null } });
+      expect(document.steps.at(-1)?.multiplier).toBe(0.5);
+    });
   });
 
   it('keeps its state when it is stopped', async () => {

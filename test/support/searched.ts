@@ -12,7 +12,10 @@ const FACTS: CapacityFacts = {
   capture: '/captures/<monday>',
   target: 'http://127.0.0.1:8000',
   objectives: [SLO, 'errors: rate<0.01'],
-  scaling: { scaling: 'compress', scalingKeeps: 'order', scalingBends: 'think times' },
+  scalingAt: (multiplier) => ({
+    scaling: multiplier < 1 ? 'thin' : 'compress',
+    ...{ scalingKeeps: 'order', scalingBends: 'think times' },
+  }),
   search: {
     goals: [{ id: 'all', isSought: true }],
     start: 1,
@@ -87,6 +90,8 @@ export function searched(
       schemaVersion: 1,
       kind: 'capacity-state',
       settings: '',
+      generator: '',
+      endedAt: null,
       windowS: WINDOW_S,
       startedAt: '2026-11-24T15:00:00.000000Z',
       calibration: null,

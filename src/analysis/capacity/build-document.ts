@@ -21,7 +21,10 @@ export interface CapacityFacts {
   readonly capture: string;
   readonly target: string;
   readonly objectives: readonly string[];
-  readonly scaling: Pick<CapacityDocument, 'scaling' | 'scalingKeeps' | 'scalingBends'>;
+  /** As steps at a multiplier are scaled. */
+  readonly scalingAt: (
+    multiplier: number,
+  ) => Pick<CapacityDocument, 'scaling' | 'scalingKeeps' | 'scalingBends'>;
   readonly search: SearchOptions;
   /** Requests per second at 1x, on average over what is played. */
   readonly ratePerSecond: number;
@@ -44,11 +47,16 @@ export function playedSteps(steps: readonly CapacityStep[], windowS: number): Pl
         (endedEarly === 'hopeless' || endedEarly === 'failed') &&
         at === windows.length - 1 &&
         window.result === 'bad',
-      isVoid: window.result === 'void' && window.doubts.some(isOfGenerator),
+      isVoid: isSpoiled(window),
       offeredPerS: window.planned / windowS,
       lossRatio: window.planned === 0 ? 0 : 1 - window.completed / window.planned,
     })),
   }));
+}
+
+/** Whether it says nothing because of the generator. */
+export function isSpoiled({ result, doubts }: StepWindow): boolean {
+  return result === 'void' && doubts.some(isOfGenerator);
 }
 
 function keptOf({ result }: StepWindow): boolean | null {
@@ -91,7 +99,7 @@ export function capacityDocument(
     startedAt: state.startedAt,
     endedAt,
     objectives: [...facts.objectives],
-    ...facts.scaling,
+    ...facts.scalingAt((all.boundary ?? all.fails)?.multiplier ?? 1),
     limitedBy: all.interval !== null ? 'objective' : endedBy === 'resolved' ? 'unjudged' : endedBy,
     endedBy,
     breakingPoint: {

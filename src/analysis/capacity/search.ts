@@ -199,11 +199,7 @@ export class CapacitySearch {
   }
 
   /** The first load below a limit with fewer windows than decide it. Beyond it nothing has to be decided. */
-  #undecided(
-    id: string,
-    loads: readonly LoadOutcome[],
-    limit: number,
-  ): Wanted | SearchEnd | null {
+  #undecided(id: string, loads: readonly LoadOutcome[], limit: number): Wanted | SearchEnd | null {
     const { windowsToDecide } = this.#options;
     for (const { multiplier, good, judged } of loads) {
       const need = Math.ceil(windowsToDecide / 2) - Math.max(good, judged - good);

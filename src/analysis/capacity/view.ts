@@ -41,7 +41,7 @@ const ENDS: Readonly<
   },
   budget: {
     text: 'the time is over before the interval is as narrow as asked',
-    advice: 'Repeat the command with a larger --budget: it goes on from here.',
+    advice: 'Repeat the command with a larger --budget.',
   },
   unjudged: {
     text: 'windows say nothing of the target: they hold too few requests, or their answers are none of production’s',
@@ -55,8 +55,16 @@ const ENDS: Readonly<
     text: 'what --ready-when asks for did not hold in time',
     advice: 'See the target, then repeat the command.',
   },
-  interrupted: { text: 'the search was stopped', advice: 'Repeat the command: it goes on from here.' },
+  interrupted: { text: 'the search was stopped', advice: 'Repeat the command.' },
 };
+
+/** Of a forecast there is nothing to go on with: it is made anew. */
+function endText({ endedBy, forecast }: CapacityDocument): { text: string; advice: string } | null {
+  if (endedBy === 'resolved') return null;
+  const { text, advice } = ENDS[endedBy];
+  const goesOn = forecast === undefined && (endedBy === 'budget' || endedBy === 'interrupted');
+  return { text, advice: goesOn ? `${advice} With the same --out it goes on from here.` : advice };
+}
 
 /** Whether a search has its answer: one whose target did not come back has not, even with an interval. */
 export function isFound({
@@ -69,14 +77,12 @@ export function isFound({
 /** The result on one screen: at most 20 lines of 80 columns. */
 export function capacityLines(document: CapacityDocument): string[] {
   const { breakingPoint, gaveFirst, steps, spentS, directory, forecast } = document;
+  const end = endText(document);
   return linesOf(
     headline(document),
     `  passes ${pointText(breakingPoint.passes)}; fails ${pointText(breakingPoint.fails)}`,
     gaveFirst !== null && `  gave first: ${gaveFirst.objective}, ${observedText(gaveFirst)}`,
-    document.endedBy !== 'resolved' && [
-      `  ${ENDS[document.endedBy].text}`,
-      `    to do: ${ENDS[document.endedBy].advice}`,
-    ],
+    end !== null && [`  ${end.text}`, `    to do: ${end.advice}`],
     `  ${conditionsText(document)}`,
     ...forecastLines(forecast).map((line) => `  ${line}`),
     ...tableLines(loadColumns(), loadRows(document)).map((line) => `  ${line}`),
@@ -90,12 +96,13 @@ export function capacityLines(document: CapacityDocument): string[] {
 /** The same for a page. */
 export function capacityView(document: CapacityDocument): View<'loads' | 'goals' | 'steps'> {
   const { breakingPoint, endedBy, capture, target, startedAt, spentS, version } = document;
+  const end = endText(document);
   return {
     title: document.forecast === undefined ? 'Breaking point' : 'Breaking point, as a forecast',
     verdict: breakingPoint.interval === null ? 'not found' : 'found',
     tone: isFound(document) ? 'good' : 'warn',
     headline: headline(document),
-    reasons: endedBy === 'resolved' ? [] : [{ code: endedBy, ...ENDS[endedBy] }],
+    reasons: end === null ? [] : [{ code: endedBy, ...end }],
     notes: notesOf(document),
     lines: [
       document.forecast === undefined ? `${capture} against ${target}` : `${capture}, simulated`,

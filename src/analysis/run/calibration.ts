@@ -11,6 +11,7 @@ const NS_PER_MS = 1e6;
 const MIN_PAIRS = 20;
 /** The status of a request without an answer. */
 const NO_ANSWER = 0;
+const TOO_MANY = 429;
 
 type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
 
@@ -29,8 +30,9 @@ export class CalibrationStatistics {
   readonly #limits: CalibrationLimits;
   readonly #recorded = new Map<number, RecordedAnswer>();
   readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
-  readonly #bytes = { recorded: new Histogram(), observed: new Histogram() };
-  readonly #statuses = { recorded: new Tally<number>(), observed: new Tally<number>() };
+  readonly #answers = new Answers();
+  /** Less those that an overload may have cost their answer. */
+  readonly #served = new Answers();
   /** Open when the calibration ended. Only then is it known whether we stopped it. */
   readonly #open: AnsweredSend[] = [];
   #planned = 0;
@@ -62,45 +64,49 @@ export class CalibrationStatistics {
     }
   }
 
-  /** @param interrupted whether we stopped it: requests that were open then say nothing of the target */
-  report(interrupted: boolean): Calibration {
+  /**
+   * @param interrupted whether we stopped it: requests that were open then say nothing of the target
+   * @param isOverloaded whether this load is more than the target stands. What that changes is not compared: latency,
+   *   and answers that are missing, refused or errors. Then nothing shows that the target is the recorded one.
+   */
+  report(interrupted: boolean, isOverloaded = false): Calibration {
     for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
-    const isEnough = this.#pairs >= MIN_PAIRS;
-    const statusDistance = shareDistance(this.#statuses.recorded, this.#statuses.observed);
-    const { recorded, observed } = this.#bytes;
+    const { statuses } = this.#answers;
+    const compared = isOverloaded ? this.#served : this.#answers;
+    const isEnough = compared.statuses.recorded.total() >= MIN_PAIRS;
+    const statusDistance = shareDistance(compared.statuses.recorded, compared.statuses.observed);
+    const { recorded, observed } = compared.bytes;
     const figures = {
       p50Ms: this.#p50Ms(),
       responseBytes: { recorded: recorded.percentile(50), observed: observed.percentile(50) },
       statusDistance,
     };
-    const differences = isEnough ? differencesOf(figures, this.#limits) : [];
+    const differences = isEnough ? differencesOf(figures, this.#limits, isOverloaded) : [];
+    const isAlike = differences.length === 0;
     return {
       pairs: this.#pairs,
       ...figures,
-      statuses: { recorded: countsOf(this.#statuses.recorded), observed: countsOf(this.#statuses.observed) },
+      statuses: { recorded: countsOf(statuses.recorded), observed: countsOf(statuses.observed) },
       bounds: this.#limits,
       representative:
-        isEnough && (figures.p50Ms.recorded !== null || differences.length > 0)
-          ? differences.length === 0
-          : null,
+        isEnough && (!isAlike || (figures.p50Ms.recorded !== null && !isOverloaded)) ? isAlike : null,
       differences,
     };
   }
 
   #addPair({ recorded, status, send }: AnsweredSend): void {
     this.#pairs += 1;
-    this.#statuses.recorded.count(status);
-    if (recorded.responseBytes !== null) this.#bytes.recorded.record(recorded.responseBytes);
+    const answer = send.error !== null || send.lastByteOffsetNs === null ? null : send.status;
+    const bytes = [recorded.responseBytes, send.responseBytes] as const;
+    this.#answers.add([status, answer], bytes);
+    if (answer !== null && answer !== TOO_MANY && answer < 500) this.#served.add([status, answer], bytes);
     if (recorded.lastByteOffsetUs !== null) {
       this.#latency.recorded.record(Math.max(0, recorded.lastByteOffsetUs * 1e3));
     }
-    if (send.error !== null || send.status === null || send.lastByteOffsetNs === null) {
-      this.#statuses.observed.count(NO_ANSWER);
+    if (answer === null || send.lastByteOffsetNs === null) {
       this.#unanswered += 1;
       return;
     }
-    this.#statuses.observed.count(send.status);
-    this.#bytes.observed.record(send.responseBytes);
     this.#latency.observed.record(Math.max(0, send.lastByteOffsetNs - send.actualOffsetNs));
   }
 
@@ -115,6 +121,23 @@ export class CalibrationStatistics {
   }
 }
 
+/** Statuses and sizes of both sides. */
+class Answers {
+  readonly bytes = { recorded: new Histogram(), observed: new Histogram() };
+  readonly statuses = { recorded: new Tally<number>(), observed: new Tally<number>() };
+
+  /** @param observed null without an answer */
+  add(
+    [recorded, observed]: readonly [number, number | null],
+    [recordedBytes, observedBytes]: readonly [number | null, number],
+  ): void {
+    this.statuses.recorded.count(recorded);
+    if (recordedBytes !== null) this.bytes.recorded.record(recordedBytes);
+    this.statuses.observed.count(observed ?? NO_ANSWER);
+    if (observed !== null) this.bytes.observed.record(observedBytes);
+  }
+}
+
 /** Whether a request without an answer was given as much time as the recorded answer took, if that is known. */
 function hadItsTime({ recorded: { lastByteOffsetUs }, send }: AnsweredSend): boolean {
   if (lastByteOffsetUs === null || send.lastByteOffsetNs === null) return true;
@@ -124,10 +147,12 @@ function hadItsTime({ recorded: { lastByteOffsetUs }, send }: AnsweredSend): boo
 function differencesOf(
   { p50Ms, responseBytes, statusDistance }: Pick<Calibration, 'p50Ms' | 'responseBytes' | 'statusDistance'>,
   limits: CalibrationLimits,
+  isOverloaded: boolean,
 ): string[] {
   const found: string[] = [];
   const observedMs = p50Ms.observed === 'Infinity' ? Number.POSITIVE_INFINITY : p50Ms.observed;
-  if (p50Ms.recorded !== null && observedMs !== null && isOffByFactor(p50Ms.recorded, observedMs, limits)) {
+  const areTimes = !isOverloaded && p50Ms.recorded !== null && observedMs !== null;
+  if (areTimes && isOffByFactor(p50Ms.recorded, observedMs, limits)) {
     const text = Number.isFinite(observedMs) ? formatMs(observedMs) : 'most were not answered';
     found.push(`median latency ${text}, recorded ${formatMs(p50Ms.recorded)}`);
   }

@@ -20,7 +20,7 @@ export interface SettleParts {
   readonly baselineMs: number | null;
   /** Whether the last step ended with every answer in time, so that no backlog can be left. */
   readonly isAtRest: boolean;
-  /** How long it may take. */
+  /** How long it may take after the cool-down. */
   readonly patienceMs: number;
   readonly signal: AbortSignal;
   /** Said once, when it has to be waited for. */
@@ -44,12 +44,14 @@ export async function settle(parts: SettleParts): Promise<Settled> {
   const { coolDownMs, baselineMs, patienceMs, signal, onWaiting } = parts;
   const begunNs = systemClock.nowNs();
   await pause(coolDownMs, signal);
+  const cooledNs = systemClock.nowNs();
   let said: Settled['missing'] = null;
   for (;;) {
     const { missing, probeMs } = await look(parts);
     const tookS = secondsSince(begunNs);
     if (missing === null || signal.aborted) return { isSettled: missing === null, missing, probeMs, tookS };
-    if (tookS * 1e3 + AGAIN_MS > patienceMs) return { isSettled: false, missing, probeMs, tookS };
+    if (secondsSince(cooledNs) * 1e3 + AGAIN_MS > patienceMs)
+      return { isSettled: false, missing, probeMs, tookS };
     if (said !== missing) onWaiting(WAITING[missing](probeMs, baselineMs));
     said = missing;
     await pause(AGAIN_MS, signal);

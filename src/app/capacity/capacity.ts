@@ -7,6 +7,7 @@ import { capacityView } from '../../analysis/capacity/view.ts';
 import { capacityOutcome } from '../../analysis/outcome/outcome.ts';
 import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
 import { systemClock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
 import {
@@ -23,7 +24,7 @@ import { newRunId } from '../run-files.ts';
 import { deliverVerdict, makeReady } from '../verdict-outputs.ts';
 import { type Settled, settle } from './await-recovery.ts';
 import { type CapacityPlan, factsOf, largestLimitMs, sceneOf, withWindow } from './plan.ts';
-import { readNoise, readState, writeNoise, writeState } from './state.ts';
+import { goingOn, readNoise, readState, writeNoise, writeState } from './state.ts';
 import {
   playStep,
   type StepPlayed,
@@ -61,9 +62,17 @@ export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Pr
   const { verdict, out } = plan.options;
   makeReady(verdict);
   const directory = out ?? join('runs', newRunId());
-  const kept = readState(directory, plan.settings);
+  const left = readState(directory, plan.settings);
+  const kept = left && goingOn(left, plan.generator);
   const search = new Search(kept === null ? plan : withWindow(plan, kept.windowS), directory, kept, deps);
   const document = await search.run();
+  if (search.wasOver) {
+    deps.reporter.note(
+      `The search in ${directory} was over at ${document.endedAt}: nothing was sent, and its result is not delivered again`,
+      '  for another search give a new directory to --out, or ask this one for more (--budget, --max-multiplier)',
+    );
+    return document;
+  }
   const outcome = capacityOutcome(document, capacityView(document), verdict.name);
   deps.reporter.note(...deliverVerdict(outcome, directory, verdict));
   return document;
@@ -75,6 +84,8 @@ class Search {
   readonly #deps: CapacityDeps;
   readonly #scene: StepScene;
   readonly #overtime = new AbortController();
+  readonly #stepsBefore: number;
+  #isDone = false;
   #state: CapacityState;
 
   constructor(plan: CapacityPlan, directory: string, kept: CapacityState | null, deps: CapacityDeps) {
@@ -82,17 +93,25 @@ class Search {
     this.#directory = directory;
     this.#deps = deps;
     this.#scene = sceneOf(plan, deps.target, deps.logger);
+    this.#stepsBefore = kept?.steps.length ?? 0;
     this.#state = kept ?? {
       schemaVersion: CAPACITY_SCHEMA_VERSION,
       kind: 'capacity-state',
       settings: plan.settings,
+      generator: plan.generator,
       windowS: plan.search.windowS,
-      startedAt: formatInstantUs(systemClock.epochUs()),
+      startedAt: now(),
+      endedAt: null,
       calibration: null,
       noise: null,
       baselineMs: null,
       steps: [],
     };
+  }
+
+  /** Whether it had come to its end before this call, so that nothing was sent. */
+  get wasOver(): boolean {
+    return this.#isDone && this.#stepsBefore > 0 && this.#state.steps.length === this.#stepsBefore;
   }
 
   async run(): Promise<CapacityDocument> {
@@ -102,7 +121,7 @@ class Search {
     const timer = setTimeout(() => this.#overtime.abort(), Math.max(0, left + search.overheadS) * 1e3);
     try {
       const endedBy = await this.#search();
-      const endedAt = formatInstantUs(systemClock.epochUs());
+      const endedAt = (this.wasOver ? this.#state.endedAt : null) ?? now();
       const facts = factsOf(this.#plan, this.#options, this.#directory);
       return capacityDocument(facts, this.#state, endedBy, endedAt);
     } finally {
@@ -136,7 +155,10 @@ class Search {
     if (calibrated !== null) return calibrated;
     for (;;) {
       const next = this.#next();
-      if (next.kind === 'done') return endOf(next.reason, this.#plan.ceilingBy);
+      if (next.kind === 'done') {
+        this.#isDone = true;
+        return endOf(next.reason, this.#plan.ceilingBy);
+      }
       const ended = await this.#play(next);
       if (ended !== null) return ended;
     }
@@ -146,18 +168,22 @@ class Search {
     return new CapacitySearch(this.#options, playedSteps(this.#state.steps, this.#state.windowS)).next();
   }
 
-  /** Plays 1x twice, unless it did before or was told not to. @returns why the search ends here; null if it goes on */
+  /**
+   * Plays 1x twice, or the largest load that is allowed if that is less, unless it did before or was told not to.
+   * @returns why the search ends here; null if it goes on
+   */
   async #calibrate(): Promise<EndedBy | null> {
-    const { options } = this.#plan;
+    const { options, search } = this.#plan;
     const { target } = this.#deps;
     if (this.#state.noise === null && options.noiseFile !== null) {
       this.#keep({ noise: readNoise(options.noiseFile, target.url) });
     }
     if (!options.calibrates || this.#state.calibration !== null) return null;
-    const compared = new CalibrationStatistics(options.run.options.calibrationBounds);
+    const compared = new CalibrationStatistics(options.calibrationBounds);
     const pair = new NoiseStatistics();
     const isNoiseKnown = this.#state.noise !== null;
-    const order = { multiplier: 1, windows: 1, position: 0, longestAnswerS: null } as const;
+    const before = this.#state.steps.length;
+    const order = { multiplier: search.start, windows: 1, position: 0, longestAnswerS: null } as const;
     const ended = await this.#step(
       { ...order, purpose: 'calibrate' },
       {
@@ -169,7 +195,6 @@ class Search {
       },
     );
     if (ended !== null) return ended;
-    const calibration = compared.report(false);
     if (!isNoiseKnown) {
       pair.beginSecond();
       const second = await this.#step(
@@ -178,17 +203,29 @@ class Search {
       );
       if (second !== null) return second;
     }
-    const measured = isNoiseKnown ? null : pair.figures();
-    this.#keep({ calibration, ...(measured !== null && { noise: measured }) });
-    if (measured !== null && options.noiseFile !== null) {
-      writeNoise(options.noiseFile, target.url, measured, formatInstantUs(systemClock.epochUs()));
+    const isOverloaded = this.#state.steps.slice(before).every(isBeyond);
+    const measured = isNoiseKnown || isOverloaded ? null : pair.figures();
+    if (measured !== null) {
+      this.#keep({ noise: measured });
+      if (options.noiseFile !== null) writeNoise(options.noiseFile, target.url, measured, now());
+      this.#deps.reporter.note(`  noise: the same requests differ by ${(measured.share * 100).toFixed(1)} %`);
     }
+    return this.#compare(compared, isOverloaded);
+  }
+
+  /** Another server would break elsewhere. One that does not stand 1x is slower there, whichever it is. */
+  #compare(compared: CalibrationStatistics, isOverloaded: boolean): EndedBy | null {
+    const whole = compared.report(false);
+    const isPart = isOverloaded && whole.representative === false;
+    const calibration = isPart ? compared.report(false, true) : whole;
+    this.#keep({ calibration });
     const { note } = this.#deps.reporter;
-    if (measured !== null)
-      note(`  noise: the same requests differ by ${(measured.share * 100).toFixed(1)} %`);
-    if (calibration.representative !== false) return null;
-    note(`  the target does NOT answer as was recorded: ${calibration.differences.join('; ')}`);
-    return 'not_representative';
+    if (calibration.representative === false) {
+      note(`  the target does NOT answer as was recorded: ${calibration.differences.join('; ')}`);
+      return 'not_representative';
+    }
+    if (isPart) note('  this is more than the target stands: its latency is not compared with the recording');
+    return null;
   }
 
   async #play(next: Extract<NextStep, { readonly kind: 'play' }>): Promise<EndedBy | null> {
@@ -207,52 +244,72 @@ class Search {
   async #step(order: Order, rows?: Partial<RunRows>): Promise<EndedBy | null> {
     const begunNs = systemClock.nowNs();
     const stop = this.#stop;
-    const settled = await this.#settle(stop.signal);
-    if (stop.signal.aborted) return this.#stopped();
-    if (!settled.isSettled) return settled.missing === 'ready' ? 'not_ready' : 'target_failed';
-    const { reporter, onStep } = this.#deps;
-    const directory = this.#nextDirectory();
+    let isAtRest = endedAtRest(this.#state.steps.at(-1));
+    for (;;) {
+      const settled = await this.#settle(stop.signal, isAtRest);
+      if (stop.signal.aborted) return this.#stopped();
+      if (!settled.isSettled) return settled.missing === 'ready' ? 'not_ready' : 'target_failed';
+      const directory = this.#nextDirectory();
+      const played = await this.#played({ ...order, directory }, stop, rows);
+      if (this.#deps.signal.aborted) return 'interrupted';
+      // It was taken to be at rest, and is gone: now it has to answer first.
+      isAtRest = false;
+      if (played === null) continue;
+      const { multiplier, purpose, position } = order;
+      const step = stepOf(played, {
+        ...{ multiplier, purpose, position },
+        run: directory.slice(this.#directory.length + 1),
+        settledS: settled.tookS,
+        spentS: secondsSince(begunNs),
+        endedEarly: endedEarly(played, stop.received()),
+      });
+      this.#keep({ steps: [...this.#state.steps, step], endedAt: now() });
+      this.#deps.reporter.note(...stepLines(step));
+      this.#deps.onStep?.(step);
+      return stop.signal.aborted ? this.#stopped() : null;
+    }
+  }
+
+  /** Null for a target that cannot be reached. */
+  async #played(
+    order: Order & { readonly directory: string },
+    stop: StepStop,
+    rows: Partial<RunRows> | undefined,
+  ): Promise<StepPlayed | null> {
+    const { reporter } = this.#deps;
     const name = `${formatMultiplier(order.multiplier)}x`;
     reporter.note(
       `Step ${this.#state.steps.length + 1}: ${name}, ${countOf(order.windows, 'window')} of ${formatMs(this.#state.windowS * 1e3)} (${order.purpose})`,
     );
-    const played = await playStep(
-      this.#scene,
-      { ...order, directory },
-      stop,
-      stepReporter(reporter, name),
-      rows,
-    );
-    if (played.end.kind === 'aborted' && played.end.error.code !== 'RUN_ABORTED') throw played.end.error;
-    if (this.#deps.signal.aborted) return 'interrupted';
-    const { multiplier, purpose, position } = order;
-    const step = stepOf(played, {
-      ...{ multiplier, purpose, position },
-      run: directory.slice(this.#directory.length + 1),
-      settledS: settled.tookS,
-      spentS: secondsSince(begunNs),
-      endedEarly: endedEarly(played, stop.received()),
-    });
-    this.#keep({ steps: [...this.#state.steps, step] });
-    reporter.note(...stepLines(step));
-    onStep?.(step);
-    return stop.signal.aborted ? this.#stopped() : null;
+    try {
+      const played = await playStep(this.#scene, order, stop, stepReporter(reporter, name), rows);
+      if (played.end.kind === 'aborted' && played.end.error.code !== 'RUN_ABORTED') throw played.end.error;
+      return played;
+    } catch (thrown) {
+      if (thrown instanceof AppError && thrown.code === 'TARGET_UNREACHABLE') return null;
+      throw thrown;
+    }
   }
 
-  async #settle(signal: AbortSignal): Promise<Settled> {
+  async #settle(signal: AbortSignal, isAtRest: boolean): Promise<Settled> {
     const { options } = this.#plan;
-    const isFirst = this.#state.baselineMs === null;
+    const { baselineMs, steps } = this.#state;
+    const isFirst = baselineMs === null;
+    // Before 1x was played the target was cold.
+    const wasCold = steps.at(-1)?.purpose === 'calibrate';
     const settled = await settle({
       scene: this.#scene,
       coolDownMs: isFirst ? 0 : options.coolDownMs,
       readyWhen: options.readyWhen,
-      baselineMs: this.#state.baselineMs,
-      isAtRest: endedAtRest(this.#state.steps.at(-1)),
+      baselineMs,
+      isAtRest: isAtRest && !wasCold,
       patienceMs: isFirst && options.readyWhen === null ? FIRST_PATIENCE_MS : PATIENCE_MS,
       signal,
       onWaiting: (what) => this.#deps.reporter.note(`  ${what}`),
     });
-    if (isFirst && settled.probeMs !== null) this.#keep({ baselineMs: settled.probeMs });
+    const { probeMs } = settled;
+    if (probeMs !== null && (isFirst || (wasCold && probeMs < baselineMs)))
+      this.#keep({ baselineMs: probeMs });
     return settled;
   }
 
@@ -279,6 +336,17 @@ interface Order {
   readonly position: number;
   readonly purpose: CapacityStep['purpose'];
   readonly longestAnswerS: number | null;
+}
+
+/** Whether a load is more than the target stands. */
+function isBeyond({ windows, reasons }: CapacityStep): boolean {
+  return (
+    windows.some(({ result }) => result === 'bad') || reasons.some(({ code }) => code === 'backlog_grew')
+  );
+}
+
+function now(): string {
+  return formatInstantUs(systemClock.epochUs());
 }
 
 function endedAtRest(last: CapacityStep | undefined): boolean {

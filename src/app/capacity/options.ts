@@ -4,6 +4,7 @@ import {
   type Asked,
   askedFor,
   choice,
+  isOnCommandLine,
   type OptionParser,
   type OptionShape,
   readOptions,
@@ -19,6 +20,7 @@ import {
   parseWaitMs,
   refused,
 } from '../../core/units.ts';
+import type { CalibrationLimits } from '../../documents/replay.ts';
 import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
@@ -33,6 +35,7 @@ const DECIDED = [
   'maxRequests',
   'warmup',
   'calibrate',
+  'calibrateBounds',
   'check',
   'checkTolerance',
   'checkIgnore',
@@ -92,6 +95,7 @@ export const SEARCH_OPTIONS = {
     ['on', 'off'],
     { default: 'on' },
   ),
+  calibrateBounds: RUN_OPTIONS.calibrateBounds,
   noise: text('--noise <file>', 'file that keeps the measured noise of each target'),
   readyWhen: text(
     '--ready-when <url|query>',
@@ -123,6 +127,8 @@ export interface CapacityOptions {
   readonly maxMultiplier: number;
   readonly minMultiplier: number;
   readonly calibrates: boolean;
+  /** How much the target may differ from the recording at 1x. */
+  readonly calibrationBounds: CalibrationLimits;
   /** Searches a queue that is fitted to the recording, and needs no target. */
   readonly simulates: boolean;
   readonly noiseFile: string | null;
@@ -204,6 +210,9 @@ export function resolveCapacityOptions(
   const readyWhen = problems.optional(own.readyWhen, (given) => readyWhenOf(given, run?.monitors ?? null));
   if (own.minMultiplier > own.maxMultiplier) problems.add('--min-multiplier is more than --max-multiplier');
   if (own.budget < SHORTEST_BUDGET_S * 1e3) problems.add(`--budget is less than ${SHORTEST_BUDGET_S}s`);
+  const calibrates = own.calibration === 'on' && !own.simulate;
+  if (!calibrates && isOnCommandLine(asked, 'calibrateBounds'))
+    problems.add('--calibrate-bounds has no effect without a calibration');
   problems.throwIfAny();
   if (run === null) throw new Error('a problem was not thrown');
   return {
@@ -215,7 +224,8 @@ export function resolveCapacityOptions(
     windowS: own.window === null ? null : own.window / 1e3,
     maxMultiplier: own.maxMultiplier,
     minMultiplier: own.minMultiplier,
-    calibrates: own.calibration === 'on' && !own.simulate,
+    calibrates,
+    calibrationBounds: own.calibrateBounds,
     simulates: own.simulate,
     noiseFile: own.noise,
     readyWhen,

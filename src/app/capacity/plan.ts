@@ -7,6 +7,7 @@ import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
+import { describeMonitors } from '../../monitors/options.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
 import type { Target } from '../../replay/target.ts';
@@ -14,7 +15,7 @@ import type { OpenedCapture } from '../open-capture.ts';
 import { VERSION } from '../package.ts';
 import { chooseReplay, planOf, type ReplayPlan } from '../replay/plan.ts';
 import type { CapacityOptions } from './options.ts';
-import type { StepScene } from './step.ts';
+import { type StepScene, stepOptions } from './step.ts';
 
 /** Windows that decide a load at the latest. */
 const WINDOWS_TO_DECIDE = 3;
@@ -51,8 +52,10 @@ export interface CapacityPlan {
   readonly peakPerSecond: number;
   /** Requests that a window at 1x needs, for the objective that needs most. */
   readonly samples: number;
-  /** Equal for searches that ask for the same. */
+  /** Equal for searches that ask for the same. A hash: it is of secrets too. */
   readonly settings: string;
+  /** Options of the generator: with others it is still the same search. */
+  readonly generator: string;
 }
 
 /**
@@ -85,7 +88,7 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
       overheadS,
       budgetS: options.budgetS,
     },
-    settings: settingsOf(opened, options, base),
+    ...settingsOf(opened, options, base),
   };
 }
 
@@ -119,7 +122,7 @@ export function capacityPlanLines({
   const loads = new CapacitySearch(search).doublings.map(formatMultiplier);
   const perWindow = Math.floor(search.windowS * ratePerSecond);
   const limitS = (largestLimitMs(options.thresholds) ?? 0) / 1e3;
-  const { name, bends } = scalingOf(options);
+  const { name, bends } = scalingOf(options, search.start);
   const longest = formatMs((search.budgetS + search.overheadS) * 1e3);
   return linesOf(
     `Search: ${overview.name}${target === null ? '' : ` against ${target.url}`}, ${formatInstantUs(window.fromUs)} to ${formatInstantUs(window.toUs - 1)}`,
@@ -129,7 +132,7 @@ export function capacityPlanLines({
     perWindow < samples &&
       `  a window at 1x holds fewer than the ${samples} requests that its objectives need: small multipliers are judged roughly`,
     options.calibrates &&
-      '  first 1x twice: is the target as recorded, and how far does it differ from itself?',
+      `  first ${formatMultiplier(search.start)}x twice: is the target as recorded, and how far does it differ from itself?`,
     `  then, while it passes: ${loads.join('x, ')}x (--${ceilingBy.replace('_', '-')}); then between the last that passed and the first that failed`,
     `  scaling ${name}: bends ${bends}`,
     `  lasts ${longest} at most (--budget ${formatMs(options.budgetS * 1e3)}); ends earlier where the interval is ${(search.width * 100).toFixed(0)} % wide`,
@@ -156,13 +159,15 @@ export function sceneOf(
 
 export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: string): CapacityFacts {
   const { options, base, ratePerSecond, peakPerSecond } = plan;
-  const { name, keeps, bends } = scalingOf(options);
   return {
     version: VERSION,
     capture: base.overview.name,
     target: options.run.options.target?.url ?? '',
     objectives: options.thresholds.map(({ expression }) => expression),
-    scaling: { scaling: name, scalingKeeps: keeps, scalingBends: bends },
+    scalingAt: (multiplier) => {
+      const { name, keeps, bends } = scalingOf(options, multiplier);
+      return { scaling: name, scalingKeeps: keeps, scalingBends: bends };
+    },
     ...{ search, ratePerSecond, peakPerSecond, directory },
     replicas: options.replicas,
     replicaCost: options.replicaCost,
@@ -178,9 +183,10 @@ export function largestLimitMs(thresholds: readonly Threshold[]): number | null 
   return limits.length === 0 ? null : Math.max(...limits);
 }
 
-/** Above 1x, where a breaking point usually is; below, sessions are left out. */
-function scalingOf({ run, isScalingStated }: CapacityOptions) {
-  const name = isScalingStated ? run.options.scaling : 'compress';
+/** As a step at this multiplier is scaled: below 1x, sessions are left out. */
+function scalingOf({ run, isScalingStated }: CapacityOptions, multiplier: number) {
+  const order = { multiplier, position: 0 };
+  const { scaling: name } = stepOptions({ run, isScalingStated, parts: [], drainMs: 0 }, order, 1);
   return { name, ...SCALING_KINDS[name] };
 }
 
@@ -264,13 +270,24 @@ function peakOf(opened: OpenedCapture, base: ReplayPlan, ratePerSecond: number, 
   return Math.max(ratePerSecond, (peak / PEAK_S) * base.forecast.timesEach);
 }
 
-function settingsOf(opened: OpenedCapture, options: CapacityOptions, { window }: ReplayPlan): string {
+function settingsOf(
+  opened: OpenedCapture,
+  { run, isScalingStated, calibrates }: CapacityOptions,
+  { window }: ReplayPlan,
+): Pick<CapacityPlan, 'settings' | 'generator'> {
+  const { senders, maxInFlight, maxInFlightBytes, maxRatePerSecond, ...options } = describeReplayOptions(
+    run.options,
+    window,
+  );
   const asked = {
-    capture: opened.identity,
-    options: describeReplayOptions(options.run.options, window),
-    parts: window.parts,
-    scaling: options.isScalingStated,
-    calibrates: options.calibrates,
+    ...{ capture: opened.identity, options, parts: window.parts, scaling: isScalingStated, calibrates },
+    // A header may choose the model.
+    headers: run.options.addedHeaders,
+    ca: run.options.caPem,
+    monitors: describeMonitors(run.monitors),
   };
-  return createHash('sha256').update(JSON.stringify(asked)).digest('hex');
+  return {
+    settings: createHash('sha256').update(JSON.stringify(asked)).digest('hex'),
+    generator: JSON.stringify({ senders, maxInFlight, maxInFlightBytes, maxRatePerSecond }),
+  };
 }

@@ -75,6 +75,7 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
     }
     const state: CapacityState = {
       ...{ schemaVersion: CAPACITY_SCHEMA_VERSION, kind: 'capacity-state', settings: plan.settings },
+      ...{ generator: plan.generator, endedAt: null },
       ...{ windowS: searched.windowS, startedAt, calibration: null, noise: null, baselineMs: null, steps },
     };
     const endedAt = formatInstantUs(systemClock.epochUs());

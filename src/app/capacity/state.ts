@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { isSpoiled } from '../../analysis/capacity/build-document.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
@@ -28,8 +29,23 @@ export function readState(directory: string, settings: string): CapacityState | 
   const state = parsed(path, (json) => capacityStateSchema.parse(json));
   if (state.settings === settings) return state;
   throw new AppError('OPTION_INVALID', `--out: the search in ${directory} asked for something else`, {
-    hint: 'Repeat its command to go on with it (--budget and --max-multiplier may change), or give a new directory.',
+    hint: 'Repeat its command to go on with it (--budget, --max-multiplier and what limits the generator may change), or give a new directory.',
   });
+}
+
+/**
+ * What a search goes on with: nothing of a target that was another than the recorded one, and nothing of what the
+ * generator spoiled while it had other options.
+ */
+export function goingOn(state: CapacityState, generator: string): CapacityState {
+  if (state.calibration?.representative === false) {
+    return { ...state, generator, calibration: null, noise: null, baselineMs: null, steps: [] };
+  }
+  if (state.generator === generator) return state;
+  const steps = state.steps
+    .map((step) => ({ ...step, windows: step.windows.filter((window) => !isSpoiled(window)) }))
+    .filter(({ windows }) => windows.length > 0);
+  return { ...state, generator, steps };
 }
 
 /** Whoever reads it finds the state before or after, never a part. @throws AppError OUTPUT_UNWRITABLE */

@@ -4,10 +4,11 @@ import { BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts'
 import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
-import type { Logger, TimeRange } from '../../core/ports.ts';
+import type { CaptureSource, Logger, TimeRange } from '../../core/ports.ts';
 import type { Send } from '../../core/run.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
+import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import { defaultScaling, type ScalingName, unreachable } from '../../replay/plan/scaling.ts';
 import type { ReplayEnd } from '../../replay/run.ts';
@@ -168,14 +169,17 @@ export async function playStep(
 }
 
 /**
- * Sends the first few requests of the recording at 1x, and keeps nothing of them.
- * @returns the mean service time, milliseconds; null where one was not answered
- * @throws AppError TARGET_UNREACHABLE, TARGET_FORBIDDEN
+ * Sends the first few requests at 1x that were answered while recording, and keeps nothing of them. Answers are waited
+ * for as long as a replay does.
+ * @returns the mean service time, milliseconds; null where one failed or none was answered
+ * @throws AppError TARGET_UNREACHABLE, TARGET_FORBIDDEN, CAPTURE_EMPTY where nothing was answered
  */
 export async function probe(scene: StepScene, signal: AbortSignal): Promise<number | null> {
-  const { opened, run, target, logger } = scene;
-  const order = { multiplier: 1, windows: 1, position: 0, directory: '', longestAnswerS: null };
-  const options = { ...stepOptions(scene, order, PROBE_MS), maxRequests: PROBE_REQUESTS };
+  const { run, target, logger } = scene;
+  const opened = { ...scene.opened, source: answeredOf(scene.opened.source) };
+  const order = { multiplier: 1, position: firstPlace(opened.source, scene) };
+  const { drainDeadlineMs } = run.options;
+  const options = { ...stepOptions(scene, order, PROBE_MS), drainDeadlineMs, maxRequests: PROBE_REQUESTS };
   const choice = chooseReplay(opened, options);
   const plan = planOf(choice);
   const parts = runPartsOf({ ...run, options }, opened, { choice, plan, target }, logger);
@@ -192,7 +196,9 @@ export async function probe(scene: StepScene, signal: AbortSignal): Promise<numb
     },
     signal,
   );
-  const tookNs = sends.map(({ actualOffsetNs, lastByteOffsetNs, error, status }) =>
+  // What was open when we stopped it says nothing.
+  const over = sends.filter(({ actualOffsetNs, error }) => actualOffsetNs !== null && error !== 'stopped');
+  const tookNs = over.map(({ actualOffsetNs, lastByteOffsetNs, error, status }) =>
     actualOffsetNs === null || lastByteOffsetNs === null || error !== null || (status ?? 500) >= 500
       ? null
       : lastByteOffsetNs - actualOffsetNs,
@@ -200,6 +206,33 @@ export async function probe(scene: StepScene, signal: AbortSignal): Promise<numb
   const known = tookNs.filter((each) => each !== null);
   if (known.length === 0 || known.length < tookNs.length) return null;
   return known.reduce((sum, each) => sum + each, 0) / known.length / 1e6;
+}
+
+/** A capture without requests that nobody answered, or only with an error. */
+function answeredOf(source: CaptureSource): CaptureSource {
+  return {
+    *rows(range) {
+      for (const row of source.rows(range)) {
+        if (row.outcome === 'completed' && (row.status ?? 200) < 500) yield row;
+      }
+    },
+    payload: (row) => source.payload(row),
+    close: () => source.close(),
+  };
+}
+
+/** Where the first request lies that is played, as a share of the length of all parts; 0 without one. */
+function firstPlace(source: CaptureSource, { run, parts }: Pick<StepScene, 'run' | 'parts'>): number {
+  const isPlayed = rowFilterOf(run.options.filters, (row) => source.payload(row)) ?? (() => true);
+  const lengthUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
+  let beforeUs = 0;
+  for (const range of parts) {
+    for (const row of source.rows(range)) {
+      if (isPlayed(row)) return (beforeUs + row.arrivalUs - range.fromUs) / lengthUs;
+    }
+    beforeUs += range.toUs - range.fromUs;
+  }
+  return 0;
 }
 
 /** A search asks nothing of a step but its multiplier, where it begins and how long it lasts. */

@@ -31,6 +31,7 @@ export function ratePerReplicaOf(file: string): number {
       `is no document of capacity with a load that passes: ${issue?.path.join('.')}: ${issue?.message}`,
     );
   }
+  if (data.forecast !== undefined) throw invalid('is a forecast (--simulate): no replica was measured');
   return data.breakingPoint.passes.ratePerSecond / data.sizing.replicas;
 }
 

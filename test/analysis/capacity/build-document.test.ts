@@ -87,6 +87,15 @@ describe('the document of a search', () => {
     expect(other.sizing).toBeNull();
   });
 
+  test('names the scaling at the boundary', () => {
+    const below = searched([
+      { ...playedAt(8), multiplier: 1 },
+      { ...playedAt(4), multiplier: 0.5 },
+    ]);
+    expect(below.breakingPoint.boundary?.multiplier).toBeLessThan(1);
+    expect([below.scaling, document.scaling]).toEqual(['thin', 'compress']);
+  });
+
   test('is limited by the least load where even that fails', () => {
     const least = searched([playedAt(8)], 'min_multiplier');
     expect(least).toMatchObject({ limitedBy: 'min_multiplier', breakingPoint: { interval: null } });
@@ -100,6 +109,14 @@ describe('the document of a search', () => {
     expect(failed.breakingPoint.interval).not.toBeNull();
     expect(capacityView(failed).tone).toBe('warn');
     expect(capacityOutcome(failed, capacityView(failed), null)).toMatchObject({ result: 'undecided' });
+  });
+
+  test('says that it goes on only where something was kept', () => {
+    const steps = [playedAt(1)];
+    const stopped = searched(steps, 'budget');
+    expect(capacityLines(stopped).join('\n')).toContain('goes on from here');
+    const forecast = { fitted: {}, checked: { percentiles: [] }, assumptions: [] } as never;
+    expect(capacityLines({ ...stopped, forecast }).join('\n')).not.toContain('goes on from here');
   });
 
   test('fits on one screen', () => {

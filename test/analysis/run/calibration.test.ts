@@ -11,12 +11,12 @@ const BOUNDS = { p50Factor: 2, statusShare: 0.02, sizeShare: 0.2 };
 function compare(
   sends: readonly Send[],
   recorded: Parameters<typeof exchangeRow>[0] = {},
-  { bounds = BOUNDS, interrupted = false } = {},
+  { bounds = BOUNDS, interrupted = false, isOverloaded = false } = {},
 ): Calibration {
   const statistics = new CalibrationStatistics(bounds);
   for (const _ of sends) statistics.addPlanned(exchangeRow({ lastByteOffsetUs: 10_000, ...recorded }));
   statistics.addSends(sends);
-  return statistics.report(interrupted);
+  return statistics.report(interrupted, isOverloaded);
 }
 
 const answers = (count: number, facts: Partial<Send> = {}) =>
@@ -55,6 +55,16 @@ describe('CalibrationStatistics', () => {
     const { representative, differences } = compare(sends);
     expect(representative).toBe(false);
     expect(differences.join()).toContain(difference);
+  });
+
+  test('of an overload compares only what it does not change, and never says that all is alike', () => {
+    const overloaded = { isOverloaded: true };
+    const slow = answersAfter(100, 30).map((each, at) => (at < 40 ? { ...each, status: 503 } : each));
+    expect(compare(slow).representative).toBe(false);
+    expect(compare(slow, {}, overloaded)).toMatchObject({ representative: null, differences: [] });
+    const other = answersAfter(100, 30).map((each) => ({ ...each, status: 404, responseBytes: 100 }));
+    expect(compare(other, {}, overloaded)).toMatchObject({ representative: false });
+    expect(compare(other, {}, overloaded).differences).toHaveLength(2);
   });
 
   test('allows what lies within the bounds, and the bounds can be set', () => {

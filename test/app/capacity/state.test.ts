@@ -1,0 +1,77 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { CAPACITY_OPTIONS, resolveCapacityOptions } from '../../../src/app/capacity/options.ts';
+import { planCapacity } from '../../../src/app/capacity/plan.ts';
+import { goingOn } from '../../../src/app/capacity/state.ts';
+import { type OpenedCapture, openForReplay } from '../../../src/app/open-capture.ts';
+import { byProgram, type StatedOptions } from '../../../src/core/options.ts';
+import type { CapacityState } from '../../../src/documents/capacity.ts';
+import { captureOf } from '../../support/captures.ts';
+import { requestsOf } from '../../support/replaying.ts';
+import { playedAt } from '../../support/searched.ts';
+
+const opened: OpenedCapture[] = [];
+afterEach(() => {
+  for (const each of opened.splice(0)) each.source.close();
+});
+
+const CAPTURE = captureOf(requestsOf(300, 10_000));
+
+function planned(stated: StatedOptions<typeof CAPACITY_OPTIONS>) {
+  const capture = openForReplay(CAPTURE, null, []);
+  opened.push(capture);
+  const asked = { target: 'http://127.0.0.1:1', slo: 'latency: p(90)<500', ...stated };
+  return planCapacity(capture, resolveCapacityOptions(byProgram(CAPACITY_OPTIONS, asked)));
+}
+
+describe('what a search that goes on must ask for again', () => {
+  const first = planned({ header: ['x-model: v1'] });
+
+  test.each([
+    { header: ['x-model: v1'], budget: '20m' },
+    { header: ['x-model: v1'], calibrateBounds: 'p50:5,status:0.1,size:0.5' },
+    { header: ['x-model: v1'], maxInFlight: 10, senders: 1, maxRate: 1_000 },
+  ] as const)('is the same for %o', (stated) => {
+    expect(planned(stated as StatedOptions<typeof CAPACITY_OPTIONS>).settings).toBe(first.settings);
+  });
+
+  test.each([
+    { header: ['x-model: v2'] },
+    { header: ['x-model: v1'], monitor: 'target' },
+    { header: ['x-model: v1'], slo: 'latency: p(90)<400' },
+  ])('is another for %o', (stated) => {
+    expect(planned(stated).settings).not.toBe(first.settings);
+  });
+
+  test('holds no header', () => {
+    expect(first.settings).toMatch(/^[0-9a-f]{64}$/);
+    expect(first.generator).not.toContain('v1');
+  });
+});
+
+describe('a search that goes on', () => {
+  const good = playedAt(1);
+  const spoiled = { ...good.windows[1]!, result: 'void', doubts: ['in_flight_cap'] } as const;
+  const state: CapacityState = {
+    ...{ schemaVersion: 1, kind: 'capacity-state', settings: '', generator: 'small', windowS: 5 },
+    ...{ startedAt: '2026-11-24T15:00:00.000000Z', endedAt: null, calibration: null, noise: null },
+    baselineMs: 40,
+    steps: [good, playedAt(2, { windows: [good.windows[0]!, spoiled] }), playedAt(4, { windows: [spoiled] })],
+  };
+
+  test('forgets what the generator spoiled when the generator is another', () => {
+    expect(goingOn(state, 'small')).toEqual(state);
+    const { steps, generator } = goingOn(state, 'large');
+    expect(generator).toBe('large');
+    expect(steps.map(({ multiplier, windows }) => [multiplier, windows.length])).toEqual([
+      [1, 2],
+      [2, 1],
+    ]);
+  });
+
+  test('forgets a target that was not the recorded one', () => {
+    const representative = { representative: false } as NonNullable<CapacityState['calibration']>;
+    expect(goingOn({ ...state, calibration: representative }, 'small')).toMatchObject({
+      ...{ calibration: null, baselineMs: null, steps: [] },
+    });
+  });
+});
