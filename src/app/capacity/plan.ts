@@ -13,7 +13,7 @@ import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
 import type { Target } from '../../replay/target.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { VERSION } from '../package.ts';
-import { chooseReplay, planOf, type ReplayPlan } from '../replay/plan.ts';
+import { chooseReplay, planOf, type ReplayChoice, type ReplayPlan } from '../replay/plan.ts';
 import type { CapacityOptions } from './options.ts';
 import { type StepScene, stepOptions } from './step.ts';
 
@@ -49,6 +49,8 @@ export interface CapacityPlan {
   /** Each step is played so long before its first window. */
   readonly leadInS: number;
   readonly ratePerSecond: number;
+  /** Of the recording, by filters; roll-ups know nothing of them. */
+  readonly selectedShare: number;
   readonly peakPerSecond: number;
   /** Requests that a window at 1x needs, for the objective that needs most. */
   readonly samples: number;
@@ -63,19 +65,22 @@ export interface CapacityPlan {
  * @throws AppError CAPTURE_EMPTY, OPTION_INVALID
  */
 export function planCapacity(opened: OpenedCapture, options: CapacityOptions): CapacityPlan {
-  const base = planOf(chooseReplay(opened, options.run.options));
+  const choice = chooseReplay(opened, options.run.options);
+  const base = planOf(choice);
+  const selected = selectedOf(choice, base.forecast.recordedPeakPerSecond);
   const spanS = Math.max(1e-9, base.window.plannedSpanNs / 1e9);
-  const ratePerSecond = base.forecast.plannedExchanges / spanS;
+  const ratePerSecond = (selected.share * base.forecast.plannedExchanges) / spanS;
   const samples = Math.max(...options.thresholds.map(samplesOf));
   const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond);
   const drainMs = drainOf(options);
   const leadInS = leadInOf(options, windowS);
   const overheadS = options.coolDownMs / 1e3 + leadInS + drainMs / 1e3 + STARTING_S;
   assertWorth(options, windowS, overheadS);
-  const { ceiling, ceilingBy } = ceilingOf(options, base);
+  const { ceiling, ceilingBy } = ceilingOf(options, selected.peakShare * base.forecast.plannedPeakPerSecond);
   return {
     ...{ options, opened, base, ceilingBy, drainMs, leadInS, ratePerSecond, samples },
-    peakPerSecond: peakOf(opened, base, ratePerSecond, spanS),
+    selectedShare: selected.share,
+    peakPerSecond: Math.max(ratePerSecond, selected.share * peakOf(opened, base, ratePerSecond, spanS)),
     search: {
       goals: [{ id: ALL_OBJECTIVES, isSought: true }],
       start: Math.min(1, ceiling),
@@ -141,13 +146,13 @@ export function capacityPlanLines({
 
 /** What every step shares. */
 export function sceneOf(
-  { opened, options, base, search, drainMs, leadInS }: CapacityPlan,
+  { opened, options, base, search, drainMs, leadInS, selectedShare }: CapacityPlan,
   target: Target,
   logger: Logger,
 ): StepScene {
   const limitMs = largestLimitMs(options.thresholds);
   return {
-    ...{ opened, target, drainMs, leadInS, logger },
+    ...{ opened, target, drainMs, leadInS, selectedShare, logger },
     run: options.run,
     isScalingStated: options.isScalingStated,
     thresholds: options.thresholds,
@@ -235,22 +240,41 @@ function assertWorth({ budgetS, calibrates }: CapacityOptions, windowS: number, 
 
 function ceilingOf(
   { run: { options }, maxMultiplier }: CapacityOptions,
-  base: ReplayPlan,
+  peakPerSecond: number,
 ): Pick<CapacityPlan, 'ceilingBy'> & { readonly ceiling: number } {
   const { maxRatePerSecond } = options;
-  const byRate =
-    (maxRatePerSecond ?? Number.POSITIVE_INFINITY) / Math.max(1, base.forecast.plannedPeakPerSecond);
+  const byRate = (maxRatePerSecond ?? Number.POSITIVE_INFINITY) / Math.max(1, peakPerSecond);
   if (byRate >= maxMultiplier) return { ceiling: maxMultiplier, ceilingBy: 'max_multiplier' };
   if (byRate < 1) {
     throw new AppError(
       'OPTION_INVALID',
-      `--max-rate ${maxRatePerSecond} is below the recorded peak of ${base.forecast.plannedPeakPerSecond} in a second`,
+      `--max-rate ${maxRatePerSecond} is below the recorded peak of ${peakPerSecond} in a second`,
       {
         hint: 'No step could be played as recorded. Raise it, or choose a calmer window.',
       },
     );
   }
   return { ceiling: Number(byRate.toPrecision(5)), ceilingBy: 'max_rate' };
+}
+
+/** What filters leave, of all and of the busiest second, as shares. Reads the rows once where there are filters. */
+function selectedOf(
+  { source }: ReplayChoice,
+  recordedPeakPerSecond: number,
+): { readonly share: number; readonly peakShare: number } {
+  if (!source.isSelective) return { share: 1, peakShare: 1 };
+  let [second, count, peak] = [-1, 0, 0];
+  for (const { arrivalUs } of source.rows()) {
+    const at = Math.floor(arrivalUs / 1e6);
+    count = at === second ? count + 1 : 1;
+    second = at;
+    peak = Math.max(peak, count);
+  }
+  const sumOf = (key: 'exchanges' | 'selected') => source.counts.reduce((sum, each) => sum + each[key], 0);
+  return {
+    share: sumOf('selected') / Math.max(1, sumOf('exchanges')),
+    peakShare: peak / Math.max(1, recordedPeakPerSecond),
+  };
 }
 
 /** Of the busiest minute; of all where less was recorded. With what coverage lacks. */

@@ -39,6 +39,8 @@ export interface StepScene {
   readonly windowS: number;
   /** The largest limit on the time of an answer; null where no objective has one. */
   readonly limitS: number | null;
+  /** Of the recording, by filters: forecasts are of all of it. */
+  readonly selectedShare: number;
   /** How long the last answers of a step are waited for. */
   readonly drainMs: number;
   readonly logger: Logger;
@@ -108,7 +110,8 @@ export async function playStep(
     thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
     waitsFor: waitsForOf(options),
   });
-  const ratePerSecond = plan.forecast.plannedExchanges / Math.max(1e-9, plan.window.plannedSpanNs / 1e9);
+  const ratePerSecond =
+    (scene.selectedShare * plan.forecast.plannedExchanges) / Math.max(1e-9, plan.window.plannedSpanNs / 1e9);
   const backlog =
     longestAnswerS === null
       ? null

@@ -16,8 +16,8 @@ afterEach(() => {
 
 const CAPTURE = captureOf(requestsOf(300, 10_000));
 
-function planned(stated: StatedOptions<typeof CAPACITY_OPTIONS>) {
-  const capture = openForReplay(CAPTURE, null, []);
+function planned(stated: StatedOptions<typeof CAPACITY_OPTIONS>, directory = CAPTURE) {
+  const capture = openForReplay(directory, null, []);
   opened.push(capture);
   const asked = { target: 'http://127.0.0.1:1', slo: 'latency: p(90)<500', ...stated };
   return planCapacity(capture, resolveCapacityOptions(byProgram(CAPACITY_OPTIONS, asked)));
@@ -46,6 +46,17 @@ describe('what a search that goes on must ask for again', () => {
     expect(first.settings).toMatch(/^[0-9a-f]{64}$/);
     expect(first.generator).not.toContain('v1');
   });
+});
+
+test('rates are of what filters leave', () => {
+  const tenth = requestsOf(300, 10_000).map((each, at) => (at % 10 === 0 ? { ...each, status: 404 } : each));
+  const capture = captureOf(tenth);
+  const all = planned({}, capture);
+  const some = planned({ status: ['404'], maxRate: 40 }, capture);
+  expect(some.ratePerSecond).toBeCloseTo(all.ratePerSecond / 10, 1);
+  expect(some.peakPerSecond).toBeCloseTo(all.peakPerSecond / 10, 1);
+  // Twice the busiest second, since its requests may fall into one second of the run with those of the next.
+  expect(some.search.ceiling).toBe(2);
 });
 
 describe('a search that goes on', () => {
