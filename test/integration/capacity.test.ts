@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readHistory } from '../../src/app/history.ts';
 import { type CapacityDocument, capacitySchema } from '../../src/documents/capacity.ts';
-import { capacity } from '../../src/index.ts';
+import { type CapacityOptions, capacity } from '../../src/index.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
 import { type Finished, startReprise } from '../support/process.ts';
@@ -167,14 +167,19 @@ describe('a search', () => {
   });
 
   /** Stops a search after so many steps. */
-  async function stepsOf(capture: string, target: string, steps: number, onFirst = () => {}) {
+  async function stepsOf(
+    capture: string,
+    target: string,
+    steps: number,
+    { onFirst = () => {}, ...asked }: Partial<CapacityOptions> & { onFirst?: () => void } = {},
+  ) {
     const stop = new AbortController();
     let played = 0;
     const options = { slo: 'latency: p(90)<500', out: join(temporaryDirectory(), 'out'), window: '1s' };
     const short = { budget: '10m', calibration: 'off', coolDown: '0s', maxMultiplier: 2 } as const;
     return capacity(
       capture,
-      { ...options, ...short, target },
+      { ...options, ...short, target, ...asked },
       {
         signal: stop.signal,
         onStep: () => {
@@ -201,9 +206,25 @@ describe('a search', () => {
     const target = await serverOf();
     const relay = await startedAgain(target.port);
     const capture = captureOf(requestsOf(300, 10_000));
-    const { steps } = await stepsOf(capture, `http://127.0.0.1:${relay.port}`, 2, () => relay.goFor(500));
+    const { steps } = await stepsOf(capture, `http://127.0.0.1:${relay.port}`, 2, {
+      onFirst: () => relay.goFor(500),
+    });
     relay.close();
     expect(steps).toHaveLength(2);
+  });
+
+  it('takes a cache for no noise', async () => {
+    const known = new Set<string>();
+    const server = await serverOf(({ target }, response) => {
+      setTimeout(() => response.end('{"outputs":[]}'), known.has(target) ? 0 : 150);
+      known.add(target);
+    });
+    const calibrateBounds = 'p50:1000,status:0.02,size:1000';
+    const { noise, steps } = await stepsOf(captureOf(requestsOf(900, 10_000)), server.url, 3, {
+      ...{ calibration: 'on', calibrateBounds },
+    });
+    expect(noise.source).toBe('none');
+    expect(steps[1]?.reasons.map(({ code }) => code)).toContain('repeats_cached');
   });
 
   describe('that calibrates', () => {

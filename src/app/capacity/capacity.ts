@@ -6,9 +6,11 @@ import { CapacitySearch, type NextStep, type SearchEnd } from '../../analysis/ca
 import { capacityView } from '../../analysis/capacity/view.ts';
 import { capacityOutcome } from '../../analysis/outcome/outcome.ts';
 import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
+import { RepeatStatistics } from '../../analysis/run/repeats.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
+import type { Send } from '../../core/run.ts';
 import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
@@ -181,6 +183,11 @@ class Search {
     if (!options.calibrates || this.#state.calibration !== null) return null;
     const compared = new CalibrationStatistics(options.calibrationBounds);
     const pair = new NoiseStatistics();
+    const repeats = new RepeatStatistics();
+    const addPair = (sends: readonly Send[]) => {
+      pair.addSends(sends);
+      for (const send of sends) repeats.add(send);
+    };
     const isNoiseKnown = this.#state.noise !== null;
     const before = this.#state.steps.length;
     const order = { multiplier: search.start, windows: 1, position: 0, longestAnswerS: null } as const;
@@ -190,27 +197,38 @@ class Search {
         planned: (row) => compared.addPlanned(row),
         ended: (sends) => {
           compared.addSends(sends);
-          pair.addSends(sends);
+          addPair(sends);
         },
       },
     );
     if (ended !== null) return ended;
     if (!isNoiseKnown) {
       pair.beginSecond();
-      const second = await this.#step(
-        { ...order, purpose: 'calibrate' },
-        { ended: (sends) => pair.addSends(sends) },
-      );
+      const second = await this.#step({ ...order, purpose: 'calibrate' }, { ended: addPair });
       if (second !== null) return second;
     }
     const isOverloaded = this.#state.steps.slice(before).every(isBeyond);
-    const measured = isNoiseKnown || isOverloaded ? null : pair.figures();
+    const isCached = !isNoiseKnown && repeats.figures()?.faster === true;
+    if (isCached) this.#nameCache();
+    const measured = isNoiseKnown || isOverloaded || isCached ? null : pair.figures();
     if (measured !== null) {
       this.#keep({ noise: measured });
       if (options.noiseFile !== null) writeNoise(options.noiseFile, target.url, measured, now());
       this.#deps.reporter.note(`  noise: the same requests differ by ${(measured.share * 100).toFixed(1)} %`);
     }
     return this.#compare(compared, isOverloaded);
+  }
+
+  /** Faster repeats are no noise: they say that a cache answers. */
+  #nameCache(): void {
+    const text =
+      'the same requests are surely faster the second time: a cache answers, or the target was cold';
+    const reason = { code: 'repeats_cached', text };
+    const steps = this.#state.steps.map((step, at, { length }) =>
+      at === length - 1 ? { ...step, reasons: [...step.reasons, reason] } : step,
+    );
+    this.#keep({ steps });
+    this.#deps.reporter.note(`  repeats_cached: ${text}`);
   }
 
   /** Another server would break elsewhere. One that does not stand 1x is slower there, whichever it is. */
