@@ -1,22 +1,24 @@
 import type { Send } from '../../core/run.ts';
 import type { NoiseFigures } from '../../documents/capacity.ts';
+import { studentT } from '../stats/percentiles.ts';
 
 /** Of more requests the others say the same. */
 const MOST_PAIRS = 50_000;
-/** Two-sided 95 % of a normal distribution. */
-const Z = 1.96;
+/** Two-sided 95 %. */
+const UPPER = 0.975;
+/** Requests that follow each other wait together: they count as one block, and blocks as independent. */
+const MOST_BLOCKS = 20;
 
 /**
  * How far a target differs from itself: the same requests at the same load, twice. For each request the logarithm of
- * the ratio of both service times; of these the mean, and its standard error on top. A capacity is a rate of services,
- * so a boundary cannot be known better than this.
+ * the ratio of both service times; of these the mean, and its standard error on top, by means of blocks (batch means:
+ * Law, Simulation Modeling and Analysis, 9.5.3). A capacity is a rate of services, so a boundary cannot be known better
+ * than this.
  */
 export class NoiseStatistics {
   readonly #first = new Map<number, number>();
   #isSecond = false;
-  #pairs = 0;
-  #sum = 0;
-  #sumOfSquares = 0;
+  readonly #logs: { readonly index: number; readonly log: number }[] = [];
 
   /** What comes from now on is of the second half of the pair. */
   beginSecond(): void {
@@ -34,19 +36,26 @@ export class NoiseStatistics {
       }
       const firstNs = this.#first.get(index);
       if (firstNs === undefined) continue;
-      const log = Math.log(tookNs / firstNs);
-      this.#pairs += 1;
-      this.#sum += log;
-      this.#sumOfSquares += log * log;
+      this.#logs.push({ index, log: Math.log(tookNs / firstNs) });
     }
   }
 
   /** Null below two pairs. */
   figures(): NoiseFigures | null {
-    if (this.#pairs < 2) return null;
-    const mean = this.#sum / this.#pairs;
-    const variance = Math.max(0, (this.#sumOfSquares - this.#pairs * mean * mean) / (this.#pairs - 1));
-    const share = Math.expm1(Math.abs(mean) + Z * Math.sqrt(variance / this.#pairs));
-    return { share: Math.min(1, share), source: 'measured', pairs: this.#pairs };
+    const pairs = this.#logs.length;
+    if (pairs < 2) return null;
+    const logs = this.#logs.toSorted((a, b) => a.index - b.index).map(({ log }) => log);
+    const blocks = Math.min(MOST_BLOCKS, Math.max(2, Math.floor(Math.sqrt(pairs))));
+    const means = Array.from({ length: blocks }, (_, at) =>
+      meanOf(logs.slice(Math.floor((at * pairs) / blocks), Math.floor(((at + 1) * pairs) / blocks))),
+    );
+    const mean = meanOf(logs);
+    const variance = means.reduce((sum, each) => sum + (each - mean) ** 2, 0) / (blocks - 1);
+    const share = Math.expm1(Math.abs(mean) + studentT(UPPER, blocks - 1) * Math.sqrt(variance / blocks));
+    return { share: Math.min(1, share), source: 'measured', pairs };
   }
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, each) => sum + each, 0) / values.length;
 }
