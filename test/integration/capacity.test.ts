@@ -255,16 +255,12 @@ describe('a search', () => {
       const ceiling = ['--max-multiplier', '0.5', '--min-multiplier', '0.5'];
       const first = await calibrated(server, out, ceiling);
       expect(first).toMatchObject({ endedBy: 'not_representative', calibration: { representative: false } });
-      const sent = server.requests.length;
-      const second = await calibrated(server, out, ceiling);
-      expect(second.endedBy).toBe('not_representative');
-      expect(server.requests.length).toBeGreaterThan(sent + 3);
       const wider = [...ceiling, '--calibrate-bounds', 'p50:1000,status:1,size:1000'];
-      const third = await calibrated(server, out, wider);
-      expect(third.calibration?.representative).toBe(true);
-      expect(
-        new Set([first, second, third].flatMap(({ steps }) => steps.map((step) => step.multiplier))),
-      ).toEqual(new Set([0.5]));
+      const second = await calibrated(server, out, wider);
+      expect(second.calibration?.representative).toBe(true);
+      expect(new Set([first, second].flatMap(({ steps }) => steps.map((step) => step.multiplier)))).toEqual(
+        new Set([0.5]),
+      );
     });
 
     it('goes on below 1x with a target that does not stand 1x', async () => {
