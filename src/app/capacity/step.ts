@@ -91,9 +91,7 @@ export async function playStep(
   also?: Partial<RunRows>,
 ): Promise<StepPlayed> {
   const { opened, run, target, logger, thresholds, leadInS, windowS } = scene;
-  const { multiplier, windows: count } = order;
-  const stepS = leadInS + count * windowS;
-  const longestAnswerS = order.longestAnswerS || null;
+  const stepS = leadInS + order.windows * windowS;
   const options = stepOptions(scene, order, stepS * 1e3);
   const choice = chooseReplay(opened, options);
   const plan = planOf(choice);
@@ -103,28 +101,11 @@ export async function playStep(
     { choice, plan, target },
     logger,
   );
-  const bounds = statedBounds(options);
-  const windows = new StepWindows({
-    ...{ leadInNs: leadInS * 1e9, windowNs: windowS * 1e9, multiplier, bounds },
-    // What monitors saw is known when the step is over.
-    thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
-    waitsFor: waitsForOf(options),
-  });
   const ratePerSecond =
     (scene.selectedShare * plan.forecast.plannedExchanges) / Math.max(1e-9, plan.window.plannedSpanNs / 1e9);
-  const backlog =
-    longestAnswerS === null
-      ? null
-      : new BacklogWatch({
-          offeredPerS: ratePerSecond,
-          dispersion: dispersionOf(scene, multiplier, plan.options.scaling),
-          longestAnswerS,
-        });
+  const { windows, backlog, answered, law } = measuresOf(scene, order, options, ratePerSecond);
   const hopeless = new AbortController();
-  const answered = new AnsweredRate(leadInS * 1e9);
   const untilNs = () => (hopeless.signal.aborted ? seenNs : stepS * 1e9);
-  const knownS = longestAnswerS ?? scene.limitS;
-  const law = knownS === null ? null : new LittlesLaw(stepS * 1e9, knownS * 1e9);
   let seenNs = 0;
   const result = await runReplay({
     ...parts,
@@ -168,6 +149,29 @@ export async function playStep(
     end,
     isHopeless,
     ratePerSecond,
+  };
+}
+
+/** What follows a step. Without a time that most answers may take there is no backlog to tell, and no law to ask. */
+function measuresOf(
+  scene: StepScene,
+  { multiplier, windows: count, longestAnswerS }: StepOrder,
+  options: ReplayOptions,
+  offeredPerS: number,
+) {
+  const { thresholds, leadInS, windowS } = scene;
+  const dispersion = dispersionOf(scene, multiplier, options.scaling);
+  const knownS = longestAnswerS || scene.limitS;
+  const lengths = { leadInNs: leadInS * 1e9, windowNs: windowS * 1e9 };
+  return {
+    windows: new StepWindows({
+      ...{ ...lengths, multiplier, bounds: statedBounds(options), waitsFor: waitsForOf(options) },
+      // What monitors saw is known when the step is over.
+      thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
+    }),
+    backlog: longestAnswerS ? new BacklogWatch({ offeredPerS, dispersion, longestAnswerS }) : null,
+    answered: new AnsweredRate(lengths.leadInNs),
+    law: knownS === null ? null : new LittlesLaw((leadInS + count * windowS) * 1e9, knownS * 1e9),
   };
 }
 
