@@ -12,7 +12,8 @@ const SHORT: Readonly<Record<PresetName, readonly string[]>> = {
   sustained: ['peak=2s', 'duration=3s', 'warmup=500ms'],
   spike: ['peak=2s', 'stages=1s@1x,500ms@4x,1s@1x', 'duration=2500ms'],
   soak: ['duration=5s'],
-  'dependency-outage': ['peak=2s', 'duration=4s'],
+  // A recovery is believed when it has lasted for five seconds.
+  'dependency-outage': ['peak=10s', 'duration=10s'],
   capacity: [
     'peak=2s',
     'window=1s',
@@ -52,7 +53,7 @@ async function relayed(url: string) {
   return { target: `http://${listen}`, settings: [`faults=${plan}`] };
 }
 
-/** Plays a preset on three seconds of a hundred requests each. */
+/** Plays a preset on three seconds of a hundred requests each, or eleven. */
 async function play(
   preset: PresetName,
   answerMs: number,
@@ -79,7 +80,15 @@ async function play(
     ...more,
   ];
   const result = await runReprise([
-    ...['run', '--preset', preset, captureOf(requestsOf(300, 10_000)), '--target', target, '--json'],
+    ...[
+      'run',
+      '--preset',
+      preset,
+      captureOf(requestsOf(preset === 'dependency-outage' ? 1_100 : 300, 10_000)),
+      '--target',
+      target,
+      '--json',
+    ],
     ...sets.flatMap((each) => ['--set', each]),
   ]);
   expect(result.stdout, result.stderr).not.toBe('');

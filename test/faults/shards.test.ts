@@ -97,7 +97,9 @@ describe('a replay by three processes', () => {
       const intendedOffsetNs = Math.round(index * 3.5e6);
       const actualOffsetNs = intendedOffsetNs + 100_000;
       // Slower by the second, so that the windows differ and the interval is none of one point.
-      const lastByteOffsetNs = actualOffsetNs + 10e6 + (index % 97) * 1e4 + Math.floor(index / 300) * 1e3;
+      // Without an order within it, which would be taken for a queue.
+      const scattered = Math.imul(index + 1, 2_654_435_761) >>> 0;
+      const lastByteOffsetNs = actualOffsetNs + 10e6 + (scattered % 97) * 1e4 + Math.floor(index / 300) * 1e3;
       return send({ index, intendedOffsetNs, actualOffsetNs, lastByteOffsetNs });
     });
     const statistics = new RunStatistics();
