@@ -73,32 +73,9 @@ export class History {
       this.#connection
         .transaction(() => {
           this.#connection.prepare('DELETE FROM run WHERE run = ?').run(run.run);
-          const {
-            test,
-            command,
-            startedAt,
-            durationS,
-            verdict,
-            result,
-            capture,
-            target,
-            version,
-            directory,
-          } = run;
           insertInto(this.#connection, 'run').run(
-            ...[
-              run.run,
-              test,
-              command,
-              startedAt,
-              durationS,
-              verdict,
-              result,
-              capture,
-              target,
-              version,
-              directory,
-            ],
+            ...[run.run, run.test, run.command, run.startedAt, run.durationS, run.verdict, run.result],
+            ...[run.capture, run.target, run.version, run.directory],
           );
           const insert = insertInto(this.#connection, 'figure');
           for (const { name, unit, value } of figures) insert.run(run.run, name, unit, value);

@@ -14,7 +14,7 @@ export interface ReplicaSeries {
 export interface AutoscalingInput {
   readonly load: LoadSeconds;
   readonly ready: ReplicaSeries;
-  /** Null where nobody says what was desired. */
+  /** Null if no monitor reports the desired number. */
   readonly desired: ReplicaSeries | null;
   readonly intervalS: number;
   /** When each address of the target got its first request, nanoseconds after the start of the run. */

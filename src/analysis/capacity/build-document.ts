@@ -8,6 +8,7 @@ import {
   type LoadPoint,
   type StepWindow,
 } from '../../documents/capacity.ts';
+import { namesBesideOurs, parseSlo } from '../verdict/slo.ts';
 import { type CurvePoint, kneeOf, sizingOf } from './curve.ts';
 import { CapacitySearch, type GoalResult, type PlayedStep, type SearchOptions } from './search.ts';
 import { isOfGenerator } from './step-windows.ts';
@@ -163,9 +164,10 @@ function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): C
   const broken = Object.entries(first.goals).filter(([, held]) => held === false);
   const excess = (name: string) => {
     const observed = first.observed[name];
-    const limit = Number(/[<>]=?(\d+(?:\.\d+)?)/.exec(name)?.[1] ?? Number.NaN);
     // A percentile is infinite where too much failed: then the failures came first.
     if (observed === 'Infinity' || observed == null) return 1;
+    // The limit as it is compared with: `1.5s` is 1,500 ms, and `95%` is 0.95.
+    const limit = parseSlo([name], namesBesideOurs([name]))[0]?.limit ?? Number.NaN;
     return observed / Math.max(limit, 1e-9);
   };
   const [name = ''] = broken.toSorted(([a], [b]) => excess(b) - excess(a))[0] ?? [];

@@ -25,7 +25,7 @@ export interface Trial {
   readonly lossRatio: number;
 }
 
-/** A load that is stood, one that is not, or one of which more windows are needed. */
+/** `lower`: the target stands this load. `upper`: it does not. `undecided`: more windows are needed. */
 export type LoadClass = 'lower' | 'upper' | 'undecided';
 
 /** Seconds of windows at one load, by what they showed of one goal. */

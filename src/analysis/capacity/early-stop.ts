@@ -77,7 +77,7 @@ export class LittlesLaw {
     this.#longestAnswerNs = longestAnswerNs;
   }
 
-  /** Takes finished sends, in any order, each once. Waiting for our own caps is none of the target's. */
+  /** Takes finished sends, in any order, each once. Time that a request waited for our own caps is not counted. */
   add(sends: readonly Pick<Send, 'actualOffsetNs' | 'lastByteOffsetNs'>[]): void {
     for (const { actualOffsetNs, lastByteOffsetNs } of sends) {
       if (actualOffsetNs === null || actualOffsetNs >= this.#stepNs) continue;

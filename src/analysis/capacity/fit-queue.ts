@@ -35,7 +35,7 @@ const LEAST_OF_CLASS = 100;
 const MOST_CLASSES = 8;
 /** Numbers of executors that are tried: each up to 16, then steps of an eighth. */
 const MOST_EXECUTORS = 512;
-/** A dependence that is smaller, or less sure in standard errors, is none. */
+/** A dependence of service time on size is ignored below this share, or below this many standard errors. */
 const NO_DEPENDENCE = 0.02;
 const NO_ERRORS = 3;
 /** Logarithms of services over the median of their class are cut here: e³ is twenty times. */

@@ -5,7 +5,7 @@ import { BacklogWatch, type HealthyStep } from './early-stop.ts';
 export interface DueRequest {
   /** When it is due, seconds from the schedule's start; schedules ascend. */
   readonly offsetS: number;
-  /** Of its body: what a service time is told by. */
+  /** Size of the body; the model derives the service time from it. */
   readonly requestBytes: number;
 }
 

@@ -12,7 +12,7 @@ import { changePoints } from './change-points.ts';
 const SIGNIFICANCE = 0.05;
 /** Of fewer runs no permutation test can prove a change of one of twenty metrics. */
 export const LEAST_RUNS = 12;
-/** Changes are sought in so many of the latest runs: the search takes their square. */
+/** Changes are looked for in this many of the latest runs. The time of the search grows with the square of it. */
 export const MOST_RUNS = 200;
 
 /** Puts the runs of a history together by test, and seeks the runs where a metric changed its level. */

@@ -117,12 +117,15 @@ function serviceNs({ actualOffsetNs, lastByteOffsetNs }: Send): number | null {
   return actualOffsetNs === null || lastByteOffsetNs === null ? null : lastByteOffsetNs - actualOffsetNs;
 }
 
-/** A request after a fault: when it was planned, and which objectives it breaks or makes up for, one bit each. */
+/** A request after a fault: when it was planned, and the places of the objectives that it breaks or makes up for. */
 interface Later {
   readonly atNs: number;
-  readonly broken: number;
-  readonly spare: number;
+  readonly broken: readonly number[];
+  readonly spare: readonly number[];
 }
+
+/** Most requests break none: they share it. */
+const NONE: readonly number[] = [];
 
 class FaultWatch {
   readonly #window: FaultWindow;
@@ -167,10 +170,12 @@ class FaultWatch {
       this.#droppedNs = Math.min(this.#droppedNs, atNs);
       return;
     }
-    const bitsOf = (isSet: (gate: Gate) => boolean | undefined) =>
-      this.#gates.reduce((bits, gate, at) => bits | (isSet(gate) ? 1 << at : 0), 0);
-    const broken = bitsOf(({ isBroken }) => isBroken(send));
-    this.#later.push({ atNs, broken, spare: bitsOf(({ isSpare }) => isSpare?.(send)) });
+    const placesOf = (isSet: (gate: Gate) => boolean | undefined) => {
+      const places = this.#gates.flatMap((gate, at) => (isSet(gate) ? [at] : []));
+      return places.length === 0 ? NONE : places;
+    };
+    const broken = placesOf(({ isBroken }) => isBroken(send));
+    this.#later.push({ atNs, broken, spare: placesOf(({ isSpare }) => isSpare?.(send)) });
   }
 
   /** @param lastNs until when the run was seen */
@@ -225,10 +230,10 @@ function holdsFrom(
       whole.count(later[wholeTo]!, 1);
       wholeTo += 1;
     }
-    const isGood = first.broken === 0 && soon.areKept && whole.areKept;
+    const isGood = first.broken.length === 0 && soon.areKept && whole.areKept;
     const isSeen = to - from >= HOLD_REQUESTS && seenNs >= first.atNs + HOLD_NS;
     if (isGood && isSeen) return { heldNs: first.atNs, openNs: first.atNs };
-    if (first.broken === 0 && !isSeen) return { heldNs: null, openNs: first.atNs };
+    if (first.broken.length === 0 && !isSeen) return { heldNs: null, openNs: first.atNs };
     soon.count(first, -1);
     whole.count(first, -1);
   }
@@ -248,13 +253,13 @@ class BrokenShares {
 
   count({ broken, spare }: Later, step: 1 | -1): void {
     this.#requests += step;
-    for (const bit of this.#gates.keys())
-      this.#over[bit]! += step * (((broken >> bit) & 1) - ((spare >> bit) & 1));
+    for (const at of broken) this.#over[at]! += step;
+    for (const at of spare) this.#over[at]! -= step;
   }
 
   get areKept(): boolean {
-    return this.#gates.every(({ share }, bit) => {
-      const over = this.#over[bit]!;
+    return this.#gates.every(({ share }, at) => {
+      const over = this.#over[at]!;
       return over <= 0 || over / this.#requests < share;
     });
   }

@@ -375,7 +375,7 @@ const CATALOGUE = {
       series === 0
         ? `${expression}: no monitor gave this series`
         : `${expression}: ${countOf(samples, 'value')} during the run, ${missing} missed${unkept === 0 ? '' : `, and ${unkept} beyond what is kept`}; needed: ${floor}, with at most ${percent(mostMissed)} missed`,
-    means: 'Nobody knows whether the limit was kept while the monitor saw nothing.',
+    means: 'The monitor missed too many readings, so the limit may have been broken unseen.',
     advice:
       'See monitors.sources of the document for the errors. Give a shorter --monitor-interval or a longer window, mend the source, or ask it for fewer series.',
   }),

@@ -26,6 +26,25 @@ describe('the document of a search', () => {
     expect(high).toBeGreaterThan(4.75);
   });
 
+  test('says what gave first by limits as they are compared, whatever their unit', () => {
+    const broken = (goals: Record<string, number>) => {
+      const names = Object.keys(goals);
+      const step = playedAt(8);
+      const windows = step.windows.map((window) => ({
+        ...window,
+        goals: Object.fromEntries(names.map((name) => [name, false])),
+        observed: goals,
+      }));
+      return searched([playedAt(1), { ...step, windows }]).gaveFirst?.objective;
+    };
+    // 1,650 ms of 1.5 s are less beyond the limit than twice 200 ms.
+    expect(broken({ 'latency: p(95)<1.5s': 1_650, 'service: p(95)<200': 400 })).toBe('service: p(95)<200');
+    // 0.99 of 50 % is farther off than 220 of 200 ms.
+    expect(broken({ 'latency: p(95)<200': 220, 'gpu_utilization: max<50%': 0.99 })).toBe(
+      'gpu_utilization: max<50%',
+    );
+  });
+
   test('answers for each objective from the same windows', () => {
     const [latency, errors] = document.goals;
     expect(latency).toMatchObject({ name: 'latency: p(95)<200', fails: { multiplier: 5 } });

@@ -83,6 +83,14 @@ describe('the time to recover', () => {
     expect((recovery ?? 0) / S).toBeGreaterThan(3.9);
   });
 
+  it('goes by each of more objectives than a number has bits', () => {
+    const sends = run((at) => at >= 10 && at < 23);
+    const loose = Array.from({ length: 31 }, (_, at) => `latency: p(50)<${1_000 + at}`);
+    // Four of ten break the first; the last has the same place in a number of 32 bits.
+    const slo = ['latency: p(10)<10.55', ...loose, 'latency: p(99)<5000'];
+    expect(figuresOf(sends, slo).recoveryNs).toBe(3 * S);
+  });
+
   it('goes by the limits of the times too', () => {
     const sends = run(() => false).map((each) => {
       const at = each.intendedOffsetNs / S;
