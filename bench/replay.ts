@@ -1,14 +1,16 @@
 /**
  * How exactly do requests reach the target, beside vegeta, Locust, AIPerf and what wrk gets out of it?
  *
- *     node bench/replay.ts [--rounds 5] [--seconds 10] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…] [--monitors 4]
+ *     node bench/replay.ts [--rounds 5] [--seconds 10] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…] [--monitors 4] [--telemetry] [--with=FLAGS]
  *
  * One target for all, in a process of its own, which stamps each request's first byte on the host's monotonic
  * clock. Every tool is run as its user runs it, Reprise by its command line from a capture. Per stage:
  *
  * - `even`: 1,000/s, evenly, all tools interleaved round by round, and a bare sender that waits awake: what is late
  *   there too, target and host are late by.
- *   With `--monitors`, Reprise alone, with and without so many monitors, each of a server with a thousand series.
+ *   Reprise alone, without and with: `--monitors`, so many monitors, each of a server with a thousand series;
+ *   `--telemetry`, OTLP and remote write to a receiver that takes everything; `--with="--threads 2"`, these flags.
+ *   All that are named are interleaved, and held to the bounds on arrivals.
  * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
  * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target on cores of their own by `taskset`.
  * - `cost`: CPU a request at `--cost` requests/s, Reprise, beside vegeta, with one
@@ -26,6 +28,8 @@ import { parseArgs } from 'node:util';
 import { arrivalErrors, dispersionErrors } from './support/arrival-errors.ts';
 import { type ArrivalPlan, captureOf, evenPlan, poissonPlan } from './support/arrival-plan.ts';
 import { ArrivalTarget } from './support/arrival-target.ts';
+import { BesideReplay } from './support/beside-replay.ts';
+import { withinBounds } from './support/judgement.ts';
 import {
   aiperf,
   awake,
@@ -38,12 +42,14 @@ import {
   vegetaReplaying,
   wrkCeiling,
 } from './support/load-tools.ts';
-import { MetricsServers } from './support/metrics-servers.ts';
 import { allCores, pinSender, runOn } from './support/pinning.ts';
 import { median } from './support/statistics.ts';
 
 const STAGES = ['even', 'poisson', 'fast', 'cost', 'highest'] as const;
 const BODY_BYTES = 2_048;
+/** Arrivals at the target at an even 1,000/s. */
+const MOST_US = { 'p50 µs': 150, 'p90 µs': 500, 'p99 µs': 2_000 };
+type Rows = Readonly<Record<string, Readonly<Record<string, number | string>>>>;
 
 const { values: flags } = parseArgs({
   options: {
@@ -54,6 +60,8 @@ const { values: flags } = parseArgs({
     highest: { type: 'string', default: '8000,10000,12000,14000,16000,18000,20000' },
     cost: { type: 'string', default: '5000' },
     monitors: { type: 'string', default: '0' },
+    telemetry: { type: 'boolean', default: false },
+    with: { type: 'string', default: '' },
   },
 });
 const ROUNDS = Number(flags.rounds);
@@ -116,8 +124,8 @@ function judgement({ document }: Played): string {
   return document.valid ? 'valid' : document.reasons.map(({ code }) => code).join(' ');
 }
 
-/** Several tools play a job in turn, round by round. */
-async function interleaved(tools: readonly LoadTool[], job: Job, target: ArrivalTarget): Promise<void> {
+/** Several tools play a job in turn, round by round. @returns what is shown of each */
+async function interleaved(tools: readonly LoadTool[], job: Job, target: ArrivalTarget): Promise<Rows> {
   const rounds = new Map<string, Played[]>(tools.map(({ name }) => [name, []]));
   for (let round = 0; round < ROUNDS; round += 1) {
     for (const tool of tools) rounds.get(tool.name)?.push(await play(tool, job, target));
@@ -125,6 +133,34 @@ async function interleaved(tools: readonly LoadTool[], job: Job, target: Arrival
   const rows = Object.fromEntries([...rounds].map(([name, all]) => [name, rowOf(all, job)]));
   console.table(rows);
   report[`${job.ratePerSecond}/s`] = rows;
+  return rows;
+}
+
+/** All tools at an even 1,000/s, or Reprise alone with what is to cost nothing. */
+async function evenly(tools: readonly LoadTool[], target: ArrivalTarget): Promise<void> {
+  const monitored = await BesideReplay.monitors(Number(flags.monitors));
+  const received = await BesideReplay.receiver();
+  const asked = flags.with.split(' ').filter((flag) => flag !== '');
+  const beside: LoadTool[] = [
+    ...(flags.monitors === '0' ? [] : [{ ...reprise(monitored.flags), name: `${flags.monitors} monitors` }]),
+    ...(flags.telemetry ? [{ ...reprise(received.flags), name: 'telemetry' }] : []),
+    ...(asked.length === 0 ? [] : [{ ...reprise(asked), name: asked.join(' ') }]),
+  ];
+  const contenders = beside.length > 0 ? [reprise(), ...beside] : [...tools, awake()];
+  const rows = await interleaved(contenders, jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
+  const isUnasked =
+    (flags.monitors !== '0' && monitored.requests === 0) || (flags.telemetry && received.requests === 0);
+  if (isUnasked) throw new Error('monitors or telemetry: nothing came');
+  monitored.stop();
+  received.stop();
+  if (beside.length === 0) return;
+  const figures = Object.entries(rows).flatMap(([name, row]) =>
+    Object.entries(MOST_US).map(([figure, bound]) => ({
+      ...{ figure: `${name}: ${figure}`, bound },
+      value: Number(row[figure]),
+    })),
+  );
+  if (!withinBounds(ROUNDS, figures)) process.exitCode = 1;
 }
 
 async function longPoisson(target: ArrivalTarget): Promise<void> {
@@ -182,11 +218,7 @@ const target = await ArrivalTarget.start();
 try {
   const tools = toolsThere();
   if (stages.includes('even')) {
-    const monitored = await MetricsServers.start(Number(flags.monitors));
-    const watching = { ...reprise(monitored.flags), name: `reprise, ${flags.monitors} monitors` };
-    const even = flags.monitors === '0' ? [...tools, awake()] : [reprise(), watching];
-    await interleaved(even, jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
-    monitored.stop();
+    await evenly(tools, target);
   }
   if (stages.includes('poisson')) await longPoisson(target);
   if (stages.includes('fast')) {

@@ -65,8 +65,19 @@ async function importCapture(): Promise<string> {
     Array.from({ length: 50 }, (_, n) => JSON.stringify({ n, text: 'x'.repeat(n * 60) })).join('\n'),
   );
   const out = join(work, 'capture');
-  const time = ['--time', 'at', '--unit', 's', '--session', 'session'];
-  await run('import', 'arrivals', arrivals, ...time, '--payloads', bodies, '--path', '/infer', '--out', out);
+  const time = ['--time', 'at', '--unit', 's', '--session-field', 'session'];
+  await run(
+    'import',
+    'arrivals',
+    arrivals,
+    ...time,
+    '--payloads',
+    bodies,
+    '--request-path',
+    '/infer',
+    '--out',
+    out,
+  );
   return out;
 }
 

@@ -113,7 +113,7 @@ function rowOf({ planned, lagUs, fidelity, reasons }: Replay): Record<string, nu
 const directory = mkdtempSync(join(tmpdir(), 'reprise-trace-'));
 try {
   const capture = join(directory, 'capture');
-  const pairing = ['--payloads', prompts, '--path', '/v1/chat/completions'];
+  const pairing = ['--payloads', prompts, '--request-path', '/v1/chat/completions'];
   await reprise('import', 'arrivals', trace, '--time', 'TIMESTAMP', ...pairing, '--out', capture);
   const replays: Replay[] = [];
   for (let run = 0; run < Number(flags.runs); run += 1) {

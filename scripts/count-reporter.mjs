@@ -23,8 +23,9 @@ function countTest(counts, module, test) {
   const result = test.result();
   if (result.state === 'passed') counts.passed += 1;
   else if (result.state === 'skipped') {
-    // `context.skip` leaves a note; a test skipped before it ran says why in brackets after its title.
-    const [, title = test.fullName, reason = 'no reason given'] = /^(.*) \((.+)\)$/.exec(test.fullName) ?? [];
+    // `context.skip` leaves a note; a test skipped before it ran says why in brackets after its title or its suite's.
+    const [brackets, reason = 'no reason given'] = / \(([^()]+)\)(?= > |$)/.exec(test.fullName) ?? [];
+    const title = brackets === undefined ? test.fullName : test.fullName.replace(brackets, '');
     counts.skipped.push({ name: `${module.relativeModuleId} > ${title}`, reason: result.note ?? reason });
   } else {
     // `pending` too: a test that the end of the run found unfinished.

@@ -1,4 +1,4 @@
-// Prints the guide's list of what the preset `llm` leaves readable; with --write, puts it into docs/privacy.md.
+// Prints the guide's list of what the preset `llm` leaves readable; with --write, puts it into docs/guides/privacy.md.
 import { readFileSync, writeFileSync } from 'node:fs';
 import {
   REQUESTS,
@@ -10,7 +10,7 @@ import {
 
 const BEGIN = '<!-- readable fields: begin -->\n';
 const END = '<!-- readable fields: end -->';
-const GUIDE = new URL('../docs/privacy.md', import.meta.url);
+const GUIDE = new URL('../docs/guides/privacy.md', import.meta.url);
 
 const code = (texts) => texts.map((text) => `\`${text}\``).join(', ');
 
@@ -48,7 +48,7 @@ if (process.argv.includes('--write')) {
   const guide = readFileSync(GUIDE, 'utf8');
   const from = guide.indexOf(BEGIN) + BEGIN.length;
   const to = guide.indexOf(END);
-  if (from < BEGIN.length || to < from) throw new Error('docs/privacy.md has no place for the list');
+  if (from < BEGIN.length || to < from) throw new Error('docs/guides/privacy.md has no place for the list');
   writeFileSync(GUIDE, guide.slice(0, from) + text + guide.slice(to));
 } else {
   process.stdout.write(text);

@@ -13,11 +13,21 @@ import { DOCTOR_OPTIONS, examine, type Finding } from './app/doctor.ts';
 import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
 import { FAULTS_OPTIONS, type RunningFaults, resolveFaultsOptions, startFaults } from './app/fault-relay.ts';
 import { FORGET_OPTIONS, forget as forgetIn } from './app/forget.ts';
-import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from './app/import.ts';
+import { GATE_OPTIONS, type RunningGate, resolveGateOptions, startGate } from './app/gate/gate.ts';
+import {
+  assertScenarios,
+  type PlayedScenario,
+  playScenario,
+  SCENARIO_OPTIONS,
+} from './app/gate/play-scenario.ts';
+import { HISTORY_OPTIONS, readHistory } from './app/history.ts';
+import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from './app/import/import.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
+import { MOCK_OPTIONS, type RunningMock, resolveMockOptions, startMock } from './app/mock/mock.ts';
 import { encryptionKeyOf, openForReplay } from './app/open-capture.ts';
-import { entryPath, VERSION } from './app/package.ts';
+import { entryPath, PROGRAM, VERSION } from './app/package.ts';
 import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './app/profile.ts';
+import { PUBLISH_OPTIONS, type PublishedTo, publish as publishTo } from './app/publish/publish.ts';
 import { RECORD_OPTIONS, readRecordOptions, withinRoom } from './app/recording/record-options.ts';
 import { Recording, type RecordingEnd } from './app/recording/recording.ts';
 import { chooseReplay, planOf } from './app/replay/plan.ts';
@@ -31,6 +41,7 @@ import {
   selftestDocument,
   selftest as tryRates,
 } from './app/selftest.ts';
+import { SHOW_OPTIONS, show as showRequests } from './app/show.ts';
 import { systemClock } from './core/clock.ts';
 import { AppError } from './core/errors.ts';
 import { byProgram, type OptionShape, resolveOptions, type StatedOptions } from './core/options.ts';
@@ -38,9 +49,11 @@ import type { Logger } from './core/ports.ts';
 import type { CapacityDocument, CapacityStep } from './documents/capacity.ts';
 import type { ComparisonDocument } from './documents/comparison.ts';
 import type { ReplayEvent } from './documents/events.ts';
+import type { HistoryDocument } from './documents/history.ts';
 import type { ProfileDocument } from './documents/profile.ts';
 import type { ReplayDocument } from './documents/replay.ts';
 import type { ReportDocument } from './documents/report.ts';
+import type { ShownDocument } from './documents/shown.ts';
 import { readHostLimits } from './monitors/host.ts';
 import { formatEndpoint } from './proxy/net/endpoint.ts';
 import type { ForgetDocument } from './storage/capture/forget.ts';
@@ -48,15 +61,21 @@ import type { ForgetDocument } from './storage/capture/forget.ts';
 export type RecordOptions = StatedOptions<typeof RECORD_OPTIONS>;
 export type ReplayOptions = StatedOptions<typeof RUN_OPTIONS>;
 export type CapacityOptions = StatedOptions<typeof CAPACITY_OPTIONS>;
+export type ScenarioOptions = StatedOptions<typeof SCENARIO_OPTIONS>;
+export type GateOptions = StatedOptions<typeof GATE_OPTIONS>;
+export type HistoryOptions = StatedOptions<typeof HISTORY_OPTIONS>;
 export type ProfileOptions = StatedOptions<typeof PROFILE_OPTIONS>;
 export type ReportOptions = StatedOptions<typeof REPORT_OPTIONS>;
+export type PublishOptions = StatedOptions<typeof PUBLISH_OPTIONS>;
 export type CompareOptions = StatedOptions<typeof COMPARE_OPTIONS>;
 export type MergeOptions = StatedOptions<typeof MERGE_OPTIONS>;
 export type ExportOptions = StatedOptions<typeof EXPORT_OPTIONS>;
 export type ImportOptions<Format extends ImportFormat> = StatedOptions<(typeof IMPORT_OPTIONS)[Format]>;
 export type ForgetOptions = StatedOptions<typeof FORGET_OPTIONS>;
 export type FaultsOptions = StatedOptions<typeof FAULTS_OPTIONS>;
+export type MockOptions = StatedOptions<typeof MOCK_OPTIONS>;
 export type DoctorOptions = StatedOptions<typeof DOCTOR_OPTIONS>;
+export type ShowOptions = StatedOptions<typeof SHOW_OPTIONS>;
 export type SelftestOptions = StatedOptions<typeof SELFTEST_OPTIONS>;
 export type SelftestDocument = ReturnType<typeof selftestDocument>;
 
@@ -80,22 +99,20 @@ export interface RunningRecording {
 
 /**
  * Forwards traffic to a model server and records it, until it is stopped.
- * @throws AppError OPTION_INVALID listing every problem; LISTEN_FAILED
+ * @throws AppError OPTION_INVALID listing every problem; LISTEN_FAILED; OUTPUT_UNWRITABLE unless it fails open
  */
 export async function record(
   options: RecordOptions,
   { logger = SILENT }: { readonly logger?: Logger } = {},
 ): Promise<RunningRecording> {
-  const { plane, recorder, recorderNiceness, probeListen, drainDelayMs, drainDeadlineMs } = readRecordOptions(
+  const { drainDelayMs, drainDeadlineMs, plane, ...read } = readRecordOptions(
     byProgram(RECORD_OPTIONS, options),
   );
   const recording = new Recording({
+    ...read,
     recorderEntry: entryPath('recorder'),
     plane: withinRoom(plane, readHostLimits()),
-    recorder,
     version: VERSION,
-    recorderNiceness,
-    probeListen,
     estimated: (estimate) => logger.info(estimate, 'disk estimate'),
     logger,
     clock: systemClock,
@@ -198,6 +215,38 @@ export async function capacity(
   }
 }
 
+/**
+ * Plays a named test, as `reprise run` does, in a process of its own.
+ * @param scenario the file of a scenario; with `preset`, the directory of a capture
+ * @throws AppError INPUT_INVALID for a scenario that is refused, with every problem; TARGET_UNREACHABLE
+ */
+export async function runScenario(
+  scenario: string,
+  options: ScenarioOptions = {},
+  { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
+): Promise<PlayedScenario> {
+  const resolved = resolveOptions(SCENARIO_OPTIONS, byProgram(SCENARIO_OPTIONS, options));
+  return playScenario(PROGRAM, scenario, resolved, signal);
+}
+
+/**
+ * Answers Argo Rollouts and Flagger whether a deployment may go on, until `stop`. Each test plays in a process of its own.
+ * @throws AppError OPTION_INVALID listing every problem; INPUT_INVALID for a scenario that is refused; LISTEN_FAILED
+ */
+export async function gate(
+  options: GateOptions,
+  { logger = SILENT }: { readonly logger?: Logger } = {},
+): Promise<RunningGate> {
+  const resolved = resolveGateOptions(byProgram(GATE_OPTIONS, options));
+  await assertScenarios(PROGRAM, resolved.scenarios.values());
+  return startGate(resolved, PROGRAM, logger);
+}
+
+/** The runs that the option `history` kept, by test, with those where a metric changed. @throws AppError INPUT_INVALID */
+export function history(file: string, options: HistoryOptions = {}): HistoryDocument {
+  return readHistory(file, resolveOptions(HISTORY_OPTIONS, byProgram(HISTORY_OPTIONS, options)));
+}
+
 /** Describes the traffic of a capture in numbers, in a thread. @throws AppError */
 export async function profile(capture: string, options: ProfileOptions = {}): Promise<ProfileDocument> {
   const resolved = resolveProfileOptions(byProgram(PROFILE_OPTIONS, options));
@@ -210,6 +259,11 @@ export async function report(run: string, options: ReportOptions = {}): Promise<
     directory: run,
     ...resolveOptions(REPORT_OPTIONS, byProgram(REPORT_OPTIONS, options)),
   });
+}
+
+/** Puts a run, or a search with its steps, into trackers; credentials come from the environment. @throws AppError */
+export async function publish(run: string, options: PublishOptions): Promise<PublishedTo[]> {
+  return publishTo(run, resolveOptions(PUBLISH_OPTIONS, byProgram(PUBLISH_OPTIONS, options)), process.env);
 }
 
 /** Says whether B is better or worse than A: two runs, a run and its recording, or two profiles. @throws AppError */
@@ -227,10 +281,7 @@ export async function merge(
   options: MergeOptions = {},
 ): Promise<{ readonly directory: string; readonly document: ReplayDocument }> {
   const resolved = resolveMergeOptions(byProgram(MERGE_OPTIONS, options));
-  const { directory, document } = await mergeRuns(runs, resolved, {
-    onWaiting: () => undefined,
-    onLeftOut: () => undefined,
-  });
+  const { directory, document } = await mergeRuns(runs, resolved);
   return { directory, document };
 }
 
@@ -245,28 +296,20 @@ export async function exportCapture(
   options: ExportOptions,
   { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<{ readonly out: string; readonly exported: number; readonly recorded: number }> {
-  const { out, exported, recorded } = await exportTraffic(
-    format,
-    capture,
-    byProgram(EXPORT_OPTIONS, options),
-    {
-      signal,
-      onPlan: () => undefined,
-      onProgress: () => undefined,
-    },
-  );
+  const asked = byProgram(EXPORT_OPTIONS, options);
+  const { out, exported, recorded } = await exportTraffic(format, capture, asked, { signal });
   return { out, exported, recorded };
 }
 
-/** Builds a capture from another tool's file, whole or not at all. @throws AppError; nothing is left behind then */
+/** Builds a capture from another tool's file (of `otlp` from several), whole or not at all. @throws AppError; nothing is left behind then */
 export async function importCapture<Format extends ImportFormat>(
   format: Format,
-  file: string,
+  file: string | readonly string[],
   options: ImportOptions<Format>,
   { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<ImportResult> {
   const asked = byProgram(IMPORT_OPTIONS[format], options as StatedOptions<OptionShape>);
-  return importTraffic(format, file, asked, { clock: systemClock, signal, onProgress: () => undefined });
+  return importTraffic(format, [file].flat(), asked, { clock: systemClock, signal });
 }
 
 /**
@@ -280,7 +323,20 @@ export async function forget(
   { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<ForgetDocument | null> {
   const resolved = resolveOptions(FORGET_OPTIONS, byProgram(FORGET_OPTIONS, options));
-  return forgetIn(capture, resolved, { signal, onSegment: () => undefined });
+  return forgetIn(capture, resolved, { signal });
+}
+
+/**
+ * Requests of a capture or a run with their answers and times; payloads only with `payload`.
+ * @param ids `SEGMENT:ID`, in a run the position in the plan; none for the first, slowest or failed ones
+ * @throws AppError
+ */
+export function show(
+  directory: string,
+  ids: readonly string[] = [],
+  options: ShowOptions = {},
+): ShownDocument {
+  return showRequests(directory, ids, resolveOptions(SHOW_OPTIONS, byProgram(SHOW_OPTIONS, options)));
 }
 
 /**
@@ -292,6 +348,18 @@ export async function faults(
   { logger = SILENT }: { readonly logger?: Logger } = {},
 ): Promise<RunningFaults> {
   return await startFaults(resolveFaultsOptions(byProgram(FAULTS_OPTIONS, options)), logger);
+}
+
+/**
+ * Answers requests with the recorded answers of a capture until `stop`, as `reprise mock` does.
+ * @throws AppError OPTION_INVALID listing every problem; CAPTURE_EMPTY if it holds no answer; LISTEN_FAILED
+ */
+export async function mock(
+  capture: string,
+  options: MockOptions = {},
+  { logger = SILENT }: { readonly logger?: Logger } = {},
+): Promise<RunningMock> {
+  return await startMock(capture, resolveMockOptions(byProgram(MOCK_OPTIONS, options)), logger);
 }
 
 /** Says whether this host is ready to record and replay. @throws AppError */
@@ -308,14 +376,22 @@ export async function selftest(
   { signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<SelftestDocument> {
   const resolved = resolveSelftestOptions(byProgram(SELFTEST_OPTIONS, options));
-  const [onBegin, onRate, onStep] = [() => undefined, () => undefined, () => undefined];
-  return selftestDocument(resolved, await tryRates(resolved, { signal, onBegin, onRate, onStep }));
+  return selftestDocument(resolved, await tryRates(resolved, { signal }));
 }
 
+export {
+  INTERCHANGE_FORMS,
+  type InterchangeForm,
+  interchangeOf,
+} from './analysis/interchange/interchange.ts';
 export type { Finding } from './app/doctor.ts';
 export type { RunningFaults } from './app/fault-relay.ts';
-export type { ImportFormat, ImportResult } from './app/import.ts';
+export type { RunningGate } from './app/gate/gate.ts';
+export type { PlayedScenario } from './app/gate/play-scenario.ts';
+export type { ImportFormat, ImportResult } from './app/import/import.ts';
 export { inspect, verify } from './app/inspect.ts';
+export type { MockDocument, RunningMock } from './app/mock/mock.ts';
+export type { PublishedTo } from './app/publish/publish.ts';
 export type { RecordingEnd } from './app/recording/recording.ts';
 export { LOSS_REASONS, type LossReason, OMISSION_CAUSES, type OmissionCause } from './core/accounting.ts';
 export type { ClockAnchor } from './core/clock.ts';
@@ -344,9 +420,12 @@ export type { Run, RunSecond, RunTotals, Send, SendError } from './core/run.ts';
 export type { CapacityDocument, CapacityStep } from './documents/capacity.ts';
 export type { ComparisonDocument } from './documents/comparison.ts';
 export type { ReplayEvent } from './documents/events.ts';
+export type { HistoryDocument } from './documents/history.ts';
 export type { ProfileDocument } from './documents/profile.ts';
+export type { PublicationDocument } from './documents/publication.ts';
 export type { ReplayDocument } from './documents/replay.ts';
 export type { ReportDocument } from './documents/report.ts';
+export type { ShownDocument, ShownRequest } from './documents/shown.ts';
 export { resolveCaptureDirectory } from './storage/capture/directory.ts';
 export type { ForgetDocument } from './storage/capture/forget.ts';
 export type { InspectDocument } from './storage/capture/inspect.ts';

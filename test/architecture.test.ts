@@ -12,7 +12,8 @@ import {
 import { repositoryRoot } from './support/shared-data.ts';
 import { scanSource } from './support/source-scan.ts';
 
-const NOT_OURS = /^(?:node_modules|dist|\.git|runs|captures|demo-run|fixtures\/data)(?:\/|$)/;
+const NOT_OURS =
+  /^(?:artefacts|dist|\.git|runs|captures|demo-run|tools\/site\/pages|fixtures\/data)(?:\/|$)|(?:^|\/)(?:node_modules|cache)(?:\/|$)/;
 const CODE = /\.(?:ts|js|mjs)$/;
 const TEXT = /\.(?:ts|js|mjs|json|md|yml|yaml|sh)$|\/run$/;
 

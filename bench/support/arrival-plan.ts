@@ -33,10 +33,17 @@ export function poissonPlan(ratePerSecond: number, seconds: number): ArrivalPlan
 }
 
 /**
- * A capture of the plan: one request each, its index as its path, all with the same body.
+ * A capture of the plan: one request each, all with the same body.
+ * @param pathOf of a request, by its index
  * @returns its directory
  */
-export function captureOf(plan: ArrivalPlan, body: Buffer, parent: string, name: string): string {
+export function captureOf(
+  plan: ArrivalPlan,
+  body: Buffer,
+  parent: string,
+  name: string,
+  pathOf = (index: number) => `/${index}`,
+): string {
   const directory = resolveCaptureDirectory(join(parent, name), 'write');
   const writer = new CaptureWriter(
     {
@@ -58,7 +65,7 @@ export function captureOf(plan: ArrivalPlan, body: Buffer, parent: string, name:
   );
   const whole: Body = { bytes: body.length, kept: body, truncated: false, hash: hash.ofBody(body) };
   for (const [index, offsetUs] of plan.entries()) {
-    writer.append(exchangeOf(index, offsetUs, whole));
+    writer.append(exchangeOf(pathOf(index), offsetUs, whole));
     if (writer.due(systemClock.nowNs()) && writer.commit().lost.length > 0)
       throw new Error('the capture lost some');
   }
@@ -67,8 +74,8 @@ export function captureOf(plan: ArrivalPlan, body: Buffer, parent: string, name:
   return directory;
 }
 
-function exchangeOf(index: number, offsetUs: number, body: Body): Exchange {
-  const head = buildRequestHead('POST', `/${index}`, [
+function exchangeOf(path: string, offsetUs: number, body: Body): Exchange {
+  const head = buildRequestHead('POST', path, [
     ['Host', 'models.internal:8000'],
     ['User-Agent', 'python-requests/2.32.3'],
     ['Accept', '*/*'],
@@ -96,6 +103,7 @@ function exchangeOf(index: number, offsetUs: number, body: Body): Exchange {
     outputTokens: null,
     batch: null,
     answerError: null,
+    traceId: null,
     request: { head, redacted: [], body, trailers: null },
     response: null,
     requestChunks: [],

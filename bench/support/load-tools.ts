@@ -23,6 +23,11 @@ export const VEGETA = 'github.com/tsenart/vegeta/v12@v12.13.0';
 export const LOCUST = ['locust==2.47.0'];
 /** AIPerf wants a tokenizer, also for payloads that it sends as they are; that of `anthropic` needs no network. */
 export const AIPERF = ['aiperf==0.13.0', 'anthropic==0.38.0'];
+/** No screen, no metrics of a server or a GPU, and only the summary as files: each costs AIPerf time. */
+export const AIPERF_QUIET = [
+  ...['--ui', 'none', '--no-server-metrics', '--no-gpu-telemetry'],
+  ...['--export-level', 'summary'],
+];
 /** After the last planned instant a tool that is late has so long to send the rest. */
 const LATE_MS = 20_000;
 /** A tool's shell outlives it for three times as long. */
@@ -182,17 +187,16 @@ export function aiperf(): FoundTool {
       const url = ['--model', 'bench', '--url', `http://127.0.0.1:${target.port}`, '--endpoint-type', 'raw'];
       const schedule = ['--custom-dataset-type', 'mooncake_trace', '--input-file', trace, '--fixed-schedule'];
       const tokenizer = ['--tokenizer', tokenizerOf(found.path, job.directory)];
-      const quiet = [
-        '--ui',
-        'none',
-        '--no-server-metrics',
-        '--no-gpu-telemetry',
-        '--export-level',
-        'summary',
-      ];
       const out = ['--artifact-dir', join(job.directory, 'aiperf')];
       const command = join(dirname(found.path), 'aiperf');
-      const tool = startTool(command, ['profile', ...url, ...schedule, ...tokenizer, ...quiet, ...out]);
+      const tool = startTool(command, [
+        'profile',
+        ...url,
+        ...schedule,
+        ...tokenizer,
+        ...AIPERF_QUIET,
+        ...out,
+      ]);
       const { run } = await watched(tool, target, job);
       return { ...run('fitted'), document: null, startNs: null };
     },
@@ -212,7 +216,7 @@ function writeTrace(file: string, { plan, body }: Job): void {
 }
 
 /** The tokenizer that lies in a package of this Python, as a directory that AIPerf can load. */
-function tokenizerOf(python: string, directory: string): string {
+export function tokenizerOf(python: string, directory: string): string {
   const [file] = globSync(join(dirname(dirname(python)), 'lib/*/site-packages/anthropic/tokenizer.json'));
   if (file === undefined) throw new Error(`${python} has no anthropic/tokenizer.json`);
   const home = join(directory, 'tokenizer');

@@ -1,22 +1,20 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type OwnDoing, type SideRow, sideRowOfExchange, sideRowOfSend } from '../analysis/compare/pairs.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import { rowDifferences } from '../analysis/run/run-statistics.ts';
 import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../analysis/verdict/run-context.ts';
-import { AppError, reasonOf } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import { byProgram } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
-import { type ProfileDocument, profileSchema } from '../documents/profile.ts';
+import type { ProfileDocument } from '../documents/profile.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
 import { type CaptureReader, openCapture } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../storage/runs/schema.ts';
-import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './profile.ts';
+import { PROFILE_OPTIONS, profileInThread, readProfile, resolveProfileOptions } from './profile.ts';
 import { assertOwnRows, sendsOf } from './run-files.ts';
 
-/** A profile of two weeks has some hundred kilobytes. */
-const MAX_PROFILE_BYTES = 64 * 1024 * 1024;
 const NS_PER_MS = 1e6;
 
 export interface RunSide {
@@ -49,8 +47,7 @@ export type Side = RunSide | CaptureSide | ProfileSide;
 /** Opens what a name stands for. @throws AppError INPUT_INVALID, or what the opening of a capture throws */
 export function openSide(name: string): Side {
   const there = statSync(name, { throwIfNoEntry: false });
-  if (there?.isFile())
-    return { kind: 'profile', name, document: readProfile(name, there.size), close: () => {} };
+  if (there?.isFile()) return { kind: 'profile', name, document: readProfile(name), close: () => {} };
   const isRun = [RUN_DATABASE, RUN_SUMMARY].some((file) => existsSync(join(name, file)));
   return isRun ? openRun(name) : openRecording(name);
 }
@@ -90,7 +87,17 @@ function openRun(name: string): RunSide {
 }
 
 function summaryOf(name: string, summary: object | null): ReplayDocument {
-  if (summary !== null) return readReplayDocument(name, summary);
+  const read = summary && readReplayDocument(name, summary);
+  if (read?.closedLoop !== undefined) {
+    throw new AppError(
+      'INPUT_INVALID',
+      `the run ${name} is a closed loop: it has no scheduled latency to compare`,
+      {
+        hint: 'Replay the recorded times, or use --rate.',
+      },
+    );
+  }
+  if (read !== null) return read;
   throw new AppError('INPUT_INVALID', `the run ${name} was never sealed: it did not finish`, {
     hint: 'Replay again; an incomplete run cannot be compared.',
   });
@@ -133,35 +140,4 @@ function ownDoingIn({ bounds, latencyMs, interrupted }: ReplayDocument): OwnDoin
 function rangeOf({ options }: ReplayDocument): TimeRange | undefined {
   const [fromUs, toUs] = [options['fromUs'], options['toUs']];
   return typeof fromUs === 'number' && typeof toUs === 'number' ? { fromUs, toUs } : undefined;
-}
-
-function readProfile(name: string, bytes: number): ProfileDocument {
-  const refuse = (reason: string, cause?: unknown): AppError =>
-    new AppError('INPUT_INVALID', `${name} is not a profile: ${reason}`, {
-      hint: 'Give a file written by profile --json, or the directory of a run or a capture.',
-      cause,
-    });
-  if (bytes > MAX_PROFILE_BYTES) throw refuse('it is too large for a profile');
-  let document: Partial<ProfileDocument> | null;
-  try {
-    document = JSON.parse(
-      readFileSync(name, 'utf8').replace(/^\uFEFF/, ''),
-    ) as Partial<ProfileDocument> | null;
-  } catch (cause) {
-    throw refuse(reasonOf(cause), cause);
-  }
-  if (document?.kind !== 'profile') throw refuse('it is another document');
-  if (document.schemaVersion !== 1) {
-    throw new AppError(
-      'SCHEMA_TOO_NEW',
-      `${name} is a profile of schema version ${String(document.schemaVersion)}`,
-      {
-        hint: 'This version of reprise reads version 1. Use the version that wrote the file, or a later one.',
-      },
-    );
-  }
-  const parsed = profileSchema.safeParse(document);
-  if (!parsed.success)
-    throw refuse(`${parsed.error.issues[0]?.path.join('.') ?? ''} is not as a profile has it`);
-  return document as ProfileDocument;
 }

@@ -68,7 +68,7 @@ export const COMPARE_OPTIONS = {
   ),
 };
 
-export interface CompareOptions {
+interface CompareOptions {
   readonly bounds: ComparisonBounds;
   readonly shiftBounds: ShiftBounds;
   /** Marks facts that differ instead of refusing them. */
@@ -196,30 +196,50 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
   const doubts = [a, b].flatMap((side, at) =>
     side.kind === 'run' ? runDoubts(at === 0 ? 'A' : 'B', side.summary) : [],
   );
-  const isDoubted = doubts.length > 0;
+  const { stops, isWithheld } = stopsOf(a, b, judgement.verdict);
+  const isDoubted = doubts.length > 0 || isWithheld;
   return {
     schemaVersion: 1,
     kind: 'comparison',
     compares: a.kind === b.kind ? 'runs' : 'recording',
     verdict: isDoubted ? 'INCONCLUSIVE' : judgement.verdict,
-    reasons: isDoubted ? doubts : judgement.reasons,
+    reasons: isDoubted ? [...stops, ...doubts] : judgement.reasons,
     notes: [
-      ...(isDoubted ? judgement.reasons : []),
+      ...(isDoubted ? judgement.reasons : stops),
       ...judgement.notes,
       ...(a.kind === b.kind ? uncheckedNotes(pairs) : []),
       ...[...differences, ...lacking].map((each) => comparisonReason('facts_differ', each)),
       ...(isOneRun ? [comparisonReason('same_run', null)] : []),
     ],
-    a: sideOf(a),
-    b: sideOf(b),
+    a: sideOf(a, b),
+    b: sideOf(b, a),
     pairs: paired,
     unpaired: { onlyA: onlyA.all, onlyB: onlyB.all, leftOut },
     differences: [...differences, ...lacking],
     metrics: judgement.metrics,
+    routes: judgement.routes,
     undecided: [...undecidedOf(judgement.metrics), ...judgement.unknown],
     windows: windowLines(pairs),
     bounds: options.bounds,
   };
+}
+
+/**
+ * The reasons that stopped runs give, and whether they withhold the verdict: the part that was not played may differ.
+ * If the guard stopped a run, B may still be worse, or better if A alone was stopped.
+ */
+function stopsOf(a: RunSide | CaptureSide, b: RunSide, verdict: ComparisonDocument['verdict']) {
+  const stops = [a, b].flatMap((side, at) => {
+    const { stopped } = sideOf(side, at === 0 ? b : a);
+    if (stopped == null) return [];
+    const letter = at === 0 ? 'A' : 'B';
+    const code = `run_${letter.toLowerCase()}_interrupted`;
+    return [comparisonReason('stopped', { side: letter, ...stopped }, code)];
+  });
+  const causes = [a, b].map((side) => (side.kind === 'run' ? side.summary.interrupted : null));
+  const isByUser = causes.some((cause) => cause !== null && !isStoppedByFailures(cause));
+  const isShown = verdict === 'WORSE' || (verdict === 'BETTER' && b.summary.interrupted === null);
+  return { stops, isWithheld: isByUser || (stops.length > 0 && !isShown) };
 }
 
 async function compareTraffic(
@@ -239,8 +259,8 @@ async function compareTraffic(
     ...judgement,
     undecided: undecidedOf(judgement.metrics),
     notes: [...judgement.notes, ...differences.map((each) => comparisonReason('facts_differ', each))],
-    a: sideOf(a),
-    b: sideOf(b),
+    a: sideOf(a, b),
+    b: sideOf(b, a),
     pairs: null,
     unpaired: null,
     differences,
@@ -263,10 +283,7 @@ function assertUsed(flags: readonly string[], theirs: string, these: string): vo
   );
 }
 
-/**
- * A recording holds more than was replayed, and a run more than one that failures stopped before its end; else two
- * runs do not.
- */
+/** A recording holds more than was replayed, and a run more than one that was stopped; else two runs do not. */
 function pairingDifference(
   a: RunSide | CaptureSide,
   b: RunSide,
@@ -274,7 +291,7 @@ function pairingDifference(
 ): FactDifference[] {
   const { paired } = counts;
   const isCutShort = (side: RunSide | CaptureSide) =>
-    side.kind === 'run' && isStoppedByFailures(side.summary.interrupted);
+    side.kind === 'run' && side.summary.interrupted !== null;
   const onlyA = isCutShort(b) ? counts.onlyA.within : counts.onlyA.all;
   const onlyB = isCutShort(a) ? counts.onlyB.within : counts.onlyB.all;
   const least = (only: number, side: RunSide | CaptureSide) =>
@@ -296,10 +313,16 @@ function assertAlike(differences: readonly FactDifference[], { allowsDifferences
   );
 }
 
-function sideOf(side: Side): ComparedSide {
+/** @param other played by the same plan, if it is a run as well */
+function sideOf(side: Side, other: Side): ComparedSide {
   const { kind, name } = side;
   if (side.kind !== 'run')
     return { kind, name, run: null, target: null, version: null, startedAt: null, verdict: null };
-  const { run, target, version, startedAt, verdict } = side.summary;
-  return { kind, name, run, target, version, startedAt, verdict };
+  const { run, target, version, startedAt, verdict, options } = side.summary;
+  const { interrupted: cause, sent } = side.summary;
+  const isKnown = side.summary.planCounted || other.kind !== 'run';
+  const { planned, planCounted } = isKnown ? side.summary : other.summary;
+  const label = typeof options['name'] === 'string' ? options['name'] : null;
+  const stopped = cause === null ? null : { cause, sent, planned, planCounted };
+  return { kind, name, run, target, version, startedAt, verdict, label, stopped };
 }

@@ -18,8 +18,8 @@ import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { formatBytes, parseCount } from '../core/units.ts';
 import { type HostLimits, priorityMeans, readHostLimits, shareGroupOf } from '../monitors/host.ts';
-import { serversOf } from '../monitors/listening-processes.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint } from '../proxy/net/endpoint.ts';
+import { serversOf } from '../monitors/process-tree.ts';
+import { type Endpoint, formatEndpoint, isLoopback, parseEndpoint } from '../proxy/net/endpoint.ts';
 import { mustBeFree } from '../proxy/net/listen.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { latestMetas } from '../storage/capture/keys.ts';
@@ -40,7 +40,7 @@ export const DOCTOR_OPTIONS = {
     default: String(LIMITS.connections),
   }),
 };
-export type DoctorOptions = ResolvedOptions<typeof DOCTOR_OPTIONS>;
+type DoctorOptions = ResolvedOptions<typeof DOCTOR_OPTIONS>;
 
 /** Looks at what a recording or a replay needs of this host; changes nothing. */
 export async function examine(options: DoctorOptions): Promise<Finding[]> {
@@ -95,11 +95,11 @@ const CONNECT_MS = 3_000;
 /** How file systems say that there is no room: theirs, this user's, or this process's. */
 const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 
-export function nodeFinding(version: string): Finding {
+function nodeFinding(version: string): Finding {
   return finding('node', 'ok', `Node ${version}`);
 }
 
-export function cpuFinding(limits: HostLimits): Finding {
+function cpuFinding(limits: HostLimits): Finding {
   const { cpus, cpuQuota } = limits;
   const found = `${Number(cpus.toFixed(2))} ${cpuQuota ? 'by quota' : 'available'}`;
   if (cpus >= 1) return finding('processors', 'ok', found);
@@ -133,7 +133,7 @@ export function openFilesFinding(limits: HostLimits, { maxConnections }: Recordi
   return finding('open files', connections >= 100 ? 'warn' : 'fail', found, advice);
 }
 
-export function coreFinding(limits: HostLimits): Finding {
+function coreFinding(limits: HostLimits): Finding {
   if (limits.coreBytes === null || limits.coreBytes === 0) return finding('core dumps', 'ok', 'off');
   return finding('core dumps', 'warn', 'on', 'A core dump of ours would hold payloads: ulimit -c 0.');
 }
@@ -169,7 +169,7 @@ export function diskFinding(directory: string, clock: Clock = systemClock): Find
 }
 
 /** How late a wait of a millisecond ends: what a replay's pacing stands on. */
-export function timerFinding(clock: Clock = systemClock): Finding {
+function timerFinding(clock: Clock = systemClock): Finding {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   const lateUs: number[] = [];
   for (let round = 0; round < WAITS; round += 1) {
@@ -281,7 +281,7 @@ export function shareFindings(
   recorder: number,
   means: { readonly ownShare: boolean } = priorityMeans(),
 ): Finding[] {
-  const servers = target.kind === 'tcp' && isThisHost(target.host) ? serversOf(target.port) : [];
+  const servers = target.kind === 'tcp' && isLoopback(target.host) ? serversOf(target.port) : [];
   const [server] = servers;
   if (server === undefined) return [];
   const check = 'share of processors';
@@ -295,10 +295,6 @@ export function shareFindings(
     'When the server takes every processor, the recorder and the traffic through it wait: ' +
     'run the recorder as a container or unit of its own.';
   return [finding(check, 'warn', found, advice)];
-}
-
-function isThisHost(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
 /** A connection under way, and the event with which it is made. */
@@ -344,7 +340,7 @@ function finding(
 }
 
 /** Whether a capture that was encrypted still is; nothing where there is none, or none that ever was. */
-export function encryptionFindings(directory: string): Finding[] {
+function encryptionFindings(directory: string): Finding[] {
   const check = 'encryption';
   try {
     const metas = latestMetas(resolveCaptureDirectory(directory, 'read'));

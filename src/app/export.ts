@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
+import { SLICE_KEYS, sliceValueOf } from '../analysis/verdict/slices.ts';
+import { parseSlo, type Threshold } from '../analysis/verdict/slo.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
+import { KeyedHash } from '../core/keyed-hash.ts';
 import {
   type Asked,
   askedFor,
@@ -13,17 +16,26 @@ import {
   resolveOptions,
   text,
   toggle,
+  value,
 } from '../core/options.ts';
 import type { CaptureSource } from '../core/ports.ts';
+import { formatInstantUs, parseCount } from '../core/units.ts';
 import {
   EXPORT_MODES,
+  type ExportedAccount,
   type ExportedFile,
+  type ExportedObjective,
+  type ExportedObjectives,
   type ExportedSend,
   type ExportFormat,
   type ExportSettings,
   type ExportWriter,
+  type PromptBlocks,
+  TAKEN_OPTIONS,
 } from '../formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../formats/index.ts';
+import { PARQUET, PARQUET_DATASET } from '../formats/parquet.ts';
+import { BLOCK_TOKENS } from '../formats/prompt-blocks.ts';
 import { AnswerForecast } from '../replay/answers/expected-answer.ts';
 import { describeFilters } from '../replay/filter.ts';
 import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
@@ -45,9 +57,10 @@ import { OpenSessions } from '../replay/plan/sessions.ts';
 import { copyIdentityOf, layeredArrivals } from '../replay/plan/superpose.ts';
 import { BodyChanges, NO_BODY_CHANGES } from '../replay/request/body-changes.ts';
 import { RequestBuilder } from '../replay/request/build.ts';
-import { arrivalsAlone, nothingSelected, skipReasonOf } from '../replay/window/capture.ts';
-import { k6Objectives } from './k6-objectives.ts';
-import { encryptionKeyOf, encryptionKeyOption, openForReplay } from './open-capture.ts';
+import { arrivalsAlone, skipReasonOf } from '../replay/window/capture.ts';
+import { nothingSelected } from '../replay/window/probe.ts';
+import { readHashKey } from '../storage/capture/keys.ts';
+import { encryptionKeyOf, encryptionKeyOption, type OpenedCapture, openForReplay } from './open-capture.ts';
 import { withOpenSlo } from './open-slo.ts';
 import { VERSION } from './package.ts';
 import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
@@ -60,12 +73,31 @@ const TABLES_HOLD_ALL = 'csv and parquet hold what can be said without requests.
 const NAMES = EXPORT_FORMATS.map(({ name }) => name);
 
 export const EXPORT_OPTIONS = {
-  out: text('--out <path>', 'file to write, or directory for locust and k6; must not exist', {
-    required: true,
-  }),
-  mode: choice('--mode <mode>', `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`, EXPORT_MODES),
+  out: text(
+    '-o, --out <path>',
+    'file to write, or directory for locust, k6 and --partition; must not exist',
+    {
+      required: true,
+    },
+  ),
+  pacing: choice(
+    '--pacing <mode>',
+    `how k6 paces: ${EXPORT_MODES.join(' or ')} (default: exact)`,
+    EXPORT_MODES,
+  ),
   slo: list('--slo <objective>', 'objective to write as a threshold (k6)'),
   includeBodies: toggle('--include-bodies', 'include request bodies in the table (parquet)'),
+  partition: toggle('--partition', 'write a directory with a file for each day and recorder (parquet)'),
+  omitPayloads: toggle('--omit-payloads', 'write lengths and hashes, no payloads (mooncake)'),
+  blockTokens: value(
+    '--block-tokens <n>',
+    `tokens in each hashed block of a prompt (mooncake; default: ${BLOCK_TOKENS})`,
+    parseCount,
+  ),
+  hashKeyFile: text(
+    '--hash-key-file <file>',
+    'key of hash_ids; ids of two files match only under one key (mooncake; default: a new key)',
+  ),
   ...REQUEST_OPTIONS,
   target: text('--target <url>', 'server URL to write into the file (locust, k6, vegeta, har)'),
   maxRequests: text('--max-requests <n>', 'export at most this many requests, from the start'),
@@ -73,11 +105,11 @@ export const EXPORT_OPTIONS = {
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
 /** What an export tells while it works, and what may stop it. */
-export interface ExportWatcher {
+interface ExportWatcher {
   readonly signal: AbortSignal;
   /** The plan is made, and nothing written yet. */
-  readonly onPlan: (plan: ReplayPlan) => void;
-  readonly onProgress: (sends: number) => void;
+  readonly onPlan?: (plan: ReplayPlan) => void;
+  readonly onProgress?: (sends: number) => void;
 }
 
 export interface Exported {
@@ -112,16 +144,16 @@ export async function exportTraffic(
 ): Promise<Exported> {
   const flags = resolveOptions(EXPORT_OPTIONS, asked);
   const { out } = flags;
-  const format = formatNamed(name);
+  const format = flags.partition && name === PARQUET.name ? PARQUET_DATASET : formatNamed(name);
   assertTaken(format, flags);
   const options = optionsOfPlan(asked);
-  const mode = flags.mode ?? 'exact';
+  const mode = flags.pacing ?? 'exact';
   const objectives = k6Objectives(withOpenSlo(flags.slo), mode);
   const opened = openForReplay(directory, encryptionKeyOf(flags), options.window.recorders);
   try {
-    const { source, ...choice } = chooseReplay(opened, options);
-    const plan = planOf({ source, ...choice });
-    watcher.onPlan(plan);
+    const { source, unexplained, ...choice } = chooseReplay(opened, options);
+    const plan = planOf({ source, unexplained, ...choice });
+    watcher.onPlan?.(plan);
     const planned = new ExportPlan(plan, source);
     const written = await writeExport(format, planned, out, watcher, {
       creator: { name: 'reprise', version: VERSION },
@@ -129,6 +161,8 @@ export async function exportTraffic(
       mode,
       objectives,
       includeBodies: flags.includeBodies,
+      promptBlocks: promptBlocksOf(flags),
+      account: accountOf(opened, plan, unexplained),
     });
     const { recorded, spanNs, audit } = planned;
     const cannotCarry = [...format.cannotCarry, ...(objectives?.cannotCarry ?? [])];
@@ -137,6 +171,37 @@ export async function exportTraffic(
   } finally {
     opened.source.close();
   }
+}
+
+function promptBlocksOf({
+  omitPayloads,
+  blockTokens,
+  hashKeyFile,
+}: ResolvedOptions<typeof EXPORT_OPTIONS>): PromptBlocks | null {
+  if (!omitPayloads) return null;
+  const key = hashKeyFile === null ? randomBytes(32) : readHashKey('', hashKeyFile, null);
+  return { tokens: blockTokens ?? BLOCK_TOKENS, hash: new KeyedHash(key) };
+}
+
+function accountOf(
+  { inspection: { losses, omitted, recorders, fleetSize } }: OpenedCapture,
+  { overview, window, options }: ReplayPlan,
+  coverageUnexplained: number | null,
+): ExportedAccount {
+  return {
+    schemaVersion: 1,
+    kind: 'dataset-account',
+    capture: overview.name,
+    recorders: recorders.map(({ id }) => id).sort(),
+    from: formatInstantUs(window.fromUs),
+    to: formatInstantUs(window.toUs - 1),
+    filters: describeFilters(options.filters),
+    fleetSize,
+    coverage: overview.coverage,
+    coverageUnexplained,
+    losses: { exchanges: losses.exchanges, bytes: losses.bytes, by: losses.byReason },
+    omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
+  };
 }
 
 /** An export is planned as a replay is, and sends nothing. */
@@ -168,17 +233,14 @@ function formatNamed(name: string): ExportFormat {
 /** @throws AppError OPTION_INVALID for an option that means nothing to the format, all of them at once */
 function assertTaken(format: ExportFormat, flags: ResolvedOptions<typeof EXPORT_OPTIONS>): void {
   const problems = new Problems();
-  const names = {
-    target: '--target',
-    mode: '--mode',
-    includeBodies: '--include-bodies',
-    slo: '--slo',
-  } as const;
-  for (const option of ['target', 'mode', 'includeBodies', 'slo'] as const) {
+  for (const [option, name] of Object.entries(TAKEN_OPTIONS) as [keyof typeof TAKEN_OPTIONS, string][]) {
     const stated = flags[option];
     if (!stated || (Array.isArray(stated) && stated.length === 0) || format.takes.includes(option)) continue;
-    const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map(({ name }) => name);
-    problems.add(`${names[option]} works with ${takers.join(', ')}, not with ${format.name}`);
+    const takers = EXPORT_FORMATS.filter(({ takes }) => takes.includes(option)).map((each) => each.name);
+    problems.add(`${name} works with ${takers.join(', ')}, not with ${format.name}`);
+  }
+  if (!flags.omitPayloads && (flags.blockTokens !== null || flags.hashKeyFile !== null)) {
+    problems.add('--block-tokens and --hash-key-file work with --omit-payloads: payloads have no hash_ids');
   }
   if (format.needsTarget && flags.target === null) {
     problems.add(
@@ -227,10 +289,10 @@ async function fill(
     if (send.index % BREATH !== BREATH - 1) continue;
     await setImmediate();
     signal.throwIfAborted();
-    onProgress(exported);
+    onProgress?.(exported);
   }
   signal.throwIfAborted();
-  if (planned.recorded === 0) throw nothingSelected(describeFilters(planned.plan.options.filters));
+  if (planned.recorded === 0) throw nothingSelected(planned.source, planned.plan.options.filters);
   if (planned.sends === 0) throw nothingSendable(planned);
   if (exported === 0) throw nothingFits(format, planned, writer);
   const { spanNs, concurrency } = planned;
@@ -260,7 +322,7 @@ const RUN_PREFIX = 'export-';
 /** What was planned of a capture, send by send, and what became of the rest. */
 class ExportPlan {
   readonly plan: ReplayPlan;
-  readonly #source: CaptureSource;
+  readonly source: CaptureSource;
   readonly #audit = new AuditCounter();
   readonly #concurrency = new Concurrency();
   readonly #fence: TargetFence | null;
@@ -273,7 +335,7 @@ class ExportPlan {
   constructor(plan: ReplayPlan, source: CaptureSource) {
     const { target } = plan.options;
     this.plan = plan;
-    this.#source = source;
+    this.source = source;
     this.#fence = target === null ? null : new TargetFence({ ...plan.options, target });
   }
 
@@ -299,11 +361,11 @@ class ExportPlan {
     const told: PlannedRequest[] = [];
     const requests = plannedRequests(
       {
-        source: this.#source,
+        source: this.source,
         range: window,
         scaling,
         tally: new ScalingTally(),
-        openSessions: OpenSessions.before(overview, this.#source, window),
+        openSessions: OpenSessions.before(overview, this.source, window),
         maxRequests: options.maxRequests,
         durationNs: window.durationNs,
         builder: new RequestBuilder({
@@ -339,7 +401,7 @@ class ExportPlan {
   *rows(): Generator<ExportedSend> {
     const { options, window, scaling } = this.plan;
     let index = 0;
-    for (const send of scheduleOf(layeredArrivals(this.#source, window, scaling.layers), scaling)) {
+    for (const send of scheduleOf(layeredArrivals(this.source, window, scaling.layers), scaling)) {
       if (index === options.maxRequests) return;
       if (send.intendedOffsetNs >= (window.durationNs ?? Number.POSITIVE_INFINITY)) return;
       if (isOfWindow(send)) this.recorded += 1;
@@ -370,7 +432,71 @@ class ExportPlan {
       request: null,
       skipped: null,
       ...rest,
-      recorded: () => this.#source.payload(row),
+      recorded: () => this.source.payload(row),
     };
   }
+}
+
+/** What our script measures in k6, by metric. */
+const MEASURED = { latency: 'scheduled_latency', service: 'service_latency', errors: 'errors' } as const;
+
+/**
+ * Objectives in k6's terms, as far as it has them.
+ * @returns null without objectives
+ * @throws AppError OPTION_INVALID for what is no objective
+ */
+function k6Objectives(texts: readonly string[], mode: 'exact' | 'rate'): ExportedObjectives | null {
+  if (texts.length === 0) return null;
+  const cannotCarry: string[] = [];
+  const objectives = parseSlo(texts).flatMap((threshold): ExportedObjective[] => {
+    const why = whyNot(threshold, mode);
+    if (why !== null) cannotCarry.push(`the objective ${threshold.expression}: ${why}`);
+    return why === null ? [objectiveOf(threshold)] : [];
+  });
+  return { objectives, cannotCarry, tagValueOf };
+}
+
+/** Null for an objective that k6 can hold. */
+function whyNot({ metric, aggregation, slice }: Threshold, mode: 'exact' | 'rate'): string | null {
+  if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
+    return 'k6 does not see the tokens of a stream';
+  if (!Object.hasOwn(MEASURED, metric)) return `k6 has no ${metric}`;
+  if (metric === 'latency' && mode === 'rate')
+    return 'without --pacing exact no request has an instant of its own';
+  if (aggregation.kind === 'count') return 'k6 holds a rate of errors, no count';
+  for (const { key, value } of slice?.tags ?? []) {
+    if (key === 'stage') return 'requests have no tag that says their stage';
+    if (key === 'size' && value.includes('..')) return 'sizes are tagged small, medium and large only';
+    if (/[,"']/.test(value)) return 'k6 cannot take commas and quotes in the value of a tag';
+  }
+  return slice?.each === 'stage' ? 'requests have no tag that says their stage' : null;
+}
+
+function objectiveOf({ metric, aggregation, operator, limit, slice }: Threshold): ExportedObjective {
+  const kind = aggregation.kind === 'percentile' ? `p(${aggregation.percent})` : aggregation.kind;
+  return {
+    metric: MEASURED[metric as keyof typeof MEASURED],
+    condition: `${kind}${operator}${limit}`,
+    tags: (slice?.tags ?? []).map(({ key, value }) => [tagOf(key, value), value]),
+    each: slice?.each ?? null,
+  };
+}
+
+/** A path alone is a tag of its own: k6 compares whole values. */
+function tagOf(key: string, value: string): string {
+  return key === 'route' && value.startsWith('/') ? 'path' : key;
+}
+
+/** The value of a request's tag; null where it has none. */
+function tagValueOf({ row, request }: ExportedSend, tag: string): string | null {
+  if (tag === 'path') return row.route === null ? null : row.route.slice(row.route.indexOf(' ') + 1);
+  const key = SLICE_KEYS.find((known) => known === tag);
+  if (key === undefined) return null;
+  return sliceValueOf(key, {
+    model: row.model,
+    route: row.route,
+    client: row.client && Buffer.from(row.client).toString('hex'),
+    requestBytes: request?.body?.length ?? 0,
+    stage: 1,
+  });
 }

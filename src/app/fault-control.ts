@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { type InjectedCounts, injected } from '../documents/toxics.ts';
+import { type InjectedCounts, injected } from '../documents/faults.ts';
 
 /** Where a relay's control API answers by default, as Toxiproxy's does. */
 export const DEFAULT_CONTROL = '127.0.0.1:8474';
@@ -24,7 +24,7 @@ export type ShownProxy = z.infer<typeof shownProxy>;
 export type ShownToxic = z.infer<typeof shownToxic>;
 
 /** A fault to set. */
-export interface FaultRequest {
+interface FaultRequest {
   readonly name?: string;
   readonly type: string;
   readonly stream?: string;

@@ -23,13 +23,13 @@ export const FAULTS_OPTIONS = {
   ),
   upstream: list('--upstream <address>', 'address of the dependency'),
   control: text('--control <address>', 'address of the control API', { default: DEFAULT_CONTROL }),
-  seed: value('--seed <number>', 'seed of all draws', parseSeed, { default: '1' }),
-  maxFaults: value('--max-faults <count>', 'faults that may be on at once', parseCount, {
+  seed: value('--seed <number>', 'random seed of the faults', parseSeed, { default: '1' }),
+  maxFaults: value('--max-faults <count>', 'most faults that may be on at once', parseCount, {
     default: String(LIMITS.faults),
   }),
   maxConnections: value(
     '--max-connections <count>',
-    'connections at most; more are turned away',
+    'most client connections at once; others are refused',
     parseCount,
     {
       default: String(LIMITS.connections),
@@ -40,13 +40,13 @@ export const FAULTS_OPTIONS = {
   upstreamCa: text('--upstream-ca <file>', 'CA certificates (PEM) to verify an https:// upstream with'),
   upstreamServerName: text(
     '--upstream-server-name <name>',
-    'name to ask an https:// upstream for, and to verify',
+    'server name (SNI) sent to an https:// upstream and verified in its certificate',
   ),
   upstreamInsecure: toggle('--upstream-insecure', 'accept any certificate of an upstream'),
 };
 
 /** How a relay is to run. */
-export interface FaultsOptions {
+interface FaultsOptions {
   readonly relay: RelayOptions;
   readonly control: Endpoint;
 }

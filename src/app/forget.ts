@@ -12,8 +12,8 @@ import { readHashKey } from '../storage/capture/keys.ts';
 import { encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
 
 export const FORGET_OPTIONS = {
-  session: text('--session <text>', 'session name, as in the requests'),
-  client: text('--client <text>', 'client name, as in the requests'),
+  sessionName: text('--session-name <text>', 'session name, as in the requests'),
+  clientName: text('--client-name <text>', 'client name, as in the requests'),
   sessionHash: value(
     '--session-hash <hex>',
     `session hash, as in the capture (${IDENTITY_HASH_BYTES * 2} hexadecimal digits)`,
@@ -30,13 +30,13 @@ export const FORGET_OPTIONS = {
   hashKeyFile: text('--hash-key-file <file>', "key for the hashes (default: the capture's own)"),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
-export type ForgetOptions = ResolvedOptions<typeof FORGET_OPTIONS>;
+type ForgetOptions = ResolvedOptions<typeof FORGET_OPTIONS>;
 
-export interface ForgetDeps {
+interface ForgetDeps {
   /** Aborted, no segment is begun any more. */
   readonly signal: AbortSignal;
   /** The segment that is written anew next. */
-  readonly onSegment: (file: string) => void;
+  readonly onSegment?: (file: string) => void;
 }
 
 /**
@@ -72,7 +72,7 @@ export async function carriedOut(
 ): Promise<ForgetDocument | null> {
   for (let step = steps.next(); ; step = steps.next()) {
     if (step.done) return step.value;
-    onSegment(step.value);
+    onSegment?.(step.value);
     // Signals are heard in between.
     await nextTurn();
     if (!signal.aborted) continue;
@@ -84,11 +84,14 @@ export async function carriedOut(
 /** The key that names are looked up under; null where none is needed. Never makes one: nothing would match it. */
 function hashKeyOf(
   directory: string,
-  { session, client, sessionHash, hashKeyFile }: ForgetOptions,
+  { sessionName: session, clientName: client, sessionHash, hashKeyFile }: ForgetOptions,
   encryption: EncryptionKey | null,
 ): KeyedHash | null {
   if ([session, client, sessionHash].filter((given) => given !== null).length > 1) {
-    throw new AppError('OPTION_INVALID', '--session, --session-hash and --client cannot be combined');
+    throw new AppError(
+      'OPTION_INVALID',
+      '--session-name, --session-hash and --client-name cannot be combined',
+    );
   }
   if (session === null && client === null) return null;
   if ((session ?? client)?.trim() === '') {
@@ -111,7 +114,7 @@ function selectionOf(flags: ForgetOptions, hash: KeyedHash | null): ForgetSelect
   };
   if (selection.identity === null && selection.fromUs === null && selection.toUs === null) {
     throw new AppError('OPTION_INVALID', 'no session, client or time to forget is given', {
-      hint: 'Give a session, a client or a time: --session, --session-hash, --client, --from and --to, --before.',
+      hint: 'Give a session, a client or a time: --session-name, --session-hash, --client-name, --from and --to, --before.',
     });
   }
   if (selection.fromUs !== null && selection.toUs !== null && selection.fromUs >= selection.toUs) {
@@ -121,7 +124,7 @@ function selectionOf(flags: ForgetOptions, hash: KeyedHash | null): ForgetSelect
 }
 
 function identityOf(
-  { session, client, sessionHash }: ForgetOptions,
+  { sessionName: session, clientName: client, sessionHash }: ForgetOptions,
   hash: KeyedHash | null,
 ): ForgetSelection['identity'] {
   if (sessionHash !== null) return { kind: 'session', hashes: [sessionHash] };
@@ -137,6 +140,6 @@ function parseSessionHash(given: string, what: string): Buffer {
     what,
     given,
     `is not a hash of ${IDENTITY_HASH_BYTES * 2} hexadecimal digits`,
-    'The view exchanges of a segment lists the hashes (column session). --session takes the plain name.',
+    'The view exchanges of a segment lists the hashes (column session). --session-name takes the plain name.',
   );
 }

@@ -1,11 +1,13 @@
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { buildHistory, MOST_RUNS } from '../analysis/history/build-history.ts';
 import { type Outcome, testNameOf } from '../analysis/outcome/outcome.ts';
-import { AppError } from '../core/errors.ts';
+import { AppError, reasonOf } from '../core/errors.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import type { HistoryDocument } from '../documents/history.ts';
 import { readReplayDocument } from '../documents/replay.ts';
+import { k6Figures } from '../formats/k6-figures.ts';
 import { parseRetainRuns } from '../replay/options/parsers.ts';
 import { History } from '../storage/history.ts';
 import { RunReader } from '../storage/runs/reader.ts';
@@ -48,17 +50,22 @@ export function keepInHistory(
 }
 
 export const HISTORY_OPTIONS = {
-  test: text('--test <name>', 'only the runs of this test'),
+  name: text('--name <name>', 'only the runs of this test'),
+  addK6: text('--add-k6 <file>', 'first add the summary of a k6 test, as a run of the test --name'),
 };
 
 /**
- * The runs of a history by test, and the runs where a metric changed.
+ * The runs of a history by test, and the runs where a metric changed; with `addK6`, after a k6 test was added.
  * @throws AppError INPUT_INVALID for what is no history, and for a test that it has not
  */
 export function readHistory(
   file: string,
-  { test }: ResolvedOptions<typeof HISTORY_OPTIONS>,
+  {
+    name: test,
+    addK6 = null,
+  }: Partial<ResolvedOptions<typeof HISTORY_OPTIONS>> & { readonly name: string | null },
 ): HistoryDocument {
+  if (addK6 !== null) addK6Summary(file, addK6, test);
   const history = new History(file, 'read');
   try {
     const document = buildHistory(file, history.runs(test, MOST_RUNS));
@@ -67,6 +74,52 @@ export function readHistory(
     throw new AppError('INPUT_INVALID', `${file} has no test ${JSON.stringify(test)}`, {
       hint: `Tests: ${known.slice(0, 20).join(', ') || 'none'}.`,
     });
+  } finally {
+    history.close();
+  }
+}
+
+const K6_HINT = 'Pass a file of k6 run --summary-export, or the data of handleSummary as JSON.';
+const MOST_K6_BYTES = 16 * 1024 * 1024;
+
+/** Adds a k6 test by the figures of its summary. The same file is added to a test once. */
+function addK6Summary(file: string, path: string, test: string | null): void {
+  if (test === null) {
+    throw new AppError('OPTION_INVALID', '--add-k6 needs --name: a k6 summary does not name its test');
+  }
+  const refuse = (reason: string, cause?: unknown) =>
+    new AppError('INPUT_INVALID', `${path}: ${reason}`, { hint: K6_HINT, cause });
+  let [bytes, writtenMs] = [Buffer.alloc(0), 0];
+  let read: ReturnType<typeof k6Figures>;
+  try {
+    const { size, mtimeMs } = statSync(path);
+    if (size > MOST_K6_BYTES) throw new Error(`more than ${MOST_K6_BYTES} bytes`);
+    bytes = readFileSync(path);
+    writtenMs = mtimeMs;
+    read = k6Figures(JSON.parse(bytes.toString()));
+  } catch (thrown) {
+    throw refuse(reasonOf(thrown), thrown);
+  }
+  if (read === null) throw refuse('no summary of k6');
+  const { durationS, passed, version, figures } = read;
+  if (durationS === null) throw refuse('neither a duration nor a rate of requests or iterations');
+  const startedMs = (read.writtenMs ?? writtenMs) - durationS * 1e3;
+  if (!(durationS >= 0 && startedMs >= 0)) throw refuse(`a duration of ${durationS} s`);
+  const history = new History(file, 'write');
+  try {
+    const run = {
+      run: `k6-${createHash('sha256').update(`${test}\0`).update(bytes).digest('hex').slice(0, 12)}`,
+      ...{ test, command: 'k6', durationS, verdict: null, figures },
+      startedAt: new Date(startedMs).toISOString(),
+      result: passed === null ? ('undecided' as const) : passed ? ('passed' as const) : ('failed' as const),
+      ...{
+        capture: '',
+        target: '',
+        version: `k6 ${version ?? ''}`.trim(),
+        directory: dirname(resolve(path)),
+      },
+    };
+    history.add(run, parseRetainRuns(KEPT_RUNS, 'runs'));
   } finally {
     history.close();
   }

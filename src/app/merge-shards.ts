@@ -1,17 +1,12 @@
 import { monitoredPartOf, monitoredValues } from '../analysis/run/monitored.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
-import {
-  type RunFigures,
-  RunStatistics,
-  rowDifferences,
-  type UnreadPart,
-} from '../analysis/run/run-statistics.ts';
+import { type RunFigures, RunStatistics, rowDifferences } from '../analysis/run/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
 import type { Threshold } from '../analysis/verdict/slo.ts';
 import { AppError } from '../core/errors.ts';
 import { type Send, unchecked } from '../core/run.ts';
 import { readShardDocument } from '../documents/replay.ts';
-import { GENERATOR } from '../monitors/generator.ts';
+import { GENERATOR } from '../monitors/source.ts';
 import { parseStages, type Stage, stageEndsOf } from '../replay/plan/stages.ts';
 import { mergeInOrder } from '../storage/capture/reader.ts';
 import { RunReader } from '../storage/runs/reader.ts';
@@ -63,8 +58,7 @@ export class OpenShards {
     // As while a run goes on, the plan is known before what was sent of it.
     for (const { send } of this.#sends()) statistics.addPlannedSend(send);
     this.#readSends(store, statistics);
-    statistics.addUnread(unreadOf(documents));
-    const figures = statistics.figures();
+    const figures = statistics.figures(documents.every(({ planCounted }) => planCounted));
     const { fidelity, shard } = farthestOf(documents);
     const { recorded, recordedToPlanned, duplicates } = shard.whole;
     return {
@@ -190,15 +184,6 @@ export function farthestOf<T extends ShardRun['document']>(documents: readonly T
   return documents.reduce((best, each) =>
     each.shard.whole.recorded.count > best.shard.whole.recorded.count ? each : best,
   );
-}
-
-/** What of their plans shards that were stopped had not read, together. */
-function unreadOf(documents: readonly ShardRun['document'][]): UnreadPart {
-  return {
-    recorded: documents.reduce((sum, { unread }) => sum + unread.recorded, 0),
-    planned: documents.reduce((sum, { unread }) => sum + unread.planned, 0),
-    toTheEnd: documents.every(({ planCounted }) => planCounted),
-  };
 }
 
 interface ShardSend {

@@ -15,7 +15,7 @@ import { type Asked, list, type ResolvedOptions, readOptions, text, value } from
 import type { Run } from '../core/run.ts';
 import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
-import { NO_CAPS } from '../documents/caps.ts';
+import { NO_CAPS } from '../documents/parts.ts';
 import type { HealthDocument, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
@@ -28,7 +28,7 @@ import { StagedDirectory } from './staged-output.ts';
 import { deliverVerdict, makeReady, VERDICT_OPTIONS } from './verdict-outputs.ts';
 
 export const MERGE_OPTIONS = {
-  out: text('--out <directory>', 'directory of the merged run (default: runs/<run id>)'),
+  out: text('-o, --out <directory>', 'directory of the merged run (default: runs/<run id>)'),
   slo: list('--slo <objective>', 'objective to judge by (default: those of the shards)'),
   wait: value(
     '--wait <time>',
@@ -39,7 +39,7 @@ export const MERGE_OPTIONS = {
 };
 
 /** Without objectives the shards' own apply; without a wait, unsealed runs are refused at once. */
-export type MergeOptions = ResolvedOptions<typeof MERGE_OPTIONS>;
+type MergeOptions = ResolvedOptions<typeof MERGE_OPTIONS>;
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
 export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOptions {
@@ -53,14 +53,14 @@ export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOp
 }
 
 /** What a merge tells while it waits. */
-export interface MergeDeps {
+interface MergeDeps {
   /** Runs that are not sealed yet, of so many. */
-  readonly onWaiting: (open: readonly string[], of: number) => void;
+  readonly onWaiting?: (open: readonly string[], of: number) => void;
   /** Runs that were not sealed in time. */
-  readonly onLeftOut: (open: readonly string[]) => void;
+  readonly onLeftOut?: (open: readonly string[]) => void;
 }
 
-export interface MergedRun {
+interface MergedRun {
   readonly directory: string;
   readonly document: MergedReplayDocument;
   /** As of each replay, whatever its verdict: a target that fails so much is no question of objectives. */
@@ -68,7 +68,7 @@ export interface MergedRun {
   /** Where its verdict was told besides, in lines for the log. */
   readonly told: readonly (string | LogCommand)[];
 }
-export type MergedReplayDocument = ReturnType<typeof mergeInto>;
+type MergedReplayDocument = ReturnType<typeof mergeInto>;
 
 /** Between two looks at whether the last shard is sealed. */
 const LOOK_MS = 500;
@@ -81,7 +81,7 @@ const LOOK_MS = 500;
 export async function mergeRuns(
   directories: readonly string[],
   { out, slo, wait: waitMs, ...verdict }: MergeOptions,
-  deps: MergeDeps,
+  deps: MergeDeps = {},
 ): Promise<MergedRun> {
   makeReady(verdict);
   const sealed = waitMs === null ? directories : await sealedWithin(directories, waitMs, deps);
@@ -98,7 +98,7 @@ export async function mergeRuns(
       return {
         directory,
         document,
-        told: deliverVerdict(runOutcome(document, runView(document)), directory, verdict),
+        told: deliverVerdict(runOutcome(document, runView(document, directory)), directory, verdict),
         stoppedByFailures: shards.set.runs.some(({ document }) => isStoppedByFailures(document.interrupted)),
       };
     } catch (thrown) {
@@ -129,9 +129,12 @@ function mergeInto(
     const document = {
       ...documentOf(run, shards.set, figures, thresholds),
       monitors: monitored.document,
-      // Shards play no faults, and whether replicas kept up is said of whole runs.
+      // Shards play no faults and end at no look; whether replicas kept up is said of whole runs. What each
+      // exported stands in its own document.
       faults: null,
       autoscaling: null,
+      telemetry: null,
+      untilSure: null,
     };
     store.seal(run, totalsOf(figures), document);
     return document;
@@ -223,10 +226,10 @@ async function sealedWithin(
     if (open.length === 0) return sealed;
     if (systemClock.nowNs() >= untilNs) {
       if (sealed.length === 0) throw noneSealed(directories, waitMs);
-      onLeftOut(open);
+      onLeftOut?.(open);
       return sealed;
     }
-    onWaiting(open, directories.length);
+    onWaiting?.(open, directories.length);
     await setTimeout(LOOK_MS);
   }
 }
@@ -242,13 +245,7 @@ function noneSealed(directories: readonly string[], waitMs: number): AppError {
 type ShardRunDocument = ShardRun['document'];
 type ScalingCounts = NonNullable<NonNullable<ReplayDocument['scalingPlan']>['counts']>;
 
-export function mergedDocument({
-  runs,
-  count,
-  missing,
-  startSpreadUs,
-  startedAtUs,
-}: ShardSet): MergedDocument {
+function mergedDocument({ runs, count, missing, startSpreadUs, startedAtUs }: ShardSet): MergedDocument {
   const kernels = new Set(runs.map(({ document }) => document.shard.clock.kernel));
   const drifts = runs.map(({ document }) => Math.abs(document.shard.clock.driftUs));
   return {
@@ -277,7 +274,7 @@ export function mergedDocument({
 }
 
 /** How all senders did: the busiest, and the stalls of all. Unknown where it is for one. */
-export function mergedHealth(documents: readonly ReplayDocument[]): HealthDocument {
+function mergedHealth(documents: readonly ReplayDocument[]): HealthDocument {
   const health = documents.map((document) => document.health);
   const busy = known(health.map(({ busyShare }) => busyShare));
   const starved = known(health.map((each) => each.starved));
@@ -308,7 +305,7 @@ function throttledOf(each: readonly (boolean | null)[]): boolean | null {
 }
 
 /** Skipped requests over all shards; what filters left out was counted by each for the whole window. */
-export function mergedSkipped(documents: readonly ReplayDocument[]) {
+function mergedSkipped(documents: readonly ReplayDocument[]) {
   const { filtered: _, ...skipped } = summed(documents.map((document) => document.skipped));
   return { skipped, filtered: Math.max(...documents.map((document) => document.skipped['filtered'] ?? 0)) };
 }
@@ -317,7 +314,7 @@ export function mergedSkipped(documents: readonly ReplayDocument[]) {
  * Why the schedule was not played to its end, by the first shard that was stopped; null where none was. What failures
  * stopped stands behind what somebody did: only where all shards were stopped by failures were they the cause.
  */
-export function mergedInterruption(runs: ShardSet['runs']): string | null {
+function mergedInterruption(runs: ShardSet['runs']): string | null {
   const ended = runs.filter(({ document }) => document.interrupted !== null);
   const stopped = ended.find(({ document }) => !isStoppedByFailures(document.interrupted)) ?? ended[0];
   return stopped === undefined
@@ -326,7 +323,7 @@ export function mergedInterruption(runs: ShardSet['runs']): string | null {
 }
 
 /** Options of all shards. Where they differ, which only those of one process do: a list, in the order of the shards. */
-export function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
+function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
   const each = runs.map(({ document }) => document.options);
   const names = new Set(each.flatMap((options) => Object.keys(options)));
   return Object.fromEntries(
@@ -341,7 +338,7 @@ export function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
 }
 
 /** Parts of a run's document that are the same for the whole window, or sums over its shards. */
-export function carriedOver(
+function carriedOver(
   farthest: ShardRunDocument,
   documents: readonly ShardRunDocument[],
 ): Partial<ReplayDocument> {

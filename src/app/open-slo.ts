@@ -3,7 +3,7 @@ import { invalidYaml, readYaml, type YamlDocument, type YamlProblem } from './ya
 
 const PURPOSE = {
   what: 'OpenSLO document',
-  hint: 'See docs/scenarios.md for what of OpenSLO v1 becomes an objective, or write it as k6 does: "latency: p(99)<200".',
+  hint: 'See docs/guides/scenarios.md for what of OpenSLO v1 becomes an objective, or write it as k6 does: "latency: p(99)<200".',
 };
 
 const METRIC = 'reprise/metric';

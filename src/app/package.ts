@@ -13,7 +13,7 @@ export const VERSION: string = (
 ).version;
 
 /** What runs as a process or a thread of its own. Its file is in `cli/workers`, because only `cli` prints and exits. */
-export type EntryName =
+type EntryName =
   | 'recorder'
   | 'sealer'
   | 'pacer'
@@ -36,6 +36,12 @@ export function entryUrl(name: EntryName): URL {
 export function entryPath(name: EntryName): string {
   return fileURLToPath(entryUrl(name));
 }
+
+/** The command line of this package, to be run as a process of its own. */
+export const PROGRAM: readonly string[] = [
+  process.execPath,
+  fileURLToPath(new URL('../../bin/reprise.js', import.meta.url)),
+];
 
 /** What a thread that makes one document says when it is done. */
 type Answer<Document> =
@@ -94,7 +100,7 @@ export function pageAssets(): PageAssets {
   });
 }
 
-/** What the live page of a recorder carries. @throws AppError INTERNAL */
+/** What a live page carries. @throws AppError INTERNAL */
 export function livePageAssets(): PageAssets {
   const style = ['page.css', 'live.css'].map((file) => read(new URL(file, BROWSER))).join('\n');
   return whole({ script: read(new URL('live.js', BROWSER)), style });

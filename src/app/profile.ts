@@ -1,12 +1,22 @@
+import { readFileSync, statSync } from 'node:fs';
 import { buildProfile, type ProfileContext } from '../analysis/profile/build-profile.ts';
 import { PayloadStatistics } from '../analysis/profile/payloads.ts';
 import { shareable } from '../analysis/profile/share.ts';
 import { ProfileStatistics } from '../analysis/profile/statistics.ts';
-import { Problems } from '../core/errors.ts';
-import { type Asked, readOptions, toggle, value } from '../core/options.ts';
+import { AppError, Problems, reasonOf } from '../core/errors.ts';
+import {
+  type Asked,
+  isOnCommandLine,
+  longNamesOf,
+  readOptions,
+  text,
+  textsOf,
+  toggle,
+  value,
+} from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
 import { parseCount, refused } from '../core/units.ts';
-import type { ProfileDocument } from '../documents/profile.ts';
+import { type ProfileDocument, profileSchema } from '../documents/profile.ts';
 import { describeFilters, type RowFilter, rowFilterOf } from '../replay/filter.ts';
 import {
   type Filters,
@@ -23,7 +33,8 @@ import { encryptionKeyOf, encryptionKeyOption, type OpenedCapture, openForReplay
 import { documentFromThread } from './package.ts';
 
 export const PROFILE_OPTIONS = {
-  share: toggle('--share', 'leave out names that could identify clients'),
+  document: text('--document <file>', 'show this profile document in place of a capture'),
+  omitNames: toggle('--omit-names', 'leave out names that could identify clients'),
   payloadSample: value(
     '--payload-sample <n>',
     'read at most this many payloads, evenly spread; 0 for none, or all',
@@ -38,11 +49,11 @@ export const PROFILE_OPTIONS = {
 };
 
 /** What will be done. Plain data: it travels to a thread. */
-export interface ProfileOptions {
+interface ProfileOptions {
   readonly window: WindowRequest;
   readonly timeZone: string;
   readonly filters: Filters;
-  readonly share: boolean;
+  readonly omitNames: boolean;
   /** Payloads looked into at most, evenly spread over the window; null for every one. */
   readonly payloadSample: number | null;
   /** Named, not read: the key itself does not travel between threads. Null without one. */
@@ -59,12 +70,79 @@ export function resolveProfileOptions(
     window: windowRequestOf(read, problems),
     timeZone: read.tz,
     filters: filtersOf(read, problems),
-    share: read.share,
+    omitNames: read.omitNames,
     payloadSample: read.payloadSample,
     encryptionKeyFile: read.encryptionKeyFile,
   };
   problems.throwIfAny();
   return options;
+}
+
+/**
+ * The profile of a capture, or the one that `--document` names.
+ * @throws AppError OPTION_INVALID where both or neither are named, or where a flag would choose what is profiled already
+ */
+export async function profileNamed(
+  directory: string | undefined,
+  asked: Asked<typeof PROFILE_OPTIONS>,
+  options: ProfileOptions,
+): Promise<ProfileDocument> {
+  const { document } = readOptions(PROFILE_OPTIONS, asked, new Problems());
+  if ((directory === undefined) === (document === null)) {
+    throw new AppError('OPTION_INVALID', 'profile takes a capture or --document FILE, and one of both', {
+      hint: 'Such as: reprise profile captures/today, or reprise profile --document profile.json.',
+    });
+  }
+  if (directory !== undefined) return await profileInThread({ directory, options });
+  const chosen = OF_CAPTURES.filter((key) => isOnCommandLine(asked, key));
+  if (chosen.length > 0) {
+    const flags = chosen.map((key) => longNamesOf(textsOf(PROFILE_OPTIONS[key]).flags ?? '')[0]).join(', ');
+    throw new AppError('OPTION_INVALID', `${flags} cannot choose from a document`, {
+      hint: 'Choose where the document is made, or give the capture.',
+    });
+  }
+  const read = readProfile(document ?? '');
+  return options.omitNames ? shareable(read) : read;
+}
+
+const OF_CAPTURES = (Object.keys(PROFILE_OPTIONS) as (keyof typeof PROFILE_OPTIONS)[]).filter(
+  (key) => key !== 'document' && key !== 'omitNames',
+);
+
+/** A profile of two weeks has some hundred kilobytes. */
+const MAX_PROFILE_BYTES = 64 * 1024 * 1024;
+
+/** Reads a profile that `profile --json` or a job of `deploy/spark` wrote. @throws AppError INPUT_INVALID, SCHEMA_TOO_NEW */
+export function readProfile(name: string): ProfileDocument {
+  const refuse = (reason: string, cause?: unknown): AppError =>
+    new AppError('INPUT_INVALID', `${name} is not a profile: ${reason}`, {
+      hint: 'Give a file written by profile --json, or the directory of a run or a capture.',
+      cause,
+    });
+  let document: Partial<ProfileDocument> | null;
+  try {
+    if (statSync(name).size > MAX_PROFILE_BYTES) throw refuse('it is too large for a profile');
+    document = JSON.parse(
+      readFileSync(name, 'utf8').replace(/^\uFEFF/, ''),
+    ) as Partial<ProfileDocument> | null;
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw refuse(reasonOf(cause), cause);
+  }
+  if (document?.kind !== 'profile') throw refuse('it is another document');
+  if (document.schemaVersion !== 1) {
+    throw new AppError(
+      'SCHEMA_TOO_NEW',
+      `${name} is a profile of schema version ${String(document.schemaVersion)}`,
+      {
+        hint: 'This version of reprise reads version 1. Use the version that wrote the file, or a later one.',
+      },
+    );
+  }
+  const parsed = profileSchema.safeParse(document);
+  if (!parsed.success)
+    throw refuse(`${parsed.error.issues[0]?.path.join('.') ?? ''} is not as a profile has it`);
+  return document as ProfileDocument;
 }
 
 /** Null for every payload. */
@@ -101,7 +179,7 @@ export function profileCapture({ directory, options }: ProfileRequest): ProfileD
     const isEmpty = opened.overview.firstArrivalUs === null;
     const window = isEmpty ? null : sliceOf(opened.overview, options.window);
     const document = profileWindow(opened, window, options, key !== null);
-    return options.share ? shareable(document) : document;
+    return options.omitNames ? shareable(document) : document;
   } finally {
     opened.source.close();
   }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { buildReport } from '../analysis/report/build-report.ts';
+import { asksForMore, shownObjective } from '../analysis/report/objective-steps.ts';
 import { monitoredSteps } from '../analysis/report/over-time.ts';
 import { ReportStatistics } from '../analysis/report/statistics.ts';
 import { pointsOf } from '../analysis/run/monitored.ts';
@@ -47,7 +48,7 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   const reader = new RunReader(directory);
   try {
     const summary = reader.summary === null ? null : readReplayDocument(directory, reader.summary);
-    const statistics = readRows(directory, reader);
+    const statistics = readRows(directory, reader, summary);
     const recording = readRecording(statistics, { directory, capture }, reader.run, summary);
     const monitored = monitoredLines(reader, summary, statistics);
     return buildReport({ directory, run: reader.run, summary, statistics, recording, monitored });
@@ -56,9 +57,10 @@ export function reportRun({ directory, capture }: ReportRequest): ReportDocument
   }
 }
 
-function readRows(directory: string, reader: RunReader): ReportStatistics {
+function readRows(directory: string, reader: RunReader, summary: ReplayDocument | null): ReportStatistics {
   try {
-    const statistics = new ReportStatistics((reader.lastSecond() ?? -1) + 1);
+    const isInterrupted = summary === null || summary.interrupted !== null;
+    const statistics = new ReportStatistics((reader.lastSecond() ?? -1) + 1, summary?.slo, isInterrupted);
     for (const second of reader.seconds()) statistics.time.addSecond(second);
     for (const send of reader.sends()) statistics.addSend(send);
     return statistics;
@@ -76,13 +78,17 @@ function monitoredLines(
   { time }: ReportStatistics,
 ): MonitoredLine[] {
   const intervals = new Map(summary?.monitors?.sources.map(({ name, intervalS }) => [name, intervalS]));
+  const shown = shownObjective(summary?.slo ?? [])?.threshold;
+  const isShown = ({ name }: { readonly name: string }) => name === shown?.series;
   return reader
     .monitorSeries()
+    .toSorted((a, b) => Number(isShown(b)) - Number(isShown(a)))
     .slice(0, MOST_LINES)
     .map(({ series, ...facts }) => {
       const points = pointsOf(facts.kind, reader.monitorSamples(series));
       const lastingNs = (intervals.get(facts.source) ?? 1) * 1e9;
-      return { ...facts, values: monitoredSteps(points, lastingNs, time.stepS, time.steps) };
+      const worse = shown !== undefined && isShown(facts) && asksForMore(shown) ? Math.min : Math.max;
+      return { ...facts, values: monitoredSteps(points, lastingNs, time.stepS, time.steps, worse) };
     });
 }
 

@@ -18,8 +18,8 @@ import { entryPath, entryUrl, VERSION } from './package.ts';
 const SENDERS_HINT = `Give 1 to ${LIMITS.senders}: no more than there are cores.`;
 
 export const SELFTEST_OPTIONS = {
-  body: value('--body <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),
-  senders: value('--senders <n>', 'number of sender threads', countTo(LIMITS.senders, SENDERS_HINT), {
+  bodySize: value('--body-size <size>', 'size of the request bodies', parseBytes, { default: '2KB' }),
+  threads: value('--threads <n>', 'number of sender threads', countTo(LIMITS.senders, SENDERS_HINT), {
     default: '1',
   }),
   seconds: value('--seconds <n>', 'seconds to send at each rate', parseCount, { default: '3' }),
@@ -31,12 +31,12 @@ export const SELFTEST_OPTIONS = {
 export type SelftestOptions = ResolvedOptions<typeof SELFTEST_OPTIONS>;
 
 /** What a selftest tells while it works. */
-export interface SelftestDeps {
+interface SelftestDeps {
   readonly signal: AbortSignal;
   /** The server is there, and the first rate is next. */
-  readonly onBegin: () => void;
-  readonly onRate: (ratePerSecond: number) => void;
-  readonly onStep: (step: SelftestStep) => void;
+  readonly onBegin?: () => void;
+  readonly onRate?: (ratePerSecond: number) => void;
+  readonly onStep?: (step: SelftestStep) => void;
 }
 
 const MAX_SECONDS = 60;
@@ -48,8 +48,8 @@ const SERVER_START_MS = 10_000;
 export function resolveSelftestOptions(asked: Asked<typeof SELFTEST_OPTIONS>): SelftestOptions {
   const problems = new Problems();
   const options = readOptions(SELFTEST_OPTIONS, asked, problems);
-  const { body, seconds, budget } = options;
-  if (body > LIMITS.readAheadBytes / 4) problems.add(`--body: ${formatBytes(body)} is over 16 MiB`);
+  const { bodySize: body, seconds, budget } = options;
+  if (body > LIMITS.readAheadBytes / 4) problems.add(`--body-size: ${formatBytes(body)} is over 16 MiB`);
   if (seconds > MAX_SECONDS) problems.add(`--seconds: ${seconds} is over ${MAX_SECONDS}`);
   if (budget < seconds * 1e3 + STEP_OVERHEAD_MS) {
     problems.add(`--budget: ${formatMs(budget)} is too short for one rate of ${seconds} s`);
@@ -69,7 +69,7 @@ export async function selftest(options: SelftestOptions, deps: SelftestDeps): Pr
   });
   try {
     const port = await portOf(server);
-    deps.onBegin();
+    deps.onBegin?.();
     return await climb(port, options, deps);
   } finally {
     server.kill('SIGKILL');
@@ -91,7 +91,7 @@ async function portOf(server: ChildProcess): Promise<number> {
 
 async function climb(
   port: number,
-  { body: bodyBytes, senders, seconds, budget: budgetMs }: SelftestOptions,
+  { bodySize: bodyBytes, threads: senders, seconds, budget: budgetMs }: SelftestOptions,
   { signal, onRate, onStep }: SelftestDeps,
 ): Promise<Tested> {
   const ladder = new RateLadder();
@@ -106,11 +106,11 @@ async function climb(
   });
   for (let rate = ladder.next; rate !== null; rate = ladder.next) {
     if ((systemClock.nowNs() - begunNs) / 1e6 + stepMs > budgetMs) return ended('budget');
-    onRate(rate);
+    onRate?.(rate);
     const step = await playStep(port, { ratePerSecond: rate, seconds, bodyBytes }, senders, signal);
     if (signal.aborted) return ended('interrupted');
     steps.push(step);
-    onStep(step);
+    onStep?.(step);
     ladder.tell(selftestDoubts(step).length === 0);
   }
   return ended(ladder.isOpen ? 'highest_tried' : 'found');
@@ -124,8 +124,8 @@ export function selftestDocument(options: SelftestOptions, { steps, ...tested }:
     version: VERSION,
     node: process.versions.node,
     cpus: availableParallelism(),
-    bodyBytes: options.body,
-    senders: options.senders,
+    bodyBytes: options.bodySize,
+    senders: options.threads,
     secondsPerStep: options.seconds,
     bounds: { lagP99Us: lagNs / 1e3, achievedShare, senderBusyShare: busyShare, stallMs: MOST_STALL_MS },
     steps: steps.map((step) => {
@@ -140,7 +140,7 @@ const TIMEOUT_MS = 10_000;
 const WARM_CONNECTIONS = 8;
 
 /** Plays one load with the engine of every replay, as its options are where nothing is asked for. */
-export async function playStep(
+async function playStep(
   port: number,
   load: SyntheticLoad,
   senders: number,
@@ -208,10 +208,10 @@ export async function playStep(
 }
 
 /** Why no further rate was tried. */
-export type SelftestEnd = 'found' | 'highest_tried' | 'budget' | 'interrupted';
+type SelftestEnd = 'found' | 'highest_tried' | 'budget' | 'interrupted';
 
 /** What a selftest came to. */
-export interface Tested {
+interface Tested {
   readonly steps: readonly SelftestStep[];
   readonly highestHonestRate: number | null;
   /** The lowest that was given up; null while none was. */
@@ -248,7 +248,7 @@ function leftOutText(kept: number | null, missed: number | null): string {
 }
 
 /** A rate at which the generator stands still for longer is not kept. */
-export const MOST_STALL_MS = 250;
+const MOST_STALL_MS = 250;
 
 /** What one rate came to, against a server that costs nothing. */
 export interface SelftestStep {

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import {
   existsSync,
   linkSync,
-  mkdirSync,
   readdirSync,
   realpathSync,
   renameSync,
@@ -13,7 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { AppError, reasonOf } from '../core/errors.ts';
-import { isMissing, syncPath } from '../storage/capture/directory.ts';
+import { isMissing, makeDirectories, syncPath } from '../storage/capture/directory.ts';
 
 /** Writes an output. @throws AppError OUTPUT_UNWRITABLE for an error of the file system */
 export function writingTo<T>(path: string, write: () => T): T {
@@ -65,7 +64,7 @@ export class StagedDirectory {
     this.path = buildingPath(this.destination, doing);
     this.#parents = missingAbove(this.destination);
     try {
-      writingTo(destination, () => mkdirSync(this.path, { recursive: true, mode: 0o700 }));
+      writingTo(destination, () => makeDirectories(this.path, 0o700));
     } catch (thrown) {
       this.discard();
       throw thrown;
@@ -163,7 +162,7 @@ export class StagedFile {
 }
 
 /** @throws AppError OUTPUT_UNWRITABLE where a file would lie in no directory */
-export function assertDirectoryOf(path: string): void {
+function assertDirectoryOf(path: string): void {
   writingTo(path, () => {
     if (!statSync(dirname(resolve(path))).isDirectory()) throw unwritable(path, 'it lies in no directory');
   });
@@ -191,10 +190,18 @@ function discard(path: string): void {
  * @throws AppError OUTPUT_UNWRITABLE
  */
 export function clearFile(path: string): void {
+  assertWritable(path);
+  writingTo(path, () => rmSync(path, { force: true }));
+}
+
+/** Asserts that a file can be written whole, by one beside it that goes at once. @throws AppError OUTPUT_UNWRITABLE */
+export function assertWritable(path: string): void {
   assertDirectoryOf(path);
+  const building = buildingPath(path, 'trying');
   writingTo(path, () => {
     assertNoOtherAt(path);
-    rmSync(path, { force: true });
+    writeFileSync(building, '', { flag: 'wx' });
+    rmSync(building);
   });
 }
 

@@ -1,10 +1,7 @@
 import { appendFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { githubReport } from '../analysis/outcome/github.ts';
-import { junitXml } from '../analysis/outcome/junit.ts';
-import { openMetrics } from '../analysis/outcome/openmetrics.ts';
-import type { Outcome } from '../analysis/outcome/outcome.ts';
-import { listOf, type ResolvedOptions, text } from '../core/options.ts';
+import { githubReport, junitXml, type Outcome, openMetrics } from '../analysis/outcome/outcome.ts';
+import { grouped, listOf, type ResolvedOptions, text } from '../core/options.ts';
 import { LogCommand } from '../core/text.ts';
 import { refused } from '../core/units.ts';
 import { assertHistory, KEEP_OPTIONS, keepInHistory } from './history.ts';
@@ -15,22 +12,22 @@ const FILES = { junit: junitXml, gitlab: openMetrics } as const;
 const FORMS = 'junit=FILE, gitlab=FILE or github';
 
 /** A form of a verdict for a pipeline, and the file that takes it. GitHub names its files itself. */
-export type VerdictOutput =
+type VerdictOutput =
   | { readonly form: keyof typeof FILES; readonly file: string }
   | { readonly form: 'github' };
 
-export const VERDICT_OPTIONS = {
+export const VERDICT_OPTIONS = grouped('Where the run is kept', {
   name: text('--name <text>', 'name of the test, equal for all runs that belong together'),
   ...KEEP_OPTIONS,
-  output: listOf('--output <form>', `also tell a pipeline the verdict: ${FORMS}`, parseVerdictOutput),
-};
+  ciReport: listOf('--ci-report <form>', `write the verdict for a pipeline: ${FORMS}`, parseVerdictOutput),
+});
 
 function parseVerdictOutput(stated: string, what: string): VerdictOutput {
   if (stated === 'github') return { form: 'github' };
   const [form = '', ...rest] = stated.split('=');
   const file = rest.join('=');
   if (!Object.hasOwn(FILES, form) || file === '') {
-    throw refused(what, stated, `is not ${FORMS}`, 'Such as --output junit=verdict.xml.');
+    throw refused(what, stated, `is not ${FORMS}`, 'Such as --ci-report junit=verdict.xml.');
   }
   return { form: form as keyof typeof FILES, file };
 }
@@ -42,9 +39,9 @@ export type VerdictRequest = ResolvedOptions<typeof VERDICT_OPTIONS>;
  * Before a test begins: finds a slip in the name of a file, and removes the files of an earlier verdict.
  * @throws AppError OUTPUT_UNWRITABLE where the directory of a file is missing; INPUT_INVALID for what is no history
  */
-export function makeReady({ output, history }: Pick<VerdictRequest, 'output' | 'history'>): void {
+export function makeReady({ ciReport, history }: Pick<VerdictRequest, 'ciReport' | 'history'>): void {
   if (history !== null) assertHistory(history);
-  for (const each of output) {
+  for (const each of ciReport) {
     if (each.form !== 'github') clearFile(resolve(each.file));
   }
 }
@@ -59,10 +56,10 @@ type StepFiles = Readonly<Record<'GITHUB_STEP_SUMMARY' | 'GITHUB_OUTPUT', string
  */
 export function writeVerdict(
   outcome: Outcome,
-  { output }: Pick<VerdictRequest, 'output'>,
+  { ciReport }: Pick<VerdictRequest, 'ciReport'>,
   environment: StepFiles | NodeJS.ProcessEnv,
 ): (string | LogCommand)[] {
-  return output.flatMap((each): (string | LogCommand)[] => {
+  return ciReport.flatMap((each): (string | LogCommand)[] => {
     if (each.form === 'github') return tellGithub(outcome, environment);
     writeWhole(resolve(each.file), FILES[each.form](outcome));
     return [`${each.form} written to ${each.file}`];

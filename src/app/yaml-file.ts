@@ -8,14 +8,14 @@ const YAML_BYTES = 1024 * 1024;
 const EXPANSIONS = 100;
 
 /** What a file is for, and what its errors advise. */
-export interface YamlPurpose {
+interface YamlPurpose {
   /** `configuration`, `scenario`. */
   readonly what: string;
   readonly hint: string;
 }
 
 /** A place in a file; both count from 1. */
-export interface Place {
+interface Place {
   readonly line: number;
   readonly column: number;
 }

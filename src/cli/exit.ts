@@ -23,6 +23,7 @@ export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
 const STATUS_OF_CODE: Readonly<Partial<Record<ErrorCode, ExitStatus>>> = {
   TARGET_UNREACHABLE: EXIT.unreachable,
   RECORDER_UNREACHABLE: EXIT.unreachable,
+  TRACKER_FAILED: EXIT.unreachable,
   RUN_ABORTED: EXIT.unreachable,
   INTERNAL: EXIT.unexpected,
 };

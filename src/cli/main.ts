@@ -5,7 +5,7 @@ import { runInThread } from './signals.ts';
 import { terminal } from './terminal.ts';
 
 /** Help reads nothing, and needs no thread. */
-const HELP: ReadonlySet<string> = new Set(['--help', '-h']);
+const HELP: ReadonlySet<string> = new Set(['--help', '-h', '--help-all']);
 /**
  * Commands that read a capture by the million to plan or play it. They run in a thread, because only a thread can be
  * held to a small heap, and because the thread that watches a run must not wait for its other threads.

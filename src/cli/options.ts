@@ -13,14 +13,33 @@ import {
 
 const shapes = new WeakMap<Command, OptionShape>();
 
-/** Gives a command the flags of its options; `optionsOf` then reads them. */
-export function addOptions(command: Command, shape: OptionShape): Command {
+/**
+ * Gives a command the flags of its options; `optionsOf` then reads them.
+ * @param common What `--help` shows; `--help-all` shows the rest, by group. All of it where nothing is named.
+ */
+export function addOptions<Shape extends OptionShape>(
+  command: Command,
+  shape: Shape,
+  common: readonly (keyof Shape & string)[] = [],
+): Command {
   shapes.set(command, { ...shapes.get(command), ...shape });
-  for (const type of Object.values(shape)) {
-    const texts = textsOf(type);
-    if (texts.flags !== null) command.addOption(flagOf(texts.flags, texts));
+  for (const key of new Set([...common, ...Object.keys(shape)])) {
+    const texts = textsOf(shape[key] as OptionShape[string]);
+    if (texts.flags === null) continue;
+    const isRare = common.length > 0 && !common.includes(key);
+    command.addOption(
+      flagOf(texts.flags, texts).helpGroup(isRare ? `${texts.group ?? 'Other'}:` : 'Options:'),
+    );
+    if (isRare) rareOptions.add(command.options.at(-1) as Option);
   }
   return command;
+}
+
+const rareOptions = new WeakSet<Option>();
+
+/** What `--help` leaves out and `--help-all` shows. */
+export function isRare(option: Option): boolean {
+  return rareOptions.has(option);
 }
 
 /** The options of a command; empty for one that has none. */

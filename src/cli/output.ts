@@ -1,8 +1,56 @@
-import { resolve } from 'node:path';
-import { writeWhole } from '../app/staged-output.ts';
+import { relative, resolve } from 'node:path';
+import { assertWritable, writeWhole } from '../app/staged-output.ts';
+import { parseTimeZone } from '../core/calendar.ts';
 import type { Problems } from '../core/errors.ts';
-import { switchOrValue } from '../core/options.ts';
+import { grouped, type ResolvedOptions, switchOrValue, toggle, value } from '../core/options.ts';
+import { LogCommand, type TonedLine } from '../core/text.ts';
 import type { Terminal } from './terminal.ts';
+
+/** How much a command prints at its end. */
+export const DETAIL_OPTIONS = grouped('Output', {
+  quiet: toggle('-q, --quiet', 'print the verdict only, and no progress'),
+  verbose: toggle('-v, --verbose', 'print every table and note, not one screen'),
+});
+
+type Lines = readonly (string | TonedLine)[];
+
+/** The end of a command: `verdict` is its first lines, `screen` fits a terminal, `all` is everything. */
+export function detailed(
+  { quiet, verbose }: ResolvedOptions<typeof DETAIL_OPTIONS>,
+  forms: { readonly verdict: () => Lines; readonly screen: () => Lines; readonly all: () => Lines },
+): Lines {
+  if (quiet) return forms.verdict();
+  return verbose ? forms.all() : forms.screen();
+}
+
+/** How this program was called, for a line to copy: `reprise`, `npx reprise` or `node bin/reprise.js`. */
+export function calledAs(
+  script = process.argv[1] ?? '',
+  npm = process.env['npm_command'],
+  directory = process.cwd(),
+): string {
+  if (npm === 'exec') return 'npx reprise';
+  const path = relative(directory, script);
+  return /^[\w./-]+\.js$/.test(path) ? `node ${path}` : 'reprise';
+}
+
+/** What a command tells while it works; with `--quiet` only what a pipeline reads. */
+export function watchedBy(terminal: Terminal, { quiet }: ResolvedOptions<typeof DETAIL_OPTIONS>) {
+  return {
+    interactive: terminal.interactive,
+    note: (...lines: readonly (string | LogCommand)[]) =>
+      terminal.note(...lines.filter((line) => !quiet || line instanceof LogCommand)),
+    progress: (line: string) => {
+      if (!quiet) terminal.progress(line);
+    },
+    endProgress: () => terminal.endProgress(),
+  };
+}
+
+/** The zone in which a result tells times; pages name it. */
+export const SHOWN_ZONE = value('--tz <zone>', 'time zone of the times that are shown', parseTimeZone, {
+  default: 'UTC',
+});
 
 /** In place of a file: stdout. */
 const STDOUT = '-';
@@ -26,7 +74,7 @@ export interface DocumentOutput<Form extends string> {
 /** A document in each of its forms; what is not asked for is not rendered. */
 export interface DocumentForms<Form extends string> {
   readonly json: object;
-  readonly text: () => readonly string[];
+  readonly text: () => Lines;
   /** `called`: what a note calls the file. */
   readonly rendered: Readonly<Record<Form, { readonly called: string; readonly render: () => string }>>;
 }
@@ -34,7 +82,10 @@ export interface DocumentForms<Form extends string> {
 /** What runs, captures and profiles are kept in: a slip of the finger must not write a page over one. */
 const DATA = /\.(?:sqlite|json)$/i;
 
-/** The outputs that were requested. At most one is printed; if none is, text is printed. */
+/**
+ * The outputs that were requested. At most one is printed; if none is, text is printed.
+ * @throws AppError OUTPUT_UNWRITABLE before any work is done for a file that cannot be written
+ */
 export function outputsOf<Form extends string>(
   raw: RawOutputs<Form>,
   forms: readonly Form[],
@@ -56,8 +107,9 @@ export function outputsOf<Form extends string>(
     problems.add(`${forms.map((form) => `--${form}`).join(' and ')} name the same file`);
   }
   for (const { form, path } of outputs) {
-    if (path !== null && DATA.test(path))
-      problems.add(`--${form} ${path}: this file extension is reserved for data`);
+    if (path === null) continue;
+    if (DATA.test(path)) problems.add(`--${form} ${path}: this file extension is reserved for data`);
+    else assertWritable(path);
   }
   return printed.length === 0 ? [{ form: 'text', path: null }, ...outputs] : outputs;
 }

@@ -1,9 +1,10 @@
-import { Command } from 'commander';
+import { Command, Help, type Option } from 'commander';
 import { VERSION } from '../app/package.ts';
+import { AppError } from '../core/errors.ts';
 import { choice, text } from '../core/options.ts';
-import { environmentSource, unknownVariables, variableOf } from './config/environment.ts';
+import { environmentSource, nearest, unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
-import { addOptions, setSources } from './options.ts';
+import { addOptions, isRare, pathOf, setSources } from './options.ts';
 import { LOG_FORMATS } from './terminal.ts';
 
 /** A command by name; it is loaded with all it needs where it is the one that runs. */
@@ -35,21 +36,36 @@ export const PROGRAM_OPTIONS = {
   ),
 };
 
-/** The program with what holds for every command, and without its commands. */
-export function bareProgram(): Command {
+/** Shows every flag where `--help` shows those that most runs need. */
+const HELP_ALL = '--help-all';
+
+/**
+ * The program with what holds for every command, and without its commands.
+ * @param explains whether help shows every flag, in groups
+ */
+export function bareProgram(explains = false): Command {
   const program = new Command('reprise')
     .description(
       'Records the real traffic of a model server and plays it back against staging, ' +
         'with the arrival pattern and payload mix that production had.',
     )
     .version(VERSION)
-    .configureHelp({ showGlobalOptions: true })
-    .addHelpText(
-      'afterAll',
-      '\nEvery option can also be given as a variable (--max-disk is REPRISE_MAX_DISK) or in a file (--config).',
-    )
+    .configureHelp({
+      showGlobalOptions: explains,
+      subcommandTerm: (command) => command.name(),
+      visibleOptions(command) {
+        const visible = Help.prototype.visibleOptions.call(this, command);
+        return explains ? visible : visible.filter((option) => !isRare(option));
+      },
+    })
+    .addHelpText('afterAll', ({ command }) => {
+      const rare = explains ? 0 : command.options.filter(isRare).length;
+      const more = `\n${rare} more flags, by subject: reprise ${pathOf(command).join(' ')} ${HELP_ALL}`;
+      return `${rare === 0 ? '' : more}\nEvery flag is also a variable (--max-disk is REPRISE_MAX_DISK), or a key of the\nfile of --config.`;
+    })
     .exitOverride()
     .configureOutput({ outputError: () => {} });
+  if (explains) program.helpOption(HELP_ALL, 'show every flag of a command');
   return addOptions(program, PROGRAM_OPTIONS);
 }
 
@@ -59,16 +75,58 @@ export function bareProgram(): Command {
  * @throws AppError OPTION_INVALID for a configuration that cannot be meant
  */
 export async function assemble(args: readonly string[], entries: readonly CommandEntry[]): Promise<Prepared> {
-  const program = bareProgram();
+  const program = bareProgram(args.includes(HELP_ALL));
   const { operands } = program.parseOptions([...args]);
   const wanted = operands[0] === 'help' ? operands[1] : operands[0];
   for (const entry of entries) {
     if (entry.name === wanted) program.addCommand(inherit(await entry.load(), program));
     else program.command(entry.name).description(entry.summary);
   }
+  refuseMistyped(program, args);
   const config = await configOf(program, entries);
   setSources(program, [environmentSource(process.env), ...(config === null ? [] : [config])]);
   return { program, config };
+}
+
+/**
+ * Refuses a flag that is not known, before anything else is found wrong: a mistyped flag is often the cause of that.
+ * @throws AppError OPTION_INVALID naming the nearest flag
+ */
+function refuseMistyped(program: Command, args: readonly string[]): void {
+  let command = program;
+  let known = optionsIn(program);
+  // The command line that `config print` is given is refused as that of its command.
+  for (let at = 0; at < args.length && args[at] !== '--' && command.name() !== 'config'; at += 1) {
+    const [name = ''] = (args[at] ?? '').split('=');
+    const option = known.get(name);
+    if (option?.required) {
+      const next = args[at + 1] ?? '';
+      if (args[at] !== name) continue;
+      if (known.has(next) && next.startsWith('--'))
+        throw new AppError('OPTION_INVALID', `${name} has no value: ${next} follows it`);
+      if (!/^--[a-z][\w-]*(?:=|$)/.test(next)) at += 1;
+    } else if (option === undefined && name.startsWith('--')) {
+      const near = nearest(name, [...known.keys()], '--');
+      const help = `reprise ${[...pathOf(command), HELP_ALL].join(' ')} lists the flags.`;
+      throw new AppError('OPTION_INVALID', `unknown option '${name}'`, {
+        hint: near === null ? help : `Did you mean ${near}?`,
+      });
+    } else if (option === undefined) {
+      const named = command.commands.find((each) => each.name() === name);
+      // An unknown command explains the flags behind it.
+      if (named === undefined && command === program) return;
+      command = named ?? command;
+      known = new Map([...known, ...optionsIn(command)]);
+    }
+  }
+}
+
+/** The flags of a command by each of their names. */
+function optionsIn(command: Command): Map<string, Option> {
+  const all = [...command.options, ...command.createHelp().visibleOptions(command)];
+  return new Map(
+    all.flatMap((option) => (option.flags.match(/--?[\w-]+/g) ?? []).map((name) => [name, option])),
+  );
 }
 
 export function everyCommand(entries: readonly CommandEntry[]): Promise<Command[]> {

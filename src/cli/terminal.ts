@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../core/clock.ts';
-import { LogCommand, shownJsonText, shownLine, shownText } from '../core/text.ts';
+import { LogCommand, shownJsonText, shownLine, shownText, type Tone, type TonedLine } from '../core/text.ts';
 
 export const LOG_FORMATS = ['pretty', 'json'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
@@ -13,6 +13,13 @@ export interface Output {
 
 const PROGRESS_INTERVAL_NS = 200_000_000;
 const CLEAR_LINE = '\r\u001b[2K';
+const COLOURS: Readonly<Record<Tone, string>> = {
+  good: '\u001b[32m',
+  bad: '\u001b[31m',
+  warn: '\u001b[33m',
+  plain: '',
+};
+const PLAIN = '\u001b[0m';
 
 /**
  * The only place that prints. stdout is the result and nothing else, so that it can be piped; notes and
@@ -22,13 +29,16 @@ export class Terminal {
   readonly #stdout: Output;
   readonly #stderr: Output;
   readonly #clock: Clock;
+  readonly #colours: boolean;
   #progressShown = false;
   #progressAtNs = Number.NEGATIVE_INFINITY;
 
-  constructor(stdout: Output, stderr: Output, clock: Clock) {
+  /** @param noColor the variable NO_COLOR; see no-color.org: any text but the empty one turns colours off */
+  constructor(stdout: Output, stderr: Output, clock: Clock, noColor = '') {
     this.#stdout = stdout;
     this.#stderr = stderr;
     this.#clock = clock;
+    this.#colours = stdout.isTTY === true && noColor === '';
   }
 
   /** Whether a progress line can be redrawn in place; else print a line now and then by `note`. */
@@ -37,9 +47,15 @@ export class Terminal {
   }
 
   /** Result lines, to stdout. */
-  print(...lines: readonly string[]): void {
+  print(...lines: readonly (string | TonedLine)[]): void {
     this.endProgress();
-    for (const line of lines) this.#stdout.write(`${shownLine(line)}\n`);
+    for (const line of lines) this.#stdout.write(`${this.#shown(line)}\n`);
+  }
+
+  #shown(line: string | TonedLine): string {
+    if (typeof line === 'string') return shownLine(line);
+    const text = shownLine(line.text);
+    return this.#colours ? `${COLOURS[line.tone]}${text}${PLAIN}` : text;
   }
 
   /** One JSON document, to stdout. */
@@ -89,4 +105,9 @@ export class Terminal {
 }
 
 /** The terminal of this process. */
-export const terminal = new Terminal(process.stdout, process.stderr, systemClock);
+export const terminal = new Terminal(
+  process.stdout,
+  process.stderr,
+  systemClock,
+  process.env['NO_COLOR'] ?? '',
+);

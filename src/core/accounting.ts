@@ -1,4 +1,5 @@
 import type { BodyDropReason } from './errors.ts';
+import type { SecondsHistogram } from './histogram.ts';
 
 /**
  * The terms of the equation seen = recorded + lost(reason) + omitted(cause) + pending, in bytes and in turns.
@@ -83,13 +84,6 @@ export interface ProtocolCount {
   readonly bytes: number;
 }
 
-/** Counts per bucket (not cumulative), with one more for values above the last bound. */
-export interface SecondsHistogram {
-  readonly bounds: readonly number[];
-  readonly counts: readonly number[];
-  readonly sum: number;
-}
-
 /**
  * The recorder's status, for the control socket, `reprise status` and the metrics. The equation seen =
  * recorded + lost + omitted + pending holds in each one, in bytes and in turns.
@@ -151,6 +145,8 @@ export interface RecorderStatus {
   readonly traffic: RecordedTraffic;
   /** The most recently recorded exchanges, newest first. */
   readonly recent: readonly RecentExchange[];
+  /** Null without a mirror, and until a recorder reports it. */
+  readonly mirror: MirrorReading | null;
 }
 
 /** An amount including exchanges. `exchanges` is a lower bound where bytes were never parsed. */
@@ -219,4 +215,59 @@ export function growthOf<Name extends string>(
     };
     return growth.bytes + growth.turns + growth.exchanges > 0 ? [growth] : [];
   });
+}
+
+/** Why a recorded exchange in the sample was not mirrored. */
+export const MIRROR_DROPS = [
+  /** As many requests were under way as may be. */
+  'busy',
+  /** Its body has no room in the memory of the mirror. */
+  'too_large',
+  /** Production gave no complete answer to compare with. */
+  'not_answered',
+  /** It is not stored whole, or cannot be sent as it was. */
+  'not_replayable',
+  /** The name of the mirror, or of a target, could not be resolved (yet). */
+  'unresolved',
+  /** The mirror is a target of this recording, or this recorder itself. */
+  'forbidden',
+] as const;
+export type MirrorDrop = (typeof MIRROR_DROPS)[number];
+
+/** Why a mirrored request has no complete answer. Nothing is sent again. */
+export const MIRROR_FAILURES = ['connect', 'timeout', 'broken', 'answer_too_large', 'stopped'] as const;
+export type MirrorFailure = (typeof MIRROR_FAILURES)[number];
+
+/** Milliseconds; null without an answer. */
+export interface MirrorTimes {
+  readonly p50: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
+}
+
+/**
+ * What a mirror did. chosen = dropped + inFlight + failed + answered. Counts go on over the recorder processes of a
+ * recording; percentiles are of the process that runs.
+ */
+export interface MirrorReading {
+  readonly url: string;
+  readonly share: number;
+  /** Recorded exchanges that the sample chose. */
+  readonly chosen: number;
+  readonly dropped: Readonly<Record<MirrorDrop, number>>;
+  readonly inFlight: number;
+  readonly failed: Readonly<Record<MirrorFailure, number>>;
+  readonly answered: number;
+  /** Of the answers: those with another status than production's, and those that took longer. */
+  readonly otherStatus: number;
+  readonly slower: number;
+  /** The commonest pairs of different statuses, as `200 503`: production's, then the mirror's. */
+  readonly statuses: Readonly<Record<string, number>>;
+  /** Of the answered requests, from first to last byte: at production as recorded, and at the mirror. */
+  readonly productionSeconds: SecondsHistogram;
+  readonly mirrorSeconds: SecondsHistogram;
+  readonly latencyMs: { readonly production: MirrorTimes; readonly mirror: MirrorTimes };
+  readonly firstByteMs: { readonly production: MirrorTimes; readonly mirror: MirrorTimes };
+  /** How late the recorder process turned to its work. Times of the mirror hold such delays, production's do not. */
+  readonly delayMs: MirrorTimes;
 }

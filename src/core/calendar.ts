@@ -1,6 +1,6 @@
 import { AppError } from './errors.ts';
+import { HOUR_US } from './units.ts';
 
-const HOUR_US = 3_600_000_000;
 const SECOND_US = 1_000_000;
 /** Cached hours: ten years. */
 const REMEMBERED_MAX = 100_000;
@@ -94,4 +94,20 @@ export class ZoneDays {
     const day = `${fields.get('year')?.padStart(4, '0')}-${fields.get('month')}-${fields.get('day')}`;
     return { day, fields };
   }
+}
+
+const CLOCK_TIME = { hourCycle: 'h23', hour: '2-digit', minute: '2-digit', second: '2-digit' } as const;
+const clocks = new Map<string, ZoneDays>();
+
+/** An instant in a time zone as all pages show it: `2026-11-24 14:03:07`. */
+export function zonedTime(epochMs: number, timeZone: string): string {
+  const clock = clocks.get(timeZone) ?? new ZoneDays(timeZone, CLOCK_TIME);
+  clocks.set(timeZone, clock);
+  const { day, fields } = clock.at(epochMs * 1e3);
+  return `${day} ${fields.get('hour')}:${fields.get('minute')}:${fields.get('second')}`;
+}
+
+/** The name of a time zone that is known. @throws AppError OPTION_INVALID */
+export function parseTimeZone(name: string): string {
+  return new ZoneDays(name).timeZone;
 }

@@ -71,6 +71,8 @@ export interface ExchangeFacts {
   readonly batch: number | null;
   /** Whether a complete 2xx answer tells of an error in its body or its stream; null if that was not looked at. */
   readonly answerError: boolean | null;
+  /** Trace that the client sent the request in (16 bytes), of an unmasked `traceparent`; null if there was none. */
+  readonly traceId: Uint8Array | null;
 }
 
 /** The lowest status of a server error. */

@@ -1,3 +1,6 @@
+import { AppError } from './errors.ts';
+import { refused } from './units.ts';
+
 /**
  * HTTP/1.1 heads as bytes and as pairs. Always latin1, never normalised: order, case, duplicates and inner
  * white space stay as received.
@@ -118,4 +121,84 @@ function isOws(code: number): boolean {
 /** Bytes as text, one character per byte. */
 export function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+}
+
+/** A name of a header or a method. */
+export const TOKEN = /^[!#$%&'*+\-.^_`|~A-Za-z0-9]+$/;
+
+/** Where secret values come from, so that none has to stand on a command line. */
+export interface Secrets {
+  /** Value of an environment variable, undefined where it is not set. */
+  environment(name: string): string | undefined;
+  /** Content of a file. Throws when it cannot be read. */
+  readFile(path: string): string;
+}
+
+/** Names that this tool or the HTTP client writes itself. */
+export const WRITTEN_BY_US: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  'host',
+  'content-length',
+  'expect',
+  MARKER_HEADER,
+]);
+
+/**
+ * Reads `Name: value`, where the value may be `env:VARIABLE` or `file:PATH`.
+ * @throws AppError OPTION_INVALID; the message never repeats a value.
+ */
+export function parseAddedHeader(text: string, secrets: Secrets, what = '--header'): HeaderPair {
+  const colon = text.indexOf(':');
+  const name = text.slice(0, Math.max(0, colon)).trim();
+  if (colon < 0 || !TOKEN.test(name)) {
+    throw new AppError('OPTION_INVALID', `${what}: expected "Name: value" with a valid header name`, {
+      hint: 'A value can come from a variable or a file: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
+    });
+  }
+  if (WRITTEN_BY_US.has(name.toLowerCase())) throw refused(what, name, 'is set by reprise itself');
+  const value = resolvedValue(name, text.slice(colon + 1).trim(), secrets, what);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what a header must not hold
+  if (/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(value)) {
+    throw new AppError(
+      'OPTION_INVALID',
+      `${what}: the value of ${name} contains characters that are not allowed in a header`,
+    );
+  }
+  return [name, value];
+}
+
+function resolvedValue(name: string, text: string, secrets: Secrets, what: string): string {
+  if (text.startsWith('env:')) {
+    const value = secrets.environment(text.slice(4));
+    if (value === undefined) {
+      throw new AppError('OPTION_INVALID', `${what}: ${name} needs ${text}, which is not set`);
+    }
+    return value.trim();
+  }
+  if (text.startsWith('file:')) {
+    try {
+      return secrets.readFile(text.slice(5)).trim();
+    } catch (cause) {
+      throw new AppError('OPTION_INVALID', `${what}: ${name} needs ${text}, which cannot be read`, {
+        cause,
+      });
+    }
+  }
+  return text;
+}
+
+/** Version, trace, parent span and flags; ids of zeros alone are invalid, and more than these in version 00. */
+const TRACEPARENT =
+  /^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)/;
+
+/**
+ * The trace id of a `traceparent`, 16 bytes; null for none, an invalid one, and one that the stored head masks or hashes.
+ * @param value as received
+ * @param storedHead the head after redaction
+ * @see https://www.w3.org/TR/trace-context/#traceparent-header
+ */
+export function traceIdOf(value: string | null, storedHead: Uint8Array): Buffer | null {
+  const traceId = TRACEPARENT.exec(value ?? '')?.[1];
+  if (value === null || traceId === undefined || !latin1(storedHead).includes(value)) return null;
+  return Buffer.from(traceId, 'hex');
 }

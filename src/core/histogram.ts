@@ -150,3 +150,10 @@ export function nearestRank(percent: number, count: number): number {
   const rank = Math.ceil((percent * count) / 100 - 1e-9 * Math.max(1, count / 1e6));
   return Math.min(count, Math.max(1, rank));
 }
+
+/** Counts per bucket (not cumulative), with one more for values above the last bound. */
+export interface SecondsHistogram {
+  readonly bounds: readonly number[];
+  readonly counts: readonly number[];
+  readonly sum: number;
+}

@@ -28,6 +28,17 @@ export const LIMITS = {
   queueBytes: 64 * MIB,
   flushDelayMs: 5,
 
+  /** Exchanges that `inspect` counts by route, model and status, and names of each that it gives: of a large capture a sample. */
+  mixedExchanges: 50_000,
+  mixedSegments: 48,
+  mixedNames: 200,
+  /** Requests that `show` lists, and bytes of a body that it prints. */
+  shownRequests: 10_000,
+  shownBodyBytes: 64 * KIB,
+
+  /** Exchanges looked at before a start for recorded answers that can be compared; past it the run decides. */
+  probedExchanges: 20_000,
+
   /** Assembly. */
   headBytes: 256 * KIB,
   headerLines: 2_000,
@@ -116,6 +127,18 @@ export const LIMITS = {
 
   /** Analysis: parts of one `{*model}` objective. Each holds about 200 kB of histograms, of streams 300 kB. */
   slices: 50,
+
+  /**
+   * Mock, in order:
+   * - recorded answers in the index, some 300 bytes each
+   * - bytes of requests and answers held at one time
+   * - answers that are sent or waited for at one time
+   * - how long a client may not read
+   */
+  mockAnswers: 1_000_000,
+  mockHeldBytes: 256 * MIB,
+  mockInFlight: 10_000,
+  mockStallMs: 60_000,
 
   /** Replay. */
   readAheadBytes: 64 * MIB,
@@ -228,6 +251,23 @@ export const SUPERVISION = {
   commandGraceMs: 1_000,
   /** Time for the recorder to settle its pending input at the end. */
   flushMs: 5_000,
+} as const;
+
+/** The mirror of a recorder. */
+export const MIRROR = {
+  inFlight: 64,
+  timeoutMs: 30_000,
+  /** Of request bodies that are under way. */
+  heldBytes: 16 * MIB,
+  /** Read of one answer. */
+  answerBytes: 64 * MIB,
+  /** Pairs of different statuses that are told apart. */
+  statusPairs: 50,
+  /** Idle connections are given up before servers close theirs. */
+  idleMs: 1_500,
+  resolveMs: 30_000,
+  /** How often its document is written into the capture. */
+  documentMs: 10_000,
 } as const;
 
 /** Time limits of the wire plane outside of traffic. */

@@ -12,6 +12,8 @@ export interface OptionTexts {
   readonly repeatable: boolean;
   /** The default, as a user would write it; null if there is none. */
   readonly default: string | readonly string[] | null;
+  /** What it is about, the heading in a long help; null for none. */
+  readonly group: string | null;
 }
 
 /** The texts of every option. A separate registry keeps them out of JSON Schemas. */
@@ -73,7 +75,7 @@ export function text<const Settings extends ValueSettings = Record<never, never>
 }
 
 /**
- * An option whose value is optional: `--check` means `--check ALONE`. Null if it is not stated. It also
+ * An option whose value is optional: `--compare-responses` means `--compare-responses ALONE`. Null if it is not stated. It also
  * accepts true and false, as in a file.
  */
 export function switchOrValue<Value>(
@@ -187,6 +189,15 @@ export function structure<Value>(
 ): z.ZodType<Value | null, Value | null | undefined> {
   const nullable = type.nullish().transform((stated) => stated ?? null);
   return described(nullable, { flags: null, description }) as never;
+}
+
+/** Puts options under a heading of the long help, except those that have one. */
+export function grouped<Shape extends OptionShape>(heading: string, shape: Shape): Shape {
+  for (const type of Object.values(shape)) {
+    const texts = textsOf(type);
+    OPTION_TEXTS.add(type, { ...texts, group: texts.group ?? heading });
+  }
+  return shape;
 }
 
 /** The texts of an option. @throws Error for a type that was not created by the functions here */
@@ -318,7 +329,7 @@ function described<Output, Input>(
   type: z.ZodType<Output, Input>,
   stated: Pick<OptionTexts, 'flags' | 'description'> & Partial<OptionTexts>,
 ): z.ZodType<Output, Input> {
-  const texts = { repeatable: false, default: null, ...stated };
+  const texts = { repeatable: false, default: null, group: null, ...stated };
   const { description, default: initial } = texts;
   // Our own code applies a list's default, so the JSON Schema needs it stated.
   const meta = Array.isArray(initial) ? { description, default: initial } : { description };

@@ -170,6 +170,19 @@ export function hasFailed(send: Pick<Send, 'error' | 'status' | 'cancelled'>): b
   return send.error !== null || send.status === null || send.status >= FIRST_SERVER_ERROR;
 }
 
+/** Client errors that pass with time or with less load: a timeout, a conflict, a lock, a rate limit. */
+const PASSING: ReadonlySet<number> = new Set([408, 409, 423, 425, 429]);
+
+/**
+ * Whether an answer is one that a wrong server gives: a path or method it does not have, or credentials it does not
+ * take. False where production answered likewise, or where its answer is not known.
+ */
+export function isOfWrongServer({ error, cancelled, status, recorded }: Send): boolean {
+  if (error !== null || cancelled || status === null || !recorded) return false;
+  const isRefusal = status === 501 || (status >= 400 && status < 500 && !PASSING.has(status));
+  return isRefusal && Math.floor(status / 100) !== Math.floor(recorded.status / 100);
+}
+
 /**
  * How the answer to a replayed request compares with the recorded one. Holds nothing of a payload except the
  * place of a difference.

@@ -135,6 +135,18 @@ export class LogCommand {
   }
 }
 
+/** A line that a terminal may colour. */
+export class TonedLine {
+  readonly text: string;
+  readonly tone: Tone;
+
+  constructor(text: string, tone: Tone) {
+    this.text = text;
+    this.tone = tone;
+  }
+}
+export type Tone = 'good' | 'bad' | 'warn' | 'plain';
+
 /** The same for text with several lines, whose line ends stay. */
 export function shownLines(text: string): string {
   return text.split('\n').map(shownText).join('\n');
@@ -183,8 +195,8 @@ export class TextCounts {
   readonly #counts = new Map<string, number>();
 
   /** @param what one of our own texts, never captured text */
-  count(what: string): void {
-    this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1);
+  count(what: string, times = 1): void {
+    this.#counts.set(what, (this.#counts.get(what) ?? 0) + times);
   }
 
   get all(): Readonly<Record<string, number>> {
@@ -200,4 +212,17 @@ export function linesOf(...lines: readonly (string | false | null | readonly str
 /** Lines of counts, each with what it counts; those of 0 are left out. */
 export function countLines(counts: readonly (readonly [count: number, what: string])[]): string[] {
   return counts.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`);
+}
+
+/** A word as a POSIX shell reads it back: quoted where it has to be. */
+export function shellWord(word: string): string {
+  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+const MOST_LISTED = 5;
+
+/** The first of many. */
+export function listed(parts: readonly string[]): string {
+  const more = parts.length - MOST_LISTED;
+  return `${parts.slice(0, MOST_LISTED).join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
 }

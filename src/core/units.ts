@@ -1,5 +1,7 @@
 import { AppError } from './errors.ts';
 
+export const HOUR_US = 3_600_000_000;
+
 const BYTE_UNITS: Readonly<Record<string, number>> = {
   B: 1,
   KB: 1e3,

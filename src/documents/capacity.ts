@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { seriesFacts } from './monitors.ts';
 import {
   count,
   counts,
@@ -7,9 +8,9 @@ import {
   maybeNumber,
   maybeText,
   observation,
+  queueForecast,
   share,
 } from './parts.ts';
-import { queueForecast } from './queue-forecast.ts';
 import { calibration } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
@@ -34,6 +35,11 @@ const stepWindow = z
     sent: count,
     completed: count,
     failed: count,
+    good: count
+      .nullish()
+      .describe(
+        'Requests that were served within every limit that concerns them: of all requests, of their slice, and of streams if they are one. With tiers, the limits of every tier. Null if too many times are not known.',
+      ),
     latencyMs: latency.describe('Scheduled latency of requests that were served.'),
     latencyMeanMs: maybeNumber,
   })
@@ -43,10 +49,16 @@ export type StepWindow = Immutable<z.infer<typeof stepWindow>>;
 const stepReason = z.object({ code: z.string(), text: z.string() });
 export type StepReason = Immutable<z.infer<typeof stepReason>>;
 
+const seen = z.object({ p50: maybeNumber, p95: maybeNumber, max: maybeNumber });
+export type MonitoredAtLoad = Immutable<z.infer<typeof seen>>;
+const monitored = seriesFacts.omit({ metric: true }).extend({ source: z.string() });
+
 const step = z
   .object({
     multiplier: z.number(),
-    purpose: z.enum(['calibrate', 'double', 'halve', 'decide', 'narrow']).describe('Why it was played.'),
+    purpose: z
+      .enum(['calibrate', 'double', 'halve', 'decide', 'narrow', 'widen'])
+      .describe('Why it was played. `widen`: beyond the bounds, because windows contradict them.'),
     position: share.describe('Where in the recording it began.'),
     verdict: z.enum(['PASS', 'FAIL', 'INCONCLUSIVE']).describe('Of most of its windows.'),
     reasons: z.array(stepReason),
@@ -64,6 +76,10 @@ const step = z
         'Share of the time in flight that is of requests open at the end for longer than most answers take; near 0 if steady. Null if that is not known.',
       ),
     windows: z.array(stepWindow),
+    monitors: z
+      .array(monitored.extend(seen.shape))
+      .optional()
+      .describe('What monitors saw behind the lead-in of the step; of counters the rate a second.'),
     endedEarly: maybeText.describe(
       'Why the step ended before its plan: `hopeless`, `failed`, `budget`; else null.',
     ),
@@ -151,12 +167,34 @@ export const capacitySchema = z.object({
     .nullable()
     .describe('The objective that broke at the smallest failing load.'),
   goals: z.array(goal).describe('Every objective, judged from the same rows.'),
+  tiers: z
+    .array(goal.extend({ name: z.string(), objectives: z.array(z.string()) }))
+    .optional()
+    .describe('Every tier, judged from the same rows: its objectives together, and those of every tier.'),
   curve: z
-    .array(point.extend({ completedPerSecond: z.number(), latencyMeanMs: maybeNumber, latencyMs: latency }))
+    .array(
+      point.extend({
+        completedPerSecond: z.number(),
+        goodPerSecond: maybeNumber
+          .optional()
+          .describe('Good requests (`good` of windows) in a second; with tiers, good by every tier.'),
+        latencyMeanMs: maybeNumber,
+        latencyMs: latency,
+      }),
+    )
     .describe('One point a load, ascending.'),
   knee: point
     .nullable()
     .describe('The load with the most throughput for its latency; null if the curve does not show it.'),
+  monitors: z
+    .array(
+      monitored.extend({
+        knee: seen.nullable().describe('At the knee; null without one, or if it was not seen there.'),
+        loads: z.array(seen.extend({ multiplier: z.number() })).describe('At each load of the curve.'),
+      }),
+    )
+    .optional()
+    .describe('What monitors saw at each load; of counters the rate a second.'),
   sizing: z
     .object({
       replicas: count.describe('Of the target that was searched.'),
@@ -169,7 +207,9 @@ export const capacitySchema = z.object({
         .describe(
           'Share of the replicas that the recorded peak does not need; negative if there are too few.',
         ),
-      costPerThousandGood: maybeNumber.describe('At the largest passing load, with all replicas paid for.'),
+      costPerThousandGood: maybeNumber.describe(
+        'At the largest passing load, with all replicas paid for. Good as `good` of windows; null if that is not known.',
+      ),
     })
     .nullable()
     .describe('If capacity grows with the number of replicas; null if no load passes.'),

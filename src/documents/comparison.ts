@@ -9,6 +9,16 @@ const side = z.object({
   version: maybeText,
   startedAt: maybeText,
   verdict: maybeText.describe('The verdict of a run itself.'),
+  label: maybeText.optional().describe('What `--name` called the run.'),
+  stopped: z
+    .object({
+      cause: z.string(),
+      sent: count,
+      planned: count.describe('As the other side has it if this one had not read all of it.'),
+      planCounted: z.boolean().describe('If false, `planned` is a lower bound.'),
+    })
+    .nullish()
+    .describe('If the run was stopped before its end: why, and how much of its plan it sent.'),
 });
 /** One of the two compared documents. */
 export type ComparedSide = Immutable<z.infer<typeof side>>;
@@ -26,7 +36,6 @@ const comparedMetric = z
     difference: maybeNumber.describe('B − A for a share; null for a time.'),
     interval: interval.describe('Of the ratio or difference; all intervals hold together at 99 %.'),
     interval90: interval.describe('Of this metric alone, at 90 %; it decides SAME.'),
-    shift: maybeNumber.describe('Hodges–Lehmann estimate over the windows: a ratio or a difference.'),
     windows: count,
     blindWindows: count.describe('Of these, windows in which neither side has an answer at the percentile.'),
     pairs: count,
@@ -37,9 +46,35 @@ const comparedMetric = z
       .describe('Why it is undecided if more pairs would not help.'),
     required: z.boolean().describe('Whether SAME needs it.'),
     pairsNeeded: count.nullable().describe('Pairs that would probably decide it.'),
+    windowNeededS: z
+      .number()
+      .nullish()
+      .describe('How long a run of this traffic holds so many pairs: time of the run, not of the recording.'),
   })
   .describe('A metric of two runs, or of a run and its recording.');
 export type ComparedMetric = Immutable<z.infer<typeof comparedMetric>>;
+
+const comparedRoute = z.object({
+  route: maybeText,
+  pairs: count,
+  verdict: z.enum(['better', 'same', 'worse', 'undecided']),
+  differs: z.string().describe('The metric that differs most; the first one if nothing changed for certain.'),
+  metrics: z.array(comparedMetric).describe('The intervals of all routes hold together at 99 %.'),
+});
+/** The pairs of one route, judged as those of the whole are. */
+export type ComparedRoute = Immutable<z.infer<typeof comparedRoute>>;
+
+const routeComparison = z.object({
+  shown: z.array(comparedRoute).describe('Those that differ most, at most 20; worse ones first.'),
+  worse: count.describe('Routes that are worse, shown or not.'),
+  better: count,
+  same: count,
+  undecided: count.describe('Most often a route with too few pairs.'),
+  unjudged: count.describe(
+    'Routes beyond the hundred with the most pairs. Those beyond 10,000 count as one.',
+  ),
+});
+export type RouteComparison = Immutable<z.infer<typeof routeComparison>>;
 
 const shiftedFigure = z
   .object({
@@ -96,6 +131,7 @@ export const comparisonSchema = z.object({
     .array(difference)
     .describe('Facts that both sides should share but do not; empty unless differences were allowed.'),
   metrics: z.array(z.union([comparedMetric, shiftedFigure])),
+  routes: routeComparison.nullish().describe('Null for one route, and for profiles.'),
   undecided: z
     .array(z.string())
     .describe('Metrics that could not be decided: the verdict does not cover them.'),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { count, type Immutable, maybeNumber } from './parts.ts';
-import { calibration, replaySchema } from './replay.ts';
+import { calibration, latencyMs, replaySchema, sloLine } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields and events do not raise it. */
 export const EVENTS_SCHEMA_VERSION = 1;
@@ -29,6 +29,9 @@ const phase = z
   .describe('The current phase. `drain`: everything was sent, and the last answers are pending.');
 export type ReplayPhase = z.infer<typeof phase>;
 
+const recentMs = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber });
+export type RecentMs = Immutable<z.infer<typeof recentMs>>;
+
 const second = z
   .object({
     event: z.literal('second'),
@@ -42,6 +45,15 @@ const second = z
     lagP99Us: maybeNumber,
     errors: count,
     refused: count,
+    latencyMs: latencyMs.describe('Scheduled latency of the requests that were served in the span.'),
+    ttftMs: latencyMs.describe('The same up to the first token of a stream.'),
+    recentLatencyMs: recentMs.describe(
+      'The same over the last spans: of each percentile as few as have enough requests, at most 30, else null.',
+    ),
+    recentTtftMs: recentMs.describe('The same up to the first token of a stream.'),
+    slo: z
+      .array(sloLine.pick({ expression: true, unit: true, observed: true, limit: true, ok: true }))
+      .describe('Objectives on all requests, over the judged part so far. The verdict may differ.'),
     etaS: z.number(),
   })
   .describe('Changes since the previous event; counts add up to the run.');

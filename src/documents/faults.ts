@@ -1,6 +1,104 @@
 import { z } from 'zod';
 import { count, type Immutable, maybeNumber, maybeText } from './parts.ts';
-import { TOXIC_ATTRIBUTES, TOXIC_STREAMS, TOXIC_TYPES, type ToxicType } from './toxics.ts';
+
+const DAY_MS = 86_400_000;
+const ms = z.int().min(0).max(DAY_MS);
+const bytes = z.int().min(0);
+const MOST_SLICE_BYTES = 2 ** 30;
+
+/** Shapes of a random delay: even within the jitter, normal with it as deviation, or Pareto above the latency. */
+export const DELAY_SHAPES = ['uniform', 'normal', 'pareto'] as const;
+
+const delay = {
+  jitter: ms.default(0).describe('ms; the half width of `uniform`, the standard deviation of `normal`.'),
+  distribution: z.enum(DELAY_SHAPES).optional().describe('`uniform` if not stated.'),
+  shape: z.number().min(1.01).max(100).optional().describe('Of `pareto`: smaller has a longer tail; 3.'),
+};
+
+const chosen = {
+  probability: z.number().min(0).max(1).optional().describe('Share of requests; all if not stated.'),
+  first: z.int().min(0).optional().describe('Only this many requests after the fault began.'),
+  period: ms.optional().describe('Only this many ms after the fault began.'),
+};
+
+/**
+ * The attributes of each kind of fault. The names are those of Toxiproxy 2; `half_close`, `http_error`, `http_delay`
+ * and the shapes of a delay are Reprise's own.
+ */
+export const TOXIC_ATTRIBUTES = {
+  latency: z.object({ latency: ms.default(0).describe('ms.'), ...delay }),
+  bandwidth: z.object({ rate: z.int().min(1).describe('1,000 bytes a second.') }),
+  slow_close: z.object({ delay: ms.default(0).describe('ms between an end and its passing on.') }),
+  half_close: z.object({
+    delay: ms.default(0).describe('ms until this direction is ended; the other one goes on.'),
+  }),
+  timeout: z.object({
+    timeout: ms.default(0).describe('Nothing passes. ms of silence until the connection closes; 0: never.'),
+  }),
+  reset_peer: z.object({ timeout: ms.default(0).describe('ms from the first bytes to the reset.') }),
+  slicer: z
+    .object({
+      average_size: z.int().min(1).max(MOST_SLICE_BYTES).describe('Bytes of a slice.'),
+      size_variation: bytes.default(0).describe('Bytes by which slices differ; less than the average.'),
+      delay: z.int().min(0).max(60_000_000).default(0).describe('µs between slices.'),
+    })
+    .refine((stated) => stated.size_variation < stated.average_size, {
+      path: ['size_variation'],
+      message: 'must be less than average_size',
+    }),
+  limit_data: z.object({ bytes: bytes.default(0).describe('The connection closes after this many bytes.') }),
+  http_error: z.object({
+    status: z.int().min(200).max(599).default(503).describe('Answered in place of the upstream.'),
+    body: z
+      .string()
+      .max(65_536)
+      .optional()
+      .describe('Of the answer; a JSON object with `error` if not stated.'),
+    ...chosen,
+  }),
+  http_delay: z.object({
+    delay: ms.default(0).describe('ms until a request goes on.'),
+    ...delay,
+    ...chosen,
+  }),
+} as const;
+
+export type ToxicType = keyof typeof TOXIC_ATTRIBUTES;
+export const TOXIC_TYPES = Object.keys(TOXIC_ATTRIBUTES) as ToxicType[];
+export type ToxicAttributes<Type extends ToxicType> = z.output<(typeof TOXIC_ATTRIBUTES)[Type]>;
+
+/** `downstream`: what the dependency sends to its client. `upstream`: what the client sends. */
+export const TOXIC_STREAMS = ['upstream', 'downstream'] as const;
+export type ToxicStream = (typeof TOXIC_STREAMS)[number];
+
+/** One fault as the control API shows it. */
+export interface Toxic<Type extends ToxicType = ToxicType> {
+  attributes: ToxicAttributes<Type>;
+  readonly name: string;
+  readonly type: Type;
+  readonly stream: ToxicStream;
+  /** Share of connections that it is on. */
+  toxicity: number;
+}
+
+export function isToxicOf<Type extends ToxicType>(toxic: Toxic, type: Type): toxic is Toxic<Type> & Toxic {
+  return toxic.type === type;
+}
+
+/** Counts of one fault since the relay started; they outlive the fault. */
+export const injected = z.object({
+  proxy: z.string(),
+  toxic: z.string(),
+  type: z.string(),
+  connections: z.int().min(0).describe('Connections that it was on.'),
+  injected: z
+    .int()
+    .min(0)
+    .describe(
+      'How often it acted: pieces of data delayed, paced, sliced or dropped; closes; requests; connections cut.',
+    ),
+});
+export type InjectedCounts = z.infer<typeof injected>;
 
 const NAME = /^[A-Za-z0-9][\w.-]{0,99}$/;
 

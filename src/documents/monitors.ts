@@ -5,8 +5,8 @@ import { count, type Immutable, maybeNumber, maybeText } from './parts.ts';
  * `gauge`: a value at an instant. `counter`: a sum that grows; its figures are of its rate a second. `mean`: the
  * change of a sum over the change of a count, such as the mean time in a queue.
  */
-export const MONITOR_KINDS = ['gauge', 'counter', 'mean'] as const;
-export const MONITOR_UNITS = ['share', 'bytes', 's', 'W', 'count', 'cores'] as const;
+const MONITOR_KINDS = ['gauge', 'counter', 'mean'] as const;
+const MONITOR_UNITS = ['share', 'bytes', 's', 'W', 'count', 'cores'] as const;
 
 /** What a series is, wherever its values come from. */
 export const seriesFacts = z.object({

@@ -52,3 +52,159 @@ export const foundStretch = z.object({
   exchanges: count,
   meanLatencyMs: maybeNumber,
 });
+
+/** What our own side may send at most, and how much of the plan each bound refused. Null is unknown. */
+export const capsSchema = z
+  .object({
+    maxInFlight: count.nullable().describe('Of requests at once: --max-in-flight.'),
+    maxInFlightBytes: count.nullable().describe('Of bodies at once: --max-in-flight-bytes.'),
+    maxRatePerSecond: maybeNumber.describe(
+      'Of planned requests: --max-rate, else twice the planned peak. A bound of the plan, not of one shard.',
+    ),
+    refusedForRate: count.describe('Refused requests, for their number in one second of the plan.'),
+  })
+  .describe('Our own caps. What they refused counts in `refused`.');
+type CapsDocument = Readonly<z.infer<typeof capsSchema>>;
+
+export const NO_CAPS: CapsDocument = Object.freeze({
+  maxInFlight: null,
+  maxInFlightBytes: null,
+  maxRatePerSecond: null,
+  refusedForRate: 0,
+});
+
+const goodput = z.object({
+  limits: z.string().describe('Taken from the objectives: `ttft<500 and tpot<50`.'),
+  good: count.describe('Requests that kept every limit.'),
+  of: count.describe('Requests that the limits are about, those without an answer included.'),
+  unknown: count.describe('Answers with a limit on a time that is not known; in neither count.'),
+  perSecond: maybeNumber.describe('Good requests a second, from the first send to the end of the last.'),
+});
+
+/** What the target delivered for each second of the run. */
+export const throughput = z.object({
+  spanS: maybeNumber
+    .optional()
+    .describe('From the first planned send to the end of the last answer: the rates are over it.'),
+  outputTokensPerSecond: maybeNumber.describe(
+    'Of the answers that say their tokens (`tokens.answers`); null if none does.',
+  ),
+  goodput: goodput.nullable().describe('Null if no objective limits the time of a request.'),
+});
+export type ThroughputDocument = Immutable<z.infer<typeof throughput>>;
+
+/** How the requests of a run fared when they were recorded. */
+export const asRecorded = z.object({
+  answers: count.describe('Requests that were served in both, with a recorded latency.'),
+  latencyMs: z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber }),
+  failedShare: maybeNumber.describe('Of the requests whose recorded result is known.'),
+});
+export type AsRecordedDocument = Immutable<z.infer<typeof asRecorded>>;
+
+const seconds = z.number();
+
+/** How a run with `--until-sure` is looked at. Its instants count from the end of the warm-up. */
+export const untilSure = z
+  .object({
+    confidence: z.number().describe('How sure the verdict is over all looks together.'),
+    confidenceEach: z
+      .number()
+      .describe('How sure one look must be: the chance to be wrong is shared out over all planned looks.'),
+    looksAtS: z.array(seconds).describe('When a look is planned; the last one is at the end of the run.'),
+    looks: z
+      .array(z.object({ atS: seconds, decided: count, open: count }))
+      .describe('Looks before the end: how many objectives each found decided, and how many not.'),
+    endedEarly: z.boolean().nullable().describe('Whether the run ended before `--duration`; null of a plan.'),
+    needs: z
+      .array(
+        z.object({
+          expression: z.string(),
+          answers: count.describe('The fewest answers of which the objective may be called kept.'),
+          atLeastS: seconds
+            .nullable()
+            .describe('How long they take at the planned rate; null of no requests.'),
+          reachable: z.boolean().describe('Whether the plan has so many requests.'),
+        }),
+      )
+      .describe('By objective on a percentile or a share, known before anything is sent.'),
+  })
+  .nullable()
+  .describe('Null without --until-sure.');
+export type UntilSureDocument = NonNullable<Immutable<z.infer<typeof untilSure>>>;
+
+/** What became of the metrics and traces that a run exported. */
+export const telemetrySchema = z.object({
+  receivers: z.array(
+    z.object({
+      kind: z.enum(['otlp', 'remote_write']),
+      url: z.string(),
+      pushes: count.describe('Pushes of metrics and of spans that were tried.'),
+      failed: count.describe(
+        'Pushes that were not accepted. Metrics are cumulative: the next push repeats them.',
+      ),
+      rejected: count.describe('Points that the receiver said it left out.'),
+      complete: z.boolean().describe('Whether it accepted the metrics after the last request.'),
+      lastError: maybeText,
+    }),
+  ),
+  traceShare: z.number().nullable().describe('Share of requests that are traced; null without OTLP.'),
+  spans: z.object({
+    traced: count.describe('Requests that were sent with a traceparent of this run.'),
+    delivered: count,
+    dropped: count.describe('Over the limit of spans that wait, or in a push that failed.'),
+  }),
+});
+export type TelemetryDocument = Immutable<z.infer<typeof telemetrySchema>>;
+
+export const nistEvidence = z
+  .object({
+    framework: z.string(),
+    measures: z.array(
+      z.object({
+        id: z.string().describe('Such as `MEASURE 2.3`.'),
+        asks: z.string().describe('What it is about, in our words.'),
+        evidence: z.array(z.string()).describe('What this run shows, with its numbers.'),
+        missing: z.array(z.string()).describe('What this run does not show, and what would.'),
+      }),
+    ),
+    outOfScope: z.array(z.object({ id: z.string(), why: z.string() })),
+  })
+  .describe('Evidence of a run for the MEASURE function of the NIST AI Risk Management Framework 1.0.');
+export type NistEvidence = Immutable<z.infer<typeof nistEvidence>>;
+export type NistMeasure = NistEvidence['measures'][number];
+
+const stretch = z.object({ from: z.string(), to: z.string(), requests: count });
+
+/** What a search without a server assumes, and how well that explains the recording. */
+export const queueForecast = z.object({
+  executors: count.describe(
+    'Requests that the recorded server worked on at once, as far as the recording tells.',
+  ),
+  executorsLeast: count,
+  executorsMost: count.describe('The recording cannot tell these numbers apart.'),
+  isOpen: z.boolean().describe('Whether there may be more: hardly a request was seen to wait.'),
+  services: z
+    .array(
+      z.object({
+        upToBytes: z.number().nullable().describe('Size of the largest request; null for the last class.'),
+        requests: count,
+        meanMs: z.number(),
+      }),
+    )
+    .describe('Service times by size of request.'),
+  fitted: stretch,
+  checked: stretch
+    .extend({
+      percentiles: z.array(
+        z.object({
+          percent: z.number(),
+          recordedMs: z.number(),
+          modelledMs: z.number(),
+          error: z.number().describe('Modelled over recorded, less 1.'),
+        }),
+      ),
+    })
+    .describe('A part of the recording that the model was not fitted to.'),
+  assumptions: z.array(z.string()),
+});
+export type QueueForecast = Immutable<z.infer<typeof queueForecast>>;

@@ -11,7 +11,7 @@ import {
   share,
 } from './parts.ts';
 
-export const PAYLOAD_KINDS = [
+const PAYLOAD_KINDS = [
   'openai chat',
   'openai completions',
   'openai embeddings',

@@ -4,8 +4,10 @@ import { comparisonSchema } from './comparison.ts';
 import { replayEventSchema } from './events.ts';
 import { historySchema } from './history.ts';
 import { profileSchema } from './profile.ts';
+import { publicationSchema } from './publication.ts';
 import { replaySchema } from './replay.ts';
 import { reportSchema } from './report.ts';
+import { shownSchema } from './shown.ts';
 
 /** By file name: the schemas that other programs may rely on. */
 const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly schema: z.ZodType }>> = {
@@ -13,9 +15,11 @@ const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly sche
   'compare.schema.json': { title: 'Comparison of Reprise', schema: comparisonSchema },
   'history.schema.json': { title: 'History of runs of Reprise', schema: historySchema },
   'profile.schema.json': { title: 'Traffic profile of Reprise', schema: profileSchema },
+  'publication.schema.json': { title: 'Run of Reprise for experiment trackers', schema: publicationSchema },
   'replay.schema.json': { title: 'Run of Reprise', schema: replaySchema },
   'replay-events.schema.json': { title: 'Event of a run of Reprise', schema: replayEventSchema },
   'report.schema.json': { title: 'Report of a run of Reprise', schema: reportSchema },
+  'show.schema.json': { title: 'Requests shown by Reprise', schema: shownSchema },
 };
 
 /** The JSON Schemas of all documents, as stored in `docs/`. */

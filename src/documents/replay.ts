@@ -2,10 +2,11 @@ import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import { CHECK_LEVELS, FINISH_REASONS, MISMATCH_KINDS, SEND_ERRORS, UNCHECKED_REASONS } from '../core/run.ts';
 import { autoscaling } from './autoscaling.ts';
-import { capsSchema } from './caps.ts';
 import { faultsSchema } from './faults.ts';
 import { monitors } from './monitors.ts';
 import {
+  asRecorded,
+  capsSchema,
   count,
   counts,
   foundStretch,
@@ -16,6 +17,9 @@ import {
   maybeText,
   observation,
   runReason,
+  telemetrySchema,
+  throughput,
+  untilSure,
 } from './parts.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
@@ -102,7 +106,7 @@ const fidelity = z
   .describe('If the run was stopped: of the part of the plan read until then.');
 export type FidelityDocument = Immutable<z.infer<typeof fidelity>>;
 
-const latencyMs = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber });
+export const latencyMs = z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber });
 /** Milliseconds; null if nothing was measured. */
 export type LatencyMs = Immutable<z.infer<typeof latencyMs>>;
 
@@ -117,7 +121,7 @@ const lagUs = z.object({ p50: maybeNumber, p90: maybeNumber, p99: maybeNumber, m
 /** Microseconds; null if nothing was measured. */
 export type LagUs = Immutable<z.infer<typeof lagUs>>;
 
-const sloLine = z.object({
+export const sloLine = z.object({
   expression: z.string(),
   unit: z.enum(['ms', 'share', 'count', 'number']).describe('Unit of `observed` and `limit`.'),
   observed: observation.describe(
@@ -216,7 +220,6 @@ export type SendId = Immutable<z.infer<typeof sendId>>;
 const errorExamples = z
   .record(z.string(), z.array(sendId))
   .describe('The first few failures of each kind (`reset`, `status_503` …).');
-export type ErrorExamples = Immutable<z.infer<typeof errorExamples>>;
 
 const mismatchExample = sendId.extend({
   pointer: maybeText.describe('JSON pointer of the first difference.'),
@@ -306,6 +309,9 @@ const bounds = z
     confidence: maybeNumber.describe(
       'How sure PASS must be that a percentile is within its limit; null compares the observed value.',
     ),
+    violationConfidence: maybeNumber
+      .optional()
+      .describe('How sure FAIL must be that an objective is violated; else the observed value counts.'),
     unreadShare: z
       .number()
       .describe('Share of streams that may be unread before their objectives are doubtful.'),
@@ -327,7 +333,7 @@ const recordedFailures = z.object({
 /** Planned requests that failed when recorded, besides those answered with 5xx. */
 export type RecordedFailures = Immutable<z.infer<typeof recordedFailures>>;
 
-export const shard = z
+const shard = z
   .object({
     index: count.describe('From 0.'),
     count,
@@ -554,7 +560,9 @@ const played = z
     timeShift: timeShift.nullable(),
     sessionOrder: followUps,
     monitors,
+    telemetry: telemetrySchema.nullable().describe('Null if nothing was exported.'),
     faults: faultsSchema.nullable().describe('Null if no dependency failed by plan.'),
+    untilSure,
     autoscaling: autoscaling.nullable().describe('Null where no ready replicas were watched.'),
   })
   .partial();
@@ -583,9 +591,6 @@ export const replaySchema = z.object({
   planCounted: z
     .boolean()
     .describe('False if the run was stopped before its whole plan was counted: counts are lower bounds.'),
-  unread: z
-    .object({ recorded: count, planned: count })
-    .describe('The part of `selected` and `planned` that a stopped run had not read: it has no rows.'),
   sent: count.describe('`completed` + `failed` + `cancelled`'),
   completed: count,
   failed: count,
@@ -599,6 +604,10 @@ export const replaySchema = z.object({
   coverage: maybeNumber,
   coverageUnexplained: maybeNumber,
   scaling: z.string(),
+  closedLoop: z
+    .object({ concurrency: z.int() })
+    .optional()
+    .describe('Only of a closed loop, which has no scheduled latency and no verdict.'),
   durationS: z.number(),
   lagUs,
   connectMs: latencyMs.describe("From the actual send to the request's first byte."),
@@ -624,6 +633,8 @@ export const replaySchema = z.object({
     .describe(
       'Second sends of the same recorded exchange, by `--loop` or as copies; null if there were none.',
     ),
+  asRecorded: asRecorded.optional(),
+  throughput: throughput.optional(),
   check: check.nullable(),
   slo: z.array(sloLine),
   health,

@@ -7,6 +7,8 @@ import {
   type Immutable,
   maybeNumber,
   maybeText,
+  nistEvidence,
+  observation,
   runReason,
   share,
 } from './parts.ts';
@@ -68,11 +70,46 @@ const overTime = z
   .describe('Columns of equal length, at most 720.');
 export type TimeColumns = Immutable<z.infer<typeof overTime>>;
 
+const latencySteps = z
+  .object({
+    stepS: z.number(),
+    percent: z
+      .number()
+      .describe('Which percentile `tailMs` holds: that of the shown latency objective; 95 without one.'),
+    at: z.array(z.number()).describe('Seconds after the start of the run at which a step begins.'),
+    samples: z.array(count),
+    p50Ms: z.array(observation),
+    tailMs: z.array(observation),
+  })
+  .describe(
+    'Scheduled latency in steps so wide that most of them have the samples of their percentile; null where one has not. Failed and refused requests are infinitely slow, and those that were left took as long as we waited, as objectives count them.',
+  );
+export type LatencySteps = Immutable<z.infer<typeof latencySteps>>;
+
+const objectiveSteps = z
+  .object({
+    expression: z.string(),
+    metric: z.string(),
+    unit: z.enum(['ms', 'share']),
+    stepS: z.number(),
+    percent: maybeNumber.describe('Which percentile `values` holds; null for a share.'),
+    at: z.array(z.number()).describe('Seconds after the start of the run at which a step begins.'),
+    samples: z.array(count),
+    median: z.array(observation).nullable().describe('Null for a share.'),
+    values: z.array(observation),
+  })
+  .describe(
+    'The metric of the first violated objective, else of the first, over time. Null if that is the latency of all requests, which `latencySteps` has, or a monitored series.',
+  );
+export type ObjectiveSteps = Immutable<z.infer<typeof objectiveSteps>>;
+
 const monitoredLine = seriesFacts.extend({
   source: z.string(),
   values: z
     .array(maybeNumber)
-    .describe('The greatest of each step; null where nothing is known. Of a counter, its rate a second.'),
+    .describe(
+      'The greatest of each step, or the least where the shown objective asks for more; null where nothing is known. Of a counter, its rate a second.',
+    ),
 });
 /** A monitored series over the steps of `overTime`. */
 export type MonitoredLine = Immutable<z.infer<typeof monitoredLine>>;
@@ -108,7 +145,7 @@ const recording = z
     capture: maybeText,
     unavailable: maybeText.describe('Why the recorded answers are unavailable; null if they are available.'),
     found: count.describe('Sent requests whose exchange is in the capture.'),
-    timed: count.describe('Sent requests with a recorded latency.'),
+    timed: count.describe('Requests that were served in both, with a recorded latency.'),
     sought: count,
     statuses: counts.nullable().describe('Of the exchanges found.'),
   })
@@ -186,10 +223,14 @@ export const reportSchema = z.object({
   slo: replaySchema.shape.slo,
   counts: reportedCounts,
   overTime,
+  latencySteps,
+  objectiveSteps: objectiveSteps.nullish(),
   monitored: z
     .array(monitoredLine)
     .optional()
-    .describe('What monitors saw, over the same steps; at most 64 series.'),
+    .describe(
+      'What monitors saw, over the same steps; at most 64 series, those of the shown objective first.',
+    ),
   latencyMap,
   latencyMs,
   streams,
@@ -200,6 +241,7 @@ export const reportSchema = z.object({
   errors: z.array(errorLine),
   statuses: counts,
   recording,
+  nist: nistEvidence.nullable().optional().describe('Null for an unsealed run.'),
   summary: replaySchema
     .nullable()
     .describe('The document of `replay --json` stored with the run; null for an unsealed run.'),

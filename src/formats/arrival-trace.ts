@@ -10,8 +10,18 @@ import { TextCounts } from '../core/text.ts';
 import { parseInstantUs, parseSeed } from '../core/units.ts';
 import { ArrivalTimes, TIME_UNITS, type TimeReading } from './exact-time.ts';
 import { ImportSource, NOTHING_BUT_ARRIVAL, type OpenImport } from './import-source.ts';
-import { InputProblem, NOTHING_IN_IT, shown, type TextLine, textBytes, textLines, through } from './input.ts';
-import { type JsonObject, lineProblem, parseJsonLine } from './json-input.ts';
+import {
+  InputProblem,
+  type JsonObject,
+  lineProblem,
+  NOTHING_IN_IT,
+  parseJsonLine,
+  shown,
+  type TextLine,
+  textBytes,
+  textLines,
+  through,
+} from './input.ts';
 import { type BodyRequest, loadPayloads, type PayloadPool } from './payloads.ts';
 
 /** An option for the start of times that are numbers. By default they count from 1970. */
@@ -43,9 +53,13 @@ export const ARRIVAL_OPTIONS = {
   }),
   gaps: toggle('--gaps', 'the time is the gap to the previous row'),
   origin: originOption('numeric times'),
-  client: value('--client <field>', 'field that identifies the client; stored as a keyed hash', parseFilled),
-  session: value(
-    '--session <field>',
+  clientField: value(
+    '--client-field <field>',
+    'field that identifies the client; stored as a keyed hash',
+    parseFilled,
+  ),
+  sessionField: value(
+    '--session-field <field>',
     'field that identifies the session; stored as a keyed hash',
     parseFilled,
   ),
@@ -55,8 +69,14 @@ export const ARRIVAL_OPTIONS = {
       'or a folder of .http messages and of bodies (.json, .jpg, .png, .wav, .bin)',
     parseFilled,
   ),
-  path: value('--path <path>', 'request path for bare bodies, such as /v1/chat/completions', parseFilled),
-  method: value('--method <method>', 'request method for bare bodies', parseFilled, { default: 'POST' }),
+  requestPath: value(
+    '--request-path <path>',
+    'request path for bare bodies, such as /v1/chat/completions',
+    parseFilled,
+  ),
+  requestMethod: value('--request-method <method>', 'request method for bare bodies', parseFilled, {
+    default: 'POST',
+  }),
   seed: value('--seed <n>', 'random seed of the pairing', parseSeed, { default: '1' }),
 };
 
@@ -72,18 +92,30 @@ export interface ArrivalReading {
 export function resolveArrivalReading(asked: Asked<typeof ARRIVAL_OPTIONS>): ArrivalReading {
   const problems = new Problems();
   const read = readOptions(ARRIVAL_OPTIONS, asked, problems);
-  const { unit, gaps, origin: originUs, payloads: source, seed, method, path } = read;
+  const {
+    unit,
+    gaps,
+    origin: originUs,
+    payloads: source,
+    seed,
+    requestMethod: method,
+    requestPath: path,
+  } = read;
   if (unit === 'iso' && gaps) {
     problems.add('--gaps needs a --unit the gaps are counted in: s, ms, us or ns');
   } else if (unit === 'iso' && asked.originOf('origin') !== null) {
     problems.add('--origin needs numeric times (--unit s, ms, us or ns); ISO times are absolute');
   }
-  for (const option of ['path', 'method', 'seed'] as const) {
-    if (source === null && asked.originOf(option) !== null) problems.add(`--${option} needs --payloads`);
+  for (const [option, flag] of [
+    ['requestPath', '--request-path'],
+    ['requestMethod', '--request-method'],
+    ['seed', '--seed'],
+  ] as const) {
+    if (source === null && asked.originOf(option) !== null) problems.add(`${flag} needs --payloads`);
   }
   problems.throwIfAny();
   return {
-    fields: { time: read.time, client: read.client, session: read.session },
+    fields: { time: read.time, client: read.clientField, session: read.sessionField },
     time: { unit, gaps, originUs },
     payloads: source === null ? null : { source, seed, method, path },
   };

@@ -4,7 +4,7 @@ import { InputProblem, shown } from './input.ts';
 
 /** Forms of a time field: a number of seconds, milli-, micro- or nanoseconds, or ISO 8601. */
 export const TIME_UNITS = ['s', 'ms', 'us', 'ns', 'iso'] as const;
-export type TimeUnit = (typeof TIME_UNITS)[number];
+type TimeUnit = (typeof TIME_UNITS)[number];
 export type NumericTimeUnit = Exclude<TimeUnit, 'iso'>;
 
 /** Decimal digits from a unit down to the femtosecond (10⁻¹⁵ s). */

@@ -1,6 +1,7 @@
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import type { ExchangePayload, ExchangeRow } from '../core/exchange.ts';
 import type { HeaderPair } from '../core/headers.ts';
+import type { KeyedHash } from '../core/keyed-hash.ts';
 import { TextCounts } from '../core/text.ts';
 
 /** A request as a replay would send it. Texts are latin1. */
@@ -43,6 +44,35 @@ export interface ExportSettings {
   /** Whether tables include request bodies. */
   readonly includeBodies: boolean;
   readonly objectives: ExportedObjectives | null;
+  /** How prompts become `hash_ids`; null for payloads. */
+  readonly promptBlocks: PromptBlocks | null;
+  readonly account: ExportedAccount;
+}
+
+/** What the rows of a dataset cannot say of the recording. */
+export interface ExportedAccount {
+  readonly schemaVersion: 1;
+  readonly kind: 'dataset-account';
+  readonly capture: string;
+  readonly recorders: readonly string[];
+  /** ISO 8601, UTC; the last instant of the window in `to`. */
+  readonly from: string;
+  readonly to: string;
+  readonly filters: readonly string[];
+  /** Recorders in the fleet, if configured: then coverage counts those that are not here. */
+  readonly fleetSize: number | null;
+  /** Recorded share of what was seen in the window; null if unknown. */
+  readonly coverage: number | null;
+  readonly coverageUnexplained: number | null;
+  /** Of the whole capture, as in a profile. */
+  readonly losses: { readonly exchanges: number; readonly bytes: number; readonly by: object };
+  readonly omitted: { readonly exchanges: number; readonly bytes: number; readonly by: object };
+}
+
+/** How prompts are cut, and the key that their blocks are hashed by. */
+export interface PromptBlocks {
+  readonly tokens: number;
+  readonly hash: KeyedHash;
 }
 
 /** An objective on a metric with tags, such as p(95)<300 of what has the tag model:gpt. */
@@ -79,6 +109,19 @@ export interface ExportedFile {
   readonly bytes: number;
 }
 
+/** Options that only some formats know. */
+export const TAKEN_OPTIONS = {
+  target: '--target',
+  pacing: '--pacing',
+  includeBodies: '--include-bodies',
+  partition: '--partition',
+  slo: '--slo',
+  omitPayloads: '--omit-payloads',
+  blockTokens: '--block-tokens',
+  hashKeyFile: '--hash-key-file',
+} as const;
+type TakenOption = keyof typeof TAKEN_OPTIONS;
+
 export interface ExportFormat {
   readonly name: string;
   readonly summary: string;
@@ -87,7 +130,7 @@ export interface ExportFormat {
   /** Only requests that can be sent, or a table of the whole plan. */
   readonly holds: 'requests' | 'rows';
   /** The options that apply to it. */
-  readonly takes: readonly ('target' | 'mode' | 'includeBodies' | 'slo')[];
+  readonly takes: readonly TakenOption[];
   readonly needsTarget: boolean;
   /** What files of this format can never contain. */
   readonly cannotCarry: readonly string[];
@@ -123,8 +166,9 @@ export class OutputFile {
     if (this.#pendingBytes >= BUFFER_BYTES) this.#flush();
   }
 
-  /** Writes the rest and syncs the file. */
+  /** Writes the rest and syncs the file; nothing for a file that is closed. */
   end(): void {
+    if (!this.#open) return;
     this.#flush();
     fsyncSync(this.#descriptor);
     this.abandon();

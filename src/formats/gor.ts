@@ -185,11 +185,8 @@ const HEADER_BYTES = 160;
  * a record, or the end of the file.
  * @throws InputProblem for input that does not begin with a record, is truncated or too large
  */
-export async function* gorRecords(
-  chunks: AsyncIterable<Buffer>,
-  recordBytes: number = LIMITS.importLineBytes,
-): AsyncGenerator<GorRecord[]> {
-  const reader = new RecordReader(recordBytes);
+export async function* gorRecords(chunks: AsyncIterable<Buffer>): AsyncGenerator<GorRecord[]> {
+  const reader = new RecordReader();
   for await (const chunk of chunks) {
     const records = reader.take(chunk);
     if (records.length > 0) yield records;
@@ -198,23 +195,17 @@ export async function* gorRecords(
 }
 
 class RecordReader {
-  readonly #recordBytes: number;
   #pending: Buffer = Buffer.alloc(0);
   #number = 0;
   /** How far the current record was searched, and what its framing says of its end. */
   #searched = 0;
-  #framing: GorFraming;
-
-  constructor(recordBytes: number) {
-    this.#recordBytes = recordBytes;
-    this.#framing = new GorFraming(recordBytes);
-  }
+  #framing = new GorFraming();
 
   take(chunk: Buffer): GorRecord[] {
     this.#pending = Buffer.concat([this.#pending, chunk]);
     const records = this.#read(false);
-    if (this.#pending.length > this.#recordBytes + SEPARATOR.length + HEADER_BYTES) {
-      throw new InputProblem(`record ${this.#number + 1} has more than ${this.#recordBytes} bytes`);
+    if (this.#pending.length > LIMITS.importLineBytes + SEPARATOR.length + HEADER_BYTES) {
+      throw new InputProblem(`record ${this.#number + 1} has more than ${LIMITS.importLineBytes} bytes`);
     }
     return records;
   }
@@ -240,7 +231,7 @@ class RecordReader {
       records.push(recordOf(bytes.subarray(0, end), this.#number));
       this.#pending = bytes.subarray(end + SEPARATOR.length);
       this.#searched = 0;
-      this.#framing = new GorFraming(this.#recordBytes);
+      this.#framing = new GorFraming();
     }
   }
 
@@ -438,15 +429,10 @@ type StatedEnd = number | null | 'later';
  * Called again with more bytes, it continues where it was.
  */
 class GorFraming {
-  readonly #mostBytes: number;
   #found: StatedEnd = 'later';
   /** For a chunked message, its reader and how far it came. */
   #chunked: ChunkedReader | null = null;
   #at = 0;
-
-  constructor(mostBytes: number) {
-    this.#mostBytes = mostBytes;
-  }
 
   /**
    * @param record from its first byte, with the bytes available after it
@@ -461,7 +447,7 @@ class GorFraming {
 
   #within(record: Buffer): StatedEnd {
     if (typeof this.#found !== 'number') return this.#found;
-    if (this.#found > this.#mostBytes) return null;
+    if (this.#found > LIMITS.importLineBytes) return null;
     return this.#found > record.length ? 'later' : this.#found;
   }
 
@@ -482,7 +468,7 @@ class GorFraming {
 
   #readChunks(record: Buffer, reader: ChunkedReader): StatedEnd {
     this.#at = reader.read(record, this.#at, { write: () => undefined });
-    if (this.#at < 0 || this.#at > this.#mostBytes) return null;
+    if (this.#at < 0 || this.#at > LIMITS.importLineBytes) return null;
     return reader.done ? this.#at : 'later';
   }
 }

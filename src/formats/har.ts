@@ -31,19 +31,21 @@ import {
   placed,
   wholeBody,
 } from './import-source.ts';
-import { InputProblem, shown, textBytes } from './input.ts';
 import {
   arrayAt,
   base64Bytes,
   durationMsAt,
+  InputProblem,
   type JsonObject,
   jsonItems,
   numberAt,
   objectAt,
   parseJsonLine,
+  shown,
   sizeAt,
   textAt,
-} from './json-input.ts';
+  textBytes,
+} from './input.ts';
 import { checkStart, isHeader, missingHeaders } from './request-draft.ts';
 
 /** HTTP archives, which browsers, proxies and API clients read and write. */

@@ -1,5 +1,5 @@
 import type { Body, Exchange, Message } from '../core/exchange.ts';
-import { headerPairsOf, headerValue } from '../core/headers.ts';
+import { headerPairsOf, headerValue, traceIdOf } from '../core/headers.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { routeOf } from '../core/routes.ts';
@@ -12,7 +12,7 @@ import { InputProblem, NOTHING_IN_IT } from './input.ts';
 import type { RequestDraft } from './request-draft.ts';
 
 export const IMPORT_BODIES = ['requests', 'all'] as const;
-export type ImportBodies = (typeof IMPORT_BODIES)[number];
+type ImportBodies = (typeof IMPORT_BODIES)[number];
 
 export interface ImportSourceDeps {
   readonly hash: KeyedHash;
@@ -47,6 +47,7 @@ export const NOTHING_BUT_ARRIVAL = Object.freeze({
   outputTokens: null,
   batch: null,
   answerError: null,
+  traceId: null,
   request: null,
   response: null,
   requestChunks: [],
@@ -68,7 +69,7 @@ export interface ImportedResponse {
   readonly body: ImportedBody;
 }
 
-export interface ImportedRequest extends Omit<RequestDraft, 'body'> {
+interface ImportedRequest extends Omit<RequestDraft, 'body'> {
   readonly body: ImportedBody;
 }
 
@@ -96,8 +97,10 @@ export function importedExchange(
 ): Exchange {
   const named = routeOf(request.method, request.target, deps.redaction);
   const text = request.body.kept;
-  const plain = isPlain(headerValue(headerPairsOf(request.head), 'content-encoding'));
+  const headers = headerPairsOf(request.head);
+  const plain = isPlain(headerValue(headers, 'content-encoding'));
   const readable = plain ? text : null;
+  const message = requestMessage(request, deps);
   return {
     ...NOTHING_BUT_ARRIVAL,
     ...known,
@@ -110,7 +113,8 @@ export function importedExchange(
     ...usageOf(response),
     batch: readable && requestFeatures(payloadApiOf(named), readable, !request.body.truncated).batch,
     answerError: answerErrorOf(response),
-    request: requestMessage(request, deps),
+    traceId: traceIdOf(headerValue(headers, 'traceparent'), message.head),
+    request: message,
     response: response && responseMessage(response, deps),
   };
 }

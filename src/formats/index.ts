@@ -2,7 +2,8 @@ import type { ExportFormat } from './export-writer.ts';
 import { HAR } from './har.ts';
 import { K6, LOCUST, VEGETA } from './load-tools.ts';
 import { MOONCAKE } from './mooncake.ts';
-import { CSV, PARQUET } from './tables.ts';
+import { PARQUET } from './parquet.ts';
+import { CSV } from './tables.ts';
 
 /** Formats that captures can be exported to. */
 export const EXPORT_FORMATS: readonly ExportFormat[] = [LOCUST, K6, VEGETA, HAR, MOONCAKE, PARQUET, CSV];

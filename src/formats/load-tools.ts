@@ -116,10 +116,10 @@ const USERS_MOST = 10_000;
 /** A k6 script: sends every request at its instant, or requests at the recorded rate. */
 export const K6: ExportFormat = {
   name: 'k6',
-  summary: 'a k6 script and its data; --mode exact or rate',
+  summary: 'a k6 script and its data; --pacing exact or rate',
   shape: 'directory',
   holds: 'requests',
-  takes: ['target', 'mode', 'slo'],
+  takes: ['target', 'pacing', 'slo'],
   needsTarget: false,
   cannotCarry: [
     'the order, the case and the repetition of header names',

@@ -1,11 +1,17 @@
 import type { Exchange } from '../core/exchange.ts';
 import { LIMITS } from '../core/limits.ts';
-import { type ResolvedOptions, value } from '../core/options.ts';
+import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { shownJsonText, TextCounts } from '../core/text.ts';
-import { parsePositiveMs } from '../core/units.ts';
+import { parseCount, parsePositiveMs } from '../core/units.ts';
 import { originOption, parseFilled } from './arrival-trace.ts';
 import { ArrivalTimes } from './exact-time.ts';
-import { type ExportedSend, type ExportFormat, ExportWriter, type OutputFile } from './export-writer.ts';
+import {
+  type ExportedSend,
+  type ExportFormat,
+  ExportWriter,
+  type OutputFile,
+  type PromptBlocks,
+} from './export-writer.ts';
 import {
   ImportSource,
   type ImportSourceDeps,
@@ -14,25 +20,30 @@ import {
   type OpenImport,
   wholeBody,
 } from './import-source.ts';
-import { InputProblem, NOTHING_IN_IT, type TextLine, textBytes, textLines } from './input.ts';
 import {
+  InputProblem,
   type JsonObject,
   lineProblem,
+  NOTHING_IN_IT,
   numberAt,
   objectAt,
   parseJsonLine,
+  type TextLine,
   textAt,
+  textBytes,
+  textLines,
   verbatimMember,
-} from './json-input.ts';
+} from './input.ts';
 import { bodyDraft } from './payloads.ts';
+import { BLOCK_TOKENS, blockIdsOf, promptOf, promptTextOf, TOKEN_BYTES } from './prompt-blocks.ts';
 
-/** `mooncake_trace` rows with verbatim payloads, which AIPerf replays at their times. */
+/** `mooncake_trace` rows with verbatim payloads, or with lengths and `hash_ids`, which AIPerf replays at their times. */
 export const MOONCAKE: ExportFormat = {
   name: 'mooncake',
-  summary: 'a Mooncake trace with verbatim payloads, which AIPerf replays',
+  summary: 'a Mooncake trace with payloads, or lengths and shared prefixes, which AIPerf replays',
   shape: 'file',
   holds: 'requests',
-  takes: [],
+  takes: ['omitPayloads', 'blockTokens', 'hashKeyFile'],
   needsTarget: false,
   cannotCarry: [
     'method, path, query and headers: the replay tool uses one endpoint',
@@ -40,20 +51,25 @@ export const MOONCAKE: ExportFormat = {
     'sessions: turns of one would wait for each other, which is no longer an open loop',
     'responses',
   ],
-  open: (path) => new MooncakeWriter(path),
+  open: (path, { promptBlocks }) => new MooncakeWriter(path, promptBlocks),
 };
 
 class MooncakeWriter extends ExportWriter {
-  readonly usage = [
-    'aiperf profile --model MODEL --url URL --endpoint-type chat --input-file FILE --custom-dataset-type mooncake_trace --fixed-schedule',
-  ];
+  readonly usage: readonly string[];
   readonly #file: OutputFile;
+  readonly #blocks: PromptBlocks | null;
   readonly #utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   readonly #routes = new Set<string | null>();
 
-  constructor(path: string) {
+  /** @param blocks null for rows with payloads */
+  constructor(path: string, blocks: PromptBlocks | null) {
     super();
     this.#file = this.open(path);
+    this.#blocks = blocks;
+    const size = blocks === null ? '' : ` --isl-block-size ${blocks.tokens}`;
+    this.usage = [
+      `aiperf profile --model MODEL --url URL --endpoint-type chat --input-file FILE --custom-dataset-type mooncake_trace --fixed-schedule${size}`,
+    ];
   }
 
   override add(send: ExportedSend): boolean {
@@ -63,13 +79,37 @@ class MooncakeWriter extends ExportWriter {
       this.lost.count('no body that is a JSON object with something in it: left out');
       return false;
     }
-    this.#file.write(`{"timestamp": ${send.offsetNs / 1e6}, "payload": ${payload}}\n`);
+    const timestamp = send.offsetNs / 1e6;
+    if (this.#blocks === null) this.#file.write(`{"timestamp": ${timestamp}, "payload": ${payload}}\n`);
+    else {
+      const lengths = this.#lengthsOf(payload, send.row, this.#blocks);
+      if (lengths === null) return false;
+      this.#file.write(`${JSON.stringify({ timestamp, ...lengths })}\n`);
+    }
     if (this.#routes.size > 0 && !this.#routes.has(send.row.route)) {
       this.lost.count('another route than the first: the trace names none');
     } else {
       this.#routes.add(send.row.route);
     }
     return true;
+  }
+
+  #lengthsOf(payload: string, { model, ...row }: ExportedSend['row'], blocks: PromptBlocks): object | null {
+    const body: JsonObject = JSON.parse(payload);
+    const prompt = promptTextOf(body);
+    if (prompt === null) {
+      this.lost.count('no prompt, messages or input: left out');
+      return null;
+    }
+    if (row.promptTokens === null) this.lost.count(`no prompt tokens: ${TOKEN_BYTES} bytes count as one`);
+    if (row.outputTokens === null) this.lost.count('no output tokens: no output_length');
+    const tokens = Math.max(1, row.promptTokens ?? Math.ceil(Buffer.byteLength(prompt) / TOKEN_BYTES));
+    const length = { tokens, blockTokens: blocks.tokens, model: model ?? textAt(body, 'model') };
+    return {
+      input_length: tokens,
+      output_length: row.outputTokens ?? undefined,
+      hash_ids: blockIdsOf(prompt, length, blocks.hash),
+    };
   }
 
   /** The object as recorded, on one line, with the same digits and order of keys. */
@@ -113,20 +153,25 @@ export function openMooncake(path: string, reading: MooncakeReading): OpenImport
       const [line] = first.done === true ? [] : first.value;
       if (line === undefined) throw new InputProblem('holds no row', { hint: NOTHING_IN_IT });
       const kind = kindOf(parseJsonLine(line));
+      if (kind === 'payload' && reading.buildPrompts !== null) {
+        throw new InputProblem('its rows have requests: --build-prompts is for rows with lengths');
+      }
       const reader = new MooncakeReader(reading, kind, deps);
+      const requests = kind === 'payload' || reading.buildPrompts !== null;
       return new ImportSource({
         path,
-        requests: kind === 'payload',
-        missing:
-          kind === 'payload'
-            ? [...MISSING_FROM_MOONCAKE, 'methods and paths: those that were given']
-            : [...MISSING_FROM_MOONCAKE, 'requests', 'methods and paths'],
+        requests,
+        missing: requests
+          ? [...MISSING_FROM_MOONCAKE, 'methods and paths: those that were given']
+          : [...MISSING_FROM_MOONCAKE, 'requests', 'methods and paths'],
         details: {
           format: 'mooncake',
           originUs: reading.origin,
           gapMs: reading.gap,
-          path: reading.path,
-          method: reading.method,
+          path: reading.requestPath,
+          method: reading.requestMethod,
+          builtPrompts: reading.buildPrompts,
+          blockTokens: reading.blockTokens,
         },
         lacking: reader.lacking,
         read: async function* () {
@@ -141,8 +186,21 @@ export function openMooncake(path: string, reading: MooncakeReading): OpenImport
 }
 
 export const MOONCAKE_OPTIONS = {
-  path: value('--path <path>', 'request path of the payloads, such as /v1/chat/completions', parseFilled),
-  method: value('--method <method>', 'request method of the payloads', parseFilled, { default: 'POST' }),
+  requestPath: value(
+    '--request-path <path>',
+    'request path of the payloads, such as /v1/chat/completions',
+    parseFilled,
+  ),
+  requestMethod: value('--request-method <method>', 'request method of the payloads', parseFilled, {
+    default: 'POST',
+  }),
+  buildPrompts: text(
+    '--build-prompts <model>',
+    'build requests to this model of lengths and hash_ids; equal ids give equal text',
+  ),
+  blockTokens: value('--block-tokens <n>', 'tokens of a block of hash_ids', parseCount, {
+    default: String(BLOCK_TOKENS),
+  }),
   origin: originOption('timestamps'),
   gap: value(
     '--gap <time>',
@@ -152,6 +210,9 @@ export const MOONCAKE_OPTIONS = {
 };
 /** How to read a trace. Without a path payloads are refused, without a gap rows that lack a time. */
 type MooncakeReading = ResolvedOptions<typeof MOONCAKE_OPTIONS>;
+
+/** Seeds of the words that no other prompt has: ids lie below. */
+const OWN_WORDS = 2 ** 52;
 
 /** Kinds of rows: a whole body, or only lengths. */
 type MooncakeKind = 'payload' | 'lengths';
@@ -178,6 +239,8 @@ class MooncakeReader {
   readonly #deps: ImportSourceDeps;
   readonly #times: ArrivalTimes;
   #previousUs: number;
+  /** Rows with a built prompt, each of which draws words of its own. */
+  #built = 0;
 
   constructor(reading: MooncakeReading, kind: MooncakeKind, deps: ImportSourceDeps) {
     this.#reading = reading;
@@ -203,10 +266,15 @@ class MooncakeReader {
         outputTokens: this.#lengthAt(row, 'output_length'),
         session: this.#sessionOf(row),
       };
-      if (Object.hasOwn(row, 'hash_ids')) this.lacking.count('hash_ids, which a capture does not keep');
-      return this.#kind === 'lengths'
-        ? { ...NOTHING_BUT_ARRIVAL, arrivalUs, ...facts }
-        : { ...this.#request(row, line, arrivalUs), ...facts };
+      const { buildPrompts: model } = this.#reading;
+      if (this.#kind === 'payload') return { ...this.#request(this.#bodyOf(row, line), arrivalUs), ...facts };
+      if (model !== null) {
+        return { ...this.#request(this.#builtBody(row, model, facts), arrivalUs), ...facts };
+      }
+      if (Object.hasOwn(row, 'hash_ids')) {
+        this.lacking.count('hash_ids, which a capture keeps only in prompts (--build-prompts)');
+      }
+      return { ...NOTHING_BUT_ARRIVAL, arrivalUs, ...facts };
     } catch (thrown) {
       throw lineProblem(thrown, line.number);
     }
@@ -249,11 +317,34 @@ class MooncakeReader {
     return id === '' ? null : this.#deps.hash.ofIdentity('session', id);
   }
 
-  #request(row: JsonObject, line: TextLine, arrivalUs: number): Exchange {
-    const body = this.#bodyOf(row, line);
+  #request(body: Uint8Array, arrivalUs: number): Exchange {
     if (body.length > LIMITS.requestBodyBytes) throw new InputProblem('the payload is too large');
-    const draft = bodyDraft(body, 'application/json', this.#reading);
+    const { requestMethod: method, requestPath: path } = this.#reading;
+    const draft = bodyDraft(body, 'application/json', { method, path });
     return importedExchange({ arrivalUs, request: { ...draft, body: wholeBody(body) } }, this.#deps);
+  }
+
+  #builtBody(
+    row: JsonObject,
+    model: string,
+    { promptTokens: tokens, outputTokens }: Pick<Exchange, 'promptTokens' | 'outputTokens'>,
+  ): Uint8Array {
+    if (tokens === null) throw new InputProblem('no input_length, of which a prompt could be built');
+    if (tokens * TOKEN_BYTES > LIMITS.requestBodyBytes) throw new InputProblem('the prompt is too large');
+    const { requestPath, blockTokens } = this.#reading;
+    const own = OWN_WORDS + this.#built;
+    this.#built += 1;
+    const prompt = promptOf(this.#hashIdsOf(row), { tokens, blockTokens, own });
+    const max_tokens = outputTokens ?? undefined;
+    const isChat = requestPath?.includes('/chat/') === true;
+    const turns = isChat ? { messages: [{ role: 'user', content: prompt }] } : { prompt };
+    return Buffer.from(JSON.stringify({ model, ...turns, max_tokens }));
+  }
+
+  #hashIdsOf({ hash_ids: ids = [] }: JsonObject): number[] {
+    const isList = Array.isArray(ids) && ids.every((id) => Number.isInteger(id));
+    if (!isList) this.lacking.count('hash_ids that are no list of whole numbers: its prompt shares nothing');
+    return isList ? ids.map((id: number) => Math.abs(id) % OWN_WORDS) : [];
   }
 
   #bodyOf(row: JsonObject, line: TextLine): Uint8Array {

@@ -12,8 +12,18 @@ import { formatBytes } from '../core/units.ts';
 import { modelOfJson } from '../inference/features.ts';
 import type { Redaction } from '../redaction/head-redaction.ts';
 import { requestMessage, wholeBody } from './import-source.ts';
-import { InputProblem, inputBytes, type TextLine, textBytes, textLines } from './input.ts';
-import { base64Bytes, type JsonObject, lineProblem, parseJsonLine, verbatimMember } from './json-input.ts';
+import {
+  base64Bytes,
+  InputProblem,
+  inputBytes,
+  type JsonObject,
+  lineProblem,
+  parseJsonLine,
+  type TextLine,
+  textBytes,
+  textLines,
+  verbatimMember,
+} from './input.ts';
 import { draftRequest, parseRawRequest, type RequestDraft } from './request-draft.ts';
 
 /** What an exchange that is paired with a request has of it. */
@@ -268,7 +278,7 @@ function parsePayloadLine(line: TextLine, fallback: BodyRequest): RequestDraft {
 function pathOf(path: string | null): string {
   if (path !== null) return path;
   throw new InputProblem('no path', {
-    hint: 'Set the path of bare bodies, e.g. --path /v1/chat/completions.',
+    hint: 'Set the path of bare bodies, e.g. --request-path /v1/chat/completions.',
   });
 }
 

@@ -20,14 +20,9 @@ export class AssemblyBudget {
     return this.#refusals;
   }
 
-  /** Whether this many bytes would be granted now. */
-  hasRoom(bytes: number): boolean {
-    return this.#usedBytes + bytes <= this.limitBytes;
-  }
-
   /** Reserves `bytes`, or counts a refusal and reserves none. */
   reserve(bytes: number): boolean {
-    if (!this.hasRoom(bytes)) {
+    if (this.#usedBytes + bytes > this.limitBytes) {
       this.#refusals += 1;
       return false;
     }

@@ -1,13 +1,10 @@
+import { ASCII } from '../core/ascii.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { AssemblyBudget } from './budget.ts';
 import { GrowingBytes, type Refusal } from './budget.ts';
 import { scanFields } from './heads.ts';
 
-const TAB = 0x09;
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-const SEMICOLON = 0x3b;
+const { TAB, LF, CR, SPACE, SEMICOLON } = ASCII;
 
 /** The largest size that stays exact in a double after one more hexadecimal digit. */
 const SIZE_BEFORE_DIGIT = 2 ** 48;

@@ -1,8 +1,9 @@
+import { ASCII, byteSet } from '../core/ascii.ts';
 import { MARKER_HEADER, trimOws } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type AssemblyBudget, GrowingBytes, type Refusal } from './budget.ts';
 
-/** The header fields that framing and pairing depend on; null if absent, repeated lines joined by `,`. */
+/** The header fields that framing, pairing and facts depend on; null if absent, repeated lines joined by `,`. */
 export interface HeadFields {
   contentLength: string | null;
   transferEncoding: string | null;
@@ -12,6 +13,7 @@ export interface HeadFields {
   contentEncoding: string | null;
   /** Bytes of JSON before Triton's binary tensors. */
   inferenceHeaderLength: string | null;
+  traceparent: string | null;
   /** Whether the request is marked as a replay's. */
   marked: boolean;
 }
@@ -46,19 +48,16 @@ const FIELD_KEYS: Readonly<Record<string, Exclude<keyof HeadFields, 'marked'>>> 
   'content-type': 'contentType',
   'content-encoding': 'contentEncoding',
   'inference-header-content-length': 'inferenceHeaderLength',
+  traceparent: 'traceparent',
 };
 
 /** Lengths of the names above and of the marker: this alone rules out most lines. */
 const NAME_LENGTHS = new Set([...Object.keys(FIELD_KEYS), MARKER_HEADER].map((name) => name.length));
 
 /** RFC 9110 token characters by code. */
-const TOKEN = new Uint8Array(256);
-for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-  TOKEN[char.charCodeAt(0)] = 1;
-}
+const TOKEN = byteSet("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
-const COLON = 0x3a;
-const CR = 0x0d;
+const { LF, CR, COLON } = ASCII;
 
 /** Whether a line (without line end) is the start line of an HTTP/1.0 or 1.1 request. */
 export function isRequestLine(line: string): boolean {
@@ -109,6 +108,7 @@ export function scanFields(text: string, from: number, crlf: boolean): HeadField
     contentType: null,
     contentEncoding: null,
     inferenceHeaderLength: null,
+    traceparent: null,
     marked: false,
   };
   let at = from;
@@ -149,8 +149,6 @@ function firstLine(head: string): string {
     ? head.slice(0, end - 1)
     : head.slice(0, Math.max(end, 0));
 }
-
-const LF = 0x0a;
 
 /**
  * Finds the end of a head: its first blank line. A head within one chunk, the usual case, is not copied. A

@@ -45,11 +45,6 @@ export class MessageReader {
     this.#head = new HeadReader(options.budget, options.isStartLine);
   }
 
-  /** Whether a message has begun and not ended. */
-  get inside(): boolean {
-    return this.#plan !== null || this.#firstByteNs !== null;
-  }
-
   /** Whether reading stopped because the shared budget was used up, not because of the bytes. */
   get starved(): boolean {
     return this.#head.refusal === 'budget' || this.#chunked?.refusal === 'budget';

@@ -1,3 +1,4 @@
+import { ASCII } from '../core/ascii.ts';
 import { isRecord, tellsOfError } from './stream-events.ts';
 
 /** A document that tells of an error is short; of a longer one the beginning tells. */
@@ -5,7 +6,7 @@ const HELD_BYTES = 8 * 1024;
 /** A document up to this size is searched whole. A longer one has more than an error, or names it near its start. */
 const SHORT_BYTES = 1024;
 const SEARCHED_BYTES = 256;
-const OPEN_BRACE = 0x7b;
+const { LF, CR, TAB, SPACE, OPEN_BRACE } = ASCII;
 const ERROR = 'error';
 /** The names that tell by being the first one. `detail` counts only alone, so it is the first. */
 const FIRST_NAME = /^\s*\{\s*"(?:errors?"|detail"|(?:object|type)"\s*:\s*"error")/;
@@ -87,7 +88,7 @@ function mayTell(document: Buffer): boolean {
 
 function startsDocument(bytes: Buffer): boolean {
   if (bytes[0] === OPEN_BRACE) return true;
-  const first = bytes.find((byte) => byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09);
+  const first = bytes.find((byte) => byte !== SPACE && byte !== LF && byte !== CR && byte !== TAB);
   return first === undefined || first === OPEN_BRACE;
 }
 

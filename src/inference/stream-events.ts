@@ -1,7 +1,6 @@
-const LF = 0x0a;
-const CR = 0x0d;
-const COLON = 0x3a;
-const SPACE = 0x20;
+import { ASCII } from '../core/ascii.ts';
+
+const { LF, CR, COLON, SPACE } = ASCII;
 const DATA = Buffer.from('data:');
 const NAME = Buffer.from('event:');
 const BYTE_ORDER_MARK = Buffer.from('\ufeff');

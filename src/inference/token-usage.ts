@@ -1,3 +1,4 @@
+import { ASCII } from '../core/ascii.ts';
 import { isJsonObject, jsonMember, jsonNumber, jsonStart } from '../core/json-cursor.ts';
 
 /** Token counts reported by a server; null if not reported. */
@@ -29,9 +30,7 @@ const PLAIN_OUTPUT_NAMES = ['eval_count', 'tokens_predicted'] as const;
 /** Anthropic's first event: it has the prompt count, and a placeholder for the output count. */
 export const MESSAGE_START = '"message_start"';
 
-const COLON = 0x3a;
-const LINE_FEED = 0x0a;
-const CARRIAGE_RETURN = 0x0d;
+const { LF, CR, COLON } = ASCII;
 /** Most occurrences of a holder to check: streams repeat theirs in every event. */
 const TRIES = 32;
 
@@ -85,7 +84,7 @@ function isOfStart(text: Buffer, at: number): boolean {
   const start = text.lastIndexOf(MESSAGE_START, undefined, 'latin1');
   if (start < 0) return false;
   const between = text.subarray(Math.min(start, at), Math.max(start, at));
-  return !between.includes(LINE_FEED) && !between.includes(CARRIAGE_RETURN);
+  return !between.includes(LF) && !between.includes(CR);
 }
 
 function lastPlain(text: Buffer, names: readonly string[]): number | null {

@@ -14,7 +14,7 @@ export interface KeptSample extends MonitorSample {
 }
 
 /** Where series and their values are kept while a run goes on. */
-export interface MonitorSink {
+interface MonitorSink {
   /** A series that was seen for the first time. */
   addSeries(series: number, source: string, facts: SeriesFacts): void;
   addSamples(samples: readonly KeptSample[]): void;

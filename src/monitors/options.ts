@@ -1,17 +1,16 @@
 import { AppError, type Problems, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
-import { listOf, type ResolvedOptions, value } from '../core/options.ts';
+import { grouped, listOf, type ResolvedOptions, value } from '../core/options.ts';
 import { parsePositiveMs, parseWaitMs, refused } from '../core/units.ts';
-import { GeneratorSource } from './generator.ts';
 import { type MonitorHeaders, metricsPlacesOf, ScrapeSource } from './metrics-scrape.ts';
 import { MONITORED_NAMES } from './presets.ts';
 import { ProcessSource } from './process-tree.ts';
 import { PrometheusSource } from './prometheus-api.ts';
 import { type MonitorQuery, parseMonitorQuery } from './query.ts';
-import type { MonitorSource } from './source.ts';
+import { GeneratorSource, type MonitorSource } from './source.ts';
 
 /** One `--monitor`. */
-export type MonitorPlace =
+type MonitorPlace =
   | { readonly kind: 'target' }
   | { readonly kind: 'scrape' | 'prometheus' | 'recorded'; readonly url: string }
   | { readonly kind: 'pid' | 'port'; readonly number: number };
@@ -54,7 +53,7 @@ const header = (text: string) => text;
 const SCOPED = /^\s*(target|(?:(?:prom|recorded)=)?https?:\/\/\S+)\s+(\S.*)$/s;
 
 /** What is looked at beside the load. */
-export const MONITOR_OPTIONS = {
+export const MONITOR_OPTIONS = grouped('Monitors', {
   monitor: listOf(
     '--monitor <source>',
     'what to watch: target, a URL of metrics, prom=URL (Prometheus), recorded=URL (its recorded window), pid:N or port:N',
@@ -67,7 +66,7 @@ export const MONITOR_OPTIONS = {
   ),
   monitorInterval: value(
     '--monitor-interval <time>',
-    'time between two looks (default: 1s, of a Prometheus 5s)',
+    'time between two readings (default: 1s, for a Prometheus 5s)',
     parseInterval,
   ),
   monitorHeader: listOf(
@@ -75,7 +74,7 @@ export const MONITOR_OPTIONS = {
     'header for monitors: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"; "SOURCE Name: …" for one',
     header,
   ),
-};
+});
 
 /** As asked for, with the headers read. */
 export interface MonitorOptions extends Omit<ResolvedOptions<typeof MONITOR_OPTIONS>, 'monitorHeader'> {
@@ -173,6 +172,12 @@ function placeText(place: MonitorPlace): string {
 
 const DIRECT_MS = 1_000;
 const API_MS = 5_000;
+
+/** The longest time between two looks of one source. */
+export function longestIntervalMs({ monitor, monitorQuery, monitorInterval }: MonitorOptions): number {
+  const asksApi = monitorQuery.length > 0 && monitor.some(({ kind }) => kind === 'prometheus');
+  return monitorInterval ?? (asksApi ? API_MS : DIRECT_MS);
+}
 
 /** The sources of a run. */
 export interface MonitorSources {

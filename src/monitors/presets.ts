@@ -243,7 +243,7 @@ export const PRESETS: readonly Preset[] = [
 ];
 
 /** What a process tree gives. */
-export const PROCESS_NAMES = ['cpu', 'memory', 'memory_pss', 'threads', 'open_files'] as const;
+const PROCESS_NAMES = ['cpu', 'memory', 'memory_pss', 'threads', 'open_files'] as const;
 
 /** Names that objectives can be about. */
 export const MONITORED_NAMES: ReadonlySet<string> = new Set([

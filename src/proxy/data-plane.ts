@@ -53,7 +53,6 @@ export const CONNECTION_FAILURES = [
 ] as const;
 export type ConnectionFailure = (typeof CONNECTION_FAILURES)[number];
 
-/** The connections of clients, counted. */
 export interface ConnectionCounts {
   readonly open: number;
   /** By the limit, for want of a descriptor, or because accepting failed. */
@@ -197,13 +196,11 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
     return this.#cut;
   }
 
-  /** Ends every open connection at once. */
   cut(): void {
     this.#cut += this.openCount;
     this.cutOpen();
   }
 
-  /** Client connections that are open. */
   protected abstract get openCount(): number;
   /** Reads what the plane listens with. @throws AppError OPTION_INVALID */
   protected abstract prepare(): void;

@@ -1,15 +1,14 @@
+import { ASCII, byteSet, seek } from '../core/ascii.ts';
 import { decodeContent } from '../core/content-coding.ts';
 import { BODY_DROP_REASONS, type BodyDropReason, UnreadableBody } from '../core/errors.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
 import { LIMITS } from '../core/limits.ts';
 import { boundaryOf } from '../core/multipart.ts';
-import { type BodyRules, bodyTreatments } from './body-rules.ts';
-import { coverEvents } from './event-stream.ts';
+import { type BodyRules, bodyTreatments, strongerOf, type Treatment } from './body-rules.ts';
 import { coverForm, coverParts } from './forms.ts';
 import { JsonWalk } from './json-walk.ts';
 import { PointerState } from './pointer-states.ts';
 import { type SecretNameAdditions, SecretNames } from './secret-names.ts';
-import { coverTensors } from './tensor-parts.ts';
 import { UrlSecrets } from './url-secrets.ts';
 import { isLabel, ValueCover } from './value-masking.ts';
 
@@ -156,4 +155,219 @@ export class BodyRedaction {
 
 function mediaType(contentType: string | null): string {
   return (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+}
+
+const { LF, CR, SPACE, OPEN_BRACKET } = ASCII;
+const LINE_END = byteSet('\r\n');
+const NAME_END = byteSet(':');
+const BYTE_ORDER_MARK = 0xfeff;
+
+/** The last event of OpenAI-style servers. */
+const DONE = '[DONE]';
+/** Its length, with trailing blanks. */
+const DONE_BYTES = 16;
+/** An event's kind, number or identifier, which is safe to keep. */
+const LABEL = /^[A-Za-z0-9_.:/-]{0,64}$/;
+/** Values to keep in fields besides `data`, by field name. Comments have the empty name. */
+const KEPT: ReadonlyMap<string, RegExp> = new Map([
+  ['', /^[A-Za-z_-]{0,16}$/],
+  ['event', LABEL],
+  ['id', LABEL],
+  ['retry', /^[0-9]{0,16}$/],
+]);
+const LABEL_BYTES = 64;
+const LONGEST_FIELD = 5;
+
+/** Masks JSON in place. */
+type CoverText = (text: Buffer, from: number, to: number) => void;
+
+/** Masks another field's value in place. */
+type CoverField = (stream: Buffer, from: number, to: number, name: string) => void;
+
+/** The position of one field's value. */
+interface Value {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * Passes the data of each event to `cover`, which changes it in place. Data with several lines is masked in a
+ * copy that is written back. Other fields and comments go to `coverField` unless they are only a label.
+ * @throws UnreadableBody for an unknown field
+ */
+function coverEvents(stream: Buffer, cover: CoverText, coverField: CoverField): void {
+  let event: Value[] = [];
+  const finish = () => {
+    coverEvent(stream, event, cover);
+    event = [];
+  };
+  for (let at = startOf(stream); at < stream.length; ) {
+    const end = seek(stream, at, stream.length, LINE_END);
+    if (end === at) finish();
+    else addLine(stream, at, end, event, coverField);
+    at = stream[end] === CR && stream[end + 1] === LF ? end + 2 : end + 1;
+  }
+  // The unfinished last event of a broken stream also holds text.
+  finish();
+}
+
+function addLine(stream: Buffer, from: number, to: number, event: Value[], coverField: CoverField): void {
+  const nameEnd = seek(stream, from, Math.min(to, from + LONGEST_FIELD + 1), NAME_END);
+  const name = stream.toString('latin1', from, nameEnd);
+  const value = valueAt(stream, nameEnd, to);
+  if (name === 'data') {
+    if (event.length >= LIMITS.eventLines) throw new UnreadableBody('bad_event_stream');
+    event.push(value);
+    return;
+  }
+  const kept = KEPT.get(name);
+  if (kept === undefined) throw new UnreadableBody('bad_event_stream');
+  const beginning = stream.toString('latin1', value.from, Math.min(value.to, value.from + LABEL_BYTES + 1));
+  if (!kept.test(beginning)) coverField(stream, value.from, value.to, name);
+}
+
+/** The value after the colon, without one leading space. */
+function valueAt(stream: Buffer, colon: number, to: number): Value {
+  const value = Math.min(to, colon + 1);
+  return { from: stream[value] === SPACE && value < to ? value + 1 : value, to };
+}
+
+function coverEvent(stream: Buffer, lines: readonly Value[], cover: CoverText): void {
+  const [only] = lines;
+  if (only === undefined) return;
+  if (lines.length === 1) {
+    if (!saysNothing(stream, only.from, only.to)) cover(stream, only.from, only.to);
+    return;
+  }
+  const text = lines.map(({ from, to }) => stream.toString('latin1', from, to)).join('\n');
+  const data = Buffer.from(text, 'latin1');
+  if (saysNothing(data, 0, data.length)) return;
+  cover(data, 0, data.length);
+  let at = 0;
+  for (const { from, to } of lines) {
+    data.copy(stream, from, at, at + to - from);
+    at += to - from + 1;
+  }
+}
+
+/** Whether data is blank or the end marker. */
+function saysNothing(data: Buffer, from: number, to: number): boolean {
+  let start = from;
+  while (start < to && (data[start] as number) <= SPACE) start += 1;
+  if (start === to) return true;
+  if (data[start] !== OPEN_BRACKET || to - start > DONE_BYTES) return false;
+  return data.toString('latin1', start, to).trimEnd() === DONE;
+}
+
+function startOf(stream: Buffer): number {
+  return stream.toString('utf8', 0, 3).codePointAt(0) === BYTE_ORDER_MARK ? 3 : 0;
+}
+
+/** Each element of a BYTES tensor follows its length: 32 bits, little-endian. */
+const ELEMENT_LENGTH_BYTES = 4;
+
+/** One binary tensor after the JSON of Triton's binary extension, in file order. */
+interface BinaryTensor {
+  readonly bytes: number;
+  readonly text: boolean;
+  readonly treatment: Treatment | null;
+}
+
+/**
+ * Masks Triton's binary tensors in place, by the rules for `/inputs/N/data` and `/outputs/N/data`. The
+ * lengths inside BYTES tensors stay and their elements become words. Other types become zeros.
+ * @param json the JSON before them, with each tensor's size
+ * @throws UnreadableBody when the sizes do not add up to `binary`
+ */
+function coverTensors(json: Buffer, binary: Buffer, root: PointerState, cover: ValueCover): void {
+  let at = 0;
+  for (const tensor of tensorsOf(json, root)) {
+    const end = at + tensor.bytes;
+    if (end > binary.length) throw new UnreadableBody('bad_tensors');
+    if (tensor.treatment !== null && tensor.bytes > 0) {
+      if (tensor.text) coverElements(binary, at, end, tensor.treatment, cover);
+      else coverNumbers(binary, at, end, tensor.treatment, cover);
+    }
+    at = end;
+  }
+  if (at !== binary.length) throw new UnreadableBody('bad_tensors');
+}
+
+function tensorsOf(json: Buffer, root: PointerState): BinaryTensor[] {
+  const document = parsed(json);
+  return (['inputs', 'outputs'] as const).flatMap((side) => {
+    const tensors = document[side];
+    if (tensors === undefined) return [];
+    if (!Array.isArray(tensors)) throw new UnreadableBody('bad_tensors');
+    return tensors.flatMap((tensor: unknown, index) => {
+      const bytes = binarySize(tensor);
+      if (bytes === null) return [];
+      const found = treatmentAt(root, [side, `${index}`, 'data']);
+      const unlisted = found?.covering === 'mask_unlisted';
+      const treatment = unlisted ? { ...found, name: `/${side}/*/data` } : found;
+      return [{ bytes, text: member(tensor, 'datatype') === 'BYTES', treatment }];
+    });
+  });
+}
+
+/** The treatment of the value at a path, or of a value around it. */
+function treatmentAt(root: PointerState, path: readonly string[]): Treatment | null {
+  let state = root;
+  let treatment = state.treatment;
+  for (const name of path) {
+    state = state.member(name);
+    treatment = strongerOf(treatment, state.treatment);
+  }
+  return treatment;
+}
+
+/** @throws UnreadableBody when the size is invalid */
+function binarySize(tensor: unknown): number | null {
+  const size = member(member(tensor, 'parameters'), 'binary_data_size');
+  if (size === undefined) return null;
+  if (!Number.isSafeInteger(size) || (size as number) < 0) throw new UnreadableBody('bad_tensors');
+  return size as number;
+}
+
+function coverElements(
+  binary: Buffer,
+  from: number,
+  to: number,
+  treatment: Treatment,
+  cover: ValueCover,
+): void {
+  let at = from;
+  while (at < to) {
+    const start = at + ELEMENT_LENGTH_BYTES;
+    const end = start <= to ? start + binary.readUInt32LE(at) : to + 1;
+    if (end > to) throw new UnreadableBody('bad_tensors');
+    cover.string(binary, start, end, treatment, () => binary.subarray(start, end));
+    at = end;
+  }
+}
+
+function coverNumbers(
+  binary: Buffer,
+  from: number,
+  to: number,
+  treatment: Treatment,
+  cover: ValueCover,
+): void {
+  if (treatment.covering === 'keep') return;
+  cover.note(treatment);
+  binary.fill(0, from, to);
+}
+
+function parsed(json: Buffer): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(json.toString('utf8'));
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
+  } catch {
+    // Whatever the error, the tensors cannot be separated.
+  }
+  throw new UnreadableBody('not_json');
+}
+
+function member(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }

@@ -79,7 +79,7 @@ function parsePreset(text: string): BodyPreset {
 }
 
 /** Rules for the protocols of model servers. */
-export const BODY_PRESETS = ['llm', 'chat', 'v1', 'v2'] as const;
+const BODY_PRESETS = ['llm', 'chat', 'v1', 'v2'] as const;
 type BodyPreset = (typeof BODY_PRESETS)[number];
 
 type PresetCovering = keyof typeof STRENGTH.preset;

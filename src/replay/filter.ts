@@ -22,6 +22,46 @@ export function describeFilters(filters: Filters): string[] {
   ];
 }
 
+/** More names are not listed. */
+const LISTED_NAMES = 20;
+
+/** What exchanges have of what filters ask for, for who asked for something that none has. */
+export class PresentNames {
+  readonly #names = {
+    methods: new Set<string>(),
+    paths: new Set<string>(),
+    statuses: new Set<string>(),
+    models: new Set<string>(),
+    clients: new Set<string>(),
+  };
+
+  add({ method, route, status, model, client }: ExchangeRow): void {
+    const { methods, paths, statuses, models, clients } = this.#names;
+    addTo(methods, method);
+    addTo(paths, routePath({ route }));
+    addTo(statuses, status === null ? 'none' : String(status));
+    addTo(models, model);
+    if (client !== null && clients.size < LISTED_NAMES) clients.add(Buffer.from(client).toString('hex'));
+  }
+
+  /** Of each kind that the filters ask for; null where nothing is known. */
+  describe(filters: Filters): string | null {
+    const kinds = ['methods', 'paths', 'statuses', 'models', 'clients'] as const;
+    const parts = kinds
+      .filter((kind) => filters[kind].length > 0)
+      .map((kind) => {
+        const names = [...this.#names[kind]].sort();
+        const more = names.length === LISTED_NAMES ? ' …' : '';
+        return names.length === 0 ? `no ${kind}` : `${kind} ${names.join(', ')}${more}`;
+      });
+    return parts.length === 0 ? null : `The window has ${parts.join('; ')}.`;
+  }
+}
+
+function addTo(names: Set<string>, name: string | null): void {
+  if (name !== null && names.size < LISTED_NAMES) names.add(name);
+}
+
 /** Tells whether a row passes every filter. */
 export type RowFilter = (row: ExchangeRow) => boolean;
 
@@ -90,7 +130,7 @@ function pathOfRow(row: ExchangeRow): string | null {
   return filled.includes('{') ? null : filled;
 }
 
-function routePath({ route }: ExchangeRow): string | null {
+function routePath({ route }: Pick<ExchangeRow, 'route'>): string | null {
   return route === null ? null : route.slice(route.indexOf(' ') + 1);
 }
 

@@ -11,12 +11,13 @@ import {
 } from 'node:tls';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import { isOfWrongServer, type Send } from '../core/run.ts';
 import { hostnameOf, type Target } from './target.ts';
 
 /** All addresses of a name: none where it has none, null where that could not be found out. */
 export type ResolveHost = (hostname: string) => Promise<readonly string[] | null>;
 
-export interface FenceOptions {
+interface FenceOptions {
   readonly target: Target;
   readonly productionHosts: readonly string[];
   readonly allowedProductionHosts: readonly string[];
@@ -265,6 +266,12 @@ export async function assertReachable(
   try {
     await promise;
   } catch (cause) {
+    if (hasNoTls(cause)) {
+      throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} does not speak TLS`, {
+        hint: `Give it as ${target.url.replace(/^https:/, 'http:')}, or name its port for TLS.`,
+        cause,
+      });
+    }
     const refused = socket instanceof TLSSocket ? certificateRefusal(socket) : null;
     const what = refused === null ? 'cannot be reached' : 'shows a certificate that is not trusted';
     throw new AppError('TARGET_UNREACHABLE', `The target ${target.url} ${what}: ${reasonOf(cause)}`, {
@@ -274,6 +281,12 @@ export async function assertReachable(
   } finally {
     socket.destroy();
   }
+}
+
+/** Whether what answered a TLS greeting was no TLS. */
+function hasNoTls(cause: unknown): boolean {
+  const { code } = cause as { readonly code?: unknown };
+  return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
 }
 
 /** How the certificate of a TLS target is judged. */
@@ -303,7 +316,7 @@ const WRONG_FOR_ALL: Readonly<Record<string, string>> = {
 };
 
 /** The way out where a connection ended because its certificate was not accepted; null where it did not. */
-export function certificateRefusal({ authorizationError }: TLSSocket): string | null {
+function certificateRefusal({ authorizationError }: TLSSocket): string | null {
   // Node declares an Error here, and puts its code.
   const code: unknown = authorizationError;
   if (code === null || code === undefined) return null;
@@ -318,15 +331,8 @@ const MIN_ENDS = 10;
 
 /** Stops a run whose target is plainly gone: over half of what ended in the last 30 s failed. */
 export class AbortRule {
-  readonly #windowS: number;
-  readonly #limitShare: number;
   /** By second of the run, the oldest first. */
   readonly #seconds = new Map<number, { ended: number; failed: number }>();
-
-  constructor(windowS: number = LIMITS.abortWindowS, limitShare: number = LIMITS.abortFailedShare) {
-    this.#windowS = windowS;
-    this.#limitShare = limitShare;
-  }
 
   /** Takes what ended at an instant of the run. Offsets must not go backwards by a second or more. */
   add(offsetNs: number, ended: number, failed: number): void {
@@ -339,14 +345,46 @@ export class AbortRule {
   tripped(offsetNs: number): number | null {
     const now = Math.floor(offsetNs / NS_PER_S);
     for (const second of this.#seconds.keys())
-      if (second <= now - this.#windowS) this.#seconds.delete(second);
-    if (now < this.#windowS) return null;
+      if (second <= now - LIMITS.abortWindowS) this.#seconds.delete(second);
+    if (now < LIMITS.abortWindowS) return null;
     let [ended, failed] = [0, 0];
     for (const counts of this.#seconds.values()) {
       ended += counts.ended;
       failed += counts.failed;
     }
-    return ended >= MIN_ENDS && failed / ended > this.#limitShare ? failed / ended : null;
+    return ended >= MIN_ENDS && failed / ended > LIMITS.abortFailedShare ? failed / ended : null;
+  }
+}
+
+/** So many requests, over so much of the plan, that were all refused say that none will be served. */
+const WRONG_AFTER = { ends: 20, ns: 5 * NS_PER_S };
+
+/** Finds a target that refuses all that was recorded: another server, another path, no credentials. */
+export class WrongServerRule {
+  /** How often each status ended a request; null once one ended otherwise. */
+  #seen: Map<number | null, number> | null = new Map();
+  #ends = 0;
+  #fromNs = Number.POSITIVE_INFINITY;
+  #toNs = 0;
+
+  /** Takes what ended and was not ended by us. A cold target may refuse its warm-up, and what is unknown says nothing. */
+  add(sends: readonly Send[]): void {
+    for (const send of sends) {
+      const { status, intendedOffsetNs, warmup, recorded } = send;
+      if (warmup || !recorded) continue;
+      if (!isOfWrongServer(send)) this.#seen = null;
+      this.#seen?.set(status, (this.#seen.get(status) ?? 0) + 1);
+      this.#ends += 1;
+      this.#fromNs = Math.min(this.#fromNs, intendedOffsetNs);
+      this.#toNs = Math.max(this.#toNs, intendedOffsetNs);
+    }
+  }
+
+  /** What came instead of answers, each with its count, once there is enough of it; else null. */
+  get instead(): string | null {
+    const isEnough = this.#ends >= WRONG_AFTER.ends && this.#toNs - this.#fromNs >= WRONG_AFTER.ns;
+    if (this.#seen === null || !isEnough) return null;
+    return [...this.#seen].map(([status, count]) => `${count} times status ${status}`).join(', ');
   }
 }
 

@@ -20,8 +20,14 @@ import type { Engine, EngineOptions } from './engine/engine.ts';
 import type { EngineHealth } from './engine/health.ts';
 import type { PreparedRequest, SendResult } from './engine/messages.ts';
 import { Outstanding, refusedSend } from './engine/outstanding.ts';
-import { describeFilters } from './filter.ts';
-import { AbortRule, assertReachable, RateCeiling, type ResolveHost, TargetFence } from './guard.ts';
+import {
+  AbortRule,
+  assertReachable,
+  RateCeiling,
+  type ResolveHost,
+  TargetFence,
+  WrongServerRule,
+} from './guard.ts';
 import type { ReplayOptions } from './options/replay-options.ts';
 import type { Forecast } from './plan/forecast.ts';
 import {
@@ -32,6 +38,7 @@ import {
   plannedRequests,
   type ReplayAudit,
   ScalingTally,
+  type TracedHeaders,
 } from './plan/plan.ts';
 import type { Scaling } from './plan/scaling.ts';
 import { SessionChains } from './plan/session-order.ts';
@@ -42,11 +49,14 @@ import { BodyChanges } from './request/body-changes.ts';
 import { RequestBuilder } from './request/build.ts';
 import { TimeShift } from './request/shift-time.ts';
 import type { Target } from './target.ts';
-import { arrivalsAlone, type CaptureOverview, probeCapture } from './window/capture.ts';
+import { arrivalsAlone, type CaptureOverview } from './window/capture.ts';
+import { probeCapture } from './window/probe.ts';
 import type { ReplayWindow } from './window/window.ts';
 
 /** Sends refused while planning are reported in batches of this size. */
 const REFUSED_BATCH = 256;
+/** A server that refuses does so sooner: what is open for longer may yet be served. */
+const REFUSES_WITHIN_NS = 1e9;
 
 /** Between two looks at what the target's name means. */
 const WATCH_TARGET_MS = 5_000;
@@ -65,6 +75,7 @@ export class Replay {
   readonly #recordedConnections = new RecordedConnections();
   readonly #outstanding = new Outstanding();
   readonly #abortRule = new AbortRule();
+  readonly #wrongServer = new WrongServerRule();
   readonly #stop = new AbortController();
   /** Planned requests a second at most, as far as they are judged, and how many were refused for that. */
   readonly #ceiling: { maxPerSecond: number | null; refused: number } = { maxPerSecond: null, refused: 0 };
@@ -77,6 +88,10 @@ export class Replay {
   #startUs: number | null = null;
   #engine: Engine | null = null;
   #abortError: AppError | null = null;
+  #isEnough = false;
+  #endedEarly = false;
+  /** Nothing more will be planned. */
+  #isPlanRead = false;
   /** Null where answers are not compared. */
   #checks: AnswerChecks | null = null;
 
@@ -96,7 +111,7 @@ export class Replay {
   async check(): Promise<void> {
     const { source, window, overview, target, options } = this.#parts;
     if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
-    const recorded = probeCapture(source, window, describeFilters(options.filters));
+    const recorded = probeCapture(source, window, options.filters);
     await this.#fence.check([...overview.targets, ...recorded], this.#parts.resolveHost);
     await assertReachable(target, options, this.#fence.fenced);
   }
@@ -111,6 +126,7 @@ export class Replay {
     const checks = this.#beginChecks(listener);
     const engine = this.#parts.createEngine({
       ...engineOptionsOf(options, target, forecast, scaling.growth, this.#parts.warmup?.spanNs ?? 0),
+      ...closedLoopOf(options, window),
       fenced: this.#fence.fenced,
       ...(checks === null ? {} : { keeping: checks.keeping }),
     });
@@ -125,7 +141,9 @@ export class Replay {
         (results) => this.#take(results, listener),
         AbortSignal.any([signal, this.#stop.signal]),
       );
-      listener.ended([...this.#refused.splice(0), ...this.#outstanding.takeUnreached()]);
+      // What a closed loop read ahead and did not come to was never planned.
+      const unreached = this.#outstanding.takeUnreached();
+      listener.ended([...this.#refused.splice(0), ...(options.concurrency === null ? unreached : [])]);
       await checks?.finish();
     } finally {
       requests.return(undefined);
@@ -136,6 +154,7 @@ export class Replay {
     const counts = this.#tally.counts(scaling.forgottenSessions, openSessions?.figures() ?? null);
     return {
       end,
+      endedEarly: this.#endedEarly,
       health,
       audit: this.#audit.report(),
       scaling: counts,
@@ -165,14 +184,20 @@ export class Replay {
     return this.#engine?.startNs ?? null;
   }
 
+  /** Plans nothing more. What was read ahead is still sent, so that all that was planned is played. */
+  endPlan(): void {
+    this.#isEnough = true;
+  }
+
   position(): RunPosition {
     const elapsedNs = this.#elapsedNs();
     const isFresh = elapsedNs - this.#reportedAtNs < REPORT_FRESH_NS;
-    return {
-      elapsedNs,
-      outstanding: this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs),
-      ...(this.#engine?.underWay ?? { inFlight: 0, waiting: 0 }),
-    };
+    const underWay = this.#engine?.underWay ?? { inFlight: 0, waiting: 0 };
+    const isClosed = this.#parts.options.concurrency !== null;
+    const due = isClosed
+      ? underWay.inFlight
+      : this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs);
+    return { elapsedNs, outstanding: due, ...underWay };
   }
 
   #beginChecks(listener: ReplayListener): AnswerChecks | null {
@@ -193,8 +218,11 @@ export class Replay {
     const planned = (request: PlannedRequest) => {
       if (request.warmup !== true) listener.planned(request.row, request.intendedOffsetNs);
     };
-    const ceiling = RateCeiling.over(forecast.plannedPeakPerSecond, options.maxRatePerSecond);
-    this.#ceiling.maxPerSecond = ceiling.maxPerSecond;
+    const isClosed = options.concurrency !== null;
+    // The target is what limits a closed loop.
+    const peak = isClosed ? Number.POSITIVE_INFINITY : forecast.plannedPeakPerSecond;
+    const ceiling = RateCeiling.over(peak, options.maxRatePerSecond);
+    this.#ceiling.maxPerSecond = isClosed ? null : ceiling.maxPerSecond;
     const plan: PlanParts = {
       source,
       range: window,
@@ -204,6 +232,11 @@ export class Replay {
       shard: options.shard,
       maxRequests: options.maxRequests === null ? null : Math.max(0, options.maxRequests - sentBefore),
       durationNs: window.durationNs,
+      isEnough: () => {
+        this.#endedEarly ||= this.#isEnough;
+        return this.#isEnough;
+      },
+      nowNs: isClosed ? () => this.#elapsedNs() : undefined,
       builder: new RequestBuilder({
         ...options,
         target,
@@ -218,6 +251,7 @@ export class Replay {
       connections: options.connections,
       recordedConnections: this.#recordedConnections,
       timeShift: this.#timeShift,
+      traced: this.#parts.traced,
       chains: this.#chains,
     };
     const told: PlanListener = {
@@ -239,6 +273,7 @@ export class Replay {
       yield* warmup === null
         ? plannedRequests(plan, told)
         : warmedUp(warmup, plan, told, options.maxRatePerSecond);
+      this.#isPlanRead = true;
     } catch (thrown) {
       // What was sent stays a run that can be read: it is sealed with the reason it ended for.
       if (!(thrown instanceof AppError)) throw thrown;
@@ -259,16 +294,32 @@ export class Replay {
       (send) => send.actualOffsetNs !== null && !isEndedByUs(send) && faultsOf(faults, send).isOutside,
     );
     this.#abortRule.add(offsetNs, ended.length, ended.filter(hasFailed).length);
+    this.#wrongServer.add(ended);
+    if (!this.#stop.signal.aborted) this.#judgeTarget(offsetNs);
+  }
+
+  #judgeTarget(offsetNs: number): void {
+    const instead = this.#mayServe(offsetNs) ? null : this.#wrongServer.instead;
     const failedShare = this.#abortRule.tripped(offsetNs);
-    if (failedShare === null || this.#stop.signal.aborted) return;
-    const percent = (failedShare * 100).toFixed(0);
-    this.#abort(
-      new AppError(
-        'RUN_ABORTED',
-        `Stopped: ${percent} % of the requests that ended in the last ${LIMITS.abortWindowS} s failed`,
-        { hint: 'The target is down or overloaded; see the errors of the run.' },
-      ),
-    );
+    if (instead !== null) {
+      const text = `Stopped: nothing was answered as recorded (${instead})`;
+      const hint = `Is ${this.#parts.target.url} the right server, and does it serve these paths and accept these credentials?`;
+      this.#abort(new AppError('RUN_ABORTED', text, { hint }));
+    } else if (failedShare !== null) {
+      const percent = (failedShare * 100).toFixed(0);
+      const text = `Stopped: ${percent} % of the requests that ended in the last ${LIMITS.abortWindowS} s failed`;
+      const hint = 'The target is down or overloaded; see the errors of the run.';
+      this.#abort(new AppError('RUN_ABORTED', text, { hint }));
+    }
+  }
+
+  /** Whether an answer was good or may yet be. What is all sent is played to its end, and so is a closed loop. */
+  #mayServe(offsetNs: number): boolean {
+    const { concurrency } = this.#parts.options;
+    if (this.#wrongServer.instead === null || concurrency !== null || this.#engine?.hasServed !== false)
+      return true;
+    const isDraining = this.#isPlanRead && this.#outstanding.dueAt(offsetNs) === this.#outstanding.size;
+    return isDraining || this.#outstanding.dueAt(offsetNs - REFUSES_WITHIN_NS) > 0;
   }
 
   /** The run's zero on the wall clock; what is asked of it before that is known gets the present. */
@@ -331,6 +382,8 @@ export interface ReplayParts {
   /** Begins what compares answers; asked for only where the options say so. */
   readonly createChecker?: CreateChecker;
   readonly resolveHost: ResolveHost;
+  /** Makes sampled requests part of traces; none where left out. */
+  readonly traced?: TracedHeaders | undefined;
   /** Between two looks at what the target's name means; 5 s where left out. */
   readonly watchTargetMs?: number;
   readonly clock: Clock;
@@ -345,6 +398,8 @@ export type ReplayEnd =
 
 export interface ReplayOutcome {
   readonly end: ReplayEnd;
+  /** Whether the plan was ended before all of it was planned. */
+  readonly endedEarly: boolean;
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
@@ -359,6 +414,22 @@ export interface ReplayOutcome {
   /** What was not compared of answers; null where none was compared. */
   readonly ignored: CheckDocument['ignored'] | null;
   readonly ceiling: { readonly maxPerSecond: number | null; readonly refused: number };
+}
+
+/** Read ahead of a closed loop: the sender must not run dry between two looks, and what is left over is not sent. */
+const CLOSED_READ_AHEAD = 64;
+
+function closedLoopOf(
+  { concurrency }: ReplayOptions,
+  { durationNs }: ReplayWindow,
+): Pick<EngineOptions, 'closed'> & Partial<EngineOptions> {
+  if (concurrency === null) return { closed: null };
+  const untilNs = durationNs ?? Number.POSITIVE_INFINITY;
+  return {
+    closed: { concurrency, untilNs },
+    readAheadRequests: Math.max(CLOSED_READ_AHEAD, concurrency),
+    warmConnections: Math.min(MAX_WARM_CONNECTIONS, concurrency),
+  };
 }
 
 /** Opened before the start; the rest is opened as open loop needs it. */

@@ -21,18 +21,25 @@ export interface Target {
   readonly basePath: string;
 }
 
+/** `staging:8000`, `[::1]:8000/base`, `:8000`; a word before the colon that is a scheme is a slip. */
+const HOST_AND_PORT = /^\s*(?!https?:)(?:\[[^\]]+\]|[\w.-]*):\d{1,5}(?:\/\S*)?\s*$/i;
+
 /**
- * Reads the address of a target: `http://host:port`, `https://host/base`, `unix:/path/of.sock`.
+ * Reads the address of a target: `http://host:port`, `https://host/base`, `host:port` (which is http; without a host,
+ * this machine), `unix:/path/of.sock`.
  * @throws AppError OPTION_INVALID for anything a replay could not mean.
  */
 export function parseTarget(text: string): Target {
   const refuse = (why: string) =>
     new AppError('OPTION_INVALID', `--target: ${JSON.stringify(shownUrl(text))} ${why}`, {
-      hint: 'Give the URL of the server to test, such as http://staging:8000, or unix:/path of its socket.',
+      hint: 'Give the server to test, such as staging:8000, https://staging/base or unix:/path of its socket.',
     });
   if (/^unix:/i.test(text.trim())) return unixTarget(text.trim(), refuse);
-  const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null || !/^https?:\/\//i.test(text.trim())) throw refuse('is not an http or https URL');
+  const address = HOST_AND_PORT.test(text)
+    ? `http://${text.trim().replace(/^:/, '127.0.0.1:')}`
+    : text.trim();
+  const url = URL.canParse(address) ? new URL(address) : null;
+  if (url === null || !/^https?:\/\//i.test(address)) throw refuse('is neither host:port nor an http URL');
   if (url.username !== '' || url.password !== '') {
     throw refuse('holds credentials; pass them with --header "Authorization: env:NAME"');
   }

@@ -22,7 +22,7 @@ import {
 
 const CASE_HEADER = 'x-case';
 const PIECE_BYTES = 1_000_000;
-/** What the sender writes itself, what belongs to one connection, and the marker (docs/replay: header rules). */
+/** What the sender writes itself, what belongs to one connection, and the marker (docs/guides/what-is-sent.md). */
 const EXCEPTED = new Set([...HOP_BY_HOP, 'host', 'content-length', 'x-reprise-run']);
 
 const EMPTY_CHUNKED = '0 B chunked';

@@ -7,6 +7,7 @@ import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../s
 import { repeated } from '../support/long-form.ts';
 import { runReprise, startProcess } from '../support/process.ts';
 import { poissonArrivals, uniform } from '../support/queue-simulator.ts';
+import { serverOf as requestLog } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const EXECUTORS = 4;
@@ -176,4 +177,50 @@ it('names the generator where its own cap is the limit', async () => {
   expect(document.breakingPoint.fails).toBeNull();
   expect(document.breakingPoint.passes?.multiplier).toBeGreaterThanOrEqual(1);
   expect(document.voidWindows['in_flight_cap']).toBeGreaterThan(0);
+});
+
+/** Answers at once whatever comes. Its metrics say that so many requests a second are all that its GPU does. */
+async function busyServer(mostPerS: number, overS = 2): Promise<string> {
+  const at: number[] = [];
+  const server = await requestLog(({ target }, response) => {
+    const now = performance.now();
+    if (target !== '/metrics') {
+      at.push(now);
+      response.end('{"predictions":[1]}');
+      return;
+    }
+    while ((at[0] ?? now) < now - overS * 1e3) at.shift();
+    const percent = Math.min(100, (100 * at.length) / overS / mostPerS);
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' });
+    response.end(`# TYPE DCGM_FI_DEV_GPU_UTIL gauge\nDCGM_FI_DEV_GPU_UTIL{gpu="0"} ${percent}\n`);
+  });
+  return server.url;
+}
+
+it('names the resource that is at its limit before anything is slow', async () => {
+  const resource = 'gpu_utilization: max<0.95';
+  const document = await search(
+    await busyServer(35),
+    'latency: p(90)<500',
+    ...['--slo', resource, '--tier', 'quick=latency: p(90)<400', '--monitor', 'target'],
+    ...['--monitor-interval', '250ms', '--compare-at-1x', 'off', '--width', '50%', '--max-multiplier', '4'],
+    ...['--budget', '60s'],
+  );
+  expect(document.limitedBy).toBe('objective');
+  expect(document.gaveFirst?.objective).toBe(resource);
+  expect(document.breakingPoint.passes?.multiplier).toBeGreaterThanOrEqual(1);
+  expect(document.breakingPoint.fails?.multiplier).toBeGreaterThan(1);
+  const timed = document.goals.filter(({ name }) => name.startsWith('latency'));
+  expect(timed.map(({ fails }) => fails)).toEqual([null, null]);
+  // A resource is of every tier.
+  expect(document.tiers?.[0]?.fails).toEqual(document.breakingPoint.fails);
+  const gpu = document.monitors?.find(({ name }) => name === 'gpu_utilization');
+  expect(gpu).toMatchObject({ source: 'target', labels: {}, unit: 'share' });
+  expect(gpu?.loads.map(({ multiplier }) => multiplier)).toEqual(
+    document.curve.map(({ multiplier }) => multiplier),
+  );
+  const failing = gpu?.loads.find(
+    ({ multiplier }) => multiplier === document.breakingPoint.fails?.multiplier,
+  );
+  expect(failing?.max).toBeGreaterThanOrEqual(0.95);
 });

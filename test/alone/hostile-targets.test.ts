@@ -78,7 +78,7 @@ const CASES: readonly Case[] = [
     name: 'the same, calibrated',
     recorded: impatient,
     target: () => some(third, hangs, after(8)),
-    args: ['--calibrate', '1s'],
+    args: ['--compare-at-1x', '1s'],
     verdict: 'INCONCLUSIVE',
     codes: ['censored'],
   },

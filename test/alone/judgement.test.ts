@@ -153,7 +153,7 @@ describe('a run that may not pass', () => {
 
   it('against staging that answers from a cache, which calibrating shows', async () => {
     const server = await serverOf(ended);
-    const args = ['--json', '--calibrate', '1s', ...GENEROUS];
+    const args = ['--json', '--compare-at-1x', '1s', ...GENEROUS];
     const result = await replay(recorded(400, 5_000), server.url, args);
     const document = documentOf(result);
     expectVerdict(document, result.status, 'INCONCLUSIVE', ['staging_not_representative']);
@@ -171,7 +171,7 @@ describe('a run that may not pass', () => {
     const server = await serverOf(answeringAfter(RECORDED_MS));
     const result = await replay(recorded(400, 5_000), server.url, [
       '--json',
-      '--calibrate',
+      '--compare-at-1x',
       '1s',
       ...GENEROUS,
     ]);

@@ -156,14 +156,18 @@ describe('each fence alone', () => {
     expect(result.status).toBe(codes.length === 0 ? 0 : 4);
   });
 
-  test('stops a run of which over half failed in the last 30 s, and seals it', async () => {
-    const server = await serverOf((_, response) => response.writeHead(500).end());
+  test.each([
+    [500, 'by half a minute', 400, 800],
+    [404, 'within seconds', 100, 400],
+  ])('stops a run whose target answers %i alone, %s, and seals it', async (status, _, least, most) => {
+    const server = await serverOf((_, response) => response.writeHead(status).end());
     const result = await replay(captureOf(requestsOf(800, 50_000)), server.url, ['--json']);
     expect(result.status).toBe(5);
     expect(result.stderr).toContain('RUN_ABORTED');
     const document = documentOf(result);
     expect(document.interrupted).toBe('RUN_ABORTED');
-    expect(document.sent).toBeLessThan(800);
+    expect(document.sent).toBeGreaterThanOrEqual(least);
+    expect(document.sent).toBeLessThan(most);
     expect(server.requests).toHaveLength(document.sent);
     expect(existsSync(join(result.out, 'summary.json'))).toBe(true);
   });

@@ -1,7 +1,8 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { comparisonPage, comparisonView } from '../../src/analysis/compare/view.ts';
+import { comparisonPage } from '../../src/analysis/compare/page.ts';
+import { comparisonView } from '../../src/analysis/compare/view.ts';
 import { viewMarkdown, viewText } from '../../src/analysis/render/table.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../src/app/compare.ts';
 import { byProgram } from '../../src/core/options.ts';
@@ -43,16 +44,17 @@ describe('reprise compare', () => {
     }
     const same = await runCommand(['compare', ...runsOf(1)]);
     expect(same).toMatchObject({ status: 0 });
-    expect(same.stdout).toMatch(/^Verdict: SAME\. /);
+    expect(same.stdout).toMatch(/^SAME: /);
   });
 
   test('never says SAME without naming the percentile that could not be compared', async () => {
     const [a, b] = runsOf(1);
     const document = await compareNamed(a, b, DEFAULTS);
     expect(document).toMatchObject({ verdict: 'SAME', undecided: ['latency_p99'] });
-    const line = 'B is as fast as A, and fails as often, apart from what cannot be told: latency_p99.';
+    const names = [a, b].map((path) => path.split('/').slice(-2).join('/'));
+    const line = `B (${names[1]}) is no slower than A (${names[0]}), and fails no more often, apart from what is undecided: latency p99.`;
     expect(viewText(comparisonView(document))[0]).toBe(`Verdict: SAME. ${line}`);
-    expect(viewMarkdown(comparisonView(document))).toContain('cannot be told: latency');
+    expect(viewMarkdown(comparisonView(document))).toContain('is undecided: latency');
     expect(comparisonPage(document, { script: '', style: '' })).toContain(line);
   });
 
@@ -95,13 +97,50 @@ describe('comparing what two names stand for', () => {
     }
     const other = await compareNamed(comparedRun(stopped, { interrupted: 'RUN_ABORTED' }), known, DEFAULTS);
     expect(other).toMatchObject({ pairs: COUNT / 2, unpaired: { onlyB: COUNT / 2 } });
-    // What it did get to is still asked for, and of a run that was not stopped by failures all is.
+    // What it did get to is still asked for, and of a run that was not stopped all is.
     const holes = comparedRun(
       stopped.filter((_, index) => index % 4 !== 1),
       { interrupted: 'RUN_ABORTED' },
     );
-    for (const run of [holes, comparedRun(stopped), comparedRun(stopped, { interrupted: 'SIGINT' })]) {
+    for (const run of [holes, comparedRun(stopped)]) {
       await expect(compareNamed(known, run, DEFAULTS)).rejects.toThrow('requests are on this side only');
+    }
+  });
+
+  test('a build that serves nothing, and so was stopped after few requests, was undecided', async () => {
+    const known = comparedRun(calmSends(COUNT, 1).a);
+    for (const status of [404, 503]) {
+      const { b } = calmSends(COUNT, 1, () => ({ status }));
+      const stopped = comparedRun(b.slice(0, 25), { interrupted: 'RUN_ABORTED' });
+      const document = await compareNamed(known, stopped, DEFAULTS);
+      expect(document).toMatchObject({ verdict: 'WORSE', pairs: 25 });
+      expect(document.reasons.map(({ code }) => code)).toEqual(['unserved']);
+      const stop = document.notes.find(({ code }) => code === 'run_b_interrupted');
+      expect(stop?.advice).not.toMatch(/to its end|shorter window/);
+    }
+  });
+
+  test('a run stopped with Ctrl-C was refused without a word of why, and never is SAME', async () => {
+    const { a, b } = calmSends(COUNT, 1);
+    const [known, half] = [comparedRun(a), b.slice(0, COUNT / 2)];
+    for (const interrupted of ['SIGINT', 'RUN_ABORTED']) {
+      const stopped = comparedRun(half, { interrupted });
+      for (const [one, other, side] of [
+        [known, stopped, 'B'],
+        [stopped, known, 'A'],
+      ] as const) {
+        const document = await compareNamed(one, other, DEFAULTS);
+        expect(document).toMatchObject({ verdict: 'INCONCLUSIVE', pairs: COUNT / 2 });
+        expect(document.reasons[0]).toMatchObject({ code: `run_${side.toLowerCase()}_interrupted` });
+        const text = viewText(comparisonView(document)).join('\n');
+        expect(text).toMatch(
+          new RegExp(
+            `^ {2}${side}: .*stopped \\((Ctrl-C|most requests failed or were rejected)\\) after 450 of `,
+            'm',
+          ),
+        );
+        expect(text).toContain(`reprise report ${side === 'A' ? one : other}`);
+      }
     }
   });
 

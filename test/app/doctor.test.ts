@@ -101,7 +101,7 @@ describe('reprise doctor', () => {
       ...{ cpus: 1, cpuQuota: false, memoryLimited: true, coreBytes: 0 },
       ...{ memoryBytes: memoryMiB * 1024 ** 2, openFiles },
     });
-    const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
+    const guide = readFileSync(join(repositoryRoot, 'docs', 'guides', 'what-a-recorder-costs.md'), 'utf8');
     /** The guide's formula for the least memory. */
     const statedMiB = (connections: number) =>
       Number(/^(\d+) MiB \+ C × 64 KiB$/m.exec(guide)?.[1]) + connections / 16;

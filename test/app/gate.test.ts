@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { GateServer } from '../../src/app/gate/gate-server.ts';
+import { GateServer } from '../../src/app/gate/gate.ts';
 import { type TestEnd, TestQueue } from '../../src/app/gate/scenario-queue.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
@@ -71,7 +71,7 @@ async function gate({ token = null, waiting = 2 }: { token?: string | null; wait
 }
 
 describe('Argo Rollouts', () => {
-  /** Its conditions, as docs/ci.md and deploy/argo-rollouts have them. */
+  /** Its conditions, as docs/guides/deployment-gate.md and deploy/argo-rollouts have them. */
   const measured = (result: string) =>
     result === 'PASS' ? 'Successful' : result === 'FAIL' ? 'Failed' : 'Inconclusive';
 

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { runOutcome } from '../../src/analysis/outcome/outcome.ts';
 import { runView } from '../../src/analysis/report/view.ts';
 import { keepInHistory, lastPassOf, readHistory } from '../../src/app/history.ts';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { storedRun, summaryOf } from '../support/reported-runs.ts';
 import { good } from '../support/run-contexts.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -33,7 +33,7 @@ test('a run is compared with the last one before it that has a PASS, and with no
   expect(lastPassOf(now, history)).toBe(passed);
   expect(lastPassOf(failed, history)).toBe(passed);
   expect(() => lastPassOf(passed, history)).toThrow(expect.objectContaining({ code: 'INPUT_INVALID' }));
-  const { status, stdout } = await runReprise([
+  const { status, stdout } = await runCommand([
     ...['compare', now, '--baseline', 'last-pass', '--history', history, '--json'],
   ]);
   expect({ status, a: JSON.parse(stdout).a.run, b: JSON.parse(stdout).b.run }).toEqual({
@@ -41,14 +41,14 @@ test('a run is compared with the last one before it that has a PASS, and with no
     a: 'a',
     b: 'c',
   });
-  const document = readHistory(history, { test: 'nightly' });
+  const document = readHistory(history, { name: 'nightly' });
   expect(document.tests[0]?.runs.map(({ run, verdict }) => [run, verdict])).toEqual([
     ['a', 'PASS'],
     ['b', 'FAIL'],
     ['unjudged', null],
     ['c', 'PASS'],
   ]);
-  expect(() => readHistory(history, { test: 'other' })).toThrow(
+  expect(() => readHistory(history, { name: 'other' })).toThrow(
     expect.objectContaining({ code: 'INPUT_INVALID' }),
   );
   rmSync(passed, { recursive: true });
@@ -61,6 +61,6 @@ test('a comparison needs two sides, or a history that has one', async () => {
     ['a', '--baseline', 'last-pass'],
     ['a', 'b', '--baseline', 'last-pass', '--history', 'h'],
   ]) {
-    expect((await runReprise(['compare', ...args])).status).toBe(2);
+    expect((await runCommand(['compare', ...args])).status).toBe(2);
   }
 });

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { playByCommand } from '../../src/app/gate/play-scenario.ts';
+import { playByCommand, playScenario } from '../../src/app/gate/play-scenario.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** A command that prints this document, keeps its arguments, and ends with this status. */
@@ -45,4 +45,14 @@ describe('a scenario that is played by the command', () => {
     if (result === 'FAIL') expect(end.reasons).toEqual(['slo_violated: errors']);
     expect(seen()).toEqual(['--log-format', 'json', 'run', 'spike.yaml', '--json']);
   });
+});
+
+test('a scenario that died while it printed its document threw a SyntaxError', async () => {
+  const line = [process.execPath, '-e', `process.stdout.write('{"kind":"repl');process.exitCode = 143`, '--'];
+  const options = { preset: null, target: null, set: [] };
+  await expect(playScenario(line, 'spike.yaml', options, new AbortController().signal)).rejects.toMatchObject(
+    {
+      ...{ code: 'INTERNAL', message: 'the scenario ended with 143' },
+    },
+  );
 });

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { runOutcome } from '../../src/analysis/outcome/outcome.ts';
 import { runView } from '../../src/analysis/report/view.ts';
 import { deliverVerdict, makeReady } from '../../src/app/verdict-outputs.ts';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { summaryOf } from '../support/reported-runs.ts';
 import { good } from '../support/run-contexts.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -22,16 +22,16 @@ test.each([
   ['compare', ['no-run', 'no-other']],
 ])('%s that comes to no verdict leaves no file of an earlier one', async (command, args) => {
   const file = yesterdays();
-  const { status } = await runReprise([command, ...args, '--output', `junit=${file}`]);
+  const { status } = await runCommand([command, ...args, '--ci-report', `junit=${file}`]);
   expect({ status, isThere: existsSync(file) }).toEqual({ status: 2, isThere: false });
 });
 
 test('a dry run leaves the files of a verdict alone, and what is no file is refused at once', async () => {
   const file = yesterdays();
-  await runReprise(['replay', 'no-capture', '--dry-run', '--output', `junit=${file}`]);
+  await runCommand(['replay', 'no-capture', '--dry-run', '--ci-report', `junit=${file}`]);
   expect(readFileSync(file, 'utf8')).toBe(GREEN);
-  const output = [{ form: 'junit', file: temporaryDirectory() }] as const;
-  expect(() => makeReady({ output, history: null })).toThrow(
+  const ciReport = [{ form: 'junit', file: temporaryDirectory() }] as const;
+  expect(() => makeReady({ ciReport, history: null })).toThrow(
     expect.objectContaining({ code: 'OUTPUT_UNWRITABLE' }),
   );
 });
@@ -43,7 +43,7 @@ test('a history that cannot be written to costs a pipeline no verdict', () => {
   const summary = summaryOf(good(20), { slo: ['latency: p(50)<60s'] });
   const request = {
     ...{ name: null, history, retainHistory: { kind: 'count', runs: 10 } as const },
-    output: [{ form: 'junit', file } as const],
+    ciReport: [{ form: 'junit', file } as const],
   };
   expect(() => deliverVerdict(runOutcome(summary, runView(summary)), folder, request)).toThrow();
   expect(readFileSync(file, 'utf8')).toContain('<testsuites');

@@ -6,11 +6,12 @@ import { capacityPage } from '../../src/analysis/capacity/page.ts';
 import { pageAssets } from '../../src/app/package.ts';
 import {
   drawnSeries,
+  expectContents,
+  expectFirstScreen,
   expectPrintable,
   expectReadable,
   hasChromium,
   PageBrowser,
-  picture,
 } from '../support/page-browser.ts';
 import { playedAt, searched } from '../support/searched.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -33,20 +34,24 @@ describe.skipIf(!hasChromium)('the page of a breaking point in a browser (needs 
   test('draws the curve over the load, with what passes and what fails', async () => {
     const page = await browser.open(file);
     expect(await drawnSeries(page)).toEqual([{ points: loads.length, canvases: 1 }]);
-    expect(await page.locator('header').textContent()).toMatch(/Breaking point: .*x to .*x/);
+    expect(await page.locator('.verdict').textContent()).toMatch(/Breaking point: .*x to .*x/);
     expect(await page.locator('body').textContent()).toContain('/captures/<monday>');
-    await page.screenshot({ path: picture('capacity-light.png'), fullPage: true });
   });
 
   test('shows the same where no script runs', async () => {
     const page = await browser.open(file, { javaScriptEnabled: false });
-    expect(await page.locator('.curve polyline').count()).toBe(3);
-    expect(await page.locator('.curve line.mark').count()).toBeGreaterThanOrEqual(2);
+    expect(await page.locator('.still polyline').count()).toBe(3);
+    expect(await page.locator('.still line.mark').count()).toBeGreaterThanOrEqual(2);
   });
 
-  test('is readable in the dark, on a telephone and on paper', async () => {
-    const page = await expectReadable(browser, file, 'capacity');
-    await expectPrintable(page, 'capacity');
+  test('is readable in the light and in the dark, on a telephone and on paper', async () => {
+    await expectReadable(browser, file, 'capacity');
+    await expectPrintable(browser, file, 'capacity');
+  });
+
+  test('shows verdict, figures and chart on the first screen, and the rest by its contents', async () => {
+    await expectFirstScreen(browser, file);
+    await expectContents(browser, file);
   });
 
   test('asks nobody for anything, and complains of nothing', () => {

@@ -3,12 +3,15 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   drawnSeries,
+  expectContents,
+  expectFirstScreen,
   expectPrintable,
   expectQuickAndSmall,
   expectReadable,
   hasChromium,
   PageBrowser,
   picture,
+  unfold,
 } from '../support/page-browser.ts';
 import { runReprise } from '../support/process.ts';
 import { ODD_DAY, profiledCapture, SECRET_PROMPT } from '../support/profiled-capture.ts';
@@ -34,6 +37,7 @@ describe.skipIf(!hasChromium)('the page of a profile in a browser (needs Debianâ
 
   test('draws every time series with data, and says unit, source and what to look for', async () => {
     const page = await browser.open(file);
+    await unfold(page);
     const drawn = await drawnSeries(page);
     expect(drawn.length).toBe(4);
     for (const { points, canvases } of drawn) {
@@ -42,9 +46,8 @@ describe.skipIf(!hasChromium)('the page of a profile in a browser (needs Debianâ
     }
     const figures = await page.locator('figure').allTextContents();
     expect(figures.length).toBeGreaterThan(12);
-    for (const text of figures) expect(text).toMatch(/Unit: .+\. Source: .+\..*Look for: .+/s);
+    for (const text of figures) expect(text).toMatch(/Look for: .+\.Unit: .+\. Source: .+\./s);
     expect(await page.locator('.heat rect').count()).toBe(168);
-    await page.screenshot({ path: picture('profile-light.png'), fullPage: true });
   });
 
   test('says first what matters, without JavaScript as well', async () => {
@@ -63,9 +66,14 @@ describe.skipIf(!hasChromium)('the page of a profile in a browser (needs Debianâ
     expect(await page.locator('body').textContent()).toContain('alice</script><img src=x onerror=alert(1)>');
   });
 
-  test('is readable in the dark, on a telephone and on paper', async () => {
-    const page = await expectReadable(browser, file, 'profile');
-    await expectPrintable(page, 'profile');
+  test('is readable in the light and in the dark, on a telephone and on paper', async () => {
+    await expectReadable(browser, file, 'profile');
+    await expectPrintable(browser, file, 'profile');
+  });
+
+  test('shows verdict, figures and chart on the first screen, and the rest by its contents', async () => {
+    await expectFirstScreen(browser, file);
+    await expectContents(browser, file);
   });
 
   test('asks nobody for anything, and complains of nothing', () => {

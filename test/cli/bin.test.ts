@@ -24,6 +24,20 @@ async function underNode(version: string) {
   );
 }
 
+test.each([
+  ['record', ['--help'], false],
+  ['replay', ['--dry-run', 'nowhere'], false],
+  ['replay', ['nowhere', '--target', '127.0.0.1:1'], true],
+  ['capacity', ['nowhere', '--target', '127.0.0.1:1'], true],
+])('%s %j begins anew to collect its garbage alone: %s', async (command, args, isAnew) => {
+  const told = await runAfter(
+    "import { isMainThread } from 'node:worker_threads'; if (isMainThread) console.log('begun', process.execArgv.includes('--single-threaded-gc'), typeof gc)",
+    [command, ...args],
+  );
+  const begun = told.stdout.split('\n').filter((line) => line.startsWith('begun'));
+  expect(begun).toEqual(['begun false undefined', ...(isAnew ? ['begun true function'] : [])]);
+});
+
 describe('the command under an old Node', () => {
   test.each([['12.22.12'], ['20.20.2'], ['22.18.0']])(
     'prints one line and ends with 2: %s',

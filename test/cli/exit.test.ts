@@ -37,6 +37,7 @@ describe('an error of ours', () => {
       DISK_QUOTA: 2,
       LISTEN_FAILED: 2,
       TARGET_UNREACHABLE: 5,
+      TRACKER_FAILED: 5,
       RECORDER_UNREACHABLE: 5,
       TARGET_FORBIDDEN: 2,
       RUN_ABORTED: 5,

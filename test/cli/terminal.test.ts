@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { columnsOf, tableLines } from '../../src/analysis/render/table.ts';
 import { createLogger } from '../../src/cli/logger.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
-import { LogCommand, shownText } from '../../src/core/text.ts';
+import { LogCommand, shownText, TonedLine } from '../../src/core/text.ts';
 
 class TextOutput {
   text = '';
@@ -19,7 +19,7 @@ class TextOutput {
   }
 }
 
-function makeTerminal(isTTY = false) {
+function makeTerminal(isTTY = false, noColor = '') {
   const clock = {
     ns: 0,
     nowNs: () => clock.ns,
@@ -28,7 +28,7 @@ function makeTerminal(isTTY = false) {
   };
   const stdout = new TextOutput(isTTY);
   const stderr = new TextOutput(isTTY);
-  return { terminal: new Terminal(stdout, stderr, clock), stdout, stderr, clock };
+  return { terminal: new Terminal(stdout, stderr, clock, noColor), stdout, stderr, clock };
 }
 
 describe('the terminal', () => {
@@ -38,6 +38,18 @@ describe('the terminal', () => {
     terminal.note('by the way');
     expect(stdout.text).toBe('one\ntwo\n');
     expect(stderr.text).toBe('by the way\n');
+  });
+
+  test('colours a line where somebody looks who has not said NO_COLOR, and only its own escapes act', () => {
+    const line = new TonedLine('FAIL \u001b[2J', 'bad');
+    const printed = ([isTTY, noColor]: readonly [boolean, string]) => {
+      const { terminal, stdout } = makeTerminal(isTTY, noColor);
+      terminal.print(line);
+      return stdout.text;
+    };
+    expect(printed([true, ''])).toBe('\u001b[31mFAIL \\x1b[2J\u001b[0m\n');
+    expect(printed([true, '1'])).toBe('FAIL \\x1b[2J\n');
+    expect(printed([false, ''])).toBe('FAIL \\x1b[2J\n');
   });
 
   test('prints one JSON document that ends with a line end', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DayCalendar } from '../../src/core/calendar.ts';
+import { DayCalendar, parseTimeZone, zonedTime } from '../../src/core/calendar.ts';
 import { AppError } from '../../src/core/errors.ts';
 
 const hourOf = (text: string) => Date.parse(text) / 3_600_000;
@@ -54,5 +54,20 @@ describe('days of a time zone', () => {
   it('refuse a zone nobody knows', () => {
     expect(() => new DayCalendar('Mars/Olympus')).toThrow(AppError);
     expect(() => new DayCalendar('Mars/Olympus')).toThrow(/"Mars\/Olympus" is not a time zone/);
+  });
+});
+
+describe('a time in a zone', () => {
+  it('has one form, across midnight and daylight saving', () => {
+    const instant = Date.parse('2026-11-24T23:03:07.900Z');
+    expect(zonedTime(instant, 'UTC')).toBe('2026-11-24 23:03:07');
+    expect(zonedTime(instant, 'Europe/Berlin')).toBe('2026-11-25 00:03:07');
+    expect(zonedTime(Date.parse('2026-07-01T22:00:00Z'), 'Europe/Berlin')).toBe('2026-07-02 00:00:00');
+    expect(zonedTime(0, '+05:30')).toBe('1970-01-01 05:30:00');
+  });
+
+  it('is of a zone that is known', () => {
+    expect(parseTimeZone('Asia/Kolkata')).toBe('Asia/Kolkata');
+    expect(() => parseTimeZone('Mars/Olympus')).toThrow(AppError);
   });
 });

@@ -9,6 +9,7 @@ import {
   jsonStart,
   jsonText,
 } from '../../src/core/json-cursor.ts';
+import { repeated } from '../support/long-form.ts';
 
 const key = fc.stringMatching(/^[a-z0-9_]{1,6}$/);
 /** As its text has it: JSON.stringify writes -0 as 0. */
@@ -45,7 +46,7 @@ describe('a cursor over JSON', () => {
         }
         expect(jsonMember(text, start, 'not there')).toBe(-1);
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 
@@ -60,7 +61,7 @@ describe('a cursor over JSON', () => {
         expect(jsonText(bytes, jsonMember(bytes, start, 'after'))).toBe(after);
         expect(jsonText(bytes, jsonMember(bytes, start, 'end'))).toBe('end');
       }),
-      { numRuns: 500 },
+      { numRuns: repeated(125, 500) },
     );
   });
 
@@ -78,7 +79,7 @@ describe('a cursor over JSON', () => {
           if (length >= 0) expect(length).toBe((member as unknown[]).length);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 

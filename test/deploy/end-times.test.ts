@@ -39,6 +39,13 @@ describe('the time that an end is given', () => {
       'systemd',
       () => [Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)?.[1]), yamlOf('systemd/reprise.yaml').record],
     ],
+    [
+      'the chart',
+      () => {
+        const { terminationGracePeriodSeconds, record } = yamlOf('helm/reprise/values.yaml').standalone;
+        return [terminationGracePeriodSeconds, { ...record, 'on-seal': 'one may be set' }];
+      },
+    ],
   ])('is enough at worst in the example for %s, or the last hour is killed over its seal', (_, example) => {
     const [graceS, settings] = example();
     const ms = (key: string, otherwise: number) =>
@@ -56,7 +63,7 @@ describe('the time that an end is given', () => {
       const text = readFileSync(path, 'utf8');
       return [...text.matchAll(/(seal|shipping) (\d+) s at worst/g)].map(([, last, s]) => [last, Number(s)]);
     });
-    expect(said).toHaveLength(5);
+    expect(said).toHaveLength(6);
     for (const [last, s] of said) expect(s).toBe(last === 'seal' ? ownS : ownS + hookMs / 1000);
   });
 });

@@ -97,7 +97,7 @@ describe('pipelines', () => {
     expect(sets).toHaveLength(count);
     const file = join(deploy, 'kubernetes/gate/release.yaml');
     expect(() => resolveScenario({ file, stated: {}, sets }, COMMANDS)).not.toThrow();
-    expect(sets.some((set) => set.startsWith('output=junit='))).toBe(true);
+    expect(sets.some((set) => set.startsWith('ci-report=junit='))).toBe(true);
   });
 
   test('GitLab stops for anything but a PASS, keeps the report of a FAIL, and names a resource group it allows', () => {
@@ -138,5 +138,13 @@ describe('pipelines', () => {
   test('the GitHub action runs no text of its inputs', () => {
     const steps = yamlOf('github/action.yml').runs.steps as { run: string }[];
     for (const { run } of steps) expect(run).not.toContain('${{');
+  });
+
+  test('the GitHub action says which file it misses, and how to make it', async () => {
+    const [install] = yamlOf('github/action.yml').runs.steps as { run: string }[];
+    const env = { ...process.env, PACKAGE: './reprise-0.1.0.tgz' };
+    const ended = await runProcess('bash', ['-c', install?.run ?? ''], { cwd: temporaryDirectory(), env });
+    expect(ended.status).toBe(1);
+    expect(ended.stdout).toMatch(/^::error title=.*\.\/reprise-0\.1\.0\.tgz.*npm pack/);
   });
 });

@@ -104,7 +104,7 @@ describe.concurrent('an operator', () => {
   it('is told when a drain takes longer than was waited for', async () => {
     const { server, directory } = await scene();
     const recording = await startRecording(server.port, directory, ['--drain-delay', '10s']);
-    const drained = await runReprise(['drain', '--dir', directory, '--timeout', '500ms']);
+    const drained = await runReprise(['drain', '--dir', directory, '--wait', '500ms']);
     expect(drained.status).toBe(4);
     // The first signal after it ends the delay.
     recording.process.child.kill('SIGTERM');

@@ -23,7 +23,7 @@ const PAUSE_EVERY = 50;
 const SHORT_QUEUE_BYTES = 4 * 1024 * 1024;
 const COMMON = ['--probe-listen', 'off', '--drain-delay', '0s', '--skip', 'none'];
 
-/** What belongs to one hop: the list of docs/gateway.md. */
+/** What belongs to one hop: the list of docs/guides/gateway.md. */
 const HOP = /^(connection|keep-alive|proxy-connection|expect|upgrade):/i;
 
 const random = new SeededRandom(1_230);

@@ -214,7 +214,7 @@ async function readBack(directory: string, root: string): Promise<Haystack[]> {
 
 /** Whether the guide says, of what is recorded without any flag, that this is stored. */
 function guideStores(place: Place): boolean {
-  const guide = readFileSync(join(repositoryRoot, 'docs', 'privacy.md'), 'utf8');
+  const guide = readFileSync(join(repositoryRoot, 'docs', 'guides', 'privacy.md'), 'utf8');
   const row = guide.split('\n').find((line) => line.startsWith(`| ${place}`));
   const cell = row?.split('|')[2]?.trim() ?? '';
   expect(cell).toMatch(/^(?:as they came|not stored|\*\*never\*\*)/);

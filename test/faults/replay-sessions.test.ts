@@ -78,7 +78,7 @@ describe('a partly open replay', () => {
 
   it('says before it starts what it bends, and where there are no sessions that it is open', async () => {
     const server = await serverOf();
-    const args = ['--session-order', 'partly-open', '--multiplier', '2'];
+    const args = ['--session-order', 'partly-open', '--multiplier', '2', '--verbose'];
     const run = await replay(capture(keyed), server.url, args);
     expect(run.stderr).toContain('think time over the multiplier');
     expect(run.stderr).toContain('no capacity for an open load');

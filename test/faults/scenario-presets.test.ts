@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type PresetName, SCENARIO_PRESETS } from '../../src/cli/config/scenario-presets.ts';
+import { type PresetName, SCENARIO_PRESETS } from '../../src/app/gate/scenario-presets.ts';
 import { captureOf } from '../support/captures.ts';
 import { runReprise, startReprise } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
@@ -20,10 +20,10 @@ const SHORT: Readonly<Record<PresetName, readonly string[]>> = {
     'budget=30s',
     'drain-deadline=1s',
     'max-multiplier=2',
-    'calibration=off',
+    'compare-at-1x=off',
     'cool-down=0s',
   ],
-  'release-gate': ['peak=2s', 'duration=3s', 'calibrate=2s', 'calibrate-bounds=p50:1000,size:1'],
+  'release-gate': ['peak=2s', 'duration=3s', 'compare-at-1x=2s', 'compare-at-1x-bounds=p50:1000,size:1'],
 };
 const STATUS: Readonly<Record<string, number>> = { PASS: 0, FAIL: 3, INCONCLUSIVE: 4 };
 
@@ -75,7 +75,7 @@ async function play(
   const sets = [
     ...SHORT[preset],
     `out=${join(folder, 'run')}`,
-    `output=junit=${junit}`,
+    `ci-report=junit=${junit}`,
     ...settings,
     ...more,
   ];

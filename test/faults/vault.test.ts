@@ -46,11 +46,21 @@ describe('a capture that was imported encrypted', () => {
     const key = EncryptionKey.load(keyFile);
     const withKey = ['--encryption-key-file', keyFile];
     const imported = await reprise(
-      ...['import', 'arrivals', files.trace, '--time', 'at', '--session', 'user', '--client', 'user'],
+      ...[
+        'import',
+        'arrivals',
+        files.trace,
+        '--time',
+        'at',
+        '--session-field',
+        'user',
+        '--client-field',
+        'user',
+      ],
       ...[
         '--payloads',
         files.payloads,
-        '--path',
+        '--request-path',
         '/v1/completions',
         '--out',
         directory,
@@ -73,7 +83,7 @@ describe('a capture that was imported encrypted', () => {
     expect(planned).toMatchObject({ status: 0, document: { planned: ROWS, payloads: { sampled: ROWS } } });
     expect(sound).toMatchObject({ status: 0, document: { ok: true, segments: [{ decoded: true }] } });
 
-    const forget = ['forget', directory, '--session', 'ada', '--json'];
+    const forget = ['forget', directory, '--session-name', 'ada', '--json'];
     const keyless = await reprise(...forget);
     expect(keyless).toMatchObject({ status: 2, stderr: expect.stringContaining('--encryption-key-file') });
     expect(await reprise(...forget, ...withKey, '--dry-run')).toMatchObject({
@@ -103,9 +113,9 @@ describe('reprise forget', () => {
     const refusals = await Promise.all(
       [
         [],
-        ['--session', 'a', '--client', 'b'],
-        ['--session', 'a'],
-        ['--client', ' '],
+        ['--session-name', 'a', '--client-name', 'b'],
+        ['--session-name', 'a'],
+        ['--client-name', ' '],
         ['--session-hash', 'abc'],
         ['--before', NOW, '--to', NOW],
         ['--from', NOW, '--to', NOW],
@@ -114,7 +124,7 @@ describe('reprise forget', () => {
     expect(refusals.map(({ status }) => status)).toEqual([2, 2, 2, 2, 2, 2, 2]);
     expect(refusals.map(({ stderr }) => stderr.split('\n')[0])).toEqual([
       expect.stringContaining('no session, client or time to forget is given'),
-      expect.stringMatching(/--session, --session-hash and --client /),
+      expect.stringMatching(/--session-name, --session-hash and --client-name /),
       expect.stringContaining(`${directory} has no hash key`),
       expect.stringContaining('is empty'),
       expect.stringContaining('16 hexadecimal digits'),

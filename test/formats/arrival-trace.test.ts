@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
 import { arrivalSource } from '../../src/formats/arrival-trace.ts';
+import { repeated } from '../support/long-form.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 import { type ArrivalFlags, hash, hmac, imported, never, readingOf, traceFile } from './support.ts';
 
@@ -48,7 +49,7 @@ describe('a CSV trace', () => {
 
   test('may carry a byte order mark and quoted fields with commas, quotes and line ends in them', async () => {
     const content = '\ufeff"t","who"\r\n"1","a,""b""\r\nc"\r\n"2",plain\r\n';
-    const { exchanges } = await imported(traceFile(content), { ...MS, client: 'who' });
+    const { exchanges } = await imported(traceFile(content), { ...MS, clientField: 'who' });
     expect(exchanges.map((exchange) => exchange.arrivalUs)).toEqual([1_000, 2_000]);
     expect(exchanges[0]?.client).toEqual(hmac('client\0a,"b"\r\nc', 8));
   });
@@ -87,7 +88,8 @@ describe('a CSV trace', () => {
     const content = `t,x\n${Array.from({ length: count }, (_, row) => `${row},${'é'.repeat(row % 5)}`).join('\n')}\n`;
     for (const name of ['trace.csv', 'trace.csv.gz']) {
       const arrivals = await arrivalsOf(content, name);
-      expect(arrivals).toEqual(Array.from({ length: count }, (_, row) => row * 1_000));
+      expect(arrivals).toHaveLength(count);
+      expect(arrivals.findIndex((arrivalUs, row) => arrivalUs !== row * 1_000)).toBe(-1);
     }
   });
 });
@@ -103,7 +105,7 @@ describe('a JSONL trace', () => {
 
   test('keeps the digits of a number that no double can hold', async () => {
     const content = '{"t": 1700000000.123456500000001, "user": 12345678901234567890}\n';
-    const raw = { time: 't', unit: 's', client: 'user' };
+    const raw = { time: 't', unit: 's', clientField: 'user' };
     const { exchanges } = await imported(traceFile(content, 'trace.jsonl'), raw);
     expect(exchanges[0]?.arrivalUs).toBe(1_700_000_000_123_457);
     expect(exchanges[0]?.client).toEqual(hmac('client\x0012345678901234567890', 8));
@@ -112,7 +114,7 @@ describe('a JSONL trace', () => {
   test('takes text as time, and leaves an absent or empty client without a key', async () => {
     const content =
       '{"t":"2023-11-16T18:15:46.68059Z","c":""}\n{"t":"2023-11-16T18:15:47Z","c":null}\n{"t":"2023-11-16T18:15:48Z"}';
-    const { exchanges, arrivals } = await imported(traceFile(content), { time: 't', client: 'c' });
+    const { exchanges, arrivals } = await imported(traceFile(content), { time: 't', clientField: 'c' });
     expect(arrivals[0]).toBe(1_700_158_546_680_590);
     expect(exchanges.map((exchange) => exchange.client)).toEqual([null, null, null]);
   });
@@ -121,7 +123,7 @@ describe('a JSONL trace', () => {
 describe('clients and sessions', () => {
   test('become keyed hashes: equal for equal text, apart for different text, key and kind', async () => {
     const content = 't,c,s\n1,ann,ann\n2,bob,\n3,ann,x\n';
-    const { exchanges } = await imported(traceFile(content), { ...MS, client: 'c', session: 's' });
+    const { exchanges } = await imported(traceFile(content), { ...MS, clientField: 'c', sessionField: 's' });
     const [first, second, third] = exchanges;
     expect(first?.client).toEqual(hmac('client\0ann', 8));
     expect(third?.client).toEqual(first?.client);
@@ -156,7 +158,7 @@ test('any gaps written as CSV or JSONL, packed or not, come back as the arrivals
       const raw = { time: 'dt', unit: 's', gaps: true };
       expect(await arrivalsOf(content, packed ? 'trace.gz' : 'trace', raw)).toEqual(expected);
     }),
-    { numRuns: 60 },
+    { numRuns: repeated(15, 60) },
   );
 });
 

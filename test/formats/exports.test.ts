@@ -8,7 +8,14 @@ import { type ExportFormat, OutputFile } from '../../src/formats/export-writer.t
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
 import { k6Program, RateSteps } from '../../src/formats/load-tools.ts';
 import { arrivalAlone, exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
-import { exportOf, HOSTILE, jsonLines, numberedExchanges, sendsOf } from '../support/export-scene.ts';
+import {
+  exportOf,
+  HOSTILE,
+  jsonLines,
+  NO_ACCOUNT,
+  numberedExchanges,
+  sendsOf,
+} from '../support/export-scene.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 /** Controls, marks of direction and what ends a script: nothing of it may stand in a text file as it is. */
@@ -146,6 +153,8 @@ test.each([
     mode: 'exact',
     includeBodies: false,
     objectives: null,
+    promptBlocks: null,
+    account: NO_ACCOUNT,
   } as const;
   const writer = formatNamed('vegeta').open(join(temporaryDirectory(), 'out'), settings);
   writer.end({ requests, spanNs, concurrency: 1 });

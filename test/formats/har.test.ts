@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { openHar } from '../../src/formats/har.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
-import { jsonItems } from '../../src/formats/json-input.ts';
+import { jsonItems } from '../../src/formats/input.ts';
 import { exportOf, numberedExchanges, sendsOf } from '../support/export-scene.ts';
 import { sharedData } from '../support/shared-data.ts';
 import { answer, entry, har, sized } from './har-entries.ts';

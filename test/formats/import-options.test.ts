@@ -22,7 +22,7 @@ test('payloads are drawn by seed 1 and bare bodies are posted, unless said other
     method: 'POST',
     path: null,
   });
-  const raw = { time: 't', payloads: 'p', path: '/x', method: 'PUT', seed: '7' };
+  const raw = { time: 't', payloads: 'p', requestPath: '/x', requestMethod: 'PUT', seed: '7' };
   expect(readingOf(raw).payloads).toEqual({ source: 'p', seed: 7, method: 'PUT', path: '/x' });
 });
 
@@ -49,7 +49,7 @@ describe('options that make no sense are refused', () => {
     [{ time: 't', payloads: 'p', seed: '-1' }, '--seed: "-1" is not a whole number'],
     [{ time: 't', payloads: 'p', seed: '9007199254740992' }, '--seed: "9007199254740992" is not a whole'],
     [{ time: 't', seed: '1' }, '--seed needs --payloads'],
-    [{ time: 't', path: '/x' }, '--path needs --payloads'],
+    [{ time: 't', requestPath: '/x' }, '--request-path needs --payloads'],
   ])('%j', (raw, problem) => {
     expect(problemsOf(raw)).toContain(problem);
   });

@@ -9,7 +9,7 @@ type Flags = StatedOptions<typeof MOONCAKE_OPTIONS>;
 const readingOf = (flags: Flags) => resolveOptions(MOONCAKE_OPTIONS, byProgram(MOONCAKE_OPTIONS, flags));
 
 describe('a Mooncake trace', () => {
-  const reading = (flags: Flags = {}) => readingOf({ path: '/v1/chat/completions', ...flags });
+  const reading = (flags: Flags = {}) => readingOf({ requestPath: '/v1/chat/completions', ...flags });
 
   test('with payloads becomes requests, byte for byte', async () => {
     const payload = '{"model": "m", "n": 12345678901234567890, "x": 1.10}';
@@ -67,6 +67,12 @@ describe('a Mooncake trace', () => {
     ['a gzip cut short', gzipSync('{"timestamp": 1, "input_length": 1}').subarray(0, -5), /gzip/],
   ])('refuses %s with the line', async (_, content, reason) => {
     await expect(readImport(openMooncake(traceFile(content, 'a.jsonl'), reading()))).rejects.toThrow(reason);
+  });
+
+  test('with payloads has no prompts to build', async () => {
+    const row = '{"timestamp": 1, "payload": {"a": 1}}';
+    const open = openMooncake(traceFile(row, 'a.jsonl'), reading({ buildPrompts: 'm' }));
+    await expect(readImport(open)).rejects.toThrow(/its rows have requests/);
   });
 
   test('takes timestamps and lengths that are texts, and counts lengths that are none', async () => {

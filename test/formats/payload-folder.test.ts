@@ -131,10 +131,10 @@ describe('a folder of payloads', () => {
     await expect(load(folder)).rejects.toThrow(reason);
   });
 
-  test('needs --path for bodies, and holds one request at least', async () => {
+  test('needs --request-path for bodies, and holds one request at least', async () => {
     await expect(load(folderOf({ 'a.json': '{}' }))).rejects.toMatchObject({
       message: expect.stringContaining('a.json: no path'),
-      hint: expect.stringContaining('--path'),
+      hint: expect.stringContaining('--request-path'),
     });
     await expect(load(folderOf({ 'README.md': 'x' }))).rejects.toThrow('holds no request');
     await expect(load(join(temporaryDirectory(), 'none'))).rejects.toThrow('cannot be read: ENOENT');

@@ -109,7 +109,7 @@ describe('a line of a payload file', () => {
   test.each([
     ['no JSON', '{', 'not JSON'],
     ['no path', '{"body":"x"}', 'no path'],
-    ['a bare body without --path', '{"model":"m"}', 'no path'],
+    ['a bare body without --request-path', '{"model":"m"}', 'no path'],
     ['a path that is relative', '{"path":"v1"}', '"v1" is no request path'],
     ['a path with a space', '{"path":"/a b"}', '"/a b" is no request path'],
     ['a path that smuggles a line', '{"path":"/a\\r\\nX: 1"}', 'is no request path'],

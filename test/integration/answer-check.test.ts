@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
 
@@ -49,4 +50,27 @@ it('a build that answers differently fails, and the run holds nothing of what ei
   for (const file of readdirSync(run.out))
     expect(readFileSync(join(run.out, file)).includes(SECRET)).toBe(false);
   expect(run.stdout + run.stderr).not.toContain(SECRET);
+});
+
+it('a gate on answers that were not recorded plays ten minutes before it says so', async () => {
+  const capture = captureOf(
+    Array.from({ length: 20 }, (_, at) => {
+      const response = responseMessage(200, JSON.stringify(answerOf(at)));
+      return exchangeOf({
+        arrivalUs: TEST_EPOCH_US + at * 2_000,
+        request: requestMessage({ target: `/v2/models/m/infer?n=${at}` }),
+        response: { ...response, body: { ...response.body, kept: null } },
+      });
+    }),
+  );
+  const server = await serverOf((_, response) => response.end('{}'));
+  const gate = ['run', '--preset', 'release-gate', capture, '--target', server.url];
+  const refused = await runCommand(gate);
+  expect([refused.status, refused.stderr]).toEqual([2, expect.stringContaining('--bodies all')]);
+  expect(refused.stderr).toContain(capture);
+  expect((await runCommand(['replay', capture, '--dry-run', '--slo', 'mismatch: rate<0.01'])).status).toBe(2);
+  expect(server.requests).toEqual([]);
+  const byStatus = ['--json', '--slo', 'mismatch: rate<0.01', '--compare-responses=status'];
+  const run = documentOf(await replayHere(capture, server.url, byStatus));
+  expect(run.check).toMatchObject({ level: 'status', checked: 20, mismatched: 0 });
 });

@@ -78,8 +78,8 @@ describe('reprise export', () => {
   test.each([
     [
       'an option of another format',
-      ['csv', '--target', 'http://a', '--mode', 'rate'],
-      /--target works with .*, not with csv\n--mode works with k6, not with csv/,
+      ['csv', '--target', 'http://a', '--pacing', 'rate'],
+      /--target works with .*, not with csv\n--pacing works with k6, not with csv/,
     ],
     [
       'the host that was recorded',

@@ -48,13 +48,20 @@ describe('forgetting by name in a capture that was really recorded', () => {
     writeFileSync(keyFile, randomBytes(32));
     const key = ['--hash-key-file', keyFile];
     const directory = join(temporaryDirectory(), 'capture');
-    const keys = ['--session', 'x-session-id', '--session', 'query:conv', '--session', 'oip-sequence'];
+    const keys = [
+      '--identify-session',
+      'x-session-id',
+      '--identify-session',
+      'query:conv',
+      '--identify-session',
+      'oip-sequence',
+    ];
     await record(directory, [...key, ...keys]);
     for (const [flags, word] of [
-      [['--session', 'ada lovelace'], 'first secretum'],
-      [['--session', 'zoë'], 'second secretum'],
-      [['--session', '18446744073709551615'], 'third secretum'],
-      [['--client', '2001:DB8::1'], 'fifth secretum'],
+      [['--session-name', 'ada lovelace'], 'first secretum'],
+      [['--session-name', 'zoë'], 'second secretum'],
+      [['--session-name', '18446744073709551615'], 'third secretum'],
+      [['--client-name', '2001:DB8::1'], 'fifth secretum'],
     ] as const) {
       const done = await forget(directory, ...flags, ...key);
       expect(done).toMatchObject({ status: 0, document: { exchanges: 1, complete: true } });

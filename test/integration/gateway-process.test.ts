@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { type RecordingProcess, startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -41,7 +41,7 @@ describe('reprise record --mode gateway', () => {
     await expect(get(recording.port, '/#')).resolves.toBe('');
     let refused = {};
     while (Object.keys(refused).length === 0) {
-      const { stdout } = await runReprise(['status', '--dir', directory, '--json']);
+      const { stdout } = await runCommand(['status', '--dir', directory, '--json']);
       refused = (JSON.parse(stdout) as { connections: { refused: object } }).connections.refused;
     }
     expect(refused).toEqual({ target: 1 });
@@ -49,7 +49,7 @@ describe('reprise record --mode gateway', () => {
     expect(stopped.status).toBe(0);
     expect(recording.process.stderr).not.toMatch(/Warning/);
     expect(account(stopped)).toMatchObject({ lost: {}, omitted: {}, pending: { bytes: 0, turns: 0 } });
-    const inspected = await runReprise(['inspect', directory, '--json']);
+    const inspected = await runCommand(['inspect', directory, '--json']);
     expect(JSON.parse(inspected.stdout)).toMatchObject({ exchanges: 20, outcomes: { completed: 20 } });
   });
 
@@ -61,15 +61,15 @@ describe('reprise record --mode gateway', () => {
     writeFileSync(config, JSON.stringify({ record: { routes } }));
     const recording = await startRecording(targetPort, directory, [...FLAGS, '--config', config]);
     await get(recording.port, '/a');
-    const status = await runReprise(['status', '--dir', directory]);
+    const status = await runCommand(['status', '--dir', directory]);
     expect(status.stdout).toMatch(/^routes +\/b\* to https:\/\/192\.0\.2\.7:8443$/m);
     expect(status.stdout).toMatch(/^protocols +/m);
     const { log } = await recording.stop();
     const targets = `127.0.0.1:${targetPort}, https://192.0.2.7:8443`;
     expect(log.find(({ message }) => message === 'forwarding')).toMatchObject({ target: targets });
-    const inspected = await runReprise(['inspect', directory]);
+    const inspected = await runCommand(['inspect', directory]);
     expect(inspected.stdout).toContain(`recorded in front of ${targets}`);
-    const replayed = await runReprise(['replay', directory, '--target', 'http://192.0.2.7:9']);
+    const replayed = await runCommand(['replay', directory, '--target', 'http://192.0.2.7:9']);
     expect([replayed.status, replayed.stderr]).toEqual([
       2,
       expect.stringContaining('192.0.2.7 is the host this capture was recorded under'),
@@ -83,7 +83,7 @@ describe('reprise record --mode gateway', () => {
     process.kill(recording.children().proxy, 'SIGUSR2');
     expect((await recording.process.finished).status).toBe(1);
     expect(recording.process.stderr).toMatch(/"reason":"planted".*internal error in the proxy/);
-    const { stdout } = await runReprise(['inspect', directory, '--json']);
+    const { stdout } = await runCommand(['inspect', directory, '--json']);
     expect(JSON.parse(stdout)).toMatchObject({
       exchanges: 1,
       losses: { exchanges: 0, exact: true },

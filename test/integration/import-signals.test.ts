@@ -32,10 +32,7 @@ test.each([
   },
 );
 
-test.each([
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const)('an import stopped by %s leaves nothing behind and exits %d', async (signal, status) => {
+test('an import stopped by SIGINT in the midst of its work leaves nothing behind and exits 130', async () => {
   // Some seconds of work, of which a few milliseconds are done when the signal comes.
   const folder = temporaryDirectory();
   const file = join(folder, 'trace.csv');
@@ -43,8 +40,8 @@ test.each([
   const out = join(folder, 'capture');
   const child = startReprise(['import', 'arrivals', file, '--time=t', '--unit=s', `--out=${out}`]);
   while (readdirSync(folder).length === 1) await new Promise((resolve) => setTimeout(resolve, 20));
-  const done = await child.kill(signal);
-  expect(done.status).toBe(status);
-  expect(done.stderr).toContain(`stopped by ${signal}`);
+  const done = await child.kill('SIGINT');
+  expect(done.status).toBe(130);
+  expect(done.stderr).toContain('stopped by SIGINT');
   expect(readdirSync(folder)).toEqual(['trace.csv']);
 });

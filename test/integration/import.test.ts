@@ -89,8 +89,8 @@ describe('a small trace', () => {
       file,
       '--time=t',
       '--unit=s',
-      '--client=c',
-      '--session=c',
+      '--client-field=c',
+      '--session-field=c',
       `--out=${out}`,
     );
     expect(done.status).toBe(0);
@@ -142,7 +142,7 @@ describe('a small trace', () => {
       ['d'],
     ]) {
       const out = join(folder, name!);
-      const flags = ['--time=t', '--unit=s', '--client=c', `--out=${out}`, ...key];
+      const flags = ['--time=t', '--unit=s', '--client-field=c', `--out=${out}`, ...key];
       expect((await importArrivals(file, ...flags)).status).toBe(0);
       clients.push(Buffer.from(readBack(out).rows[0]!.client!).toString('hex'));
     }
@@ -165,7 +165,7 @@ describe('payloads', () => {
       ['c', '2'],
     ] as const) {
       const out = join(folder, name);
-      const flags = ['--payloads', prompts, '--path=/v1/chat/completions', `--seed=${seed}`];
+      const flags = ['--payloads', prompts, '--request-path=/v1/chat/completions', `--seed=${seed}`];
       const done = await importArrivals(file, '--time=t', '--unit=ms', `--out=${out}`, '--json', ...flags);
       expect(JSON.parse(done.stdout)).toMatchObject({
         paired: true,

@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { layK6StandIn } from '../support/k6-stand-in.ts';
-import { runProcess, runReprise } from '../support/process.ts';
+import { runProcess } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const capture = () =>
@@ -30,8 +31,19 @@ interface Standing {
 
 async function exported(mode: string, slo: readonly string[]) {
   const out = join(temporaryDirectory(), 'k6');
-  const args = ['export', 'k6', capture(), '--out', out, '--mode', mode, '--target', 'http://t:1', '--json'];
-  const { stdout, stderr, status } = await runReprise([...args, ...slo.flatMap((each) => ['--slo', each])]);
+  const args = [
+    'export',
+    'k6',
+    capture(),
+    '--out',
+    out,
+    '--pacing',
+    mode,
+    '--target',
+    'http://t:1',
+    '--json',
+  ];
+  const { stdout, stderr, status } = await runCommand([...args, ...slo.flatMap((each) => ['--slo', each])]);
   expect(status, stderr).toBe(0);
   const played = await runProcess(process.execPath, [layK6StandIn(out), '7']);
   expect(played.status, played.stderr).toBe(0);
@@ -84,5 +96,5 @@ test('without objectives requests carry no more than their route, and a rate hol
   expect(readFileSync(join(out, 'requests.jsonl'), 'utf8')).not.toContain('"g"');
   const rate = await exported('rate', ['latency: p(95)<300; service: p(95)<300']);
   expect(Object.keys(rate.options.thresholds)).toEqual(['dropped_iterations', 'service_latency', 'errors']);
-  expect(JSON.stringify(rate.document.cannotCarry)).toContain('--mode exact');
+  expect(JSON.stringify(rate.document.cannotCarry)).toContain('--pacing exact');
 });

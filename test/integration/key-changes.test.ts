@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { EncryptionKey } from '../../src/storage/capture/encryption.ts';
 import { newCapture } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
 import { live } from '../support/lives.ts';
-import { runReprise } from '../support/process.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -16,9 +16,9 @@ test('an encrypted capture that goes on in clear warns at its start, in doctor a
   const directory = newCapture();
   live({ id: 'before', directory, hours: 2, options: { encryption } });
   const doctor = async () =>
-    /^encryption +(.*)$/m.exec((await runReprise(['doctor', '--dir', directory])).stdout)?.[1];
+    /^encryption +(.*)$/m.exec((await runCommand(['doctor', '--dir', directory])).stdout)?.[1];
   const inspected = async () =>
-    /^encrypted +(.*)$/m.exec((await runReprise(['inspect', directory])).stdout)?.[1];
+    /^encrypted +(.*)$/m.exec((await runCommand(['inspect', directory])).stdout)?.[1];
   expect(await doctor()).toMatch(/^ok +2 of the latest 2 segments are encrypted/);
   expect(await inspected()).toBe(`2 segments, under ${encryption.id}`);
 

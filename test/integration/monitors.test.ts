@@ -1,42 +1,14 @@
-import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
-import { captureOf } from '../support/captures.ts';
-import { runCommand } from '../support/command-here.ts';
 import { TEST_EPOCH_US } from '../support/exchanges.ts';
-import { documentOf, replay, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
+import { FAST, metered, meteredCapture, seriesOf } from '../support/metered-runs.ts';
+import { documentOf, replayHere, serverOf } from '../support/replaying.ts';
 import type { LoggedRequest } from '../support/request-log-server.ts';
-import { temporaryDirectory } from '../support/temp-dir.ts';
-
-/** Long enough for some looks at the shortest interval. */
-const capture = () => captureOf(requestsOf(60, 20_000));
-const FAST = ['--json', '--monitor-interval', '100ms'];
-
-/** A model server that counts what it served, with one GPU. */
-function metered(gpu: number, text: (served: number) => string = () => '') {
-  let served = 0;
-  return ({ target }: LoggedRequest, response: ServerResponse) => {
-    if (target !== '/metrics') {
-      served += 1;
-      response.end('{"outputs":[]}');
-      return;
-    }
-    response.setHeader('content-type', 'text/plain; version=0.0.4');
-    response.end(
-      `nv_gpu_utilization{gpu="0"} ${gpu}\nnv_inference_request_success{model="m"} ${served}\n${text(served)}`,
-    );
-  };
-}
-
-const seriesOf = (document: ReplayDocument, name: string) =>
-  document.monitors?.series.find((each) => each.name === name);
 
 test('metrics found at the target are kept with the run, and counters grow by what the run sent', async () => {
   const server = await serverOf(metered(0.5, (served) => `my_depth ${served > 30 ? 7 : 2}\n`));
-  const result = await replayHere(capture(), server.url, [
+  const result = await replayHere(meteredCapture(), server.url, [
     ...FAST,
     ...['--monitor', 'target', '--monitor-query', 'depth=my_depth'],
     ...['--slo', 'gpu_utilization: max<95%, p(50)<=0.5; depth: max<8; requests: count<61; latency: p(50)<5s'],
@@ -64,7 +36,7 @@ test('metrics found at the target are kept with the run, and counters grow by wh
 
 test('a monitored objective that is violated ends a run FAIL, and the generator is watched unasked', async () => {
   const server = await serverOf(metered(0.97));
-  const result = await replayHere(capture(), server.url, [
+  const result = await replayHere(meteredCapture(), server.url, [
     ...FAST,
     ...['--monitor', `${server.url}/metrics`, '--slo', 'gpu_utilization: max<0.95'],
   ]);
@@ -77,7 +49,7 @@ test('a monitored objective that is violated ends a run FAIL, and the generator 
 
 test('without a value a monitored objective is INCONCLUSIVE, and what is no Prometheus is switched off', async () => {
   const server = await serverOf((_, response) => response.end('<html>hello</html>'));
-  const result = await replayHere(capture(), server.url, [
+  const result = await replayHere(meteredCapture(), server.url, [
     ...FAST,
     ...['--monitor', `${server.url}/metrics`, '--slo', 'gpu_utilization: max<0.95'],
   ]);
@@ -92,27 +64,9 @@ test('without a value a monitored objective is INCONCLUSIVE, and what is no Prom
   expect(result.stderr.match(/is switched off/g)).toHaveLength(1);
 });
 
-test('a monitor that hangs delays no send, and its gaps are no PASS', async () => {
-  let served = 0;
-  const server = await serverOf(({ target }, response) => {
-    if (target !== '/metrics') {
-      served += 1;
-      response.end('{}');
-    } else if (served < 30) response.end('nv_gpu_utilization 0.5\n');
-  });
-  const result = await replay(capture(), server.url, [
-    ...FAST,
-    ...['--monitor', `${server.url}/metrics`, '--slo', 'gpu_utilization: max<0.95'],
-  ]);
-  const document = documentOf(result);
-  expect(document.sent).toBe(60);
-  expect(document.reasons.map(({ code }) => code)).toContain('not_monitored');
-  expect(seriesOf(document, 'gpu_utilization')?.missing).toBeGreaterThan(0);
-});
-
 test('what cannot be meant is refused before anything is sent', async () => {
   const server = await serverOf();
-  const directory = capture();
+  const directory = meteredCapture();
   for (const [args, reason] of [
     [['--slo', 'gpu_utilization: max<0.9'], 'needs --monitor'],
     [['--monitor', 'target', '--slo', 'gpu_utilisation: max<0.9'], 'unknown metric gpu_utilisation'],
@@ -130,30 +84,6 @@ test('what cannot be meant is refused before anything is sent', async () => {
     expect(stderr).toContain(reason);
   }
   expect(server.requests).toHaveLength(0);
-});
-
-test('shards that were merged keep the series of each, and say which of them watched nothing', async () => {
-  const server = await serverOf(metered(0.5));
-  const directory = capture();
-  const watched = ['--monitor', 'target', '--slo', 'gpu_utilization: max<0.95'];
-  const [first, second] = await Promise.all([
-    replay(directory, server.url, [...FAST, '--shard', '0/2', ...watched]),
-    replay(directory, server.url, [...FAST, '--shard', '1/2', '--slo', 'latency: p(50)<5s']),
-  ]);
-  const out = join(temporaryDirectory(), 'merged');
-  const shards = [first?.out ?? '', second?.out ?? ''];
-  const merged = documentOf(
-    await runCommand(['merge', ...shards, '--out', out, '--json', '--slo', 'gpu_utilization: max<0.4']),
-  );
-  expect(merged.verdict).toBe('FAIL');
-  expect(merged.monitors?.shardsWithout).toEqual([1]);
-  expect(seriesOf(merged, 'gpu_utilization')).toMatchObject({ source: 'shard 0: target', max: 0.5 });
-  const generators = merged.monitors?.series.filter(({ name }) => name === 'generator_memory');
-  expect(generators?.map(({ source }) => source)).toEqual(['shard 0: generator', 'shard 1: generator']);
-  const page = join(temporaryDirectory(), 'report.html');
-  const report = await runCommand(['report', out, '--html', page]);
-  expect(report.stdout).toContain('gpu_utilization');
-  expect(readFileSync(page, 'utf8')).toContain('Monitored: gpu_utilization');
 });
 
 /** Answers each query with its own instant, or with one value at each step, as the HTTP API of Prometheus does. */
@@ -175,7 +105,7 @@ function api(asked: URL[]) {
 test('a Prometheus is asked for the run and for the recorded window, which may have a query of its own', async () => {
   const asked: URL[] = [];
   const server = await serverOf(api(asked));
-  const result = await replayHere(capture(), server.url, [
+  const result = await replayHere(meteredCapture(), server.url, [
     ...[...FAST, '--monitor', `prom=${server.url}`, '--monitor-query', 'depth=sum(x)'],
     ...['--monitor-query', 'depth@recorded=sum(y)', '--slo', 'depth: max<8'],
   ]);

@@ -50,7 +50,7 @@ describe('reprise profile', () => {
       'resnet',
       '--payload-sample',
       '10',
-      '--share',
+      '--omit-names',
     );
     expect(day.window).toMatchObject({ parts: [{ requests: day.requests }] });
     expect(day.requests).toBeLessThan(day.unfilteredRequests);
@@ -69,7 +69,7 @@ describe('reprise profile', () => {
     writeFileSync(html, 'of yesterday');
     const done = await runCommand(['profile', capture, '--html', html, '--csv', csv]);
     expect(done).toMatchObject({ status: 0 });
-    expect(done.stdout).toMatch(/^Profile of .*\n {2}2026-11-02T00:00:00/);
+    expect(done.stdout).toMatch(/^Profile of .*\n {2}2026-11-02 00:00:00/);
     expect(done.stdout).not.toContain('\u001b');
     expect(readFileSync(html, 'utf8')).toMatch(/^<!doctype html>/);
     expect(readFileSync(csv, 'utf8')).toMatch(/^section,item,measure,value,unit\r\n/);
@@ -115,4 +115,18 @@ test('what cannot be meant is said at once', async () => {
   expect(done.stderr).toContain('--json and --csv would both be printed');
   expect(done.stderr).toContain('"some" is not a number of payloads');
   expect(done.stderr).toContain('"Mars/Olympus" is not a time zone');
+});
+
+test('--document shows a document, and is refused beside a capture and flags that choose', async () => {
+  const capture = captureOf([exchangeOf()]);
+  const whole = await profile(capture);
+  const file = join(temporaryDirectory(), 'fleet.json');
+  writeFileSync(file, JSON.stringify(whole));
+  expect(await profile('--document', file)).toEqual(whole);
+  expect(await profile('--document', file, '--omit-names')).toMatchObject({ privacy: { shared: true } });
+  for (const args of [[], [capture, '--document', file], ['--document', file, '--day', '2026-11-24']]) {
+    expect(await runCommand(['profile', ...args])).toMatchObject({ status: 2 });
+  }
+  writeFileSync(file, '{"kind":"replay"}');
+  expect(await runCommand(['profile', '--document', file])).toMatchObject({ status: 2 });
 });

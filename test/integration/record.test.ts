@@ -1,12 +1,14 @@
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { startRecording } from '../support/recording.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
+import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 import { plainAnswer, rawRequest, streamedAnswer } from '../support/wire-messages.ts';
 
@@ -111,7 +113,7 @@ describe('reprise record', () => {
     expect(Buffer.from(payload?.request?.body.kept ?? []).equals(BODY)).toBe(true);
     capture.close();
 
-    const inspected = await runReprise(['inspect', directory, '--json']);
+    const inspected = await runCommand(['inspect', directory, '--json']);
     expect(JSON.parse(inspected.stdout)).toMatchObject({
       exchanges: 2,
       outcomes: { completed: 2 },
@@ -162,7 +164,7 @@ describe('reprise record', () => {
     client.end();
     const { end } = await recording.stop();
     expect(end).toMatchObject({ omitted: { replay_marked: { turns: 1 } }, exchanges: 0 });
-    const inspected = await runReprise(['inspect', directory, '--json']);
+    const inspected = await runCommand(['inspect', directory, '--json']);
     expect(JSON.parse(inspected.stdout)).toMatchObject({
       exchanges: 0,
       omitted: { byCause: { replay_marked: { exchanges: 1 } } },
@@ -176,6 +178,31 @@ describe('reprise record', () => {
     const error = await new Promise<NodeJS.ErrnoException>((resolve) => client.once('error', resolve));
     expect(error.code).toBe('ECONNRESET');
     expect((await recording.stop()).status).toBe(0);
+  });
+
+  it.each(['/proc/reprise-cannot-be-here', '/dev/null/x', ''])(
+    'ends with an error that names %j when the capture cannot be opened and it may not fail open',
+    async (dir) => {
+      const args = ['record', '--target', '127.0.0.1:1', '--listen', '127.0.0.1:0', '--probe-listen', 'off'];
+      const cwd = temporaryDirectory();
+      process.chdir(cwd);
+      const { status, stderr } = await runCommand([...args, '--dir', dir]).finally(() =>
+        process.chdir(repositoryRoot),
+      );
+      expect({ status, left: readdirSync(cwd) }).toEqual({ status: 2, left: [] });
+      expect(stderr).toContain(`nothing can be recorded: ${dir}`);
+      expect(stderr).toMatch(/hint: .*--fail-open/);
+      expect(stderr).not.toContain('NOT RECORDING');
+    },
+  );
+
+  it('names what a new capture holds, once', async () => {
+    const directory = `${temporaryDirectory()}/capture`;
+    const told = async () => {
+      const { log } = await (await startRecording(origin.port, directory)).stop();
+      return log.filter(({ message }) => /^(?:stored|masked|to mask more): /.test(message)).length;
+    };
+    expect([await told(), await told()]).toEqual([3, 0]);
   });
 
   it('forwards with recording off, and says so once, when the capture cannot be written', async () => {
@@ -199,14 +226,14 @@ describe('reprise record, asked for what cannot be', () => {
     [['--target', '127.0.0.1:1', '--dir', 'x', '--max-disk', 'much'], '--max-disk: "much"'],
     [['--dir', 'x'], '--target'],
   ])('%j: one clear error and exit 2', async (flags, text) => {
-    const { status, stderr } = await runReprise(['record', ...flags], { cwd: temporaryDirectory() });
+    const { status, stderr } = await runCommand(['record', ...flags]);
     expect(stderr).toContain(text);
     expect(status).toBe(2);
   });
 
   it('says which port is busy and exits 2', async () => {
     const flags = ['--target', '127.0.0.1:1', '--listen', `127.0.0.1:${origin.port}`];
-    const { status, stderr } = await runReprise(['record', ...flags, '--dir', `${temporaryDirectory()}/c`]);
+    const { status, stderr } = await runCommand(['record', ...flags, '--dir', `${temporaryDirectory()}/c`]);
     expect(stderr).toContain(`cannot listen on 127.0.0.1:${origin.port}: the port is in use`);
     expect(status).toBe(2);
   });

@@ -6,7 +6,7 @@ import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { answer, RawServer } from '../support/raw-server.ts';
-import { documentOf, replay, requestsOf, serverOf } from '../support/replaying.ts';
+import { documentOf, replay, replayHere, requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 describe('a replay against a unix socket, by two senders, on connections as recorded', () => {
@@ -30,8 +30,8 @@ describe('a replay against a unix socket, by two senders, on connections as reco
         }),
       }),
     );
-    const result = await replay(captureOf(exchanges), `unix:${path}`, [
-      ...['--json', '--senders', '2', '--connections', 'recorded', '--max-connection-age', '1h'],
+    const result = await replayHere(captureOf(exchanges), `unix:${path}`, [
+      ...['--json', '--threads', '2', '--connections', 'recorded', '--max-connection-age', '1h'],
       ...['--map-path', '/v1=/v2', '--remove-header', 'x-debug', '--host', 'models.staging:8000'],
     ]);
     await server.close();

@@ -9,7 +9,7 @@ import { captureOf } from '../support/captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { RawServer } from '../support/raw-server.ts';
 import { startRecording } from '../support/recording.ts';
-import { documentOf, replay } from '../support/replaying.ts';
+import { documentOf, replayHere } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const TOKEN_MS = 10;
@@ -67,7 +67,7 @@ async function replayed(exchanges: readonly Exchange[], args: readonly string[])
     executors: 32,
     closeDeadlineMs: 1_000,
   });
-  const result = await replay(captureOf(exchanges), await server.listen(), ['--json', ...args]);
+  const result = await replayHere(captureOf(exchanges), await server.listen(), ['--json', ...args]);
   const reader = new RunReader(result.out);
   const sends = [...reader.sends()];
   reader.close();
@@ -180,7 +180,7 @@ it('leaves a stream when the recorded client did, and not with the last byte tha
   client.destroy();
   const stayedMs = performance.now() - heardAtMs;
   await recording.stop();
-  const result = await replay(directory, `http://127.0.0.1:${origin.port}`, ['--json']);
+  const result = await replayHere(directory, `http://127.0.0.1:${origin.port}`, ['--json']);
   await origin.close();
   const reader = new RunReader(result.out);
   const [send] = [...reader.sends()];

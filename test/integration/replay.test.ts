@@ -50,10 +50,12 @@ describe('what a replay leaves behind', () => {
     const server = await serverOf();
     const cwd = temporaryDirectory();
     const result = await runReprise(['replay', captureOf(requestsOf(3)), '--target', server.url], { cwd });
-    const [, run, directory] = /Run (\S+): (\S+)/.exec(result.stdout) ?? [];
+    const [, run, directory] = /Run (\S+), kept in (\S+)/.exec(result.stderr) ?? [];
     expect(directory).toBe(join('runs', run ?? 'none'));
     expect(existsSync(join(cwd, directory ?? '', 'summary.json'))).toBe(true);
-    expect(result.stdout).toMatch(/^Verdict: /);
+    expect(result.stdout).toMatch(/^No verdict: /);
+    expect(result.stdout).toContain(`reprise report ${directory} --html`);
+    expect(result.stdout.split('\n').length).toBeLessThanOrEqual(21);
     expect(result.stderr).toContain('scaling compress: keeps order');
   });
 
@@ -134,27 +136,6 @@ describe('the exit status', () => {
     const capture = captureOf(requestsOf(200).map((each) => ({ ...each, status: null })));
     const result = await replayHere(capture, server.url, ['--json']);
     expect(documentOf(result).reasons.map(({ code }) => code)).toContain('not_comparable');
-    expect(result.status).toBe(4);
-  });
-
-  it('is 4 when our own process stood still, so that the load was not as planned', async () => {
-    const server = await serverOf((_, response) => setTimeout(() => response.end('{}'), 300));
-    const out = join(temporaryDirectory(), 'run');
-    const slo = ['--timeout', '2s', '--slo', 'service: p(50)<2000; errors: rate<0.001'];
-    const process = startReprise([
-      'replay',
-      captureOf(requestsOf(400, 5_000)),
-      ...['--target', server.url, '--out', out, '--json', ...slo],
-    ]);
-    while (server.requests.length < 120) await sleep(20);
-    process.child.kill('SIGSTOP');
-    await sleep(2_500);
-    process.child.kill('SIGCONT');
-    const result = await process.finished;
-    const document = documentOf(result);
-    expect(document).toMatchObject({ verdict: 'INCONCLUSIVE', sent: 400, failed: 0, unreached: 0 });
-    expect(document.reasons.map(({ code }) => code)).toContain('arrivals_off_plan');
-    expect(document.health.longestStallMs).toBeGreaterThan(2_000);
     expect(result.status).toBe(4);
   });
 

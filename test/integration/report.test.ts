@@ -10,7 +10,7 @@ import { Problems } from '../../src/core/errors.ts';
 import { byProgram, readOptions, type StatedOptions } from '../../src/core/options.ts';
 import { type ReportDocument, reportSchema } from '../../src/documents/report.ts';
 import { segmentsOf } from '../../src/storage/capture/directory.ts';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { replayedCapture } from '../support/replayed-capture.ts';
 import { mixedSends, storedRun, summaryOf } from '../support/reported-runs.ts';
 import { send } from '../support/sends.ts';
@@ -38,7 +38,7 @@ describe('reprise report', () => {
       string,
       string,
     ];
-    const done = await runReprise(['report', directory, '--json', '--html', html, '--md', markdown]);
+    const done = await runCommand(['report', directory, '--json', '--html', html, '--md', markdown]);
     expect(done, done.stderr).toMatchObject({ status: 0 });
     const document = JSON.parse(done.stdout) as ReportDocument;
     // What the schema does not name it would leave out.
@@ -48,6 +48,14 @@ describe('reprise report', () => {
     expect(document.overTime.offered.reduce((sum, count) => sum + count, 0)).toBe(sends.length);
     expect(readFileSync(html, 'utf8')).toContain('The target did not keep');
     expect(readFileSync(markdown, 'utf8')).toMatch(/^# Load test report\n\n\*\*FAIL\*\*/);
+  });
+
+  test('refused --verbose, and its advice named no run', async () => {
+    const directory = storedRun(sends, { slo: SLO });
+    const { status, stdout, stderr } = await runCommand(['report', directory, '--verbose']);
+    expect(status, stderr).toBe(0);
+    expect(stdout).toMatch(/Not calibrated \(uncalibrated\)/);
+    expect(stdout).toContain(`show ${directory} --slowest 20`);
   });
 
   test('says how answers compare with the recorded ones, where the run compared them', () => {
@@ -96,7 +104,7 @@ describe('reprise report', () => {
       new Terminal(screen, screen, systemClock),
     );
     const text = written.join('');
-    expect(text).toMatch(/^Verdict: none\. This run never came to its end/);
+    expect(text).toMatch(/^No verdict: This run never came to its end/);
     expect(text).toContain('BY ROUTE, MODEL AND INPUT SIZE');
     expect(text).not.toMatch(/\p{Bidi_Control}|(?!\n)\p{Cc}/u);
   });

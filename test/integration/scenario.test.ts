@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { documentOf, requestsOf, serverOf } from '../support/replaying.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -25,16 +25,16 @@ slo:
   - 'latency: p(50)<60s'
   - 'errors: rate<0.01'
 out: ${join(folder, 'run')}
-output: junit=${join(folder, 'verdict.xml')}
-check: false
+ci-report: junit=${join(folder, 'verdict.xml')}
+compare-responses: false
 request-usage: false
 `,
   );
   const config = join(folder, 'reprise.yaml');
   writeFileSync(config, 'replay: {request-usage: true}\n');
-  const result = await runReprise(
+  const result = await runCommand(
     ['--config', config, 'run', file, '--target', server.url, '--set', 'multiplier=2', '--json'],
-    { env: { REPRISE_CHECK: 'values' } },
+    { env: { REPRISE_COMPARE_RESPONSES: 'values' } },
   );
   const document = documentOf(result);
   // A busy machine may be late, which is never a FAIL.
@@ -52,7 +52,7 @@ request-usage: false
 });
 
 test('a preset stands for a whole scenario, and a dry run prints its command without secrets', async () => {
-  const { status, stdout } = await runReprise(
+  const { status, stdout } = await runCommand(
     [
       ...['run', '--preset', 'spike', 'captures/monday', '--target', 'http://user:secret@staging:8000'],
       ...[
@@ -79,7 +79,7 @@ test('a preset stands for a whole scenario, and a dry run prints its command wit
 });
 
 test('scenarios have a schema, published as it is', async () => {
-  const { stdout } = await runReprise(['config', 'schema', 'scenario']);
+  const { stdout } = await runCommand(['config', 'schema', 'scenario']);
   const published = readFileSync(join(repositoryRoot, 'docs', 'scenario.schema.json'), 'utf8');
   expect(published, 'run: npm run --silent config-schema').toBe(stdout);
 });

@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
-import { runReprise } from '../support/process.ts';
+import { runCommand } from '../support/command-here.ts';
 import { startRecording } from '../support/recording.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
@@ -79,7 +79,7 @@ async function record(directory: string, sessions: readonly string[], flags: rea
   const rows = [...capture.rows()];
   const heads = rows.map((row) => parseRequestHead(capture.payload(row)?.request?.head ?? new Uint8Array(0)));
   capture.close();
-  const inspected = await runReprise(['inspect', directory, '--json']);
+  const inspected = await runCommand(['inspect', directory, '--json']);
   return { end, rows, heads, document: JSON.parse(inspected.stdout) };
 }
 
@@ -88,7 +88,7 @@ describe('reprise record', () => {
     const { end, rows, heads, document } = await record(
       temporaryDirectory(),
       ['alpha-conversation', 'beta'],
-      ['--session', 'x-session-id'],
+      ['--identify-session', 'x-session-id'],
     );
     expect(rows).toHaveLength(4);
     for (const row of rows) {
@@ -124,7 +124,7 @@ describe('reprise record', () => {
     const [first, second] = [temporaryDirectory(), temporaryDirectory()];
     const key = `${first}.key`;
     const flags = [
-      '--session',
+      '--identify-session',
       'header:x-session-id',
       '--sample',
       '50%',

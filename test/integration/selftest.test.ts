@@ -1,12 +1,13 @@
 import { readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { runCommand } from '../support/command-here.ts';
 import { runReprise } from '../support/process.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 describe('reprise selftest', () => {
   it('plays what its budget allows, says whether it was kept, and leaves nothing behind', async () => {
     const cwd = temporaryDirectory();
-    const flags = ['--seconds', '1', '--budget', '2600ms', '--body', '512', '--json'];
+    const flags = ['--seconds', '1', '--budget', '2600ms', '--body-size', '512', '--json'];
     const { status, stdout, stderr } = await runReprise(['selftest', ...flags], { cwd });
     const { steps, highestHonestRate, endedBy, bodyBytes } = JSON.parse(stdout);
     expect(stderr).toBe('');
@@ -22,9 +23,9 @@ describe('reprise selftest', () => {
   });
 
   it('refuses what cannot be meant, all at once', async () => {
-    const flags = ['--seconds', '99', '--body', '1GiB', '--budget', '1s'];
-    const { status, stderr } = await runReprise(['selftest', ...flags]);
+    const flags = ['--seconds', '99', '--body-size', '1GiB', '--budget', '1s'];
+    const { status, stderr } = await runCommand(['selftest', ...flags]);
     expect(status).toBe(2);
-    for (const flag of ['--seconds', '--body', '--budget']) expect(stderr).toContain(`${flag}:`);
+    for (const flag of ['--seconds', '--body-size', '--budget']) expect(stderr).toContain(`${flag}:`);
   });
 });

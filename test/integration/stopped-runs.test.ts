@@ -88,7 +88,7 @@ test('a run that is stopped while it calibrates gives no reason that is of its o
     ...args,
     '--from',
     from,
-    '--calibrate',
+    '--compare-at-1x',
     '5s',
     '--warmup',
     '2s',

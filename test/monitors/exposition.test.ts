@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseExposition } from '../../src/monitors/exposition.ts';
+import { parseExposition } from '../../src/monitors/metrics-scrape.ts';
 
 test('reads names, labels, values and timestamps as the text format has them', () => {
   const text = [

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { isOwnMetric } from '../../src/analysis/verdict/slo.ts';
-import { parseExposition } from '../../src/monitors/exposition.ts';
-import { readingsFor } from '../../src/monitors/metrics-scrape.ts';
+import { parseExposition, readingsFor } from '../../src/monitors/metrics-scrape.ts';
 import { MONITORED_NAMES, PRESETS } from '../../src/monitors/presets.ts';
 import { parseMonitorQuery } from '../../src/monitors/query.ts';
 

@@ -1,13 +1,17 @@
-import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { captureOf } from '../support/captures.ts';
+import { runCommand } from '../support/command-here.ts';
+import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../support/exchanges.ts';
 import { exported, jsonLines, numberedCapture } from '../support/export-scene.ts';
 import { freePort } from '../support/free-port.ts';
 import { layK6StandIn } from '../support/k6-stand-in.ts';
-import { checkedBy, endings, needing, runPeer } from '../support/peer-run.ts';
+import { atFileEnd } from '../support/leftovers.ts';
+import { checkedBy, needing, runPeer } from '../support/peer-run.ts';
 import { goProgram, npmPackages, pythonWith } from '../support/peer-tools.ts';
 import { RequestLogServer } from '../support/request-log-server.ts';
-import { repositoryRoot, sharedData } from '../support/shared-data.ts';
+import { sharedData } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const COUNT = 200;
@@ -16,14 +20,14 @@ const locust = pythonWith(['locust==2.47.0']);
 const aiperf = pythonWith(['aiperf==0.13.0']);
 const vegeta = goProgram('github.com/tsenart/vegeta/v12@v12.13.0', 'vegeta');
 const schemas = npmPackages(['har-validator@5.1.5', 'ajv@6.12.6']);
-const k6Types = npmPackages(['@types/k6@2.3.0']);
+const k6 = goProgram('go.k6.io/k6@v1.8.1', 'k6');
 const capture = numberedCapture(COUNT);
 async function origin(): Promise<RequestLogServer> {
   const server = await new RequestLogServer((_, response) => {
     response.setHeader('Set-Cookie', 'kept=no');
     setTimeout(() => response.end('{}'), 20);
   }).listen();
-  endings.push(() => server.close());
+  atFileEnd(() => server.close());
   return server;
 }
 
@@ -129,31 +133,37 @@ needing(schemas, 'Vegeta targets fit its JSON Schema', async (modules) => {
   expect(status, said).toBe(0);
 });
 
-needing(k6Types, 'k6 scripts of both modes fit the types of k6', async (modules) => {
-  for (const mode of ['exact', 'rate']) {
-    const { out } = await exported('k6', capture, '--mode', mode);
-    symlinkSync(modules, join(out, 'node_modules'));
-    const compilerOptions = {
-      allowJs: true,
-      checkJs: true,
-      strict: true,
-      noEmit: true,
-      target: 'es2022',
-      module: 'esnext',
-      moduleResolution: 'bundler',
-      types: ['k6'],
-      skipLibCheck: true,
-    };
-    writeFileSync(join(out, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['replay.js'] }));
-    const tsc = join(repositoryRoot, 'node_modules', 'typescript', 'bin', 'tsc');
-    const { status, said } = await runPeer(process.execPath, [tsc, '-p', out]);
-    expect(status, said).toBe(0);
-    // And the check sees what it should: a misspelt option is an error.
-    const script = readFileSync(join(out, 'replay.js'), 'utf8');
-    writeFileSync(join(out, 'replay.js'), script.replace(/vus:|preAllocatedVUs:/, 'users:'));
-    expect((await runPeer(process.execPath, [tsc, '-p', out])).status).not.toBe(0);
-  }
-});
+needing(
+  k6,
+  'k6 plays scripts of both modes, each request once, and the history takes its summary',
+  async (program) => {
+    const history = join(temporaryDirectory(), 'history.sqlite');
+    for (const mode of ['exact', 'rate']) {
+      const server = await origin();
+      const { out } = await exported('k6', capture, '--pacing', mode, '--slo', 'errors: rate<0.5');
+      const summary = join(out, 'summary.json');
+      const flags = [
+        '--quiet',
+        '--no-usage-report',
+        '--summary-export',
+        summary,
+        '-e',
+        `TARGET=${server.url}`,
+      ];
+      const { status, said } = await runPeer(program, ['run', ...flags, join(out, 'replay.js')], out);
+      // 99: a threshold on how late requests went, which a busy machine crosses.
+      expect([0, 99], said).toContain(status);
+      expectAllOnce(server);
+      const metrics = JSON.parse(readFileSync(summary, 'utf8')).metrics;
+      expect(metrics).toMatchObject({ http_reqs: { count: COUNT }, errors: { value: 0 } });
+      if (mode === 'exact') console.log(`k6 dispatch error: p50 ${metrics.schedule_lag.med} ms`);
+      const added = await runCommand(['history', history, '--add-k6', summary, '--name', mode, '--json']);
+      expect(added, added.stderr).toMatchObject({ status: 0 });
+      const found = JSON.parse(added.stdout).tests.find((each: { test: string }) => each.test === mode);
+      expect(found.metrics.find((each: { name: string }) => each.name === 'sent').values).toEqual([COUNT]);
+    }
+  },
+);
 
 test('k6 scripts run under a stand-in for k6: exact keeps every instant, rate every count', async () => {
   interface Standing {
@@ -161,7 +171,7 @@ test('k6 scripts run under a stand-in for k6: exact keeps every instant, rate ev
     readonly trends: Readonly<Record<string, number[]>>;
   }
   const play = async (mode: string): Promise<{ out: string } & Standing> => {
-    const { out } = await exported('k6', capture, '--mode', mode, '--target', 'http://t:1');
+    const { out } = await exported('k6', capture, '--pacing', mode, '--target', 'http://t:1');
     const copy = `${out}-played`;
     cpSync(out, copy, { recursive: true });
     const { status, said, stdout } = await runPeer(process.execPath, [layK6StandIn(copy), '20']);
@@ -185,13 +195,16 @@ test('k6 scripts run under a stand-in for k6: exact keeps every instant, rate ev
   expect(bySecond(rate.sent, 0)).toEqual(bySecond(exact.sent, 2_000));
 });
 
-/** A tokenizer of three words: AIPerf wants one, and its own would be fetched from the network. */
+/** A tokenizer that has a token for each byte: AIPerf wants one, and its own would be fetched from the network. */
 const TOKENIZER = [
   'import json, os, sys',
-  'from tokenizers import Tokenizer, models, pre_tokenizers',
-  "words = Tokenizer(models.WordLevel({'[UNK]': 0, 'a': 1, 'b': 2}, unk_token='[UNK]'))",
-  'words.pre_tokenizer = pre_tokenizers.Whitespace()',
-  "words.save(os.path.join(sys.argv[1], 'tokenizer.json'))",
+  'from tokenizers import Tokenizer, decoders, models, pre_tokenizers',
+  'letters = sorted(pre_tokenizers.ByteLevel.alphabet())',
+  "vocabulary = {letter: at for at, letter in enumerate([*letters, '[UNK]'])}",
+  "bytewise = Tokenizer(models.BPE(vocabulary, [], unk_token='[UNK]'))",
+  'bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)',
+  'bytewise.decoder = decoders.ByteLevel()',
+  "bytewise.save(os.path.join(sys.argv[1], 'tokenizer.json'))",
   "kind = {'tokenizer_class': 'PreTrainedTokenizerFast', 'unk_token': '[UNK]', 'eos_token': '[UNK]', 'bos_token': '[UNK]'}",
   "json.dump(kind, open(os.path.join(sys.argv[1], 'tokenizer_config.json'), 'w'))",
 ].join('\n');
@@ -204,37 +217,79 @@ const CHAT_ANSWER = JSON.stringify({
   usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
 });
 
-needing(aiperf, 'AIPerf replays the Mooncake trace: every payload once', async (python) => {
+/** Lets AIPerf play a trace. @returns the bodies that it posted, and when the server had them */
+async function playedByAiperf(python: string, trace: string, more: readonly string[] = []) {
   const arrivedMs: number[] = [];
   const server = await new RequestLogServer(({ method }, response) => {
     if (method === 'POST') arrivedMs.push(performance.now());
     response.setHeader('Content-Type', 'application/json');
     response.end(CHAT_ANSWER);
   }).listen();
-  endings.push(() => server.close());
-  const { out } = await exported('mooncake', capture);
-  const rows = jsonLines<{ timestamp: number; payload: { id: number } }>(out);
+  atFileEnd(() => server.close());
   const home = temporaryDirectory();
   expect((await runPeer(python, ['-c', TOKENIZER, home])).status).toBe(0);
   const { status, said } = await runPeer(
     join(dirname(python), 'aiperf'),
     [
       ...['profile', '--model', 'm', '--url', server.url, '--endpoint-type', 'chat', '--ui', 'none'],
-      ...['--input-file', out, '--custom-dataset-type', 'mooncake_trace', '--fixed-schedule'],
-      ...['--tokenizer', home, '--artifact-dir', join(home, 'artifacts')],
+      ...['--input-file', trace, '--custom-dataset-type', 'mooncake_trace', '--fixed-schedule'],
+      ...['--tokenizer', home, '--artifact-dir', join(home, 'artifacts'), ...more],
     ],
     home,
   );
   expect(status, said).toBe(0);
   const posts = server.requests.filter(({ method }) => method === 'POST');
-  const sent = posts.map(({ body }) => JSON.parse(String(body)) as { id: number });
+  return { bodies: posts.map(({ body }) => JSON.parse(String(body))), arrivedMs };
+}
+
+needing(aiperf, 'AIPerf replays the Mooncake trace: every payload once', async (python) => {
+  const { out } = await exported('mooncake', capture);
+  const rows = jsonLines<{ timestamp: number; payload: { id: number } }>(out);
+  const { bodies, arrivedMs } = await playedByAiperf(python, out);
   const byId = (a: { id: number }, b: { id: number }) => a.id - b.id;
-  expect(sent.sort(byId)).toEqual(rows.map(({ payload }) => payload).sort(byId));
+  expect(bodies.sort(byId)).toEqual(rows.map(({ payload }) => payload).sort(byId));
   const errors = arrivedMs
     .map((at, index) => Math.abs(at - (arrivedMs[0] ?? 0) - (rows[index]?.timestamp ?? 0)))
     .sort((a, b) => a - b);
   process.stdout.write(`AIPerf, arrivals off the trace: p50 ${errors[errors.length >> 1]?.toFixed(1)} ms\n`);
 });
+
+needing(
+  aiperf,
+  'AIPerf makes prompts of hash_ids that share what the recorded ones share',
+  async (python) => {
+    const BLOCK = 16;
+    // Of ten and more AIPerf decodes prompts in processes of its own.
+    const chats = Array.from({ length: 9 }, (_, at) => {
+      const system = { role: 'system', content: `system ${at % 3} `.repeat(20) };
+      const user = { role: 'user', content: `question ${at % 4} `.repeat(8 + at) };
+      const body = JSON.stringify({ model: 'm', messages: [system, user] });
+      return exchangeOf({
+        ...{ arrivalUs: TEST_EPOCH_US + at * 10_000, model: 'm', promptTokens: Math.ceil(body.length / 4) },
+        request: requestMessage({ target: '/v1/chat/completions', body }),
+      });
+    });
+    const { out } = await exported(
+      'mooncake',
+      captureOf(chats),
+      '--omit-payloads',
+      '--block-tokens',
+      `${BLOCK}`,
+    );
+    const rows = jsonLines<{ input_length: number; hash_ids: number[] }>(out);
+    const { bodies } = await playedByAiperf(python, out, ['--isl-block-size', `${BLOCK}`]);
+    // It begins a block by a token that is no text.
+    const prompts = bodies.map(
+      ({ messages: [message] }) => message.content.replaceAll('[UNK]', '~') as string,
+    );
+    expect(prompts).toHaveLength(rows.length);
+    for (let blocks = 1; blocks <= Math.min(...rows.map(({ hash_ids }) => hash_ids.length)); blocks += 1) {
+      const ids = rows.map(({ hash_ids }) => hash_ids.slice(0, blocks).join());
+      const texts = prompts.map((prompt) => prompt.slice(0, blocks * BLOCK));
+      expect([blocks, new Set(texts).size]).toEqual([blocks, new Set(ids).size]);
+    }
+  },
+);
 
 test('Mooncake rows hold what mooncake_trace asks for', async () => {
   const { out, document } = await exported('mooncake', capture);

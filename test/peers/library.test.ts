@@ -8,22 +8,43 @@ import { temporaryDirectory } from '../support/temp-dir.ts';
 
 let installed: InstalledPackage;
 
+/** The model server of the programs below: it answers every request alike. */
+const SERVER = `
+import { createServer } from 'node:http';
+
+export async function serve() {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => response.end('{"ok":true}'));
+  }).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  return { server, target: \`http://127.0.0.1:\${server.address().port}\` };
+}
+`;
+
 beforeAll(async () => {
   installed = await packAndInstall(temporaryDirectory());
+  mkdirSync(join(installed.project, 'data'));
+  writeFileSync(join(installed.project, 'server.mjs'), SERVER);
 });
+
+/** Runs a program beside the installed package. @returns the document that it printed */
+async function printedBy(name: string, program: string) {
+  writeFileSync(join(installed.project, name), program);
+  const { status, stdout, stderr } = await runProcess(process.execPath, [name, 'data'], {
+    cwd: installed.project,
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return JSON.parse(stdout);
+}
 
 /** A program that records five requests, profiles them and plays them back. */
 const PROGRAM = `
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { AppError, profile, record, replay } from 'reprise';
+import { serve } from './server.mjs';
 
 const [folder] = process.argv.slice(2);
-const server = createServer((request, response) => {
-  request.resume().on('end', () => response.end('{"ok":true}'));
-}).listen(0, '127.0.0.1');
-await new Promise((resolve) => server.once('listening', resolve));
-const target = \`http://127.0.0.1:\${server.address().port}\`;
+const { server, target } = await serve();
 
 const capture = join(folder, 'capture');
 const recording = await record({
@@ -54,15 +75,7 @@ console.log(
 `;
 
 test('the packed library records, profiles and replays from plain JavaScript', async () => {
-  const folder = join(installed.project, 'data');
-  mkdirSync(folder);
-  writeFileSync(join(installed.project, 'main.mjs'), PROGRAM);
-  const { status, stdout, stderr } = await runProcess(process.execPath, ['main.mjs', folder], {
-    cwd: installed.project,
-  });
-  expect(stderr).toBe('');
-  expect(status).toBe(0);
-  expect(JSON.parse(stdout)).toMatchObject({
+  expect(await printedBy('main.mjs', PROGRAM)).toMatchObject({
     kind: 'profile',
     requests: 5,
     seen: { turns: 5 },
@@ -73,12 +86,71 @@ test('the packed library records, profiles and replays from plain JavaScript', a
   });
 });
 
+/** A program that plays a scenario into a history, reads that, and asks a gate for the same scenario. */
+const NAMED_TESTS = `
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppError, gate, history, runScenario } from 'reprise';
+import { serve } from './server.mjs';
+
+const [folder] = process.argv.slice(2);
+const { server, target } = await serve();
+
+const file = join(folder, 'quick.yaml');
+const kept = join(folder, 'history.sqlite');
+writeFileSync(file, JSON.stringify({
+  capture: join(folder, 'capture'), target, 'allow-production-host': '127.0.0.1', multiplier: 4, name: 'quick',
+  slo: ['latency: p(50)<5000'], out: join(folder, 'named'), history: kept,
+}));
+const played = await runScenario(file);
+const capacity = await runScenario(join(folder, 'capture'), {
+  preset: 'capacity', set: ['simulate=true', 'slo=latency: p(50)<5000'],
+}).catch((error) => error);
+const { tests } = history(kept);
+const unknown = await runScenario(file, { set: ['multiplyer=2'] }).catch((error) => error);
+const broken = join(folder, 'broken.yaml');
+writeFileSync(broken, 'multiplier: fast');
+const refusedGate = await gate({ serve: '127.0.0.1:0', scenario: ['broken=' + broken] }).catch((error) => error);
+const waiting = await gate({ serve: '127.0.0.1:0', scenario: ['quick=' + file] });
+const answer = await fetch(\`http://\${waiting.address}/argo/quick?id=1&wait=60s\`).then((got) => got.json());
+await waiting.stop();
+server.close();
+console.log(
+  JSON.stringify({
+    kind: played.document.kind, sent: played.document.sent, status: played.status, verdict: played.document.verdict,
+    tests: tests.map(({ test, runs }) => [test, runs.length]),
+    result: answer.result,
+    refused: [capacity, unknown, refusedGate].map((error) => error instanceof AppError && error.code),
+    said: unknown.message,
+  }),
+);
+`;
+
+test('the packed library plays a scenario, keeps and reads its history, and answers as a gate', async () => {
+  const printed = await printedBy('named.mjs', NAMED_TESTS);
+  expect(printed).toMatchObject({ kind: 'replay', sent: 5, tests: [['quick', 1]] });
+  expect(printed).toMatchObject({ refused: ['INPUT_INVALID', 'INPUT_INVALID', 'INPUT_INVALID'] });
+  expect(printed.said).toContain('multiplyer');
+  // Five requests are too few for a pass: the run says so, and so does the gate.
+  expect([printed.verdict, printed.result, printed.status]).toEqual(['INCONCLUSIVE', 'INCONCLUSIVE', 4]);
+});
+
 const CONSUMER = `
-import { type ProfileDocument, type ReplayOptions, profile, replay } from 'reprise';
+import {
+  type GateOptions, type HistoryDocument, history, type PlayedScenario, type ProfileDocument, profile,
+  type ReplayOptions, replay, runScenario,
+} from 'reprise';
 
 const options: ReplayOptions = { target: 'http://127.0.0.1:1', multiplier: 1.5, slo: ['latency: p(99)<200'] };
-export const document: Promise<ProfileDocument> = profile('capture', { peak: '15m', share: true });
+export const document: Promise<ProfileDocument> = profile('capture', { peak: '15m', omitNames: true });
 export const verdict: Promise<string | null> = replay('capture', options).then((run) => run.document.verdict);
+export const tests: HistoryDocument['tests'] = history('history.sqlite', { name: 'nightly' }).tests;
+export const gateOptions: GateOptions = { serve: '127.0.0.1:8099', scenario: ['spike=spike.yaml'] };
+const kindOf = ({ document }: PlayedScenario) =>
+  document.kind === 'replay' ? document.sent : document.breakingPoint.boundary?.multiplier;
+export const played = runScenario('captures/monday', { preset: 'spike', set: ['slo=errors: rate<0.01'] }).then(kindOf);
+// @ts-expect-error a search has no token
+export const unnamed = runScenario('captures/monday', { token: 'x' });
 // @ts-expect-error no option has this name
 export const misspelt: ReplayOptions = { tarket: 'http://127.0.0.1:1' };
 // @ts-expect-error a list is no multiplier

@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { dirname, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type InstalledPackage, packAndInstall } from '../support/packed-tarball.ts';
 import { RunningProcess, runProcess } from '../support/process.ts';
@@ -44,12 +45,13 @@ describe('the tarball', () => {
     const bench = installed.files.filter((file) => file.startsWith('bench/')).sort();
     expect(bench).toEqual(['bench/README.md']);
     expect(installed.files.filter((file) => file.startsWith('bin/'))).toEqual(['bin/reprise.js']);
-    // Beside the build: the program of an export, and the styles that pages contain.
+    // Beside the build: programs in Python, and the styles that pages contain.
     const others = installed.files.filter((file) => /^dist\//.test(file) && !/\.(?:js|d\.ts)$/.test(file));
     expect(others.sort()).toEqual([
       'dist/analysis/render/browser/live.css',
       'dist/analysis/render/browser/page.css',
       'dist/formats/programs/locustfile.py',
+      'dist/trackers/programs/offline_tracker.py',
     ]);
   });
 
@@ -98,7 +100,47 @@ describe('the installed package', () => {
   });
 });
 
-describe('the installed package, between a client and a model server', () => {
+/** A way in which a user has the command. */
+interface Installation {
+  readonly how: string;
+  /** Installs it. @returns the start of each command line */
+  readonly install: () => Promise<readonly [command: string, ...args: string[]]>;
+  /** npx stands between a signal and the command, so it starts no recorder. */
+  readonly records: boolean;
+}
+
+/** A prefix, a cache and a folder of npm that hold nothing else. */
+const clean = temporaryDirectory();
+const environment = {
+  npm_config_prefix: join(clean, 'prefix'),
+  npm_config_cache: join(clean, 'cache'),
+  PATH: [join(clean, 'prefix', 'bin'), dirname(process.execPath), process.env['PATH']].join(delimiter),
+};
+const offline = spawnSync('npm', ['ping'], { timeout: 30_000 }).status === 0 ? '' : 'no registry of npm';
+
+const INSTALLATIONS: readonly Installation[] = [
+  {
+    how: 'below a project',
+    install: async () => [process.execPath, installed.bin],
+    records: true,
+  },
+  {
+    how: 'on the PATH, by npm install --global',
+    install: async () => {
+      const args = ['install', '--global', '--no-audit', '--no-fund', installed.tarball];
+      expect(await runProcess('npm', args, { cwd: clean, env: environment })).toMatchObject({ status: 0 });
+      return ['reprise'];
+    },
+    records: true,
+  },
+  {
+    how: 'by npx',
+    install: async () => ['npx', '--yes', '--package', installed.tarball, '--', 'reprise'],
+    records: false,
+  },
+];
+
+describe.each(INSTALLATIONS)('the package $how', ({ how, install, records }) => {
   const targets: string[] = [];
   const server = createServer((incoming, response) => {
     targets.push(`${incoming.method} ${incoming.url}`);
@@ -116,33 +158,44 @@ describe('the installed package, between a client and a model server', () => {
     server.close();
   });
 
-  test('records, inspects and replays', async () => {
-    const capture = join(installed.project, 'capture');
-    const recorder = new RunningProcess(process.execPath, [
-      installed.bin,
-      ...['record', '--target', origin, '--listen', '127.0.0.1:0', '--dir', capture, '--log-format', 'json'],
-    ]);
+  test('records, inspects and replays', async ({ skip }) => {
+    if (offline !== '' && how !== 'below a project') return skip(offline);
+    const folder = temporaryDirectory();
+    const options = { cwd: folder, env: environment };
+    const [command, ...start] = await install();
+    const run = async (...args: string[]) => await runProcess(command, [...start, ...args], options);
+
+    const capture = join(folder, 'capture');
+    const [recording, ...recordingStart] = records ? [command, ...start] : [process.execPath, installed.bin];
+    const recorder = new RunningProcess(
+      recording as string,
+      [
+        ...recordingStart,
+        ...[
+          'record',
+          '--target',
+          origin,
+          '--listen',
+          '127.0.0.1:0',
+          '--dir',
+          capture,
+          '--log-format',
+          'json',
+        ],
+      ],
+      options,
+    );
     const [, listen = ''] = await recorder.waitFor('stderr', /"listen":"([^"]+)"/);
     for (let index = 0; index < 5; index += 1)
       await post(`http://${listen}/v2/models/m/infer`, '{"inputs":[]}');
     expect(await recorder.kill('SIGTERM')).toMatchObject({ status: 0, stdout: '' });
 
-    const inspected = await reprise('inspect', capture, '--json');
+    const inspected = await run('inspect', capture, '--json');
     expect(inspected).toMatchObject({ status: 0, stderr: '' });
     expect(JSON.parse(inspected.stdout)).toMatchObject({ exchanges: 5, outcomes: { completed: 5 } });
 
-    const runs = join(installed.project, 'run');
-    const replayed = await reprise(
-      'replay',
-      capture,
-      '--target',
-      origin,
-      '--multiplier',
-      '2',
-      '--out',
-      runs,
-      '--json',
-    );
+    const options2x = ['--target', origin, '--multiplier', '2', '--out', join(folder, 'run'), '--json'];
+    const replayed = await run('replay', capture, ...options2x);
     // 4 where this machine was too busy to be on time: the run says so, and it was sent all the same.
     expect([0, 4]).toContain(replayed.status);
     expect(JSON.parse(replayed.stdout)).toMatchObject({ planned: 5, sent: 5, completed: 5, verdict: null });

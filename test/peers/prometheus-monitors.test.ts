@@ -4,11 +4,12 @@ import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { MonitoredSeries } from '../../src/documents/monitors.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
-import { serversOf } from '../../src/monitors/listening-processes.ts';
+import { serversOf } from '../../src/monitors/process-tree.ts';
 import { RunReader } from '../../src/storage/runs/reader.ts';
 import { captureOf } from '../support/captures.ts';
+import { requestMessage } from '../support/exchanges.ts';
 import { freePort } from '../support/free-port.ts';
-import { endings } from '../support/peer-run.ts';
+import { atFileEnd } from '../support/leftovers.ts';
 import { systemProgram } from '../support/peer-tools.ts';
 import { type RunningProcess, startProcess } from '../support/process.ts';
 import { documentOf, replay, requestsOf } from '../support/replaying.ts';
@@ -22,10 +23,11 @@ const SCRAPE_S = 1;
 const SECONDS = 12;
 /** As the model server calls that of the requests; it counts scrapes under another. */
 const PROTOCOL = 'open_inference';
+const BODY = '{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}';
 
 function start(command: string, args: readonly string[]): RunningProcess {
   const running = startProcess(command, args);
-  endings.push(() => running.kill('SIGKILL'));
+  atFileEnd(() => running.kill('SIGKILL'));
   return running;
 }
 
@@ -116,7 +118,8 @@ test("values are those of Prometheus' API, and those of scrapes and of /proc", {
   const cpuBefore = cpuOf(pid);
   // Recorded while this Prometheus was already there: the recorded window is one that it knows.
   const nowUs = Date.now() * 1e3;
-  const exchanges = requestsOf(SECONDS * 100, 10_000).map((each, at) => ({
+  const request = requestMessage({ target: '/v2/models/iris/infer', body: BODY });
+  const exchanges = requestsOf(SECONDS * 100, 10_000, { request }).map((each, at) => ({
     ...each,
     arrivalUs: nowUs - 3_500_000 + at * 1_000,
   }));
@@ -138,13 +141,18 @@ test("values are those of Prometheus' API, and those of scrapes and of /proc", {
   const reader = new RunReader(result.out);
   const stored = reader.monitorSeries().filter(({ source }) => source.startsWith('prometheus'));
   let compared = 0;
+  // A look is placed in the middle of the time it took: that, and a scrape, is how far off it may stand.
+  const looks = document.monitors?.sources.find(({ kind }) => kind === 'prometheus');
+  const offS = SCRAPE_S / 2 + (looks?.tookMs.max ?? 0) / 2e3;
   for (const { series, name, metric } of stored) {
     if (name === 'served') continue;
     for (const { offsetNs, value } of reader.monitorSamples(series)) {
       if (value === null) continue;
       const atS = startS + offsetNs / 1e9;
       const near = await Promise.all(
-        [-0.5, -0.25, 0, 0.25, 0.5].map((off) => valueAt(apiUrl, metric, atS + off)),
+        [-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1].map((part) =>
+          valueAt(apiUrl, metric, atS + part * offS),
+        ),
       );
       expect(near).toContain(value);
       compared += 1;

@@ -166,7 +166,7 @@ const PLANES = [
   { plane: 'gateway', flags: ['--mode', 'gateway', '--websocket'] },
 ] as const;
 
-/** The gateway speaks for the client's connection in these headers and in the status line (docs/gateway.md). */
+/** The gateway speaks for the client's connection in these headers and in the status line (docs/guides/gateway.md). */
 const OF_THE_CONNECTION = ['connection', 'keep-alive'];
 
 function withoutConnection(seen: Seen): unknown {

@@ -8,7 +8,8 @@ import { ZERO_TIME } from '../../fixtures/model-server/options.ts';
 import { FaultControl } from '../../src/app/fault-control.ts';
 import { startRelay } from '../support/fault-relay.ts';
 import { freePort } from '../support/free-port.ts';
-import { checkedBy, endings, needing } from '../support/peer-run.ts';
+import { atFileEnd } from '../support/leftovers.ts';
+import { checkedBy, needing } from '../support/peer-run.ts';
 import { goProgram, npmPackages, systemProgram, type Tool } from '../support/peer-tools.ts';
 import { startProcess } from '../support/process.ts';
 
@@ -24,7 +25,7 @@ function and(one: Tool, other: Tool): Tool {
 async function startRedis(): Promise<number> {
   const port = await freePort();
   const server = startProcess('redis-server', ['--port', String(port), '--save', '', '--bind', '127.0.0.1']);
-  endings.push(() => server.kill('SIGKILL'));
+  atFileEnd(() => server.kill('SIGKILL'));
   await server.waitFor('stdout', /Ready to accept connections/);
   return port;
 }
@@ -32,7 +33,7 @@ async function startRedis(): Promise<number> {
 async function startToxiproxy(program: string): Promise<string> {
   const port = await freePort();
   const server = startProcess(program, ['-port', String(port), '-seed', '1']);
-  endings.push(() => server.kill('SIGKILL'));
+  atFileEnd(() => server.kill('SIGKILL'));
   for (;;) {
     const answer = await fetch(`http://127.0.0.1:${port}/version`).catch(() => null);
     if (answer?.ok) return `http://127.0.0.1:${port}`;
@@ -46,7 +47,7 @@ class RedisClient {
 
   constructor(port: number) {
     this.#socket = connect({ port, host: '127.0.0.1', noDelay: true });
-    endings.push(() => this.#socket.destroy());
+    atFileEnd(() => this.#socket.destroy());
   }
 
   /** @returns ms to the reply of a PING, or the code of what ended the connection */
@@ -116,14 +117,14 @@ describe('a real HTTP dependency of the model server behind the relay', () => {
   test('makes its calls later by what was asked for', async () => {
     const dependency = createServer((_, response) => response.end('{}')).listen(0, '127.0.0.1');
     await once(dependency, 'listening');
-    endings.push(() => dependency.close());
+    atFileEnd(() => dependency.close());
     const { control, port } = await startRelay(
       `127.0.0.1:${(dependency.address() as { port: number }).port}`,
     );
     const url = `http://127.0.0.1:${port}/feature`;
     const server = new ModelServer({ ...ZERO_TIME, dependency: { url, timeoutMs: 5_000, openMs: 0 } });
     const target = await server.listen();
-    endings.push(() => server.close());
+    atFileEnd(() => server.close());
     const body = '{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}';
     const least = async () => {
       const times: number[] = [];

@@ -39,7 +39,10 @@ describe('what a pipeline reads of a verdict', () => {
       const run = storedRun(good(count), { slo: [slo], run: { options: { name } } });
       const [junit, gitlab] = [join(folder, 'verdict.xml'), join(folder, 'metrics.txt')];
       const github = { GITHUB_STEP_SUMMARY: join(folder, 'summary'), GITHUB_OUTPUT: join(folder, verdict) };
-      const outputs = [`junit=${junit}`, `gitlab=${gitlab}`, 'github'].flatMap((each) => ['--output', each]);
+      const outputs = [`junit=${junit}`, `gitlab=${gitlab}`, 'github'].flatMap((each) => [
+        '--ci-report',
+        each,
+      ]);
       const { status, stderr } = await runReprise(['report', run, '--json', ...outputs], { env: github });
       expect({ verdict, status }).toEqual({ verdict, status: 0 });
       const { stdout, said } = await runPeer(python, ['-c', READ, junit, gitlab]);

@@ -1,6 +1,7 @@
 import { createServer, isIP } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Send } from '../../src/core/run.ts';
 import {
   AbortRule,
   assertReachable,
@@ -10,6 +11,7 @@ import {
   type ResolveHost,
   resolveHost,
   TargetFence,
+  WrongServerRule,
 } from '../../src/replay/guard.ts';
 import { hostnameOf, parseTarget } from '../../src/replay/target.ts';
 import {
@@ -18,6 +20,7 @@ import {
   LOCAL_CERTIFICATE_KEY_PEM,
   LOCAL_CERTIFICATE_PEM,
 } from '../support/certificate.ts';
+import { send } from '../support/sends.ts';
 
 const ADDRESSES: Readonly<Record<string, readonly string[]>> = {
   'triton.prod': ['10.0.0.5', '10.0.0.6'],
@@ -303,6 +306,8 @@ describe('assertReachable', () => {
       assertReachable(parseTarget(`https://127.0.0.1:${port}`), CERTIFICATES, NO_ADDRESS_FENCED),
     ).rejects.toMatchObject({
       code: 'TARGET_UNREACHABLE',
+      message: `The target https://127.0.0.1:${port} does not speak TLS`,
+      hint: expect.stringContaining(`http://127.0.0.1:${port}`),
     });
   });
 
@@ -364,5 +369,51 @@ describe('AbortRule', () => {
     expect(rule.tripped(40 * S)).toBeNull();
     rule.add(40 * S, 1, 1);
     expect(rule.tripped(40 * S)).toBe(1);
+  });
+});
+
+describe('WrongServerRule', () => {
+  const recorded = { status: 200, bytes: 2, streamed: false, tookNs: 1, tellsError: false };
+  const twenty = (facts: Partial<Send>) =>
+    Array.from({ length: 20 }, (_, index) =>
+      send({ index, intendedOffsetNs: 60e9 + index * 0.3e9, recorded, ...facts }),
+    );
+  const rule = (...sends: readonly Send[]) => {
+    const made = new WrongServerRule();
+    made.add(sends);
+    return made;
+  };
+
+  it('waits for enough ends, and for enough time, wherever they begin', () => {
+    const sends = twenty({ status: 404 });
+    expect(rule(...sends).instead).toBe('20 times status 404');
+    expect(rule(...sends.slice(1)).instead).toBeNull();
+    // All of a short plan is sent, however long its answers take.
+    const early = sends.map((each) => ({ ...each, intendedOffsetNs: 4.9e9 }));
+    expect(rule(...early).instead).toBeNull();
+  });
+
+  it.each<[string, Partial<Send>]>([
+    ['a good answer', { status: 200 }],
+    ['a redirect', { status: 302 }],
+    ['an error that was recorded', { status: 404, recorded: { ...recorded, status: 410 } }],
+    ['a target that is overloaded', { status: 503 }],
+    ['a connection that broke', { status: null, error: 'reset' }],
+  ])('is never tripped after %s', (_, facts) => {
+    expect(rule(...twenty({ status: 501 }), send({ index: 20, recorded, ...facts })).instead).toBeNull();
+  });
+
+  it.each([408, 409, 423, 425, 429, 500, 502, 503, 504])(
+    'takes no target for wrong that answers %i',
+    (status) => {
+      expect(rule(...twenty({ status })).instead).toBeNull();
+    },
+  );
+
+  it('counts neither the warm-up nor what nobody knows the recorded answer of', () => {
+    expect(rule(...twenty({ status: 404, warmup: true })).instead).toBeNull();
+    expect(rule(...twenty({ status: 404, recorded: null })).instead).toBeNull();
+    const cold = twenty({ status: 503, warmup: true });
+    expect(rule(...cold, ...twenty({ status: 404 })).instead).toBe('20 times status 404');
   });
 });

@@ -42,6 +42,11 @@ describe('Replay.check', () => {
   });
 });
 
+/** Answers of a target that serves the first requests, and no other. */
+function failsAfter(served: number, status = 500) {
+  return ({ index }: { index: number }) => (index < served ? {} : { status });
+}
+
 describe('Replay.run', () => {
   const never = new AbortController().signal;
 
@@ -92,22 +97,73 @@ describe('Replay.run', () => {
 
   it.each([
     ['complete', () => ({ status: null, error: 'stopped' as const })],
-    ['aborted', ({ index }: { index: number }) => (index % 3 ? { cancelled: true } : { status: 500 })],
+    [
+      'aborted',
+      ({ index }: { index: number }) => (index % 3 ? { cancelled: true } : failsAfter(1)({ index })),
+    ],
   ])('aborts for what the target did, not for what we ended ourselves: %s', async (kind, answer) => {
     const { replay, listener } = replayOf({ count: 100, answer });
     expect((await replay.run(listener, never)).end.kind).toBe(kind);
   });
 
   it('aborts once over half of 30 s failed, and not before', async () => {
-    const { replay, engines, listener } = replayOf({ count: 100, answer: () => ({ status: 500 }) });
+    const { replay, engines, listener } = replayOf({ count: 100, answer: failsAfter(1) });
     const outcome = await replay.run(listener, never);
     expect(outcome.end).toMatchObject({ kind: 'aborted', error: { code: 'RUN_ABORTED' } });
     expect(engines[0]?.requests).toHaveLength(31);
   });
 
   it('does not count answers of other statuses as failed', async () => {
-    const { replay, listener } = replayOf({ count: 100, answer: () => ({ status: 429 }) });
+    const { replay, listener } = replayOf({ count: 100, answer: failsAfter(1, 429) });
     expect((await replay.run(listener, never)).end.kind).toBe('complete');
+  });
+
+  it.each([501, 404, 401])('aborts early where all of the first twenty get %i', async (status) => {
+    const { replay, engines, listener } = replayOf({ count: 100, answer: failsAfter(0, status) });
+    const outcome = await replay.run(listener, never);
+    expect(outcome.end).toMatchObject({
+      kind: 'aborted',
+      error: { code: 'RUN_ABORTED', hint: expect.stringContaining('right server') },
+    });
+    expect(engines[0]?.requests).toHaveLength(20);
+  });
+
+  it('does not take a target for wrong that has begun an answer, and refuses beyond it', async () => {
+    const staged = replayOf({
+      count: 100,
+      answer: failsAfter(0, 404),
+      afterEach: ({ index }) => {
+        const [engine] = staged.engines;
+        if (index === 10 && engine !== undefined) engine.hasServed = true;
+      },
+    });
+    expect((await staged.replay.run(staged.listener, never)).end.kind).toBe('complete');
+  });
+
+  it('does not take a target for wrong while a request is open that may yet be served', async () => {
+    const answer = ({ index }: { index: number }) => (index === 3 ? null : { status: 404 });
+    const { replay, sends, listener } = replayOf({ count: 100, answer });
+    expect((await replay.run(listener, never)).end.kind).toBe('complete');
+    expect(sends.filter(({ status }) => status === 404)).toHaveLength(99);
+  });
+
+  it('does not stop for a wrong server once all is sent, nor in a closed loop', async () => {
+    const { replay, listener } = replayOf({ count: 20, answer: failsAfter(0, 404), readsAll: true });
+    expect((await replay.run(listener, never)).end.kind).toBe('complete');
+    const closed = replayOf({
+      count: 100,
+      raw: { concurrency: '1', duration: '60s' },
+      answer: failsAfter(0, 404),
+    });
+    expect((await closed.replay.run(closed.listener, never)).end.kind).toBe('complete');
+    expect(closed.sends).toHaveLength(100);
+  });
+
+  it.each([503, 429])('gives a cold target that answers %i its time to come up', async (status) => {
+    const answer = ({ index }: { index: number }) => (index < 25 ? { status } : {});
+    const { replay, engines, listener } = replayOf({ count: 200, raw: { multiplier: '4' }, answer });
+    expect((await replay.run(listener, never)).end.kind).toBe('complete');
+    expect(engines[0]?.requests).toHaveLength(200);
   });
 
   it('ends in order at a block of the capture that cannot be read', async () => {

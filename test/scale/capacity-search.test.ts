@@ -1,30 +1,15 @@
 import { writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { uniformBy } from '../../src/analysis/capacity/queue-model.ts';
+import { CapacitySearch } from '../../src/analysis/capacity/search.ts';
 import { repeated } from '../support/long-form.ts';
-import {
-  playedQueue,
-  type QueueCase,
-  SEARCH,
-  searchedQueue,
-  trueBoundary,
-} from '../support/searched-queue.ts';
+import { playedQueue, QUEUE_CASES, SEARCH, searchedQueue, trueBoundary } from '../support/searched-queue.ts';
 
 const SEEDS = repeated(100, 1_000);
 /** A search takes less than a second, even where other suites run beside it. */
 const TIMEOUT_MS = repeated(300_000, 1_800_000);
 /** Of seeds of one queue, chance may be against this share. */
 const MISSED_OF_ONE = 0.15;
-
-const CASES: readonly QueueCase[] = [
-  { arrivals: 'poisson', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
-  { arrivals: 'poisson', service: 'exponential', executors: 1, load: 0.2, percent: 95, limit: 10 },
-  { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
-  { arrivals: 'poisson', service: 'skewed', executors: 8, load: 0.3, percent: 99, limit: 8 },
-  { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.2, percent: 95, limit: 25 },
-  { arrivals: 'azure', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
-  { arrivals: 'azure', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
-];
 
 function tell(figures: object): void {
   writeFileSync(process.stderr.fd, `${JSON.stringify(figures)}\n`);
@@ -38,11 +23,11 @@ test('the interval holds the true boundary, is narrow, and is found within the b
   timeout: TIMEOUT_MS,
 }, () => {
   const all = { held: 0, widths: [] as number[] };
-  for (const [at, queue] of CASES.entries()) {
+  for (const [at, queue] of QUEUE_CASES.entries()) {
     const truth = trueBoundary(queue);
     const found = { held: 0, widths: [] as number[], spent: [] as number[], missing: 0 };
     const seeds = Array.from({ length: SEEDS }, (_, seed) => seed + 1).filter(
-      (seed) => seed % CASES.length === at,
+      (seed) => seed % QUEUE_CASES.length === at,
     );
     for (const seed of seeds) {
       const { search } = searchedQueue(queue, seed);
@@ -70,13 +55,41 @@ test('the interval holds the true boundary, is narrow, and is found within the b
   expect(quantile(all.widths, 0.5)).toBeLessThanOrEqual(0.15);
 });
 
+test('a generator that spoils three windows of ten is not taken for a limit, and no load beyond the bounds is tried needlessly', {
+  timeout: TIMEOUT_MS,
+}, () => {
+  const seeds = repeated(2, 50);
+  const found = { held: 0, generator: 0, widened: 0 };
+  for (const queue of QUEUE_CASES) {
+    const truth = trueBoundary(queue);
+    for (let seed = 1; seed <= seeds; seed++) {
+      const { search, reason } = searchedQueue(queue, seed, 0.3);
+      const fit = search.results()[0]!.fit;
+      if (fit !== null && fit.low <= truth && truth <= fit.high) found.held += 1;
+      if (reason === 'generator') found.generator += 1;
+      for (const [at, { multiplier }] of search.steps.entries()) {
+        const before = new CapacitySearch(SEARCH, search.steps.slice(0, at));
+        const { lower, upper } = before.results()[0]!.bounds;
+        if (lower === null || upper === null) continue;
+        if (multiplier >= lower.multiplier && multiplier <= upper.multiplier) continue;
+        expect(before.next()).toMatchObject({ purpose: 'widen' });
+        found.widened += 1;
+      }
+    }
+  }
+  const searches = seeds * QUEUE_CASES.length;
+  tell({ searches, ...found });
+  expect(found.held).toBeGreaterThanOrEqual((1 - MISSED_OF_ONE) * searches);
+  expect(found.generator).toBeLessThanOrEqual(MISSED_OF_ONE * searches);
+});
+
 test('hardly ever gives up a step that the target stands, and always one of twice what it can do', {
   timeout: TIMEOUT_MS,
 }, () => {
   const random = uniformBy(7);
   const steps = repeated(100, 1_000);
   let early = 0;
-  for (const queue of CASES) {
+  for (const queue of QUEUE_CASES) {
     const capacity = 1 / queue.load;
     const boundary = trueBoundary(queue);
     const waited: number[] = [];
@@ -91,5 +104,5 @@ test('hardly ever gives up a step that the target stands, and always one of twic
     tell({ ...queue, early, ofSteps: steps, drownedEndS: quantile(waited, 0.5), ofS: 64 });
     expect(quantile(waited, 0.5)).toBeLessThanOrEqual(32);
   }
-  expect(early).toBeLessThanOrEqual(0.01 * steps * CASES.length);
+  expect(early).toBeLessThanOrEqual(0.01 * steps * QUEUE_CASES.length);
 });

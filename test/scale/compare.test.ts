@@ -57,6 +57,21 @@ test('a swing over the run that both sides share makes no verdict wrong, and kee
   expect(slower.SAME + slower.BETTER).toBe(0);
 });
 
+test.each([CASES[1], CASES[3], CASES[6]])(
+  'judged by route as well, they are not wrong more often: $service',
+  (parts) => {
+    const same = verdictsOf(
+      DRAWS,
+      { ...parts, executors: 4, slowdown: 1 },
+      0,
+      COMPARISON_BOUNDS,
+      [8, 4, 2, 1, 1],
+    );
+    writeFileSync(process.stderr.fd, `${JSON.stringify({ ...parts, routes: 5, same })}\n`);
+    expect(same.WORSE / DRAWS).toBeLessThanOrEqual(0.01);
+  },
+);
+
 describe('verdicts over pairs of drawn queues of streams', () => {
   const streams = [
     { requests: 8_000, load: 0.5, service: 'exponential' },

@@ -59,6 +59,7 @@ describe('the demo', () => {
     expect(stderr).not.toMatch(/demo:/);
     expect(status).toBe(0);
     expect(stdout.match(/^== .*$/gm)).toHaveLength(7);
+    expect(stdout).toMatch(/^Report: npx reprise report /m);
     const sent = Number(/^answers: {2}(\d+) x 200;/m.exec(stdout)?.[1]);
     const summary = JSON.parse(readFileSync(join(out, 'run', 'summary.json'), 'utf8'));
     expect(sent).toBeGreaterThan(100);

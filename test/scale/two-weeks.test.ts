@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { CountingServerReport } from '../../bench/support/counting-server.ts';
 import { IDC_WINDOWS } from '../../src/documents/parts.ts';
@@ -10,8 +10,12 @@ import type { ReplayDocument } from '../../src/documents/replay.ts';
 import { countDispersion, gapVariation } from '../support/azure-trace.ts';
 import { repeated } from '../support/long-form.ts';
 import { type MeasuredRun, measureReprise } from '../support/measured-run.ts';
+import { needing, runPeer } from '../support/peer-run.ts';
+import { pythonWith, systemProgram, type Tool } from '../support/peer-tools.ts';
+import { expectSameProfile, profileOf } from '../support/same-profile.ts';
 import { servegenArrivalsUs, servegenFile, servegenFlags, servegenPath } from '../support/servegen-trace.ts';
-import { fixtureData, missing } from '../support/shared-data.ts';
+import { fixtureData, missing, repositoryRoot } from '../support/shared-data.ts';
+import { CLUSTER, profileBySpark } from '../support/spark.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const ARRIVALS = 1_951_861;
@@ -30,6 +34,13 @@ const REPLAY_RESIDENT_BYTES = 300e6;
 const REPLAY_RESIDENT_BUSY_BYTES = 350e6;
 /** A machine that is busy elsewhere for a moment must be able to show what the program can do. */
 const ATTEMPTS = 3;
+/** What Spark takes for two weeks on a busy machine. */
+const SPARK_MS = 600_000;
+/** Of ten times the exchanges, one may cost so much of what it cost before. */
+const FLAT = 1.2;
+const java = systemProgram('java');
+const withTrace = (tool: () => Tool): Tool =>
+  servegenPath === null ? { missing: missing(servegenFile) } : tool();
 
 /** Runs until one is as quick as it must be, or all attempts are used. */
 async function attempts(
@@ -66,7 +77,12 @@ beforeAll(async () => {
   const command = ['import', 'arrivals', servegenPath, ...servegenFlags, '--json'];
   imports = await Promise.all([
     measureReprise([...command, `--out=${capture}`]),
-    measureReprise([...command, `--payloads=${payloads}`, '--path=/v1/chat/completions', `--out=${paired}`]),
+    measureReprise([
+      ...command,
+      `--payloads=${payloads}`,
+      '--request-path=/v1/chat/completions',
+      `--out=${paired}`,
+    ]),
   ]);
   arrivalsUs = servegenArrivalsUs(servegenPath);
 }, IMPORT_MS * 2);
@@ -146,6 +162,52 @@ describe('two weeks of a production trace', () => {
     expect(readFileSync(page, 'utf8')).toContain('1,951,861');
     expectProfileOfFile(JSON.parse(runs[0]?.stdout ?? '') as ProfileDocument);
   });
+});
+
+describe('two weeks of a production trace, as a dataset,', () => {
+  // DuckDB and Spark are installed before anything is timed.
+  const duckdb = withTrace(() => pythonWith(['duckdb==2.0.1']));
+  const spark = withTrace(() => ('missing' in java ? java : pythonWith(['pyspark==4.3.0'])));
+  const dataset = join(folder, 'dataset');
+  let ours: ProfileDocument;
+
+  beforeAll(async () => {
+    if (servegenPath === null) return;
+    ours = await profileOf(capture);
+    const exporting = ['export', 'parquet', capture, '--partition', '--out', dataset, '--json'];
+    expect(await measureReprise(exporting)).toMatchObject({ status: 0 });
+  }, IMPORT_MS);
+
+  needing(duckdb, 'are profiled by DuckDB as by reprise profile', async (python) => {
+    const out = join(folder, 'duckdb.json');
+    const program = join(repositoryRoot, 'deploy', 'spark', 'duckdb_profile.py');
+    const { status, said } = await runPeer(python, [program, dataset, '--out', out]);
+    expect(status, said).toBe(0);
+    expectSameProfile(JSON.parse(readFileSync(out, 'utf8')) as ProfileDocument, ours);
+  });
+
+  const copies = repeated(1, 10);
+  needing(
+    spark,
+    'are profiled by Spark as by reprise profile, and ten copies at no more an exchange',
+    async (python) => {
+      const { document, cpuUsEach } = await profileBySpark(python, dataset, { master: CLUSTER });
+      expectSameProfile(document, ours);
+      console.log(`Spark: ${cpuUsEach.toFixed(1)} us of processors an exchange`);
+      if (copies === 1) return;
+      for (const part of readdirSync(dataset, { recursive: true, encoding: 'utf8' })) {
+        if (!part.endsWith('.parquet')) continue;
+        const recorder = dirname(join(dataset, part));
+        for (let copy = 1; copy < copies; copy += 1)
+          cpSync(recorder, `${recorder}${copy}`, { recursive: true });
+      }
+      const ten = await profileBySpark(python, dataset, { master: CLUSTER });
+      console.log(`Spark on ${copies} copies: ${ten.cpuUsEach.toFixed(1)} us of processors an exchange`);
+      expect(ten.document.requests).toBe(copies * ARRIVALS);
+      expect(ten.cpuUsEach).toBeLessThan(FLAT * cpuUsEach);
+    },
+    copies * SPARK_MS,
+  );
 });
 
 function expectProfileOfFile(profile: ProfileDocument): void {

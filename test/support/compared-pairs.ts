@@ -1,7 +1,29 @@
 import { COMPARISON_BOUNDS, comparePairs } from '../../src/analysis/compare/judge.ts';
-import { ANSWERED, FAILED, type PairedAnswers, STREAMED, WHOLE } from '../../src/analysis/compare/pairs.ts';
+import {
+  ANSWERED,
+  FAILED,
+  type PairedAnswers,
+  type SideRow,
+  STREAMED,
+  WHOLE,
+} from '../../src/analysis/compare/pairs.ts';
 import type { ComparisonBounds, ComparisonVerdict } from '../../src/documents/comparison.ts';
 import { type QueuePairParts, queuePair, swinging } from './queue-simulator.ts';
+
+/** A request of one side that was answered with 200. */
+export function sideRow(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
+  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, lagNs: 0, bytes: Number.NaN, traits: 0 };
+  return {
+    segment: 's',
+    exchangeId,
+    offsetNs: exchangeId,
+    latencyNs,
+    outcome: 0,
+    status: 200,
+    ...none,
+    ...parts,
+  };
+}
 
 /** Pairs that all were answered with 200; latencies in seconds. */
 export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
@@ -18,17 +40,29 @@ export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
   return { count: a.length, a: side(a), b: side(b) };
 }
 
-/** What the comparison says of so many drawn pairs. @param swing that both sides share over the run */
+/** Request by request in turn, so many in a row for each route. */
+export function routed(pairs: PairedAnswers, parts: readonly number[]): PairedAnswers {
+  const order = parts.flatMap((of, route) => Array.from({ length: of }, () => route));
+  const of = Uint32Array.from({ length: pairs.count }, (_, at) => order[at % order.length]!);
+  return { ...pairs, routes: { names: parts.map((_, route) => `POST /${route}`), of } };
+}
+
+/**
+ * What the comparison says of so many drawn pairs.
+ * @param swing that both sides share over the run
+ * @param routes so many requests in a row for each route
+ */
 export function verdictsOf(
   draws: number,
   parts: Omit<QueuePairParts, 'seed'>,
   swing = 0,
   bounds: ComparisonBounds = COMPARISON_BOUNDS,
+  routes: readonly number[] = [1],
 ): Record<ComparisonVerdict, number> {
   const counts = { BETTER: 0, SAME: 0, WORSE: 0, INCONCLUSIVE: 0 };
   for (let seed = 1; seed <= draws; seed++) {
     const { a, b } = queuePair({ ...parts, seed });
-    const pairs = answeredPairs(swinging(a, swing), swinging(b, swing));
+    const pairs = routed(answeredPairs(swinging(a, swing), swinging(b, swing)), routes);
     counts[comparePairs(pairs, bounds).verdict] += 1;
   }
   return counts;

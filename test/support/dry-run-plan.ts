@@ -21,7 +21,10 @@ export async function dryRunPlan(capture: string, flags: RawReplayOptions): Prom
     const outcome = await planWindow(planOf(choice), choice.source, opened.source, (leadIn) =>
       lines.push(...planLines(planOf(choice), leadIn)),
     );
-    return { text: [...lines, ...dryRunLines(outcome)].join('\n'), document: dryRunDocument(outcome) };
+    return {
+      text: [...lines, ...dryRunLines(outcome)].join('\n'),
+      document: dryRunDocument(outcome, opened.identity),
+    };
   } finally {
     opened.source.close();
   }

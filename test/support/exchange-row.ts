@@ -26,6 +26,7 @@ export function exchangeRow(facts: Partial<ExchangeRow> = {}): ExchangeRow {
     outputTokens: null,
     batch: null,
     answerError: null,
+    traceId: null,
     requestBytes: 10,
     responseBytes: 20,
     requestTruncated: false,

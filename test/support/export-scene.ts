@@ -119,6 +119,21 @@ const STORED = {
   requestStored: true,
 };
 
+export const NO_ACCOUNT = {
+  schemaVersion: 1,
+  kind: 'dataset-account',
+  capture: 'captures/today',
+  recorders: ['7f3a9c21'],
+  from: '2026-11-24T15:00:00.000000Z',
+  to: '2026-11-24T16:00:00.000000Z',
+  filters: [],
+  fleetSize: null,
+  coverage: null,
+  coverageUnexplained: null,
+  losses: { exchanges: 0, bytes: 0, by: {} },
+  omitted: { exchanges: 0, bytes: 0, by: {} },
+} as const;
+
 /** Writes sends with one format, as the command does. */
 export function exportOf(
   format: ExportFormat,
@@ -136,6 +151,8 @@ export function exportOf(
     mode: 'exact',
     includeBodies: true,
     objectives: null,
+    promptBlocks: null,
+    account: NO_ACCOUNT,
   });
   for (const send of sends) writer.add(send);
   writer.end({ requests: sends.length, spanNs: sends.at(-1)?.offsetNs ?? 0, concurrency: 1 });

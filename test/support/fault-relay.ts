@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
-import { afterEach } from 'vitest';
 import { FaultControl } from '../../src/app/fault-control.ts';
 import {
   FAULTS_OPTIONS,
@@ -9,13 +8,9 @@ import {
   startFaults,
 } from '../../src/app/fault-relay.ts';
 import { byProgram, type StatedOptions } from '../../src/core/options.ts';
+import { afterwards } from './leftovers.ts';
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
-const endings: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const end of endings.splice(0).reverse()) await end();
-});
 
 /** A relay in this process, ended with the test. */
 export interface RelayUnderTest {
@@ -38,7 +33,7 @@ export async function startRelay(
     ...stated,
   };
   const running = await startFaults(resolveFaultsOptions(byProgram(FAULTS_OPTIONS, asked)), SILENT);
-  endings.push(() => running.stop());
+  afterwards(() => running.stop());
   const [first] = running.proxies;
   return {
     running,
@@ -57,7 +52,7 @@ export async function plainServer(serve: (socket: Socket) => void): Promise<numb
     serve(socket);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  endings.push(() => {
+  afterwards(() => {
     server.close();
     for (const socket of sockets) socket.destroy();
   });
@@ -77,7 +72,7 @@ export class PlainClient {
 
   constructor(port: number) {
     this.socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
-    endings.push(() => this.socket.destroy());
+    afterwards(() => this.socket.destroy());
     this.socket.on('data', (bytes: Buffer) => this.chunks.push(bytes));
     this.ended = new Promise((resolve) => {
       this.socket.once('end', () => resolve('end'));

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, expect } from 'vitest';
+import { expect } from 'vitest';
+import { afterwards } from './leftovers.ts';
 import { NumberedOrigin, NumberedTraffic, type TrafficOptions } from './numbered-traffic.ts';
 import { EquationWatch, msUntil, scrape, totalOf } from './recorder-watch.ts';
 import { type RecordingProcess, startRecording } from './recording.ts';
@@ -13,11 +14,6 @@ const RECOVERY_MS = 5_000;
 /** That find the account whole after a fault. */
 const LATER_SCRAPES = 5;
 
-const mounted: string[] = [];
-afterEach(() => {
-  for (const directory of mounted.splice(0)) spawnSync('umount', ['-l', directory]);
-});
-
 /** A file system of its own, so that it can be filled and made unwritable. Needs root. */
 export function smallDisk(megabytes: number): string {
   const directory = join(temporaryDirectory(), 'disk');
@@ -25,7 +21,7 @@ export function smallDisk(megabytes: number): string {
   const flags = ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'none', directory];
   const { status, stderr } = spawnSync('mount', flags, { encoding: 'utf8' });
   expect(status, stderr).toBe(0);
-  mounted.push(directory);
+  afterwards(() => spawnSync('umount', ['-l', directory]));
   return directory;
 }
 

@@ -12,7 +12,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['cli'],
   ['index'],
   ['app'],
-  ['proxy', 'replay', 'analysis', 'formats', 'monitors', 'storage'],
+  ['proxy', 'replay', 'analysis', 'formats', 'monitors', 'storage', 'telemetry', 'trackers'],
   ['documents', 'inference', 'redaction', 'http1'],
   ['core'],
 ];
@@ -21,17 +21,18 @@ const FLOORS: readonly (readonly string[])[] = [
 const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'better-sqlite3': ['storage'],
   msgpackr: ['storage', 'replay'],
-  undici: ['replay', 'monitors', 'proxy'],
+  undici: ['replay', 'monitors', 'proxy', 'telemetry', 'trackers'],
   'http-proxy': ['proxy'],
   commander: ['cli'],
   pino: ['cli', 'app'],
   'csv-parse': ['formats'],
   'hyparquet-writer': ['formats'],
+  pbf: ['formats'],
   'prom-client': ['proxy'],
   'image-size': ['analysis'],
   tinyqueue: ['replay'],
   'fastest-levenshtein': ['cli'],
-  zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage'],
+  zod: ['core', 'cli', 'app', 'documents', 'formats', 'replay', 'proxy', 'storage', 'trackers'],
   yaml: ['app'],
 };
 

@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { repositoryRoot } from './shared-data.ts';
 
 export const deploy = join(repositoryRoot, 'deploy');
-export const guide = readFileSync(join(repositoryRoot, 'docs', 'deploy.md'), 'utf8');
+export const guide = readFileSync(join(repositoryRoot, 'docs', 'guides', 'kubernetes.md'), 'utf8');
 
 // biome-ignore lint/suspicious/noExplicitAny: manifests are other people's trees, read at a dozen places
 export type Manifest = any;

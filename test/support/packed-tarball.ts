@@ -1,41 +1,48 @@
-import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { runProcess } from './process.ts';
 import { repositoryRoot } from './shared-data.ts';
+import { temporaryDirectory } from './temp-dir.ts';
 
 /** The published package as a user has it: packed, and unpacked below somebody else's `node_modules`. */
 export interface InstalledPackage {
   /** The project it is installed in. */
   readonly project: string;
+  /** The packed file. */
+  readonly tarball: string;
   /** `bin/reprise.js` of the installed package. */
   readonly bin: string;
   /** Every file of the tarball, from the package's root. */
   readonly files: readonly string[];
 }
 
+/** What is packed, and what builds it. */
+const PACKED = [
+  ...['bin', 'src', 'docs', 'deploy', 'bench', 'scripts', 'tools/node', 'package.json', 'tsconfig.json'],
+  ...['tsconfig.build.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
+];
+
 /**
- * Packs the checkout (which builds it) and installs the tarball in `project`. Dependencies are linked from the
- * checkout instead of fetched, so that this needs no registry; only those the package declares.
+ * Packs a copy of the checkout (which builds it) and installs the tarball in `project`: two that pack at one time
+ * would delete each other's build. Dependencies are linked from the checkout instead of fetched, so that this needs no
+ * registry; only those the package declares.
  */
 export async function packAndInstall(project: string): Promise<InstalledPackage> {
-  const packed = await runProcess('npm', ['pack', '--json', '--pack-destination', project], {
-    cwd: repositoryRoot,
-  });
+  const copy = temporaryDirectory();
+  for (const path of PACKED) cpSync(join(repositoryRoot, path), join(copy, path), { recursive: true });
+  symlinkSync(join(repositoryRoot, 'node_modules'), join(copy, 'node_modules'));
+  const packed = await runProcess('npm', ['pack', '--json', '--pack-destination', project], { cwd: copy });
   if (packed.status !== 0) throw new Error(`npm pack failed\n${packed.stdout}\n${packed.stderr}`);
   const { filename, files } = readManifest(packed.stdout);
   const modules = join(project, 'node_modules');
   const root = join(modules, 'reprise');
   mkdirSync(root, { recursive: true });
-  const unpacked = await runProcess('tar', [
-    '-xzf',
-    join(project, filename),
-    '-C',
-    root,
-    '--strip-components=1',
-  ]);
+  const tarball = join(project, filename);
+  const unpacked = await runProcess('tar', ['-xzf', tarball, '-C', root, '--strip-components=1']);
   if (unpacked.status !== 0) throw new Error(`tar failed\n${unpacked.stderr}`);
   linkDependencies(root, modules);
-  return { project, bin: join(root, 'bin', 'reprise.js'), files: files.map(({ path }) => path).sort() };
+  const paths = files.map(({ path }) => path).sort();
+  return { project, tarball, bin: join(root, 'bin', 'reprise.js'), files: paths };
 }
 
 interface PackManifest {

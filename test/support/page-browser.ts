@@ -21,7 +21,7 @@ interface Place {
   querySelectorAll(what: string): { readonly length: number };
 }
 
-/** Opens pages from files in Debian's Chromium, and keeps whatever they complain of and ask for. */
+/** Opens pages from files or servers in Debian's Chromium, and keeps whatever they complain of and ask for. */
 export class PageBrowser {
   readonly complaints: string[] = [];
   /** Every address that was asked for, the pages' own among them. */
@@ -37,7 +37,8 @@ export class PageBrowser {
     return new PageBrowser(await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] }));
   }
 
-  async open(file: string, options: BrowserContextOptions = {}): Promise<Page> {
+  /** @param place a file, or an address */
+  async open(place: string, options: BrowserContextOptions = {}): Promise<Page> {
     const viewport = { width: 1100, height: 900 };
     const page = await (await this.#browser.newContext({ viewport, ...options })).newPage();
     page.on('console', (message) => {
@@ -46,7 +47,7 @@ export class PageBrowser {
     page.on('pageerror', (error) => this.complaints.push(error.message));
     page.on('dialog', (dialog) => this.complaints.push(`a dialog: ${dialog.message()}`));
     page.on('request', (request) => this.asked.push(request.url()));
-    await page.goto(pathToFileURL(file).href);
+    await page.goto(place.startsWith('http:') ? place : pathToFileURL(place).href);
     return page;
   }
 
@@ -83,25 +84,95 @@ export async function drawnSeries(page: Page): Promise<{ points: number; canvase
   );
 }
 
-/** A page in the dark, and then no wider than a telephone; both are pictured. */
-export async function expectReadable(browser: PageBrowser, file: string, name: string): Promise<Page> {
-  const page = await browser.open(file, { colorScheme: 'dark' });
-  expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(16, 22, 29)');
-  await page.screenshot({ path: picture(`${name}-dark.png`), fullPage: true });
-  await page.setViewportSize({ width: 380, height: 800 });
-  // Charts follow the width of the window a moment later.
-  const overhang = async () =>
-    await page.evaluate<number>('document.documentElement.scrollWidth - window.innerWidth');
-  await expect.poll(overhang, { timeout: 5_000 }).toBeLessThanOrEqual(0);
-  await page.screenshot({ path: picture(`${name}-380.png`), fullPage: true });
-  return page;
+/** Unfolds everything, and waits until what was folded is drawn. */
+export async function unfold(page: Page): Promise<void> {
+  await page.evaluate('for (const part of document.querySelectorAll("details")) part.open = true');
+  await expect
+    .poll(() =>
+      page
+        .locator('.live')
+        .evaluateAll((places) => places.every((place) => 'drawn' in (place as unknown as Place).dataset)),
+    )
+    .toBe(true);
+}
+
+const PAPER = { light: 'rgb(255, 255, 255)', dark: 'rgb(16, 22, 29)' } as const;
+const WIDTHS = [1_280, 380] as const;
+const FIRST_SCREEN = 800;
+
+/** What reaches over the right edge of the window, and is no part of what scrolls by itself. */
+const CUT =
+  '[...document.querySelectorAll("main *")].filter((each) => !each.closest(".scroll, .uplot") && (each.closest("svg") === null || each.matches("text")) && each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML.slice(0, 200))';
+
+/** Tables whose values are seen only after a scroll. */
+const SCROLLED =
+  '[...document.querySelectorAll(".scroll")].filter((each) => each.querySelector("table") !== null && each.scrollWidth > each.clientWidth + 1).map((each) => each.getAttribute("aria-label"))';
+
+/**
+ * A page on a screen and on a telephone, in the light and in the dark: nothing is cut, folded or not. Each is pictured
+ * as it opens, and once unfolded.
+ */
+export async function expectReadable(browser: PageBrowser, file: string, name: string): Promise<void> {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    for (const width of WIDTHS) {
+      const page = await browser.open(file, { colorScheme, viewport: { width, height: FIRST_SCREEN } });
+      const background = await page.evaluate('getComputedStyle(document.body).backgroundColor');
+      expect(background).toBe(PAPER[colorScheme]);
+      await page.screenshot({
+        path: picture(`${name}-${width}-${colorScheme}.png`),
+        fullPage: width === 380,
+      });
+      await unfold(page);
+      // Charts follow the width of the window a moment later.
+      await expect.poll(() => page.evaluate(CUT), { timeout: 5_000 }).toEqual([]);
+      expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0);
+      expect(await page.evaluate(SCROLLED)).toEqual([]);
+      await page.screenshot({
+        path: picture(`${name}-${width}-${colorScheme}-unfolded.png`),
+        fullPage: true,
+      });
+      await page.context().close();
+    }
+  }
+}
+
+/** The verdict, its figures and the chart of a page lie on the first screen, with a script and without. */
+export async function expectFirstScreen(browser: PageBrowser, file: string): Promise<void> {
+  const viewport = { width: 1_280, height: FIRST_SCREEN };
+  for (const javaScriptEnabled of [true, false]) {
+    const page = await browser.open(file, { javaScriptEnabled, viewport });
+    const bottom = async (what: string) => {
+      const box = await page.locator(what).first().boundingBox();
+      return (box?.y ?? Number.NaN) + (box?.height ?? 0);
+    };
+    for (const part of ['.banner', '.tiles', 'figure']) expect(await bottom(part)).toBeLessThan(FIRST_SCREEN);
+    expect(await page.locator('details').first().getAttribute('open')).toBeNull();
+    expect(await page.locator('details .scroll table').first().isVisible()).toBe(false);
+    await page.context().close();
+  }
+}
+
+/** A link of the contents unfolds its part, also where no script runs. */
+export async function expectContents(browser: PageBrowser, file: string): Promise<void> {
+  for (const javaScriptEnabled of [true, false]) {
+    const page = await browser.open(file, { javaScriptEnabled });
+    const link = page.locator('nav a').first();
+    const id = await link.getAttribute('href');
+    expect(await page.locator(`${id}`).isVisible()).toBe(false);
+    await link.click();
+    await expect.poll(() => page.locator(`${id}`).isVisible()).toBe(true);
+    await page.context().close();
+  }
 }
 
 /** On paper what moves is left out for what stands still. */
-export async function expectPrintable(page: Page, name: string): Promise<void> {
+export async function expectPrintable(browser: PageBrowser, file: string, name: string): Promise<void> {
+  const page = await browser.open(file);
   await page.emulateMedia({ media: 'print', colorScheme: 'light' });
   expect(await page.locator('.live').first().isVisible()).toBe(false);
   expect(await page.locator('.still').first().isVisible()).toBe(true);
   const paper = await page.pdf({ path: picture(`${name}.pdf`), format: 'A4' });
   expect(paper.byteLength).toBeGreaterThan(10_000);
+  // What is folded on a screen is printed.
+  expect(await page.locator('details .scroll table').first().isVisible()).toBe(true);
 }

@@ -1,20 +1,20 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterAll, test } from 'vitest';
+import { test } from 'vitest';
+import { atFileEnd } from './leftovers.ts';
 import type { Tool } from './peer-tools.ts';
 
-/** Called when the test file is over, whatever became of it. */
-export const endings: (() => unknown)[] = [];
-afterAll(async () => {
-  for (const end of endings) await end();
-});
-
 /** A test that needs a tool, or a skip that says why there is none. */
-export function needing(tool: Tool, name: string, body: (path: string) => Promise<void>): void {
+export function needing(
+  tool: Tool,
+  name: string,
+  body: (path: string) => Promise<void>,
+  timeoutMs?: number,
+): void {
   if ('missing' in tool) test.skip(`${name} (${tool.missing})`, () => undefined);
-  else test(name, async () => await body(tool.path));
+  else test(name, async () => await body(tool.path), timeoutMs);
 }
 
 /** What a program said until its end. */
@@ -29,9 +29,11 @@ export async function runPeer(
   command: string,
   args: readonly string[],
   cwd = dirname(command),
+  started: (child: ChildProcess) => void = () => undefined,
 ): Promise<Ended> {
   const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
-  endings.push(() => child.kill('SIGKILL'));
+  started(child);
+  atFileEnd(() => child.kill('SIGKILL'));
   let said = '';
   let stdout = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
 import { repositoryRoot } from './shared-data.ts';
 
 /** Programs of others that a suite runs, installed once a checkout and kept for the next run. */
@@ -54,6 +55,15 @@ export function goBuilt(source: string): Tool {
   return installed(home, program, () => [['go', ['build', '-o', program, source]]]);
 }
 
+/** A program built from a directory with a `go.mod` and a `go.sum`, which name the exact modules that it is made of. */
+export function goPackage(directory: string): Tool {
+  const sources = ['main.go', 'go.mod', 'go.sum'].map((name) => readFileSync(join(directory, name)));
+  const name = createHash('sha256').update(Buffer.concat(sources)).digest('hex').slice(0, 12);
+  const home = join(CACHE, `go-package-${name}`);
+  const program = join(home, 'program');
+  return installed(home, program, () => [['go', ['-C', directory, 'build', '-o', program, '.']]]);
+}
+
 /** The source of a Go module, for the schemas that lie in it: the directory it was downloaded to. */
 export function goModule(module: string): Tool {
   const { status, stdout, stderr } = spawnSync('go', ['mod', 'download', '-json', module], {
@@ -65,6 +75,13 @@ export function goModule(module: string): Tool {
   return { path: (JSON.parse(stdout) as { Dir: string }).Dir };
 }
 
+/** The root directory of a small Debian, as the base of images has it. Needs root and debootstrap. */
+export function debianRoot(release: string): Tool {
+  const home = join(CACHE, `debian-${release}`);
+  const root = join(home, 'root');
+  return installed(home, root, () => [['debootstrap', ['--variant=minbase', release, root]]]);
+}
+
 /** A program of this machine. */
 export function systemProgram(name: string): Tool {
   const { status, stdout } = spawnSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8' });
@@ -73,13 +90,27 @@ export function systemProgram(name: string): Tool {
 
 type Step = readonly [command: string, args: readonly string[], environment?: Record<string, string>];
 
-/** Runs the steps unless they ran before; a half-made installation is begun anew. */
-function installed(home: string, program: string, steps: () => readonly Step[]): Tool {
+/**
+ * Runs the steps unless they ran before; a half-made installation is begun anew. Of processes that need it at once
+ * one makes it, under a lock that ends with the process, and the others wait.
+ */
+export function installed(home: string, program: string, steps: () => readonly Step[]): Tool {
   const done = join(home, '.complete');
   if (existsSync(done)) return { path: program };
+  mkdirSync(dirname(home), { recursive: true });
+  const lock = new Database(`${home}.lock`, { timeout: 2 * INSTALL_MS });
+  try {
+    lock.exec('BEGIN EXCLUSIVE');
+    return existsSync(done) ? { path: program } : made(home, done, program, steps());
+  } finally {
+    lock.close();
+  }
+}
+
+function made(home: string, done: string, program: string, steps: readonly Step[]): Tool {
   rmSync(home, { recursive: true, force: true });
   mkdirSync(home, { recursive: true });
-  for (const [command, args, environment] of steps()) {
+  for (const [command, args, environment] of steps) {
     const { status, stderr, error } = spawnSync(command, args, {
       encoding: 'utf8',
       timeout: INSTALL_MS,

@@ -2,7 +2,7 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
+import { atFileEnd } from './leftovers.ts';
 import { repositoryRoot } from './shared-data.ts';
 
 export interface Finished {
@@ -25,12 +25,6 @@ export interface ProcessOptions {
   /** The limit of open files that it and its children have. */
   readonly openFiles?: number;
 }
-
-const running = new Set<RunningProcess>();
-
-afterAll(async () => {
-  await Promise.all([...running].map((child) => child.kill('SIGKILL')));
-});
 
 /** A process under test. Ended with the test file at the latest. */
 export class RunningProcess {
@@ -66,8 +60,8 @@ export class RunningProcess {
     // A process that ends without reading its input is no failure of the test.
     this.child.stdin?.on('error', () => {});
     this.child.stdin?.end(options.stdin ?? '');
-    running.add(this);
     this.finished = this.#end();
+    atFileEnd(() => this.kill('SIGKILL'));
   }
 
   /** Waits until `pattern` stands in the output, and returns the match. Fails when the process ends first. */
@@ -93,12 +87,8 @@ export class RunningProcess {
   }
 
   async #end(): Promise<Finished> {
-    try {
-      const [status, signal] = (await once(this.child, 'close')) as [number | null, NodeJS.Signals | null];
-      return { status, signal, stdout: this.stdout, stderr: this.stderr };
-    } finally {
-      running.delete(this);
-    }
+    const [status, signal] = (await once(this.child, 'close')) as [number | null, NodeJS.Signals | null];
+    return { status, signal, stdout: this.stdout, stderr: this.stderr };
   }
 }
 

@@ -1,7 +1,7 @@
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach } from 'vitest';
+import { afterwards } from './leftovers.ts';
 import { SERVICE_TIMES, uniform } from './queue-simulator.ts';
 
 export interface QueueServerParts {
@@ -21,16 +21,6 @@ export interface QueueServer {
 
 /** A timer fires within that long where nothing keeps its process from running. */
 const TIMER_MS = 3;
-
-const servers: Server[] = [];
-afterEach(async () => {
-  await Promise.all(
-    servers.splice(0).map((server) => {
-      server.closeAllConnections();
-      return new Promise((resolve) => server.close(resolve));
-    }),
-  );
-});
 
 /** A model server with executors, a queue before them, and steady service times: by real time. */
 export async function queueServer({
@@ -57,7 +47,10 @@ export async function queueServer({
     lateMs += Math.max(0, performance.now() - endMs - TIMER_MS);
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"outputs":[]}');
   });
-  servers.push(server);
+  afterwards(() => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return { url, lateMs: () => lateMs };

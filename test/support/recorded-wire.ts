@@ -2,8 +2,9 @@ import { systemClock } from '../../src/core/clock.ts';
 import { PipeServer } from '../../src/proxy/recorder/pipe-server.ts';
 import { makeContext } from '../proxy/recorder/harness.ts';
 import { CountingSink } from './counting-sink.ts';
+import { afterwards } from './leftovers.ts';
 import { socketPair } from './socket-pair.ts';
-import { afterwards, type PlainWire, startWire, type WireStage } from './wire-stage.ts';
+import { type PlainWire, startWire, type WireStage } from './wire-stage.ts';
 
 export interface RecordedWire extends WireStage {
   readonly sink: CountingSink;

@@ -19,8 +19,16 @@ export interface FinalAccount {
 
 export type LogLine = Readonly<Record<string, unknown>> & { readonly message: string };
 
-/** A test has no load balancer to wait for, and several recorders at once. */
-const QUICK = ['--drain-delay', '0s', '--drain-deadline', '5s', '--probe-listen', 'off'] as const;
+/** A test has no load balancer to wait for, and several recorders at once; it fails open, as deployments do. */
+const QUICK = [
+  '--fail-open',
+  '--drain-delay',
+  '0s',
+  '--drain-deadline',
+  '5s',
+  '--probe-listen',
+  'off',
+] as const;
 
 /** Starts a recorder in front of a port of this machine and waits until it listens and records. */
 export async function startRecording(

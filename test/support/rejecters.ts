@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { FailedWrite } from '../../src/proxy/net/peer-socket.ts';
+import { repeated } from './long-form.ts';
 
 /** Answers an upload without reading it and closes: each in its own way, on a thread of its own. */
 export const REJECTERS = {
@@ -31,7 +32,7 @@ export const REJECTERS = {
 } as const;
 const ANSWER = 'HTTP/1.1 413 Content Too Large\\r\\nConnection: close\\r\\nContent-Length: 3\\r\\n\\r\\nbig';
 const UPLOADS_BYTES = [200_000, 5_000_000] as const;
-const UPLOADS_EACH = 15;
+const UPLOADS_EACH = repeated(8, 15);
 
 export type Rejecter = keyof typeof REJECTERS;
 

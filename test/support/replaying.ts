@@ -1,24 +1,20 @@
 import { join } from 'node:path';
-import { afterEach, expect } from 'vitest';
+import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { type ReplayDocument, replaySchema } from '../../src/documents/replay.ts';
 import { runCommand } from './command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from './exchanges.ts';
+import { afterwards } from './leftovers.ts';
 import { type Finished, type ProcessOptions, runReprise } from './process.ts';
 import { RequestLogServer } from './request-log-server.ts';
 import { temporaryDirectory } from './temp-dir.ts';
-
-const servers: RequestLogServer[] = [];
-afterEach(async () => {
-  await Promise.all(servers.splice(0).map((server) => server.close()));
-});
 
 /** A server that is closed when the test ends. */
 export async function serverOf(
   ...args: ConstructorParameters<typeof RequestLogServer>
 ): Promise<RequestLogServer> {
   const server = new RequestLogServer(...args);
-  servers.push(server);
+  afterwards(() => server.close());
   return await server.listen();
 }
 

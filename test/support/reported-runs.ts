@@ -3,7 +3,7 @@ import { buildReport } from '../../src/analysis/report/build-report.ts';
 import { type RecordedAnswer, ReportStatistics } from '../../src/analysis/report/statistics.ts';
 import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/run/summary.ts';
-import { parseSlo } from '../../src/analysis/verdict/slo.ts';
+import { parseSlo, type Threshold } from '../../src/analysis/verdict/slo.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import type { Run, Send, SendAnswer } from '../../src/core/run.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
@@ -31,12 +31,17 @@ export function summaryOf(
   sends: readonly Send[],
   { run: facts, slo, ...input }: RunFacts = {},
 ): ReplayDocument {
-  return summariseReplay({ ...inputOf(sends, input), run: run(facts), thresholds: parseSlo(slo ?? []) });
+  const thresholds = parseSlo(slo ?? []);
+  return summariseReplay({ ...inputOf(sends, input, thresholds), run: run(facts), thresholds });
 }
 
-function inputOf(sends: readonly Send[], input: RunFacts): Omit<ReplaySummaryInput, 'run' | 'thresholds'> {
+function inputOf(
+  sends: readonly Send[],
+  input: RunFacts,
+  thresholds: readonly Threshold[] = [],
+): Omit<ReplaySummaryInput, 'run' | 'thresholds'> {
   return {
-    figures: figuresOf(sends),
+    figures: figuresOf(sends, thresholds),
     multiplier: 1.5,
     scaling: 'compress',
     skipped: { incomplete_request: 0, truncated_request: 3, no_payload: 0 },
@@ -48,8 +53,8 @@ function inputOf(sends: readonly Send[], input: RunFacts): Omit<ReplaySummaryInp
   };
 }
 
-function figuresOf(sends: readonly Send[]) {
-  const statistics = new RunStatistics();
+function figuresOf(sends: readonly Send[], thresholds: readonly Threshold[] = []) {
+  const statistics = new RunStatistics(0, null, { thresholds, stageEndsNs: [] });
   for (const each of sends.filter(({ warmup }) => !warmup)) {
     const row = exchangeRow({ arrivalUs: 1.7e15 + Math.round(each.intendedOffsetNs / 1e3), status: 200 });
     statistics.addRecorded(row);
@@ -66,7 +71,7 @@ export function reportOf(
   recorded: readonly RecordedAnswer[] | null = null,
 ): ReportDocument {
   const summary = summaryOf(sends, facts);
-  const statistics = statisticsOf(sends);
+  const statistics = statisticsOf(sends, summary.slo, summary.interrupted !== null);
   for (const answer of recorded ?? []) statistics.addRecorded(answer);
   const recording =
     recorded === null
@@ -76,20 +81,24 @@ export function reportOf(
 }
 
 /** The rows of a run, with seconds as its store counts them where none overlap another. */
-export function statisticsOf(sends: readonly Send[]) {
+export function statisticsOf(sends: readonly Send[], slo: ReplayDocument['slo'] = [], interrupted = false) {
   const ends = sends.map((each) => (each.lastByteOffsetNs ?? each.intendedOffsetNs) / 1e9);
-  const statistics = new ReportStatistics(Math.floor(Math.max(-1, ...ends)) + 1);
+  const statistics = new ReportStatistics(Math.floor(Math.max(-1, ...ends)) + 1, slo, interrupted);
   for (const each of sends) statistics.addSend(each);
   return statistics;
 }
 
 /** The directory of a run with these sends; without a summary where it is not to be sealed. */
-export function storedRun(sends: readonly Send[], facts: RunFacts | null = {}): string {
+export function storedRun(
+  sends: readonly Send[],
+  facts: RunFacts | null = {},
+  more: Partial<ReplayDocument> = {},
+): string {
   const directory = join(temporaryDirectory(), 'run');
   const store = new SqliteRunStore(directory);
   store.append(sends);
   if (facts === null) store.close();
-  else store.seal(run(facts.run), totalsOf(figuresOf(sends)), summaryOf(sends, facts));
+  else store.seal(run(facts.run), totalsOf(figuresOf(sends)), { ...summaryOf(sends, facts), ...more });
   return directory;
 }
 

@@ -1,7 +1,7 @@
 import { RunStatistics } from '../../src/analysis/run/run-statistics.ts';
 import type { RunContext } from '../../src/analysis/verdict/run-context.ts';
 import type { Send } from '../../src/core/run.ts';
-import { NO_CAPS } from '../../src/documents/caps.ts';
+import { NO_CAPS } from '../../src/documents/parts.ts';
 import type { HealthDocument } from '../../src/documents/replay.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { send } from './sends.ts';

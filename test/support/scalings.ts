@@ -12,6 +12,8 @@ export function scalingAt(
     stages: null,
     targetShare: 1,
     seed: 1,
+    rate: null,
+    concurrency: null,
     jitterMs: 0,
     perturb: [],
     ...parts,

@@ -16,19 +16,24 @@ const NO_DURATIONS = { count: 0, p50Ns: 0, p90Ns: 0, p99Ns: 0, maxNs: 0 };
 export class ScriptedEngine implements Engine {
   readonly startNs = 0;
   readonly underWay = { inFlight: 0, waiting: 0 };
+  /** A test may set it, as if an answer had begun. */
+  hasServed = false;
   readonly options: EngineOptions;
   readonly requests: PreparedRequest[] = [];
   readonly #answer: (request: PreparedRequest) => Partial<SendResult> | null;
   readonly #afterEach: (request: PreparedRequest) => void;
   readonly #untilStopped: boolean;
+  readonly #readsAll: boolean;
 
-  /** @param untilStopped it does not end by itself */
+  /** @param untilStopped it does not end by itself @param readsAll the whole plan before the first send */
   constructor(
     options: EngineOptions,
     answer: (request: PreparedRequest) => Partial<SendResult> | null,
     afterEach: (request: PreparedRequest) => void,
     untilStopped = false,
+    readsAll = false,
   ) {
+    this.#readsAll = readsAll;
     this.#untilStopped = untilStopped;
     this.options = options;
     this.#answer = answer;
@@ -40,13 +45,16 @@ export class ScriptedEngine implements Engine {
     onResults: (batch: SendResult[]) => void,
     signal: AbortSignal,
   ): Promise<EngineHealth> {
+    const due = this.#readsAll ? [...{ [Symbol.iterator]: () => requests }].values() : requests;
     while (!signal.aborted) {
-      const { done, value } = requests.next();
+      const { done, value } = due.next();
       if (done === true) break;
       this.requests.push(value);
       this.#afterEach(value);
       const answer = this.#answer(value);
-      if (answer !== null) onResults([{ ...completed(value), ...answer }]);
+      if (answer === null) continue;
+      if ((answer.status ?? 200) < 400) this.hasServed = true;
+      onResults([{ ...completed(value), ...answer }]);
     }
     while (this.#untilStopped && !signal.aborted) await setImmediate();
     return healthOf(this.requests.length, signal.aborted);

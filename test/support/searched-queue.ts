@@ -30,6 +30,17 @@ export interface QueueCase {
   readonly limit: number;
 }
 
+/** Steady and skewed services, one executor and eight, Poisson arrivals and a recorded trace. */
+export const QUEUE_CASES: readonly QueueCase[] = [
+  { arrivals: 'poisson', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
+  { arrivals: 'poisson', service: 'exponential', executors: 1, load: 0.2, percent: 95, limit: 10 },
+  { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
+  { arrivals: 'poisson', service: 'skewed', executors: 8, load: 0.3, percent: 99, limit: 8 },
+  { arrivals: 'poisson', service: 'exponential', executors: 4, load: 0.2, percent: 95, limit: 25 },
+  { arrivals: 'azure', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
+  { arrivals: 'azure', service: 'exponential', executors: 4, load: 0.13, percent: 95, limit: 5 },
+];
+
 const NS_PER_S = 1e9;
 const MEAN_S = 0.04;
 export const WINDOW_S = 20;
@@ -45,7 +56,7 @@ const GOAL = 'latency';
 const REQUEST_BYTES = 1_000;
 
 export const SEARCH: SearchOptions = {
-  goals: [{ id: GOAL, isSought: true }],
+  goals: [GOAL],
   start: 1,
   floor: 0.1,
   ceiling: 64,
@@ -163,22 +174,31 @@ export function playedQueue(
   };
 }
 
-/** Searches the capacity of a queue to the end. */
+/**
+ * Searches the capacity of a queue to the end.
+ * @param voids the share of windows that a busy generator spoils
+ */
 export function searchedQueue(
   queue: QueueCase,
   seed: number,
+  voids = 0,
 ): { readonly search: CapacitySearch; readonly reason: SearchEnd } {
   const random = uniformBy(seed);
   const search = new CapacitySearch(SEARCH);
   const start = random();
+  const hiccups = uniformBy(seed + 2 ** 20);
+  const shownOf = (kept: boolean | null, endedEarly: boolean) => {
+    const isVoid = hiccups() < voids;
+    return { ...windowOf(isVoid ? null : kept, endedEarly && !isVoid), isVoid };
+  };
   for (;;) {
     const next = search.next();
     if (next.kind === 'done') return { search, reason: next.reason };
     const { multiplier, windows, position } = next;
     const played = playedQueue(queue, multiplier, windows, (position + start) % 1, random);
     const whole = played.hopelessAtS === null ? windows : wholeWindows(played.hopelessAtS - played.leadInS);
-    const shown = played.kept.slice(0, whole).map((kept) => windowOf(kept, false));
-    if (played.hopelessAtS !== null && whole < windows) shown.push(windowOf(false, true));
+    const shown = played.kept.slice(0, whole).map((kept) => shownOf(kept, false));
+    if (played.hopelessAtS !== null && whole < windows) shown.push(shownOf(false, true));
     search.add({
       multiplier,
       windows: shown,
@@ -193,8 +213,8 @@ function wholeWindows(seconds: number): number {
 
 function windowOf(kept: boolean | null, endedEarly: boolean): PlayedWindow {
   return {
-    ...{ kept: { [GOAL]: kept }, seconds: WINDOW_S, endedEarly },
-    ...{ isVoid: false, offeredPerS: 0, lossRatio: 0 },
+    ...{ kept: { [GOAL]: kept }, endedEarly },
+    ...{ isVoid: false, isCapped: false, lossRatio: 0 },
   };
 }
 

@@ -12,12 +12,13 @@ const FACTS: CapacityFacts = {
   capture: '/captures/<monday>',
   target: 'http://127.0.0.1:8000',
   objectives: [SLO, 'errors: rate<0.01'],
+  tiers: [],
   scalingAt: (multiplier) => ({
     scaling: multiplier < 1 ? 'thin' : 'compress',
     ...{ scalingKeeps: 'order', scalingBends: 'think times' },
   }),
   search: {
-    goals: [{ id: 'all', isSought: true }],
+    goals: ['all'],
     start: 1,
     floor: 0.1,
     ceiling: 64,
@@ -50,6 +51,7 @@ function windowOf(index: number, multiplier: number): StepWindow {
     sent: planned,
     completed: Math.min(planned, CAPACITY * WINDOW_S),
     failed: 0,
+    good: isGood ? planned : 0,
     latencyMs: { p50: latency, p95: latency * 1.5, p99: latency * 2, max: latency * 3 },
     latencyMeanMs: latency,
   };
@@ -83,9 +85,10 @@ export function searched(
   steps: readonly CapacityStep[],
   endedBy: CapacityDocument['endedBy'] = 'resolved',
   noise = 0.02,
+  tiers: CapacityFacts['tiers'] = [],
 ): CapacityDocument {
   return capacityDocument(
-    FACTS,
+    { ...FACTS, tiers },
     {
       schemaVersion: 1,
       kind: 'capacity-state',

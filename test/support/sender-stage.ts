@@ -1,7 +1,7 @@
 import type { SenderHealth } from '../../src/replay/engine/health.ts';
 import { LoopTime } from '../../src/replay/engine/loop-time.ts';
 import { type PreparedRequest, packBatch, type SendResult } from '../../src/replay/engine/messages.ts';
-import { Pacer } from '../../src/replay/engine/pacer.ts';
+import { Pacer, WAKE_LEAD_NS } from '../../src/replay/engine/pacer.ts';
 import {
   SENDER_TICK_MS,
   Sender,
@@ -16,7 +16,6 @@ export const MS = 1_000_000;
 export const TICK_NS = SENDER_TICK_MS * MS;
 const TURN_NS = 2_000;
 export const START_NS = 5_000 * MS;
-const LEAD_NS = 200_000;
 
 /** A sender on a manual clock, with an event loop whose turns take 2 µs and a pacer that wakes it. */
 export class Stage implements SenderSignals {
@@ -92,7 +91,7 @@ export class Stage implements SenderSignals {
     const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
     const pacer = new Pacer({ peekNs: () => dues[0] ?? null, shift: () => dues.shift() }, null);
     const pace = (): void => {
-      const { due, waitNs } = pacer.next(this.clock.nowNs() + LEAD_NS);
+      const { due, waitNs } = pacer.next(this.clock.nowNs() + WAKE_LEAD_NS);
       if (due > 0 && !this.awake) this.sender.wake();
       if (Number.isFinite(waitNs)) this.clock.sleepUntil(this.clock.nowNs() + waitNs, pace);
     };

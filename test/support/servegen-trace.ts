@@ -9,7 +9,13 @@ export const servegenPath = sharedData(servegenFile);
 
 const ORIGIN = '2025-01-01T00:00:00Z';
 /** How it is imported. */
-export const servegenFlags = ['--time=dt_ms', '--gaps', '--unit=ms', '--client=client', `--origin=${ORIGIN}`];
+export const servegenFlags = [
+  '--time=dt_ms',
+  '--gaps',
+  '--unit=ms',
+  '--client-field=client',
+  `--origin=${ORIGIN}`,
+];
 
 /** Its arrivals in epoch microseconds, read by other means than the importer's. */
 export function servegenArrivalsUs(path: string): number[] {

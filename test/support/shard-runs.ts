@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { FidelityStatistics, type RecordedRequest, wholePlanOf } from '../../src/analysis/run/fidelity.ts';
-import { RunStatistics, totalsOf, type UnreadPart } from '../../src/analysis/run/run-statistics.ts';
+import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../src/analysis/run/summary.ts';
 import type { Run, Send } from '../../src/core/run.ts';
 import type { CheckDocument, CheckFigures, ShardDocument, WaitsFor } from '../../src/documents/replay.ts';
@@ -33,8 +33,6 @@ export interface ShardFacts {
   readonly shard?: Partial<ShardDocument>;
   readonly run?: Partial<Run>;
   readonly interrupted?: string;
-  /** What it had not read of its plan when it was. */
-  readonly unread?: UnreadPart;
   /** It played a whole plan and was no shard. */
   readonly alone?: boolean;
 }
@@ -63,7 +61,6 @@ export function shardRun(
     statistics.addPlanned(recordedOf(send), send.intendedOffsetNs);
   }
   statistics.addSends(sends);
-  if (facts.unread !== undefined) statistics.addUnread(facts.unread);
   const own = run({ id: `run-${index}`, startedAtUs: SHARD_START_US, ...facts.run });
   const shard: ShardDocument = {
     index,
@@ -78,7 +75,7 @@ export function shardRun(
     whole: wholePlanOf(all.figures()),
     ...facts.shard,
   };
-  const figures = statistics.figures();
+  const figures = statistics.figures(facts.interrupted === undefined);
   const document = {
     ...summariseReplay({
       run: own,

@@ -1,5 +1,5 @@
 import { WIRE } from '../../src/core/limits.ts';
-import { afterwards } from './wire-stage.ts';
+import { afterwards } from './leftovers.ts';
 
 /** Makes one of the wire's patiences short until the test ends. */
 export function shorten(name: keyof typeof WIRE, ms: number): void {

@@ -32,6 +32,7 @@ export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatu
     disk: { directory: '/capture', bytes: null, maxBytes: null, freeBytes: null },
     traffic: NO_TRAFFIC,
     recent: [],
+    mirror: null,
     ...changes,
   };
 }

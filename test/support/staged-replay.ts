@@ -35,6 +35,8 @@ export interface ReplaySetup {
   readonly resolveHost?: ResolveHost;
   /** The engine goes on until it is stopped. */
   readonly untilStopped?: boolean;
+  /** The engine reads the whole plan before it sends. */
+  readonly readsAll?: boolean;
 }
 
 export function replayOf(setup: ReplaySetup) {
@@ -90,6 +92,7 @@ export function replayOf(setup: ReplaySetup) {
           setup.afterEach?.(request);
         },
         setup.untilStopped,
+        setup.readsAll,
       );
       engines.push(engine);
       return engine;

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { afterEach } from 'vitest';
 import { entryPath } from '../../src/app/package.ts';
 import { Recording, type RecordingDeps, type RecordingEnd } from '../../src/app/recording/recording.ts';
 import { systemClock } from '../../src/core/clock.ts';
@@ -9,15 +8,11 @@ import type { Pair } from '../../src/proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS } from '../../src/proxy/http/options.ts';
 import type { Endpoint } from '../../src/proxy/net/endpoint.ts';
 import { DEFAULT_RECORDING_POLICY } from '../../src/redaction/recording-policy.ts';
+import { afterwards } from './leftovers.ts';
 import { LogBook } from './log-book.ts';
 import type { Plane } from './planes.ts';
 import { repositoryRoot } from './shared-data.ts';
 import { temporaryDirectory } from './temp-dir.ts';
-
-const running = new Set<() => Promise<unknown>>();
-afterEach(async () => {
-  for (const stop of [...running]) await stop();
-});
 
 export interface Supervised {
   readonly recording: Recording;
@@ -52,9 +47,11 @@ export function recordingDeps(
       maxDiskBytes: null,
       retainMs: null,
       fleetSize: null,
+      mirror: null,
       onSeal: onSeal ?? null,
     },
     version: '0',
+    failOpen: true,
     probeListen: { host: '127.0.0.1', port: 0 },
     recorderNiceness: 10,
     estimated: () => undefined,
@@ -71,12 +68,13 @@ export async function startSupervised(
   const directory = join(temporaryDirectory(), 'capture');
   const log = new LogBook();
   const recording = new Recording(recordingDeps(targetPort, directory, log, options));
+  let end: Promise<RecordingEnd> | undefined;
   const stop = () => {
-    running.delete(stop);
-    return recording.stop({ delayMs: 0, deadlineMs: 5_000 });
+    end ??= recording.stop({ delayMs: 0, deadlineMs: 5_000 });
+    return end;
   };
   const [bound] = await recording.start();
-  running.add(stop);
+  afterwards(stop);
   return { recording, directory, log, stop, port: (bound as Endpoint & { port: number }).port };
 }
 

@@ -13,8 +13,8 @@ import {
   LOCAL_CERTIFICATE_KEY_PEM,
   LOCAL_CERTIFICATE_PEM,
 } from './certificate.ts';
+import { afterwards } from './leftovers.ts';
 import { temporaryDirectory } from './temp-dir.ts';
-import { afterwards } from './wire-stage.ts';
 
 /** A TLS client that trusts the certificate of this machine. */
 export async function tlsClient(port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {

@@ -1,4 +1,3 @@
-import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import {
   BatchReader,
@@ -9,23 +8,14 @@ import {
 import { AddressBook } from '../../src/replay/http/addresses.ts';
 import { HttpClient, type SendEvents, type SendHandle } from '../../src/replay/http/client.ts';
 import type { SendEnd } from '../../src/replay/http/errors.ts';
+import { afterwards } from './leftovers.ts';
 import { prepared } from './prepared.ts';
 import { RawServer, type Respond } from './raw-server.ts';
-
-const cleanUps: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
-
-/** Has something undone after the test, the last first. */
-export function afterwards(cleanUp: () => Promise<void>): void {
-  cleanUps.push(cleanUp);
-}
 
 /** A raw server for one test. */
 export async function serve(respond?: Respond): Promise<RawServer> {
   const server = await RawServer.start(respond);
-  cleanUps.push(() => server.close());
+  afterwards(() => server.close());
   return server;
 }
 
@@ -53,7 +43,7 @@ export function transportTo(
     book,
     clock,
   );
-  cleanUps.push(async () => client.close());
+  afterwards(() => client.close());
   return client;
 }
 

@@ -1,23 +1,12 @@
 import { once } from 'node:events';
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net';
-import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Notice } from '../../src/proxy/data-plane.ts';
 import type { Endpoint } from '../../src/proxy/net/endpoint.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
 import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { TcpProxy, type WireOptions } from '../../src/proxy/tcp/tcp-proxy.ts';
-
-const stops: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop();
-});
-
-/** Done after the test, last come first. */
-export function afterwards(stop: () => unknown): void {
-  stops.push(stop);
-}
+import { afterwards } from './leftovers.ts';
 
 /** A TCP address of this machine; port 0 is any free one. */
 export function local(port = 0, tls = false): Endpoint {

@@ -1,9 +1,130 @@
-import type { AutoscalingDocument, LoadStep } from '../../documents/autoscaling.ts';
+import { hasFailed, type Send } from '../../core/run.ts';
+import type { AutoscalingDocument, ElasticityFigures, LoadStep } from '../../documents/autoscaling.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
-import { type ElasticityWindow, elasticityOf } from './elasticity.ts';
-import type { LoadSeconds } from './load-seconds.ts';
+import { latencyOf } from '../run/latency.ts';
+import type { Threshold } from '../verdict/slo.ts';
 
 const NS_PER_S = 1e9;
+const NS_PER_MS = 1e6;
+
+/**
+ * Counts the load of each second at its arrival, not when it was answered: a target that is too small would look idle.
+ * A second violates an objective where more of its requests are over the limit than the objective lets be.
+ */
+export class LoadSeconds {
+  readonly #objectives: readonly { readonly threshold: Threshold; readonly allowed: number }[];
+  /** By second: flat, because a run may last for weeks. */
+  readonly #offered: number[] = [];
+  /** Of each objective, the requests that broke its limit. */
+  readonly #over: readonly number[][];
+
+  /** @param thresholds those that say something of a second: percentiles and maxima of latency, and shares of errors */
+  constructor(thresholds: readonly Threshold[]) {
+    this.#objectives = thresholds.flatMap((threshold) => {
+      const allowed = allowedShare(threshold);
+      return allowed === null ? [] : [{ threshold, allowed }];
+    });
+    this.#over = this.#objectives.map(() => []);
+  }
+
+  add(sends: readonly Send[]): void {
+    for (const send of sends) {
+      const at = Math.floor(send.intendedOffsetNs / NS_PER_S);
+      this.#offered[at] = this.offeredAt(at) + 1;
+      for (const [index, { threshold }] of this.#objectives.entries()) {
+        const over = this.#over[index];
+        if (over !== undefined && isOver(threshold, send)) over[at] = (over[at] ?? 0) + 1;
+      }
+    }
+  }
+
+  /** Requests that were due in a second. */
+  offeredAt(second: number): number {
+    return this.#offered[second] ?? 0;
+  }
+
+  /** Seconds that violate an objective, ascending; null where no objective says anything of a second. */
+  violated(): readonly number[] | null {
+    if (this.#objectives.length === 0) return null;
+    return [...this.#offered.keys()].filter((second) =>
+      this.#objectives.some(
+        ({ allowed }, at) => (this.#over[at]?.[second] ?? 0) > allowed * this.offeredAt(second) + 1e-9,
+      ),
+    );
+  }
+}
+
+function allowedShare({ metric, aggregation, operator, limit, slice }: Threshold): number | null {
+  if (slice !== null || !operator.startsWith('<')) return null;
+  if (metric === 'errors') return aggregation.kind === 'rate' ? limit : null;
+  if (metric !== 'latency' && metric !== 'service') return null;
+  if (aggregation.kind === 'percentile') return 1 - aggregation.percent / 100;
+  return aggregation.kind === 'max' ? 0 : null;
+}
+
+/** A request that failed, or never left, was never answered. Who left as recorded says nothing. */
+function isOver({ metric, limit }: Threshold, send: Send): boolean {
+  if (send.cancelled) return false;
+  if (send.refused || send.actualOffsetNs === null) return true;
+  const failed = hasFailed(send);
+  if (metric === 'errors' || failed) return failed;
+  const latency = latencyOf({ ...send, actualOffsetNs: send.actualOffsetNs }, true);
+  if (latency === null) return true;
+  return (metric === 'latency' ? latency.scheduledNs : latency.serviceNs) > limit * NS_PER_MS;
+}
+
+/** Load and replicas in one window of a run. */
+export interface ElasticityWindow {
+  readonly offeredPerSecond: number;
+  /** Ready replicas; null where they are not known. */
+  readonly replicas: number | null;
+}
+
+/**
+ * Elasticity as the SPEC Research Group measures it (Herbst et al., "Ready for Rain?", 2016, and the BUNGEE benchmark):
+ * accuracy, timeshare and instability of the supply against the demand d = ceil(load ÷ rate of one replica), at least 1.
+ * @param windowS length of each window, seconds
+ * @returns null where the number of replicas is known in no window
+ */
+export function elasticityOf(
+  windows: readonly ElasticityWindow[],
+  windowS: number,
+  ratePerReplica: number,
+): ElasticityFigures | null {
+  const known = windows.flatMap(({ offeredPerSecond, replicas }) => {
+    const demand = Math.max(1, Math.ceil(offeredPerSecond / ratePerReplica - 1e-9));
+    return replicas === null ? [] : [{ demand, replicas }];
+  });
+  if (known.length === 0) return null;
+  const sum = (of: (each: (typeof known)[number], at: number) => number) =>
+    known.reduce((total, each, at) => total + of(each, at), 0);
+  const percentOf = (total: number) => (100 / known.length) * total;
+  const moves = (each: (typeof known)[number], at: number) => {
+    const before = known[at - 1];
+    if (before === undefined) return 0;
+    const isAlike = Math.sign(each.replicas - before.replicas) === Math.sign(each.demand - before.demand);
+    return isAlike ? 0 : 1;
+  };
+  return {
+    ratePerReplica,
+    windowS,
+    knownS: known.length * windowS,
+    under: {
+      accuracyPercent: percentOf(sum(({ demand, replicas }) => Math.max(demand - replicas, 0) / demand)),
+      timesharePercent: percentOf(sum(({ demand, replicas }) => (demand > replicas ? 1 : 0))),
+    },
+    over: {
+      accuracyPercent: percentOf(sum(({ demand, replicas }) => Math.max(replicas - demand, 0) / demand)),
+      timesharePercent: percentOf(sum(({ demand, replicas }) => (replicas > demand ? 1 : 0))),
+    },
+    instabilityPercent: percentOf(sum(moves)),
+    replicaSeconds: {
+      supplied: windowS * sum(({ replicas }) => replicas),
+      needed: windowS * sum(({ demand }) => demand),
+      overPerfect: windowS * sum(({ demand, replicas }) => Math.max(replicas - demand, 0)),
+    },
+  };
+}
 
 /** A series of replicas and where it comes from. */
 export interface ReplicaSeries {

@@ -6,12 +6,14 @@ import {
   type CapacityStep,
   type EndedBy,
   type LoadPoint,
+  type MonitoredAtLoad,
   type StepWindow,
 } from '../../documents/capacity.ts';
 import { namesBesideOurs, parseSlo } from '../verdict/slo.ts';
-import { type CurvePoint, kneeOf, sizingOf } from './curve.ts';
+import { kneeOf } from './curve.ts';
 import { CapacitySearch, type GoalResult, type PlayedStep, type SearchOptions } from './search.ts';
 import { isOfGenerator } from './step-windows.ts';
+import { goalsOfTier, keepsAll, type Tier } from './tiers.ts';
 
 /** The goal that loads are chosen for: every objective together. */
 export const ALL_OBJECTIVES = 'all';
@@ -22,6 +24,7 @@ export interface CapacityFacts {
   readonly capture: string;
   readonly target: string;
   readonly objectives: readonly string[];
+  readonly tiers: readonly Tier[];
   /** As steps at a multiplier are scaled. */
   readonly scalingAt: (
     multiplier: number,
@@ -36,20 +39,29 @@ export interface CapacityFacts {
   readonly directory: string;
 }
 
-/** The steps as the search takes them. */
-export function playedSteps(steps: readonly CapacityStep[], windowS: number): PlayedStep[] {
+/**
+ * The steps as the search takes them.
+ * @param sets goals that are searched together, by the name of what they make up
+ */
+export function playedSteps(
+  steps: readonly CapacityStep[],
+  sets: ReadonlyMap<string, readonly string[]> = new Map(),
+): PlayedStep[] {
   return steps.map(({ multiplier, windows, endedEarly, spentS }) => ({
     multiplier,
     spentS,
     windows: windows.map((window, at) => ({
-      kept: { ...window.goals, [ALL_OBJECTIVES]: keptOf(window) },
-      seconds: windowS,
+      kept: {
+        ...window.goals,
+        [ALL_OBJECTIVES]: keptOf(window),
+        ...Object.fromEntries([...sets].map(([id, goals]) => [id, keepsAll(window.goals, goals)])),
+      },
       endedEarly:
         (endedEarly === 'hopeless' || endedEarly === 'failed') &&
         at === windows.length - 1 &&
         window.result === 'bad',
       isVoid: isSpoiled(window),
-      offeredPerS: window.planned / windowS,
+      isCapped: isSpoiled(window) && window.doubts.includes('in_flight_cap'),
       lossRatio: window.planned === 0 ? 0 : 1 - window.completed / window.planned,
     })),
   }));
@@ -77,8 +89,11 @@ export function capacityDocument(
   const names = [
     ...new Set(steps.flatMap(({ windows }) => windows.flatMap(({ goals }) => Object.keys(goals)))),
   ];
-  const goals = [ALL_OBJECTIVES, ...names].map((id) => ({ id, isSought: id === ALL_OBJECTIVES }));
-  const results = new CapacitySearch({ ...search, goals }, playedSteps(steps, state.windowS))
+  const sets = new Map(
+    facts.tiers.map((tier) => [`tier ${tier.name}`, goalsOfTier(tier, facts.tiers, names)]),
+  );
+  const goals = [ALL_OBJECTIVES, ...names, ...sets.keys()] as const;
+  const results = new CapacitySearch({ ...search, goals }, playedSteps(steps, sets))
     .results()
     // Another server breaks elsewhere.
     .map((result) => (endedBy === 'not_representative' ? { ...result, fit: null } : result));
@@ -88,8 +103,9 @@ export function capacityDocument(
   });
   const found = results.map((result) => goalOf(result, noise.share, pointOf));
   const [all = { passes: null, fails: null, boundary: null, interval: null }] = found;
-  const curve = curveOf(steps);
-  const knee = kneeOf(curve.map(knownPoint).filter((point) => point !== null));
+  const byLoad = stepsOfCurve(steps);
+  const curve = byLoad.map((step) => curvePoint(step, state.windowS));
+  const knee = kneeOf(curve);
   const { name: _, ...breaking } = { name: '', ...all };
   return {
     schemaVersion: CAPACITY_SCHEMA_VERSION,
@@ -109,9 +125,14 @@ export function capacityDocument(
       shape: results[0]?.fit?.shape ?? null,
     },
     gaveFirst: gaveFirst(steps, all.fails?.multiplier ?? null),
-    goals: found.slice(1),
+    goals: found.slice(1, 1 + names.length),
+    tiers: facts.tiers.map(({ name, objectives }, at) => ({
+      ...found[1 + names.length + at]!,
+      ...{ name, objectives: objectives.map(({ expression }) => expression) },
+    })),
     curve,
     knee: knee && pointOf(knee.multiplier),
+    monitors: monitorsOf(byLoad, knee?.multiplier ?? null),
     sizing: endedBy === 'not_representative' ? null : sizing(facts, all, curve),
     calibration: calibration && {
       pairs: calibration.pairs,
@@ -174,8 +195,8 @@ function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): C
   return { objective: name, multiplier, window: first.index, observed: first.observed[name] ?? null };
 }
 
-/** One point a load: of its steps the one with the most windows. Percentiles are of the whole step, never averaged. */
-function curveOf(steps: readonly CapacityStep[]): CapacityDocument['curve'] {
+/** One step a load, ascending: the one with the most windows. Its percentiles are of the whole step, never averaged. */
+function stepsOfCurve(steps: readonly CapacityStep[]): CapacityStep[] {
   const byLoad = new Map<number, CapacityStep>();
   for (const step of steps) {
     const known = byLoad.get(step.multiplier);
@@ -186,29 +207,47 @@ function curveOf(steps: readonly CapacityStep[]): CapacityDocument['curve'] {
       byLoad.set(step.multiplier, step);
     }
   }
-  return [...byLoad.values()]
-    .sort((a, b) => a.multiplier - b.multiplier)
-    .map((step) => ({
-      multiplier: step.multiplier,
-      ratePerSecond: step.ratePerSecond,
-      completedPerSecond: step.achieved.ratePerSecond,
-      latencyMeanMs: step.latencyMeanMs,
-      latencyMs: step.latencyMs,
-    }));
+  return [...byLoad.values()].sort((a, b) => a.multiplier - b.multiplier);
 }
 
-function knownPoint(point: CapacityDocument['curve'][number]): CurvePoint | null {
-  const { p50, p95, p99 } = point.latencyMs;
-  const mean = point.latencyMeanMs;
-  if (mean === null || p50 === null || p95 === null || p99 === null) return null;
+function curvePoint(step: CapacityStep, windowS: number): CapacityDocument['curve'][number] {
+  const { multiplier, ratePerSecond, achieved, latencyMeanMs, latencyMs, windows } = step;
+  const judged = windows.filter(({ result }) => result !== 'void');
+  const good = judged.reduce<number | null>(
+    (sum, window) => (sum === null || window.good == null ? null : sum + window.good),
+    0,
+  );
   return {
-    multiplier: point.multiplier,
-    offeredPerS: point.ratePerSecond,
-    answeredPerS: point.completedPerSecond,
-    latencyMs: { mean, p50, p95, p99 },
+    ...{ multiplier, ratePerSecond, completedPerSecond: achieved.ratePerSecond },
+    goodPerSecond: good === null ? null : good / (judged.length * windowS),
+    ...{ latencyMeanMs, latencyMs },
   };
 }
 
+/** Each monitored series over the loads. */
+function monitorsOf(
+  byLoad: readonly CapacityStep[],
+  knee: number | null,
+): NonNullable<CapacityDocument['monitors']> {
+  const seen = byLoad.flatMap(({ multiplier, monitors = [] }) =>
+    monitors.map(({ p50, p95, max, ...facts }) => ({ facts, at: { multiplier, p50, p95, max } })),
+  );
+  return [...Map.groupBy(seen, ({ facts }) => JSON.stringify(facts)).values()].map((each) => {
+    const loads = each.map(({ at }) => at);
+    const atKnee = loads.find(({ multiplier }) => multiplier === knee) ?? null;
+    return { ...each[0]!.facts, knee: atKnee && seenAt(atKnee), loads };
+  });
+}
+
+function seenAt({ p50, p95, max }: MonitoredAtLoad): MonitoredAtLoad {
+  return { p50, p95, max };
+}
+
+const TIMES_PEAK = [1, 1.5, 2] as const;
+/** So that 3.0000000000000004 replicas are three. */
+const ROUNDING = 1e-9;
+
+/** How many replicas the recorded traffic takes, if capacity grows with their number, and what good requests cost. */
 function sizing(
   { replicas, replicaCost, peakPerSecond, ratePerSecond }: CapacityFacts,
   { passes, interval }: Pick<CapacityGoal, 'passes' | 'interval'>,
@@ -217,12 +256,18 @@ function sizing(
   if (passes === null) return null;
   // The lower end of the interval is what is sure; a load that passed is no less.
   const multiplier = Math.min(passes.multiplier, interval?.[0] ?? passes.multiplier);
-  const goodPerS = curve.find((point) => point.multiplier === passes.multiplier)?.completedPerSecond ?? 0;
-  const sized = sizingOf({
-    ...{ replicas, multiplier, goodPerS, replicaCostPerHour: replicaCost },
-    peakOverPlayed: peakPerSecond / ratePerSecond,
-  });
-  return { replicas, peakPerSecond, ...sized, replicasNeeded: [...sized.replicasNeeded] };
+  const goodPerS = curve.find((point) => point.multiplier === passes.multiplier)?.goodPerSecond ?? 0;
+  const forPeak = (replicas * peakPerSecond) / ratePerSecond / multiplier;
+  return {
+    ...{ replicas, peakPerSecond },
+    replicasNeeded: TIMES_PEAK.map((timesPeak) => ({
+      timesPeak,
+      replicas: Math.max(1, Math.ceil(forPeak * timesPeak - ROUNDING)),
+    })),
+    overProvisionedShare: 1 - forPeak / replicas,
+    costPerThousandGood:
+      replicaCost === null || goodPerS <= 0 ? null : (replicas * replicaCost * 1_000) / (3_600 * goodPerS),
+  };
 }
 
 function voidsOf(steps: readonly CapacityStep[]): Record<string, number> {

@@ -8,17 +8,13 @@
 export interface Goal {
   /** Share of the seconds at a load that may be bad; 0.5 makes the boundary the load at which half of the windows pass. */
   readonly exceedRatio: number;
-  /** Length of a full window, seconds. A shorter one counts for less. */
-  readonly windowS: number;
   /** Seconds of windows that decide a load at the latest. */
   readonly durationS: number;
 }
 
 /** What one window showed of one goal. */
-export interface Trial {
+interface Trial {
   readonly isGood: boolean;
-  /** As planned, seconds: tells full windows from short ones. */
-  readonly plannedS: number;
   /** As played, seconds. */
   readonly seconds: number;
   /** Share of its requests that were not good, 0 to 1. */
@@ -26,42 +22,35 @@ export interface Trial {
 }
 
 /** `lower`: the target stands this load. `upper`: it does not. `undecided`: more windows are needed. */
-export type LoadClass = 'lower' | 'upper' | 'undecided';
+type LoadClass = 'lower' | 'upper' | 'undecided';
 
 /** Seconds of windows at one load, by what they showed of one goal. */
 export class LoadStat {
   readonly #goal: Goal;
   readonly #losses: { readonly lossRatio: number; readonly seconds: number }[] = [];
-  #goodFullS = 0;
-  #badFullS = 0;
-  #goodShortS = 0;
-  #badShortS = 0;
+  #goodS = 0;
+  #badS = 0;
 
   constructor(goal: Goal) {
     this.#goal = goal;
   }
 
-  add({ isGood, plannedS, seconds, lossRatio }: Trial): void {
-    const isFull = plannedS >= this.#goal.windowS;
-    if (isFull) this.#losses.push({ lossRatio, seconds });
-    if (isFull && isGood) this.#goodFullS += seconds;
-    else if (isFull) this.#badFullS += seconds;
-    else if (isGood) this.#goodShortS += seconds;
-    else this.#badShortS += seconds;
+  add({ isGood, seconds, lossRatio }: Trial): void {
+    this.#losses.push({ lossRatio, seconds });
+    if (isGood) this.#goodS += seconds;
+    else this.#badS += seconds;
   }
 
   /**
    * Whether the load is a lower bound if all windows still to come are good, and if all are bad. As many seconds are
-   * still to come as `durationS` lacks. Short good windows only make up for short bad ones.
+   * still to come as `durationS` lacks.
    */
   estimates(): { readonly optimistic: boolean; readonly pessimistic: boolean } {
     const { exceedRatio, durationS } = this.#goal;
-    const madeUp = (this.#goodShortS * exceedRatio) / (1 - exceedRatio);
-    const badS = this.#badFullS + Math.max(0, this.#badShortS - madeUp);
-    const allS = Math.max(this.#goodFullS + badS, durationS);
+    const allS = Math.max(this.#goodS + this.#badS, durationS);
     return {
-      optimistic: badS <= allS * exceedRatio,
-      pessimistic: allS - this.#goodFullS <= allS * exceedRatio,
+      optimistic: this.#badS <= allS * exceedRatio,
+      pessimistic: allS - this.#goodS <= allS * exceedRatio,
     };
   }
 
@@ -77,7 +66,7 @@ export class LoadStat {
    */
   get lossRatio(): number {
     const { exceedRatio, durationS } = this.#goal;
-    let leftS = Math.max(durationS, this.#goodFullS + this.#badFullS) * (1 - exceedRatio);
+    let leftS = Math.max(durationS, this.#goodS + this.#badS) * (1 - exceedRatio);
     let ratio = 1;
     for (const each of this.#losses.toSorted((a, b) => a.lossRatio - b.lossRatio)) {
       ratio = each.lossRatio;

@@ -14,7 +14,7 @@ export interface HealthyStep {
 }
 
 /** Requests of a step so far. */
-export interface StepProgress {
+interface StepProgress {
   readonly due: number;
   /** Sent, and neither answered nor failed: what our side has not sent is no backlog of the target. */
   readonly inFlight: number;

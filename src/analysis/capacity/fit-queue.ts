@@ -85,7 +85,7 @@ export function fitQueue(requests: readonly ServedRequest[]): QueueFit | null {
 }
 
 /** How far the model is from a recording that it was not fitted to. */
-export interface QueueCheck {
+interface QueueCheck {
   readonly requests: number;
   readonly percentiles: readonly {
     readonly percent: number;

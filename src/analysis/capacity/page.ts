@@ -1,83 +1,124 @@
-import { formatMs, formatMultiplier } from '../../core/units.ts';
-import type { CapacityDocument } from '../../documents/capacity.ts';
-import {
-  type ChartData,
-  escaped,
-  facts,
-  figure,
-  findingList,
-  type PageAssets,
-  section,
-  tableSection,
-  viewPage,
-} from '../render/html.ts';
-import { capacityView } from './view.ts';
+import { formatMultiplier } from '../../core/units.ts';
+import type { CapacityDocument, LoadPoint } from '../../documents/capacity.ts';
+import { drawnSeries, timeSeries } from '../render/charts.ts';
+import { type ChartData, type PageAssets, type Tile, tablesPart, tilesOf, viewPage } from '../render/html.ts';
+import { numberText, shareText } from '../render/table.ts';
+import { monitorCharts } from '../report/monitors.ts';
+import { capacityView, observedText } from './view.ts';
 
 /** The breaking point as one page to read, to print and to hand on. */
 export function capacityPage(document: CapacityDocument, assets: PageAssets): string {
   const view = capacityView(document);
-  const curve = curveFigure(document);
-  const body = [
-    factsOf(document),
-    section('Throughput and latency', curve.html),
-    ...view.sections.map((each) => tableSection(each)),
-    section('Notes', findingList(view.notes)),
+  const curve = [...curveFigure(document), ...monitorFigures(document)];
+  return viewPage(
+    view,
+    {
+      title: view.title,
+      first: tilesOf(capacityTiles(document)) + curve.map(({ html }) => html).join(''),
+      parts: view.sections.map((each) => tablesPart(each)),
+      charts: curve,
+      timeZone: 'UTC',
+    },
+    assets,
+  );
+}
+
+function capacityTiles({
+  breakingPoint,
+  gaveFirst,
+  knee,
+  sizing,
+  noise,
+  tiers = [],
+}: CapacityDocument): Tile[] {
+  const { passes, fails } = breakingPoint;
+  const load = (label: string, point: typeof passes, state?: Tile['state']): Tile => ({
+    label,
+    value: point === null ? '–' : `${formatMultiplier(point.multiplier)}x`,
+    note: point === null ? 'not found' : `${numberText(point.ratePerSecond)} requests/s`,
+    ...(state && point !== null && { state }),
+  });
+  return [
+    load('largest load that passes', passes, { tone: 'good', word: 'passes' }),
+    load('least load that fails', fails, { tone: 'bad', word: 'fails' }),
+    load('knee of the latency', knee),
+    ...(gaveFirst === null
+      ? []
+      : [{ label: 'gave first', value: gaveFirst.objective, note: observedText(gaveFirst) }]),
+    ...tiers.map(({ name, passes, fails }) => ({
+      ...load(`tier ${name} passes`, passes),
+      note: fails === null ? 'nothing played failed it' : `fails ${formatMultiplier(fails.multiplier)}x`,
+    })),
+    ...(noise.source === 'none'
+      ? []
+      : [
+          {
+            label: 'noise of the target',
+            value: shareText(noise.share),
+            note: 'between windows of one load',
+          },
+        ]),
+    ...(sizing?.replicasNeeded ?? []).slice(0, 1).map(({ timesPeak, replicas }) => ({
+      label: `replicas at ${timesPeak}x the peak`,
+      value: String(replicas),
+      note: 'by the load that passes',
+    })),
   ];
-  return viewPage(view, 'Breaking point', body, curve.data === null ? [] : [{ data: curve.data }], assets);
 }
-
-function factsOf({ breakingPoint, gaveFirst, knee, sizing, noise }: CapacityDocument): string {
-  const load = (multiplier: number | undefined) =>
-    multiplier === undefined ? '–' : `${formatMultiplier(multiplier)}x`;
-  return facts([
-    ['passes', load(breakingPoint.passes?.multiplier)],
-    ['fails', load(breakingPoint.fails?.multiplier)],
-    ['half of the windows pass', load(breakingPoint.boundary?.multiplier)],
-    ['gave first', gaveFirst?.objective ?? '–'],
-    ['knee', load(knee?.multiplier)],
-    ['noise of the target', noise.source === 'none' ? '–' : `${(noise.share * 100).toFixed(1)} %`],
-    ...(sizing?.replicasNeeded ?? []).map(
-      ({ timesPeak, replicas }) => [`replicas at ${timesPeak}x the peak`, String(replicas)] as const,
-    ),
-  ]);
-}
-
-const WIDTH = 800;
-const HEIGHT = 260;
-const EDGE = { left: 74, right: 24, top: 12, bottom: 24 } as const;
-const TICKS = 4;
 
 /** Latency over throughput, as queueing theory draws it: with the knee, and the load that passes and that fails. */
-function curveFigure(document: CapacityDocument): { readonly html: string; readonly data: ChartData | null } {
+function curveFigure(document: CapacityDocument) {
   const points = document.curve
     .filter(({ latencyMs }) => latencyMs.p50 !== null && latencyMs.p99 !== null)
     .toSorted((a, b) => a.ratePerSecond - b.ratePerSecond);
-  const words = {
-    title: 'Latency over load',
-    unit: 'ms; requests due per second',
-    source: 'scheduled latency of requests that were served, one point a load',
-    lookFor: 'the knee, where latency leaves its level, and how far before the failing load it lies',
-  };
-  if (points.length < 2) return { html: '<p class="soft">too few loads for a curve</p>', data: null };
-  const data: ChartData = {
+  if (points.length < 2) return [];
+  const series = timeSeries({
     id: 'load-curve',
+    title: 'Latency over load',
+    tall: true,
     unit: 'ms',
+    source: 'scheduled latency of requests that were served, one point a load, by requests due per second',
+    lookFor: 'the knee, where latency leaves its level, and how far before the failing load it lies',
     x: { label: 'requests due per second', marks: marksOf(document) },
     at: points.map(({ ratePerSecond }) => round(ratePerSecond)),
-    lines: (['p50', 'p95', 'p99'] as const).map((name, at) => ({
+    lines: (['p50', 'p95', 'p99'] as const).map((name) => ({
       label: name,
-      colour: (['one', 'two', 'three'] as const)[at] ?? 'one',
-      values: points.map(({ latencyMs }) => (latencyMs[name] === null ? null : round(latencyMs[name]))),
+      values: points.map(({ latencyMs }) => latencyMs[name]),
     })),
-  };
-  const body = `<div class="live" id="${data.id}"></div><div class="still">${still(data)}</div>`;
-  return { html: figure(words, body), data };
+    timeZone: 'UTC',
+  });
+  return [series];
+}
+
+/** What monitors saw, on the axis of the latency. */
+function monitorFigures({ curve, monitors = [], ...document }: CapacityDocument) {
+  const lines = monitors.map((series) => ({
+    ...series,
+    values: curve.map(
+      ({ multiplier }) => series.loads.find((load) => load.multiplier === multiplier)?.p95 ?? null,
+    ),
+  }));
+  const x = { label: 'requests due per second', marks: marksOf({ curve, ...document }) };
+  const charts = monitorCharts(lines, () => ({
+    source: 'p95 of the step of each load',
+    lookFor: 'what comes to its limit before the load that fails. A gap: nothing is known there',
+  }));
+  return drawnSeries(
+    charts.map((chart) => ({ ...chart, x, timeZone: 'UTC' })),
+    curve.map(({ ratePerSecond }) => round(ratePerSecond)),
+  );
 }
 
 function marksOf({
   breakingPoint: { passes, fails },
   knee,
-}: CapacityDocument): NonNullable<ChartData['x']>['marks'] {
+  curve,
+}: Pick<CapacityDocument, 'breakingPoint' | 'knee' | 'curve'>): NonNullable<ChartData['x']>['marks'] {
+  const rates = curve.map(({ ratePerSecond }) => ratePerSecond);
+  const [least, most] = [Math.min(...rates), Math.max(...rates)];
+  // Within a quarter of either end a label would be cut.
+  const isFirst = ({ ratePerSecond }: LoadPoint) => ratePerSecond < least + (most - least) / 4;
+  const isLast = ({ ratePerSecond }: LoadPoint) => ratePerSecond > most - (most - least) / 4;
   const marks = [
     { name: 'knee', point: knee, colour: 'soft' },
     { name: 'passes', point: passes, colour: 'good' },
@@ -86,46 +127,16 @@ function marksOf({
   return marks.flatMap(({ name, point, colour }) =>
     point === null
       ? []
-      : [{ label: `${name} ${formatMultiplier(point.multiplier)}x`, at: round(point.ratePerSecond), colour }],
+      : [
+          {
+            label: `${name} ${formatMultiplier(point.multiplier)}x`,
+            at: round(point.ratePerSecond),
+            colour,
+            // What passes lies to the left of what fails, and so do their labels.
+            isBefore: name === 'passes' ? !isFirst(point) : name === 'fails' && isLast(point),
+          },
+        ],
   );
-}
-
-/** The same where no script runs. */
-function still({ at, lines, x }: ChartData): string {
-  const [least, most] = [at[0] ?? 0, at.at(-1) ?? 1];
-  const top = Math.max(...lines.flatMap(({ values }) => values.map((value) => value ?? 0))) || 1;
-  const left = (value: number) =>
-    (EDGE.left + ((value - least) / (most - least || 1)) * (WIDTH - EDGE.left - EDGE.right)).toFixed(1);
-  const height = (value: number) =>
-    (HEIGHT - EDGE.bottom - (value / top) * (HEIGHT - EDGE.bottom - EDGE.top)).toFixed(1);
-  const rows = Array.from({ length: TICKS + 1 }, (_, tick) => (top * tick) / TICKS).map(
-    (value) =>
-      `<line x1="${EDGE.left}" x2="${WIDTH - EDGE.right}" y1="${height(value)}" y2="${height(value)}"/><text x="${EDGE.left - 6}" y="${height(value)}" text-anchor="end">${escaped(formatMs(value))}</text>`,
-  );
-  const ends = [least, most].map(
-    (value) => `<text x="${left(value)}" y="${HEIGHT - 6}" text-anchor="middle">${value}/s</text>`,
-  );
-  const marks = (x?.marks ?? []).map(
-    ({ label, at: place, colour }, index) =>
-      `<line x1="${left(place)}" x2="${left(place)}" y1="${EDGE.top}" y2="${HEIGHT - EDGE.bottom}" class="mark ${colour}"/><text x="${left(place)}" y="${EDGE.top + 14 * (index + 1)}" text-anchor="end">${escaped(label)}</text>`,
-  );
-  const curves = lines.map(({ label, colour, values }) => {
-    const known = values.flatMap((value, index) =>
-      value === null ? [] : [{ value, place: at[index] ?? 0 }],
-    );
-    const dots = known.map(
-      ({ value, place }) =>
-        `<circle class="${colour}" cx="${left(place)}" cy="${height(value)}" r="4"><title>${escaped(`${label} at ${place}/s: ${formatMs(value)}`)}</title></circle>`,
-    );
-    return `<polyline class="${colour}" points="${known.map(({ value, place }) => `${left(place)},${height(value)}`).join(' ')}"/>${dots.join('')}`;
-  });
-  const legend = lines
-    .map(
-      ({ label, colour }) =>
-        `<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}`,
-    )
-    .join('');
-  return `<p class="legend">${legend}</p><div class="curve scroll"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="latency over requests due per second">${rows.join('')}${ends.join('')}${marks.join('')}${curves.join('')}</svg></div>`;
 }
 
 function round(value: number): number {

@@ -1,16 +1,9 @@
 import { type BoundaryFit, fitBoundary, type LoadOutcome } from './boundary.ts';
 import { type ClassifiedLoad, LoadStat, type RelevantBounds, relevantBounds } from './classify.ts';
 
-/** What is searched for: an objective, a tier of them, or the same of a slice. */
-export interface SearchGoal {
-  /** Its name in `PlayedWindow.kept`, such as `latency{model=gpt}: p(99)<200`; unique. */
-  readonly id: string;
-  /** Whether loads are chosen for it. Others are judged by the same windows and cost nothing. */
-  readonly isSought: boolean;
-}
-
 export interface SearchOptions {
-  readonly goals: readonly SearchGoal[];
+  /** Names in `PlayedWindow.kept`. Loads are chosen for the first; the others are judged by the same windows. */
+  readonly goals: readonly [string, ...string[]];
   /** Multiplier of the first step. */
   readonly start: number;
   /** Multipliers that are never passed. */
@@ -34,14 +27,12 @@ export interface SearchOptions {
 export interface PlayedWindow {
   /** By goal: kept, broken, or null where too little was seen to say. */
   readonly kept: Readonly<Record<string, boolean | null>>;
-  /** As played. */
-  readonly seconds: number;
   /** The step was given up within this window as hopeless: of the goals it broke, its other windows count as this one. */
   readonly endedEarly: boolean;
   /** The generator, not the target, was the limit: the window says nothing. */
   readonly isVoid: boolean;
-  /** Requests per second that were due. */
-  readonly offeredPerS: number;
+  /** It was void by a cap of ours, which holds the next window at this load back as well. */
+  readonly isCapped: boolean;
   /** Share of the due requests that were not answered well, 0 to 1. */
   readonly lossRatio: number;
 }
@@ -54,17 +45,14 @@ export interface PlayedStep {
   readonly spentS: number;
 }
 
-/** All that a search knows; plain JSON. */
-export interface SearchState {
-  readonly options: SearchOptions;
-  readonly steps: readonly PlayedStep[];
-}
-
-/** `double` and `halve` look for a bracket, `decide` adds windows to an undecided load, `narrow` closes the interval. */
-export type StepPurpose = 'double' | 'halve' | 'decide' | 'narrow';
+/**
+ * `double` and `halve` look for a bracket, `decide` adds windows to an undecided load, `narrow` closes the interval
+ * between the bounds. `widen` plays a load beyond them, because windows contradict them.
+ */
+export type StepPurpose = 'double' | 'halve' | 'decide' | 'narrow' | 'widen';
 
 /**
- * `resolved`: every interval is as narrow as asked. `ceiling`: the largest load allowed is stood. `floor`: the least
+ * `resolved`: the interval is as narrow as asked. `ceiling`: the largest load allowed is stood. `floor`: the least
  * load allowed is not. `generator`: larger loads are limited by the generator. `budget`: no step fits the time left.
  * `unjudged`: windows say nothing of a goal, as they hold too few requests.
  */
@@ -78,8 +66,6 @@ export type NextStep =
       /** Where in the recording the step begins, as a share of its length: each step plays another part. */
       readonly position: number;
       readonly purpose: StepPurpose;
-      /** How long the step may take, seconds. */
-      readonly longestS: number;
     }
   | { readonly kind: 'done'; readonly reason: SearchEnd };
 
@@ -94,8 +80,10 @@ export interface GoalResult {
 
 /** Half of the windows. */
 const EXCEED_RATIO = 0.5;
-/** Steps with void windows at a load, after which it may count as beyond the generator. */
-const VOIDS = 2;
+/** Void windows at a load, beside two for each that was judged, that put it beyond the generator. */
+const VOIDS = 4;
+/** More windows that a cap made void than this, and than were judged, do as well. */
+const CAPPED = 1;
 /** Positions that are spread evenly however many are taken: multiples of the golden ratio, modulo 1. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
@@ -106,20 +94,16 @@ const GOLDEN = (Math.sqrt(5) - 1) / 2;
  */
 export class CapacitySearch {
   readonly #options: SearchOptions;
-  readonly #steps: PlayedStep[] = [];
+  readonly #steps: PlayedStep[];
 
+  /** @param steps what it played before */
   constructor(options: SearchOptions, steps: readonly PlayedStep[] = []) {
     this.#options = options;
-    for (const step of steps) this.add(step);
+    this.#steps = [...steps];
   }
 
-  /** Goes on with a search that was kept. */
-  static from({ options, steps }: SearchState): CapacitySearch {
-    return new CapacitySearch(options, steps);
-  }
-
-  get state(): SearchState {
-    return { options: this.#options, steps: [...this.#steps] };
+  get steps(): readonly PlayedStep[] {
+    return this.#steps;
   }
 
   /** Takes what a step showed. */
@@ -146,64 +130,69 @@ export class CapacitySearch {
   }
 
   next(): NextStep {
-    const results = this.results().filter((_, at) => this.#options.goals[at]!.isSought);
-    let end: SearchEnd = 'resolved';
-    for (const result of results) {
-      const step = this.#nextFor(result);
-      if (typeof step !== 'string') return this.#within(step);
-      if (step !== 'resolved') end = step;
-    }
-    return { kind: 'done', reason: end };
+    const step = this.#nextFor(this.#resultOf(this.#options.goals[0]));
+    return typeof step === 'string' ? { kind: 'done', reason: step } : this.#within(step);
   }
 
   /** What is known of every goal, in the order of the options. */
   results(): GoalResult[] {
-    return this.#options.goals.map(({ id }) => {
-      const loads = this.#loadsOf(id);
-      const bounds = relevantBounds(loads.classified);
-      const isBracketed = bounds.lower !== null && bounds.upper !== null;
-      return { id, ...loads, bounds, fit: isBracketed ? fitBoundary(loads.loads) : null };
-    });
+    return this.#options.goals.map((id) => this.#resultOf(id));
+  }
+
+  #resultOf(id: string): GoalResult {
+    const loads = this.#loadsOf(id);
+    const bounds = relevantBounds(loads.classified);
+    const isBracketed = bounds.lower !== null && bounds.upper !== null;
+    return { id, ...loads, bounds, fit: isBracketed ? fitBoundary(loads.loads) : null };
   }
 
   #nextFor({ id, bounds, fit, loads }: GoalResult): Wanted | SearchEnd {
     const { start, floor, ceiling, windowsToDecide } = this.#options;
     const limit = this.#generatorLimit(loads, bounds);
-    const undecided = this.#undecided(id, loads, Math.min(limit, bounds.upper?.multiplier ?? limit));
-    if (undecided !== null) return undecided;
     const top = bounds.lower?.multiplier ?? 0;
-    const decisive = Math.ceil(windowsToDecide / 2);
+    const upper = bounds.upper?.multiplier ?? Number.POSITIVE_INFINITY;
+    const undecided = this.#undecided(id, loads, top, Math.min(limit, upper));
+    if (undecided !== null) return undecided;
+    const windows = Math.ceil(windowsToDecide / 2);
     if (bounds.upper === null) {
       if (top >= ceiling) return 'ceiling';
       const wanted = top === 0 ? start : Math.min(ceiling, this.#rounded(top * 2));
-      if (wanted < limit) return { multiplier: wanted, windows: decisive, purpose: 'double' };
+      if (wanted < limit) return { multiplier: wanted, windows, purpose: 'double' };
+    }
+    if (limit < upper) {
       const between = this.#rounded(Math.sqrt(Math.max(top, floor) * limit));
       return between / Math.max(top, floor) < 1 + this.width || between >= limit
         ? 'generator'
-        : { multiplier: between, windows: decisive, purpose: 'narrow' };
+        : { multiplier: between, windows, purpose: 'narrow' };
     }
     if (bounds.lower === null) {
-      if (bounds.upper.multiplier <= floor) return 'floor';
-      const half = Math.max(floor, this.#rounded(bounds.upper.multiplier / 2));
-      return { multiplier: half, windows: decisive, purpose: 'halve' };
+      if (upper <= floor) return 'floor';
+      return { multiplier: Math.max(floor, this.#rounded(upper / 2)), windows, purpose: 'halve' };
     }
-    if (fit !== null && fit.width <= this.width) return 'resolved';
-    return { multiplier: this.#narrowing(fit, bounds), windows: decisive, purpose: 'narrow' };
+    if (fit === null || upper > top * (1 + this.width)) {
+      return { multiplier: this.#rounded(Math.sqrt(top * upper)), windows, purpose: 'narrow' };
+    }
+    return fit.width <= this.width ? 'resolved' : { ...this.#closing(fit, top, upper), windows };
   }
 
-  /** Where the next windows tell most of the boundary. */
-  #narrowing(fit: BoundaryFit | null, { lower, upper }: RelevantBounds): number {
-    const [low, high] = [lower!.multiplier, upper!.multiplier];
-    if (fit === null) return this.#rounded(Math.sqrt(low * high));
-    return this.#rounded([fit.low, fit.multiplier, fit.high][this.#steps.length % 3]!);
+  /**
+   * Where the next windows tell most of the boundary, between bounds that are as close as asked. Where windows contradict
+   * the bounds, because a smaller load broke or a larger one was stood, loads beyond them tell more.
+   */
+  #closing(fit: BoundaryFit, low: number, high: number): Pick<Wanted, 'multiplier' | 'purpose'> {
+    const wanted = this.#rounded([fit.low, fit.multiplier, fit.high][this.#steps.length % 3]!);
+    const within = Math.min(high, Math.max(low, wanted));
+    return fit.shape === 'cliff' || within === wanted
+      ? { multiplier: within, purpose: 'narrow' }
+      : { multiplier: wanted, purpose: 'widen' };
   }
 
-  /** The first load below a limit with fewer windows than decide it. Beyond it nothing has to be decided. */
-  #undecided(id: string, loads: readonly LoadOutcome[], limit: number): Wanted | SearchEnd | null {
+  /** The first load between two with fewer windows than decide it. Outside of them nothing has to be decided. */
+  #undecided(id: string, loads: readonly LoadOutcome[], from: number, to: number): Wanted | SearchEnd | null {
     const { windowsToDecide } = this.#options;
     for (const { multiplier, good, judged } of loads) {
       const need = Math.ceil(windowsToDecide / 2) - Math.max(good, judged - good);
-      if (need > 0 && judged < windowsToDecide && multiplier < limit) {
+      if (need > 0 && judged < windowsToDecide && multiplier > from && multiplier < to) {
         return this.#unjudgedAt(id, multiplier) > windowsToDecide
           ? 'unjudged'
           : { multiplier, windows: need, purpose: 'decide' };
@@ -220,17 +209,16 @@ export class CapacitySearch {
   }
 
   /**
-   * The least load that only the generator limited; infinity if none did. A hiccup of it is no limit: most windows
-   * there must say nothing, and no such load or larger one be stood.
+   * The least load that only the generator limited; infinity if none did. A hiccup of it is no limit, and a cap is one:
+   * windows there must hardly ever say anything, or mostly be capped, and no such load or larger one be stood.
    */
   #generatorLimit(loads: readonly LoadOutcome[], { lower }: RelevantBounds): number {
     const beyond = loads.filter(({ multiplier, judged }) => {
-      const voids = this.#steps
-        .filter((step) => step.multiplier === multiplier)
-        .map(({ windows }) => windows.filter(({ isVoid }) => isVoid).length)
-        .filter((count) => count > 0);
-      const isStood = multiplier <= (lower?.multiplier ?? 0);
-      return !isStood && voids.length >= VOIDS && voids.reduce((sum, each) => sum + each, 0) > judged;
+      const windows = this.#steps.flatMap((step) => (step.multiplier === multiplier ? step.windows : []));
+      const voids = windows.filter(({ isVoid }) => isVoid).length;
+      const capped = windows.filter(({ isCapped }) => isCapped).length;
+      const isBeyond = voids >= VOIDS + 2 * judged || capped > Math.max(CAPPED, judged);
+      return multiplier > (lower?.multiplier ?? 0) && isBeyond;
     });
     return Math.min(...beyond.map(({ multiplier }) => multiplier));
   }
@@ -245,13 +233,12 @@ export class CapacitySearch {
       windows: fitting,
       position: (this.#steps.length * GOLDEN) % 1,
       purpose,
-      longestS: overheadS + fitting * windowS,
     };
   }
 
   #loadsOf(id: string): { readonly loads: LoadOutcome[]; readonly classified: ClassifiedLoad[] } {
     const { windowS, windowsToDecide } = this.#options;
-    const goal = { exceedRatio: EXCEED_RATIO, windowS, durationS: windowS * windowsToDecide };
+    const goal = { exceedRatio: EXCEED_RATIO, durationS: windowS * windowsToDecide };
     const stats = new Map<number, { readonly stat: LoadStat; good: number; judged: number }>();
     for (const { multiplier, windows } of this.#steps) {
       const load = stats.get(multiplier) ?? { stat: new LoadStat(goal), good: 0, judged: 0 };
@@ -260,7 +247,7 @@ export class CapacitySearch {
         const isGood = kept[id] ?? null;
         if (isVoid || isGood === null) continue;
         const times = endedEarly && !isGood ? windowsToDecide : 1;
-        load.stat.add({ isGood, plannedS: windowS, seconds: windowS * times, lossRatio });
+        load.stat.add({ isGood, seconds: windowS * times, lossRatio });
         load.judged += times;
         if (isGood) load.good += times;
       }

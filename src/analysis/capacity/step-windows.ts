@@ -1,6 +1,6 @@
 import type { Send } from '../../core/run.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
-import { NO_CAPS } from '../../documents/caps.ts';
+import { NO_CAPS } from '../../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, WaitsFor } from '../../documents/replay.ts';
 import type { RecordedRequest } from '../run/fidelity.ts';
 import { latencyMs } from '../run/latency.ts';
@@ -8,8 +8,10 @@ import { RunStatistics } from '../run/run-statistics.ts';
 import type { SloResult } from '../verdict/evaluate.ts';
 import type { ReasonCode } from '../verdict/reasons.ts';
 import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
-import type { Threshold } from '../verdict/slo.ts';
+import { type Threshold, withRejected } from '../verdict/slo.ts';
 import { judge } from '../verdict/verdict.ts';
+import { type GoodLimits, GoodRequests, goodLimitsOf } from './good-requests.ts';
+import type { Tier } from './tiers.ts';
 
 const NS_PER_MS = 1e6;
 
@@ -54,12 +56,14 @@ export const HEALTH_UNKNOWN: HealthDocument = {
   longestStallMs: 0,
 };
 
-export interface StepWindowsParts {
+interface StepWindowsParts {
   /** Played before the first window, so that it meets a target at work; not judged. */
   readonly leadInNs: number;
   readonly windowNs: number;
   readonly multiplier: number;
   readonly thresholds: readonly Threshold[];
+  /** A request is good by the limits of every tier; without tiers by those of all objectives. */
+  readonly tiers: readonly Tier[];
   readonly waitsFor: WaitsFor | null;
   /** Those that were stated. */
   readonly bounds: Partial<JudgementBounds>;
@@ -67,11 +71,15 @@ export interface StepWindowsParts {
 
 interface OpenWindow {
   readonly statistics: RunStatistics;
+  readonly good: GoodRequests;
   planned: number;
   ended: number;
   /** Not sent because the step was stopped, by when it was due. */
   readonly unreachedNs: number[];
 }
+
+/** Objectives on the times of requests. */
+const TIMED = /^(latency|service|ttft|itl|tpot|goodput)\b/;
 
 /** Where the lead-in is kept among the windows. */
 const LEAD_IN = -1;
@@ -84,6 +92,8 @@ const LEAD_IN = -1;
 export class StepWindows {
   readonly #parts: StepWindowsParts;
   readonly #bounds: JudgementBounds;
+  readonly #goodLimits: readonly GoodLimits[];
+  readonly #implied: string | undefined;
   readonly #open = new Map<number, OpenWindow>();
   readonly #over: StepWindow[] = [];
   /** The window that the plan is drawn in. */
@@ -94,6 +104,8 @@ export class StepWindows {
 
   constructor(parts: StepWindowsParts) {
     this.#parts = parts;
+    this.#goodLimits = goodLimitsOf(parts.thresholds, parts.tiers);
+    this.#implied = impliedOf(parts.thresholds);
     // How sure one is comes from the number of windows, so each counts by what was observed.
     this.#bounds = { ...JUDGEMENT_BOUNDS, ...parts.bounds, confidence: null };
   }
@@ -132,7 +144,10 @@ export class StepWindows {
       const window = this.#open.get(this.#indexOf(send.intendedOffsetNs));
       if (window === undefined) continue;
       window.ended += 1;
-      if (send.error !== 'stopped') window.statistics.addSends([send]);
+      if (send.error !== 'stopped') {
+        window.statistics.addSends([send]);
+        window.good.add(send);
+      }
       // What we stopped ourselves took at least until then. It is no failure of the target, and was to be none.
       else if (send.actualOffsetNs !== null) {
         window.statistics.addSends([{ ...send, error: null, cancelled: true, status: send.status ?? 200 }]);
@@ -169,7 +184,8 @@ export class StepWindows {
     const { leadInNs, windowNs, thresholds, waitsFor } = this.#parts;
     const beginNs = at === LEAD_IN ? 0 : leadInNs + at * windowNs;
     const statistics = new RunStatistics(beginNs, waitsFor, { thresholds, stageEndsNs: [] });
-    const window = { statistics, planned: 0, ended: 0, unreachedNs: [] };
+    const good = new GoodRequests(this.#goodLimits);
+    const window = { statistics, good, planned: 0, ended: 0, unreachedNs: [] };
     this.#open.set(at, window);
     return window;
   }
@@ -179,26 +195,41 @@ export class StepWindows {
       if (at === LEAD_IN || at >= this.#drawing) continue;
       if (window.ended < window.planned || window.unreachedNs.length > 0) continue;
       this.#open.delete(at);
-      this.#over.push(this.#judged(at, window.statistics));
+      this.#over.push(this.#judged(at, window));
     }
   }
 
-  /** Where what was seen breaks no objective yet, what waits would: those of time are broken. */
-  #beyondHope(at: number, { statistics, unreachedNs }: OpenWindow, endedNs: number): StepWindow {
-    const judged = this.#judged(Math.max(0, at), statistics);
-    const unsent = unreachedNs.filter((dueNs) => dueNs <= endedNs).length;
+  /**
+   * What waits breaks the objectives of time, of slices only where nothing else is broken. What was kept until then
+   * might not have been.
+   */
+  #beyondHope(at: number, open: OpenWindow, endedNs: number): StepWindow {
+    const judged = this.#judged(Math.max(0, at), open);
+    const unsent = open.unreachedNs.filter((dueNs) => dueNs <= endedNs).length;
     const isSent = judged.sent >= this.#bounds.achievedShare * (judged.sent + unsent);
     const doubts = judged.doubts.filter((code) => !isSent || !OF_GIVING_UP.has(code));
     const window = { ...judged, doubts };
-    if (Object.values(window.goals).includes(false)) return { ...window, result: 'bad' };
+    const isBroken = Object.values(window.goals).includes(false);
+    const isOurs = doubts.some(isOfGenerator);
     // The backlog is ours, at least in part.
-    if (doubts.some(isOfGenerator)) return { ...window, result: 'void' };
-    const isOfTime = (name: string) => /^(latency|service|ttft|itl|tpot|goodput)\b/.test(name);
-    const goals = Object.entries(window.goals).map(([name, held]) => [name, isOfTime(name) ? false : held]);
+    if (isOurs && !isBroken) return { ...window, result: 'void' };
+    const breaks = (name: string) => !isOurs && TIMED.test(name) && (!isBroken || !name.includes('{'));
+    const goals = Object.entries(window.goals).map(([name, held]) => [
+      name,
+      breaks(name) ? false : held === true ? null : held,
+    ]);
     return { ...window, result: 'bad', goals: Object.fromEntries(goals) };
   }
 
-  #judged(index: number, statistics: RunStatistics): StepWindow {
+  /** The implied bound on refusals has one name in all windows: it is on those beyond the recorded ones of each. */
+  #named(result: SloResult, recordedRefused: number): SloResult & { readonly name: string } {
+    const { threshold, observed } = result;
+    if (this.#implied === undefined || threshold.metric !== 'rejected')
+      return { ...result, name: threshold.expression };
+    return { ...result, name: this.#implied, observed: observed && Math.max(0, observed - recordedRefused) };
+  }
+
+  #judged(index: number, { statistics, good }: OpenWindow): StepWindow {
     const { multiplier, thresholds } = this.#parts;
     const figures = statistics.figures();
     const multipliers = { multiplier, playedMultiplier: multiplier, effectiveMultiplier: multiplier };
@@ -217,6 +248,7 @@ export class StepWindows {
     const doubts = judgement.reasons
       .map(({ code }) => code)
       .filter((code) => GENERATOR.has(code) || ANSWERS.has(code));
+    const slo = judgement.slo.map((result) => this.#named(result, figures.statusMix.recordedRefused ?? 0));
     const isFailed = judgement.verdict === 'FAIL';
     const isDoubted = !isFailed && doubts.length > 0;
     const unseen = isFailed ? [] : unseenIn(judgement.slo);
@@ -225,12 +257,10 @@ export class StepWindows {
       index,
       result: isFailed ? 'bad' : isDoubted || unseen.length > 0 ? 'void' : 'good',
       doubts: [...new Set([...doubts, ...unseen])],
-      goals: Object.fromEntries(
-        judgement.slo.map((result) => [result.threshold.expression, goalOf(result, isDoubted)]),
-      ),
+      goals: Object.fromEntries(slo.map((each) => [each.name, goalOf(each, isDoubted)])),
       observed: Object.fromEntries(
-        judgement.slo.map(({ threshold, observed }) => [
-          threshold.expression,
+        slo.map(({ name, observed }) => [
+          name,
           observed === Number.POSITIVE_INFINITY ? 'Infinity' : observed,
         ]),
       ),
@@ -238,10 +268,16 @@ export class StepWindows {
       sent: outcomes.sent,
       completed: outcomes.completed,
       failed: outcomes.failed,
+      good: good.count,
       latencyMs: latencyMs(latency.scheduled),
       latencyMeanMs: latency.scheduled.mean === null ? null : latency.scheduled.mean / NS_PER_MS,
     };
   }
+}
+
+/** The bound on refusals that is implied beside any objectives; undefined where one is stated. */
+function impliedOf(thresholds: readonly Threshold[]): string | undefined {
+  return withRejected(thresholds, null)[thresholds.length]?.expression;
 }
 
 /** Why objectives are unknown. A window that did not see each of them is not good by all. */

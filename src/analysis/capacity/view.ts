@@ -1,6 +1,14 @@
-import { linesOf } from '../../core/text.ts';
+import { zonedTime } from '../../core/calendar.ts';
+import { linesOf, TonedLine } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
-import type { CapacityDocument, CapacityStep, EndedBy, LoadPoint } from '../../documents/capacity.ts';
+import type {
+  CapacityDocument,
+  CapacityGoal,
+  CapacityStep,
+  EndedBy,
+  LoadPoint,
+} from '../../documents/capacity.ts';
+import { folded, SCREEN, type ScreenLine, spaced } from '../render/screen.ts';
 import {
   columnsOf,
   type Finding,
@@ -10,9 +18,23 @@ import {
   tableLines,
   type View,
 } from '../render/table.ts';
+import { labelsText, targetFirst, valueText } from '../report/monitors.ts';
+import { observedText as amountText } from '../verdict/reasons.ts';
+import { namesBesideOurs, parseSlo } from '../verdict/slo.ts';
+import { goodLimitsOf, goodLimitsText } from './good-requests.ts';
+import { isOfGenerator } from './step-windows.ts';
 
 /** Loads of the table in a terminal: one screen holds no more. */
 const MOST_LOADS = 7;
+/** Tiers beside their number, where there are more. */
+const MOST_TIERS = 4;
+/** Lines on steps beyond the bounds and on windows that were not judged. */
+const MOST_DOUBTFUL = 4;
+/** Titles and note of the table, and one load. */
+const LEAST_TABLE = 3;
+
+/** The exceed ratio of MLRsearch is 0.5: percentiles of a load that passes may lie over their limit. */
+const PASS_TEXT = 'A load passes if half of its windows are good. p50 to p99 are of all windows.';
 
 /** What a search that ended without a breaking point, or with a wide one, ran into, and what to do. */
 const ENDS: Readonly<
@@ -25,7 +47,7 @@ const ENDS: Readonly<
   },
   generator: {
     text: 'larger loads are limited by the generator, not by the target',
-    advice: 'Raise its caps (--max-in-flight), give it more --senders or a host of its own, then go on.',
+    advice: 'Raise its caps (--max-in-flight), give it more --threads or a host of its own, then go on.',
   },
   max_multiplier: {
     text: 'the target stands the largest load that is allowed',
@@ -49,7 +71,7 @@ const ENDS: Readonly<
   },
   not_representative: {
     text: 'the target at 1x does not answer as was recorded, so that its breaking point would be another one',
-    advice: 'Point --target at the same model with the same data, or widen --calibrate-bounds.',
+    advice: 'Point --target at the same model with the same data, or widen --compare-at-1x-bounds.',
   },
   not_ready: {
     text: 'what --ready-when asks for did not hold in time',
@@ -58,12 +80,42 @@ const ENDS: Readonly<
   interrupted: { text: 'the search was stopped', advice: 'Repeat the command.' },
 };
 
-/** Of a forecast there is nothing to go on with: it is made anew. */
-function endText({ endedBy, forecast }: CapacityDocument): { text: string; advice: string } | null {
-  if (endedBy === 'resolved') return null;
+const NOT_BEGUN = {
+  text: 'one of the first requests failed, or the target refused all of at least 20: nothing was searched',
+  advice:
+    'See the log of the target, and that it is the right server, serves the recorded paths and accepts these credentials.',
+};
+
+/** Why a search ended without a narrow interval, and what to do. A forecast is made anew: nothing goes on. */
+function endText(document: CapacityDocument): { text: string; advice: string } | null {
+  const { endedBy, forecast, steps } = document;
+  if (endedBy === 'target_failed' && steps.length === 0) return NOT_BEGUN;
+  if (endedBy === 'resolved') return isAsWideAsNoise(document) ? noiseText(document) : null;
   const { text, advice } = ENDS[endedBy];
   const goesOn = forecast === undefined && (endedBy === 'budget' || endedBy === 'interrupted');
   return { text, advice: goesOn ? `${advice} With the same --out it goes on from here.` : advice };
+}
+
+/** An interval is no narrower than what the target differs from itself, so the search ends there. */
+function isAsWideAsNoise({ noise, width }: CapacityDocument): boolean {
+  return noise.share > 0 && noise.share >= width;
+}
+
+function noiseText({ noise }: CapacityDocument): { text: string; advice: string } {
+  const by = noise.share >= 1 ? '100 % or more' : `up to ${percent(noise.share)}`;
+  const anew = noise.source === 'file' ? 'another --out and --noise file' : 'another --out';
+  return {
+    text: `the search ended because its result cannot be narrower: sent twice, the same requests took ${by} longer or shorter`,
+    advice: `Give target and generator idle cores, or a longer --window. Then search with ${anew}.`,
+  };
+}
+
+/** `in 1.3 min, as narrow as asked`: every search says why it ended. */
+function spentText(document: CapacityDocument): string {
+  const { endedBy, spentS, budgetS, width } = document;
+  const spent = `${formatMs(spentS * 1e3)} of ${formatMs(budgetS * 1e3)}`;
+  if (endedBy !== 'resolved' || isAsWideAsNoise(document)) return spent;
+  return `${spent}, until the result was as narrow as asked (--width ${width})`;
 }
 
 /** Whether a search has its answer: one whose target did not come back has not, even with an interval. */
@@ -74,28 +126,102 @@ export function isFound({
   return breakingPoint.interval !== null && endedBy !== 'target_failed' && endedBy !== 'not_ready';
 }
 
+/** The result in its colour. */
+export function capacityVerdict(document: CapacityDocument): TonedLine[] {
+  const tone = isFound(document) ? 'good' : 'warn';
+  return folded(headline(document), '', 2).map((line) => new TonedLine(line, tone));
+}
+
 /** The result on one screen: at most 20 lines of 80 columns. */
-export function capacityLines(document: CapacityDocument): string[] {
+export function capacityScreen(document: CapacityDocument): ScreenLine[] {
   const { breakingPoint, gaveFirst, steps, spentS, directory, forecast } = document;
   const end = endText(document);
-  return linesOf(
-    headline(document),
-    `  passes ${pointText(breakingPoint.passes)}; fails ${pointText(breakingPoint.fails)}`,
-    gaveFirst !== null && `  gave first: ${gaveFirst.objective}, ${observedText(gaveFirst)}`,
-    end !== null && [`  ${end.text}`, `    to do: ${end.advice}`],
-    `  ${conditionsText(document)}`,
-    ...forecastLines(forecast).map((line) => `  ${line}`),
-    ...tableLines(loadColumns(), loadRows(document)).map((line) => `  ${line}`),
-    sizingText(document),
-    forecast === undefined
-      ? `Searched ${steps.length} steps in ${formatMs(spentS * 1e3)}: ${directory}`
-      : `Simulated ${steps.length} steps of ${formatMs(spentS * 1e3)} in all; nothing was sent`,
+  const sizing = sizingText(document);
+  const found = [
+    ...folded(`passes ${pointText(breakingPoint.passes)}; fails ${pointText(breakingPoint.fails)}`, '  ', 1),
+    ...(gaveFirst === null
+      ? []
+      : folded(`gave first: ${gaveFirst.objective}, ${observedText(gaveFirst)}`, '  ', 2)),
+  ];
+  const ending = [
+    ...(end === null ? [] : [...folded(end.text, '  ', 2), ...folded(`To do: ${end.advice}`, '    ', 2)]),
+  ];
+  const conditions = [
+    ...folded(conditionsText(document), '  ', 2),
+    ...(forecast === undefined ? [] : folded(forecastLines(forecast)[0] ?? '', '  ', 2)),
+  ];
+  const foot = [
+    ...(sizing === false ? [] : folded(sizing, '', 2)),
+    ...folded(
+      forecast === undefined
+        ? `Searched ${steps.length} steps in ${spentText(document)}: ${directory}`
+        : `Simulated ${steps.length} steps of ${formatMs(spentS * 1e3)} in all; nothing was sent`,
+      '',
+      3,
+    ),
+  ];
+  const verdict = capacityVerdict(document);
+  const spare = SCREEN.lines - [verdict, found, ending, conditions, foot].flat().length;
+  const tiers = tierLines(document, Math.min(MOST_TIERS, spare - LEAST_TABLE));
+  const doubtful = doubtfulLines(document, Math.min(MOST_DOUBTFUL, spare - tiers.length - LEAST_TABLE));
+  const room = spare - tiers.length - doubtful.length - LEAST_TABLE + 1;
+  const loads = tableLines(loadColumns(), loadRows(document, Math.max(1, Math.min(room, MOST_LOADS))));
+  const table = [...loads, PASS_TEXT].map((line) => `  ${line}`);
+  const results = [...found, ...tiers, ...doubtful, ...ending];
+  return spaced([verdict, results, conditions, table, foot].filter(({ length }) => length > 0));
+}
+
+/** Loads outside of the bounds were played where windows contradict these. */
+function widenedLines({ steps }: Pick<CapacityDocument, 'steps'>): string[] {
+  const widened = steps.filter(({ purpose }) => purpose === 'widen').length;
+  const text = `${countOf(widened, 'step')} outside the bounds, because some windows contradict the bounds`;
+  return linesOf(widened > 0 && text);
+}
+
+/** A line for each load with windows that say nothing of the target. */
+function voidLines({ steps }: Pick<CapacityDocument, 'steps'>): string[] {
+  const spoilt = steps.flatMap(({ multiplier, windows }) =>
+    windows.flatMap(({ result, doubts }) => (result === 'void' ? [{ multiplier, doubts }] : [])),
   );
+  const byLoad = [...Map.groupBy(spoilt, ({ multiplier }) => multiplier)].toSorted(([a], [b]) => a - b);
+  return byLoad.map(([multiplier, windows]) => {
+    const codes = [...new Set(windows.flatMap(({ doubts }) => doubts))];
+    const why = codes.some(isOfGenerator) ? ', limited by the generator' : '';
+    return `${countOf(windows.length, 'window')} at ${formatMultiplier(multiplier)}x not judged${why}: ${codes.join(', ')}`;
+  });
+}
+
+/** The first of these lines, as many as fit on the screen. */
+function doubtfulLines(document: CapacityDocument, most: number): string[] {
+  const lines = [...widenedLines(document), ...voidLines(document)];
+  const shown = lines.slice(0, Math.max(0, lines.length > most ? most - 1 : most));
+  const more = lines.length - shown.length;
+  const rest = more > 0 && most > 0 && `windows at ${countOf(more, 'more load')} not judged: see --verbose`;
+  return linesOf(shown, rest).flatMap((line) => folded(line, '  ', 1));
+}
+
+/** A line for each tier, or for the first and the number of the others. */
+function tierLines({ tiers = [] }: CapacityDocument, most: number): string[] {
+  const shown = tiers.slice(0, tiers.length > most ? most - 1 : most);
+  const more = tiers.length - shown.length;
+  return [
+    ...shown.map(({ name, passes, fails }) => {
+      const result = `: passes ${pointText(passes)}; fails ${pointText(fails)}`;
+      return `  tier ${shortened(name, SCREEN.columns - '  tier '.length - result.length)}${result}`;
+    }),
+    ...(more > 0 ? [`  ${more} ${shown.length === 0 ? 'tiers' : 'more tiers'}: see --verbose`] : []),
+  ];
+}
+
+/** Without its middle: names that are long often differ at their end. */
+function shortened(name: string, most: number): string {
+  const end = Math.floor((most - 1) / 2);
+  return name.length <= most ? name : `${name.slice(0, most - 1 - end)}…${name.slice(-end)}`;
 }
 
 /** The same for a page. */
-export function capacityView(document: CapacityDocument): View<'loads' | 'goals' | 'steps'> {
-  const { breakingPoint, endedBy, capture, target, startedAt, spentS, version } = document;
+export function capacityView(document: CapacityDocument): View<'loads' | 'goals' | 'monitors' | 'steps'> {
+  const { breakingPoint, endedBy, capture, target, startedAt, version } = document;
   const end = endText(document);
   return {
     title: document.forecast === undefined ? 'Breaking point' : 'Breaking point, as a forecast',
@@ -105,15 +231,17 @@ export function capacityView(document: CapacityDocument): View<'loads' | 'goals'
     reasons: end === null ? [] : [{ code: endedBy, ...end }],
     notes: notesOf(document),
     lines: [
+      `passes ${pointText(breakingPoint.passes)}; fails ${pointText(breakingPoint.fails)}${document.gaveFirst === null ? '' : `; gave first: ${document.gaveFirst.objective}, ${observedText(document.gaveFirst)}`}`,
       document.forecast === undefined ? `${capture} against ${target}` : `${capture}, simulated`,
-      `${startedAt}, ${document.steps.length} steps in ${formatMs(spentS * 1e3)}, version ${version}`,
+      `${zonedTime(Date.parse(startedAt), 'UTC')} UTC, ${document.steps.length} steps in ${spentText(document)}, version ${version}`,
       conditionsText(document),
       ...forecastLines(document.forecast),
-      ...linesOf(sizingText(document)),
+      ...linesOf(sizingText(document), goodText(document)),
     ],
     sections: [
       sectionOf('loads', 'Loads', [loadTable(document)]),
-      sectionOf('goals', 'Objectives', [goalTable(document)]),
+      sectionOf('goals', 'Objectives', [tierTable(document), goalTable(document)]),
+      sectionOf('monitors', 'Monitors', [monitorTable(document)]),
       sectionOf('steps', 'Steps', [stepTable(document)]),
     ],
   };
@@ -136,7 +264,7 @@ function pointText(point: LoadPoint | null): string {
     : `${formatMultiplier(point.multiplier)}x (${point.ratePerSecond.toFixed(1)}/s)`;
 }
 
-function observedText({
+export function observedText({
   objective,
   observed,
   multiplier,
@@ -144,8 +272,8 @@ function observedText({
   const at = `at ${formatMultiplier(multiplier)}x`;
   if (observed === 'Infinity') return `most got no answer ${at}`;
   if (observed === null) return at;
-  const isTime = /^(latency|service|ttft|itl|tpot)\b/.test(objective);
-  return `${isTime ? formatMs(observed) : percent(observed)} ${at}`;
+  const [threshold] = parseSlo([objective], namesBesideOurs([objective]));
+  return threshold === undefined ? at : `${amountText({ threshold, observed })} ${at}`;
 }
 
 /** What a forecast stands on: the queue, how well it explains the other half of the recording, and what it assumes. */
@@ -190,8 +318,17 @@ function sizingText({ sizing }: CapacityDocument): string | false {
   return `Replicas for the recorded peak: ${one}; at 1.5x ${more}; at 2x ${two}${cost}`;
 }
 
+/** What a good request keeps; with tiers it keeps what each of them asks for. */
+function goodText({ objectives, tiers = [] }: CapacityDocument): string | false {
+  const read = (texts: readonly string[]) => parseSlo(texts, namesBesideOurs(texts));
+  const sets = tiers.map((tier) => ({ name: tier.name, objectives: read(tier.objectives) }));
+  const limits = goodLimitsText(goodLimitsOf(read(objectives), sets));
+  const whose = tiers.length === 0 ? '' : ', the strictest of all tiers';
+  return limits !== '' && `good requests are served within ${limits} (ms${whose})`;
+}
+
 function loadColumns(): Table['columns'] {
-  return columnsOf(['load'], ['due/s', 'answered/s', 'p50', 'p95', 'p99', 'windows']).concat(
+  return columnsOf(['load'], ['due/s', 'answered/s', 'p50', 'p95', 'p99', 'good']).concat(
     columnsOf([''], []),
   );
 }
@@ -206,13 +343,14 @@ function loadRows(document: CapacityDocument, most = MOST_LOADS): string[][] {
     .filter((point) => kept.has(point))
     .map(({ multiplier, ratePerSecond, completedPerSecond, latencyMs }) => {
       const windows = steps.filter((step) => step.multiplier === multiplier).flatMap((step) => step.windows);
+      const judged = windows.filter(({ result }) => result !== 'void').length;
       const good = windows.filter(({ result }) => result === 'good').length;
       return [
         `${formatMultiplier(multiplier)}x`,
         ratePerSecond.toFixed(1),
         completedPerSecond.toFixed(1),
         ...[latencyMs.p50, latencyMs.p95, latencyMs.p99].map(timeText),
-        `${good}/${windows.length}`,
+        `${good} of ${judged}`,
         markOf(document, multiplier),
       ];
     });
@@ -235,7 +373,8 @@ function loadTable(document: CapacityDocument): Table {
   return {
     title: 'Load, throughput and latency',
     unit: 'requests/s; scheduled latency',
-    source: 'for each load its step with the most windows; windows good of all that were played',
+    source:
+      'for each load its step with the most windows; good windows keep every objective, of those that could be judged. A load passes if half of them are good (exceed ratio 0.5 of MLRsearch)',
     lookFor:
       'where answered stops to follow due, and latency leaves its level: the knee comes before the breaking point',
     columns: loadColumns(),
@@ -250,12 +389,54 @@ function goalTable({ goals }: CapacityDocument): Table {
     source: 'the same windows, judged by one objective each',
     lookFor: 'which objective breaks first, and how much the others would leave',
     columns: columnsOf(['objective'], ['passes', 'fails', 'interval']),
-    rows: goals.map(({ name, passes, fails, interval }) => [
-      name,
-      passes === null ? NONE : `${formatMultiplier(passes.multiplier)}x`,
-      fails === null ? NONE : `${formatMultiplier(fails.multiplier)}x`,
-      interval === null ? NONE : interval.map((each) => `${formatMultiplier(each)}x`).join(' to '),
-    ]),
+    rows: goals.map((goal) => [goal.name, ...boundsOf(goal)]),
+  };
+}
+
+function tierTable({ tiers = [] }: CapacityDocument): Table | null {
+  if (tiers.length === 0) return null;
+  return {
+    title: 'Each tier',
+    unit: 'multipliers of the recorded traffic',
+    source: 'the same windows, judged by the objectives of one tier and those of every tier',
+    lookFor:
+      'how much more a looser tier leaves; a tier without a load that fails was not looked for further',
+    columns: columnsOf(['tier'], ['passes', 'fails', 'interval']).concat(columnsOf(['objectives'], [])),
+    rows: tiers.map((tier) => [tier.name, ...boundsOf(tier), tier.objectives.join('; ')]),
+  };
+}
+
+function boundsOf({ passes, fails, interval }: CapacityGoal): string[] {
+  const at = (multiplier: number) => `${formatMultiplier(multiplier)}x`;
+  return [
+    ...[passes, fails].map((point) => (point === null ? NONE : at(point.multiplier))),
+    interval === null ? NONE : interval.map(at).join(' to '),
+  ];
+}
+
+function monitorTable({ monitors = [], breakingPoint: { passes, fails } }: CapacityDocument): Table | null {
+  if (monitors.length === 0) return null;
+  return {
+    title: 'Monitored at the knee, and at the loads that pass and fail',
+    unit: 'as stated; of counters the rate a second',
+    source: 'for each load its step with the most windows',
+    lookFor: 'what comes to its limit between the load that passes and the one that fails',
+    columns: columnsOf(
+      ['series', 'from'],
+      ['knee p50', 'p95', 'max', 'passes p95', 'max', 'fails p95', 'max'],
+    ),
+    rows: targetFirst(monitors).map((series) => {
+      const at = (point: LoadPoint | null) =>
+        series.loads.find(({ multiplier }) => multiplier === point?.multiplier);
+      const text = (value: number | null | undefined) => valueText(series, value);
+      const [passing, failing] = [at(passes), at(fails)];
+      return [
+        `${series.name}${labelsText(series)}`,
+        series.source,
+        ...[series.knee?.p50, series.knee?.p95, series.knee?.max].map(text),
+        ...[passing?.p95, passing?.max, failing?.p95, failing?.max].map(text),
+      ];
+    }),
   };
 }
 
@@ -290,18 +471,13 @@ function reasonsText({ reasons, endedEarly }: CapacityStep): string {
   ].join('; ');
 }
 
-function notesOf({
-  inverted,
-  voidWindows,
-  scaling,
-  scalingKeeps,
-  scalingBends,
-}: CapacityDocument): Finding[] {
-  const voids = Object.entries(voidWindows);
+function notesOf(document: CapacityDocument): Finding[] {
+  const { inverted, scaling, scalingKeeps, scalingBends } = document;
+  const spoilt = voidLines(document);
   return [
     {
       code: 'scaling',
-      text: `${scaling} keeps ${scalingKeeps}; it bends ${scalingBends}`,
+      text: `${scaling} keeps ${scalingKeeps}; it changes ${scalingBends}`,
       advice: 'A breaking point is only as true as the scaling behind it: compare with another --scaling.',
     },
     ...(inverted.length === 0
@@ -313,13 +489,18 @@ function notesOf({
             advice: 'The result lies below the smallest load that failed.',
           },
         ]),
-    ...(voids.length === 0
+    ...widenedLines(document).map((text) => ({
+      code: 'widened',
+      text,
+      advice: 'The boundary is no cliff: see the windows of each load in the table of loads.',
+    })),
+    ...(spoilt.length === 0
       ? []
       : [
           {
             code: 'void_windows',
-            text: `windows that say nothing of the target: ${voids.map(([code, count]) => `${code} ${count}`).join(', ')}`,
-            advice: 'docs/verdict.md explains each code.',
+            text: spoilt.join('; '),
+            advice: 'docs/guides/reading-a-verdict.md explains each code.',
           },
         ]),
   ];

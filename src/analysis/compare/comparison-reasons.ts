@@ -1,13 +1,35 @@
-import type { ComparedMetric, FactDifference, ShiftedFigure } from '../../documents/comparison.ts';
-import { figureText, latencyText, pointsText, ratioText, shareText } from '../render/table.ts';
-import { listed, type Reason, type Words, worded } from '../verdict/reasons.ts';
+import { listed, shellWord } from '../../core/text.ts';
+import { countOf, formatMs } from '../../core/units.ts';
+import type {
+  ComparedMetric,
+  ComparedRoute,
+  ComparedSide,
+  FactDifference,
+  ShiftedFigure,
+} from '../../documents/comparison.ts';
+import {
+  changeText,
+  figureText,
+  latencyText,
+  metricName,
+  NONE,
+  numberText,
+  pointsText,
+  ratioText,
+  shareText,
+} from '../render/table.ts';
+import { type Reason, type Words, worded } from '../verdict/reasons.ts';
+import { isStoppedByFailures } from '../verdict/run-context.ts';
+import { differingMetric } from './routes.ts';
 
 /** A reason of a comparison: what was found, and what to change. */
 export type ComparisonReason = Pick<Reason, 'text' | 'advice'> & { readonly code: string };
 
+type Stopped = NonNullable<ComparedSide['stopped']>;
+
 const OPEN_ADVICE = 'Replay a longer window on both sides, or a lower multiplier, where queues vary less.';
 const MISMATCH_ADVICE =
-  'See the mismatches of B by kind: reprise report. What may vary is left out by --check-ignore, or allowed by --check-tolerance.';
+  'See the mismatches of B by kind: reprise report B. What may vary is left out by --response-ignore, or allowed by --response-tolerance.';
 
 /** Every reason that `compare` can give. A code may name the metric or the side as well. */
 const COMPARISONS = {
@@ -16,7 +38,7 @@ const COMPARISONS = {
     advice: ({ metric: { name }, kind }) => {
       if (kind === 'better') return 'Nothing to do.';
       if (name === 'mismatched') return MISMATCH_ADVICE;
-      return 'Look at the slowest and the failed requests of B: reprise report.';
+      return 'See what is slow or failed in B: reprise show B --slowest 20, or --failed.';
     },
   }),
   too_few_pairs: words<ComparedMetric>({
@@ -37,15 +59,15 @@ const COMPARISONS = {
   }),
   no_answer: words<ComparedMetric>({
     text: ({ name, windows, blindWindows }) =>
-      `${name} cannot be told: in ${blindWindows} of ${windows} windows neither side has an answer at this percentile`,
+      `${metricName(name)} is undecided: in ${blindWindows} of ${windows} windows neither side has an answer at this percentile`,
     advice:
-      'See the failures of both runs: reprise report. Replayed without what fails (--path, --status), the rest can be compared.',
+      'See the failures of both: reprise show A --failed, and reprise show B --failed. Replayed without what fails (--path, --status), the rest can be compared.',
   }),
   our_lag: words<ComparedMetric>({
     text: ({ name, ratio, ratioLessLag }) =>
-      `${name} cannot be told for how late we sent: its ratio is ${ratioText(ratio)} from the planned instants, and ${ratioText(ratioLessLag)} from when we sent`,
+      `${metricName(name)} is undecided, as we sent late: its ratio is ${ratioText(ratio)} from the planned instants, and ${ratioText(ratioLessLag)} from when we sent`,
     advice:
-      'Give the generators of both runs idle cores of their own, or replay both at a smaller multiplier.',
+      'Give the generators of both runs idle cores or hosts of their own; reprise selftest says what a host keeps up with.',
   }),
   not_compared: words<{ name: string }>({
     text: ({ name }) => `${name} is not compared: no stream has it on both sides`,
@@ -68,25 +90,50 @@ const COMPARISONS = {
   }),
   unanswered: words<null>({
     text: () => 'most requests got no answer on either side: there is nothing to compare',
-    advice: 'See the errors of both runs: reprise report.',
+    advice: 'See the errors of both sides: reprise show A --failed, and reprise show B --failed.',
+  }),
+  unserved: words<{ pairs: number; ofA: number }>({
+    text: ({ pairs, ofA }) => `of ${countOf(pairs, 'request')} A served ${numberText(ofA)} and B none`,
+    advice:
+      'See the errors and statuses of B: reprise report B. Its target must be up and know these paths and credentials.',
   }),
   answers_differ: words<{ before: number | null; after: number }>({
     text: ({ before, after }) =>
       `${shareText(after)} of the answers of B differ from the recorded ones${before === null ? '; A was not checked' : `, of A ${shareText(before)}`}`,
     advice:
-      'See the mismatches of B by kind: reprise report. What is answered differently cannot be compared by its time.',
+      'See the mismatches of B by kind: reprise report B. What is answered differently cannot be compared by its time.',
   }),
   b_unchecked: words<null>({
     text: () => 'the answers of A were held against the recorded ones, and those of B were not',
-    advice: 'Replay B with --check as well: a build that answers otherwise may be faster for that alone.',
+    advice:
+      'Replay B with --compare-responses as well: a build that answers otherwise may be faster for that alone.',
   }),
   left_out: words<{ side: string; all: number; late: number }>({
     text: ({ side, all, late }) =>
       `${shareText(all)} of the requests were left out of ${side} alone (${shareText(late)} sent late, ${shareText(all - late)} cancelled, not reached or open at the end): what is left may not stand for them`,
     advice: ({ side, all, late }) =>
       late > all / 2
-        ? `Give the generator of ${side} idle cores of its own, or replay both at a smaller multiplier.`
+        ? `Give the generator of ${side} idle cores or a host of its own; reprise selftest says what a host keeps up with.`
         : 'Replay both with --cancels wait, to their ends, and with a --drain-deadline as long as answers take.',
+  }),
+  stopped: words<Stopped & { side: string }>({
+    text: ({ side, ...stopped }) => `${side} was ${stoppedText(stopped)}: the rest was not compared`,
+    advice: ({ side, cause }) =>
+      isStoppedByFailures(cause)
+        ? `See why the target of ${side} did not serve: reprise report ${side}. Replay again once it does.`
+        : `Let it play to its end, or replay a shorter window on both sides. What ended it: reprise report ${side}.`,
+  }),
+  routes_worse: words<{ routes: readonly ComparedRoute[] }>({
+    text: ({ routes }) => `${routesAre(routes)} worse: ${routesText(routes)}`,
+    advice: ({ routes: [worst] }) => {
+      const of = worst?.route == null ? '' : ` --route ${shellWord(worst.route)}`;
+      return `See what is slow there: reprise show B${of} --slowest 20. What failed: --failed.`;
+    },
+  }),
+  routes_doubtful: words<{ routes: readonly ComparedRoute[] }>({
+    text: ({ routes }) =>
+      `${routesAre(routes)} probably worse, with too few pairs to be sure: ${routesText(routes)}`,
+    advice: OPEN_ADVICE,
   }),
   run_invalid: words<{ side: string; doubt: { text: string; advice: string } }>({
     text: ({ side, doubt }) => `${side} is no valid run: ${doubt.text}`,
@@ -138,23 +185,54 @@ function words<Facts>(each: Words<Facts>): Words<Facts> {
   return each;
 }
 
-function changedText({ name, unit, a, b, ratio, interval }: ComparedMetric): string {
-  if (unit !== 'ms') {
-    const of = name === 'mismatched' ? 'answers' : 'requests';
-    return `${name} went from ${shareText(a)} to ${shareText(b)} of the ${of}`;
-  }
-  if (a === 'Infinity' || b === 'Infinity') return `${name} went from ${latencyText(a)} to ${latencyText(b)}`;
-  const change = ((ratio ?? 1) - 1) * 100;
-  const longer = `${Math.abs(change).toFixed(1)} % ${change > 0 ? 'longer' : 'shorter'}`;
-  return `${name} is ${longer}: ratio ${ratioText(ratio)}, between ${ratioText(interval?.[0])} and ${ratioText(interval?.[1])}`;
+/** `stopped (Ctrl-C) after 120 of 300 planned requests` */
+export function stoppedText({ cause, sent, planned, planCounted }: Stopped): string {
+  const why = isStoppedByFailures(cause)
+    ? 'most requests failed or were rejected'
+    : cause.replace(/SIGINT$/, 'Ctrl-C');
+  const of = `${planCounted ? '' : 'at least '}${numberText(planned)}`;
+  return `stopped (${why}) after ${numberText(sent)} of ${of} planned requests`;
 }
 
-function undecidedText({ name, pairs, pairsNeeded }: ComparedMetric, why: string): string {
-  return `${name} cannot be told from ${pairs} pairs: ${why}; about ${pairsNeeded} pairs are needed`;
+function routesAre({ length }: readonly ComparedRoute[]): string {
+  return `${countOf(length, 'route')} ${length === 1 ? 'is' : 'are'}`;
+}
+
+function routesText(routes: readonly ComparedRoute[]): string {
+  return listed(
+    routes.map((each) => {
+      const metric = differingMetric(each);
+      return `${each.route ?? 'no route'}${metric === undefined ? '' : `, ${changedText(metric)}`}`;
+    }),
+  );
+}
+
+function changedText(metric: ComparedMetric): string {
+  const { name, unit, a, b, interval } = metric;
+  if (unit !== 'ms') {
+    const of = name === 'mismatched' ? 'answers' : 'requests';
+    return `${metricName(name)} went from ${shareText(a)} to ${shareText(b)} of the ${of}`;
+  }
+  const values = `${metricName(name)} went from ${latencyText(a)} to ${latencyText(b)}`;
+  const change = changeText(metric);
+  if (change === NONE) return values;
+  return `${values}: ${change} window by window (99 %: ${ratioText(interval?.[0])} to ${ratioText(interval?.[1])})`;
+}
+
+function undecidedText({ name, pairs, pairsNeeded, windowNeededS }: ComparedMetric, why: string): string {
+  const needed =
+    windowNeededS == null
+      ? `about ${numberText(pairsNeeded)} pairs are needed`
+      : `a run of about ${formatMs(windowNeededS * 1e3)} would tell, ${timesLonger(pairs, pairsNeeded)} times as long`;
+  return `${metricName(name)} is undecided with ${numberText(pairs)} pairs: ${why}; ${needed}`;
+}
+
+function timesLonger(pairs: number, pairsNeeded: number | null): string {
+  return numberText(Number(((pairsNeeded ?? 0) / Math.max(1, pairs)).toPrecision(2)));
 }
 
 function rangeText({ unit, interval90 }: ComparedMetric): string {
   const isRatio = unit === 'ms';
   const text = isRatio ? ratioText : pointsText;
-  return `the ${isRatio ? 'ratio' : 'difference'} lies between ${text(interval90?.[0])} and ${text(interval90?.[1])}`;
+  return `${isRatio ? 'window by window B ÷ A' : 'the difference'} lies between ${text(interval90?.[0])} and ${text(interval90?.[1])}`;
 }

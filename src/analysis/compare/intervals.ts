@@ -56,14 +56,6 @@ export function spreadsOver(windows: number, differencesOf: (windows: number) =>
   return counts.map((count) => spreadOf(differencesOf(count)));
 }
 
-/** Median of all means of two differences, each with itself as well (Hodges and Lehmann): robust against one odd window. */
-export function hodgesLehmann(differences: readonly number[]): number {
-  const means = differences.flatMap((one, at) => differences.slice(at).map((other) => (one + other) / 2));
-  means.sort((a, b) => a - b);
-  const middle = means.length / 2;
-  return (means[Math.floor(middle)]! + means[Math.ceil(middle) - 1]!) / 2;
-}
-
 /** Correlation at which neighbours no longer count as such, and how fast lags grow. */
 const NEGLIGIBLE = 0.03;
 const LAG_GROWTH = 1.5;

@@ -1,32 +1,28 @@
 import type {
   ComparedMetric,
+  ComparedRoute,
   ComparisonBounds,
   ComparisonDocument,
   FactDifference,
+  RouteComparison,
 } from '../../documents/comparison.ts';
 import type { CheckDocument, ReplayDocument } from '../../documents/replay.ts';
 import { AnswerLikeness, differencesIn } from '../run/likeness.ts';
-import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
+import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
 import { type ComparisonReason, comparisonReason } from './comparison-reasons.ts';
+import { planMetrics } from './metrics.ts';
 import {
   ANSWERED,
   CHECKED,
-  comparableItls,
-  comparableLatencies,
-  comparableTtfts,
-  FAILED,
   type PairCounts,
   type PairedAnswers,
-  type PairedTimes,
   type SideAnswers,
   STREAMED,
   TELLS_ERROR,
-  TURNED_AWAY,
   WHOLE,
-  withoutLag,
 } from './pairs.ts';
-import { checkedPairs, mismatchMetric, SMALL_PART, shareMetric, statusDistance } from './shares.ts';
-import { type ComparedTimes, latencyMetrics } from './times.ts';
+import { compareRoutes } from './routes.ts';
+import { statusDistance } from './shares.ts';
 
 export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
   floor: 0.05,
@@ -35,6 +31,7 @@ export const COMPARISON_BOUNDS: ComparisonBounds = Object.freeze({
 });
 
 interface PairsJudgement extends Pick<ComparisonDocument, 'verdict' | 'reasons' | 'notes'> {
+  readonly routes: RouteComparison | null;
   readonly metrics: readonly ComparedMetric[];
   /** Kinds of stream times that no pair has on both sides. */
   readonly unknown: readonly string[];
@@ -47,8 +44,9 @@ interface PairsJudgement extends Pick<ComparisonDocument, 'verdict' | 'reasons' 
 const MIX_BOUND = 0.02;
 
 /**
- * Judges B against A by the same requests: WORSE if any metric is worse. BETTER if one is better and no other is
- * worse or may be. SAME if every required metric shows that nothing changed. Otherwise INCONCLUSIVE.
+ * Judges B against A by the same requests: WORSE if any metric is worse, also of one route, or if B serves nothing.
+ * BETTER if one is better and no other is worse or may be. SAME if every required metric shows that nothing changed.
+ * Otherwise INCONCLUSIVE.
  * @param others doubts that the pairs do not show
  */
 export function comparePairs(
@@ -56,29 +54,10 @@ export function comparePairs(
   bounds: ComparisonBounds = COMPARISON_BOUNDS,
   others: readonly ComparisonReason[] = [],
 ): PairsJudgement {
-  const { a, b, count } = pairs;
-  const checked = checkedPairs(pairs);
-  // An outcome that neither side has cannot differ by chance, so it takes no part of the error.
-  const outcomes = [FAILED, TURNED_AWAY].filter(
-    (each) => a.outcome.includes(each) || b.outcome.includes(each),
-  );
-  const shares = outcomes.length + (checked.length > 0 ? 1 : 0);
-  const kinds = comparedTimes(pairs);
-  const isKnown = (times: ComparedTimes) => times.name === 'latency' || times.a.length > 0;
-  const unknown = kinds.filter((kind) => !isKnown(kind)).map(({ name }) => name);
-  const latencies = latencyMetrics(kinds.filter(isKnown), bounds, shares);
-  const judged = Math.max(1, latencies.filter(({ windows }) => windows > 0).length + shares);
-  const shareOf = (name: 'failed' | 'turned_away', outcome: number) => {
-    const isOutcome = (side: SideAnswers) => (at: number) => side.outcome[at] === outcome;
-    return shareMetric({ name, a: isOutcome(a), b: isOutcome(b) }, count, bounds, judged);
-  };
-  const metrics = [
-    ...latencies,
-    shareOf('failed', FAILED),
-    shareOf('turned_away', TURNED_AWAY),
-    ...(checked.length === 0 ? [] : [mismatchMetric(pairs, checked, bounds, judged)]),
-  ];
-  const unanswered = unansweredDoubts(latencies);
+  const { judged, unknown, metricsOf } = planMetrics(pairs);
+  const metrics = metricsOf(bounds, judged);
+  const routes = compareRoutes(pairs, bounds);
+  const unanswered = unansweredDoubts(metrics);
   const doubts = [
     ...others,
     ...mixDoubts(pairs),
@@ -87,51 +66,51 @@ export function comparePairs(
     ...unanswered,
     // If neither side answers, the other reasons add nothing.
     ...(unanswered.length > 0 ? [] : metrics.filter((metric) => isOpen(metric, bounds)).map(openReason)),
+    ...routeReasons('routes_doubtful', routes?.doubtful),
   ];
   const changes = (kind: 'worse' | 'better') =>
     metrics
       .filter(({ verdict }) => verdict === kind)
       .map((metric) => comparisonReason('changed', { metric, kind }, `${metric.name}_${kind}`));
-  const worse = changes('worse');
+  const changed = [...changes('worse'), ...routeReasons('routes_worse', routes?.worse)];
+  const worse = changed.length > 0 ? changed : unservedReasons(pairs);
   const better = changes('better');
   const notes = [
     ...metrics.filter((metric) => metric.verdict === 'undecided' && !isOpen(metric, bounds)).map(openReason),
     ...unknown.map((name) => comparisonReason('not_compared', { name }, `${name}_unknown`)),
   ];
+  const found = { metrics, routes: routes?.document ?? null, unknown };
   if (worse.length > 0)
-    return { verdict: 'WORSE', metrics, reasons: worse, notes: [...better, ...doubts, ...notes], unknown };
+    return { verdict: 'WORSE', ...found, reasons: worse, notes: [...better, ...doubts, ...notes] };
   if (doubts.length > 0)
-    return { verdict: 'INCONCLUSIVE', metrics, reasons: doubts, notes: [...better, ...notes], unknown };
-  return { verdict: better.length > 0 ? 'BETTER' : 'SAME', metrics, reasons: better, notes, unknown };
+    return { verdict: 'INCONCLUSIVE', ...found, reasons: doubts, notes: [...better, ...notes] };
+  return { verdict: better.length > 0 ? 'BETTER' : 'SAME', ...found, reasons: better, notes };
 }
 
-/** Latencies of all pairs. For streams also times of tokens, which SAME needs unless few pairs have them. */
-function comparedTimes(pairs: PairedAnswers): ComparedTimes[] {
-  const { a, b, count } = pairs;
-  const isLate = ({ lagNs }: SideAnswers) => lagNs.some((each) => each > 0);
-  const onTime = isLate(a) || isLate(b) ? withoutLag(pairs) : null;
-  const ofStreams = (
-    name: 'ttft' | 'itl_mean',
-    times: PairedTimes,
-    lessLag: PairedTimes | null,
-  ): ComparedTimes => ({ name, ...times, lessLag, required: times.a.length >= SMALL_PART * count });
-  const latency: ComparedTimes = {
-    name: 'latency',
-    ...comparableLatencies(pairs),
-    lessLag: onTime && comparableLatencies(onTime),
-    required: true,
-  };
-  const hasStreams = ({ traits }: SideAnswers) => traits.some((each) => (each & STREAMED) > 0);
-  if (!hasStreams(a) && !hasStreams(b)) return [latency];
-  return [
-    latency,
-    ofStreams('ttft', comparableTtfts(pairs), onTime && comparableTtfts(onTime)),
-    ofStreams('itl_mean', comparableItls(pairs), null),
-  ];
+function routeReasons(
+  kind: 'routes_worse' | 'routes_doubtful',
+  routes: readonly ComparedRoute[] = [],
+): ComparisonReason[] {
+  return routes.length === 0 ? [] : [comparisonReason(kind, { routes })];
+}
+
+/** Reasons that a longer run takes away. */
+const HELPED_BY_LENGTH: ReadonlySet<string> = new Set(['undecided', 'too_few_pairs']);
+
+/** How long a run would decide every metric that the verdict lacks, seconds; null if that is not known or no help. */
+export function lengthNeededS({ reasons, metrics, bounds }: ComparisonDocument): number | null {
+  if (!reasons.every(({ code }) => HELPED_BY_LENGTH.has(code))) return null;
+  const lengths = metrics.flatMap((metric) =>
+    'group' in metric || !isOpen(metric, { detect: bounds['detect'] ?? 0 })
+      ? []
+      : [metric.windowNeededS ?? Number.POSITIVE_INFINITY],
+  );
+  const longest = Math.max(0, ...lengths);
+  return longest === 0 || longest === Number.POSITIVE_INFINITY ? null : longest;
 }
 
 /** Undecided although SAME needs it, or undecided with an observed change that SAME rules out. */
-function isOpen(metric: ComparedMetric, { detect }: ComparisonBounds): boolean {
+function isOpen(metric: ComparedMetric, { detect }: Pick<ComparisonBounds, 'detect'>): boolean {
   const { verdict, required, ratio, ratioLessLag, unit } = metric;
   if (verdict !== 'undecided') return false;
   return required || (unit === 'ms' && Math.max(ratio ?? 0, ratioLessLag ?? 0) >= 1 + detect);
@@ -160,8 +139,8 @@ function likenessDoubts({ count, routes, a, b }: PairedAnswers): ComparisonReaso
   const likeness = new AnswerLikeness();
   for (let at = 0; at < count; at++) {
     if (a.outcome[at] !== ANSWERED || b.outcome[at] !== ANSWERED) continue;
-    const route = routes?.names[routes.of[at]!] ?? null;
-    likeness.add(route, comparedAnswer(a, at), comparedAnswer(b, at));
+    const route = routes === undefined ? null : routes.names[routes.of[at]!];
+    if (route !== undefined) likeness.add(route, comparedAnswer(a, at), comparedAnswer(b, at));
   }
   const differences = likeness.figures().flatMap((each) => differencesIn(each, JUDGEMENT_BOUNDS, false, 'A'));
   return differences.length === 0 ? [] : [comparisonReason('not_comparable', { differences })];
@@ -179,9 +158,19 @@ function comparedAnswer({ status, bytes, traits }: SideAnswers, at: number) {
   };
 }
 
+/** So many requests are lost on one side alone by chance once in a million times. */
+const LEAST_UNSERVED = 20;
+
+/** Too few pairs for a share are enough where B serves none of them, and A most. The guard stops such a run early. */
+function unservedReasons({ count, a, b }: PairedAnswers): ComparisonReason[] {
+  const ofA = a.outcome.filter((outcome) => outcome === ANSWERED).length;
+  if (b.outcome.includes(ANSWERED) || ofA < Math.max(LEAST_UNSERVED, count / 2)) return [];
+  return [comparisonReason('unserved', { pairs: count, ofA })];
+}
+
 /** If both sides are down, nothing can be compared. */
-function unansweredDoubts(latencies: readonly ComparedMetric[]): ComparisonReason[] {
-  const median = latencies.find(({ name }) => name === 'latency_p50');
+function unansweredDoubts(metrics: readonly ComparedMetric[]): ComparisonReason[] {
+  const median = metrics.find(({ name }) => name === 'latency_p50');
   if (median?.a !== 'Infinity' || median.b !== 'Infinity') return [];
   return [comparisonReason('unanswered', null)];
 }
@@ -256,7 +245,6 @@ const MAX_TEXT = 160;
 
 /** Doubts of a run for causes of ours: its figures say nothing about the target. */
 const OUR_CAUSES: ReadonlySet<string> = new Set([
-  'interrupted',
   'nothing_planned',
   'achieved_below',
   'arrivals_off_plan',
@@ -265,13 +253,10 @@ const OUR_CAUSES: ReadonlySet<string> = new Set([
   'shards_apart',
 ]);
 
-/** If the guard stopped a run, its target caused these, and they count against it. */
-const CAUSED_BY_FAILURES: ReadonlySet<string> = new Set(['interrupted', 'achieved_below']);
-
 /** Facts that two runs must share but do not. */
 export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDifference[] {
   const facts: [string, unknown, unknown][] = [
-    ['capture', nameOf(a.capture), nameOf(b.capture)],
+    ['capture', lastPartOf(a.capture), lastPartOf(b.capture)],
     ...PLAN_OPTIONS.map((name): [string, unknown, unknown] => [name, statedOf(a, name), statedOf(b, name)]),
   ];
   // If both runs were checked, both must have been checked alike.
@@ -286,9 +271,9 @@ function statedOf({ options }: ReplayDocument, name: string): unknown {
   return [...new Set(value.map((each) => String(each).toLowerCase()))].sort();
 }
 
-/** The last part of its path: each machine keeps a capture elsewhere, and its requests identify it. */
-function nameOf(capture: string): string {
-  return capture.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? capture;
+/** Of a path: each machine keeps a capture elsewhere, and its requests identify it. */
+function lastPartOf(path: string): string {
+  return path.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? path;
 }
 
 /** Facts that keep a run, which is B, from being compared with its recording. */
@@ -307,10 +292,10 @@ export function runDoubts(
   side: 'A' | 'B',
   { reasons, notes, interrupted }: ReplayDocument,
 ): ComparisonReason[] {
-  const isOurs = (code: string) =>
-    OUR_CAUSES.has(code) && !(isStoppedByFailures(interrupted) && CAUSED_BY_FAILURES.has(code));
+  // A stopped run has a reason of its own, so its unsent part is not named again.
+  const isTold = (code: string) => interrupted !== null && code === 'achieved_below';
   return [...reasons, ...notes]
-    .filter(({ code, severity }) => severity === 'doubt' && isOurs(code))
+    .filter(({ code, severity }) => severity === 'doubt' && OUR_CAUSES.has(code) && !isTold(code))
     .map((doubt) =>
       comparisonReason('run_invalid', { side, doubt }, `run_${side.toLowerCase()}_${doubt.code}`),
     );

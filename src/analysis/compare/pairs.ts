@@ -47,8 +47,13 @@ export type SideAnswers = {
 /** The same requests on both sides, in the order of the plan. */
 export interface PairedAnswers {
   readonly count: number;
-  /** Names of routes, and which of them each pair is of; left out where they are not told apart. */
+  /**
+   * Names of routes, and which of them each pair is of; left out where they are not told apart. The number after the
+   * last name is of all other routes together.
+   */
   readonly routes?: { readonly names: readonly (string | null)[]; readonly of: Uint32Array };
+  /** When each pair was due, nanoseconds; left out where no length of a window is asked for. */
+  readonly offsetNs?: Float64Array;
   readonly a: SideAnswers;
   readonly b: SideAnswers;
 }
@@ -113,7 +118,7 @@ function keptTimes(
 /** Of one side; some 70 bytes each, with what pairs them. */
 const MAX_COMPARED_ROWS = 16_000_000;
 const FIRST_CAPACITY = 1_024;
-const MAX_ROUTES = 1_000;
+const MAX_ROUTES = 10_000;
 
 /** What became of the rows of both sides. */
 export interface PairCounts {
@@ -238,12 +243,11 @@ export class PairTable {
     };
   }
 
-  /** Routes beyond the bound are taken for the last one: a scan has thousands. */
+  /** Routes beyond the bound have no name and one number: a scan has many. */
   #routeNumber(route: string | null): number {
-    const known = this.#routes.get(route);
-    if (known !== undefined) return known;
-    if (this.#routes.size < MAX_ROUTES) this.#routes.set(route, this.#routes.size);
-    return this.#routes.size - 1;
+    const number = this.#routes.get(route) ?? this.#routes.size;
+    if (number < MAX_ROUTES) this.#routes.set(route, number);
+    return number;
   }
 
   /** Decides what became of a request that was open or cancelled, by the answer of the other side. */

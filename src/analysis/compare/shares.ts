@@ -1,7 +1,6 @@
 import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
 import {
   halfWidth,
-  hodgesLehmann,
   JOINT_CONFIDENCE,
   SAME_CONFIDENCE,
   spreadsOver,
@@ -48,7 +47,7 @@ export function shareMetric(
   };
   const windows = windowCount(pairs, LEAST_PAIRS);
   if (windows === 0) {
-    const none = { interval: null, interval90: null, shift: null, windows: 0, verdict: 'undecided' as const };
+    const none = { interval: null, interval90: null, windows: 0, verdict: 'undecided' as const };
     return { ...base, ...none, pairsNeeded: LEAST_PAIRS * 5 };
   }
   const half = halfWidth(
@@ -61,7 +60,6 @@ export function shareMetric(
     ...base,
     interval: [difference - half, difference + half],
     interval90: [-mostBeyond(a, b, pairs, windows), most],
-    shift: hodgesLehmann(windowDifferences(b, a, pairs)(windows)),
     windows,
     verdict,
     pairsNeeded: verdict === 'undecided' ? neededFor(pairs, most - difference, bounds) : null,

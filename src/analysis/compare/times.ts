@@ -3,7 +3,6 @@ import type { ComparedMetric, ComparisonBounds, WindowLine } from '../../documen
 import {
   dependenceLength,
   halfWidth,
-  hodgesLehmann,
   JOINT_CONFIDENCE,
   MIN_WINDOWS,
   ratioDependenceLength,
@@ -49,22 +48,11 @@ interface Planned {
 }
 
 /**
- * Differences of percentiles over windows of the same requests, with intervals over the windows. A window is at
- * least eight times as long as the dependence between neighbouring latencies, of the calmer side: the same build has
- * it on both. A shared cause makes both sides dependent but not their ratios, so those bound it.
- * @param others metrics besides these that share the error with them
+ * Percentiles of the times, each with the windows over which it is compared. A window is at least eight times as long
+ * as the dependence between neighbouring latencies, of the calmer side: the same build has it on both. A shared cause
+ * makes both sides dependent but not their ratios, so those bound it.
  */
-export function latencyMetrics(
-  kinds: readonly ComparedTimes[],
-  bounds: ComparisonBounds,
-  others: number,
-): ComparedMetric[] {
-  const planned = kinds.flatMap(plansOf);
-  const judged = planned.filter(({ windows }) => windows > 0).length + others;
-  return planned.map((plan) => metricOf(plan, bounds, judged));
-}
-
-function plansOf(times: ComparedTimes): Planned[] {
+export function planTimes(times: ComparedTimes): Planned[] {
   const { a, b } = times;
   const dependence = Math.min(
     CALMER_TO_DEPENDENCE * Math.min(dependenceLength(a), dependenceLength(b)),
@@ -77,7 +65,8 @@ function plansOf(times: ComparedTimes): Planned[] {
   });
 }
 
-function metricOf(
+/** @param judged metrics that share the error, this included */
+export function timesMetric(
   { times, percent, required, least, windows }: Planned,
   bounds: ComparisonBounds,
   judged: number,
@@ -98,7 +87,6 @@ function metricOf(
       ratioLessLag: null,
       interval: null,
       interval90: null,
-      shift: null,
       windows: 0,
       blindWindows: 0,
     };
@@ -156,7 +144,7 @@ const MOST_BLIND_SHARE = 0.1;
  * a side has an answer at the percentile, and null without any.
  */
 interface PercentileChange
-  extends Pick<ComparedMetric, 'ratio' | 'interval' | 'interval90' | 'shift' | 'blindWindows' | 'verdict'> {
+  extends Pick<ComparedMetric, 'ratio' | 'interval' | 'interval90' | 'blindWindows' | 'verdict'> {
   /** Undecided because of blind windows: more pairs would not help. */
   readonly isBlind: boolean;
   /** How wide the interval of 90 % is to either side, as a logarithm. */
@@ -178,7 +166,7 @@ function percentileChange(
   const known = differencesOf(windows).filter((each) => !Number.isNaN(each));
   const blindWindows = windows - known.length;
   if (known.length === 0) {
-    const none = { ratio: null, interval: null, interval90: null, shift: null, halfLog90: 0 };
+    const none = { ratio: null, interval: null, interval90: null, halfLog90: 0 };
     return { ...none, blindWindows, verdict: 'undecided', isBlind: true };
   }
   const spreads = spreadsOver(windows, (count) =>
@@ -195,7 +183,6 @@ function percentileChange(
     ratio: Math.exp(mean),
     interval: [Math.exp(mean - half), Math.exp(mean + half)],
     interval90: [Math.exp(mean - half90), Math.exp(mean + half90)],
-    shift: Math.exp(hodgesLehmann(known)),
     blindWindows,
     verdict: isBlind ? 'undecided' : told,
     isBlind,

@@ -1,36 +1,61 @@
+import { zonedTime } from '../../core/calendar.ts';
+import { countLines } from '../../core/text.ts';
+import { countOf, formatMs } from '../../core/units.ts';
 import type {
   ComparedMetric,
   ComparedSide,
   ComparisonDocument,
   ComparisonVerdict,
+  RouteComparison,
   ShiftedFigure,
 } from '../../documents/comparison.ts';
-import { ratioPlot, timeSeries } from '../render/charts.ts';
-import { figure, findingList, type PageAssets, section, tableSection, viewPage } from '../render/html.ts';
 import {
+  calledHere,
+  changeText,
   columnsOf,
   figureText,
   latencyText,
+  metricName,
   NONE,
+  numberText,
   pointsText,
   ratioText,
+  resultText,
   sectionOf,
   shareText,
   type Table,
   type View,
 } from '../render/table.ts';
+import { stoppedText } from './comparison-reasons.ts';
+import { lengthNeededS } from './judge.ts';
+import { differingMetric } from './routes.ts';
 
-/** A comparison as people read it. */
-export function comparisonView(document: ComparisonDocument): View {
+/**
+ * A comparison as people read it.
+ * @param timeZone in which it tells times
+ * @param program as it is called
+ */
+export function comparisonView(document: ComparisonDocument, timeZone = 'UTC', program = 'reprise'): View {
   const { verdict, reasons, notes, a, b } = document;
+  const paths = { A: a.name, B: b.name };
   const pairs = pairsText(document);
   return {
     title: 'Comparison',
-    ...{ verdict, reasons, notes },
+    verdict,
+    reasons: calledHere(reasons, paths, program),
+    notes: calledHere(notes, paths, program),
     tone: TONES[verdict],
     headline: verdictSentence(document),
-    lines: [`A: ${sideText(a)}`, `B: ${sideText(b)}`, ...(pairs === '' ? [] : [pairs])],
-    sections: [sectionOf('metrics', 'Metrics', [metricTable(document)])],
+    lines: [
+      directionsText(document),
+      ...sideTexts(document, timeZone),
+      ...[a, b].filter(({ run }) => run !== null).map(ownText),
+      ...(pairs === '' ? [] : [pairs]),
+    ],
+    sections: [
+      sectionOf('metrics', 'Metrics', [metricTable(document)]),
+      sectionOf('routes', 'By route', [routeTable(document)]),
+    ].filter(({ tables }) => tables.length > 0),
   };
 }
 
@@ -56,27 +81,133 @@ function metricTable({ compares, metrics }: ComparisonDocument): Table {
     title: 'Every metric',
     unit: 'latency and ttft: from the planned instant to the last byte, to the first token; itl_mean: mean time between tokens of a stream; shares of pairs',
     source: 'requests that were sent on both sides, paired by their recorded id',
-    lookFor: 'undecided metrics: a longer window would tell',
-    columns: columnsOf(
-      ['metric'],
-      ['A', 'B', 'change', 'joint 99 % interval', '90 % interval', 'windows', 'result'],
-    ),
+    lookFor:
+      'the result, which is judged window by window: a window that is slow on both sides is no change. A and B are over the whole run. How long a run would decide what is undecided is in the notes',
+    toneOf: resultTone,
+    columns: columnsOf(['metric'], METRIC_COLUMNS),
     rows: metrics.filter((metric): metric is ComparedMetric => !isShift(metric)).map(metricCells),
   };
 }
 
+const METRIC_COLUMNS = [
+  'A',
+  'B',
+  'window by window',
+  'joint 99 % interval',
+  '90 % interval',
+  'windows',
+  'result',
+];
+
+function resultTone(cell: string): 'good' | 'bad' | null {
+  return cell === 'better' ? 'good' : cell === 'worse' ? 'bad' : null;
+}
+
+/** Each route by the metric that differs most. */
+function routeTable({ routes }: ComparisonDocument): Table | null {
+  if (routes == null) return null;
+  return {
+    title: routesText(routes),
+    unit: 'as of every metric',
+    source: `the pairs of each route, by the metric that differs most; all are in --json. The intervals of all routes hold together at 99 %`,
+    lookFor: 'a route that is worse although the whole is not. Undecided ones have too few pairs',
+    toneOf: resultTone,
+    columns: columnsOf(['route', 'metric'], ['pairs', ...METRIC_COLUMNS]),
+    rows: routes.shown.flatMap((each) => {
+      const metric = differingMetric(each);
+      if (metric === undefined) return [];
+      const [name = '', ...cells] = metricCells(metric);
+      return [[each.route ?? NONE, name, numberText(each.pairs), ...cells]];
+    }),
+  };
+}
+
+/** `7 routes: 1 worse (GET /slow), 4 the same, 2 undecided` */
+export function routesText({ shown, unjudged, ...numbers }: RouteComparison): string {
+  const { worse, better, same, undecided } = numbers;
+  const all = worse + better + same + undecided + unjudged;
+  const worst = worse === 0 ? '' : ` (${worse === 1 ? '' : 'most: '}${shown[0]?.route ?? NONE})`;
+  const parts = countLines([
+    [worse, `worse${worst}`],
+    [better, 'better'],
+    [same, 'the same'],
+    [undecided, 'undecided'],
+    [unjudged, 'not judged'],
+  ]).map((line) => line.trim());
+  const rest = shown.length < all ? `; those that differ most: ${shown.length}` : '';
+  return `${countOf(all, 'route')}: ${parts.join(', ')}${rest}`;
+}
+
 export function isShift(metric: ComparedMetric | ShiftedFigure): metric is ShiftedFigure {
-  return 'shift' in metric && 'group' in metric;
+  return 'group' in metric;
 }
 
-/** What a side is, in a line. */
-function sideText({ kind, name, run, target, startedAt, verdict }: ComparedSide): string {
-  if (kind !== 'run') return `${kind} ${name}`;
-  const own = verdict === null ? '' : `, by itself ${verdict}`;
-  return `run ${run} in ${name}: ${target}, ${startedAt}${own}`;
+/** What changed, in the direction in which it is read; of two profiles how many figures did. */
+function directionsText(document: ComparisonDocument): string {
+  const { compares, metrics } = document;
+  if (compares === 'profiles') {
+    const shifted = metrics.filter(({ verdict }) => verdict === 'worse').length;
+    return `${shifted} of ${countOf(metrics.length, 'figure')} shifted`;
+  }
+  const latencies = metrics.filter(
+    (metric): metric is ComparedMetric => !isShift(metric) && metric.unit === 'ms',
+  );
+  const told = latencies.flatMap((metric) =>
+    metric.ratio === null || metric.verdict === 'undecided'
+      ? []
+      : [`${metricName(metric.name)} ${fromTo(metric)}${byWindow(metric, ' (', ')')}`],
+  );
+  if (told.length > 0) return `A → B: ${told.slice(0, 2).join('; ')}`;
+  const seconds = lengthNeededS(document);
+  const length = seconds === null ? '' : `: a run of about ${formatMs(seconds * 1e3)} would tell`;
+  return `no latency of B can be held against that of A yet${length}`;
 }
 
-/** What could not be told. Of two profiles what only one of them knows: what neither has is not missed. */
+/** `1.2x as slow window by window`, in what stands around it; empty without a ratio. */
+export function byWindow(metric: ComparedMetric, before = '', behind = ''): string {
+  const change = changeText(metric);
+  return change === NONE ? '' : `${before}${change} window by window${behind}`;
+}
+
+/** `30.2 ms → 37.5 ms` */
+export function fromTo({ a, b }: Pick<ComparedMetric, 'a' | 'b'>): string {
+  return `${latencyText(a)} → ${latencyText(b)}`;
+}
+
+/** What each side is, in a line: how it is called, its target and when it started. */
+export function sideTexts({ a, b }: ComparisonDocument, timeZone: string): string[] {
+  const names = sideNames({ a, b });
+  return (['A', 'B'] as const).map((side) => {
+    const { kind, name, target, startedAt, stopped } = side === 'A' ? a : b;
+    if (kind !== 'run') return `${side}: ${kind} ${name}`;
+    const when = startedAt === null ? '' : `, ${zonedTime(Date.parse(startedAt), timeZone)} ${timeZone}`;
+    const end = stopped == null ? '' : `; ${stoppedText(stopped)}`;
+    return `${side}: ${names[side]} against ${target}${when}${end}`;
+  });
+}
+
+function ownText({ run, name, verdict }: ComparedSide): string {
+  return `run ${run} in ${name}${verdict === null ? '' : `, ${verdict} by itself`}`;
+}
+
+/** The label of a run, or as many of the last parts of its path as tell both apart. */
+function sideNames({ a, b }: Pick<ComparisonDocument, 'a' | 'b'>): Readonly<Record<'A' | 'B', string>> {
+  const nameOf = ({ label, name }: ComparedSide, parts: number) =>
+    label ??
+    (name
+      .split(/[/\\]+/)
+      .filter(Boolean)
+      .slice(-parts)
+      .join('/') ||
+      name);
+  for (const parts of [1, 2, 3]) {
+    const [A, B] = [nameOf(a, parts), nameOf(b, parts)];
+    if (A !== B) return { A, B };
+  }
+  return { A: a.name, B: b.name };
+}
+
+/** What is undecided. Of two profiles what only one of them knows: what neither has is not missed. */
 export function undecidedOf(metrics: ComparisonDocument['metrics']): string[] {
   return metrics
     .filter((metric) => metric.verdict === 'undecided')
@@ -86,26 +217,30 @@ export function undecidedOf(metrics: ComparisonDocument['metrics']): string[] {
 
 /** The meaning of the verdict in one sentence, with its limits: SAME covers only what was compared. */
 function verdictSentence(document: ComparisonDocument): string {
-  const { verdict, undecided } = document;
+  const { verdict, undecided, routes } = document;
   const sentence = meaningOf(document);
-  if (undecided.length === 0 || (verdict !== 'SAME' && verdict !== 'BETTER')) return sentence;
-  return `${sentence.slice(0, -1)}, apart from what cannot be told: ${undecided.join(', ')}.`;
+  const open = (routes?.undecided ?? 0) + (routes?.unjudged ?? 0);
+  const parts = [...undecided.map(metricName), ...(open === 0 ? [] : [countOf(open, 'route')])];
+  if (parts.length === 0 || (verdict !== 'SAME' && verdict !== 'BETTER')) return sentence;
+  return `${sentence.slice(0, -1)}, apart from what is undecided: ${parts.join(', ')}.`;
 }
 
-function meaningOf({ compares, verdict }: ComparisonDocument): string {
+function meaningOf({ compares, verdict, a, b }: ComparisonDocument): string {
   if (compares === 'profiles') {
     return {
       SAME: 'The traffic is what it was: load tests of A still hold.',
       WORSE: 'The traffic has shifted: a new load test is due.',
       BETTER: '',
-      INCONCLUSIVE: 'It cannot be told whether the traffic has shifted.',
+      INCONCLUSIVE: 'It is undecided whether the traffic has shifted.',
     }[verdict];
   }
+  const names = sideNames({ a, b });
+  const [one, other] = [`A (${names.A})`, `B (${names.B})`];
   return {
-    SAME: 'B is as fast as A, and fails as often.',
-    BETTER: 'B is better than A.',
-    WORSE: 'B is worse than A.',
-    INCONCLUSIVE: 'It cannot be told whether B is worse than A.',
+    SAME: `${other} is no slower than ${one}, and fails no more often.`,
+    BETTER: `${other} is better than ${one}.`,
+    WORSE: `${other} is worse than ${one}.`,
+    INCONCLUSIVE: `It is undecided whether ${other} is worse than ${one}.`,
   }[verdict];
 }
 
@@ -117,13 +252,21 @@ function pairsText({ pairs, unpaired }: ComparisonDocument): string {
 }
 
 function metricCells(metric: ComparedMetric): string[] {
-  const { name, unit, a, b, ratio, difference, interval, interval90, windows, verdict } = metric;
+  const { name, unit, a, b, difference, interval, interval90, windows } = metric;
   const isMs = unit === 'ms';
   const value = (of: ComparedMetric['a']) => (isMs ? latencyText(of) : shareText(of));
   const range = (bounds: ComparedMetric['interval']) =>
     bounds === null ? NONE : bounds.map((each) => (isMs ? ratioText(each) : pointsText(each))).join(' to ');
-  const change = isMs ? (ratio === null ? NONE : `× ${ratioText(ratio)}`) : pointsText(difference);
-  return [name, value(a), value(b), change, range(interval), range(interval90), String(windows), verdict];
+  return [
+    metricName(name),
+    value(a),
+    value(b),
+    isMs ? changeText(metric) : pointsText(difference),
+    range(interval),
+    range(interval90),
+    String(windows),
+    resultText(metric),
+  ];
 }
 
 function shiftCells({ name, group, a, b, ratio, shift, bound, verdict }: ShiftedFigure): string[] {
@@ -134,57 +277,6 @@ function shiftCells({ name, group, a, b, ratio, shift, bound, verdict }: Shifted
     ratioText(ratio),
     shareText(shift),
     `${shareText(bound)} (${group})`,
-    verdict === 'worse' ? 'shifted' : verdict === 'undecided' ? 'not known' : 'same',
+    verdict === 'worse' ? 'shifted' : verdict,
   ];
-}
-
-/** The comparison as one page: the verdict first, then why, then every figure. */
-export function comparisonPage(document: ComparisonDocument, assets: PageAssets): string {
-  const charts = seriesOf(document);
-  const view = comparisonView(document);
-  const body = [
-    ...view.sections.map((each) => tableSection(each, ratioFigure(document))),
-    section('Over the plan', charts.map(({ html }) => html).join('')),
-    section('Notes', findingList(view.notes)),
-  ];
-  return viewPage(view, `Comparison: ${document.verdict}`, body, charts, assets);
-}
-
-/** Absent for two profiles. */
-function ratioFigure({ compares, bounds, metrics }: ComparisonDocument): string {
-  if (compares === 'profiles' || typeof bounds.floor !== 'number') return '';
-  return figure(
-    {
-      title: 'How much longer B takes',
-      unit: 'B ÷ A',
-      source: 'paired windows of the same requests; thick 90 %, thin 99 % for all metrics together',
-      lookFor: 'a thin line that lies wholly beyond 1, with its point beyond the band: a change that counts',
-    },
-    ratioPlot(
-      metrics.filter((metric): metric is ComparedMetric => !isShift(metric)),
-      bounds.floor,
-    ),
-  );
-}
-
-function seriesOf({ windows, a }: ComparisonDocument) {
-  if (windows.length < 2) return [];
-  const startS = a.startedAt === null ? 0 : Math.round(Date.parse(a.startedAt) / 1e3);
-  const lines = (percentile: 'p50' | 'p95') => [
-    { label: 'A', values: windows.map((window) => window[percentile].a) },
-    { label: 'B', values: windows.map((window) => window[percentile].b) },
-  ];
-  return (['p50', 'p95'] as const).map((percentile) =>
-    timeSeries({
-      id: `latency-${percentile}`,
-      title: `Latency ${percentile} of both sides`,
-      unit: 'ms',
-      source:
-        'windows of equally many pairs, at the times of A; a gap is a window in which too many had no answer',
-      lookFor:
-        'a distance that stays: the build. One that grows: a queue. In one window alone: chance, or a neighbour',
-      at: windows.map(({ fromS }) => startS + fromS),
-      lines: lines(percentile),
-    }),
-  );
 }

@@ -1,3 +1,4 @@
+import { SeededRandom } from '../../core/random.ts';
 import type {
   Figure,
   HistoryChange,
@@ -6,7 +7,6 @@ import type {
   HistoryRun,
   TestHistory,
 } from '../../documents/history.ts';
-import { changePoints } from './change-points.ts';
 
 /** Chance of naming any change in a test that has none, all of its metrics together. */
 const SIGNIFICANCE = 0.05;
@@ -68,4 +68,89 @@ function changesOf(runs: readonly HistoryRun[], name: string, significance: numb
     const { run, startedAt } = (known[index] as (typeof known)[number]).run;
     return { run, startedAt, before, after, ratio: before === 0 ? null : after / before, p };
   });
+}
+
+/** Runs on each side of a change: of fewer, one outlier would be a level of its own. */
+const LEAST_SIDE = 3;
+/** The smallest p is one over so many; a change of many metrics needs a small one. */
+const PERMUTATIONS = 1_999;
+
+/** A series changes its level at an index: the first of the new level. */
+interface ChangePoint {
+  readonly index: number;
+  /** How often chance alone parts the values as far; from 1 / 2,000 on. */
+  readonly p: number;
+}
+
+/**
+ * The indexes at which a series changes its level, in their order. Divides at the split with the greatest energy
+ * distance between its sides, while a permutation test says that chance would not part them so far, and then each side.
+ * This is E-divisive (Matteson and James, "A nonparametric approach for multiple change point analysis of multivariate
+ * data", JASA 2014), with the whole stretch on both sides of a split, as MongoDB uses it for performance tests (Daly
+ * et al., ICPE 2020). Takes O(n²) for each permutation: bound n.
+ * @param significance the largest p of a change
+ */
+export function changePoints(values: readonly number[], significance: number): ChangePoint[] {
+  const found: ChangePoint[] = [];
+  const stretches: [number, number][] = [[0, values.length]];
+  for (let stretch = stretches.pop(); stretch !== undefined; stretch = stretches.pop()) {
+    const [from, to] = stretch;
+    const change = changeIn(values.slice(from, to), significance);
+    if (change === null) continue;
+    const index = from + change.index;
+    found.push({ index, p: change.p });
+    stretches.push([from, index], [index, to]);
+  }
+  return found.sort((a, b) => a.index - b.index);
+}
+
+function changeIn(values: readonly number[], significance: number): ChangePoint | null {
+  const { index, statistic } = bestSplit(values);
+  if (index === null) return null;
+  const random = new SeededRandom(values.length);
+  const drawn = [...values];
+  let asFar = 1;
+  for (let round = 0; round < PERMUTATIONS; round += 1) {
+    shuffle(drawn, random);
+    if (bestSplit(drawn).statistic >= statistic) asFar += 1;
+    // No p that may still come would be small enough.
+    if (asFar / (PERMUTATIONS + 1) > significance) return null;
+  }
+  return { index, p: asFar / (PERMUTATIONS + 1) };
+}
+
+/** The split with the greatest energy distance, weighted by the sizes of its sides (Q of the paper, alpha 1). */
+function bestSplit(values: readonly number[]): { readonly index: number | null; readonly statistic: number } {
+  const n = values.length;
+  let [within, between, beyond] = [0, 0, 0];
+  for (let i = 0; i < n; i += 1) for (let j = i + 1; j < n; j += 1) beyond += distance(values, i, j);
+  let best: { index: number | null; statistic: number } = { index: null, statistic: 0 };
+  for (let split = 1; split <= n - LEAST_SIDE; split += 1) {
+    // One value moves from the right to the left: its distances to both sides change their place.
+    let [left, right] = [0, 0];
+    const moved = split - 1;
+    for (let i = 0; i < moved; i += 1) left += distance(values, i, moved);
+    for (let j = split; j < n; j += 1) right += distance(values, moved, j);
+    within += left;
+    beyond -= right;
+    between += right - left;
+    const [a, b] = [split, n - split];
+    if (a < LEAST_SIDE) continue;
+    const energy = (2 * between) / (a * b) - (2 * within) / (a * (a - 1)) - (2 * beyond) / (b * (b - 1));
+    const statistic = ((a * b) / n) * energy;
+    if (statistic > best.statistic) best = { index: split, statistic };
+  }
+  return best;
+}
+
+function distance(values: readonly number[], i: number, j: number): number {
+  return Math.abs((values[i] as number) - (values[j] as number));
+}
+
+/** Fisher–Yates. */
+function shuffle(values: number[], random: SeededRandom): void {
+  for (let at = values.length - 1; at > 0; at -= 1) {
+    const other = random.below(at + 1);
+    [values[at], values[other]] = [values[other] as number, values[at] as number];
+  }
 }

@@ -1,4 +1,5 @@
-import { formatMs, formatShare } from '../../core/units.ts';
+import { zonedTime } from '../../core/calendar.ts';
+import { countOf, formatMs, formatShare } from '../../core/units.ts';
 import type {
   Figure,
   HistoryChange,
@@ -7,7 +8,7 @@ import type {
   TestHistory,
 } from '../../documents/history.ts';
 import { timeSeries } from '../render/charts.ts';
-import { type PageAssets, section, tableSection, viewPage } from '../render/html.ts';
+import { type PageAssets, tablesPart, viewPage } from '../render/html.ts';
 import {
   columnsOf,
   NONE,
@@ -27,14 +28,18 @@ export function historyView(document: HistoryDocument): View {
   const changed = tests.flatMap(({ test, metrics }) =>
     metrics.flatMap(({ name, unit, changes }) => changes.map((change) => ({ test, name, unit, change }))),
   );
+  const isEnough = tests.some(({ enough }) => enough);
+  const unchanged = isEnough
+    ? 'No metric is known to have changed.'
+    : 'No test has enough runs to tell a change.';
   return {
     title: 'History',
-    verdict: changed.length > 0 ? 'CHANGED' : tests.some(({ enough }) => enough) ? 'STEADY' : null,
+    verdict: changed.length > 0 ? 'CHANGED' : isEnough ? 'STEADY' : null,
     tone: changed.length > 0 ? 'warn' : 'good',
     headline:
       changed.length === 0
-        ? 'No metric is known to have changed.'
-        : `${changed.length} changes of a metric, each at the run it began with.`,
+        ? unchanged
+        : `${countOf(changed.length, 'change')} of a metric, each at the run it began with.`,
     reasons: changed.map(({ test, name, unit, change }) => ({
       code: name,
       title: test,
@@ -43,7 +48,7 @@ export function historyView(document: HistoryDocument): View {
     })),
     notes: [],
     lines: [
-      `${runs} runs of ${tests.length} tests in ${file}`,
+      `${countOf(runs, 'run')} of ${countOf(tests.length, 'test')} in ${file}`,
       `A change is named by chance in at most ${formatShare(significance)} of tests that have none; a test needs ${LEAST_RUNS} decided runs.`,
     ],
     sections: tests.map(testSection),
@@ -57,7 +62,7 @@ function testSection(test: TestHistory): Section {
 function titleOf({ test, runs, judged, enough }: TestHistory): string {
   const open = runs.length - judged;
   const undecided = open === 0 ? '' : `, ${open} of them undecided`;
-  return `${test}: ${runs.length} runs${undecided}${enough ? '' : '; too few to tell a change'}`;
+  return `${test}: ${countOf(runs.length, 'run')}${undecided}${enough ? '' : '; too few to tell a change'}`;
 }
 
 function metricTable({ metrics }: TestHistory): Table {
@@ -86,9 +91,9 @@ function runTable({ runs }: TestHistory): Table {
     unit: 'verdicts',
     source: 'this history',
     lookFor: 'the last run that passed, and the first that did not',
-    columns: columnsOf(['started', 'run', 'verdict', 'version', 'target', 'directory'], []),
+    columns: columnsOf(['started (UTC)', 'run', 'verdict', 'version', 'target', 'directory'], []),
     rows: runs.map(({ startedAt, run, verdict, result, version, target, directory }) => [
-      startedAt,
+      timeOf(startedAt),
       run,
       verdict ?? `none (${result})`,
       ...[version, target, directory],
@@ -101,7 +106,12 @@ function changeText(
   { run, startedAt, before, after, ratio, p }: HistoryChange,
 ): string {
   const times = ratio === null ? '' : ` (× ${ratioText(ratio)})`;
-  return `changed at run ${run} of ${startedAt} from ${valueText(unit, before)} to ${valueText(unit, after)}${times}, p ${p.toFixed(4)}`;
+  return `changed at run ${run} of ${timeOf(startedAt)} from ${valueText(unit, before)} to ${valueText(unit, after)}${times}, p ${p.toFixed(4)}`;
+}
+
+/** A history is of many zones: it tells the times of UTC. */
+function timeOf(startedAt: string): string {
+  return zonedTime(Date.parse(startedAt), 'UTC');
 }
 
 function valueText(unit: Figure['unit'], value: number): string {
@@ -143,11 +153,16 @@ const DRAWN: readonly (readonly [title: string, unit: string, names: readonly st
 export function historyPage(document: HistoryDocument, assets: PageAssets): string {
   const view = historyView(document);
   const charts = document.tests.map((test, at) => chartsOf(test, at));
-  const body = view.sections.map((each, at) =>
-    tableSection(each, (charts[at] ?? []).map(({ html }) => html).join('')),
+  const parts = view.sections.map((each, at) =>
+    // Names of tests are anything; a part is named by its place.
+    tablesPart({ ...each, key: `test-${at}` }, at === 0 ? '' : htmlOf(charts[at])),
   );
-  const none = body.length === 0 ? [section('Nothing yet', '<p>The history holds no run.</p>')] : [];
-  return viewPage(view, 'History', [...body, ...none], charts.flat(), assets);
+  const first = parts.length === 0 ? '<p>The history holds no run.</p>' : htmlOf(charts[0]);
+  return viewPage(view, { title: 'History', first, parts, charts: charts.flat(), timeZone: 'UTC' }, assets);
+}
+
+function htmlOf(charts: readonly { readonly html: string }[] = []): string {
+  return charts.map(({ html }) => html).join('');
 }
 
 function chartsOf({ runs, metrics }: TestHistory, at: number) {
@@ -165,6 +180,7 @@ function chartsOf({ runs, metrics }: TestHistory, at: number) {
         source: 'the runs of this test, each at its start',
         lookFor: 'a step that stays',
         at: runs.map(({ startedAt }) => Math.round(Date.parse(startedAt) / 1e3)),
+        timeZone: 'UTC',
       }),
     ];
   });

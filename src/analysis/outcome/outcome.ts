@@ -1,16 +1,25 @@
 import { createHash } from 'node:crypto';
 import type { CapacityDocument, CapacityGoal, LoadPoint } from '../../documents/capacity.ts';
-import type { ComparisonDocument } from '../../documents/comparison.ts';
+import type { ComparedSide, ComparisonDocument } from '../../documents/comparison.ts';
 import type { Figure, HistoryRun, Result } from '../../documents/history.ts';
 import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { isFound } from '../capacity/view.ts';
 import { isShift } from '../compare/view.ts';
-import { type Finding, numberText, ratioText, shareText, type View } from '../render/table.ts';
+import { escaped } from '../render/html.ts';
+import {
+  type Finding,
+  inert,
+  numberText,
+  ratioText,
+  shareText,
+  type View,
+  viewMarkdown,
+} from '../render/table.ts';
 import { valueText } from '../report/requests.ts';
 
 /** One thing that was checked: an objective, a metric, or a reason against the run itself. */
-export interface OutcomeCase {
+interface OutcomeCase {
   readonly kind: 'objective' | 'metric' | 'reason' | 'run';
   readonly name: string;
   readonly result: Result;
@@ -41,7 +50,7 @@ export interface Outcome {
 }
 
 /** What a run and its report say in the same words. */
-type Judged = Pick<ReplayDocument, 'verdict' | 'valid' | 'reasons' | 'notes' | 'slo'>;
+type Judged = Pick<ReplayDocument, 'verdict' | 'valid' | 'slo'>;
 
 /** The outcome of a run. */
 export function runOutcome(run: ReplayDocument, view: View): Outcome {
@@ -59,7 +68,7 @@ function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: Vie
   const result = runResult(verdict, valid);
   const cases = [
     ...judged.slo.map((line) => objectiveCase(line, verdict)),
-    ...[...judged.reasons, ...judged.notes].filter(isCase).map(judgedCase),
+    ...[...view.reasons, ...view.notes].filter(isCase).map(judgedCase),
   ];
   return {
     command: 'replay',
@@ -77,11 +86,11 @@ function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: Vie
 }
 
 /** A note changes nothing, and the line of its objective tells what is violated. */
-function isCase({ severity, code }: Judged['reasons'][number]): boolean {
+function isCase({ severity, code }: Finding): boolean {
   return severity !== 'note' && code !== 'slo_violated';
 }
 
-function judgedCase(each: Judged['reasons'][number]): OutcomeCase {
+function judgedCase(each: Finding): OutcomeCase {
   return reasonCase(each, each.severity === 'fail' ? 'failed' : 'undecided');
 }
 
@@ -132,7 +141,7 @@ function validCase(headline: string): OutcomeCase {
 const TIMES = ['p50', 'p95', 'p99', 'max'] as const;
 
 /** The numbers of a run that are worth keeping; those that were not measured are left out. */
-export function runFigures(run: ReplayDocument): Figure[] {
+function runFigures(run: ReplayDocument): Figure[] {
   const times = {
     latency: run.latencyMs.scheduled,
     service: run.latencyMs.service,
@@ -170,9 +179,9 @@ function runProperties(run: ReplayDocument): [string, string][] {
   ];
 }
 
-/** The outcome of a comparison: a case for each metric, and one for each reason why it decides nothing. */
+/** The outcome of a comparison: a case for each metric, and one for each reason that no metric tells. */
 export function comparisonOutcome(document: ComparisonDocument, view: View): Outcome {
-  const { verdict, metrics, reasons, a, b } = document;
+  const { verdict, metrics, a, b } = document;
   const isOpen = verdict === 'INCONCLUSIVE';
   const cases: OutcomeCase[] = metrics.map((metric) => ({
     kind: 'metric',
@@ -183,13 +192,15 @@ export function comparisonOutcome(document: ComparisonDocument, view: View): Out
       : `B ÷ A ${ratioText(metric.ratio)}, difference ${shareText(metric.difference)}, over ${metric.pairs} pairs`,
     advice: '',
   }));
-  const doubts = isOpen ? reasons.map((each) => reasonCase(each, 'undecided')) : [];
+  // Of a worse verdict each metric has its case, and routes have none.
+  const told = view.reasons.filter(({ code }) => isOpen || code === 'routes_worse');
+  const ofReasons = told.map((each) => reasonCase(each, isOpen ? 'undecided' : 'failed'));
   return {
     command: 'compare',
-    test: `${a.name} and ${b.name}`,
+    test: comparisonName(document),
     verdict,
     result: isOpen ? 'undecided' : verdict === 'WORSE' ? 'failed' : 'passed',
-    cases: [...cases, ...doubts],
+    cases: [...cases, ...ofReasons],
     figures: metrics.flatMap(({ name, ratio }): Figure[] =>
       ratio === null ? [] : [{ name: `${name}_b_to_a`, unit: 'ratio', value: ratio }],
     ),
@@ -205,6 +216,13 @@ export function comparisonOutcome(document: ComparisonDocument, view: View): Out
   };
 }
 
+/** One name for every comparison of these servers: a run has another directory each time. */
+function comparisonName({ a, b }: Pick<ComparisonDocument, 'a' | 'b'>): string {
+  const nameOf = ({ kind, name, target }: ComparedSide) =>
+    kind === 'run' && target !== null ? `run against ${target}` : `${kind} ${lastPartOf(name)}`;
+  return `${nameOf(b)} beside ${nameOf(a)}`;
+}
+
 function metricResult(verdict: string, isOpen: boolean): Result {
   if (verdict === 'worse') return isOpen ? 'undecided' : 'failed';
   return verdict === 'undecided' ? 'undecided' : 'passed';
@@ -212,7 +230,7 @@ function metricResult(verdict: string, isOpen: boolean): Result {
 
 /** The outcome of a search: a case for each objective, which is passed where its boundary is known. */
 export function capacityOutcome(document: CapacityDocument, view: View, name: string | null): Outcome {
-  const { capture, target, version, directory, startedAt, spentS, goals } = document;
+  const { capture, target, version, directory, startedAt, spentS, goals, tiers = [] } = document;
   // A search that goes on keeps its start; directories of one name are in many places.
   const run = `${lastPartOf(directory)}-${startedAt}`;
   return {
@@ -221,7 +239,7 @@ export function capacityOutcome(document: CapacityDocument, view: View, name: st
     verdict: null,
     result: isFound(document) ? 'passed' : 'undecided',
     cases: [
-      ...goals.map(goalCase),
+      ...[...goals, ...tiers.map((tier) => ({ ...tier, name: `tier ${tier.name}` }))].map(goalCase),
       ...(isFound(document) ? [] : view.reasons.map((each) => reasonCase(each, 'undecided'))),
     ],
     figures: capacityFigures(document),
@@ -263,4 +281,146 @@ function capacityFigures({ breakingPoint, knee }: CapacityDocument): Figure[] {
 /** The name of a capture or a run without the folders above it, which differ between machines. */
 function lastPartOf(path: string): string {
   return path.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? path;
+}
+
+/** GitHub shows so many annotations of a kind for one step. */
+const MOST_ANNOTATIONS = 10;
+/** Of the summary of a step; GitHub drops a larger one whole. */
+const MOST_SUMMARY_BYTES = 1024 * 1024;
+
+/** An outcome in the forms that GitHub Actions reads. */
+interface GithubReport {
+  /** Workflow commands, for the log of the step. */
+  readonly annotations: readonly string[];
+  /** Markdown, for the file in `GITHUB_STEP_SUMMARY`. */
+  readonly summary: string;
+  /** `name=value` lines, for the file in `GITHUB_OUTPUT`. */
+  readonly outputs: string;
+}
+
+/** An outcome as GitHub Actions takes it: an error for what failed or is undecided, and the whole as a summary. */
+export function githubReport(outcome: Outcome): GithubReport {
+  const { test, result, verdict, cases, view } = outcome;
+  const open = result === 'passed' ? [] : cases.filter((each) => each.result !== 'passed');
+  // Failures come first, then what is undecided: GitHub may not show the last ones.
+  const told = open.toSorted((a, b) => Number(b.result === 'failed') - Number(a.result === 'failed'));
+  return {
+    annotations: told.slice(0, MOST_ANNOTATIONS).map((each) => annotation(outcome, each)),
+    summary: withinBytes(`${viewMarkdown({ ...view, title: `${view.title}: ${test}` })}\n`, told.length),
+    outputs: `verdict=${verdict ?? 'none'}\nresult=${result}\nreasons=${told.map(({ name }) => oneLine(name)).join(';')}\n`,
+  };
+}
+
+function annotation({ test, verdict }: Outcome, { name, message, advice }: OutcomeCase): string {
+  const title = `${verdict ?? 'not valid'}: ${test}`;
+  const text = [`${name}: ${message}`, advice].filter((each) => each !== '').join('\n');
+  return `::error title=${property(title)}::${data(text)}`;
+}
+
+/** As actions/toolkit escapes the data of a workflow command. */
+function data(text: string): string {
+  return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+}
+
+function property(text: string): string {
+  return data(text).replaceAll(':', '%3A').replaceAll(',', '%2C');
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ');
+}
+
+function withinBytes(markdown: string, open: number): string {
+  const bytes = Buffer.from(markdown);
+  if (bytes.length <= MOST_SUMMARY_BYTES) return markdown;
+  const note = `\n\n${inert(`The rest does not fit into a step summary; ${open} checks did not pass.`)}\n`;
+  const kept = bytes.subarray(0, MOST_SUMMARY_BYTES - Buffer.byteLength(note) - 3).toString();
+  return `${kept.slice(0, kept.lastIndexOf('\n'))}${note}`;
+}
+
+/**
+ * An outcome as JUnit XML, in the form that Jenkins, GitLab and Azure read: a suite for the test, a case for each
+ * objective and each reason. What is undecided is `skipped`: JUnit has no third result, and the exit status tells.
+ */
+export function junitXml(outcome: Outcome): string {
+  const { test, cases, properties, startedAt, durationS, command } = outcome;
+  const count = (result: Result) => cases.filter((each) => each.result === result).length;
+  const counts = attributes({
+    tests: cases.length,
+    failures: count('failed'),
+    errors: 0,
+    skipped: count('undecided'),
+    time: durationS.toFixed(3),
+  });
+  const named = attributes({ name: test, ...(startedAt !== null && { timestamp: startedAt }) });
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    `<testsuites${attributes({ name: `reprise ${command}` })}${counts}>`,
+    `  <testsuite${named}${counts}>`,
+    '    <properties>',
+    ...properties.map(([name, value]) => `      <property${attributes({ name, value })}/>`),
+    '    </properties>',
+    ...cases.flatMap((each) => caseLines(each, `${command}.${each.kind}`)),
+    '  </testsuite>',
+    '</testsuites>',
+    '',
+  ].join('\n');
+}
+
+function caseLines({ name, kind, result, message, advice }: OutcomeCase, classname: string): string[] {
+  const begin = `    <testcase${attributes({ name, classname, time: '0' })}`;
+  if (result === 'passed') return [`${begin}/>`];
+  const said = attributes({ message });
+  const told = advice === '' ? message : `${message}\nTo do: ${advice}`;
+  return [
+    `${begin}>`,
+    result === 'failed'
+      ? `      <failure${said}${attributes({ type: kind })}>${xmlText(`${name}: ${told}`)}</failure>`
+      : `      <skipped${said}>${xmlText(told)}</skipped>`,
+    '    </testcase>',
+  ];
+}
+
+function attributes(values: Readonly<Record<string, string | number>>): string {
+  return Object.entries(values)
+    .map(([name, value]) => ` ${name}="${xmlText(String(value))}"`)
+    .join('');
+}
+
+/** XML 1.0 has no place for lone surrogates and for U+FFFE and U+FFFF, however written. */
+function xmlText(text: string): string {
+  return escaped(text.toWellFormed().replace(/[\ufffe\uffff]/g, '\ufffd'));
+}
+
+const SUFFIXES: Readonly<Record<Figure['unit'], string>> = {
+  ms: '_seconds',
+  share: '_share',
+  per_second: '_per_second',
+  ratio: '_ratio',
+  count: '_count',
+};
+
+/** An outcome as OpenMetrics text: gauges in base units, as the metrics report of GitLab shows them beside a merge request. */
+export function openMetrics({ test, command, figures, cases }: Outcome): string {
+  const labels = `{test="${labelValue(test)}"}`;
+  const gauge = (name: string, value: number) => [`# TYPE ${name} gauge`, `${name}${labels} ${value}`];
+  const count = (result: string) => cases.filter((each) => each.result === result).length;
+  return [
+    ...figures.flatMap(({ name, unit, value }) =>
+      gauge(metricName(command, name, unit), unit === 'ms' ? value / 1e3 : value),
+    ),
+    ...gauge(`reprise_${command}_failed_checks`, count('failed')),
+    ...gauge(`reprise_${command}_undecided_checks`, count('undecided')),
+    '# EOF',
+    '',
+  ].join('\n');
+}
+
+function metricName(command: string, name: string, unit: Figure['unit']): string {
+  return `reprise_${command}_${name.replace(/\W/g, '_')}${SUFFIXES[unit]}`;
+}
+
+/** OpenMetrics has three escapes. */
+function labelValue(text: string): string {
+  return text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

@@ -1,26 +1,34 @@
+import { zonedTime } from '../../core/calendar.ts';
 import { formatMs } from '../../core/units.ts';
+import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { PartyFigures, ProfileDocument, ShapeStep } from '../../documents/profile.ts';
-import { type Bar, bars, columns, dispersionBars, drawnSeries, heatMap } from '../render/charts.ts';
+import { type Bar, bars, columns, dispersionFigure, drawnSeries, heatMap } from '../render/charts.ts';
 import {
   escaped,
-  facts,
   figure,
   findings,
+  foldedParts,
   type PageAssets,
   page,
   section,
-  tableSection,
+  type Tile,
+  tablesPart,
+  tilesOf,
 } from '../render/html.ts';
 import { bytesText, msText, NONE, numberText, shareText } from '../render/table.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
 import { WEEKDAYS } from './cycle.ts';
 import { findingsOf, hourText, profileSections } from './view.ts';
 
 /** Rows that are shown of a list; the JSON document has all. */
 const SHOWN = 25;
 
-/** The profile as one page to read, to print and to hand on. */
+/** The profile as one page: how much and how bursty on the first screen, then what stands out, then all of it, folded. */
 export function profilePage(document: ProfileDocument, assets: PageAssets): string {
-  const charts = seriesOf(document);
+  const { window, requests } = document;
+  const timeZone = window?.timeZone ?? 'UTC';
+  const charts = seriesOf(document, timeZone);
+  const [first, ...others] = charts.map(({ html }) => html);
   const drawn = {
     arrivals: arrivalFigures,
     cycle: cycleFigures,
@@ -30,87 +38,91 @@ export function profilePage(document: ProfileDocument, assets: PageAssets): stri
     trouble: () => '',
   };
   const body = [
-    headerOf(document),
-    findings(findingsOf(document)),
-    factsOf(document),
-    section('Over time', charts.map(({ html }) => html).join('')),
-    ...profileSections(document, SHOWN).map((each) => tableSection(each, drawn[each.key](document))),
-    section('Who asks', partyFigures(document)),
-    footerOf(document),
+    profileBanner(document, timeZone),
+    requests === 0 ? '' : tilesOf(profileTiles(document)),
+    first ?? '',
+    section('What stands out', findings(findingsOf(document))),
+    foldedParts([
+      { id: 'over-time', title: 'Over time', html: others.join('') },
+      ...profileSections(document, SHOWN).map((each) => tablesPart(each, drawn[each.key](document))),
+      { id: 'parties', title: 'Who asks', html: partyFigures(document) },
+      { id: 'notes', title: 'Notes', html: notesOf(document) },
+    ]),
   ];
-  return page(
-    {
-      title: `Traffic profile: ${document.window?.from.slice(0, 10) ?? 'empty'}`,
-      body,
-      charts: charts.map(({ data }) => data),
-      timeZone: document.window?.timeZone ?? 'UTC',
-    },
-    assets,
-  );
+  const title = `Traffic profile: ${window === null ? 'empty' : zonedTime(Date.parse(window.from), timeZone).slice(0, 10)}`;
+  return page({ title, body, charts: charts.map(({ data }) => data), timeZone }, assets);
 }
 
-function headerOf({
-  capture,
-  window,
-  privacy,
-  filters,
-  requests,
-  unfilteredRequests,
-}: ProfileDocument): string {
+function profileBanner(document: ProfileDocument, timeZone: string): string {
+  const { capture, window, privacy, filters, requests, unfilteredRequests } = document;
+  const time = (instant: string) => zonedTime(Date.parse(instant), timeZone);
   const when =
     window === null
-      ? 'The capture holds no exchange.'
-      : `${window.from} to ${window.to}, ${formatMs(window.spanS * 1e3)}; days and hours are those of ${window.timeZone}.`;
-  const parts =
-    window !== null && window.parts.length > 1 ? ` ${window.parts.length} windows, one after the other.` : '';
+      ? 'the capture holds no exchange'
+      : `${time(window.from)} to ${time(window.to)} (${formatMs(window.spanS * 1e3)})${window.parts.length > 1 ? `, ${window.parts.length} windows one after the other` : ''}`;
   const only =
     filters.length === 0
       ? ''
-      : `<p>Only ${escaped(filters.join('; '))}: ${requests} of ${unfilteredRequests} requests.</p>`;
-  return `<header><h1>Traffic profile</h1><p>${capture === null ? '' : `${escaped(capture)}. `}${escaped(when + parts)}</p>${only}<p><span class="badge good">no payload, no secret</span>${privacy.shared ? '<span class="badge good">shared form: no names of clients</span>' : '<span class="badge warn">names of routes and models, hashes of clients</span>'}</p></header>`;
+      : `<p class="lead">Only ${escaped(filters.join('; '))}: ${requests} of ${unfilteredRequests} requests.</p>`;
+  const names = privacy.shared
+    ? '<span class="badge good">shared form: no names of clients</span>'
+    : '<span class="badge warn">names of routes and models, hashes of clients</span>';
+  return `<header><p class="kicker"><span>Traffic profile</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner plain"><div><h1>${escaped(capture ?? 'Traffic')}: ${numberText(requests)} ${requests === 1 ? 'request' : 'requests'}</h1><p class="lead">${escaped(when)}</p>${only}<p><span class="badge good">no payload, no secret</span>${names}</p></div></div></header>`;
 }
 
-function factsOf({
-  requests,
-  rate,
-  interArrival,
-  idc,
-  concurrency,
-  latencyMs,
-  errors,
-  coverage,
-}: ProfileDocument): string {
-  return facts([
-    ['requests', requests.toLocaleString('en')],
-    ['mean rate', `${numberText(rate.mean)}/s`],
-    ['busiest second', rate.peak1s === null ? '–' : `${numberText(rate.peak1s)}/s`],
-    ['busiest hour', rate.peak1h === null ? '–' : `${numberText(rate.peak1h)}/s`],
-    ['CV of gaps', numberText(interArrival.cv)],
-    ['dispersion at 60 s', numberText(idc['60'])],
-    ['latency p50', msText(latencyMs.p50)],
-    ['latency p99', msText(latencyMs.p99)],
-    ['in flight, mean / most', `${numberText(concurrency.mean)} / ${concurrency.max ?? NONE}`],
-    ['failed', shareText(errors.failedShare)],
-    ['coverage', shareText(coverage)],
-  ]);
+function profileTiles({ rate, idc, concurrency, latencyMs, errors, coverage }: ProfileDocument): Tile[] {
+  return [
+    {
+      label: 'mean rate',
+      value: `${numberText(rate.mean)}/s`,
+      note: dispersionNote(idc),
+    },
+    {
+      label: 'busiest 1 s from the first',
+      value: rate.peak1s === null ? NONE : `${numberText(rate.peak1s)}/s`,
+      note: rate.peakToMean1s === null ? '' : `${numberText(rate.peakToMean1s)} times the mean`,
+    },
+    ...(latencyMs.count < sampleFloor(99)
+      ? []
+      : [{ label: 'latency p99', value: msText(latencyMs.p99), note: `p50 ${msText(latencyMs.p50)}` }]),
+    {
+      label: 'most in flight',
+      value: numberText(concurrency.max),
+      note: `mean ${numberText(concurrency.mean)}`,
+    },
+    { label: 'failed', value: shareText(errors.failedShare), note: `${numberText(errors.failed)} requests` },
+    { label: 'coverage', value: shareText(coverage), note: 'of the traffic that was seen' },
+  ];
 }
 
-function seriesOf({ series, latencyMs, errors, concurrency, requests }: ProfileDocument) {
+/** Over the widest window that is known. */
+function dispersionNote(idc: ProfileDocument['idc']): string {
+  const widest = IDC_WINDOWS.findLast((window) => idc[window] !== null);
+  return widest === undefined ? '' : `dispersion at ${widest} s: ${numberText(idc[widest])}`;
+}
+
+function seriesOf(
+  { series, latencyMs, errors, concurrency, requests, rate }: ProfileDocument,
+  timeZone: string,
+) {
   const { at, stepS } = series;
   const step = `in steps of ${formatMs(stepS * 1e3)}`;
   const perSecond = (values: readonly (number | null)[]) =>
     values.map((value) => (value === null ? null : value / stepS));
+  // In a step of a second both are one, and below one request a second a peak is any request.
+  const hasPeaks = stepS > 1 && (rate.mean ?? 0) >= 1;
   const charts = [
     {
       isShown: requests > 0,
+      tall: true,
       id: 'rate',
       title: 'Requests over time',
       unit: 'requests/s',
-      source: `arrivals as recorded, ${step}; the busiest second of each step beside its mean`,
-      lookFor: 'steps, spikes and silences; a busiest second far over the mean is what queues are made of',
+      source: `arrivals as recorded, ${step}${hasPeaks ? '; the busiest second by the clock of each step beside its mean' : ''}`,
+      lookFor: 'steps, spikes and silences; a busiest second far above the mean makes queues',
       lines: [
-        { label: 'busiest second', values: series.peak1s },
-        { label: 'mean', values: perSecond(series.requests) },
+        ...(hasPeaks ? [{ label: 'busiest second by the clock', values: series.peak1s }] : []),
+        { label: hasPeaks ? 'mean' : 'requests', values: perSecond(series.requests) },
       ],
     },
     {
@@ -141,27 +153,38 @@ function seriesOf({ series, latencyMs, errors, concurrency, requests }: ProfileD
       lines: [{ label: 'most in flight', values: series.inFlight }],
     },
   ];
-  return drawnSeries(charts, at);
+  return drawnSeries(
+    charts.map((chart) => ({ ...chart, timeZone })),
+    at,
+  );
 }
 
-function footerOf({ privacy, notes, requestBytes }: ProfileDocument): string {
+function notesOf({ privacy, notes, requestBytes }: ProfileDocument): string {
   const list =
     notes.length === 0
       ? ''
       : `<ul class="soft">${notes.map((note) => `<li>${escaped(note)}</li>`).join('')}</ul>`;
   const largest =
     requestBytes.max === null ? '' : ` The largest request body had ${bytesText(requestBytes.max)}.`;
-  return `<section><h2>Notes</h2>${list}<p class="soft">${escaped(privacy.statement + largest)} Percentiles are good to 0.1 %; unknown values are shown as “–”.</p></section>`;
+  return `${list}<p class="soft">${escaped(privacy.statement + largest)}</p>`;
 }
 
 const HOURS = Array.from({ length: 24 }, (_, hour) => hour);
-/** Below two days a week's map shows one stripe; it is drawn nevertheless, and says what is not known. */
 const NAMED_HOURS = new Set([0, 3, 6, 9, 12, 15, 18, 21]);
 
-/** Heat map, daily and weekly cycle. */
+/** A map of fewer hours would be an almost empty grid. */
+const LEAST_HOURS = 24;
+
+/** Heat map of the days that are known, daily and weekly cycle; empty below a day. */
 function cycleFigures({ hourOfWeek, hourOfWeekPerSecond, cycle, window }: ProfileDocument): string {
   const zone = window?.timeZone ?? 'UTC';
   const isRate = hourOfWeekPerSecond.some((value) => value !== null);
+  const values = isRate ? hourOfWeekPerSecond : hourOfWeek;
+  const daily = dailyFigure(cycle.daily, zone);
+  if (values.filter((value) => value !== null && (isRate || value > 0)).length < LEAST_HOURS) return daily;
+  const days = WEEKDAYS.map((day, at) => ({ day, values: values.slice(at * 24, at * 24 + 24) })).filter(
+    (each) => each.values.some((value) => value !== null),
+  );
   const map = figure(
     {
       title: 'Hour of the week',
@@ -170,14 +193,14 @@ function cycleFigures({ hourOfWeek, hourOfWeekPerSecond, cycle, window }: Profil
       lookFor: 'office hours, nights and weekends; a single dark cell is a job that runs once a week',
     },
     heatMap({
-      rows: WEEKDAYS.map((day) => day.slice(0, 3)),
+      rows: days.map(({ day }) => day.slice(0, 3)),
       columns: HOURS.map((hour) => (NAMED_HOURS.has(hour) ? String(hour) : '')),
-      values: isRate ? hourOfWeekPerSecond : hourOfWeek,
+      values: days.flatMap((each) => each.values),
       text: (value) => (isRate ? `${numberText(value)}/s` : numberText(value)),
       description: 'requests by weekday and hour',
     }),
   );
-  return `${map}<div class="pair">${dailyFigure(cycle.daily, zone)}${weeklyFigure(cycle.weekly, zone)}</div>${unbrokenNote(cycle.unusual)}`;
+  return `${map}<div class="pair">${daily}${weeklyFigure(cycle.weekly, zone)}</div>${unbrokenNote(cycle.unusual)}`;
 }
 
 function dailyFigure(daily: ProfileDocument['cycle']['daily'], zone: string): string {
@@ -188,7 +211,7 @@ function dailyFigure(daily: ProfileDocument['cycle']['daily'], zone: string): st
       title: 'Hour of the day',
       unit: 'requests/s, mean over days',
       source: `hours of ${zone} that lie whole in the window`,
-      lookFor: 'when to test, and how far the peak lies over the night',
+      lookFor: 'when to test, and how far the peak is above the night',
     },
     columns(
       known.map(({ hour, mean, days }) => ({
@@ -209,7 +232,7 @@ function weeklyFigure(weekly: ProfileDocument['cycle']['weekly'], zone: string):
       title: 'Day of the week',
       unit: 'requests/s, mean',
       source: `weekdays of ${zone}, over the time that lies in the window`,
-      lookFor: 'weekends; a weekday that stands out is worth a window of its own',
+      lookFor: 'weekends; a weekday that stands out deserves its own window',
     },
     bars(
       known.map(({ weekday, mean, days }) => ({
@@ -229,14 +252,9 @@ function unbrokenNote({ compared, days }: ProfileDocument['cycle']['unusual']): 
 /** Gaps and dispersion. */
 function arrivalFigures({ interArrival, idc, requests }: ProfileDocument): string {
   if (requests < 2) return '';
-  const dispersion = figure(
-    {
-      title: 'Index of dispersion',
-      unit: 'variance over mean of counts; 1 is random traffic',
-      source: 'counts in windows of 0.1 to 600 s; left out below 20 windows',
-      lookFor: 'growth with the window: slow swings that gaps alone do not show, and autoscalers must follow',
-    },
-    dispersionBars(idc, 'two') || '<p class="soft">too few windows</p>',
+  const dispersion = dispersionFigure(
+    [{ name: 'recorded', idc }],
+    'growth with the window: slow swings that gaps alone do not show, and autoscalers must follow',
   );
   const gaps = figure(
     {
@@ -287,6 +305,7 @@ function mixFigures({ mix, requestBytes, responseBytes }: ProfileDocument): stri
 }
 
 function latencyFigures({ latencyMs }: ProfileDocument): string {
+  if (latencyMs.count === 0) return '';
   return figure(
     {
       title: 'Time to the last byte',

@@ -1,3 +1,4 @@
+import { zonedTime } from '../../core/calendar.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import { type Distribution, IDC_WINDOWS } from '../../documents/parts.ts';
 import type {
@@ -29,7 +30,7 @@ export function profileText(document: ProfileDocument): string[] {
     `Profile of ${document.capture ?? 'a capture'}`,
     window === null
       ? '  the capture holds no exchange'
-      : `  ${window.from} to ${window.to} (${formatMs(window.spanS * 1e3)}), ${countOf(requests, 'request')}`,
+      : `  ${zonedTime(Date.parse(window.from), window.timeZone)} to ${zonedTime(Date.parse(window.to), window.timeZone)} ${window.timeZone} (${formatMs(window.spanS * 1e3)}), ${countOf(requests, 'request')}`,
     ...(filters.length === 0
       ? []
       : [`  only ${filters.join('; ')}: ${requests} of ${document.unfilteredRequests}`]),
@@ -82,20 +83,21 @@ function windowText(windowS: number): string {
   return windowS < 3_600 ? `${windowS / 60} min` : `${windowS / 3_600} h`;
 }
 
-function peaksTable({ peaks }: ProfileDocument): Table | null {
+function peaksTable({ peaks, window }: ProfileDocument): Table | null {
+  const timeZone = window?.timeZone ?? 'UTC';
   if (peaks.length === 0) return null;
   return {
     title: 'Peaks',
     unit: 'requests/s',
     source: 'windows side by side from the first arrival, the last and partial one left out',
-    lookFor: 'how much more than the mean a second, a minute and an hour may bring',
-    columns: columnsOf(['window'], ['requests', 'per second', 'times the mean', 'from (UTC)']),
+    lookFor: 'how far peaks of a second, a minute and an hour exceed the mean',
+    columns: columnsOf(['window'], ['requests', 'per second', 'times the mean', `from (${timeZone})`]),
     rows: peaks.map(({ windowS, requests, perSecond, toMean, from }) => [
       windowText(windowS),
       numberText(requests),
       numberText(perSecond),
       numberText(toMean),
-      from.slice(0, 19).replace('T', ' '),
+      zonedTime(Date.parse(from), timeZone),
     ]),
   };
 }
@@ -133,7 +135,7 @@ function groupTable(
     title: rows.length > shown ? `${title}: ${shown} of ${rows.length}` : title,
     unit: 'requests; latency in ms or s, of completed requests',
     source: `${what} as recorded, the largest first`,
-    lookFor: 'which of them a test must contain; a small share with a long p99 is what hurts',
+    lookFor: 'which ones a test must contain; a small share may have a long p99',
     columns: columnsOf(['name'], ['requests', 'share', 'failed', 'mean request', ...PERCENTILES]),
     rows: rows
       .slice(0, shown)
@@ -235,7 +237,7 @@ function inputSizesTable({ latencyByInputSize, latencyMs }: ProfileDocument): Ta
     title: 'Latency by size of the input',
     unit: 'ms or s',
     source: 'completed requests by bytes of the request body, a class to each doubling',
-    lookFor: 'where latency begins to grow with the input: the mix of sizes matters beyond that',
+    lookFor: 'where latency begins to grow with the input: from there on the mix of sizes matters',
     columns: columnsOf(['request body'], ['requests', 'share', 'failed', ...PERCENTILES]),
     rows: latencyByInputSize.map((group) => [
       `${bytesText(group.fromBytes)} to ${bytesText(group.toBytes)}`,
@@ -256,7 +258,7 @@ function failuresTable({ errors, retries, payloads }: ProfileDocument): Table {
         : 'Failures and retries',
     unit: 'requests',
     source: 'how exchanges ended, and their statuses',
-    lookFor: 'retries that follow failures: they are load of their own, and a replay repeats them',
+    lookFor: 'retries after failures: they add load, and a replay repeats them',
     columns: columnsOf(['what'], ['requests']),
     rows: [
       [
@@ -293,7 +295,7 @@ function missingTable({ coverage, coverageUnexplained, losses, omitted }: Profil
     title: `Coverage: ${shareText(coverage)}`,
     unit: 'exchanges and bytes',
     source: 'the recorder’s account; coverage of the window, losses and omissions of the whole capture',
-    lookFor: `a missing share (here ${shareText(coverageUnexplained)}): what was seen and is not here makes every rate too low`,
+    lookFor: `a missing share (here ${shareText(coverageUnexplained)}): it makes every rate too low`,
     columns: columnsOf(['lost or left out'], ['exchanges', 'bytes']),
     rows: isWhole ? [['nothing', '0', bytesText(0)]] : [...rows(losses.by), ...rows(omitted.by)],
   };
@@ -311,7 +313,7 @@ function payloadTable(kind: PayloadKindFigures, of: string): Table {
     title: `${kind.protocol}: ${numberText(kind.requests)} requests, ${shareText(kind.share)}`,
     unit: 'as named in each row, over requests that state it',
     source: [`bodies of ${of}`, ...payloadNotes(kind)].join('; '),
-    lookFor: 'the spread between p50 and p99: a test with mean inputs misses what is slow',
+    lookFor: 'the spread between p50 and p99: a test with mean inputs misses the slow requests',
     columns: columnsOf(['what'], ['requests', 'mean', 'p50', 'p90', 'p99', 'max']),
     rows: [
       ...row('body', kind.bodyBytes, bytesText),
@@ -372,7 +374,7 @@ function rateFinding({ requests, rate, window }: ProfileDocument): string {
   const peak =
     rate.peak1s === null
       ? ''
-      : `; the busiest second had ${rate.peak1s}, ${numberText(rate.peakToMean1s)} times that`;
+      : `; the busiest 1 s from the first arrival had ${rate.peak1s}, ${numberText(rate.peakToMean1s)} times that`;
   const hour = rate.peak1h === null ? '' : `; the busiest hour ${numberText(rate.peakToMean1h)} times`;
   return `${requests.toLocaleString('en')} requests${span}: ${numberText(rate.mean)} per second on average${peak}${hour}.`;
 }

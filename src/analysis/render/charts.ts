@@ -1,7 +1,8 @@
+import { zonedTime } from '../../core/calendar.ts';
 import type { ComparedMetric } from '../../documents/comparison.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
-import { type ChartData, type ChartMark, escaped, type FigureText, figure } from './html.ts';
-import { numberText } from './table.ts';
+import { type ChartData, escaped, type FigureText, figure } from './html.ts';
+import { metricName, numberText, timesText } from './table.ts';
 
 /** The colours of a page, in the order they are used. */
 const COLOURS = ['one', 'two', 'three', 'four'] as const;
@@ -28,14 +29,63 @@ export function bars(list: readonly Bar[], colour: Colour = 'one'): string {
   return `<div class="bars">${rows.join('')}</div>`;
 }
 
-/** An index of dispersion by its windows; empty if none is known. Bars show logarithms: it spans magnitudes. */
-export function dispersionBars(idc: Readonly<Record<IdcWindow, number | null>>, colour: Colour): string {
-  const list = IDC_WINDOWS.filter((window) => idc[window] !== null).map((window) => ({
-    label: `${window} s`,
-    value: Math.log10(1 + (idc[window] ?? 0)),
-    text: numberText(idc[window]),
+/** Streams of arrivals by the name they have on the page. */
+type Dispersions = readonly {
+  readonly name: string;
+  readonly idc: Readonly<Record<IdcWindow, number | null>>;
+}[];
+
+const DOTS_ROW = 30;
+/** Where the scale begins and ends, in percent of the width: words and points are not stretched with it. */
+const DOTS_FROM = 14;
+const DOTS_TO = 95;
+/** With one window there is no growth to be seen. */
+const LEAST_WINDOWS = 2;
+
+/** Indices of dispersion with their words; empty if fewer than two windows are known. */
+export function dispersionFigure(streams: Dispersions, lookFor: string): string {
+  const dots = dispersionDots(streams);
+  const title = 'Index of dispersion';
+  const unit = 'variance over mean of counts; 1 is random traffic, on a logarithmic scale';
+  const source = 'counts in windows of 0.1 to 600 s; left out below 20 windows';
+  return dots === '' ? '' : figure({ title, unit, source, lookFor }, dots);
+}
+
+/** By window, of all streams on one scale, because they span magnitudes. A line stands where random traffic lies. */
+function dispersionDots(streams: Dispersions): string {
+  const rows = IDC_WINDOWS.filter((window) => streams.some(({ idc }) => idc[window] !== null));
+  const values = streams
+    .flatMap(({ idc }) => rows.map((window) => idc[window] ?? 0))
+    .filter((each) => each > 0);
+  if (rows.length < LEAST_WINDOWS || values.length === 0) return '';
+  const bottom = rows.length * DOTS_ROW;
+  const { ticks, shareOf } = logScale([...values, 1]);
+  const x = (value: number) => `${(DOTS_FROM + shareOf(value) * (DOTS_TO - DOTS_FROM)).toFixed(1)}%`;
+  const lines = ticks.map(
+    (tick) =>
+      `<line class="${tick === 1 ? 'soft' : 'grid'}" x1="${x(tick)}" x2="${x(tick)}" y1="0" y2="${bottom}"/><text x="${x(tick)}" y="${bottom + 16}" text-anchor="middle">${numberText(tick)}</text>`,
+  );
+  const drawn = streams.map(({ name }, at) => ({
+    label: name,
+    colour: COLOURS[at % COLOURS.length] ?? 'one',
   }));
-  return list.length === 0 ? '' : bars(list, colour);
+  const dots = rows.map((window, row) => {
+    const y = row * DOTS_ROW + DOTS_ROW / 2;
+    const ofRow = streams.map(({ name, idc }, at) => {
+      const value = idc[window];
+      if (value === null) return '';
+      // Above one another, so that equal values are seen as several.
+      const cy = y + (at - (streams.length - 1) / 2) * 6;
+      return `<circle class="${drawn[at]?.colour}" cx="${x(value)}" cy="${cy}" r="5"><title>${escaped(`${name}, ${window} s: ${numberText(value)}`)}</title></circle>`;
+    });
+    return `<text x="0" y="${y + 4}">${window} s</text>${ofRow.join('')}`;
+  });
+  return `<p class="legend">${legendOf(drawn)}</p>${wide(bottom + 24, 'index of dispersion by window', [...lines, ...dots])}`;
+}
+
+/** A picture that is as wide as there is room, whose words keep their size: places along it are in percent. */
+function wide(height: number, description: string, parts: readonly string[]): string {
+  return `<svg class="wide" height="${height}" role="img" aria-label="${escaped(description)}">${parts.join('')}</svg>`;
 }
 
 /** Columns that stand side by side; the axis names the first, the middle and the last. */
@@ -76,7 +126,7 @@ const LEAST_COLUMNS = 24;
 /** The least that is not nothing is still seen. */
 const FAINTEST = 0.06;
 
-/** Values on a grid, the darker the greater; cells without data are drawn as an outline. */
+/** Values on a grid, the darker the greater; cells without data are drawn as an outline. Empty if all are 0 or unknown. */
 export function heatMap({
   rows,
   columns,
@@ -86,6 +136,7 @@ export function heatMap({
   labelWidth = LABEL_WIDTH,
 }: HeatMapParts): string {
   const greatest = greatestOf(values);
+  if (greatest === 0) return '';
   const width = labelWidth + Math.max(LEAST_COLUMNS, columns.length) * CELL_WIDTH;
   const height = HEADING + rows.length * CELL_HEIGHT;
   const marks = columns.map((label, at) =>
@@ -112,7 +163,7 @@ interface CurvePoint {
   readonly percent: number;
   /** Null where nothing was measured. */
   readonly value: number | null;
-  /** A value that rests on too few samples is drawn hollow. */
+  /** A value that rests on too few samples is not drawn. */
   readonly trusted: boolean;
 }
 
@@ -137,10 +188,12 @@ export function percentileCurve({ lines, text, description }: CurveParts): strin
   const drawn = lines.map(({ label, points }, at) => ({
     label,
     colour: COLOURS[at % COLOURS.length] ?? 'one',
-    points: points.filter((point): point is CurvePoint & { value: number } => point.value !== null),
+    points: points.filter(
+      (point): point is CurvePoint & { value: number } => point.value !== null && point.trusted,
+    ),
   }));
   const values = drawn.flatMap(({ points }) => points.map(({ value }) => value)).filter((value) => value > 0);
-  if (values.length === 0) return '<p class="soft">nothing was measured</p>';
+  if (values.length === 0) return '';
   const y = scaleOf(values);
   const percents = [...new Set(drawn.flatMap(({ points }) => points.map(({ percent }) => percent)))].sort(
     (a, b) => a - b,
@@ -161,146 +214,245 @@ export function percentileCurve({ lines, text, description }: CurveParts): strin
   const curves = drawn.map(({ label, colour, points }) => {
     const line = points.map(({ percent, value }) => `${x(percent).toFixed(1)},${y.at(value)}`).join(' ');
     const marks = points.map(
-      ({ percent, value, trusted }) =>
-        `<circle class="${colour}${trusted ? '' : ' hollow'}" cx="${x(percent).toFixed(1)}" cy="${y.at(value)}" r="4"><title>${escaped(`${label} p${percent}: ${text(value)}${trusted ? '' : ' (too few samples)'}`)}</title></circle>`,
+      ({ percent, value }) =>
+        `<circle class="${colour}" cx="${x(percent).toFixed(1)}" cy="${y.at(value)}" r="4"><title>${escaped(`${label} p${percent}: ${text(value)}`)}</title></circle>`,
     );
     return `<polyline class="${colour}" points="${line}"/>${marks.join('')}`;
   });
-  return `<p class="legend">${legendOf(drawn)}; hollow: too few samples</p><div class="curve scroll"><svg viewBox="0 0 ${CURVE_WIDTH} ${CURVE_HEIGHT}" role="img" aria-label="${escaped(description)}">${columns.join('')}${rows.join('')}${curves.join('')}</svg></div>`;
+  return `<p class="legend">${legendOf(drawn)}</p><div class="curve scroll"><svg viewBox="0 0 ${CURVE_WIDTH} ${CURVE_HEIGHT}" role="img" aria-label="${escaped(description)}">${columns.join('')}${rows.join('')}${curves.join('')}</svg></div>`;
 }
 
 function legendOf(lines: readonly { readonly label: string; readonly colour: string }[]): string {
   const keys = lines.map(
     ({ label, colour }) =>
-      `<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}`,
+      `<span><svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="${colour}" width="1" height="1"/></svg>${escaped(label)}</span>`,
   );
   return keys.join('');
 }
 
+/** Latencies from the bottom of a curve to its top. */
+function scaleOf(values: readonly number[]) {
+  const { ticks, shareOf } = logScale(values);
+  const height = CURVE_HEIGHT - CURVE_BOTTOM - CURVE_TOP;
+  return { ticks, at: (value: number) => (CURVE_HEIGHT - CURVE_BOTTOM - shareOf(value) * height).toFixed(1) };
+}
+
 /** A logarithmic scale from below the least value to above the greatest, with ticks at 1, 2 and 5 of each magnitude. */
-function scaleOf(values: readonly number[]): {
+function logScale(values: readonly number[]): {
   readonly ticks: readonly number[];
-  at(value: number): string;
+  shareOf(value: number): number;
 } {
-  const least = values.reduce((a, b) => Math.min(a, b));
-  const greatest = values.reduce((a, b) => Math.max(a, b));
-  const from = Math.log10(least) - 0.05;
-  const to = Math.max(Math.log10(greatest) + 0.05, from + 0.3);
+  const from = Math.log10(Math.min(...values)) - 0.05;
+  const to = Math.max(Math.log10(Math.max(...values)) + 0.05, from + 0.3);
   const magnitudes = to - from;
   const steps = magnitudes > 3 ? [1] : magnitudes > 1.5 ? [1, 3] : [1, 2, 5];
   const ticks: number[] = [];
   for (let magnitude = Math.floor(from); magnitude <= to; magnitude += 1) {
     for (const step of steps) {
-      const tick = step * 10 ** magnitude;
+      const tick = Number(`${step}e${magnitude}`);
       if (Math.log10(tick) >= from && Math.log10(tick) <= to) ticks.push(tick);
     }
   }
-  return {
-    ticks,
-    at: (value) => {
-      const share = (Math.log10(Math.max(value, 10 ** from)) - from) / (to - from);
-      return (CURVE_HEIGHT - CURVE_BOTTOM - share * (CURVE_HEIGHT - CURVE_BOTTOM - CURVE_TOP)).toFixed(1);
-    },
-  };
+  return { ticks, shareOf: (value) => Math.max(0, (Math.log10(value) - from) / (to - from)) };
 }
 
-const RATIO_WIDTH = 260;
-const RATIO_ROW = 34;
-/** On either side of no change, in logarithms: halves and doubles. */
-const RATIO_MOST = Math.log(2);
+const RATIO_ROW = 46;
+/** Room at either end for an arrow, in percent of the width. */
+const RATIO_EDGE = 5;
+/** The least that is drawn on either side of no change, so that a small one does not look large. */
+const LEAST_RATIO = 1.25;
+const MOST_RATIO = 4;
+/** In the order in which they get a place: one is left out that would lie too near to another. */
+const RATIO_TICKS = [1, 2, 0.5, 1.5, 0.67, 1.25, 0.8, 4, 0.25, 1.1, 0.9, 3, 0.33] as const;
+const TICKS_APART = 11;
 
-/** The ratio of each latency with its intervals, on a logarithmic scale about no change. */
+/**
+ * The ratio of each latency with its intervals over the full width, on a logarithmic scale about no change; empty
+ * without any. A line that leaves the picture ends in an arrow.
+ * @param floor changes smaller than this count as none: drawn as a band
+ */
 export function ratioPlot(metrics: readonly ComparedMetric[], floor: number): string {
   const known = metrics.filter(
     ({ unit, ratio, interval }) => unit === 'ms' && ratio !== null && interval !== null,
   );
-  if (known.length === 0) return '<p class="soft">too few pairs for an interval</p>';
-  const height = known.length * RATIO_ROW + 24;
-  const [low, high] = [xOf(1 / (1 + floor)), xOf(1 + floor)];
-  const band = `<rect x="${low}" y="0" width="${high - low}" height="${height - 22}" fill="var(--line)"/><line x1="${xOf(1)}" x2="${xOf(1)}" y1="0" y2="${height - 22}" stroke="var(--soft)"/>`;
-  const ticks = [0.5, 0.7, 1, 1.4, 2].map(
+  if (known.length === 0) return '';
+  const ends = known.flatMap(({ interval }) => (interval ?? [1, 1]).map((end) => Math.max(end, 1 / end)));
+  const most = Math.min(MOST_RATIO, Math.max(LEAST_RATIO, ...ends) * 1.05);
+  const at = (ratio: number) => {
+    const share = Math.max(-1, Math.min(1, Math.log(Math.max(1e-9, ratio)) / Math.log(most)));
+    return ((share + 1) / 2) * (100 - 2 * RATIO_EDGE) + RATIO_EDGE;
+  };
+  const x = (ratio: number) => `${at(ratio).toFixed(2)}%`;
+  const bottom = known.length * RATIO_ROW;
+  const placed: number[] = [];
+  for (const tick of RATIO_TICKS) {
+    if (tick > most || tick < 1 / most) continue;
+    if (placed.every((other) => Math.abs(at(other) - at(tick)) >= TICKS_APART)) placed.push(tick);
+  }
+  const ticks = placed.map(
     (value) =>
-      `<text x="${xOf(value)}" y="${height - 6}" text-anchor="middle" fill="var(--soft)" font-size="12">× ${value}</text>`,
+      `<line class="${value === 1 ? 'soft' : 'grid'}" x1="${x(value)}" x2="${x(value)}" y1="0" y2="${bottom}"/><text x="${x(value)}" y="${bottom + 18}" text-anchor="middle">${value}x</text>`,
   );
-  return `<div class="scroll"><svg viewBox="-40 0 ${RATIO_WIDTH + 80} ${height}" width="100%" height="${height}" preserveAspectRatio="xMinYMid" role="img" aria-label="ratios of latencies with their intervals">${band}${known.map(rowOf).join('')}${ticks.join('')}</svg></div>`;
+  const width = (at(1 + floor) - at(1 / (1 + floor))).toFixed(2);
+  return wide(bottom + 46, 'ratios of latencies with their intervals', [
+    `<rect class="floor" x="${x(1 / (1 + floor))}" y="0" width="${width}%" height="${bottom}"/>`,
+    ...ticks,
+    `<text x="0" y="${bottom + 38}">← B is faster</text><text x="100%" y="${bottom + 38}" text-anchor="end">B is slower →</text>`,
+    ...known.map((metric, row) => ratioRow(metric, row * RATIO_ROW, x, most)),
+  ]);
 }
 
-function rowOf({ name, ratio, interval, interval90, verdict }: ComparedMetric, at: number): string {
-  const y = at * RATIO_ROW + 24;
-  const [outer, inner] = [interval ?? [1, 1], interval90 ?? [1, 1]];
-  const colour = verdict === 'worse' ? 'var(--bad)' : verdict === 'better' ? 'var(--good)' : 'var(--one)';
-  const line = (from: number, to: number, width: number) =>
-    `<line x1="${xOf(from)}" x2="${xOf(to)}" y1="${y}" y2="${y}" stroke="${colour}" stroke-width="${width}"/>`;
-  return `${line(outer[0], outer[1], 2)}${line(inner[0], inner[1], 6)}<circle cx="${xOf(ratio ?? 1)}" cy="${y}" r="6" fill="${colour}"/><text x="0" y="${y - 9}" fill="var(--ink)" font-size="13">${escaped(name)}</text>`;
+const TONES = { worse: 'bad', better: 'good', same: 'one', undecided: 'warn' } as const;
+
+function ratioRow(
+  { name, ratio, interval, interval90, verdict }: ComparedMetric,
+  top: number,
+  x: (ratio: number) => string,
+  most: number,
+): string {
+  const y = top + 32;
+  const tone = TONES[verdict];
+  const outer = interval ?? [1, 1];
+  const line = ([from, to]: readonly [number, number], width: number) =>
+    `<line class="${tone}" x1="${x(from)}" x2="${x(to)}" y1="${y}" y2="${y}" stroke-width="${width}"/>`;
+  const arrow = (ratioAt: number, path: string) =>
+    `<svg class="arrow" x="${x(ratioAt)}" y="${y}"><path class="${tone}" d="${path}"/></svg>`;
+  const text = `${metricName(name)}: ${timesText(ratio ?? 1)} (${verdict})`;
+  return [
+    line(outer, 2),
+    line(interval90 ?? outer, 7),
+    outer[0] < 1 / most ? arrow(outer[0], 'M-12 0l12 -6v12z') : '',
+    outer[1] > most ? arrow(outer[1], 'M12 0l-12 -6v12z') : '',
+    `<circle class="${tone}" cx="${x(ratio ?? 1)}" cy="${y}" r="7"/>`,
+    `<text class="ink" x="0" y="${top + 16}">${escaped(text)}</text>`,
+  ].join('');
 }
 
-/** Ratios beyond half and double end at the edge. */
-function xOf(ratio: number): number {
-  const share = Math.max(-1, Math.min(1, Math.log(Math.max(1e-9, ratio)) / RATIO_MOST));
-  return Math.round(((share + 1) / 2) * RATIO_WIDTH);
-}
-
-interface TimeSeriesParts extends FigureText {
-  /** Unique on its page; letters and dashes. */
-  readonly id: string;
-  readonly at: readonly number[];
+interface SeriesParts
+  extends FigureText,
+    Pick<ChartData, 'id' | 'tall' | 'x' | 'marks' | 'band' | 'limit' | 'at'> {
   readonly lines: readonly { readonly label: string; readonly values: readonly (number | null)[] }[];
-  /** Windows to mark, in the unit of `at`. */
-  readonly marks?: readonly ChartMark[];
+  readonly timeZone: string;
 }
 
 const SERIES_WIDTH = 800;
 const SERIES_HEIGHT = 200;
 const SIGNIFICANT = 4;
+/** A limit that lies higher over all values than this would leave nothing to be seen of them. */
+const HIGHEST_LIMIT = 3;
 
 /** A figure that stands as a picture, and is drawn anew where a script runs. */
-export function timeSeries(parts: TimeSeriesParts): { readonly html: string; readonly data: ChartData } {
+export function timeSeries(parts: SeriesParts): { readonly html: string; readonly data: ChartData } {
+  const { id, unit, at, tall, x, marks = [], band, limit } = parts;
+  const greatest = greatestOf([...parts.lines.flatMap(({ values }) => values), band?.to ?? 0]);
+  const isBeyond = marks.some(({ isBad }) => isBad);
+  const near = limit && (isBeyond || limit.at <= greatest * HIGHEST_LIMIT) ? limit : undefined;
   const data: ChartData = {
-    id: parts.id,
-    unit: parts.unit,
-    at: parts.at,
-    ...(parts.marks !== undefined && parts.marks.length > 0 && { marks: parts.marks }),
-    lines: parts.lines.map(({ label, values }, at) => ({
+    ...{ id, unit, at },
+    ...(tall && { tall }),
+    ...(x && { x }),
+    ...(marks.length > 0 && { marks }),
+    ...(band && { band }),
+    ...(near && { limit: near }),
+    lines: parts.lines.map(({ label, values }, line) => ({
       label,
-      colour: COLOURS[at % COLOURS.length] ?? 'one',
+      colour: COLOURS[line % COLOURS.length] ?? 'one',
       values: values.map((value) => (value === null ? null : Number(value.toPrecision(SIGNIFICANT)))),
     })),
   };
-  const body = `<div class="live" id="${parts.id}"></div><div class="still">${still(data, parts.title)}</div>`;
+  const keys = [
+    ...data.lines,
+    ...(band === undefined ? [] : [{ label: band.label, colour: 'band' }]),
+    ...(near === undefined ? [] : [{ label: near.label, colour: 'limit' }]),
+    ...[...new Map(marks.map(({ label, isBad }) => [label, isBad ? 'mark bad' : 'mark']))].map(
+      ([label, colour]) => ({
+        ...{ label, colour },
+      }),
+    ),
+  ];
+  const far = limit === undefined || near !== undefined ? '' : `${escaped(limit.label)} lies far above`;
+  const place = data.tall ? ' tall' : '';
+  const body = `<p class="legend">${legendOf(keys)}<span>in ${escaped(unit)}</span>${far}</p><div class="live${place}" id="${id}"></div><div class="still${place}">${still(data, parts)}</div>`;
   return { html: figure(parts, body), data };
 }
 
+/** A line needs two points: with one time, or none, there is no chart. */
+const LEAST_POINTS = 2;
+
 /** The time series of a page that have something to show, over the same times. */
 export function drawnSeries(
-  charts: readonly (Omit<TimeSeriesParts, 'at'> & { readonly isShown: boolean })[],
+  charts: readonly (Omit<SeriesParts, 'at'> & { readonly isShown: boolean })[],
   at: readonly number[],
 ) {
-  if (at.length === 0) return [];
+  if (at.length < LEAST_POINTS) return [];
   return charts.filter(({ isShown }) => isShown).map((chart) => timeSeries({ ...chart, at }));
 }
 
-function still({ at, lines, unit, marks = [] }: ChartData, title: string): string {
+/** Lines as wide as there is room, with words at places in percent, so that these are not stretched. */
+function still(
+  { at, lines, unit, x, marks = [], band, limit }: ChartData,
+  { title, timeZone }: Pick<SeriesParts, 'title' | 'timeZone'>,
+): string {
   const first = at[0];
   const last = at.at(-1);
   if (first === undefined || last === undefined) return '<p class="soft">nothing was measured</p>';
-  const greatest = greatestOf(lines.flatMap(({ values }) => values));
-  const polylines = lines.flatMap(({ colour, values }) =>
-    stretchesOf(at, values, greatest || 1).map(
-      (points) => `<polyline class="${colour}" points="${points}"/>`,
+  const values = lines.flatMap((line) => line.values);
+  const greatest = greatestOf([...values, band?.to ?? 0, limit?.at ?? 0]) || 1;
+  const heightOf = (value: number) => SERIES_HEIGHT - (value / greatest) * SERIES_HEIGHT * 0.97;
+  const place = (value: number) =>
+    Math.max(0, Math.min(1, (value - first) / (last - first || 1))) * SERIES_WIDTH;
+  const level = (value: number, kind: string) =>
+    `<line class="${kind}" x1="0" x2="${SERIES_WIDTH}" y1="${heightOf(value).toFixed(1)}" y2="${heightOf(value).toFixed(1)}"/>`;
+  const ticks = ticksOf(greatest);
+  const drawn = [
+    band &&
+      `<rect class="band" x="0" width="${SERIES_WIDTH}" y="${heightOf(band.to).toFixed(1)}" height="${Math.max(1, heightOf(band.from) - heightOf(band.to)).toFixed(1)}"/>`,
+    ...marks.map(
+      ({ from, to, label, isBad }) =>
+        `<rect class="mark${isBad ? ' bad' : ''}" x="${Math.round(place(from))}" y="0" width="${Math.max(2, Math.round(place(to) - place(from)))}" height="${SERIES_HEIGHT}"><title>${escaped(label)}</title></rect>`,
     ),
-  );
-  return `<p class="legend">top: ${escaped(String(greatest))} ${escaped(unit)}${legendOf(lines)}</p><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(title)}">${bandsOf(marks, first, last)}${polylines.join('')}</svg><div class="axis"><span>${instant(first, last - first)}</span><span>${instant(last, last - first)}</span></div>`;
+    ...ticks.map((tick) => level(tick, 'grid')),
+    limit && level(limit.at, 'limit'),
+    ...(x?.marks ?? []).map(
+      (mark) =>
+        `<line class="mark ${mark.colour}" x1="${place(mark.at)}" x2="${place(mark.at)}" y1="0" y2="${SERIES_HEIGHT}"/>`,
+    ),
+    ...lines.flatMap((line) =>
+      stretchesOf(at, line.values, greatest).map(
+        (points) => `<polyline class="${line.colour}" points="${points}"/>`,
+      ),
+    ),
+  ];
+  const words = [
+    ...ticks.map(
+      (tick, index) =>
+        `<text x="0" y="${share(heightOf(tick), SERIES_HEIGHT)}" dy="-3">${numberText(tick)}${index === ticks.length - 1 ? ` ${escaped(unit)}` : ''}</text>`,
+    ),
+    ...(x?.marks ?? []).map(
+      (mark, index) =>
+        `<text class="${mark.colour}" x="${share(place(mark.at), SERIES_WIDTH)}" y="${14 * (index + 1)}" dx="${mark.isBefore ? -4 : 4}" text-anchor="${mark.isBefore ? 'end' : 'start'}">${escaped(mark.label)}</text>`,
+    ),
+  ];
+  const time = (second: number) => zonedTime(second * 1e3, timeZone);
+  const axis =
+    x === undefined
+      ? [time(first), time((first + last) / 2), time(last)]
+      : [numberText(first), x.label, numberText(last)];
+  return `<svg role="img" aria-label="${escaped(title)}"><svg viewBox="0 0 ${SERIES_WIDTH} ${SERIES_HEIGHT}" preserveAspectRatio="none">${drawn.filter((each) => each !== undefined).join('')}</svg>${words.join('')}</svg><div class="axis">${axis.map((each) => `<span>${escaped(each)}</span>`).join('')}</div>`;
 }
 
-function bandsOf(marks: readonly ChartMark[], first: number, last: number): string {
-  const x = (second: number) =>
-    Math.round(Math.max(0, Math.min(1, (second - first) / (last - first || 1))) * SERIES_WIDTH);
-  return marks
-    .map(
-      ({ from, to, label }) =>
-        `<rect x="${x(from)}" y="0" width="${Math.max(1, x(to) - x(from))}" height="${SERIES_HEIGHT}" fill="var(--line)" opacity="0.5"><title>${escaped(label)}</title></rect>`,
-    )
-    .join('');
+function share(value: number, of: number): string {
+  return `${((value / of) * 100).toFixed(1)}%`;
+}
+
+/** Round values from above 0 to at most the greatest: two to five of them. */
+function ticksOf(greatest: number): number[] {
+  const magnitude = 10 ** Math.floor(Math.log10(greatest));
+  const step =
+    [0.2, 0.5, 1, 2].map((each) => each * magnitude).find((each) => greatest / each < 5) ?? greatest;
+  return Array.from({ length: Math.floor(greatest / step + 1e-9) }, (_, at) =>
+    Number(((at + 1) * step).toPrecision(SIGNIFICANT)),
+  );
 }
 
 /**
@@ -339,10 +491,4 @@ function stretchesOf(
       ? `${points[0]} ${points[0]?.replace(/^\d+/, String(only + 2))}`
       : points.join(' ');
   });
-}
-
-/** Seconds stand only where minutes would not tell the ends apart. */
-function instant(second: number, span: number): string {
-  const length = span < 3_600 ? 19 : 16;
-  return `${new Date(second * 1e3).toISOString().slice(0, length).replace('T', ' ')} UTC`;
 }

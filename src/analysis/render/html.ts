@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { shownLines } from '../../core/text.ts';
+import { shownLines, type Tone } from '../../core/text.ts';
 import { type Finding, type Section, type Table, type View, withoutRepeats } from './table.ts';
 
 /** Text as it may stand in HTML, between tags or within quotes. Everything recorded goes through here. */
@@ -8,7 +8,7 @@ export function escaped(text: string): string {
 }
 
 /** JSON as it may stand in a script element: nothing in it ends the element or begins a comment. */
-export function scriptJson(value: unknown): string {
+function scriptJson(value: unknown): string {
   return JSON.stringify(value)
     .replaceAll('<', '\\u003c')
     .replaceAll('\u2028', '\\u2028')
@@ -38,23 +38,37 @@ function hashOf(text: string): string {
   return `sha256-${createHash('sha256').update(text).digest('base64')}`;
 }
 
-/** What a script draws. Times are epoch seconds. */
 /** A window of time that a chart marks. */
 export interface ChartMark {
   readonly label: string;
   readonly from: number;
   readonly to: number;
+  /** Whether values there are too great to be drawn. */
+  readonly isBad?: boolean;
 }
 
+/** What a script draws. Times are epoch seconds. */
 export interface ChartData {
-  readonly marks?: readonly ChartMark[];
   readonly id: string;
   readonly unit: string;
+  /** The chart that a page begins with is taller than the others. */
+  readonly tall?: boolean;
   /** What lies along the chart, with places that are marked; left out for time. */
   readonly x?: {
     readonly label: string;
-    readonly marks: readonly { readonly label: string; readonly at: number; readonly colour: string }[];
+    readonly marks: readonly {
+      readonly label: string;
+      readonly at: number;
+      readonly colour: string;
+      /** Whether the label stands before its line. */
+      readonly isBefore: boolean;
+    }[];
   };
+  readonly marks?: readonly ChartMark[];
+  /** Values that are usual, from one to another. */
+  readonly band?: { readonly label: string; readonly from: number; readonly to: number };
+  /** A value that is not to be passed. */
+  readonly limit?: { readonly label: string; readonly at: number };
   readonly at: readonly number[];
   readonly lines: readonly {
     readonly label: string;
@@ -89,7 +103,10 @@ export function page({ title, body, charts, timeZone }: PageParts, assets: PageA
 <style>${assets.style}</style>
 </head>
 <body>
+<main>
 ${body.filter((part) => part !== '').join('\n')}
+<p class="soft">Percentiles are good to 0.1 %; unknown values are shown as “–”. This page holds no payload.</p>
+</main>
 <script type="application/json" id="charts">${scriptJson({ timeZone, charts })}</script>
 <script type="module">${assets.script}</script>
 </body>
@@ -102,37 +119,90 @@ export type FigureText = Pick<Table, 'title' | 'unit' | 'source' | 'lookFor'>;
 
 /** A chart with its words. `body` is HTML. */
 export function figure({ title, unit, source, lookFor }: FigureText, body: string): string {
-  return `<figure><h3>${escaped(title)}</h3><p class="soft">Unit: ${escaped(unit)}. Source: ${escaped(source)}.</p>${body}<figcaption>Look for: ${escaped(lookFor)}</figcaption></figure>`;
+  return `<figure><h3>${escaped(title)}</h3>${body}<figcaption>Look for: ${escaped(lookFor)}.<br><small>Unit: ${escaped(unit)}. Source: ${escaped(source)}.</small></figcaption></figure>`;
 }
 
-/** A table with its words; it scrolls by itself where it is too wide. `after` is HTML. */
-function tableFigure(table: Table, after = ''): string {
-  const { columns, rows, toneOf = () => null } = table;
-  const cells = (row: readonly string[], tag: 'td' | 'th') =>
-    columns
-      .map(({ kind }, at) => {
-        const cell = row[at] ?? '';
-        const tone = tag === 'td' ? toneOf(cell) : null;
-        return `<${tag} class="${kind}${tone === null ? '' : ` ${tone}`}">${escaped(cell)}</${tag}>`;
-      })
-      .join('');
-  const head = cells(
-    columns.map(({ title }) => title),
-    'th',
-  );
-  const body = rows.map((row) => `<tr>${cells(row, 'td')}</tr>`).join('');
-  return figure(
-    table,
-    `<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>${after}`,
-  );
+/** A table; on a narrow screen each row is a card in which each value stands under the title of its column. */
+export function tableHtml({
+  title,
+  columns,
+  rows,
+  toneOf = () => null,
+}: Pick<Table, 'title' | 'columns' | 'rows' | 'toneOf'>): string {
+  const head = columns.map((column) => `<th class="${column.kind}">${escaped(column.title)}</th>`);
+  const lines = rows.map((row) => {
+    const cells = columns.map(({ kind, title: of }, at) => {
+      const cell = row[at] ?? '';
+      const tone = toneOf(cell);
+      return `<td class="${kind}${tone === null ? '' : ` ${tone}`}" data-of="${escaped(of)}">${escaped(cell)}</td>`;
+    });
+    return `<tr>${cells.join('')}</tr>`;
+  });
+  return `<div class="scroll" role="region" tabindex="0" aria-label="${escaped(title)}"><table><thead><tr>${head.join('')}</tr></thead><tbody>${lines.join('')}</tbody></table></div>`;
 }
 
-/** Names and values, as a row of cards. */
-export function facts(pairs: readonly (readonly [name: string, value: string])[]): string {
-  const cards = pairs.map(
-    ([name, value]) => `<div><dt>${escaped(name)}</dt><dd>${escaped(value)}</dd></div>`,
+/** One figure that a page begins with. */
+export interface Tile {
+  readonly label: string;
+  readonly value: string;
+  /** How it was judged, in a word; left out for what is not judged. */
+  readonly state?: { readonly tone: Tone; readonly word: string };
+  /** What it is to be held against; empty for nothing. */
+  readonly note: string;
+}
+
+/** The most that fit beside the chart on a first screen. */
+const MOST_TILES = 6;
+
+/** The figures that matter most. Those beyond six are in the tables below. */
+export function tilesOf(tiles: readonly Tile[]): string {
+  const items = tiles.slice(0, MOST_TILES).map(({ label, value, state, note }) => {
+    const judged =
+      state === undefined ? '' : `<span class="state">${iconOf(state.tone)}${escaped(state.word)}</span>`;
+    return `<li class="${state?.tone ?? 'plain'}"><span class="what">${escaped(label)}</span><b>${escaped(value)}</b>${judged}<span class="soft">${escaped(note)}</span></li>`;
+  });
+  return items.length === 0 ? '' : `<ul class="tiles">${items.join('')}</ul>`;
+}
+
+/** A form for each tone, so that they are told apart without colours: a disc with a tick, an octagon, a triangle. */
+const FORMS: Readonly<Record<Tone, string>> = {
+  good: '<circle cx="12" cy="12" r="11"/><path d="M6.5 12.5l4 4 7-8.5"/>',
+  bad: '<path class="form" d="M7.5 1h9L23 7.5v9L16.5 23h-9L1 16.5v-9z"/><path d="M8 8l8 8M16 8l-8 8"/>',
+  warn: '<path class="form" d="M12 1.5L23 22H1z"/><path d="M12 9v6M12 18v1.5"/>',
+  plain: '<circle cx="12" cy="12" r="11"/><path d="M7 12h10"/>',
+};
+
+function iconOf(tone: Tone): string {
+  return `<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">${FORMS[tone]}</svg>`;
+}
+
+/** What a page says before anything else: what was found, in one word and one sentence, and in which zone it tells times. */
+export function banner(
+  { title, verdict, tone, headline, lines }: Pick<View, 'title' | 'verdict' | 'tone' | 'headline' | 'lines'>,
+  timeZone: string,
+): string {
+  const lead = lines[0] === undefined ? '' : `<p class="lead">${escaped(lines[0])}</p>`;
+  return `<header><p class="kicker"><span>${escaped(title)}</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict"><span class="word">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</h1>${lead}</div></div></header>`;
+}
+
+/** A part of a page that is folded until it is asked for. `html` may be empty: then it is left out. */
+export interface Part {
+  /** Letters, digits and dashes; unique on its page. */
+  readonly id: string;
+  readonly title: string;
+  readonly html: string;
+}
+
+/** Folded parts under their table of contents. A link opens its part: browsers do so for what lies within. */
+export function foldedParts(parts: readonly Part[]): string {
+  const shown = parts.filter(({ html }) => html !== '');
+  if (shown.length === 0) return '';
+  const links = shown.map(({ id, title }) => `<li><a href="#${id}">${escaped(title)}</a></li>`);
+  const folded = shown.map(
+    ({ id, title, html }) =>
+      `<details><summary><h2>${escaped(title)}</h2></summary><div id="${id}">${html}</div></details>`,
   );
-  return `<dl class="facts">${cards.join('')}</dl>`;
+  return `<nav aria-label="Contents"><h2>Contents</h2><ol>${links.join('')}</ol></nav>${folded.join('')}`;
 }
 
 /** Sentences, what matters most first. */
@@ -145,41 +215,53 @@ export function section(title: string, body: string): string {
   return body === '' ? '' : `<section><h2>${escaped(title)}</h2>${body}</section>`;
 }
 
-/** A view as a page: the verdict first, then why, then what else the page shows. */
-export function viewPage(
-  view: View,
-  title: string,
-  body: readonly string[],
-  series: readonly { readonly data: ChartData }[],
-  assets: PageAssets,
-): string {
-  const charts = series.map(({ data }) => data);
-  const parts = [viewHeader(view), findingList(view.reasons), ...body];
-  return page({ title, body: parts, charts, timeZone: 'UTC' }, assets);
+interface ViewPageParts {
+  /** Of the window; the page itself has that of its view. */
+  readonly title: string;
+  /** What the first screen shows below the verdict: HTML. */
+  readonly first: string;
+  readonly parts: readonly Part[];
+  readonly charts: readonly { readonly data: ChartData }[];
+  readonly timeZone: string;
 }
 
-/** The verdict, its sentence and what was measured. */
-function viewHeader({ title, verdict, tone, headline, lines }: View): string {
-  const paragraphs = lines.map((line) => `<p class="soft">${escaped(line)}</p>`);
-  return `<header><h1>${escaped(title)}</h1><p class="verdict ${tone}"><span class="badge ${tone}">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</p>${paragraphs.join('')}</header>`;
+/** A view as a page: the verdict and its figures on the first screen, then what to look at, then the rest, folded. */
+export function viewPage(
+  view: View,
+  { title, first, parts, charts, timeZone }: ViewPageParts,
+  assets: PageAssets,
+): string {
+  const about = view.lines.slice(1).map((line) => `<li>${escaped(line)}</li>`);
+  const body = [
+    banner(view, timeZone),
+    first,
+    section('What to look at', findingList(view.reasons)),
+    foldedParts([
+      ...parts,
+      { id: 'notes', title: `Notes (${view.notes.length})`, html: findingList(view.notes) },
+      { id: 'about', title: 'About this page', html: about.length === 0 ? '' : `<ul>${about.join('')}</ul>` },
+    ]),
+  ];
+  return page({ title, body, charts: charts.map(({ data }) => data), timeZone }, assets);
 }
 
 /** Why the verdict is what it is, or notes; nothing where there are none. */
-export function findingList(list: readonly Finding[]): string {
+function findingList(list: readonly Finding[]): string {
   if (list.length === 0) return '';
   return `<ul class="findings reasons">${withoutRepeats(list).map(findingItem).join('')}</ul>`;
 }
 
 function findingItem({ code, text, title, means = '', advice }: Finding): string {
   const parts = [
-    `${title === undefined ? '' : `<strong>${escaped(title)}</strong> `}<code>${escaped(code)}</code><br>${escaped(text)}`,
-    means === '' ? '' : `<br><span class="soft">${escaped(means)}</span>`,
-    advice === '' ? '' : `<br><b>To do:</b> ${escaped(advice)}`,
+    `<p>${title === undefined ? '' : `<strong>${escaped(title)}</strong> `}<code>${escaped(code)}</code></p><p>${escaped(text)}</p>`,
+    means === '' ? '' : `<p class="soft">${escaped(means)}</p>`,
+    advice === '' ? '' : `<p class="todo"><b>To do:</b> ${escaped(advice)}</p>`,
   ];
   return `<li>${parts.join('')}</li>`;
 }
 
-/** A section of tables, with what else it shows: HTML that goes before or behind them. */
-export function tableSection({ title, tables }: Section, before = '', behind = ''): string {
-  return section(title, `${before}${tables.map((table) => tableFigure(table)).join('')}${behind}`);
+/** Tables of a section as a folded part, with HTML that goes before them or behind. */
+export function tablesPart({ key, title, tables }: Section, before = '', behind = ''): Part {
+  const html = `${before}${tables.map((table) => figure(table, tableHtml(table))).join('')}${behind}`;
+  return { id: key, title, html };
 }

@@ -1,5 +1,6 @@
-import { shownText } from '../../core/text.ts';
+import { shellWord, shownText, type Tone } from '../../core/text.ts';
 import { formatBytes, formatMs, formatShare } from '../../core/units.ts';
+import type { ComparedMetric } from '../../documents/comparison.ts';
 
 interface Column {
   readonly title: string;
@@ -34,6 +35,8 @@ export interface Finding {
   readonly advice: string;
   readonly title?: string;
   readonly means?: string;
+  /** A `doubt` could change the answer, also where it stands among the notes of a run that failed. */
+  readonly severity?: 'fail' | 'doubt' | 'note';
 }
 
 /** A document as people read it: rendered as text, Markdown or HTML. */
@@ -41,12 +44,12 @@ export interface View<Key extends string = string> {
   readonly title: string;
   /** Null where nothing was asked for. */
   readonly verdict: string | null;
-  readonly tone: 'good' | 'bad' | 'warn';
+  readonly tone: Tone;
   /** The verdict as a sentence. */
   readonly headline: string;
   readonly reasons: readonly Finding[];
   readonly notes: readonly Finding[];
-  /** What was measured, against what, and when. */
+  /** What was measured, against what, and when. The first says what came out, in figures. */
   readonly lines: readonly string[];
   readonly sections: readonly Section<Key>[];
 }
@@ -67,6 +70,24 @@ export function sectionOf<Key extends string>(
   return { key, title, tables: tables.filter((table) => table !== null) };
 }
 
+/**
+ * Findings whose commands can be pasted: with what stands for a run in them as the user named it.
+ * @param paths by `RUN`, `A` and `B`
+ * @param program as it is called
+ */
+export function calledHere<Each extends Pick<Finding, 'advice'>>(
+  findings: readonly Each[],
+  paths: Readonly<Record<string, string>>,
+  program = 'reprise',
+): Each[] {
+  const called = (advice: string) =>
+    advice.replaceAll(/\breprise (show|report) (RUN|A|B)\b/g, (all, name, of) => {
+      const path = paths[of];
+      return path === undefined ? all : `${program} ${name} ${shellWord(path)}`;
+    });
+  return findings.map((each) => ({ ...each, advice: called(each.advice) }));
+}
+
 /** Findings of one code ask for one thing: what it means and the advice are said with the first of them. */
 export function withoutRepeats(findings: readonly Finding[]): Finding[] {
   const said = new Set<string>();
@@ -75,6 +96,18 @@ export function withoutRepeats(findings: readonly Finding[]): Finding[] {
     said.add(each.code);
     return each;
   });
+}
+
+const DOUBT = 'DOUBT';
+
+/** The notes with those marked that would forbid a pass: a run that failed has them beside its verdict. */
+function markedNotes(notes: readonly Finding[]): Finding[] {
+  const isDoubt = ({ severity }: Finding) => severity === 'doubt';
+  const doubts = notes.filter(isDoubt).map((each) => ({
+    ...each,
+    title: `${DOUBT}, which would forbid a PASS: ${each.title ?? each.code}`,
+  }));
+  return [...doubts, ...notes.filter((each) => !isDoubt(each))];
 }
 
 /** Stands where nothing is known. */
@@ -101,6 +134,34 @@ export function pointsText(difference: number | null | undefined): string {
 
 export function ratioText(ratio: number | null | undefined): string {
   return ratio == null ? NONE : ratio.toFixed(3);
+}
+
+type Change = Pick<ComparedMetric, 'ratio' | 'interval90' | 'verdict'>;
+
+/** `1.07x as slow`: the mean over paired windows, by which B is judged. The figures beside it are of the whole run. */
+export function changeText({ a, b, ratio }: Pick<ComparedMetric, 'a' | 'b' | 'ratio'>): string {
+  // Without an answer the ratio is a bound of ours.
+  return ratio === null || a === 'Infinity' || b === 'Infinity' ? NONE : timesText(ratio);
+}
+
+/** `same` means that B is no worse. It says so where B may well be better by a tenth. */
+export function resultText({ verdict, ratio, interval90 }: Change): string {
+  const isMaybeBetter = ratio !== null && interval90 !== null && interval90[0] < MAYBE_BETTER;
+  return verdict === 'same' && isMaybeBetter ? 'not worse' : verdict;
+}
+
+const MAYBE_BETTER = 0.9;
+
+/** `1.07x as slow`, `1.2x as fast`, `as fast`. */
+export function timesText(ratio: number): string {
+  const [times, word] = ratio >= 1 ? [ratio, 'slow'] : [1 / ratio, 'fast'];
+  const text = String(Number(times.toFixed(times < 1.1 ? 3 : 2)));
+  return text === '1' ? 'as fast' : `${text}x as ${word}`;
+}
+
+/** `latency_p95` → `latency p95`. */
+export function metricName(name: string): string {
+  return name.replaceAll('_', ' ');
 }
 
 /** A figure of a profile, in whatever unit. */
@@ -134,7 +195,7 @@ const LONGEST = 360;
 export function viewText(view: View, words: 'with words' | 'brief' = 'with words'): string[] {
   const { verdict, headline, reasons, notes, lines, sections } = view;
   return [
-    `Verdict: ${verdict ?? 'none'}. ${headline}`,
+    `${verdict === null ? 'No verdict:' : `Verdict: ${verdict}.`} ${headline}`,
     ...withoutRepeats(reasons).flatMap(findingLines),
     '',
     ...lines.map((line) => `  ${line}`),
@@ -143,7 +204,7 @@ export function viewText(view: View, words: 'with words' | 'brief' = 'with words
       title.toUpperCase(),
       ...tables.flatMap((table) => ['', ...tableText(table, words)]),
     ]),
-    ...(notes.length === 0 ? [] : ['', 'NOTES', ...withoutRepeats(notes).flatMap(findingLines)]),
+    ...(notes.length === 0 ? [] : ['', 'NOTES', ...withoutRepeats(markedNotes(notes)).flatMap(findingLines)]),
   ];
 }
 
@@ -227,7 +288,9 @@ export function viewMarkdown({ title, verdict, headline, reasons, notes, lines, 
       `## ${inert(section.title)}`,
       ...section.tables.flatMap(tableMarkdown),
     ]),
-    ...(notes.length === 0 ? [] : ['## Notes', withoutRepeats(notes).map(findingItem).join('\n')]),
+    ...(notes.length === 0
+      ? []
+      : ['## Notes', withoutRepeats(markedNotes(notes)).map(findingItem).join('\n')]),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }

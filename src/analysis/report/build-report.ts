@@ -1,5 +1,5 @@
 import type { Run } from '../../core/run.ts';
-import { formatInstantUs, formatMultiplier } from '../../core/units.ts';
+import { countOf, formatInstantUs, formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import {
   type MonitoredLine,
@@ -12,7 +12,8 @@ import { rowDifferences } from '../run/run-statistics.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
 import { bySize, groupFigures } from './groups.ts';
 import { ladderOf, ladderOrNull, streamsOf } from './latency.ts';
-import { countsOf, errorLines, skippedLines } from './requests.ts';
+import { nistEvidenceOf } from './nist.ts';
+import { countsOf, errorLines, skippedLines, valueText } from './requests.ts';
 import type { RecordedFigures, ReportStatistics, RowFigures } from './statistics.ts';
 
 const NS_PER_S = 1e9;
@@ -51,6 +52,8 @@ export function buildReport(input: ReportInput): ReportDocument {
     slo: summary?.slo ?? [],
     counts,
     overTime: statistics.time.columns(),
+    latencySteps: statistics.latencySteps(),
+    objectiveSteps: statistics.objectiveSteps(),
     monitored,
     latencyMap: statistics.map.map(),
     latencyMs: {
@@ -66,6 +69,7 @@ export function buildReport(input: ReportInput): ReportDocument {
     errors: errorLines(rows.outcomes),
     statuses: rows.outcomes.statuses,
     recording: recordingOf(recording, recorded),
+    nist: summary && nistEvidenceOf(summary),
     summary,
   };
 }
@@ -118,6 +122,10 @@ export function headlineOf({ verdict, valid, summary, differs }: Judged): string
     return 'This run never came to its end: there is no verdict, only what its rows tell.';
   if (differs)
     return `The run was judged ${verdict ?? 'without an objective'}, but its rows are no longer those it was judged by.`;
+  if (summary.closedLoop !== undefined) {
+    const { concurrency } = summary.closedLoop;
+    return `A closed loop kept ${countOf(concurrency, 'request')} in flight${valid ? '' : ', and the run is not valid'}: it has no verdict.`;
+  }
   const load =
     summary.multiplier === 1
       ? 'at the recorded load'
@@ -125,10 +133,10 @@ export function headlineOf({ verdict, valid, summary, differs }: Judged): string
   if (verdict === 'PASS') return `The target kept ${objectivesText(summary)} ${load}.`;
   if (verdict === 'FAIL') return `The target did not keep ${violatedText(summary)} ${load}.`;
   if (verdict === 'INCONCLUSIVE') {
-    return `The run cannot say whether the target keeps ${objectivesText(summary)} ${load}: the cause lies on our side or in the comparison.`;
+    return `The run cannot say whether the target keeps ${objectivesText(summary)} ${load}.`;
   }
   return valid
-    ? `No objective was given, so there is no verdict; the run itself is valid, ${load}.`
+    ? `No objective was given (--slo). The run itself is valid, ${load}.`
     : 'No objective was given, and the run is not valid: its figures are not those of the planned load.';
 }
 
@@ -137,9 +145,14 @@ function objectivesText({ slo }: ReplayDocument): string {
 }
 
 function violatedText({ slo }: ReplayDocument): string {
-  const violated = slo.filter(({ ok }) => ok === false).length;
-  if (slo.length === 1) return 'its objective';
-  return violated === slo.length
+  const violated = slo.filter(({ ok }) => ok === false);
+  const [first] = violated;
+  if (first !== undefined && violated.length === 1) {
+    const isMissing = first.observed === 'Infinity';
+    const observed = isMissing ? 'too many were not served' : `observed ${valueText(first, first.observed)}`;
+    return `${first.expression} (${observed})`;
+  }
+  return violated.length === slo.length
     ? `any of ${slo.length} objectives`
-    : `${violated} of ${slo.length} objectives`;
+    : `${violated.length} of ${slo.length} objectives`;
 }

@@ -32,13 +32,13 @@ export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument):
     title: `Arrivals: ${names.join(', ')}`,
     unit: 'requests/s for rates; CV and index of dispersion (IDC) are ratios, 1 for random traffic',
     source: `arrivals as recorded, intended instants, and instants of sending${interrupted === null ? '' : ', as far as the plan was read before the run was stopped'}; IDC in windows from the first arrival, left out below 20 windows`,
-    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling bends${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
+    lookFor: `sent beside ${due.name}: CV and IDC may differ by ${shareText(bounds.arrivalShare)} or ${numberText(bounds.arrivalDifference)}. Recorded beside planned shows what the scaling changes${due.name === 'planned' ? '' : `, planned beside came due what the waiting of ${fidelity.waitsFor ?? 'sessions'} does`}`,
     columns: columnsOf(['measure'], [...names, `sent − ${due.name}`]),
     rows: [
       row('requests', ({ count }) => count),
       row('requests/s', ({ ratePerSecond }) => ratePerSecond),
-      row('busiest second', ({ peak1s }) => peak1s),
-      row('busiest second ÷ mean', ({ peakToMean1s }) => peakToMean1s),
+      row('most in 1 s, counted from the first', ({ peak1s }) => peak1s),
+      row('the same ÷ mean', ({ peakToMean1s }) => peakToMean1s),
       row('CV of gaps', ({ cv }) => cv),
       ...IDC_WINDOWS.map((window) => row(`IDC ${window} s`, ({ idc }) => idc[window])),
       row('ties', ({ ties }) => ties),
@@ -87,7 +87,7 @@ function sentGapsText({ ksGaps, sent }: ReplayDocument['fidelity']): string {
 
 /** How the sending side did. */
 export function healthTable(document: ReplayDocument): Table {
-  const { health, lagUs, connectMs, connectionWaitMs, connectionWaits, bounds } = document;
+  const { health, lagUs, connectMs, connectionWaitMs, connectionWaits, bounds, closedLoop } = document;
   const us = (value: number | null) => msText(value === null ? null : value / 1e3);
   const known = (value: boolean | null) => (value === null ? 'not known' : value ? 'yes' : 'no');
   const waits =
@@ -107,7 +107,7 @@ export function healthTable(document: ReplayDocument): Table {
     title: 'The generator',
     unit: 'as named in each row',
     source: 'the sending process itself',
-    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagShare)} of the least latency objective), a thread busy over ${shareText(bounds.busyShare)}, any stall: then scheduled latency holds time of ours`,
+    lookFor: `lag p99 over ${msText(bounds.lagNs / 1e6)} (or ${shareText(bounds.lagShare)} of the least latency objective), a thread busy over ${shareText(bounds.busyShare)}, any stall: then ${closedLoop === undefined ? 'scheduled ' : ''}latency includes delays of the replay`,
     columns: columnsOf(['measure'], ['value']),
     rows: [
       ['schedule lag p50', us(lagUs.p50)],
@@ -156,7 +156,7 @@ export function faultTable({ faults = null }: ReplayDocument): Table | null {
     title: 'Planned failures of dependencies',
     unit: 'times from the intended send; shares of what was sent, and of answers that were compared',
     source: 'requests by their planned instant; those in flight when a fault began count to it',
-    lookFor: 'errors and times that stay after a fault: the target does not let go of it',
+    lookFor: 'errors and times that stay high after a fault: the target does not recover',
     columns: columnsOf(['phase'], ['requests', 'failed', 'p50', 'p95', 'p99', 'mismatched', '']),
     rows,
   };
@@ -187,6 +187,71 @@ export function calibrationTable({ calibration }: ReplayDocument): Table | null 
         shareText(bounds.sizeShare),
       ],
       ['answers with another status', NONE, shareText(statusDistance), shareText(bounds.statusShare)],
+    ],
+  };
+}
+
+const OBJECTIVE = {
+  kept: 'kept',
+  met_again: 'met again',
+  not_met: 'NOT MET',
+  unknown: NONE,
+} as const;
+
+/** What the autoscaler did after each load step; null where no replicas were seen. */
+export function autoscalingTable({ autoscaling }: ReplayDocument): Table | null {
+  if (autoscaling == null || autoscaling.steps.length === 0) return null;
+  const seconds = (value: number | null) => (value === null ? NONE : `${numberText(value)} s`);
+  return {
+    title: 'After each load step',
+    unit: 'seconds after the step; load in requests/s, counted when they were due',
+    source: `ready: ${autoscaling.ready}; desired: ${autoscaling.desired ?? 'not watched'}; no instant is known better than ${numberText(autoscaling.intervalS)} s, the time between two looks`,
+    lookFor:
+      'the longest time: to desired, the autoscaler; from there to ready, a replica starts; from there to the objective, the queue is served',
+    columns: columnsOf(
+      ['step'],
+      ['at', 'load', 'desired', 'first ready', 'all ready', 'new address', 'objective', 'after', 'violated'],
+    ),
+    rows: autoscaling.steps.map((step) => [
+      step.direction,
+      seconds(step.atS),
+      `${numberText(step.offeredBefore)} → ${numberText(step.offeredAfter)}`,
+      ...[step.desiredS, step.readyFirstS, step.readyS, step.newAddressS].map(seconds),
+      OBJECTIVE[step.objective],
+      seconds(step.objectiveMetS),
+      step.objective === 'unknown' ? NONE : `${step.violatedS} s`,
+    ]),
+  };
+}
+
+/** Elasticity against the demand curve; null without one. */
+export function elasticityTable({ autoscaling }: ReplayDocument): Table | null {
+  const figures = autoscaling?.elasticity;
+  if (figures == null) return null;
+  const percent = (value: number) => `${numberText(value)} %`;
+  const { under, over, replicaSeconds } = figures;
+  return {
+    title: 'Elasticity against the capacity that was measured',
+    unit: 'percent, and replica-seconds',
+    source: `one replica carries ${numberText(figures.ratePerReplica)} requests/s; windows of ${numberText(figures.windowS)} s, ${numberText(figures.knownS)} s in all (metrics of the SPEC Research Group)`,
+    lookFor: 'too few replicas against violated seconds, too many against cost: there is no single score',
+    columns: columnsOf(['figure'], ['too few', 'too many', 'both']),
+    rows: [
+      [
+        'accuracy: replicas off, of those needed',
+        percent(under.accuracyPercent),
+        percent(over.accuracyPercent),
+        NONE,
+      ],
+      ['timeshare', percent(under.timesharePercent), percent(over.timesharePercent), NONE],
+      ['instability: moved otherwise than the load', NONE, NONE, percent(figures.instabilityPercent)],
+      ['replica-seconds over a perfect scaler', NONE, numberText(replicaSeconds.overPerfect), NONE],
+      [
+        'replica-seconds supplied, and needed',
+        NONE,
+        NONE,
+        `${numberText(replicaSeconds.supplied)}, ${numberText(replicaSeconds.needed)}`,
+      ],
     ],
   };
 }

@@ -8,7 +8,8 @@ import type { NamedGroups } from '../stats/tally.ts';
 /** Rows that are shown of a list; the JSON document has all. */
 const SHOWN = 25;
 
-export function groupTables({ routes, models, inputSizes, recording }: ReportDocument): Table[] {
+export function groupTables({ routes, models, inputSizes, recording, summary }: ReportDocument): Table[] {
+  const times = summary?.closedLoop === undefined ? 'scheduled latency' : 'service latency';
   const hasRecorded = recording.unavailable === null && recording.timed > 0;
   const kinds = [
     { title: 'By route', what: 'method and path with variable parts named', of: routes, text: groupName },
@@ -22,7 +23,10 @@ export function groupTables({ routes, models, inputSizes, recording }: ReportDoc
   ];
   return kinds
     .filter(({ of }) => of.groups.length > 0)
-    .map(({ title, what, of, text }) => groupTable(title, what, of, hasRecorded, text));
+    .map(({ title, what, of, text }) => ({
+      ...groupTable(title, what, of, hasRecorded, text),
+      unit: `requests; ${times} of completed requests in ms, s or min`,
+    }));
 }
 
 function groupTable(
@@ -31,7 +35,7 @@ function groupTable(
   { groups, ungrouped }: ReportGroups,
   hasRecorded: boolean,
   text: (name: string | null) => string,
-): Table {
+): Omit<Table, 'unit'> {
   const cut = groups.length > SHOWN ? `; ${SHOWN} of ${groups.length} are shown` : '';
   const rest =
     ungrouped === 0 ? '' : `; ${numberText(ungrouped)} requests have further names and are not shown`;
@@ -40,10 +44,9 @@ function groupTable(
     : 'no recorded latency';
   return {
     title,
-    unit: 'requests; scheduled latency of completed requests in ms, s or min',
     source: `rows of the run by ${what}${cut}${rest}; ${recorded}`,
     lookFor:
-      'where the p99 stands out, and where it grew most over the recording: that part of the mix finds the limit first',
+      'a p99 that stands out, or grew most since the recording: that part of the mix reaches its limit first',
     columns: columnsOf(
       ['name'],
       [

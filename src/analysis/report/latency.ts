@@ -6,31 +6,38 @@ import { sampleFloor } from '../stats/percentiles.ts';
 import type { RowFigures } from './statistics.ts';
 
 /** Marks a percentile that has too few samples to be trusted. */
-const TOO_FEW = '*';
+export const TOO_FEW = '*';
 
 export function latencyTable(document: ReportDocument): Table | null {
-  const { latencyMs, recording, counts } = document;
-  const { scheduled, service, recorded } = latencyMs;
-  if (scheduled.count === 0) return null;
+  const { latencyMs, recording, counts, summary } = document;
+  const { service, recorded } = latencyMs;
+  if (service.count === 0) return null;
+  // A closed loop plans no instants to count from.
+  const isPlanned = summary?.closedLoop === undefined;
+  const ladders = isPlanned ? [latencyMs.scheduled, service] : [service];
   return {
     title: 'Latency from p50 to p99.99',
     unit: 'ms, s or min',
-    source: `${numberText(scheduled.count)} completed requests (${numberText(counts.failed)} failed have none); ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of these requests, which completed then`}`,
-    lookFor: `scheduled far over service: requests waited on our side before they left. Values marked ${TOO_FEW} rest on fewer samples than the percentile needs`,
-    columns: columnsOf(['percentile'], ['scheduled', 'service', 'as recorded', 'samples needed']),
+    source: `${numberText(service.count)} completed requests (${numberText(counts.failed)} failed have none); ${recorded === null ? `as recorded: ${recording.unavailable ?? 'not known'}` : `as recorded: ${numberText(recorded.count)} of these requests, which completed then`}`,
+    lookFor: `${isPlanned ? WAITED : 'the far tail'}. Values marked ${TOO_FEW} have fewer samples than the percentile needs`,
+    columns: columnsOf(
+      ['percentile'],
+      [...(isPlanned ? ['scheduled'] : []), 'service', 'as recorded', 'samples needed'],
+    ),
     rows: [
       ...LADDER_PERCENTS.map((percent, at) => [
         `p${percent}`,
-        stepText(scheduled, percent),
-        stepText(service, percent),
+        ...ladders.map((ladder) => stepText(ladder, percent)),
         recorded === null ? NONE : stepText(recorded, percent),
-        numberText(scheduled.steps[at]?.samplesNeeded),
+        numberText(service.steps[at]?.samplesNeeded),
       ]),
-      ['mean', msText(scheduled.meanMs), msText(service.meanMs), msText(recorded?.meanMs), NONE],
-      ['max', msText(scheduled.maxMs), msText(service.maxMs), msText(recorded?.maxMs), NONE],
+      ['mean', ...ladders.map(({ meanMs }) => msText(meanMs)), msText(recorded?.meanMs), NONE],
+      ['max', ...ladders.map(({ maxMs }) => msText(maxMs)), msText(recorded?.maxMs), NONE],
     ],
   };
 }
+
+const WAITED = 'scheduled far above service: requests waited in the replay before they were sent';
 
 export function streamTable({ streams }: ReportDocument): Table | null {
   const { ttft, itl, tpot, recordedTtft, completed, failed, turnedAway, whole, tokens } = streams;
@@ -57,17 +64,17 @@ export function streamTable({ streams }: ReportDocument): Table | null {
 }
 
 /** The latencies that a run says of itself. */
-export function runLatencyTable({ latencyMs: { scheduled, service } }: ReplayDocument): Table {
+export function runLatencyTable({ latencyMs, closedLoop }: ReplayDocument): Table {
+  const { scheduled, service } = latencyMs;
+  const isPlanned = closedLoop === undefined;
   return {
     title: 'Latency of completed requests',
     unit: 'ms, s or min',
-    source:
-      'scheduled: from the planned instant; service: from the actual send; intervals of 95 % over windows',
-    lookFor: 'scheduled far over service: requests waited on our side before they left',
+    source: `${isPlanned ? 'scheduled: from the planned instant; ' : ''}service: from the actual send; intervals of 95 % over windows`,
+    lookFor: isPlanned ? WAITED : 'a p99 far over the median',
     columns: columnsOf(['measure'], ['p50', 'p95', 'p99', 'max']),
     rows: [
-      latencyRow('scheduled', scheduled),
-      ...intervalRows(scheduled),
+      ...(isPlanned ? [latencyRow('scheduled', scheduled), ...intervalRows(scheduled)] : []),
       latencyRow('service', service),
       ...intervalRows(service),
     ],

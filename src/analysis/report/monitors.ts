@@ -1,6 +1,8 @@
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
+import type { Threshold } from '../verdict/slo.ts';
+import { asksForMore } from './objective-steps.ts';
 
 /** What monitors saw beside the load, the generator last; null where nothing was seen. */
 export function monitorTable({ monitors }: ReplayDocument): Table | null {
@@ -9,9 +11,9 @@ export function monitorTable({ monitors }: ReplayDocument): Table | null {
   const hasRecorded = series.some(({ recorded }) => recorded !== null);
   return {
     title: 'Monitored beside the load',
-    unit: 'as stated; of counters the rate a second, and over the whole run what they grew by',
+    unit: 'as stated; for counters the rate per second, and the growth over the run',
     source: 'looks during the judged part of the run; a counter between the looks right before and after it',
-    lookFor: `a figure near its limit while latency rises: it is what gives first. Values that are missing are not known${hasRecorded ? '. Recorded is the same query over the window that was replayed' : ''}`,
+    lookFor: `a figure near its limit while latency rises: that is the bottleneck. Missing values are unknown${hasRecorded ? '. Recorded is the same query over the window that was replayed' : ''}`,
     columns: columnsOf(
       ['series', 'from'],
       [
@@ -24,7 +26,7 @@ export function monitorTable({ monitors }: ReplayDocument): Table | null {
         ...(hasRecorded ? ['recorded p95', 'recorded max'] : []),
       ],
     ),
-    rows: [...series.filter(isOfTarget), ...series.filter((each) => !isOfTarget(each))].map((each) => {
+    rows: targetFirst(series).map((each) => {
       const text = (value: number | null | undefined) => valueText(each, value);
       return [
         `${each.name}${labelsText(each)}`,
@@ -61,10 +63,82 @@ export function monitorLines(monitors: MonitorsDocument | undefined): string[] {
   return [...more, ...notes, ...without];
 }
 
+/** Of a page: a chart for each name, and no more lines in it than can be told apart. */
+const MOST_CHARTS = 12;
+const MOST_LINES = 6;
+
+type Line = Pick<MonitoredSeries, 'name' | 'source' | 'labels' | 'kind' | 'unit'> & {
+  readonly values: readonly (number | null)[];
+};
+
+/**
+ * A chart for each name, with a line for each of its series, the worst where there are many; of the generator none.
+ * @param objective that the charts are to show: its series are first, and may be the generator's
+ */
+export function monitorCharts<Each extends Line, Texts extends { readonly source: string }>(
+  monitored: readonly Each[],
+  textsOf: (name: string, lines: readonly Each[]) => Texts,
+  objective: Pick<Threshold, 'series' | 'operator'> | null = null,
+) {
+  const isShown = ({ name }: Each) => name === objective?.series;
+  const sorted = [...monitored.filter(isShown), ...monitored.filter((each) => !isShown(each))];
+  const byName = Map.groupBy(
+    sorted.filter((each) => isShown(each) || isOfTarget(each)),
+    ({ name }) => name,
+  );
+  return [...byName].slice(0, MOST_CHARTS).map(([name, lines]) => {
+    const texts = textsOf(name, lines);
+    const more = lines.length - MOST_LINES;
+    return {
+      ...texts,
+      source: more > 0 ? `${texts.source}; the worst, ${more} more series are in the document` : texts.source,
+      isShown: lines.some(({ values }) => values.some((value) => value !== null)),
+      ...{ id: monitorId(name), title: `Monitored: ${name}`, unit: axisOf(lines[0]!) },
+      lines: worstOf(lines, name === objective?.series ? objective : null).map((line) => ({
+        label: `${line.source}${labelsText(line)}`,
+        values: line.values,
+      })),
+    };
+  });
+}
+
+/** Those of the greatest values, or of the least where the objective asks for more; in their order where all have room. */
+function worstOf<Each extends Line>(
+  lines: readonly Each[],
+  objective: Pick<Threshold, 'operator'> | null,
+): readonly Each[] {
+  if (lines.length <= MOST_LINES) return lines;
+  const sign = objective !== null && asksForMore(objective) ? -1 : 1;
+  const worst = ({ values }: Each) =>
+    values.reduce<number>(
+      (most, value) => (value === null ? most : Math.max(most, sign * value)),
+      Number.NEGATIVE_INFINITY,
+    );
+  return lines
+    .map((line) => ({ line, badness: worst(line) }))
+    .toSorted((a, b) => (a.badness < b.badness ? 1 : a.badness > b.badness ? -1 : 0))
+    .slice(0, MOST_LINES)
+    .map(({ line }) => line);
+}
+
+export function monitorId(name: string): string {
+  return `monitor-${name.replaceAll('_', '-')}`;
+}
+
+function axisOf({ kind, unit }: Pick<MonitoredSeries, 'kind' | 'unit'>): string {
+  if (kind !== 'counter') return unit;
+  return unit === 's' ? 'cores' : `${unit}/s`;
+}
+
 /** Older values say little of the second in which they were read. */
 const OLD_MS = 2_000;
 
-function isOfTarget({ name }: MonitoredSeries): boolean {
+/** Series of the target, and behind them those of the generator. */
+export function targetFirst<Series extends { readonly name: string }>(series: readonly Series[]): Series[] {
+  return [...series.filter(isOfTarget), ...series.filter((each) => !isOfTarget(each))];
+}
+
+function isOfTarget({ name }: { readonly name: string }): boolean {
   return !name.startsWith('generator_');
 }
 

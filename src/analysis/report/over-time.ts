@@ -1,7 +1,7 @@
-import { Histogram } from '../../core/histogram.ts';
 import type { RunSecond } from '../../core/run.ts';
-import type { LatencyMap, TimeColumns } from '../../documents/report.ts';
+import type { LatencyMap, LatencySteps, TimeColumns } from '../../documents/report.ts';
 import type { MonitorPoint } from '../run/monitored.ts';
+import { SteppedTimes } from './stepped.ts';
 
 const NS_PER_S = 1e9;
 const NS_PER_MS = 1e6;
@@ -18,12 +18,6 @@ export function stepFor(seconds: number): number {
   return fitting ?? Math.ceil(seconds / MAX_STEPS);
 }
 
-/** Latencies of the requests that were planned for a step. */
-interface StepLatencies {
-  readonly scheduled: Histogram;
-  readonly service: Histogram;
-}
-
 /**
  * Lays a run over a bounded number of steps, whatever its length. Every step stays open: where sessions wait for
  * their answers, rows in the order of the plan jump to and fro in the time at which they came due.
@@ -34,8 +28,8 @@ export class TimeSteps {
   readonly #sums: Record<'offered' | 'sent' | 'completed' | 'failed' | 'refused', number[]>;
   readonly #inFlight: (number | null)[];
   readonly #lagMaxMs: (number | null)[];
-  /** Undefined where no request of the step completed. */
-  readonly #latencies: (StepLatencies | undefined)[];
+  readonly #scheduled: SteppedTimes;
+  readonly #service: SteppedTimes;
   readonly #lastOfStep: (number | null)[];
 
   /** @param seconds from the start of the run to the end of the last in which anything happened */
@@ -45,10 +39,11 @@ export class TimeSteps {
     const zeros = (): number[] => new Array<number>(this.steps).fill(0);
     const unknown = (): (number | null)[] => new Array<number | null>(this.steps).fill(null);
     this.#sums = { offered: zeros(), sent: zeros(), completed: zeros(), failed: zeros(), refused: zeros() };
+    this.#scheduled = new SteppedTimes(this.stepS, this.steps);
+    this.#service = new SteppedTimes(this.stepS, this.steps);
     this.#inFlight = unknown();
     this.#lastOfStep = unknown();
     this.#lagMaxMs = unknown();
-    this.#latencies = new Array<StepLatencies | undefined>(this.steps).fill(undefined);
   }
 
   /** Takes the seconds of the run in order. */
@@ -66,11 +61,18 @@ export class TimeSteps {
 
   /** Takes the latency of a request that completed, in any order. */
   addLatency(intendedNs: number, scheduledNs: number, serviceNs: number): void {
-    const at = this.#stepOf(intendedNs / NS_PER_S);
-    if (at === null) return;
-    this.#latencies[at] ??= { scheduled: new Histogram(), service: new Histogram() };
-    this.#latencies[at].scheduled.record(scheduledNs);
-    this.#latencies[at].service.record(serviceNs);
+    this.#scheduled.record(intendedNs, scheduledNs);
+    this.#service.record(intendedNs, serviceNs);
+  }
+
+  /** Takes how long we waited for an answer before we left, as the recorded client did. */
+  addLeft(intendedNs: number, scheduledNs: number): void {
+    this.#scheduled.recordLeft(intendedNs, scheduledNs);
+  }
+
+  /** Takes a request that failed or was refused, in any order: it counts as slower than any other. */
+  addUnanswered(intendedNs: number): void {
+    this.#scheduled.addUnanswered(intendedNs);
   }
 
   columns(): TimeColumns {
@@ -83,41 +85,41 @@ export class TimeSteps {
     });
     return {
       stepS: this.stepS,
-      at: this.#latencies.map((_, at) => at * this.stepS),
+      at: this.#inFlight.map((_, at) => at * this.stepS),
       ...this.#sums,
       inFlight,
       lagMaxMs: this.#lagMaxMs,
-      samples: this.#latencies.map((step) => step?.scheduled.count ?? 0),
-      p50Ms: this.#percentiles('scheduled', 50),
-      p95Ms: this.#percentiles('scheduled', 95),
-      p99Ms: this.#percentiles('scheduled', 99),
-      serviceP99Ms: this.#percentiles('service', 99),
+      samples: this.#scheduled.counts(),
+      p50Ms: this.#scheduled.answeredMs(50),
+      p95Ms: this.#scheduled.answeredMs(95),
+      p99Ms: this.#scheduled.answeredMs(99),
+      serviceP99Ms: this.#service.answeredMs(99),
     };
+  }
+
+  /** Median and tail over steps that are wide enough. @param asked the percentile of the tail, if there are enough samples */
+  latencySteps(asked: number): LatencySteps {
+    return this.#scheduled.course(asked);
   }
 
   #stepOf(second: number): number | null {
     const at = Math.floor(second / this.stepS);
     return at >= 0 && at < this.steps ? at : null;
   }
-
-  #percentiles(which: keyof StepLatencies, percent: number): (number | null)[] {
-    return this.#latencies.map((step) => {
-      const ns = step?.[which].percentile(percent) ?? null;
-      return ns === null ? null : ns / NS_PER_MS;
-    });
-  }
 }
 
 /**
- * A monitored series over steps: the greatest value of each. A gauge is known from a look for as long as its looks are
+ * A monitored series over steps: the worst value of each. A gauge is known from a look for as long as its looks are
  * apart, a rate between its two looks.
  * @param lastingNs between two looks
+ * @param worse of two values: the greater one, or the lesser one for an objective that asks for more
  */
 export function monitoredSteps(
   points: Iterable<MonitorPoint>,
   lastingNs: number,
   stepS: number,
   count: number,
+  worse: (a: number, b: number) => number = Math.max,
 ): (number | null)[] {
   const steps = new Array<number | null>(count).fill(null);
   for (const { fromNs, toNs, value } of points) {
@@ -126,7 +128,7 @@ export function monitoredSteps(
     const first = Math.max(0, Math.floor(fromNs / NS_PER_S / stepS));
     // What ends where a step begins is no part of it.
     const last = Math.min(count - 1, Math.ceil(endNs / NS_PER_S / stepS) - 1);
-    for (let at = first; at <= last; at += 1) steps[at] = Math.max(steps[at] ?? value, value);
+    for (let at = first; at <= last; at += 1) steps[at] = worse(steps[at] ?? value, value);
   }
   return steps;
 }

@@ -8,12 +8,28 @@ import {
 import type { MismatchExample, ReplayDocument, SendId, SloLine } from '../../documents/replay.ts';
 import type { ErrorLine, ReportDocument, ReportedCounts, SkippedLine } from '../../documents/report.ts';
 import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
+import { judgedSends } from '../verdict/evaluate.ts';
 import type { RowFigures } from './statistics.ts';
 
 const KEPT = 'kept';
 const VIOLATED = 'VIOLATED';
 
-export function objectivesTable({ slo }: Pick<ReplayDocument, 'slo'>): Table | null {
+/** What leaves an objective open that was kept as far as it was seen. Their texts begin with it. */
+const UNDECIDING: ReadonlySet<string> = new Set(['too_close', 'too_few_samples']);
+
+type Found = Pick<ReplayDocument, 'reasons' | 'notes'>;
+
+/** Whether an objective was kept, as surely as was asked for. */
+export function stateText({ ok, expression }: SloLine, { reasons, notes }: Found): string {
+  if (ok === null) return 'not measured';
+  const isOpen = [...reasons, ...notes].some(
+    ({ code, text }) => UNDECIDING.has(code) && text.startsWith(expression),
+  );
+  return ok ? (isOpen ? 'undecided' : KEPT) : VIOLATED;
+}
+
+export function objectivesTable(document: Pick<ReplayDocument, 'slo'> & Found): Table | null {
+  const { slo } = document;
   if (slo.length === 0) return null;
   const hasSlices = slo.some(({ slice }) => slice != null);
   return {
@@ -21,12 +37,12 @@ export function objectivesTable({ slo }: Pick<ReplayDocument, 'slo'>): Table | n
     unit: 'as named in each objective',
     source:
       'scheduled latency unless an objective names another; what failed or was refused counts as never answered',
-    lookFor: 'how far observed lies from the limit: a pass by a hair is no reserve',
+    lookFor: 'how far observed is from the limit: a narrow pass leaves no reserve',
     columns: columnsOf(['objective', 'result'], ['observed', 'limit', ...(hasSlices ? ['requests'] : [])]),
     toneOf: (cell) => (cell === KEPT ? 'good' : cell === VIOLATED ? 'bad' : null),
     rows: slo.map((line) => [
       line.expression,
-      line.ok === null ? 'not measured' : line.ok ? KEPT : VIOLATED,
+      stateText(line, document),
       `${valueText(line, line.observed)}${line.goodput == null ? '' : ` (${numberText(line.goodput.perSecond)}/s)`}`,
       valueText(line, line.limit),
       ...(hasSlices ? [line.requests == null ? 'all' : numberText(line.requests)] : []),
@@ -35,8 +51,8 @@ export function objectivesTable({ slo }: Pick<ReplayDocument, 'slo'>): Table | n
 }
 
 /** A value of an objective in its own unit. */
-export function valueText({ unit }: SloLine, value: SloLine['observed']): string {
-  if (value === 'Infinity') return 'never answered';
+export function valueText({ unit }: Pick<SloLine, 'unit'>, value: SloLine['observed']): string {
+  if (value === 'Infinity') return 'not served';
   if (unit === 'ms') return msText(value);
   return unit === 'share' ? shareText(value) : numberText(value);
 }
@@ -54,15 +70,15 @@ export function countsTable({ counts, summary }: Pick<ReportDocument, 'counts' |
     ['sent', counts.sent, 'completed + failed + cancelled'],
     ['completed', counts.completed, 'a whole answer of any status below 500'],
     ['failed', counts.failed, 'no whole answer, or a 5xx'],
-    ['cancelled', counts.cancelled, 'ended by us where the recorded client had left'],
-    ['refused', counts.refused, 'due, and stopped by a cap of our own'],
-    ['unreached', counts.unreached, 'planned, and the run ended before'],
+    ['cancelled', counts.cancelled, 'ended by the replay when the recorded client left'],
+    ['refused', counts.refused, 'due, and refused by a cap of the replay'],
+    ['unreached', counts.unreached, 'planned, but the run ended first'],
   ] as const;
   return {
     title: 'Requests',
     unit: 'requests',
     source: 'the plan and the rows of the run, without the warm-up',
-    lookFor: 'planned that was not sent: the target had less load than the plan says',
+    lookFor: 'planned requests that were not sent: the target had less load than planned',
     columns: columnsOf(['what', 'meaning'], ['requests', 'of planned']),
     rows: meanings.flatMap(([name, count, meaning], at) =>
       count === null
@@ -87,7 +103,7 @@ export function skippedTable({ skipped }: Pick<ReportDocument, 'skipped'>): Tabl
     title: 'Recorded and not sent',
     unit: 'requests',
     source: 'the replay’s audit of the window',
-    lookFor: 'large counts: the load lacks these requests, and the effective multiplier shows it',
+    lookFor: 'large counts: the load lacks these requests, and the effective multiplier is lower',
     columns: columnsOf(['reason', 'what it means'], ['requests']),
     rows: skipped.map(({ reason, meaning, requests }) => [reason, meaning, numberText(requests)]),
   };
@@ -171,8 +187,8 @@ export function answerTable({ check }: Pick<ReplayDocument, 'check'>): Table | n
   return {
     title: 'Answers compared with the recorded ones',
     unit: 'requests; share of all answers',
-    source: `replay --check, by ${level}; examples are the first of each kind`,
-    lookFor: 'any mismatch: a build that answers something else may be faster for that alone',
+    source: `replay --compare-responses, by ${level}; examples are the first of each kind`,
+    lookFor: 'any mismatch: a build may be faster only because it answers something else',
     columns: columnsOf(['what', 'what it means', 'examples'], ['requests', 'share']),
     rows: [
       line('checked', 'compared with the recorded answer', NONE, checked),
@@ -215,6 +231,17 @@ export function countsOf({ outcomes }: RowFigures, summary: ReplayDocument | nul
     unreached: summary?.unreached ?? unreached,
     unreplayable: summary?.unreplayable ?? null,
   };
+}
+
+/** What failed of the requests that are judged, as objectives on errors take them, and its share of these. */
+export function judgedFailures(
+  counts: Pick<ReplayDocument, 'sent' | 'failed' | 'cancelled'>,
+  errors: ReplayDocument['errors'],
+  { interrupted }: Pick<ReplayDocument, 'interrupted'>,
+): { readonly failed: number; readonly share: number | null } {
+  const outcomes = { ...counts, stopped: errors.stopped ?? 0 };
+  const { sent, failed } = judgedSends({ outcomes }, interrupted !== null);
+  return { failed, share: sent === 0 ? null : failed / sent };
 }
 
 /** What of the recording was not sent, with its meaning. */
@@ -274,7 +301,7 @@ const ERRORS: Readonly<Record<SendError, string>> = {
   total_timeout: 'the answer took longer than it was waited for in all',
   protocol: 'the answer was no valid HTTP/1.1',
   broken_stream: 'a stream ended without its end mark: the generation was cut off',
-  stopped: 'ended by us when the run was stopped; not the target’s failure',
+  stopped: 'ended by the replay when the run was stopped; not the target’s failure',
   other: 'none of the known kinds; see its row',
 };
 

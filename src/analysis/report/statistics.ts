@@ -1,6 +1,8 @@
 import { type ExchangeRow, hasExchangeFailed } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
-import type { Send } from '../../core/run.ts';
+import { isTurnedAway, type Send } from '../../core/run.ts';
+import type { SloLine } from '../../documents/replay.ts';
+import type { LatencySteps, ObjectiveSteps } from '../../documents/report.ts';
 import { latencyOf, type SentSend } from '../run/latency.ts';
 import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from '../run/outcomes.ts';
 import { type StreamFigures, StreamStatistics } from '../run/streams.ts';
@@ -8,6 +10,15 @@ import { sizeClassOf } from '../stats/distance.ts';
 import { ExchangeNumbers } from '../stats/exchange-numbers.ts';
 import { NamedGroups, Tally } from '../stats/tally.ts';
 import { Group, sizeName } from './groups.ts';
+import {
+  isPlainLatency,
+  isUnanswered,
+  ObjectiveCourse,
+  percentOf,
+  shownLatency,
+  shownObjective,
+  USUAL_PERCENT,
+} from './objective-steps.ts';
 import { LatencyMapCounts, TimeSteps } from './over-time.ts';
 
 const NS_PER_US = 1e3;
@@ -55,21 +66,39 @@ export class ReportStatistics {
   #recordedFound = 0;
   #endNs = 0;
 
-  /** @param seconds from the start of the run to the end of the last in which anything happened */
-  constructor(seconds: number) {
+  readonly #course: ObjectiveCourse | null;
+  readonly #latencyPercent: number;
+  readonly #isInterrupted: boolean;
+
+  /**
+   * @param seconds from the start of the run to the end of the last in which anything happened
+   * @param slo the objectives with their results
+   * @param isInterrupted whether the run was stopped: what that ended or left unsent says nothing
+   */
+  constructor(seconds: number, slo: readonly SloLine[] = [], isInterrupted = false) {
+    this.#isInterrupted = isInterrupted;
     this.time = new TimeSteps(seconds);
     this.map = new LatencyMapCounts(seconds);
+    const shown = shownObjective(slo);
+    const isOther =
+      shown !== null && shown.threshold.metric !== 'monitored' && !isPlainLatency(shown.threshold);
+    this.#course = isOther ? new ObjectiveCourse(shown, this.time.stepS, this.time.steps) : null;
+    const latency = shownLatency(slo);
+    this.#latencyPercent = latency === null ? USUAL_PERCENT : (percentOf(latency.threshold) ?? USUAL_PERCENT);
   }
 
   addSend(send: Send): void {
     if (send.warmup) return;
     const outcome = this.#outcomes.add(send);
     this.#streams.add(send, outcome);
+    const isJudged = !(this.#isInterrupted && isOfStop(send, outcome));
+    if (isJudged) this.#course?.add(send, outcome);
     const { actualOffsetNs } = send;
+    if (isJudged && isUnanswered(outcome)) this.time.addUnanswered(send.intendedOffsetNs);
     if (actualOffsetNs === null) return;
     this.#endNs = Math.max(this.#endNs, send.lastByteOffsetNs ?? actualOffsetNs);
     const sizeClass = sizeClassOf(send.requestBytes);
-    this.#uses.add(send.segment, send.exchangeId, sizeClass);
+    this.#uses.add(send.segment, send.exchangeId, { sizeClass, served: isServed(send, outcome) });
     const scheduledNs = this.#measure({ ...send, actualOffsetNs }, outcome);
     const failed = outcome === 'failed';
     this.routes.groupOf(send.route)?.add(failed, scheduledNs);
@@ -81,20 +110,21 @@ export class ReportStatistics {
   addRecorded(answer: RecordedAnswer): void {
     const use = this.#uses.of(answer.segment, answer.id);
     if (use === null) return;
-    const { times, sizeClass } = use;
+    const { times, served, sizeClass } = use;
     this.#recordedFound += times;
     this.#recordedStatuses.count(answer.status === null ? 'none' : String(answer.status), times);
-    // Beside the latency of the run, which leaves failures out: a quick 503 would make the recording look faster.
-    if (hasExchangeFailed(answer)) return;
+    // Beside the latency of the run, which is of the served: a quick 503 or 429 would make the recording look faster.
+    if (served === 0 || hasExchangeFailed(answer)) return;
+    if (answer.status !== null && isTurnedAway(answer.status)) return;
     const ttftUs = answer.streamed === true ? answer.firstTokenOffsetUs : null;
-    if (ttftUs !== null) this.#recordedTtft.record(Math.max(0, ttftUs) * NS_PER_US, times);
+    if (ttftUs !== null) this.#recordedTtft.record(Math.max(0, ttftUs) * NS_PER_US, served);
     if (answer.lastByteOffsetUs === null) return;
     const us = Math.max(0, answer.lastByteOffsetUs);
-    this.#recorded.record(us * NS_PER_US, times);
+    this.#recorded.record(us * NS_PER_US, served);
     // A latency recorded under a name that was not sent is ignored.
-    this.routes.get(answer.route)?.recordedUs.record(us, times);
-    this.models.get(answer.model)?.recordedUs.record(us, times);
-    this.inputSizes.get(sizeName(sizeClass))?.recordedUs.record(us, times);
+    this.routes.get(answer.route)?.recordedUs.record(us, served);
+    this.models.get(answer.model)?.recordedUs.record(us, served);
+    this.inputSizes.get(sizeName(sizeClass))?.recordedUs.record(us, served);
   }
 
   /** As if nothing recorded had been taken: a capture that cannot be read to its end says nothing. */
@@ -105,6 +135,15 @@ export class ReportStatistics {
     this.#recordedFound = 0;
     for (const groups of [this.routes, this.models, this.inputSizes])
       for (const [, group] of groups.ordered()) group.recordedUs = new Histogram();
+  }
+
+  latencySteps(): LatencySteps {
+    return this.time.latencySteps(this.#latencyPercent);
+  }
+
+  /** Null if no objective is shown, or if the one shown is on the latency of all requests. */
+  objectiveSteps(): ObjectiveSteps | null {
+    return this.#course?.steps() ?? null;
   }
 
   rowFigures(): RowFigures {
@@ -129,9 +168,13 @@ export class ReportStatistics {
 
   /** Counts the latency of a send; null where it has none. */
   #measure(send: SentSend, outcome: SendOutcome): number | null {
-    const latency = latencyOf(send, isServed(send, outcome));
+    const latency = latencyOf(send, isServed(send, outcome) || outcome === 'cancelled');
     if (latency === null) return null;
     const { scheduledNs, serviceNs } = latency;
+    if (outcome === 'cancelled') {
+      this.time.addLeft(send.intendedOffsetNs, scheduledNs);
+      return null;
+    }
     this.#scheduled.record(scheduledNs);
     this.#service.record(serviceNs);
     this.time.addLatency(send.intendedOffsetNs, scheduledNs, serviceNs);
@@ -140,9 +183,15 @@ export class ReportStatistics {
   }
 }
 
-/** How often each recorded exchange was sent, at five bytes each; ids beyond the bound are counted as unknown. */
+/** What we ended ourselves, or never sent, when a run was stopped. */
+function isOfStop({ error }: Send, outcome: SendOutcome): boolean {
+  return outcome === 'unreached' || (outcome === 'failed' && error === 'stopped');
+}
+
+/** How often each recorded exchange was sent, at nine bytes each; ids beyond the bound are counted as unknown. */
 export class UseCounts {
   readonly #times = new ExchangeNumbers(Uint32Array);
+  readonly #served = new ExchangeNumbers(Uint32Array);
   readonly #sizeClasses = new ExchangeNumbers(Uint8Array);
   #total = 0;
 
@@ -151,16 +200,18 @@ export class UseCounts {
     return this.#total;
   }
 
-  /** @param sizeClass of the request as it was sent, which may be another than that of the recorded one */
-  add(segment: string, id: number, sizeClass: number): void {
+  /** @param use its size class is of the request as it was sent, which may be another than that of the recorded one */
+  add(segment: string, id: number, { sizeClass, served }: { sizeClass: number; served: boolean }): void {
     this.#total += 1;
     this.#times.set(segment, id, this.#times.get(segment, id) + 1);
+    if (served) this.#served.set(segment, id, this.#served.get(segment, id) + 1);
     this.#sizeClasses.set(segment, id, sizeClass);
   }
 
   /** Null for what was not sent. */
-  of(segment: string, id: number): { readonly times: number; readonly sizeClass: number } | null {
+  of(segment: string, id: number): Readonly<Record<'times' | 'served' | 'sizeClass', number>> | null {
     const times = this.#times.get(segment, id);
-    return times === 0 ? null : { times, sizeClass: this.#sizeClasses.get(segment, id) };
+    if (times === 0) return null;
+    return { times, served: this.#served.get(segment, id), sizeClass: this.#sizeClasses.get(segment, id) };
   }
 }

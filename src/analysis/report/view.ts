@@ -1,10 +1,26 @@
+import { zonedTime } from '../../core/calendar.ts';
 import { countOf, formatMultiplier } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import type { ReportDocument } from '../../documents/report.ts';
-import { msText, numberText, type Section, sectionOf, shareText, type View } from '../render/table.ts';
-import { autoscalingTable, elasticityTable } from './autoscaling.ts';
+import {
+  calledHere,
+  msText,
+  numberText,
+  type Section,
+  sectionOf,
+  shareText,
+  type View,
+} from '../render/table.ts';
 import { headlineOf } from './build-report.ts';
-import { arrivalTable, calibrationTable, distanceTable, faultTable, healthTable } from './conditions.ts';
+import {
+  arrivalTable,
+  autoscalingTable,
+  calibrationTable,
+  distanceTable,
+  elasticityTable,
+  faultTable,
+  healthTable,
+} from './conditions.ts';
 import { groupTables } from './groups.ts';
 import { latencyTable, runLatencyTable, runStreamTable, streamTable } from './latency.ts';
 import { monitorLines, monitorTable } from './monitors.ts';
@@ -32,24 +48,42 @@ export type SectionKey =
   | 'autoscaling'
   | 'calibration';
 
-/** A report as people read it. */
-export function reportView(document: ReportDocument): View<SectionKey> {
+/**
+ * A report as people read it.
+ * @param timeZone in which it tells times
+ * @param program as it is called
+ */
+export function reportView(
+  document: ReportDocument,
+  timeZone = 'UTC',
+  program = 'reprise',
+): View<SectionKey> {
   const { verdict, valid, headline, reasons, notes } = document;
+  const paths = { RUN: document.run.directory };
   return {
     title: 'Load test report',
-    ...{ verdict, headline, reasons, notes },
+    ...{ verdict, headline },
+    reasons: calledHere(reasons, paths, program),
+    notes: calledHere(notes, paths, program),
     tone: toneOf(verdict, valid),
-    lines: reportLines(document),
+    lines: [changeText(document), ...reportLines(document, timeZone)],
     sections: reportSections(document),
   };
 }
 
-/** A run as people read it when it is over: what it says of itself. */
-export function runView(document: ReplayDocument): View {
+/**
+ * A run as people read it when it is over: what it says of itself.
+ * @param directory that keeps it, for commands to paste
+ * @param program as it is called
+ */
+export function runView(document: ReplayDocument, directory = 'RUN', program = 'reprise'): View {
   const { verdict, valid, reasons, notes } = document;
+  const paths = { RUN: directory };
   return {
     title: 'Run',
-    ...{ verdict, reasons, notes },
+    verdict,
+    reasons: calledHere(reasons, paths, program),
+    notes: calledHere(notes, paths, program),
     headline: headlineOf({ verdict, valid, summary: document, differs: false }),
     tone: toneOf(verdict, valid),
     lines: runLines(document),
@@ -59,6 +93,7 @@ export function runView(document: ReplayDocument): View {
 
 function toneOf(verdict: ReplayDocument['verdict'], valid: boolean): View['tone'] {
   if (verdict === 'PASS' && valid) return 'good';
+  if (verdict === null && valid) return 'plain';
   return verdict === 'FAIL' ? 'bad' : 'warn';
 }
 
@@ -115,33 +150,66 @@ function runSections(document: ReplayDocument): Section[] {
   ].filter(({ tables }) => tables.length > 0);
 }
 
+/** What the recording had and what the replay found, percentile by percentile where both have the samples. */
+function changeText(document: ReportDocument): string {
+  const { latencyMs, summary, recording } = document;
+  const before = summary?.fidelity.recorded.ratePerSecond;
+  const sent = `${numberText(sentPerSecond(document))} requests/s`;
+  const load = before == null ? `sent ${sent}` : `${numberText(before)} → ${sent}`;
+  const { recorded } = latencyMs;
+  const replayed = summary?.closedLoop === undefined ? latencyMs.scheduled : latencyMs.service;
+  if (recorded === null) return `Replayed: ${load}; ${recordingLine(recording)}`;
+  const changes = [50, 95, 99].flatMap((percent) => {
+    const [before, after] = [recorded, replayed].map(({ steps }) =>
+      steps.find((step) => step.percent === percent && step.enough),
+    );
+    if (before === undefined || after === undefined) return [];
+    return [`p${percent} ${msText(before.ms)} → ${msText(after.ms)}`];
+  });
+  const failed = document.counts.failed === 0 || changes.length === 0 ? '' : ' (without failed requests)';
+  return `Recorded → replayed: ${[load, ...changes].join('; ')}${failed}`;
+}
+
+/** From the first send to the last; of an unsealed run to its last answer. */
+export function sentPerSecond({ summary, counts, run }: ReportDocument): number | null {
+  if (summary !== null) return summary.fidelity.sent.ratePerSecond;
+  return run.durationS === 0 ? null : counts.sent / run.durationS;
+}
+
 /** What was played, against what, and when, as sentences. */
-function reportLines({ run, summary, counts, recording }: ReportDocument): string[] {
+function reportLines({ run, summary, counts, recording }: ReportDocument, timeZone: string): string[] {
   const who = run.id === null ? 'a run that was not sealed' : `run ${run.id}`;
-  const when = run.startedAt === null ? '' : `, from ${run.startedAt} to ${run.endedAt}`;
+  const time = (instant: string) => zonedTime(Date.parse(instant), timeZone);
+  const when =
+    run.startedAt === null || run.endedAt === null
+      ? ''
+      : `, from ${time(run.startedAt)} to ${time(run.endedAt)} ${timeZone}`;
   const warmup =
     run.warmupS === 0 ? '' : `; the warm-up of ${msText(run.warmupS * 1e3)} before it is not measured`;
   return [
     run.target === null
       ? `${who} in ${run.directory}`
-      : `${who}: ${run.capture} against ${run.target}${loadText(run)}`,
+      : `${who}: ${run.capture} against ${run.target}${summary?.closedLoop === undefined ? loadText(run) : ''}`,
     `${numberText(counts.sent)} requests in ${msText(run.durationS * 1e3)}${when}${warmup}`,
     ...(summary === null ? [] : coverageLines(summary)),
     recordingLine(recording),
     ...(summary === null ? [] : mergedLines(summary)),
     ...monitorLines(summary?.monitors),
+    ...telemetryLines(summary),
+    ...(run.version === null ? [] : [`made by version ${run.version}`]),
   ];
 }
 
 function runLines(document: ReplayDocument): string[] {
-  const { capture, target, warmup, calibration, tokens } = document;
+  const { capture, target, warmup, calibration, tokens, closedLoop } = document;
   const ends = Object.entries(tokens.finishReasons).map(([name, answers]) => `${name} ${answers}`);
   const states = { true: 'as recorded', false: 'NOT as recorded', null: 'not known' };
   return [
-    `Replayed ${capture} against ${target}${loadText(document)}`,
+    `Replayed ${capture} against ${target}${closedLoop === undefined ? loadText(document) : ''}`,
     ...coverageLines(document),
     ...mergedLines(document),
     ...monitorLines(document.monitors),
+    ...telemetryLines(document),
     warmup &&
       `before it ${countOf(warmup.planned, 'request')} of warm-up in ${msText(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
     calibration &&
@@ -170,15 +238,33 @@ function coverageLines({ coverage }: ReplayDocument): string[] {
 function recordingLine({ unavailable, found, sought, timed }: ReportDocument['recording']): string {
   if (unavailable !== null) return `recorded latency is not available: ${unavailable}`;
   if (found < sought) {
-    return `the recording beside it: ${numberText(found)} of the ${numberText(sought)} requests are in the capture, ${numberText(timed)} with a latency`;
+    return `the recording beside it: ${numberText(found)} of the ${numberText(sought)} requests are in the capture, ${numberText(timed)} served in both with a latency`;
   }
   if (sought === 0) return 'no request was sent that could be compared with the recording';
   return timed === 0
-    ? 'recorded latency is not available: the capture holds no times of answers'
-    : `the recording beside it: ${numberText(timed)} of the ${numberText(sought)} requests have a recorded latency`;
+    ? 'recorded latency is not available: no request that was served in both has one'
+    : `the recording beside it: ${numberText(timed)} of the ${numberText(sought)} requests were served in both and have a recorded latency`;
 }
 
 /** For a run that was put together from shards. */
+/** What did not reach the receivers of metrics and traces. */
+function telemetryLines(summary: ReplayDocument | null): string[] {
+  const { receivers, spans } = summary?.telemetry ?? { receivers: [], spans: { traced: 0, dropped: 0 } };
+  return [
+    ...receivers.flatMap(({ url, pushes, failed, rejected, complete, lastError }) => [
+      ...(failed === 0
+        ? []
+        : [
+            `telemetry to ${url}: ${failed} of ${countOf(pushes, 'push')} failed, the last: ${lastError}${complete ? '' : '; its last values are missing there'}`,
+          ]),
+      ...(rejected === 0 ? [] : [`telemetry to ${url}: it left out ${countOf(rejected, 'point')}`]),
+    ]),
+    ...(spans.dropped === 0
+      ? []
+      : [`traces: ${spans.dropped} of ${countOf(spans.traced, 'span')} were dropped`]),
+  ];
+}
+
 function mergedLines({ merged = null }: ReplayDocument): string[] {
   if (merged === null) return [];
   const { count, missing } = merged;

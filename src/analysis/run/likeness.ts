@@ -6,7 +6,7 @@ import { NamedGroups, shareDistance, Tally } from '../stats/tally.ts';
 import { isRefusal } from './outcomes.ts';
 
 /** An answer as it is held against another one to the same request. Null is unknown. */
-export interface ComparedAnswer {
+interface ComparedAnswer {
   readonly status: number;
   readonly bytes: number | null;
   readonly streamed: boolean | null;

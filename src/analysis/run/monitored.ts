@@ -75,14 +75,17 @@ export interface MonitoredPart {
 /**
  * The load of a run ends as planned, or later where requests waited; that of a run that was stopped ends before.
  * @param fromNs where the judged part begins; all spans count from there
+ * @param leadInNs how long its beginning is that is left out, if it lasts longer than that
  */
 export function monitoredPartOf(
   fromNs: number,
   plannedSpanNs: number,
   { sentSpanNs, endOffsetNs }: { readonly sentSpanNs: number; readonly endOffsetNs: number },
+  leadInNs = 0,
 ): MonitoredPart {
   const spanNs = Math.min(Math.max(plannedSpanNs, sentSpanNs), endOffsetNs);
-  return { fromNs, toNs: fromNs + spanNs, answeredNs: fromNs + endOffsetNs };
+  const skippedNs = leadInNs < spanNs ? leadInNs : 0;
+  return { fromNs: fromNs + skippedNs, toNs: fromNs + spanNs, answeredNs: fromNs + endOffsetNs };
 }
 
 /** @param samples in order of time, with the looks right before and after the judged part */

@@ -28,7 +28,7 @@ export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'un
  * cancelled by us because the recorded client left;
  * failed without a complete answer or with a 5xx; completed with any other status, which is an answer.
  */
-function outcomeOf(send: Send): SendOutcome {
+export function outcomeOf(send: Send): SendOutcome {
   if (send.refused) return 'refused';
   if (send.actualOffsetNs === null) return 'unreached';
   if (send.cancelled) return 'cancelled';

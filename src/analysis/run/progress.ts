@@ -1,21 +1,31 @@
 import { Histogram } from '../../core/histogram.ts';
-import { hasFailed, type RunPosition, type Send } from '../../core/run.ts';
-import type { SecondEvent } from '../../documents/events.ts';
-import { lagNsOf } from './latency.ts';
+import { hasFailed, isTurnedAway, type RunPosition, type Send } from '../../core/run.ts';
+import type { RecentMs, SecondEvent } from '../../documents/events.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
+import { lagNsOf, latencyMs, latencyOf } from './latency.ts';
 
 /** What happened since the last look; counts, not rates. The warm-up counts as everything else. */
 export interface Pulse
-  extends Omit<SecondEvent, 'event' | 'phase' | 'elapsedS' | 'spanS' | 'etaS'>,
+  extends Omit<SecondEvent, 'event' | 'phase' | 'elapsedS' | 'spanS' | 'etaS' | 'slo'>,
     Pick<RunPosition, 'elapsedNs'> {
   readonly spanNs: number;
 }
 
+/** Spans that are looked back on for a percentile. */
+const MOST_SPANS = 30;
+const NS_PER_MS = 1e6;
+const FLOORS = ([50, 95, 99] as const).map((percent) => ({ percent, samples: sampleFloor(percent) }));
+
 /** Follows a run for somebody who looks at it now and then. */
 export class RunPulse {
   #lag = new Histogram();
+  #latency = new Histogram();
+  #ttft = new Histogram();
   #ended = 0;
   #failed = 0;
   #refused = 0;
+  /** The newest first. */
+  #recent: readonly { readonly latency: Histogram; readonly ttft: Histogram }[] = [];
   #last = { elapsedNs: 0, due: 0, ended: 0, failed: 0, refused: 0 };
 
   /** Takes finished sends, in any order, each once. */
@@ -27,7 +37,18 @@ export class RunPulse {
       this.#ended += 1;
       if (hasFailed(send)) this.#failed += 1;
       this.#lag.record(lagNsOf({ ...send, actualOffsetNs }));
+      this.#addLatency({ ...send, actualOffsetNs });
     }
+  }
+
+  #addLatency(send: Send & { readonly actualOffsetNs: number }): void {
+    const { status, cancelled, answer, intendedOffsetNs } = send;
+    const isServed = !cancelled && !hasFailed(send) && status !== null && !isTurnedAway(status);
+    const latency = latencyOf(send, isServed);
+    if (latency === null) return;
+    this.#latency.record(latency.scheduledNs);
+    const firstTokenNs = answer?.firstTokenOffsetNs ?? null;
+    if (firstTokenNs !== null) this.#ttft.record(Math.max(0, firstTokenNs - intendedOffsetNs));
   }
 
   take({ elapsedNs, outstanding, inFlight, waiting }: RunPosition): Pulse {
@@ -35,6 +56,7 @@ export class RunPulse {
     // What is outstanding is known as of the last report, so that a sum may fall for a moment.
     const due = Math.max(last.due, this.#ended + this.#refused + outstanding);
     const lagNs = this.#lag.percentile(99);
+    this.#recent = [{ latency: this.#latency, ttft: this.#ttft }, ...this.#recent].slice(0, MOST_SPANS);
     const pulse = {
       elapsedNs,
       spanNs: elapsedNs - last.elapsedNs,
@@ -45,9 +67,24 @@ export class RunPulse {
       lagP99Us: lagNs === null ? null : lagNs / 1e3,
       errors: this.#failed - last.failed,
       refused: this.#refused - last.refused,
+      latencyMs: latencyMs(this.#latency),
+      ttftMs: latencyMs(this.#ttft),
+      recentLatencyMs: recentMs(this.#recent.map(({ latency }) => latency)),
+      recentTtftMs: recentMs(this.#recent.map(({ ttft }) => ttft)),
     };
     this.#last = { elapsedNs, due, ended: this.#ended, failed: this.#failed, refused: this.#refused };
-    if (this.#lag.count > 0) this.#lag = new Histogram();
+    [this.#lag, this.#latency, this.#ttft] = [new Histogram(), new Histogram(), new Histogram()];
     return pulse;
   }
+}
+
+/** Each percentile over as few spans as have the samples it needs; null where all of them have too few. */
+function recentMs(newestFirst: readonly Histogram[]): RecentMs {
+  const whole = new Histogram();
+  let spans = 0;
+  const [p50 = null, p95 = null, p99 = null] = FLOORS.map(({ percent, samples }) => {
+    while (whole.count < samples && newestFirst.length > spans) whole.merge(newestFirst[spans++]!);
+    return whole.count < samples ? null : (whole.percentile(percent) ?? 0) / NS_PER_MS;
+  });
+  return { p50, p95, p99 };
 }

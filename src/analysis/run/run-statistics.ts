@@ -1,6 +1,7 @@
 import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
-import { type CheckedSend, hasFailed, type RunTotals, type Send } from '../../core/run.ts';
+import { Histogram } from '../../core/histogram.ts';
+import { type CheckedSend, hasFailed, isTurnedAway, type RunTotals, type Send } from '../../core/run.ts';
 import type {
   CheckFigures,
   RepeatFigures,
@@ -8,18 +9,22 @@ import type {
   WaitsFor,
   WarmupFigures,
 } from '../../documents/replay.ts';
+import { limitsText, objectiveLimits } from '../verdict/slo.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
 import type { MonitoredByName } from './monitored.ts';
 import {
   CheckStatistics,
+  isServed,
   type OutcomeFigures,
+  type SendOutcome,
   StatusMix,
   type StatusMixFigures,
   WarmupStatistics,
 } from './outcomes.ts';
 import { RepeatStatistics } from './repeats.ts';
 import {
+  type GoodputFigures,
   limitsOf,
   NO_OBJECTIVES,
   type Objectives,
@@ -34,12 +39,16 @@ export interface RunFigures extends PartFigures {
   /** Exchanges of the window, replayable or not. */
   readonly recorded: number;
   readonly planned: number;
-  /** What of both a run that was stopped had not read; its sends have no rows. */
-  readonly unread: UnreadPart;
+  /** False if the run was stopped before it had read its whole plan: both are lower bounds. */
+  readonly planCounted: boolean;
   /** By what objectives ask for. */
   readonly slices: ReadonlyMap<string, SlicedFigures>;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
+  /** Latency of the recorded answers to what was served, of those that were served when recorded too. */
+  readonly recordedLatency: Histogram;
+  /** How many requests kept the limits of all objectives on times; null without such an objective. */
+  readonly allLimits: { readonly limits: string; readonly counts: GoodputFigures } | null;
   /** Answers beside the recorded ones to the same requests. */
   readonly likeness: readonly RouteLikeness[];
   /** How answers compare with the recorded ones; without it they were not compared. */
@@ -56,18 +65,6 @@ export interface RunFigures extends PartFigures {
   readonly endOffsetNs: number;
 }
 
-/** Of the plan of a run that was stopped; nothing of one that came to its end. */
-export interface UnreadPart {
-  readonly recorded: number;
-  readonly planned: number;
-  /** Of what was to be sent before the judged part; without it, nothing. */
-  readonly warmup?: number;
-  /** Whether that is all; else it is as much as could be counted. */
-  readonly toTheEnd: boolean;
-}
-
-const NOTHING_UNREAD: UnreadPart = { recorded: 0, planned: 0, toTheEnd: true };
-
 /**
  * Follows a run while it goes on, at constant memory: what is recorded and planned as the schedule is drawn,
  * what is sent as it ends.
@@ -78,6 +75,8 @@ export class RunStatistics {
   readonly #all: PartStatistics;
   readonly #slices: SliceStatistics;
   readonly statusMix = new StatusMix();
+  readonly #recordedLatency = new Histogram();
+  readonly #allLimits: string;
   readonly #warmup: WarmupStatistics;
   readonly #originNs: number;
   readonly #checks = new CheckStatistics();
@@ -86,7 +85,6 @@ export class RunStatistics {
   readonly #faults: readonly FaultWindow[];
   #recorded = 0;
   #planned = 0;
-  #unread: UnreadPart = NOTHING_UNREAD;
   #firstIntendedNs: number | null = null;
   #lastIntendedNs: number;
 
@@ -100,7 +98,10 @@ export class RunStatistics {
     this.#originNs = originNs;
     this.#faults = objectives.faults ?? [];
     this.#lastIntendedNs = originNs;
-    this.#all = new PartStatistics(originNs, limitsOf(objectives.thresholds, null));
+    const ofRequest = objectiveLimits(objectives.thresholds);
+    this.#allLimits = limitsText(ofRequest);
+    const limits = limitsOf(objectives.thresholds, null);
+    this.#all = new PartStatistics(originNs, ofRequest.length === 0 ? limits : [...limits, ofRequest]);
     this.#slices = new SliceStatistics(originNs, objectives, this.#all);
     this.#warmup = new WarmupStatistics(originNs);
   }
@@ -128,14 +129,6 @@ export class RunStatistics {
     this.fidelity.addPlannedSend(send);
   }
 
-  /**
-   * Takes what a run that was stopped had not read of its plan. It counts as recorded and planned, and in nothing that
-   * describes arrivals: what was sent is held against what was planned until then.
-   */
-  addUnread(unread: UnreadPart): void {
-    this.#unread = unread;
-  }
-
   /** Takes finished sends, in any order, each once. */
   addSends(sends: readonly Send[]): void {
     for (const send of sends) this.#addSend(send);
@@ -146,24 +139,39 @@ export class RunStatistics {
     for (const send of sends) this.#checks.add(send);
   }
 
-  /** The figures of a run that is over. To be called once. */
-  figures(): RunFigures {
+  /** What has ended of the judged part so far; its histograms go on. */
+  soFar(): PartFigures {
+    return this.#all.figures();
+  }
+
+  /**
+   * The figures of a run that is over. To be called once.
+   * @param planCounted whether the run had read its whole plan
+   */
+  figures(planCounted = true): RunFigures {
     this.fidelity.finish();
+    return { ...this.figuresSoFar(), planCounted };
+  }
+
+  /** The same of what has ended so far; its histograms go on. */
+  figuresSoFar(): RunFigures {
     const first = this.#firstIntendedNs;
     const all = this.#all.figures();
-    const warmup = this.#warmup.figures();
+    const counts = all.goodput.get(this.#allLimits);
     return {
       ...all,
       slices: this.#slices.figures(),
-      recorded: this.#recorded + this.#unread.recorded,
-      planned: this.#planned + this.#unread.planned,
-      unread: this.#unread,
+      recorded: this.#recorded,
+      planned: this.#planned,
+      planCounted: true,
       fidelity: this.fidelity.figures(),
       statusMix: this.statusMix.figures(),
+      recordedLatency: this.#recordedLatency,
+      allLimits: counts === undefined ? null : { limits: this.#allLimits, counts },
       likeness: this.#likeness.figures(),
       check: this.#checks.figures(),
       repeats: this.#repeats.figures(),
-      warmup: { ...warmup, planned: warmup.planned + (this.#unread.warmup ?? 0) },
+      warmup: this.#warmup.figures(),
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
       sentSpanNs: this.#all.lastSentNs - this.#originNs,
       endOffsetNs: this.#all.endOffsetNs - this.#originNs,
@@ -177,7 +185,7 @@ export class RunStatistics {
       this.#warmup.add(send);
       return;
     }
-    this.#all.add(send);
+    const outcome = this.#all.add(send);
     this.#slices.add(send);
     this.fidelity.addSend(send);
     this.#repeats.add(send);
@@ -186,6 +194,15 @@ export class RunStatistics {
     if (!this.#isOutside(send)) return;
     if (send.actualOffsetNs !== null && send.error === null) this.statusMix.addSent(send.status);
     this.#addLikeness(send);
+    this.#addRecordedLatency(send, outcome);
+  }
+
+  /** Beside the latency of the run, which is of the served: a request that fails now may be one that was slow then. */
+  #addRecordedLatency(send: Send, outcome: SendOutcome): void {
+    const { recorded } = send;
+    if (recorded?.tookNs == null || !isServed(send, outcome)) return;
+    const wasServed = recorded.status < FIRST_SERVER_ERROR && !isTurnedAway(recorded.status);
+    if (wasServed) this.#recordedLatency.record(recorded.tookNs);
   }
 
   #isOutside(send: Pick<Send, 'intendedOffsetNs' | 'lastByteOffsetNs'>): boolean {
@@ -220,10 +237,8 @@ export function rowDifferences(
   summary: ReplayDocument,
 ): string[] {
   const own = run === null || run === summary.run ? [] : [`rows of run ${run}, a summary of ${summary.run}`];
-  // What a run that was stopped had not read of its plan was not reached either, and has no rows.
-  const stated = { ...summary, unreached: summary.unreached - summary.unread.planned };
-  const counts = COUNTS.filter((name) => outcomes[name] !== stated[name]).map(
-    (name) => `${name} ${outcomes[name]} in the rows, ${stated[name]} in the summary`,
+  const counts = COUNTS.filter((name) => outcomes[name] !== summary[name]).map(
+    (name) => `${name} ${outcomes[name]} in the rows, ${summary[name]} in the summary`,
   );
   return [...own, ...counts];
 }

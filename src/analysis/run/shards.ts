@@ -68,7 +68,7 @@ function assertOneCheck(runs: readonly ShardRun[]): void {
   throw refused(
     [first, other],
     `compared answers by different bounds: ${textOf(first)}, ${textOf(other)}`,
-    'Give all shards the same --check, --check-tolerance and --check-ignore.',
+    'Give all shards the same --compare-responses, --response-tolerance and --response-ignore.',
   );
 }
 

@@ -190,7 +190,8 @@ export function limitsOf(
     .map(({ limits }) => limits);
 }
 
-class GoodputCounts {
+/** Counts requests by whether they kept all limits. */
+export class GoodputCounts {
   readonly figures: { -readonly [Name in keyof GoodputFigures]: GoodputFigures[Name] } = {
     served: 0,
     good: 0,
@@ -217,7 +218,7 @@ class GoodputCounts {
     if (this.#isOfStreams && !wantsStream) return;
     const { figures } = this;
     if (outcome === 'cancelled') {
-      if (this.#keeps(send, 'sent') === false) figures.leftOver += 1;
+      if (keepsLimits(send, this.#limits, 'sent') === false) figures.leftOver += 1;
       else figures.left += 1;
       return;
     }
@@ -231,7 +232,8 @@ class GoodputCounts {
       figures.unserved += 1;
       return;
     }
-    const [good, goodFromSent] = [this.#keeps(send, 'planned'), this.#keeps(send, 'sent')];
+    const good = keepsLimits(send, this.#limits, 'planned');
+    const goodFromSent = keepsLimits(send, this.#limits, 'sent');
     if (good === null || goodFromSent === null) {
       figures.unknown += 1;
       return;
@@ -240,18 +242,22 @@ class GoodputCounts {
     if (good) figures.good += 1;
     if (goodFromSent) figures.goodFromSent += 1;
   }
+}
 
-  /** Null where that is not known: no time that is known is over its limit, and one is not known. */
-  #keeps(send: Send, from: 'planned' | 'sent'): boolean | null {
-    let isKnown = true;
-    for (const { metric, operator, limit } of this.#limits) {
-      if (STREAM_METRICS.has(metric) && !send.streamed) continue;
-      const ns = timeNs(send, metric, from);
-      if (ns === null) isKnown = false;
-      else if (operator === '<' ? ns >= limit * NS_PER_MS : ns > limit * NS_PER_MS) return false;
-    }
-    return isKnown ? true : null;
+/** Null where that is not known: no time that is known is over its limit, and one is not known. */
+export function keepsLimits(
+  send: Send,
+  limits: readonly RequestLimit[],
+  from: 'planned' | 'sent',
+): boolean | null {
+  let isKnown = true;
+  for (const { metric, operator, limit } of limits) {
+    if (STREAM_METRICS.has(metric) && !send.streamed) continue;
+    const ns = timeNs(send, metric, from);
+    if (ns === null) isKnown = false;
+    else if (operator === '<' ? ns >= limit * NS_PER_MS : ns > limit * NS_PER_MS) return false;
   }
+  return isKnown ? true : null;
 }
 
 /** One time of a request that is over; Infinity for a token that never came, null for what could not be read. */
@@ -272,6 +278,7 @@ function timeNs(send: Send, metric: RequestLimit['metric'], from: 'planned' | 's
     return contentEvents === 0 ? Number.POSITIVE_INFINITY : null;
   }
   if (metric === 'ttft') return firstTokenOffsetNs - startNs;
+  if (metric === 'itl') return (lastTokenOffsetNs - firstTokenOffsetNs) / Math.max(1, contentEvents - 1);
   // One piece took no time between tokens, however many it held.
   if (contentEvents === 1) return 0;
   if (outputTokens === null) return null;

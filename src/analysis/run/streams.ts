@@ -34,6 +34,17 @@ interface CensoredStreams {
   streams: number;
 }
 
+/** What came of a request for a stream that completed: what production refused as well is no stream that is missing. */
+export function completedStream({
+  status,
+  recorded,
+  unstreamed,
+}: Send): 'stream' | 'whole' | 'turnedAway' | 'refusedAsRecorded' {
+  if (status !== null && isTurnedAway(status))
+    return recorded != null && isRefusal(recorded.status) ? 'refusedAsRecorded' : 'turnedAway';
+  return unstreamed ? 'whole' : 'stream';
+}
+
 /** Gathers what is measured of answers that come piece by piece, at constant memory. */
 export class StreamStatistics {
   readonly #figures = {
@@ -78,11 +89,9 @@ export class StreamStatistics {
     }
     if (outcome === 'cancelled') this.#addCancelled(send);
     if (outcome !== 'completed') return;
-    if (send.status !== null && isTurnedAway(send.status)) {
-      // Production refused it as well.
-      if (send.recorded == null || !isRefusal(send.recorded.status)) figures.turnedAway += 1;
-    } else if (send.unstreamed) figures.whole += 1;
-    else this.#addCompleted(send);
+    const completed = completedStream(send);
+    if (completed === 'stream') this.#addCompleted(send);
+    else if (completed !== 'refusedAsRecorded') figures[completed] += 1;
   }
 
   figures(): StreamFigures {

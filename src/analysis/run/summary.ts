@@ -1,5 +1,7 @@
+import { Histogram } from '../../core/histogram.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
+import type { AsRecordedDocument, ThroughputDocument } from '../../documents/parts.ts';
 import {
   type CheckDocument,
   type JudgementBounds,
@@ -9,7 +11,8 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
-import { goodputOf, type SloResult } from '../verdict/evaluate.ts';
+import { WindowPercentiles } from '../stats/percentiles.ts';
+import { goodputOf, judgedByLimits, type SloResult, type SloSoFar } from '../verdict/evaluate.ts';
 import { type Reason, reason } from '../verdict/reasons.ts';
 import {
   connectionWaitsOf,
@@ -28,7 +31,16 @@ const NS_PER_S = 1e9;
 export interface ReplaySummaryInput
   extends Pick<
     RunContext,
-    'figures' | 'coverage' | 'health' | 'interrupted' | 'shards' | 'calibration' | 'multiplier' | 'faults'
+    | 'figures'
+    | 'coverage'
+    | 'health'
+    | 'interrupted'
+    | 'shards'
+    | 'calibration'
+    | 'multiplier'
+    | 'faults'
+    | 'concurrency'
+    | 'expectedRequests'
   > {
   readonly run: Run;
   readonly thresholds: readonly Threshold[];
@@ -57,7 +69,7 @@ export interface ReplaySummaryInput
 
 /** Judges a run that is over and writes everything about it into one document that JSON can hold. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
-  const { run, figures, coverage, health, interrupted, multiplier, filtered = 0 } = input;
+  const { run, figures, coverage, health, interrupted, multiplier, filtered = 0, concurrency = null } = input;
   const multipliers = multipliersOf(input);
   const plannedElsewhere = Math.max(0, (input.played?.planned ?? 0) - figures.planned);
   const bounds = boundsOf(input);
@@ -66,7 +78,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     input.thresholds,
     bounds,
   );
-  const { latency, streams, planned, statusMix, unread } = figures;
+  const { latency, streams, planned, statusMix, planCounted } = figures;
   const { stopped: _stopped, leftUnanswered: _left, ...outcomes } = figures.outcomes;
   const { duplicates, ...fidelity } = figures.fidelity;
   return {
@@ -77,14 +89,13 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     startedAt: formatInstantUs(run.startedAtUs),
     endedAt: formatInstantUs(run.endedAtUs),
     ...judgement,
-    notes: [...notes, ...warmupNotes(input)],
+    notes: [...closedLoopNotes(input), ...notes, ...warmupNotes(input)],
     slo: judgement.slo.map(sloLine),
     interrupted,
     recorded: figures.recorded + filtered,
     selected: figures.recorded,
     planned,
-    planCounted: unread.toTheEnd,
-    unread: { recorded: unread.recorded, planned: unread.planned },
+    planCounted,
     ...outcomes,
     unreached: planned - outcomes.sent - outcomes.refused,
     unreplayable: input.unreplayable,
@@ -94,6 +105,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     coverage: coverage.share,
     coverageUnexplained: coverage.unexplained,
     scaling: input.scaling,
+    ...(concurrency !== null && { closedLoop: { concurrency } }),
     durationS: figures.endOffsetNs / NS_PER_S,
     lagUs: lagUs(latency.lag),
     connectMs: latencyMs(latency.connect),
@@ -106,16 +118,15 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
       recordedRejected: statusMix.recordedRejected,
       recordedRetries: null,
     },
-    latencyMs: {
-      scheduled: trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled),
-      service: trustedLatencyMs(latency.service, latency.byWindow.service),
-    },
+    latencyMs: latencyDocument(input),
     ttftMs: latencyMs(streams.ttft),
     itlMs: latencyMs(streams.itl),
     tpotMs: latencyMs(streams.tpot),
     streams: streamsDocument(streams),
     tokens: streams.tokens,
     repeats: figures.repeats ?? null,
+    asRecorded: asRecordedDocument(input),
+    throughput: throughputDocument(input),
     check: input.check ?? null,
     health,
     warmup: warmupDocument(input),
@@ -157,6 +168,31 @@ function boundsOf(input: ReplaySummaryInput): JudgementBounds {
   return { ...JUDGEMENT_BOUNDS, ...input.bounds };
 }
 
+function asRecordedDocument({ figures }: ReplaySummaryInput): AsRecordedDocument {
+  const { recordedLatency, statusMix } = figures;
+  const { recordedFailed, recordedKnown } = statusMix;
+  return {
+    answers: recordedLatency.count,
+    latencyMs: latencyMs(recordedLatency),
+    failedShare: recordedKnown === 0 ? null : recordedFailed / recordedKnown,
+  };
+}
+
+function throughputDocument({ figures, interrupted }: ReplaySummaryInput): ThroughputDocument {
+  const { makespanNs, streams, allLimits } = figures;
+  const perSecond = (count: number) => (makespanNs ? count / (makespanNs / NS_PER_S) : null);
+  const goodput = allLimits && {
+    limits: allLimits.limits,
+    good: allLimits.counts.good,
+    of: judgedByLimits(allLimits.counts, interrupted !== null),
+    unknown: allLimits.counts.unknown,
+    perSecond: perSecond(allLimits.counts.good),
+  };
+  const { answers, output } = streams.tokens;
+  const spanS = makespanNs && makespanNs / NS_PER_S;
+  return { spanS, outputTokensPerSecond: answers === 0 ? null : perSecond(output), goodput };
+}
+
 function streamsDocument(streams: StreamFigures): StreamsDocument {
   const { completed, failed, refused, withoutContent, unread, turnedAway, whole, itl } = streams;
   return { completed, failed, refused, withoutContent, unread, turnedAway, whole, gaps: itl.count };
@@ -167,15 +203,40 @@ function warmupDocument({ warmup, figures }: ReplaySummaryInput): WarmupDocument
   return { askedS: warmup.askedNs / NS_PER_S, playedS: warmup.playedNs / NS_PER_S, ...figures.warmup };
 }
 
+/** A closed loop plans no instants, so that there is nothing to count from. */
+function latencyDocument({ figures: { latency }, concurrency = null }: ReplaySummaryInput) {
+  const isPlanned = concurrency === null;
+  return {
+    scheduled: isPlanned
+      ? trustedLatencyMs(latency.scheduled, latency.byWindow.scheduled)
+      : trustedLatencyMs(new Histogram(), new WindowPercentiles()),
+    service: trustedLatencyMs(latency.service, latency.byWindow.service),
+  };
+}
+
+function closedLoopNotes({ concurrency = null }: ReplaySummaryInput): Reason[] {
+  return concurrency === null ? [] : [reason('closed_loop', { concurrency })];
+}
+
 function warmupNotes({ warmup }: ReplaySummaryInput): Reason[] {
   // Within a millisecond: where the recording begins is where its first request came.
   if (warmup == null || warmup.heldNs >= warmup.askedNs - 1e6) return [];
   return [reason('warmup_short', { heldMs: warmup.heldNs / 1e6, askedMs: warmup.askedNs / 1e6 })];
 }
 
+/** JSON has no infinity. */
+function finite(value: number | null): number | null | 'Infinity' {
+  return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
+}
+
+/** An objective of a run, or of one that is not over. */
+export function sloState({ threshold, observed, ok }: SloSoFar) {
+  const { expression, limit } = threshold;
+  return { expression, unit: unitOf(threshold), observed: finite(observed), limit, ok };
+}
+
 function sloLine(result: SloResult): SloLine {
-  const { threshold, observed, ok, requests, figures, margin } = result;
-  const finite = (value: number | null) => (value === Number.POSITIVE_INFINITY ? 'Infinity' : value);
+  const { threshold, requests, figures, margin } = result;
   const { slice } = threshold;
   const goodput = goodputOf(result);
   const perSecond = goodput && figures.makespanNs ? goodput.good / (figures.makespanNs / NS_PER_S) : null;
@@ -183,11 +244,7 @@ function sloLine(result: SloResult): SloLine {
     slice: slice && Object.fromEntries(slice.tags.map(({ key, value }) => [key, value])),
     requests,
     goodput: goodput && { good: goodput.good, perSecond, unknown: goodput.unknown },
-    expression: threshold.expression,
-    unit: unitOf(threshold),
-    observed: finite(observed),
-    limit: threshold.limit,
-    ok,
+    ...sloState(result),
     upperBound: finite(margin?.upperBound ?? null),
   };
 }

@@ -295,6 +295,22 @@ export function upperBound(
 }
 
 /**
+ * The value that a percentile of the truth lies above with this confidence, by the order statistics of the values (an
+ * exact binomial test); null where too few independent samples say so.
+ * @param infinite so many more values are greater than any
+ */
+export function lowerBound(
+  percent: number,
+  confidence: number,
+  samples: number,
+  whole: Histogram,
+  infinite = 0,
+): number | null {
+  const under = mostBeyond(samples, percent / 100, 1 - confidence);
+  return under < 0 ? null : whole.percentile((100 * (under + 1)) / samples, infinite);
+}
+
+/**
  * How far a percentile lies beyond the greatest of so many samples, as a multiple of the distance from their median to
  * the greatest, for an exponential tail.
  */
@@ -332,10 +348,15 @@ function leastSamples(percent: number, confidence: number): number {
  */
 export function lowerShare(share: number, confidence: number, samples: number): number {
   const without = Math.ceil((1 - share) * samples - 1e-9);
+  // The same from either side; the terms of the smaller one are summed, since a million samples take seconds else.
+  const isUnder = (middle: number) =>
+    share < 0.5
+      ? mostBeyond(samples, middle, confidence) < samples - without - 1
+      : mostBeyond(samples, 1 - middle, 1 - confidence) >= without;
   let [low, high] = [0, share];
   for (let step = 0; step < 40; step++) {
     const middle = (low + high) / 2;
-    if (mostBeyond(samples, 1 - middle, 1 - confidence) >= without) low = middle;
+    if (isUnder(middle)) low = middle;
     else high = middle;
   }
   return low;

@@ -1,13 +1,15 @@
 import { Histogram } from '../../core/histogram.ts';
 import { monitoredValue } from '../run/monitored.ts';
-import { refusalsIn } from '../run/outcomes.ts';
+import { type OutcomeFigures, refusalsIn } from '../run/outcomes.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
-import { emptyPart, type GoodputFigures } from '../run/slice-statistics.ts';
+import { emptyPart, type GoodputFigures, type PartFigures } from '../run/slice-statistics.ts';
 
 import {
   fewest,
   type IndependentSamples,
+  lowerBound,
   lowerShare,
+  sampleFloor,
   samplesNeeded,
   upperBound,
   type WindowPercentiles,
@@ -44,12 +46,16 @@ export interface SloResult {
   readonly requests: number | null;
   /** In the unit of the limit; Infinity when too much failed, null when nothing was measured. */
   readonly observed: number | null;
+  /** The same counted from the actual sends, of what was sent: a violation by the target is judged by it. Else null. */
+  readonly fromSends: number | null;
   /** Null when nothing was measured. */
   readonly ok: boolean | null;
   /** Null for an objective that is not violated. */
   readonly brokenBy: BrokenBy | null;
   /** How surely a percentile is within its limit. Null for other objectives, and with `--confidence point`. */
   readonly margin: Margin | null;
+  /** What a violated objective may be instead; null where the violation is as sure as was asked for. */
+  readonly mayHold: { readonly confidence: number; readonly value: number } | null;
   /** Whether the objective holds only without the requests whose clients left before their answer. */
   readonly censored: boolean;
 }
@@ -98,34 +104,147 @@ interface Scope {
 }
 
 const EVERYTHING: Scope = { from: 'planned', unsent: true, streamless: true, cancelled: 'least' };
+/** What speaks against the target alone. */
+const OF_TARGET: Scope = { ...EVERYTHING, from: 'sent', unsent: false, streamless: false };
 
 /**
  * Holds a run against its objectives. Failed and refused requests are infinitely slow in every aggregation of
  * a time. When the run was `interrupted`, requests in flight that we ended ourselves are nobody's failure.
+ * @param confidence how sure a percentile must be within its limit; null for the observed value
+ * @param violationConfidence how sure it must be that any objective is violated, as for a run that is looked at more
+ *   than once; then shares must be within their limits as surely as percentiles. Null for the observed value
  */
 export function evaluateSlo(
   thresholds: readonly Threshold[],
   figures: RunFigures,
   interrupted: boolean,
   confidence: number | null = null,
+  violationConfidence: number | null = null,
 ): SloResult[] {
+  const parts = thresholds.flatMap((threshold) => partsFor(threshold, figures));
+  // One violated objective is a FAIL, so all of them share the chance to be wrong (Bonferroni).
+  const sure = violationConfidence === null ? null : 1 - (1 - violationConfidence) / parts.length;
+  return parts.map((part) => {
+    const { threshold } = part;
+    const unanswered = unansweredIn(part.figures, interrupted);
+    // Only a part of the plan is known, and a share of that part would be too good.
+    const isOpen = interrupted && !figures.planCounted && isOfPlan(threshold);
+    const observed = isOpen ? null : observe(threshold, part.figures, unanswered, EVERYTHING);
+    const ok = observed === null ? null : holds(observed, threshold);
+    const brokenBy = ok === false ? brokenByIn(threshold, part.figures, unanswered) : null;
+    const fromSends = brokenBy === 'target' ? observe(threshold, part.figures, unanswered, OF_TARGET) : null;
+    const worst = observe(threshold, part.figures, unanswered, { ...EVERYTHING, cancelled: 'worst' });
+    const censored = ok === true && worst !== null && !holds(worst, threshold);
+    const isAsked = ok === true && confidence !== null;
+    const margin =
+      isAsked && (sure !== null || !isShare(threshold))
+        ? marginOf(threshold, part.figures, unanswered, confidence)
+        : null;
+    const isQuestioned = brokenBy === 'target' && sure !== null;
+    const best = isQuestioned ? bestOf(threshold, part.figures, unanswered, sure) : null;
+    const mayHold = best !== null && holds(best, threshold) ? { confidence: sure ?? 0, value: best } : null;
+    return { ...part, observed, fromSends, ok, brokenBy, margin, mayHold, censored };
+  });
+}
+
+/** Whether more requests make an objective surer: percentiles of times, and shares. */
+export function isBounded(threshold: Threshold): boolean {
+  const { aggregation, metric, operator } = threshold;
+  if (metric === 'goodput' || isShare(threshold)) return true;
+  const isBelow = aggregation.kind === 'percentile' && aggregation.percent < 100;
+  return isTimed(metric) && isBelow && operator.startsWith('<');
+}
+
+/** Whether an objective is on the most that a share may be. That it is 0 is never sure. */
+function isShare({ aggregation, limit, metric, operator }: Threshold): boolean {
+  const isOfSends = metric === 'errors' || metric === 'rejected' || metric === 'mismatch';
+  return isOfSends && aggregation.kind === 'rate' && operator.startsWith('<') && limit > 0;
+}
+
+/**
+ * The fewest answers of which an objective may be called kept. A share of good requests is a percentile: 95 % of them
+ * keep their limits.
+ */
+export function floorOf({ aggregation, metric, limit }: Threshold): number {
+  if (metric === 'goodput') return sampleFloor(limit * 100);
+  return aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
+}
+
+/**
+ * What a violated objective may be instead with this confidence, counted from the actual sends, in the unit of its
+ * limit. Null for an objective without bounds, which is as sure as it was observed.
+ */
+function bestOf(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  confidence: number,
+): number | null {
+  const { aggregation, metric } = threshold;
+  if (!isBounded(threshold)) return null;
+  if (isShare(threshold)) {
+    const { share, samples } = shareIn(threshold, figures, unanswered);
+    return lowerShare(share, confidence, samples);
+  }
+  const count = sampleCount(figures, unanswered.interrupted, threshold);
+  const worth = (each: TimedMetric, percent: number) =>
+    Math.min(count, fewest(windowsOf(each, figures).independentSamples(percent, confidence, count)));
+  if (metric === 'goodput') {
+    const rate = goodputRate(threshold, figures, unanswered.interrupted, OF_TARGET) ?? 1;
+    const samples = Math.min(...threshold.limits.map((each) => worth(each.metric, 50 + rate * 50)));
+    return 1 - lowerShare(1 - rate, confidence, samples);
+  }
+  if (!isTimed(metric) || aggregation.kind !== 'percentile') return null;
+  const { percent } = aggregation;
+  const { histogram, infinite } = timesOf(metric, figures, unanswered, OF_TARGET);
+  // A stall that slows the slowest says nothing against the fast ones, and a percentile is at least a lower one.
+  const percents = [percent, ...LOWER_PERCENTS.filter((each) => each < percent)];
+  const each = 1 - (1 - confidence) / percents.length;
+  const samplesAt = (at: number) =>
+    Math.min(count, fewest(windowsOf(metric, figures).independentSamples(at, each, count)));
+  const bounds = percents.map((at) => lowerBound(at, each, samplesAt(at), histogram, infinite) ?? 0);
+  return Math.max(...bounds) / NS_PER_MS;
+}
+
+const LOWER_PERCENTS = [50, 5];
+
+/** Whether a kept objective on times is as sure where so many requests more, which are under way, are never answered. */
+export function holdsWith(open: number, { threshold, figures, margin }: SloResult): boolean {
+  if (margin === null || isShare(threshold)) return true;
+  const { outcomes, streams } = figures;
+  const goodput = [...figures.goodput].map(
+    ([limits, counts]) => [limits, { ...counts, failed: counts.failed + open }] as const,
+  );
+  const slowest = {
+    ...figures,
+    outcomes: { ...outcomes, sent: outcomes.sent + open, failed: outcomes.failed + open },
+    streams: { ...streams, failed: streams.failed + open },
+    goodput: new Map(goodput),
+  };
+  const known = marginOf(threshold, slowest, unansweredIn(slowest, true), margin.confidence);
+  return known?.holds === true;
+}
+
+function shareIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswered) {
+  const samples = threshold.metric === 'mismatch' ? (figures.check?.checked ?? 0) : unanswered.sent;
+  return { share: observe(threshold, figures, unanswered, EVERYTHING) ?? 0, samples };
+}
+
+/** An objective while its run lasts. */
+export type SloSoFar = Pick<SloResult, 'threshold' | 'observed' | 'ok'>;
+
+/** Where a run that is not over stands. Only for objectives on all requests that need no more than what has ended. */
+export function sloSoFar(thresholds: readonly Threshold[], part: PartFigures): SloSoFar[] {
   return thresholds
-    .flatMap((threshold) => partsFor(threshold, figures))
-    .map((part) => {
-      const { threshold } = part;
-      const unanswered = unansweredIn(part.figures, interrupted);
-      // Only a part of the plan is known, and a share of that part would be too good.
-      const isOpen = interrupted && !figures.unread.toTheEnd && isOfPlan(threshold);
-      const observed = isOpen ? null : observe(threshold, part.figures, unanswered, EVERYTHING);
-      const ok = observed === null ? null : holds(observed, threshold);
-      const brokenBy = ok === false ? brokenByIn(threshold, part.figures, unanswered) : null;
-      const worst = observe(threshold, part.figures, unanswered, { ...EVERYTHING, cancelled: 'worst' });
-      const censored = ok === true && worst !== null && !holds(worst, threshold);
-      const isAsked = ok === true && confidence !== null;
-      const margin = isAsked ? marginOf(threshold, part.figures, unanswered, confidence) : null;
-      return { ...part, observed, ok, brokenBy, margin, censored };
+    .filter(({ metric, slice }) => slice === null && (isTimed(metric) || SHARE_METRICS.has(metric)))
+    .map((threshold) => {
+      const figures = { ...part, planned: part.outcomes.sent };
+      const observed = observe(threshold, figures, unansweredIn(figures, true), EVERYTHING);
+      return { threshold, observed, ok: observed === null ? null : holds(observed, threshold) };
     });
 }
+
+const SHARE_METRICS: ReadonlySet<Threshold['metric']> = new Set(['errors', 'rejected', 'goodput']);
 
 /** What an objective is held against: the run, a part of it, or each of several parts. */
 function partsFor(
@@ -163,6 +282,7 @@ function marginOf(
 ): Margin | null {
   const { aggregation, metric, operator, limit } = threshold;
   if (metric === 'goodput') return goodputMargin(threshold, figures, unanswered, confidence);
+  if (isShare(threshold)) return shareMargin(threshold, figures, unanswered, confidence);
   const isBounded = aggregation.kind === 'percentile' && operator.startsWith('<');
   if (!isBounded || !isTimed(metric)) return null;
   const { percent } = aggregation;
@@ -211,6 +331,24 @@ function ownBoundOf(
   const { own, body, queue } = windowsOf(metric, figures).independentSamples(percent, confidence, all);
   const samples = { own: Math.min(own, count), body: Math.min(body, count), queue };
   return { upper: upperBound(percent, confidence, samples, histogram, infinite) / NS_PER_MS, samples };
+}
+
+/** Requests count as independent here: failures that come together are fewer than they look. */
+function shareMargin(
+  threshold: Threshold,
+  figures: RunFigures,
+  unanswered: Unanswered,
+  confidence: number,
+): Margin {
+  const { share, samples } = shareIn(threshold, figures, unanswered);
+  const upper = 1 - lowerShare(1 - share, confidence, samples);
+  const times = samplesNeeded(100 * (1 - threshold.limit), confidence, share) / Math.max(1, samples);
+  return {
+    confidence,
+    upperBound: upper,
+    holds: holds(upper, threshold),
+    timesNeeded: times > MOST_TIMES_NEEDED ? null : Math.max(1.25, times),
+  };
 }
 
 /** Good requests come in clusters where the times do that their limits are on. */
@@ -291,14 +429,14 @@ export function isBrokenByChecked(threshold: Threshold, { check = null }: RunFig
 
 /** Requests that were sent and are judged: neither cancelled as recorded nor open when the run was stopped. */
 export function judgedSends(
-  { outcomes }: RunFigures,
+  { outcomes }: { readonly outcomes: Pick<OutcomeFigures, 'sent' | 'failed' | 'cancelled' | 'stopped'> },
   interrupted: boolean,
 ): { sent: number; failed: number } {
   const stopped = interrupted ? outcomes.stopped : 0;
   return { sent: outcomes.sent - outcomes.cancelled - stopped, failed: outcomes.failed - stopped };
 }
 
-function unansweredIn(figures: RunFigures, interrupted: boolean): Unanswered {
+function unansweredIn(figures: PartFigures, interrupted: boolean): Unanswered {
   const { outcomes, streams } = figures;
   return {
     interrupted,
@@ -318,7 +456,7 @@ function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unans
   };
   if (threshold.metric === 'achieved') return 'unsent';
   if (threshold.metric === 'makespan') return isLongWithoutLag(threshold, figures) ? 'target' : 'lag';
-  if (isBroken({ ...EVERYTHING, from: 'sent', unsent: false, streamless: false })) return 'target';
+  if (isBroken(OF_TARGET)) return 'target';
   const { metric } = threshold;
   if ((metric === 'goodput' || STREAM_METRICS.has(metric)) && !isBroken({ ...EVERYTHING, streamless: false }))
     return 'streams';
@@ -331,9 +469,12 @@ function isLongWithoutLag(threshold: Threshold, { makespanNs, latency }: RunFigu
   return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, threshold);
 }
 
+/** What an objective is read of. */
+type Observable = PartFigures & Pick<RunFigures, 'planned' | 'check' | 'monitored'>;
+
 function observe(
   threshold: Threshold,
-  figures: RunFigures,
+  figures: Observable,
   unanswered: Unanswered,
   scope: Scope,
 ): number | null {
@@ -365,7 +506,7 @@ function observe(
 }
 
 /** An objective holds where every series of its name keeps it: the worst of them, null where one is not known. */
-function worstMonitored({ series = '', aggregation, operator }: Threshold, figures: RunFigures) {
+function worstMonitored({ series = '', aggregation, operator }: Threshold, figures: Observable) {
   const each = (figures.monitored?.get(series) ?? []).map((values) => monitoredValue(values, aggregation));
   const known = each.filter((value) => value !== null);
   if (known.length === 0 || known.length < each.length) return null;
@@ -393,7 +534,7 @@ function withCensored(
   return { histogram: least, infinite };
 }
 
-function timesOf(metric: TimedMetric, figures: RunFigures, unanswered: Unanswered, scope: Scope): Times {
+function timesOf(metric: TimedMetric, figures: PartFigures, unanswered: Unanswered, scope: Scope): Times {
   const { latency } = figures;
   const { ttft, ttftService, itl, tpot, censored } = figures.streams;
   const slow = slowStreams(figures, unanswered, scope);
@@ -421,7 +562,7 @@ function timesOf(metric: TimedMetric, figures: RunFigures, unanswered: Unanswere
 /** The share of good requests. Who failed, was refused or turned away kept no limit. */
 function goodputRate(
   { limits }: Threshold,
-  { goodput }: RunFigures,
+  { goodput }: PartFigures,
   interrupted: boolean,
   scope: Scope,
 ): number | null {
@@ -431,6 +572,11 @@ function goodputRate(
   const good = scope.from === 'sent' ? counts.goodFromSent : counts.good;
   const all = served + left + leftOver + missedIn(counts, interrupted, scope);
   return ratio(scope.cancelled === 'worst' ? good : good + left, all);
+}
+
+/** Requests that limits are held against, the cancelled ones aside. */
+export function judgedByLimits(counts: GoodputFigures, interrupted: boolean): number {
+  return counts.served + missedIn(counts, interrupted, EVERYTHING);
 }
 
 /** Requests that were not served, as far as they count. */
@@ -452,7 +598,7 @@ function mismatches({ aggregation }: Threshold, mismatched: number, answers: num
  * A request that was turned away, or answered whole, is an infinitely slow stream, so that its absence hides no tail.
  * That alone does not break an objective: a quick refusal is not slow.
  */
-function slowStreams(figures: RunFigures, unanswered: Unanswered, scope: Scope): SlowStreams {
+function slowStreams(figures: PartFigures, unanswered: Unanswered, scope: Scope): SlowStreams {
   const { turnedAway, whole, withoutContent } = figures.streams;
   const streams =
     unanswered.failedStreams +
@@ -466,7 +612,7 @@ function slowStreams(figures: RunFigures, unanswered: Unanswered, scope: Scope):
 }
 
 /** The mean over streams with a token; at least one, for runs in which every stream failed. */
-function gapsOfStream({ streams }: RunFigures): number {
+function gapsOfStream({ streams }: PartFigures): number {
   return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
 }
 
@@ -497,6 +643,6 @@ const HOLDS: Readonly<Record<SloOperator, (observed: number, limit: number) => b
   '>=': (observed, limit) => observed >= limit,
 };
 
-function holds(observed: number, { operator, limit }: Threshold): boolean {
+export function holds(observed: number, { operator, limit }: Threshold): boolean {
   return HOLDS[operator](observed, limit);
 }

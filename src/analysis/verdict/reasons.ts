@@ -1,5 +1,33 @@
+import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type { RepeatFigures } from '../../documents/replay.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
+import {
+  busyAdvice,
+  type Failures,
+  failureAdvice,
+  failuresText,
+  followsRecordedTimes,
+  type LooksTaken,
+  latenessAdvice,
+  lessLoad,
+  longerAdvice,
+  longerRun,
+  type RefusingCap,
+  raiseAdvice,
+  refusedText,
+  type SendingSide,
+  statusAdvice,
+  timeAdvice,
+} from './advice.ts';
+import {
+  type Incomparable,
+  incomparableAdvice,
+  incomparableText,
+  type TurnedAway,
+  turnedAwayText,
+} from './incomparable.ts';
+import { shownBy } from './slices.ts';
 import { type Threshold, unitOf } from './slo.ts';
 
 /**
@@ -32,26 +60,6 @@ interface Entry<Facts> extends Words<Facts> {
   readonly means: string;
 }
 
-/** Requests, or streams, that the target answered in another way than the recording. */
-type Incomparable =
-  | { readonly kind: 'turned_away'; readonly share: number; readonly recorded: number | null }
-  | { readonly kind: 'statuses'; readonly share: number }
-  | {
-      readonly kind: 'failures';
-      readonly share: number;
-      readonly commonest: string;
-      readonly recorded: number | null;
-    }
-  | { readonly kind: 'unserved'; readonly requests: number; readonly violated: readonly string[] }
-  | {
-      readonly kind: 'streams';
-      readonly turnedAway: number;
-      readonly whole: number;
-      readonly violated: readonly string[];
-    }
-  /** By route, each with both figures. */
-  | { readonly kind: 'answers'; readonly differences: readonly string[] };
-
 interface Waits {
   readonly late: number;
   readonly all: number;
@@ -60,6 +68,7 @@ interface Waits {
   readonly waitMs: { readonly p50: number; readonly p99: number; readonly max: number };
   /** Objectives that only these waits violate. */
   readonly violated: readonly string[];
+  readonly scaling?: string | undefined;
 }
 
 /** An objective and what it came to. */
@@ -68,65 +77,62 @@ interface Observed {
   readonly observed: number | null;
 }
 
-/** A cap of ours, and what it refused; a limit of null is unknown. */
-interface RefusingCap {
-  readonly flag: string;
-  readonly limit: string | null;
-  readonly refused: number;
-}
-
-function capText({ flag, limit }: RefusingCap): string {
-  return limit === null ? flag : `${flag} ${limit}`;
+/** An objective that the target broke. */
+interface Violation extends Observed {
+  /** Null or left out where no failure broke it. */
+  readonly failures?: Failures | null;
+  /** What a violated time was judged by: counted from the actual sends. */
+  readonly fromSends?: number | null;
+  /** Requests that our side never sent, and that count as unanswered. */
+  readonly unsent?: number;
 }
 
 /** Why less was sent than was planned. */
 type Shortfall = 'stopped' | 'connections' | 'caps';
 
-const SHORTFALL_ADVICE: Readonly<Record<Shortfall, string>> = {
-  stopped: 'See what ended the run: the rest was not due yet.',
-  connections:
-    'Give --connections pooled or a longer --drain-deadline, or replay a smaller multiplier: the rest waited for its recorded connection.',
-  caps: 'Raise the caps (--max-in-flight, --max-rate, --max-requests), or replay a smaller multiplier.',
-};
-
-/** Why the plan is too small, by what requests could wait for. */
+/** What to do where the plan is too small, by what requests could wait for. */
 const MULTIPLIER_ADVICE = {
-  plan: 'See skipped and coverage: requests are missing from the recording, or cannot be replayed. Where sessions were drawn, give another --seed, a longer window, or --scaling compress.',
-  sessions:
+  plan: (scaling?: string) =>
+    followsRecordedTimes(scaling)
+      ? 'See skipped and coverage: requests are missing from the recording, or cannot be replayed. Where sessions were drawn, give another --seed, a longer window, or --scaling compress.'
+      : 'See skipped: requests are missing from the recording, or cannot be replayed.',
+  sessions: () =>
     'Replay a smaller multiplier, or a window that is long beside its sessions: the target slowed its sessions down, or requests are missing (see sessionOrder, skipped and coverage).',
-  connections:
-    'Give --connections pooled, or replay a smaller multiplier: recorded connections were busy beyond the plan, or requests are missing (see connectionWaits, skipped and coverage).',
+  connections: (scaling?: string) =>
+    `Give --connections pooled, or ${lessLoad(scaling)}: recorded connections were busy beyond the plan, or requests are missing (see connectionWaits, skipped and coverage).`,
 } as const;
-
-const LATENESS_ADVICE = 'Give the generator idle cores of its own, or replay a smaller multiplier.';
 
 /** Every code a run or its report can give, and all that is said of it. */
 const CATALOGUE = {
-  slo_violated: entry<Observed>({
+  slo_violated: entry<Violation>({
     severity: 'fail',
     title: 'An objective is violated',
-    text: (result) => `${result.threshold.expression}: observed ${observedText(result)}`,
+    text: (violation) => `${violation.threshold.expression}: ${violationText(violation)}`,
     means: 'At this load the target does not keep what was promised.',
-    advice: ({ threshold }) =>
-      threshold.metric === 'mismatch'
-        ? 'Look both answers up by their ids: their rows in table send of run.sqlite have a check_result.'
-        : 'Find the slowest and the failed requests in table send of run.sqlite. Then add capacity, or replay a smaller multiplier.',
+    advice: violationAdvice,
   }),
   interrupted: entry<{
     cause: string;
-    failures: { failed: number; sent: number; commonest: string } | null;
+    sent: number;
+    planned: number;
+    /** Of a plan that was not read to its end: what was expected of all of it. */
+    expected?: number | undefined;
+    failures: Failures | null;
+    scaling?: string | undefined;
   }>({
     severity: 'doubt',
     title: 'The run did not reach its end',
-    text: ({ cause, failures }) =>
-      `the schedule was not played to its end (${cause})${failures === null ? '' : `: ${failures.failed} of ${failures.sent} sent requests had failed, most often with ${failures.commonest}`}`,
-    means: 'The busiest part of the window may not have been sent, so a pass would be luck.',
-    advice: ({ failures }) =>
+    text: ({ cause, sent, planned, expected, failures }) =>
       failures === null
-        ? 'Let the run finish, or replay a shorter window.'
-        : 'Mend what the target answers (see the errors by kind), or replay a smaller multiplier.',
+        ? `the run was stopped (${cause}) after ${sent} of ${plannedText(planned, expected)}`
+        : `the run was stopped (${cause}), because ${failuresText(failures)}`,
+    means: 'The busiest part of the window may not have been sent, so a pass would be luck.',
+    advice: ({ failures, scaling }) =>
+      failures === null
+        ? `Let the run finish, or ${followsRecordedTimes(scaling) ? 'replay a shorter window' : 'give a shorter --duration'}.`
+        : failureAdvice(failures),
   }),
-  nothing_planned: entry<{ elsewhere: number }>({
+  nothing_planned: entry<{ elsewhere: number; scaling?: string | undefined }>({
     severity: 'doubt',
     title: 'Nothing was planned',
     text: ({ elsewhere }) =>
@@ -134,35 +140,52 @@ const CATALOGUE = {
         ? 'no request was planned, so none was sent'
         : `this shard had nothing to send: other shards play the whole plan, ${countOf(elsewhere, 'request')}`,
     means: 'The target was under no load, so the run says nothing of it.',
-    advice: ({ elsewhere }) =>
+    advice: ({ elsewhere, scaling }) =>
       elsewhere === 0
-        ? 'See what was left out (skipped, unreplayable, thinned in scalingPlan.counts). Ask for a larger --target-share or multiplier, a longer window, or another --seed.'
+        ? `See what was left out (skipped, unreplayable, thinned in scalingPlan.counts). ${followsRecordedTimes(scaling) ? 'Ask for a larger --target-share or multiplier, a longer window, or another --seed.' : 'Give a longer --duration, or fewer filters.'}`
         : 'Merge it with the others: reprise merge judges the whole.',
   }),
   achieved_below: entry<{
     sent: number;
     planned: number;
     atLeast: boolean;
+    expected?: number | undefined;
+    /** What stopped the run; null or left out for a run that came to its end. */
+    cause?: string | null;
     why: Shortfall;
+    scaling?: string | undefined;
+    /** What our own caps refused of them. */
+    caps: readonly RefusingCap[];
     violated: readonly string[];
   }>({
     severity: 'doubt',
     title: 'Less was sent than was planned',
-    text: ({ sent, planned, atLeast, violated }) =>
-      `${sent} of ${atLeast ? 'at least ' : ''}${planned} planned requests were sent${violated.length === 0 ? '' : `; only the others violate ${violated.join('; ')}`}`,
+    text: ({ sent, planned, atLeast, expected, caps, violated }) =>
+      `${sent} of ${expected === undefined ? `${atLeast ? 'at least ' : ''}${planned} planned requests` : plannedText(planned, expected)} were sent${caps.length === 0 ? '' : `; refused: ${refusedText(caps)}`}${violated.length === 0 ? '' : `; only the others violate ${violated.join('; ')}`}`,
     means: 'The target was under less load than the report names.',
-    advice: ({ why }) => SHORTFALL_ADVICE[why],
+    advice: ({ why, caps, cause, scaling }) =>
+      ({
+        caps: `${raiseAdvice(caps, scaling)}.`,
+        stopped: `The rest was not due when ${cause ?? 'a stop'} ended the run: replay again to its end.`,
+        connections: `Give --connections pooled or a longer --drain-deadline, or ${lessLoad(scaling)}: the rest waited for its recorded connection.`,
+      })[why],
   }),
   lag_over_bound: entry<{
     p99Ms: number;
     maxMs: number;
     boundMs: number;
     violated: readonly Observed[];
+    /** Of a generator that stood still, and was not late but for that. */
+    stalls?: { times: number; ms: number } | null;
+    side: SendingSide;
   }>({
     severity: 'note',
-    title: 'The generator was late',
-    text: ({ p99Ms, maxMs, boundMs, violated }) => {
-      const lag = `lag p99 ${formatMs(p99Ms)}, max ${formatMs(maxMs)}; the bound is ${formatMs(boundMs)}`;
+    title: 'The generator was late or stood still',
+    text: ({ p99Ms, maxMs, boundMs, violated, stalls }) => {
+      const figures = `lag p99 ${formatMs(p99Ms)}, max ${formatMs(maxMs)}`;
+      if (stalls != null)
+        return `the generator stood still ${countOf(stalls.times, 'time')}, ${formatMs(stalls.ms)} in all: ${figures}`;
+      const lag = `${figures}; the bound is ${formatMs(boundMs)}`;
       if (violated.length === 0) return `requests left late: ${lag}`;
       const each = violated.map(
         (result) => `${result.threshold.expression} (observed ${observedText(result)})`,
@@ -171,15 +194,15 @@ const CATALOGUE = {
     },
     means:
       'Scheduled latency counts our lateness, which can only make a pass harder. Service latency does not hold it.',
-    advice: LATENESS_ADVICE,
+    advice: ({ side }) => latenessAdvice(side),
   }),
-  sender_busy: entry<{ share: number; bound: number }>({
+  sender_busy: entry<{ share: number; bound: number; scaling?: string | undefined }>({
     severity: 'note',
     title: 'A sender thread had little time left',
     text: ({ share, bound }) =>
       `a sender thread was at work ${percent(share)} of the time, over ${percent(bound)}`,
     means: 'What was measured may be slower than the target is, never faster.',
-    advice: 'Raise --senders where there are idle cores. Else split the load with --shard.',
+    advice: ({ scaling }) => busyAdvice(scaling),
   }),
   cpu_throttled: entry<null>({
     severity: 'note',
@@ -188,22 +211,33 @@ const CATALOGUE = {
     means: 'Its pauses look like latency of the target.',
     advice: 'Raise or remove the CPU limit of what the replay runs in.',
   }),
-  arrivals_off_plan: entry<{ off: readonly { name: string; planned: number; sent: number }[] }>({
+  arrivals_off_plan: entry<{
+    off: readonly { name: string; planned: number; sent: number }[];
+    refused: number;
+    side: SendingSide;
+  }>({
     severity: 'doubt',
     title: 'What was sent is not as bursty as planned',
     text: ({ off }) =>
-      `what was sent does not have the planned burstiness: ${off.map(({ name, planned, sent }) => `${name} ${sent.toFixed(2)} for ${planned.toFixed(2)}`).join(', ')}`,
+      `requests left in other bursts than planned: ${off.map(({ name, planned, sent }) => `${name} ${sent.toFixed(2)}, planned ${planned.toFixed(2)}`).join('; ')}`,
     means: 'Bursts make queues: with other bursts the latency is that of other traffic.',
-    advice: LATENESS_ADVICE,
+    advice: ({ refused, side }) =>
+      refused === 0
+        ? latenessAdvice(side)
+        : `${raiseAdvice([], side.scaling)}: the ${countOf(refused, 'request')} that they refused are missing from the bursts.`,
   }),
-  in_flight_cap: entry<{ refused: number; caps: readonly RefusingCap[]; violated: readonly string[] }>({
+  in_flight_cap: entry<{
+    refused: number;
+    caps: readonly RefusingCap[];
+    violated: readonly string[];
+    scaling?: string | undefined;
+  }>({
     severity: 'doubt',
     title: 'Our own cap refused requests',
     text: ({ refused, caps, violated }) =>
-      `our own caps refused ${countOf(refused, 'request')} that were due: ${caps.map((cap) => `${cap.refused} by ${capText(cap)}`).join(', ')}${violated.length === 0 ? '' : `; only these violate ${violated.join('; ')}`}`,
+      `our own caps refused ${countOf(refused, 'request')} that were due: ${refusedText(caps)}${violated.length === 0 ? '' : `; only these violate ${violated.join('; ')}`}`,
     means: 'Production would have sent these requests, so the target was under less load than planned.',
-    advice: ({ caps }) =>
-      `Raise ${caps.map(({ flag }) => flag).join(' and ')}, or replay a smaller multiplier.`,
+    advice: ({ caps, scaling }) => `${raiseAdvice(caps, scaling)}.`,
   }),
   shards_missing: entry<{ missing: readonly number[]; count: number }>({
     severity: 'doubt',
@@ -228,6 +262,9 @@ const CATALOGUE = {
     samples: number;
     gapless: boolean;
     slices: number;
+    /** Of the plan. */
+    spanMs: number;
+    scaling?: string | undefined;
   }>({
     severity: 'doubt',
     title: 'Too few answers for the percentile',
@@ -240,33 +277,50 @@ const CATALOGUE = {
         : `${expression} needs ${floor} answers, there are ${samples}`;
     },
     means: 'A tail that was not sampled cannot be promised.',
-    advice: ({ gapless }) =>
+    advice: ({ gapless, ...facts }) =>
       gapless
         ? 'Judge answers of one token by ttft or latency, or replay longer ones.'
-        : 'Replay a longer window, or judge a lower percentile.',
+        : longerAdvice(facts, sampleFloor),
   }),
   too_close: entry<
     Observed & {
       confidence: number;
-      upperBound: number;
-      more: { requests: number; ms: number } | null;
+      /** What the truth may be, on the other side of the limit. */
+      otherwise: number;
+      /** What decides; null where no longer run does. */
+      more: { requests: number; ms: number } | 'longer' | null;
+      /** Where requests left late, which makes times longer and more uneven; null where they did not. */
+      late?: SendingSide | null;
     }
   >({
     severity: 'doubt',
-    title: 'The percentile is too close to its limit',
-    text: ({ threshold, observed, confidence, upperBound }) =>
-      `${threshold.expression}: observed ${observedText({ threshold, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ threshold, observed: upperBound })}`,
-    means: 'Another run of the same length may well be over the limit.',
-    advice: ({ more }) =>
-      more === null
+    title: 'An objective is too close to its limit',
+    text: ({ threshold, observed, confidence, otherwise }) =>
+      `${threshold.expression}: observed ${observedText({ threshold, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ threshold, observed: otherwise })}`,
+    means: 'Another run of the same length may well be on the other side of the limit.',
+    advice: ({ more, late }) => {
+      if (late != null) return `Requests left late: mend that first. ${latenessAdvice(late)}`;
+      if (more === 'longer')
+        return 'Replay with a longer --duration, or without --until-sure, which judges what was observed.';
+      return more === null
         ? 'The percentile lies at its limit: no longer run decides. Change the limit, or give --confidence point.'
-        : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), or give --confidence point.`,
+        : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), or give --confidence point, which judges what was observed.`;
+    },
+  }),
+  until_sure: entry<LooksTaken>({
+    severity: 'note',
+    title: 'The run was looked at more than once',
+    text: ({ looks, planned, confidence, endedAtMs, plannedMs }) =>
+      `${countOf(looks, 'look')} of at most ${planned}, each with ${percent(confidence)} confidence; ${endedAtMs === null ? 'the run was played to its end' : `every objective was decided after ${formatMs(endedAtMs)} of ${formatMs(plannedMs)}, and the rest was not played`}`,
+    means:
+      'The chance to be wrong was shared out over all planned looks, so the verdict is as sure as that of one look.',
+    advice: 'See untilSure in the document of the run.',
   }),
   censored: entry<{ cancelled: number; expressions: readonly string[] }>({
     severity: 'doubt',
     title: 'Clients left before their answers',
     text: ({ cancelled, expressions }) =>
-      `${countOf(cancelled, 'request')} ended when the recorded client left; ${expressions.join('; ')} holds only without the answers that had not come by then`,
+      `${countOf(cancelled, 'request')} ended when the recorded client left, before an answer; ${expressions.join('; ')} holds only without them`,
     means: 'These answers may have been slow, or may never have come.',
     advice: 'Replay with --cancels wait, which waits for every answer.',
   }),
@@ -368,6 +422,7 @@ const CATALOGUE = {
     unkept: number;
     floor: number;
     mostMissed: number;
+    scaling?: string | undefined;
   }>({
     severity: 'doubt',
     title: 'A monitored objective was not seen enough',
@@ -376,27 +431,28 @@ const CATALOGUE = {
         ? `${expression}: no monitor gave this series`
         : `${expression}: ${countOf(samples, 'value')} during the run, ${missing} missed${unkept === 0 ? '' : `, and ${unkept} beyond what is kept`}; needed: ${floor}, with at most ${percent(mostMissed)} missed`,
     means: 'The monitor missed too many readings, so the limit may have been broken unseen.',
-    advice:
-      'See monitors.sources of the document for the errors. Give a shorter --monitor-interval or a longer window, mend the source, or ask it for fewer series.',
+    advice: ({ scaling }) =>
+      `See monitors.sources of the document for the errors. Give a shorter --monitor-interval or ${longerRun(scaling)}, mend the source, or ask it for fewer series.`,
   }),
   coverage_unexplained: entry<{ share: number }>({
     severity: 'doubt',
     title: 'The recording lost traffic',
     text: ({ share }) => `${percent(share)} of the traffic seen while recording is missing from the capture`,
     means: 'Production was busier than the capture says, perhaps at its peaks.',
-    advice: 'See what was lost with inspect. Replay a window without losses, or record again.',
+    advice: 'See when and why by reprise inspect. Replay a window without losses, or record again.',
   }),
   multiplier_not_reached: entry<{
     reached: string | null;
     asked: number;
     waitsFor: 'sessions' | 'connections' | null;
+    scaling?: string | undefined;
   }>({
     severity: 'doubt',
     title: 'The load is not that of the multiplier',
     text: ({ reached, asked, waitsFor }) =>
       `${waitsFor === null ? 'the plan' : 'what came due in time'} is ${reached}, not ${formatMultiplier(asked)}`,
     means: 'The load is that of the effective multiplier, and a verdict would hold for that one only.',
-    advice: ({ waitsFor }) => MULTIPLIER_ADVICE[waitsFor ?? 'plan'],
+    advice: ({ waitsFor, scaling }) => MULTIPLIER_ADVICE[waitsFor ?? 'plan'](scaling),
   }),
   connection_wait: entry<Waits>({
     severity: 'doubt',
@@ -409,8 +465,8 @@ const CATALOGUE = {
     },
     means:
       'A connection carries one request at a time, so a slow target was sent less, and later, than was planned.',
-    advice:
-      'Give --connections pooled, which sends on time whatever the target does, or replay a smaller multiplier.',
+    advice: ({ scaling }) =>
+      `Give --connections pooled, which sends on time whatever the target does, or ${lessLoad(scaling)}.`,
   }),
   not_comparable: entry<Incomparable>({
     severity: 'doubt',
@@ -419,14 +475,16 @@ const CATALOGUE = {
     means: 'Other answers are other work: their latency says nothing of what production served.',
     advice: incomparableAdvice,
   }),
-  repeats_cached: entry<RepeatFigures>({
+  repeats_cached: entry<RepeatFigures & { readonly scaling?: string | undefined }>({
     severity: 'doubt',
     title: 'Repeated requests were answered faster',
     text: ({ time, pairs, firstMs, repeatMs }) =>
       `second sends of the same request had a ${time === 'ttft' ? 'time to first token' : 'latency'} of ${formatMs(repeatMs)}, first ones of ${formatMs(firstMs)} (geometric means of ${countOf(pairs, 'pair')})`,
     means: 'A cache answered what --loop or copies repeated, and production would not have sent that again.',
-    advice:
-      'Turn off the cache of the target, or give it --warmup if it was cold at first. Else give a longer window instead of --loop, --scaling compress instead of amplify, or --perturb.',
+    advice: ({ scaling }) =>
+      followsRecordedTimes(scaling)
+        ? 'Turn off the cache of the target, or give it --warmup if it was cold at first. Else give a longer window instead of --loop, --scaling compress instead of amplify, or --perturb.'
+        : 'Turn off the cache of the target. Else record for longer, so that nothing is sent twice, or give --perturb.',
   }),
   staging_not_representative: entry<{ differences: readonly string[] }>({
     severity: 'doubt',
@@ -434,7 +492,7 @@ const CATALOGUE = {
     text: ({ differences }) => `at 1x the target does not answer as was recorded: ${differences.join('; ')}`,
     means: 'Even at recorded speed it answers otherwise, so its capacity is not that of production.',
     advice:
-      'Serve the same model from the same kind of machine, without a cache; or widen --calibrate-bounds if that is meant.',
+      'Serve the same model from the same kind of machine, without a cache; or widen --compare-at-1x-bounds if that is meant.',
   }),
   uncalibrated: entry<{ why: 'not_asked' | 'no_latency' | 'few_pairs'; pairs: number }>({
     severity: 'note',
@@ -450,7 +508,7 @@ const CATALOGUE = {
     means: 'A cache, an error page or a smaller model passes every objective.',
     advice: ({ why }) =>
       why === 'not_asked'
-        ? 'Give --calibrate: it plays at 1x first and compares latency, statuses and sizes with the recording.'
+        ? 'Give --compare-at-1x: it plays at 1x first and compares latency, statuses and sizes with the recording.'
         : 'Calibrate with a recording that has answers, or for longer.',
   }),
   partly_open: entry<null>({
@@ -460,26 +518,27 @@ const CATALOGUE = {
     means: 'The figures are no capacity for an open load.',
     advice: 'For a capacity, replay with --session-order open.',
   }),
-  turned_away: entry<{ share: number; recorded: number | null }>({
+  turned_away: entry<TurnedAway>({
     severity: 'note',
     title: 'A few requests were turned away',
     text: turnedAwayText,
     means: 'They are in no latency, so a request that would have been slow may be among them.',
-    advice: 'Find them by their status in table send of run.sqlite: long prompts would have been slow.',
+    advice: 'See which they are in table send of run.sqlite: long prompts would have been slow.',
   }),
   recorded_refusals: entry<{ share: number }>({
     severity: 'note',
     title: 'The recording has refusals',
     text: ({ share }) => `production refused ${percent(share)} of the recorded requests (429, 503)`,
     means: 'Recorded arrivals hold the tries that follow a refusal; latencies are of what is served now.',
-    advice: 'Replay a window in which production served its traffic, or read the load as it is.',
+    advice: 'Replay a window with traffic that production served, or read the load as it is.',
   }),
   far_faster: entry<{ faster: readonly string[] }>({
     severity: 'note',
     title: 'Answers came far sooner than recorded',
     text: ({ faster }) => `answers came far sooner than recorded: ${listed(faster)}`,
     means: 'A faster build passes rightly; a cache or a stub would look the same.',
-    advice: 'Check that the target did the work: compare some answers with --check, or calibrate.',
+    advice:
+      'Check that the target did the work: compare some answers with --compare-responses, or calibrate.',
   }),
   unknown: entry<{ what: readonly string[] }>({
     severity: 'note',
@@ -487,6 +546,14 @@ const CATALOGUE = {
     text: ({ what }) => `not known: ${what.join(', ')}`,
     means: 'What is not known counts neither for the run nor against it.',
     advice: 'Find out why it is missing where the decision rests on it.',
+  }),
+  closed_loop: entry<{ concurrency: number }>({
+    severity: 'note',
+    title: 'A closed loop has no verdict',
+    text: ({ concurrency }) =>
+      `${concurrency} requests were in flight at all times: each was sent when another was answered`,
+    means: 'A slow target gets fewer requests, so that nobody waits for it: there is no scheduled latency.',
+    advice: 'For a verdict replay the recorded times, or give a rate with --rate.',
   }),
   warmup_short: entry<{ heldMs: number; askedMs: number }>({
     severity: 'note',
@@ -538,8 +605,15 @@ function entry<Facts>(each: Entry<Facts>): Entry<Facts> {
   return each;
 }
 
+/** @param expected of a plan that was not read to its end */
+function plannedText(planned: number, expected?: number): string {
+  return expected === undefined
+    ? countOf(planned, 'planned request')
+    : `about ${countOf(Math.max(expected, planned), 'planned request')}`;
+}
+
 /** What was observed, in the unit of its limit. */
-function observedText({ threshold, observed }: Observed): string {
+export function observedText({ threshold, observed }: Observed): string {
   if (observed === null) return 'nothing';
   const unit = unitOf(threshold);
   if (unit === 'number') return String(Number(observed.toPrecision(4)));
@@ -547,63 +621,43 @@ function observedText({ threshold, observed }: Observed): string {
   return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
 }
 
-function turnedAwayText({
-  share,
-  recorded,
-}: {
-  readonly share: number;
-  readonly recorded: number | null;
-}): string {
-  return `the target turned away ${percent(share)} of the requests (answers that are no 2xx, below 500), production ${shareOrUnknown(recorded)}`;
+/** `observed 240.0 ms, 1.2 times the limit`, or what failed instead. */
+function violationText({ threshold, observed, fromSends, failures = null, unsent = 0 }: Violation): string {
+  const isUnanswered = observed === Number.POSITIVE_INFINITY;
+  const causes = [
+    ...(failures === null ? [] : [failuresText(failures)]),
+    ...(unsent === 0 ? [] : [`${countOf(unsent, 'request')} never sent by us`]),
+  ].join('; ');
+  if (isUnanswered && causes !== '') return causes;
+  const judged = isLateIn(observed, fromSends) && unitOf(threshold) === 'ms' ? fromSends : observed;
+  const times = judged === null || threshold.limit === 0 ? 0 : judged / threshold.limit;
+  const isFar = threshold.operator.startsWith('<') && Number.isFinite(times) && times >= 1.1;
+  const far = isFar ? `, ${Number(times.toPrecision(2))} times the limit` : '';
+  const own =
+    judged === observed ? '' : `, ${observedText({ threshold, observed: judged })} from when requests left`;
+  return `observed ${observedText({ threshold, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
 }
 
-const MOST_LISTED = 5;
+/** Below it both are one figure to a reader. */
+const LATE_BY = 1.02;
 
-/** The first of many. */
-export function listed(parts: readonly string[]): string {
-  const more = parts.length - MOST_LISTED;
-  return `${parts.slice(0, MOST_LISTED).join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
+/** Whether our own lateness is part of what was observed, as far as a reader sees. */
+function isLateIn(observed: number | null, fromSends?: number | null): fromSends is number {
+  if (observed === null || fromSends == null || !Number.isFinite(observed)) return false;
+  return observed > fromSends * LATE_BY;
 }
 
-function shareOrUnknown(share: number | null): string {
-  return share === null ? 'unknown' : percent(share);
-}
-
-function incomparableText(facts: Incomparable): string {
-  switch (facts.kind) {
-    case 'turned_away':
-      return turnedAwayText(facts);
-    case 'statuses':
-      return `${percent(facts.share)} of the answers have another status than the recorded ones`;
-    case 'failures':
-      return `${percent(facts.share)} of the requests failed (5xx, or no answer), most often with ${facts.commonest}; production ${shareOrUnknown(facts.recorded)}`;
-    case 'unserved':
-      return `the target turned away ${countOf(facts.requests, 'request')}, or answered whole instead of by a stream; only these violate ${facts.violated.join('; ')}`;
-    case 'streams': {
-      const ways = [
-        { requests: facts.turnedAway, how: 'turned away' },
-        { requests: facts.whole, how: 'answered whole' },
-      ].filter(({ requests }) => requests > 0);
-      const missing = ways.map(({ requests, how }) => `${how} ${countOf(requests, 'request')}`).join(' and ');
-      return `instead of a stream the target ${missing}; only these violate ${facts.violated.join('; ')}`;
-    }
-    case 'answers':
-      return listed(facts.differences);
-  }
-}
-
-function incomparableAdvice({ kind }: Incomparable): string {
-  switch (kind) {
-    case 'turned_away':
-      return 'See by which statuses. Give the replay credentials, the path and the models that the target serves, and lift rate limits meant for clients.';
-    case 'statuses':
-      return 'Compare statuses with inspect: the target must serve what production served.';
-    case 'failures':
-      return "Mend what the target answers (see the errors by kind), or give a longer --drain-deadline. If so much may fail, say so: --slo 'errors: rate<0.1'.";
-    case 'streams':
-    case 'unserved':
-      return 'See by which statuses and types: the target must serve what production served.';
-    case 'answers':
-      return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it anew.';
+function violationAdvice({ threshold, failures = null }: Violation): string {
+  const shown = shownBy(threshold.slice);
+  if (failures !== null) return failureAdvice(failures, shown);
+  switch (threshold.metric) {
+    case 'mismatch':
+      return 'Look both answers up by their ids: their rows in table send of run.sqlite have a check_result.';
+    case 'rejected':
+      return statusAdvice('429');
+    case 'monitored':
+      return 'See the series over time: reprise report RUN --html report.html.';
+    default:
+      return timeAdvice(unitOf(threshold) === 'ms' && threshold.operator.startsWith('>'), shown);
   }
 }

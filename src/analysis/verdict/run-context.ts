@@ -70,12 +70,18 @@ export interface RunContext extends PlanMultipliers {
   readonly coverage: Coverage;
   /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
   readonly interrupted: string | null;
+  /** Of a closed loop: the requests in flight at all times. It plans no instants that could be missed. */
+  readonly concurrency?: number | null;
+  /** How the load was made: `compress`, `rate`, `closed` …; left out where it is not known. */
+  readonly scaling?: string | undefined;
   /** How the target compares with the recording; null or left out where that was not asked for. */
   readonly calibration?: Calibration | null;
   /** Of a run that was put together from shards; `startSpreadUs` is by the clocks of their hosts. */
   readonly shards?: Pick<ShardSet, 'count' | 'missing' | 'startSpreadUs'> | undefined;
   /** Planned failures of dependencies; left out where none was planned. */
   readonly faults?: readonly FaultDocument[] | undefined;
+  /** Of a plan that may not have been read to its end; left out where it is not known. */
+  readonly expectedRequests?: number | undefined;
   /** Of the same plan, by other shards that are no part of this run; 0 where it is the whole plan. */
   readonly plannedElsewhere: number;
 }

@@ -4,7 +4,7 @@ import { parseBytes } from '../../core/units.ts';
 
 /** By what a run's requests can be told apart. */
 export const SLICE_KEYS = ['model', 'route', 'size', 'client', 'stage', 'fault'] as const;
-export type SliceKey = (typeof SLICE_KEYS)[number];
+type SliceKey = (typeof SLICE_KEYS)[number];
 
 /** Named sizes of request bodies, bytes: from this on, below that. */
 const SIZES: Readonly<Record<string, readonly [from: number, below: number]>> = {
@@ -157,12 +157,26 @@ export function isInSlice({ tags }: Slice, facts: SliceFacts): boolean {
     }
     if (key === 'fault')
       return value === NO_FAULT ? facts.isOutside !== false : facts.faults?.includes(value) === true;
-    // A path alone is the route of any method.
-    if (key === 'route' && value.startsWith('/')) {
-      return facts.route !== null && facts.route.slice(facts.route.indexOf(' ') + 1) === value;
-    }
+    if (key === 'route') return isOfRoute(value, facts);
     return sliceValueOf(key, facts) === value;
   });
+}
+
+/** @param named `POST /v1/chat`; a path alone is the route of any method */
+export function isOfRoute(named: string, { route }: Pick<SliceFacts, 'route'>): boolean {
+  return route === named || (named.startsWith('/') && route?.slice(route.indexOf(' ') + 1) === named);
+}
+
+/** What a shell takes as it is within double quotes: what a recording names could be anything. */
+const PLAIN = /^[\w ./:@{}-]+$/;
+
+/** The flags by which `reprise show` lists only requests of a slice, each after a space, as far as it has such flags. */
+export function shownBy(slice: Slice | null): string {
+  const flags = (slice?.tags ?? []).map(({ key, value }) => {
+    if ((key !== 'route' && key !== 'model') || !PLAIN.test(value)) return '';
+    return ` --${key} ${/[ {}]/.test(value) ? `"${value}"` : value}`;
+  });
+  return flags.join('');
 }
 
 export function sliceValueOf(key: SliceKey, facts: SliceFacts): string | null {

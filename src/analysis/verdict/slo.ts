@@ -18,7 +18,7 @@ const SLO_METRICS = [
   'makespan',
 ] as const;
 /** `monitored` is any series of a monitor, under a name of its own. */
-export type SloMetric = (typeof SLO_METRICS)[number] | 'monitored';
+type SloMetric = (typeof SLO_METRICS)[number] | 'monitored';
 
 /** Those that are about answers which come piece by piece, and say nothing of others. */
 export const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
@@ -29,7 +29,8 @@ const WHOLE_METRICS: ReadonlySet<SloMetric> = new Set(['mismatch', 'achieved', '
 
 /** What a good request keeps: a time of its own below a limit, ms. */
 export interface RequestLimit {
-  readonly metric: (typeof LIMITED_METRICS)[number];
+  /** `itl`: the mean between the tokens of one stream. */
+  readonly metric: (typeof LIMITED_METRICS)[number] | 'itl';
   readonly operator: '<' | '<=';
   readonly limit: number;
 }
@@ -67,6 +68,25 @@ export function ofSlice(threshold: Threshold, slice: Slice): Threshold {
 /** As limits are written: `ttft<500 and tpot<50`. */
 export function limitsText(limits: readonly RequestLimit[]): string {
   return limits.map(({ metric, operator, limit }) => `${metric}${operator}${limit}`).join(' and ');
+}
+
+/**
+ * The limits that one request keeps if it meets every objective on its times. Of several percentiles of a metric the
+ * highest counts: the median may be exceeded by half of the requests. Of several limits on it the least counts.
+ */
+export function objectiveLimits(thresholds: readonly Threshold[]): readonly RequestLimit[] {
+  const limits = new Map<string, RequestLimit & { readonly percent: number }>();
+  for (const { metric, aggregation, operator, limit, slice } of thresholds) {
+    const percent =
+      aggregation.kind === 'percentile' ? aggregation.percent : aggregation.kind === 'max' ? 100 : null;
+    if (percent === null || slice !== null || !isTimed(metric)) continue;
+    if (operator !== '<' && operator !== '<=') continue;
+    const known = limits.get(metric);
+    const isStricter = known === undefined || percent > known.percent;
+    if (isStricter || (percent === known.percent && limit < known.limit))
+      limits.set(metric, { metric, operator, limit, percent });
+  }
+  return [...limits.values()].map(({ percent: _percent, ...limit }) => limit);
 }
 
 export function unitOf({ aggregation, metric }: Threshold): SloUnit {
@@ -123,21 +143,33 @@ const PIECES = new RegExp(`(?:${SLICE_PATTERN}|[^;,\n])+`, 'g');
  * several in one text after `;` or `,`, a metric holding until the next one; or names of presets. Adds
  * `errors: rate<0.01` where nothing is said of the errors of all requests. An empty list asks for no verdict.
  * @param monitored names of the series that monitors may give: `gpu_utilization: max<0.95`
+ * @param what the option that states them, for errors
  * @throws AppError OPTION_INVALID naming every expression that cannot be used, with its reason.
  */
-export function parseSlo(texts: readonly string[], monitored: ReadonlySet<string> = NO_NAMES): Threshold[] {
+export function parseSlo(
+  texts: readonly string[],
+  monitored: ReadonlySet<string> = NO_NAMES,
+  what = '--slo',
+): Threshold[] {
   const problems: string[] = [];
   const thresholds = texts.flatMap((text) => parseText(text, problems, monitored));
   if (texts.length > 0 && thresholds.length === 0 && problems.length === 0) {
     problems.push(`${JSON.stringify(texts.join(';'))} states no objective`);
   }
   if (problems.length > 0) {
-    throw new AppError('OPTION_INVALID', `--slo: ${problems.join('; ')}`, {
+    throw new AppError('OPTION_INVALID', `${what}: ${problems.join('; ')}`, {
       hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "latency{model=NAME}: p(95)<300", or a preset: ${Object.keys(SLO_PRESETS).join(', ')}.`,
     });
   }
   const isStated = thresholds.some(({ metric, slice }) => metric === 'errors' && slice === null);
   return thresholds.length > 0 && !isStated ? [...thresholds, ...parseText(IMPLIED_ERRORS, [])] : thresholds;
+}
+
+/** A single objective as a run stored it; null for what this version cannot read. */
+export function thresholdOf(expression: string): Threshold | null {
+  const problems: string[] = [];
+  const [threshold = null] = parseText(expression, problems, namesBesideOurs([expression]));
+  return threshold;
 }
 
 /**
@@ -242,6 +274,8 @@ function parseCondition(
   const limit = parseLimit(match[3] ?? '', family, aggregation);
   if (typeof limit === 'string') return limit;
   const operator = match[2] as SloOperator;
+  const doubt = wrongDirection(name, metric, aggregation, operator, match[3] ?? '');
+  if (doubt !== null) return doubt;
   const limits = more.length > 0 ? 'has more than one where' : parseLimits(metric, limited);
   if (typeof limits === 'string') return limits;
   if (metric === 'goodput' && (operator.startsWith('<') || limit >= 1)) {
@@ -251,6 +285,36 @@ function parseCondition(
   const expression = `${name}${slice === null ? '' : sliceText(slice)}: ${condition}${where}`;
   const series = metric === 'monitored' ? { series: name } : {};
   return { expression, metric, aggregation, operator, limit, slice, limits, ...series };
+}
+
+/** Metrics of which less is better, and what a lower bound on them would ask for. */
+const LESS_IS_BETTER: Readonly<Partial<Record<SloMetric, string>>> = {
+  latency: 'more latency',
+  service: 'more latency',
+  ttft: 'a later first token',
+  itl: 'slower tokens',
+  tpot: 'slower tokens',
+  errors: 'more errors',
+  rejected: 'more refusals',
+  mismatch: 'more mismatches',
+  makespan: 'a longer run',
+};
+
+/** Why an objective asks for what nobody wants; null for one that does not. `min>5` tells a cache from a model. */
+function wrongDirection(
+  name: string,
+  metric: SloMetric,
+  { kind }: Aggregation,
+  operator: SloOperator,
+  limit: string,
+): string | null {
+  if (metric === 'achieved' && operator.startsWith('<')) {
+    return `asks for less to be sent: write ${operator.replace('<', '>')}${limit}`;
+  }
+  const asked = LESS_IS_BETTER[metric];
+  if (asked === undefined || !operator.startsWith('>') || kind === 'min') return null;
+  const tooFast = isTimed(metric) ? `; a target that is too fast is found by ${name}: min>${limit}` : '';
+  return `asks for ${asked} than ${limit}: write ${operator.replace('>', '<')}${limit}${tooFast}`;
 }
 
 function unknownMetric(name: string, monitored: ReadonlySet<string>): string {

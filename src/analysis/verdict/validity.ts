@@ -1,12 +1,13 @@
-import { UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
+import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { formatBytes } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
-import { sampleFloor } from '../stats/percentiles.ts';
 
+import { lessLoad, type SendingSide } from './advice.ts';
 import {
+  floorOf,
   goodputOf,
   isBrokenByChecked,
   isOfPlan,
@@ -57,6 +58,22 @@ function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
   }
 }
 
+/** A violated objective with the failures behind it, where an answer that never came breaks it. */
+export function violationOf(result: SloResult, context: RunContext): Reason {
+  const { threshold, observed, fromSends, figures } = result;
+  const { interrupted } = context;
+  const { sent, failed } = judgedSends(figures, interrupted !== null);
+  const isOfFailures = threshold.metric === 'errors' || observed === Number.POSITIVE_INFINITY;
+  const failures = { failed, sent, ...failuresIn(figures.outcomes, context) };
+  const { refused, unreached } = figures.outcomes;
+  const unsent = interrupted === null ? refused + unreached : refused;
+  return reason('slo_violated', {
+    ...{ threshold, observed, fromSends },
+    failures: isOfFailures && failed > 0 ? failures : null,
+    unsent: observed === Number.POSITIVE_INFINITY ? unsent : 0,
+  });
+}
+
 /** The faults that the target did not recover from in the time that was stated. */
 export function unrecoveredOf({ faults = [] }: RunContext): Reason[] {
   if (faults.some(({ problem }) => problem !== null)) return [];
@@ -69,14 +86,20 @@ export function unrecoveredOf({ faults = [] }: RunContext): Reason[] {
 
 /** Whether the plan was played. */
 function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason> {
-  const { figures, interrupted: cause } = context;
+  const { figures, interrupted: cause, scaling } = context;
   const { planned, outcomes, fidelity } = figures;
   const { sent, failed, refused, unreached, stopped } = outcomes;
+  const expected = figures.planCounted ? undefined : context.expectedRequests;
   if (cause !== null) {
-    const failures = { failed: failed - stopped, sent, commonest: commonestFailure(outcomes) };
-    yield reason('interrupted', { cause, failures: isStoppedByFailures(cause) ? failures : null });
+    const refusedAlone = isRefusedAlone(outcomes) ? 0 : failed - stopped;
+    const failures = { failed: refusedAlone, sent, ...failuresIn(outcomes, context) };
+    yield reason('interrupted', {
+      ...{ cause, sent, planned, expected, scaling },
+      failures: isStoppedByFailures(cause) ? failures : null,
+    });
   }
-  if (isEmptyPlan(context)) yield reason('nothing_planned', { elsewhere: 0 });
+  if (isEmptyPlan(context)) yield reason('nothing_planned', { elsewhere: 0, scaling });
+  const caps = refused === 0 ? [] : capsThatRefused(refused, outcomes.errors.no_socket ?? 0, context.health);
   // Other reasons tell of what was refused, and of what waited for its connection.
   const isElsewhere = refused > 0 || fidelity.waitsFor === 'connections';
   const violated = isElsewhere ? [] : expressions(open, 'unsent');
@@ -84,16 +107,20 @@ function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
     const isStopped = cause !== null && planned - sent - refused > refused;
     const isWaiting = fidelity.waitsFor === 'connections' && unreached > refused;
     const why = isStopped ? 'stopped' : isWaiting ? 'connections' : 'caps';
-    const atLeast = cause !== null && !figures.unread.toTheEnd;
-    yield reason('achieved_below', { sent, planned, atLeast, violated, why });
+    const atLeast = cause !== null && !figures.planCounted;
+    yield reason('achieved_below', { sent, planned, atLeast, expected, cause, caps, violated, why, scaling });
   }
   const off = arrivalsOff(fidelity, bounds);
-  if (off.length > 0) yield reason('arrivals_off_plan', { off });
+  if (off.length > 0) yield reason('arrivals_off_plan', { off, refused, side: sendingSideOf(context) });
   if (refused > 0) {
     const violated = expressions(open, 'unsent');
-    const caps = capsThatRefused(refused, outcomes.errors.no_socket ?? 0, context.health);
-    yield reason('in_flight_cap', { refused, caps, violated });
+    yield reason('in_flight_cap', { refused, caps, violated, scaling });
   }
+}
+
+function sendingSideOf({ figures, health, scaling }: RunContext): SendingSide {
+  const { busyShare, throttled } = health;
+  return { busyShare, throttled, ratePerSecond: figures.fidelity.sent.ratePerSecond, scaling };
 }
 
 /** Each cap with how many it refused. What no other cap refused, the number of requests in flight did. */
@@ -138,7 +165,7 @@ function arrivalsOff(fidelity: RunContext['figures']['fidelity'], bounds: Judgem
 
 /** Whether the load was that of production times the multiplier. */
 function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason> {
-  const { figures, shards, coverage, interrupted: cause } = context;
+  const { figures, shards, coverage, interrupted: cause, scaling } = context;
   const { waitsFor } = figures.fidelity;
   if (shards !== undefined && shards.missing.length > 0) {
     yield reason('shards_missing', { missing: shards.missing, count: shards.count });
@@ -152,7 +179,7 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   // A run that was stopped does not show how far its sessions would have come.
   const isOpenEnded = waitsFor !== null && cause !== null;
   if (!isEmptyPlan(context) && !isOpenEnded && isOffMultiplier(context, bounds)) {
-    const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor };
+    const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor, scaling };
     yield reason('multiplier_not_reached', facts);
   }
   const waits = connectionWaitsOf(figures, bounds);
@@ -168,7 +195,7 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   if (late <= bounds.connectionWaitShare * all && violated.length === 0) return;
   const ms = (ns: number | null) => (ns ?? 0) / NS_PER_MS;
   const waitMs = { p50: ms(waited.percentile(50)), p99: ms(waited.percentile(99)), max: ms(waited.max) };
-  yield reason('connection_wait', { late, all, unsent, boundMs: waits.boundMs, waitMs, violated });
+  yield reason('connection_wait', { late, all, unsent, boundMs: waits.boundMs, waitMs, violated, scaling });
 }
 
 /** Whether the answers were of the kind that was recorded. */
@@ -177,7 +204,7 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway, distance, recordedFailed, recordedKnown } =
     figures.statusMix;
   if (turnedAwayExcess > bounds.statusShare) {
-    const facts = { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway };
+    const facts = { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway, status: refusalOf(figures) };
     yield reason('not_comparable', { kind: 'turned_away', ...facts });
   } else if (distance !== null && distance > bounds.statusShare) {
     yield reason('not_comparable', { kind: 'statuses', share: distance });
@@ -189,8 +216,8 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   if (thresholds.length === 0 && sent > 0 && (failed - explained) / sent > bounds.statusShare) {
     yield reason('not_comparable', {
       kind: 'failures',
-      share: failed / sent,
-      commonest: commonestFailure(figures.outcomes),
+      ...{ failed, sent },
+      ...failuresIn(figures.outcomes, context),
       recorded: recordedKnown === 0 ? null : recordedFailed / recordedKnown,
     });
   }
@@ -212,7 +239,8 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   const isMixOff = turnedAwayExcess > bounds.statusShare || (distance ?? 0) > bounds.statusShare;
   const differences = figures.likeness.flatMap((route) => differencesIn(route, bounds, !isMixOff));
   if (differences.length > 0) yield reason('not_comparable', { kind: 'answers', differences });
-  if (figures.repeats?.faster === true) yield reason('repeats_cached', figures.repeats);
+  if (figures.repeats?.faster === true)
+    yield reason('repeats_cached', { ...figures.repeats, scaling: context.scaling });
   if (calibration?.representative === false) {
     yield reason('staging_not_representative', { differences: calibration.differences });
   }
@@ -238,20 +266,30 @@ function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gener
 }
 
 /** Whether enough answers could be judged. */
-function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
+function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
+  const { context, thresholds, slo, bounds } = run;
   const { figures } = context;
+  const late = isLate(run) ? sendingSideOf(context) : null;
   const isStopped = context.interrupted !== null;
+  for (const { threshold, observed, mayHold } of slo) {
+    if (mayHold === null) continue;
+    const { confidence, value: otherwise } = mayHold;
+    yield reason('too_close', { threshold, observed, confidence, otherwise, more: 'longer', late });
+  }
   const short = new Map<Threshold, FactsOf<'too_few_samples'>>();
   for (const { threshold, asked, observed, margin, figures: judged, requests } of slo) {
     const { expression, metric } = threshold;
     // `answers_unchecked` says why nothing was measured, and `slice_empty` likewise.
+    if (metric === 'mismatch' && observed !== null && margin?.holds === false) {
+      yield tooClose({ threshold, observed, margin }, figures, late);
+    }
     if (metric === 'mismatch' || metric === 'monitored' || requests === 0) continue;
     // `interrupted` says why nothing is known of the whole plan.
     if (observed === null && isStopped && isOfPlan(threshold)) continue;
     const samples = sampleCount(judged, isStopped, threshold);
     const floor = floorOf(threshold);
     if (observed !== null && (floor === 1 || samples >= floor)) {
-      if (margin?.holds === false) yield tooClose({ threshold, observed, margin }, figures);
+      if (margin?.holds === false) yield tooClose({ threshold, observed, margin }, figures, late);
       continue;
     }
     // `not_comparable` says that those answers were refusals.
@@ -262,7 +300,11 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
     const known = short.get(asked);
     const slices = (known?.slices ?? 0) + 1;
     const least = known === undefined || samples < known.samples ? { samples, gapless } : known;
-    short.set(asked, { ...least, expression: slices > 1 ? asked.expression : expression, floor, slices });
+    const spanMs = figures.plannedSpanNs / NS_PER_MS;
+    short.set(asked, {
+      ...{ ...least, floor, slices, spanMs, scaling: context.scaling },
+      expression: slices > 1 ? asked.expression : expression,
+    });
   }
   for (const facts of short.values()) yield reason('too_few_samples', facts);
   const censored = slo.filter((each) => each.censored).map(({ threshold }) => threshold.expression);
@@ -278,7 +320,7 @@ function* sampleDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gene
       answers: check?.answers ?? 0,
       bound: bounds.uncheckedShare,
       why: known.map((each) => `${each} ${check?.unchecked[each]}`).join(', '),
-      advice: uncheckedAdvice(check),
+      advice: uncheckedAdvice(commonestUnchecked(check), context.scaling),
     });
   }
   // Streams that could not be read are in no sample, so objectives of streams say nothing of them.
@@ -309,7 +351,7 @@ function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
     const { samples, missing, unkept } = least ?? { samples: 0, missing: 0, unkept: 0 };
     yield reason('not_monitored', {
       ...{ expression: threshold.expression, series: seen.length, samples, missing, unkept },
-      ...{ floor: monitorFloor(threshold), mostMissed: MOST_MISSED },
+      ...{ floor: monitorFloor(threshold), mostMissed: MOST_MISSED, scaling: context.scaling },
     });
   }
 }
@@ -320,20 +362,15 @@ function monitorFloor({ aggregation }: Threshold): number {
   return aggregation.kind === 'percentile' ? Math.ceil(100 / (100 - aggregation.percent)) : 1;
 }
 
-/** A share of good requests is a percentile: 95 % of them keep their limits. */
-function floorOf({ aggregation, metric, limit }: Threshold): number {
-  if (metric === 'goodput') return sampleFloor(limit * 100);
-  return aggregation.kind === 'percentile' ? sampleFloor(aggregation.percent) : 1;
-}
-
 function tooClose(
   { threshold, observed, margin }: { threshold: Threshold; observed: number; margin: Margin },
   { planned, plannedSpanNs }: RunContext['figures'],
+  late: SendingSide | null,
 ): Reason {
   const more = margin.timesNeeded === null ? null : margin.timesNeeded - 1;
   return reason('too_close', {
-    ...{ threshold, observed },
-    ...{ confidence: margin.confidence, upperBound: margin.upperBound },
+    ...{ threshold, observed, late },
+    ...{ confidence: margin.confidence, otherwise: margin.upperBound },
     more:
       more === null ? null : { requests: Math.ceil(more * planned), ms: (more * plannedSpanNs) / NS_PER_MS },
   });
@@ -348,7 +385,11 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   }
   const { figures, health, calibration, plannedElsewhere } = context;
   if (health.busyShare !== null && health.busyShare > bounds.busyShare) {
-    yield reason('sender_busy', { share: health.busyShare, bound: bounds.busyShare });
+    yield reason('sender_busy', {
+      share: health.busyShare,
+      bound: bounds.busyShare,
+      scaling: context.scaling,
+    });
   }
   if (health.throttled === true) yield reason('cpu_throttled', null);
   // A shard without a request of its own has played its part: the others play the whole plan.
@@ -364,7 +405,11 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   // Too few to doubt the comparison, but nothing is known of their latency.
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
   if (turnedAwayExcess > 0 && turnedAwayExcess <= bounds.statusShare) {
-    yield reason('turned_away', { share: sentTurnedAway ?? 0, recorded: recordedTurnedAway });
+    yield reason('turned_away', {
+      share: sentTurnedAway ?? 0,
+      recorded: recordedTurnedAway,
+      status: refusalOf(figures),
+    });
   }
   const { recordedRejected } = figures.statusMix;
   if ((recordedRejected ?? 0) > bounds.rejectedShare) {
@@ -376,9 +421,17 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   if (what.length > 0) yield reason('unknown', { what });
 }
 
+/** Whether requests left later than objectives on times bear. */
+function isLate({ context, thresholds, bounds }: EvaluatedRun): boolean {
+  const { lag } = context.figures.latency;
+  return (
+    context.concurrency == null && (lag.percentile(99) ?? 0) > lagBoundNs(context.figures, thresholds, bounds)
+  );
+}
+
 /**
  * What our lateness did: a doubt where only the time before the actual sends violates an objective, else a note
- * where it is over its bound. Empty where it is within.
+ * where it is over its bound, or where the sender stood still. Empty where it is within, and for a closed loop.
  */
 export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun): Reason[] {
   const { figures, health } = context;
@@ -387,12 +440,15 @@ export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun):
   const violated = open.filter(({ brokenBy }) => brokenBy === 'lag');
   const isOurs = violated.length > 0 && !waitsExplain(context);
   const p99Ns = lag.percentile(99) ?? 0;
-  if (!isOurs && p99Ns <= boundNs && health.stalls === 0) return [];
+  const isLate = isOurs || p99Ns > boundNs;
+  if ((!isLate && health.stalls === 0) || context.concurrency != null) return [];
   const facts = {
     p99Ms: p99Ns / NS_PER_MS,
     maxMs: (lag.max ?? 0) / NS_PER_MS,
     boundMs: boundNs / NS_PER_MS,
     violated: isOurs ? violated : [],
+    stalls: isLate ? null : { times: health.stalls, ms: health.stalledMs },
+    side: sendingSideOf(context),
   };
   return [reason('lag_over_bound', facts, isOurs ? 'doubt' : 'note')];
 }
@@ -417,6 +473,26 @@ export function planShort(multipliers: PlanMultipliers, bounds: JudgementBounds)
 /** The objectives that only causes of this kind violate. */
 function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']): string[] {
   return open.filter((each) => each.brokenBy === brokenBy).map(({ threshold }) => threshold.expression);
+}
+
+/** The most frequent status by which a request was turned away. */
+function refusalOf({ outcomes }: RunContext['figures']): string | null {
+  const away = Object.entries(outcomes.statuses).filter(([status]) => isTurnedAway(Number(status)));
+  return away.sort(([, a], [, b]) => b - a)[0]?.[0] ?? null;
+}
+
+/** How requests failed. @param outcomes of an objective, whose slice may have no answer where others have */
+function failuresIn(outcomes: OutcomeFigures, { figures, scaling }: RunContext) {
+  const { statuses, cancelled, leftUnanswered } = figures.outcomes;
+  const answered = Object.keys(statuses).length > 0 || cancelled > leftUnanswered;
+  return { commonest: commonestFailure(outcomes), answered, scaling };
+}
+
+/** Whether a target refused all, as a wrong server does: it failed only what it knows no method for. */
+function isRefusedAlone({ statuses, failed, stopped }: OutcomeFigures): boolean {
+  return (
+    failed - stopped === (statuses['501'] ?? 0) && Object.keys(statuses).every((each) => Number(each) >= 400)
+  );
 }
 
 /** The most frequent 5xx status or error. Requests that were open at the end count only if nothing else failed. */
@@ -448,22 +524,25 @@ function isCheckedEnough(check: CheckFigures | null, { uncheckedShare }: Judgeme
 }
 
 const UNCHECKED_ADVICE: Readonly<Partial<Record<UncheckedReason, string>>> = {
-  no_recorded_body: 'Record with --bodies all, or compare by what was recorded: --check status.',
-  recorded_truncated: 'Record with a higher cap on response bodies, or compare by --check status.',
+  no_recorded_body: 'Record with --bodies all, or compare by what was recorded: --compare-responses status.',
+  recorded_truncated:
+    'Record with a higher cap on response bodies, or compare by --compare-responses status.',
   redacted:
-    'Leave what is masked out of it on purpose (--check-ignore /POINTER), or compare by --check status.',
-  backlog: 'Give the generator idle cores of its own, or replay a smaller multiplier.',
+    'Leave what is masked out of it on purpose (--response-ignore /POINTER), or compare by --compare-responses status.',
 };
 
-/** By the most frequent reason. */
-function uncheckedAdvice(check: CheckFigures | null): string {
+function commonestUnchecked(check: CheckFigures | null): UncheckedReason | null {
   const counts = Object.entries(check?.unchecked ?? {}) as [UncheckedReason, number][];
-  const [first] = counts.sort(([, a], [, b]) => b - a);
-  if (first === undefined) return 'Replay with --check.';
-  const [reason] = first;
+  return counts.sort(([, a], [, b]) => b - a)[0]?.[0] ?? null;
+}
+
+/** @param reason the most frequent one; null where nothing was to be compared */
+export function uncheckedAdvice(reason: UncheckedReason | null, scaling?: string): string {
+  if (reason === null) return 'Replay with --compare-responses.';
+  if (reason === 'backlog') return `Give the generator idle cores of its own, or ${lessLoad(scaling)}.`;
   return (
     UNCHECKED_ADVICE[reason] ??
-    `Most of them: ${UNCHECKED_TEXTS[reason]}. Replay what was recorded whole, or compare by --check status.`
+    `Most of them: ${UNCHECKED_TEXTS[reason]}. Replay what was recorded whole, or compare by --compare-responses status.`
   );
 }
 

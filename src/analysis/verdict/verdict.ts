@@ -1,9 +1,9 @@
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
 import { evaluateSlo, type SloResult } from './evaluate.ts';
-import { type Reason, reason } from './reasons.ts';
+import type { Reason } from './reasons.ts';
 import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
 import { type Threshold, withRejected } from './slo.ts';
-import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf } from './validity.ts';
+import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf, violationOf } from './validity.ts';
 
 interface Judgement {
   /** Null without an objective. */
@@ -31,8 +31,17 @@ export function judge(
   bounds: JudgementBounds = JUDGEMENT_BOUNDS,
 ): Judgement {
   const thresholds = withRejected(stated, context.figures.statusMix.recordedRefused);
-  const slo = evaluateSlo(thresholds, context.figures, context.interrupted !== null, bounds.confidence);
-  const violated = slo.filter(({ ok }) => ok === false);
+  const slo = evaluateSlo(
+    thresholds,
+    context.figures,
+    context.interrupted !== null,
+    bounds.confidence,
+    bounds.violationConfidence,
+  );
+  // Failures first: they are infinitely slow in the objectives on times.
+  const violated = slo
+    .filter(({ ok }) => ok === false)
+    .toSorted((a, b) => Number(b.threshold.metric === 'errors') - Number(a.threshold.metric === 'errors'));
   const proven = provenOf(violated, context, bounds);
   const open = violated.filter((result) => !proven.includes(result));
   const run = { context, thresholds, slo, open, bounds };
@@ -45,7 +54,7 @@ export function judge(
     return {
       verdict: 'FAIL',
       valid,
-      reasons: [...proven.map((each) => reason('slo_violated', each)), ...unrecovered],
+      reasons: [...proven.map((each) => violationOf(each, context)), ...unrecovered],
       notes: [...doubts, ...notes],
       slo,
     };
@@ -66,8 +75,8 @@ function provenOf(
   if (context.faults?.some(({ problem }) => problem !== null)) return [];
   const isProven = (result: SloResult) =>
     result.threshold.metric === 'mismatch'
-      ? isProvenMismatch(result, context, bounds)
-      : result.brokenBy === 'target' && !isOverloaded;
+      ? isProvenMismatch(result, context, bounds) && result.mayHold === null
+      : result.brokenBy === 'target' && result.mayHold === null && !isOverloaded;
   if (!violated.some(isProven)) return [];
   // In a run that was stopped, unsent requests are nobody's failure.
   const countsUnsent = context.interrupted === null;

@@ -11,7 +11,7 @@ const SLOWER_BY_MS = 20;
 const AGAIN_MS = 1_000;
 const ANSWER_MS = 5_000;
 
-export interface SettleParts {
+interface SettleParts {
   readonly scene: StepScene;
   readonly coolDownMs: number;
   /** Must hold; null for nothing. */

@@ -18,6 +18,7 @@ import {
   type CapacityState,
   type CapacityStep,
   type EndedBy,
+  type StepWindow,
 } from '../../documents/capacity.ts';
 import type { Target } from '../../replay/target.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
@@ -26,9 +27,10 @@ import { newRunId } from '../run-files.ts';
 import { deliverVerdict, makeReady } from '../verdict-outputs.ts';
 import { type Settled, settle } from './await-recovery.ts';
 import { type CapacityPlan, factsOf, largestLimitMs, sceneOf, withWindow } from './plan.ts';
-import { goingOn, readNoise, readState, writeNoise, writeState } from './state.ts';
+import { goingOn, readNoise, readState, writeCapacityDocument, writeNoise, writeState } from './state.ts';
 import {
   playStep,
+  type StepOrder,
   type StepPlayed,
   type StepScene,
   type StepStop,
@@ -43,6 +45,11 @@ const PATIENCE_MS = 60_000;
 const FIRST_PATIENCE_MS = 5_000;
 /** Most answers may take so many times what the slowest hundredth took at 1x. */
 const LONGEST_OVER_P99 = 2;
+
+/** Purposes that a word does not tell. */
+const PURPOSE: Partial<Record<CapacityStep['purpose'], string>> = {
+  widen: 'widen: windows contradict the bounds',
+};
 
 export interface CapacityDeps {
   readonly target: Target;
@@ -68,6 +75,7 @@ export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Pr
   const kept = left && goingOn(left, plan.generator);
   const search = new Search(kept === null ? plan : withWindow(plan, kept.windowS), directory, kept, deps);
   const document = await search.run();
+  if (document.steps.length > 0) writeCapacityDocument(directory, document);
   if (search.wasOver) {
     deps.reporter.note(
       `The search in ${directory} was over at ${document.endedAt}: nothing was sent, and its result is not delivered again`,
@@ -167,7 +175,7 @@ class Search {
   }
 
   #next(): NextStep {
-    return new CapacitySearch(this.#options, playedSteps(this.#state.steps, this.#state.windowS)).next();
+    return new CapacitySearch(this.#options, playedSteps(this.#state.steps)).next();
   }
 
   /**
@@ -290,14 +298,14 @@ class Search {
 
   /** Null for a target that cannot be reached. */
   async #played(
-    order: Order & { readonly directory: string },
+    order: Order & StepOrder,
     stop: StepStop,
     rows: Partial<RunRows> | undefined,
   ): Promise<StepPlayed | null> {
     const { reporter } = this.#deps;
     const name = `${formatMultiplier(order.multiplier)}x`;
     reporter.note(
-      `Step ${this.#state.steps.length + 1}: ${name}, ${countOf(order.windows, 'window')} of ${formatMs(this.#state.windowS * 1e3)} (${order.purpose})`,
+      `Step ${this.#state.steps.length + 1}: ${name}, ${countOf(order.windows, 'window')} of ${formatMs(this.#state.windowS * 1e3)} (${PURPOSE[order.purpose] ?? order.purpose})`,
     );
     try {
       const played = await playStep(this.#scene, order, stop, stepReporter(reporter, name), rows);
@@ -348,13 +356,7 @@ class Search {
   }
 }
 
-interface Order {
-  readonly multiplier: number;
-  readonly windows: number;
-  readonly position: number;
-  readonly purpose: CapacityStep['purpose'];
-  readonly longestAnswerS: number | null;
-}
+type Order = Omit<StepOrder, 'directory'> & Pick<CapacityStep, 'purpose'>;
 
 /** Whether a load is more than the target stands. */
 function isBeyond({ windows, reasons }: CapacityStep): boolean {
@@ -389,15 +391,18 @@ function stepReporter(reporter: ReplayReporter, name: string): ReplayReporter {
     note: () => undefined,
     progress: (line) => reporter.progress(`${name}  ${line}`),
     endProgress: () => reporter.endProgress(),
+    event: reporter.event,
   };
 }
 
 function stepLines({ verdict, reasons, latencyMs, achieved, windows, endedEarly }: CapacityStep): string[] {
-  const good = windows.filter(({ result }) => result === 'good').length;
+  const count = (result: StepWindow['result']) => windows.filter((each) => each.result === result).length;
+  const [good, spoilt] = [count('good'), count('void')];
+  const unjudged = spoilt === 0 ? '' : `, ${spoilt} not judged`;
   const p99 = latencyMs.p99 === null ? '–' : formatMs(latencyMs.p99);
   const early = endedEarly === null ? '' : `, ended early (${endedEarly})`;
   const why = reasons.map(({ text }) => text).join('; ');
   return [
-    `  ${verdict}: ${good} of ${countOf(windows.length, 'window')} good, ${achieved.ratePerSecond.toFixed(1)}/s completed, p99 ${p99}${early}${why === '' ? '' : `; ${why}`}`,
+    `  ${verdict}: ${good} of ${countOf(windows.length - spoilt, 'window')} good${unjudged}, ${achieved.ratePerSecond.toFixed(1)}/s completed, p99 ${p99}${early}${why === '' ? '' : `; ${why}`}`,
   ];
 }

@@ -1,10 +1,13 @@
-import { parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
+import type { Tier } from '../../analysis/capacity/tiers.ts';
+import { parseSlo, type Threshold, withRejected } from '../../analysis/verdict/slo.ts';
 import { Problems } from '../../core/errors.ts';
 import {
   type Asked,
   askedFor,
   choice,
+  grouped,
   isOnCommandLine,
+  listOf,
   type OptionParser,
   type OptionShape,
   readOptions,
@@ -23,23 +26,27 @@ import {
 import type { CalibrationLimits } from '../../documents/replay.ts';
 import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
+import { withOpenSlo } from '../open-slo.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 
 /** Options of a replay that a search decides by itself, or that would make its answer one to another question. */
 const DECIDED = [
   'multiplier',
+  'rate',
+  'concurrency',
   'stages',
   'loop',
   'duration',
   'maxRequests',
   'warmup',
-  'calibrate',
-  'calibrateBounds',
-  'check',
-  'checkTolerance',
-  'checkIgnore',
+  'compareAt1x',
+  'compareAt1xBounds',
+  'compareResponses',
+  'responseTolerance',
+  'responseIgnore',
   'confidence',
+  'untilSure',
   'sessionOrder',
   'shard',
   'startAt',
@@ -48,7 +55,7 @@ const DECIDED = [
   'out',
   'faults',
   'name',
-  'output',
+  'ciReport',
   'history',
   'retainHistory',
 ] as const;
@@ -68,14 +75,25 @@ const parseCost: OptionParser<number> = (given, what) => {
   throw refused(what, given, 'is not an amount of money, such as 2.5');
 };
 
+interface StatedTier {
+  readonly name: string;
+  readonly text: string;
+}
+
+const parseTier: OptionParser<StatedTier> = (given, what) => {
+  const [, name, text] = /^\s*([\w-]+)\s*=(.*\S.*)$/s.exec(given) ?? [];
+  if (name !== undefined && text !== undefined) return { name, text: text.trim() };
+  throw refused(what, given, 'is not NAME=OBJECTIVES, such as "gold=latency: p(99)<200"');
+};
+
 /** What a search alone can be asked for. */
-export const SEARCH_OPTIONS = {
+const SEARCH_OPTIONS = grouped('The search', {
   out: text(
-    '--out <directory>',
-    'directory of the search; one that was stopped goes on (default: runs/<id>)',
+    '-o, --out <directory>',
+    'directory of the search; resumes a stopped search found there (default: runs/<id>)',
   ),
   budget: value('--budget <time>', 'how long the whole search may take', parsePositiveMs, { default: '10m' }),
-  width: value('--width <share>', 'how narrow the interval of the breaking point is to be', parseWidth, {
+  width: value('--width <share>', 'stop when the interval of the breaking point is this narrow', parseWidth, {
     default: '10%',
   }),
   window: value(
@@ -86,16 +104,16 @@ export const SEARCH_OPTIONS = {
   maxMultiplier: value('--max-multiplier <m>', 'never play more than this', parseMultiplier, {
     default: '64',
   }),
-  minMultiplier: value('--min-multiplier <m>', 'give up where less than this fails', parseMultiplier, {
+  minMultiplier: value('--min-multiplier <m>', 'give up if even this fails', parseMultiplier, {
     default: '0.1',
   }),
-  calibration: choice(
-    '--calibration <which>',
+  compareAt1x: choice(
+    '--compare-at-1x <which>',
     'first play 1x twice: compare with the recording and measure the noise',
     ['on', 'off'],
     { default: 'on' },
   ),
-  calibrateBounds: RUN_OPTIONS.calibrateBounds,
+  compareAt1xBounds: RUN_OPTIONS.compareAt1xBounds,
   noise: text('--noise <file>', 'file that keeps the measured noise of each target'),
   readyWhen: text(
     '--ready-when <url|query>',
@@ -106,10 +124,15 @@ export const SEARCH_OPTIONS = {
     '--simulate',
     'forecast from the recording alone: search a queue that is fitted to it, and send nothing',
   ),
+  tier: listOf(
+    '--tier <name=objectives>',
+    'a named set of objectives with a result of its own, such as "gold=latency: p(99)<200"; those of --slo hold for every tier',
+    parseTier,
+  ),
   replicas: value('--replicas <n>', 'replicas that the target has', parseCount, { default: '1' }),
-  replicaCost: value('--replica-cost <amount>', 'what a replica costs in an hour', parseCost),
+  replicaCost: value('--replica-cost <amount>', 'cost of one replica per hour', parseCost),
   ...VERDICT_OPTIONS,
-};
+});
 
 export const CAPACITY_OPTIONS = { ...STEP_OPTIONS, ...SEARCH_OPTIONS };
 
@@ -117,7 +140,9 @@ export const CAPACITY_OPTIONS = { ...STEP_OPTIONS, ...SEARCH_OPTIONS };
 export interface CapacityOptions {
   /** As every step is played, but for its multiplier and its window. `--out` is the search's. */
   readonly run: RunOptions;
+  /** Of every tier, and those of none. */
   readonly thresholds: readonly Threshold[];
+  readonly tiers: readonly Tier[];
   /** Null for `runs/<id>`. */
   readonly out: string | null;
   readonly budgetS: number;
@@ -184,11 +209,8 @@ export function resolveCapacityOptions(
       ),
     null,
   );
-  const thresholds = problems.attempt(
-    () => (run === null ? [] : parseSlo(run.options.slo, objectiveNames(run.monitors))),
-    [],
-  );
-  if (run !== null && thresholds.length === 0) {
+  const { thresholds, tiers } = objectivesOf(run, own.tier, problems);
+  if (run !== null && thresholds.length === 0 && own.tier.length === 0) {
     problems.add(
       '--slo is missing: a breaking point is where an objective breaks',
       'Such as --slo "latency: p(99)<200", or a preset such as --slo realtime.',
@@ -210,14 +232,18 @@ export function resolveCapacityOptions(
   const readyWhen = problems.optional(own.readyWhen, (given) => readyWhenOf(given, run?.monitors ?? null));
   if (own.minMultiplier > own.maxMultiplier) problems.add('--min-multiplier is more than --max-multiplier');
   if (own.budget < SHORTEST_BUDGET_S * 1e3) problems.add(`--budget is less than ${SHORTEST_BUDGET_S}s`);
-  const calibrates = own.calibration === 'on' && !own.simulate;
-  if (!calibrates && isOnCommandLine(asked, 'calibrateBounds'))
-    problems.add('--calibrate-bounds has no effect without a calibration');
+  const calibrates = own.compareAt1x === 'on' && !own.simulate;
+  if (!calibrates && isOnCommandLine(asked, 'compareAt1xBounds'))
+    problems.add('--compare-at-1x-bounds has no effect without a calibration');
   problems.throwIfAny();
   if (run === null) throw new Error('a problem was not thrown');
   return {
-    run: { ...run, out: null },
-    thresholds,
+    run: {
+      ...run,
+      options: tiers.length === 0 ? run.options : { ...run.options, slo: thresholds.map(textOf) },
+      out: null,
+    },
+    ...{ thresholds, tiers },
     out: own.out,
     budgetS: own.budget / 1e3,
     width: own.width,
@@ -225,16 +251,52 @@ export function resolveCapacityOptions(
     maxMultiplier: own.maxMultiplier,
     minMultiplier: own.minMultiplier,
     calibrates,
-    calibrationBounds: own.calibrateBounds,
+    calibrationBounds: own.compareAt1xBounds,
     simulates: own.simulate,
     noiseFile: own.noise,
     readyWhen,
     coolDownMs: own.coolDown,
     replicas: own.replicas,
     replicaCost: own.replicaCost,
-    verdict: { name: own.name, output: own.output, history: own.history, retainHistory: own.retainHistory },
+    verdict: {
+      name: own.name,
+      ciReport: own.ciReport,
+      history: own.history,
+      retainHistory: own.retainHistory,
+    },
     isScalingStated: asked.stated.scaling !== undefined,
   };
+}
+
+function textOf({ expression }: Threshold): string {
+  return expression;
+}
+
+/** Every objective once, and those of each tier. What one tier leaves out is no looser for what another states. */
+function objectivesOf(
+  run: RunOptions | null,
+  stated: readonly StatedTier[],
+  problems: Problems,
+): Pick<CapacityOptions, 'thresholds' | 'tiers'> {
+  if (run === null) return { thresholds: [], tiers: [] };
+  const { slo } = run.options;
+  const names = objectiveNames(run.monitors);
+  const common = problems.attempt(() => parseSlo(slo, names), []);
+  const twice = stated.find(({ name }, at) => stated.findIndex((each) => each.name === name) < at);
+  if (twice !== undefined)
+    problems.add(`--tier ${twice.name} is stated twice: write its objectives into one`);
+  const sets = stated.map(({ name, text }) =>
+    problems.attempt(() => parseSlo([...slo, ...withOpenSlo([text])], names, `--tier ${name}`), []),
+  );
+  const isOfRefusals = ({ metric, slice }: Threshold) => metric === 'rejected' && slice === null;
+  const bounds = sets.flat().some(isOfRefusals);
+  const tiers = stated.map(({ name }, at) => {
+    const objectives = sets[at] ?? [];
+    return { name, objectives: bounds ? withRejected(objectives, null) : objectives };
+  });
+  // Without objectives of its own `--slo` would add its bound on errors to tiers that state another.
+  const all = [...(stated.length > 0 ? [] : common), ...tiers.flatMap(({ objectives }) => objectives)];
+  return { thresholds: [...new Map(all.map((each) => [each.expression, each])).values()], tiers };
 }
 
 function isUrl(given: string): boolean {

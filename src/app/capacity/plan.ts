@@ -7,7 +7,7 @@ import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
-import { describeMonitors } from '../../monitors/options.ts';
+import { describeMonitors, longestIntervalMs } from '../../monitors/options.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
 import type { Target } from '../../replay/target.ts';
@@ -34,6 +34,7 @@ const STARTING_S = 4;
 /** The last answers of a step are waited for as many times the largest limit, and at least so long. */
 const DRAIN_LIMITS = 2;
 const LEAST_DRAIN_MS = 2_000;
+const LEAST_LOOKS = 2;
 const PEAK_S = 60;
 
 /** What will be searched, before anything is sent. */
@@ -71,7 +72,7 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
   const spanS = Math.max(1e-9, base.window.plannedSpanNs / 1e9);
   const ratePerSecond = (selected.share * base.forecast.plannedExchanges) / spanS;
   const samples = Math.max(...options.thresholds.map(samplesOf));
-  const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond);
+  const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond, looksS(options));
   const drainMs = drainOf(options);
   const leadInS = leadInOf(options, windowS);
   const overheadS = options.coolDownMs / 1e3 + leadInS + drainMs / 1e3 + STARTING_S;
@@ -82,7 +83,7 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
     selectedShare: selected.share,
     peakPerSecond: Math.max(ratePerSecond, selected.share * peakOf(opened, base, ratePerSecond, spanS)),
     search: {
-      goals: [{ id: ALL_OBJECTIVES, isSought: true }],
+      goals: [ALL_OBJECTIVES],
       start: Math.min(1, ceiling),
       floor: Math.min(options.minMultiplier, ceiling),
       ceiling,
@@ -139,7 +140,7 @@ export function capacityPlanLines({
     options.calibrates &&
       `  first ${formatMultiplier(search.start)}x twice: is the target as recorded, and how far does it differ from itself?`,
     `  then, while it passes: ${loads.join('x, ')}x (--${ceilingBy.replace('_', '-')}); then between the last that passed and the first that failed`,
-    `  scaling ${name}: bends ${bends}`,
+    `  scaling ${name}: changes ${bends}`,
     `  lasts ${longest} at most (--budget ${formatMs(options.budgetS * 1e3)}); ends earlier where the interval is ${(search.width * 100).toFixed(0)} % wide`,
   );
 }
@@ -155,7 +156,7 @@ export function sceneOf(
     ...{ opened, target, drainMs, leadInS, selectedShare, logger },
     run: options.run,
     isScalingStated: options.isScalingStated,
-    thresholds: options.thresholds,
+    ...{ thresholds: options.thresholds, tiers: options.tiers },
     parts: base.window.parts,
     windowS: search.windowS,
     limitS: limitMs === null ? null : limitMs / 1e3,
@@ -169,6 +170,7 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
     capture: base.overview.name,
     target: options.run.options.target?.url ?? '',
     objectives: options.thresholds.map(({ expression }) => expression),
+    tiers: options.tiers,
     scalingAt: (multiplier) => {
       const { name, keeps, bends } = scalingOf(options, multiplier);
       return { scaling: name, scalingKeeps: keeps, scalingBends: bends };
@@ -201,13 +203,23 @@ function samplesOf({ aggregation, metric, limit }: Threshold): number {
   return aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1;
 }
 
-/** @param neededS for the samples of the objectives */
+/** Where a monitored series has an objective, a step of one window sees it twice. */
+function looksS({ thresholds, run }: CapacityOptions): number {
+  const isMonitored = thresholds.some(({ metric }) => metric === 'monitored');
+  return isMonitored ? (LEAST_LOOKS * longestIntervalMs(run.monitors)) / 1e3 : 0;
+}
+
+/**
+ * @param neededS for the samples of the objectives
+ * @param leastS for looks of the monitors
+ */
 export function windowOf(
   { budgetS, thresholds }: Pick<CapacityOptions, 'budgetS' | 'thresholds'>,
   neededS: number,
+  leastS = 0,
 ): number {
   const limitS = (largestLimitMs(thresholds) ?? 0) / 1e3;
-  const least = Math.max(SHORTEST_WINDOW_S, LEAST_LIMITS * limitS);
+  const least = Math.max(SHORTEST_WINDOW_S, LEAST_LIMITS * limitS, leastS);
   const most = Math.max(least, budgetS / WINDOWS_IN_BUDGET);
   return Math.min(most, Math.max(least, WINDOW_LIMITS * limitS, Math.ceil(neededS)));
 }

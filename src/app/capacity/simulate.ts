@@ -10,6 +10,7 @@ import {
 import { type DueRequest, hopelessAtS, playQueue, uniformBy } from '../../analysis/capacity/queue-model.ts';
 import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts';
 import { HEALTH_UNKNOWN, StepWindows } from '../../analysis/capacity/step-windows.ts';
+import { latencyMs } from '../../analysis/run/latency.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
@@ -22,7 +23,7 @@ import {
   type CapacityState,
   type CapacityStep,
 } from '../../documents/capacity.ts';
-import type { QueueForecast } from '../../documents/queue-forecast.ts';
+import type { QueueForecast } from '../../documents/parts.ts';
 import { isOfWindow, scheduleOf } from '../../replay/plan/schedule.ts';
 import { layeredArrivals } from '../../replay/plan/superpose.ts';
 import { skipReasonOf } from '../../replay/window/capture.ts';
@@ -34,7 +35,6 @@ import { dispersionOf, type StepScene, stepOptions } from './step.ts';
 import { stepOf } from './step-document.ts';
 
 const NS_PER_S = 1e9;
-const NS_PER_MS = 1e6;
 const US_PER_S = 1e6;
 /** More are neither fitted nor checked. */
 const MOST_REQUESTS = 200_000;
@@ -68,7 +68,7 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
   };
   const steps: CapacityStep[] = [];
   for (;;) {
-    const next = new CapacitySearch(searched, playedSteps(steps, searched.windowS)).next();
+    const next = new CapacitySearch(searched, playedSteps(steps)).next();
     if (next.kind === 'play') {
       steps.push(simulatedStep(plan, scene, fit, next, steps.length));
       continue;
@@ -168,7 +168,7 @@ function simulatedStep(
   const windows = new StepWindows({
     ...{ leadInNs: scene.leadInS * NS_PER_S, windowNs: windowS * NS_PER_S, multiplier },
     ...{
-      thresholds: options.thresholds,
+      ...{ thresholds: options.thresholds, tiers: options.tiers },
       bounds: statedBounds(replayOptions),
       waitsFor: waitsForOf(replayOptions),
     },
@@ -262,9 +262,5 @@ function percentilesOf(answered: readonly Send[]) {
   for (const { intendedOffsetNs, lastByteOffsetNs } of answered) {
     latencies.record((lastByteOffsetNs ?? intendedOffsetNs) - intendedOffsetNs);
   }
-  const at = (percent: number) => {
-    const ns = latencies.percentile(percent);
-    return ns === null ? null : ns / NS_PER_MS;
-  };
-  return { p50: at(50), p95: at(95), p99: at(99), max: at(100) };
+  return latencyMs(latencies);
 }

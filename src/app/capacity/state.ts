@@ -1,27 +1,39 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isSpoiled } from '../../analysis/capacity/build-document.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
+  type CapacityDocument,
   type CapacityState,
+  capacitySchema,
   capacityStateSchema,
   type NoiseFigures,
   type NoiseFile,
   noiseFileSchema,
 } from '../../documents/capacity.ts';
-import { isMissing, writeFileDurably } from '../../storage/capture/directory.ts';
+import {
+  CAPACITY_FILE,
+  isMissing,
+  makeDirectories,
+  writeFileDurably,
+} from '../../storage/capture/directory.ts';
 import { writingTo } from '../staged-output.ts';
 
 const STATE_FILE = 'state.json';
 const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
 
-/** What a search left in its directory; null for a new or an empty one. @throws AppError */
+/** What a search left in its directory; null for an empty one, and for a new one, which is made. @throws AppError */
 export function readState(directory: string, settings: string): CapacityState | null {
   const path = join(directory, STATE_FILE);
   if (!existsSync(path)) {
-    if (!existsSync(directory) || readdirSync(directory).length === 0) return null;
+    // Before anything is sent: no search begins that could not be kept.
+    writingTo(directory, () => {
+      makeDirectories(directory, PRIVATE_DIRECTORY);
+      accessSync(directory, constants.W_OK);
+    });
+    if (readdirSync(directory).length === 0) return null;
     throw new AppError('OUTPUT_EXISTS', `${directory} is not empty, and holds no search that could go on`, {
       hint: 'Give a new directory to --out.',
     });
@@ -52,9 +64,20 @@ export function goingOn(state: CapacityState, generator: string): CapacityState 
 export function writeState(directory: string, state: CapacityState): void {
   const path = join(directory, STATE_FILE);
   writingTo(path, () => {
-    mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY });
+    makeDirectories(directory, PRIVATE_DIRECTORY);
     writeFileDurably(path, `${JSON.stringify(state)}\n`, PRIVATE_FILE);
   });
+}
+
+/** Keeps the document of a search in its directory. @throws AppError OUTPUT_UNWRITABLE */
+export function writeCapacityDocument(directory: string, document: CapacityDocument): void {
+  const path = join(directory, CAPACITY_FILE);
+  writingTo(path, () => writeFileDurably(path, `${JSON.stringify(document)}\n`, PRIVATE_FILE));
+}
+
+/** @throws AppError INPUT_INVALID */
+export function readCapacityDocument(directory: string): CapacityDocument {
+  return parsed(join(directory, CAPACITY_FILE), (json) => capacitySchema.parse(json));
 }
 
 /** The noise of a target as it was measured before; null if it never was. @throws AppError INPUT_INVALID */
@@ -68,7 +91,7 @@ export function writeNoise(path: string, target: string, noise: NoiseFigures, me
   const file = noiseFile(path);
   const targets = { ...file.targets, [target]: { ...noise, measuredAt } };
   writingTo(path, () => {
-    mkdirSync(dirname(path), { recursive: true });
+    makeDirectories(dirname(path));
     writeFileDurably(path, `${JSON.stringify({ ...file, targets }, null, 2)}\n`, PRIVATE_FILE);
   });
 }

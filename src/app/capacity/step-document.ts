@@ -10,9 +10,9 @@ type StepFacts = Pick<
 >;
 
 /** What the search keeps of a step's run. */
-export interface StepShown
+interface StepShown
   extends Pick<StepPlayed, 'windows' | 'littlesLaw' | 'answeredPerS' | 'monitored' | 'ratePerSecond'> {
-  readonly document: Pick<ReplayDocument, 'repeats' | 'slo' | 'sent' | 'refused' | 'health'> & {
+  readonly document: Pick<ReplayDocument, 'repeats' | 'slo' | 'sent' | 'refused' | 'health' | 'monitors'> & {
     readonly latencyMs: { readonly scheduled: CapacityStep['latencyMs'] };
   };
 }
@@ -26,9 +26,9 @@ export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
   const own = hindered.length > 0 ? asVoid(played.windows, 'bad', hindered) : played.windows;
   // A cache that answers what was sent before makes any load look easy, and so does a queue that only fills.
   const good = [...(isCached ? ['repeats_cached'] : []), ...(isUnsteady(played) ? ['backlog_grew'] : [])];
-  const sure = good.length > 0 ? asVoid(own, 'good', good) : own;
+  const sure = good.length > 0 ? asVoid(own, 'good', good).map(withoutKept) : own;
   const windows = played.monitored.reduce((each, name) => withMonitored(each, name, document), [...sure]);
-  const { p50, p95, p99, max } = document.latencyMs.scheduled;
+  const scheduled = document.latencyMs.scheduled;
   const due = document.sent + document.refused;
   return {
     ...facts,
@@ -39,10 +39,15 @@ export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
       share: due === 0 ? null : document.sent / due,
       ratePerSecond: played.answeredPerS,
     },
-    latencyMs: { p50, p95, p99, max },
+    latencyMs: { p50: scheduled.p50, p95: scheduled.p95, p99: scheduled.p99, max: scheduled.max },
     latencyMeanMs: meanOf(windows),
     littlesLaw: played.littlesLaw,
     windows,
+    monitors: (document.monitors?.series ?? []).map(
+      ({ name, source, labels, kind, unit, p50, p95, max }) => ({
+        ...{ name, source, labels, kind, unit, p50, p95, max },
+      }),
+    ),
   };
 }
 
@@ -56,6 +61,12 @@ function asVoid(
       ? { ...window, result: 'void', doubts: [...window.doubts, ...doubts], goals: unknown(window.goals) }
       : window,
   );
+}
+
+/** An objective that another one's windows seem to keep is no surer than they are. */
+function withoutKept(window: StepWindow): StepWindow {
+  const goals = Object.entries(window.goals).map(([name, held]) => [name, held === true ? null : held]);
+  return { ...window, goals: Object.fromEntries(goals) };
 }
 
 /** What kept our side from sending and reading in time. A single window does not measure it; the step's run does. */

@@ -2,10 +2,12 @@ import { join } from 'node:path';
 import { AnsweredRate } from '../../analysis/capacity/curve.ts';
 import { BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import { StepWindows } from '../../analysis/capacity/step-windows.ts';
+import type { Tier } from '../../analysis/capacity/tiers.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, Logger, TimeRange } from '../../core/ports.ts';
-import type { Send } from '../../core/run.ts';
+import { hasFailed, isOfWrongServer, type Send } from '../../core/run.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import { rowFilterOf } from '../../replay/filter.ts';
@@ -24,6 +26,9 @@ const SECOND_US = 1e6;
 /** Requests of a probe, and how much of the recording it may reach into. */
 const PROBE_REQUESTS = 3;
 const PROBE_MS = 2_000;
+/** Places of the recording that are looked at before a target is called wrong, and requests that it must refuse there. */
+const PLACES = 8;
+const LEAST_REFUSED = 20;
 
 /** What every step of a search shares. */
 export interface StepScene {
@@ -32,6 +37,7 @@ export interface StepScene {
   readonly isScalingStated: boolean;
   readonly target: Target;
   readonly thresholds: readonly Threshold[];
+  readonly tiers: readonly Tier[];
   /** What is played of the capture at 1x, in order. */
   readonly parts: readonly TimeRange[];
   /** Each step is played so long before its first window. */
@@ -109,6 +115,7 @@ export async function playStep(
   let seenNs = 0;
   const result = await runReplay({
     ...parts,
+    leadInNs: leadInS * 1e9,
     listen: () => stopSourceOf(stop, hopeless.signal),
     reporter: {
       ...reporter,
@@ -159,13 +166,13 @@ function measuresOf(
   options: ReplayOptions,
   offeredPerS: number,
 ) {
-  const { thresholds, leadInS, windowS } = scene;
+  const { thresholds, tiers, leadInS, windowS } = scene;
   const dispersion = dispersionOf(scene, multiplier, options.scaling);
   const knownS = longestAnswerS || scene.limitS;
   const lengths = { leadInNs: leadInS * 1e9, windowNs: windowS * 1e9 };
   return {
     windows: new StepWindows({
-      ...{ ...lengths, multiplier, bounds: statedBounds(options), waitsFor: waitsForOf(options) },
+      ...{ ...lengths, multiplier, tiers, bounds: statedBounds(options), waitsFor: waitsForOf(options) },
       // What monitors saw is known when the step is over.
       thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
     }),
@@ -178,14 +185,41 @@ function measuresOf(
 /**
  * Sends the first few requests at 1x that were answered while recording, and keeps nothing of them. Answers are waited
  * for as long as a replay does.
- * @returns the mean service time, milliseconds; null where one failed or none was answered
+ * @returns the mean service time, milliseconds; null where one failed, or the target refuses all of the recording
  * @throws AppError TARGET_UNREACHABLE, TARGET_FORBIDDEN, CAPTURE_EMPTY where nothing was answered
  */
 export async function probe(scene: StepScene, signal: AbortSignal): Promise<number | null> {
-  const { run, target, logger } = scene;
-  const opened = { ...scene.opened, source: answeredOf(scene.opened.source) };
-  const order = { multiplier: 1, position: firstPlace(opened.source, scene) };
+  const answered = { ...scene, opened: { ...scene.opened, source: answeredOf(scene.opened.source) } };
+  const over = await sentFrom(answered, firstPlace(answered.opened.source, scene), signal);
+  const tookNs = over.flatMap(({ actualOffsetNs, lastByteOffsetNs }) =>
+    actualOffsetNs === null || lastByteOffsetNs === null ? [] : lastByteOffsetNs - actualOffsetNs,
+  );
+  if (over.length === 0 || tookNs.length < over.length) return null;
+  const isWrong = over.every(isOfWrongServer) && (await refusesAll(answered, signal));
+  if (isWrong || over.some((send) => hasFailed(send) && !isOfWrongServer(send))) return null;
+  return tookNs.reduce((sum, each) => sum + each, 0) / tookNs.length / 1e6;
+}
+
+/** Whether the target refuses requests from all over the recording. Ends at the first that it does not. */
+async function refusesAll(scene: StepScene, signal: AbortSignal): Promise<boolean> {
+  let refused = 0;
+  for (let place = 0; place < PLACES && !signal.aborted; place += 1) {
+    const sends = await sentFrom(scene, place / PLACES, signal).catch((thrown: unknown) => {
+      // The recording has no request there.
+      if (thrown instanceof AppError && thrown.code === 'CAPTURE_EMPTY') return [];
+      throw thrown;
+    });
+    if (!sends.every(isOfWrongServer)) return false;
+    refused += sends.length;
+  }
+  return refused >= LEAST_REFUSED;
+}
+
+/** Sends a few requests from a place of the recording. @returns what ended; what was open when we stopped it says nothing */
+async function sentFrom(scene: StepScene, position: number, signal: AbortSignal): Promise<Send[]> {
+  const { opened, run, target, logger } = scene;
   const { drainDeadlineMs } = run.options;
+  const order = { multiplier: 1, position };
   const options = { ...stepOptions(scene, order, PROBE_MS), drainDeadlineMs, maxRequests: PROBE_REQUESTS };
   const choice = chooseReplay(opened, options);
   const plan = planOf(choice);
@@ -203,16 +237,7 @@ export async function probe(scene: StepScene, signal: AbortSignal): Promise<numb
     },
     signal,
   );
-  // What was open when we stopped it says nothing.
-  const over = sends.filter(({ actualOffsetNs, error }) => actualOffsetNs !== null && error !== 'stopped');
-  const tookNs = over.map(({ actualOffsetNs, lastByteOffsetNs, error, status }) =>
-    actualOffsetNs === null || lastByteOffsetNs === null || error !== null || (status ?? 500) >= 500
-      ? null
-      : lastByteOffsetNs - actualOffsetNs,
-  );
-  const known = tookNs.filter((each) => each !== null);
-  if (known.length === 0 || known.length < tookNs.length) return null;
-  return known.reduce((sum, each) => sum + each, 0) / known.length / 1e6;
+  return sends.filter(({ actualOffsetNs, error }) => actualOffsetNs !== null && error !== 'stopped');
 }
 
 /** A capture without requests that nobody answered, or only with an error. */

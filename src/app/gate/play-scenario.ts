@@ -1,8 +1,22 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { z } from 'zod';
-import { reasonOf } from '../../core/errors.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { choice, list, type ResolvedOptions, text } from '../../core/options.ts';
+import type { CapacityDocument } from '../../documents/capacity.ts';
+import type { ReplayDocument } from '../../documents/replay.ts';
+import { type PresetName, SCENARIO_PRESETS } from './scenario-presets.ts';
 import type { PlayTest, TestEnd } from './scenario-queue.ts';
+
+export const SCENARIO_OPTIONS = {
+  preset: choice(
+    '--preset <kind>',
+    `run a kind of test on a capture: ${Object.keys(SCENARIO_PRESETS).join(', ')}`,
+    Object.keys(SCENARIO_PRESETS) as PresetName[],
+  ),
+  target: text('--target <url>', 'the server to test, in place of that of the scenario'),
+  set: list('--set <key=value>', 'override a setting of the scenario'),
+};
 
 /** The document of a run has some hundred kilobytes. */
 const DOCUMENT_BYTES = 64 * 1024 * 1024;
@@ -75,9 +89,63 @@ async function run(program: string, args: readonly string[], signal: AbortSignal
   }
 }
 
+/** A scenario that came to a document. */
+export interface PlayedScenario {
+  /** As of the command: 0 for a pass or a result, 3 for FAIL, 4 for INCONCLUSIVE, 5 where a guard ended it, 143 stopped. */
+  readonly status: number | null;
+  /** Its `kind` says which of the two it is. */
+  readonly document: ReplayDocument | CapacityDocument;
+}
+
+/**
+ * Plays one scenario by the command itself, in a process of its own.
+ * @param command the program and its first arguments
+ * @param named the file of a scenario; with a preset, the directory of a capture
+ * @throws AppError with what the command said, where it came to no document
+ */
+export async function playScenario(
+  command: readonly string[],
+  named: string,
+  options: ResolvedOptions<typeof SCENARIO_OPTIONS>,
+  signal: AbortSignal,
+): Promise<PlayedScenario> {
+  const { status, document } = await documentBy<PlayedScenario['document']>(
+    [...command, 'run', named, ...argsOf(options)],
+    signal,
+  );
+  return { status, document };
+}
+
+/** Reads scenarios as they will be, and plays none. @throws AppError for one that would be refused */
+export async function assertScenarios(command: readonly string[], files: Iterable<string>): Promise<void> {
+  const { signal } = new AbortController();
+  for (const file of files) await documentBy([...command, 'run', file, '--dry-run'], signal);
+}
+
+function argsOf({ preset, target, set }: ResolvedOptions<typeof SCENARIO_OPTIONS>): string[] {
+  return [
+    ...(preset === null ? [] : [`--preset=${preset}`]),
+    ...(target === null ? [] : [`--target=${target}`]),
+    ...set.map((each) => `--set=${each}`),
+  ];
+}
+
+/** The document that a command line prints. @throws AppError with what it said, where it prints none */
+async function documentBy<Document>(
+  [program = '', ...args]: readonly string[],
+  signal: AbortSignal,
+): Promise<{ readonly status: number | null; readonly document: Document }> {
+  const { status, stdout, said } = await run(program, [...args, '--json'], signal);
+  const document = parsed(stdout) as Document | null;
+  if (document !== null) return { status, document };
+  const [, message = said, hint = null] = /reprise: (.*?)(?:\n {2}hint: (.*))?$/s.exec(said.trim()) ?? [];
+  const code = status === 2 ? 'INPUT_INVALID' : status === 5 ? 'TARGET_UNREACHABLE' : 'INTERNAL';
+  throw new AppError(code, message || `the scenario ended with ${status ?? 'a signal'}`, { hint });
+}
+
 /** A pass needs both the exit status and the verdict; whatever else happened, nothing was shown. */
 function endOf({ status, stdout, said }: Ended): TestEnd {
-  const document = documentIn(stdout);
+  const document = judged.safeParse(parsed(stdout)).data;
   const verdict = document?.verdict ?? null;
   const run = document?.run ?? null;
   const reasons = (document?.reasons ?? [])
@@ -96,9 +164,9 @@ function endOf({ status, stdout, said }: Ended): TestEnd {
   return { result: 'INCONCLUSIVE', reasons: [`exit status ${status ?? 'by a signal'}`, ...lines], run };
 }
 
-function documentIn(stdout: string | null): z.infer<typeof judged> | null {
+function parsed(stdout: string | null): unknown {
   try {
-    return judged.parse(JSON.parse(stdout ?? ''));
+    return JSON.parse(stdout ?? '');
   } catch {
     // It ended before it had a document; its exit status and stderr tell why.
     return null;

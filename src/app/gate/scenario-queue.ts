@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts';
 
 /** What a gate says of a test. Only a run that ended with a verdict of its own passes or fails. */
-export type GateResult = 'PASS' | 'FAIL' | 'INCONCLUSIVE' | 'RUNNING';
+type GateResult = 'PASS' | 'FAIL' | 'INCONCLUSIVE' | 'RUNNING';
 
 /** How a test ended. */
 export interface TestEnd {
@@ -16,7 +16,7 @@ export interface TestEnd {
 export type PlayTest = (scenario: string, signal: AbortSignal) => Promise<TestEnd>;
 
 /** What the tests of a queue are. */
-export interface Tests {
+interface Tests {
   readonly play: PlayTest;
   /** Another text for a scenario that is no longer the same. */
   versionOf(scenario: string): string;

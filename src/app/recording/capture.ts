@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { growthOf, type LifeAccount, type LossReason, type Progress } from '../../core/accounting.ts';
 import { AnchoredClock, type Clock } from '../../core/clock.ts';
+import type { Exchange } from '../../core/exchange.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
 import { Routes } from '../../core/routes.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
@@ -18,6 +19,7 @@ import {
 import {
   defaultMaxDiskBytes,
   resolveCaptureDirectory,
+  segmentsOf,
   unsealedSegments,
 } from '../../storage/capture/directory.ts';
 import { EncryptionKey } from '../../storage/capture/encryption.ts';
@@ -27,6 +29,7 @@ import { DirectoryLock } from '../../storage/capture/lock.ts';
 import type { CaptureOrigin } from '../../storage/capture/schema.ts';
 import { CaptureWriter } from '../../storage/capture/writer.ts';
 import { memoryBudget } from './memory-budget.ts';
+import type { MirrorSettings } from './mirror-options.ts';
 
 /** What a recorder process is started with; plain data, because it travels between processes. */
 export interface RecorderSettings {
@@ -44,6 +47,8 @@ export interface RecorderSettings {
   readonly fleetSize: number | null;
   /** A command that gets each sealed segment; null for none. */
   readonly onSeal: string | null;
+  /** A second server that gets copies of requests; null for none. */
+  readonly mirror: MirrorSettings | null;
 }
 
 export type OpenCapture = ReturnType<typeof openCapture>;
@@ -53,6 +58,7 @@ interface CaptureDeps {
   readonly clock: Clock;
   readonly onFinished: (file: string) => void;
   readonly onFirstCommit: () => void;
+  readonly onTaken: (exchange: Exchange) => void;
 }
 
 /**
@@ -61,13 +67,14 @@ interface CaptureDeps {
  */
 export function openCapture(
   { settings, account, watchful, earlier }: RecorderOrder<RecorderSettings, 'start'>,
-  { clock, onFinished, onFirstCommit }: CaptureDeps,
+  { clock, onFinished, onFirstCommit, onTaken }: CaptureDeps,
 ) {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
   try {
     removeLeftovers(directory);
     const unsealed = unsealedSegments(directory);
+    const isNew = segmentsOf(directory).length === 0;
     const { encryptionKeyFile, hashKeyFile } = settings;
     const encryption = encryptionKeyFile === null ? null : EncryptionKey.load(encryptionKeyFile);
     const hash = new KeyedHash(loadHashKey(directory, hashKeyFile, encryption));
@@ -99,7 +106,7 @@ export function openCapture(
       },
       clock,
     );
-    const monitor = new ExchangeMonitor(writer, clock, earlier?.traffic, onFirstCommit);
+    const monitor = new ExchangeMonitor(writer, clock, earlier?.traffic, onFirstCommit, onTaken);
     const budget = new AssemblyBudget(memoryBudget().assemblyBytes);
     const mark = watchful ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
@@ -111,7 +118,7 @@ export function openCapture(
     );
     writer.setAccount(account);
     return {
-      ...{ directory, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch },
+      ...{ directory, isNew, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch },
       /** Segments that earlier lives left open, but for the one that this one continues. */
       unsealed: unsealed.filter((path) => path !== writer.continues),
       /** What recorders before this one have committed of the same recording. */

@@ -13,7 +13,7 @@ const LEAST_BYTES = 192 * MIB;
  * What the parts of a recording may hold. One control group has both processes, and the kernel ends all of it where
  * it outgrows its limit. So our own bounds, which cost recordings and no request, bite well below the limit.
  */
-export interface MemoryBudget {
+interface MemoryBudget {
   /** What waits for the recorder. */
   readonly queueBytes: number;
   /** Bodies of exchanges that are open. */

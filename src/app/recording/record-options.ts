@@ -1,4 +1,3 @@
-import { isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { AppError, Problems } from '../../core/errors.ts';
 import { KeyedHash } from '../../core/keyed-hash.ts';
@@ -6,6 +5,7 @@ import { LIMITS, SUPERVISION, WIRE } from '../../core/limits.ts';
 import {
   type Asked,
   choice,
+  grouped,
   list,
   type ResolvedOptions,
   readOptions,
@@ -28,7 +28,14 @@ import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions } from '../../proxy/control/messages.ts';
 import type { ListenerTls, Pair, UpstreamTls } from '../../proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayRoute } from '../../proxy/http/options.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint, speaksTls } from '../../proxy/net/endpoint.ts';
+import {
+  type Endpoint,
+  formatEndpoint,
+  isReachedAs,
+  parseEndpoint,
+  placeText,
+  speaksTls,
+} from '../../proxy/net/endpoint.ts';
 import { parseBodyRules } from '../../redaction/body-rules.ts';
 import {
   DEFAULT_CLIENT_KEYS,
@@ -38,11 +45,12 @@ import {
   recordingParts,
 } from '../../redaction/recording-policy.ts';
 import type { RecorderSettings } from './capture.ts';
+import { MIRROR_OPTIONS, mirrorOf } from './mirror-options.ts';
 
 /** The default address of probes and metrics. */
-export const PROBE_LISTEN = ':9464';
+export const PROBE_LISTEN = '127.0.0.1:9464';
 
-/** An empty value stops recording, with an error, but traffic still flows. */
+/** An empty value is an error of the recording, and not of the command line: with --fail-open traffic still flows. */
 const RECORDING_ONLY = { mayBeEmpty: true } as const;
 
 /** For the gateway 0 means no limit. A user writes `off` for that, and `0s` is an error. */
@@ -60,19 +68,15 @@ const routeSetting = z.strictObject({
 });
 export type RouteSetting = z.infer<typeof routeSetting>;
 
-const TRAFFIC_OPTIONS = {
-  target: list(
-    '--target <url>',
-    'URL of the model server, such as http://127.0.0.1:8085, https://host:443 or unix:/path',
-    {
-      required: true,
-    },
-  ),
+const TRAFFIC_OPTIONS = grouped('Traffic', {
+  target: list('--target <url>', 'the model server, such as 127.0.0.1:8085, https://host:443 or unix:/path', {
+    required: true,
+  }),
   listen: list(
     '--listen <address>',
-    'address to listen on; the n-th --listen forwards to the n-th --target',
+    'address to listen on, :8080 for every interface; the n-th forwards to the n-th --target',
     {
-      default: [':8080'],
+      default: ['127.0.0.1:8080'],
       required: true,
     },
   ),
@@ -91,9 +95,9 @@ const TRAFFIC_OPTIONS = {
     parseCount,
     { default: String(LIMITS.connections) },
   ),
-};
+});
 
-const TRANSPORT_OPTIONS = {
+const TRANSPORT_OPTIONS = grouped('Connections and TLS', {
   refused: choice('--refused <how>', 'what a client gets if the target is unreachable', ['reset', '502'], {
     default: 'reset',
   }),
@@ -124,9 +128,9 @@ const TRANSPORT_OPTIONS = {
     'send the client address to the target in a PROXY protocol header',
     ['v1', 'v2'],
   ),
-};
+});
 
-const STORED_OPTIONS = {
+const STORED_OPTIONS = grouped('What is stored', {
   bodies: choice('--bodies <which>', 'which bodies to store', ['requests', 'all', 'none'], {
     default: 'requests',
   }),
@@ -146,10 +150,17 @@ const STORED_OPTIONS = {
       default: formatBytes(LIMITS.responseBodyBytes),
     },
   ),
-  session: list('--session <key>', 'what identifies a session: header:NAME, json:POINTER or a preset'),
-  client: list('--client <key>', 'what identifies a client; the first key found in the request is used', {
-    default: DEFAULT_CLIENT_KEYS,
-  }),
+  identifySession: list(
+    '--identify-session <key>',
+    'what identifies a session: header:NAME, json:POINTER or a preset',
+  ),
+  identifyClient: list(
+    '--identify-client <key>',
+    'what identifies a client; the first key found in the request is used',
+    {
+      default: DEFAULT_CLIENT_KEYS,
+    },
+  ),
   sample: value(
     '--sample <share>',
     'record this share of the sessions, and of the exchanges without a session',
@@ -166,9 +177,9 @@ const STORED_OPTIONS = {
     'key for the hashes of bodies, clients and sessions; use one key for a fleet',
     RECORDING_ONLY,
   ),
-};
+});
 
-const PRIVACY_OPTIONS = {
+const PRIVACY_OPTIONS = grouped('Privacy', {
   redact: list('--redact <rule>', 'POINTER=mask, =hash or =drop in JSON bodies, such as /prompt=mask'),
   redactPreset: list('--redact-preset <name>', 'rules for known bodies: llm (all but a list), chat, v1, v2'),
   redactHeader: list('--redact-header <name>', 'mask this header too; credential headers are always masked'),
@@ -178,9 +189,9 @@ const PRIVACY_OPTIONS = {
     'encrypt stored heads and bodies with this key',
     RECORDING_ONLY,
   ),
-};
+});
 
-const DISK_OPTIONS = {
+const DISK_OPTIONS = grouped('Disk', {
   maxDisk: value(
     '--max-disk <size>',
     'most disk space for the capture (default: 10 GiB, or half the free space if less)',
@@ -197,15 +208,19 @@ const DISK_OPTIONS = {
     parseCount,
   ),
   estimate: toggle('--estimate', 'after a minute of traffic, print an estimate of disk use, then continue'),
-};
+});
 
 /** Beyond it the kernel knows no lower priority. */
 const NICENESS_MAX = 19;
 
-const OPERATION_OPTIONS = {
+const OPERATION_OPTIONS = grouped('Operation', {
+  failOpen: toggle(
+    '--fail-open',
+    'forward even if the capture cannot be opened at the start; without it, that is an error',
+  ),
   probeListen: value(
     '--probe-listen <address>',
-    'address that serves /livez, /readyz and /metrics, or off',
+    'address that serves /livez, /readyz and /metrics, :9464 for every interface, or off',
     probeAddressOf,
     {
       default: PROBE_LISTEN,
@@ -233,9 +248,9 @@ const OPERATION_OPTIONS = {
     nicenessOf,
     { default: String(SUPERVISION.recorderNiceness) },
   ),
-};
+});
 
-const GATEWAY_OPTIONS = {
+const GATEWAY_OPTIONS = grouped('Gateway (--mode gateway)', {
   forwardedHeaders: toggle(
     '--forwarded-headers',
     'gateway: set X-Forwarded-For, -Proto, -Host, X-Real-IP and Forwarded; replaces those of the client',
@@ -280,7 +295,7 @@ const GATEWAY_OPTIONS = {
     z.array(routeSetting).describe('paths that a gateway forwards to other targets'),
     'paths that a gateway forwards to other targets',
   ),
-};
+});
 
 /** All options of a recording, in the order of the help text. */
 export const RECORD_OPTIONS = {
@@ -290,6 +305,7 @@ export const RECORD_OPTIONS = {
   ...PRIVACY_OPTIONS,
   ...DISK_OPTIONS,
   ...OPERATION_OPTIONS,
+  ...MIRROR_OPTIONS,
   ...GATEWAY_OPTIONS,
 };
 
@@ -330,7 +346,7 @@ export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pai
 /** Processes that share a port could both bind it silently; clients would then reach either target. */
 function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
   if (listen.kind === 'tcp' && listen.port === 0) return;
-  if (!before.some((pair) => placeOf(pair.listen) === placeOf(listen))) return;
+  if (!before.some((pair) => placeText(pair.listen) === placeText(listen))) return;
   throw new AppError('OPTION_INVALID', `--listen: ${formatEndpoint(listen)} is given twice`, {
     hint: 'Give each --listen an address of its own.',
   });
@@ -349,29 +365,6 @@ function mustLeadOn(listen: Endpoint, target: Endpoint, what: string): void {
       hint: 'Give the address of the model server.',
     },
   );
-}
-
-/** Resolves only the name `localhost`; other names are not looked up. */
-function isReachedAs(listen: Endpoint, target: Endpoint): boolean {
-  if (listen.kind === 'unix' || target.kind === 'unix') return placeOf(listen) === placeOf(target);
-  return listen.port === target.port && dialled(target.host).some((host) => takes(listen.host, host));
-}
-
-/** The addresses that a connection to a host reaches; a wildcard address reaches this host. */
-function dialled(host: string): readonly string[] {
-  if (host === 'localhost') return ['127.0.0.1', '::1'];
-  return [host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host];
-}
-
-/** Whether a listener on a host receives connections to an address. Other interfaces are unknown. */
-function takes(listening: string, address: string): boolean {
-  if (listening === '::' && address === '::1') return true;
-  if (listening === '::' || listening === '0.0.0.0') return isIPv4(address) && address.startsWith('127.');
-  return dialled(listening).includes(address);
-}
-
-function placeOf(endpoint: Endpoint): string {
-  return endpoint.kind === 'unix' ? endpoint.path : `${endpoint.host} ${endpoint.port}`;
 }
 
 /** The routes of a configuration. Routes without effect are added to the problems and left out. */
@@ -470,10 +463,15 @@ function planeOf(
     : { mode, ...common, routes, ...gatewayOf(flags) };
 }
 
-/** All targets, each once: those of the pairs, then those of a gateway's routes. */
-function targetsOf(plane: PlaneOptions): string[] {
+/** All targets: those of the pairs, then those of a gateway's routes. */
+function endpointsOf(plane: PlaneOptions): Endpoint[] {
   const routes = plane.mode === 'gateway' ? plane.routes : [];
-  return [...new Set([...plane.pairs, ...routes].map(({ target }) => formatEndpoint(target)))];
+  return [...plane.pairs, ...routes].map(({ target }) => target);
+}
+
+/** The same as text, each once. */
+function targetsOf(plane: PlaneOptions): string[] {
+  return [...new Set(endpointsOf(plane).map(formatEndpoint))];
 }
 
 function mustHaveEffect(mode: RecordFlags['mode'], given: (flag: keyof RecordFlags) => boolean): void {
@@ -593,6 +591,8 @@ export interface RecordOptions {
   readonly probeListen: ProbeAddress | null;
   /** Of the recorder process while its queue is empty. */
   readonly recorderNiceness: number;
+  /** Whether it starts where the capture cannot be opened. */
+  readonly failOpen: boolean;
   readonly drainDelayMs: number;
   readonly drainDeadlineMs: number;
   readonly estimate: boolean;
@@ -608,17 +608,19 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   const given = (flag: keyof RecordFlags) => asked.originOf(flag) !== null;
   const plane = planeOf(flags, given, problems);
   const policy = policyOf(flags, problems);
+  const mirror = mirrorOf(flags, { pairs: plane.pairs, targets: endpointsOf(plane) }, given, problems);
   problems.throwIfAny();
   const { dir, hashKeyFile, encryptionKeyFile, maxDisk, retain, fleetSize, onSeal } = flags;
   return {
     plane,
     probeListen: flags.probeListen,
     recorderNiceness: flags.recorderNiceness,
+    failOpen: flags.failOpen,
     drainDelayMs: flags.drainDelay,
     drainDeadlineMs: flags.drainDeadline,
     estimate: flags.estimate,
     recorder: {
-      ...{ dir, hashKeyFile, encryptionKeyFile, fleetSize, onSeal, policy },
+      ...{ dir, hashKeyFile, encryptionKeyFile, fleetSize, onSeal, policy, mirror },
       targets: targetsOf(plane),
       maxDiskBytes: maxDisk,
       retainMs: retain,
@@ -660,8 +662,8 @@ function policyOf(flags: RecordFlags, problems: Problems): RecordingPolicy {
     requestBodyBytes: flags.maxRequestBody,
     responseBodyBytes: flags.maxResponseBody,
     sample: flags.sample,
-    session: flags.session,
-    client: flags.client,
+    session: flags.identifySession,
+    client: flags.identifyClient,
     skip: flags.skip,
     redact: {
       rules: [],

@@ -1,19 +1,24 @@
-import { existsSync, statfsSync } from 'node:fs';
+import { existsSync, renameSync, statfsSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import type { LifeAccount, LossReason } from '../../core/accounting.ts';
+import { join } from 'node:path';
+import type { LifeAccount, LossReason, MirrorReading } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
+import { type DiskEstimate, estimateDisk, isTooLittle } from '../../core/disk-estimate.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
-import { SUPERVISION } from '../../core/limits.ts';
+import { MIRROR, SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import type { FromRecorder, RecorderOrder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
 import { leaveAccount } from '../../storage/capture/account-keeper.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
 import { type OpenCapture, openCapture, type RecorderSettings } from './capture.ts';
-import { DiskEstimates } from './disk-forecast.ts';
+import type { Mirror } from './mirror.ts';
+import type { MirrorSettings } from './mirror-options.ts';
 import type { RetryQueue } from './retry-queue.ts';
 import { SealHook } from './seal-hook.ts';
 import { sealerThread, sealingQueue } from './sealing.ts';
 
+/** What the mirror of the recording did, beside the segments; the next recording with a mirror replaces it. */
+const MIRROR_FILE = 'mirror.json';
 /** How often the recorder looks whether a commit is due, ms. */
 const TICK_MS = 25;
 /** How often the wall clock is paired with the monotonic one, ms. */
@@ -43,6 +48,10 @@ export class RecorderProcess {
   /** Of the recording, as it was when this recorder was started. */
   #account: LifeAccount | null = null;
   #bodiesCutBefore = 0;
+  /** Null without one, and until its code is loaded. */
+  #mirror: Mirror | null = null;
+  /** What the one of the recorder before did, until ours goes on with it. */
+  #mirroredBefore: MirrorReading | null = null;
 
   constructor(deps: RecorderProcessDeps) {
     this.#deps = deps;
@@ -73,11 +82,13 @@ export class RecorderProcess {
     const { settings, account, earlier } = message;
     this.#account = account;
     this.#bodiesCutBefore = earlier?.bodiesCut ?? 0;
+    if (settings.mirror !== null) this.#mirroredBefore = earlier?.mirror ?? null;
     try {
       this.#capture = openCapture(message, {
         clock,
         onFinished: (file) => void this.#sealer.add([file]),
         onFirstCommit: () => say({ type: 'committed' }),
+        onTaken: (exchange) => this.#mirror?.offer(exchange),
       });
     } catch (error) {
       const hint = error instanceof AppError ? error.hint : null;
@@ -85,8 +96,9 @@ export class RecorderProcess {
       this.#deps.onEnd();
       return;
     }
-    const { recorder, writer, epoch, mark, directory, maxDiskBytes, unsealed, progress } = this.#capture;
-    say({ type: 'ready', directory, maxDiskBytes, progress });
+    const { recorder, writer, epoch, mark, directory, maxDiskBytes, unsealed, progress, isNew } =
+      this.#capture;
+    say({ type: 'ready', isNew, directory, maxDiskBytes, progress });
     const logger = this.#logger();
     for (const { message: text, ...fields } of this.#capture.keyChanges) logger.warn(fields, text);
     if (settings.onSeal !== null) this.#hook = new SealHook({ command: settings.onSeal, logger });
@@ -112,6 +124,42 @@ export class RecorderProcess {
     recorder.attach(this.#pipe);
     this.#measureStore();
     this.#beat();
+    if (settings.mirror !== null) this.#mirrorTo(message, settings.mirror);
+  }
+
+  /** A mirror that cannot be had costs no recording. */
+  #mirrorTo(message: RecorderOrder<RecorderSettings, 'start'>, settings: MirrorSettings): void {
+    this.#startMirror(message, settings).catch((error: unknown) => {
+      this.#logger().error({ reason: reasonOf(error) }, 'nothing is mirrored');
+    });
+  }
+
+  /** Only who has a mirror loads the code of one. */
+  async #startMirror(
+    { settings: { policy }, account: { life }, earlier }: RecorderOrder<RecorderSettings, 'start'>,
+    settings: MirrorSettings,
+  ): Promise<void> {
+    const { Mirror } = await import('./mirror.ts');
+    const directory = this.#capture?.directory;
+    if (directory === undefined) return;
+    const { clock } = this.#deps;
+    const parts = { sample: policy.sample, life, earlier: earlier?.mirror ?? null };
+    const mirror = new Mirror({ ...parts, settings, clock, logger: this.#logger() });
+    this.#mirror = mirror;
+    this.#every(MIRROR.documentMs, () => this.#writeMirror(mirror, directory));
+  }
+
+  /** Beside the segments: what the mirror did so far. */
+  #writeMirror(mirror: Mirror, directory: string): void {
+    const path = join(directory, MIRROR_FILE);
+    const document = { schema: 'reprise-mirror/1', ...mirror.reading() };
+    try {
+      writeFileSync(`${path}.new`, `${JSON.stringify(document, null, 2)}\n`, { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+    } catch (error) {
+      // The capture's own writes meet a failing disk as well; they are counted, and tried again.
+      this.#logger().warn({ reason: reasonOf(error) }, `${MIRROR_FILE} was not written`);
+    }
   }
 
   /** Losses are written within the second, so that what little a killed recording leaves unwritten is in its file. */
@@ -154,6 +202,11 @@ export class RecorderProcess {
 
   #close(because: LossReason): void {
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
+    const mirror = this.#mirror;
+    // What is recorded from here on is not mirrored.
+    this.#mirror = null;
+    mirror?.close();
+    if (mirror !== null && this.#capture) this.#writeMirror(mirror, this.#capture.directory);
     this.#capture?.close(because);
     this.#capture = null;
   }
@@ -170,6 +223,7 @@ export class RecorderProcess {
         store: this.#store,
         traffic: monitor.traffic(),
         recent: monitor.recent(),
+        mirror: this.#mirror?.reading() ?? this.#mirroredBefore,
       },
     });
   }
@@ -197,4 +251,77 @@ export class RecorderProcess {
   #every(ms: number, act: () => void): void {
     this.#timers.push(setInterval(act, ms));
   }
+}
+
+/** So much traffic is looked at before anything is said, and so much more where it was too little. */
+const FIRST_NS = 60e9;
+/** From then on it is looked at again this often, and told when it has changed by so much. */
+const AGAIN_NS = 3_600e9;
+const CHANGE = 0.2;
+
+/** What a writer has stored so far, as `CaptureWriter.stored` says. */
+interface Stored {
+  readonly exchanges: number;
+  readonly bytes: number;
+}
+
+interface Mark extends Stored {
+  readonly atNs: number;
+}
+
+/**
+ * Watches how a capture grows and says how long its disk will last: after the first minute with traffic in it,
+ * then each hour if that hour tells another story. Where it was too little to tell from, each minute adds to it.
+ */
+export class DiskEstimates {
+  readonly #clock: Clock;
+  readonly #maxDiskBytes: number;
+  readonly #retainMs: number | null;
+  #before: Mark;
+  #since: Mark | null = null;
+  #told: DiskEstimate | null = null;
+  /** When to look again, after a stretch that was too little; null where there is none. */
+  #againNs: number | null = null;
+
+  constructor(clock: Clock, maxDiskBytes: number, retainMs: number | null) {
+    this.#clock = clock;
+    this.#maxDiskBytes = maxDiskBytes;
+    this.#retainMs = retainMs;
+    this.#before = { atNs: clock.nowNs(), exchanges: 0, bytes: 0 };
+  }
+
+  /** To be called every second or so. An estimate when there is one to be told, else null. */
+  observe(stored: Stored): DiskEstimate | null {
+    const now = { ...stored, atNs: this.#clock.nowNs() };
+    if (this.#since === null) {
+      // The minute begins with the first exchange: what came before it was no traffic.
+      if (now.exchanges > 0) this.#since = this.#before;
+      else this.#before = now;
+      return null;
+    }
+    const elapsedNs = now.atNs - this.#since.atNs;
+    if (now.atNs < (this.#againNs ?? this.#since.atNs + (this.#told === null ? FIRST_NS : AGAIN_NS)))
+      return null;
+    const estimate = estimateDisk({
+      seconds: elapsedNs / 1e9,
+      exchanges: now.exchanges - this.#since.exchanges,
+      storedBytes: Math.max(0, now.bytes - this.#since.bytes),
+      maxDiskBytes: this.#maxDiskBytes,
+      retainMs: this.#retainMs,
+    });
+    if (isTooLittle(estimate)) {
+      const isNews = this.#againNs === null;
+      this.#againNs = now.atNs + FIRST_NS;
+      return isNews ? estimate : null;
+    }
+    this.#againNs = null;
+    this.#since = now;
+    if (this.#told !== null && !differs(estimate.bytesPerDay, this.#told.bytesPerDay)) return null;
+    this.#told = estimate;
+    return estimate;
+  }
+}
+
+function differs(now: number, before: number): boolean {
+  return Math.abs(now - before) > CHANGE * before;
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LifeAccount, RecorderStatus } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
-import { reasonOf } from '../../core/errors.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { priorityMeans } from '../../monitors/host.ts';
@@ -43,11 +43,13 @@ async function planeOf(
 
 /** How often the log says that clients are turned away while they are. */
 const TURNED_AWAY_MS = 60_000;
+/** How long a start waits for the first recorder to open the capture. */
+const FIRST_WORD_MS = 10_000;
 /** Failed recordings are reported at most once in this time. */
 const TAP_FAILURE_MS = 10_000;
 
 export interface RecordingDeps
-  extends Pick<RecordOptions, 'plane' | 'recorder' | 'recorderNiceness' | 'probeListen'> {
+  extends Pick<RecordOptions, 'plane' | 'recorder' | 'recorderNiceness' | 'probeListen' | 'failOpen'> {
   /** The file that a recorder process runs. */
   readonly recorderEntry: string;
   readonly version: string;
@@ -101,6 +103,8 @@ export class Recording {
   /** Pausing and resuming, one after the other. */
   #switching: Promise<void> = Promise.resolve();
   #askDrain: () => void = () => undefined;
+  /** Takes why the first recorder cannot open the capture, or null if it can, while a start waits for that. */
+  #onFirstWord: ((refusal: AppError | null) => void) | null = null;
   /** Resolves when an operator asks by the control socket for what SIGTERM asks for. */
   readonly drainAsked: Promise<void>;
 
@@ -171,17 +175,18 @@ export class Recording {
       },
       traffic: lastBeat?.traffic ?? NO_TRAFFIC,
       recent: lastBeat?.recent ?? [],
+      mirror: lastBeat?.mirror ?? null,
     };
   }
 
   /**
-   * Listens and starts the recorder. Only a listen address that cannot be had is an error; a recorder that cannot
-   * start is a loud line and state OFF.
+   * Listens and starts the recorder. A capture that cannot be opened is an error unless it fails open; any other
+   * recorder that cannot start is a loud line and state OFF.
    * @returns the addresses that were bound, in the order they were asked for
-   * @throws AppError LISTEN_FAILED
+   * @throws AppError LISTEN_FAILED; OUTPUT_UNWRITABLE where the capture cannot be opened
    */
   async start(): Promise<readonly Endpoint[]> {
-    const { plane, logger, probeListen } = this.#deps;
+    const { plane, logger, probeListen, failOpen } = this.#deps;
     this.#plane = await planeOf(plane, this.#link, ({ level, fields, message }) =>
       logger[level](fields, message),
     );
@@ -192,6 +197,10 @@ export class Recording {
       throw error;
     });
     this.#listening = true;
+    const opened = new Promise<AppError | null>((resolve) => {
+      if (failOpen) resolve(null);
+      else this.#onFirstWord = resolve;
+    });
     this.#recorder.start();
     this.#every(SUPERVISION.heartbeatMs, () => {
       this.#tellTurnedAway();
@@ -199,7 +208,13 @@ export class Recording {
     });
     this.#every(SUPERVISION.accountMs, () => this.#file.write());
     if (probeListen) this.probeAddress = await this.#probes.listen(probeListen);
-    return this.#bound;
+    // A disk that does not answer is none that refuses: traffic does not wait for it.
+    const refusal = await Promise.race([opened, sleep(FIRST_WORD_MS, null, { ref: false })]);
+    this.#onFirstWord = null;
+    if (refusal === null) return this.#bound;
+    await this.stop({ delayMs: 0, deadlineMs: 0 });
+    await this.#file.discard(SUPERVISION.lingerMs);
+    throw refusal;
   }
 
   /** What SIGTERM asks for. */
@@ -285,6 +300,12 @@ export class Recording {
         beat: (beat) => this.#onBeat(beat),
         estimated: (estimate) => this.#deps.estimated(estimate),
         fault: (fault, hint) => {
+          if (this.#onFirstWord !== null) {
+            const otherwise = 'With --fail-open, traffic is forwarded all the same.';
+            const how = { hint: `${hint ?? 'Check --dir.'} ${otherwise}` };
+            this.#onFirstWord(new AppError('OUTPUT_UNWRITABLE', `nothing can be recorded: ${fault}`, how));
+            return;
+          }
           const fields = { fault, hint, control: 'not answered while the capture cannot be had' };
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
         },
@@ -293,7 +314,9 @@ export class Recording {
     });
   }
 
-  async #onReady({ directory, maxDiskBytes, progress }: RecorderReady): Promise<void> {
+  async #onReady({ isNew, directory, maxDiskBytes, progress }: RecorderReady): Promise<void> {
+    this.#onFirstWord?.(null);
+    if (isNew) for (const line of storedLines(this.#deps.recorder)) this.#deps.logger.info({}, line);
     this.#link.captureOpened(progress);
     this.#capture = { directory, maxDiskBytes };
     this.#file.moveTo(directory);
@@ -315,6 +338,7 @@ export class Recording {
   }
 
   #onDied({ how, ofItself, watchful }: RecorderDeath): void {
+    this.#onFirstWord?.(null);
     const message = 'recorder ended; traffic flows, losses are counted';
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });
@@ -351,6 +375,18 @@ export class Recording {
   #every(ms: number, act: () => void): void {
     this.#timers.push(setInterval(act, ms));
   }
+}
+
+/** What a new capture will hold, and how to keep more out of it. */
+function storedLines({ policy, encryptionKeyFile }: RecorderSettings): string[] {
+  const { bodies, redact } = policy;
+  const kept = { all: 'request and response bodies', requests: 'request bodies', none: 'no body' }[bodies];
+  const rules = [...redact.presets, ...redact.rules];
+  return [
+    `stored: time, path, headers and ${kept} of each exchange${encryptionKeyFile === null ? '' : ', encrypted'}`,
+    `masked: credentials in headers and URLs${rules.length === 0 ? '; nothing in bodies' : `; in bodies ${rules.join(', ')}`}`,
+    'to mask more: --redact-preset llm, --redact /prompt=mask or --bodies none; reprise forget removes what is stored',
+  ];
 }
 
 const NO_CONNECTIONS: ConnectionCounts = { open: 0, turnedAway: 0 };

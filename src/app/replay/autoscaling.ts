@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { autoscalingOf, type ReplicaSeries } from '../../analysis/autoscaling/autoscaling.ts';
-import type { LoadSeconds } from '../../analysis/autoscaling/load-seconds.ts';
+import {
+  autoscalingOf,
+  type LoadSeconds,
+  type ReplicaSeries,
+} from '../../analysis/autoscaling/autoscaling.ts';
 import { labelsText } from '../../analysis/report/monitors.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { type AutoscalingDocument, capacityOfReplicas } from '../../documents/autoscaling.ts';

@@ -1,6 +1,7 @@
-import { parseSlo } from '../../analysis/verdict/slo.ts';
+import { parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
+import { uncheckedAdvice } from '../../analysis/verdict/validity.ts';
 import { AppError } from '../../core/errors.ts';
-import { CHECK_LEVELS, type CheckLevel } from '../../core/run.ts';
+import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
 import { countLines, linesOf } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
 import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from '../../documents/replay.ts';
@@ -10,6 +11,9 @@ import type { ConnectionUse } from '../../replay/engine/health.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { ReplayOutcome } from '../../replay/run.ts';
 import type { CaptureOverview } from '../../replay/window/capture.ts';
+import type { Playback } from '../../replay/window/playback.ts';
+import { whyNotComparable } from '../../replay/window/probe.ts';
+import type { ReplayWindow } from '../../replay/window/window.ts';
 
 /** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
 export interface CheckerSetup {
@@ -26,6 +30,34 @@ export function isCheckImplied(slo: readonly string[], monitored: ReadonlySet<st
     if (thrown instanceof AppError) return false;
     throw thrown;
   }
+}
+
+/**
+ * Whether an objective on mismatches can be judged at all: a run that cannot is known before anything is sent.
+ * @throws AppError INPUT_INVALID where no recorded answer can be compared
+ */
+export function requireComparableAnswers(
+  {
+    options,
+    overview,
+    window,
+  }: {
+    readonly options: Pick<ReplayOptions, 'check'>;
+    readonly overview: Pick<CaptureOverview, 'name'>;
+    readonly window: Pick<ReplayWindow, 'parts'>;
+  },
+  thresholds: readonly Threshold[],
+  source: Playback,
+): void {
+  const asked = thresholds.find(({ metric }) => metric === 'mismatch');
+  if (asked === undefined || options.check === null || options.check.level === 'status') return;
+  const why = whyNotComparable(source, window.parts);
+  if (why === null) return;
+  throw new AppError(
+    'INPUT_INVALID',
+    `${overview.name} cannot decide ${asked.expression}: ${UNCHECKED_TEXTS[why]}`,
+    { hint: `${uncheckedAdvice(why)} A scenario takes it by: --set compare-responses=status.` },
+  );
 }
 
 /** Begins the thread that compares the answers of a run. @param entry its file */
@@ -135,7 +167,7 @@ export function sessionOrderLines(
   return linesOf(
     `  sessions partly open: a follow-up is due when the one before it is over, plus ${think};`,
     '    keeps think times and that a session waits for its answers',
-    '    bends arrivals, which follow the target: a slower one is offered less, so this is no capacity for an open load',
+    '    changes arrivals, which follow the target: a slower one is offered less, so this is no capacity for an open load',
     sessionKeys.length === 0 &&
       '    no recorder of this capture had a session key: without sessions it is the same as open',
   );

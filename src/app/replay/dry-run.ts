@@ -1,35 +1,38 @@
 import { z } from 'zod';
 import { type Fidelity, FidelityStatistics } from '../../analysis/run/fidelity.ts';
+import { sloState } from '../../analysis/run/summary.ts';
 import type { Reason } from '../../analysis/verdict/reasons.ts';
 import {
   JUDGEMENT_BOUNDS,
   type PlanMultipliers,
   planMultipliers,
 } from '../../analysis/verdict/run-context.ts';
+import type { Threshold } from '../../analysis/verdict/slo.ts';
+import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort } from '../../analysis/verdict/validity.ts';
 import type { CaptureSource } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import { REPLAY_SCHEMA_VERSION, replaySchema } from '../../documents/replay.ts';
-import { describeFilters } from '../../replay/filter.ts';
 import { RateCeiling } from '../../replay/guard.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
-import { type DryRunParts, type DryRunReport, dryRun, type PlanCount } from '../../replay/plan/dry-run.ts';
+import { type DryRunParts, type DryRunReport, dryRun } from '../../replay/plan/dry-run.ts';
 import { OpenSessions } from '../../replay/plan/sessions.ts';
 import { copyIdentityOf } from '../../replay/plan/superpose.ts';
 import { RequestBuilder } from '../../replay/request/build.ts';
-import { nothingSelected } from '../../replay/window/capture.ts';
 import type { Playback } from '../../replay/window/playback.ts';
+import { nothingSelected } from '../../replay/window/probe.ts';
 import { VERSION } from '../package.ts';
 import {
-  askedMultiplier,
   type LeadIn,
   leadInOf,
   planDocument,
-  playedPace,
   type ReplayPlan,
+  reckoningOf,
   requestsLeft,
   statedBounds,
 } from './plan.ts';
+import { planDigest } from './shard.ts';
+import { boundsOfRun } from './until-sure.ts';
 import { windowsDocument } from './windows.ts';
 
 /** What planning a window to its end found. */
@@ -61,7 +64,7 @@ export async function planWindow(
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const report = await dryRun(dryRunParts(plan, leadIn, source), statistics);
   // As the replay itself would be: a script that plans first learns it here.
-  if (report.whole.recorded === 0) throw nothingSelected(describeFilters(plan.options.filters));
+  if (report.whole.recorded === 0) throw nothingSelected(source, plan.options.filters);
   return { plan, leadIn, report, fidelity: statistics.figures(), playback: source };
 }
 
@@ -89,12 +92,24 @@ function dryRunParts(plan: ReplayPlan, leadIn: LeadIn, source: CaptureSource): D
   };
 }
 
-/** The document of a run with the facts of its plan. Fields that are unknown before the run are null. */
-export function dryRunDocument({ plan, leadIn, report, fidelity, playback }: DryRunOutcome): object {
+/**
+ * The document of a run with the facts of its plan. Fields that are unknown before the run are null.
+ * @param captureIdentity of the capture as it was opened
+ * @param thresholds that the run would be judged by
+ * @param looks that the run would be looked at by
+ */
+export function dryRunDocument(
+  outcome: DryRunOutcome,
+  captureIdentity: string,
+  thresholds: readonly Threshold[] = [],
+  looks: Looks | null = null,
+): object {
+  const { plan, leadIn, report, fidelity, playback } = outcome;
   const { options, overview, window } = plan;
   const { cappedAtNs } = report.whole;
   const { recorded, planned, recordedToPlanned, duplicates, unfiltered } = fidelity;
   const plannedPart = planDocument(plan);
+  const { multiplier, effectiveMultiplier } = countedMultipliers(outcome);
   return {
     ...UNKNOWN,
     schemaVersion: REPLAY_SCHEMA_VERSION,
@@ -102,9 +117,11 @@ export function dryRunDocument({ plan, leadIn, report, fidelity, playback }: Dry
     version: VERSION,
     ...plannedPart,
     ...windowsDocument(window, options.filters, playback),
+    shard: options.shard && { ...options.shard, planDigest: planDigest(plan, captureIdentity) },
     ...(cappedAtNs === null ? {} : { durationS: cappedAtNs / 1e9, endsWith: 'requests' }),
-    effectiveMultiplier: countedMultipliers(plan, report.whole).effectiveMultiplier,
-    reasons: countedReasons(plan, report.whole),
+    multiplier,
+    effectiveMultiplier,
+    reasons: countedReasons(outcome),
     notes: [],
     recorded: recorded.count + playback.filtered,
     selected: recorded.count,
@@ -125,9 +142,13 @@ export function dryRunDocument({ plan, leadIn, report, fidelity, playback }: Dry
       duplicateRatioExact: duplicates.exact,
     },
     connections: { ...unknownIn('connections'), policy: options.connections, openMax: report.connections },
-    slo: [],
+    slo: thresholds.map((threshold) => ({
+      ...sloState({ threshold, observed: null, ok: null }),
+      upperBound: null,
+    })),
     ...leadInDocument(leadIn),
-    bounds: { ...JUDGEMENT_BOUNDS, ...statedBounds(options) },
+    bounds: { ...JUDGEMENT_BOUNDS, ...boundsOfRun(plan, looks) },
+    untilSure: looks?.document(null) ?? null,
     options: describeReplayOptions(options, window),
     payloads: report.payloads,
   };
@@ -166,22 +187,24 @@ function unknownOf(type: z.ZodType): unknown {
 
 const UNKNOWN = unknownOf(replaySchema) as object;
 
+type CountedPlan = Pick<DryRunOutcome, 'plan' | 'report' | 'fidelity'>;
+
 /** What a counted plan is of what was recorded and seen, as the run itself will reckon it. */
-export function countedMultipliers(plan: ReplayPlan, { recorded, planned }: PlanCount): PlanMultipliers {
-  const { options, overview, scaling, window } = plan;
+export function countedMultipliers({ plan, report, fidelity }: CountedPlan): PlanMultipliers {
+  const { recorded, planned, cappedAtNs } = report.whole;
+  const { options, overview } = plan;
   return planMultipliers({
-    multiplier: askedMultiplier(plan),
+    ...reckoningOf(plan, { recorded: fidelity.recorded, planned, isCut: cappedAtNs !== null }),
     ...{ recorded, planned },
-    pace: playedPace(scaling, window),
     targetShare: options.targetShare,
     coverage: overview.coverage,
   });
 }
 
 /** For what of the plan alone a run of it is bound to be doubted. An empty one is told of in other words. */
-export function countedReasons(plan: ReplayPlan, count: PlanCount): Reason[] {
-  if (count.planned === 0) return [];
-  const bounds = { ...JUDGEMENT_BOUNDS, ...statedBounds(plan.options) };
-  const short = planShort(countedMultipliers(plan, count), bounds);
+export function countedReasons(counted: CountedPlan): Reason[] {
+  if (counted.report.whole.planned === 0) return [];
+  const bounds = { ...JUDGEMENT_BOUNDS, ...statedBounds(counted.plan.options) };
+  const short = planShort(countedMultipliers(counted), bounds);
   return short === null ? [] : [short];
 }

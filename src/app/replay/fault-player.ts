@@ -28,7 +28,7 @@ const LATE_NS = 0.25e9;
 
 const PURPOSE = {
   what: 'fault plan',
-  hint: 'See docs/dependency-faults.md for a whole plan.',
+  hint: 'See docs/guides/dependency-faults.md for a whole plan.',
 };
 
 /** One fault of a plan on the clock of a run. */

@@ -1,4 +1,4 @@
-import { LoadSeconds } from '../../analysis/autoscaling/load-seconds.ts';
+import { LoadSeconds } from '../../analysis/autoscaling/autoscaling.ts';
 import {
   type MonitoredPart,
   type MonitoredValues,
@@ -14,10 +14,10 @@ import { readyOffsetNs, type Send } from '../../core/run.ts';
 import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
 import type { ConnectionsDocument } from '../../documents/replay.ts';
-import { GENERATOR } from '../../monitors/generator.ts';
 import { Monitoring } from '../../monitors/monitoring.ts';
 import { type MonitorOptions, type MonitorSources, monitorSources } from '../../monitors/options.ts';
 import type { RecordedSeries } from '../../monitors/prometheus-api.ts';
+import { GENERATOR } from '../../monitors/source.ts';
 import type { StoredSeries } from '../../storage/runs/monitored.ts';
 import type { SqliteRunStore } from '../../storage/runs/store.ts';
 import { runAutoscaling } from './autoscaling.ts';

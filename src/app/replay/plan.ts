@@ -3,18 +3,19 @@ import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
-import type { JudgementBounds } from '../../documents/replay.ts';
+import type { ArrivalFigures, JudgementBounds } from '../../documents/replay.ts';
 import { describeFilters } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import { balanced } from '../../replay/plan/balance.ts';
 import { scalingDocument, scalingLines } from '../../replay/plan/describe-scaling.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/plan/forecast.ts';
+import type { FixedRate } from '../../replay/plan/rate.ts';
 import { Scaling } from '../../replay/plan/scaling.ts';
 import { RateCurve } from '../../replay/plan/stages.ts';
 import { chooseLayers, layeredArrivals } from '../../replay/plan/superpose.ts';
 import { type Warmup, warmupBefore } from '../../replay/plan/warmup.ts';
-import { type CaptureOverview, skipReasonOf } from '../../replay/window/capture.ts';
-import type { Playback } from '../../replay/window/playback.ts';
+import { arrivalsAlone, type CaptureOverview, skipReasonOf } from '../../replay/window/capture.ts';
+import { LONE_SEAM_US, type Playback } from '../../replay/window/playback.ts';
 import { chooseWindow, type ReplayWindow } from '../../replay/window/window.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { sessionOrderLines } from './document.ts';
@@ -42,10 +43,12 @@ export interface ReplayChoice extends Omit<ReplayPlan, 'forecast'> {
  * @throws AppError CAPTURE_EMPTY where nothing lies in them, OPTION_INVALID where the capture does not hold what is
  *   asked for
  */
-export function chooseReplay(opened: OpenedCapture, options: ReplayOptions): ReplayChoice {
+export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): ReplayChoice {
+  const options =
+    asked.rate === null ? asked : { ...asked, multiplier: multiplierOf(asked.rate, opened, asked) };
   const curve = new RateCurve(options.multiplier, options.stages);
   // The slowest that time passes decides how long a window may last.
-  const pace = options.scaling === 'compress' ? curve.min : 1;
+  const pace = options.scaling === 'compress' || options.rate !== null ? curve.min : 1;
   const chosen = chooseWindow(opened.overview, options.window, pace, curve.durationNs);
   assertScalable(options, chosen);
   const { overview, unexplained } = withinWindow(opened, chosen);
@@ -53,6 +56,19 @@ export function chooseReplay(opened: OpenedCapture, options: ReplayOptions): Rep
   const scaling = scalingOf(options, overview, source, chosen);
   const window = { ...chosen, plannedSpanNs: planEndOf(scaling, chosen).offsetNs };
   return { options, overview, window, scaling, source, unexplained };
+}
+
+/**
+ * What a rate is of what was recorded in the window, by its roll-ups. It foretells how far into the recording a run
+ * comes; a run reckons with what it read.
+ */
+function multiplierOf({ perSecond }: FixedRate, { overview }: OpenedCapture, options: ReplayOptions): number {
+  if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
+  const { parts, onceNs } = chooseWindow(overview, options.window, 1);
+  const once = { parts, loops: 1, durationNs: null };
+  const asRecorded = new Scaling({ ...options, scaling: 'compress', multiplier: 1, rate: null }, 1);
+  const { exchanges } = forecastOf(overview, once, asRecorded);
+  return (perSecond * Math.max(onceNs, LONE_SEAM_US * 1e3)) / 1e9 / Math.max(1, exchanges);
 }
 
 /** The choice with what it will ask of the target. */
@@ -68,7 +84,12 @@ export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forec
   const against = options.target === null ? '' : ` against ${options.target.url}`;
   const from = formatInstantUs(window.fromUs);
   const to = formatInstantUs(window.toUs - 1);
-  return `Plan: ${overview.name}${against} at ${options.multiplier}x, ${from} to ${to}`;
+  return `Plan: ${overview.name}${against} ${loadText(options)}, ${from} to ${to}`;
+}
+
+function loadText({ rate, concurrency, multiplier }: ReplayOptions): string {
+  if (rate !== null) return `at ${rate.perSecond} requests/s`;
+  return concurrency === null ? `at ${multiplier}x` : `with ${concurrency} in flight at all times`;
 }
 
 /** The rest of it. @param leadIn what is played before it, and counts as sent */
@@ -81,12 +102,14 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
   const { coverage } = overview;
   const pointers = options.shiftTime.map(({ pointer }) => pointer).join(', ');
   return linesOf(
-    `  ${countOf(forecast.exchanges, 'exchange')} in ${formatMs(spanMs)}, ${rate}`,
+    options.concurrency === null
+      ? `  ${countOf(forecast.exchanges, 'exchange')} in ${formatMs(spanMs)}, ${rate}`
+      : `  a closed loop of ${formatMs(spanMs)}: no scheduled latency and no verdict`,
     ceilingLines(plan, leadIn),
     leadIn.calibration !== null && `  calibration: ${calibrationText(leadIn.calibration)}`,
     leadIn.warmup !== null && `  warm-up: ${warmupText(leadIn.warmup)}`,
     windowLines(window, end, options.filters),
-    forecast.peakSecond !== null && peakLine(forecast.peakSecond, forecast),
+    forecast.peakSecond !== null && options.concurrency === null && peakLine(forecast.peakSecond, forecast),
     scalingLines(scaling, end, window, forecast, JUDGEMENT_BOUNDS.multiplierShare),
     sessionOrderLines(options, overview),
     coverage !== null &&
@@ -145,7 +168,7 @@ function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
 
 function peakLine(peakSecond: number, { recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string {
   const at = formatInstantUs(peakSecond * 1e6).slice(0, 19);
-  return `  peak second ${at}Z: ${recordedPeakPerSecond} recorded; at most ${plannedPeakPerSecond} planned`;
+  return `  busiest second by the clock, ${at}Z: ${recordedPeakPerSecond} recorded; the plan sends at most ${plannedPeakPerSecond} in any second`;
 }
 
 /** What a reader should know of a shard before it is played. */
@@ -216,6 +239,35 @@ export function askedMultiplier({ scaling, window, forecast, options }: ReplayPl
   return forecast.timesEach / scaling.coverageFactor / options.targetShare;
 }
 
+/** What of a plan was read, or played. */
+interface PlanReading {
+  readonly recorded: Pick<ArrivalFigures, 'count' | 'ratePerSecond'>;
+  readonly planned: number;
+  /** Ended before its time, by a stop or by the most requests that may be sent. */
+  readonly isCut: boolean;
+}
+
+/**
+ * The multiplier that was asked for, and the pace that what was planned is reckoned by. Of a rate, both are held
+ * against the recorded rate of what was read: its multiplier is reached where as many requests were planned as asked.
+ * Of a closed loop, it is what its load came to.
+ */
+export function reckoningOf(plan: ReplayPlan, { recorded, planned, isCut }: PlanReading) {
+  const { options, scaling, window, overview } = plan;
+  const { rate, concurrency } = options;
+  const { count, ratePerSecond } = recorded;
+  if (concurrency !== null && ratePerSecond !== null) {
+    const came = planned / (window.plannedSpanNs / 1e9) / ratePerSecond;
+    return { multiplier: came * (overview.coverage ?? 1), pace: (came * count) / Math.max(1, planned) };
+  }
+  if (rate === null || ratePerSecond === null || scaling.instants === null) {
+    return { multiplier: askedMultiplier(plan), pace: playedPace(scaling, window) };
+  }
+  const played = rate.perSecond / ratePerSecond;
+  const asked = isCut ? planned : scaling.instants.count;
+  return { multiplier: played * (overview.coverage ?? 1), pace: (played * count) / Math.max(1, asked) };
+}
+
 /** Recorded time that passes in a second of the run, on average. */
 export function playedPace(scaling: Scaling, window: ReplayWindow): number {
   return scaling.meanPace(planEndOf(scaling, window).playedUs);
@@ -244,13 +296,18 @@ export function leadInOf(plan: ReplayPlan, source: CaptureSource, capture: Captu
 }
 
 /** How many requests of it are expected. */
-export function requestsOf({ calibration, warmup }: LeadIn): number {
+function requestsOf({ calibration, warmup }: LeadIn): number {
   return (calibration?.plannedRequests ?? 0) + (warmup?.plannedExchanges ?? 0);
 }
 
 /** What --max-requests leaves to the judged part; null where nothing bounds it. */
 export function requestsLeft({ options }: ReplayPlan, leadIn: LeadIn): number | null {
   return options.maxRequests === null ? null : options.maxRequests - requestsOf(leadIn);
+}
+
+/** Requests of the judged part, as the plan tells them before it is read. */
+export function expectedRequests(plan: ReplayPlan, leadIn: LeadIn): number {
+  return Math.min(plan.forecast.plannedExchanges, requestsLeft(plan, leadIn) ?? Number.POSITIVE_INFINITY);
 }
 
 /**
@@ -297,7 +354,7 @@ export interface CalibrationPlan {
  * @param plan of the run it precedes
  * @param capture as it was opened
  */
-export function calibrationPlanOf(
+function calibrationPlanOf(
   plan: ReplayPlan,
   warmup: Warmup | null,
   capture: CaptureSource,
@@ -324,6 +381,8 @@ export function atOnce(options: ReplayOptions): ReplayOptions {
     multiplier: 1,
     stages: null,
     scaling: 'compress',
+    rate: null,
+    concurrency: null,
     perturb: [],
     startAtUs: null,
     sessionOrder: 'open',

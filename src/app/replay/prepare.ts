@@ -2,7 +2,16 @@ import { readFileSync } from 'node:fs';
 import { isOwnMetric, parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems } from '../../core/errors.ts';
-import { type Asked, askedFor, readOptions, resolveOptions, text, value } from '../../core/options.ts';
+import { parseAddedHeader, type Secrets } from '../../core/headers.ts';
+import {
+  type Asked,
+  askedFor,
+  grouped,
+  readOptions,
+  resolveOptions,
+  text,
+  value,
+} from '../../core/options.ts';
 import type { Logger } from '../../core/ports.ts';
 import { countOf } from '../../core/units.ts';
 import {
@@ -17,8 +26,8 @@ import {
   type ReplayOptions,
   resolveReplayOptions,
 } from '../../replay/options/replay-options.ts';
-import { parseAddedHeader, type Secrets } from '../../replay/request/build.ts';
 import type { Target } from '../../replay/target.ts';
+import { TELEMETRY_OPTIONS, type TelemetryOptions, telemetryOptionsOf } from '../../telemetry/options.ts';
 import { encryptionKeyOption, type OpenedCapture } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
 import { entryUrl } from '../package.ts';
@@ -28,10 +37,11 @@ import { checkerOf, isCheckImplied } from './document.ts';
 import { type FaultPlan, readFaultPlan, withFaults } from './fault-player.ts';
 import { type LeadIn, leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
 import type { ReplayRunParts } from './run.ts';
+import { looksOf } from './until-sure.ts';
 
 /** Where a run is kept, and what opens its capture. */
-const KEEPING_OPTIONS = {
-  out: text('--out <directory>', 'directory of the run (default: runs/<run id>)'),
+const KEEPING_OPTIONS = grouped('Where the run is kept', {
+  out: text('-o, --out <directory>', 'directory of the run (default: runs/<run id>)'),
   faults: text('--faults <file>', 'plan of failures of dependencies (YAML), applied by reprise faults'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
   capacity: value(
@@ -40,15 +50,21 @@ const KEEPING_OPTIONS = {
     ratePerReplicaOf,
   ),
   ...VERDICT_OPTIONS,
-};
+});
 
 /** Everything that can be asked of a replay and of where it is kept. */
-export const RUN_OPTIONS = { ...REPLAY_OPTIONS, ...MONITOR_OPTIONS, ...KEEPING_OPTIONS };
+export const RUN_OPTIONS = {
+  ...REPLAY_OPTIONS,
+  ...MONITOR_OPTIONS,
+  ...TELEMETRY_OPTIONS,
+  ...KEEPING_OPTIONS,
+};
 
 /** What will be done, and where it is kept. */
 export interface RunOptions extends VerdictRequest {
   readonly options: ReplayOptions;
   readonly monitors: MonitorOptions;
+  readonly telemetry: TelemetryOptions;
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly encryptionKeyFile: string | null;
@@ -92,12 +108,31 @@ export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPromethe
     const reason = '--shard cannot be combined with --history: a shard is no whole test';
     throw new AppError('OPTION_INVALID', reason, { hint: 'Give --history to merge.' });
   }
+  if (keeping.faults !== null && options.concurrency !== null) {
+    throw new AppError('OPTION_INVALID', '--concurrency cannot be combined with --faults', {
+      hint: 'Faults are judged by objectives, and a closed loop has no verdict. Use --rate.',
+    });
+  }
+  if (keeping.faults !== null && options.untilSure) {
+    throw new AppError('OPTION_INVALID', '--faults cannot be combined with --until-sure', {
+      hint: 'A run that ends early may end before its faults. Leave --until-sure out.',
+    });
+  }
   if (keeping.faults !== null && options.shard !== null) {
     throw new AppError('OPTION_INVALID', '--faults cannot be combined with --shard', {
       hint: 'Each shard would apply the plan; set faults by hand with reprise faults add.',
     });
   }
-  return { options, monitors, ...keeping };
+  return { options, monitors, telemetry: resolveTelemetry(asked), ...keeping };
+}
+
+/** @throws AppError OPTION_INVALID listing every problem */
+function resolveTelemetry(asked: Asked<typeof RUN_OPTIONS>): TelemetryOptions {
+  const problems = new Problems();
+  const read = readOptions(TELEMETRY_OPTIONS, askedFor(TELEMETRY_OPTIONS, asked), problems);
+  const telemetry = telemetryOptionsOf(read, problems, (text, what) => parseAddedHeader(text, SECRETS, what));
+  problems.throwIfAny();
+  return telemetry;
 }
 
 /** @throws AppError OPTION_INVALID listing every problem */
@@ -111,7 +146,7 @@ function resolveMonitors(asked: Asked<typeof RUN_OPTIONS>, asksPrometheus: boole
 }
 
 /** @throws AppError OPTION_INVALID for an objective on a stage that the run has not */
-function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Threshold[] {
+export function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Threshold[] {
   const thresholds = parseSlo(slo, objectiveNames(monitors));
   const count = stages?.length ?? 1;
   for (const { expression, slice } of thresholds) {
@@ -131,7 +166,16 @@ export function faultPlanOf(file: string, { window }: ReplayPlan, { warmup }: Le
 
 /** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
 export function runPartsOf(
-  { options, monitors, out, encryptionKeyFile, capacity, faults: faultFile, ...verdict }: RunOptions,
+  {
+    options,
+    monitors,
+    telemetry,
+    out,
+    encryptionKeyFile,
+    capacity,
+    faults: faultFile,
+    ...verdict
+  }: RunOptions,
   opened: OpenedCapture,
   {
     choice,
@@ -151,7 +195,9 @@ export function runPartsOf(
     thresholds: faults === null ? objectives : withFaults(objectives, faults),
     objectives,
     faults,
+    looks: looksOf(plan, leadIn, objectives),
     monitors,
+    telemetry,
     ratePerReplica: capacity,
     unexplained: choice.unexplained,
     captureIdentity: opened.identity,

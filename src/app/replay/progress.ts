@@ -14,13 +14,17 @@ import type { ReplayDocument } from '../../documents/replay.ts';
 const SECOND_MS = 1_000;
 /** Interval between progress lines when the output is not a terminal. */
 const LINE_MS = 10_000;
+/** A line is shorter than this, so that no terminal wraps it. */
+const COLUMNS = 80;
 
-export interface ReplayProgressParts {
+interface ReplayProgressParts {
   readonly position: () => RunPosition;
   /** From the start, nanoseconds: what is played before the judged part, and everything. */
   readonly warmupNs: number;
   readonly plannedNs: number;
   readonly calibrates: boolean;
+  /** Objectives as they stand; left out where none is judged. */
+  readonly slo?: () => SecondEvent['slo'];
   readonly reporter: ReplayReporter;
 }
 
@@ -67,7 +71,8 @@ export class ReplayProgress {
     const { reporter, position } = this.#parts;
     if (reporter.event === undefined) return;
     const pulse = this.#told.take(position());
-    reporter.event(secondEvent(this.#phase(pulse), pulse, this.#leftNs(pulse.elapsedNs)));
+    const slo = this.#parts.slo?.() ?? [];
+    reporter.event(secondEvent(this.#phase(pulse), pulse, slo, this.#leftNs(pulse.elapsedNs)));
   }
 
   #show(): void {
@@ -80,27 +85,35 @@ export class ReplayProgress {
   #line(pulse: Pulse): string {
     this.#failed += pulse.errors;
     this.#refused += pulse.refused;
-    const rate = (count: number) =>
-      pulse.spanNs > 0 ? `${((count / pulse.spanNs) * 1e9).toFixed(1)}/s` : '–';
+    const { elapsedNs, spanNs, latencyMs, waiting, inFlight, lagP99Us } = pulse;
+    const rate = (count: number) => (spanNs > 0 ? `${((count / spanNs) * 1e9).toFixed(1)}/s` : '–');
+    const ms = (value: number | null) => (value === null ? '–' : formatMs(value));
     const phase = this.#phase(pulse);
-    return [
+    const needed = [
       ...(phase === 'calibration' || phase === 'warmup' ? [phase] : []),
-      formatMs(pulse.elapsedNs / 1e6),
-      `offered ${rate(pulse.offered)}`,
-      `achieved ${rate(pulse.achieved)}`,
-      `in flight ${pulse.inFlight}`,
-      ...(pulse.waiting > 0 ? [`waiting for their connection ${pulse.waiting}`] : []),
-      `lag p99 ${pulse.lagP99Us === null ? '–' : formatMs(pulse.lagP99Us / 1e3)}`,
+      formatMs(elapsedNs / 1e6),
+      rate(pulse.achieved),
+      `p50 ${ms(latencyMs.p50)} p95 ${ms(latencyMs.p95)}`,
       `errors ${this.#failed}`,
+    ];
+    // As many as there is room for.
+    const more = [
       ...(this.#refused > 0 ? [`refused ${this.#refused}`] : []),
-      this.#outlook(phase, pulse.elapsedNs),
-    ].join('  ');
+      ...(waiting > 0 ? [`waiting ${waiting}`] : []),
+      `in flight ${inFlight}`,
+      `due ${rate(pulse.offered)}`,
+      `late p99 ${ms(lagP99Us === null ? null : lagP99Us / 1e3)}`,
+    ];
+    const outlook = this.#outlook(phase, elapsedNs);
+    const lineOf = (parts: readonly string[]) => [...needed, ...parts, outlook].join('  ');
+    const fits = more.findIndex((_, at) => lineOf(more.slice(0, at + 1)).length >= COLUMNS);
+    return lineOf(fits < 0 ? more : more.slice(0, fits));
   }
 
   #outlook(phase: ReplayPhase, elapsedNs: number): string {
-    if (phase === 'drain') return 'waiting for the last answers';
+    if (phase === 'drain') return 'waiting for answers';
     const leftNs = this.#leftNs(elapsedNs);
-    return leftNs > 0 ? `ETA ${formatMs(leftNs / 1e6)}` : 'over the plan, and not everything is sent';
+    return leftNs > 0 ? `ETA ${formatMs(Math.ceil(leftNs / 1e9) * 1e3)}` : 'not all sent yet';
   }
 
   #phase({ elapsedNs, waiting }: Pick<Pulse, 'elapsedNs' | 'waiting'>): ReplayPhase {
@@ -128,7 +141,7 @@ export interface ReplayReporter {
   readonly event?: ((event: ReplayEvent) => void) | undefined;
 }
 
-export function secondEvent(phase: ReplayPhase, pulse: Pulse, leftNs: number): SecondEvent {
+function secondEvent(phase: ReplayPhase, pulse: Pulse, slo: SecondEvent['slo'], leftNs: number): SecondEvent {
   const { elapsedNs, spanNs, ...counts } = pulse;
   return {
     event: 'second',
@@ -136,6 +149,7 @@ export function secondEvent(phase: ReplayPhase, pulse: Pulse, leftNs: number): S
     elapsedS: seconds(elapsedNs),
     spanS: seconds(spanNs),
     ...counts,
+    slo,
     etaS: seconds(leftNs),
   };
 }

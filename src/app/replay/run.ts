@@ -5,9 +5,11 @@ import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { monitoredPartOf } from '../../analysis/run/monitored.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
-import { summariseReplay } from '../../analysis/run/summary.ts';
+import { sloState, summariseReplay } from '../../analysis/run/summary.ts';
+import { sloSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
+import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
@@ -16,6 +18,7 @@ import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
 import type { FaultsDocument } from '../../documents/faults.ts';
 import type { MonitorsDocument } from '../../documents/monitors.ts';
+import type { TelemetryDocument } from '../../documents/parts.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { CpuThrottle } from '../../monitors/host.ts';
 import { describeMonitors, type MonitorOptions } from '../../monitors/options.ts';
@@ -24,6 +27,7 @@ import { ReplayEngine } from '../../replay/engine/engine.ts';
 import { resolveHost } from '../../replay/guard.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { scalingCountLines, scalingDocument } from '../../replay/plan/describe-scaling.ts';
+import type { TracedHeaders } from '../../replay/plan/plan.ts';
 import { stageEndsOf } from '../../replay/plan/stages.ts';
 import type { Warmup } from '../../replay/plan/warmup.ts';
 import { timeShiftCountLines } from '../../replay/request/shift-time.ts';
@@ -33,6 +37,8 @@ import type { Playback } from '../../replay/window/playback.ts';
 import { removeOlderRuns } from '../../storage/runs/retention.ts';
 import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
+import { RunTelemetry } from '../../telemetry/exporter.ts';
+import { describeTelemetry, type TelemetryOptions } from '../../telemetry/options.ts';
 import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict, makeReady, type VerdictRequest } from '../verdict-outputs.ts';
@@ -42,6 +48,7 @@ import {
   checkDocument,
   connectionLines,
   connectionsDocument,
+  requireComparableAnswers,
   sessionOrderCountLines,
   waitsForOf,
 } from './document.ts';
@@ -49,16 +56,16 @@ import { type FaultPlan, FaultPlayer, faultPlanLines } from './fault-player.ts';
 import { RunMonitors } from './monitors.ts';
 import {
   askedMultiplier,
+  expectedRequests,
   type LeadIn,
   planLines,
   planTitle,
-  playedPace,
   type ReplayPlan,
-  requestsLeft,
-  statedBounds,
+  reckoningOf,
 } from './plan.ts';
 import { ReplayProgress, type ReplayReporter } from './progress.ts';
 import { playedShardLines, ShardWatch, waitToPrepare } from './shard.ts';
+import { boundsOfRun, lookingOn, looksNote, needLines, spanNsOf } from './until-sure.ts';
 import { playedLines, unfilteredLines, windowsDocument } from './windows.ts';
 
 export interface ReplayRunParts extends LeadIn {
@@ -71,6 +78,8 @@ export interface ReplayRunParts extends LeadIn {
   readonly objectives: readonly Threshold[];
   /** What of its dependencies is to fail; null for nothing. */
   readonly faults: FaultPlan | null;
+  /** The looks at it while it lasts; null for a run that is played to its end. */
+  readonly looks: Looks | null;
   /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
   readonly unexplained: number | null;
   /** Equal for copies of one capture. */
@@ -80,6 +89,7 @@ export interface ReplayRunParts extends LeadIn {
   readonly out: string | null;
   readonly verdict: VerdictRequest;
   readonly monitors: MonitorOptions;
+  readonly telemetry: TelemetryOptions;
   /** What one replica carries, requests a second; null where nobody said. */
   readonly ratePerReplica: number | null;
   /** Entry files of the threads that keep time and send. */
@@ -88,6 +98,8 @@ export interface ReplayRunParts extends LeadIn {
   readonly listen: () => StopSource;
   readonly reporter: ReplayReporter;
   readonly logger: Logger;
+  /** How long the beginning of the judged part is that monitors leave out: the lead-in of a search's step. */
+  readonly leadInNs?: number;
   /** Told of what is judged while the run lasts; left out where nobody follows it. */
   readonly rows?: RunRows | undefined;
 }
@@ -122,9 +134,11 @@ export interface ReplayRunResult {
 export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult> {
   const { plan, reporter, warmup } = parts;
   makeReady(parts.verdict);
+  requireComparableAnswers(plan, parts.thresholds, parts.source);
   const runId = newRunId();
   const replayOf = replayMaker(runId, parts);
-  const replay = replayOf(plan, parts.source, warmup);
+  const telemetry = telemetryOf(runId, parts, () => replay);
+  const replay: Replay = replayOf(plan, parts.source, warmup, telemetry?.traced);
   await replay.check();
   const player = parts.faults && new FaultPlayer(parts.faults, runId, systemClock, parts.logger);
   await player?.check();
@@ -139,6 +153,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     reporter.note(
       planTitle(plan),
       ...planLines(plan, parts),
+      ...needLines(plan, parts, parts.thresholds, parts.looks),
       ...failing,
       `Run ${runId}, kept in ${directory}`,
     );
@@ -156,12 +171,15 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     }
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const sentBefore = calibrated?.planned ?? 0;
-    const finished = await play({ replay, store, player }, interruption.signal, sentBefore, parts);
+    const played = await play({ replay, store, player, telemetry }, interruption.signal, sentBefore, parts);
+    const finished = plan.options.concurrency === null ? played : closedLoopOf(played);
     const run = runOf(facts, finished.outcome);
     const calibrationDocument = calibrated?.document ?? null;
     const document = documentOf(run, parts, finished, interruption.received, calibrationDocument);
     store.seal(run, totalsOf(finished.figures), document);
-    reporter.note(...deliverVerdict(runOutcome(document, runView(document)), directory, parts.verdict));
+    reporter.note(
+      ...deliverVerdict(runOutcome(document, runView(document, directory)), directory, parts.verdict),
+    );
     const { end } = finished.outcome;
     // One that came to nothing is no reason to let a good one go.
     if (end.kind === 'complete') retainRuns(directory, parts);
@@ -183,13 +201,19 @@ export function replayMaker(
   }: Pick<ReplayRunParts, 'target' | 'logger' | 'createChecker' | 'threads'> &
     Partial<Pick<ReplayRunParts, 'faults'>>,
 ) {
-  return (plan: ReplayPlan, source: CaptureSource, warmup: Warmup | null = null): Replay =>
+  return (
+    plan: ReplayPlan,
+    source: CaptureSource,
+    warmup: Warmup | null = null,
+    traced?: TracedHeaders,
+  ): Replay =>
     new Replay({
       runId,
       ...plan,
       target,
       source,
       warmup,
+      traced,
       faults: faults?.faults ?? [],
       createEngine: (options) =>
         new ReplayEngine(options, {
@@ -204,44 +228,107 @@ export function replayMaker(
     });
 }
 
+/** Exports a run while it lasts; null where nothing is to be exported. */
+function telemetryOf(
+  id: string,
+  { telemetry: options, target, verdict }: ReplayRunParts,
+  replay: () => Replay,
+): RunTelemetry | null {
+  if (options.receivers.length === 0) return null;
+  return new RunTelemetry({
+    options,
+    run: {
+      id,
+      version: VERSION,
+      name: verdict.name,
+      server: { address: target.socketPath ?? target.hostname, port: target.port },
+    },
+    clock: systemClock,
+    startNs: () => replay().startNs,
+    inFlight: () => replay().position().inFlight,
+  });
+}
+
 export interface Finished {
   readonly outcome: ReplayOutcome;
   readonly figures: RunFigures;
   readonly monitors: MonitorsDocument;
   readonly autoscaling: AutoscalingDocument | null;
   readonly throttled: boolean | null;
+  /** Null where nothing was exported. */
+  readonly telemetry: TelemetryDocument | null;
   /** Null for a run that is the whole plan. */
   readonly shard: ShardDocument | null;
   /** Null where nothing was to fail. */
   readonly faults: FaultsDocument | null;
 }
 
-/** What a run that was stopped had not read of its plan. */
-const NOT_COUNTED = { recorded: 0, planned: 0, toTheEnd: false } as const;
+/** A closed loop has no plan: what was sent is all that was to be sent, and when. */
+function closedLoopOf(finished: Finished): Finished {
+  const { fidelity } = finished.figures;
+  const figures = { ...finished.figures, fidelity: { ...fidelity, planned: fidelity.sent, ksGaps: null } };
+  return { ...finished, figures };
+}
+
+type Counting = Required<Pick<ReplayListener, 'recorded' | 'planned' | 'ended'>>;
+
+function countingOf(statistics: RunStatistics): Counting {
+  return {
+    recorded: (row) => statistics.addRecorded(row),
+    planned: (row, intendedOffsetNs) => statistics.addPlanned(row, intendedOffsetNs),
+    ended: (sends) => statistics.addSends(sends),
+  };
+}
+
+/** Counts what was read once it is known to have been sent: a closed loop may never send what it read ahead. */
+function countingSent(counting: Counting): Counting {
+  // In the order of the recording; no more than is read ahead.
+  const read: { readonly isPlanned: boolean; readonly count: () => void }[] = [];
+  return {
+    recorded: (row) => void read.push({ isPlanned: false, count: () => counting.recorded(row) }),
+    planned: (row, intendedOffsetNs) => {
+      read.push({ isPlanned: true, count: () => counting.planned(row, intendedOffsetNs) });
+    },
+    ended: (sends) => {
+      // They were begun in the order in which they were read.
+      for (let left = sends.length; left > 0; ) {
+        const next = read.shift();
+        if (next === undefined) break;
+        next.count();
+        if (next.isPlanned) left -= 1;
+      }
+      counting.ended(sends);
+    },
+  };
+}
 
 /** What plays a run. */
 interface Played {
   readonly replay: Replay;
   readonly store: SqliteRunStore;
   readonly player: FaultPlayer | null;
+  readonly telemetry: RunTelemetry | null;
 }
 
 /** @param sentBefore requests of the calibration */
 async function play(
-  { replay, store, player }: Played,
+  { replay, store, player, telemetry }: Played,
   signal: AbortSignal,
   sentBefore: number,
   parts: ReplayRunParts,
 ): Promise<Finished> {
   const { plan, reporter, source, warmup, captureIdentity, thresholds, target } = parts;
-  const { rows, objectives, faults } = parts;
+  const { objectives, faults, looks, leadInNs } = parts;
   const warmupNs = warmup?.spanNs ?? 0;
   const stageEndsNs = stageEndsOf(plan.options.stages);
   const windows = faults?.faults ?? [];
   const judged = { thresholds, stageEndsNs, faults: windows };
   const statistics = new RunStatistics(warmupNs, waitsForOf(plan.options), judged);
-  const isCompared = plan.options.check !== null;
-  const failing = new FaultStatistics(windows, warmupNs, { objectives, isCompared });
+  const all = countingOf(statistics);
+  const counting = plan.options.concurrency === null ? all : countingSent(all);
+  const followers = [counting, parts.rows, telemetry, lookingOn(looks, { statistics, replay, warmupNs })];
+  const asked = { objectives, isCompared: plan.options.check !== null };
+  const failing = new FaultStatistics(windows, warmupNs, asked);
   source.hear((offsetUs) => statistics.fidelity.addInWindow(offsetUs));
   const { shard } = plan.options;
   const watch = shard === null ? null : new ShardWatch();
@@ -251,30 +338,28 @@ async function play(
     startNs: () => replay.startNs,
   });
   const progress = new ReplayProgress({
+    ...{ warmupNs, calibrates: false, reporter },
     position: () => replay.position(),
-    warmupNs,
     plannedNs: warmupNs + plan.window.plannedSpanNs,
-    calibrates: false,
-    reporter,
+    slo: () => sloSoFar(thresholds, statistics.soFar()).map(sloState),
   });
   try {
     monitors.begin();
+    telemetry?.begin();
     await player?.begin(() => replay.position().elapsedNs);
     const outcome = await replay.run(
       {
         whole: watch?.fidelity,
-        recorded: (row) => statistics.addRecorded(row),
+        recorded: counting.recorded,
         planned: (row, intendedOffsetNs) => {
-          statistics.addPlanned(row, intendedOffsetNs);
-          rows?.planned(row, intendedOffsetNs);
+          for (const each of followers) each?.planned(row, intendedOffsetNs);
         },
         ended: (sends) => {
-          statistics.addSends(sends);
+          for (const each of followers) each?.ended(sends);
           failing.addSends(sends);
           progress.add(sends);
           monitors.noteSends(sends);
           store.append(sends);
-          rows?.ended(sends);
         },
         checked: (sends) => {
           statistics.addChecks(sends);
@@ -287,11 +372,10 @@ async function play(
     );
     await player?.end();
     const isWhole = outcome.end.kind === 'complete';
-    await monitors.end(isWhole);
-    if (!isWhole) statistics.addUnread(NOT_COUNTED);
-    const figures = statistics.figures();
+    await Promise.all([monitors.end(isWhole), telemetry?.end()]);
+    const figures = statistics.figures(isWhole);
     const monitored = await monitors.read({
-      ...{ ...monitoredPartOf(warmupNs, plan.window.plannedSpanNs, figures), stageEndsNs },
+      ...{ ...monitoredPartOf(warmupNs, spanNsOf(plan, outcome, figures), figures, leadInNs), stageEndsNs },
       windows: plan.window.parts,
       byAddress: outcome.health.connections.byAddress,
     });
@@ -301,14 +385,13 @@ async function play(
       monitors: monitored.document,
       autoscaling: monitored.autoscaling,
       throttled: throttle.throttled(),
+      telemetry: telemetry?.document() ?? null,
       faults: player?.document(failing.figures(), isWhole) ?? null,
-      shard:
-        shard === null || watch === null
-          ? null
-          : watch.document(shard, plan, captureIdentity, statistics.statusMix),
+      shard: shard && (watch?.document(shard, plan, captureIdentity, statistics.statusMix) ?? null),
     };
   } catch (thrown) {
     monitors.stop();
+    telemetry?.stop();
     // Left unsealed on purpose: its rows can be read, and it says that it never came to its end.
     store.close();
     throw thrown;
@@ -320,7 +403,7 @@ async function play(
 
 function factsOf(
   id: string,
-  { plan, target, verdict, monitors, faults }: ReplayRunParts,
+  { plan, target, verdict, monitors, telemetry, faults }: ReplayRunParts,
 ): Omit<Run, 'startedAtUs' | 'endedAtUs'> {
   return {
     id,
@@ -330,6 +413,7 @@ function factsOf(
     options: {
       ...describeReplayOptions(plan.options, plan.window),
       ...describeMonitors(monitors),
+      ...(telemetry.receivers.length > 0 && describeTelemetry(telemetry)),
       name: verdict.name,
       ...(faults !== null && { faults: faults.faults.map(({ stated }) => stated) }),
     },
@@ -343,19 +427,30 @@ function runOf(facts: Omit<Run, 'startedAtUs' | 'endedAtUs'>, { health }: Replay
 
 function documentOf(
   run: Run,
-  { plan, source, thresholds, unexplained, warmup }: ReplayRunParts,
-  { outcome, figures, monitors, autoscaling, throttled, shard, faults }: Finished,
+  parts: ReplayRunParts,
+  { outcome, figures, monitors, autoscaling, throttled, shard, faults, telemetry }: Finished,
   signal: string | null,
   calibration: CalibrationDocument | null,
 ): ReplayDocument {
+  const { plan, source, thresholds, unexplained, warmup, looks } = parts;
   const { health, audit, end } = outcome;
+  const untilSure = looks?.document(outcome.endedEarly) ?? null;
+  const before = figures.warmup.planned + (calibration?.sent ?? 0);
   const summary = summariseReplay({
     run,
     figures,
     thresholds,
-    multiplier: askedMultiplier(plan),
+    ...reckoningOf(plan, {
+      recorded: figures.fidelity.recorded,
+      planned: figures.planned,
+      isCut:
+        end.kind !== 'complete' ||
+        outcome.endedEarly ||
+        before + figures.planned >= (plan.options.maxRequests ?? Number.POSITIVE_INFINITY),
+    }),
     scaling: plan.options.scaling,
-    pace: playedPace(plan.scaling, plan.window),
+    concurrency: plan.options.concurrency,
+    expectedRequests: expectedRequests(plan, parts) / (plan.options.shard?.count ?? 1),
     targetShare: plan.options.targetShare,
     skipped: audit.skipped,
     filtered: source.filtered,
@@ -379,7 +474,7 @@ function documentOf(
       },
     },
     interrupted: interruptedBy(end, signal),
-    bounds: statedBounds(plan.options),
+    bounds: boundsOfRun(plan, looks),
     check: checkDocument(plan.options.check, figures.check ?? null, outcome.ignored),
     calibration,
     faults: faults?.faults,
@@ -391,6 +486,8 @@ function documentOf(
   const { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests } = audit;
   return {
     ...summary,
+    notes: untilSure === null ? summary.notes : [looksNote(untilSure), ...summary.notes],
+    untilSure,
     ...windowsDocument(plan.window, plan.options.filters, source),
     scalingPlan: { ...scalingDocument(plan.scaling, plan.window, plan.forecast), counts: outcome.scaling },
     audit: { unreplayableByReason, maskedHeaders, maskedQueryKeys, maskedRequests },
@@ -401,6 +498,7 @@ function documentOf(
     faults,
     merged: null,
     monitors,
+    telemetry,
     autoscaling,
     timeShift: outcome.timeShift,
     sessionOrder: {
@@ -419,7 +517,7 @@ function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
 /** What is known of a run before anything is sent. */
 function startEvent(run: string, directory: string, parts: ReplayRunParts): StartEvent {
   const { plan, target, warmup } = parts;
-  const { options, forecast, overview, window } = plan;
+  const { options, overview, window } = plan;
   return {
     event: 'start',
     schemaVersion: EVENTS_SCHEMA_VERSION,
@@ -430,10 +528,7 @@ function startEvent(run: string, directory: string, parts: ReplayRunParts): Star
     target: target.url,
     multiplier: askedMultiplier(plan),
     scaling: options.scaling,
-    plannedRequests: Math.min(
-      forecast.plannedExchanges,
-      requestsLeft(plan, parts) ?? Number.POSITIVE_INFINITY,
-    ),
+    plannedRequests: expectedRequests(plan, parts),
     plannedS: window.plannedSpanNs / 1e9,
     warmupS: (warmup?.spanNs ?? 0) / 1e9,
     calibrates: options.calibrateMs !== null,
@@ -446,7 +541,7 @@ export function summaryLines(
   { plan, source }: Pick<ReplayRunParts, 'plan' | 'source'>,
 ): string[] {
   return [
-    ...viewText(runView(document), 'brief'),
+    ...viewText(runView(document, directory), 'brief'),
     ...unfilteredLines(figures.fidelity),
     ...playedLines(plan.window, source),
     ...scalingCountLines(outcome.scaling),

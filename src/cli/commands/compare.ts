@@ -1,17 +1,29 @@
 import { Command } from 'commander';
-import { comparisonPage, comparisonView } from '../../analysis/compare/view.ts';
+import { comparisonPage } from '../../analysis/compare/page.ts';
+import { comparisonScreen } from '../../analysis/compare/screen.ts';
+import { comparisonView } from '../../analysis/compare/view.ts';
 import { comparisonOutcome } from '../../analysis/outcome/outcome.ts';
+import { verdictLines } from '../../analysis/render/screen.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from '../../app/compare.ts';
 import { lastPassOf } from '../../app/history.ts';
 import { pageAssets } from '../../app/package.ts';
 import { makeReady, VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
 import { AppError, Problems } from '../../core/errors.ts';
-import { choice, readOptions, text, toggle } from '../../core/options.ts';
+import { choice, type ResolvedOptions, readOptions, text, toggle } from '../../core/options.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions, askedOf } from '../options.ts';
-import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
+import {
+  calledAs,
+  DETAIL_OPTIONS,
+  type DocumentForms,
+  detailed,
+  formOption,
+  outputsOf,
+  SHOWN_ZONE,
+  writeOutputs,
+} from '../output.ts';
 import { terminal } from '../terminal.ts';
 
 const OUTPUTS = {
@@ -21,17 +33,23 @@ const OUTPUTS = {
 };
 const FORMS = ['html', 'md'] as const;
 const VERDICT_OUTPUT = {
-  output: VERDICT_OPTIONS.output,
-  baseline: choice('--baseline <which>', 'compare RUN with the last run of its test that passed', [
+  ciReport: VERDICT_OPTIONS.ciReport,
+  baseline: choice('--baseline <which>', 'compare with the last run of the same test that passed', [
     'last-pass',
   ]),
-  history: text('--history <file>', 'the history that knows the baseline'),
+  history: text('--history <file>', 'history file (replay --history) to find the baseline in'),
+  tz: SHOWN_ZONE,
 };
-const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS, ...VERDICT_OUTPUT };
+const OPTIONS = { ...OUTPUTS, ...COMPARE_OPTIONS, ...VERDICT_OUTPUT, ...DETAIL_OPTIONS };
+
+const COMMON = [
+  ...(['baseline', 'history', 'floor', 'detect', 'allowDifferences'] as const),
+  ...(['html', 'md', 'json', 'ciReport', 'verbose'] as const),
+];
 
 /** `reprise compare A B`: what B has become, held against A. */
 export function compareCommand(): Command {
-  return addOptions(new Command('compare'), OPTIONS)
+  return addOptions(new Command('compare'), OPTIONS, COMMON)
     .description(
       'Say whether B is better or worse than A: two runs, a run and its recording, or two profiles.',
     )
@@ -41,14 +59,15 @@ export function compareCommand(): Command {
       const asked = askedOf(command, OPTIONS);
       const problems = new Problems();
       const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
-      const { output, baseline, history } = readOptions(VERDICT_OUTPUT, asked, problems);
+      const { ciReport, baseline, history, tz } = readOptions(VERDICT_OUTPUT, asked, problems);
+      const detail = readOptions(DETAIL_OPTIONS, asked, problems);
       const options = resolveCompareOptions(asked, problems);
-      makeReady({ output, history: null });
+      makeReady({ ciReport, history: null });
       const [a, b] = baseline === null ? bothOf(first, second) : [baselineOf(first, second, history), first];
       const document = await compareNamed(a, b, options);
-      const outcome = comparisonOutcome(document, comparisonView(document));
-      terminal.note(...writeVerdict(outcome, { output }, process.env));
-      writeOutputs(comparisonForms(document), outputs, terminal);
+      const outcome = comparisonOutcome(document, comparisonView(document, tz));
+      terminal.note(...writeVerdict(outcome, { ciReport }, process.env));
+      writeOutputs(comparisonForms(document, tz, detail), outputs, terminal);
       if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;
       if (document.verdict === 'INCONCLUSIVE') process.exitCode = EXIT.inconclusive;
     });
@@ -71,13 +90,23 @@ function baselineOf(run: string, another: string | undefined, history: string | 
   });
 }
 
-export function comparisonForms(document: ComparisonDocument): DocumentForms<(typeof FORMS)[number]> {
+export function comparisonForms(
+  document: ComparisonDocument,
+  timeZone = 'UTC',
+  detail: ResolvedOptions<typeof DETAIL_OPTIONS> = { quiet: false, verbose: true },
+): DocumentForms<(typeof FORMS)[number]> {
+  const view = comparisonView(document, timeZone, calledAs());
   return {
     json: document,
-    text: () => viewText(comparisonView(document)),
+    text: () =>
+      detailed(detail, {
+        verdict: () => verdictLines(view),
+        screen: () => comparisonScreen(document, view, timeZone),
+        all: () => viewText(view),
+      }),
     rendered: {
-      html: { called: 'page', render: () => comparisonPage(document, pageAssets()) },
-      md: { called: 'Markdown', render: () => viewMarkdown(comparisonView(document)) },
+      html: { called: 'page', render: () => comparisonPage(document, pageAssets(), timeZone) },
+      md: { called: 'Markdown', render: () => viewMarkdown(view) },
     },
   };
 }

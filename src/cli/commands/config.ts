@@ -21,7 +21,7 @@ interface Setting {
 }
 
 const PRINT_OPTIONS = {
-  origin: toggle('--origin', 'show the origin of each value'),
+  showOrigin: toggle('--show-origin', 'show the origin of each value'),
   json: toggle('--json', 'print one JSON document'),
 };
 
@@ -33,10 +33,10 @@ export function configCommand(entries: readonly CommandEntry[]): Command {
     .allowUnknownOption()
     .action(async (line: string[], _: object, command: Command) => {
       const { config: file } = command.optsWithGlobals<{ config?: string }>();
-      const { origin, json } = optionsOf(command, PRINT_OPTIONS);
+      const { showOrigin, json } = optionsOf(command, PRINT_OPTIONS);
       const found = await settingsOf(entries, file === undefined ? line : ['--config', file, ...line]);
       if (json) terminal.json({ schema: 'reprise-config/1', settings: found });
-      else terminal.print(...linesOf(found, origin));
+      else terminal.print(...linesOf(found, showOrigin));
     });
   const schema = new Command('schema')
     .description('print the JSON Schema of configuration files, or of scenarios')

@@ -9,10 +9,15 @@ import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
 const EXPORT_SCHEMA_VERSION = 1;
+const MOST_NAMED = 4;
 const OPTIONS = { ...EXPORT_OPTIONS, json: toggle('--json', 'print one JSON document') };
+const COMMON = [
+  ...(['out', 'target', 'multiplier', 'peak', 'from'] as const),
+  ...(['to', 'model', 'maxRequests', 'slo', 'json'] as const),
+];
 
 export function exportCommand(): Command {
-  return addOptions(new Command('export'), OPTIONS)
+  return addOptions(new Command('export'), OPTIONS, COMMON)
     .description("Turn a capture, or a window of it at a multiple of its pace, into another tool's file.")
     .argument('<format>', EXPORT_FORMATS.map(({ name, summary }) => `${name}: ${summary}`).join('; '))
     .argument('<capture>', 'the directory of a capture')
@@ -76,7 +81,7 @@ function textOf({ format, out, audit, ...result }: Exported): string[] {
   const named = result.files.flatMap(({ name }) => (name === null ? [] : [name]));
   return [
     `Exported ${count(result.exported)} ${what} of ${count(result.recorded)} exchanges to ${out}`,
-    `  ${format.name}${named.length === 0 ? '' : ` (${named.join(', ')})`}, ${formatBytes(size)}, ${formatMs(result.spanNs / 1e6)}`,
+    `  ${format.name}${filesText(named)}, ${formatBytes(size)}, ${formatMs(result.spanNs / 1e6)}`,
     ...(left.length === 0
       ? []
       : [`  left out: ${left.map(([why, sends]) => `${why} ${count(sends)}`).join(', ')}`]),
@@ -90,6 +95,12 @@ function textOf({ format, out, audit, ...result }: Exported): string[] {
     ...(result.usage.length === 0 ? [] : ['Use']),
     ...result.usage.map((line) => `  ${line.replace('FILE', () => out)}`),
   ];
+}
+
+/** A dataset has a file for each day and recorder: thousands would hide the rest. */
+function filesText(names: readonly string[]): string {
+  if (names.length === 0) return '';
+  return names.length > MOST_NAMED ? ` (${count(names.length)} files)` : ` (${names.join(', ')})`;
 }
 
 function count(value: number): string {

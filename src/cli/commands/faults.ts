@@ -5,7 +5,7 @@ import { FAULTS_OPTIONS, resolveFaultsOptions, startFaults } from '../../app/fau
 import { AppError } from '../../core/errors.ts';
 import { choice, text, toggle, value } from '../../core/options.ts';
 import { parseShare } from '../../core/units.ts';
-import { TOXIC_STREAMS, TOXIC_TYPES } from '../../documents/toxics.ts';
+import { TOXIC_STREAMS, TOXIC_TYPES } from '../../documents/faults.ts';
 import { loggerOf } from '../logger.ts';
 import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { interruptible } from '../signals.ts';
@@ -30,7 +30,7 @@ const ADD_OPTIONS = {
 /** `reprise faults`: a relay that makes a dependency fail, and the commands that steer it. */
 export function faultsCommand(): Command {
   const command = new Command('faults').description(
-    'Relay between a server and its dependencies that can make them slow, cut, refuse or answer errors. ' +
+    'Relay between a server and its dependencies. It can delay or cut their traffic, refuse connections and answer errors. ' +
       'Its control API is that of Toxiproxy. Stop with Ctrl-C or SIGTERM.',
   );
   return addOptions(command, FAULTS_OPTIONS)

@@ -14,7 +14,7 @@ const REMAINS: Readonly<Record<RemainReason, string>> = {
   expiring: 'is being deleted by retention; run this again to check that it is gone',
   open: 'is still being written; run this again after it is sealed',
   nobody_named:
-    'was recorded without a session or client key (record --session, --client), so owners are unknown',
+    'was recorded without a session or client key (record --identify-session, --identify-client), so owners are unknown',
   other_hash_key: 'was hashed with another key; run this again with --hash-key-file',
   damaged: 'is damaged and was not changed; reprise verify shows details',
   set_aside: 'was set aside as damaged and is not read; delete it if it may hold this data',

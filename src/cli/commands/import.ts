@@ -1,5 +1,10 @@
 import { Command } from 'commander';
-import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from '../../app/import.ts';
+import {
+  IMPORT_OPTIONS,
+  type ImportFormat,
+  type ImportResult,
+  importTraffic,
+} from '../../app/import/import.ts';
 import { systemClock } from '../../core/clock.ts';
 import { type Asked, type OptionShape, toggle } from '../../core/options.ts';
 import { formatBytes, formatInstantUs } from '../../core/units.ts';
@@ -33,7 +38,18 @@ const TEXTS: Readonly<Record<ImportFormat, ImportTexts>> = {
     summary: 'from a Mooncake trace: payloads, or token counts alone',
     argument: 'the trace, JSONL',
   },
+  kserve: {
+    summary: "from CloudEvents of KServe's logger, JSONL or over HTTP",
+    argument: 'the events, JSONL; none with --listen',
+  },
+  otlp: {
+    summary: 'from OpenTelemetry traces of model calls, OTLP JSON',
+    argument: "files of OTLP JSON, such as the collector's file exporter writes",
+  },
 };
+
+/** Where it is not one file. */
+const ARGUMENTS: Readonly<Partial<Record<ImportFormat, string>>> = { kserve: '[file]', otlp: '<file...>' };
 
 export function importCommand(): Command {
   const command = new Command('import').description("Build a capture from another tool's files.");
@@ -47,26 +63,27 @@ function formatCommand(format: ImportFormat): Command {
   return addOptions(new Command(format), options)
     .summary(`${summary}, plain or gzip`)
     .description(description ?? `Build a capture ${summary}, plain or gzip.`)
-    .argument('<file>', argument)
-    .action(async (file: string, _: object, command: Command) => {
+    .argument(ARGUMENTS[format] ?? '<file>', argument)
+    .action(async (files: string | string[] | undefined, _: object, command: Command) => {
       const { json, out } = optionsOf(command, options);
-      await runImport(format, file, { command, json, out });
+      await runImport(format, [files ?? []].flat(), { command, json, out });
     });
 }
 
 /** Runs an import to its end, or to the signal that stops it. */
 async function runImport(
   format: ImportFormat,
-  file: string,
+  files: readonly string[],
   { command, json, out }: { readonly command: Command; readonly json: boolean; readonly out: string },
 ): Promise<void> {
   const asked = askedOf(command, IMPORT_OPTIONS[format]);
   const noun = format === 'arrivals' ? 'arrivals' : 'exchanges';
   await interruptible(async ({ signal }) => {
-    const result = await importTraffic(format, file, asked, {
+    const result = await importTraffic(format, files, asked, {
       clock: systemClock,
       signal,
       onProgress: ({ rows }) => terminal.progress(`${count(rows)} ${noun} imported`),
+      onListening: (address) => terminal.note(`reprise: taking events at ${address}`),
     });
     terminal.note(...notesOn(result, countsFromEpoch(asked)));
     if (json) terminal.json(documentOf(format, result));

@@ -1,7 +1,7 @@
 import { assemble, type CommandEntry, type Prepared, warnOfUnknownVariables } from '../program.ts';
 
 /** Every command, in the order in which help lists them. */
-const COMMANDS: readonly CommandEntry[] = [
+export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'record',
     summary: 'record the traffic of a model server while it passes through',
@@ -11,6 +11,11 @@ const COMMANDS: readonly CommandEntry[] = [
     name: 'inspect',
     summary: 'show what a capture holds',
     load: async () => (await import('./inspect.ts')).inspectCommand(),
+  },
+  {
+    name: 'show',
+    summary: 'show requests of a capture or a run, with their answers and times',
+    load: async () => (await import('./show.ts')).showCommand(),
   },
   {
     name: 'profile',
@@ -29,7 +34,7 @@ const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'capacity',
-    summary: 'find how much more than the recorded traffic a target stands',
+    summary: 'find how many times the recorded traffic a target can take',
     load: async () => (await import('./capacity.ts')).capacityCommand(),
   },
   {
@@ -58,19 +63,29 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./history.ts')).historyCommand(),
   },
   {
+    name: 'publish',
+    summary: 'put a run into MLflow, W&B or ClearML, or into one JSON file',
+    load: async () => (await import('./publish.ts')).publishCommand(),
+  },
+  {
     name: 'import',
     summary: "build a capture from another tool's files",
     load: async () => (await import('./import.ts')).importCommand(),
   },
   {
     name: 'selftest',
-    summary: 'measure up to which rate this machine keeps a schedule',
+    summary: 'measure the highest rate at which this machine sends on time',
     load: async () => (await import('./selftest.ts')).selftestCommand(),
   },
   {
     name: 'export',
     summary: "turn a capture into another tool's file",
     load: async () => (await import('./export.ts')).exportCommand(),
+  },
+  {
+    name: 'mock',
+    summary: 'answer requests with the recorded answers of a capture',
+    load: async () => (await import('./mock.ts')).mockCommand(),
   },
   {
     name: 'doctor',
@@ -95,7 +110,7 @@ const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'drain',
     summary: 'stop a recording gracefully and wait for its end',
-    load: async () => (await import('./drain.ts')).drainCommand(),
+    load: async () => (await import('./control.ts')).drainCommand(),
   },
   {
     name: 'pause',
@@ -111,6 +126,11 @@ const COMMANDS: readonly CommandEntry[] = [
     name: 'faults',
     summary: 'make a dependency of a server slow, cut, refuse or answer errors',
     load: async () => (await import('./faults.ts')).faultsCommand(),
+  },
+  {
+    name: 'completion',
+    summary: 'print a script that completes commands and flags in bash, zsh or fish',
+    load: async () => (await import('../completion.ts')).completionCommand(COMMANDS),
   },
   {
     name: 'config',

@@ -4,8 +4,9 @@ import { inspect } from '../../app/inspect.ts';
 import { encryptionKeyOf, encryptionKeyOption } from '../../app/open-capture.ts';
 import { DayCalendar } from '../../core/calendar.ts';
 import { toggle, value } from '../../core/options.ts';
-import { formatBytes } from '../../core/units.ts';
+import { formatBytes, formatShare } from '../../core/units.ts';
 import type { InspectDocument } from '../../storage/capture/inspect.ts';
+import type { NamedCount } from '../../storage/capture/mix.ts';
 import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
@@ -16,7 +17,7 @@ const GAPS_SHOWN = 3;
 const KILLED_SHOWN = 3;
 
 const OPTIONS = {
-  encryptionKeyFile: encryptionKeyOption('not needed: inspect reads no encrypted data'),
+  encryptionKeyFile: encryptionKeyOption('no effect: inspect reads no encrypted data'),
   tz: value('--tz <zone>', 'time zone of the days', (zone) => new DayCalendar(zone), { default: 'UTC' }),
   json: toggle('--json', 'print one JSON document'),
 };
@@ -47,13 +48,14 @@ function textOf(document: InspectDocument): string[] {
 
 function factLines(document: InspectDocument): string[] {
   const { bytes, truncated, omitted, expired, forgotten, encrypted, killed } = document;
-  const rows: [string, string][] = [
+  const rows: (readonly [string, string])[] = [
     ['capture', document.directories.join(', ')],
     ['source', document.origins.map(originText).join('; ') || 'nothing was recorded yet'],
     ['recorders', recorderText(document)],
     ['exchanges', String(document.exchanges)],
     ['arrivals', `${document.firstArrival ?? '–'} to ${document.lastArrival ?? '–'}`],
     ['outcomes', listText(document.outcomes)],
+    ...mixRows(document),
     ['request bodies', sizeText(bytes.request, truncated.requests)],
     ['response bodies', sizeText(bytes.response, truncated.responses)],
     ['on disk', formatBytes(bytes.disk)],
@@ -85,6 +87,41 @@ function factLines(document: InspectDocument): string[] {
   }
   if (document.damaged.length > 0) rows.push(['damaged, set aside', document.damaged.join(', ')]);
   return tableLines(columnsOf(['', ''], []), rows).slice(1);
+}
+
+/** Names of each kind that are listed; `--json` has more. */
+const NAMES_SHOWN = 6;
+
+function mixRows({ mix, exchanges, segments }: InspectDocument): (readonly [string, string])[] {
+  if (mix === undefined || mix.exchanges === 0) return [];
+  const isSample = mix.exchanges < exchanges;
+  const { answers, told } = mix.answerErrors;
+  const rowsOf = (title: string, counts: readonly NamedCount[]): [string, string][] => {
+    const amounts = counts.map(({ exchanges: times }) =>
+      isSample ? formatShare(times / mix.exchanges, 2) : String(times),
+    );
+    const width = Math.max(...amounts.map(({ length }) => length));
+    const texts = counts.map(({ name }, at) => `${amounts[at]?.padStart(width)}  ${name ?? 'none'}`);
+    const shown = texts.slice(0, NAMES_SHOWN);
+    if (texts.length > shown.length)
+      shown.push(`and ${texts.length - shown.length} more (--json shows them)`);
+    return shown.map((text, at) => [at === 0 ? title : '', text]);
+  };
+  return [
+    ...rowsOf('routes', mix.routes),
+    ...rowsOf('models', mix.models),
+    ...rowsOf('statuses', mix.statuses),
+    ...(told > 0 ? [['errors in a 2xx', `${told} of ${answers} answers that were looked at`] as const] : []),
+    ...(mix.traced > 0 ? [['traced', `${mix.traced} by their clients (trace_id)`] as const] : []),
+    ...(isSample
+      ? [
+          [
+            '',
+            `(of ${mix.exchanges} exchanges drawn from ${mix.segments} of ${segments.length} segments)`,
+          ] as const,
+        ]
+      : []),
+  ];
 }
 
 function originText(origin: InspectDocument['origins'][number]): string {

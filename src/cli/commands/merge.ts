@@ -1,5 +1,7 @@
 import { Command } from 'commander';
+import { verdictLines } from '../../analysis/render/screen.ts';
 import { columnsOf, tableLines, viewText } from '../../analysis/render/table.ts';
+import { runScreen } from '../../analysis/report/screen.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from '../../app/merge.ts';
@@ -8,9 +10,10 @@ import { formatMs } from '../../core/units.ts';
 import type { MergedDocument } from '../../documents/replay.ts';
 import { EXIT } from '../exit.ts';
 import { addOptions, askedOf, optionsOf } from '../options.ts';
+import { calledAs, DETAIL_OPTIONS, detailed } from '../output.ts';
 import { terminal } from '../terminal.ts';
 
-const OUTPUT = { json: toggle('--json', 'print one JSON document') };
+const OUTPUT = { json: toggle('--json', 'print one JSON document'), ...DETAIL_OPTIONS };
 const OPTIONS = { ...MERGE_OPTIONS, ...OUTPUT };
 
 /** `reprise merge RUN...`: the runs of shards as one run, judged as one. */
@@ -26,10 +29,21 @@ export function mergeCommand(): Command {
         onLeftOut: (open) => terminal.note(`Not sealed in time and excluded: ${open.join(', ')}`),
       });
       terminal.note(...told);
-      if (optionsOf(command, OUTPUT).json) terminal.json(document);
+      const output = optionsOf(command, OUTPUT);
+      const view = runView(document, directory, calledAs());
+      if (output.json) terminal.json(document);
       else {
-        const kept = `Run ${document.run}: ${directory}`;
-        terminal.print(...viewText(runView(document), 'brief'), ...mergedLines(document.merged), '', kept);
+        const lines = detailed(output, {
+          verdict: () => verdictLines(view),
+          screen: () => runScreen(document, directory, calledAs()),
+          all: () => [
+            ...viewText(view, 'brief'),
+            ...mergedLines(document.merged),
+            '',
+            `Run ${document.run}: ${directory}`,
+          ],
+        });
+        terminal.print(...lines);
       }
       process.exitCode = stoppedByFailures ? EXIT.unreachable : exitCodeOf(document);
     });

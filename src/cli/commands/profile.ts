@@ -4,7 +4,7 @@ import { profilePage } from '../../analysis/profile/page.ts';
 import { profileText } from '../../analysis/profile/view.ts';
 import { encryptionKeyOf } from '../../app/open-capture.ts';
 import { pageAssets } from '../../app/package.ts';
-import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from '../../app/profile.ts';
+import { PROFILE_OPTIONS, profileNamed, resolveProfileOptions } from '../../app/profile.ts';
 import { Problems } from '../../core/errors.ts';
 import { readOptions, toggle } from '../../core/options.ts';
 import type { ProfileDocument } from '../../documents/profile.ts';
@@ -19,20 +19,24 @@ const OUTPUTS = {
 };
 const FORMS = ['html', 'csv'] as const;
 const OPTIONS = { ...OUTPUTS, ...PROFILE_OPTIONS };
+const COMMON = [
+  ...(['from', 'to', 'day', 'peak', 'model'] as const),
+  ...(['path', 'omitNames', 'html', 'csv', 'json'] as const),
+];
 
-/** `reprise profile DIR`: the traffic of a capture in numbers. */
+/** `reprise profile DIR`: the traffic of a capture, or of a dataset's document, in numbers. */
 export function profileCommand(): Command {
-  return addOptions(new Command('profile'), OPTIONS)
+  return addOptions(new Command('profile'), OPTIONS, COMMON)
     .description('Describe the traffic of a capture in numbers: no payload and no secret is in them.')
-    .argument('<capture>', 'the directory of a capture')
-    .action(async (directory: string, _: object, command: Command) => {
+    .argument('[capture]', 'the directory of a capture; none with --document')
+    .action(async (directory: string | undefined, _: object, command: Command) => {
       const asked = askedOf(command, OPTIONS);
       const problems = new Problems();
       const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
       const options = resolveProfileOptions(asked, problems);
       // A key that is no key is refused here as everywhere.
       encryptionKeyOf(options);
-      const document = await profileInThread({ directory, options });
+      const document = await profileNamed(directory, asked, options);
       writeOutputs(profileForms(document), outputs, terminal);
     });
 }

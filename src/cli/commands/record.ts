@@ -50,11 +50,16 @@ export class StopRequest {
 /** Fewer than so many are worth a word, whatever was asked for. */
 const FEW_CONNECTIONS = 1_000;
 
+const COMMON = [
+  ...(['target', 'listen', 'dir', 'mode', 'bodies'] as const),
+  ...(['redact', 'redactPreset', 'sample', 'maxDisk', 'retain'] as const),
+];
+
 export function recordCommand(): Command {
   const command = new Command('record').description(
     'Forward traffic to a model server and record it. Stop with SIGTERM, Ctrl-C or reprise drain.',
   );
-  return addOptions(command, RECORD_OPTIONS).action(async () => {
+  return addOptions(command, RECORD_OPTIONS, COMMON).action(async () => {
     const asked = askedOf(command, RECORD_OPTIONS);
     const logger = loggerOf(command);
     const options = readRecordOptions(asked);
@@ -79,6 +84,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
     version: VERSION,
     probeListen: options.probeListen,
     recorderNiceness: options.recorderNiceness,
+    failOpen: options.failOpen,
     estimated: (estimate) => {
       logger.info(estimate, estimateText(estimate));
       if (asked) terminal.print(...estimateLines(estimate));

@@ -1,10 +1,15 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
+import { verdictLines } from '../../analysis/render/screen.ts';
 import { columnsOf, tableLines } from '../../analysis/render/table.ts';
+import { runScreen } from '../../analysis/report/screen.ts';
+import { runView } from '../../analysis/report/view.ts';
 import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { reachedText } from '../../analysis/verdict/run-context.ts';
+import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../../app/open-capture.ts';
+import { requireComparableAnswers } from '../../app/replay/document.ts';
 import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';
 import { faultPlanLines } from '../../app/replay/fault-player.ts';
 import {
@@ -15,32 +20,44 @@ import {
   planTitle,
   type ReplayPlan,
 } from '../../app/replay/plan.ts';
-import { faultPlanOf, RUN_OPTIONS, resolveRunOptions, runPartsOf } from '../../app/replay/prepare.ts';
-import { endEvent } from '../../app/replay/progress.ts';
+import {
+  faultPlanOf,
+  RUN_OPTIONS,
+  resolveRunOptions,
+  runPartsOf,
+  thresholdsOf,
+} from '../../app/replay/prepare.ts';
+import { endEvent, type ReplayReporter } from '../../app/replay/progress.ts';
 import type { ReplayRunParts } from '../../app/replay/run.ts';
+import { looksOf, needLines, objectiveLines } from '../../app/replay/until-sure.ts';
 import { playedLines, unfilteredLines } from '../../app/replay/windows.ts';
 import { makeReady } from '../../app/verdict-outputs.ts';
-import { askedFor, resolveOptions } from '../../core/options.ts';
+import { Problems } from '../../core/errors.ts';
+import { askedFor, type ResolvedOptions, readOptions, resolveOptions } from '../../core/options.ts';
 import { linesOf } from '../../core/text.ts';
 import { formatMs, formatMultiplier } from '../../core/units.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures } from '../../documents/replay.ts';
 import { OUTPUT_OPTIONS } from '../../replay/options/replay-options.ts';
 import { scalingCountLines } from '../../replay/plan/describe-scaling.ts';
-import {
-  PAYLOAD_FINDING_TEXTS,
-  PAYLOAD_FINDINGS,
-  type PayloadAudit,
-  type PlanCount,
-} from '../../replay/plan/dry-run.ts';
+import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../../replay/plan/dry-run.ts';
 import type { Playback } from '../../replay/window/playback.ts';
 import { EXIT } from '../exit.ts';
+import { LIVE_OPTIONS, refuseLive, ServedRun } from '../live.ts';
 import { addOptions, askedOf } from '../options.ts';
+import { calledAs, DETAIL_OPTIONS, detailed, watchedBy } from '../output.ts';
 import { Interruption } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
+const PRINTED = { ...OUTPUT_OPTIONS, ...DETAIL_OPTIONS };
+const OPTIONS = { ...RUN_OPTIONS, ...DETAIL_OPTIONS, ...LIVE_OPTIONS };
+const COMMON = [
+  ...(['target', 'multiplier', 'slo', 'peak', 'duration', 'stages'] as const),
+  ...(['header', 'dryRun', 'out', 'json', 'quiet', 'verbose'] as const),
+];
+
 export function replayCommand(): Command {
-  return addOptions(new Command('replay'), RUN_OPTIONS)
+  return addOptions(new Command('replay'), OPTIONS, COMMON)
     .description(
       'Replay a capture against a target at a multiple of its recorded rate, and judge the result.',
     )
@@ -51,10 +68,15 @@ export function replayCommand(): Command {
 }
 
 async function replay(directory: string, command: Command): Promise<void> {
-  const asked = askedOf(command, RUN_OPTIONS);
+  const asked = askedOf(command, OPTIONS);
   const runOptions = resolveRunOptions(asked);
   const { options } = runOptions;
-  const { json, ndjson } = resolveOptions(OUTPUT_OPTIONS, askedFor(OUTPUT_OPTIONS, asked));
+  const printed = resolveOptions(PRINTED, askedFor(PRINTED, asked));
+  const problems = new Problems();
+  const live = readOptions(LIVE_OPTIONS, askedFor(LIVE_OPTIONS, asked), problems);
+  if (options.dryRun) refuseLive(askedFor(LIVE_OPTIONS, asked), '--dry-run', problems);
+  problems.throwIfAny();
+  const { json } = printed;
   // Whatever comes to nothing from here on must not leave the verdict of an earlier run.
   if (!options.dryRun) makeReady(runOptions);
   const opened = openForReplay(directory, encryptionKeyOf(runOptions), options.window.recorders);
@@ -74,12 +96,19 @@ async function replay(directory: string, command: Command): Promise<void> {
               faultPlanOf(runOptions.faults, plan, leadInOf(plan, choice.source, opened.source)),
             );
       if (failing !== null && !json) terminal.print(...failing);
-      await showPlan(plan, choice.source, opened, json);
+      const thresholds = thresholdsOf(options, runOptions.monitors);
+      await showPlan(plan, choice.source, opened, { thresholds, json });
       return;
     }
     const { loggerOf } = await import('../logger.ts');
     const planned = { choice, plan, target: options.target };
-    await play(runPartsOf(runOptions, opened, planned, loggerOf(command)), { json, ndjson });
+    const parts = runPartsOf(runOptions, opened, planned, loggerOf(command));
+    const served = await ServedRun.start(live, 'Replay', parts.thresholds);
+    try {
+      await play(parts, printed, served);
+    } finally {
+      served?.close();
+    }
   } finally {
     opened.source.close();
   }
@@ -90,14 +119,23 @@ async function showPlan(
   plan: ReplayPlan,
   source: Playback,
   opened: OpenedCapture,
-  json: boolean,
+  { thresholds, json }: { readonly thresholds: readonly Threshold[]; readonly json: boolean },
 ): Promise<void> {
   const { dryRunDocument, planWindow } = await import('../../app/replay/dry-run.ts');
+  requireComparableAnswers(plan, thresholds, source);
   const outcome = await planWindow(plan, source, opened.source, (leadIn) => {
-    if (!json) terminal.print(...planLines(plan, leadIn));
+    if (json) return;
+    const looks = looksOf(plan, leadIn, thresholds);
+    terminal.print(
+      ...planLines(plan, leadIn),
+      ...objectiveLines(thresholds),
+      ...needLines(plan, leadIn, thresholds, looks),
+    );
   });
-  if (json) terminal.json(dryRunDocument(outcome));
-  else terminal.print(...dryRunLines(outcome));
+  if (json) {
+    const looks = looksOf(plan, outcome.leadIn, thresholds);
+    terminal.json(dryRunDocument(outcome, opened.identity, thresholds, looks));
+  } else terminal.print(...dryRunLines(outcome), ...targetLines(plan));
 }
 
 /**
@@ -106,7 +144,8 @@ async function showPlan(
  */
 async function play(
   parts: Omit<ReplayRunParts, 'listen' | 'reporter'>,
-  output: { readonly json: boolean; readonly ndjson: boolean },
+  output: ResolvedOptions<typeof PRINTED>,
+  served: ServedRun | null,
 ): Promise<void> {
   // What sends is half of all there is, and a plan needs none of it.
   const { runReplay, summaryLines } = await import('../../app/replay/run.ts');
@@ -119,25 +158,52 @@ async function play(
       return interruption;
     },
     reporter: {
-      interactive: terminal.interactive,
-      note: (...lines) => terminal.note(...lines),
-      progress: (line) => terminal.progress(line),
-      endProgress: () => terminal.endProgress(),
-      event: output.ndjson ? (event) => terminal.jsonLine(event) : undefined,
+      ...watchedBy(terminal, output),
+      event: eventOf(output.ndjson, served),
     },
   });
-  const { document, end, summary } = result;
+  const { document, end, summary, directory } = result;
   const status =
     end.kind === 'aborted' ? EXIT.unreachable : (interruptions[0]?.status ?? exitCodeOf(document));
   if (output.ndjson) terminal.jsonLine(endEvent(document, status, summary));
   else if (output.json) terminal.json(document);
-  else terminal.print(...summaryLines(result, parts));
-  if (end.kind === 'aborted') throw end.error;
+  else {
+    const lines = detailed(output, {
+      verdict: () => verdictLines(runView(document)),
+      screen: () => runScreen(document, directory, calledAs()),
+      all: () => summaryLines(result, parts),
+    });
+    terminal.print(...lines);
+  }
   process.exitCode = status;
+  if (end.kind !== 'interrupted') {
+    await served?.stay(async () => {
+      const { reportInThread } = await import('../../app/report.ts');
+      const { reportPage } = await import('../../analysis/report/page.ts');
+      const report = await reportInThread({ directory, capture: null });
+      return (assets) => reportPage(report, assets);
+    });
+  }
+  if (end.kind === 'aborted') throw end.error;
+}
+
+/** Who is told what happens; undefined where nobody is. */
+function eventOf(ndjson: boolean, served: ServedRun | null): ReplayReporter['event'] {
+  if (!ndjson && served === null) return undefined;
+  return (event) => {
+    if (ndjson) terminal.jsonLine(event);
+    served?.page.add(event);
+  };
+}
+
+/** A server may have room for one connection only: a plan takes none of it. */
+function targetLines({ options: { target } }: ReplayPlan): string[] {
+  return linesOf(target !== null && `Target not tried: ${target.url}. A run connects to it before it sends.`);
 }
 
 /** What a dry run found, for people, behind what was known before. */
-export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome): string[] {
+export function dryRunLines(outcome: DryRunOutcome): string[] {
+  const { plan, report, fidelity, playback } = outcome;
   const { overview, window, options } = plan;
   const { connections, audit } = report;
   const inWindow = fidelity.recorded.count + playback.filtered;
@@ -157,7 +223,7 @@ export function dryRunLines({ plan, report, fidelity, playback }: DryRunOutcome)
     arrivalLines(fidelity),
     unfilteredLines(fidelity),
     playedLines(window, playback),
-    countedLines(plan, report.whole),
+    countedLines(outcome),
     ['', 'What will not be sent'],
     shard !== null &&
       sends === 0 &&
@@ -185,7 +251,7 @@ function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fide
     ...tableLines(columnsOf([''], ['recorded', 'planned']), [
       row('exchanges', ({ count }) => count, 0),
       row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
-      row('peak 1 s', ({ peak1s }) => peak1s, 0),
+      row('most in 1 s, counted from the first', ({ peak1s }) => peak1s, 0),
       row('CV of gaps', ({ cv }) => cv, 3),
       ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
       row('ties', ({ ties }) => ties, 4),
@@ -206,21 +272,21 @@ function payloadLines({ sampled, comparableAnswers, found, unreplayableByReason 
     refused,
     findings,
     refused.length + findings.length === 0 && `  nothing was found in ${sampled} sampled payloads`,
-    `  answers that --check can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
+    `  answers that --compare-responses can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
   );
 }
 
 /** The same for people, with where --max-requests ends the plan. */
-function countedLines(plan: ReplayPlan, count: PlanCount): string[] {
-  const multipliers = countedMultipliers(plan, count);
+function countedLines(counted: DryRunOutcome): string[] {
+  const multipliers = countedMultipliers(counted);
   const reached = reachedText(multipliers);
   const asked = formatMultiplier(multipliers.multiplier);
-  const { cappedAtNs } = count;
+  const { cappedAtNs } = counted.report.whole;
   return linesOf(
     cappedAtNs !== null &&
       `  the plan ends after ${formatMs(cappedAtNs / 1e6)} of the run, with its requests: --max-requests`,
     reached !== null && `  the plan is ${reached}; asked for: ${asked}`,
-    countedReasons(plan, count).flatMap(({ code, advice }) => [
+    countedReasons(counted).flatMap(({ code, advice }) => [
       `  WARNING: not enough for a verdict of PASS or a valid run (${code})`,
       `    ${advice}`,
     ]),

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { INTERCHANGE_FORMS, interchangeOf } from '../../analysis/interchange/interchange.ts';
 import { reportOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewMarkdown, viewText } from '../../analysis/render/table.ts';
 import { reportPage } from '../../analysis/report/page.ts';
@@ -7,10 +8,10 @@ import { pageAssets } from '../../app/package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../../app/report.ts';
 import { makeReady, VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outputs.ts';
 import { Problems } from '../../core/errors.ts';
-import { readOptions, resolveOptions, toggle } from '../../core/options.ts';
+import { choice, readOptions, toggle } from '../../core/options.ts';
 import type { ReportDocument } from '../../documents/report.ts';
 import { addOptions, askedOf } from '../options.ts';
-import { type DocumentForms, formOption, outputsOf, writeOutputs } from '../output.ts';
+import { calledAs, type DocumentForms, formOption, outputsOf, SHOWN_ZONE, writeOutputs } from '../output.ts';
 import { terminal } from '../terminal.ts';
 
 export const REPORT_OUTPUTS = {
@@ -19,7 +20,17 @@ export const REPORT_OUTPUTS = {
   markdown: formOption('--md, --markdown [file]', 'write Markdown'),
 };
 export const REPORT_FORMS = ['html', 'markdown'] as const;
-const READ_OPTIONS = { ...REPORT_OPTIONS, output: VERDICT_OPTIONS.output };
+const READ_OPTIONS = {
+  format: choice(
+    '--format <tool>',
+    'print JSON as llm-d, AIPerf or k6 writes its results',
+    INTERCHANGE_FORMS,
+  ),
+  ...REPORT_OPTIONS,
+  tz: SHOWN_ZONE,
+  ciReport: VERDICT_OPTIONS.ciReport,
+  verbose: toggle('-v, --verbose', 'no effect: a report always prints everything'),
+};
 const OPTIONS = { ...REPORT_OUTPUTS, ...READ_OPTIONS };
 
 /** `reprise report RUN`: the results of a run, for a launch decision. */
@@ -30,23 +41,30 @@ export function reportCommand(): Command {
     .action(async (directory: string, _: object, command: Command) => {
       const asked = askedOf(command, OPTIONS);
       const problems = new Problems();
-      const outputs = outputsOf(readOptions(REPORT_OUTPUTS, asked, problems), REPORT_FORMS, problems);
-      const { capture, output } = resolveOptions(READ_OPTIONS, asked, problems);
-      makeReady({ output, history: null });
+      const raw = readOptions(REPORT_OUTPUTS, asked, problems);
+      const { format, capture, tz, ciReport } = readOptions(READ_OPTIONS, asked, problems);
+      const outputs = outputsOf({ ...raw, json: raw.json || format !== null }, REPORT_FORMS, problems);
+      problems.throwIfAny();
+      makeReady({ ciReport, history: null });
       const document = await reportInThread({ directory, capture });
-      const outcome = reportOutcome(document, reportView(document));
-      terminal.note(...writeVerdict(outcome, { output }, process.env));
-      writeOutputs(reportForms(document), outputs, terminal);
+      const json = format === null ? document : interchangeOf(format, document);
+      const outcome = reportOutcome(document, reportView(document, tz));
+      terminal.note(...writeVerdict(outcome, { ciReport }, process.env));
+      writeOutputs({ ...reportForms(document, tz), json }, outputs, terminal);
     });
 }
 
-export function reportForms(document: ReportDocument): DocumentForms<(typeof REPORT_FORMS)[number]> {
+export function reportForms(
+  document: ReportDocument,
+  timeZone = 'UTC',
+): DocumentForms<(typeof REPORT_FORMS)[number]> {
+  const view = reportView(document, timeZone, calledAs());
   return {
     json: document,
-    text: () => viewText(reportView(document)),
+    text: () => viewText(view),
     rendered: {
-      html: { called: 'page', render: () => reportPage(document, pageAssets()) },
-      markdown: { called: 'report', render: () => viewMarkdown(reportView(document)) },
+      html: { called: 'page', render: () => reportPage(document, pageAssets(), timeZone) },
+      markdown: { called: 'report', render: () => viewMarkdown(view) },
     },
   };
 }

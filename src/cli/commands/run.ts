@@ -1,7 +1,8 @@
 import { Command } from 'commander';
-import { choice, list, text, toggle } from '../../core/options.ts';
+import { SCENARIO_OPTIONS } from '../../app/gate/play-scenario.ts';
+import type { PresetName } from '../../app/gate/scenario-presets.ts';
+import { toggle } from '../../core/options.ts';
 import { type ResolvedScenario, resolveScenario, scenarioCommands, shellLine } from '../config/scenario.ts';
-import { type PresetName, SCENARIO_PRESETS } from '../config/scenario-presets.ts';
 import { addOptions, askedOf, optionsOf } from '../options.ts';
 import type { CommandEntry } from '../program.ts';
 import { runInThread } from '../signals.ts';
@@ -9,13 +10,7 @@ import { terminal } from '../terminal.ts';
 import { shownSetting } from './config.ts';
 
 const OPTIONS = {
-  preset: choice(
-    '--preset <kind>',
-    `run a kind of test on a capture: ${Object.keys(SCENARIO_PRESETS).join(', ')}`,
-    Object.keys(SCENARIO_PRESETS) as PresetName[],
-  ),
-  target: text('--target <url>', 'the server to test, in place of that of the scenario'),
-  set: list('--set <key=value>', 'a setting of the scenario, in place of what it says'),
+  ...SCENARIO_OPTIONS,
   dryRun: toggle('--dry-run', 'print the command that would run; send nothing'),
   json: toggle('--json', 'print one JSON document'),
   ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),

@@ -24,7 +24,7 @@ const OPTIONS = { ...SELFTEST_OPTIONS, ...OUTPUT };
 export function selftestCommand(): Command {
   return addOptions(new Command('selftest'), OPTIONS)
     .description(
-      'Replay synthetic requests against a built-in server at increasing rates, and print up to which rate this ' +
+      'Replay synthetic requests against a built-in server at increasing rates, and print the highest rate at which this ' +
         'machine keeps its schedule. Takes under a minute, sends nothing to other hosts and leaves no files.',
     )
     .action(async (_: object, command: Command) => {
@@ -47,9 +47,9 @@ async function run(options: SelftestOptions, json: boolean): Promise<void> {
   });
 }
 
-function headline({ body, seconds, senders }: SelftestOptions): string {
-  const by = senders === 1 ? 'one sender' : `${senders} senders`;
-  return `Poisson arrivals of POSTs with ${formatBytes(body)}, ${seconds} s each, by ${by}, to a server of our own on this machine`;
+function headline({ bodySize, seconds, threads }: SelftestOptions): string {
+  const by = threads === 1 ? 'one sender' : `${threads} senders`;
+  return `Poisson arrivals of POSTs with ${formatBytes(bodySize)}, ${seconds} s each, by ${by}, to a server of our own on this machine`;
 }
 
 /** Wide enough for any value, because each row is printed as it comes. */

@@ -1,150 +1,25 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { isIP } from 'node:net';
 import { Command } from 'commander';
-import type { PageAssets } from '../../analysis/render/html.ts';
-import { absentPage, livePage, livePolicy } from '../../analysis/render/live-page.ts';
 import { columnsOf, tableLines } from '../../analysis/render/table.ts';
-import { livePageAssets } from '../../app/package.ts';
+import { RecorderPage } from '../../app/live/pages.ts';
+import { LiveServer } from '../../app/live/server.ts';
 import { ask } from '../../app/recorder-control.ts';
-import type { RecorderStatus, StatusTally } from '../../core/accounting.ts';
-import { AppError, reasonOf } from '../../core/errors.ts';
+import type { MirrorTimes, RecorderStatus, StatusTally } from '../../core/accounting.ts';
 import { value } from '../../core/options.ts';
-import { formatBytes, formatInstantUs } from '../../core/units.ts';
-import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
-import { placeOf } from '../../proxy/net/listen.ts';
+import { linesOf } from '../../core/text.ts';
+import { formatBytes, formatInstantUs, formatMs, percent } from '../../core/units.ts';
+import { type Endpoint, parseServed } from '../../proxy/net/endpoint.ts';
 import { addOptions, optionsOf } from '../options.ts';
 import { Interruption } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 import { CONTROL_OPTIONS } from './control.ts';
-
-/** Longer than any browser's head, and far less than a head could be. */
-const HEADERS_MS = 5_000;
-const CONNECTIONS = 64;
-
-/**
- * Serves the live page of a recorder, read-only: `/` and `/status.json`, each an answer of the recorder itself.
- * A page of another site cannot read it through the reader's browser: only names of this very address are answered.
- */
-export class StatusServer {
-  readonly #ask: () => Promise<RecorderStatus>;
-  readonly #server: Server;
-  readonly #page = showingPage(livePageAssets());
-
-  /** @param ask asks the recorder how it fares; what it throws is shown. */
-  constructor(ask: () => Promise<RecorderStatus>) {
-    this.#ask = ask;
-    this.#server = createServer(
-      { headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS },
-      (request, response) => {
-        void this.#answer(request, response);
-      },
-    );
-    this.#server.maxConnections = CONNECTIONS;
-  }
-
-  /**
-   * @returns the address that was bound
-   * @throws AppError LISTEN_FAILED
-   */
-  listen(endpoint: Endpoint): Promise<Endpoint> {
-    if (endpoint.kind !== 'tcp') throw notServable(endpoint, 'a browser cannot open a unix socket');
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) => reject(notServable(endpoint, reasonOf(error))));
-      this.#server.listen(placeOf(endpoint), () => {
-        const bound = this.#server.address();
-        resolve(bound !== null && typeof bound === 'object' ? { ...endpoint, port: bound.port } : endpoint);
-      });
-    });
-  }
-
-  close(): void {
-    this.#server.close();
-    this.#server.closeAllConnections();
-  }
-
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (!isOwnName(request.headers.host)) {
-      send(response, 421, { type: 'text/plain' }, 'This page is served under its own address alone.\n');
-    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
-      send(response, 405, { type: 'text/plain' }, 'This page is for reading.\n');
-    } else if (request.url === '/') await this.#show(response, this.#page);
-    else if (request.url === '/status.json') await this.#show(response, DOCUMENT);
-    else send(response, 404, { type: 'text/plain' }, 'There is / and /status.json.\n');
-  }
-
-  async #show(response: ServerResponse, showing: Showing): Promise<void> {
-    let reading: RecorderStatus;
-    try {
-      reading = await this.#ask();
-    } catch (error) {
-      const hint = error instanceof AppError ? error.hint : null;
-      send(response, 503, showing, showing.absent(reasonOf(error), hint));
-      return;
-    }
-    send(response, 200, showing, showing.status(reading));
-  }
-}
-
-/** One way to show a recorder, while it answers and while it does not. */
-interface Showing {
-  readonly type: string;
-  readonly policy: string;
-  readonly status: (status: RecorderStatus) => string;
-  readonly absent: (error: string, hint: string | null) => string;
-}
-
-function showingPage(assets: PageAssets): Showing {
-  return {
-    type: 'text/html',
-    policy: livePolicy(assets),
-    status: (status) => livePage(status, assets),
-    absent: (error, hint) => absentPage(hint === null ? error : `${error}. ${hint}`, assets),
-  };
-}
-
-const DOCUMENT: Showing = {
-  type: 'application/json',
-  policy: "default-src 'none'",
-  status: JSON.stringify,
-  absent: (error, hint) => JSON.stringify({ error, hint }),
-};
-
-function send(
-  response: ServerResponse,
-  status: number,
-  { type, policy = "default-src 'none'" }: { readonly type: string; readonly policy?: string },
-  body: string,
-): void {
-  response.writeHead(status, {
-    'content-type': `${type}; charset=utf-8`,
-    'content-security-policy': policy,
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff',
-    'referrer-policy': 'no-referrer',
-    'cross-origin-resource-policy': 'same-origin',
-  });
-  response.end(body);
-}
-
-/** An IP address or localhost: a foreign name that resolves to us is not ours. */
-function isOwnName(host: string | undefined): boolean {
-  const name = (host ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
-  return name === 'localhost' || isIP(name) !== 0;
-}
-
-function notServable(endpoint: Endpoint, reason: string): AppError {
-  return new AppError('LISTEN_FAILED', `--serve ${formatEndpoint(endpoint)}: ${reason}`, {
-    hint: 'Give a free address of this host, such as 127.0.0.1:9465.',
-  });
-}
 
 const OPTIONS = {
   ...CONTROL_OPTIONS,
   serve: value(
     '--serve <address>',
     'serve a live page on this address, such as 127.0.0.1:9465, until stopped',
-    (address, what) => parseEndpoint(address, what, { anyPort: true }),
+    parseServed,
   ),
 };
 
@@ -166,11 +41,14 @@ export function statusCommand(): Command {
 
 /** Until SIGINT or SIGTERM; the recording need not be there yet, or all the time. */
 async function serve(directory: string, address: Endpoint): Promise<void> {
-  const server = new StatusServer(() => ask(directory, 'GET', '/status'));
-  const bound = await server.listen(address);
+  const page = new RecorderPage(() => ask(directory, 'GET', '/status'));
+  const server = new LiveServer(page.pages);
+  const { url, warning } = await server.listen(address);
+  await page.start();
   const interruption = new Interruption();
-  terminal.note(`the live page is at http://${formatEndpoint(bound)}/; Ctrl-C ends it`);
+  terminal.note(...linesOf(`the live page is at ${url}; Ctrl-C ends it`, warning));
   if (!interruption.signal.aborted) await once(interruption.signal, 'abort');
+  page.stop();
   server.close();
   interruption.end();
 }
@@ -201,10 +79,37 @@ function statusLines(status: RecorderStatus): string[] {
     ['protocols', protocolsText(status.traffic.protocols)],
     ['recorder', sizeText(status.recorderResidentBytes)],
     ['restarts', `recorder ${restarts.recorder}`],
+    ...mirrorRows(status),
     ['capture', disk.directory],
     ['on disk', `${sizeText(disk.bytes)} of ${sizeText(disk.maxBytes)}, ${sizeText(disk.freeBytes)} free`],
   ];
   return tableLines(columnsOf(['', ''], []), rows).slice(1);
+}
+
+/** None without a mirror. */
+function mirrorRows({ mirror }: RecorderStatus): [string, string][] {
+  if (mirror === null) return [];
+  const { url, share, chosen, inFlight, answered, otherStatus, slower, statuses } = mirror;
+  const pairs = Object.entries(statuses).map(([pair, count]) => `${pair.replace(' ', ' to ')} ${count}`);
+  const rows = ['production', 'mirror'] as const;
+  return [
+    ['mirror', `${url}, ${percent(share)} of what is recorded`],
+    ['mirrored', `${chosen} chosen, ${answered} answered, ${inFlight} under way`],
+    ['not mirrored', countsText(mirror.dropped)],
+    ['mirror failed', countsText(mirror.failed)],
+    ['other status', `${otherStatus}${pairs.length === 0 ? '' : `: ${pairs.join(', ')}`}`],
+    ['slower', String(slower)],
+    ...rows.map((server): [string, string] => [
+      `at ${server === 'mirror' ? 'the mirror' : server}`,
+      `first byte ${timesText(mirror.firstByteMs[server])}; latency ${timesText(mirror.latencyMs[server])}`,
+    ]),
+    ['recorder delay', timesText(mirror.delayMs)],
+  ];
+}
+
+function timesText({ p50, p95, p99 }: MirrorTimes): string {
+  const ms = (value: number | null) => (value === null ? '–' : formatMs(value));
+  return `p50 ${ms(p50)}, p95 ${ms(p95)}, p99 ${ms(p99)}`;
 }
 
 function trafficText({ ready, draining, mode }: RecorderStatus): string {

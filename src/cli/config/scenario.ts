@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { namesBesideOurs } from '../../analysis/verdict/slo.ts';
+import { type PresetName, SCENARIO_PRESETS } from '../../app/gate/scenario-presets.ts';
 import { withOpenSlo } from '../../app/open-slo.ts';
 import { isCheckImplied } from '../../app/replay/document.ts';
 import { invalidYaml, readYaml, type YamlDocument } from '../../app/yaml-file.ts';
@@ -10,7 +11,6 @@ import { parseStages } from '../../replay/plan/stages.ts';
 import { shapeOf } from '../options.ts';
 import { nearest, variablesOf } from './environment.ts';
 import { configKeysOf, problemsOf } from './file.ts';
-import { type PresetName, SCENARIO_PRESETS } from './scenario-presets.ts';
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -32,7 +32,7 @@ const WINDOW_KEYS = ['from', 'to', 'day', 'peak', 'worst'] as const;
 
 const PURPOSE = {
   what: 'scenario',
-  hint: 'Keys are those of docs/scenarios.md and the flags of the command without their dashes; see reprise config schema scenario.',
+  hint: 'Keys are those of docs/guides/scenarios.md and the flags of the command without their dashes; see reprise config schema scenario.',
 };
 
 /** A test as it is to be run: a command and all that is asked of it. */

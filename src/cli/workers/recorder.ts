@@ -40,8 +40,14 @@ const recorder = new RecorderProcess({
     if (process.connected) process.send?.(message, () => undefined);
   },
   // What it still has to say goes out first.
-  onEnd: () => setImmediate(() => process.exit()),
+  onEnd: () => setImmediate(end),
 });
+
+/** An exit waits for look-ups of the mirror's name: a resolver that hangs would hold it for half a minute. */
+function end(): void {
+  if (process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap')) process.kill(process.pid, 'SIGKILL');
+  else process.exit();
+}
 
 process.on('message', (message) => recorder.hear(message as ToRecorder<RecorderSettings>));
 process.on('disconnect', () => recorder.orphaned());

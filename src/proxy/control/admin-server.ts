@@ -195,7 +195,6 @@ export class ControlServer {
   readonly #logger: Logger;
   readonly #lookMs: number;
   #server: Server | null = null;
-  /** The socket that we made. */
   #socket: FileIdentity | null = null;
   /** Where the socket is to be; null before the first capture and after the end. */
   #directory: string | null = null;
@@ -320,7 +319,6 @@ function removeSocket(directory: string): void {
   }
 }
 
-/** Where probes and metrics are answered. */
 export interface ProbeAddress {
   readonly host: string;
   readonly port: number;

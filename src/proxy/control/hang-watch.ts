@@ -5,7 +5,6 @@ import { SUPERVISION } from '../../core/limits.ts';
 export interface ThreadReading {
   /** `asleep` includes a wait for a disk; `runnable` includes a wait for a processor. */
   readonly state: 'runnable' | 'asleep' | 'stopped';
-  /** Processor time that it got. */
   readonly cpuMs: number;
 }
 

@@ -1,6 +1,7 @@
 import type {
   LifeAccount,
   LossReason,
+  MirrorReading,
   Progress,
   RecentExchange,
   RecordedTraffic,
@@ -40,25 +41,24 @@ export type ToRecorder<Settings> =
       readonly ships: boolean;
     };
 
-/** One kind of what the proxy says. */
 export type RecorderOrder<Settings, Type> = Extract<ToRecorder<Settings>, { type: Type }>;
 
 /** How a recorder fares, all of one instant. */
 export interface RecorderBeat {
   readonly rssBytes: number;
-  /** Why commits fail just now. */
   readonly shedding: LossReason | null;
   /** How often the memory for assembly was spent. */
   readonly bodiesCut: number;
   readonly store: StoreReading | null;
   readonly traffic: RecordedTraffic;
   readonly recent: readonly RecentExchange[];
+  /** Null without a mirror. */
+  readonly mirror: MirrorReading | null;
 }
 
 /** Counts that go on over the recorders of a recording. */
-export type EarlierCounts = Pick<RecorderBeat, 'traffic' | 'bodiesCut'>;
+export type EarlierCounts = Pick<RecorderBeat, 'traffic' | 'bodiesCut' | 'mirror'>;
 
-/** The capture on its disk. */
 export interface StoreReading {
   readonly bytes: number;
   readonly freeBytes: number;
@@ -66,8 +66,9 @@ export interface StoreReading {
 
 export type FromRecorder =
   | {
-      /** Recording. */
       readonly type: 'ready';
+      /** Whether the capture held nothing yet. */
+      readonly isNew: boolean;
       readonly directory: string;
       readonly maxDiskBytes: number;
       /** What the capture holds of this recording, by recorders before. */

@@ -1,12 +1,14 @@
 import { type Metric, Registry } from 'prom-client';
 import {
   LOSS_REASONS,
+  MIRROR_DROPS,
+  MIRROR_FAILURES,
   OMISSION_CAUSES,
   type RecorderStatus,
-  type SecondsHistogram,
 } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { BODY_DROP_REASONS } from '../../core/errors.ts';
+import type { SecondsHistogram } from '../../core/histogram.ts';
 import { CONNECTION_FAILURES } from '../data-plane.ts';
 import { REFUSALS } from '../http/headers.ts';
 import { CODE_CLASSES, METHODS, PROTOCOLS } from '../recorder/exchange-monitor.ts';
@@ -41,7 +43,13 @@ export async function metricsOf(status: RecorderStatus): Promise<string> {
 }
 
 function familiesOf(status: RecorderStatus): Family[] {
-  return [...accountOf(status), ...trafficOf(status), ...healthOf(status), ...storeOf(status)];
+  return [
+    ...accountOf(status),
+    ...trafficOf(status),
+    ...healthOf(status),
+    ...storeOf(status),
+    ...mirrorOf(status),
+  ];
 }
 
 const UNITS = ['bytes', 'turns'] as const;
@@ -162,6 +170,30 @@ function storeOf({ disk }: RecorderStatus): Family[] {
   ];
 }
 
+/** Without a mirror they have no samples. */
+function mirrorOf({ mirror }: RecorderStatus): Family[] {
+  const results = [...MIRROR_DROPS, ...MIRROR_FAILURES, 'answered'] as const;
+  const counts = { ...mirror?.dropped, ...mirror?.failed, answered: mirror?.answered };
+  const ended = mirror === null ? null : by('result', results, (result) => counts[result]);
+  const seconds = (mirrored: 'production' | 'mirror') => mirror?.[`${mirrored}Seconds`] ?? null;
+  return [
+    counter(
+      'mirror_requests_total',
+      'Requests that the sample of the mirror chose, by what became of them',
+      ended,
+    ),
+    counter('mirror_other_status_total', 'Mirrored answers with another status', mirror?.otherStatus ?? null),
+    counter('mirror_slower_total', 'Mirrored answers that took longer', mirror?.slower ?? null),
+    gauge('mirror_inflight_requests', 'Mirrored requests under way', mirror?.inFlight ?? null),
+    histogram('mirror_duration_seconds', 'Of mirrored requests, at the mirror', seconds('mirror')),
+    histogram(
+      'mirror_production_duration_seconds',
+      'Of the same requests, at production',
+      seconds('production'),
+    ),
+  ];
+}
+
 /** A sample for each name of a closed list. */
 function by<Name extends string>(
   label: string,
@@ -182,8 +214,10 @@ function familiesOfType(type: 'counter' | 'gauge') {
   };
 }
 
-function histogram(name: string, help: string, { bounds, counts, sum }: SecondsHistogram): Family {
+function histogram(name: string, help: string, seconds: SecondsHistogram | null): Family {
   const full = `reprise_${name}`;
+  if (seconds === null) return { name: full, type: 'histogram', help, values: [] };
+  const { bounds, counts, sum } = seconds;
   let below = 0;
   const buckets = counts.map((count, index) => {
     below += count;

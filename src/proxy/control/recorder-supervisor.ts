@@ -76,14 +76,12 @@ export class RestartPolicy {
   }
 }
 
-/** What the supervisor tells of its recorder. */
 interface RecorderEvents {
   /** A process begins; this is our end of its pipe. */
   spawned(pipe: Socket): void;
   ready(message: RecorderReady): void;
   beat(beat: RecorderBeat): void;
   estimated(estimate: DiskEstimate): void;
-  /** Its capture cannot be had. */
   fault(message: string, hint: string | null): void;
   died(death: RecorderDeath): void;
 }
@@ -100,19 +98,16 @@ interface RecorderSupervisorDeps<Settings> {
   readonly entry: string;
   /** What the recorder process is started with; opaque here. */
   readonly settings: Settings;
-  /** The account of the recording at this moment. */
   readonly accountOf: () => LifeAccount;
   /** Its heap, and its resident memory: a recorder that holds more of this is killed. */
   readonly memory: { readonly recorderHeapMib: number; readonly recorderBytes: number };
   readonly priority: PriorityMeans & { readonly niceness: number };
-  /** The share of the recorder's queue that is in use. */
   readonly queueFill: () => number;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly events: RecorderEvents;
 }
 
-/** A recorder process and what became of it so far. */
 interface RunningRecorder {
   readonly child: ChildProcess;
   readonly ended: Promise<void>;
@@ -163,7 +158,6 @@ export class RecorderSupervisor<Settings> {
     return this.#lastBeat;
   }
 
-  /** Recording. */
   get ready(): boolean {
     return this.#running !== null && this.#running.readyNs !== null;
   }
@@ -191,7 +185,6 @@ export class RecorderSupervisor<Settings> {
     this.#running?.priority?.follow(1, 0);
   }
 
-  /** The account of the recording, for the capture. */
   tellAccount(): void {
     if (this.ready) this.#say({ type: 'account', account: this.#deps.accountOf() });
   }

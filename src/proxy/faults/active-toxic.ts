@@ -1,5 +1,5 @@
 import { SeededRandom } from '../../core/random.ts';
-import type { InjectedCounts, Toxic } from '../../documents/toxics.ts';
+import type { InjectedCounts, Toxic } from '../../documents/faults.ts';
 import { seedOf } from './draws.ts';
 
 /** A fault that is on, with what it draws from and what it did. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { SeededRandom } from '../../core/random.ts';
-import { isToxicOf, type Toxic, type ToxicAttributes } from '../../documents/toxics.ts';
+import { isToxicOf, type Toxic, type ToxicAttributes, type ToxicType } from '../../documents/faults.ts';
 import { delayDraw } from './draws.ts';
 
 const NS_PER_MS = 1e6;
@@ -13,7 +13,6 @@ const TIMER_SLACK_MS = 0.5;
 /** Takes what goes one way through a connection. */
 export interface ByteSink {
   push(bytes: Buffer): void;
-  /** The sender has ended its side. */
   end(): void;
 }
 
@@ -21,11 +20,9 @@ export interface ByteSink {
 export interface StageHost {
   readonly clock: Clock;
   readonly random: SeededRandom;
-  /** The fault acted once. */
   injected(): void;
   /** The end that is passed on next ends the connection both ways. */
   closing(): void;
-  /** Ends it by RST. */
   reset(): void;
   /** Bytes that were held have gone on or were dropped. */
   released(): void;
@@ -34,7 +31,8 @@ export interface StageHost {
 /** One fault in one direction of one connection. Without a fault there is no stage, and bytes pass at once. */
 export abstract class Stage implements ByteSink {
   protected readonly host: StageHost;
-  protected readonly next: ByteSink;
+  /** What comes after it just now. */
+  next: ByteSink;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(host: StageHost, next: ByteSink) {
@@ -42,7 +40,6 @@ export abstract class Stage implements ByteSink {
     this.next = next;
   }
 
-  /** Bytes that wait here. */
   get heldBytes(): number {
     return 0;
   }
@@ -58,7 +55,6 @@ export abstract class Stage implements ByteSink {
     this.stop();
   }
 
-  /** Ends its timer. */
   stop(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
@@ -81,9 +77,17 @@ export abstract class Stage implements ByteSink {
 }
 
 /** Pieces with the instant at which each may go on; an end keeps its place behind them. */
-abstract class TimedStage extends Stage {
+abstract class TimedStage<Type extends ToxicType> extends Stage {
+  protected readonly terms: ToxicAttributes<Type>;
+  /** No piece that comes from now on may go on before this, nor may the end. */
+  protected freeNs = 0;
   readonly #queue: { readonly bytes: Buffer | null; readonly dueNs: number }[] = [];
   #held = 0;
+
+  constructor(host: StageHost, next: ByteSink, terms: ToxicAttributes<Type>) {
+    super(host, next);
+    this.terms = terms;
+  }
 
   override get heldBytes(): number {
     return this.#held;
@@ -100,7 +104,9 @@ abstract class TimedStage extends Stage {
     this.host.released();
   }
 
-  protected abstract endDueNs(): number;
+  protected endDueNs(): number {
+    return this.freeNs;
+  }
 
   /** @param bytes null for the end */
   protected hold(bytes: Buffer | null, dueNs: number): void {
@@ -137,99 +143,52 @@ function heldBytesOf(bytes: Buffer | null): number {
 }
 
 /** Each piece goes on after its own delay, and never before the piece in front of it. */
-class LatencyStage extends TimedStage {
-  readonly #terms: ToxicAttributes<'latency'>;
-  #lastDueNs = 0;
-
-  constructor(host: StageHost, next: ByteSink, terms: ToxicAttributes<'latency'>) {
-    super(host, next);
-    this.#terms = terms;
-  }
-
+class LatencyStage extends TimedStage<'latency'> {
   push(bytes: Buffer): void {
-    const delayMs = delayDraw({ baseMs: this.#terms.latency, ...this.#terms }, this.host.random);
-    this.#lastDueNs = Math.max(this.#lastDueNs, this.host.clock.nowNs() + delayMs * NS_PER_MS);
+    const delayMs = delayDraw({ baseMs: this.terms.latency, ...this.terms }, this.host.random);
+    this.freeNs = Math.max(this.freeNs, this.host.clock.nowNs() + delayMs * NS_PER_MS);
     this.host.injected();
-    this.hold(bytes, this.#lastDueNs);
-  }
-
-  protected endDueNs(): number {
-    return this.#lastDueNs;
+    this.hold(bytes, this.freeNs);
   }
 }
 
-class BandwidthStage extends TimedStage {
-  readonly #bytesPerMs: number;
-  #freeNs = 0;
-
-  constructor(host: StageHost, next: ByteSink, { rate }: ToxicAttributes<'bandwidth'>) {
-    super(host, next);
-    this.#bytesPerMs = rate;
-  }
-
+class BandwidthStage extends TimedStage<'bandwidth'> {
   push(bytes: Buffer): void {
     this.host.injected();
-    const part = this.#bytesPerMs * PACED_PART_MS;
+    const bytesPerMs = this.terms.rate;
+    const part = bytesPerMs * PACED_PART_MS;
     for (let at = 0; at < bytes.length; at += part) {
       const piece = bytes.subarray(at, at + part);
-      const startNs = Math.max(this.#freeNs, this.host.clock.nowNs());
-      this.#freeNs = startNs + (piece.length / this.#bytesPerMs) * NS_PER_MS;
-      this.hold(piece, this.#freeNs);
+      const startNs = Math.max(this.freeNs, this.host.clock.nowNs());
+      this.freeNs = startNs + (piece.length / bytesPerMs) * NS_PER_MS;
+      this.hold(piece, this.freeNs);
     }
-  }
-
-  protected endDueNs(): number {
-    return this.#freeNs;
   }
 }
 
-class SlicerStage extends TimedStage {
-  readonly #terms: ToxicAttributes<'slicer'>;
-  #freeNs = 0;
-
-  constructor(host: StageHost, next: ByteSink, terms: ToxicAttributes<'slicer'>) {
-    super(host, next);
-    this.#terms = terms;
-  }
-
+class SlicerStage extends TimedStage<'slicer'> {
   push(bytes: Buffer): void {
     this.host.injected();
+    const { average_size: average, size_variation: variation, delay } = this.terms;
     for (let at = 0; at < bytes.length; ) {
-      const size = this.#size();
-      this.#freeNs = Math.max(this.#freeNs, this.host.clock.nowNs());
-      this.hold(bytes.subarray(at, at + size), this.#freeNs);
-      this.#freeNs += this.#terms.delay * 1e3;
+      const drawn = variation === 0 ? 0 : this.host.random.below(2 * variation + 1) - variation;
+      const size = Math.max(1, average + drawn);
+      this.freeNs = Math.max(this.freeNs, this.host.clock.nowNs());
+      this.hold(bytes.subarray(at, at + size), this.freeNs);
+      this.freeNs += delay * 1e3;
       at += size;
     }
   }
-
-  #size(): number {
-    const { average_size: average, size_variation: variation } = this.#terms;
-    return variation === 0
-      ? average
-      : Math.max(1, average - variation + this.host.random.below(2 * variation + 1));
-  }
-
-  protected endDueNs(): number {
-    return this.#freeNs;
-  }
 }
 
-class SlowCloseStage extends TimedStage {
-  readonly #delayMs: number;
-
-  constructor(host: StageHost, next: ByteSink, { delay }: ToxicAttributes<'slow_close'>) {
-    super(host, next);
-    this.#delayMs = delay;
-  }
-
+class SlowCloseStage extends TimedStage<'slow_close'> {
   push(bytes: Buffer): void {
     this.next.push(bytes);
   }
 
-  protected endDueNs(): number {
+  protected override endDueNs(): number {
     this.host.injected();
-    return this.host.clock.nowNs() + this.#delayMs * NS_PER_MS;
+    return this.host.clock.nowNs() + this.terms.delay * NS_PER_MS;
   }
 }
 

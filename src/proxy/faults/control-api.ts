@@ -9,7 +9,7 @@ import {
   type Toxic,
   type ToxicStream,
   type ToxicType,
-} from '../../documents/toxics.ts';
+} from '../../documents/faults.ts';
 import { METRICS_TYPE } from '../control/metrics.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from '../net/endpoint.ts';
 import type { FaultProxy } from './fault-proxy.ts';

@@ -1,11 +1,10 @@
 import type { SeededRandom } from '../../core/random.ts';
-import type { DELAY_SHAPES } from '../../documents/toxics.ts';
+import type { DELAY_SHAPES } from '../../documents/faults.ts';
 
 const DEFAULT_SHAPE = 3;
 /** A draw from a long tail ends here, so that a connection never waits for days. */
 const LONGEST_MS = 600_000;
 
-/** A delay in the terms of a fault. */
 export interface DelayTerms {
   /** ms: the middle of `uniform` and `normal`, the least of `pareto`. */
   readonly baseMs: number;

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
-import type { InjectedCounts, Toxic, ToxicStream } from '../../documents/toxics.ts';
+import type { InjectedCounts, Toxic, ToxicStream } from '../../documents/faults.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { Notice } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
@@ -12,7 +12,6 @@ import { admit, openUpstream, SOCKET_OPTIONS } from '../tcp/tcp-proxy.ts';
 import { ActiveToxic } from './active-toxic.ts';
 import { RelayedConnection, type RelayHost } from './relayed-connection.ts';
 
-/** What all proxies of a relay share. */
 export interface RelayParts {
   readonly clock: Clock;
   readonly seed: number;
@@ -24,15 +23,12 @@ export interface RelayParts {
   readonly trusted: TlsFiles | null;
   readonly serverName: string | null;
   readonly verify: boolean;
-  /** Whether one more connection may come in. */
   mayEnter(): boolean;
   countsOf(proxy: string, toxic: Toxic | 'down'): InjectedCounts;
   notify(notice: Notice): void;
 }
 
-/** What one proxy did since it was made. */
 export interface ProxyTraffic {
-  /** Bytes that were read and written, by direction. */
   readonly receivedBytes: Record<ToxicStream, number>;
   readonly sentBytes: Record<ToxicStream, number>;
   connections: number;

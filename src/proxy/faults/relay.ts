@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
-import type { InjectedCounts, Toxic } from '../../documents/toxics.ts';
+import type { InjectedCounts, Toxic } from '../../documents/faults.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
 import type { ListenerTls, Notice, UpstreamTls } from '../data-plane.ts';
 import { type Endpoint, speaksTls } from '../net/endpoint.ts';
@@ -20,9 +20,7 @@ export interface NamedPair {
 export interface RelayOptions {
   readonly proxies: readonly NamedPair[];
   readonly seed: number;
-  /** Connections at most, over all proxies. */
   readonly maxConnections: number;
-  /** Faults that may be on at once. */
   readonly maxFaults: number;
   readonly tls: ListenerTls | null;
   readonly upstreamTls: UpstreamTls | null;

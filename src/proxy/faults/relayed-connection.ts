@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS, WIRE } from '../../core/limits.ts';
-import type { ToxicStream } from '../../documents/toxics.ts';
+import type { ToxicStream } from '../../documents/faults.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import type { PeerSocket } from '../net/peer-socket.ts';
 import type { PausedPeers, Upstream } from '../tcp/connection.ts';
@@ -8,7 +8,6 @@ import type { ActiveToxic } from './active-toxic.ts';
 import { type ByteSink, type Stage, type StageHost, stageOf } from './connection-faults.ts';
 import { RequestFaults } from './request-faults.ts';
 
-/** What a connection needs from its proxy. */
 export interface RelayHost {
   readonly clock: Clock;
   readonly paused: PausedPeers;
@@ -25,11 +24,7 @@ class Link {
   readonly #from: PeerSocket;
   readonly #to: PeerSocket;
   readonly #owner: LinkOwner;
-  readonly #stages: {
-    readonly active: ActiveToxic;
-    readonly stage: Stage;
-    readonly next: RedirectableSink;
-  }[] = [];
+  readonly #stages: { readonly active: ActiveToxic; readonly stage: Stage }[] = [];
   readonly #last: ByteSink;
   #first: ByteSink;
   #paused = false;
@@ -57,9 +52,7 @@ class Link {
     this.#first.end();
   }
 
-  /** A fault begins. */
   add(active: ActiveToxic): void {
-    const next: RedirectableSink = new RedirectableSink(this.#last);
     const host: StageHost = {
       clock: this.#owner.clock,
       random: active.random,
@@ -70,9 +63,9 @@ class Link {
       reset: () => this.#owner.reset(),
       released: () => this.look(),
     };
-    const stage = stageOf(active.toxic, host, next);
+    const stage = stageOf(active.toxic, host, this.#last);
     if (stage === null) return;
-    this.#stages.push({ active, stage, next });
+    this.#stages.push({ active, stage });
     this.#chain();
   }
 
@@ -86,7 +79,6 @@ class Link {
     this.look();
   }
 
-  /** The other side takes bytes again. */
   drained(): void {
     this.#full = false;
     this.look();
@@ -132,7 +124,7 @@ class Link {
   #chain(): void {
     const sinks: ByteSink[] = [...this.#stages.map(({ stage }) => stage), this.#last];
     this.#first = sinks[0] as ByteSink;
-    for (const [index, { next }] of this.#stages.entries()) next.to = sinks[index + 1] as ByteSink;
+    for (const [index, { stage }] of this.#stages.entries()) stage.next = sinks[index + 1] as ByteSink;
   }
 
   #write(bytes: Buffer): void {
@@ -147,23 +139,6 @@ class Link {
     if (this.#closing) this.#owner.close();
     else this.#owner.end(this.#to);
     this.#whenEnded?.();
-  }
-}
-
-/** Gives on to whatever comes next now. */
-class RedirectableSink implements ByteSink {
-  to: ByteSink;
-
-  constructor(to: ByteSink) {
-    this.to = to;
-  }
-
-  push(bytes: Buffer): void {
-    this.to.push(bytes);
-  }
-
-  end(): void {
-    this.to.end();
   }
 }
 
@@ -225,7 +200,6 @@ export class RelayedConnection {
     if (client.stream.isPaused()) client.stream.resume();
   }
 
-  /** A fault begins. */
   add(active: ActiveToxic): void {
     const isOn = active.drawConnection();
     if (active.toxic.type.startsWith('http_')) this.#drawn.set(active, isOn);
@@ -244,7 +218,6 @@ export class RelayedConnection {
     this.#upstream.stream.destroySoon();
   }
 
-  /** Ends both sides by RST. */
   reset(): void {
     this.#client.reset();
     this.#upstream.reset();

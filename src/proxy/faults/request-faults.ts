@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { Clock } from '../../core/clock.ts';
-import { isToxicOf, type Toxic } from '../../documents/toxics.ts';
+import { isToxicOf, type Toxic } from '../../documents/faults.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import { requestFraming } from '../../http1/framing.ts';
 import { isRequestLine, type ScannedRequest, scanRequest } from '../../http1/heads.ts';
@@ -31,7 +31,6 @@ interface Decision {
   readonly request: ScannedRequest;
 }
 
-/** A request that is delayed. */
 interface Waiting {
   readonly decision: Decision;
   readonly timer: NodeJS.Timeout;
@@ -103,7 +102,6 @@ export class RequestFaults implements ByteSink {
     }
   }
 
-  /** The upstream has said something. */
   answered(): void {
     this.#awaiting = false;
   }
@@ -178,7 +176,6 @@ export class RequestFaults implements ByteSink {
     if (request.fields.expect !== null) this.#answer(error, request, true);
   }
 
-  /** The end of a request was read. */
   #finish(decision: Decision | null): void {
     if (this.#waiting) {
       this.#waiting.ended = true;

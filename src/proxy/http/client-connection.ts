@@ -171,7 +171,6 @@ export class ClientConnection implements Timed {
   }
 }
 
-/** Something under way whose time may run out. */
 export interface Timed {
   /** Looks whether it waited too long; called some ten times a second. */
   checkTime(nowMs: number): void;
@@ -238,7 +237,6 @@ interface Standing {
   readonly flowing: boolean;
 }
 
-/** Whether an exchange took longer than it may. */
 export function isLate(standing: Standing, timeouts: GatewayTimeouts): boolean {
   const { ageMs, quietMs, connecting, waiting, flowing } = standing;
   return (

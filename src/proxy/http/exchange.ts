@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } 
 import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
+import { connectTimeout } from '../net/upstream-notice.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import type { ConnectionTap, RecorderClient } from '../tap/recorder-client.ts';
 import type { PausedPeers } from '../tcp/connection.ts';
@@ -31,7 +32,6 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   readonly #response: ServerResponse;
   readonly #look: InspectedRequest;
   readonly #tap: ExchangeTap;
-  /** Which request of its connection it answers. */
   readonly #nth: number;
   readonly #progress: Progress;
   #line = '';
@@ -40,7 +40,6 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   #failedWrite: FailedWrite | null = null;
   /** Whose body flows to the client. */
   #fromTarget: IncomingMessage | null = null;
-  /** How the target delimits its body. */
   #answerBody: BodyForm = 'none';
   #answerBegun = false;
   /** The answer waits until the client has taken what it was sent. */
@@ -273,7 +272,6 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     if (this.#response.closed) this.#onResponseClosed();
   }
 
-  /** The answer is out, or will never be. */
   #onResponseClosed(): void {
     if (!this.#response.writableFinished) this.clientGone();
     else if (this.#requestEnded) this.#end();
@@ -287,7 +285,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     if (this.#over || this.#answered || this.#cause !== null) return;
     this.#cause = cause;
     this.#progress.moved();
-    this.#toTarget?.destroy();
+    this.#toTarget?.destroy(this.#connecting && cause === 'timed_out' ? connectTimeout() : undefined);
     this.#noteFailure(cause === 'timed_out', error);
     if (!this.#response.headersSent) {
       this.#readRequestOut();
@@ -365,7 +363,6 @@ function ignore(): void {}
 export interface ExchangeHost {
   readonly link: RecorderClient;
   readonly limits: TimeLimits;
-  /** Of tunnels. */
   readonly paused: PausedPeers;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
@@ -487,7 +484,6 @@ export class ExchangeTap {
   }
 }
 
-/** A message head as bytes. */
 export function headOf(line: string, headers: RawHeaders): Buffer {
   let text = `${line}\r\n`;
   for (let at = 0; at < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;

@@ -27,7 +27,6 @@ interface Refusal {
   readonly status: number;
 }
 
-/** The parts of a parsed request that the guard judges. */
 interface JudgedRequest {
   readonly method: string;
   readonly target: string;
@@ -184,7 +183,6 @@ function isFraming(lower: string, chunked: boolean): boolean {
   return chunked && (lower === 'transfer-encoding' || lower === 'trailer');
 }
 
-/** An answer as Node's parser gave it. */
 interface JudgedResponse {
   readonly status: number;
   readonly reason: string;
@@ -197,7 +195,6 @@ const UNCLEAN = /[^\t\x20-\x7e\x80-\xff]/;
 
 interface PassableResponse {
   readonly headers: string[];
-  /** How the target delimits the body. */
   readonly body: 'none' | 'length' | 'chunked' | 'until_close';
   /** Whether the client can tell a whole body from one that broke off. */
   readonly delimited: boolean;

@@ -18,7 +18,8 @@ import {
   type Pair,
 } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
-import { failureOf, TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
+import { TlsFiles } from '../net/tls-files.ts';
+import { failureOf, UpstreamNotice } from '../net/upstream-notice.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
 import { PausedPeers } from '../tcp/connection.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
@@ -37,13 +38,10 @@ import { asksForWebSocket, WebSocketUpgrade } from './websocket.ts';
 /** While draining, a connection ends after it was quiet for that long; sooner, a request may be on its way. */
 const QUIET_MS = 1_000;
 
-/** What a gateway did beside forwarding. */
 export interface ReverseProxyCounts {
   /** Requests under way, those for WebSocket among them until they are answered. */
   readonly inFlight: number;
-  /** Connections that have become WebSockets. */
   readonly tunnels: number;
-  /** Requests that the gateway answered itself, by reason. */
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
 }
 
@@ -156,7 +154,7 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
 
   #upstreamOf(endpoint: Endpoint): Upstream {
     const name = formatEndpoint(endpoint);
-    const notice = new TlsFailureNotice(endpoint, 'answered 502', this.notify, this.limits.clock);
+    const notice = new UpstreamNotice(endpoint, 'answered 502', this.notify, this.limits.clock);
     const upstream = this.#upstreams.get(name) ?? new Upstream(endpoint, this.options, notice);
     this.#upstreams.set(name, upstream);
     return upstream;

@@ -12,7 +12,8 @@ import httpProxy from 'http-proxy';
 import { AppError } from '../../core/errors.ts';
 import type { UpstreamTls } from '../data-plane.ts';
 import { type Endpoint, speaksTls } from '../net/endpoint.ts';
-import { type TlsFailureNotice, TlsFiles } from '../net/tls-files.ts';
+import { TlsFiles } from '../net/tls-files.ts';
+import type { UpstreamNotice } from '../net/upstream-notice.ts';
 import { GATEWAY_HEAD_BYTES, type GatewayOptions } from './options.ts';
 
 /** What the library tells of one request: it may do so more than once, and in any state. */
@@ -23,7 +24,6 @@ export interface Forwarding {
   fail(error: Error): void;
 }
 
-/** A pass of the library: one step of what it does with a request. */
 interface Pass {
   readonly name: string;
 }
@@ -45,12 +45,12 @@ export class Upstream {
   readonly #upgrades: HttpAgent;
   readonly #address: RequestOptions;
   readonly #isTls: boolean;
-  readonly #notice: TlsFailureNotice;
+  readonly #notice: UpstreamNotice;
 
   constructor(
     endpoint: Endpoint,
     options: Pick<GatewayOptions, 'upstreamReuse' | 'freeSocketMs' | 'upstreamTls'>,
-    notice: TlsFailureNotice,
+    notice: UpstreamNotice,
   ) {
     this.endpoint = endpoint;
     this.#notice = notice;
@@ -98,7 +98,6 @@ export class Upstream {
     return asked.on('error', (error) => this.#notice.look(error));
   }
 
-  /** Ends the idle connections. */
   close(): void {
     this.#agent.destroy();
   }

@@ -195,6 +195,7 @@ function beginTunnel(
       target: null,
       // The target was there: whatever ends the tunnel is told by its close.
       failed: () => undefined,
+      look: () => undefined,
       closed: () => {
         connection.end(underway);
         host.tunnelled(-1);

@@ -1,7 +1,8 @@
-import { connect } from 'node:net';
+import { connect, isIPv4, isIPv6, SocketAddress } from 'node:net';
 import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { shownUrl } from '../../core/text.ts';
+import { plainAddress } from './proxy-protocol.ts';
 
 /** Where a socket listens or connects to: a TCP address, or the path of a unix socket. */
 export type Endpoint =
@@ -14,7 +15,6 @@ export function speaksTls(endpoint: Endpoint): boolean {
 
 const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#=]*)(?::(\d{1,5}))?\/?$/i;
 
-/** How an address is read. */
 interface EndpointReading {
   /** A port of 0 is one that is free, and no host is every address of this host: to listen on. */
   readonly anyPort?: boolean;
@@ -42,13 +42,17 @@ export function parseEndpoint(text: string, what: string, reading: EndpointReadi
   return { kind: 'tcp', host: host ? host.replace(/^\[|\]$/g, '') : anyHost, port, tls };
 }
 
+/** Where a page is served: without a host, for this machine alone. @throws AppError OPTION_INVALID */
+export function parseServed(text: string, what: string): Endpoint {
+  return parseEndpoint(text.startsWith(':') ? `127.0.0.1${text}` : text, what, { anyPort: true });
+}
+
 /** How an endpoint is written where a person reads it; `parseEndpoint` reads it back. */
 export function formatEndpoint(endpoint: Endpoint): string {
   if (endpoint.kind === 'unix') return `unix:${endpoint.path}`;
   return endpoint.tls ? `https://${authorityOf(endpoint)}` : authorityOf(endpoint);
 }
 
-/** As Node takes it to connect to. */
 export function placeOfTarget(target: Endpoint): { path: string } | { host: string; port: number } {
   return target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
 }
@@ -62,7 +66,7 @@ export function authorityOf(endpoint: Endpoint): string {
 
 /** Whether only this machine can reach what listens there. */
 export function isLoopback(host: string): boolean {
-  return host === '::1' || host === 'localhost' || host.startsWith('127.');
+  return host === '::1' || host === 'localhost' || (isIPv4(host) && host.startsWith('127.'));
 }
 
 function schemePort(scheme: string | undefined, host: string | undefined): number | null {
@@ -106,4 +110,35 @@ export function isAnswered(path: string): Promise<boolean> {
       resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT');
     });
   });
+}
+
+/** Resolves only the name `localhost`; other names are not looked up. */
+export function isReachedAs(listen: Endpoint, target: Endpoint): boolean {
+  if (listen.kind === 'unix' || target.kind === 'unix') return placeText(listen) === placeText(target);
+  return listen.port === target.port && dialled(target.host).some((host) => takes(listen.host, host));
+}
+
+/** The addresses that a connection to a host reaches; a wildcard address reaches this host. */
+function dialled(host: string): readonly string[] {
+  if (host === 'localhost') return ['127.0.0.1', '::1'];
+  const address = oneSpelling(host);
+  return [address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address];
+}
+
+/** An address to compare: IPv6 in its shortest spelling without a zone, or the IPv4 address that it maps. */
+export function oneSpelling(host: string): string {
+  if (!isIPv6(host)) return host;
+  return plainAddress(new SocketAddress({ address: host.replace(/%.*$/, ''), family: 'ipv6' }).address);
+}
+
+/** Whether a listener on a host receives connections to an address. Other interfaces are unknown. */
+function takes(listening: string, address: string): boolean {
+  if (listening === '::' && address === '::1') return true;
+  if (listening === '::' || listening === '0.0.0.0') return isIPv4(address) && address.startsWith('127.');
+  return dialled(listening).includes(address);
+}
+
+/** Equal for addresses that two processes could not both bind. */
+export function placeText(endpoint: Endpoint): string {
+  return endpoint.kind === 'unix' ? endpoint.path : `${endpoint.host} ${endpoint.port}`;
 }

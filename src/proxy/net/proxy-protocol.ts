@@ -4,7 +4,6 @@ import { LIMITS } from '../../core/limits.ts';
 /** HAProxy's PROXY protocol: version 1 is a line of text, version 2 is binary. */
 export type ProxyProtocolVersion = 'v1' | 'v2';
 
-/** One end of a connection. */
 interface ProxyAddress {
   readonly host: string;
   readonly port: number;
@@ -122,7 +121,9 @@ function bytesOf(host: string, v4: boolean): Buffer {
   if (v4) return Buffer.from(host.split('.').map(Number));
   if (isIPv4(host))
     return Buffer.from([...Array<number>(10).fill(0), 255, 255, ...host.split('.').map(Number)]);
-  const [head = '', tail] = withHexEnd(host).split('::');
+  // The platform writes all groups in hexadecimal, those of an IPv4 address at the end as well.
+  const spelled = new URL(`http://[${host}]/`).hostname.slice(1, -1);
+  const [head = '', tail] = spelled.split('::');
   const front = groupsOf(head);
   const back = tail === undefined ? [] : groupsOf(tail);
   const zeros = Array<number>(8 - front.length - back.length).fill(0);
@@ -135,13 +136,4 @@ function bytesOf(host: string, v4: boolean): Buffer {
 
 function groupsOf(text: string): number[] {
   return text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16));
-}
-
-/** An IPv6 address whose last two groups are written as IPv4, with groups instead. */
-function withHexEnd(host: string): string {
-  const match = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(host);
-  if (!match) return host;
-  const [, front, a, b, c, d] = match;
-  const hex = (high?: string, low?: string) => (Number(high) * 256 + Number(low)).toString(16);
-  return `${front}${hex(a, b)}:${hex(c, d)}`;
 }

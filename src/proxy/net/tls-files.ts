@@ -1,11 +1,9 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
-import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS, WIRE } from '../../core/limits.ts';
-import { type ConnectionFailure, type Notice, NoticeLimit } from '../data-plane.ts';
-import { type Endpoint, formatEndpoint } from './endpoint.ts';
+import type { Notice } from '../data-plane.ts';
 
 const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
 
@@ -18,7 +16,6 @@ export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
  * Half a replacement, or one that cannot be read, is told of and changes nothing.
  */
 export class TlsFiles {
-  /** Called when other files were read. */
   readonly onReplaced: (() => void)[] = [];
   readonly #paths: TlsPaths;
   #contents: SecureContextOptions = {};
@@ -113,55 +110,5 @@ export class TlsFiles {
       const { key, cert } = this.#paths;
       throw new Error(`the key in ${key} does not belong to the certificate in ${cert}`, { cause: error });
     }
-  }
-}
-
-const NOTICE_MS = 60_000;
-/** Name mismatches list all names of the certificate, which may be hundreds. */
-const REASON_CHARS = 300;
-/** OpenSSL's codes for a certificate that is not trusted; and Node's, for a wrong name and for what is no TLS at all. */
-const CODES =
-  /^(UNABLE_TO_|CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT$|SELF_SIGNED_CERT_|ERROR_IN_|INVALID_|PATH_LENGTH_|HOSTNAME_MISMATCH$|ERR_TLS_|ERR_SSL_)/;
-
-/** What an error of the upstream is counted as: TLS that fails is no server that is not there. */
-export function failureOf(failure: ConnectionFailure, error: Error | undefined): ConnectionFailure {
-  return isTlsFailure(error) ? 'upstream_tls' : failure;
-}
-
-function isTlsFailure(error: NodeJS.ErrnoException | undefined): boolean {
-  return CODES.test(error?.code ?? '');
-}
-
-/**
- * Says why an upstream is not spoken to though it is there: clients see a 502 or a reset, as of one that is not. A
- * line at once, and then one a minute at most.
- */
-export class TlsFailureNotice {
-  readonly #endpoint: Endpoint;
-  readonly #clientsAre: string;
-  readonly #notify: (notice: Notice) => void;
-  readonly #limit: NoticeLimit;
-
-  /** @param clientsAre what becomes of the upstream's clients meanwhile */
-  constructor(
-    endpoint: Endpoint,
-    clientsAre: 'answered 502' | 'reset',
-    notify: (notice: Notice) => void,
-    clock: Clock,
-  ) {
-    this.#endpoint = endpoint;
-    this.#clientsAre = clientsAre;
-    this.#notify = notify;
-    this.#limit = new NoticeLimit(clock, NOTICE_MS);
-  }
-
-  look(error: NodeJS.ErrnoException): void {
-    if (!isTlsFailure(error) || !this.#limit.passes()) return;
-    const { code, message } = error;
-    this.#notify({
-      level: 'error',
-      message: `no TLS connection to the upstream; clients are ${this.#clientsAre}`,
-      fields: { target: formatEndpoint(this.#endpoint), code, reason: message.slice(0, REASON_CHARS) },
-    });
   }
 }

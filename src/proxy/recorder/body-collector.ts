@@ -43,7 +43,6 @@ export class BodyCollector implements BodyTaker {
   readonly #originNs: number;
   /** Monotonic nanoseconds of the last byte that came, null before the first. */
   lastByteNs: number | null = null;
-  /** Looks at an answer on its way. */
   scan: AnswerScan | null = null;
   /** Looks at an answer that is no stream, for an error that its status does not tell. */
   errorScan: ErrorAnswerScan | null = null;
@@ -149,97 +148,85 @@ export class BodyCollector implements BodyTaker {
   }
 }
 
-/** Blocks of what has no announced length, or a large one, double between these. */
+/** Blocks of a body without an announced length, or with a large one, double between these. */
 const FIRST_BLOCK_BYTES = 4 * 1024;
 const LARGEST_BLOCK_BYTES = 256 * 1024;
 
 /**
- * The beginning of a body, up to a cap and to what the budget has room for. Chunks are copied into few blocks, so
- * that a body dripping in byte by byte costs what its size says. A small announced length is taken at its word: one
- * block, no joining. A large one may be a mere claim, and is paid for as it comes.
+ * The beginning of a body, up to a cap and to what the budget has room for. It is copied into few blocks, each of which
+ * stays: growing one buffer would copy the body again and hold it twice meanwhile. A small announced length is taken
+ * at its word, as one block. A large one may be a mere claim, and is paid for as it comes.
  */
 export class KeptPrefix {
   readonly #capBytes: number;
-  readonly #expectedBytes: number | null;
+  readonly #expectedBytes: number;
   readonly #budget: AssemblyBudget;
   #blocks: Buffer[] = [];
-  /** Of the last block. */
+  /** Bytes of the last block that are in use. */
   #fill = 0;
   #reservedBytes = 0;
-  #bytes = 0;
-  #cut = false;
+  bytes = 0;
+  /** There was more than may be kept. */
+  cut = false;
 
   /** @param expectedBytes the announced length, null if absent */
   constructor(capBytes: number, expectedBytes: number | null, budget: AssemblyBudget) {
     this.#capBytes = capBytes;
-    this.#expectedBytes = expectedBytes;
+    this.#expectedBytes = Math.min(capBytes, expectedBytes ?? 0);
     this.#budget = budget;
   }
 
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /** There was more than may be kept. */
-  get cut(): boolean {
-    return this.#cut;
-  }
-
-  /** Copies what may be kept of it. */
   add(bytes: Buffer): void {
-    const allowed = Math.min(bytes.length, this.#capBytes - this.#bytes);
-    for (let from = 0; from < allowed && !this.#cut; ) {
+    if (this.cut) return;
+    const allowed = Math.min(bytes.length, this.#capBytes - this.bytes);
+    let from = 0;
+    while (from < allowed) {
       const block = this.#blockFor(allowed - from);
       if (block === null) break;
       const copied = bytes.copy(block, this.#fill, from, allowed);
       this.#fill += copied;
-      this.#bytes += copied;
+      this.bytes += copied;
       from += copied;
     }
-    if (allowed < bytes.length) this.#cut = true;
+    this.cut = from < bytes.length;
   }
 
-  /** So many bytes at most: a view where one block has them. */
+  /** So many bytes at most: a view where the first block has them. */
   beginning(mostBytes: number): Buffer {
-    const bytes = Math.min(mostBytes, this.#bytes);
+    const bytes = Math.min(mostBytes, this.bytes);
     const first = this.#blocks[0] ?? NOTHING;
     return first.length >= bytes ? first.subarray(0, bytes) : Buffer.concat(this.#blocks, bytes);
   }
 
-  /** All of it in one block of its size; the unused rest of a block would live as long as the body. */
+  /** All of it in one block of its size: room that nothing is in would live as long as the body. */
   joined(): Buffer {
-    const [first, ...more] = this.#blocks;
-    if (first !== undefined && (more.length > 0 || first.length > this.#bytes))
-      this.#blocks = [Buffer.concat(this.#blocks, this.#bytes)];
+    const [first = NOTHING] = this.#blocks;
+    if (first.length !== this.bytes) this.#blocks = [Buffer.concat(this.#blocks, this.bytes)];
     return this.#blocks[0] ?? NOTHING;
   }
 
-  /** Gives the budget back. */
   release(): void {
     this.#budget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
   }
 
-  /** The last block, or a new one where it is full; null, and nothing more is kept, when the budget is spent. */
+  /** The last block, or a new one where it is full. Null where the budget has no room for one. */
   #blockFor(neededBytes: number): Buffer | null {
     const last = this.#blocks.at(-1);
     if (last !== undefined && this.#fill < last.length) return last;
     const bytes = this.#nextBlockBytes(neededBytes, last?.length ?? FIRST_BLOCK_BYTES / 2);
-    if (!this.#budget.reserve(bytes)) {
-      this.#cut = true;
-      return null;
-    }
+    if (!this.#budget.reserve(bytes)) return null;
     this.#reservedBytes += bytes;
+    this.#fill = 0;
     const block = Buffer.allocUnsafe(bytes);
     this.#blocks.push(block);
-    this.#fill = 0;
     return block;
   }
 
   #nextBlockBytes(neededBytes: number, lastBytes: number): number {
-    const room = this.#capBytes - this.#bytes;
-    const expected = Math.min(room, (this.#expectedBytes ?? 0) - this.#bytes);
+    const expected = this.#expectedBytes - this.bytes;
     if (expected > 0 && expected <= LARGEST_BLOCK_BYTES) return expected;
+    const room = this.#capBytes - this.bytes;
     return Math.min(room, Math.max(neededBytes, Math.min(2 * lastBytes, LARGEST_BLOCK_BYTES)));
   }
 }

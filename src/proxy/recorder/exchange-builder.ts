@@ -1,5 +1,6 @@
 import type { LossReason, OmissionCause } from '../../core/accounting.ts';
 import type { Body, ChunkTimes, Exchange, KnownHead, Message, Outcome } from '../../core/exchange.ts';
+import { traceIdOf } from '../../core/headers.ts';
 import type { KeyedHash } from '../../core/keyed-hash.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Route } from '../../core/routes.ts';
@@ -28,7 +29,6 @@ import {
   type ResponseReading,
 } from './head-cache.ts';
 
-/** What all assemblies of one recorder share. */
 export interface AssemblyContext {
   /** Epoch microseconds of a monotonic stamp. */
   readonly epochUsOf: (monotonicNs: number) => number;
@@ -39,7 +39,6 @@ export interface AssemblyContext {
   readonly bodyRedaction: BodyRedaction;
   /** Which exchanges belong together. */
   readonly keys: ExchangeKeys;
-  /** What is recorded at all. */
   readonly selection: Selection;
   readonly heads: HeadCache;
 }
@@ -54,7 +53,6 @@ interface FoundHead {
 /** Who ended the connection first: a side, or the gateway when the upstream took too long. */
 export type FirstEnd = 'client' | 'server' | 'timeout';
 
-/** The connection an exchange came in by. */
 export interface ExchangeOrigin {
   readonly connection: number;
   /** The client's address; null where none is known. */
@@ -217,6 +215,7 @@ export class ExchangeBuilder {
       outputTokens: usage?.outputTokens ?? null,
       batch: this.#asked().batch,
       answerError: this.#answerError(),
+      traceId: traceIdOf(this.#scanned.fields.traceparent, this.request.head.bytes),
       request: request.finish(stored.request, bodyRedaction, this.#scanned.fields),
       response: response?.finish(stored.response, bodyRedaction, this.#answer?.fields ?? null) ?? null,
       requestChunks: request.body.times,
@@ -376,7 +375,6 @@ class MessageDraft {
   /** Monotonic nanoseconds of the first byte, and of the one that completed the head. */
   readonly firstByteNs: number;
   readonly headEndNs: number;
-  /** Whether all of it was seen. */
   ended = false;
   trailers: RedactedBytes | null = null;
 

@@ -1,12 +1,7 @@
-import type {
-  Progress,
-  ProtocolUse,
-  RecentExchange,
-  RecordedTraffic,
-  SecondsHistogram,
-} from '../../core/accounting.ts';
+import type { Progress, ProtocolUse, RecentExchange, RecordedTraffic } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Exchange, Message } from '../../core/exchange.ts';
+import type { SecondsHistogram } from '../../core/histogram.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../../core/ports.ts';
 import { dropReasonOf } from '../../redaction/body-redaction.ts';
@@ -18,7 +13,9 @@ export const PROTOCOLS = ['http/1.1', 'h2', 'h2c', 'websocket', 'connect', 'unpa
 export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'other'] as const;
 export const CODE_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx', 'none'] as const;
 
-const DURATION_BOUNDS_S = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+export const DURATION_BOUNDS_S = [
+  0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
+];
 const WRITE_BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 /** What no recorder has counted yet. */
@@ -32,14 +29,14 @@ export const NO_TRAFFIC: RecordedTraffic = {
   protocols: {},
 };
 
-function emptyHistogram(bounds: readonly number[]): SecondsHistogram {
+export function emptyHistogram(bounds: readonly number[]): SecondsHistogram {
   return { bounds, counts: new Array<number>(bounds.length + 1).fill(0), sum: 0 };
 }
 
-type Counted<Value> = { -readonly [Key in keyof Value]: Counted<Value[Key]> };
+export type Counted<Value> = { -readonly [Key in keyof Value]: Counted<Value[Key]> };
 
 /** Into its bucket, whose bounds are fixed, as Prometheus wants them. */
-function addSeconds(histogram: Counted<SecondsHistogram>, seconds: number): void {
+export function addSeconds(histogram: Counted<SecondsHistogram>, seconds: number): void {
   const { bounds, counts } = histogram;
   const bucket = bounds.findIndex((bound) => seconds <= bound);
   const index = bucket < 0 ? bounds.length : bucket;
@@ -55,27 +52,36 @@ export class ExchangeMonitor implements CommittingSink {
   readonly #sink: CommittingSink;
   readonly #clock: Clock;
   readonly #onFirstCommit: () => void;
+  readonly #onTaken: (exchange: Exchange) => void;
   #committed = false;
   readonly #traffic: Counted<RecordedTraffic>;
   /** Oldest first. */
   readonly #recent: RecentExchange[] = [];
 
-  /** @param earlier what recorders before this one have counted of the same recording */
+  /**
+   * @param earlier what recorders before this one have counted of the same recording
+   * @param onTaken gets each exchange that the sink took
+   */
   constructor(
     sink: CommittingSink,
     clock: Clock,
     earlier: RecordedTraffic = NO_TRAFFIC,
     onFirstCommit: () => void = () => undefined,
+    onTaken: (exchange: Exchange) => void = () => undefined,
   ) {
     this.#sink = sink;
     this.#clock = clock;
     this.#traffic = structuredClone(earlier) as Counted<RecordedTraffic>;
     this.#onFirstCommit = onFirstCommit;
+    this.#onTaken = onTaken;
   }
 
   append(exchange: Exchange): boolean {
     const taken = this.#sink.append(exchange);
-    if (taken) this.#note(exchange);
+    if (taken) {
+      this.#note(exchange);
+      this.#onTaken(exchange);
+    }
     return taken;
   }
 

@@ -13,7 +13,6 @@ import {
   type FirstEnd,
 } from './exchange-builder.ts';
 
-/** One connection's own part. */
 interface ConnectionOptions {
   /** Number of the client connection within its recorder's life. */
   readonly connection: number;
@@ -191,7 +190,6 @@ function beginsWithRequestLine(bytes: Buffer): boolean {
  */
 type Stop = { readonly kind: 'opaque'; readonly protocol: string } | { readonly kind: 'starved' };
 
-/** The preface of HTTP/2 without negotiation. */
 const HTTP2_START = `${HTTP2_PREFACE_LINE}\r\n`;
 
 const PASS_OVER: MessagePlan = { framing: { kind: 'none' }, body: null };
@@ -426,7 +424,6 @@ class Pairing {
   }
 }
 
-/** What becomes of bytes that are not recorded. */
 type Unrecorded = Exclude<Fate, { readonly kind: 'recorded' }>;
 
 /** Where a stretch ends in either direction, counted from the start of the connection, and what began in it. */

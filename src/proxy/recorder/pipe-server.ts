@@ -303,7 +303,6 @@ export class PipeServer {
   }
 }
 
-/** Why exchanges of a batch are not stored. */
 type Losses = ReadonlyMap<Exchange, LossReason>;
 
 /** What is recorded of one connection in one commit is one settlement: the pipe carries no more than it must. */

@@ -61,7 +61,6 @@ export class Counters {
     return account;
   }
 
-  /** Forgets an account that has nothing pending. */
   retire(account: ConnectionAccount): void {
     this.#accounts.delete(account);
   }
@@ -179,7 +178,6 @@ export class ConnectionAccount {
     this.#counters = counters;
   }
 
-  /** Counts bytes that go to the recorder. */
   see(clientBytes: number, serverBytes: number, turnStart: boolean): void {
     this.#openShed = null;
     if (turnStart) this.#beginTurn();

@@ -20,7 +20,6 @@ export class QueueShare {
   collectedBytes = 0;
 }
 
-/** What was collected up to a flush. */
 interface Taken {
   readonly pieces: Buffer[];
   readonly blocks: readonly Buffer[];
@@ -32,14 +31,13 @@ interface Taken {
 
 /**
  * Frames on their way into the recorder's pipe, under a budget of bytes. One connection may hold as much as is free, so
- * that one which fills the queue is shed before its neighbours: half of the budget alone, a third each of two. Large payloads are kept by reference, small
- * ones and headers are copied together. Frames are collected for some milliseconds, because a write per chunk would
- * cost both processes a system call per chunk.
+ * that one which fills the queue is shed before its neighbours: half of the budget alone, a third each of two. Large
+ * payloads are kept by reference, small ones and headers are copied together. Frames are collected for some
+ * milliseconds, because a write per chunk would cost both processes a system call per chunk.
  */
 export class FrameQueue {
   readonly #budgetBytes: number;
   #pipe: Writable | null = null;
-  /** What is to be written, in order. */
   #pieces: Buffer[] = [];
   /** Blocks of this size that the pieces lie in. */
   #blocks: Buffer[] = [];
@@ -139,11 +137,13 @@ export class FrameQueue {
   #add(head: FrameHead, payload: Buffer, kept: Buffer | null): void {
     const blockBytes = this.#costOf(kept === null ? payload.length : 0);
     // All memory is there before anything is written: a frame is never in the queue in part.
-    if (blockBytes > 0) this.#beginBlock(this.#newBlock(blockBytes));
+    if (blockBytes > 0) this.#beginBlock(blockBytes);
     writeFrameHeader(this.#block, this.#end, head, payload.length);
     this.#end += FRAME_HEADER_BYTES;
-    if (kept === null) this.#copy(payload);
-    else {
+    if (kept === null) {
+      this.#block.set(payload, this.#end);
+      this.#end += payload.length;
+    } else {
       this.#sealPiece();
       this.#pieces.push(kept);
       this.#charge(keptCostOf(kept));
@@ -152,17 +152,9 @@ export class FrameQueue {
     this.#flushSoon();
   }
 
-  #copy(bytes: Buffer): void {
-    this.#block.set(bytes, this.#end);
-    this.#end += bytes.length;
-  }
-
-  #newBlock(bytes: number): Buffer {
+  #beginBlock(bytes: number): void {
     const spare = bytes === BLOCK_BYTES ? this.#spare.pop() : undefined;
-    return spare ?? Buffer.allocUnsafeSlow(bytes);
-  }
-
-  #beginBlock(block: Buffer): void {
+    const block = spare ?? Buffer.allocUnsafeSlow(bytes);
     this.#sealPiece();
     if (block.length === BLOCK_BYTES) this.#blocks.push(block);
     this.#block = block;
@@ -205,7 +197,6 @@ export class FrameQueue {
     return this.#pipe !== null && this.#pipe.writableLength > 0;
   }
 
-  /** All that was collected; nothing is left. */
   #take(): Taken {
     this.#sealPiece();
     const shares = this.#shares.map((share) => [share, share.collectedBytes] as const);

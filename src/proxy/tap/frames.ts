@@ -22,7 +22,6 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 
 export interface FrameHead {
   readonly type: FrameType;
-  /** The payload begins a turn. */
   readonly turnStart: boolean;
   readonly connection: number;
   readonly atNs: number;
@@ -176,7 +175,6 @@ export function encodeSettlements(settlements: readonly PipeSettlement[]): strin
   return `${JSON.stringify(settlements)}\n`;
 }
 
-/** Cuts the recorder's answers back into settlements. */
 export class SettlementReader {
   readonly #onSettlement: (settlement: PipeSettlement) => void;
   #rest = '';

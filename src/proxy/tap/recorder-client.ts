@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LossReason, Progress } from '../../core/accounting.ts';
+import { ASCII } from '../../core/ascii.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { ConnectionAccount, Counters, Fate } from './counters.ts';
 import { FrameQueue, QueueShare } from './frame-queue.ts';
@@ -161,9 +162,7 @@ export class RecorderClient {
 }
 
 const VERSION = Buffer.from(' HTTP/1.');
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
+const { LF, CR, SPACE } = ASCII;
 const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
 
 /** What was shed since the recorder last heard of this connection. */
@@ -196,13 +195,10 @@ export class ConnectionTap {
   readonly #host: RecorderClient;
   readonly #clock: Clock;
   readonly #origin: ConnectionOrigin;
-  /** What it holds of the queue. */
   readonly #share = new QueueShare();
-  /** The next client bytes begin a turn. */
   #turnDue = true;
   #announced = false;
   #opaque = false;
-  /** Whether it is recorded again after a loss. */
   #resumes: boolean;
   #closed = false;
   /** Recording it met an exception: nothing more of it is recorded. */

@@ -1,6 +1,7 @@
 import { LIMITS, WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
 import { askPeer, type PeerSocket } from '../net/peer-socket.ts';
+import { connectTimeout, isRefusal } from '../net/upstream-notice.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import type { ConnectionTap } from '../tap/recorder-client.ts';
 import type { TargetWatch } from './target-watch.ts';
@@ -10,14 +11,12 @@ const LINE_BYTES = 8 * 1024;
 const LINE_BEGINNING = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}(?: [^\s]*(?: H?T?T?P?\/?1?\.?[01]?\r?)?)?$/;
 const WHOLE_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40} [^\s]+ HTTP\/1\.[01]\r?\n/;
 
-/** A connection to the target. */
 export interface Upstream {
   readonly side: PeerSocket;
   /** The event of its stream that says it is there; null where it is. */
   readonly ready: 'connect' | 'secureConnect' | null;
 }
 
-/** What a connection needs from its creator. */
 export interface ConnectionHost {
   readonly paused: PausedPeers;
   readonly refused: 'reset' | '502';
@@ -28,6 +27,8 @@ export interface ConnectionHost {
    * @param error what it failed by, if anything said so
    */
   failed(failure: ConnectionFailure | null, error?: Error): void;
+  /** Told by what an upstream refuses that is asked again. */
+  look(error: Error): void;
   closed(connection: ProxiedConnection): void;
 }
 
@@ -74,11 +75,10 @@ export class ProxiedConnection {
     client.stream.on('close', () => this.#onClosed(client, this.#upstream));
   }
 
-  /** Begins to connect to the upstream. */
   #attempt(): PeerSocket {
     const { side, ready } = this.#reach();
     if (ready !== null) {
-      const timer = setTimeout(() => this.#unreachable('upstream_timeout'), WIRE.connectMs);
+      const timer = setTimeout(() => this.#unreachable('upstream_timeout', connectTimeout()), WIRE.connectMs);
       this.#connecting = () => clearTimeout(timer);
       side.stream.once(ready, () => this.#connected());
     }
@@ -90,7 +90,6 @@ export class ProxiedConnection {
     return side;
   }
 
-  /** Ends both sides at once. */
   cut(): void {
     this.#cause ??= 'shutdown';
     this.#client.reset();
@@ -137,7 +136,14 @@ export class ProxiedConnection {
   #connected(): void {
     this.#attemptOver();
     this.#unsent = null;
-    if (this.#clientEnded) this.#upstream.stream.end();
+    if (!this.#clientEnded) return;
+    this.#tap.clientEnd();
+    this.#upstream.stream.end();
+  }
+
+  /** Whether the upstream has refused and is waited for: a client that leaves now leaves because of that. */
+  get #isRefused(): boolean {
+    return this.#connecting !== null && this.#waitEndNs !== null;
   }
 
   #attemptOver(): void {
@@ -154,6 +160,7 @@ export class ProxiedConnection {
     const { target } = this.#host;
     if (target === null || this.#cause !== null || !isRefusal(error)) return false;
     target.refused();
+    this.#host.look(error);
     this.#waitEndNs ??= target.waitEndNs();
     const over = () => this.#unreachable('upstream_refused', error);
     const ends = target.whenAccepted(this.#waitEndNs, () => this.#tryAgain(), over);
@@ -183,8 +190,8 @@ export class ProxiedConnection {
     this.#clientEnded = true;
     this.#client.readNoMore();
     if (this.#upstreamEnded) this.#cause ??= 'server_end';
-    // Whom we refused ends for that; a recorder that knew of nothing yet was told of no end before this one.
-    if (!this.#refusal) this.#tap.clientEnd();
+    // Whom we refuse, or may have to, ends for that; a recorder that knew of nothing yet was told of no end before this one.
+    if (!this.#refusal && !this.#connecting) this.#tap.clientEnd();
     // A TLS handshake would not survive the end of what carries it.
     if (!this.#connecting) this.#upstream.stream.end();
     this.#refusal?.clientEnded();
@@ -222,6 +229,7 @@ export class ProxiedConnection {
   }
 
   #onClientError(): void {
+    if (this.#isRefused) this.#tap.serverEnd();
     this.#cause ??= 'client_reset';
     this.#upstream.reset();
   }
@@ -284,12 +292,6 @@ export class ProxiedConnection {
     this.#tap.close(this.#cause ?? (this.#upstreamEnded ? 'server_end' : 'client_end'));
     this.#host.closed(this);
   }
-}
-
-/** Whether an error came before there was a connection. For want of a descriptor of ours there is none to come. */
-function isRefusal({ code, syscall }: NodeJS.ErrnoException): boolean {
-  const early = syscall === 'connect' || syscall === 'getaddrinfo' || code === 'ECONNREFUSED';
-  return early && code !== 'EMFILE' && code !== 'ENFILE';
 }
 
 /** Errors of TLS come from the stream, a reset met by a probe from the socket beneath. */
@@ -373,7 +375,6 @@ class Refusal {
     if (!this.#answered) this.#client.stream.end();
   }
 
-  /** The client is gone. */
   over(): void {
     clearTimeout(this.#timer);
   }

@@ -46,7 +46,6 @@ export class TargetWatch {
     return this.#clock.nowNs() + this.#options.retryMs * 1e6;
   }
 
-  /** The target has refused a connection. */
   refused(): void {
     this.#learn(false);
     this.#askSoon();

@@ -19,12 +19,12 @@ import {
   readProxyHeader,
   writeProxyHeader,
 } from '../net/proxy-protocol.ts';
-import { failureOf, TlsFailureNotice, TlsFiles, type TlsPaths } from '../net/tls-files.ts';
+import { TlsFiles, type TlsPaths } from '../net/tls-files.ts';
+import { failureOf, isRefusal, UpstreamNotice } from '../net/upstream-notice.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
 import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
 import { TargetWatch } from './target-watch.ts';
 
-/** What the wire plane is asked to do. */
 export interface WireOptions extends SharedOptions {
   /** What a client gets if the upstream is unreachable: a reset, or a 502 if the client can read one. */
   readonly refused: 'reset' | '502';
@@ -128,15 +128,20 @@ export class TcpProxy extends DataPlane<WireOptions> {
   #hostOf(endpoint: Endpoint, index: number, paused: PausedPeers, clock: Clock): ConnectionHost {
     const { refused } = this.options;
     const clientsAre = refused === '502' ? 'answered 502' : 'reset';
-    const notice = new TlsFailureNotice(endpoint, clientsAre, this.notify, clock);
+    const notice = new UpstreamNotice(endpoint, clientsAre, this.notify, clock);
+    const look = (error: Error) => {
+      // Else the watch that ceases to listen tells of it.
+      if (!this.options.refuseWhenDown || !isRefusal(error)) notice.look(error);
+    };
     return {
       paused,
       refused,
       target: this.#watches[index] as TargetWatch,
       failed: (failure, error) => {
         this.#count(failure && failureOf(failure, error));
-        if (error) notice.look(error);
+        if (error) look(error);
       },
+      look,
       closed: (closed) => {
         this.#open.delete(closed);
         this.noteIdle();
@@ -202,7 +207,6 @@ export class TcpProxy extends DataPlane<WireOptions> {
   }
 }
 
-/** A client whose traffic can begin. */
 interface Admitted {
   readonly side: PeerSocket;
   /** What its PROXY protocol header said; null where none was asked for. */

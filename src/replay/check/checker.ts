@@ -7,7 +7,6 @@ import { LIMITS } from '../../core/limits.ts';
 import { type AnswerCheck, mismatch, SAME, unchecked } from '../../core/run.ts';
 import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
 import { usageIn } from '../../inference/token-usage.ts';
-import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from '../options/parsers.ts';
 import type { CheckOptions } from '../options/replay-options.ts';
@@ -28,7 +27,7 @@ import {
   streamCheck,
   streamFactsOf,
 } from './compare-text.ts';
-import { apiOf, maskedPointers, Places } from './compared-fields.ts';
+import { apiOf, maskedPointers, Places, whyNoBody } from './compared-fields.ts';
 
 /** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
 export type RecordedPayload = (segment: string, exchangeId: number) => ExchangePayload | null;
@@ -83,13 +82,11 @@ export class AnswerComparer {
   /** @param payload of the recorded exchange; null where it was stored without any */
   check(payload: ExchangePayload | null, answer: AnswerToCheck): AnswerCheck {
     const recorded = payload?.response ?? null;
-    if (recorded === null) return unchecked('no_recorded_answer');
-    const { body, redacted } = recorded;
-    if (dropReasonOf(redacted) !== null) return unchecked('redacted');
-    if (body.truncated) return unchecked('recorded_truncated');
-    if (body.kept === null) return unchecked('no_recorded_body');
+    const why = whyNoBody(recorded);
+    if (why !== null || payload === null || recorded?.body.kept == null)
+      return unchecked(why ?? 'no_recorded_answer');
     try {
-      return this.#compared(payload as ExchangePayload, recorded, body.kept, answer);
+      return this.#compared(payload, recorded, recorded.body.kept, answer);
     } catch (thrown) {
       if (thrown instanceof UnreadableBody)
         return unchecked(thrown.reason === 'too_large' ? 'answer_too_large' : 'unreadable');

@@ -1,4 +1,7 @@
+import type { Message } from '../../core/exchange.ts';
+import type { UncheckedReason } from '../../core/run.ts';
 import { type PayloadApi, payloadApiOf } from '../../inference/features.ts';
+import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { Treatment } from '../../redaction/body-rules.ts';
 import { PointerState } from '../../redaction/pointer-states.ts';
 
@@ -101,4 +104,12 @@ export function maskedPointers(redacted: readonly string[]): string[] {
 
 function treatment(name: string, place: 'ignored' | 'masked'): Treatment {
   return { name, strength: STRENGTH[place], covering: place === 'ignored' ? 'drop' : 'mask' };
+}
+
+/** Why there is no whole body of a recorded answer to compare with; null where there is one. */
+export function whyNoBody(response: Message | null): UncheckedReason | null {
+  if (response === null) return 'no_recorded_answer';
+  if (dropReasonOf(response.redacted) !== null) return 'redacted';
+  if (response.body.truncated) return 'recorded_truncated';
+  return response.body.kept === null ? 'no_recorded_body' : null;
 }

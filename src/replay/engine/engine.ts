@@ -4,6 +4,7 @@ import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { RunPosition } from '../../core/run.ts';
 import { formatMs } from '../../core/units.ts';
+import { collectGarbage } from './garbage.ts';
 import {
   type AddressUse,
   type ConnectionUse,
@@ -67,13 +68,17 @@ interface EngineDeps {
 type UnderWayCounts = Pick<RunPosition, 'inFlight' | 'waiting'>;
 
 /** What plans a replay needs of an engine. */
-export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'underWay'>;
+export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'underWay' | 'hasServed'>;
 
 /**
  * How often it is checked whether senders have room again. Each check hands requests over and wakes threads, so it
  * is rare; what is read ahead lasts ten times as long, even at 10,000/s.
  */
 const POLL_MS = 40;
+/** Between two slices of reading ahead, while there is time. */
+const BREATH_MS = 1;
+/** A closed loop reads little ahead, so that little of it is left over. */
+const CLOSED_POLL_MS = 2;
 /** From everything being ready to the first instant: the first requests must reach their senders. */
 const RUN_UP_NS = 250_000_000;
 /** A run that misses the start that was set by more than this is refused. */
@@ -101,6 +106,11 @@ export class ReplayEngine {
 
   get underWay(): UnderWayCounts {
     return this.#threads?.underWay ?? { inFlight: 0, waiting: 0 };
+  }
+
+  /** Whether an answer below status 400 has begun. */
+  get hasServed(): boolean {
+    return this.#threads?.hasServed ?? false;
   }
 
   /**
@@ -135,6 +145,7 @@ export class ReplayEngine {
         },
       });
       if (this.#options.startBeforeReading !== true) readAhead.fill(-RUN_UP_NS);
+      collectGarbage();
       await threads.ready;
       const anchor = clock.anchor();
       const startNs = zeroOf(anchor, this.#options.startAtUs ?? null);
@@ -171,10 +182,11 @@ export class ReplayEngine {
       ended = true;
     };
     report.then(end, end);
+    const pollMs = this.#options.closed == null ? POLL_MS : CLOSED_POLL_MS;
     while (!signal.aborted && !ended) {
       const state = readAhead.fill(this.#deps.clock.nowNs() - startNs);
       if (state === 'done') return true;
-      await (state === 'full' ? setTimeout(POLL_MS) : setImmediate());
+      await (state === 'more' ? setImmediate() : setTimeout(state === 'full' ? pollMs : BREATH_MS));
     }
     return false;
   }
@@ -255,7 +267,7 @@ class EngineThreads {
     const workerData: PacerSetup = { ringMemory: ring.memory, wakePorts };
     this.#pacer = new EngineThread('pacer', pacerEntry, { workerData, transferList: wakePorts });
     this.ready = Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.ready));
-    this.report = this.#reportOfAll();
+    this.report = this.#reportOfAll(ring);
     // Only one of the two may be awaited; the other must not become an unhandled rejection.
     this.ready.catch(() => undefined);
     this.report.catch(() => undefined);
@@ -265,6 +277,10 @@ class EngineThreads {
   get underWay(): UnderWayCounts {
     const { waiting, requests } = this.#inFlight;
     return { inFlight: Math.max(0, requests - waiting), waiting };
+  }
+
+  get hasServed(): boolean {
+    return this.#inFlight.hasServed;
   }
 
   start(startNs: number): void {
@@ -294,8 +310,13 @@ class EngineThreads {
     await Promise.all([this.#pacer, ...this.#senders].map(({ worker }) => worker.terminate()));
   }
 
-  async #reportOfAll(): Promise<ThreadsReport> {
+  async #reportOfAll(ring: DueRing): Promise<ThreadsReport> {
     const overs = Promise.all(this.#senders.map(({ over }) => over));
+    // A closed loop ends by itself, and then nobody is left to be woken.
+    overs.then(
+      () => ring.stop(),
+      () => undefined,
+    );
     const [senders, { lateness }] = await Promise.all([overs, this.#pacer.over]);
     return { senders, pacerLateness: lateness };
   }

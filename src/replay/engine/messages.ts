@@ -211,6 +211,12 @@ export interface ConnectionOptions extends CertificateRules {
   readonly fenced?: FencedAddresses;
 }
 
+/** So many requests in flight at all times. Nothing is begun from an instant of the run on. */
+export interface ClosedLoop {
+  readonly concurrency: number;
+  readonly untilNs: number;
+}
+
 /** What all senders of a run are told. */
 export interface SendingOptions extends ConnectionOptions {
   /** From the actual send to the last byte. */
@@ -223,6 +229,8 @@ export interface SendingOptions extends ConnectionOptions {
   readonly rehearsed?: number;
   /** Our own faults are counted for sends intended from this instant of the run on: what precedes it is warm-up. */
   readonly judgedFromNs?: number;
+  /** Sends by what is in flight in place of instants; null or left out for an open loop. */
+  readonly closed?: ClosedLoop | null;
   /** Complete answers are kept within these limits and come with their results; null or left out: none is. */
   readonly keeping?: KeepingSetup | null;
 }

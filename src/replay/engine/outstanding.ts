@@ -37,6 +37,10 @@ export class Outstanding {
     return unreached.map((planned) => joined(planned, notSentResult(planned, 'stopped')));
   }
 
+  get size(): number {
+    return this.#planned.size;
+  }
+
   /** How many were due at an instant of the run and have not ended. */
   dueAt(offsetNs: number): number {
     let due = 0;

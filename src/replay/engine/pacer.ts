@@ -88,8 +88,11 @@ export class Pacer {
   }
 }
 
-/** How long before an instant its sender is woken. Pacer and sender each wake some 10 to 50 µs late. */
-export const WAKE_LEAD_NS = 200_000;
+/**
+ * How long before an instant its sender is woken. Pacer and sender each wake some 10 to 50 µs late. A sender waits
+ * awake for the rest, which keeps others from that core: 200 µs made p99 of arrivals worse, 120 µs the median.
+ */
+export const WAKE_LEAD_NS = 160_000;
 
 /**
  * Blocks its thread until the ring has ended, and wakes each sender a little before its next instant.

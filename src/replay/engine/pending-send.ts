@@ -19,6 +19,8 @@ export interface PendingHost {
   events: number;
   /** A body, of so many bytes, is held no longer. Once for each. */
   bodyWritten(bytes: number): void;
+  /** An answer has begun that is no error. */
+  served(): void;
   over(pending: PendingSend, result: SendResult): void;
 }
 
@@ -104,6 +106,7 @@ export class PendingSend implements SendEvents {
   onStatus(status: number, head: AnswerHead): void {
     this.#host.events++;
     this.#status = status;
+    if (status < 400) this.#host.served();
     this.#reader = AnswerReader.of(status, head, this.#planned.answer);
     const isRead = hasSucceeded(status) && isPlain(head.contentEncoding);
     if (isRead && this.#reader?.readsEvents !== true) this.#errorScan = new ErrorAnswerScan();

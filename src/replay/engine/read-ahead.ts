@@ -4,8 +4,13 @@ import type { DueRing, InFlight } from './shared-memory.ts';
 
 /** Requests are handed over at most this long before they are due. */
 const HORIZON_NS = 2_000_000_000;
-/** One call pulls for about this long, so that the calling thread can do other things in between. */
-const SLICE_NS = 5_000_000;
+/**
+ * One call pulls for about this long. A thread that sends may have to wait for the processor until this one sleeps:
+ * where both cores of a small host are taken, Linux lets it wait for milliseconds.
+ */
+const SLICE_NS = 500_000;
+/** As far ahead there is time to sleep between two slices. */
+const AMPLE_NS = HORIZON_NS / 2;
 /** With follow-ups, which a fast target brings forward, as far as the bounds allow, and no farther than this. */
 const FOLLOW_UP_HORIZON_NS = 60_000_000_000;
 /** A sender decodes follow-ups as they come. */
@@ -32,8 +37,11 @@ interface ReadAheadSink {
   refuse(request: PreparedRequest): void;
 }
 
-/** `more`: call again soon; `full`: wait until the sender has got on; `done`: everything is handed over. */
-type ReadAheadState = 'more' | 'full' | 'done';
+/**
+ * `more`: call again at once; `ample`: enough was read for now, sleep a little; `full`: wait until the sender has got
+ * on; `done`: everything is handed over.
+ */
+type ReadAheadState = 'more' | 'ample' | 'full' | 'done';
 
 /** Requests of one sender, handed over and not yet dispatched. */
 class Handed {
@@ -107,12 +115,14 @@ export class ReadAhead {
   fill(nowOffsetNs: number): ReadAheadState {
     this.#forgetDispatched();
     const untilNs = this.#clock.nowNs() + SLICE_NS;
+    let lastOffsetNs = nowOffsetNs;
     do {
       const batch = this.#nextBatch(nowOffsetNs, untilNs);
       if (batch.length === 0) return this.#exhausted ? 'done' : 'full';
       this.#handOver(batch);
+      lastOffsetNs = batch.at(-1)?.intendedOffsetNs ?? lastOffsetNs;
     } while (this.#clock.nowNs() < untilNs);
-    return 'more';
+    return lastOffsetNs - nowOffsetNs < AMPLE_NS ? 'more' : 'ample';
   }
 
   #nextBatch(nowOffsetNs: number, untilNs: number): PreparedRequest[] {

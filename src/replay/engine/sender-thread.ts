@@ -8,6 +8,7 @@ import { KeepingBudget } from '../check/answer-copy.ts';
 import { AddressBook } from '../http/addresses.ts';
 import { HttpClient, type Transport } from '../http/client.ts';
 import { createNullServer, syntheticRequest } from '../selftest.ts';
+import { collectGarbage } from './garbage.ts';
 import type { SenderHealth } from './health.ts';
 import { afterAtLeast, afterHearing, LoopTime } from './loop-time.ts';
 import {
@@ -50,6 +51,7 @@ export class SenderThread {
       return { sender, transport };
     });
     await this.#transport.warm(this.#setup.warmConnections);
+    collectGarbage();
     this.#post({ kind: 'ready' });
   }
 

@@ -17,7 +17,10 @@ import { SendQueue } from './queue.ts';
 import type { InFlight, SenderSignals } from './shared-memory.ts';
 
 export interface SenderOptions
-  extends Pick<SenderSetup, 'totalTimeoutMs' | 'drainDeadlineMs' | 'catchUpGapNs' | 'judgedFromNs'> {
+  extends Pick<
+    SenderSetup,
+    'totalTimeoutMs' | 'drainDeadlineMs' | 'catchUpGapNs' | 'judgedFromNs' | 'closed'
+  > {
   /** The run's zero, monotonic. */
   readonly startNs: number;
 }
@@ -105,18 +108,20 @@ export class Sender {
 
   constructor(options: SenderOptions, deps: SenderDeps) {
     const { clock, loopTime, inFlight, keeping = null } = deps;
-    const { startNs, catchUpGapNs: gapNs } = options;
+    const { startNs, catchUpGapNs: gapNs, closed } = options;
     this.#options = options;
     this.#deps = deps;
     this.#loopTime = loopTime;
     this.#queue = new SendQueue(startNs);
-    this.#pacer = new Pacer(this.#queue, { fromLagNs: CATCH_UP_FROM_NS, gapNs, slackNs: CATCH_UP_SLACK_NS });
+    const catchUp = { fromLagNs: CATCH_UP_FROM_NS, gapNs, slackNs: CATCH_UP_SLACK_NS };
+    this.#pacer = new Pacer(this.#queue, closed == null ? catchUp : null);
     this.#host = {
       startNs,
       clock,
       keeping,
       events: 0,
       over: this.#onOver,
+      served: () => inFlight.noteServed(),
       bodyWritten: (bytes) => inFlight.leaveBody(bytes),
     };
     this.#busy = new BusyMeter(clock.nowNs(), deps.loopIdleNs);
@@ -130,7 +135,10 @@ export class Sender {
     if (this.#drainingSinceNs !== null) return;
     const nowNs = this.#deps.clock.nowNs();
     if (kind === 'followUps') this.#queue.hold(batch, nowNs);
-    else this.#counts.starved += this.#queue.add(batch, nowNs, this.#options.judgedFromNs);
+    else {
+      const late = this.#queue.add(batch, nowNs, this.#options.judgedFromNs);
+      if (this.#options.closed == null) this.#counts.starved += late;
+    }
     this.wake();
   }
 
@@ -195,13 +203,29 @@ export class Sender {
   #sendDue(): number {
     if (this.#drainingSinceNs !== null) return Number.POSITIVE_INFINITY;
     for (let sends = 0; sends < SENDS_PER_TURN; sends++) {
+      if (this.#isClosedNow()) return Number.POSITIVE_INFINITY;
       const step = this.#pacer.next(this.#deps.clock.nowNs(), 1);
       const request = step.due === 0 ? null : this.#queue.takeShifted();
       if (request === null) return step.waitNs;
-      this.#send(request);
+      this.#send(
+        this.#options.closed == null
+          ? request
+          : { ...request, intendedOffsetNs: this.#offset(this.#deps.clock.nowNs()) },
+      );
       this.#queue.prepare();
     }
     return 0;
+  }
+
+  /** Of a closed loop: as many as may be are in flight, or its time is over. */
+  #isClosedNow(): boolean {
+    const { closed = null } = this.#options;
+    if (closed === null) return false;
+    if (this.#offset(this.#deps.clock.nowNs()) >= closed.untilNs) {
+      this.stop();
+      return true;
+    }
+    return this.#underWay.size >= closed.concurrency;
   }
 
   /** Sends a request now, or has it wait for its recorded connection. */
@@ -262,6 +286,7 @@ export class Sender {
     }
     if (pending.lane !== null) this.#leaveLane(pending.lane);
     this.#report(result);
+    if (this.#options.closed != null) this.wake();
     this.#endWhenDrained();
   };
 
@@ -344,7 +369,7 @@ export class Sender {
   #sleep(): void {
     this.#deps.signals.setSenderAwake(false);
     this.#busy.rest();
-    if (this.#drainingSinceNs !== null) return;
+    if (this.#drainingSinceNs !== null || this.#isClosedNow()) return;
     const { waitNs } = this.#pacer.next(this.#deps.clock.nowNs(), 0);
     const awakeNs = this.#queue.awakeNs(WAKE_LEAD_NS);
     if (waitNs <= awakeNs) this.wake();

@@ -167,7 +167,8 @@ export interface InFlightSetup {
 const REQUESTS = 0;
 const BODY_KIB = 1;
 const WAITING = 2;
-const WORDS = 3;
+const SERVED = 3;
+const WORDS = 4;
 const KIB = 1_024;
 
 /** What a request found: room, or which of the two limits was reached. */
@@ -200,6 +201,15 @@ export class InFlight {
   /** Of them, those that wait for their recorded connection: the target has not seen them. */
   get waiting(): number {
     return Atomics.load(this.#words, WAITING);
+  }
+
+  /** Whether an answer other than a refusal or an error has begun, in whatever phase. */
+  get hasServed(): boolean {
+    return Atomics.load(this.#words, SERVED) !== 0;
+  }
+
+  noteServed(): void {
+    Atomics.store(this.#words, SERVED, 1);
   }
 
   /** One that has a place begins to wait for its recorded connection. */

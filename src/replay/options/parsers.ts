@@ -261,7 +261,12 @@ export function parseLagBound(text: string, what: string): LagBound {
 /** A place of answers that is not compared. */
 export function parseIgnored(text: string, what: string): string {
   if (parseJsonPointer(text, what).length > 0) return text;
-  throw refused(what, text, 'would ignore the whole response', 'Compare by status alone: --check status');
+  throw refused(
+    what,
+    text,
+    'would ignore the whole response',
+    'Compare by status alone: --compare-responses status',
+  );
 }
 
 /** Steps of a JSON pointer to one value; null for the document itself, and for more than one. */

@@ -1,7 +1,8 @@
 import { Problems } from '../../core/errors.ts';
-import type { HeaderPair } from '../../core/headers.ts';
+import { type HeaderPair, parseAddedHeader, type Secrets } from '../../core/headers.ts';
 import { LIMITS } from '../../core/limits.ts';
 import {
+  grouped,
   isOnCommandLine,
   list,
   listOf,
@@ -36,10 +37,11 @@ import {
 import { SESSION_ORDERS } from '../plan/session-order.ts';
 import { parseStages, RateCurve, stageText } from '../plan/stages.ts';
 import { type BodyChangeOptions, PIN_MODES } from '../request/body-changes.ts';
-import { parseAddedHeader, parsePathMapping, parseRemovedHeader, type Secrets } from '../request/build.ts';
+import { parsePathMapping, parseRemovedHeader } from '../request/build.ts';
 import { parsePerturbedPlace, placeText } from '../request/copy-identity.ts';
 import { parseTimePlace } from '../request/shift-time.ts';
 import { parseHostName, parseTarget, type Target } from '../target.ts';
+import { LOAD_OPTIONS, loadOf } from './load-options.ts';
 import {
   CHECK_TOLERANCE,
   type CheckTolerance,
@@ -80,7 +82,7 @@ const TOLERANCE_TEXT = 'rel:1e-5,abs:1e-8,length:50%';
 const SENDERS_HINT = 'One sender handles several thousand requests a second. Each sender needs its own CPU.';
 
 /** How the multiplier is reached. */
-const SCALING_OPTIONS = {
+const SCALING_OPTIONS = grouped('Load and scaling', {
   scaling: value(
     '--scaling <way>',
     `${SCALINGS.join(', ')} (default: compress, below 1x thin)`,
@@ -104,10 +106,10 @@ const SCALING_OPTIONS = {
     'place to change in copies: header:NAME or json:/POINTER',
     parsePerturbedPlace,
   ),
-};
+});
 
 /** How long answers are to be, and how long they are waited for. */
-const ANSWER_OPTIONS = {
+const ANSWER_OPTIONS = grouped('Responses', {
   cancels: value(
     '--cancels <how>',
     `what to do when a recorded client disconnected: ${CANCEL_POLICIES.join(' or ')}`,
@@ -121,12 +123,12 @@ const ANSWER_OPTIONS = {
     'limit',
   ),
   requestUsage: toggle('--request-usage', 'request token counts in streams'),
-};
+});
 
 /** How requests are sent. */
-const SENDING_OPTIONS = {
-  senders: value(
-    '--senders <n>',
+const SENDING_OPTIONS = grouped('Sending and time limits', {
+  threads: value(
+    '--threads <n>',
     `number of sender threads, at most ${LIMITS.senders}`,
     countTo(LIMITS.senders, SENDERS_HINT),
     { default: '1' },
@@ -177,44 +179,44 @@ const SENDING_OPTIONS = {
   idleTimeout: value('--idle-timeout <time>', 'limit for a pause in a response', parseTimeLimitMs, {
     default: '60s',
   }),
-};
+});
 
 /** How answers are compared with the recorded ones. */
-const CHECK_OPTIONS = {
+const CHECK_OPTIONS = grouped('Responses', {
   // Alone never a weaker level than was asked for: what cannot be compared by value is counted, and is no PASS.
-  check: switchOrValue(
-    '--check [level]',
+  compareResponses: switchOrValue(
+    '--compare-responses [level]',
     `compare responses with the recorded ones, by ${CHECK_LEVELS.join(', ')} (without a value: values)`,
     switched(word(CHECK_LEVELS), 'values'),
     'values',
   ),
-  checkTolerance: value(
-    '--check-tolerance <list>',
+  responseTolerance: value(
+    '--response-tolerance <list>',
     `how much numbers and lengths may differ (default: ${TOLERANCE_TEXT})`,
     parseTolerance,
   ),
-  checkIgnore: listOf(
-    '--check-ignore <pointer>',
+  responseIgnore: listOf(
+    '--response-ignore <pointer>',
     'JSON pointer to exclude from the comparison',
     parseIgnored,
   ),
-};
+});
 
 /** What precedes the judged part, and where a result can no longer be trusted. */
-const TRUST_OPTIONS = {
+const TRUST_OPTIONS = grouped('What a verdict needs', {
   warmup: value(
     '--warmup <time>',
     'replay this much before the window as warm-up; it is not measured',
     parsePositiveMs,
   ),
-  calibrate: switchOrValue(
-    '--calibrate [time]',
+  compareAt1x: switchOrValue(
+    '--compare-at-1x [time]',
     `first replay at 1x for this long and compare with the recording (without a value: ${CALIBRATE_ALONE})`,
     switched(parsePositiveMs, CALIBRATE_ALONE),
     CALIBRATE_ALONE,
   ),
-  calibrateBounds: value(
-    '--calibrate-bounds <list>',
+  compareAt1xBounds: value(
+    '--compare-at-1x-bounds <list>',
     'how much the calibration may differ from the recording',
     parseCalibrationBounds,
     { default: CALIBRATE_BOUNDS },
@@ -230,76 +232,102 @@ const TRUST_OPTIONS = {
     'largest allowed lag p99: a time, a share of the smallest latency objective, or both',
     parseLagBound,
   ),
-};
+});
 
 /** What an export plans as a replay does: which requests of the window are made, for whom, and how. */
 export const REQUEST_OPTIONS = {
   // Read when it is used: a configuration that holds credentials here is still printed, without them.
-  target: text('--target <url>', 'the server to test, such as http://staging:8000/base'),
-  multiplier: value('--multiplier <m>', 'how much faster than recorded, such as 1.5 or 2x', parseMultiplier, {
-    default: '1',
-  }),
+  target: text('--target <url>', 'the server to test, such as staging:8000 or https://staging/base'),
+  multiplier: value(
+    '--speed, --multiplier <m>',
+    'how much faster than recorded, such as 1.5 or 2x',
+    parseMultiplier,
+    {
+      default: '1',
+    },
+  ),
   ...WINDOW_OPTIONS,
   ...SCALING_OPTIONS,
-  maxRequests: value(
-    '--max-requests <n>',
-    'send at most this many requests, including calibration and warm-up',
-    parseCount,
-  ),
-  host: value('--host <which>', 'the Host header: target, recorded, or a host', parseHostPolicy, {
-    default: 'target',
+  ...grouped('What is sent', {
+    host: value('--host <which>', 'the Host header: target, recorded, or a host', parseHostPolicy, {
+      default: 'target',
+    }),
+    removeHeader: listOf('--remove-header <name>', 'header to remove from every request', parseRemovedHeader),
+    mapPath: listOf('--map-path <from=to>', 'replace the path prefix FROM with TO', parsePathMapping),
   }),
-  removeHeader: listOf('--remove-header <name>', 'header to remove from every request', parseRemovedHeader),
-  mapPath: listOf('--map-path <from=to>', 'replace the path prefix FROM with TO', parsePathMapping),
-  productionHost: listOf('--production-host <name>', 'a host that must never be the target', parseHostName),
-  allowProductionHost: listOf(
-    '--allow-production-host <name>',
-    'allow this production host as the target',
-    parseHostName,
-  ),
+  ...grouped('Safety', {
+    maxRequests: value(
+      '--max-requests <n>',
+      'send at most this many requests, including calibration and warm-up',
+      parseCount,
+    ),
+    productionHost: listOf('--production-host <name>', 'a host that must never be the target', parseHostName),
+    allowProductionHost: listOf(
+      '--allow-production-host <name>',
+      'allow this production host as the target',
+      parseHostName,
+    ),
+  }),
 };
 
 /** What goes to stdout. */
-export const OUTPUT_OPTIONS = {
+export const OUTPUT_OPTIONS = grouped('Output', {
   json: toggle('--json', 'print one JSON document'),
   ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),
-};
+});
 
 /** Everything that can be asked of a replay. */
 export const REPLAY_OPTIONS = {
   ...REQUEST_OPTIONS,
+  ...LOAD_OPTIONS,
   ...ANSWER_OPTIONS,
   ...SENDING_OPTIONS,
   ...TRUST_OPTIONS,
   ...CHECK_OPTIONS,
-  shard: value('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0', parseShard),
-  startAt: text('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards'),
-  shiftTime: listOf(
-    '--shift-time <pointer>',
-    'JSON pointer to a time in bodies; it is shifted to the time of sending',
-    parseTimePlace,
-  ),
-  slo: list('--slo <objective>', 'objective to judge by, such as "latency: p(99)<200", or a preset'),
-  retainRuns: value(
-    '--retain-runs <which>',
-    'delete older runs in the same directory: keep the last 20, or those of 30d',
-    parseRetainRuns,
-  ),
-  maxRate: value(
-    '--max-rate <n>',
-    'most planned requests per second; others are not sent and counted as refused (default: twice the peak)',
-    parseCount,
-  ),
-  drainDeadline: value('--drain-deadline <time>', 'how long to wait for the last responses', parseWaitMs, {
-    default: '30s',
+  ...grouped('Several machines', {
+    shard: value('--shard <i/n>', 'play the i-th of n parts of the plan; i counts from 0', parseShard),
+    startAt: text('--start-at <time>', 'begin at this instant, ISO 8601, the same for all shards'),
   }),
-  header: list(
-    '--header <header>',
-    'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
-  ),
-  ca: text('--ca <file>', 'CA certificates (PEM) to trust in addition to the system’s'),
-  insecure: toggle('--insecure', 'accept any certificate of the target'),
-  dryRun: toggle('--dry-run', 'print the plan and what cannot be replayed; send nothing'),
+  ...grouped('What a verdict needs', {
+    slo: list('--slo <objective>', 'objective to judge by, such as "latency: p(99)<200", or a preset'),
+    untilSure: toggle(
+      '--until-sure',
+      'stop early when every objective is decided; checks a few times during the run',
+    ),
+  }),
+  ...grouped('Where the run is kept', {
+    retainRuns: value(
+      '--retain-runs <which>',
+      'delete older runs in the same directory: keep the last 20, or those of 30d',
+      parseRetainRuns,
+    ),
+  }),
+  ...grouped('Safety', {
+    maxRate: value(
+      '--max-rate <n>',
+      'most planned requests per second; others are not sent and counted as refused (default: twice the peak)',
+      parseCount,
+    ),
+    dryRun: toggle('--dry-run', 'print the plan and what cannot be replayed; send nothing'),
+  }),
+  ...grouped('What is sent', {
+    shiftTime: listOf(
+      '--shift-time <pointer>',
+      'JSON pointer to a time in bodies; it is shifted to the time of sending',
+      parseTimePlace,
+    ),
+    header: list(
+      '-H, --header <header>',
+      'header to set on every request: "Name: value", "Name: env:VARIABLE" or "Name: file:PATH"',
+    ),
+  }),
+  ...grouped('Sending and time limits', {
+    drainDeadline: value('--drain-deadline <time>', 'how long to wait for the last responses', parseWaitMs, {
+      default: '30s',
+    }),
+    ca: text('--ca <file>', 'CA certificates (PEM) to trust in addition to the system’s'),
+    insecure: toggle('--insecure', 'accept any certificate of the target'),
+  }),
   ...OUTPUT_OPTIONS,
 };
 
@@ -328,7 +356,7 @@ const AS_READ = [
   'shard',
   'dryRun',
   'slo',
-  'senders',
+  'untilSure',
   'connections',
   'sessionOrder',
   'maxInFlight',
@@ -344,6 +372,7 @@ const AS_READ = [
 const RENAMED = {
   /** Copies of sessions begin up to so much after what they are copies of. */
   jitter: 'jitterMs',
+  threads: 'senders',
   drainDeadline: 'drainDeadlineMs',
   /** Null for no limit. */
   maxConnectionAge: 'maxConnectionAgeMs',
@@ -352,8 +381,8 @@ const RENAMED = {
   /** Run time of the recording before the window that is played first; null for none. */
   warmup: 'warmupMs',
   /** How long the target is held against the recording before the run; null for not at all. */
-  calibrate: 'calibrateMs',
-  calibrateBounds: 'calibrationBounds',
+  compareAt1x: 'calibrateMs',
+  compareAt1xBounds: 'calibrationBounds',
   /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
   maxRate: 'maxRatePerSecond',
   /** Takes any certificate of a TLS target. */
@@ -411,16 +440,19 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   const read = readOptions(REPLAY_OPTIONS, asked, problems);
   checkWhatIsMissing(read, problems);
   if (isOnCommandLine(asked, 'tz')) checkZoneIsOfDays(read, problems);
-  if (isOnCommandLine(asked, 'calibrateBounds') && read.calibrate === null) {
-    if ((raw.calibrateBounds ?? CALIBRATE_BOUNDS) !== CALIBRATE_BOUNDS)
-      problems.add('--calibrate-bounds has no effect without --calibrate');
+  if (isOnCommandLine(asked, 'compareAt1xBounds') && read.compareAt1x === null) {
+    if ((raw.compareAt1xBounds ?? CALIBRATE_BOUNDS) !== CALIBRATE_BOUNDS)
+      problems.add('--compare-at-1x-bounds has no effect without --compare-at-1x');
   }
   problems.attempt(() => sources.checkSlo(read.slo), undefined);
+  const isMultiplied = raw.multiplier !== undefined && isOnCommandLine(asked, 'multiplier');
+  const isJittered = raw.jitter !== undefined && isOnCommandLine(asked, 'jitter');
   const part = (ms: number) => Math.min(read.timeout, ms);
   const resolved: ReplayOptions = {
     ...asRead(read),
     target: problems.optional(read.target, parseTarget),
     scaling: scalingNameOf(read, problems),
+    ...loadOf({ ...read, isMultiplied, isJittered }, problems),
     startAtUs: problems.optional(read.startAt, (start) => parseStart(start, sources.nowUs())),
     window: windowRequestOf(read, problems),
     filters: filtersOf(read, problems),
@@ -432,7 +464,11 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
     addedHeaders: read.header.flatMap((header) =>
       problems.attempt<HeaderPair[]>(() => [parseAddedHeader(header, sources)], []),
     ),
-    check: checkOf(read, raw.check === undefined && (sources.asksForCheck?.(read.slo) ?? false), problems),
+    check: checkOf(
+      read,
+      raw.compareResponses === undefined && (sources.asksForCheck?.(read.slo) ?? false),
+      problems,
+    ),
   };
   checkTogether(resolved, problems);
   problems.throwIfAny();
@@ -476,6 +512,8 @@ function checkWhatIsMissing({ target, dryRun, json, ndjson }: ReplayRead, proble
 const MAX_PLACES = 16;
 
 function scalingNameOf(read: ReplayRead, problems: Problems): ScalingName {
+  if (read.rate !== null) return 'rate';
+  if (read.concurrency !== null) return 'closed';
   const { min, max } = new RateCurve(read.multiplier, read.stages);
   const scaling = read.scaling ?? defaultScaling(min, max);
   const reason = unreachable(scaling, min, max);
@@ -491,19 +529,21 @@ function scalingNameOf(read: ReplayRead, problems: Problems): ScalingName {
 const MAX_IGNORED = 64;
 
 function checkOf(
-  { check, checkTolerance, checkIgnore }: ReplayRead,
+  { compareResponses, responseTolerance, responseIgnore }: ReplayRead,
   isImplied: boolean,
   problems: Problems,
 ): CheckOptions | null {
-  const level = check ?? (isImplied ? 'values' : null);
+  const level = compareResponses ?? (isImplied ? 'values' : null);
   if (level === null) {
-    if (checkTolerance !== null) problems.add('--check-tolerance has no effect without --check');
-    if (checkIgnore.length > 0) problems.add('--check-ignore has no effect without --check');
+    if (responseTolerance !== null)
+      problems.add('--response-tolerance has no effect without --compare-responses');
+    if (responseIgnore.length > 0)
+      problems.add('--response-ignore has no effect without --compare-responses');
     return null;
   }
-  if (checkIgnore.length > MAX_IGNORED)
-    problems.add(`--check-ignore: ${checkIgnore.length} pointers are more than ${MAX_IGNORED}`);
-  return { level, tolerance: checkTolerance ?? CHECK_TOLERANCE, ignore: checkIgnore };
+  if (responseIgnore.length > MAX_IGNORED)
+    problems.add(`--response-ignore: ${responseIgnore.length} pointers are more than ${MAX_IGNORED}`);
+  return { level, tolerance: responseTolerance ?? CHECK_TOLERANCE, ignore: responseIgnore };
 }
 
 /** What cannot be had together. */
@@ -516,7 +556,7 @@ function checkTogether(resolved: ReplayOptions, problems: Problems): void {
   checkHeaders(resolved, problems);
   if (shard !== null && (warmupMs !== null || calibrateMs !== null)) {
     problems.add(
-      '--shard cannot be combined with --warmup or --calibrate: each shard would warm up or calibrate only its part',
+      '--shard cannot be combined with --warmup or --compare-at-1x: each shard would warm up or calibrate only its part',
     );
   }
   if (shard !== null && retainRuns !== null)
@@ -524,6 +564,27 @@ function checkTogether(resolved: ReplayOptions, problems: Problems): void {
       '--shard cannot be combined with --retain-runs: runs of other shards would count as older runs',
     );
   checkSessionOrder(resolved, problems);
+  if (resolved.untilSure) checkUntilSure(resolved, problems);
+}
+
+/** What a run that may end before its time cannot have. */
+function checkUntilSure(
+  { window, slo, confidence, shard, stages, concurrency }: ReplayOptions,
+  problems: Problems,
+): void {
+  if (window.durationMs === null)
+    problems.add('--until-sure needs --duration', 'Say how long the run may last, such as --duration 10m.');
+  if (slo.length === 0)
+    problems.add('--until-sure needs an objective', 'Give one, such as --slo "latency: p(99)<200".');
+  const withoutSense = {
+    '--confidence point': confidence === null && 'the observed value is never sure',
+    '--shard': shard !== null && 'one shard does not see the answers of the others',
+    '--stages': stages !== null && 'a run that ends early plays only some of the stages',
+    '--concurrency': concurrency !== null && 'a closed loop has no verdict',
+  };
+  for (const [flag, why] of Object.entries(withoutSense)) {
+    if (why !== false) problems.add(`--until-sure cannot be combined with ${flag}: ${why}`);
+  }
 }
 
 /** What is set on every request is neither perturbed nor removed. */

@@ -1,6 +1,14 @@
 import { DayCalendar } from '../../core/calendar.ts';
 import type { Problems } from '../../core/errors.ts';
-import { list, listOf, type OptionParser, type ResolvedOptions, text, value } from '../../core/options.ts';
+import {
+  grouped,
+  list,
+  listOf,
+  type OptionParser,
+  type ResolvedOptions,
+  text,
+  value,
+} from '../../core/options.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { parseBytes, parseInstantUs, parsePositiveMs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
@@ -24,7 +32,7 @@ const instant: OptionParser<StatedInstant> = (given, what) => ({
 
 /** Which stretches of a capture are read. `verb` is what is done with them. */
 export function stretchOptions(verb: string) {
-  return {
+  return grouped('Which part of the capture', {
     from: listOf('--from <time>', 'start of a window, ISO 8601 (default: the first arrival)', instant),
     to: listOf('--to <time>', 'end of a window, exclusive (default: after the last arrival)', instant),
     day: list('--day <date>', 'a day as a window, such as 2026-11-20'),
@@ -35,12 +43,12 @@ export function stretchOptions(verb: string) {
       `${verb} the window of this length with the worst mean recorded latency`,
       parseWholeSeconds,
     ),
-  };
+  });
 }
 
 /** Which exchanges of the stretches are meant. */
 export function selectionOptions(verb: string) {
-  return {
+  return grouped('Which requests', {
     recorder: listOf('--recorder <id>', `${verb} only requests of this recorder`, (id) => id.trim()),
     method: listOf(
       '--method <name>',
@@ -64,29 +72,31 @@ export function selectionOptions(verb: string) {
       `${verb} only requests to this model; * matches any characters`,
       alternatives(/./, 'a model'),
     ),
-    client: listOf(
-      '--client <hash>',
+    clientHash: listOf(
+      '--client-hash <hash>',
       `${verb} only requests of this client, given by its hash in the capture`,
       alternatives(/^[0-9a-f]{16}$/i, 'the hash of a client, 16 hex digits', (hash) => hash.toLowerCase()),
     ),
-    minRequestBody: value(
-      '--min-request-body <size>',
+    minBodySize: value(
+      '--min-body-size <size>',
       `${verb} only requests with a body of at least this size`,
       parseBytes,
     ),
-    maxRequestBody: value(
-      '--max-request-body <size>',
+    maxBodySize: value(
+      '--max-body-size <size>',
       `${verb} only requests with a body of at most this size`,
       parseBytes,
     ),
-  };
+  });
 }
 
 /** Which part of a capture is played, and how often. */
 export const WINDOW_OPTIONS = {
   ...stretchOptions('play'),
-  loop: value('--loop <n>', 'play the windows this many times', countTo(MAX_LOOPS)),
-  duration: value('--duration <time>', 'length of the plan; shorter windows are repeated', parsePositiveMs),
+  ...grouped('Load and scaling', {
+    loop: value('--loop <n>', 'play the windows this many times', countTo(MAX_LOOPS)),
+    duration: value('--duration <time>', 'length of the plan; shorter windows are repeated', parsePositiveMs),
+  }),
   ...selectionOptions('play'),
 };
 
@@ -193,16 +203,16 @@ export function filtersOf(read: SelectionRead, problems: Problems): Filters {
       problems.add(`${flag}: ${values.length} values are more than ${MAX_VALUES}`);
     return values;
   };
-  const { minRequestBody: min, maxRequestBody: max } = read;
+  const { minBodySize: min, maxBodySize: max } = read;
   if (min !== null && max !== null && min > max) {
-    problems.add('--min-request-body is more than --max-request-body');
+    problems.add('--min-body-size is more than --max-body-size');
   }
   return {
     methods: flat('--method', read.method),
     paths: flat('--path', read.path),
     statuses: flat('--status', read.status),
     models: flat('--model', read.model),
-    clients: flat('--client', read.client),
+    clients: flat('--client-hash', read.clientHash),
     minRequestBytes: min,
     maxRequestBytes: max,
   };

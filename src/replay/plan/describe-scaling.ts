@@ -50,7 +50,7 @@ export function scalingLines(
   const repeats = timesEach[1] > 1;
   return linesOf(
     `  scaling ${options.scaling}: keeps ${document.keeps};`,
-    `    bends ${document.bends}`,
+    `    changes ${document.bends}`,
     document.stages !== null && [
       `  stages ${document.stages.join(', ')}${options.multiplier === 1 ? '' : `, each times ${options.multiplier}`}`,
       `    they play ${formatMs(end.playedUs / 1e3)} of the recording${STAGES_END[end.with]}`,

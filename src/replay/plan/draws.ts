@@ -7,7 +7,7 @@ export interface DrawKey {
 }
 
 /** What a draw decides. Each has numbers of its own, so that one decision says nothing of another. */
-export type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity' | 'stripe';
+export type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity' | 'stripe' | 'gap';
 
 const PURPOSES: Readonly<Record<DrawPurpose, number>> = {
   kept: 0x51ed270b,
@@ -15,6 +15,7 @@ const PURPOSES: Readonly<Record<DrawPurpose, number>> = {
   jitter: 0x297a2d39,
   identity: 0x6a09e667,
   stripe: 0x3c6ef372,
+  gap: 0x1f83d9ab,
 };
 
 /**

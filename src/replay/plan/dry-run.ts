@@ -3,7 +3,7 @@ import TinyQueue from 'tinyqueue';
 import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
-import { maskedPointers } from '../check/compared-fields.ts';
+import { maskedPointers, whyNoBody } from '../check/compared-fields.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
 import {
@@ -202,8 +202,7 @@ export class PayloadAuditor {
 }
 
 function isComparable(response: Message | null): boolean {
-  if (response === null || response.body.truncated || response.body.kept === null) return false;
-  return maskedPointers(response.redacted).length === 0;
+  return whyNoBody(response) === null && maskedPointers(response?.redacted ?? []).length === 0;
 }
 
 function findingsOf(payload: ExchangePayload): Set<PayloadFinding> {

@@ -58,16 +58,21 @@ export function forecastOf(
   // The window itself comes first.
   const own = layers[0]!;
   const planned = sum(layers, (layer) => layer.planned);
+  // A rate takes exchange after exchange, however dense they were, until it has as many as it makes or there are none.
+  const made = scaling.instants?.count ?? Number.POSITIVE_INFINITY;
+  const counted = (estimate: number) =>
+    window.loops === null && scaling.instants !== null ? made : Math.min(made, estimate);
   return {
-    exchanges: Math.round(own.exchanges * repeated),
-    plannedExchanges: Math.round(planned * repeated),
+    exchanges: counted(Math.round(own.exchanges * repeated)),
+    plannedExchanges: counted(Math.round(planned * repeated)),
     timesEach: own.exchanges === 0 ? 1 : planned / own.exchanges,
     peakSecond: own.busiest.exchanges > 0 ? own.busiest.second : null,
     recordedPeakPerSecond: own.busiest.exchanges,
     plannedPeakPerSecond:
+      scaling.instants?.peakPerSecond ??
       sum(layers, (layer) => layer.peak) *
-      Math.ceil(scaling.loadAt(scaling.curve.max).copies) *
-      Math.max(1, meeting / summed),
+        Math.ceil(scaling.loadAt(scaling.curve.max).copies) *
+        Math.max(1, meeting / summed),
   };
 }
 

@@ -50,6 +50,9 @@ export interface WholePlanListener {
   addPlanned(row: ExchangeRow, intendedOffsetNs: number): void;
 }
 
+/** @param headers flat: name, value, name … */
+export type TracedHeaders = (index: number, headers: readonly string[]) => readonly string[];
+
 type ReadyRequest = Extract<BuildResult, { kind: 'ready' }>;
 
 export interface PlanParts {
@@ -63,8 +66,12 @@ export interface PlanParts {
   readonly shard?: Shard | null;
   /** Of the whole plan, whatever part of it is played here. So is the ceiling. */
   readonly maxRequests: number | null;
+  /** Whether enough was planned, so that the plan may end before its time. */
+  readonly isEnough?: (() => boolean) | undefined;
   /** The plan ends before this instant of the run; without it, with the window. */
   readonly durationNs?: number | null;
+  /** Of a closed loop: the present instant of the run, at which what is asked for is sent. */
+  readonly nowNs?: (() => number) | undefined;
   readonly builder: RequestBuilder;
   readonly changes: BodyChanges;
   readonly answers: AnswerForecast;
@@ -77,6 +84,8 @@ export interface PlanParts {
   readonly recordedConnections?: RecordedConnections;
   /** Where follow-ups wait for what they follow; without it every request goes at its planned instant. */
   readonly chains?: SessionChains | null;
+  /** Headers of a request of this index that belongs to a trace of the run; without it, no request does. */
+  readonly traced?: TracedHeaders | undefined;
   /** Moves times in bodies; without it they are sent as recorded. */
   readonly timeShift?: TimeShift;
   /** What was planned before this, as one schedule with it: its requests, and how long it lasts. */
@@ -102,14 +111,14 @@ interface WalkedSend {
 export function* walkPlan(
   parts: Pick<
     PlanParts,
-    'source' | 'range' | 'scaling' | 'shard' | 'durationNs' | 'openSessions' | 'tally' | 'audit'
+    'source' | 'range' | 'scaling' | 'shard' | 'durationNs' | 'nowNs' | 'openSessions' | 'tally' | 'audit'
   >,
   recorded: (row: ExchangeRow, own: boolean) => void,
   isFull: () => boolean,
 ): Generator<WalkedSend> {
   const { source, range, scaling, tally, audit, shard = null } = parts;
   const stripe = new Stripe(shard, scaling.draws);
-  for (const send of scheduleOf(layeredArrivals(source, range, scaling.layers), scaling)) {
+  for (const send of scheduleOf(layeredArrivals(source, range, scaling.layers), scaling, parts.nowNs)) {
     if (send.intendedOffsetNs >= (parts.durationNs ?? Number.POSITIVE_INFINITY) || isFull()) return;
     const own = stripe.holds(send);
     if (isOfWindow(send)) recorded(send.row, own);
@@ -137,7 +146,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     listener.whole?.addRecorded(row);
     if (own) listener.recorded(row);
   };
-  for (const { send, own, skipped } of walkPlan(parts, recorded, () => places === parts.maxRequests)) {
+  const isFull = () => places === parts.maxRequests || parts.isEnough?.() === true;
+  for (const { send, own, skipped } of walkPlan(parts, recorded, isFull)) {
     if (skipped !== null) continue;
     const { row, intendedOffsetNs: offsetNs } = send;
     const intendedOffsetNs = offsetNs + spanNs;
@@ -166,7 +176,8 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       listener.planned({ index, intendedOffsetNs, row: sentRow, streams, changed, warmup });
       const { stripe, lane } = placeOf(send, parts.connections ?? 'pooled');
       const follows = parts.chains?.follow(send, index, intendedOffsetNs);
-      const { method, path, headers, body, chunked } = moved;
+      const { method, path, body, chunked } = moved;
+      const headers = parts.traced?.(index, moved.headers) ?? moved.headers;
       // Each by its name: to spread four objects into one takes longer than all else in here.
       yield { index, intendedOffsetNs, stripe, lane, follows, method, path, headers, body, chunked, answer };
     } else {

@@ -2,11 +2,13 @@ import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { PerturbedPlace } from '../request/copy-identity.ts';
 import { BY_CHANCE, type DrawKey, type DrawnLots, drawKeyOf, lotOf, SeededDraws } from './draws.ts';
+import { type FixedRate, PoissonInstants } from './rate.ts';
 import { SessionMemory, sessionName } from './sessions.ts';
 import { RateCurve, type Stage } from './stages.ts';
 
 export const SCALINGS = ['compress', 'amplify', 'superpose', 'thin'] as const;
-export type ScalingName = (typeof SCALINGS)[number];
+/** The last two are no ways to reach a multiplier: they are asked for by `--rate` and `--concurrency`. */
+export type ScalingName = (typeof SCALINGS)[number] | 'rate' | 'closed';
 
 /** The ways to make more or less of a recording, each with what it leaves true and what it does not. */
 export const SCALING_KINDS: Readonly<Record<ScalingName, Record<'keeps' | 'bends', string>>> = {
@@ -21,11 +23,20 @@ export const SCALING_KINDS: Readonly<Record<ScalingName, Record<'keeps' | 'bends
   },
   superpose: {
     keeps: 'think times, the order within sessions, and payloads that are all fresh',
-    bends: 'bursts, which smooth out where independent stretches lie over each other',
+    bends: 'bursts, which smooth out where other traffic is laid over the window',
   },
   thin: {
     keeps: 'the shape of the day, think times and whole sessions',
     bends: 'bursts within a second, which fewer sessions make flatter; a reused cache is met less often',
+  },
+  closed: {
+    keeps: 'order and the payload mix',
+    bends: 'all times: a request is sent when another is answered, so that a slow target gets fewer',
+  },
+  rate: {
+    keeps: 'order and the payload mix',
+    bends:
+      'all times: arrivals are a Poisson process of one rate, without the recorded bursts, ramps and think times',
   },
 };
 
@@ -75,6 +86,10 @@ export interface ScalingOptions {
   /** What the target is of what was recorded: 0.1 for two replicas of twenty. */
   readonly targetShare: number;
   readonly seed: number;
+  /** What takes the place of the recorded times; null where they hold. */
+  readonly rate: FixedRate | null;
+  /** Requests in flight at all times, whenever that is; null where instants are planned. */
+  readonly concurrency: number | null;
   /** Copies of sessions begin up to so much after what they are copies of. */
   readonly jitterMs: number;
   /** Where copies are made to differ from what they are copies of. */
@@ -106,6 +121,9 @@ export class Scaling {
   readonly layers: readonly Layer[];
   readonly draws: SeededDraws;
   readonly drawn: DrawnLots;
+  /** In place of the recorded times; null where these hold. */
+  readonly instants: PoissonInstants | null;
+  readonly #passesFaster: boolean;
   /** One for each layer; none where every exchange of a session is bound to be told the same. */
   readonly #memories: readonly SessionMemory<Decision>[];
 
@@ -127,7 +145,9 @@ export class Scaling {
     this.layers = layers;
     this.curve = new RateCurve(options.multiplier, options.stages);
     this.draws = new SeededDraws(options.seed);
-    const varies = options.scaling !== 'compress' && !this.curve.constant;
+    this.instants = options.rate && new PoissonInstants(options.rate, options.seed);
+    this.#passesFaster = options.scaling === 'compress' || options.rate !== null;
+    const varies = !this.#passesFaster && !this.curve.constant;
     this.#memories = varies ? layers.map(() => new SessionMemory<Decision>()) : [];
     const { copies } = this.loadAt(this.curve.max);
     if (copies > MAX_COPIES) {
@@ -151,7 +171,9 @@ export class Scaling {
    * target is not of what was recorded, is made up for first by how many sessions are kept, then by copies.
    */
   loadAt(multiplier: number): SessionLoad {
-    const { scaling, targetShare } = this.options;
+    const { scaling, targetShare, rate, concurrency } = this.options;
+    // So many requests were asked for, whatever was recorded of how many.
+    if (rate !== null || concurrency !== null) return { kept: 1, copies: 1 };
     const wanted = (targetShare / this.#covered) * (scaling === 'thin' ? multiplier : 1);
     const kept = Math.min(1, wanted);
     return { kept, copies: (wanted / kept) * (scaling === 'amplify' ? multiplier : 1) };
@@ -167,28 +189,28 @@ export class Scaling {
 
   /** Where in the run an instant of the window lies, whole nanoseconds. */
   offsetNsAt(offsetUs: number): number {
-    return this.options.scaling === 'compress' ? this.curve.offsetNsAt(offsetUs * 1e3) : offsetUs * 1e3;
+    return this.#passesFaster ? this.curve.offsetNsAt(offsetUs * 1e3) : offsetUs * 1e3;
   }
 
   /** Where the stages end on the window's own time, microseconds; infinite without stages. */
   get endUs(): number {
-    return (this.options.scaling === 'compress' ? this.curve.playedNs : this.curve.durationNs) / 1e3;
+    return (this.#passesFaster ? this.curve.playedNs : this.curve.durationNs) / 1e3;
   }
 
   /** How far into the recording a run is after so many nanoseconds, microseconds; no farther than the stages. */
   playedUs(runNs: number): number {
-    const playedNs = this.options.scaling === 'compress' ? this.curve.playedAt(runNs) : runNs;
+    const playedNs = this.#passesFaster ? this.curve.playedAt(runNs) : runNs;
     return Math.min(playedNs / 1e3, this.endUs);
   }
 
   /** The fastest that time passes: only compression changes that. */
   get maxPace(): number {
-    return this.options.scaling === 'compress' ? this.curve.max : 1;
+    return this.#passesFaster ? this.curve.max : 1;
   }
 
   /** The slowest. */
   get minPace(): number {
-    return this.options.scaling === 'compress' ? this.curve.min : 1;
+    return this.#passesFaster ? this.curve.min : 1;
   }
 
   /** How long after what it repeats a copy may come, on the window's own time, microseconds; 0 where nothing is repeated. */
@@ -208,7 +230,7 @@ export class Scaling {
 
   /** Recorded time played in a second of the run, over a window so long. */
   meanPace(windowUs: number): number {
-    if (this.options.scaling !== 'compress') return 1;
+    if (!this.#passesFaster) return 1;
     const spanNs = this.curve.offsetNsAt(windowUs * 1e3);
     return this.curve.constant || spanNs === 0 ? this.curve.multiplierAt(0) : (windowUs * 1e3) / spanNs;
   }

@@ -1,6 +1,7 @@
 import TinyQueue from 'tinyqueue';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { Shard } from '../options/parsers.ts';
+import { skipReasonOf } from '../window/capture.ts';
 import { drawKeyOf, type SeededDraws } from './draws.ts';
 import { type Arrival, identityOf, type Scaling } from './scaling.ts';
 
@@ -31,17 +32,30 @@ interface LaterCopy extends Pick<PlannedSend, 'row' | 'copy' | 'layer'> {
 /**
  * Arrivals as the scaling has them, in order, one by one as they are asked for. Memory is that of the copies
  * whose time has not come: what arrives within the jitter.
+ * @param nowNs of a closed loop, where the instant of a send is the one at which it is asked for
  */
-export function* scheduleOf(arrivals: Iterable<Arrival>, scaling: Scaling): Generator<PlannedSend> {
+export function* scheduleOf(
+  arrivals: Iterable<Arrival>,
+  scaling: Scaling,
+  nowNs?: () => number,
+): Generator<PlannedSend> {
   // Equal ones in the order they came in.
   const later = new TinyQueue<LaterCopy>(
     [],
     (one, other) => one.offsetUs - other.offsetUs || one.ticket - other.ticket,
   );
   let tickets = 0;
+  const nextNs = nowNs ?? scaling.instants?.begin();
+  let lastNs = 0;
+  /** What will not be sent takes none of the instants. */
+  const offsetNsOf = (row: ExchangeRow, offsetUs: number): number => {
+    if (nextNs === undefined) return scaling.offsetNsAt(offsetUs);
+    if (skipReasonOf(row) === null) lastNs = nextNs();
+    return lastNs;
+  };
   const planned = ({ row, offsetUs, copy, layer }: Omit<LaterCopy, 'ticket'>, kept = true): PlannedSend => ({
     row,
-    intendedOffsetNs: scaling.offsetNsAt(offsetUs),
+    intendedOffsetNs: offsetNsOf(row, offsetUs),
     copy,
     layer,
     kept,

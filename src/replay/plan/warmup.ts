@@ -45,7 +45,8 @@ export function warmupBefore(parts: WarmupParts): Warmup {
   const { askedMs, overview, source, window, scaling, maxRequests } = parts;
   const { options, coverage, layers, curve, drawn } = scaling;
   const multiplier = curve.multiplierAt(0);
-  const own = new Scaling({ ...options, multiplier, stages: null }, coverage, layers, drawn);
+  const rate = options.rate && { ...options.rate, durationNs: askedMs * 1e6 };
+  const own = new Scaling({ ...options, rate, multiplier, stages: null }, coverage, layers, drawn);
   const beginUs = window.parts[0]?.fromUs ?? window.fromUs;
   const askedUs = Math.round(askedMs * 1e3 * own.maxPace);
   const range = { fromUs: Math.max(beginUs - askedUs, overview.firstArrivalUs ?? beginUs), toUs: beginUs };

@@ -1,4 +1,3 @@
-import { AppError } from '../../core/errors.ts';
 import type { RequestPart } from '../../core/exchange.ts';
 import {
   type HeaderPair,
@@ -6,6 +5,8 @@ import {
   MARKER_HEADER,
   parseRequestHead,
   type RequestHead,
+  TOKEN,
+  WRITTEN_BY_US,
 } from '../../core/headers.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
 import { type HostPolicy, refused } from '../options/parsers.ts';
@@ -204,7 +205,6 @@ export const UNREPLAYABLE_REASONS = [
 ] as const;
 export type UnreplayableReason = (typeof UNREPLAYABLE_REASONS)[number];
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~A-Za-z0-9]+$/;
 const TARGET = /^\/[\u0021-\u00ff]*$/;
 const HEADER_VALUE = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
 
@@ -273,41 +273,6 @@ export function mapPath(target: string, mappings: readonly PathMapping[]): strin
   return target;
 }
 
-/** Where secret values come from, so that none has to stand on a command line. */
-export interface Secrets {
-  /** Value of an environment variable, undefined where it is not set. */
-  environment(name: string): string | undefined;
-  /** Content of a file. Throws when it cannot be read. */
-  readFile(path: string): string;
-}
-
-/** Names that this tool or the HTTP client writes itself. */
-const OURS: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'host', 'content-length', 'expect', MARKER_HEADER]);
-
-/**
- * Reads `Name: value`, where the value may be `env:VARIABLE` or `file:PATH`.
- * @throws AppError OPTION_INVALID; the message never repeats a value.
- */
-export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
-  const colon = text.indexOf(':');
-  const name = text.slice(0, Math.max(0, colon)).trim();
-  if (colon < 0 || !TOKEN.test(name)) {
-    throw new AppError('OPTION_INVALID', '--header: expected "Name: value" with a valid header name', {
-      hint: 'A value can come from a variable or a file: "Authorization: env:STAGING_TOKEN" or "Authorization: file:/run/token".',
-    });
-  }
-  if (OURS.has(name.toLowerCase())) throw refused('--header', name, 'is set by the replay itself');
-  const value = resolvedValue(name, text.slice(colon + 1).trim(), secrets);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what a header must not hold
-  if (/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(value)) {
-    throw new AppError(
-      'OPTION_INVALID',
-      `--header: the value of ${name} contains characters that are not allowed in a header`,
-    );
-  }
-  return [name, value];
-}
-
 /**
  * Reads the name of a header that no request is sent with, in lower case.
  * @throws AppError OPTION_INVALID
@@ -315,26 +280,6 @@ export function parseAddedHeader(text: string, secrets: Secrets): HeaderPair {
 export function parseRemovedHeader(text: string): string {
   const name = text.trim().toLowerCase();
   if (!TOKEN.test(name)) throw refused('--remove-header', text, 'is not the name of a header');
-  if (OURS.has(name)) throw refused('--remove-header', name, 'is set by the replay itself');
+  if (WRITTEN_BY_US.has(name)) throw refused('--remove-header', name, 'is set by the replay itself');
   return name;
-}
-
-function resolvedValue(name: string, text: string, secrets: Secrets): string {
-  if (text.startsWith('env:')) {
-    const value = secrets.environment(text.slice(4));
-    if (value === undefined) {
-      throw new AppError('OPTION_INVALID', `--header: ${name} needs ${text}, which is not set`);
-    }
-    return value.trim();
-  }
-  if (text.startsWith('file:')) {
-    try {
-      return secrets.readFile(text.slice(5)).trim();
-    } catch (cause) {
-      throw new AppError('OPTION_INVALID', `--header: ${name} needs ${text}, which cannot be read`, {
-        cause,
-      });
-    }
-  }
-  return text;
 }

@@ -1,6 +1,6 @@
 import type { ExchangePayload, ExchangeRow } from '../../core/exchange.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
-import type { RowFilter } from '../filter.ts';
+import { PresentNames, type RowFilter } from '../filter.ts';
 import type { ReplayWindow } from './window.ts';
 
 /** Told of every exchange of the windows, selected or not, on the time of all of them, microseconds. */
@@ -34,6 +34,8 @@ export class Playback implements CaptureSource {
   /** Passes over all windows in which at least one exchange was played. */
   passes = 0;
   #inWindow: InWindow | null = null;
+  /** Of what the selection left out. */
+  readonly leftOut = new PresentNames();
 
   constructor(parts: PlaybackParts) {
     this.#parts = parts;
@@ -66,6 +68,11 @@ export class Playback implements CaptureSource {
     return whole ? this.#play() : this.#selected(range);
   }
 
+  /** A stretch of the windows, counted in no window; null for each exchange that the selection leaves out. */
+  *stretch(range: TimeRange): Generator<ExchangeRow | null, void, undefined> {
+    for (const row of this.#parts.source.rows(range)) yield this.#isPlayed(row) ? row : null;
+  }
+
   payload(row: ExchangeRow): ExchangePayload | null {
     return this.#parts.source.payload(row);
   }
@@ -76,9 +83,14 @@ export class Playback implements CaptureSource {
 
   *#selected(range: TimeRange): Generator<ExchangeRow, void, undefined> {
     const { source, selection } = this.#parts;
-    for (const row of source.rows(range)) {
-      if (selection === null || selection(row)) yield row;
-    }
+    for (const row of source.rows(range)) if (selection === null || selection(row)) yield row;
+  }
+
+  #isPlayed(row: ExchangeRow): boolean {
+    const { selection } = this.#parts;
+    if (selection === null || selection(row)) return true;
+    this.leftOut.add(row);
+    return false;
   }
 
   /** To its end, at constant memory; early where a whole pass holds nothing, because it would never end. */
@@ -107,13 +119,12 @@ export class Playback implements CaptureSource {
 
   /** What is selected of one window. A row counts when the one after it is asked for: the last may stay unused. */
   *#counted(range: TimeRange, at: number, everything: Timeline): Generator<ExchangeRow, void, undefined> {
-    const { source, selection } = this.#parts;
     const count = this.#counts[at];
     if (count === undefined) return;
     let leftOut = 0;
-    for (const row of source.rows(range)) {
+    for (const row of this.#parts.source.rows(range)) {
       this.#inWindow?.(everything.place(row.arrivalUs));
-      if (selection !== null && !selection(row)) {
+      if (!this.#isPlayed(row)) {
         leftOut += 1;
         continue;
       }

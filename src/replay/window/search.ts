@@ -1,6 +1,6 @@
 import type { DayCalendar } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { parseInstantUs } from '../../core/units.ts';
+import { HOUR_US, parseInstantUs } from '../../core/units.ts';
 import type { WindowsDocument } from '../../documents/replay.ts';
 import { refused } from '../options/parsers.ts';
 import type { SecondSums } from './capture.ts';
@@ -116,7 +116,6 @@ class SlidingStretch {
   }
 }
 
-const HOUR_US = 3_600_000_000;
 const SECOND_US = 1_000_000;
 /** UTC's hours around a date within which the day of any zone lies: offsets reach from -12 to +14 hours. */
 const HOURS_BEFORE = 15;

@@ -232,11 +232,23 @@ async function captureOf(directory: string): Promise<string> {
 
 /** @throws AppError OUTPUT_UNWRITABLE if another user owns it; Error of the file system */
 async function makeOwn(capture: string): Promise<void> {
-  await mkdir(dirname(capture), { recursive: true });
   try {
-    await mkdir(capture, { mode: 0o700 });
+    await makeBelow(capture, 0o700);
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error;
     assertOwn(capture, await lstat(capture));
+  }
+}
+
+/** As `makeDirectories`, but asynchronous, and EEXIST for a path that is there. */
+async function makeBelow(path: string, mode?: number): Promise<void> {
+  try {
+    await mkdir(path, { mode });
+  } catch (error) {
+    if (!isMissing(error) || dirname(path) === path) throw error;
+    await makeBelow(dirname(path)).catch((thrown) => {
+      if (!hasCode(thrown, 'EEXIST')) throw thrown;
+    });
+    await mkdir(path, { mode });
   }
 }

@@ -14,7 +14,7 @@ import {
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
-import { formatInstantUs } from '../../core/units.ts';
+import { formatInstantUs, HOUR_US } from '../../core/units.ts';
 import { segmentsOf, sizeOf } from './directory.ts';
 import type { SegmentMeta } from './schema.ts';
 import { withSegment } from './segment-reader.ts';
@@ -28,7 +28,6 @@ const READ_AGAIN_MS = 5;
 /** Accounts of earlier lives in a segment: some kilobytes. */
 const EARLIER_MAX = 32;
 
-/** One account file of a capture. */
 interface AccountFile {
   readonly path: string;
   readonly life: string;
@@ -148,7 +147,7 @@ export function writtenBy(captureDirectory: string, life: string): WrittenAccoun
 export function removeExpiredAccounts(captureDirectory: string, life: string): void {
   const segments = segmentsOf(captureDirectory);
   const lives = new Set(segments.map(({ recorder }) => recorder));
-  const oldestUs = segments.length === 0 ? 0 : Math.min(...segments.map(({ hour }) => hour)) * 3_600_000_000;
+  const oldestUs = segments.length === 0 ? 0 : Math.min(...segments.map(({ hour }) => hour)) * HOUR_US;
   const others = accountFilesIn(captureDirectory)
     .filter((file) => file.life !== life && !lives.has(file.life))
     .sort((a, b) => atUsOf(b) - atUsOf(a));
@@ -252,7 +251,6 @@ export class LifeAccounts {
       }, 0);
   }
 
-  /** Losses that no segment records. */
   losses(): (Counted & { readonly name: LossReason })[] {
     return this.#current().flatMap((life) => {
       const { account, written, progress } = life;
@@ -267,7 +265,6 @@ export class LifeAccounts {
     });
   }
 
-  /** Omissions that no segment records. */
   omissions(): (Counted & { readonly name: OmissionCause })[] {
     return this.#current().flatMap(({ account, written }) =>
       growthOf(account.omitted, written?.omitted ?? {}),

@@ -151,7 +151,6 @@ const TRIAL_BYTES = 16 * 1024;
 /** The largest block a reader unpacks: a body at the highest sensible cap, plus overhead. */
 const RAW_BYTES_MAX = 1024 * 1024 * 1024;
 
-/** One row of the `block` table. */
 export interface BlockRow {
   readonly firstSlot: number;
   readonly slots: number;
@@ -289,14 +288,12 @@ function decompress(row: BlockRow, file: string): Uint8Array {
   return raw;
 }
 
-/** One side of an exchange without its body. */
 interface HeadParts {
   readonly head: Uint8Array;
   readonly redacted: readonly string[];
   readonly trailers: Uint8Array | null;
 }
 
-/** The slot of an exchange's heads. */
 export interface StoredHeads {
   readonly request: HeadParts | null;
   readonly response: HeadParts | null;

@@ -1,9 +1,9 @@
 import type { TimeRange } from '../../core/ports.ts';
+import { HOUR_US } from '../../core/units.ts';
 import type { SegmentSummary, Stretch } from './lives.ts';
 import { HOUR_OF_ARRIVAL } from './roll-ups.ts';
 import { type SegmentReader, withSegment } from './segment-reader.ts';
 
-const HOUR_US = 3_600_000_000;
 const EVER: TimeRange = { fromUs: Number.MIN_SAFE_INTEGER, toUs: Number.MAX_SAFE_INTEGER };
 
 /** How much of the traffic that was seen a capture holds. */
@@ -195,7 +195,6 @@ function spanOf(stretches: readonly Stretch[]): Stretch {
   };
 }
 
-/** Recorders running in each hour, as parts of an hour. */
 function recorderHours(stretches: readonly Stretch[]): Map<number, number> {
   const hours = new Map<number, number>();
   for (const { fromUs, toUs } of stretches) {

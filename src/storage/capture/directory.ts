@@ -19,12 +19,15 @@ import { dirname, join } from 'node:path';
 import { lifeOfFile } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { HOUR_US } from '../../core/units.ts';
+import { RUN_DATABASE } from '../runs/schema.ts';
 
 /** Subdirectory for the capture when the named directory is shared with other files. */
 export const OWN_SUBDIRECTORY = 'reprise';
+/** The document of a search for a breaking point, in its directory. */
+export const CAPACITY_FILE = 'capacity.json';
 const PRIVATE_MODE = 0o700;
 
-/** One segment of a directory. */
 export interface SegmentFile extends SegmentName {
   readonly path: string;
   readonly file: string;
@@ -104,8 +107,10 @@ function findCapture(directory: string): string {
   const found = places.find(isCapture);
   if (found !== undefined) return found;
   for (const place of places) assertMayEnter(place);
-  throw new AppError('CAPTURE_NOT_FOUND', `${directory} is not a capture: ${whyNot(directory)}`, {
-    hint: 'Name the directory that `reprise record --dir` or `reprise import --out` wrote.',
+  const other = whatIs(directory);
+  const what = other?.what ?? 'it holds no segment (….sqlite), key or lock of a recorder';
+  throw new AppError('CAPTURE_NOT_FOUND', `${directory} is not a capture: ${what}`, {
+    hint: other?.hint ?? 'Name the directory that `reprise record --dir` or `reprise import --out` wrote.',
   });
 }
 
@@ -129,21 +134,34 @@ function assertMayEnter(place: string): void {
   }
 }
 
-function whyNot(directory: string): string {
+/** What a path is that was taken for something else, and what reads it; null where that is not known. */
+export function whatIs(path: string): { readonly what: string; readonly hint: string | null } | null {
+  let files: string[];
   try {
-    if (!lstatSync(directory).isDirectory()) return 'it is a file, and a capture is a directory';
-    const count = readdirSync(directory).length;
-    return count === 0 ? 'it is empty' : 'it holds no segment (….sqlite), key or lock of a recorder';
+    files = readdirSync(path);
   } catch (error) {
-    return isMissing(error) ? 'there is no such directory' : reasonOf(error);
+    if (hasCode(error, 'ENOTDIR')) return { what: 'it is a file', hint: null };
+    return { what: isMissing(error) ? 'there is no such directory' : reasonOf(error), hint: null };
   }
+  if (files.length === 0) return { what: 'it is empty', hint: null };
+  if (files.includes(RUN_DATABASE))
+    return { what: 'it is a run', hint: `Read it with: reprise report ${path}, or reprise show ${path}.` };
+  if (files.includes(CAPACITY_FILE)) {
+    const hint = `Its steps are runs in ${join(path, 'steps')}, which reprise report reads. It goes on with the command that began it and the same --out.`;
+    return { what: 'it is a search of reprise capacity', hint };
+  }
+  if (!files.some(isCaptureFile) && !isCapture(join(path, OWN_SUBDIRECTORY))) return null;
+  return {
+    what: 'it is a capture',
+    hint: `Read it with: reprise inspect ${path}, or reprise profile ${path}. reprise replay makes a run of it.`,
+  };
 }
 
 function makeCapture(directory: string): string {
   try {
     const present = statusOf(directory);
     if (present === null) {
-      mkdirSync(dirname(directory), { recursive: true });
+      makeDirectories(dirname(directory));
       return makePrivate(directory);
     }
     return makePrivate(isCapture(directory) ? directory : join(directory, OWN_SUBDIRECTORY));
@@ -204,6 +222,30 @@ function makePrivate(directory: string): string {
   return directory;
 }
 
+/**
+ * Makes a directory and those above it that are missing. Node's recursive mkdir never returns for a name that its file
+ * system cannot have, such as /proc/x.
+ * @throws Error of the file system
+ */
+export function makeDirectories(path: string, mode?: number): void {
+  try {
+    makeDirectory(path, mode);
+  } catch (error) {
+    if (!isMissing(error) || dirname(path) === path) throw error;
+    makeDirectories(dirname(path), mode);
+    makeDirectory(path, mode);
+  }
+}
+
+/** A directory that another process made meanwhile will do. */
+function makeDirectory(path: string, mode?: number): void {
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST') || !statSync(path).isDirectory()) throw error;
+  }
+}
+
 function statusOf(path: string): Stats | null {
   return lstatSync(path, { throwIfNoEntry: false }) ?? null;
 }
@@ -242,8 +284,6 @@ export const FORGET_LOCK_FILE = 'forget.lock';
 
 const PATTERN = /^(\d{4})(\d{2})(\d{2})T(\d{2})-([0-9a-z]{1,32})-(\d{4,})\.sqlite$/;
 
-const HOUR_US = 3_600_000_000;
-
 interface SegmentName {
   /** Hours since the epoch, UTC. */
   readonly hour: number;
@@ -276,7 +316,6 @@ export function parseSegmentName(file: string): SegmentName | null {
 /** Allocation unit of file systems. `du` counts these; the last one of a file is rarely full. */
 const ALLOCATION_BYTES = 4_096;
 
-/** Disk space of a file of this many bytes. */
 export function allocatedBytes(bytes: number): number {
   return Math.ceil(bytes / ALLOCATION_BYTES) * ALLOCATION_BYTES;
 }
@@ -337,7 +376,6 @@ export function isMissing(error: unknown): boolean {
   return hasCode(error, 'ENOENT');
 }
 
-/** Whether an error is a file system error with this code. */
 export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;
 }

@@ -79,7 +79,6 @@ export class EncryptionKey {
     return this.#keys.some(({ id }) => id === keyId);
   }
 
-  /** Creates a key for a new segment. */
   newSegment(): { readonly encryption: SegmentEncryption; readonly cipher: BlockCipher } {
     const segment = randomBytes(SEGMENT_ID_BYTES).toString('hex');
     const segmentKey = randomBytes(KEY_BYTES);

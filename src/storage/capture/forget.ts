@@ -36,6 +36,7 @@ import {
 import { type SegmentReader, withSegment } from './segment-reader.ts';
 import {
   type Connection,
+  closing,
   damaged,
   insertInto,
   lossReasonOf,
@@ -291,7 +292,6 @@ export interface ForgetSelection {
   readonly toUs: number | null;
 }
 
-/** SQL condition on rows of `exchange` and its parameters. */
 function conditionOf({ identity, fromUs, toUs }: ForgetSelection): {
   readonly sql: string;
   readonly bound: readonly (number | Uint8Array)[];
@@ -339,8 +339,7 @@ function rewriteWithout(
 ): ReturnType<typeof factsOf> {
   const { path, file } = planned.segment;
   closeSync(openSync(target, 'wx', 0o600));
-  const connection = openForFilling(target);
-  try {
+  return closing(openForFilling(target), (connection) => {
     connection.prepare('ATTACH ? AS old').run(path);
     // Small segments have small pages. The rewritten segment is smaller still.
     connection.pragma(`main.page_size = ${connection.pragma('old.page_size', { simple: true })}`);
@@ -357,9 +356,7 @@ function rewriteWithout(
     const found = connection.pragma('quick_check', { simple: true });
     if (found !== 'ok') throw damaged(file, `the rewritten file fails its check: ${found}`);
     return factsOf(connection, file);
-  } finally {
-    connection.close();
-  }
+  });
 }
 
 function copyRows(connection: Connection, file: string): void {
@@ -412,7 +409,6 @@ function without(row: BlockRow, dropped: readonly number[], { segment, cipher }:
   return encodeBlock(row.firstSlot, slots, cipher);
 }
 
-/** Adds to the counts of earlier `forget` runs. */
 function noteForgotten(
   connection: Connection,
   { identity, fromUs, toUs }: ForgetSelection,

@@ -31,14 +31,17 @@ import {
   type Stretch,
   summaryOf,
 } from './lives.ts';
+import { type TrafficMix, trafficMix } from './mix.ts';
 import { type CaptureOrigin, type SegmentMeta, sessionKeysOf } from './schema.ts';
 import { manifestOfWhole } from './sealing.ts';
 import { SegmentIdentities, type SegmentReader, withSegment } from './segment-reader.ts';
 import { orGone } from './sqlite.ts';
 
-/** Summarises one capture by UTC days. @throws like `inspectCaptures` */
+/** Summarises one capture by UTC days, without its mix: no exchange is read. @throws like `inspectCaptures` */
 export function inspectCapture(captureDirectory: string): InspectDocument {
-  return inspectCaptures([captureDirectory], new DayCalendar('UTC'));
+  const inspection = new Inspection(new DayCalendar('UTC'));
+  inspection.addDirectory(captureDirectory);
+  return inspection.document();
 }
 
 /**
@@ -50,21 +53,20 @@ export function surveyCapture(captureDirectory: string, recorders: readonly stri
   inspection.addDirectory(captureDirectory);
   return {
     document: inspection.document(),
-    /** Coverage of some windows only. */
     coverageWithin: (ranges: readonly TimeRange[]) => inspection.coverageWithin(ranges),
   };
 }
 
 /**
- * Summarises captures from their segments' metadata; no exchange is read. A segment that is in several
- * directories counts once.
+ * Summarises captures from their segments' metadata, with a count of what some of their exchanges are. A segment that
+ * is in several directories counts once.
  * @param directories each as returned by `resolveCaptureDirectory(…, 'read')`
  * @throws AppError CAPTURE_DAMAGED or SCHEMA_TOO_NEW, naming the segment
  */
 export function inspectCaptures(directories: readonly string[], calendar: DayCalendar): InspectDocument {
   const inspection = new Inspection(calendar);
   for (const directory of directories) inspection.addDirectory(directory);
-  return inspection.document();
+  return { ...inspection.document(), mix: inspection.mix() };
 }
 
 class Inspection {
@@ -103,6 +105,10 @@ class Inspection {
       this.#damaged.push(file);
       this.#absent.damaged(file);
     }
+  }
+
+  mix(): TrafficMix {
+    return trafficMix(this.#segments);
   }
 
   document(): InspectDocument {
@@ -375,6 +381,8 @@ export interface InspectDocument {
    * Sampled-out and forgotten exchanges do not count as missing.
    */
   readonly unexplained: number | null;
+  /** By route, model and status; left out where no exchange was read. */
+  readonly mix?: TrafficMix;
   readonly protocols: Readonly<Record<string, { connections: number; bytes: number }>>;
   /** The time zone of `days`. */
   readonly timeZone: string;

@@ -1,9 +1,9 @@
 import type { Amount, LossReason, OmissionCause, ProtocolUse } from '../../core/accounting.ts';
-import { formatInstantUs } from '../../core/units.ts';
+import { formatInstantUs, HOUR_US } from '../../core/units.ts';
 import type { LifeAccounts } from './accounts.ts';
 import { DAMAGED_SUFFIX, parseSegmentName, type SegmentFile } from './directory.ts';
 import { HOUR_COLUMNS } from './roll-ups.ts';
-import type { SegmentMeta } from './schema.ts';
+import type { SegmentMeta, Span } from './schema.ts';
 import type { ExpiredSums } from './sealing.ts';
 import type { SegmentReader } from './segment-reader.ts';
 import { selected } from './sqlite.ts';
@@ -12,7 +12,7 @@ import { selected } from './sqlite.ts';
 export interface SegmentSummary {
   readonly file: SegmentFile;
   readonly meta: SegmentMeta;
-  readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
+  readonly span: Span | null;
   readonly exchanges: number;
   readonly hours: readonly HourSummary[];
   readonly losses: readonly (Amount & { readonly reason: LossReason })[];
@@ -229,8 +229,6 @@ function mayBeIn(gone: string, here: readonly SegmentSummary[]): (held: SegmentS
     return file.recorder === recorder ? file.sequence < sequence : meta.recorder.startedUs < startedUs;
   };
 }
-
-const HOUR_US = 3_600_000_000;
 
 /** One recorder's segments in order, and the gaps between them. */
 export class RecorderLife {

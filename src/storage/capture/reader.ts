@@ -7,6 +7,7 @@ import { parseSegmentName, resolveCaptureDirectory, type SegmentFile, segmentsOf
 import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts';
 import { assertKeyFits } from './keys.ts';
 import type { SecondRollUp } from './roll-ups.ts';
+import type { Span } from './schema.ts';
 import { manifestOfWhole } from './sealing.ts';
 import {
   type BodyPlace,
@@ -32,10 +33,8 @@ const EVER: TimeRange = { fromUs: Number.MIN_SAFE_INTEGER, toUs: Number.MAX_SAFE
 const SECOND_US = 1_000_000;
 
 /** A segment and its time range of arrivals. */
-interface SpannedSegment {
+interface SpannedSegment extends Span {
   readonly segment: SegmentFile;
-  readonly firstUs: number;
-  readonly lastUs: number;
 }
 
 /**
@@ -66,6 +65,13 @@ export class CaptureReader implements CaptureSource {
       }),
     );
     return mergeInOrder(sources, (row) => row.arrivalUs);
+  }
+
+  /** One exchange by its permanent id; null if it is not there. */
+  row(segment: string, id: number): ExchangeRow | null {
+    return this.#pool.use<ExchangeRow | null>(this.#segmentNamed(segment), null, (reader) =>
+      reader.exchange(id),
+    );
   }
 
   payload(row: Pick<ExchangeRow, 'segment' | 'id'>): ExchangePayload | null {
@@ -151,7 +157,7 @@ export class CaptureReader implements CaptureSource {
   }
 
   /** Null for a segment without exchanges, or one that retention removed since the directory was listed. */
-  #spanOf(segment: SegmentFile): { firstUs: number; lastUs: number } | null {
+  #spanOf(segment: SegmentFile): Span | null {
     return orGone(() => {
       if (!segment.sealed) return this.#pool.use(segment, null, (reader) => reader.span());
       const { firstArrivalUs, lastArrivalUs } = manifestOfWhole(segment.path);

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { HOUR_US } from '../../core/units.ts';
 import {
   allocatedBytes,
   CLAIMED_SUFFIX,
@@ -128,7 +129,6 @@ function sealingBytes(size: number, walBytes: number): number {
   return allocatedBytes(walBytes) + allocatedBytes(copy) + SEALING_BYTES;
 }
 
-const HOUR_US = 3_600_000_000;
 /** How often the directory is checked. */
 const CHECK_NS = 180e9;
 /** Largest correction of the wall clock during a recorder's life. A greater jump must not delete data. */

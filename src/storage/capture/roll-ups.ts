@@ -1,4 +1,5 @@
 import { OUTCOMES } from '../../core/exchange.ts';
+import { HOUR_US } from '../../core/units.ts';
 import { addInto, type Connection } from './sqlite.ts';
 
 /** Sums of one second of arrivals. Bytes are body bytes after transfer decoding. */
@@ -21,7 +22,7 @@ function floored(divisor: number): string {
   return `(arrival_us - ((arrival_us % ${divisor}) + ${divisor}) % ${divisor}) / ${divisor}`;
 }
 
-export const HOUR_OF_ARRIVAL = floored(3_600_000_000);
+export const HOUR_OF_ARRIVAL = floored(HOUR_US);
 
 const BYTES = 'sum(coalesce(request_bytes, 0)), sum(coalesce(response_bytes, 0))';
 

@@ -2,10 +2,10 @@ import type { Amount, LifeAccount, Progress } from '../../core/accounting.ts';
 import { AppError } from '../../core/errors.ts';
 import { OUTCOMES } from '../../core/exchange.ts';
 import { parseSegmentEncryption, type SegmentEncryption } from './encryption.ts';
-import { type Connection, damaged, openForSealing } from './sqlite.ts';
+import { type Connection, closing, damaged, openForSealing } from './sqlite.ts';
 
 /** Version of the segment's tables. A reader accepts only this one; see docs/adr/0009. */
-export const FORMAT_VERSION = 3;
+export const FORMAT_VERSION = 4;
 
 /** 'RPRS', in the header of every segment, so that `file` and SQLite's shell can identify it. */
 const APPLICATION_ID = 0x52505253;
@@ -51,6 +51,7 @@ CREATE TABLE exchange (
   output_tokens INTEGER,
   batch INTEGER,
   answer_error INTEGER,
+  trace_id BLOB,
   request_bytes INTEGER,
   response_bytes INTEGER,
   request_truncated INTEGER NOT NULL,
@@ -173,6 +174,7 @@ CREATE VIEW exchanges AS SELECT
   e.output_tokens,
   e.batch,
   e.answer_error,
+  nullif(lower(hex(e.trace_id)), '') AS trace_id,
   e.connection,
   lower(hex(e.client)) AS client,
   lower(hex(e.session)) AS session,
@@ -257,6 +259,24 @@ export interface Forgotten extends Amount {
   /** Time of the last removal, epoch microseconds. */
   readonly atUs: number;
   readonly by: readonly ('session' | 'client' | 'time')[];
+}
+
+/** Arrivals of a segment, epoch microseconds. */
+export interface Span {
+  readonly firstUs: number;
+  readonly lastUs: number;
+}
+
+/** The least and the greatest arrival; null for a segment without exchanges. */
+export function spanOf(connection: Connection): Span | null {
+  // One of them a query: SQLite takes it from an end of the index, but scans for both.
+  const { firstUs, lastUs } = connection
+    .prepare<[], { firstUs: number | null; lastUs: number | null }>(
+      `SELECT (SELECT min(arrival_us) FROM exchange) AS firstUs,
+        (SELECT max(arrival_us) FROM exchange) AS lastUs`,
+    )
+    .get() ?? { firstUs: null, lastUs: null };
+  return firstUs === null || lastUs === null ? null : { firstUs, lastUs };
 }
 
 /** What is known of a segment when it is opened; the policy is stored unchanged. */
@@ -367,10 +387,5 @@ export type CaptureOrigin =
 
 /** Updates the origin of a finished, unsealed segment: an import knows only at its end what was missing. */
 export function noteOrigin(path: string, origin: CaptureOrigin): void {
-  const connection = openForSealing(path);
-  try {
-    setMeta(connection, { origin: JSON.stringify(origin) });
-  } finally {
-    connection.close();
-  }
+  closing(openForSealing(path), (connection) => setMeta(connection, { origin: JSON.stringify(origin) }));
 }

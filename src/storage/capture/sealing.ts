@@ -27,9 +27,10 @@ import {
   syncPath,
   writeFileDurably,
 } from './directory.ts';
-import { assertReadable, FORMAT_VERSION, isUnborn, readMeta, setMeta } from './schema.ts';
+import { assertReadable, FORMAT_VERSION, isUnborn, readMeta, setMeta, spanOf } from './schema.ts';
 import {
   type Connection,
+  closing,
   damaged,
   isDamage,
   openForSealing,
@@ -121,12 +122,7 @@ function withConnection<T>(path: string, work: (connection: Connection) => T): T
   // An interrupted sealing may have left it read-only.
   chmodSync(path, 0o600);
   try {
-    const connection = openForSealing(path);
-    try {
-      return work(connection);
-    } finally {
-      connection.close();
-    }
+    return closing(openForSealing(path), work);
   } catch (error) {
     throw segmentError(basename(path), error);
   }
@@ -161,6 +157,7 @@ function noteRecovery(connection: Connection, nowUs: number): void {
 /** The content facts for a manifest, read from the segment. */
 export function factsOf(connection: Connection, file: string) {
   const meta = readMeta(connection, file);
+  const span = spanOf(connection);
   const totals = connection
     .prepare<[], { exchanges: number; requestBytes: number; responseBytes: number }>(
       `SELECT coalesce(sum(exchanges), 0) AS exchanges, coalesce(sum(request_bytes), 0) AS requestBytes,
@@ -179,20 +176,13 @@ export function factsOf(connection: Connection, file: string) {
     file,
     recorder: meta.recorder.id,
     recovered: meta.recoveredUs !== null,
-    firstArrivalUs: arrivalOf(connection, 'min'),
-    lastArrivalUs: arrivalOf(connection, 'max'),
+    firstArrivalUs: span?.firstUs ?? null,
+    lastArrivalUs: span?.lastUs ?? null,
     ...totals,
     lost: amount('loss'),
     omitted: amount('omission'),
     expired: connection.prepare<[], ExpiredSums>(SELECT_EXPIRED).get() ?? { segments: 0, ...NONE },
   };
-}
-
-/** The least or greatest arrival in a segment; null for one without exchanges. */
-export function arrivalOf(connection: Connection, end: 'min' | 'max'): number | null {
-  // One of them a statement: SQLite takes it from an end of the index, but scans for both.
-  const arrival = connection.prepare<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck();
-  return arrival.get() ?? null;
 }
 
 const SELECT_EXPIRED = `SELECT count(*) + coalesce(sum(earlier_segments), 0) AS segments,

@@ -6,7 +6,7 @@ import type { TimeRange } from '../../core/ports.ts';
 import { type BlockRow, SELECT_BLOCKS } from './blocks.ts';
 import { MANIFEST_SUFFIX, type SegmentFile } from './directory.ts';
 import type { SecondRollUp } from './roll-ups.ts';
-import { assertReadable, isUnborn, readMeta, type SegmentMeta } from './schema.ts';
+import { assertReadable, isUnborn, readMeta, type SegmentMeta, type Span, spanOf } from './schema.ts';
 import { type Connection, damaged, openForReading, segmentError, selected, takenAway } from './sqlite.ts';
 
 /** Names cached per segment; beyond that they are looked up again. */
@@ -71,6 +71,12 @@ export class SegmentReader {
     return this.#guard(() => read(range, position));
   }
 
+  /** One exchange; null if there is none with this id. @throws AppError CAPTURE_DAMAGED */
+  exchange(id: number): ExchangeRow | null {
+    const raw = this.#guard(() => this.#statement<[number], RawExchange>(SELECT_ONE).raw().get(id));
+    return raw === undefined ? null : this.rowOf(raw as RawExchange);
+  }
+
   /** Converts a row of a page and resolves its names. @throws AppError CAPTURE_DAMAGED for an unknown outcome */
   rowOf(raw: RawExchange): ExchangeRow {
     const { file, recorder } = this.segment;
@@ -100,6 +106,7 @@ export class SegmentReader {
       outputTokens: raw[17],
       batch: raw[18],
       answerError: raw[25] === null ? null : raw[25] === 1,
+      traceId: bytesOfHex(raw[26]),
       requestBytes: raw[19],
       responseBytes: raw[20],
       requestTruncated: raw[21] === 1,
@@ -108,15 +115,9 @@ export class SegmentReader {
     };
   }
 
-  /** Least and greatest arrival; null for a segment without exchanges. */
-  span(): { firstUs: number; lastUs: number } | null {
-    // Two statements: SQLite takes each from one end of the index, but scans for both in one statement.
-    const [firstUs, lastUs] = ['min', 'max'].map((end) =>
-      this.#guard(() =>
-        this.#statement<[], number | null>(`SELECT ${end}(arrival_us) FROM exchange`).pluck().get(),
-      ),
-    );
-    return typeof firstUs === 'number' && typeof lastUs === 'number' ? { firstUs, lastUs } : null;
+  /** Null for a segment without exchanges. */
+  span(): Span | null {
+    return this.#guard(() => spanOf(this.#connection));
   }
 
   /** What distinguishes it from other segments. Counts its rows. */
@@ -230,11 +231,12 @@ const SELECTED = `SELECT
   e.prompt_tokens, e.output_tokens, e.batch, e.request_bytes, e.response_bytes,
   e.request_truncated, e.request_bytes IS NOT NULL AND NOT e.request_truncated
     AND (e.request_bytes = 0 OR b.slot IS NOT NULL), ${hexOf('b.hash')}, e.client_left_offset_us,
-  e.answer_error
+  e.answer_error, ${hexOf('e.trace_id')}
 FROM exchange e LEFT JOIN body b ON b.id = e.request_body`;
 
 /** The remaining exchanges with the same arrival: `(arrival, afterId, limit)`. */
 const SELECT_TIES = `${SELECTED} WHERE e.arrival_us = ? AND e.id > ? ORDER BY e.id LIMIT ?`;
+const SELECT_ONE = `${SELECTED} WHERE e.id = ?`;
 /** Exchanges with `fromUs` ≤ arrival < `toUs`, in order: `(fromUs, toUs, limit)`. */
 const SELECT_RANGE = `${SELECTED} WHERE e.arrival_us >= ? AND e.arrival_us < ?
   ORDER BY e.arrival_us, e.id LIMIT ?`;
@@ -268,6 +270,7 @@ type RawExchange = [
   requestHashHex: string | null,
   clientLeftOffsetUs: Nullable,
   answerError: Nullable,
+  traceIdHex: string | null,
 ];
 
 /** Place of a request or response body, and its facts from the row. */
@@ -370,8 +373,7 @@ function assertOwnName({ file, recorder: named }: SegmentFile, recorder: string)
 /** Distinguishes segments. Those opened within one clock tick still differ in content. */
 interface SegmentIdentity {
   readonly meta: SegmentMeta;
-  /** Null for a segment without exchanges. */
-  readonly span: { readonly firstUs: number; readonly lastUs: number } | null;
+  readonly span: Span | null;
   readonly exchanges: number;
 }
 

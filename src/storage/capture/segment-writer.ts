@@ -195,6 +195,7 @@ export class SegmentWriter {
       exchange.outputTokens,
       exchange.batch,
       answerError === null ? null : Number(answerError),
+      exchange.traceId,
       request?.body.bytes ?? null,
       response?.body.bytes ?? null,
       Number(request?.body.truncated ?? false),

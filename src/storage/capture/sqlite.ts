@@ -4,8 +4,6 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 
 export type Connection = Database.Database;
 
-/** 3.7.0 to 3.51.2 can corrupt a database when its write-ahead log is reset. */
-const LEAST_SQLITE_VERSION = [3, 51, 3] as const;
 /** Page size of a segment; each page takes a few bytes more in the log. */
 export const PAGE_BYTES = 8_192;
 /** How long a statement waits for another connection's lock. */
@@ -45,12 +43,7 @@ export function openForSealing(path: string): Connection {
  */
 export function openForFilling(path: string): Connection {
   const pragmas = ['auto_vacuum = NONE', 'journal_mode = MEMORY', 'synchronous = OFF'];
-  const connection = open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS }, pragmas);
-  // The binding's defensive mode refuses OFF, and tells that only by the mode that it keeps.
-  const journal = connection.pragma('journal_mode', { simple: true });
-  if (journal === 'memory') return connection;
-  connection.close();
-  throw new AppError('INTERNAL', `the journal of ${path} is ${journal}`);
+  return open(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS }, pragmas);
 }
 
 /**
@@ -70,15 +63,18 @@ export function openForReading(path: string): Connection {
   }
 }
 
+/** Runs `work` on a connection and closes it. */
+export function closing<T>(connection: Connection, work: (connection: Connection) => T): T {
+  try {
+    return work(connection);
+  } finally {
+    connection.close();
+  }
+}
+
 function open(path: string, options: Database.Options, pragmas: readonly string[]): Connection {
   const connection = new Database(path, options);
   try {
-    const version = connection.prepare<[], string>('SELECT sqlite_version()').pluck().get() ?? '0.0.0';
-    if (isOlder(version)) {
-      throw new AppError('INTERNAL', `SQLite ${version} can damage a capture (bug fixed in 3.51.3)`, {
-        hint: 'Install the better-sqlite3 version that package.json pins.',
-      });
-    }
     // At once: a capture has hundreds of segments, and preparing statements takes most of the time to open one.
     connection.exec([...COMMON, ...pragmas].map((pragma) => `PRAGMA ${pragma}`).join(';'));
     return connection;
@@ -164,15 +160,6 @@ export function selected(columns: string): string {
     const name = column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
     return `${column} AS ${name}`;
   });
-}
-
-function isOlder(version: string): boolean {
-  const parts = version.split('.').map(Number);
-  for (const [index, least] of LEAST_SQLITE_VERSION.entries()) {
-    const part = parts[index] ?? 0;
-    if (part !== least) return part < least;
-  }
-  return false;
 }
 
 /** SQLite's result code of an error, such as `SQLITE_IOERR_FSYNC`; null for other errors. */

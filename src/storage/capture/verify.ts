@@ -16,18 +16,10 @@ import { type BlockCipher, cipherFor, type EncryptionKey } from './encryption.ts
 import { leftoversIn } from './forget.ts';
 import { AbsentSegments, type ExpirySummary, SELECT_EXPIRIES } from './lives.ts';
 import { HOUR_COLUMNS, SELECT_HOUR_SUMS, SELECT_SECOND_SUMS } from './roll-ups.ts';
-import { assertReadable, isUnborn, readMeta, type SegmentMeta } from './schema.ts';
-import {
-  arrivalOf,
-  factsOf,
-  isIntact,
-  type Manifest,
-  readManifest,
-  readManifestText,
-  sha256Of,
-} from './sealing.ts';
+import { assertReadable, isUnborn, readMeta, type SegmentMeta, spanOf } from './schema.ts';
+import { factsOf, isIntact, type Manifest, readManifest, readManifestText, sha256Of } from './sealing.ts';
 import { SegmentIdentities } from './segment-reader.ts';
-import { type Connection, openForReading, orGone, segmentError } from './sqlite.ts';
+import { type Connection, closing, openForReading, orGone, segmentError } from './sqlite.ts';
 
 /** How often a segment is checked if it is replaced each time. */
 const ATTEMPTS = 3;
@@ -251,8 +243,7 @@ export class SegmentCheck {
 
   #checkDatabase(manifest: Manifest | null): void {
     const { file, path, sealed } = this.#segment;
-    const connection = openForReading(path);
-    try {
+    closing(openForReading(path), (connection) => {
       if (!sealed && isUnborn(connection)) return;
       connection.exec('BEGIN');
       assertReadable(connection, file);
@@ -267,9 +258,7 @@ export class SegmentCheck {
       this.#guard('reference', () => this.#checkReferences(connection));
       this.#guard('roll_ups', () => this.#checkRollUps(connection));
       this.#guard('counts', () => this.#checkCounts(connection, manifest));
-    } finally {
-      connection.close();
-    }
+    });
   }
 
   /** @throws AppError CAPTURE_DAMAGED when its name is another segment's, or the same was checked before */
@@ -277,9 +266,7 @@ export class SegmentCheck {
     const { identities, absent } = this.#others;
     for (const expiry of connection.prepare<[], ExpirySummary>(SELECT_EXPIRIES).all()) absent.expired(expiry);
     const exchanges = countOf(connection, 'exchange');
-    const [firstUs, lastUs] = (['min', 'max'] as const).map((end) => arrivalOf(connection, end));
-    const span = firstUs == null || lastUs == null ? null : { firstUs, lastUs };
-    identities.assertNew(this.#segment, { meta, exchanges, span });
+    identities.assertNew(this.#segment, { meta, exchanges, span: spanOf(connection) });
   }
 
   /** The hash covers a sealed segment. An open one only has its own structure to check. */

@@ -17,7 +17,8 @@ import {
 } from './directory.ts';
 import { cipherFor, type EncryptionKey } from './encryption.ts';
 import { DiskQuota, type OpenSegment, type Refusal, Retention, SegmentExpiry } from './retention.ts';
-import { assertReadable, type NewSegmentMeta, readMeta, type SegmentMeta } from './schema.ts';
+import type { NewSegmentMeta } from './schema.ts';
+import { withSegment } from './segment-reader.ts';
 import {
   keptBytesOf,
   type PackedExchange,
@@ -25,7 +26,7 @@ import {
   SegmentWriter,
   SideRecords,
 } from './segment-writer.ts';
-import { type Durability, lossReasonOf, openForReading } from './sqlite.ts';
+import { type Durability, lossReasonOf } from './sqlite.ts';
 
 export interface CaptureWriterOptions extends Omit<NewSegmentMeta, 'openedUs' | 'encryption'> {
   /** From `resolveCaptureDirectory(…, 'write')`. */
@@ -507,9 +508,9 @@ class SegmentRotation {
     if (left === null) return null;
     const { durability, encryption, hashKeyFingerprint } = this.#options;
     try {
-      const meta = metaOf(left);
+      const meta = withSegment(left, (reader) => reader.meta());
       const isOurs =
-        meta.closedUs === null &&
+        meta?.closedUs === null &&
         meta.hashKeyFingerprint === hashKeyFingerprint &&
         (meta.encryption === null) === (encryption === null);
       if (isOurs) {
@@ -554,16 +555,6 @@ class SegmentRotation {
       for (const suffix of ['', ...SIDE_SUFFIXES]) rmSync(`${path}${suffix}`, { force: true });
       throw error;
     }
-  }
-}
-
-function metaOf({ path, file }: SegmentFile): SegmentMeta {
-  const connection = openForReading(path);
-  try {
-    assertReadable(connection, file);
-    return readMeta(connection, file);
-  } finally {
-    connection.close();
   }
 }
 

@@ -10,6 +10,7 @@ import {
   type SendAnswer,
 } from '../../core/run.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
+import { whatIs } from '../capture/directory.ts';
 import { type Connection, openForReading, selected } from '../capture/sqlite.ts';
 import { monitorSamplesIn, monitorSeriesIn, type StoredSeries } from './monitored.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SUMMARY } from './schema.ts';
@@ -44,6 +45,8 @@ const SEND =
   prompt_tokens, output_tokens, warmup, check_result, check_pointer, tells_error, recorded_status,
   recorded_bytes, recorded_streamed, recorded_ns, recorded_tells_error`);
 
+const SELECT_SEND = `SELECT send_index AS "index", finish_reason AS finish, ${SEND} FROM send`;
+
 /** Reads a run. A run that did not end properly is not sealed and has neither facts nor summary. */
 export class RunReader {
   readonly sealed: boolean;
@@ -72,8 +75,10 @@ export class RunReader {
     } catch (error) {
       connection?.close();
       if (error instanceof AppError) throw error;
-      throw new AppError('INPUT_INVALID', `${directory} is not a readable run: ${reasonOf(error)}`, {
-        hint: `A run is a directory with ${RUN_DATABASE}, as replay --out creates it.`,
+      const other = existsSync(join(directory, RUN_DATABASE)) ? null : whatIs(directory);
+      const why = other?.what ?? reasonOf(error);
+      throw new AppError('INPUT_INVALID', `${directory} is not a readable run: ${why}`, {
+        hint: other?.hint ?? `A run is a directory with ${RUN_DATABASE}, as replay --out creates it.`,
         cause: error,
       });
     }
@@ -81,10 +86,16 @@ export class RunReader {
 
   /** Sends in plan order, at constant memory. If sessions waited, they became due in another order. */
   *sends(): Generator<Send> {
-    const rows = this.#connection.prepare<[], StoredSend>(`
-      SELECT send_index AS "index", finish_reason AS finish, ${SEND}
-      FROM send ORDER BY send_index`);
+    const rows = this.#connection.prepare<[], StoredSend>(`${SELECT_SEND} ORDER BY send_index`);
     for (const row of rows.iterate()) yield sendOf(row);
+  }
+
+  /** One send; null if the plan has none with this index. */
+  send(index: number): Send | null {
+    const row = this.#connection
+      .prepare<[number], StoredSend>(`${SELECT_SEND} WHERE send_index = ?`)
+      .get(index);
+    return row === undefined ? null : sendOf(row);
   }
 
   /** The seconds in which anything happened, in order and one by one: a run of weeks has a million. */

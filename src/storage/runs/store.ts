@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, openSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -14,7 +14,7 @@ import {
   type Send,
 } from '../../core/run.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
-import { syncPath, writeFileDurably } from '../capture/directory.ts';
+import { makeDirectories, syncPath, writeFileDurably } from '../capture/directory.ts';
 import { addInto, type Connection, insertInto, openForWriting, TextIds } from '../capture/sqlite.ts';
 import { MonitorWriter, monitorSamplesIn, type StoredSeries } from './monitored.ts';
 import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMARY } from './schema.ts';
@@ -133,7 +133,7 @@ export class SqliteRunStore {
 
 function makeRunDirectory(directory: string): void {
   writing(directory, () => {
-    mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY });
+    makeDirectories(directory, PRIVATE_DIRECTORY);
     if (readdirSync(directory).length > 0) {
       throw new AppError('OUTPUT_EXISTS', `${directory} is not empty`, {
         hint: 'Name a new directory. A run is never overwritten.',

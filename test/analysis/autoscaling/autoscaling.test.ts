@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest';
-import { type AutoscalingInput, autoscalingOf } from '../../../src/analysis/autoscaling/autoscaling.ts';
-import { LoadSeconds } from '../../../src/analysis/autoscaling/load-seconds.ts';
+import {
+  type AutoscalingInput,
+  autoscalingOf,
+  LoadSeconds,
+} from '../../../src/analysis/autoscaling/autoscaling.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { send } from '../../support/sends.ts';

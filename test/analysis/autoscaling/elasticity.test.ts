@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type ElasticityWindow, elasticityOf } from '../../../src/analysis/autoscaling/elasticity.ts';
+import { type ElasticityWindow, elasticityOf } from '../../../src/analysis/autoscaling/autoscaling.ts';
 
 /** The formulas as they are printed: 100/T · Σ … · Δt, one loop each. */
 function reference(windows: readonly ElasticityWindow[], dt: number, rate: number) {

@@ -1,10 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { playedSteps } from '../../../src/analysis/capacity/build-document.ts';
-import { capacityLines, capacityView } from '../../../src/analysis/capacity/view.ts';
+import { capacityPage } from '../../../src/analysis/capacity/page.ts';
+import { capacityScreen, capacityView, observedText } from '../../../src/analysis/capacity/view.ts';
 import { capacityOutcome } from '../../../src/analysis/outcome/outcome.ts';
-import { capacitySchema } from '../../../src/documents/capacity.ts';
+import { viewText } from '../../../src/analysis/render/table.ts';
+import { pageAssets } from '../../../src/app/package.ts';
+import { TonedLine } from '../../../src/core/text.ts';
+import { type CapacityDocument, capacitySchema } from '../../../src/documents/capacity.ts';
 import { playedAt, searched } from '../../support/searched.ts';
 
+const linesOf = (document: CapacityDocument) =>
+  capacityScreen(document).map((line) => (line instanceof TonedLine ? line.text : line));
 const LOADS = [1, 2, 3, 4, 4.5, 5, 6, 8, 16];
 
 describe('the document of a search', () => {
@@ -61,6 +67,49 @@ describe('the document of a search', () => {
     expect(document.sizing?.costPerThousandGood).toBeCloseTo((2 * 2.5 * 1_000) / (3_600 * 90), 6);
   });
 
+  test('pays for good requests, not for all that were answered', () => {
+    const late = LOADS.map((load) => {
+      const step = playedAt(load);
+      return { ...step, windows: step.windows.map((window) => ({ ...window, good: window.planned / 2 })) };
+    });
+    const half = searched(late).sizing?.costPerThousandGood ?? 0;
+    expect(half / (document.sizing?.costPerThousandGood ?? 1)).toBeCloseTo(2, 6);
+    // A search that began before windows counted them does not know.
+    const unknown = LOADS.map((load) => {
+      const step = playedAt(load);
+      return { ...step, windows: step.windows.map(({ good: _, ...window }) => window) };
+    });
+    expect(searched(unknown).sizing?.costPerThousandGood).toBeNull();
+  });
+
+  test('has what monitors saw at each load, and at the knee', () => {
+    const facts = {
+      name: 'gpu_utilization',
+      source: 'target',
+      labels: {},
+      kind: 'gauge',
+      unit: 'share',
+    } as const;
+    const seen = searched(
+      LOADS.map((load) => {
+        const at = { p50: load / 10, p95: load / 8, max: load / 6 };
+        return playedAt(load, { monitors: load === 3 ? [] : [{ ...facts, ...at }] });
+      }),
+    );
+    const knee = seen.knee?.multiplier ?? 0;
+    expect(knee).toBeGreaterThan(0);
+    expect(seen.monitors).toMatchObject([
+      { ...facts, knee: { p50: knee / 10, p95: knee / 8, max: knee / 6 } },
+    ]);
+    expect(seen.monitors?.[0]?.loads.map(({ multiplier }) => multiplier)).toEqual(
+      LOADS.filter((load) => load !== 3),
+    );
+    const text = viewText(capacityView(seen)).join('\n');
+    expect(text).toContain('gpu_utilization');
+    expect(text).toContain('knee p50');
+    expect(capacityPage(seen, pageAssets())).toContain('id="monitor-gpu-utilization"');
+  });
+
   test('has no interval that is narrower than the noise of the target', () => {
     const [low = 0, high = 0] =
       searched(
@@ -69,6 +118,24 @@ describe('the document of a search', () => {
         0.5,
       ).breakingPoint.interval ?? [];
     expect(high / low).toBeGreaterThan(1.5);
+  });
+
+  test('a search that ended before its budget said neither why nor what narrows its result', () => {
+    const steps = LOADS.map((load) => playedAt(load));
+    const [wide, narrow] = [searched(steps, 'resolved', 1), searched(steps)];
+    expect(capacityView(wide).reasons).toMatchObject([{ code: 'resolved' }]);
+    expect(linesOf(wide).join(' ')).toMatch(/100 % or more longer .* --window/s);
+    expect(capacityView(narrow).reasons).toEqual([]);
+    expect(linesOf(narrow).join(' ')).toContain('--width 0.1');
+  });
+
+  test('a load that passes stood beside all windows, those that were not judged among them', () => {
+    const [good] = playedAt(4).windows;
+    const windows = [good!, { ...good!, index: 1, result: 'void' as const, doubts: ['lag_over_bound'] }];
+    const lines = linesOf(searched([playedAt(1), playedAt(4, { windows }), playedAt(8)]));
+    expect(lines.find((line) => line.startsWith('  4x'))).toContain('1 of 1');
+    expect(lines.length).toBeLessThanOrEqual(20);
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
   });
 
   test('takes a larger load that passed all the same for nothing', () => {
@@ -84,7 +151,7 @@ describe('the document of a search', () => {
       limitedBy: 'max_multiplier',
       breakingPoint: { fails: null, interval: null },
     });
-    expect(capacityLines(stood)[0]).toContain('not found');
+    expect(linesOf(stood)[0]).toContain('not found');
   });
 
   test('has no interval where nothing failed but a window by chance', () => {
@@ -133,24 +200,36 @@ describe('the document of a search', () => {
   test('says that it goes on only where something was kept', () => {
     const steps = [playedAt(1)];
     const stopped = searched(steps, 'budget');
-    expect(capacityLines(stopped).join('\n')).toContain('goes on from here');
+    expect(linesOf(stopped).join(' ')).toContain('goes on from here');
     const forecast = { fitted: {}, checked: { percentiles: [] }, assumptions: [] } as never;
-    expect(capacityLines({ ...stopped, forecast }).join('\n')).not.toContain('goes on from here');
+    expect(linesOf({ ...stopped, forecast }).join(' ')).not.toContain('goes on from here');
   });
 
-  test('fits on one screen', () => {
-    const lines = capacityLines(document);
-    expect(lines.length).toBeLessThanOrEqual(20);
-    // A path or a word of advice may be longer; tables are not.
-    expect(
-      Math.max(...lines.filter((line) => /^ {2}\S+x /.test(line)).map(({ length }) => length)),
-    ).toBeLessThanOrEqual(80);
+  test.each([
+    ['errors: count<10', 12, '12 at 5x'],
+    ['errors: rate<0.1', 0.12, '12.0 % at 5x'],
+    ['service: p(95)<200', 240, '240.0 ms at 5x'],
+    ['gpu_utilization: max<50', 70, '70 at 5x'],
+  ])('says what was observed in the unit of the objective: %s', (objective, observed, text) => {
+    expect(observedText({ objective, observed, multiplier: 5, window: 0 })).toBe(text);
+  });
+
+  test('fits on one screen of 20 lines of 80 columns', () => {
+    const long = {
+      ...document,
+      gaveFirst: { ...document.gaveFirst!, objective: `latency{route=${'long '.repeat(30)}}: p(95)<200` },
+    };
+    for (const each of [document, long, searched([playedAt(1)], 'budget'), searched([], 'interrupted')]) {
+      const lines = linesOf(each);
+      expect(lines.length).toBeLessThanOrEqual(20);
+      expect(lines.filter((line) => line.length > 80)).toEqual([]);
+    }
   });
 });
 
 test('a step that the end of the budget cut counts by the windows that it had', () => {
   const isEarly = (endedEarly: string | null) =>
-    playedSteps([playedAt(6, { endedEarly })], 5)[0]?.windows.map((window) => window.endedEarly);
+    playedSteps([playedAt(6, { endedEarly })])[0]?.windows.map((window) => window.endedEarly);
   expect(isEarly('budget')).toEqual([false, false]);
   expect(isEarly(null)).toEqual([false, false]);
   expect(isEarly('hopeless')).toEqual([false, true]);

@@ -9,10 +9,7 @@ import {
 import { send } from '../../support/sends.ts';
 
 const OPTIONS: SearchOptions = {
-  goals: [
-    { id: 'p99', isSought: true },
-    { id: 'p50', isSought: false },
-  ],
+  goals: ['p99', 'p50'],
   start: 1,
   floor: 0.1,
   ceiling: 64,
@@ -24,7 +21,7 @@ const OPTIONS: SearchOptions = {
   budgetS: 600,
 };
 
-const SEEN = { seconds: 10, endedEarly: false, isVoid: false, offeredPerS: 100, lossRatio: 0 };
+const SEEN = { endedEarly: false, isVoid: false, isCapped: false, lossRatio: 0 };
 
 /** Plays until the search is done, against targets that stand so much. */
 function played(search: CapacitySearch, stands: Readonly<Record<string, number>>, steps = 100): string {
@@ -35,7 +32,11 @@ function played(search: CapacitySearch, stands: Readonly<Record<string, number>>
       Object.entries(stands).map(([id, most]) => [id, next.multiplier <= most]),
     );
     const windows = Array.from({ length: next.windows }, (): PlayedWindow => ({ ...SEEN, kept }));
-    search.add({ multiplier: next.multiplier, windows, spentS: next.longestS });
+    search.add({
+      multiplier: next.multiplier,
+      windows,
+      spentS: OPTIONS.overheadS + next.windows * OPTIONS.windowS,
+    });
   }
   return 'not done';
 }
@@ -66,7 +67,7 @@ describe('CapacitySearch', () => {
   test('never passes its ceiling, and says that it is stood', () => {
     const search = new CapacitySearch({ ...OPTIONS, ceiling: 5 });
     expect(played(search, { p99: 100, p50: 100 })).toBe('ceiling');
-    expect(Math.max(...search.state.steps.map(({ multiplier }) => multiplier))).toBe(5);
+    expect(Math.max(...search.steps.map(({ multiplier }) => multiplier))).toBe(5);
     expect(search.doublings).toEqual([1, 2, 4, 5]);
   });
 
@@ -94,6 +95,76 @@ describe('CapacitySearch', () => {
     expect(new CapacitySearch(OPTIONS, spoiled).next()).toMatchObject({ purpose: 'narrow' });
   });
 
+  const outcome = (isGood: boolean): PlayedWindow => ({ ...SEEN, kept: { p99: isGood, p50: true } });
+  const hiccup: PlayedWindow = { ...SEEN, kept: { p99: null, p50: null }, isVoid: true };
+  const stepAt = (multiplier: number, ...windows: PlayedWindow[]) => ({ multiplier, windows, spentS: 20 });
+  const [good, bad] = [outcome(true), outcome(false)];
+  const drowned = { ...bad, endedEarly: true };
+
+  test('spent its budget on a load that our own cap kept from being sent', () => {
+    const capped: PlayedWindow = { ...hiccup, isCapped: true };
+    const stood = [stepAt(1, good, good), stepAt(2, good, good)];
+    const first = new CapacitySearch(OPTIONS, [...stood, stepAt(2.8284, good, capped)]).next();
+    expect(first).toMatchObject({ multiplier: 2.8284, purpose: 'decide' });
+    const nextAfter = (window: PlayedWindow) =>
+      new CapacitySearch(OPTIONS, [...stood, stepAt(2.8284, good, window), stepAt(2.8284, window)]).next();
+    expect(nextAfter(capped)).toMatchObject({ multiplier: expect.closeTo(2.38, 1), purpose: 'narrow' });
+    expect(nextAfter(hiccup)).toMatchObject({ multiplier: 2.8284, purpose: 'decide' });
+  });
+
+  test('left its bracket where a fit of few windows reached beyond it', () => {
+    const bracketed = [1, 1, 2, 4].map((multiplier) => stepAt(multiplier, good, good));
+    const search = new CapacitySearch(OPTIONS, [...bracketed, stepAt(8, drowned)]);
+    // Whatever these windows show, the next lies between what is stood and what is not.
+    for (const shown of [good, bad, hiccup, hiccup, bad, good, hiccup, bad]) {
+      const next = search.next();
+      if (next.kind === 'done') break;
+      expect(next.multiplier).toBeGreaterThan(4);
+      expect(next.multiplier).toBeLessThan(8);
+      search.add(stepAt(next.multiplier, shown));
+    }
+    expect(search.steps).toHaveLength(13);
+  });
+
+  test('plays a load beyond close bounds only where windows contradict them', () => {
+    const close = [
+      stepAt(3.9, good, good),
+      stepAt(4, good, good),
+      stepAt(4.2, bad, bad),
+      stepAt(4.4, bad, bad),
+    ];
+    const playedNext = (steps: typeof close) =>
+      [0, 1, 2].flatMap((more) => {
+        const next = new CapacitySearch(OPTIONS, [
+          ...steps,
+          ...Array.from({ length: more }, () => stepAt(1, good)),
+        ]);
+        const step = next.next();
+        return step.kind === 'play' ? [step] : [];
+      });
+    for (const { multiplier, purpose } of playedNext(close)) {
+      expect(purpose).toBe('narrow');
+      expect(multiplier).toBeGreaterThanOrEqual(4);
+      expect(multiplier).toBeLessThanOrEqual(4.2);
+    }
+    const contradicted = [...close, stepAt(3.9, bad), stepAt(4.4, good)];
+    const beyond = playedNext(contradicted).filter(({ multiplier }) => multiplier < 4 || multiplier > 4.2);
+    expect(beyond.map(({ purpose }) => purpose)).toEqual(['widen', 'widen']);
+  });
+
+  test('took three hiccups of the generator for its limit', () => {
+    const steps = [stepAt(1, good, good), stepAt(2, hiccup, good), stepAt(2, hiccup), stepAt(2, hiccup)];
+    expect(new CapacitySearch(OPTIONS, steps).next()).toMatchObject({ multiplier: 2, purpose: 'decide' });
+  });
+
+  test('ends below a load that only the generator limits, also where a larger one failed', () => {
+    const limited = [stepAt(4, hiccup, hiccup), stepAt(4, hiccup, hiccup)];
+    const steps = [stepAt(1, good, good), ...limited, stepAt(8, bad, bad)];
+    expect(new CapacitySearch(OPTIONS, steps).next()).toMatchObject({ multiplier: 2, purpose: 'narrow' });
+    const closed = [...steps, stepAt(3.8, good, good)];
+    expect(new CapacitySearch(OPTIONS, closed).next()).toEqual({ kind: 'done', reason: 'generator' });
+  });
+
   test('never spends more than its budget', () => {
     const search = new CapacitySearch({ ...OPTIONS, budgetS: 100 });
     expect(played(search, { p99: 3.3, p50: 3.3 })).toBe('budget');
@@ -105,10 +176,10 @@ describe('CapacitySearch', () => {
     played(whole, { p99: 3.3, p50: 5 });
     const part = new CapacitySearch(OPTIONS);
     played(part, { p99: 3.3, p50: 5 }, 3);
-    const read = CapacitySearch.from(JSON.parse(JSON.stringify(part.state)));
-    expect(read.state.steps).toHaveLength(3);
+    const read = new CapacitySearch(OPTIONS, JSON.parse(JSON.stringify(part.steps)));
+    expect(read.steps).toHaveLength(3);
     played(read, { p99: 3.3, p50: 5 });
-    expect(read.state).toEqual(whole.state);
+    expect(read.steps).toEqual(whole.steps);
   });
 });
 

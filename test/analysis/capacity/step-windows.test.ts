@@ -9,10 +9,13 @@ import { failed, refused, send } from '../../support/sends.ts';
 const MS = 1e6;
 const SLO = 'latency: p(90)<50';
 
-function windowsOf(slo = SLO, leadInMs = 0): StepWindows {
+function windowsOf(slo = SLO, leadInMs = 0, tiers: readonly string[] = []): StepWindows {
   const thresholds = parseSlo([slo]);
   const lengths = { leadInNs: leadInMs * MS, windowNs: 1_000 * MS };
-  return new StepWindows({ ...lengths, multiplier: 2, thresholds, waitsFor: null, bounds: {} });
+  return new StepWindows({
+    ...{ ...lengths, multiplier: 2, thresholds, waitsFor: null, bounds: {} },
+    tiers: tiers.map((text) => ({ name: text, objectives: parseSlo([text]) })),
+  });
 }
 
 /** A send every 100 ms, so ten in a window, answered after so long. */
@@ -126,6 +129,23 @@ describe('windows of a step', () => {
     expect(windows.over.map(({ result, doubts }) => [result, doubts])).toEqual([['void', ['censored']]]);
   });
 
+  test('have one name for the implied bound on refusals, whatever each window recorded of them', () => {
+    const windows = windowsOf();
+    const sends = sendsOf(20, () => 10).map((each, index) =>
+      index === 12 ? { ...each, status: 429 } : each,
+    );
+    for (const { index, intendedOffsetNs } of sends)
+      windows.addPlanned(exchangeRow({ status: index === 12 ? 429 : 200 }), intendedOffsetNs);
+    windows.addSends(sends);
+    windows.finish('complete');
+    expect(windows.over.map(({ goals }) => Object.keys(goals).at(-1))).toEqual([
+      'rejected: rate<0.01',
+      'rejected: rate<0.01',
+    ]);
+    expect(windows.over[1]?.goals['rejected: rate<0.01']).toBe(true);
+    expect(windows.over[1]?.observed['rejected: rate<0.01']).toBe(0);
+  });
+
   test('are bad by failures where these break first', () => {
     const sends = sendsOf(10, () => 10).map((each, index) => (index < 2 ? failed(index) : each));
     const windows = played(windowsOf(), sends);
@@ -162,6 +182,99 @@ describe('windows of a step', () => {
     expect(hopeless.over.map(({ result }) => result)).toEqual(['good', 'bad']);
     expect(hopeless.over[1]?.goals[SLO]).toBe(false);
     expect(hopeless.over[1]?.goals['errors: rate<0.01']).not.toBe(false);
+  });
+
+  test('of a hopeless step break what is looser than what broke, and keep nothing', () => {
+    const [looser, slice] = ['latency: p(90)<5000', 'latency{model=quick}: p(90)<5000'];
+    const open = sendsOf(10, () => 400).map((each, index) => ({
+      ...each,
+      ...(index > 4 && { error: 'stopped' as const, status: null }),
+      model: 'quick',
+    }));
+    const windows = played(windowsOf(`${SLO}; ${looser}; ${slice}`), open);
+    windows.finish('hopeless', 1_000 * MS);
+    expect(windows.over[0]).toMatchObject({
+      result: 'bad',
+      goals: { [SLO]: false, [looser]: false, [slice]: null, 'errors: rate<0.01': null },
+    });
+  });
+
+  test('count the requests that were served within every limit', () => {
+    const slow = sendsOf(20, (index) => (index % 10 < 2 ? 60 : 10));
+    const broken = [...slow.slice(0, 19), failed(19)];
+    const windows = played(windowsOf('latency: p(50)<50'), broken);
+    windows.finish('complete');
+    expect(windows.over.map(({ completed, good }) => [completed, good])).toEqual([
+      [10, 8],
+      [9, 7],
+    ]);
+    const unlimited = played(windowsOf('errors: rate<0.5'), broken);
+    unlimited.finish('complete');
+    expect(unlimited.over.map(({ good }) => good)).toEqual([10, 9]);
+  });
+
+  /** How many of these requests, all of one window, are good. */
+  function goodOf(slo: string, sends: readonly Send[], tiers: readonly string[] = []) {
+    const windows = played(windowsOf(slo, 0, tiers), sends);
+    windows.finish('complete');
+    return windows.over.map(({ good }) => good);
+  }
+
+  test('count as good what no limit on streams concerns', () => {
+    const answer = { contentEvents: 5, gapMaxNs: null, gaps: null, promptTokens: null, outputTokens: 5 };
+    const sends = sendsOf(10, () => 10).map((each, index) => {
+      const firstTokenOffsetNs = each.intendedOffsetNs + (index === 0 ? 600 : 5) * MS;
+      const lastTokenOffsetNs = firstTokenOffsetNs + 4 * MS;
+      const tokens = { ...answer, firstTokenOffsetNs, lastTokenOffsetNs, finish: null };
+      if (index === 2) return { ...each, unstreamed: true };
+      return index < 2 ? { ...each, streamed: true, answer: tokens } : each;
+    });
+    // One stream is late, and one request was to have a stream and has none.
+    expect(goodOf('ttft: p(50)<500', sends)).toEqual([8]);
+    expect(goodOf('latency: p(90)<50; goodput: rate>0.5 where ttft<500', sends)).toEqual([8]);
+    expect(goodOf('goodput: rate>0.5 where ttft<500', sends.slice(3))).toEqual([7]);
+  });
+
+  test('have an unknown number of good requests where their times could not be read', () => {
+    const unread = sendsOf(10, () => 10).map((each, index) => ({ ...each, streamed: index < 2 }));
+    expect(goodOf('ttft: p(50)<500', unread)).toEqual([null]);
+    expect(goodOf(SLO, unread)).toEqual([10]);
+  });
+
+  test('count no request as good that breaks a limit on its slice', () => {
+    const sends = sendsOf(10, (index) => (index < 5 ? 10 : 90)).map((each, index) => ({
+      ...each,
+      model: index % 2 === 0 ? 'a' : 'b',
+    }));
+    expect(goodOf('latency{model=a}: p(90)<50', sends)).toEqual([8]);
+    expect(goodOf('latency{*model}: p(90)<50', sends)).toEqual([5]);
+    expect(goodOf('goodput{model=b}: rate>0.5 where latency<50', sends)).toEqual([7]);
+    const unnamed = sends.map((each) => ({ ...each, model: null }));
+    expect(goodOf('latency{*model}: p(90)<50', unnamed)).toEqual([10]);
+  });
+
+  test('count no request as good that keeps one limit of two', () => {
+    const sends = sendsOf(10, (index) => (index < 5 ? 10 : 90)).map((each, index) =>
+      index < 5 ? { ...each, model: 'a' } : each,
+    );
+    expect(goodOf('latency: p(90)<50; goodput{model=a}: rate>0.5 where latency<5', sends)).toEqual([0]);
+    expect(goodOf('latency: p(50)<5, p(99)<50', sends)).toEqual([5]);
+  });
+
+  test('with tiers count what keeps the limits of each, whatever percentile they are on', () => {
+    const sends = sendsOf(10, (index) => (index < 5 ? 10 : 90));
+    const tiers = ['latency: p(90)<50', 'latency: p(99)<500'];
+    expect(goodOf(tiers.join(';'), sends, tiers)).toEqual([5]);
+  });
+
+  test('are bad by refusals where these break first', () => {
+    const refusing = sendsOf(10, () => 10).map((each, index) => ({ ...each, status: index < 3 ? 429 : 200 }));
+    const windows = played(windowsOf(), refusing);
+    windows.finish('complete');
+    expect(windows.over[0]).toMatchObject({
+      result: 'bad',
+      goals: { [SLO]: true, 'errors: rate<0.01': true, 'rejected: rate<0.01': false },
+    });
   });
 
   test('count what we stopped as at least so slow, and as no failure', () => {

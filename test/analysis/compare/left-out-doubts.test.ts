@@ -25,7 +25,8 @@ describe('requests that were left out of one side', () => {
       {
         code: 'left_out',
         text: '7.5 % of the requests were left out of B alone (5 % sent late, 2.5 % cancelled, not reached or open at the end): what is left may not stand for them',
-        advice: 'Give the generator of B idle cores of its own, or replay both at a smaller multiplier.',
+        advice:
+          'Give the generator of B idle cores or a host of its own; reprise selftest says what a host keeps up with.',
       },
     ]);
   });

@@ -8,29 +8,16 @@ import {
   LEFT_OUT,
   OPEN,
   PairTable,
-  type SideRow,
   STREAMED,
   sideRowOfExchange,
   sideRowOfSend,
   TURNED_AWAY,
   WHOLE,
 } from '../../../src/analysis/compare/pairs.ts';
+import { sideRow as row } from '../../support/compared-pairs.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
+import { repeated } from '../../support/long-form.ts';
 import { failed, refused, send } from '../../support/sends.ts';
-
-function row(exchangeId: number, latencyNs: number, parts: Partial<SideRow> = {}): SideRow {
-  const none = { ttftNs: Number.NaN, itlNs: Number.NaN, lagNs: 0, bytes: Number.NaN, traits: 0 };
-  return {
-    segment: 's',
-    exchangeId,
-    offsetNs: exchangeId,
-    latencyNs,
-    outcome: 0,
-    status: 200,
-    ...none,
-    ...parts,
-  };
-}
 
 describe('pairing', () => {
   test('is by segment, id and which copy, whatever the order', () => {
@@ -138,7 +125,7 @@ describe('pairing', () => {
           onlyB: { all: b.length - common },
         });
       }),
-      { numRuns: 100 },
+      { numRuns: repeated(25, 100) },
     );
   });
 

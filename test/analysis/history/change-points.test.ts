@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { buildHistory } from '../../../src/analysis/history/build-history.ts';
-import { changePoints } from '../../../src/analysis/history/change-points.ts';
+import { buildHistory, changePoints } from '../../../src/analysis/history/build-history.ts';
 import { historyPage, historyView, sparkline } from '../../../src/analysis/history/view.ts';
 import { viewMarkdown, viewText } from '../../../src/analysis/render/table.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
@@ -95,6 +94,13 @@ describe('a history', () => {
     expect(buildHistory('h', undecided).tests[0]).toMatchObject({ judged: 9, enough: false });
     expect(buildHistory('h', runsOf([1, 1, 1, 9, 9, 9])).tests[0]?.metrics[0]?.changes).toEqual([]);
     expect(historyView(buildHistory('h', [])).verdict).toBeNull();
+  });
+
+  test('printed the verdict `none` of too few runs, and did not say that they are too few', () => {
+    const few = historyView(buildHistory('h', runsOf([1, 1, 1])));
+    expect(viewText(few)[0]).toBe('No verdict: No test has enough runs to tell a change.');
+    const steady = historyView(buildHistory('h', runsOf(level(100, 20))));
+    expect(viewText(steady)[0]).toBe('Verdict: STEADY. No metric is known to have changed.');
   });
 
   test('keeps tests apart', () => {

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { capacityView } from '../../../src/analysis/capacity/view.ts';
 import { comparisonView } from '../../../src/analysis/compare/view.ts';
-import { githubReport } from '../../../src/analysis/outcome/github.ts';
-import { junitXml } from '../../../src/analysis/outcome/junit.ts';
-import { openMetrics } from '../../../src/analysis/outcome/openmetrics.ts';
 import {
   capacityOutcome,
   comparisonOutcome,
+  githubReport,
+  junitXml,
   type Outcome,
+  openMetrics,
   reportOutcome,
   runOutcome,
 } from '../../../src/analysis/outcome/outcome.ts';
@@ -56,8 +56,9 @@ describe('the outcome of a run', () => {
 
   test('a slow recovery, which no objective has a line for, is a case that failed in each form', () => {
     const slow = reason('recovery_too_slow', { name: 'outage', seconds: 14, limitS: 10, by: [] });
-    const document = { ...summaryOf(good(200), { slo: ['latency: p(95)<60s'] }), verdict: 'FAIL' as const };
-    const outcome = runOutcome({ ...document, reasons: [slow] }, runView(document));
+    const kept = summaryOf(good(200), { slo: ['latency: p(95)<60s'] });
+    const document = { ...kept, verdict: 'FAIL' as const, reasons: [slow] };
+    const outcome = runOutcome(document, runView(document));
     expect(results(outcome).filter(([, , result]) => result === 'failed')).toEqual([
       ['reason', 'recovery_too_slow', 'failed'],
     ]);
@@ -110,6 +111,9 @@ test('the outcome of a comparison has a case for each metric', async () => {
   const outcome = comparisonOutcome(document, comparisonView(document));
   expect(outcome).toMatchObject({ verdict: 'WORSE', result: 'failed' });
   expect(outcome.cases.filter(({ result }) => result === 'failed').length).toBeGreaterThan(0);
+  // The directories of runs are others each time, and a suite of another name has no history.
+  const again = await compareNamed(comparedRun(a), comparedRun(b), options);
+  expect(comparisonOutcome(again, comparisonView(again)).test).toBe(outcome.test);
   const open = comparisonOutcome({ ...document, verdict: 'INCONCLUSIVE' }, comparisonView(document));
   expect(open.cases.filter(({ result }) => result === 'failed')).toEqual([]);
 });

@@ -7,6 +7,7 @@ import type { ExchangePayload, ExchangeRow } from '../../../src/core/exchange.ts
 import type { PayloadKindFigures } from '../../../src/documents/profile.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { requestMessage, responseMessage, wholeBody } from '../../support/exchanges.ts';
+import { repeated } from '../../support/long-form.ts';
 import { png, splitHttp } from '../../support/profiled-capture.ts';
 import { fixtureData } from '../../support/shared-data.ts';
 
@@ -246,7 +247,7 @@ describe('what cannot be read', () => {
           expect(looked({ route }, payloadOf({ request })).sampled).toBe(1);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 });

@@ -11,6 +11,7 @@ import { failed, refused, run, send } from '../../support/sends.ts';
 
 const MS = 1e6;
 const S = 1e9;
+const QUICK = { status: 200, bytes: 20, streamed: false, tookNs: 40 * MS, tellsError: null };
 
 describe('a report of the rows', () => {
   test('has the figures the run found while it went on, stalls included', () => {
@@ -54,6 +55,15 @@ describe('a report of the rows', () => {
     expect(less.headline).toContain('no longer those');
   });
 
+  test('does not say that no answer came where 98 % were answered', () => {
+    const sends = Array.from({ length: 6_000 }, (_, index) =>
+      index % 50 === 0 ? failed(index) : send({ index }),
+    );
+    const { headline, slo } = reportOf(sends, { slo: ['latency: p(99)<200', 'errors: rate<0.5'] });
+    expect(slo[0]?.observed).toBe('Infinity');
+    expect(headline).not.toContain('no answer came');
+  });
+
   test('marks percentiles that rest on too few samples', () => {
     const histogram = new Histogram();
     for (let value = 1; value <= 700; value += 1) histogram.record(value * MS);
@@ -81,12 +91,13 @@ describe('a report of the rows', () => {
     const half = twice.filter(({ index }) => index % 2 === 0);
     const { recording, latencyMs, routes, streams, inputSizes } = reportOf(twice, {}, recordedOf(half, 5));
     const sent = twice.filter(({ actualOffsetNs }) => actualOffsetNs !== null).length;
-    expect(recording).toMatchObject({ sought: sent, found: sent, timed: sent, statuses: { 200: sent } });
-    expect(latencyMs.recorded).toMatchObject({ count: sent, meanMs: 5, maxMs: 5 });
+    const served = latencyMs.service.count;
+    expect(recording).toMatchObject({ sought: sent, found: sent, timed: served, statuses: { 200: sent } });
+    expect(latencyMs.recorded).toMatchObject({ count: served, meanMs: 5, maxMs: 5 });
     expect(streams.recordedTtft).toMatchObject({ meanMs: 1.25 });
     expect(routes.groups.reduce((sum, group) => sum + group.sent, 0)).toBe(sent);
     expect(routes.groups[0]?.recordedMs).toMatchObject({ p50: 5, p99: 5 });
-    for (const group of inputSizes.groups) expect(group.recordedMs.count).toBe(group.sent);
+    for (const group of inputSizes.groups) expect(group.recordedMs.count).toBe(group.sent - group.failed);
     const sizes = inputSizes.groups.map(({ name }) => Number.parseInt(name ?? '', 10));
     expect(sizes).toEqual(sizes.toSorted((a, b) => a - b));
   });
@@ -109,6 +120,23 @@ describe('a report of the rows', () => {
       expect(groups.map(({ recordedMs }) => recordedMs)).toMatchObject([{ count: 25, mean: 40, p50: 40 }]);
     }
     expect(recording).toMatchObject({ found: 50, timed: 25, statuses: { 200: 25, 503: 20, none: 5 } });
+  });
+
+  test('recorded percentiles beside the replayed ones do not count those turned away in production, nor those that fail now', () => {
+    const sends = Array.from({ length: 60 }, (_, index) => {
+      const recorded = { ...QUICK, ...(index < 6 ? { status: 429, tookNs: MS } : {}) };
+      return index % 2 === 1
+        ? failed(index, { recorded: { ...recorded, tookNs: 900 * MS } })
+        : send({ index, recorded });
+    });
+    const answers = recordedOf(sends, 40).map((answer, at) => {
+      const { status, tookNs } = sends[at]!.recorded!;
+      return { ...answer, status, lastByteOffsetUs: (tookNs ?? 0) / 1e3 };
+    });
+    const { latencyMs, routes, summary } = reportOf(sends, {}, answers);
+    expect(latencyMs.recorded).toMatchObject({ count: 27, meanMs: 40, maxMs: 40 });
+    expect(routes.groups[0]?.recordedMs).toMatchObject({ count: 27, p50: 40 });
+    expect(summary?.asRecorded).toMatchObject({ answers: 27, latencyMs: { p50: 40, p99: 40, max: 40 } });
   });
 
   test('finds nothing where the capture is another one', () => {
@@ -178,6 +206,31 @@ describe('a run over time', () => {
     expect(waited.columns()).toEqual(inOrder.columns());
   });
 
+  test('takes as many steps together as the percentile of an objective needs samples', () => {
+    const time = new TimeSteps(60);
+    // 50 requests a second, all in 10 ms but one of a hundred.
+    for (let at = 0; at < 3_000; at += 1)
+      time.addLatency(at * 20 * MS, (at % 100 === 0 ? 90 : 10) * MS, 10 * MS);
+    expect(time.latencySteps(95)).toMatchObject({ percent: 95, stepS: 3, at: { length: 20 } });
+    const p99 = time.latencySteps(99);
+    expect(p99).toMatchObject({ percent: 99, stepS: 15, at: [0, 15, 30, 45], samples: [750, 750, 750, 750] });
+    expect(p99.tailMs.every((value) => value !== null)).toBe(true);
+    // No width has what a p99.9 needs: the next percentile that can be had is taken.
+    expect(time.latencySteps(99.9)).toEqual(p99);
+  });
+
+  test('leaves out a step with too few requests for its percentile', () => {
+    const time = new TimeSteps(10);
+    for (let at = 0; at < 1_000; at += 1) {
+      const second = Math.floor(at / 100);
+      if (second !== 4 || at % 100 < 3) time.addLatency(at * 10 * MS, 10 * MS, 10 * MS);
+    }
+    const { percent, stepS, samples, tailMs, p50Ms } = time.latencySteps(90);
+    expect([percent, stepS, samples[4]]).toEqual([90, 1, 3]);
+    expect(tailMs.map((value) => value === null)).toEqual(samples.map((count) => count < 64));
+    expect(p50Ms[4]).toBeNull();
+  });
+
   test('keeps the most in flight of a step, and carries it over steps in which nothing happens', () => {
     const time = new TimeSteps(1_000);
     const second = { offered: 1, sent: 1, completed: 0, failed: 0, refused: 0, lagMaxNs: null };
@@ -205,11 +258,11 @@ describe('a run over time', () => {
 
 test('uses are counted by segment and id, at any order, and refuse what no segment has', () => {
   const uses = new UseCounts();
-  for (const id of [5_000, 3, 3, 2 ** 30, -1]) uses.add('a', id, 4);
-  uses.add('b', 3, 9);
-  expect(uses.of('a', 3)).toEqual({ times: 2, sizeClass: 4 });
-  expect(uses.of('b', 3)).toEqual({ times: 1, sizeClass: 9 });
-  expect(uses.of('a', 5_000)).toEqual({ times: 1, sizeClass: 4 });
+  for (const id of [5_000, 3, 3, 2 ** 30, -1]) uses.add('a', id, { sizeClass: 4, served: id === 3 });
+  uses.add('b', 3, { sizeClass: 9, served: true });
+  expect(uses.of('a', 3)).toEqual({ times: 2, served: 2, sizeClass: 4 });
+  expect(uses.of('b', 3)).toEqual({ times: 1, served: 1, sizeClass: 9 });
+  expect(uses.of('a', 5_000)).toEqual({ times: 1, served: 0, sizeClass: 4 });
   expect([uses.of('a', 4), uses.of('c', 3), uses.of('a', 2 ** 30), uses.of('a', -1)]).toEqual([
     null,
     null,

@@ -21,6 +21,13 @@ test('a load ends as planned, where requests waited later, and where a run was s
   expect(endOf(3, 4)).toEqual({ fromNs: 5, toNs: 9, answeredNs: 9 });
 });
 
+test('a lead-in is left out, unless the load ended within it', () => {
+  const fromOf = (leadInNs: number) =>
+    monitoredPartOf(5, 10, { sentSpanNs: 9, endOffsetNs: 12 }, leadInNs).fromNs;
+  expect(fromOf(4)).toBe(9);
+  expect(fromOf(10)).toBe(5);
+});
+
 describe('a gauge', () => {
   test('of the time in which the last answers come in is no figure', () => {
     const values = monitoredValues('gauge', looks([9, 5, 5, 5, 0, 0]), part(0, 2e9, 4e9));

@@ -4,6 +4,7 @@ import { RepeatStatistics } from '../../../src/analysis/run/repeats.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
 import type { Send } from '../../../src/core/run.ts';
 import type { RepeatFigures } from '../../../src/documents/replay.ts';
+import { repeated } from '../../support/long-form.ts';
 import { failed, send } from '../../support/sends.ts';
 
 const MS = 1e6;
@@ -108,7 +109,7 @@ describe('repeats of the same request', () => {
         const figures = repeatsOf(passesOf(requests, times, times));
         expect(figures).toMatchObject({ pairs: requests, faster: false });
       }),
-      { numRuns: 400, seed: 5 },
+      { numRuns: repeated(100, 400), seed: 5 },
     );
   });
 

@@ -41,5 +41,7 @@ test('a slice is no two megabytes', () => {
     return (withMany - withOne - (withOne - before)) / (SLICES - 1);
   };
   // Other tests live in this process, and what they leave behind may be made meanwhile: the least counts.
-  expect(Math.min(...Array.from({ length: 3 }, sliceBytes))).toBeLessThan(200_000);
+  let least = sliceBytes();
+  for (let round = 1; round < 3 && least >= 200_000; round++) least = Math.min(least, sliceBytes());
+  expect(least).toBeLessThan(200_000);
 });

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { FidelityStatistics } from '../../../src/analysis/run/fidelity.ts';
-import { InstantOrder } from '../../../src/analysis/stats/reorder.ts';
+import { FidelityStatistics, InstantOrder } from '../../../src/analysis/run/fidelity.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { send } from '../../support/sends.ts';
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { evaluateSlo } from '../../../src/analysis/verdict/evaluate.ts';
+import { evaluateSlo, sloSoFar } from '../../../src/analysis/verdict/evaluate.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { send } from '../../support/sends.ts';
 
@@ -28,4 +28,21 @@ test('requests whose clients gave up make no share of errors smaller', () => {
   statistics.addSends([...given, send({ index: 8, status: 500 }), send({ index: 9 })]);
   const [errors] = evaluateSlo(parseSlo(['errors: rate<0.2']), statistics.figures(), false);
   expect(errors).toMatchObject({ ok: false, observed: 0.5 });
+});
+
+test('a run that is not over stands where its verdict would, of objectives that need no end', () => {
+  const statistics = new RunStatistics();
+  const took = { intendedOffsetNs: 0, actualOffsetNs: 0, lastByteOffsetNs: 40e6 };
+  statistics.addSends([send({ index: 0, ...took }), send({ index: 1, status: 500 })]);
+  const objectives = [
+    'latency: p(50)<50, p(99)<50',
+    'errors: rate<0.6',
+    'achieved: rate>0.9',
+    'makespan: <4h',
+  ];
+  expect(sloSoFar(parseSlo(objectives), statistics.soFar())).toMatchObject([
+    { threshold: { expression: 'latency: p(50)<50' }, observed: 40, ok: true },
+    { threshold: { expression: 'latency: p(99)<50' }, observed: Number.POSITIVE_INFINITY, ok: false },
+    { threshold: { expression: 'errors: rate<0.6' }, observed: 0.5, ok: true },
+  ]);
 });

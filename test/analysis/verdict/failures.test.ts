@@ -36,6 +36,7 @@ function judged(
   return {
     codes,
     text: judgement.reasons[0]?.text,
+    advice: judgement.reasons[0]?.advice,
     exitCode: exitCodeOf(judgement),
     verdict: judgement.verdict,
   };
@@ -44,19 +45,29 @@ function judged(
 const unavailable = (index: number) => send({ index, status: 503 });
 const open = (index: number) => failed(index, { error: 'stopped' });
 
+test('a port that answered some of the requests was called the wrong one where nearly all were reset', () => {
+  const others = COUNT - 5;
+  for (const slo of [[], ['errors: rate<0.01']]) {
+    expect(judged([COUNT, (index) => failed(index)], [0, {}], { slo }).advice).toContain('port');
+    expect(judged([others, (index) => failed(index)], [0, {}], { slo }).advice).not.toContain('port');
+    const own = (index: number) => (index < others ? failed(index) : send({ index, cancelled: true }));
+    expect(judged([COUNT, own], [0, {}], { slo }).advice).not.toContain('port');
+  }
+});
+
 describe('a run without an objective', () => {
   test.each<[string, number, (index: number) => Send, string]>([
     [
       'answers 503 to all',
       COUNT,
       unavailable,
-      '100.0 % of the requests failed (5xx, or no answer), most often with 503; production 0.0 %',
+      '100.0 % of the requests failed (5xx, or no answer), most often with status 503; in production 0.0 %',
     ],
     [
       'resets a few',
       3,
       (index) => failed(index),
-      '3.0 % of the requests failed (5xx, or no answer), most often with reset',
+      '3.0 % of the requests failed (5xx, or no answer), most often with connection reset',
     ],
     ['answers nothing', COUNT, open, 'most often with no answer by the end of the run'],
   ])('is not valid, and says so by its exit status, where the target %s', (_, count, fate, text) => {
@@ -77,7 +88,7 @@ describe('a run without an objective', () => {
     expect(judged([33, unavailable], [30, { ...broken, status: 500 }])).toMatchObject({ exitCode: 4 });
     // Of arrivals alone nobody knows how they were answered, and a failure is one all the same.
     const unknown = judged([3, unavailable], [COUNT, { status: null }]);
-    expect(unknown).toMatchObject({ exitCode: 4, text: expect.stringMatching(/production unknown$/) });
+    expect(unknown).toMatchObject({ exitCode: 4, text: expect.stringMatching(/in production unknown$/) });
   });
 
   test('takes nothing for a failure that whoever stopped it ended', () => {

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { repeated } from '../../support/long-form.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';
@@ -27,11 +28,11 @@ const TRUE_P99_OF_MEAN = Math.log(100);
 
 describe('a percentile that may be over its limit is no pass', () => {
   test('662 samples of a true p99 10 % over its limit pass in no more than one of twenty draws', () => {
-    const draws = Array.from({ length: 200 }, (_, seed) =>
+    const draws = Array.from({ length: repeated(100, 200) }, (_, seed) =>
       judged(exponential(662, 110 / TRUE_P99_OF_MEAN, seed + 1), 'latency: p(99)<100'),
     );
     const verdicts = draws.map(({ verdict }) => verdict);
-    expect(verdicts.filter((verdict) => verdict === 'PASS').length).toBeLessThanOrEqual(10);
+    expect(verdicts.filter((verdict) => verdict === 'PASS').length).toBeLessThanOrEqual(draws.length / 20);
     expect(new Set(draws.filter(({ verdict }) => verdict === 'INCONCLUSIVE').flatMap(codesOf))).toEqual(
       new Set(['too_close']),
     );
@@ -51,6 +52,21 @@ describe('a percentile that may be over its limit is no pass', () => {
     // The normal approximation: (1.645 / 0.01)² · 0.05 · 0.95 is 1,285 in all.
     expect(line?.margin?.timesNeeded).toBeCloseTo(2.57, 1);
     expect(judgement.reasons[0]?.advice).toMatch(/about 78\d requests more \(78\.\d s/);
+  });
+
+  test('advised --confidence point where it was our own lateness that made the times uneven', () => {
+    const sends = Array.from({ length: 500 }, (_, index) => {
+      const { intendedOffsetNs } = send({ index });
+      const late = (index % 25 === 7 ? 140 : 0) * MS;
+      const actualOffsetNs = intendedOffsetNs + late;
+      return send({ index, actualOffsetNs, lastByteOffsetNs: actualOffsetNs + 10 * MS });
+    });
+    const slo = parseSlo(['latency: p(95)<100']);
+    const { verdict, reasons } = judge(contextOf(sends), slo, { ...JUDGEMENT_BOUNDS, confidence: 0.95 });
+    expect(verdict).toBe('INCONCLUSIVE');
+    const advice = reasons.find(({ code }) => code === 'too_close')?.advice;
+    expect(advice).toContain('idle cores');
+    expect(advice).not.toContain('--confidence');
   });
 
   test('passes the same run with --confidence point, and as soon as it is long enough', () => {
@@ -104,6 +120,6 @@ describe('a pass stays within reach', () => {
   test('does not ask of an objective on the mean, or on too few failures, what only percentiles have', () => {
     expect(judged(exponential(50, 10, 3), 'latency: avg<100').verdict).toBe('PASS');
     expect(judged(exponential(50, 10, 3), 'errors: rate<0.001').verdict).toBe('PASS');
-    expect(judged(exponential(200, 10, 3), 'latency: p(50)>1').verdict).toBe('PASS');
+    expect(judged(exponential(200, 10, 3), 'latency: min>0.001').verdict).toBe('PASS');
   });
 });

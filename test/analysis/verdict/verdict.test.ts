@@ -32,6 +32,25 @@ const stalled = (serviceMs: number): Send[] =>
     answered(index, serviceMs, index < 6 ? 600 - index * 100 + index : 0),
   );
 
+describe('a generator that stood still', () => {
+  const judgedWith = (facts: Partial<RunContext>) =>
+    judge(
+      contextOf(run(100), { health: { ...HEALTHY, stalls: 2, stalledMs: 640 }, ...facts }),
+      [],
+    ).notes.filter(({ code }) => code === 'lag_over_bound');
+
+  test('is told of its stalls, and not that a lag within its bound is over it', () => {
+    const [note] = judgedWith({});
+    expect(note).toMatchObject({ severity: 'note' });
+    expect(note?.text).toContain('stood still 2 times, 640.0 ms in all');
+    expect(note?.text).not.toContain('the bound');
+  });
+
+  test('is told nothing in a closed loop, which has no instants to miss', () => {
+    expect(judgedWith({ concurrency: 8 })).toEqual([]);
+  });
+});
+
 describe('the order of judgement', () => {
   const P95 = 'latency: p(95)<200';
   /** What was sent, the objective, the verdict and its reasons, and what must stand among the notes. */
@@ -211,13 +230,22 @@ describe('judge', () => {
     const stopped = contextOf([...answered, ...unsent], { interrupted: 'RUN_ABORTED' });
     const [first, second] = judge(stopped, []).reasons;
     expect(first?.text).toBe(
-      'the schedule was not played to its end (RUN_ABORTED): 40 of 60 sent requests had failed, most often with 500',
+      'the run was stopped (RUN_ABORTED), because 40 of 60 requests failed, most often with status 500',
     );
-    expect(first?.advice).toMatch(/^Mend what the target answers/);
+    expect(first?.advice).toMatch(/^See why the target answers 500/);
     expect(second).toMatchObject({ code: 'achieved_below' });
     expect(second?.advice).not.toContain('caps');
     const merged = contextOf([...answered, ...unsent], { interrupted: 'shard 1: RUN_ABORTED' });
     expect(judge(merged, []).reasons[0]?.advice).toBe(first?.advice);
+  });
+
+  test('a run that a wrong server ended names no failures: a method it does not know is one refusal of many', () => {
+    const refused = Array.from({ length: 20 }, (_, index) => send({ index, status: index < 19 ? 404 : 501 }));
+    const stopped = judge(contextOf(refused, { interrupted: 'RUN_ABORTED' }), []).reasons[0];
+    expect(stopped?.text).toBe(
+      'the run was stopped (RUN_ABORTED), because none of 20 requests was answered as recorded',
+    );
+    expect(stopped?.advice).toMatch(/^Compare the statuses/);
   });
 
   const bursty = Array.from({ length: 500 }, (_, index) =>
@@ -368,4 +396,17 @@ describe('exitCodeOf', () => {
   ] as const)('verdict %s of a run with valid=%s is %d', (verdict, valid, code) => {
     expect(exitCodeOf({ verdict, valid })).toBe(code);
   });
+});
+
+test('a violation told a figure with our lateness in it, and not the one that it was judged by', () => {
+  const sends = Array.from({ length: 200 }, (_, index) => {
+    const { intendedOffsetNs } = send({ index });
+    const actualOffsetNs = intendedOffsetNs + 30e6;
+    return send({ index, actualOffsetNs, lastByteOffsetNs: actualOffsetNs + 80e6 });
+  });
+  const { verdict, reasons } = judge(contextOf(sends), parseSlo(['latency: p(95)<70']));
+  expect(verdict).toBe('FAIL');
+  expect(reasons[0]?.text).toMatch(
+    /observed 110\.\d ms, 80\.\d ms from when requests left, 1\.1 times the limit/,
+  );
 });

@@ -52,9 +52,40 @@ describe('the options of a search', () => {
     [{ readyWhen: 'staging/ready' }, '--ready-when'],
     [{ readyWhen: 'http://a/ready', monitor: 'prom=http://b:9090' }, '--monitor-query is missing'],
     [{ replicaCost: 'much' }, '--replica-cost'],
-    [{ calibration: 'maybe' as never }, '--calibration'],
+    [{ compareAt1x: 'maybe' as never }, '--compare-at-1x'],
   ] as const)('refuse %o', (stated, problem) => {
     expect(refusal(stated as StatedOptions<typeof CAPACITY_OPTIONS>)).toContain(problem);
+  });
+
+  test('give each tier the objectives of --slo, and its own', () => {
+    const { tiers, thresholds, run } = resolved({
+      slo: 'ttft: p(95)<900',
+      tier: ['gold=latency: p(99)<200; errors: rate<0.001', 'silver=latency: p(99)<800'],
+    });
+    const texts = tiers.map(({ objectives }) => objectives.map(({ expression }) => expression));
+    expect(tiers.map(({ name }) => name)).toEqual(['gold', 'silver']);
+    expect(texts).toEqual([
+      ['ttft: p(95)<900', 'latency: p(99)<200', 'errors: rate<0.001'],
+      // What gold states of errors bounds no other tier.
+      ['ttft: p(95)<900', 'latency: p(99)<800', 'errors: rate<0.01'],
+    ]);
+    const all = [...new Set(texts.flat())];
+    expect(thresholds.map(({ expression }) => expression)).toEqual(all);
+    expect(run.options.slo).toEqual(all);
+  });
+
+  test('bound refusals in every tier where one states its own bound', () => {
+    const { tiers } = resolved({ tier: ['gold=rejected: rate<0.001', 'silver=latency: p(99)<800'] });
+    expect(tiers[1]?.objectives.map(({ expression }) => expression)).toContain('rejected: rate<0.01');
+  });
+
+  test.each([
+    ['gold', 'is not NAME=OBJECTIVES'],
+    ['gold=latency: p(99)', '--tier gold: '],
+    ['=latency: p(99)<200', 'is not NAME=OBJECTIVES'],
+  ])('refuse a tier that states nothing: %s', (tier, message) => {
+    expect(refusal({ tier })).toContain(message);
+    expect(refusal({ tier: ['gold=latency: p(99)<1', 'gold=latency: p(99)<2'] })).toContain('stated twice');
   });
 
   test('do not know what the search decides by itself', () => {

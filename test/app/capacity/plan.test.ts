@@ -11,6 +11,10 @@ test('a window is no shorter than four times the largest limit, and ten times wh
   expect(windowOf({ budgetS: 6_000, thresholds }, 20)).toBe(20);
 });
 
+test('a window is long enough to see a monitored series twice', () => {
+  expect(windowOf({ budgetS: 60, thresholds }, 1, 10)).toBe(10);
+});
+
 test('a lead-in lasts four times the largest limit, and a window where no limit is on a time', () => {
   expect(leadInOf({ thresholds }, 15)).toBe(6);
   expect(leadInOf({ thresholds: parseSlo(['latency: p(95)<100']) }, 15)).toBe(2);

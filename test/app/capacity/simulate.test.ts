@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { capacitySchema } from '../../../src/documents/capacity.ts';
 import { type CapacityDocument, capacity } from '../../../src/index.ts';
 import { captureOf } from '../../support/captures.ts';
+import { runCommand } from '../../support/command-here.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../../support/exchanges.ts';
-import { runReprise } from '../../support/process.ts';
 import { poissonArrivals, queueLatencies, SERVICE_TIMES, uniform } from '../../support/queue-simulator.ts';
 
 const EXECUTORS = 4;
@@ -91,7 +91,7 @@ describe('a forecast', () => {
       '--width',
       '20%',
     ];
-    const { status, stdout } = await runReprise(args);
+    const { status, stdout } = await runCommand(args);
     expect(status).toBe(0);
     expect(stdout).toMatch(/^Forecast of the breaking point: /);
     expect(stdout).toContain('a queue with 4 executors');
@@ -99,7 +99,7 @@ describe('a forecast', () => {
   });
 
   it('refuses an objective that a queue knows nothing of', async () => {
-    const { status, stderr } = await runReprise([
+    const { status, stderr } = await runCommand([
       'capacity',
       capture,
       '--simulate',

@@ -28,8 +28,8 @@ describe('what a search that goes on must ask for again', () => {
 
   test.each([
     { header: ['x-model: v1'], budget: '20m' },
-    { header: ['x-model: v1'], calibrateBounds: 'p50:5,status:0.1,size:0.5' },
-    { header: ['x-model: v1'], maxInFlight: 10, senders: 1, maxRate: 1_000 },
+    { header: ['x-model: v1'], compareAt1xBounds: 'p50:5,status:0.1,size:0.5' },
+    { header: ['x-model: v1'], maxInFlight: 10, threads: 1, maxRate: 1_000 },
   ] as const)('is the same for %o', (stated) => {
     expect(planned(stated as StatedOptions<typeof CAPACITY_OPTIONS>).settings).toBe(first.settings);
   });

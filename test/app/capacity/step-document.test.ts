@@ -6,6 +6,29 @@ import { playedAt } from '../../support/searched.ts';
 
 const RESOURCE = 'gpu_utilization: max<0.95';
 
+const SERIES = {
+  ...{
+    name: 'gpu_utilization',
+    metric: 'gpu',
+    source: 'target',
+    labels: { gpu: '0' },
+    kind: 'gauge',
+    unit: 'share',
+  },
+  ...{
+    samples: 9,
+    missing: 0,
+    min: 0,
+    mean: 0.5,
+    p50: 0.5,
+    p95: 0.9,
+    max: 0.97,
+    change: null,
+    resets: 0,
+    recorded: null,
+  },
+};
+
 /** A step whose windows are good, with what its run says of a monitored resource, and of repeated requests. */
 function stepWith(
   resource: boolean | null,
@@ -25,6 +48,7 @@ function stepWith(
       sent: 400,
       refused: 0,
       repeats: { faster: repeatsAreFaster },
+      monitors: { series: [SERIES] },
       latencyMs: { scheduled: { p50: 1, p95: 2, p99: 3, max: 4 } },
     },
   } as unknown as StepPlayed;
@@ -84,6 +108,24 @@ test('windows of a step whose backlog grew are not good', () => {
   ]);
 });
 
+test('an objective that another one seems to break first is not kept where the backlog grew', () => {
+  const { windows } = stepWith(true, false, { load: 6, littlesLaw: 0.3 });
+  expect(windows.map(({ result, goals }) => [result, goals['errors: rate<0.01']])).toEqual([
+    ['bad', null],
+    ['bad', null],
+  ]);
+});
+
+test('what monitors saw is kept with the step', () => {
+  const { monitors } = stepWith(true);
+  expect(monitors).toEqual([
+    {
+      ...{ name: 'gpu_utilization', source: 'target', labels: { gpu: '0' }, kind: 'gauge', unit: 'share' },
+      ...{ p50: 0.5, p95: 0.9, max: 0.97 },
+    },
+  ]);
+});
+
 test.each([
   ['sender_busy', { busyShare: 0.9 }],
   ['cpu_throttled', { throttled: true }],
@@ -95,7 +137,7 @@ test.each([
     ['void', [code]],
   ]);
   expect(Object.values(step.windows[0]!.goals)).not.toContain(false);
-  expect(playedSteps([step], 5)[0]?.windows.map(({ isVoid }) => isVoid)).toEqual([true, true]);
+  expect(playedSteps([step])[0]?.windows.map(({ isVoid }) => isVoid)).toEqual([true, true]);
   // What held even so was held.
   expect(stepWith(true, false, { health }).verdict).toBe('PASS');
 });

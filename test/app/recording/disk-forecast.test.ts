@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DiskEstimates } from '../../../src/app/recording/disk-forecast.ts';
+import { DiskEstimates } from '../../../src/app/recording/recorder-process.ts';
 import { SeededRandom } from '../../../src/core/random.ts';
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { newCapture, writerOptions } from '../../support/captures.ts';
@@ -65,13 +65,13 @@ describe('estimates of a recording', () => {
     const estimates = new DiskEstimates(clock, GIB, null);
     const random = new SeededRandom(5);
     let estimated: number | null = null;
-    for (let second = 0; second < 3_500; second += 1) {
-      for (let count = 0; count < 4; count += 1) {
+    for (let second = 0; second < 3_500; second += 10) {
+      for (let count = 0; count < 40; count += 1) {
         const body = Array.from({ length: 60 }, () => random.nextUint32().toString(36)).join(' ');
         writer.append(exchangeOf({ arrivalUs: clock.epochUs() + count, request: requestMessage({ body }) }));
       }
       writer.commit();
-      clock.advance(1e9);
+      clock.advance(10e9);
       estimated ??= estimates.observe(writer.stored)?.bytesPerHour ?? null;
     }
     writer.close();

@@ -1,15 +1,18 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { replaySchema } from '../../../src/documents/replay.ts';
+import { type ReplayDocument, replaySchema } from '../../../src/documents/replay.ts';
 import { captureOf } from '../../support/captures.ts';
+import { runCommand } from '../../support/command-here.ts';
 import { dryRunPlan } from '../../support/dry-run-plan.ts';
 import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
 
 const at = (seconds: number) => new Date(TEST_EPOCH_US / 1e3 + seconds * 1e3).toISOString();
 
 /** A minute of ten requests a second. */
-function minute(): string {
+function minute(afterUs = 0): string {
   return captureOf(
-    Array.from({ length: 600 }, (_, n) => exchangeOf({ arrivalUs: TEST_EPOCH_US + n * 100_000 })),
+    Array.from({ length: 600 }, (_, n) => exchangeOf({ arrivalUs: TEST_EPOCH_US + afterUs + n * 100_000 })),
   );
 }
 
@@ -21,7 +24,7 @@ describe('a dry run', () => {
     await expect(dryRunPlan(capture, { maxRequests: '50', warmup: '5s', from })).rejects.toMatchObject(
       refused,
     );
-    await expect(dryRunPlan(capture, { maxRequests: '100', calibrate: '20s', from })).rejects.toMatchObject(
+    await expect(dryRunPlan(capture, { maxRequests: '100', compareAt1x: '20s', from })).rejects.toMatchObject(
       refused,
     );
     await dryRunPlan(capture, { maxRequests: '50', from });
@@ -29,7 +32,7 @@ describe('a dry run', () => {
 
   it('leaves of --max-requests what warms up and calibrates, and says what goes before', async () => {
     const from = at(30);
-    const flags = { maxRequests: '180', warmup: '5s', calibrate: '10s', from };
+    const flags = { maxRequests: '180', warmup: '5s', compareAt1x: '10s', from };
     const { text, document } = await dryRunPlan(minute(), flags);
     expect(document).toMatchObject({
       planned: 30,
@@ -43,7 +46,7 @@ describe('a dry run', () => {
   });
 
   it('says that a recording is too short to warm up, and that the run repeats what calibrates', async () => {
-    const { text, document } = await dryRunPlan(minute(), { warmup: '5s', calibrate: '10s', from: at(2) });
+    const { text, document } = await dryRunPlan(minute(), { warmup: '5s', compareAt1x: '10s', from: at(2) });
     expect(document).toMatchObject({
       warmup: { askedS: 5, playedS: 2, planned: 20 },
       calibration: { precedesWindow: false, plannedRequests: 100 },
@@ -52,6 +55,58 @@ describe('a dry run', () => {
       'warm-up: 2.0 s before the window (the recording goes no farther back; 5.0 s were asked for)',
     );
     expect(text).toContain('some 100 requests, which the run repeats');
+  });
+
+  it('of a shard has the digest of the plan: one for all shards, another for another capture of one size', async () => {
+    const [capture, other] = [minute(), minute(7)];
+    const shardOf = async (of: string, shard: string) =>
+      ((await dryRunPlan(of, { shard })).document as ReplayDocument).shard;
+    const first = await shardOf(capture, '0/7');
+    expect(first).toMatchObject({ index: 0, count: 7 });
+    expect(first?.planDigest).toMatch(/^[0-9a-f]{64}$/);
+    expect(await shardOf(capture, '6/7')).toEqual({ ...first, index: 6 });
+    expect((await shardOf(other, '6/7'))?.planDigest).not.toBe(first?.planDigest);
+  });
+
+  it('told nothing of the objectives that it understood', async () => {
+    const slo = 'errors: rate<5%; latency: p(95)<0.6s';
+    const { status, stdout, stderr } = await runCommand(['replay', minute(), '--dry-run', '--slo', slo]);
+    expect(status, stderr).toBe(0);
+    expect(stdout).toContain('  objective errors: rate<5%, a limit of 5 %\n');
+    expect(stdout).toContain('  objective latency: p(95)<0.6s, a limit of 600.0 ms\n');
+    const json = await runCommand(['replay', minute(), '--dry-run', '--slo', slo, '--json']);
+    expect(JSON.parse(json.stdout).slo).toEqual([
+      {
+        expression: 'errors: rate<5%',
+        unit: 'share',
+        observed: null,
+        limit: 0.05,
+        ok: null,
+        upperBound: null,
+      },
+      {
+        expression: 'latency: p(95)<0.6s',
+        unit: 'ms',
+        observed: null,
+        limit: 600,
+        ok: null,
+        upperBound: null,
+      },
+    ]);
+  });
+
+  it('took the only connection of its target, or did not say that it tried none', async () => {
+    let connections = 0;
+    const server = createServer((socket) => {
+      connections += 1;
+      socket.destroy();
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { stdout } = await runCommand(['replay', minute(), '--dry-run', '--target', url]);
+    server.close();
+    expect(stdout).toContain(`Target not tried: ${url}`);
+    expect(connections).toBe(0);
   });
 
   it('says what --max-rate will refuse', async () => {

@@ -59,7 +59,7 @@ describe('the end of a plan', () => {
   it('ramps that whole sessions follow late are said to be bent, and no others', () => {
     const bent = 'steps and ramps of the stages, which only sessions that begin meanwhile follow';
     const ramp = { stages: '20s@1x..3x' };
-    expect(linesOf({ ...ramp, scaling: 'amplify' })).toMatch(new RegExp(`bends payloads.*; ${bent}`));
+    expect(linesOf({ ...ramp, scaling: 'amplify' })).toMatch(new RegExp(`changes payloads.*; ${bent}`));
     expect(linesOf({ stages: '20s@1x,20s@0.5x', scaling: 'thin' })).toContain(bent);
     expect(linesOf({ ...ramp, scaling: 'compress' })).not.toContain(bent);
     expect(linesOf({ stages: '20s@2x,20s@2x', scaling: 'amplify' })).not.toContain(bent);

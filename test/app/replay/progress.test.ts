@@ -52,11 +52,30 @@ test('tells what waits for its connection from what the target has, and of no dr
     reporter: reporterOf(lines, told),
   });
   vi.advanceTimersByTime(10_000);
-  expect(lines.join('')).toContain('in flight 7  waiting for their connection 56');
+  expect(lines.join('')).toContain('waiting 56  in flight 7');
   expect(lines.join('')).not.toContain('last answers');
   expect(told[0]).toMatchObject({ phase: 'run', inFlight: 7, waiting: 56, offered: 63 });
   waiting = 0;
   vi.advanceTimersByTime(10_000);
-  expect(lines.at(-1)).toContain('waiting for the last answers');
+  expect(lines.at(-1)).toContain('waiting for answers');
   progress.end();
+});
+
+test('fits 80 columns with the latency of the target, errors and the time left, whatever the figures', () => {
+  const lines: string[] = [];
+  const progress = new ReplayProgress({
+    position: () => ({ elapsedNs: 5_400 * SECOND_NS, outstanding: 63, inFlight: 123_456, waiting: 123_456 }),
+    warmupNs: 0,
+    plannedNs: 86_400 * SECOND_NS,
+    calibrates: true,
+    reporter: reporterOf(lines, []),
+  });
+  progress.add(
+    Array.from({ length: 12_345 }, (_, index) => send({ index, status: index < 1_000 ? 503 : 200 })),
+  );
+  vi.advanceTimersByTime(10_000);
+  progress.end();
+  const [line = ''] = lines;
+  expect(line.length).toBeLessThan(80);
+  expect(line).toMatch(/calibration .* p50 10\.0 ms p95 10\.0 ms {2}errors 1000 .* ETA 22\.5 h/);
 });

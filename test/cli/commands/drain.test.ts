@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { endLines, isOver, waitForEnd } from '../../../src/cli/commands/drain.ts';
+import { endLines, isOver, waitForEnd } from '../../../src/cli/commands/control.ts';
 import { accountFileOf, type RecorderStatus } from '../../../src/core/accounting.ts';
 import { systemClock } from '../../../src/core/clock.ts';
 import { ControlServer } from '../../../src/proxy/control/admin-server.ts';
@@ -145,11 +145,20 @@ test.concurrent('a recording whose socket somebody removed is not taken for one 
   expect(await waitForEnd(directory, FIRST, 300, systemClock)).toMatchObject({ drained: false });
 });
 
+test('a drain of a recording that nothing came to says so', () => {
+  const last = { ...FIRST, seen: { bytes: 0, turns: 0 } };
+  const end = { drained: true, last, successor: null };
+  expect(endLines(end, { dir: '/rec', waitMs: 1_000 })).toEqual([
+    'drained: the recording has ended (process 1, started 2026-09-21T14:13:20.000000Z)',
+    'nothing was recorded: no client sent anything to it',
+  ]);
+});
+
 test('a drain is over where the next recording is a restart, not where it was there before', () => {
   const end = (startedUs: number) => ({ drained: true, last: FIRST, successor: { pid: 7, startedUs } });
   expect(isOver(end(FIRST.atUs + 1), FIRST)).toBe(true);
   expect(isOver(end(FIRST.atUs - 1), FIRST)).toBe(false);
-  expect(endLines(end(FIRST.atUs - 1), { dir: '/rec', timeoutMs: 1_000 })).toEqual([
+  expect(endLines(end(FIRST.atUs - 1), { dir: '/rec', waitMs: 1_000 })).toEqual([
     'drained: the recording has ended (process 1, started 2026-09-21T14:13:20.000000Z)',
     'another recording (process 7, started 2026-09-21T14:14:19.999999Z) records into /rec and was not drained; drain again in 5 s to stop it',
   ]);

@@ -97,6 +97,15 @@ describe('reprise inspect', () => {
       coverageIsAtMost: false,
       unreadableAccounts: [],
       killed: [],
+      mix: {
+        exchanges: 3,
+        segments: 3,
+        routes: [{ name: 'POST /v2/models/{model}/infer', exchanges: 3 }],
+        models: [{ name: 'resnet', exchanges: 3 }],
+        statuses: [{ name: '200', exchanges: 3 }],
+        answerErrors: { answers: 0, told: 0 },
+        traced: 0,
+      },
       protocols: { 'http/1.1': { connections: 2, bytes: 4_096 } },
       timeZone: 'UTC',
       days: [

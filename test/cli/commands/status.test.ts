@@ -1,15 +1,20 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { StatusServer } from '../../../src/cli/commands/status.ts';
+import { RecorderPage } from '../../../src/app/live/pages.ts';
+import { LiveServer } from '../../../src/app/live/server.ts';
 import type { RecorderStatus } from '../../../src/core/accounting.ts';
 import { AppError } from '../../../src/core/errors.ts';
-import { formatEndpoint, parseEndpoint } from '../../../src/proxy/net/endpoint.ts';
+import { parseServed } from '../../../src/proxy/net/endpoint.ts';
 import { someStatus } from '../../support/some-status.ts';
 
 async function served(ask: () => Promise<RecorderStatus>): Promise<string> {
-  const server = new StatusServer(ask);
-  onTestFinished(() => server.close());
-  const bound = await server.listen(parseEndpoint('127.0.0.1:0', '--serve', { anyPort: true }));
-  return `http://${formatEndpoint(bound)}/`;
+  const page = new RecorderPage(ask);
+  const server = new LiveServer(page.pages);
+  onTestFinished(() => {
+    page.stop();
+    server.close();
+  });
+  await page.start();
+  return (await server.listen(parseServed(':0', '--serve'))).url;
 }
 
 test('a recorder that is absent when the page is loaded has a page that says so, with the way out, and asks again', async () => {
@@ -21,33 +26,16 @@ test('a recorder that is absent when the page is loaded has a page that says so,
   expect(page.status).toBe(503);
   expect(page.headers.get('content-type')).toContain('text/html');
   const html = await page.text();
-  expect(html).toContain('<body data-state="GONE">');
+  expect(html).toContain('<main data-live data-state="GONE">');
   expect(html).toContain('no recording answers in /c. Start it with &#60;reprise record&#62;.');
-  expect(html).toContain('id="first">null</script>');
-  expect(html).toContain("fetch('/status.json'");
+  expect(html).toContain("fetch('/'");
   const json = await fetch(`${url}status.json`);
   expect(json.status).toBe(503);
   expect(await json.json()).toEqual({ error: absent.message, hint: absent.hint });
 });
 
-test('bodies that were cut are on the page where there are any', async () => {
-  let status = someStatus();
-  const url = await served(() => Promise.resolve(status));
-  const hidden = async (field: string) =>
-    new RegExp(`<div hidden><dt>[a-z ]+</dt><dd data-field="${field}">`).test(
-      await (await fetch(url)).text(),
-    );
-  expect(await hidden('bodies-cut')).toBe(true);
-  status = someStatus({ bodiesCut: 7 });
-  const html = await (await fetch(url)).text();
-  expect(html).toContain('<div><dt>bodies cut</dt><dd data-field="bodies-cut">7</dd></div>');
-});
-
-test('the page names where a gateway sends some paths', async () => {
-  const routes = [{ path: '/b*', target: 'https://10.0.0.2:8443' }];
-  const about = async (status: RecorderStatus) => (await fetch(await served(async () => status))).text();
-  expect(await about(someStatus({ mode: 'gateway', routes }))).toContain(
-    'gateway 127.0.0.1:8080 → 127.0.0.1:8000, /b* → https://10.0.0.2:8443',
-  );
-  expect(await about(someStatus())).toContain('wire 127.0.0.1:8080 → 127.0.0.1:8000<');
+test('programs read the status itself beside the page', async () => {
+  const url = await served(() => Promise.resolve(someStatus()));
+  expect(await (await fetch(`${url}status.json`)).json()).toEqual(someStatus());
+  expect((await fetch(url, { method: 'HEAD' })).status).toBe(200);
 });

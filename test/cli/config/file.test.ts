@@ -46,7 +46,7 @@ describe('a configuration file', () => {
     expect(setting('record.drain-deadline')?.[1]).toBe('default');
     // Lists in force by default are shown too, not as if nothing were left out.
     expect(setting('record.skip')).toEqual([['health'], 'default']);
-    expect(setting('record.client')).toEqual([['forwarded-for', 'peer'], 'default']);
+    expect(setting('record.identify-client')).toEqual([['forwarded-for', 'peer'], 'default']);
   });
 
   test('is printed without the credentials it holds', async () => {

@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { SCENARIO_PRESETS } from '../../../src/app/gate/scenario-presets.ts';
 import { capacityCommand } from '../../../src/cli/commands/capacity.ts';
 import { replayCommand } from '../../../src/cli/commands/replay.ts';
 import { resolveScenario, shellLine } from '../../../src/cli/config/scenario.ts';
-import { SCENARIO_PRESETS } from '../../../src/cli/config/scenario-presets.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 function resolved(text: string, sets: readonly string[] = []) {
@@ -76,9 +76,11 @@ test.each([
 });
 
 test('what a scenario says no to is no whatever variables and files say', () => {
-  const { args, variables } = resolved('capture: c\ninsecure: false\ncheck: true\n', ['check=false']);
+  const { args, variables } = resolved('capture: c\ninsecure: false\ncompare-responses: true\n', [
+    'compare-responses=false',
+  ]);
   expect(args).toEqual(['replay', 'c']);
-  expect(variables).toEqual({ REPRISE_INSECURE: 'false', REPRISE_CHECK: 'false' });
+  expect(variables).toEqual({ REPRISE_INSECURE: 'false', REPRISE_COMPARE_RESPONSES: 'false' });
 });
 
 test.each([

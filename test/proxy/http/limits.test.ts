@@ -2,15 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { GATEWAY_DEFAULTS } from '../../../src/proxy/http/options.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { ask, atEnd, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
+import { ask, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 async function server(): Promise<RawServer> {
   const upstream = await RawServer.start();
-  atEnd(() => upstream.close());
+  afterwards(() => upstream.close());
   return upstream;
 }
 

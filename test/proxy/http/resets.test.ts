@@ -4,9 +4,10 @@ import { connect as connectTls } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import type { Endpoint } from '../../../src/proxy/net/endpoint.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { atEnd, type GatewayUnderTest, RawClient, rawUpstream, startGateway, tcp, until } from './support.ts';
+import { type GatewayUnderTest, RawClient, rawUpstream, startGateway, tcp, until } from './support.ts';
 
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
 const UPGRADE = 'GET /chat HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
@@ -34,7 +35,7 @@ async function clientOf(gateway: GatewayUnderTest): Promise<{ socket: Socket; re
   const where = bound?.kind === 'unix' ? { path: bound.path } : { port: gateway.port, host: '127.0.0.1' };
   const secure = bound?.kind === 'tcp' && bound.tls;
   const socket = secure ? connectTls({ ...where, rejectUnauthorized: false }) : connect(where);
-  atEnd(() => socket.destroy());
+  afterwards(() => socket.destroy());
   let received = '';
   socket
     .on('error', () => undefined)
@@ -92,7 +93,7 @@ describe('an upstream behind a unix socket', () => {
       socket.on('data', () => socket.write(SWITCH));
     }).listen(path);
     await once(server, 'listening');
-    atEnd(() => server.close());
+    afterwards(() => server.close());
     const gateway = await startGateway(0, {
       pairs: [{ listen: tcp(0), target: { kind: 'unix', path } }],
       websocket: true,

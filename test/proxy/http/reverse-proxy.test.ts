@@ -1,12 +1,13 @@
 import { Agent } from 'node:http';
 import { describe, expect, it, vi } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { answer, RawServer } from '../../support/raw-server.ts';
-import { ask, atEnd, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
+import { ask, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
 
 async function server(respond?: Parameters<typeof RawServer.start>[0]): Promise<RawServer> {
   const raw = await RawServer.start(respond);
-  atEnd(() => raw.close());
+  afterwards(() => raw.close());
   return raw;
 }
 
@@ -71,7 +72,7 @@ describe('the gateway', () => {
       Agent.prototype as unknown as { addRequest(...of: unknown[]): void },
       'addRequest',
     );
-    atEnd(() => asked.mockRestore());
+    afterwards(() => asked.mockRestore());
     await ask(port, request('GET /'));
     const [[, options]] = asked.mock.calls as [[unknown, object]];
     expect({ ...options }).toStrictEqual({

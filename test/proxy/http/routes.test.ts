@@ -12,8 +12,9 @@ import {
   LOCAL_CERTIFICATE_PEM as cert,
   LOCAL_CERTIFICATE_KEY_PEM as key,
 } from '../../support/certificate.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { ask, atEnd, rawUpstream, startGateway, tcp } from './support.ts';
+import { ask, rawUpstream, startGateway, tcp } from './support.ts';
 
 const [a, b, c] = [tcp(1), tcp(2), tcp(3)];
 const table = new RouteTable(
@@ -46,7 +47,7 @@ describe('routes', () => {
 
   it('lead requests to their servers, the rest to the target of the pair they came in by', async () => {
     const servers = await Promise.all([RawServer.start(), RawServer.start(), RawServer.start()]);
-    for (const server of servers) atEnd(() => server.close());
+    for (const server of servers) afterwards(() => server.close());
     const [first, second, routed] = servers as [RawServer, RawServer, RawServer];
     const gateway = await startGateway(first.port, {
       pairs: [first, second].map(({ port }) => ({ listen: tcp(0), target: tcp(port) })),
@@ -80,7 +81,7 @@ describe('X-Forwarded', () => {
 
   it('is left as the client said by default, and replaced where it is asked for', async () => {
     const upstream = await RawServer.start();
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const plain = await startGateway(upstream.port);
     const telling = await startGateway(upstream.port, { forwardedHeaders: true });
     await ask(plain.port, spoofed);
@@ -104,7 +105,7 @@ describe('X-Forwarded', () => {
 describe('Forwarded and X-Real-IP', () => {
   it('pass by default, and are replaced with --forwarded-headers', async () => {
     const upstream = await RawServer.start();
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const spoofing =
       'GET / HTTP/1.1\r\nHost: api:8000\r\nForwarded: for=6.6.6.6;proto=gopher\r\nx_real_ip: 6.6.6.6\r\n\r\n';
     for (const forwardedHeaders of [false, true]) {
@@ -165,7 +166,7 @@ describe('X-Forwarded, where the gateway says it,', () => {
 
   it('names a client of IPv4 by its own address on a socket for both families', async () => {
     const upstream = await RawServer.start();
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const gateway = await startGateway(0, {
       pairs: [{ listen: { ...tcp(0), host: '::' }, target: tcp(upstream.port) }],
       forwardedHeaders: true,
@@ -178,7 +179,7 @@ describe('X-Forwarded, where the gateway says it,', () => {
 describe('other sockets', () => {
   it('TLS on both sides', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'reprise-gateway-tls-'));
-    atEnd(() => rmSync(folder, { recursive: true }));
+    afterwards(() => rmSync(folder, { recursive: true }));
     const [certPath, keyPath] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
     writeFileSync(certPath, cert);
     writeFileSync(keyPath, key);
@@ -186,7 +187,7 @@ describe('other sockets', () => {
       response.end(`got ${request.url}`),
     ).listen(0, '127.0.0.1');
     await once(upstream, 'listening');
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const address = upstream.address();
     const port = address !== null && typeof address === 'object' ? address.port : 0;
     const secure = (value: number) => ({ ...tcp(value), tls: true });
@@ -220,11 +221,11 @@ describe('other sockets', () => {
 
   it('unix sockets on both sides, and IPv6', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'reprise-gateway-'));
-    atEnd(() => rmSync(folder, { recursive: true }));
+    afterwards(() => rmSync(folder, { recursive: true }));
     const [target, listen] = [join(folder, 'up.sock'), join(folder, 'in.sock')];
     const upstream = createServer((_, response) => response.end('by path')).listen(target);
     await once(upstream, 'listening');
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const gateway = await startGateway(0, {
       ...GATEWAY_DEFAULTS,
       pairs: [

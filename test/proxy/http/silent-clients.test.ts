@@ -2,16 +2,17 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { describe, expect, it } from 'vitest';
+import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { atEnd, type GatewayUnderTest, RawClient, startGateway, tcp } from './support.ts';
+import { type GatewayUnderTest, RawClient, startGateway, tcp } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 const HEADERS_MS = 100;
 
 async function behind(keepAliveMs: number, tls = false): Promise<GatewayUnderTest> {
   const upstream = await RawServer.start();
-  atEnd(() => upstream.close());
+  afterwards(() => upstream.close());
   return await startGateway(0, {
     pairs: [{ listen: { ...tcp(0), tls }, target: tcp(upstream.port) }],
     tls: tls ? mountedSecret() : null,
@@ -32,7 +33,7 @@ async function plain(port: number): Promise<Socket> {
 
 async function secure(port: number): Promise<Socket> {
   const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false });
-  atEnd(() => socket.destroy());
+  afterwards(() => socket.destroy());
   await once(socket, 'secureConnect');
   return socket;
 }

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach } from 'vitest';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
 import type { Notice } from '../../../src/proxy/data-plane.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayOptions } from '../../../src/proxy/http/options.ts';
@@ -10,20 +9,10 @@ import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 import { makeContext } from '../recorder/harness.ts';
-
-const stops: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop();
-});
-
-/** Called when the test is over, last registered first. */
-export function atEnd(stop: () => unknown): void {
-  stops.push(stop);
-}
 
 export type GatewayUnderTest = Awaited<ReturnType<typeof startGateway>>;
 
@@ -57,7 +46,7 @@ export async function startGateway(
   );
   const bound = await gateway.listen();
   const tick = setInterval(() => recorder.commitIfDue(), 5);
-  atEnd(async () => {
+  afterwards(async () => {
     gateway.cut();
     await gateway.drain(0);
     clearInterval(tick);
@@ -115,7 +104,7 @@ export async function rawUpstream(onSocket: (socket: Socket, nth: number) => voi
     onSocket(socket, sockets.push(socket) - 1);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  atEnd(() => {
+  afterwards(() => {
     for (const socket of sockets) socket.destroy();
     server.close();
   });
@@ -144,7 +133,7 @@ export class RawClient {
 
   static async connect(port: number): Promise<RawClient> {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
-    atEnd(() => socket.destroy());
+    afterwards(() => socket.destroy());
     const client = new RawClient(socket);
     await once(socket, 'connect');
     return client;

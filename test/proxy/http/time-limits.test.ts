@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { RawServer } from '../../support/raw-server.ts';
-import { ask, atEnd, RawClient, rawUpstream, startGateway, startTimedGateway } from './support.ts';
+import { ask, RawClient, rawUpstream, startGateway, startTimedGateway } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
@@ -118,7 +119,7 @@ describe('time limits', () => {
 
   it('end connections that are too slow with a head, and leave the others alone', async () => {
     const upstream = await RawServer.start();
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const gateway = await startGateway(upstream.port, { timeouts: { headersMs: 500, requestMs: 1_000 } });
     const slow = await Promise.all(Array.from({ length: 50 }, () => RawClient.connect(gateway.port)));
     for (const client of slow) client.send('GET / HTTP/1.1\r\nHost');

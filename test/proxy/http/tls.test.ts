@@ -2,16 +2,17 @@ import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../../support/certificate.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { RawServer } from '../../support/raw-server.ts';
 import { shorten } from '../../support/shorten.ts';
-import { atEnd, startGateway, tcp, until } from './support.ts';
+import { startGateway, tcp, until } from './support.ts';
 
 /** A client that takes any certificate, and names a host or none. */
 async function tlsClient(port: number, servername?: string): Promise<TLSSocket> {
   const name = servername === undefined ? {} : { servername };
   const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ...name });
-  atEnd(() => socket.destroy());
+  afterwards(() => socket.destroy());
   await once(socket, 'secureConnect');
   return socket;
 }
@@ -27,7 +28,7 @@ describe('a replaced certificate', () => {
   it('is given to clients that name no host as to those that do, and leaves connections that stand', async () => {
     shorten('certificateCheckMs', 20);
     const upstream = await RawServer.start();
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const files = mountedSecret();
     const gateway = await startGateway(0, {
       pairs: [{ listen: { ...tcp(0), tls: true }, target: tcp(upstream.port) }],

@@ -3,14 +3,8 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
-import {
-  atEnd,
-  type GatewayUnderTest,
-  rawUpstream,
-  startGateway,
-  startTimedGateway,
-  until,
-} from './support.ts';
+import { afterwards } from '../../support/leftovers.ts';
+import { type GatewayUnderTest, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
 /** Small enough to come in one piece: the gateway has all of it before the client has any. */
@@ -34,7 +28,7 @@ async function answering(bytes: number) {
 async function connected(port: number): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1' }).pause();
   socket.on('error', () => undefined);
-  atEnd(() => socket.destroy());
+  afterwards(() => socket.destroy());
   await once(socket, 'connect');
   return socket;
 }

@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { RawServer } from '../../support/raw-server.ts';
 import { standstillOf } from '../../support/standstill.ts';
-import { atEnd, RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
+import { RawClient, rawUpstream, startGateway, startTimedGateway, until } from './support.ts';
 
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
 const GET = 'GET / HTTP/1.1\r\nHost: m\r\n\r\n';
@@ -60,7 +61,7 @@ describe('an upgrade that announces a body', () => {
     ['in chunks', 'Transfer-Encoding: chunked\r\n', '4\r\nbody\r\n0\r\n\r\n'],
   ])('%s is the ordinary request that it also is', async (_, framing, body) => {
     const upstream = await RawServer.start();
-    atEnd(() => upstream.close());
+    afterwards(() => upstream.close());
     const gateway = await startGateway(upstream.port, { websocket: true });
     const client = await RawClient.connect(gateway.port);
     client.send(`${upgrade(framing)}${body}`);

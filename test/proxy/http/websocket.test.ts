@@ -3,8 +3,9 @@ import { createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { ask, atEnd, RawClient, rawUpstream, startGateway, tcp, until } from './support.ts';
+import { ask, RawClient, rawUpstream, startGateway, tcp, until } from './support.ts';
 
 const ASK =
   'GET /chat HTTP/1.1\r\nHost: m\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n' +
@@ -171,7 +172,7 @@ describe('WebSocket', () => {
     const server = createServer((socket) => {
       accepted.push(socket.once('data', () => socket.write(SWITCH)));
     }).listen(path);
-    atEnd(() => server.close());
+    afterwards(() => server.close());
     await once(server, 'listening');
     const pairs = [{ listen: tcp(0), target: { kind: 'unix', path } as const }];
     const gateway = await startGateway(0, { pairs, websocket: true });
@@ -195,11 +196,16 @@ async function tunnelled(port: number): Promise<RawClient> {
   return client;
 }
 
-/** Writes until no more of it is taken for a while. */
+/** Writes until no more of it is taken for a while, in which this process has looked ten times. */
 async function stuff(socket: Socket, quietMs = 500): Promise<void> {
   const piece = Buffer.alloc(64 * 1024);
-  for (let moved = true; moved; ) {
+  let drained = true;
+  socket.on('drain', () => {
+    drained = true;
+  });
+  while (drained) {
+    drained = false;
     while (socket.write(piece));
-    moved = await Promise.race([once(socket, 'drain').then(() => true), sleep(quietMs, false)]);
+    for (let look = 0; look < 10 && !drained; look += 1) await sleep(quietMs / 10);
   }
 }

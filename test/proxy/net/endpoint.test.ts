@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { authorityOf, formatEndpoint, parseEndpoint } from '../../../src/proxy/net/endpoint.ts';
+import { authorityOf, formatEndpoint, isLoopback, parseEndpoint } from '../../../src/proxy/net/endpoint.ts';
 
 const tcp = (host: string, port: number, tls = false) => ({ kind: 'tcp', host, port, tls });
 
@@ -57,5 +57,14 @@ describe('an endpoint', () => {
       expect(formatEndpoint(parseEndpoint(text, 'x'))).toBe(text);
     }
     expect(authorityOf(parseEndpoint('https://model:8443', 'x'))).toBe('model:8443');
+  });
+
+  // Without a token a gate would have listened where other hosts reach it.
+  it.each(['127.example', '127.0.0.1.example', '0.0.0.0', '10.0.0.1'])('at %s is no loopback', (host) => {
+    expect(isLoopback(host)).toBe(false);
+  });
+
+  it.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('at %s is one', (host) => {
+    expect(isLoopback(host)).toBe(true);
   });
 });

@@ -4,6 +4,7 @@ import { OMISSION_CAUSES } from '../../../src/core/accounting.ts';
 import { AssemblyBudget } from '../../../src/http1/budget.ts';
 import { ExchangeKeys } from '../../../src/redaction/identities.ts';
 import { Sampling, SkipRules } from '../../../src/redaction/recording-policy.ts';
+import { repeated } from '../../support/long-form.ts';
 import { Feed, HASH, latin1 } from './harness.ts';
 
 /** One exchange as it is on the wire, and what must be read from it. */
@@ -99,7 +100,7 @@ describe('the account of a connection', () => {
         expect(feed.exchanges.map(read)).toEqual(models.map(([model]) => expected(model)));
         expect(feed.settlements.every((settled) => settled.kind === 'recorded')).toBe(true);
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 
@@ -118,7 +119,7 @@ describe('the account of a connection', () => {
           expect(feed.exchanges.map(read)).toEqual(models.map(expected));
         },
       ),
-      { numRuns: 200 },
+      { numRuns: repeated(50, 200) },
     );
   });
 
@@ -201,7 +202,7 @@ describe('the account of a connection', () => {
           }
         },
       ),
-      { numRuns: 1_000 },
+      { numRuns: repeated(250, 1_000) },
     );
   });
 
@@ -237,7 +238,7 @@ describe('the account of a connection', () => {
           expect(fates[1]).toEqual(fates[0]);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: repeated(50, 200) },
     );
   });
 
@@ -260,7 +261,7 @@ describe('the account of a connection', () => {
           for (const recorded of feed.exchanges) expect(sent).toContain(JSON.stringify(read(recorded)));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 });

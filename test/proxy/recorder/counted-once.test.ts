@@ -9,6 +9,7 @@ import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { type ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { CountingSink } from '../../support/counting-sink.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { repeated } from '../../support/long-form.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { pipePair } from '../../support/pipe-pair.ts';
 import { makeContext } from './harness.ts';
@@ -148,7 +149,10 @@ describe('what passed is recorded or lost, and once', () => {
           Array.from({ length: 3 }, () => lives.disk.rows),
         );
       }),
-      { numRuns: 150, plugins: [fc.interruptAfterTimeLimit(100_000, { failOnInterrupt: true })] },
+      {
+        numRuns: repeated(37, 150),
+        plugins: [fc.interruptAfterTimeLimit(100_000, { failOnInterrupt: true })],
+      },
     );
   });
 });

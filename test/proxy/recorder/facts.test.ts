@@ -26,6 +26,7 @@ const CHAT = JSON.stringify({
   stream: true,
   user: 'u1',
 });
+const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const USAGE = { prompt_tokens: 7, completion_tokens: 2 };
 
 /** The one exchange of this traffic, with responses kept only as metadata, as by default. */
@@ -79,6 +80,36 @@ describe('the facts of an exchange', () => {
     const pieces = [...body].map(chunk).join('');
     const head = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n${JSON_TYPE}\r\n`;
     expect(recorded(post(target, '{}'), head, ...pieces, '0\r\n\r\n').answerError).toBe(tells);
+  });
+
+  it.each([
+    [`traceparent: 00-${TRACE}-b7ad6b7169203331-01`, TRACE],
+    [`TraceParent:  00-${TRACE}-b7ad6b7169203331-00 `, TRACE],
+    [`traceparent: cc-${TRACE}-b7ad6b7169203331-01-later`, TRACE],
+    [`traceparent: 00-${TRACE}-b7ad6b7169203331-01-later`, null],
+    [`traceparent: 00-${'0'.repeat(32)}-b7ad6b7169203331-01`, null],
+    [`traceparent: 00-${TRACE}-0000000000000000-01`, null],
+    [`traceparent: ff-${TRACE}-b7ad6b7169203331-01`, null],
+    [`traceparent: 00-${TRACE.toUpperCase()}-b7ad6b7169203331-01`, null],
+    [`traceparent: 00-${TRACE}-b7ad6b7169203331-01\r\ntraceparent: 00-${TRACE}-b7ad6b7169203331-01`, null],
+    [`x-trace: 00-${TRACE}-b7ad6b7169203331-01`, null],
+  ])('have the trace of %j', (line, trace) => {
+    const { traceId } = recorded(post('/predict', '{}', `${line}\r\n`), answer('{}'));
+    expect(traceId && Buffer.from(traceId).toString('hex')).toBe(trace);
+  });
+
+  it('have no trace where the policy masks it, or takes it for the session', () => {
+    const line = `traceparent: 00-${TRACE}-b7ad6b7169203331-01\r\n`;
+    const masked = new Redaction({ headers: ['traceparent'] });
+    const hashed = new Redaction({}, { names: { headers: ['traceparent'], queryKeys: [] }, hash: HASH });
+    for (const redaction of [masked, hashed]) {
+      const feed = new Feed({ redaction })
+        .client(post('/predict', '{}', line))
+        .server(answer('{}'))
+        .close();
+      expect(feed.exchanges[0]).toMatchObject({ traceId: null });
+      expect(latin1(feed.exchanges[0]?.request?.head ?? null)).not.toContain(TRACE);
+    }
   });
 
   it('tell of no error where another status, a coding or a broken answer leaves it unknown', () => {

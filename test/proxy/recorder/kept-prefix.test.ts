@@ -1,7 +1,8 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { AssemblyBudget } from '../../../src/http1/budget.ts';
 import { KeptPrefix } from '../../../src/proxy/recorder/body-collector.ts';
+import { repeated } from '../../support/long-form.ts';
 
 const KIB = 1_024;
 
@@ -55,8 +56,24 @@ describe('the kept beginning of a body', () => {
         kept.release();
         expect(budget.usedBytes).toBe(0);
       }),
-      { numRuns: 200 },
+      { numRuns: repeated(50, 200) },
     );
+  });
+
+  it('is copied once as it drips in, though the budget is nearly spent', () => {
+    const budget = new AssemblyBudget(4_000 * KIB);
+    budget.reserve(2_500 * KIB);
+    const allocated = vi.spyOn(Buffer, 'allocUnsafe');
+    onTestFinished(() => allocated.mockRestore());
+    const kept = new KeptPrefix(SOURCE.length, null, budget);
+    for (let at = 0; at < SOURCE.length && !kept.cut; at += 700) kept.add(SOURCE.subarray(at, at + 700));
+
+    const sizes = allocated.mock.calls.map(([bytes]) => bytes);
+    expect(kept.bytes).toBeGreaterThanOrEqual(1_500 * KIB - 256 * KIB);
+    // Six that double, then one for each 256 KiB.
+    expect(sizes.length).toBeLessThanOrEqual(12);
+    // None was given up for a larger one: all of the memory is what the budget knows of.
+    expect(sizes.reduce((sum, bytes) => sum + bytes, 0)).toBe(budget.usedBytes - 2_500 * KIB);
   });
 
   it('can still be looked at by whoever was told it before it was put together', () => {

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { BLOCK_BYTES, FrameQueue, QueueShare } from '../../../src/proxy/tap/frame-queue.ts';
 import { FRAME, FRAME_HEADER_BYTES, type FrameHead, FrameReader } from '../../../src/proxy/tap/frames.ts';
+import { repeated } from '../../support/long-form.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 const HEAD = { type: FRAME.clientBytes, turnStart: true, connection: 1, atNs: 0 } as const;
@@ -52,7 +53,7 @@ describe('the queue into the pipe', () => {
         queue.flush();
         expect(framesOf(pipe.read() as Buffer)).toEqual(given);
       }),
-      { numRuns: 50 },
+      { numRuns: repeated(15, 50) },
     );
   });
 

@@ -10,6 +10,7 @@ import {
   SettlementReader,
   writeFrameHeader,
 } from '../../../src/proxy/tap/frames.ts';
+import { repeated } from '../../support/long-form.ts';
 
 interface Written extends FrameHead {
   readonly bytes: number;
@@ -95,7 +96,7 @@ describe('frames that are read', () => {
         expect(read.heads).toEqual(frames);
         expect(read.stream.equals(stream)).toBe(true);
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { repeated } from '../../support/long-form.ts';
 import { TappedRecording } from '../../support/tapped-recording.ts';
 
 const ask = (name: string, header = ''): string => `GET /${name} HTTP/1.1\r\nHost: m\r\n${header}\r\n`;
@@ -88,7 +89,7 @@ describe('a client that has several requests under way as something is lost', ()
           }
         },
       ),
-      { numRuns: 200 },
+      { numRuns: repeated(50, 200) },
     );
   });
 });

@@ -8,6 +8,7 @@ import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { BLOCK_BYTES, FrameQueue } from '../../../src/proxy/tap/frame-queue.ts';
 import { type ConnectionTap, RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { repeated } from '../../support/long-form.ts';
 import { ModelRecorder } from '../../support/model-recorder.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
@@ -219,7 +220,10 @@ describe('the link to the recorder', () => {
         expect(harness.faults).toEqual([]);
       }),
       // A failure that is still being shrunk when the test's time is over would be told as a time-out.
-      { numRuns: 100, plugins: [fc.interruptAfterTimeLimit(100_000, { failOnInterrupt: true })] },
+      {
+        numRuns: repeated(25, 100),
+        plugins: [fc.interruptAfterTimeLimit(100_000, { failOnInterrupt: true })],
+      },
     );
   });
 });

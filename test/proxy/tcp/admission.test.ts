@@ -6,11 +6,11 @@ import { describe, expect, it, vi } from 'vitest';
 import { readProxyHeader, writeProxyHeader } from '../../../src/proxy/net/proxy-protocol.ts';
 import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { shorten } from '../../support/shorten.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import {
-  afterwards,
   client,
   everything,
   failure,

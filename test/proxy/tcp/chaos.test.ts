@@ -8,10 +8,11 @@ import { SeededRandom } from '../../../src/core/random.ts';
 import type { Endpoint } from '../../../src/proxy/net/endpoint.ts';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { imbalance } from '../../support/imbalance.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { mountedSecret } from '../../support/mounted-secret.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { afterwards, local } from '../../support/wire-stage.ts';
+import { local } from '../../support/wire-stage.ts';
 
 const CONNECTIONS = 50;
 const PIECES = 8;

@@ -20,6 +20,7 @@ describe('a proxied connection', () => {
         refused: 'reset',
         target: null,
         failed: () => undefined,
+        look: () => undefined,
         closed: () => resolve(),
       } as const;
       const side = new PeerSocket(upstream, upstream, true);

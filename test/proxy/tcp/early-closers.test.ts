@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
+import { afterwards } from '../../support/leftovers.ts';
 import { startRecordedWire } from '../../support/recorded-wire.ts';
 import { answersToUploads, REJECTERS, type Rejecter, rejecter } from '../../support/rejecters.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { afterwards, local, startWire } from '../../support/wire-stage.ts';
+import { local, startWire } from '../../support/wire-stage.ts';
 
 const BODY = Buffer.alloc(1_500_000, 'x');
 const ROUNDS = 60;

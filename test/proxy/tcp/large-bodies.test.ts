@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
-import { afterwards, local, startWire } from '../../support/wire-stage.ts';
+import { local, startWire } from '../../support/wire-stage.ts';
 
 const BYTES = 12 * 1024 * 1024;
 const REQUEST = randomBytes(BYTES);

@@ -67,6 +67,21 @@ describe('a target that cannot be reached', () => {
     expect(wire.sink.exchanges).toMatchObject([{ outcome: 'upstream_failed', status: null }]);
   });
 
+  it.each(['is reset', 'ends'])(
+    'is recorded as that also for a client that %s while it is waited for',
+    async (how) => {
+      const connectRetryMs = how === 'ends' ? 300 : 60_000;
+      const wire = await startRecordedWire({ target: local(DEAD_PORT), connectRetryMs });
+      const socket = await client(wire.port);
+      socket.write(REQUEST);
+      while (wire.ledger.read().seen.turns === 0 || wire.notices.length === 0) await sleep(5);
+      if (how === 'ends') socket.end();
+      else socket.resetAndDestroy();
+      await wire.settled();
+      expect(wire.sink.exchanges).toMatchObject([{ outcome: 'upstream_failed', status: null }]);
+    },
+  );
+
   it('is a 502 also for a request that comes in pieces long after, and one that ended with it', async () => {
     const { socket } = await refusedClient('502');
     for (const piece of ['GE', 'T / HT', 'TP/1.1\r', '\nHost: x\r\n\r\n']) {

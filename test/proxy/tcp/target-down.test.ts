@@ -5,8 +5,9 @@ import { createServer as createTlsServer } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { LOCAL_CERTIFICATE_KEY_PEM, LOCAL_CERTIFICATE_PEM } from '../../support/certificate.ts';
 import { freePort } from '../../support/free-port.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { VERIFIED } from '../../support/tls-stage.ts';
-import { afterwards, client, everything, failure, local, startWire } from '../../support/wire-stage.ts';
+import { client, everything, failure, local, startWire } from '../../support/wire-stage.ts';
 
 const REQUEST = 'POST /v1/chat HTTP/1.1\r\nHost: model\r\nContent-Length: 4\r\n\r\nbody';
 const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';

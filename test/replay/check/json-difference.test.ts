@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { isNear, jsonDifference, pointerOf } from '../../../src/replay/check/compare-json.ts';
 import { Places } from '../../../src/replay/check/compared-fields.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
+import { repeated } from '../../support/long-form.ts';
 
 const tolerance = CHECK_TOLERANCE;
 const NOTHING = new Places([]).root('v1', []);
@@ -64,7 +65,7 @@ describe('the difference of two documents', () => {
           masked: false,
         });
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 
@@ -78,7 +79,7 @@ describe('the difference of two documents', () => {
         expect(found.kind).not.toBeNull();
         expect(found.pointer).toBe(pointerOf(path));
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 

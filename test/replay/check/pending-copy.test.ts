@@ -23,6 +23,7 @@ function pending(keeping: KeepingBudget | null) {
     events: 0,
     keeping,
     bodyWritten: () => undefined,
+    served: () => undefined,
     over: (_, result) => results.push(result),
   });
   return { send, result: () => results[0] };

@@ -5,6 +5,7 @@ import { BODY_ACTIONS } from '../../../src/redaction/body-rules.ts';
 import { AnswerComparer } from '../../../src/replay/check/checker.ts';
 import { CHECK_TOLERANCE } from '../../../src/replay/options/parsers.ts';
 import { responseMessage, testHash, wholeBody } from '../../support/exchanges.ts';
+import { repeated } from '../../support/long-form.ts';
 
 const comparer = new AnswerComparer({
   level: 'values',
@@ -69,6 +70,6 @@ test('what redaction leaves of an answer is never taken for a difference', () =>
         );
       },
     ),
-    { numRuns: 300 },
+    { numRuns: repeated(75, 300) },
   );
 });

@@ -52,6 +52,16 @@ function schedule(
 }
 
 describe('the engine', () => {
+  test.each([
+    ['no refusal', answer('', '404 Not Found'), false],
+    ['an answer that never ends', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n', true],
+  ])('counts %s as served', async (_, bytes, hasServed) => {
+    const server = await serve((_request, socket) => socket.write(bytes));
+    const engine = engineFor(server.origin, { drainDeadlineMs: 500 });
+    await play(engine, schedule(3, MS));
+    expect(engine.hasServed).toBe(hasServed);
+  });
+
   test('sends each request once and whole, none before its instant, dispatching them in order', async () => {
     const server = await serve();
     const bodies = new Map<number, Buffer>();

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { notSentResult } from '../../../src/replay/engine/messages.ts';
 import { Outstanding } from '../../../src/replay/engine/outstanding.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
+import { repeated } from '../../support/long-form.ts';
 
 const planned = (index: number) => ({
   index,
@@ -77,7 +78,7 @@ describe('planned requests without a result', () => {
         expect(outstanding.takeUnreached()).toEqual([]);
         expect(outstanding.dueAt(Number.POSITIVE_INFINITY)).toBe(0);
       }),
-      { numRuns: 300 },
+      { numRuns: repeated(75, 300) },
     );
   });
 

@@ -16,6 +16,7 @@ class Harness {
   readonly refused: number[] = [];
   pulled = 0;
   readonly readAhead: ReadAhead;
+  readonly clock = new ManualClock();
 
   readonly budget: InFlight | null;
 
@@ -38,7 +39,7 @@ class Harness {
         maxRequests: bounds.maxRequests ?? 64,
         held: this.budget,
       },
-      new ManualClock(),
+      this.clock,
       {
         hand: (kind, batch) => this.#handed(kind).push(batch),
         refuse: ({ index }) => this.refused.push(index),
@@ -127,6 +128,21 @@ describe('reading ahead', () => {
     for (let i = 0; i < 10; i++) harness.ring.shift();
     harness.readAhead.fill(0);
     expect(harness.handed).toHaveLength(74);
+  });
+
+  test('kept a thread that sends from the processor for five milliseconds', () => {
+    const slow = function* (gapNs: number): Generator<PreparedRequest> {
+      for (let index = 0; ; index++) {
+        harness.clock.advance(100_000);
+        yield prepared(index, index * gapNs);
+      }
+    };
+    let harness: Harness = new Harness(slow(SECOND_NS / 1_000));
+    expect(harness.readAhead.fill(0)).toBe('more');
+    expect(harness.pulled).toBeLessThanOrEqual(6);
+    // A second ahead there is time to sleep before the next piece.
+    harness = new Harness(slow(SECOND_NS / 4));
+    expect(harness.readAhead.fill(0)).toBe('ample');
   });
 
   test('says when the schedule has ended', () => {

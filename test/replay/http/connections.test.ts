@@ -6,15 +6,9 @@ import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { LoopTime } from '../../../src/replay/engine/loop-time.ts';
 import { CERTIFICATE_KEY_PEM, CERTIFICATE_NAME, CERTIFICATE_PEM } from '../../support/certificate.ts';
+import { afterwards } from '../../support/leftovers.ts';
 import { answer } from '../../support/raw-server.ts';
-import {
-  afterwards,
-  type Outcome,
-  outgoing,
-  play,
-  serve,
-  transportTo,
-} from '../../support/transport-stage.ts';
+import { type Outcome, outgoing, play, serve, transportTo } from '../../support/transport-stage.ts';
 
 /** What is waited for comes; how soon is not what a test is about. */
 const LONG = { timeout: 10_000 };

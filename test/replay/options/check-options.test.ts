@@ -16,13 +16,14 @@ describe('what was asked for about comparing answers', () => {
     ['yes', 'values'],
     ['shape', 'shape'],
     ['status', 'status'],
-  ])('--check %j compares by %j', (check, level) => {
-    expect(resolved({ check })?.level ?? null).toBe(level);
+  ])('--compare-responses %j compares by %j', (check, level) => {
+    expect(resolved({ compareResponses: check })?.level ?? null).toBe(level);
   });
 
   test('has a tolerance of which each part may be set', () => {
-    const toleranceOf = (text: string) => resolved({ check: true, checkTolerance: text })?.tolerance;
-    expect(resolved({ check: true })?.tolerance).toEqual(CHECK_TOLERANCE);
+    const toleranceOf = (text: string) =>
+      resolved({ compareResponses: true, responseTolerance: text })?.tolerance;
+    expect(resolved({ compareResponses: true })?.tolerance).toEqual(CHECK_TOLERANCE);
     expect(toleranceOf('1e-3')).toEqual({ ...CHECK_TOLERANCE, relative: 1e-3 });
     expect(toleranceOf('rel:2%, abs:0.5,length:10%')).toEqual({
       relative: 0.02,
@@ -32,15 +33,15 @@ describe('what was asked for about comparing answers', () => {
   });
 
   test.each([
-    [{ check: 'bytes' }, 'is not one of'],
-    [{ check: true, checkTolerance: 'rel:2' }, 'is not a tolerance'],
-    [{ check: true, checkTolerance: 'abs:1%' }, 'is not a tolerance'],
-    [{ check: true, checkTolerance: '' }, 'is not a tolerance'],
-    [{ check: true, checkIgnore: ['a.b'] }, 'does not begin with /'],
-    [{ check: true, checkIgnore: [''] }, 'the whole response'],
-    [{ check: true, checkIgnore: Array(65).fill('/a') }, 'more than 64'],
-    [{ checkTolerance: '1e-3' }, 'without --check'],
-    [{ checkIgnore: ['/a'] }, 'without --check'],
+    [{ compareResponses: 'bytes' }, 'is not one of'],
+    [{ compareResponses: true, responseTolerance: 'rel:2' }, 'is not a tolerance'],
+    [{ compareResponses: true, responseTolerance: 'abs:1%' }, 'is not a tolerance'],
+    [{ compareResponses: true, responseTolerance: '' }, 'is not a tolerance'],
+    [{ compareResponses: true, responseIgnore: ['a.b'] }, 'does not begin with /'],
+    [{ compareResponses: true, responseIgnore: [''] }, 'the whole response'],
+    [{ compareResponses: true, responseIgnore: Array(65).fill('/a') }, 'more than 64'],
+    [{ responseTolerance: '1e-3' }, 'without --compare-responses'],
+    [{ responseIgnore: ['/a'] }, 'without --compare-responses'],
   ])('refuses %j', (raw, problem) => {
     expect(() => resolved(raw)).toThrow(problem);
   });

@@ -44,6 +44,9 @@ describe('resolveReplayOptions', () => {
       scaling: 'compress',
       stages: null,
       targetShare: 1,
+      untilSure: false,
+      rate: null,
+      concurrency: null,
       seed: 1,
       jitterMs: 1_000,
       perturb: [],
@@ -104,7 +107,7 @@ describe('resolveReplayOptions', () => {
 
   it('lists every problem at once', () => {
     const error = problemsOf({
-      target: 'staging:8000',
+      target: 'ftp://staging:8000',
       multiplier: '0',
       from: '2026-11-20T11:00:00Z',
       to: '2026-11-20T10:00:00Z',
@@ -144,13 +147,25 @@ describe('resolveReplayOptions', () => {
   it.each([
     'http://',
     'ftp://host',
-    'host:80',
+    'host',
+    'http:8000',
+    'host:99999',
+    'user@host:80',
     'http://host:99999',
     'http://host/?q=1',
     'http://host/#top',
     '/only/path',
   ])('refuses the target %j', (target) => {
     expect(problemsOf({ target }).message).toMatch(/^--target: /);
+  });
+
+  it.each([
+    ['staging:8000', 'http://staging:8000'],
+    ['10.0.0.7:8000/base/', 'http://10.0.0.7:8000/base'],
+    ['[::1]:8000', 'http://[::1]:8000'],
+    [' :8000 ', 'http://127.0.0.1:8000'],
+  ])('takes the target %j for %s', (target, url) => {
+    expect(resolveReplayOptions({ target }, sources).target?.url).toBe(url);
   });
 
   it('refuses credentials in the target without repeating them', () => {
@@ -168,7 +183,7 @@ describe('resolveReplayOptions', () => {
   it('reads how requests are sent, and holds each part of the time to the whole', () => {
     const options = resolveReplayOptions(
       {
-        ...{ target: 'unix:///run/model/http.sock', senders: '4', connections: 'recorded' },
+        ...{ target: 'unix:///run/model/http.sock', threads: '4', connections: 'recorded' },
         ...{ maxConnectionAge: '90s', maxInFlightBytes: '64MiB', host: 'models.staging:8000' },
         ...{ timeout: '20s', connectTimeout: '2s', idleTimeout: '30s', removeHeader: ['X-Debug'] },
         mapPath: ['/v1=/v2'],
@@ -189,8 +204,8 @@ describe('resolveReplayOptions', () => {
   });
 
   it.each([
-    [{ senders: '0' }, '--senders'],
-    [{ senders: '17' }, '--senders: "17" is more than 16'],
+    [{ threads: '0' }, '--threads'],
+    [{ threads: '17' }, '--threads: "17" is more than 16'],
     [{ connections: 'pool' }, '--connections'],
     [{ maxConnectionAge: '0s' }, '--max-connection-age'],
     [{ maxInFlightBytes: '1KiB' }, '--max-in-flight-bytes'],
@@ -246,13 +261,24 @@ describe('resolveReplayOptions', () => {
   it.each([
     ['Authorization: env:MISSING', /which is not set/],
     ['Authorization: file:/nowhere', /which cannot be read/],
-    ['X-Reprise-Run: mine', /set by the replay itself/],
-    ['Host: production', /set by the replay itself/],
+    ['X-Reprise-Run: mine', /set by reprise itself/],
+    ['Host: production', /set by reprise itself/],
     ['X: a\r\nY: b', /not allowed in a header/],
     ['X: \u2603', /not allowed in a header/],
     [': value', /valid header name/],
   ])('refuses the added header %j', (header, reason) => {
     expect(problemsOf({ target: 'http://a', header: [header] }).message).toMatch(reason);
+  });
+
+  it('ends early only where it is known how long it may last, and by what it is judged', () => {
+    const slo = ['latency: p(99)<200'];
+    const asked = { target: 'http://a', untilSure: true };
+    const whole = { ...asked, slo, duration: '10m' };
+    expect(resolveReplayOptions(whole, sources).untilSure).toBe(true);
+    expect(problemsOf(asked).message).toMatch(/needs --duration.*needs an objective/s);
+    expect(problemsOf({ ...whole, confidence: 'point' }).message).toMatch(/--confidence point/);
+    expect(problemsOf({ ...whole, shard: '0/2' }).message).toMatch(/--shard/);
+    expect(problemsOf({ ...whole, stages: '1m@1x,1m@2x' }).message).toMatch(/--stages/);
   });
 
   it('takes a shard, counted from 0, and a start in either form of time', () => {

@@ -23,34 +23,38 @@ describe('the options of trust', () => {
     [false, null],
     ['off', null],
     [undefined, null],
-  ] as const)('--calibrate %s calibrates for %s ms', (calibrate, ms) => {
-    expect(resolved({ calibrate }).calibrateMs).toBe(ms);
+  ] as const)('--compare-at-1x %s calibrates for %s ms', (calibrate, ms) => {
+    expect(resolved({ compareAt1x: calibrate }).calibrateMs).toBe(ms);
   });
 
   it.each([
     ['p50:3', { p50Factor: 3, statusShare: 0.02, sizeShare: 0.2 }],
     ['p50:1.5, status:5%, size:50%', { p50Factor: 1.5, statusShare: 0.05, sizeShare: 0.5 }],
     ['size:2,status:0', { p50Factor: 2, statusShare: 0, sizeShare: 2 }],
-  ])('--calibrate-bounds %s', (calibrateBounds, bounds) => {
-    expect(resolved({ calibrate: true, calibrateBounds }).calibrationBounds).toEqual(bounds);
+  ])('--compare-at-1x-bounds %s', (calibrateBounds, bounds) => {
+    expect(resolved({ compareAt1x: true, compareAt1xBounds: calibrateBounds }).calibrationBounds).toEqual(
+      bounds,
+    );
   });
 
   it.each(['p50:0.5', 'p99:2', 'status:2', 'size', '', 'p50:2;size:1'])(
-    '--calibrate-bounds %s is refused, with what it takes',
+    '--compare-at-1x-bounds %s is refused, with what it takes',
     (calibrateBounds) => {
-      expect(problemsOf({ calibrate: true, calibrateBounds })).toContain('--calibrate-bounds: ');
+      expect(problemsOf({ compareAt1x: true, compareAt1xBounds: calibrateBounds })).toContain(
+        '--compare-at-1x-bounds: ',
+      );
     },
   );
 
-  it('--calibrate-bounds is refused where nothing calibrates, unless it says what holds anyway', () => {
-    const said = 'no effect without --calibrate';
-    expect(problemsOf({ calibrateBounds: 'p50:9' })).toContain(said);
-    expect(problemsOf({ calibrateBounds: 'p50:9', calibrate: 'off' })).toContain(said);
+  it('--compare-at-1x-bounds is refused where nothing calibrates, unless it says what holds anyway', () => {
+    const said = 'no effect without --compare-at-1x';
+    expect(problemsOf({ compareAt1xBounds: 'p50:9' })).toContain(said);
+    expect(problemsOf({ compareAt1xBounds: 'p50:9', compareAt1x: 'off' })).toContain(said);
     // What a command line has that leaves the flag out.
-    expect(resolved({ calibrateBounds: 'p50:2,status:0.02,size:0.2' }).calibrateMs).toBeNull();
+    expect(resolved({ compareAt1xBounds: 'p50:2,status:0.02,size:0.2' }).calibrateMs).toBeNull();
     // As a file has it for the runs that calibrate.
     const elsewhere = { ...COMMAND_LINE_ALONE, originOf: () => null };
-    const ofAFile = { target: 'http://staging:8000', calibrateBounds: 'p50:9' };
+    const ofAFile = { target: 'http://staging:8000', compareAt1xBounds: 'p50:9' };
     expect(resolveReplayOptions(ofAFile, elsewhere).calibrateMs).toBeNull();
   });
 
@@ -96,13 +100,13 @@ describe('the options of trust', () => {
   it('lists everything that is wrong at once', () => {
     const message = problemsOf({
       warmup: '5',
-      calibrate: '0s',
+      compareAt1x: '0s',
       lagBound: '5',
       retainRuns: '0',
       json: true,
       ndjson: true,
     });
-    for (const flag of ['--warmup', '--calibrate', '--lag-bound', '--retain-runs', '--ndjson']) {
+    for (const flag of ['--warmup', '--compare-at-1x', '--lag-bound', '--retain-runs', '--ndjson']) {
       expect(message).toContain(flag);
     }
     expect(problemsOf({ dryRun: true, ndjson: true })).toContain('a dry run has no events');

@@ -57,7 +57,7 @@ function plannedBy(rows: readonly ExchangeRow[], scaling: Scaling, shards = 1): 
 }
 
 const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
-const SEEDS = Array.from({ length: repeated(25, 100) }, (_, seed) => seed);
+const SEEDS = Array.from({ length: repeated(15, 100) }, (_, seed) => seed);
 
 describe.each([
   ['thin', 0.3, {}],

@@ -42,6 +42,19 @@ describe('forecastOf', () => {
     });
   });
 
+  it('foretells as many requests as a rate makes, where the begin of the window is quieter than its mean', () => {
+    const seconds = rolledUp([whole(0, 1), whole(1, 3), whole(2, 40)]);
+    const rollUps = { seconds, firstArrivalUs: null, lastArrivalUs: null };
+    const rate = { perSecond: 5, durationNs: 10e9 };
+    const scaling = scalingAt(0.1, { scaling: 'rate', rate });
+    const parts = [{ fromUs: 0, toUs: 3e6 }];
+    const ofRun = forecastOf(rollUps, { parts, loops: null, durationNs: 10e9 }, scaling);
+    expect(ofRun).toMatchObject({ exchanges: 50, plannedExchanges: 50, timesEach: 1 });
+    // A warm-up plays what precedes the window, once.
+    const ofWarmup = forecastOf(rollUps, { parts, loops: 1, durationNs: null }, scaling);
+    expect(ofWarmup).toMatchObject({ plannedExchanges: 44 });
+  });
+
   it('bounds every second of the plan, wherever seconds begin and at any multiplier', () => {
     const arrivals = fc.array(fc.integer({ min: 0, max: 30_000_000 }), { minLength: 1, maxLength: 300 });
     fc.assert(

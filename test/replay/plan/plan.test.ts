@@ -15,7 +15,7 @@ import {
 import { BodyChanges } from '../../../src/replay/request/body-changes.ts';
 import { RequestBuilder } from '../../../src/replay/request/build.ts';
 import { parseTarget } from '../../../src/replay/target.ts';
-import { probeCapture } from '../../../src/replay/window/capture.ts';
+import { probeCapture } from '../../../src/replay/window/probe.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { MemoryCapture, requestPayload } from '../../support/memory-capture.ts';
 import { scalingAt } from '../../support/scalings.ts';
@@ -133,11 +133,13 @@ describe('plannedRequests', () => {
 });
 
 describe('probeCapture', () => {
+  const WINDOW = { ...RANGE, parts: [RANGE] };
+
   it('gives the hosts of the first replayable requests and reads no more than it needs', () => {
-    expect([...probeCapture(mixedCapture(), RANGE)]).toEqual(['prod-0', 'prod-2', 'prod-4']);
+    expect([...probeCapture(mixedCapture(), WINDOW)]).toEqual(['prod-0', 'prod-2', 'prod-4']);
     const many = Array.from({ length: 1_000 }, (_, id) => exchangeRow({ id }));
     const capture = new MemoryCapture(many, () => requestPayload('/'));
-    probeCapture(capture, RANGE);
+    probeCapture(capture, WINDOW);
     expect(capture.rowsRead).toBe(64);
   });
 
@@ -147,7 +149,7 @@ describe('probeCapture', () => {
       exchangeRow({ requestStored: false }),
       exchangeRow({ requestTruncated: true }),
     ]);
-    expect(() => probeCapture(capture, RANGE)).toThrow(/1 truncated_request, 2 no_payload/);
+    expect(() => probeCapture(capture, WINDOW)).toThrow(/1 truncated_request, 2 no_payload/);
   });
 });
 

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { ExchangeRow } from '../../../src/core/exchange.ts';
 import { SessionChains } from '../../../src/replay/plan/session-order.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
+import { repeated } from '../../support/long-form.ts';
 
 const MINUTE_US = 60_000_000;
 
@@ -80,7 +81,7 @@ describe('a session', () => {
           expect(follow.delayNs).toBeLessThanOrEqual(gapNs + 1);
         }
       }),
-      { numRuns: 50 },
+      { numRuns: repeated(15, 50) },
     );
   });
 });

@@ -12,6 +12,7 @@ import {
 import type { CaptureOverview, SecondSums } from '../../../src/replay/window/capture.ts';
 import { findStretch, type SearchKind, type StretchSearch } from '../../../src/replay/window/search.ts';
 import { chooseWindow } from '../../../src/replay/window/window.ts';
+import { repeated } from '../../support/long-form.ts';
 import { rolledUp } from '../../support/rolled-up.ts';
 
 const DAY_US = 86_400_000_000;
@@ -170,7 +171,7 @@ describe('a day as a window', () => {
         expect((toUs - fromUs) / 3.6e9).toBeGreaterThanOrEqual(23);
         expect((toUs - fromUs) / 3.6e9).toBeLessThanOrEqual(25);
       }),
-      { numRuns: 60 },
+      { numRuns: repeated(15, 60) },
     );
   });
 
@@ -242,7 +243,7 @@ describe('the stretch that is looked for', () => {
           Math.min(request.lengthS, request.toSecond - request.fromSecond),
         );
       }),
-      { numRuns: 500 },
+      { numRuns: repeated(125, 500) },
     );
   });
 

@@ -73,7 +73,7 @@ describe('a recorder that is started again', () => {
     const directory = join(temporaryDirectory(), 'capture');
     let acknowledged = 0;
     // Bodies in shared blocks, and bodies with rows of their own.
-    for (const bodyBytes of [100, 300_000, 100, 300_000]) {
+    for (const bodyBytes of repeated([100, 300_000], [100, 300_000, 100, 300_000])) {
       const writer = startWriter(directory, 'again', 0, bodyBytes);
       await writer.waitFor('stdout', /^committed 70$/m);
       const { stdout } = await writer.kill('SIGKILL');

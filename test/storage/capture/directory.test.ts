@@ -20,6 +20,7 @@ import {
   defaultShareBytes,
   formatSegmentName,
   hourOf,
+  makeDirectories,
   ownerOfNewFile,
   parseSegmentName,
   resolveCaptureDirectory,
@@ -36,6 +37,15 @@ import { temporaryDirectory } from '../../support/temp-dir.ts';
 function modeOf(path: string): string {
   return (statSync(path).mode & 0o777).toString(8);
 }
+
+describe('the directories above a file', () => {
+  it('are made, though one of them is there once those above it are: another process made it meanwhile', () => {
+    // `run/.` is there as soon as `run` is, as if another process had been quicker.
+    const directory = join(temporaryDirectory(), 'out/run');
+    makeDirectories(`${directory}/.`);
+    expect(statSync(directory).isDirectory()).toBe(true);
+  });
+});
 
 describe('the directory of a capture', () => {
   it('that another user recorded is not called something else: what lacks is the permission', async () => {

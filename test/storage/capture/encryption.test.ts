@@ -12,6 +12,7 @@ import { CaptureReader, openCapture } from '../../../src/storage/capture/reader.
 import { CaptureWriter } from '../../../src/storage/capture/writer.ts';
 import { captureOf, newCapture, querySegment, writerOptions } from '../../support/captures.ts';
 import { anyExchange, exchangeOf, requestMessage, TEST_EPOCH_US } from '../../support/exchanges.ts';
+import { repeated } from '../../support/long-form.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 import { wholePayload } from '../../support/whole-payload.ts';
@@ -49,7 +50,7 @@ describe('an encrypted capture', () => {
         const plain = payloadsOf(captureOf(inOrder), null);
         expect(payloadsOf(captureOf(inOrder, { encryption: KEY }), KEY)).toEqual(plain);
       }),
-      { numRuns: 15 },
+      { numRuns: repeated(8, 15) },
     );
   });
 

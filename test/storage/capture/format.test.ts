@@ -10,7 +10,7 @@ import { captureOf, newCapture, querySegment, writerOptions } from '../../suppor
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from '../../support/exchanges.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 
-const PAGE = readFileSync(join(repositoryRoot, 'docs', 'capture-format.md'), 'utf8');
+const PAGE = readFileSync(join(repositoryRoot, 'docs', 'reference', 'capture-format.md'), 'utf8');
 const QUERIES = [...PAGE.matchAll(/```sql\n([\s\S]+?)```/g)].map((match) => match[1] ?? '');
 
 function dayOfTraffic(): string {
@@ -25,7 +25,7 @@ function dayOfTraffic(): string {
   return captureOf(exchanges, { segmentBy: 'clock' });
 }
 
-describe('docs/capture-format.md', () => {
+describe('docs/reference/capture-format.md', () => {
   it('finds the slowest hundred requests of a day with its first query', () => {
     const rows = querySegment<{
       arrival: string;
@@ -92,5 +92,13 @@ describe('docs/capture-format.md', () => {
     );
     expect(missing).toEqual([]);
     expect(PAGE).toContain(`Format version ${FORMAT_VERSION}.`);
+  });
+});
+
+describe('the SQLite of the binding', () => {
+  it('is none of 3.7.0 to 3.51.2, which can corrupt a database when its write-ahead log is reset', () => {
+    const [row] = querySegment<{ version: string }>(dayOfTraffic(), 'SELECT sqlite_version() AS version');
+    const [major = 0, minor = 0, patch = 0] = (row?.version ?? '').split('.').map(Number);
+    expect(major * 1e6 + minor * 1e3 + patch).toBeGreaterThanOrEqual(3_051_003);
   });
 });

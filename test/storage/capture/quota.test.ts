@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -40,9 +41,8 @@ describe('the quota', () => {
     return readdirSync(directory).reduce((sum, file) => sum + statSync(join(directory, file)).size, 0);
   }
 
-  function noisy(random: SeededRandom, index: number) {
-    const content = Buffer.alloc(200_000);
-    for (let place = 0; place < content.length; place += 4) content.writeUInt32LE(random.nextUint32(), place);
+  function noisy(index: number) {
+    const content = randomBytes(200_000);
     return exchangeOf({
       arrivalUs: TEST_EPOCH_US + index * 1_000_000,
       request: { ...requestMessage(), body: wholeBody(content) },
@@ -56,12 +56,11 @@ describe('the quota', () => {
       writerOptions(directory, { maxDiskBytes: MAX_BYTES, segmentBy: 'clock', durability: 'seal' }),
       clock,
     );
-    const random = new SeededRandom(7);
     let committed = 0;
-    for (let index = 0; index < 240; index += 1) {
+    for (let index = 0; index < 160; index += 1) {
       // At first whole segments come and go within milliseconds, and what is on the disk is not asked for its age.
-      clock.monotonicNs += index < 120 ? 1e6 : 1e8;
-      writer.append(noisy(random, index));
+      clock.monotonicNs += index < 80 ? 1e6 : 1e8;
+      writer.append(noisy(index));
       const result = writer.commit();
       expect(result.lost).toEqual([]);
       committed += result.committed;
@@ -94,9 +93,7 @@ describe('the quota', () => {
   );
 
   it('is never exceeded by batches that fill a segment each, within the age of a count', () => {
-    const noise = Buffer.alloc(MAX_BYTES / 4);
-    const random = new SeededRandom(9);
-    for (let place = 0; place < noise.length; place += 4) noise.writeUInt32LE(random.nextUint32(), place);
+    const noise = randomBytes(MAX_BYTES / 4);
     fc.assert(
       fc.property(filling, (steps) => {
         const directory = newCapture();
@@ -148,12 +145,11 @@ describe('the quota', () => {
       }),
       clock,
     );
-    const random = new SeededRandom(8);
     let lost = 0;
     let committed = 0;
     for (let index = 0; index < 150; index += 1) {
       clock.monotonicNs += 1e8;
-      writer.append(noisy(random, index));
+      writer.append(noisy(index));
       const result = writer.commit();
       lost += result.lost.length;
       committed += result.committed;
@@ -164,7 +160,7 @@ describe('the quota', () => {
     for (const file of finished.splice(0)) sealSegment(file, clock);
     // Within five seconds of there being room.
     clock.monotonicNs += 4.7e9;
-    writer.append(noisy(random, 999));
+    writer.append(noisy(999));
     expect(writer.commit()).toMatchObject({ committed: 1, lost: [] });
     writer.close();
     const { exchanges, expired } = inspectCapture(directory);
@@ -252,10 +248,7 @@ const steps = fc
   .map(([hurried, paused]) => [...hurried, ...paused]);
 
 function contentOf({ bodyBytes, noise }: Step, random: SeededRandom): Buffer {
-  if (!noise) return Buffer.alloc(bodyBytes, `body ${random.nextUint32()} `);
-  const content = Buffer.alloc(bodyBytes);
-  for (let place = 0; place + 4 <= bodyBytes; place += 4) content.writeUInt32LE(random.nextUint32(), place);
-  return content;
+  return noise ? randomBytes(bodyBytes) : Buffer.alloc(bodyBytes, `body ${random.nextUint32()} `);
 }
 
 let sealer: SealingThread | null = null;

@@ -25,6 +25,7 @@ import { captureOf, finishedSegment, newCapture, writerOptions } from '../../sup
 import { runCommand } from '../../support/command-here.ts';
 import { arrivalAlone, exchangeOf, requestMessage, TEST_EPOCH_US } from '../../support/exchanges.ts';
 import { live } from '../../support/lives.ts';
+import { repeated } from '../../support/long-form.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
 const KEY = EncryptionKey.from(Buffer.alloc(32, 1), 'a key');
@@ -97,8 +98,13 @@ describe('verifying a capture', () => {
     );
     const path = segmentsOf(directory)[0]?.path ?? '';
     // A manifest is small beside its segment; half of the flips are meant for it.
-    const segment = flipBits([path], 100, 1, () => !verify(directory, key).ok);
-    const manifest = flipBits([`${path}.manifest.json`], 100, 2, () => !verify(directory, key).ok);
+    const segment = flipBits([path], repeated(25, 100), 1, () => !verify(directory, key).ok);
+    const manifest = flipBits(
+      [`${path}.manifest.json`],
+      repeated(25, 100),
+      2,
+      () => !verify(directory, key).ok,
+    );
     expect([...segment.missed, ...manifest.missed]).toEqual([]);
     expect(verify(directory, key).ok).toBe(true);
   });

@@ -2,8 +2,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
+import { resolveCaptureDirectory } from '../../../src/storage/capture/directory.ts';
 import { RunReader } from '../../../src/storage/runs/reader.ts';
 import { SqliteRunStore } from '../../../src/storage/runs/store.ts';
+import { captureOf } from '../../support/captures.ts';
+import { requestsOf } from '../../support/replaying.ts';
 import { run, send } from '../../support/sends.ts';
 import { temporaryDirectory } from '../../support/temp-dir.ts';
 
@@ -30,4 +33,31 @@ test('what is no run, and another format, are refused with the reason', () => {
       expect.objectContaining({ code, message: expect.stringContaining(`format ${version}`) }),
     );
   }
+});
+
+test('a capture was no readable run, and a run no capture, with no word on what they are', () => {
+  const [capture, made] = [captureOf(requestsOf(1)), join(temporaryDirectory(), 'run')];
+  const store = new SqliteRunStore(made);
+  store.seal(run(), TOTALS, { schemaVersion: 1, verdict: 'PASS' });
+  const search = temporaryDirectory();
+  writeFileSync(join(search, 'capacity.json'), '{}');
+  for (const [path, what, command] of [
+    [capture, 'it is a capture', 'reprise inspect'],
+    [search, 'it is a search', 'the same --out'],
+    [join(search, 'none'), 'no such directory', 'replay --out'],
+  ] as const) {
+    expect(() => new RunReader(path)).toThrow(
+      expect.objectContaining({
+        message: expect.stringContaining(what),
+        hint: expect.stringContaining(command),
+      }),
+    );
+  }
+  expect(() => resolveCaptureDirectory(made, 'read')).toThrow(
+    expect.objectContaining({
+      code: 'CAPTURE_NOT_FOUND',
+      message: expect.stringContaining('it is a run'),
+      hint: expect.stringContaining(`reprise report ${made}`),
+    }),
+  );
 });

@@ -1,5 +1,5 @@
-// Runs in the browser, behind uPlot in one module: draws each time series in the colours of the page, again when these
-// change, and as wide as there is room.
+// Runs in the browser, behind uPlot in one module: draws each time series in the colours of the page once it is seen,
+// again when these change, and as wide as there is room.
 const { timeZone, charts } = JSON.parse(document.querySelector('#charts').textContent);
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const zoned = (second) => {
@@ -9,6 +9,12 @@ const zoned = (second) => {
   } catch {
     return uPlot.tzDate(date, 'Etc/UTC');
   }
+};
+// One form of time everywhere; an axis leaves out what its ticks do not tell apart.
+const instant = uPlot.fmtDate('{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}');
+const timeTicks = (_plot, ticks, _axis, _space, step) => {
+  const [from, to] = step >= 86400 ? [0, 10] : [11, step < 60 ? 19 : 16];
+  return ticks.map((second) => instant(zoned(second)).slice(from, to));
 };
 const short = (value) => {
   if (value === null || value === undefined) return '–';
@@ -20,102 +26,166 @@ const short = (value) => {
   const unit = units.find(([size]) => Math.abs(value) >= size);
   return unit ? Number((value / unit[0]).toPrecision(3)) + unit[1] : String(Number(value.toPrecision(3)));
 };
-const drawMarks = (plot, marks) => {
-  const { ctx, bbox } = plot;
-  ctx.save();
+/** Places along the chart, with their names. */
+const drawPlaces = ({ ctx, bbox, valToPos }, places) => {
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-  for (const [index, { label, at, colour }] of marks.entries()) {
-    const x = plot.valToPos(at, 'x', true);
+  ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+  for (const [index, { label, at, colour, isBefore }] of places.entries()) {
+    const x = valToPos(at, 'x', true);
     ctx.strokeStyle = colourOf(colour);
     ctx.fillStyle = colourOf(colour);
-    ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-    const isRight = x > bbox.left + bbox.width / 2;
-    ctx.textAlign = isRight ? 'right' : 'left';
+    ctx.textAlign = isBefore ? 'right' : 'left';
     ctx.fillText(
       label,
-      x + (isRight ? -4 : 4) * devicePixelRatio,
+      x + (isBefore ? -4 : 4) * devicePixelRatio,
       bbox.top + (14 + index * 14) * devicePixelRatio,
     );
   }
-  ctx.restore();
 };
-const drawn = new Map();
-const draw = (chart) => {
-  const place = document.getElementById(chart.id);
-  if (!place || chart.at.length === 0) return;
-  drawn.get(chart.id)?.destroy();
-  const axis = {
-    stroke: colourOf('soft'),
-    grid: { stroke: colourOf('grid'), width: 1 },
-    ticks: { stroke: colourOf('line'), width: 1 },
-  };
+const drawLimit = ({ ctx, bbox, valToPos }, { at }) => {
+  const y = valToPos(at, 'y', true);
+  ctx.strokeStyle = colourOf('limit');
+  ctx.lineWidth = 1.75 * devicePixelRatio;
+  ctx.setLineDash([7 * devicePixelRatio, 4 * devicePixelRatio]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+};
+/** What lies behind the lines: windows of time, and the values that are usual. */
+const drawAreas = ({ ctx, bbox, valToPos }, { marks = [], band }) => {
+  const right = bbox.left + bbox.width;
+  const clamp = (x) => Math.min(right, Math.max(bbox.left, x));
+  if (band) {
+    ctx.fillStyle = colourOf('band');
+    ctx.globalAlpha = 0.35;
+    const top = valToPos(band.to, 'y', true);
+    ctx.fillRect(bbox.left, top, bbox.width, Math.max(1, valToPos(band.from, 'y', true) - top));
+  }
+  ctx.globalAlpha = 0.3;
+  for (const { from, to, isBad } of marks) {
+    ctx.fillStyle = colourOf(isBad ? 'bad' : 'mark');
+    const left = clamp(valToPos(from, 'x', true));
+    ctx.fillRect(left, bbox.top, Math.max(2, clamp(valToPos(to, 'x', true)) - left), bbox.height);
+  }
+};
+/** Runs with the pen as it was before. */
+const kept = (draw) => (plot) => {
+  plot.ctx.save();
+  draw(plot);
+  plot.ctx.restore();
+};
+/** Where windows lie apart nothing is known between them: a line there would lie. */
+const brokenColumns = (chart) => {
   const gap = chart.at.length > 1 ? chart.at[1] - chart.at[0] : 1;
-  // Where windows lie apart nothing is known between them: a line there would lie.
   const at = [];
   const lines = chart.lines.map(() => []);
-  const isTime = chart.x === undefined;
   chart.at.forEach((second, index) => {
-    if (isTime && index > 0 && second - chart.at[index - 1] > gap * 1.5) {
+    if (chart.x === undefined && index > 0 && second - chart.at[index - 1] > gap * 1.5) {
       at.push(chart.at[index - 1] + gap);
       for (const values of lines) values.push(null);
     }
     at.push(second);
     for (const [line, values] of lines.entries()) values.push(chart.lines[line].values[index]);
   });
+  return [at, ...lines];
+};
+const heightOf = ({ tall }) => (tall ? 240 : 220);
+const drawn = new Map();
+const draw = (chart) => {
+  const place = document.getElementById(chart.id);
+  drawn.get(chart.id)?.destroy();
+  const columns = brokenColumns(chart);
+  const isTime = chart.x === undefined;
+  const greatest = (most) => Math.max(most ?? 0, chart.band?.to ?? 0, chart.limit?.at ?? 0);
+  const axis = {
+    stroke: colourOf('soft'),
+    grid: { stroke: colourOf('grid'), width: 1 },
+    ticks: { stroke: colourOf('line'), width: 1 },
+  };
   const plot = new uPlot(
     {
       width: Math.max(200, place.clientWidth),
-      height: 220,
+      height: heightOf(chart),
+      padding: [null, 28, null, null],
       tzDate: zoned,
       cursor: { ...(isTime && { sync: { key: 'page' } }), drag: { x: true, y: false } },
-      scales: { x: { time: isTime }, y: { range: (_, _least, most) => [0, most > 0 ? most * 1.05 : 1] } },
+      scales: {
+        x: { time: isTime },
+        y: { range: (_, _least, most) => [0, greatest(most) > 0 ? greatest(most) * 1.05 : 1] },
+      },
       hooks: {
-        draw: [(plot) => drawMarks(plot, chart.x?.marks ?? [])],
-        drawClear: [
-          ({ ctx, bbox, valToPos }) => {
-            ctx.save();
-            ctx.fillStyle = colourOf('line');
-            ctx.globalAlpha = 0.5;
-            for (const { from, to } of chart.marks ?? []) {
-              const clamp = (x) => Math.min(bbox.left + bbox.width, Math.max(bbox.left, x));
-              const [left, right] = [clamp(valToPos(from, 'x', true)), clamp(valToPos(to, 'x', true))];
-              ctx.fillRect(left, bbox.top, right - left, bbox.height);
-            }
-            ctx.restore();
-          },
+        drawClear: [kept((plot) => drawAreas(plot, chart))],
+        draw: [
+          kept((plot) => {
+            if (chart.limit) drawLimit(plot, chart.limit);
+            drawPlaces(plot, chart.x?.marks ?? []);
+          }),
         ],
       },
-
-      axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map(short) }],
+      axes: [
+        {
+          ...axis,
+          size: 34,
+          ...(isTime
+            ? { values: timeTicks, space: 80 }
+            : { label: chart.x.label, labelSize: 18, labelFont: '12px system-ui, sans-serif' }),
+        },
+        { ...axis, size: 56, values: (_, ticks) => ticks.map(short) },
+      ],
       series: [
-        { label: chart.x?.label ?? 'time' },
+        {
+          label: chart.x?.label ?? 'time',
+          value: (_, value) => (value === null ? '–' : isTime ? instant(zoned(value)) : short(value)),
+        },
         ...chart.lines.map(({ label, colour }) => ({
           label,
           stroke: colourOf(colour),
-          width: 1.25,
-          points: { show: at.length < 60 },
+          width: 1.75,
+          points: { show: columns[0].length < 60 },
           spanGaps: false,
           value: (_, value) => short(value) + (value === null ? '' : ` ${chart.unit}`),
         })),
       ],
     },
-    [at, ...lines],
+    columns,
     place,
   );
-  place.dataset.drawn = String(at.length);
+  place.dataset.drawn = String(columns[0].length);
   drawn.set(chart.id, plot);
 };
-const drawAll = () => charts.forEach(draw);
-drawAll();
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);
+// What is folded has no width: it is drawn when it is unfolded.
+const drawSeen = () => {
+  for (const chart of charts) {
+    const place = document.getElementById(chart.id);
+    if (place?.clientWidth > 0 && !drawn.has(chart.id)) draw(chart);
+  }
+};
+drawSeen();
+document.addEventListener('toggle', drawSeen, true);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+  for (const chart of charts) if (drawn.has(chart.id)) draw(chart);
+});
+// A part that is linked to is unfolded, also by browsers that do not do so themselves.
+const unfold = () => {
+  const part = location.hash === '' ? null : document.getElementById(location.hash.slice(1));
+  if (part?.parentElement?.tagName === 'DETAILS') part.parentElement.open = true;
+};
+unfold();
+addEventListener('hashchange', unfold);
+addEventListener('beforeprint', () => {
+  for (const part of document.querySelectorAll('details')) part.open = true;
+});
 let width = innerWidth;
 addEventListener('resize', () => {
   if (innerWidth === width) return;
   width = innerWidth;
-  for (const [id, plot] of drawn)
-    plot.setSize({ width: Math.max(200, document.getElementById(id).clientWidth), height: 220 });
+  for (const [id, plot] of drawn) {
+    const { clientWidth } = document.getElementById(id);
+    if (clientWidth > 0) plot.setSize({ width: Math.max(200, clientWidth), height: plot.height });
+  }
 });

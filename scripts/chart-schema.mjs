@@ -1,0 +1,12 @@
+// Writes the flags of `reprise record` from docs/config.schema.json into the schema of the chart's values, so that Helm
+// refuses a misspelt flag before a pod starts with it. Keys of the configuration file alone, whose values are objects, are
+// left out: they are no flags.
+import { readFileSync, writeFileSync } from 'node:fs';
+
+const chart = new URL('../deploy/helm/reprise/values.schema.json', import.meta.url);
+const config = JSON.parse(readFileSync(new URL('../docs/config.schema.json', import.meta.url), 'utf8'));
+const schema = JSON.parse(readFileSync(chart, 'utf8'));
+const { properties, ...record } = config.properties.record;
+const flags = Object.entries(properties).filter(([, { items }]) => items?.type !== 'object');
+schema.$defs.record = { ...record, properties: Object.fromEntries(flags) };
+writeFileSync(chart, `${JSON.stringify(schema, null, 2)}\n`);

@@ -1,0 +1,109 @@
+/**
+ * Measures the prose of the documentation: `npm run prose` prints the average length of the sentences of each page, the
+ * longest ones, and phrases that make a reader guess. `npm run prose PAGE` shows one page.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+
+/** Words a sentence of a page has at most, on average, and the most that one may have. */
+export const MAX_AVERAGE_WORDS = 20;
+export const MAX_WORDS = 30;
+
+/** Phrases that a reader has to solve, each with what to write instead. */
+const RIDDLES: readonly (readonly [phrase: RegExp, instead: string])[] = [
+  [/\b(?:whoever|whomever)\b/i, 'name the person: a reader, a user, an attacker'],
+  [/\bso (?:much|many) (?:of|a|at|as|that|in|to|else)\b/i, 'give the quantity a name'],
+  [/\b(?:of|in|by|for|to|with) (?:which|whom)\b/i, 'begin a new sentence'],
+  [/\bthat of (?:what|which|that)\b/i, 'name the thing again'],
+  [/\bwhat is (?:of|by|to be) (?:what|which|that)\b/i, 'name the thing'],
+  [/\b(?:therein|thereof|therefrom|whereof|wherein|hereof|nought|lest)\b/i, 'use everyday words'],
+  [/\bis theirs\b|\bis ours\b|\bis nobody's\b/i, 'say who does what'],
+  [/\bsuch (?:a|an) one\b|\bsuch ones\b/i, 'name the thing again'],
+  [/\bit may be that\b/i, 'say when'],
+];
+
+export interface Prose {
+  readonly page: string;
+  readonly sentences: readonly Sentence[];
+  readonly words: number;
+  /** Mean number of words; null for a page without a sentence. */
+  readonly average: number | null;
+  readonly riddles: readonly {
+    readonly phrase: string;
+    readonly instead: string;
+    readonly sentence: string;
+  }[];
+}
+interface Sentence {
+  readonly text: string;
+  readonly words: number;
+}
+
+/** What a page says in sentences: no code, no table, no heading, and an inline piece of code as one word, which may begin a sentence. */
+export function proseOf(page: string, markdown: string): Prose {
+  const sentences = sentencesOf(markdown).map((text) => ({ text, words: text.split(/\s+/).length }));
+  const words = sentences.reduce((sum, sentence) => sum + sentence.words, 0);
+  const riddles = sentences.flatMap(({ text }) =>
+    RIDDLES.flatMap(([phrase, instead]) => {
+      const found = phrase.exec(text);
+      return found === null ? [] : [{ phrase: found[0], instead, sentence: text }];
+    }),
+  );
+  return {
+    page,
+    sentences,
+    words,
+    average: sentences.length === 0 ? null : words / sentences.length,
+    riddles,
+  };
+}
+
+function sentencesOf(markdown: string): string[] {
+  const blocks = markdown
+    .replace(/^---\n[\s\S]*?\n---\n/, '')
+    .replaceAll(/<!--[\s\S]*?-->/g, '')
+    .replaceAll(/^[ \t]*(```|~~~)[\s\S]*?^[ \t]*\1/gm, '\n')
+    .replaceAll(/^\s*(?:[|#>].*|:::.*|<.*>)$/gm, '\n')
+    .replaceAll(/^\s*(?:[-*]|\d+\.) /gm, '\n\n')
+    .split(/\n\s*\n/);
+  return blocks.flatMap((block) =>
+    block
+      .replaceAll(/`[^`]*`/g, 'CODE')
+      .replaceAll(/(?:CODE, ){5,}CODE/g, 'CODE')
+      .replaceAll(/!\[[^\]]*\]\([^)]*\)/g, '')
+      .replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+      .replaceAll(/[*_]{1,2}/g, '')
+      .replaceAll(/\s+/g, ' ')
+      .trim()
+      .split(/(?<=[.!?][)"']?) +(?=[^\p{Ll}])/u)
+      .filter((sentence) => /\p{L}/u.test(sentence)),
+  );
+}
+
+/** Every page that people read, as paths from the root: not the log of changes, and not what is generated. */
+export function proseFiles(root: string): string[] {
+  const docs = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.md') && !/node_modules|^reference.commands/.test(file))
+    .map((file) => join('docs', file));
+  return ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', join('deploy', 'README.md'), ...docs].sort();
+}
+
+function print(root: string, only: string | undefined): void {
+  const all = proseFiles(root)
+    .filter((page) => only === undefined || page === relative(root, only))
+    .map((page) => proseOf(page, readFileSync(join(root, page), 'utf8')));
+  for (const { page, sentences, average, riddles } of all.sort(
+    (a, b) => (b.average ?? 0) - (a.average ?? 0),
+  )) {
+    const long = sentences.filter(({ words }) => words > (only === undefined ? MAX_WORDS : 25));
+    console.log(
+      `${(average ?? 0).toFixed(1).padStart(5)}  ${page}: ${sentences.length} sentences, ${long.length} long, ${riddles.length} riddles`,
+    );
+    if (only === undefined) continue;
+    for (const { text, words } of long) console.log(`\n  ${words} words: ${text}`);
+    for (const { phrase, instead, sentence } of riddles)
+      console.log(`\n  "${phrase}": ${instead}\n    ${sentence}`);
+  }
+}
+
+if (process.argv[1] === import.meta.filename) print(join(import.meta.dirname, '..'), process.argv[2]);

@@ -1,0 +1,54 @@
+// `npm test`: types and lint are checked beside the tests, at low priority: tests wait for sockets and processes, and
+// leave a part of the processors idle. Arguments are for vitest. Fails when one of the three does; a signal ends all.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+const { scripts } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+const PROGRAMS = {
+  tsc: 'typescript/bin/tsc',
+  biome: '@biomejs/biome/bin/biome',
+  vitest: 'vitest/vitest.mjs',
+};
+
+/** Starts a script of package.json, without a shell: a signal would end the shell alone. */
+function start(name, args, options, end) {
+  const [program, ...own] = scripts[name].split(' ');
+  const path = fileURLToPath(new URL(`../node_modules/${PROGRAMS[program]}`, import.meta.url));
+  const child = spawn(process.execPath, [path, ...own, ...args], options);
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    const forward = () => end(child, signal);
+    process.on(signal, forward);
+    child.once('close', () => process.off(signal, forward));
+  }
+  return child;
+}
+
+/** Runs a script of package.json to its end, and keeps what it prints for the end of the tests. */
+async function check(name) {
+  // A group of its own, which is killed: biome works in a child, and tsc ends its work before it heeds a signal.
+  const options = { detached: true, stdio: ['ignore', 'pipe', 'pipe'] };
+  const child = start(name, [], options, ({ pid }) => process.kill(-pid, 'SIGKILL'));
+  let printed = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      printed += text;
+    });
+  }
+  if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
+  const [status, signal] = await once(child, 'close');
+  return { name, printed, status: status ?? signal };
+}
+
+const checks = ['typecheck', 'lint'].map(check);
+const tests = start('unit', process.argv.slice(2), { stdio: 'inherit' }, (child, signal) =>
+  child.kill(signal),
+);
+const [status, signal] = await once(tests, 'close');
+const unit = { name: 'tests', printed: '', status: status ?? signal };
+for (const { name, printed, status } of [unit, ...(await Promise.all(checks))]) {
+  process.stdout.write(`\n${name}: ${status === 0 ? 'passed' : `failed (${status})`}\n${printed}`);
+  if (status !== 0) process.exitCode = 1;
+}

@@ -1,0 +1,90 @@
+import type { Send } from '../../core/run.ts';
+import { isServed, outcomeOf } from '../run/outcomes.ts';
+import { keepsLimits } from '../run/slice-statistics.ts';
+import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
+import { isInSlice, type Slice, type SliceFacts, sliceText, sliceValueOf } from '../verdict/slices.ts';
+import {
+  limitsText,
+  objectiveLimits,
+  type RequestLimit,
+  STREAM_METRICS,
+  type Threshold,
+} from '../verdict/slo.ts';
+import type { Tier } from './tiers.ts';
+
+/** What a good request of a slice keeps, the strictest limit on each metric; of any request where the slice is null. */
+export interface GoodLimits {
+  readonly slice: Slice | null;
+  readonly limits: readonly RequestLimit[];
+}
+
+/**
+ * The limits of a request that is good by all objectives on times of requests. With tiers it is good by those of every
+ * tier. An objective on an average or on errors has no limit for a single request.
+ */
+export function goodLimitsOf(thresholds: readonly Threshold[], tiers: readonly Tier[]): GoodLimits[] {
+  const found = new Map<string, { slice: Slice | null; limits: Map<string, RequestLimit> }>();
+  const sets = tiers.length === 0 ? [thresholds] : tiers.map(({ objectives }) => objectives);
+  for (const [name, alike] of sets.flatMap((set) => [...Map.groupBy(set, nameOfSlice)])) {
+    const known = found.get(name) ?? { slice: alike[0]?.slice ?? null, limits: new Map() };
+    const timed = objectiveLimits(alike.map((each) => ({ ...each, slice: null })));
+    for (const limit of [...timed, ...alike.flatMap(({ limits }) => limits)]) {
+      if (isStricter(limit, known.limits.get(limit.metric))) known.limits.set(limit.metric, limit);
+    }
+    found.set(name, known);
+  }
+  return [...found.values()]
+    .map(({ slice, limits }) => ({ slice, limits: [...limits.values()] }))
+    .filter(({ limits }) => limits.length > 0);
+}
+
+/** `latency<300; {model=a}: ttft<500`, in ms; empty without a limit. */
+export function goodLimitsText(all: readonly GoodLimits[]): string {
+  return all
+    .map(({ slice, limits }) => `${slice === null ? '' : `${sliceText(slice)}: `}${limitsText(limits)}`)
+    .join('; ');
+}
+
+/** Counts requests that were served within every limit that concerns them. */
+export class GoodRequests {
+  readonly #all: readonly GoodLimits[];
+  #good = 0;
+  #unknown = 0;
+  #served = 0;
+
+  constructor(limits: readonly GoodLimits[]) {
+    this.#all = limits;
+  }
+
+  add(send: Send): void {
+    if (!isServed(send, outcomeOf(send))) return;
+    this.#served += 1;
+    const facts = { ...send, stage: 1 };
+    const limits = this.#all.flatMap((each) => (isAbout(each, facts) ? each.limits : []));
+    // It was to have a stream, and got a whole answer.
+    if (send.unstreamed && limits.some(({ metric }) => STREAM_METRICS.has(metric))) return;
+    const keeps = keepsLimits(send, limits, 'planned');
+    if (keeps === null) this.#unknown += 1;
+    else if (keeps) this.#good += 1;
+  }
+
+  /** Null where a time is not known of more than the few that a verdict may do without. */
+  get count(): number | null {
+    return this.#unknown > JUDGEMENT_BOUNDS.unreadShare * this.#served ? null : this.#good;
+  }
+}
+
+function nameOfSlice({ slice }: Threshold): string {
+  return slice === null ? '' : sliceText(slice);
+}
+
+function isStricter({ limit, operator }: RequestLimit, known: RequestLimit | undefined): boolean {
+  if (known === undefined || limit !== known.limit) return known === undefined || limit < known.limit;
+  return operator === '<';
+}
+
+/** A request without the value that `*` tells requests apart by is in no part. */
+function isAbout({ slice }: GoodLimits, facts: SliceFacts): boolean {
+  if (slice === null) return true;
+  return isInSlice(slice, facts) && (slice.each === null || sliceValueOf(slice.each, facts) !== null);
+}

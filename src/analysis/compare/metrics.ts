@@ -1,0 +1,90 @@
+import type { ComparedMetric, ComparisonBounds } from '../../documents/comparison.ts';
+import {
+  comparableItls,
+  comparableLatencies,
+  comparableTtfts,
+  FAILED,
+  type PairedAnswers,
+  type PairedTimes,
+  type SideAnswers,
+  STREAMED,
+  TURNED_AWAY,
+  withoutLag,
+} from './pairs.ts';
+import { checkedPairs, mismatchMetric, SMALL_PART, shareMetric } from './shares.ts';
+import { type ComparedTimes, planTimes, timesMetric } from './times.ts';
+
+/** The metrics that pairs have, before they are judged: the more share the error, the wider their intervals. */
+interface MetricsPlan {
+  /** Metrics that share the error. */
+  readonly judged: number;
+  /** Kinds of stream times that no pair has on both sides. */
+  readonly unknown: readonly string[];
+  /** @param judged metrics that share the error, these included */
+  readonly metricsOf: (bounds: ComparisonBounds, judged: number) => ComparedMetric[];
+}
+
+export function planMetrics(pairs: PairedAnswers): MetricsPlan {
+  const { a, b, count } = pairs;
+  const checked = checkedPairs(pairs);
+  // An outcome that neither side has cannot differ by chance, so it takes no part of the error.
+  const outcomes = [FAILED, TURNED_AWAY].filter(
+    (each) => a.outcome.includes(each) || b.outcome.includes(each),
+  );
+  const isKnown = (times: ComparedTimes) => times.name === 'latency' || times.a.length > 0;
+  const kinds = comparedTimes(pairs);
+  const times = kinds.filter(isKnown).flatMap(planTimes);
+  const shares = outcomes.length + (checked.length > 0 ? 1 : 0);
+  const metricsOf = (bounds: ComparisonBounds, judged: number) => {
+    const shareOf = (name: 'failed' | 'turned_away', outcome: number) => {
+      const isOutcome = (side: SideAnswers) => (at: number) => side.outcome[at] === outcome;
+      return shareMetric({ name, a: isOutcome(a), b: isOutcome(b) }, count, bounds, judged);
+    };
+    return [
+      ...times.map((each) => timesMetric(each, bounds, judged)),
+      shareOf('failed', FAILED),
+      shareOf('turned_away', TURNED_AWAY),
+      ...(checked.length === 0 ? [] : [mismatchMetric(pairs, checked, bounds, judged)]),
+    ].map((metric) => ({ ...metric, windowNeededS: windowNeeded(metric, spanOf(pairs)) }));
+  };
+  return {
+    judged: Math.max(1, times.filter(({ windows }) => windows > 0).length + shares),
+    unknown: kinds.filter((kind) => !isKnown(kind)).map(({ name }) => name),
+    metricsOf,
+  };
+}
+
+/** From the first pair to the last, seconds; 0 where it is not known. */
+function spanOf({ count, offsetNs }: PairedAnswers): number {
+  return count < 2 || offsetNs === undefined ? 0 : (offsetNs[count - 1]! - offsetNs[0]!) / 1e9;
+}
+
+/** A run with traffic as dense as this brings the pairs that are needed in so many seconds; null if not known. */
+function windowNeeded({ pairs, pairsNeeded }: ComparedMetric, spanS: number): number | null {
+  return pairsNeeded === null || pairs === 0 || spanS <= 0 ? null : (spanS * pairsNeeded) / pairs;
+}
+
+/** Latencies of all pairs. For streams also times of tokens, which SAME needs unless few pairs have them. */
+function comparedTimes(pairs: PairedAnswers): ComparedTimes[] {
+  const { a, b, count } = pairs;
+  const isLate = ({ lagNs }: SideAnswers) => lagNs.some((each) => each > 0);
+  const onTime = isLate(a) || isLate(b) ? withoutLag(pairs) : null;
+  const ofStreams = (
+    name: 'ttft' | 'itl_mean',
+    times: PairedTimes,
+    lessLag: PairedTimes | null,
+  ): ComparedTimes => ({ name, ...times, lessLag, required: times.a.length >= SMALL_PART * count });
+  const latency: ComparedTimes = {
+    name: 'latency',
+    ...comparableLatencies(pairs),
+    lessLag: onTime && comparableLatencies(onTime),
+    required: true,
+  };
+  const hasStreams = ({ traits }: SideAnswers) => traits.some((each) => (each & STREAMED) > 0);
+  if (!hasStreams(a) && !hasStreams(b)) return [latency];
+  return [
+    latency,
+    ofStreams('ttft', comparableTtfts(pairs), onTime && comparableTtfts(onTime)),
+    ofStreams('itl_mean', comparableItls(pairs), null),
+  ];
+}

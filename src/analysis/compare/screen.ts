@@ -1,0 +1,86 @@
+import { TonedLine } from '../../core/text.ts';
+import { countOf, formatMs } from '../../core/units.ts';
+import type { ComparedMetric, ComparisonDocument } from '../../documents/comparison.ts';
+import { findingLines, folded, SCREEN, type ScreenLine, spaced, verdictLines } from '../render/screen.ts';
+import {
+  changeText,
+  columnsOf,
+  figureText,
+  latencyText,
+  metricName,
+  NONE,
+  pointsText,
+  ratioText,
+  resultText,
+  shareText,
+  tableLines,
+  type View,
+} from '../render/table.ts';
+import { lengthNeededS } from './judge.ts';
+import { isShift, routesText, sideTexts } from './view.ts';
+
+/** Lines that reasons may take, however many metrics there are. */
+const FEWEST_OF_REASONS = 6;
+const WORST_FIRST = ['worse', 'undecided', 'better', 'same'] as const;
+
+/** The end of a comparison on one screen: at most 20 lines of 80 columns. @param view of the same document */
+export function comparisonScreen(document: ComparisonDocument, view: View, timeZone = 'UTC'): ScreenLine[] {
+  const { pairs, metrics, notes, routes } = document;
+  const sides = sideTexts(document, timeZone).flatMap((line) => folded(line, '  ', 2));
+  const verdict = [...verdictLines(view), ...sides];
+  const ofRoutes = routes == null ? [] : folded(`${routesText(routes)} (--verbose)`, '  ', 1);
+  const codes = [...new Set(notes.map(({ code }) => code))].join(', ');
+  const foot = [
+    ...(pairs === null
+      ? []
+      : folded(`${countOf(pairs, 'pair')} of the same request${longerText(document)}`, '  ', 2)),
+    ...ofRoutes,
+    ...(codes === '' ? [] : folded(`Notes: ${codes} (--verbose)`, '  ', 1)),
+  ];
+  const room = SCREEN.lines - verdict.length - foot.length;
+  const reasons = findingLines(view.reasons, Math.max(FEWEST_OF_REASONS, room - metrics.length - 1));
+  const table = metricLines(metrics, room - reasons.length);
+  return spaced([verdict, reasons, table, foot].filter(({ length }) => length > 0));
+}
+
+function longerText(document: ComparisonDocument): string {
+  const seconds = lengthNeededS(document);
+  return seconds === null ? '' : `; a run of about ${formatMs(seconds * 1e3)} would tell of all`;
+}
+
+function metricLines(metrics: ComparisonDocument['metrics'], most: number): ScreenLine[] {
+  if (metrics.length === 0) return [];
+  const rank = ({ verdict }: { readonly verdict: ComparedMetric['verdict'] }) => WORST_FIRST.indexOf(verdict);
+  const shown = metrics
+    .toSorted((a, b) => rank(a) - rank(b))
+    .slice(0, metrics.length < most ? metrics.length : Math.max(1, most - 2));
+  const columns = shown.some(isShift)
+    ? columnsOf(['figure'], ['A', 'B', 'shift', 'result'])
+    : columnsOf(['metric'], ['A', 'B', 'window by window', 'B ÷ A, 90 %', 'result']);
+  const [title, ...rows] = tableLines(columns, shown.map(cellsOf));
+  const more = metrics.length - shown.length;
+  return [
+    `  ${title}`,
+    ...rows.map((row, at) => {
+      const verdict = shown[at]?.verdict;
+      if (verdict === 'same') return `  ${row}`;
+      const tone = verdict === 'worse' ? 'bad' : verdict === 'better' ? 'good' : 'warn';
+      return new TonedLine(`  ${row}`, tone);
+    }),
+    ...(more === 0 ? [] : [`  and ${countOf(more, 'metric')} more: --verbose`]),
+  ];
+}
+
+function cellsOf(metric: ComparisonDocument['metrics'][number]): string[] {
+  if (isShift(metric)) {
+    const { name, a, b, shift, bound, verdict } = metric;
+    const result = verdict === 'worse' ? 'shifted' : verdict;
+    return [name, figureText(a), figureText(b), `${shareText(shift)} of ${shareText(bound)}`, result];
+  }
+  const { name, unit, a, b, difference, interval90 } = metric;
+  const isMs = unit === 'ms';
+  const value = isMs ? latencyText : shareText;
+  const change = isMs ? changeText(metric) : pointsText(difference);
+  const windows = !isMs || interval90 === null ? NONE : interval90.map(ratioText).join(' to ');
+  return [metricName(name), value(a), value(b), change, windows, resultText(metric)];
+}

@@ -1,0 +1,319 @@
+import { createHash } from 'node:crypto';
+import { AppError } from '../../core/errors.ts';
+import type { MonitoredSeries } from '../../documents/monitors.ts';
+import type { SloLine } from '../../documents/replay.ts';
+import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
+
+/** The report of a run that came to its end. */
+type SealedReport = ReportDocument & { readonly summary: NonNullable<ReportDocument['summary']> };
+
+/** The percentiles of a ladder that were measured, in milliseconds, under the names of another tool. */
+function percentilesOf(
+  { steps }: PercentileLadder,
+  nameOf: (percent: number) => string | null,
+): Record<string, number> {
+  const named: Record<string, number> = {};
+  for (const { percent, ms } of steps) {
+    const name = nameOf(percent);
+    if (name !== null && ms !== null) named[name] = ms;
+  }
+  return named;
+}
+
+/** Events a second of the judged part of a run; undefined for a run without length. */
+function ratePerSecond(count: number, { durationS }: SealedReport['summary']): number | undefined {
+  return durationS === 0 ? undefined : count / durationS;
+}
+
+/**
+ * A run as AIPerf's `profile_export_aiperf.json`, schema 1.4. AIPerf calls the time between chunks
+ * `inter_chunk_latency`; its `inter_token_latency` is the time per output token of a request.
+ */
+function aiperfExport(report: SealedReport): object {
+  const { summary, latencyMs, streams } = report;
+  const { tokens, throughput, interrupted, durationS } = summary;
+  const goodput = throughput?.goodput;
+  const hasTokens = tokens.answers > 0;
+  const lengths = (sum: number) =>
+    hasTokens ? { unit: 'tokens', avg: sum / tokens.answers, count: tokens.answers, sum } : undefined;
+  const perSecond = (count: number) => ratePerSecond(count, summary);
+  return {
+    ...{ schema_version: '1.4', benchmark_id: summary.run },
+    request_latency: metricOf(latencyMs.service),
+    scheduled_latency: metricOf(latencyMs.scheduled),
+    time_to_first_token: metricOf(streams.ttft),
+    inter_token_latency: metricOf(streams.tpot),
+    inter_chunk_latency: metricOf(streams.itl),
+    request_count: one('requests', summary.completed),
+    error_request_count: one('requests', summary.failed),
+    request_throughput: one('requests/sec', perSecond(summary.completed)),
+    input_sequence_length: lengths(tokens.prompt),
+    output_sequence_length: lengths(tokens.output),
+    total_isl: one('tokens', hasTokens ? tokens.prompt : undefined),
+    total_osl: one('tokens', hasTokens ? tokens.output : undefined),
+    output_token_throughput: one('tokens/sec', hasTokens ? perSecond(tokens.output) : undefined),
+    total_token_throughput: one(
+      'tokens/sec',
+      hasTokens ? perSecond(tokens.prompt + tokens.output) : undefined,
+    ),
+    good_request_count: one('requests', goodput?.good),
+    goodput: one('requests/sec', goodput?.perSecond),
+    benchmark_duration: one('sec', durationS),
+    ...{ start_time: summary.startedAt, end_time: summary.endedAt },
+    ...{ is_complete: interrupted === null, incomplete_reason: interrupted ?? undefined },
+    was_cancelled: interrupted !== null,
+    error_summary: report.errors.map(({ kind, meaning, requests }) => ({
+      error_details: { ...codeOf(kind), type: kind, message: meaning },
+      count: requests,
+    })),
+    reprise: { verdict: report.verdict, valid: report.valid, headline: report.headline, slo: report.slo },
+  };
+}
+
+function metricOf(ladder: PercentileLadder): object | undefined {
+  const { meanMs: avg, maxMs: max, count } = ladder;
+  if (avg === null) return undefined;
+  return { unit: 'ms', avg, ...percentilesOf(ladder, (percent) => `p${percent}`), max, count };
+}
+
+function one(unit: string, avg: number | null | undefined): object | undefined {
+  return avg === null || avg === undefined ? undefined : { unit, avg };
+}
+
+function codeOf(kind: string): { readonly code?: number } {
+  const [, status] = /^status_(\d{3})$/.exec(kind) ?? [];
+  return status === undefined ? {} : { code: Number(status) };
+}
+
+/** Where k6 keeps what an objective of ours is about; the names are those of the script that `export k6` writes. */
+const METRICS: Readonly<Record<string, string>> = {
+  latency: 'scheduled_latency',
+  service: 'http_req_duration',
+  ttft: 'time_to_first_token',
+  itl: 'inter_token_latency',
+  tpot: 'time_per_output_token',
+  errors: 'http_req_failed',
+};
+
+/**
+ * A run as the data that k6 passes to `handleSummary`. Each objective is a check, and where it is about one metric of
+ * all requests also a threshold. An objective whose result is not known counts as failed.
+ */
+function k6Summary(report: SealedReport): object {
+  const { summary, latencyMs, streams, slo, verdict, valid } = report;
+  const { sent, completed, failed, refused, unreached } = summary;
+  const checks = [
+    checkOf('the run is valid', valid),
+    ...(verdict === null ? [] : [checkOf('the verdict is PASS', verdict === 'PASS')]),
+    ...slo.map(({ expression, ok }) => checkOf(expression, ok === true)),
+  ];
+  const held = checks.filter(({ passes }) => passes === 1).length;
+  const metrics: Record<string, object | null> = {
+    http_reqs: counter(sent, summary),
+    http_req_failed: rate(failed, completed),
+    dropped_iterations: counter(refused + unreached, summary),
+    checks: rate(held, checks.length - held),
+    http_req_duration: trend(latencyMs.service),
+    scheduled_latency: trend(latencyMs.scheduled),
+    time_to_first_token: trend(streams.ttft),
+    inter_token_latency: trend(streams.itl),
+    time_per_output_token: trend(streams.tpot),
+  };
+  const measured = Object.entries(metrics).filter(([, metric]) => metric !== null);
+  return {
+    options: { summaryTrendStats: TREND_STATS, summaryTimeUnit: 'ms', noColor: false },
+    state: { isStdOutTTY: false, isStdErrTTY: false, testRunDurationMs: summary.durationS * 1e3 },
+    metrics: Object.fromEntries(
+      measured.map(([name, metric]) => [name, { ...metric, ...thresholdsOf(name, slo) }]),
+    ),
+    root_group: { name: '', path: '', id: idOf(''), groups: [], checks },
+  };
+}
+
+const TREND_STATS = ['avg', 'med', 'max', 'p(75)', 'p(90)', 'p(95)', 'p(99)', 'p(99.9)', 'count'];
+
+function trend(ladder: PercentileLadder): object | null {
+  const { meanMs: avg, maxMs: max, count } = ladder;
+  if (avg === null) return null;
+  const values = {
+    avg,
+    ...percentilesOf(ladder, (percent) => (percent === 50 ? 'med' : percent > 99.9 ? null : `p(${percent})`)),
+    ...{ max, count },
+  };
+  return { type: 'trend', contains: 'time', values };
+}
+
+function counter(count: number, summary: SealedReport['summary']): object {
+  return {
+    type: 'counter',
+    contains: 'default',
+    values: { count, rate: ratePerSecond(count, summary) ?? 0 },
+  };
+}
+
+/** k6 calls an observation that is true a pass, also where it says that a request failed. */
+function rate(passes: number, fails: number): object | null {
+  if (passes + fails === 0) return null;
+  return { type: 'rate', contains: 'default', values: { rate: passes / (passes + fails), passes, fails } };
+}
+
+function thresholdsOf(name: string, slo: readonly SloLine[]): object {
+  const own = slo.flatMap(({ expression, slice, ok }) => {
+    const [, metric = '', condition = ''] =
+      /^\s*(\w+)\s*:\s*((?:p\([\d.]+\)|rate)\s*[<>].*)$/.exec(expression) ?? [];
+    return slice == null && METRICS[metric] === name ? [[condition, { ok: ok === true }] as const] : [];
+  });
+  return own.length === 0 ? {} : { thresholds: Object.fromEntries(own) };
+}
+
+function checkOf(name: string, holds: boolean) {
+  const path = `::${name}`;
+  return { name, path, id: idOf(path), passes: holds ? 1 : 0, fails: holds ? 0 : 1 };
+}
+
+/** k6 names groups and checks by the MD5 of their path. */
+function idOf(path: string): string {
+  return createHash('md5').update(path).digest('hex');
+}
+
+/**
+ * A run as a Benchmark Report of llm-d, version 0.2.1 (PyPI: `llmd-benchmark-report`). Latency counts from the actual
+ * send, as other generators count it; `observability` has the scheduled latency and what monitors saw.
+ */
+function benchmarkReport(report: SealedReport): object {
+  const { summary, verdict, valid, headline } = report;
+  const scheduled = statisticsOf(report.latencyMs.scheduled, 'ms');
+  const { run: uid, startedAt: start, endedAt: end, durationS } = summary;
+  return {
+    version: '0.2.1',
+    run: {
+      uid,
+      time: { start, end, duration: `PT${durationS}S` },
+      description: headline,
+      keywords: ['reprise', verdict ?? 'no verdict', valid ? 'valid' : 'not valid'],
+    },
+    scenario: { load: loadOf(summary) },
+    results: {
+      request_performance: { aggregate: aggregateOf(report), time_series: timeSeriesOf(report) },
+      observability: {
+        scheduled_request_latency: scheduled && { statistics: scheduled },
+        ...monitorsOf(summary.monitors?.series ?? []),
+      },
+    },
+  };
+}
+
+/** Undefined without token counts: the form has no load without its input length. */
+function loadOf(summary: SealedReport['summary']): object | undefined {
+  const { tokens, scaling, multiplier, merged, closedLoop, fidelity, options, version } = summary;
+  if (tokens.answers === 0) return undefined;
+  return {
+    metadata: { description: `recorded traffic, ${scaling} at ${multiplier}x` },
+    standardized: {
+      ...{ tool: 'reprise', tool_version: version, source: 'sampled' },
+      parallelism: merged?.shards.length ?? 1,
+      input_seq_len: { distribution: 'other', value: tokens.prompt / tokens.answers },
+      rate_qps: fidelity.sent?.ratePerSecond ?? undefined,
+      concurrency: closedLoop?.concurrency,
+    },
+    native: { args: options },
+  };
+}
+
+function aggregateOf({ summary, latencyMs, streams }: SealedReport): object {
+  const { sent, completed, failed, cancelled, tokens } = summary;
+  const tokensOf = (count: number) =>
+    tokens.answers === 0 ? undefined : { units: 'count', mean: count / tokens.answers };
+  const tokenRate = (count: number) =>
+    tokens.answers === 0 ? undefined : rateOf(ratePerSecond(count, summary), 'tokens/s');
+  return {
+    requests: {
+      ...{ total: sent, failures: failed, incomplete: cancelled },
+      input_length: tokensOf(tokens.prompt),
+      output_length: tokensOf(tokens.output),
+    },
+    latency: {
+      time_to_first_token: statisticsOf(streams.ttft, 'ms'),
+      time_per_output_token: statisticsOf(streams.tpot, 'ms/token'),
+      inter_token_latency: statisticsOf(streams.itl, 'ms/token'),
+      request_latency: statisticsOf(latencyMs.service, 'ms'),
+    },
+    throughput: {
+      input_token_rate: tokenRate(tokens.prompt),
+      output_token_rate: tokenRate(tokens.output),
+      total_token_rate: tokenRate(tokens.prompt + tokens.output),
+      request_rate: rateOf(ratePerSecond(completed, summary), 'queries/s'),
+    },
+  };
+}
+
+function timeSeriesOf({ overTime, summary }: SealedReport): object {
+  const { at, stepS, completed, serviceP99Ms } = overTime;
+  const startMs = Date.parse(summary.startedAt);
+  const points = (key: string, values: readonly (number | null)[]) =>
+    values.flatMap((value, index) =>
+      value === null ? [] : [{ ts: new Date(startMs + (at[index] ?? 0) * 1e3).toISOString(), [key]: value }],
+    );
+  const rates = completed.map((count) => count / stepS);
+  return {
+    latency: { request_latency: { units: 'ms', series: points('p99', serviceP99Ms) } },
+    throughput: { request_rate: { units: 'queries/s', series: points('mean', rates) } },
+  };
+}
+
+/** Undefined where nothing was measured: the form has no statistics without a mean. */
+function statisticsOf(ladder: PercentileLadder, units: string): object | undefined {
+  const { meanMs: mean, maxMs: max } = ladder;
+  if (mean === null) return undefined;
+  const name = (percent: number) => (percent > 99.9 ? null : `p${percent}`.replace('.', 'p'));
+  return { units, mean, ...percentilesOf(ladder, name), max };
+}
+
+function rateOf(mean: number | undefined, units: string): object | undefined {
+  return mean === undefined ? undefined : { units, mean };
+}
+
+const UNITS: Readonly<Record<MonitoredSeries['unit'], string>> = {
+  ...{ share: 'fraction', bytes: 'bytes', s: 's', W: 'Watts', count: 'count', cores: 'cores' },
+};
+
+/** By name, each series as a component of its own. */
+function monitorsOf(series: readonly MonitoredSeries[]): object {
+  const known = series.filter(({ mean }) => mean !== null);
+  const byName = Object.entries(Object.groupBy(known, ({ name }) => name));
+  return Object.fromEntries(byName.map(([name, each = []]) => [name, { components: each.map(componentOf) }]));
+}
+
+function componentOf({ source, labels, kind, unit, mean, min, p50, p95, max }: MonitoredSeries): object {
+  const own = Object.entries(labels).map(([label, value]) => `${label}=${value}`);
+  const units = kind === 'counter' ? `${UNITS[unit]}/s` : UNITS[unit];
+  return { component_id: [source, ...own].join(' '), statistics: { units, mean, min, p50, p95, max } };
+}
+
+/** The forms of other tools that a report can take. */
+export const INTERCHANGE_FORMS = ['llm-d', 'aiperf', 'k6'] as const;
+export type InterchangeForm = (typeof INTERCHANGE_FORMS)[number];
+
+const BUILDERS: Readonly<Record<InterchangeForm, (report: SealedReport) => object>> = {
+  'llm-d': benchmarkReport,
+  aiperf: aiperfExport,
+  k6: k6Summary,
+};
+
+const NOTHING_MEASURED = { count: 0, meanMs: null, maxMs: null, steps: [] } as const;
+
+/**
+ * A report as another tool writes its own results; what was not measured is left out.
+ * @throws AppError INPUT_INVALID for a run that never came to its end
+ */
+export function interchangeOf(form: InterchangeForm, report: ReportDocument): object {
+  const { summary, run } = report;
+  if (summary === null) {
+    throw new AppError('INPUT_INVALID', `the run ${run.directory} never came to its end`, {
+      hint: `Only whole runs have the form of ${form}; reprise report without --format shows what this one holds.`,
+    });
+  }
+  // A closed loop plans no instants to count from.
+  const scheduled = summary.closedLoop === undefined ? report.latencyMs.scheduled : NOTHING_MEASURED;
+  return BUILDERS[form]({ ...report, summary, latencyMs: { ...report.latencyMs, scheduled } });
+}

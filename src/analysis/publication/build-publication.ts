@@ -1,0 +1,390 @@
+import { posix } from 'node:path';
+import { shownUrl } from '../../core/text.ts';
+import type { CapacityDocument, CapacityStep } from '../../documents/capacity.ts';
+import {
+  PUBLICATION_SCHEMA_VERSION,
+  type PublicationDocument,
+  type PublishedRun,
+} from '../../documents/publication.ts';
+import type { ReplayDocument, SloLine } from '../../documents/replay.ts';
+import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
+import { capacityView } from '../capacity/view.ts';
+import { inert, type View, withoutRepeats } from '../render/table.ts';
+import { reportView } from '../report/view.ts';
+
+/** Figures by name; `known` keeps those that are numbers. */
+type Figures = Readonly<Record<string, unknown>>;
+type Series = PublishedRun['series'];
+
+/**
+ * A run as trackers know it. Metrics are called as AIPerf calls them in MLflow, so that runs of both stand in one
+ * table: `request_latency` counts from the actual send, `scheduled_latency` from the intended one.
+ * @param report without addresses
+ */
+export function runPublication(report: ReportDocument, summary: ReplayDocument): PublicationDocument {
+  const { run, version, verdict, startedAt, endedAt, interrupted } = summary;
+  return {
+    ...heading(version),
+    ...{ id: run, kind: 'replay', verdict, startedAt, endedAt, complete: interrupted === null },
+    note: noteOf(reportView(report)),
+    params: paramsOf({
+      ...{ capture: summary.capture, target: summary.target, scaling: summary.scaling },
+      ...{ 'window.from': summary.windows?.[0]?.from, 'window.to': summary.windows?.at(-1)?.to },
+      ...objectiveParams(summary.slo.map(({ expression }) => expression)),
+      ...summary.options,
+    }),
+    tags: tagsOf('replay', version, {
+      run,
+      verdict: verdict ?? 'none',
+      valid: String(report.valid),
+      reasons: report.reasons.map(({ code }) => code).join(' '),
+      ...objectiveTags(summary.slo),
+    }),
+    metrics: known(runMetrics(summary)),
+    series: { ...loadSeries(report), ...monitorSeries(report) },
+    children: [],
+  };
+}
+
+function runMetrics(run: ReplayDocument): Figures {
+  const { latencyMs, lagUs, fidelity, tokens, durationS } = run;
+  const ms = (us: number | null) => (us === null ? null : us / 1e3);
+  const perSecond = (count: number) => (durationS === 0 ? null : count / durationS);
+  return {
+    ...named('request_latency', latencyMs.service),
+    ...named('scheduled_latency', latencyMs.scheduled),
+    ...named('recorded_latency', run.asRecorded?.latencyMs ?? {}),
+    ...named('time_to_first_token', run.ttftMs),
+    ...named('inter_token_latency', run.tpotMs),
+    ...named('inter_chunk_latency', run.itlMs),
+    ...named('schedule_lag', { p50: ms(lagUs.p50), p99: ms(lagUs.p99), max: ms(lagUs.max) }),
+    request_count: run.completed,
+    error_request_count: run.failed,
+    request_throughput: perSecond(run.completed),
+    output_token_throughput: tokens.answers === 0 ? null : perSecond(tokens.output),
+    goodput: run.throughput?.goodput?.perSecond,
+    benchmark_duration: durationS,
+    ...named('requests', {
+      ...{ planned: run.planned, sent: run.sent, refused: run.refused, cancelled: run.cancelled },
+    }),
+    effective_multiplier: run.effectiveMultiplier,
+    coverage: run.coverage,
+    mismatch_rate: run.check?.rate,
+    ...named('fidelity', {
+      ...{ ks_gaps: fidelity.ksGaps, mix_distance: fidelity.mixDistance },
+      ...{ planned_cv: fidelity.planned?.cv, sent_cv: fidelity.sent?.cv },
+      sent_per_second: fidelity.sent?.ratePerSecond,
+    }),
+    ...Object.assign({}, ...run.slo.map(objectiveMetrics)),
+    ...Object.assign({}, ...(run.monitors?.series ?? []).map(monitorMetrics)),
+  };
+}
+
+/** What monitors saw belongs to the namespace that MLflow shows as system metrics. */
+function monitorKey({ source, name, labels }: Pick<MonitoredLine, 'source' | 'name' | 'labels'>): string {
+  const own = Object.entries(labels).map(([label, value]) => `${label}:${value}`);
+  return `system/${[source, name].map((part) => part.replaceAll('/', '_')).join('/')}${own.length === 0 ? '' : ` ${own.join(' ').replaceAll('/', '_')}`}`;
+}
+
+function monitorMetrics(series: NonNullable<ReplayDocument['monitors']>['series'][number]): Figures {
+  const { mean, p95, max } = series;
+  return named(monitorKey(series), { mean, p95, max });
+}
+
+function objectiveMetrics({ observed, limit, upperBound, goodput }: SloLine, at: number): Figures {
+  return named(`objective.${at + 1}`, {
+    ...{ observed, limit, upper_bound: upperBound },
+    ...{ good_request_count: goodput?.good, goodput: goodput?.perSecond },
+  });
+}
+
+function objectiveTags(lines: readonly SloLine[]): Record<string, string> {
+  return Object.fromEntries(
+    lines.map(({ ok, observed }, at) => [
+      `objective.${at + 1}`,
+      ok === null
+        ? 'unknown'
+        : `${ok ? 'kept' : 'violated'}${observed === 'Infinity' ? ', most got no answer' : ''}`,
+    ]),
+  );
+}
+
+function objectiveParams(expressions: readonly string[]): Record<string, string> {
+  return Object.fromEntries(expressions.map((expression, at) => [`objective.${at + 1}`, expression]));
+}
+
+/** The load and its latency over the steps of the report. */
+function loadSeries({ overTime }: ReportDocument): Series {
+  const { at, stepS } = overTime;
+  const rates = {
+    offered: overTime.offered,
+    sent: overTime.sent,
+    completed: overTime.completed,
+    failed: overTime.failed,
+  };
+  const perStep = Object.entries(rates).map(([name, counts]) => [
+    `over_time/${name}_per_second`,
+    counts.map((count) => count / stepS),
+  ]);
+  const values: Record<string, readonly (number | null)[]> = {
+    ...Object.fromEntries(perStep),
+    'over_time/in_flight': overTime.inFlight,
+    'over_time/scheduled_latency.p50': overTime.p50Ms,
+    'over_time/scheduled_latency.p99': overTime.p99Ms,
+  };
+  return Object.fromEntries(Object.entries(values).map(([key, each]) => [key, pointsOf(at, each)]));
+}
+
+function monitorSeries({ monitored = [], overTime }: ReportDocument): Series {
+  return Object.fromEntries(monitored.map((line) => [monitorKey(line), pointsOf(overTime.at, line.values)]));
+}
+
+function pointsOf(at: readonly number[], values: readonly (number | null)[]): [number, number][] {
+  return at.flatMap((second, index): [number, number][] => {
+    const value = values[index];
+    return value == null ? [] : [[second, value]];
+  });
+}
+
+/** A search with its steps as children. @param document without addresses */
+export function capacityPublication(document: CapacityDocument): PublicationDocument {
+  const { version, startedAt, endedAt, endedBy, limitedBy, breakingPoint, steps } = document;
+  // A search that goes on keeps its start.
+  const id = `${posix.basename(document.directory)}-${startedAt}`.replace(/[^\w.:-]/g, '-');
+  const { passes, fails, boundary, interval } = breakingPoint;
+  return {
+    ...heading(version),
+    ...{ id, kind: 'capacity', verdict: null, startedAt, endedAt, complete: endedBy !== 'interrupted' },
+    note: noteOf(capacityView(document)),
+    // Trackers keep params as they were first told: only what is the same when the search goes on.
+    params: paramsOf({
+      ...{ capture: document.capture, target: document.target, width: document.width },
+      ...objectiveParams(document.objectives),
+    }),
+    tags: tagsOf('capacity', version, {
+      ...{ run: id, limited_by: limitedBy, ended_by: endedBy },
+      gave_first: document.gaveFirst?.objective ?? 'none',
+      ...{ scaling: document.scaling, window_s: `${document.windowS}`, budget_s: `${document.budgetS}` },
+    }),
+    metrics: known({
+      ...named('breaking_point', { passes: passes?.multiplier, fails: fails?.multiplier }),
+      'breaking_point.boundary': boundary?.multiplier,
+      'breaking_point.boundary_per_second': boundary?.ratePerSecond,
+      ...named('breaking_point', { low: interval?.[0], high: interval?.[1] }),
+      'knee.multiplier': document.knee?.multiplier,
+      noise: document.noise.share,
+      spent_s: document.spentS,
+    }),
+    series: {},
+    children: steps.map((step, at) => stepPublication(step, stepId(steps, at, id), document)),
+  };
+}
+
+/** Steps before this one may be gone when the search has gone on, so its index does not name it. */
+function stepId(steps: readonly CapacityStep[], at: number, parent: string): string {
+  const names = steps.slice(0, at + 1).map(({ multiplier, purpose }) => `${multiplier}x-${purpose}`);
+  const alike = names.filter((name) => name === names[at]).length;
+  return `${parent}-${names[at]}${alike === 1 ? '' : `-${alike}`}`;
+}
+
+function stepPublication(
+  step: CapacityStep,
+  id: string,
+  { startedAt, endedAt, version }: CapacityDocument,
+): PublishedRun {
+  const { multiplier, purpose, verdict, reasons, windows, position } = step;
+  const ended = (result: string) => windows.filter((window) => window.result === result).length;
+  return {
+    ...{ id, kind: 'step', verdict, startedAt, endedAt, complete: step.endedEarly === null },
+    note: `**${verdict}** at ${multiplier}x${reasons.map(({ text }) => `\n- ${inert(text)}`).join('')}`,
+    params: paramsOf({ multiplier, purpose }),
+    tags: tagsOf('step', version, {
+      ...{ run: id, verdict, reasons: reasons.map(({ code }) => code).join(' ') || 'none' },
+      ...{ ended_early: step.endedEarly ?? 'no', position: `${position}` },
+    }),
+    metrics: known({
+      ...{ multiplier, planned_per_second: step.ratePerSecond, spent_s: step.spentS },
+      request_throughput: step.achieved.ratePerSecond,
+      achieved: step.achieved.share,
+      'scheduled_latency.mean': step.latencyMeanMs,
+      ...named('scheduled_latency', step.latencyMs),
+      ...named('windows', { good: ended('good'), bad: ended('bad'), void: ended('void') }),
+    }),
+    series: {},
+  };
+}
+
+function heading(version: string) {
+  return { schemaVersion: PUBLICATION_SCHEMA_VERSION, published: true, version } as const;
+}
+
+function tagsOf(
+  kind: PublishedRun['kind'],
+  version: string,
+  more: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const tags = Object.entries({ kind, version, ...more }).filter(([, value]) => value !== '');
+  return Object.fromEntries(tags.map(([key, value]) => [`reprise.${key}`, value]));
+}
+
+/** Settings as texts by dotted path; what was not set is left out. */
+function paramsOf(settings: Readonly<Record<string, unknown>>, path = ''): Record<string, string> {
+  const params: Record<string, string> = {};
+  for (const [key, value] of Object.entries(settings)) {
+    if (value === null || value === undefined) continue;
+    if (Array.isArray(value)) {
+      if (value.length > 0) params[path + key] = value.map(textOf).join(', ');
+    } else if (typeof value === 'object') Object.assign(params, paramsOf({ ...value }, `${path}${key}.`));
+    else params[path + key] = String(value);
+  }
+  return params;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+function named(name: string, values: Figures): Figures {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [`${name}.${key}`, value]));
+}
+
+/** What was measured, as a number that every tracker keeps. */
+function known(values: Figures): Record<string, number> {
+  const measured = Object.entries(values).filter(([, value]) => typeof value === 'number');
+  return Object.fromEntries(measured) as Record<string, number>;
+}
+
+function noteOf({ verdict, headline, reasons }: View): string {
+  const lines = withoutRepeats(reasons).map(({ code, text }) => `\n- ${inert(code)}: ${inert(text)}`);
+  return `**${verdict ?? 'no verdict'}** ${inert(headline)}${lines.join('')}`;
+}
+
+const URLS = /\b([a-z][a-z0-9+.-]{0,30}:\/\/)([^\s/?#"'<>(),;]+)/gi;
+const WHOLE_URLS = /\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>()]+/gi;
+const PROCESS = /\bpid[: ]\d+\b/g;
+const IPV4 = /(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?(?![\w.]*\w)/g;
+/** Of these only what has hexadecimal digits and all of its groups is an address. */
+const IPV6 = /(?<![\w:])(?:[\da-f]{0,4}:){2,8}[\da-f]{0,5}(?![\w:])/gi;
+const NAME_AND_PORT = /(?<![\w.:/@-])[a-z][\w.-]{0,252}:[1-9]\d{1,4}(?![\w:]|\.\d)/gi;
+/** Names in errors of the resolver and of TLS. */
+const NAMED = /\b((?:getaddrinfo|query\w+) E[A-Z_]+ |Host: |DNS:)([\w*][\w.*-]*\w)/g;
+/** A matcher of PromQL: `instance="gpu-7"`. */
+const MATCHER = /\b([a-z_]\w*)(\s*(?:=~|!=|!~|=)\s*)(["'`])([^"'`]+)\3/gi;
+/** Fields and labels whose whole value is an address or the name of a machine, such as `Hostname` of DCGM. */
+const ADDRESS_FIELD =
+  /(?:^|_)(?:address|fqdn|host|host_?name|instance|ip|machine|node|node_?name)$|^(?:control|(?:allowedP|p)roductionHosts)$/i;
+/** Fields with what somebody else's program said, which may name any machine; and our own sentences. */
+const ERROR_FIELD = /^(?:lastError|off|problem)$/;
+const SENTENCE_FIELD = /^(?:text|notes?)$/;
+/** What an option calls `host` without naming one. */
+const WORDS: ReadonlySet<string> = new Set(['target', 'recorded']);
+
+/**
+ * A document without the addresses of machines and the paths of this one, so that it can leave the machine. The target
+ * becomes `target`, other machines `host-1`, `host-2` …, and processes `process-1` …; equal ones stay equal. Of a path
+ * the last part stays. Names without a dot are known in URLs, in fields for addresses, with a port, and where an error
+ * names them. They are replaced in errors; in sentences only where they cannot be words, such as `gpu-7`.
+ * @param target URL of the target; null where the document does not name it
+ * @param paths directories that the document names
+ */
+export function withoutAddresses<Document extends object>(
+  document: Document,
+  target: string | null,
+  paths: readonly string[],
+): Document {
+  const names = new AddressNames(target);
+  // All addresses are seen before any text is searched for them.
+  const found = mapTexts(document, (text, key) => names.replaced(text, key));
+  const patterns = names.patterns();
+  const longestFirst = paths.filter((path) => path.includes('/')).sort((a, b) => b.length - a.length);
+  return mapTexts(found, (text, key) => {
+    const known = ERROR_FIELD.test(key)
+      ? patterns.inErrors
+      : SENTENCE_FIELD.test(key)
+        ? patterns.inSentences
+        : patterns.anywhere;
+    const short = longestFirst.reduce((rest, path) => rest.replaceAll(path, posix.basename(path)), text);
+    return known === null ? short : short.replace(known, (address) => names.of(address));
+  }) as Document;
+}
+
+/** What stands for each address. */
+class AddressNames {
+  readonly #names = new Map<string, string>();
+  readonly #counts = { host: 0, process: 0 };
+
+  constructor(target: string | null) {
+    const [[, , authority] = []] = [...(target ?? '').matchAll(URLS)];
+    if (authority !== undefined) this.#add(hostIn(authority), 'target');
+  }
+
+  of(address: string, kind: 'host' | 'process' = 'host'): string {
+    const known = this.#names.get(address) ?? this.#names.get(withoutPort(address));
+    if (known !== undefined) return known;
+    this.#counts[kind] += 1;
+    return this.#add(address, `${kind}-${this.#counts[kind]}`);
+  }
+
+  /** A text in which addresses that can be told by their form are replaced; the others are learnt from it. */
+  replaced(text: string, key: string): string {
+    if (ADDRESS_FIELD.test(key) && /^[^\s/]+$/.test(text)) return WORDS.has(text) ? text : this.of(text);
+    const inErrors = ERROR_FIELD.test(key)
+      ? text.replace(NAMED, (_, before: string, name: string) => before + this.of(name))
+      : text;
+    return inErrors
+      .replace(PROCESS, (process) => this.of(process.replace(' ', ':'), 'process'))
+      .replace(WHOLE_URLS, shownUrl)
+      .replace(URLS, (_, scheme: string, authority: string) => scheme + this.of(hostIn(authority)))
+      .replace(MATCHER, (matcher, label: string, is: string, quote: string, value: string) =>
+        ADDRESS_FIELD.test(label) ? label + is + quote + this.of(value) + quote : matcher,
+      )
+      .replace(IPV4, (address) => this.of(address))
+      .replace(IPV6, (address) => (isIpv6(address) ? this.of(address) : address))
+      .replace(NAME_AND_PORT, (address) => this.of(address));
+  }
+
+  /** Known addresses, by where they are searched for. */
+  patterns(): Readonly<Record<'anywhere' | 'inSentences' | 'inErrors', RegExp | null>> {
+    return {
+      anywhere: this.#pattern(/[.:]/),
+      inSentences: this.#pattern(/[.:]|[a-z].*[\d-]|[\d-].*[a-z]/i),
+      inErrors: this.#pattern(/[.:]|[a-z].*\w/i),
+    };
+  }
+
+  /** Null where no known address is like this. */
+  #pattern(form: RegExp): RegExp | null {
+    const clear = [...this.#names.keys()].filter((address) => form.test(address));
+    if (clear.length === 0) return null;
+    const escaped = clear.sort((a, b) => b.length - a.length).map((each) => each.replace(/[^\w:]/g, '\\$&'));
+    return new RegExp(`(?<![\\w.-])(?:${escaped.join('|')})(?![\\w-]|\\.\\w)`, 'g');
+  }
+
+  #add(address: string, name: string): string {
+    this.#names.set(address, name).set(withoutPort(address), name);
+    return name;
+  }
+}
+
+/** The host of an authority, with its port and without user info. */
+function hostIn(authority: string): string {
+  return authority.slice(authority.lastIndexOf('@') + 1);
+}
+
+/** The last group of an IPv6 address without brackets is no port that can be told from it. */
+function withoutPort(address: string): string {
+  return /^pid:|^[^[]*:.*:/.test(address) ? address : address.replace(/:\d{1,5}$/, '');
+}
+
+function isIpv6(text: string): boolean {
+  return /[\da-f]/i.test(text) && (text.includes('::') || text.split(':').length >= 8);
+}
+
+function mapTexts(value: unknown, change: (text: string, key: string) => string, key = ''): unknown {
+  if (typeof value === 'string') return change(value, key);
+  if (Array.isArray(value)) return value.map((each) => mapTexts(each, change, key));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [name, mapTexts(each, change, name)]),
+  );
+}

@@ -1,0 +1,87 @@
+import { TonedLine } from '../../core/text.ts';
+import { Tally } from '../stats/tally.ts';
+import { type Finding, type View, withoutRepeats } from './table.ts';
+
+/** What a command says at its end without `--verbose`: so many lines of so many columns. */
+export const SCREEN = { lines: 20, columns: 80 } as const;
+
+export type ScreenLine = string | TonedLine;
+
+/** Lines that a finding may take, and its advice. */
+const MOST_OF_FINDING = 3;
+const MOST_OF_ADVICE = 2;
+/** A longer word or command has a line of its own. */
+const LONGEST_WORD = 40;
+/** A word; a number with its percent sign, and a command with its directory and flags, are one. */
+const WORD =
+  /(?:(?:npx )?reprise|node \S+\.js) (?:show|report) (?:'[^']*'|\\'|[^\s'])+(?: (?:--[\w-]+|\d+|'[^']*'|"[^"]*"))*\S*|\S+(?:\s+%\S*)*/g;
+
+function wordsOf(text: string): readonly string[] {
+  return text.match(WORD) ?? [];
+}
+
+/** A text in lines of the width of a screen, broken between words; a word that is longer stays whole. */
+export function folded(text: string, indent = '', most = Number.POSITIVE_INFINITY): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of wordsOf(text)) {
+    const longer = line === '' ? word : `${line} ${word}`;
+    if (line !== '' && indent.length + longer.length > SCREEN.columns) {
+      lines.push(line);
+      line = word;
+    } else line = longer;
+  }
+  if (line !== '') lines.push(line);
+  if (lines.length <= most) return lines.map((each) => `${indent}${each}`);
+  const last = [...wordsOf(`${lines[most - 1]}`)];
+  while (last.length > 1 && indent.length + last.join(' ').length + 2 > SCREEN.columns) last.pop();
+  return [...lines.slice(0, most - 1), `${last.join(' ')} …`].map((each) => `${indent}${each}`);
+}
+
+/** The verdict, in its colour. */
+export function verdictLines({ verdict, tone, headline }: View): TonedLine[] {
+  const word = verdict ?? 'No verdict';
+  return folded(`${word}: ${headline}`, '', 2).map((line) => new TonedLine(line, tone));
+}
+
+/** What was found, as part of a sentence. */
+export function shortTitle({ code, title }: Pick<Finding, 'code' | 'title'>): string {
+  return title === undefined ? code : `${title.charAt(0).toLowerCase()}${title.slice(1)}`;
+}
+
+/**
+ * The first reasons with what to do, in at most so many lines, and the names of the others with their number.
+ * @param where a reader finds the others
+ */
+export function findingLines(findings: readonly Finding[], most: number, where = '--verbose'): string[] {
+  const lines: string[] = [];
+  const shown = withoutRepeats(findings);
+  for (const [at, { text, advice }] of shown.entries()) {
+    const ofAdvice = MOST_OF_ADVICE + wordsOf(advice).filter(({ length }) => length > LONGEST_WORD).length;
+    const own = [
+      ...folded(text, '  ', findings.length > 1 ? MOST_OF_FINDING - 1 : MOST_OF_FINDING),
+      ...folded(advice === '' ? '' : `To do: ${advice}`, '    ', ofAdvice),
+    ];
+    const isLast = at === findings.length - 1;
+    if (at > 0 && lines.length + own.length + (isLast ? 0 : 1) > most) {
+      const rest = new Tally<string>();
+      for (const each of shown.slice(at)) rest.count(shortTitle(each));
+      const names = Array.from(rest, ([name, times]) => (times === 1 ? name : `${name} (${times})`));
+      return [...lines, ...folded(`Also (${where}): ${names.join(', ')}`, '  ', 1)];
+    }
+    lines.push(...own);
+  }
+  return lines;
+}
+
+/** The parts with an empty line between them, as far as there is room: before the last ones first. */
+export function spaced(parts: readonly (readonly ScreenLine[])[]): ScreenLine[] {
+  let spare = SCREEN.lines - parts.flat().length;
+  const lines: ScreenLine[] = [];
+  for (const part of parts.toReversed()) {
+    const isSpaced = part !== parts[0] && spare > 0;
+    lines.unshift(...(isSpaced ? [''] : []), ...part);
+    if (isSpaced) spare -= 1;
+  }
+  return lines;
+}

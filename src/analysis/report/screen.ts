@@ -1,0 +1,220 @@
+import { shellWord, TonedLine } from '../../core/text.ts';
+import { countOf, formatMs } from '../../core/units.ts';
+import { IDC_WINDOWS, type ThroughputDocument } from '../../documents/parts.ts';
+import type { LatencyMs, ReplayDocument, SloLine } from '../../documents/replay.ts';
+import {
+  findingLines,
+  folded,
+  SCREEN,
+  type ScreenLine,
+  shortTitle,
+  spaced,
+  verdictLines,
+} from '../render/screen.ts';
+import { columnsOf, msText, NONE, numberText, shareText, tableLines } from '../render/table.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
+import { arrivalStreams } from './conditions.ts';
+import { TOO_FEW } from './latency.ts';
+import { judgedFailures, stateText, valueText } from './requests.ts';
+import { runView } from './view.ts';
+
+/** Lines that reasons may take, however many objectives there are. */
+const FEWEST_OF_REASONS = 5;
+const LONGEST_OBJECTIVE = 44;
+/** The title, recorded and replayed: tokens have further lines. */
+const FEWEST_OF_LATENCIES = 3;
+const IN_REPORT = 'in the report';
+
+type Goodput = NonNullable<ThroughputDocument['goodput']>;
+
+/**
+ * The end of a run on one screen: at most 20 lines of 80 columns.
+ * @param directory that keeps the run
+ * @param program as it is called
+ */
+export function runScreen(document: ReplayDocument, directory: string, program = 'reprise'): ScreenLine[] {
+  const view = runView(document, directory, program);
+  const verdict = verdictLines(view);
+  const { slo } = document;
+  const found = view.reasons;
+  const below = [...loadLines(document), ...noteLines(document), reportLine(directory, program)];
+  // Every violated objective has its row before figures that are only good to know.
+  const brief = found.filter(({ code }, at) => at === 0 || code !== 'slo_violated');
+  const fewest = findingLines(brief, 0, IN_REPORT).length + fewestOfObjectives(slo);
+  const spare = SCREEN.lines - verdict.length - below.length - fewest;
+  const times = latencyLines(document);
+  const isTight = spare >= 0 && spare < FEWEST_OF_LATENCIES;
+  const latencies = times.length > spare ? times.slice(0, isTight ? 0 : FEWEST_OF_LATENCIES) : times;
+  const throughput = throughputLines(document);
+  const foot = [...(latencies.length + throughput.length > spare ? [] : throughput), ...below];
+  const room = SCREEN.lines - verdict.length - latencies.length - foot.length;
+  const most = room - (slo.length + 1 <= room - fewest ? slo.length + 1 : fewestOfObjectives(slo));
+  const mostOfReasons = Math.min(most, Math.max(FEWEST_OF_REASONS, room - slo.length - 1));
+  const every = findingLines(found, mostOfReasons, IN_REPORT);
+  // The rows name the violated objectives that have no room among the reasons.
+  const reasons = every.at(-1)?.startsWith('  Also') ? findingLines(brief, mostOfReasons, IN_REPORT) : every;
+  const parts = [reasons, objectiveLines(document, room - reasons.length), latencies, foot];
+  return spaced([verdict, ...parts].filter(({ length }) => length > 0));
+}
+
+/** The title, the violated ones, and a line for the others. */
+function fewestOfObjectives(slo: readonly SloLine[]): number {
+  const violated = slo.filter(({ ok }) => ok === false).length;
+  return Math.min(slo.length === 0 ? 0 : slo.length + 1, Math.max(1, violated) + 2);
+}
+
+/** One line, however long the path is: it is to be copied. */
+function reportLine(directory: string, program: string): string {
+  const line = `Report: ${program} report ${shellWord(directory)}`;
+  const page = `${line} --html report.html`;
+  return page.length > SCREEN.columns ? line : page;
+}
+
+/** Violated ones first, and of those errors: they are infinitely slow in the others. */
+function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
+  const { slo } = document;
+  if (slo.length === 0) return [];
+  const rank = ({ ok, expression }: SloLine) => Number(ok ?? 0.5) - (/^errors\b/.test(expression) ? 0.1 : 0);
+  const sorted = slo.toSorted((a, b) => rank(a) - rank(b));
+  const shown = sorted.length < most ? sorted : sorted.slice(0, Math.max(1, most - 2));
+  const [title, ...rows] = tableLines(
+    columnsOf(['objective', ''], ['observed', 'limit']),
+    shown.map((line) => [
+      shortened(line.expression),
+      stateText(line, document),
+      valueText(line, line.observed),
+      valueText(line, line.limit),
+    ]),
+  );
+  const more = sorted.slice(shown.length);
+  const violated = more.filter(({ ok }) => ok === false).length;
+  const ofThem = violated === 0 ? '' : `, ${violated} of them VIOLATED`;
+  return [
+    `  ${title}`,
+    ...rows.map((row, at) => {
+      const line = shown[at];
+      if (line === undefined || stateText(line, document) === 'kept') return `  ${row}`;
+      return new TonedLine(`  ${row}`, line.ok === false ? 'bad' : 'warn');
+    }),
+    ...(more.length === 0 ? [] : [`  and ${countOf(more.length, 'objective')} more${ofThem}: ${IN_REPORT}`]),
+  ];
+}
+
+function shortened(text: string): string {
+  return text.length <= LONGEST_OBJECTIVE ? text : `${text.slice(0, LONGEST_OBJECTIVE - 1)}…`;
+}
+
+/** Recorded beside replayed. */
+function latencyLines(document: ReplayDocument) {
+  const { latencyMs, asRecorded, ttftMs, itlMs, closedLoop, streams } = document;
+  const row = (name: string, { p50, p95, p99 }: LatencyMs, samples: number, errors: string) => [
+    name,
+    ...(
+      [
+        [50, p50],
+        [95, p95],
+        [99, p99],
+      ] as const
+    ).map(([percent, ms]) => `${msText(ms)}${ms !== null && samples < sampleFloor(percent) ? TOO_FEW : ''}`),
+    errors,
+  ];
+  const rows = [
+    asRecorded === undefined || asRecorded.answers === 0
+      ? ['recorded', NONE, NONE, NONE, shareText(asRecorded?.failedShare)]
+      : row('recorded', asRecorded.latencyMs, asRecorded.answers, shareText(asRecorded.failedShare)),
+    // A closed loop plans no instants to count from.
+    row(
+      'replayed',
+      closedLoop === undefined ? latencyMs.scheduled : latencyMs.service,
+      servedOf(document),
+      shareText(judgedFailures(document, document.errors, document).share),
+    ),
+    ...(ttftMs.p50 === null
+      ? []
+      : [row('first token', ttftMs, streams.completed - streams.withoutContent - streams.unread, '')]),
+    ...(itlMs.p50 === null ? [] : [row('between tokens', itlMs, streams.gaps, '')]),
+  ];
+  const isMarked = rows.flat().some((cell) => cell.endsWith(TOO_FEW));
+  // Objectives count a failed request as infinitely slow, so that their percentiles are others.
+  const few = `${TOO_FEW}: too few`;
+  const [plain, marked] =
+    document.failed === 0
+      ? ['latency', `latency (${few} requests)`]
+      : ['latency (without failed requests)', `latency (without failed; ${few})`];
+  const title = isMarked ? marked : plain;
+  return tableLines(columnsOf([title], ['p50', 'p95', 'p99', 'errors']), rows).map((line) => `  ${line}`);
+}
+
+/** Answers that have a latency: of 2xx. */
+function servedOf({ statuses }: ReplayDocument): number {
+  return Object.entries(statuses).reduce(
+    (sum, [status, answers]) => sum + (status.startsWith('2') ? answers : 0),
+    0,
+  );
+}
+
+/** Unlike the rate of the load, these are over the time to the last answer. */
+function throughputLines({ throughput, tokens: { answers }, completed }: ReplayDocument): string[] {
+  if (throughput === undefined) return [];
+  const { outputTokensPerSecond: tokens, goodput, spanS = null } = throughput;
+  const telling =
+    answers < completed ? ` (in ${numberText(answers)} of ${numberText(completed)} answers)` : '';
+  const parts = [
+    ...(tokens === null ? [] : [`${numberText(tokens)} output tokens/s${telling}`]),
+    ...(goodput === null ? [] : goodputParts(goodput)),
+  ];
+  if (parts.length === 0) return [];
+  const over = spanS === null ? '' : `Over ${formatMs(spanS * 1e3)}: `;
+  return folded(`${over}${parts.join('; ')}`, '  ', 2);
+}
+
+function goodputParts({ perSecond, good, of, limits, unknown }: Goodput): string[] {
+  const rest = unknown === 0 ? [] : [`${numberText(unknown)} not known`];
+  const parts = of === 0 ? rest : [`${shareText(good / of)} met ${limits}`, ...rest];
+  return parts.length === 0 ? [] : [`goodput ${numberText(perSecond)}/s: ${parts.join(', ')}`];
+}
+
+/** How true the load was, in one line. */
+function loadLines(document: ReplayDocument): string[] {
+  const { sent, planned, planCounted, refused, lagUs, fidelity, notes, reasons, closedLoop } = document;
+  const { ratePerSecond } = fidelity.sent;
+  const isOff = [...reasons, ...notes].some(({ code }) => code === 'arrivals_off_plan');
+  const { due } = arrivalStreams(fidelity);
+  // A closed loop sends without a plan, and a short run has too few windows.
+  const isJudged =
+    closedLoop === undefined &&
+    IDC_WINDOWS.some((each) => due.figures.idc[each] !== null && fidelity.sent.idc[each] !== null);
+  const parts = [
+    planCounted
+      ? `${numberText(sent)} of ${numberText(planned)} sent`
+      : `${numberText(sent)} sent of a plan that was cut short`,
+    ...(ratePerSecond === null ? [] : [`${numberText(ratePerSecond)}/s`]),
+    ...(lagUs.p99 === null ? [] : [`p99 ${formatMs(lagUs.p99 / 1e3)} late`]),
+    ...(refused === 0 ? [] : [`${numberText(refused)} refused by our caps`]),
+    ...(isOff ? ['bursts NOT as planned'] : isJudged ? ['bursts as planned'] : []),
+  ];
+  return folded(sent === 0 ? 'Load: nothing was sent' : `Load: ${parts.join(', ')}`, '  ', 1);
+}
+
+/** What else was found: first what could change the answer. */
+function noteLines({ notes }: ReplayDocument): ScreenLine[] {
+  const namesOf = (isDoubt: boolean) => [
+    ...new Set(notes.filter(({ severity }) => (severity === 'doubt') === isDoubt).map(shortTitle)),
+  ];
+  return [
+    ...nameLine('Doubts, which would forbid a PASS', namesOf(true)).map(
+      (each) => new TonedLine(each, 'warn'),
+    ),
+    ...nameLine('Notes', namesOf(false)),
+  ];
+}
+
+/** As many as one line holds, and how many more there are. */
+function nameLine(title: string, names: readonly string[]): string[] {
+  for (let shown = names.length; shown > 0; shown -= 1) {
+    const more = shown === names.length ? [] : [`${names.length - shown} more`];
+    const line = `  ${title}: ${[...names.slice(0, shown), ...more].join('; ')}`;
+    if (line.length <= SCREEN.columns || shown === 1) return folded(line, '  ', 1);
+  }
+  return [];
+}

@@ -1,0 +1,309 @@
+import { formatMs } from '../../core/units.ts';
+import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
+import { drawnSeries } from '../render/charts.ts';
+import type { ChartMark } from '../render/html.ts';
+import { shareText } from '../render/table.ts';
+import { holds } from '../verdict/evaluate.ts';
+import { monitorCharts, monitorId } from './monitors.ts';
+import {
+  asksForMore,
+  isPlainLatency,
+  type JudgedObjective,
+  percentOf,
+  shownLatency,
+  shownObjective,
+} from './objective-steps.ts';
+
+/** How times of a run are printed: counted from its start if the run does not say when it started. */
+export interface RunClock {
+  readonly startS: number;
+  readonly timeZone: string;
+  readonly x?: { readonly label: string; readonly marks: readonly never[] };
+}
+
+export function clockOf({ run }: ReportDocument, timeZone: string): RunClock {
+  if (run.startedAt !== null) return { startS: Date.parse(run.startedAt) / 1e3, timeZone };
+  return { startS: 0, timeZone, x: { label: 'seconds since the start of the run', marks: [] } };
+}
+
+/** A chart before it is drawn. */
+type Chart = Parameters<typeof drawnSeries>[0][number] & { readonly at: readonly number[] };
+
+const OBJECTIVE = 'objective-over-time';
+const LATENCY = 'latency-over-time';
+
+/**
+ * What happened over time. The first chart is of the objective that was violated, else of the first one; without an
+ * objective that has a course over time it is the latency.
+ */
+export function reportSeries(document: ReportDocument, clock: RunClock) {
+  const shown = shownObjective(document.slo);
+  const charts: readonly Chart[] = [
+    ...objectiveCharts(document, shown, clock),
+    latencyChart(document, clock),
+    ...loadCharts(document, shown, clock),
+  ].filter(({ isShown }) => isShown);
+  const wanted = shown?.threshold.series === undefined ? OBJECTIVE : monitorId(shown.threshold.series);
+  const found = charts.find(({ id }) => id === wanted) ?? charts.find(({ id }) => id === LATENCY);
+  const isOther = found?.id === LATENCY && !(shown && isPlainLatency(shown.threshold));
+  const isViolated = document.slo.some(({ ok }) => ok === false);
+  // What is violated has no chart, and the latency may have kept its limit.
+  const first = found && isOther && isViolated ? withoutLimit(found) : found;
+  const draw = (chart: Chart) => drawnSeries([chart], chart.at);
+  return {
+    first: first === undefined ? [] : draw({ ...first, tall: true }),
+    others: charts.filter((chart) => chart !== found).flatMap(draw),
+  };
+}
+
+function withoutLimit({ limit: _limit, ...chart }: Chart): Chart {
+  return chart;
+}
+
+/** A violated objective has its limit where a step is beyond it: a chart without such a step would show it as kept. */
+function limitOf(
+  { line, threshold }: JudgedObjective,
+  values: readonly (number | 'Infinity' | null)[],
+  scale = 1,
+): Pick<Chart, 'limit'> {
+  const isBeyond = values.some(
+    (value) => value !== null && !holds(value === 'Infinity' ? Number.POSITIVE_INFINITY : value, threshold),
+  );
+  if (line.ok === false && !isBeyond) return {};
+  return { limit: { label: `objective ${line.expression}`, at: line.limit * scale } };
+}
+
+const METRICS: Readonly<Record<string, { readonly title: string; readonly from: string }>> = {
+  latency: { title: 'Latency', from: 'latency from the intended send to the last byte' },
+  service: { title: 'Service latency', from: 'latency from the actual send to the last byte' },
+  ttft: { title: 'Time to first token', from: 'from the intended send to the first token' },
+  itl: { title: 'Time between tokens', from: 'gaps between neighbouring tokens' },
+  tpot: { title: 'Time per output token', from: 'time after the first token, over the tokens after it' },
+  errors: { title: 'Failed requests', from: 'share of the requests that were sent' },
+  rejected: { title: 'Requests answered with 429', from: 'share of the requests that were sent' },
+  goodput: { title: 'Requests that kept their limits', from: 'share of the requests that were due' },
+};
+
+/** The metric of an objective, its limit, and what was recorded of the same. */
+function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null, clock: RunClock): Chart[] {
+  const { objectiveSteps: steps } = document;
+  if (steps == null || shown === null) return [];
+  const { metric, unit, percent, median, values } = steps;
+  const { title = metric, from = metric } = METRICS[metric] ?? {};
+  const isTime = unit === 'ms';
+  const scale = isTime ? 1 : 100;
+  const name = isTime ? `${title} p${percent}${percent === 50 ? '' : ' and p50'}` : title;
+  const slice = shown.threshold.slice === null ? '' : ', of the requests that the objective names';
+  return [
+    {
+      ...course(document, { ...steps, main: values, median: percent === 50 ? null : median, scale }, clock),
+      id: OBJECTIVE,
+      title: `${name} over time`,
+      unit: isTime ? 'ms' : '%',
+      source: `${from}${slice}; by intended send, in steps of ${formatMs(steps.stepS * 1e3)}${isTime ? `; failed and refused requests count as never answered; a step with too few samples is left out` : ''}`,
+      lookFor: 'when the line crosses its limit, and what the charts below show at that time',
+      ...recordedBand(document, shown, percent),
+      ...limitOf(shown, values, scale),
+    },
+  ];
+}
+
+/** The latency of all requests: the percentile of its objective, its limit, and what was recorded. */
+function latencyChart(document: ReportDocument, clock: RunClock): Chart {
+  const { latencySteps: steps, slo, summary } = document;
+  const { percent, p50Ms, tailMs } = steps;
+  const objective = shownLatency(slo);
+  const asked = objective && percentOf(objective.threshold);
+  const faults = faultMarks(summary, clock.startS);
+  return {
+    ...course(document, { ...steps, main: tailMs, median: percent === 50 ? null : p50Ms, scale: 1 }, clock),
+    id: LATENCY,
+    title: `Latency p${percent}${percent === 50 ? '' : ' and p50'} over time`,
+    unit: 'ms',
+    source: `${timesOf(document)} by ${summary?.closedLoop === undefined ? 'intended send' : 'send'}, where failed and refused requests count as never answered, in steps of ${formatMs(steps.stepS * 1e3)}; a step with too few requests for a percentile is left out${asked !== null && asked !== percent ? `, and no step has enough for p${asked}` : ''}`,
+    lookFor: `p${percent} that comes near its limit, or rises and stays up${faults.length === 0 ? '' : '; grey: a dependency failed by plan'}`,
+    ...recordedBand(document, objective, percent),
+    ...(objective && limitOf(objective, tailMs)),
+  };
+}
+
+interface Course {
+  readonly stepS: number;
+  readonly percent: number | null;
+  readonly at: readonly number[];
+  readonly samples: readonly number[];
+  /** What the objective is on, and the median beside it; null for none. */
+  readonly main: readonly (number | 'Infinity' | null)[];
+  readonly median: readonly (number | 'Infinity' | null)[] | null;
+  /** From a value to what is drawn. */
+  readonly scale: number;
+}
+
+/** Lines, times and marks of a metric in steps. */
+function course(
+  { summary }: ReportDocument,
+  { stepS, percent, at, samples, main, median, scale }: Course,
+  { startS, ...zone }: RunClock,
+) {
+  const label = percent === null ? 'share' : `p${percent}`;
+  // Nothing is due while the last answers are awaited.
+  const until = samples.findLastIndex((count) => count > 0) + 1;
+  const drawn = (values: Course['main']) =>
+    values.slice(0, until).map((value) => (typeof value === 'number' ? value * scale : null));
+  // Around its point: the last step would have no width else.
+  const beyond = at.flatMap((second, step): ChartMark[] => {
+    const [from, to] = [startS + second - stepS / 2, startS + second + stepS / 2];
+    return main[step] === 'Infinity' ? [{ label: `${label}: never answered`, from, to, isBad: true }] : [];
+  });
+  return {
+    isShown: [...main, ...(median ?? [])].some((value) => value !== null),
+    at: at.slice(0, until).map((second) => startS + second),
+    lines: [
+      { label, values: drawn(main) },
+      ...(median === null ? [] : [{ label: 'p50', values: drawn(median) }]),
+    ],
+    marks: [...faultMarks(summary, startS), ...beyond],
+    ...zone,
+  };
+}
+
+/** What the recording has of the metric: from p50 to the percentile, or its share; of all requests, not of a slice. */
+function recordedBand(
+  document: ReportDocument,
+  objective: JudgedObjective | null,
+  percent: number | null,
+): Pick<Chart, 'band'> {
+  if (percent === null) {
+    const share = objective && recordedShare(document, objective);
+    if (!share) return {};
+    return { band: { label: `recorded: ${shareText(share)}`, from: 0, to: share * 100 } };
+  }
+  const [from, to] = [50, percent].map((each) => recordedMs(document, objective, each));
+  return from === undefined || to === undefined
+    ? {}
+    : { band: { label: `recorded p50 to p${percent}`, from, to } };
+}
+
+/** A percentile of the recording that belongs to an objective; undefined where it is unknown. */
+export function recordedMs(
+  { latencyMs, streams }: ReportDocument,
+  objective: JudgedObjective | null,
+  percent: number | null,
+): number | undefined {
+  const { metric, slice = null } = objective?.threshold ?? { metric: 'latency' };
+  const ladder =
+    slice !== null
+      ? null
+      : metric === 'ttft'
+        ? streams.recordedTtft
+        : metric === 'latency'
+          ? latencyMs.recorded
+          : null;
+  return ladder?.steps.find((step) => step.percent === percent && step.enough)?.ms ?? undefined;
+}
+
+const FIRST_SERVER_ERROR = 500;
+
+/** Null where it is unknown. */
+function recordedShare({ recording }: ReportDocument, { threshold }: JudgedObjective): number | null {
+  const { metric, slice } = threshold;
+  const { statuses, found } = recording;
+  if (slice !== null || statuses === null || statuses['none'] !== undefined) return null;
+  const isCounted = (status: number) =>
+    metric === 'errors' ? status >= FIRST_SERVER_ERROR : metric === 'rejected' && status === 429;
+  const counted = Object.entries(statuses).filter(([status]) => isCounted(Number(status)));
+  return counted.reduce((sum, [, times]) => sum + times, 0) / found;
+}
+
+export function timesOf({ summary }: ReportDocument): string {
+  return summary?.closedLoop === undefined ? 'scheduled latency' : 'service latency';
+}
+
+/** When dependencies failed by plan. */
+function faultMarks(summary: ReportDocument['summary'], startS: number): ChartMark[] {
+  const faults = summary?.faults?.faults ?? [];
+  return faults.map(({ name, fromS, toS }) => ({ label: name, from: startS + fromS, to: startS + toS }));
+}
+
+/** Load, requests in flight, what monitors saw, failures, our own lateness. */
+function loadCharts(
+  { overTime, run, summary, monitored = [] }: ReportDocument,
+  shown: JudgedObjective | null,
+  clock: RunClock,
+): Chart[] {
+  const { startS, ...zone } = clock;
+  const at = overTime.at.map((second) => startS + second);
+  const marks = faultMarks(summary, startS);
+  const marked = marks.length === 0 ? '' : `; grey: ${marks.map(({ label }) => label).join(', ')}`;
+  const steps = `in steps of ${formatMs(overTime.stepS * 1e3)}`;
+  const warmup = run.warmupS === 0 ? '' : `; the first ${formatMs(run.warmupS * 1e3)} are warm-up`;
+  const perSecond = (counts: readonly number[]) => counts.map((count) => count / overTime.stepS);
+  const charts = [
+    {
+      isShown: true,
+      id: 'load',
+      title: 'Offered, sent and completed over time',
+      unit: 'requests/s',
+      source: `offered by intended instant, sent by actual instant, completed by last byte, ${steps}; the last step may be shorter${warmup}`,
+      lookFor: 'completed below offered: the target is over its limit. Sent below offered: the replay is',
+      lines: [
+        { label: 'offered', values: perSecond(overTime.offered) },
+        { label: 'sent', values: perSecond(overTime.sent) },
+        { label: 'completed', values: perSecond(overTime.completed) },
+      ],
+    },
+    {
+      isShown: true,
+      id: 'in-flight',
+      title: 'Requests in flight over time',
+      unit: 'requests',
+      source: `requests that were sent and had not ended, the most at the end of a second, ${steps}`,
+      lookFor: 'a rise that does not end: a queue that grows as long as the load lasts',
+      lines: [{ label: 'in flight', values: overTime.inFlight }],
+    },
+    ...monitoredSeries(monitored, shown, steps),
+    {
+      isShown: [...overTime.failed, ...overTime.refused].some((count) => count > 0),
+      id: 'trouble',
+      title: 'Failed and refused over time',
+      unit: 'requests/s',
+      source: `failed by the instant it was noticed, refused by intended instant, ${steps}${marked}`,
+      lookFor: 'failures at peaks (capacity) or alone (faults); refused: by a cap of the replay',
+      lines: [
+        { label: 'failed', values: perSecond(overTime.failed) },
+        { label: 'refused', values: perSecond(overTime.refused) },
+      ],
+    },
+    {
+      isShown: overTime.lagMaxMs.some((value) => value !== null && value > 0),
+      id: 'lag',
+      title: 'Schedule lag over time',
+      unit: 'ms',
+      source: `the latest send of a step, actual minus intended, ${steps}`,
+      lookFor: 'peaks where latency has peaks: there the replay was late, not the target',
+      lines: [{ label: 'greatest lag', values: overTime.lagMaxMs }],
+    },
+  ];
+  return charts.map((chart) => ({ marks, at, ...chart, ...zone }));
+}
+
+/** What monitors saw, on the time axis of the latency. */
+function monitoredSeries(
+  monitored: readonly MonitoredLine[],
+  objective: JudgedObjective | null,
+  steps: string,
+) {
+  const threshold = objective?.threshold ?? null;
+  const textsOf = (name: string, lines: readonly MonitoredLine[]) => {
+    const isShown = threshold?.series === name;
+    const values = lines.flatMap((line) => line.values);
+    // That is of the growth over the run, and the chart of the rate.
+    const isOfGrowth = threshold?.aggregation.kind === 'count';
+    return {
+      source: `${[...new Set(lines.map(({ metric }) => metric))].join(', ')}; the ${isShown && asksForMore(threshold) ? 'least' : 'greatest'} of a step, ${steps}`,
+      lookFor: 'what reaches its limit when latency begins to rise. A gap: nothing is known there',
+      ...(isShown && objective && !isOfGrowth && limitOf(objective, values)),
+    };
+  };
+  return monitorCharts(monitored, textsOf, threshold);
+}

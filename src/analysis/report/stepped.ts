@@ -1,0 +1,128 @@
+import { Histogram } from '../../core/histogram.ts';
+import type { LatencySteps } from '../../documents/report.ts';
+import { sampleFloor } from '../stats/percentiles.ts';
+
+const NS_PER_S = 1e9;
+const NS_PER_MS = 1e6;
+/** How many steps are taken together, until they have the samples that they need. */
+const WIDTHS = [1, 2, 3, 5, 10, 15, 30, 60, 120] as const;
+/** Fewer points than this are no course over time. */
+const LEAST_POINTS = 4;
+/** Share of the steps with requests that must have enough of them. */
+const MOST_STEPS = 0.75;
+/** Tails in the order in which they are tried, below the one that was asked for. */
+const TAILS = [99.9, 99, 95, 90] as const;
+
+/** The fewest steps to take together so that most of them have so many samples, or none; undefined for no width. */
+export function widthFor(counts: readonly number[], floor: number): number | undefined {
+  return WIDTHS.find((width) => {
+    const samples = together(counts, width).map((part) => part.reduce((sum, count) => sum + count, 0));
+    const used = samples.filter((count) => count > 0).length;
+    const enough = samples.filter((count) => count >= floor).length;
+    return enough >= LEAST_POINTS && enough >= MOST_STEPS * used;
+  });
+}
+
+/** A list in parts of this length; the last may be shorter. */
+export function together<Item>(list: readonly Item[], width: number): (readonly Item[])[] {
+  return Array.from({ length: Math.ceil(list.length / width) }, (_, at) =>
+    list.slice(at * width, (at + 1) * width),
+  );
+}
+
+/** The step in which an instant lies; null outside of all. */
+export function stepAt(ns: number, stepS: number, steps: number): number | null {
+  const at = Math.floor(ns / NS_PER_S / stepS);
+  return at >= 0 && at < steps ? at : null;
+}
+
+/** Times of requests by the step in which they were due, and how many requests had no answer. */
+export class SteppedTimes {
+  readonly #stepS: number;
+  /** Undefined where no request of the step completed. */
+  readonly #histograms: (Histogram | undefined)[];
+  /** The same for requests that we left before their end. */
+  readonly #left: (Histogram | undefined)[];
+  readonly #unanswered: number[];
+
+  constructor(stepS: number, steps: number) {
+    this.#stepS = stepS;
+    this.#histograms = new Array<Histogram | undefined>(steps).fill(undefined);
+    this.#left = new Array<Histogram | undefined>(steps).fill(undefined);
+    this.#unanswered = new Array<number>(steps).fill(0);
+  }
+
+  /** @param intendedNs after the start of the run */
+  record(intendedNs: number, ns: number, times = 1): void {
+    this.#recordIn(this.#histograms, intendedNs, ns, times);
+  }
+
+  /** Takes the least that an answer would have taken. It is in no figure of the requests with an answer. */
+  recordLeft(intendedNs: number, ns: number): void {
+    this.#recordIn(this.#left, intendedNs, ns, 1);
+  }
+
+  /** It counts as slower than any other. */
+  addUnanswered(intendedNs: number): void {
+    const at = stepAt(intendedNs, this.#stepS, this.#histograms.length);
+    if (at !== null) this.#unanswered[at]! += 1;
+  }
+
+  /** Of the requests with an answer, those of each step. */
+  counts(): number[] {
+    return this.#histograms.map((step) => step?.count ?? 0);
+  }
+
+  /** A percentile of each step, of the requests with an answer; null for a step without any. */
+  answeredMs(percent: number): (number | null)[] {
+    return this.#histograms.map((step) => msOf(step?.percentile(percent) ?? null) as number | null);
+  }
+
+  /**
+   * Median and tail over steps that are wide enough.
+   * @param asked the percentile of the tail, if there are enough samples
+   * @param weight how many times one without an answer stands for
+   */
+  course(asked: number, weight = 1): LatencySteps {
+    const counts = this.counts().map(
+      (count, at) => count + (this.#left[at]?.count ?? 0) + Math.round(this.#unanswered[at]! * weight),
+    );
+    const tails = [asked, ...TAILS.filter((tail) => tail < asked)];
+    const found = tails
+      .map((percent) => ({ percent, width: widthFor(counts, sampleFloor(percent)) }))
+      .find(({ width }) => width !== undefined);
+    const { percent, width = 1 } = found ?? { percent: tails.at(-1)! };
+    const unanswered = together(this.#unanswered, width);
+    const left = together(this.#left, width);
+    const steps = together(this.#histograms, width).map((part, at) => {
+      const whole = new Histogram();
+      for (const step of [...part, ...left[at]!]) if (step !== undefined) whole.merge(step);
+      const infinite = Math.round(unanswered[at]!.reduce((sum, count) => sum + count, 0) * weight);
+      return { whole, infinite, count: whole.count + infinite };
+    });
+    const valuesOf = (each: number) =>
+      steps.map(({ whole, infinite, count }) =>
+        count < sampleFloor(each) ? null : msOf(whole.percentile(each, infinite)),
+      );
+    return {
+      stepS: this.#stepS * width,
+      percent,
+      at: steps.map((_, at) => at * this.#stepS * width),
+      samples: steps.map(({ count }) => count),
+      p50Ms: valuesOf(50),
+      tailMs: valuesOf(percent),
+    };
+  }
+
+  #recordIn(steps: (Histogram | undefined)[], intendedNs: number, ns: number, times: number): void {
+    const at = stepAt(intendedNs, this.#stepS, steps.length);
+    if (at === null) return;
+    steps[at] ??= new Histogram();
+    steps[at].record(ns, times);
+  }
+}
+
+function msOf(ns: number | null): number | 'Infinity' | null {
+  if (ns === Number.POSITIVE_INFINITY) return 'Infinity';
+  return ns === null ? null : ns / NS_PER_MS;
+}

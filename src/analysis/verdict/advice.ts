@@ -1,0 +1,221 @@
+import { countOf, formatMs, percent } from '../../core/units.ts';
+
+/** Requests that failed, and the commonest way: an error (`connect_refused`) or a status (`503`). */
+export interface Failures {
+  readonly failed: number;
+  readonly sent: number;
+  readonly commonest: string;
+  /** Whether any request of the run got an answer. */
+  readonly answered: boolean;
+  readonly scaling?: string | undefined;
+}
+
+/** What lowers a load that does not follow the recorded times. */
+const LESS_LOAD: Readonly<Record<string, string>> = {
+  rate: 'give a smaller --rate',
+  closed: 'give a smaller --concurrency',
+};
+
+/** @param scaling of the run: `rate`, `closed`, or one that follows the recorded times */
+export function lessLoad(scaling = ''): string {
+  return LESS_LOAD[scaling] ?? 'replay a smaller multiplier';
+}
+
+/** The run's length is its window's, or its own where it does not follow the recorded times. */
+export function longerRun(scaling?: string): string {
+  return followsRecordedTimes(scaling) ? 'a longer window' : 'a longer --duration';
+}
+
+/** Whether a run has a multiplier, and a window that can be longer, repeated, or divided among hosts. */
+export function followsRecordedTimes(scaling = ''): boolean {
+  return LESS_LOAD[scaling] === undefined;
+}
+
+const queueAdvice = (less: string) => `See the queue and the log of the target, or ${less}.`;
+
+/** Where requests get no answer: in words, and what to do, which may need the words for less load. */
+const FAILURES: Readonly<
+  Record<string, { readonly words: string; readonly advice: string | ((less: string) => string) }>
+> = {
+  connect_refused: {
+    words: 'connection refused',
+    advice: 'Check that the target runs and listens at --target, and did not restart meanwhile.',
+  },
+  connect_timeout: {
+    words: 'no connection in time',
+    advice: 'Check the network and the firewall to --target.',
+  },
+  connect_failed: { words: 'no connection', advice: 'Check the name, the route and the TLS of --target.' },
+  reset_on_reuse: {
+    words: 'connection reset',
+    advice: 'See why the target closes idle connections: its keep-alive time, or a proxy before it.',
+  },
+  reset: {
+    words: 'connection reset',
+    advice: 'See the log of the target, and of a proxy before it: a crash, an eviction, too little memory.',
+  },
+  closed_early: {
+    words: 'connection closed early',
+    advice: 'See the log of the target, and of a proxy before it: answers were cut off.',
+  },
+  first_byte_timeout: {
+    words: 'no answer in time',
+    advice: queueAdvice,
+  },
+  idle_timeout: {
+    words: 'an answer that fell silent',
+    advice: 'See the log of the target: it began answers and did not end them.',
+  },
+  total_timeout: {
+    words: 'no whole answer in time',
+    advice: queueAdvice,
+  },
+  protocol: {
+    words: 'an answer that is no HTTP/1.1',
+    advice: 'Check what listens at --target: a port of TLS, gRPC or another protocol.',
+  },
+  broken_stream: {
+    words: 'a broken stream',
+    advice: 'See the log of the target: it ended streams before their end mark.',
+  },
+};
+
+/** `connection refused`, `status 503`. */
+export function failureWords(code: string): string {
+  return FAILURES[code]?.words ?? (/^\d+$/.test(code) ? `status ${code}` : code);
+}
+
+export function failuresText({ failed, sent, commonest }: Failures): string {
+  if (failed === 0) return `none of ${countOf(sent, 'request')} was answered as recorded`;
+  const most = failed === 1 ? 'with' : 'most often with';
+  return `${failed} of ${countOf(sent, 'request')} failed, ${most} ${failureWords(commonest)}`;
+}
+
+/** A port that speaks another protocol ends plain requests so, and a server that crashes as well. */
+const OTHER_PROTOCOL: ReadonlySet<string> = new Set(['reset', 'closed_early']);
+
+/** @param shown flags by which `show` lists the requests that the objective is about */
+export function failureAdvice({ failed, commonest: code, scaling, answered }: Failures, shown = ''): string {
+  if (failed === 0) return statusAdvice(null);
+  if (!answered && OTHER_PROTOCOL.has(code))
+    return 'Check the port and the scheme (http or https) of --target. If both are right, see the log of the target.';
+  const status = /^\d+$/.test(code) ? `See why the target answers ${code}: its log, or ` : 'See them: ';
+  const advice = FAILURES[code]?.advice ?? `${status}reprise show RUN --failed${shown}.`;
+  return typeof advice === 'string' ? advice : advice(lessLoad(scaling));
+}
+
+/** What to change where the target answers other than 2xx. */
+const STATUS_ADVICE: Readonly<Record<string, string>> = {
+  '401': 'Give the replay credentials: --header "authorization: …" from the environment or a file.',
+  '403': 'Give the replay credentials that may use the target: --header "authorization: …".',
+  '404': 'Check that the target has these paths and models; --map-path changes a prefix.',
+  '413': 'Raise the limit on the size of a request at the target.',
+  '429': 'Lift the rate limit of the target that is meant for clients.',
+};
+
+export function statusAdvice(status: string | null): string {
+  const known = status === null ? undefined : STATUS_ADVICE[status];
+  return known ?? 'Compare the statuses with reprise inspect: the target must serve what production served.';
+}
+
+/**
+ * @param isTooFast a limit asks for a longer time, so that an answer without work is found
+ * @param shown flags by which `show` lists the requests that the objective is about
+ */
+export function timeAdvice(isTooFast: boolean, shown = ''): string {
+  return isTooFast
+    ? `The target is too fast: a cache, a stub or another model may answer. See some of its answers: reprise show RUN${shown}.`
+    : `See what was slow: reprise show RUN --slowest 20${shown}. Then give the target more capacity, or less load.`;
+}
+
+/** How a run that ends when it is sure was looked at. */
+export interface LooksTaken {
+  readonly looks: number;
+  readonly planned: number;
+  readonly confidence: number;
+  /** When a look ended the run; null for a run that was played to its end. */
+  readonly endedAtMs: number | null;
+  readonly plannedMs: number;
+}
+
+/** What the sending side was like where requests left late. */
+export interface SendingSide {
+  readonly busyShare: number | null;
+  readonly throttled: boolean | null;
+  readonly ratePerSecond: number | null;
+  readonly scaling?: string | undefined;
+}
+
+/** Above this share a sender has little time left, so that less load helps. */
+const BUSY = 0.5;
+
+/** A sender that had time was held up by something else, and less load would not help it. */
+export function latenessAdvice({ busyShare, throttled, ratePerSecond, scaling }: SendingSide): string {
+  if (throttled === true) return 'Raise or remove the CPU limit of what the replay runs in.';
+  if (busyShare !== null && busyShare <= BUSY) {
+    const rate = ratePerSecond === null ? '' : ` at ${Number(ratePerSecond.toPrecision(3))}/s`;
+    return `Give the replay idle cores of its own, or another host: its sender was only ${percent(busyShare)} busy${rate}, so something else held it up.`;
+  }
+  const divide = followsRecordedTimes(scaling) ? ', split the load with --shard' : '';
+  return `Raise --threads where there are idle cores${divide}, or ${lessLoad(scaling)}.`;
+}
+
+/** A closed loop has one sender. */
+export function busyAdvice(scaling?: string): string {
+  if (scaling === 'closed') return 'Give the generator a faster core, or a smaller --concurrency.';
+  const otherwise = followsRecordedTimes(scaling) ? 'split the load with --shard' : lessLoad(scaling);
+  return `Raise --threads where there are idle cores. Else ${otherwise}.`;
+}
+
+/** A cap of ours, and what it refused; a limit of null is unknown. */
+export interface RefusingCap {
+  readonly flag: string;
+  readonly limit: string | null;
+  readonly refused: number;
+}
+
+function capText({ flag, limit }: RefusingCap): string {
+  return limit === null ? flag : `${flag} ${limit}`;
+}
+
+export function refusedText(caps: readonly RefusingCap[]): string {
+  return caps.map((cap) => `${cap.refused} by ${capText(cap)}`).join(', ');
+}
+
+/** Without its full stop. @param caps what refused requests; empty where that is not known */
+export function raiseAdvice(caps: readonly RefusingCap[], scaling?: string): string {
+  const flags = caps.length === 0 ? 'the caps' : caps.map(({ flag }) => flag).join(' and ');
+  return `Raise ${flags}, or ${lessLoad(scaling)}`;
+}
+
+/** Percentiles that an objective is usually on, and the answers that each needs. */
+const PERCENTILES = [99.9, 99, 95, 90, 50] as const;
+
+/**
+ * How much longer a run must be for a percentile, and which one its answers are enough for.
+ * @param floorOf answers that a percentile needs
+ */
+export function longerAdvice(
+  {
+    samples,
+    floor,
+    spanMs,
+    scaling,
+  }: {
+    readonly samples: number;
+    readonly floor: number;
+    readonly spanMs: number;
+    readonly scaling?: string | undefined;
+  },
+  floorOf: (percent: number) => number,
+): string {
+  const lower = PERCENTILES.find((each) => floorOf(each) <= samples);
+  const otherwise = lower === undefined ? '' : `, or judge p(${lower}): ${samples} samples are enough`;
+  const isOfTimes = followsRecordedTimes(scaling);
+  if (samples === 0 || spanMs <= 0)
+    return `${isOfTimes ? 'Replay' : 'Give'} ${longerRun(scaling)}${otherwise}.`;
+  // Rounded up: a window that is too short by a little is too short.
+  const times = Math.max(1.1, Math.ceil((floor / samples) * 10) / 10);
+  const length = `${times.toFixed(1)} times as long (${formatMs(spanMs * times)} at this rate)`;
+  return `${isOfTimes ? 'Replay a window' : 'Give a --duration'} ${length}${otherwise}.`;
+}

@@ -1,0 +1,74 @@
+import { listed } from '../../core/text.ts';
+import { countOf, percent } from '../../core/units.ts';
+import { type Failures, failureAdvice, failureWords, statusAdvice } from './advice.ts';
+
+/** Requests, or streams, that the target answered in another way than the recording. */
+export type Incomparable =
+  | (TurnedAway & { readonly kind: 'turned_away' })
+  | { readonly kind: 'statuses'; readonly share: number }
+  | (Failures & { readonly kind: 'failures'; readonly recorded: number | null })
+  | { readonly kind: 'unserved'; readonly requests: number; readonly violated: readonly string[] }
+  | {
+      readonly kind: 'streams';
+      readonly turnedAway: number;
+      readonly whole: number;
+      readonly violated: readonly string[];
+    }
+  /** By route, each with both figures. */
+  | { readonly kind: 'answers'; readonly differences: readonly string[] };
+
+/** Shares of what was sent now, and of what was recorded; null where that is unknown. */
+export interface TurnedAway {
+  readonly share: number;
+  readonly recorded: number | null;
+  /** The commonest of those statuses. */
+  readonly status: string | null;
+}
+
+export function turnedAwayText({ share, recorded, status }: TurnedAway): string {
+  const most = status === null ? '' : `, most often with ${status}`;
+  return `the target turned away ${percent(share)} of the requests (no 2xx, below 500)${most}; in production ${shareOrUnknown(recorded)}`;
+}
+
+function shareOrUnknown(share: number | null): string {
+  return share === null ? 'unknown' : percent(share);
+}
+
+export function incomparableText(facts: Incomparable): string {
+  switch (facts.kind) {
+    case 'turned_away':
+      return turnedAwayText(facts);
+    case 'statuses':
+      return `${percent(facts.share)} of the answers have another status than the recorded ones`;
+    case 'failures':
+      return `${percent(facts.failed / facts.sent)} of the requests failed (5xx, or no answer), most often with ${failureWords(facts.commonest)}; in production ${shareOrUnknown(facts.recorded)}`;
+    case 'unserved':
+      return `the target turned away ${countOf(facts.requests, 'request')}, or answered whole instead of by a stream; only these violate ${facts.violated.join('; ')}`;
+    case 'streams': {
+      const ways = [
+        { requests: facts.turnedAway, how: 'turned away' },
+        { requests: facts.whole, how: 'answered whole' },
+      ].filter(({ requests }) => requests > 0);
+      const missing = ways.map(({ requests, how }) => `${how} ${countOf(requests, 'request')}`).join(' and ');
+      return `instead of a stream the target ${missing}; only these violate ${facts.violated.join('; ')}`;
+    }
+    case 'answers':
+      return listed(facts.differences);
+  }
+}
+
+export function incomparableAdvice(facts: Incomparable): string {
+  switch (facts.kind) {
+    case 'turned_away':
+      return statusAdvice(facts.status);
+    case 'statuses':
+      return statusAdvice(null);
+    case 'failures':
+      return `${failureAdvice(facts)} If so much may fail, say so: --slo 'errors: rate<0.1'.`;
+    case 'streams':
+    case 'unserved':
+      return 'See by which statuses and types: the target must serve what production served.';
+    case 'answers':
+      return 'Look at some answers of these routes: the target must do the work that production did. If the build answers otherwise on purpose, record it anew.';
+  }
+}

@@ -1,0 +1,55 @@
+/** A kind of test. Every key is an option of its command, as in a scenario file. */
+interface ScenarioPreset {
+  /** What the test answers. */
+  readonly asks: string;
+  /** Default: replay. */
+  readonly command?: string;
+  /** The part of the capture that is played, and for how long, unless the scenario names one. */
+  readonly window: Readonly<Record<string, unknown>>;
+  /** A setting that only the scenario can know, and must state. */
+  readonly needs?: string;
+  /** Holds beside the objectives of a scenario that bound no mismatch: without one, compared answers judge nothing. */
+  readonly mismatch?: string;
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** Without an objective there is no verdict: this one holds until a scenario states its own. */
+const SLO = ['errors: rate<0.01'];
+
+/** The kinds of test that teams run before a launch. */
+export const SCENARIO_PRESETS = {
+  sustained: {
+    asks: 'Does the target carry the busiest half hour, for as long as it lasted?',
+    window: { peak: '30m', duration: '30m' },
+    settings: { warmup: '1m', slo: SLO },
+  },
+  spike: {
+    asks: 'Does the target survive a minute of four times the load, and recover?',
+    window: { peak: '15m' },
+    settings: { stages: '5m@1x,1m@4x,5m@1x', duration: '11m', slo: SLO },
+  },
+  soak: {
+    asks: 'Does anything grow, leak or slow down over a working day?',
+    window: {},
+    settings: { duration: '8h', slo: SLO },
+  },
+  'dependency-outage': {
+    asks: 'What do users see while a dependency fails, and how soon is it over?',
+    window: { peak: '10m', duration: '10m' },
+    needs: 'faults',
+    settings: { slo: SLO },
+  },
+  capacity: {
+    asks: 'How many times the recorded traffic does the target carry, and what gives first?',
+    command: 'capacity',
+    window: { peak: '10m' },
+    settings: { budget: '30m', slo: SLO },
+  },
+  'release-gate': {
+    asks: 'Does the new build answer as well as recorded, at the load that production had?',
+    window: { peak: '10m', duration: '10m' },
+    mismatch: 'mismatch: rate<0.01',
+    settings: { 'compare-at-1x': true, 'compare-responses': 'shape', slo: SLO },
+  },
+} as const satisfies Readonly<Record<string, ScenarioPreset>>;
+export type PresetName = keyof typeof SCENARIO_PRESETS;

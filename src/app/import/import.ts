@@ -1,0 +1,384 @@
+import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { createServer, type IncomingMessage } from 'node:http';
+import { hostname } from 'node:os';
+import { basename } from 'node:path';
+import type { Clock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
+import { KeyedHash } from '../../core/keyed-hash.ts';
+import { LIMITS } from '../../core/limits.ts';
+import {
+  type Asked,
+  askedFor,
+  choice,
+  type OptionShape,
+  type ResolvedOptions,
+  resolveOptions,
+  text,
+} from '../../core/options.ts';
+import { TextCounts } from '../../core/text.ts';
+import { ARRIVAL_OPTIONS, openArrivals, resolveArrivalReading } from '../../formats/arrival-trace.ts';
+import { openGor } from '../../formats/gor.ts';
+import { openHar } from '../../formats/har.ts';
+import {
+  type ArrivalTally,
+  IMPORT_BODIES,
+  type ImportSource,
+  type OpenImport,
+  type PayloadFacts,
+} from '../../formats/import-source.ts';
+import { InputProblem, type TextLine } from '../../formats/input.ts';
+import { type EventSource, KSERVE_OPTIONS, openKserve, parseEvent } from '../../formats/kserve.ts';
+import { MOONCAKE_OPTIONS, openMooncake } from '../../formats/mooncake.ts';
+import { OTLP_OPTIONS, openOtlp } from '../../formats/otlp.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
+import { listenOn } from '../../proxy/net/listen.ts';
+import { Redaction } from '../../redaction/head-redaction.ts';
+import { loadHashKey } from '../../storage/capture/keys.ts';
+import { type CaptureOrigin, noteOrigin } from '../../storage/capture/schema.ts';
+import { sealSegment } from '../../storage/capture/sealing.ts';
+import { CaptureWriter, type CommitResult } from '../../storage/capture/writer.ts';
+import { encryptionKeyOf, encryptionKeyOption } from '../open-capture.ts';
+import { StagedDirectory } from '../staged-output.ts';
+
+const COMMON_OPTIONS = {
+  out: text('-o, --out <directory>', 'directory of the new capture; must be empty or not exist', {
+    required: true,
+  }),
+  hashKeyFile: text('--hash-key-file <file>', 'key for the hashes, one for a fleet (default: a new key)'),
+  encryptionKeyFile: encryptionKeyOption('file with the key to encrypt payloads with'),
+};
+
+/** Of files that hold exchanges: whether answers are kept too. */
+const EXCHANGES_OPTIONS = {
+  ...COMMON_OPTIONS,
+  bodies: choice('--bodies <which>', 'which bodies to store', IMPORT_BODIES, {
+    default: 'requests',
+  }),
+};
+type ImportRequest = ResolvedOptions<typeof EXCHANGES_OPTIONS>;
+
+/** The options of each format that can be imported. */
+export const IMPORT_OPTIONS = {
+  arrivals: { ...COMMON_OPTIONS, ...ARRIVAL_OPTIONS },
+  har: EXCHANGES_OPTIONS,
+  gor: EXCHANGES_OPTIONS,
+  mooncake: { ...COMMON_OPTIONS, ...MOONCAKE_OPTIONS },
+  kserve: { ...EXCHANGES_OPTIONS, ...KSERVE_OPTIONS },
+  otlp: { ...COMMON_OPTIONS, ...OTLP_OPTIONS },
+};
+export type ImportFormat = keyof typeof IMPORT_OPTIONS;
+
+interface ImportDeps {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Called some hundred times a second at most. */
+  readonly onProgress?: (tally: ArrivalTally) => void;
+  /** Called with the address at which events are taken. */
+  readonly onListening?: (address: string) => void;
+}
+
+export interface ImportResult extends ArrivalTally {
+  readonly capture: string;
+  readonly segments: number;
+  /** Bytes of the sealed segments. */
+  readonly diskBytes: number;
+  /** What the format never contains. */
+  readonly missing: readonly string[];
+  /** What single exchanges lack, by text. */
+  readonly lacking: Readonly<Record<string, number>>;
+  /** The requests that arrivals were paired with; null without any. */
+  readonly payloads: PayloadFacts | null;
+}
+
+/**
+ * Builds a capture from files of another tool, whole or not at all.
+ * @param files one; none where the format takes events over HTTP, several only of `otlp`
+ * @throws AppError for bad options, input or output, the signal's reason when it aborts; nothing is left behind then
+ */
+export async function importTraffic(
+  format: ImportFormat,
+  files: readonly string[],
+  asked: Asked<OptionShape>,
+  deps: ImportDeps,
+): Promise<ImportResult> {
+  const request = resolveOptions(EXCHANGES_OPTIONS, askedFor(EXCHANGES_OPTIONS, asked));
+  const open =
+    format === 'kserve' ? kserveOpener(files[0] ?? null, asked, deps) : openerOf(format, files, asked);
+  const staged = new StagedDirectory(request.out, 'importing');
+  try {
+    const result = await fill(
+      staged.path,
+      files.map((file) => basename(file)).join(', ') || 'events',
+      request,
+      open,
+      deps,
+    );
+    staged.publish();
+    return result;
+  } catch (thrown) {
+    staged.discard();
+    throw thrown;
+  }
+}
+
+function openerOf(
+  format: Exclude<ImportFormat, 'kserve'>,
+  files: readonly string[],
+  asked: Asked<OptionShape>,
+): OpenImport {
+  const [file = ''] = files;
+  switch (format) {
+    case 'arrivals':
+      return openArrivals(file, resolveArrivalReading(askedFor(ARRIVAL_OPTIONS, asked)));
+    case 'mooncake':
+      return openMooncake(file, resolveOptions(MOONCAKE_OPTIONS, askedFor(MOONCAKE_OPTIONS, asked)));
+    case 'har':
+      return openHar(file);
+    case 'gor':
+      return openGor(file);
+    case 'otlp':
+      return openOtlp(files, resolveOptions(OTLP_OPTIONS, askedFor(OTLP_OPTIONS, asked)));
+  }
+}
+
+/** @throws AppError OPTION_INVALID */
+function kserveOpener(
+  file: string | null,
+  asked: Asked<OptionShape>,
+  { onListening }: ImportDeps,
+): OpenImport {
+  const { requestPath, listen, listenFor } = resolveOptions(KSERVE_OPTIONS, askedFor(KSERVE_OPTIONS, asked));
+  checkOneSource(file, listen);
+  if (listen === null) return openKserve(file ?? '', requestPath, null);
+  const endpoint = parseEndpoint(listen, '--listen', { anyPort: true });
+  return openKserve(listen, requestPath, new EventSink({ endpoint, durationMs: listenFor, onListening }));
+}
+
+async function fill(
+  directory: string,
+  file: string,
+  request: ImportRequest,
+  open: OpenImport,
+  deps: ImportDeps,
+): Promise<ImportResult> {
+  const encryption = encryptionKeyOf(request);
+  const hash = new KeyedHash(loadHashKey(directory, request.hashKeyFile, encryption));
+  const redaction = new Redaction();
+  const source = await open({ hash, redaction, bodies: request.bodies }, deps.signal);
+  const finished: string[] = [];
+  const writer = new CaptureWriter(
+    {
+      directory,
+      recorder: { id: randomBytes(4).toString('hex'), host: hostname(), startedUs: deps.clock.epochUs() },
+      origin: originOf(file, source),
+      policy: { bodies: request.bodies, redaction: redaction.additions },
+      hashKeyFingerprint: hash.fingerprint(),
+      encryption,
+      fleetSize: null,
+      account: null,
+      maxDiskBytes: Number.MAX_SAFE_INTEGER,
+      retainMs: null,
+      segmentBy: 'arrival',
+      durability: 'seal',
+      onFinished: (file) => finished.push(file),
+    },
+    deps.clock,
+  );
+  try {
+    for await (const exchanges of source.batches(deps.signal)) {
+      for (const exchange of exchanges) {
+        writer.append(exchange);
+        if (writer.due(deps.clock.nowNs())) insistOn(writer.commit(), request.out);
+      }
+      deps.onProgress?.(source.tally);
+    }
+  } catch (thrown) {
+    writer.close();
+    throw thrown;
+  }
+  insistOn(writer.close(), request.out);
+  let [exchanges, diskBytes] = [0, 0];
+  for (const segment of finished) {
+    // What single exchanges lack is known only now.
+    if (Object.keys(source.lacking).length > 0) noteOrigin(segment, originOf(file, source));
+    exchanges += sealSegment(segment, deps.clock).exchanges;
+    diskBytes += statSync(segment).size;
+  }
+  const { tally } = source;
+  if (exchanges !== tally.rows) {
+    throw new AppError('INTERNAL', `${tally.rows} rows were read, ${exchanges} exchanges were kept`);
+  }
+  const { missing, payloads = null } = source.parts;
+  return {
+    ...tally,
+    ...{ capture: request.out, segments: finished.length, diskBytes },
+    ...{ missing, lacking: source.lacking, payloads },
+  };
+}
+
+/** What somebody who opens the capture later must know of where its parts come from. */
+function originOf(file: string, { parts, lacking }: ImportSource): CaptureOrigin {
+  const { requests, details, missing } = parts;
+  return {
+    kind: 'imported',
+    file,
+    paired: requests,
+    details: { ...details, missing, ...(Object.keys(lacking).length === 0 ? {} : { lacking }) },
+  };
+}
+
+/** A recorder goes on without what it could not write; an import is whole or nothing. */
+function insistOn(result: CommitResult, out: string): void {
+  if (result.lost.length === 0) return;
+  throw new AppError('OUTPUT_UNWRITABLE', `${out} cannot be written: ${result.error ?? result.reason}`, {
+    hint: 'Nothing was kept. Free some space or choose another disk, then import again.',
+  });
+}
+
+/** Bytes of all events that are being received or wait to be read. */
+const MOST_HELD_BYTES = 64 * 1024 * 1024;
+const MOST_EVENT_BYTES = 16 * 1024 * 1024;
+
+const NO_ROOM = 'an event that came faster than it could be written: refused';
+const TOO_LONG = `an event of more than ${MOST_EVENT_BYTES} bytes: refused`;
+const UNREADABLE = 'an event that cannot be read: refused';
+
+interface EventSinkOptions {
+  readonly endpoint: Endpoint;
+  readonly durationMs: number;
+  readonly onListening?: ((address: string) => void) | undefined;
+}
+
+/**
+ * Takes CloudEvents over HTTP for a while, in binary mode (attributes in `ce-` headers) or structured mode (one JSON
+ * object). A sender is answered at once. It is refused with 503 where events come faster than they are written, with 413
+ * where its event is too long, and with 400 where it is no event.
+ * @see https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md
+ */
+export class EventSink implements EventSource {
+  readonly #options: EventSinkOptions;
+  readonly refused = new TextCounts();
+  #lines: TextLine[] = [];
+  #heldBytes = 0;
+  #events = 0;
+  #wake = (): void => undefined;
+
+  constructor(options: EventSinkOptions) {
+    this.#options = options;
+  }
+
+  /** @throws AppError LISTEN_FAILED; the signal's reason when it aborts */
+  async *lines(signal: AbortSignal): AsyncGenerator<readonly TextLine[]> {
+    const { endpoint, durationMs, onListening } = this.#options;
+    const server = createServer(
+      { requestTimeout: 30_000, headersTimeout: 5_000 },
+      async (request, response) => {
+        const status = await this.#take(request).catch(() => 400);
+        if (!request.complete) response.setHeader('Connection', 'close');
+        response.writeHead(status).end();
+      },
+    );
+    server.maxConnections = LIMITS.probeConnections;
+    const listening = await listenOn(server, endpoint);
+    const ended = AbortSignal.any([signal, AbortSignal.timeout(durationMs)]);
+    ended.addEventListener('abort', () => this.#wake(), { once: true });
+    try {
+      onListening?.(formatEndpoint(listening.endpoint));
+      while (!ended.aborted || this.#lines.length > 0) {
+        signal.throwIfAborted();
+        const lines = this.#lines;
+        this.#lines = [];
+        if (lines.length > 0) yield lines;
+        else await this.#next(ended);
+        for (const { bytes } of lines) this.#heldBytes -= bytes.length;
+      }
+      signal.throwIfAborted();
+    } finally {
+      listening.remove();
+      server.close();
+      server.closeAllConnections();
+    }
+  }
+
+  async #next(ended: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      if (ended.aborted || this.#lines.length > 0) resolve();
+    });
+  }
+
+  /** @returns the status of the answer */
+  async #take(request: IncomingMessage): Promise<number> {
+    // A page must not reach a port of this machine.
+    if (request.headers.origin !== undefined) return 403;
+    if (request.method !== 'POST') return 405;
+    let received = 0;
+    try {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        received += chunk.length;
+        this.#heldBytes += chunk.length;
+        if (received > MOST_EVENT_BYTES) return this.#refuse(413, TOO_LONG);
+        if (this.#heldBytes > MOST_HELD_BYTES) return this.#refuse(503, NO_ROOM);
+        chunks.push(chunk);
+      }
+      const bytes = eventOf(request, Buffer.concat(chunks));
+      if (bytes === null) return 415;
+      if (this.#heldBytes - received + bytes.length > MOST_HELD_BYTES) return this.#refuse(503, NO_ROOM);
+      const line = { number: this.#events + 1, bytes };
+      if (!isEvent(line)) return this.#refuse(400, UNREADABLE);
+      this.#events += 1;
+      this.#lines.push(line);
+      this.#heldBytes += bytes.length;
+      this.#wake();
+      return 200;
+    } finally {
+      this.#heldBytes -= received;
+    }
+  }
+
+  #refuse(status: number, reason: string): number {
+    this.refused.count(reason);
+    return status;
+  }
+}
+
+function isEvent(line: TextLine): boolean {
+  try {
+    parseEvent(line);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof InputProblem) return false;
+    throw thrown;
+  }
+}
+
+/** An event in structured form; null if the message is none. */
+function eventOf({ headers }: IncomingMessage, body: Buffer): Buffer | null {
+  if (/^application\/cloudevents\+json\b/i.test(headers['content-type'] ?? '')) return body;
+  if (headers['ce-id'] === undefined || headers['ce-type'] === undefined) return null;
+  const attributes = Object.entries(headers).flatMap(([name, value]) =>
+    name.startsWith('ce-') ? [[name.slice(3), String(value)]] : [],
+  );
+  const type = headers['content-type'];
+  return Buffer.from(
+    JSON.stringify({
+      ...Object.fromEntries(attributes),
+      ...(type === undefined ? {} : { datacontenttype: type }),
+      data_base64: body.toString('base64'),
+    }),
+  );
+}
+
+/** @throws AppError OPTION_INVALID unless events come from one place */
+function checkOneSource(file: string | null, listen: string | null): void {
+  if ((file === null) !== (listen === null)) return;
+  throw new AppError(
+    'OPTION_INVALID',
+    file === null ? 'no file and no --listen' : 'both a file and --listen',
+    {
+      hint: 'Pass a file of events, or --listen 127.0.0.1:PORT to take them over HTTP.',
+    },
+  );
+}

@@ -1,0 +1,116 @@
+import { absentView, livePage, livePolicy } from '../../analysis/live/page.ts';
+import { RECORDER_TITLE, RecorderWatch } from '../../analysis/live/recorder.ts';
+import { RunWatch } from '../../analysis/live/run.ts';
+import type { PageAssets } from '../../analysis/render/html.ts';
+import type { Threshold } from '../../analysis/verdict/slo.ts';
+import type { RecorderStatus } from '../../core/accounting.ts';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import type { CapacityStep } from '../../documents/capacity.ts';
+import type { ReplayEvent } from '../../documents/events.ts';
+import { livePageAssets, pageAssets } from '../package.ts';
+import type { Shown } from './server.ts';
+
+/** The page of a run while it lasts, made of its events alone, and at the same address what comes after it. */
+export class RunPage {
+  readonly #watch: RunWatch;
+  readonly #assets = livePageAssets();
+  /** Made once for all readers, until the next event. */
+  #shown: Shown | null = null;
+  #isReplaced = false;
+
+  /** @param title such as `Replay` */
+  constructor(title: string, thresholds: readonly Threshold[]) {
+    this.#watch = new RunWatch(title, thresholds);
+  }
+
+  readonly pages = { '/': () => (this.#shown ??= this.#live()) };
+
+  add(event: ReplayEvent): void {
+    this.#change(() => this.#watch.add(event));
+  }
+
+  addStep(step: CapacityStep): void {
+    this.#change(() => this.#watch.addStep(step));
+  }
+
+  /** The run is over. @param why what is awaited now */
+  end(why: string): void {
+    this.#change(() => this.#watch.end(why));
+  }
+
+  /** Another page takes the place of the live one. */
+  replace(make: (assets: PageAssets) => string): void {
+    const assets = pageAssets();
+    this.#shown = { status: 200, type: 'text/html', policy: livePolicy(assets), body: make(assets) };
+    this.#isReplaced = true;
+  }
+
+  #change(change: () => void): void {
+    change();
+    if (!this.#isReplaced) this.#shown = null;
+  }
+
+  #live(): Shown {
+    const body = livePage(this.#watch.view(), this.#assets);
+    return { status: 200, type: 'text/html', policy: livePolicy(this.#assets), body };
+  }
+}
+
+const ASK_MS = 1_000;
+
+/** Asks a recorder each second how it fares, and shows that as a page and as JSON. The recorder may come and go. */
+export class RecorderPage {
+  readonly #ask: () => Promise<RecorderStatus>;
+  readonly #assets = livePageAssets();
+  readonly #watch = new RecorderWatch();
+  #latest: RecorderStatus | null = null;
+  /** Why there is no latest status. */
+  #absent: { readonly error: string; readonly hint: string | null } = { error: 'not asked yet', hint: null };
+  #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
+
+  /** @param ask asks the recorder how it fares; what it throws is shown */
+  constructor(ask: () => Promise<RecorderStatus>) {
+    this.#ask = ask;
+  }
+
+  readonly pages = { '/': () => this.#page(), '/status.json': () => this.#document() };
+
+  /** Asks for the first time. */
+  async start(): Promise<void> {
+    await this.#look();
+  }
+
+  stop(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #look(): Promise<void> {
+    try {
+      this.#latest = await this.#ask();
+      this.#watch.add(this.#latest);
+    } catch (error) {
+      this.#latest = null;
+      this.#absent = { error: reasonOf(error), hint: error instanceof AppError ? error.hint : null };
+    }
+    if (!this.#isOver) this.#timer = setTimeout(() => void this.#look(), ASK_MS);
+  }
+
+  #page(): Shown {
+    const { error, hint } = this.#absent;
+    const view = this.#latest === null ? null : this.#watch.view();
+    const why = hint === null ? error : `${error}. ${hint}`;
+    return {
+      status: view === null ? 503 : 200,
+      type: 'text/html',
+      policy: livePolicy(this.#assets),
+      body: livePage(view ?? absentView(RECORDER_TITLE, why), this.#assets),
+    };
+  }
+
+  #document(): Shown {
+    const body = JSON.stringify(this.#latest ?? this.#absent);
+    return { status: this.#latest === null ? 503 : 200, type: 'application/json', body };
+  }
+}

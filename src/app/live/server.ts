@@ -1,0 +1,110 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { isIP } from 'node:net';
+import { AppError, reasonOf } from '../../core/errors.ts';
+import { type Endpoint, formatEndpoint, isLoopback } from '../../proxy/net/endpoint.ts';
+import { placeOf } from '../../proxy/net/listen.ts';
+
+/** Longer than any browser's head, and far less than a head could be. */
+const HEADERS_MS = 5_000;
+const CONNECTIONS = 64;
+const OTHER_NAME =
+  'This page answers no host name. Open it by its IP address, or forward its port to 127.0.0.1.\n';
+const NOTHING = "default-src 'none'";
+
+/** What one path shows at the moment. `policy` is a Content-Security-Policy. */
+export interface Shown {
+  readonly status: 200 | 503;
+  readonly type: 'text/html' | 'application/json';
+  readonly policy?: string;
+  readonly body: string;
+}
+
+/**
+ * Serves pages that are for reading, each asked for when it is shown. A page of another site cannot read them through
+ * the reader's browser (DNS rebinding): only an IP address or localhost is answered as the host. Bounded in clients.
+ */
+export class LiveServer {
+  readonly #pages: Readonly<Record<string, () => Shown>>;
+  readonly #server: Server;
+
+  /** @param pages by their path, `/` among them */
+  constructor(pages: Readonly<Record<string, () => Shown>>) {
+    this.#pages = pages;
+    this.#server = createServer(
+      { headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS },
+      (request, response) => this.#answer(request, response),
+    );
+    this.#server.maxConnections = CONNECTIONS;
+  }
+
+  /**
+   * @returns the URL of `/`, and a warning where others than this machine can reach it
+   * @throws AppError LISTEN_FAILED
+   */
+  listen(endpoint: Endpoint): Promise<{ readonly url: string; readonly warning: string | null }> {
+    if (endpoint.kind !== 'tcp') throw notServable(endpoint, 'a browser cannot open a unix socket');
+    return new Promise((resolve, reject) => {
+      // For good: a later error, as of too many open files, costs a reader a connection, and the run nothing.
+      this.#server.on('error', (error) => reject(notServable(endpoint, reasonOf(error))));
+      this.#server.listen(placeOf(endpoint), () => {
+        const bound = this.#server.address();
+        const port = bound !== null && typeof bound === 'object' ? bound.port : endpoint.port;
+        const url = `http://${formatEndpoint({ ...endpoint, port })}/`;
+        const warning = `WARNING: everybody who reaches ${url} can read this page; use 127.0.0.1 to keep it on this machine`;
+        resolve({ url, warning: isLoopback(endpoint.host) ? null : warning });
+      });
+    });
+  }
+
+  close(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const page = Object.hasOwn(this.#pages, request.url ?? '') ? this.#pages[request.url ?? ''] : undefined;
+    if (!isOwnName(request.headers.host)) {
+      send(response, 421, 'text/plain', OTHER_NAME);
+    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
+      send(response, 405, 'text/plain', 'This page is for reading.\n');
+    } else if (page === undefined) {
+      send(response, 404, 'text/plain', `There is ${Object.keys(this.#pages).join(' and ')}.\n`);
+    } else {
+      answerWith(response, page);
+    }
+  }
+}
+
+/** What cannot be drawn ends no run. */
+function answerWith(response: ServerResponse, page: () => Shown): void {
+  try {
+    const { status, type, policy, body } = page();
+    send(response, status, type, body, policy);
+  } catch (error) {
+    send(response, 500, 'text/plain', `This page cannot be drawn: ${reasonOf(error)}\n`);
+  }
+}
+
+function send(response: ServerResponse, status: number, type: string, body: string, policy = NOTHING): void {
+  response.writeHead(status, {
+    'content-type': `${type}; charset=utf-8`,
+    'content-security-policy': policy,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-resource-policy': 'same-origin',
+  });
+  response.end(body);
+}
+
+/** An IP address or localhost: a foreign name that resolves to us is not ours. */
+function isOwnName(host: string | undefined): boolean {
+  const name = (host ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+  return name === 'localhost' || isIP(name) !== 0;
+}
+
+function notServable(endpoint: Endpoint, reason: string): AppError {
+  return new AppError('LISTEN_FAILED', `--serve ${formatEndpoint(endpoint)}: ${reason}`, {
+    hint: 'Give a free address of this host, such as 127.0.0.1:9465.',
+  });
+}

@@ -1,0 +1,426 @@
+import { existsSync } from 'node:fs';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { join } from 'node:path';
+import { setImmediate as breathe } from 'node:timers/promises';
+import { z } from 'zod';
+import { type Clock, systemClock } from '../../core/clock.ts';
+import { AppError, Problems, reasonOf } from '../../core/errors.ts';
+import type { ExchangeRow } from '../../core/exchange.ts';
+import { Histogram } from '../../core/histogram.ts';
+import { KeyedHash, type RunningHash } from '../../core/keyed-hash.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { type Asked, choice, readOptions, text, value } from '../../core/options.ts';
+import type { CaptureSource, Logger } from '../../core/ports.ts';
+import { parseCount, parseInstantUs, parseMultiplier } from '../../core/units.ts';
+import { AssemblyBudget } from '../../http1/budget.ts';
+import { FACT_BYTES } from '../../inference/features.ts';
+import { NoticeLimit } from '../../proxy/data-plane.ts';
+import { type Endpoint, formatEndpoint, parseEndpoint } from '../../proxy/net/endpoint.ts';
+import { listenOn } from '../../proxy/net/listen.ts';
+import { TlsFiles } from '../../proxy/net/tls-files.ts';
+import { Redaction } from '../../redaction/head-redaction.ts';
+import { HASH_KEY_FILE, resolveCaptureDirectory } from '../../storage/capture/directory.ts';
+import { latestMetas, readHashKey } from '../../storage/capture/keys.ts';
+import { encryptionKeyOf, encryptionKeyOption, openForReplay } from '../open-capture.ts';
+import {
+  AnswerIndex,
+  type AskedRequest,
+  bodyDigest,
+  type FoundAnswer,
+  type Unanswerable,
+} from './answer-index.ts';
+import { PlayedAnswer, type RecordedAnswer, recordedAnswer } from './played-answer.ts';
+
+/** Says how an answer was found: `exact` or `nearest`. */
+const HOW_HEADER = 'x-reprise-mock';
+/** The recorded exchange that an answer is from, as `segment:id`. */
+const EXCHANGE_HEADER = 'x-reprise-exchange';
+/** Longer than clients keep idle connections, so that none is closed while it is used. */
+const KEEP_ALIVE_MS = 65_000;
+const UNREADABLE_NOTICE_MS = 10_000;
+
+/** What a mock did. */
+export interface MockCounts {
+  requests: number;
+  /** Answered with an answer to an equal request, and to a similar one. */
+  exact: number;
+  nearest: number;
+  /** Answered 404: nothing like it was recorded. */
+  unknown: number;
+  /** Of the answers, those that broke off as their recorded ones did. */
+  broken: number;
+  /** Of the answers, those whose parts are not cut as recorded to the byte. */
+  estimatedCuts: number;
+  /** Answered 503, because a limit was reached. */
+  busy: number;
+  /** Answered 502, because the recorded answer could not be read or sent. */
+  unreadable: number;
+  /** Requests and answers that the client did not wait for. */
+  clientsLeft: number;
+  /** Connections that were not accepted. */
+  refusedConnections: number;
+}
+
+interface MockDeps {
+  readonly source: CaptureSource;
+  readonly index: AnswerIndex;
+  /** Null if the key of the capture's hashes is not known. */
+  readonly hash: KeyedHash | null;
+  readonly nearest: boolean;
+  readonly speed: number;
+  readonly maxConnections: number;
+  readonly tls: TlsFiles | null;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Answers requests from a capture. Answers are read from disk one by one, and what is held of them is bounded. */
+export class MockServer {
+  readonly server: Server;
+  readonly counts: MockCounts = {
+    ...{ requests: 0, exact: 0, nearest: 0, unknown: 0, broken: 0, estimatedCuts: 0 },
+    ...{ busy: 0, unreadable: 0, clientsLeft: 0, refusedConnections: 0 },
+  };
+  readonly lateUs = new Histogram();
+  readonly #deps: MockDeps;
+  readonly #held = new AssemblyBudget(LIMITS.mockHeldBytes);
+  readonly #notice: NoticeLimit;
+  #inFlight = 0;
+  #stopping = false;
+
+  constructor(deps: MockDeps) {
+    this.#deps = deps;
+    this.#notice = new NoticeLimit(deps.clock, UNREADABLE_NOTICE_MS);
+    const listener: RequestListener = (request, response) => this.#take(request, response);
+    const options = { keepAliveTimeout: KEEP_ALIVE_MS };
+    const { tls } = deps;
+    if (tls === null) this.server = createServer(options, listener);
+    else {
+      const server = createTlsServer({ ...options, ...tls.contents }, listener);
+      tls.onReplaced.push(() => server.setSecureContext(tls.contents));
+      this.server = server;
+    }
+    this.server.maxConnections = deps.maxConnections;
+    this.server.on('drop', () => {
+      this.counts.refusedConnections += 1;
+    });
+  }
+
+  /** Closes all connections, those with an answer on its way too. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await new Promise((resolve) => {
+      this.server.close(resolve);
+      this.server.closeAllConnections();
+    });
+  }
+
+  #take(request: IncomingMessage, response: ServerResponse): void {
+    this.counts.requests += 1;
+    this.#inFlight += 1;
+    const asked = new AskedBody(this.#deps.hash, this.#held);
+    let played: PlayedAnswer | null = null;
+    response.on('close', () => {
+      this.#inFlight -= 1;
+      asked.release();
+      this.#held.release(played?.answer.heldBytes ?? 0);
+      const isDone = response.writableEnded || played?.ended === true;
+      if (!isDone && !this.#stopping) this.counts.clientsLeft += 1;
+    });
+    // A client that leaves closes the response too.
+    request.on('error', () => undefined);
+    request.on('data', (chunk: Buffer) => asked.take(chunk));
+    request.on('end', () => {
+      const baseNs = this.#deps.clock.nowNs();
+      if (asked.refused || this.#inFlight > LIMITS.mockInFlight) {
+        this.#refuse(response, 503, 'busy');
+        return;
+      }
+      const found = this.#deps.index.find(asked.asOf(request), this.#deps.nearest);
+      asked.release();
+      if (found === null) this.#refuse(response, 404, 'unknown');
+      else played = this.#answer(found, request, response, baseNs);
+    });
+  }
+
+  /** Null if there was nothing to play. */
+  #answer(
+    found: FoundAnswer,
+    request: IncomingMessage,
+    response: ServerResponse,
+    baseNs: number,
+  ): PlayedAnswer | null {
+    const answer = this.#recorded(found, request);
+    if (answer === null) this.#refuse(response, 502, 'unreadable');
+    else if (!this.#held.reserve(answer.heldBytes)) this.#refuse(response, 503, 'busy');
+    else {
+      const { clock, speed } = this.#deps;
+      const { segment, id } = found.place;
+      const named = [HOW_HEADER, found.how, EXCHANGE_HEADER, `${segment}:${id}`];
+      const marked = { ...answer, headers: [...answer.headers, ...named] };
+      const played = new PlayedAnswer(marked, response, { clock, speed, baseNs, lateUs: this.lateUs });
+      try {
+        played.start();
+      } catch (error) {
+        this.#held.release(answer.heldBytes);
+        this.#warn(found, error);
+        this.#refuse(response, 502, 'unreadable');
+        return null;
+      }
+      this.counts[found.how] += 1;
+      if (answer.broken) this.counts.broken += 1;
+      if (!answer.exactCuts) this.counts.estimatedCuts += 1;
+      return played;
+    }
+    return null;
+  }
+
+  /** Null if its segment was removed or damaged since it was indexed, or Node does not send its headers. */
+  #recorded(found: FoundAnswer, request: IncomingMessage): RecordedAnswer | null {
+    const { place } = found;
+    try {
+      // Only the segment and the id of a row are needed to find its payload.
+      const payload = this.#deps.source.payload(place as ExchangeRow);
+      const response = payload?.response ?? null;
+      if (payload === null || response === null) return null;
+      return recordedAnswer(place, { responseChunks: payload.responseChunks, response }, request);
+    } catch (error) {
+      this.#warn(found, error);
+      return null;
+    }
+  }
+
+  #warn({ place: { segment, id } }: FoundAnswer, error: unknown): void {
+    const fields = { exchange: `${segment}:${id}`, reason: reasonOf(error) };
+    if (this.#notice.passes()) this.#deps.logger.warn(fields, 'a recorded answer cannot be read or sent');
+  }
+
+  #refuse(response: ServerResponse, status: number, why: keyof typeof REFUSALS): void {
+    this.counts[why] += 1;
+    const error = { message: REFUSALS[why], type: `reprise_mock_${why}` };
+    response.writeHead(status, { 'content-type': 'application/json', [HOW_HEADER]: why });
+    response.end(JSON.stringify({ error }));
+  }
+}
+
+const REFUSALS = {
+  unknown: 'no recorded request is like this one',
+  busy: 'the mock has reached its limit of answers or of memory',
+  unreadable: 'the recorded answer cannot be read or sent',
+} as const;
+
+/** The body of a request as it comes in: digests of all of it, and its beginning. */
+class AskedBody {
+  readonly #held: AssemblyBudget;
+  readonly #plain = bodyDigest();
+  readonly #keyed: RunningHash | null;
+  #beginning: Buffer[] = [];
+  #heldBytes = 0;
+  #bytes = 0;
+  /** Whether there was no memory for it. */
+  refused = false;
+
+  constructor(hash: KeyedHash | null, held: AssemblyBudget) {
+    this.#held = held;
+    this.#keyed = hash?.start() ?? null;
+  }
+
+  take(chunk: Buffer): void {
+    this.#plain.update(chunk);
+    this.#keyed?.update(chunk);
+    this.#bytes += chunk.length;
+    const kept = chunk.subarray(0, FACT_BYTES - this.#heldBytes);
+    if (kept.length === 0 || this.refused) return;
+    if (!this.#held.reserve(kept.length)) {
+      this.refused = true;
+      return;
+    }
+    this.#heldBytes += kept.length;
+    // A copy: a piece of a socket's buffer would hold all of it.
+    this.#beginning.push(Buffer.from(kept));
+  }
+
+  /** To be called once, at the end of the body. */
+  asOf({ method, url, headers }: IncomingMessage): AskedRequest {
+    const isEmpty = this.#bytes === 0;
+    return {
+      method: method ?? '',
+      target: url ?? '',
+      contentType: headers['content-type'] ?? null,
+      contentEncoding: headers['content-encoding'] ?? null,
+      beginning: Buffer.concat(this.#beginning),
+      bytes: this.#bytes,
+      digest: isEmpty ? null : this.#plain.digest(),
+      keyed: isEmpty ? null : (this.#keyed?.digest() ?? null),
+    };
+  }
+
+  release(): void {
+    this.#held.release(this.#heldBytes);
+    this.#heldBytes = 0;
+    this.#beginning = [];
+  }
+}
+
+export const MOCK_OPTIONS = {
+  listen: text('--listen <address>', 'address to answer on', { default: '127.0.0.1:8090' }),
+  speed: value(
+    '--speed <n>',
+    'how much faster than recorded to answer: 0.5, 1, 2x, or inf for at once',
+    speedOf,
+    {
+      default: '1',
+    },
+  ),
+  unknown: choice(
+    '--unknown <how>',
+    'answer to a request that was not recorded: that of the nearest one, or 404',
+    ['nearest', '404'],
+    { default: 'nearest' },
+  ),
+  from: value('--from <time>', 'use answers to requests from this time on, ISO 8601', parseInstantUs),
+  to: value('--to <time>', 'use answers to requests before this time', parseInstantUs),
+  maxConnections: value('--max-connections <n>', 'most client connections at once', parseCount, {
+    default: '1000',
+  }),
+  tlsCert: text('--tls-cert <file>', 'certificate chain (PEM) to answer by TLS with'),
+  tlsKey: text('--tls-key <file>', 'private key (PEM) of --tls-cert'),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
+  hashKeyFile: text(
+    '--hash-key-file <file>',
+    "key that the capture's hashes were made with, to know requests that redaction changed",
+  ),
+};
+
+function speedOf(stated: string, what: string): number {
+  return stated.trim() === 'inf' ? Number.POSITIVE_INFINITY : parseMultiplier(stated, what);
+}
+
+/** @throws AppError OPTION_INVALID listing every problem */
+export function resolveMockOptions(asked: Asked<typeof MOCK_OPTIONS>) {
+  const problems = new Problems();
+  const options = readOptions(MOCK_OPTIONS, asked, problems);
+  const { listen, tlsCert, tlsKey } = options;
+  if ((tlsCert === null) !== (tlsKey === null)) {
+    problems.add('--tls-cert and --tls-key belong together', 'Give both, or neither.');
+  }
+  const tls = tlsCert !== null;
+  const reading = { anyPort: true, tls };
+  const endpoint = problems.attempt(() => parseEndpoint(listen, '--listen', reading), null);
+  if (endpoint?.kind === 'tcp' && endpoint.tls && !tls) {
+    problems.add(`--listen ${listen}: TLS needs a certificate`, 'Give --tls-cert and --tls-key.');
+  }
+  problems.throwIfAny();
+  return { ...options, endpoint: endpoint as Endpoint };
+}
+type MockOptions = ReturnType<typeof resolveMockOptions>;
+
+export interface RunningMock {
+  readonly address: string;
+  /** Recorded exchanges that can be answers, and why others cannot. */
+  readonly answers: number;
+  readonly leftOut: Readonly<Record<Unanswerable, number>>;
+  /** Whether equal requests are found although redaction changed what is stored of them. */
+  readonly hashKeyKnown: boolean;
+  /** Closes all connections. */
+  stop(): Promise<MockDocument>;
+}
+
+/** What a mock did, as a document. */
+export type MockDocument = ReturnType<typeof documentOf>;
+
+/**
+ * Reads a capture once, and answers with its recorded answers.
+ * @param onRead told from time to time how many exchanges are read; may throw to stop
+ * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_ENCRYPTED, CAPTURE_EMPTY, LISTEN_FAILED, OPTION_INVALID
+ */
+export async function startMock(
+  directory: string,
+  options: MockOptions,
+  logger: Logger,
+  onRead: (exchanges: number) => void = () => undefined,
+): Promise<RunningMock> {
+  const { endpoint, from, to, speed, unknown, maxConnections, tlsCert: cert, tlsKey: key } = options;
+  const tls = cert === null || key === null ? null : new TlsFiles({ cert, key }, '--tls-cert and --tls-key');
+  const { source } = openForReplay(directory, encryptionKeyOf(options));
+  try {
+    const hash = hashOf(directory, options);
+    const index = new AnswerIndex(redactionOf(directory), hash);
+    const range = { fromUs: from ?? 0, toUs: to ?? Number.MAX_SAFE_INTEGER };
+    await index.read(source, range, async (exchanges) => {
+      onRead(exchanges);
+      await breathe();
+    });
+    if (index.answers === 0) throw nothingToAnswer(directory, index.leftOut);
+    const clock = systemClock;
+    const nearest = unknown === 'nearest';
+    const mock = new MockServer({ source, index, hash, nearest, speed, maxConnections, tls, clock, logger });
+    const listening = await listenOn(mock.server, endpoint);
+    tls?.watch(({ level, fields, message }) => logger[level](fields, message));
+    const { answers, leftOut } = index;
+    return {
+      ...{ answers, leftOut, hashKeyKnown: hash !== null },
+      address: formatEndpoint(listening.endpoint),
+      stop: async () => {
+        listening.remove();
+        await mock.stop();
+        tls?.close();
+        source.close();
+        return documentOf(directory, index, mock);
+      },
+    };
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+function nothingToAnswer(directory: string, leftOut: Readonly<Record<Unanswerable, number>>): AppError {
+  const whys = Object.entries(leftOut).filter(([, exchanges]) => exchanges > 0);
+  const why = whys.map(([name, exchanges]) => `${name} ${exchanges}`).join(', ');
+  return new AppError('CAPTURE_EMPTY', `${directory} holds no answer: ${why || 'it has no exchanges'}`, {
+    hint: 'Record the bodies of answers too: reprise record --bodies all.',
+  });
+}
+
+/** The key that bodies were hashed with. A copy of a capture need not have it. */
+function hashOf(directory: string, options: MockOptions): KeyedHash | null {
+  const capture = resolveCaptureDirectory(directory, 'read');
+  const { hashKeyFile } = options;
+  if (hashKeyFile === null && !existsSync(join(capture, HASH_KEY_FILE))) return null;
+  return new KeyedHash(readHashKey(capture, hashKeyFile, encryptionKeyOf(options)));
+}
+
+const recordedPolicy = z.object({ redaction: z.object({ queryKeys: z.array(z.string()) }) });
+
+/** Hides in requests what was hidden in recorded ones. */
+function redactionOf(directory: string): Redaction {
+  const metas = latestMetas(resolveCaptureDirectory(directory, 'read'));
+  const keys = metas.flatMap(
+    ({ policy }) => recordedPolicy.safeParse(policy).data?.redaction.queryKeys ?? [],
+  );
+  return new Redaction({ queryKeys: [...new Set(keys)] });
+}
+
+const PERCENTILES = [50, 95, 99] as const;
+
+function documentOf(capture: string, { answers, leftOut }: AnswerIndex, { counts, lateUs }: MockServer) {
+  const [p50 = null, p95 = null, p99 = null] = PERCENTILES.map((each) => lateUs.percentile(each));
+  return {
+    schemaVersion: 1,
+    kind: 'mock',
+    capture,
+    answers,
+    leftOut: { ...leftOut },
+    ...({ ...counts } satisfies MockCounts),
+    /** How late heads, parts of bodies and ends were sent. */
+    lateUs: { p50, p95, p99, max: lateUs.max },
+  };
+}

@@ -1,0 +1,317 @@
+import {
+  type IncomingMessage,
+  type ServerResponse,
+  validateHeaderName,
+  validateHeaderValue,
+} from 'node:http';
+import type { Clock } from '../../core/clock.ts';
+import type { ChunkTimes, ExchangePayload, Message } from '../../core/exchange.ts';
+import {
+  type HeaderPair,
+  HOP_BY_HOP,
+  headerPairsOf,
+  headerValue,
+  parseResponseHead,
+} from '../../core/headers.ts';
+import type { Histogram } from '../../core/histogram.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { AnswerPlace } from './answer-index.ts';
+
+/** The last chunk, which is empty, and the blank line. */
+const CODING_END_BYTES = '0\r\n\r\n'.length;
+/** Memory of a piece besides its bytes. */
+const PIECE_BYTES = 64;
+
+/** A recorded answer as it is sent: taken out of the capture's blocks, which it does not hold. */
+export interface RecordedAnswer {
+  readonly status: number;
+  readonly reason: string;
+  /** Flat names and values, without those that belong to a connection. */
+  readonly headers: readonly string[];
+  readonly trailers: readonly HeaderPair[];
+  readonly body: Buffer;
+  /** What is sent when, in microseconds after the end of the request. */
+  readonly steps: readonly Step[];
+  /** The end of the body is the end of the connection. */
+  readonly untilClose: boolean;
+  /** The server broke off: the connection is broken here too. */
+  readonly broken: boolean;
+  /** Whether the cuts of the body are those of the recording, to the byte. */
+  readonly exactCuts: boolean;
+  readonly heldBytes: number;
+}
+
+interface Step {
+  readonly atUs: number;
+  /** What is sent of the body: nothing for the head, and for the end. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * The answer to a request.
+ * @throws TypeError for a recorded header or reason that Node does not send, such as one with a control byte
+ */
+export function recordedAnswer(
+  place: AnswerPlace,
+  payload: Pick<ExchangePayload, 'responseChunks'> & { readonly response: Message },
+  { method, httpVersion }: Pick<IncomingMessage, 'method' | 'httpVersion'>,
+): RecordedAnswer {
+  const { response, responseChunks } = payload;
+  const { status, reason, headers: recorded } = parseResponseHead(response.head);
+  const body = Buffer.from(response.body.kept ?? []);
+  const broken = place.outcome !== 'completed';
+  const chunked = /(?:^|[\s,])chunked\s*$/i.test(headerValue(recorded, 'transfer-encoding') ?? '');
+  const bodyless = method === 'HEAD' || status === 204 || status === 304;
+  // Only the coding in chunks has trailers, and HTTP/1.0 does not know it.
+  const trails = chunked && !bodyless && httpVersion !== '1.0';
+  const trailers = !trails || response.trailers === null ? [] : headerPairsOf(response.trailers, false);
+  const firstUs = place.firstByteOffsetUs ?? 0;
+  const lastUs = place.lastByteOffsetUs ?? firstUs;
+  const codingEndBytes = !chunked ? null : broken ? 0 : CODING_END_BYTES + (response.trailers?.length ?? 0);
+  const { pieces, exact } = piecesOf(body, responseChunks, { codingEndBytes, lastUs });
+  const headers: HeaderPair[] = [];
+  for (const [name, value] of recorded) {
+    const lower = name.toLowerCase();
+    if (lower === 'content-length') {
+      if (chunked) continue;
+      // A rule of redaction may have made the body shorter or longer.
+      headers.push([name, bodyless || broken ? value : String(body.length)]);
+    } else if (!HOP_BY_HOP.has(lower) || (lower === 'trailer' && trails)) headers.push([name, value]);
+  }
+  validateHeaderValue('reason', reason);
+  for (const [name, value] of [...headers, ...trailers]) {
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+  }
+  const sinceEnd = (offsetUs: number) => Math.max(0, offsetUs - (place.requestEndOffsetUs ?? 0));
+  const bodySteps = pieces.map(({ atUs, end }, index) => {
+    return { atUs: sinceEnd(atUs), from: pieces[index - 1]?.end ?? 0, to: end };
+  });
+  return {
+    ...{ status, reason, headers: headers.flat(), trailers, body, broken },
+    steps: [
+      { atUs: sinceEnd(firstUs), from: 0, to: 0 },
+      ...bodySteps,
+      { atUs: sinceEnd(lastUs), from: body.length, to: body.length },
+    ],
+    untilClose: !chunked && !bodyless && headerValue(recorded, 'content-length') === null,
+    exactCuts: exact,
+    heldBytes: body.length + (pieces.length + 2) * PIECE_BYTES,
+  };
+}
+
+interface Playing {
+  readonly clock: Clock;
+  /** Recorded seconds in a second; Infinity sends all at once. */
+  readonly speed: number;
+  /** When the request had arrived in full. */
+  readonly baseNs: number;
+  /** How late each part was sent, microseconds. Not filled at infinite speed. */
+  readonly lateUs: Histogram;
+}
+
+/** Sends an answer with its recorded times, by absolute instants: what is late moves nothing that follows. */
+export class PlayedAnswer {
+  readonly answer: RecordedAnswer;
+  /** Whether all of it was sent, or broken off as recorded. */
+  ended = false;
+  readonly #to: ServerResponse;
+  readonly #playing: Playing;
+  #next = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(answer: RecordedAnswer, to: ServerResponse, playing: Playing) {
+    this.answer = answer;
+    this.#to = to;
+    this.#playing = playing;
+  }
+
+  /** @throws RangeError if Node refuses the recorded status; nothing is sent then */
+  start(): void {
+    const { status, reason, headers, trailers, untilClose } = this.answer;
+    this.#to.sendDate = false;
+    if (untilClose) {
+      this.#to.useChunkedEncodingByDefault = false;
+      this.#to.shouldKeepAlive = false;
+    }
+    // Node sends it with the first part of the body, or when it is flushed.
+    this.#to.writeHead(status, reason, [...headers]);
+    if (trailers.length > 0)
+      this.#to.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
+    this.#to.on('close', () => clearTimeout(this.#timer));
+    this.#to.on('drain', () => this.#go());
+    this.#go();
+  }
+
+  #go(): void {
+    clearTimeout(this.#timer);
+    const { steps } = this.answer;
+    for (;;) {
+      const step = steps[this.#next];
+      if (step === undefined || this.#to.destroyed) return;
+      const waitMs = this.#msUntil(step);
+      if (waitMs > 0) {
+        this.#timer = setTimeout(() => this.#go(), Math.ceil(waitMs));
+        return;
+      }
+      this.#next += 1;
+      if (!this.#take(step)) {
+        // The client does not read. Its answer is held no longer than this.
+        this.#timer = setTimeout(() => this.#to.destroy(), LIMITS.mockStallMs);
+        return;
+      }
+    }
+  }
+
+  /** Milliseconds until a step is due; at most 0 if it is. */
+  #msUntil({ atUs }: Step): number {
+    const { speed, baseNs, clock, lateUs } = this.#playing;
+    if (speed === Number.POSITIVE_INFINITY) return 0;
+    const lateNs = clock.nowNs() - (baseNs + (atUs * 1e3) / speed);
+    if (lateNs < 0) return -lateNs / 1e6;
+    lateUs.record(Math.round(lateNs / 1e3));
+    return 0;
+  }
+
+  /** False if the client has to read before more is sent. */
+  #take({ from, to }: Step): boolean {
+    const { steps, body, broken, untilClose } = this.answer;
+    if (this.#next === steps.length) {
+      this.ended = true;
+      if (!broken) this.#to.end();
+      else if (untilClose) this.#to.socket?.write('', () => this.#to.socket?.resetAndDestroy());
+      else this.#to.socket?.destroySoon();
+      return true;
+    }
+    if (to > from) return this.#to.write(body.subarray(from, to));
+    // With a body part due at once, the head goes out in one packet with it.
+    const following = steps[this.#next];
+    if (following === undefined || following.to === following.from || following.atUs > (steps[0]?.atUs ?? 0))
+      this.#to.flushHeaders();
+    return true;
+  }
+}
+
+/** A part of an answer's body, and when it was sent: microseconds after the arrival of its request. */
+interface Piece {
+  readonly atUs: number;
+  /** End of the part in the body. */
+  readonly end: number;
+}
+
+interface Pieces {
+  readonly pieces: readonly Piece[];
+  /** Whether the cuts are known to the byte. */
+  readonly exact: boolean;
+}
+
+const LF = 0x0a;
+/** CR LF behind the size of a chunk, and behind the chunk. */
+const CHUNK_LINE_ENDS = 4;
+
+/**
+ * Divides a stored body as it was sent. What was stored of a read is its time and its bytes on the wire. With chunked
+ * coding these hold the sizes of chunks as well, which are not stored: the cuts are exact where each read was one
+ * chunk, as it is with servers that write a token a chunk. Otherwise the body is divided in proportion, and each cut
+ * is moved to the end of the nearest line, because events end there.
+ * @param times of the body's reads; empty if they are not known
+ * @param codingEndBytes wire bytes behind the last chunk; null for a body without chunked coding
+ * @param lastUs when the last byte was sent, for a body without times
+ */
+export function piecesOf(
+  body: Uint8Array,
+  times: ChunkTimes,
+  { codingEndBytes, lastUs }: { readonly codingEndBytes: number | null; readonly lastUs: number },
+): Pieces {
+  if (body.length === 0) return { pieces: [], exact: true };
+  if (times.length === 0) return { pieces: [{ atUs: lastUs, end: body.length }], exact: true };
+  const ends =
+    codingEndBytes === null
+      ? endsOfReads(body.length, times)
+      : endsOfChunks(body.length, times, codingEndBytes);
+  if (ends !== null) return { pieces: timed(times, ends), exact: true };
+  return { pieces: timed(times, endsByShare(body, times)), exact: false };
+}
+
+function timed(times: ChunkTimes, ends: readonly number[]): Piece[] {
+  const pieces: Piece[] = [];
+  let before = 0;
+  for (const [index, end] of ends.entries()) {
+    // The last read of a chunked body may hold the end of the coding alone.
+    if (end > before) pieces.push({ atUs: times[2 * index] ?? 0, end });
+    before = end;
+  }
+  return pieces;
+}
+
+/** Null if the reads do not add up to the body: some of their times are not stored. */
+function endsOfReads(bytes: number, times: ChunkTimes): number[] | null {
+  const ends = wireEnds(times);
+  return ends.at(-1) === bytes ? ends : null;
+}
+
+/** Null unless each read was one chunk; the end of the coding came with the last one, or by itself. */
+function endsOfChunks(bytes: number, times: ChunkTimes, codingEndBytes: number): number[] | null {
+  const ends: number[] = [];
+  let end = 0;
+  let wireLeft = wireEnds(times).at(-1) ?? 0;
+  for (let at = 1; at < times.length; at += 2) {
+    const wireBytes = times[at] ?? 0;
+    const last = wireBytesOf(bytes - end);
+    if (wireLeft === last + codingEndBytes && wireBytes >= last) return [...ends, bytes];
+    const content = chunkIn(wireBytes);
+    if (content === 0 || end + content >= bytes) return null;
+    end += content;
+    ends.push(end);
+    wireLeft -= wireBytes;
+  }
+  return null;
+}
+
+function wireBytesOf(content: number): number {
+  return content + content.toString(16).length + CHUNK_LINE_ENDS;
+}
+
+/** Bytes of the chunk that takes this many bytes on the wire; 0 if there is none. */
+function chunkIn(wireBytes: number): number {
+  for (let digits = 1; digits <= 8; digits += 1) {
+    const content = wireBytes - digits - CHUNK_LINE_ENDS;
+    if (content > 0 && content.toString(16).length === digits) return content;
+  }
+  return 0;
+}
+
+function wireEnds(times: ChunkTimes): number[] {
+  const ends: number[] = [];
+  let end = 0;
+  for (let at = 1; at < times.length; at += 2) {
+    end += times[at] ?? 0;
+    ends.push(end);
+  }
+  return ends;
+}
+
+function endsByShare(body: Uint8Array, times: ChunkTimes): number[] {
+  const wire = wireEnds(times);
+  const total = wire.at(-1) ?? 1;
+  let before = 0;
+  return wire.map((end, index) => {
+    if (index === wire.length - 1) return body.length;
+    before = Math.max(before, lineEndNear(body, Math.round((end / total) * body.length)));
+    return before;
+  });
+}
+
+/** The end of a line or of the lines up to a blank one, at most this far from a place; the place itself without one. */
+const NEAR_BYTES = 512;
+
+function lineEndNear(body: Uint8Array, place: number): number {
+  for (let off = 0; off <= NEAR_BYTES; off += 1) {
+    for (const end of [place + off, place - off]) {
+      // Not between the line feeds that end an event.
+      if (end > 0 && end <= body.length && body[end - 1] === LF && body[end] !== LF) return end;
+    }
+  }
+  return place;
+}

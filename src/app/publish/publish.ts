@@ -1,0 +1,205 @@
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { capacityPage } from '../../analysis/capacity/page.ts';
+import {
+  capacityPublication,
+  runPublication,
+  withoutAddresses,
+} from '../../analysis/publication/build-publication.ts';
+import { reportPage } from '../../analysis/report/page.ts';
+import { AppError } from '../../core/errors.ts';
+import { listOf, type ResolvedOptions, text } from '../../core/options.ts';
+import { shownUrl } from '../../core/text.ts';
+import { countOf, refused } from '../../core/units.ts';
+import type { PublicationDocument } from '../../documents/publication.ts';
+import { CAPACITY_FILE } from '../../storage/capture/directory.ts';
+import { type ExecutorOutputs, executorOutputsOf, publishToKubeflow } from '../../trackers/kubeflow.ts';
+import { publishToMlflow } from '../../trackers/mlflow.ts';
+import { publishOffline } from '../../trackers/offline.ts';
+import type { Artefact, Delivery, TrackedRun } from '../../trackers/tracker.ts';
+import { readCapacityDocument } from '../capacity/state.ts';
+import { pageAssets } from '../package.ts';
+import { REPORT_OPTIONS, reportInThread } from '../report.ts';
+import { writeWhole } from '../staged-output.ts';
+
+/** Where a run can go. */
+type Destination =
+  | { readonly kind: 'mlflow'; readonly url: string }
+  | { readonly kind: 'wandb' | 'clearml'; readonly directory: string }
+  | { readonly kind: 'kubeflow'; readonly outputs: ExecutorOutputs }
+  | { readonly kind: 'file'; readonly file: string };
+
+const DESTINATIONS = 'mlflow://HOST:PORT, wandb:DIR, clearml:DIR, kubeflow:INPUT (in a task) or FILE.json';
+
+/** Reads what `--to` names. @throws AppError OPTION_INVALID */
+function parseDestination(stated: string, what: string): Destination {
+  // The JSON of a task; it may hold anything that looks like another place.
+  if (stated.startsWith('kubeflow:')) {
+    return { kind: 'kubeflow', outputs: executorOutputsOf(stated.slice('kubeflow:'.length)) };
+  }
+  const [, scheme = '', rest = ''] = /^([a-z][a-z+]*):(.*)$/.exec(stated) ?? [];
+  if (scheme === 'wandb' || scheme === 'clearml') {
+    if (rest !== '') return { kind: scheme, directory: rest };
+  } else if (['mlflow', 'mlflow+http', 'mlflow+https'].includes(scheme)) {
+    return { kind: 'mlflow', url: mlflowUrl(scheme, rest, stated, what) };
+  } else if (scheme === '' && stated.endsWith('.json')) return { kind: 'file', file: stated };
+  throw refused(what, shownUrl(stated), `is not ${DESTINATIONS}`, 'Such as --to mlflow://127.0.0.1:5000.');
+}
+
+/** Without a stated protocol a server on this machine is asked by HTTP, any other by HTTPS. */
+function mlflowUrl(scheme: string, rest: string, stated: string, what: string): string {
+  const url = URL.canParse(`http:${rest}`) ? new URL(`http:${rest}`) : null;
+  if (url === null || !rest.startsWith('//') || url.search !== '' || url.hash !== '') {
+    throw refused(
+      what,
+      shownUrl(stated),
+      'is no address of an MLflow server',
+      'Such as mlflow://127.0.0.1:5000.',
+    );
+  }
+  if (url.username !== '' || url.password !== '') {
+    const hint = 'Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.';
+    throw refused(what, shownUrl(stated), 'holds credentials, which others could see', hint);
+  }
+  const isLocal = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
+  const protocol = scheme === 'mlflow' ? (isLocal ? 'http' : 'https') : scheme.slice('mlflow+'.length);
+  return `${protocol}:${rest}`.replace(/\/+$/, '');
+}
+
+export const PUBLISH_OPTIONS = {
+  to: listOf('--to <where>', `where the run goes: ${DESTINATIONS}`, parseDestination, { required: true }),
+  experiment: text('--experiment <name>', 'experiment or project that it belongs to', { default: 'reprise' }),
+  python: text('--python <program>', 'Python that has the SDK of W&B or ClearML', { default: 'python3' }),
+  ...REPORT_OPTIONS,
+};
+export type PublishRequest = ResolvedOptions<typeof PUBLISH_OPTIONS>;
+
+/** What became of one destination. */
+export interface PublishedTo extends Delivery {
+  /** As the user named it. */
+  readonly to: string;
+}
+
+/**
+ * Publishes a run, or a search with its steps. Addresses and paths are left out of all that is published. Every
+ * destination is tried, also behind one that failed.
+ * @param directory of a run of `replay` or `merge`, or of a search
+ * @param environment holds the credentials
+ * @param onPublished called for each destination that has the run, as soon as it has
+ * @throws AppError INPUT_INVALID for a run that never came to its end; TRACKER_FAILED or OUTPUT_UNWRITABLE at the end,
+ * with every destination that failed
+ */
+export async function publish(
+  directory: string,
+  { to, experiment, python, capture }: PublishRequest,
+  environment: NodeJS.ProcessEnv,
+  onPublished: (published: PublishedTo) => void = () => undefined,
+): Promise<PublishedTo[]> {
+  const tracked = { experiment, ...(await tracking(directory, capture)) };
+  const published: PublishedTo[] = [];
+  const failures: { name: string; error: AppError }[] = [];
+  for (const destination of to) {
+    const name = nameOf(destination);
+    try {
+      const delivered = { to: name, ...(await deliver(destination, tracked, python, environment)) };
+      published.push(delivered);
+      onPublished(delivered);
+    } catch (thrown) {
+      if (!(thrown instanceof AppError)) throw thrown;
+      failures.push({ name, error: thrown });
+    }
+  }
+  const [first] = failures;
+  if (first === undefined) return published;
+  if (to.length === 1) throw first.error;
+  const said = failures.map(({ name, error }) => `${name}: ${error.message}`).join('; ');
+  const count = `${failures.length} of ${countOf(to.length, 'destination')} failed`;
+  throw new AppError(first.error.code, `${count}: ${said}`, { hint: first.error.hint, cause: first.error });
+}
+
+async function tracking(directory: string, capture: string | null): Promise<Omit<TrackedRun, 'experiment'>> {
+  if (existsSync(join(directory, CAPACITY_FILE))) return trackedSearch(directory);
+  const whole = await reportInThread({ directory, capture });
+  if (whole.summary === null) {
+    throw new AppError('INPUT_INVALID', `the run ${directory} never came to its end`, {
+      hint: 'Only whole runs are published; reprise report shows what this one holds.',
+    });
+  }
+  const paths = [directory, resolve(directory), whole.summary.capture, whole.recording.capture ?? ''];
+  for (const shard of whole.summary.merged?.shards ?? []) paths.push(shard.run);
+  const report = withoutAddresses(whole, whole.summary.target, paths);
+  const { summary } = report;
+  if (summary === null) throw new AppError('INTERNAL', 'the summary was lost');
+  return {
+    publication: runPublication(report, summary),
+    artefacts: [page('report.html', reportPage(report, pageAssets())), json('report.json', report)],
+  };
+}
+
+function trackedSearch(directory: string): Omit<TrackedRun, 'experiment'> {
+  const whole = readCapacityDocument(directory);
+  const paths = [directory, resolve(directory), whole.directory, whole.capture];
+  const document = withoutAddresses(whole, whole.target, paths);
+  return {
+    publication: capacityPublication(document),
+    artefacts: [page('capacity.html', capacityPage(document, pageAssets())), json('capacity.json', document)],
+  };
+}
+
+function page(name: string, content: string): Artefact {
+  return { name, mediaType: 'text/html', content };
+}
+
+function json(name: string, document: object): Artefact {
+  return { name, mediaType: 'application/json', content: `${JSON.stringify(document, null, 2)}\n` };
+}
+
+/** As the user named it, without credentials and without the input of a task. */
+function nameOf(destination: Destination): string {
+  switch (destination.kind) {
+    case 'file':
+      return destination.file;
+    case 'mlflow':
+      return shownUrl(destination.url);
+    case 'kubeflow':
+      return 'kubeflow';
+    default:
+      return `${destination.kind}:${destination.directory}`;
+  }
+}
+
+async function deliver(
+  destination: Destination,
+  tracked: TrackedRun,
+  python: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<Delivery> {
+  switch (destination.kind) {
+    case 'file':
+      writeWhole(resolve(destination.file), json(destination.file, tracked.publication).content);
+      return { run: destination.file, ...countsOf(tracked.publication) };
+    case 'mlflow': {
+      const { url } = destination;
+      return await publishToMlflow({ url, authorization: mlflowAuthorization(environment), pause }, tracked);
+    }
+    case 'kubeflow':
+      return publishToKubeflow(destination.outputs, tracked);
+    default:
+      return await publishOffline(destination.kind, destination.directory, python, tracked);
+  }
+}
+
+function countsOf({ children }: PublicationDocument): Pick<Delivery, 'children' | 'notes'> {
+  return { children: children.length, notes: [] };
+}
+
+/** As MLflow's own client reads them. */
+function mlflowAuthorization(environment: NodeJS.ProcessEnv): string | null {
+  const token = environment['MLFLOW_TRACKING_TOKEN'];
+  if (token) return `Bearer ${token}`;
+  const user = environment['MLFLOW_TRACKING_USERNAME'];
+  if (!user) return null;
+  const pair = `${user}:${environment['MLFLOW_TRACKING_PASSWORD'] ?? ''}`;
+  return `Basic ${Buffer.from(pair).toString('base64')}`;
+}

@@ -1,0 +1,115 @@
+import { valueText } from '../../analysis/report/requests.ts';
+import type { RunFigures, RunStatistics } from '../../analysis/run/run-statistics.ts';
+import { type Reason, reason } from '../../analysis/verdict/reasons.ts';
+import { type Threshold, unitOf } from '../../analysis/verdict/slo.ts';
+import { boundsOfLooks, Looks, needsOf } from '../../analysis/verdict/until-sure.ts';
+import { linesOf } from '../../core/text.ts';
+import { countOf, formatMs, percent } from '../../core/units.ts';
+import type { UntilSureDocument } from '../../documents/parts.ts';
+import type { JudgementBounds } from '../../documents/replay.ts';
+import type { Replay, ReplayListener, ReplayOutcome } from '../../replay/run.ts';
+import { expectedRequests, type LeadIn, type ReplayPlan, statedBounds } from './plan.ts';
+
+function expectedOf(plan: ReplayPlan, leadIn: LeadIn) {
+  const requests = expectedRequests(plan, leadIn);
+  const share = requests / Math.max(1, plan.forecast.plannedExchanges);
+  return { requests, durationNs: plan.window.plannedSpanNs * share };
+}
+
+/** The looks at a run; null for a run that is played to its end and looked at then. */
+export function looksOf(plan: ReplayPlan, leadIn: LeadIn, thresholds: readonly Threshold[]): Looks | null {
+  const { untilSure, confidence } = plan.options;
+  if (!untilSure || confidence === null) return null;
+  return new Looks(thresholds, expectedOf(plan, leadIn), confidence);
+}
+
+/** By what a run is judged: what was stated, and what its looks cost. */
+export function boundsOfRun(
+  { options }: Pick<ReplayPlan, 'options'>,
+  looks: Looks | null,
+): Partial<JudgementBounds> {
+  return { ...statedBounds(options), ...(looks !== null && boundsOfLooks(looks.plan)) };
+}
+
+/** The objectives as they were understood: each with its limit in the unit that it is judged in. */
+export function objectiveLines(thresholds: readonly Threshold[]): string[] {
+  return thresholds.map(
+    (threshold) =>
+      `  objective ${threshold.expression}, a limit of ${valueText({ unit: unitOf(threshold) }, threshold.limit)}`,
+  );
+}
+
+/** How many answers the objectives need, for people: all of it with `--until-sure`, else what the plan lacks. */
+export function needLines(
+  plan: ReplayPlan,
+  leadIn: LeadIn,
+  thresholds: readonly Threshold[],
+  looks: Looks | null,
+): string[] {
+  if (plan.options.concurrency !== null) return [];
+  const expected = expectedOf(plan, leadIn);
+  const needs = looks?.plan.needs ?? needsOf(thresholds, expected, null);
+  const told = needs.filter(({ reachable }) => looks !== null || !reachable);
+  return linesOf(
+    looks !== null && looksLine(looks),
+    told.map(({ expression, answers, atLeastS, reachable }) => {
+      const time = atLeastS === null ? '' : `, at least ${formatMs(atLeastS * 1e3)} at this rate`;
+      const short = `; WARNING: the plan has about ${countOf(expected.requests, 'request')}, so that PASS is out of reach`;
+      return `  ${expression} needs ${countOf(answers, 'answer')}${time}${reachable ? '' : short}`;
+    }),
+    (looks?.plan.openToTheEnd ?? []).map(
+      (each) => `  ${each} is known at the end only, so that the run is not ended early`,
+    ),
+  );
+}
+
+function looksLine({ plan: { atNs, confidence, confidenceEach } }: Looks): string {
+  const at = atNs.map((each) => formatMs(each / 1e6)).join(', ');
+  const each = `${percent(confidenceEach)} each, ${percent(confidence)} together`;
+  return `  until sure: ${countOf(atNs.length, 'look')} at most, after ${at}; confidence ${each}`;
+}
+
+/** A run that is looked at while it lasts. */
+interface LookedAt {
+  readonly statistics: Pick<RunStatistics, 'figuresSoFar'>;
+  readonly replay: Pick<Replay, 'position' | 'endPlan'>;
+  readonly warmupNs: number;
+}
+
+/** Follows the rows of a run, looks where a look is due, and ends the plan once every objective is decided. */
+export function lookingOn(
+  looks: Looks | null,
+  { statistics, replay, warmupNs }: LookedAt,
+): Pick<ReplayListener, 'planned' | 'ended'> | null {
+  if (looks === null) return null;
+  return {
+    planned: () => undefined,
+    ended: () => {
+      const { elapsedNs, outstanding } = replay.position();
+      if (looks.take(elapsedNs - warmupNs, outstanding, () => statistics.figuresSoFar())) replay.endPlan();
+    },
+  };
+}
+
+/** How long the judged part of a run was planned to be, when it was over. */
+export function spanNsOf(
+  { window }: Pick<ReplayPlan, 'window'>,
+  { endedEarly }: Pick<ReplayOutcome, 'endedEarly'>,
+  { plannedSpanNs }: Pick<RunFigures, 'plannedSpanNs'>,
+): number {
+  return endedEarly ? plannedSpanNs : window.plannedSpanNs;
+}
+
+/** What the reader of a verdict should know of the looks at its run. */
+export function looksNote({ looks, looksAtS, endedEarly, confidenceEach }: UntilSureDocument): Reason {
+  // The judgement at the end is a look as well.
+  const taken = looks.length + (endedEarly === true ? 0 : 1);
+  const ended = endedEarly === true ? looks.at(-1) : undefined;
+  return reason('until_sure', {
+    looks: taken,
+    planned: looksAtS.length,
+    confidence: confidenceEach,
+    endedAtMs: ended === undefined ? null : ended.atS * 1e3,
+    plannedMs: (looksAtS.at(-1) ?? 0) * 1e3,
+  });
+}

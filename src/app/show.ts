@@ -1,0 +1,295 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { isOfRoute } from '../analysis/verdict/slices.ts';
+import { decodeContent } from '../core/content-coding.ts';
+import { AppError, UnreadableBody } from '../core/errors.ts';
+import { type ExchangeRow, hasExchangeFailed, type Message } from '../core/exchange.ts';
+import { headerPairsOf, headerValue, latin1 } from '../core/headers.ts';
+import { LIMITS } from '../core/limits.ts';
+import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
+import { checkWord, hasFailed, type Run, type Send } from '../core/run.ts';
+import { formatInstantUs, parseCount, refused } from '../core/units.ts';
+import type { ReplayDocument } from '../documents/replay.ts';
+import type { ShownDocument, ShownMessage, ShownRequest } from '../documents/shown.ts';
+import { resolveCaptureDirectory, segmentsOf } from '../storage/capture/directory.ts';
+import { CaptureReader } from '../storage/capture/reader.ts';
+import { RunReader } from '../storage/runs/reader.ts';
+import { RUN_DATABASE } from '../storage/runs/schema.ts';
+import { TraceSample } from '../telemetry/traces.ts';
+import { capturePlaces, encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
+import { damagedRows, sendsOf } from './run-files.ts';
+
+const LISTED = 20;
+const SEGMENT_SUFFIX = '.sqlite';
+
+export const SHOW_OPTIONS = {
+  slowest: value('--slowest <n>', 'the n requests with the greatest latency', parseListed),
+  failed: toggle('--failed', 'only requests without a complete answer, or with a 5xx'),
+  route: text('--route <route>', 'only this route, as a list names it; a path alone is of any method'),
+  model: text('--model <name>', 'only requests to this model'),
+  limit: value('--limit <n>', `list at most this many (default: ${LISTED}, or --slowest)`, parseListed),
+  payload: toggle('--payload', 'print heads and bodies as recorded; they may hold what users sent'),
+  capture: text(
+    '--capture <directory>',
+    'the capture with the payloads of a run (default: the one it names)',
+  ),
+  encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture, for --payload'),
+};
+type ShowOptions = ResolvedOptions<typeof SHOW_OPTIONS>;
+
+function parseListed(given: string, what: string): number {
+  const listed = parseCount(given, what);
+  if (listed <= LIMITS.shownRequests) return listed;
+  throw refused(
+    what,
+    given,
+    `is above ${LIMITS.shownRequests}`,
+    'Query run.sqlite or the segments with sqlite3.',
+  );
+}
+
+/**
+ * Requests of a capture or a run: those with these ids, else the slowest, the failed or the first ones.
+ * @param ids `SEGMENT:ID`, or `ID` where a capture has one segment; in a run the position in the plan
+ * @throws AppError INPUT_INVALID for an id that is not there, and what opening the directory throws
+ */
+export function show(directory: string, ids: readonly string[], options: ShowOptions): ShownDocument {
+  const isRun = existsSync(join(directory, RUN_DATABASE));
+  return isRun ? showRun(directory, ids, options) : showCapture(directory, ids, options);
+}
+
+function showCapture(directory: string, ids: readonly string[], options: ShowOptions): ShownDocument {
+  const place = resolveCaptureDirectory(directory, 'read');
+  const reader = new CaptureReader(place, { encryptionKey: encryptionKeyOf(options) });
+  try {
+    const segments = segmentsOf(place).map(({ file }) => file);
+    const { matching, kept } =
+      ids.length > 0
+        ? { matching: ids.length, kept: ids.map((id) => exchangeOf(reader, segments, id)) }
+        : chosen(reader.rows(), options, {
+            hasFailed: hasExchangeFailed,
+            latency: ({ lastByteOffsetUs }) => lastByteOffsetUs,
+          });
+    const requests = kept.map((row) => ({ ...shownExchange(row), payload: payloadOf(reader, row, options) }));
+    return { schemaVersion: 1, kind: 'requests', of: 'capture', directory, matching, requests };
+  } finally {
+    reader.close();
+  }
+}
+
+/** @throws AppError INPUT_INVALID */
+function exchangeOf(reader: CaptureReader, segments: readonly string[], id: string): ExchangeRow {
+  const [, named, digits = ''] = /^(?:(.+):)?(\d{1,15})$/.exec(id) ?? [];
+  const [only] = segments;
+  const segment = named ?? (segments.length === 1 && only !== undefined ? only : null);
+  const hint = 'Ids are SEGMENT:ID, as reprise show lists them.';
+  if (digits === '' || segment === null) {
+    throw new AppError('INPUT_INVALID', `${JSON.stringify(id)} names no exchange of this capture`, { hint });
+  }
+  const file = segment.endsWith(SEGMENT_SUFFIX) ? segment : `${segment}${SEGMENT_SUFFIX}`;
+  const row = segments.includes(file) ? reader.row(file, Number(digits)) : null;
+  if (row === null) throw new AppError('INPUT_INVALID', `the capture has no exchange ${id}`, { hint });
+  return row;
+}
+
+function showRun(directory: string, ids: readonly string[], options: ShowOptions): ShownDocument {
+  const reader = new RunReader(directory);
+  try {
+    const { run } = reader;
+    const { matching, kept } =
+      ids.length > 0
+        ? { matching: ids.length, kept: ids.map((id) => sendNamed(directory, reader, id)) }
+        : chosen(judged(sendsOf(directory, reader)), options, {
+            hasFailed: (send) => send.actualOffsetNs !== null && hasFailed(send),
+            latency: ({ lastByteOffsetNs, intendedOffsetNs }) =>
+              lastByteOffsetNs === null ? null : lastByteOffsetNs - intendedOffsetNs,
+          });
+    const payloads = options.payload ? payloadsOf(directory, run, kept, options) : [];
+    const traces = tracesOf(reader);
+    const requests = kept.map((send, at) => ({
+      ...shownSend(send, run?.startedAtUs ?? 0),
+      trace: (send.actualOffsetNs !== null && traces?.of(send.index)?.traceId) || null,
+      payload: payloads[at] ?? null,
+    }));
+    return { schemaVersion: 1, kind: 'requests', of: 'run', directory, matching, requests };
+  } finally {
+    reader.close();
+  }
+}
+
+/** Which requests a run traced; null for none, and for a merged run: its shards have ids of their own. */
+function tracesOf({ run, summary }: RunReader): TraceSample | null {
+  const share = (summary as Partial<ReplayDocument> | null)?.telemetry?.traceShare ?? null;
+  return run === null || share === null ? null : new TraceSample(run.id, share);
+}
+
+function* judged(sends: Iterable<Send>): Generator<Send> {
+  for (const send of sends) if (!send.warmup) yield send;
+}
+
+/** @throws AppError INPUT_INVALID */
+function sendNamed(directory: string, reader: RunReader, id: string): Send {
+  const index = /^\d{1,15}$/.test(id) ? Number(id) : null;
+  try {
+    const send = index === null ? null : reader.send(index);
+    if (send !== null) return send;
+  } catch (thrown) {
+    throw damagedRows(directory, thrown);
+  }
+  throw new AppError('INPUT_INVALID', `the run has no send ${JSON.stringify(id)}`, {
+    hint: 'In a run an id is the position in the plan, from 0, as reprise show lists it.',
+  });
+}
+
+/** The rows that are listed, at bounded memory, and how many there are to list. */
+function chosen<Row extends Pick<ExchangeRow, 'route' | 'model'>>(
+  rows: Iterable<Row>,
+  { failed, slowest, limit, route, model }: ShowOptions,
+  of: { readonly hasFailed: (row: Row) => boolean; readonly latency: (row: Row) => number | null },
+): { readonly matching: number; readonly kept: readonly Row[] } {
+  const most = Math.min(slowest ?? limit ?? LISTED, limit ?? Number.POSITIVE_INFINITY);
+  let kept: Row[] = [];
+  let matching = 0;
+  const bySlowness = () => {
+    kept = kept.sort((a, b) => (of.latency(b) ?? 0) - (of.latency(a) ?? 0)).slice(0, most);
+  };
+  for (const row of rows) {
+    if (failed && !of.hasFailed(row)) continue;
+    if (route !== null && !isOfRoute(route, row)) continue;
+    if (model !== null && row.model !== model) continue;
+    if (slowest !== null && of.latency(row) === null) continue;
+    matching += 1;
+    if (slowest === null && kept.length >= most) continue;
+    kept.push(row);
+    if (kept.length >= 2 * most + LIMITS.shownRequests) bySlowness();
+  }
+  if (slowest !== null) bySlowness();
+  return { matching, kept };
+}
+
+function idOf({ segment, id }: { readonly segment: string; readonly id: number }): string {
+  return `${segment.replace(/\.sqlite$/, '')}:${id}`;
+}
+
+function shownExchange(row: ExchangeRow): Omit<ShownRequest, 'payload'> {
+  const ms = (us: number | null) => (us === null ? null : us / 1e3);
+  return {
+    exchange: idOf(row),
+    send: null,
+    at: formatInstantUs(row.arrivalUs),
+    ...{ route: row.route, model: row.model, status: row.status },
+    result: row.outcome,
+    failed: hasExchangeFailed(row),
+    ...{ streamed: row.streamed, requestBytes: row.requestBytes, responseBytes: row.responseBytes },
+    trace: row.traceId && Buffer.from(row.traceId).toString('hex'),
+    ms: {
+      sent: null,
+      firstByte: ms(row.firstByteOffsetUs),
+      firstToken: ms(row.firstTokenOffsetUs),
+      lastByte: ms(row.lastByteOffsetUs),
+    },
+    tokens: { prompt: row.promptTokens, output: row.outputTokens },
+    recorded: null,
+    check: null,
+  };
+}
+
+function shownSend(send: Send, startedAtUs: number): Omit<ShownRequest, 'payload'> {
+  const { intendedOffsetNs, answer, recorded = null } = send;
+  const ms = (ns: number | null) => (ns === null ? null : (ns - intendedOffsetNs) / 1e6);
+  return {
+    exchange: idOf({ segment: send.segment, id: send.exchangeId }),
+    send: send.index,
+    at: formatInstantUs(startedAtUs + Math.round(intendedOffsetNs / 1e3)),
+    ...{ route: send.route, model: send.model, status: send.status },
+    result: resultOf(send),
+    failed: send.actualOffsetNs !== null && hasFailed(send),
+    ...{ streamed: send.streamed, requestBytes: send.requestBytes, responseBytes: send.responseBytes },
+    ms: {
+      sent: ms(send.actualOffsetNs),
+      firstByte: ms(send.firstByteOffsetNs),
+      firstToken: ms(answer?.firstTokenOffsetNs ?? null),
+      lastByte: ms(send.lastByteOffsetNs),
+    },
+    tokens: { prompt: answer?.promptTokens ?? null, output: answer?.outputTokens ?? null },
+    recorded: recorded && {
+      status: recorded.status,
+      ms: recorded.tookNs === null ? null : recorded.tookNs / 1e6,
+      bytes: recorded.bytes,
+    },
+    check: send.check == null ? null : checkWord(send.check),
+  };
+}
+
+function resultOf({ refused: isRefused, actualOffsetNs, cancelled, error }: Send): string {
+  if (isRefused) return 'refused';
+  if (actualOffsetNs === null) return 'unreached';
+  return cancelled ? 'cancelled' : (error ?? 'completed');
+}
+
+/** Payloads of sends lie in the capture that was replayed. @throws AppError CAPTURE_NOT_FOUND */
+function payloadsOf(directory: string, run: Run | null, sends: readonly Send[], options: ShowOptions) {
+  const places = options.capture === null ? capturePlaces(run?.capture ?? '', directory) : [options.capture];
+  const named = places.find((place) => existsSync(place));
+  if (named === undefined) {
+    throw new AppError(
+      'CAPTURE_NOT_FOUND',
+      `the capture of this run is not there: ${places[0] ?? 'unnamed'}`,
+      {
+        hint: 'A run keeps no payloads: name its capture with --capture.',
+      },
+    );
+  }
+  const reader = new CaptureReader(resolveCaptureDirectory(named, 'read'), {
+    encryptionKey: encryptionKeyOf(options),
+  });
+  try {
+    return sends.map(({ segment, exchangeId }) => payloadOf(reader, { segment, id: exchangeId }, options));
+  } finally {
+    reader.close();
+  }
+}
+
+function payloadOf(
+  reader: CaptureReader,
+  row: Pick<ExchangeRow, 'segment' | 'id'>,
+  { payload }: ShowOptions,
+): ShownRequest['payload'] {
+  if (!payload) return null;
+  const found = reader.payload(row);
+  return { request: shownMessage(found?.request ?? null), response: shownMessage(found?.response ?? null) };
+}
+
+function shownMessage(message: Message | null): ShownMessage | null {
+  if (message === null) return null;
+  const { head, body } = message;
+  const plain = body.kept === null ? null : withoutCoding(body.kept, head);
+  const shown = plain?.subarray(0, LIMITS.shownBodyBytes) ?? null;
+  const utf8 = shown === null ? null : textOf(shown);
+  return {
+    head: latin1(head),
+    body: shown === null ? null : (utf8 ?? Buffer.from(shown).toString('base64')),
+    encoding: shown !== null && utf8 === null ? 'base64' : 'utf8',
+    bytes: plain !== null && !body.truncated ? plain.length : body.bytes,
+    shown: shown?.length ?? 0,
+  };
+}
+
+/** As stored where the coding cannot be removed: a truncated body, or a coding that is not known. */
+function withoutCoding(bytes: Uint8Array, head: Uint8Array): Uint8Array {
+  try {
+    return decodeContent(bytes, headerValue(headerPairsOf(head), 'content-encoding')).bytes;
+  } catch (thrown) {
+    if (thrown instanceof UnreadableBody) return bytes;
+    throw thrown;
+  }
+}
+
+/** Null for what is no text. A character that the cut divides is left out. */
+function textOf(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+  } catch {
+    return null;
+  }
+}

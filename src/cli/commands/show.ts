@@ -1,0 +1,129 @@
+import { Command } from 'commander';
+import { columnsOf, msText, NONE, tableLines } from '../../analysis/render/table.ts';
+import { SHOW_OPTIONS, show } from '../../app/show.ts';
+import { Problems } from '../../core/errors.ts';
+import { isOnCommandLine, readOptions, toggle } from '../../core/options.ts';
+import { linesOf, shellWord } from '../../core/text.ts';
+import { countOf, formatBytes, formatMs } from '../../core/units.ts';
+import type { ShownDocument, ShownMessage, ShownRequest } from '../../documents/shown.ts';
+import { addOptions, askedOf } from '../options.ts';
+import { calledAs } from '../output.ts';
+import { terminal } from '../terminal.ts';
+
+const OPTIONS = { ...SHOW_OPTIONS, json: toggle('--json', 'print one JSON document') };
+/** What chooses requests where no id does. */
+const CHOOSING = ['failed', 'slowest', 'route', 'model', 'limit'] as const;
+
+/** `reprise show CAPTURE ID`, `reprise show RUN --slowest 20`: single requests. */
+export function showCommand(): Command {
+  return addOptions(new Command('show'), OPTIONS)
+    .description(
+      'Show requests of a capture or a run: route, answer and times. Payloads only with --payload.',
+    )
+    .argument('<directory>', 'a capture or a run')
+    .argument('[id...]', 'SEGMENT:ID of a capture, or the position in the plan of a run')
+    .action((directory: string, ids: string[], _: object, command: Command) => {
+      const asked = askedOf(command, OPTIONS);
+      const problems = new Problems();
+      const options = readOptions(OPTIONS, asked, problems);
+      for (const key of CHOOSING) {
+        if (ids.length > 0 && isOnCommandLine(asked, key))
+          problems.add(`--${key} has no effect with an id`, 'Leave out the ids to list requests.');
+      }
+      problems.throwIfAny();
+      const document = show(directory, ids, options);
+      if (options.json) terminal.json(document);
+      else if (ids.length > 0 || options.payload) {
+        terminal.print(...document.requests.flatMap((each) => detailLines(each)));
+      } else terminal.print(...listLines(document, directory));
+    });
+}
+
+/** `2026-11-24T15:00:00.000000Z` → `11-24 15:00:00.000`. */
+const TIME = { from: 5, to: 23 } as const;
+
+function listLines({ of, matching, requests }: ShownDocument, directory: string): string[] {
+  const [first] = requests;
+  const isRun = of === 'run';
+  if (first === undefined)
+    return [`No ${isRun ? 'request of this run' : 'exchange of this capture'} matches.`];
+  const columns = columnsOf(isRun ? ['send', 'planned (UTC)'] : ['exchange', 'arrival (UTC)'], [
+    'status',
+    'latency',
+    ...(isRun ? ['recorded'] : []),
+  ]);
+  const isTraced = requests.some(({ trace }) => trace != null);
+  const rows = requests.map((each) => [
+    idText(each),
+    timeText(each.at),
+    resultText(each),
+    msText(each.ms.lastByte),
+    ...(isRun ? [msText(each.recorded?.ms)] : []),
+    ...(isTraced ? [each.trace ?? NONE] : []),
+    each.route ?? NONE,
+  ]);
+  const listed = requests.length < matching ? ` of ${matching}` : '';
+  return [
+    ...tableLines([...columns, ...columnsOf([...(isTraced ? ['trace'] : []), 'route'], [])], rows),
+    `${countOf(requests.length, 'request')}${listed}. One in full: ${calledAs()} show ${shellWord(directory)} ${idText(first)}`,
+  ];
+}
+
+function idText({ send, exchange }: ShownRequest): string {
+  return send === null ? exchange : String(send);
+}
+
+function timeText(at: string): string {
+  return at.slice(TIME.from, TIME.to).replace('T', ' ');
+}
+
+/** The status, or what came instead of a whole answer. */
+function resultText({ status, result }: ShownRequest): string {
+  return result === 'completed' ? String(status ?? NONE) : result;
+}
+
+function detailLines(request: ShownRequest): string[] {
+  const { send, exchange, ms, tokens, recorded, check, payload } = request;
+  const size = (bytes: number | null) => (bytes === null ? NONE : formatBytes(bytes));
+  const rows: (readonly [string, string] | null)[] = [
+    ['route', request.route ?? NONE],
+    ['model', request.model ?? NONE],
+    [send === null ? 'arrival' : 'planned', request.at],
+    ['result', `${request.result}, status ${request.status ?? NONE}${request.streamed ? ', a stream' : ''}`],
+    ['sizes', `request ${size(request.requestBytes)}, response ${size(request.responseBytes)}`],
+    send === null ? null : ['left', ms.sent === null ? 'never' : `${formatMs(Math.max(0, ms.sent))} late`],
+    ['first byte', msText(ms.firstByte)],
+    ms.firstToken === null ? null : ['first token', msText(ms.firstToken)],
+    ['last byte', msText(ms.lastByte)],
+    tokens.output === null ? null : ['tokens', `${tokens.prompt ?? NONE} prompt, ${tokens.output} output`],
+    recorded && ['recorded', `status ${recorded.status}, ${msText(recorded.ms)}, ${size(recorded.bytes)}`],
+    check === null ? null : ['check', check],
+    request.trace == null ? null : ['trace', request.trace],
+  ];
+  const known = rows.filter((row) => row !== null);
+  return linesOf(
+    send === null ? `Exchange ${exchange}` : `Send ${send}: exchange ${exchange}`,
+    tableLines(columnsOf(['', ''], []), known)
+      .slice(1)
+      .map((line) => `  ${line}`),
+    payload && messageLines('REQUEST as recorded', payload.request),
+    payload && messageLines('ANSWER as recorded', payload.response),
+    '',
+  );
+}
+
+/** Each line is printed as text that does nothing. */
+function messageLines(title: string, message: ShownMessage | null): string[] {
+  if (message === null) return ['', `${title}: not stored`];
+  const { head, body, encoding, bytes, shown } = message;
+  const kept =
+    body === null ? 'no body was kept' : bytes > shown ? `${shown} of ${bytes} bytes` : `${bytes} bytes`;
+  return [
+    '',
+    title,
+    ...head.trimEnd().split(/\r?\n/),
+    '',
+    ...(encoding === 'base64' || !body ? [] : body.split(/\r?\n/)),
+    `(${kept}${encoding === 'base64' ? ', no text: --json has them as base64' : ''})`,
+  ];
+}

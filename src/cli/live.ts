@@ -1,0 +1,111 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { PageAssets } from '../analysis/render/html.ts';
+import type { Threshold } from '../analysis/verdict/slo.ts';
+import type { RunPage } from '../app/live/pages.ts';
+import type { LiveServer } from '../app/live/server.ts';
+import type { Problems } from '../core/errors.ts';
+import {
+  type Asked,
+  grouped,
+  isOnCommandLine,
+  type ResolvedOptions,
+  toggle,
+  value,
+} from '../core/options.ts';
+import { linesOf } from '../core/text.ts';
+import { parseServed } from '../proxy/net/endpoint.ts';
+import { Interruption } from './signals.ts';
+import { terminal } from './terminal.ts';
+
+export const LIVE_OPTIONS = grouped('Output', {
+  serve: value(
+    '--serve <address>',
+    'serve a live page on this address, such as 127.0.0.1:9465; it ends as the report',
+    parseServed,
+  ),
+  open: toggle('--open', 'open the live page in the browser (without --serve: on a free port of 127.0.0.1)'),
+});
+
+/** Adds a problem for each flag that asks for a page of a command that sends nothing, because of the flag `why`. */
+export function refuseLive(asked: Asked<typeof LIVE_OPTIONS>, why: string, problems: Problems): void {
+  for (const key of ['serve', 'open'] as const) {
+    if (isOnCommandLine(asked, key))
+      problems.add(`--${key} has no effect with ${why}: nothing is sent, so there is no live page`);
+  }
+}
+
+/** A run that is shown to browsers while it lasts, and on a terminal after it until Ctrl-C. */
+export class ServedRun {
+  readonly page: RunPage;
+  readonly #server: LiveServer;
+  readonly #url: string;
+
+  private constructor(page: RunPage, server: LiveServer, url: string) {
+    this.page = page;
+    this.#server = server;
+    this.#url = url;
+  }
+
+  /**
+   * @returns null where nobody asked for a page
+   * @throws AppError LISTEN_FAILED
+   */
+  static async start(
+    { serve, open }: ResolvedOptions<typeof LIVE_OPTIONS>,
+    title: string,
+    thresholds: readonly Threshold[],
+  ): Promise<ServedRun | null> {
+    if (serve === null && !open) return null;
+    const [{ RunPage }, { LiveServer }] = await Promise.all([
+      import('../app/live/pages.ts'),
+      import('../app/live/server.ts'),
+    ]);
+    const page = new RunPage(title, thresholds);
+    const server = new LiveServer(page.pages);
+    const { url, warning } = await server.listen(serve ?? parseServed('127.0.0.1:0', '--open'));
+    const until = stays() ? 'Ctrl-C after the run' : 'the end of the run (no terminal)';
+    terminal.note(...linesOf(`The live page is at ${url} until ${until}`, warning));
+    if (open) openBrowser(url);
+    return new ServedRun(page, server, url);
+  }
+
+  /**
+   * Shows what came of the run until Ctrl-C. A pipeline is never held up: without a terminal, or where the variable CI
+   * is set, it returns at once.
+   * @param make the page, made only where it is shown
+   */
+  async stay(make: () => Promise<(assets: PageAssets) => string>): Promise<void> {
+    if (!stays()) return;
+    const interruption = new Interruption();
+    try {
+      this.page.end('the report is being made');
+      this.page.replace(await make());
+      terminal.note(`The report is at ${this.#url}; Ctrl-C ends it`);
+      if (!interruption.signal.aborted) await once(interruption.signal, 'abort');
+    } finally {
+      interruption.end();
+    }
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+}
+
+function stays(): boolean {
+  return terminal.interactive && !process.env['CI'];
+}
+
+const OPENERS: Readonly<Partial<Record<NodeJS.Platform, readonly [string, ...string[]]>>> = {
+  darwin: ['open'],
+  win32: ['cmd', '/c', 'start', ''],
+};
+
+/** As the desktop does it. One that cannot is no reason not to run. */
+function openBrowser(url: string): void {
+  const [opener, ...args] = OPENERS[process.platform] ?? ['xdg-open'];
+  const child = spawn(opener, [...args, url], { detached: true, stdio: 'ignore' });
+  child.once('error', () => terminal.note(`No browser was opened: there is no ${opener}. Open ${url}`));
+  child.unref();
+}

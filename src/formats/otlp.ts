@@ -1,0 +1,441 @@
+import type { Exchange } from '../core/exchange.ts';
+import { LIMITS } from '../core/limits.ts';
+import { text } from '../core/options.ts';
+import { routeOf } from '../core/routes.ts';
+import { TextCounts } from '../core/text.ts';
+import { checkedInstant } from './exact-time.ts';
+import {
+  ImportSource,
+  type ImportSourceDeps,
+  importedExchange,
+  NOTHING_BUT_ARRIVAL,
+  type OpenImport,
+  wholeBody,
+} from './import-source.ts';
+import {
+  arrayAt,
+  InputProblem,
+  type JsonObject,
+  joined,
+  lineProblem,
+  objectAt,
+  parseJsonLine,
+  shown,
+  splitHead,
+  type TextLine,
+  textAt,
+  textBytes,
+  textLines,
+} from './input.ts';
+import { type Attributes, isOfModels, type ModelCall, modelCallOf, type Operation } from './model-calls.ts';
+import { protobufTraces } from './otlp-protobuf.ts';
+import { promptOf, TOKEN_BYTES } from './prompt-blocks.ts';
+import { draftRequest } from './request-draft.ts';
+
+export const OTLP_OPTIONS = {
+  requestPath: text('--request-path <path>', 'request path of all requests (default: by operation)'),
+  buildPrompts: text(
+    '--build-prompts <model>',
+    'build requests of calls without messages from their token counts, to <model> where a span names none',
+  ),
+};
+
+interface OtlpReading {
+  readonly requestPath: string | null;
+  readonly buildPrompts: string | null;
+}
+
+/** What a span never tells. */
+const MISSING_FROM_SPANS = [
+  'bodies as they were sent: those here are built, for an OpenAI-compatible server',
+  'headers',
+  'answers',
+  'statuses of calls without an error: taken as 200',
+  'retries within a call',
+  'the times of first bytes and of chunks',
+  'connections',
+  'which call waited for which: calls of a trace are played at their times',
+  'losses, sampling and coverage',
+] as const;
+
+const PATHS: Readonly<Record<Operation, string>> = {
+  chat: '/v1/chat/completions',
+  completion: '/v1/completions',
+  embeddings: '/v1/embeddings',
+};
+
+/**
+ * Reads spans of model calls from OTLP, as JSON (a document, or one a line) or protobuf: what the collector's file
+ * exporter writes, or one request over HTTP.
+ * @param paths files of one export, such as those of a rotation
+ * @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+ */
+export function openOtlp(paths: readonly string[], reading: OtlpReading): OpenImport {
+  return async (deps) => {
+    const maker = new CallExchanges(reading, deps);
+    const calls = new DistinctCalls(maker.lacking);
+    return new ImportSource({
+      path: paths.join(', '),
+      // Known only when all is read.
+      get requests() {
+        return maker.made === 0 || maker.withRequest > 0;
+      },
+      get missing() {
+        return maker.made > maker.withRequest && maker.withRequest === 0
+          ? [...MISSING_FROM_SPANS, 'requests']
+          : MISSING_FROM_SPANS;
+      },
+      details: { format: 'otlp', ...reading, latencies: "of the span's maker, mostly the client" },
+      lacking: maker.lacking,
+      read: async function* (signal) {
+        const exchangesOf = (document: JsonObject) =>
+          callsIn(document, calls, maker.lacking).map((call) => maker.exchange(call));
+        for (const path of paths) {
+          try {
+            const { head, rest } = await splitHead(textBytes(path, signal));
+            const packed = protobufTraces(head, joined(head, rest));
+            if (packed === null) yield* fromJson(joined(head, rest), exchangesOf);
+            else for await (const document of packed) yield exchangesOf(document);
+          } catch (thrown) {
+            throw thrown instanceof InputProblem ? thrown.toAppError(path) : thrown;
+          }
+        }
+        yield calls.end().map((call) => maker.exchange(call));
+      },
+    });
+  };
+}
+
+/** A call with its place in its trace. */
+interface TracedCall extends ModelCall {
+  readonly traceId: string;
+  readonly key: string;
+  readonly parentKey: string;
+  readonly arrivalUs: number;
+  readonly lastByteOffsetUs: number | null;
+}
+
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+const SPACE = 0x20;
+
+/**
+ * JSON documents, each on one line or on several: then its last line begins with its last brace.
+ * @throws InputProblem
+ */
+async function* documents(chunks: AsyncIterable<Buffer>): AsyncGenerator<TextLine> {
+  let held: Buffer[] = [];
+  let [heldBytes, number] = [0, 0];
+  const whole = () => {
+    const document = { number, bytes: held.length === 1 ? held[0]! : Buffer.concat(held) };
+    held = [];
+    heldBytes = 0;
+    return document;
+  };
+  for await (const lines of textLines(chunks)) {
+    for (const { number: at, bytes } of lines) {
+      if (held.length === 0) {
+        number = at;
+        if (bytes[0] !== OPEN_OBJECT) throw new InputProblem('not OTLP', { line: at, hint: AS_JSON });
+      }
+      held.push(bytes);
+      heldBytes += bytes.length;
+      if (heldBytes > LIMITS.importLineBytes)
+        throw new InputProblem('a document is too large', { line: number });
+      const last = held.length === 1 ? bytes.findLast((byte) => byte > SPACE) : bytes[0];
+      if (last === CLOSE_OBJECT) yield whole();
+    }
+  }
+  if (held.length > 0) yield whole();
+}
+
+const AS_JSON = "The collector's file exporter writes it, without `compression`.";
+const SIGNALS = ['resourceSpans', 'resourceLogs', 'resourceMetrics'];
+
+/** @throws InputProblem with the line */
+async function* fromJson<Made>(
+  chunks: AsyncIterable<Buffer>,
+  made: (document: JsonObject) => Made,
+): AsyncGenerator<Made> {
+  for await (const line of documents(chunks)) {
+    try {
+      const document = parseJsonLine(line);
+      if (!SIGNALS.some((key) => Object.hasOwn(document, key)))
+        throw new InputProblem('no resourceSpans: not OTLP', { hint: AS_JSON });
+      yield made(document);
+    } catch (thrown) {
+      throw lineProblem(thrown, line.number);
+    }
+  }
+}
+
+/** @returns calls that need not wait longer. @throws InputProblem */
+function callsIn(document: JsonObject, calls: DistinctCalls, lacking: TextCounts): TracedCall[] {
+  const spans = arrayAt(document, 'resourceSpans')
+    .flatMap((resource) => arrayAt(resource, 'scopeSpans'))
+    .flatMap((scope) => arrayAt(scope, 'spans'));
+  return spans.flatMap((span) => {
+    const attributes = attributesOf(span);
+    const place = placeOf(span);
+    const call = callOf(span, attributes, place);
+    if (call !== null) return calls.take(call);
+    if (isOfModels(attributes)) lacking.count('a span of an agent, a tool or a chain: left out');
+    else calls.pass(place);
+    return [];
+  });
+}
+
+type Place = Pick<TracedCall, 'traceId' | 'key' | 'parentKey'>;
+
+function placeOf(span: JsonObject): Place {
+  const traceId = textAt(span, 'traceId').toLowerCase();
+  const keyOf = (id: string) => (id === '' ? '' : `${traceId}/${id}`);
+  return { traceId, key: keyOf(textAt(span, 'spanId')), parentKey: keyOf(textAt(span, 'parentSpanId')) };
+}
+
+function callOf(span: JsonObject, attributes: Attributes, place: Place): TracedCall | null {
+  const startUs = instantOf(span, 'startTimeUnixNano');
+  const end = instantOf(span, 'endTimeUnixNano');
+  const endUs =
+    startUs !== null && end !== null && end >= startUs && end - startUs <= LIMITS.importOffsetUs ? end : null;
+  const { code } = objectAt(span, 'status') ?? {};
+  const call = modelCallOf({
+    attributes,
+    startUs: startUs ?? 0,
+    endUs,
+    isError: code === 2 || code === 'STATUS_CODE_ERROR',
+    events: arrayAt(span, 'events').map((event) => ({
+      name: textAt(event, 'name'),
+      timeUs: instantOf(event, 'timeUnixNano') ?? 0,
+      attributes: attributesOf(event),
+    })),
+  });
+  if (call === null) return null;
+  if (startUs === null) throw new InputProblem(`the span ${shown(textAt(span, 'name'))} has no start`);
+  const lacking = endUs === null ? [...call.lacking, 'no end after the start: no latency'] : call.lacking;
+  return {
+    ...call,
+    ...place,
+    lacking,
+    arrivalUs: startUs,
+    lastByteOffsetUs: endUs === null ? null : endUs - startUs,
+  };
+}
+
+/** Nanoseconds since 1970 as text, or as a number; null if missing or 0. @throws InputProblem */
+function instantOf(object: JsonObject, key: string): number | null {
+  const value = object[key] ?? 0;
+  if (value === 0 || value === '0' || value === '') return null;
+  if (typeof value === 'number') return checkedInstant(Math.round(value / 1e3), String(value));
+  if (typeof value !== 'string' || !/^\d{1,20}$/.test(value))
+    throw new InputProblem(`${key} is no time in nanoseconds`, { hint: 'Correct it, or remove the span.' });
+  return checkedInstant(Number((BigInt(value) + 500n) / 1000n), value);
+}
+
+function attributesOf(object: JsonObject): Map<string, unknown> {
+  return new Map(
+    arrayAt(object, 'attributes').map((each) => [textAt(each, 'key'), plainValue(objectAt(each, 'value'))]),
+  );
+}
+
+/** A value of OTLP's `AnyValue`. 64-bit numbers are texts in its JSON. */
+function plainValue(value: JsonObject | null): unknown {
+  if (value === null) return undefined;
+  if (Object.hasOwn(value, 'intValue')) return Number(value['intValue']);
+  const list = objectAt(value, 'arrayValue');
+  if (list !== null) return arrayAt(list, 'values').map(plainValue);
+  const record = objectAt(value, 'kvlistValue');
+  if (record !== null)
+    return Object.fromEntries(
+      arrayAt(record, 'values').map((each) => [textAt(each, 'key'), plainValue(objectAt(each, 'value'))]),
+    );
+  return value['stringValue'] ?? value['doubleValue'] ?? value['boolValue'];
+}
+
+/** Calls that wait for the rest of their traces; beyond these the trace that was silent longest goes. */
+const MOST_WAITING = 10_000;
+const MOST_WAITING_BYTES = 64 * 1024 * 1024;
+/** Places in traces that are remembered. */
+const MOST_PLACES = 200_000;
+/** Spans of transport between two of one call. */
+const MOST_BETWEEN = 32;
+
+/**
+ * One call may have several spans: of a framework, of the client below it, of the server below that. A span and the only one
+ * below it are of one call if they have the same operation, and the same model where both name one. Kept is the innermost with
+ * messages, else the innermost. A span with several of its operation below it is around calls, and is left out. Spans of
+ * transport between are followed, others (agents, tools) are not. Traces are looked at as a whole: spans come in any order.
+ */
+class DistinctCalls {
+  readonly #lacking: TextCounts;
+  /** By trace; the one that was silent longest is first. */
+  readonly #waiting = new Map<string, TracedCall[]>();
+  #waitingCalls = 0;
+  #waitingBytes = 0;
+  /** Starts of calls by their place. */
+  readonly #starts = new Map<string, number>();
+  /** Of spans of transport: what is above. */
+  readonly #above = new Map<string, string>();
+
+  constructor(lacking: TextCounts) {
+    this.#lacking = lacking;
+  }
+
+  /** @returns those that need not wait longer */
+  take(call: TracedCall): TracedCall[] {
+    if (this.#starts.get(call.key) === call.arrivalUs) {
+      this.#lacking.count('a span that came twice: left out');
+      return [];
+    }
+    remember(this.#starts, call.key, call.arrivalUs);
+    const calls = this.#waiting.get(call.traceId) ?? [];
+    calls.push(call);
+    this.#waiting.delete(call.traceId);
+    this.#waiting.set(call.traceId, calls);
+    this.#waitingCalls += 1;
+    this.#waitingBytes += call.body?.length ?? 0;
+    return this.#beyond(MOST_WAITING, MOST_WAITING_BYTES);
+  }
+
+  pass({ key, parentKey }: Place): void {
+    remember(this.#above, key, parentKey);
+  }
+
+  end(): TracedCall[] {
+    return this.#beyond(0, 0);
+  }
+
+  #beyond(most: number, mostBytes: number): TracedCall[] {
+    const gone: TracedCall[][] = [];
+    for (const [trace, calls] of this.#waiting) {
+      if (this.#waitingCalls <= most && this.#waitingBytes <= mostBytes) break;
+      this.#waiting.delete(trace);
+      this.#waitingCalls -= calls.length;
+      for (const { body } of calls) this.#waitingBytes -= body?.length ?? 0;
+      gone.push(this.#distinct(calls));
+    }
+    return gone.flat();
+  }
+
+  #distinct(calls: readonly TracedCall[]): TracedCall[] {
+    const placed: PlacedCall[] = calls.map((call) => ({ call, outer: null, inner: [] }));
+    const byKey = new Map(placed.map((each) => [each.call.key, each]));
+    for (const each of placed) {
+      each.outer = this.#outerOf(each, byKey);
+      each.outer?.inner.push(each);
+    }
+    const kept = new Set(
+      placed.filter(({ inner }) => inner.length < 2 && !inner.some(sameOutside)).map(withMessages),
+    );
+    for (const { inner } of placed.filter((each) => !kept.has(each))) {
+      const what = inner.length > 1 ? 'a span around several calls' : 'a span of the same call as another';
+      this.#lacking.count(`${what}: left out`);
+    }
+    return [...kept].map(({ call }) => call);
+  }
+
+  #outerOf(inner: PlacedCall, byKey: ReadonlyMap<string, PlacedCall>): PlacedCall | null {
+    let key: string | undefined = inner.call.parentKey;
+    for (let steps = 0; key !== undefined && key !== '' && steps < MOST_BETWEEN; steps += 1) {
+      const outer = byKey.get(key);
+      if (outer !== undefined)
+        return outer !== inner && outer.call.operation === inner.call.operation ? outer : null;
+      key = this.#above.get(key);
+    }
+    return null;
+  }
+}
+
+/** A call with the calls next to it, of the same operation. */
+interface PlacedCall {
+  readonly call: TracedCall;
+  outer: PlacedCall | null;
+  readonly inner: PlacedCall[];
+}
+
+/** The next outer span of the same call. */
+function sameOutside({ call: { model }, outer }: PlacedCall): PlacedCall | null {
+  if (outer === null || outer.inner.length > 1) return null;
+  return model === null || outer.call.model === null || model === outer.call.model ? outer : null;
+}
+
+/** Of the spans of a call that has this innermost one. */
+function withMessages(innermost: PlacedCall): PlacedCall {
+  let told: PlacedCall | null = innermost;
+  while (told?.call.body === null) told = sameOutside(told);
+  return told ?? innermost;
+}
+
+function remember<Value>(places: Map<string, Value>, key: string, value: Value): void {
+  if (key === '') return;
+  places.set(key, value);
+  const oldest = places.keys().next().value;
+  if (places.size > MOST_PLACES && oldest !== undefined) places.delete(oldest);
+}
+
+/** Makes exchanges of calls. */
+class CallExchanges {
+  readonly lacking = new TextCounts();
+  readonly #reading: OtlpReading;
+  readonly #deps: ImportSourceDeps;
+  made = 0;
+  withRequest = 0;
+
+  constructor(reading: OtlpReading, deps: ImportSourceDeps) {
+    this.#reading = reading;
+    this.#deps = deps;
+  }
+
+  /** @throws InputProblem for a path or a server that no request has */
+  exchange(call: TracedCall): Exchange {
+    for (const what of call.lacking) this.lacking.count(what);
+    const target = this.#reading.requestPath ?? PATHS[call.operation];
+    const facts = this.#facts(call);
+    this.made += 1;
+    const body = call.body ?? this.#builtBody(call);
+    if (body === null) {
+      this.lacking.count('no messages: an arrival alone, which is not replayed');
+      const { route } = routeOf('POST', target, this.#deps.redaction);
+      return { ...NOTHING_BUT_ARRIVAL, arrivalUs: call.arrivalUs, method: 'POST', route, ...facts };
+    }
+    this.withRequest += 1;
+    const host = call.server === null ? [] : [['Host', call.server] as const];
+    const draft = draftRequest('POST', target, [...host, ['Content-Type', 'application/json']], body);
+    const parts = { arrivalUs: call.arrivalUs, request: { ...draft, body: wholeBody(body) } };
+    const exchange = importedExchange(parts, this.#deps);
+    return { ...exchange, ...facts, model: facts.model ?? exchange.model };
+  }
+
+  #facts(call: TracedCall) {
+    const { hash } = this.#deps;
+    const { status, model, streamed, lastByteOffsetUs, firstTokenOffsetUs, promptTokens, outputTokens } =
+      call;
+    const isAnswer = !call.isError || (status !== null && status >= 300);
+    if (call.isError && status === null)
+      this.lacking.count('an error without a status: taken as no whole answer');
+    const session = call.conversation ?? call.traceId;
+    return {
+      outcome: isAnswer ? ('completed' as const) : ('upstream_failed' as const),
+      ...{ status, model, streamed, lastByteOffsetUs, firstTokenOffsetUs, promptTokens, outputTokens },
+      session: session === '' ? null : hash.ofIdentity('session', session),
+      client: call.user === null ? null : hash.ofIdentity('client', call.user),
+      traceId: /^(?!0+$)[0-9a-f]{32}$/.test(call.traceId) ? Buffer.from(call.traceId, 'hex') : null,
+    };
+  }
+
+  #builtBody({ operation, model, promptTokens, outputTokens, streamed }: TracedCall): Buffer | null {
+    const { buildPrompts } = this.#reading;
+    if (buildPrompts === null || promptTokens === null) return null;
+    if (promptTokens * TOKEN_BYTES > LIMITS.requestBodyBytes)
+      throw new InputProblem('the prompt is too large');
+    const prompt = promptOf([], { tokens: promptTokens, blockTokens: promptTokens, own: this.made });
+    this.lacking.count('a built prompt: it had no messages');
+    const asked =
+      operation === 'chat'
+        ? { messages: [{ role: 'user', content: prompt }] }
+        : { [operation === 'completion' ? 'prompt' : 'input']: prompt };
+    const max_tokens = operation === 'embeddings' ? undefined : (outputTokens ?? undefined);
+    const stream = streamed === true ? true : undefined;
+    return Buffer.from(JSON.stringify({ model: model ?? buildPrompts, ...asked, max_tokens, stream }));
+  }
+}

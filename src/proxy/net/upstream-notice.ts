@@ -1,0 +1,76 @@
+import type { Clock } from '../../core/clock.ts';
+import { type ConnectionFailure, type Notice, NoticeLimit } from '../data-plane.ts';
+import { type Endpoint, formatEndpoint } from './endpoint.ts';
+
+const NOTICE_MS = 60_000;
+/** Name mismatches list all names of the certificate, which may be hundreds. */
+const REASON_CHARS = 300;
+/** OpenSSL's codes for a certificate that is not trusted; and Node's, for a wrong name and for what is no TLS at all. */
+const CODES =
+  /^(UNABLE_TO_|CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT$|SELF_SIGNED_CERT_|ERROR_IN_|INVALID_|PATH_LENGTH_|HOSTNAME_MISMATCH$|ERR_TLS_|ERR_SSL_)/;
+
+/** What an error of the upstream is counted as: TLS that fails is no server that is not there. */
+export function failureOf(failure: ConnectionFailure, error: Error | undefined): ConnectionFailure {
+  return isTlsFailure(error) ? 'upstream_tls' : failure;
+}
+
+function isTlsFailure(error: NodeJS.ErrnoException | undefined): boolean {
+  return CODES.test(error?.code ?? '');
+}
+
+/** Whether an error came before there was a connection. For want of a descriptor of ours there is none to come. */
+export function isRefusal({ code, syscall }: NodeJS.ErrnoException): boolean {
+  const early = syscall === 'connect' || syscall === 'getaddrinfo' || code === 'ECONNREFUSED';
+  return early && code !== 'EMFILE' && code !== 'ENFILE';
+}
+
+/** The error of a connection to an upstream that took too long. */
+export function connectTimeout(): NodeJS.ErrnoException {
+  return Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT', syscall: 'connect' });
+}
+
+/**
+ * Says why an upstream is not spoken to: no connection is had, or TLS fails. Clients see the same 502 or reset for
+ * both. A line of each at once, and then one a minute at most.
+ */
+export class UpstreamNotice {
+  readonly #endpoint: Endpoint;
+  readonly #clientsAre: string;
+  readonly #notify: (notice: Notice) => void;
+  readonly #tls: NoticeLimit;
+  readonly #connects: NoticeLimit;
+
+  /** @param clientsAre what becomes of the upstream's clients meanwhile */
+  constructor(
+    endpoint: Endpoint,
+    clientsAre: 'answered 502' | 'reset',
+    notify: (notice: Notice) => void,
+    clock: Clock,
+  ) {
+    this.#endpoint = endpoint;
+    this.#clientsAre = clientsAre;
+    this.#notify = notify;
+    this.#tls = new NoticeLimit(clock, NOTICE_MS);
+    this.#connects = new NoticeLimit(clock, NOTICE_MS);
+  }
+
+  look(error: NodeJS.ErrnoException): void {
+    if (isTlsFailure(error)) {
+      if (this.#tls.passes()) this.#say('error', 'no TLS connection to the upstream', error);
+    } else if (isRefusal(error) && this.#connects.passes()) {
+      this.#say('warn', 'no connection to the target', error);
+    }
+  }
+
+  #say(level: Notice['level'], what: string, error: NodeJS.ErrnoException): void {
+    this.#notify({
+      level,
+      message: `${what}; clients are ${this.#clientsAre}`,
+      fields: { target: formatEndpoint(this.#endpoint), ...reasonOfError(error) },
+    });
+  }
+}
+
+function reasonOfError({ code, message }: NodeJS.ErrnoException) {
+  return { code, reason: message.slice(0, REASON_CHARS) };
+}

@@ -1,0 +1,103 @@
+import type { Problems } from '../../core/errors.ts';
+import { grouped, type OptionParser, value } from '../../core/options.ts';
+import { parseCount, refused } from '../../core/units.ts';
+import type { FixedRate } from '../plan/rate.ts';
+import type { Shard } from './parsers.ts';
+
+const parseRate: OptionParser<number> = (given, what) => {
+  const rate = Number(given.trim().replace(/\/s$/, ''));
+  if (given.trim() !== '' && Number.isFinite(rate) && rate > 0 && rate <= 1e6) return rate;
+  throw refused(what, given, 'is not a number of requests per second, such as 50 or 0.5');
+};
+
+/** Loads that are not the recorded one. */
+export const LOAD_OPTIONS = grouped('Load and scaling', {
+  rate: value(
+    '--rate <n>',
+    'send recorded requests at this rate per second, at Poisson intervals, for --duration',
+    parseRate,
+  ),
+  concurrency: value(
+    '--concurrency <n>',
+    'keep this many requests in flight for --duration (a closed loop: no verdict)',
+    parseCount,
+  ),
+});
+
+interface LoadParts {
+  readonly rate: number | null;
+  readonly concurrency: number | null;
+  readonly duration: number | null;
+  readonly loop: number | null;
+  readonly stages: object | null;
+  readonly scaling: string | null;
+  readonly shard: Shard | null;
+  readonly targetShare: number;
+  readonly sessionOrder: string;
+  readonly warmup: number | null;
+  readonly threads: number;
+  readonly connections: string;
+  readonly shiftTime: readonly object[];
+  readonly slo: readonly string[];
+  readonly maxRate: number | null;
+  readonly maxInFlight: number;
+  readonly dryRun: boolean;
+  /** Whether a multiplier was given with the command. */
+  readonly isMultiplied: boolean;
+  /** Whether a jitter was given with the command. */
+  readonly isJittered: boolean;
+}
+
+/** What takes the place of the recorded times: so many requests a second, or in flight. Null where they hold. */
+interface Load {
+  readonly rate: FixedRate | null;
+  readonly concurrency: number | null;
+}
+
+export function loadOf(parts: LoadParts, problems: Problems): Load {
+  const { rate, concurrency, duration, maxInFlight } = parts;
+  if (rate === null && concurrency === null) return { rate, concurrency };
+  if (rate !== null && concurrency !== null)
+    problems.add('--rate and --concurrency cannot be combined', 'Give one of the two.');
+  const flag = rate === null ? '--concurrency' : '--rate';
+  const refuseWith = (others: Readonly<Record<string, boolean>>, why: string) => {
+    for (const [other, isGiven] of Object.entries(others))
+      if (isGiven) problems.add(`${flag} cannot be combined with ${other}: ${why}`);
+  };
+  refuseWith(againstRecordedTimes(parts), 'it ignores the recorded times');
+  if (duration === null) problems.add(`${flag} needs --duration`, 'Say how long, such as --duration 5m.');
+  if (concurrency !== null) {
+    refuseWith(againstPlan(parts), 'a closed loop sends when the target has answered, and has no plan');
+    if (concurrency > maxInFlight)
+      problems.add(`--concurrency ${concurrency} is more than --max-in-flight ${maxInFlight}`);
+  }
+  const durationNs = Math.round((duration ?? 0) * 1e6);
+  return { rate: rate === null ? null : { perSecond: rate, durationNs }, concurrency };
+}
+
+/** What only has a meaning on the recorded times. */
+function againstRecordedTimes(parts: LoadParts): Readonly<Record<string, boolean>> {
+  return {
+    '--multiplier': parts.isMultiplied,
+    '--stages': parts.stages !== null,
+    '--scaling': parts.scaling !== null,
+    '--target-share': parts.targetShare !== 1,
+    '--jitter': parts.isJittered,
+    '--loop': parts.loop !== null,
+    '--shard': parts.shard !== null,
+    '--session-order': parts.sessionOrder !== 'open',
+  };
+}
+
+/** What only has a meaning where instants are planned. */
+function againstPlan(parts: LoadParts): Readonly<Record<string, boolean>> {
+  return {
+    '--slo': parts.slo.length > 0,
+    '--dry-run': parts.dryRun,
+    '--max-rate': parts.maxRate !== null,
+    '--warmup': parts.warmup !== null,
+    '--threads': parts.threads > 1,
+    '--connections recorded': parts.connections === 'recorded',
+    '--shift-time': parts.shiftTime.length > 0,
+  };
+}

@@ -1,0 +1,115 @@
+import { AppError } from '../../core/errors.ts';
+import { headerValue, parseRequestHead } from '../../core/headers.ts';
+import { LIMITS } from '../../core/limits.ts';
+import type { CaptureSource, TimeRange } from '../../core/ports.ts';
+import type { UncheckedReason } from '../../core/run.ts';
+import { whyNoBody } from '../check/compared-fields.ts';
+import { describeFilters } from '../filter.ts';
+import type { Filters } from '../options/window-options.ts';
+import { SKIP_REASONS, type SkipReason, skipReasonOf } from './capture.ts';
+import { Playback } from './playback.ts';
+
+/** Replayable requests whose `Host` is looked at before a start. */
+const PROBED_REQUESTS = 64;
+
+/**
+ * Looks at the first replayable requests of a window, so that a start fails early and in clear words. Where filters
+ * leave little it reads a bounded part of the window, and beyond that only up to the first such request.
+ * @param filters for the error where they leave nothing
+ * @returns authorities they were recorded under: those of a sample, so the plan checks each request again
+ * @throws AppError CAPTURE_EMPTY where the window holds nothing that could be sent again
+ */
+export function probeCapture(
+  source: CaptureSource,
+  window: TimeRange & { readonly parts: readonly TimeRange[] },
+  filters: Filters | null = null,
+): ReadonlySet<string> {
+  const authorities = new Set<string>();
+  const skipped = new Map<SkipReason, number>();
+  let [probed, read] = [0, 0];
+  for (const row of source instanceof Playback ? stretchesIn(source, window.parts) : source.rows(window)) {
+    if (probed > 0 && read >= LIMITS.probedExchanges) break;
+    read += 1;
+    if (row === null) continue;
+    const reason = skipReasonOf(row);
+    if (reason !== null) {
+      skipped.set(reason, (skipped.get(reason) ?? 0) + 1);
+      continue;
+    }
+    const request = source.payload(row)?.request ?? null;
+    const host = request === null ? null : headerValue(parseRequestHead(request.head).headers, 'host');
+    if (host !== null) authorities.add(host);
+    probed += 1;
+    if (probed === PROBED_REQUESTS) break;
+  }
+  if (probed === 0) throw nothingToSend(skipped, source, filters);
+  return authorities;
+}
+
+function* stretchesIn(source: Playback, parts: readonly TimeRange[]) {
+  for (const part of parts) yield* source.stretch(part);
+}
+
+/** Stretches of a window, and answers looked at in each: where none of them can be compared, hardly one can. */
+const ANSWER_STRETCHES = 16;
+const ANSWERS_EACH = 16;
+
+/**
+ * Why answers cannot be compared with the recorded ones: the commonest reason in a sample spread over the windows.
+ * Null where one of them can be, where none was recorded, and where filters leave too few to tell.
+ */
+export function whyNotComparable(source: Playback, windows: readonly TimeRange[]): UncheckedReason | null {
+  const reasons = new Map<UncheckedReason, number>();
+  let read = 0;
+  for (const range of windows.flatMap((window) => stretchesOf(window))) {
+    let looked = 0;
+    for (const row of source.stretch(range)) {
+      if (read === LIMITS.probedExchanges) return null;
+      read += 1;
+      if (row === null || skipReasonOf(row) !== null) continue;
+      const why = whyNoBody(source.payload(row)?.response ?? null);
+      if (why === null) return null;
+      reasons.set(why, (reasons.get(why) ?? 0) + 1);
+      looked += 1;
+      if (looked === ANSWERS_EACH) break;
+    }
+  }
+  return [...reasons].sort(([, a], [, b]) => b - a)[0]?.[0] ?? null;
+}
+
+function stretchesOf({ fromUs, toUs }: TimeRange): TimeRange[] {
+  const stepUs = Math.ceil(Math.max(1, (toUs - fromUs) / ANSWER_STRETCHES));
+  const stretches: TimeRange[] = [];
+  for (let at = fromUs; at < toUs; at += stepUs)
+    stretches.push({ fromUs: at, toUs: Math.min(toUs, at + stepUs) });
+  return stretches;
+}
+
+/** The error for a window that holds nothing of what is to be played. @param source that was read to its end */
+export function nothingSelected(source: CaptureSource, filters: Filters | null): AppError {
+  const words = filters === null ? [] : describeFilters(filters);
+  const selected = words.length === 0 ? 'lies in the window' : `of the window has ${words.join('; ')}`;
+  const hint = filters !== null && source instanceof Playback ? source.leftOut.describe(filters) : null;
+  return new AppError('CAPTURE_EMPTY', `No exchange ${selected}`, { hint });
+}
+
+function nothingToSend(
+  skipped: ReadonlyMap<SkipReason, number>,
+  source: CaptureSource,
+  filters: Filters | null,
+): AppError {
+  const counts = SKIP_REASONS.filter((reason) => skipped.has(reason)).map(
+    (reason) => `${skipped.get(reason)} ${reason}`,
+  );
+  if (counts.length === 0) return nothingSelected(source, filters);
+  const hint = skipped.has('no_payload')
+    ? 'It has arrivals without requests: record them, import the trace with --payloads, or use --dry-run.'
+    : 'Use --dry-run to see what it holds.';
+  return new AppError(
+    'CAPTURE_EMPTY',
+    `The window contains no request that can be replayed: ${counts.join(', ')}`,
+    {
+      hint,
+    },
+  );
+}

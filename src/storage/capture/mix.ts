@@ -1,0 +1,141 @@
+import { LIMITS } from '../../core/limits.ts';
+import { SeededRandom } from '../../core/random.ts';
+import type { SegmentFile } from './directory.ts';
+import { withSegment } from './segment-reader.ts';
+import { orGone } from './sqlite.ts';
+
+/** Exchanges by a name; `name` is null for those without one. */
+export interface NamedCount {
+  readonly name: string | null;
+  readonly exchanges: number;
+}
+
+/** What the traffic of a capture is made of, the commonest first. */
+export interface TrafficMix {
+  /** Exchanges that were looked at: all of a small capture, else a sample. */
+  readonly exchanges: number;
+  /** Segments that they are from. */
+  readonly segments: number;
+  readonly routes: readonly NamedCount[];
+  readonly models: readonly NamedCount[];
+  readonly statuses: readonly NamedCount[];
+  /** 2xx answers whose body was looked at, and those of them that tell of an error. */
+  readonly answerErrors: { readonly answers: number; readonly told: number };
+  /** Exchanges with the trace that their client sent them in. */
+  readonly traced: number;
+}
+
+interface MixRow {
+  readonly route: string | null;
+  readonly model: string | null;
+  readonly status: number | null;
+  readonly exchanges: number;
+  readonly answers: number;
+  readonly told: number;
+  readonly traced: number;
+}
+
+/** Groups of the exchanges behind an id, up to another. Grouping by numbers first takes half of the time. */
+const SELECT_MIX = `SELECT r.text AS route, m.text AS model, status, exchanges, answers, told, traced
+  FROM (SELECT route, model, status, count(*) AS exchanges, count(answer_error) AS answers,
+    coalesce(sum(answer_error), 0) AS told, count(trace_id) AS traced FROM exchange WHERE id > ? AND id <= ? GROUP BY 1, 2, 3)
+  LEFT JOIN name AS r ON r.id = route LEFT JOIN name AS m ON m.id = model`;
+
+const SUMMED = ['exchanges', 'answers', 'told', 'traced'] as const;
+
+/** Stretches of a segment that a sample is from. */
+const STRETCHES = 16;
+/** Any will do: the same capture always has the same sample. */
+const SEED = 1;
+
+/**
+ * Counts exchanges by route, model and status: all of a small capture. Of a large one it draws segments of each
+ * recorder, and stretches of each segment (systematic sampling with a random place in each step).
+ * @param segments with the exchanges of each; one that retention removed meanwhile is left out
+ */
+export function trafficMix(
+  segments: readonly { readonly file: SegmentFile; readonly exchanges: number }[],
+  mostExchanges: number = LIMITS.mixedExchanges,
+  mostSegments: number = LIMITS.mixedSegments,
+): TrafficMix {
+  const total = (of: typeof segments) => of.reduce((sum, { exchanges }) => sum + exchanges, 0);
+  // Opening hundreds of segments takes longer than counting.
+  const isLarge = total(segments) > mostExchanges;
+  const random = new SeededRandom(SEED);
+  const read = isLarge ? drawn(segments, mostSegments, random) : segments;
+  const share = Math.min(1, mostExchanges / Math.max(1, total(read)));
+  const counts = { routes: new Counts(), models: new Counts(), statuses: new Counts() };
+  const sums = { exchanges: 0, answers: 0, told: 0, traced: 0 };
+  for (const { file } of read) {
+    const rows =
+      orGone(() =>
+        withSegment(file, (reader) => {
+          const last = reader.all<{ id: number | null }>('SELECT max(id) AS id FROM exchange')[0]?.id ?? 0;
+          return stretches(last, share, random).flatMap((ends) => reader.all<MixRow>(SELECT_MIX, ...ends));
+        }),
+      ) ?? [];
+    for (const row of rows) {
+      const { route, model, status, exchanges: times } = row;
+      for (const sum of SUMMED) sums[sum] += row[sum];
+      counts.routes.add(route, times);
+      counts.models.add(model, times);
+      counts.statuses.add(status === null ? null : String(status), times);
+    }
+  }
+  return {
+    exchanges: sums.exchanges,
+    segments: read.length,
+    routes: counts.routes.ordered(),
+    models: counts.models.ordered(),
+    statuses: counts.statuses.ordered(),
+    answerErrors: { answers: sums.answers, told: sums.told },
+    traced: sums.traced,
+  };
+}
+
+/** One segment of every so many neighbours of the same recorder. */
+function drawn<Segment extends { readonly file: SegmentFile }>(
+  segments: readonly Segment[],
+  most: number,
+  random: SeededRandom,
+): Segment[] {
+  const byRecorder = [...Map.groupBy(segments, ({ file }) => file.recorder).values()].flat();
+  return evenly(segments.length, Math.min(most, segments.length)).flatMap(([from, to]) => {
+    const at = from + random.below(to - from);
+    return byRecorder.slice(at, at + 1);
+  });
+}
+
+/** Ends of the stretches that hold this share of the ids from 1 to `last`: behind the first, up to the second. */
+function stretches(last: number, share: number, random: SeededRandom): (readonly [number, number])[] {
+  const most = Math.ceil(last * share);
+  if (most >= last) return [[0, last]];
+  const count = Math.min(STRETCHES, most);
+  const lengths = evenly(most, count).map(([from, to]) => to - from);
+  return evenly(last, count).map(([from, to], at) => {
+    const length = Math.min(lengths[at] ?? 0, to - from);
+    const start = from + random.below(to - from - length + 1);
+    return [start, start + length];
+  });
+}
+
+/** Divides whole numbers from 0 to `length` into so many parts. */
+function evenly(length: number, parts: number): (readonly [number, number])[] {
+  const end = (at: number) => Math.floor((at * length) / parts);
+  return Array.from({ length: parts }, (_, at) => [end(at), end(at + 1)]);
+}
+
+class Counts {
+  readonly #times = new Map<string | null, number>();
+
+  add(name: string | null, times: number): void {
+    this.#times.set(name, (this.#times.get(name) ?? 0) + times);
+  }
+
+  ordered(): NamedCount[] {
+    return [...this.#times]
+      .map(([name, exchanges]) => ({ name, exchanges }))
+      .sort((a, b) => b.exchanges - a.exchanges || ((a.name ?? '') < (b.name ?? '') ? -1 : 1))
+      .slice(0, LIMITS.mixedNames);
+  }
+}

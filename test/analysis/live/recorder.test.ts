@@ -1,0 +1,71 @@
+import { expect, test } from 'vitest';
+import { RecorderWatch } from '../../../src/analysis/live/recorder.ts';
+import type { RecorderStatus } from '../../../src/core/accounting.ts';
+import { someStatus } from '../../support/some-status.ts';
+
+const { traffic } = someStatus();
+const FIRST_US = someStatus().atUs;
+
+/** A recorder after so many seconds: of each, nine quick answers and a slow one, every second of those a 503. */
+function after(seconds: number, changes: Partial<RecorderStatus> = {}): RecorderStatus {
+  const counts = traffic.durationSeconds.counts.map((_, at) =>
+    at === 4 ? 9 * seconds : at === 8 ? seconds : 0,
+  );
+  return someStatus({
+    atUs: FIRST_US + seconds * 1e6,
+    exchanges: 10 * seconds,
+    traffic: {
+      ...traffic,
+      durationSeconds: { ...traffic.durationSeconds, counts },
+      requests: [
+        { method: 'POST', codeClass: '2xx', count: 9 * seconds },
+        { method: 'GET', codeClass: '5xx', count: seconds },
+      ],
+    },
+    ...changes,
+  });
+}
+
+function watched(...statuses: readonly RecorderStatus[]) {
+  const watch = new RecorderWatch();
+  for (const status of statuses) watch.add(status);
+  const view = watch.view();
+  const fact = (key: string) => view?.facts.find(([, each]) => each === key)?.[2];
+  const table = (key: string) => view?.tables.find((each) => each.key === key);
+  return { view, fact, table };
+}
+
+test('nothing is shown before the first reading', () => {
+  expect(new RecorderWatch().view()).toBeNull();
+});
+
+test('rates, statuses and percentiles are those of the last minute', () => {
+  const { fact, table, view } = watched(...Array.from({ length: 200 }, (_, second) => after(second)));
+  expect(fact('rate')).toBe('10');
+  expect([fact('took-p50'), fact('took-p95'), fact('took-p99')]).toEqual(['50.0 ms', '1.0 s', '1.0 s']);
+  expect(table('statuses')?.rows).toEqual([
+    ['2xx', '540', '1,791'],
+    ['5xx', '60', '199'],
+  ]);
+  expect(view?.charts[0]?.lines[0]?.values).toHaveLength(120);
+});
+
+test('what took longer than the last bound is not given that bound', () => {
+  const counts = traffic.durationSeconds.counts.map((_, at, { length }) => (at === length - 1 ? 1 : 0));
+  const slow = { ...traffic, durationSeconds: { ...traffic.durationSeconds, counts } };
+  expect(watched(someStatus({ traffic: slow })).fact('took-p50')).toBe('over 5.0 min');
+});
+
+test('a recorder that was started anew, or was silent, begins anew', () => {
+  const anew = after(3, { startedUs: FIRST_US, exchanges: 0 });
+  expect(watched(after(1), after(2), anew).view?.charts[0]?.lines[0]?.values).toEqual([]);
+  expect(watched(after(1), after(2), after(60)).view?.charts[0]?.lines[0]?.values).toEqual([]);
+});
+
+test('bodies that were cut are shown where there are any, and where a gateway sends some paths', () => {
+  expect(watched(someStatus()).fact('bodies-cut')).toBe('');
+  const routes = [{ path: '/b*', target: 'https://10.0.0.2:8443' }];
+  const { fact, view } = watched(someStatus({ bodiesCut: 7, mode: 'gateway', routes }));
+  expect(fact('bodies-cut')).toBe('7');
+  expect(view?.about[0]).toBe('gateway 127.0.0.1:8080 → 127.0.0.1:8000, /b* → https://10.0.0.2:8443');
+});

@@ -1,0 +1,134 @@
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import type { Manifest } from '../../support/manifests.ts';
+import { goProgram, pythonWith } from '../../support/peer-tools.ts';
+import { repositoryRoot } from '../../support/shared-data.ts';
+import { temporaryDirectory } from '../../support/temp-dir.ts';
+import { needingAll, runTool } from '../../support/validators.ts';
+
+const actionlint = goProgram('github.com/rhysd/actionlint/cmd/actionlint@v1.7.12', 'actionlint');
+const schemas = pythonWith(['check-jsonschema==0.39.0']);
+const zizmor = pythonWith(['zizmor==1.32.0']);
+const helm = goProgram('helm.sh/helm/v3/cmd/helm@v3.21.4', 'helm');
+
+const path = join(repositoryRoot, '.github', 'workflows', 'release.yml');
+const text = readFileSync(path, 'utf8');
+const { jobs }: Manifest = parse(text);
+const steps: Manifest[] = Object.values<Manifest>(jobs).flatMap((job) => job.steps);
+
+/** The workflow with one text changed, as a file. */
+function changed(from: string, to: string): string {
+  expect(text).toContain(from);
+  const file = join(temporaryDirectory(), 'release.yml');
+  writeFileSync(file, text.replace(from, to));
+  return file;
+}
+
+function scriptOf(name: string): string {
+  return steps.find((step) => step.name === name)?.run;
+}
+
+describe('the release workflow', () => {
+  test('takes each action by its commit', () => {
+    const used = steps.flatMap((step) => step.uses ?? []);
+    expect(used.length).toBeGreaterThan(10);
+    for (const action of used) expect(action).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40}$/);
+  });
+
+  test('publishes only what was checked, and asks for rights by job', () => {
+    expect(parse(text).permissions).toEqual({});
+    expect(jobs.pack.needs).toBe('check');
+    for (const name of ['npm', 'image', 'chart']) expect([jobs[name].needs].flat(), name).toContain('pack');
+    for (const name of ['check', 'pack']) expect(jobs[name].permissions).toEqual({ contents: 'read' });
+    expect([jobs.announce.needs].flat().sort()).toEqual(['chart', 'image', 'npm', 'pack']);
+  });
+
+  needingAll([actionlint], 'passes actionlint, which would find something', (program) => {
+    expect(runTool(program as string, [path])).toMatchObject({ status: 0, said: '' });
+    const wrong = runTool(program as string, [
+      changed('needs.pack.outputs.owner', 'needs.pack.outputs.ownr'),
+    ]);
+    expect(wrong.status).toBe(1);
+    expect(wrong.said).toContain('ownr');
+  });
+
+  needingAll([schemas], 'keeps to the schema of workflows', (python) => {
+    const check = (file: string) =>
+      runTool(join(python as string, '..', 'check-jsonschema'), [
+        '--builtin-schema',
+        'vendor.github-workflows',
+        file,
+      ]);
+    expect(check(path)).toMatchObject({ status: 0 });
+    expect(check(changed('timeout-minutes: 180', 'timeout-minuts: 180')).status).toBe(1);
+  });
+
+  needingAll([zizmor], 'passes zizmor, which would find an input in a script', (python) => {
+    const check = (file: string) =>
+      runTool(join(python as string, '..', 'zizmor'), [
+        '--offline',
+        '--no-progress',
+        '--persona',
+        'regular',
+        file,
+      ]);
+    expect(check(path)).toMatchObject({ status: 0 });
+    const wrong = check(
+      changed(
+        'node scripts/versions.mjs "$GITHUB_REF_NAME"',
+        `node scripts/versions.mjs ${'$'}{{ github.ref_name }}`,
+      ),
+    );
+    expect(wrong.status).not.toBe(0);
+    expect(wrong.said).toContain('template-injection');
+  });
+
+  needingAll([helm], 'packs the package and the chart by its own script', (program) => {
+    const copy = temporaryDirectory();
+    const excluded = /^(?:\.git|node_modules|dist|artefacts)$/;
+    for (const name of readdirSync(repositoryRoot).filter((each) => !excluded.test(each)))
+      cpSync(join(repositoryRoot, name), join(copy, name), { recursive: true });
+    const outputs = join(copy, 'outputs');
+    const { version } = JSON.parse(readFileSync(join(copy, 'package.json'), 'utf8'));
+    const env = {
+      ...process.env,
+      GITHUB_REF_NAME: `v${version}`,
+      GITHUB_REPOSITORY: 'Example/reprise',
+      GITHUB_REPOSITORY_OWNER: 'Example',
+      GITHUB_SERVER_URL: 'https://github.com',
+      GITHUB_OUTPUT: outputs,
+    };
+    // What the lockfile and Go would fetch is here already.
+    const script = scriptOf('Pack the package and the chart')
+      .replace('npm ci\n', `ln -s '${join(repositoryRoot, 'node_modules')}' node_modules\n`)
+      .replace(/GOBIN=.*\n/, `ln -s '${dirname(program as string)}' programs\n`);
+    expect(script).not.toMatch(/npm ci|go install/);
+    const packed = runTool('bash', ['-c', `cd '${copy}'\n${script}`], '', env);
+    expect(packed.status, packed.said).toBe(0);
+    expect(readFileSync(outputs, 'utf8')).toBe(`version=${version}\nowner=example\n`);
+    const inPackage = (file: string) =>
+      runTool('tar', ['-xzOf', join(copy, `out/npm/reprise-${version}.tgz`), file]).stdout;
+    expect(JSON.parse(inPackage('package/package.json')).repository).toEqual({
+      type: 'git',
+      url: 'git+https://github.com/Example/reprise.git',
+    });
+    const chart = join(copy, `out/chart/reprise-${version}.tgz`);
+    const values = parse(runTool('tar', ['-xzOf', chart, 'reprise/values.yaml']).stdout);
+    expect(values.image.repository).toBe('ghcr.io/example/reprise');
+  });
+
+  test('announces what the newest entry of the changelog says', () => {
+    const line = (scriptOf('Publish the release with what changed') as string)
+      .split('\n')
+      .find((each) => each.startsWith('awk '));
+    const { stdout, status } = runTool('bash', [
+      '-c',
+      `cd '${repositoryRoot}'; ${line?.replace('> notes.md', '')}`,
+    ]);
+    expect(status).toBe(0);
+    const [, newest] = readFileSync(join(repositoryRoot, 'CHANGELOG.md'), 'utf8').split(/^## .*\n/m);
+    expect(stdout).toBe(newest);
+  });
+});
