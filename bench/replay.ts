@@ -1,13 +1,13 @@
 /**
  * How exactly do requests reach the target, beside vegeta, Locust, AIPerf and what wrk gets out of it?
  *
- *     node bench/replay.ts [--rounds 5] [--seconds 10] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…] [--monitors 4] [--telemetry] [--with=FLAGS]
+ *     node bench/replay.ts [--rounds 5] [--seconds 10] [--warm 4] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…] [--monitors 4] [--telemetry] [--with=FLAGS]
  *
  * One target for all, in a process of its own, which stamps each request's first byte on the host's monotonic
  * clock. Every tool is run as its user runs it, Reprise by its command line from a capture. Per stage:
  *
  * - `even`: 1,000/s, evenly, all tools interleaved round by round, and a bare sender that waits awake: what is late
- *   there too, target and host are late by.
+ *   there too, target and host are late by. The figures are of warm tools: each plays `--warm` seconds before them.
  *   Reprise alone, without and with: `--monitors`, so many monitors, each of a server with a thousand series;
  *   `--telemetry`, OTLP and remote write to a receiver that takes everything; `--with="--threads 2"`, these flags.
  *   All that are named are interleaved, and held to the bounds on arrivals.
@@ -55,6 +55,7 @@ const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '10' },
+    warm: { type: 'string', default: '4' },
     long: { type: 'string', default: '200' },
     only: { type: 'string', default: STAGES.join(',') },
     highest: { type: 'string', default: '8000,10000,12000,14000,16000,18000,20000' },
@@ -66,15 +67,22 @@ const { values: flags } = parseArgs({
 });
 const ROUNDS = Number(flags.rounds);
 const SECONDS = Number(flags.seconds);
+const WARM_SECONDS = Number(flags.warm);
 const directory = mkdtempSync(join(tmpdir(), 'reprise-replay-'));
 const bodyFile = join(directory, 'body');
 const body = Buffer.alloc(BODY_BYTES, 'payload ');
 writeFileSync(bodyFile, body);
 const report: Record<string, unknown> = {};
 
-function jobOf(name: string, plan: ArrivalPlan, ratePerSecond: number, seconds: number): Job {
+function jobOf(
+  name: string,
+  plan: ArrivalPlan,
+  ratePerSecond: number,
+  seconds: number,
+  warmRequests = 0,
+): Job {
   const capture = captureOf(plan, body, directory, name);
-  return { plan, ratePerSecond, seconds, capture, body, bodyFile, directory };
+  return { plan, ratePerSecond, seconds, warmRequests, capture, body, bodyFile, directory };
 }
 
 function toolsThere(): LoadTool[] {
@@ -101,7 +109,7 @@ function medians(rounds: readonly Played[], of: (one: Played) => number | null |
 }
 
 function rowOf(rounds: readonly Played[], job: Job): Record<string, number | string> {
-  const fitted = rounds.map(({ pairs }) => arrivalErrors(pairs, job.plan, 'fitted'));
+  const fitted = rounds.map(({ pairs }) => arrivalErrors(pairs, job.plan, 'fitted', job.warmRequests));
   return {
     'p50 µs': medians(rounds, ({ errors }) => errors.p50Us),
     'p90 µs': medians(rounds, ({ errors }) => errors.p90Us),
@@ -147,7 +155,9 @@ async function evenly(tools: readonly LoadTool[], target: ArrivalTarget): Promis
     ...(asked.length === 0 ? [] : [{ ...reprise(asked), name: asked.join(' ') }]),
   ];
   const contenders = beside.length > 0 ? [reprise(), ...beside] : [...tools, awake()];
-  const rows = await interleaved(contenders, jobOf('even', evenPlan(1_000, SECONDS), 1_000, SECONDS), target);
+  const seconds = WARM_SECONDS + SECONDS;
+  const job = jobOf('even', evenPlan(1_000, seconds), 1_000, seconds, 1_000 * WARM_SECONDS);
+  const rows = await interleaved(contenders, job, target);
   const isUnasked =
     (flags.monitors !== '0' && monitored.requests === 0) || (flags.telemetry && received.requests === 0);
   if (isUnasked) throw new Error('monitors or telemetry: nothing came');

@@ -2,8 +2,9 @@ import { ArrivalStatistics } from '../../src/analysis/stats/arrivals.ts';
 import type { ArrivalPlan } from './arrival-plan.ts';
 import { median, quantile } from './statistics.ts';
 
-/** How far arrivals at the target were from their plan, µs. */
+/** How far arrivals at the target were from their plan, µs, once the sender was warm. */
 export interface ArrivalErrors {
+  /** All of them, with those of the warm-up. */
   readonly arrived: number;
   readonly p50Us: number;
   readonly p90Us: number;
@@ -19,9 +20,15 @@ export type PlanStart = { readonly startNs: number } | 'fitted';
 /**
  * Error = arrival − (start + planned offset), by the index each request carried.
  * @param pairs index and instant, as the arrival server reports them
+ * @param warmRequests so many at the start are a warm-up, and in no error
  * @throws Error when a request came twice, or one that was never planned
  */
-export function arrivalErrors(pairs: Float64Array, plan: ArrivalPlan, start: PlanStart): ArrivalErrors {
+export function arrivalErrors(
+  pairs: Float64Array,
+  plan: ArrivalPlan,
+  start: PlanStart,
+  warmRequests: number,
+): ArrivalErrors {
   const seen = new Set<number>();
   const offPlan: { index: number; ns: number }[] = [];
   for (let at = 0; at < pairs.length; at += 2) {
@@ -30,23 +37,23 @@ export function arrivalErrors(pairs: Float64Array, plan: ArrivalPlan, start: Pla
     if (offsetUs === undefined || seen.has(index))
       throw new Error(`request ${index} twice, or never planned`);
     seen.add(index);
-    offPlan.push({ index, ns: (pairs[at + 1] as number) - offsetUs * 1e3 });
+    if (index >= warmRequests) offPlan.push({ index, ns: (pairs[at + 1] as number) - offsetUs * 1e3 });
   }
   const zeroNs =
     start === 'fitted'
       ? offPlan.reduce((least, { ns }) => Math.min(least, ns), Number.POSITIVE_INFINITY)
       : start.startNs;
   const errorsUs = offPlan.map(({ ns }) => (ns - zeroNs) / 1e3);
-  const tenth = plan.length / 10;
+  const tenth = (plan.length - warmRequests) / 10;
   const of = (from: number, to: number): number[] =>
     errorsUs.filter((_, at) => (offPlan[at]?.index ?? -1) >= from && (offPlan[at]?.index ?? -1) < to);
   return {
-    arrived: errorsUs.length,
+    arrived: seen.size,
     p50Us: quantile(errorsUs, 0.5),
     p90Us: quantile(errorsUs, 0.9),
     p99Us: quantile(errorsUs, 0.99),
     maxUs: quantile(errorsUs, 1),
-    driftUs: median(of(plan.length - tenth, plan.length)) - median(of(0, tenth)),
+    driftUs: median(of(plan.length - tenth, plan.length)) - median(of(warmRequests, warmRequests + tenth)),
   };
 }
 

@@ -38,6 +38,8 @@ export interface Job {
   readonly plan: ArrivalPlan;
   readonly ratePerSecond: number;
   readonly seconds: number;
+  /** So many requests at the start are a warm-up. */
+  readonly warmRequests: number;
   /** The same plan as a capture. */
   readonly capture: string;
   readonly body: Buffer;
@@ -310,7 +312,7 @@ async function watched(
     throw new Error(`of ${arrived} bodies ${bodyBytes} bytes came`);
   const spanS = ((pairs.at(-1) as number) - (pairs[1] as number)) / 1e9;
   const run = (start: PlanStart): Omit<Played, 'document' | 'startNs'> => ({
-    errors: arrivalErrors(pairs, job.plan, start),
+    errors: arrivalErrors(pairs, job.plan, start, job.warmRequests),
     pairs,
     cpuUsPerRequest: cpuUs / arrived,
     achievedPerSecond: (arrived - 1) / spanS,

@@ -194,7 +194,9 @@ export const capacitySchema = z.object({
       }),
     )
     .optional()
-    .describe('What monitors saw at each load; of counters the rate a second.'),
+    .describe(
+      'What monitors saw at each load; of counters the rate a second. If a load was played in several steps, `max` is that of all of them.',
+    ),
   sizing: z
     .object({
       replicas: count.describe('Of the target that was searched.'),

@@ -54,7 +54,7 @@ describe('reprise report', () => {
     const directory = storedRun(sends, { slo: SLO });
     const { status, stdout, stderr } = await runCommand(['report', directory, '--verbose']);
     expect(status, stderr).toBe(0);
-    expect(stdout).toMatch(/Not calibrated \(uncalibrated\)/);
+    expect(stdout).toMatch(/Not compared at 1x first \(uncalibrated\)/);
     expect(stdout).toContain(`show ${directory} --slowest 20`);
   });
 

@@ -53,14 +53,21 @@ if (replay.executor === 'shared-iterations') {
     free[0] = iterate(number, free[0]);
   }
 } else {
-  let atMs = startTime;
-  let number = 0;
-  const unitMs = parseFloat(replay.timeUnit) * 1000;
+  // k6's own arithmetic: a request is due as the area below the rate reaches its number. What is due as the last
+  // stage ends is cut off, as it can be there.
+  const lengthMs = (text) => parseFloat(text) * (text.endsWith('ms') ? 1 : 1000);
+  const endMs = startTime + replay.stages.reduce((sum, { duration }) => sum + lengthMs(duration), 0);
+  const unitMs = lengthMs(replay.timeUnit);
+  let [atMs, before, due] = [startTime, 0, 1];
   for (const { target, duration } of replay.stages) {
-    const lengthMs = parseFloat(duration) * 1000;
-    const many = Math.round((target * lengthMs) / unitMs);
-    for (let each = 0; each < many; each += 1) iterate(number++, atMs + (each * lengthMs) / many);
-    atMs += lengthMs;
+    const rate = target / unitMs;
+    const area = before + rate * lengthMs(duration);
+    for (; due <= area; due += 1) {
+      const dueMs = atMs + (due - before) / rate;
+      if (dueMs < endMs) iterate(due - 1, dueMs);
+    }
+    before = area;
+    atMs += lengthMs(duration);
   }
 }
 process.stdout.write(JSON.stringify({ sent: standIn.sent, trends: standIn.trends, options: script.options }));

@@ -132,7 +132,7 @@ export function capacityDocument(
     })),
     curve,
     knee: knee && pointOf(knee.multiplier),
-    monitors: monitorsOf(byLoad, knee?.multiplier ?? null),
+    monitors: monitorsOf(steps, byLoad, knee?.multiplier ?? null),
     sizing: endedBy === 'not_representative' ? null : sizing(facts, all, curve),
     calibration: calibration && {
       pairs: calibration.pairs,
@@ -200,14 +200,15 @@ function stepsOfCurve(steps: readonly CapacityStep[]): CapacityStep[] {
   const byLoad = new Map<number, CapacityStep>();
   for (const step of steps) {
     const known = byLoad.get(step.multiplier);
-    if (
-      step.windows.some(({ result }) => result !== 'void') &&
-      step.windows.length > (known?.windows.length ?? 0)
-    ) {
+    if (isJudged(step) && step.windows.length > (known?.windows.length ?? 0)) {
       byLoad.set(step.multiplier, step);
     }
   }
   return [...byLoad.values()].sort((a, b) => a.multiplier - b.multiplier);
+}
+
+function isJudged({ windows }: CapacityStep): boolean {
+  return windows.some(({ result }) => result !== 'void');
 }
 
 function curvePoint(step: CapacityStep, windowS: number): CapacityDocument['curve'][number] {
@@ -224,13 +225,25 @@ function curvePoint(step: CapacityStep, windowS: number): CapacityDocument['curv
   };
 }
 
-/** Each monitored series over the loads. */
+/** Each monitored series over the loads. A load may have several steps: the maximum is that of all of them. */
 function monitorsOf(
+  steps: readonly CapacityStep[],
   byLoad: readonly CapacityStep[],
   knee: number | null,
 ): NonNullable<CapacityDocument['monitors']> {
+  const keyOf = (multiplier: number, facts: object) => JSON.stringify([multiplier, facts]);
+  const greatest = new Map<string, number>();
+  for (const { multiplier, monitors = [] } of steps.filter(isJudged)) {
+    for (const { p50: _, p95: __, max, ...facts } of monitors) {
+      const key = keyOf(multiplier, facts);
+      if (max !== null) greatest.set(key, Math.max(max, greatest.get(key) ?? max));
+    }
+  }
   const seen = byLoad.flatMap(({ multiplier, monitors = [] }) =>
-    monitors.map(({ p50, p95, max, ...facts }) => ({ facts, at: { multiplier, p50, p95, max } })),
+    monitors.map(({ p50, p95, max: _, ...facts }) => ({
+      facts,
+      at: { multiplier, p50, p95, max: greatest.get(keyOf(multiplier, facts)) ?? null },
+    })),
   );
   return [...Map.groupBy(seen, ({ facts }) => JSON.stringify(facts)).values()].map((each) => {
     const loads = each.map(({ at }) => at);

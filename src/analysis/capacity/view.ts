@@ -166,7 +166,7 @@ export function capacityScreen(document: CapacityDocument): ScreenLine[] {
   const doubtful = doubtfulLines(document, Math.min(MOST_DOUBTFUL, spare - tiers.length - LEAST_TABLE));
   const room = spare - tiers.length - doubtful.length - LEAST_TABLE + 1;
   const loads = tableLines(loadColumns(), loadRows(document, Math.max(1, Math.min(room, MOST_LOADS))));
-  const table = [...loads, PASS_TEXT].map((line) => `  ${line}`);
+  const table = steps.length === 0 ? [] : [...loads, PASS_TEXT].map((line) => `  ${line}`);
   const results = [...found, ...tiers, ...doubtful, ...ending];
   return spaced([verdict, results, conditions, table, foot].filter(({ length }) => length > 0));
 }

@@ -213,7 +213,7 @@ function runLines(document: ReplayDocument): string[] {
     warmup &&
       `before it ${countOf(warmup.planned, 'request')} of warm-up in ${msText(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
     calibration &&
-      `calibrated at 1x by ${countOf(calibration.pairs, 'request')}: ${states[`${calibration.representative}`]}`,
+      `compared with the recording at 1x first, by ${countOf(calibration.pairs, 'request')}: ${states[`${calibration.representative}`]}`,
     tokens.answers === 0
       ? null
       : `tokens, as ${countOf(tokens.answers, 'answer')} counted them: ${tokens.prompt} prompt, ${tokens.output} output${ends.length === 0 ? '' : `; ended for ${ends.join(', ')}`}`,
@@ -226,8 +226,12 @@ function loadText({
   effectiveMultiplier,
 }: Pick<ReportDocument['run'], 'multiplier' | 'scaling' | 'effectiveMultiplier'>): string {
   if (multiplier === null) return '';
-  const effective = effectiveMultiplier === null ? 'not known' : numberText(effectiveMultiplier);
-  return ` at ${formatMultiplier(multiplier)}x by ${scaling} (effective ${effective})`;
+  const load = ` at ${formatMultiplier(multiplier)}x by ${scaling}`;
+  // A capture that lacks requests is a smaller load, at any multiplier.
+  if (effectiveMultiplier === null)
+    return `${load}; what share of all traffic the capture holds is not known`;
+  const effective = numberText(effectiveMultiplier);
+  return effective === numberText(multiplier) ? load : `${load}, which is ${effective}x of all traffic`;
 }
 
 function coverageLines({ coverage }: ReplayDocument): string[] {

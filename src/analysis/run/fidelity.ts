@@ -9,9 +9,9 @@ import { DuplicateRatio } from '../stats/distinct.ts';
 const MAX_WAITING = 2 ** 18;
 
 /**
- * Sorts instants that come in any order, at bounded memory: sends are told of as they end, and one slow answer may end
- * minutes after its successors. When the buffer is full its earlier half is released. An instant that comes after that
- * and is earlier counts as equal to the last one released, and as disordered.
+ * Sorts instants in bounded memory. A send is reported when it ends, so a slow answer may be reported minutes after
+ * later sends. A full buffer releases its earlier half. An instant that is earlier than the last one released comes too
+ * late: it takes that one's value, and counts as disordered.
  */
 export class InstantOrder {
   readonly #release: (instantNs: number) => void;

@@ -496,9 +496,9 @@ const CATALOGUE = {
   }),
   uncalibrated: entry<{ why: 'not_asked' | 'no_latency' | 'few_pairs'; pairs: number }>({
     severity: 'note',
-    title: 'Not calibrated',
+    title: 'Not compared at 1x first',
     text: ({ why, pairs }) =>
-      `the target was not calibrated: ${
+      `the target was not compared with the recording at 1x first: ${
         {
           not_asked: 'whether it answers as production did was not tested',
           no_latency: 'the recording has no latency to hold it against',
@@ -509,7 +509,7 @@ const CATALOGUE = {
     advice: ({ why }) =>
       why === 'not_asked'
         ? 'Give --compare-at-1x: it plays at 1x first and compares latency, statuses and sizes with the recording.'
-        : 'Calibrate with a recording that has answers, or for longer.',
+        : 'Take a recording that has answers, or a longer one.',
   }),
   partly_open: entry<null>({
     severity: 'note',
@@ -538,7 +538,7 @@ const CATALOGUE = {
     text: ({ faster }) => `answers came far sooner than recorded: ${listed(faster)}`,
     means: 'A faster build passes rightly; a cache or a stub would look the same.',
     advice:
-      'Check that the target did the work: compare some answers with --compare-responses, or calibrate.',
+      'Check that the target did the work: compare some answers with --compare-responses, or give --compare-at-1x.',
   }),
   unknown: entry<{ what: readonly string[] }>({
     severity: 'note',

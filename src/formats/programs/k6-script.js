@@ -87,10 +87,17 @@ function rateOptions() {
         preAllocatedVUs: Number(__ENV.VUS || plan.users),
         maxVUs: Math.max(plan.users, 10000),
         // A jump and a hold for every step: k6 would otherwise draw a slope from one rate to the next.
-        stages: plan.counts.flatMap((count) => [
-          { target: count, duration: '0s' },
-          { target: count, duration: `${plan.stepS}s` },
-        ]),
+        stages: [
+          ...plan.counts.flatMap((count) => [
+            { target: count, duration: '0s' },
+            { target: count, duration: `${plan.stepS}s` },
+          ]),
+          // The last request is due as the last step ends: k6 would stop before it, now and then, or round it away.
+          { target: 1, duration: '0s' },
+          { target: 1, duration: '1ms' },
+          { target: 0, duration: '0s' },
+          { target: 0, duration: '1s' },
+        ],
       },
     },
     // A dropped iteration is a request that was not sent.

@@ -104,6 +104,15 @@ describe('the document of a search', () => {
     expect(seen.monitors?.[0]?.loads.map(({ multiplier }) => multiplier)).toEqual(
       LOADS.filter((load) => load !== 3),
     );
+    // The first of two equal steps is shown, and the violation was in the second.
+    const again = playedAt(5, { monitors: [{ ...facts, p50: 0.7, p95: 0.9, max: 0.99 }] });
+    const quiet = playedAt(5, { monitors: [{ ...facts, p50: 0.6, p95: 0.8, max: 0.93 }] });
+    const twice = searched([
+      ...LOADS.filter((load) => load !== 5).map((load) => playedAt(load)),
+      quiet,
+      again,
+    ]);
+    expect(twice.monitors?.[0]?.loads).toEqual([{ multiplier: 5, p50: 0.6, p95: 0.8, max: 0.99 }]);
     const text = viewText(capacityView(seen)).join('\n');
     expect(text).toContain('gpu_utilization');
     expect(text).toContain('knee p50');

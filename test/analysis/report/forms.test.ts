@@ -105,7 +105,7 @@ test('the notes of a run that failed say first which of them would forbid a PASS
   for (const text of [reportText(doubted).join('\n'), reportMarkdown(doubted)]) {
     const notes = text.slice(text.search(/^(?:NOTES|## Notes)$/m));
     expect(notes).toMatch(/DOUBT, which would forbid a PASS: The recording lost traffic/);
-    expect(notes.lastIndexOf('DOUBT')).toBeLessThan(notes.indexOf('Not calibrated'));
+    expect(notes.lastIndexOf('DOUBT')).toBeLessThan(notes.indexOf('Not compared at 1x first'));
   }
 });
 

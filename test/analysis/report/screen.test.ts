@@ -206,7 +206,7 @@ describe('the end of a run', () => {
 
   test('notes were codes, and the place for the rest was the replay itself', () => {
     const text = textOf({ slo: ['latency: p(50)<1000'] }).join('\n');
-    expect(text).toMatch(/^ {2}Notes: not calibrated/m);
+    expect(text).toMatch(/^ {2}Notes: not compared at 1x first/m);
     expect(text).not.toContain('--verbose');
   });
 
