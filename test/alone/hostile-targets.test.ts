@@ -294,7 +294,7 @@ const CASES: readonly Case[] = [
   {
     name: 'healthy, and our ceiling on the rate',
     target: healthy,
-    args: ['--max-rate', '150'],
+    args: ['--max-rate', '100'],
     verdict: 'INCONCLUSIVE',
     codes: ['in_flight_cap', 'achieved_below'],
   },
