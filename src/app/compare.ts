@@ -308,7 +308,7 @@ function assertAlike(differences: readonly FactDifference[], { allowsDifferences
     'INPUT_INVALID',
     `A and B differ in conditions that affect their results:\n${list.join('\n')}`,
     {
-      hint: 'Compare runs of the same plan. --allow-differences compares these anyway and marks the differences.',
+      hint: 'Compare two runs of one plan, such as of two builds. --allow-differences compares these anyway and marks the differences.',
     },
   );
 }

@@ -17,14 +17,21 @@ const VIOLATED = 'VIOLATED';
 /** What leaves an objective open that was kept as far as it was seen. Their texts begin with it. */
 const UNDECIDING: ReadonlySet<string> = new Set(['too_close', 'too_few_samples']);
 
+/** What leaves every objective open: the run, or what answered it, is another than was asked for. */
+const UNDECIDING_ALL: ReadonlySet<string> = new Set([
+  'interrupted',
+  'not_comparable',
+  'staging_not_representative',
+]);
+
 type Found = Pick<ReplayDocument, 'reasons' | 'notes'>;
 
 /** Whether an objective was kept, as surely as was asked for. */
 export function stateText({ ok, expression }: SloLine, { reasons, notes }: Found): string {
   if (ok === null) return 'not measured';
-  const isOpen = [...reasons, ...notes].some(
-    ({ code, text }) => UNDECIDING.has(code) && text.startsWith(expression),
-  );
+  const isOpen =
+    reasons.some(({ code }) => UNDECIDING_ALL.has(code)) ||
+    [...reasons, ...notes].some(({ code, text }) => UNDECIDING.has(code) && text.startsWith(expression));
   return ok ? (isOpen ? 'undecided' : KEPT) : VIOLATED;
 }
 

@@ -170,7 +170,7 @@ function throughputLines({ throughput, tokens: { answers }, completed }: ReplayD
 
 function goodputParts({ perSecond, good, of, limits, unknown }: Goodput): string[] {
   const rest = unknown === 0 ? [] : [`${numberText(unknown)} not known`];
-  const parts = of === 0 ? rest : [`${shareText(good / of)} met ${limits}`, ...rest];
+  const parts = of === 0 ? rest : [`${shareText(good / of)} served within ${limits}`, ...rest];
   return parts.length === 0 ? [] : [`goodput ${numberText(perSecond)}/s: ${parts.join(', ')}`];
 }
 

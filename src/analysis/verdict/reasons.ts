@@ -304,7 +304,7 @@ const CATALOGUE = {
         return 'Replay with a longer --duration, or without --until-sure, which judges what was observed.';
       return more === null
         ? 'The percentile lies at its limit: no longer run decides. Change the limit, or give --confidence point.'
-        : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), or give --confidence point, which judges what was observed.`;
+        : `Replay about ${countOf(more.requests, 'request')} more (${formatMs(more.ms)} at this rate), by a longer window, --loop or --duration. Or give --confidence point, which judges what was observed.`;
     },
   }),
   until_sure: entry<LooksTaken>({

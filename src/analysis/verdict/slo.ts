@@ -313,7 +313,7 @@ function wrongDirection(
   }
   const asked = LESS_IS_BETTER[metric];
   if (asked === undefined || !operator.startsWith('>') || kind === 'min') return null;
-  const tooFast = isTimed(metric) ? `; a target that is too fast is found by ${name}: min>${limit}` : '';
+  const tooFast = isTimed(metric) ? `; to find a target that is too fast, write ${name}: min>${limit}` : '';
   return `asks for ${asked} than ${limit}: write ${operator.replace('>', '<')}${limit}${tooFast}`;
 }
 

@@ -168,7 +168,7 @@ function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
 
 function peakLine(peakSecond: number, { recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string {
   const at = formatInstantUs(peakSecond * 1e6).slice(0, 19);
-  return `  busiest second by the clock, ${at}Z: ${recordedPeakPerSecond} recorded; the plan sends at most ${plannedPeakPerSecond} in any second`;
+  return `  busiest second by the clock, ${at}Z: ${recordedPeakPerSecond} recorded; the plan sends ${plannedPeakPerSecond} or fewer in any second (an upper bound)`;
 }
 
 /** What a reader should know of a shard before it is played. */
