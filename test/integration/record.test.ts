@@ -196,13 +196,17 @@ describe('reprise record', () => {
     },
   );
 
-  it('names what a new capture holds, once', async () => {
+  it('names what a new capture holds, once, and says when it adds to one that is there', async () => {
     const directory = `${temporaryDirectory()}/capture`;
     const told = async () => {
       const { log } = await (await startRecording(origin.port, directory)).stop();
-      return log.filter(({ message }) => /^(?:stored|masked|to mask more): /.test(message)).length;
+      const count = (pattern: RegExp) => log.filter(({ message }) => pattern.test(message)).length;
+      return [count(/^(?:stored|masked|to mask more): /), count(/^added to the capture/)];
     };
-    expect([await told(), await told()]).toEqual([3, 0]);
+    expect([await told(), await told()]).toEqual([
+      [3, 0],
+      [0, 1],
+    ]);
   });
 
   it('forwards with recording off, and says so once, when the capture cannot be written', async () => {

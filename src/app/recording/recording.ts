@@ -317,6 +317,9 @@ export class Recording {
   async #onReady({ isNew, directory, maxDiskBytes, progress }: RecorderReady): Promise<void> {
     this.#onFirstWord?.(null);
     if (isNew) for (const line of storedLines(this.#deps.recorder)) this.#deps.logger.info({}, line);
+    // Once: a recorder that is started again goes on with its own capture.
+    else if (this.#capture === null)
+      this.#deps.logger.info({ directory }, 'added to the capture that is there');
     this.#link.captureOpened(progress);
     this.#capture = { directory, maxDiskBytes };
     this.#file.moveTo(directory);
