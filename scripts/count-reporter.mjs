@@ -1,30 +1,22 @@
-// A vitest reporter that leaves the counts of each file of a run, the reason of every skip and the first words of every
-// failure in the file named by COUNT_REPORT. vitest's own JSON report has no place for the reason of a skip.
+// A vitest reporter that leaves the counts of a run, the reason of every skip and the first words of every failure in
+// the file named by COUNT_REPORT. vitest's own JSON report has no place for the reason of a skip.
 import { writeFileSync } from 'node:fs';
 
 export default class CountReporter {
   /** @param {import('vitest/node').TestModule[]} modules @param {readonly unknown[]} unhandledErrors */
   onTestRunEnd(modules, unhandledErrors) {
-    const files = {};
-    // Errors of no test and no file have the name of none.
-    if (unhandledErrors.length > 0) files[''] = countsOf('beside the tests', unhandledErrors);
+    const counts = { passed: 0, failed: 0, skipped: [], failures: [] };
+    countErrors(counts, 'beside the tests', unhandledErrors);
     for (const module of modules) {
       // A file that cannot be loaded, and a hook that fails, are failures that no test case carries.
-      const counts = countsOf(module.relativeModuleId, module.errors());
+      countErrors(counts, module.relativeModuleId, module.errors());
       for (const suite of module.children.allSuites()) {
-        addErrors(counts, `${module.relativeModuleId} > ${suite.fullName}`, suite.errors());
+        countErrors(counts, `${module.relativeModuleId} > ${suite.fullName}`, suite.errors());
       }
       for (const test of module.children.allTests()) countTest(counts, module, test);
-      files[module.relativeModuleId] = counts;
     }
-    writeFileSync(process.env.COUNT_REPORT, JSON.stringify(files));
+    writeFileSync(process.env.COUNT_REPORT, JSON.stringify(counts));
   }
-}
-
-function countsOf(name, errors) {
-  const counts = { passed: 0, skipped: [], failures: [] };
-  addErrors(counts, name, errors);
-  return counts;
 }
 
 function countTest(counts, module, test) {
@@ -37,13 +29,17 @@ function countTest(counts, module, test) {
     counts.skipped.push({ name: `${module.relativeModuleId} > ${title}`, reason: result.note ?? reason });
   } else {
     // `pending` too: a test that the end of the run found unfinished.
-    addErrors(counts, `${module.relativeModuleId} > ${test.fullName}`, [result.errors?.[0]]);
+    counts.failed += 1;
+    addFailure(counts, `${module.relativeModuleId} > ${test.fullName}`, result.errors?.[0]);
   }
 }
 
-function addErrors(counts, name, errors) {
-  for (const error of errors) {
-    const [reason] = String(error?.message ?? 'it did not end').split('\n', 1);
-    counts.failures.push({ name, reason });
-  }
+function countErrors(counts, name, errors) {
+  counts.failed += errors.length;
+  for (const error of errors) addFailure(counts, name, error);
+}
+
+function addFailure(counts, name, error) {
+  const [reason] = String(error?.message ?? 'it did not end').split('\n', 1);
+  counts.failures.push({ name, reason });
 }

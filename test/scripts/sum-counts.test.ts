@@ -19,8 +19,8 @@ interface Named {
 function counted(
   passed: number,
   { failures = [], skipped = [] }: { failures?: readonly Named[]; skipped?: readonly Named[] },
-): Record<string, object> {
-  return { 'test/one.test.ts': { passed, skipped, failures } };
+): object {
+  return { passed, failed: failures.length, skipped, failures };
 }
 
 async function sum(...stages: readonly Stage[]): Promise<Finished> {
@@ -80,56 +80,6 @@ describe('the totals of a full check', () => {
     expect(finished).toMatchObject({
       status: 1,
       stdout: 'failed: test (exit 1)\n5 passed, 1 failed, 0 skipped\n',
-    });
-  });
-
-  describe('a second run of the files that failed', () => {
-    const [once, other] = [
-      { name: 'one > a', reason: 'too late' },
-      { name: 'one > b', reason: 'expected 1 to be 2' },
-    ];
-    const two = { 'test/two.test.ts': { passed: 7, skipped: [], failures: [] } };
-    const first = { name: '01-peers', status: 1, counts: { ...counted(3, { failures: [once] }), ...two } };
-
-    test('stands for them, and what failed once is still told', async () => {
-      const finished = await sum(first, { name: '01-peers.again', status: 0, counts: counted(4, {}) });
-      expect(finished).toMatchObject({
-        status: 0,
-        stdout: 'failed once, passed when run again: one > a: too late\n11 passed, 0 failed, 0 skipped\n',
-      });
-    });
-
-    test('that fails otherwise is a failure', async () => {
-      const again = { name: '01-peers.again', status: 1, counts: counted(3, { failures: [other] }) };
-      expect(await sum(first, again)).toMatchObject({
-        status: 1,
-        stdout: [
-          'failed once, passed when run again: one > a: too late',
-          'failed: one > b: expected 1 to be 2',
-          'failed: peers (exit 1)',
-          '10 passed, 1 failed, 0 skipped\n',
-        ].join('\n'),
-      });
-    });
-
-    test('that dies, or lacks a file, mends nothing', async () => {
-      expect(await sum(first, { name: '01-peers.again', status: 137 })).toMatchObject({ status: 1 });
-      expect(await sum(first, { name: '01-peers.again', status: 0, counts: two })).toMatchObject({
-        status: 1,
-      });
-    });
-
-    test('is for few files, and for nothing that failed beside them', async () => {
-      const failing = counted(0, { failures: [once] })['test/one.test.ts'];
-      const asked = async (files: object) => {
-        const report = join(temporaryDirectory(), 'report.json');
-        writeFileSync(report, JSON.stringify(files));
-        const script = join(repositoryRoot, 'scripts', 'failed-files.mjs');
-        return (await runProcess(process.execPath, [script, report])).stdout;
-      };
-      expect(await asked({ ...two, a: failing, b: failing, c: failing })).toBe('a\nb\nc\n');
-      expect(await asked({ a: failing, b: failing, c: failing, d: failing })).toBe('');
-      expect(await asked({ a: failing, '': failing })).toBe('');
     });
   });
 
