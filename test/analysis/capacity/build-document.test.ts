@@ -82,6 +82,11 @@ describe('the document of a search', () => {
     expect(searched(unknown).sizing?.costPerThousandGood).toBeNull();
   });
 
+  test('without a step has no table of loads', () => {
+    expect(linesOf(document).join('\n')).toMatch(/^ {2}load /m);
+    expect(linesOf(searched([])).join('\n')).not.toMatch(/^ {2}load /m);
+  });
+
   test('has what monitors saw at each load, and at the knee', () => {
     const facts = {
       name: 'gpu_utilization',
