@@ -185,14 +185,18 @@ export class Scene {
     const { status, stdout, stderr } = await runProcess('bash', ['-c', command], this.#options());
     const said = `${block.at}\n$ ${command}\n${stdout.slice(-1500)}\n${stderr.slice(-1500)}`;
     const asked = this.#statuses();
+    // On a busy machine no run may have passed before this block; a baseline is always an earlier run.
+    const passedBefore = this.#passed;
     this.#passed ||= asked.some((one) => one.name === 'replay' && one.status === 0);
-    // On a busy machine no run may have passed yet.
-    if (!this.#passed && stderr.includes('there is no baseline')) return;
+    if (!passedBefore && stderr.includes('there is no baseline')) return;
     const bad = asked.filter(
       ({ name, status: ended }) => ended !== 0 && !(JUDGES.test(name) && (ended === 3 || ended === 4)),
     );
-    if (bad.length > 0)
-      throw new Error(`reprise ended with ${bad.map((one) => one.status).join(', ')}\n${said}`);
+    if (bad.length > 0) {
+      // The first line is all that the totals of CI show of it.
+      const names = bad.map((one) => `reprise ${one.name} ended with ${one.status}`).join(', ');
+      throw new Error(`${names}: ${stderr.trimEnd().split('\n').at(-1)}\n${said}`);
+    }
     if (asked.length === 0 && status !== 0) throw new Error(`ended with ${status}\n${said}`);
     // A drained recorder is over by itself.
     if (!asked.some(({ name }) => name === 'drain')) return;
