@@ -11,8 +11,11 @@ const NEEDED = [22, 19];
  * cores was 20 ms with them, and is 5 ms without. Nothing is sent either: a replay's sends were a third later.
  */
 const COLLECTING_ALONE = '--single-threaded-gc';
-/** What the start of a replay left behind is collected before its first send. */
-const SENDING = [COLLECTING_ALONE, '--expose-gc'];
+/**
+ * What the start of a replay left behind is collected before its first send. One helper compiles, in place of four: on
+ * two processors one send in a hundred waited for them.
+ */
+const SENDING = [COLLECTING_ALONE, '--expose-gc', '--v8-pool-size=1'];
 /** The flags that V8 is to begin with, by command. */
 const V8_FLAGS = new Map([
   // MiB. What a proxy allocates is garbage at once; a larger young space takes three times as long to collect.

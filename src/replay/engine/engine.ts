@@ -1,4 +1,4 @@
-import { setImmediate, setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, type ResourceLimits, Worker, type WorkerOptions } from 'node:worker_threads';
 import type { Clock, ClockAnchor } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
@@ -186,7 +186,7 @@ export class ReplayEngine {
     while (!signal.aborted && !ended) {
       const state = readAhead.fill(this.#deps.clock.nowNs() - startNs);
       if (state === 'done') return true;
-      await (state === 'more' ? setImmediate() : setTimeout(state === 'full' ? pollMs : BREATH_MS));
+      await (state === 'more' ? setImmediate() : sleep(state === 'full' ? pollMs : BREATH_MS));
     }
     return false;
   }
@@ -326,6 +326,12 @@ class EngineThreads {
   }
 }
 
+/**
+ * A host with two processors often wakes a thread on the one of the thread that woke it. A sender that reports would
+ * then stand still while its results are counted: 1 to 4 ms of it. So the work begins a moment later, by a timer.
+ */
+const AFTER_MESSAGE_MS = 2;
+
 /** One thread, which says first that it is ready and last that it is over. */
 class EngineThread<Message extends { readonly kind: string }> {
   readonly worker: Worker;
@@ -337,22 +343,27 @@ class EngineThread<Message extends { readonly kind: string }> {
   /** @param onMessage told of what lies between; what it throws ends the run */
   constructor(name: string, entry: URL, options: WorkerOptions, onMessage?: (message: Message) => void) {
     this.worker = new Worker(entry, options);
-    this.worker.on('message', (message: Message) => {
-      try {
-        if (message.kind === 'ready') this.#ready.resolve();
-        else if (message.kind === 'over') this.#over.resolve(message as Extract<Message, { kind: 'over' }>);
-        else onMessage?.(message);
-      } catch (error) {
-        this.#fail(error);
-      }
-    });
+    // Timers of one length keep their order, so that what a thread said comes before its end.
+    const afterMessage = (handle: () => void): void => void setTimeout(handle, AFTER_MESSAGE_MS);
+    this.worker.on('message', (message: Message) => afterMessage(() => this.#receive(message, onMessage)));
     this.worker.on('error', (cause) => {
       this.#fail(new AppError('INTERNAL', `the ${name} thread failed: ${reasonOf(cause)}`, { cause }));
     });
     // Says nothing new where it is over.
     this.worker.on('exit', (code) => {
-      this.#fail(new AppError('INTERNAL', `the ${name} thread ended early with code ${code}`));
+      const ended = new AppError('INTERNAL', `the ${name} thread ended early with code ${code}`);
+      afterMessage(() => this.#fail(ended));
     });
+  }
+
+  #receive(message: Message, onMessage?: (message: Message) => void): void {
+    try {
+      if (message.kind === 'ready') this.#ready.resolve();
+      else if (message.kind === 'over') this.#over.resolve(message as Extract<Message, { kind: 'over' }>);
+      else onMessage?.(message);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #fail(error: unknown): void {
