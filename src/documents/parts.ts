@@ -119,7 +119,7 @@ export const untilSure = z
       .array(
         z.object({
           expression: z.string(),
-          answers: count.describe('The fewest answers of which the objective may be called kept.'),
+          answers: count.describe('The fewest answers that can show that the objective is kept.'),
           atLeastS: seconds
             .nullable()
             .describe('How long they take at the planned rate; null of no requests.'),

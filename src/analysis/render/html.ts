@@ -164,7 +164,7 @@ export function tilesOf(tiles: readonly Tile[]): string {
   return items.length === 0 ? '' : `<ul class="tiles">${items.join('')}</ul>`;
 }
 
-/** A form for each tone, so that they are told apart without colours: a disc with a tick, an octagon, a triangle. */
+/** Each tone has its shape, for readers who cannot tell the colours apart: a disc with a tick, an octagon, a triangle. */
 const FORMS: Readonly<Record<Tone, string>> = {
   good: '<circle cx="12" cy="12" r="11"/><path d="M6.5 12.5l4 4 7-8.5"/>',
   bad: '<path class="form" d="M7.5 1h9L23 7.5v9L16.5 23h-9L1 16.5v-9z"/><path d="M8 8l8 8M16 8l-8 8"/>',

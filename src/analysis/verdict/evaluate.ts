@@ -162,7 +162,7 @@ function isShare({ aggregation, limit, metric, operator }: Threshold): boolean {
 }
 
 /**
- * The fewest answers of which an objective may be called kept. A share of good requests is a percentile: 95 % of them
+ * The fewest answers that can show that an objective is kept. A share of good requests is a percentile: 95 % of them
  * keep their limits.
  */
 export function floorOf({ aggregation, metric, limit }: Threshold): number {
