@@ -1,0 +1,17 @@
+"""A model server for gunicorn that computes: a request takes BUSY_MS of processor time, then its number comes back."""
+
+import json
+import os
+import time
+
+BUSY_S = float(os.environ["BUSY_MS"]) / 1000
+
+
+def application(environ, start_response):
+    number = json.loads(environ["wsgi.input"].read())["id"]
+    until = time.thread_time() + BUSY_S
+    while time.thread_time() < until:
+        pass
+    said = json.dumps({"id": number, "answer": "a" * 200}, separators=(",", ":")).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(said)))])
+    return [said]
