@@ -14,6 +14,7 @@
  * p99 may be a tenth more through the recorder, 99 % must be recorded once it has drained, and no recorder may end.
  */
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -117,7 +118,11 @@ async function runOnce(one: Case, records: boolean): Promise<Run> {
     const sent = traffic.succeeded + (pictures?.succeeded ?? 0);
     const seen = { p50Ms: quantile(latencies, 0.5), p99Ms: quantile(latencies, 0.99), failed };
     if (!records) return { ...seen, recordedShare: null, recorderEnds: 0 };
+    const drained = once(host.child, 'exit');
     host.child.kill('SIGTERM');
+    await drained;
+    // The others hold the recorder's output open.
+    endAll(host);
     const { log, end } = await accountOf(host);
     const recorderEnds = log.filter(({ message }) => /hangs|recorder ended/.test(message)).length;
     return { ...seen, recordedShare: Math.min(1, Number(end['exchanges']) / sent), recorderEnds };
