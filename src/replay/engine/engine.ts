@@ -308,6 +308,8 @@ class EngineThreads {
   /** Ends all threads whatever they do. */
   async terminate(): Promise<void> {
     await Promise.all([this.#pacer, ...this.#senders].map(({ worker }) => worker.terminate()));
+    // What they said last is counted before anybody takes the run for over.
+    await sleep(AFTER_MESSAGE_MS);
   }
 
   async #reportOfAll(ring: DueRing): Promise<ThreadsReport> {
