@@ -83,7 +83,9 @@ describe('a recording that was killed whole, with its supervisor', () => {
     expect(document.coverageIsAtMost).toBe(true);
     // Of a kill right after a commit nothing is known to be missing, and the coverage has no upper bound but 100 %.
     const lost = document.losses.byReason.crash_gap?.exchanges ?? 0;
-    expect(text).toMatch(lost === 0 ? /^coverage +not known, at least \d+\.\d\d %$/m : /^coverage +at most /m);
+    expect(text).toMatch(
+      lost === 0 ? /^coverage +not known, at least \d+\.\d\d %$/m : /^coverage +at most /m,
+    );
     expect(document.exchanges + lost).toBeGreaterThan(passed - UNKNOWN);
     expect(document.exchanges + lost).toBeLessThanOrEqual(passed);
   });
