@@ -29,14 +29,17 @@ test.each([
   ['replay', ['--dry-run', 'nowhere'], false],
   ['replay', ['nowhere', '--target', '127.0.0.1:1'], true],
   ['capacity', ['nowhere', '--target', '127.0.0.1:1'], true],
-])('%s %j begins anew to collect its garbage and to compile in few threads: %s', async (command, args, isAnew) => {
-  const told = await runAfter(
-    "import { isMainThread } from 'node:worker_threads'; if (isMainThread) console.log('begun', process.execArgv.includes('--single-threaded-gc'), process.execArgv.includes('--v8-pool-size=1'), typeof gc)",
-    [command, ...args],
-  );
-  const begun = told.stdout.split('\n').filter((line) => line.startsWith('begun'));
-  expect(begun).toEqual(['begun false false undefined', ...(isAnew ? ['begun true true function'] : [])]);
-});
+])(
+  '%s %j begins anew to collect its garbage and to compile in few threads: %s',
+  async (command, args, isAnew) => {
+    const told = await runAfter(
+      "import { isMainThread } from 'node:worker_threads'; if (isMainThread) console.log('begun', process.execArgv.includes('--single-threaded-gc'), process.execArgv.includes('--v8-pool-size=1'), typeof gc)",
+      [command, ...args],
+    );
+    const begun = told.stdout.split('\n').filter((line) => line.startsWith('begun'));
+    expect(begun).toEqual(['begun false false undefined', ...(isAnew ? ['begun true true function'] : [])]);
+  },
+);
 
 describe('the command under an old Node', () => {
   test.each([['12.22.12'], ['20.20.2'], ['22.18.0']])(
