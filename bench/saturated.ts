@@ -1,22 +1,26 @@
 /**
  * What does a client see of a recorder on a host whose processors are all taken, and is everything recorded there?
  *
- *   node bench/saturated.ts [--rounds 5] [--seconds 180] [--cases gunicorn,loops,pictures]
+ *   node bench/saturated.ts [--rounds 5] [--seconds 180] [--cases gunicorn,loops,pictures] [--per-second 50]
+ *     [--through direct,pipe,record]
  *
- * A model server of 17 gunicorn workers, its clients in another session, once reached directly and once through
- * `reprise record`, interleaved round by round. Recorder, model server and what else runs are one session, which is one
- * scheduling group: the recorder has to get its processor time from them. Load is 50 requests/s in open loop.
+ * A model server of 17 gunicorn workers, its clients in another session, reached directly, through a bare pipe (what any
+ * proxy costs there) and through `reprise record`, interleaved round by round. Recorder, model server and what else runs
+ * are one session, which is one scheduling group: proxy and recorder have to get their processor time from them. Both
+ * are warm: requests that compute nothing go through first.
  *
- * - `gunicorn`: the requests alone take 90 % of all processors.
- * - `loops`: a request takes 1 ms, and 32 busy loops run beside the server.
+ * - `gunicorn`: 16 clients, each of which sends when it was answered. Their requests take all processors.
+ * - `loops`: a request takes 1 ms, in open loop, and 32 busy loops run beside the server.
  * - `pictures`: as `gunicorn`, and each second a picture of 2 MB, masked by the preset `llm`.
+ * - `nearly-full`: in open loop, requests take 90 % of all processors. What else takes a processor costs clients ten
+ *   times its time there, so read it beside the bare pipe.
  *
  * p99 may be a tenth more through the recorder, 99 % must be recorded once it has drained, and no recorder may end.
  * A request that fails ends the bench.
  */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,6 +32,7 @@ import { pythonWith } from '../test/support/peer-tools.ts';
 import { type RunningProcess, startProcess } from '../test/support/process.ts';
 import { accountOf } from '../test/support/recording.ts';
 import { type Bounded, withinBounds } from './support/judgement.ts';
+import { childrenOf, cpuUsOf } from './support/process-cpu.ts';
 import { median, quantile } from './support/statistics.ts';
 
 const { values: flags } = parseArgs({
@@ -35,14 +40,20 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '180' },
     cases: { type: 'string', default: 'gunicorn,loops,pictures' },
+    'per-second': { type: 'string', default: '50' },
+    through: { type: 'string', default: 'direct,pipe,record' },
   },
 });
 const ROUNDS = Number(flags.rounds);
 const SECONDS = Number(flags.seconds);
 const WORKERS = 17;
-const PER_SECOND = 50;
+const PER_SECOND = Number(flags['per-second']);
 const TAKEN_SHARE = 0.9;
+/** As gunicorn's manual asks: a worker that touches a file on the disk of the capture would wait for its syncs. */
+const WORKER_TMP = '/dev/shm';
 const START_MS = 30_000;
+const WARM_MS = 8_000;
+const WARM_PER_SECOND = 400;
 const MOST_OF_P99 = 1.1;
 const LEAST_RECORDED = 0.99;
 const PICTURE = `data:image/png;base64,${randomBytes(1_500_000).toString('base64')}`;
@@ -50,22 +61,33 @@ const support = fileURLToPath(new URL('support', import.meta.url));
 const bin = fileURLToPath(new URL('../bin/reprise.js', import.meta.url));
 
 interface Case {
+  readonly pace: ConstructorParameters<typeof PacedTraffic>[1];
   readonly busyMs: number;
   readonly loops: number;
   /** Flags of redaction; with them a picture is sent each second. */
   readonly masks: readonly string[];
 }
 
-const busyMs = (TAKEN_SHARE * availableParallelism() * 1_000) / PER_SECOND;
+const allMs = (availableParallelism() * 1_000) / PER_SECOND;
+const pace = PER_SECOND;
+const taken = { pace: { clients: WORKERS - 1 }, busyMs: allMs, loops: 0 };
 const CASES: Readonly<Record<string, Case>> = {
-  gunicorn: { busyMs, loops: 0, masks: [] },
-  loops: { busyMs: 1, loops: 32, masks: [] },
-  pictures: { busyMs, loops: 0, masks: ['--redact-preset', 'llm'] },
+  gunicorn: { ...taken, masks: [] },
+  loops: { pace, busyMs: 1, loops: 32, masks: [] },
+  pictures: { ...taken, masks: ['--redact-preset', 'llm'] },
+  'nearly-full': { pace, busyMs: TAKEN_SHARE * allMs, loops: 0, masks: [] },
 };
+
+/** What clients go through. */
+const CONTENDERS = ['direct', 'pipe', 'record'] as const;
+type Through = (typeof CONTENDERS)[number];
+const chosen = CONTENDERS.filter((each) => flags.through.split(',').includes(each));
 
 interface Run {
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Of the processes between clients and model server, ms of a processor a second. */
+  readonly cpuMs: number;
   /** Null without a recorder. */
   readonly recordedShare: number | null;
   readonly recorderEnds: number;
@@ -77,7 +99,7 @@ const python = tool.path;
 
 /** Everything of the host but the clients, in one session. It ends as its last command does. */
 function startHost(one: Case, port: number, home: string, last: readonly string[]): RunningProcess {
-  const serve = `${python} -m gunicorn -w ${WORKERS} -b 127.0.0.1:${port} --log-level error --worker-tmp-dir ${home} busy_wsgi:application`;
+  const serve = `${python} -m gunicorn -w ${WORKERS} -b 127.0.0.1:${port} --log-level error --worker-tmp-dir ${WORKER_TMP} busy_wsgi:application`;
   const loop = `while [ ! -e ${join(home, 'go')} ]; do sleep 0.1; done; exec timeout --foreground ${SECONDS + 60} sh -c 'while :; do :; done'`;
   const script = `${serve} & for i in $(seq ${one.loops}); do (${loop}) & done; exec "$0" "$@"`;
   const env = { BUSY_MS: String(one.busyMs), PYTHONPATH: support };
@@ -86,39 +108,74 @@ function startHost(one: Case, port: number, home: string, last: readonly string[
 
 async function answers(port: number): Promise<void> {
   for (const until = Date.now() + START_MS; Date.now() < until; await sleep(100)) {
-    const body = JSON.stringify({ id: 0 });
+    const body = JSON.stringify({ id: 0, filler: 'warm' });
     const answer = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body }).catch(() => null);
     if (answer?.ok) return;
   }
   throw new Error('the model server does not answer');
 }
 
-async function runOnce(one: Case, records: boolean): Promise<Run> {
-  const home = mkdtempSync(join(tmpdir(), 'reprise-saturated-'));
-  const port = await freePort();
-  const recorder = [
+function commandOf(
+  through: Through,
+  port: number,
+  home: string,
+  masks: readonly string[],
+): readonly string[] {
+  if (through === 'direct') return ['sleep', 'infinity'];
+  if (through === 'pipe') return [process.execPath, join(support, 'bare-pipe.ts'), String(port)];
+  return [
     ...[process.execPath, bin, '--log-format', 'json', 'record', '--target', `127.0.0.1:${port}`],
     ...['--listen', '127.0.0.1:0', '--dir', join(home, 'capture'), '--probe-listen', 'off'],
-    ...['--drain-delay', '0s', '--drain-deadline', '5s', ...one.masks],
+    ...['--drain-delay', '0s', '--drain-deadline', '5s', ...masks],
   ];
-  const host = startHost(one, port, home, records ? recorder : ['sleep', 'infinity']);
+}
+
+/** Where clients are to go to, once it is ready. */
+async function entryOf(through: Through, host: RunningProcess, port: number): Promise<number> {
+  if (through === 'direct') return port;
+  if (through === 'pipe') return Number((await host.waitFor('stdout', /port (\d+)/))[1]);
+  const entry = Number((await host.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/))[1]);
+  await host.waitFor('stderr', /"state":"HEALTHY"/);
+  return entry;
+}
+
+/** The last command of a host, and its recorder. */
+function processesOf({ child }: RunningProcess): number[] {
+  const pid = child.pid as number;
+  const isRecorder = (each: number) => /recorder/.test(readFileSync(`/proc/${each}/cmdline`, 'utf8'));
+  return [pid, ...childrenOf(pid).filter(isRecorder)];
+}
+
+/** What runs for weeks is compiled. @returns how many requests passed */
+async function warmUp(entry: number): Promise<number> {
+  const traffic = new PacedTraffic(entry, WARM_PER_SECOND, 'warm');
+  await sleep(WARM_MS);
+  await traffic.stop();
+  return traffic.succeeded;
+}
+
+async function runOnce(one: Case, through: Through): Promise<Run> {
+  const home = mkdtempSync(join(tmpdir(), 'reprise-saturated-'));
+  const port = await freePort();
+  const host = startHost(one, port, home, commandOf(through, port, home, one.masks));
   try {
     await answers(port);
-    const through = records
-      ? Number((await host.waitFor('stderr', /"listen":"127\.0\.0\.1:(\d+)"/))[1])
-      : port;
-    if (records) await host.waitFor('stderr', /"state":"HEALTHY"/);
+    const entry = await entryOf(through, host, port);
+    const warm = await warmUp(entry);
     writeFileSync(join(home, 'go'), '');
-    const traffic = new PacedTraffic(through, PER_SECOND);
-    const pictures = one.masks.length === 0 ? null : new PacedTraffic(through, 1, PICTURE);
+    const processes = processesOf(host);
+    const cpuUsBefore = cpuUsOf(processes);
+    const traffic = new PacedTraffic(entry, one.pace);
+    const pictures = one.masks.length === 0 ? null : new PacedTraffic(entry, 1, PICTURE);
     await sleep(SECONDS * 1_000);
+    const cpuMs = (cpuUsOf(processes) - cpuUsBefore) / 1_000 / SECONDS;
     await Promise.all([traffic.stop(), pictures?.stop()]);
     const latencies = [...traffic.takeLatenciesMs()];
     const [failure] = [...traffic.failed, ...(pictures?.failed ?? [])];
     if (failure !== undefined) throw new Error(`request ${failure.id} failed: ${failure.reason}`);
-    const sent = traffic.succeeded + (pictures?.succeeded ?? 0);
-    const seen = { p50Ms: quantile(latencies, 0.5), p99Ms: quantile(latencies, 0.99) };
-    if (!records) return { ...seen, recordedShare: null, recorderEnds: 0 };
+    const sent = warm + traffic.succeeded + (pictures?.succeeded ?? 0);
+    const seen = { p50Ms: quantile(latencies, 0.5), p99Ms: quantile(latencies, 0.99), cpuMs };
+    if (through !== 'record') return { ...seen, recordedShare: null, recorderEnds: 0 };
     const drained = once(host.child, 'exit');
     host.child.kill('SIGTERM');
     await drained;
@@ -147,26 +204,28 @@ const rows: Record<string, Record<string, number>> = {};
 for (const name of flags.cases.split(',')) {
   const one = CASES[name];
   if (one === undefined) throw new Error(`no such case: ${name}; there are ${Object.keys(CASES).join(', ')}`);
-  const runs: { readonly direct: Run[]; readonly record: Run[] } = { direct: [], record: [] };
+  const runs: Record<Through, Run[]> = { direct: [], pipe: [], record: [] };
   for (let round = 0; round < ROUNDS; round += 1) {
-    runs.direct.push(await runOnce(one, false));
-    runs.record.push(await runOnce(one, true));
+    for (const through of chosen) runs[through].push(await runOnce(one, through));
   }
-  for (const [contender, all] of Object.entries(runs)) {
-    rows[`${name}, ${contender}`] = {
-      'p50 ms': Number(median(all.map(({ p50Ms }) => p50Ms)).toPrecision(4)),
-      'p99 ms': Number(median(all.map(({ p99Ms }) => p99Ms)).toPrecision(4)),
-      'p99 least': Number(Math.min(...all.map(({ p99Ms }) => p99Ms)).toPrecision(4)),
-      'p99 most': Number(Math.max(...all.map(({ p99Ms }) => p99Ms)).toPrecision(4)),
+  const p99 = (through: Through): number => median(runs[through].map(({ p99Ms }) => p99Ms));
+  for (const through of chosen) {
+    const all = runs[through];
+    const figure = (value: number) => Number(value.toPrecision(4));
+    rows[`${name}, ${through}`] = {
+      'p50 ms': figure(median(all.map(({ p50Ms }) => p50Ms))),
+      'p99 ms': figure(p99(through)),
+      'p99 least': figure(Math.min(...all.map(({ p99Ms }) => p99Ms))),
+      'p99 most': figure(Math.max(...all.map(({ p99Ms }) => p99Ms))),
+      'CPU ms/s': figure(median(all.map(({ cpuMs }) => cpuMs))),
     };
   }
-  const p99 = (all: readonly Run[]): number => median(all.map(({ p99Ms }) => p99Ms));
   const missing = runs.record.map(({ recordedShare }) => 1 - (recordedShare ?? 0));
   figures.push(
     {
       figure: `${name}: p99 of clients, in that without a recorder`,
       bound: MOST_OF_P99,
-      value: Number((p99(runs.record) / p99(runs.direct)).toFixed(3)),
+      value: Number((p99('record') / p99('direct')).toFixed(3)),
     },
     {
       figure: `${name}: share that was not recorded, at most`,

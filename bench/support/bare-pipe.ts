@@ -1,6 +1,9 @@
 import { connect, createServer } from 'node:net';
 
-/** The least a proxy in Node can be: two sockets piped into each other. Usage: bare-pipe.ts TARGET_PORT */
+/**
+ * The least a proxy in Node can be: two sockets piped into each other. Usage: bare-pipe.ts TARGET_PORT
+ * Its port goes to the process that forked it, else to its output; forked, it ends with that process.
+ */
 const targetPort = Number(process.argv[2]);
 
 const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
@@ -12,6 +15,8 @@ const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => 
 });
 server.listen(0, '127.0.0.1', () => {
   const address = server.address();
-  if (address !== null && typeof address === 'object') process.send?.({ port: address.port });
+  if (address === null || typeof address === 'string') return;
+  if (process.send) process.send({ port: address.port });
+  else console.log(`port ${address.port}`);
 });
 process.on('disconnect', () => process.exit());

@@ -17,7 +17,7 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import { formatBytes, parseCount } from '../core/units.ts';
-import { type HostLimits, priorityMeans, readHostLimits, shareGroupOf } from '../monitors/host.ts';
+import { type HostLimits, readHostLimits, shareGroupOf } from '../monitors/host.ts';
 import { serversOf } from '../monitors/process-tree.ts';
 import { type Endpoint, formatEndpoint, isLoopback, parseEndpoint } from '../proxy/net/endpoint.ts';
 import { mustBeFree } from '../proxy/net/listen.ts';
@@ -276,11 +276,7 @@ export function targetFinding(
  * Whether the recorder has to take its processor time from that of the model server. Nothing where no process of the
  * server is in sight: it runs on another host or in another container, which has a share of its own.
  */
-export function shareFindings(
-  target: Endpoint,
-  recorder: number,
-  means: { readonly ownShare: boolean } = priorityMeans(),
-): Finding[] {
+export function shareFindings(target: Endpoint, recorder: number): Finding[] {
   const servers = target.kind === 'tcp' && isLoopback(target.host) ? serversOf(target.port) : [];
   const [server] = servers;
   if (server === undefined) return [];
@@ -289,7 +285,6 @@ export function shareFindings(
   const beside = servers.find((pid) => shareGroupOf(pid) === group);
   if (group === null || beside === undefined)
     return [finding(check, 'ok', `the model server (pid ${server}) has a control group of its own`)];
-  if (means.ownShare) return [finding(check, 'ok', 'the recorder has one of its own, by its session')];
   const found = `the model server (pid ${beside}) is in the control group of the recorder`;
   const advice =
     'When the server takes every processor, the recorder and the traffic through it wait: ' +

@@ -26,7 +26,10 @@ export const LIMITS = {
   tlsFileBytes: 4 * MIB,
   /** Proxy to recorder. A closed loop of small requests fills half of it while the recorder waits for a slow disk. */
   queueBytes: 64 * MIB,
-  flushDelayMs: 5,
+  /** Frames that fill a block are written after this; what comes meanwhile goes with them. */
+  fullFlushDelayMs: 5,
+  /** Fewer wait for more: at 50 requests/s, each wake of the recorder costs more than all that it is woken for. */
+  flushDelayMs: 50,
 
   /** Exchanges that `inspect` counts by route, model and status, and names of each that it gives: of a large capture a sample. */
   mixedExchanges: 50_000,
@@ -199,6 +202,7 @@ export const SUPERVISION = {
   heartbeatMs: 1_000,
   /** Of a recorder with an empty queue. */
   recorderNiceness: 10,
+  proxyNiceness: -10,
   /** How often the proxy writes its account. If it is killed, what it saw after the last one is unknown. */
   accountMs: 250,
   /**

@@ -76,8 +76,6 @@ const NICE_LIMIT = 20;
 
 /** What the system allows with priorities of our own processes. */
 export function priorityMeans(read: ReadKernelFile = readKernelFile): {
-  /** Each session has a share of the processors of its own, whatever runs in the others. */
-  readonly ownShare: boolean;
   /** A process that was niced can be brought back to niceness 0. */
   readonly mayRaise: boolean;
   /** Our control group holds nothing beside us, but for an init and what started us. */
@@ -87,7 +85,6 @@ export function priorityMeans(read: ReadKernelFile = readKernelFile): {
   const isCapable = (BigInt(`0x${capabilities}`) >> BigInt(CAP_SYS_NICE)) % 2n === 1n;
   const limit = limitOf(read('/proc/self/limits') ?? '', 'Max nice priority') ?? 0;
   return {
-    ownShare: sharesBySession(read),
     mayRaise: isCapable || limit >= NICE_LIMIT,
     alone: isAlone(read),
   };
@@ -103,19 +100,6 @@ function isAlone(read: ReadKernelFile): boolean {
   const own = controlGroupOf('cpu', read)?.directories[0];
   const pids = read(`${own}/cgroup.procs`)?.trim().split('\n').map(Number);
   return pids?.every((pid) => pid === 1 || pid === process.pid || pid === process.ppid) ?? false;
-}
-
-/** Autogroups of Linux. A control group with a share of processors takes their place. */
-function sharesBySession(read: ReadKernelFile): boolean {
-  if (read('/proc/sys/kernel/sched_autogroup_enabled')?.trim() !== '1') return false;
-  const group = controlGroupOf('cpu', read);
-  if (group === null) return false;
-  const has = (directory: string | undefined, file: string) => read(`${directory}/${file}`) !== null;
-  const outermost = group.directories.at(-1);
-  // Only the root of all groups has the one file, and never the other: it is no share of anything.
-  return group.version === 1
-    ? group.directories.length === 1 && has(outermost, 'release_agent')
-    : !has(outermost, 'cgroup.events') && !group.directories.some((each) => has(each, 'cpu.weight'));
 }
 
 /** How often, and for how long, a group was held back so far: times, and µs (version 2) or ns (version 1). */

@@ -53,12 +53,11 @@ describe('reprise doctor', () => {
     async () => {
       await busyPort(async (port) => {
         const target: Endpoint = { kind: 'tcp', host: '127.0.0.1', port, tls: false };
-        const [one] = shareFindings(target, process.pid, { ownShare: false });
+        const [one] = shareFindings(target, process.pid);
         expect(one).toMatchObject({ result: 'warn', found: expect.stringContaining(`pid ${process.pid}`) });
-        expect(shareFindings(target, process.pid, { ownShare: true })).toMatchObject([{ result: 'ok' }]);
         expect(shareFindings({ ...target, host: '192.0.2.1' }, process.pid)).toEqual([]);
         const { finding } = await doctor('--dir', temporaryDirectory(), '--target', `127.0.0.1:${port}`);
-        expect(finding('share of processors')?.result).toMatch(/^(ok|warn)$/);
+        expect(finding('share of processors')?.result).toBe('warn');
       });
       const nobody: Endpoint = { kind: 'tcp', host: '127.0.0.1', port: 1, tls: false };
       expect(shareFindings(nobody, process.pid)).toEqual([]);

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { getPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
+import { priorityMeans } from '../../src/monitors/host.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runCommand } from '../support/command-here.ts';
 import { startRecording } from '../support/recording.ts';
@@ -63,6 +65,9 @@ describe('reprise record', () => {
       process.kill(pid as number, 'SIGUSR1');
       process.kill(pid as number, 'SIGUSR2');
     }
+    // Of a terminal's signals the recorder leaves all to the proxy.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT'] as const)
+      process.kill(recording.children().recorder, signal);
     await sleep(200);
     await ask(client, REQUEST, answer.length);
     expect(recording.process.stderr).not.toMatch(/Debugger listening|ended/);
@@ -223,11 +228,41 @@ describe('reprise record', () => {
   });
 });
 
+/** Niceness of each thread of a process: the 19th field of its line, which a name of many words may begin. */
+function nicenessOfThreads(pid: number): number[] {
+  const stats = readdirSync(`/proc/${pid}/task`).map((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1'),
+  );
+  return stats.map((stat) => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]));
+}
+
+describe.runIf(process.platform === 'linux')('the priority of reprise record', () => {
+  it.runIf(priorityMeans().mayRaise && getPriority() === 0)(
+    'is above that of others for the thread that forwards, and not for the recorder',
+    async () => {
+      const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`);
+      const { proxy, recorder } = recording.children();
+      expect(getPriority(proxy)).toBe(-10);
+      expect(nicenessOfThreads(recorder).filter((niceness) => niceness < 0)).toEqual([]);
+      await recording.stop();
+    },
+  );
+
+  it('is what --proxy-niceness says', async () => {
+    const flags = ['--proxy-niceness', '7'];
+    const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`, flags);
+    expect(getPriority(recording.children().proxy)).toBe(7);
+    await recording.stop();
+  });
+});
+
 describe('reprise record, asked for what cannot be', () => {
   it.each([
     [['--target', 'nonsense', '--dir', 'x'], '--target: "nonsense" is not an address'],
     [['--target', 'http://127.0.0.1:1/v1', '--dir', 'x'], 'paths pass through'],
     [['--target', '127.0.0.1:1', '--dir', 'x', '--max-disk', 'much'], '--max-disk: "much"'],
+    [['--target', '127.0.0.1:1', '--dir', 'x', '--proxy-niceness', '-21'], '--proxy-niceness: "-21"'],
+    [['--target', '127.0.0.1:1', '--dir', 'x', '--recorder-niceness', '-1'], '--recorder-niceness: "-1"'],
     [['--dir', 'x'], '--target'],
   ])('%j: one clear error and exit 2', async (flags, text) => {
     const { status, stderr } = await runCommand(['record', ...flags]);

@@ -5,15 +5,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const CONNECTIONS = 32;
 const ANSWER_LIMIT_MS = 20_000;
 
+/** Requests a second in open loop; or clients in closed loop, each of which sends when it was answered. */
+type Pace = number | { readonly clients: number };
+
 /**
- * Numbered requests in open loop: each is sent when it is due, however long those before it take, and its time
+ * Numbered requests. In open loop each is sent when it is due, however long those before it take, and its time
  * counts from then. A server that stands still for a second is late for everybody who came in that second.
  */
 export class PacedTraffic {
   readonly failed: { readonly id: number; readonly reason: string }[] = [];
   succeeded = 0;
   readonly #port: number;
-  readonly #everyMs: number;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   readonly #underWay = new Set<Promise<void>>();
   readonly #filler: string;
@@ -21,11 +23,11 @@ export class PacedTraffic {
   #latenciesMs: number[] = [];
   #stopped = false;
 
-  constructor(port: number, perSecond: number, filler = 'x'.repeat(300)) {
+  constructor(port: number, pace: Pace, filler = 'x'.repeat(300)) {
     this.#port = port;
     this.#filler = filler;
-    this.#everyMs = 1_000 / perSecond;
-    this.#sending = this.#send();
+    this.#sending =
+      typeof pace === 'number' ? this.#sendInOpenLoop(pace) : this.#sendInClosedLoop(pace.clients);
   }
 
   /** Times of what was answered since the last call, ms, in ascending order. */
@@ -42,20 +44,35 @@ export class PacedTraffic {
     this.#agent.destroy();
   }
 
-  async #send(): Promise<void> {
+  async #sendInOpenLoop(perSecond: number): Promise<void> {
     const startMs = performance.now();
     for (let id = 1; !this.#stopped; id += 1) {
-      const dueMs = startMs + id * this.#everyMs;
+      const dueMs = startMs + (id * 1_000) / perSecond;
       const aheadMs = dueMs - performance.now();
       if (aheadMs > 0) await sleep(aheadMs);
-      const one = this.#ask(id).then((reason) => {
+      const one = this.#account(id, dueMs).then(() => {
         this.#underWay.delete(one);
-        this.#latenciesMs.push(performance.now() - dueMs);
-        if (reason === null) this.succeeded += 1;
-        else this.failed.push({ id, reason });
       });
       this.#underWay.add(one);
     }
+  }
+
+  async #sendInClosedLoop(clients: number): Promise<void> {
+    let id = 0;
+    const client = async () => {
+      while (!this.#stopped) {
+        id += 1;
+        await this.#account(id, performance.now());
+      }
+    };
+    await Promise.all(Array.from({ length: clients }, client));
+  }
+
+  async #account(id: number, dueMs: number): Promise<void> {
+    const reason = await this.#ask(id);
+    this.#latenciesMs.push(performance.now() - dueMs);
+    if (reason === null) this.succeeded += 1;
+    else this.failed.push({ id, reason });
   }
 
   /** Null when it was answered as it should be. */

@@ -210,8 +210,9 @@ const DISK_OPTIONS = grouped('Disk', {
   estimate: toggle('--estimate', 'after a minute of traffic, print an estimate of disk use, then continue'),
 });
 
-/** Beyond it the kernel knows no lower priority. */
+/** Beyond them the kernel knows no lower and no higher priority. */
 const NICENESS_MAX = 19;
+const NICENESS_MIN = -20;
 
 const OPERATION_OPTIONS = grouped('Operation', {
   failOpen: toggle(
@@ -242,10 +243,16 @@ const OPERATION_OPTIONS = grouped('Operation', {
       default: `${SUPERVISION.drainDeadlineMs / 1000}s`,
     },
   ),
+  proxyNiceness: value(
+    '--proxy-niceness <n>',
+    'niceness of the process that forwards, -20 to 19, if the system allows it: below 0, clients wait less beside a model server that takes every processor',
+    nicenessFrom(NICENESS_MIN),
+    { default: String(SUPERVISION.proxyNiceness) },
+  ),
   recorderNiceness: value(
     '--recorder-niceness <n>',
     'niceness of the recorder process, 0 to 19; it eases to 0 as the queue fills',
-    nicenessOf,
+    nicenessFrom(0),
     { default: String(SUPERVISION.recorderNiceness) },
   ),
 });
@@ -589,6 +596,7 @@ export interface RecordOptions {
   readonly recorder: RecorderSettings;
   /** Null: no probes and no metrics. */
   readonly probeListen: ProbeAddress | null;
+  readonly proxyNiceness: number;
   /** Of the recorder process while its queue is empty. */
   readonly recorderNiceness: number;
   /** Whether it starts where the capture cannot be opened. */
@@ -614,6 +622,7 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   return {
     plane,
     probeListen: flags.probeListen,
+    proxyNiceness: flags.proxyNiceness,
     recorderNiceness: flags.recorderNiceness,
     failOpen: flags.failOpen,
     drainDelayMs: flags.drainDelay,
@@ -628,11 +637,14 @@ export function readRecordOptions(asked: Asked<typeof RECORD_OPTIONS>): RecordOp
   };
 }
 
-function nicenessOf(text: string, what: string): number {
-  if (/^\d{1,2}$/.test(text) && Number(text) <= NICENESS_MAX) return Number(text);
-  throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a niceness`, {
-    hint: `Give a whole number from 0, the priority of the traffic, to ${NICENESS_MAX}, the lowest.`,
-  });
+function nicenessFrom(least: number): (text: string, what: string) => number {
+  return (text, what) => {
+    const niceness = /^-?\d{1,2}$/.test(text) ? Number(text) : Number.NaN;
+    if (niceness >= least && niceness <= NICENESS_MAX) return niceness;
+    throw new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text)} is not a niceness`, {
+      hint: `Give a whole number from ${least}, the highest priority, to ${NICENESS_MAX}, the lowest.`,
+    });
+  };
 }
 
 function maxDiskOf(text: string, what: string): number {

@@ -19,8 +19,6 @@ import { sealerThread, sealingQueue } from './sealing.ts';
 
 /** What the mirror of the recording did, beside the segments; the next recording with a mirror replaces it. */
 const MIRROR_FILE = 'mirror.json';
-/** How often the recorder looks whether a commit is due, ms. */
-const TICK_MS = 25;
 /** How often the wall clock is paired with the monotonic one, ms. */
 const ANCHOR_MS = 60_000;
 /** How often the files of the capture are counted, ms. */
@@ -105,7 +103,6 @@ export class RecorderProcess {
     void this.#hook?.resume(directory);
     void this.#sealer.add(unsealed);
     for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);
-    this.#every(TICK_MS, () => recorder.commitIfDue());
     this.#every(ANCHOR_MS, () => {
       epoch.anchor(clock.anchor(), ANCHOR_MS * 1e6);
       for (const anchor of epoch.takeAnchors()) writer.addAnchor(anchor);

@@ -1,3 +1,4 @@
+import { getPriority, setPriority } from 'node:os';
 import { Command } from 'commander';
 import { entryPath, VERSION } from '../../app/package.ts';
 import {
@@ -71,8 +72,25 @@ export function recordCommand(): Command {
       const room = { maxConnections: plane.maxConnections, openFiles: limits.openFiles };
       logger.warn(room, 'the limit of open files leaves no room for --max-connections; raise it (ulimit -n)');
     }
+    takePriority(options.proxyNiceness, asked.originOf('proxyNiceness') !== null, logger);
     await record({ ...options, plane }, logger);
   });
+}
+
+/**
+ * Each request waits for this process twice, and what it does then is little. Beside a model server that takes every
+ * processor, clients would wait for it longer than for the model. nginx calls the same `worker_priority`.
+ * @param isAsked else a niceness that the user started us with stays, and a refusal is expected of most systems
+ */
+function takePriority(niceness: number, isAsked: boolean, logger: Logger): void {
+  if (!isAsked && getPriority() !== 0) return;
+  try {
+    setPriority(niceness);
+  } catch (error) {
+    if (!isAsked) return;
+    const hint = 'a niceness below 0 needs root, CAP_SYS_NICE or ulimit -e';
+    logger.warn({ niceness, reason: reasonOf(error), hint }, 'the system refuses --proxy-niceness');
+  }
 }
 
 async function record(options: RecordOptions, logger: Logger): Promise<void> {

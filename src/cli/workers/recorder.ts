@@ -7,8 +7,12 @@ import { systemClock } from '../../core/clock.ts';
 import type { ToRecorder } from '../../proxy/control/messages.ts';
 import { PIPE_FD } from '../../proxy/control/recorder-supervisor.ts';
 
-/** The process that assembles and stores. Signals of the terminal are the proxy's to answer. */
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
+/**
+ * The process that assembles and stores. Signals of the terminal, which it shares with the proxy, are that one's to
+ * answer. After a quit, which ends the proxy, it keeps what came through the pipe.
+ */
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const)
+  process.on(signal, () => undefined);
 
 /**
  * Most of what a recorder holds are bytes outside the heap, which is small. V8 takes the heap's size as the measure

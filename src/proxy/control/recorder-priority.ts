@@ -1,10 +1,7 @@
-import { writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 
 /** What the system allows with the priority of a recorder. */
 export interface PriorityMeans {
-  /** A session of its own has a share of the processors of its own (autogroups of Linux). */
-  readonly ownShare: boolean;
   /** A niceness that was given can be taken back. */
   readonly mayRaise: boolean;
   /** No other program has a part in our share of the processors. */
@@ -38,16 +35,13 @@ export class RecorderPriority {
    * @param silentMs since the recorder said something
    */
   follow(fill: number, silentMs: number): void {
-    const { ownShare, mayRaise, alone } = this.#means;
-    if (!ownShare && !mayRaise && !alone) return;
+    if (!this.#means.mayRaise && !this.#means.alone) return;
     const need = Math.min(1, Math.max(fill / EASED_FILL, silentMs / EASED_SILENCE_MS - 0.5));
     const niceness = Math.round(this.#niceness * (1 - Math.max(0, need)));
     if (niceness === this.#now) return;
     this.#now = niceness;
     try {
-      // Within a group of its own the niceness of a process weighs against nobody else; that of the group does.
-      if (ownShare) writeFileSync(`/proc/${this.#pid}/autogroup`, String(niceness));
-      else setPriority(this.#pid, niceness);
+      setPriority(this.#pid, niceness);
     } catch {
       // Not ours to insist on: everything works without it, and a process that has ended has no priority.
     }

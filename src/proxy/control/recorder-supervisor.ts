@@ -1,5 +1,6 @@
 import { type ChildProcess, fork, type Serializable } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { getPriority, setPriority } from 'node:os';
 import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
@@ -216,12 +217,12 @@ export class RecorderSupervisor<Settings> {
 
   #spawn(): void {
     const { entry, settings, accountOf, clock, memory, priority } = this.#deps;
-    const child = fork(entry, {
-      // A session of its own: where the system shares processors by session, the recorder has a share of its own.
-      detached: true,
-      execArgv: [...process.execArgv, NO_DEBUGGER, ...heapFlags(memory.recorderHeapMib)],
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
-    });
+    const start = () =>
+      fork(entry, {
+        execArgv: [...process.execArgv, NO_DEBUGGER, ...heapFlags(memory.recorderHeapMib)],
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
+      });
+    const child = withoutPriority(start);
     const ended = new Promise<string>((resolve) => {
       child.on('exit', (code, signal) => resolve(signal ?? `exit ${code}`));
       // A process that could not be started has no exit; this is its end.
@@ -345,6 +346,26 @@ export function heapFlags(heapMib: number): string[] {
     `--max-old-space-size=${heapMib}`,
     `--max-semi-space-size=${Math.floor(heapMib / 8)}`,
   ];
+}
+
+/** A process begins with the priority of the thread that starts it. The recorder gets nothing of ours above the usual. */
+function withoutPriority<T>(start: () => T): T {
+  const own = getPriority();
+  if (own >= 0) return start();
+  setPriority(0);
+  try {
+    return start();
+  } finally {
+    takeBack(own);
+  }
+}
+
+function takeBack(niceness: number): void {
+  try {
+    setPriority(niceness);
+  } catch {
+    // The right to it was taken from us meanwhile: traffic flows at the usual priority.
+  }
 }
 
 function condemn(running: RunningRecorder): void {

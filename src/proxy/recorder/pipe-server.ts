@@ -196,6 +196,8 @@ export class PipeServer {
   /** What will be committed when all that waits is. */
   readonly #expected: { -readonly [K in keyof Progress]: Progress[K] };
   #waitingSinceNs = 0;
+  /** Set while anything waits: an exchange must not wait for the next one to be committed. */
+  #dueTimer: NodeJS.Timeout | null = null;
   /** Number of the last flush that was asked for and is not answered; 0 for none. */
   #flushAsked = 0;
   #shedding: LossReason | null = null;
@@ -231,12 +233,22 @@ export class PipeServer {
     });
   }
 
-  /** Also called by a timer: an exchange must not wait for the next one. */
   commitIfDue(): void {
     const { sink, clock } = this.#deps;
     const nowNs = clock.nowNs();
     const waits = this.#waiting.length > 0 && nowNs - this.#waitingSinceNs >= LIMITS.commitDelayMs * 1e6;
     if (sink.due(nowNs) || this.#flushAsked > 0 || waits) this.commit();
+    if (this.#waiting.length > 0) this.#dueTimer ??= this.#lookWhenDue(nowNs);
+  }
+
+  /** Only while something waits: a wake costs processor time, also of a host that has none to spare. */
+  #lookWhenDue(nowNs: number): NodeJS.Timeout {
+    const waitedMs = (nowNs - this.#waitingSinceNs) / 1e6;
+    const look = () => {
+      this.#dueTimer = null;
+      if (!this.#abandoned) this.commitIfDue();
+    };
+    return setTimeout(look, Math.max(1, LIMITS.commitDelayMs - waitedMs)).unref();
   }
 
   /** Commits, and settles what waited for it: it is recorded, or lost. */

@@ -33,7 +33,7 @@ interface Taken {
  * Frames on their way into the recorder's pipe, under a budget of bytes. One connection may hold as much as is free, so
  * that one which fills the queue is shed before its neighbours: half of the budget alone, a third each of two. Large
  * payloads are kept by reference, small ones and headers are copied together. Frames are collected for some
- * milliseconds, because a write per chunk would cost both processes a system call per chunk.
+ * milliseconds, because each write costs both processes a system call, and wakes the recorder.
  */
 export class FrameQueue {
   readonly #budgetBytes: number;
@@ -54,6 +54,8 @@ export class FrameQueue {
   #collectedCost = 0;
   #heldBytes = 0;
   #timer: NodeJS.Timeout | null = null;
+  /** Whether the timer is the one of a full block. */
+  #flushesFull = false;
   #immediate: NodeJS.Immediate | null = null;
 
   constructor(budgetBytes: number = LIMITS.queueBytes) {
@@ -184,7 +186,14 @@ export class FrameQueue {
   #flushSoon(): void {
     if (this.#collectedBytes >= WRITTEN_AT_ONCE_BYTES && !this.#pipeIsBehind)
       this.#immediate ??= setImmediate(() => this.flush());
-    else this.#timer ??= setTimeout(() => this.#flushOrWait(), LIMITS.flushDelayMs);
+    else this.#flushLater(this.#collectedBytes >= BLOCK_BYTES);
+  }
+
+  #flushLater(full: boolean): void {
+    if (this.#timer !== null && (this.#flushesFull || !full)) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#flushesFull = full;
+    this.#timer = setTimeout(() => this.#flushOrWait(), full ? LIMITS.fullFlushDelayMs : LIMITS.flushDelayMs);
   }
 
   #flushOrWait(): void {

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
 import { priorityMeans } from '../../../src/monitors/host.ts';
@@ -17,7 +16,7 @@ function sleeper(): number {
 }
 
 const { mayRaise } = priorityMeans();
-const NO_MEANS = { ownShare: false, mayRaise: false, alone: false };
+const NO_MEANS = { mayRaise: false, alone: false };
 
 describe.runIf(process.platform === 'linux')('the priority of a recorder', () => {
   it('is not lowered beside other programs where it could not be raised again', () => {
@@ -42,17 +41,6 @@ describe.runIf(process.platform === 'linux')('the priority of a recorder', () =>
     };
     expect([at(0, 0), at(1 / 64, 0), at(1 / 32, 0), at(1.5, 0)]).toEqual([10, 5, 0, 0]);
     expect([at(0, 1_000), at(0, 3_000), at(0, 60_000)]).toEqual([10, 5, 0]);
-  });
-
-  it.runIf(priorityMeans().ownShare)('is that of its session where each session has a share', () => {
-    const pid = sleeper();
-    const own = getPriority(pid);
-    const priority = new RecorderPriority(pid, 10, { ...NO_MEANS, ownShare: true });
-    priority.follow(0, 0);
-    expect(readFileSync(`/proc/${pid}/autogroup`, 'utf8')).toMatch(/ nice 10$/m);
-    priority.follow(1, 0);
-    expect(readFileSync(`/proc/${pid}/autogroup`, 'utf8')).toMatch(/ nice 0$/m);
-    expect(getPriority(pid)).toBe(own);
   });
 
   it('does nothing to a process that has ended', () => {

@@ -21,7 +21,7 @@ it('a recorder that died of the signal that stops the recording is not started a
       settings: null,
       accountOf,
       memory: { recorderHeapMib: 128, recorderBytes: Number.POSITIVE_INFINITY },
-      priority: { niceness: 10, ownShare: false, mayRaise: false, alone: false },
+      priority: { niceness: 10, mayRaise: false, alone: false },
       queueFill: () => 0,
       clock: systemClock,
       logger: new LogBook(),

@@ -27,9 +27,7 @@ async function bothEnds(budgetBytes: number) {
   const link = new RecorderClient({ clock: systemClock, counters: ledger, queue });
   const recorder = new PipeServer({ sink, context: makeContext(), clock: systemClock });
   link.attach(forwarderEnd);
-  const tick = setInterval(() => recorder.commitIfDue(), 5);
   ends.push(
-    () => clearInterval(tick),
     () => forwarderEnd.destroy(),
     () => recorderEnd.destroy(),
   );
@@ -128,6 +126,17 @@ describe('what the capture is told', () => {
 });
 
 describe('what the forwarder is told', () => {
+  it('comes though nothing follows an exchange that waits for its commit', async () => {
+    const { link, ledger, sink, queue, startReading } = await bothEnds(64 * ANSWER_BYTES);
+    sink.due = () => false;
+    startReading();
+    const tap = link.open();
+    tap.client(REQUEST);
+    tap.server(RESPONSE);
+    queue.flush();
+    await until(() => ledger.read().recorded.turns === 1);
+  });
+
   it('never calls recorded what the sink could not store', async () => {
     const { link, ledger, sink, startReading } = await bothEnds(16 * ANSWER_BYTES);
     sink.encodes = false;

@@ -1,7 +1,7 @@
 import { PassThrough, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../../src/core/limits.ts';
 import { BLOCK_BYTES, FrameQueue, QueueShare } from '../../../src/proxy/tap/frame-queue.ts';
 import { FRAME, FRAME_HEADER_BYTES, type FrameHead, FrameReader } from '../../../src/proxy/tap/frames.ts';
@@ -211,6 +211,47 @@ describe('a connection that fills the queue', () => {
     put(queue, HEAD, Buffer.alloc(LARGE_BYTES), bulk);
     queue.attach(null);
     expect(bulk.heldBytes).toBe(0);
+  });
+});
+
+describe('when it writes', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  /** What the pipe was given, on a clock that only a test moves. */
+  function written(): { readonly queue: FrameQueue; readonly sizes: number[] } {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const queue = new FrameQueue();
+    const sizes: number[] = [];
+    const write = (chunk: Buffer, _: string, taken: () => void) => {
+      sizes.push(chunk.length);
+      taken();
+    };
+    queue.attach(new Writable({ write }));
+    return { queue, sizes };
+  }
+
+  it('few frames wait for more, so that a host without processor time to spare is woken seldom', () => {
+    const { queue, sizes } = written();
+    for (let count = 0; count < 5; count += 1) {
+      put(queue, HEAD, Buffer.alloc(200));
+      vi.advanceTimersByTime(LIMITS.flushDelayMs / 5 - 1);
+    }
+    expect(sizes).toEqual([]);
+    vi.advanceTimersByTime(5);
+    expect(sizes).toEqual([5 * (200 + FRAME_HEADER_BYTES)]);
+  });
+
+  it('a full block does not wait for as long', () => {
+    const { queue, sizes } = written();
+    put(queue, HEAD, Buffer.alloc(200));
+    vi.advanceTimersByTime(1);
+    put(queue, HEAD, Buffer.alloc(BLOCK_BYTES));
+    vi.advanceTimersByTime(LIMITS.fullFlushDelayMs - 1);
+    expect(sizes).toEqual([]);
+    vi.advanceTimersByTime(1);
+    expect(sizes.reduce((sum, bytes) => sum + bytes, 0)).toBe(200 + BLOCK_BYTES + 2 * FRAME_HEADER_BYTES);
   });
 });
 
