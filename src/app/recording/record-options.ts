@@ -245,7 +245,7 @@ const OPERATION_OPTIONS = grouped('Operation', {
   ),
   proxyNiceness: value(
     '--proxy-niceness <n>',
-    'niceness of the process that forwards, -20 to 19, if the system allows it: below 0, clients wait less beside a model server that takes every processor',
+    'niceness of the process that forwards, -20 to 19, if the system allows it; below 0, clients wait less beside a model server that takes every processor',
     nicenessFrom(NICENESS_MIN),
     { default: String(SUPERVISION.proxyNiceness) },
   ),

@@ -1,4 +1,4 @@
-import { getPriority, setPriority } from 'node:os';
+import { getPriority } from 'node:os';
 import { Command } from 'commander';
 import { entryPath, VERSION } from '../../app/package.ts';
 import {
@@ -14,6 +14,7 @@ import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { readHostLimits } from '../../monitors/host.ts';
+import { ProxyPriority } from '../../proxy/control/priority.ts';
 import { authorityOf, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { EXIT } from '../exit.ts';
 import { loggerOf } from '../logger.ts';
@@ -77,20 +78,31 @@ export function recordCommand(): Command {
   });
 }
 
-/**
- * Each request waits for this process twice, and what it does then is little. Beside a model server that takes every
- * processor, clients would wait for it longer than for the model. nginx calls the same `worker_priority`.
- * @param isAsked else a niceness that the user started us with stays, and a refusal is expected of most systems
- */
+/** How often it is looked how busy this process is. */
+const PRIORITY_MS = 250;
+
+/** @param isAsked else a niceness that the user started us with stays, and a refusal is expected of most systems */
 function takePriority(niceness: number, isAsked: boolean, logger: Logger): void {
   if (!isAsked && getPriority() !== 0) return;
   try {
-    setPriority(niceness);
+    const priority = new ProxyPriority(process.pid, niceness);
+    let before = processorTime();
+    const look = () => {
+      const now = processorTime();
+      priority.follow((now.takenNs - before.takenNs) / (now.atNs - before.atNs), now.atNs);
+      before = now;
+    };
+    if (niceness < 0) setInterval(look, PRIORITY_MS).unref();
   } catch (error) {
     if (!isAsked) return;
     const hint = 'a niceness below 0 needs root, CAP_SYS_NICE or ulimit -e';
     logger.warn({ niceness, reason: reasonOf(error), hint }, 'the system refuses --proxy-niceness');
   }
+}
+
+function processorTime(): { readonly takenNs: number; readonly atNs: number } {
+  const { user, system } = process.cpuUsage();
+  return { takenNs: (user + system) * 1_000, atNs: systemClock.nowNs() };
 }
 
 async function record(options: RecordOptions, logger: Logger): Promise<void> {

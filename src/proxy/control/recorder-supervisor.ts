@@ -9,7 +9,7 @@ import type { Logger } from '../../core/ports.ts';
 import { NoticeLimit } from '../data-plane.ts';
 import { HangWatch, readMainThread } from './hang-watch.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
-import { type PriorityMeans, RecorderPriority } from './recorder-priority.ts';
+import { type PriorityMeans, RecorderPriority } from './priority.ts';
 
 /** Where the recorder finds its byte pipe. */
 export const PIPE_FD = 4;

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { getPriority, setPriority } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
 import { priorityMeans } from '../../../src/monitors/host.ts';
-import { RecorderPriority } from '../../../src/proxy/control/recorder-priority.ts';
+import { ProxyPriority, RecorderPriority } from '../../../src/proxy/control/priority.ts';
 
 const children: ChildProcess[] = [];
 afterEach(() => {
@@ -46,5 +46,28 @@ describe.runIf(process.platform === 'linux')('the priority of a recorder', () =>
   it('does nothing to a process that has ended', () => {
     expect(() => setPriority(2 ** 30, 10)).toThrow();
     new RecorderPriority(2 ** 30, 10, { ...NO_MEANS, mayRaise: true }).follow(0, 0);
+  });
+});
+
+describe.runIf(process.platform === 'linux')('the priority of a proxy', () => {
+  it.runIf(mayRaise)('goes while it is busy itself, and comes back when it has been calm', () => {
+    const pid = sleeper();
+    const priority = new ProxyPriority(pid, -10);
+    const at = (share: number, second: number) => {
+      priority.follow(share, second * 1e9);
+      return getPriority(pid);
+    };
+    expect([at(0.02, 1), at(0.9, 2), at(0.02, 3), at(0.02, 4), at(0.02, 4.1)]).toEqual([-10, 0, 0, 0, -10]);
+  });
+
+  it('that is lower than that of others stays as it is', () => {
+    const pid = sleeper();
+    const priority = new ProxyPriority(pid, 5);
+    priority.follow(0.9, 1e9);
+    expect(getPriority(pid)).toBe(5);
+  });
+
+  it('says when the system refuses', () => {
+    expect(() => new ProxyPriority(2 ** 30, -10)).toThrow();
   });
 });
