@@ -166,7 +166,8 @@ async function evenly(tools: readonly LoadTool[], target: ArrivalTarget): Promis
   if (beside.length === 0) return;
   const figures = Object.entries(rows).flatMap(([name, row]) =>
     Object.entries(MOST_US).map(([figure, bound]) => ({
-      ...{ figure: `${name}: ${figure}`, bound },
+      figure: `${name}: ${figure}`,
+      bound,
       value: Number(row[figure]),
     })),
   );

@@ -206,7 +206,10 @@ export async function capacity(
     const plan = planCapacity(opened, resolved);
     if (resolved.simulates || target === null) return simulateCapacity(plan);
     return await searchCapacity(plan, {
-      ...{ target, signal, logger, onStep },
+      target,
+      signal,
+      logger,
+      onStep,
       received: () => (signal.aborted ? 'abort' : null),
       reporter: SILENT_REPORTER,
     });

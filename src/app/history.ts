@@ -40,8 +40,18 @@ export function keepInHistory(
   if (history === null || facts === null || startedAt === null) return [];
   const kept = new History(history, 'write');
   try {
-    const run = { ...facts, ...{ test, command, startedAt, durationS, verdict, result, figures } };
-    const removed = kept.add({ ...run, directory: resolve(directory) }, retainHistory);
+    const run = {
+      ...facts,
+      test,
+      command,
+      startedAt,
+      durationS,
+      verdict,
+      result,
+      figures,
+      directory: resolve(directory),
+    };
+    const removed = kept.add(run, retainHistory);
     const gone = removed === 0 ? '' : `; runs removed from it: ${removed}`;
     return [`kept in ${history} as ${JSON.stringify(test)}${gone}`];
   } finally {
@@ -109,7 +119,11 @@ function addK6Summary(file: string, path: string, test: string | null): void {
   try {
     const run = {
       run: `k6-${createHash('sha256').update(`${test}\0`).update(bytes).digest('hex').slice(0, 12)}`,
-      ...{ test, command: 'k6', durationS, verdict: null, figures },
+      test,
+      command: 'k6',
+      durationS,
+      verdict: null,
+      figures,
       startedAt: new Date(startedMs).toISOString(),
       result: passed === null ? ('undecided' as const) : passed ? ('passed' as const) : ('failed' as const),
       ...{

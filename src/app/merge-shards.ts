@@ -66,7 +66,10 @@ export class OpenShards {
       recorded: documents.reduce((sum, { selected }) => sum + selected, 0),
       fidelity: {
         ...figures.fidelity,
-        ...{ recorded, recordedToPlanned, duplicates, unfiltered: fidelity.unfiltered },
+        recorded,
+        recordedToPlanned,
+        duplicates,
+        unfiltered: fidelity.unfiltered,
       },
     };
   }

@@ -262,7 +262,14 @@ function mergedDocument({ runs, count, missing, startSpreadUs, startedAtUs }: Sh
         startedAt: formatInstantUs(run.startedAtUs),
         startedLateUs: run.startedAtUs - startedAtUs,
         clockDriftUs: shard.clock.driftUs,
-        ...{ verdict, valid, planned, sent, failed, refused, lagUs, busyShare: health.busyShare },
+        verdict,
+        valid,
+        planned,
+        sent,
+        failed,
+        refused,
+        lagUs,
+        busyShare: health.busyShare,
       };
     }),
     clockSkew: {
@@ -345,7 +352,13 @@ function carriedOver(
   const { windows, windowSearch, loops, passes, seam, maxDurationS, filters, scalingPlan } = farthest;
   const { opened = 0, failed = 0 } = summed(documents.map(({ connections }) => connections)) ?? {};
   return {
-    ...{ windows, windowSearch, loops, passes, seam, maxDurationS, filters },
+    windows,
+    windowSearch,
+    loops,
+    passes,
+    seam,
+    maxDurationS,
+    filters,
     scalingPlan: scalingPlan && { ...scalingPlan, counts: scalingCounts(documents) },
     audit: summed(documents.map(({ audit }) => audit)),
     cancels: summed(documents.map(({ cancels }) => cancels)),

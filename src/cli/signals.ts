@@ -105,7 +105,8 @@ export async function runInThread(
 ): Promise<void> {
   const setup: CommandSetup = { args, stdout: screenOf(process.stdout), stderr: screenOf(process.stderr) };
   const thread = new Worker(entryUrl('command'), {
-    ...{ workerData: setup, resourceLimits: LIMITS_OF_HEAP },
+    workerData: setup,
+    resourceLimits: LIMITS_OF_HEAP,
     env: { ...process.env, ...variables },
   });
   let signalled = false;

@@ -18,7 +18,10 @@ interface Field {
 type Message = Readonly<Record<number, Field>>;
 
 const field = (name: string, type: number, read: Field['read'], repeats = false): Field => ({
-  ...{ name, type, read, repeats },
+  name,
+  type,
+  read,
+  repeats,
 });
 const text = (name: string) => field(name, BYTES, (reader) => reader.readString());
 const id = (name: string) => field(name, BYTES, (reader) => Buffer.from(reader.readBytes()).toString('hex'));
@@ -49,9 +52,15 @@ const ATTRIBUTES = many('attributes', () => ATTRIBUTE);
 const EVENT = { 1: instant('timeUnixNano'), 2: text('name'), 3: ATTRIBUTES };
 const STATUS = { 3: whole('code') };
 const SPAN = {
-  ...{ 1: id('traceId'), 2: id('spanId'), 4: id('parentSpanId'), 5: text('name') },
-  ...{ 7: instant('startTimeUnixNano'), 8: instant('endTimeUnixNano') },
-  ...{ 9: ATTRIBUTES, 11: many('events', () => EVENT), 15: one('status', () => STATUS) },
+  1: id('traceId'),
+  2: id('spanId'),
+  4: id('parentSpanId'),
+  5: text('name'),
+  7: instant('startTimeUnixNano'),
+  8: instant('endTimeUnixNano'),
+  9: ATTRIBUTES,
+  11: many('events', () => EVENT),
+  15: one('status', () => STATUS),
 };
 const SCOPE = { 2: many('spans', () => SPAN) };
 const RESOURCE = { 2: many('scopeSpans', () => SCOPE) };

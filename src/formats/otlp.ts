@@ -416,7 +416,13 @@ class CallExchanges {
     const session = call.conversation ?? call.traceId;
     return {
       outcome: isAnswer ? ('completed' as const) : ('upstream_failed' as const),
-      ...{ status, model, streamed, lastByteOffsetUs, firstTokenOffsetUs, promptTokens, outputTokens },
+      status,
+      model,
+      streamed,
+      lastByteOffsetUs,
+      firstTokenOffsetUs,
+      promptTokens,
+      outputTokens,
       session: session === '' ? null : hash.ofIdentity('session', session),
       client: call.user === null ? null : hash.ofIdentity('client', call.user),
       traceId: /^(?!0+$)[0-9a-f]{32}$/.test(call.traceId) ? Buffer.from(call.traceId, 'hex') : null,

@@ -314,11 +314,19 @@ class Watch {
   document(): MonitorSourceDocument {
     const { name, kind, address, intervalMs } = this.#source;
     return {
-      ...{ name, kind, address, intervalS: intervalMs / 1e3 },
-      ...{ looks: this.#looks, failed: this.#failed, lastError: this.#lastError, off: this.#off },
+      name,
+      kind,
+      address,
+      intervalS: intervalMs / 1e3,
+      looks: this.#looks,
+      failed: this.#failed,
+      lastError: this.#lastError,
+      off: this.#off,
       tookMs: this.#took.figures(),
       ageMs: this.#age.figures(),
-      ...{ unknown: this.#unknown, beyond: this.#beyond.size, unstored: this.#unstored },
+      unknown: this.#unknown,
+      beyond: this.#beyond.size,
+      unstored: this.#unstored,
     };
   }
 }

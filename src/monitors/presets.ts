@@ -47,8 +47,14 @@ const means = (
   ])[],
 ): Preset[] =>
   rows.map(([metric, per, name, unit, divisor = 1]) => ({
-    ...{ server, metric, per, name, unit, divisor },
-    ...{ kind: 'mean', over: 'sum' },
+    server,
+    metric,
+    per,
+    name,
+    unit,
+    divisor,
+    kind: 'mean',
+    over: 'sum',
   }));
 const histograms = (
   server: Server,
@@ -71,7 +77,12 @@ function listOf(
   metrics: Readonly<Record<string, Facts>>,
 ): Preset[] {
   return Object.entries(metrics).map(([metric, [name, unit, over = 'sum', more = {}]]) => ({
-    ...{ server, kind, metric, name, unit, over },
+    server,
+    kind,
+    metric,
+    name,
+    unit,
+    over,
     ...more,
   }));
 }

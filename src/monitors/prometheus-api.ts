@@ -78,7 +78,9 @@ export class PrometheusSource implements MonitorSource {
       asked.map(async (query) => {
         const elements = await this.#ask('query_range', { query: query.promql, ...range }, signal);
         return elements.map((element) => ({
-          ...{ name: query.name, kind: kindOf(query), labels: element.metric },
+          name: query.name,
+          kind: kindOf(query),
+          labels: element.metric,
           samples: (element.values ?? []).map(([second, text]) => ({
             offsetNs: (second - fromUs / 1e6) * 1e9,
             value: Number.isFinite(Number(text)) ? Number(text) : null,

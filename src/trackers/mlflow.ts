@@ -112,7 +112,9 @@ class MlflowPublisher {
     const left = known === null ? points : await this.#missing(runId, points);
     for (const some of slices(left, MOST.metrics)) await this.#log(runId, some);
     await this.#ask('POST', 'mlflow/runs/update', {
-      ...{ run_id: runId, status: run.complete ? 'FINISHED' : 'KILLED', end_time: Date.parse(run.endedAt) },
+      run_id: runId,
+      status: run.complete ? 'FINISHED' : 'KILLED',
+      end_time: Date.parse(run.endedAt),
     });
     return stored;
   }
@@ -127,7 +129,9 @@ class MlflowPublisher {
   /** An answer that is lost leaves a run behind, so each try looks for it first. */
   async #create(experimentId: string, run: PublishedRun, startMs: number): Promise<StoredRun> {
     const body = {
-      ...{ experiment_id: experimentId, run_name: run.id, start_time: startMs },
+      experiment_id: experimentId,
+      run_name: run.id,
+      start_time: startMs,
       tags: [{ key: 'reprise.run', value: run.id }],
     };
     const created = await this.#again(
@@ -171,7 +175,9 @@ class MlflowPublisher {
     let token: string | undefined = '';
     while (token !== undefined) {
       const query = new URLSearchParams({
-        ...{ run_id: runId, metric_key: key, max_results: '1000' },
+        run_id: runId,
+        metric_key: key,
+        max_results: '1000',
         ...(token === '' ? {} : { page_token: token }),
       });
       const page = (await this.#ask('GET', `mlflow/metrics/get-history?${query}`)) as {

@@ -46,7 +46,9 @@ async function recorded(url: string, bytesOf: Server['bytesOf']): Promise<string
   const recording = await startRecording(Number(new URL(url).port), capture);
   const random = uniform(20);
   const plan = Array.from(poissonArrivals(RATE * RECORDED_S, RATE, random), (second) => ({
-    ...{ atMs: second * 1e3, method: 'POST', path: '/predictions/ranker' },
+    atMs: second * 1e3,
+    method: 'POST',
+    path: '/predictions/ranker',
     headers: { 'content-type': 'application/json' },
     body: Buffer.from(JSON.stringify({ text: 'x'.repeat(bytesOf(random())) })),
   }));

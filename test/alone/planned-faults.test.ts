@@ -63,15 +63,23 @@ function planFile(control: string, faults: readonly object[]): string {
 }
 
 const OUTAGE = {
-  ...{ name: 'outage', proxy: 'dep', fault: 'http_error', attributes: { status: 503 } },
-  ...{ start: '4s', duration: '15%' },
+  name: 'outage',
+  proxy: 'dep',
+  fault: 'http_error',
+  attributes: { status: 503 },
+  start: '4s',
+  duration: '15%',
 };
 
 describe('a replay with planned faults', () => {
   it('judges each by its own objectives, and times the recovery as the dependency saw it', async () => {
     const { askedMs, control, running, target, capture } = await scene();
     const slow = {
-      ...{ proxy: 'dep', fault: 'http_delay', attributes: { delay: 100 }, start: '17s', duration: '4s' },
+      proxy: 'dep',
+      fault: 'http_delay',
+      attributes: { delay: 100 },
+      start: '17s',
+      duration: '4s',
       during: ['errors: rate<0.05'],
     };
     const plan = planFile(running.control, [{ ...OUTAGE, during: 'errors: rate<=1', recovery: '4s' }, slow]);

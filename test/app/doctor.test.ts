@@ -97,8 +97,12 @@ describe('reprise doctor', () => {
 
   describe('of the memory and the open files', () => {
     const host = (memoryMiB: number, openFiles: number | null = null) => ({
-      ...{ cpus: 1, cpuQuota: false, memoryLimited: true, coreBytes: 0 },
-      ...{ memoryBytes: memoryMiB * 1024 ** 2, openFiles },
+      cpus: 1,
+      cpuQuota: false,
+      memoryLimited: true,
+      coreBytes: 0,
+      memoryBytes: memoryMiB * 1024 ** 2,
+      openFiles,
     });
     const guide = readFileSync(join(repositoryRoot, 'docs', 'guides', 'what-a-recorder-costs.md'), 'utf8');
     /** The guide's formula for the least memory. */

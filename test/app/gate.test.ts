@@ -59,7 +59,12 @@ async function gate({ token = null, waiting = 2 }: { token?: string | null; wait
       body: JSON.stringify({ name, namespace: 'prod', phase: 'Progressing', checksum, metadata }),
     });
   return {
-    ...{ ask, flagger, started, aborted, clock, end: (at: number, end: TestEnd) => ends[at]?.(end) },
+    ask,
+    flagger,
+    started,
+    aborted,
+    clock,
+    end: (at: number, end: TestEnd) => ends[at]?.(end),
     change: () => {
       version = 'second';
     },

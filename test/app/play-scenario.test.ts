@@ -52,7 +52,8 @@ test('a scenario that died while it printed its document threw a SyntaxError', a
   const options = { preset: null, target: null, set: [] };
   await expect(playScenario(line, 'spike.yaml', options, new AbortController().signal)).rejects.toMatchObject(
     {
-      ...{ code: 'INTERNAL', message: 'the scenario ended with 143' },
+      code: 'INTERNAL',
+      message: 'the scenario ended with 143',
     },
   );
 });

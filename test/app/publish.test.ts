@@ -69,9 +69,19 @@ test('no name of a machine leaves it that monitors, faults and queries tell', as
   const standIn = await new MlflowStandIn().start();
   const spread = { samples: 1, missing: 0, min: 1, mean: 1, p50: 1, p95: 1, max: 1 };
   const failing = (name: string, address: string, lastError: string) => ({
-    ...{ name, kind: 'scrape' as const, address, intervalS: 1, looks: 2, failed: 2, lastError, off: null },
-    ...{ tookMs: { p50: null, max: null }, ageMs: { p50: null, max: null } },
-    ...{ unknown: 0, beyond: 0, unstored: 0 },
+    name,
+    kind: 'scrape' as const,
+    address,
+    intervalS: 1,
+    looks: 2,
+    failed: 2,
+    lastError,
+    off: null,
+    tookMs: { p50: null, max: null },
+    ageMs: { p50: null, max: null },
+    unknown: 0,
+    beyond: 0,
+    unstored: 0,
   });
   const query = 'sum(busy{instance="gpu-7:9400"})';
   const names = { nodename: 'rack-n', machine: 'rack-m', ip: '10.9.8.7', host_name: 'rack-h' };
@@ -94,8 +104,16 @@ test('no name of a machine leaves it that monitors, faults and queries tell', as
         ],
         series: [
           {
-            ...{ source: 'a', name: 'busy', metric: query, labels: names, kind: 'gauge', unit: 'share' },
-            ...{ ...spread, change: null, resets: 0, recorded: null },
+            source: 'a',
+            name: 'busy',
+            metric: query,
+            labels: names,
+            kind: 'gauge',
+            unit: 'share',
+            ...spread,
+            change: null,
+            resets: 0,
+            recorded: null,
           },
         ],
         notes: ['the recorded window could not be had of gpu-node-8'],

@@ -42,7 +42,9 @@ test('a history that cannot be written to costs a pipeline no verdict', () => {
   mkdirSync(history);
   const summary = summaryOf(good(20), { slo: ['latency: p(50)<60s'] });
   const request = {
-    ...{ name: null, history, retainHistory: { kind: 'count', runs: 10 } as const },
+    name: null,
+    history,
+    retainHistory: { kind: 'count', runs: 10 } as const,
     ciReport: [{ form: 'junit', file } as const],
   };
   expect(() => deliverVerdict(runOutcome(summary, runView(summary)), folder, request)).toThrow();

@@ -126,7 +126,8 @@ describe('a search', () => {
     });
     const calibrateBounds = 'p50:1000,status:0.02,size:1000';
     const { noise, steps } = await stepsOf(captureOf(requestsOf(900, 10_000)), server.url, 3, {
-      ...{ compareAt1x: 'on', compareAt1xBounds: calibrateBounds },
+      compareAt1x: 'on',
+      compareAt1xBounds: calibrateBounds,
     });
     expect(noise.source).toBe('none');
     expect(steps[1]?.reasons.map(({ code }) => code)).toContain('repeats_cached');

@@ -190,8 +190,13 @@ describe('200 planted secrets', () => {
 /** The formats with their flags: some need the address of a server, and none is asked. */
 const TARGET = ['--target', 'http://127.0.0.1:9'];
 const FORMATS: Readonly<Record<string, readonly string[]>> = {
-  ...{ locust: TARGET, k6: TARGET, vegeta: TARGET, har: TARGET },
-  ...{ mooncake: [], parquet: [], csv: [] },
+  locust: TARGET,
+  k6: TARGET,
+  vegeta: TARGET,
+  har: TARGET,
+  mooncake: [],
+  parquet: [],
+  csv: [],
 };
 
 /** What the commands that read a capture print and write. */

@@ -69,7 +69,13 @@ describe('a replay by three processes', () => {
       statuses,
       effectiveMultiplier,
     }: ReplayDocument) => ({
-      ...{ recorded, planned, sent, completed, failed, statuses, effectiveMultiplier },
+      recorded,
+      planned,
+      sent,
+      completed,
+      failed,
+      statuses,
+      effectiveMultiplier,
     });
     expect(Object.keys(together).sort()).toEqual(Object.keys(one).sort());
     expect(counts(together)).toEqual(counts(one));

@@ -84,7 +84,9 @@ describe.each(['drained', 'killed'] as const)('a recording that never had its ca
     lock.release();
     const exact = end === 'drained';
     expect(await inspect(directory)).toMatchObject({
-      ...{ exchanges: 0, coverage: 0, coverageIsAtMost: !exact },
+      exchanges: 0,
+      coverage: 0,
+      coverageIsAtMost: !exact,
       losses: { exchanges: REQUESTS, exact },
     });
     expectHalf(await recordAfter(directory));

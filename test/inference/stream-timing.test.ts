@@ -262,7 +262,7 @@ describe('an answer that is watched', () => {
       usage: { completion_tokens: 5 },
       choices,
       details: {},
-      ...{ eval_count: 7 },
+      eval_count: 7,
     });
     expect(scanned('document', [both]).outputTokens).toBe(7);
   });

@@ -21,7 +21,10 @@ test('metrics found at the target are kept with the run, and counters grow by wh
   expect(seriesOf(document, 'requests')).toMatchObject({ kind: 'counter', change: 60, resets: 0 });
   expect(seriesOf(document, 'depth')).toMatchObject({ max: 7, min: 2, missing: 0, metric: 'my_depth' });
   expect(document.slo.find(({ expression }) => expression === 'gpu_utilization: max<95%')).toMatchObject({
-    ...{ observed: 0.5, limit: 0.95, ok: true, unit: 'number' },
+    observed: 0.5,
+    limit: 0.95,
+    ok: true,
+    unit: 'number',
   });
   const [source] = document.monitors?.sources.filter(({ kind }) => kind === 'scrape') ?? [];
   expect(source).toMatchObject({ name: 'target', address: `${server.url}/metrics`, off: null });
@@ -111,7 +114,10 @@ test('a Prometheus is asked for the run and for the recorded window, which may h
   ]);
   const document = documentOf(result);
   expect(seriesOf(document, 'depth')).toMatchObject({
-    ...{ kind: 'gauge', labels: { pod: 'a' }, max: 7, missing: 0 },
+    kind: 'gauge',
+    labels: { pod: 'a' },
+    max: 7,
+    missing: 0,
     recorded: { min: 0, max: 11, samples: 12 },
   });
   const range = asked.find(({ pathname }) => pathname.endsWith('query_range'));

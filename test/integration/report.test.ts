@@ -63,7 +63,11 @@ describe('reprise report', () => {
     const path = join(directory, 'summary.json');
     const summary = JSON.parse(readFileSync(path, 'utf8')) as object;
     const check = {
-      ...{ level: 'values', answers: 10, checked: 8, mismatched: 4, rate: 0.5 },
+      level: 'values',
+      answers: 10,
+      checked: 8,
+      mismatched: 4,
+      rate: 0.5,
       byKind: { status: 0, shape: 4, values: 0, length: 0, finish: 0 },
       unchecked: { redacted: 2 },
       examples: { shape: [{ index: 3, segment: 's.sqlite', exchangeId: 7, pointer: '/predictions' }] },

@@ -34,7 +34,9 @@ function optionsOf(monitor: readonly string[], headers: readonly string[]) {
   const options = monitorOptionsOf(
     {
       monitor: monitor.map((each) => parseMonitorPlace(each, '--monitor')),
-      ...{ monitorQuery: [], monitorInterval: 100, monitorHeader: [...headers] },
+      monitorQuery: [],
+      monitorInterval: 100,
+      monitorHeader: [...headers],
     },
     problems,
     (text) => text.split(': ') as [string, string],

@@ -21,7 +21,10 @@ async function monitored(
   const { keep = () => undefined, ...facts } = parts;
   let looks = 0;
   const source: MonitorSource = {
-    ...{ name: 'server', kind: 'scrape', address: null, intervalMs: NEVER_MS },
+    name: 'server',
+    kind: 'scrape',
+    address: null,
+    intervalMs: NEVER_MS,
     look: async () => {
       const answer = [...answers, ...more][looks++];
       clock.advance(stepNs);
@@ -153,7 +156,8 @@ test('the only pod that is gone from the answer of a Prometheus is missed, whate
 /** A value that a Prometheus scraped at this second of its own clock, which is a day ahead, so long before the look. */
 const scraped = (value: number, atS: number, ageS: number, kind: 'gauge' | 'counter' = 'gauge') => ({
   ...gauge('a', value),
-  ...{ kind, scrape: { atMs: (86_400 + atS) * 1e3, ageMs: ageS * 1e3 } },
+  kind,
+  scrape: { atMs: (86_400 + atS) * 1e3, ageMs: ageS * 1e3 },
 });
 const PROMETHEUS = { kind: 'prometheus' } as const;
 

@@ -25,7 +25,10 @@ test('a line of /proc is read whatever the name of the program holds', () => {
   const line =
     '7 (a) 0 (b c) S 3 7 7 0 -1 4194560 1 0 0 0 120 30 40 10 20 0 11 0 100 1000000 25 18446744073709551615';
   expect(processFactsOf(line)).toEqual({
-    ...{ pid: 7, parent: 3, cpuS: 2, threads: 11 },
+    pid: 7,
+    parent: 3,
+    cpuS: 2,
+    threads: 11,
   });
   expect(processFactsOf('')).toBeNull();
 });

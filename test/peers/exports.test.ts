@@ -267,7 +267,9 @@ needing(
       const user = { role: 'user', content: `question ${at % 4} `.repeat(8 + at) };
       const body = JSON.stringify({ model: 'm', messages: [system, user] });
       return exchangeOf({
-        ...{ arrivalUs: TEST_EPOCH_US + at * 10_000, model: 'm', promptTokens: Math.ceil(body.length / 4) },
+        arrivalUs: TEST_EPOCH_US + at * 10_000,
+        model: 'm',
+        promptTokens: Math.ceil(body.length / 4),
         request: requestMessage({ target: '/v1/chat/completions', body }),
       });
     });

@@ -41,7 +41,10 @@ beforeAll(async () => {
       ['Content-Type', 'application/json'],
     ] as const;
     return exchangeOf({
-      ...{ arrivalUs: TEST_EPOCH_US + at * 20_000, route: `POST ${PATH}`, model: 'm', streamed: true },
+      arrivalUs: TEST_EPOCH_US + at * 20_000,
+      route: `POST ${PATH}`,
+      model: 'm',
+      streamed: true,
       request: requestMessage({ target: PATH, body, headers: [...headers] }),
     });
   });

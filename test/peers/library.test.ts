@@ -159,8 +159,12 @@ export const mistaken: ReplayOptions = { multiplier: [1] };
 
 test('the packed library has types that a TypeScript program is checked against', async () => {
   const compilerOptions = {
-    ...{ strict: true, noEmit: true, skipLibCheck: true },
-    ...{ target: 'es2024', module: 'nodenext', types: ['node'] },
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    target: 'es2024',
+    module: 'nodenext',
+    types: ['node'],
     typeRoots: [join(repositoryRoot, 'node_modules', '@types')],
   };
   writeFileSync(join(installed.project, 'package.json'), '{"type":"module"}');

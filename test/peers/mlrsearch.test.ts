@@ -101,8 +101,9 @@ function searchedCase(search: CapacitySearch): DrawnCase {
     }),
   );
   return {
-    ...{ goal: { exceedRatio: 0.5, durationS: windowS * windowsToDecide }, lossRatio: 0.01 },
-    ...{ trials },
+    goal: { exceedRatio: 0.5, durationS: windowS * windowsToDecide },
+    lossRatio: 0.01,
+    trials,
   };
 }
 

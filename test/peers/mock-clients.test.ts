@@ -85,8 +85,12 @@ describe('a mock', () => {
     const [, port] = await mock.waitFor('stderr', /"address":"127\.0\.0\.1:(\d+)"/);
     const answers = await ask(`http://127.0.0.1:${port}`, 'sk-of-a-laptop');
     expect(answers).toEqual({
-      ...{ whole: 'Hello from production', text: 'A recorded stream', models: ['m'], usage: 4 },
-      ...{ other: 'Hello from production', missing: 404 },
+      whole: 'Hello from production',
+      text: 'A recorded stream',
+      models: ['m'],
+      usage: 4,
+      other: 'Hello from production',
+      missing: 404,
     });
     const { stdout } = await mock.kill('SIGTERM');
     // The 404 of production is a recorded answer too.

@@ -91,7 +91,10 @@ async function chats() {
       const model = at % 3 === 0 ? 'large' : 'small';
       return exchangeOf({
         arrivalUs: TEST_EPOCH_US + at * 10_000,
-        ...{ route: 'POST /v1/chat/completions', model, streamed: true, firstTokenOffsetUs: 4_500 },
+        route: 'POST /v1/chat/completions',
+        model,
+        streamed: true,
+        firstTokenOffsetUs: 4_500,
         traceId: Buffer.from('0af7651916cd43dd8448eb211c80319c', 'hex'),
         request: requestMessage({
           target: `/v1/chat/completions?n=${at}`,

@@ -28,7 +28,11 @@ export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}
   const context = contextOf(sends, { interrupted: facts.interrupted ?? null });
   const { figures, health, coverage, multiplier, interrupted } = context;
   const document = summariseReplay({
-    ...{ figures, health, coverage, multiplier, interrupted },
+    figures,
+    health,
+    coverage,
+    multiplier,
+    interrupted,
     run: own,
     thresholds: [],
     ...(facts.bounds === undefined ? {} : { bounds: facts.bounds }),

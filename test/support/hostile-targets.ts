@@ -49,8 +49,13 @@ export function recordedRequests(
 
 /** Its client left so long after its arrival, without an answer. */
 export const left = (afterMs: number): Partial<Exchange> => ({
-  ...{ outcome: 'client_aborted', status: null, response: null, streamed: null },
-  ...{ firstByteOffsetUs: null, lastByteOffsetUs: afterMs * 1e3, clientLeftOffsetUs: afterMs * 1e3 },
+  outcome: 'client_aborted',
+  status: null,
+  response: null,
+  streamed: null,
+  firstByteOffsetUs: null,
+  lastByteOffsetUs: afterMs * 1e3,
+  clientLeftOffsetUs: afterMs * 1e3,
 });
 
 export const recordedStatus = (status: number): Partial<Exchange> => ({

@@ -112,7 +112,7 @@ export class MlflowStandIn {
     bytes: number,
     byHalf: boolean,
   ): object {
-    this.batches.push({ ...{ metrics: metrics.length, params: params.length, tags: tags.length, bytes } });
+    this.batches.push({ metrics: metrics.length, params: params.length, tags: tags.length, bytes });
     if (metrics.length > 1_000 || params.length > 100 || tags.length > 100 || bytes > 1_000_000)
       return { refused: 'A batch logging request is too large' };
     const names = [...metrics, ...params, ...tags].map(({ key }) => key);

@@ -79,7 +79,10 @@ export class PacedTraffic {
   #ask(id: number): Promise<string | null> {
     const body = JSON.stringify({ id, filler: this.#filler });
     const options = {
-      ...{ host: '127.0.0.1', port: this.#port, agent: this.#agent, method: 'POST' },
+      host: '127.0.0.1',
+      port: this.#port,
+      agent: this.#agent,
+      method: 'POST',
       path: `/v1/models/m:predict?id=${id}`,
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
       signal: AbortSignal.timeout(ANSWER_LIMIT_MS),

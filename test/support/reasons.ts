@@ -10,7 +10,11 @@ export const REASONS: readonly Reason[] = [
   reason('interrupted', { cause: 'SIGINT', sent: 3_000, planned: 9_000, failures: null }),
   reason('nothing_planned', { elsewhere: 0 }),
   reason('achieved_below', {
-    ...{ sent: 9_400, planned: 10_000, atLeast: false, why: 'caps', violated: [] },
+    sent: 9_400,
+    planned: 10_000,
+    atLeast: false,
+    why: 'caps',
+    violated: [],
     caps: [{ flag: '--max-in-flight', limit: '100', refused: 600 }],
   }),
   reason('lag_over_bound', { p99Ms: 12, maxMs: 40, boundMs: 10, violated: [], side }),
@@ -33,7 +37,10 @@ export const REASONS: readonly Reason[] = [
     spanMs: 600_000,
   }),
   reason('too_close', {
-    ...{ threshold, observed: 190, confidence: 0.95, otherwise: 230 },
+    threshold,
+    observed: 190,
+    confidence: 0.95,
+    otherwise: 230,
     more: { requests: 1_200, ms: 240_000 },
   }),
   reason('until_sure', { looks: 2, planned: 4, confidence: 0.9875, endedAtMs: 45_200, plannedMs: 180_000 }),
@@ -71,7 +78,11 @@ export const REASONS: readonly Reason[] = [
     waitsFor: null,
   }),
   reason('connection_wait', {
-    ...{ late: 300, all: 9_000, unsent: 12, boundMs: 2, violated: [] },
+    late: 300,
+    all: 9_000,
+    unsent: 12,
+    boundMs: 2,
+    violated: [],
     waitMs: { p50: 0, p99: 480, max: 2_100 },
   }),
   reason('not_comparable', {

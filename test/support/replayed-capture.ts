@@ -13,7 +13,9 @@ export function replayedCapture(
       arrivalUs: TEST_EPOCH_US + index * 1_000,
       lastByteOffsetUs: latencyMs * (800 + (index % 500)),
       firstTokenOffsetUs: streamed ? latencyMs * 250 : null,
-      ...{ route, model, streamed },
+      route,
+      model,
+      streamed,
     }),
   );
   const capture = captureOf(exchanges);

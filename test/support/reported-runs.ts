@@ -145,7 +145,11 @@ function answerOf(fromNs: number, toNs: number): SendAnswer {
 /** What was recorded for these sends, each answered in so many milliseconds. */
 export function recordedOf(sends: readonly Send[], latencyMs: number): RecordedAnswer[] {
   return sends.map(({ segment, exchangeId, route, model, streamed }) => ({
-    ...{ segment, id: exchangeId, route, model, streamed },
+    segment,
+    id: exchangeId,
+    route,
+    model,
+    streamed,
     outcome: 'completed',
     status: 200,
     lastByteOffsetUs: latencyMs * 1e3,

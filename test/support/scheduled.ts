@@ -68,7 +68,10 @@ export function scheduledBy(
 function overviewOf(arrivalsUs: readonly number[]): CaptureOverview {
   const counts = Map.groupBy(arrivalsUs, (us) => Math.floor(us / 1e6));
   const seconds = [...counts].map(([second, { length: exchanges }]) => ({
-    ...{ second, exchanges, latencyCount: 0, latencySumUs: 0 },
+    second,
+    exchanges,
+    latencyCount: 0,
+    latencySumUs: 0,
   }));
   return {
     name: 'capture',

@@ -170,7 +170,8 @@ export function playedQueue(
       over <= all * (1 - queue.percent / 100) ? (isSteady ? true : null) : false,
     ),
     hopelessAtS: hopelessAtS(schedule, latencies, healthy),
-    ...{ leadInS, longS },
+    leadInS,
+    longS,
   };
 }
 
@@ -213,8 +214,11 @@ function wholeWindows(seconds: number): number {
 
 function windowOf(kept: boolean | null, endedEarly: boolean): PlayedWindow {
   return {
-    ...{ kept: { [GOAL]: kept }, endedEarly },
-    ...{ isVoid: false, isCapped: false, lossRatio: 0 },
+    kept: { [GOAL]: kept },
+    endedEarly,
+    isVoid: false,
+    isCapped: false,
+    lossRatio: 0,
   };
 }
 

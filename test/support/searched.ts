@@ -15,7 +15,8 @@ const FACTS: CapacityFacts = {
   tiers: [],
   scalingAt: (multiplier) => ({
     scaling: multiplier < 1 ? 'thin' : 'compress',
-    ...{ scalingKeeps: 'order', scalingBends: 'think times' },
+    scalingKeeps: 'order',
+    scalingBends: 'think times',
   }),
   search: {
     goals: ['all'],

@@ -21,7 +21,9 @@ export function recordedOf(send: Send): RecordedRequest {
     arrivalUs: SHARD_START_US + Math.round(send.intendedOffsetNs / 1e3),
     requestHash: body,
     status: 200,
-    ...{ route, model, requestBytes },
+    route,
+    model,
+    requestBytes,
   });
 }
 

@@ -142,8 +142,11 @@ describe('remote write', () => {
     );
     expect(buckets.map(({ value }) => value)).toEqual([1, ...new Array(14).fill(2)]);
     expect(buckets.at(-1)?.labels).toEqual({
-      ...{ __name__: 'reprise_replay_scheduled_latency_seconds_bucket', job: 'reprise' },
-      ...{ operation: 'infer', model: 'resnet', le: '+Inf' },
+      __name__: 'reprise_replay_scheduled_latency_seconds_bucket',
+      job: 'reprise',
+      operation: 'infer',
+      model: 'resnet',
+      le: '+Inf',
     });
   });
 });
@@ -220,8 +223,12 @@ test('a header without its receiver is refused', () => {
   const problems = new Problems();
   telemetryOptionsOf(
     {
-      ...{ otlp: null, otlpHeader: ['A: b'], remoteWrite: null, remoteWriteHeader: [] },
-      ...{ traceSample: 0.01, telemetryInterval: 5_000 },
+      otlp: null,
+      otlpHeader: ['A: b'],
+      remoteWrite: null,
+      remoteWriteHeader: [],
+      traceSample: 0.01,
+      telemetryInterval: 5_000,
     },
     problems,
     () => ['A', 'b'],

@@ -15,7 +15,10 @@ function runOf(parts: Partial<PublishedRun> = {}): PublishedRun {
       startedAt: STARTED,
       endedAt: '2026-11-28T10:01:00.000Z',
     },
-    ...{ complete: true, note: '**PASS**', params: { multiplier: '2' }, tags: { 'reprise.run': 'run-a' } },
+    complete: true,
+    note: '**PASS**',
+    params: { multiplier: '2' },
+    tags: { 'reprise.run': 'run-a' },
     metrics: { 'request_latency.p99': 12.5, request_count: 3 },
     series: {
       'over_time/in_flight': [

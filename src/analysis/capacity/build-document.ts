@@ -128,7 +128,8 @@ export function capacityDocument(
     goals: found.slice(1, 1 + names.length),
     tiers: facts.tiers.map(({ name, objectives }, at) => ({
       ...found[1 + names.length + at]!,
-      ...{ name, objectives: objectives.map(({ expression }) => expression) },
+      name,
+      objectives: objectives.map(({ expression }) => expression),
     })),
     curve,
     knee: knee && pointOf(knee.multiplier),
@@ -219,9 +220,12 @@ function curvePoint(step: CapacityStep, windowS: number): CapacityDocument['curv
     0,
   );
   return {
-    ...{ multiplier, ratePerSecond, completedPerSecond: achieved.ratePerSecond },
+    multiplier,
+    ratePerSecond,
+    completedPerSecond: achieved.ratePerSecond,
     goodPerSecond: good === null ? null : good / (judged.length * windowS),
-    ...{ latencyMeanMs, latencyMs },
+    latencyMeanMs,
+    latencyMs,
   };
 }
 
@@ -272,7 +276,8 @@ function sizing(
   const goodPerS = curve.find((point) => point.multiplier === passes.multiplier)?.goodPerSecond ?? 0;
   const forPeak = (replicas * peakPerSecond) / ratePerSecond / multiplier;
   return {
-    ...{ replicas, peakPerSecond },
+    replicas,
+    peakPerSecond,
     replicasNeeded: TIMES_PEAK.map((timesPeak) => ({
       timesPeak,
       replicas: Math.max(1, Math.ceil(forPeak * timesPeak - ROUNDING)),

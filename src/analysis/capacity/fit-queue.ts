@@ -173,7 +173,8 @@ function candidateOf(
   }
   const correlation = ofLogs > 0 && ofFound > 0 ? both / Math.sqrt(ofLogs * ofFound) : 0;
   return {
-    ...{ executors, servicesS },
+    executors,
+    servicesS,
     dependence: correlation * Math.sqrt(ofLogs / logs.length),
     errors: correlation * Math.sqrt(logs.length),
   };

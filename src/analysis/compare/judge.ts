@@ -153,7 +153,8 @@ function comparedAnswer({ status, bytes, traits }: SideAnswers, at: number) {
     status: status[at]!,
     bytes: Number.isNaN(size) ? null : size,
     // Where they came whole on one side is said by itself.
-    ...{ streamed: null, tookNs: null },
+    streamed: null,
+    tookNs: null,
     tellsError: (trait & TELLS_ERROR) > 0,
   };
 }

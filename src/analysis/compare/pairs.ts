@@ -387,8 +387,15 @@ export function sideRowOfSend(send: Send, ours: OwnDoing): SideRow {
   const lagNs = Math.max(0, readyNs - offsetNs);
   const [latencyNs, outcome] = fateOf(send, lagNs, ours);
   return {
-    ...{ segment, exchangeId, offsetNs, lagNs, latencyNs, outcome },
-    ...{ status: status ?? 0, route: send.route, bytes: send.responseBytes },
+    segment,
+    exchangeId,
+    offsetNs,
+    lagNs,
+    latencyNs,
+    outcome,
+    status: status ?? 0,
+    route: send.route,
+    bytes: send.responseBytes,
     ...tokenTimesOf(send),
     traits: traitsOf(send),
   };
@@ -412,10 +419,18 @@ export function sideRowOfExchange(row: ExchangeRow): SideRow {
   const { segment, id: exchangeId, arrivalUs, status, firstTokenOffsetUs, streamed } = row;
   const [latencyNs, outcome] = fateOfExchange(row);
   return {
-    ...{ segment, exchangeId, offsetNs: arrivalUs * 1e3, lagNs: 0, latencyNs, outcome },
-    ...{ status: status ?? 0, route: row.route, bytes: row.responseBytes ?? Number.NaN },
+    segment,
+    exchangeId,
+    offsetNs: arrivalUs * 1e3,
+    lagNs: 0,
+    latencyNs,
+    outcome,
+    status: status ?? 0,
+    route: row.route,
+    bytes: row.responseBytes ?? Number.NaN,
     // Times between tokens are not recorded, and a recording is not checked against itself.
-    ...{ ttftNs: (firstTokenOffsetUs ?? Number.NaN) * 1e3, itlNs: Number.NaN },
+    ttftNs: (firstTokenOffsetUs ?? Number.NaN) * 1e3,
+    itlNs: Number.NaN,
     traits: streamed === null ? 0 : streamed ? STREAMED : WHOLE,
   };
 }

@@ -123,8 +123,11 @@ function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileFigure[]
   const figure =
     (kind: ShiftKind) =>
     (name: string, group: ShiftGroup, of: (profile: ProfileDocument) => number | null): ProfileFigure => ({
-      ...{ name, group, kind },
-      ...{ a: of(a), b: of(b) },
+      name,
+      group,
+      kind,
+      a: of(a),
+      b: of(b),
     });
   const ratio = figure('ratio');
   const share = figure('difference');

@@ -50,7 +50,9 @@ export function compareRoutes(pairs: PairedAnswers, bounds: ComparisonBounds): R
   return {
     document: {
       shown: lines.slice(0, MOST_SHOWN),
-      ...{ worse: numberOf('worse'), better: numberOf('better'), same: numberOf('same') },
+      worse: numberOf('worse'),
+      better: numberOf('better'),
+      same: numberOf('same'),
       undecided: numberOf('undecided'),
       unjudged: found - parts.length,
     },

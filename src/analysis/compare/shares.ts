@@ -43,7 +43,9 @@ export function shareMetric(
     difference: pairs === 0 ? null : difference,
     pairs,
     required: true,
-    ...{ ratioLessLag: null, blindWindows: 0, doubt: null },
+    ratioLessLag: null,
+    blindWindows: 0,
+    doubt: null,
   };
   const windows = windowCount(pairs, LEAST_PAIRS);
   if (windows === 0) {

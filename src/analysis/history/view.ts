@@ -176,7 +176,10 @@ function chartsOf({ runs, metrics }: TestHistory, at: number) {
     if (lines.length === 0) return [];
     return [
       timeSeries({
-        ...{ id: `test-${at}-${index}`, title, unit, lines },
+        id: `test-${at}-${index}`,
+        title,
+        unit,
+        lines,
         source: 'the runs of this test, each at its start',
         lookFor: 'a step that stays',
         at: runs.map(({ startedAt }) => Math.round(Date.parse(startedAt) / 1e3)),

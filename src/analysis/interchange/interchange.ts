@@ -38,7 +38,8 @@ function aiperfExport(report: SealedReport): object {
     hasTokens ? { unit: 'tokens', avg: sum / tokens.answers, count: tokens.answers, sum } : undefined;
   const perSecond = (count: number) => ratePerSecond(count, summary);
   return {
-    ...{ schema_version: '1.4', benchmark_id: summary.run },
+    schema_version: '1.4',
+    benchmark_id: summary.run,
     request_latency: metricOf(latencyMs.service),
     scheduled_latency: metricOf(latencyMs.scheduled),
     time_to_first_token: metricOf(streams.ttft),
@@ -59,8 +60,10 @@ function aiperfExport(report: SealedReport): object {
     good_request_count: one('requests', goodput?.good),
     goodput: one('requests/sec', goodput?.perSecond),
     benchmark_duration: one('sec', durationS),
-    ...{ start_time: summary.startedAt, end_time: summary.endedAt },
-    ...{ is_complete: interrupted === null, incomplete_reason: interrupted ?? undefined },
+    start_time: summary.startedAt,
+    end_time: summary.endedAt,
+    is_complete: interrupted === null,
+    incomplete_reason: interrupted ?? undefined,
     was_cancelled: interrupted !== null,
     error_summary: report.errors.map(({ kind, meaning, requests }) => ({
       error_details: { ...codeOf(kind), type: kind, message: meaning },
@@ -138,7 +141,8 @@ function trend(ladder: PercentileLadder): object | null {
   const values = {
     avg,
     ...percentilesOf(ladder, (percent) => (percent === 50 ? 'med' : percent > 99.9 ? null : `p(${percent})`)),
-    ...{ max, count },
+    max,
+    count,
   };
   return { type: 'trend', contains: 'time', values };
 }
@@ -210,7 +214,9 @@ function loadOf(summary: SealedReport['summary']): object | undefined {
   return {
     metadata: { description: `recorded traffic, ${scaling} at ${multiplier}x` },
     standardized: {
-      ...{ tool: 'reprise', tool_version: version, source: 'sampled' },
+      tool: 'reprise',
+      tool_version: version,
+      source: 'sampled',
       parallelism: merged?.shards.length ?? 1,
       input_seq_len: { distribution: 'other', value: tokens.prompt / tokens.answers },
       rate_qps: fidelity.sent?.ratePerSecond ?? undefined,
@@ -228,7 +234,9 @@ function aggregateOf({ summary, latencyMs, streams }: SealedReport): object {
     tokens.answers === 0 ? undefined : rateOf(ratePerSecond(count, summary), 'tokens/s');
   return {
     requests: {
-      ...{ total: sent, failures: failed, incomplete: cancelled },
+      total: sent,
+      failures: failed,
+      incomplete: cancelled,
       input_length: tokensOf(tokens.prompt),
       output_length: tokensOf(tokens.output),
     },
@@ -274,7 +282,12 @@ function rateOf(mean: number | undefined, units: string): object | undefined {
 }
 
 const UNITS: Readonly<Record<MonitoredSeries['unit'], string>> = {
-  ...{ share: 'fraction', bytes: 'bytes', s: 's', W: 'Watts', count: 'count', cores: 'cores' },
+  share: 'fraction',
+  bytes: 'bytes',
+  s: 's',
+  W: 'Watts',
+  count: 'count',
+  cores: 'cores',
 };
 
 /** By name, each series as a component of its own. */

@@ -168,7 +168,8 @@ export class RunWatch {
             rate(({ achieved }) => achieved),
           ),
         ],
-        ...{ limits: [], text: perSecond },
+        limits: [],
+        text: perSecond,
       },
       {
         key: 'latency',
@@ -192,7 +193,8 @@ export class RunWatch {
         key: 'in-flight-chart',
         caption: 'Requests in flight at the target.',
         lines: [line('in flight', ({ inFlight }) => inFlight)],
-        ...{ limits: [], text: numberText },
+        limits: [],
+        text: numberText,
       },
       {
         key: 'errors-chart',
@@ -207,7 +209,8 @@ export class RunWatch {
             rate(({ refused }) => refused),
           ),
         ],
-        ...{ limits: [], text: perSecond },
+        limits: [],
+        text: perSecond,
       },
     ];
   }

@@ -25,11 +25,19 @@ export function runPublication(report: ReportDocument, summary: ReplayDocument):
   const { run, version, verdict, startedAt, endedAt, interrupted } = summary;
   return {
     ...heading(version),
-    ...{ id: run, kind: 'replay', verdict, startedAt, endedAt, complete: interrupted === null },
+    id: run,
+    kind: 'replay',
+    verdict,
+    startedAt,
+    endedAt,
+    complete: interrupted === null,
     note: noteOf(reportView(report)),
     params: paramsOf({
-      ...{ capture: summary.capture, target: summary.target, scaling: summary.scaling },
-      ...{ 'window.from': summary.windows?.[0]?.from, 'window.to': summary.windows?.at(-1)?.to },
+      capture: summary.capture,
+      target: summary.target,
+      scaling: summary.scaling,
+      'window.from': summary.windows?.[0]?.from,
+      'window.to': summary.windows?.at(-1)?.to,
       ...objectiveParams(summary.slo.map(({ expression }) => expression)),
       ...summary.options,
     }),
@@ -65,14 +73,19 @@ function runMetrics(run: ReplayDocument): Figures {
     goodput: run.throughput?.goodput?.perSecond,
     benchmark_duration: durationS,
     ...named('requests', {
-      ...{ planned: run.planned, sent: run.sent, refused: run.refused, cancelled: run.cancelled },
+      planned: run.planned,
+      sent: run.sent,
+      refused: run.refused,
+      cancelled: run.cancelled,
     }),
     effective_multiplier: run.effectiveMultiplier,
     coverage: run.coverage,
     mismatch_rate: run.check?.rate,
     ...named('fidelity', {
-      ...{ ks_gaps: fidelity.ksGaps, mix_distance: fidelity.mixDistance },
-      ...{ planned_cv: fidelity.planned?.cv, sent_cv: fidelity.sent?.cv },
+      ks_gaps: fidelity.ksGaps,
+      mix_distance: fidelity.mixDistance,
+      planned_cv: fidelity.planned?.cv,
+      sent_cv: fidelity.sent?.cv,
       sent_per_second: fidelity.sent?.ratePerSecond,
     }),
     ...Object.assign({}, ...run.slo.map(objectiveMetrics)),
@@ -93,8 +106,11 @@ function monitorMetrics(series: NonNullable<ReplayDocument['monitors']>['series'
 
 function objectiveMetrics({ observed, limit, upperBound, goodput }: SloLine, at: number): Figures {
   return named(`objective.${at + 1}`, {
-    ...{ observed, limit, upper_bound: upperBound },
-    ...{ good_request_count: goodput?.good, goodput: goodput?.perSecond },
+    observed,
+    limit,
+    upper_bound: upperBound,
+    good_request_count: goodput?.good,
+    goodput: goodput?.perSecond,
   });
 }
 
@@ -154,17 +170,28 @@ export function capacityPublication(document: CapacityDocument): PublicationDocu
   const { passes, fails, boundary, interval } = breakingPoint;
   return {
     ...heading(version),
-    ...{ id, kind: 'capacity', verdict: null, startedAt, endedAt, complete: endedBy !== 'interrupted' },
+    id,
+    kind: 'capacity',
+    verdict: null,
+    startedAt,
+    endedAt,
+    complete: endedBy !== 'interrupted',
     note: noteOf(capacityView(document)),
     // Trackers keep params as they were first told: only what is the same when the search goes on.
     params: paramsOf({
-      ...{ capture: document.capture, target: document.target, width: document.width },
+      capture: document.capture,
+      target: document.target,
+      width: document.width,
       ...objectiveParams(document.objectives),
     }),
     tags: tagsOf('capacity', version, {
-      ...{ run: id, limited_by: limitedBy, ended_by: endedBy },
+      run: id,
+      limited_by: limitedBy,
+      ended_by: endedBy,
       gave_first: document.gaveFirst?.objective ?? 'none',
-      ...{ scaling: document.scaling, window_s: `${document.windowS}`, budget_s: `${document.budgetS}` },
+      scaling: document.scaling,
+      window_s: `${document.windowS}`,
+      budget_s: `${document.budgetS}`,
     }),
     metrics: known({
       ...named('breaking_point', { passes: passes?.multiplier, fails: fails?.multiplier }),
@@ -195,15 +222,25 @@ function stepPublication(
   const { multiplier, purpose, verdict, reasons, windows, position } = step;
   const ended = (result: string) => windows.filter((window) => window.result === result).length;
   return {
-    ...{ id, kind: 'step', verdict, startedAt, endedAt, complete: step.endedEarly === null },
+    id,
+    kind: 'step',
+    verdict,
+    startedAt,
+    endedAt,
+    complete: step.endedEarly === null,
     note: `**${verdict}** at ${multiplier}x${reasons.map(({ text }) => `\n- ${inert(text)}`).join('')}`,
     params: paramsOf({ multiplier, purpose }),
     tags: tagsOf('step', version, {
-      ...{ run: id, verdict, reasons: reasons.map(({ code }) => code).join(' ') || 'none' },
-      ...{ ended_early: step.endedEarly ?? 'no', position: `${position}` },
+      run: id,
+      verdict,
+      reasons: reasons.map(({ code }) => code).join(' ') || 'none',
+      ended_early: step.endedEarly ?? 'no',
+      position: `${position}`,
     }),
     metrics: known({
-      ...{ multiplier, planned_per_second: step.ratePerSecond, spent_s: step.spentS },
+      multiplier,
+      planned_per_second: step.ratePerSecond,
+      spent_s: step.spentS,
       request_throughput: step.achieved.ratePerSecond,
       achieved: step.achieved.share,
       'scheduled_latency.mean': step.latencyMeanMs,

@@ -348,7 +348,9 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
   const isBeyond = marks.some(({ isBad }) => isBad);
   const near = limit && (isBeyond || limit.at <= greatest * HIGHEST_LIMIT) ? limit : undefined;
   const data: ChartData = {
-    ...{ id, unit, at },
+    id,
+    unit,
+    at,
     ...(tall && { tall }),
     ...(x && { x }),
     ...(marks.length > 0 && { marks }),
@@ -366,7 +368,8 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
     ...(near === undefined ? [] : [{ label: near.label, colour: 'limit' }]),
     ...[...new Map(marks.map(({ label, isBad }) => [label, isBad ? 'mark bad' : 'mark']))].map(
       ([label, colour]) => ({
-        ...{ label, colour },
+        label,
+        colour,
       }),
     ),
   ];

@@ -160,7 +160,11 @@ export function ladderOf(histogram: Histogram): PercentileLadder {
 export function streamsOf({ streams }: RowFigures, recordedTtft: Histogram): ReportedStreams {
   const { completed, failed, turnedAway, whole, tokens } = streams;
   return {
-    ...{ completed, failed, turnedAway, whole, tokens },
+    completed,
+    failed,
+    turnedAway,
+    whole,
+    tokens,
     ttft: ladderOf(streams.ttft),
     itl: ladderOf(streams.itl),
     tpot: ladderOf(streams.tpot),

@@ -93,7 +93,9 @@ export function monitorCharts<Each extends Line, Texts extends { readonly source
       ...texts,
       source: more > 0 ? `${texts.source}; the worst, ${more} more series are in the document` : texts.source,
       isShown: lines.some(({ values }) => values.some((value) => value !== null)),
-      ...{ id: monitorId(name), title: `Monitored: ${name}`, unit: axisOf(lines[0]!) },
+      id: monitorId(name),
+      title: `Monitored: ${name}`,
+      unit: axisOf(lines[0]!),
       lines: worstOf(lines, name === objective?.series ? objective : null).map((line) => ({
         label: `${line.source}${labelsText(line)}`,
         values: line.values,

@@ -209,12 +209,18 @@ export function nistSection({ framework, measures, outOfScope }: NistEvidence): 
   );
   return sectionOf('nist', `Evidence for ${framework}`, [
     {
-      ...{ title: 'MEASURE', unit: 'as stated', source, lookFor },
+      title: 'MEASURE',
+      unit: 'as stated',
+      source,
+      lookFor,
       columns: columnsOf(['measure', 'what it asks', 'what this run shows'], []),
       rows,
     },
     {
-      ...{ title: 'Out of scope', unit: 'none', source: 'what a load test cannot show', lookFor },
+      title: 'Out of scope',
+      unit: 'none',
+      source: 'what a load test cannot show',
+      lookFor,
       columns: columnsOf(['measure', 'why'], []),
       rows: outOfScope.map(({ id, why }) => [id, why]),
     },

@@ -234,7 +234,11 @@ export function countsOf({ outcomes }: RowFigures, summary: ReplayDocument | nul
     recorded: summary?.recorded ?? null,
     selected: summary?.selected ?? null,
     planned: summary?.planned ?? null,
-    ...{ sent, completed, failed, cancelled, refused },
+    sent,
+    completed,
+    failed,
+    cancelled,
+    refused,
     unreached: summary?.unreached ?? unreached,
     unreplayable: summary?.unreplayable ?? null,
   };

@@ -62,7 +62,8 @@ export function reportView(
   const paths = { RUN: document.run.directory };
   return {
     title: 'Load test report',
-    ...{ verdict, headline },
+    verdict,
+    headline,
     reasons: calledHere(reasons, paths, program),
     notes: calledHere(notes, paths, program),
     tone: toneOf(verdict, valid),

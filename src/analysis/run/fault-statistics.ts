@@ -296,7 +296,9 @@ class Phase {
       requests: this.#part.requests,
       failed: outcomes.failed,
       errorShare: outcomes.sent === 0 ? null : outcomes.failed / outcomes.sent,
-      ...{ p50Ms: at(50), p95Ms: at(95), p99Ms: at(99) },
+      p50Ms: at(50),
+      p95Ms: at(95),
+      p99Ms: at(99),
       checked: this.#checked,
       mismatched: this.#mismatched,
     };

@@ -75,7 +75,11 @@ class RouteAnswers {
       now: now.percentile(50),
     });
     return {
-      ...{ route, answers, served, streams, whole },
+      route,
+      answers,
+      served,
+      streams,
+      whole,
       statusDistance: shareDistance(statuses.before, statuses.now) ?? 0,
       newStatus: more > 0 ? status : null,
       bytes: medians(this.bytes),

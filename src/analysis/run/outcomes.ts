@@ -218,7 +218,12 @@ export class WarmupStatistics {
   figures(): WarmupFigures {
     const { sent, completed, failed, cancelled, refused } = this.#outcomes.figures();
     return {
-      ...{ planned: this.#planned, sent, completed, failed, cancelled, refused },
+      planned: this.#planned,
+      sent,
+      completed,
+      failed,
+      cancelled,
+      refused,
       endedLate: this.#endedLate,
     };
   }

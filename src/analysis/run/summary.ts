@@ -85,7 +85,10 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
     schemaVersion: REPLAY_SCHEMA_VERSION,
     kind: 'replay',
     run: run.id,
-    ...{ version: run.version, capture: run.capture, target: run.target, options: run.options },
+    version: run.version,
+    capture: run.capture,
+    target: run.target,
+    options: run.options,
     startedAt: formatInstantUs(run.startedAtUs),
     endedAt: formatInstantUs(run.endedAtUs),
     ...judgement,
@@ -140,7 +143,10 @@ function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
   const { figures, multiplier, pace = multiplier, targetShare = 1, coverage } = input;
   const { recorded, planned } = input.played ?? figures;
   return planMultipliers({
-    ...{ multiplier, recorded, pace, targetShare },
+    multiplier,
+    recorded,
+    pace,
+    targetShare,
     planned: planned * offeredShare(input),
     coverage: coverage.share,
   });

@@ -130,7 +130,9 @@ export class Looks {
   document(endedEarly: boolean | null): UntilSureDocument {
     const { confidence, confidenceEach, atNs, needs } = this.plan;
     return {
-      ...{ confidence, confidenceEach, needs },
+      confidence,
+      confidenceEach,
+      needs,
       looksAtS: atNs.map((each) => each / 1e9),
       looks: this.#taken,
       endedEarly,

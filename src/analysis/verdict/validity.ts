@@ -68,7 +68,9 @@ export function violationOf(result: SloResult, context: RunContext): Reason {
   const { refused, unreached } = figures.outcomes;
   const unsent = interrupted === null ? refused + unreached : refused;
   return reason('slo_violated', {
-    ...{ threshold, observed, fromSends },
+    threshold,
+    observed,
+    fromSends,
     failures: isOfFailures && failed > 0 ? failures : null,
     unsent: observed === Number.POSITIVE_INFINITY ? unsent : 0,
   });
@@ -94,7 +96,11 @@ function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
     const refusedAlone = isRefusedAlone(outcomes) ? 0 : failed - stopped;
     const failures = { failed: refusedAlone, sent, ...failuresIn(outcomes, context) };
     yield reason('interrupted', {
-      ...{ cause, sent, planned, expected, scaling },
+      cause,
+      sent,
+      planned,
+      expected,
+      scaling,
       failures: isStoppedByFailures(cause) ? failures : null,
     });
   }
@@ -216,7 +222,8 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   if (thresholds.length === 0 && sent > 0 && (failed - explained) / sent > bounds.statusShare) {
     yield reason('not_comparable', {
       kind: 'failures',
-      ...{ failed, sent },
+      failed,
+      sent,
       ...failuresIn(figures.outcomes, context),
       recorded: recordedKnown === 0 ? null : recordedFailed / recordedKnown,
     });
@@ -302,7 +309,11 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
     const least = known === undefined || samples < known.samples ? { samples, gapless } : known;
     const spanMs = figures.plannedSpanNs / NS_PER_MS;
     short.set(asked, {
-      ...{ ...least, floor, slices, spanMs, scaling: context.scaling },
+      ...least,
+      floor,
+      slices,
+      spanMs,
+      scaling: context.scaling,
       expression: slices > 1 ? asked.expression : expression,
     });
   }
@@ -340,7 +351,9 @@ function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
     if (threshold.metric !== 'monitored') continue;
     const seen = context.figures.monitored?.get(threshold.series ?? '') ?? [];
     const worst = seen.map(({ samples, missing, unkept = 0 }) => ({
-      ...{ samples: samples.length, missing, unkept },
+      samples: samples.length,
+      missing,
+      unkept,
     }));
     const short = worst.filter(
       ({ samples, missing, unkept }) =>
@@ -350,8 +363,14 @@ function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
     if (observed !== null && least === undefined) continue;
     const { samples, missing, unkept } = least ?? { samples: 0, missing: 0, unkept: 0 };
     yield reason('not_monitored', {
-      ...{ expression: threshold.expression, series: seen.length, samples, missing, unkept },
-      ...{ floor: monitorFloor(threshold), mostMissed: MOST_MISSED, scaling: context.scaling },
+      expression: threshold.expression,
+      series: seen.length,
+      samples,
+      missing,
+      unkept,
+      floor: monitorFloor(threshold),
+      mostMissed: MOST_MISSED,
+      scaling: context.scaling,
     });
   }
 }
@@ -369,8 +388,11 @@ function tooClose(
 ): Reason {
   const more = margin.timesNeeded === null ? null : margin.timesNeeded - 1;
   return reason('too_close', {
-    ...{ threshold, observed, late },
-    ...{ confidence: margin.confidence, otherwise: margin.upperBound },
+    threshold,
+    observed,
+    late,
+    confidence: margin.confidence,
+    otherwise: margin.upperBound,
     more:
       more === null ? null : { requests: Math.ceil(more * planned), ms: (more * plannedSpanNs) / NS_PER_MS },
   });

@@ -283,7 +283,9 @@ class Search {
       if (played === null) continue;
       const { multiplier, purpose, position } = order;
       const step = stepOf(played, {
-        ...{ multiplier, purpose, position },
+        multiplier,
+        purpose,
+        position,
         run: directory.slice(this.#directory.length + 1),
         settledS: settled.tookS,
         spentS: secondsSince(begunNs),

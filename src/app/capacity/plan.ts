@@ -79,7 +79,14 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
   assertWorth(options, windowS, overheadS);
   const { ceiling, ceilingBy } = ceilingOf(options, selected.peakShare * base.forecast.plannedPeakPerSecond);
   return {
-    ...{ options, opened, base, ceilingBy, drainMs, leadInS, ratePerSecond, samples },
+    options,
+    opened,
+    base,
+    ceilingBy,
+    drainMs,
+    leadInS,
+    ratePerSecond,
+    samples,
     selectedShare: selected.share,
     peakPerSecond: Math.max(ratePerSecond, selected.share * peakOf(opened, base, ratePerSecond, spanS)),
     search: {
@@ -153,10 +160,16 @@ export function sceneOf(
 ): StepScene {
   const limitMs = largestLimitMs(options.thresholds);
   return {
-    ...{ opened, target, drainMs, leadInS, selectedShare, logger },
+    opened,
+    target,
+    drainMs,
+    leadInS,
+    selectedShare,
+    logger,
     run: options.run,
     isScalingStated: options.isScalingStated,
-    ...{ thresholds: options.thresholds, tiers: options.tiers },
+    thresholds: options.thresholds,
+    tiers: options.tiers,
     parts: base.window.parts,
     windowS: search.windowS,
     limitS: limitMs === null ? null : limitMs / 1e3,
@@ -175,7 +188,10 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
       const { name, keeps, bends } = scalingOf(options, multiplier);
       return { scaling: name, scalingKeeps: keeps, scalingBends: bends };
     },
-    ...{ search, ratePerSecond, peakPerSecond, directory },
+    search,
+    ratePerSecond,
+    peakPerSecond,
+    directory,
     replicas: options.replicas,
     replicaCost: options.replicaCost,
   };
@@ -316,7 +332,11 @@ function settingsOf(
     window,
   );
   const asked = {
-    ...{ capture: opened.identity, options, parts: window.parts, scaling: isScalingStated, calibrates },
+    capture: opened.identity,
+    options,
+    parts: window.parts,
+    scaling: isScalingStated,
+    calibrates,
     // A header may choose the model.
     headers: run.options.addedHeaders,
     ca: run.options.caPem,

@@ -63,8 +63,12 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
   const { fit, forecast } = fittedQueue(plan);
   const startedAt = formatInstantUs(systemClock.epochUs());
   const scene: SimulationScene = {
-    ...{ run: options.run, isScalingStated: options.isScalingStated, opened: plan.opened },
-    ...{ parts: plan.base.window.parts, drainMs: plan.drainMs, leadInS: plan.leadInS },
+    run: options.run,
+    isScalingStated: options.isScalingStated,
+    opened: plan.opened,
+    parts: plan.base.window.parts,
+    drainMs: plan.drainMs,
+    leadInS: plan.leadInS,
   };
   const steps: CapacityStep[] = [];
   for (;;) {
@@ -74,9 +78,17 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
       continue;
     }
     const state: CapacityState = {
-      ...{ schemaVersion: CAPACITY_SCHEMA_VERSION, kind: 'capacity-state', settings: plan.settings },
-      ...{ generator: plan.generator, endedAt: null },
-      ...{ windowS: searched.windowS, startedAt, calibration: null, noise: null, baselineMs: null, steps },
+      schemaVersion: CAPACITY_SCHEMA_VERSION,
+      kind: 'capacity-state',
+      settings: plan.settings,
+      generator: plan.generator,
+      endedAt: null,
+      windowS: searched.windowS,
+      startedAt,
+      calibration: null,
+      noise: null,
+      baselineMs: null,
+      steps,
     };
     const endedAt = formatInstantUs(systemClock.epochUs());
     const document = capacityDocument(
@@ -130,8 +142,10 @@ function fittedQueue({ opened, options, base }: CapacityPlan): {
   return {
     fit,
     forecast: {
-      ...{ executors: fit.model.executors, executorsLeast: fit.executors.least },
-      ...{ executorsMost: fit.executors.most, isOpen: fit.executors.isOpen },
+      executors: fit.model.executors,
+      executorsLeast: fit.executors.least,
+      executorsMost: fit.executors.most,
+      isOpen: fit.executors.isOpen,
       services: fit.model.sizes.map(({ upToBytes, servicesS }) => ({
         upToBytes: Number.isFinite(upToBytes) ? upToBytes : null,
         requests: servicesS.length,
@@ -166,9 +180,12 @@ function simulatedStep(
   const stepS = scene.leadInS + next.windows * windowS;
   const replayOptions = stepOptions(scene, next, stepS * 1e3);
   const windows = new StepWindows({
-    ...{ leadInNs: scene.leadInS * NS_PER_S, windowNs: windowS * NS_PER_S, multiplier },
+    leadInNs: scene.leadInS * NS_PER_S,
+    windowNs: windowS * NS_PER_S,
+    multiplier,
     ...{
-      ...{ thresholds: options.thresholds, tiers: options.tiers },
+      thresholds: options.thresholds,
+      tiers: options.tiers,
       bounds: statedBounds(replayOptions),
       waitsFor: waitsForOf(replayOptions),
     },
@@ -210,13 +227,21 @@ function simulatedStep(
       },
       ratePerSecond: schedule.length === 0 ? multiplier * ratePerSecond : offeredPerS,
       document: {
-        ...{ repeats: null, slo: [], refused: 0, health: HEALTH_UNKNOWN },
-        ...{ sent: sends.filter(({ actualOffsetNs }) => actualOffsetNs !== null).length },
+        repeats: null,
+        slo: [],
+        refused: 0,
+        health: HEALTH_UNKNOWN,
+        sent: sends.filter(({ actualOffsetNs }) => actualOffsetNs !== null).length,
         latencyMs: { scheduled: percentilesOf(answered) },
       },
     },
     {
-      ...{ multiplier, purpose, position, run: '', settledS: 0, spentS },
+      multiplier,
+      purpose,
+      position,
+      run: '',
+      settledS: 0,
+      spentS,
       endedEarly: endS === null ? null : 'hopeless',
     },
   );
@@ -249,11 +274,19 @@ function sendOf(
       intendedOffsetNs,
       actualOffsetNs: isDue ? intendedOffsetNs : null,
     },
-    ...{ connectionWaitNs: null, startOffsetNs: isDue ? intendedOffsetNs : null },
-    ...{ firstByteOffsetNs: isStopped ? null : lastByteOffsetNs, lastByteOffsetNs },
-    ...{ status: isStopped ? null : 200, responseBytes: isStopped ? 0 : (row.responseBytes ?? 0) },
-    ...{ error: isStopped ? 'stopped' : null, refused: false, warmup: false, cancelled: false },
-    ...{ streamed: false, unstreamed: false, answer: null },
+    connectionWaitNs: null,
+    startOffsetNs: isDue ? intendedOffsetNs : null,
+    firstByteOffsetNs: isStopped ? null : lastByteOffsetNs,
+    lastByteOffsetNs,
+    status: isStopped ? null : 200,
+    responseBytes: isStopped ? 0 : (row.responseBytes ?? 0),
+    error: isStopped ? 'stopped' : null,
+    refused: false,
+    warmup: false,
+    cancelled: false,
+    streamed: false,
+    unstreamed: false,
+    answer: null,
   };
 }
 

@@ -45,7 +45,14 @@ export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
     windows,
     monitors: (document.monitors?.series ?? []).map(
       ({ name, source, labels, kind, unit, p50, p95, max }) => ({
-        ...{ name, source, labels, kind, unit, p50, p95, max },
+        name,
+        source,
+        labels,
+        kind,
+        unit,
+        p50,
+        p95,
+        max,
       }),
     ),
   };

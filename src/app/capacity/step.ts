@@ -172,7 +172,11 @@ function measuresOf(
   const lengths = { leadInNs: leadInS * 1e9, windowNs: windowS * 1e9 };
   return {
     windows: new StepWindows({
-      ...{ ...lengths, multiplier, tiers, bounds: statedBounds(options), waitsFor: waitsForOf(options) },
+      ...lengths,
+      multiplier,
+      tiers,
+      bounds: statedBounds(options),
+      waitsFor: waitsForOf(options),
       // What monitors saw is known when the step is over.
       thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
     }),

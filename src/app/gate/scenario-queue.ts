@@ -122,8 +122,12 @@ export class TestQueue {
       this.#supersede(older, name);
     const key = this.#keyOf(name);
     const entry = {
-      ...{ ...name, key, superseded: new AbortController() },
-      ...{ end: null, endedNs: 0, waiters: new Set<() => void>() },
+      ...name,
+      key,
+      superseded: new AbortController(),
+      end: null,
+      endedNs: 0,
+      waiters: new Set<() => void>(),
     };
     this.#entries.set(key, entry);
     this.#playing ??= this.#playAll();

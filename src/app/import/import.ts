@@ -212,8 +212,12 @@ async function fill(
   const { missing, payloads = null } = source.parts;
   return {
     ...tally,
-    ...{ capture: request.out, segments: finished.length, diskBytes },
-    ...{ missing, lacking: source.lacking, payloads },
+    capture: request.out,
+    segments: finished.length,
+    diskBytes,
+    missing,
+    lacking: source.lacking,
+    payloads,
   };
 }
 

@@ -85,8 +85,16 @@ interface MockDeps {
 export class MockServer {
   readonly server: Server;
   readonly counts: MockCounts = {
-    ...{ requests: 0, exact: 0, nearest: 0, unknown: 0, broken: 0, estimatedCuts: 0 },
-    ...{ busy: 0, unreadable: 0, clientsLeft: 0, refusedConnections: 0 },
+    requests: 0,
+    exact: 0,
+    nearest: 0,
+    unknown: 0,
+    broken: 0,
+    estimatedCuts: 0,
+    busy: 0,
+    unreadable: 0,
+    clientsLeft: 0,
+    refusedConnections: 0,
   };
   readonly lateUs = new Histogram();
   readonly #deps: MockDeps;
@@ -366,7 +374,9 @@ export async function startMock(
     tls?.watch(({ level, fields, message }) => logger[level](fields, message));
     const { answers, leftOut } = index;
     return {
-      ...{ answers, leftOut, hashKeyKnown: hash !== null },
+      answers,
+      leftOut,
+      hashKeyKnown: hash !== null,
       address: formatEndpoint(listening.endpoint),
       stop: async () => {
         listening.remove();

@@ -89,7 +89,12 @@ export function recordedAnswer(
     return { atUs: sinceEnd(atUs), from: pieces[index - 1]?.end ?? 0, to: end };
   });
   return {
-    ...{ status, reason, headers: headers.flat(), trailers, body, broken },
+    status,
+    reason,
+    headers: headers.flat(),
+    trailers,
+    body,
+    broken,
     steps: [
       { atUs: sinceEnd(firstUs), from: 0, to: 0 },
       ...bodySteps,

@@ -118,7 +118,15 @@ export function openCapture(
     );
     writer.setAccount(account);
     return {
-      ...{ directory, isNew, maxDiskBytes, recorder, writer, monitor, budget, mark, epoch },
+      directory,
+      isNew,
+      maxDiskBytes,
+      recorder,
+      writer,
+      monitor,
+      budget,
+      mark,
+      epoch,
       /** Segments that earlier lives left open, but for the one that this one continues. */
       unsealed: unsealed.filter((path) => path !== writer.continues),
       /** What recorders before this one have committed of the same recording. */

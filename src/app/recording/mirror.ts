@@ -81,7 +81,10 @@ export class Mirror {
     const { endpoint, share, caPem, inFlight } = settings;
     const host = authorityOf(endpoint);
     this.#builder = new RequestBuilder({
-      ...{ target: null, host, addedHeaders: settings.headers, runId: `mirror-${life}` },
+      target: null,
+      host,
+      addedHeaders: settings.headers,
+      runId: `mirror-${life}`,
     });
     // The choice of recorded sessions is by the same hash, so that these are a part of those.
     this.#sessions = new Sampling(share * sample);
@@ -118,7 +121,10 @@ export class Mirror {
   reading(): MirrorReading {
     const { endpoint, share } = this.#deps.settings;
     return {
-      ...{ url: formatEndpoint(endpoint), share, chosen: this.#chosen, inFlight: this.#underWay.size },
+      url: formatEndpoint(endpoint),
+      share,
+      chosen: this.#chosen,
+      inFlight: this.#underWay.size,
       dropped: { ...this.#dropped },
       failed: { ...this.#failed },
       ...this.#differences.reading(),
@@ -350,7 +356,9 @@ class Differences {
 
   reading(): Compared {
     return {
-      ...{ answered: this.#answered, otherStatus: this.#otherStatus, slower: this.#slower },
+      answered: this.#answered,
+      otherStatus: this.#otherStatus,
+      slower: this.#slower,
       statuses: Object.fromEntries(this.#statuses),
       productionSeconds: structuredClone(this.#seconds.production),
       mirrorSeconds: structuredClone(this.#seconds.mirror),

@@ -289,7 +289,10 @@ export class Recording {
   #supervisor(): RecorderSupervisor<RecorderSettings> {
     const { recorderEntry: entry, recorder: settings, clock, logger } = this.#deps;
     return new RecorderSupervisor({
-      ...{ entry, settings, clock, logger },
+      entry,
+      settings,
+      clock,
+      logger,
       memory: memoryBudget(),
       priority: { niceness: this.#deps.recorderNiceness, ...priorityMeans() },
       queueFill: () => this.#link.queue.fill,

@@ -195,7 +195,8 @@ export function countedMultipliers({ plan, report, fidelity }: CountedPlan): Pla
   const { options, overview } = plan;
   return planMultipliers({
     ...reckoningOf(plan, { recorded: fidelity.recorded, planned, isCut: cappedAtNs !== null }),
-    ...{ recorded, planned },
+    recorded,
+    planned,
     targetShare: options.targetShare,
     coverage: overview.coverage,
   });

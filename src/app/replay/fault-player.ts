@@ -386,7 +386,12 @@ function faultDocument(
   const { proxy, fault, stream, toxicity, attributes } = stated;
   const isUnseen = recoveryNs === null && !isWhole;
   return {
-    ...{ name, proxy, fault, stream, toxicity, attributes },
+    name,
+    proxy,
+    fault,
+    stream,
+    toxicity,
+    attributes,
     fromS: fromNs / NS_PER_S,
     toS: toNs / NS_PER_S,
     appliedS: seconds(applied.appliedNs),
@@ -396,7 +401,9 @@ function faultDocument(
     injected: Math.max(0, applied.injected),
     judgedBy: during.map(({ expression }) => expression),
     inFlight: figures.inFlight,
-    ...{ before: figures.before, during: figures.during, after: figures.after },
+    before: figures.before,
+    during: figures.during,
+    after: figures.after,
     recovery: {
       s: seconds(recoveryNs),
       limitS: seconds(limitNs),

@@ -110,7 +110,10 @@ export class RunMonitors {
     const { sources } = this.#monitoring;
     const autoscaling = runAutoscaling({
       ...part,
-      ...{ series: this.#series, samplesOf, load: this.#load, ratePerReplica: this.#ratePerReplica },
+      series: this.#series,
+      samplesOf,
+      load: this.#load,
+      ratePerReplica: this.#ratePerReplica,
       intervalsS: new Map(sources.map(({ name, intervalS }) => [name, intervalS])),
     });
     return { ...monitoredOf(read, { sources, notes }, recorded), autoscaling };

@@ -334,15 +334,14 @@ async function play(
   const watch = shard === null ? null : new ShardWatch();
   const throttle = new CpuThrottle();
   const monitors = new RunMonitors({
-    ...{ ...parts, options: parts.monitors, target: target.url, store, note: reporter.note },
+    ...parts,
+    options: parts.monitors,
+    target: target.url,
+    store,
+    note: reporter.note,
     startNs: () => replay.startNs,
   });
-  const progress = new ReplayProgress({
-    ...{ warmupNs, calibrates: false, reporter },
-    position: () => replay.position(),
-    plannedNs: warmupNs + plan.window.plannedSpanNs,
-    slo: () => sloSoFar(thresholds, statistics.soFar()).map(sloState),
-  });
+  const progress = progressOf(parts, replay, statistics);
   try {
     monitors.begin();
     telemetry?.begin();
@@ -375,7 +374,8 @@ async function play(
     await Promise.all([monitors.end(isWhole), telemetry?.end()]);
     const figures = statistics.figures(isWhole);
     const monitored = await monitors.read({
-      ...{ ...monitoredPartOf(warmupNs, spanNsOf(plan, outcome, figures), figures, leadInNs), stageEndsNs },
+      ...monitoredPartOf(warmupNs, spanNsOf(plan, outcome, figures), figures, leadInNs),
+      stageEndsNs,
       windows: plan.window.parts,
       byAddress: outcome.health.connections.byAddress,
     });
@@ -399,6 +399,22 @@ async function play(
     progress.end();
     await player?.end();
   }
+}
+
+function progressOf(
+  { plan, reporter, warmup, thresholds }: ReplayRunParts,
+  replay: Replay,
+  statistics: RunStatistics,
+): ReplayProgress {
+  const warmupNs = warmup?.spanNs ?? 0;
+  return new ReplayProgress({
+    warmupNs,
+    calibrates: false,
+    reporter,
+    position: () => replay.position(),
+    plannedNs: warmupNs + plan.window.plannedSpanNs,
+    slo: () => sloSoFar(thresholds, statistics.soFar()).map(sloState),
+  });
 }
 
 function factsOf(

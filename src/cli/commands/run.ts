@@ -67,7 +67,9 @@ function show(
     terminal.json({
       schemaVersion: 1,
       kind: 'scenario',
-      ...{ description, command, capture },
+      description,
+      command,
+      capture,
       settings: Object.fromEntries(shown),
     });
     return;

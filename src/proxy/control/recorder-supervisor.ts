@@ -234,7 +234,10 @@ export class RecorderSupervisor<Settings> {
       hangs: new HangWatch(() => (child.pid === undefined ? null : readMainThread(child.pid)), clock.nowNs()),
       priority: child.pid === undefined ? null : new RecorderPriority(child.pid, priority.niceness, priority),
       readyNs: null,
-      ...{ faulted: false, committed: false, condemned: false, closed: false },
+      faulted: false,
+      committed: false,
+      condemned: false,
+      closed: false,
     };
     this.#running = running;
     this.#starts += 1;

@@ -333,8 +333,11 @@ export class LifeAccounts {
 
   #lifeOf(id: string): Life {
     const life = this.#lives.get(id) ?? {
-      ...{ account: null, written: null, progress: NO_PROGRESS },
-      ...{ recovered: false, running: false },
+      account: null,
+      written: null,
+      progress: NO_PROGRESS,
+      recovered: false,
+      running: false,
     };
     this.#lives.set(id, life);
     return life;

@@ -60,14 +60,30 @@ test('the raw times after each step, found in the load itself', () => {
   const found = autoscalingOf(input());
   expect(found?.steps).toEqual([
     {
-      ...{ atS: 20, direction: 'up', offeredBefore: 20, offeredAfter: 60 },
-      ...{ desiredS: 3, readyFirstS: 7, readyS: 7, newAddressS: 8.25 },
-      ...{ objective: 'met_again', objectiveMetS: 9, violatedS: 9 },
+      atS: 20,
+      direction: 'up',
+      offeredBefore: 20,
+      offeredAfter: 60,
+      desiredS: 3,
+      readyFirstS: 7,
+      readyS: 7,
+      newAddressS: 8.25,
+      objective: 'met_again',
+      objectiveMetS: 9,
+      violatedS: 9,
     },
     {
-      ...{ atS: 45, direction: 'down', offeredBefore: 60, offeredAfter: 20 },
-      ...{ desiredS: 5, readyFirstS: 9, readyS: 9, newAddressS: null },
-      ...{ objective: 'kept', objectiveMetS: null, violatedS: 0 },
+      atS: 45,
+      direction: 'down',
+      offeredBefore: 60,
+      offeredAfter: 20,
+      desiredS: 5,
+      readyFirstS: 9,
+      readyS: 9,
+      newAddressS: null,
+      objective: 'kept',
+      objectiveMetS: null,
+      violatedS: 0,
     },
   ]);
   expect(found).toMatchObject({ violatedS: 9, readyReplicas: { first: 1, min: 1, max: 2, last: 1 } });
@@ -95,7 +111,10 @@ test('a week of looks is read out', () => {
     base: null,
   }));
   expect(autoscalingOf(input({ ready: { text: 'ready', samples: looks } }))?.readyReplicas).toEqual({
-    ...{ first: 1, min: 1, max: 3, last: 3 },
+    first: 1,
+    min: 1,
+    max: 3,
+    last: 3,
   });
 });
 
@@ -112,7 +131,11 @@ test('an autoscaler that did nothing has no times, and the objective is not met'
   const found = autoscalingOf(input({ load, ready: still, desired: null, ratePerReplica: null }));
   expect(found?.steps).toMatchObject([
     {
-      ...{ desiredS: null, readyFirstS: null, readyS: null, objective: 'not_met', objectiveMetS: null },
+      desiredS: null,
+      readyFirstS: null,
+      readyS: null,
+      objective: 'not_met',
+      objectiveMetS: null,
       violatedS: 40,
     },
   ]);

@@ -70,7 +70,9 @@ test('an example by hand: half of the time one replica short of two, then one ov
     { offeredPerSecond: 150, replicas: 3 },
   ];
   expect(elasticityOf(windows, 10, 100)).toEqual({
-    ...{ ratePerReplica: 100, windowS: 10, knownS: 20 },
+    ratePerReplica: 100,
+    windowS: 10,
+    knownS: 20,
     under: { accuracyPercent: 25, timesharePercent: 50 },
     over: { accuracyPercent: 25, timesharePercent: 50 },
     instabilityPercent: 50,

@@ -33,7 +33,8 @@ function recorded({ executors, load, service, seed, requests = 10_000 }: Parts):
     (at) => draw(random) * MEAN_S * (isLarge[at] ? LARGE.times : 1),
   );
   return Array.from(arrivals, (offsetS, at) => ({
-    ...{ offsetS, latencyS: latencies[at]! },
+    offsetS,
+    latencyS: latencies[at]!,
     requestBytes: isLarge[at] ? LARGE.bytes : 1_000,
   }));
 }

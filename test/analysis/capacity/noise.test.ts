@@ -7,7 +7,8 @@ function noiseOf(ratios: readonly number[]): number {
   const noise = new NoiseStatistics();
   const took = (index: number, ms: number) => ({
     ...send({ index }),
-    ...{ actualOffsetNs: 0, lastByteOffsetNs: ms * 1e6 },
+    actualOffsetNs: 0,
+    lastByteOffsetNs: ms * 1e6,
   });
   noise.addSends(ratios.map((_, index) => took(index, 10)));
   noise.beginSecond();

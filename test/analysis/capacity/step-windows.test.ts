@@ -13,7 +13,11 @@ function windowsOf(slo = SLO, leadInMs = 0, tiers: readonly string[] = []): Step
   const thresholds = parseSlo([slo]);
   const lengths = { leadInNs: leadInMs * MS, windowNs: 1_000 * MS };
   return new StepWindows({
-    ...{ ...lengths, multiplier: 2, thresholds, waitsFor: null, bounds: {} },
+    ...lengths,
+    multiplier: 2,
+    thresholds,
+    waitsFor: null,
+    bounds: {},
     tiers: tiers.map((text) => ({ name: text, objectives: parseSlo([text]) })),
   });
 }

@@ -19,7 +19,11 @@ const SILVER = tierOf('silver', 'latency: p(95)<200');
 const TIERS = [GOLD, SILVER];
 
 const FORECAST: CapacityDocument['forecast'] = {
-  ...{ executors: 12, executorsLeast: 10, executorsMost: 14, isOpen: false, services: [] },
+  executors: 12,
+  executorsLeast: 10,
+  executorsMost: 14,
+  isOpen: false,
+  services: [],
   fitted: { from: '', to: '', requests: 1_234_567 },
   checked: { from: '', to: '', requests: 1_234_567, percentiles: [] },
   assumptions: [],

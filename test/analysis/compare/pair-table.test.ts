@@ -191,8 +191,14 @@ describe('a row of a side', () => {
 
   test('of a stream has its first token from the planned instant, and the mean time between tokens', () => {
     const answer = {
-      ...{ firstTokenOffsetNs: 30e6, lastTokenOffsetNs: 70e6, contentEvents: 5, gapMaxNs: 20e6, gaps: null },
-      ...{ promptTokens: null, outputTokens: null, finish: null },
+      firstTokenOffsetNs: 30e6,
+      lastTokenOffsetNs: 70e6,
+      contentEvents: 5,
+      gapMaxNs: 20e6,
+      gaps: null,
+      promptTokens: null,
+      outputTokens: null,
+      finish: null,
     };
     const stream = send({ index: 0, streamed: true, answer, check: { result: 'same' } });
     expect(sideRowOfSend(stream, late)).toMatchObject({

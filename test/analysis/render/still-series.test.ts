@@ -50,7 +50,9 @@ describe('a time series that stands as a picture', () => {
   test('draws a limit that is near, and only names one that would flatten all lines', () => {
     const withLimit = (at: number) =>
       timeSeries({
-        ...{ ...WORDS, at: [0, 60], lines: [{ label: 'a', values: [1, 2] }] },
+        ...WORDS,
+        at: [0, 60],
+        lines: [{ label: 'a', values: [1, 2] }],
         limit: { label: 'the limit', at },
       });
     expect(withLimit(5).data.limit).toEqual({ label: 'the limit', at: 5 });
@@ -62,7 +64,9 @@ describe('a time series that stands as a picture', () => {
 
   test('draws what is usual as a band, and is as high as it', () => {
     const { html } = timeSeries({
-      ...{ ...WORDS, at: [0, 60], lines: [{ label: 'a', values: [1, 2] }] },
+      ...WORDS,
+      at: [0, 60],
+      lines: [{ label: 'a', values: [1, 2] }],
       band: { label: 'recorded', from: 1, to: 4 },
     });
     expect(html).toContain('<rect class="band" x="0" width="800" y="6.0" height="145.5"/>');
@@ -111,8 +115,16 @@ describe('ratios', () => {
       interval,
       interval90: interval,
     },
-    ...{ ratioLessLag: null, difference: null, shift: ratio, windows: 20, blindWindows: 0, pairs: 2_000 },
-    ...{ verdict: 'worse' as const, doubt: null, required: true, pairsNeeded: null },
+    ratioLessLag: null,
+    difference: null,
+    shift: ratio,
+    windows: 20,
+    blindWindows: 0,
+    pairs: 2_000,
+    verdict: 'worse' as const,
+    doubt: null,
+    required: true,
+    pairsNeeded: null,
   });
   const placesOf = (drawn: string, name: string) =>
     [...drawn.matchAll(new RegExp(`${name}="([\\d.]+)%"`, 'g'))].map(([, place]) => Number(place));

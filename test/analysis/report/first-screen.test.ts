@@ -51,11 +51,20 @@ describe('the chart of an objective that is not on latency', () => {
     const tokenNs = intendedOffsetNs + (index < 3_000 ? 20 : 400) * MS;
     const lastByteOffsetNs = tokenNs + 90 * MS;
     return send({
-      ...{ index, intendedOffsetNs, lastByteOffsetNs, streamed: true },
+      index,
+      intendedOffsetNs,
+      lastByteOffsetNs,
+      streamed: true,
       model: index % 2 === 0 ? 'even' : 'odd',
       answer: {
-        ...{ firstTokenOffsetNs: tokenNs, lastTokenOffsetNs: lastByteOffsetNs, contentEvents: 10 },
-        ...{ gapMaxNs: MS, gaps: null, promptTokens: 20, outputTokens: 10, finish: 'stop' as const },
+        firstTokenOffsetNs: tokenNs,
+        lastTokenOffsetNs: lastByteOffsetNs,
+        contentEvents: 10,
+        gapMaxNs: MS,
+        gaps: null,
+        promptTokens: 20,
+        outputTokens: 10,
+        finish: 'stop' as const,
       },
     });
   });

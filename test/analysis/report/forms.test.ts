@@ -76,7 +76,10 @@ describe('every form of a report', () => {
   test('is there for a run that was not sealed, an empty one, and one of which nothing was sent', () => {
     const recording = { capture: null, unavailable: 'the run does not say of which capture it is' };
     const unsealed = buildReport({
-      ...{ directory: 'runs/<b>', run: null, summary: null, recording },
+      directory: 'runs/<b>',
+      run: null,
+      summary: null,
+      recording,
       statistics: statisticsOf(sends),
     });
     expect(unsealed).toMatchObject({ verdict: null, valid: false, reasons: [{ code: 'not_sealed' }] });

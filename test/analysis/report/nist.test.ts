@@ -23,8 +23,16 @@ function power(mean: number | null, source = 'gpu'): MonitoredSeries {
       kind: 'gauge',
       unit: 'W',
     },
-    ...{ samples: 9, missing: 0, min: mean, mean, p50: mean, p95: mean, max: mean },
-    ...{ change: null, resets: 0, recorded: null },
+    samples: 9,
+    missing: 0,
+    min: mean,
+    mean,
+    p50: mean,
+    p95: mean,
+    max: mean,
+    change: null,
+    resets: 0,
+    recorded: null,
   };
 }
 

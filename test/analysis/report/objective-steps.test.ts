@@ -12,10 +12,18 @@ function stream(index: number, facts: Partial<Send> = {}): Send {
   const gaps = new GapCounts();
   for (let at = 0; at < 20; at += 1) gaps.add(2 * MS);
   return send({
-    ...{ index, streamed: true, lastByteOffsetNs: fromNs + 70 * MS },
+    index,
+    streamed: true,
+    lastByteOffsetNs: fromNs + 70 * MS,
     answer: {
-      ...{ firstTokenOffsetNs: fromNs + 20 * MS, lastTokenOffsetNs: fromNs + 60 * MS, contentEvents: 21 },
-      ...{ gapMaxNs: 2 * MS, gaps: gaps.toBytes(), promptTokens: 5, outputTokens: 21, finish: 'stop' },
+      firstTokenOffsetNs: fromNs + 20 * MS,
+      lastTokenOffsetNs: fromNs + 60 * MS,
+      contentEvents: 21,
+      gapMaxNs: 2 * MS,
+      gaps: gaps.toBytes(),
+      promptTokens: 5,
+      outputTokens: 21,
+      finish: 'stop',
     },
     ...facts,
   });
@@ -52,7 +60,9 @@ const KINDS: Readonly<Record<string, (index: number, facts: Partial<Send>) => Se
     stream(index, { ...facts, cancelled: true, lastByteOffsetNs: (facts.intendedOffsetNs ?? 0) + 800 * MS }),
   'left before the first token': (index, facts) =>
     stream(index, {
-      ...{ ...facts, cancelled: true, lastByteOffsetNs: (facts.intendedOffsetNs ?? 0) + 800 * MS },
+      ...facts,
+      cancelled: true,
+      lastByteOffsetNs: (facts.intendedOffsetNs ?? 0) + 800 * MS,
       answer: { ...stream(index).answer!, ...noToken, contentEvents: 0 },
     }),
   late: (index, facts) => stream(index, { ...facts, actualOffsetNs: (facts.intendedOffsetNs ?? 0) + 5 * MS }),

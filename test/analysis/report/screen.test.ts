@@ -15,8 +15,14 @@ const MANY = ['latency', 'service', 'ttft', 'tpot', 'itl'].flatMap((metric) =>
   [50, 75, 90, 95, 99].map((percent) => `${metric}: p(${percent})<${percent / 10}`),
 );
 const ANSWER = {
-  ...{ firstTokenOffsetNs: null, lastTokenOffsetNs: null, contentEvents: 10, gapMaxNs: null, gaps: null },
-  ...{ promptTokens: 5, outputTokens: 20, finish: null },
+  firstTokenOffsetNs: null,
+  lastTokenOffsetNs: null,
+  contentEvents: 10,
+  gapMaxNs: null,
+  gaps: null,
+  promptTokens: 5,
+  outputTokens: 20,
+  finish: null,
 };
 const CASES: Readonly<Record<string, RunFacts>> = {
   pass: { slo: ['latency: p(50)<1000'] },

@@ -37,7 +37,13 @@ describe('a gauge', () => {
   test('counts what lies in the judged part, and a failed look as missing', () => {
     const values = monitoredValues('gauge', looks([9, 1, null, 3, 2, 9]), part(0, 3e9));
     expect(monitoredFigures(values)).toEqual({
-      ...{ samples: 3, missing: 1, min: 1, mean: 2, p50: 2, p95: 3, max: 3 },
+      samples: 3,
+      missing: 1,
+      min: 1,
+      mean: 2,
+      p50: 2,
+      p95: 3,
+      max: 3,
     });
     expect(values.change).toBeNull();
   });

@@ -88,14 +88,21 @@ describe('repeats of the same request', () => {
       Array.from({ length: 100 }, (_, at) => {
         const intendedOffsetNs = (pass * 100 + at) * 0.1 * S;
         const answer = {
-          ...{ firstTokenOffsetNs: intendedOffsetNs + ttftMs * MS, lastTokenOffsetNs: null },
-          ...{ contentEvents: 2, gapMaxNs: null, gaps: null, promptTokens: null, outputTokens: null },
+          firstTokenOffsetNs: intendedOffsetNs + ttftMs * MS,
+          lastTokenOffsetNs: null,
+          contentEvents: 2,
+          gapMaxNs: null,
+          gaps: null,
+          promptTokens: null,
+          outputTokens: null,
           finish: null,
         };
         return sent(at, intendedOffsetNs, 2_000 + ttftMs + (at % 7), { answer, streamed: true });
       });
     expect(repeatsOf([...streamed(0, 150), ...streamed(1, 20)])).toMatchObject({
-      ...{ time: 'ttft', pairs: 100, faster: true },
+      time: 'ttft',
+      pairs: 100,
+      faster: true,
       firstMs: expect.closeTo(150, 6),
       repeatMs: expect.closeTo(20, 6),
     });

@@ -11,7 +11,10 @@ const MS = 1e6;
 function left(index: number, afterMs: number, parts: Partial<Send> = {}): Send {
   const atNs = index * 100 * MS;
   return send({
-    ...{ index, cancelled: true, status: null, firstByteOffsetNs: null },
+    index,
+    cancelled: true,
+    status: null,
+    firstByteOffsetNs: null,
     lastByteOffsetNs: atNs + afterMs * MS,
     ...parts,
   });
@@ -56,12 +59,18 @@ describe('a request whose client left before its answer', () => {
       const ns = (ms: number) => each.intendedOffsetNs + ms * MS;
       return {
         ...each,
-        ...{ cancelled: true, streamed: true, lastByteOffsetNs: ns(leftMs) },
+        cancelled: true,
+        streamed: true,
+        lastByteOffsetNs: ns(leftMs),
         answer: {
           firstTokenOffsetNs: firstMs === null ? null : ns(firstMs),
           lastTokenOffsetNs: firstMs === null ? null : ns(firstMs),
           contentEvents: firstMs === null ? 0 : 1,
-          ...{ gapMaxNs: null, gaps: null, promptTokens: null, outputTokens: null, finish: null },
+          gapMaxNs: null,
+          gaps: null,
+          promptTokens: null,
+          outputTokens: null,
+          finish: null,
         },
       };
     };

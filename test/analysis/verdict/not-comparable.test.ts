@@ -18,7 +18,8 @@ function judged(
   count = 200,
 ) {
   const sends = good(count).map((each) => ({
-    ...{ ...each, responseBytes: 1_000 },
+    ...each,
+    responseBytes: 1_000,
     recorded: { ...RECORDED, ...recorded },
     ...parts(each.index),
   }));
@@ -62,7 +63,9 @@ describe('answers that are none', () => {
   test('of a service that answers errors under 200 on purpose are comparable, by the share of each route', () => {
     const purposely = (now: number, before: number) => {
       const sends = good(200).map((each) => ({
-        ...{ ...each, responseBytes: 1_000, tellsError: each.index < now },
+        ...each,
+        responseBytes: 1_000,
+        tellsError: each.index < now,
         recorded: { ...RECORDED, tellsError: each.index >= 200 - before },
       }));
       return judge(contextOf(sends), parseSlo(['latency: p(95)<100'])).verdict;
@@ -78,7 +81,8 @@ describe('answers that are none', () => {
   test('of empty bodies are comparable where as many were recorded empty', () => {
     const verdictOf = (now: number, before: number) => {
       const sends = good(200).map((each) => ({
-        ...{ ...each, responseBytes: each.index < now ? 0 : 1_000 },
+        ...each,
+        responseBytes: each.index < now ? 0 : 1_000,
         recorded: { ...RECORDED, bytes: each.index >= 200 - before ? 0 : 1_000 },
       }));
       return judge(contextOf(sends), parseSlo(['latency: p(95)<100'])).verdict;

@@ -7,15 +7,28 @@ import type { MonitorSourceDocument } from '../../../src/documents/monitors.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
 const SOURCE: MonitorSourceDocument = {
-  ...{ name: 'prometheus', kind: 'prometheus', address: null, intervalS: 1, looks: 40, failed: 0 },
-  ...{ lastError: null, off: null, tookMs: { p50: 1, max: 1 }, ageMs: { p50: 1, max: 1 } },
-  ...{ unknown: 0, beyond: 0, unstored: 0 },
+  name: 'prometheus',
+  kind: 'prometheus',
+  address: null,
+  intervalS: 1,
+  looks: 40,
+  failed: 0,
+  lastError: null,
+  off: null,
+  tookMs: { p50: 1, max: 1 },
+  ageMs: { p50: 1, max: 1 },
+  unknown: 0,
+  beyond: 0,
+  unstored: 0,
 };
 
 /** The judgement of an objective on series of which 40 values were seen, all within it. */
 function judged(source: Partial<MonitorSourceDocument>, missing = 0) {
   const values: MonitoredValues = {
-    ...{ samples: new Float64Array(40).fill(1), missing, change: null, resets: 0 },
+    samples: new Float64Array(40).fill(1),
+    missing,
+    change: null,
+    resets: 0,
   };
   const stored = { series: 0, source: 'prometheus', name: 'queue', metric: 'queue', labels: {} } as const;
   const read = [{ stored: { ...stored, kind: 'gauge', unit: 'count' } as const, values }];

@@ -63,8 +63,15 @@ describe('a search that goes on', () => {
   const good = playedAt(1);
   const spoiled = { ...good.windows[1]!, result: 'void', doubts: ['in_flight_cap'] } as const;
   const state: CapacityState = {
-    ...{ schemaVersion: 1, kind: 'capacity-state', settings: '', generator: 'small', windowS: 5 },
-    ...{ startedAt: '2026-11-24T15:00:00.000000Z', endedAt: null, calibration: null, noise: null },
+    schemaVersion: 1,
+    kind: 'capacity-state',
+    settings: '',
+    generator: 'small',
+    windowS: 5,
+    startedAt: '2026-11-24T15:00:00.000000Z',
+    endedAt: null,
+    calibration: null,
+    noise: null,
     baselineMs: 40,
     steps: [good, playedAt(2, { windows: [good.windows[0]!, spoiled] }), playedAt(4, { windows: [spoiled] })],
   };
@@ -82,7 +89,9 @@ describe('a search that goes on', () => {
   test('forgets a target that was not the recorded one', () => {
     const representative = { representative: false } as NonNullable<CapacityState['calibration']>;
     expect(goingOn({ ...state, calibration: representative }, 'small')).toMatchObject({
-      ...{ calibration: null, baselineMs: null, steps: [] },
+      calibration: null,
+      baselineMs: null,
+      steps: [],
     });
   });
 });

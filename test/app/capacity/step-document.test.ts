@@ -120,8 +120,14 @@ test('what monitors saw is kept with the step', () => {
   const { monitors } = stepWith(true);
   expect(monitors).toEqual([
     {
-      ...{ name: 'gpu_utilization', source: 'target', labels: { gpu: '0' }, kind: 'gauge', unit: 'share' },
-      ...{ p50: 0.5, p95: 0.9, max: 0.97 },
+      name: 'gpu_utilization',
+      source: 'target',
+      labels: { gpu: '0' },
+      kind: 'gauge',
+      unit: 'share',
+      p50: 0.5,
+      p95: 0.9,
+      max: 0.97,
     },
   ]);
 });

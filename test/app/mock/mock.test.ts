@@ -111,7 +111,8 @@ describe('a mock', () => {
     const chat = (body: string, streamed: boolean, answer: string) =>
       exchangeOf({
         route: 'POST /v1/chat/completions',
-        ...{ model: 'm', streamed },
+        model: 'm',
+        streamed,
         request: requestMessage({ body, target: '/v1/chat/completions' }),
         response: responseMessage(200, answer),
       });
@@ -151,7 +152,12 @@ describe('a mock', () => {
     );
     expect(answers).toBe(1);
     expect(leftOut).toEqual({
-      ...{ client_left: 2, no_answer: 1, body_not_stored: 1, body_cut: 1, body_dropped: 1, over_limit: 0 },
+      client_left: 2,
+      no_answer: 1,
+      body_not_stored: 1,
+      body_cut: 1,
+      body_dropped: 1,
+      over_limit: 0,
     });
     for (const body of ['cut', 'unstored', 'dropped', 'left', 'late'])
       expect((await post(body)).status).toBe(404);

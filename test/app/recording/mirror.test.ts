@@ -88,10 +88,15 @@ describe('a mirror', () => {
     expect(await settled(mirror)).toMatchObject({ chosen: 1, answered: 1, otherStatus: 0, inFlight: 0 });
     expect(seen).toEqual([
       {
-        ...{ method: 'POST', url: '/v2/models/resnet/infer', body: '{}' },
+        method: 'POST',
+        url: '/v2/models/resnet/infer',
+        body: '{}',
         headers: {
-          ...{ host: `127.0.0.1:${port}`, connection: 'keep-alive', 'content-length': '2' },
-          ...{ authorization: 'Bearer of-the-mirror', 'x-kept': 'as it was' },
+          host: `127.0.0.1:${port}`,
+          connection: 'keep-alive',
+          'content-length': '2',
+          authorization: 'Bearer of-the-mirror',
+          'x-kept': 'as it was',
           'x-reprise-run': 'mirror-abc123',
         },
       },
@@ -231,7 +236,8 @@ describe('a mirror', () => {
     mirror.offer(exchangeOf({ outcome: 'upstream_failed', status: null, response: null }));
     mirror.offer(exchangeOf({ request: { ...truncated, body: { ...truncated.body, truncated: true } } }));
     expect(mirror.reading()).toMatchObject({
-      ...{ chosen: 3, inFlight: 0 },
+      chosen: 3,
+      inFlight: 0,
       dropped: { not_answered: 2, not_replayable: 1 },
     });
   });
@@ -372,7 +378,10 @@ describe('the flags of a mirror', () => {
   test('give the recorder all it needs', () => {
     const { recorder } = read({ mirror: 'https://candidate', mirrorShare: '25%', mirrorHeader: 'X-A: 1' })();
     expect(recorder.mirror).toMatchObject({
-      ...{ share: 0.25, inFlight: 64, timeoutMs: 30_000, headers: [['X-A', '1']] },
+      share: 0.25,
+      inFlight: 64,
+      timeoutMs: 30_000,
+      headers: [['X-A', '1']],
       endpoint: { host: 'candidate', port: 443, tls: true },
       targets: [{ host: '127.0.0.1', port: 8000 }],
     });

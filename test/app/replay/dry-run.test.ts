@@ -150,7 +150,12 @@ describe('a dry run', () => {
     const { document } = await dryRunPlan(minute(), { warmup: '5s', from: at(30) });
     expect(Object.keys(document)).toEqual(expect.arrayContaining(Object.keys(replaySchema.shape)));
     expect(document).toMatchObject({
-      ...{ run: null, verdict: null, sent: null, statuses: null, planned: 300, recorded: 300 },
+      run: null,
+      verdict: null,
+      sent: null,
+      statuses: null,
+      planned: 300,
+      recorded: 300,
       latencyMs: { scheduled: { p50: null, p99: null }, service: { p50: null } },
       lagUs: { p99: null },
       fidelity: { recorded: { count: 300 }, planned: { count: 300 }, ksGaps: null },

@@ -76,8 +76,13 @@ describe('the gateway', () => {
     await ask(port, request('GET /'));
     const [[, options]] = asked.mock.calls as [[unknown, object]];
     expect({ ...options }).toStrictEqual({
-      ...{ host: '127.0.0.1', port: upstream.port, socketPath: undefined },
-      ...{ method: 'GET', agent: expect.any(Agent), setHost: false, maxHeaderSize: 64 * 1024 },
+      host: '127.0.0.1',
+      port: upstream.port,
+      socketPath: undefined,
+      method: 'GET',
+      agent: expect.any(Agent),
+      setHost: false,
+      maxHeaderSize: 64 * 1024,
     });
   });
 

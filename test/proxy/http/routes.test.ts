@@ -131,7 +131,9 @@ describe('Forwarded and X-Real-IP', () => {
     [{ peer: null, host: 'api' }, 'for=unknown;host="api";proto=https'],
   ])('quote what RFC 7239 wants quoted: %j', (from, value) => {
     const look = inspectRequest({
-      ...{ method: 'GET', target: '/', httpVersion: '1.1' },
+      method: 'GET',
+      target: '/',
+      httpVersion: '1.1',
       headers: ['Host', from.host],
     });
     const headers = forwardedHeaders(['Host', from.host], look, { ...from, proto: 'https' });

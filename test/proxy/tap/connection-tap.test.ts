@@ -35,8 +35,12 @@ afterEach(() => {
 /** The recorder's word on a gap that it was told of, and on what was handed over before it. */
 function settleGap(): void {
   tap.settled({
-    ...{ kind: 'lost', because: 'queue_bytes', connection: tap.connection, exchanges: 0 },
-    ...{ clientEndOffset: HANDED.client, serverEndOffset: HANDED.server + SHED_BYTES },
+    kind: 'lost',
+    because: 'queue_bytes',
+    connection: tap.connection,
+    exchanges: 0,
+    clientEndOffset: HANDED.client,
+    serverEndOffset: HANDED.server + SHED_BYTES,
   });
 }
 
@@ -47,8 +51,12 @@ describe('a connection in a gap, of which nothing more is recorded', () => {
       'because it is no HTTP',
       () =>
         tap.settled({
-          ...{ kind: 'opaque', because: null, connection: tap.connection, exchanges: 0 },
-          ...{ clientEndOffset: 0, serverEndOffset: 0 },
+          kind: 'opaque',
+          because: null,
+          connection: tap.connection,
+          exchanges: 0,
+          clientEndOffset: 0,
+          serverEndOffset: 0,
         }),
     ],
   ])('%s, has each byte counted once and is forgotten at its end', (_, turnOpaque) => {
@@ -57,8 +65,12 @@ describe('a connection in a gap, of which nothing more is recorded', () => {
     tap.close('client_end');
     settleGap();
     tap.settled({
-      ...{ kind: 'omitted', because: 'unparsed', connection: tap.connection, exchanges: 0 },
-      ...{ clientEndOffset: HANDED.client, serverEndOffset: HANDED.server + SHED_BYTES + 1_000 },
+      kind: 'omitted',
+      because: 'unparsed',
+      connection: tap.connection,
+      exchanges: 0,
+      clientEndOffset: HANDED.client,
+      serverEndOffset: HANDED.server + SHED_BYTES + 1_000,
     });
     const reading = ledger.read();
     expect(imbalance(reading)).toEqual({ bytes: 0, turns: 0 });

@@ -34,7 +34,11 @@ function checked(recorded: string, answered: string, asked: Asked = {}): string 
   const check = new AnswerComparer(options).check(
     { request: requestMessage({ body: request }), response, requestChunks: [], responseChunks: [] },
     {
-      ...{ index: 0, segment: 's', exchangeId: 1, route, streamed: facts !== undefined },
+      index: 0,
+      segment: 's',
+      exchangeId: 1,
+      route,
+      streamed: facts !== undefined,
       ...(facts === undefined ? { facts: null, kept } : { facts, kept: null }),
     },
   );

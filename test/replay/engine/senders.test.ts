@@ -158,8 +158,11 @@ describe('a limit of time', () => {
     const deaf = await DeafListener.start();
     cleanUps.push(() => deaf.close());
     const { health, results } = await play(`http://127.0.0.1:${deaf.port}`, schedule(60, MS), {
-      ...{ senders: 1, connectTimeoutMs: 1_000, warmConnections: 0 },
-      ...{ firstByteTimeoutMs: 1_000, totalTimeoutMs: 8_000 },
+      senders: 1,
+      connectTimeoutMs: 1_000,
+      warmConnections: 0,
+      firstByteTimeoutMs: 1_000,
+      totalTimeoutMs: 8_000,
     });
     expect(health).toMatchObject({ sent: 60, refused: 0 });
     const errors = Map.groupBy(results, ({ error }) => error);

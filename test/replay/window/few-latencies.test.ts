@@ -14,7 +14,10 @@ function worstOf(
 ) {
   const sums = seconds.map(
     ([exchanges, ms], second): SecondSums => ({
-      ...{ second, exchanges, latencyCount: exchanges, latencySumUs: exchanges * ms * 1e3 },
+      second,
+      exchanges,
+      latencyCount: exchanges,
+      latencySumUs: exchanges * ms * 1e3,
     }),
   );
   const problems = new Problems();
@@ -25,7 +28,12 @@ function worstOf(
   problems.throwIfAny();
   return chooseWindow(
     {
-      ...{ name: 'capture', exchanges: 1, coverage: 1, arrivalsOnly: false, targets: [], sessionKeys: [] },
+      name: 'capture',
+      exchanges: 1,
+      coverage: 1,
+      arrivalsOnly: false,
+      targets: [],
+      sessionKeys: [],
       firstArrivalUs: 0,
       lastArrivalUs: seconds.length * 1e6 - 1,
       seconds: rolledUp(sums),

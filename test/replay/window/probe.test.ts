@@ -8,8 +8,13 @@ import { exchangeRow } from '../../support/exchange-row.ts';
 import { MemoryCapture } from '../../support/memory-capture.ts';
 
 const NO_FILTERS: Filters = {
-  ...{ methods: [], paths: [], statuses: [], models: [], clients: [] },
-  ...{ minRequestBytes: null, maxRequestBytes: null },
+  methods: [],
+  paths: [],
+  statuses: [],
+  models: [],
+  clients: [],
+  minRequestBytes: null,
+  maxRequestBytes: null,
 };
 const RANGE = { fromUs: 0, toUs: Number.MAX_SAFE_INTEGER };
 const WINDOW = { ...RANGE, parts: [RANGE], loops: 1 } as unknown as ReplayWindow;

@@ -64,7 +64,10 @@ describe('an account file that cannot be read', () => {
   ])('makes coverage unknown, and not whole: %s', (_, content) => {
     const document = inspectCapture(scene(content));
     expect(document).toMatchObject({
-      ...{ exchanges: 1, coverage: null, coverageAtLeast: null, unreadableAccounts: ['other'] },
+      exchanges: 1,
+      coverage: null,
+      coverageAtLeast: null,
+      unreadableAccounts: ['other'],
       losses: { exact: false, uncountedAtMost: null },
     });
   });
@@ -87,7 +90,10 @@ describe('the accounts of earlier recordings', () => {
   it('travel with the first segment of the next one, and count once where their files are there too', () => {
     const directory = newCapture();
     const killed = accountOf({
-      ...{ life: 'dead', startedUs: TEST_EPOCH_US, atUs: TEST_EPOCH_US + 1, turnsAhead: 32 },
+      life: 'dead',
+      startedUs: TEST_EPOCH_US,
+      atUs: TEST_EPOCH_US + 1,
+      turnsAhead: 32,
       pending: { bytes: 30, turns: 3 },
       lost: { queue_bytes: { exchanges: 4, bytes: 40 } },
     });
@@ -102,7 +108,10 @@ describe('the accounts of earlier recordings', () => {
       copyFileSync(join(directory, name + suffix), join(elsewhere, name + suffix));
     for (const place of [directory, elsewhere]) {
       expect(inspectCapture(place)).toMatchObject({
-        ...{ exchanges: 1, coverage: 1 / 8, coverageAtLeast: 1 / 40, killed: { length: 1 } },
+        exchanges: 1,
+        coverage: 1 / 8,
+        coverageAtLeast: 1 / 40,
+        killed: { length: 1 },
         losses: { exchanges: 7, exact: false, uncountedAtMost: 32 },
       });
     }
