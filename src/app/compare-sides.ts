@@ -7,6 +7,7 @@ import { isStoppedByFailures, JUDGEMENT_BOUNDS } from '../analysis/verdict/run-c
 import { AppError } from '../core/errors.ts';
 import { byProgram } from '../core/options.ts';
 import type { TimeRange } from '../core/ports.ts';
+import { NS_PER_MS } from '../core/units.ts';
 import type { ProfileDocument } from '../documents/profile.ts';
 import { type ReplayDocument, readReplayDocument } from '../documents/replay.ts';
 import { type CaptureReader, openCapture } from '../storage/capture/reader.ts';
@@ -14,8 +15,6 @@ import { RunReader } from '../storage/runs/reader.ts';
 import { RUN_DATABASE, RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { PROFILE_OPTIONS, profileInThread, readProfile, resolveProfileOptions } from './profile.ts';
 import { assertOwnRows, sendsOf } from './run-files.ts';
-
-const NS_PER_MS = 1e6;
 
 export interface RunSide {
   readonly kind: 'run';

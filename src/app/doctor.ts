@@ -16,7 +16,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
-import { formatBytes, parseCount } from '../core/units.ts';
+import { formatBytes, MIB, parseCount } from '../core/units.ts';
 import { type HostLimits, readHostLimits, shareGroupOf } from '../monitors/host.ts';
 import { serversOf } from '../monitors/process-tree.ts';
 import { type Endpoint, formatEndpoint, isLoopback, parseEndpoint } from '../proxy/net/endpoint.ts';
@@ -86,7 +86,6 @@ export interface Finding {
   readonly advice: string | null;
 }
 
-const MIB = 1024 * 1024;
 const SYNCS = 20;
 const SLOW_SYNC_MS = 50;
 const WAITS = 200;

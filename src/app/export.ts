@@ -67,7 +67,7 @@ import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
 import { StagedDirectory, StagedFile, writingTo } from './staged-output.ts';
 
 /** Sends between two looks at whether somebody wants it to stop. */
-const BREATH = 256;
+const SENDS_PER_PAUSE = 256;
 const TABLES_HOLD_ALL = 'csv and parquet hold what can be said without requests.';
 
 const NAMES = EXPORT_FORMATS.map(({ name }) => name);
@@ -286,7 +286,7 @@ async function fill(
   const sends = format.holds === 'requests' ? planned.requests() : planned.rows();
   for (const send of sends) {
     if (writingTo(out, () => writer.add(send))) exported += 1;
-    if (send.index % BREATH !== BREATH - 1) continue;
+    if (send.index % SENDS_PER_PAUSE !== SENDS_PER_PAUSE - 1) continue;
     await setImmediate();
     signal.throwIfAborted();
     onProgress?.(exported);

@@ -1,11 +1,11 @@
 import type { Histogram } from './histogram.ts';
+import { NS_PER_US } from './units.ts';
 
 /** Values below 512 µs are exact to the microsecond; above, there are 256 steps per doubling. */
 const STEP_BITS = 8;
 const STEPS = 1 << STEP_BITS;
 /** Longer gaps, over half an hour, count as this. */
 const LONGEST_US = 2 ** 31 - 1;
-const NS_PER_US = 1_000;
 
 /**
  * The gaps between the tokens of one stream in a few hundred bytes, whatever its length. They yield

@@ -1,6 +1,6 @@
+import { KIB, MIB } from './units.ts';
+
 /** All limits in one place. A limit that is reached is counted and shown. */
-const KIB = 1024;
-const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
 export const LIMITS = {

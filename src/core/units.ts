@@ -1,5 +1,11 @@
 import { AppError } from './errors.ts';
 
+export const NS_PER_US = 1e3;
+export const NS_PER_MS = 1e6;
+export const NS_PER_S = 1e9;
+export const US_PER_S = 1e6;
+export const KIB = 1_024;
+export const MIB = 1_024 * KIB;
 export const HOUR_US = 3_600_000_000;
 
 const BYTE_UNITS: Readonly<Record<string, number>> = {

@@ -79,7 +79,7 @@ const step = z
     monitors: z
       .array(monitored.extend(seen.shape))
       .optional()
-      .describe('What monitors saw behind the lead-in of the step; of counters the rate a second.'),
+      .describe('What monitors saw behind the settling time of the step; of counters the rate a second.'),
     endedEarly: maybeText.describe(
       'Why the step ended before its plan: `hopeless`, `failed`, `budget`; else null.',
     ),

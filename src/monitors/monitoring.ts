@@ -2,10 +2,9 @@ import { setTimeout } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import { reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
+import { NS_PER_MS } from '../core/units.ts';
 import type { MonitorSample, MonitorSourceDocument, SeriesFacts } from '../documents/monitors.ts';
 import { type Look, type MonitorSource, NoSuchSource, type Scrape } from './source.ts';
-
-const NS_PER_MS = 1e6;
 
 /** A value of one series, as it is kept. */
 export interface KeptSample extends MonitorSample {

@@ -12,6 +12,7 @@ import {
 import { AppError, reasonOf } from '../core/errors.ts';
 import { LIMITS } from '../core/limits.ts';
 import { isOfWrongServer, type Send } from '../core/run.ts';
+import { NS_PER_S } from '../core/units.ts';
 import { hostnameOf, type Target } from './target.ts';
 
 /** All addresses of a name: none where it has none, null where that could not be found out. */
@@ -325,7 +326,6 @@ function certificateRefusal({ authorizationError }: TLSSocket): string | null {
   return `${way}; or accept any certificate: --insecure.`;
 }
 
-const NS_PER_S = 1e9;
 /** Fewer ends than this in the window are no ground for a decision. */
 const MIN_ENDS = 10;
 

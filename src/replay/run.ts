@@ -192,12 +192,12 @@ export class Replay {
   position(): RunPosition {
     const elapsedNs = this.#elapsedNs();
     const isFresh = elapsedNs - this.#reportedAtNs < REPORT_FRESH_NS;
-    const underWay = this.#engine?.underWay ?? { inFlight: 0, waiting: 0 };
+    const inFlightCounts = this.#engine?.inFlightCounts ?? { inFlight: 0, waiting: 0 };
     const isClosed = this.#parts.options.concurrency !== null;
     const due = isClosed
-      ? underWay.inFlight
+      ? inFlightCounts.inFlight
       : this.#outstanding.dueAt(isFresh ? this.#reportedAtNs : elapsedNs);
-    return { elapsedNs, outstanding: due, ...underWay };
+    return { elapsedNs, outstanding: due, ...inFlightCounts };
   }
 
   #beginChecks(listener: ReplayListener): AnswerChecks | null {

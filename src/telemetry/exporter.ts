@@ -3,6 +3,7 @@ import { request } from 'undici';
 import type { Clock } from '../core/clock.ts';
 import { reasonOf } from '../core/errors.ts';
 import type { Send } from '../core/run.ts';
+import { NS_PER_S } from '../core/units.ts';
 import type { TelemetryDocument } from '../documents/parts.ts';
 import { RunInstruments } from './instruments.ts';
 import type { Receiver, TelemetryOptions } from './options.ts';
@@ -18,7 +19,6 @@ const ANSWER_BYTES = 64 * 1024;
 /** The last push is what dashboards keep. */
 const LAST_TRIES = 3;
 const RETRY_MS = 500;
-const NS_PER_S = 1e9;
 
 export interface TelemetryParts {
   readonly options: TelemetryOptions;

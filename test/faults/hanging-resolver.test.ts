@@ -55,7 +55,7 @@ test.runIf(canHide)(
     const times = { life: '01234567', startedUs: nowUs, atUs: nowUs, ended: false };
     const counts = { seen: none, recorded: none, lost: {}, omitted: {}, pending: none, exchanges: 0 };
     const account = { ...times, ...counts, turnsAhead: 0 };
-    child.send({ type: 'start', settings, watchful: false, account, earlier: null });
+    child.send({ type: 'start', settings, keepsWorkMark: false, account, earlier: null });
     await mirrors;
     const last = { ...account, ended: true };
     child.send({ type: 'stop', account: last, because: 'crash_gap', ships: false });

@@ -59,20 +59,20 @@ async function slowServer() {
  * Waits for connections, by the rows: of each connection those in sum that no answer before it explains, and the
  * longest that one explains.
  */
-function waitsOf(runDirectory: string): { beyondMs: readonly number[]; underWayMs: number } {
+function waitsOf(runDirectory: string): { beyondMs: readonly number[]; inFlightMs: number } {
   const reader = new RunReader(runDirectory);
   const sends = [...reader.sends()].sort((one, other) => one.index - other.index);
   reader.close();
-  let underWayMs = 0;
+  let inFlightMs = 0;
   const beyondMs = Array.from({ length: CONNECTIONS }, () => 0);
   for (const [at, { intendedOffsetNs, connectionWaitNs }] of sends.entries()) {
     const freeNs = sends[at - CONNECTIONS]?.lastByteOffsetNs ?? 0;
     const busyMs = Math.max(0, freeNs - intendedOffsetNs) / 1e6;
     const waitMs = (connectionWaitNs ?? 0) / 1e6;
-    underWayMs = Math.max(underWayMs, Math.min(waitMs, busyMs));
+    inFlightMs = Math.max(inFlightMs, Math.min(waitMs, busyMs));
     beyondMs[at % CONNECTIONS] = (beyondMs[at % CONNECTIONS] ?? 0) + Math.max(0, waitMs - busyMs);
   }
-  return { beyondMs, underWayMs };
+  return { beyondMs, inFlightMs };
 }
 
 describe('a replay on recorded connections against a target that is slower than was recorded', () => {
@@ -129,9 +129,9 @@ describe('a replay on recorded connections against a target that is slower than 
     const { connectionWaits, fidelity, lagUs } = documentOf(run);
     expect(fidelity.sent.count).toBe(CONNECTIONS * EACH);
     // On a busy machine answers take longer: a wait for one that is under way is no wait beyond that.
-    const { beyondMs, underWayMs } = waitsOf(run.out);
+    const { beyondMs, inFlightMs } = waitsOf(run.out);
     expect(Math.max(...beyondMs)).toBeLessThan(1_500);
-    const lateS = (lagUs.max ?? 0) / 1e6 + underWayMs / 1e3;
+    const lateS = (lagUs.max ?? 0) / 1e6 + inFlightMs / 1e3;
     expect(Math.abs(fidelity.sent.spanS - fidelity.planned.spanS) - lateS).toBeLessThan(1.5);
     expect(connectionWaits?.waited).toBeLessThan(CONNECTIONS * EACH);
   });

@@ -18,8 +18,8 @@ export async function dryRunPlan(capture: string, flags: RawReplayOptions): Prom
   try {
     const choice = chooseReplay(opened, options);
     const lines: string[] = [];
-    const outcome = await planWindow(planOf(choice), choice.source, opened.source, (leadIn) =>
-      lines.push(...planLines(planOf(choice), leadIn)),
+    const outcome = await planWindow(planOf(choice), choice.source, opened.source, (prelude) =>
+      lines.push(...planLines(planOf(choice), prelude)),
     );
     return {
       text: [...lines, ...dryRunLines(outcome)].join('\n'),

@@ -17,7 +17,7 @@ export class PacedTraffic {
   succeeded = 0;
   readonly #port: number;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #inFlight = new Set<Promise<void>>();
   readonly #filler: string;
   readonly #sending: Promise<void>;
   #latenciesMs: number[] = [];
@@ -40,7 +40,7 @@ export class PacedTraffic {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#sending;
-    await Promise.all(this.#underWay);
+    await Promise.all(this.#inFlight);
     this.#agent.destroy();
   }
 
@@ -51,9 +51,9 @@ export class PacedTraffic {
       const aheadMs = dueMs - performance.now();
       if (aheadMs > 0) await sleep(aheadMs);
       const one = this.#account(id, dueMs).then(() => {
-        this.#underWay.delete(one);
+        this.#inFlight.delete(one);
       });
-      this.#underWay.add(one);
+      this.#inFlight.add(one);
     }
   }
 

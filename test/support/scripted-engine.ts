@@ -15,7 +15,7 @@ const NO_DURATIONS = { count: 0, p50Ns: 0, p90Ns: 0, p99Ns: 0, maxNs: 0 };
  */
 export class ScriptedEngine implements Engine {
   readonly startNs = 0;
-  readonly underWay = { inFlight: 0, waiting: 0 };
+  readonly inFlightCounts = { inFlight: 0, waiting: 0 };
   /** A test may set it, as if an answer had begun. */
   hasServed = false;
   readonly options: EngineOptions;

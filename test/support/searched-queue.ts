@@ -13,7 +13,7 @@ import {
   type SearchOptions,
 } from '../../src/analysis/capacity/search.ts';
 import { parseSlo } from '../../src/analysis/verdict/slo.ts';
-import { leadInOf } from '../../src/app/capacity/plan.ts';
+import { settlingOf } from '../../src/app/capacity/plan.ts';
 import { STEADY_RESIDUAL } from '../../src/app/capacity/step-document.ts';
 import { azureArrivalsUs } from './azure-trace.ts';
 import { SERVICE_TIMES, type ServiceName, uniform } from './queue-simulator.ts';
@@ -45,8 +45,8 @@ const NS_PER_S = 1e9;
 const MEAN_S = 0.04;
 export const WINDOW_S = 20;
 const COOL_DOWN_S = 2;
-/** The longest lead-in of these queues. */
-const MOST_LEAD_IN_S = 4;
+/** The longest settling time of these queues. */
+const MOST_SETTLING_S = 4;
 /**
  * After so long at a load the queue is that of the load. A recording swings for longer than that: what went before a
  * step is no part of it. With two minutes of the trace in front of each step its boundary lies 2 % lower.
@@ -64,7 +64,7 @@ export const SEARCH: SearchOptions = {
   noise: 0,
   windowS: WINDOW_S,
   windowsToDecide: 3,
-  overheadS: MOST_LEAD_IN_S + COOL_DOWN_S,
+  overheadS: MOST_SETTLING_S + COOL_DOWN_S,
   budgetS: 1_800,
 };
 
@@ -121,33 +121,33 @@ function dispersionOf(schedule: readonly DueRequest[]): number {
 }
 
 /** As of a search of such a server. */
-function leadInSOf({ percent, limit }: QueueCase): number {
-  return leadInOf({ thresholds: parseSlo([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) }, WINDOW_S);
+function settlingSOf({ percent, limit }: QueueCase): number {
+  return settlingOf({ thresholds: parseSlo([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) }, WINDOW_S);
 }
 
 export interface PlayedQueue {
   /** Whether each window kept the objective; null where it did, but only because the queue was still filling. */
   readonly kept: readonly (boolean | null)[];
   readonly hopelessAtS: number | null;
-  readonly leadInS: number;
+  readonly settlingS: number;
   readonly longS: number;
 }
 
-/** Plays a step, each window judged by the requests that were due in it, behind a lead-in. */
+/** Plays a step, each window judged by the requests that were due in it, behind a settling time. */
 export function playedQueue(
   queue: QueueCase,
   multiplier: number,
   windows: number,
   position: number,
   random: () => number,
-  leadInS = leadInSOf(queue),
+  settlingS = settlingSOf(queue),
 ): PlayedQueue {
-  const longS = leadInS + windows * WINDOW_S;
+  const longS = settlingS + windows * WINDOW_S;
   const schedule = scheduleOf(queue, multiplier, longS, position, random);
   const latencies = playQueue(modelOf(queue), schedule, random);
   const counts = Array.from({ length: windows }, () => ({ all: 0, over: 0 }));
   for (const [at, { offsetS }] of schedule.entries()) {
-    const count = counts[Math.floor((offsetS - leadInS) / WINDOW_S)];
+    const count = counts[Math.floor((offsetS - settlingS) / WINDOW_S)];
     if (count === undefined) continue;
     count.all += 1;
     if (latencies[at]! >= queue.limit * MEAN_S) count.over += 1;
@@ -170,7 +170,7 @@ export function playedQueue(
       over <= all * (1 - queue.percent / 100) ? (isSteady ? true : null) : false,
     ),
     hopelessAtS: hopelessAtS(schedule, latencies, healthy),
-    leadInS,
+    settlingS,
     longS,
   };
 }
@@ -197,7 +197,7 @@ export function searchedQueue(
     if (next.kind === 'done') return { search, reason: next.reason };
     const { multiplier, windows, position } = next;
     const played = playedQueue(queue, multiplier, windows, (position + start) % 1, random);
-    const whole = played.hopelessAtS === null ? windows : wholeWindows(played.hopelessAtS - played.leadInS);
+    const whole = played.hopelessAtS === null ? windows : wholeWindows(played.hopelessAtS - played.settlingS);
     const shown = played.kept.slice(0, whole).map((kept) => shownOf(kept, false));
     if (played.hopelessAtS !== null && whole < windows) shown.push(shownOf(false, true));
     search.add({

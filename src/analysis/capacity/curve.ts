@@ -3,12 +3,12 @@ import type { CapacityDocument } from '../../documents/capacity.ts';
 
 /** Answers in a second of a step, by when their last bytes came, whenever their requests were due. */
 export class AnsweredRate {
-  readonly #leadInNs: number;
-  #inLeadIn = 0;
+  readonly #settlingNs: number;
+  #whileSettling = 0;
   #behindIt = 0;
 
-  constructor(leadInNs: number) {
-    this.#leadInNs = leadInNs;
+  constructor(settlingNs: number) {
+    this.#settlingNs = settlingNs;
   }
 
   /** Takes finished sends, in any order, each once. @param untilNs where the step ends: what is answered later is left out */
@@ -17,16 +17,16 @@ export class AnsweredRate {
       const { lastByteOffsetNs } = send;
       if (lastByteOffsetNs === null || lastByteOffsetNs > untilNs) continue;
       if (send.actualOffsetNs === null || send.cancelled || hasFailed(send)) continue;
-      if (lastByteOffsetNs < this.#leadInNs) this.#inLeadIn += 1;
+      if (lastByteOffsetNs < this.#settlingNs) this.#whileSettling += 1;
       else this.#behindIt += 1;
     }
   }
 
-  /** Behind the lead-in; of a step that did not come that far, in it. */
+  /** Behind the settling time; of a step that did not come that far, in it. */
   perSecond(untilNs: number): number {
-    const spanNs = untilNs - this.#leadInNs;
+    const spanNs = untilNs - this.#settlingNs;
     if (spanNs > 0) return this.#behindIt / (spanNs / 1e9);
-    return untilNs > 0 ? this.#inLeadIn / (untilNs / 1e9) : 0;
+    return untilNs > 0 ? this.#whileSettling / (untilNs / 1e9) : 0;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Send } from '../../core/run.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
 import { NO_CAPS } from '../../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, WaitsFor } from '../../documents/replay.ts';
@@ -12,8 +13,6 @@ import { type Threshold, withRejected } from '../verdict/slo.ts';
 import { judge } from '../verdict/verdict.ts';
 import { type GoodLimits, GoodRequests, goodLimitsOf } from './good-requests.ts';
 import type { Tier } from './tiers.ts';
-
-const NS_PER_MS = 1e6;
 
 /** What says that we did not send, or read, the load that was planned. Such a window says nothing of the target. */
 const GENERATOR: ReadonlySet<string> = new Set<ReasonCode | 'starved'>([
@@ -58,7 +57,7 @@ export const HEALTH_UNKNOWN: HealthDocument = {
 
 interface StepWindowsParts {
   /** Played before the first window, so that it meets a target at work; not judged. */
-  readonly leadInNs: number;
+  readonly settlingNs: number;
   readonly windowNs: number;
   readonly multiplier: number;
   readonly thresholds: readonly Threshold[];
@@ -81,8 +80,8 @@ interface OpenWindow {
 /** Objectives on the times of requests. */
 const TIMED = /^(latency|service|ttft|itl|tpot|goodput)\b/;
 
-/** Where the lead-in is kept among the windows. */
-const LEAD_IN = -1;
+/** Where the settling time is kept among the windows. */
+const SETTLING = -1;
 
 /**
  * Cuts one step of a search into windows of equal length and judges each by all objectives from the same rows.
@@ -166,23 +165,23 @@ export class StepWindows {
     if (how === 'complete') this.#close();
     else if (how === 'hopeless') {
       const open = [...this.#open].sort(([a], [b]) => a - b);
-      // One that drowned in its lead-in came to no window.
-      const first = open.find(([at]) => at !== LEAD_IN || (open.length === 1 && this.#over.length === 0));
+      // One that drowned in its settling time came to no window.
+      const first = open.find(([at]) => at !== SETTLING || (open.length === 1 && this.#over.length === 0));
       if (first !== undefined) this.#over.push(this.#beyondHope(...first, endedNs));
     }
     this.#open.clear();
   }
 
   #indexOf(offsetNs: number): number {
-    const { leadInNs, windowNs } = this.#parts;
-    return Math.max(LEAD_IN, Math.floor((offsetNs - leadInNs) / windowNs));
+    const { settlingNs, windowNs } = this.#parts;
+    return Math.max(SETTLING, Math.floor((offsetNs - settlingNs) / windowNs));
   }
 
   #windowAt(at: number): OpenWindow {
     const known = this.#open.get(at);
     if (known !== undefined) return known;
-    const { leadInNs, windowNs, thresholds, waitsFor } = this.#parts;
-    const beginNs = at === LEAD_IN ? 0 : leadInNs + at * windowNs;
+    const { settlingNs, windowNs, thresholds, waitsFor } = this.#parts;
+    const beginNs = at === SETTLING ? 0 : settlingNs + at * windowNs;
     const statistics = new RunStatistics(beginNs, waitsFor, { thresholds, stageEndsNs: [] });
     const good = new GoodRequests(this.#goodLimits);
     const window = { statistics, good, planned: 0, ended: 0, unreachedNs: [] };
@@ -192,7 +191,7 @@ export class StepWindows {
 
   #close(): void {
     for (const [at, window] of [...this.#open].sort(([a], [b]) => a - b)) {
-      if (at === LEAD_IN || at >= this.#drawing) continue;
+      if (at === SETTLING || at >= this.#drawing) continue;
       if (window.ended < window.planned || window.unreachedNs.length > 0) continue;
       this.#open.delete(at);
       this.#over.push(this.#judged(at, window));

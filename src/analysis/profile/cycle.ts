@@ -1,5 +1,6 @@
 import { ZoneDays } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
+import { US_PER_S } from '../../core/units.ts';
 import type {
   DailyHour,
   ProfileDocument,
@@ -85,7 +86,6 @@ const HOURS_OF_WEEK = 168;
 /** Offsets of all zones since 1972 are whole quarters of an hour. */
 const SLOT_US = 900_000_000;
 const SLOT_S = 900;
-const US_PER_S = 1e6;
 /** Three years of days; what spans more has no cycle to tell of. */
 const MAX_DAYS = 1_100;
 

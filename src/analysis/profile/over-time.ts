@@ -1,5 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { TimeRange } from '../../core/ports.ts';
+import { US_PER_S } from '../../core/units.ts';
 import type { ConcurrencyFigures, SeriesColumns } from '../../documents/profile.ts';
 
 /** One request as the series takes it. */
@@ -24,7 +25,6 @@ interface Bin {
 const LADDER_S = [
   1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 14_400, 43_200, 86_400, 604_800, 31_449_600,
 ] as const;
-const US_PER_S = 1e6;
 /** More steps than a screen has points. */
 const MAX_STEPS = 4_096;
 

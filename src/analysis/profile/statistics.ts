@@ -7,6 +7,7 @@ import {
 } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { TimeRange } from '../../core/ports.ts';
+import { US_PER_S } from '../../core/units.ts';
 import type { GroupFigures, InputSizeGroup, PartyFigures, RetryFigures } from '../../documents/profile.ts';
 import { ArrivalStatistics, WindowCounts } from '../stats/arrivals.ts';
 import { sizeClassOf } from '../stats/distance.ts';
@@ -16,7 +17,6 @@ import { LocalHours } from './cycle.ts';
 import { distributionOf } from './distribution.ts';
 import { Concurrency, RateSeries } from './over-time.ts';
 
-const US_PER_S = 1e6;
 const TOO_MANY_REQUESTS = 429;
 const PEAK_WINDOWS_S = [1, 60, 600, 3_600] as const;
 

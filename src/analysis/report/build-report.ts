@@ -1,5 +1,5 @@
 import type { Run } from '../../core/run.ts';
-import { countOf, formatInstantUs, formatMultiplier } from '../../core/units.ts';
+import { countOf, formatInstantUs, formatMultiplier, NS_PER_S } from '../../core/units.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
 import {
   type MonitoredLine,
@@ -15,8 +15,6 @@ import { ladderOf, ladderOrNull, streamsOf } from './latency.ts';
 import { nistEvidenceOf } from './nist.ts';
 import { countsOf, errorLines, skippedLines, valueText } from './requests.ts';
 import type { RecordedFigures, ReportStatistics, RowFigures } from './statistics.ts';
-
-const NS_PER_S = 1e9;
 
 interface ReportInput {
   readonly directory: string;

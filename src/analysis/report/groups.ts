@@ -1,4 +1,5 @@
 import { Histogram } from '../../core/histogram.ts';
+import { NS_PER_US } from '../../core/units.ts';
 import type { Distribution } from '../../documents/parts.ts';
 import type { ReportDocument, ReportGroup, ReportGroups } from '../../documents/report.ts';
 import { distributionOf } from '../profile/distribution.ts';
@@ -86,7 +87,6 @@ function sizeText(name: string | null): string {
   return from === to ? bytesText(from) : `${bytesText(from)} to under ${bytesText(to + 1)}`;
 }
 
-const NS_PER_US = 1e3;
 const MS_PER_NS = 1e-6;
 const MS_PER_US = 1e-3;
 /** The name of a class of request bodies, each twice as large as the one before. */

@@ -1,4 +1,5 @@
 import type { Histogram } from '../../core/histogram.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import type { LatencyMs, ReplayDocument, TrustedLatencyMs } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument, ReportedStreams } from '../../documents/report.ts';
 import { columnsOf, msText, NONE, numberText, type Table } from '../render/table.ts';
@@ -130,8 +131,6 @@ export function stepText({ steps }: PercentileLadder, percent: number): string {
 
 /** What a launch review reads, from the middle to the far tail. */
 const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
-
-const NS_PER_MS = 1e6;
 
 const FLOORS: ReadonlyMap<number, number> = new Map(
   LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),

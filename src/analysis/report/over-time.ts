@@ -1,10 +1,9 @@
 import type { RunSecond } from '../../core/run.ts';
+import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
 import type { LatencyMap, LatencySteps, TimeColumns } from '../../documents/report.ts';
 import type { MonitorPoint } from '../run/monitored.ts';
 import { SteppedTimes } from './stepped.ts';
 
-const NS_PER_S = 1e9;
-const NS_PER_MS = 1e6;
 /** More steps than a page is wide. */
 export const MAX_STEPS = 720;
 /** Widths of a step, seconds. */

@@ -1,6 +1,7 @@
 import { type ExchangeRow, hasExchangeFailed } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
+import { NS_PER_US } from '../../core/units.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { LatencySteps, ObjectiveSteps } from '../../documents/report.ts';
 import { latencyOf, type SentSend } from '../run/latency.ts';
@@ -20,8 +21,6 @@ import {
   USUAL_PERCENT,
 } from './objective-steps.ts';
 import { LatencyMapCounts, TimeSteps } from './over-time.ts';
-
-const NS_PER_US = 1e3;
 
 /** What a report needs of a recorded exchange. */
 export type RecordedAnswer = Pick<

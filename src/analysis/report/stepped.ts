@@ -1,9 +1,8 @@
 import { Histogram } from '../../core/histogram.ts';
+import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
 import type { LatencySteps } from '../../documents/report.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 
-const NS_PER_S = 1e9;
-const NS_PER_MS = 1e6;
 /** How many steps are taken together, until they have the samples that they need. */
 const WIDTHS = [1, 2, 3, 5, 10, 15, 30, 60, 120] as const;
 /** Fewer points than this are no course over time. */

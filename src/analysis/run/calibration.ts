@@ -1,12 +1,11 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
-import { formatBytes, formatMs } from '../../core/units.ts';
+import { formatBytes, formatMs, NS_PER_MS } from '../../core/units.ts';
 import type { Calibration, CalibrationLimits } from '../../documents/replay.ts';
 import { shareDistance, Tally } from '../stats/tally.ts';
 import type { SentSend } from './latency.ts';
 
-const NS_PER_MS = 1e6;
 /** A median of fewer answers says nothing of a server. */
 const MIN_PAIRS = 20;
 /** The status of a request without an answer. */

@@ -1,11 +1,11 @@
 import { type FaultWindow, isDuring } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
 import type { Threshold } from '../verdict/slo.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
-const NS_PER_MS = 1e6;
 /** Objectives hold again where they hold for this long, over at least so many requests. */
 const HOLD_NS = 5e9;
 const HOLD_REQUESTS = 20;

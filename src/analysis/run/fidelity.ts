@@ -1,5 +1,6 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { Send } from '../../core/run.ts';
+import { NS_PER_S, US_PER_S } from '../../core/units.ts';
 import type { DuplicateFigures, FidelityDocument, WaitsFor, WholePlan } from '../../documents/replay.ts';
 import { ArrivalStatistics } from '../stats/arrivals.ts';
 import { gapDistance, MixDistance, type MixEntry, TIMER_ERROR_NS } from '../stats/distance.ts';
@@ -52,8 +53,6 @@ export class InstantOrder {
   }
 }
 
-const US_PER_S = 1e6;
-const NS_PER_S = 1e9;
 /** A shorter wait does not count as a delay. */
 const UNNOTICED_NS = 2e6;
 const RECORDED = 0;

@@ -1,5 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
 import { readyOffsetNs, type Send } from '../../core/run.ts';
+import { NS_PER_MS, NS_PER_US } from '../../core/units.ts';
 import type { LagUs, LatencyMs, TrustedLatencyMs } from '../../documents/replay.ts';
 import { type Interval, WindowPercentiles } from '../stats/percentiles.ts';
 
@@ -92,9 +93,6 @@ export function latencyOf(
     serviceNs: Math.max(0, lastByteOffsetNs - actualOffsetNs),
   };
 }
-
-const NS_PER_US = 1e3;
-const NS_PER_MS = 1e6;
 
 /** Percentiles of what was recorded in nanoseconds: requests that completed, and no others. */
 export function latencyMs(histogram: Histogram): LatencyMs {

@@ -1,6 +1,5 @@
+import { NS_PER_S } from '../../core/units.ts';
 import type { MonitorSample, SeriesFacts } from '../../documents/monitors.ts';
-
-const NS_PER_S = 1e9;
 
 /** What is known of a series between two of its looks, or at one. Offsets from the start of the run, nanoseconds. */
 export interface MonitorPoint {
@@ -75,16 +74,16 @@ export interface MonitoredPart {
 /**
  * The load of a run ends as planned, or later where requests waited; that of a run that was stopped ends before.
  * @param fromNs where the judged part begins; all spans count from there
- * @param leadInNs how long its beginning is that is left out, if it lasts longer than that
+ * @param settlingNs how long its beginning is that is left out, if it lasts longer than that
  */
 export function monitoredPartOf(
   fromNs: number,
   plannedSpanNs: number,
   { sentSpanNs, endOffsetNs }: { readonly sentSpanNs: number; readonly endOffsetNs: number },
-  leadInNs = 0,
+  settlingNs = 0,
 ): MonitoredPart {
   const spanNs = Math.min(Math.max(plannedSpanNs, sentSpanNs), endOffsetNs);
-  const skippedNs = leadInNs < spanNs ? leadInNs : 0;
+  const skippedNs = settlingNs < spanNs ? settlingNs : 0;
   return { fromNs: fromNs + skippedNs, toNs: fromNs + spanNs, answeredNs: fromNs + endOffsetNs };
 }
 

@@ -1,5 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
 import { hasFailed, isTurnedAway, type RunPosition, type Send } from '../../core/run.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import type { RecentMs, SecondEvent } from '../../documents/events.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import { lagNsOf, latencyMs, latencyOf } from './latency.ts';
@@ -13,7 +14,6 @@ export interface Pulse
 
 /** Spans that are looked back on for a percentile. */
 const MOST_SPANS = 30;
-const NS_PER_MS = 1e6;
 const FLOORS = ([50, 95, 99] as const).map((percent) => ({ percent, samples: sampleFloor(percent) }));
 
 /** Follows a run for somebody who looks at it now and then. */

@@ -1,6 +1,7 @@
 import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import { NamedGroups } from '../stats/tally.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../verdict/slices.ts';
 import { limitsText, type RequestLimit, STREAM_METRICS, type Threshold } from '../verdict/slo.ts';
@@ -8,7 +9,6 @@ import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency
 import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';
 import { type StreamFigures, StreamStatistics } from './streams.ts';
 
-const NS_PER_MS = 1e6;
 /** What is known of requests of a run, all of them or a part, that are over. */
 export interface PartFigures {
   readonly outcomes: OutcomeFigures;

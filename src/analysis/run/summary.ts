@@ -1,6 +1,6 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { Run } from '../../core/run.ts';
-import { formatInstantUs } from '../../core/units.ts';
+import { formatInstantUs, NS_PER_S } from '../../core/units.ts';
 import type { AsRecordedDocument, ThroughputDocument } from '../../documents/parts.ts';
 import {
   type CheckDocument,
@@ -25,8 +25,6 @@ import { type Threshold, unitOf } from '../verdict/slo.ts';
 import { judge } from '../verdict/verdict.ts';
 import { lagUs, latencyMs, trustedLatencyMs } from './latency.ts';
 import type { StreamFigures } from './streams.ts';
-
-const NS_PER_S = 1e9;
 
 export interface ReplaySummaryInput
   extends Pick<

@@ -1,9 +1,9 @@
 import { Histogram } from '../../core/histogram.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import { monitoredValue } from '../run/monitored.ts';
 import { type OutcomeFigures, refusalsIn } from '../run/outcomes.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import { emptyPart, type GoodputFigures, type PartFigures } from '../run/slice-statistics.ts';
-
 import {
   fewest,
   type IndependentSamples,
@@ -25,8 +25,6 @@ import {
   type Threshold,
   type TimedMetric,
 } from './slo.ts';
-
-const NS_PER_MS = 1e6;
 
 /**
  * What breaks a violated objective. `target`: what was sent breaks it, counted from the actual sends. `streams`: only

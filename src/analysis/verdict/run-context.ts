@@ -1,5 +1,5 @@
 import type { Stretch } from '../../core/run.ts';
-import { formatMultiplier } from '../../core/units.ts';
+import { formatMultiplier, NS_PER_MS } from '../../core/units.ts';
 import type { FaultDocument } from '../../documents/faults.ts';
 import type {
   Calibration,
@@ -10,8 +10,6 @@ import type {
 import type { RunFigures } from '../run/run-statistics.ts';
 import type { ShardSet } from '../run/shards.ts';
 import type { Threshold } from './slo.ts';
-
-const NS_PER_MS = 1e6;
 
 /** In `interrupted`: what ended a run whose target failed so much that the guard stopped it. */
 const STOPPED_BY_FAILURES = 'RUN_ABORTED';

@@ -1,10 +1,9 @@
 import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
-import { formatBytes } from '../../core/units.ts';
+import { formatBytes, NS_PER_MS } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
-
 import { lessLoad, type SendingSide } from './advice.ts';
 import {
   floorOf,
@@ -16,7 +15,6 @@ import {
   type SloResult,
   sampleCount,
 } from './evaluate.ts';
-
 import { type FactsOf, type Reason, reason } from './reasons.ts';
 import {
   beyondMultiplier,
@@ -29,8 +27,6 @@ import {
 } from './run-context.ts';
 import { sliceText } from './slices.ts';
 import { STREAM_METRICS, type Threshold } from './slo.ts';
-
-const NS_PER_MS = 1e6;
 
 /** A run with its objectives and what they came to. */
 interface EvaluatedRun {

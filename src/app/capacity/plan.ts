@@ -24,7 +24,7 @@ const WINDOWS_IN_BUDGET = 40;
 const SHORTEST_WINDOW_S = 2;
 /**
  * At a share over its capacity a target makes requests wait longer by that share of a second each second. So that the
- * waits come to a limit within a step, window and lead-in last so many times the largest limit; windows longer, where
+ * waits come to a limit within a step, window and settling time last so many times the largest limit; windows longer, where
  * the budget has room.
  */
 const LEAST_LIMITS = 4;
@@ -48,7 +48,7 @@ export interface CapacityPlan {
   readonly ceilingBy: 'max_multiplier' | 'max_rate';
   readonly drainMs: number;
   /** Each step is played so long before its first window. */
-  readonly leadInS: number;
+  readonly settlingS: number;
   readonly ratePerSecond: number;
   /** Of the recording, by filters; roll-ups know nothing of them. */
   readonly selectedShare: number;
@@ -74,8 +74,8 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
   const samples = Math.max(...options.thresholds.map(samplesOf));
   const windowS = options.windowS ?? windowOf(options, samples / ratePerSecond, looksS(options));
   const drainMs = drainOf(options);
-  const leadInS = leadInOf(options, windowS);
-  const overheadS = options.coolDownMs / 1e3 + leadInS + drainMs / 1e3 + STARTING_S;
+  const settlingS = settlingOf(options, windowS);
+  const overheadS = options.coolDownMs / 1e3 + settlingS + drainMs / 1e3 + STARTING_S;
   assertWorth(options, windowS, overheadS);
   const { ceiling, ceilingBy } = ceilingOf(options, selected.peakShare * base.forecast.plannedPeakPerSecond);
   return {
@@ -84,7 +84,7 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
     base,
     ceilingBy,
     drainMs,
-    leadInS,
+    settlingS,
     ratePerSecond,
     samples,
     selectedShare: selected.share,
@@ -127,7 +127,7 @@ export function capacityPlanLines({
   search,
   ceilingBy,
   ratePerSecond,
-  leadInS,
+  settlingS,
   samples,
 }: CapacityPlan): string[] {
   const { overview, window } = base;
@@ -139,7 +139,7 @@ export function capacityPlanLines({
   const longest = formatMs((search.budgetS + search.overheadS) * 1e3);
   return linesOf(
     `Search: ${overview.name}${target === null ? '' : ` against ${target.url}`}, ${formatInstantUs(window.fromUs)} to ${formatInstantUs(window.toUs - 1)}`,
-    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${formatMs(search.windowS * 1e3)}, some ${countOf(perWindow, 'request')} each at 1x, after ${formatMs(leadInS * 1e3)} that are not judged`,
+    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${formatMs(search.windowS * 1e3)}, some ${countOf(perWindow, 'request')} each at 1x, after ${formatMs(settlingS * 1e3)} that are not judged`,
     search.windowS < limitS * LEAST_LIMITS &&
       `  windows are shorter than ${LEAST_LIMITS} times the limit of ${formatMs(limitS * 1e3)}: loads just above the capacity may pass`,
     perWindow < samples &&
@@ -154,7 +154,7 @@ export function capacityPlanLines({
 
 /** What every step shares. */
 export function sceneOf(
-  { opened, options, base, search, drainMs, leadInS, selectedShare }: CapacityPlan,
+  { opened, options, base, search, drainMs, settlingS, selectedShare }: CapacityPlan,
   target: Target,
   logger: Logger,
 ): StepScene {
@@ -163,7 +163,7 @@ export function sceneOf(
     opened,
     target,
     drainMs,
-    leadInS,
+    settlingS,
     selectedShare,
     logger,
     run: options.run,
@@ -241,7 +241,7 @@ export function windowOf(
 }
 
 /** Until the queue is that of the load. Where no limit says how long answers take, it is as long as a window. */
-export function leadInOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, windowS: number): number {
+export function settlingOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, windowS: number): number {
   const largest = largestLimitMs(thresholds);
   return largest === null ? windowS : Math.max(SHORTEST_WINDOW_S, (LEAST_LIMITS * largest) / 1e3);
 }

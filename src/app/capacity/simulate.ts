@@ -16,7 +16,7 @@ import { AppError } from '../../core/errors.ts';
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { Histogram } from '../../core/histogram.ts';
 import type { Send } from '../../core/run.ts';
-import { formatInstantUs } from '../../core/units.ts';
+import { formatInstantUs, NS_PER_S, US_PER_S } from '../../core/units.ts';
 import {
   CAPACITY_SCHEMA_VERSION,
   type CapacityDocument,
@@ -34,8 +34,6 @@ import { type CapacityPlan, factsOf, largestLimitMs } from './plan.ts';
 import { dispersionOf, type StepScene, stepOptions } from './step.ts';
 import { stepOf } from './step-document.ts';
 
-const NS_PER_S = 1e9;
-const US_PER_S = 1e6;
 /** More are neither fitted nor checked. */
 const MOST_REQUESTS = 200_000;
 /** Draws of services are the same each time: a forecast can be repeated. */
@@ -50,7 +48,7 @@ const ASSUMPTIONS = [
 
 type SimulationScene = Pick<
   StepScene,
-  'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'leadInS' | 'opened'
+  'run' | 'isScalingStated' | 'parts' | 'drainMs' | 'settlingS' | 'opened'
 >;
 
 /**
@@ -68,7 +66,7 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
     opened: plan.opened,
     parts: plan.base.window.parts,
     drainMs: plan.drainMs,
-    leadInS: plan.leadInS,
+    settlingS: plan.settlingS,
   };
   const steps: CapacityStep[] = [];
   for (;;) {
@@ -177,10 +175,10 @@ function simulatedStep(
   index: number,
 ): CapacityStep {
   const { multiplier, position, purpose } = next;
-  const stepS = scene.leadInS + next.windows * windowS;
+  const stepS = scene.settlingS + next.windows * windowS;
   const replayOptions = stepOptions(scene, next, stepS * 1e3);
   const windows = new StepWindows({
-    leadInNs: scene.leadInS * NS_PER_S,
+    settlingNs: scene.settlingS * NS_PER_S,
     windowNs: windowS * NS_PER_S,
     multiplier,
     ...{
@@ -213,7 +211,7 @@ function simulatedStep(
   windows.finish(endS === null ? 'complete' : 'hopeless', (endS ?? stepS) * NS_PER_S);
   const law = largestMs === null ? null : new LittlesLaw(stepS * NS_PER_S, longestAnswerS * NS_PER_S);
   law?.add(sends);
-  const rate = new AnsweredRate(scene.leadInS * NS_PER_S);
+  const rate = new AnsweredRate(scene.settlingS * NS_PER_S);
   rate.add(sends, (endS ?? stepS) * NS_PER_S);
   const answered = sends.filter(({ error }) => error === null);
   const spentS = (endS ?? stepS) + scene.drainMs / 1e3;

@@ -41,7 +41,7 @@ export interface StepScene {
   /** What is played of the capture at 1x, in order. */
   readonly parts: readonly TimeRange[];
   /** Each step is played so long before its first window. */
-  readonly leadInS: number;
+  readonly settlingS: number;
   readonly windowS: number;
   /** The largest limit on the time of an answer; null where no objective has one. */
   readonly limitS: number | null;
@@ -96,8 +96,8 @@ export async function playStep(
   reporter: ReplayReporter,
   also?: Partial<RunRows>,
 ): Promise<StepPlayed> {
-  const { opened, run, target, logger, thresholds, leadInS, windowS } = scene;
-  const stepS = leadInS + order.windows * windowS;
+  const { opened, run, target, logger, thresholds, settlingS, windowS } = scene;
+  const stepS = settlingS + order.windows * windowS;
   const options = stepOptions(scene, order, stepS * 1e3);
   const choice = chooseReplay(opened, options);
   const plan = planOf(choice);
@@ -115,7 +115,7 @@ export async function playStep(
   let seenNs = 0;
   const result = await runReplay({
     ...parts,
-    leadInNs: leadInS * 1e9,
+    settlingNs: settlingS * 1e9,
     listen: () => stopSourceOf(stop, hopeless.signal),
     reporter: {
       ...reporter,
@@ -166,10 +166,10 @@ function measuresOf(
   options: ReplayOptions,
   offeredPerS: number,
 ) {
-  const { thresholds, tiers, leadInS, windowS } = scene;
+  const { thresholds, tiers, settlingS, windowS } = scene;
   const dispersion = dispersionOf(scene, multiplier, options.scaling);
   const knownS = longestAnswerS || scene.limitS;
-  const lengths = { leadInNs: leadInS * 1e9, windowNs: windowS * 1e9 };
+  const lengths = { settlingNs: settlingS * 1e9, windowNs: windowS * 1e9 };
   return {
     windows: new StepWindows({
       ...lengths,
@@ -181,8 +181,8 @@ function measuresOf(
       thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
     }),
     backlog: longestAnswerS ? new BacklogWatch({ offeredPerS, dispersion, longestAnswerS }) : null,
-    answered: new AnsweredRate(lengths.leadInNs),
-    law: knownS === null ? null : new LittlesLaw((leadInS + count * windowS) * 1e9, knownS * 1e9),
+    answered: new AnsweredRate(lengths.settlingNs),
+    law: knownS === null ? null : new LittlesLaw((settlingS + count * windowS) * 1e9, knownS * 1e9),
   };
 }
 

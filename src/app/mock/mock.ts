@@ -8,7 +8,7 @@ import {
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
-import { setImmediate as breathe } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError, Problems, reasonOf } from '../../core/errors.ts';
@@ -364,7 +364,7 @@ export async function startMock(
     const range = { fromUs: from ?? 0, toUs: to ?? Number.MAX_SAFE_INTEGER };
     await index.read(source, range, async (exchanges) => {
       onRead(exchanges);
-      await breathe();
+      await nextTurn();
     });
     if (index.answers === 0) throw nothingToAnswer(directory, index.leftOut);
     const clock = systemClock;

@@ -66,7 +66,7 @@ interface CaptureDeps {
  * @throws AppError when the directory, the key or the lock cannot be had; nothing is held then.
  */
 export function openCapture(
-  { settings, account, watchful, earlier }: RecorderOrder<RecorderSettings, 'start'>,
+  { settings, account, keepsWorkMark, earlier }: RecorderOrder<RecorderSettings, 'start'>,
   { clock, onFinished, onFirstCommit, onTaken }: CaptureDeps,
 ) {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
@@ -108,7 +108,7 @@ export function openCapture(
     );
     const monitor = new ExchangeMonitor(writer, clock, earlier?.traffic, onFirstCommit, onTaken);
     const budget = new AssemblyBudget(memoryBudget().assemblyBytes);
-    const mark = watchful ? WorkMark.open(directory) : null;
+    const mark = keepsWorkMark ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
     const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
     const context = { ...parts, epochUsOf, budget, hash, heads };

@@ -1,8 +1,6 @@
 import { LIMITS } from '../../core/limits.ts';
+import { KIB, MIB } from '../../core/units.ts';
 import { type HostLimits, readHostLimits } from '../../monitors/host.ts';
-
-const KIB = 1_024;
-const MIB = 1_024 * KIB;
 
 /** Memory of a connection whose reader has stopped. */
 const CONNECTION_BYTES = 64 * KIB;

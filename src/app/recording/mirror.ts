@@ -71,7 +71,7 @@ export class Mirror {
   readonly #dropped: Record<MirrorDrop, number>;
   readonly #failed: Record<MirrorFailure, number>;
   readonly #delay = monitorEventLoopDelay({ resolution: DELAY_MS });
-  readonly #underWay = new Set<MirroredRequest>();
+  readonly #inFlight = new Set<MirroredRequest>();
   #chosen: number;
   #bytes = 0;
 
@@ -124,7 +124,7 @@ export class Mirror {
       url: formatEndpoint(endpoint),
       share,
       chosen: this.#chosen,
-      inFlight: this.#underWay.size,
+      inFlight: this.#inFlight.size,
       dropped: { ...this.#dropped },
       failed: { ...this.#failed },
       ...this.#differences.reading(),
@@ -134,7 +134,7 @@ export class Mirror {
 
   /** Gives up what is under way. */
   close(): void {
-    for (const each of this.#underWay) each.giveUp('stopped');
+    for (const each of this.#inFlight) each.giveUp('stopped');
     this.#agent.destroy();
     this.#delay.disable();
   }
@@ -154,7 +154,7 @@ export class Mirror {
   #send(exchange: Exchange): MirrorDrop | null {
     const { inFlight, endpoint, timeoutMs } = this.#deps.settings;
     if (exchange.outcome !== 'completed' || exchange.status === null) return 'not_answered';
-    if (this.#underWay.size >= inFlight) return 'busy';
+    if (this.#inFlight.size >= inFlight) return 'busy';
     const built = this.#builder.build(exchange);
     if (built.kind !== 'ready') return 'not_replayable';
     const bodyBytes = built.request.body?.byteLength ?? 0;
@@ -173,12 +173,12 @@ export class Mirror {
       { timeoutMs, clock: this.#deps.clock },
       (end) => {
         this.#bytes -= bodyBytes;
-        this.#underWay.delete(mirrored);
+        this.#inFlight.delete(mirrored);
         if (end.kind === 'failed') this.#failed[end.why] += 1;
         else this.#differences.add(production, end);
       },
     );
-    this.#underWay.add(mirrored);
+    this.#inFlight.add(mirrored);
     sent.end(built.request.body ?? undefined);
     return null;
   }

@@ -343,13 +343,13 @@ export class Recording {
     if (!this.#paused && !this.#recorder.givenUp) this.#state.healthy();
   }
 
-  #onDied({ how, ofItself, watchful }: RecorderDeath): void {
+  #onDied({ how, ofItself, keepsWorkMark }: RecorderDeath): void {
     this.#onFirstWord?.(null);
     const message = 'recorder ended; traffic flows, losses are counted';
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });
     } else this.#state.shedding('writer_down', message, { how });
-    if (ofItself && watchful) void this.#quarantine();
+    if (ofItself && keepsWorkMark) void this.#quarantine();
   }
 
   /** Keeps from the next recorder what the last one was at work on when it died. */

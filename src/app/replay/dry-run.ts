@@ -23,9 +23,9 @@ import type { Playback } from '../../replay/window/playback.ts';
 import { nothingSelected } from '../../replay/window/probe.ts';
 import { VERSION } from '../package.ts';
 import {
-  type LeadIn,
-  leadInOf,
+  type Prelude,
   planDocument,
+  preludeOf,
   type ReplayPlan,
   reckoningOf,
   requestsLeft,
@@ -38,7 +38,7 @@ import { windowsDocument } from './windows.ts';
 /** What planning a window to its end found. */
 export interface DryRunOutcome {
   readonly plan: ReplayPlan;
-  readonly leadIn: LeadIn;
+  readonly prelude: Prelude;
   readonly report: DryRunReport;
   readonly fidelity: Fidelity;
   readonly playback: Playback;
@@ -56,21 +56,21 @@ export async function planWindow(
   plan: ReplayPlan,
   source: Playback,
   capture: CaptureSource,
-  onPlan: (leadIn: LeadIn) => void = () => undefined,
+  onPlan: (prelude: Prelude) => void = () => undefined,
 ): Promise<DryRunOutcome> {
-  const leadIn = leadInOf(plan, source, capture);
-  onPlan(leadIn);
+  const prelude = preludeOf(plan, source, capture);
+  onPlan(prelude);
   const statistics = new FidelityStatistics();
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
-  const report = await dryRun(dryRunParts(plan, leadIn, source), statistics);
+  const report = await dryRun(dryRunParts(plan, prelude, source), statistics);
   // As the replay itself would be: a script that plans first learns it here.
   if (report.whole.recorded === 0) throw nothingSelected(source, plan.options.filters);
-  return { plan, leadIn, report, fidelity: statistics.figures(), playback: source };
+  return { plan, prelude, report, fidelity: statistics.figures(), playback: source };
 }
 
-function dryRunParts(plan: ReplayPlan, leadIn: LeadIn, source: CaptureSource): DryRunParts {
+function dryRunParts(plan: ReplayPlan, prelude: Prelude, source: CaptureSource): DryRunParts {
   const { options, overview, window, forecast, scaling } = plan;
-  const maxRequests = requestsLeft(plan, leadIn);
+  const maxRequests = requestsLeft(plan, prelude);
   return {
     source,
     range: window,
@@ -104,7 +104,7 @@ export function dryRunDocument(
   thresholds: readonly Threshold[] = [],
   looks: Looks | null = null,
 ): object {
-  const { plan, leadIn, report, fidelity, playback } = outcome;
+  const { plan, prelude, report, fidelity, playback } = outcome;
   const { options, overview, window } = plan;
   const { cappedAtNs } = report.whole;
   const { recorded, planned, recordedToPlanned, duplicates, unfiltered } = fidelity;
@@ -146,7 +146,7 @@ export function dryRunDocument(
       ...sloState({ threshold, observed: null, ok: null }),
       upperBound: null,
     })),
-    ...leadInDocument(leadIn),
+    ...preludeDocument(prelude),
     bounds: { ...JUDGEMENT_BOUNDS, ...boundsOfRun(plan, looks) },
     untilSure: looks?.document(null) ?? null,
     options: describeReplayOptions(options, window),
@@ -154,7 +154,7 @@ export function dryRunDocument(
   };
 }
 
-function leadInDocument({ calibration, warmup }: LeadIn): object {
+function preludeDocument({ calibration, warmup }: Prelude): object {
   return {
     calibration: calibration && {
       ...unknownIn('calibration'),

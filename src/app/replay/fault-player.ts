@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { FaultWindow } from '../../core/fault-windows.ts';
 import type { Logger } from '../../core/ports.ts';
-import { formatMs, parseDurationMs } from '../../core/units.ts';
+import { formatMs, NS_PER_MS, NS_PER_S, parseDurationMs } from '../../core/units.ts';
 import {
   attributesProblem,
   type FaultDocument,
@@ -16,8 +16,6 @@ import {
 import { FaultControl } from '../fault-control.ts';
 import { invalidYaml, readYaml, type YamlProblem } from '../yaml-file.ts';
 
-const NS_PER_MS = 1e6;
-const NS_PER_S = 1e9;
 /** The relay takes every fault away when the lease was not renewed for so long. */
 const LEASE_S = 5;
 const RENEW_MS = 1_000;

@@ -77,7 +77,7 @@ export function planOf({ options, overview, window, scaling, source }: ReplayCho
   return { options, overview, window, scaling, forecast };
 }
 
-const NO_LEAD_IN: LeadIn = { calibration: null, warmup: null };
+const NO_PRELUDE: Prelude = { calibration: null, warmup: null };
 
 /** Its first line, which needs no roll-ups. */
 export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast'>): string {
@@ -92,8 +92,8 @@ function loadText({ rate, concurrency, multiplier }: ReplayOptions): string {
   return concurrency === null ? `at ${multiplier}x` : `with ${concurrency} in flight at all times`;
 }
 
-/** The rest of it. @param leadIn what is played before it, and counts as sent */
-export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string[] {
+/** The rest of it. @param prelude what is played before it, and counts as sent */
+export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): string[] {
   const { options, window, forecast, overview, scaling } = plan;
   const end = planEndOf(scaling, window);
   const spanMs = window.plannedSpanNs / 1e6;
@@ -105,9 +105,9 @@ export function planLines(plan: ReplayPlan, leadIn: LeadIn = NO_LEAD_IN): string
     options.concurrency === null
       ? `  ${countOf(forecast.exchanges, 'exchange')} in ${formatMs(spanMs)}, ${rate}`
       : `  a closed loop of ${formatMs(spanMs)}: no scheduled latency and no verdict`,
-    ceilingLines(plan, leadIn),
-    leadIn.calibration !== null && `  calibration: ${calibrationText(leadIn.calibration)}`,
-    leadIn.warmup !== null && `  warm-up: ${warmupText(leadIn.warmup)}`,
+    ceilingLines(plan, prelude),
+    prelude.calibration !== null && `  calibration: ${calibrationText(prelude.calibration)}`,
+    prelude.warmup !== null && `  warm-up: ${warmupText(prelude.warmup)}`,
     windowLines(window, end, options.filters),
     forecast.peakSecond !== null && options.concurrency === null && peakLine(forecast.peakSecond, forecast),
     scalingLines(scaling, end, window, forecast, JUDGEMENT_BOUNDS.multiplierShare),
@@ -151,11 +151,11 @@ export function planDocument(plan: ReplayPlan) {
 }
 
 /** What the ceilings that were stated leave of the plan, as far as can be told before it is read. */
-function ceilingLines(plan: ReplayPlan, leadIn: LeadIn): string[] {
+function ceilingLines(plan: ReplayPlan, prelude: Prelude): string[] {
   const { maxRequests, maxRatePerSecond } = plan.options;
   const { plannedExchanges, plannedPeakPerSecond } = plan.forecast;
-  const left = requestsLeft(plan, leadIn) ?? Number.POSITIVE_INFINITY;
-  const before = requestsOf(leadIn);
+  const left = requestsLeft(plan, prelude) ?? Number.POSITIVE_INFINITY;
+  const before = requestsOf(prelude);
   const others = before === 0 ? '' : `, of which some ${before} go before`;
   return linesOf(
     left < plannedExchanges &&
@@ -274,7 +274,7 @@ export function playedPace(scaling: Scaling, window: ReplayWindow): number {
 }
 
 /** What is played before the judged part; each null where it was not asked for. */
-export interface LeadIn {
+export interface Prelude {
   readonly calibration: CalibrationPlan | null;
   readonly warmup: Warmup | null;
 }
@@ -285,29 +285,29 @@ export interface LeadIn {
  * @param capture as it was opened
  * @throws AppError OPTION_INVALID where --max-requests leaves nothing of it to judge
  */
-export function leadInOf(plan: ReplayPlan, source: CaptureSource, capture: CaptureSource): LeadIn {
+export function preludeOf(plan: ReplayPlan, source: CaptureSource, capture: CaptureSource): Prelude {
   const { overview, window, scaling, options } = plan;
   const { warmupMs: askedMs, maxRequests } = options;
   const warmup =
     askedMs === null ? null : warmupBefore({ askedMs, overview, source, window, scaling, maxRequests });
-  const leadIn = { warmup, calibration: calibrationPlanOf(plan, warmup, capture) };
-  assertRequestsLeft(maxRequests, requestsOf(leadIn));
-  return leadIn;
+  const prelude = { warmup, calibration: calibrationPlanOf(plan, warmup, capture) };
+  assertRequestsLeft(maxRequests, requestsOf(prelude));
+  return prelude;
 }
 
 /** How many requests of it are expected. */
-function requestsOf({ calibration, warmup }: LeadIn): number {
+function requestsOf({ calibration, warmup }: Prelude): number {
   return (calibration?.plannedRequests ?? 0) + (warmup?.plannedExchanges ?? 0);
 }
 
 /** What --max-requests leaves to the judged part; null where nothing bounds it. */
-export function requestsLeft({ options }: ReplayPlan, leadIn: LeadIn): number | null {
-  return options.maxRequests === null ? null : options.maxRequests - requestsOf(leadIn);
+export function requestsLeft({ options }: ReplayPlan, prelude: Prelude): number | null {
+  return options.maxRequests === null ? null : options.maxRequests - requestsOf(prelude);
 }
 
 /** Requests of the judged part, as the plan tells them before it is read. */
-export function expectedRequests(plan: ReplayPlan, leadIn: LeadIn): number {
-  return Math.min(plan.forecast.plannedExchanges, requestsLeft(plan, leadIn) ?? Number.POSITIVE_INFINITY);
+export function expectedRequests(plan: ReplayPlan, prelude: Prelude): number {
+  return Math.min(plan.forecast.plannedExchanges, requestsLeft(plan, prelude) ?? Number.POSITIVE_INFINITY);
 }
 
 /**

@@ -35,7 +35,7 @@ import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 import { ratePerReplicaOf } from './autoscaling.ts';
 import { checkerOf, isCheckImplied } from './document.ts';
 import { type FaultPlan, readFaultPlan, withFaults } from './fault-player.ts';
-import { type LeadIn, leadInOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
+import { type Prelude, preludeOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
 import type { ReplayRunParts } from './run.ts';
 import { looksOf } from './until-sure.ts';
 
@@ -160,7 +160,7 @@ export function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOp
 }
 
 /** The plan of faults over the judged part of a run. @throws AppError OPTION_INVALID listing every problem */
-export function faultPlanOf(file: string, { window }: ReplayPlan, { warmup }: LeadIn): FaultPlan {
+export function faultPlanOf(file: string, { window }: ReplayPlan, { warmup }: Prelude): FaultPlan {
   return readFaultPlan(file, window.plannedSpanNs, warmup?.spanNs ?? 0);
 }
 
@@ -184,18 +184,18 @@ export function runPartsOf(
   }: { readonly choice: ReplayChoice; readonly plan: ReplayPlan; readonly target: Target },
   logger: Logger,
 ): Omit<ReplayRunParts, 'listen' | 'reporter'> {
-  const leadIn = leadInOf(plan, choice.source, opened.source);
-  const faults = faultFile === null ? null : faultPlanOf(faultFile, plan, leadIn);
+  const prelude = preludeOf(plan, choice.source, opened.source);
+  const faults = faultFile === null ? null : faultPlanOf(faultFile, plan, prelude);
   const objectives = thresholdsOf(options, monitors);
   return {
     plan,
     target,
     source: choice.source,
-    ...leadIn,
+    ...prelude,
     thresholds: faults === null ? objectives : withFaults(objectives, faults),
     objectives,
     faults,
-    looks: looksOf(plan, leadIn, objectives),
+    looks: looksOf(plan, prelude, objectives),
     monitors,
     telemetry,
     ratePerReplica: capacity,

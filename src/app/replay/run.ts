@@ -57,7 +57,7 @@ import { RunMonitors } from './monitors.ts';
 import {
   askedMultiplier,
   expectedRequests,
-  type LeadIn,
+  type Prelude,
   planLines,
   planTitle,
   type ReplayPlan,
@@ -68,7 +68,7 @@ import { playedShardLines, ShardWatch, waitToPrepare } from './shard.ts';
 import { boundsOfRun, lookingOn, looksNote, needLines, spanNsOf } from './until-sure.ts';
 import { playedLines, unfilteredLines, windowsDocument } from './windows.ts';
 
-export interface ReplayRunParts extends LeadIn {
+export interface ReplayRunParts extends Prelude {
   readonly plan: ReplayPlan;
   readonly target: Target;
   readonly source: Playback;
@@ -98,8 +98,8 @@ export interface ReplayRunParts extends LeadIn {
   readonly listen: () => StopSource;
   readonly reporter: ReplayReporter;
   readonly logger: Logger;
-  /** How long the beginning of the judged part is that monitors leave out: the lead-in of a search's step. */
-  readonly leadInNs?: number;
+  /** How long the beginning of the judged part is that monitors leave out: the settling time of a step of a search. */
+  readonly settlingNs?: number;
   /** Told of what is judged while the run lasts; left out where nobody follows it. */
   readonly rows?: RunRows | undefined;
 }
@@ -318,7 +318,7 @@ async function play(
   parts: ReplayRunParts,
 ): Promise<Finished> {
   const { plan, reporter, source, warmup, captureIdentity, thresholds, target } = parts;
-  const { objectives, faults, looks, leadInNs } = parts;
+  const { objectives, faults, looks, settlingNs } = parts;
   const warmupNs = warmup?.spanNs ?? 0;
   const stageEndsNs = stageEndsOf(plan.options.stages);
   const windows = faults?.faults ?? [];
@@ -374,7 +374,7 @@ async function play(
     await Promise.all([monitors.end(isWhole), telemetry?.end()]);
     const figures = statistics.figures(isWhole);
     const monitored = await monitors.read({
-      ...monitoredPartOf(warmupNs, spanNsOf(plan, outcome, figures), figures, leadInNs),
+      ...monitoredPartOf(warmupNs, spanNsOf(plan, outcome, figures), figures, settlingNs),
       stageEndsNs,
       windows: plan.window.parts,
       byAddress: outcome.health.connections.byAddress,

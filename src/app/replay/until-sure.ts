@@ -8,19 +8,19 @@ import { countOf, formatMs, percent } from '../../core/units.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import type { Replay, ReplayListener, ReplayOutcome } from '../../replay/run.ts';
-import { expectedRequests, type LeadIn, type ReplayPlan, statedBounds } from './plan.ts';
+import { expectedRequests, type Prelude, type ReplayPlan, statedBounds } from './plan.ts';
 
-function expectedOf(plan: ReplayPlan, leadIn: LeadIn) {
-  const requests = expectedRequests(plan, leadIn);
+function expectedOf(plan: ReplayPlan, prelude: Prelude) {
+  const requests = expectedRequests(plan, prelude);
   const share = requests / Math.max(1, plan.forecast.plannedExchanges);
   return { requests, durationNs: plan.window.plannedSpanNs * share };
 }
 
 /** The looks at a run; null for a run that is played to its end and looked at then. */
-export function looksOf(plan: ReplayPlan, leadIn: LeadIn, thresholds: readonly Threshold[]): Looks | null {
+export function looksOf(plan: ReplayPlan, prelude: Prelude, thresholds: readonly Threshold[]): Looks | null {
   const { untilSure, confidence } = plan.options;
   if (!untilSure || confidence === null) return null;
-  return new Looks(thresholds, expectedOf(plan, leadIn), confidence);
+  return new Looks(thresholds, expectedOf(plan, prelude), confidence);
 }
 
 /** By what a run is judged: what was stated, and what its looks cost. */
@@ -42,12 +42,12 @@ export function objectiveLines(thresholds: readonly Threshold[]): string[] {
 /** How many answers the objectives need, for people: all of it with `--until-sure`, else what the plan lacks. */
 export function needLines(
   plan: ReplayPlan,
-  leadIn: LeadIn,
+  prelude: Prelude,
   thresholds: readonly Threshold[],
   looks: Looks | null,
 ): string[] {
   if (plan.options.concurrency !== null) return [];
-  const expected = expectedOf(plan, leadIn);
+  const expected = expectedOf(plan, prelude);
   const needs = looks?.plan.needs ?? needsOf(thresholds, expected, null);
   const told = needs.filter(({ reachable }) => looks !== null || !reachable);
   return linesOf(

@@ -14,10 +14,10 @@ import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../ap
 import { faultPlanLines } from '../../app/replay/fault-player.ts';
 import {
   chooseReplay,
-  leadInOf,
   planLines,
   planOf,
   planTitle,
+  preludeOf,
   type ReplayPlan,
 } from '../../app/replay/plan.ts';
 import {
@@ -93,7 +93,7 @@ async function replay(directory: string, command: Command): Promise<void> {
         runOptions.faults === null
           ? null
           : faultPlanLines(
-              faultPlanOf(runOptions.faults, plan, leadInOf(plan, choice.source, opened.source)),
+              faultPlanOf(runOptions.faults, plan, preludeOf(plan, choice.source, opened.source)),
             );
       if (failing !== null && !json) terminal.print(...failing);
       const thresholds = thresholdsOf(options, runOptions.monitors);
@@ -123,17 +123,17 @@ async function showPlan(
 ): Promise<void> {
   const { dryRunDocument, planWindow } = await import('../../app/replay/dry-run.ts');
   requireComparableAnswers(plan, thresholds, source);
-  const outcome = await planWindow(plan, source, opened.source, (leadIn) => {
+  const outcome = await planWindow(plan, source, opened.source, (prelude) => {
     if (json) return;
-    const looks = looksOf(plan, leadIn, thresholds);
+    const looks = looksOf(plan, prelude, thresholds);
     terminal.print(
-      ...planLines(plan, leadIn),
+      ...planLines(plan, prelude),
       ...objectiveLines(thresholds),
-      ...needLines(plan, leadIn, thresholds, looks),
+      ...needLines(plan, prelude, thresholds, looks),
     );
   });
   if (json) {
-    const looks = looksOf(plan, outcome.leadIn, thresholds);
+    const looks = looksOf(plan, outcome.prelude, thresholds);
     terminal.json(dryRunDocument(outcome, opened.identity, thresholds, looks));
   } else terminal.print(...dryRunLines(outcome), ...targetLines(plan));
 }

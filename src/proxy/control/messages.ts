@@ -19,13 +19,13 @@ export type PlaneOptions =
 /** What the proxy says to its recorder over Node's own channel. */
 export type ToRecorder<Settings> =
   /**
-   * Opens the capture and reads the pipe. `watchful`: it leaves word of the connection that it is at work on, because
+   * Opens the capture and reads the pipe. `keepsWorkMark`: it leaves word of the connection that it is at work on, because
    * its predecessor may have died of one.
    */
   | {
       readonly type: 'start';
       readonly settings: Settings;
-      readonly watchful: boolean;
+      readonly keepsWorkMark: boolean;
       readonly account: LifeAccount;
       /** What recorders before it have counted of this recording; null where there was none. */
       readonly earlier: EarlierCounts | null;

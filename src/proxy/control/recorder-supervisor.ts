@@ -92,7 +92,7 @@ export interface RecorderDeath {
   /** Not killed from outside. */
   readonly ofItself: boolean;
   /** It left word of what it was working at. */
-  readonly watchful: boolean;
+  readonly keepsWorkMark: boolean;
 }
 
 interface RecorderSupervisorDeps<Settings> {
@@ -134,7 +134,7 @@ export class RecorderSupervisor<Settings> {
   readonly #slowNotice: NoticeLimit;
   #running: RunningRecorder | null = null;
   #lastBeat: RecorderBeat | null = null;
-  #watchful = false;
+  #keepsWorkMark = false;
   #wanted = true;
   #onClosed: () => void = () => undefined;
   #restart: NodeJS.Timeout | null = null;
@@ -249,7 +249,7 @@ export class RecorderSupervisor<Settings> {
     const pipe = child.stdio[PIPE_FD] as Socket | null | undefined;
     if (pipe) this.#deps.events.spawned(pipe);
     const earlier = this.#lastBeat;
-    this.#say({ type: 'start', settings, watchful: this.#watchful, account: accountOf(), earlier });
+    this.#say({ type: 'start', settings, keepsWorkMark: this.#keepsWorkMark, account: accountOf(), earlier });
   }
 
   /** A recorder that is gone hears nothing; its end is reported. */
@@ -297,11 +297,11 @@ export class RecorderSupervisor<Settings> {
     const life = { committed, livedMs: this.#livedMs(running) };
     const delayMs = faulted ? this.#policy.nextDelayMs() : this.#policy.died(life);
     if (!faulted) {
-      const watchful = this.#watchful;
+      const keepsWorkMark = this.#keepsWorkMark;
       const ofItself = running.condemned || how !== 'SIGKILL';
       // The successor of a recorder that crashed notes what it works at: that may be the cause of the crash.
-      this.#watchful = ofItself;
-      events.died({ how, ofItself, watchful });
+      this.#keepsWorkMark = ofItself;
+      events.died({ how, ofItself, keepsWorkMark });
     }
     this.#restart = setTimeout(() => {
       this.#restart = null;

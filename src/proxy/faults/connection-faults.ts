@@ -1,10 +1,10 @@
 import type { Clock } from '../../core/clock.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { SeededRandom } from '../../core/random.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import { isToxicOf, type Toxic, type ToxicAttributes, type ToxicType } from '../../documents/faults.ts';
 import { delayDraw } from './draws.ts';
 
-const NS_PER_MS = 1e6;
 /** A large piece under a bandwidth limit goes on in parts that take this long. */
 const PACED_PART_MS = 100;
 /** A timer may ring this much early. */

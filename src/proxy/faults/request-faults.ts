@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { Clock } from '../../core/clock.ts';
+import { NS_PER_MS } from '../../core/units.ts';
 import { isToxicOf, type Toxic } from '../../documents/faults.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import { requestFraming } from '../../http1/framing.ts';
@@ -9,8 +10,6 @@ import { FirstLine } from '../tcp/connection.ts';
 import type { ActiveToxic } from './active-toxic.ts';
 import type { ByteSink } from './connection-faults.ts';
 import { delayDraw, unitDraw } from './draws.ts';
-
-const NS_PER_MS = 1e6;
 
 /** What requests meet on one connection. */
 export interface RequestFaultsHost {

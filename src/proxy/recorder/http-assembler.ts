@@ -82,7 +82,7 @@ export class HttpAssembler {
       const takenUp = this.#state === 'waiting' && !this.#pipelined && beginsWithRequestLine(bytes);
       if (takenUp) this.#state = 'candidate';
     }
-    if (this.#isReading()) this.#heed(this.#pairing.readClient(atNs, bytes, offset));
+    if (this.#isReading()) this.#follow(this.#pairing.readClient(atNs, bytes, offset));
     else this.#dropPending();
   }
 
@@ -95,7 +95,7 @@ export class HttpAssembler {
       // An earlier answer goes on: its client did not wait for the end of it.
       if (!begins) this.#notePipelined();
     }
-    if (this.#isReading()) this.#heed(this.#pairing.readServer(atNs, bytes, offset));
+    if (this.#isReading()) this.#follow(this.#pairing.readServer(atNs, bytes, offset));
     else this.#dropPending();
   }
 
@@ -118,7 +118,7 @@ export class HttpAssembler {
   /** The upstream half-closed. */
   serverEnd(): void {
     this.#pairing.firstEnd ??= 'server';
-    if (this.#isReading()) this.#heed(this.#pairing.serverEnd());
+    if (this.#isReading()) this.#follow(this.#pairing.serverEnd());
   }
 
   /** Nothing more will come from either side: everything pending is settled. */
@@ -138,7 +138,7 @@ export class HttpAssembler {
     return this.#state === 'reading' || this.#state === 'candidate' || this.#state === 'confirming';
   }
 
-  #heed(stop: Stop | null): void {
+  #follow(stop: Stop | null): void {
     if (this.#pairing.pipelined && !this.#pipelined) this.#notePipelined();
     if (this.#state === 'confirming' && this.#pairing.settledExchanges > 0) this.#state = 'reading';
     if (stop === null) return;

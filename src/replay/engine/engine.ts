@@ -65,10 +65,10 @@ interface EngineDeps {
 }
 
 /** Requests that were due and have not ended. */
-type UnderWayCounts = Pick<RunPosition, 'inFlight' | 'waiting'>;
+type InFlightCounts = Pick<RunPosition, 'inFlight' | 'waiting'>;
 
 /** What plans a replay needs of an engine. */
-export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'underWay' | 'hasServed'>;
+export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'inFlightCounts' | 'hasServed'>;
 
 /**
  * How often it is checked whether senders have room again. Each check hands requests over and wakes threads, so it
@@ -76,7 +76,7 @@ export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'underWay' | 'hasSer
  */
 const POLL_MS = 40;
 /** Between two slices of reading ahead, while there is time. */
-const BREATH_MS = 1;
+const PAUSE_MS = 1;
 /** A closed loop reads little ahead, so that little of it is left over. */
 const CLOSED_POLL_MS = 2;
 /** From everything being ready to the first instant: the first requests must reach their senders. */
@@ -104,8 +104,8 @@ export class ReplayEngine {
     return this.#startNs;
   }
 
-  get underWay(): UnderWayCounts {
-    return this.#threads?.underWay ?? { inFlight: 0, waiting: 0 };
+  get inFlightCounts(): InFlightCounts {
+    return this.#threads?.inFlightCounts ?? { inFlight: 0, waiting: 0 };
   }
 
   /** Whether an answer below status 400 has begun. */
@@ -186,7 +186,7 @@ export class ReplayEngine {
     while (!signal.aborted && !ended) {
       const state = readAhead.fill(this.#deps.clock.nowNs() - startNs);
       if (state === 'done') return true;
-      await (state === 'more' ? setImmediate() : sleep(state === 'full' ? pollMs : BREATH_MS));
+      await (state === 'more' ? setImmediate() : sleep(state === 'full' ? pollMs : PAUSE_MS));
     }
     return false;
   }
@@ -274,7 +274,7 @@ class EngineThreads {
   }
 
   /** Over all senders. The two counts are read one after the other, so they may differ by what happens in between. */
-  get underWay(): UnderWayCounts {
+  get inFlightCounts(): InFlightCounts {
     const { waiting, requests } = this.#inFlight;
     return { inFlight: Math.max(0, requests - waiting), waiting };
   }

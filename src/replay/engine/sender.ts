@@ -76,7 +76,7 @@ export class Sender {
   readonly #loopTime: LoopTime;
   readonly #host: PendingHost;
   /** Sent, and not over; in the order of their sends. */
-  readonly #underWay = new Set<PendingSend>();
+  readonly #pending = new Set<PendingSend>();
   /** Recorded connections that carry a request, each with those that wait for it, in the order they came. */
   readonly #lanes = new Map<number, PendingSend[]>();
   readonly #stalls = new StallLog();
@@ -225,7 +225,7 @@ export class Sender {
       this.stop();
       return true;
     }
-    return this.#underWay.size >= closed.concurrency;
+    return this.#pending.size >= closed.concurrency;
   }
 
   /** Sends a request now, or has it wait for its recorded connection. */
@@ -267,16 +267,16 @@ export class Sender {
   #dispatch(pending: PendingSend): void {
     const { transport, afterHearing } = this.#deps;
     this.#counts.sent += 1;
-    this.#underWay.add(pending);
+    this.#pending.add(pending);
     pending.dispatch(transport, this.#loopTime.nowNs());
-    if (pending.cancelAfterNs === null || !this.#underWay.has(pending)) return;
+    if (pending.cancelAfterNs === null || !this.#pending.has(pending)) return;
     const ms = Math.ceil(pending.cancelAfterNs / 1e6);
     // A client that stays longer than a timer can wait is taken to stay.
     if (ms <= LONGEST_MS) pending.forgetCancel = afterHearing(() => pending.handle?.abort('cancelled'), ms);
   }
 
   readonly #onOver = (pending: PendingSend, result: SendResult): void => {
-    if (!this.#underWay.delete(pending)) return;
+    if (!this.#pending.delete(pending)) return;
     pending.forgetCancel?.();
     this.#deps.inFlight.leave();
     if (result.error === 'stopped') this.#counts.stopped += 1;
@@ -325,14 +325,14 @@ export class Sender {
 
   /** @param atNs by the loop's time */
   #endOverdue(atNs: number): void {
-    for (const pending of this.#underWay) {
+    for (const pending of this.#pending) {
       if (atNs - pending.sentNs < this.#options.totalTimeoutMs * 1e6) break;
       pending.handle?.abort('total_timeout');
     }
     if (this.#drainingSinceNs === null) return;
     if (atNs - this.#drainingSinceNs < this.#options.drainDeadlineMs * 1e6) return;
     this.#giveUpWaiting();
-    for (const pending of this.#underWay) pending.handle?.abort('stopped');
+    for (const pending of this.#pending) pending.handle?.abort('stopped');
   }
 
   /** A request has its result. */
@@ -348,7 +348,7 @@ export class Sender {
   }
 
   #endWhenDrained(): void {
-    if (this.#over || this.#drainingSinceNs === null || this.#underWay.size > 0) return;
+    if (this.#over || this.#drainingSinceNs === null || this.#pending.size > 0) return;
     this.#over = true;
     this.#reportResults();
     const nowNs = this.#deps.clock.nowNs();

@@ -1,3 +1,5 @@
+import { KIB } from '../../core/units.ts';
+
 const HANDED = 0;
 const TAKEN = 1;
 const END = 2;
@@ -169,7 +171,6 @@ const BODY_KIB = 1;
 const WAITING = 2;
 const SERVED = 3;
 const WORDS = 4;
-const KIB = 1_024;
 
 /** What a request found: room, or which of the two limits was reached. */
 export type Admission = 'admitted' | 'too_many' | 'too_heavy';

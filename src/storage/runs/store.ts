@@ -13,6 +13,7 @@ import {
   readyOffsetNs,
   type Send,
 } from '../../core/run.ts';
+import { NS_PER_S } from '../../core/units.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
 import { makeDirectories, syncPath, writeFileDurably } from '../capture/directory.ts';
 import { addInto, type Connection, insertInto, openForWriting, TextIds } from '../capture/sqlite.ts';
@@ -233,8 +234,6 @@ function checkColumns(check: AnswerCheck | null): readonly [string | null, strin
   if (check === null) return [null, null];
   return [checkWord(check), check.result === 'mismatch' ? check.pointer : null];
 }
-
-const NS_PER_S = 1e9;
 
 type SecondCounts = { -readonly [Name in Exclude<keyof RunSecond, 'inFlight'>]: RunSecond[Name] };
 

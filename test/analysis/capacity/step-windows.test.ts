@@ -9,9 +9,9 @@ import { failed, refused, send } from '../../support/sends.ts';
 const MS = 1e6;
 const SLO = 'latency: p(90)<50';
 
-function windowsOf(slo = SLO, leadInMs = 0, tiers: readonly string[] = []): StepWindows {
+function windowsOf(slo = SLO, settlingMs = 0, tiers: readonly string[] = []): StepWindows {
   const thresholds = parseSlo([slo]);
-  const lengths = { leadInNs: leadInMs * MS, windowNs: 1_000 * MS };
+  const lengths = { settlingNs: settlingMs * MS, windowNs: 1_000 * MS };
   return new StepWindows({
     ...lengths,
     multiplier: 2,
@@ -69,7 +69,7 @@ describe('windows of a step', () => {
     expect(windows.dueAt(1_000 * MS)).toBe(11);
   });
 
-  test('begin behind the lead-in, which is not judged', () => {
+  test('begin behind the settling time, which is not judged', () => {
     const windows = played(
       windowsOf(SLO, 1_000),
       sendsOf(30, (index) => (index < 10 ? 200 : 10)),
@@ -81,7 +81,7 @@ describe('windows of a step', () => {
     ]);
   });
 
-  test('are bad from the first on where the step drowned in its lead-in', () => {
+  test('are bad from the first on where the step drowned in its settling time', () => {
     const open = sendsOf(10, () => 400).map((each) => ({ ...each, error: 'stopped' as const, status: null }));
     const windows = played(windowsOf(SLO, 2_000), open);
     windows.finish('hopeless', 1_000 * MS);

@@ -21,9 +21,9 @@ test('a load ends as planned, where requests waited later, and where a run was s
   expect(endOf(3, 4)).toEqual({ fromNs: 5, toNs: 9, answeredNs: 9 });
 });
 
-test('a lead-in is left out, unless the load ended within it', () => {
-  const fromOf = (leadInNs: number) =>
-    monitoredPartOf(5, 10, { sentSpanNs: 9, endOffsetNs: 12 }, leadInNs).fromNs;
+test('a settling time is left out, unless the load ended within it', () => {
+  const fromOf = (settlingNs: number) =>
+    monitoredPartOf(5, 10, { sentSpanNs: 9, endOffsetNs: 12 }, settlingNs).fromNs;
   expect(fromOf(4)).toBe(9);
   expect(fromOf(10)).toBe(5);
 });

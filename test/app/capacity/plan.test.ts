@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
-import { leadInOf, windowOf } from '../../../src/app/capacity/plan.ts';
+import { settlingOf, windowOf } from '../../../src/app/capacity/plan.ts';
 
 const thresholds = parseSlo(['latency: p(95)<1500']);
 
@@ -15,16 +15,16 @@ test('a window is long enough to see a monitored series twice', () => {
   expect(windowOf({ budgetS: 60, thresholds }, 1, 10)).toBe(10);
 });
 
-test('a lead-in lasts four times the largest limit, and a window where no limit is on a time', () => {
-  expect(leadInOf({ thresholds }, 15)).toBe(6);
-  expect(leadInOf({ thresholds: parseSlo(['latency: p(95)<100']) }, 15)).toBe(2);
-  expect(leadInOf({ thresholds: parseSlo(['ttft: p(95)<100']) }, 15)).toBe(15);
+test('a settling time lasts four times the largest limit, and a window where no limit is on a time', () => {
+  expect(settlingOf({ thresholds }, 15)).toBe(6);
+  expect(settlingOf({ thresholds: parseSlo(['latency: p(95)<100']) }, 15)).toBe(2);
+  expect(settlingOf({ thresholds: parseSlo(['ttft: p(95)<100']) }, 15)).toBe(15);
 });
 
 /** A queue that is served at 1 a second and is offered more waits longer by the difference each second. */
 test.each([1.15, 1.19, 1.39])('%fx of the capacity breaks the limit within a step', (load) => {
   const limitS = 1.5;
   const windowS = windowOf({ budgetS: 60, thresholds }, 1);
-  const atS = leadInOf({ thresholds }, windowS) + 0.95 * windowS;
+  const atS = settlingOf({ thresholds }, windowS) + 0.95 * windowS;
   expect((load - 1) * atS).toBeGreaterThan(limitS);
 });

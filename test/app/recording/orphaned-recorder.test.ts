@@ -36,7 +36,7 @@ it('a recorder whose proxy is killed as it starts keeps what came through its pi
   child.send({
     type: 'start',
     settings,
-    watchful: false,
+    keepsWorkMark: false,
     earlier: null,
     account: { ...account, ...counted },
   });

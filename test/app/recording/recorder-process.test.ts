@@ -43,7 +43,7 @@ it('a recorder that dies before its second beat does not lose the counts of the 
   const account = { ...times, ...counts };
   const { recorder: settings } = recordingDeps(1, join(temporaryDirectory(), 'capture'), logger);
   const earlier = { bodiesCut: 0, mirror: counted } as RecorderBeat;
-  recorder.hear({ type: 'start', settings: { ...settings, mirror }, watchful: false, account, earlier });
+  recorder.hear({ type: 'start', settings: { ...settings, mirror }, keepsWorkMark: false, account, earlier });
   const beats = said.flatMap((message) => (message.type === 'beat' ? [message.beat.mirror] : []));
   recorder.hear({ type: 'stop', account, because: 'crash_gap', ships: false });
   await over.promise;
