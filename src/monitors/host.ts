@@ -70,33 +70,14 @@ function limitOf(limits: string, name: string): number | null {
   return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft);
 }
 
-const CAP_SYS_NICE = 23;
-/** `ulimit -e` that allows niceness 0: 20 less the niceness. */
-const NICE_LIMIT = 20;
-
-/** What the system allows with priorities of our own processes. */
-export function priorityMeans(read: ReadKernelFile = readKernelFile): {
-  /** A process that was niced can be brought back to niceness 0. */
-  readonly mayRaise: boolean;
-  /** Our control group holds nothing beside us, but for an init and what started us. */
-  readonly alone: boolean;
-} {
-  const [, capabilities = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(read('/proc/self/status') ?? '') ?? [];
-  const isCapable = (BigInt(`0x${capabilities}`) >> BigInt(CAP_SYS_NICE)) % 2n === 1n;
-  const limit = limitOf(read('/proc/self/limits') ?? '', 'Max nice priority') ?? 0;
-  return {
-    mayRaise: isCapable || limit >= NICE_LIMIT,
-    alone: isAlone(read),
-  };
-}
-
 /** The control group whose share of the processors a process has; null where the host does not say. */
 export function shareGroupOf(pid: number, read: ReadKernelFile = readKernelFile): string | null {
   const ofProcess: ReadKernelFile = (path) => read(path.replace('/proc/self/', `/proc/${pid}/`));
   return controlGroupOf('cpu', ofProcess)?.directories[0] ?? null;
 }
 
-function isAlone(read: ReadKernelFile): boolean {
+/** Whether our control group holds nothing beside us, but for an init and what started us. */
+export function isAloneInGroup(read: ReadKernelFile = readKernelFile): boolean {
   const own = controlGroupOf('cpu', read)?.directories[0];
   const pids = read(`${own}/cgroup.procs`)?.trim().split('\n').map(Number);
   return pids?.every((pid) => pid === 1 || pid === process.pid || pid === process.ppid) ?? false;

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -5,10 +6,10 @@ import { getPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
-import { priorityMeans } from '../../src/monitors/host.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runCommand } from '../support/command-here.ts';
-import { startRecording } from '../support/recording.ts';
+import { mayHaveNiceness } from '../support/host-abilities.ts';
+import { type LogLine, startRecording } from '../support/recording.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
@@ -236,8 +237,24 @@ function nicenessOfThreads(pid: number): number[] {
   return stats.map((stat) => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]));
 }
 
+/** Starts a command without the right to take a niceness back that was given away. */
+const WITHOUT_RIGHT = ['setpriv', '--inh-caps=-sys_nice', '--bounding-set=-sys_nice'];
+const mayBeBefore = mayHaveNiceness(-10) && getPriority() === 0;
+/** setpriv is part of Debian's util-linux. */
+const mayLoseRight =
+  mayBeBefore &&
+  spawnSync('setpriv', [
+    ...WITHOUT_RIGHT.slice(1),
+    process.execPath,
+    '-e',
+    'try { require("node:os").setPriority(-1); process.exitCode = 1; } catch {}',
+  ]).status === 0;
+
 describe.runIf(process.platform === 'linux')('the priority of reprise record', () => {
-  it.runIf(priorityMeans().mayRaise && getPriority() === 0)(
+  const refusals = (log: readonly LogLine[]) =>
+    log.filter(({ message }) => message.includes('--proxy-niceness'));
+
+  it.runIf(mayBeBefore)(
     'is above that of others for the thread that forwards, and not for the recorder',
     async () => {
       const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`);
@@ -249,10 +266,40 @@ describe.runIf(process.platform === 'linux')('the priority of reprise record', (
     },
   );
 
-  it('is what --proxy-niceness says', async () => {
-    const flags = ['--proxy-niceness', '7'];
+  it.runIf(mayLoseRight)(
+    'that the user gave stays when a recorder is started again, without a right to it',
+    async () => {
+      const through = ['nice', '-n', '-5', ...WITHOUT_RIGHT];
+      const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`, [], { through });
+      const { proxy, recorder } = recording.children();
+      process.kill(recorder, 'SIGKILL');
+      await expect.poll(() => recording.children().recorder, { timeout: 10_000 }).not.toBe(recorder);
+      expect(getPriority(proxy)).toBe(-5);
+      expect(nicenessOfThreads(recording.children().recorder).filter((niceness) => niceness < 0)).toEqual([]);
+      const { log } = await recording.stop();
+      expect(refusals(log)).toEqual([]);
+    },
+  );
+
+  it.runIf(mayLoseRight)(
+    'is a warning if the system refuses what was asked for, and nothing else changes',
+    async () => {
+      const flags = ['--proxy-niceness', '-5'];
+      const options = { through: WITHOUT_RIGHT };
+      const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`, flags, options);
+      expect(getPriority(recording.children().proxy)).toBe(0);
+      const { status, log } = await recording.stop();
+      expect(status).toBe(0);
+      expect(refusals(log)).toHaveLength(1);
+    },
+  );
+
+  it('is what --proxy-niceness says, and the recorder is never before the traffic', async () => {
+    const flags = ['--proxy-niceness', '7', '--recorder-niceness', '0'];
     const recording = await startRecording(origin.port, `${temporaryDirectory()}/capture`, flags);
-    expect(getPriority(recording.children().proxy)).toBe(7);
+    const { proxy, recorder } = recording.children();
+    expect(getPriority(proxy)).toBe(7);
+    await expect.poll(() => getPriority(recorder), { timeout: 10_000 }).toBe(7);
     await recording.stop();
   });
 });

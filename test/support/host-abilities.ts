@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** What some suites need of their host, each found out by doing it. A sandbox may refuse even root. */
@@ -17,6 +17,19 @@ export const canMount: boolean = (() => {
 
 /** Whether a file can be given to another user. */
 export const canGive: boolean = process.geteuid?.() === 0;
+
+/** Whether a process of ours may have this niceness, and come back to it. */
+export function mayHaveNiceness(niceness: number): boolean {
+  const sleeper = spawn('sleep', ['5'], { stdio: 'ignore' });
+  try {
+    for (const each of [niceness, niceness + 1, niceness]) setPriority(sleeper.pid ?? 0, each);
+    return sleeper.pid !== undefined;
+  } catch {
+    return false;
+  } finally {
+    sleeper.kill('SIGKILL');
+  }
+}
 
 /** Whether strace is there and may attach to a process of ours. */
 export const canTrace: boolean = (() => {

@@ -24,6 +24,8 @@ export interface ProcessOptions {
   readonly controlGroups?: readonly string[];
   /** The limit of open files that it and its children have. */
   readonly openFiles?: number;
+  /** A command that becomes the one it is given, such as `nice -n 5`. */
+  readonly through?: readonly string[];
 }
 
 /** A process under test. Ended with the test file at the latest. */
@@ -40,14 +42,10 @@ export class RunningProcess {
       detached: options.ownGroup ?? false,
     };
     if (options.cwd !== undefined) spawnOptions.cwd = options.cwd;
-    this.child =
-      options.openFiles === undefined
-        ? spawn(command, args, spawnOptions)
-        : spawn(
-            'sh',
-            ['-c', `ulimit -n ${options.openFiles}; exec "$0" "$@"`, command, ...args],
-            spawnOptions,
-          );
+    const limit =
+      options.openFiles === undefined ? [] : ['sh', '-c', `ulimit -n ${options.openFiles}; exec "$0" "$@"`];
+    const [first = command, ...rest] = [...limit, ...(options.through ?? []), command, ...args];
+    this.child = spawn(first, rest, spawnOptions);
     for (const group of options.controlGroups ?? []) {
       writeFileSync(join(group, 'cgroup.procs'), String(this.child.pid));
     }

@@ -6,7 +6,7 @@ import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
-import { priorityMeans } from '../../monitors/host.ts';
+import { isAloneInGroup } from '../../monitors/host.ts';
 import { ControlServer, type ProbeAddress, ProbeServer } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions, RecorderBeat } from '../../proxy/control/messages.ts';
 import {
@@ -294,7 +294,7 @@ export class Recording {
       clock,
       logger,
       memory: memoryBudget(),
-      priority: { niceness: this.#deps.recorderNiceness, ...priorityMeans() },
+      priority: { niceness: this.#deps.recorderNiceness, isAlone: isAloneInGroup() },
       queueFill: () => this.#link.queue.fill,
       accountOf: () => this.#account(),
       events: {

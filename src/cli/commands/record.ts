@@ -1,4 +1,3 @@
-import { getPriority } from 'node:os';
 import { Command } from 'commander';
 import { entryPath, VERSION } from '../../app/package.ts';
 import {
@@ -14,7 +13,7 @@ import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { readHostLimits } from '../../monitors/host.ts';
-import { ProxyPriority } from '../../proxy/control/priority.ts';
+import { takePriority } from '../../proxy/control/priority.ts';
 import { authorityOf, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { EXIT } from '../exit.ts';
 import { loggerOf } from '../logger.ts';
@@ -73,39 +72,12 @@ export function recordCommand(): Command {
       const room = { maxConnections: plane.maxConnections, openFiles: limits.openFiles };
       logger.warn(room, 'the limit of open files leaves no room for --max-connections; raise it (ulimit -n)');
     }
-    takePriority(options.proxyNiceness, asked.originOf('proxyNiceness') !== null, logger);
-    await record({ ...options, plane }, logger);
+    await record({ ...options, plane }, asked.originOf('proxyNiceness') !== null, logger);
   });
 }
 
-/** How often it is looked how busy this process is. */
-const PRIORITY_MS = 250;
-
-/** @param isAsked else a niceness that the user started us with stays, and a refusal is expected of most systems */
-function takePriority(niceness: number, isAsked: boolean, logger: Logger): void {
-  if (!isAsked && getPriority() !== 0) return;
-  try {
-    const priority = new ProxyPriority(process.pid, niceness);
-    let before = processorTime();
-    const look = () => {
-      const now = processorTime();
-      priority.follow((now.takenNs - before.takenNs) / (now.atNs - before.atNs), now.atNs);
-      before = now;
-    };
-    if (niceness < 0) setInterval(look, PRIORITY_MS).unref();
-  } catch (error) {
-    if (!isAsked) return;
-    const hint = 'a niceness below 0 needs root, CAP_SYS_NICE or ulimit -e';
-    logger.warn({ niceness, reason: reasonOf(error), hint }, 'the system refuses --proxy-niceness');
-  }
-}
-
-function processorTime(): { readonly takenNs: number; readonly atNs: number } {
-  const { user, system } = process.cpuUsage();
-  return { takenNs: (user + system) * 1_000, atNs: systemClock.nowNs() };
-}
-
-async function record(options: RecordOptions, logger: Logger): Promise<void> {
+/** @param asksPriority whether the user gave `--proxy-niceness` */
+async function record(options: RecordOptions, asksPriority: boolean, logger: Logger): Promise<void> {
   let asked = options.estimate;
   const recording = new Recording({
     recorderEntry: entryPath('recorder'),
@@ -127,6 +99,7 @@ async function record(options: RecordOptions, logger: Logger): Promise<void> {
   endOnFault(recording, logger);
   const stop = new StopRequest(recording);
   const bound = await recording.start();
+  takePriority(options.proxyNiceness, asksPriority, logger, systemClock);
   const probes = recording.probeAddress;
   const unanswered = options.probeListen === null ? 'off' : 'not yet';
   logger.info(

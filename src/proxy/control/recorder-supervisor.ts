@@ -1,21 +1,24 @@
 import { type ChildProcess, fork, type Serializable } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { getPriority, setPriority } from 'node:os';
 import type { LifeAccount, LossReason } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
+import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { NoticeLimit } from '../data-plane.ts';
 import { HangWatch, readMainThread } from './hang-watch.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
-import { type PriorityMeans, RecorderPriority } from './priority.ts';
+import { RecorderPriority } from './priority.ts';
 
 /** Where the recorder finds its byte pipe. */
 export const PIPE_FD = 4;
 
 /** How often the log says that a recorder is slow while it is. */
 const SLOW_NOTICE_MS = 60_000;
+
+/** How one ended that the system did not start. */
+const NOT_STARTED = 'not started';
 
 /** With an open debugger port, any process on the same loopback, such as in a pod, can run code in it. */
 export const NO_DEBUGGER = '--disable-sigusr1';
@@ -102,7 +105,8 @@ interface RecorderSupervisorDeps<Settings> {
   readonly accountOf: () => LifeAccount;
   /** Its heap, and its resident memory: a recorder that holds more of this is killed. */
   readonly memory: { readonly recorderHeapMib: number; readonly recorderBytes: number };
-  readonly priority: PriorityMeans & { readonly niceness: number };
+  /** The niceness that it gets, and whether no other program has a part in our share of the processors. */
+  readonly priority: { readonly niceness: number; readonly isAlone: boolean };
   readonly queueFill: () => number;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -216,23 +220,24 @@ export class RecorderSupervisor<Settings> {
   }
 
   #spawn(): void {
-    const { entry, settings, accountOf, clock, memory, priority } = this.#deps;
-    const start = () =>
-      fork(entry, {
-        execArgv: [...process.execArgv, NO_DEBUGGER, ...heapFlags(memory.recorderHeapMib)],
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
-      });
-    const child = withoutPriority(start);
+    const { settings, accountOf, clock, priority } = this.#deps;
+    this.#starts += 1;
+    const child = this.#fork();
+    if (child === null) return;
     const ended = new Promise<string>((resolve) => {
       child.on('exit', (code, signal) => resolve(signal ?? `exit ${code}`));
       // A process that could not be started has no exit; this is its end.
-      child.on('error', () => resolve('not started'));
+      child.on('error', (error) => {
+        this.#deps.logger.error({ reason: reasonOf(error) }, 'system refuses to start or end the recorder');
+        if (child.pid === undefined) resolve(NOT_STARTED);
+      });
     });
     const running: RunningRecorder = {
       child,
       ended: ended.then(() => undefined),
       hangs: new HangWatch(() => (child.pid === undefined ? null : readMainThread(child.pid)), clock.nowNs()),
-      priority: child.pid === undefined ? null : new RecorderPriority(child.pid, priority.niceness, priority),
+      priority:
+        child.pid === undefined ? null : new RecorderPriority(child.pid, priority.niceness, priority.isAlone),
       readyNs: null,
       faulted: false,
       committed: false,
@@ -240,7 +245,6 @@ export class RecorderSupervisor<Settings> {
       closed: false,
     };
     this.#running = running;
-    this.#starts += 1;
     child.on('message', (message) => {
       running.hangs.heard(clock.nowNs());
       this.#hear(running, message as FromRecorder);
@@ -250,6 +254,24 @@ export class RecorderSupervisor<Settings> {
     if (pipe) this.#deps.events.spawned(pipe);
     const earlier = this.#lastBeat;
     this.#say({ type: 'start', settings, keepsWorkMark: this.#keepsWorkMark, account: accountOf(), earlier });
+  }
+
+  /** Null if the system refuses at once, for want of memory perhaps: that costs the recording and never the traffic. */
+  #fork(): ChildProcess | null {
+    const { entry, memory, logger } = this.#deps;
+    try {
+      return fork(entry, {
+        execArgv: [...process.execArgv, NO_DEBUGGER, ...heapFlags(memory.recorderHeapMib)],
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
+      });
+    } catch (error) {
+      logger.error({ reason: reasonOf(error) }, 'system refuses to start or end the recorder');
+      // As a refusal that comes later, it is reported when the caller is done.
+      process.nextTick(() => {
+        if (this.#wanted) this.#onDied(NOT_STARTED, { committed: false, livedMs: 0 }, false);
+      });
+      return null;
+    }
   }
 
   /** A recorder that is gone hears nothing; its end is reported. */
@@ -290,19 +312,30 @@ export class RecorderSupervisor<Settings> {
   }
 
   #onEnded(running: RunningRecorder, how: string): void {
-    const { events } = this.#deps;
     this.#running = null;
     if (!this.#wanted) return;
-    const { faulted, committed } = running;
-    const life = { committed, livedMs: this.#livedMs(running) };
-    const delayMs = faulted ? this.#policy.nextDelayMs() : this.#policy.died(life);
-    if (!faulted) {
-      const keepsWorkMark = this.#keepsWorkMark;
-      const ofItself = running.condemned || how !== 'SIGKILL';
-      // The successor of a recorder that crashed notes what it works at: that may be the cause of the crash.
-      this.#keepsWorkMark = ofItself;
-      events.died({ how, ofItself, keepsWorkMark });
+    if (running.faulted) {
+      this.#restartAfter(this.#policy.nextDelayMs());
+      return;
     }
+    const life = { committed: running.committed, livedMs: this.#livedMs(running) };
+    this.#onDied(how, life, running.condemned || (how !== 'SIGKILL' && how !== NOT_STARTED));
+  }
+
+  #onDied(
+    how: string,
+    life: { readonly committed: boolean; readonly livedMs: number },
+    ofItself: boolean,
+  ): void {
+    const delayMs = this.#policy.died(life);
+    const keepsWorkMark = this.#keepsWorkMark;
+    // The successor of a recorder that crashed notes what it works at: that may be the cause of the crash.
+    this.#keepsWorkMark = ofItself;
+    this.#deps.events.died({ how, ofItself, keepsWorkMark });
+    this.#restartAfter(delayMs);
+  }
+
+  #restartAfter(delayMs: number): void {
     this.#restart = setTimeout(() => {
       this.#restart = null;
       this.#spawn();
@@ -349,26 +382,6 @@ export function heapFlags(heapMib: number): string[] {
     `--max-old-space-size=${heapMib}`,
     `--max-semi-space-size=${Math.floor(heapMib / 8)}`,
   ];
-}
-
-/** A process begins with the priority of the thread that starts it. The recorder gets nothing of ours above the usual. */
-function withoutPriority<T>(start: () => T): T {
-  const own = getPriority();
-  if (own >= 0) return start();
-  setPriority(0);
-  try {
-    return start();
-  } finally {
-    takeBack(own);
-  }
-}
-
-function takeBack(niceness: number): void {
-  try {
-    setPriority(niceness);
-  } catch {
-    // The right to it was taken from us meanwhile: traffic flows at the usual priority.
-  }
 }
 
 function condemn(running: RunningRecorder): void {

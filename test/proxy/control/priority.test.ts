@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { getPriority, setPriority } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
-import { priorityMeans } from '../../../src/monitors/host.ts';
 import { ProxyPriority, RecorderPriority } from '../../../src/proxy/control/priority.ts';
+import { mayHaveNiceness } from '../../support/host-abilities.ts';
 
 const children: ChildProcess[] = [];
 afterEach(() => {
@@ -15,26 +15,32 @@ function sleeper(): number {
   return child.pid as number;
 }
 
-const { mayRaise } = priorityMeans();
-const NO_MEANS = { mayRaise: false, alone: false };
+const mayRaise = mayHaveNiceness(0);
+const mayBeBefore = mayHaveNiceness(-10);
+const IDLE = [0, 0] as const;
+const EASED = [1, 0] as const;
 
 describe.runIf(process.platform === 'linux')('the priority of a recorder', () => {
-  it('is not lowered beside other programs where it could not be raised again', () => {
-    const pid = sleeper();
-    const before = getPriority(pid);
-    new RecorderPriority(pid, 10, NO_MEANS).follow(0, 0);
-    expect(getPriority(pid)).toBe(before);
-  });
+  it.skipIf(mayRaise)(
+    'is lowered by a step at most beside other programs where it could not be raised again',
+    () => {
+      const pid = sleeper();
+      const priority = new RecorderPriority(pid, 10, false);
+      priority.follow(...IDLE);
+      priority.follow(...EASED);
+      expect(getPriority(pid)).toBe(1);
+    },
+  );
 
   it('is lowered for good where the traffic alone competes with it', () => {
     const pid = sleeper();
-    new RecorderPriority(pid, 10, { ...NO_MEANS, alone: true }).follow(0, 0);
+    new RecorderPriority(pid, 10, true).follow(...IDLE);
     expect(getPriority(pid)).toBe(10);
   });
 
   it.runIf(mayRaise)('eases as the queue fills, and when its word is late', () => {
     const pid = sleeper();
-    const priority = new RecorderPriority(pid, 10, { ...NO_MEANS, mayRaise });
+    const priority = new RecorderPriority(pid, 10, false);
     const at = (fill: number, silentMs: number) => {
       priority.follow(fill, silentMs);
       return getPriority(pid);
@@ -43,14 +49,39 @@ describe.runIf(process.platform === 'linux')('the priority of a recorder', () =>
     expect([at(0, 1_000), at(0, 3_000), at(0, 60_000)]).toEqual([10, 5, 0]);
   });
 
+  it.runIf(mayBeBefore)('is the usual one from the start, whatever the traffic has', () => {
+    const pid = sleeper();
+    setPriority(pid, -10);
+    const priority = new RecorderPriority(pid, 10, false);
+    expect(getPriority(pid)).toBe(0);
+    priority.follow(...IDLE);
+    priority.follow(...EASED);
+    expect(getPriority(pid)).toBe(0);
+  });
+
+  it.runIf(mayRaise)('is never above that of the traffic', () => {
+    const own = getPriority();
+    setPriority(7);
+    try {
+      const pid = sleeper();
+      const priority = new RecorderPriority(pid, 10, true);
+      priority.follow(...IDLE);
+      expect(getPriority(pid)).toBe(10);
+      priority.follow(...EASED);
+      expect(getPriority(pid)).toBe(7);
+    } finally {
+      setPriority(own);
+    }
+  });
+
   it('does nothing to a process that has ended', () => {
     expect(() => setPriority(2 ** 30, 10)).toThrow();
-    new RecorderPriority(2 ** 30, 10, { ...NO_MEANS, mayRaise: true }).follow(0, 0);
+    new RecorderPriority(2 ** 30, 10, true).follow(...IDLE);
   });
 });
 
 describe.runIf(process.platform === 'linux')('the priority of a proxy', () => {
-  it.runIf(mayRaise)('goes while it is busy itself, and comes back when it has been calm', () => {
+  it.runIf(mayBeBefore)('goes while it is busy itself, and comes back when it has been calm', () => {
     const pid = sleeper();
     const priority = new ProxyPriority(pid, -10);
     const at = (share: number, second: number) => {
