@@ -1,6 +1,9 @@
 import { CommanderError } from 'commander';
+import type { Judgement } from '../analysis/verdict/verdict.ts';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import { shownUrl, withShownUrls } from '../core/text.ts';
+import type { CapacityDocument } from '../documents/capacity.ts';
+import type { ComparisonDocument } from '../documents/comparison.ts';
 
 /** What the process says to the shell. A command that ends with anything but 0 sets `process.exitCode`. */
 export const EXIT = {
@@ -18,6 +21,23 @@ export const EXIT = {
   sigterm: 143,
 } as const;
 export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
+
+/** Of a judged run. One without a verdict is judged by whether it is valid. */
+export function statusOfVerdict({ verdict, valid }: Pick<Judgement, 'verdict' | 'valid'>): ExitStatus {
+  if (verdict === 'FAIL') return EXIT.fail;
+  return verdict === 'PASS' || (verdict === null && valid) ? EXIT.ok : EXIT.inconclusive;
+}
+
+export function statusOfComparison({ verdict }: Pick<ComparisonDocument, 'verdict'>): ExitStatus {
+  if (verdict === 'WORSE') return EXIT.fail;
+  return verdict === 'INCONCLUSIVE' ? EXIT.inconclusive : EXIT.ok;
+}
+
+/** Of a search: without an interval it is unreachable if the target is gone. */
+export function statusOfSearch({ endedBy }: Pick<CapacityDocument, 'endedBy'>, isFound: boolean): ExitStatus {
+  if (isFound) return EXIT.ok;
+  return endedBy === 'target_failed' || endedBy === 'not_ready' ? EXIT.unreachable : EXIT.inconclusive;
+}
 
 /** What is not the user's to correct on the command line or in a file: every other error is. */
 const STATUS_OF_CODE: Readonly<Partial<Record<ErrorCode, ExitStatus>>> = {

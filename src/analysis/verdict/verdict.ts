@@ -5,7 +5,7 @@ import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-conte
 import { type Threshold, withRejected } from './slo.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf, violationOf } from './validity.ts';
 
-interface Judgement {
+export interface Judgement {
   /** Null without an objective. */
   readonly verdict: Verdict | null;
   /** Nothing on our side or in the comparison speaks against the run. */
@@ -81,11 +81,4 @@ function provenOf(
   // In a run that was stopped, unsent requests are nobody's failure.
   const countsUnsent = context.interrupted === null;
   return violated.filter((each) => isProven(each) || (countsUnsent && each.brokenBy === 'unsent'));
-}
-
-/** Exit status of a judged run: 0 passed or valid, 3 failed, 4 inconclusive or not valid. */
-export function exitCodeOf({ verdict, valid }: Pick<Judgement, 'verdict' | 'valid'>): 0 | 3 | 4 {
-  if (verdict === 'FAIL') return 3;
-  if (verdict === 'PASS') return 0;
-  return verdict === null && valid ? 0 : 4;
 }

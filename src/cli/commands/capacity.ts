@@ -9,7 +9,7 @@ import { pageAssets } from '../../app/package.ts';
 import { Problems } from '../../core/errors.ts';
 import { grouped, type ResolvedOptions, readOptions, toggle } from '../../core/options.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
-import { EXIT } from '../exit.ts';
+import { statusOfSearch } from '../exit.ts';
 import { LIVE_OPTIONS, refuseLive, ServedRun } from '../live.ts';
 import { addOptions, askedOf } from '../options.ts';
 import {
@@ -99,7 +99,7 @@ async function found(plan: CapacityPlan, command: Command, served: ServedRun | n
   if (simulates || target === null) {
     const { simulateCapacity } = await import('../../app/capacity/simulate.ts');
     const document = simulateCapacity(plan);
-    return { document, status: statusOf(document) };
+    return { document, status: statusOfSearch(document, isFound(document)) };
   }
   const { loggerOf } = await import('../logger.ts');
   return search(plan, target, loggerOf(command), served, detail);
@@ -129,15 +129,8 @@ async function search(
         event: served === null ? undefined : (event) => served.page.add(event),
       },
     });
-    return { document, status: interruption.status ?? statusOf(document) };
+    return { document, status: interruption.status ?? statusOfSearch(document, isFound(document)) };
   } finally {
     interruption.end();
   }
-}
-
-/** 5 for a target that is gone, whatever was found before; else 0 with an interval, 4 without. */
-function statusOf(document: CapacityDocument) {
-  if (isFound(document)) return EXIT.ok;
-  const isGone = document.endedBy === 'target_failed' || document.endedBy === 'not_ready';
-  return isGone ? EXIT.unreachable : EXIT.inconclusive;
 }

@@ -12,7 +12,7 @@ import { makeReady, VERDICT_OPTIONS, writeVerdict } from '../../app/verdict-outp
 import { AppError, Problems } from '../../core/errors.ts';
 import { choice, type ResolvedOptions, readOptions, text, toggle } from '../../core/options.ts';
 import type { ComparisonDocument } from '../../documents/comparison.ts';
-import { EXIT } from '../exit.ts';
+import { statusOfComparison } from '../exit.ts';
 import { addOptions, askedOf } from '../options.ts';
 import {
   calledAs,
@@ -68,8 +68,7 @@ export function compareCommand(): Command {
       const outcome = comparisonOutcome(document, comparisonView(document, tz));
       terminal.note(...writeVerdict(outcome, { ciReport }, process.env));
       writeOutputs(comparisonForms(document, tz, detail), outputs, terminal);
-      if (document.verdict === 'WORSE') process.exitCode = EXIT.fail;
-      if (document.verdict === 'INCONCLUSIVE') process.exitCode = EXIT.inconclusive;
+      process.exitCode = statusOfComparison(document);
     });
 }
 

@@ -3,12 +3,11 @@ import { verdictLines } from '../../analysis/render/screen.ts';
 import { columnsOf, tableLines, viewText } from '../../analysis/render/table.ts';
 import { runScreen } from '../../analysis/report/screen.ts';
 import { runView } from '../../analysis/report/view.ts';
-import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from '../../app/merge.ts';
 import { toggle } from '../../core/options.ts';
 import { formatMs } from '../../core/units.ts';
 import type { MergedDocument } from '../../documents/replay.ts';
-import { EXIT } from '../exit.ts';
+import { EXIT, statusOfVerdict } from '../exit.ts';
 import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { calledAs, DETAIL_OPTIONS, detailed } from '../output.ts';
 import { terminal } from '../terminal.ts';
@@ -45,7 +44,7 @@ export function mergeCommand(): Command {
         });
         terminal.print(...lines);
       }
-      process.exitCode = stoppedByFailures ? EXIT.unreachable : exitCodeOf(document);
+      process.exitCode = stoppedByFailures ? EXIT.unreachable : statusOfVerdict(document);
     });
 }
 

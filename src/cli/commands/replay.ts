@@ -7,7 +7,6 @@ import { runView } from '../../analysis/report/view.ts';
 import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { reachedText } from '../../analysis/verdict/run-context.ts';
 import type { Threshold } from '../../analysis/verdict/slo.ts';
-import { exitCodeOf } from '../../analysis/verdict/verdict.ts';
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../../app/open-capture.ts';
 import { requireComparableAnswers } from '../../app/replay/document.ts';
 import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';
@@ -42,7 +41,7 @@ import { OUTPUT_OPTIONS } from '../../replay/options/replay-options.ts';
 import { scalingCountLines } from '../../replay/plan/describe-scaling.ts';
 import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../../replay/plan/dry-run.ts';
 import type { Playback } from '../../replay/window/playback.ts';
-import { EXIT } from '../exit.ts';
+import { EXIT, statusOfVerdict } from '../exit.ts';
 import { LIVE_OPTIONS, refuseLive, ServedRun } from '../live.ts';
 import { addOptions, askedOf } from '../options.ts';
 import { calledAs, DETAIL_OPTIONS, detailed, watchedBy } from '../output.ts';
@@ -164,7 +163,7 @@ async function play(
   });
   const { document, end, summary, directory } = result;
   const status =
-    end.kind === 'aborted' ? EXIT.unreachable : (interruptions[0]?.status ?? exitCodeOf(document));
+    end.kind === 'aborted' ? EXIT.unreachable : (interruptions[0]?.status ?? statusOfVerdict(document));
   if (output.ndjson) terminal.jsonLine(endEvent(document, status, summary));
   else if (output.json) terminal.json(document);
   else {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
-import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import { type AnswerCheck, mismatch, SAME, type Send, unchecked } from '../../../src/core/run.ts';
 import { contextOf, good, late } from '../../support/run-contexts.ts';
 
@@ -14,7 +15,7 @@ function withChecks(sends: readonly Send[], counts: readonly (readonly [number, 
 function judged(context: RunContext, slo = 'mismatch: rate<0.01') {
   const { verdict, valid, reasons, slo: lines } = judge(context, parseSlo([slo]));
   const codes = reasons.map(({ code }) => code);
-  return { verdict, codes, observed: lines[0]?.observed, exit: exitCodeOf({ verdict, valid }), reasons };
+  return { verdict, codes, observed: lines[0]?.observed, exit: statusOfVerdict({ verdict, valid }), reasons };
 }
 
 const DIFFERENT = mismatch('values', '/outputs/0');

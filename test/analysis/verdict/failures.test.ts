@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
-import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';
@@ -37,7 +38,7 @@ function judged(
     codes,
     text: judgement.reasons[0]?.text,
     advice: judgement.reasons[0]?.advice,
-    exitCode: exitCodeOf(judgement),
+    exitCode: statusOfVerdict(judgement),
     verdict: judgement.verdict,
   };
 }

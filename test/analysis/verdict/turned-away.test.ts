@@ -3,7 +3,8 @@ import { comparePairs } from '../../../src/analysis/compare/judge.ts';
 import { TURNED_AWAY } from '../../../src/analysis/compare/pairs.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
-import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import { GapCounts } from '../../../src/core/gap-counts.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { answeredPairs } from '../../support/compared-pairs.ts';
@@ -38,7 +39,7 @@ function judged(recorded: StatusOf, sent: StatusOf, slo: readonly string[] = REA
   const judgement = judge({ ...contextOf(sends), figures: statistics.figures() }, parseSlo([...slo]));
   const codes = judgement.reasons.map(({ code }) => code);
   const note = judgement.notes.find(({ code }) => code === 'turned_away')?.text;
-  return { ...judgement, codes, note, exitCode: exitCodeOf(judgement) };
+  return { ...judgement, codes, note, exitCode: statusOfVerdict(judgement) };
 }
 
 const plain = (index: number, status: number | null): Send => send({ index, status });

@@ -3,7 +3,8 @@ import { CalibrationStatistics } from '../../../src/analysis/run/calibration.ts'
 import { reason } from '../../../src/analysis/verdict/reasons.ts';
 import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
-import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
 import type { Calibration } from '../../../src/documents/replay.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
@@ -78,7 +79,7 @@ describe('a run that cannot be trusted', () => {
   test.each(cases)('%s is INCONCLUSIVE and ends with 4', (_, codes, context) => {
     const judgement = codesOf(context);
     expect(judgement).toMatchObject({ verdict: 'INCONCLUSIVE', valid: false, reasons: codes });
-    expect(exitCodeOf(judgement)).toBe(4);
+    expect(statusOfVerdict(judgement)).toBe(4);
     for (const { text, advice } of judge(context, []).reasons) {
       expect(text).not.toBe('');
       expect(advice).toMatch(/^[A-Z].*\.$/);

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { JUDGEMENT_BOUNDS, type RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
-import { exitCodeOf, judge } from '../../../src/analysis/verdict/verdict.ts';
+import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { contextOf, good, HEALTHY, late } from '../../support/run-contexts.ts';
 import { failed, refused, send } from '../../support/sends.ts';
@@ -330,7 +331,7 @@ describe('judge', () => {
   test('a shard to which nothing fell has played its part, and has no objective to keep', () => {
     const shard = contextOf([], { plannedElsewhere: 24 });
     const judgement = judge(shard, []);
-    expect(exitCodeOf(judgement)).toBe(0);
+    expect(statusOfVerdict(judgement)).toBe(0);
     expect(judgement).toMatchObject({ verdict: null, valid: true, reasons: [] });
     expect(judgement.notes).toContainEqual(expect.objectContaining({ code: 'nothing_planned' }));
     const asked = codesOf(shard);
@@ -385,7 +386,7 @@ describe('judge', () => {
   });
 });
 
-describe('exitCodeOf', () => {
+describe('statusOfVerdict', () => {
   test.each([
     ['PASS', true, 0],
     ['FAIL', true, 3],
@@ -394,7 +395,7 @@ describe('exitCodeOf', () => {
     [null, true, 0],
     [null, false, 4],
   ] as const)('verdict %s of a run with valid=%s is %d', (verdict, valid, code) => {
-    expect(exitCodeOf({ verdict, valid })).toBe(code);
+    expect(statusOfVerdict({ verdict, valid })).toBe(code);
   });
 });
 
