@@ -43,6 +43,19 @@ export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
+/**
+ * Where an error of our own came from, without its message, which may quote what a client sent.
+ * @returns its class, and the first line of its stack that names a place
+ */
+export function originOf(thrown: unknown): { readonly error: string; readonly at: string | null } {
+  if (!(thrown instanceof Error)) return { error: typeof thrown, at: null };
+  // A stack begins with the message.
+  const stack = thrown.stack ?? '';
+  const frames = stack.slice(stack.indexOf(thrown.message) + thrown.message.length);
+  const at = frames.split('\n').find((line) => /^\s+at /.test(line));
+  return { error: thrown.name, at: at?.trim() ?? null };
+}
+
 /** Collects problems, so that one start shows all of them. */
 export class Problems {
   readonly #messages: string[] = [];

@@ -75,8 +75,8 @@ export function text<const Settings extends ValueSettings = Record<never, never>
 }
 
 /**
- * An option whose value is optional: `--compare-responses` means `--compare-responses ALONE`. Null if it is not stated. It also
- * accepts true and false, as in a file.
+ * An option whose value is optional: without a value it means `alone`. Null if it is not stated. It also accepts true
+ * and false, as in a file.
  */
 export function switchOrValue<Value>(
   flags: string,

@@ -1,4 +1,5 @@
 import type { LossReason, Progress, ProtocolUse } from './accounting.ts';
+import type { Clock } from './clock.ts';
 import type { Exchange, ExchangePayload, ExchangeRow } from './exchange.ts';
 
 interface LostExchange {
@@ -56,4 +57,31 @@ export interface Logger {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
+}
+
+/** A line of the log that another process, or another room, writes. */
+export interface Notice {
+  readonly level: 'info' | 'warn' | 'error';
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** Lets a notice that repeats through once in a while. */
+export class NoticeLimit {
+  readonly #clock: Clock;
+  readonly #everyMs: number;
+  #lastNs = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock, everyMs: number) {
+    this.#clock = clock;
+    this.#everyMs = everyMs;
+  }
+
+  /** Whether it may be given now; then the next has to wait. */
+  passes(): boolean {
+    const nowNs = this.#clock.nowNs();
+    if (nowNs - this.#lastNs < this.#everyMs * 1e6) return false;
+    this.#lastNs = nowNs;
+    return true;
+  }
 }

@@ -1,6 +1,6 @@
 import { Server, type Socket } from 'node:net';
-import type { Clock } from '../core/clock.ts';
 import { reasonOf } from '../core/errors.ts';
+import type { Notice } from '../core/ports.ts';
 import type { RefusalReason } from './http/headers.ts';
 import type { Endpoint } from './net/endpoint.ts';
 import { type Listening, listenOn } from './net/listen.ts';
@@ -63,33 +63,6 @@ export interface ConnectionCounts {
 }
 
 const LISTEN_AGAIN_MS = 1_000;
-
-/** A notice for the operator of the plane: one line in the log. */
-export interface Notice {
-  readonly level: 'info' | 'warn' | 'error';
-  readonly message: string;
-  readonly fields: Readonly<Record<string, unknown>>;
-}
-
-/** Lets a notice that repeats through once in a while. */
-export class NoticeLimit {
-  readonly #clock: Clock;
-  readonly #everyMs: number;
-  #lastNs = Number.NEGATIVE_INFINITY;
-
-  constructor(clock: Clock, everyMs: number) {
-    this.#clock = clock;
-    this.#everyMs = everyMs;
-  }
-
-  /** Whether it may be given now; then the next has to wait. */
-  passes(): boolean {
-    const nowNs = this.#clock.nowNs();
-    if (nowNs - this.#lastNs < this.#everyMs * 1e6) return false;
-    this.#lastNs = nowNs;
-    return true;
-  }
-}
 
 /**
  * What forwards: it holds the sockets, passes traffic on and tells taps of it. Both planes listen, count clients and

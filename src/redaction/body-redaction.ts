@@ -45,6 +45,8 @@ export interface RedactedBody {
   readonly names: readonly string[];
   /** Why nothing may be stored; null if `kept` may be. */
   readonly dropped: BodyDropReason | null;
+  /** The error of our own for which it was dropped (`failed`). */
+  readonly error?: unknown;
 }
 
 const NOTHING: readonly string[] = Object.freeze([]);
@@ -91,8 +93,8 @@ export class BodyRedaction {
       return this.#covered(bytes, about);
     } catch (error) {
       // Whatever the error: a body that could not be judged is not stored.
-      const dropped = error instanceof UnreadableBody ? error.reason : 'failed';
-      return { kept: null, names: NOTHING, dropped };
+      if (error instanceof UnreadableBody) return { kept: null, names: NOTHING, dropped: error.reason };
+      return { kept: null, names: NOTHING, dropped: 'failed', error };
     }
   }
 

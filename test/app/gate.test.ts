@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { GateServer } from '../../src/app/gate/gate.ts';
 import { type TestEnd, TestQueue } from '../../src/app/gate/scenario-queue.ts';
+import { LogBook } from '../support/log-book.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 const PASS: TestEnd = { result: 'PASS', reasons: [], run: 'r1' };
@@ -29,14 +30,19 @@ async function gate({ token = null, waiting = 2 }: { token?: string | null; wait
       });
     });
   };
-  let version = 'first';
-  const queue = new TestQueue({ play, versionOf: () => version }, clock, {
+  let version: string | null = 'first';
+  const log = new LogBook();
+  const versionOf = () => {
+    if (version === null) throw new Error('no such file: /secret/path');
+    return version;
+  };
+  const queue = new TestQueue({ play, versionOf }, clock, {
     waiting,
     remembered: 10,
     rememberMs: 60_000,
   });
   const { server, close } = ((made) => ({ server: made.server, close: () => made.close() }))(
-    new GateServer(queue, ['spike', 'soak'], token),
+    new GateServer(queue, ['spike', 'soak'], token, log),
   );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
   const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -65,9 +71,10 @@ async function gate({ token = null, waiting = 2 }: { token?: string | null; wait
     aborted,
     clock,
     end: (at: number, end: TestEnd) => ends[at]?.(end),
-    change: () => {
-      version = 'second';
+    change: (to: string | null = 'second') => {
+      version = to;
     },
+    log,
     stop: async () => {
       await queue.close();
       close();
@@ -225,4 +232,13 @@ test('a token is asked for in every form a caller can show it, and browsers are 
   expect((await flagger('/flagger/spike', 'c', { token: 'a secret of many letters' })).status).toBe(409);
   expect((await ask('/livez')).status).toBe(200);
   expect((await ask('/livez', { headers: { 'user-agent': 'Mozilla/5.0' } })).status).toBe(403);
+});
+
+test('an error of the gate itself is for its log, and the caller hears nothing of it', async () => {
+  const { ask, change, log } = await gate();
+  change(null);
+  const { status, body } = await ask('/argo/spike?id=a');
+  expect(status).toBe(500);
+  expect(body).not.toContain('secret');
+  expect(log.lines).toMatchObject([{ level: 'error', fields: { reason: 'no such file: /secret/path' } }]);
 });

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
-import type { Notice } from '../../src/proxy/data-plane.ts';
+import type { Notice } from '../../src/core/ports.ts';
 import type { Endpoint } from '../../src/proxy/net/endpoint.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
 import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';

@@ -58,13 +58,15 @@ export class GateServer {
   readonly #queue: TestQueue;
   readonly #scenarios: ReadonlySet<string>;
   readonly #token: string | null;
+  readonly #logger: Logger;
   readonly #closing = new AbortController();
 
   /** @param token what callers must show; null for nothing */
-  constructor(queue: TestQueue, scenarios: Iterable<string>, token: string | null) {
+  constructor(queue: TestQueue, scenarios: Iterable<string>, token: string | null, logger: Logger) {
     this.#queue = queue;
     this.#scenarios = new Set(scenarios);
     this.#token = token;
+    this.#logger = logger;
     this.server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
       void this.#respond(request, response);
     });
@@ -118,7 +120,7 @@ export class GateServer {
         signal,
       );
     } catch (error) {
-      return refusal(error);
+      return refusal(error, this.#logger);
     }
   }
 
@@ -218,10 +220,11 @@ function parsedJson(body: string): unknown {
   }
 }
 
-/** What a caller did wrong is said; what went wrong here may hold paths, and is not. */
-function refusal(error: unknown): Answer {
+/** What a caller did wrong is said. What went wrong here may hold paths: that is for the log alone. */
+function refusal(error: unknown, logger: Logger): Answer {
   if (error instanceof AppError || error instanceof URIError) return text(400, reasonOf(error));
   if (error instanceof z.ZodError) return text(400, z.prettifyError(error));
+  logger.error({ reason: reasonOf(error) }, 'a request could not be answered');
   return text(500, 'this could not be answered');
 }
 
@@ -316,7 +319,7 @@ export async function startGate(
   const play = logged(playByCommand(command, scenarios), logger);
   const versionOf = (scenario: string) => digestOf(scenarios.get(scenario) ?? '');
   const queue = new TestQueue({ play, versionOf }, systemClock, limits);
-  const gate = new GateServer(queue, scenarios.keys(), token);
+  const gate = new GateServer(queue, scenarios.keys(), token, logger);
   const listening = await listenOn(gate.server, endpoint);
   return {
     address: formatEndpoint(listening.endpoint),

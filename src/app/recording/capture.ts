@@ -59,6 +59,8 @@ interface CaptureDeps {
   readonly onFinished: (file: string) => void;
   readonly onFirstCommit: () => void;
   readonly onTaken: (exchange: Exchange) => void;
+  /** An error of our own cost a part of the recording. */
+  readonly onFailure: (what: string, error: unknown) => void;
 }
 
 /**
@@ -67,7 +69,7 @@ interface CaptureDeps {
  */
 export function openCapture(
   { settings, account, keepsWorkMark, earlier }: RecorderOrder<RecorderSettings, 'start'>,
-  { clock, onFinished, onFirstCommit, onTaken }: CaptureDeps,
+  { clock, onFinished, onFirstCommit, onTaken, onFailure }: CaptureDeps,
 ) {
   const directory = resolveCaptureDirectory(settings.dir, 'write');
   const lock = DirectoryLock.acquire(directory);
@@ -103,6 +105,7 @@ export function openCapture(
         segmentBy: 'clock',
         durability: 'commit',
         onFinished,
+        onUnpacked: (error) => onFailure('an exchange', error),
       },
       clock,
     );
@@ -111,7 +114,7 @@ export function openCapture(
     const mark = keepsWorkMark ? WorkMark.open(directory) : null;
     const heads = new HeadCache(new Routes(parts.redaction));
     const epochUsOf = (monotonicNs: number) => epoch.epochUsOf(monotonicNs);
-    const context = { ...parts, epochUsOf, budget, hash, heads };
+    const context = { ...parts, epochUsOf, budget, hash, heads, onFailure };
     const recorder = new PipeServer(
       { sink: monitor, clock, mark, context },
       furthest(written.progress, account),

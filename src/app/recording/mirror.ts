@@ -23,8 +23,7 @@ import type { Exchange } from '../../core/exchange.ts';
 import type { SecondsHistogram } from '../../core/histogram.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { MIRROR } from '../../core/limits.ts';
-import type { Logger } from '../../core/ports.ts';
-import { NoticeLimit } from '../../proxy/data-plane.ts';
+import { type Logger, NoticeLimit } from '../../core/ports.ts';
 import { authorityOf, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import {
   addSeconds,

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { LifeAccount, LossReason, MirrorReading } from '../../core/accounting.ts';
 import type { Clock } from '../../core/clock.ts';
 import { type DiskEstimate, estimateDisk, isTooLittle } from '../../core/disk-estimate.ts';
-import { AppError, reasonOf } from '../../core/errors.ts';
+import { AppError, originOf, reasonOf } from '../../core/errors.ts';
 import { MIRROR, SUPERVISION } from '../../core/limits.ts';
-import type { Logger } from '../../core/ports.ts';
+import { type Logger, NoticeLimit } from '../../core/ports.ts';
 import type { FromRecorder, RecorderOrder, StoreReading, ToRecorder } from '../../proxy/control/messages.ts';
 import { leaveAccount } from '../../storage/capture/account-keeper.ts';
 import { directoryBytes, fileSizesOf } from '../../storage/capture/directory.ts';
@@ -23,6 +23,8 @@ const MIRROR_FILE = 'mirror.json';
 const ANCHOR_MS = 60_000;
 /** How often the files of the capture are counted, ms. */
 const STORE_MS = 10_000;
+/** How often the log says why something was not recorded. Every one of them is counted. */
+const FAILURE_NOTICE_MS = 60_000;
 
 interface RecorderProcessDeps {
   readonly clock: Clock;
@@ -43,16 +45,18 @@ export class RecorderProcess {
   #pipe: Socket | null = null;
   #store: StoreReading | null = null;
   #housekeepingError: string | null = null;
+  readonly #failureLimit: NoticeLimit;
   /** Of the recording, as it was when this recorder was started. */
   #account: LifeAccount | null = null;
   #bodiesCutBefore = 0;
   /** Null without one, and until its code is loaded. */
   #mirror: Mirror | null = null;
-  /** What the one of the recorder before did, until ours goes on with it. */
+  /** Figures of the previous recorder's mirror, until this one has its own. */
   #mirroredBefore: MirrorReading | null = null;
 
   constructor(deps: RecorderProcessDeps) {
     this.#deps = deps;
+    this.#failureLimit = new NoticeLimit(deps.clock, FAILURE_NOTICE_MS);
     const logger = this.#logger();
     const attempt = sealerThread(deps.sealerEntry);
     this.#sealer = sealingQueue({ logger, attempt, onSealed: (file) => this.#hook?.handOver(file) });
@@ -87,6 +91,13 @@ export class RecorderProcess {
         onFinished: (file) => void this.#sealer.add([file]),
         onFirstCommit: () => say({ type: 'committed' }),
         onTaken: (exchange) => this.#mirror?.offer(exchange),
+        onFailure: (what, error) => {
+          if (this.#failureLimit.passes())
+            this.#logger().error(
+              { what, ...originOf(error) },
+              'something was not recorded: handling it failed',
+            );
+        },
       });
     } catch (error) {
       const hint = error instanceof AppError ? error.hint : null;
@@ -168,8 +179,8 @@ export class RecorderProcess {
   }
 
   /**
-   * Its directory was taken away. What is written from now on goes into files that nobody will ever find; the next
-   * recorder makes the directory anew.
+   * The capture directory was removed. Files written now could never be found, so this recorder gives up. The next one
+   * makes the directory again.
    */
   #giveUp(directory: string): void {
     this.#capture = null;
@@ -250,9 +261,9 @@ export class RecorderProcess {
   }
 }
 
-/** So much traffic is looked at before anything is said, and so much more where it was too little. */
+/** Traffic observed before the first estimate; extended by as much if too little passed. */
 const FIRST_NS = 60e9;
-/** From then on it is looked at again this often, and told when it has changed by so much. */
+/** Interval of later estimates. One is reported if it differs from the last one by more than `CHANGE`. */
 const AGAIN_NS = 3_600e9;
 const CHANGE = 0.2;
 

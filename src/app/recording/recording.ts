@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
-import type { Logger } from '../../core/ports.ts';
+import { type Logger, type Notice, NoticeLimit } from '../../core/ports.ts';
 import { isAloneInGroup } from '../../monitors/host.ts';
 import { ControlServer, type ProbeAddress, ProbeServer } from '../../proxy/control/admin-server.ts';
 import type { PlaneOptions, RecorderBeat } from '../../proxy/control/messages.ts';
@@ -14,7 +14,7 @@ import {
   type RecorderReady,
   RecorderSupervisor,
 } from '../../proxy/control/recorder-supervisor.ts';
-import { type ConnectionCounts, type DataPlane, type Notice, NoticeLimit } from '../../proxy/data-plane.ts';
+import type { ConnectionCounts, DataPlane } from '../../proxy/data-plane.ts';
 import type { GatewayRoute } from '../../proxy/http/options.ts';
 import { type Endpoint, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { NO_TRAFFIC } from '../../proxy/recorder/exchange-monitor.ts';
@@ -83,11 +83,11 @@ export class Recording {
   readonly #file: AccountKeeper;
   readonly #turnedAwayLimit: NoticeLimit;
   readonly #tapFailureLimit: NoticeLimit;
-  /** How many the log has told of. */
+  /** Refused connections that the log has reported. */
   #turnedAwayTold = 0;
   readonly #control: ControlServer;
   readonly #probes: ProbeServer;
-  /** Somebody does not want to wait for a stop. */
+  /** Aborted when a stop must not wait. */
   readonly #hurry = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
   #plane: DataPlane | null = null;
@@ -105,7 +105,7 @@ export class Recording {
   #askDrain: () => void = () => undefined;
   /** Takes why the first recorder cannot open the capture, or null if it can, while a start waits for that. */
   #onFirstWord: ((refusal: AppError | null) => void) | null = null;
-  /** Resolves when an operator asks by the control socket for what SIGTERM asks for. */
+  /** Resolves when an operator asks for a stop by the control socket. It means the same as SIGTERM. */
   readonly drainAsked: Promise<void>;
 
   constructor(deps: RecordingDeps) {

@@ -12,7 +12,7 @@ interface SegmentWork {
    * @returns for each why it failed; null where nothing more is to be done
    */
   attempt(files: readonly string[], signal: AbortSignal): Promise<readonly (string | null)[]>;
-  /** Told of a failure, unless it is for the same reason as the one before, however many segments that costs. */
+  /** Called for a failure, unless the one before had the same reason, however many segments fail. */
   failed(file: string, reason: string): void;
   /** Told of the first success after failures. */
   recovered(): void;

@@ -67,7 +67,7 @@ class CommandRun {
 
   /** Tells all its processes to end, and after a moment ends them. */
   end(): void {
-    // What is left after its end is not waited for anyhow, and its number may be somebody else's by then.
+    // Remaining children are not waited for, and the process id may belong to another process by now.
     if (this.#hasExited) return;
     this.#signal('SIGTERM');
     this.#grace ??= setTimeout(() => this.#signal('SIGKILL'), SUPERVISION.commandGraceMs);

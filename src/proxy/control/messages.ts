@@ -7,7 +7,7 @@ import type {
   RecordedTraffic,
 } from '../../core/accounting.ts';
 import type { DiskEstimate } from '../../core/disk-estimate.ts';
-import type { Notice } from '../data-plane.ts';
+import type { Notice } from '../../core/ports.ts';
 import type { GatewayOptions } from '../http/options.ts';
 import type { WireOptions } from '../tcp/tcp-proxy.ts';
 

@@ -1,8 +1,8 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
+import type { Notice } from '../../core/ports.ts';
 import type { InjectedCounts, Toxic, ToxicStream } from '../../documents/faults.ts';
 import type { AssemblyBudget } from '../../http1/budget.ts';
-import type { Notice } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
 import { type Listening, listenOn } from '../net/listen.ts';
 import { PeerSocket } from '../net/peer-socket.ts';

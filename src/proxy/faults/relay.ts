@@ -1,9 +1,10 @@
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
+import type { Notice } from '../../core/ports.ts';
 import type { InjectedCounts, Toxic } from '../../documents/faults.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
-import type { ListenerTls, Notice, UpstreamTls } from '../data-plane.ts';
+import type { ListenerTls, UpstreamTls } from '../data-plane.ts';
 import { type Endpoint, speaksTls } from '../net/endpoint.ts';
 import { TlsFiles } from '../net/tls-files.ts';
 import { PausedPeers } from '../tcp/connection.ts';

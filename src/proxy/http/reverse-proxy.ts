@@ -10,13 +10,8 @@ import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import { WIRE } from '../../core/limits.ts';
-import {
-  type ConnectionCounts,
-  type ConnectionFailure,
-  DataPlane,
-  type Notice,
-  type Pair,
-} from '../data-plane.ts';
+import type { Notice } from '../../core/ports.ts';
+import { type ConnectionCounts, type ConnectionFailure, DataPlane, type Pair } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
 import { TlsFiles } from '../net/tls-files.ts';
 import { failureOf, UpstreamNotice } from '../net/upstream-notice.ts';

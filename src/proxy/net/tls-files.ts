@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS, WIRE } from '../../core/limits.ts';
-import type { Notice } from '../data-plane.ts';
+import type { Notice } from '../../core/ports.ts';
 
 const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
 

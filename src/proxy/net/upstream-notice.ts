@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts';
-import { type ConnectionFailure, type Notice, NoticeLimit } from '../data-plane.ts';
+import { type Notice, NoticeLimit } from '../../core/ports.ts';
+import type { ConnectionFailure } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint } from './endpoint.ts';
 
 const NOTICE_MS = 60_000;

@@ -41,6 +41,8 @@ export interface AssemblyContext {
   readonly keys: ExchangeKeys;
   readonly selection: Selection;
   readonly heads: HeadCache;
+  /** An error of our own cost a part of the recording; that part is counted as lost or dropped. */
+  readonly onFailure: (what: 'a head' | 'a body', error: unknown) => void;
 }
 
 /** A complete head as it was found: a view, valid during the call only, and its times on the monotonic clock. */
@@ -185,8 +187,7 @@ export class ExchangeBuilder {
   /** @param clientEndNs when the client left, if it was the first to; null otherwise */
   finish(outcome: Outcome, clientEndNs: number | null): Exchange {
     const { request, response } = this;
-    const { bodyRedaction, policy } = this.#context;
-    const stored = storedBytes(policy);
+    const stored = storedBytes(this.#context.policy);
     const scan = response?.body.scan ?? null;
     const usage = scan?.finish() ?? null;
     const offsetUs = (ns: number): number => Math.round((ns - request.firstByteNs) / 1_000);
@@ -216,8 +217,8 @@ export class ExchangeBuilder {
       batch: this.#asked().batch,
       answerError: this.#answerError(),
       traceId: traceIdOf(this.#scanned.fields.traceparent, this.request.head.bytes),
-      request: request.finish(stored.request, bodyRedaction, this.#scanned.fields),
-      response: response?.finish(stored.response, bodyRedaction, this.#answer?.fields ?? null) ?? null,
+      request: request.finish(stored.request, this.#context, this.#scanned.fields),
+      response: response?.finish(stored.response, this.#context, this.#answer?.fields ?? null) ?? null,
       requestChunks: request.body.times,
       responseChunks: response?.body.times ?? NO_TIMES,
     };
@@ -359,9 +360,10 @@ export class ExchangeBuilder {
     this.#chargedBytes += 2 * bytes.length;
     try {
       return redact(bytes);
-    } catch {
+    } catch (error) {
       // Whatever the cause, the exchange is given up and counted: that is what the reason is for.
       this.lossReason = 'redaction_failed';
+      this.#context.onFailure('a head', error);
       return NOTHING_KEPT;
     }
   }
@@ -401,11 +403,16 @@ class MessageDraft {
    * The message as it may be stored: nothing of its body leaves here that a rule hides.
    * @param storedBytes Most of its body that the policy stores; null for none of it.
    */
-  finish(storedBytes: number | null, redaction: BodyRedaction, fields: HeadFields | null): Message {
+  finish(
+    storedBytes: number | null,
+    { bodyRedaction: redaction, onFailure }: AssemblyContext,
+    fields: HeadFields | null,
+  ): Message {
     const names = this.trailers === null ? this.head.names : union(this.head.names, this.trailers.names);
     const body = this.body.finish(this.ended, storedBytes);
     if (!redaction.active || body.kept === null || fields === null) return this.#message(names, body);
-    const { kept, names: covered, dropped } = redaction.redact(body.kept, aboutBody(body, fields));
+    const { kept, names: covered, dropped, error } = redaction.redact(body.kept, aboutBody(body, fields));
+    if (dropped === 'failed') onFailure('a body', error);
     const said = dropped === null ? covered : [dropNote(dropped)];
     return this.#message(union(names, said), { ...body, kept });
   }

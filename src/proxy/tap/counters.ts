@@ -50,7 +50,7 @@ export class Counters {
   #doubt: Doubt | null = null;
   #connections = 0;
   #exchanges = 0;
-  /** At so many turns in all somebody wants to know. */
+  /** Turn count at which `#notice` is called. */
   #noticeAtTurns = Number.POSITIVE_INFINITY;
   #notice: () => void = () => undefined;
 
@@ -107,7 +107,7 @@ export class Counters {
     this.#notice();
   }
 
-  /** Calls once, as soon as so many turns have been seen since the recording began. */
+  /** Calls `notice` once, when this many turns have been seen since the recording began. */
   noticeAt(turns: number, notice: () => void): void {
     this.#noticeAtTurns = turns;
     this.#notice = notice;

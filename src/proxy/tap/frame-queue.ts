@@ -30,10 +30,10 @@ interface Taken {
 }
 
 /**
- * Frames on their way into the recorder's pipe, under a budget of bytes. One connection may hold as much as is free, so
- * that one which fills the queue is shed before its neighbours: half of the budget alone, a third each of two. Large
- * payloads are kept by reference, small ones and headers are copied together. Frames are collected for some
- * milliseconds, because each write costs both processes a system call, and wakes the recorder.
+ * Frames on their way into the recorder's pipe, under a budget of bytes. A connection may hold no more than what is
+ * still free: one connection alone gets half of the budget, two get a third each. So a connection that fills the queue
+ * is shed before the others. Large payloads are kept by reference, small ones and headers are copied together. Frames
+ * are collected for some milliseconds, because each write costs both processes a system call and wakes the recorder.
  */
 export class FrameQueue {
   readonly #budgetBytes: number;

@@ -185,9 +185,9 @@ interface TapIdentity {
 
 /**
  * Copies one client connection to the recorder. The data plane reports bytes and ends as they pass. The tap puts them
- * into the queue, or counts them as lost. All it knows of HTTP is the turn: client bytes after server bytes. After a
- * loss, recording resumes at the next turn. It does not if the client was seen to pipeline: the answer to an earlier
- * request could be taken for the answer to this one.
+ * into the queue, or counts them as lost. It knows of turns: client bytes after server bytes. After a loss, recording
+ * resumes at the next turn. It does not if the client pipelines: the answer to an earlier request could be taken for
+ * the answer to this one. To notice that, it looks for request lines in the client bytes it sheds.
  */
 export class ConnectionTap {
   readonly connection: number;

@@ -190,7 +190,8 @@ export class ProxiedConnection {
     this.#clientEnded = true;
     this.#client.readNoMore();
     if (this.#upstreamEnded) this.#cause ??= 'server_end';
-    // Whom we refuse, or may have to, ends for that; a recorder that knew of nothing yet was told of no end before this one.
+    // A refused client ends because of the refusal, so the recorder is not told. While connecting, a refusal may still
+    // come: `#connected` tells the recorder later.
     if (!this.#refusal && !this.#connecting) this.#tap.clientEnd();
     // A TLS handshake would not survive the end of what carries it.
     if (!this.#connecting) this.#upstream.stream.end();

@@ -2,10 +2,10 @@ import { connect, createServer, isIP, type Server, type Socket } from 'node:net'
 import { type SecureContext, connect as secureConnect, TLSSocket } from 'node:tls';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import { WIRE } from '../../core/limits.ts';
+import type { Notice } from '../../core/ports.ts';
 import {
   type ConnectionFailure,
   DataPlane,
-  type Notice,
   type Pair,
   type SharedOptions,
   type UpstreamTls,

@@ -240,14 +240,9 @@ export interface PackedExchange {
   readonly heads: Uint8Array | null;
 }
 
-/** Null for an exchange that cannot be stored. It counts as one loss and does not affect its batch. */
-export function packExchange(exchange: Exchange): PackedExchange | null {
-  try {
-    return { exchange, heads: encodeHeads(exchange) };
-  } catch {
-    // msgpackr could not pack it; the caller counts it as lost.
-    return null;
-  }
+/** @throws what msgpackr says of an exchange that it cannot pack */
+export function packExchange(exchange: Exchange): PackedExchange {
+  return { exchange, heads: encodeHeads(exchange) };
 }
 
 /** Bytes of an exchange that go into blocks: packed heads and the kept bytes of its bodies. */

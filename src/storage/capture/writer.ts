@@ -50,6 +50,8 @@ export interface CaptureWriterOptions extends Omit<NewSegmentMeta, 'openedUs' | 
    * Receives the path of a finished segment, to seal it. Called inside `commit` and `close`; must not throw.
    */
   readonly onFinished: (file: string) => void;
+  /** Receives the error of an exchange that could not be packed; `append` has returned false for it. */
+  readonly onUnpacked?: (error: unknown) => void;
 }
 
 /** The result of a batch. The next account reports what was lost. */
@@ -136,9 +138,13 @@ export class CaptureWriter implements CommittingSink {
   }
 
   append(exchange: Exchange): boolean {
-    const packed = packExchange(exchange);
-    if (packed !== null) this.#pending.add(packed, this.#clock);
-    return packed !== null;
+    try {
+      this.#pending.add(packExchange(exchange), this.#clock);
+      return true;
+    } catch (error) {
+      this.#options.onUnpacked?.(error);
+      return false;
+    }
   }
 
   setAccount(account: LifeAccount): void {

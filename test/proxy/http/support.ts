@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
-import type { Notice } from '../../../src/proxy/data-plane.ts';
+import type { Notice } from '../../../src/core/ports.ts';
 import { GATEWAY_DEFAULTS, GATEWAY_TIMEOUTS, type GatewayOptions } from '../../../src/proxy/http/options.ts';
 import { ReverseProxy } from '../../../src/proxy/http/reverse-proxy.ts';
 import { PipeServer } from '../../../src/proxy/recorder/pipe-server.ts';

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer } from 'node:tls';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { Notice } from '../../../src/proxy/data-plane.ts';
+import type { Notice } from '../../../src/core/ports.ts';
 import { connectTimeout, UpstreamNotice } from '../../../src/proxy/net/upstream-notice.ts';
 import {
   LOCAL_CERTIFICATE_PEM as cert,

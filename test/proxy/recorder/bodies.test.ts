@@ -216,7 +216,7 @@ describe('what is not recorded although it was read', () => {
     const failing = {
       nameable: (target: string) => target,
       requestHead: (head: Uint8Array) => {
-        if (Buffer.from(head).includes('/bad')) throw new Error('broken rule');
+        if (Buffer.from(head).includes('/bad')) throw new TypeError('broken rule');
         return { bytes: Buffer.from(head), names: [] };
       },
       responseHead: (head: Uint8Array) => ({ bytes: Buffer.from(head), names: [] }),
@@ -224,7 +224,9 @@ describe('what is not recorded although it was read', () => {
         throw new Error('broken rule');
       },
     };
-    const feed = new Feed({ redaction: failing as never })
+    const failures: string[] = [];
+    const onFailure = (what: string, error: unknown) => failures.push(`${what} ${(error as Error).name}`);
+    const feed = new Feed({ redaction: failing as never, onFailure })
       .client('GET /bad HTTP/1.1\r\n\r\n')
       .server(answer('a'));
     feed.client('GET /good HTTP/1.1\r\n\r\n').server(answer('b'));
@@ -234,6 +236,7 @@ describe('what is not recorded although it was read', () => {
     feed.close();
     feed.assertSettled();
     expect(feed.fates).toEqual(['lost redaction_failed', 'recorded 200 completed', 'lost redaction_failed']);
+    expect(failures).toEqual(['a head TypeError', 'a head Error']);
   });
 
   it('masks what redaction masks, in heads and trailers, and says so', () => {

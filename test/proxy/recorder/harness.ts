@@ -39,6 +39,7 @@ export function makeContext(changes: Partial<AssemblyContext> = {}): AssemblyCon
     keys: new ExchangeKeys({ session: [], client: ['forwarded-for', 'peer'] }, HASH),
     selection: { skip: new SkipRules([]), sampling: new Sampling(1) },
     heads: new HeadCache(new Routes(redaction)),
+    onFailure: () => undefined,
     ...changes,
   };
 }
