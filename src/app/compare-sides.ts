@@ -127,7 +127,7 @@ function openRecording(name: string): CaptureSide {
   };
 }
 
-/** What a run may be late by itself, as it judged itself, and whether it was played as far as the target let it. */
+/** The bound of a run's own lag, as it judged itself, and whether something other than failures stopped it. */
 function ownDoingIn({ bounds, latencyMs, interrupted }: ReplayDocument): OwnDoing {
   const { lagNs, lagShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
   return {

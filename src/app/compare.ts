@@ -168,7 +168,7 @@ async function compareSides(a: Side, b: Side, options: CompareOptions): Promise<
 function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptions): ComparisonDocument {
   assertUsed(options.given.ofProfiles, 'of two profiles or captures', 'of the requests of a run');
   const isOneRun = a.kind === 'run' && a.summary.run === b.summary.run;
-  // A gate that names one run twice would be open for every build.
+  // A gate that compares a run with itself would pass every build.
   if (isOneRun && !options.allowsDifferences) {
     throw new AppError('INPUT_INVALID', `${a.name} and ${b.name} are the same run, ${b.summary.run}`, {
       hint: 'Give the run of the other build. --allow-differences compares a run with itself and says so.',
@@ -273,17 +273,17 @@ async function profileOf(side: ProfileSide | CaptureSide) {
   return side.kind === 'profile' ? side.document : await profileOfCapture(side);
 }
 
-/** A bound that is given and looked at by nothing would be taken for one that holds. */
+/** A bound that is given but unused would look as if it held. */
 function assertUsed(flags: readonly string[], theirs: string, these: string): void {
   if (flags.length === 0) return;
   throw new AppError(
     'OPTION_INVALID',
-    `${flags.join(', ')}: for comparisons ${theirs}, and this is one ${these}`,
+    `${flags.join(', ')}: only for comparisons ${theirs}; this one is ${these}`,
     { hint: 'Remove it, or give sides of that kind.' },
   );
 }
 
-/** A recording holds more than was replayed, and a run more than one that was stopped; else two runs do not. */
+/** A recording may have more requests than a run, and a whole run more than a stopped one. Two whole runs must not. */
 function pairingDifference(
   a: RunSide | CaptureSide,
   b: RunSide,

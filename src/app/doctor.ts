@@ -214,9 +214,9 @@ function isSamePlace(one: Endpoint, other: Endpoint): boolean {
 }
 
 /**
- * Whether probes and metrics could be answered at an address, without which a recording goes on all the same.
- * @param listen where clients would connect, which a recording takes first
- * @param served where the recording that runs here listens; where it answers probes it does not say
+ * Whether probes and metrics can be served at an address. A recording also runs without them.
+ * @param listen where clients would connect; a recording binds this address first
+ * @param served where the recording on this host listens; it does not say where it answers probes
  */
 export async function probeFinding(
   endpoint: Endpoint,

@@ -66,7 +66,7 @@ import { VERSION } from './package.ts';
 import { chooseReplay, planOf, type ReplayPlan } from './replay/plan.ts';
 import { StagedDirectory, StagedFile, writingTo } from './staged-output.ts';
 
-/** Sends between two looks at whether somebody wants it to stop. */
+/** Sends between two checks for cancellation. */
 const SENDS_PER_PAUSE = 256;
 const TABLES_HOLD_ALL = 'csv and parquet hold what can be said without requests.';
 
@@ -116,7 +116,7 @@ export interface Exported {
   readonly format: ExportFormat;
   readonly out: string;
   readonly plan: ReplayPlan;
-  /** What the output can never contain, and what of the objectives it cannot. */
+  /** What the format cannot hold, and the objectives it cannot express. */
   readonly cannotCarry: readonly string[];
   /** Exchanges of the window that the filters left. */
   readonly recorded: number;

@@ -63,7 +63,7 @@ interface MergeDeps {
 interface MergedRun {
   readonly directory: string;
   readonly document: MergedReplayDocument;
-  /** As of each replay, whatever its verdict: a target that fails so much is no question of objectives. */
+  /** Whether the guard stopped a shard. As in a single replay, this counts whatever the verdict is. */
   readonly stoppedByFailures: boolean;
   /** Where its verdict was told besides, in lines for the log. */
   readonly told: readonly (string | LogCommand)[];
@@ -155,7 +155,7 @@ function commonObjectives({ runs }: ShardSet): readonly string[] {
   return first ?? [];
 }
 
-/** Of what a run was asked for: what a merged one is judged by. */
+/** The options of a run that decide how a merged run is judged. */
 function asked(options: Readonly<Record<string, unknown>>): { slo: readonly string[]; targetShare: number } {
   const { slo = [], targetShare = 1 } = options as { slo?: readonly string[]; targetShare?: number };
   return { slo, targetShare };
@@ -318,8 +318,8 @@ function mergedSkipped(documents: readonly ReplayDocument[]) {
 }
 
 /**
- * Why the schedule was not played to its end, by the first shard that was stopped; null where none was. What failures
- * stopped stands behind what somebody did: only where all shards were stopped by failures were they the cause.
+ * Why the schedule was not played to its end, by the first shard that was stopped; null if none was. A person's stop
+ * outranks failures, unless failures stopped every stopped shard.
  */
 function mergedInterruption(runs: ShardSet['runs']): string | null {
   const ended = runs.filter(({ document }) => document.interrupted !== null);
@@ -329,7 +329,7 @@ function mergedInterruption(runs: ShardSet['runs']): string | null {
     : `shard ${stopped.document.shard.index}: ${stopped.document.interrupted}`;
 }
 
-/** Options of all shards. Where they differ, which only those of one process do: a list, in the order of the shards. */
+/** Options of all shards. One that differs between processes becomes a list, in the order of the shards. */
 function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
   const each = runs.map(({ document }) => document.options);
   const names = new Set(each.flatMap((options) => Object.keys(options)));
@@ -384,7 +384,7 @@ function scalingCounts(documents: readonly ShardRunDocument[]): ScalingCounts | 
   };
 }
 
-/** Numbers summed at every place of trees of one form. What is no number is equal in all of them. */
+/** Sums the numbers of trees of one form, place by place. Other values are equal in all of them. */
 function summed<Tree>(trees: readonly Tree[]): Tree {
   const sumOf = (each: readonly unknown[]): unknown => {
     const present = each.filter((tree) => tree != null);

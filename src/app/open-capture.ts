@@ -27,10 +27,10 @@ export interface OpenedCapture {
 }
 
 /**
- * Opens the capture in a directory a user named; no exchange is read. An encrypted one is refused here without
- * its key: not at its first payload, when requests are under way.
+ * Opens the capture in a directory a user named; no exchange is read. Without its key, an encrypted capture is refused
+ * here, and not at its first payload during the run.
  * @param recorders whose exchanges are played; empty for all of them
- * @param readsPayloads false for who can do without: a key is then needed by none, and still checked if given
+ * @param readsPayloads false if payloads are not needed: then no key is required, but a given key is still checked
  * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW, OPTION_INVALID
  */
 export function openForReplay(
@@ -108,9 +108,8 @@ export function encryptionKeyOf({
 const MOST_FOLDERS = 8;
 
 /**
- * Where a capture may lie that a run names. A relative name was given in some working directory that nobody knows
- * any more: the run's own folders are tried first, from the innermost, since runs are kept below it; then the one
- * of today.
+ * Where the capture that a run names may be. The working directory of a relative name is not recorded. So the run's
+ * directory and those above it are tried first, because runs are kept below it; then the current directory.
  */
 export function capturePlaces(capture: string, runDirectory: string): string[] {
   if (isAbsolute(capture)) return [capture];

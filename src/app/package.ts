@@ -25,8 +25,8 @@ type EntryName =
   | 'null-server';
 
 /**
- * Where the file of a worker lies: in `cli/workers`, with this file's extension. That makes it the `.ts` source in a
- * checkout and the built `.js` in an installed package, without anybody asking which of the two is running.
+ * The file of a worker in `cli/workers`. It has this file's extension: `.ts` in a checkout, `.js` in an installed
+ * package.
  */
 export function entryUrl(name: EntryName): URL {
   return new URL(`../cli/workers/${name}${extname(fileURLToPath(import.meta.url))}`, import.meta.url);

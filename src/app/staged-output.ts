@@ -43,8 +43,7 @@ function buildingPath(destination: string, doing: string): string {
 }
 
 /**
- * A directory that is built beside its final place and takes that place whole: whoever looks there finds
- * nothing or everything.
+ * A directory that is built beside its final place and then renamed to it, so a reader finds nothing or everything.
  */
 export class StagedDirectory {
   /** Where to build. */
@@ -73,7 +72,7 @@ export class StagedDirectory {
 
   /** Puts what was built into its place. */
   publish(): void {
-    // Looked at again: what came while we were building belongs to somebody.
+    // Checked again: a file that appeared during the build is not ours.
     freePlace(this.destination);
     writingTo(this.destination, () => {
       renameSync(this.path, this.destination);
@@ -173,8 +172,8 @@ function assertNothingAt(path: string): void {
 }
 
 /**
- * Takes away what a failure left half made. Never throws: what failed before is what is to be told, and of a path that
- * leads through a file the file system will not even say that nothing is there.
+ * Removes half-made output after a failure. Never throws, because the first failure is the one to report. For a path
+ * that leads through a file, the file system gives an error even though nothing is there.
  */
 function discard(path: string): void {
   try {

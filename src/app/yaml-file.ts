@@ -4,7 +4,7 @@ import { AppError, reasonOf } from '../core/errors.ts';
 
 /** More than any file of settings needs, and less than a mistaken path could make us read. */
 const YAML_BYTES = 1024 * 1024;
-/** What aliases stand for may hold aliases: with few lines more than any memory holds. */
+/** Most expansions of aliases: aliases of aliases can make a few lines larger than any memory. */
 const EXPANSIONS = 100;
 
 /** What a file is for, and what its errors advise. */

@@ -7,12 +7,12 @@ import { formatInstantUs } from '../core/units.ts';
 import { type LogFormat, terminal } from './terminal.ts';
 
 /** Where finished log lines go, each with its line end. */
-export interface LogDestination {
+interface LogDestination {
   write(line: string): unknown;
 }
 
 /** A person at a terminal reads words; a collector reads JSON. */
-export function defaultLogFormat(): LogFormat {
+function defaultLogFormat(): LogFormat {
   return process.stderr.isTTY ? 'pretty' : 'json';
 }
 

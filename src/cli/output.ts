@@ -61,7 +61,7 @@ export function formOption(flags: string, description: string) {
 }
 
 /** What was asked for: a file for each form, or stdout. */
-export type RawOutputs<Form extends string> = { readonly json: boolean } & {
+type RawOutputs<Form extends string> = { readonly json: boolean } & {
   readonly [form in Form]: string | null;
 };
 

@@ -79,7 +79,7 @@ export interface RecordedTraffic {
   readonly protocols: Readonly<Partial<Record<string, ProtocolCount>>>;
 }
 
-export interface ProtocolCount {
+interface ProtocolCount {
   readonly connections: number;
   readonly bytes: number;
 }

@@ -32,9 +32,8 @@ const MAX_SEEN_NAMES = 10_000;
 /**
  * Keeps a replay away from production. In a sidecar the recorded upstream is a loopback address, which says
  * nothing about the machine a replay runs on, so the fence is made of names: those requests were recorded
- * under, what they resolve to, and those declared with --production-host. Who declares loopback means the machine he
- * is on, by whichever of its names and addresses. Ports play no part. A name that could not be resolved was not
- * checked, and what was not checked is not sent to.
+ * under, what they resolve to, and those declared with --production-host. Declared loopback means this machine, by any
+ * of its names and addresses. Ports are ignored. If a name cannot be resolved, it is not checked, and nothing is sent.
  */
 export class TargetFence {
   /** The target's host, as hosts are compared. */
@@ -141,7 +140,7 @@ export class TargetFence {
   #unchecked(name: string): AppError {
     return this.#forbidden(
       name === this.#name
-        ? 'could not be resolved, so that it is not known to be none of production'
+        ? 'could not be resolved, so it could not be compared with production'
         : `could not be checked against ${name}, which could not be resolved in time`,
     );
   }
@@ -155,7 +154,7 @@ export class TargetFence {
 }
 
 function sameMachineAs(declared: string): string {
-  return `is this machine, as ${declared} is, which is named by --production-host`;
+  return `is this machine; --production-host ${declared} names it too`;
 }
 
 /** Loopback names and addresses: they mean this machine, whatever machine that was when recorded. */
@@ -356,7 +355,7 @@ export class AbortRule {
   }
 }
 
-/** So many requests, over so much of the plan, that were all refused say that none will be served. */
+/** If this many requests, over this much of the plan, were all refused, none will be served. */
 const WRONG_AFTER = { ends: 20, ns: 5 * NS_PER_S };
 
 /** Finds a target that refuses all that was recorded: another server, another path, no credentials. */
@@ -367,7 +366,7 @@ export class WrongServerRule {
   #fromNs = Number.POSITIVE_INFINITY;
   #toNs = 0;
 
-  /** Takes what ended and was not ended by us. A cold target may refuse its warm-up, and what is unknown says nothing. */
+  /** Takes requests that we did not end. Warm-up and requests with an unknown recorded answer prove nothing. */
   add(sends: readonly Send[]): void {
     for (const send of sends) {
       const { status, intendedOffsetNs, warmup, recorded } = send;
@@ -380,7 +379,7 @@ export class WrongServerRule {
     }
   }
 
-  /** What came instead of answers, each with its count, once there is enough of it; else null. */
+  /** The statuses that came instead of answers, with counts, once there are enough; else null. */
   get instead(): string | null {
     const isEnough = this.#ends >= WRONG_AFTER.ends && this.#toNs - this.#fromNs >= WRONG_AFTER.ns;
     if (this.#seen === null || !isEnough) return null;
@@ -401,7 +400,7 @@ export class RateCeiling {
     this.maxPerSecond = maxPerSecond;
   }
 
-  /** @param maxPerSecond as it was stated; null for so many times the planned peak */
+  /** @param maxPerSecond as stated; null for `LIMITS.rateOverPeak` times the planned peak */
   static over(plannedPeakPerSecond: number, maxPerSecond: number | null): RateCeiling {
     return new RateCeiling(maxPerSecond ?? plannedPeakPerSecond * LIMITS.rateOverPeak);
   }

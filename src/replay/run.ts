@@ -77,11 +77,11 @@ export class Replay {
   readonly #abortRule = new AbortRule();
   readonly #wrongServer = new WrongServerRule();
   readonly #stop = new AbortController();
-  /** Planned requests a second at most, as far as they are judged, and how many were refused for that. */
+  /** Most planned requests in a second of the judged part, and how many were refused beyond that. */
   readonly #ceiling: { maxPerSecond: number | null; refused: number } = { maxPerSecond: null, refused: 0 };
   /** Refused while planning, and told of together with the next results. */
   readonly #refused: Send[] = [];
-  /** When ends were reported last: they come in batches, and of what is outstanding between two some has ended. */
+  /** When ends were last reported. They come in batches, so some outstanding requests have ended since. */
   #reportedAtNs = Number.NEGATIVE_INFINITY;
   readonly #timeShift: TimeShift;
   readonly #chains: SessionChains | null;
@@ -118,7 +118,7 @@ export class Replay {
 
   /**
    * Plays the window to its end, or until `signal` or a guard stops it.
-   * @param sentBefore requests of another phase, that those of this one may not go beyond the ceiling with
+   * @param sentBefore requests of earlier phases; they count against --max-requests too
    * @throws AppError INTERNAL when the engine itself fails
    */
   async run(listener: ReplayListener, signal: AbortSignal, sentBefore = 0): Promise<ReplayOutcome> {
@@ -361,11 +361,11 @@ export interface ReplayListener extends Pick<PlanListener, 'recorded' | 'whole'>
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
   /** What became of planned sends, in any order, each once. */
   ended(sends: readonly Send[]): void;
-  /** How answers compare whose sends were told of before; with `check` in the options. */
+  /** Comparison results for sends reported earlier; only with `check` in the options. */
   checked?(sends: readonly CheckedSend[]): void;
 }
 
-export interface ReplayParts {
+interface ReplayParts {
   readonly runId: string;
   readonly options: ReplayOptions;
   readonly target: Target;
@@ -436,11 +436,11 @@ function closedLoopOf(
 const MAX_WARM_CONNECTIONS = 32;
 
 /**
- * What the engine is asked for, from what the user asked for and what the window foretells.
- * @param growth the most that a second of the recording may become
+ * Options of the engine, from the user's options and the forecast of the window.
+ * @param growth the largest factor by which a recorded second may grow
  * @param judgedFromNs where the judged part begins
  */
-export function engineOptionsOf(
+function engineOptionsOf(
   options: ReplayOptions,
   target: Target,
   forecast: Forecast,

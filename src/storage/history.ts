@@ -41,7 +41,7 @@ CREATE TABLE figure (
 `;
 
 /** Runs to keep of each test: a number of the newest, or those that started within a time. */
-export type HistoryRetention =
+type HistoryRetention =
   | { readonly kind: 'count'; readonly runs: number }
   | { readonly kind: 'age'; readonly ms: number };
 

@@ -20,7 +20,7 @@ const ANSWER_BYTES = 64 * 1024;
 const LAST_TRIES = 3;
 const RETRY_MS = 500;
 
-export interface TelemetryParts {
+interface TelemetryParts {
   readonly options: TelemetryOptions;
   readonly run: Omit<ExportedRun, 'startUs'>;
   readonly clock: Clock;
@@ -34,8 +34,8 @@ type ReceiverState = {
 };
 
 /**
- * Exports metrics and spans of one run while it lasts, on the main thread, between its other work: senders never wait
- * for it. A push that fails is counted and not repeated: metrics are cumulative, and spans are a sample.
+ * Exports metrics and spans of one run while it lasts, on the command thread, between its other work: senders never
+ * wait for it. A push that fails is counted and not repeated: metrics are cumulative, and spans are a sample.
  */
 export class RunTelemetry {
   readonly #parts: TelemetryParts;

@@ -25,7 +25,7 @@ const PASSING: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 const EXPERIMENT_TAG = { key: 'mlflow.experimentKind', value: 'custom_model_development' };
 
 /** An MLflow server and how to reach it. */
-export interface MlflowServer {
+interface MlflowServer {
   /** `http://127.0.0.1:5000`, without a slash at its end. */
   readonly url: string;
   /** Value of the header; null for none. */

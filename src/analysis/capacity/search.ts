@@ -49,7 +49,7 @@ export interface PlayedStep {
  * `double` and `halve` look for a bracket, `decide` adds windows to an undecided load, `narrow` closes the interval
  * between the bounds. `widen` plays a load beyond them, because windows contradict them.
  */
-export type StepPurpose = 'double' | 'halve' | 'decide' | 'narrow' | 'widen';
+type StepPurpose = 'double' | 'halve' | 'decide' | 'narrow' | 'widen';
 
 /**
  * `resolved`: the interval is as narrow as asked. `ceiling`: the largest load allowed is stood. `floor`: the least
@@ -209,8 +209,8 @@ export class CapacitySearch {
   }
 
   /**
-   * The least load that only the generator limited; infinity if none did. A hiccup of it is no limit, and a cap is one:
-   * windows there must hardly ever say anything, or mostly be capped, and no such load or larger one be stood.
+   * The least load that only the generator limited; infinity if none did. A hiccup is no limit, so most windows there
+   * must be void or capped. It must also be above the largest load that was carried.
    */
   #generatorLimit(loads: readonly LoadOutcome[], { lower }: RelevantBounds): number {
     const beyond = loads.filter(({ multiplier, judged }) => {

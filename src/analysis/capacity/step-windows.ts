@@ -14,7 +14,7 @@ import { judge } from '../verdict/verdict.ts';
 import { type GoodLimits, GoodRequests, goodLimitsOf } from './good-requests.ts';
 import type { Tier } from './tiers.ts';
 
-/** What says that we did not send, or read, the load that was planned. Such a window says nothing of the target. */
+/** Reasons that we did not send, or read, the planned load. Such a window says nothing about the target. */
 const GENERATOR: ReadonlySet<string> = new Set<ReasonCode | 'starved'>([
   'achieved_below',
   'arrivals_off_plan',
@@ -26,10 +26,10 @@ const GENERATOR: ReadonlySet<string> = new Set<ReasonCode | 'starved'>([
   'starved',
 ]);
 
-/** Of these, what a step that is given up does to the window it is in: the rest of it is not sent. */
+/** Those that giving up a step causes in its current window, because the rest of the window is not sent. */
 const OF_GIVING_UP: ReadonlySet<string> = new Set<ReasonCode>(['achieved_below', 'arrivals_off_plan']);
 
-/** What says that the answers were none of production's. */
+/** Reasons that the answers are not those of production. */
 const ANSWERS: ReadonlySet<string> = new Set<ReasonCode>([
   'censored',
   'not_comparable',
@@ -43,7 +43,7 @@ export function isOfGenerator(code: string): boolean {
   return GENERATOR.has(code);
 }
 
-/** A single window measures nothing of the host; the run that it is part of does. Nor does a simulated one. */
+/** A single window does not measure the host, and neither does a simulated one. The run around it does. */
 export const HEALTH_UNKNOWN: HealthDocument = {
   busyShare: null,
   throttled: null,

@@ -86,7 +86,7 @@ const NOT_BEGUN = {
     'See the log of the target, and that it is the right server, serves the recorded paths and accepts these credentials.',
 };
 
-/** Why a search ended without a narrow interval, and what to do. A forecast is made anew: nothing goes on. */
+/** Why a search ended without a narrow interval, and what to do. A forecast cannot be resumed. */
 function endText(document: CapacityDocument): { text: string; advice: string } | null {
   const { endedBy, forecast, steps } = document;
   if (endedBy === 'target_failed' && steps.length === 0) return NOT_BEGUN;
@@ -96,7 +96,7 @@ function endText(document: CapacityDocument): { text: string; advice: string } |
   return { text, advice: goesOn ? `${advice} With the same --out it goes on from here.` : advice };
 }
 
-/** An interval is no narrower than what the target differs from itself, so the search ends there. */
+/** An interval cannot be narrower than the noise of the target, so the search ends there. */
 function isAsWideAsNoise({ noise, width }: CapacityDocument): boolean {
   return noise.share > 0 && noise.share >= width;
 }

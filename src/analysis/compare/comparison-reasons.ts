@@ -104,13 +104,13 @@ const COMPARISONS = {
       'See the mismatches of B by kind: reprise report B. What is answered differently cannot be compared by its time.',
   }),
   b_unchecked: words<null>({
-    text: () => 'the answers of A were held against the recorded ones, and those of B were not',
+    text: () => 'the answers of A were compared with the recorded ones, those of B were not',
     advice:
       'Replay B with --compare-responses as well: a build that answers otherwise may be faster for that alone.',
   }),
   left_out: words<{ side: string; all: number; late: number }>({
     text: ({ side, all, late }) =>
-      `${shareText(all)} of the requests were left out of ${side} alone (${shareText(late)} sent late, ${shareText(all - late)} cancelled, not reached or open at the end): what is left may not stand for them`,
+      `${shareText(all)} of the requests were left out of ${side} alone (${shareText(late)} sent late, ${shareText(all - late)} cancelled, not reached or open at the end): the rest may not represent them`,
     advice: ({ side, all, late }) =>
       late > all / 2
         ? `Give the generator of ${side} idle cores or a host of its own; reprise selftest says what a host keeps up with.`

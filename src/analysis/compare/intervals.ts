@@ -1,6 +1,6 @@
 import { studentT } from '../stats/percentiles.ts';
 
-/** All intervals hold together with this probability; a side is outside with half of what is left. */
+/** Probability that all intervals hold together. The rest is divided equally between their two ends. */
 export const JOINT_CONFIDENCE = 0.99;
 /** Confidence of the interval that shows the absence of a change, per metric (two one-sided tests of 5 %). */
 export const SAME_CONFIDENCE = 0.9;
@@ -18,7 +18,7 @@ interface WindowSpread {
   readonly windows: number;
 }
 
-/** How many windows of at least `least` values so many values make: 20, 10, or 5 to 9; 0 for fewer. */
+/** How many windows of at least `least` values there are: 20, 10, or 5 to 9; 0 for fewer. */
 export function windowCount(values: number, least: number): number {
   const most = Math.floor(values / least);
   if (most >= MAX_WINDOWS) return MAX_WINDOWS;
@@ -26,7 +26,7 @@ export function windowCount(values: number, least: number): number {
   return most < MIN_WINDOWS ? 0 : most;
 }
 
-/** Positions from where to where a window of equal count lies. */
+/** First position of a window of equal count, and the first behind it. */
 export function windowEdges(values: number, windows: number, at: number): readonly [number, number] {
   return [Math.floor((at * values) / windows), Math.floor(((at + 1) * values) / windows)];
 }

@@ -159,10 +159,10 @@ function comparedAnswer({ status, bytes, traits }: SideAnswers, at: number) {
   };
 }
 
-/** So many requests are lost on one side alone by chance once in a million times. */
+/** By chance, one side alone loses this many requests once in a million times. */
 const LEAST_UNSERVED = 20;
 
-/** Too few pairs for a share are enough where B serves none of them, and A most. The guard stops such a run early. */
+/** B served nothing and A most requests. This needs few pairs, because the guard stops such a run early. */
 function unservedReasons({ count, a, b }: PairedAnswers): ComparisonReason[] {
   const ofA = a.outcome.filter((outcome) => outcome === ANSWERED).length;
   if (b.outcome.includes(ANSWERED) || ofA < Math.max(LEAST_UNSERVED, count / 2)) return [];

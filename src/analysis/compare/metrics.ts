@@ -59,7 +59,7 @@ function spanOf({ count, offsetNs }: PairedAnswers): number {
   return count < 2 || offsetNs === undefined ? 0 : (offsetNs[count - 1]! - offsetNs[0]!) / 1e9;
 }
 
-/** A run with traffic as dense as this brings the pairs that are needed in so many seconds; null if not known. */
+/** Seconds in which traffic this dense gives the pairs that are needed; null if not known. */
 function windowNeeded({ pairs, pairsNeeded }: ComparedMetric, spanS: number): number | null {
   return pairsNeeded === null || pairs === 0 || spanS <= 0 ? null : (spanS * pairsNeeded) / pairs;
 }

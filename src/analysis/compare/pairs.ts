@@ -58,7 +58,7 @@ export interface PairedAnswers {
   readonly b: SideAnswers;
 }
 
-/** One time of both sides, pair by pair in the order of the plan, nanoseconds; Infinity for what never came. */
+/** One time of both sides, pair by pair in the order of the plan, nanoseconds; Infinity if it never came. */
 export interface PairedTimes {
   readonly a: Float64Array;
   readonly b: Float64Array;
@@ -97,7 +97,7 @@ export function comparableItls(pairs: PairedAnswers): PairedTimes {
   return keptTimes(pairs, ({ itlNs }, at) => Math.max(LEAST_ITL_NS, itlNs[at]!));
 }
 
-/** Times of pairs that neither side turned away and of which both sides have the time. */
+/** Times of pairs that neither side turned away, where both sides have the time. */
 function keptTimes(
   { count, a, b }: PairedAnswers,
   timeOf: (side: SideAnswers, at: number) => number,

@@ -11,7 +11,7 @@ interface ProfilesJudgement extends Pick<ComparisonDocument, 'verdict' | 'reason
   readonly metrics: readonly ShiftedFigure[];
 }
 
-/** What two profiles must have in common to be held against each other. */
+/** Facts that must be equal before two profiles can be compared. */
 export function profileFactDifferences(a: ProfileDocument, b: ProfileDocument): FactDifference[] {
   return differing([
     ['filters', a.filters, b.filters],
@@ -62,7 +62,7 @@ function differenceOf(a: number | null, b: number | null): number | null {
   return a === null || b === null ? null : Math.abs(b - a);
 }
 
-/** How much more the greater is of the less; from nothing to something is a shift of all of it. */
+/** The greater value over the smaller, minus 1. From zero to anything is a shift of 1. */
 function ratioShift(a: number | null, b: number | null): number | null {
   if (a === null || b === null) return null;
   if (a === b) return 0;

@@ -160,7 +160,7 @@ function directionsText(document: ComparisonDocument): string {
   if (told.length > 0) return `A → B: ${told.slice(0, 2).join('; ')}`;
   const seconds = lengthNeededS(document);
   const length = seconds === null ? '' : `: a run of about ${formatMs(seconds * 1e3)} would tell`;
-  return `no latency of B can be held against that of A yet${length}`;
+  return `no latency of B can be compared with A yet${length}`;
 }
 
 /** `1.2x as slow window by window`, in what stands around it; empty without a ratio. */

@@ -94,10 +94,10 @@ function judgedCase(each: Finding): OutcomeCase {
   return reasonCase(each, each.severity === 'fail' ? 'failed' : 'undecided');
 }
 
-/** Options that say how a run is called and kept, and nothing of what is tested. */
+/** Options that name and keep a run. They do not change what is tested. */
 const NOT_OF_A_TEST: ReadonlySet<string> = new Set(['name', 'retainRuns', 'shard', 'startAtUs']);
 
-/** The name that `--name` gave, else one that tells apart what cannot be compared: by target and by all options. */
+/** The name that `--name` gave, else one from target and options, so tests that cannot be compared differ. */
 export function testNameOf({ options, capture, target, multiplier, scaling }: ReplayDocument): string {
   const name = options['name'];
   if (typeof name === 'string') return name;
@@ -283,7 +283,7 @@ function lastPartOf(path: string): string {
   return path.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? path;
 }
 
-/** GitHub shows so many annotations of a kind for one step. */
+/** The most annotations of a kind that GitHub shows for one step. */
 const MOST_ANNOTATIONS = 10;
 /** Of the summary of a step; GitHub drops a larger one whole. */
 const MOST_SUMMARY_BYTES = 1024 * 1024;

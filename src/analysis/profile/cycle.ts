@@ -9,7 +9,7 @@ import type {
   WeeklyDay,
 } from '../../documents/profile.ts';
 
-/** Below this much of it, an hour's rate says nothing. */
+/** An hour observed for less than this has no rate. */
 const MIN_OBSERVED_S = 60;
 /** An hour counts as whole from here: a window ends at its last arrival, seconds before the hour does. */
 const WHOLE_HOUR_S = 3_540;
@@ -172,7 +172,7 @@ export class LocalHours {
 
 /** Fewer whole hours of a day do not show its shape. */
 const MIN_HOURS = 6;
-/** So many days like it are needed, of the same weekday or kind; of any kind, one more. */
+/** A day is compared with at least this many days of the same weekday or kind; of any kind, one more. */
 const MIN_PEERS = 2;
 /** What is unusual: far from what days differ by, and far in itself. */
 const MAD_TO_SIGMA = 1.4826;

@@ -5,8 +5,7 @@ import { STANDARD_METHODS } from './statistics.ts';
 const SHARED_STATEMENT = `${PRIVACY_STATEMENT} Names that could identify clients were left out: hashes of clients and sessions, hosts, recorders, directories, the values of filters, and parts of routes and models that are not made of public words and few digits.`;
 
 /**
- * A profile for people who may not know who the clients are. Numbers stay as they are; names go that could say whose
- * the traffic is.
+ * A profile for readers who may not know the clients. Numbers stay; names that could identify clients are removed.
  */
 export function shareable(document: ProfileDocument): ProfileDocument {
   const segments = new Pseudonyms('segment');

@@ -313,9 +313,9 @@ const KEPT = 32_768;
 const SHOWN = 10;
 
 /**
- * Counts who sends how much, at bounded memory. Over 65,536 different ones, the busier half is kept and the rest
- * forgotten, each as much as the least that is kept had sent (Misra and Gries' summary, taken in batches): a count
- * is then at most so much too low.
+ * Counts how much each client or session sends, at bounded memory. Beyond 65,536 of them, the busier half is kept and
+ * the count of the least busy one is subtracted from each (Misra and Gries' summary, in batches). A count is too low by
+ * at most the sum of these.
  */
 export class Parties {
   readonly #parties = new Map<number, Party>();

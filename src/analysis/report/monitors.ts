@@ -41,7 +41,7 @@ export function monitorTable({ monitors }: ReplayDocument): Table | null {
   };
 }
 
-/** What went wrong with monitors, and what of them is not here; each a sentence. */
+/** Sentences on failures of monitors, and on series and values that were not kept. */
 export function monitorLines(monitors: MonitorsDocument | undefined): string[] {
   const { sources = [], notes = [], shardsWithout = [] } = monitors ?? {};
   const more = sources.flatMap(({ name, off, looks, failed, lastError, beyond, unstored, ageMs }) => [
@@ -104,7 +104,7 @@ export function monitorCharts<Each extends Line, Texts extends { readonly source
   });
 }
 
-/** Those of the greatest values, or of the least where the objective asks for more; in their order where all have room. */
+/** The lines with the worst values: greatest, or least if the objective asks for more. All, in order, if they fit. */
 function worstOf<Each extends Line>(
   lines: readonly Each[],
   objective: Pick<Threshold, 'operator'> | null,

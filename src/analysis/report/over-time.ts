@@ -11,15 +11,15 @@ const LADDER_S = [
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 604_800,
 ] as const;
 
-/** The step that lays at most 720 over so many seconds. */
+/** The shortest step that divides this time into at most `MAX_STEPS`. */
 export function stepFor(seconds: number): number {
   const fitting = LADDER_S.find((step) => Math.ceil(seconds / step) <= MAX_STEPS);
   return fitting ?? Math.ceil(seconds / MAX_STEPS);
 }
 
 /**
- * Lays a run over a bounded number of steps, whatever its length. Every step stays open: where sessions wait for
- * their answers, rows in the order of the plan jump to and fro in the time at which they came due.
+ * Divides a run into a bounded number of steps, whatever its length. Every step stays open, because rows come in the
+ * order of the plan. If sessions wait for answers, that is not the order in which they came due.
  */
 export class TimeSteps {
   readonly stepS: number;

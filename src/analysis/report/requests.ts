@@ -14,10 +14,10 @@ import type { RowFigures } from './statistics.ts';
 const KEPT = 'kept';
 const VIOLATED = 'VIOLATED';
 
-/** What leaves an objective open that was kept as far as it was seen. Their texts begin with it. */
+/** Reasons that leave a kept objective undecided. Their texts begin with the objective. */
 const UNDECIDING: ReadonlySet<string> = new Set(['too_close', 'too_few_samples']);
 
-/** What leaves every objective open: the run, or what answered it, is another than was asked for. */
+/** Reasons that leave every objective undecided: the run, or its answers, are not what was asked for. */
 const UNDECIDING_ALL: ReadonlySet<string> = new Set([
   'interrupted',
   'not_comparable',
@@ -255,7 +255,7 @@ export function judgedFailures(
   return { failed, share: sent === 0 ? null : failed / sent };
 }
 
-/** What of the recording was not sent, with its meaning. */
+/** Recorded requests that were not sent, by reason. */
 export function skippedLines({ audit, skipped, unreplayable }: ReplayDocument): SkippedLine[] {
   const why = Object.entries(audit?.unreplayableByReason ?? {})
     .filter(([, requests]) => requests > 0)

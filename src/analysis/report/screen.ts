@@ -209,7 +209,7 @@ function noteLines({ notes }: ReplayDocument): ScreenLine[] {
   ];
 }
 
-/** As many as one line holds, and how many more there are. */
+/** As many names as fit on one line, and the number of the others. */
 function nameLine(title: string, names: readonly string[]): string[] {
   for (let shown = names.length; shown > 0; shown -= 1) {
     const more = shown === names.length ? [] : [`${names.length - shown} more`];

@@ -60,7 +60,7 @@ function withoutLimit({ limit: _limit, ...chart }: Chart): Chart {
   return chart;
 }
 
-/** A violated objective has its limit where a step is beyond it: a chart without such a step would show it as kept. */
+/** A violated objective shows its limit only if a step is beyond it. Else the chart would show it as kept. */
 function limitOf(
   { line, threshold }: JudgedObjective,
   values: readonly (number | 'Infinity' | null)[],

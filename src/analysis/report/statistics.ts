@@ -72,7 +72,7 @@ export class ReportStatistics {
   /**
    * @param seconds from the start of the run to the end of the last in which anything happened
    * @param slo the objectives with their results
-   * @param isInterrupted whether the run was stopped: what that ended or left unsent says nothing
+   * @param isInterrupted whether the run was stopped: requests that the stop ended or left unsent are not judged
    */
   constructor(seconds: number, slo: readonly SloLine[] = [], isInterrupted = false) {
     this.#isInterrupted = isInterrupted;

@@ -12,7 +12,7 @@ const MOST_STEPS = 0.75;
 /** Tails in the order in which they are tried, below the one that was asked for. */
 const TAILS = [99.9, 99, 95, 90] as const;
 
-/** The fewest steps to take together so that most of them have so many samples, or none; undefined for no width. */
+/** The fewest steps to join so that most joined steps have no samples or at least `floor`; undefined for no width. */
 export function widthFor(counts: readonly number[], floor: number): number | undefined {
   return WIDTHS.find((width) => {
     const samples = together(counts, width).map((part) => part.reduce((sum, count) => sum + count, 0));
@@ -56,7 +56,7 @@ export class SteppedTimes {
     this.#recordIn(this.#histograms, intendedNs, ns, times);
   }
 
-  /** Takes the least that an answer would have taken. It is in no figure of the requests with an answer. */
+  /** Takes the least time that an answer would have taken. Figures of answered requests leave it out. */
   recordLeft(intendedNs: number, ns: number): void {
     this.#recordIn(this.#left, intendedNs, ns, 1);
   }
@@ -67,7 +67,7 @@ export class SteppedTimes {
     if (at !== null) this.#unanswered[at]! += 1;
   }
 
-  /** Of the requests with an answer, those of each step. */
+  /** Requests with an answer, by step. */
   counts(): number[] {
     return this.#histograms.map((step) => step?.count ?? 0);
   }
@@ -80,7 +80,7 @@ export class SteppedTimes {
   /**
    * Median and tail over steps that are wide enough.
    * @param asked the percentile of the tail, if there are enough samples
-   * @param weight how many times one without an answer stands for
+   * @param weight how many times a request without an answer counts
    */
   course(asked: number, weight = 1): LatencySteps {
     const counts = this.counts().map(

@@ -212,7 +212,7 @@ function runLines(document: ReplayDocument): string[] {
     ...monitorLines(document.monitors),
     ...telemetryLines(document),
     warmup &&
-      `before it ${countOf(warmup.planned, 'request')} of warm-up in ${msText(warmup.playedS * 1e3)}: sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; in no figure here`,
+      `warm-up before it: ${countOf(warmup.planned, 'request')} in ${msText(warmup.playedS * 1e3)}; sent ${warmup.sent}, failed ${warmup.failed}, refused ${warmup.refused}; not measured`,
     calibration &&
       `compared with the recording at 1x first, by ${countOf(calibration.pairs, 'request')}: ${states[`${calibration.representative}`]}`,
     tokens.answers === 0

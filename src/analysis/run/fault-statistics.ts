@@ -6,7 +6,7 @@ import type { FaultPhase } from '../../documents/faults.ts';
 import type { Threshold } from '../verdict/slo.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
-/** Objectives hold again where they hold for this long, over at least so many requests. */
+/** Objectives have recovered when they hold for this long, over at least this many requests. */
 const HOLD_NS = 5e9;
 const HOLD_REQUESTS = 20;
 
@@ -57,7 +57,7 @@ export class FaultStatistics {
     }
   }
 
-  /** Takes how answers compare whose sends were added without that. */
+  /** Adds comparison results for sends added earlier. */
   addChecks(sends: readonly CheckedSend[]): void {
     for (const send of sends) {
       for (const phase of this.#compared.get(send.index) ?? []) phase.addCheck(send);
@@ -190,7 +190,7 @@ class FaultWatch {
       before: this.#before.figures(),
       during: this.#during.figures(),
       after: this.#after.figures(),
-      // Where fewer requests follow than it takes to hold, nothing is said of it.
+      // With fewer requests after the fault than recovery takes, it is unknown.
       isRecoverySeen: later.length >= HOLD_REQUESTS && seenNs >= recoveredNs && openNs > recoveredNs,
       recoveryNs: heldNs === null ? null : Math.max(0, heldNs - toNs),
       recoveredBy: this.#gates.map(({ expression }) => expression),
@@ -207,10 +207,10 @@ class FaultWatch {
 }
 
 /**
- * The first request that keeps every objective, and from which on they hold for 5 s and over 20 requests, and until the
- * end of the time to recover: nothing else judges a relapse in it.
- * @param seenNs until when the target was seen: a time that goes on behind that is not decided
- * @returns `heldNs`: that request, null where none was seen; `openNs`: the first one that may be it
+ * The first request that keeps every objective, and after which they hold for 5 s and 20 requests, and until the time
+ * to recover is over. The last condition catches relapses, which nothing else judges.
+ * @param seenNs until when the target was observed; a period that lasts longer is undecided
+ * @returns `heldNs`: that request, null if none was seen; `openNs`: the first that may still be it
  */
 function holdsFrom(
   later: readonly Later[],

@@ -33,7 +33,7 @@ export class LatencyStatistics {
 
   /**
    * @param originNs where the judged part of the run begins
-   * @param ofRun of the whole run, for a part of it: what our side took is not measured anew, its queue is not seen anew
+   * @param ofRun figures of the whole run, for a part of it. Our own times and the queue are taken from there
    */
   constructor(originNs = 0, ofRun: LatencyFigures | null = null) {
     this.#ofRun = ofRun;
@@ -94,7 +94,7 @@ export function latencyOf(
   };
 }
 
-/** Percentiles of what was recorded in nanoseconds: requests that completed, and no others. */
+/** Percentiles of a histogram of nanoseconds. It has only requests that completed. */
 export function latencyMs(histogram: Histogram): LatencyMs {
   return {
     p50: scaled(histogram.percentile(50), NS_PER_MS),

@@ -5,7 +5,7 @@ import type { JudgementBounds } from '../../documents/replay.ts';
 import { NamedGroups, shareDistance, Tally } from '../stats/tally.ts';
 import { isRefusal } from './outcomes.ts';
 
-/** An answer as it is held against another one to the same request. Null is unknown. */
+/** An answer, for comparison with another one to the same request. Null is unknown. */
 interface ComparedAnswer {
   readonly status: number;
   readonly bytes: number | null;
@@ -123,13 +123,13 @@ const LEAST_ANSWERS = 30;
 const LEAST_OTHERS = 2;
 /** A note says so when the median is this many times below the earlier one. */
 const FAR_BELOW = 4;
-/** A shorter time is one of our own loop as much as of the target. */
+/** Shorter times depend on our own event loop as much as on the target. */
 const LEAST_COMPARED_NS = 2e6;
 
 type LikenessBounds = Pick<JudgementBounds, 'statusShare' | 'sizeFactor'>;
 
 /**
- * In what the answers of a route are of another kind than before, each with both figures.
+ * The ways in which answers of a route differ in kind from earlier ones, each with both figures.
  * @param withStatuses false if another reason has named the mix of all statuses
  * @param earlier the word for what was before
  */

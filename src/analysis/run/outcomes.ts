@@ -43,7 +43,7 @@ export interface OutcomeFigures
   > {
   /** Of the failed, those we ended ourselves when the run was stopped. */
   readonly stopped: number;
-  /** Of the cancelled, those of whose answer not even the status had come: they may have been about to fail. */
+  /** Cancelled requests without even a status: they might have failed. */
   readonly leftUnanswered: number;
 }
 
@@ -116,9 +116,9 @@ export interface StatusMixFigures {
   /** Share of the answers that were no 2xx; null without answers. */
   readonly recordedTurnedAway: number | null;
   readonly sentTurnedAway: number | null;
-  /** Share of what was answered now that was no 2xx and that the recording does not say belongs there. */
+  /** Share of the answers now that are no 2xx, beyond those that the recording explains. */
   readonly turnedAwayExcess: number;
-  /** Planned requests of which it is known how they fared when recorded; of these, answered 5xx, not at all or in part. */
+  /** Planned requests with a known recorded outcome; of these, those answered 5xx, not at all or in part. */
   readonly recordedKnown: number;
   readonly recordedFailed: number;
   /** Share of 429 and 503 among all recorded statuses: arrivals that may be a client's second try follow them. */

@@ -16,7 +16,7 @@ export interface Pulse
 const MOST_SPANS = 30;
 const FLOORS = ([50, 95, 99] as const).map((percent) => ({ percent, samples: sampleFloor(percent) }));
 
-/** Follows a run for somebody who looks at it now and then. */
+/** Figures of a run since the last look at it. */
 export class RunPulse {
   #lag = new Histogram();
   #latency = new Histogram();

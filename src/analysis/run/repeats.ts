@@ -10,7 +10,7 @@ const CONFIDENCE = 0.999;
 /** Repeats that are faster by less are as fast: as a ratio, and in nanoseconds, which is the error of a timer. */
 const LEAST_RATIO = 1.1;
 const LEAST_DIFFERENCE_NS = 1e6;
-/** The quickest of the repeats, those of this share, are so much quicker than those of the first sends. */
+/** The fastest repeats (this share) must be faster than the fastest first sends by this ratio. */
 const QUICKEST = 0.01;
 const QUICKEST_RATIO = 1.5;
 

@@ -90,8 +90,8 @@ export class RunStatistics {
 
   /**
    * @param originNs where the judged part begins: behind the warm-up
-   * @param waitsFor what puts requests off beyond their planned instants, if anything does
-   * @param objectives whose parts are measured apart
+   * @param waitsFor what may delay requests beyond their planned instants; null for nothing
+   * @param objectives their slices are measured separately
    */
   constructor(originNs = 0, waitsFor: WaitsFor | null = null, objectives: Objectives = NO_OBJECTIVES) {
     this.fidelity = new FidelityStatistics(waitsFor);
@@ -134,7 +134,7 @@ export class RunStatistics {
     for (const send of sends) this.#addSend(send);
   }
 
-  /** Takes how answers compare whose sends were added without that. */
+  /** Adds comparison results for sends added earlier. */
   addChecks(sends: readonly CheckedSend[]): void {
     for (const send of sends) this.#checks.add(send);
   }
@@ -228,8 +228,8 @@ export function totalsOf({ planned, outcomes }: RunFigures): RunTotals {
 const COUNTS = ['sent', 'completed', 'failed', 'cancelled', 'refused', 'unreached'] as const;
 
 /**
- * In what the rows of a run are not those its summary was written of, in words; empty where they agree.
- * @param run the id that lies beside the rows; null where none does
+ * Differences between the rows of a run and its summary, in words; empty if they agree.
+ * @param run the id kept with the rows; null if there is none
  */
 export function rowDifferences(
   run: string | null,

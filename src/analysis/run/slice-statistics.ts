@@ -23,7 +23,7 @@ export interface PartFigures {
 /** The requests of one slice, by the text of what was asked for. */
 export interface SlicedFigures {
   readonly parts: readonly PartOfRun[];
-  /** Requests without the value that `*` tells them apart by, and those of values beyond the bound. */
+  /** Requests without a value of the `*` key, and requests whose value is beyond the limit of values. */
   readonly unnamed: number;
   readonly beyond: number;
   readonly mostParts: number;
@@ -55,7 +55,7 @@ export interface GoodputFigures {
   readonly unreached: number;
 }
 
-/** By what a run will be judged, as far as its requests must be told apart for it. */
+/** The objectives of a run, and the parts that its requests are divided into for them. */
 export interface Objectives {
   readonly thresholds: readonly Threshold[];
   /** Where the stages end, nanoseconds after the judged part began; the last one has no end. */

@@ -136,7 +136,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   };
 }
 
-/** Of the plan; where sessions waited for the target, of what came due of it. */
+/** Multipliers of the plan. If sessions waited for the target, of the part that came due. */
 function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
   const { figures, multiplier, pace = multiplier, targetShare = 1, coverage } = input;
   const { recorded, planned } = input.played ?? figures;
@@ -151,8 +151,8 @@ function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
 }
 
 /**
- * What came due in the time of the plan, of what was planned and read: less than 1 only where sessions or connections
- * waited for the target, or where the run was stopped before it came to all that it had read.
+ * Share of the planned requests that came due in the time of the plan. It is below 1 only if sessions or connections
+ * waited for the target, or if the run was stopped before all that it had read was due.
  */
 function offeredShare(input: ReplaySummaryInput): number {
   const { dueInTime, planned } = input.figures.fidelity;
@@ -160,7 +160,7 @@ function offeredShare(input: ReplaySummaryInput): number {
   return Math.max(dueInTime, hardlyWaited(input)) / planned.count;
 }
 
-/** Who waited for a connection no longer than lag may last was not put off, however late in the plan that was. */
+/** Requests that waited for a connection no longer than the bound of lag count as due in time. */
 function hardlyWaited(input: ReplaySummaryInput): number {
   const { figures } = input;
   const waits = connectionWaitsOf(figures, boundsOf(input));

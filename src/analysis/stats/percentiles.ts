@@ -3,7 +3,7 @@ import { QueueSeries, type SeenQueue } from './queueing.ts';
 
 /** How sure the floor is: MLPerf's early stopping tests at 99 %. */
 const CONFIDENCE = 0.99;
-/** So many requests may lie beyond the percentile. */
+/** The most requests that may be beyond the percentile. */
 const ALLOWED_OVER = 1;
 
 /**
@@ -258,7 +258,7 @@ function smallSampleFactor(confidence: number, windows: number): number {
 
 const ALMOST_NORMAL = 1_000;
 
-/** A queue of which a run saw fewer states may be of any length at other times. */
+/** If a run saw fewer states of a queue, the queue may have any length at other times. */
 const LEAST_STATES = 35;
 
 /**
@@ -311,8 +311,8 @@ export function lowerBound(
 }
 
 /**
- * How far a percentile lies beyond the greatest of so many samples, as a multiple of the distance from their median to
- * the greatest, for an exponential tail.
+ * Distance of a percentile beyond the greatest sample, as a multiple of the distance from the median to the greatest,
+ * for an exponential tail.
  */
 function tailLength(percent: number, confidence: number, samples: number): number {
   const most = Math.max(LEAST_FOR_TAIL, samples);

@@ -1,4 +1,4 @@
-/** So many requests are kept, the first. How fast their queue returns stands for the rest of a longer run. */
+/** The first requests that are kept. How fast their queue empties is taken as typical of a longer run. */
 const MOST_KEPT = 4_096;
 /** Fewer requests show no queue: chance alone makes neighbours alike. */
 const LEAST_KEPT = 20;
@@ -14,7 +14,7 @@ const ALWAYS_ALIKE = 1 - 1e-9;
 /** By drawn queues of 200 to 4,000 requests: without it a percentile 5 % over its limit passes in over 5 % of them. */
 const SAFETY = 1.5;
 
-/** What a short run tells of its queue. */
+/** What a short run shows about its queue. */
 export interface SeenQueue {
   /** How many states of the queue were seen; Infinity where neighbours are not alike, so that there is no queue. */
   readonly states: number;

@@ -44,7 +44,7 @@ export interface SloResult {
   readonly requests: number | null;
   /** In the unit of the limit; Infinity when too much failed, null when nothing was measured. */
   readonly observed: number | null;
-  /** The same counted from the actual sends, of what was sent: a violation by the target is judged by it. Else null. */
+  /** The same for sent requests, from their actual sends. It decides whether the target is the cause. Else null. */
   readonly fromSends: number | null;
   /** Null when nothing was measured. */
   readonly ok: boolean | null;
@@ -107,7 +107,7 @@ const OF_TARGET: Scope = { ...EVERYTHING, from: 'sent', unsent: false, streamles
 
 /**
  * Holds a run against its objectives. Failed and refused requests are infinitely slow in every aggregation of
- * a time. When the run was `interrupted`, requests in flight that we ended ourselves are nobody's failure.
+ * a time. When the run was `interrupted`, requests in flight that we ended ourselves do not count as failures.
  * @param confidence how sure a percentile must be within its limit; null for the observed value
  * @param violationConfidence how sure it must be that any objective is violated, as for a run that is looked at more
  *   than once; then shares must be within their limits as surely as percentiles. Null for the observed value
@@ -206,7 +206,7 @@ function bestOf(
 
 const LOWER_PERCENTS = [50, 5];
 
-/** Whether a kept objective on times is as sure where so many requests more, which are under way, are never answered. */
+/** Whether a kept objective on times stays as sure if the `open` requests are never answered. */
 export function holdsWith(open: number, { threshold, figures, margin }: SloResult): boolean {
   if (margin === null || isShare(threshold)) return true;
   const { outcomes, streams } = figures;
@@ -231,7 +231,7 @@ function shareIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswer
 /** An objective while its run lasts. */
 export type SloSoFar = Pick<SloResult, 'threshold' | 'observed' | 'ok'>;
 
-/** Where a run that is not over stands. Only for objectives on all requests that need no more than what has ended. */
+/** Objectives during a run. Only those on all requests that need only requests that have ended. */
 export function sloSoFar(thresholds: readonly Threshold[], part: PartFigures): SloSoFar[] {
   return thresholds
     .filter(({ metric, slice }) => slice === null && (isTimed(metric) || SHARE_METRICS.has(metric)))
@@ -244,7 +244,7 @@ export function sloSoFar(thresholds: readonly Threshold[], part: PartFigures): S
 
 const SHARE_METRICS: ReadonlySet<Threshold['metric']> = new Set(['errors', 'rejected', 'goodput']);
 
-/** What an objective is held against: the run, a part of it, or each of several parts. */
+/** The parts that an objective judges: the run, a part of it, or each of several parts. */
 function partsFor(
   threshold: Threshold,
   figures: RunFigures,
@@ -411,7 +411,7 @@ export function sampleCount(
   return latency.service.count + failed + outcomes.refused;
 }
 
-/** Whether an objective is on how much was sent of what was planned. */
+/** Whether an objective limits the share of the plan that was sent. */
 export function isOfPlan({ metric, aggregation }: Threshold): boolean {
   return metric === 'achieved' && aggregation.kind !== 'count';
 }
@@ -461,7 +461,7 @@ function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unans
   return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
 }
 
-/** The run is at most so much longer for our lag: the greatest lag, plus the longest wait for a connection. */
+/** Our lag makes the run longer by at most the greatest lag plus the longest wait for a connection. */
 function isLongWithoutLag(threshold: Threshold, { makespanNs, latency }: RunFigures): boolean {
   const lateNs = (latency.lag.max ?? 0) + (latency.connectionWait.max ?? 0);
   return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, threshold);

@@ -102,7 +102,7 @@ const MULTIPLIER_ADVICE = {
     `Give --connections pooled, or ${lessLoad(scaling)}: recorded connections were busy beyond the plan, or requests are missing (see connectionWaits, skipped and coverage).`,
 } as const;
 
-/** Every code a run or its report can give, and all that is said of it. */
+/** The words for every code that a run or its report can give. */
 const CATALOGUE = {
   slo_violated: entry<Violation>({
     severity: 'fail',
@@ -193,7 +193,7 @@ const CATALOGUE = {
       return `${each.join('; ')}: violated only by the time before requests left (${lag})`;
     },
     means:
-      'Scheduled latency counts our lateness, which can only make a pass harder. Service latency does not hold it.',
+      'Scheduled latency counts our lateness, which can only make a pass harder. Service latency does not include it.',
     advice: ({ side }) => latenessAdvice(side),
   }),
   sender_busy: entry<{ share: number; bound: number; scaling?: string | undefined }>({
@@ -336,14 +336,14 @@ const CATALOGUE = {
     severity: 'doubt',
     title: 'A planned fault was not on as planned',
     text: ({ name, problem }) => `fault ${name}: ${problem}`,
-    means: 'What was to be judged with the fault was not, or what was to be judged without it was.',
+    means: 'Some requests were to meet the fault and did not, or the reverse.',
     advice: 'See the log of the relay, and that the run lasts longer than the plan. Then replay.',
   }),
   fault_not_felt: entry<{ name: string }>({
     severity: 'doubt',
     title: 'A planned fault touched nothing',
     text: ({ name }) => `fault ${name} was on, and nothing passed it`,
-    means: 'The target did not meet the fault, so it says nothing of how the target bears it.',
+    means: 'The target did not meet the fault, so the run does not show how the target copes.',
     advice:
       'Give the target the address of the relay in place of its dependency, and check the direction and the share of the fault.',
   }),
@@ -368,7 +368,7 @@ const CATALOGUE = {
     severity: 'doubt',
     title: 'There are more slices than can be judged',
     text: ({ expression, key, beyond, mostParts }) =>
-      `${expression} judges the first ${mostParts} values of ${key}; ${countOf(beyond, 'request')} of further ones are in none`,
+      `${expression} judges the first ${mostParts} values of ${key}; ${countOf(beyond, 'request')} with other values are not judged`,
     means: 'A slice that was not judged may have violated its objective.',
     advice: ({ key }) => `Name those that matter, each by {${key}=…}, or replay fewer with a filter.`,
   }),
@@ -384,7 +384,7 @@ const CATALOGUE = {
     severity: 'doubt',
     title: 'Not known whether requests were good',
     text: ({ expression, unknown, all }) =>
-      `${expression}: of ${unknown} of ${countOf(all, 'answer')} a time is not known that has a limit`,
+      `${expression}: ${unknown} of ${countOf(all, 'answer')} lack a time that has a limit`,
     means: 'A content coding hides tokens, and without a count of tokens there is no time per token.',
     advice:
       'Send no Accept-Encoding (--remove-header accept-encoding), ask for counts (--request-usage), or limit ttft and latency only.',
@@ -393,7 +393,7 @@ const CATALOGUE = {
     severity: 'doubt',
     title: 'Streams could not be read',
     text: ({ share }) =>
-      `${percent(share)} of the streams came under a content coding, so that nothing is known of their tokens`,
+      `${percent(share)} of the streams came under a content coding, so their tokens are unknown`,
     means: 'Objectives of streams say nothing of these answers.',
     advice: 'Send no Accept-Encoding: --remove-header accept-encoding.',
   }),
@@ -529,7 +529,8 @@ const CATALOGUE = {
     severity: 'note',
     title: 'The recording has refusals',
     text: ({ share }) => `production refused ${percent(share)} of the recorded requests (429, 503)`,
-    means: 'Recorded arrivals hold the tries that follow a refusal; latencies are of what is served now.',
+    means:
+      'Recorded arrivals include retries after a refusal. Latencies are those of requests that are served now.',
     advice: 'Replay a window with traffic that production served, or read the load as it is.',
   }),
   far_faster: entry<{ faster: readonly string[] }>({
@@ -552,14 +553,15 @@ const CATALOGUE = {
     title: 'A closed loop has no verdict',
     text: ({ concurrency }) =>
       `${concurrency} requests were in flight at all times: each was sent when another was answered`,
-    means: 'A slow target gets fewer requests, so that nobody waits for it: there is no scheduled latency.',
+    means:
+      'A slow target gets fewer requests, so no request waits for its turn: there is no scheduled latency.',
     advice: 'For a verdict replay the recorded times, or give a rate with --rate.',
   }),
   warmup_short: entry<{ heldMs: number; askedMs: number }>({
     severity: 'note',
     title: 'The warm-up was shorter than asked for',
     text: ({ heldMs, askedMs }) =>
-      `the recording before the window makes ${formatMs(heldMs)} of warm-up, of ${formatMs(askedMs)} that were asked for`,
+      `the recording has only ${formatMs(heldMs)} before the window for warm-up; ${formatMs(askedMs)} were asked for`,
     means: 'The first answers may be those of cold caches and empty pools.',
     advice: 'Begin the window later, or expect the target to be colder.',
   }),

@@ -11,7 +11,7 @@ import type { RunFigures } from '../run/run-statistics.ts';
 import type { ShardSet } from '../run/shards.ts';
 import type { Threshold } from './slo.ts';
 
-/** In `interrupted`: what ended a run whose target failed so much that the guard stopped it. */
+/** The value of `interrupted` if the guard stopped a run because its target failed. */
 const STOPPED_BY_FAILURES = 'RUN_ABORTED';
 
 /** Whether the guard stopped a run. In a merged run the cause has the shard in front of it. */

@@ -13,7 +13,7 @@ const SIZES: Readonly<Record<string, readonly [from: number, below: number]>> = 
   large: [65_536, Number.POSITIVE_INFINITY],
 };
 
-/** What a send is told apart by. Null where it has no such value. */
+/** The values that slices select sends by. Null if a send has none. */
 export type SliceFacts = Pick<Send, 'model' | 'route' | 'client' | 'requestBytes'> & {
   /** Counted from 1, as a user counts the parts of `--stages`. */
   readonly stage: number;
@@ -76,7 +76,7 @@ export function parseSlice(text: string): Slice | string {
   return { tags: tags.sort((a, b) => rank(a) - rank(b)), each };
 }
 
-/** A value of null stands for each value of the key. */
+/** A null value selects each value of the key. */
 function parseTag(text: string): { readonly key: SliceKey; readonly value: string | null } | string {
   const [, star, name = '', stated] = /^(\*?)\s*([^=:\s]*)\s*(?:[=:](.*))?$/s.exec(text) ?? [];
   const key = SLICE_KEYS.find((known) => known === name);

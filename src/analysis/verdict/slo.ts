@@ -20,10 +20,10 @@ const SLO_METRICS = [
 /** `monitored` is any series of a monitor, under a name of its own. */
 type SloMetric = (typeof SLO_METRICS)[number] | 'monitored';
 
-/** Those that are about answers which come piece by piece, and say nothing of others. */
+/** Metrics of streamed answers only. */
 export const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
 
-/** Those of single requests, which a slice and the limits of goodput can be about. */
+/** Metrics of single requests: slices and the limits of goodput can use them. */
 const LIMITED_METRICS = ['latency', 'service', 'ttft', 'tpot'] as const;
 const WHOLE_METRICS: ReadonlySet<SloMetric> = new Set(['mismatch', 'achieved', 'makespan', 'monitored']);
 
@@ -287,7 +287,7 @@ function parseCondition(
   return { expression, metric, aggregation, operator, limit, slice, limits, ...series };
 }
 
-/** Metrics of which less is better, and what a lower bound on them would ask for. */
+/** Metrics where less is better, and what a lower bound on them would ask for. */
 const LESS_IS_BETTER: Readonly<Partial<Record<SloMetric, string>>> = {
   latency: 'more latency',
   service: 'more latency',
@@ -300,7 +300,7 @@ const LESS_IS_BETTER: Readonly<Partial<Record<SloMetric, string>>> = {
   makespan: 'a longer run',
 };
 
-/** Why an objective asks for what nobody wants; null for one that does not. `min>5` tells a cache from a model. */
+/** Why an objective has the wrong direction; null if it has not. `min>5` is allowed: it detects a cache. */
 function wrongDirection(
   name: string,
   metric: SloMetric,

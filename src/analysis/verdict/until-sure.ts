@@ -21,13 +21,13 @@ interface LookPlan {
   /** The last one is at the end of the run. */
   readonly atNs: readonly number[];
   readonly needs: UntilSureDocument['needs'];
-  /** Objectives that only the whole run decides, such as `makespan`: with one of them it is not ended early. */
+  /** Objectives that only the whole run decides, such as `makespan`. With one of them the run does not end early. */
   readonly openToTheEnd: readonly string[];
 }
 
 /**
- * What each objective on a percentile or a share needs before it may be called kept. An objective on a slice or on
- * streams needs so many of its own requests, so that the time is the least that it takes.
+ * The answers that each objective on a percentile or a share needs before it can be kept. An objective on a slice or on
+ * streams needs that many of its own requests, so its time is a minimum.
  */
 export function needsOf(
   thresholds: readonly Threshold[],

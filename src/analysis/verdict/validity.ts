@@ -102,7 +102,7 @@ function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   }
   if (isEmptyPlan(context)) yield reason('nothing_planned', { elsewhere: 0, scaling });
   const caps = refused === 0 ? [] : capsThatRefused(refused, outcomes.errors.no_socket ?? 0, context.health);
-  // Other reasons tell of what was refused, and of what waited for its connection.
+  // Other reasons report refused requests, and requests that waited for their connection.
   const isElsewhere = refused > 0 || fidelity.waitsFor === 'connections';
   const violated = isElsewhere ? [] : expressions(open, 'unsent');
   if (planned > 0 && (sent / planned < bounds.achievedShare || violated.length > 0)) {
@@ -211,8 +211,8 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   } else if (distance !== null && distance > bounds.statusShare) {
     yield reason('not_comparable', { kind: 'statuses', share: distance });
   }
-  // Where no objective says what may fail, the recording does: each request that failed then explains one that fails
-  // now. What fails beyond that was not served, and a run of it says nothing of the target's latency.
+  // Without objectives the recording says what may fail: each request that failed then explains one that fails now. If
+  // more fail, the latency of the rest says nothing about the target.
   const { sent, failed } = judgedSends(figures, context.interrupted !== null);
   const explained = recordedFailed * (sent / Math.max(recordedKnown, sent));
   if (thresholds.length === 0 && sent > 0 && (failed - explained) / sent > bounds.statusShare) {
@@ -249,7 +249,7 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   }
 }
 
-/** Whether each objective on a part of the run is about somebody, and each on goodput about known times. */
+/** Slices without requests, requests in no slice, and goodput with too many unknown times. */
 function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Generator<Reason> {
   for (const { threshold, requests } of slo) {
     if (requests === 0) yield reason('slice_empty', { expression: threshold.expression });

@@ -43,7 +43,7 @@ import { stepOf } from './step-document.ts';
 const PATIENCE_MS = 60_000;
 /** One that does not answer before the first step is not there, unless --ready-when says that it comes. */
 const FIRST_PATIENCE_MS = 5_000;
-/** Most answers may take so many times what the slowest hundredth took at 1x. */
+/** The longest time that most answers may take, as a multiple of the p99 at 1x. */
 const LONGEST_OVER_P99 = 2;
 
 /** Purposes that a word does not tell. */

@@ -273,7 +273,7 @@ function textOf({ expression }: Threshold): string {
   return expression;
 }
 
-/** Every objective once, and those of each tier. What one tier leaves out is no looser for what another states. */
+/** Every objective once, and those of each tier. If one tier bounds refusals, the others get the implied bound. */
 function objectivesOf(
   run: RunOptions | null,
   stated: readonly StatedTier[],

@@ -23,15 +23,15 @@ const WINDOWS_TO_DECIDE = 3;
 const WINDOWS_IN_BUDGET = 40;
 const SHORTEST_WINDOW_S = 2;
 /**
- * At a share over its capacity a target makes requests wait longer by that share of a second each second. So that the
- * waits come to a limit within a step, window and settling time last so many times the largest limit; windows longer, where
- * the budget has room.
+ * A target at 10 % over its capacity adds 0.1 s of waiting each second. The wait has to reach the largest limit within
+ * a step. So settling time and window last at least `LEAST_LIMITS` times that limit, and the window `WINDOW_LIMITS` times
+ * if the budget has room.
  */
 const LEAST_LIMITS = 4;
 const WINDOW_LIMITS = 10;
 /** Threads start, connections open, a probe is sent. */
 const STARTING_S = 4;
-/** The last answers of a step are waited for as many times the largest limit, and at least so long. */
+/** The wait for the last answers of a step: this multiple of the largest limit, and at least `LEAST_DRAIN_MS`. */
 const DRAIN_LIMITS = 2;
 const LEAST_DRAIN_MS = 2_000;
 const LEAST_LOOKS = 2;
@@ -240,7 +240,7 @@ export function windowOf(
   return Math.min(most, Math.max(least, WINDOW_LIMITS * limitS, Math.ceil(neededS)));
 }
 
-/** Until the queue is that of the load. Where no limit says how long answers take, it is as long as a window. */
+/** Time until the queue has the length of this load. Without a limit on times it is as long as a window. */
 export function settlingOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, windowS: number): number {
   const largest = largestLimitMs(thresholds);
   return largest === null ? windowS : Math.max(SHORTEST_WINDOW_S, (LEAST_LIMITS * largest) / 1e3);

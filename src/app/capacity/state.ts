@@ -46,8 +46,8 @@ export function readState(directory: string, settings: string): CapacityState | 
 }
 
 /**
- * What a search goes on with: nothing of a target that was another than the recorded one, and nothing of what the
- * generator spoiled while it had other options.
+ * What a resumed search keeps. It drops all steps if the target did not answer as recorded. If the generator's options
+ * have changed, it drops windows that the generator spoiled.
  */
 export function goingOn(state: CapacityState, generator: string): CapacityState {
   if (state.calibration?.representative === false) {
@@ -60,7 +60,7 @@ export function goingOn(state: CapacityState, generator: string): CapacityState 
   return { ...state, generator, steps };
 }
 
-/** Whoever reads it finds the state before or after, never a part. @throws AppError OUTPUT_UNWRITABLE */
+/** Atomic: a reader gets the old state or the new one. @throws AppError OUTPUT_UNWRITABLE */
 export function writeState(directory: string, state: CapacityState): void {
   const path = join(directory, STATE_FILE);
   writingTo(path, () => {

@@ -70,7 +70,7 @@ function asVoid(
   );
 }
 
-/** An objective that another one's windows seem to keep is no surer than they are. */
+/** Makes the kept objectives of a window undecided: they are no surer than the window. */
 function withoutKept(window: StepWindow): StepWindow {
   const goals = Object.entries(window.goals).map(([name, held]) => [name, held === true ? null : held]);
   return { ...window, goals: Object.fromEntries(goals) };
@@ -115,7 +115,7 @@ function verdictOf(windows: readonly StepWindow[]): CapacityStep['verdict'] {
   return good > bad ? 'PASS' : 'FAIL';
 }
 
-/** Beyond it, a step was not steady. Its answers would have to take half of the step for so much without a queue. */
+/** A step with a larger share was not steady. Without a queue, answers that long would take half of the step. */
 export const STEADY_RESIDUAL = 0.25;
 
 function isUnsteady({ littlesLaw }: Pick<StepShown, 'littlesLaw'>): boolean {

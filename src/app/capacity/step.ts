@@ -244,7 +244,7 @@ async function sentFrom(scene: StepScene, position: number, signal: AbortSignal)
   return sends.filter(({ actualOffsetNs, error }) => actualOffsetNs !== null && error !== 'stopped');
 }
 
-/** A capture without requests that nobody answered, or only with an error. */
+/** The capture without requests that had no answer or a 5xx. */
 function answeredOf(source: CaptureSource): CaptureSource {
   return {
     *rows(range) {
@@ -308,8 +308,8 @@ export function begunAt(parts: readonly TimeRange[], position: number): readonly
 }
 
 /**
- * Variance over mean of the arrivals' counts, in windows that become a second of the step. Copies lie in the second
- * of what they copy, so that bursts grow by the multiplier.
+ * Variance over mean of the arrival counts, in windows that become one second of the step. A copy is in the second of
+ * its original, so bursts grow by the multiplier.
  */
 export function dispersionOf(
   { opened, parts }: Pick<StepScene, 'opened' | 'parts'>,

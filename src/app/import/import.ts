@@ -221,7 +221,7 @@ async function fill(
   };
 }
 
-/** What somebody who opens the capture later must know of where its parts come from. */
+/** Where the parts of the capture come from, for readers who open it later. */
 function originOf(file: string, { parts, lacking }: ImportSource): CaptureOrigin {
   const { requests, details, missing } = parts;
   return {

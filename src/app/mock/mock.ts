@@ -46,7 +46,7 @@ const KEEP_ALIVE_MS = 65_000;
 const UNREADABLE_NOTICE_MS = 10_000;
 
 /** What a mock did. */
-export interface MockCounts {
+interface MockCounts {
   requests: number;
   /** Answered with an answer to an equal request, and to a similar one. */
   exact: number;
@@ -81,7 +81,7 @@ interface MockDeps {
 }
 
 /** Answers requests from a capture. Answers are read from disk one by one, and what is held of them is bounded. */
-export class MockServer {
+class MockServer {
   readonly server: Server;
   readonly counts: MockCounts = {
     requests: 0,

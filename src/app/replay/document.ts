@@ -70,7 +70,7 @@ export function checkerOf(
   return (listener) => {
     const { check, pinOutputLength } = options;
     if (check === null) throw new Error('nothing asks for answers to be compared');
-    // A pinned answer ends where it was told to, whatever ended the recorded one.
+    // A pinned answer ends at the pinned length, so its finish reason may differ from the recorded one.
     const comparing = { ...check, finishes: pinOutputLength === null };
     const setup: CheckerSetup = { captureDirectory, encryptionKeyFile, comparing };
     return new CheckerThread(entry, setup, listener);

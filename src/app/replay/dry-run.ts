@@ -189,7 +189,7 @@ const UNKNOWN = unknownOf(replaySchema) as object;
 
 type CountedPlan = Pick<DryRunOutcome, 'plan' | 'report' | 'fidelity'>;
 
-/** What a counted plan is of what was recorded and seen, as the run itself will reckon it. */
+/** The multipliers of a counted plan, computed as the run itself will. */
 export function countedMultipliers({ plan, report, fidelity }: CountedPlan): PlanMultipliers {
   const { recorded, planned, cappedAtNs } = report.whole;
   const { options, overview } = plan;
@@ -202,7 +202,7 @@ export function countedMultipliers({ plan, report, fidelity }: CountedPlan): Pla
   });
 }
 
-/** For what of the plan alone a run of it is bound to be doubted. An empty one is told of in other words. */
+/** Reasons the plan alone gives for an INCONCLUSIVE run. An empty plan is reported elsewhere. */
 export function countedReasons(counted: CountedPlan): Reason[] {
   if (counted.report.whole.planned === 0) return [];
   const bounds = { ...JUDGEMENT_BOUNDS, ...statedBounds(counted.plan.options) };

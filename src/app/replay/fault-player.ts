@@ -86,7 +86,7 @@ export function readFaultPlan(path: string, plannedNs: number, originNs: number)
   return { control: read.data.control, faults: faults.sort((a, b) => a.fromNs - b.fromNs) };
 }
 
-/** What of a plan reaches into another fault, so that it could not be played or judged: index, key and reason. */
+/** Faults whose windows overlap, so they could not be played or judged: index, key, reason. */
 function* overlapsOf(faults: readonly ScheduledFault[]): Generator<[number, string, string]> {
   for (const [index, fault] of faults.entries()) {
     const { fromNs, toNs, recoveredNs, stated } = fault;
@@ -99,7 +99,7 @@ function* overlapsOf(faults: readonly ScheduledFault[]): Generator<[number, stri
     const downs = faults.slice(0, index).filter((other) => isDownOf(stated.proxy, other));
     const met = downs.find((other) => other.fromNs <= toNs && other.toNs >= fromNs);
     if (met !== undefined) {
-      const text = `${stated.proxy} is down then, by fault ${met.name}, whose end would end this one`;
+      const text = `fault ${met.name} has ${stated.proxy} down at that time, and its end would end this fault too`;
       yield [index, 'start', text];
     }
   }
@@ -326,7 +326,7 @@ export class FaultPlayer {
     await this.#control.enable(proxy, true);
   }
 
-  /** Who is refused is not counted: a `down` touched nobody where it cut no connection and the run brought none. */
+  /** A relay does not count refused clients: a `down` affected nothing if it cut no connection and the run made none. */
   async #lookForUnmet(): Promise<void> {
     const unmet = this.#plan.faults.flatMap(({ stated }, index) => {
       const applied = this.#applied[index] as Applied;
@@ -343,7 +343,7 @@ export class FaultPlayer {
     }
   }
 
-  /** Counts of a relay outlive its faults: what was there before is none of this one. */
+  /** A relay keeps its counts after a fault, so earlier counts are subtracted. */
   #count(index: number, counts: Awaited<ReturnType<FaultControl['counts']>>, sign: 1 | -1): void {
     const [{ stated, name }, applied] = this.#at(index);
     const toxic = stated.fault === 'down' ? 'down' : name;
@@ -354,7 +354,7 @@ export class FaultPlayer {
     applied.injected += sign * (own?.injected ?? 0);
   }
 
-  /** All outages of a proxy have one count: of what a later one did, the earlier ones did a part. */
+  /** All outages of a proxy share one counter, so the counts of earlier ones are subtracted. */
   #leaveEarlier(index: number): void {
     const [{ stated }, applied] = this.#at(index);
     for (const [other, fault] of this.#plan.faults.entries()) {

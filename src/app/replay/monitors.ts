@@ -29,7 +29,7 @@ interface RunMonitorParts {
   readonly store: SqliteRunStore;
   readonly startNs: () => number | null;
   readonly thresholds: readonly Threshold[];
-  /** What one replica carries, requests a second; null where nobody said. */
+  /** What one replica carries, requests a second; null if not stated. */
   readonly ratePerReplica: number | null;
   readonly note: (line: string) => void;
 }

@@ -59,8 +59,8 @@ export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): Repla
 }
 
 /**
- * What a rate is of what was recorded in the window, by its roll-ups. It foretells how far into the recording a run
- * comes; a run reckons with what it read.
+ * A rate as a multiple of the recorded rate of the window, by its roll-ups. It is an estimate of how far into the
+ * recording a run comes. The run itself uses what it read.
  */
 function multiplierOf({ perSecond }: FixedRate, { overview }: OpenedCapture, options: ReplayOptions): number {
   if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
@@ -92,7 +92,7 @@ function loadText({ rate, concurrency, multiplier }: ReplayOptions): string {
   return concurrency === null ? `at ${multiplier}x` : `with ${concurrency} in flight at all times`;
 }
 
-/** The rest of it. @param prelude what is played before it, and counts as sent */
+/** The lines below the title. @param prelude played before the plan; its requests count as sent */
 export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): string[] {
   const { options, window, forecast, overview, scaling } = plan;
   const end = planEndOf(scaling, window);
@@ -114,7 +114,7 @@ export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): stri
     sessionOrderLines(options, overview),
     coverage !== null &&
       coverage < 1 &&
-      `  coverage ${coverage.toFixed(3)}: what is missing is made up for by sessions of what is there`,
+      `  coverage ${coverage.toFixed(3)}: extra recorded sessions replace what is missing`,
     shardLines(options),
     pointers !== '' && `  times at ${pointers} are moved from when they were recorded to when they are sent`,
   );
@@ -150,19 +150,18 @@ export function planDocument(plan: ReplayPlan) {
   };
 }
 
-/** What the ceilings that were stated leave of the plan, as far as can be told before it is read. */
+/** What --max-requests and --max-rate cut from the plan, estimated before it is read. */
 function ceilingLines(plan: ReplayPlan, prelude: Prelude): string[] {
   const { maxRequests, maxRatePerSecond } = plan.options;
   const { plannedExchanges, plannedPeakPerSecond } = plan.forecast;
   const left = requestsLeft(plan, prelude) ?? Number.POSITIVE_INFINITY;
   const before = requestsOf(prelude);
-  const others = before === 0 ? '' : `, of which some ${before} go before`;
+  const others = before === 0 ? '' : `, minus about ${before} for calibration and warm-up`;
   return linesOf(
-    left < plannedExchanges &&
-      `  no more than ${left} are sent of it: --max-requests ${maxRequests}${others}`,
+    left < plannedExchanges && `  at most ${left} of these are sent: --max-requests ${maxRequests}${others}`,
     maxRatePerSecond !== null &&
       maxRatePerSecond < plannedPeakPerSecond &&
-      `  more than ${maxRatePerSecond} in a second of the run are refused and counted: --max-rate`,
+      `  requests over ${maxRatePerSecond} in a second are refused and counted: --max-rate`,
   );
 }
 
@@ -175,8 +174,8 @@ function peakLine(peakSecond: number, { recordedPeakPerSecond, plannedPeakPerSec
 function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
   return linesOf(
     shard !== null && [
-      `  shard ${shard.index} of ${shard.count} (they count from 0): what is said here is of all of them; this one plays a stripe`,
-      '    of the sessions; --max-rate and --max-requests hold for the whole, --max-in-flight for this process',
+      `  shard ${shard.index} of ${shard.count}, counted from 0: figures here are for all shards; this one plays its share of the sessions`,
+      '    --max-rate and --max-requests limit all shards together, --max-in-flight only this process',
     ],
     startAtUs !== null && `  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`,
     shard !== null &&
@@ -248,9 +247,9 @@ interface PlanReading {
 }
 
 /**
- * The multiplier that was asked for, and the pace that what was planned is reckoned by. Of a rate, both are held
- * against the recorded rate of what was read: its multiplier is reached where as many requests were planned as asked.
- * Of a closed loop, it is what its load came to.
+ * The multiplier that was asked for, and the pace of the plan. With a fixed rate both are relative to the recorded rate
+ * of the rows that were read. The multiplier is reached if as many requests were planned as asked. A closed loop has
+ * the multiplier that its load came to.
  */
 export function reckoningOf(plan: ReplayPlan, { recorded, planned, isCut }: PlanReading) {
   const { options, scaling, window, overview } = plan;
@@ -326,20 +325,20 @@ export function assertRequestsLeft(maxRequests: number | null, before: number): 
 
 function calibrationText({ plan, plannedRequests, precedesWindow }: CalibrationPlan): string {
   const { window } = plan;
-  const requests = `some ${countOf(plannedRequests, 'request')}`;
-  const repeated = precedesWindow ? '' : ', which the run repeats: the recording goes no farther back';
-  return `${formatMs(window.plannedSpanNs / 1e6)} at 1x before all else, ${requests}${repeated}`;
+  const requests = `about ${countOf(plannedRequests, 'request')}`;
+  const repeated = precedesWindow ? '' : '; the run repeats them, because the recording starts no earlier';
+  return `${formatMs(window.plannedSpanNs / 1e6)} at 1x first, ${requests}${repeated}`;
 }
 
 function warmupText({ askedNs, recordedNs, spanNs, plannedExchanges }: Warmup): string {
   const asked = formatMs(askedNs / 1e6);
   if (spanNs === 0) return `nothing precedes the window; ${asked} were asked for`;
-  const short = recordedNs < askedNs ? ` (the recording goes no farther back; ${asked} were asked for)` : '';
-  const requests = `some ${countOf(plannedExchanges, 'request')} that are in no figure`;
+  const short = recordedNs < askedNs ? ` (the recording starts no earlier; ${asked} were asked for)` : '';
+  const requests = `about ${countOf(plannedExchanges, 'request')}; not measured`;
   return `${formatMs(spanNs / 1e6)} before the window${short}, ${requests}`;
 }
 
-/** Some minutes of the recording at 1x that a target is held against before a run. */
+/** Some minutes of the recording at 1x, played before the run to compare the target with them. */
 export interface CalibrationPlan {
   readonly plan: ReplayPlan;
   readonly source: Playback;
@@ -391,8 +390,8 @@ export function atOnce(options: ReplayOptions): ReplayOptions {
 }
 
 /**
- * What lies before the window and its warm-up, so that the run meets no cache that was filled with its own requests;
- * where the recording does not go back so far, the begin of the window.
+ * The part before the window and its warm-up, so that calibration does not fill caches with the run's requests. If the
+ * recording starts too late for that, the start of the window.
  */
 function stretchFor(
   { overview, window }: ReplayPlan,

@@ -70,7 +70,7 @@ export interface RunOptions extends VerdictRequest {
   readonly encryptionKeyFile: string | null;
   /** File of the plan of faults. */
   readonly faults: string | null;
-  /** What one replica of the target carries, requests a second; null where nobody said. */
+  /** What one replica of the target carries, requests a second; null if not stated. */
   readonly capacity: number | null;
 }
 

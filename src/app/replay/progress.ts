@@ -154,7 +154,7 @@ function secondEvent(phase: ReplayPhase, pulse: Pulse, slo: SecondEvent['slo'], 
   };
 }
 
-/** What of a document the end of a run tells. */
+/** The `end` event of a run. */
 export function endEvent(document: ReplayDocument, exitCode: number, summary: string): EndEvent {
   return endEventSchema.parse({ ...document, event: 'end', exitCode, summary });
 }

@@ -74,9 +74,9 @@ export interface ReplayRunParts extends Prelude {
   readonly source: Playback;
   /** All that the run is judged by. */
   readonly thresholds: readonly Threshold[];
-  /** Of those, what was asked for of the run itself, before faults were laid over it. */
+  /** The objectives of the run itself, without those of planned faults. */
   readonly objectives: readonly Threshold[];
-  /** What of its dependencies is to fail; null for nothing. */
+  /** Planned failures of dependencies; null for none. */
   readonly faults: FaultPlan | null;
   /** The looks at it while it lasts; null for a run that is played to its end. */
   readonly looks: Looks | null;
@@ -90,17 +90,17 @@ export interface ReplayRunParts extends Prelude {
   readonly verdict: VerdictRequest;
   readonly monitors: MonitorOptions;
   readonly telemetry: TelemetryOptions;
-  /** What one replica carries, requests a second; null where nobody said. */
+  /** What one replica carries, requests a second; null if not stated. */
   readonly ratePerReplica: number | null;
   /** Entry files of the threads that keep time and send. */
   readonly threads: { readonly pacer: URL; readonly sender: URL };
-  /** Begins to listen for what may stop the run; until then nothing was written, and nothing has to be ended. */
+  /** Starts listening for stops. Before that nothing is written, so there is nothing to clean up. */
   readonly listen: () => StopSource;
   readonly reporter: ReplayReporter;
   readonly logger: Logger;
   /** How long the beginning of the judged part is that monitors leave out: the settling time of a step of a search. */
   readonly settlingNs?: number;
-  /** Told of what is judged while the run lasts; left out where nobody follows it. */
+  /** Gets the judged rows during the run; left out if nothing follows it. */
   readonly rows?: RunRows | undefined;
 }
 
@@ -116,7 +116,7 @@ export interface StopSource {
 }
 
 /** A run that is over and sealed. */
-export interface ReplayRunResult {
+interface ReplayRunResult {
   readonly run: string;
   readonly directory: string;
   /** The file that holds the document. */

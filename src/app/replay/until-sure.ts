@@ -39,7 +39,7 @@ export function objectiveLines(thresholds: readonly Threshold[]): string[] {
   );
 }
 
-/** How many answers the objectives need, for people: all of it with `--until-sure`, else what the plan lacks. */
+/** Lines with the answers that objectives need: all of them with `--until-sure`, else those the plan cannot reach. */
 export function needLines(
   plan: ReplayPlan,
   prelude: Prelude,
@@ -54,11 +54,11 @@ export function needLines(
     looks !== null && looksLine(looks),
     told.map(({ expression, answers, atLeastS, reachable }) => {
       const time = atLeastS === null ? '' : `, at least ${formatMs(atLeastS * 1e3)} at this rate`;
-      const short = `; WARNING: the plan has about ${countOf(expected.requests, 'request')}, so that PASS is out of reach`;
+      const short = `; WARNING: the plan has about ${countOf(expected.requests, 'request')}, so PASS is impossible`;
       return `  ${expression} needs ${countOf(answers, 'answer')}${time}${reachable ? '' : short}`;
     }),
     (looks?.plan.openToTheEnd ?? []).map(
-      (each) => `  ${each} is known at the end only, so that the run is not ended early`,
+      (each) => `  ${each} is known only at the end, so the run does not end early`,
     ),
   );
 }

@@ -135,7 +135,7 @@ function filterLines(filters: Filters): string[] {
   if (named.length === 0) return [];
   return [
     `  only ${named.join('; ')}`,
-    '    counts and peaks of this plan are those of all traffic: what the filter leaves has gaps where the rest',
-    '    was, other bursts, and less for the target to do at once; sessions may lose a part of their requests',
+    '    counts and peaks of this plan are for all traffic. Filtered traffic has gaps, other bursts and fewer',
+    '    requests at once; sessions may lack some of their requests',
   ];
 }

@@ -89,7 +89,7 @@ function baselineOf(run: string, another: string | undefined, history: string | 
   });
 }
 
-export function comparisonForms(
+function comparisonForms(
   document: ComparisonDocument,
   timeZone = 'UTC',
   detail: ResolvedOptions<typeof DETAIL_OPTIONS> = { quiet: false, verbose: true },

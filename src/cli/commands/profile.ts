@@ -41,7 +41,7 @@ export function profileCommand(): Command {
     });
 }
 
-export function profileForms(document: ProfileDocument): DocumentForms<(typeof FORMS)[number]> {
+function profileForms(document: ProfileDocument): DocumentForms<(typeof FORMS)[number]> {
   return {
     json: document,
     text: () => profileText(document),

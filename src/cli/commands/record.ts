@@ -23,7 +23,7 @@ import { terminal } from '../terminal.ts';
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 /** What asks a recording for its end: a signal, or an operator. A signal after it asks to hurry. */
-export class StopRequest {
+class StopRequest {
   /** Resolves with what asked first. */
   readonly asked: Promise<string>;
   #wasAsked = false;

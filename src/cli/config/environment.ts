@@ -7,7 +7,7 @@ import { type SettingSource, type Stated, shapeOf } from '../options.ts';
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A `REPRISE_*` variable that no flag answers to. */
-export interface UnknownVariable {
+interface UnknownVariable {
   readonly name: string;
   readonly suggestion: string | null;
 }

@@ -108,7 +108,7 @@ export function configKeysOf(key: string, { flags }: OptionTexts): string[] {
 }
 
 /** What a whole file may hold: the program's own settings, and a section for each command. */
-export function configSchema(program: Command, commands: readonly Command[]): z.ZodType {
+function configSchema(program: Command, commands: readonly Command[]): z.ZodType {
   const sections = commands
     .filter((command) => Object.keys(keysOf(command)).length > 0)
     .map((command) => [command.name(), sectionOf(command).optional()] as const);

@@ -49,7 +49,7 @@ export interface ResolvedScenario {
 }
 
 /** Where a test comes from: a file, or a preset with a capture. `sets` are `key=value`, and win. */
-export interface ScenarioRequest {
+interface ScenarioRequest {
   readonly file: string | null;
   readonly stated: Values;
   readonly sets: readonly string[];

@@ -57,7 +57,7 @@ export interface RecorderBeat {
 }
 
 /** Counts that go on over the recorders of a recording. */
-export type EarlierCounts = Pick<RecorderBeat, 'traffic' | 'bodiesCut' | 'mirror'>;
+type EarlierCounts = Pick<RecorderBeat, 'traffic' | 'bodiesCut' | 'mirror'>;
 
 export interface StoreReading {
   readonly bytes: number;

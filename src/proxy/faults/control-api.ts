@@ -16,7 +16,7 @@ import type { FaultProxy } from './fault-proxy.ts';
 import { ControlError, type FaultRelay } from './relay.ts';
 
 /** Names the lease that a fault is set under. */
-export const LEASE_HEADER = 'x-reprise-lease';
+const LEASE_HEADER = 'x-reprise-lease';
 const LONGEST_LEASE_S = 3_600;
 
 interface Answer {

@@ -5,7 +5,7 @@ const DEFAULT_SHAPE = 3;
 /** A draw from a long tail ends here, so that a connection never waits for days. */
 const LONGEST_MS = 600_000;
 
-export interface DelayTerms {
+interface DelayTerms {
   /** ms: the middle of `uniform` and `normal`, the least of `pareto`. */
   readonly baseMs: number;
   readonly jitter: number;

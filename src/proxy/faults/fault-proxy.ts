@@ -28,7 +28,7 @@ export interface RelayParts {
   notify(notice: Notice): void;
 }
 
-export interface ProxyTraffic {
+interface ProxyTraffic {
   readonly receivedBytes: Record<ToxicStream, number>;
   readonly sentBytes: Record<ToxicStream, number>;
   connections: number;

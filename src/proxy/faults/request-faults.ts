@@ -12,7 +12,7 @@ import type { ByteSink } from './connection-faults.ts';
 import { delayDraw, unitDraw } from './draws.ts';
 
 /** What requests meet on one connection. */
-export interface RequestFaultsHost {
+interface RequestFaultsHost {
   readonly clock: Clock;
   readonly budget: AssemblyBudget;
   /** The faults on requests that are on for this connection. */

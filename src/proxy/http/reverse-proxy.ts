@@ -33,7 +33,7 @@ import { asksForWebSocket, WebSocketUpgrade } from './websocket.ts';
 /** While draining, a connection ends after it was quiet for that long; sooner, a request may be on its way. */
 const QUIET_MS = 1_000;
 
-export interface ReverseProxyCounts {
+interface ReverseProxyCounts {
   /** Requests under way, those for WebSocket among them until they are answered. */
   readonly inFlight: number;
   readonly tunnels: number;

@@ -302,7 +302,7 @@ function handshake(
   });
 }
 
-export interface UpstreamOptions {
+interface UpstreamOptions {
   /** How a target that speaks TLS is verified; null where none does. */
   readonly security: ({ readonly context: SecureContext } & Omit<UpstreamTls, 'caPath'>) | null;
   /** What goes out before anything else, TLS included; null for nothing. */

@@ -22,7 +22,7 @@ export const NOTHING_EXPECTED: ExpectedAnswer = Object.freeze({
 
 /** What is done where the recorded client left before its answer was complete. */
 export const CANCEL_POLICIES = ['replay', 'wait'] as const;
-export type CancelPolicy = (typeof CANCEL_POLICIES)[number];
+type CancelPolicy = (typeof CANCEL_POLICIES)[number];
 
 /** Protocols whose answers count no tokens. */
 const WITHOUT_TOKENS: ReadonlySet<PayloadApi> = new Set(['v1', 'v2']);

@@ -32,8 +32,8 @@ export const MAX_CHOICES = 16;
 const DONE = '[DONE]';
 
 /**
- * Whether a stream was finished or only stopped coming: a server that dies behind a proxy ends its message in
- * good order. One set of rules for the forms of all servers, because a stream does not say whose it is.
+ * Whether a stream was finished or cut off. If a server dies behind a proxy, its HTTP message still ends in good order.
+ * One set of rules serves all servers, because a stream does not name its own.
  */
 export class StreamEnd {
   /** In a form whose streams say when they are finished. */

@@ -36,7 +36,7 @@ type Waiting = Omit<CheckedSend, 'check'> & { readonly bytes: number };
 /** Between two looks at whether the last answers were compared. */
 const LOOK_MS = 10;
 
-export interface AnswerChecksParts {
+interface AnswerChecksParts {
   readonly options: CheckOptions;
   /** Begins the thread that compares; not called where statuses are all that is compared. */
   readonly createChecker: CreateChecker;
@@ -46,8 +46,8 @@ export interface AnswerChecksParts {
 }
 
 /**
- * The comparing of one run, on the thread that reads: decides what needs no body, hands the rest to the checker
- * within bounds, and says of every answer what came of it. Never waits for the checker but at the end.
+ * Compares the answers of one run, on the thread that reads. It decides what needs no body, hands the rest to the
+ * checker within bounds, and reports a result for every answer. It waits for the checker only at the end.
  */
 export class AnswerChecks {
   readonly #parts: AnswerChecksParts;
@@ -107,7 +107,7 @@ export class AnswerChecks {
     if (sends.length > 0) this.#parts.onChecked(sends);
   }
 
-  /** The checker failed: nothing will come of what it was handed; of what it will be, only where it `goesOn`. */
+  /** The checker failed: the answers it holds are given up. It compares later ones only if it `goesOn`. */
   failed(goesOn: boolean, reason: string): void {
     this.#parts.logger.warn(
       { reason, goesOn, answers: this.#waiting.size },
@@ -132,7 +132,7 @@ export class AnswerChecks {
     await checker?.close();
   }
 
-  /** Pointers that were not compared: those asked for, and by whose answers they were the others. */
+  /** Pointers that were not compared: those of the options, and those of each protocol that was seen. */
   ignored(): CheckDocument['ignored'] {
     const byProtocol = [...this.#apis].sort().map((api) => [api, VARYING_POINTERS[api]] as const);
     return { asked: this.#parts.options.ignore, byProtocol: Object.fromEntries(byProtocol) };
@@ -176,7 +176,7 @@ function checkByFacts(send: Send, recorded: RecordedAnswer, statusOnly: boolean)
 }
 
 /** Compares answers somewhere else: never on the calling thread. */
-export type Checker = Pick<CheckerThread, 'check' | 'close'>;
+type Checker = Pick<CheckerThread, 'check' | 'close'>;
 
 /** What a checker tells. */
 export type CheckerListener = Pick<AnswerChecks, 'checked' | 'failed'>;

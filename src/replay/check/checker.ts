@@ -30,7 +30,7 @@ import {
 import { apiOf, maskedPointers, Places, whyNoBody } from './compared-fields.ts';
 
 /** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
-export type RecordedPayload = (segment: string, exchangeId: number) => ExchangePayload | null;
+type RecordedPayload = (segment: string, exchangeId: number) => ExchangePayload | null;
 
 /** Compares a batch of answers, each for itself: what one of them does is no other one's matter. */
 export function checkAnswers(

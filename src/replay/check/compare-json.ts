@@ -5,7 +5,7 @@ import type { CheckTolerance } from '../options/parsers.ts';
 import { placeOf } from './compared-fields.ts';
 
 /** The first difference of two documents: of their form where there is one, else of a value. */
-export interface JsonDifference {
+interface JsonDifference {
   readonly kind: 'shape' | 'values' | null;
   readonly pointer: string | null;
   /** Something was masked in the recorded one, and passed over. */

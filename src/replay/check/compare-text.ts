@@ -127,8 +127,8 @@ export function outlineOf(document: unknown): unknown {
 }
 
 /**
- * What says by which stop word an answer ended, or what else cut it short, is null or not from sample to sample: of a
- * choice, and of an answer, where `stop_reason` is why it ended and always there.
+ * Members that name the stop word that ended an answer, or what else cut it short. From sample to sample they may be
+ * null or not. An answer has no `stop_reason` here: there it says why the answer ended, and is never null.
  */
 const ENDINGS_OF_CHOICE: ReadonlySet<string> = new Set(['stop_reason', 'matched_stop']);
 const ENDINGS_OF_ANSWER: ReadonlySet<string> = new Set([
@@ -194,7 +194,7 @@ export function finishMasked(root: PointerState): boolean {
   return FINISHES.some((path) => placeAt(root, path) === 'masked');
 }
 
-export interface StreamComparison {
+interface StreamComparison {
   readonly lengthShare: number;
   /** Whether finish reasons are those of the model, and not of a request that we changed. */
   readonly finishes: boolean;

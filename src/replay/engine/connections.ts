@@ -7,7 +7,7 @@ import { sessionName } from '../plan/sessions.ts';
 
 /** Where a request goes among senders and connections. */
 interface SendPlace {
-  /** The same for what goes to the same sender; left out for what stands alone. */
+  /** Equal for requests that go to the same sender; left out for a request on its own. */
   readonly stripe?: number | undefined;
   /** The recorded connection it waits for; null where any will do. */
   readonly lane: number | null;
@@ -16,8 +16,8 @@ interface SendPlace {
 type Placed = Pick<PlannedSend, 'row' | 'copy' | 'layer'>;
 
 /**
- * A session goes to one sender, so that its requests keep their order whatever becomes of the other senders; where
- * connections are as recorded, a connection does. A copy is somebody else and goes its own way.
+ * A session goes to one sender, so its requests keep their order. With recorded connections a connection does. A copy
+ * counts as another client and may go to another sender.
  */
 export function placeOf(send: Placed, connections: ConnectionPolicy): SendPlace {
   const lane = connections === 'recorded' ? laneOf(send) : null;

@@ -222,7 +222,7 @@ interface ThreadsReport {
   readonly pacerLateness: DurationsNs;
 }
 
-/** The pacer's and the senders' threads as the main thread sees them. Any fault of one ends all. */
+/** The pacer's and the senders' threads as the command thread sees them. Any fault of one ends all. */
 class EngineThreads {
   readonly #senders: readonly EngineThread<FromSender>[];
   readonly #pacer: EngineThread<FromPacer>;
@@ -374,7 +374,7 @@ class EngineThread<Message extends { readonly kind: string }> {
   }
 }
 
-/** What the main thread knows of a run beside what its threads report. */
+/** What the command thread knows about a run, beside what the other threads report. */
 interface RunFacts extends Pick<EngineHealth, 'startNs' | 'startedAtUs' | 'prepared'> {
   /** The schedule was handed over to its end. */
   readonly finished: boolean;

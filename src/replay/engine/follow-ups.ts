@@ -20,8 +20,8 @@ interface Ended {
 
 /**
  * Follow-ups that wait at a sender, each until the request before it in its session has been sent, or is over:
- * then its instant is known. A session is with one sender, so nobody else has to be asked. Bounded by what is
- * handed over. Instants are monotonic nanoseconds.
+ * then its instant is known. A session has one sender, so no other thread is involved. Bounded by what is handed
+ * over. Instants are monotonic nanoseconds.
  */
 export class FollowUps {
   readonly #startNs: number;
@@ -134,7 +134,7 @@ export class FollowUps {
     this.#resolve(follower, fromNs + (follower.follows?.delayNs ?? 0));
   }
 
-  /** An instant that had passed when the request came is not its own any more: it was out of reach, and that counts. */
+  /** If the due time has passed when the request comes, it is due now and counted in `heldBack`. */
   #resolveLate(request: PreparedRequest, dueNs: number, nowNs: number): void {
     if (dueNs < nowNs) this.heldBack++;
     this.#resolve(request, Math.max(dueNs, nowNs));

@@ -76,7 +76,7 @@ export interface EngineHealth
 }
 
 /** A distribution on its way between threads: values and how often each, flat, ending with the greatest value. */
-export type PackedDurations = Float64Array<ArrayBuffer>;
+type PackedDurations = Float64Array<ArrayBuffer>;
 
 /** Nanoseconds of something that happens often, at constant memory. */
 export class Durations {

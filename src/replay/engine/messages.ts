@@ -212,7 +212,7 @@ export interface ConnectionOptions extends CertificateRules {
 }
 
 /** So many requests in flight at all times. Nothing is begun from an instant of the run on. */
-export interface ClosedLoop {
+interface ClosedLoop {
   readonly concurrency: number;
   readonly untilNs: number;
 }

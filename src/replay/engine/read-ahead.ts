@@ -23,7 +23,7 @@ const HEAD_BYTES = 2_048;
 /** Refused follow-ups that are remembered. */
 const REMEMBERED = 131_072;
 
-export interface ReadAheadBounds {
+interface ReadAheadBounds {
   readonly maxBytes: number;
   readonly maxRequests: number;
   /** Counts the follow-ups that wait at the senders; null where nothing follows anything. */

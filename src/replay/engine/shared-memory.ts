@@ -27,7 +27,7 @@ export interface SenderSignals {
 }
 
 /**
- * Due offsets on their way from the main thread to the pacer, each with the sender that has its request, and a few
+ * Due offsets on their way from the command thread to the pacer, each with the sender that has its request, and a few
  * words by which the threads signal each other. One writer and one reader. Counts wrap at 32 bits: only their
  * differences mean anything.
  *
@@ -173,7 +173,7 @@ const SERVED = 3;
 const WORDS = 4;
 
 /** What a request found: room, or which of the two limits was reached. */
-export type Admission = 'admitted' | 'too_many' | 'too_heavy';
+type Admission = 'admitted' | 'too_many' | 'too_heavy';
 
 /**
  * Counts what all senders have under way, in shared memory, so that a cap holds for the whole run however unevenly

@@ -3,7 +3,7 @@ import type { Clock } from '../../core/clock.ts';
 import { type FencedAddresses, fencedNameOf, NO_ADDRESS_FENCED } from '../guard.ts';
 
 /** All addresses of a host name, in the order the resolver gave them. */
-export type Resolve = (hostname: string) => Promise<readonly string[]>;
+type Resolve = (hostname: string) => Promise<readonly string[]>;
 
 /** A name is asked again no more often than this; replicas come and go while a replay runs. */
 const REFRESH_NS = 5_000_000_000;

@@ -138,7 +138,7 @@ function parseMailTimeUs(text: string): number | null {
 }
 
 /** Which older runs stay beside a new one. */
-export type RunsRetained =
+type RunsRetained =
   | { readonly kind: 'count'; readonly runs: number }
   | { readonly kind: 'age'; readonly ms: number };
 
@@ -156,13 +156,16 @@ export function parseRetainRuns(text: string, what: string): RunsRetained {
 }
 
 /** How far a target may be from what was recorded and still stand for it. */
-export const CALIBRATION_BOUNDS: CalibrationLimits = Object.freeze({
+const CALIBRATION_BOUNDS: CalibrationLimits = Object.freeze({
   p50Factor: 2,
   statusShare: 0.02,
   sizeShare: 0.2,
 });
 
-/** `p50:2,status:0.02,size:0.2`; what is not named keeps its bound. */
+/** These as `--compare-at-1x-bounds` takes them. */
+export const CALIBRATION_BOUNDS_TEXT = `p50:${CALIBRATION_BOUNDS.p50Factor},status:${CALIBRATION_BOUNDS.statusShare},size:${CALIBRATION_BOUNDS.sizeShare}`;
+
+/** `p50:2,status:0.02,size:0.2`; a bound that is not named keeps its default. */
 export function parseCalibrationBounds(text: string, what: string): CalibrationLimits {
   const hint =
     'Give p50:FACTOR (1 or more), status:SHARE (0 to 1) and size:SHARE, such as p50:2,status:2%,size:20%.';
@@ -199,7 +202,10 @@ export const CHECK_TOLERANCE: CheckTolerance = Object.freeze({
   lengthShare: 0.5,
 });
 
-/** `1e-3`, or `rel:1e-3,abs:1e-6,length:20%`; what is not named keeps its bound. */
+/** These as `--response-tolerance` takes them. */
+export const CHECK_TOLERANCE_TEXT = `rel:${CHECK_TOLERANCE.relative.toExponential()},abs:${CHECK_TOLERANCE.absolute.toExponential()},length:${CHECK_TOLERANCE.lengthShare * 100}%`;
+
+/** `1e-3`, or `rel:1e-3,abs:1e-6,length:20%`; a tolerance that is not named keeps its default. */
 export function parseTolerance(text: string, what: string): CheckTolerance {
   const hint =
     'Give rel:SHARE and length:SHARE (0 to 1) and abs:NUMBER, such as rel:1e-3,abs:1e-6,length:20%.';

@@ -43,7 +43,9 @@ import { parseTimePlace } from '../request/shift-time.ts';
 import { parseHostName, parseTarget, type Target } from '../target.ts';
 import { LOAD_OPTIONS, loadOf } from './load-options.ts';
 import {
+  CALIBRATION_BOUNDS_TEXT,
   CHECK_TOLERANCE,
+  CHECK_TOLERANCE_TEXT,
   type CheckTolerance,
   countTo,
   type LagBound,
@@ -72,13 +74,11 @@ import {
   windowRequestOf,
 } from './window-options.ts';
 
-export const CONNECTION_POLICIES = ['pooled', 'recorded'] as const;
+const CONNECTION_POLICIES = ['pooled', 'recorded'] as const;
 /** `pooled`: any connection that is free; `recorded`: each request on the connection it was recorded on. */
 export type ConnectionPolicy = (typeof CONNECTION_POLICIES)[number];
 
 const CALIBRATE_ALONE = '2m';
-const CALIBRATE_BOUNDS = 'p50:2,status:0.02,size:0.2';
-const TOLERANCE_TEXT = 'rel:1e-5,abs:1e-8,length:50%';
 const SENDERS_HINT = 'One sender handles several thousand requests a second. Each sender needs its own CPU.';
 
 /** How the multiplier is reached. */
@@ -192,7 +192,7 @@ const CHECK_OPTIONS = grouped('Responses', {
   ),
   responseTolerance: value(
     '--response-tolerance <list>',
-    `how much numbers and lengths may differ (default: ${TOLERANCE_TEXT})`,
+    `how much numbers and lengths may differ (default: ${CHECK_TOLERANCE_TEXT})`,
     parseTolerance,
   ),
   responseIgnore: listOf(
@@ -217,9 +217,9 @@ const TRUST_OPTIONS = grouped('What a verdict needs', {
   ),
   compareAt1xBounds: value(
     '--compare-at-1x-bounds <list>',
-    'how much the calibration may differ from the recording',
+    'how far calibration may differ, such as p50:2,status:2%,size:20%: median latency by this factor, statuses and median size by these shares',
     parseCalibrationBounds,
-    { default: CALIBRATE_BOUNDS },
+    { default: CALIBRATION_BOUNDS_TEXT },
   ),
   confidence: value(
     '--confidence <share|point>',
@@ -229,7 +229,7 @@ const TRUST_OPTIONS = grouped('What a verdict needs', {
   ),
   lagBound: value(
     '--lag-bound <list>',
-    'largest allowed lag p99: a time, a share of the smallest latency objective, or both',
+    'largest allowed lag p99, such as 5ms, 10% (of the smallest latency objective) or 5ms,10% (the greater)',
     parseLagBound,
   ),
 });
@@ -370,7 +370,7 @@ const AS_READ = [
 
 /** Options that are used as they are read, by a name that tells their unit or says what they hold. */
 const RENAMED = {
-  /** Copies of sessions begin up to so much after what they are copies of. */
+  /** Copies of a session start up to this much later than the original. */
   jitter: 'jitterMs',
   threads: 'senders',
   drainDeadline: 'drainDeadlineMs',
@@ -441,7 +441,7 @@ export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSourc
   checkWhatIsMissing(read, problems);
   if (isOnCommandLine(asked, 'tz')) checkZoneIsOfDays(read, problems);
   if (isOnCommandLine(asked, 'compareAt1xBounds') && read.compareAt1x === null) {
-    if ((raw.compareAt1xBounds ?? CALIBRATE_BOUNDS) !== CALIBRATE_BOUNDS)
+    if ((raw.compareAt1xBounds ?? CALIBRATION_BOUNDS_TEXT) !== CALIBRATION_BOUNDS_TEXT)
       problems.add('--compare-at-1x-bounds has no effect without --compare-at-1x');
   }
   problems.attempt(() => sources.checkSlo(read.slo), undefined);

@@ -7,7 +7,7 @@ export interface DrawKey {
 }
 
 /** What a draw decides. Each has numbers of its own, so that one decision says nothing of another. */
-export type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity' | 'stripe' | 'gap';
+type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity' | 'stripe' | 'gap';
 
 const PURPOSES: Readonly<Record<DrawPurpose, number>> = {
   kept: 0x51ed270b,
@@ -52,16 +52,16 @@ export const LOTS = 65_536;
 
 /** What was drawn, 1 for each lot that is in, and what that came to. Plain data. */
 export interface DrawnLots {
-  /** By which sessions are played at all. */
+  /** Decides which sessions are played at all. */
   readonly kept: Uint8Array;
-  /** By which sessions are played once more than all are. */
+  /** Decides which sessions are played one more time than the others. */
   readonly copies: Uint8Array;
   /** Null where nothing was weighed, so that every session is drawn by itself. */
   readonly weighed: WeighedDraws | null;
 }
 
 /** What draws came to, in requests. */
-export interface WeighedDraws {
+interface WeighedDraws {
   readonly asked: number;
   readonly planned: number;
   /** Of all that was drawn together, the most. */
@@ -77,9 +77,9 @@ const FIRST_HALF = Uint8Array.from({ length: LOTS }, (_, lot) => (lot < LOTS / 2
 export const BY_CHANCE: DrawnLots = { kept: FIRST_HALF, copies: FIRST_HALF, weighed: null };
 
 /**
- * Draws lots whose weights come to what is asked, or as near as half of the largest, in the order of their numbers. The
- * first that does not fit is in where the most of it does, and others are taken back for it; else its error is carried
- * on to those that follow. Lots without weight are drawn by their number alone.
+ * Draws lots, in the order of their numbers, whose weights add up to `asked` within half of the largest weight. If most
+ * of the first lot that does not fit would fit, it is drawn and others are taken back for it. Else later lots fill the
+ * rest. Lots without weight are drawn by their number alone.
  */
 export function drawLots(weights: Float64Array, asked: number): Uint8Array {
   const drawn = FIRST_HALF.map((isIn, lot) => (weights[lot] === 0 ? isIn : 0));

@@ -43,7 +43,7 @@ export interface DryRunParts
 }
 
 /** The totals of a plan over all shards, as far as its rows show them. */
-export interface PlanCount {
+interface PlanCount {
   /** Exchanges of the windows that are played. */
   readonly recorded: number;
   /** Requests, as if all of them could be built. */
@@ -120,7 +120,7 @@ export const PAYLOAD_FINDINGS = [
   'server_issued_id',
   'compressed_body',
 ] as const;
-export type PayloadFinding = (typeof PAYLOAD_FINDINGS)[number];
+type PayloadFinding = (typeof PAYLOAD_FINDINGS)[number];
 
 export const PAYLOAD_FINDING_TEXTS: Readonly<Record<PayloadFinding, string>> = {
   masked: 'a header, a query value or a part of the body was masked when it was recorded',
@@ -163,7 +163,7 @@ const PATTERNS: readonly (readonly [PayloadFinding, RegExp])[] = [
 ];
 
 /** Looks into sampled requests for what will not replay as it was recorded. */
-export class PayloadAuditor {
+class PayloadAuditor {
   readonly #builder: RequestBuilder;
   readonly #found = new Map<PayloadFinding, number>();
   readonly #unreplayable = new Map<string, number>();

@@ -112,7 +112,7 @@ function passUs(parts: readonly TimeRange[]): number {
   return lengthUs <= parts.length ? LONE_SEAM_US : lengthUs;
 }
 
-/** A recorded second, or what of it lies in a window, where it is played. */
+/** A recorded second, or its part in a window, at the time when it is played. */
 interface PlayedSecond {
   /** As it was recorded, epoch seconds. */
   readonly second: number;
@@ -121,8 +121,8 @@ interface PlayedSecond {
   /** Share of that which lies in the window. */
   readonly share: number;
   /**
-   * Where it lies on a time on which windows follow each other edge to edge, microseconds. Seams only ever lengthen
-   * that: what lies apart here is played no nearer.
+   * Its place on a timeline where windows follow each other edge to edge, microseconds. Seams only lengthen it, so
+   * seconds are never played closer together than here.
    */
   readonly fromUs: number;
   readonly toUs: number;
@@ -209,8 +209,8 @@ function sumOf(
 }
 
 /**
- * The most that a stretch so long may touch, wherever it begins. One that reaches into a second touches of those before
- * it the ones that end less than its length before that one begins: sums over so many neighbours bound every alignment.
+ * The most exchanges that a stretch of this length may touch, wherever it begins. A stretch that reaches into a second
+ * also touches earlier seconds that end less than its length before. Sums over these neighbours bound every alignment.
  */
 class MeetingSeconds {
   readonly #lengthUs: number;

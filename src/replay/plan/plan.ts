@@ -103,10 +103,10 @@ interface WalkedSend {
 }
 
 /**
- * Rows → schedule, one by one as it is asked for, at constant memory. A shard walks the same schedule as the others, so
- * that draws, places and ceilings are those of the whole. What is left out and what cannot be sent is counted here.
- * @param recorded told of every exchange of the window
- * @param isFull asked before each send: nothing more may be planned
+ * Rows → schedule, one send at a time, at constant memory. Every shard walks the whole schedule, so draws, places and
+ * ceilings are the same for all. Left-out exchanges and requests that cannot be sent are counted here.
+ * @param recorded called for every exchange of the window
+ * @param isFull asked before each send; true ends the plan
  */
 export function* walkPlan(
   parts: Pick<

@@ -60,7 +60,7 @@ export function defaultScaling(min: number, max: number): ScalingName {
 }
 
 /** How often the sessions of a recording are played. */
-export interface SessionLoad {
+interface SessionLoad {
   /** Share of the sessions that is played at all. */
   readonly kept: number;
   /** How often each of those is played, on average. */
@@ -73,7 +73,7 @@ interface Decision extends Pick<ExchangeRow, 'segment' | 'id'> {
 }
 
 /** What is asked of one session, and by which lots it is drawn. */
-export interface SessionChance extends SessionLoad {
+interface SessionChance extends SessionLoad {
   readonly keptLot: number;
   readonly copiesLot: number;
 }
@@ -83,23 +83,23 @@ export interface ScalingOptions {
   readonly scaling: ScalingName;
   /** Null where the multiplier holds throughout; else each stage's is multiplied by it. */
   readonly stages: readonly Stage[] | null;
-  /** What the target is of what was recorded: 0.1 for two replicas of twenty. */
+  /** Size of the target relative to the recorded servers: 0.1 for two replicas of twenty. */
   readonly targetShare: number;
   readonly seed: number;
-  /** What takes the place of the recorded times; null where they hold. */
+  /** A fixed rate in place of the recorded times; null to keep them. */
   readonly rate: FixedRate | null;
   /** Requests in flight at all times, whenever that is; null where instants are planned. */
   readonly concurrency: number | null;
-  /** Copies of sessions begin up to so much after what they are copies of. */
+  /** Copies of a session start up to this much later than the original. */
   readonly jitterMs: number;
-  /** Where copies are made to differ from what they are copies of. */
+  /** Places where copies are made to differ from their original. */
   readonly perturb: readonly PerturbedPlace[];
 }
 
 /** More copies of one session than this are no longer a recording. */
 const MAX_COPIES = 1_000;
 
-/** A stretch of the capture that is laid over the window, so many microseconds from it; the first is the window. */
+/** A part of the capture, shifted by some microseconds to overlay the window. The first layer is the window itself. */
 export interface Layer {
   readonly shiftUs: number;
   /** Exchanges of the window and of the layers laid before this one, and of this one. */
@@ -111,8 +111,8 @@ export interface Layer {
 const WINDOW_ALONE: readonly Layer[] = [{ shiftUs: 0, before: 0, exchanges: 1 }];
 
 /**
- * How more or less than what was recorded is made of a window: where in the run an arrival is played, how often
- * its session is, and how far copies lie from what they repeat. Pure; one for each pass over a window.
+ * How a window is scaled up or down: when an arrival is played, how often its session is played, and how far copies are
+ * from their original. Pure; one instance for each pass over a window.
  */
 export class Scaling {
   readonly options: ScalingOptions & { readonly multiplier: number };
@@ -161,18 +161,18 @@ export class Scaling {
     }
   }
 
-  /** How much more than what was recorded makes up for what was seen and is not there. */
+  /** Factor that compensates for traffic that was seen but not recorded. */
   get coverageFactor(): number {
     return 1 / this.#covered;
   }
 
   /**
-   * What a multiplier asks of sessions while it holds. What the capture does not cover of what was seen, and what the
-   * target is not of what was recorded, is made up for first by how many sessions are kept, then by copies.
+   * How many sessions a multiplier keeps, and how often it plays each. Coverage, target share and thinning first change
+   * how many sessions are kept. If more than all are needed, sessions are copied.
    */
   loadAt(multiplier: number): SessionLoad {
     const { scaling, targetShare, rate, concurrency } = this.options;
-    // So many requests were asked for, whatever was recorded of how many.
+    // The number of requests is given, whatever was recorded.
     if (rate !== null || concurrency !== null) return { kept: 1, copies: 1 };
     const wanted = (targetShare / this.#covered) * (scaling === 'thin' ? multiplier : 1);
     const kept = Math.min(1, wanted);

@@ -15,9 +15,8 @@ export function sessionName(row: Pick<ExchangeRow, 'session'>): string | null {
 }
 
 /**
- * What was decided of each session when its first exchange came, so that the rest of it is treated alike. Of more
- * sessions than are remembered the one that was silent longest is forgotten; if it speaks again it is decided
- * anew, and counted.
+ * Remembers the decision for each session's first exchange, so the rest of the session is treated alike. With too many
+ * sessions, the one that was silent longest is forgotten and counted. If it speaks again, it is decided anew.
  */
 export class SessionMemory<T> {
   /** By name; the one that was silent longest first. */
@@ -37,8 +36,8 @@ export class SessionMemory<T> {
   }
 
   /**
-   * What was decided of a session, by `decide` if this is its first exchange, or the first after a long silence.
-   * @param begins whether the exchange is the one by which this was decided, come again: a window is repeated
+   * The decision for a session. `decide` makes it at the first exchange, or at the first after a long silence.
+   * @param begins whether this is the deciding exchange again, because the window repeats
    */
   of(name: string, atUs: number, decide: () => T, begins: (decided: T) => boolean = () => false): T {
     const known = this.#known.get(name);

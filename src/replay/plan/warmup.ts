@@ -31,7 +31,7 @@ export interface Warmup {
   readonly plannedExchanges: number;
 }
 
-export interface WarmupParts {
+interface WarmupParts {
   readonly askedMs: number;
   readonly overview: CaptureOverview;
   readonly source: CaptureSource;
@@ -66,9 +66,8 @@ export function warmupBefore(parts: WarmupParts): Warmup {
 }
 
 /**
- * The warm-up and then the window, as one schedule: nothing is drained between the two. What belongs to the warm-up
- * is told of with its mark, and counts neither as recorded nor in the audit nor among what was changed. The most
- * requests that may be planned are those of both.
+ * The warm-up and then the window, as one schedule without a drain between them. Warm-up requests are marked. They are
+ * not counted as recorded or changed, nor in the audit. The limit on requests covers both.
  */
 export function* warmedUp(
   warmup: Warmup,

@@ -111,7 +111,7 @@ function askUsage(body: Uint8Array): Buffer | null {
  * Whether a request for chat or completions asks for one answer, read from the whole of it: the recorded count of
  * tokens is that of all its answers together. What cannot be told is none.
  */
-export function asksOneAnswer(body: Uint8Array): boolean {
+function asksOneAnswer(body: Uint8Array): boolean {
   const at = jsonStart(body);
   return isOnePrompt(body, at) && isOnce(body, at, 'n') && isOnce(body, at, 'best_of');
 }

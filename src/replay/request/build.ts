@@ -35,13 +35,13 @@ export type BuildResult =
       readonly recordedHost: string | null;
       /** Of a copy: it differs in a place that was asked for. */
       readonly perturbed: boolean;
-      /** Played as somebody else, and its compressed body still says who it was. */
+      /** Sent under another identity, but its compressed body still has the recorded one. */
       readonly bodyUnread: boolean;
     }
   | { readonly kind: 'no_payload' }
   | { readonly kind: 'unreplayable'; readonly reason: UnreplayableReason | typeof SERVER_ISSUED_ID };
 
-/** A copy cannot go on from an answer that somebody else was given. */
+/** A copy cannot continue from an answer that another session got. */
 const SERVER_ISSUED_ID = 'server_issued_id';
 
 export interface RequestRules {
@@ -88,7 +88,7 @@ export class RequestBuilder {
     const renamed = identity.rename(recorded, as);
     const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
     if (built.kind !== 'ready') return built;
-    // A header that was masked is left out, and one of --header is everybody's: such a copy does not differ.
+    // A masked header is left out, and --header gives all requests one value: such a copy does not differ.
     const differs = (name: string) =>
       !this.#added.has(name) && flatValue(built.request.headers, name) !== null;
     return {
@@ -191,7 +191,7 @@ function maskedPartsOf(redacted: readonly string[]): MaskedParts {
  * Why a recorded request is not sent, or null when it can be as it was. A closed list: reports group by it. What
  * asks for more than an answer (a tunnel, an upgrade, a word before the body) is none of a replay's.
  */
-export const UNREPLAYABLE_REASONS = [
+const UNREPLAYABLE_REASONS = [
   'connect_method',
   'invalid_method',
   'invalid_target',
@@ -203,7 +203,7 @@ export const UNREPLAYABLE_REASONS = [
   'empty_chunked',
   'duplicate_host',
 ] as const;
-export type UnreplayableReason = (typeof UNREPLAYABLE_REASONS)[number];
+type UnreplayableReason = (typeof UNREPLAYABLE_REASONS)[number];
 
 const TARGET = /^\/[\u0021-\u00ff]*$/;
 const HEADER_VALUE = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;

@@ -223,7 +223,7 @@ const INFERENCE_MEMBERS: readonly string[] = ['id'];
 export const ID_MEMBERS_TEXT = 'request_id and rid of chat, completions and generate, id of v2 and generate';
 
 /** Finds the ids of requests in bodies, and makes them new. */
-export class RequestIds {
+class RequestIds {
   /** Of targets as they were recorded: what was to be hidden in them is hidden. */
   readonly #routes = new Routes(new Redaction());
 

@@ -97,7 +97,7 @@ function withValue(headers: readonly string[], lower: string, value: string): st
 }
 
 /** Two instants, epoch microseconds: when a request was recorded, and when it will be sent. */
-export interface TimeMove {
+interface TimeMove {
   readonly arrivalUs: number;
   readonly sendUs: number;
 }

@@ -3,7 +3,7 @@ import type { ExchangeRow } from '../../core/exchange.ts';
 import type { TimeRange } from '../../core/ports.ts';
 
 /** Arrivals of one second of UTC, from a capture's roll-ups. Seconds without arrivals are left out. */
-export interface SecondCount {
+interface SecondCount {
   /** Epoch seconds. */
   readonly second: number;
   readonly exchanges: number;

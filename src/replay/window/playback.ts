@@ -4,7 +4,7 @@ import { PresentNames, type RowFilter } from '../filter.ts';
 import type { ReplayWindow } from './window.ts';
 
 /** Told of every exchange of the windows, selected or not, on the time of all of them, microseconds. */
-export type InWindow = (offsetUs: number) => void;
+type InWindow = (offsetUs: number) => void;
 
 /** What was read of one window so far, over all passes. */
 export interface WindowCount {
@@ -12,7 +12,7 @@ export interface WindowCount {
   readonly selected: number;
 }
 
-export interface PlaybackParts {
+interface PlaybackParts {
   readonly source: CaptureSource;
   readonly window: Pick<ReplayWindow, 'fromUs' | 'toUs' | 'parts' | 'loops'>;
   /** Null plays everything. */
@@ -141,9 +141,9 @@ export class Playback implements CaptureSource {
 export const LONE_SEAM_US = 1_000_000;
 
 /**
- * The time on which windows are played one after the other, edge to edge: between the last arrival of the one and
- * the first of the next lies the silence that both have there, and at least one mean gap. So the rate stays, and a
- * window that was cut at its arrivals gets no burst at the seam.
+ * The timeline of windows that are played one after the other, edge to edge. The seam is the silence at the end of the
+ * first plus that at the start of the next, and at least one mean gap. So the rate is kept, and windows that were cut
+ * at their arrivals get no burst at the seam.
  */
 export class Timeline {
   #range: TimeRange | null = null;

@@ -20,7 +20,7 @@ import {
 import { damaged, orGone } from './sqlite.ts';
 
 /** How a capture is opened. */
-export interface ReadingOptions {
+interface ReadingOptions {
   /** The key of encrypted segments; null when none was given. */
   readonly encryptionKey: EncryptionKey | null;
   /** Recorders whose exchanges are read; all if empty or omitted. */
@@ -208,7 +208,7 @@ function added(a: SecondRollUp, b: SecondRollUp): SecondRollUp {
 }
 
 /** One sorted sequence to merge. */
-export interface MergeSource<T> {
+interface MergeSource<T> {
   /** Lower bound of the keys of its items. */
   readonly firstKey: number;
   /** Called when the merge reaches `firstKey`, not earlier. */
@@ -281,7 +281,7 @@ const NOTHING_KEPT = new Uint8Array(0);
 type PlaceRun = ReadonlyMap<number, PayloadPlace>;
 
 /** Finds heads and bodies in the blocks of segments and caches recently unpacked blocks. */
-export class PayloadReader {
+class PayloadReader {
   readonly #pool: SegmentPool;
   readonly #key: EncryptionKey | null;
   readonly #ciphers = new Map<string, BlockCipher | null>();
@@ -387,7 +387,7 @@ class StoredPayload implements ExchangePayload {
 }
 
 /** Unpacked slots of a block or tail. */
-export interface UnpackedBlock {
+interface UnpackedBlock {
   readonly file: string;
   readonly firstSlot: number;
   readonly slots: readonly Uint8Array[];
