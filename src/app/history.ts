@@ -7,7 +7,7 @@ import { AppError, reasonOf } from '../core/errors.ts';
 import { type ResolvedOptions, text, value } from '../core/options.ts';
 import type { HistoryDocument } from '../documents/history.ts';
 import { readReplayDocument } from '../documents/replay.ts';
-import { k6Figures } from '../formats/k6-figures.ts';
+import { k6Figures } from '../formats/k6.ts';
 import { parseRetainRuns } from '../replay/options/parsers.ts';
 import { History } from '../storage/history.ts';
 import { RunReader } from '../storage/runs/reader.ts';

@@ -295,7 +295,7 @@ export function arrayAt(object: JsonObject, key: string): JsonObject[] {
   return Array.isArray(value) ? value.map(asObject).filter((each) => each !== null) : [];
 }
 
-function asObject(value: unknown): JsonObject | null {
+export function asObject(value: unknown): JsonObject | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
 }
 

@@ -1,4 +1,4 @@
-import type { JsonObject } from './input.ts';
+import { asObject, type JsonObject } from './input.ts';
 
 /** Attributes of a span as plain values. */
 export type Attributes = ReadonlyMap<string, unknown>;
@@ -358,10 +358,6 @@ function jsonOf(value: unknown): unknown {
   } catch {
     return undefined;
   }
-}
-
-function asObject(value: unknown): JsonObject | null {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null;
 }
 
 /** Attributes `prefix.0.role`, `prefix.0.content` … as an object of objects. */

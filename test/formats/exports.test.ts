@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { inertJson, shownJsonText } from '../../src/core/text.ts';
 import { type ExportFormat, OutputFile } from '../../src/formats/export-writer.ts';
 import { EXPORT_FORMATS } from '../../src/formats/index.ts';
-import { k6Program, RateSteps } from '../../src/formats/load-tools.ts';
+import { k6Program, RateSteps } from '../../src/formats/k6.ts';
 import { arrivalAlone, exchangeOf, requestMessage, responseMessage } from '../support/exchanges.ts';
 import {
   exportOf,
