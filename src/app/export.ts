@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { SLICE_KEYS, sliceValueOf } from '../analysis/verdict/slices.ts';
-import { parseSlo, type Threshold } from '../analysis/verdict/slo.ts';
+import { SLICE_KEYS, sliceValueOf } from '../analysis/objectives/slices.ts';
+import { parseSlo, type Threshold } from '../analysis/objectives/slo.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';

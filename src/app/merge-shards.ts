@@ -1,8 +1,8 @@
+import type { Threshold } from '../analysis/objectives/slo.ts';
 import { monitoredPartOf, monitoredValues } from '../analysis/run/monitored.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import { type RunFigures, RunStatistics, rowDifferences } from '../analysis/run/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
-import type { Threshold } from '../analysis/verdict/slo.ts';
 import { AppError } from '../core/errors.ts';
 import { type Send, unchecked } from '../core/run.ts';
 import { readShardDocument } from '../documents/replay.ts';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isOfRoute } from '../analysis/verdict/slices.ts';
+import { isOfRoute } from '../analysis/objectives/slices.ts';
 import { decodeContent } from '../core/content-coding.ts';
 import { AppError, UnreadableBody } from '../core/errors.ts';
 import { type ExchangeRow, hasExchangeFailed, type Message } from '../core/exchange.ts';

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Threshold } from '../analysis/objectives/slo.ts';
 import type { PageAssets } from '../analysis/render/html.ts';
-import type { Threshold } from '../analysis/verdict/slo.ts';
 import type { RunPage } from '../app/live/pages.ts';
 import type { LiveServer } from '../app/live/server.ts';
 import type { Problems } from '../core/errors.ts';

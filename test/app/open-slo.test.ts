@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../src/analysis/verdict/slo.ts';
+import { parseSlo } from '../../src/analysis/objectives/slo.ts';
 import { withOpenSlo } from '../../src/app/open-slo.ts';
 import { AppError } from '../../src/core/errors.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { totalsOf } from '../../src/analysis/run/run-statistics.ts';
-import { summariseReplay } from '../../src/analysis/run/summary.ts';
+import { summariseReplay } from '../../src/analysis/verdict/summary.ts';
 import type { Run, Send } from '../../src/core/run.ts';
 import type { JudgementBounds } from '../../src/documents/replay.ts';
 import { SqliteRunStore } from '../../src/storage/runs/store.ts';

@@ -12,7 +12,7 @@ import {
   type SearchEnd,
   type SearchOptions,
 } from '../../src/analysis/capacity/search.ts';
-import { parseSlo } from '../../src/analysis/verdict/slo.ts';
+import { parseSlo } from '../../src/analysis/objectives/slo.ts';
 import { settlingOf } from '../../src/app/capacity/plan.ts';
 import { STEADY_RESIDUAL } from '../../src/app/capacity/step-document.ts';
 import { azureArrivalsUs } from './azure-trace.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { FidelityStatistics, type RecordedRequest, wholePlanOf } from '../../src/analysis/run/fidelity.ts';
 import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
-import { summariseReplay } from '../../src/analysis/run/summary.ts';
+import { summariseReplay } from '../../src/analysis/verdict/summary.ts';
 import type { Run, Send } from '../../src/core/run.ts';
 import type { CheckDocument, CheckFigures, ShardDocument, WaitsFor } from '../../src/documents/replay.ts';
 import { SqliteRunStore } from '../../src/storage/runs/store.ts';

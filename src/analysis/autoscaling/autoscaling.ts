@@ -2,8 +2,8 @@ import { hasFailed, type Send } from '../../core/run.ts';
 import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
 import type { AutoscalingDocument, ElasticityFigures, LoadStep } from '../../documents/autoscaling.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
+import type { Threshold } from '../objectives/slo.ts';
 import { latencyOf } from '../run/latency.ts';
-import type { Threshold } from '../verdict/slo.ts';
 
 /**
  * Counts the load of each second at its arrival, not when it was answered: a target that is too small would look idle.

@@ -1,15 +1,15 @@
 import type { Send } from '../../core/run.ts';
-import { isServed, outcomeOf } from '../run/outcomes.ts';
-import { keepsLimits } from '../run/slice-statistics.ts';
-import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
-import { isInSlice, type Slice, type SliceFacts, sliceText, sliceValueOf } from '../verdict/slices.ts';
+import { isInSlice, type Slice, type SliceFacts, sliceText, sliceValueOf } from '../objectives/slices.ts';
 import {
   limitsText,
   objectiveLimits,
   type RequestLimit,
   STREAM_METRICS,
   type Threshold,
-} from '../verdict/slo.ts';
+} from '../objectives/slo.ts';
+import { isServed, outcomeOf } from '../run/outcomes.ts';
+import { keepsLimits } from '../run/slice-statistics.ts';
+import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
 import type { Tier } from './tiers.ts';
 
 /** What a good request of a slice keeps, the strictest limit on each metric; of any request where the slice is null. */

@@ -1,5 +1,5 @@
-import { sliceOf } from '../verdict/slices.ts';
-import { namesBesideOurs, ofSlice, parseSlo, type Threshold } from '../verdict/slo.ts';
+import { sliceOf } from '../objectives/slices.ts';
+import { namesBesideOurs, ofSlice, parseSlo, type Threshold } from '../objectives/slo.ts';
 
 /** A named set of objectives that are to hold together, such as what one class of customers was promised. */
 export interface Tier {

@@ -8,6 +8,7 @@ import type {
   EndedBy,
   LoadPoint,
 } from '../../documents/capacity.ts';
+import { namesBesideOurs, parseSlo } from '../objectives/slo.ts';
 import { folded, SCREEN, type ScreenLine, spaced } from '../render/screen.ts';
 import {
   columnsOf,
@@ -20,7 +21,6 @@ import {
 } from '../render/table.ts';
 import { labelsText, targetFirst, valueText } from '../report/monitors.ts';
 import { observedText as amountText } from '../verdict/reasons.ts';
-import { namesBesideOurs, parseSlo } from '../verdict/slo.ts';
 import { goodLimitsOf, goodLimitsText } from './good-requests.ts';
 import { isOfGenerator } from './step-windows.ts';
 

@@ -1,8 +1,8 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent, SecondEvent, StartEvent } from '../../documents/events.ts';
+import type { Threshold } from '../objectives/slo.ts';
 import { msText, NONE, numberText, shareText } from '../render/table.ts';
-import type { Threshold } from '../verdict/slo.ts';
 import type { LiveChart, LiveFact, LiveTable, LiveView } from './page.ts';
 
 /** Seconds of a run that are kept. */

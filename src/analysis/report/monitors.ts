@@ -1,7 +1,7 @@
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
+import type { Threshold } from '../objectives/slo.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
-import type { Threshold } from '../verdict/slo.ts';
 import { asksForMore } from './objective-steps.ts';
 
 /** What monitors saw beside the load, the generator last; null where nothing was seen. */

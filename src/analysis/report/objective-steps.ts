@@ -2,12 +2,12 @@ import { addGaps } from '../../core/gap-counts.ts';
 import type { Send } from '../../core/run.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { ObjectiveSteps } from '../../documents/report.ts';
+import { isInSlice } from '../objectives/slices.ts';
+import { isTimed, STREAM_METRICS, type Threshold, thresholdOf } from '../objectives/slo.ts';
 import { latencyOf } from '../run/latency.ts';
 import { isRefusal, isServed, type SendOutcome } from '../run/outcomes.ts';
 import { GoodputCounts } from '../run/slice-statistics.ts';
 import { completedStream } from '../run/streams.ts';
-import { isInSlice } from '../verdict/slices.ts';
-import { isTimed, STREAM_METRICS, type Threshold, thresholdOf } from '../verdict/slo.ts';
 import { SteppedTimes, stepAt, together, widthFor } from './stepped.ts';
 
 /** What is looked at where no objective says which. */

@@ -2,6 +2,7 @@ import { zonedTime } from '../../core/calendar.ts';
 import { formatMs } from '../../core/units.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
+import { thresholdOf } from '../objectives/slo.ts';
 import { dispersionFigure, heatMap, percentileCurve } from '../render/charts.ts';
 import {
   figure,
@@ -13,7 +14,6 @@ import {
   viewPage,
 } from '../render/html.ts';
 import { msText, numberText, type Section, shareText } from '../render/table.ts';
-import { thresholdOf } from '../verdict/slo.ts';
 import { arrivalStreams } from './conditions.ts';
 import { stepText } from './latency.ts';
 import { nistSection } from './nist.ts';

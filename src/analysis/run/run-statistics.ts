@@ -9,7 +9,7 @@ import type {
   WaitsFor,
   WarmupFigures,
 } from '../../documents/replay.ts';
-import { limitsText, objectiveLimits } from '../verdict/slo.ts';
+import { limitsText, objectiveLimits } from '../objectives/slo.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
 import type { MonitoredByName } from './monitored.ts';

@@ -1,5 +1,16 @@
 import { Histogram } from '../../core/histogram.ts';
 import { NS_PER_MS } from '../../core/units.ts';
+import { sliceText } from '../objectives/slices.ts';
+import {
+  isTimed,
+  limitsText,
+  ofSlice,
+  type RequestLimit,
+  type SloOperator,
+  STREAM_METRICS,
+  type Threshold,
+  type TimedMetric,
+} from '../objectives/slo.ts';
 import { monitoredValue } from '../run/monitored.ts';
 import { type OutcomeFigures, refusalsIn } from '../run/outcomes.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
@@ -14,17 +25,6 @@ import {
   upperBound,
   type WindowPercentiles,
 } from '../stats/percentiles.ts';
-import { sliceText } from './slices.ts';
-import {
-  isTimed,
-  limitsText,
-  ofSlice,
-  type RequestLimit,
-  type SloOperator,
-  STREAM_METRICS,
-  type Threshold,
-  type TimedMetric,
-} from './slo.ts';
 
 /**
  * What breaks a violated objective. `target`: what was sent breaks it, counted from the actual sends. `streams`: only

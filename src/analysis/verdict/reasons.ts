@@ -1,6 +1,8 @@
 import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
 import type { RepeatFigures } from '../../documents/replay.ts';
+import { shownBy } from '../objectives/slices.ts';
+import { type Threshold, unitOf } from '../objectives/slo.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import {
   busyAdvice,
@@ -27,8 +29,6 @@ import {
   type TurnedAway,
   turnedAwayText,
 } from './incomparable.ts';
-import { shownBy } from './slices.ts';
-import { type Threshold, unitOf } from './slo.ts';
 
 /**
  * `fail`: an objective is violated. `doubt`: the finding could change the answer, so the run proves nothing. `note`:

@@ -7,9 +7,9 @@ import type {
   HealthDocument,
   JudgementBounds,
 } from '../../documents/replay.ts';
+import type { Threshold } from '../objectives/slo.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import type { ShardSet } from '../run/shards.ts';
-import type { Threshold } from './slo.ts';
 
 /** The value of `interrupted` if the guard stopped a run because its target failed. */
 const STOPPED_BY_FAILURES = 'RUN_ABORTED';

@@ -1,9 +1,9 @@
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
+import { type Threshold, withRejected } from '../objectives/slo.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import { samplesNeeded } from '../stats/percentiles.ts';
 import { evaluateSlo, floorOf, holdsWith, isBounded, type SloResult, sampleCount } from './evaluate.ts';
-import { type Threshold, withRejected } from './slo.ts';
 
 /** Each look costs confidence, and each earlier one is of half the answers of the next. */
 const MOST_LOOKS = 6;

@@ -2,6 +2,8 @@ import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason 
 import { formatBytes, NS_PER_MS } from '../../core/units.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
+import { sliceText } from '../objectives/slices.ts';
+import { STREAM_METRICS, type Threshold } from '../objectives/slo.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
 import { lessLoad, type SendingSide } from './advice.ts';
@@ -25,8 +27,6 @@ import {
   type RunContext,
   reachedText,
 } from './run-context.ts';
-import { sliceText } from './slices.ts';
-import { STREAM_METRICS, type Threshold } from './slo.ts';
 
 /** A run with its objectives and what they came to. */
 interface EvaluatedRun {

@@ -1,8 +1,8 @@
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
+import { type Threshold, withRejected } from '../objectives/slo.ts';
 import { evaluateSlo, type SloResult } from './evaluate.ts';
 import type { Reason } from './reasons.ts';
 import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';
-import { type Threshold, withRejected } from './slo.ts';
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf, violationOf } from './validity.ts';
 
 export interface Judgement {

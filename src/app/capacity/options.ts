@@ -1,5 +1,5 @@
 import type { Tier } from '../../analysis/capacity/tiers.ts';
-import { parseSlo, type Threshold, withRejected } from '../../analysis/verdict/slo.ts';
+import { parseSlo, type Threshold, withRejected } from '../../analysis/objectives/slo.ts';
 import { Problems } from '../../core/errors.ts';
 import {
   type Asked,

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/build-document.ts';
 import { CapacitySearch, type SearchOptions } from '../../analysis/capacity/search.ts';
+import { isTimed, type Threshold } from '../../analysis/objectives/slo.ts';
 import { sampleFloor } from '../../analysis/stats/percentiles.ts';
-import { isTimed, type Threshold } from '../../analysis/verdict/slo.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { linesOf } from '../../core/text.ts';

@@ -3,7 +3,7 @@ import { AnsweredRate } from '../../analysis/capacity/curve.ts';
 import { BacklogWatch, LittlesLaw } from '../../analysis/capacity/early-stop.ts';
 import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Tier } from '../../analysis/capacity/tiers.ts';
-import type { Threshold } from '../../analysis/verdict/slo.ts';
+import type { Threshold } from '../../analysis/objectives/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, Logger, TimeRange } from '../../core/ports.ts';

@@ -1,4 +1,4 @@
-import { parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
+import { parseSlo, type Threshold } from '../../analysis/objectives/slo.ts';
 import { uncheckedAdvice } from '../../analysis/verdict/validity.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';

@@ -1,13 +1,13 @@
 import { z } from 'zod';
+import type { Threshold } from '../../analysis/objectives/slo.ts';
 import { type Fidelity, FidelityStatistics } from '../../analysis/run/fidelity.ts';
-import { sloState } from '../../analysis/run/summary.ts';
 import type { Reason } from '../../analysis/verdict/reasons.ts';
 import {
   JUDGEMENT_BOUNDS,
   type PlanMultipliers,
   planMultipliers,
 } from '../../analysis/verdict/run-context.ts';
-import type { Threshold } from '../../analysis/verdict/slo.ts';
+import { sloState } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort } from '../../analysis/verdict/validity.ts';
 import type { CaptureSource } from '../../core/ports.ts';

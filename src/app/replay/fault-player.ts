@@ -1,6 +1,6 @@
+import { NO_FAULT } from '../../analysis/objectives/slices.ts';
+import { ofFault, parseSlo, type Threshold } from '../../analysis/objectives/slo.ts';
 import type { FaultFigures } from '../../analysis/run/fault-statistics.ts';
-import { NO_FAULT } from '../../analysis/verdict/slices.ts';
-import { ofFault, parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { FaultWindow } from '../../core/fault-windows.ts';

@@ -1,11 +1,11 @@
 import { LoadSeconds } from '../../analysis/autoscaling/autoscaling.ts';
+import type { Threshold } from '../../analysis/objectives/slo.ts';
 import {
   type MonitoredPart,
   type MonitoredValues,
   monitoredFigures,
   monitoredValues,
 } from '../../analysis/run/monitored.ts';
-import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { isOwnMetric, parseSlo, type Threshold } from '../../analysis/verdict/slo.ts';
+import { isOwnMetric, parseSlo, type Threshold } from '../../analysis/objectives/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems } from '../../core/errors.ts';
 import { parseAddedHeader, type Secrets } from '../../core/headers.ts';

@@ -1,14 +1,14 @@
 import { join } from 'node:path';
+import type { Threshold } from '../../analysis/objectives/slo.ts';
 import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { monitoredPartOf } from '../../analysis/run/monitored.ts';
 import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run-statistics.ts';
-import { sloState, summariseReplay } from '../../analysis/run/summary.ts';
 import { sloSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
-import type { Threshold } from '../../analysis/verdict/slo.ts';
+import { sloState, summariseReplay } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';

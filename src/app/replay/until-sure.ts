@@ -1,7 +1,7 @@
+import { type Threshold, unitOf } from '../../analysis/objectives/slo.ts';
 import { valueText } from '../../analysis/report/requests.ts';
 import type { RunFigures, RunStatistics } from '../../analysis/run/run-statistics.ts';
 import { type Reason, reason } from '../../analysis/verdict/reasons.ts';
-import { type Threshold, unitOf } from '../../analysis/verdict/slo.ts';
 import { boundsOfLooks, Looks, needsOf } from '../../analysis/verdict/until-sure.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatMs, percent } from '../../core/units.ts';

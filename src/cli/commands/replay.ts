@@ -1,12 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
+import type { Threshold } from '../../analysis/objectives/slo.ts';
 import { verdictLines } from '../../analysis/render/screen.ts';
 import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import { runScreen } from '../../analysis/report/screen.ts';
 import { runView } from '../../analysis/report/view.ts';
 import type { Fidelity } from '../../analysis/run/fidelity.ts';
 import { reachedText } from '../../analysis/verdict/run-context.ts';
-import type { Threshold } from '../../analysis/verdict/slo.ts';
 import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../../app/open-capture.ts';
 import { requireComparableAnswers } from '../../app/replay/document.ts';
 import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';

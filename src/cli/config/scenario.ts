@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { namesBesideOurs } from '../../analysis/verdict/slo.ts';
+import { namesBesideOurs } from '../../analysis/objectives/slo.ts';
 import { type PresetName, SCENARIO_PRESETS } from '../../app/gate/scenario-presets.ts';
 import { withOpenSlo } from '../../app/open-slo.ts';
 import { isCheckImplied } from '../../app/replay/document.ts';

@@ -4,7 +4,7 @@ import {
   autoscalingOf,
   LoadSeconds,
 } from '../../../src/analysis/autoscaling/autoscaling.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { send } from '../../support/sends.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { NoiseStatistics } from '../../../src/analysis/capacity/noise.ts';
 import { StepWindows } from '../../../src/analysis/capacity/step-windows.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';

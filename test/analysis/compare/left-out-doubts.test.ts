@@ -24,7 +24,7 @@ describe('requests that were left out of one side', () => {
     expect(doubtsOf(LATE, LATE, CANCELLED)).toEqual([
       {
         code: 'left_out',
-        text: '7.5 % of the requests were left out of B alone (5 % sent late, 2.5 % cancelled, not reached or open at the end): what is left may not stand for them',
+        text: '7.5 % of the requests were left out of B alone (5 % sent late, 2.5 % cancelled, not reached or open at the end): the rest may not represent them',
         advice:
           'Give the generator of B idle cores or a host of its own; reprise selftest says what a host keeps up with.',
       },

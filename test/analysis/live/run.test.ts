@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { RunWatch } from '../../../src/analysis/live/run.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { SecondEvent } from '../../../src/documents/events.ts';
 
 const THRESHOLDS = parseSlo(['latency: p(95)<200', 'latency{model=a}: p(95)<9']);

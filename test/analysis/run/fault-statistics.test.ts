@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { FaultStatistics } from '../../../src/analysis/run/fault-statistics.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { withFaults } from '../../../src/app/replay/fault-player.ts';
 import type { FaultWindow } from '../../../src/core/fault-windows.ts';

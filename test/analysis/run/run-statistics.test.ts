@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics, totalsOf } from '../../../src/analysis/run/run-statistics.ts';
 import { evaluateSlo, sampleCount } from '../../../src/analysis/verdict/evaluate.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';

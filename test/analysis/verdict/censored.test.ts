@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';

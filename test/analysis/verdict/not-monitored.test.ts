@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { MonitoredValues } from '../../../src/analysis/run/monitored.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { monitoredOf } from '../../../src/app/replay/monitors.ts';
 import type { MonitorSourceDocument } from '../../../src/documents/monitors.ts';

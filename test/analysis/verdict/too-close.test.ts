@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { repeated } from '../../support/long-form.ts';
 import { uniform } from '../../support/queue-simulator.ts';

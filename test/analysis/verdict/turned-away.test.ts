@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { comparePairs } from '../../../src/analysis/compare/judge.ts';
 import { TURNED_AWAY } from '../../../src/analysis/compare/pairs.ts';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import { GapCounts } from '../../../src/core/gap-counts.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
 import { boundsOfLooks, Looks, planLooks } from '../../../src/analysis/verdict/until-sure.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/verdict/slo.ts';
+import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { settlingOf, windowOf } from '../../../src/app/capacity/plan.ts';
 
 const thresholds = parseSlo(['latency: p(95)<1500']);

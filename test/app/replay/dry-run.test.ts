@@ -40,9 +40,11 @@ describe('a dry run', () => {
       warmup: { askedS: 5, playedS: 5, planned: 50, sent: null },
       calibration: { from: at(15).replace('Z', '000Z'), precedesWindow: true, plannedRequests: 100 },
     });
-    expect(text).toContain('no more than 30 are sent of it: --max-requests 180, of which some 150 go before');
-    expect(text).toContain('warm-up: 5.0 s before the window, some 50 requests that are in no figure');
-    expect(text).toContain('calibration: 10.0 s at 1x before all else, some 100 requests');
+    expect(text).toContain(
+      'at most 30 of these are sent: --max-requests 180, minus about 150 for calibration and warm-up',
+    );
+    expect(text).toContain('warm-up: 5.0 s before the window, about 50 requests; not measured');
+    expect(text).toContain('calibration: 10.0 s at 1x first, about 100 requests');
   });
 
   it('says that a recording is too short to warm up, and that the run repeats what calibrates', async () => {
@@ -52,9 +54,9 @@ describe('a dry run', () => {
       calibration: { precedesWindow: false, plannedRequests: 100 },
     });
     expect(text).toContain(
-      'warm-up: 2.0 s before the window (the recording goes no farther back; 5.0 s were asked for)',
+      'warm-up: 2.0 s before the window (the recording starts no earlier; 5.0 s were asked for)',
     );
-    expect(text).toContain('some 100 requests, which the run repeats');
+    expect(text).toContain('about 100 requests; the run repeats them');
   });
 
   it('of a shard has the digest of the plan: one for all shards, another for another capture of one size', async () => {

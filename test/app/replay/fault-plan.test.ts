@@ -90,7 +90,7 @@ test.each([
   [
     'a proxy that is down twice at once',
     'faults:\n  - { proxy: a, fault: down, start: 10s, duration: 10s }\n  - { name: again, proxy: a, fault: down, start: 15s, duration: 10s }',
-    /line 3, .*a is down then/,
+    /line 3, .*has a down at that time/,
   ],
   [
     'an objective of the whole run',

@@ -11,20 +11,20 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
+import { type Threshold, unitOf } from '../objectives/slo.ts';
+import { lagUs, latencyMs, trustedLatencyMs } from '../run/latency.ts';
+import type { StreamFigures } from '../run/streams.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';
-import { goodputOf, judgedByLimits, type SloResult, type SloSoFar } from '../verdict/evaluate.ts';
-import { type Reason, reason } from '../verdict/reasons.ts';
+import { goodputOf, judgedByLimits, type SloResult, type SloSoFar } from './evaluate.ts';
+import { type Reason, reason } from './reasons.ts';
 import {
   connectionWaitsOf,
   JUDGEMENT_BOUNDS,
   type PlanMultipliers,
   planMultipliers,
   type RunContext,
-} from '../verdict/run-context.ts';
-import { type Threshold, unitOf } from '../verdict/slo.ts';
-import { judge } from '../verdict/verdict.ts';
-import { lagUs, latencyMs, trustedLatencyMs } from './latency.ts';
-import type { StreamFigures } from './streams.ts';
+} from './run-context.ts';
+import { judge } from './verdict.ts';
 
 export interface ReplaySummaryInput
   extends Pick<

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo, SLO_PRESETS } from '../../../src/analysis/verdict/slo.ts';
+import { parseSlo, SLO_PRESETS } from '../../../src/analysis/objectives/slo.ts';
 import { AppError } from '../../../src/core/errors.ts';
 
 const errorsRate = { metric: 'errors', aggregation: { kind: 'rate' }, operator: '<', limit: 0.01 };
