@@ -112,8 +112,11 @@ export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): stri
     forecast.peakSecond !== null && options.concurrency === null && peakLine(forecast.peakSecond, forecast),
     scalingLines(scaling, end, window, forecast, JUDGEMENT_BOUNDS.multiplierShare),
     sessionOrderLines(options, overview),
+    // A rate or a closed loop of its own says how many requests there are, whatever was recorded.
     coverage !== null &&
       coverage < 1 &&
+      options.rate === null &&
+      options.concurrency === null &&
       `  coverage ${coverage.toFixed(3)}: extra recorded sessions replace what is missing`,
     shardLines(options),
     pointers !== '' && `  times at ${pointers} are moved from when they were recorded to when they are sent`,

@@ -10,9 +10,10 @@ import { exchangeOf, TEST_EPOCH_US } from '../../support/exchanges.ts';
 const at = (seconds: number) => new Date(TEST_EPOCH_US / 1e3 + seconds * 1e3).toISOString();
 
 /** A minute of ten requests a second. */
-function minute(afterUs = 0): string {
+function minute(afterUs = 0, fleetSize: number | null = null): string {
   return captureOf(
     Array.from({ length: 600 }, (_, n) => exchangeOf({ arrivalUs: TEST_EPOCH_US + afterUs + n * 100_000 })),
+    { fleetSize },
   );
 }
 
@@ -45,6 +46,14 @@ describe('a dry run', () => {
     );
     expect(text).toContain('warm-up: 5.0 s before the window, about 50 requests; not measured');
     expect(text).toContain('calibration: 10.0 s at 1x first, about 100 requests');
+  });
+
+  it('says that recorded sessions replace what is missing, unless the load is a rate of its own', async () => {
+    const halfOfFleet = minute(0, 2);
+    const replaced = 'coverage 0.500: extra recorded sessions replace what is missing';
+    expect((await dryRunPlan(halfOfFleet, {})).text).toContain(replaced);
+    const atRate = await dryRunPlan(halfOfFleet, { rate: '5', duration: '20s' });
+    expect(atRate.text).not.toContain('coverage');
   });
 
   it('says that a recording is too short to warm up, and that the run repeats what calibrates', async () => {
