@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { createNullServer, RateLadder, syntheticSchedule } from '../../src/replay/selftest.ts';
+import { createNullServer } from '../../src/replay/engine/rehearsal.ts';
+import { RateLadder, syntheticSchedule } from '../../src/replay/selftest.ts';
 
 /** Sends a stream in pieces of a size, and counts the answers. */
 async function answersTo(bytes: Buffer, pieceBytes: number, expected: number): Promise<number> {

@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { createNullServer } from '../../replay/selftest.ts';
+import { createNullServer } from '../../replay/engine/rehearsal.ts';
 
 /** The target of a selftest, in a process of its own. It ends with its parent process. */
 const server = createNullServer();

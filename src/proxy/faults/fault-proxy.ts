@@ -5,9 +5,8 @@ import type { InjectedCounts, Toxic, ToxicStream } from '../../documents/faults.
 import type { AssemblyBudget } from '../../http1/budget.ts';
 import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
 import { type Listening, listenOn } from '../net/listen.ts';
-import { PeerSocket } from '../net/peer-socket.ts';
+import { type PausedPeers, PeerSocket } from '../net/peer-socket.ts';
 import type { TlsFiles } from '../net/tls-files.ts';
-import type { PausedPeers } from '../tcp/connection.ts';
 import { admit, openUpstream, SOCKET_OPTIONS } from '../tcp/tcp-proxy.ts';
 import { ActiveToxic } from './active-toxic.ts';
 import { RelayedConnection, type RelayHost } from './relayed-connection.ts';

@@ -6,8 +6,8 @@ import type { InjectedCounts, Toxic } from '../../documents/faults.ts';
 import { AssemblyBudget } from '../../http1/budget.ts';
 import type { ListenerTls, UpstreamTls } from '../data-plane.ts';
 import { type Endpoint, speaksTls } from '../net/endpoint.ts';
+import { PausedPeers } from '../net/peer-socket.ts';
 import { TlsFiles } from '../net/tls-files.ts';
-import { PausedPeers } from '../tcp/connection.ts';
 import type { ActiveToxic } from './active-toxic.ts';
 import { FaultProxy, type RelayParts } from './fault-proxy.ts';
 

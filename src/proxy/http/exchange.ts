@@ -1,11 +1,16 @@
 import type { ClientRequest, IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http';
 import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
-import { askPeer, type FailedWrite, failedWriteOf, resetSocket } from '../net/peer-socket.ts';
+import {
+  askPeer,
+  type FailedWrite,
+  failedWriteOf,
+  type PausedPeers,
+  resetSocket,
+} from '../net/peer-socket.ts';
 import { connectTimeout } from '../net/upstream-notice.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import type { ConnectionTap, RecorderClient } from '../tap/recorder-client.ts';
-import type { PausedPeers } from '../tcp/connection.ts';
 import {
   type ClientConnection,
   isLate,

@@ -13,10 +13,10 @@ import { WIRE } from '../../core/limits.ts';
 import type { Notice } from '../../core/ports.ts';
 import { type ConnectionCounts, type ConnectionFailure, DataPlane, type Pair } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint, speaksTls } from '../net/endpoint.ts';
+import { PausedPeers } from '../net/peer-socket.ts';
 import { TlsFiles } from '../net/tls-files.ts';
 import { failureOf, UpstreamNotice } from '../net/upstream-notice.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
-import { PausedPeers } from '../tcp/connection.ts';
 import { ClientConnection, TimeLimits } from './client-connection.ts';
 import { type ExchangeHost, GatewayExchange } from './exchange.ts';
 import {

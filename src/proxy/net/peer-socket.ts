@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import { WIRE } from '../../core/limits.ts';
+import { LIMITS, WIRE } from '../../core/limits.ts';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -193,4 +193,46 @@ export function failedWriteOf(socket: Socket): FailedWrite {
 function isBefore(version: string, major: number, minor: number): boolean {
   const [ofMajor = 0, ofMinor = 0] = version.split('.').map(Number);
   return ofMajor < major || (ofMajor === major && ofMinor < minor);
+}
+
+/**
+ * Sides that are not read, because the other side does not keep up or because they have ended: a paused socket hears
+ * of no reset. Each is asked now and then. One timer serves all of a process, and runs only while there are such
+ * sides.
+ */
+export class PausedPeers {
+  readonly #sides = new Map<PeerSocket, () => number>();
+  #timer: NodeJS.Timeout | null = null;
+
+  /** @param other what its bytes go to @param heldBytes those that wait on their way there */
+  add(side: PeerSocket, other: PeerSocket, heldBytes = () => 0): void {
+    this.#sides.set(side, () => heldBytes() + other.stream.writableLength);
+    this.#timer ??= setInterval(() => this.#askAll(), WIRE.probeMs).unref();
+  }
+
+  delete(side: PeerSocket): void {
+    this.#sides.delete(side);
+  }
+
+  #askAll(): void {
+    if (this.#sides.size === 0 && this.#timer) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+    }
+    for (const [side, unsentBytes] of this.#sides) ask(side, unsentBytes);
+  }
+}
+
+/**
+ * A write of no bytes sends nothing, and fails where the peer has reset the connection, however much of what it
+ * sent before lies unread: nothing is read for it and nothing held. Where nothing may be written any more, or
+ * the socket is a unix one (whose peer may be gone although all it said lies here and is wanted), one chunk is
+ * read, which the other side holds: up to a bound.
+ */
+function ask(side: PeerSocket, unsentBytes: () => number): void {
+  const { stream, socket } = side;
+  // What still has bytes to write, or is being connected, is watched by the kernel for that.
+  if (stream.destroyed || socket.connecting || stream.writableLength > 0) return;
+  if (side.resettable && !stream.writableEnded) askPeer(socket);
+  else if (stream.isPaused() && unsentBytes() < LIMITS.probedBytes) stream.resume();
 }

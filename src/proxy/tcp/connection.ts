@@ -1,6 +1,6 @@
-import { LIMITS, WIRE } from '../../core/limits.ts';
+import { WIRE } from '../../core/limits.ts';
 import type { ConnectionFailure } from '../data-plane.ts';
-import { askPeer, type PeerSocket } from '../net/peer-socket.ts';
+import type { PausedPeers, PeerSocket } from '../net/peer-socket.ts';
 import { connectTimeout, isRefusal } from '../net/upstream-notice.ts';
 import type { CloseCause } from '../tap/frames.ts';
 import type { ConnectionTap } from '../tap/recorder-client.ts';
@@ -299,48 +299,6 @@ export class ProxiedConnection {
 function onError(side: PeerSocket, act: (error: NodeJS.ErrnoException) => void): void {
   side.stream.on('error', act);
   if (side.socket !== side.stream) side.socket.on('error', act);
-}
-
-/**
- * Sides that are not read, because the other side does not keep up or because they have ended: a paused socket hears
- * of no reset. Each is asked now and then. One timer serves all of a process, and runs only while there are such
- * sides.
- */
-export class PausedPeers {
-  readonly #sides = new Map<PeerSocket, () => number>();
-  #timer: NodeJS.Timeout | null = null;
-
-  /** @param other what its bytes go to @param heldBytes those that wait on their way there */
-  add(side: PeerSocket, other: PeerSocket, heldBytes = () => 0): void {
-    this.#sides.set(side, () => heldBytes() + other.stream.writableLength);
-    this.#timer ??= setInterval(() => this.#askAll(), WIRE.probeMs).unref();
-  }
-
-  delete(side: PeerSocket): void {
-    this.#sides.delete(side);
-  }
-
-  #askAll(): void {
-    if (this.#sides.size === 0 && this.#timer) {
-      clearInterval(this.#timer);
-      this.#timer = null;
-    }
-    for (const [side, unsentBytes] of this.#sides) ask(side, unsentBytes);
-  }
-}
-
-/**
- * A write of no bytes sends nothing, and fails where the peer has reset the connection, however much of what it
- * sent before lies unread: nothing is read for it and nothing held. Where nothing may be written any more, or
- * the socket is a unix one (whose peer may be gone although all it said lies here and is wanted), one chunk is
- * read, which the other side holds: up to a bound.
- */
-function ask(side: PeerSocket, unsentBytes: () => number): void {
-  const { stream, socket } = side;
-  // What still has bytes to write, or is being connected, is watched by the kernel for that.
-  if (stream.destroyed || socket.connecting || stream.writableLength > 0) return;
-  if (side.resettable && !stream.writableEnded) askPeer(socket);
-  else if (stream.isPaused() && unsentBytes() < LIMITS.probedBytes) stream.resume();
 }
 
 /**

@@ -11,7 +11,7 @@ import {
   type UpstreamTls,
 } from '../data-plane.ts';
 import { type Endpoint, formatEndpoint, placeOfTarget, speaksTls } from '../net/endpoint.ts';
-import { PeerSocket } from '../net/peer-socket.ts';
+import { PausedPeers, PeerSocket } from '../net/peer-socket.ts';
 import {
   type ProxyHeader,
   type ProxyProtocolVersion,
@@ -22,7 +22,7 @@ import {
 import { TlsFiles, type TlsPaths } from '../net/tls-files.ts';
 import { failureOf, isRefusal, UpstreamNotice } from '../net/upstream-notice.ts';
 import type { RecorderClient } from '../tap/recorder-client.ts';
-import { type ConnectionHost, PausedPeers, ProxiedConnection, type Upstream } from './connection.ts';
+import { type ConnectionHost, ProxiedConnection, type Upstream } from './connection.ts';
 import { TargetWatch } from './target-watch.ts';
 
 export interface WireOptions extends SharedOptions {

@@ -7,7 +7,6 @@ import type { Clock } from '../../core/clock.ts';
 import { KeepingBudget } from '../check/answer-copy.ts';
 import { AddressBook } from '../http/addresses.ts';
 import { HttpClient, type Transport } from '../http/client.ts';
-import { createNullServer, syntheticRequest } from '../selftest.ts';
 import { collectGarbage } from './garbage.ts';
 import type { SenderHealth } from './health.ts';
 import { afterAtLeast, afterHearing, LoopTime } from './loop-time.ts';
@@ -20,6 +19,7 @@ import {
   type ToSender,
 } from './messages.ts';
 import { WAKE_LEAD_NS } from './pacer.ts';
+import { createNullServer, syntheticRequest } from './rehearsal.ts';
 import { SENDER_TICK_MS, Sender, type SenderDeps } from './sender.ts';
 import { DueRing, InFlight } from './shared-memory.ts';
 

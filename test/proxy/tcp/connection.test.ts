@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
-import { PeerSocket } from '../../../src/proxy/net/peer-socket.ts';
+import { PausedPeers, PeerSocket } from '../../../src/proxy/net/peer-socket.ts';
 import { Counters } from '../../../src/proxy/tap/counters.ts';
 import { RecorderClient } from '../../../src/proxy/tap/recorder-client.ts';
-import { PausedPeers, ProxiedConnection } from '../../../src/proxy/tcp/connection.ts';
+import { ProxiedConnection } from '../../../src/proxy/tcp/connection.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
 describe('a proxied connection', () => {

@@ -1,0 +1,78 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { NOTHING_EXPECTED } from '../answers/expected-answer.ts';
+import type { PreparedRequest } from './messages.ts';
+
+const ANSWER = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}';
+const HEAD_END = '\r\n\r\n';
+const LENGTH = /\r\ncontent-length: *(\d+)/i;
+/** No head of ours is longer. */
+const MAX_HEAD_BYTES = 16_384;
+
+/** A server that reads requests with a content-length, answers each at once and keeps nothing. */
+export function createNullServer(): Server {
+  return createServer({ noDelay: true }, (socket) => new NullConnection(socket));
+}
+
+class NullConnection {
+  readonly #socket: Socket;
+  #head = '';
+  /** Of the body under way, still to come. */
+  #left = 0;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk) => this.#take(chunk));
+  }
+
+  #take(chunk: Buffer): void {
+    let at = 0;
+    let answers = 0;
+    while (at < chunk.length) {
+      if (this.#left > 0) {
+        const taken = Math.min(this.#left, chunk.length - at);
+        this.#left -= taken;
+        at += taken;
+        if (this.#left === 0) answers += 1;
+        continue;
+      }
+      const before = this.#head.length;
+      this.#head += chunk.toString('latin1', at);
+      const end = this.#head.indexOf(HEAD_END);
+      if (end < 0) {
+        if (this.#head.length > MAX_HEAD_BYTES) this.#socket.destroy();
+        break;
+      }
+      at += end + HEAD_END.length - before;
+      this.#left = Number(LENGTH.exec(this.#head.slice(0, end))?.[1] ?? 0);
+      this.#head = '';
+      if (this.#left === 0) answers += 1;
+    }
+    if (answers > 0) this.#socket.write(ANSWER.repeat(answers));
+  }
+}
+
+const HEADERS: readonly string[] = [
+  ...['User-Agent', 'python-requests/2.32.3'],
+  ...['Accept', '*/*'],
+  ...['Content-Type', 'application/json'],
+  ...['x-reprise-run', 'selftest'],
+];
+
+/** A POST as a client in Python sends it. */
+export function syntheticRequest(
+  index: number,
+  intendedOffsetNs: number,
+  body: Buffer | null,
+): PreparedRequest {
+  return {
+    index,
+    intendedOffsetNs,
+    method: 'POST',
+    path: `/${index}`,
+    headers: HEADERS,
+    body,
+    chunked: false,
+    answer: NOTHING_EXPECTED,
+  };
+}
