@@ -180,8 +180,8 @@ export interface LifeAccount {
   readonly omitted: Readonly<Partial<Record<OmissionCause, Counted>>>;
   readonly pending: StatusTally;
   /**
-   * Turns that may pass before a newer account is in the file: if the recording is killed, at most so many were seen
-   * and not counted. Null where nobody kept to such a bound.
+   * The most turns that pass before a newer account is in the file. If the recording is killed, at most this many were
+   * seen and not counted. Null if no such limit was kept.
    */
   readonly turnsAhead: number | null;
 }
@@ -219,13 +219,13 @@ export function growthOf<Name extends string>(
 
 /** Why a recorded exchange in the sample was not mirrored. */
 export const MIRROR_DROPS = [
-  /** As many requests were under way as may be. */
+  /** The limit of concurrent requests was reached. */
   'busy',
-  /** Its body has no room in the memory of the mirror. */
+  /** Its body does not fit into the mirror's memory. */
   'too_large',
   /** Production gave no complete answer to compare with. */
   'not_answered',
-  /** It is not stored whole, or cannot be sent as it was. */
+  /** It is not stored completely, or cannot be sent as recorded. */
   'not_replayable',
   /** The name of the mirror, or of a target, could not be resolved (yet). */
   'unresolved',
@@ -246,8 +246,8 @@ export interface MirrorTimes {
 }
 
 /**
- * What a mirror did. chosen = dropped + inFlight + failed + answered. Counts go on over the recorder processes of a
- * recording; percentiles are of the process that runs.
+ * What a mirror did. chosen = dropped + inFlight + failed + answered. Counts include earlier recorder processes of the
+ * recording. Percentiles cover only the current process.
  */
 export interface MirrorReading {
   readonly url: string;
@@ -258,16 +258,16 @@ export interface MirrorReading {
   readonly inFlight: number;
   readonly failed: Readonly<Record<MirrorFailure, number>>;
   readonly answered: number;
-  /** Of the answers: those with another status than production's, and those that took longer. */
+  /** Answers with another status than production's, and answers that took longer than production's. */
   readonly otherStatus: number;
   readonly slower: number;
-  /** The commonest pairs of different statuses, as `200 503`: production's, then the mirror's. */
+  /** The most common pairs of different statuses, such as `200 503`: production's, then the mirror's. */
   readonly statuses: Readonly<Record<string, number>>;
-  /** Of the answered requests, from first to last byte: at production as recorded, and at the mirror. */
+  /** Durations of answered requests from first to last byte: as recorded at production, and at the mirror. */
   readonly productionSeconds: SecondsHistogram;
   readonly mirrorSeconds: SecondsHistogram;
   readonly latencyMs: { readonly production: MirrorTimes; readonly mirror: MirrorTimes };
   readonly firstByteMs: { readonly production: MirrorTimes; readonly mirror: MirrorTimes };
-  /** How late the recorder process turned to its work. Times of the mirror hold such delays, production's do not. */
+  /** Event loop delay of the recorder process. It is part of the mirror's times but not of production's. */
   readonly delayMs: MirrorTimes;
 }

@@ -1,4 +1,4 @@
-/** The bytes that formats are made of, by name. */
+/** Bytes with a meaning in some format, by name. */
 export const ASCII = {
   TAB: 0x09,
   LF: 0x0a,
@@ -32,10 +32,10 @@ export const ASCII = {
   DELETE: 0x7f,
 } as const;
 
-/** A set of bytes: 1 at each of them. */
+/** A set of bytes: 1 at the index of each member. */
 export type ByteSet = Uint8Array;
 
-/** @param characters of latin1 */
+/** @param characters latin1 */
 export function byteSet(characters: string): ByteSet {
   const set = new Uint8Array(256);
   for (const byte of Buffer.from(characters, 'latin1')) set[byte] = 1;

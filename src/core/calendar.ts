@@ -61,7 +61,7 @@ export class DayCalendar {
   }
 }
 
-/** Days of a time zone as ISO dates, with other requested fields of its instants. */
+/** Days of a time zone as ISO dates, with additional requested fields. */
 export class ZoneDays {
   readonly timeZone: string;
   readonly #format: Intl.DateTimeFormat;
@@ -107,7 +107,7 @@ export function zonedTime(epochMs: number, timeZone: string): string {
   return `${day} ${fields.get('hour')}:${fields.get('minute')}:${fields.get('second')}`;
 }
 
-/** The name of a time zone that is known. @throws AppError OPTION_INVALID */
+/** Checks and returns the name of a time zone. @throws AppError OPTION_INVALID if it is unknown */
 export function parseTimeZone(name: string): string {
   return new ZoneDays(name).timeZone;
 }

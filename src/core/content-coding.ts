@@ -38,14 +38,14 @@ const ZSTD_WINDOW_LOG = 23;
 /** Brotli's default quality is for files compressed once: it takes a second per megabyte. */
 const BROTLI_QUALITY = 4;
 
-/** A coding with one stream, or with members that Node's decoder reads to the last. */
+/** A coding with one stream, or with several members that Node's decoder reads completely. */
 function codingOf(decoder: Decoder, encode: Coding['encode']): Coding {
   return { decode: (bytes, maxOutputLength) => wholeOf(decoder, bytes, maxOutputLength), encode };
 }
 
 const GZIP = codingOf(gunzipSync, (bytes) => gzipSync(bytes));
 const DEFLATE = codingOf(inflateSync, (bytes) => deflateSync(bytes));
-/** Sent by some clients as deflate: without a zlib header. */
+/** Some clients send this as deflate. It has no zlib header. */
 const RAW_DEFLATE = codingOf(inflateRawSync, (bytes) => deflateRawSync(bytes));
 const BROTLI = codingOf(brotliDecompressSync, (bytes) =>
   brotliCompressSync(bytes, {
@@ -67,7 +67,7 @@ const CODINGS: ReadonlyMap<string, Coding> = new Map([
 
 /** A body without its content codings, and the inverse. */
 interface DecodedBody {
-  /** Its own memory, unless there was no coding. */
+  /** A new buffer, unless there was no coding: then the given bytes. */
   readonly bytes: Uint8Array;
   /** Whether a coding was removed. */
   readonly coded: boolean;

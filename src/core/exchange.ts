@@ -11,7 +11,7 @@ export type Outcome = (typeof OUTCOMES)[number];
 
 /** One body after transfer decoding (chunks joined). Content coding (gzip …) stays as sent. */
 export interface Body {
-  /** True size, however much was kept. */
+  /** The full size, even if fewer bytes were kept. */
   readonly bytes: number;
   /** The kept bytes: all, a prefix when `truncated`, null when the policy keeps none. */
   readonly kept: Uint8Array | null;
@@ -30,11 +30,13 @@ export interface Message {
   readonly body: Body;
   /** Raw trailer lines with their line ends; null if there were none. */
   readonly trailers: Uint8Array | null;
-  /** Set for a head that came before: one object for all messages with the same head and masks and no trailers. */
+  /**
+   * Set for a head that was seen before. All messages with the same head and masks, and no trailers, share one object.
+   */
   readonly known?: KnownHead | null;
 }
 
-/** Room for what a writer makes of a head, so that it is made once. */
+/** Caches the packed form of a head, so that a writer packs it only once. */
 export interface KnownHead {
   packed: Uint8Array | null;
 }
@@ -63,15 +65,15 @@ export interface ExchangeFacts {
   readonly requestEndOffsetUs: number | null;
   readonly firstByteOffsetUs: number | null;
   readonly lastByteOffsetUs: number | null;
-  /** When the client left, whatever was answered by then; null if it stayed or this is unknown. */
+  /** When the client left, even if the answer was complete by then; null if it stayed or this is unknown. */
   readonly clientLeftOffsetUs: number | null;
   readonly firstTokenOffsetUs: number | null;
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
   readonly batch: number | null;
-  /** Whether a complete 2xx answer tells of an error in its body or its stream; null if that was not looked at. */
+  /** Whether a complete 2xx answer reports an error in its body or stream; null if this was not checked. */
   readonly answerError: boolean | null;
-  /** Trace that the client sent the request in (16 bytes), of an unmasked `traceparent`; null if there was none. */
+  /** The client's trace id (16 bytes), from an unmasked `traceparent`; null if there was none. */
   readonly traceId: Uint8Array | null;
 }
 
@@ -111,7 +113,7 @@ export interface Exchange extends ExchangeFacts, ExchangePayload {}
 
 /** An exchange read back without its payload. */
 export interface ExchangeRow extends ExchangeFacts {
-  /** When it was recorded, if a plan moved `arrivalUs` after other windows; otherwise absent. */
+  /** The recorded arrival, if a plan moved `arrivalUs` to after other windows; otherwise absent. */
   readonly recordedUs?: number;
   /** Position within its segment. Together with `segment` it is a permanent id. */
   readonly id: number;
@@ -126,7 +128,7 @@ export interface ExchangeRow extends ExchangeFacts {
   readonly requestHash: Uint8Array | null;
 }
 
-/** When an exchange arrived at the recorder, whatever time it is replayed at. */
+/** When an exchange arrived at the recorder, even if a plan moved it to another time. */
 export function recordedArrivalUs({
   recordedUs,
   arrivalUs,

@@ -5,18 +5,18 @@ export interface FaultWindow {
   readonly name: string;
   readonly fromNs: number;
   readonly toNs: number;
-  /** Until when the target may take to recover; `toNs` where no limit is stated. */
+  /** End of the time that the target has to recover; `toNs` if no limit is stated. */
   readonly recoveredNs: number;
-  /** Whether the window has objectives of its own, so that the run's do not hold in it. */
+  /** Whether the window has its own objectives. If so, the run's do not apply in it. */
   readonly isJudgedApart: boolean;
 }
 
-/** A request that was planned at most this long before a fault, and is open when it begins, belongs to it. */
+/** A request planned at most this long before a fault belongs to it if it is open when the fault begins. */
 const IN_FLIGHT_NS = 1e9;
 
 type Timed = Pick<Send, 'intendedOffsetNs' | 'lastByteOffsetNs'>;
 
-/** Whether a request met a fault: it was planned while it was on, or was in flight when it began. */
+/** Whether a request met a fault: it was planned while the fault was on, or in flight when the fault began. */
 export function isDuring(
   { fromNs, toNs }: FaultWindow,
   { intendedOffsetNs, lastByteOffsetNs }: Timed,
@@ -25,7 +25,7 @@ export function isDuring(
   return fromNs - intendedOffsetNs <= IN_FLIGHT_NS && lastByteOffsetNs !== null && lastByteOffsetNs > fromNs;
 }
 
-/** The faults that a request met, by name, and whether the run's own objectives hold for it. */
+/** The faults that a request met, by name, and whether the run's own objectives apply to it. */
 export function faultsOf(
   windows: readonly FaultWindow[],
   send: Timed,

@@ -8,10 +8,9 @@ const STEPS = 1 << STEP_BITS;
 const LONGEST_US = 2 ** 31 - 1;
 
 /**
- * The gaps between the tokens of one stream in a few hundred bytes, whatever its length. They yield
- * percentiles over any set of streams. A gap is never shortened, and at most 1/256 (or 1 µs) longer. Byte
- * format, for each non-empty step in rising order: its distance from the one before, then its count. Both are
- * LEB128.
+ * The gaps between the tokens of one stream, in a few hundred bytes for any length. They yield percentiles over any set
+ * of streams. A stored gap is never shorter than the real one, and at most 1/256 (or 1 µs) longer. Byte format, for
+ * each non-empty step in rising order: its distance from the one before, then its count. Both are LEB128.
  */
 export class GapCounts {
   readonly #counts = new Map<number, number>();
@@ -34,7 +33,7 @@ export class GapCounts {
     if (gapNs > this.#maxNs) this.#maxNs = gapNs;
   }
 
-  /** Null if there is none. */
+  /** Null if there are no gaps. */
   toBytes(): Uint8Array | null {
     if (this.#count === 0) return null;
     const bytes: number[] = [];

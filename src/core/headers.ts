@@ -123,12 +123,12 @@ export function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
-/** A name of a header or a method. */
+/** A header name or a method. */
 export const TOKEN = /^[!#$%&'*+\-.^_`|~A-Za-z0-9]+$/;
 
-/** Where secret values come from, so that none has to stand on a command line. */
+/** Sources of secret values, so that a command line need not contain them. */
 export interface Secrets {
-  /** Value of an environment variable, undefined where it is not set. */
+  /** Value of an environment variable; undefined if it is not set. */
   environment(name: string): string | undefined;
   /** Content of a file. Throws when it cannot be read. */
   readFile(path: string): string;
@@ -187,12 +187,12 @@ function resolvedValue(name: string, text: string, secrets: Secrets, what: strin
   return text;
 }
 
-/** Version, trace, parent span and flags; ids of zeros alone are invalid, and more than these in version 00. */
+/** Version, trace id, parent id and flags. All-zero ids are invalid, and so are more fields in version 00. */
 const TRACEPARENT =
   /^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)/;
 
 /**
- * The trace id of a `traceparent`, 16 bytes; null for none, an invalid one, and one that the stored head masks or hashes.
+ * The trace id of a `traceparent`, 16 bytes. Null if it is absent, invalid, or masked or hashed in the stored head.
  * @param value as received
  * @param storedHead the head after redaction
  * @see https://www.w3.org/TR/trace-context/#traceparent-header

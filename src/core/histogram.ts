@@ -1,7 +1,7 @@
 /** Steps per doubling: 1,024 above 2,047. Below that every value has a step of its own. */
 const STEPS = 1_024;
 const STEP_BITS = 10;
-/** Steps that are counted in one array. Less than a doubling: the times of a run rarely fill whole ones. */
+/** Steps per array. Less than a doubling, because the times of a run rarely fill a whole one. */
 const PART_STEPS = 128;
 const PARTS = STEPS / PART_STEPS;
 const MOST_IN_32_BITS = 2 ** 32 - 1;
@@ -17,12 +17,15 @@ export interface HistogramBin {
 
 /**
  * Counts whole non-negative values (nanoseconds, microseconds, bytes) at constant memory: at most 4 KB for each
- * doubling in use, and most hold a handful. Merging is lossless. A percentile is never below the true value
- * and at most 1/1024 above it. Values up to 2,047, minimum, maximum and mean are exact. Values over 2⁴⁷ are
- * counted in the top bucket.
+ * doubling in use. Most histograms use a handful. Merging is lossless. A percentile is never below the true value and
+ * at most 1/1024 above it. Values up to 2,047, minimum, maximum and mean are exact. Values over 2⁴⁷ are counted in the
+ * top bucket.
  */
 export class Histogram {
-  /** By eighths of a doubling. The first two doublings hold 0 … 1,023 and 1,024 … 2,047, value by value. */
+  /**
+   * Counts, one array per eighth of a doubling. The first two doublings hold 0 … 1,023 and 1,024 … 2,047, with one step
+   * per value.
+   */
   readonly #parts: (Counts | undefined)[] = [];
   #count = 0;
   #sum = 0;
@@ -76,7 +79,7 @@ export class Histogram {
   }
 
   /**
-   * The least value that at least `percent` of all values do not exceed (nearest rank); null if empty.
+   * The smallest recorded value that at least `percent` % of all values do not exceed (nearest rank); null if empty.
    * `infinite` more values count as greater than any recorded one, so the result may be Infinity.
    */
   percentile(percent: number, infinite = 0): number | null {
@@ -118,7 +121,7 @@ export class Histogram {
   #add(part: number, step: number, times: number): void {
     let counts = this.#parts[part];
     if (counts === undefined || (counts[step]! + times > MOST_IN_32_BITS && counts instanceof Uint32Array)) {
-      // A count that 32 bits do not hold is rare, and is never cut.
+      // Counts over 32 bits are rare, but must not be truncated.
       counts =
         times > MOST_IN_32_BITS || counts !== undefined
           ? Float64Array.from(counts ?? NONE)
@@ -134,7 +137,7 @@ type Counts = Uint32Array | Float64Array;
 const NONE = new Uint32Array(PART_STEPS);
 
 function pageOf(value: number): number {
-  // Bits of the value, less those of the step number.
+  // Bits of the value minus those of the step number.
   const high = Math.floor(value / 2 ** 32);
   const bits = high > 0 ? 64 - Math.clz32(high) : 32 - Math.clz32(value);
   return Math.max(0, bits - STEP_BITS);

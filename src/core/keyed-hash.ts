@@ -11,8 +11,8 @@ export const IDENTITY_HASH_BYTES = 8;
 const KEY_BLOCK_BYTES = 64;
 
 /**
- * Up to this size a body is copied behind the key's block and hashed in one call. Above it a second call costs
- * nothing noticeable.
+ * Up to this size a body is copied behind the key's block and hashed in one call. For a larger body, the cost of a
+ * second call does not matter.
  */
 const COPIED_BYTES = 64 * 1024;
 
@@ -24,21 +24,21 @@ export interface RunningHash {
 }
 
 /**
- * Hashes under a capture's hash key. Keyed, because the plain hash of a short secret can be found by trying. Equal
- * bodies of one capture (or of a fleet with a shared key) still compare equal.
+ * Hashes under a capture's hash key. They are keyed, because a plain hash of a short secret can be reversed by trying
+ * values. Equal bodies of one capture (or of a fleet with a shared key) still compare equal.
  *
- * Identities and values are hashed by HMAC-SHA-256. A body's hash is SHA-256 of the key and the body, of which half is
- * kept: without the other half nobody can go on from it, which is what HMAC's second digest is for (Coron, Dodis,
- * Malinaud, Puniya, "Merkle-Damgård Revisited", 2005). That digest would be a third of the time for 2 KB.
+ * Identities and values are hashed by HMAC-SHA-256. A body's hash is the first half of SHA-256 of the key and the body.
+ * Without the other half, nobody can extend the hash (Coron, Dodis, Malinaud, Puniya, "Merkle-Damgård Revisited",
+ * 2005). HMAC prevents the same with a second digest, which would be a third of the time for 2 KB.
  */
 export class KeyedHash {
   readonly #key: KeyObject;
-  /** The key, as in RFC 2104: filled up with zeros, or its digest where it is longer. */
+  /** The key as in RFC 2104: padded with zeros, or its digest if it is longer. */
   readonly #block = Buffer.alloc(KEY_BLOCK_BYTES);
   #room: Buffer | null = null;
 
   constructor(key: Uint8Array) {
-    // Imported once: with key bytes, each hash would import the key again, at 11 µs instead of 3.
+    // Imported once. With key bytes, each hash would import the key again and take 11 µs instead of 3.
     this.#key = createSecretKey(key);
     this.#block.set(key.length > KEY_BLOCK_BYTES ? hashOf('sha256', key, 'buffer') : key);
   }
@@ -53,7 +53,9 @@ export class KeyedHash {
     };
   }
 
-  /** The 16-byte hash of a whole body. By a one-shot digest: a running one takes twice the time and a finalizer. */
+  /**
+   * The 16-byte hash of a whole body. Uses a one-shot digest: a running one takes twice the time and needs a finalizer.
+   */
   ofBody(bytes: Uint8Array): Buffer {
     if (bytes.length > COPIED_BYTES) {
       const running = this.start();
@@ -64,7 +66,7 @@ export class KeyedHash {
     this.#room.set(bytes, KEY_BLOCK_BYTES);
     const keyed = this.#room.subarray(0, KEY_BLOCK_BYTES + bytes.length);
     const digest = Buffer.allocUnsafe(BODY_HASH_BYTES);
-    // As a one-byte string, because a digest buffer is allocated outside the heap.
+    // As a latin1 string, because a digest buffer is allocated outside the heap.
     digest.write(hashOf('sha256', keyed, 'binary'), 0, BODY_HASH_BYTES, 'latin1');
     return digest;
   }
@@ -77,7 +79,7 @@ export class KeyedHash {
       .subarray(0, IDENTITY_HASH_BYTES);
   }
 
-  /** The 16-byte hash of a value inside a body; never equal to that of a body with the same bytes. */
+  /** The 16-byte hash of a value inside a body; never equal to the hash of a body with the same bytes. */
   ofValue(bytes: Uint8Array): Uint8Array {
     const hmac = createHmac('sha256', this.#key).update('value\0', 'latin1').update(bytes);
     return hmac.digest().subarray(0, BODY_HASH_BYTES);

@@ -11,27 +11,32 @@ export const LIMITS = {
   probedBytes: 256 * KIB,
   /** A PROXY protocol header with all its extensions. */
   proxyHeaderBytes: 4 * KIB,
-  /** Relay of faults: bytes that one direction of a connection may hold back; more is not read. */
+  /** Fault relay: bytes that one direction of a connection may hold back. Beyond that it is not read. */
   faultHeldBytes: 4 * MIB,
   faultHeadsBytes: 64 * MIB,
   faults: 100,
   faultProxies: 100,
   faultBodyBytes: 1 * MIB,
   faultCounts: 1_000,
-  /** Until a proxy that could not listen again is tried once more. */
+  /** Delay before a proxy that could not listen again is retried. */
   faultRetryMs: 500,
-  /** Requests after a planned fault that are looked at for the time to recover. */
+  /** Requests after a planned fault that are examined for the time to recover. */
   recoveryRequests: 200_000,
-  /** A certificate, key or bundle of them. */
+  /** Size of a certificate, a key or a bundle. */
   tlsFileBytes: 4 * MIB,
   /** Proxy to recorder. A closed loop of small requests fills half of it while the recorder waits for a slow disk. */
   queueBytes: 64 * MIB,
-  /** Frames that fill a block are written after this; what comes meanwhile goes with them. */
+  /** Frames that fill a block are written after this delay, together with frames that arrive meanwhile. */
   fullFlushDelayMs: 5,
-  /** Fewer wait for more: at 50 requests/s, each wake of the recorder costs more than all that it is woken for. */
+  /**
+   * Fewer frames wait this long for more. At 50 requests/s, waking the recorder costs more than its work on the frames.
+   */
   flushDelayMs: 50,
 
-  /** Exchanges that `inspect` counts by route, model and status, and names of each that it gives: of a large capture a sample. */
+  /**
+   * Sample of a large capture that `inspect` counts by route, model and status: exchanges, and segments. Then the
+   * number of names that it lists of each.
+   */
   mixedExchanges: 50_000,
   mixedSegments: 48,
   mixedNames: 200,
@@ -39,7 +44,10 @@ export const LIMITS = {
   shownRequests: 10_000,
   shownBodyBytes: 64 * KIB,
 
-  /** Exchanges looked at before a start for recorded answers that can be compared; past it the run decides. */
+  /**
+   * Exchanges read before a run to find sendable requests and comparable answers. If that is not enough, the run
+   * decides.
+   */
   probedExchanges: 20_000,
 
   /** Assembly. */
@@ -62,8 +70,8 @@ export const LIMITS = {
   /**
    * Body redaction, in order:
    * - nesting depth
-   * - size without content coding, at some 20 MB a second: nothing else is recorded meanwhile; and for coded
-   *   bodies as a multiple of their own size, above a floor
+   * - size after content decoding. Masking takes a second for about 20 MB, and nothing else is recorded meanwhile
+   * - for coded bodies: a floor for that size, and above the floor a multiple of the coded size
    * - zstd frames per body, 20 µs each
    * - hashed values per body, 6 µs each
    * - field names per form, and keys inside its values, up to 20 µs each
@@ -85,8 +93,8 @@ export const LIMITS = {
   ownBlockBytes: 256 * KIB,
   commitDelayMs: 250,
   /**
-   * Exchanges in one commit, if the last commit is some time ago. A commit blocks other work on its
-   * processor.
+   * A commit is due with this many exchanges, once the oldest has waited for `commitSpacingMs`. If the last commit took
+   * longer, that time counts instead. A commit blocks other work on its processor.
    */
   commitExchanges: 64,
   commitSpacingMs: 25,
@@ -108,7 +116,10 @@ export const LIMITS = {
   blockCacheBytes: 16 * MIB,
 
   /** Probes, metrics and control. */
-  /** A probe has to send its head before as many others come: a busy kubelet takes some tens of milliseconds. */
+  /**
+   * A new connection replaces the oldest. So a probe must send its head before this many others arrive. A busy kubelet
+   * takes tens of milliseconds.
+   */
   probeConnections: 128,
   controlConnections: 16,
   requestHeadBytes: 8 * KIB,
@@ -128,7 +139,7 @@ export const LIMITS = {
   importBodyBytes: 1024 * 1024 * MIB,
   importOffsetUs: 366 * 86_400_000_000,
 
-  /** Analysis: parts of one `{*model}` objective. Each holds about 200 kB of histograms, of streams 300 kB. */
+  /** Analysis: parts of one `{*model}` objective. Each holds about 200 kB of histograms, or 300 kB for streams. */
   slices: 50,
 
   /**
@@ -136,7 +147,7 @@ export const LIMITS = {
    * - recorded answers in the index, some 300 bytes each
    * - bytes of requests and answers held at one time
    * - answers that are sent or waited for at one time
-   * - how long a client may not read
+   * - how long a client may stop reading
    */
   mockAnswers: 1_000_000,
   mockHeldBytes: 256 * MIB,
@@ -182,10 +193,10 @@ export const LIMITS = {
    * - sources of a run
    * - series of a source
    * - bytes of one answer
-   * - values kept of a run, 30 bytes each on disk
+   * - values kept per run, 30 bytes each on disk
    * - processes of a tree
-   * - how long a look may take, at least and at most, for any interval
-   * - how long the scrape of a Prometheus after the run is waited for
+   * - time limit of one look: the interval, but at least the first value and at most the second
+   * - how long to wait after the run for a scrape by Prometheus
    */
   monitors: 64,
   monitoredSeries: 256,
@@ -200,10 +211,10 @@ export const LIMITS = {
 /** Process supervision. */
 export const SUPERVISION = {
   heartbeatMs: 1_000,
-  /** Of a recorder with an empty queue. */
+  /** Niceness of a recorder with an empty queue. */
   recorderNiceness: 10,
   proxyNiceness: -10,
-  /** How often the proxy writes its account. If it is killed, what it saw after the last one is unknown. */
+  /** How often the proxy writes its account. If it is killed, the traffic after its last account is unknown. */
   accountMs: 250,
   /**
    * A recording writes its account continuously. Without a write for this long it counts as killed, unless
@@ -215,11 +226,14 @@ export const SUPERVISION = {
    * another host's.
    */
   accountSilenceMs: 3_600_000,
-  /** Processor time that a recorder may get, or time that it may be stopped, without a word. */
+  /** Processor time that a recorder may use without a message, and time that it may be stopped without one. */
   heartbeatLimitMs: 5_000,
-  /** The same until it records for the first time. */
+  /** The processor time until it records for the first time. */
   startLimitMs: 30_000,
-  /** How long a silent recorder may sleep, in commits on a slow disk. Without /proc, how long it may be silent. */
+  /**
+   * How long a silent recorder may sleep, for example in a commit on a slow disk. Without /proc: how long it may be
+   * silent.
+   */
   asleepLimitMs: 120_000,
   /** After this silence the log says what the recorder waits for. */
   slowRecorderMs: 10_000,
@@ -242,7 +256,7 @@ export const SUPERVISION = {
   drainDeadlineMs: 20_000,
   /** Time for the last commit and the end of the segment. Then the recorder is killed. */
   recorderStopMs: 15_000,
-  /** Time for something finished to exit by itself. */
+  /** Time for a short last step, such as the exit of a finished process. */
   lingerMs: 1_000,
   /** Time for the sealer at the end. The next start finishes the rest. */
   sealMs: 30_000,
@@ -261,13 +275,13 @@ export const SUPERVISION = {
 export const MIRROR = {
   inFlight: 64,
   timeoutMs: 30_000,
-  /** Of request bodies that are under way. */
+  /** Bytes of request bodies in flight. */
   heldBytes: 16 * MIB,
-  /** Read of one answer. */
+  /** Bytes read of one answer. */
   answerBytes: 64 * MIB,
-  /** Pairs of different statuses that are told apart. */
+  /** Pairs of different statuses that are counted separately. */
   statusPairs: 50,
-  /** Idle connections are given up before servers close theirs. */
+  /** Idle connections are closed after this time, before the server would close them. */
   idleMs: 1_500,
   resolveMs: 30_000,
   /** How often its document is written into the capture. */
@@ -279,22 +293,22 @@ export const WIRE = {
   /** From connect to the end of the upstream's TLS handshake. */
   connectMs: 10_000,
   connectRetryMs: 3_000,
-  /** How often a target that refuses is asked whether it accepts, and one that is watched while it accepts. */
+  /** How often to test whether a refusing target accepts again, and whether a watched target still accepts. */
   targetRetryMs: 50,
   targetWatchMs: 1_000,
-  /** Kept of what a client says while its target is asked again; then it is not read for so long. */
+  /** Client bytes that are kept while its target is tried again. Beyond that, the client is not read until then. */
   unsentBytes: 64 * KIB,
-  /** For a client's TLS handshake, and for its PROXY protocol header. */
+  /** Time for a client's TLS handshake, and for its PROXY protocol header. */
   handshakeMs: 10_000,
   proxyHeaderMs: 5_000,
   /** How often an idle side is checked for a live peer. */
   probeMs: 100,
   /**
-   * For reading what a peer sent before it reset the connection. With the check, a reset is passed on within
+   * Time to read what a peer sent before it reset the connection. Together with `probeMs`, a reset is passed on within
    * 250 ms.
    */
   readOutMs: 100,
-  /** For the first line of a client whose upstream cannot be reached, and for it to read the refusal. */
+  /** If the upstream cannot be reached: time for the client's first line, and for it to read the refusal. */
   refusalMs: 10_000,
   refusalLingerMs: 2_000,
   /** Idle time before TCP keep-alive probes, which detect a peer that lost power. */

@@ -3,7 +3,7 @@ import { UnreadableBody } from './errors.ts';
 const BLANK_LINE = '\r\n\r\n';
 const MAX_PARTS = 1_000;
 const MAX_PART_HEAD_BYTES = 8 * 1024;
-/** A field with only a name: no server takes it for a file. */
+/** A field with only a name. No server treats it as a file. */
 const PLAIN_FIELD = /^content-disposition[ \t]*:[ \t]*form-data[ \t]*;[ \t]*name="([^"\\;]*)"[ \t]*$/im;
 
 /** @throws UnreadableBody when the boundary is missing or ambiguous */
@@ -110,10 +110,7 @@ const HEADERS = [
 ];
 const HEAD = new RegExp(`^(?:\\r\\ncontent-(?:${HEADERS.join('|')}))+\\r\\n\\r\\n$`, 'i');
 
-/**
- * Whitespace has one place each. Two places for the same blanks would backtrack for ever on a head that does
- * not match.
- */
+/** Each blank can match in one place only. With two places, a head that does not match would backtrack for ever. */
 function parameters(value: string, names: string, sent: string): string {
   return `${value}${BLANKS}(?:;${BLANKS}(?:(?:${names})=${sent}${BLANKS})?)*`;
 }

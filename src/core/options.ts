@@ -12,7 +12,7 @@ export interface OptionTexts {
   readonly repeatable: boolean;
   /** The default, as a user would write it; null if there is none. */
   readonly default: string | readonly string[] | null;
-  /** What it is about, the heading in a long help; null for none. */
+  /** Its heading in the long help; null for none. */
   readonly group: string | null;
 }
 
@@ -128,7 +128,7 @@ export function choice<
   return single(type, flags, description, settings);
 }
 
-/** An option with one value: what is not stated is its default, refused if it is required, or else null. */
+/** An option with one value. If it is not stated, it gets its default, is refused if required, or is null. */
 function single<Value, Settings extends ValueSettings>(
   type: z.ZodType<Value>,
   flags: string,

@@ -59,14 +59,14 @@ export interface Logger {
   error(fields: object, message: string): void;
 }
 
-/** A line of the log that another process, or another room, writes. */
+/** A log line that another process or module writes for the sender. */
 export interface Notice {
   readonly level: 'info' | 'warn' | 'error';
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** Lets a notice that repeats through once in a while. */
+/** Limits how often a repeated notice is logged. */
 export class NoticeLimit {
   readonly #clock: Clock;
   readonly #everyMs: number;
@@ -77,7 +77,7 @@ export class NoticeLimit {
     this.#everyMs = everyMs;
   }
 
-  /** Whether it may be given now; then the next has to wait. */
+  /** Whether a notice may be logged now. If so, the next one must wait. */
   passes(): boolean {
     const nowNs = this.#clock.nowNs();
     if (nowNs - this.#lastNs < this.#everyMs * 1e6) return false;

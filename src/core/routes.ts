@@ -22,7 +22,7 @@ const CACHED_TARGETS = 4_096;
 const NUMERIC = /^\d+$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const LONG_HEX = /^[0-9a-f]{16,}$/i;
-/** Letters and digits as in keys, tokens and ids: of both cases, or with digits in four places. */
+/** Letters and digits that look like a key, token or id: digits and both cases, or digits in four places. */
 const RANDOM_TEXT =
   /(?<![A-Za-z0-9])(?:(?=[A-Za-z]*[0-9])(?=[A-Z0-9]*[a-z])(?=[a-z0-9]*[A-Z])[A-Za-z0-9]{16,}|(?=[a-z]*[0-9]+(?:[a-z]+[0-9]+){3}|[A-Z]*[0-9]+(?:[A-Z]+[0-9]+){3})[A-Za-z0-9]{20,})/;
 
@@ -130,7 +130,7 @@ export function pathOf(method: string, target: string): string {
   return absolute === null ? bare : absolute[1] || '/';
 }
 
-/** Replaces segments that are numbers, ids, or hold what looks like a key by `{id}`. */
+/** Replaces segments by `{id}` if they are numbers or ids, or contain text that looks like a key. */
 function generic(path: string): string {
   if (!/\d|[0-9a-f]{16}/i.test(path)) return path;
   return path

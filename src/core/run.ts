@@ -51,7 +51,7 @@ export interface RecordedAnswer {
   readonly streamed: boolean | null;
   /** From the request's first byte to the answer's last; null if unknown. */
   readonly tookNs: number | null;
-  /** Whether it told of an error although its status was 2xx; null if unknown. */
+  /** Whether it reported an error despite a 2xx status; null if unknown. */
   readonly tellsError: boolean | null;
 }
 
@@ -64,7 +64,7 @@ export interface Send {
   readonly exchangeId: number;
   readonly route: string | null;
   readonly model: string | null;
-  /** Keyed hash of the recorded client, 16 hex digits. A copy has that of the request it copies. */
+  /** Keyed hash of the recorded client, 16 hex digits. A copy has the client of its original. */
   readonly client: string | null;
   /** Size of the body as sent, which may have been changed. */
   readonly requestBytes: number;
@@ -74,7 +74,7 @@ export interface Send {
   readonly intendedOffsetNs: number;
   /** When a connection was chosen or opened; null when refused by the in-flight cap or never reached. */
   readonly actualOffsetNs: number | null;
-  /** Earlier wait for the recorded connection, which is not lag; null if there was none. */
+  /** How long it waited for its recorded connection before that. This is not lag. Null if it did not wait. */
   readonly connectionWaitNs: number | null;
   /** When the request's first byte was sent: the end of the connection wait. */
   readonly startOffsetNs: number | null;
@@ -83,13 +83,16 @@ export interface Send {
   readonly lastByteOffsetNs: number | null;
   readonly status: number | null;
   readonly responseBytes: number;
-  /** Null for a complete answer of any status, and for one that was not awaited. Of what was refused only `no_socket`. */
+  /**
+   * Null for a complete answer of any status, and for an answer that was not awaited. A refused send has null or
+   * `no_socket`.
+   */
   readonly error: SendError | null;
   /** Due but not sent because of the in-flight cap or a ceiling, or because this host had no socket for it. */
   readonly refused: boolean;
   /** Recorded before the window: sent and stored, but not measured. */
   readonly warmup: boolean;
-  /** Cancelled by the replay where the recorded client had left: neither answered nor failed. */
+  /** Cancelled by the replay at the point where the recorded client left. It counts as neither answered nor failed. */
   readonly cancelled: boolean;
   /** Whether the answer was streamed. Without an answer, whether the recorded one was. */
   readonly streamed: boolean;
@@ -99,18 +102,18 @@ export interface Send {
   readonly answer: SendAnswer | null;
   /** Comparison with the recorded answer; null or omitted if not (yet) compared. */
   readonly check?: AnswerCheck | null;
-  /** Whether a 2xx tells of an error in its body; null or omitted if its body was not read. */
+  /** Whether a 2xx reports an error in its body; null or omitted if its body was not read. */
   readonly tellsError?: boolean | null;
   /** The recorded answer to this request; null or omitted if none was complete. */
   readonly recorded?: RecordedAnswer | null;
 }
 
-/** Where a run stands, for those who watch it. */
+/** The current position of a run, for progress reports. */
 export interface RunPosition {
   readonly elapsedNs: number;
   /** Sends that were due and had not ended when ends were last reported. */
   readonly outstanding: number;
-  /** Sends that the target has, and those that wait at our end for their recorded connection. */
+  /** Sends in flight at the target, and sends that wait on our side for their recorded connection. */
   readonly inFlight: number;
   readonly waiting: number;
 }
@@ -174,8 +177,8 @@ export function hasFailed(send: Pick<Send, 'error' | 'status' | 'cancelled'>): b
 const PASSING: ReadonlySet<number> = new Set([408, 409, 423, 425, 429]);
 
 /**
- * Whether an answer is one that a wrong server gives: a path or method it does not have, or credentials it does not
- * take. False where production answered likewise, or where its answer is not known.
+ * Whether an answer looks like one of a wrong server: it refuses the path, the method or the credentials. False if
+ * production's answer was of the same class, or is unknown.
  */
 export function isOfWrongServer({ error, cancelled, status, recorded }: Send): boolean {
   if (error !== null || cancelled || status === null || !recorded) return false;
@@ -184,8 +187,8 @@ export function isOfWrongServer({ error, cancelled, status, recorded }: Send): b
 }
 
 /**
- * How the answer to a replayed request compares with the recorded one. Holds nothing of a payload except the
- * place of a difference.
+ * How the answer to a replayed request compares with the recorded one. It contains no payload, only the place of a
+ * difference.
  */
 
 /** Levels of comparison. Each includes the ones before it. */

@@ -94,7 +94,7 @@ export function shownUrl(text: string): string {
   return end < 0 ? bare : bare.slice(0, end) + bare.slice(end).replace(/([?&;#])([^?&;#]+)/g, shownField);
 }
 
-/** A text in which each URL is shown like this. */
+/** Replaces each URL in a text by its `shownUrl` form. */
 export function withShownUrls(text: string): string {
   return text.replace(URL_IN_TEXT, shownUrl);
 }
@@ -109,24 +109,24 @@ const UNSEEN = /(?!\t)[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 /** The same, limited to those that JSON does not escape by itself. */
 const UNSEEN_IN_JSON = /[\u007f-\u009f\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 
-/** Begins `##[command]` of GitHub and Azure, and `##vso[command]`. */
+/** The start of `##[command]` of GitHub and Azure, and of `##vso[command]`. */
 const LOG_COMMAND = /##(?=\w*\[)/g;
 
 /**
- * A recorded text (a route, a header, a model's name) made safe to display. The text is untrusted: escape
- * sequences could rewrite the terminal, and direction marks could disguise names. Each such character is
- * written as `\xNN`, and so is the second `#` of a `##[`, from where GitHub and Azure read a command.
+ * A recorded text (a route, a header, a model's name) made safe to display. The text is untrusted: escape sequences
+ * could rewrite the terminal, and direction marks could disguise names. Each such character is written as `\xNN`. So is
+ * the second `#` of `##[`, which starts a command of GitHub and Azure.
  */
 export function shownText(text: string): string {
   return text.replace(UNSEEN, (character) => `\\x${hexOf(character, 2)}`).replace(LOG_COMMAND, '#\\x23');
 }
 
-/** A whole line of output: shown text that GitHub takes for no `::command` either. */
+/** A whole line of output: like `shownText`, and GitHub does not read it as a `::command`. */
 export function shownLine(line: string): string {
   return shownText(line).replace(/^\s*:(?=:)/, (start) => `${start.slice(0, -1)}\\x3a`);
 }
 
-/** A line of our own that the log of a pipeline is to take for a command. */
+/** A line of our own that the log of a pipeline must read as a command. */
 export class LogCommand {
   readonly text: string;
 
@@ -147,7 +147,7 @@ export class TonedLine {
 }
 export type Tone = 'good' | 'bad' | 'warn' | 'plain';
 
-/** The same for text with several lines, whose line ends stay. */
+/** `shownText` for several lines. Line ends stay. */
 export function shownLines(text: string): string {
   return text.split('\n').map(shownText).join('\n');
 }
@@ -209,19 +209,19 @@ export function linesOf(...lines: readonly (string | false | null | readonly str
   return lines.flatMap((line) => (line === false || line === null ? [] : line));
 }
 
-/** Lines of counts, each with what it counts; those of 0 are left out. */
+/** One line per count with its name. Counts of 0 are omitted. */
 export function countLines(counts: readonly (readonly [count: number, what: string])[]): string[] {
   return counts.filter(([count]) => count > 0).map(([count, what]) => `  ${count} ${what}`);
 }
 
-/** A word as a POSIX shell reads it back: quoted where it has to be. */
+/** A word for a POSIX shell, quoted if necessary. */
 export function shellWord(word: string): string {
   return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 const MOST_LISTED = 5;
 
-/** The first of many. */
+/** Joins the first few parts, and says how many more there are. */
 export function listed(parts: readonly string[]): string {
   const more = parts.length - MOST_LISTED;
   return `${parts.slice(0, MOST_LISTED).join('; ')}${more > 0 ? `; and ${more} more` : ''}`;

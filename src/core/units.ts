@@ -29,7 +29,7 @@ const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 
-/** The error of an option whose text cannot be used. @param why behind the text, such as `is not a share` */
+/** The error of an option whose text cannot be used. @param why follows the text, such as `is not a share` */
 export function refused(what: string, text: string, why: string, hint?: string): AppError {
   const options = hint === undefined ? {} : { hint };
   return new AppError('OPTION_INVALID', `${what}: ${JSON.stringify(text.trim())} ${why}`, options);

@@ -3,7 +3,7 @@ import { ChunkedReader, type DecodedBytes } from './chunked.ts';
 import type { Framing } from './framing.ts';
 import { HeadReader } from './heads.ts';
 
-/** Receives one body: its decoded bytes, and when how many of them arrived. */
+/** Receives one body: its decoded bytes, and the time and size of each arrival. */
 export interface BodyTaker extends DecodedBytes {
   arrived(atNs: number, wireBytes: number): void;
 }

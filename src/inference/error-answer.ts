@@ -1,28 +1,31 @@
 import { ASCII } from '../core/ascii.ts';
 import { isRecord, tellsOfError } from './stream-events.ts';
 
-/** A document that tells of an error is short; of a longer one the beginning tells. */
+/** Documents that report an error are short. A longer one is judged by its beginning. */
 const HELD_BYTES = 8 * 1024;
-/** A document up to this size is searched whole. A longer one has more than an error, or names it near its start. */
+/**
+ * A document up to this size is searched completely. A longer one has more content than an error, or names the error
+ * near its start.
+ */
 const SHORT_BYTES = 1024;
 const SEARCHED_BYTES = 256;
 const { LF, CR, TAB, SPACE, OPEN_BRACE } = ASCII;
 const ERROR = 'error';
-/** The names that tell by being the first one. `detail` counts only alone, so it is the first. */
+/** Names that may report an error if they come first. `detail` counts only as the single member, so it is the first. */
 const FIRST_NAME = /^\s*\{\s*"(?:errors?"|detail"|(?:object|type)"\s*:\s*"error")/;
-/** A long document whose first member is an error that is not empty. */
+/** A long document whose first member is a non-empty error. */
 const BEGINS_WITH_ERROR = /^\s*\{\s*"(?:error|errors|detail)"\s*:\s*(?:"[^"]|\{\s*"|\[\s*[^\]\s]|true)/;
 
 /**
- * Looks at an answer that came whole as its bytes pass: some servers answer 200 with a JSON document whose top level
- * has an `error`, `errors` or `detail`, and nothing else that they were asked for. Recorder and replay ask the same
- * question, so that their shares can be held against each other.
+ * Detects an error in an answer that is not streamed, while its bytes pass. Some servers answer 200 with a JSON
+ * document that has `error`, `errors` or `detail` at its top level, and no result. Recorder and replay use the same
+ * test, so that their shares of errors can be compared.
  */
 export class ErrorAnswerScan {
   readonly #expectedBytes: number | null;
   #held = EMPTY;
   #passed = false;
-  /** Of a document that came in one piece. */
+  /** Whether a document that came in one piece reports an error. */
   #tells = false;
 
   /** @param expectedBytes the announced length, null if absent */
@@ -30,7 +33,7 @@ export class ErrorAnswerScan {
     this.#expectedBytes = expectedBytes;
   }
 
-  /** Upper bound of the memory of a scan of so many bytes; null if their number is unknown. */
+  /** Upper bound of the memory of one scan. @param expectedBytes the announced length, null if unknown */
   static heldBytes(expectedBytes: number | null): number {
     return Math.min(HELD_BYTES + 1, expectedBytes ?? HELD_BYTES + 1);
   }
@@ -61,7 +64,7 @@ export class ErrorAnswerScan {
 
 const EMPTY: Buffer = Buffer.alloc(0);
 
-/** Whether a document without a content coding tells of an error. Of one that is cut off the beginning tells. */
+/** Whether a document without a content coding reports an error. A long one is judged by its beginning. */
 export function tellsOfErrorIn(document: Buffer): boolean {
   if (!mayTell(document)) return false;
   if (document.length > HELD_BYTES) return BEGINS_WITH_ERROR.test(document.toString('utf8', 0, HELD_BYTES));
@@ -73,7 +76,7 @@ export function tellsOfErrorIn(document: Buffer): boolean {
   }
 }
 
-/** Quick for an answer that does not tell: this is asked of every answer that is recorded. */
+/** A quick first test for answers without an error, because every recorded answer is tested. */
 function mayTell(document: Buffer): boolean {
   const { length } = document;
   if (length === 0 || !startsDocument(document)) return false;
@@ -92,7 +95,7 @@ function startsDocument(bytes: Buffer): boolean {
   return first === undefined || first === OPEN_BRACE;
 }
 
-/** A `detail` beside other members is one of an answer, as OpenAI's pictures have it. */
+/** A `detail` beside other members is part of a normal answer, as in OpenAI's images. */
 function hasError(document: Readonly<Record<string, unknown>>): boolean {
   const { errors, detail } = document;
   if (tellsOfError(document)) return true;

@@ -34,7 +34,7 @@ export class EventData {
   #passing = false;
   #passedOver = 0;
   #isFirstLine = true;
-  /** The piece before ended in a CR that may be part of CRLF. */
+  /** The previous piece ended in a CR that may be part of a CRLF. */
   #mayEndInLf = false;
 
   /** @param eventBytes longest event that is assembled; at most twice this is held */
@@ -157,10 +157,10 @@ function startsWith(line: Buffer, bytes: Buffer): boolean {
  * keep-alive is no content. One function for all servers, because a stream does not identify its server.
  */
 
-/** Names of keep-alive events, whatever their data. */
+/** Names of keep-alive events, with any data. */
 const SIGNS_OF_LIFE = new Set(['ping', 'heartbeat', 'keepalive']);
 
-/** Whether an event with this name is a keep-alive, whatever its data. */
+/** Whether an event with this name is a keep-alive, with any data. */
 export function isSignOfLife(name: string): boolean {
   return SIGNS_OF_LIFE.has(name);
 }
@@ -212,13 +212,13 @@ function contentOf(event: Readonly<Record<string, unknown>>): boolean | null {
 
 /** OpenAI's responses (`response.output_text.delta`) and Anthropic's messages (`content_block_delta`). */
 function typedBringsContent(type: string, event: Readonly<Record<string, unknown>>): boolean {
-  // The start of a text, which has no words yet, or of a tool call.
+  // The start of a text has no words yet. The start of a tool call has content.
   const begun = BEGINNINGS.get(type);
   if (begun !== undefined) return callBegins(event[begun]);
   return /delta$/.test(type) && type !== 'message_delta' && holdsText(event['delta']);
 }
 
-/** Where an event has the item that starts. */
+/** The member with the starting item, by type of event. */
 const BEGINNINGS = new Map([
   ['content_block_start', 'content_block'],
   ['response.output_item.added', 'item'],
@@ -269,7 +269,7 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The name of error events, whatever their data. */
+/** The name of error events, with any data. */
 export const ERROR_EVENT = 'error';
 
 /**
@@ -281,7 +281,7 @@ export function tellsOfError({ error, type, object }: Readonly<Record<string, un
   return error !== undefined && error !== null && error !== '' && error !== false && error !== 0;
 }
 
-/** The same for an event as it came. */
+/** The same for an event that is not parsed yet. */
 export function eventTellsOfError(data: string, name: string): boolean {
   if (name === ERROR_EVENT) return true;
   if (!data.includes(ERROR_EVENT)) return false;

@@ -17,9 +17,8 @@ const FIRST_ROOM_BYTES = 1024;
 const SEARCHED_BYTES = 256 * 1024;
 
 /**
- * Scans one answer while it passes: when its first content came, and its token counts. Keeps only its last
- * bytes, because most recordings store no response bodies. Call `write` with the bytes, then `arrived` with
- * the time.
+ * Scans one answer while it passes, for the time of its first content and for its token counts. Keeps only its last
+ * bytes, because most recordings store no response bodies. Call `write` with the bytes, then `arrived` with the time.
  */
 export class AnswerScan {
   readonly #form: AnswerForm;
@@ -35,7 +34,10 @@ export class AnswerScan {
   #isOfBeginning = true;
   #tail: Buffer = EMPTY;
   #fill = 0;
-  /** Whether an event of a stream told of an error: one before the first content, or one of the last. */
+  /**
+   * Whether an event of a stream reported an error. Only events up to the first content, and the last ones, are
+   * checked.
+   */
   tellsError = false;
   /** Monotonic nanoseconds of the first content; null before it. */
   firstTokenNs: number | null = null;
@@ -78,7 +80,7 @@ export class AnswerScan {
     return laterUsage(this.#early, usageIn(this.#startsMessage ? afterLine(tail) : tail));
   }
 
-  /** The last events of a stream, each of which may tell that it broke off. */
+  /** Reads the last events of a stream. Each may report that the stream failed. */
   #readLast(form: StreamForm, tail: Buffer): void {
     const last = new EventData(form, (data, name) => {
       this.tellsError ||= eventTellsOfError(data, name);

@@ -23,7 +23,7 @@ const OUTPUT_NAMES = [
   'candidatesTokenCount',
 ] as const;
 
-/** Counts directly in the answer: Ollama's, llama.cpp's. */
+/** Counts at the top level of the answer, as in Ollama and llama.cpp. */
 const PLAIN_PROMPT_NAMES = ['prompt_eval_count', 'tokens_evaluated'] as const;
 const PLAIN_OUTPUT_NAMES = ['eval_count', 'tokens_predicted'] as const;
 

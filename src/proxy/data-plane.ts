@@ -5,7 +5,7 @@ import type { RefusalReason } from './http/headers.ts';
 import type { Endpoint } from './net/endpoint.ts';
 import { type Listening, listenOn } from './net/listen.ts';
 
-/** Where one pair of addresses is listened on and forwarded to. */
+/** A listening address, and the target of its connections. */
 export interface Pair {
   readonly listen: Endpoint;
   readonly target: Endpoint;
@@ -21,27 +21,31 @@ export interface ListenerTls {
 export interface UpstreamTls {
   /** Certificates that are trusted instead of the host's; null for the host's. */
   readonly caPath: string | null;
-  /** The name that is asked for and verified; null for the host of the target. */
+  /** The server name that is requested and verified; null for the host of the target. */
   readonly serverName: string | null;
   readonly verify: boolean;
 }
 
-/** What either plane is asked to do: plain data, because it travels between processes. */
+/** Options of both planes. Plain data, because they are sent between processes. */
 export interface SharedOptions {
-  /** Each address that is listened on, with the one it is forwarded to. */
+  /** The listening addresses with their targets. */
   readonly pairs: readonly Pair[];
-  /** Client connections at most, over all pairs; more are turned away and counted. */
+  /** Most client connections over all pairs. More are turned away and counted. */
   readonly maxConnections: number;
-  /** Null where no address speaks TLS. */
+  /** Null if no listener speaks TLS. */
   readonly tls: ListenerTls | null;
   /** Null for the defaults of the host. */
   readonly upstreamTls: UpstreamTls | null;
 }
 
 /**
- * Why a client connection came to nothing although it was accepted: the upstream could not be reached (refused,
- * unknown), took too long to be, could not be spoken to by TLS (not trusted, say), or gave up before it had answered
- * anything; the client's TLS handshake or its PROXY protocol header was none.
+ * Why an accepted client connection failed, in this order:
+ * - the upstream could not be reached (refused, unknown name)
+ * - it could not be reached in time
+ * - TLS with it failed (not trusted, say)
+ * - it closed before it had answered anything
+ * - the client's TLS handshake failed
+ * - the client's PROXY protocol header was invalid
  */
 export const CONNECTION_FAILURES = [
   'upstream_refused',
@@ -55,7 +59,7 @@ export type ConnectionFailure = (typeof CONNECTION_FAILURES)[number];
 
 export interface ConnectionCounts {
   readonly open: number;
-  /** By the limit, for want of a descriptor, or because accepting failed. */
+  /** Because of the limit, for lack of a file descriptor, or because accepting failed. */
   readonly turnedAway: number;
   readonly failed?: Readonly<Partial<Record<ConnectionFailure, number>>>;
   /** Requests that the plane answered itself, by reason. */
@@ -65,21 +69,21 @@ export interface ConnectionCounts {
 const LISTEN_AGAIN_MS = 1_000;
 
 /**
- * What forwards: it holds the sockets, passes traffic on and tells taps of it. Both planes listen, count clients and
- * drain as this says.
+ * The forwarding part: it holds the sockets, forwards traffic and reports it to taps. This base class listens, counts
+ * clients and drains for both planes.
  */
 export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   draining = false;
   protected readonly options: Options;
   /** Receives notices for the log, such as that a certificate was replaced. */
   protected readonly notify: (notice: Notice) => void;
-  /** Files that are looked at until the plane drains. */
+  /** Files that are watched until the plane drains. */
   protected readonly watched: { close(): void }[] = [];
   readonly #servers: Server[] = [];
-  /** Of each pair: null while its address is not listened on. */
+  /** By pair; null while its address is not listened on. */
   readonly #listening: (Listening | null)[] = [];
   #bound: readonly Endpoint[] = [];
-  /** Beginning and ceasing to listen, one after the other. */
+  /** Starts and stops of listening run one after the other. */
   #switching: Promise<void> = Promise.resolve();
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
   #turnedAway = 0;
@@ -98,14 +102,14 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   /**
    * Starts to listen on every address.
    * @returns the addresses that were bound, in the order they were asked for
-   * @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use; nothing is listened on then
+   * @throws AppError LISTEN_FAILED, or OPTION_INVALID for an unusable certificate; nothing is listened on then
    */
   async listen(): Promise<readonly Endpoint[]> {
     this.prepare();
     try {
       for (const [index, pair] of this.options.pairs.entries()) {
         const server = this.serverOf(pair, index);
-        // A connection that could not be accepted (no descriptor left, say) must not end those that could.
+        // A connection that cannot be accepted (no file descriptor left, say) must not end the others.
         server.on('error', () => this.turnAway());
         this.#servers.push(server);
         this.#listening.push(await listenOn(server, pair.listen));
@@ -123,7 +127,7 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
     return this.#listening.some((listening) => listening !== null);
   }
 
-  /** Ceases to listen on the address of a pair, or listens on it again. Open connections stay. */
+  /** Stops listening on the address of a pair, or listens on it again. Open connections stay. */
   protected setListening(index: number, wanted: boolean): void {
     this.#switching = this.#switching.then(async () => {
       const server = this.#servers[index];
@@ -152,7 +156,7 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   }
 
   /**
-   * Stops accepting and forwards until the connections end, or the deadline does.
+   * Stops accepting, and forwards until the connections end or the deadline is reached.
    * @returns how many connections the deadline cut
    */
   async drain(deadlineMs: number): Promise<number> {
@@ -180,7 +184,7 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   protected abstract serverOf(pair: Pair, index: number): Server;
   protected abstract cutOpen(): void;
 
-  /** Whether one more client may come in. Else its socket is closed and counted. */
+  /** Whether one more client may connect. If not, its socket is closed and counted. */
   protected mayEnter(socket: Socket): boolean {
     if (this.openCount < this.options.maxConnections) return true;
     this.turnAway();
@@ -201,9 +205,9 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
     if (this.openCount === 0) this.#onIdle?.();
   }
 
-  /** Accepts nothing more. What is open stays open. */
+  /** Stops accepting. Open connections stay open. */
   #close(): void {
-    // The close of a server of HTTP would end idle connections at once, and with them requests on their way.
+    // An HTTP server's own close would end idle connections at once, even those with a request on its way.
     for (const server of this.#servers) Server.prototype.close.call(server);
     for (const listening of this.#listening.splice(0)) listening?.remove();
     for (const files of this.watched) files.close();

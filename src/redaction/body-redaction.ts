@@ -45,7 +45,7 @@ export interface RedactedBody {
   readonly names: readonly string[];
   /** Why nothing may be stored; null if `kept` may be. */
   readonly dropped: BodyDropReason | null;
-  /** The error of our own for which it was dropped (`failed`). */
+  /** Our own error that made us drop it (`failed`). */
   readonly error?: unknown;
 }
 
@@ -56,7 +56,7 @@ const JSON_LINES_TYPE = /^(?:application|text)\/(?:x-)?(?:ndjson|jsonl|jsonlines
 const EVENT_STREAM_TYPE = 'text/event-stream';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 const MULTIPART_TYPE = 'multipart/form-data';
-/** Start of a body that is treated as JSON although its type does not say so. */
+/** Start of a body that is treated as JSON although its type is another one. */
 const JSON_BEGINNING = /^(?:\xef\xbb\xbf)?[ \t\r\n]*[[{]/;
 const BEGINNING_BYTES = 256;
 
@@ -92,13 +92,13 @@ export class BodyRedaction {
       if (about.truncated) throw new UnreadableBody('truncated');
       return this.#covered(bytes, about);
     } catch (error) {
-      // Whatever the error: a body that could not be judged is not stored.
+      // For any error, a body that could not be judged is not stored.
       if (error instanceof UnreadableBody) return { kept: null, names: NOTHING, dropped: error.reason };
       return { kept: null, names: NOTHING, dropped: 'failed', error };
     }
   }
 
-  /** A model as a body names it, for its row; null where a preset keeps only labels there and it is none. */
+  /** The model that a body names, for the exchange's row. Null if a preset keeps only labels there and this is none. */
   shownModel(model: string): string | null {
     if (this.#root.member('model').treatment?.covering !== 'keep') return model;
     const name = Buffer.from(model);
@@ -365,7 +365,7 @@ function parsed(json: Buffer): Record<string, unknown> {
     const value: unknown = JSON.parse(json.toString('utf8'));
     if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
   } catch {
-    // Whatever the error, the tensors cannot be separated.
+    // For any error, the tensors cannot be separated.
   }
   throw new UnreadableBody('not_json');
 }

@@ -63,7 +63,8 @@ export function bodyTreatments({ rules, presets }: BodyRules): Treatment[] {
     strength: STRENGTH.user[action],
     name: pointer,
   }));
-  // A preset that covers everything leaves less readable alone than with what others keep.
+  // `llm` masks everything that it does not keep. Alone it leaves less readable than together with what other presets
+  // keep.
   const used = presets.includes('llm') ? (['llm'] as const) : presets;
   return [...asked, ...used.flatMap(presetTreatments)];
 }
@@ -183,8 +184,8 @@ const V1: PresetRules = { mask: ['/instances', '/inputs', '/predictions', '/outp
 const V2: PresetRules = { mask: ['/inputs/*/data', '/outputs/*/data', '/error'] };
 
 /**
- * All protocols of language models, and those that nobody has heard of: whatever is not on the list of what
- * stays readable is masked. Dropped is what a mask would make invalid or end an answer with.
+ * All protocols of language models, even unknown ones: everything that is not on the list of readable fields is masked.
+ * A value is dropped if its mask would be invalid, or would end an answer.
  */
 const LLM: PresetRules = {
   mask_unlisted: [''],
@@ -224,9 +225,9 @@ function presetTreatments(preset: BodyPreset): Treatment[] {
 }
 
 /**
- * How to mask a value. Presets have three more actions. `mask_unlisted` masks all texts and numbers but those
- * of the list of structural fields. `keep` keeps a short word inside a masked value (the
- * `type` of a message's part). `mask_json` writes a mask that is itself JSON.
+ * How to mask a value. Presets have three more actions. `mask_unlisted` masks all texts and numbers except those on the
+ * list of structural fields. `keep` keeps a short word inside a masked value (the `type` of a message's part).
+ * `mask_json` writes a mask that is itself JSON.
  */
 type Covering = 'mask_unlisted' | 'keep' | 'hash' | 'mask' | 'mask_json' | 'drop';
 

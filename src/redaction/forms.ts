@@ -94,7 +94,7 @@ class FormFields {
     return this.#treatments.valueHidesKey(this.#form.subarray(from, to));
   }
 
-  /** A name that is a URL with a secret: not a form that can be interpreted. */
+  /** Refuses a name that is a URL with a secret: such a form cannot be interpreted. */
   #assertName(from: number, to: number): void {
     if (this.#treatments.nameHidesKey(this.#form.subarray(from, to))) throw new UnreadableBody('bad_form');
   }
@@ -200,7 +200,7 @@ function coverFileName(
 
 /** How much of a field's name is noted beside the message. */
 const NOTED_CHARS = 64;
-/** Longer values of fields are none that a preset lists. */
+/** No preset lists a longer field value. */
 const LISTED_BYTES = 64;
 
 /**
@@ -221,8 +221,8 @@ class FieldTreatments {
   }
 
   /**
-   * The treatment by name, and by value where a preset lets a label or a listed word stay. A field that rules look into is masked completely, because it is plain text
-   * here.
+   * The treatment by name, and by value if a preset keeps labels or listed words there. A field whose members have
+   * rules is masked completely, because it is plain text here.
    * @throws UnreadableBody when the form has too many names
    */
   byName(name: string, value: Buffer): Treatment | null {

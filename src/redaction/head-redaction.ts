@@ -14,7 +14,7 @@ export interface RedactedBytes {
   readonly names: readonly string[];
 }
 
-/** What names the session, and the hash that replaces it. */
+/** The names of session keys, and the hash that replaces their values. */
 interface SessionHiding {
   readonly names: SessionNames;
   readonly hash: KeyedHash;
@@ -68,7 +68,7 @@ export class Redaction {
     return this.#maskFields(new Masking(lines, this.#hash), 0);
   }
 
-  /** A request target for use in a route. Each hidden part becomes one `*`, whatever its length. */
+  /** A request target for use in a route. Each hidden part of any length becomes one `*`. */
   nameable(target: string): string {
     if (!MAY_HIDE.test(target)) return target;
     const hidden = new HiddenRanges();
@@ -201,7 +201,7 @@ function isBlankOrCr(code: number): boolean {
   return isBlank(code) || code === CR || code === LF;
 }
 
-/** How credentials begin in any header. */
+/** The beginning of credentials in any header. */
 const BEGINS = /^(?:bearer|basic|digest|dpop|negotiate|ntlm|aws4-hmac-sha256)\s+\S/i;
 /** Schemes that are also words. Some clients repeat a scheme that the credentials already contain. */
 const SPOKEN = /^(?:(?:bearer|basic|digest|negotiate|ntlm)\s+)+(?=\S)/i;

@@ -34,7 +34,7 @@ export class ExchangeKeys {
   readonly sessionNames: SessionNames;
   /** Replaced when full, not cleared: V8 keeps cleared entries until the next full collection. */
   readonly #hashes: Hashes = { session: new Map(), client: new Map() };
-  /** By the address as the socket has it: its normal form takes longer than the look-up. */
+  /** By the address in the socket's spelling, because normalising it takes longer than the look-up. */
   readonly #peers: Hashes = { session: new Map(), client: new Map() };
 
   /**
@@ -85,7 +85,7 @@ export class ExchangeKeys {
     return this.#hashes[kind].get(text) ?? this.#noted(this.#hashes, kind, text, text);
   }
 
-  /** Hashes a text, and remembers the hash by what it was found under. */
+  /** Hashes `text` and caches the hash under `found`. */
   #noted(hashes: Hashes, kind: KeyKind, found: string, text: string): Uint8Array {
     const hash = this.#hash.ofIdentity(kind, text);
     if (found.length > REMEMBERED_CHARS) return hash;

@@ -32,7 +32,7 @@ const LITERALS = ['true', 'false', 'null', 'NaN', 'Infinity', '-Infinity'].map((
 const ESCAPES = Buffer.from('"\\\\/bfnrt', 'latin1');
 /** Bounds of a pointer that is noted beside a message. */
 const NOTED_STEPS = 16;
-/** Beyond so many in a document the whole is noted, because a client may send millions. */
+/** Beyond this number in a document, the whole document is noted, because a client may send millions. */
 const NOTED_POINTERS = 10_000;
 const NOTED_NAME_BYTES = 64;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
@@ -45,13 +45,15 @@ export class JsonWalk {
   readonly #text: Buffer;
   readonly #end: number;
   readonly #cover: ValueCover;
-  /** Where the name of the current member of each container around is; both 0 in an array. */
+  /** By nesting depth: where the name of the current member begins and ends. `#nameTo` is 0 in an array. */
   readonly #nameFrom: number[] = [];
   readonly #nameTo: number[] = [];
-  /** Made when first asked for, at each of these: the step of a pointer (null where it ends), the name around. */
+  /**
+   * By nesting depth, computed on demand: the step of a pointer (null where the pointer ends), and the enclosing name.
+   */
   readonly #steps: (string | null | undefined)[] = [];
   readonly #around: (string | undefined)[] = [];
-  /** The treatment of what is on no list, with its pointer. */
+  /** By nesting depth: the treatment of a value that is on no list, with its pointer. */
   readonly #noted: (Treatment | undefined)[] = [];
   #pointers = 0;
   #at: number;
@@ -149,7 +151,7 @@ export class JsonWalk {
     return state.member(name);
   }
 
-  /** Masks what lets somebody in where a string that no rule names is a URL or holds some. */
+  /** Masks credentials in a string that no rule names, if it is a URL or contains URLs. */
   #urls(from: number, to: number, depth: number): void {
     this.#cover.urls(
       this.#text,
@@ -160,7 +162,7 @@ export class JsonWalk {
     );
   }
 
-  /** Masks the text or number that has just been read, unless it is on the list of what stays. */
+  /** Masks the text or number that has just been read, unless it is on the list of structural fields. */
   #unlisted(from: number, depth: number, treatment: Treatment): void {
     const text = this.#text;
     const to = this.#at;
@@ -181,14 +183,14 @@ export class JsonWalk {
     return noted;
   }
 
-  /** At another member of a container, or at the first of one. */
+  /** Forgets what was computed for the previous member at this depth. */
   #forget(depth: number, step: string | undefined): void {
     this.#steps[depth] = step;
     this.#around[depth] = undefined;
     this.#noted[depth] = undefined;
   }
 
-  /** The name of the member with the current value, or with the list that holds it. */
+  /** The name of the member that has the current value, or the list around it. */
   #nameAround(depth: number): string {
     if (depth === 0) return '';
     const known = this.#around[depth];
@@ -199,8 +201,8 @@ export class JsonWalk {
   }
 
   /**
-   * The pointer to the current value, with `*` for elements. It ends above a name that is too long to note or
-   * that pointers read in another way, and then means all that is there.
+   * The pointer to the current value, with `*` for elements. It ends before a name that is too long to note, or that
+   * has a special meaning in pointers. Then it stands for everything below.
    */
   #pointerTo(depth: number): string {
     let pointer = '';

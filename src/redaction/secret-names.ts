@@ -3,17 +3,17 @@ import { LIMITS } from '../core/limits.ts';
 import { decodedRounds, decodePercent, ownText } from '../core/text.ts';
 
 /**
- * Which header names and query keys hold secrets, and which name the session. The built-in list can be
- * extended but not reduced. It masks rather too much, because a masked header is an inconvenience and a
- * stored key is an incident. See docs/adr/0008-redaction-default.md for the words and exceptions.
+ * Which header names and query keys hold secrets, and which name the session. The built-in list can be extended but not
+ * reduced. In doubt it masks, because a masked header is an inconvenience and a stored key is an incident. See
+ * docs/adr/0008-redaction-default.md for the words and exceptions.
  */
 
 /** The treatment of a named value: kept, masked, or hashed if it names the session. */
 export type NameTreatment = 'keep' | 'mask' | 'hash';
 
 /**
- * The same for a header. `url`: its value is a URL, or some. `urls`: it may hold some. `ask`: the same, and it
- * may be a credential, because its name says nothing.
+ * The same for a header. `url`: its value is one URL or several. `urls`: its value may contain URLs. `ask`: the same,
+ * and it may be a credential, because its name does not tell.
  */
 type HeaderTreatment = NameTreatment | 'url' | 'urls' | 'ask';
 
@@ -98,14 +98,14 @@ const NOT_SECRET = new Set([
   'tokencount',
 ]);
 
-/** Secret anywhere in a name without separators. */
+/** Words that mark a secret anywhere in a name without separators. */
 const WORDS =
   /token|secret|passw|passphrase|passcode|samlresponse|samlart|signature|credential|authorization|apikey|accesskey|secretkey|privatekey/;
 
-/** Secret as a whole segment of a name. */
+/** Words that mark a secret as a whole segment of a name. */
 const SEGMENTS = /^(?:.*keys?|sig|auth|authentication|jwt|bearer|assertion|pwd|t?otp|[cx]srf|cookies?)$/;
 
-/** Secret as the last segment: `user_pass` is; `pass_through` and `pin_memory` are not. */
+/** Words that mark a secret only as the last segment: `user_pass` is one; `pass_through` and `pin_memory` are not. */
 const LAST_SEGMENTS = /^(?:pass|pw|pin)$/;
 
 /** Segments that servers use for session keys that log a client in. */

@@ -1,11 +1,11 @@
 /**
- * What the preset `llm` leaves readable in a body. It masks everything else, so a field that nobody has heard
- * of is masked. The guide's list is made from here (`npm run document-readable`).
+ * What the preset `llm` leaves readable in a body. It masks everything else, including unknown fields. The list in the
+ * guide is generated from here (`npm run document-readable`).
  */
 
 const split = (text: string): string[] => text.split(' ');
 
-/** Words by the names of their members, at any depth. The words are the list: any other text is masked. */
+/** Words that stay, by the name of their member, at any depth. Any other text is masked. */
 export const STRUCTURAL_WORDS: Readonly<Record<string, readonly string[]>> = {
   role: split('system developer user assistant tool function model human CHATBOT SYSTEM USER TOOL'),
   type: [
@@ -95,15 +95,15 @@ export const STRUCTURAL_NUMBERS: readonly string[] = [
   ...split('minItems maxItems minLength maxLength minimum maximum partial_images output_compression'),
 ];
 
-/** Members whose lists of numbers stay as well: what a server needs to read or to end an answer. */
+/** Members whose lists of numbers also stay. A server needs them to read its input or to end an answer. */
 export const STRUCTURAL_LISTS: readonly string[] = ['shape', 'stop_token_ids'];
 
-/** A request, where it stands: alone, in a batch of Anthropic's, or in one of OpenAI's. */
+/** Where a request can be: alone, in a batch of Anthropic's API, or in a batch of OpenAI's API. */
 export const REQUESTS = ['', '/requests/*/params', '/body'];
 const CALLS = ['id', 'function/name', 'custom/name'].map((name) => `tool_calls/*/${name}`);
 const PARTS = ['id', 'call_id', 'tool_use_id', 'tool_call_id', 'name'];
 
-/** Each of these members of each of these values. */
+/** The pointers to each of these members of each of these values. */
 export function membersOf(values: readonly string[], members: readonly string[]): string[] {
   return values.flatMap((value) => members.map((member) => `${value}/${member}`));
 }
@@ -153,7 +153,7 @@ const NUMBERS: ReadonlySet<string> = new Set([...STRUCTURAL_NUMBERS, ...STRUCTUR
 const LISTS: ReadonlySet<string> = new Set(STRUCTURAL_LISTS);
 const FORM_NUMBER = /^-?\d{1,16}(?:\.\d{1,16})?$/;
 
-/** Whether a text may be one of the words. Few are, so only those have their names read. */
+/** Whether a text may be one of the words. Few are, so member names are read only for those. */
 export function mayBeWord(text: Buffer, from: number, to: number): boolean {
   return to - from <= LONGEST_WORD && ANY_WORD.has(text.toString('latin1', from, to));
 }
@@ -167,7 +167,7 @@ export function isStructuralNumber(name: string, listed: boolean): boolean {
   return (listed ? LISTS : NUMBERS).has(name);
 }
 
-/** Whether a form's field stays, where words and numbers are texts. A list's name ends in brackets. */
+/** Whether a form's field stays. In a form, words and numbers are both texts, and a list's name ends in brackets. */
 export function isStructuralField(name: string, text: string): boolean {
   const bare = name.endsWith('[]') ? name.slice(0, -2) : name;
   return isStructuralWord(bare, text) || (NUMBERS.has(bare) && FORM_NUMBER.test(text));

@@ -21,7 +21,7 @@ interface UrlText {
   readonly bare: boolean;
 }
 
-/** The same while it is examined. */
+/** A `UrlText` while it is examined. */
 interface UrlPlace extends UrlText {
   /** End of its path: the first `?` or `#`, or the end of the text. */
   readonly query: number;
@@ -31,12 +31,12 @@ interface UrlPlace extends UrlText {
 }
 
 const USER_INFO = '@';
-/** What stands for the header's name where a text is no header. */
+/** Stands for the header's name if the text is not from a header. */
 const TEXT_URL = '';
 const SLASHES = Buffer.from('/', 'latin1');
 
 const { HASH, AMPERSAND, SLASH, SPACE, LESS, QUESTION, AT, PERCENT } = ASCII;
-/** How a text begins that is one URL to its end, blanks included. */
+/** The beginning of a text that is one URL up to its end, including blanks. */
 const URL_BEGINNING = /^\s*(?:[a-z][a-z0-9+.-]{0,30}:)?(?:\/|%(?:25)*2f)/i;
 const BEGINNING_BYTES = 64;
 const EQUALS = byteSet('=');
@@ -56,8 +56,8 @@ const LISTED_VALUE_ENDS = byteSet('&#>');
 const PARAMETER_ENDS = byteSet('/;');
 
 /**
- * Finds the secrets of a URL: user info, also of URLs within it, and values of secret keys. It finds rather
- * too much: docs/adr/0008-redaction-default.md. Takes linear time for any text.
+ * Finds the secrets of a URL: user info, also of URLs within it, and values of secret keys. In doubt it reports a
+ * secret: see docs/adr/0008-redaction-default.md. Takes linear time for any text.
  */
 export class UrlSecrets {
   readonly #names: SecretNames;
@@ -79,8 +79,8 @@ export class UrlSecrets {
   }
 
   /**
-   * The same for a text that may be a URL or hold some, such as a string of JSON. A text that begins as a URL
-   * is one. In any other each part between blanks is one.
+   * The same for a text that may be a URL or hold some, such as a string of JSON. A text that begins like a URL is
+   * treated as one URL. In any other text, each part between blanks is.
    */
   findInText(text: Uint8Array, from: number, to: number, allowance: NameAllowance, hiding: Hiding): void {
     if (!holdsAny(text, from, to, SECRET_SIGNS) || !holdsAny(text, from, to, URL_SIGNS)) return;
@@ -107,7 +107,7 @@ export class UrlSecrets {
     }
   }
 
-  /** URLs in percent-encoding: a segment of the path that holds a secret is masked whole. */
+  /** Finds percent-encoded URLs. A segment of the path with a secret is masked completely. */
   #findEncoded({ text, from, query, header, allowance }: UrlPlace, hiding: Hiding): void {
     const name = header ?? USER_INFO;
     const open: Uint8Array[] = [];
@@ -124,7 +124,7 @@ export class UrlSecrets {
       }
       start = end + 1;
     }
-    // A URL of which only some slashes or signs are encoded goes over several segments.
+    // If only some slashes or signs of a URL are encoded, it spans several segments.
     if (coded < query && hidesUserInfo(joined(open))) hiding.mask(coded, query, name);
   }
 
@@ -182,7 +182,7 @@ function findInField(
   hiding.mask(hidesKey ? from : equals + 1, to, name);
 }
 
-/** Segments of a path as they were before they were separated. */
+/** The segments of a path, joined again. */
 function joined(segments: readonly Uint8Array[]): Buffer {
   return Buffer.concat(segments.flatMap((segment) => [segment, SLASHES]));
 }

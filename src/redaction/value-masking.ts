@@ -18,7 +18,7 @@ const HASH_DIGITS = 16;
 /** Whole numbers keep this many leading digits, `1`, `10` or `100`, to stay in their type's range. */
 const FIXED_DIGITS = 3;
 
-/** A form may have any number of secret fields, each with its own name. */
+/** Most names noted per body. A form may have any number of secret fields, each with its own name. */
 const NOTED_NAMES = 256;
 
 /** What presets keep inside a masked value: a kind, an identifier, a media type. */
@@ -53,14 +53,14 @@ export class ValueCover {
     return [...this.#names];
   }
 
-  /** Whether the pointer of the whole body is noted, which all others are below. */
+  /** Whether the pointer of the whole body is noted. It includes all others. */
   get notesAll(): boolean {
     return this.#names.has('');
   }
 
   note({ name }: Pick<Treatment, 'name'>): void {
     if (this.#names.size < NOTED_NAMES) this.#names.add(name);
-    // The pointer of the whole body stands for all that there is no room for.
+    // The pointer of the whole body stands for all names beyond the limit.
     else if (!this.#names.has(name)) this.#names.add('');
   }
 
@@ -230,7 +230,7 @@ function encodedStart(text: Buffer, from: number, to: number): number | null {
 
 function coverWithLetters(text: Buffer, from: number, to: number, random: SeededRandom): void {
   let end = to;
-  // The padding only repeats what the length says.
+  // The padding stays, because it only shows the length.
   while (end > from && text[end - 1] === EQUALS) end -= 1;
   for (let at = from; at < end; ) {
     let bits = random.nextUint32();

@@ -40,7 +40,7 @@ CREATE TABLE figure (
 ) STRICT, WITHOUT ROWID;
 `;
 
-/** Runs to keep of each test: a number of the newest, or those that started within a time. */
+/** Runs to keep for each test: a number of the newest ones, or those that started within a time. */
 type HistoryRetention =
   | { readonly kind: 'count'; readonly runs: number }
   | { readonly kind: 'age'; readonly ms: number };
@@ -51,23 +51,23 @@ const RUN_COLUMNS = selected(
 );
 
 /**
- * The figures of many runs in one SQLite file (0600), which outlives their directories. Several processes may add to
- * it at one time. The runs of a test are told apart by their ids, and adding one again replaces it.
+ * The figures of many runs in one SQLite file (0600), which outlives their directories. Several processes may add to it
+ * at the same time. Runs are identified by their ids: adding one again replaces it.
  */
 export class History {
   readonly #path: string;
   readonly #connection: Connection;
 
   /**
-   * @param access `write` makes a file that is not there
-   * @throws AppError INPUT_INVALID for what is no history, SCHEMA_TOO_NEW, OUTPUT_UNWRITABLE
+   * @param access `write` creates a missing file
+   * @throws AppError INPUT_INVALID for a file that is no history, SCHEMA_TOO_NEW, OUTPUT_UNWRITABLE
    */
   constructor(path: string, access: 'read' | 'write') {
     this.#path = path;
     this.#connection = access === 'read' ? openHistory(path) : openOrCreate(path);
   }
 
-  /** Adds a run and takes away those of its test that are not to be kept. @returns how many that were */
+  /** Adds a run, and removes runs of its test that are not kept. @returns the number of removed runs */
   add({ figures, ...run }: HistoryRun, kept: HistoryRetention): number {
     return this.#asked(() =>
       this.#connection
@@ -85,7 +85,7 @@ export class History {
     );
   }
 
-  /** The runs of a test, or of all, the oldest first; at most so many of the newest of each test. */
+  /** The runs of a test, or of all tests, oldest first; at most the newest `most` runs of each test. */
   runs(test: string | null, most: number): HistoryRun[] {
     return this.#asked(() => {
       const rows = this.#connection
@@ -146,7 +146,7 @@ export class History {
 
 function openOrCreate(path: string): Connection {
   try {
-    // SQLite would make it readable for everybody. What is there keeps its mode.
+    // SQLite would make it readable for everybody. An existing file keeps its mode.
     closeSync(openSync(path, 'a', PRIVATE_FILE));
     const connection = openForWriting(path, 'commit');
     connection.pragma('foreign_keys = ON');

@@ -4,17 +4,17 @@ import { withSocketPath } from './admin-server.ts';
 
 export type ControlPath = '/status' | '/drain' | '/pause' | '/resume';
 
-/** An answer that is longer is not one of ours. */
+/** A longer answer does not come from one of our recordings. */
 const ANSWER_BYTES = 4 * 1024 * 1024;
 /** A pause waits for the last commit and the end of the segment. */
 export const PATIENCE_MS = 30_000;
 
 /**
- * Asks the recording that writes a capture.
+ * Sends a request to the recording that writes a capture.
  * @param directory the capture itself
  * @param patienceMs how long its answer may take
  * @returns its answer, parsed
- * @throws AppError RECORDER_UNREACHABLE when none answers there in that time, or it refuses because it ends
+ * @throws AppError RECORDER_UNREACHABLE if none answers in that time, or if it refuses because it is ending
  */
 export async function controlRequest<Result>(
   directory: string,
@@ -59,7 +59,7 @@ function exchange(
   });
 }
 
-/** It is there, and says why it does not do what it was asked. */
+/** The recording answers, but refuses the request and gives the reason. */
 function refused(directory: string, body: string): AppError {
   const { error } = JSON.parse(body) as { error: string };
   return new AppError('RECORDER_UNREACHABLE', `the recording of ${directory} refuses: ${error}`, {

@@ -12,7 +12,7 @@ import { type Endpoint, UNIX_PATH_BYTES } from '../net/endpoint.ts';
 import { listenOn } from '../net/listen.ts';
 import { METRICS_TYPE, MetricsPage } from './metrics.ts';
 
-/** What is answered. `headers` beside those of every answer. */
+/** An answer. `headers` are sent in addition to those of every answer. */
 interface Answer {
   readonly status: number;
   readonly type: string;
@@ -36,7 +36,7 @@ function json(status: number, document: object): Answer {
 /**
  * A server for probes and control: small heads, no bodies, few connections, short time limits. So no client can make it
  * hold much memory.
- * @param dropped told of a connection that gave its place to a new one
+ * @param dropped called when a connection is dropped for a new one
  */
 function smallServer(connections: number, answering: Answering, dropped = () => {}): Server {
   const places = new Places(connections, dropped);
@@ -57,8 +57,9 @@ function smallServer(connections: number, answering: Answering, dropped = () => 
 }
 
 /**
- * The open connections of a small server. A new one takes the place of the one that has waited longest for a head, so
- * that whoever holds connections open keeps nobody else out. What is being answered goes last.
+ * The open connections of a small server. If all places are taken, a new one replaces the one that has waited longest
+ * for a head. So a client that holds connections open cannot keep others out. Connections with an answer in progress
+ * are dropped last.
  */
 class Places {
   readonly #most: number;
@@ -137,12 +138,12 @@ function hasBody(request: IncomingMessage): boolean {
 }
 
 const CONTROL_SOCKET = 'control.sock';
-/** For the owner alone: whoever may connect can end the recording. */
+/** For the owner alone: everyone who may connect can end the recording. */
 const CONTROL_MODE = 0o600;
 
 /**
  * Calls back with a path of the control socket that fits a socket address. If the capture's own path is too long, the
- * path goes through an open descriptor of the directory and is valid during the call only.
+ * path goes through an open descriptor of the directory. Then it is valid only during the call.
  * @throws AppError OPTION_INVALID if the system has no `/proc`; Error of the file system
  */
 export async function withSocketPath<Result>(
@@ -167,14 +168,14 @@ export async function withSocketPath<Result>(
 /** What an operator can ask of a running recording. */
 export interface Controls {
   status(): RecorderStatus;
-  /** Begins what SIGTERM begins. */
+  /** Starts the same shutdown as SIGTERM. */
   drain(): void;
   pause(): Promise<void>;
   resume(): Promise<void>;
 }
 
 /**
- * How often the socket is checked. If a predecessor still holds it, we try again; if somebody removed it, we make it
+ * How often the socket is checked. If a predecessor still holds it, we try again. If it was removed, we create it
  * again.
  */
 const LOOK_MS = 5_000;
@@ -183,12 +184,12 @@ const ACTIONS = ['/drain', '/pause', '/resume'] as const;
 
 const ENDING = 'it drains and is about to end, and neither pauses nor resumes any more';
 
-/** Which file of a file system it is, whatever lies at its path by now. */
+/** Identifies a file, even if another file is at its path now. */
 type FileIdentity = Pick<BigIntStats, 'dev' | 'ino'>;
 
 /**
- * Answers on a unix socket in the capture directory, for whoever may enter that: `GET /status`, and
- * `POST /drain`, `/pause` and `/resume`, each answered with the status after it.
+ * Answers on a unix socket in the capture directory, to users who may enter that. It serves `GET /status`, and `POST
+ * /drain`, `/pause` and `/resume`, each answered with the status afterwards.
  */
 export class ControlServer {
   readonly #controls: Controls;
@@ -196,10 +197,10 @@ export class ControlServer {
   readonly #lookMs: number;
   #server: Server | null = null;
   #socket: FileIdentity | null = null;
-  /** Where the socket is to be; null before the first capture and after the end. */
+  /** The directory for the socket; null before the first capture and after the end. */
   #directory: string | null = null;
 
-  /** The last of the opens and closes, which run one after the other. */
+  /** The last open or close. They run one after the other. */
   #last: Promise<void> = Promise.resolve();
   #look: NodeJS.Timeout | null = null;
   #failing = false;
@@ -324,7 +325,7 @@ export interface ProbeAddress {
   readonly port: number;
 }
 
-/** How soon a port that another process holds (a predecessor that drains, say) is tried again. */
+/** Delay before a port is tried again that another process holds, such as a draining predecessor. */
 const RETRY_MS = 5_000;
 
 /**
@@ -340,7 +341,7 @@ export class ProbeServer {
   #retry: NodeJS.Timeout | null = null;
   #failing = false;
   #closed = false;
-  /** Connections that gave their place to a new one. */
+  /** Connections that were dropped for a new one. */
   dropped = 0;
 
   constructor(deps: {
@@ -362,7 +363,7 @@ export class ProbeServer {
     );
   }
 
-  /** @returns the address that was bound; null when it could not be had, and is tried for again */
+  /** @returns the bound address; null if it could not be bound, and will be tried again */
   async listen(address: ProbeAddress): Promise<ProbeAddress | null> {
     try {
       const { endpoint } = await listenOn(this.#server, { kind: 'tcp', tls: false, ...address });

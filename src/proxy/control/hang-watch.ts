@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { SUPERVISION } from '../../core/limits.ts';
 
-/** What the main thread of a process did so far. */
+/** State of a process's main thread, and its processor time so far. */
 export interface ThreadReading {
   /** `asleep` includes a wait for a disk; `runnable` includes a wait for a processor. */
   readonly state: 'runnable' | 'asleep' | 'stopped';
@@ -10,10 +10,10 @@ export interface ThreadReading {
 
 /** Clock ticks of /proc, which Linux fixes at 100 a second for user space. */
 const TICK_MS = 10;
-/** Places behind the name of the thread, in proc_pid_stat(5). */
+/** Positions of fields after the thread's name; see proc_pid_stat(5). */
 const [STATE, USER_TICKS, SYSTEM_TICKS] = [0, 11, 12];
 
-/** Null where the system has no /proc, or the process has ended. */
+/** Null if the system has no /proc, or if the process has ended. */
 export function readMainThread(pid: number): ThreadReading | null {
   try {
     const text = readFileSync(`/proc/${pid}/task/${pid}/stat`, 'latin1');
@@ -23,33 +23,33 @@ export function readMainThread(pid: number): ThreadReading | null {
     const state = letter === 'R' ? 'runnable' : 'Tt'.includes(letter) ? 'stopped' : 'asleep';
     return { state, cpuMs: (Number(fields[USER_TICKS]) + Number(fields[SYSTEM_TICKS])) * TICK_MS };
   } catch {
-    // Where nothing is known of the thread, its silence alone decides.
+    // Without knowledge of the thread, only its silence decides.
     return null;
   }
 }
 
-/** What is known of a process that says nothing. */
+/** What is known of a silent process. */
 interface Silence {
   readonly hung: boolean;
-  /** Null where the system does not say; `cpuMs` likewise. */
+  /** Null if the system does not tell, like `cpuMs`. */
   readonly state: ThreadReading['state'] | null;
-  /** Processor time that it got since its last word. */
+  /** Processor time that it used since its last message. */
   readonly cpuMs: number | null;
   readonly silentMs: number;
 }
 
 /**
- * Judges a process that says nothing. Waiting is no hang: on a host whose processors are all taken, a process may
- * wait for one for seconds, and a commit waits for a slow disk. A process hangs if it got much processor time
- * without a word, is stopped, or sleeps for longer than any disk takes.
+ * Judges a silent process. Waiting is no hang. If all processors are busy, a process may wait for one for seconds. A
+ * commit waits for a slow disk. A process hangs if it used much processor time without a message, is stopped, or sleeps
+ * longer than any disk takes.
  */
 export class HangWatch {
   readonly #read: () => ThreadReading | null;
   #lastWordNs: number;
   #lookedNs: number;
-  /** Processor time when the last word was noticed; null before that. */
+  /** Processor time at the first look after the last message; null before that look. */
   #cpuBeforeMs: number | null = null;
-  /** Since the last word, by what was found at each look. */
+  /** Time since the last message, by the state found at each look. */
   #spentMs = { runnable: 0, asleep: 0, stopped: 0 };
 
   constructor(read: () => ThreadReading | null, nowNs: number) {
@@ -58,7 +58,7 @@ export class HangWatch {
     this.#lookedNs = nowNs;
   }
 
-  /** It said something, or could not have been heard. */
+  /** A message came, or none could have been received. */
   heard(nowNs: number): void {
     this.#lastWordNs = nowNs;
     this.#cpuBeforeMs = null;

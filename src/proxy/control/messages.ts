@@ -11,7 +11,7 @@ import type { Notice } from '../../core/ports.ts';
 import type { GatewayOptions } from '../http/options.ts';
 import type { WireOptions } from '../tcp/tcp-proxy.ts';
 
-/** Which plane forwards, and all it is asked to do; plain data. */
+/** The plane that forwards, and its options; plain data. */
 export type PlaneOptions =
   | ({ readonly mode: 'wire' } & WireOptions)
   | ({ readonly mode: 'gateway' } & GatewayOptions);
@@ -19,20 +19,23 @@ export type PlaneOptions =
 /** What the proxy says to its recorder over Node's own channel. */
 export type ToRecorder<Settings> =
   /**
-   * Opens the capture and reads the pipe. `keepsWorkMark`: it leaves word of the connection that it is at work on, because
-   * its predecessor may have died of one.
+   * Opens the capture and reads the pipe. `keepsWorkMark`: it notes the connection that it works on, because one may
+   * have killed its predecessor.
    */
   | {
       readonly type: 'start';
       readonly settings: Settings;
       readonly keepsWorkMark: boolean;
       readonly account: LifeAccount;
-      /** What recorders before it have counted of this recording; null where there was none. */
+      /** Counts of earlier recorders of this recording; null if there was none. */
       readonly earlier: EarlierCounts | null;
     }
-  /** The account of the recording by now, to be written with the next commit. */
+  /** The recording's current account, to be written with the next commit. */
   | { readonly type: 'account'; readonly account: LifeAccount }
-  /** Commit with this account, close the segment, seal it and end. What is still open is lost for that reason. */
+  /**
+   * Commit with this account, close the segment, seal it and end. Exchanges that are still open are lost for the reason
+   * `because`.
+   */
   | {
       readonly type: 'stop';
       readonly account: LifeAccount;
@@ -43,11 +46,11 @@ export type ToRecorder<Settings> =
 
 export type RecorderOrder<Settings, Type> = Extract<ToRecorder<Settings>, { type: Type }>;
 
-/** How a recorder fares, all of one instant. */
+/** The state of a recorder at one instant. */
 export interface RecorderBeat {
   readonly rssBytes: number;
   readonly shedding: LossReason | null;
-  /** How often the memory for assembly was spent. */
+  /** How often the memory for assembly was used up. */
   readonly bodiesCut: number;
   readonly store: StoreReading | null;
   readonly traffic: RecordedTraffic;
@@ -56,7 +59,7 @@ export interface RecorderBeat {
   readonly mirror: MirrorReading | null;
 }
 
-/** Counts that go on over the recorders of a recording. */
+/** Counts that continue across the recorders of a recording. */
 type EarlierCounts = Pick<RecorderBeat, 'traffic' | 'bodiesCut' | 'mirror'>;
 
 export interface StoreReading {
@@ -67,24 +70,24 @@ export interface StoreReading {
 export type FromRecorder =
   | {
       readonly type: 'ready';
-      /** Whether the capture held nothing yet. */
+      /** Whether the capture was still empty. */
       readonly isNew: boolean;
       readonly directory: string;
       readonly maxDiskBytes: number;
-      /** What the capture holds of this recording, by recorders before. */
+      /** What earlier recorders of this recording have stored in the capture. */
       readonly progress: Progress;
     }
-  /** The sink cannot be had; the process ends. */
+  /** The sink cannot be opened; the process ends. */
   | {
       readonly type: 'fault';
       readonly message: string;
       readonly hint: string | null;
     }
   | { readonly type: 'beat'; readonly beat: RecorderBeat }
-  /** It made its first commit; said at once, because a death before it is judged differently. */
+  /** It made its first commit. Sent at once, because a death before the first commit is judged differently. */
   | { readonly type: 'committed' }
-  /** What the traffic so far says of the disk. */
+  /** How long the disk lasts, estimated from the traffic so far. */
   | { readonly type: 'estimate'; readonly estimate: DiskEstimate }
   | { readonly type: 'notice'; readonly notice: Notice }
-  /** All is committed and the capture closed. What is left is sealing. */
+  /** Everything is committed and the capture is closed. Only sealing is left. */
   | { readonly type: 'closed' };

@@ -18,7 +18,7 @@ export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
 interface Sample {
   readonly value: number;
   readonly labels?: Readonly<Record<string, string | number>>;
-  /** Where it is not the metric's own: of a histogram. */
+  /** The sample's name if it is not the metric's, as for histograms. */
   readonly metricName?: string;
 }
 
@@ -30,13 +30,15 @@ interface Family {
 }
 
 /**
- * A status as Prometheus reads it. All of a scrape comes from one reading, so that the equation holds in it:
- * seen = recorded + lost + omitted + pending. Labels come from closed lists and are all there from the start.
+ * A status in the format of Prometheus. All values of a scrape come from one reading, so that the equation holds in it:
+ * seen = recorded + lost + omitted + pending. Labels come from closed lists, and all of them are present from the
+ * start.
  */
 export async function metricsOf(status: RecorderStatus): Promise<string> {
   const registry = new Registry();
   for (const family of familiesOf(status)) {
-    // The library asks a metric for its values and formats them; ours are read, not counted up.
+    // The library asks a metric for its values and formats them. It need not count, because our values are already
+    // counted.
     registry.registerMetric({ ...family, get: () => family } as unknown as Metric);
   }
   return await registry.metrics();
@@ -206,7 +208,7 @@ function by<Name extends string>(
 const counter = familiesOfType('counter');
 const gauge = familiesOfType('gauge');
 
-/** A value that is not known has no sample: 0 would be a claim. */
+/** An unknown value has no sample, because 0 would be a false claim. */
 function familiesOfType(type: 'counter' | 'gauge') {
   return (name: string, help: string, values: number | null | readonly Sample[]): Family => {
     const samples = typeof values === 'number' ? [{ value: values }] : (values ?? []);
@@ -231,12 +233,14 @@ function histogram(name: string, help: string, seconds: SecondsHistogram | null)
 }
 
 const SECOND_NS = 1e9;
-/** More than any scraper and a person beside it ask for. Each takes a millisecond, and memory until it is collected. */
+/**
+ * More than a scraper and a person together request. Each takes a millisecond, and memory until garbage is collected.
+ */
 const FRESH_A_SECOND = 20;
 
 /**
- * The text that a scrape is answered with: of this very moment, unless somebody asks without a pause. Then it is the
- * last one of the same second, so that who floods the probe port takes neither memory nor time from the traffic.
+ * The text that answers a scrape. It is current, unless there were too many requests in this second. Then it is the
+ * last text of the second. So a flood on the probe port takes neither memory nor time from the traffic.
  */
 export class MetricsPage {
   readonly #statusOf: () => RecorderStatus;

@@ -4,15 +4,15 @@ import type { Clock } from '../../core/clock.ts';
 import { reasonOf } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 
-/** At this share of the queue, or after this silence, the recorder has the priority of the traffic. */
+/** If the queue is this full, or after this silence, the recorder has the priority of the traffic. */
 const EASED_FILL = 1 / 32;
 const EASED_SILENCE_MS = 3_000;
 
 /**
- * The priority of a recorder. Traffic comes first wherever both want a processor: on a host of two cores a commit would
- * make the proxy wait. But a recorder that gets no processor loses what it is there for. So it starts without niceness,
- * gets it once it records, and loses it as its queue fills or its word is late. A niceness that cannot be taken back is
- * not given beside other programs: a busy model server would keep the recorder from the processor for ever.
+ * The priority of a recorder. Traffic comes first if both want a processor: on a host with two cores, a commit would
+ * make the proxy wait. But a recorder that gets no processor loses traffic. So it starts without niceness and gets it
+ * once it records. It loses it as its queue fills or its heartbeat is late. Beside other programs, a niceness that
+ * cannot be taken back is not given: a busy model server could keep the recorder from the processor for ever.
  */
 export class RecorderPriority {
   readonly #pid: number;
@@ -22,22 +22,22 @@ export class RecorderPriority {
   #now: number;
 
   /**
-   * A process begins with the niceness of the thread that started it. The recorder keeps nothing of ours below 0.
-   * @param pid of a recorder that was just started by this process
-   * @param isAlone no other program has a part in our share of the processors
+   * A process inherits the niceness of the thread that starts it. The recorder does not keep one below 0.
+   * @param pid process id of a recorder that this process has just started
+   * @param isAlone whether no other program uses our share of the processors
    */
   constructor(pid: number, niceness: number, isAlone: boolean) {
     this.#pid = pid;
     this.#niceness = niceness;
     this.#isAlone = isAlone;
     this.#now = nicenessOfTraffic();
-    // The main thread comes first: what it starts later has its niceness.
+    // The main thread comes first: threads that it starts later inherit its niceness.
     for (const thread of [pid, ...threadsOf(pid)]) if (nicenessOf(thread) < 0) isSet(thread, 0);
   }
 
   /**
    * @param fill the share of the queue that is in use
-   * @param silentMs since the recorder said something
+   * @param silentMs time since the recorder's last message
    */
   follow(fill: number, silentMs: number): void {
     const need = Math.min(1, Math.max(fill / EASED_FILL, silentMs / EASED_SILENCE_MS - 0.5));
@@ -47,26 +47,27 @@ export class RecorderPriority {
     this.#mayReturn ??= this.#isAlone || mayReturn(this.#pid, this.#now);
     if (!this.#mayReturn) return;
     this.#now = niceness;
-    // A refusal changes nothing: everything works without it, and a process that has ended has no priority.
+    // A refusal is ignored: everything works without it, and the process may have ended.
     isSet(this.#pid, niceness);
   }
 }
 
-/** Of this process, unless it is before other programs. */
+/** The niceness of this process, or 0 if it is below 0. */
 function nicenessOfTraffic(): number {
   return Math.max(0, nicenessOf(process.pid));
 }
 
-/** A proxy that takes this share of a processor is busy itself. */
+/** A proxy that uses more than this share of a processor is busy. */
 const BUSY_SHARE = 0.25;
-/** After this time of being less busy, it has its priority again. */
+/** After this time without being busy, it gets its priority back. */
 const CALM_NS = 2e9;
 
 /**
- * The priority of the process that forwards. Every request passes it twice and needs little of it: beside a model server
- * that takes every processor, clients would wait longer for it than for the model. nginx calls the same
- * `worker_priority`. A proxy that is busy itself has none: woken for each request alone, it would take a quarter more of
- * a processor for each. Busy is what it got, not what it wants: where it gets too little, it has its priority.
+ * The priority of the process that forwards. Every request passes it twice and takes little of its time. Beside a model
+ * server that takes every processor, clients would wait longer for it than for the model. nginx calls the same
+ * `worker_priority`. A busy proxy gets no priority: it would be woken for each request alone, and would need a quarter
+ * more processor time per request. Busy means the processor time that it got, not what it wants. So a proxy that gets
+ * too little keeps its priority.
  */
 export class ProxyPriority {
   readonly #pid: number;
@@ -75,7 +76,7 @@ export class ProxyPriority {
   #isRaised = true;
   #busyNs = Number.NEGATIVE_INFINITY;
 
-  /** @throws what the system says when it refuses that niceness */
+  /** @throws the system's error if it refuses that niceness */
   constructor(pid: number, niceness: number) {
     this.#pid = pid;
     this.#niceness = niceness;
@@ -83,7 +84,7 @@ export class ProxyPriority {
     this.#follows = niceness < 0 && mayReturn(pid, niceness);
   }
 
-  /** @param share of a processor, that the proxy took since the last call */
+  /** @param share share of a processor that the proxy used since the last call */
   follow(share: number, nowNs: number): void {
     if (share > BUSY_SHARE) this.#busyNs = nowNs;
     const isRaised = nowNs - this.#busyNs > CALM_NS;
@@ -94,13 +95,13 @@ export class ProxyPriority {
   }
 }
 
-/** How often it is looked how busy this process is. */
+/** How often to check how busy this process is. */
 const LOOK_MS = 250;
 
 /**
- * Gives this process its priority, and looks from then on how busy it is.
- * @param isAsked whether the user asked for this niceness. If not, a niceness that the user started us with stays, and a
- *   refusal is not worth a word, because most systems refuse.
+ * Gives this process its priority, and then checks regularly how busy it is.
+ * @param isAsked whether the user asked for this niceness. If not, a niceness that the user started us with stays, and
+ *   a refusal is not logged, because most systems refuse.
  */
 export function takePriority(niceness: number, isAsked: boolean, logger: Logger, clock: Clock): void {
   if (!isAsked && nicenessOf(process.pid) !== 0) return;
@@ -126,14 +127,14 @@ function processorTime(clock: Clock): { readonly takenNs: number; readonly atNs:
 }
 
 /**
- * Whether a niceness can be taken back, found out by a single step: capabilities and limits do not tell, because in a
- * user namespace root has the capability, and the kernel asks for that of the host. A refusal leaves the step.
+ * Whether a niceness can be taken back, tested with one step up and down. Capabilities and limits do not tell: in a
+ * user namespace root has the capability, but the kernel requires the host's. After a refusal, the step stays.
  */
 function mayReturn(id: number, niceness: number): boolean {
   return isSet(id, niceness + 1) && isSet(id, niceness);
 }
 
-/** @param id of a process; on Linux, of a thread */
+/** @param id id of a process; on Linux also of a thread */
 function isSet(id: number, niceness: number): boolean {
   try {
     setPriority(id, niceness);
@@ -143,7 +144,7 @@ function isSet(id: number, niceness: number): boolean {
   }
 }
 
-/** 0 where the system does not say: the process has ended, or a sandbox refuses the question. */
+/** 0 if the system does not tell: the process has ended, or a sandbox refuses the call. */
 function nicenessOf(id: number): number {
   try {
     return getPriority(id);
@@ -152,7 +153,7 @@ function nicenessOf(id: number): number {
   }
 }
 
-/** On Linux each thread has a niceness of its own. Elsewhere there is nothing to read, and a process has one. */
+/** On Linux each thread has its own niceness. Elsewhere a process has one niceness, and there is no list to read. */
 function threadsOf(pid: number): number[] {
   try {
     return readdirSync(`/proc/${pid}/task`).map(Number);

@@ -10,28 +10,31 @@ import { HangWatch, readMainThread } from './hang-watch.ts';
 import type { FromRecorder, RecorderBeat, ToRecorder } from './messages.ts';
 import { RecorderPriority } from './priority.ts';
 
-/** Where the recorder finds its byte pipe. */
+/** File descriptor of the recorder's byte pipe. */
 export const PIPE_FD = 4;
 
-/** How often the log says that a recorder is slow while it is. */
+/** How often the log repeats that a recorder is slow. */
 const SLOW_NOTICE_MS = 60_000;
 
-/** How one ended that the system did not start. */
+/** The end of a recorder that the system refused to start. */
 const NOT_STARTED = 'not started';
 
-/** With an open debugger port, any process on the same loopback, such as in a pod, can run code in it. */
+/**
+ * Keeps the debugger port closed. Otherwise any process on the same loopback interface, such as in a pod, could run
+ * code in the recorder.
+ */
 export const NO_DEBUGGER = '--disable-sigusr1';
 
 export type RecorderReady = Extract<FromRecorder, { type: 'ready' }>;
 
 /**
- * When a recorder that ended is started again. One that recorded is worth a quick attempt, one that died before
- * its first commit a slower one; after five such deaths in ten minutes only a probe now and then, because each
- * start takes processor time from the traffic and none has been of use.
+ * Decides when a recorder that ended is started again. If it had recorded, it is started again soon. If it died before
+ * its first commit, it is started later. After five such deaths in ten minutes it is only probed now and then. Each
+ * start takes processor time from the traffic, and none has succeeded.
  */
 export class RestartPolicy {
   readonly #clock: Clock;
-  /** When each life ended that recorded nothing. */
+  /** The times of death of recorders that had recorded nothing. */
   #barrenNs: number[] = [];
   #delayMs: number = SUPERVISION.restartDelayMs;
 
@@ -39,7 +42,7 @@ export class RestartPolicy {
     this.#clock = clock;
   }
 
-  /** Whether starting again has been given up, but for probes. */
+  /** Whether restarts are given up, except for probes. */
   get off(): boolean {
     return this.#barrenNs.length >= SUPERVISION.deathsBeforeOff;
   }
@@ -54,25 +57,28 @@ export class RestartPolicy {
     if (committed) return Math.min(this.nextDelayMs(), SUPERVISION.restartDelayWorkingMaxMs);
     const nowNs = this.#clock.nowNs();
     const sinceNs = nowNs - SUPERVISION.deathWindowMs * 1e6;
-    // Once given up, only a commit takes it back: probes a minute apart would soon leave the window.
+    // Once restarts are given up, only a commit takes that back: probes a minute apart would soon leave the window.
     if (!this.off) this.#barrenNs = this.#barrenNs.filter((diedNs) => diedNs >= sinceNs);
     this.#barrenNs = [...this.#barrenNs, nowNs].slice(-SUPERVISION.deathsBeforeOff);
     return this.off ? SUPERVISION.offProbeMs : this.nextDelayMs();
   }
 
-  /** Also where the capture cannot be had: a fault of the disk or of the settings that may be mended, and no death. */
+  /**
+   * Also used if the capture cannot be opened. That is no death, but a fault of the disk or the settings that can be
+   * repaired.
+   */
   nextDelayMs(): number {
     const delayMs = this.#delayMs;
     this.#delayMs = Math.min(delayMs * 2, SUPERVISION.restartDelayMaxMs);
     return delayMs;
   }
 
-  /** A recorder made its first commit, or lived for long without one being due. */
+  /** A recorder made its first commit, or lived long without needing one. */
   survived(): void {
     this.#barrenNs = [];
   }
 
-  /** Forgets what was: an operator asks for a fresh attempt. */
+  /** Forgets all deaths: an operator asks for a new attempt. */
   reset(): void {
     this.#barrenNs = [];
     this.#delayMs = SUPERVISION.restartDelayMs;
@@ -80,7 +86,7 @@ export class RestartPolicy {
 }
 
 interface RecorderEvents {
-  /** A process begins; this is our end of its pipe. */
+  /** A process was started. `pipe` is our end of its pipe. */
   spawned(pipe: Socket): void;
   ready(message: RecorderReady): void;
   beat(beat: RecorderBeat): void;
@@ -91,20 +97,20 @@ interface RecorderEvents {
 
 export interface RecorderDeath {
   readonly how: string;
-  /** Not killed from outside. */
+  /** It was not killed from outside. */
   readonly ofItself: boolean;
-  /** It left word of what it was working at. */
+  /** It noted what it was working on. */
   readonly keepsWorkMark: boolean;
 }
 
 interface RecorderSupervisorDeps<Settings> {
   readonly entry: string;
-  /** What the recorder process is started with; opaque here. */
+  /** Settings for the recorder process; opaque here. */
   readonly settings: Settings;
   readonly accountOf: () => LifeAccount;
-  /** Its heap, and its resident memory: a recorder that holds more of this is killed. */
+  /** Limits of its heap and of its resident memory. A recorder with more resident memory is killed. */
   readonly memory: { readonly recorderHeapMib: number; readonly recorderBytes: number };
-  /** The niceness that it gets, and whether no other program has a part in our share of the processors. */
+  /** The niceness that it gets, and whether no other program uses our share of the processors. */
   readonly priority: { readonly niceness: number; readonly isAlone: boolean };
   readonly queueFill: () => number;
   readonly clock: Clock;
@@ -117,19 +123,19 @@ interface RunningRecorder {
   readonly ended: Promise<void>;
   readonly hangs: HangWatch;
   readonly priority: RecorderPriority | null;
-  /** When it said that it records; null before. */
+  /** When it reported that it records; null before that. */
   readyNs: number | null;
   faulted: boolean;
   committed: boolean;
-  /** We killed it, because it hung or held too much. */
+  /** We killed it because it hung or used too much memory. */
   condemned: boolean;
-  /** It was told to end, and its capture is closed. */
+  /** It was asked to end, and its capture is closed. */
   closed: boolean;
 }
 
 /**
- * Keeps one recorder alive: starts it, watches its heartbeat and its memory, and starts it again after a pause
- * when it died. What became of it is told, and never raised.
+ * Keeps one recorder alive: starts it, watches its heartbeat and its memory, and starts it again after a pause if it
+ * died. Failures are reported as events and never thrown.
  */
 export class RecorderSupervisor<Settings> {
   readonly #deps: RecorderSupervisorDeps<Settings>;
@@ -152,12 +158,12 @@ export class RecorderSupervisor<Settings> {
     this.#slowNotice = new NoticeLimit(deps.clock, SLOW_NOTICE_MS);
   }
 
-  /** Of the one that runs and may record; null while none does. */
+  /** Process id of the running recorder; null if none runs that may record. */
   get pid(): number | null {
     return this.#running === null || this.#running.closed ? null : (this.#running.child.pid ?? null);
   }
 
-  /** The last words of the one that runs, or of the one before it; null before the first. */
+  /** The last beat of the running recorder, or of the one before it; null before the first beat. */
   get lastBeat(): RecorderBeat | null {
     return this.#lastBeat;
   }
@@ -183,7 +189,9 @@ export class RecorderSupervisor<Settings> {
     this.#spawn();
   }
 
-  /** Somebody waits for what is queued to be recorded: from now on the recorder has the priority of the traffic. */
+  /**
+   * The caller waits until everything queued is recorded. So the recorder has the priority of the traffic from now on.
+   */
   hurry(): void {
     this.#hurried = true;
     this.#running?.priority?.follow(1, 0);
@@ -194,7 +202,8 @@ export class RecorderSupervisor<Settings> {
   }
 
   /**
-   * Commits, closes the capture and seals it; no other is started until `start`. Killed when it takes too long.
+   * Makes the recorder commit, close the capture and seal it. It is killed if this takes too long. No other is started
+   * until `start`.
    * @param ships whether sealed segments go to the command of `--on-seal` before it ends
    */
   async stop(because: LossReason, ships: boolean): Promise<void> {
@@ -255,7 +264,7 @@ export class RecorderSupervisor<Settings> {
     this.#say({ type: 'start', settings, keepsWorkMark: this.#keepsWorkMark, account: accountOf(), earlier });
   }
 
-  /** Null if the system refuses at once, for want of memory perhaps: that costs the recording and never the traffic. */
+  /** Null if the system refuses at once, perhaps for lack of memory. That stops the recording but never the traffic. */
   #fork(): ChildProcess | null {
     const { entry, memory, logger } = this.#deps;
     try {
@@ -265,7 +274,7 @@ export class RecorderSupervisor<Settings> {
       });
     } catch (error) {
       logger.error({ reason: reasonOf(error) }, 'system refuses to start or end the recorder');
-      // As a refusal that comes later, it is reported when the caller is done.
+      // Like a refusal that comes later, it is reported after the caller is done.
       process.nextTick(() => {
         if (this.#wanted) this.#onDied(NOT_STARTED, { committed: false, livedMs: 0 }, false);
       });
@@ -273,7 +282,7 @@ export class RecorderSupervisor<Settings> {
     }
   }
 
-  /** A recorder that is gone hears nothing; its end is reported. */
+  /** A recorder that has ended receives nothing; its end is reported anyway. */
   #say(message: ToRecorder<Settings>): void {
     const child = this.#running?.child;
     if (child?.connected) child.send(message as Serializable, () => undefined);
@@ -283,7 +292,7 @@ export class RecorderSupervisor<Settings> {
     const { events, logger, clock } = this.#deps;
     if (message.type === 'ready') {
       running.readyNs = clock.nowNs();
-      // Said now and not before: one whose capture cannot be had is tried every few seconds, for weeks perhaps.
+      // Logged only now. If the capture cannot be opened, a recorder is started every few seconds, perhaps for weeks.
       logger.info({ pid: running.child.pid }, 'recorder started');
       events.ready(message);
     } else if (message.type === 'fault') {
@@ -328,7 +337,7 @@ export class RecorderSupervisor<Settings> {
   ): void {
     const delayMs = this.#policy.died(life);
     const keepsWorkMark = this.#keepsWorkMark;
-    // The successor of a recorder that crashed notes what it works at: that may be the cause of the crash.
+    // The successor of a crashed recorder notes what it works on, because that may be the cause of the crash.
     this.#keepsWorkMark = ofItself;
     this.#deps.events.died({ how, ofItself, keepsWorkMark });
     this.#restartAfter(delayMs);
@@ -348,7 +357,7 @@ export class RecorderSupervisor<Settings> {
     const sinceNs = nowNs - this.#watchedNs;
     this.#watchedNs = nowNs;
     if (!running) return;
-    // We did not run ourselves (a paused container, say): what it said meanwhile lies unread, if it ran at all.
+    // This process did not run (in a paused container, say). Messages may lie unread, if the recorder ran at all.
     if (sinceNs > 2 * SUPERVISION.heartbeatMs * 1e6) running.hangs.heard(nowNs);
     const { hung, ...silence } = running.hangs.look(nowNs, running.readyNs === null);
     const fill = this.#hurried ? 1 : this.#deps.queueFill();
@@ -372,8 +381,8 @@ export class RecorderSupervisor<Settings> {
 }
 
 /**
- * The young generation has three semi-spaces, and is bounded as well. Garbage is collected by the thread that made it:
- * V8's four helpers can keep every processor of a small host for milliseconds, in which nothing is forwarded.
+ * The young generation has three semi-spaces, and is limited too. Each thread collects its own garbage: V8's four
+ * helper threads can occupy every processor of a small host for milliseconds, and nothing is forwarded meanwhile.
  */
 export function heapFlags(heapMib: number): string[] {
   return [

@@ -2,14 +2,14 @@ import { SeededRandom } from '../../core/random.ts';
 import type { InjectedCounts, Toxic } from '../../documents/faults.ts';
 import { seedOf } from './draws.ts';
 
-/** A fault that is on, with what it draws from and what it did. */
+/** An active fault with its random generator and its counts. */
 export class ActiveToxic {
   readonly toxic: Toxic;
   readonly random: SeededRandom;
   readonly startedNs: number;
-  /** Who set it; null for a client without a lease. */
+  /** The lease under which it was set; null for a client without a lease. */
   readonly lease: string | null;
-  /** Requests that it saw, of a fault on requests. */
+  /** For a fault on requests: the number of requests that it saw. */
   requests = 0;
   readonly #counts: InjectedCounts;
 
@@ -29,7 +29,7 @@ export class ActiveToxic {
     this.#counts = counts;
   }
 
-  /** Whether it is on for one more connection, by its toxicity. */
+  /** Draws whether it acts on one more connection, by its toxicity. */
   drawConnection(): boolean {
     const isOn = this.random.nextUint32() / 2 ** 32 < this.toxic.toxicity;
     if (isOn) this.#counts.connections += 1;

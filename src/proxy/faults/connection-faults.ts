@@ -5,33 +5,33 @@ import { NS_PER_MS } from '../../core/units.ts';
 import { isToxicOf, type Toxic, type ToxicAttributes, type ToxicType } from '../../documents/faults.ts';
 import { delayDraw } from './draws.ts';
 
-/** A large piece under a bandwidth limit goes on in parts that take this long. */
+/** Under a bandwidth limit, a large piece is passed on in parts that take this long. */
 const PACED_PART_MS = 100;
-/** A timer may ring this much early. */
+/** A timer may fire this much too early. */
 const TIMER_SLACK_MS = 0.5;
 
-/** Takes what goes one way through a connection. */
+/** Receives the bytes of one direction of a connection. */
 export interface ByteSink {
   push(bytes: Buffer): void;
   end(): void;
 }
 
-/** What a stage may do to its connection, and what it draws and counts with. */
+/** What a stage may do to its connection, with its clock, random generator and counter. */
 export interface StageHost {
   readonly clock: Clock;
   readonly random: SeededRandom;
   injected(): void;
-  /** The end that is passed on next ends the connection both ways. */
+  /** The next end that is passed on ends the connection in both directions. */
   closing(): void;
   reset(): void;
-  /** Bytes that were held have gone on or were dropped. */
+  /** Held bytes were passed on or dropped. */
   released(): void;
 }
 
 /** One fault in one direction of one connection. Without a fault there is no stage, and bytes pass at once. */
 export abstract class Stage implements ByteSink {
   protected readonly host: StageHost;
-  /** What comes after it just now. */
+  /** The current receiver of its bytes. */
   next: ByteSink;
   #timer: NodeJS.Timeout | null = null;
 
@@ -50,7 +50,7 @@ export abstract class Stage implements ByteSink {
     this.next.end();
   }
 
-  /** The fault is taken away, or replaced by other terms of itself: what is held goes on at once. */
+  /** The fault is removed, or replaced by itself with other attributes. Held bytes are passed on at once. */
   remove(_replaced: boolean): void {
     this.stop();
   }
@@ -60,13 +60,13 @@ export abstract class Stage implements ByteSink {
     this.#timer = null;
   }
 
-  /** Ends the connection behind what went on before. */
+  /** Ends the connection after the bytes that were already passed on. */
   protected close(): void {
     this.host.closing();
     this.next.end();
   }
 
-  /** Acts once after this time, instead of what was waited for before. */
+  /** Acts once after this time. An earlier wait is cancelled. */
   protected after(ms: number, act: () => void): void {
     this.stop();
     this.#timer = setTimeout(() => {
@@ -76,10 +76,10 @@ export abstract class Stage implements ByteSink {
   }
 }
 
-/** Pieces with the instant at which each may go on; an end keeps its place behind them. */
+/** Holds pieces until the instant at which each may be passed on. An end keeps its place behind them. */
 abstract class TimedStage<Type extends ToxicType> extends Stage {
   protected readonly terms: ToxicAttributes<Type>;
-  /** No piece that comes from now on may go on before this, nor may the end. */
+  /** No later piece may be passed on before this, nor may the end. */
   protected freeNs = 0;
   readonly #queue: { readonly bytes: Buffer | null; readonly dueNs: number }[] = [];
   #held = 0;
@@ -137,12 +137,12 @@ abstract class TimedStage<Type extends ToxicType> extends Stage {
   }
 }
 
-/** What a piece that waits takes: a slice of one byte takes far more than that. */
+/** Memory of a waiting piece: even a slice of one byte takes far more than that. */
 function heldBytesOf(bytes: Buffer | null): number {
   return LIMITS.heldPieceBytes + (bytes?.length ?? 0);
 }
 
-/** Each piece goes on after its own delay, and never before the piece in front of it. */
+/** Passes each piece on after its own delay, and never before the previous piece. */
 class LatencyStage extends TimedStage<'latency'> {
   push(bytes: Buffer): void {
     const delayMs = delayDraw({ baseMs: this.terms.latency, ...this.terms }, this.host.random);
@@ -192,7 +192,7 @@ class SlowCloseStage extends TimedStage<'slow_close'> {
   }
 }
 
-/** Ends this direction by itself. What comes after is dropped. */
+/** Ends this direction on its own. Later bytes are dropped. */
 class HalfCloseStage extends Stage {
   #ended = false;
 
@@ -215,7 +215,10 @@ class HalfCloseStage extends Stage {
   }
 }
 
-/** A black hole. It closes after a time without data, or when it is taken away: the peers have lost their place. */
+/**
+ * Drops all bytes. It closes the connection after a time without data, or when it is removed, because bytes are missing
+ * by then.
+ */
 class TimeoutStage extends Stage {
   readonly #timeoutMs: number;
 
@@ -278,7 +281,7 @@ class LimitDataStage extends Stage {
   }
 }
 
-/** The stage of a fault on the stream; null for one on requests, which has none. */
+/** The stage of a fault on the stream; null for a fault on requests, which has no stage. */
 export function stageOf(toxic: Toxic, host: StageHost, next: ByteSink): Stage | null {
   if (isToxicOf(toxic, 'latency')) return new LatencyStage(host, next, toxic.attributes);
   if (isToxicOf(toxic, 'bandwidth')) return new BandwidthStage(host, next, toxic.attributes);

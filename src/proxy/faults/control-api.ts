@@ -31,7 +31,7 @@ function json(status: number, document: unknown): Answer {
   return { status, type: 'application/json', body: JSON.stringify(document) };
 }
 
-/** Half of a surrogate pair is no text: it can be in no URL and no header. */
+/** Half of a surrogate pair is no text: no URL and no header can contain it. */
 const nameText = z
   .string()
   .max(200)
@@ -56,15 +56,15 @@ const toxicChange = z.object({
 const leaseBody = z.object({ seconds: z.number().positive().max(LONGEST_LEASE_S) });
 
 /**
- * The control API of a relay: Toxiproxy 2's paths, bodies and words, so that its clients work unchanged. Beside them
- * `/leases/{id}`, `/counts` and `/connections` are ours. As there, browsers are refused: a page must not reach a local
- * port.
+ * The control API of a relay: Toxiproxy 2's paths, bodies and words, so that its clients work unchanged.
+ * `/leases/{id}`, `/counts` and `/connections` are our additions. Like Toxiproxy it refuses browsers, because a web
+ * page must not reach a local port.
  */
 export class ControlApi {
   readonly server: Server;
   readonly #relay: FaultRelay;
   readonly #version: string;
-  /** Changes one after the other. */
+  /** The last request. They are handled one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(relay: FaultRelay, version: string) {
@@ -175,7 +175,7 @@ export class ControlApi {
     return json(200, shown(proxy));
   }
 
-  /** A refusal has a list of proxies too, of none. */
+  /** A refusal has `proxies` too, which is null. */
   async #populate(body: string): Promise<Answer> {
     try {
       return await this.#populated(body);
@@ -255,7 +255,7 @@ function notFound(): Answer {
   return { status: 404, type: 'text/plain', body: '404 page not found\n' };
 }
 
-/** A proxy as Toxiproxy shows it: what clients send comes first. */
+/** A proxy in the form of Toxiproxy: faults on what clients send come first. */
 function shown(proxy: FaultProxy) {
   const toxics = proxy.toxics.map(({ toxic }) => toxic);
   return {
@@ -345,7 +345,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
 
 const PROXY_LABELS = ['direction', 'proxy', 'listener', 'upstream'] as const;
 
-/** The counts as Prometheus reads them; the first two have Toxiproxy's names. */
+/** The counts in the format of Prometheus. The first two have Toxiproxy's names. */
 export async function relayMetricsOf(relay: FaultRelay): Promise<string> {
   const registry = new Registry();
   const counter = (name: string, help: string, labelNames: readonly string[]) =>

@@ -2,11 +2,11 @@ import type { SeededRandom } from '../../core/random.ts';
 import type { DELAY_SHAPES } from '../../documents/faults.ts';
 
 const DEFAULT_SHAPE = 3;
-/** A draw from a long tail ends here, so that a connection never waits for days. */
+/** The longest drawn delay. Without a limit, a long tail could make a connection wait for days. */
 const LONGEST_MS = 600_000;
 
 interface DelayTerms {
-  /** ms: the middle of `uniform` and `normal`, the least of `pareto`. */
+  /** ms: the mean of `uniform` and `normal`, the minimum of `pareto`. */
   readonly baseMs: number;
   readonly jitter: number;
   readonly distribution?: (typeof DELAY_SHAPES)[number] | undefined;
@@ -30,7 +30,7 @@ export function delayDraw({ baseMs, jitter, distribution, shape }: DelayTerms, r
   }
 }
 
-/** A generator for one fault: what it draws does not depend on other faults. */
+/** The seed of one fault's generator, so that its draws do not depend on other faults. */
 export function seedOf(seed: number, name: string): number {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;

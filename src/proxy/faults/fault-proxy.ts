@@ -16,9 +16,9 @@ export interface RelayParts {
   readonly seed: number;
   readonly paused: PausedPeers;
   readonly budget: AssemblyBudget;
-  /** Null where no listener speaks TLS. */
+  /** Null if no listener speaks TLS. */
   readonly certificate: TlsFiles | null;
-  /** What upstreams that speak TLS are verified with. */
+  /** Certificates to verify upstreams that speak TLS. */
   readonly trusted: TlsFiles | null;
   readonly serverName: string | null;
   readonly verify: boolean;
@@ -33,17 +33,19 @@ interface ProxyTraffic {
   connections: number;
   turnedAway: number;
   unreachable: number;
-  /** How often a direction held as much as it may. */
+  /** How often a direction reached the limit of held bytes. */
   throttled: number;
 }
 
-/** Listens for the clients of one dependency and ties each to a connection of its own, through the faults that are on. */
+/**
+ * Listens for the clients of one dependency. Each client gets its own upstream connection, through the active faults.
+ */
 export class FaultProxy {
   readonly name: string;
-  /** As it was asked for, or as it was bound. */
+  /** The requested address, or the bound one once it listens. */
   listen: Endpoint;
   upstream: Endpoint;
-  /** Whose lease switched it off; null where none did. */
+  /** The lease under which it was switched off; null if there was none. */
   downBy: string | null = null;
   readonly traffic: ProxyTraffic = {
     receivedBytes: { upstream: 0, downstream: 0 },
@@ -112,7 +114,7 @@ export class FaultProxy {
     if (this.#server) return;
     const server = createServer(SOCKET_OPTIONS, (socket) => this.#take(socket));
     const listening = await listenOn(server, this.listen);
-    // A connection that could not be accepted must not end those that could.
+    // A connection that cannot be accepted must not end the others.
     server.on('error', () => {
       this.traffic.turnedAway += 1;
     });
@@ -121,7 +123,7 @@ export class FaultProxy {
     this.downBy = null;
   }
 
-  /** Refuses clients and ends those that are there, as a dependency that is down. */
+  /** Refuses new clients and disconnects the others, like a dependency that is down. */
   disable(): void {
     const counts = this.#parts.countsOf(this.name, 'down');
     if (this.#server) {
@@ -149,7 +151,7 @@ export class FaultProxy {
     for (const connection of this.#open) connection.add(active);
   }
 
-  /** Gives a fault other terms; it keeps its place. */
+  /** Gives a fault other attributes. It keeps its place in the list. */
   change(active: ActiveToxic, toxic: Toxic): void {
     const changed = this.#activate(toxic, active.lease);
     this.#toxics = this.#toxics.map((each) => (each === active ? changed : each));
@@ -178,7 +180,7 @@ export class FaultProxy {
     else this.#begin(new PeerSocket(socket, socket, this.listen.kind === 'tcp'), null);
   }
 
-  /** Never rejects: whatever happens to the socket is an outcome. */
+  /** Never rejects: any failure of the socket is a result. */
   async #admit(socket: Socket): Promise<void> {
     this.#admitting.add(socket);
     const admitted = await admit(socket, false, this.#parts.certificate?.context ?? null);

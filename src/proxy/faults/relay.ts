@@ -27,7 +27,7 @@ export interface RelayOptions {
   readonly upstreamTls: UpstreamTls | null;
 }
 
-/** A refusal of the control API: Toxiproxy's own words where it has some. */
+/** A refusal of the control API, in Toxiproxy's own words if it has some. */
 export class ControlError extends Error {
   readonly status: number;
 
@@ -38,8 +38,8 @@ export class ControlError extends Error {
 }
 
 /**
- * A relay between a server and its dependencies: named proxies, the faults on each, and the leases of those who set
- * them. What was set under a lease ends with it.
+ * A relay between a server and its dependencies: named proxies, the faults on each, and the leases of the clients that
+ * set them. Faults that were set under a lease end with it.
  */
 export class FaultRelay {
   readonly #options: RelayOptions;
@@ -52,7 +52,7 @@ export class FaultRelay {
   readonly #notify: (notice: Notice) => void;
   #capped = 0;
 
-  /** @throws AppError OPTION_INVALID for a certificate that is of no use */
+  /** @throws AppError OPTION_INVALID for an unusable certificate */
   constructor(options: RelayOptions, notify: (notice: Notice) => void, clock: Clock = systemClock) {
     this.#options = options;
     this.#notify = notify;
@@ -86,7 +86,7 @@ export class FaultRelay {
     return this.proxies.reduce((sum, { toxics }) => sum + toxics.length, 0);
   }
 
-  /** Faults that were refused because as many were on as may be. */
+  /** Faults that were refused because the limit of active faults was reached. */
   get cappedFaults(): number {
     return this.#capped;
   }
@@ -134,7 +134,7 @@ export class FaultRelay {
     this.#proxies.delete(name);
   }
 
-  /** Moves a proxy, or switches it on or off. @param lease ends the off state with itself; null for no lease */
+  /** Moves a proxy, or switches it on or off. @param lease the off state ends with it; null for no lease */
   async update(
     proxy: FaultProxy,
     change: {
@@ -155,7 +155,7 @@ export class FaultRelay {
     if (change.enabled) await proxy.enable();
     else {
       proxy.disable();
-      // Whoever finds it switched off does not take it over.
+      // If it was switched off before, its lease does not change.
       if (wasOn) proxy.downBy = lease;
     }
   }
@@ -177,7 +177,7 @@ export class FaultRelay {
     return found;
   }
 
-  /** Takes every fault away and switches every proxy on. @throws AppError LISTEN_FAILED where one cannot */
+  /** Removes every fault and switches every proxy on. @throws AppError LISTEN_FAILED if one cannot listen */
   async reset(): Promise<void> {
     await this.#restore(
       () => true,
@@ -185,7 +185,7 @@ export class FaultRelay {
     );
   }
 
-  /** Begins a lease or makes it longer. What is set under it ends when it is not renewed in this time. */
+  /** Begins or extends a lease. If it is not renewed in this time, everything that was set under it ends. */
   renew(lease: string, seconds: number): void {
     const known = this.#leases.get(lease);
     if (known === undefined && this.#leases.size >= LIMITS.faults)
@@ -208,12 +208,12 @@ export class FaultRelay {
     this.#leases.set(lease, setTimeout(expire, seconds * 1e3).unref());
   }
 
-  /** @throws ControlError where there is no such lease */
+  /** @throws ControlError if there is no such lease */
   mustLease(lease: string | null): void {
     if (lease !== null && !this.#leases.has(lease)) throw new ControlError('lease not found', 404);
   }
 
-  /** Takes away what was set under a lease. @throws AppError LISTEN_FAILED for a proxy that cannot listen again */
+  /** Ends everything that was set under a lease. @throws AppError LISTEN_FAILED for a proxy that cannot listen again */
   async endLease(lease: string): Promise<void> {
     clearTimeout(this.#leases.get(lease));
     this.#leases.delete(lease);
@@ -223,7 +223,7 @@ export class FaultRelay {
     );
   }
 
-  /** One that cannot listen again keeps no other from it, and keeps no fault on. */
+  /** If one proxy cannot listen again, the others still do, and no fault stays active. */
   async #restore(
     isOver: (active: ActiveToxic) => boolean,
     isBack: (proxy: FaultProxy) => boolean,
@@ -239,7 +239,7 @@ export class FaultRelay {
     if (failures.length > 0) throw failures[0];
   }
 
-  /** Whoever switched it off is gone: it is tried until it listens, or somebody else has decided on it. */
+  /** The client that switched it off is gone. So we try until it listens, or until another client changes its state. */
   #enableLater(proxy: FaultProxy, downBy: string): void {
     clearTimeout(this.#retries.get(proxy));
     const retry = () => {
@@ -267,7 +267,7 @@ export class FaultRelay {
   #countsOf(proxy: string, toxic: Toxic | 'down'): InjectedCounts {
     const [name, type] = toxic === 'down' ? ['down', 'down'] : [toxic.name, toxic.type];
     const isNew = !this.#counts.has(JSON.stringify([proxy, name, type]));
-    // Beyond the bound all further names are one.
+    // Beyond the limit, all further names share one count.
     const shown = isNew && this.#counts.size >= LIMITS.faultCounts ? ['(others)', '(others)'] : [proxy, name];
     const key = JSON.stringify([...shown, type]);
     const counts = this.#counts.get(key) ?? {

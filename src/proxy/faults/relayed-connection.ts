@@ -13,13 +13,13 @@ export interface RelayHost {
   readonly paused: PausedPeers;
   readonly budget: AssemblyBudget;
   passed(direction: ToxicStream, read: number, written: number): void;
-  /** A direction held as much as it may, so that its sender was not read. */
+  /** A direction reached the limit of held bytes, so its sender is not read. */
   throttled(): void;
   unreachable(error: Error | null): void;
   closed(connection: RelayedConnection): void;
 }
 
-/** One direction: what is read from a side passes the stages of its faults and is written to the other. */
+/** One direction: bytes from one side pass the stages of its faults and are written to the other side. */
 class Link {
   readonly #from: PeerSocket;
   readonly #to: PeerSocket;
@@ -30,7 +30,7 @@ class Link {
   #paused = false;
   #full = false;
   #closing = false;
-  /** What is called when the end has gone out. */
+  /** Called when the end has been sent. */
   #whenEnded: (() => void) | null = null;
   sourceEnded = false;
   ended = false;
@@ -69,7 +69,7 @@ class Link {
     this.#chain();
   }
 
-  /** A fault ends: what it holds goes on through those behind it. */
+  /** A fault ends. Its held bytes pass through the faults after it. */
   remove(active: ActiveToxic, replaced: boolean): void {
     const at = this.#stages.findIndex((each) => each.active === active);
     const [removed] = at < 0 ? [] : this.#stages.splice(at, 1);
@@ -84,7 +84,7 @@ class Link {
     this.look();
   }
 
-  /** Calls back once the end has gone out; at once where it has. */
+  /** Calls back once the end has been sent, or at once if it was already sent. */
   whenEnded(act: () => void): void {
     if (this.ended) act();
     else this.#whenEnded = act;
@@ -95,7 +95,7 @@ class Link {
     this.#owner.paused.delete(this.#from);
   }
 
-  /** Reads from the sender, or not, by what is held. */
+  /** Pauses or resumes the sender, depending on the held bytes. */
   look(): void {
     const held = this.#heldBytes;
     const limit = this.#paused ? LIMITS.faultHeldBytes / 2 : LIMITS.faultHeldBytes;
@@ -105,7 +105,7 @@ class Link {
     this.#paused = wanted;
     if (wanted) {
       if (isOver && !wasPaused) this.#owner.throttled();
-      // Also where it was: to ask whether its peer is there, it may have been read.
+      // Also if it was paused: a check of its peer may have resumed it.
       this.#from.stream.pause();
       if (!wasPaused) this.#owner.paused.add(this.#from, this.#to, () => this.#heldBytes);
       return;
@@ -120,7 +120,7 @@ class Link {
     return this.#stages.reduce((sum, { stage }) => sum + stage.heldBytes, this.#owner.heldBefore(this));
   }
 
-  /** The first fault takes what is read; each gives to the next. */
+  /** Connects the stages: the first one receives what is read, and each passes to the next. */
   #chain(): void {
     const sinks: ByteSink[] = [...this.#stages.map(({ stage }) => stage), this.#last];
     this.#first = sinks[0] as ByteSink;
@@ -155,8 +155,8 @@ interface LinkOwner {
 }
 
 /**
- * One client and one upstream of a relay: bytes both ways through the faults that are on, with back-pressure. Without a
- * fault half-closes stay half-closes and resets stay resets, as on the wire plane.
+ * One client and one upstream of a relay. Bytes flow in both directions through the active faults, with back-pressure.
+ * Without a fault, half-closes stay half-closes and resets stay resets, as on the wire plane.
  */
 export class RelayedConnection {
   readonly #client: PeerSocket;
@@ -165,7 +165,7 @@ export class RelayedConnection {
   readonly #up: Link;
   readonly #down: Link;
   readonly #requests: RequestFaults;
-  /** Whether each fault on requests is on for this connection. */
+  /** By fault on requests: whether it acts on this connection. */
   readonly #drawn = new Map<ActiveToxic, boolean>();
   #connecting: NodeJS.Timeout | null = null;
   #clientEndWaits = false;
@@ -206,13 +206,13 @@ export class RelayedConnection {
     else if (isOn) this.#linkOf(active).add(active);
   }
 
-  /** @param replaced whether other terms of it follow */
+  /** @param replaced whether the same fault follows with other attributes */
   remove(active: ActiveToxic, replaced: boolean): void {
     if (this.#drawn.delete(active)) this.#requests.removed();
     else this.#linkOf(active).remove(active, replaced);
   }
 
-  /** Ends both sides by FIN, behind what is on its way. */
+  /** Ends both sides with a FIN, after the bytes that are on their way. */
   close(): void {
     this.#client.stream.destroySoon();
     this.#upstream.stream.destroySoon();
@@ -236,7 +236,7 @@ export class RelayedConnection {
       passed: (bytes) => this.#host.passed(direction, 0, bytes),
       throttled: () => this.#host.throttled(),
       end: (side) => {
-        // A TLS handshake would not survive the end of what carries it.
+        // An end sent now would break the TLS handshake.
         if (side === this.#upstream && this.#connecting) this.#clientEndWaits = true;
         else side.stream.end();
       },
@@ -292,7 +292,7 @@ export class RelayedConnection {
     else (side === this.#client ? this.#upstream : this.#client).reset();
   }
 
-  /** A side is gone. The other one still gets what waits for it. */
+  /** A side has closed. The other one still gets the bytes that wait for it. */
   #closed(side: PeerSocket, link: Link): void {
     side.readNoMore();
     this.#host.paused.delete(side);

@@ -11,21 +11,21 @@ import type { ActiveToxic } from './active-toxic.ts';
 import type { ByteSink } from './connection-faults.ts';
 import { delayDraw, unitDraw } from './draws.ts';
 
-/** What requests meet on one connection. */
+/** What the connection provides to the faults on its requests. */
 interface RequestFaultsHost {
   readonly clock: Clock;
   readonly budget: AssemblyBudget;
-  /** The faults on requests that are on for this connection. */
+  /** The faults on requests that act on this connection. */
   requestToxics(): readonly ActiveToxic[];
-  /** Sends an answer of ours to the client. @param close whether the connection ends behind it */
+  /** Sends our own answer to the client. @param close whether the connection ends after it */
   answer(bytes: Buffer, close: boolean): void;
-  /** Bytes that were held have gone on or were dropped. */
+  /** Held bytes were passed on or dropped. */
   released(): void;
 }
 
 interface Decision {
   readonly delayMs: number;
-  /** What is answered in place of the upstream; null where the request goes on. */
+  /** The answer instead of the upstream's; null if the request is passed on. */
   readonly error: Toxic<'http_error'> | null;
   readonly request: ScannedRequest;
 }
@@ -33,16 +33,16 @@ interface Decision {
 interface Waiting {
   readonly decision: Decision;
   readonly timer: NodeJS.Timeout;
-  /** Whether all of it was read. */
+  /** Whether the whole request was read. */
   ended: boolean;
-  /** What came behind it; null is the end. */
+  /** Bytes that came after it; null is the end. */
   readonly queue: (Buffer | null)[];
 }
 
 /**
- * Follows the requests of a connection, so that a fault can begin at any of them. It passes everything on at once
- * unless a fault on requests is on. What is not HTTP/1.1, or no longer, it does not look at again. A request that was
- * sent before the last one was answered is not answered by us: the answers would change places.
+ * Follows the requests of a connection, so that a fault can begin at any of them. Without an active fault on requests,
+ * it passes everything on at once. Once the bytes are not HTTP/1.1, it does not read them any more. A request that came
+ * before the previous one was answered is not answered by us, because the answers would change places.
  */
 export class RequestFaults implements ByteSink {
   readonly #host: RequestFaultsHost;
@@ -50,10 +50,10 @@ export class RequestFaults implements ByteSink {
   readonly #reader: MessageReader;
   readonly #firstLine = new FirstLine();
   #opaque = false;
-  /** Bytes of a request that is not decided on, or waits. */
+  /** Bytes of a request that waits, or that is not decided yet. */
   #held: Buffer[] = [];
   #heldBytes = 0;
-  /** A head of which a part is already with the upstream. */
+  /** Whether a part of this message was already passed to the upstream. */
   #begun = false;
   #decision: Decision | null = null;
   #dropping = false;
@@ -110,7 +110,7 @@ export class RequestFaults implements ByteSink {
     this.#resume();
   }
 
-  /** Ends its timer and returns what it borrowed. */
+  /** Stops the timer and returns the reserved memory. */
   stop(): void {
     clearTimeout(this.#waiting?.timer);
     this.#reader.reset();
@@ -144,7 +144,7 @@ export class RequestFaults implements ByteSink {
   #handle(part: Buffer, decision: Decision | null): void {
     if (this.#dropping) return;
     if (decision === null) {
-      // Of a head that is not whole nothing can be decided; it waits only where a fault may be for it.
+      // An incomplete head cannot be decided yet. It waits only if a fault may apply to it.
       if (this.#begun || this.#host.requestToxics().length === 0) {
         this.#begun = true;
         this.#next.push(part);
@@ -159,19 +159,19 @@ export class RequestFaults implements ByteSink {
     this.#goOn(part, decision);
   }
 
-  /** A request with its decision: to the upstream, or nowhere. */
+  /** Passes a request to the upstream or drops it, as decided. */
   #goOn(part: Buffer | null, { error, request }: Decision): void {
     if (error === null) {
       this.#passHeld();
       this.#awaiting = true;
-      // The body of this message needs no further look at its head.
+      // The rest of this message needs no new decision.
       this.#begun = true;
       if (part !== null) this.#next.push(part);
       return;
     }
     this.#dropHeld();
     this.#dropping = true;
-    // Such a client sends its body only when it is told to.
+    // A client with `Expect` sends its body only when it is told to.
     if (request.fields.expect !== null) this.#answer(error, request, true);
   }
 
@@ -203,7 +203,7 @@ export class RequestFaults implements ByteSink {
     for (const bytes of queue) {
       if (bytes === null) this.end();
       else {
-        // A request among these may wait in its turn.
+        // A request among these bytes may have to wait too.
         this.#heldBytes -= bytes.length;
         this.push(bytes);
       }
@@ -271,7 +271,7 @@ export class RequestFaults implements ByteSink {
     this.#reader.reset();
     const { error = null, request } = this.#decision ?? {};
     if (error !== null && request !== undefined) {
-      // The rest of a request that the upstream does not see must not reach it as another one.
+      // The upstream does not see this request. So the rest of it must not arrive there as another request.
       this.#dropHeld();
       if (!this.#closed) this.#answer(error, request, true);
       return;
@@ -282,7 +282,7 @@ export class RequestFaults implements ByteSink {
   }
 }
 
-/** Whether a fault is for the request that has just begun. */
+/** Whether a fault acts on the request that has just begun. */
 function isChosen(
   active: ActiveToxic,
   {

@@ -5,9 +5,9 @@ import { resetSocket } from '../net/peer-socket.ts';
 import { plainAddress } from '../net/proxy-protocol.ts';
 import type { GatewayTimeouts } from './options.ts';
 
-/** What a connection needs to know of a request that is under way on it. */
+/** What a connection needs to know about one of its open requests. */
 export interface Underway {
-  /** Whether all of its request was read; what comes next on the connection is not part of it. */
+  /** Whether the whole request was read. Later bytes of the connection are not part of it. */
   readonly requestWhole: boolean;
   /** The client is gone and does not wait for the answer. */
   clientGone(): void;
@@ -15,29 +15,29 @@ export interface Underway {
   cut(): void;
 }
 
-/** How long a connection that was refused is read on, so that the client gets to read why. */
+/** How long a refused connection is still read, so that the client can read the answer. */
 const LINGER_MS = 1_000;
 
-/** Until when a connection is kept on which nothing is said, or only blank lines, which begin no head for Node. */
+/** How long a connection is kept without a request. Blank lines do not count, because they begin no head for Node. */
 interface Silence {
   readonly endsMs: number;
   readonly headEndsMs: number;
 }
 
 /**
- * One client connection: what is under way on it, and how it ends. While draining it is ended once it has been
- * quiet for a while, because a client may have its next request on the way when a busy one is closed.
+ * One client connection: its open requests, and how it ends. While draining, it is closed only after it was quiet for a
+ * while. Earlier, the client's next request may be on its way.
  */
 export class ClientConnection implements Timed {
   readonly socket: Socket;
   readonly peer: string | null;
   readonly pair: number;
-  /** Its number in the capture: that of the first exchange, since each is fed as a connection of its own. */
+  /** Its number in the capture: the number of its first exchange, because each exchange is recorded as a connection. */
   number: number | null = null;
-  /** What answers its latest request, while that is under way. */
+  /** The response to its latest request, while that is open. */
   answer: ServerResponse | null = null;
   readonly #limits: TimeLimits;
-  /** One in nearly all cases; more where requests are pipelined. */
+  /** Usually one; more if requests are pipelined. */
   readonly #underway: Underway[] = [];
   #begun = 0;
   #quietSinceMs: number;
@@ -52,7 +52,7 @@ export class ClientConnection implements Timed {
     this.pair = pair;
     this.#limits = limits;
     this.#quietSinceMs = limits.nowMs;
-    // Node takes its own listener away from a socket that asks for a tunnel. What there is to say, the close says.
+    // Node removes its own listener from a socket that requests a tunnel. The close event is enough to handle an error.
     socket.on('error', () => undefined);
     socket.on('close', () => {
       limits.remove(this);
@@ -60,20 +60,21 @@ export class ClientConnection implements Timed {
     });
   }
 
-  /** Whether a message that cannot be read was found on it. */
+  /** Whether an unreadable message was found on it. */
   get refused(): boolean {
     return this.#lingerUntilMs !== null || this.#refusalDue !== null;
   }
 
-  /** Whether nothing is under way on it, and something may begin. */
+  /** Whether it has no open request and may begin one. */
   get quiet(): boolean {
     return this.#underway.length === 0 && !this.refused;
   }
 
   /**
-   * Node counts a head's time from the connect, and that is over. Silence is no slow head: the connection is kept as
-   * idle ones are, and ended without a word. The time for a head begins anew with its first byte.
-   * @returns false where something was said
+   * Node counts a head's time from the connect, and this time is over. But a silent client is not slow with a head. So
+   * its connection is kept like an idle one, and then closed without an answer. The time for a head starts again with
+   * its first byte.
+   * @returns false if the client has sent something
    */
   keepSilent({ headersMs, keepAliveMs }: GatewayTimeouts): boolean {
     if (!this.#isSilent) return false;
@@ -83,14 +84,17 @@ export class ClientConnection implements Timed {
     return true;
   }
 
-  /** @returns which one of this connection it is, to be asked for with `isLatest` */
+  /** @returns its position on this connection, for `isLatest` */
   begin(one: Underway): number {
     this.#underway.push(one);
     this.#begun += 1;
     return this.#begun;
   }
 
-  /** Whether no request came after that one; only its answer may say that the connection ends. */
+  /**
+   * Whether no request came after that one. Only the answer to the latest request may announce the end of the
+   * connection.
+   */
   isLatest(nth: number): boolean {
     return nth === this.#begun;
   }
@@ -104,8 +108,8 @@ export class ClientConnection implements Timed {
   }
 
   /**
-   * Answers what is no request, and ends the connection. Requests before it are answered first. One that has begun
-   * and will not become whole is over; only where its answer has begun too, there is nothing more to be said.
+   * Answers bytes that are no request, and ends the connection. Earlier requests are answered first. A request that
+   * will never be complete is given up. If its answer has begun too, the connection is closed without a refusal.
    */
   refuse(status: number): void {
     if (this.#lingerUntilMs !== null) return;
@@ -126,7 +130,7 @@ export class ClientConnection implements Timed {
     }
   }
 
-  /** From here on it is ended when nothing was asked of it for that long. */
+  /** From now on it is closed after this time without a request. */
   drain(quietMs: number): void {
     this.#limits.add(this);
     this.#quietLimitMs = quietMs;
@@ -141,14 +145,14 @@ export class ClientConnection implements Timed {
   checkTime(nowMs: number): void {
     if (this.#lingerUntilMs !== null && nowMs > this.#lingerUntilMs) this.socket.destroy();
     else if (this.#isQuietSince(nowMs)) {
-      // What arrived meanwhile is read before this runs: then it is not quiet any more.
+      // Bytes that arrived meanwhile are read before this runs. Then it is not quiet any more.
       setImmediate(() => {
         if (this.#isQuietSince(nowMs)) this.socket.end();
       });
     } else if (this.#silence !== null) this.#checkSilence(nowMs, this.#silence);
   }
 
-  /** Whether nothing was ever said on it. */
+  /** Whether the client has never sent a byte. */
   get #isSilent(): boolean {
     return this.socket.bytesRead === 0;
   }
@@ -158,7 +162,7 @@ export class ClientConnection implements Timed {
       this.#silence = null;
       if (this.#quietLimitMs === null && this.#lingerUntilMs === null) this.#limits.remove(this);
     } else if (nowMs > endsMs) {
-      // What arrived meanwhile is read before this runs.
+      // Bytes that arrived meanwhile are read before this runs.
       setImmediate(() => {
         if (this.#isSilent || (nowMs > headEndsMs && this.#begun === 0)) this.socket.destroySoon();
       });
@@ -172,7 +176,7 @@ export class ClientConnection implements Timed {
 }
 
 export interface Timed {
-  /** Looks whether it waited too long; called some ten times a second. */
+  /** Checks whether it waited too long. Called about ten times a second. */
   checkTime(nowMs: number): void;
 }
 
@@ -180,8 +184,8 @@ export interface Timed {
 const STEP_MS = 100;
 
 /**
- * One timer for everything under way, instead of one or two for each request: it walks what is open, and keeps
- * the time at that precision, so that stamping a chunk costs nothing.
+ * One timer for everything that is open, instead of one or two per request. It checks each of them. It also keeps the
+ * time at that precision, so that a time stamp for a chunk costs nothing.
  */
 export class TimeLimits {
   readonly clock: Clock;
@@ -201,8 +205,8 @@ export class TimeLimits {
     this.readTime();
     this.#timer = setInterval(() => {
       this.readTime();
-      // What came meanwhile is read before this runs: a gateway that stood still for longer than a limit has not
-      // heard yet who kept it.
+      // Bytes that arrived meanwhile are read before this runs. After a pause of the gateway, only those show which
+      // clients kept a limit.
       setImmediate(() => this.walk());
     }, STEP_MS);
     this.#timer.unref();
@@ -216,7 +220,7 @@ export class TimeLimits {
     this.nowMs = this.clock.nowNs() / 1e6;
   }
 
-  /** Lets each look, at the time that was read last. */
+  /** Lets each check its limits, at the time that was read last. */
   walk(): void {
     for (const timed of [...this.#open]) if (this.#open.has(timed)) timed.checkTime(this.nowMs);
     if (this.#open.size > 0 || this.#timer === null) return;
@@ -225,13 +229,13 @@ export class TimeLimits {
   }
 }
 
-/** Where an exchange stands, in milliseconds since it began and since anything last moved. */
+/** The state of an exchange, with the milliseconds since it began and since it last made progress. */
 interface Standing {
   readonly ageMs: number;
   readonly quietMs: number;
-  /** Its connection to the target is not made yet. */
+  /** It is not connected to the target yet. */
   readonly connecting: boolean;
-  /** It is asked in full and not answered yet. */
+  /** Its request is complete, and no answer has begun. */
   readonly waiting: boolean;
   /** Its answer has begun, or its request is held back by the target. */
   readonly flowing: boolean;

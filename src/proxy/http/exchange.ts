@@ -22,13 +22,13 @@ import { type InspectedRequest, passableResponse, passableTrailers, type RawHead
 import type { GatewayTimeouts } from './options.ts';
 import { type Forwarding, storeHead, type Upstream, whenConnected } from './upstream.ts';
 
-/** For what an answer that broke off still has on its way to the client. */
+/** Time for the bytes of a broken answer that are still on their way to the client. */
 const CUT_LINGER_MS = 10_000;
 
 /**
- * One request with its answer on their way through: the two streams, the recorder's ear, the time limits, and
- * the one place where it is decided how the exchange ended. It ends when the answer is out and the request in,
- * or one side is gone; the other side is then told, and nothing is ever asked twice.
+ * One request and its answer on their way through the gateway: both streams, the tap for the recorder, and the time
+ * limits. Only here is decided how the exchange ended. It ends when the answer is sent and the request is read, or when
+ * one side is gone. Then the other side is ended too. No request is ever sent twice.
  */
 export class GatewayExchange implements Forwarding, Timed, Underway {
   readonly #host: ExchangeHost;
@@ -43,18 +43,18 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   #headers: readonly string[] = [];
   #toTarget: ClientRequest | null = null;
   #failedWrite: FailedWrite | null = null;
-  /** Whose body flows to the client. */
+  /** The answer whose body flows to the client. */
   #fromTarget: IncomingMessage | null = null;
   #answerBody: BodyForm = 'none';
   #answerBegun = false;
-  /** The answer waits until the client has taken what it was sent. */
+  /** The answer is paused until the client has read what it was sent. */
   #holding = false;
   #connecting = true;
-  /** The answer came to its end, whatever happens to the target now. */
+  /** The answer is complete. What happens to the target now does not matter. */
   #answered = false;
   #cause: CloseCause | null = null;
   #over = false;
-  /** Whether the client can tell that an answer broke off without being reset. */
+  /** Whether the client can detect a broken answer without a reset. */
   #delimited = true;
   #sent = false;
   #requestEnded = false;
@@ -83,7 +83,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     return this.#request.complete;
   }
 
-  /** Sends it on: to `requestTarget` of the target, with these header lines. */
+  /** Forwards it to `requestTarget` of the target, with these header lines. */
   forward(upstream: Upstream, requestTarget: string, headers: readonly string[]): void {
     this.#line = `${this.#request.method} ${requestTarget} HTTP/1.1\r\n`;
     this.#headers = headers;
@@ -95,7 +95,9 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#listen();
   }
 
-  /** Answers it here. The request is read to its end all the same, so that the connection can go on. */
+  /**
+   * Answers it without the target. The request is still read to its end, so that the connection can serve the next one.
+   */
   refuse(status: number): void {
     this.#answered = true;
     this.#answerHere(status);
@@ -107,7 +109,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
 
   begin(toTarget: ClientRequest): void {
     this.#toTarget = toTarget;
-    // Nothing may have been sent with headers that are not ours.
+    // Nothing may be sent with headers that are not ours.
     if (this.#over || this.#cause !== null || toTarget.headersSent) {
       toTarget.destroy();
       this.#broken('server_reset', 502);
@@ -148,8 +150,8 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   }
 
   /**
-   * The body of the answer on its way to the client, and to the recorder: with back-pressure, with its trailers, and
-   * its head at once, because a stream's first event may be long in coming.
+   * Passes the answer's body to the client and to the recorder, with back-pressure and trailers. The head is sent at
+   * once, because a stream's first event may take long.
    */
   #passBody(fromTarget: IncomingMessage): void {
     const response = this.#response;
@@ -161,7 +163,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     });
     fromTarget.on('end', () => this.#onAnswerEnd(fromTarget));
     fromTarget.on('error', () => this.closed());
-    // What came in one piece with the head is read before this runs.
+    // Bytes that came in one piece with the head are read before this runs.
     process.nextTick(() => {
       if (!this.#answerBegun && !response.destroyed && !response.writableEnded) sendHead(response);
     });
@@ -178,7 +180,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   }
 
   #onAnswerEnd({ rawTrailers }: IncomingMessage): void {
-    // A connection that broke off ends the stream as well; its close says what there is to say.
+    // A broken connection ends the stream too. That case is handled at its close.
     if (!this.#isWhole) return;
     this.#tap.responseEnd(rawTrailers);
     this.#answered = true;
@@ -187,22 +189,22 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   }
 
   /**
-   * Whether Node's parser saw the whole answer. Of a body that only its connection ends, the parser cannot know
-   * whether the end that it saw is one.
+   * Whether Node's parser saw the whole answer. If a body ends with its connection, the parser cannot know whether that
+   * end is a true one.
    */
   get #isWhole(): boolean {
     if (!this.#fromTarget?.complete) return false;
     return this.#answerBody !== 'until_close' || !this.#failedWrite?.brokeOff;
   }
 
-  /** The library has an error, at any time and perhaps not for the first. */
+  /** The library reports an error: at any time, and perhaps not for the first time. */
   fail(error: Error): void {
-    // A target that has answered may well refuse the rest of what it was asked.
+    // A target that has answered may refuse the rest of the request.
     if (this.#isWhole) this.#readRequestOut();
     else this.#broken('server_reset', 502, error);
   }
 
-  /** Nothing more comes from the target, whether it answered, failed, or was let go. */
+  /** Nothing more comes from the target: it answered, failed, or was disconnected by us. */
   closed(): void {
     if (!this.#answered && !this.#isWhole) this.#broken('server_reset', 502);
     else if (!this.#requestEnded) this.#readRequestOut();
@@ -229,7 +231,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     const standing = {
       ageMs: this.#progress.ageMs,
       quietMs: this.#progress.quietMs,
-      // Whom the gateway answers itself waits for no target.
+      // A request that the gateway answers itself waits for no target.
       connecting: this.#connecting && !this.#answered,
       waiting: this.#fromTarget === null && this.#requestEnded && !this.#answered,
       flowing: this.#flowing,
@@ -238,13 +240,13 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     else this.#probe();
   }
 
-  /** An answer that is whole and waits for its turn on the connection, or is out, stands still for no fault of its own. */
+  /** A complete answer is not late if it waits for its turn on the connection, or is already sent. */
   get #flowing(): boolean {
     if (!this.#requestEnded && this.#request.isPaused()) return true;
     return this.#fromTarget !== null && (!this.#answered || this.#response.socket !== null);
   }
 
-  /** A client that does not take what its target has finished is owed nothing more, and told by a reset. */
+  /** A client that does not read a complete answer in time is reset. */
   #timedOut(): void {
     if (!this.#answered) {
       this.#broken('timed_out', 504);
@@ -255,11 +257,11 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     this.#end();
   }
 
-  /** The body flows by the library's own pipe; this only listens. To be called in the tick that began it. */
+  /** The library pipes the body; this only listens. To be called in the tick in which the pipe begins. */
   #listen(): void {
     if (!this.#look.hasBody) return;
     this.#request.on('data', (chunk: Buffer) => {
-      // What is read out of it behind the end has no place in the account any more.
+      // Bytes that are read after the exchange is over are not counted any more.
       if (this.#over) return;
       this.#sent = true;
       this.#progress.moved();
@@ -283,8 +285,8 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   }
 
   /**
-   * The answer will not come, or not come whole. Before its head is out, the client is told with a status; after
-   * it, by a connection that ends in the middle of a message. Nothing is ever written into a body.
+   * The answer will not come, or will not be complete. Before its head is sent, the client gets a status. After that,
+   * its connection ends in the middle of a message. Nothing is ever written into a body.
    */
   #broken(cause: CloseCause, status: number, error?: Error): void {
     if (this.#over || this.#answered || this.#cause !== null) return;
@@ -299,14 +301,14 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     else resetSocket(this.#connection.socket);
   }
 
-  /** A whole answer of the gateway's own, without a body. */
+  /** The gateway's own answer, without a body. */
   #answerHere(status: number): void {
     this.#decideConnection();
     this.#response.writeHead(status, ['Content-Length', '0']);
     this.#response.end();
   }
 
-  /** @returns false when Node finds something in the target's head that cannot be sent */
+  /** @returns false if Node refuses to send the target's head */
   #passHead(status: number, reason: string, headers: string[]): boolean {
     if (this.#response.headersSent) return false;
     this.#response.sendDate = false;
@@ -315,12 +317,12 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
       this.#response.writeHead(status, reason, headers);
       return true;
     } catch {
-      // Its own check is the stricter one; what it refuses is answered as any other answer that is none.
+      // Node's check is stricter than ours. A head that it refuses is treated like any other invalid answer.
       return false;
     }
   }
 
-  /** Only the answer to the latest request may say that the connection ends. */
+  /** Only the answer to the latest request may announce the end of the connection. */
   #decideConnection(): void {
     if (this.#host.draining && this.#connection.isLatest(this.#nth)) this.#response.shouldKeepAlive = false;
   }
@@ -330,7 +332,7 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
     else if (this.#fromTarget === null && !timedOut) this.#host.failed('upstream_gone', error);
   }
 
-  /** What the client still sends has nowhere to go, but its connection is good. */
+  /** Reads and drops the rest of the request, because the client's connection can still be used. */
   #readRequestOut(): void {
     this.#request.unpipe();
     this.#request.resume();
@@ -341,8 +343,8 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   }
 
   /**
-   * A paused side hears no reset. The client is asked as often as it takes. Of what the target said nothing may be
-   * lost, which a reset behind it would take along: there a little is read on, which the client's side holds.
+   * A paused side does not notice a reset. The client is probed each time. The target's bytes must not be lost, and a
+   * reset would discard the unread ones. So a few more are read from the target, and the client's side buffers them.
    */
   #probe(): void {
     if (!this.#requestEnded && this.#request.isPaused()) askPeer(this.#connection.socket);
@@ -361,34 +363,34 @@ export class GatewayExchange implements Forwarding, Timed, Underway {
   }
 }
 
-/** Of a message whose connection failed, the connection's own close says all there is to say. */
+/** An error of a message needs no handling, because the close of its connection follows. */
 function ignore(): void {}
 
-/** What all that is under way in a gateway shares. */
+/** What all exchanges of a gateway share. */
 export interface ExchangeHost {
   readonly link: RecorderClient;
   readonly limits: TimeLimits;
   readonly paused: PausedPeers;
   readonly timeouts: GatewayTimeouts;
   readonly draining: boolean;
-  /** Whether forwarded headers tell the target the client; then the client's own are removed. */
+  /** Whether the gateway tells the target the client in forwarded headers. Then the client's own ones are removed. */
   readonly tellsPeer: boolean;
   /** An exchange is over, or became a tunnel. */
   ended(): void;
-  /** There is a tunnel more, or one less. */
+  /** One more tunnel is open, or one less. */
   tunnelled(change: 1 | -1): void;
-  /** @param error what it failed by, if anything said so */
+  /** @param error the cause, if known */
   failed(failure: ConnectionFailure, error?: Error): void;
 }
 
-/** Adds to a chunked message what trailers may be passed on. */
+/** Adds the trailers that may be passed on to a chunked message. */
 function addTrailers(message: OutgoingMessage, trailers: RawHeaders, tellsPeer = false): void {
   const passed = passableTrailers(trailers, tellsPeer);
   if (passed.length === 0) return;
   try {
     message.addTrailers(passed);
   } catch {
-    // Node will not send a name or value that it would not read either: the body is whole without it.
+    // Node refuses to send this name or value. The body is complete without it.
   }
 }
 
@@ -399,7 +401,7 @@ function sendHead(message: OutgoingMessage): void {
   message.write(NOTHING);
 }
 
-/** When an exchange began, and when something of it last moved. */
+/** When an exchange began, and when it last made progress. */
 export class Progress {
   readonly #limits: TimeLimits;
   readonly #startMs: number;
@@ -424,7 +426,10 @@ export class Progress {
     this.#movedMs = this.#limits.nowMs;
   }
 
-  /** What the client has not taken of its answer yet: when that is whole, nothing but its taking moves. */
+  /**
+   * Notes how much of its answer the client has not read yet. Once the answer is complete, progress is only that the
+   * client reads.
+   */
   noteUntaken(bytes: number): void {
     if (bytes < this.#untaken) this.moved();
     this.#untaken = bytes;
@@ -433,21 +438,21 @@ export class Progress {
 
 const CRLF = Buffer.from('\r\n');
 
-/** How a body is delimited, and so how it is written down for the recorder. */
+/** How a body is delimited, and so how it is written for the recorder. */
 type BodyForm = 'none' | 'length' | 'chunked' | 'until_close';
 
 /**
- * One exchange as the recorder is told of it: a connection of its own with one request and one answer, both as
- * their senders sent them. Heads are put together again from the lines as received, chunked bodies are chunked
- * again, so that both planes have one assembly and one form.
+ * One exchange in the form in which the recorder gets it: as a separate connection with one request and one answer,
+ * both as their senders sent them. Heads are rebuilt from the received lines, and chunked bodies are chunked again. So
+ * both planes share one assembly and one form.
  */
 export class ExchangeTap {
-  /** Of its own connection. After an upgrade it is told bytes that are HTTP no longer. */
+  /** The tap of that connection. After an upgrade it gets bytes that are not HTTP any more. */
   readonly wire: ConnectionTap;
   readonly #chunked: boolean;
   #response: BodyForm = 'none';
 
-  /** @param chunked whether the body of the request is */
+  /** @param chunked whether the request's body is chunked */
   constructor(
     link: RecorderClient,
     connection: ClientConnection,

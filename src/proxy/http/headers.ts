@@ -5,7 +5,7 @@ export type RawHeaders = readonly string[];
 
 /** Why a request was answered by the gateway itself; counted under these names. */
 export const REFUSALS = [
-  /** Not HTTP/1.x as we read it, its head too large, or not whole in time. */
+  /** Not HTTP/1.x as we read it; head too large; not complete in time. */
   'unreadable',
   'head_too_large',
   'too_slow',
@@ -46,7 +46,7 @@ export interface InspectedRequest {
   readonly nominated: ReadonlySet<string> | null;
 }
 
-/** Never removed, whatever `Connection` says: without them a message would mean something else. */
+/** Never removed, even if `Connection` names them: without them a message would have another meaning. */
 const PROTECTED = new Set(['content-length', 'transfer-encoding', 'host', 'authorization', 'cookie']);
 const FORWARDED = new Set([
   'forwarded',
@@ -56,14 +56,17 @@ const FORWARDED = new Set([
   'x-real-ip',
 ]);
 
-/** Many servers hand both to programs by one name: what comes as `X_Forwarded_For` would pass for the gateway's word. */
+/**
+ * Many servers pass both spellings to programs under one name. So a client's `X_Forwarded_For` would pass as the
+ * gateway's.
+ */
 function isForwarded(lower: string): boolean {
   return FORWARDED.has(lower.replaceAll('_', '-'));
 }
 
 /**
- * Judges a request that Node's parser let pass, before any library sees it. Refused is what two servers could
- * read differently, and what is not addressed to an origin.
+ * Checks a request that Node's parser accepted, before any library sees it. Refuses requests that two servers could
+ * read differently, and requests that are not addressed to an origin server.
  */
 export function inspectRequest(request: JudgedRequest): InspectedRequest {
   const { headers } = request;
@@ -124,7 +127,7 @@ function refusalOf(
   return found.coding.toLowerCase() === 'chunked' ? null : { reason: 'framing', status: 501 };
 }
 
-/** The names that a `Connection` line nominates, beside those that are hop-by-hop anyway. */
+/** The names that a `Connection` line nominates, except those that are hop-by-hop anyway. */
 function nominatedBy(value: string, known: Set<string> | null): Set<string> | null {
   let names = known;
   for (const part of value.split(',')) {
@@ -136,14 +139,14 @@ function nominatedBy(value: string, known: Set<string> | null): Set<string> | nu
   return names;
 }
 
-/** Who a request came from and to, where the target is to be told. */
+/** The client and the host of a request, for headers that tell them to the target. */
 interface Forwarded {
   readonly peer: string | null;
   readonly proto: 'http' | 'https';
   readonly host: string;
 }
 
-/** The header lines for the target: as received, less what belongs to the client's connection. */
+/** The header lines for the target: as received, without those that belong to the client's connection. */
 export function forwardedHeaders(
   headers: RawHeaders,
   look: InspectedRequest,
@@ -158,7 +161,7 @@ export function forwardedHeaders(
       if (/(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i.test(value)) kept.push(name, 'trailers');
       continue;
     }
-    // Node has asked for the body already, so the target is not to be asked once more.
+    // Node has already requested the body from the client. The target must not do so again.
     if (lower === 'expect' || look.nominated?.has(lower)) continue;
     if (HOP_BY_HOP.has(lower) && !isFraming(lower, look.chunked)) continue;
     if (forwarded !== null && isForwarded(lower)) continue;
@@ -172,13 +175,15 @@ export function forwardedHeaders(
   return kept;
 }
 
-/** RFC 7239 section 4: an IPv6 address stands in brackets and quotes, and a host may hold a colon. */
+/** RFC 7239 section 4: an IPv6 address is in brackets and quotes, and a host may contain a colon. */
 function forwardedValue({ peer, host, proto }: Forwarded): string {
   const node = peer === null ? 'unknown' : peer.includes(':') ? `"[${peer}]"` : peer;
   return `for=${node};host="${host.replaceAll(/["\\]/g, '\\$&')}";proto=${proto}`;
 }
 
-/** `Transfer-Encoding: chunked` is passed on because the body is; a `Trailer` line only where trailers can be. */
+/**
+ * `Transfer-Encoding: chunked` is passed on because the body stays chunked. A `Trailer` line is passed on only with it.
+ */
 function isFraming(lower: string, chunked: boolean): boolean {
   return chunked && (lower === 'transfer-encoding' || lower === 'trailer');
 }
@@ -189,18 +194,18 @@ interface JudgedResponse {
   readonly headers: RawHeaders;
 }
 
-/** Node drops the lines of an answer behind this many without a word. */
+/** Node silently drops the header lines of an answer beyond this number. */
 const HEADER_LINES = 1_000;
 const UNCLEAN = /[^\t\x20-\x7e\x80-\xff]/;
 
 interface PassableResponse {
   readonly headers: string[];
   readonly body: 'none' | 'length' | 'chunked' | 'until_close';
-  /** Whether the client can tell a whole body from one that broke off. */
+  /** Whether the client can tell a complete body from a broken one. */
   readonly delimited: boolean;
 }
 
-/** What is passed on of an answer; null when it must not be: the client gets a 502 instead. */
+/** The parts of an answer that are passed on. Null if it must not be passed on: the client gets a 502 instead. */
 export function passableResponse(
   response: JudgedResponse,
   towards: { readonly method: string; readonly httpVersion: string },
@@ -232,14 +237,14 @@ export function passableResponse(
   }
   const isBodyless = towards.method === 'HEAD' || status === 204 || status === 304;
   const body = isBodyless ? 'none' : chunked ? 'chunked' : lengths > 0 ? 'length' : 'until_close';
-  // Towards HTTP/1.1, Node sends a body of unknown length in chunks.
+  // To an HTTP/1.1 client, Node sends a body of unknown length in chunks.
   const delimited = body === 'none' || body === 'length' || towards.httpVersion !== '1.0';
   return { headers: kept, body, delimited };
 }
 
 /**
- * Trailer lines as pairs, less those that must not come late: a length or a host after the body is an attack.
- * @param tellsPeer whether it is the gateway that says whom a request came from, and not its client
+ * Trailer lines as pairs, without those that must not come late: a length or a host after the body is an attack.
+ * @param tellsPeer whether the gateway, and not the client, tells who sent a request
  */
 export function passableTrailers(trailers: RawHeaders, tellsPeer: boolean): [string, string][] {
   const pairs: [string, string][] = [];
@@ -252,7 +257,7 @@ export function passableTrailers(trailers: RawHeaders, tellsPeer: boolean): [str
   return pairs;
 }
 
-/** Node's error for bytes that are no request it can read; `rawPacket` is the chunk they came in. */
+/** Node's error for bytes that it cannot read as a request; `rawPacket` is their chunk. */
 interface ParseError extends NodeJS.ErrnoException {
   readonly rawPacket?: Buffer;
 }

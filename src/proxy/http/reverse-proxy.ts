@@ -30,20 +30,20 @@ import { GATEWAY_HEAD_BYTES, type GatewayOptions, type GatewayRoute } from './op
 import { Upstream } from './upstream.ts';
 import { asksForWebSocket, WebSocketUpgrade } from './websocket.ts';
 
-/** While draining, a connection ends after it was quiet for that long; sooner, a request may be on its way. */
+/** While draining, a connection is closed after this quiet time. Before that, a request may be on its way. */
 const QUIET_MS = 1_000;
 
 interface ReverseProxyCounts {
-  /** Requests under way, those for WebSocket among them until they are answered. */
+  /** Open requests. WebSocket requests are included until they are answered. */
   readonly inFlight: number;
   readonly tunnels: number;
   readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
 }
 
 /**
- * The gateway plane: an HTTP reverse proxy. Requests are judged before any library sees them, passed on with
- * their header lines as received, and never sent twice. Each exchange is told to the recorder as a connection
- * of its own, so that assembly and sink are those of the wire.
+ * The gateway plane: an HTTP reverse proxy. Requests are checked before any library sees them, passed on with their
+ * header lines as received, and never sent twice. Each exchange is reported to the recorder as a separate connection,
+ * so that it shares assembly and sink with the wire plane.
  */
 export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeHost {
   readonly link: RecorderClient;
@@ -54,7 +54,7 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   readonly #upstreams = new Map<string, Upstream>();
   #routes: RouteTable<Upstream> | null = null;
   #certificate: TlsFiles | null = null;
-  /** Those that are open, by the socket that Node names with whatever it has to say. */
+  /** Open connections, by the socket that Node's events name. */
   readonly #connections = new Map<Socket, ClientConnection>();
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
   #inFlight = 0;
@@ -92,8 +92,8 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   }
 
   /**
-   * Stops accepting, ends each connection with the answer to its last request, and those that ask nothing once
-   * they have been quiet for a while. What the deadline finds still open is cut and counted.
+   * Stops accepting, and ends each connection with the answer to its last request. A connection without requests is
+   * ended after it was quiet for a while. Connections that are open at the deadline are cut and counted.
    */
   override async drain(deadlineMs: number): Promise<number> {
     const drained = super.drain(deadlineMs);
@@ -187,15 +187,15 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
     exchange.forward(upstream, requestTarget, this.#headersFor(request, connection, look));
   }
 
-  /** Why a request that could be forwarded is answered here. */
+  /** Why the gateway itself answers a request that could be forwarded. */
   #unwelcome(look: InspectedRequest): 'replay_marked' | 'in_flight' | null {
     if (look.marked && this.options.refuseMarked) return 'replay_marked';
     return this.#inFlight >= this.options.maxInFlight ? 'in_flight' : null;
   }
 
   /**
-   * Only where nothing else is under way: a tunnel would begin amid the answers before it, or after a refusal. And
-   * only without a body, which nobody would read: the target would take for it what comes next.
+   * Only if the connection has no other open request: a tunnel must not begin between earlier answers, or after a
+   * refusal. And only without a body: nobody would read it, and the target would take the tunnel's bytes for the body.
    */
   #mayUpgrade(request: IncomingMessage, look: InspectedRequest): boolean {
     if (!this.options.websocket || !asksForWebSocket(request)) return false;
@@ -206,7 +206,7 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   #upgrade(request: IncomingMessage, socket: Socket, early: Buffer, fallback: Upstream): void {
     const connection = this.#connections.get(socket);
     const look = this.#look(request);
-    // Older versions of Node offer every upgrade here, whatever they were told.
+    // Older versions of Node ignore `shouldUpgradeCallback` and offer every upgrade here.
     if (connection === undefined || !this.#mayUpgrade(request, look)) {
       this.#refuse('upgrade', socket, 400);
       return;
@@ -248,7 +248,7 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
     else this.#refuse(refusal.reason, socket, refusal.status);
   }
 
-  /** Answers what is not forwarded, and ends its connection. */
+  /** Answers a request that is not forwarded, and ends its connection. */
   #refuse(reason: RefusalReason, socket: Socket, status: number): void {
     const connection = this.#connections.get(socket);
     if (connection === undefined || connection.refused) return;
@@ -261,15 +261,17 @@ export class ReverseProxy extends DataPlane<GatewayOptions> implements ExchangeH
   }
 }
 
-/** Node looks so often, within the time for a head, for clients that are too slow with one, or with a body. */
+/** How often, within the time for a head, Node checks for clients that are too slow. */
 const CHECKS = 8;
 
-/** Newer than the types of Node: which requests are offered to `upgrade`; the others are served as usual. */
+/**
+ * An option that is newer than Node's types: which requests are offered to `upgrade`. The others are served as usual.
+ */
 type Settings = ServerOptions & { shouldUpgradeCallback: (request: IncomingMessage) => boolean };
 
 /**
- * Node's HTTP server with every bound stated.
- * @param mayUpgrade whether a request is offered to `upgrade`; else it is served as the ordinary one it also is
+ * Node's HTTP server with every limit set explicitly.
+ * @param mayUpgrade whether a request is offered to `upgrade`; if not, it is served as an ordinary request
  * @throws AppError OPTION_INVALID for TLS without a certificate
  */
 function createListener(
@@ -284,7 +286,7 @@ function createListener(
     keepAliveTimeout: timeouts.keepAliveMs,
     connectionsCheckingInterval: Math.ceil(timeouts.headersMs / CHECKS),
     maxHeaderSize: GATEWAY_HEAD_BYTES,
-    // The guard looks for the host itself: it counts what it refuses.
+    // Our own check of the request looks for the host, because it counts refusals.
     requireHostHeader: false,
     insecureHTTPParser: false,
     noDelay: true,
@@ -299,7 +301,7 @@ function createListener(
   const server =
     secure && certificate !== null ? createTlsListener(settings, certificate) : createServer(settings);
   server.maxConnections = maxConnections;
-  // Beyond its own default Node would drop header lines without a word; the head's size is the bound.
+  // With its default limit, Node would silently drop header lines. The size of the head is the limit instead.
   server.maxHeadersCount = 0;
   return server;
 }
@@ -311,12 +313,12 @@ function createTlsListener(settings: Settings, certificate: TlsFiles): Server {
     ...certificate.contents,
     handshakeTimeout: WIRE.handshakeMs,
   });
-  // Set on the server, because one chosen by the name of the host would miss clients that name none.
+  // Set on the server, because a context chosen by server name would miss clients that send none.
   certificate.onReplaced.push(() => server.setSecureContext(certificate.contents));
   return server;
 }
 
-/** Where a request goes: the target, and the request target that it is asked for. */
+/** Where a request goes: the target, and the request target to send there. */
 export interface Destination<Target> {
   readonly target: Target;
   readonly requestTarget: string;
@@ -328,13 +330,13 @@ interface Rule<Target> {
 }
 
 /**
- * Paths to targets. Compared is the path as it was sent, byte for byte: nothing is decoded or resolved, so that
- * no other spelling of a path leads elsewhere than the server would take it.
+ * Maps paths to targets. The path is compared as it was sent, byte for byte. Nothing is decoded or resolved. So no
+ * other spelling of a path is routed differently from how the server reads it.
  */
 export class RouteTable<Target> {
   readonly #rules: readonly Rule<Target>[];
 
-  /** @param targetOf Makes, or finds, what stands for an endpoint. */
+  /** @param targetOf creates or finds the target for an endpoint */
   constructor(routes: readonly GatewayRoute[], targetOf: (endpoint: Endpoint) => Target) {
     const rank = (route: GatewayRoute): number => route.path.length * 2 + (route.match === 'exact' ? 1 : 0);
     this.#rules = [...routes]
@@ -342,7 +344,7 @@ export class RouteTable<Target> {
       .map((route) => ({ route, target: targetOf(route.target) }));
   }
 
-  /** @returns null where no route takes the request */
+  /** @returns null if no route matches */
   find(requestTarget: string): Destination<Target> | null {
     if (this.#rules.length === 0) return null;
     const query = requestTarget.indexOf('?');
@@ -363,7 +365,7 @@ function matches({ match, path: wanted }: GatewayRoute, path: string): boolean {
   );
 }
 
-/** What is left of a request target, which always begins with a slash. */
+/** The rest of a request target, which always begins with a slash. */
 function stripped(requestTarget: string, { path }: GatewayRoute): string {
   const rest = requestTarget.slice(path.endsWith('/') ? path.length - 1 : path.length);
   return rest.startsWith('/') ? rest : `/${rest}`;

@@ -16,7 +16,7 @@ import { TlsFiles } from '../net/tls-files.ts';
 import type { UpstreamNotice } from '../net/upstream-notice.ts';
 import { GATEWAY_HEAD_BYTES, type GatewayOptions } from './options.ts';
 
-/** What the library tells of one request: it may do so more than once, and in any state. */
+/** The library's events for one request. Each may come more than once, and in any state. */
 export interface Forwarding {
   /** The request to the target exists, has its socket, and has sent nothing yet. */
   begin(toTarget: ClientRequest): void;
@@ -30,13 +30,13 @@ interface Pass {
 
 const FREE_SOCKETS = 1_024;
 
-/** Whom the library's events of a request are for. */
+/** The receiver of the library's events, by request. */
 const FORWARDINGS = new WeakMap<IncomingMessage, Forwarding>();
 
 /**
- * One target behind http-proxy. Of the library's steps only the one that forwards is left: another takes the
- * framing off bodies of DELETE and OPTIONS, which sends them on as a second request. The library sees a neutral
- * URL and no headers; both are set on the outgoing request before it is sent.
+ * One target behind http-proxy. Of the library's steps, only the forwarding one is kept. Another step would remove the
+ * framing from bodies of DELETE and OPTIONS, so that a body would arrive as a second request. The library sees a
+ * neutral URL and no headers; both are set on the outgoing request before it is sent.
  */
 export class Upstream {
   readonly endpoint: Endpoint;
@@ -57,8 +57,8 @@ export class Upstream {
     this.#isTls = speaksTls(endpoint);
     this.#address =
       endpoint.kind === 'unix' ? { socketPath: endpoint.path } : { host: endpoint.host, port: endpoint.port };
-    // The time is for idle connections, which end before the target's own limit ends them, or a request would
-    // race its end. A busy one outlives it: only what lies idle is closed for it.
+    // The timeout is for idle connections only; busy ones stay open. It must end a connection before the target's own
+    // limit does, or a request could meet that close.
     const pooled = {
       keepAlive: options.upstreamReuse,
       maxFreeSockets: FREE_SOCKETS,
@@ -82,8 +82,8 @@ export class Upstream {
   }
 
   /**
-   * A request that may be upgraded; header lines are sent exactly as given. Its connection is made for it and
-   * serves nothing else, whatever the target answers: what a target still expects on it is not for us to know.
+   * A request that may be upgraded; header lines are sent exactly as given. Its connection is made for it and serves
+   * nothing else after any answer. We cannot know what the target still expects on it.
    */
   upgradeRequest(path: string, headers: string[]): ClientRequest {
     const request = this.#isTls ? tlsRequest : httpRequest;
@@ -105,7 +105,7 @@ export class Upstream {
 
 /** @throws AppError OPTION_INVALID when the certificates cannot be read */
 function trust(tls: UpstreamTls | null): TlsAgentOptions {
-  // Said in any case: what is left unsaid, the environment decides.
+  // Always set explicitly. Otherwise an environment variable decides.
   if (tls === null) return { rejectUnauthorized: true };
   const files = new TlsFiles(tls.caPath === null ? {} : { ca: tls.caPath }, '--upstream-ca');
   return {
@@ -123,35 +123,36 @@ function guardedProxy(address: RequestOptions, isTls: boolean, agent: HttpAgent)
     agent,
     selfHandleResponse: true,
     toProxy: true,
-    // The library takes this very object for the options of each request.
+    // The library uses this same object as the options of each request.
     ssl: requestOptions(),
   });
   keepOnlyForwarding(proxy as unknown as { webPasses: Pass[] });
   proxy.on('proxyReq', (toTarget, request) => FORWARDINGS.get(request)?.begin(toTarget));
   proxy.on('proxyRes', (fromTarget, request) => FORWARDINGS.get(request)?.answer(fromTarget));
-  // Of the two ways the library tells of an error, this one is for connections whose client is gone already.
+  // The library reports errors in two ways. This one is for connections whose client has already left.
   proxy.on('econnreset', (error, request) => FORWARDINGS.get(request)?.fail(error));
   return proxy;
 }
 
-/** What the library sets for each request, and that its agent knows already, or its head says, or `host`. */
+/** Options that the library sets for each request, although the agent, the head or `host` already has them. */
 const NEEDLESS_OPTIONS = [
   ...['pfx', 'key', 'passphrase', 'cert', 'ca', 'ciphers', 'secureProtocol', 'rejectUnauthorized'],
   ...['localAddress', 'path', 'headers', 'hostname'],
 ];
 
 /**
- * The options of all requests to a target. The library sets them anew for each, and Node copies them three times into
- * tables: of some twenty that was a tenth of what a request cost. Node copies what is enumerable; the rest is not.
+ * The options of all requests to a target. The library sets them for each request, and Node copies them three times
+ * into hash tables. With about twenty options, that was a tenth of the cost of a request. Node copies only enumerable
+ * ones, so the needless ones are not enumerable.
  */
 function requestOptions(): object {
   const hidden = { writable: true, enumerable: false, value: undefined };
   const needless = Object.fromEntries(NEEDLESS_OPTIONS.map((name) => [name, hidden]));
-  // A `Host` of Node's own making would be made for nothing.
+  // Node would build a `Host` header that is never used.
   return Object.defineProperties({ setHost: false, maxHeaderSize: GATEWAY_HEAD_BYTES }, needless);
 }
 
-/** @throws AppError INTERNAL when the library is not the one this was written for */
+/** @throws AppError INTERNAL if the library is not the expected one */
 function keepOnlyForwarding(proxy: { webPasses: Pass[] }): void {
   proxy.webPasses = proxy.webPasses.filter(({ name }) => name === 'stream');
   if (proxy.webPasses.length !== 1) {
@@ -159,16 +160,16 @@ function keepOnlyForwarding(proxy: { webPasses: Pass[] }): void {
   }
 }
 
-/** A request of Node's whose head can be set as it is to be sent, line by line. */
+/** A Node request whose head can be set line by line, exactly as it is sent. */
 interface HeadStoring {
   useChunkedEncodingByDefault: boolean;
   _storeHeader(line: string, headers: readonly string[]): void;
 }
 
 /**
- * Sets what is sent before the body. Node's public way keeps neither the order of lines that repeat nor, for a
- * request without a body, the absence of a length.
- * @throws TypeError for what cannot stand in a head
+ * Sets what is sent before the body. Node's public functions change the order of repeated lines, and add a length to a
+ * request without a body.
+ * @throws TypeError for text that is not allowed in a head
  */
 export function storeHead(request: ClientRequest, line: string, headers: readonly string[]): void {
   const storing = request as unknown as HeadStoring;
@@ -176,7 +177,7 @@ export function storeHead(request: ClientRequest, line: string, headers: readonl
   storing._storeHeader(line, headers);
 }
 
-/** Calls back when the target can be spoken to. @returns true, without a call, when it can be already */
+/** Calls back when the connection to the target is ready. @returns true, without a call, if it is ready already */
 export function whenConnected(request: ClientRequest, connected: () => void): boolean {
   const { socket } = request;
   if (socket === null || !socket.connecting) return true;

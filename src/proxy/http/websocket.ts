@@ -8,7 +8,7 @@ import { type ExchangeHost, ExchangeTap, headOf, Progress } from './exchange.ts'
 import { passableResponse } from './headers.ts';
 import { whenConnected } from './upstream.ts';
 
-/** For a target to answer an upgrade, where no other limit is set. */
+/** Time for a target to answer an upgrade, if no other limit is set. */
 const UPGRADE_MS = 60_000;
 
 /** Whether a request asks for WebSocket, and for nothing else, in a way that can be upgraded. */
@@ -17,9 +17,9 @@ export function asksForWebSocket({ method, httpVersion, headers }: IncomingMessa
 }
 
 /**
- * A request for WebSocket until it has come to something: a tunnel, or the answer of a target that declines. It is
- * a request under way for as long, with the limits of any other. The library has no part in it: it sends the
- * answer's head in another form than it came in, and leaves sockets behind.
+ * A request for WebSocket until it has a result: a tunnel, or the answer of a target that declines. Until then it is an
+ * open request with the usual limits. The library is not used, because it changes the form of the answer's head and
+ * leaves sockets open.
  */
 export class WebSocketUpgrade implements Timed, Underway {
   readonly requestWhole = true;
@@ -30,12 +30,12 @@ export class WebSocketUpgrade implements Timed, Underway {
   readonly #toTarget: ClientRequest;
   readonly #progress: Progress;
   #connecting = true;
-  /** A target that declines has begun to say so. */
+  /** A target that declines has begun its answer. */
   #declining = false;
   #cause: CloseCause | null = null;
   #over = false;
 
-  /** @param early what the client sent behind its request: it stays readable on the socket */
+  /** @param early what the client sent after its request; it stays readable on the socket */
   constructor(
     host: ExchangeHost,
     connection: ClientConnection,
@@ -77,7 +77,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     };
     const firstByteMs = timeouts.firstByteMs || UPGRADE_MS;
     if (isLate(standing, { ...timeouts, firstByteMs })) this.#ended('timed_out');
-    // Its data is read and discarded, so that it gets no reset.
+    // Nobody reads the client's bytes now, so only a probe notices a reset after them.
     else askPeer(this.#client);
   }
 
@@ -110,7 +110,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     this.#leave();
   }
 
-  /** The target answers as if nothing had been asked: its answer is passed on, and the connection ends with it. */
+  /** The target answers without an upgrade. Its answer is passed on, and the connection ends with it. */
   #declined(answer: IncomingMessage): void {
     const { statusCode: status = 0, statusMessage: reason = '', rawHeaders: headers } = answer;
     const passable = passableResponse({ status, reason, headers }, { method: 'GET', httpVersion: '1.0' });
@@ -125,7 +125,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     this.#tap.responseHead(line, headers, passable.body);
     const client = this.#client;
     client.write(headOf(line, [...passable.headers, 'Connection', 'close']));
-    // What it says now is meant for a tunnel. Left unread, it would make a reset of the answer's end.
+    // The client's bytes were meant for a tunnel. If they were left unread, the end of the answer would become a reset.
     client.resume();
     answer.on('data', (chunk: Buffer) => {
       this.#progress.moved();
@@ -154,7 +154,7 @@ export class WebSocketUpgrade implements Timed, Underway {
     else this.#client.destroy();
   }
 
-  /** Where a close would look like the end of an answer, one that broke off ends in a reset. */
+  /** A broken answer ends in a reset, because a close would look like its normal end. */
   #endAnswer(): void {
     if (this.#client.writableFinished) this.#client.destroySoon();
     else resetSocket(this.#client);
@@ -176,8 +176,8 @@ export class WebSocketUpgrade implements Timed, Underway {
 }
 
 /**
- * A connection that was upgraded is forwarded as a wire is, to which the end of one side is the end of the other. No
- * time is too long for it.
+ * Forwards an upgraded connection like the wire plane: the end of one side is passed on to the other. It has no time
+ * limit.
  */
 function beginTunnel(
   host: ExchangeHost,
@@ -193,7 +193,7 @@ function beginTunnel(
       paused: host.paused,
       refused: 'reset',
       target: null,
-      // The target was there: whatever ends the tunnel is told by its close.
+      // The target was reachable. The close event reports any end of the tunnel.
       failed: () => undefined,
       look: () => undefined,
       closed: () => {
@@ -202,7 +202,7 @@ function beginTunnel(
       },
     },
   );
-  // The tunnel itself hears of a client that left.
+  // The tunnel itself notices that the client has left.
   const underway = { requestWhole: true, clientGone: () => undefined, cut: () => tunnel.cut() };
   target.setTimeout(0);
   host.tunnelled(1);

@@ -16,15 +16,16 @@ export function speaksTls(endpoint: Endpoint): boolean {
 const TCP = /^(?:(https?):\/\/)?(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/[\]@?#=]*)(?::(\d{1,5}))?\/?$/i;
 
 interface EndpointReading {
-  /** A port of 0 is one that is free, and no host is every address of this host: to listen on. */
+  /** For an address to listen on: port 0 means any free port, and no host means every address of this host. */
   readonly anyPort?: boolean;
   /** Whether an address without `http://` or `https://` before it speaks TLS. */
   readonly tls?: boolean;
 }
 
 /**
- * Reads `host:port`, `:port`, `[::1]:port`, the same behind `http://` or `https://` (which speaks TLS; the port
- * may be left out there), or `unix:/path`. Any other path is refused: a wire forwards bytes and maps none.
+ * Reads `host:port`, `:port`, `[::1]:port`, the same after `http://` or `https://` (which speaks TLS), or `unix:/path`.
+ * The port is optional after `http://` and `https://`. Any other path is refused, because a wire forwards bytes and
+ * cannot map paths.
  * @throws AppError OPTION_INVALID naming `what`.
  */
 export function parseEndpoint(text: string, what: string, reading: EndpointReading = {}): Endpoint {
@@ -42,12 +43,12 @@ export function parseEndpoint(text: string, what: string, reading: EndpointReadi
   return { kind: 'tcp', host: host ? host.replace(/^\[|\]$/g, '') : anyHost, port, tls };
 }
 
-/** Where a page is served: without a host, for this machine alone. @throws AppError OPTION_INVALID */
+/** The address of a served page. Without a host, only this machine can reach it. @throws AppError OPTION_INVALID */
 export function parseServed(text: string, what: string): Endpoint {
   return parseEndpoint(text.startsWith(':') ? `127.0.0.1${text}` : text, what, { anyPort: true });
 }
 
-/** How an endpoint is written where a person reads it; `parseEndpoint` reads it back. */
+/** An endpoint as text for people; `parseEndpoint` can read it. */
 export function formatEndpoint(endpoint: Endpoint): string {
   if (endpoint.kind === 'unix') return `unix:${endpoint.path}`;
   return endpoint.tls ? `https://${authorityOf(endpoint)}` : authorityOf(endpoint);
@@ -57,14 +58,14 @@ export function placeOfTarget(target: Endpoint): { path: string } | { host: stri
   return target.kind === 'unix' ? { path: target.path } : { host: target.host, port: target.port };
 }
 
-/** `host:port` as clients name it in a Host field; of a unix socket, its path. */
+/** `host:port` as clients name it in a Host field; for a unix socket, its path. */
 export function authorityOf(endpoint: Endpoint): string {
   if (endpoint.kind === 'unix') return `unix:${endpoint.path}`;
   const { host, port } = endpoint;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Whether only this machine can reach what listens there. */
+/** Whether only this machine can reach a listener on this host. */
 export function isLoopback(host: string): boolean {
   return host === '::1' || host === 'localhost' || (isIPv4(host) && host.startsWith('127.'));
 }
@@ -95,10 +96,10 @@ function refusalOf(text: string): string {
   return 'Give host:port, such as 127.0.0.1:8080 or https://[::1]:8443, or unix:/path.';
 }
 
-/** A longer path does not fit into the kernel's address of a socket (108 bytes with its end, on some systems 104). */
+/** A longer path does not fit into the kernel's socket address (108 bytes with the final zero, on some systems 104). */
 export const UNIX_PATH_BYTES = LIMITS.socketPathBytes;
 
-/** Whether somebody listens at the path of a socket. One that is full or may not be entered has a process too. */
+/** Whether a process listens at the path of a socket. This includes sockets that are full or that we may not use. */
 export function isAnswered(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect({ path });
@@ -112,7 +113,10 @@ export function isAnswered(path: string): Promise<boolean> {
   });
 }
 
-/** Resolves only the name `localhost`; other names are not looked up. */
+/**
+ * Whether connections to `target` reach the listener. Resolves only the name `localhost`; other names are not looked
+ * up.
+ */
 export function isReachedAs(listen: Endpoint, target: Endpoint): boolean {
   if (listen.kind === 'unix' || target.kind === 'unix') return placeText(listen) === placeText(target);
   return listen.port === target.port && dialled(target.host).some((host) => takes(listen.host, host));
@@ -125,7 +129,7 @@ function dialled(host: string): readonly string[] {
   return [address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address];
 }
 
-/** An address to compare: IPv6 in its shortest spelling without a zone, or the IPv4 address that it maps. */
+/** An address for comparison: IPv6 in its shortest spelling without a zone, or the IPv4 address that it maps. */
 export function oneSpelling(host: string): string {
   if (!isIPv6(host)) return host;
   return plainAddress(new SocketAddress({ address: host.replace(/%.*$/, ''), family: 'ipv6' }).address);
@@ -138,7 +142,7 @@ function takes(listening: string, address: string): boolean {
   return dialled(listening).includes(address);
 }
 
-/** Equal for addresses that two processes could not both bind. */
+/** A text that is equal for addresses that two processes cannot both bind. */
 export function placeText(endpoint: Endpoint): string {
   return endpoint.kind === 'unix' ? endpoint.path : `${endpoint.host} ${endpoint.port}`;
 }

@@ -6,21 +6,21 @@ import { AppError } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { type Endpoint, formatEndpoint, isAnswered } from './endpoint.ts';
 
-/** Who may connect to a unix socket of ours: the owner and the group, which is how containers share one. */
+/** Owner and group may connect to our unix sockets. Containers share a socket through the group. */
 const SOCKET_MODE = 0o660;
-/** Behind the path under which a socket is made before it takes its place. */
+/** Suffix of the path where a socket is created before it is renamed. */
 const UNFINISHED = '.new';
 
 export interface Listening {
-  /** What was bound: the port is known now. */
+  /** The bound address with its actual port. */
   readonly endpoint: Endpoint;
-  /** Takes the file of a unix socket away, unless it is another's by now. */
+  /** Removes the file of a unix socket, unless another process has replaced it. */
   remove(): void;
 }
 
 /**
- * Starts to listen. The file of a unix socket whose process is gone is replaced; one that is answered is not.
- * @param mode of the file of a unix socket
+ * Starts to listen. The file of a unix socket is replaced only if its process is gone.
+ * @param mode file mode of a unix socket
  * @throws AppError LISTEN_FAILED
  */
 export async function listenOn(server: Server, endpoint: Endpoint, mode = SOCKET_MODE): Promise<Listening> {
@@ -32,16 +32,16 @@ export async function listenOn(server: Server, endpoint: Endpoint, mode = SOCKET
 }
 
 /**
- * As Node takes it. Every address is what it takes where none is named; told to take `::`, it would fail on a host
- * whose kernel has no IPv6.
+ * The address in Node's form. Without a host, Node listens on every address. With `::`, it would fail if the kernel has
+ * no IPv6.
  */
 export function placeOf({ host, port }: { host: string; port: number }): { host?: string; port: number } {
   return host === '::' ? { port } : { host, port };
 }
 
 /**
- * The socket is made under another name and renamed, so that whoever connects finds the old one, or nothing, or
- * the new one with its mode: never half of it. It also keeps Node from removing a successor's file on close.
+ * Creates the socket under another name and renames it. So a client finds the old socket, none, or the new one with its
+ * mode, but never an unfinished one. The rename also keeps Node from removing a successor's file on close.
  */
 async function listenOnPath(
   server: Server,
@@ -68,7 +68,7 @@ async function listenOnPath(
 }
 
 /**
- * Makes sure that a socket may be made at a path. Nothing is there, or the socket of a process that is gone.
+ * Makes sure that a socket may be created at a path: nothing is there, or the socket of a process that is gone.
  * @throws AppError LISTEN_FAILED
  */
 async function mustHaveRoom(endpoint: { kind: 'unix'; path: string }): Promise<void> {
@@ -88,11 +88,11 @@ function listening(server: Server, endpoint: Endpoint, where: ListenOptions): Pr
 }
 
 /**
- * Finds out what lies at a path: nothing and a dead process's socket may be replaced, which is null.
- * @throws what the file system says
+ * Why a socket cannot be created at a path. Null if nothing is there, or the socket of a process that is gone.
+ * @throws the file system's error
  */
 async function refusalAt(path: string): Promise<{ code: string } | null> {
-  // Node would call a directory that is missing one that this user may not enter.
+  // Checked here, because Node would report a missing directory as one that this user may not enter.
   statSync(dirname(path));
   accessSync(dirname(path), constants.W_OK | constants.X_OK);
   const found = lstatSync(path, { throwIfNoEntry: false });
@@ -124,7 +124,7 @@ function listenError(endpoint: Endpoint, error: NodeJS.ErrnoException): AppError
 }
 
 /**
- * Makes sure that an address could be listened on now, and leaves it as it is.
+ * Makes sure that one could listen on an address now, and leaves it free.
  * @throws AppError LISTEN_FAILED
  */
 export async function mustBeFree(endpoint: Endpoint): Promise<void> {

@@ -14,9 +14,9 @@ type Settle = (error?: NodeJS.ErrnoException | null) => void;
  * reset, and only the socket can be probed for its peer.
  */
 export class PeerSocket {
-  /** What carries the traffic. */
+  /** Carries the traffic. */
   readonly stream: Socket;
-  /** The socket beneath; the same where there is no TLS. */
+  /** The socket below the stream; the same object without TLS. */
   readonly socket: Socket;
   /** A unix socket has no reset: its peer sees an abort as an end. */
   readonly resettable: boolean;
@@ -48,9 +48,9 @@ export class PeerSocket {
   }
 
   /**
-   * Calls back when an end that was read is an end and not a reset. An empty write tells them apart: it fails after a
-   * reset, and the error event follows. If nothing can be written any more, or bytes still wait, the end is believed.
-   * If a write has failed before, its error code says what the end is.
+   * Calls back if the end that was read is a true end and not a reset. An empty write tells them apart: it fails after
+   * a reset, and the error event follows. If nothing can be written any more, or bytes still wait, the end is believed.
+   * If a write has failed before, its error code tells which it is.
    */
   confirmEnd(act: () => void): void {
     const { stream, socket } = this;
@@ -110,9 +110,9 @@ function isResettable(socket: Socket): boolean {
 
 /**
  * Holds back a write error of a socket until its peer's last bytes are read. A peer may answer an upload (401, say) and
- * close without reading it; the answer then lies in the kernel when our write fails. Node destroys a socket at its first
- * failed write, and would drop the answer. So the write stays pending until the answer is read, or for a moment. To hold
- * it, `_write` and `_writev` are wrapped, as Node documents them for those who implement streams.
+ * close without reading it; the answer then lies in the kernel when our write fails. Node destroys a socket at its
+ * first failed write, and would drop the answer. So the write stays pending until the answer is read, or for a short
+ * time. To hold it, `_write` and `_writev` are wrapped, which Node documents for implementers of streams.
  */
 export class FailedWrite {
   readonly #stream: Socket;
@@ -120,7 +120,7 @@ export class FailedWrite {
   #tell: (() => void) | null = null;
   #timer: NodeJS.Timeout | null = null;
 
-  /** @param stream what is read; it and what lies beneath it may be written to */
+  /** @param stream the stream that is read. It and the socket below it may be written to */
   constructor(stream: Socket, socket: Socket) {
     this.#stream = stream;
     this.#watch(stream);
@@ -183,7 +183,7 @@ export class FailedWrite {
 
 const FAILED_WRITES = new WeakMap<Socket, FailedWrite>();
 
-/** Of a socket of Node's own servers or agents: one for each socket, whatever requests share it. */
+/** For a socket of Node's own servers or agents: one per socket, shared by all of its requests. */
 export function failedWriteOf(socket: Socket): FailedWrite {
   const known = FAILED_WRITES.get(socket) ?? new FailedWrite(socket, socket);
   FAILED_WRITES.set(socket, known);
@@ -196,15 +196,15 @@ function isBefore(version: string, major: number, minor: number): boolean {
 }
 
 /**
- * Sides that are not read, because the other side does not keep up or because they have ended: a paused socket hears
- * of no reset. Each is asked now and then. One timer serves all of a process, and runs only while there are such
- * sides.
+ * Sides that are not read, because the other side does not keep up or because they have ended. A paused socket does not
+ * notice a reset, so each side is probed regularly. One timer serves the whole process, and runs only while there are
+ * such sides.
  */
 export class PausedPeers {
   readonly #sides = new Map<PeerSocket, () => number>();
   #timer: NodeJS.Timeout | null = null;
 
-  /** @param other what its bytes go to @param heldBytes those that wait on their way there */
+  /** @param other the receiver of its bytes @param heldBytes number of bytes that wait on their way there */
   add(side: PeerSocket, other: PeerSocket, heldBytes = () => 0): void {
     this.#sides.set(side, () => heldBytes() + other.stream.writableLength);
     this.#timer ??= setInterval(() => this.#askAll(), WIRE.probeMs).unref();
@@ -224,14 +224,14 @@ export class PausedPeers {
 }
 
 /**
- * A write of no bytes sends nothing, and fails where the peer has reset the connection, however much of what it
- * sent before lies unread: nothing is read for it and nothing held. Where nothing may be written any more, or
- * the socket is a unix one (whose peer may be gone although all it said lies here and is wanted), one chunk is
- * read, which the other side holds: up to a bound.
+ * Probes the peer of a paused side. An empty write sends nothing, and fails if the peer has reset the connection, even
+ * if its bytes lie unread. It needs no reading and no memory. Two cases need one chunk to be read instead: nothing may
+ * be written any more, or it is a unix socket. The other side buffers the chunk, up to a limit. (The peer of a unix
+ * socket may be gone although its unread bytes are still wanted.)
  */
 function ask(side: PeerSocket, unsentBytes: () => number): void {
   const { stream, socket } = side;
-  // What still has bytes to write, or is being connected, is watched by the kernel for that.
+  // A socket that connects, or has bytes to write, learns of a reset by itself.
   if (stream.destroyed || socket.connecting || stream.writableLength > 0) return;
   if (side.resettable && !stream.writableEnded) askPeer(socket);
   else if (stream.isPaused() && unsentBytes() < LIMITS.probedBytes) stream.resume();

@@ -9,13 +9,13 @@ interface ProxyAddress {
   readonly port: number;
 }
 
-/** Who connected to whom; null where the sender does not know, or speaks for itself. */
+/** Source and destination of a connection; null if the sender does not know, or if the connection is its own. */
 export interface ProxyHeader {
   readonly source: ProxyAddress | null;
   readonly destination: ProxyAddress | null;
 }
 
-/** `more`: the header is not whole yet. `malformed`: it never will be. */
+/** `more`: the header is not complete yet. `malformed`: it never will be. */
 type ProxyReading =
   | { readonly kind: 'whole'; readonly header: ProxyHeader; readonly bytes: number }
   | { readonly kind: 'more' }
@@ -23,13 +23,13 @@ type ProxyReading =
 
 const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
 const FIXED_BYTES = 16;
-/** The longest line that version 1 can be, its end included. */
+/** The longest line in version 1, including its end. */
 const LINE_BYTES = 107;
 const UNKNOWN: ProxyHeader = { source: null, destination: null };
 const MALFORMED: ProxyReading = { kind: 'malformed' };
 const MORE: ProxyReading = { kind: 'more' };
 
-/** Reads the header that a connection begins with, of either version. */
+/** Reads the header at the start of a connection, in either version. */
 export function readProxyHeader(bytes: Buffer): ProxyReading {
   const signed = Math.min(bytes.length, SIGNATURE.length);
   if (bytes.subarray(0, signed).equals(SIGNATURE.subarray(0, signed))) return readBinary(bytes);
@@ -75,7 +75,7 @@ function readAddresses(family: number, addresses: Buffer): ProxyHeader | null {
   return { source: read(0, 2 * size), destination: read(size, 2 * size + 2) };
 }
 
-/** The header as it goes out. Addresses of both ends have one family; where they differ both are written as IPv6. */
+/** The header to send. Both addresses must have one family. If they differ, both are written as IPv6. */
 export function writeProxyHeader(version: ProxyProtocolVersion, header: ProxyHeader): Buffer {
   const source = header.source && withoutMapping(header.source);
   const destination = header.destination && withoutMapping(header.destination);
@@ -101,7 +101,10 @@ export function writeProxyHeader(version: ProxyProtocolVersion, header: ProxyHea
   return Buffer.concat([SIGNATURE, head, ...addresses]);
 }
 
-/** An IPv4 address as a socket for both families shows it is that address. A zone means nothing elsewhere. */
+/**
+ * An address without a zone, which has no meaning on other hosts. Dual-stack sockets show IPv4 as mapped IPv6; this is
+ * undone.
+ */
 export function plainAddress(host: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(host);
   return mapped?.[1] ?? host.replace(/%.*$/, '');
@@ -121,7 +124,7 @@ function bytesOf(host: string, v4: boolean): Buffer {
   if (v4) return Buffer.from(host.split('.').map(Number));
   if (isIPv4(host))
     return Buffer.from([...Array<number>(10).fill(0), 255, 255, ...host.split('.').map(Number)]);
-  // The platform writes all groups in hexadecimal, those of an IPv4 address at the end as well.
+  // The platform writes all groups in hexadecimal, including those of an IPv4 address at the end.
   const spelled = new URL(`http://[${host}]/`).hostname.slice(1, -1);
   const [head = '', tail] = spelled.split('::');
   const front = groupsOf(head);

@@ -7,13 +7,13 @@ import type { Notice } from '../../core/ports.ts';
 
 const CERTIFICATE = /-----BEGIN [A-Z ]*CERTIFICATE-----/;
 
-/** Which file holds what; each may hold several certificates. */
+/** The files by content. Each may contain several certificates. */
 export type TlsPaths = Readonly<Partial<Record<'cert' | 'key' | 'ca', string>>>;
 
 /**
- * Certificates and keys in files that are replaced while we run, as mounted secrets are: behind symbolic links
- * that are turned over. Whoever connects next gets the new ones; connections that stand keep what they have.
- * Half a replacement, or one that cannot be read, is told of and changes nothing.
+ * Certificates and keys in files that may be replaced while we run, for example mounted secrets behind symbolic links.
+ * New connections get the new ones; open connections keep theirs. An incomplete or unreadable replacement is reported
+ * and changes nothing.
  */
 export class TlsFiles {
   readonly onReplaced: (() => void)[] = [];
@@ -45,12 +45,12 @@ export class TlsFiles {
     return this.#context;
   }
 
-  /** What the context is made of, for a server of Node's, which makes its own. */
+  /** The contents of the files, for Node's servers, which create their own context. */
   get contents(): Readonly<SecureContextOptions> {
     return this.#contents;
   }
 
-  /** Looks for new files from time to time, until `close`. */
+  /** Checks for new files regularly, until `close`. */
   watch(notify: (notice: Notice) => void, everyMs: number = WIRE.certificateCheckMs): void {
     this.#timer = setInterval(() => this.#check(notify), everyMs).unref();
   }
@@ -78,7 +78,7 @@ export class TlsFiles {
     }
   }
 
-  /** What changes when a file, or a link on the way to it, is replaced or rewritten. */
+  /** A text that changes when a file, or a link on the way to it, is replaced or rewritten. */
   #sign(): string {
     const stats = Object.values(this.#paths).map((path) => statSync(path));
     return stats.map(({ dev, ino, size, mtimeMs }) => `${dev}:${ino}:${size}:${mtimeMs}`).join(' ');
@@ -98,7 +98,7 @@ export class TlsFiles {
     try {
       if (contents.key !== undefined) createPrivateKey(contents.key as Buffer);
     } catch (error) {
-      // OpenSSL names neither the file nor what was expected of it.
+      // OpenSSL's error names neither the file nor the expected content.
       throw new Error(`${this.#paths.key} holds no private key that can be read`, { cause: error });
     }
     try {

@@ -6,11 +6,11 @@ import { type Endpoint, formatEndpoint } from './endpoint.ts';
 const NOTICE_MS = 60_000;
 /** Name mismatches list all names of the certificate, which may be hundreds. */
 const REASON_CHARS = 300;
-/** OpenSSL's codes for a certificate that is not trusted; and Node's, for a wrong name and for what is no TLS at all. */
+/** OpenSSL's codes for an untrusted certificate, and Node's codes for a wrong name and for bytes that are no TLS. */
 const CODES =
   /^(UNABLE_TO_|CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT$|SELF_SIGNED_CERT_|ERROR_IN_|INVALID_|PATH_LENGTH_|HOSTNAME_MISMATCH$|ERR_TLS_|ERR_SSL_)/;
 
-/** What an error of the upstream is counted as: TLS that fails is no server that is not there. */
+/** How an error of the upstream is counted. If TLS fails, the server was reachable. */
 export function failureOf(failure: ConnectionFailure, error: Error | undefined): ConnectionFailure {
   return isTlsFailure(error) ? 'upstream_tls' : failure;
 }
@@ -19,7 +19,7 @@ function isTlsFailure(error: NodeJS.ErrnoException | undefined): boolean {
   return CODES.test(error?.code ?? '');
 }
 
-/** Whether an error came before there was a connection. For want of a descriptor of ours there is none to come. */
+/** Whether an error came before there was a connection. Our own lack of file descriptors is no refusal. */
 export function isRefusal({ code, syscall }: NodeJS.ErrnoException): boolean {
   const early = syscall === 'connect' || syscall === 'getaddrinfo' || code === 'ECONNREFUSED';
   return early && code !== 'EMFILE' && code !== 'ENFILE';
@@ -31,8 +31,8 @@ export function connectTimeout(): NodeJS.ErrnoException {
 }
 
 /**
- * Says why an upstream is not spoken to: no connection is had, or TLS fails. Clients see the same 502 or reset for
- * both. A line of each at once, and then one a minute at most.
+ * Logs why an upstream is not reached: no connection, or TLS fails. Clients see the same 502 or reset for both. Each
+ * kind is logged at once, and then at most once a minute.
  */
 export class UpstreamNotice {
   readonly #endpoint: Endpoint;
@@ -41,7 +41,7 @@ export class UpstreamNotice {
   readonly #tls: NoticeLimit;
   readonly #connects: NoticeLimit;
 
-  /** @param clientsAre what becomes of the upstream's clients meanwhile */
+  /** @param clientsAre what happens to the upstream's clients meanwhile */
   constructor(
     endpoint: Endpoint,
     clientsAre: 'answered 502' | 'reset',

@@ -9,11 +9,11 @@ import type { ErrorAnswerScan } from '../../inference/error-answer.ts';
 import { isEventStream, isJson, isJsonLines, isPlain, type PayloadApi } from '../../inference/features.ts';
 import type { AnswerForm, AnswerScan } from '../../inference/stream-timing.ts';
 
-/** Numbers of chunk times that an open exchange is charged for anyway, and how many more are paid for at once. */
+/** Entries of chunk times that the charge for an open exchange includes, and how many more are charged at once. */
 const FREE_TIMES = 32;
 const TIMES_STEP = 1_024;
 
-/** Never written to: most bodies come in one piece, and room for more would be most of what they take. */
+/** Shared and never written to. Most bodies come in one piece, and a growing array would be most of their memory. */
 const NO_TIMES: number[] = [];
 
 const NOTHING = Buffer.alloc(0);
@@ -21,12 +21,12 @@ const NOTHING = Buffer.alloc(0);
 interface BodyTaking {
   /** Most bytes kept until the exchange is settled; null keeps none. */
   readonly capBytes: number | null;
-  /** Null where the exchange will not be recorded. */
+  /** Null if the exchange will not be recorded. */
   readonly hash: KeyedHash | null;
   readonly budget: AssemblyBudget;
 }
 
-/** One body as it comes by: counts and hashes all of it, keeps a bounded prefix, and notes when its chunks arrived. */
+/** One body while it passes: counts and hashes all of it, keeps a limited prefix, and notes when its chunks arrived. */
 export class BodyCollector implements BodyTaker {
   readonly #taking: BodyTaking;
   /** Null as long as nothing is kept. */
@@ -37,14 +37,14 @@ export class BodyCollector implements BodyTaker {
   #bytes = 0;
   #wireBytes = 0;
   #hash: RunningHash | null = null;
-  /** Of a body that came in one piece: a running hash would cost twice as much. */
+  /** The hash of a body that came in one piece. A running hash would cost twice as much. */
   #digest: Buffer | null = null;
   readonly #expectedBytes: number | null;
   readonly #originNs: number;
   /** Monotonic nanoseconds of the last byte that came, null before the first. */
   lastByteNs: number | null = null;
   scan: AnswerScan | null = null;
-  /** Looks at an answer that is no stream, for an error that its status does not tell. */
+  /** Searches an answer that is no stream for an error that its status does not show. */
   errorScan: ErrorAnswerScan | null = null;
 
   /**
@@ -72,7 +72,7 @@ export class BodyCollector implements BodyTaker {
     return this.#times;
   }
 
-  /** Notes that `wireBytes` of the body came now. Past the limit they count for the last time noted. */
+  /** Notes that `wireBytes` of the body came now. Past the limit, they are added to the last noted time. */
   arrived(atNs: number, wireBytes: number): void {
     const offsetUs = Math.round((atNs - this.#originNs) / 1_000);
     this.scan?.arrived(atNs);
@@ -85,7 +85,7 @@ export class BodyCollector implements BodyTaker {
     else this.#times.push(offsetUs, wireBytes);
   }
 
-  /** Takes decoded bytes; they are copied or forgotten, never held. */
+  /** Takes decoded bytes. They are copied or dropped; the buffer is not kept. */
   write(bytes: Buffer): void {
     const { capBytes, hash, budget } = this.#taking;
     this.#bytes += bytes.length;
@@ -105,7 +105,7 @@ export class BodyCollector implements BodyTaker {
 
   /**
    * @param whole False when the connection ended before the body did.
-   * @param storedBytes Most of it that is stored: what is kept may be more, for its facts. Null stores none of it.
+   * @param storedBytes Most bytes that are stored. More may be kept, to read facts. Null stores none.
    */
   finish(whole: boolean, storedBytes: number | null): Body {
     const bytes = this.#bytes;
@@ -113,30 +113,30 @@ export class BodyCollector implements BodyTaker {
     if (this.#taking.capBytes === null || storedBytes === null)
       return { bytes, kept: null, truncated: !whole, hash };
     const kept = this.#kept?.joined() ?? NOTHING;
-    // A copy: what was kept for facts alone would live as long as what is stored.
+    // A copy. Otherwise bytes that were kept only for facts would live as long as the stored ones.
     const stored = kept.length > storedBytes ? Buffer.from(kept.subarray(0, storedBytes)) : kept;
     return { bytes, kept: stored, truncated: !whole || stored.length < bytes, hash };
   }
 
-  /** The beginning of what is kept, so many bytes at most: a view where one block has it. */
+  /** The beginning of the kept bytes, at most `mostBytes`; a view if one block contains it. */
   beginning(mostBytes: number): Buffer {
     return this.#kept?.beginning(mostBytes) ?? NOTHING;
   }
 
-  /** Lets go of what is kept: it turned out, once all of it was there, that it will not be recorded. */
+  /** Drops the kept bytes. Only the complete body showed that it will not be recorded. */
   forget(): void {
     this.release();
     this.#kept = null;
   }
 
-  /** Gives the budget back. From here on, the receiver of the finished body accounts for its memory. */
+  /** Returns the budget. From here on, the receiver of the finished body accounts for its memory. */
   release(): void {
     this.#kept?.release();
     this.#taking.budget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
   }
 
-  /** Whether another pair may be noted: within the limit, and paid for beyond the first few. */
+  /** Whether another pair may be noted within the limit. Beyond the first few, pairs are charged to the budget. */
   #hasRoomForTime(): boolean {
     const length = this.#times.length;
     if (length >= 2 * LIMITS.chunkTimesPerBody) return false;
@@ -153,9 +153,9 @@ const FIRST_BLOCK_BYTES = 4 * 1024;
 const LARGEST_BLOCK_BYTES = 256 * 1024;
 
 /**
- * The beginning of a body, up to a cap and to what the budget has room for. It is copied into few blocks, each of which
- * stays: growing one buffer would copy the body again and hold it twice meanwhile. A small announced length is taken
- * at its word, as one block. A large one may be a mere claim, and is paid for as it comes.
+ * The beginning of a body, up to a cap and as far as the budget allows. It is copied into a few blocks. To grow one
+ * buffer instead would copy the body again, and need twice the memory meanwhile. For a small announced length, one
+ * block is allocated. A large announced length may be false, so its memory is reserved only as bytes arrive.
  */
 export class KeptPrefix {
   readonly #capBytes: number;
@@ -166,7 +166,7 @@ export class KeptPrefix {
   #fill = 0;
   #reservedBytes = 0;
   bytes = 0;
-  /** There was more than may be kept. */
+  /** The body was longer than may be kept. */
   cut = false;
 
   /** @param expectedBytes the announced length, null if absent */
@@ -191,14 +191,14 @@ export class KeptPrefix {
     this.cut = from < bytes.length;
   }
 
-  /** So many bytes at most: a view where the first block has them. */
+  /** At most this many bytes from the beginning; a view if the first block contains them. */
   beginning(mostBytes: number): Buffer {
     const bytes = Math.min(mostBytes, this.bytes);
     const first = this.#blocks[0] ?? NOTHING;
     return first.length >= bytes ? first.subarray(0, bytes) : Buffer.concat(this.#blocks, bytes);
   }
 
-  /** All of it in one block of its size: room that nothing is in would live as long as the body. */
+  /** All kept bytes in one block of exactly their size, because unused room would live as long as the body. */
   joined(): Buffer {
     const [first = NOTHING] = this.#blocks;
     if (first.length !== this.bytes) this.#blocks = [Buffer.concat(this.#blocks, this.bytes)];
@@ -210,7 +210,7 @@ export class KeptPrefix {
     this.#reservedBytes = 0;
   }
 
-  /** The last block, or a new one where it is full. Null where the budget has no room for one. */
+  /** The last block, or a new one if it is full. Null if the budget has no room for one. */
   #blockFor(neededBytes: number): Buffer | null {
     const last = this.#blocks.at(-1);
     if (last !== undefined && this.#fill < last.length) return last;
@@ -231,7 +231,7 @@ export class KeptPrefix {
   }
 }
 
-/** What a response says that it is; null for anything else. */
+/** The form of a response by its Content-Type; null for any other type. */
 export type AnswerType = AnswerForm | null;
 
 export function answerType(contentType: string | null): AnswerType {
@@ -241,8 +241,8 @@ export function answerType(contentType: string | null): AnswerType {
 }
 
 /**
- * What a response is to be looked at as; null for one that says nothing of tokens.
- * @param asksStream whether the request wants a stream, asked only where that decides
+ * The form in which a response is scanned; null for one without token counts.
+ * @param asksStream whether the request wants a stream; called only if that decides
  */
 export function answerForm(
   type: AnswerType,
@@ -252,11 +252,11 @@ export function answerForm(
 ): AnswerForm | null {
   if (type === 'events' || type === 'lines') return type;
   if (api === null || api === 'v1' || api === 'v2' || type !== 'document') return null;
-  // Some servers stream JSON lines and call them JSON.
+  // Some servers stream JSON lines but declare them as JSON.
   return framing.kind !== 'length' && asksStream() ? 'lines' : 'document';
 }
 
-/** Whether a response of this form is worth looking at: an answer, with a body that can be read as it passes. */
+/** Whether a response is worth scanning: a 2xx with a body that can be read while it passes. */
 export function isReadable({ status, fields }: ScannedResponse, framing: Framing): boolean {
   if (status < 200 || status > 299 || !isPlain(fields.contentEncoding)) return false;
   return framing.kind === 'length' || framing.kind === 'chunked' || framing.kind === 'until_close';

@@ -45,7 +45,7 @@ export interface AssemblyContext {
   readonly onFailure: (what: 'a head' | 'a body', error: unknown) => void;
 }
 
-/** A complete head as it was found: a view, valid during the call only, and its times on the monotonic clock. */
+/** A complete head and its times on the monotonic clock. `bytes` is a view that is valid only during the call. */
 interface FoundHead {
   readonly bytes: Buffer;
   readonly firstByteNs: number;
@@ -57,7 +57,7 @@ export type FirstEnd = 'client' | 'server' | 'timeout';
 
 export interface ExchangeOrigin {
   readonly connection: number;
-  /** The client's address; null where none is known. */
+  /** The client's address; null if unknown. */
   readonly peer: string | null;
 }
 
@@ -73,22 +73,25 @@ export class ExchangeBuilder {
   readonly #scanned: ScannedRequest;
   readonly #route: Route;
   readonly #judged: HeadJudgement;
-  /** What its body says, each read when it is first asked for and before anything in the body is covered. */
+  /** Values from its body. Each is read on first use, and before anything in the body is masked. */
   #text: Buffer | null = null;
   #session: Uint8Array | null | undefined;
   #features: RequestFeatures | null = null;
-  /** The room taken by its maker for the exchange itself is given back with the rest. */
+  /** Bytes to return to the budget. They include those that the creator reserved for the exchange itself. */
   #chargedBytes: number = LIMITS.openExchangeBytes;
   #answer: ScannedResponse | null = null;
   #answerType: AnswerType = null;
   #tunnels = false;
   readonly request: MessageDraft;
   response: MessageDraft | null = null;
-  /** Set once it is left out on purpose. */
+  /** Set when it is omitted on purpose. */
   omission: OmissionCause | null;
-  /** Set once it cannot be recorded: what is missing of it, and why. */
+  /** Set when it cannot be recorded, with the reason. */
   lossReason: LossReason | null = null;
-  /** Turns begun with this request; its end, and its response's, counted from the start of the connection. */
+  /**
+   * Turns that belong to this request. Then the ends of request and response, as offsets from the start of the
+   * connection.
+   */
   turns = 0;
   clientEndOffset: number | null = null;
   serverEndOffset: number | null = null;
@@ -103,7 +106,7 @@ export class ExchangeBuilder {
     reading.judged ??= judgeHead(context, reading.scanned, reading.route, head.bytes);
     this.#judged = reading.judged;
     this.omission = this.#judged.omission;
-    // Decided as early as its session is known, so that nothing is held of what will not be recorded.
+    // Sampled as soon as its session is known, so that no memory is used for exchanges that will not be recorded.
     const { session } = this.#judged;
     if (session.inBody.length === 0)
       this.#sample(() => context.keys.of('session', session, null, origin.peer), head.firstByteNs);
@@ -118,12 +121,12 @@ export class ExchangeBuilder {
     return this.#scanned.method;
   }
 
-  /** Whether what the client says next may not be HTTP: it asked for a tunnel or another protocol. */
+  /** Whether the client's next bytes may not be HTTP, because it asked for a tunnel or another protocol. */
   get holdsClient(): boolean {
     return this.method === 'CONNECT' || this.#scanned.fields.upgrade !== null;
   }
 
-  /** Whether the client may leave the body out, having asked first and been answered otherwise. */
+  /** Whether the client may omit the body, because it asked first (`Expect`) and got another answer. */
   get mayWithholdBody(): boolean {
     const { expect } = this.#scanned.fields;
     return expect !== null && /100-continue/i.test(expect) && this.request.body.wireBytes === 0;
@@ -138,7 +141,7 @@ export class ExchangeBuilder {
     return this.response?.ended ?? false;
   }
 
-  /** The name of what the connection turned into when the answer was 101 or a tunnel. */
+  /** The protocol of the connection after an answer of 101 or a tunnel. */
   get tunnelProtocol(): string {
     if (this.method === 'CONNECT') return 'connect';
     const asked = this.#answer?.fields.upgrade ?? this.#scanned.fields.upgrade ?? '';
@@ -146,7 +149,7 @@ export class ExchangeBuilder {
     return name === 'websocket' || name === 'h2c' ? name : `upgrade:${name}`;
   }
 
-  /** Takes the head of the final response; answers what takes its body. */
+  /** Takes the head of the final response. Returns the receiver of its body. */
   beginResponse(reading: ResponseReading, head: FoundHead): BodyCollector {
     const { policy, redaction } = this.#context;
     this.#answer = reading.scanned;
@@ -170,7 +173,7 @@ export class ExchangeBuilder {
     message.trailers = this.#redacted(trailers, (bytes) => this.#context.redaction.trailers(bytes));
   }
 
-  /** To be called before it is settled: what a request that did not end says, it has said now. */
+  /** To be called before it is settled. If its request has not ended, nothing more of it will come. */
   settling(): void {
     if (!this.request.ended) this.#sampleByBody();
   }
@@ -184,7 +187,7 @@ export class ExchangeBuilder {
     return firstEnd === 'client' ? 'client_aborted' : 'upstream_failed';
   }
 
-  /** @param clientEndNs when the client left, if it was the first to; null otherwise */
+  /** @param clientEndNs when the client left, if it ended the connection first; null otherwise */
   finish(outcome: Outcome, clientEndNs: number | null): Exchange {
     const { request, response } = this;
     const stored = storedBytes(this.#context.policy);
@@ -224,7 +227,7 @@ export class ExchangeBuilder {
     };
   }
 
-  /** Gives back to the budget whatever is held for this exchange. */
+  /** Returns everything to the budget that is reserved for this exchange. */
   release(): void {
     this.request.body.release();
     this.response?.body.release();
@@ -236,7 +239,7 @@ export class ExchangeBuilder {
     return this.omission !== null || this.lossReason !== null;
   }
 
-  /** Asked once, when nothing more comes of the request: at its end, or at the exchange's. */
+  /** Called once, when nothing more of the request will come: at its end, or at the end of the exchange. */
   #sampleByBody(): void {
     if (this.#judged.session.inBody.length === 0) return;
     this.#sample(() => this.#sessionKey(), this.request.firstByteNs);
@@ -245,7 +248,7 @@ export class ExchangeBuilder {
     this.#text = null;
   }
 
-  /** Leaves it out where its session, or without one it alone, is not in the sample. */
+  /** Omits the exchange if its session is not in the sample. Without a session, the exchange itself decides. */
   #sample(sessionOf: () => Uint8Array | null, firstByteNs: number): void {
     const { sampling } = this.#context.selection;
     if (sampling.all || this.omission !== null) return;
@@ -257,13 +260,13 @@ export class ExchangeBuilder {
     if (!kept) this.omission = 'sampled_out';
   }
 
-  /** Kept of the request's body at most until it is settled: what is stored of it, and what facts are read from. */
+  /** Most bytes of the request's body that are kept until it is settled: to store them, or to read facts from them. */
   #requestCap(): number | null {
     const stored = storedBytes(this.#context.policy).request;
     return this.#judged.readsBody ? Math.max(FACT_BYTES, stored ?? 0) : stored;
   }
 
-  /** The beginning of its body where it can be read: not compressed, and without Triton's binary tensors. */
+  /** The beginning of its body, if it can be read: not compressed, and without Triton's binary tensors. */
   #readable(): Buffer {
     if (this.#text !== null) return this.#text;
     const { contentEncoding, inferenceHeaderLength } = this.#scanned.fields;
@@ -284,7 +287,7 @@ export class ExchangeBuilder {
     return this.#session;
   }
 
-  /** As the path names it, else the body. */
+  /** The model that the path names, or else the body. */
   #model(): string | null {
     if (this.#route.model !== null) return this.#route.model;
     const text = this.#readable();
@@ -301,7 +304,7 @@ export class ExchangeBuilder {
     return this.#features;
   }
 
-  /** Has a response looked at that says something of tokens. */
+  /** Starts the scans of a response, for token counts and for errors. */
   #watch(body: BodyCollector, { scanned, framing, type }: ResponseReading): void {
     if (this.#unwanted || !isReadable(scanned, framing)) return;
     const asksStream = (): boolean => this.request.ended && this.#asked().stream;
@@ -311,14 +314,14 @@ export class ExchangeBuilder {
     const heldBytes =
       (form === null ? 0 : AnswerScan.heldBytes(form)) +
       (isWhole ? ErrorAnswerScan.heldBytes(expectedBytes) : 0);
-    // Facts are given up before bodies are.
+    // If memory is short, facts are given up before bodies.
     if (!this.#context.budget.reserve(heldBytes)) return;
     this.#chargedBytes += heldBytes;
     if (form !== null) body.scan = new AnswerScan(form);
     if (isWhole) body.errorScan = new ErrorAnswerScan(expectedBytes);
   }
 
-  /** Of a 2xx that came to its end; null for another one, and for one that was not looked at. */
+  /** Whether a complete 2xx reports an error; null for any other answer, and for one that was not scanned. */
   #answerError(): boolean | null {
     if (!this.answered || this.response === null) return null;
     const { scan, errorScan } = this.response.body;
@@ -349,10 +352,10 @@ export class ExchangeBuilder {
     return new MessageDraft(redacted, known, body, head.firstByteNs, head.endNs);
   }
 
-  /** A masked copy of head or trailers. Nothing is stored of what could not be masked, or not be held. */
+  /** A masked copy of head or trailers. If masking fails, or if memory is short, nothing is stored. */
   #redacted(bytes: Buffer, redact: (bytes: Buffer) => RedactedBytes): RedactedBytes {
     if (this.#unwanted) return NOTHING_KEPT;
-    // Twice: the masked copy, and the text whose pieces the scanned fields are.
+    // Twice: for the masked copy, and for the text that the scanned fields are slices of.
     if (!this.#context.budget.reserve(2 * bytes.length)) {
       this.lossReason = 'body_budget';
       return NOTHING_KEPT;
@@ -361,7 +364,7 @@ export class ExchangeBuilder {
     try {
       return redact(bytes);
     } catch (error) {
-      // Whatever the cause, the exchange is given up and counted: that is what the reason is for.
+      // For any cause, the exchange is given up and counted with this reason.
       this.lossReason = 'redaction_failed';
       this.#context.onFailure('a head', error);
       return NOTHING_KEPT;
@@ -400,8 +403,8 @@ class MessageDraft {
   }
 
   /**
-   * The message as it may be stored: nothing of its body leaves here that a rule hides.
-   * @param storedBytes Most of its body that the policy stores; null for none of it.
+   * The message as it may be stored, with a redacted body.
+   * @param storedBytes Most bytes of its body that the policy stores; null for none.
    */
   finish(
     storedBytes: number | null,
@@ -432,7 +435,7 @@ function aboutBody(
     contentType,
     contentEncoding,
     truncated: body.truncated,
-    // A length that is no number is none that could be trusted: the body is then no tensors that can be read.
+    // A length that is no number becomes NaN. Then the tensors count as unreadable, and the body is dropped.
     inferenceHeaderLength: inferenceHeaderLength === null ? null : Number(inferenceHeaderLength),
     hash: body.hash,
   };

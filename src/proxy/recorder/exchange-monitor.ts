@@ -6,10 +6,10 @@ import { LIMITS } from '../../core/limits.ts';
 import type { CommitResult, CommittingSink } from '../../core/ports.ts';
 import { dropReasonOf } from '../../redaction/body-redaction.ts';
 
-/** Labels of metrics are closed lists: the name of an upgrade comes from the wire and may be anything. */
+/** A closed list for labels of metrics: the name of an upgrade comes from the network and may be any text. */
 export const PROTOCOLS = ['http/1.1', 'h2', 'h2c', 'websocket', 'connect', 'unparsed', 'other'] as const;
 
-/** Labels of metrics are closed lists: a method comes from the wire and may be anything. */
+/** A closed list for labels of metrics: a method comes from the network and may be any text. */
 export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'other'] as const;
 export const CODE_CLASSES = ['1xx', '2xx', '3xx', '4xx', '5xx', 'none'] as const;
 
@@ -18,7 +18,7 @@ export const DURATION_BOUNDS_S = [
 ];
 const WRITE_BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
-/** What no recorder has counted yet. */
+/** The counts before any traffic. */
 export const NO_TRAFFIC: RecordedTraffic = {
   requests: [],
   durationSeconds: emptyHistogram(DURATION_BOUNDS_S),
@@ -35,7 +35,7 @@ export function emptyHistogram(bounds: readonly number[]): SecondsHistogram {
 
 export type Counted<Value> = { -readonly [Key in keyof Value]: Counted<Value[Key]> };
 
-/** Into its bucket, whose bounds are fixed, as Prometheus wants them. */
+/** Adds a duration to its bucket. The bounds are fixed, as Prometheus requires. */
 export function addSeconds(histogram: Counted<SecondsHistogram>, seconds: number): void {
   const { bounds, counts } = histogram;
   const bucket = bounds.findIndex((bound) => seconds <= bound);
@@ -45,8 +45,8 @@ export function addSeconds(histogram: Counted<SecondsHistogram>, seconds: number
 }
 
 /**
- * Stands before a sink and keeps what a live view and the metrics say of the exchanges that pass: counts, and the
- * facts of the last few. Never a payload.
+ * Passes exchanges on to a sink. Keeps their counts, and the facts of the last few, for a live view and the metrics. It
+ * never keeps a payload.
  */
 export class ExchangeMonitor implements CommittingSink {
   readonly #sink: CommittingSink;
@@ -59,7 +59,7 @@ export class ExchangeMonitor implements CommittingSink {
   readonly #recent: RecentExchange[] = [];
 
   /**
-   * @param earlier what recorders before this one have counted of the same recording
+   * @param earlier counts of earlier recorders of the same recording
    * @param onTaken gets each exchange that the sink took
    */
   constructor(
@@ -144,7 +144,7 @@ export class ExchangeMonitor implements CommittingSink {
   }
 }
 
-/** Facts alone: an exchange that was kept would keep its bodies. */
+/** Only facts, because a kept exchange would keep its bodies in memory. */
 function factsOf(exchange: Exchange): RecentExchange {
   return {
     arrivalUs: exchange.arrivalUs,

@@ -9,19 +9,21 @@ import type { ExchangeKeys, HeadKey } from '../../redaction/identities.ts';
 import type { Selection } from '../../redaction/recording-policy.ts';
 import { type AnswerType, answerType } from './body-collector.ts';
 
-/** What is made of a request's head. Shared by all requests with the same head, and never changed but filled in. */
+/**
+ * What was read from a request's head. Shared by all requests with the same head. Missing values are filled in later.
+ */
 export interface RequestReading {
   readonly scanned: ScannedRequest;
   readonly framing: Framing;
   readonly route: Route;
-  /** Null until somebody had it made, as what follows. */
+  /** Null until it is first needed, like the next ones. */
   redacted: RedactedBytes | null;
   judged: HeadJudgement | null;
-  /** Set when it comes again, so that heads which all differ cost nothing for it. */
+  /** Set when the head comes again, so that heads that never repeat do not pay for it. */
   known: KnownHead | null;
 }
 
-/** The same of a response's; how its body ends depends on the method it answers. */
+/** The same for a response's head. The framing of its body depends on the method of the request. */
 export interface ResponseReading {
   readonly scanned: ScannedResponse;
   readonly framing: Framing;
@@ -30,26 +32,25 @@ export interface ResponseReading {
   known: KnownHead | null;
 }
 
-/** So many heads of each kind are remembered, none larger than this: 12 MiB at most with all that was made of them. */
+/** Most heads of each kind in the cache, and the largest one. With all values they take at most 12 MiB. */
 const REMEMBERED = 512;
 const REMEMBERED_BYTES = 2 * 1024;
 
 /**
- * Reads heads, and remembers what was made of them: clients of a model server send the same head thousands of
- * times a second, byte for byte, and it is scanned and masked in ten times what it takes to look it up. A head
- * that differs in anything is read like the first one.
+ * Reads heads, and caches what was read. Clients of a model server send the same head thousands of times a second, byte
+ * for byte. To scan and mask it takes ten times as long as to look it up. A head with any difference is read anew.
  */
 export class HeadCache {
   readonly #routes: Routes;
   readonly #requests = new Map<string, RequestReading>();
-  /** By what the method says of the body. One key of both would have to be joined for every response. */
+  /** By the methods that change the framing. A key of method and head would have to be joined for every response. */
   readonly #responses = { HEAD: new Map(), CONNECT: new Map(), other: new Map<string, ResponseReading>() };
 
   constructor(routes: Routes) {
     this.#routes = routes;
   }
 
-  /** Null for a head that servers could read in two ways. */
+  /** Null for a head that servers could read in different ways. */
   request(head: Buffer): RequestReading | null {
     const text = head.toString('latin1');
     const known = this.#requests.get(text);
@@ -61,7 +62,7 @@ export class HeadCache {
     return keep(this.#requests, text, { scanned, framing, route, redacted: null, judged: null, known: null });
   }
 
-  /** @param method of the request that is answered */
+  /** @param method method of the request that is answered */
   response(head: Buffer, method: string): ResponseReading | null {
     const text = head.toString('latin1');
     const answers = this.#responses[method === 'HEAD' || method === 'CONNECT' ? method : 'other'];
@@ -80,7 +81,7 @@ function seenAgain<Reading extends { known: KnownHead | null }>(reading: Reading
   return reading;
 }
 
-/** A full table begins anew: heads that come again are soon in it, and those that all differ are of no use there. */
+/** A full table is cleared. Heads that repeat are soon in it again, and others are of no use there. */
 function keep<Reading>(readings: Map<string, Reading>, text: string, reading: Reading): Reading {
   if (text.length > REMEMBERED_BYTES) return reading;
   if (readings.size >= REMEMBERED) readings.clear();
@@ -88,15 +89,15 @@ function keep<Reading>(readings: Map<string, Reading>, text: string, reading: Re
   return reading;
 }
 
-/** What a request's head alone decides; the same for all requests with the same head. */
+/** What the head of a request decides alone; equal for all requests with the same head. */
 export interface HeadJudgement {
-  /** How the model is asked. */
+  /** The API of the request; null if unknown. */
   readonly api: PayloadApi | null;
   /** Whether its body may name the model, which its path does not. */
   readonly namesModel: boolean;
-  /** Whether anything is looked up in its body. */
+  /** Whether anything is read from its body. */
   readonly readsBody: boolean;
-  /** Why it is left out, whatever its connection and its session. */
+  /** Why it is omitted, regardless of its connection and session; null if it is not. */
   readonly omission: OmissionCause | null;
   readonly session: HeadKey;
   readonly client: HeadKey;
@@ -104,7 +105,7 @@ export interface HeadJudgement {
 
 const NO_KEY: HeadKey = Object.freeze({ inBody: [], hash: null, peer: false });
 
-/** @param head as received, a view valid during the call only */
+/** @param head the head as received, a view that is valid only during the call */
 export function judgeHead(
   { keys, selection }: { readonly keys: ExchangeKeys; readonly selection: Selection },
   { method, target, fields }: ScannedRequest,

@@ -16,9 +16,9 @@ import {
 interface ConnectionOptions {
   /** Number of the client connection within its recorder's life. */
   readonly connection: number;
-  /** The client's IP address; null where none is known. */
+  /** The client's IP address; null if unknown. */
   readonly peer?: string | null;
-  /** Receives every settlement, in order, during the call that brought it about. */
+  /** Receives every settlement, in order, during the call that caused it. */
   readonly sink: (settled: Settlement) => void;
   /**
    * Called once when nothing further on this connection can become an exchange (a tunnel, another protocol, or
@@ -26,9 +26,9 @@ interface ConnectionOptions {
    * `omitted: unparsed`.
    */
   readonly onOpaque?: (protocol: string) => void;
-  /** Called once when a request began before the one before it was answered. */
+  /** Called once when a request began before the previous one was answered. */
   readonly onPipelined?: () => void;
-  /** Set when the beginning of the connection was not seen: where it is picked up, and why so late. */
+  /** Set if the beginning of the connection was not seen: where reading starts, and why not earlier. */
   readonly resync?: ResyncStart;
 }
 
@@ -41,10 +41,10 @@ export interface ResyncStart {
 
 /**
  * - `reading`: exchanges are assembled.
- * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line. A client that was seen
- *   to pipeline stays here to its end: an answer to an earlier request looks like the answer to the next one.
+ * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line. A client that pipelines
+ *   stays in this state: the answer to an earlier request looks like the answer to the next one.
  * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/1.`.
- * - `confirming`: it did; the first exchange settled makes it certain.
+ * - `confirming`: it did. The first settled exchange makes it certain.
  * - `opaque`: nothing further can become an exchange.
  */
 type State = 'reading' | 'waiting' | 'candidate' | 'confirming' | 'opaque' | 'closed';
@@ -52,9 +52,9 @@ type State = 'reading' | 'waiting' | 'candidate' | 'confirming' | 'opaque' | 'cl
 const STATUS_LINE_START = Buffer.from('HTTP/1.');
 
 /**
- * Assembles the exchanges of one connection from the bytes a tap saw. Off the forwarding path, and never
- * throwing: what cannot be read with certainty is settled as omitted or lost, not guessed at. `atNs` is monotonic
- * nanoseconds and never goes back. Bytes are read during the call only: whatever is kept of them is copied.
+ * Assembles the exchanges of one connection from the bytes that a tap saw. It is not on the forwarding path, and never
+ * throws. Bytes that cannot be read with certainty are settled as omitted or lost; nothing is guessed. `atNs` is
+ * monotonic nanoseconds and never goes back. Bytes are read only during the call; kept bytes are copied.
  */
 export class HttpAssembler {
   readonly #settled: SettledBytes;
@@ -62,7 +62,7 @@ export class HttpAssembler {
   readonly #options: ConnectionOptions;
   #pipelined = false;
   #state: State = 'reading';
-  /** What bytes are lost for while waiting. */
+  /** Why bytes are lost while waiting. */
   #lossReason: LossReason = 'crash_gap';
 
   constructor(context: AssemblyContext, options: ConnectionOptions) {
@@ -73,7 +73,7 @@ export class HttpAssembler {
     if (resync !== undefined) this.#wait(resync.reason);
   }
 
-  /** @param turnStart whether they are the first after server bytes, or the first of all */
+  /** @param turnStart whether they are the first after server bytes, or the first of the connection */
   clientBytes(atNs: number, bytes: Buffer, turnStart: boolean): void {
     if (this.#state === 'closed') return;
     const offset = this.#settled.clientCame(bytes.length);
@@ -92,14 +92,14 @@ export class HttpAssembler {
     if (this.#state === 'candidate') {
       const begins = bytes.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
       this.#state = begins ? 'confirming' : 'waiting';
-      // An earlier answer goes on: its client did not wait for the end of it.
+      // An earlier answer continues, so its client did not wait for its end.
       if (!begins) this.#notePipelined();
     }
     if (this.#isReading()) this.#follow(this.#pairing.readServer(atNs, bytes, offset));
     else this.#dropPending();
   }
 
-  /** That many bytes passed and were shed before they came here. */
+  /** This many bytes passed, but were shed before they came here. */
   gap(reason: LossReason, clientBytes: number, serverBytes: number): void {
     if (this.#state === 'closed') return;
     this.#settled.clientCame(clientBytes);
@@ -160,7 +160,7 @@ export class HttpAssembler {
     this.#pipelined = true;
     this.#options.onPipelined?.();
     if (this.#state !== 'candidate' && this.#state !== 'confirming') return;
-    // What it was answered since it was resumed may be answers to earlier requests.
+    // Answers since it was resumed may belong to earlier requests.
     this.#state = 'waiting';
     this.#dropPending();
   }
@@ -170,7 +170,7 @@ export class HttpAssembler {
     this.#lossReason = reason;
   }
 
-  /** Settles what is pending as the state has it. */
+  /** Settles everything pending, as the state demands. */
   #dropPending(): void {
     if (this.#state === 'opaque') this.#pairing.drop({ kind: 'omitted', because: 'unparsed' });
     else this.#pairing.drop({ kind: 'lost', because: this.#lossReason });
@@ -185,8 +185,8 @@ function beginsWithRequestLine(bytes: Buffer): boolean {
 }
 
 /**
- * Why reading came to an end: the connection speaks another protocol from here on (or one we cannot read with
- * certainty, `unparsed`), or there is no room to read it.
+ * Why reading ended. `opaque`: the connection speaks another protocol from here on, or one that we cannot read with
+ * certainty (`unparsed`). `starved`: there is no memory left to read it.
  */
 type Stop = { readonly kind: 'opaque'; readonly protocol: string } | { readonly kind: 'starved' };
 
@@ -195,8 +195,8 @@ const HTTP2_START = `${HTTP2_PREFACE_LINE}\r\n`;
 const PASS_OVER: MessagePlan = { framing: { kind: 'none' }, body: null };
 
 /**
- * Pairs the messages of one connection into exchanges, in order, and settles each once both its ends are
- * known. Answers a `Stop` when reading cannot go on; the owner then says what becomes of what is pending.
+ * Pairs the messages of one connection into exchanges, in order, and settles each once both of its ends are known.
+ * Returns a `Stop` if reading cannot continue. Then the owner decides what happens to the pending part.
  */
 class Pairing {
   readonly #context: AssemblyContext;
@@ -207,19 +207,19 @@ class Pairing {
   readonly #held: HeldBytes;
   /** Requests whose head was read, oldest first; only the last may be incomplete. */
   readonly #open: ExchangeBuilder[] = [];
-  /** Turns begun and not yet claimed by a request that ended. */
+  /** Turns that began and do not belong to an ended request yet. */
   #turns = 0;
   #http2 = false;
-  /** An announced body was answered before any of it came: what the client says next is it, or is not. */
+  /** An announced body was answered before any of it came. The client's next bytes may be this body or not. */
   #bodyWithheld = false;
   #stop: Stop | null = null;
-  /** Whether a request began before the one before it was answered; never taken back. */
+  /** Whether a request ever began before the previous one was answered. */
   pipelined = false;
   /** Which side ended the connection first; null while it is open. */
   firstEnd: FirstEnd | null = null;
-  /** When the client did, if it was first. */
+  /** When the client ended it, if it was first. */
   clientEndNs: number | null = null;
-  /** Exchanges settled since reading last began anew. */
+  /** Exchanges settled since reading last started again. */
   settledExchanges = 0;
 
   constructor(context: AssemblyContext, origin: ExchangeOrigin, settled: SettledBytes) {
@@ -244,7 +244,7 @@ class Pairing {
     this.#turns += 1;
   }
 
-  /** @param offset Of the first of `bytes`, from the start of the connection. */
+  /** @param offset Offset of the first of `bytes` from the start of the connection. */
   readClient(atNs: number, bytes: Buffer, offset: number): Stop | null {
     let at = 0;
     while (at < bytes.length && this.#stop === null) {
@@ -265,7 +265,7 @@ class Pairing {
   readServer(atNs: number, bytes: Buffer, offset: number): Stop | null {
     let at = 0;
     while (at < bytes.length && this.#stop === null) {
-      // A server that speaks unasked (a 408 on an idle connection, say) answers nothing we could pair.
+      // An answer without a request (a 408 on an idle connection, say) cannot be paired.
       if (this.#open[0]?.answered ?? true) return this.#stopOpaque('unparsed');
       at = this.#responses.read(bytes, at, atNs);
       if (at < 0) return this.#unreadable(this.#responses);
@@ -280,7 +280,10 @@ class Pairing {
     return this.#stop;
   }
 
-  /** Settles at the end of a connection: what was asked with what there is, what was not yet as unparsed. */
+  /**
+   * Settles everything at the end of a connection: requests with the part that came of their answers, other bytes as
+   * unparsed.
+   */
   settleUnfinished(): void {
     for (let exchange = this.#open[0]; exchange !== undefined; exchange = this.#open[0]) {
       this.#settle(exchange);
@@ -288,7 +291,7 @@ class Pairing {
     this.drop({ kind: 'omitted', because: 'unparsed' });
   }
 
-  /** Settles everything pending as not recorded, forgets it, and is ready to begin anew. */
+  /** Settles everything pending as not recorded, forgets it, and is ready to start again. */
   drop(as: Unrecorded): void {
     let turns = this.#turns + this.#held.turns;
     for (const exchange of this.#open) {
@@ -333,7 +336,7 @@ class Pairing {
     if (exchange === undefined || reading === null) return null;
     const { scanned, framing } = reading;
     if (scanned.status < 200 && scanned.status !== 101) return PASS_OVER;
-    // Switching protocols needs somebody who asked for it, and who has finished asking.
+    // A switch of protocols is valid only after a complete request for it.
     if (framing.kind === 'tunnel' && !(exchange.holdsClient && exchange.request.ended)) return null;
     const body = exchange.beginResponse(reading, { bytes: head, firstByteNs, endNs });
     return { framing, body };
@@ -351,7 +354,7 @@ class Pairing {
 
   #responseEnded(serverEndOffset: number): void {
     const exchange = this.#open[0];
-    // An interim response leaves no draft: the answer is still to come.
+    // An interim response has no draft: the answer is still to come.
     if (exchange === undefined || exchange.response === null) return;
     exchange.endMessage(exchange.response, this.#responses.trailers);
     exchange.serverEndOffset = serverEndOffset;
@@ -368,7 +371,7 @@ class Pairing {
     }
   }
 
-  /** Whether it is undecided what the client speaks: the last request asked for a tunnel or another protocol. */
+  /** Whether the client's protocol is undecided, because the last request asked for a tunnel or another protocol. */
   #isHolding(): boolean {
     const last = this.#open.at(-1);
     return last?.holdsClient === true && last.request.ended;
@@ -381,7 +384,7 @@ class Pairing {
     else this.#stopOpaque('unparsed');
   }
 
-  /** The answer was an ordinary one, so what was held are requests. */
+  /** The answer was an ordinary one, so the held bytes are requests. */
   #readHeld(): void {
     for (const piece of this.#held.take()) {
       this.#turns += piece.turns;
@@ -389,7 +392,7 @@ class Pairing {
     }
   }
 
-  /** Settles the oldest exchange, in whatever state it is. */
+  /** Settles the oldest exchange, in any state. */
   #settle(exchange: ExchangeBuilder): void {
     this.#open.shift();
     exchange.settling();
@@ -426,7 +429,7 @@ class Pairing {
 
 type Unrecorded = Exclude<Fate, { readonly kind: 'recorded' }>;
 
-/** Where a stretch ends in either direction, counted from the start of the connection, and what began in it. */
+/** The end of a stretch, as offsets of both directions from the start of the connection. Then its turns. */
 interface Stretch {
   readonly clientEndOffset: number;
   readonly serverEndOffset: number;
@@ -435,19 +438,19 @@ interface Stretch {
 }
 
 /**
- * How a stretch of a connection left the state "pending". Settlements of one connection are contiguous and in
- * order: each covers, in both directions, the bytes between the offsets of the settlement before it and its
- * own, so that every byte fed is settled exactly once.
+ * How a stretch of a connection left the state "pending". Settlements of one connection are contiguous and in order:
+ * each covers the bytes between the previous settlement's offsets and its own, in both directions. So every byte fed is
+ * settled exactly once.
  */
 export type Settlement = Fate &
   Stretch & {
-    /** What is recorded of it; null where nothing is. */
+    /** The recorded exchange; null if nothing is recorded. */
     readonly exchange: Exchange | null;
-    /** Requests whose head was read; a lower bound, since what was never parsed counts for none. */
+    /** Requests whose head was read. A lower bound, because bytes that were never parsed count as none. */
     readonly exchanges: number;
   };
 
-/** One connection's account: bytes seen on either side, and how far they are settled. Never goes back. */
+/** One connection's account: bytes seen in each direction, and how many of them are settled. It never decreases. */
 class SettledBytes {
   readonly #sink: (settled: Settlement) => void;
   #clientSeen: number;
@@ -471,7 +474,7 @@ class SettledBytes {
     return this.#serverSeen;
   }
 
-  /** Counts client bytes as seen; answers the offset of the first of them. */
+  /** Counts client bytes as seen, and returns the offset of the first of them. */
   clientCame(bytes: number): number {
     this.#clientSeen += bytes;
     return this.#clientSeen - bytes;
@@ -490,7 +493,7 @@ class SettledBytes {
     this.#settle({ ...as, ...stretch, exchange: null, exchanges });
   }
 
-  /** Leaves out everything seen and not yet settled; says nothing when there is nothing. */
+  /** Settles everything seen and not settled yet as not recorded. Does nothing if there is none. */
   leaveOutRest(as: Unrecorded, exchanges: number, turns: number): void {
     const bytes = this.#clientSeen - this.#clientSettled + this.#serverSeen - this.#serverSettled;
     if (bytes === 0 && exchanges === 0 && turns === 0) return;
@@ -514,7 +517,7 @@ interface HeldPiece {
   readonly turns: number;
 }
 
-/** Holds what a client says between asking for an upgrade (or a tunnel) and the answer. Bounded, budgeted. */
+/** Holds a client's bytes between a request for an upgrade (or a tunnel) and the answer. Limited and budgeted. */
 class HeldBytes {
   readonly #budget: AssemblyBudget;
   #pieces: HeldPiece[] = [];
@@ -524,14 +527,14 @@ class HeldBytes {
     this.#budget = budget;
   }
 
-  /** Turns begun in what is held. */
+  /** Turns that began in the held bytes. */
   get turns(): number {
     return this.#pieces.reduce((sum, piece) => sum + piece.turns, 0);
   }
 
-  /** Holds a copy of the piece, or says why not. */
+  /** Holds a copy of the piece, or returns why not. */
   add(piece: HeldPiece): 'limit' | 'budget' | null {
-    // A single byte is charged for what it costs to hold it, or a client that drips would be held for nothing.
+    // Each piece is also charged its overhead. Otherwise a client that sends single bytes would get memory for nothing.
     const cost = piece.bytes.length + LIMITS.heldPieceBytes;
     if (this.#costBytes + cost > LIMITS.heldClientBytes) return 'limit';
     if (!this.#budget.reserve(cost)) return 'budget';

@@ -25,8 +25,9 @@ const MARK_FILE = 'recorder.mark';
 const MARK_BYTES = 4;
 
 /**
- * A file that names the connection which the recorder is processing. If the recorder dies, the proxy reads what it died
- * of. It costs two writes a frame into the page cache, so a recorder keeps it only if the one before died.
+ * A file that names the connection which the recorder is processing. If the recorder dies, the proxy reads which
+ * connection may be the cause. The file costs two writes per frame into the page cache, so a recorder keeps it only if
+ * its predecessor died.
  */
 export class WorkMark {
   readonly #fd: number;
@@ -55,7 +56,7 @@ export class WorkMark {
     try {
       writeSync(this.#fd, this.#bytes, 0, MARK_BYTES, 0);
     } catch {
-      // The capture's own writes meet a failing disk as well, and report it.
+      // The capture's own writes report a failing disk.
       this.#retired = true;
     }
   }
@@ -86,7 +87,7 @@ interface RecorderDeps {
   readonly mark?: WorkMark | null;
 }
 
-/** What became of a part of a connection, once the commit that it waits for has succeeded. */
+/** The settlement of a part of a connection, which waits for the next commit. */
 interface Answer {
   readonly settlement: PipeSettlement;
   /** The exchange to be committed; null if there is none. */
@@ -140,7 +141,7 @@ export class FedConnection {
     }
   }
 
-  /** The pipe ended before this connection did: what is open is lost. */
+  /** The pipe ended before this connection did: open exchanges are lost. */
   abandon(nowNs: number, because: LossReason): void {
     this.#assembly.gap(because, 0, 0);
     this.#assembly.close(nowNs, 'shutdown');
@@ -165,7 +166,7 @@ export class FedConnection {
     const bytes = clientEndOffset + serverEndOffset - this.#settledBytes;
     this.#settledBytes += bytes;
     const isStored = exchange === null || this.#sink.append(exchange);
-    // What the sink could not take must not be reported as recorded.
+    // An exchange that the sink could not take must not be reported as recorded.
     const fate = isStored ? { kind, because } : NOT_ENCODABLE;
     const settlement = {
       kind: fate.kind,
@@ -185,37 +186,37 @@ const NOTHING_SETTLED = { because: null, clientEndOffset: 0, serverEndOffset: 0,
 
 /**
  * The recorder's end of the pipe: assembles exchanges, hands them to the sink, and acknowledges after the commit.
- * Settlements wait for the commit in the order they came about, so that those of one connection stay contiguous
- * even where only some of them carry an exchange.
+ * Settlements wait for the commit in the order of their creation. So those of one connection stay contiguous, even if
+ * only some of them have an exchange.
  */
 export class PipeServer {
   readonly #deps: RecorderDeps;
   readonly #connections = new Map<number, FedConnection>();
   #pipe: Duplex | null = null;
   #waiting: Answer[] = [];
-  /** What will be committed when all that waits is. */
+  /** The total progress once everything that waits is committed. */
   readonly #expected: { -readonly [K in keyof Progress]: Progress[K] };
   #waitingSinceNs = 0;
-  /** Set while anything waits: an exchange must not wait for the next one to be committed. */
+  /** Set while anything waits, because an exchange must not wait until the next one arrives. */
   #dueTimer: NodeJS.Timeout | null = null;
-  /** Number of the last flush that was asked for and is not answered; 0 for none. */
+  /** Number of the last flush request that is not answered; 0 for none. */
   #flushAsked = 0;
   #shedding: LossReason | null = null;
   /** Frames are ignored from now on; the proxy counts them as lost. */
   #abandoned = false;
 
-  /** @param progress what recorders before this one have committed of the same recording */
+  /** @param progress what earlier recorders of the same recording have committed */
   constructor(deps: RecorderDeps, progress: Progress = NO_PROGRESS) {
     this.#deps = deps;
     this.#expected = { ...progress };
   }
 
-  /** Why the last commit failed; null when it did not. */
+  /** Why the last commit failed; null if it did not. */
   get shedding(): LossReason | null {
     return this.#shedding;
   }
 
-  /** Reads the pipe until the proxy ends it. What is still open then is lost. */
+  /** Reads the pipe until the proxy ends it. Exchanges that are still open then are lost. */
   attach(pipe: Duplex): void {
     this.#pipe = pipe;
     const reader = new FrameReader((frame) => this.#take(frame));
@@ -241,7 +242,7 @@ export class PipeServer {
     if (this.#waiting.length > 0) this.#dueTimer ??= this.#lookWhenDue(nowNs);
   }
 
-  /** Only while something waits: a wake costs processor time, also of a host that has none to spare. */
+  /** Only while something waits: each wake-up costs processor time, even on a busy host. */
   #lookWhenDue(nowNs: number): NodeJS.Timeout {
     const waitedMs = (nowNs - this.#waitingSinceNs) / 1e6;
     const look = () => {
@@ -251,7 +252,7 @@ export class PipeServer {
     return setTimeout(look, Math.max(1, LIMITS.commitDelayMs - waitedMs)).unref();
   }
 
-  /** Commits, and settles what waited for it: it is recorded, or lost. */
+  /** Commits, and settles everything that waited for it as recorded or lost. */
   commit(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -267,14 +268,14 @@ export class PipeServer {
     if (batch.length > 0 && this.#pipe?.writable) this.#pipe.write(encodeSettlements(batch));
   }
 
-  /** Commits what is left and closes the sink. What is still open is lost for that reason. */
+  /** Commits the rest and closes the sink. Exchanges that are still open are lost for the reason `because`. */
   close(because: LossReason = 'crash_gap'): void {
     this.#abandon(because);
     this.commit();
     this.#deps.sink.close();
   }
 
-  /** Settles open connections as lost. A proxy that ends in good order closes its connections before. */
+  /** Settles open connections as lost. A proxy that ends properly closes its connections before. */
   #abandon(because: LossReason): void {
     this.#abandoned = true;
     const nowNs = this.#deps.clock.nowNs();
@@ -317,10 +318,10 @@ export class PipeServer {
 
 type Losses = ReadonlyMap<Exchange, LossReason>;
 
-/** What is recorded of one connection in one commit is one settlement: the pipe carries no more than it must. */
+/** All that one commit records of one connection becomes one settlement, to send less through the pipe. */
 function settlementsOf(answers: readonly Answer[], lost: Losses): PipeSettlement[] {
   const settlements: PipeSettlement[] = [];
-  /** Where in it each connection's last one is. */
+  /** Index of each connection's last settlement. */
   const places = new Map<number, number>();
   for (const { settlement, exchange } of answers) {
     const reason = exchange === null ? undefined : lost.get(exchange);

@@ -1,6 +1,6 @@
 import type { Counted, LossReason, OmissionCause, Progress } from '../../core/accounting.ts';
 
-/** An amount in the two units the equation is kept in. */
+/** An amount in the two units of the equation. */
 interface Tally {
   bytes: number;
   turns: number;
@@ -9,30 +9,30 @@ interface Tally {
 /** seen = recorded + lost + omitted + pending, exact in bytes and in turns at every call. */
 export interface CountersReading {
   readonly connections: number;
-  /** Of those, the ones that are open, or closed and not acknowledged in full. */
+  /** Those of them that are open, or closed but not completely acknowledged. */
   readonly unsettledConnections: number;
   readonly seen: Readonly<Tally>;
   readonly recorded: Readonly<Tally>;
   readonly lost: Readonly<Partial<Record<LossReason, Counted>>>;
   readonly omitted: Readonly<Partial<Record<OmissionCause, Counted>>>;
   readonly pending: Readonly<Tally>;
-  /** Exchanges the recorder said it committed; a turn of pipelined requests holds several. */
+  /** Exchanges that the recorder reported as committed. A turn of pipelined requests contains several. */
   readonly exchanges: number;
 }
 
-/** Where bytes go once it is known what became of them. */
+/** The term of the equation that bytes finally belong to, with its reason. */
 export type Fate =
   | { readonly kind: 'recorded'; readonly because: null }
   | { readonly kind: 'lost'; readonly because: LossReason }
   | { readonly kind: 'omitted'; readonly because: OmissionCause };
 
-/** What a recorder that died had not acknowledged, and what had been recorded until then. */
+/** What a dead recorder had not acknowledged, and what had been recorded until then. */
 interface Doubt {
   readonly unsettled: Tally;
   readonly recorded: Progress;
 }
 
-/** A stretch whose bytes were counted as they were shed, inside what is still to be settled. */
+/** A shed stretch between bytes that are not settled yet. Its bytes were counted when they were shed. */
 interface Shed {
   readonly fate: Fate;
   clientEndOffset: number;
@@ -40,7 +40,7 @@ interface Shed {
   bytes: number;
 }
 
-/** What the proxy counts: running totals, and the accounts of connections that hold what is pending. */
+/** The proxy's counts: running totals, and the accounts of connections with pending bytes. */
 export class Counters {
   readonly #accounts = new Set<ConnectionAccount>();
   readonly #seen: Tally = { bytes: 0, turns: 0 };
@@ -70,8 +70,8 @@ export class Counters {
   }
 
   /**
-   * The recorder died, and the commit that it was at may have succeeded. So much is neither recorded nor lost until
-   * the next recorder has read how far it came.
+   * The recorder died, and its last commit may have succeeded. This amount is neither recorded nor lost until the next
+   * recorder has read how far it came.
    */
   addDoubt({ bytes, turns }: Readonly<Tally>): void {
     if (bytes + turns === 0) return;
@@ -83,8 +83,8 @@ export class Counters {
   }
 
   /**
-   * What was in doubt is recorded as far as the capture holds it, and lost beyond that.
-   * @param committed since the recording began, by the capture; null if unknown
+   * Settles the amount in doubt: the part that the capture holds is recorded, the rest is lost.
+   * @param committed total in the capture since the recording began; null if unknown
    */
   resolveDoubt(committed: Progress | null, because: LossReason = 'writer_down'): void {
     const doubt = this.#doubt;
@@ -113,7 +113,7 @@ export class Counters {
     this.#notice = notice;
   }
 
-  /** @param exchanges as far as they are known: of a turn of pipelined requests there are several */
+  /** @param exchanges number of known exchanges; a turn of pipelined requests has several */
   settle(fate: Fate, bytes: number, turns: number, exchanges = 0): void {
     if (fate.kind === 'recorded') add(this.#recorded, bytes, turns);
     else if (bytes + turns + exchanges > 0) {
@@ -159,8 +159,8 @@ function tallyOf<Key extends string>(tallies: Partial<Record<Key, CountedTally>>
 }
 
 /**
- * One connection's side of the equation. Pending is measured, from the bytes and turns that nobody has settled
- * yet; it is never computed as what is left over.
+ * One connection's side of the equation. Pending is counted from the bytes and turns that are not settled yet. It is
+ * never computed as the remainder.
  */
 export class ConnectionAccount {
   readonly #counters: Counters;
@@ -187,8 +187,8 @@ export class ConnectionAccount {
   }
 
   /**
-   * Counts bytes that do not go to the recorder, with their fate, at once. What follows each other with one and the
-   * same fate is one stretch, which no settlement ends within.
+   * Counts bytes that do not go to the recorder at once, with their fate. Consecutive bytes with the same fate are one
+   * stretch. No settlement ends within a stretch.
    */
   seeSettled(clientBytes: number, serverBytes: number, turnStart: boolean, fate: Fate): void {
     const bytes = clientBytes + serverBytes;
@@ -208,13 +208,13 @@ export class ConnectionAccount {
     this.#shedBytes += bytes;
   }
 
-  /** Takes a settlement of everything up to two offsets; what was shed within is counted already. */
+  /** Takes a settlement of everything up to two offsets. Shed bytes within it are already counted. */
   settle(fate: Fate, clientEndOffset: number, serverEndOffset: number, exchanges = 0): void {
     const { bytes, turns } = this.#take(clientEndOffset, serverEndOffset);
     this.#counters.settle(fate, bytes, turns, exchanges);
   }
 
-  /** Takes what is pending up to two offsets, and forgets it. */
+  /** Removes the pending amount up to two offsets, and returns it. */
   #take(clientEndOffset: number, serverEndOffset: number): Tally {
     let bytes = clientEndOffset - this.#settledClient + (serverEndOffset - this.#settledServer);
     let turns = 0;
@@ -234,18 +234,18 @@ export class ConnectionAccount {
     return { bytes, turns };
   }
 
-  /** In V8 an array that grows takes room for seventeen at once; most hold one, until a commit. */
+  /** In V8 an array that grows gets room for seventeen entries at once. Most have one entry until a commit. */
   #beginTurn(): void {
     if (this.#turnStarts.length === 0) this.#turnStarts = [this.seenClient];
     else this.#turnStarts.push(this.seenClient);
   }
 
-  /** Settles all that is pending with a fate known on this side: time ran out. */
+  /** Settles everything pending with a fate that this side decides: time ran out. */
   settleAll(fate: Fate): void {
     this.settle(fate, this.seenClient, this.seenServer);
   }
 
-  /** The recorder died: what it had not acknowledged is in doubt where it may have committed, and else lost. */
+  /** The recorder died. What it had not acknowledged is in doubt if it may have committed, and lost otherwise. */
   recorderGone(mayHaveCommitted: boolean): void {
     const unsettled = this.#take(this.seenClient, this.seenServer);
     if (mayHaveCommitted) this.#counters.addDoubt(unsettled);

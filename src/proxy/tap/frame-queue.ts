@@ -2,30 +2,32 @@ import type { Writable } from 'node:stream';
 import { LIMITS } from '../../core/limits.ts';
 import { FRAME_HEADER_BYTES, type FrameHead, writeFrameHeader } from './frames.ts';
 
-/** A payload of at least so many bytes is kept by reference; less is copied, because each kept chunk has a cost. */
+/**
+ * Payloads of at least this size are kept by reference. Smaller ones are copied, because each kept chunk has a cost.
+ */
 const REFERENCED_BYTES = 8 * 1024;
-/** What a kept chunk takes beside its bytes. */
+/** Memory of a kept chunk besides its bytes. */
 const REFERENCE_COST_BYTES = 1024;
 /** Headers and small payloads are copied into blocks of this size. */
 export const BLOCK_BYTES = 64 * 1024;
-/** So many collected bytes are written as soon as all that could be read was passed on. */
+/** This many collected bytes are written as soon as everything readable was passed on. */
 const WRITTEN_AT_ONCE_BYTES = 512 * 1024;
 
 const NO_BLOCK: Buffer = Buffer.alloc(0);
 
-/** What one connection holds of a queue. */
+/** One connection's share of a queue. */
 export class QueueShare {
   heldBytes = 0;
-  /** Of these, what was not given to the pipe yet. */
+  /** Those of them that were not given to the pipe yet. */
   collectedBytes = 0;
 }
 
 interface Taken {
   readonly pieces: Buffer[];
   readonly blocks: readonly Buffer[];
-  /** What it has taken of the budget. */
+  /** Its part of the budget. */
   readonly cost: number;
-  /** Whose it is, with how much. */
+  /** The connections that it belongs to, with the bytes of each. */
   readonly shares: readonly (readonly [share: QueueShare, bytes: number])[];
 }
 
@@ -39,22 +41,24 @@ export class FrameQueue {
   readonly #budgetBytes: number;
   #pipe: Writable | null = null;
   #pieces: Buffer[] = [];
-  /** Blocks of this size that the pieces lie in. */
+  /** Blocks of `BLOCK_BYTES` that contain the pieces. */
   #blocks: Buffer[] = [];
-  /** Of the connections whose frames are collected. */
+  /** Shares of the connections whose frames are collected. */
   #shares: QueueShare[] = [];
-  /** Written blocks, to be filled again. New ones make V8 collect its whole heap some ten times a second. */
+  /** Written blocks for reuse. New ones would make V8 collect its whole heap about ten times a second. */
   readonly #spare: Buffer[] = [];
-  /** Of the block that is copied into: where what is no piece yet begins, and where the next bytes go. */
+  /**
+   * The block that is copied into. `#begin`: the first byte that is no piece yet. `#end`: the place of the next byte.
+   */
   #block = NO_BLOCK;
   #begin = 0;
   #end = 0;
   #collectedBytes = 0;
-  /** What of the budget the collected pieces have taken. */
+  /** The part of the budget that the collected pieces use. */
   #collectedCost = 0;
   #heldBytes = 0;
   #timer: NodeJS.Timeout | null = null;
-  /** Whether the timer is the one of a full block. */
+  /** Whether the timer is the short one, for a full block. */
   #flushesFull = false;
   #immediate: NodeJS.Immediate | null = null;
 
@@ -62,17 +66,17 @@ export class FrameQueue {
     this.#budgetBytes = Math.max(BLOCK_BYTES, budgetBytes);
   }
 
-  /** Memory held now: blocks in full, and chunks with what each of them costs. */
+  /** Memory in use: whole blocks, and kept chunks with their overhead. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
 
-  /** The share of the budget that is in use; control frames may take it above 1. */
+  /** The share of the budget that is in use. Control frames may raise it above 1. */
   get fill(): number {
     return this.#heldBytes / this.#budgetBytes;
   }
 
-  /** Whether a connection that was shed can be taken up without shedding it again at once. */
+  /** Whether a shed connection can be resumed without shedding it again at once. */
   hasRoomFor(share: QueueShare): boolean {
     const free = this.#budgetBytes - this.#heldBytes;
     return this.#pipe !== null && free >= this.#budgetBytes / 4 && share.heldBytes <= free / 2;
@@ -85,8 +89,8 @@ export class FrameQueue {
   }
 
   /**
-   * Takes a frame whole, or not at all. The payload is not to be written to afterwards.
-   * @returns false if the budget or the connection's share of it is spent, or no recorder is connected
+   * Takes a whole frame, or nothing. The payload must not be changed afterwards.
+   * @returns false if the budget or the connection's share of it is used up, or if no recorder is connected
    */
   append(head: FrameHead, payload: Buffer, share: QueueShare): boolean {
     const kept = payload.length >= REFERENCED_BYTES && ownsMemory(payload) ? payload : null;
@@ -94,7 +98,7 @@ export class FrameQueue {
     const cost = this.#costOf(kept === null ? payload.length : 0) + keptCost;
     const free = this.#budgetBytes - this.#heldBytes;
     if (this.#pipe === null) return false;
-    // What lies in a block that is there already costs nothing.
+    // Bytes that fit into the current block cost nothing.
     if (cost > 0 && (cost > free || share.heldBytes > free)) return false;
     this.#add(head, payload, kept);
     const bytes = FRAME_HEADER_BYTES + (kept === null ? payload.length : keptCost);
@@ -104,7 +108,7 @@ export class FrameQueue {
     return true;
   }
 
-  /** Takes a frame of a few bytes over the budget: those that close accounts must always go through. */
+  /** Takes a small frame even over the budget, because frames that close accounts must always get through. */
   appendControl(head: FrameHead, payload: Buffer): void {
     if (this.#pipe !== null) this.#add(head, payload, null);
   }
@@ -129,16 +133,16 @@ export class FrameQueue {
     this.#pipe.uncork();
   }
 
-  /** What a frame adds to the memory held by blocks: none lies in two of them. */
+  /** Block memory that a frame adds. No frame spans two blocks. */
   #costOf(copiedBytes: number): number {
     const bytes = FRAME_HEADER_BYTES + copiedBytes;
     return bytes <= this.#block.length - this.#end ? 0 : Math.max(BLOCK_BYTES, bytes);
   }
 
-  /** @param kept the payload where it is kept by reference; else it is copied */
+  /** @param kept the payload if it is kept by reference; null if it is copied */
   #add(head: FrameHead, payload: Buffer, kept: Buffer | null): void {
     const blockBytes = this.#costOf(kept === null ? payload.length : 0);
-    // All memory is there before anything is written: a frame is never in the queue in part.
+    // All memory is allocated before anything is written, so that no partial frame is ever in the queue.
     if (blockBytes > 0) this.#beginBlock(blockBytes);
     writeFrameHeader(this.#block, this.#end, head, payload.length);
     this.#end += FRAME_HEADER_BYTES;
@@ -172,16 +176,16 @@ export class FrameQueue {
     if (this.#spare.length > room) this.#spare.length = room;
   }
 
-  /** Makes a piece of what was copied since the last one. */
+  /** Makes a piece of the bytes that were copied since the last one. */
   #sealPiece(): void {
     if (this.#end > this.#begin) this.#pieces.push(this.#block.subarray(this.#begin, this.#end));
     this.#begin = this.#end;
   }
 
   /**
-   * Not at once: what was read is on its way to a peer, and the next chunk may be waiting in a socket. Nor while the
-   * pipe has not taken what it was given: a block that is written with little in it is spent budget, and a recorder
-   * that stands still would cost one every few milliseconds.
+   * Plans a flush. It is not immediate, because the read bytes are still being forwarded, and the next chunk may wait
+   * in a socket. It also waits until the pipe has taken its earlier bytes. A block that is written almost empty wastes
+   * budget. A recorder that stands still would waste one every few milliseconds.
    */
   #flushSoon(): void {
     if (this.#collectedBytes >= WRITTEN_AT_ONCE_BYTES && !this.#pipeIsBehind)
@@ -226,7 +230,7 @@ export class FrameQueue {
     this.#heldBytes -= cost;
     for (const [share, bytes] of shares) share.heldBytes -= bytes;
     this.#spare.push(...blocks);
-    // A burst leaves many, which go one at a time.
+    // A burst leaves many spare blocks. They are freed one at a time.
     if (this.#heldBytes === 0) this.#spare.pop();
     if (this.#pieces.length > 0) this.#flushSoon();
   }
@@ -236,7 +240,7 @@ function keptCostOf(chunk: Buffer): number {
   return chunk.buffer.byteLength + REFERENCE_COST_BYTES;
 }
 
-/** Whether a chunk keeps not much more than itself in memory: it may be a piece of something larger. */
+/** Whether a chunk keeps not much more than itself in memory. It may be a slice of something larger. */
 function ownsMemory(chunk: Buffer): boolean {
   return chunk.buffer.byteLength < 2 * chunk.length;
 }

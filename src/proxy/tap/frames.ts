@@ -2,8 +2,8 @@ import type { LossReason } from '../../core/accounting.ts';
 import type { Fate } from './counters.ts';
 
 /**
- * What goes through the pipe between the proxy and the recorder. Both ends are the same program of the same
- * version, so the layout carries no version; integers are little-endian.
+ * The format of the pipe between the proxy and the recorder. Both ends are the same version of the same program, so
+ * the layout has no version number. Integers are little-endian.
  *
  *   proxy → recorder       header (20 bytes)                         payload
  *   ┌──────────┬──────┬────────────┬────────────┬────────┬──────────┐
@@ -12,8 +12,8 @@ import type { Fate } from './counters.ts';
  *
  *   recorder → proxy       the settlements of a commit, as one line of JSON
  *
- * A traffic frame carries what one read of a socket gave. Everything else is a message in JSON: a connection has two,
- * one when it opens and one when it closes, and more after losses.
+ * A traffic frame carries the bytes of one read of a socket. Everything else is a message in JSON. A connection has one
+ * message when it opens and one when it closes, and more after losses.
  */
 export const FRAME_HEADER_BYTES = 20;
 
@@ -33,9 +33,8 @@ export interface Frame extends FrameHead {
 }
 
 /**
- * How a connection came to its end. `…_end` is an orderly close, `…_reset` everything else that side can do;
- * `shutdown` is ourselves, cutting what the drain deadline left; `timed_out` is the gateway, whose upstream took
- * too long.
+ * How a connection ended. `…_end`: that side closed it properly. `…_reset`: that side ended it in another way.
+ * `shutdown`: we cut it at the drain deadline. `timed_out`: the gateway ended it, because its upstream took too long.
  */
 export type CloseCause =
   | 'client_end'
@@ -45,15 +44,15 @@ export type CloseCause =
   | 'shutdown'
   | 'timed_out';
 
-/** Where a client connection came from; told to the recorder once, when it is announced. */
+/** Where a client connection came from. Sent to the recorder once, when the connection is announced. */
 export interface ConnectionOrigin {
   /** The client's IP address, as its socket or a PROXY protocol header says; null if unknown. */
   readonly peer: string | null;
-  /** Index of the pair of addresses it came in by. */
+  /** Index of the pair whose listener accepted it. */
   readonly pair: number;
   /**
-   * Number of the client connection where several fed connections share one: the gateway feeds each exchange by
-   * itself. Null where the fed connection is the client's.
+   * Number of the client connection if several fed connections share one: the gateway feeds each exchange separately.
+   * Null if the fed connection is the client's own.
    */
   readonly clientConnection: number | null;
 }
@@ -66,12 +65,12 @@ interface Amounts {
   readonly serverBytes: number;
 }
 
-/** Where a connection stands when the recorder first hears of it; the bytes before that were not recorded. */
+/** Position of a connection when it is announced to the recorder. The bytes before that were not recorded. */
 export interface ConnectionStart extends Amounts {
   readonly origin: ConnectionOrigin;
 }
 
-/** What the recorder is told beside traffic. */
+/** Messages to the recorder besides traffic. */
 export type PipeMessage =
   | ({ readonly kind: 'open' } & ConnectionStart)
   /** Bytes were shed here. */
@@ -81,8 +80,8 @@ export type PipeMessage =
   /** With the totals of the connection. */
   | ({ readonly kind: 'close'; readonly cause: CloseCause } & Amounts)
   /**
-   * Asks for everything before it to be committed and settled, then for a `flushed` settlement with this number in
-   * the place of a connection. The last of several is answered for all.
+   * Requests that everything before it is committed and settled. The answer is a `flushed` settlement with this number
+   * in place of a connection. Only the last of several requests is answered.
    */
   | { readonly kind: 'flush'; readonly number: number };
 
@@ -103,10 +102,10 @@ export function writeFrameHeader(into: Buffer, at: number, head: FrameHead, payl
   into.writeDoubleLE(head.atNs, at + 12);
 }
 
-/** Cuts a byte stream back into frames, and hands each to the consumer, whole and in order. */
+/** Splits a byte stream into frames, and passes them to the consumer, complete and in order. */
 export class FrameReader {
   readonly #onFrame: (frame: Frame) => void;
-  /** A copy of the frame that is not whole yet. */
+  /** A copy of the incomplete frame. */
   #rest: Buffer | null = null;
 
   constructor(onFrame: (frame: Frame) => void) {
@@ -126,7 +125,10 @@ export class FrameReader {
     }
   }
 
-  /** Adds to a frame what it lacks: of its header first, which says how long it is. Answers how much was taken. */
+  /**
+   * Adds missing bytes to a frame. Its header is completed first, because that contains the length. Returns the number
+   * of bytes taken.
+   */
   #complete(rest: Buffer, bytes: Buffer): number {
     const added = bytes.subarray(0, frameBytes(rest, 0) - rest.length);
     const frame = Buffer.concat([rest, added]);
@@ -135,7 +137,7 @@ export class FrameReader {
     return added.length;
   }
 
-  /** A frame that lies between two places of these bytes. */
+  /** Passes on the frame between two positions of these bytes. */
   #hand(bytes: Buffer, at: number, end: number): void {
     this.#onFrame({
       type: bytes[at + 4] as FrameType,
@@ -147,17 +149,17 @@ export class FrameReader {
   }
 }
 
-/** How long a frame is that begins there, as far as its header says. */
+/** Length of the frame that begins at `at`. If its header is incomplete, the length of the header. */
 function frameBytes(bytes: Buffer, at: number): number {
   if (bytes.length - at < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;
   return FRAME_HEADER_BYTES + bytes.readUInt32LE(at);
 }
 
 /**
- * What became of a connection's bytes up to two offsets. Settlements of a connection arrive in order.
+ * The fate of a connection's bytes up to two offsets. Settlements of a connection arrive in order.
  *
- * `opaque`: nothing further of this connection can be recorded, stop copying it. `pipelined`: its client has had
- * several requests under way, so it is not to be resumed after a loss. `flushed` answers a flush.
+ * `opaque`: nothing more of this connection can be recorded, so copying stops. `pipelined`: its client had several open
+ * requests, so it must not be resumed after a loss. `flushed` answers a flush.
  */
 export type PipeSettlement = (
   | Fate
@@ -183,7 +185,7 @@ export class SettlementReader {
     this.#onSettlement = onSettlement;
   }
 
-  /** JSON of ours is ASCII, so that no chunk ends within a character. */
+  /** Our JSON is ASCII, so no chunk ends within a character. */
   push(chunk: Buffer): void {
     const lines = (this.#rest + chunk.toString('latin1')).split('\n');
     this.#rest = lines.pop() ?? '';

@@ -18,30 +18,30 @@ import {
 } from './frames.ts';
 
 /**
- * The proxy's end of the pipe. It copies, counts and never waits: whatever becomes of the recorder, the sockets
- * are not touched. When a recorder dies, all that it had not acknowledged is in doubt until the next one has read
- * the capture, and live connections are taken up by that at their next turn.
+ * The proxy's end of the pipe. It copies and counts, and never waits: no failure of the recorder affects the sockets.
+ * When a recorder dies, everything that it had not acknowledged is in doubt until the next one has read the capture.
+ * The next one resumes live connections at their next turn.
  */
 export class RecorderClient {
   readonly queue: FrameQueue;
-  /** Told of an exception that cost one connection its recording. */
+  /** Called for an exception that ended the recording of one connection. */
   readonly tapFailed: (error: unknown) => void;
   readonly #counters: Counters;
   readonly #clock: Clock;
   readonly #taps = new Map<number, ConnectionTap>();
-  /** All that passed is counted for good. */
+  /** Whether the counts are final. */
   finished = false;
   #pipe: Duplex | null = null;
-  /** The recorder at the other end has opened the capture: it may commit. */
+  /** Whether the recorder at the other end has opened the capture, so that it may commit. */
   #mayCommit = false;
   #nextConnection = 1;
-  /** Flushes asked for so far; each has the number that its answer names, and the last one is waited for. */
+  /** Number of flush requests so far. Each answer names the number of its request. Only the last one is awaited. */
   #flushes = 0;
   #onFlushed: (() => void) | null = null;
-  /** A flush took longer than it may. */
+  /** A flush took longer than allowed. */
   #late = false;
 
-  /** @param deps.onTapFailure told of an exception that cost one connection its recording */
+  /** @param deps.onTapFailure called for an exception that ended the recording of one connection */
   constructor(deps: {
     clock: Clock;
     counters: Counters;
@@ -58,7 +58,7 @@ export class RecorderClient {
     return this.#pipe !== null;
   }
 
-  /** A recorder listens at the other end. One that listened before is gone. */
+  /** A new recorder reads the other end. Its predecessor is gone. */
   attach(pipe: Duplex): void {
     this.#detach();
     this.#pipe = pipe;
@@ -66,7 +66,7 @@ export class RecorderClient {
     this.queue.attach(pipe);
     const reader = new SettlementReader((settlement) => this.#settle(settlement));
     pipe.on('data', (chunk: Buffer) => reader.push(chunk));
-    // The close that follows says all there is to know: the recorder is gone.
+    // The close event follows and is enough: the recorder is gone.
     pipe.on('error', () => undefined);
     pipe.on('close', () => {
       if (this.#pipe === pipe) this.#detach();
@@ -74,8 +74,8 @@ export class RecorderClient {
   }
 
   /**
-   * A client connection begins, or an exchange that is fed as a connection of its own.
-   * @param resumes whether it may be recorded again after a loss; not so for a single exchange
+   * A client connection begins, or an exchange that is fed as a separate connection.
+   * @param resumes whether it may be recorded again after a loss; false for a single exchange
    */
   open(origin: ConnectionOrigin = UNKNOWN_ORIGIN, resumes = true): ConnectionTap {
     const connection = this.#nextConnection;
@@ -89,15 +89,16 @@ export class RecorderClient {
   }
 
   /**
-   * The recorder has opened the capture, and read what recorders before it committed: that decides what is in doubt.
-   * @param committed since the recording began
+   * The recorder has opened the capture, and has read what earlier recorders committed. That settles the amount in
+   * doubt.
+   * @param committed total since the recording began
    */
   captureOpened(committed: Progress): void {
     this.#mayCommit = true;
     this.#counters.resolveDoubt(committed);
   }
 
-  /** Keeps the rest of a connection from every recorder. Nothing happens when it is gone. */
+  /** Sends nothing more of a connection to any recorder. Does nothing if the connection is gone. */
   quarantine(connection: number): void {
     this.#taps.get(connection)?.quarantine();
   }
@@ -108,7 +109,7 @@ export class RecorderClient {
     this.#counters.retire(tap.account);
   }
 
-  /** Waits until everything handed over is committed and settled, or the deadline or the recorder ends first. */
+  /** Waits until everything sent is committed and settled. Ends earlier at the deadline, or if the recorder ends. */
   async flush(deadlineMs: number): Promise<void> {
     if (!this.#pipe) return;
     const timer = new AbortController();
@@ -119,8 +120,8 @@ export class RecorderClient {
   }
 
   /**
-   * The last flush: what is pending after it is lost (`shutdown_timeout`). A recorder that may still commit has to be
-   * gone by then, or what it commits is counted as lost as well.
+   * The last flush. Everything pending after it is lost (`shutdown_timeout`). A recorder that may still commit must be
+   * gone by then. Otherwise its later commits are counted as lost too.
    */
   async finish(deadlineMs: number): Promise<void> {
     await this.flush(deadlineMs);
@@ -129,7 +130,7 @@ export class RecorderClient {
     this.finished = true;
   }
 
-  /** Lets the recorder go: it reads the end of the pipe. */
+  /** Ends the pipe, which tells the recorder to end. */
   end(): void {
     this.#pipe?.end();
   }
@@ -165,16 +166,16 @@ const VERSION = Buffer.from(' HTTP/1.');
 const { LF, CR, SPACE } = ASCII;
 const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
 
-/** What was shed since the recorder last heard of this connection. */
+/** What was shed since the recorder last received something of this connection. */
 interface Gap {
   readonly reason: LossReason;
-  /** Of this gap and no other. */
+  /** A separate object for each gap, because accounts compare fates by identity. */
   readonly fate: Fate;
   clientBytes: number;
   serverBytes: number;
 }
 
-/** What a connection is known by on its way to the recorder. */
+/** The identity of a connection towards the recorder. */
 interface TapIdentity {
   readonly connection: number;
   readonly origin: ConnectionOrigin;
@@ -185,7 +186,7 @@ interface TapIdentity {
 
 /**
  * Copies one client connection to the recorder. The data plane reports bytes and ends as they pass. The tap puts them
- * into the queue, or counts them as lost. It knows of turns: client bytes after server bytes. After a loss, recording
+ * into the queue, or counts them as lost. It detects turns: client bytes after server bytes. After a loss, recording
  * resumes at the next turn. It does not if the client pipelines: the answer to an earlier request could be taken for
  * the answer to this one. To notice that, it looks for request lines in the client bytes it sheds.
  */
@@ -201,7 +202,7 @@ export class ConnectionTap {
   #opaque = false;
   #resumes: boolean;
   #closed = false;
-  /** Recording it met an exception: nothing more of it is recorded. */
+  /** An exception ended its recording: nothing more of it is recorded. */
   #failed = false;
   #gap: Gap | null = null;
 
@@ -215,14 +216,16 @@ export class ConnectionTap {
     if (!host.attached) this.#gap = newGap('writer_down');
   }
 
-  /** Bytes that passed. They may be kept, so nobody may write to them any more; `server` likewise. */
+  /**
+   * Takes bytes that passed. They may be kept, so they must not be changed afterwards. The same applies to `server`.
+   */
   client(bytes: Buffer): void {
     const turnStart = this.#turnDue;
     this.#turnDue = false;
     this.#pass(FRAME.clientBytes, bytes, turnStart);
   }
 
-  /** Client bytes that belong to the turn which has begun, though its answer may be under way already. */
+  /** Client bytes of the current turn, even if its answer has already begun. */
   restOfTurn(bytes: Buffer): void {
     this.#pass(FRAME.clientBytes, bytes, false);
   }
@@ -265,7 +268,7 @@ export class ConnectionTap {
     this.#retireIfSettled();
   }
 
-  /** The recorder says what became of the bytes up to two offsets. */
+  /** The recorder reports the fate of the bytes up to two offsets. */
   settled(settlement: PipeSettlement): void {
     if (settlement.kind === 'opaque') this.#opaque = true;
     else if (settlement.kind === 'pipelined') this.#resumes = false;
@@ -282,7 +285,7 @@ export class ConnectionTap {
     this.#retireIfSettled();
   }
 
-  /** Everything unacknowledged is in doubt, or lost. What was shed before is counted by its own reason. */
+  /** Everything unacknowledged is in doubt, or lost. Bytes that were shed before are counted with their own reason. */
   recorderGone(mayHaveCommitted: boolean): void {
     this.#announced = false;
     this.account.recorderGone(mayHaveCommitted);
@@ -298,8 +301,8 @@ export class ConnectionTap {
   }
 
   /**
-   * Recording must not harm traffic: an exception costs this connection the rest of its recording, which is counted
-   * as lost, and nothing else.
+   * Recording must not harm traffic. An exception only ends the recording of this connection, and the rest is counted
+   * as lost.
    * @returns whether the work was done
    */
   #guard(work: () => void): boolean {
@@ -344,7 +347,7 @@ export class ConnectionTap {
     this.account.seeSettled(clientBytes, serverBytes, turnStart, gap.fate);
   }
 
-  /** Takes the connection up again at a turn, when the recorder listens and there is room. */
+  /** Resumes the connection at a turn, if a recorder reads the pipe and there is room. */
   #resume(): void {
     if (!this.#gap || this.#failed || !this.#resumes) return;
     if (!this.#host.queue.hasRoomFor(this.#share)) return;
@@ -353,7 +356,7 @@ export class ConnectionTap {
     this.#gap = null;
   }
 
-  /** Its turns are counted here, and not told: the recorder would count them as lost once more. */
+  /** Reports a gap without its turns. They are counted here, and the recorder would count them as lost again. */
   #sendGap(): void {
     if (!this.#gap) return;
     const { reason, clientBytes, serverBytes } = this.#gap;
@@ -367,7 +370,7 @@ export class ConnectionTap {
     this.#announced = true;
   }
 
-  /** @returns false where there is no room for it */
+  /** @returns false if there is no room for it */
   #hand(type: FrameType, turnStart: boolean, bytes: Buffer): boolean {
     if (!this.#announced) this.#announce();
     const head = { type, turnStart, connection: this.connection, atNs: this.#clock.nowNs() };
@@ -393,8 +396,8 @@ function newGap(reason: LossReason): Gap {
 }
 
 /**
- * How many request lines client bytes hold, for bytes that no recorder reads. A body may look like one; then its
- * connection is not resumed.
+ * Number of request lines in client bytes that no recorder reads. A body may look like one. Then its connection is not
+ * resumed.
  */
 function requestLinesIn(bytes: Buffer): number {
   let lines = 0;

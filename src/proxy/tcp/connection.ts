@@ -13,21 +13,21 @@ const WHOLE_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40} [^\s]+ HTTP\/1\.[01]\r?\n/
 
 export interface Upstream {
   readonly side: PeerSocket;
-  /** The event of its stream that says it is there; null where it is. */
+  /** The event of its stream that reports the connection; null if it is already connected. */
   readonly ready: 'connect' | 'secureConnect' | null;
 }
 
 export interface ConnectionHost {
   readonly paused: PausedPeers;
   readonly refused: 'reset' | '502';
-  /** Asked again where it refused a connection; null where it is there. */
+  /** Tries the target again after a refused connection; null if the target is already connected. */
   readonly target: TargetWatch | null;
   /**
-   * The upstream was not there for this client. `null`: for want of a descriptor.
-   * @param error what it failed by, if anything said so
+   * The upstream could not serve this client. `null`: for lack of a file descriptor.
+   * @param error the cause, if known
    */
   failed(failure: ConnectionFailure | null, error?: Error): void;
-  /** Told by what an upstream refuses that is asked again. */
+  /** Called with the error of a refusing upstream that will be tried again. */
   look(error: Error): void;
   closed(connection: ProxiedConnection): void;
 }
@@ -42,14 +42,14 @@ export class ProxiedConnection {
   #upstream: PeerSocket;
   readonly #tap: ConnectionTap;
   readonly #host: ConnectionHost;
-  /** Ends the attempt or the wait that is under way; null when the upstream is there. */
+  /** Ends the current attempt or wait; null once the upstream is connected. */
   #connecting: (() => void) | null = null;
-  /** What the client said so far, as long as it may have to be said to another connection. */
+  /** The client's bytes so far, as long as they may have to be sent again on another connection. */
   #unsent: Buffer[] | null = null;
   #unsentBytes = 0;
-  /** Until when an upstream that refuses is asked again; null before it has refused. */
+  /** Until when a refusing upstream is tried again; null before it has refused. */
   #waitEndNs: number | null = null;
-  /** What the client began with, as long as a refusal may have to be written. */
+  /** The client's first line, as long as a refusal may have to be written. */
   #firstLine: FirstLine | null;
   #refusal: Refusal | null = null;
   #answered = false;
@@ -66,7 +66,7 @@ export class ProxiedConnection {
     this.#firstLine = host.refused === '502' ? new FirstLine() : null;
     this.#upstream = this.#attempt();
     if (this.#connecting && host.target !== null) this.#unsent = [];
-    // A header that was read before left it paused.
+    // It is paused if a PROXY protocol header was read before.
     if (client.stream.isPaused()) client.stream.resume();
     client.stream.on('data', (bytes: Buffer) => this.#onClientBytes(bytes));
     client.stream.on('drain', () => this.#resume(this.#upstream));
@@ -121,12 +121,12 @@ export class ProxiedConnection {
   }
 
   #resume(side: PeerSocket): void {
-    // What has ended is not read again, and is asked until it is closed.
+    // A side that has ended is not read again, and is probed until it is closed.
     if (!(side === this.#client ? this.#clientEnded : this.#upstreamEnded)) this.#host.paused.delete(side);
     side.stream.resume();
   }
 
-  /** An upstream that refused takes no bytes, so it is this that pauses a client. */
+  /** A refusing upstream takes no bytes and causes no back-pressure. So this pauses the client. */
   #keepUnsent(unsent: Buffer[], bytes: Buffer): void {
     unsent.push(bytes);
     this.#unsentBytes += bytes.length;
@@ -141,7 +141,7 @@ export class ProxiedConnection {
     this.#upstream.stream.end();
   }
 
-  /** Whether the upstream has refused and is waited for: a client that leaves now leaves because of that. */
+  /** Whether we wait for an upstream that has refused. A client that leaves now leaves for that reason. */
   get #isRefused(): boolean {
     return this.#connecting !== null && this.#waitEndNs !== null;
   }
@@ -152,9 +152,9 @@ export class ProxiedConnection {
   }
 
   /**
-   * The upstream could not be connected to, so nothing was sent to it: a client of its own would try again, and one of
-   * ours would not, because its connection was accepted.
-   * @returns whether that is waited for
+   * The upstream refused the connection, so nothing was sent to it. A direct client of it would try again. Our client
+   * does not, because its own connection was accepted.
+   * @returns whether we wait for the upstream
    */
   #waits(error: NodeJS.ErrnoException): boolean {
     const { target } = this.#host;
@@ -167,7 +167,7 @@ export class ProxiedConnection {
     if (ends === null) return false;
     this.#attemptOver();
     this.#connecting = ends;
-    // Whatever it still says of itself concerns nobody.
+    // Later events of the refused connection are ignored.
     for (const part of [this.#upstream.stream, this.#upstream.socket]) {
       part
         .removeAllListeners()
@@ -193,7 +193,7 @@ export class ProxiedConnection {
     // A refused client ends because of the refusal, so the recorder is not told. While connecting, a refusal may still
     // come: `#connected` tells the recorder later.
     if (!this.#refusal && !this.#connecting) this.#tap.clientEnd();
-    // A TLS handshake would not survive the end of what carries it.
+    // An end sent now would break the TLS handshake.
     if (!this.#connecting) this.#upstream.stream.end();
     this.#refusal?.clientEnded();
     this.#host.paused.add(this.#client, this.#upstream);
@@ -201,7 +201,8 @@ export class ProxiedConnection {
 
   #onUpstreamEnd(): void {
     this.#upstreamEnded = true;
-    // Before what is held back of a failed write is told: there is nothing to wait for behind that.
+    // Comes before `readNoMore`, which reports a write failure that was held back. After that there is nothing to wait
+    // for.
     const unanswered = this.#owesAnswer;
     if (unanswered) this.#endUnanswered();
     this.#upstream.readNoMore();
@@ -213,15 +214,15 @@ export class ProxiedConnection {
   }
 
   /**
-   * Whether a request of HTTP/1 stands with nothing said to it, and its client is there to be told. A client that
-   * ended first has mostly left, and the end of its upstream is the answer to that. Whatever is no HTTP/1 may go on
-   * with an upstream that has ended its side.
+   * Whether an HTTP/1 request has no answer yet, and its client can still read one. A client that ended first has
+   * usually left, and the upstream's end is only the reaction to that. Other protocols may continue after the upstream
+   * has ended its side.
    */
   get #owesAnswer(): boolean {
     return this.#cause === null && !this.#clientEnded && this.#firstLine?.verdict === 'http1';
   }
 
-  /** An upstream that ends its side can answer nothing any more; what is on its way to it still goes there. */
+  /** An upstream that ends its side cannot answer any more. Bytes that are on their way to it are still sent. */
   #endUnanswered(): void {
     this.#cause = 'server_end';
     this.#host.failed('upstream_gone');
@@ -236,8 +237,8 @@ export class ProxiedConnection {
   }
 
   /**
-   * The upstream failed. The client is reset at once, unless the upstream had already said all it had to say:
-   * then the client first gets what is still on its way to it.
+   * The upstream failed. The client is reset at once, unless the upstream had already ended its side. Then the client
+   * first gets the bytes that are still on their way.
    */
   #onUpstreamError(error: NodeJS.ErrnoException): void {
     if (this.#refusal) return;
@@ -257,14 +258,14 @@ export class ProxiedConnection {
 
   #unreachable(failure: ConnectionFailure, error?: NodeJS.ErrnoException): void {
     this.#attemptOver();
-    // Our own cut, or the client's, ended the attempt.
+    // The attempt was ended by ourselves or by the client.
     if (this.#cause) return;
     this.#host.failed(error?.code === 'EMFILE' || error?.code === 'ENFILE' ? null : failure, error);
     this.#refuse();
     this.#upstream.reset();
   }
 
-  /** Nothing was answered and nothing will be. */
+  /** Refuses the client: nothing was answered, and nothing will be. */
   #refuse(): void {
     this.#cause ??= 'server_reset';
     // Before the client's end, which is only its reaction to this.
@@ -284,7 +285,7 @@ export class ProxiedConnection {
     this.#open -= 1;
     if (this.#open === 1) {
       this.#attemptOver();
-      // A client that is refused is let go by its refusal.
+      // A refused client is closed by its refusal.
       if (!other.stream.destroyed && !(this.#refusal && other === this.#client)) other.stream.destroySoon();
       return;
     }
@@ -295,16 +296,16 @@ export class ProxiedConnection {
   }
 }
 
-/** Errors of TLS come from the stream, a reset met by a probe from the socket beneath. */
+/** TLS errors come from the stream. A reset that a probe finds comes from the socket below. */
 function onError(side: PeerSocket, act: (error: NodeJS.ErrnoException) => void): void {
   side.stream.on('error', act);
   if (side.socket !== side.stream) side.socket.on('error', act);
 }
 
 /**
- * A client whose upstream cannot be reached and who is to read why. It is answered once it is known to speak
- * HTTP/1, then read to its end for a moment, because closing over unread bytes would reset the answer away.
- * Anything else is reset.
+ * Refuses a client whose upstream cannot be reached, so that the client can read why. It is answered once it is known
+ * to speak HTTP/1. Then it is still read for a short time. A close with unread bytes would reset the connection and
+ * lose the answer. Other clients are reset.
  */
 class Refusal {
   readonly #client: PeerSocket;
@@ -329,7 +330,7 @@ class Refusal {
     this.#client.stream.end(BAD_GATEWAY);
   }
 
-  /** A client that ends before it has asked for anything is owed no answer. */
+  /** A client that ends before it has sent a request gets no answer. */
   clientEnded(): void {
     if (!this.#answered) this.#client.stream.end();
   }
@@ -340,14 +341,14 @@ class Refusal {
 }
 
 /**
- * Whether what a client sends first is an HTTP/1 request: an answer written for one must not go to anything
- * else. The preface of HTTP/2 looks like a request line but for its version.
+ * Whether a client's first bytes are an HTTP/1 request. Our answer to one must not be sent to another protocol. The
+ * preface of HTTP/2 differs from a request line only in its version.
  */
 export class FirstLine {
   #held: Buffer | null = null;
   #verdict: 'http1' | 'other' | 'open' = 'open';
 
-  /** `open` while too little has come to say. */
+  /** `open` while too few bytes have come to decide. */
   get verdict(): 'http1' | 'other' | 'open' {
     return this.#verdict;
   }

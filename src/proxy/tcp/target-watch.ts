@@ -7,22 +7,22 @@ interface WatchOptions {
   readonly target: Endpoint;
   /** How long a client waits for a target that refuses; 0: not at all. */
   readonly retryMs: number;
-  /** Told when the target begins to refuse and when it accepts again. Null: it is only asked while clients wait. */
+  /** Called when the target begins to refuse and when it accepts again. Null: it is tested only while clients wait. */
   readonly changed: ((accepts: boolean) => void) | null;
 }
 
 /**
- * Whether a target accepts connections. Clients whose connection it refused wait here. It is asked by one connection
- * at a time, however many wait, and all of them go on when it accepts.
+ * Watches whether a target accepts connections. Clients whose connection it refused wait here. It is tested with one
+ * connection at a time, for all waiting clients. All of them continue when it accepts.
  */
 export class TargetWatch {
   readonly #options: WatchOptions;
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
   #accepts = true;
-  /** The next question; null while one is under way, or none is to come. */
+  /** The next test; null while one is running, or if none is planned. */
   #next: NodeJS.Timeout | null = null;
-  /** An answer is wanted: the next question comes in a moment, or is under way. */
+  /** A result is needed soon: the next test is about to start, or is running. */
   #urgent = false;
   #closed = false;
 
@@ -31,7 +31,7 @@ export class TargetWatch {
     this.#clock = clock;
   }
 
-  /** Begins to watch, where somebody wants to be told. */
+  /** Starts to watch, if changes are to be reported. */
   start(): void {
     if (this.#options.changed !== null) this.#ask();
   }
@@ -41,7 +41,7 @@ export class TargetWatch {
     if (this.#next) clearTimeout(this.#next);
   }
 
-  /** Until when a client waits that was refused now. */
+  /** Until when a client waits that is refused now. */
   waitEndNs(): number {
     return this.#clock.nowNs() + this.#options.retryMs * 1e6;
   }
@@ -53,7 +53,7 @@ export class TargetWatch {
 
   /**
    * Calls back once: when the target accepts, or when the time is over.
-   * @returns what ends the wait; null if the time is over already
+   * @returns a function that ends the wait; null if the time is already over
    */
   whenAccepted(endNs: number, accepted: () => void, over: () => void): (() => void) | null {
     const leftMs = (endNs - this.#clock.nowNs()) / 1e6;
@@ -75,7 +75,7 @@ export class TargetWatch {
     return end;
   }
 
-  /** In a moment if an answer is wanted, else at the pace of a watch. */
+  /** Plans the next test: soon if a result is needed, otherwise at the interval of the watch. */
   #askSoon(): void {
     if (this.#urgent || this.#closed) return;
     if (this.#next) clearTimeout(this.#next);
@@ -103,7 +103,7 @@ export class TargetWatch {
   }
 
   #learn(accepts: boolean): void {
-    // Without a watch nobody would learn that it accepts again.
+    // Without a watch, nothing would notice that it accepts again.
     if (this.#closed || this.#accepts === accepts || this.#options.changed === null) return;
     this.#accepts = accepts;
     this.#options.changed(accepts);

@@ -28,9 +28,9 @@ import { TargetWatch } from './target-watch.ts';
 export interface WireOptions extends SharedOptions {
   /** What a client gets if the upstream is unreachable: a reset, or a 502 if the client can read one. */
   readonly refused: 'reset' | '502';
-  /** How long a client whose connection the upstream refused waits for it; 0: not at all. */
+  /** How long a client waits for an upstream that refused its connection; 0: not at all. */
   readonly connectRetryMs: number;
-  /** Whether an address is not listened on while its upstream refuses connections. */
+  /** Whether to stop listening on an address while its upstream refuses connections. */
   readonly refuseWhenDown: boolean;
   /** Whether every client connection must begin with a PROXY protocol header (version 1 or 2). */
   readonly acceptProxyProtocol: boolean;
@@ -39,8 +39,8 @@ export interface WireOptions extends SharedOptions {
 }
 
 /**
- * Of the sockets on both sides. Their peers' own probing ends at us, so that a peer that vanished without a word
- * is noticed here or never.
+ * Options of the sockets on both sides. The keep-alive probes of one peer do not reach the other peer. So only we can
+ * notice a peer that vanished silently.
  */
 export const SOCKET_OPTIONS = {
   allowHalfOpen: true,
@@ -50,17 +50,17 @@ export const SOCKET_OPTIONS = {
 } as const;
 
 /**
- * The wire plane: accepts connections and ties each to one of its own to the target. It parses nothing, so it
- * can neither change, reject, reorder nor delay a message.
+ * The wire plane: accepts connections, and opens one connection to the target for each. It parses nothing, so it can
+ * neither change, reject, reorder nor delay a message.
  */
 export class TcpProxy extends DataPlane<WireOptions> {
   readonly #link: RecorderClient;
   /** Clients whose traffic has not begun. */
   readonly #admitting = new Set<Socket>();
   readonly #open = new Set<ProxiedConnection>();
-  /** Of the connections of each pair. */
+  /** The host of each pair's connections. */
   readonly #hosts: readonly ConnectionHost[];
-  /** Of the target of each pair. */
+  /** The watch of each pair's target. */
   readonly #watches: readonly TargetWatch[];
   #certificate: TlsFiles | null = null;
   #trusted: TlsFiles | null = null;
@@ -78,7 +78,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     this.#hosts = options.pairs.map(({ target }, index) => this.#hostOf(target, index, paused, clock));
   }
 
-  /** A wire cannot end a kept-alive connection safely, so what a deadline cuts is counted. */
+  /** A wire cannot end a kept-alive connection safely, so connections that are cut at a deadline are counted. */
   protected cutOpen(): void {
     for (const connection of this.#open) connection.cut();
     for (const socket of this.#admitting) socket.destroy();
@@ -130,7 +130,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     const clientsAre = refused === '502' ? 'answered 502' : 'reset';
     const notice = new UpstreamNotice(endpoint, clientsAre, this.notify, clock);
     const look = (error: Error) => {
-      // Else the watch that ceases to listen tells of it.
+      // Otherwise the watch reports it when it stops listening.
       if (!this.options.refuseWhenDown || !isRefusal(error)) notice.look(error);
     };
     return {
@@ -162,7 +162,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     });
   }
 
-  /** Never rejects: whatever happens to the socket is an outcome. */
+  /** Never rejects: any failure of the socket is a result. */
   async #admit(socket: Socket, secure: boolean, target: Endpoint, pair: number): Promise<void> {
     this.#admitting.add(socket);
     const secureContext = secure ? (this.#certificate?.context ?? null) : null;
@@ -190,7 +190,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     return { context: this.#trusted.context, serverName, verify };
   }
 
-  /** The PROXY protocol header for an upstream: what the client's own said, else what its socket says. */
+  /** The PROXY protocol header for an upstream: from the client's own header, or else from its socket. */
   #preamble(socket: Socket, received: ProxyHeader | null): Buffer | null {
     if (this.options.sendProxyProtocol === null) return null;
     const { remoteAddress, remotePort = 0, localAddress, localPort = 0 } = socket;
@@ -200,7 +200,7 @@ export class TcpProxy extends DataPlane<WireOptions> {
     });
   }
 
-  /** `null`: there was no descriptor for it, which is no fault of the upstream. */
+  /** `null`: there was no file descriptor for it, which is no fault of the upstream. */
   #count(failure: ConnectionFailure | null): void {
     if (failure === null) this.turnAway();
     else this.noteFailure(failure);
@@ -209,23 +209,22 @@ export class TcpProxy extends DataPlane<WireOptions> {
 
 interface Admitted {
   readonly side: PeerSocket;
-  /** What its PROXY protocol header said; null where none was asked for. */
+  /** Its PROXY protocol header; null if none was required. */
   readonly header: ProxyHeader | null;
-  /** What was agreed on under TLS; null without. */
+  /** The protocol that was agreed on in TLS; null without one. */
   readonly protocol: string | null;
 }
 
 /**
- * What a client goes through before its traffic begins, where that was asked for: its PROXY protocol header, then
- * its TLS handshake. Ends with the client, or with the reason it was sent away; one that left by itself before it
- * had said anything has none.
+ * Reads a client's PROXY protocol header, and then does its TLS handshake, if these are required.
+ * @returns the admitted client, or why it was sent away; null if it left before it had sent anything
  */
 export async function admit(
   socket: Socket,
   acceptProxyProtocol: boolean,
   secureContext: SecureContext | null,
 ): Promise<Admitted | ConnectionFailure | null> {
-  // Until somebody else listens: an error is followed by the close that the steps below wait for.
+  // Until another listener is added. An error is followed by a close, which the steps below wait for.
   socket.on('error', () => undefined);
   let header: ProxyHeader | null = null;
   if (acceptProxyProtocol) {
@@ -274,8 +273,8 @@ function readHeader(socket: Socket): Promise<ProxyHeader | 'proxy_header' | null
 }
 
 /**
- * HTTP/1.1 is agreed on where the client knows it, because that can be recorded. One that knows only something
- * else, as gRPC does, gets that: the upstream is likely to speak what its clients do.
+ * Chooses HTTP/1.1 if the client offers it, because that can be recorded. A client that offers only other protocols
+ * (gRPC, say) gets its first one: the upstream probably speaks what its clients speak.
  */
 function chooseProtocol({ protocols }: { protocols: string[] }): string | undefined {
   return protocols.includes('http/1.1') ? 'http/1.1' : protocols[0];
@@ -303,15 +302,15 @@ function handshake(
 }
 
 interface UpstreamOptions {
-  /** How a target that speaks TLS is verified; null where none does. */
+  /** How a target that speaks TLS is verified; null if none does. */
   readonly security: ({ readonly context: SecureContext } & Omit<UpstreamTls, 'caPath'>) | null;
-  /** What goes out before anything else, TLS included; null for nothing. */
+  /** Bytes that are sent before anything else, even before TLS; null for none. */
   readonly preamble: Buffer | null;
-  /** What the client agreed to speak; null where it was not asked. */
+  /** The protocol that was agreed on with the client; null if none was negotiated. */
   readonly protocol: string | null;
 }
 
-/** Begins to connect; what is written meanwhile waits. */
+/** Begins to connect. Bytes that are written meanwhile wait. */
 export function openUpstream(target: Endpoint, { security, preamble, protocol }: UpstreamOptions): Upstream {
   const socket = connect({ ...placeOfTarget(target), ...SOCKET_OPTIONS });
   if (preamble) socket.write(preamble);
@@ -321,11 +320,11 @@ export function openUpstream(target: Endpoint, { security, preamble, protocol }:
   const stream = secureConnect({
     socket,
     secureContext: security.context,
-    // The name that a certificate is held against where none is asked for.
+    // The name that the certificate is checked against if no server name is requested.
     host: target.host,
     ...(name === null ? {} : { servername: name }),
     rejectUnauthorized: security.verify,
-    // A wire cannot ask the client what it will speak over plain TCP; HTTP/1.1 is what can be recorded.
+    // Over plain TCP, a wire cannot ask the client for its protocol. HTTP/1.1 can be recorded.
     ALPNProtocols: [protocol ?? 'http/1.1'],
   });
   return { side: new PeerSocket(stream, socket, true), ready: 'secureConnect' };

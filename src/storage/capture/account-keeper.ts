@@ -12,29 +12,30 @@ import { assertOwn, hasCode, isCaptureFile, isMissing, OWN_SUBDIRECTORY } from '
  * One page of a file system. The file has this size from the start, so a full disk cannot stop the counting.
  */
 const FILE_BYTES = 4_096;
-/** No link is followed: others may write beside a capture. */
+/** Links are not followed, because others may write beside a capture. */
 const OPEN_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW;
 
-/** An account allows for the turns of so long a time to pass after it, at the rate of the last ones. */
+/** An account allows for the turns of this much time after it, at the rate of the last turns. */
 const AHEAD_MS = 100;
-/** It allows for at least so many. When half of what it allows for has passed, a newer one is written. */
+/** It allows for at least this many turns. After half of the allowed turns, a newer account is written. */
 const LEAST_AHEAD = 32;
-/** Less time than this says nothing of a rate. */
+/** A shorter time gives no reliable rate. */
 const LEAST_SPAN_MS = 10;
 
 interface AccountKeeperDeps {
-  /** What the user named. */
+  /** The directory that the user named. */
   readonly dir: string;
   readonly accountOf: () => LifeAccount;
-  /** Calls once, as soon as so many turns have been seen. */
+  /** Calls `notice` once, when this many turns have been seen. */
   readonly noticeAt: (turns: number, notice: () => void) => void;
   readonly logger: Logger;
 }
 
 /**
- * Keeps the account of the running recording in its file, from before the first byte passes: in the capture, or beside
- * it where that cannot be written. There is one write at a time. Writes are asynchronous, because a disk may hang and
- * the process that counts also forwards traffic. A disk that refuses them is one line in the log, and tried again.
+ * Keeps the account of the running recording in its file, even before the first byte passes. The file is in the
+ * capture, or beside it if the capture cannot be written. There is one write at a time. Writes are asynchronous,
+ * because a disk may hang and the process that counts also forwards traffic. If the disk refuses a write, one line is
+ * logged, and the write is tried again.
  */
 export class AccountKeeper {
   readonly #deps: AccountKeeperDeps;
@@ -42,10 +43,10 @@ export class AccountKeeper {
   #directory: string | null = null;
   #path = '';
   #handle: FileHandle | null = null;
-  /** The file lies elsewhere than the capture that a recorder has opened. */
+  /** Whether the file is outside the capture that a recorder has opened. */
   #moved = false;
   #busy: Promise<void> | null = null;
-  /** More has passed than the write under way allows for. */
+  /** Whether a newer account is due when the current write ends. */
   #again = false;
   #written = '';
   /** Turns and time of the last account, for the rate. */
@@ -56,13 +57,15 @@ export class AccountKeeper {
     this.#deps = deps;
   }
 
-  /** The first account, within so many milliseconds: a disk that hangs holds up no start. */
+  /**
+   * Writes the first account. Waits at most this many milliseconds, so that a hanging disk does not delay the start.
+   */
   async begin(limitMs: number): Promise<void> {
     this.write();
     await within(limitMs, this.#busy ?? Promise.resolve());
   }
 
-  /** Our recorder has the capture open there: what lies there may have been removed and made again. */
+  /** Our recorder has opened the capture in this directory, which may have been removed and created again. */
   moveTo(directory: string): void {
     this.#directory = directory;
     this.#moved = dirname(this.#path) !== directory || !existsSync(this.#path);
@@ -82,7 +85,7 @@ export class AccountKeeper {
     this.write();
   }
 
-  /** The last word, within so many milliseconds: a disk that hangs holds up no stop. */
+  /** Writes the last account. Waits at most this many milliseconds, so that a hanging disk does not delay the stop. */
   async end(limitMs: number): Promise<void> {
     const last = async () => {
       await this.#busy;
@@ -92,13 +95,13 @@ export class AccountKeeper {
     await within(limitMs, last());
   }
 
-  /** The recording never began: it leaves nothing. */
+  /** The recording never began, so its file is removed. */
   async discard(limitMs: number): Promise<void> {
     const last = async () => {
       await this.#busy;
       await this.#close();
       await rm(this.#path, { force: true });
-      // Only if we made it: another capture is not empty.
+      // This succeeds only if we created it, because another capture is not empty.
       await rmdir(dirname(this.#path));
     };
     if (this.#path !== '') await within(limitMs, last());
@@ -108,10 +111,10 @@ export class AccountKeeper {
     this.#again = false;
     const { accountOf, noticeAt, logger } = this.#deps;
     const account = this.#withAhead(accountOf());
-    // Not within the counting of a chunk, which is half done then.
+    // Not while a chunk is being counted, because the counts are incomplete then.
     noticeAt(account.seen.turns + account.turnsAhead / 2, () => queueMicrotask(() => this.#writeAgain()));
     const text = JSON.stringify({ ...account, atUs: 0 });
-    // Said again each quarter of a second, so that a reader sees that the recording runs.
+    // Written again every quarter of a second even if unchanged, so that a reader sees that the recording runs.
     const isNews = text !== this.#written;
     try {
       await this.#put(JSON.stringify(account), account.life);
@@ -188,8 +191,8 @@ export class AccountKeeper {
 }
 
 /**
- * Creates a file that is whole once it has its name. If there is no room for it, an empty one has the name: a reader
- * then knows that something is unknown.
+ * Creates a file that is complete as soon as it has its name. If there is no room for it, an empty file gets the name.
+ * Then a reader knows that something is unknown.
  */
 async function createWhole(path: string, bytes: Buffer): Promise<FileHandle> {
   const unnamed = `${path}${UNNAMED_SUFFIX}`;
@@ -213,19 +216,21 @@ async function within(limitMs: number, work: Promise<unknown>): Promise<void> {
   timer.abort();
 }
 
-/** Writes the account of a recording that was killed before it could write one. One that is there is newer. */
+/**
+ * Writes the account of a recording that was killed before it could write one. An existing account is newer and stays.
+ */
 export function leaveAccount(captureDirectory: string, account: LifeAccount): void {
   try {
     const text = JSON.stringify(account).padEnd(FILE_BYTES);
     writeFileSync(join(captureDirectory, accountFileOf(account.life)), text, { flag: 'wx', mode: 0o600 });
   } catch {
-    // It is there, or the disk fails; what came through the pipe is kept all the same.
+    // It exists, or the disk fails. What came through the pipe is kept anyway.
   }
 }
 
 /** The capture that a recording to `directory` writes to, like `resolveCaptureDirectory` but asynchronous. */
 async function captureOf(directory: string): Promise<string> {
-  // Missing, closed to this user, or a file: if it becomes a capture, it is that.
+  // Missing, closed to this user, or a file. If it becomes a capture, the capture is at this path.
   const files = await readdir(directory).catch(() => null);
   return files === null || files.some(isCaptureFile) ? directory : join(directory, OWN_SUBDIRECTORY);
 }
@@ -240,7 +245,7 @@ async function makeOwn(capture: string): Promise<void> {
   }
 }
 
-/** As `makeDirectories`, but asynchronous, and EEXIST for a path that is there. */
+/** Like `makeDirectories`, but asynchronous, and with EEXIST for an existing path. */
 async function makeBelow(path: string, mode?: number): Promise<void> {
   try {
     await mkdir(path, { mode });

@@ -35,7 +35,7 @@ interface AccountFile {
   readonly account: LifeAccount | null;
 }
 
-/** Account files of a capture: in its directory, and beside it where that could not be written. */
+/** Account files of a capture: in its directory, and beside it if that could not be written. */
 function accountFilesIn(captureDirectory: string): AccountFile[] {
   const capture = resolve(captureDirectory);
   const prefix = besideOf(capture, '');
@@ -48,7 +48,7 @@ function accountFilesIn(captureDirectory: string): AccountFile[] {
   });
 }
 
-/** Appended to the name of an account file until it is whole. */
+/** Appended to the name of an account file until it is complete. */
 export const UNNAMED_SUFFIX = '.new';
 
 /** The place of an account whose capture cannot be written. */
@@ -65,7 +65,7 @@ function namesIn(directory: string): string[] {
   }
 }
 
-/** Others may write beside a capture. They do not say what it lost. */
+/** Others may write beside a capture. Their files do not count. */
 function isOurs(path: string, capture: string): boolean {
   const uid = lstatSync(path, { throwIfNoEntry: false })?.uid;
   return uid === process.geteuid?.() || uid === statSync(capture).uid;
@@ -90,8 +90,8 @@ export function accountsIn(captureDirectory: string): LifeAccount[] {
 }
 
 /**
- * Takes accounts into the capture that lie beside it because it could not be written. One that stays there is read
- * there. A recording that still writes its file goes on in the new place. The caller must hold the lock.
+ * Moves accounts into the capture that are beside it because it could not be written. One that cannot be moved is read
+ * there. A recording that still writes its file continues in the new place. The caller must hold the lock.
  */
 export function takeInAccounts(captureDirectory: string): void {
   for (const { path, life } of accountFilesIn(captureDirectory)) {
@@ -105,7 +105,7 @@ export function takeInAccounts(captureDirectory: string): void {
   }
 }
 
-/** The newest accounts of other lives; the next segment holds them, so that they travel with the segments. */
+/** The newest accounts of other lives. The next segment stores them, so that they stay with the segments. */
 export function earlierAccounts(captureDirectory: string, life: string): LifeAccount[] {
   return accountsIn(captureDirectory)
     .filter((account) => account.life !== life)
@@ -161,7 +161,7 @@ export function removeExpiredAccounts(captureDirectory: string, life: string): v
   }
 }
 
-/** When an account was written last; by its file where it cannot be read. */
+/** When an account was last written. If it cannot be read, the time of its file. */
 function atUsOf({ path, account }: AccountFile): number {
   return account?.atUs ?? (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0) * 1e3;
 }
@@ -177,11 +177,11 @@ export interface KilledDocument {
   readonly foundAt: string | null;
 }
 
-/** A life as the segments and the account files tell of it. */
+/** What the segments and the account files show of a life. */
 interface Life {
-  /** The newest one; null if there is none but in its own segments. */
+  /** The newest one outside of its own segments; null if there is none. */
   account: LifeAccount | null;
-  /** The newest account in a segment, and the recorder's progress in the newest of them. */
+  /** The newest account in its own segments, and the greatest progress of the recorder in them. */
   written: LifeAccount | null;
   progress: Progress;
   /** A later process closed its last segment. */
@@ -232,7 +232,7 @@ export class LifeAccounts {
     return this.unreadable.length === 0 && this.uncountedAtMost === 0 && this.#killed().length === 0;
   }
 
-  /** Lives of which no account can be read. What they saw is unknown. */
+  /** Lives without a readable account. What they saw is unknown. */
   get unreadable(): string[] {
     return [...this.#unreadable.keys()].filter((life) => !this.#lives.get(life)?.account).sort();
   }
@@ -245,7 +245,7 @@ export class LifeAccounts {
       .filter(isKilled)
       .reduce<number | null>((sum, { account, progress }) => {
         if (sum === null || account.turnsAhead === null) return null;
-        // What was committed beyond the account's pending turns was seen after it, and is counted.
+        // Turns that were committed beyond the account's pending ones were seen after it, and are counted.
         const counted = Math.max(0, progress.turns - account.recorded.turns - account.pending.turns);
         return sum + Math.max(0, account.turnsAhead - counted);
       }, 0);
@@ -294,16 +294,19 @@ export class LifeAccounts {
     }));
   }
 
-  /** Leaves out lives that ended before the first segment here: they say nothing about this capture. */
+  /** Omits lives that ended before the first segment here, because they say nothing about this capture. */
   #current(): KnownLife[] {
     return [...this.#lives.values()].filter(isKnown).filter(
-      // One that has recorded nothing never had a segment that could have expired.
+      // A life that has recorded nothing never had a segment that could have expired.
       ({ account, written }) =>
         written !== null || !(account.atUs < this.#oldestUs) || account.recorded.bytes === 0,
     );
   }
 
-  /** Each with the next start of any life: nobody counted until then. Null if nothing followed. */
+  /**
+   * Killed lives, each with the next start of any life, because nothing was counted until then. Null if nothing
+   * followed.
+   */
   #killed(): { readonly account: LifeAccount; readonly foundUs: number | null }[] {
     return this.#current()
       .filter(isKilled)
@@ -352,10 +355,10 @@ function isKilled({ account, running }: KnownLife): boolean {
   return !account.ended && !running;
 }
 
-/** Losses of which the recorder may have committed something that nobody heard of. */
+/** Losses that the recorder may have committed in part without an acknowledgement. */
 const UNREAD: ReadonlySet<LossReason> = new Set(['writer_down', 'crash_gap', 'shutdown_timeout']);
 
-/** Losses less what turned out to be recorded. */
+/** Losses without the part that was recorded after all. */
 function without(
   losses: readonly (Counted & { readonly name: LossReason })[],
   recorded: Counted,

@@ -25,7 +25,7 @@ interface Fleet {
   readonly presence: readonly Stretch[];
 }
 
-/** Exchange counts; fractional where a record spans more than a window. */
+/** Exchange counts; fractional if a record spans more than a window. */
 export interface Seen {
   recorded: number;
   /** Sampled out, or forgotten later: accounted for. */

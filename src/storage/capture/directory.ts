@@ -134,7 +134,7 @@ function assertMayEnter(place: string): void {
   }
 }
 
-/** What a path is that was taken for something else, and what reads it; null where that is not known. */
+/** What a path really is, and which command reads it; null if unknown. */
 export function whatIs(path: string): { readonly what: string; readonly hint: string | null } | null {
   let files: string[];
   try {
@@ -175,9 +175,9 @@ function makeCapture(directory: string): string {
 }
 
 /**
- * Refuses what another user prepared: its owner could read what is written, or knows the key that hashes it.
- * A file server may show our files as another user's, as NFS does with root's (`root_squash`). So what belongs to the
- * owner that a new file of ours gets there is ours as well.
+ * Refuses a path that another user prepared: its owner could read what is written, or knows the hash key. A file server
+ * may show our files as another user's, as NFS does with root's (`root_squash`). So a path is also ours if a new file
+ * of ours gets the same owner there.
  * @param newFileOwner the owner of a new file in a directory; for tests
  * @throws AppError OUTPUT_UNWRITABLE naming the owner
  */
@@ -190,11 +190,11 @@ export function assertOwn(path: string, status: Stats, newFileOwner = ownerOfNew
   });
 }
 
-/** Who owns a file that this process makes in a directory; null where it may make none. */
+/** The owner of a file that this process creates in a directory; null if it cannot create one. */
 export function ownerOfNewFile(directory: string): number | null {
   const path = join(directory, `.owner-${randomBytes(8).toString('hex')}`);
   try {
-    // Never a file or a link that somebody else put there.
+    // `wx` never opens a file or a link that somebody else put there.
     closeSync(openSync(path, 'wx', 0o600));
   } catch {
     // Then nothing of a capture can be written there either.
@@ -223,8 +223,8 @@ function makePrivate(directory: string): string {
 }
 
 /**
- * Makes a directory and those above it that are missing. Node's recursive mkdir never returns for a name that its file
- * system cannot have, such as /proc/x.
+ * Creates a directory and its missing parents. Node's recursive mkdir never returns for a name that the file system
+ * does not allow, such as /proc/x.
  * @throws Error of the file system
  */
 export function makeDirectories(path: string, mode?: number): void {
@@ -237,7 +237,7 @@ export function makeDirectories(path: string, mode?: number): void {
   }
 }
 
-/** A directory that another process made meanwhile will do. */
+/** Creates a directory. One that another process created meanwhile is fine. */
 function makeDirectory(path: string, mode?: number): void {
   try {
     mkdirSync(path, { mode });

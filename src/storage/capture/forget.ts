@@ -45,7 +45,7 @@ import {
   takenAway,
 } from './sqlite.ts';
 
-/** Why something that was asked for may still be in a capture. */
+/** Why some of the exchanges to forget may still be in a capture. */
 export type RemainReason = 'open' | 'expiring' | 'other_hash_key' | 'nobody_named' | 'damaged' | 'set_aside';
 
 /** What `forget` did, or would do. Bytes are body bytes after transfer decoding. */
@@ -54,10 +54,10 @@ export interface ForgetDocument extends Amount {
   readonly directory: string;
   /** Nothing was changed. */
   readonly dryRun: boolean;
-  /** Whether nothing that was asked for remains, as far as can be known. */
+  /** Whether nothing to forget remains, as far as can be known. */
   readonly complete: boolean;
   readonly segments: readonly (Amount & { readonly file: string })[];
-  /** Where something is or may be left. Counts are null where they are unknown. */
+  /** Where something is or may be left. Counts are null if they are unknown. */
   readonly remaining: readonly {
     readonly file: string;
     readonly why: RemainReason;
@@ -82,14 +82,13 @@ interface Planned extends Amount {
 }
 
 /**
- * Removes exchanges from the sealed segments of a capture. Each segment is rewritten without them. A recorder
- * may run at the same time; what its open segment holds can be removed once that is sealed.
+ * Removes exchanges from the sealed segments of a capture. Each segment is rewritten without them. A recorder may run
+ * at the same time. Exchanges in its open segment can be removed once that is sealed.
  *
- * Yields the name of each segment before it is rewritten. The caller may return at that point: finished
- * segments stay finished and nothing is half done. The document is null only if the caller returned null.
+ * Yields the name of each segment before it is rewritten. The caller may return at that point: finished segments stay
+ * finished and nothing is half done. The document is null only if the caller returned null.
  * @param captureDirectory as returned by `resolveCaptureDirectory(…, 'read')`
- * @throws AppError CAPTURE_ENCRYPTED before anything is changed, OUTPUT_UNWRITABLE; segments finished until
- * then stay
+ * @throws AppError CAPTURE_ENCRYPTED before anything is changed, OUTPUT_UNWRITABLE; segments finished until then stay
  */
 export function* forgetExchanges(
   captureDirectory: string,
@@ -163,8 +162,8 @@ class Forgetting {
   }
 
   /**
-   * Runs `work` on a segment. A damaged one stays: rewritten, it would look sound. One that retention took
-   * meanwhile is gone.
+   * Runs `work` on a segment. A damaged one stays, because it would look sound after rewriting. One that retention
+   * removed meanwhile is skipped.
    */
   #attempt(segment: SegmentFile, exchanges: number | null, work: () => void): void {
     try {
@@ -462,9 +461,9 @@ function finishInterrupted(captureDirectory: string, clock: Clock): void {
 }
 
 /**
- * Removes what an interrupted `forget` left; called when a recorder starts. An unread copy of a segment would
- * take part of the quota for ever. Unsealed segments are found by the sealer. If a `forget` runs or another
- * user owns the files, they stay: recording does not depend on it.
+ * Removes what an interrupted `forget` left; called when a recorder starts. Otherwise an unread copy of a segment would
+ * use part of the quota for ever. Unsealed segments are found by the sealer. If a `forget` runs or another user owns
+ * the files, they stay: recording does not depend on it.
  */
 export function removeLeftovers(captureDirectory: string): void {
   if (leftoversIn(captureDirectory).length === 0) return;

@@ -58,8 +58,8 @@ export function surveyCapture(captureDirectory: string, recorders: readonly stri
 }
 
 /**
- * Summarises captures from their segments' metadata, with a count of what some of their exchanges are. A segment that
- * is in several directories counts once.
+ * Summarises captures from their segments' metadata, and counts some of their exchanges by route, model and status. A
+ * segment that is in several directories counts once.
  * @param directories each as returned by `resolveCaptureDirectory(…, 'read')`
  * @throws AppError CAPTURE_DAMAGED or SCHEMA_TOO_NEW, naming the segment
  */
@@ -182,7 +182,7 @@ class Inspection {
     return coverageOf(windows, this.#segments, this.#fleet());
   }
 
-  /** It is unknown, and never whole, where something may have passed that nobody counted. */
+  /** Coverage with a lower bound. If traffic may have passed uncounted, it is unknown instead of complete. */
   #coverage(seen: Seen): CoverageShares & Pick<InspectDocument, 'coverageAtLeast'> {
     const { exact, unreadable, uncountedAtMost } = this.#accounts;
     if (unreadable.length > 0) return { ...NOT_KNOWN, coverageAtLeast: null };
@@ -220,7 +220,7 @@ class Inspection {
   /** If only some recorders were asked for, these are the fleet. */
   #fleet(): { readonly size: number | null; readonly presence: readonly Stretch[] } {
     const sizes = this.#recorders.size > 0 ? [] : this.#segments.flatMap(({ meta }) => meta.fleetSize ?? []);
-    // What is still open ends with the latest time in the captures.
+    // Lives that are still open end with the latest time in the captures.
     const latestUs = greatestOf(
       this.#segments.flatMap(({ meta, span }) => [meta.closedUs ?? 0, meta.openedUs, span?.lastUs ?? 0]),
     );
@@ -295,7 +295,7 @@ function amountOf(amounts: readonly Amount[]): { exchanges: number; bytes: numbe
   };
 }
 
-/** Sums by name, in the order of a closed list; those of zero are left out. */
+/** Sums by name, in the order of a closed list. Sums of zero are omitted. */
 function byName<Name extends string>(
   names: readonly Name[],
   amounts: readonly NamedAmount[],
@@ -359,13 +359,13 @@ export interface InspectDocument {
     readonly byCause: Readonly<Partial<Record<OmissionCause, { exchanges: number; bytes: number }>>>;
   };
   /**
-   * recorded ÷ seen, in exchanges. Seen is recorded (including forgotten since), lost and sampled out. If the
-   * fleet's size is known, it includes an estimate for missing recorders. Null if nothing passed, if anything
-   * was imported (an imported file does not say what it left out), if an account cannot be read, or if a recording
+   * recorded ÷ seen, in exchanges. Seen is recorded (including forgotten since), lost and sampled out. If the fleet's
+   * size is known, it includes an estimate for missing recorders. Null if nothing passed, or if an account cannot be
+   * read. Null if anything was imported, because an imported file does not say what it left out. Null if a recording
    * was killed and nothing is known to be lost.
    */
   readonly coverage: number | null;
-  /** The same if all passed that may have passed uncounted; null if unknown. */
+  /** The same, if all exchanges are counted that may have passed uncounted; null if unknown. */
   readonly coverageAtLeast: number | null;
   /**
    * A recording was killed. Traffic between its last account and the next recording was not counted, so
@@ -381,7 +381,7 @@ export interface InspectDocument {
    * Sampled-out and forgotten exchanges do not count as missing.
    */
   readonly unexplained: number | null;
-  /** By route, model and status; left out where no exchange was read. */
+  /** By route, model and status; omitted if no exchange was read. */
   readonly mix?: TrafficMix;
   readonly protocols: Readonly<Record<string, { connections: number; bytes: number }>>;
   /** The time zone of `days`. */
@@ -414,7 +414,7 @@ export interface InspectDocument {
   readonly clockAnchors: number;
 }
 
-/** One part of a day: a whole hour, or less where the day begins within the hour. */
+/** One part of a day: a whole hour, or less if the day begins within the hour. */
 interface DaySum {
   readonly day: string;
   readonly exchanges: number;

@@ -133,10 +133,10 @@ function unusable(path: string, why: string, cause?: unknown): AppError {
   });
 }
 
-/** How many of the latest segments a start reads to see how the capture was kept. */
+/** How many of the latest segments a start reads to see which keys the capture had until now. */
 const SEGMENTS_MAX = 32;
 
-/** A difference from how the capture was kept until now, and advice. */
+/** A difference from the keys that the capture had until now, and advice. */
 export interface KeyChange {
   readonly message: string;
   readonly advice: string;
@@ -144,7 +144,7 @@ export interface KeyChange {
   readonly keyId: string;
 }
 
-/** What the latest recorded segments of a capture say of themselves, latest first. */
+/** The metadata of the latest recorded segments of a capture, latest first. */
 export function latestMetas(directory: string): SegmentMeta[] {
   return segmentsOf(directory)
     .slice(-SEGMENTS_MAX)

@@ -8,7 +8,7 @@ import type { ExpiredSums } from './sealing.ts';
 import type { SegmentReader } from './segment-reader.ts';
 import { selected } from './sqlite.ts';
 
-/** What a segment says of itself, read from its small tables. */
+/** Facts of a segment, read from its small tables. */
 export interface SegmentSummary {
   readonly file: SegmentFile;
   readonly meta: SegmentMeta;
@@ -19,9 +19,9 @@ export interface SegmentSummary {
   readonly omissions: readonly (Amount & { readonly cause: OmissionCause })[];
   readonly protocols: readonly ProtocolUse[];
   readonly expiries: readonly ExpirySummary[];
-  /** How often the recorder noted its clock beside the host's. */
+  /** Number of clock anchors: readings of both clocks at one instant. */
   readonly clockAnchors: number;
-  /** If its recorder died: its last commit, epoch microseconds. What came until the recovery is lost. */
+  /** If its recorder died: its last commit, epoch microseconds. Traffic from then until the recovery is lost. */
   readonly crashedUs: number | null;
 }
 
@@ -92,7 +92,7 @@ function lastCommitOf(reader: SegmentReader): number | null {
  */
 type GapKind = 'crash' | 'expired' | 'damaged' | 'missing';
 
-/** A missing stretch. Its end is null where it is unknown. */
+/** A missing stretch. Its end is null if it is unknown. */
 interface Gap extends Absence {
   readonly fromUs: number;
   readonly toUs: number | null;
@@ -166,8 +166,8 @@ export class AbsentSegments {
   }
 
   /**
-   * The numbers of a recorder that are missing between those that are here, in order, and why. Numbers count
-   * from 1 without a hole. `next` is the place of the present one that follows.
+   * The numbers of a recorder that are missing between those that are here, in order, and why. Numbers count from 1
+   * without a hole. `next` is the index of the present one that follows.
    */
   *holesIn(
     recorder: string,
@@ -183,9 +183,9 @@ export class AbsentSegments {
   }
 
   /**
-   * Adds up what expired. A segment records the expiries during its life, each with the sum that the expired
-   * segment itself recorded. If all of those are gone, sums of sums are exact. If a sum may include segments
-   * that are here (an archive of shipped segments), only the expiries with a record of their own count.
+   * Adds up what expired. A segment records the expiries during its life, each with the sum that the expired segment
+   * itself recorded. If all of those are gone, sums of sums are exact. A sum may include segments that are here, as in
+   * an archive of shipped segments. Then only the expiries with a record of their own count.
    * @param unread names of segments that are here but were not read
    */
   expiredDocument(here: readonly SegmentSummary[], unread: ReadonlySet<string>): ExpiredDocument {
@@ -328,7 +328,10 @@ function beginOf({ meta, span }: SegmentSummary): number {
   return meta.origin.kind === 'recorded' ? meta.openedUs : (span?.firstUs ?? meta.openedUs);
 }
 
-/** Null for an open segment. A later recorder closed a recovered one: its own ended with the last commit. */
+/**
+ * Null for an open segment. A recovered segment was closed by a later recorder; its own recorder ended with the last
+ * commit.
+ */
 function endOf({ meta, span, crashedUs }: SegmentSummary): number | null {
   if (meta.origin.kind !== 'recorded') return span?.lastUs ?? meta.closedUs;
   return crashedUs ?? meta.closedUs;

@@ -6,7 +6,7 @@ import { AppError } from '../../core/errors.ts';
 import { LOCK_FILE } from './directory.ts';
 import { type Connection, sqliteCode } from './sqlite.ts';
 
-/** A process that takes the lock writes its name into the file first. Another one waits to read it. */
+/** A process that takes the lock writes its name into the file first. Another process waits this long to read it. */
 const NAMED_MS = 100;
 
 /** The holder of a lock, for the error message. */
@@ -92,7 +92,7 @@ function holderOf(connection: Connection): LockHolder | null {
   }
 }
 
-/** Identity of a file, whatever path leads to it; null if it does not exist. */
+/** Identity of a file, independent of the path to it; null if it does not exist. */
 function inodeOf(path: string): string | null {
   const status = statSync(path, { throwIfNoEntry: false });
   return status === undefined ? null : `${status.dev} ${status.ino}`;

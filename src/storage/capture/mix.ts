@@ -10,18 +10,18 @@ export interface NamedCount {
   readonly exchanges: number;
 }
 
-/** What the traffic of a capture is made of, the commonest first. */
+/** The composition of a capture's traffic, with the most common values first. */
 export interface TrafficMix {
-  /** Exchanges that were looked at: all of a small capture, else a sample. */
+  /** Exchanges that were read: all of a small capture, or a sample. */
   readonly exchanges: number;
   /** Segments that they are from. */
   readonly segments: number;
   readonly routes: readonly NamedCount[];
   readonly models: readonly NamedCount[];
   readonly statuses: readonly NamedCount[];
-  /** 2xx answers whose body was looked at, and those of them that tell of an error. */
+  /** 2xx answers whose body was checked, and those of them that report an error. */
   readonly answerErrors: { readonly answers: number; readonly told: number };
-  /** Exchanges with the trace that their client sent them in. */
+  /** Exchanges with a trace id of their client. */
   readonly traced: number;
 }
 
@@ -35,7 +35,7 @@ interface MixRow {
   readonly traced: number;
 }
 
-/** Groups of the exchanges behind an id, up to another. Grouping by numbers first takes half of the time. */
+/** Groups of the exchanges after one id, up to another. Grouping by numbers before names are joined halves the time. */
 const SELECT_MIX = `SELECT r.text AS route, m.text AS model, status, exchanges, answers, told, traced
   FROM (SELECT route, model, status, count(*) AS exchanges, count(answer_error) AS answers,
     coalesce(sum(answer_error), 0) AS told, count(trace_id) AS traced FROM exchange WHERE id > ? AND id <= ? GROUP BY 1, 2, 3)
@@ -43,15 +43,15 @@ const SELECT_MIX = `SELECT r.text AS route, m.text AS model, status, exchanges, 
 
 const SUMMED = ['exchanges', 'answers', 'told', 'traced'] as const;
 
-/** Stretches of a segment that a sample is from. */
+/** Number of stretches of a segment in a sample. */
 const STRETCHES = 16;
-/** Any will do: the same capture always has the same sample. */
+/** Any fixed seed, so that the same capture always has the same sample. */
 const SEED = 1;
 
 /**
- * Counts exchanges by route, model and status: all of a small capture. Of a large one it draws segments of each
- * recorder, and stretches of each segment (systematic sampling with a random place in each step).
- * @param segments with the exchanges of each; one that retention removed meanwhile is left out
+ * Counts exchanges by route, model and status: all of a small capture. For a large one, it draws segments of each
+ * recorder, and stretches of each segment. This is systematic sampling with a random place in each step.
+ * @param segments the segments with their number of exchanges; one that retention removed meanwhile is skipped
  */
 export function trafficMix(
   segments: readonly { readonly file: SegmentFile; readonly exchanges: number }[],
@@ -93,7 +93,7 @@ export function trafficMix(
   };
 }
 
-/** One segment of every so many neighbours of the same recorder. */
+/** Draws one segment from each group of neighbours, in the order of recorders. */
 function drawn<Segment extends { readonly file: SegmentFile }>(
   segments: readonly Segment[],
   most: number,
@@ -106,7 +106,10 @@ function drawn<Segment extends { readonly file: SegmentFile }>(
   });
 }
 
-/** Ends of the stretches that hold this share of the ids from 1 to `last`: behind the first, up to the second. */
+/**
+ * Ends of stretches that contain this share of the ids from 1 to `last`. A stretch begins after its first id and ends
+ * with its second.
+ */
 function stretches(last: number, share: number, random: SeededRandom): (readonly [number, number])[] {
   const most = Math.ceil(last * share);
   if (most >= last) return [[0, last]];
@@ -119,7 +122,7 @@ function stretches(last: number, share: number, random: SeededRandom): (readonly
   });
 }
 
-/** Divides whole numbers from 0 to `length` into so many parts. */
+/** Divides the whole numbers from 0 to `length` into this many parts. */
 function evenly(length: number, parts: number): (readonly [number, number])[] {
   const end = (at: number) => Math.floor((at * length) / parts);
   return Array.from({ length: parts }, (_, at) => [end(at), end(at + 1)]);

@@ -38,9 +38,9 @@ interface SpannedSegment extends Span {
 }
 
 /**
- * Reads a capture with any number of segments and recorders, sealed or still growing. Rows are in the order
- * (arrival, recorder, segment, id). Each call of `rows` and `rollUps` lists the segments again. A call does
- * not see rows that are committed before its position after it read that page.
+ * Reads a capture with any number of segments and recorders, sealed or still growing. Rows are in the order (arrival,
+ * recorder, segment, id). Each call of `rows` and `rollUps` lists the segments again. A call does not see rows that are
+ * committed later at a place that it has already passed.
  */
 export class CaptureReader implements CaptureSource {
   readonly #directory: string;

@@ -78,8 +78,8 @@ export class DiskQuota {
   }
 
   /**
-   * Whether this write would leave less free space than the reserve for sealing, recovery and other programs.
-   * Other programs may have filled the disk, whatever the quota says.
+   * Whether this write would leave less free space than the reserve for sealing, recovery and other programs. Other
+   * programs may have filled the disk, even if the quota has room.
    */
   leavesReserve(neededBytes: number): boolean {
     const { bavail, blocks, bsize } = statfsSync(this.#directory);
@@ -249,7 +249,10 @@ export class SegmentExpiry {
   }
 }
 
-/** What a tombstone says of its segment. An unreadable one must not keep it for ever; its content is unknown. */
+/**
+ * The facts in a segment's tombstone. An unreadable tombstone must not keep its segment for ever; then the facts are
+ * unknown.
+ */
 function contentOf(tombstone: string, bytes: number): Omit<Expiry, 'file' | 'expiredUs' | 'why'> {
   try {
     const manifest = parseManifest(readManifestText(tombstone), tombstone);

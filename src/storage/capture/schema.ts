@@ -269,7 +269,7 @@ export interface Span {
 
 /** The least and the greatest arrival; null for a segment without exchanges. */
 export function spanOf(connection: Connection): Span | null {
-  // One of them a query: SQLite takes it from an end of the index, but scans for both.
+  // One query for each: SQLite reads a single value from an end of the index, but scans for both together.
   const { firstUs, lastUs } = connection
     .prepare<[], { firstUs: number | null; lastUs: number | null }>(
       `SELECT (SELECT min(arrival_us) FROM exchange) AS firstUs,
@@ -319,7 +319,7 @@ export function readMeta(connection: Connection, file: string): SegmentMeta {
     if (value === undefined) throw damaged(file, `its meta has no ${key}`);
     return value;
   };
-  /** JSON, of which a number is a case; null where the key is optional and missing. */
+  /** A JSON value, which may be a number; null if the key is optional and missing. */
   const json = (key: string) => JSON.parse(values.get(key) ?? 'null');
   const encryption = values.get('encryption');
   try {

@@ -261,7 +261,10 @@ const manifestSchema = z.object({
   responseBytes: whole,
   lost: amount,
   omitted: amount,
-  /** Expiries recorded in it, including earlier ones. The segment that records its expiry carries them on. */
+  /**
+   * Expiries recorded in it, including earlier ones. When it expires itself, the segment that records this takes them
+   * over.
+   */
   expired: z.object({ segments: whole, exchanges: whole, bytes: whole }),
   fileBytes: whole,
   /** SHA-256 of the file, hexadecimal. */

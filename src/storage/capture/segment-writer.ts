@@ -240,7 +240,7 @@ export interface PackedExchange {
   readonly heads: Uint8Array | null;
 }
 
-/** @throws what msgpackr says of an exchange that it cannot pack */
+/** @throws msgpackr's error for an exchange that it cannot pack */
 export function packExchange(exchange: Exchange): PackedExchange {
   return { exchange, heads: encodeHeads(exchange) };
 }
@@ -320,8 +320,8 @@ export class BodyStore {
 }
 
 /**
- * Null for a body without a hash. Most are kept whole or not at all: their hash alone is the key, as texts of different
- * lengths, because joining texts takes as long as all else here.
+ * Null for a body without a hash. Most bodies are kept completely or not at all. For both, the hash alone is the key,
+ * as texts of different lengths. To join texts would take as long as everything else here.
  */
 function keyOf({ hash, kept, bytes }: Body): string | null {
   if (hash === null) return null;

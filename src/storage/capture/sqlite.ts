@@ -75,7 +75,7 @@ export function closing<T>(connection: Connection, work: (connection: Connection
 function open(path: string, options: Database.Options, pragmas: readonly string[]): Connection {
   const connection = new Database(path, options);
   try {
-    // At once: a capture has hundreds of segments, and preparing statements takes most of the time to open one.
+    // All in one call: a capture has hundreds of segments, and preparing statements takes most of the time to open one.
     connection.exec([...COMMON, ...pragmas].map((pragma) => `PRAGMA ${pragma}`).join(';'));
     return connection;
   } catch (error) {

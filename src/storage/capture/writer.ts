@@ -159,7 +159,10 @@ export class CaptureWriter implements CommittingSink {
     this.#records.addAnchor(anchor);
   }
 
-  /** Whether a commit is due: the oldest exchange has waited 250 ms, or the pending bytes fill a block. */
+  /**
+   * Whether a commit is due: the oldest exchange has waited long enough, or the pending ones fill the blocks of a
+   * commit.
+   */
   due(nowNs: number): boolean {
     return this.#pending.due(nowNs);
   }
@@ -283,7 +286,7 @@ export class CaptureWriter implements CommittingSink {
     }
   }
 
-  /** During an outage batches are lost at once, and now and then one is tried. */
+  /** Begins or extends an outage. Meanwhile batches are lost at once, and one is tried from time to time. */
   #failedBecause(cause: OutageCause): void {
     this.#outageNs = this.#outage === null ? RETRY_NS : Math.min(this.#outageNs * 2, RETRY_MAX_NS);
     this.#outageUntilNs = this.#clock.nowNs() + this.#outageNs;
@@ -291,7 +294,10 @@ export class CaptureWriter implements CommittingSink {
   }
 }
 
-/** Commits that take longer than exchanges wait for one are this much larger, to catch up with what queued. */
+/**
+ * If the disk is slow, commits are larger by this factor, to catch up with the queue. Slow means that a commit takes
+ * longer than exchanges wait for one.
+ */
 const SLOW_DISK_FACTOR = 4;
 
 /** Exchanges that wait for a commit, and when that is due. */
@@ -326,7 +332,10 @@ class PendingExchanges {
     );
   }
 
-  /** On a slow disk the next commit takes all that came during the last one, which arrives only after it. */
+  /**
+   * On a slow disk, exchanges wait as long as the last commit took. So the next commit includes everything that came
+   * during the last one, which is read only after it.
+   */
   spaceLike(commitMs: number): void {
     this.#spacingMs = Math.max(LIMITS.commitSpacingMs, commitMs);
   }
@@ -357,7 +366,7 @@ function sumOf(a: CommitResult, b: CommitResult): CommitResult {
 /** A quota covers at least this many segments, so that expiring one does not remove everything. */
 const SEGMENTS_PER_QUOTA = 8;
 
-/** Upper bound of a row and its index entry, and of the pages that any transaction and new file touch. */
+/** Upper bounds: a row with its index entry, the pages that a transaction touches, and those of a new file. */
 const ROW_BYTES = 320;
 const TRANSACTION_BYTES = 192 * 1024;
 const NEW_SEGMENT_BYTES = 320 * 1024;
@@ -379,8 +388,8 @@ class SegmentRotation {
   #endedBytes = 0;
   #sequence: number;
   /**
-   * What an earlier process of the same recorder left open. It is continued: a recorder that dies again and again would
-   * else make a file each time.
+   * The segment that an earlier process of the same recorder left open. It is continued, because a recorder that dies
+   * again and again would otherwise create a file each time.
    */
   left: SegmentFile | null = null;
 
@@ -455,16 +464,14 @@ class SegmentRotation {
     return this.#quota.makeRoom(this.#asOpen(), needed()) ? null : 'quota';
   }
 
-  /**
-   * Bounds the log between batches. If a reader holds it open beyond the bound, the segment is left with it.
-   */
+  /** Limits the log between batches. If a reader keeps the log above the limit, the segment is ended. */
   checkpoint(): void {
     this.#segment?.checkpoint(this.#walSoftBytes);
     if ((this.#segment?.walBytes ?? 0) > LIMITS.walBytes) this.end(false);
   }
 
   /**
-   * Ends the open segment and passes it on. That also happens when writing its end fails, which is thrown.
+   * Ends the open segment and passes it on. It is also passed on if writing its end fails; then the error is thrown.
    */
   end(recorderEnded: boolean): void {
     this.#leave();
@@ -479,7 +486,7 @@ class SegmentRotation {
     }
   }
 
-  /** Passes the open segment on as it is after a disk error. Recovery decides what it holds. */
+  /** Passes the open segment on unchanged after a disk error. Recovery finds out what it holds. */
   abandon(): void {
     const segment = this.#segment;
     this.#segment = null;
@@ -501,14 +508,14 @@ class SegmentRotation {
     }
   }
 
-  /** Passes on what an earlier process left open, as it is. */
+  /** Passes on the segment that an earlier process left open, unchanged. */
   #leave(): void {
     const left = this.left;
     this.left = null;
     if (left !== null) this.#options.onFinished(left.path);
   }
 
-  /** The segment that an earlier process left open; null if there is none, or none that this process may write to. */
+  /** Opens the segment that an earlier process left open; null if there is none that this process may continue. */
   #continued(baseline: LifeAccount | null): SegmentWriter | null {
     const { left } = this;
     if (left === null) return null;
@@ -524,12 +531,12 @@ class SegmentRotation {
         const segment = new SegmentWriter(left.path, left.hour, null, { durability, cipher, baseline });
         this.left = null;
         this.#emptyBytes = segment.contentBytes;
-        // It counted as one of the others so far.
+        // The quota counted it as one of the other segments so far.
         this.#quota.forgetCount();
         return segment;
       }
     } catch {
-      // Sealing reports what is wrong with it. What comes now goes into a file of its own.
+      // Sealing reports what is wrong with it. New exchanges go into a new file.
     }
     this.#leave();
     return null;

@@ -22,7 +22,7 @@ CREATE TABLE monitor_sample (
 ) STRICT, WITHOUT ROWID;
 `;
 
-/** A series of a run with its number in it. */
+/** A series of a run with its number in the run. */
 export interface StoredSeries extends SeriesFacts {
   readonly series: number;
   readonly source: string;
@@ -37,7 +37,7 @@ export class MonitorWriter {
   constructor(connection: Connection) {
     this.#connection = connection;
     this.#addSeries = connection.prepare('INSERT INTO monitor_series VALUES (?, ?, ?, ?, ?, ?, ?)');
-    // Two looks in one nanosecond of a merged run: the first stays.
+    // If two looks of a merged run have the same nanosecond, the first stays.
     this.#addSample = connection.prepare('INSERT OR IGNORE INTO monitor_sample VALUES (?, ?, ?, ?)');
   }
 
@@ -61,7 +61,7 @@ export function monitorSeriesIn(connection: Connection): StoredSeries[] {
   return rows.map((row) => ({ ...row, labels: JSON.parse(row.labels) }));
 }
 
-/** The values of one series in order of time: a week of looks in each second has 600,000. */
+/** The values of one series in order of time. A week with one look per second has 600,000. */
 export function monitorSamplesIn(connection: Connection, series: number): MonitorSample[] {
   return connection
     .prepare<[number], MonitorSample>(

@@ -98,7 +98,9 @@ export class RunReader {
     return row === undefined ? null : sendOf(row);
   }
 
-  /** The seconds in which anything happened, in order and one by one: a run of weeks has a million. */
+  /**
+   * The seconds in which anything happened, in order. They are read one by one, because a run of weeks has a million.
+   */
   *seconds(): Generator<RunSecond> {
     yield* this.#connection
       .prepare<[], RunSecond>(`
@@ -114,7 +116,7 @@ export class RunReader {
     );
   }
 
-  /** What monitors watched, in the order in which it was first seen. */
+  /** The series of monitors, in the order in which they were first seen. */
   monitorSeries(): StoredSeries[] {
     return monitorSeriesIn(this.#connection);
   }

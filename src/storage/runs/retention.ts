@@ -24,8 +24,8 @@ interface SealedRun extends Pick<Run, 'startedAtUs' | 'endedAtUs'> {
 }
 
 /**
- * Removes older sealed runs beside a run, which itself always stays. Links, and directories that hold
- * anything but one sealed run, also stay, whatever their name.
+ * Removes older sealed runs beside a run, which itself always stays. Links, and directories that hold anything but one
+ * sealed run, also stay, with any name.
  * @param newest directory of the new run
  * @param nowUs epoch microseconds
  * @param remove removes a directory with its content
@@ -45,7 +45,7 @@ export function removeOlderRuns(
       .flatMap((name) => sealedRun(join(parent, name), 'replay') ?? [])
       .sort((a, b) => b.startedAtUs - a.startedAtUs);
   } catch (error) {
-    // The new run is sealed and its verdict stands, whatever is beside it.
+    // The new run is sealed and its verdict stands, even if this fails.
     return { removed: [], failed: [{ directory: parent, reason: reasonOf(error) }] };
   }
   const others = runs.filter(({ directory }) => directory !== except);

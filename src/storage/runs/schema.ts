@@ -11,13 +11,13 @@ export const CALIBRATION_DIRECTORY = 'calibration';
 
 /**
  * Repeated texts (segment, route, model, client) are stored once in `label`, which halves the file. The view `send`
- * joins them, so the sqlite3 shell shows whole rows. Offsets are nanoseconds after the start of the run.
- * `warmup` marks sends before the judged part. `second` counts events within each second of the run. The view
- * `series` adds the requests in flight at its end. `gaps` are those between the tokens of a stream, in the
- * format of core's GapCounts. The view's times in milliseconds are those of one send. `check_result` compares
- * the answer with the recorded one (`same`, `mismatch:values`, `unchecked:backlog`; null if not compared).
- * `check_pointer` is where they first differ. `tells_error` marks a 2xx whose body tells of an error. The
- * columns `recorded_…` are of the recorded answer, null if it was not complete.
+ * joins them, so the sqlite3 shell shows whole rows. Offsets are nanoseconds after the start of the run. `warmup` marks
+ * sends before the judged part. `second` counts events within each second of the run. The view `series` adds the
+ * requests in flight at its end. `gaps` are those between the tokens of a stream, in the format of core's GapCounts.
+ * The view's times in milliseconds are those of one send. `check_result` compares the answer with the recorded one
+ * (`same`, `mismatch:values`, `unchecked:backlog`; null if not compared). `check_pointer` is where they first differ.
+ * `tells_error` marks a 2xx whose body reports an error. The columns `recorded_…` describe the recorded answer, null if
+ * it was not complete.
  */
 export const RUN_SCHEMA = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

@@ -23,7 +23,7 @@ import { ANSWERED_WHOLE, RUN_DATABASE, RUN_FORMAT_VERSION, RUN_SCHEMA, RUN_SUMMA
 const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
 const WAL_PAGES = 2_000;
-/** Rows arrive in key order, so few pages are open at a time. The memory is the replay's. */
+/** Rows arrive in key order, so few pages are open at a time. The replay needs the memory. */
 const CACHE_KIB = 2_048;
 
 const SET_CHECK = 'UPDATE send_row SET check_result = ?, check_pointer = ? WHERE send_index = ?';
@@ -41,7 +41,7 @@ export class SqliteRunStore {
   readonly #labels: TextIds;
   readonly #setCheck;
   readonly #monitors: MonitorWriter;
-  /** In one transaction. */
+  /** Appends sends in one transaction. */
   readonly #appendAll: (sends: readonly Send[]) => void;
 
   /**
@@ -104,7 +104,7 @@ export class SqliteRunStore {
     writing(this.#directory, () => this.#monitors.addSamples(samples));
   }
 
-  /** What was stored of one series, in order of time. */
+  /** The stored values of one series, in order of time. */
   monitorSamples(series: number): MonitorSample[] {
     return monitorSamplesIn(this.#connection, series);
   }
