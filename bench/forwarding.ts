@@ -1,15 +1,15 @@
 /**
- * What does it cost to have the recorder in the path? Direct, nginx `proxy_pass` (recording nothing), a bare
- * Node socket pipe and `reprise record` (recording and redacting everything), interleaved round by round.
+ * What does a recorder in the path cost? Contenders: direct, nginx `proxy_pass` (records nothing), a bare
+ * Node socket pipe and `reprise record` (records and redacts everything), interleaved round by round.
  *
  *   node bench/forwarding.ts [--rounds 12] [--requests 20000] [--rate 2000] [--distinct]
  *
- * CPU per request is user and system time of the contender's own processes over a closed loop of 32
- * connections, until they have come to rest; latency is from an open loop at `--rate`, whose generator waits awake
- * and has a core of its own (`taskset`; upstream and contender share the rest). The upstream is a process of its own
- * and billed to nobody. Without `--distinct`, 2,000 different bodies come in turn, with one head; with
- * it, no two requests have the same body, nor the same head. Before anything is timed, each contender must answer
- * every request. Of five rounds or more, no figure may be beyond its bound, and the recording must hold every request.
+ * CPU per request is user and system time of the contender's own processes, over a closed loop of 32 connections,
+ * until they are idle. Latency is from an open loop at `--rate`. Its generator spins and has its own core (`taskset`);
+ * upstream and contender share the rest. The upstream is a separate process that does not count. Without
+ * `--distinct`, 2,000 different bodies come in turn, with one head. With it, no two requests have the same body or
+ * head. Before the measurement, each contender must answer every request. With five rounds or more, every figure must
+ * be within its bound, and the recording must contain every request.
  */
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -45,10 +45,10 @@ const RATE = Number(flags.rate);
 const CONNECTIONS = 32;
 const WARMING = 20_000;
 const RESPONSE_BODY_BYTES = 256;
-/** Where the load generator writes the number of the request. */
+/** Placeholder that the load generator replaces with the number of the request. */
 const SERIAL = '%%%%%%%%%%%%';
 
-/** As many different bodies of one size: equal ones would be stored once and cost the recorder too little. */
+/** Number of different bodies. Equal bodies would be stored only once, which would cost the recorder too little. */
 const DIFFERENT_BODIES = 2_000;
 const bodies = Array.from({ length: DIFFERENT_BODIES }, (_, index) => bodyOf(index));
 const bodyBytes = bodies[0]?.length ?? 0;
@@ -117,7 +117,7 @@ async function roundOf(contender: Contender): Promise<Round> {
   };
 }
 
-/** What the recording says of itself when it is sealed. */
+/** Counts of the sealed recording. */
 function inspect(capture: string): { exchanges: number; losses: { exchanges: number; bytes: number } } {
   const bin = new URL('../bin/reprise.js', import.meta.url).pathname;
   return JSON.parse(
@@ -160,7 +160,7 @@ const rows = [...rounds].map(([name, all]) => ({
   [`p99 µs at ${RATE}/s`]: Math.round(median(all.map((one) => one.p99Us))),
 }));
 
-/** Median over the rounds of one figure held against another of the same round. */
+/** Median over the rounds of the ratio of one figure to another of the same round. */
 function ratio(of: (one: Round) => number, name: string): number | null {
   const mine = rounds.get('record') ?? [];
   const theirs = rounds.get(name);

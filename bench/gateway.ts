@@ -1,12 +1,13 @@
 /**
- * What does the guard cost? `reprise record --mode gateway`, recording and redacting everything, beside http-proxy
- * alone with a keep-alive agent, which records nothing and dies of single messages. Interleaved round by round.
+ * What does the gateway's guard cost? `reprise record --mode gateway`, which records and redacts everything, against
+ * plain http-proxy with a keep-alive agent, which records nothing and can die from a single message. Interleaved round
+ * by round.
  *
  *   node bench/gateway.ts [--rounds 10] [--requests 10000]
  *
- * CPU per request is user and system time of the proxy, and of its recorder apart from it, over a closed loop
- * of 32 connections with a 2 KB JSON POST. Each contender is a process of its own; so is the upstream, which is
- * billed to nobody. Before anything is timed, each contender must answer every request.
+ * CPU per request is user and system time of the proxy, and separately of its recorder, over a closed loop of 32
+ * connections with a 2 KB JSON POST. Each contender is a separate process. So is the upstream, which does not count.
+ * Before the measurement, each contender must answer every request.
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,7 +31,7 @@ const REQUESTS = Number(flags.requests);
 const CONNECTIONS = 32;
 const SETTLE_MS = 700;
 const RESPONSE_BODY_BYTES = 256;
-/** What the gateway's proxy may cost, in CPU of http-proxy alone. */
+/** Limit of the gateway proxy's CPU, as a multiple of plain http-proxy. */
 const BOUND = 1.5;
 
 const bodies = Array.from({ length: 2_000 }, (_, index) => {
@@ -118,7 +119,7 @@ async function load(port: number, count: number): Promise<{ durationMs: number }
 }
 
 const directory = mkdtempSync(join(tmpdir(), 'reprise-gateway-bench-'));
-// Whatever ends the bench, nothing of it stays.
+// Cleans up for any end of the bench.
 const started: { kill(): unknown }[] = [];
 process.on('exit', () => {
   for (const child of started) child.kill();
@@ -144,7 +145,7 @@ for (let round = 0; round < ROUNDS; round += 1) {
   for (const { name, port, proxyPid, recorders } of contenders) {
     const before = [cpuUsOf([proxyPid]), cpuUsOf(recorders())] as const;
     const { durationMs } = await load(port, REQUESTS);
-    // What was answered is not yet all recorded; an idle contender costs nothing meanwhile.
+    // Waits until all answered requests are recorded. An idle contender costs nothing meanwhile.
     await sleep(SETTLE_MS);
     const result = {
       proxyUs: (cpuUsOf([proxyPid]) - before[0]) / REQUESTS,

@@ -1,12 +1,12 @@
 /**
- * What may not make a send late: targets that are slow, hang or do not accept, 2,000 requests in flight, ties, and
- * a silence before a burst.
+ * Cases that must not make a send late: targets that are slow, hang or do not accept, 2,000 requests in flight, equal
+ * instants, and a pause before a burst.
  *
  *     node bench/hard-cases.ts [--only fast,slow,…] [--seconds 10] [--silence 60]
  *
- * Everything goes through the command line, with requests of no body. `fast` is the same plan as `hangs` against a
- * target that answers at once: what this machine's own lag is. A case counts only when every planned request was
- * sent, once and in order. Lag beyond 250 ms is a stall, which is counted apart.
+ * Everything runs through the command line, with requests without a body. `fast` has the plan of `hangs` with a target
+ * that answers at once, to show this machine's own lag. A case counts only if every planned request was sent once and
+ * in order. Lag beyond 250 ms is a stall, which is counted separately.
  */
 import { type ChildProcess, execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -42,12 +42,12 @@ interface Played {
   readonly errors: Readonly<Record<string, number>>;
 }
 
-/** Groups of requests due at one microsecond, half a second apart. */
+/** Groups of requests that are due in the same microsecond, half a second apart. */
 function tiedPlan(groups: number): ArrivalPlan {
   return Array.from({ length: groups * TIED }, (_, index) => Math.floor(index / TIED) * 500_000);
 }
 
-/** 100 requests a millisecond apart, silence, and 100 more. */
+/** 100 requests with gaps of a millisecond, a pause, and 100 more. */
 function silencePlan(): ArrivalPlan {
   return Array.from({ length: 200 }, (_, index) => index * 1_000 + (index < 100 ? 0 : SILENCE_US));
 }
@@ -78,7 +78,7 @@ async function play(name: Case): Promise<Played> {
   const args = [join(root, 'bin/reprise.js'), 'replay', capture, ...target, '--out', out, '--json', ...more];
   try {
     const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: 2 ** 24 }).catch(
-      // 4 and 5: not valid, or stopped because all of it failed. Both are judgements of the target.
+      // 4: not valid; 5: stopped because everything failed. Both are judgements of the target.
       (error: { code: number; stdout: string; stderr: string }) => {
         if (error.code === 4 || error.code === 5) return error;
         throw new Error(`replay ended with ${error.code}: ${error.stderr}`);
@@ -141,7 +141,7 @@ function rowOf({ sends, connectMs, errors }: Played): Record<string, number | st
   };
 }
 
-/** From the first stamp of a tie to its last, over the ties. */
+/** For each group of equal instants: the time from its first send to its last. */
 function tieSpansUs(sends: readonly Send[]): number[] {
   const groups = Map.groupBy(sends, ({ intendedOffsetNs }) => intendedOffsetNs);
   return [...groups.values()].map((group) => lagUs(group.at(-1) as Send) - lagUs(group[0] as Send));

@@ -3,9 +3,9 @@
  *
  *     node bench/lag.ts [--rate 1000] [--seconds 10] [--rounds 3] [--body 2048] [--poisson] [--senders 1]
  *
- * The target answers at once, from a process of its own that is billed to nobody. Each round first proves that
- * every request arrived, once and whole; only then is its lag read. Medians over the rounds. Numbers compare
- * within one machine only.
+ * The target answers at once, in a separate process that does not count. Each round first proves that every request
+ * arrived once and complete; only then its lag is read. Medians over the rounds. Numbers are comparable only within
+ * one machine.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -34,7 +34,7 @@ interface Round {
   readonly lagP90Us: number;
   readonly lagP99Us: number;
   readonly lagMaxUs: number;
-  /** All three threads of the process, the sender's waiting for the instant included. */
+  /** CPU of all three threads of the process, including the sender's spinning before an instant. */
   readonly cpuUsPerRequest: number;
   readonly senderBusyShare: number;
   readonly pacerLateP50Us: number;
@@ -135,7 +135,7 @@ async function playRound(plan: Plan): Promise<Round> {
   return roundOf(plan, results, health, report, cpu.user + cpu.system);
 }
 
-/** A fast wrong answer is no answer. */
+/** Checks all results, because a fast but wrong run must not count. */
 function prove(plan: Plan, results: readonly SendResult[], report: CountingServerReport): void {
   const planned = plan.offsetsNs.length;
   const early = results.filter((result) => (result.actualOffsetNs ?? 0) < result.intendedOffsetNs).length;

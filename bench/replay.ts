@@ -1,25 +1,25 @@
 /**
- * How exactly do requests reach the target, beside vegeta, Locust, AIPerf and what wrk gets out of it?
+ * How exactly do requests reach the target, compared with vegeta, Locust and AIPerf, and with the rate of wrk?
  *
  *     node bench/replay.ts [--rounds 5] [--seconds 10] [--warm 4] [--long 200] [--only even,poisson,…] [--highest 8000,10000,…] [--monitors 4] [--telemetry] [--with=FLAGS]
  *
- * One target for all, in a process of its own, which stamps each request's first byte on the host's monotonic
- * clock. Every tool is run as its user runs it, Reprise by its command line from a capture. Per stage:
+ * All tools have the same target, a separate process. It takes the time of each request's first byte on the host's
+ * monotonic clock. Every tool runs as a user would run it; Reprise replays a capture by its command line. Stages:
  *
- * - `even`: 1,000/s, evenly, all tools interleaved round by round, and a bare sender that waits awake: what is late
- *   there too, target and host are late by. The figures are of warm tools: each plays `--warm` seconds before them.
- *   Reprise alone, without and with: `--monitors`, so many monitors, each of a server with a thousand series;
- *   `--telemetry`, OTLP and remote write to a receiver that takes everything; `--with="--threads 2"`, these flags.
- *   All that are named are interleaved, and held to the bounds on arrivals.
+ * - `even`: 1,000/s, evenly, all tools interleaved round by round, and a bare sender that spins. Its lateness is that
+ * of   target and host. Figures are of warm tools: each sends for `--warm` seconds before them. Options for Reprise
+ * alone,   with and without: `--monitors N`, N monitors, each of a server with a thousand series; `--telemetry`, OTLP
+ * and remote   write to a receiver that accepts everything; `--with="--threads 2"`, these flags. All chosen ones are
+ * interleaved,   and must be within the bounds on arrivals.
  * - `poisson`: 1,000/s for `--long` seconds, Reprise alone: dispersion at 0.1, 1 and 10 s, and drift.
- * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target on cores of their own by `taskset`.
- * - `cost`: CPU a request at `--cost` requests/s, Reprise, beside vegeta, with one
- *   request of which nothing is kept, and with the work of a replay.
- * - `highest`: the ladder of rates, Reprise alone on one sender, until it achieves less than 99 %; wrk beside it.
+ * - `fast`: 5,000/s, a Poisson process, Reprise alone; sender and target have their own cores by `taskset`.
+ * - `cost`: CPU per request at `--cost` requests/s, for Reprise and vegeta: with one request that is not stored, and
+ *   with the work of a replay.
+ * - `highest`: increasing rates, Reprise alone on one sender, until it achieves less than 99 %; compared with wrk.
  *
- * Error of arrival = arrival − (start + planned offset). Reprise and the Locust dispatcher say when they started;
- * vegeta and AIPerf do not, so their start is fitted to put their earliest arrival on its instant, which favours them by
- * their own least latency. Reprise's with a fitted start stands beside its true one.
+ * Error of arrival = arrival − (start + planned offset). Reprise and the Locust dispatcher report their start. Vegeta
+ * and AIPerf do not, so their start is fitted such that their earliest arrival has no error. This favours them by their
+ * own smallest latency. For Reprise, the figures with a fitted start are also shown.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
@@ -47,7 +47,7 @@ import { median } from './support/statistics.ts';
 
 const STAGES = ['even', 'poisson', 'fast', 'cost', 'highest'] as const;
 const BODY_BYTES = 2_048;
-/** Arrivals at the target at an even 1,000/s. */
+/** Bounds on arrivals at the target at an even 1,000/s. */
 const MOST_US = { 'p50 µs': 150, 'p90 µs': 500, 'p99 µs': 2_000 };
 type Rows = Readonly<Record<string, Readonly<Record<string, number | string>>>>;
 
@@ -93,7 +93,7 @@ function toolsThere(): LoadTool[] {
   }) as LoadTool[];
 }
 
-/** Plays a job and holds what arrived against what was planned: a fast wrong answer is none, ours above all. */
+/** Runs a job and compares arrivals with the plan, because a fast but wrong run must not count, least of all ours. */
 async function play(tool: LoadTool, job: Job, target: ArrivalTarget): Promise<Played> {
   const played = await tool.play(target, job);
   if (played.errors.arrived !== job.plan.length) {
@@ -132,7 +132,7 @@ function judgement({ document }: Played): string {
   return document.valid ? 'valid' : document.reasons.map(({ code }) => code).join(' ');
 }
 
-/** Several tools play a job in turn, round by round. @returns what is shown of each */
+/** Several tools run a job in turn, round by round. @returns the shown figures of each */
 async function interleaved(tools: readonly LoadTool[], job: Job, target: ArrivalTarget): Promise<Rows> {
   const rounds = new Map<string, Played[]>(tools.map(({ name }) => [name, []]));
   for (let round = 0; round < ROUNDS; round += 1) {
@@ -144,7 +144,7 @@ async function interleaved(tools: readonly LoadTool[], job: Job, target: Arrival
   return rows;
 }
 
-/** All tools at an even 1,000/s, or Reprise alone with what is to cost nothing. */
+/** All tools at an even 1,000/s, or Reprise alone with options that must cost nothing. */
 async function evenly(tools: readonly LoadTool[], target: ArrivalTarget): Promise<void> {
   const monitored = await BesideReplay.monitors(Number(flags.monitors));
   const received = await BesideReplay.receiver();
@@ -214,7 +214,7 @@ async function highest(target: ArrivalTarget): Promise<void> {
   report['highest'] = { rows, wrkPerSecond: typeof ceiling === 'number' ? Math.round(ceiling) : null };
 }
 
-/** `-` where there is nothing to say: too few windows, or no document. */
+/** A share in percent; `-` if it is unknown: too few windows, or no document. */
 function percent(share: number | undefined): number | '-' {
   const value = (share ?? Number.NaN) * 100;
   return Number.isFinite(value) ? Number(value.toFixed(2)) : '-';

@@ -1,22 +1,22 @@
 /**
- * What does a client see of a recorder on a host whose processors are all taken, and is everything recorded there?
+ * How does a recorder affect clients on a host whose processors are all busy, and is everything recorded there?
  *
  *   node bench/saturated.ts [--rounds 5] [--seconds 180] [--cases gunicorn,loops,pictures] [--per-second 50]
  *     [--through direct,pipe,record]
  *
- * A model server of 17 gunicorn workers, its clients in another session, reached directly, through a bare pipe (what any
- * proxy costs there) and through `reprise record`, interleaved round by round. Recorder, model server and what else runs
- * are one session, which is one scheduling group: proxy and recorder have to get their processor time from them. Both
- * are warm: requests that compute nothing go through first.
+ * A model server with 17 gunicorn workers. Its clients, in another session, reach it directly, through a bare pipe (the
+ * cost of any proxy) and through `reprise record`, interleaved round by round. Recorder, model server and busy loops
+ * are in one session, which is one scheduling group, so they compete for processor time. Both are warm: requests
+ * without computation come first.
  *
- * - `gunicorn`: 16 clients, each of which sends when it was answered. Their requests take all processors.
- * - `loops`: a request takes 1 ms, in open loop, and 32 busy loops run beside the server.
- * - `pictures`: as `gunicorn`, and each second a picture of 2 MB, masked by the preset `llm`.
- * - `nearly-full`: in open loop, requests take 90 % of all processors. What else takes a processor costs clients ten
- *   times its time there, so read it beside the bare pipe.
+ * - `gunicorn`: 16 clients, each of which sends after its answer. Their requests use all processors.
+ * - `loops`: a request takes 1 ms, in an open loop, and 32 busy loops run beside the server.
+ * - `pictures`: like `gunicorn`, and each second a picture of 2 MB that the preset `llm` masks.
+ * - `nearly-full`: in an open loop, requests use 90 % of all processors. Other processor time costs clients ten times
+ * as   much there, so compare it with the bare pipe.
  *
- * p99 may be a tenth more through the recorder, 99 % must be recorded once it has drained, and no recorder may end.
- * A request that fails ends the bench.
+ * The p99 may be 10 % higher through the recorder, 99 % must be recorded after it has drained, and no recorder may end.
+ * A failed request ends the bench.
  */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -49,7 +49,7 @@ const SECONDS = Number(flags.seconds);
 const WORKERS = 17;
 const PER_SECOND = Number(flags['per-second']);
 const TAKEN_SHARE = 0.9;
-/** As gunicorn's manual asks: a worker that touches a file on the disk of the capture would wait for its syncs. */
+/** As gunicorn's manual recommends: a worker file on the capture's disk would wait for its syncs. */
 const WORKER_TMP = '/dev/shm';
 const START_MS = 30_000;
 const WARM_MS = 8_000;
@@ -64,7 +64,7 @@ interface Case {
   readonly pace: ConstructorParameters<typeof PacedTraffic>[1];
   readonly busyMs: number;
   readonly loops: number;
-  /** Flags of redaction; with them a picture is sent each second. */
+  /** Redaction flags. With them, a picture is sent each second. */
   readonly masks: readonly string[];
 }
 
@@ -78,7 +78,7 @@ const CASES: Readonly<Record<string, Case>> = {
   'nearly-full': { pace, busyMs: TAKEN_SHARE * allMs, loops: 0, masks: [] },
 };
 
-/** What clients go through. */
+/** What is between clients and the model server. */
 const CONTENDERS = ['direct', 'pipe', 'record'] as const;
 type Through = (typeof CONTENDERS)[number];
 const chosen = CONTENDERS.filter((each) => flags.through.split(',').includes(each));
@@ -86,7 +86,7 @@ const chosen = CONTENDERS.filter((each) => flags.through.split(',').includes(eac
 interface Run {
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** Of the processes between clients and model server, ms of a processor a second. */
+  /** CPU of the processes between clients and model server, ms per second. */
   readonly cpuMs: number;
   /** Null without a recorder. */
   readonly recordedShare: number | null;
@@ -97,7 +97,7 @@ const tool = pythonWith(['gunicorn==27.0.1']);
 if ('missing' in tool) throw new Error(`no gunicorn: ${tool.missing}`);
 const python = tool.path;
 
-/** Everything of the host but the clients, in one session. It ends as its last command does. */
+/** All processes except the clients, in one session. It ends with its last command. */
 function startHost(one: Case, port: number, home: string, last: readonly string[]): RunningProcess {
   const serve = `${python} -m gunicorn -w ${WORKERS} -b 127.0.0.1:${port} --log-level error --worker-tmp-dir ${WORKER_TMP} busy_wsgi:application`;
   const loop = `while [ ! -e ${join(home, 'go')} ]; do sleep 0.1; done; exec timeout --foreground ${SECONDS + 60} sh -c 'while :; do :; done'`;
@@ -130,7 +130,7 @@ function commandOf(
   ];
 }
 
-/** Where clients are to go to, once it is ready. */
+/** The port for clients, when it is ready. */
 async function entryOf(through: Through, host: RunningProcess, port: number): Promise<number> {
   if (through === 'direct') return port;
   if (through === 'pipe') return Number((await host.waitFor('stdout', /port (\d+)/))[1]);
@@ -139,14 +139,14 @@ async function entryOf(through: Through, host: RunningProcess, port: number): Pr
   return entry;
 }
 
-/** The last command of a host, and its recorder. */
+/** Process ids of a host's last command and its recorder. */
 function processesOf({ child }: RunningProcess): number[] {
   const pid = child.pid as number;
   const isRecorder = (each: number) => /recorder/.test(readFileSync(`/proc/${each}/cmdline`, 'utf8'));
   return [pid, ...childrenOf(pid).filter(isRecorder)];
 }
 
-/** What runs for weeks is compiled. @returns how many requests passed */
+/** Warms up, because the code of a long-running recorder is compiled. @returns the number of requests */
 async function warmUp(entry: number): Promise<number> {
   const traffic = new PacedTraffic(entry, WARM_PER_SECOND, 'warm');
   await sleep(WARM_MS);
@@ -179,7 +179,7 @@ async function runOnce(one: Case, through: Through): Promise<Run> {
     const drained = once(host.child, 'exit');
     host.child.kill('SIGTERM');
     await drained;
-    // The others hold the recorder's output open.
+    // The other processes keep the recorder's output open, so they are ended first.
     endAll(host);
     const { log, end } = await accountOf(host);
     const recorderEnds = log.filter(({ message }) => /hangs|recorder ended/.test(message)).length;
@@ -195,7 +195,7 @@ function endAll({ child }: RunningProcess): void {
   try {
     process.kill(-(child.pid as number), 'SIGKILL');
   } catch {
-    // All have ended by themselves.
+    // All processes have already ended.
   }
 }
 

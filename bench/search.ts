@@ -1,18 +1,18 @@
 /**
- * Which search finds a known breaking point closer, and in what time: `reprise capacity`, or AIPerf's?
+ * Which search finds a known breaking point more exactly, and how fast: `reprise capacity`, or AIPerf's?
  *
  *     node bench/search.ts [--rounds 3] [--budget 90s] [--requests 600] [--planners smooth-isotonic,monotonic-sla]
  *
- * The model server has four executors with a service of 40 ms, and is a process of its own. Arrivals are a Poisson
- * process, so the rate at which p90 of the latency comes to 100 ms is known: a queue of that kind is played on a
- * virtual clock, 400,000 requests a rate. Both tools search that rate, in turn, round by round:
+ * The model server is a separate process with four executors and a service time of 40 ms. Arrivals are a Poisson
+ * process, so the rate at which the p90 latency reaches 100 ms is known: such a queue is simulated on a virtual clock,
+ * with 400,000 requests for each rate. Both tools search that rate, in turn, round by round:
  *
- * - `reprise capacity` plays a recording of 20 requests a second at multiples of its rate, for `--budget` at most.
- * - AIPerf plays chats with `--request-rate-mode poisson`. Its planners `smooth-isotonic` and `monotonic-sla` search a
- *   rate between 20 and 120 by probes of `--requests` requests. They end by themselves, after 20 probes at most.
+ * - `reprise capacity` replays a recording of 20 requests per second at multiples of its rate, for at most `--budget`.
+ * - AIPerf sends chats with `--request-rate-mode poisson`. Its planners `smooth-isotonic` and `monotonic-sla` search a
+ *   rate between 20 and 120 with probes of `--requests` requests. They end by themselves, after at most 20 probes.
  *
- * Before anything is timed the server has to answer a request of each kind; after each search it has to have answered
- * every request that the tool says it sent. Time is that of the whole command: start, dataset, probes, result.
+ * Before the measurement, the server must answer a request of each kind. After each search, it must have answered every
+ * request that the tool reports as sent. Time is that of the whole command: start, dataset, probes, result.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -46,20 +46,20 @@ const { values: flags } = parseArgs({
 const root = fileURLToPath(new URL('..', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'reprise-search-'));
 
-/** What a tool found. */
+/** The result of a tool. */
 interface Found {
   /** Requests a second; null for no result. */
   readonly rate: number | null;
   readonly requests: number;
 }
 
-/** A tool that searches. @throws Error where it fails */
+/** A tool that searches. `search` throws an Error if it fails. */
 interface Searcher {
   readonly name: string;
   search(url: string, out: string): Promise<Found>;
 }
 
-/** The rate at which p90 of the latency comes to the limit, requests a second. */
+/** The rate at which the p90 latency reaches the limit, requests per second. */
 function trueRate(): number {
   let [low, high]: [number, number] = [...RATES];
   for (let step = 0; step < 16; step += 1) {
@@ -72,7 +72,7 @@ function trueRate(): number {
   return low;
 }
 
-/** A server that answers both kinds of request, with how many it has answered. */
+/** A server that answers both kinds of requests, and counts its answers. */
 async function startServer() {
   const service = ['--executors', String(EXECUTORS), '--base-ms', String(SERVICE_MS)];
   const flags = [...service, '--per-kib-us', '0', '--token-ms', '0', '--listen', '127.0.0.1:0'];
@@ -122,7 +122,7 @@ function reprise(): Searcher {
   };
 }
 
-/** What AIPerf keeps of a search. */
+/** The search history that AIPerf stores. */
 interface SearchHistory {
   readonly iterations: readonly object[];
   readonly boundary_summary: {
@@ -154,7 +154,7 @@ function aiperf(python: string, planner: string): Searcher {
         ...slo,
         ...AIPERF_QUIET,
       ];
-      // A search without a result ends with 1; one that failed has left no history.
+      // A search without a result ends with status 1. A failed one leaves no history.
       await run(
         join(dirname(python), 'aiperf'),
         [...args, '--search-planner', planner, '--artifact-dir', out],
@@ -209,7 +209,7 @@ try {
       const { rate, requests } = await tool.search(url, join(directory, `${round}-${at}`));
       const seconds = (systemClock.nowNs() - startNs) / 1e9;
       const served = (await answered()) - before;
-      // Warm-ups, probes of a target and requests that a step left open are no part of what a tool counts.
+      // Tools do not count warm-ups, probes of the target, and requests still open at the end of a step.
       if (served < requests * 0.99) throw new Error(`${tool.name}: sent ${requests}, answered ${served}`);
       const off = rate === null ? Number.POSITIVE_INFINITY : Math.abs(rate / truth - 1);
       rounds.get(tool.name)?.push({ off, seconds, requests: served });

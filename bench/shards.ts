@@ -1,11 +1,11 @@
 /**
- * Are three shards, merged, the same load as one process?
+ * Do three merged shards give the same load as one process?
  *
  *     node bench/shards.ts [--rate 300] [--seconds 10] [--rounds 3] [--delay 10]
  *
- * Interleaved rounds of one process and of three shards on this machine, against one server that answers after
- * some milliseconds. Everything through the command line, import included. Counts and mix must be equal to the
- * request; latencies are shown beside how far rounds of one process lie from each other.
+ * Interleaved rounds of one process and of three shards on this machine, with one server that answers after some
+ * milliseconds. Everything runs through the command line, including the import. Counts and mix must be exactly equal;
+ * latencies are shown together with the differences between rounds of one process.
  */
 
 import { type ChildProcess, fork, spawn } from 'node:child_process';
@@ -31,7 +31,7 @@ const { values } = parseArgs({
 });
 const SHARDS = 3;
 const SESSIONS = 200;
-/** For every process to be there. */
+/** Time until the start, so that every process is ready. */
 const LEAD_US = 6_000_000;
 const reprise = new URL('../bin/reprise.js', import.meta.url).pathname;
 const work = mkdtempSync(join(tmpdir(), 'reprise-shards-'));
@@ -46,7 +46,7 @@ async function run(...args: string[]): Promise<string> {
     said += text;
   });
   const [status] = (await once(child, 'close')) as [number];
-  // A run on a busy machine may not be valid (4); its figures are what is asked for.
+  // A run on a busy machine may be invalid (4). Its figures are used nevertheless.
   if (status !== 0 && status !== 4) throw new Error(`reprise ${args.join(' ')}: ${status}\n${said}`);
   return out;
 }
@@ -118,7 +118,7 @@ function assertEqual(one: ReplayDocument, merged: ReplayDocument): void {
   }
 }
 
-/** One kept run. */
+/** One stored run. */
 interface Kept {
   readonly document: ReplayDocument;
   readonly serviceMs: readonly number[];

@@ -1,12 +1,12 @@
 /**
- * Does a recorder stay as it is for weeks? Memory, descriptors, log and quota over a long run of mixed traffic.
+ * Does a recorder stay stable for weeks? Memory, descriptors, log and quota over a long run of mixed traffic.
  *
  *     node bench/soak.ts [--minutes 60] [--rate 150] [--mode wire] [--json]
  *
- * The quota is small and what is retained short, so that segments are rotated, sealed and let go of all the time.
- * After a warm-up of a quarter (90 s at least), resident memory stays within 10 %, descriptors stay as many, the
- * write-ahead log and the directory stay within their bounds, and the account holds in every scrape. Exit 1 when any
- * does not.
+ * The quota is small and retention short, so that segments are rotated, sealed and deleted all the time. After a
+ * warm-up of a quarter of the time (at least 90 s), resident memory must stay within 10 %, and the number of
+ * descriptors must stay the same. The write-ahead log and the directory must stay within their limits, and the account
+ * must be balanced in every scrape. Otherwise the exit status is 1.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -34,10 +34,10 @@ const SAMPLE_MS = 2_000;
 const MAX_DISK_BYTES = 64 * 1024 * 1024;
 const RETAIN = '60s';
 const WARM_UP_SHARE = 0.25;
-/** In a short run V8 is still growing into its traffic when a quarter of it is over. */
+/** Minimum warm-up: in a short run, V8's heap is still growing after a quarter of the time. */
 const WARM_UP_LEAST_S = 90;
 const MEMORY_DRIFT = 0.1;
-/** By the least of each half: connections come and go with the load and its host's, and what leaks stays. */
+/** Compares the minimum of each half, because connections vary with the load, but leaked descriptors stay. */
 const DESCRIPTOR_DRIFT = 20;
 
 interface Sample {
@@ -49,14 +49,14 @@ interface Sample {
   readonly imbalance: number;
 }
 
-/** Whatever ends this bench ends what it started. */
+/** Started processes, which are killed at any end of the bench. */
 const children: ChildProcess[] = [];
 process.on('exit', () => {
   for (const child of children) child.kill('SIGKILL');
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 
-/** Text of a process's output until a line matches. */
+/** Reads a process's output until a line matches. @returns the match */
 async function lineOf(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<RegExpExecArray> {
   for await (const line of createInterface({ input: stream })) {
     const match = pattern.exec(line);
@@ -80,7 +80,7 @@ async function main(): Promise<void> {
       '1',
       '--per-kib-us',
       '5',
-      // Shorter than its clients', it closes connections just as they are taken again: failures of nobody here.
+      // A shorter time-out than the clients' would close connections that are just used again, which causes failures.
       '--keep-alive-timeout',
       '10m',
     ],
@@ -160,13 +160,13 @@ async function sampleOf(pid: number, directory: string, probe: string, startMs: 
   };
 }
 
-/** What the seal hook starts is none of those that are watched. */
+/** The role of a child process; null for a process of the seal hook, which is not watched. */
 function roleOf(pid: number): string | null {
   try {
     const [, role = null] = /workers\/(recorder)\./.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? [];
     return role;
   } catch {
-    // It ended between the two looks.
+    // The process has ended meanwhile.
     return null;
   }
 }
@@ -188,7 +188,7 @@ function restartsIn(log: readonly string[]): number {
   return log.filter((line) => /"message":"recorder ended/.test(line)).length;
 }
 
-/** Everything that was promised and did not hold, in words; and what was seen. */
+/** The broken promises as text, and the measured values. */
 function verdictOf(
   samples: readonly Sample[],
   run: { status: number | null; failed: number; restarts: number },

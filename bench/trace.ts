@@ -1,11 +1,11 @@
 /**
- * Does a replay of a real trace keep its arrival pattern? The first 35 minutes of the Azure 2023 conversation
- * trace, paired with real chat prompts, at 10x (210 s, so that windows of 10 s number more than 20).
+ * Does a replay of a real trace keep its arrival pattern? The first 35 minutes of the Azure 2023 conversation trace,
+ * paired with real chat prompts, at 10x (210 s, so that there are more than 20 windows of 10 s).
  *
  *     node bench/trace.ts [--runs 3] [--minutes 35] [--multiplier 10]
  *
- * Everything goes through the command line. The target answers at once, from a process of its own. A run counts
- * only when every planned request was sent once, in order, and reached the target. Medians over the runs.
+ * Everything runs through the command line. The target answers at once, in a separate process. A run counts only if
+ * every planned request was sent once, in order, and reached the target. Medians over the runs.
  */
 import { execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -46,7 +46,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const trace = join(root, 'fixtures/data/azure-llm-2023-conv/AzureLLMInferenceTrace_conv.csv.gz');
 const prompts = join(root, 'fixtures/data/arena-hard-prompts/chat_completions.jsonl.gz');
 
-/** Runs `reprise` and gives its stdout; the exit statuses of a verdict are results, not errors. */
+/** Runs `reprise` and returns its stdout. Exit statuses of a verdict are results, not errors. */
 async function reprise(...args: string[]): Promise<string> {
   try {
     return (await promisify(execFile)(process.execPath, [join(root, 'bin/reprise.js'), ...args])).stdout;

@@ -1,16 +1,16 @@
 /**
- * How much later does the first byte of an answer come? Direct, nginx (`proxy_request_buffering off`), a bare
- * Node socket pipe and `reprise record`, interleaved, one request at a time: with bodies of 1 KB, 100 KB and
- * 5 MiB, and with 1 KB under 500 event streams through the same contender.
+ * How much later does the first byte of an answer come? Contenders: direct, nginx (`proxy_request_buffering off`), a
+ * bare Node socket pipe and `reprise record`, interleaved, one request at a time. Bodies have 1 KB, 100 KB and 5 MiB,
+ * and 1 KB with 500 event streams through the same contender.
  *
- * What is lost costs less than what is recorded. So 5 MiB come 20 ms after each answer, at a rate that two cores
- * record whole, and once more with hardly a pause, beside how much of that was lost. A figure of which anything was
- * lost is not judged. Of five rounds or more, no other figure may be beyond its bound.
+ * Lost data cost less than recorded data. So bodies of 5 MiB come 20 ms after each answer, a rate that two cores can
+ * record completely, and once more almost without a pause; then the losses are shown too. A figure with losses is not
+ * judged. With five rounds or more, all other figures must be within their bounds.
  *
  *   node bench/ttfb.ts [--rounds 12] [--requests 40] [--streams 500]
  *
- * Client, streams, upstream and contenders are processes of their own. A figure is the median, over all rounds, of
- * the time from the first byte of a request to the first of its answer, less that of direct in the same round.
+ * Client, streams, upstream and contenders are separate processes. A figure is the median, over all rounds, of the time
+ * from the first byte of a request to the first byte of its answer, minus that of direct in the same round.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -47,7 +47,7 @@ interface Case {
   readonly bodyBytes: number;
   readonly streams: number;
   readonly pauseMs: number;
-  /** The most that may be added, ms; null for what is only looked at. */
+  /** Limit of the added time, ms; null for a case without a limit. */
   readonly bound: number | null;
 }
 const MIB = 1_024 * 1_024;
@@ -65,7 +65,7 @@ async function ask<Answer>(child: ChildProcess, message: object): Promise<Answer
   return answer;
 }
 
-/** Runs the bench with contenders in front of one upstream, and stops them all. */
+/** Runs the bench with all contenders in front of one upstream, and stops them. */
 async function beside<Result>(
   upstream: { child: ChildProcess; port: number },
   run: (contenders: readonly Contender[], recorder: RecordingContender) => Promise<Result>,
@@ -88,14 +88,14 @@ async function beside<Result>(
   }
 }
 
-/** What is not recorded costs less than what is. */
+/** Prints a note if data were lost, because lost data cost less than recorded data. */
 function noteLost(name: string, lost: number): void {
   if (lost > 0)
     console.log(`not judged: of ${name} ${lost} were lost, so that it is no figure of a recording`);
 }
 
 interface Added {
-  /** Of direct the whole, of the others what they add; by name. */
+  /** By name: the whole time for direct, and the added time for the others. */
   readonly ms: Readonly<Record<string, number>>;
   readonly lost: number;
 }
@@ -127,7 +127,7 @@ async function addedFirstByteMs(
   return { ms: Object.fromEntries(added), lost };
 }
 
-/** Nothing for a case that is only looked at; null where something was lost. */
+/** The bounded figure; empty for a case without a limit. Its value is null if data were lost. */
 function boundedFirstByte(one: Case, { ms, lost }: Added): readonly Bounded[] {
   if (one.bound === null) return [];
   const value = lost > 0 ? null : (ms['record'] ?? Number.NaN);

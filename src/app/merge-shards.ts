@@ -14,21 +14,21 @@ import type { SqliteRunStore } from '../storage/runs/store.ts';
 import { type Monitored, monitoredOf } from './replay/monitors.ts';
 import { assertOwnRows, sendsOf } from './run-files.ts';
 
-/** Rows of the merged run that are written at once. */
+/** Rows of the merged run in one write. */
 const BATCH = 1_024;
 
-/** Runs of shards that are open, and what they are together. */
+/** Opened runs of shards, and the facts that they share. */
 export class OpenShards {
   readonly set: ShardSet;
   /** In the order of `set.runs`. */
   readonly #readers: readonly RunReader[];
 
-  /** @throws AppError INPUT_INVALID for what is no sealed run of a shard, or not of the same plan as the others */
+  /** @throws AppError INPUT_INVALID if one is no sealed run of a shard, or has another plan than the others */
   constructor(directories: readonly string[]) {
     const readers = new Map<string, RunReader>();
     try {
       const runs = directories.map((directory) => {
-        // A directory given twice is a shard that is there twice, which is said in those words.
+        // If a directory is given twice, its shard is in the list twice, and the set reports this.
         const reader = readers.get(directory) ?? new RunReader(directory);
         readers.set(directory, reader);
         return shardRunOf(directory, reader);
@@ -42,20 +42,20 @@ export class OpenShards {
   }
 
   /**
-   * Reads every row into `store`, as rows of one run, and gives the figures of that run. What the rows do not say, the
-   * summaries of the shards do.
-   * @throws AppError INPUT_INVALID for rows that are damaged, or are not those of the summary beside them
+   * Copies every row into `store`, as rows of one run, and returns the figures of that run. Facts that are not in the
+   * rows come from the summaries of the shards.
+   * @throws AppError INPUT_INVALID if rows are damaged, or do not match the summary beside them
    */
   mergeInto(store: SqliteRunStore, thresholds: readonly Threshold[] = []): RunFigures {
     const documents = this.set.runs.map(({ document }) => document);
-    // All wait for the same, being of one plan.
+    // All shards wait for the same, because they have the same plan.
     const { fidelity: planned, options } = this.set.runs[0].document;
     const stageEndsNs = stageEndsOf(statedStages(options));
     const statistics = new RunStatistics(0, planned.waitsFor, { thresholds, stageEndsNs });
     for (const { recordedStatuses, recordedFailures } of documents.map(({ shard }) => shard)) {
       statistics.statusMix.addRecorded(recordedStatuses, recordedFailures);
     }
-    // As while a run goes on, the plan is known before what was sent of it.
+    // As in a live run, planned sends are added before their results.
     for (const { send } of this.#sends()) statistics.addPlannedSend(send);
     this.#readSends(store, statistics);
     const figures = statistics.figures(documents.every(({ planCounted }) => planCounted));
@@ -74,13 +74,13 @@ export class OpenShards {
     };
   }
 
-  /** Names of the series that monitors of the shards gave. */
+  /** Names of the series from monitors of the shards. */
   get monitoredNames(): ReadonlySet<string> {
     const series = this.set.runs.flatMap(({ document }) => document.monitors?.series ?? []);
     return new Set(series.map(({ name }) => name).filter((name) => !name.startsWith(GENERATOR)));
   }
 
-  /** Reads what the monitors of every shard saw into `store`, on their common time. */
+  /** Copies the monitored series of every shard into `store`, on their common time. */
   mergeMonitors(store: SqliteRunStore, figures: RunFigures): Monitored {
     const part = monitoredPartOf(0, figures.plannedSpanNs, figures);
     let next = 0;
@@ -112,7 +112,7 @@ export class OpenShards {
     });
   }
 
-  /** Shards that watched nothing, beside others that did. */
+  /** Shards without monitors, if other shards had some. */
   #withoutMonitors(): number[] {
     const watched = this.set.runs.map(({ document }) =>
       (document.monitors?.series ?? []).some(({ name }) => !name.startsWith(GENERATOR)),
@@ -125,12 +125,12 @@ export class OpenShards {
     for (const reader of this.#readers) reader.close();
   }
 
-  /** How much later than the common zero a shard began, by the clock of its host, nanoseconds. */
+  /** How much later than the common zero a shard began, on the clock of its host, nanoseconds. */
   #shiftNs({ startedAtUs }: ShardRun): number {
     return (startedAtUs - this.set.startedAtUs) * 1e3;
   }
 
-  /** The sends of all shards on their common time, in the order of the plan, with their places in it. */
+  /** The sends of all shards on their common time, in the order of the plan, with their positions in it. */
   *#sends(): Generator<ShardSend> {
     const sources = this.set.runs.map((run, shard) => ({
       firstKey: Number.NEGATIVE_INFINITY,
@@ -151,7 +151,7 @@ export class OpenShards {
     for (const { shard, send } of this.#sends()) {
       outcomes[shard]?.add(send);
       statistics.addSends([send]);
-      // Of a shard that did not compare, beside others that did, every answer is one that was not.
+      // If other shards compared answers, the answers of a shard that did not count as unchecked.
       if (isCompared && compares[shard] === false && isAnswer(send)) {
         statistics.addChecks([{ ...send, check: unchecked('not_asked') }]);
       }
@@ -172,17 +172,17 @@ export class OpenShards {
   }
 }
 
-/** Several shards may watch the same place: each looked for itself. */
+/** The name of a source with its shard, because several shards may watch the same source. */
 function sourceOf({ document }: ShardRun, name: string): string {
   return `shard ${document.shard.index}: ${name}`;
 }
 
-/** Stages as a run stores them, in their texts. */
+/** Parses the stages of a run, which are stored as texts. */
 function statedStages({ stages }: Readonly<Record<string, unknown>>): readonly Stage[] | null {
   return Array.isArray(stages) ? parseStages(stages.join(',')) : null;
 }
 
-/** The one that knows most of the plan: a shard that was stopped has not read all of it. */
+/** The shard that read most of the plan. A stopped shard has not read all of it. */
 export function farthestOf<T extends ShardRun['document']>(documents: readonly T[]): T {
   return documents.reduce((best, each) =>
     each.shard.whole.recorded.count > best.shard.whole.recorded.count ? each : best,

@@ -38,7 +38,7 @@ export const MERGE_OPTIONS = {
   ...VERDICT_OPTIONS,
 };
 
-/** Without objectives the shards' own apply; without a wait, unsealed runs are refused at once. */
+/** Options of a merge. Without objectives, those of the shards apply. Without a wait, unsealed runs are an error. */
 type MergeOptions = ResolvedOptions<typeof MERGE_OPTIONS>;
 
 /** @throws AppError OPTION_INVALID listing every problem at once */
@@ -46,37 +46,37 @@ export function resolveMergeOptions(asked: Asked<typeof MERGE_OPTIONS>): MergeOp
   const problems = new Problems();
   const read = readOptions(MERGE_OPTIONS, asked, problems);
   const options = { ...read, slo: problems.attempt(() => withOpenSlo(read.slo), []) };
-  // Which names are those of monitored series, the shards say when they are read.
+  // Names of monitored series are checked later, because they are known only after the shards are read.
   problems.attempt(() => parseSlo(options.slo, namesBesideOurs(options.slo)), []);
   problems.throwIfAny();
   return options;
 }
 
-/** What a merge tells while it waits. */
+/** Callbacks of a merge while it waits. */
 interface MergeDeps {
-  /** Runs that are not sealed yet, of so many. */
+  /** Called with the runs that are not sealed yet. @param of the number of all runs */
   readonly onWaiting?: (open: readonly string[], of: number) => void;
-  /** Runs that were not sealed in time. */
+  /** Called with the runs that were not sealed in time. */
   readonly onLeftOut?: (open: readonly string[]) => void;
 }
 
 interface MergedRun {
   readonly directory: string;
   readonly document: MergedReplayDocument;
-  /** Whether the guard stopped a shard. As in a single replay, this counts whatever the verdict is. */
+  /** Whether the guard stopped a shard. As in a single replay, this counts for any verdict. */
   readonly stoppedByFailures: boolean;
-  /** Where its verdict was told besides, in lines for the log. */
+  /** Lines for the log about where else the verdict was sent. */
   readonly told: readonly (string | LogCommand)[];
 }
 type MergedReplayDocument = ReturnType<typeof mergeInto>;
 
-/** Between two looks at whether the last shard is sealed. */
+/** Pause between two checks whether the last shard is sealed. */
 const LOOK_MS = 500;
 
 /**
- * Puts the runs of all shards of a replay together, judges them as one run and keeps that.
- * @throws AppError INPUT_INVALID for runs that do not belong together or are damaged; OPTION_INVALID where it is not
- *   plain by what the run is to be judged; OUTPUT_EXISTS, OUTPUT_UNWRITABLE
+ * Merges the runs of all shards of a replay, judges them as one run and stores it.
+ * @throws AppError INPUT_INVALID for runs that do not belong together or are damaged; OPTION_INVALID if the objectives
+ *   are unclear; OUTPUT_EXISTS, OUTPUT_UNWRITABLE
  */
 export async function mergeRuns(
   directories: readonly string[],
@@ -90,7 +90,7 @@ export async function mergeRuns(
     const objectives = slo.length > 0 ? slo : commonObjectives(shards.set);
     const runId = newRunId();
     const directory = out ?? join('runs', runId);
-    // What a replay sent cannot be had again, so that stays unsealed; a merge can, and leaves a whole run or none.
+    // A merge can be repeated, so it leaves a complete run or none. A replay cannot, so it leaves an unsealed run.
     const staged = new StagedDirectory(directory, 'merging');
     try {
       const document = mergeInto(staged.path, runId, shards, objectives, verdict.name);
@@ -110,7 +110,7 @@ export async function mergeRuns(
   }
 }
 
-/** Keeps the merged run, sealed, in an empty directory. */
+/** Writes the merged run into an empty directory and seals it. */
 function mergeInto(
   directory: string,
   runId: string,
@@ -129,8 +129,8 @@ function mergeInto(
     const document = {
       ...documentOf(run, shards.set, figures, thresholds),
       monitors: monitored.document,
-      // Shards play no faults and end at no look; whether replicas kept up is said of whole runs. What each
-      // exported stands in its own document.
+      // Shards have no faults and no looks that end them. Autoscaling is judged only for single runs. The telemetry of
+      // each shard is in its own document.
       faults: null,
       autoscaling: null,
       telemetry: null,
@@ -144,7 +144,7 @@ function mergeInto(
   }
 }
 
-/** @throws AppError OPTION_INVALID where it is not plain by what the run is to be judged */
+/** The objectives of all shards. @throws AppError OPTION_INVALID if they differ */
 function commonObjectives({ runs }: ShardSet): readonly string[] {
   const [first, ...others] = runs.map(({ document }) => asked(document.options).slo);
   if (others.some((each) => JSON.stringify(each) !== JSON.stringify(first))) {
@@ -193,7 +193,7 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: re
     targetShare: asked(options).targetShare,
     ...mergedSkipped(documents),
     unreplayable: documents.reduce((sum, { unreplayable }) => sum + unreplayable, 0),
-    // Where shards are missing, what was planned is less than the window asks for; of that, as far as it was read.
+    // If shards are missing, fewer requests were planned than the window has. These are the counts of the part read.
     ...(set.missing.length === 0
       ? {}
       : { played: { recorded: shard.whole.recorded.count, planned: figures.fidelity.planned.count } }),
@@ -212,7 +212,7 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: re
   };
 }
 
-/** Waits until every run is sealed, or the time is over: those that are not by then count as missing. */
+/** Waits until every run is sealed or the time is over. Runs that are unsealed by then count as missing. */
 async function sealedWithin(
   directories: readonly string[],
   waitMs: number,
@@ -280,7 +280,7 @@ function mergedDocument({ runs, count, missing, startSpreadUs, startedAtUs }: Sh
   };
 }
 
-/** How all senders did: the busiest, and the stalls of all. Unknown where it is for one. */
+/** The health of all shards: the busiest sender, and the stalls of all. Unknown if it is unknown for one shard. */
 function mergedHealth(documents: readonly ReplayDocument[]): HealthDocument {
   const health = documents.map((document) => document.health);
   const busy = known(health.map(({ busyShare }) => busyShare));
@@ -300,7 +300,7 @@ function mergedHealth(documents: readonly ReplayDocument[]): HealthDocument {
   };
 }
 
-/** Null where it is for one of them. */
+/** The values; null if one of them is null. */
 function known(values: readonly (number | null)[]): number[] | null {
   const numbers = values.filter((value) => value !== null);
   return numbers.length < values.length ? null : numbers;
@@ -311,15 +311,15 @@ function throttledOf(each: readonly (boolean | null)[]): boolean | null {
   return each.includes(null) ? null : false;
 }
 
-/** Skipped requests over all shards; what filters left out was counted by each for the whole window. */
+/** Sums of skipped requests. Filtered requests are not summed: each shard counted those of the whole window. */
 function mergedSkipped(documents: readonly ReplayDocument[]) {
   const { filtered: _, ...skipped } = summed(documents.map((document) => document.skipped));
   return { skipped, filtered: Math.max(...documents.map((document) => document.skipped['filtered'] ?? 0)) };
 }
 
 /**
- * Why the schedule was not played to its end, by the first shard that was stopped; null if none was. A person's stop
- * outranks failures, unless failures stopped every stopped shard.
+ * Why the schedule was not completed, from the first stopped shard; null if none was stopped. A stop by the user has
+ * priority over a stop by failures.
  */
 function mergedInterruption(runs: ShardSet['runs']): string | null {
   const ended = runs.filter(({ document }) => document.interrupted !== null);
@@ -337,7 +337,7 @@ function mergedOptions(runs: ShardSet['runs']): Record<string, unknown> {
     [...names].map((name) => {
       const values = each.map((options) => options[name] ?? null);
       const isOne = values.every((value) => isDeepStrictEqual(value, values[0]));
-      // What a shard did not compare is said by its answers; those that did compare did so alike.
+      // Shards that compared answers did it in the same way. Those that did not have unchecked answers.
       if (name === 'check') return [name, values.find((value) => value !== null) ?? null];
       return [name, isOne ? values[0] : values];
     }),
@@ -369,7 +369,9 @@ function carriedOver(
   };
 }
 
-/** Forgotten sessions were forgotten by each shard alike, because each walks the whole schedule. */
+/**
+ * Sums of scaling counts. Forgotten sessions are not summed: each shard walks the whole schedule and forgets the same.
+ */
 function scalingCounts(documents: readonly ShardRunDocument[]): ScalingCounts | undefined {
   const counts = documents.map(({ scalingPlan }) => scalingPlan?.counts).filter((each) => each !== undefined);
   const sum = summed(counts);
@@ -384,7 +386,7 @@ function scalingCounts(documents: readonly ShardRunDocument[]): ScalingCounts | 
   };
 }
 
-/** Sums the numbers of trees of one form, place by place. Other values are equal in all of them. */
+/** Sums the numbers of trees with the same structure. Other values are equal in all of them. */
 function summed<Tree>(trees: readonly Tree[]): Tree {
   const sumOf = (each: readonly unknown[]): unknown => {
     const present = each.filter((tree) => tree != null);

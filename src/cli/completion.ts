@@ -7,7 +7,7 @@ import { terminal } from './terminal.ts';
 const TOP_FLAGS = ['--help', '--version', '--config', '--log-format'] as const;
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
-/** `reprise completion bash|zsh|fish`: a script that completes commands, flags, words of flags and paths. */
+/** `reprise completion bash|zsh|fish`: a script that completes commands, flags, values of flags and paths. */
 export function completionCommand(entries: readonly CommandEntry[]): Command {
   return new Command('completion')
     .description(
@@ -18,7 +18,7 @@ export function completionCommand(entries: readonly CommandEntry[]): Command {
       const commands = (await everyCommand(entries)).flatMap(withChildren);
       const names = entries.map(({ name }) => name);
       const lines = shell === 'fish' ? fishLines(commands, entries) : bashLines(commands, names);
-      // zsh reads the functions of bash.
+      // zsh can load bash completion functions.
       const head =
         shell === 'zsh'
           ? ['autoload -U +X compinit && compinit', 'autoload -U +X bashcompinit && bashcompinit']
@@ -31,7 +31,7 @@ function withChildren(command: Command): Command[] {
   return [command, ...command.commands.flatMap(withChildren)];
 }
 
-/** What a flag takes: one of these words, or a path; null for anything else. */
+/** The values that a flag completes to: these words, or a path. Null for any other value. */
 function offeredBy(command: Command, option: Option): readonly string[] | 'path' | null {
   if (/[<[](?:directory|file|path)[>\]]/.test(option.flags)) return 'path';
   const type = shapeOf(command)[option.attributeName()];
@@ -40,7 +40,7 @@ function offeredBy(command: Command, option: Option): readonly string[] | 'path'
   return words?.filter((each) => typeof each === 'string') ?? null;
 }
 
-/** What may stand behind a command: those within it, or the words of its first argument. */
+/** The words that may follow a command: its subcommands, or the choices of its first argument. */
 function wordsAfter(command: Command): readonly string[] {
   return [
     ...command.commands.map((each) => each.name()),
@@ -52,7 +52,7 @@ function namesOf({ flags }: Option): string[] {
   return flags.match(/(?<![\w-])--?[a-zA-Z][\w-]*/g) ?? [];
 }
 
-/** Words that are offered, by what stands before them. */
+/** A bash function that offers words, depending on the words before the cursor. */
 function bashLines(commands: readonly Command[], names: readonly string[]): string[] {
   const flags: string[] = [];
   const values: string[] = [];
@@ -85,7 +85,7 @@ function bashLines(commands: readonly Command[], names: readonly string[]): stri
     `    '') words='${[...names, ...TOP_FLAGS].join(' ')}' ;;`,
     ...flags,
     '  esac; fi',
-    // compgen -W of zsh leaves nothing out.
+    // In zsh, compgen -W does not filter by the typed prefix.
     `  COMPREPLY=(); for word in $words; do case "$word" in "$current"*) COMPREPLY+=("$word") ;; esac; done`,
     `  if [ -n "$paths" ] || [ "\${#COMPREPLY[@]}" -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi`,
     '}',
@@ -132,7 +132,7 @@ function quoted(text: string): string {
   return `'${text.replace(/[\\']/g, '\\$&')}'`;
 }
 
-/** Of commands that stand in no program, the names with that of the outermost. */
+/** The names of a command and its parents. These commands belong to no program, so the outermost is included. */
 function wholePathOf(command: Command): string {
   const outermost = command.parent === null ? command.name() : '';
   return outermost || `${wholePathOf(command.parent as Command)} ${command.name()}`;

@@ -5,7 +5,7 @@ import { shownUrl, withShownUrls } from '../core/text.ts';
 import type { CapacityDocument } from '../documents/capacity.ts';
 import type { ComparisonDocument } from '../documents/comparison.ts';
 
-/** What the process says to the shell. A command that ends with anything but 0 sets `process.exitCode`. */
+/** Exit statuses. A command that ends with anything but 0 sets `process.exitCode`. */
 export const EXIT = {
   /** Done, PASS, SAME or BETTER. */
   ok: 0,
@@ -22,7 +22,7 @@ export const EXIT = {
 } as const;
 export type ExitStatus = (typeof EXIT)[keyof typeof EXIT];
 
-/** Of a judged run. One without a verdict is judged by whether it is valid. */
+/** The exit status of a judged run. Without a verdict, it depends on whether the run is valid. */
 export function statusOfVerdict({ verdict, valid }: Pick<Judgement, 'verdict' | 'valid'>): ExitStatus {
   if (verdict === 'FAIL') return EXIT.fail;
   return verdict === 'PASS' || (verdict === null && valid) ? EXIT.ok : EXIT.inconclusive;
@@ -33,13 +33,13 @@ export function statusOfComparison({ verdict }: Pick<ComparisonDocument, 'verdic
   return verdict === 'INCONCLUSIVE' ? EXIT.inconclusive : EXIT.ok;
 }
 
-/** Of a search: without an interval it is unreachable if the target is gone. */
+/** The exit status of a search. Without an interval it is `unreachable` if the target failed, else `inconclusive`. */
 export function statusOfSearch({ endedBy }: Pick<CapacityDocument, 'endedBy'>, isFound: boolean): ExitStatus {
   if (isFound) return EXIT.ok;
   return endedBy === 'target_failed' || endedBy === 'not_ready' ? EXIT.unreachable : EXIT.inconclusive;
 }
 
-/** What is not the user's to correct on the command line or in a file: every other error is. */
+/** Errors that the user cannot correct on the command line or in a file. All other errors are `usage`. */
 const STATUS_OF_CODE: Readonly<Partial<Record<ErrorCode, ExitStatus>>> = {
   TARGET_UNREACHABLE: EXIT.unreachable,
   RECORDER_UNREACHABLE: EXIT.unreachable,
@@ -48,7 +48,7 @@ const STATUS_OF_CODE: Readonly<Partial<Record<ErrorCode, ExitStatus>>> = {
   INTERNAL: EXIT.unexpected,
 };
 
-/** How commander ends a message with what was meant, and quotes what it was given. */
+/** The end of a commander message with a suggestion, and messages that quote the user's input. */
 const SUGGESTION = /\n\((Did you mean [^\n]*)\)$/;
 const UNKNOWN = /^(unknown option ')([\s\S]*)'$/;
 const INVALID =
@@ -57,7 +57,7 @@ const INVALID =
 /** The message for a thrown error, and the exit status of the process. */
 export interface Failure {
   readonly status: ExitStatus;
-  /** Null for what is no failure: help and version end a command by throwing. */
+  /** Null if nothing failed: commander also throws to end a command after help and version. */
   readonly message: string | null;
   readonly hint: string | null;
 }
@@ -92,7 +92,7 @@ function shownUnknown(whole: string, before: string, flag: string): string {
   return name === flag ? whole : `${before}${name}***'`;
 }
 
-/** A value is quoted whole, so that whatever it holds of quotes and spaces is its own. */
+/** Hides credentials in a quoted value. `INVALID` matches it as a whole, even with quotes and spaces in it. */
 function shownInvalid(whole: string, before: string, value: string, after: string): string {
   return /@|:\/\//.test(value) ? `${before}${shownUrl(value)}${after}` : whole;
 }

@@ -27,7 +27,7 @@ export const LIVE_OPTIONS = grouped('Output', {
   open: toggle('--open', 'open the live page in the browser (without --serve: on a free port of 127.0.0.1)'),
 });
 
-/** Adds a problem for each flag that asks for a page of a command that sends nothing, because of the flag `why`. */
+/** Adds a problem for each flag that asks for a live page although nothing is sent, because of the flag `why`. */
 export function refuseLive(asked: Asked<typeof LIVE_OPTIONS>, why: string, problems: Problems): void {
   for (const key of ['serve', 'open'] as const) {
     if (isOnCommandLine(asked, key))
@@ -35,7 +35,7 @@ export function refuseLive(asked: Asked<typeof LIVE_OPTIONS>, why: string, probl
   }
 }
 
-/** A run that is shown to browsers while it lasts, and on a terminal after it until Ctrl-C. */
+/** A live page of a run. It is served during the run and, on a terminal, after it until Ctrl-C. */
 export class ServedRun {
   readonly page: RunPage;
   readonly #server: LiveServer;
@@ -48,7 +48,7 @@ export class ServedRun {
   }
 
   /**
-   * @returns null where nobody asked for a page
+   * @returns null if no page was requested
    * @throws AppError LISTEN_FAILED
    */
   static async start(
@@ -71,9 +71,9 @@ export class ServedRun {
   }
 
   /**
-   * Shows what came of the run until Ctrl-C. A pipeline is never held up: without a terminal, or where the variable CI
-   * is set, it returns at once.
-   * @param make the page, made only where it is shown
+   * Serves the report of the run until Ctrl-C. Without a terminal, or if the variable CI is set, it returns at once, so
+   * that a pipeline does not wait.
+   * @param make makes the page; called only if the page is shown
    */
   async stay(make: () => Promise<(assets: PageAssets) => string>): Promise<void> {
     if (!stays()) return;
@@ -102,7 +102,7 @@ const OPENERS: Readonly<Partial<Record<NodeJS.Platform, readonly [string, ...str
   win32: ['cmd', '/c', 'start', ''],
 };
 
-/** As the desktop does it. One that cannot is no reason not to run. */
+/** Opens the desktop's default browser. A failure does not stop the run. */
 function openBrowser(url: string): void {
   const [opener, ...args] = OPENERS[process.platform] ?? ['xdg-open'];
   const child = spawn(opener, [...args, url], { detached: true, stdio: 'ignore' });

@@ -6,7 +6,7 @@ import { shownJsonText, shownText } from '../core/text.ts';
 import { formatInstantUs } from '../core/units.ts';
 import { type LogFormat, terminal } from './terminal.ts';
 
-/** Where finished log lines go, each with its line end. */
+/** Receives finished log lines, each with its line end. */
 interface LogDestination {
   write(line: string): unknown;
 }
@@ -16,7 +16,7 @@ function defaultLogFormat(): LogFormat {
   return process.stderr.isTTY ? 'pretty' : 'json';
 }
 
-/** The logger of a command, in the form asked for by `--log-format`. */
+/** The logger of a command, in the format of `--log-format`. */
 export function loggerOf(command: Command): Logger {
   const { logFormat } = command.optsWithGlobals<{ logFormat?: LogFormat }>();
   return createLogger(logFormat ?? defaultLogFormat());
@@ -41,12 +41,12 @@ export function createLogger(
   );
 }
 
-/** Lines that could not be written are kept for the next attempt, up to here. */
+/** Unwritten lines are kept for the next attempt, up to this size. */
 const UNWRITTEN_BYTES = 64 * 1024;
 
 /**
- * Written at once, so that the last line before an exit is not lost, and on a line of its own. Where nobody reads any
- * more, as when a terminal was closed, the work goes on without a log.
+ * Writes to stderr synchronously, so that the last line before an exit is not lost. A progress line is cleared first.
+ * If stderr is closed, such as with its terminal, the command continues without a log.
  */
 function standardError(): LogDestination {
   const stream = pino.destination({ dest: 2, sync: true, maxLength: UNWRITTEN_BYTES });
@@ -59,7 +59,7 @@ function standardError(): LogDestination {
   };
 }
 
-/** `15:40:12.345 warn  recorder restarted  attempt=2 reason="heartbeat stopped"` of one JSON log line. */
+/** Formats a JSON log line: `15:40:12.345 warn  recorder restarted  attempt=2 reason="heartbeat stopped"`. */
 function prettyLine(json: string): string {
   const { level, time, message, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const pairs = Object.entries(fields).map(([name, value]) => ` ${name}=${fieldText(value)}`);

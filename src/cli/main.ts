@@ -4,11 +4,11 @@ import { EXIT, failureOf } from './exit.ts';
 import { runInThread } from './signals.ts';
 import { terminal } from './terminal.ts';
 
-/** Help reads nothing, and needs no thread. */
+/** Help reads no capture, so it needs no thread. */
 const HELP: ReadonlySet<string> = new Set(['--help', '-h', '--help-all']);
 /**
- * Commands that read a capture by the million to plan or play it. They run in a thread, because only a thread can be
- * held to a small heap, and because the thread that watches a run must not wait for its other threads.
+ * Commands that read millions of exchanges to plan or replay them. They run in a thread, because only a thread can be
+ * held to a small heap, and because the main thread must never wait for a thread of a run.
  */
 const IN_THREAD: ReadonlySet<string> = new Set(['replay', 'selftest']);
 
@@ -37,7 +37,7 @@ export async function main(args: readonly string[]): Promise<void> {
 /** Runs a command line in this thread, and leaves its status in `process.exitCode`. */
 export async function runHere(args: readonly string[]): Promise<void> {
   try {
-    // Not before: a process whose command runs in a thread needs none of it.
+    // Imported only here, because a process whose command runs in a thread does not need it.
     const { prepare } = await import('./commands/index.ts');
     const { program } = await prepare(args);
     await program.parseAsync(args, { from: 'user' });
@@ -46,10 +46,10 @@ export async function runHere(args: readonly string[]): Promise<void> {
   }
 }
 
-/** Flags of the program that stand before its command and are followed by a value. */
+/** The program's own flags with a value. They may precede the command. */
 const WITH_VALUE: ReadonlySet<string> = new Set(['--log-format', '--config']);
 
-/** The name of the command that a command line means; empty where it names none. */
+/** The name of the command in a command line; empty if there is none. */
 function commandOf(args: readonly string[]): string {
   for (let at = 0; at < args.length; at += 1) {
     const arg = args[at] ?? '';
@@ -71,8 +71,8 @@ function fail(thrown: unknown): void {
 const CLOSED_CODES: ReadonlySet<string | undefined> = new Set(['EPIPE', 'EIO', 'ERR_STREAM_DESTROYED']);
 
 /**
- * `reprise inspect DIR | head -1` closes our stdout while we write, and a terminal may be closed (`EIO`). What was
- * asked for still runs to its end, with its own exit status; only the printing stops.
+ * `reprise inspect DIR | head -1` closes our stdout while we write, and a terminal may be closed (`EIO`). The command
+ * still runs to its end and sets its exit status. Only the printing stops.
  */
 function surviveClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {

@@ -14,8 +14,8 @@ import {
 const shapes = new WeakMap<Command, OptionShape>();
 
 /**
- * Gives a command the flags of its options; `optionsOf` then reads them.
- * @param common What `--help` shows; `--help-all` shows the rest, by group. All of it where nothing is named.
+ * Adds flags for its options to a command. `optionsOf` reads them later.
+ * @param common Options in `--help`; `--help-all` shows the others too, by group. If empty, `--help` shows all.
  */
 export function addOptions<Shape extends OptionShape>(
   command: Command,
@@ -37,7 +37,7 @@ export function addOptions<Shape extends OptionShape>(
 
 const rareOptions = new WeakSet<Option>();
 
-/** What `--help` leaves out and `--help-all` shows. */
+/** Whether only `--help-all` shows an option. */
 export function isRare(option: Option): boolean {
   return rareOptions.has(option);
 }
@@ -47,7 +47,7 @@ export function shapeOf(command: Command): OptionShape {
   return shapes.get(command) ?? {};
 }
 
-/** Commander only collects what is given: reading it, and what holds without it, are the option's own. */
+/** Commander only collects the given texts. The option itself parses them and has the default. */
 function flagOf(flags: string, { description, repeatable, default: initial }: OptionTexts): Option {
   const [name] = longNamesOf(flags);
   const also = initial === null ? [] : [`default: ${[initial].flat().join(', ')}`];
@@ -65,22 +65,23 @@ export interface Stated {
   readonly origin: Origin;
 }
 
-/** Where settings come from beside the command line: the environment, or a configuration file. */
+/** A source of settings besides the command line: the environment, or a configuration file. */
 export interface SettingSource {
-  /** What it says of an option of the command with this path; null for nothing. */
+  /** The value of an option of the command with this path; null if the source has none. */
   settingOf(command: readonly string[], key: string, texts: OptionTexts): Stated | null;
 }
 
 const sources = new WeakMap<Command, readonly SettingSource[]>();
 
-/** Says where the settings of a program and of the commands below it come from; an earlier source wins. */
+/** Sets the sources of settings for a program and its commands. An earlier source has priority. */
 export function setSources(program: Command, ofProgram: readonly SettingSource[]): void {
   sources.set(program, ofProgram);
 }
 
 /**
- * What is asked of a command that is about to run: a flag wins over a variable, and that over the configuration file.
- * @throws AppError OPTION_INVALID for a variable that is no yes or no
+ * The stated options of a command that is about to run. A flag has priority over a variable, and a variable over the
+ * configuration file.
+ * @throws AppError OPTION_INVALID for a boolean variable that is neither true nor false
  */
 export function askedOf<Shape extends OptionShape>(command: Command, shape: Shape): Asked<Shape> {
   const entries = Object.keys(shape).flatMap((key) => {
@@ -98,7 +99,7 @@ export function optionsOf<Shape extends OptionShape>(command: Command, shape: Sh
   return resolveOptions(shape, askedOf(command, shape));
 }
 
-/** What was stated for an option; null for nothing. @throws AppError OPTION_INVALID for a variable that is no yes or no */
+/** The stated value of an option; null for none. @throws AppError OPTION_INVALID for an invalid boolean variable */
 export function statedOf(command: Command, key: string): Stated | null {
   const type = shapeOf(command)[key];
   if (type === undefined) return null;
@@ -112,7 +113,7 @@ export function statedOf(command: Command, key: string): Stated | null {
   return null;
 }
 
-/** The names of a command and of those above it, less the program's own. */
+/** The names of a command and its parents, outermost first, without the program. */
 export function pathOf(command: Command): string[] {
   return command.parent === null ? [] : [...pathOf(command.parent), command.name()];
 }

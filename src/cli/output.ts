@@ -34,7 +34,7 @@ export function calledAs(
   return /^[\w./-]+\.js$/.test(path) ? `node ${path}` : 'reprise';
 }
 
-/** What a command tells while it works; with `--quiet` only what a pipeline reads. */
+/** How a command reports progress. With `--quiet`, only output for a pipeline remains. */
 export function watchedBy(terminal: Terminal, { quiet }: ResolvedOptions<typeof DETAIL_OPTIONS>) {
   return {
     interactive: terminal.interactive,
@@ -47,39 +47,39 @@ export function watchedBy(terminal: Terminal, { quiet }: ResolvedOptions<typeof 
   };
 }
 
-/** The zone in which a result tells times; pages name it. */
+/** The time zone of times in results. Pages name it. */
 export const SHOWN_ZONE = value('--tz <zone>', 'time zone of the times that are shown', parseTimeZone, {
   default: 'UTC',
 });
 
-/** In place of a file: stdout. */
+/** Stands for stdout instead of a file. */
 const STDOUT = '-';
 
-/** `--html [file]`: a form of a document, written to a file, or printed where none is named. */
+/** `--html [file]`: writes a form of a document to a file, or prints it if no file is named. */
 export function formOption(flags: string, description: string) {
   return switchOrValue(flags, `${description}; without a file, print it`, (path) => path, STDOUT);
 }
 
-/** What was asked for: a file for each form, or stdout. */
+/** The requested outputs: a file or stdout for each form. */
 type RawOutputs<Form extends string> = { readonly json: boolean } & {
   readonly [form in Form]: string | null;
 };
 
-/** Where one form of a document goes: a file, or stdout where the path is null. */
+/** The output of one form of a document: a file, or stdout if the path is null. */
 export interface DocumentOutput<Form extends string> {
   readonly form: Form | 'json' | 'text';
   readonly path: string | null;
 }
 
-/** A document in each of its forms; what is not asked for is not rendered. */
+/** A document in each of its forms. Only requested forms are rendered. */
 export interface DocumentForms<Form extends string> {
   readonly json: object;
   readonly text: () => Lines;
-  /** `called`: what a note calls the file. */
+  /** `called`: the name of the file in a note. */
   readonly rendered: Readonly<Record<Form, { readonly called: string; readonly render: () => string }>>;
 }
 
-/** What runs, captures and profiles are kept in: a slip of the finger must not write a page over one. */
+/** Files of runs, captures and profiles. A typing error must not overwrite one with a page. */
 const DATA = /\.(?:sqlite|json)$/i;
 
 /**
@@ -115,8 +115,8 @@ export function outputsOf<Form extends string>(
 }
 
 /**
- * Prints a document and writes its files, the files first: where one cannot be written, nothing was printed as if all
- * were well. @throws AppError OUTPUT_UNWRITABLE
+ * Prints a document and writes its files. The files come first, so that nothing is printed if one cannot be written.
+ * @throws AppError OUTPUT_UNWRITABLE
  */
 export function writeOutputs<Form extends string>(
   { json, text, rendered }: DocumentForms<Form>,

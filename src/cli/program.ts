@@ -7,7 +7,7 @@ import type { ConfigFile } from './config/file.ts';
 import { addOptions, isRare, pathOf, setSources } from './options.ts';
 import { LOG_FORMATS } from './terminal.ts';
 
-/** A command by name; it is loaded with all it needs where it is the one that runs. */
+/** A command by name. Its modules are loaded only if it runs. */
 export interface CommandEntry {
   readonly name: string;
   readonly summary: string;
@@ -21,7 +21,7 @@ export interface Prepared {
   readonly config: ConfigFile | null;
 }
 
-/** What holds for every command. */
+/** Options of every command. */
 export const PROGRAM_OPTIONS = {
   logFormat: choice(
     '--log-format <format>',
@@ -36,11 +36,11 @@ export const PROGRAM_OPTIONS = {
   ),
 };
 
-/** Shows every flag where `--help` shows those that most runs need. */
+/** Shows every flag. `--help` shows only flags that most runs need. */
 const HELP_ALL = '--help-all';
 
 /**
- * The program with what holds for every command, and without its commands.
+ * The program with the options of every command, but without its commands.
  * @param explains whether help shows every flag, in groups
  */
 export function bareProgram(explains = false): Command {
@@ -70,9 +70,9 @@ export function bareProgram(explains = false): Command {
 }
 
 /**
- * The program for a command line, holding the named command in full and the others by name alone. Its options are
- * read from the command line, the environment and the configuration file.
- * @throws AppError OPTION_INVALID for a configuration that cannot be meant
+ * The program for a command line. It has the named command in full, and the others by name only. Options are read from
+ * the command line, the environment and the configuration file.
+ * @throws AppError OPTION_INVALID for an invalid configuration
  */
 export async function assemble(args: readonly string[], entries: readonly CommandEntry[]): Promise<Prepared> {
   const program = bareProgram(args.includes(HELP_ALL));
@@ -89,13 +89,13 @@ export async function assemble(args: readonly string[], entries: readonly Comman
 }
 
 /**
- * Refuses a flag that is not known, before anything else is found wrong: a mistyped flag is often the cause of that.
+ * Rejects an unknown flag before any other check, because a mistyped flag often causes other problems.
  * @throws AppError OPTION_INVALID naming the nearest flag
  */
 function refuseMistyped(program: Command, args: readonly string[]): void {
   let command = program;
   let known = optionsIn(program);
-  // The command line that `config print` is given is refused as that of its command.
+  // `config print` checks the command line in its arguments itself, as one of the named command.
   for (let at = 0; at < args.length && args[at] !== '--' && command.name() !== 'config'; at += 1) {
     const [name = ''] = (args[at] ?? '').split('=');
     const option = known.get(name);
@@ -113,7 +113,7 @@ function refuseMistyped(program: Command, args: readonly string[]): void {
       });
     } else if (option === undefined) {
       const named = command.commands.find((each) => each.name() === name);
-      // An unknown command explains the flags behind it.
+      // With an unknown command, its flags are unknown too. Commander reports the command.
       if (named === undefined && command === program) return;
       command = named ?? command;
       known = new Map([...known, ...optionsIn(command)]);
@@ -133,29 +133,29 @@ export function everyCommand(entries: readonly CommandEntry[]): Promise<Command[
   return Promise.all(entries.map((entry) => entry.load()));
 }
 
-/** The file that `--config` or its variable names, checked against every command there is. */
+/** The file named by `--config` or its variable, checked against all commands. */
 async function configOf(program: Command, entries: readonly CommandEntry[]): Promise<ConfigFile | null> {
   const path = program.opts<{ config?: string }>().config ?? process.env[variableOf('--config')] ?? '';
   if (path === '') return null;
-  // Most modules of a small command would be those that read and check YAML.
+  // Imported only here, because a small command would load more modules for YAML than for itself.
   const { ConfigFile } = await import('./config/file.ts');
   return ConfigFile.read(path, program, await everyCommand(entries));
 }
 
-/** Errors and help of a command built elsewhere, and of those below it, take the program's way. */
+/** Makes a command that was built elsewhere, and its subcommands, handle errors and help as the program does. */
 function inherit(command: Command, program: Command): Command {
   command.copyInheritedSettings(program);
   for (const child of command.commands) inherit(child, program);
   return command;
 }
 
-/** Logs each variable that no flag of any command answers to. */
+/** Logs each variable that belongs to no flag of any command. */
 export async function warnOfUnknownVariables(
   program: Command,
   command: Command,
   entries: readonly CommandEntry[],
 ): Promise<void> {
-  // Those that a flag of this command or of the program answers to need no other command to be loaded.
+  // If all variables belong to flags of the program, no other command has to be loaded.
   if (unknownVariables([program], process.env).length === 0) return;
   const { loggerOf } = await import('./logger.ts');
   const all = [program, ...(await everyCommand(entries))];

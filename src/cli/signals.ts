@@ -10,15 +10,15 @@ export type CommandSignal = keyof typeof STATUS;
 const SIGNALS = Object.keys(STATUS) as CommandSignal[];
 
 /**
- * The first SIGINT or SIGTERM asks a command to come to its end by itself, the second ends the process at
- * once. To be ended when the command is over.
+ * The first SIGINT or SIGTERM asks a command to end by itself. The second ends the process at once. Call `end` when
+ * the command is over.
  */
 export class Interruption {
   readonly #stop = new AbortController();
   readonly #onSignal = (name: NodeJS.Signals): void => {
     const known = name as CommandSignal;
     if (this.#received !== null) {
-      // A wait for one of our threads may delay even this. The next signal then has no handler.
+      // The exit itself may wait for one of our threads. Without a handler, the next signal ends the process.
       this.end();
       process.exit(STATUS[known]);
     }
@@ -35,12 +35,12 @@ export class Interruption {
     return this.#stop.signal;
   }
 
-  /** The signal that came; null while none has. */
+  /** The received signal; null if none came yet. */
   get received(): CommandSignal | null {
     return this.#received;
   }
 
-  /** The exit status the signal that came calls for; null while none has. */
+  /** The exit status for the received signal; null if none came yet. */
   get status(): ExitStatus | null {
     return this.#received === null ? null : STATUS[this.#received];
   }
@@ -51,8 +51,9 @@ export class Interruption {
 }
 
 /**
- * Runs what the first signal may stop. If it throws after a signal, the error is printed and decides the exit status.
- * @param unwritten what then was not written; without it everything that is thrown is
+ * Runs work that the first signal may stop. If it throws after a signal, a note names `unwritten`, and the signal
+ * decides the exit status.
+ * @param unwritten the output that is missing then; null to rethrow every error
  */
 export async function interruptible(
   run: (interruption: Interruption) => Promise<void>,
@@ -70,34 +71,34 @@ export async function interruptible(
   }
 }
 
-/** What the thread must know of a stream that is the process's own. */
+/** Facts about a stream of the process that its command thread needs. */
 export interface Screen {
   readonly isTTY: boolean;
   readonly columns: number | undefined;
 }
 
-/** What the thread of a command is born with. */
+/** The start data of a command thread. */
 export interface CommandSetup {
   readonly args: readonly string[];
   readonly stdout: Screen;
   readonly stderr: Screen;
 }
 
-/** From the thread: a signal that nothing there was waiting for. */
+/** A message from the command thread: it has no handler for this signal. */
 export interface Unheard {
   readonly unheard: CommandSignal;
 }
 
 /**
- * A replay makes gigabytes of short-lived objects, and V8 would rather grow than collect: to 480 MB where 20 MB
- * are alive. Only a thread can be held to limits; a process would have to be started by another.
+ * Limits of the command thread's heap. A replay makes gigabytes of short-lived objects. V8 would let the heap grow to
+ * 480 MB although only 20 MB are alive. A running process cannot set such limits for itself, only for a thread.
  */
 const LIMITS_OF_HEAP = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 128 } as const;
 
 /**
- * Runs a command line in a thread with a small heap and leaves its status in `process.exitCode`. Signals go to
- * the thread; where nothing waits for one, and the second time, the process ends as it would have without it.
- * @param variables beside those of the process, and over them
+ * Runs a command line in a thread with a small heap and leaves its status in `process.exitCode`. The thread gets the
+ * signals. If it has no handler for one, or at the second signal, the process ends as it would without a thread.
+ * @param variables environment variables of the thread, added to those of the process; they have priority
  */
 export async function runInThread(
   args: readonly string[],

@@ -4,7 +4,7 @@ import { LogCommand, shownJsonText, shownLine, shownText, type Tone, type TonedL
 export const LOG_FORMATS = ['pretty', 'json'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
-/** The half of a stream that printing needs. */
+/** The part of a stream's interface that printing needs. */
 export interface Output {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -22,8 +22,7 @@ const COLOURS: Readonly<Record<Tone, string>> = {
 const PLAIN = '\u001b[0m';
 
 /**
- * The only place that prints. stdout is the result and nothing else, so that it can be piped; notes and
- * progress go to stderr.
+ * The only place that prints. stdout gets only the result, so that it can be piped. Notes and progress go to stderr.
  */
 export class Terminal {
   readonly #stdout: Output;
@@ -33,7 +32,7 @@ export class Terminal {
   #progressShown = false;
   #progressAtNs = Number.NEGATIVE_INFINITY;
 
-  /** @param noColor the variable NO_COLOR; see no-color.org: any text but the empty one turns colours off */
+  /** @param noColor the variable NO_COLOR (see no-color.org): any non-empty text turns colours off */
   constructor(stdout: Output, stderr: Output, clock: Clock, noColor = '') {
     this.#stdout = stdout;
     this.#stderr = stderr;
@@ -41,7 +40,7 @@ export class Terminal {
     this.#colours = stdout.isTTY === true && noColor === '';
   }
 
-  /** Whether a progress line can be redrawn in place; else print a line now and then by `note`. */
+  /** Whether a progress line can be redrawn in place. If not, callers print an occasional line with `note`. */
   get interactive(): boolean {
     return this.#stderr.isTTY === true;
   }
@@ -70,7 +69,7 @@ export class Terminal {
     this.#stdout.write(`${shownJsonText(JSON.stringify(document))}\n`);
   }
 
-  /** A document in a form of its own (a page, a table), to stdout unchanged: its producer has already escaped it. */
+  /** A page or table, to stdout. It is not changed, because its producer has escaped it already. */
   document(text: string): void {
     this.endProgress();
     this.#stdout.write(text);
@@ -84,7 +83,7 @@ export class Terminal {
     }
   }
 
-  /** Redraws the progress line, at most five times a second and only where somebody can watch it. */
+  /** Redraws the progress line, at most five times a second and only on a terminal. */
   progress(line: string): void {
     if (!this.interactive) return;
     const nowNs = this.#clock.nowNs();
@@ -95,7 +94,7 @@ export class Terminal {
     this.#stderr.write(`${CLEAR_LINE}${shownText(line).slice(0, width - 1)}`);
   }
 
-  /** Takes the progress line away, so that what comes next starts on a clean line. */
+  /** Clears the progress line, so that the next output starts on an empty line. */
   endProgress(): void {
     if (!this.#progressShown) return;
     this.#progressShown = false;

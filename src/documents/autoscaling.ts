@@ -63,7 +63,7 @@ export const autoscaling = z
   .describe('How the autoscaler followed the load.');
 export type AutoscalingDocument = Immutable<z.infer<typeof autoscaling>>;
 
-/** What is read of the document of `capacity`: the load that its replicas carry. */
+/** The fields that are read from a document of `capacity`: the load that its replicas carry. */
 export const capacityOfReplicas = z.object({
   kind: z.literal('capacity'),
   breakingPoint: z.object({ passes: z.object({ ratePerSecond: z.number().positive() }) }),

@@ -237,7 +237,7 @@ export const capacitySchema = z.object({
 });
 export type CapacityDocument = Immutable<z.infer<typeof capacitySchema>>;
 
-/** What a search keeps after each step, so that it can go on. */
+/** The state that a search stores after each step, so that it can be resumed. */
 export const capacityStateSchema = z.object({
   schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),
   kind: z.literal('capacity-state'),
@@ -255,7 +255,7 @@ export const capacityStateSchema = z.object({
 });
 export type CapacityState = Immutable<z.infer<typeof capacityStateSchema>>;
 
-/** What `--noise` keeps, by target. */
+/** The file of `--noise`: measured noise by target. */
 export const noiseFileSchema = z.object({
   schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),
   kind: z.literal('capacity-noise'),

@@ -61,7 +61,7 @@ const comparedRoute = z.object({
   differs: z.string().describe('The metric that differs most; the first one if nothing changed for certain.'),
   metrics: z.array(comparedMetric).describe('The intervals of all routes hold together at 99 %.'),
 });
-/** The pairs of one route, judged as those of the whole are. */
+/** The pairs of one route, judged in the same way as all pairs. */
 export type ComparedRoute = Immutable<z.infer<typeof comparedRoute>>;
 
 const routeComparison = z.object({
@@ -96,7 +96,7 @@ const runBounds = z.object({
   detect: z.number().describe('SAME requires that a latency change of this size would have been detected.'),
   failureFloor: z.number().describe('A smaller change of the share of failed requests counts as the same.'),
 });
-/** Beyond these bounds two runs differ: shares. */
+/** Limits as shares. Two runs differ if a difference is above its limit. */
 export type ComparisonBounds = Immutable<z.infer<typeof runBounds>>;
 
 const difference = z.object({ fact: z.string(), a: z.string(), b: z.string() });

@@ -6,7 +6,7 @@ const ms = z.int().min(0).max(DAY_MS);
 const bytes = z.int().min(0);
 const MOST_SLICE_BYTES = 2 ** 30;
 
-/** Shapes of a random delay: even within the jitter, normal with it as deviation, or Pareto above the latency. */
+/** Shapes of a random delay: uniform within the jitter, normal with it as deviation, or Pareto above the latency. */
 export const DELAY_SHAPES = ['uniform', 'normal', 'pareto'] as const;
 
 const delay = {
@@ -77,7 +77,7 @@ export interface Toxic<Type extends ToxicType = ToxicType> {
   readonly name: string;
   readonly type: Type;
   readonly stream: ToxicStream;
-  /** Share of connections that it is on. */
+  /** Share of connections that it affects. */
   toxicity: number;
 }
 
@@ -85,7 +85,7 @@ export function isToxicOf<Type extends ToxicType>(toxic: Toxic, type: Type): tox
   return toxic.type === type;
 }
 
-/** Counts of one fault since the relay started; they outlive the fault. */
+/** Counts of one fault since the relay started. They remain after the fault is removed. */
 export const injected = z.object({
   proxy: z.string(),
   toxic: z.string(),
@@ -136,7 +136,7 @@ export const faultPlanSchema = z.strictObject({
   faults: z.array(plannedFault).min(1).max(MOST_FAULTS),
 });
 
-/** Why the attributes of a planned fault cannot be meant; null where they can. */
+/** The problem with the attributes of a planned fault; null if they are valid. */
 export function attributesProblem({ fault, attributes }: PlannedFault): string | null {
   const schema = fault === 'down' ? z.strictObject({}) : TOXIC_ATTRIBUTES[fault satisfies ToxicType].strict();
   const result = schema.safeParse(attributes);
@@ -186,7 +186,7 @@ const fault = z.object({
 });
 export type FaultDocument = Immutable<z.infer<typeof fault>>;
 
-/** What failed by plan in a run, and what that did. */
+/** The planned faults of a run, and their effects. */
 export const faultsSchema = z
   .object({
     control: z.string(),

@@ -2,13 +2,13 @@ import { z } from 'zod';
 import { count, type Immutable, maybeNumber, maybeText } from './parts.ts';
 
 /**
- * `gauge`: a value at an instant. `counter`: a sum that grows; its figures are of its rate a second. `mean`: the
- * change of a sum over the change of a count, such as the mean time in a queue.
+ * `gauge`: a value at an instant. `counter`: a sum that grows; its figures are rates per second. `mean`: the change of
+ * a sum divided by the change of a count, such as the mean time in a queue.
  */
 const MONITOR_KINDS = ['gauge', 'counter', 'mean'] as const;
 const MONITOR_UNITS = ['share', 'bytes', 's', 'W', 'count', 'cores'] as const;
 
-/** What a series is, wherever its values come from. */
+/** The facts of a series, for every kind of source. */
 export const seriesFacts = z.object({
   name: z.string().describe('As objectives name it: `gpu_utilization`.'),
   metric: z.string().describe('As its source names it, or the PromQL that was asked.'),
@@ -18,7 +18,7 @@ export const seriesFacts = z.object({
 });
 export type SeriesFacts = Immutable<z.infer<typeof seriesFacts>>;
 
-/** A value of a series at one instant; of a `mean`, the sum and the count so far. Null where a look failed. */
+/** A value of a series at one instant; for a `mean`, the sum and the count so far. Null if the look failed. */
 export interface MonitorSample {
   /** From the start of the run, nanoseconds; below 0 before it. */
   readonly offsetNs: number;

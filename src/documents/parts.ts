@@ -9,7 +9,7 @@ export const share = z.number().min(0).max(1);
 /** Null means unknown or not measured, never 0. */
 export const maybeNumber = z.number().nullable();
 export const maybeText = z.string().nullable();
-/** `"Infinity"` if too many requests had no answer: JSON has no such number. */
+/** `"Infinity"` if too many requests had no answer. It is text, because JSON has no such number. */
 export const observation = z.union([z.number(), z.literal('Infinity')]).nullable();
 export const interval = z.tuple([z.number(), z.number()]).nullable();
 
@@ -44,7 +44,7 @@ export const distribution = z.object({
 });
 export type Distribution = Immutable<z.infer<typeof distribution>>;
 
-/** The window that was searched and found. Seconds are epoch seconds. */
+/** A window found by a search. Seconds are epoch seconds. */
 export const foundStretch = z.object({
   kind: z.enum(['busiest', 'slowest']),
   fromSecond: z.number(),
@@ -53,7 +53,7 @@ export const foundStretch = z.object({
   meanLatencyMs: maybeNumber,
 });
 
-/** What our own side may send at most, and how much of the plan each bound refused. Null is unknown. */
+/** Limits on our own sends, and how much of the plan each limit refused. Null is unknown. */
 export const capsSchema = z
   .object({
     maxInFlight: count.nullable().describe('Of requests at once: --max-in-flight.'),
@@ -81,7 +81,7 @@ const goodput = z.object({
   perSecond: maybeNumber.describe('Good requests a second, from the first send to the end of the last.'),
 });
 
-/** What the target delivered for each second of the run. */
+/** What the target delivered per second of the run. */
 export const throughput = z.object({
   spanS: maybeNumber
     .optional()
@@ -93,7 +93,7 @@ export const throughput = z.object({
 });
 export type ThroughputDocument = Immutable<z.infer<typeof throughput>>;
 
-/** How the requests of a run fared when they were recorded. */
+/** The recorded results of the requests of a run. */
 export const asRecorded = z.object({
   answers: count.describe('Requests that were served in both, with a recorded latency.'),
   latencyMs: z.object({ p50: maybeNumber, p95: maybeNumber, p99: maybeNumber, max: maybeNumber }),
@@ -103,7 +103,7 @@ export type AsRecordedDocument = Immutable<z.infer<typeof asRecorded>>;
 
 const seconds = z.number();
 
-/** How a run with `--until-sure` is looked at. Its instants count from the end of the warm-up. */
+/** The looks at a run with `--until-sure`. Instants count from the end of the warm-up. */
 export const untilSure = z
   .object({
     confidence: z.number().describe('How sure the verdict is over all looks together.'),
@@ -132,7 +132,7 @@ export const untilSure = z
   .describe('Null without --until-sure.');
 export type UntilSureDocument = NonNullable<Immutable<z.infer<typeof untilSure>>>;
 
-/** What became of the metrics and traces that a run exported. */
+/** Results of exporting the metrics and traces of a run. */
 export const telemetrySchema = z.object({
   receivers: z.array(
     z.object({
@@ -175,7 +175,7 @@ export type NistMeasure = NistEvidence['measures'][number];
 
 const stretch = z.object({ from: z.string(), to: z.string(), requests: count });
 
-/** What a search without a server assumes, and how well that explains the recording. */
+/** The assumptions of a search without a server, and how well they explain the recording. */
 export const queueForecast = z.object({
   executors: count.describe(
     'Requests that the recorded server worked on at once, as far as the recording tells.',

@@ -23,7 +23,7 @@ const publishedRun = z.object({
     .record(z.string(), z.array(z.tuple([z.number(), z.number()])))
     .describe('Values over time: seconds after the start, and the value.'),
 });
-/** One run as experiment trackers know runs. */
+/** One run in the terms of experiment trackers. */
 export type PublishedRun = Immutable<z.infer<typeof publishedRun>>;
 
 /** The document of `publish --to FILE`. Fields are added, never renamed; readers ignore unknown ones. */

@@ -9,7 +9,7 @@ import { replaySchema } from './replay.ts';
 import { reportSchema } from './report.ts';
 import { shownSchema } from './shown.ts';
 
-/** By file name: the schemas that other programs may rely on. */
+/** The schemas that other programs may rely on, by file name. */
 const PUBLISHED: Readonly<Record<string, { readonly title: string; readonly schema: z.ZodType }>> = {
   'capacity.schema.json': { title: 'Breaking point of Reprise', schema: capacitySchema },
   'compare.schema.json': { title: 'Comparison of Reprise', schema: comparisonSchema },

@@ -214,7 +214,7 @@ export const sendId = z.object({
   segment: z.string(),
   exchangeId: count.describe('The recorded exchange.'),
 });
-/** Identifies an exchange, to find its row and payload. It contains nothing of either. */
+/** Identifies an exchange, to find its row and payload. It contains no data of them. */
 export type SendId = Immutable<z.infer<typeof sendId>>;
 
 const errorExamples = z
@@ -224,7 +224,7 @@ const errorExamples = z
 const mismatchExample = sendId.extend({
   pointer: maybeText.describe('JSON pointer of the first difference.'),
 });
-/** A send with a different answer, and the place of the difference, never its content. */
+/** A send with a different answer, and the place of the difference, but never its content. */
 export type MismatchExample = Immutable<z.infer<typeof mismatchExample>>;
 
 const check = z
@@ -280,9 +280,9 @@ export const calibration = z
     failed: count.optional(),
   })
   .describe('Answers of the target to some minutes of the recording at 1x, compared with the recorded ones.');
-/** A calibration with the window that was played for it. */
+/** A calibration with the window that was replayed for it. */
 export type CalibrationDocument = Immutable<z.infer<typeof calibration>>;
-/** The comparison alone. */
+/** Only the comparison of a calibration. */
 export type Calibration = Omit<CalibrationDocument, 'from' | 'to' | 'precedesWindow' | 'sent' | 'failed'>;
 
 const bounds = z
@@ -432,7 +432,7 @@ const scalingCounts = z.object({
     .nullable()
     .describe('Sessions that began before the window; they are played from its start.'),
 });
-/** What a scaling came to. */
+/** Counts of what a scaling did. */
 export type ScalingCounts = Immutable<z.infer<typeof scalingCounts>>;
 
 const scalingPlan = z
@@ -491,7 +491,7 @@ const connectionsOfRun = z.object({
     byRecorder: z.array(z.object({ recorder: z.string(), connections: count, requests: count })),
   }),
 });
-/** Connections as they were opened, beside those that the same requests were recorded on. */
+/** The opened connections, and the recorded connections of the same requests. */
 export type ConnectionsDocument = Immutable<z.infer<typeof connectionsOfRun>>;
 
 const connections = connectionsOfRun
@@ -536,14 +536,14 @@ const bodyChanges = z
     usageRequested: count,
   })
   .describe('Bodies that were sent with changes.');
-/** What was asked for of bodies, and how often it was done. */
+/** The requested changes of bodies, and how often each was made. */
 export type BodyChangeCounts = Immutable<z.infer<typeof bodyChanges>>;
 
 const timeShift = z.object({ pointers: z.array(z.string()), shifted: count, unshifted: count });
-/** Values of the sent requests, each place of each request counted once. */
+/** Counts of values in sent requests. Each place of each request counts once. */
 export type TimeShiftCounts = Immutable<z.infer<typeof timeShift>>;
 
-/** What the plan and the sender add to the summary of a run. */
+/** Parts that the plan and the senders add to the summary of a run. */
 const played = z
   .object({
     ...windows,
@@ -645,7 +645,7 @@ export const replaySchema = z.object({
   ...played.shape,
 });
 export type ReplayDocument = Immutable<z.infer<typeof replaySchema>>;
-/** The document of a run that played a shard. */
+/** The document of a run that replayed a shard. */
 export type ShardRunDocument = ReplayDocument & { readonly shard: ShardDocument };
 
 /**
@@ -674,7 +674,8 @@ export function readReplayDocument(directory: string, summary: object): ReplayDo
 }
 
 /**
- * The same for a shard. @throws AppError like `readReplayDocument`, and INPUT_INVALID if the run is no shard
+ * Validates the `summary.json` of a shard.
+ * @throws AppError like `readReplayDocument`, and INPUT_INVALID if the run is no shard
  */
 export function readShardDocument(directory: string, summary: object): ShardRunDocument {
   const document = readReplayDocument(directory, summary);

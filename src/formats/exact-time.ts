@@ -10,7 +10,7 @@ export type NumericTimeUnit = Exclude<TimeUnit, 'iso'>;
 /** Decimal digits from a unit down to the femtosecond (10⁻¹⁵ s). */
 const FEMTO_DIGITS: Readonly<Record<NumericTimeUnit, number>> = { s: 15, ms: 12, us: 9, ns: 6 };
 const FEMTO_PER_US = 10n ** 9n;
-/** More digits are past any time: 2⁵³ µs have 25 in femtoseconds. */
+/** Numbers with more digits are past the latest time: 2⁵³ µs have 25 digits in femtoseconds. */
 const MAX_DIGITS = 25;
 
 /**
@@ -40,7 +40,7 @@ function pastTheEnd(text: string): InputProblem {
 /** How to read the time field of a trace. */
 export interface TimeReading {
   readonly unit: TimeUnit;
-  /** The field is the gap since the row before (for the first row: since the origin). */
+  /** The field is the gap since the previous row (for the first row: since the origin). */
   readonly gaps: boolean;
   /** Epoch microseconds of number 0. */
   readonly originUs: number;

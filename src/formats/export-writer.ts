@@ -10,7 +10,7 @@ export interface ExportedRequest {
   /** Request target, with the target's base path in front. */
   readonly path: string;
   /**
-   * Flat name, value, name, value …; without framing, hop-by-hop names, and any `Host` that was not recorded.
+   * Flat name, value, name, value …; without framing headers, hop-by-hop headers, and a `Host` that was not recorded.
    */
   readonly headers: readonly string[];
   readonly body: Uint8Array | null;
@@ -18,7 +18,7 @@ export interface ExportedRequest {
 }
 
 export interface ExportedSend {
-  /** From 0, without a gap. */
+  /** From 0, consecutive. */
   readonly index: number;
   /** Nanoseconds after the start of the run; never decreasing. */
   readonly offsetNs: number;
@@ -49,7 +49,7 @@ export interface ExportSettings {
   readonly account: ExportedAccount;
 }
 
-/** What the rows of a dataset cannot say of the recording. */
+/** Facts about the recording that the rows of a dataset cannot contain. */
 export interface ExportedAccount {
   readonly schemaVersion: 1;
   readonly kind: 'dataset-account';
@@ -59,34 +59,34 @@ export interface ExportedAccount {
   readonly from: string;
   readonly to: string;
   readonly filters: readonly string[];
-  /** Recorders in the fleet, if configured: then coverage counts those that are not here. */
+  /** Recorders in the fleet, if configured. Coverage then counts missing recorders too. */
   readonly fleetSize: number | null;
-  /** Recorded share of what was seen in the window; null if unknown. */
+  /** Recorded share of the exchanges seen in the window; null if unknown. */
   readonly coverage: number | null;
   readonly coverageUnexplained: number | null;
-  /** Of the whole capture, as in a profile. */
+  /** For the whole capture, as in a profile. */
   readonly losses: { readonly exchanges: number; readonly bytes: number; readonly by: object };
   readonly omitted: { readonly exchanges: number; readonly bytes: number; readonly by: object };
 }
 
-/** How prompts are cut, and the key that their blocks are hashed by. */
+/** How prompts are split into blocks, and the key that blocks are hashed with. */
 export interface PromptBlocks {
   readonly tokens: number;
   readonly hash: KeyedHash;
 }
 
-/** An objective on a metric with tags, such as p(95)<300 of what has the tag model:gpt. */
+/** An objective on a metric with tags, such as p(95)<300 for requests with the tag model:gpt. */
 export interface ExportedObjective {
   readonly metric: string;
   readonly condition: string;
   readonly tags: readonly (readonly [tag: string, value: string])[];
-  /** A tag whose every value is held to it; null for none. */
+  /** A tag: the objective applies to each of its values. Null for none. */
   readonly each: string | null;
 }
 
 export interface ExportedObjectives {
   readonly objectives: readonly ExportedObjective[];
-  /** What of the objectives the tool cannot hold, and why. */
+  /** Objectives that the tool cannot express, and why. */
   readonly cannotCarry: readonly string[];
   /** The value of a request's tag; null where it has none. */
   readonly tagValueOf: (send: ExportedSend, tag: string) => string | null;
@@ -127,9 +127,9 @@ export interface ExportFormat {
   readonly summary: string;
   /** One file, or a directory of files. */
   readonly shape: 'file' | 'directory';
-  /** Only requests that can be sent, or a table of the whole plan. */
+  /** `requests`: only those that can be sent. `rows`: a table of the whole plan. */
   readonly holds: 'requests' | 'rows';
-  /** The options that apply to it. */
+  /** The options that this format accepts. */
   readonly takes: readonly TakenOption[];
   readonly needsTarget: boolean;
   /** What files of this format can never contain. */
@@ -166,7 +166,7 @@ export class OutputFile {
     if (this.#pendingBytes >= BUFFER_BYTES) this.#flush();
   }
 
-  /** Writes the rest and syncs the file; nothing for a file that is closed. */
+  /** Writes the rest and syncs the file. Does nothing if it is closed. */
   end(): void {
     if (!this.#open) return;
     this.#flush();
@@ -233,12 +233,12 @@ export function headerPairs(flat: readonly string[]): HeaderPair[] {
   return pairs;
 }
 
-/** The same without replay markers, for archives, which are not sent. */
+/** Like `headerPairs`, without the headers that a replay adds: an archive is not sent. */
 export function recordedPairs(flat: readonly string[]): HeaderPair[] {
   return headerPairs(flat).filter(([name]) => !name.toLowerCase().startsWith(OURS));
 }
 
-/** Counts what is lost of a request where headers are a map of texts and bodies go with their length. */
+/** Counts losses in formats whose headers are a map of texts and whose bodies have a stated length. */
 export function countRequestLosses(
   { headers, chunked }: ExportedRequest,
   lost: TextCounts,

@@ -29,13 +29,13 @@ const MISSING_FROM_GOR = [
 ] as const;
 
 /**
- * Most requests waiting for responses, theirs or earlier ones. Beyond that, the earliest goes without a
- * response.
+ * Requests kept at most, while they or earlier requests wait for a response. Beyond that, the earliest is
+ * returned without one.
  */
 const MOST_WAITING = 10_000;
 const MOST_WAITING_BYTES = 64 * 1024 * 1024;
 
-/** A request, with its response once that came. */
+/** A request, and its response once it was read. */
 interface Pair {
   readonly request: GorRecord;
   answer: GorRecord | null;
@@ -60,7 +60,7 @@ export function openGor(path: string): OpenImport {
 class GorPairs {
   readonly #deps: ImportSourceDeps;
   readonly #lacking: TextCounts;
-  /** By record number of the request, so in order; and the last request of each id. */
+  /** `#waiting`: by the request's record number, so in file order. `#byId`: the last request of each id. */
   readonly #waiting = new Map<number, Pair>();
   readonly #byId = new Map<string, Pair>();
   #waitingBytes = 0;
@@ -88,7 +88,7 @@ class GorPairs {
       this.#lacking.count('an interim response (100 Continue): left out');
       return;
     }
-    // A copy: the message is a view of a chunk, which it would keep alive while it waits.
+    // Copied, because the message is a view that would keep its whole chunk in memory while it waits.
     const own = { ...record, message: Buffer.from(message) };
     if (record.type === 1) {
       const pair = { request: own, answer: null };
@@ -155,7 +155,7 @@ class GorPairs {
   }
 }
 
-/** @throws InputProblem for longer times than an exchange can take */
+/** @throws InputProblem for a time longer than an exchange can last */
 function checkedOffset(us: number, { number }: GorRecord): number {
   if (us <= LIMITS.importOffsetUs) return Math.max(0, us);
   throw new InputProblem(`its response, record ${number}, came more than a year later`, {
@@ -197,7 +197,7 @@ export async function* gorRecords(chunks: AsyncIterable<Buffer>): AsyncGenerator
 class RecordReader {
   #pending: Buffer = Buffer.alloc(0);
   #number = 0;
-  /** How far the current record was searched, and what its framing says of its end. */
+  /** How far the current record was searched, and what its framing says about its end. */
   #searched = 0;
   #framing = new GorFraming();
 
@@ -240,7 +240,7 @@ class RecordReader {
     for (let at = bytes.indexOf(SEPARATOR, this.#searched); at >= 0; ) {
       this.#searched = at;
       const stated = this.#framing.endIn(bytes, at);
-      // The bytes after it decide, so they must be there.
+      // The bytes after the separator decide, so they must have been read.
       const wanted = Math.max(at, typeof stated === 'number' ? stated : 0) + SEPARATOR.length + HEADER_BYTES;
       if (!ended && (stated === 'later' || bytes.length < wanted)) return null;
       if (typeof stated === 'number' && stated > at && endsAt(bytes, stated, ended)) return stated;
@@ -312,8 +312,8 @@ class RecordWithin extends InputProblem {
 }
 
 /**
- * Parses a request as stored by GoReplay: a head, and the body as far as it had it. A body shorter than its
- * length is truncated, not malformed.
+ * Parses a request as stored by GoReplay: a head, and the part of the body that GoReplay had. A body shorter
+ * than its declared length is truncated, not malformed.
  * @throws InputProblem when it has no request head
  */
 function gorRequest(message: Buffer, lacking: TextCounts): ImportedParts['request'] {
@@ -375,11 +375,11 @@ function bodyOf(head: Buffer, rest: Buffer): Framed {
   const framing = framingOf(head);
   if (framing === 'chunked') return chunkedBody(rest);
   if (framing !== null) return plain(rest, Math.min(framing, LIMITS.importBodyBytes));
-  // A body of unknown length goes to the end, unless that is another record.
+  // A body of unknown length extends to the end, unless another record begins here.
   return plain(rest, beginsRecord(rest) ? 0 : rest.length);
 }
 
-/** How a head frames its body: chunked, or by its length; null if it does not say, or says two lengths. */
+/** How a head frames its body: chunked or by length. Null if it states no length, or two different ones. */
 function framingOf(head: Buffer): 'chunked' | number | null {
   const text = head.toString('latin1');
   if (/^transfer-encoding:(?:.*,)?[ \t]*chunked[ \t]*$/im.test(text)) return 'chunked';
@@ -388,7 +388,7 @@ function framingOf(head: Buffer): 'chunked' | number | null {
   return length === undefined || another !== undefined ? null : length;
 }
 
-/** Bytes after its length are not part of the body. Missing bytes were truncated. */
+/** A body of this length. Later bytes are not part of it; missing bytes were truncated. */
 function plain(rest: Buffer, bytes: number): Framed {
   return {
     body: { bytes, kept: rest.subarray(0, bytes), truncated: rest.length < bytes },
@@ -401,7 +401,7 @@ function plain(rest: Buffer, bytes: number): Framed {
 const CHUNK_LINE = /^[0-9A-Fa-f]{1,8}[ \t]*(?:;[^\r\n]*)?\r\n/;
 const CHUNK_LINE_BYTES = 1024;
 
-/** Joins chunks. GoReplay may have joined them already and left the header. */
+/** Joins chunks. GoReplay may have joined them already without removing the `Transfer-Encoding` header. */
 function chunkedBody(coded: Buffer): Framed {
   if (!CHUNK_LINE.test(coded.toString('latin1', 0, CHUNK_LINE_BYTES))) return plain(coded, coded.length);
   const chunks: Buffer[] = [];
@@ -421,22 +421,22 @@ function chunkedReader(): ChunkedReader {
 
 const EMPTY = Buffer.alloc(0);
 
-/** The end of a message: a position, null if it does not say, or `later` if more bytes are needed. */
+/** The end of a message: a position; null if its framing does not state one; `later` if more bytes are needed. */
 type StatedEnd = number | null | 'later';
 
 /**
- * Finds the end of a record by the framing of its message: clients control the body, but not its length.
- * Called again with more bytes, it continues where it was.
+ * Finds the end of a record by the framing of its message. A client can put a separator into the body, but the
+ * body's length is reliable. A call with more bytes continues where the last one stopped.
  */
 class GorFraming {
   #found: StatedEnd = 'later';
-  /** For a chunked message, its reader and how far it came. */
+  /** For a chunked message: its reader, and the position that the reader has reached. */
   #chunked: ChunkedReader | null = null;
   #at = 0;
 
   /**
    * @param record from its first byte, with the bytes available after it
-   * @param separator position of a possible end; without a complete head before it there is no framing
+   * @param separator position of a possible end. If the head is not complete before it, there is no framing.
    */
   endIn(record: Buffer, separator: number): StatedEnd {
     if (this.#found !== 'later') return this.#within(record);

@@ -112,7 +112,7 @@ async function* harExchanges(
   }
 }
 
-/** Rebuilt: an archive stores bodies without their framing. */
+/** Headers that are rebuilt, because an archive stores bodies without their framing. */
 const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding']);
 
 /** Converts entries of an archive into parts of exchanges. */
@@ -189,7 +189,7 @@ class HarReader {
     return { status, body, head: Buffer.from(`HTTP/1.1 ${status} ${reason}\r\n${lines}\r\n`, 'latin1') };
   }
 
-  /** A body that may differ from what was sent is not used, and is counted. */
+  /** A body that may differ from the sent one is not used, only counted. */
   #requestBody(request: JsonObject, headers: readonly HeaderPair[]): ImportedBody {
     const stated = sizeAt(request, 'bodySize') ?? 0;
     const post = objectAt(request, 'postData') ?? {};
@@ -266,7 +266,7 @@ class HarReader {
   }
 }
 
-/** Without a status, nothing is known about it, unless the archive says that it failed. */
+/** Without a status the outcome is unknown, unless the archive says that the exchange failed. */
 function outcomeOf(entry: JsonObject, response: JsonObject | null): Outcome {
   const said = [response ?? {}, entry].flatMap((each) => [
     textAt(each, '_error'),
@@ -364,7 +364,7 @@ class HarWriter extends ExportWriter {
   }
 
   #postData(headers: readonly HeaderPair[], body: Uint8Array): object {
-    // A coded text, and one with the mark for binary data, count as damaged.
+    // Encoded text, and text with the replacement character (binary data), would be damaged as text.
     const doubtful =
       isCoded(headers) || Buffer.from(body.buffer, body.byteOffset, body.length).includes('\ufffd');
     const { text, encoding } = doubtful ? base64Text(body) : harText(body);
@@ -426,12 +426,12 @@ const NO_RESPONSE = {
   bodySize: -1,
 };
 
-/** Says that it failed, in the way browsers do; the standard has no field for it. */
+/** Marks a failed exchange as browsers do, because the standard has no field for failures. */
 function failureOf({ outcome }: ExchangeRow): object {
   return outcome === 'completed' ? {} : { _error: outcome };
 }
 
-/** Milliseconds of each part; -1 if unknown. */
+/** Duration of each phase in milliseconds; -1 if unknown. */
 function timingsOf({ requestEndOffsetUs, firstByteOffsetUs, lastByteOffsetUs }: ExchangeRow): object {
   const sentUs = requestEndOffsetUs ?? (firstByteOffsetUs === null ? null : 0);
   const between = (from: number | null, to: number | null): number =>

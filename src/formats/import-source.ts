@@ -25,7 +25,7 @@ export type OpenImport = (deps: ImportSourceDeps, signal: AbortSignal) => Promis
 /** How much of a body's end is searched for token counts. */
 const USAGE_BYTES = 64 * 1024;
 
-/** The facts of an exchange of which a file has only the arrival. */
+/** The facts of an exchange if the file has only its arrival. */
 export const NOTHING_BUT_ARRIVAL = Object.freeze({
   // An imported arrival has no sign of failure; `meta` says that outcomes are unknown.
   outcome: 'completed',
@@ -73,7 +73,7 @@ interface ImportedRequest extends Omit<RequestDraft, 'body'> {
   readonly body: ImportedBody;
 }
 
-/** One exchange in a file, as far as the file tells. Offsets are microseconds after the arrival. */
+/** The facts that a file has about one exchange. Offsets are microseconds after the arrival. */
 export interface ImportedParts
   extends Partial<
     Pick<
@@ -144,7 +144,7 @@ function responseMessage(response: ImportedResponse, { redaction, hash, bodies }
   };
 }
 
-/** The stored part of a body, under a recorder's limits. */
+/** The part of a body that is stored, within a recorder's limits. */
 function bodyOf(
   { bytes, kept, truncated }: ImportedBody,
   keep: boolean,
@@ -166,7 +166,7 @@ function usageOf(response: ImportedResponse | null): Pick<Exchange, 'promptToken
   return usageIn(response.body.kept.subarray(-USAGE_BYTES));
 }
 
-/** Null for what a recorder would not have looked at, and for a stream. */
+/** Null for a response that a recorder would not examine, and for a stream. */
 function answerErrorOf(response: ImportedResponse | null): boolean | null {
   if (response === null || response.status < 200 || response.status > 299) return null;
   const { bytes, kept, truncated } = response.body;
@@ -182,7 +182,7 @@ export interface PayloadFacts {
   readonly bytes: number;
   /** Names of files in a folder that hold no request. */
   readonly skippedFiles: readonly string[];
-  /** Of the random draws. */
+  /** Seed of the random draws. */
   readonly seed: number;
 }
 

@@ -63,9 +63,9 @@ async function* unpacked(source: AsyncIterable<Buffer>, signal: AbortSignal): As
   }
 }
 
-/** What a stream makes of a source. The source is closed if the consumer stops early. */
+/** The output of a stream that reads a source. The source is closed if the consumer stops early. */
 export async function* through<Item>(source: AsyncIterable<Buffer>, stream: Transform): AsyncGenerator<Item> {
-  // An error of the pipeline is one of the stream too, which throws it below.
+  // The stream reports the same error, and the loop below throws it.
   const fed = pipeline(Readable.from(source), stream).catch(() => undefined);
   try {
     yield* stream as AsyncIterable<Item>;
@@ -94,8 +94,8 @@ export async function* joined(head: Buffer, rest: AsyncIterable<Buffer>): AsyncG
 }
 
 /**
- * Opens a path as a stream that ends when the signal aborts. The event loop reads pipes and terminals, not a
- * thread: a thread that blocks in a read would keep the process from ending on a signal.
+ * Opens a path as a stream that ends when the signal aborts. The event loop reads pipes and terminals. A pool
+ * thread that blocks in a read would prevent the process from ending on a signal.
  */
 async function inputStream(path: string, signal: AbortSignal): Promise<Readable> {
   // If stat fails, opening fails too and reports why.
@@ -190,7 +190,7 @@ export class InputProblem extends Error {
     return this.line === null ? this.#copy(this.message, line) : this;
   }
 
-  /** The same problem of the whole file (such as truncated gzip), with the last line read before it. */
+  /** A problem of the whole file (such as truncated gzip), with the last line that was read. */
   after(line: number): InputProblem {
     return this.line !== null || line === 0 ? this : this.#copy(`${this.message} (after line ${line})`, null);
   }
@@ -331,8 +331,8 @@ const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 
 /**
- * Yields the objects of the array at a path of keys (`log`, `entries`), one by one. Of the document, only what
- * precedes the array and one item are in memory. What follows the array is not examined.
+ * Yields the objects of the array at a path of keys (`log`, `entries`), one by one. Only one item, or the text
+ * before the array, is in memory. The text after the array is not examined.
  * @param onOther called for each array element that is no object; it is skipped
  * @throws InputProblem when the document is truncated, is no JSON, or has no such array
  */
@@ -354,7 +354,7 @@ class ItemScanner {
   readonly #onOther: () => void;
   #place: 'before' | 'within' | 'after' = 'before';
   #number = 0;
-  /** What was not read yet. It is read when it has twice the bytes that were too few the last time. */
+  /** Bytes not parsed yet. They are parsed only after they have doubled, so that a long item costs linear time. */
   #pieces: Buffer[] = [];
   #bytes = 0;
   #enoughBytes = 0;
@@ -404,7 +404,7 @@ class ItemScanner {
     return items;
   }
 
-  /** Position after the bracket that opens the array; the place tells whether there is one yet. */
+  /** Position after the bracket that opens the array. `#place` tells whether it was found. */
   #arrayIn(text: Buffer): number {
     const start = jsonStart(text);
     if (start < 0) return 0;
@@ -417,7 +417,7 @@ class ItemScanner {
     return array + 1;
   }
 
-  /** Collects whole items. Returns the position of the first that is not whole. */
+  /** Collects complete items. Returns the position of the first incomplete one. */
   #itemsIn(text: Buffer, from: number, items: JsonItem[]): number {
     let at = jsonStart(text, from);
     while (at >= 0) {

@@ -6,12 +6,12 @@ import type { ExportedSend, ExportFacts, ExportFormat, ExportSettings } from './
 import { programWith, ScriptWriter } from './script-writer.ts';
 
 const K6_FILE = 'replay.js';
-/** Virtual users if no recorded latency says how many requests are open at once. */
+/** Virtual users if the number of open requests is unknown, because no latency was recorded. */
 const USERS_UNKNOWN = 200;
 const USERS_LEAST = 20;
 const USERS_MOST = 10_000;
 
-/** A k6 script: sends every request at its instant, or requests at the recorded rate. */
+/** A k6 script that sends every request at its instant, or requests at the recorded rate. */
 export const K6: ExportFormat = {
   name: 'k6',
   summary: 'a k6 script and its data; --pacing exact or rate',
@@ -32,7 +32,7 @@ export const K6: ExportFormat = {
 class K6Writer extends ScriptWriter {
   readonly usage: readonly string[];
   readonly #steps = new RateSteps();
-  /** Values of the tags that an objective is about each of. */
+  /** The values of each tag for which an objective applies to every value. */
   readonly #values = new Map<string, Set<string>>();
   readonly #settings: ExportSettings;
 
@@ -75,7 +75,7 @@ class K6Writer extends ScriptWriter {
     else this.lost.count(`a tag beyond ${LIMITS.slices} values, of which no threshold is`);
   }
 
-  /** By the names of k6: `scheduled_latency{model:gpt}`. */
+  /** Thresholds by k6's metric names, such as `scheduled_latency{model:gpt}`. */
   #thresholds(): Record<string, string[]> {
     const thresholds: Record<string, string[]> = {};
     for (const { metric, condition, tags, each } of this.#settings.objectives?.objectives ?? []) {
@@ -107,7 +107,7 @@ class K6Writer extends ScriptWriter {
   }
 }
 
-/** The plan of an exported k6 script; of captured text it contains names that thresholds are about. */
+/** The plan of an exported k6 script. Its only captured text is the tag values in threshold names. */
 interface K6Plan {
   readonly mode: 'exact' | 'rate';
   /** Scheme and authority; empty if the user sets it. */
@@ -171,20 +171,20 @@ export class RateSteps {
   }
 }
 
-/** What a k6 test says of itself. Null is what its summary does not hold. */
+/** Figures of a k6 test. A figure is null if the summary does not have it. */
 interface K6Figures {
   readonly durationS: number | null;
-  /** Epoch milliseconds of the summary. */
+  /** When the summary was written, epoch milliseconds. */
   readonly writtenMs: number | null;
-  /** Of the program that wrote it. */
+  /** Version of the k6 that wrote it. */
   readonly version: string | null;
-  /** Whether every threshold held; null where the summary cannot say. */
+  /** Whether every threshold held; null if the summary does not say. */
   readonly passed: boolean | null;
   readonly figures: readonly Figure[];
 }
 
 const numbers = z.record(z.string(), z.unknown());
-/** `handleSummary` and `--summary-export` have an object of metrics, the newer machine-readable summary lists. */
+/** `handleSummary` and `--summary-export` have an object of metrics; the newer machine-readable summary has lists. */
 const summary = z.object({
   metrics: z.record(z.string(), numbers).optional(),
   state: z.object({ testRunDurationMs: z.number() }).optional(),
@@ -193,7 +193,7 @@ const summary = z.object({
   results: z.object({ metrics: z.array(z.object({ name: z.string(), values: numbers })) }).optional(),
 });
 
-/** Metrics of k6, and of the scripts that `export k6` writes, by the names that figures of a run have. */
+/** Metrics of k6 and of scripts from `export k6`, and the names of the same figures of a run. */
 const TRENDS: Readonly<Record<string, string>> = {
   http_req_duration: 'service',
   scheduled_latency: 'latency',
@@ -201,7 +201,7 @@ const TRENDS: Readonly<Record<string, string>> = {
   inter_token_latency: 'itl',
   time_per_output_token: 'tpot',
 };
-/** By the name that each form of the summary gives a percentile. */
+/** The names of each percentile in the forms of the summary. */
 const PERCENTILES = [
   ['p50', ['med', 'p(50)', 'p50']],
   ['p95', ['p(95)', 'p95']],
@@ -209,8 +209,8 @@ const PERCENTILES = [
 ] as const;
 
 /**
- * Reads the summary of a k6 test: of `--summary-export`, what `handleSummary` is given, or the machine-readable summary.
- * Times are in milliseconds.
+ * Reads the summary of a k6 test: the file of `--summary-export`, the data passed to `handleSummary`, or the
+ * machine-readable summary. Times are in milliseconds.
  * @returns null if it is not a k6 summary
  * @see https://grafana.com/docs/k6/latest/results-output/end-of-test/custom-summary/
  */
@@ -243,7 +243,7 @@ export function k6Figures(document: unknown): K6Figures | null {
   const written = metadata === undefined ? Number.NaN : Date.parse(metadata.generated_at);
   const durationMs = state?.testRunDurationMs ?? null;
   return {
-    // An export of the older form tells the time only by its counters.
+    // The older export has no duration, so it is computed from the counters.
     durationS:
       durationMs !== null
         ? durationMs / 1e3
@@ -255,7 +255,7 @@ export function k6Figures(document: unknown): K6Figures | null {
   };
 }
 
-/** `handleSummary` says of each threshold whether it held, `--summary-export` whether it failed. */
+/** For each threshold, `handleSummary` says whether it held, and `--summary-export` whether it failed. */
 function thresholdsHold({ thresholds }: Readonly<Record<string, unknown>>): boolean {
   return Object.values(numbers.safeParse(thresholds).data ?? {}).every((each) =>
     typeof each === 'boolean' ? !each : numbers.safeParse(each).data?.['ok'] === true,

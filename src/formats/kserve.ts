@@ -28,7 +28,7 @@ import {
 } from './input.ts';
 import { draftRequest, isHeader } from './request-draft.ts';
 
-/** Events that wait for the other half of their exchange; beyond these the earliest go without. */
+/** Events kept at most while they wait for their request or response. Beyond that, the earliest stop waiting. */
 const MOST_WAITING = 10_000;
 const MOST_WAITING_BYTES = 64 * 1024 * 1024;
 
@@ -56,19 +56,19 @@ export const KSERVE_OPTIONS = {
   listenFor: value('--listen-for <time>', 'how long events are taken', parsePositiveMs, { default: '10m' }),
 };
 
-/** Where events come from other than a file. */
+/** A source of events that is not a file. */
 export interface EventSource {
   /** JSON, each line one CloudEvent. */
   readonly lines: (signal: AbortSignal) => AsyncIterable<readonly TextLine[]>;
-  /** Events that were not taken, by the reason. */
+  /** Events that were rejected, by reason. */
   readonly refused: TextCounts;
 }
 
 /**
- * Reads the events of KServe's inference logger: CloudEvents with the payload of a request or of a response, which have
- * one id.
- * @param name what the events come from, for errors
- * @param events where they come from; the file `name` if null
+ * Reads the events of KServe's inference logger: CloudEvents with the payload of a request or a response. Both
+ * events of an exchange have the same id.
+ * @param name name of the source, for error messages
+ * @param events the source; null to read the file `name`
  * @see https://kserve.github.io/website/docs/model-serving/predictive-inference/logger
  */
 export function openKserve(name: string, requestPath: string | null, events: EventSource | null): OpenImport {
@@ -94,7 +94,7 @@ export function openKserve(name: string, requestPath: string | null, events: Eve
   };
 }
 
-/** @returns null for an event of another type. @throws InputProblem for what is no event */
+/** @returns null for an event of another type. @throws InputProblem if the line is no event */
 export function parseEvent(line: TextLine): LoggedEvent | null {
   const row = parseJsonLine(line);
   try {
@@ -119,14 +119,14 @@ interface LoggedEvent {
   readonly data: Buffer;
 }
 
-/** Pairs requests with responses. Workers of the logger send side by side, so either can come first. */
+/** Pairs requests with responses. The logger's workers send concurrently, so either can come first. */
 class EventPairs {
   readonly lacking = new TextCounts();
   readonly #requestPath: string | null;
   readonly #deps: ImportSourceDeps;
-  /** Whether an event that cannot be used is left out and counted: its sender cannot correct it any more. */
+  /** Whether unusable events are skipped and counted, for sources whose events can no longer be corrected. */
   readonly #leavesOut: boolean;
-  /** In the order of their coming. */
+  /** In the order in which they came. */
   readonly #waiting = new Map<string, LoggedEvent>();
   #waitingBytes = 0;
 
@@ -136,7 +136,7 @@ class EventPairs {
     this.#leavesOut = leavesOut;
   }
 
-  /** @returns what is complete, or cannot wait longer. @throws InputProblem */
+  /** @returns exchanges that are complete or cannot wait longer. @throws InputProblem */
   take(line: TextLine): Exchange[] {
     const event = this.#eventOf(line);
     if (event === null) return [];
@@ -163,7 +163,7 @@ class EventPairs {
     return exchanges;
   }
 
-  /** What still waits. */
+  /** The exchanges that still wait. */
   end(): Exchange[] {
     const rest = [...this.#waiting.values()];
     this.#waiting.clear();
@@ -186,7 +186,7 @@ class EventPairs {
     }
   }
 
-  /** @throws what was thrown, unless it is a problem of an event that may be left out */
+  /** @throws the given error, unless it is a problem of an event that may be skipped */
   #leaveOut(thrown: unknown): void {
     if (!this.#leavesOut || !(thrown instanceof InputProblem)) throw thrown;
     this.lacking.count('an event that cannot be read: left out');
@@ -226,7 +226,7 @@ class EventPairs {
     }
   }
 
-  /** Headers that the logger was told to hand on (`metadataHeaders`): names with lists of values. */
+  /** Headers that the logger was configured to forward (`metadataHeaders`): names with lists of values. */
   #headers(row: JsonObject): HeaderPair[] {
     const metadata = textAt(row, 'metadata');
     if (metadata === '') return [];
@@ -242,7 +242,7 @@ class EventPairs {
   }
 }
 
-/** Headers that are made anew from the payload. */
+/** Headers that are rebuilt from the payload. */
 const OF_THE_MESSAGE: ReadonlySet<string> = new Set(['content-type', 'content-length', 'transfer-encoding']);
 
 function timeOf(row: JsonObject): number {
@@ -255,7 +255,7 @@ function timeOf(row: JsonObject): number {
   }
 }
 
-/** The payload byte for byte: a JSON value as it is written, a text, or base64. */
+/** The bytes of the payload: a JSON value as written in the file, a text, or decoded base64. */
 function dataOf(row: JsonObject, { bytes }: TextLine): Buffer {
   if (Object.hasOwn(row, 'data_base64')) {
     const decoded = base64Bytes(textAt(row, 'data_base64'));
@@ -266,7 +266,7 @@ function dataOf(row: JsonObject, { bytes }: TextLine): Buffer {
   return typeof row['data'] === 'string' ? Buffer.from(row['data']) : verbatimMember(bytes, row, 'data');
 }
 
-/** Where KServe takes such a payload; null if it is none of its protocols. */
+/** The path at which KServe accepts such a payload; null if it follows none of KServe's protocols. */
 function pathOf(payload: Buffer, model: string): string | null {
   let body: unknown;
   try {
@@ -290,7 +290,7 @@ function isTensor(inputs: unknown): boolean {
   return typeof first === 'object' && first !== null && Object.hasOwn(first, 'datatype');
 }
 
-/** The answer: always a 200, whose type the logger does not tell. */
+/** The answer. Its status is always 200. Its type is derived from the body, because the logger omits it. */
 function responseOf(data: Buffer): ImportedResponse {
   const isStream = /^(?:data|event|:)/.test(data.toString('latin1', 0, 8));
   const type = isStream ? 'text/event-stream' : 'application/json';

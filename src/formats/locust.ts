@@ -3,7 +3,7 @@ import { programWith, ScriptWriter } from './script-writer.ts';
 
 const LOCUST_FILE = 'locustfile.py';
 
-/** A Locust file that plays a schedule, open loop, in one process or as a master with workers. */
+/** A Locust file that replays a schedule in an open loop, in one process or as a master with workers. */
 export const LOCUST: ExportFormat = {
   name: 'locust',
   summary: 'a Locust file and its data, for one process or a master with workers',

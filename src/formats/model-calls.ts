@@ -7,7 +7,7 @@ export type Attributes = ReadonlyMap<string, unknown>;
 interface Span {
   readonly attributes: Attributes;
   readonly startUs: number;
-  /** Null where the span does not say, or ends before it starts. */
+  /** Null if the span has no end, or ends before it starts. */
   readonly endUs: number | null;
   readonly isError: boolean;
   readonly events: readonly {
@@ -34,15 +34,15 @@ export interface ModelCall {
   readonly user: string | null;
   /** Host, with its port if known. */
   readonly server: string | null;
-  /** As an OpenAI-compatible server takes it; null if the span has no messages. */
+  /** A body for an OpenAI-compatible server; null if the span has no messages. */
   readonly body: Buffer | null;
-  /** What the span has and the call cannot have. */
+  /** Contents of the span that the call cannot express. */
   readonly lacking: readonly string[];
 }
 
 /**
- * The model call that a span is of, by the OpenTelemetry GenAI conventions, those of OpenLLMetry and of OpenInference,
- * and the spans of vLLM and SGLang; null for a span of anything else.
+ * The model call that a span describes; null for any other span. Known are the conventions of OpenTelemetry GenAI,
+ * OpenLLMetry and OpenInference, and the spans of vLLM and SGLang.
  * @see https://github.com/open-telemetry/semantic-conventions-genai
  * @see https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md
  */
@@ -84,7 +84,7 @@ export function modelCallOf(span: Span): ModelCall | null {
   };
 }
 
-/** Whether a span tells of agents, tools or chains, and not only of a message on its way. */
+/** Whether a span describes agents, tools or chains, and not only the transport of a message. */
 export function isOfModels(attributes: Attributes): boolean {
   return [...attributes.keys()].some((key) => /^(?:gen_ai|openinference|traceloop|llm)\./.test(key));
 }
@@ -121,7 +121,7 @@ const OUTPUT_TOKENS = [
 const CONVERSATION = ['gen_ai.conversation.id', 'session.id', 'traceloop.association.properties.session_id'];
 const USER = ['user.id', 'enduser.id', 'traceloop.association.properties.user_id'];
 const STREAMED = ['gen_ai.request.stream', 'llm.is_streaming', 'gen_ai.is_streaming'];
-/** With the microseconds of their unit. */
+/** Each with its unit in microseconds. */
 const FIRST_TOKEN: readonly (readonly [key: string, us: number])[] = [
   ['gen_ai.response.time_to_first_chunk', 1e6],
   ['gen_ai.latency.time_to_first_token', 1e6],
@@ -144,7 +144,7 @@ const PARAMETERS: readonly (readonly [key: string, member: string])[] = [
   ['seed', 'seed'],
   ['choice.count', 'n'],
 ];
-/** Errors of the SDKs of OpenAI and Anthropic, which are named by the status that they are raised for. */
+/** Errors of the OpenAI and Anthropic SDKs, each with the status for which it is raised. */
 const STATUS_OF_ERROR: ReadonlyMap<string, number> = new Map([
   ['BadRequestError', 400],
   ['AuthenticationError', 401],
@@ -207,7 +207,7 @@ function parametersOf(attributes: Attributes): JsonObject {
   return { ...invoked, ...Object.fromEntries(stated) };
 }
 
-/** What is asked, as members of a body; null if the span does not hold it. */
+/** The prompt, as members of a request body; null if the span does not have it. */
 function contentOf(attributes: Attributes, operation: Operation, lacking: string[]): JsonObject | null {
   const whole = wholeRequestOf(attributes, operation);
   if (whole !== null) return whole;
@@ -225,7 +225,7 @@ function contentOf(attributes: Attributes, operation: Operation, lacking: string
   return { [operation === 'embeddings' ? 'input' : 'prompt']: texts.length === 1 ? only : texts };
 }
 
-/** The request of OpenInference's `input.value`, where this is a body for an OpenAI-compatible server. */
+/** The request in OpenInference's `input.value`, if it is a body for an OpenAI-compatible server. */
 function wholeRequestOf(attributes: Attributes, operation: Operation): JsonObject | null {
   const value = asObject(jsonOf(attributes.get('input.value')));
   if (value === null) return null;
@@ -237,7 +237,7 @@ function wholeRequestOf(attributes: Attributes, operation: Operation): JsonObjec
   return isChat || typeof prompt === 'string' ? value : null;
 }
 
-/** Turns of a chat in OpenAI's form. The span may follow any of the conventions. */
+/** Turns of a chat in OpenAI's format. The span may follow any of the conventions. */
 function messagesOf(attributes: Attributes, lacking: string[]): JsonObject[] {
   const input = jsonOf(attributes.get('gen_ai.input.messages'));
   if (Array.isArray(input)) {
@@ -252,7 +252,7 @@ function messagesOf(attributes: Attributes, lacking: string[]): JsonObject[] {
   return [...(numbered.length > 0 ? numbered : wrapped)].map(messageOfTree);
 }
 
-/** A message of typed parts (GenAI). Answers of tools are messages of their own. */
+/** Converts a message with typed parts (GenAI). Tool results become separate messages. */
 function messagesOfParts({ role, parts, content }: JsonObject, lacking: string[]): JsonObject[] {
   const contents: JsonObject[] = [];
   const calls: JsonObject[] = [];
@@ -278,7 +278,7 @@ function messagesOfParts({ role, parts, content }: JsonObject, lacking: string[]
   return [...said, ...answers];
 }
 
-/** A message of numbered attributes (OpenLLMetry, OpenInference). */
+/** Converts a message from numbered attributes (OpenLLMetry, OpenInference). */
 function messageOfTree(tree: JsonObject): JsonObject {
   const calls = itemsOf(tree['tool_calls']).map((each) => {
     const call = asObject(each['tool_call']) ?? each;
@@ -301,7 +301,7 @@ function messageOfTree(tree: JsonObject): JsonObject {
   };
 }
 
-/** Tools in OpenAI's form. The span may follow any of the conventions. */
+/** Tools in OpenAI's format. The span may follow any of the conventions. */
 function toolsOf(attributes: Attributes, lacking: string[]): JsonObject {
   const defined = jsonOf(attributes.get('gen_ai.tool.definitions'));
   const tools = [
@@ -324,7 +324,7 @@ function callOf(id: unknown, name: unknown, given: unknown): JsonObject {
   return { id, type: 'function', function: { name, arguments: written(given) } };
 }
 
-/** One text as it is, more or others as parts. */
+/** A single text stays a string; any other content becomes a list of parts. */
 function plain(contents: readonly JsonObject[]): unknown {
   const [only] = contents;
   if (contents.length === 1 && only?.['type'] === 'text') return only['text'];
@@ -335,7 +335,7 @@ function written(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value ?? '');
 }
 
-/** The first of these that is a text, and not empty. */
+/** The first of these attributes that is a non-empty text. */
 function textOf(attributes: Attributes, keys: readonly string[]): string | null {
   const value = keys
     .map((key) => attributes.get(key))
@@ -350,7 +350,7 @@ function countOf(attributes: Attributes, keys: readonly string[]): number | null
   return value === undefined ? null : (value as number);
 }
 
-/** A value that an exporter may have written as JSON; undefined for a text that is none. */
+/** Parses a value that an exporter may have written as JSON text. Undefined if a text is not JSON. */
 function jsonOf(value: unknown): unknown {
   if (typeof value !== 'string') return value;
   try {
@@ -377,7 +377,7 @@ function treeOf(attributes: Attributes, prefix: string): JsonObject {
   return root;
 }
 
-/** Objects under whole numbers, in their order. */
+/** The objects whose keys are whole numbers, in ascending order. */
 function itemsOf(tree: unknown): JsonObject[] {
   return Object.values(asObject(tree) ?? {})
     .map(asObject)

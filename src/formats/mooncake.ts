@@ -37,7 +37,7 @@ import {
 import { bodyDraft } from './payloads.ts';
 import { BLOCK_TOKENS, blockIdsOf, promptOf, promptTextOf, TOKEN_BYTES } from './prompt-blocks.ts';
 
-/** `mooncake_trace` rows with verbatim payloads, or with lengths and `hash_ids`, which AIPerf replays at their times. */
+/** `mooncake_trace` rows that AIPerf replays: with verbatim payloads, or with lengths and `hash_ids`. */
 export const MOONCAKE: ExportFormat = {
   name: 'mooncake',
   summary: 'a Mooncake trace with payloads, or lengths and shared prefixes, which AIPerf replays',
@@ -124,8 +124,8 @@ class MooncakeWriter extends ExportWriter {
       // Not UTF-8 or not JSON: counted as left out.
       return null;
     }
-    // In JSON, line ends occur only between tokens, where a space is equivalent. Markup stays: this is no
-    // page.
+    // In JSON, line ends occur only between tokens, where a space is equivalent. Markup is not escaped, because
+    // this file is no web page.
     return shownJsonText(text.replace(/[\r\n]/g, ' '));
   }
 }
@@ -142,8 +142,8 @@ const MISSING_FROM_MOONCAKE = [
 ] as const;
 
 /**
- * Reads a Mooncake trace. Its first row decides what it holds. Whole bodies can be replayed; lengths alone
- * can be profiled and planned.
+ * Reads a Mooncake trace. Its first row decides the kind of all rows. Complete bodies can be replayed; lengths
+ * alone can be profiled and planned.
  */
 export function openMooncake(path: string, reading: MooncakeReading): OpenImport {
   return async (deps, signal) => {
@@ -208,10 +208,10 @@ export const MOONCAKE_OPTIONS = {
     parsePositiveMs,
   ),
 };
-/** How to read a trace. Without a path payloads are refused, without a gap rows that lack a time. */
+/** How to read a trace. Payloads need a path. Rows without a time need a gap. */
 type MooncakeReading = ResolvedOptions<typeof MOONCAKE_OPTIONS>;
 
-/** Seeds of the words that no other prompt has: ids lie below. */
+/** First seed of the words that are unique to one prompt. It is above every id. */
 const OWN_WORDS = 2 ** 52;
 
 /** Kinds of rows: a whole body, or only lengths. */
@@ -239,7 +239,7 @@ class MooncakeReader {
   readonly #deps: ImportSourceDeps;
   readonly #times: ArrivalTimes;
   #previousUs: number;
-  /** Rows with a built prompt, each of which draws words of its own. */
+  /** Rows with a generated prompt so far. Each draws its unique words with another seed. */
   #built = 0;
 
   constructor(reading: MooncakeReading, kind: MooncakeKind, deps: ImportSourceDeps) {
@@ -281,7 +281,7 @@ class MooncakeReader {
   }
 
   #arrivalOf(row: JsonObject): number {
-    // The shortest text of a double equals the digits in the file, unless there are more than a double holds.
+    // The shortest text of a double equals the digits in the file, unless the file has more than a double holds.
     const timestamp = textAt(row, 'timestamp') || String(numberAt(row, 'timestamp') ?? '');
     if (timestamp !== '') return this.#times.next(timestamp);
     if (textAt(row, 'delay') !== '' || numberAt(row, 'delay') !== null) {

@@ -27,7 +27,7 @@ const text = (name: string) => field(name, BYTES, (reader) => reader.readString(
 const id = (name: string) => field(name, BYTES, (reader) => Buffer.from(reader.readBytes()).toString('hex'));
 const whole = (name: string) => field(name, VARINT, (reader) => reader.readVarint(true));
 const instant = (name: string) =>
-  // A number of JavaScript has no place for today's nanoseconds.
+  // A JavaScript number cannot represent current epoch nanoseconds exactly.
   field(name, FIXED64, (reader) => {
     reader.pos += 8;
     return String(reader.dataView.getBigUint64(reader.pos - 8, true));
@@ -36,7 +36,7 @@ const one = (name: string, message: () => Message, repeats = false) =>
   field(name, BYTES, (reader) => fieldsOf(reader, message(), reader.readVarint() + reader.pos), repeats);
 const many = (name: string, message: () => Message) => one(name, message, true);
 
-/** What is read of a trace: field numbers and names of opentelemetry/proto/trace/v1/trace.proto and its parts. */
+/** The fields that are read: numbers and names from opentelemetry/proto/trace/v1/trace.proto and its imports. */
 const VALUES = { 1: many('values', () => VALUE) };
 const RECORD = { 1: many('values', () => ATTRIBUTE) };
 const VALUE: Message = {
@@ -84,16 +84,17 @@ const PREFIX_BYTES = 4;
 const WHOLE_FILE = 'Fetch or copy the file again. It must hold traces alone, without `compression`.';
 
 /**
- * Traces as in OTLP's JSON, of protobuf: messages with their lengths before them (4 bytes, big-endian), as the
- * collector's file exporter writes them, or one request of OTLP over HTTP.
- * @returns null where the first bytes are no protobuf. @throws InputProblem
+ * Reads protobuf traces into the objects of OTLP's JSON. The input is one request of OTLP over HTTP, or the output
+ * of the collector's file exporter: messages, each after its length (4 bytes, big-endian).
+ * @returns null if the first bytes are not protobuf. @throws InputProblem
  */
 export function protobufTraces(
   head: Buffer,
   chunks: AsyncIterable<Buffer>,
 ): AsyncGenerator<JsonObject> | null {
   const [first = 0, second = 0] = head;
-  // JSON may begin with a line end, but no text has such a byte behind it. A shorter request holds no call.
+  // 0x0a is the tag of field 1, but may also be a line end before JSON. A second byte above 0x7f is no JSON: it is
+  // the length of a request of 128 bytes or more. A shorter request is too short for a call.
   if (first === 0x0a && second > 0x7f) return tracesIn(chunks, () => null);
   return first <= LIMITS.importLineBytes >> 24 ? tracesIn(chunks, lengthBefore) : null;
 }
@@ -102,7 +103,7 @@ function lengthBefore(bytes: Buffer): number {
   return bytes.length < PREFIX_BYTES ? 0 : bytes.readUInt32BE();
 }
 
-/** @param lengthOf of the first message in bytes; null for one that is all of the file */
+/** @param lengthOf length of the first message in bytes; null if one message is the whole file */
 async function* tracesIn(
   chunks: AsyncIterable<Buffer>,
   lengthOf: (bytes: Buffer) => number | null,
@@ -111,7 +112,7 @@ async function* tracesIn(
   for await (const chunk of chunks) {
     held.push(chunk);
     heldBytes += chunk.length;
-    // Joined with each chunk, a long message would be copied once for each.
+    // Chunks are joined only when the message is complete. Otherwise each chunk would copy a long message again.
     if (heldBytes >= wholeBytes) {
       let rest = Buffer.concat(held);
       let length = lengthOf(rest);

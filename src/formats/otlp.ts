@@ -45,7 +45,7 @@ interface OtlpReading {
   readonly buildPrompts: string | null;
 }
 
-/** What a span never tells. */
+/** Facts that a span never contains. */
 const MISSING_FROM_SPANS = [
   'bodies as they were sent: those here are built, for an OpenAI-compatible server',
   'headers',
@@ -65,9 +65,9 @@ const PATHS: Readonly<Record<Operation, string>> = {
 };
 
 /**
- * Reads spans of model calls from OTLP, as JSON (a document, or one a line) or protobuf: what the collector's file
- * exporter writes, or one request over HTTP.
- * @param paths files of one export, such as those of a rotation
+ * Reads spans of model calls from OTLP: files of the collector's file exporter, or one request over HTTP. They are
+ * protobuf or JSON (one document, or one a line).
+ * @param paths files of one export, such as rotated files
  * @see https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
  */
 export function openOtlp(paths: readonly string[], reading: OtlpReading): OpenImport {
@@ -76,7 +76,7 @@ export function openOtlp(paths: readonly string[], reading: OtlpReading): OpenIm
     const calls = new DistinctCalls(maker.lacking);
     return new ImportSource({
       path: paths.join(', '),
-      // Known only when all is read.
+      // Known only after the whole input is read.
       get requests() {
         return maker.made === 0 || maker.withRequest > 0;
       },
@@ -106,7 +106,7 @@ export function openOtlp(paths: readonly string[], reading: OtlpReading): OpenIm
   };
 }
 
-/** A call with its place in its trace. */
+/** A call with its position in its trace. */
 interface TracedCall extends ModelCall {
   readonly traceId: string;
   readonly key: string;
@@ -120,7 +120,7 @@ const CLOSE_OBJECT = 0x7d;
 const SPACE = 0x20;
 
 /**
- * JSON documents, each on one line or on several: then its last line begins with its last brace.
+ * JSON documents, each on one or several lines. With several, its last line begins with the closing brace.
  * @throws InputProblem
  */
 async function* documents(chunks: AsyncIterable<Buffer>): AsyncGenerator<TextLine> {
@@ -169,7 +169,7 @@ async function* fromJson<Made>(
   }
 }
 
-/** @returns calls that need not wait longer. @throws InputProblem */
+/** @returns calls that wait no longer. @throws InputProblem */
 function callsIn(document: JsonObject, calls: DistinctCalls, lacking: TextCounts): TracedCall[] {
   const spans = arrayAt(document, 'resourceSpans')
     .flatMap((resource) => arrayAt(resource, 'scopeSpans'))
@@ -238,7 +238,7 @@ function attributesOf(object: JsonObject): Map<string, unknown> {
   );
 }
 
-/** A value of OTLP's `AnyValue`. 64-bit numbers are texts in its JSON. */
+/** The value of an OTLP `AnyValue`. Its JSON has 64-bit numbers as text. */
 function plainValue(value: JsonObject | null): unknown {
   if (value === null) return undefined;
   if (Object.hasOwn(value, 'intValue')) return Number(value['intValue']);
@@ -252,36 +252,37 @@ function plainValue(value: JsonObject | null): unknown {
   return value['stringValue'] ?? value['doubleValue'] ?? value['boolValue'];
 }
 
-/** Calls that wait for the rest of their traces; beyond these the trace that was silent longest goes. */
+/** Calls kept at most while they wait for the rest of their traces. Beyond that, the longest silent one is returned. */
 const MOST_WAITING = 10_000;
 const MOST_WAITING_BYTES = 64 * 1024 * 1024;
-/** Places in traces that are remembered. */
+/** Positions in traces that are remembered. */
 const MOST_PLACES = 200_000;
-/** Spans of transport between two of one call. */
+/** Most transport spans between two spans of one call. */
 const MOST_BETWEEN = 32;
 
 /**
- * One call may have several spans: of a framework, of the client below it, of the server below that. A span and the only one
- * below it are of one call if they have the same operation, and the same model where both name one. Kept is the innermost with
- * messages, else the innermost. A span with several of its operation below it is around calls, and is left out. Spans of
- * transport between are followed, others (agents, tools) are not. Traces are looked at as a whole: spans come in any order.
+ * Keeps one span for each call. One call may have nested spans: of a framework, its client, and the server. A span and
+ * its only child belong to one call if they have the same operation, and the same model if both name one. The innermost
+ * span with messages is kept, else the innermost one. A span with several children of its operation contains several
+ * calls and is left out. Transport spans in between are skipped over; other spans (agents, tools) separate calls.
+ * Spans come in any order, so a trace is examined as a whole.
  */
 class DistinctCalls {
   readonly #lacking: TextCounts;
-  /** By trace; the one that was silent longest is first. */
+  /** Calls by trace. The longest silent trace is first. */
   readonly #waiting = new Map<string, TracedCall[]>();
   #waitingCalls = 0;
   #waitingBytes = 0;
-  /** Starts of calls by their place. */
+  /** Starts of calls by span key, to recognize spans that come twice. */
   readonly #starts = new Map<string, number>();
-  /** Of spans of transport: what is above. */
+  /** Parents of transport spans. */
   readonly #above = new Map<string, string>();
 
   constructor(lacking: TextCounts) {
     this.#lacking = lacking;
   }
 
-  /** @returns those that need not wait longer */
+  /** @returns calls that wait no longer */
   take(call: TracedCall): TracedCall[] {
     if (this.#starts.get(call.key) === call.arrivalUs) {
       this.#lacking.count('a span that came twice: left out');
@@ -346,7 +347,7 @@ class DistinctCalls {
   }
 }
 
-/** A call with the calls next to it, of the same operation. */
+/** A call with its parent and its children of the same operation. */
 interface PlacedCall {
   readonly call: TracedCall;
   outer: PlacedCall | null;
@@ -359,7 +360,7 @@ function sameOutside({ call: { model }, outer }: PlacedCall): PlacedCall | null 
   return model === null || outer.call.model === null || model === outer.call.model ? outer : null;
 }
 
-/** Of the spans of a call that has this innermost one. */
+/** The innermost span with messages among the spans of one call; this innermost span if none has them. */
 function withMessages(innermost: PlacedCall): PlacedCall {
   let told: PlacedCall | null = innermost;
   while (told?.call.body === null) told = sameOutside(told);
@@ -373,7 +374,7 @@ function remember<Value>(places: Map<string, Value>, key: string, value: Value):
   if (places.size > MOST_PLACES && oldest !== undefined) places.delete(oldest);
 }
 
-/** Makes exchanges of calls. */
+/** Converts calls into exchanges. */
 class CallExchanges {
   readonly lacking = new TextCounts();
   readonly #reading: OtlpReading;
@@ -386,7 +387,7 @@ class CallExchanges {
     this.#deps = deps;
   }
 
-  /** @throws InputProblem for a path or a server that no request has */
+  /** @throws InputProblem for a path or server that is invalid in a request */
   exchange(call: TracedCall): Exchange {
     for (const what of call.lacking) this.lacking.count(what);
     const target = this.#reading.requestPath ?? PATHS[call.operation];

@@ -13,12 +13,12 @@ import {
 } from './export-writer.ts';
 import { type ColumnType, EXPORT_COLUMNS, type ExportColumn, LACKING_IN_TABLES } from './tables.ts';
 
-/** Rows are buffered until there are this many, or this many bytes of bodies; then they are a row group. */
+/** A row group has this many rows or bytes of bodies; rows are buffered until then. */
 const GROUP_ROWS = 20_000;
 const GROUP_BYTES = 16 * 1024 * 1024;
-/** The same for all open files of a dataset. The fullest one writes its group then. */
+/** Rows buffered at most in all open files of a dataset. Beyond that, the fullest file writes its group. */
 const BUFFERED_ROWS = 100_000;
-/** Open files of a dataset. A recorder over this gets a further part of its day later. */
+/** Open files of a dataset. Beyond that all are closed; a recorder with more rows gets another part for the day. */
 const MOST_OPEN = 256;
 const BODY_COLUMN = 'request_body';
 
@@ -34,7 +34,7 @@ export const PARQUET: ExportFormat = {
   open: (path, settings) => new ParquetTable(path, settings),
 };
 
-/** The same as a dataset: `day=2026-11-24/recorder=7f3a9c21/part-0.parquet`. Days are of UTC. */
+/** The table as a dataset of files `day=2026-11-24/recorder=7f3a9c21/part-0.parquet`. Days are in UTC. */
 export const PARQUET_DATASET: ExportFormat = {
   ...PARQUET,
   shape: 'directory',
@@ -165,10 +165,10 @@ class ParquetTable extends ExportWriter {
   }
 }
 
-/** Hive's partitions are part of the path, so they are no columns of the files. */
+/** The columns inside the files. Hive keeps partition values in the path, so they are no columns. */
 const PART_COLUMNS = EXPORT_COLUMNS.filter(({ name }) => name !== 'recorder');
 
-/** A file for each day and recorder; sends come in order, so that a day is complete when the next one begins. */
+/** Writes a file for each day and recorder. Sends come in order, so a day is complete when the next begins. */
 class ParquetDataset extends ExportWriter {
   readonly usage = [
     'duckdb -c "SELECT day, recorder, count(*) FROM read_parquet(\'FILE/*/*/*.parquet\', hive_partitioning = true) GROUP BY ALL"',
@@ -176,7 +176,7 @@ class ParquetDataset extends ExportWriter {
   readonly #directory: string;
   readonly #settings: ExportSettings;
   readonly #open = new Map<string, ParquetFile>();
-  /** Parts of each recorder in the day that is written. */
+  /** Number of parts of each recorder for the current day. */
   readonly #parts = new Map<string, number>();
   #day = '';
   #dayNumber = Number.NaN;
@@ -218,7 +218,7 @@ class ParquetDataset extends ExportWriter {
     if (this.#open.size >= MOST_OPEN) this.#closeAll();
     const part = this.#parts.get(recorder) ?? 0;
     this.#parts.set(recorder, part + 1);
-    // A name of a recorder is text of the capture: escaped, it is one folder, whatever it says.
+    // A recorder's name is captured text. Escaped, it is always a single folder name.
     const folder = encodeURIComponent(recorder).replaceAll('.', '%2E');
     const name = join(`day=${this.#day}`, `recorder=${folder}`, `part-${part}.parquet`);
     const path = join(this.#directory, name);

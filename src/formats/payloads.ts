@@ -26,7 +26,7 @@ import {
 } from './input.ts';
 import { draftRequest, parseRawRequest, type RequestDraft } from './request-draft.ts';
 
-/** What an exchange that is paired with a request has of it. */
+/** The facts that an exchange takes from the request it is paired with. */
 interface PooledRequest extends Pick<Exchange, 'protocol' | 'method' | 'route' | 'model'> {
   readonly request: Message;
 }
@@ -121,7 +121,7 @@ function pooled(draft: RequestDraft, deps: PayloadPoolDeps): PooledRequest {
   };
 }
 
-/** A request, or a file that is none (a licence, a readme) and is skipped by name. */
+/** A request, or the name of a skipped file that holds no request (a licence, a readme). */
 type PayloadFileEntry =
   | { readonly draft: RequestDraft; readonly file: string; readonly line: number | null }
   | { readonly skipped: string };
@@ -216,7 +216,7 @@ async function filesBelow(folder: string): Promise<string[]> {
     .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 }
 
-/** How to send payloads that are only bodies. */
+/** Method and path for payloads that are only bodies. */
 export interface BodyRequest {
   readonly method: string;
   /** Null: every payload must name its path. */
@@ -241,7 +241,7 @@ const payloadLine = z.object({
 });
 type PayloadLine = z.infer<typeof payloadLine>;
 
-/** What each member of a line must be. */
+/** The error text for each invalid member of a line. */
 const EXPECTED: Readonly<Record<string, string>> = {
   headers: 'headers are neither an object nor pairs of text',
   bodyBase64: 'bodyBase64 is not base64',

@@ -8,8 +8,8 @@ export const BLOCK_TOKENS = 512;
 export const TOKEN_BYTES = 4;
 
 /**
- * What a server turns into a prompt, in the order in which it stands there: tools, instructions, turns. A body whose
- * turns begin with those of another has a text that begins with the other's. Null for a body without a prompt.
+ * The text that a server builds a prompt from, in the order of the prompt: tools, instructions, turns. If the turns of
+ * one body are the first turns of another, its text is a prefix of the other's. Null for a body without a prompt.
  */
 export function promptTextOf(body: JsonObject): string | null {
   const { tools, system, instructions, messages, prompt, input } = body;
@@ -22,11 +22,11 @@ export function promptTextOf(body: JsonObject): string | null {
 }
 
 /**
- * The `hash_ids` of a prompt: one for each block of its tokens, each a keyed hash of the text up to the end of its
- * block. So two prompts begin with as many equal ids as they share whole blocks. The last id stands for the whole
- * text, so that prompts are equal only where all their ids are.
- * @param tokens of the prompt, at least 1
- * @param model prompts of two models share nothing
+ * The `hash_ids` of a prompt, one for each block of tokens. Each is a keyed hash of the text up to the end of its
+ * block. So the number of equal first ids of two prompts is the number of complete blocks they share. The last id
+ * covers the whole text, so two prompts have equal ids only if they are equal.
+ * @param tokens tokens of the prompt, at least 1
+ * @param model prompts of different models share no ids
  */
 export function blockIdsOf(
   text: string,
@@ -50,20 +50,20 @@ export function blockIdsOf(
   return ids;
 }
 
-/** 53 bits: every reader of JSON keeps them, and among ten million blocks two that collide are not likely. */
+/** 53 bits: every JSON parser keeps them exactly, and a collision is unlikely among ten million blocks. */
 function idOf(digest: Buffer): number {
   return digest.readUInt32BE(0) * 2 ** 21 + (digest.readUInt32BE(4) >>> 11);
 }
 
-/** Words of three letters, so that a block has as many bytes as an export counts for it. */
+/** Words of three letters and a space: `TOKEN_BYTES` each, as an export counts tokens. */
 const WORDS =
   'act add age ago air all and any are arm art ask bad bag bar bed big bit box boy bus buy can car cat cup cut day did dog dry ear eat egg end eye far few fit fly for get got had has hat her him his hot how ice ill its job key kid law lay leg let lie lot low man map may men met new not now off oil old one our out own pay per put ran red rid run sat saw say sea see set she sit six sky son sun tax tea ten the tie top try two use war was way who why win yes yet you'.split(
     ' ',
   );
 
 /**
- * A prompt of so many words, which tokenizers of English turn into about as many tokens. Equal ids at the same place
- * give equal text; words behind the last id are drawn from `own`.
+ * A prompt of one word for each token, because English tokenizers turn such words into about one token each. Equal ids
+ * at the same position give equal text. The words after the last id are drawn with the seed `own`.
  */
 export function promptOf(
   ids: readonly number[],

@@ -4,7 +4,7 @@ import { AssemblyBudget } from '../http1/budget.ts';
 import { ChunkedReader } from '../http1/chunked.ts';
 import { InputProblem, shown } from './input.ts';
 
-/** A request that was never on the network: complete and well framed, not yet redacted. */
+/** A request that was built, not recorded: complete and well framed, not redacted yet. */
 export interface RequestDraft {
   readonly method: string;
   readonly target: string;
@@ -27,7 +27,7 @@ const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 
 /**
  * Builds a request from its parts. A missing `Host` is put first and a missing `Content-Length` last.
- * @throws InputProblem for parts that no well-framed HTTP/1.1 request has
+ * @throws InputProblem for parts that are invalid in a well-framed HTTP/1.1 request
  */
 export function draftRequest(
   method: string,

@@ -14,7 +14,7 @@ import {
 /** Name of the data file beside a script. */
 const REQUESTS_FILE = 'requests.jsonl';
 
-/** Writes our program for another tool, and the requests that it plays. */
+/** Writes our script for another tool, and the requests that the script sends. */
 export abstract class ScriptWriter extends ExportWriter {
   protected readonly program: OutputFile;
   readonly #requests: OutputFile;
@@ -40,7 +40,7 @@ export abstract class ScriptWriter extends ExportWriter {
 
 /**
  * One request a line, for our scripts in other tools. Members in order: number, milliseconds after the start,
- * method, target, header pairs, body as base64 (or null), route, tags where there are any.
+ * method, target, header pairs, body as base64 (or null), route, tags if any.
  */
 function requestLine(
   send: ExportedSend,

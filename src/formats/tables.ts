@@ -54,7 +54,7 @@ export const EXPORT_COLUMNS: readonly ExportColumn[] = [
   column('not_sendable', 'text', ({ skipped }) => skipped),
 ];
 
-/** What no table with these columns contains. */
+/** Facts that a table with these columns cannot contain. */
 export const LACKING_IN_TABLES: readonly string[] = [
   'targets and headers: the route replaces the path',
   'bodies of responses, and the times of their chunks',

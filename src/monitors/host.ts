@@ -2,17 +2,17 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { posix } from 'node:path';
 
-/** What the host allows this process. Null where it does not say. */
+/** Limits that the host sets for this process. Null is unknown. */
 export interface HostLimits {
-  /** Processors that may be used at once; a quota counts as its share, such as 0.5. */
+  /** Processors that the process may use at once. With a quota it may be a fraction, such as 0.5. */
   readonly cpus: number;
-  /** Whether `cpus` is a quota: work beyond it stands still for the rest of each period. */
+  /** Whether `cpus` is a quota. Beyond a quota, the process is stopped for the rest of each period. */
   readonly cpuQuota: boolean;
   readonly memoryBytes: number;
-  /** Whether the memory is a control group's: beyond it the kernel kills. */
+  /** Whether a control group limits the memory. Beyond the limit, the kernel kills the process. */
   readonly memoryLimited: boolean;
   readonly openFiles: number | null;
-  /** Bytes a core dump may have; one of ours would hold payloads. */
+  /** Most bytes of a core dump. Our core dumps would contain payloads. */
   readonly coreBytes: number | null;
 }
 
@@ -33,7 +33,7 @@ export function readHostLimits(
   };
 }
 
-/** The smallest quota of our control group and those around it. `max` and -1 mean none. */
+/** The smallest quota of our control group and its parents. `max` and -1 mean none. */
 function cpuQuota(read: ReadKernelFile): number | null {
   const group = controlGroupOf('cpu', read);
   const quotas = (group?.directories ?? []).map((directory) => {
@@ -47,14 +47,14 @@ function cpuQuota(read: ReadKernelFile): number | null {
   return smallest(quotas.filter((quota) => quota > 0 && quota < Number.POSITIVE_INFINITY));
 }
 
-/** @param constrained what the runtime found, which may see what we do not; 0 or a number beyond any machine for none */
+/** @param constrained the limit that the runtime found, which may know more; 0 or a huge number means none */
 function memoryLimit(read: ReadKernelFile, constrained: number): number | null {
   const group = controlGroupOf('memory', read);
   const file = group?.version === 2 ? 'memory.max' : 'memory.limit_in_bytes';
   const limits = (group?.directories ?? []).map((directory) =>
     Number(read(`${directory}/${file}`) ?? Number.NaN),
   );
-  // Version 1 writes "no limit" as a number beyond any machine.
+  // Version 1 writes "no limit" as a number larger than any memory.
   return smallest([constrained, ...limits].filter((bytes) => bytes > 0 && bytes < totalmem()));
 }
 
@@ -62,7 +62,7 @@ function smallest(numbers: readonly number[]): number | null {
   return numbers.length === 0 ? null : Math.min(...numbers);
 }
 
-/** The soft limit of a line of /proc/self/limits; Infinity where it says `unlimited`. */
+/** The soft limit of a line of /proc/self/limits; Infinity for `unlimited`. */
 function limitOf(limits: string, name: string): number | null {
   const line = limits.split('\n').find((one) => one.startsWith(name));
   const soft = line?.slice(name.length).trim().split(/\s+/)[0];
@@ -70,23 +70,23 @@ function limitOf(limits: string, name: string): number | null {
   return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft);
 }
 
-/** The control group whose share of the processors a process has; null where the host does not say. */
+/** The control group that decides a process's share of the processors; null if unknown. */
 export function shareGroupOf(pid: number, read: ReadKernelFile = readKernelFile): string | null {
   const ofProcess: ReadKernelFile = (path) => read(path.replace('/proc/self/', `/proc/${pid}/`));
   return controlGroupOf('cpu', ofProcess)?.directories[0] ?? null;
 }
 
-/** Whether our control group holds nothing beside us, but for an init and what started us. */
+/** Whether our control group has no other process than us, an init and our parent. */
 export function isAloneInGroup(read: ReadKernelFile = readKernelFile): boolean {
   const own = controlGroupOf('cpu', read)?.directories[0];
   const pids = read(`${own}/cgroup.procs`)?.trim().split('\n').map(Number);
   return pids?.every((pid) => pid === 1 || pid === process.pid || pid === process.ppid) ?? false;
 }
 
-/** How often, and for how long, a group was held back so far: times, and µs (version 2) or ns (version 1). */
+/** Counters of throttling of a group: how often, and for how long in µs (version 2) or ns (version 1). */
 const COUNTERS = /^(?:nr_throttled|throttled_usec|throttled_time) (\d+)$/gm;
 
-/** Tells whether a CPU quota of our control group, or of one around it, held its processes back since it was made. */
+/** Tells whether a CPU quota of our control group or a parent throttled it since this object was made. */
 export class CpuThrottle {
   readonly #read: ReadKernelFile;
   readonly #group: ControlGroup | null;
@@ -98,7 +98,7 @@ export class CpuThrottle {
     this.#before = this.#counters();
   }
 
-  /** Null where the host does not say: no control group in sight, no counters, or another group than before. */
+  /** Null if unknown: no visible control group, no counters, or another group than before. */
   throttled(): boolean | null {
     const before = this.#before;
     const now = this.#counters();
@@ -112,7 +112,7 @@ export class CpuThrottle {
     const [own, ...around] = (this.#group?.directories ?? []).map((directory) =>
       this.#read(`${directory}/cpu.stat`),
     );
-    // Every group has the file, if only with times: where ours has none, what is around it is not ours.
+    // Every group has this file. If ours has none, the directories are not those of our groups.
     if (typeof own !== 'string') return null;
     const texts = [own, ...around].join('\n');
     const counts = [...texts.matchAll(COUNTERS)].map(([, count]) => Number(count));
@@ -122,23 +122,23 @@ export class CpuThrottle {
 
 type Controller = 'cpu' | 'memory';
 
-/** The control group that this process is in, as far as one controller goes. */
+/** The control group of this process for one controller. */
 interface ControlGroup {
   readonly version: 1 | 2;
-  /** Its directory and those of the groups around it, whose limits hold for it too: innermost first. */
+  /** The directories of the group and its parents, innermost first. Limits of parents apply too. */
   readonly directories: readonly string[];
 }
 
 /** One line of /proc/self/mountinfo that mounts a hierarchy of control groups. */
 interface Mount {
-  /** Which group of the hierarchy lies at `point`. */
+  /** The group of the hierarchy that is mounted at `point`. */
   readonly root: string;
   readonly point: string;
 }
 
 const USUAL = '/sys/fs/cgroup';
 
-/** Null where the system has none, or keeps it out of our sight. */
+/** The control group of a controller; null if the system has none or hides it. */
 export function controlGroupOf(controller: Controller, read: ReadKernelFile): ControlGroup | null {
   const own = ownGroup(controller, read('/proc/self/cgroup') ?? '');
   if (own === null) return null;
@@ -146,7 +146,7 @@ export function controlGroupOf(controller: Controller, read: ReadKernelFile): Co
   const mounts = mountsOf(version, controller, read('/proc/self/mountinfo') ?? '');
   if (mounts.length === 0)
     mounts.push({ root: '/', point: version === 2 ? USUAL : `${USUAL}/${controller}` });
-  // The mount that shows the most of what is around the group; of two on one place, the later hides the other.
+  // The mount that shows the most parents of the group. Of two mounts at the same point, the later hides the other.
   const within = mounts.filter(({ root }) => isWithin(path, root));
   const mount = within.reduce<Mount | null>(
     (best, one) => (best !== null && best.root.length < one.root.length ? best : one),
@@ -161,7 +161,7 @@ export function controlGroupOf(controller: Controller, read: ReadKernelFile): Co
   return { version, directories };
 }
 
-/** A controller is in a hierarchy of version 1 or in that of version 2, which has no name: `0::/path`. */
+/** A controller is in a hierarchy of version 1, or in the unnamed one of version 2: `0::/path`. */
 function ownGroup(controller: Controller, text: string): { version: 1 | 2; path: string } | null {
   let unified: string | null = null;
   for (const line of text.split('\n')) {
@@ -172,7 +172,7 @@ function ownGroup(controller: Controller, text: string): { version: 1 | 2; path:
   return unified === null ? null : seen(2, unified);
 }
 
-/** A process that was moved out of its namespace is in `/../other`, which no mount within shows. */
+/** Null for a process that was moved out of its namespace: no mount inside shows its group `/../other`. */
 function seen(version: 1 | 2, path: string): { version: 1 | 2; path: string } | null {
   return path.split('/').includes('..') ? null : { version, path };
 }
@@ -190,7 +190,7 @@ function mountsOf(version: 1 | 2, controller: Controller, text: string): Mount[]
   return mounts;
 }
 
-/** White space and backslashes are written in octal there: `\040`. */
+/** Decodes a field of mountinfo, which has white space and backslashes in octal: `\040`. */
 function unescaped(field: string): string {
   return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
@@ -199,14 +199,14 @@ function isWithin(path: string, root: string): boolean {
   return root === '/' || path === root || path.startsWith(`${root}/`);
 }
 
-/** Reads a file of the kernel, or gives null where there is none. */
+/** Reads a file of the kernel; null if it cannot be read. */
 type ReadKernelFile = (path: string) => string | null;
 
 function readKernelFile(path: string): string | null {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    // Another system, another version of control groups, or a thread that has ended.
+    // The system is not Linux, the version of control groups differs, or a thread has ended.
     return null;
   }
 }

@@ -9,15 +9,15 @@ interface ExposedSample {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
-  /** When it was taken, epoch milliseconds; null where the line does not say, which means now. */
+  /** When it was taken, epoch milliseconds. Null if the line has no time, which means now. */
   readonly timestampMs: number | null;
 }
 
 interface Exposition {
   readonly samples: readonly ExposedSample[];
-  /** Names that nobody wanted, less the parts of histograms. */
+  /** Number of names that are not wanted. A histogram counts once. */
   readonly unknown: number;
-  /** Lines that are none of the format. */
+  /** Lines that do not have the format. */
   readonly malformed: number;
 }
 
@@ -27,8 +27,8 @@ const HISTOGRAM_PART = /_(?:bucket|sum|count|created|total)$/;
 /**
  * Reads a scrape in the text format of Prometheus 0.0.4 or in OpenMetrics 1.0. A histogram's buckets are read like any
  * other line, by the name of the line.
- * @param wanted which names are read; of the others only the names are counted
- * @param isOpenMetrics timestamps are seconds there, not milliseconds
+ * @param wanted which names are read; other names are only counted
+ * @param isOpenMetrics in OpenMetrics, timestamps are seconds, not milliseconds
  */
 export function parseExposition(
   text: string,
@@ -46,7 +46,7 @@ export function parseExposition(
     const name = NAME.exec(line)?.[0];
     if (name !== undefined && !wanted(name)) {
       unknown.add(name.replace(HISTOGRAM_PART, ''));
-      // What is no sample at all is no name either: `<html>` and JSON begin with none.
+      // A name without a value or labels is no sample, so the text may have another format.
       if (!/[\s{]/.test(line[name.length] ?? '')) malformed += 1;
       continue;
     }
@@ -59,7 +59,7 @@ export function parseExposition(
 
 const LABEL = /\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|(?=\}))/y;
 
-/** @param rest of the line, behind the name */
+/** @param rest the text of the line after the name */
 function parseSample(name: string, rest: string, isOpenMetrics: boolean): ExposedSample | null {
   const labels: Record<string, string> = {};
   let at = 0;
@@ -76,7 +76,7 @@ function parseSample(name: string, rest: string, isOpenMetrics: boolean): Expose
     if (close === null) return null;
     at += close[0].length;
   }
-  // Behind ` # ` stands an exemplar, which is of one request.
+  // An exemplar after ` # ` is dropped, because it describes only one request.
   const [value, timestamp] = (rest.slice(at).split(' # ')[0] ?? '').trim().split(/\s+/);
   const number = numberOf(value);
   if (number === null) return null;
@@ -93,7 +93,7 @@ function unescaped(text: string): string {
   return text.replace(/\\(.)/g, (_, character: string) => (character === 'n' ? '\n' : character));
 }
 
-/** Null for what is no number. `NaN` is one: the server has no value. */
+/** Null if the text is no number. `NaN` is a number: it means that the server has no value. */
 function numberOf(text: string | undefined): number | null {
   if (text === undefined || text === '') return null;
   if (/^[+-]?Inf$/i.test(text))
@@ -103,16 +103,16 @@ function numberOf(text: string | undefined): number | null {
   return Number.isNaN(number) ? null : number;
 }
 
-/** Headers of every look at a source; may hold a secret and is shown nowhere. */
+/** Headers of every look at a source. They may contain secrets and are never shown. */
 export type MonitorHeaders = readonly (readonly [string, string])[];
 
 const ACCEPT = 'application/openmetrics-text;version=1.0.0;q=0.8, text/plain;version=0.0.4;q=1, */*;q=0.1';
 
-/** Where servers have their metrics: on the port that takes requests, or on those of Triton and TorchServe. */
+/** Where servers have their metrics: on the port for requests, or on the metrics ports of Triton and TorchServe. */
 const PATHS = ['/metrics', '/prometheus/metrics', '/monitoring/prometheus/metrics'] as const;
 const PORTS = [8002, 8082] as const;
 
-/** The places in which the metrics of a target may be found, the likeliest first. @param target such as `http://host:8000` */
+/** URLs where a target may have its metrics, the likeliest first. @param target such as `http://host:8000` */
 export function metricsPlacesOf(target: string): readonly string[] {
   const { origin, hostname } = new URL(target);
   return [
@@ -121,7 +121,7 @@ export function metricsPlacesOf(target: string): readonly string[] {
   ];
 }
 
-/** Scrapes the metrics of a server. With several places, the first that has any is kept; headers go to its origin only. */
+/** Scrapes the metrics of a server. Of several URLs, the first with metrics is kept. */
 export class ScrapeSource implements MonitorSource {
   readonly kind = 'scrape';
   readonly name: string;
@@ -144,7 +144,7 @@ export class ScrapeSource implements MonitorSource {
     this.intervalMs = intervalMs;
     this.#places = places;
     this.#headers = headers;
-    // What is more than a selector only a Prometheus can answer.
+    // Only a Prometheus can answer queries that are more than a selector.
     this.#read = readingsFor(queries.filter(({ selector }) => selector !== null));
     this.#nowMs = nowMs;
   }
@@ -162,7 +162,7 @@ export class ScrapeSource implements MonitorSource {
         this.#found = place;
         return look;
       } catch (thrown) {
-        // The first place says most: of the others it is not known that there is anything.
+        // The error of the first place is reported, because the other places are only guesses.
         failure ??= thrown;
         if (signal.aborted) break;
       }
@@ -172,7 +172,7 @@ export class ScrapeSource implements MonitorSource {
   }
 
   async #scrape(place: string, signal: AbortSignal): Promise<Look> {
-    // Of a port that is only guessed nobody knows whose it is: no credentials go there.
+    // A guessed port may belong to another program, so it gets no credentials.
     const isNamed = new URL(place).origin === new URL(this.#places[0] ?? place).origin;
     const headers = { accept: ACCEPT, ...(isNamed && Object.fromEntries(this.#headers)) };
     const { statusCode, contentType, text } = await answerOf(place, { signal, headers });
@@ -192,13 +192,13 @@ export class ScrapeSource implements MonitorSource {
 
 /**
  * The answer of a server to a GET.
- * @throws Error for a body over the limit, which is not read to its end
+ * @throws Error for a body over the limit; its rest is not read
  */
 export async function answerOf(
   url: string,
   options: { readonly signal: AbortSignal; readonly headers: Record<string, string> },
 ): Promise<{ readonly statusCode: number; readonly contentType: string; readonly text: string }> {
-  // Loaded by the first look: a replay that watches no server starts a tenth of a second sooner.
+  // Loaded only by the first look, so that a replay without monitors starts 0.1 s earlier.
   const { request } = await import('undici');
   const { statusCode, headers, body } = await request(url, options);
   const chunks: Buffer[] = [];
@@ -220,7 +220,7 @@ const BASES: ReadonlySet<string> = new Set(
   PRESETS.flatMap(({ per }) => (per === undefined ? [] : [bareName(per)])),
 );
 
-/** Which lines of a source's scrapes are read, and what is made of them, one scrape after the other. */
+/** Which lines of a source's scrapes are read, and how each scrape becomes readings. Scrapes must come in order. */
 export function readingsFor(queries: readonly MonitorQuery[]) {
   const asked = Map.groupBy(queries, ({ selector }) => bareName(selector?.metric ?? ''));
   const wanted = (name: string) => {
@@ -243,10 +243,10 @@ function presetReadings(byName: ByName, sums: Map<string, LabelledSum>): Reading
   const isExporter = found.some(({ server }) => EXPORTERS.has(server));
   const taken = new Set<string>();
   return found.flatMap((preset) => {
-    // An exporter's own process is not what it tells of.
+    // These figures describe the exporter's own process, not the server that it reports on.
     if (isExporter && preset.server === 'process') return [];
     const key = `${preset.server} ${preset.name}`;
-    // Two versions of one name, of which a server in transition has both.
+    // A server may have an old and a new name for the same figure at once. Only one is used.
     if (preset.over !== 'each' && taken.has(key)) return [];
     taken.add(key);
     return readingsOf(preset, byName, sums);
@@ -277,7 +277,7 @@ function readingsOf(preset: Preset, byName: ByName, sums: Map<string, LabelledSu
   return [readingOf({ ...facts, value: grown(metric, samples) / divisor, base: grown(per, counts) })];
 }
 
-/** What was asked for by name: every series that the selector meets, each for itself. */
+/** The readings that the user named: every series that matches a selector, each separately. */
 function askedReadings(byName: ByName, queries: readonly MonitorQuery[]): Reading[] {
   return queries.flatMap(({ name, promql, selector }) => {
     if (selector === null) return [];
@@ -291,12 +291,13 @@ function askedReadings(byName: ByName, queries: readonly MonitorQuery[]): Readin
   });
 }
 
-/** Label sets of a counter that are remembered after they went. */
+/** Label sets of a counter that are remembered after they disappeared. */
 const MOST_GONE = 100_000;
 
 /**
- * The sum of counters that differ by labels, each of which grows by itself: one that goes takes nothing away, and one
- * that began anew counts from 0. Where that can be told the sum begins anew too, at what was counted since.
+ * The sum of counters that differ by labels. A counter that disappears does not reduce the sum. A counter that was
+ * reset counts from 0. After a reset, the sum restarts at the growth since, if that makes it smaller: a reader can
+ * recognize only a smaller value as a reset.
  */
 class LabelledSum {
   readonly #last = new Map<string, number>();
@@ -312,7 +313,7 @@ class LabelledSum {
       const before = this.#last.get(labels) ?? 0;
       grown += value < before ? value : value - before;
       isAnew ||= value < before;
-      // The latest stands last.
+      // Inserted again, so that the latest is last.
       this.#last.delete(labels);
       this.#last.set(labels, value);
     }

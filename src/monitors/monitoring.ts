@@ -6,15 +6,15 @@ import { NS_PER_MS } from '../core/units.ts';
 import type { MonitorSample, MonitorSourceDocument, SeriesFacts } from '../documents/monitors.ts';
 import { type Look, type MonitorSource, NoSuchSource, type Scrape } from './source.ts';
 
-/** A value of one series, as it is kept. */
+/** A stored value of one series. */
 export interface KeptSample extends MonitorSample {
   /** Number of the series within the run. */
   readonly series: number;
 }
 
-/** Where series and their values are kept while a run goes on. */
+/** Stores series and their values during a run. */
 interface MonitorSink {
-  /** A series that was seen for the first time. */
+  /** Adds a series when it is seen for the first time. */
   addSeries(series: number, source: string, facts: SeriesFacts): void;
   addSamples(samples: readonly KeptSample[]): void;
 }
@@ -25,14 +25,14 @@ interface MonitoringParts {
   readonly clock: Clock;
   /** The run's zero on the monotonic clock; null until it is known. */
   readonly startNs: () => number | null;
-  /** Tells people that a source was switched off. */
+  /** Tells the user that a source was switched off. */
   readonly note: (line: string) => void;
 }
 
 /**
- * Looks at every source in its interval while a run goes on: once before it, and once after it, so that counters have
- * both edges. Looks wait for each other nowhere, and nothing waits for them but the end. A look that hangs is given up,
- * and those that came due meanwhile have failed with it.
+ * Looks at every source in its interval during a run. It also looks once before and once after the run, so that
+ * counters have both edges. Sources do not wait for each other, and only the end of the run waits for looks. A look
+ * that hangs is given up; looks of the source that came due meanwhile fail too.
  */
 export class Monitoring {
   readonly #watches: readonly Watch[];
@@ -42,15 +42,15 @@ export class Monitoring {
     this.#watches = parts.sources.map((source) => new Watch(source, parts, numbers));
   }
 
-  /** The look before the run, and those in it. */
+  /** Starts the look before the run and the looks during it. */
   begin(): void {
     for (const watch of this.#watches) watch.begin();
   }
 
   /**
-   * The look after the run; then everything is kept. Takes at most as long as a look may.
-   * @param waits for the scrapes after the run too, where a Prometheus counts something: bounded
-   * @throws AppError OUTPUT_UNWRITABLE where values could not be kept
+   * Looks once after the run and stores everything. Takes at most the time limit of a look.
+   * @param waits also to wait, for a limited time, until each Prometheus scraped its counters after the run
+   * @throws AppError OUTPUT_UNWRITABLE if values could not be stored
    */
   async end(waits = true): Promise<void> {
     await Promise.all(this.#watches.map((watch) => watch.end(waits)));
@@ -66,7 +66,7 @@ export class Monitoring {
   }
 }
 
-/** A look that is over, on the monotonic clock. Its instant is the middle of the time it took. */
+/** A finished look. Its instant on the monotonic clock is the middle of its duration. */
 interface Finished {
   readonly atNs: number;
   /** Null for a look that failed. */
@@ -77,20 +77,20 @@ interface Known {
   readonly series: number;
   readonly name: string;
   readonly isLabelled: boolean;
-  /** The newest scrape that was kept, by the clock of its Prometheus, and the longest time between two. */
+  /** The newest stored scrape on the clock of its Prometheus, and the longest time between two scrapes. */
   scrapedMs: number | null;
   gapMs: number | null;
-  /** Of a counter in the last answer: when it was scraped, from the start of the run. */
+  /** When a counter in the last answer was scraped, from the start of the run. Null for other series. */
   countedNs: number | null;
 }
 
-/** A scrape is stale after so many times the longest time between two, or the time that a Prometheus has by default. */
+/** A scrape is stale after this many times the longest time between two scrapes, or the default of Prometheus. */
 const STALE_GAPS = 2;
 const DEFAULT_GAP_MS = 60_000;
-/** Between two looks for the scrape after the run. */
+/** Pause between two looks for the scrape after the run. */
 const SCRAPE_POLL_MS = 250;
 
-/** Failed looks of a source whose instants are remembered. Others are unstored in a series that is seen later. */
+/** Failed looks of a source that are remembered. A series that appears later counts the others as unstored. */
 const MOST_FAILED = 10_000;
 
 class Watch {
@@ -98,7 +98,7 @@ class Watch {
   readonly #parts: MonitoringParts;
   readonly #numbers: { series: number; values: number };
   readonly #series = new Map<string, Known>();
-  /** Instants of the looks that failed, from the start of the run: a series that is seen later was missed in them. */
+  /** Instants of failed looks, from the start of the run. A series that appears later was missed in them. */
   readonly #failedAtNs: number[] = [];
   #forgotten = 0;
   readonly #beyond = new Set<string>();
@@ -107,12 +107,12 @@ class Watch {
   readonly #age = new Spread();
   /** The last look before the run's zero was known. */
   #held: Finished | null = null;
-  /** Instant of the last look that was answered, from the start of the run. */
+  /** Instant of the last successful look, from the start of the run. */
   #goodAtNs: number | null = null;
   #timer: NodeJS.Timeout | undefined;
   #underWay: Promise<void> | null = null;
   readonly #skipped: number[] = [];
-  /** What keeping threw: it ends the run where somebody waits for it. */
+  /** The error of storing values. `end` throws it. */
   #broken: unknown = null;
   #looks = 0;
   #failed = 0;
@@ -148,7 +148,7 @@ class Watch {
     this.#stop.abort();
   }
 
-  /** Looks until every counter was scraped after the run, so that it has both edges; bounded. */
+  /** Looks until every counter was scraped after the run, so that it has both edges. The time is limited. */
   async #awaitScrapes(endNs: number): Promise<void> {
     const { clock, startNs } = this.#parts;
     const zeroNs = startNs();
@@ -173,7 +173,7 @@ class Watch {
     this.#skipped.push(this.#parts.clock.nowNs());
   }
 
-  /** Looks that came due while another one went on: it stands for the first of them, if it found anything. */
+  /** Counts looks that came due during another look as failed. If that one succeeded, it replaces the first of them. */
   #missSkipped(found: boolean): void {
     for (const atNs of this.#skipped.splice(0).slice(found ? 1 : 0)) {
       this.#looks += 1;
@@ -202,7 +202,7 @@ class Watch {
       if (this.#stop.signal.aborted) return;
       this.#failed += 1;
       this.#lastError = signal.aborted ? `no answer within ${limitMs} ms` : reasonOf(thrown);
-      // What has answered as a source before is one, whatever it says now.
+      // A source that answered before stays on, even if this answer looks like no source.
       if (thrown instanceof NoSuchSource && !this.#hasAnswered) this.#switchOff(thrown.message);
     }
     this.#missSkipped(look !== null);
@@ -268,9 +268,9 @@ class Watch {
   }
 
   /**
-   * A series that is seen for the first time was missed in the looks that failed before. Beside others of its name, such
-   * as those of other pods, it was not there in the answer before, and those others were missed until then. Servers tell
-   * of a counter from its first event on: in the answer before, it had counted nothing.
+   * The samples of a new series before its first value. It was missed in the failed looks so far. If other series have
+   * its name (such as other pods), it did not exist before the last successful look, so only later failures count.
+   * A server exposes a counter only after its first event, so the counter was 0 at the last successful look.
    */
   #startOf(series: number, { name, kind }: SeriesFacts, base: number | null): KeptSample[] {
     const offsetNs = this.#goodAtNs;
@@ -282,7 +282,7 @@ class Watch {
     return [...missed, { series, offsetNs, value: 0, base: base === null ? null : 0 }];
   }
 
-  /** Null for series that a source gave before and does not give now; a pod that is gone beside others is no failure. */
+  /** Null samples for known series that the answer lacks. A pod that is gone while others remain is no failure. */
   #absent(offsetNs: number, seen: ReadonlySet<number>): KeptSample[] {
     if (this.#source.kind === 'generator') return [];
     const all = [...this.#series.values()];
@@ -330,7 +330,7 @@ class Watch {
   }
 }
 
-/** Each scrape counts once, however often it is looked at. */
+/** Whether a scrape was not seen before. Each scrape counts once, even if several looks return it. */
 function isNew(known: Known, { atMs }: Scrape): boolean {
   if (known.scrapedMs !== null && atMs <= known.scrapedMs) return false;
   if (known.scrapedMs !== null) known.gapMs = Math.max(known.gapMs ?? 0, atMs - known.scrapedMs);
@@ -346,7 +346,7 @@ function missedAt(offsetNs: number, series: number): KeptSample {
   return { series, offsetNs, value: null, base: null };
 }
 
-/** Enough of a long run for its median; the greatest is exact. */
+/** Remembered values: enough for the median of a long run. The maximum is exact. */
 const REMEMBERED = 4_096;
 
 class Spread {
@@ -356,7 +356,7 @@ class Spread {
 
   add(value: number): void {
     this.#max = Math.max(this.#max ?? 0, value);
-    // The oldest goes first.
+    // Replaces the oldest value.
     this.#values[this.#count++ % REMEMBERED] = value;
   }
 

@@ -29,7 +29,7 @@ export function parseMonitorPlace(text: string, what: string): MonitorPlace {
   if (!URL.canParse(url) || !/^https?:/.test(url)) throw refused(what, text, 'is no monitor', PLACES_HINT);
   const { username, password } = new URL(url);
   if (username + password !== '') {
-    // The URL is kept with the run.
+    // The URL is stored with the run.
     throw new AppError('OPTION_INVALID', `${what}: the URL holds credentials`, {
       hint: 'Give them with --monitor-header "Authorization: env:NAME".',
     });
@@ -38,7 +38,7 @@ export function parseMonitorPlace(text: string, what: string): MonitorPlace {
   return { kind: api === 'prom' ? 'prometheus' : 'recorded', url };
 }
 
-/** Shorter intervals cost the target more than they tell. */
+/** Shorter intervals would load the target without telling more. */
 const LEAST_INTERVAL_MS = 100;
 
 function parseInterval(text: string, what: string): number {
@@ -52,7 +52,7 @@ const header = (text: string) => text;
 /** A header that names its source: `SOURCE Name: value`. */
 const SCOPED = /^\s*(target|(?:(?:prom|recorded)=)?https?:\/\/\S+)\s+(\S.*)$/s;
 
-/** What is looked at beside the load. */
+/** What to watch during the load. */
 export const MONITOR_OPTIONS = grouped('Monitors', {
   monitor: listOf(
     '--monitor <source>',
@@ -76,7 +76,7 @@ export const MONITOR_OPTIONS = grouped('Monitors', {
   ),
 });
 
-/** As asked for, with the headers read. */
+/** The options, with parsed headers. */
 export interface MonitorOptions extends Omit<ResolvedOptions<typeof MONITOR_OPTIONS>, 'monitorHeader'> {
   readonly headers: readonly MonitorHeader[];
 }
@@ -88,10 +88,10 @@ interface MonitorHeader {
 }
 
 /**
- * Reads the headers and checks what cannot be had together.
+ * Reads the headers and checks which options can be combined.
  * @param readHeader reads one header, and a secret in it
  * @param isTaken whether objectives use a name for something else
- * @param isAskedMore whether a Prometheus is asked for something else than series
+ * @param isAskedMore whether a Prometheus is asked for more than series
  */
 export function monitorOptionsOf(
   { monitorHeader, ...read }: ResolvedOptions<typeof MONITOR_OPTIONS>,
@@ -137,23 +137,23 @@ export function monitorOptionsOf(
   return { ...read, headers };
 }
 
-/** The headers that go to a source: those of all, then its own. */
+/** The headers for a source: those for all sources, then its own. */
 export function headersFor({ headers }: MonitorOptions, place: MonitorPlace): MonitorHeaders {
   const ofPlace = (of: string | null) => headers.filter((each) => each.of === of);
-  // Names are compared without case: of two, the later one goes.
+  // Names ignore case. Of two equal names, the later is sent.
   return [...ofPlace(null), ...ofPlace(placeText(place))].map(({ header: [name, text] }) => [
     name.toLowerCase(),
     text,
   ]);
 }
 
-/** Names of series that an objective of this run can be about; none without a monitor. */
+/** Names of series that objectives of this run can use; empty without a monitor. */
 export function objectiveNames({ monitor, monitorQuery }: MonitorOptions): ReadonlySet<string> {
   if (monitor.length === 0) return new Set();
   return new Set([...MONITORED_NAMES, ...monitorQuery.map(({ name }) => name)]);
 }
 
-/** As a run stores them: nothing of headers. */
+/** The options as a run stores them, without headers. */
 export function describeMonitors({ monitor, monitorQuery, monitorInterval }: MonitorOptions) {
   return {
     monitor: monitor.map(placeText),
@@ -183,12 +183,12 @@ export function longestIntervalMs({ monitor, monitorQuery, monitorInterval }: Mo
 export interface MonitorSources {
   readonly generator: GeneratorSource;
   readonly all: readonly MonitorSource[];
-  /** Asked for the recorded window: those of production, or else those of the run. */
+  /** Sources for the recorded window: those of `recorded=`, else the Prometheus sources of the run. */
   readonly recorded: readonly PrometheusSource[];
 }
 
 /**
- * @param target its URL, where metrics are looked for
+ * @param target URL of the target, where metrics are searched
  * @param nowMs the wall clock, epoch milliseconds
  */
 export function monitorSources(options: MonitorOptions, target: string, nowMs: () => number): MonitorSources {

@@ -1,15 +1,15 @@
 import type { SeriesFacts } from '../documents/monitors.ts';
 
-/** What a server's name for a figure means. */
+/** The meaning of a metric name of a server. */
 export interface Preset extends Pick<SeriesFacts, 'name' | 'kind' | 'unit'> {
   readonly server: Server;
-  /** With or without `_total`. Of a mean, the sum. */
+  /** Name with or without `_total`. For a mean, the name of the sum. */
   readonly metric: string;
-  /** Of a mean: the count. A histogram has `_sum` and `_count`. */
+  /** For a mean, the name of the count. A histogram has `_sum` and `_count`. */
   readonly per?: string;
-  /** How series that differ by labels become one, within a source; `each` keeps them apart. */
+  /** How series of a source that differ by labels are combined; `each` keeps them separate. */
   readonly over: 'sum' | 'max' | 'each';
-  /** Values are divided by this, so that units are base units. A factor would turn 95 % into 0.9500000000000001. */
+  /** Divisor to get base units. A factor instead would turn 95 % into 0.9500000000000001. */
   readonly divisor?: number;
   /** Series with one of these labels are left out. */
   readonly without?: Readonly<Record<string, readonly string[]>>;
@@ -20,7 +20,7 @@ type Server =
   | ('dynamo' | 'gateway' | 'knative' | 'dcgm' | 'cadvisor' | 'kube-state-metrics' | 'node-exporter')
   | 'process';
 
-/** Their own CPU and memory are not those of what they tell of. */
+/** Exporters: their own CPU and memory are not those of the servers that they report on. */
 export const EXPORTERS: ReadonlySet<Server> = new Set([
   'dcgm',
   'cadvisor',
@@ -35,7 +35,7 @@ const gauges = (server: Server, metrics: Readonly<Record<string, Facts>>): Prese
   listOf(server, 'gauge', metrics);
 const counters = (server: Server, metrics: Readonly<Record<string, Facts>>): Preset[] =>
   listOf(server, 'counter', metrics);
-/** A sum over a count, by the names of both. */
+/** Means: a sum divided by a count, by the names of both. */
 const means = (
   server: Server,
   rows: readonly (readonly [
@@ -92,8 +92,8 @@ const MIB = 1 / 1_048_576;
 const PERCENT = { divisor: 100 };
 
 /**
- * Series of model servers and exporters that tell how near to its limit a target is, by the names of their sources and
- * documentation. Several versions of a name stand side by side.
+ * Series of model servers and exporters that show how near a target is to its limit. Names are from their sources and
+ * documentation. Older and newer names of a series are both listed.
  */
 export const PRESETS: readonly Preset[] = [
   ...gauges('triton', {
@@ -215,7 +215,7 @@ export const PRESETS: readonly Preset[] = [
     DCGM_FI_DEV_FB_USED: ['gpu_memory', 'bytes', 'max', { divisor: MIB }],
     DCGM_FI_DEV_POWER_USAGE: ['gpu_power', 'W'],
   }),
-  // The root and the pause container would be counted beside what is in them.
+  // The root group and the pause container are left out: their containers would be counted twice.
   ...counters('cadvisor', {
     container_cpu_usage_seconds: ['cpu', 's', 'sum', { without: { container: ['', 'POD'] } }],
   }),
@@ -253,16 +253,16 @@ export const PRESETS: readonly Preset[] = [
   }),
 ];
 
-/** What a process tree gives. */
+/** Series of a process tree. */
 const PROCESS_NAMES = ['cpu', 'memory', 'memory_pss', 'threads', 'open_files'] as const;
 
-/** Names that objectives can be about. */
+/** Names that objectives can use. */
 export const MONITORED_NAMES: ReadonlySet<string> = new Set([
   ...PRESETS.map(({ name }) => name),
   ...PROCESS_NAMES,
 ]);
 
-/** Parsers of some servers and readers strip `_total`, others do not. */
+/** A name without `_total`: some servers and readers strip it, others do not. */
 export function bareName(name: string): string {
   return name.endsWith('_total') ? name.slice(0, -'_total'.length) : name;
 }

@@ -6,8 +6,8 @@ import { type Look, type MonitorSource, type Reading, readingOf } from './source
 const LISTENING = '0A';
 
 /**
- * The processes of this host that listen on a TCP port, as far as we may see them: those of another user or container
- * are hidden. None where there is no /proc.
+ * The visible processes of this host that listen on a TCP port. Those of another user or container are hidden. Empty
+ * without /proc.
  */
 export function serversOf(port: number): number[] {
   const sockets = new Set(['tcp', 'tcp6'].flatMap((table) => listeningInodes(table, port)));
@@ -21,7 +21,7 @@ export function serversOf(port: number): number[] {
     .map(Number);
 }
 
-/** The names by which descriptors of a process point to its sockets: `socket:[123]`. */
+/** The links by which descriptors of a process refer to its sockets: `socket:[123]`. */
 function listeningInodes(table: string, port: number): string[] {
   const lines = attempt(() => readFileSync(`/proc/net/${table}`, 'latin1').split('\n').slice(1));
   return lines.flatMap((line) => {
@@ -31,7 +31,7 @@ function listeningInodes(table: string, port: number): string[] {
   });
 }
 
-/** What was there to read; nothing of a process that ended meanwhile, or is not ours to look into. */
+/** The result of reading; empty if the process has ended or belongs to another user. */
 function attempt(read: () => string[]): string[] {
   try {
     return read();
@@ -43,19 +43,19 @@ function attempt(read: () => string[]): string[] {
 /** Ticks a second of the times in /proc: 100 on every architecture that Linux has servers on. */
 const TICKS_PER_S = 100;
 
-/** What /proc/PID/stat says of a process. */
+/** Facts about a process in /proc/PID/stat. */
 interface ProcessFacts {
   readonly pid: number;
   readonly parent: number;
-  /** Of itself and of its children that have ended, seconds. */
+  /** CPU time of the process and its ended children, seconds. */
   readonly cpuS: number;
   readonly threads: number;
 }
 
 /**
- * CPU time, memory, threads and open files of processes and all that descend from them. The CPU time of a child that
- * ended is its parent's, so that the sum only grows. `memory` counts a page that processes share once for each;
- * `memory_pss`, where there are several, counts it once.
+ * CPU time, memory, threads and open files of processes and all their descendants. The CPU time of an ended child is
+ * added to its parent's, so the sum only grows. `memory` counts a shared page once for each process that has it.
+ * `memory_pss` counts it once; it exists only for several processes.
  */
 export class ProcessSource implements MonitorSource {
   readonly kind = 'process';
@@ -69,7 +69,7 @@ export class ProcessSource implements MonitorSource {
     this.name = name;
     this.intervalMs = intervalMs;
     this.address = 'pid' in of ? `pid ${of.pid}` : `port ${of.port}`;
-    // Who listens is asked at every look: a server that starts anew has another pid.
+    // The listening processes are searched at every look, because a restarted server has another pid.
     this.#roots = 'pid' in of ? () => [of.pid] : () => serversOf(of.port);
   }
 
@@ -87,7 +87,7 @@ async function readingsOf(tree: readonly ProcessFacts[]): Promise<Reading[]> {
   const sum = (of: (each: ProcessFacts) => number) => tree.reduce((total, each) => total + of(each), 0);
   const resident = await total(tree, residentOf);
   const files = await total(tree, async ({ pid }) => (await readdir(`/proc/${pid}/fd`)).length);
-  // Counting the pages of one process would hold it up, and says no more than its resident memory.
+  // Reading the PSS of a process delays it. For a single process it tells no more than its resident memory.
   const shared = tree.length === 1 ? null : await total(tree, pssOf);
   const gauge = (name: string, unit: Reading['unit'], value: number | null): Reading[] =>
     value === null ? [] : [readingOf({ name, metric: '/proc', kind: 'gauge', unit, value })];
@@ -108,7 +108,7 @@ async function residentOf({ pid }: ProcessFacts): Promise<number> {
   return residentBytesIn(await readFile(`/proc/${pid}/status`, 'latin1'));
 }
 
-/** Reads /proc/PID/status: in kB, while /proc/PID/stat counts pages, which are of 64 KiB on some hosts. A zombie has none. */
+/** The resident memory in /proc/PID/status; 0 for a zombie. /proc/PID/stat has pages, whose size differs by host. */
 export function residentBytesIn(status: string): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1_024;
 }
@@ -118,7 +118,7 @@ async function pssOf({ pid }: ProcessFacts): Promise<number> {
   return Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? Number.NaN) * 1_024;
 }
 
-/** Null where one of them is not ours to look into; one that ended meanwhile counts nothing. */
+/** The sum over a tree; null if a process belongs to another user. A process that ended meanwhile counts 0. */
 async function total(
   tree: readonly ProcessFacts[],
   of: (each: ProcessFacts) => Promise<number>,
@@ -142,7 +142,7 @@ async function allProcesses(): Promise<readonly ProcessFacts[]> {
   return facts.filter((each) => each !== null);
 }
 
-/** Reads /proc/PID/stat. The name of a program stands in parentheses and may hold any other character. */
+/** Parses /proc/PID/stat. The program's name is in parentheses and may contain any character. */
 export function processFactsOf(stat: string): ProcessFacts | null {
   const pid = Number.parseInt(stat, 10);
   const fields = stat
@@ -150,7 +150,7 @@ export function processFactsOf(stat: string): ProcessFacts | null {
     .trim()
     .split(' ')
     .map(Number);
-  // From field 3 on: 4 is the parent, 14 to 17 the times, 20 the threads.
+  // `fields` begins at field 3. Field 4 is the parent, 14 to 17 the times, 20 the threads.
   const field = (number: number) => fields[number - 3] ?? Number.NaN;
   const ticks = field(14) + field(15) + field(16) + field(17);
   if (Number.isNaN(pid + ticks + field(20))) return null;

@@ -11,10 +11,10 @@ import {
   type Scrape,
 } from './source.ts';
 
-/** Most points that Prometheus gives for one series of a range. */
+/** Most points that Prometheus returns for one series of a range. */
 const MOST_POINTS = 11_000;
 
-/** One element of an answer: labels and, of an instant or of a range, values with their epoch seconds. */
+/** One element of an answer: labels, and a value (instant) or values (range), each after its epoch seconds. */
 interface Element {
   readonly metric: Readonly<Record<string, string>>;
   readonly value?: readonly [number, string];
@@ -29,7 +29,7 @@ export interface RecordedSeries {
   readonly samples: readonly MonitorSample[];
 }
 
-/** Asks the HTTP API of a Prometheus, or of what speaks it (Thanos, Mimir, VictoriaMetrics). */
+/** Queries the HTTP API of a Prometheus or a compatible server (Thanos, Mimir, VictoriaMetrics). */
 export class PrometheusSource implements MonitorSource {
   readonly kind = 'prometheus';
   readonly name: string;
@@ -64,8 +64,8 @@ export class PrometheusSource implements MonitorSource {
   }
 
   /**
-   * The queries over the recorded window, so that production stands beside the target.
-   * @param stepMs between two values; longer where the API would refuse so many
+   * The results of the queries over the recorded window, to compare production with the target.
+   * @param stepMs time between two values; it is increased if the API would refuse the number of points
    */
   async recorded(window: TimeRange, stepMs: number, signal: AbortSignal): Promise<RecordedSeries[]> {
     const { fromUs, toUs } = window;
@@ -92,7 +92,7 @@ export class PrometheusSource implements MonitorSource {
     return found.flat();
   }
 
-  /** Whether a query returns anything now, as an alert does that fires: `sum(queue_length) == 0`. @throws Error */
+  /** Whether a query such as `sum(queue_length) == 0` returns anything now, like a firing alert. @throws Error */
   async returns(promql: string, signal: AbortSignal): Promise<boolean> {
     return (await this.#ask('query', { query: promql }, signal)).length > 0;
   }
@@ -104,7 +104,7 @@ export class PrometheusSource implements MonitorSource {
       const elements = await this.#ask('query', { query: promql }, signal);
       return { readings: elements.flatMap((each) => readingIn(each, facts, null)), ageMs: null };
     }
-    // Only of a selector the API says when its values were scraped. Asked first: no value is older than it says.
+    // The API has scrape times only for selectors. They are queried first, so that no value is older than its time.
     const stamps = await this.#ask('query', { query: `timestamp(${promql})` }, signal);
     const [now] = stamps.flatMap(({ value }) => (value === undefined ? [] : [value[0]]));
     if (now === undefined) return { readings: [], ageMs: null };
@@ -129,7 +129,7 @@ export class PrometheusSource implements MonitorSource {
   }
 }
 
-/** @throws NoSuchSource for an answer that is none of the API, Error for one that refuses the query */
+/** @throws NoSuchSource for an answer that is not from the API, Error if the query was rejected */
 function elementsOf(text: string, statusCode: number, query: string): readonly Element[] {
   let answer: { status?: string; error?: string; data?: { resultType?: string; result?: unknown } };
   try {
@@ -154,7 +154,7 @@ function labelsKey(element: Element): string {
   return JSON.stringify(Object.entries(labelsOf(element)).sort());
 }
 
-/** @param element of an answer to `timestamp(…)` */
+/** @param element an element of an answer to `timestamp(…)` */
 function scrapeIn({ value: [now, second] = [Number.NaN, ''] }: Element): Scrape {
   return { atMs: Math.round(Number(second) * 1e3), ageMs: Math.max(0, (now - Number(second)) * 1e3) };
 }

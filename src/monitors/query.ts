@@ -1,19 +1,19 @@
 import { refused } from '../core/units.ts';
 
-/** A series that the user names: PromQL for a Prometheus, and where it is a plain selector for scrapes as well. */
+/** A series that the user names: PromQL for a Prometheus. If it is a plain selector, it also applies to scrapes. */
 export interface MonitorQuery {
   readonly name: string;
   readonly promql: string;
-  /** Of the recorded window only, in place of the query of the same name. */
+  /** For the recorded window only, where it replaces the query of the same name. */
   readonly isRecorded: boolean;
-  /** Null for what is more than one selector with equal labels. */
+  /** Null if the query is more than one selector with `=` matchers. */
   readonly selector: Selector | null;
 }
 
 interface Selector {
   readonly metric: string;
   readonly labels: readonly (readonly [string, string])[];
-  /** By its name: it ends in `_total`, as counters do. */
+  /** Whether its name ends in `_total`, like those of counters. */
   readonly isCounter: boolean;
 }
 

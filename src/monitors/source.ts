@@ -3,43 +3,43 @@ import type { MonitorSourceDocument, SeriesFacts } from '../documents/monitors.t
 /** One value that a look found. */
 export interface Reading extends SeriesFacts {
   readonly value: number;
-  /** Of a mean: the count so far, `value` being the sum. */
+  /** For a mean, the count so far; `value` is the sum. */
   readonly base: number | null;
-  /** When it was scraped, where a Prometheus between us and the server says so; null where it is of this instant. */
+  /** When a Prometheus between us and the server scraped it; null if the value is current. */
   readonly scrape: Scrape | null;
 }
 
 export interface Scrape {
   /** On the clock of the Prometheus, epoch milliseconds. */
   readonly atMs: number;
-  /** By that clock, how long before the look. */
+  /** Time from the scrape to the look, on the same clock. */
   readonly ageMs: number;
 }
 
-/** What one look at a source found. */
+/** The result of one look at a source. */
 export interface Look {
   readonly readings: readonly Reading[];
-  /** How old the oldest value is, milliseconds; null where the source does not say. */
+  /** Age of the oldest value, milliseconds; null if unknown. */
   readonly ageMs: number | null;
-  /** Names that are in no preset and that nobody asked for. */
+  /** Number of names that are neither in a preset nor requested. */
   readonly unknown: number;
 }
 
-/** Something that can be looked at again and again. */
+/** A source that can be looked at repeatedly. */
 export interface MonitorSource {
   readonly name: string;
   readonly kind: MonitorSourceDocument['kind'];
-  /** As it is shown: what is looked at. */
+  /** What is looked at, for display. */
   readonly address: string | null;
   readonly intervalMs: number;
   /**
-   * Looks once. Rejects for a look that failed.
-   * @throws NoSuchSource where looking again is of no use
+   * Looks once. Rejects if the look fails.
+   * @throws NoSuchSource if another look would fail too
    */
   look(signal: AbortSignal): Promise<Look>;
 }
 
-/** What answers is no source of this kind: it is switched off, and one line says why. */
+/** The server that answers is no source of this kind. The source is switched off, and a note says why. */
 export class NoSuchSource extends Error {
   override readonly name = 'NoSuchSource';
 }
@@ -48,10 +48,10 @@ export function readingOf(facts: Omit<Reading, 'labels' | 'base' | 'scrape'> & P
   return { labels: {}, base: null, scrape: null, ...facts };
 }
 
-/** Of the names of its series: they tell of our own side, so no objective is about them. */
+/** Name of our own source. Its series describe the load generator, so objectives cannot use them. */
 export const GENERATOR = 'generator';
 
-/** CPU and memory of our own process with all its threads, and the greatest lag of a send since the last look. */
+/** CPU and memory of our own process with all its threads, and the largest lag of a send since the last look. */
 export class GeneratorSource implements MonitorSource {
   readonly kind = 'generator';
   readonly name = GENERATOR;
@@ -63,7 +63,7 @@ export class GeneratorSource implements MonitorSource {
     this.intervalMs = intervalMs;
   }
 
-  /** A request left so much after its instant. */
+  /** Notes how late a request was sent. */
   noteLag(lagNs: number): void {
     this.#lagNs = Math.max(this.#lagNs ?? 0, lagNs);
   }

@@ -53,18 +53,18 @@ import { arrivalsAlone, type CaptureOverview } from './window/capture.ts';
 import { probeCapture } from './window/probe.ts';
 import type { ReplayWindow } from './window/window.ts';
 
-/** Sends refused while planning are reported in batches of this size. */
+/** Sends refused during planning are reported in batches of this size. */
 const REFUSED_BATCH = 256;
-/** A server that refuses does so sooner: what is open for longer may yet be served. */
+/** A server refuses requests within this time. A request that is open for longer may still be served. */
 const REFUSES_WITHIN_NS = 1e9;
 
-/** Between two looks at what the target's name means. */
+/** Pause between two checks of the addresses of the target's name. */
 const WATCH_TARGET_MS = 5_000;
 
-/** While no batch comes for longer than this, nothing ends. */
+/** If no batch of results comes for longer than this, no request is ending. */
 const REPORT_FRESH_NS = 500_000_000;
 
-/** One replay: reading → planning → engine → listener. Used once: `check`, then `run`. */
+/** One replay: reading → planning → engine → listener. Use it once: `check`, then `run`. */
 export class Replay {
   readonly #parts: ReplayParts;
   readonly #fence: TargetFence;
@@ -79,9 +79,9 @@ export class Replay {
   readonly #stop = new AbortController();
   /** Most planned requests in a second of the judged part, and how many were refused beyond that. */
   readonly #ceiling: { maxPerSecond: number | null; refused: number } = { maxPerSecond: null, refused: 0 };
-  /** Refused while planning, and told of together with the next results. */
+  /** Sends refused during planning, which are reported with the next results. */
   readonly #refused: Send[] = [];
-  /** When ends were last reported. They come in batches, so some outstanding requests have ended since. */
+  /** When results were last reported. They come in batches, so more requests may have ended since. */
   #reportedAtNs = Number.NEGATIVE_INFINITY;
   readonly #timeShift: TimeShift;
   readonly #chains: SessionChains | null;
@@ -90,9 +90,9 @@ export class Replay {
   #abortError: AppError | null = null;
   #isEnough = false;
   #endedEarly = false;
-  /** Nothing more will be planned. */
+  /** Whether the plan was read to its end. */
   #isPlanRead = false;
-  /** Null where answers are not compared. */
+  /** Null if answers are not compared. */
   #checks: AnswerChecks | null = null;
 
   constructor(parts: ReplayParts) {
@@ -105,7 +105,7 @@ export class Replay {
   }
 
   /**
-   * Everything that must hold before the first byte is sent; leaves no trace.
+   * Checks the conditions for sending. It changes nothing.
    * @throws AppError CAPTURE_EMPTY, TARGET_FORBIDDEN, TARGET_UNREACHABLE
    */
   async check(): Promise<void> {
@@ -117,9 +117,9 @@ export class Replay {
   }
 
   /**
-   * Plays the window to its end, or until `signal` or a guard stops it.
-   * @param sentBefore requests of earlier phases; they count against --max-requests too
-   * @throws AppError INTERNAL when the engine itself fails
+   * Replays the window to its end, or until `signal` or a guard stops it.
+   * @param sentBefore requests of earlier phases; they also count for --max-requests
+   * @throws AppError INTERNAL if the engine itself fails
    */
   async run(listener: ReplayListener, signal: AbortSignal, sentBefore = 0): Promise<ReplayOutcome> {
     const { options, forecast, target, scaling, overview, source, window } = this.#parts;
@@ -141,7 +141,7 @@ export class Replay {
         (results) => this.#take(results, listener),
         AbortSignal.any([signal, this.#stop.signal]),
       );
-      // What a closed loop read ahead and did not come to was never planned.
+      // Requests that a closed loop read ahead but did not send do not count as planned.
       const unreached = this.#outstanding.takeUnreached();
       listener.ended([...this.#refused.splice(0), ...(options.concurrency === null ? unreached : [])]);
       await checks?.finish();
@@ -168,7 +168,7 @@ export class Replay {
     };
   }
 
-  /** A name may come to mean production while a run lasts: then the run ends. */
+  /** Ends the run if the target's name begins to resolve to production. */
   #watchTarget(): NodeJS.Timeout | undefined {
     if (!this.#fence.isWatched) return undefined;
     return setInterval(() => {
@@ -184,7 +184,7 @@ export class Replay {
     return this.#engine?.startNs ?? null;
   }
 
-  /** Plans nothing more. What was read ahead is still sent, so that all that was planned is played. */
+  /** Ends planning. Requests that were read ahead are still sent, so that all planned requests are sent. */
   endPlan(): void {
     this.#isEnough = true;
   }
@@ -219,7 +219,7 @@ export class Replay {
       if (request.warmup !== true) listener.planned(request.row, request.intendedOffsetNs);
     };
     const isClosed = options.concurrency !== null;
-    // The target is what limits a closed loop.
+    // A closed loop needs no ceiling, because the target limits it.
     const peak = isClosed ? Number.POSITIVE_INFINITY : forecast.plannedPeakPerSecond;
     const ceiling = RateCeiling.over(peak, options.maxRatePerSecond);
     this.#ceiling.maxPerSecond = isClosed ? null : ceiling.maxPerSecond;
@@ -275,7 +275,7 @@ export class Replay {
         : warmedUp(warmup, plan, told, options.maxRatePerSecond);
       this.#isPlanRead = true;
     } catch (thrown) {
-      // What was sent stays a run that can be read: it is sealed with the reason it ended for.
+      // The run is aborted, not lost: it is sealed with the reason, and its sends can be read.
       if (!(thrown instanceof AppError)) throw thrown;
       this.#abort(thrown);
     }
@@ -287,8 +287,8 @@ export class Replay {
     listener.ended([...this.#refused.splice(0), ...sends]);
     const offsetNs = this.#elapsedNs();
     this.#reportedAtNs = offsetNs;
-    // What we ended ourselves says nothing of the target, and what a stop ended must not turn into another end.
-    // What fails under a planned fault is judged by objectives of its own, and no sign of a target that is gone.
+    // Requests that we ended tell nothing about the target, and those ended by a stop must not cause another end.
+    // Failures during a planned fault have their own objectives, and are no sign that the target is gone.
     const { faults = [] } = this.#parts;
     const ended = sends.filter(
       (send) => send.actualOffsetNs !== null && !isEndedByUs(send) && faultsOf(faults, send).isOutside,
@@ -313,7 +313,9 @@ export class Replay {
     }
   }
 
-  /** Whether an answer was good or may yet be. What is all sent is played to its end, and so is a closed loop. */
+  /**
+   * Whether the target may still serve. True if all requests are sent, and in a closed loop: these run to their end.
+   */
   #mayServe(offsetNs: number): boolean {
     const { concurrency } = this.#parts.options;
     if (this.#wrongServer.instead === null || concurrency !== null || this.#engine?.hasServed !== false)
@@ -322,7 +324,7 @@ export class Replay {
     return isDraining || this.#outstanding.dueAt(offsetNs - REFUSES_WITHIN_NS) > 0;
   }
 
-  /** The run's zero on the wall clock; what is asked of it before that is known gets the present. */
+  /** The run's zero on the wall clock; the present before it is known. */
   #runStartUs(): number {
     if (this.#startUs !== null) return this.#startUs;
     const { clock } = this.#parts;
@@ -350,18 +352,18 @@ export class Replay {
   }
 }
 
-/** Because its recorded client had left, or the run was over. */
+/** Whether we ended the request: its recorded client left, or the run was over. */
 function isEndedByUs({ cancelled, error }: Send): boolean {
   return cancelled || error === 'stopped';
 }
 
-/** Told of everything that happens, on the calling thread and in batches. */
+/** Listens to all events of a replay, on the calling thread. */
 export interface ReplayListener extends Pick<PlanListener, 'recorded' | 'whole'> {
-  /** In the order of the schedule, less the warm-up. */
+  /** Called for each planned send, in the order of the schedule, without the warm-up. */
   planned(row: ExchangeRow, intendedOffsetNs: number): void;
-  /** What became of planned sends, in any order, each once. */
+  /** Called with the results of planned sends, in batches, in any order, each once. */
   ended(sends: readonly Send[]): void;
-  /** Comparison results for sends reported earlier; only with `check` in the options. */
+  /** Called with comparison results of sends reported earlier; only with `check` in the options. */
   checked?(sends: readonly CheckedSend[]): void;
 }
 
@@ -373,24 +375,24 @@ interface ReplayParts {
   readonly window: ReplayWindow;
   readonly forecast: Forecast;
   readonly scaling: Scaling;
-  /** Planned failures of the target's dependencies; none where left out. */
+  /** Planned failures of the target's dependencies; absent for none. */
   readonly faults?: readonly FaultWindow[];
-  /** Played before the window; null or left out for none. */
+  /** The warm-up before the window; null or absent for none. */
   readonly warmup?: Warmup | null;
   readonly source: CaptureSource;
   readonly createEngine: (options: EngineOptions) => Engine;
-  /** Begins what compares answers; asked for only where the options say so. */
+  /** Starts the checker; called only if answers are compared. */
   readonly createChecker?: CreateChecker;
   readonly resolveHost: ResolveHost;
-  /** Makes sampled requests part of traces; none where left out. */
+  /** Adds trace headers to sampled requests; absent for no traces. */
   readonly traced?: TracedHeaders | undefined;
-  /** Between two looks at what the target's name means; 5 s where left out. */
+  /** Pause between two checks of the addresses of the target's name; 5 s by default. */
   readonly watchTargetMs?: number;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
-/** How a run came to its end. */
+/** How a run ended. */
 export type ReplayEnd =
   | { readonly kind: 'complete' }
   | { readonly kind: 'interrupted' }
@@ -398,25 +400,25 @@ export type ReplayEnd =
 
 export interface ReplayOutcome {
   readonly end: ReplayEnd;
-  /** Whether the plan was ended before all of it was planned. */
+  /** Whether planning was ended early. */
   readonly endedEarly: boolean;
   readonly health: EngineHealth;
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
   readonly changes: BodyChangeCounts;
-  /** Recorded cancels that were waited for because the recording does not say when. */
+  /** Recorded cancels whose answers were awaited, because their time was not recorded. */
   readonly untimedCancels: number;
   readonly recordedConnections: ConnectionsDocument['recorded'];
-  /** Null where every request went at its planned instant. */
+  /** Null if every request was sent at its planned instant. */
   readonly sessionOrder: SessionOrderDocument['counts'];
-  /** Null where no time was to be moved. */
+  /** Null if no times are moved. */
   readonly timeShift: TimeShiftCounts | null;
-  /** What was not compared of answers; null where none was compared. */
+  /** The parts of answers that were not compared; null if no answers were compared. */
   readonly ignored: CheckDocument['ignored'] | null;
   readonly ceiling: { readonly maxPerSecond: number | null; readonly refused: number };
 }
 
-/** Read ahead of a closed loop: the sender must not run dry between two looks, and what is left over is not sent. */
+/** Read-ahead of a closed loop: enough for the sender between two checks, but few, because leftovers are not sent. */
 const CLOSED_READ_AHEAD = 64;
 
 function closedLoopOf(
@@ -432,13 +434,13 @@ function closedLoopOf(
   };
 }
 
-/** Opened before the start; the rest is opened as open loop needs it. */
+/** Most connections opened before the start. The others are opened when an open loop needs them. */
 const MAX_WARM_CONNECTIONS = 32;
 
 /**
  * Options of the engine, from the user's options and the forecast of the window.
- * @param growth the largest factor by which a recorded second may grow
- * @param judgedFromNs where the judged part begins
+ * @param growth the largest factor by which the load of a recorded second grows
+ * @param judgedFromNs start of the judged part
  */
 function engineOptionsOf(
   options: ReplayOptions,
@@ -463,7 +465,7 @@ function engineOptionsOf(
     caPem: options.caPem,
     acceptAnyCertificate: options.acceptAnyCertificate,
     judgedFromNs,
-    // A stretched replay (below 1x) still sends a recorded burst as tightly as a second of it was.
+    // The recorded peak is the minimum, because a replay below 1x may still have bursts of the recorded rate.
     peakRatePerSecond: Math.max(1, forecast.recordedPeakPerSecond * Math.max(1, growth)),
     readAheadBytes: LIMITS.readAheadBytes,
     readAheadRequests: LIMITS.readAheadRequests,

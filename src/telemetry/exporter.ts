@@ -11,12 +11,12 @@ import { type ExportedRun, otlpMetrics, otlpTraces, spanOf } from './otlp.ts';
 import { samplesOf, writeRequest } from './remote-write.ts';
 import { TraceSample } from './traces.ts';
 
-/** Spans that wait for the next push, and those of one push. */
+/** Most spans that wait for the next push, and most spans of one push request. */
 const MAX_SPANS = 4_096;
 const SPANS_A_PUSH = 512;
 const PUSH_MS = 3_000;
 const ANSWER_BYTES = 64 * 1024;
-/** The last push is what dashboards keep. */
+/** Tries of the last push. It is repeated because dashboards keep its values. */
 const LAST_TRIES = 3;
 const RETRY_MS = 500;
 
@@ -34,8 +34,8 @@ type ReceiverState = {
 };
 
 /**
- * Exports metrics and spans of one run while it lasts, on the command thread, between its other work: senders never
- * wait for it. A push that fails is counted and not repeated: metrics are cumulative, and spans are a sample.
+ * Exports metrics and spans of one run while it lasts. It runs on the command thread, so senders never wait for it. A
+ * failed push is counted but not repeated, because metrics are cumulative and spans are a sample.
  */
 export class RunTelemetry {
   readonly #parts: TelemetryParts;
@@ -43,7 +43,7 @@ export class RunTelemetry {
   readonly #traces: TraceSample | null;
   readonly #receivers: readonly { readonly receiver: Receiver; readonly state: ReceiverState }[];
   readonly #spans = { traced: 0, delivered: 0, dropped: 0 };
-  /** Planned requests of each second of the run that was not exported. */
+  /** Planned requests of each second of the run that was not exported yet. */
   readonly #offered = new Map<number, number>();
   #exportedToS = 0;
   #waiting: object[] = [];
@@ -62,14 +62,14 @@ export class RunTelemetry {
     });
   }
 
-  /** Gives headers of planned requests a traceparent; undefined where none is traced. */
+  /** Adds a traceparent to headers of planned requests; undefined if no request is traced. */
   get traced(): TraceSample['headersOf'] | undefined {
     return this.#traces?.headersOf;
   }
 
   begin(): void {
     this.#timer = setInterval(() => {
-      // A slow receiver gets fewer pushes, never two at once.
+      // Skipped during a push, so that a slow receiver gets fewer pushes and never two at once.
       this.#pushing ??= this.#push(1).finally(() => {
         this.#pushing = null;
       });
@@ -95,7 +95,7 @@ export class RunTelemetry {
     }
   }
 
-  /** Exports what is left. Takes half a minute at most, where a receiver hangs. */
+  /** Exports the rest. Takes half a minute at most, if a receiver hangs. */
   async end(): Promise<void> {
     this.stop();
     await this.#pushing;
@@ -169,7 +169,7 @@ export class RunTelemetry {
     for (let at = 0; at < spans.length; at += SPANS_A_PUSH) {
       const some = spans.slice(at, at + SPANS_A_PUSH);
       const rejected = await post(receiver, '/v1/traces', JSON.stringify(otlpTraces(run, some)), state);
-      // A receiver that hangs would take the time limit of each push.
+      // The rest is dropped, because a receiver that hangs would take the full time limit of each push.
       if (rejected === null) break;
       left -= some.length;
       this.#spans.dropped += rejected;
@@ -178,7 +178,7 @@ export class RunTelemetry {
     this.#spans.dropped += left;
   }
 
-  /** Planned requests a second, since the export before, in whole seconds of the run. */
+  /** Planned requests per second since the last export, over whole seconds of the run. */
   #offeredRate(): number {
     const { clock, startNs } = this.#parts;
     const toS = Math.floor((clock.nowNs() - (startNs() ?? 0)) / NS_PER_S);
@@ -203,7 +203,7 @@ const CONTENT: Readonly<Record<Receiver['kind'], Readonly<Record<string, string>
   },
 };
 
-/** @returns how many points or spans the receiver left out; null where it did not accept the push */
+/** @returns how many points or spans the receiver rejected; null if it did not accept the push */
 async function post(
   { kind, url, headers }: Receiver,
   path: string,
@@ -242,7 +242,7 @@ async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** Of a partial success. A receiver that accepts all may answer with nothing, or with another content type. */
+/** The rejected count of a partial success. A receiver that accepts all may return an empty body or another type. */
 function rejectedIn(text: string): number {
   const [, count] = /"rejected(?:DataPoints|Spans)"\s*:\s*"?(\d+)/.exec(text) ?? [];
   return Number(count ?? 0);

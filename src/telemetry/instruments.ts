@@ -5,16 +5,16 @@ export type Attributes = Readonly<Record<string, string>>;
 /** One series of an instrument. */
 export interface Series {
   readonly attributes: Attributes;
-  /** Of a histogram the sum of its values. */
+  /** For a histogram, the sum of its values. */
   value: number;
-  /** Of a histogram; values at or below each bound and above the one before, and at last those above all. */
+  /** For a histogram: its count, and the values in each bucket. The last bucket has the values above all bounds. */
   count: number;
   readonly buckets: number[];
 }
 
 interface InstrumentFacts {
   readonly kind: 'counter' | 'gauge' | 'histogram';
-  /** Its name by OpenTelemetry, and by Prometheus. */
+  /** Its names in OpenTelemetry and in Prometheus. */
   readonly otlp: string;
   readonly prometheus: string;
   /** UCUM. */
@@ -27,7 +27,7 @@ export interface Instrument extends InstrumentFacts {
   readonly series: ReadonlyMap<string, Series>;
 }
 
-/** As the conventions for generative AI advise. */
+/** Bucket bounds. Those of the GenAI conventions are as recommended there. */
 const DURATION_S = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 const FIRST_S = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 const LAG_S = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
@@ -99,10 +99,10 @@ const FACTS = {
 } as const satisfies Record<string, InstrumentFacts>;
 type InstrumentName = keyof typeof FACTS;
 
-/** Names of models that are told apart; those of further ones become `other`. */
+/** Models with their own series at most. Further models become `other`. */
 const MAX_MODELS = 20;
 
-/** What kind of operation a route is, and whose API it speaks. Values in the order of search. */
+/** The kind of operation of a route, and the provider of its API. The first match wins. */
 const OPERATIONS: readonly (readonly [ending: RegExp, operation: string, provider: string])[] = [
   [/\/chat\/completions$/, 'chat', 'openai'],
   [/\/responses$/, 'chat', 'openai'],
@@ -122,7 +122,7 @@ export function errorOf(send: Pick<Send, 'error' | 'status'>): string {
   return send.error ?? String(send.status);
 }
 
-/** What a run exports as metrics, cumulative since its start. The warm-up is in none of it. */
+/** The exported metrics of a run, cumulative since its start. They exclude the warm-up. */
 export class RunInstruments {
   readonly #series = Object.fromEntries(
     Object.keys(FACTS).map((name) => [name, new Map<string, Series>()]),
@@ -140,7 +140,7 @@ export class RunInstruments {
     for (const send of sends) if (!send.warmup) this.#add(send);
   }
 
-  /** What is so at the moment. */
+  /** Sets the current values of gauges. */
   setGauges({ inFlight, offered }: { readonly inFlight: number; readonly offered: number }): void {
     this.#of('inFlight', {}).value = inFlight;
     this.#of('offered', {}).value = offered;

@@ -4,14 +4,14 @@ import { grouped, list, type OptionParser, type ResolvedOptions, value } from '.
 import { shownUrl } from '../core/text.ts';
 import { parseShare, parseWaitMs, refused } from '../core/units.ts';
 
-/** More often costs more than a dashboard shows. */
+/** Shorter intervals cost more, and dashboards do not show them. */
 const LEAST_INTERVAL_MS = 500;
 
 const parseReceiver: OptionParser<string> = (text, what) => {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol)) throw refused(what, shownUrl(text), 'is no http URL');
   if (url.username + url.password + url.search + url.hash !== '') {
-    // The URL is kept with the run.
+    // The URL is stored with the run.
     throw new AppError('OPTION_INVALID', `${what}: the URL holds credentials, a query or a fragment`, {
       hint: `Give credentials with ${what}-header "Authorization: env:NAME".`,
     });
@@ -27,7 +27,7 @@ const parseInterval: OptionParser<number> = (text, what) => {
 
 const HEADER = '"Name: value", "Name: env:VARIABLE" or "Name: file:PATH"';
 
-/** Where metrics and traces of a run go while it lasts. */
+/** Receivers of metrics and traces during a run. */
 export const TELEMETRY_OPTIONS = grouped('Telemetry', {
   otlp: value(
     '--otlp <url>',
@@ -61,14 +61,14 @@ export interface Receiver {
 }
 
 export interface TelemetryOptions {
-  /** Empty where nothing is exported. */
+  /** Empty if nothing is exported. */
   readonly receivers: readonly Receiver[];
-  /** Null where no request is traced. */
+  /** Null if no request is traced. */
   readonly traceShare: number | null;
   readonly intervalMs: number;
 }
 
-/** Reads the headers. @param readHeader reads one, and a secret in it */
+/** Reads the headers. @param readHeader reads one header, and a secret in it */
 export function telemetryOptionsOf(
   read: ResolvedOptions<typeof TELEMETRY_OPTIONS>,
   problems: Problems,
@@ -91,7 +91,7 @@ export function telemetryOptionsOf(
   };
 }
 
-/** The options as a run keeps them: no values of headers. */
+/** The options as a run stores them, without values of headers. */
 export function describeTelemetry({ receivers, traceShare, intervalMs }: TelemetryOptions) {
   return {
     telemetry: receivers.map(({ kind, url, headers }) => ({

@@ -10,12 +10,12 @@ const ERROR = 2;
 const CUMULATIVE = 2;
 const SCOPE = { name: 'reprise' };
 
-/** What is said of a run with all its metrics and spans. */
+/** Facts about a run that go with all its metrics and spans. */
 export interface ExportedRun {
   readonly id: string;
   /** Of Reprise. */
   readonly version: string;
-  /** As `--name` has it; null without. */
+  /** The value of `--name`; null without. */
   readonly name: string | null;
   readonly server: { readonly address: string; readonly port: number };
   /** Wall clock, epoch microseconds. */
@@ -23,7 +23,7 @@ export interface ExportedRun {
 }
 
 /**
- * Metrics as OTLP/HTTP takes them as JSON (ExportMetricsServiceRequest).
+ * Metrics in the JSON format of OTLP/HTTP (ExportMetricsServiceRequest).
  * @param nowUs epoch microseconds
  * @see https://opentelemetry.io/docs/specs/otlp/
  */
@@ -59,12 +59,12 @@ export function otlpMetrics(run: ExportedRun, instruments: readonly Instrument[]
   return { resourceMetrics: [{ resource: resourceOf(run), scopeMetrics: [{ scope: SCOPE, metrics }] }] };
 }
 
-/** Spans in the same way (ExportTraceServiceRequest). */
+/** Spans in the JSON format of OTLP/HTTP (ExportTraceServiceRequest). */
 export function otlpTraces(run: ExportedRun, spans: readonly object[]): object {
   return { resourceSpans: [{ resource: resourceOf(run), scopeSpans: [{ scope: SCOPE, spans }] }] };
 }
 
-/** The span of a request that was sent, from its send to its end; null for one that was not sent. */
+/** The span of a request, from its send to its end; null if it was not sent. */
 export function spanOf(send: Send, { traceId, spanId }: TraceContext, run: ExportedRun): object | null {
   const { actualOffsetNs, startOffsetNs, lastByteOffsetNs, intendedOffsetNs, answer, model } = send;
   if (actualOffsetNs === null || send.refused) return null;
@@ -119,7 +119,7 @@ function serverFacts({ server }: ExportedRun): Facts {
   return { 'server.address': server.address, 'server.port': server.port };
 }
 
-/** Attributes; those that are null are left out. */
+/** Attributes without those that are null. */
 function attributesOf(facts: Facts): object[] {
   return Object.entries(facts).flatMap(([key, value]) =>
     value === null ? [] : [{ key, value: anyValue(value) }],
@@ -133,7 +133,7 @@ function anyValue(value: Value): object {
   return { arrayValue: { values: value.map(anyValue) } };
 }
 
-/** Of microseconds, as text: nanoseconds since 1970 are beyond what a double holds. */
+/** Microseconds as nanoseconds in text, because a double cannot represent epoch nanoseconds exactly. */
 function nanoseconds(epochUs: number): string {
   return `${Math.round(epochUs)}000`;
 }

@@ -1,6 +1,6 @@
 import type { Attributes, Instrument } from './instruments.ts';
 
-/** Labels of the attributes that have a name of their own in Prometheus. */
+/** Prometheus labels of attributes whose name differs there. */
 const LABELS: Readonly<Record<string, string>> = {
   'gen_ai.operation.name': 'operation',
   'gen_ai.request.model': 'model',
@@ -14,7 +14,7 @@ export interface Sample {
   readonly value: number;
 }
 
-/** All series of the instruments as Prometheus has them: a histogram is its buckets, its sum and its count. */
+/** All series of the instruments in Prometheus form: a histogram becomes buckets, a sum and a count. */
 export function samplesOf(instruments: readonly Instrument[], common: Attributes): Sample[] {
   return instruments.flatMap(({ prometheus, kind, bounds = [], series }) =>
     [...series.values()].flatMap(({ attributes, value, count, buckets }) => {
@@ -50,7 +50,7 @@ function labelsOf(attributes: Attributes): Record<string, string> {
  */
 export function writeRequest(samples: readonly Sample[], atMs: number): Buffer {
   const series = samples.map(({ labels, value }) => {
-    // Receivers may refuse labels that are not in order.
+    // Receivers may reject unsorted labels.
     const sorted = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
     const point = Buffer.concat([doubleField(1, value), varint(2 << 3), varint(atMs)]);
     return bytesField(1, [
@@ -64,7 +64,7 @@ export function writeRequest(samples: readonly Sample[], atMs: number): Buffer {
 const FIXED_64 = 1;
 const LENGTH_DELIMITED = 2;
 
-/** @param value whole, from 0 to 2^53 */
+/** @param value a whole number from 0 to 2^53 */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   let rest = value;
@@ -89,12 +89,12 @@ function doubleField(number: number, value: number): Buffer {
 }
 
 const LITERAL_BYTES = 1 << 16;
-/** A literal whose length, less one, stands in the next two bytes. */
+/** Tag of a literal. The next two bytes are its length minus one. */
 const LITERAL_TAG = 61 << 2;
 
 /**
- * A snappy block of literals alone: valid for every reader, and not smaller than its input. A push is some ten
- * kilobytes, so that compression is not worth its code.
+ * A snappy block of literals only: valid for every reader, but not compressed. A push has about ten kilobytes, so
+ * compression is not worth its code.
  * @see https://github.com/google/snappy/blob/main/format_description.txt
  */
 function snappyBlock(data: Buffer): Buffer {

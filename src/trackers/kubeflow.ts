@@ -9,7 +9,7 @@ const artefact = z.looseObject({
   type: z.looseObject({ schemaTitle: z.string().optional() }),
 });
 
-/** What Kubeflow Pipelines tells a task: the part of `ExecutorInput` that names its outputs. */
+/** The part of Kubeflow's `ExecutorInput` that names the outputs of a task. */
 const executorInput = z.object({
   outputs: z.object({
     outputFile: z.string(),
@@ -27,7 +27,7 @@ const MOUNTS: readonly (readonly [scheme: string, directory: string])[] = [
 ];
 
 /**
- * Reads what a task was given for its placeholder `{{$}}`.
+ * Parses the value that Kubeflow puts in place of the placeholder `{{$}}` of a task.
  * @throws AppError OPTION_INVALID for anything else
  */
 export function executorOutputsOf(json: string): ExecutorOutputs {
@@ -46,8 +46,8 @@ export function executorOutputsOf(json: string): ExecutorOutputs {
 }
 
 /**
- * Fills the outputs of a task of Kubeflow Pipelines: numbers into each Metrics artefact, the page into each HTML
- * artefact, `verdict` and `run` into parameters of these names, and `executor_output.json`.
+ * Writes the outputs of a task of Kubeflow Pipelines: numbers to each Metrics artefact, the page to each HTML artefact,
+ * `verdict` and `run` to the parameters of these names, and `executor_output.json`.
  * @throws AppError OUTPUT_UNWRITABLE
  */
 export function publishToKubeflow(

@@ -21,7 +21,7 @@ const ANSWER_BYTES = 64 * 1024 * 1024;
 /** Statuses after which the same request may succeed. */
 const PASSING: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 
-/** Its pages then show runs and their metrics, and not traces. */
+/** With this tag, MLflow's pages show runs and metrics instead of traces. */
 const EXPERIMENT_TAG = { key: 'mlflow.experimentKind', value: 'custom_model_development' };
 
 /** An MLflow server and how to reach it. */
@@ -50,8 +50,8 @@ interface StoredRun {
 }
 
 /**
- * Puts a run into MLflow by its REST API. A run that is there already is completed: points are never logged twice.
- * @throws AppError TRACKER_FAILED for a server that cannot be reached or refuses
+ * Publishes a run to MLflow by its REST API. An existing run is completed, and points are never logged twice.
+ * @throws AppError TRACKER_FAILED if the server cannot be reached or rejects a request
  */
 export async function publishToMlflow(server: MlflowServer, tracked: TrackedRun): Promise<Delivery> {
   return await new MlflowPublisher(server).publish(tracked);
@@ -82,7 +82,7 @@ class MlflowPublisher {
       const found = await this.#ask('GET', `mlflow/experiments/get-by-name?${query}`, null, [404]);
       if (found !== null)
         return (found as { experiment: { experiment_id: string } }).experiment.experiment_id;
-      // Somebody else may make it at the same time; then it is there when it is asked for again.
+      // Another client may create it at the same time. Then the next look-up finds it.
       const made = await this.#ask(
         'POST',
         'mlflow/experiments/create',
@@ -126,7 +126,7 @@ class MlflowPublisher {
     return runs[0] ?? null;
   }
 
-  /** An answer that is lost leaves a run behind, so each try looks for it first. */
+  /** Each retry looks for the run first, because it may exist although the answer was lost. */
   async #create(experimentId: string, run: PublishedRun, startMs: number): Promise<StoredRun> {
     const body = {
       experiment_id: experimentId,
@@ -144,7 +144,7 @@ class MlflowPublisher {
     return (created as { run: StoredRun }).run;
   }
 
-  /** Logs points. Servers append, and may keep a part of what fails: a new try sends only what is missing. */
+  /** Logs points. Servers append, and may store a part of a failed request, so a retry sends only missing points. */
   async #log(runId: string, points: readonly Point[]): Promise<void> {
     let left = points;
     await this.#again(
@@ -156,7 +156,7 @@ class MlflowPublisher {
     );
   }
 
-  /** Those of the points that the server does not have. */
+  /** The points that the server does not have. */
   async #missing(runId: string, points: readonly Point[]): Promise<Point[]> {
     const { run } = (await this.#ask('GET', `mlflow/runs/get?${new URLSearchParams({ run_id: runId })}`)) as {
       run: StoredRun;
@@ -190,7 +190,7 @@ class MlflowPublisher {
     return points;
   }
 
-  /** Through the server, which keeps artefacts where it was told to. */
+  /** Uploads through the server, which knows its artefact store. */
   async #upload({ info }: StoredRun, artefacts: readonly Artefact[]): Promise<void> {
     if (artefacts.length === 0) return;
     const root = /^mlflow-artifacts:\/(?:\/[^/]*\/)?(.*)$/.exec(info.artifact_uri)?.[1];
@@ -215,8 +215,8 @@ class MlflowPublisher {
   }
 
   /**
-   * Series stand at the seconds after the start of the run, single values at its end: MLflow shows the latest, so those
-   * of a search that went on replace those of before.
+   * Points of series are at their seconds after the start of the run, single values at its end. MLflow shows the latest
+   * value, so the values of a resumed search replace earlier ones.
    */
   #points({ metrics, series, endedAt }: PublishedRun, startMs: number): Point[] {
     const endMs = Date.parse(endedAt);
@@ -231,7 +231,7 @@ class MlflowPublisher {
     return [...single, ...several];
   }
 
-  /** With keys that every server takes: a key that is too long or not its own any more ends in a hash. */
+  /** Changes keys so that every server accepts them. A key that is too long, or no longer unique, ends in a hash. */
   #renamed<Value>(entries: readonly (readonly [string, Value])[]): [string, Value][] {
     const taken = new Set<string>();
     return entries.map(([key, value]) => {
@@ -246,7 +246,7 @@ class MlflowPublisher {
     });
   }
 
-  /** Repeats what may be repeated as it is. @returns null for one of the statuses in `otherwise` */
+  /** Sends a request that is safe to retry unchanged. @returns null for a status in `otherwise` */
   async #ask(
     method: 'GET' | 'POST' | 'PUT',
     path: string,
@@ -257,7 +257,7 @@ class MlflowPublisher {
   }
 
   /**
-   * @param before each try but the first; what it returns is the answer, unless it is undefined
+   * @param before called before each retry; a result other than undefined is used as the answer
    */
   async #again(
     attempt: () => Promise<object | null>,
@@ -311,7 +311,7 @@ class MlflowPublisher {
   }
 }
 
-/** A failure that may pass. */
+/** A failure that may be temporary. */
 class PassingError extends Error {}
 
 async function answerOf(
@@ -338,7 +338,7 @@ async function answerOf(
   }
 }
 
-/** What a server says of a refusal. */
+/** The reason that a server gives for a rejection. */
 function saidIn(text: string): string {
   try {
     const { error_code: code, message } = JSON.parse(text) as { error_code?: string; message?: string };
@@ -351,7 +351,7 @@ function saidIn(text: string): string {
   }
 }
 
-/** MLflow knows a point by all of these. Numbers come back as numbers, or as texts from some servers. */
+/** MLflow identifies a point by all these members. Some servers return numbers as text. */
 function identityOf({ key, value, timestamp, step }: Point): string {
   return JSON.stringify([key, Number(value), Number(timestamp), Number(step)]);
 }

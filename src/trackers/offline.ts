@@ -7,13 +7,13 @@ import type { Delivery, TrackedRun } from './tracker.ts';
 
 const PROGRAM = fileURLToPath(new URL('programs/offline_tracker.py', import.meta.url));
 const PATIENCE_MS = 300_000;
-/** Of what the program says, the end is kept. */
+/** Characters kept from the end of the program's output. */
 const SAID_CHARS = 4_000;
 
 /**
  * Writes a run as an offline run of a tracker whose files only its own SDK can write.
- * @param python the interpreter that has the SDK
- * @throws AppError TRACKER_FAILED where Python or the SDK is missing, or the SDK fails or hangs
+ * @param python a Python interpreter with the SDK
+ * @throws AppError TRACKER_FAILED if Python or the SDK is missing, or the SDK fails or hangs
  */
 export async function publishOffline(
   tracker: 'wandb' | 'clearml',
@@ -54,7 +54,7 @@ async function run(python: string, args: readonly string[], input: string, patie
       said[name] = (said[name] + text).slice(-SAID_CHARS);
     });
   }
-  // A program that ends before it has read everything tells its own reason.
+  // Ignored, because a program that ends before it has read everything prints its own reason.
   child.stdin.on('error', () => undefined);
   child.stdin.end(input);
   try {

@@ -7,7 +7,7 @@ export interface Artefact {
   readonly content: string;
 }
 
-/** What goes to a tracker. Nothing in it may name an address. */
+/** The data for a tracker. It must not contain addresses. */
 export interface TrackedRun {
   /** Experiment of MLflow; project of W&B and ClearML. */
   readonly experiment: string;
@@ -15,12 +15,12 @@ export interface TrackedRun {
   readonly artefacts: readonly Artefact[];
 }
 
-/** Where a run went. */
+/** The result of publishing a run. */
 export interface Delivery {
-  /** As the tracker knows the run: an id, or the place of its offline files. */
+  /** The run in the tracker: an id, or the path of its offline files. */
   readonly run: string;
-  /** Steps of a search that went with it. */
+  /** Number of published steps of a search. */
   readonly children: number;
-  /** What a limit of the tracker changed or left out. */
+  /** What was changed or left out because of a limit of the tracker. */
   readonly notes: readonly string[];
 }

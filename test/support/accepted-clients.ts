@@ -1,18 +1,18 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 
-/** A server under attack, and whether it has a client yet: one that is connected may wait in the kernel for long. */
+/** A server under attack, and whether it has accepted a client. A connected client may wait long in the kernel. */
 export interface Attacked {
   readonly port: number;
   has(client: Socket): boolean;
 }
 
-/** A server of another process, of which no more can be known. */
+/** A server in another process. Only the client's own state is known. */
 export function serverOutside(port: number): Attacked {
   return { port, has: (client) => !client.connecting };
 }
 
-/** A server of this process, which tells of whom it accepts. */
+/** A server in this process, which reports the clients that it accepts. */
 export class ServerWithin implements Attacked {
   readonly port: number;
   readonly #clientPorts = new Set<number>();

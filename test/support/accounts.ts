@@ -4,7 +4,7 @@ const NOTHING = { bytes: 0, turns: 0 };
 
 type Amounts<Name extends string> = Partial<Record<Name, { exchanges: number; bytes: number }>>;
 
-/** The account of a recording that lost and omitted so much by a moment. */
+/** The account of a recording with these lost and omitted amounts. */
 export function accountOf(
   parts: { readonly lost?: Amounts<LossReason>; readonly omitted?: Amounts<OmissionCause> } & Partial<
     Omit<LifeAccount, 'lost' | 'omitted'>

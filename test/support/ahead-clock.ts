@@ -1,6 +1,6 @@
 import { type Clock, type ClockAnchor, systemClock } from '../../src/core/clock.ts';
 
-/** The time of the system, or so much later. */
+/** The system's time plus `aheadNs`. */
 export class AheadClock implements Clock {
   aheadNs = 0;
 

@@ -9,7 +9,7 @@ import { StandingClock } from './standing-clock.ts';
 
 const HOUR_US = 3_600_000_000;
 
-/** A recorder's directory, and the one that each of its segments was handed to when it was sealed. */
+/** A recorder's directory, and the archive to which each sealed segment was copied. */
 export interface ArchivedLife {
   readonly directory: string;
   readonly archive: string;
@@ -22,7 +22,7 @@ interface ArchivedLifeParts extends Partial<ArchivedLife> {
   readonly startHour?: number;
 }
 
-/** A life with an exchange and a segment an hour, of which the recorder keeps the last few hours. */
+/** A life with one exchange and one segment an hour. The recorder keeps only the last few hours. */
 export function archivedLife(parts: ArchivedLifeParts): ArchivedLife {
   const { directory = newCapture(), archive = newCapture(), id = 'a', startHour = 0 } = parts;
   const clock = new StandingClock();
@@ -55,7 +55,7 @@ export function archivedLife(parts: ArchivedLifeParts): ArchivedLife {
   return { directory, archive };
 }
 
-/** Takes one segment out of an archive, by its number. */
+/** Removes one segment from an archive, by its number. */
 export function leaveOut(archive: string, number: number): void {
   for (const { path, sequence } of segmentsOf(archive)) {
     if (sequence !== number) continue;

@@ -1,7 +1,7 @@
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 import type { Arrival } from '../../src/replay/plan/scaling.ts';
 
-/** Puts rows, which come in order of arrival, on a clock that begins with the first of them. */
+/** Converts rows, which are in order of arrival, to arrivals on a clock that begins with the first. */
 export function* arrivalsOf(rows: Iterable<ExchangeRow>): Generator<Arrival> {
   let firstUs: number | null = null;
   for (const row of rows) {

@@ -7,8 +7,8 @@ interface Tally {
 }
 
 /**
- * What must be true of a recording after whatever was sent through it: nobody died, and every byte has its place.
- * @returns what was recorded, and how many turns were left out because they could not be read
+ * Checks a recording after hostile traffic: no process died, and every byte is accounted for.
+ * @returns the number of recorded exchanges, and of turns that were left out as unreadable
  */
 export async function expectUnharmed(
   recording: RecordingProcess,
@@ -16,7 +16,7 @@ export async function expectUnharmed(
   const children = recording.children();
   const { status, log, end } = await recording.stop();
   expect(status).toBe(0);
-  // One start: the recorder did not die, nor was it replaced.
+  // Only one start, so the recorder did not die and was not replaced.
   expect(log.filter(({ message }) => message === 'recorder started')).toHaveLength(1);
   expect(recording.children()).toEqual(children);
   expect(log.filter(({ level }) => level === 'error')).toEqual([]);

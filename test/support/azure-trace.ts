@@ -4,7 +4,7 @@ import { fixtureData } from './shared-data.ts';
 
 export const azureTracePath = fixtureData('azure-llm-2023-conv/AzureLLMInferenceTrace_conv.csv.gz');
 
-/** Arrivals of the Azure trace in epoch microseconds, read by other means than the importer's. */
+/** Arrivals of the Azure trace in epoch microseconds, read without the importer's code. */
 export function azureArrivalsUs(): number[] {
   const [, ...rows] = gunzipSync(readFileSync(azureTracePath)).toString('latin1').trimEnd().split('\r\n');
   return rows.map((row) => {
@@ -25,7 +25,7 @@ export function gapVariation(arrivalsUs: readonly number[]): number {
   return Math.sqrt(variance) / mean;
 }
 
-/** Index of dispersion of the counts in windows from the first arrival, the last partial one dropped. */
+/** Index of dispersion of the counts in windows from the first arrival, without the last partial window. */
 export function countDispersion(arrivalsUs: readonly number[], windowS: number): number {
   const first = arrivalsUs[0]!;
   const windowUs = windowS * 1e6;

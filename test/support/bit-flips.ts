@@ -1,13 +1,13 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { SeededRandom } from '../../src/core/random.ts';
 
-/** Places at which one bit was flipped, one after the other, and of them those that `isFound` did not find. */
+/** The number of places where one bit was flipped, one after the other, and the places that `isFound` missed. */
 export interface FlipTally {
   readonly flipped: number;
   readonly missed: readonly string[];
 }
 
-/** Flips one bit at so many seeded places of these files, each by itself, and puts it back. */
+/** Flips one bit at seeded places of these files, one at a time, and restores it. */
 export function flipBits(
   files: readonly string[],
   count: number,

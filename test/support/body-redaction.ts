@@ -9,7 +9,7 @@ const ABOUT_JSON: BodyAbout = {
   inferenceHeaderLength: null,
 };
 
-/** Body redaction by these rules, under a key made of one byte. */
+/** Body redaction by these rules, with a key made of one repeated byte. */
 export function bodyRedaction(
   texts: readonly string[],
   presets: readonly string[] = [],
@@ -18,7 +18,7 @@ export function bodyRedaction(
   return new BodyRedaction(parseBodyRules(texts, presets), new KeyedHash(Buffer.alloc(32, keyByte)));
 }
 
-/** What is stored of a body, as text. JSON unless `about` says otherwise. */
+/** The stored body as text. JSON unless `about` says otherwise. */
 export interface Covered extends RedactedBody {
   /** Empty when it was dropped. */
   readonly text: string;

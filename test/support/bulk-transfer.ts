@@ -4,9 +4,9 @@ import { type AddressInfo, connect } from 'node:net';
 import { parentPort } from 'node:worker_threads';
 
 /**
- * A thread of a server that answers `/bulk` with a gibibyte and all else with a few bytes, and of one client that asks
- * a proxy for that again and again as fast as it comes. It posts the server's port, is told the proxy's, and posts how
- * many bytes the client has got.
+ * A thread with a server and one client. The server answers `/bulk` with a gibibyte and everything else with a few
+ * bytes. The client requests `/bulk` from a proxy repeatedly, as fast as possible. The thread posts the server's port,
+ * receives the proxy's, and posts how many bytes the client has received.
  */
 const ANSWER_BYTES = 1024 * 1024 * 1024;
 const PIECE = Buffer.alloc(256 * 1024, 'x');

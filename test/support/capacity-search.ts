@@ -6,10 +6,10 @@ import { serverOf } from './replaying.ts';
 import type { RequestLogServer } from './request-log-server.ts';
 
 export const SLO = ['--slo', 'latency: p(90)<500'];
-/** A search whose steps last a second each; a busy machine has time for all of them. */
+/** A search with steps of one second. The budget is enough for all of them on a busy machine. */
 export const SHORT = ['--window', '1s', '--budget', '10m', '--compare-at-1x', 'off', '--cool-down', '0s'];
 
-/** Runs `reprise capacity` with these arguments beside. */
+/** Runs `reprise capacity` with the flags above and these arguments. */
 export function search(capture: string, target: string, args: readonly string[]): Promise<Finished> {
   return runCommand(['capacity', capture, '--target', target, ...SLO, ...SHORT, ...args]);
 }
@@ -17,12 +17,12 @@ export function search(capture: string, target: string, args: readonly string[])
 /** The document that `--json` printed. */
 export function searchedDocument({ stdout }: Finished): CapacityDocument {
   const document = JSON.parse(stdout);
-  // What the schema does not name it would leave out.
+  // Parsing drops members that the schema does not have, so this finds unknown members.
   expect(capacitySchema.parse(document)).toEqual(document);
   return document;
 }
 
-/** A server that answers the first few, as a probe asks, and no other. */
+/** A server that answers only the first requests, enough for a probe. */
 export function failing(answered: number): Promise<RequestLogServer> {
   let count = 0;
   return serverOf((_, response) => {

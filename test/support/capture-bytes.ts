@@ -6,7 +6,7 @@ import { cipherFor, type EncryptionKey } from '../../src/storage/capture/encrypt
 import { readMeta } from '../../src/storage/capture/schema.ts';
 import { openForReading } from '../../src/storage/capture/sqlite.ts';
 
-/** Names of files, and of blocks in them unpacked, in which a text stands; also those that nothing refers to. */
+/** Names of files and decompressed blocks that contain a text, including those that nothing refers to. */
 export function placesOf(directory: string, text: string, key: EncryptionKey | null = null): string[] {
   const wanted = Buffer.from(text);
   const inFiles = readdirSync(directory).filter((file) =>

@@ -14,7 +14,7 @@ export function newCapture(): string {
   return resolveCaptureDirectory(join(temporaryDirectory(), 'capture'), 'write');
 }
 
-/** Options of a writer of `directory` that seals what it finishes at once. */
+/** Options of a writer of `directory` that seals each finished segment at once. */
 export function writerOptions(
   directory: string,
   parts: Partial<CaptureWriterOptions> = {},
@@ -39,7 +39,7 @@ export function writerOptions(
   };
 }
 
-/** Writes exchanges into a capture of their own and seals it. @returns its directory */
+/** Writes exchanges into a new capture and seals it. @returns its directory */
 export function captureOf(
   exchanges: readonly Exchange[],
   parts: Partial<CaptureWriterOptions> = {},
@@ -57,7 +57,7 @@ export function captureOf(
   return directory;
 }
 
-/** What a query gives on a segment of a capture, the first unless it is said which. */
+/** The result of a query on a segment of a capture, by default the first. */
 export function querySegment<Row>(directory: string, sql: string, index = 0): Row[] {
   const connection = openForReading(segmentsOf(directory)[index]?.path ?? '');
   try {
@@ -67,7 +67,7 @@ export function querySegment<Row>(directory: string, sql: string, index = 0): Ro
   }
 }
 
-/** A segment that its writer ended and nobody sealed, alone in its capture. @returns its path */
+/** A finished but unsealed segment, alone in its capture. @returns its path */
 export function finishedSegment(exchanges = 3): string {
   const directory = captureOf(
     Array.from({ length: exchanges }, (_, index) => exchangeOf({ arrivalUs: TEST_EPOCH_US + index })),
@@ -76,7 +76,7 @@ export function finishedSegment(exchanges = 3): string {
   return segmentsOf(directory)[0]?.path ?? '';
 }
 
-/** Spoils a stretch of a file. */
+/** Overwrites a part of a file with wrong bytes. */
 export function overwrite(path: string, position: number, length: number): void {
   const descriptor = openSync(path, 'r+');
   try {

@@ -1,5 +1,5 @@
 /**
- * A self-signed certificate for `models.invalid` and its key, valid until 2126. Made for these tests alone; it
+ * A self-signed certificate for `models.invalid` and its key, valid until 2126. It was made only for these tests and
  * protects nothing.
  */
 export const CERTIFICATE_NAME = 'models.invalid';
@@ -24,7 +24,7 @@ S7+FWhyLopCjpv1kaYyxJ++3VV0kOYrqKvOtBsWPIvefnDzvNTfqksLL
 -----END PRIVATE KEY-----
 `;
 
-/** Another, for `localhost` and 127.0.0.1, made in the same way and as worthless. */
+/** A certificate for `localhost` and 127.0.0.1, also made only for these tests. */
 export const LOCAL_CERTIFICATE_PEM = `-----BEGIN CERTIFICATE-----
 MIIBmjCCAUGgAwIBAgIUGzZPRgQBnqa0vCcPYPh54OPI/80wCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDE4NTMzMVoYDzIxMjYxMDMx

@@ -4,8 +4,9 @@ import type { Finished } from './process.ts';
 let last: Promise<unknown> = Promise.resolve();
 
 /**
- * Runs `reprise ARGS` to its end in this process, which takes a tenth of what a process takes. One at a time: what is
- * printed meanwhile is taken for the command's. What a logger writes is not seen, nor can signals be sent.
+ * Runs `reprise ARGS` to its end in this process, which takes a tenth of the time of a new process. Run one at a time,
+ * because everything printed meanwhile counts as the command's output. Log output is not captured, and signals cannot
+ * be sent.
  */
 export function runCommand(
   args: readonly string[],

@@ -25,7 +25,7 @@ export function sideRow(exchangeId: number, latencyNs: number, parts: Partial<Si
   };
 }
 
-/** Pairs that all were answered with 200; latencies in seconds. */
+/** Pairs with only 200 answers; latencies in seconds. */
 export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
   const side = (seconds: Float64Array) => ({
     latencyNs: seconds.map((each) => each * 1e9),
@@ -40,7 +40,7 @@ export function answeredPairs(a: Float64Array, b: Float64Array): PairedAnswers {
   return { count: a.length, a: side(a), b: side(b) };
 }
 
-/** Request by request in turn, so many in a row for each route. */
+/** Assigns requests to routes in turn, with `parts[route]` consecutive requests for each route. */
 export function routed(pairs: PairedAnswers, parts: readonly number[]): PairedAnswers {
   const order = parts.flatMap((of, route) => Array.from({ length: of }, () => route));
   const of = Uint32Array.from({ length: pairs.count }, (_, at) => order[at % order.length]!);
@@ -48,9 +48,10 @@ export function routed(pairs: PairedAnswers, parts: readonly number[]): PairedAn
 }
 
 /**
- * What the comparison says of so many drawn pairs.
- * @param swing that both sides share over the run
- * @param routes so many requests in a row for each route
+ * The verdicts of comparisons of simulated pairs.
+ * @param draws number of comparisons
+ * @param swing amplitude of a variation over the run that both sides share
+ * @param routes consecutive requests for each route
  */
 export function verdictsOf(
   draws: number,
@@ -69,8 +70,8 @@ export function verdictsOf(
 }
 
 /**
- * The same of streams: latency, time to the first token and mean time between tokens are those of three queues that
- * share nothing, so that chance has all of them to be wrong in. Those of B are so many times slower.
+ * The verdicts for streams. Latency, time to the first token and mean time between tokens come from three independent
+ * queues, so that each can be wrong by chance. The times of B are slower by the given factors.
  */
 export function streamVerdictsOf(
   draws: number,
@@ -95,16 +96,16 @@ export function streamVerdictsOf(
   return counts;
 }
 
-/** What is far from its limit. */
+/** A queue far from its limit. */
 export const CALM = { requests: 2_000, executors: 4, load: 0.5, service: 'steady' } as const;
 
-/** B is slower than A by so much. */
+/** Pairs in which B is slower than A by this factor. */
 export function pairsOf(slowdown: number, requests: number = CALM.requests): PairedAnswers {
   const { a, b } = queuePair({ ...CALM, requests, slowdown, seed: 1 });
   return answeredPairs(a, b);
 }
 
-/** Every so many requests of B end otherwise. */
+/** Gives some requests of B another outcome. */
 export function spoilt(pairs: PairedAnswers, outcome: number, every: (at: number) => boolean): PairedAnswers {
   for (let at = 0; at < pairs.count; at++) {
     if (!every(at)) continue;

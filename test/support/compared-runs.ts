@@ -13,13 +13,13 @@ let runs = 0;
 
 export interface ComparedRunFacts {
   readonly run?: Partial<Run>;
-  /** Why it was not played to its end. */
+  /** Why it was interrupted. */
   readonly interrupted?: string;
   readonly directory?: string;
   readonly bounds?: Partial<JudgementBounds>;
 }
 
-/** Keeps a sealed run of these sends, as a replay does. @returns its directory */
+/** Stores a sealed run of these sends, as a replay does. @returns its directory */
 export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}): string {
   const directory = facts.directory ?? join(temporaryDirectory(), 'run');
   const store = new SqliteRunStore(directory);
@@ -45,7 +45,7 @@ export function comparedRun(sends: readonly Send[], facts: ComparedRunFacts = {}
   return directory;
 }
 
-/** Sends 20 ms apart to a calm server, and the same ones to another so many times slower. */
+/** Sends 20 ms apart to a calm server, and the same sends to a server that is slower by a factor. */
 export function calmSends(
   count: number,
   slowdown: number,

@@ -1,7 +1,7 @@
 import type { SeededRandom } from '../../src/core/random.ts';
 import { readCorpus } from '../proxy/recorder/corpus.ts';
 
-/** What requests are smuggled with: spellings of one line that readers take, or leave, differently. */
+/** Spellings of one header line that parsers accept or reject differently, for request smuggling. */
 const CODINGS = [
   'Transfer-Encoding: chunked',
   'Transfer-Encoding : chunked',
@@ -40,7 +40,7 @@ const BODIES = [
   `0\n\n${SMUGGLED}`,
 ];
 
-/** Every combination of a length, a coding and a body that two readers could cut at different places. */
+/** Every combination of a length, a coding and a body that two parsers could frame differently. */
 export function smugglingRequests(): Buffer[] {
   const cases: Buffer[] = [];
   for (const coding of CODINGS) {
@@ -81,7 +81,7 @@ const PIECES = [
   '101',
 ];
 
-/** Cuts, doubles, replaces, truncates or enriches a message somewhere. */
+/** Removes, repeats, replaces, truncates or inserts bytes at a random place of a message. */
 export function mutate(bytes: Buffer, random: SeededRandom): Buffer {
   const at = random.below(bytes.length + 1);
   const end = Math.min(bytes.length, at + random.below(12));
@@ -106,14 +106,14 @@ export function mutate(bytes: Buffer, random: SeededRandom): Buffer {
   }
 }
 
-/** Most messages of the corpus name no host, and would all be refused for that alone. */
+/** Adds a host, because most messages of the corpus have none and would be rejected only for this. */
 function withHost(bytes: Buffer): Buffer {
   const lineEnd = bytes.indexOf('\r\n') + 2;
   if (lineEnd < 2 || /^host:/im.test(bytes.toString('latin1'))) return bytes;
   return Buffer.concat([bytes.subarray(0, lineEnd), Buffer.from('Host: x\r\n'), bytes.subarray(lineEnd)]);
 }
 
-/** Messages of one side to send as they are, and then an endless row of mutations of them. */
+/** Messages of one side to send unchanged, and then an endless sequence of mutations of them. */
 export class CaseSource {
   readonly whole: readonly Buffer[];
   readonly #random: SeededRandom;

@@ -7,15 +7,15 @@ import { CaseSource } from './conformance-cases.ts';
 import { Oracle } from './oracle.ts';
 
 const PARALLEL = 32;
-/** How often it is looked whether anything came. */
+/** Interval of checks for received data. */
 const LOOK_MS = 12.5;
-/** A case that is answered by silence is over after that long. */
+/** A case without an answer ends after this silence. */
 const QUIET_MS = 25;
 const CONTROL_EVERY = 20;
-/** An honest client that waits that long was hung up on. */
+/** An honest client that waits this long counts as dropped. */
 const CONTROL_MS = 5_000;
 
-/** Runs `one` for every number below `count`, so many at a time. */
+/** Runs `one` for every number below `count`, `PARALLEL` at a time. */
 async function inParallel(count: number, one: (index: number) => Promise<void>): Promise<void> {
   let next = 0;
   const worker = async () => {
@@ -25,9 +25,9 @@ async function inParallel(count: number, one: (index: number) => Promise<void>):
 }
 
 /**
- * Sends bytes, now and then in pieces, and answers what came back until the end or a silence. That begins when the
- * server has this client, or those who gave up before would stand in front of the others; and it is counted in
- * looks, so that a moment in which nothing of this process ran is none.
+ * Sends bytes, sometimes in pieces, and returns what came back until the end or a silence. The silence counts only
+ * after the server accepted the client, because clients that gave up may be first in its queue. It is counted in
+ * checks, so that a moment in which this process did not run does not count.
  */
 async function exchange(server: Attacked, bytes: Buffer, cut: number, quietMs = QUIET_MS): Promise<string> {
   const socket = connect({ port: server.port, host: '127.0.0.1', noDelay: true });
@@ -53,8 +53,8 @@ async function exchange(server: Attacked, bytes: Buffer, cut: number, quietMs = 
 }
 
 /**
- * An honest client among the others. `orElse` is what it may get instead of its answer: an upstream that resets
- * connections may have done so just when this one was chosen, and nothing is sent twice.
+ * An honest client among the others. `orElse` matches what it may get instead of its answer: an upstream that resets
+ * connections may just have reset this one, and requests are never sent twice.
  */
 async function control(server: Attacked, id: number, faults: string[], orElse = /^$/): Promise<void> {
   const target = `/control/${id}`;
@@ -66,22 +66,22 @@ async function control(server: Attacked, id: number, faults: string[], orElse = 
   }
 }
 
-/** What was found; every list must be empty. */
+/** The findings. Every list must be empty. */
 export interface Findings {
   readonly cases: number;
   readonly faults: string[];
-  /** Whole requests that reached the upstream, controls included. */
+  /** Complete requests that reached the upstream, including controls. */
   readonly requests: number;
 }
 
 export interface UpstreamFindings extends Findings {
-  /** Clients that left before any byte of an answer had come, and whose request had not gone out by then. */
+  /** Clients that left before any byte of an answer came and before their request was sent on. */
   readonly gaveUp: number;
 }
 
 /**
- * Clients against a gateway: the corpus, the smuggling table and mutations of both, each on a connection of its
- * own. The upstream must see nothing but whole, well-framed requests, and honest clients must not notice.
+ * Hostile clients against a gateway: the corpus, the smuggling table and mutations of both, each on a separate
+ * connection. The upstream must see only complete, well-framed requests, and honest clients must not notice.
  */
 export async function attackAsClient(
   oracle: Oracle,
@@ -102,7 +102,7 @@ export async function attackAsClient(
   return { cases, faults, requests: oracle.targets.length + oracle.controls };
 }
 
-/** An upstream that answers whatever it is asked with the next case, and leaves the connection open or ends it. */
+/** An upstream that answers every request with the next case, and leaves the connection open or ends it. */
 export async function startHostileUpstream(
   mutations: number,
   seed: number,
@@ -121,7 +121,7 @@ export async function startHostileUpstream(
   return { oracle, cases: source.whole.length + mutations };
 }
 
-/** A client that asks a hostile upstream through the gateway: never more answers than requests, none astray. */
+/** Clients of a hostile upstream behind the gateway. They must never get more answers than requests, or wrong ones. */
 export async function attackAsUpstream(
   oracle: Oracle,
   gateway: Attacked,
@@ -148,7 +148,7 @@ export async function attackAsUpstream(
   return { cases, faults, requests: oracle.targets.length + oracle.controls, gaveUp };
 }
 
-/** Whether what looks like further answers is the body of the first. */
+/** Whether data that look like further answers are the body of the first. */
 function isOneBody(received: string): boolean {
   const headEnd = received.indexOf('\r\n\r\n') + 4;
   const head = received.slice(0, headEnd);
@@ -159,7 +159,7 @@ function isOneBody(received: string): boolean {
   );
 }
 
-/** Both sides at once through a wire: whatever either sends must arrive as it was sent, to the byte. */
+/** Hostile clients and upstreams at once through a wire. All bytes of both must arrive unchanged. */
 export async function attackWire(
   start: (upstreamPort: number) => Promise<number>,
   mutations: number,
@@ -204,7 +204,7 @@ async function collect(socket: Socket): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** How often each byte string was sent, less how often it arrived. */
+/** How often each byte string was sent, minus how often it arrived. */
 class Tally {
   readonly #counts = new Map<string, number>();
 

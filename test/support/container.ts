@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const ROOT = '/sys/fs/cgroup';
 
-/** Limits as a container has them, by control groups of version 1. Needs root. */
+/** Limits like those of a container, by control groups of version 1. Needs root. */
 export class Container {
   readonly #memory: string;
   readonly #cpu: string;
@@ -23,12 +23,12 @@ export class Container {
     return [this.#memory, this.#cpu];
   }
 
-  /** The most memory that was held, page cache included; the kernel reclaims that before it kills. */
+  /** Peak memory, including the page cache, which the kernel reclaims before it kills a process. */
   get peakBytes(): number {
     return Number(readFileSync(join(this.#memory, 'memory.max_usage_in_bytes'), 'utf8'));
   }
 
-  /** Processes that the kernel ended for want of memory. */
+  /** Number of processes that the kernel killed because of the memory limit. */
   get killed(): number {
     const text = existsSync(join(this.#memory, 'memory.oom_control'))
       ? readFileSync(join(this.#memory, 'memory.oom_control'), 'utf8')

@@ -12,7 +12,7 @@ export function askFor(directory: string, path: Exclude<ControlPath, '/status'>)
   return controlRequest<RecorderStatus>(directory, 'POST', path);
 }
 
-/** Waits until the recording in a directory is as wanted; fails with its last status. */
+/** Waits until a recording has the wanted status; fails with its last status. */
 export async function untilStatus(
   directory: string,
   wanted: (status: RecorderStatus) => boolean,
@@ -24,7 +24,7 @@ export async function untilStatus(
       if (wanted(status)) return status;
       last = status;
     } catch (error) {
-      // It may not answer yet; what it said last is shown in the end.
+      // It may not answer yet. The last error is shown if the wait fails.
       last = error;
     }
     await sleep(50);

@@ -2,13 +2,13 @@ import type { ProtocolUse } from '../../src/core/accounting.ts';
 import type { Exchange } from '../../src/core/exchange.ts';
 import type { CommitResult, CommittingSink } from '../../src/core/ports.ts';
 
-/** A sink that keeps what it is told, and always has room. */
+/** A sink that keeps everything it gets, and always has room. */
 export class CountingSink implements CommittingSink {
   readonly exchanges: Exchange[] = [];
   readonly protocolUses: ProtocolUse[] = [];
   #uncommitted = 0;
 
-  /** Which exchanges a commit refuses, each alone. */
+  /** Whether a commit refuses an exchange. */
   refuses: (exchange: Exchange) => boolean = () => false;
 
   /** Whether exchanges can be stored. */

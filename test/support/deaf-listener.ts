@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
 /**
- * A listener that accepts nothing: its thread sleeps, and once the two places of its queue are taken the kernel
- * answers nobody who knocks.
+ * A listener that accepts no connections: its thread sleeps. When the two places of its queue are used, the kernel does
+ * not answer further connection attempts.
  */
 export class DeafListener {
   readonly port: number;

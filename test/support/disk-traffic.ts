@@ -10,13 +10,13 @@ import { exchangeOf, requestMessage, TEST_EPOCH_US, testHash } from './exchanges
 import { ManualClock } from './manual-clock.ts';
 import { sharedData } from './shared-data.ts';
 
-/** A request as a client would send it: where to, and what. */
+/** Target and body of a request. */
 export interface SampleRequest {
   readonly target: string;
   readonly body: Uint8Array;
 }
 
-/** Bodies of KServe's samples, decompressed where they are kept compressed. */
+/** Bodies of KServe's samples, decompressed if they are stored compressed. */
 export function kserveRequests(): SampleRequest[] {
   const root = sharedData('kserve-payloads');
   if (root === null) return [];
@@ -32,7 +32,7 @@ export function kserveRequests(): SampleRequest[] {
   );
 }
 
-/** Chat prompts of people, each a body of its own. */
+/** Chat prompts of real users, each as a separate body. */
 export function arenaRequests(): SampleRequest[] {
   const path = sharedData('arena-hard-prompts/chat_completions.jsonl.gz');
   if (path === null) return [];
@@ -43,7 +43,7 @@ export function arenaRequests(): SampleRequest[] {
     .map((line) => ({ target: '/v1/chat/completions', body: Buffer.from(line) }));
 }
 
-/** Traffic of `count` exchanges at a steady mean rate, as assembly would hand it over by default. */
+/** Traffic of `count` exchanges at a steady mean rate, as assembly would produce it by default. */
 export function* trafficOf(
   requests: readonly SampleRequest[],
   { count, ratePerSecond, order }: { count: number; ratePerSecond: number; order: 'drawn' | 'in turn' },
@@ -104,7 +104,7 @@ export function* trafficOf(
   }
 }
 
-/** What a log of text would hold of an exchange: when, how long, both heads, the request's body. */
+/** An exchange as a text log would have it: time, duration, both heads and the request's body. */
 export function logText(exchange: Exchange): string {
   const { arrivalUs, requestEndOffsetUs, firstByteOffsetUs, lastByteOffsetUs, connection } = exchange;
   const facts = [formatInstantUs(arrivalUs), connection, exchange.outcome, requestEndOffsetUs];
@@ -120,7 +120,7 @@ export function logText(exchange: Exchange): string {
   ].join('\n');
 }
 
-/** Records traffic as a recorder would that lives at its pace, and seals it. @returns the capture */
+/** Records traffic on a clock that follows its arrivals, like a live recorder, and seals it. @returns the capture */
 export function recordAndSeal(traffic: Iterable<Exchange>): string {
   const clock = new ManualClock(0, TEST_EPOCH_US);
   const directory = newCapture();
@@ -130,7 +130,7 @@ export function recordAndSeal(traffic: Iterable<Exchange>): string {
   );
   for (const exchange of traffic) {
     const untilNs = (exchange.arrivalUs - TEST_EPOCH_US) * 1000;
-    // The recorder looks every 25 ms whether a commit is due.
+    // The recorder checks every 25 ms whether a commit is due.
     while (writer.pendingExchanges > 0 && clock.nowNs() < untilNs) {
       clock.advanceTo(Math.min(untilNs, clock.nowNs() + 25e6));
       if (writer.due(clock.nowNs())) writer.commit();
@@ -144,12 +144,12 @@ export function recordAndSeal(traffic: Iterable<Exchange>): string {
   return directory;
 }
 
-/** Every file of a capture together. */
+/** Total size of all files of a capture. */
 export function bytesOf(directory: string): number {
   return readdirSync(directory).reduce((sum, file) => sum + statSync(join(directory, file)).size, 0);
 }
 
-/** What blocks take of the only segment of a capture: heads and bodies, without rows, roll-ups and SQLite's own. */
+/** Bytes of the blocks in the only segment of a capture: heads and bodies, without rows, roll-ups and SQLite's data. */
 export function payloadBytesOf(directory: string): number {
   return (
     querySegment<{ bytes: number }>(directory, 'SELECT sum(length(payload)) AS bytes FROM block')[0]?.bytes ??
@@ -157,7 +157,7 @@ export function payloadBytesOf(directory: string): number {
   );
 }
 
-/** Heads of both messages and the request's body, as they passed. */
+/** Bytes on the wire: heads of both messages, and the request's body. */
 export function wireBytesOf(traffic: Iterable<Exchange>): number {
   let bytes = 0;
   for (const { request, response } of traffic) {

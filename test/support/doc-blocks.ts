@@ -4,19 +4,19 @@ import { repositoryRoot } from './shared-data.ts';
 
 /** A fenced block of a page. */
 export interface DocBlock {
-  /** Where it stands: `docs/guides/replay.md:12`. */
+  /** Its place: `docs/guides/replay.md:12`. */
   readonly at: string;
   readonly language: string;
   readonly text: string;
-  /** Where the page itself says that our tests do not run it, and why; null otherwise. */
+  /** Why our tests do not run it, if the page says so; null otherwise. */
   readonly notRun: string | null;
-  /** The file that the page says to save it as; null otherwise. */
+  /** The file name under which the page says to save it; null otherwise. */
   readonly file: string | null;
 }
 
 const FENCE = /^([ \t]*)```(\S*)[^\n]*\n([\s\S]*?)^\1```[ \t]*$/gm;
 
-/** The pages that people follow, as paths from the root. Decisions and logs of changes hold no commands. */
+/** The pages with commands, as paths from the root. Decision records and change logs have none. */
 export function docPages(): string[] {
   const inDocs = readdirSync(join(repositoryRoot, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.md') && !file.startsWith('adr'))
@@ -44,7 +44,9 @@ export function blocksOf(page: string): DocBlock[] {
   });
 }
 
-/** The commands of a block: lines that end in a backslash go on, and so do loops and cases. */
+/**
+ * The commands of a block. A backslash at the end of a line continues the command, and a loop or case is one command.
+ */
 export function commandsOf(block: DocBlock): string[] {
   const lines = block.language === 'console' ? promptedLines(block.text) : block.text;
   const joined = lines.replaceAll(/\\\n\s*/g, ' ');
@@ -52,7 +54,7 @@ export function commandsOf(block: DocBlock): string[] {
   return joined.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'));
 }
 
-/** What a reader types of a session: what stands behind `$ `. */
+/** The commands that a reader types in a session: the text after `$ `. */
 function promptedLines(session: string): string {
   return [...session.matchAll(/^\$ ((?:.*\\\n)*.*)$/gm)].map(([, command = '']) => command).join('\n');
 }

@@ -1,7 +1,7 @@
 /**
- * A model server that answers SIGTERM as a good one does: it goes on, asking each client to close after its answer,
- * until SIGUSR2 says that its clients have heard of it; then it accepts nothing more, ends what is under way, and
- * exits. A delay in place of the second signal would be too short where both compete for one processor.
+ * A model server that shuts down gracefully. After SIGTERM it continues, but asks each client to close after its
+ * answer. After SIGUSR2 (the clients know) it accepts no more connections, finishes open requests, and exits. A delay
+ * instead of the second signal could be too short if both processes compete for one processor.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -16,19 +16,19 @@ export interface RunParts {
   readonly requests: number;
 }
 
-/** Several equal queues, each as loaded, and which of them takes a request. */
+/** Several equal queues with the same load each, and how requests are assigned to them. */
 export interface QueuesParts extends Omit<RunParts, 'arrivals'> {
   readonly queues: number;
   readonly taken: 'in turn' | 'at random';
 }
 
-/** One drawn run: when requests came, and how long each took; seconds, where a service takes one on average. */
+/** One simulated run: arrivals and latencies, in units of the mean service time (one second). */
 export interface DrawnRun {
   readonly arrivals: Float64Array;
   readonly latencies: Float64Array;
 }
 
-/** At one a second on average, in the order and with the bursts of the trace. */
+/** The trace's arrivals, scaled to one per second on average, with the order and bursts of the trace. */
 let trace: Float64Array | null = null;
 function azureArrivals(): Float64Array {
   if (trace !== null) return trace;
@@ -38,7 +38,7 @@ function azureArrivals(): Float64Array {
   return trace;
 }
 
-/** As many arrivals as there are, at most: the trace ends. */
+/** The arrivals of a run; for the trace, at most as many as it has. */
 export function arrivalsOf({ arrivals, executors, load, requests }: RunParts, seed: number): Float64Array {
   const rate = executors * load;
   if (arrivals === 'poisson') return poissonArrivals(requests, rate, uniform(seed));
@@ -47,7 +47,7 @@ export function arrivalsOf({ arrivals, executors, load, requests }: RunParts, se
     .map((each) => each / rate);
 }
 
-/** Poisson arrivals find a queue that has been served for long; a trace begins at an empty one, as its replay does. */
+/** A run. Poisson arrivals find a queue in its steady state; a trace begins with an empty queue, like its replay. */
 export function drawnRun(parts: RunParts, seed: number): DrawnRun {
   const before = parts.arrivals === 'azure' ? 0 : requestsBefore(parts.load);
   const arrivals = arrivalsOf({ ...parts, requests: parts.requests + before }, seed * 2);
@@ -57,7 +57,7 @@ export function drawnRun(parts: RunParts, seed: number): DrawnRun {
   return without(before, { arrivals, latencies });
 }
 
-/** Poisson arrivals before several queues that have been served for long. */
+/** A run with Poisson arrivals at several queues in their steady state. */
 export function drawnQueues(parts: QueuesParts, seed: number): DrawnRun {
   const { queues, taken, executors, load, service } = parts;
   const before = queues * requestsBefore(load);
@@ -76,7 +76,7 @@ export function drawnQueues(parts: QueuesParts, seed: number): DrawnRun {
   return without(before, { arrivals, latencies });
 }
 
-/** After so many a queue no longer tells that it began empty. */
+/** Requests after which a queue is in its steady state, although it began empty. */
 function requestsBefore(load: number): number {
   return Math.min(8_000, Math.ceil(20 / (1 - load) ** 2));
 }

@@ -5,7 +5,7 @@ import { dryRunLines } from '../../src/cli/commands/replay.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { COMMAND_LINE_ALONE } from './option-sources.ts';
 
-/** What a dry run of a capture says, to people and to programs. */
+/** The output of a dry run, as text and as a document. */
 export interface DryRunPlan {
   readonly text: string;
   readonly document: object;

@@ -2,7 +2,7 @@ import { entryUrl } from '../../src/app/package.ts';
 import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { type EngineOptions, ReplayEngine } from '../../src/replay/engine/engine.ts';
 
-/** An engine with its real threads and bounds that no small test meets, but for what is said otherwise. */
+/** An engine with its real threads. By default, its limits are beyond small tests. */
 export function engineFor(
   origin: string,
   options: Partial<EngineOptions> = {},

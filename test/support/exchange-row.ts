@@ -1,6 +1,6 @@
 import type { ExchangeRow } from '../../src/core/exchange.ts';
 
-/** A row as a reader would give it, for tests that need no capture. */
+/** A row as a reader would return it, for tests without a capture. */
 export function exchangeRow(facts: Partial<ExchangeRow> = {}): ExchangeRow {
   return {
     id: 1,

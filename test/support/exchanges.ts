@@ -3,13 +3,13 @@ import { type Body, type Exchange, type Message, OUTCOMES } from '../../src/core
 import { buildRequestHead, type HeaderPair } from '../../src/core/headers.ts';
 import { KeyedHash } from '../../src/core/keyed-hash.ts';
 
-/** 2026-11-24T15:00:00Z, the hour test captures begin at. */
+/** 2026-11-24T15:00:00Z, the hour at which test captures begin. */
 export const TEST_EPOCH_US = 1_795_532_400_000_000;
 
-/** The key test bodies are hashed under. */
+/** The hash of test bodies, with a fixed key. */
 export const testHash = new KeyedHash(Buffer.alloc(32, 7));
 
-/** A body kept whole. */
+/** A body that is stored completely. */
 export function wholeBody(content: string | Uint8Array): Body {
   const kept = typeof content === 'string' ? Buffer.from(content) : content;
   return {
@@ -20,7 +20,7 @@ export function wholeBody(content: string | Uint8Array): Body {
   };
 }
 
-/** The first `keptBytes` of a body whose rest was cut off; `null` when policy keeps nothing. */
+/** A body of which only the first `keptBytes` are stored; null to store nothing. */
 export function partOfBody(content: Uint8Array, keptBytes: number | null): Body {
   return {
     bytes: content.byteLength,
@@ -37,7 +37,7 @@ export interface RequestParts {
   readonly body?: string | Uint8Array;
 }
 
-/** A request as assembly would hand it over; Host and Content-Length are added when they are not given. */
+/** A request as assembly would produce it. Host and Content-Length are added unless headers are given. */
 export function requestMessage(parts: RequestParts = {}): Message {
   const body = wholeBody(parts.body ?? '{"inputs":[]}');
   const headers = parts.headers ?? [
@@ -60,7 +60,7 @@ export function responseMessage(status = 200, content: string | Uint8Array = '{"
   return { head: Buffer.from(head, 'latin1'), redacted: [], body, trailers: null };
 }
 
-/** An ordinary exchange, with what a test cares about in its place. */
+/** An ordinary exchange with the given members. */
 export function exchangeOf(parts: Partial<Exchange> = {}): Exchange {
   return {
     arrivalUs: TEST_EPOCH_US,
@@ -92,7 +92,7 @@ export function exchangeOf(parts: Partial<Exchange> = {}): Exchange {
   };
 }
 
-/** An arrival of which nothing else is known, as imports without payloads make them. */
+/** An exchange with only an arrival, as from an import without payloads. */
 export function arrivalAlone(arrivalUs: number, parts: Partial<Exchange> = {}): Exchange {
   return exchangeOf({
     arrivalUs,
@@ -117,7 +117,7 @@ const nullable = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array));
 const word = fc.string({ unit: 'grapheme', maxLength: 12 });
 
-/** From a small set, so that equal bodies are common; now and then one too large for a shared block. */
+/** Bodies from a small set, so that equal ones are common; sometimes one that is too large for a shared block. */
 const content = fc.oneof(
   { weight: 6, arbitrary: fc.nat({ max: 8 }).map((seed) => Buffer.alloc(seed * 37, `body ${seed} `)) },
   { weight: 3, arbitrary: bytes(600) },
@@ -149,7 +149,7 @@ const chunkTimes = fc
   .array(fc.tuple(count, fc.nat({ max: 65_536 })), { maxLength: 20 })
   .map((pairs) => pairs.flat());
 
-/** Any exchange that assembly or an import could hand over; arrivals within two hours, ties common. */
+/** Any exchange that assembly or an import could produce. Arrivals are within two hours, and often equal. */
 export const anyExchange: fc.Arbitrary<Exchange> = fc.record({
   arrivalUs: fc
     .oneof(fc.nat({ max: 20 }), fc.nat({ max: 7_200_000_000 }))

@@ -9,11 +9,11 @@ import { runCommand } from './command-here.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
-/** Text that means harm to a spreadsheet, a page, a terminal and a path. */
+/** Text that could attack a spreadsheet, a page, a terminal and a path. */
 export const HOSTILE =
   '=cmd|"/c calc"!A1,</script><script>alert(1)</script>\u001b]0;owned\u0007\u009b31m../../etc/x';
 
-/** Chat requests some milliseconds apart, each with a number of its own; every tenth is binary, every eleventh fails. */
+/** Numbered chat requests some milliseconds apart. Every tenth is binary, and every eleventh fails. */
 export function numberedExchanges(count: number, gapUs = 10_000): Exchange[] {
   return Array.from({ length: count }, (_, id) => {
     const binary = id % 10 === 9;
@@ -58,7 +58,7 @@ export interface ExportDocument {
   readonly skipped: Readonly<Record<string, number>>;
 }
 
-/** Exports through the command line. @returns where to, and the document */
+/** Exports through the command line. @returns the path of the export, and the document */
 export async function exported(
   format: string,
   capture: string,
@@ -78,7 +78,7 @@ export async function exported(
   return { out, document: JSON.parse(stdout) as ExportDocument };
 }
 
-/** Lines of a JSONL. */
+/** The parsed lines of a JSONL file. */
 export function jsonLines<T>(path: string): T[] {
   return readFileSync(path, 'utf8')
     .split('\n')
@@ -86,7 +86,7 @@ export function jsonLines<T>(path: string): T[] {
     .map((line) => JSON.parse(line) as T);
 }
 
-/** Exchanges as an exporter is told of them, from the first one on. */
+/** Exchanges as an exporter gets them, beginning with the first. */
 export function sendsOf(exchanges: readonly Exchange[]): ExportedSend[] {
   const builder = new RequestBuilder({
     target: { basePath: '' },
@@ -134,7 +134,7 @@ export const NO_ACCOUNT = {
   omitted: { exchanges: 0, bytes: 0, by: {} },
 } as const;
 
-/** Writes sends with one format, as the command does. */
+/** Writes sends in one format, as the command does. */
 export function exportOf(
   format: ExportFormat,
   sends: readonly ExportedSend[],

@@ -12,16 +12,16 @@ import { afterwards } from './leftovers.ts';
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
-/** A relay in this process, ended with the test. */
+/** A relay in this process. It ends with the test. */
 export interface RelayUnderTest {
   readonly running: RunningFaults;
   readonly control: FaultControl;
   readonly origin: string;
-  /** Of its first proxy. */
+  /** Port of its first proxy. */
   readonly port: number;
 }
 
-/** Starts a relay with one proxy, `dep`, unless other listeners are stated. */
+/** Starts a relay with one proxy, `dep`, unless other listeners are given. */
 export async function startRelay(
   upstream: string,
   stated: StatedOptions<typeof FAULTS_OPTIONS> = {},
@@ -43,7 +43,7 @@ export async function startRelay(
   };
 }
 
-/** A server of plain sockets on a free port, ended with the test. */
+/** A server of plain sockets on a free port. It ends with the test. */
 export async function plainServer(serve: (socket: Socket) => void): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
@@ -59,12 +59,12 @@ export async function plainServer(serve: (socket: Socket) => void): Promise<numb
   return (server.address() as { port: number }).port;
 }
 
-/** Sends back what it gets, an end as an end. */
+/** A server that sends back what it gets, and ends when the client ends. */
 export async function echoServer(): Promise<number> {
   return await plainServer((socket) => socket.pipe(socket));
 }
 
-/** A client of plain sockets that keeps what it got and how it ended. */
+/** A client of plain sockets that keeps what it received and how it ended. */
 export class PlainClient {
   readonly socket: Socket;
   readonly chunks: Buffer[] = [];
@@ -91,7 +91,7 @@ export class PlainClient {
     return Buffer.concat(this.chunks);
   }
 
-  /** Sends and waits for as many bytes more. @returns how long that took, ms */
+  /** Sends bytes and waits for the same number of received bytes. @returns how long that took, ms */
   async echo(bytes: Buffer): Promise<number> {
     const wanted = this.received.length + bytes.length;
     const startNs = process.hrtime.bigint();

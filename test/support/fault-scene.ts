@@ -9,12 +9,12 @@ import { type RecordingProcess, startRecording } from './recording.ts';
 import { storedIds } from './stored-ids.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
-/** Recording goes on so soon after a fault, beside what a start takes on this host. */
+/** Recording must continue this soon after a fault, in addition to the time of a start on this host. */
 const RECOVERY_MS = 5_000;
-/** That find the account whole after a fault. */
+/** Scrapes after a fault that must find the account balanced. */
 const LATER_SCRAPES = 5;
 
-/** A file system of its own, so that it can be filled and made unwritable. Needs root. */
+/** A separate file system that can be filled and made unwritable. Needs root. */
 export function smallDisk(megabytes: number): string {
   const directory = join(temporaryDirectory(), 'disk');
   mkdirSync(directory);
@@ -29,7 +29,7 @@ export interface Scene {
   readonly directory: string;
   readonly recording: RecordingProcess;
   readonly traffic: NumberedTraffic;
-  /** Turns that were recorded so far. */
+  /** Number of recorded turns so far. */
   readonly committed: () => Promise<number>;
 }
 
@@ -46,9 +46,9 @@ export interface SceneEnd {
 }
 
 /**
- * Runs traffic through a recorder while `fault` does its worst; the fault ends when `fault` returns. Then: no
- * request failed, recording goes on in time, the equation held in every scrape and holds at the end, and every
- * request is stored at most once and counted where it is not.
+ * Runs traffic through a recorder during a fault, which ends when `fault` returns. Then it checks: no request failed,
+ * recording continues in time, the account was balanced in every scrape and at the end, and every request is stored
+ * once or counted as not stored.
  */
 export async function survives(
   fault: (scene: Scene) => Promise<void>,
@@ -66,13 +66,13 @@ export async function survives(
   const watch = new EquationWatch(Number(probe));
   const traffic = new NumberedTraffic(recording.port, options);
   await msUntil(30_000, 'the first commit', async () => (await committed()) > 20);
-  // A recorder that is started anew needs no more than both processes did; on a busy host that is seconds.
+  // A restarted recorder needs at most the time that both processes needed; on a busy host that is seconds.
   const startMs = performance.now() - sinceMs;
 
   await fault({ directory, recording, traffic, committed });
   const atEnd = await committed();
   await msUntil(RECOVERY_MS + startMs, 'recording goes on', async () => (await committed()) > atEnd);
-  // What was repaired is looked at for a while as well, however slowly it answers.
+  // The repaired recorder is also scraped for a while, even if it answers slowly.
   const scrapes = watch.scrapes;
   await msUntil(20_000, 'more scrapes', () => watch.scrapes > scrapes + LATER_SCRAPES);
 

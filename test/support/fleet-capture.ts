@@ -14,8 +14,9 @@ const SPAN_US = 30 * 3_600e6;
 const TICK_US = 500_000;
 
 /**
- * Two recorders over two days, with all that is hard to sum up apart: ties, exchanges that take no time, exchanges that
- * are open from one hour to the next and past the end, unknown ends, retries of failures, empty bodies, arrivals alone.
+ * Two recorders over two days, with cases that are hard to sum separately: equal arrivals, exchanges with no duration,
+ * exchanges that are open across hours and past the end, unknown ends, retries of failures, empty bodies, and arrivals
+ * without requests.
  */
 export function fleetCapture(count: number): string {
   const directory = newCapture();

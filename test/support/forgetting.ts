@@ -22,7 +22,7 @@ export const ofSession = (text: string): ForgetSelection => ({
   toUs: null,
 });
 
-/** All of it; `onSegment` is told before each segment is written anew. */
+/** Forgets the whole selection. `onSegment` is called before each segment is rewritten. */
 export function forget(
   directory: string,
   selection: ForgetSelection,
@@ -63,7 +63,7 @@ export function contentOf(directory: string, encryptionKey: EncryptionKey | null
   }
 }
 
-/** Adalberta and Ben over two hours, in turns: bodies of their own, one that both send, and one too large for a block. */
+/** Two clients (Adalberta and Ben) in turn over two hours: own bodies, a shared one, and one too large for a block. */
 export function conversation(): Exchange[] {
   return Array.from({ length: 60 }, (_, index) => {
     const who = index % 2 === 0 ? 'Adalberta' : 'Ben';

@@ -2,16 +2,16 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 
 /**
- * Where nobody listens: below the ports that a kernel gives away by itself. One that was just given back may be
- * another's by the time it is tried.
+ * A port without a listener. It is below the ports that a kernel assigns; a port that was just closed could be assigned
+ * to another program.
  */
 export const DEAD_PORT = 1;
 
-/** Kernels give away ports from here on, to whoever connects to anything. */
+/** First port that kernels assign to outgoing connections. */
 const GIVEN_AWAY_FROM = 32_768;
 const FIRST = 20_000;
 
-/** A port of 127.0.0.1 that nobody listened on a moment ago, and that no kernel gives to anybody by itself. */
+/** A port of 127.0.0.1 that was free a moment ago and that no kernel assigns by itself. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * (GIVEN_AWAY_FROM - FIRST));

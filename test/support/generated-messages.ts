@@ -1,6 +1,6 @@
 import type { SeededRandom } from '../../src/core/random.ts';
 
-/** A message as it is to go over the wire, in its parts. */
+/** The parts of a message for the wire. */
 export interface Parts {
   readonly line: string;
   readonly headers: readonly string[];
@@ -12,9 +12,9 @@ export interface GeneratedExchange {
   readonly id: number;
   readonly request: Parts;
   readonly answer: Parts;
-  /** The answer has no body whatever its head says (HEAD, 204, 304). */
+  /** The answer has no body, even if its head states one (HEAD, 204, 304). */
   readonly bodyless: boolean;
-  /** The answer is delimited by the end of the connection. */
+  /** The end of the connection ends the answer. */
   readonly untilClose: boolean;
 }
 
@@ -67,7 +67,7 @@ const SIZES = [0, 1, 5, 100, 2_000, 2_000, 10_000, 70_000];
 const LARGE_EVERY = 200;
 const LARGE_BYTES = 5 * 1024 * 1024;
 
-/** An exchange like any that HTTP/1.1 allows, the same one for the same number and seed. */
+/** A random valid HTTP/1.1 exchange, the same for the same number and seed. */
 export function generateExchange(id: number, random: SeededRandom): GeneratedExchange {
   const pick = <Item>(items: readonly Item[]): Item => items[random.below(items.length)] as Item;
   const some = () =>
@@ -126,7 +126,7 @@ function message(
   return { line, headers: [...headers, 'Transfer-Encoding: chunked', ...expects], body, trailers };
 }
 
-/** The message as bytes: head, and body in the form that the head states. */
+/** The bytes of a message: the head, and the body with the framing of the head. */
 export function bytesOf({ line, headers, body, trailers }: Parts): { head: Buffer; body: Buffer } {
   const head = Buffer.from(`${[line, ...headers].join('\r\n')}\r\n\r\n`, 'latin1');
   if (!isChunked(headers)) return { head, body };
@@ -143,7 +143,7 @@ export function isChunked(headers: readonly string[]): boolean {
   return headers.some((header) => /^transfer-encoding:/i.test(header));
 }
 
-/** Takes the first whole message off what came. Null while it is not whole; `untilClose` waits for the end. */
+/** The first complete message of received bytes; null if it is incomplete. `untilClose` waits for the end. */
 export function takeMessage(
   bytes: Buffer,
   as: { bodyless: boolean; ended: boolean },

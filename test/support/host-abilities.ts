@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } 
 import { setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** What some suites need of their host, each found out by doing it. A sandbox may refuse even root. */
+/** Abilities of the host that some suites need, each found by trying it. A sandbox may refuse even root. */
 const CONTROL_GROUPS = '/sys/fs/cgroup';
 
 /** Whether a file system of our own can be mounted. */
@@ -18,7 +18,7 @@ export const canMount: boolean = (() => {
 /** Whether a file can be given to another user. */
 export const canGive: boolean = process.geteuid?.() === 0;
 
-/** Whether a process of ours may have this niceness, and come back to it. */
+/** Whether our processes may set this niceness, and return to it. */
 export function mayHaveNiceness(niceness: number): boolean {
   const sleeper = spawn('sleep', ['5'], { stdio: 'ignore' });
   try {
@@ -31,7 +31,7 @@ export function mayHaveNiceness(niceness: number): boolean {
   }
 }
 
-/** Whether strace is there and may attach to a process of ours. */
+/** Whether strace is installed and may attach to our processes. */
 export const canTrace: boolean = (() => {
   const sleeper = spawn('sleep', ['5'], { stdio: 'ignore' });
   const { status, error } = spawnSync('timeout', [
@@ -44,7 +44,7 @@ export const canTrace: boolean = (() => {
     String(sleeper.pid),
   ]);
   sleeper.kill('SIGKILL');
-  // 124: it was still attached when its time was up.
+  // 124 means that it was still attached at its time-out.
   return error === undefined && status === 124;
 })();
 
@@ -59,7 +59,7 @@ export const canGroup: boolean = ['memory/memory.limit_in_bytes', 'cpu/cpu.cfs_q
     rmdirSync(group);
     return able;
   } catch {
-    // Not mounted, another version, or not allowed.
+    // Control groups are not mounted, have another version, or are not allowed.
     return false;
   }
 });

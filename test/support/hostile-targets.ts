@@ -3,7 +3,7 @@ import type { Exchange } from '../../src/core/exchange.ts';
 import { exchangeOf, requestMessage, responseMessage, TEST_EPOCH_US } from './exchanges.ts';
 import type { LoggedRequest } from './request-log-server.ts';
 
-/** What production answered, and took. */
+/** The answer and the latency of production. */
 export const ANSWER = JSON.stringify({ outputs: Array.from({ length: 60 }, (_, at) => at / 7) });
 export const RECORDED_MS = 10;
 const TOKENS = 5;
@@ -18,7 +18,7 @@ const STREAM = [
 
 export type Answer = (number: number, response: ServerResponse, request: LoggedRequest) => void;
 
-/** Whole numbers from 0 to below `bound`, the same for a seed. */
+/** A seeded generator of whole numbers from 0 to `bound` (exclusive). */
 function drawing(seed: number): (bound: number) => number {
   let state = seed * 2_654_435_761;
   return (bound) => {
@@ -27,7 +27,7 @@ function drawing(seed: number): (bound: number) => number {
   };
 }
 
-/** Recorded requests with random gaps. Each has its number in its target. */
+/** Recorded requests with random gaps. Each target has the request's number. */
 export function recordedRequests(
   { seed, count = 220, meanGapUs = 6_000 }: { seed: number; count?: number; meanGapUs?: number },
   parts: (number: number) => Partial<Exchange> = () => ({}),
@@ -47,7 +47,7 @@ export function recordedRequests(
   });
 }
 
-/** Its client left so long after its arrival, without an answer. */
+/** An exchange whose client left without an answer, this long after the arrival. */
 export const left = (afterMs: number): Partial<Exchange> => ({
   outcome: 'client_aborted',
   status: null,
@@ -79,7 +79,7 @@ export function numberOf({ target }: LoggedRequest): number {
   return Number(/n=(\d+)/.exec(target)?.[1]);
 }
 
-/** Answers after so long, as production did unless another body is given. */
+/** Answers after a delay, by default with production's body. */
 export const after =
   (ms: number, body = ANSWER, status = 200): Answer =>
   (_, response) =>
@@ -90,7 +90,7 @@ export const after =
 
 export const hangs: Answer = () => {};
 
-/** The answer of one kind to some requests, and of another to the rest. */
+/** Gives one kind of answer to some requests, and another to the rest. */
 export const some =
   (isOne: (number: number) => boolean, one: Answer, other: Answer): Answer =>
   (number, response, request) =>
@@ -98,7 +98,7 @@ export const some =
 
 export const every = (nth: number) => (number: number) => number % nth === 0;
 
-/** A stream: its first token after so long, and only so many of its parts. */
+/** A stream with its first token after a delay, and only `parts` of its parts. */
 export const streams =
   (firstMs: number, parts = STREAM.length, headers: Record<string, string> = {}): Answer =>
   (_, response) =>
@@ -108,7 +108,7 @@ export const streams =
       response.end();
     }, firstMs);
 
-/** One request at a time, each for so long. */
+/** A server that serves one request at a time, each for `serviceMs`. */
 export function oneAtATime(serviceMs: number): Answer {
   let freeAt = 0;
   return (_, response) => {

@@ -7,7 +7,7 @@ export interface SourceFile {
   readonly text: string;
 }
 
-/** The floors of the house, from the top: a room imports rooms of lower floors, and none of its own floor. */
+/** The layers (floors) of `src`, from the top. A folder (room) imports only rooms of lower floors. */
 const FLOORS: readonly (readonly string[])[] = [
   ['cli'],
   ['index'],
@@ -17,7 +17,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['core'],
 ];
 
-/** Who may import which package. A package that is not listed has no owner yet and may be imported by nobody. */
+/** The rooms that may import each package. A package that is not listed may not be imported. */
 const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'better-sqlite3': ['storage'],
   msgpackr: ['storage', 'replay'],
@@ -36,11 +36,11 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   yaml: ['app'],
 };
 
-/** What computes must not touch the world: these rooms have these Node modules and no others. */
+/** Rooms that only compute, without input or output, and the only Node modules that they may import. */
 const PURE_ROOMS = ['core', 'analysis', 'documents', 'inference', 'redaction', 'http1'];
 const PURE_MODULES = ['node:buffer', 'node:crypto', 'node:path', 'node:util', 'node:zlib'];
 
-/** Programs that other tools run: they import what those tools offer. */
+/** Programs that other tools run. They import modules of those tools. */
 const PROGRAMS = 'src/formats/programs/';
 
 const CLOCK_HOME = 'src/core/clock.ts';
@@ -50,7 +50,7 @@ const DEFAULT_EXPORT = /\bexport\s+default\b|\bas\s+default\b/g;
 const MAX_LINES = 700;
 const MAX_FILES = 25;
 
-/** Every breach of the house's rules in these files, one line each; none is an empty list. */
+/** Every breach of these rules in the files, one line each. */
 export function breachesOf(files: readonly SourceFile[]): string[] {
   return files.flatMap((file) => {
     const scanned = scanSource(file.text);
@@ -66,7 +66,7 @@ export function breachesOf(files: readonly SourceFile[]): string[] {
   });
 }
 
-/** Import circles, types included: the files of each, in the order in which they import each other. */
+/** Import cycles, including type imports: the files of each, in import order. */
 export function circlesOf(files: readonly SourceFile[]): string[][] {
   const sources = files.filter(({ path }) => path.startsWith('src/') && path.endsWith('.ts'));
   const imports = new Map(sources.map((file) => [file.path, importedFiles(file)]));
@@ -83,7 +83,7 @@ export function circlesOf(files: readonly SourceFile[]): string[][] {
   return circles;
 }
 
-/** Folders of `src` with more files side by side than a reader can look over. */
+/** Folders of `src` with too many files for a reader to get an overview. */
 export function crowdedFoldersOf(files: readonly SourceFile[]): string[] {
   const counts = new Map<string, number>();
   for (const { path } of files) {
@@ -98,7 +98,7 @@ function importedFiles({ path, text }: SourceFile): string[] {
     .map(({ specifier }) => posix.join(posix.dirname(path), specifier));
 }
 
-/** Marks of unfinished work, and words that only mean something to whoever wrote them; every file is searched. */
+/** Marks of unfinished work, and words that only their author understands. Every file is searched. */
 export function wordBreachesOf(files: readonly SourceFile[], forbidden: RegExp): string[] {
   return files.flatMap(({ path, text }) =>
     text.split('\n').flatMap((line, index) => {
@@ -150,18 +150,18 @@ function relativeImportBreaches(path: string, specifier: string): string[] {
   return mayImport(from, to) ? breaches : [...breaches, `imports ${target}: ${from} must not know ${to}`];
 }
 
-/** Imports point down: a room knows itself and the floors below its own. */
+/** Whether a room may import another: only itself and rooms of lower floors. */
 function mayImport(from: string, to: string): boolean {
   return from === to || floorOf(from) < floorOf(to);
 }
 
-/** A room that is on no floor imports nothing and is imported by nobody. */
+/** The floor of a room. For an unknown room it is NaN, so it may neither import nor be imported. */
 function floorOf(room: string): number {
   const floor = FLOORS.findIndex((rooms) => rooms.includes(room));
   return floor < 0 ? Number.NaN : floor;
 }
 
-/** `src/proxy/wire/link.ts` → `proxy`; files that stand in `src` itself are the `index`. */
+/** `src/proxy/wire/link.ts` → `proxy`; files directly in `src` are the `index`. */
 function roomOf(path: string): string {
   const [, room = '', ...rest] = path.split('/');
   return rest.length === 0 ? 'index' : room;

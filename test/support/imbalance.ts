@@ -1,6 +1,6 @@
 import type { RecorderStatus } from '../../src/core/accounting.ts';
 
-/** What is left of the equation; both must be 0 at every instant. */
+/** The difference of the account's two sides. Both numbers must be 0 at every instant. */
 export function imbalance(
   reading: Pick<RecorderStatus, 'seen' | 'recorded' | 'lost' | 'omitted' | 'pending'>,
 ): { bytes: number; turns: number } {

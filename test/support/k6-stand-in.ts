@@ -2,8 +2,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
- * Stands for k6: its modules as far as exported scripts use them, and a runner on a virtual clock. Virtual users
- * take iterations as k6's do; a request takes the time it is given and is written down instead of sent.
+ * A stand-in for k6: the modules that exported scripts use, and a runner on a virtual clock. Virtual users take
+ * iterations as in k6. A request takes a given time and is logged instead of sent.
  */
 const MODULES: Readonly<Record<string, string>> = {
   'index.js': 'export const sleep = (seconds) => { globalThis.standIn.nowMs += seconds * 1000; };',
@@ -53,8 +53,8 @@ if (replay.executor === 'shared-iterations') {
     free[0] = iterate(number, free[0]);
   }
 } else {
-  // k6's own arithmetic: a request is due as the area below the rate reaches its number. What is due as the last
-  // stage ends is cut off, as it can be there.
+  // As in k6, a request is due when the integral of the rate reaches its number. A request that is due at the end of
+  // the last stage is dropped, as k6 may do.
   const lengthMs = (text) => parseFloat(text) * (text.endsWith('ms') ? 1 : 1000);
   const endMs = startTime + replay.stages.reduce((sum, { duration }) => sum + lengthMs(duration), 0);
   const unitMs = lengthMs(replay.timeUnit);
@@ -73,7 +73,7 @@ if (replay.executor === 'shared-iterations') {
 process.stdout.write(JSON.stringify({ sent: standIn.sent, trends: standIn.trends, options: script.options }));
 `;
 
-/** Lays the stand-in beside an exported script. @returns the program to run with the service time of a request, ms */
+/** Writes the stand-in beside an exported script. @returns the program to run with the service time of a request, ms */
 export function layK6StandIn(directory: string): string {
   const home = join(directory, 'node_modules', 'k6');
   mkdirSync(home, { recursive: true });

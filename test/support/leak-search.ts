@@ -5,7 +5,7 @@ import type { Message } from '../../src/core/exchange.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { variantsOf } from './planted-secrets.ts';
 
-/** Bytes to be searched, with the name they are reported under. */
+/** Bytes to search, and their name in reports. */
 export interface Haystack {
   readonly name: string;
   readonly bytes: Uint8Array;
@@ -20,10 +20,10 @@ const DECODERS: Readonly<Record<string, (bytes: Uint8Array) => Uint8Array>> = {
   zstd: zstdDecompressSync,
 };
 
-/** Where any of the secrets lies, in any of the forms it could take: one line a find. */
+/** The places of all secrets, in all forms that they could have. One line for each. */
 export function findSecrets(secrets: readonly string[], haystacks: readonly Haystack[]): string[] {
   const all = Buffer.concat(haystacks.map(({ bytes }) => bytes));
-  // One search over everything tells whether there is anything to look for; then each by name.
+  // One search over all bytes first; only secrets that are found are then searched in each haystack.
   return secrets.flatMap((secret) => {
     const variants = variantsOf(secret).filter((variant) => all.includes(variant));
     return variants.flatMap((variant) =>
@@ -34,7 +34,9 @@ export function findSecrets(secrets: readonly string[], haystacks: readonly Hays
   });
 }
 
-/** Every file below a directory, and whatever was packed in it and can still be unpacked: old pages, the log. */
+/**
+ * Every file below a directory, and all compressed data in it that can be decompressed, even in old pages and the log.
+ */
 export function filesBelow(directory: string): Haystack[] {
   return readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -45,7 +47,7 @@ export function filesBelow(directory: string): Haystack[] {
     });
 }
 
-/** Everything that a reader gives of the exchanges of a capture, bodies without their codings too. */
+/** Everything that a reader returns for the exchanges of a capture, also with bodies without content coding. */
 export function payloadsOf(directory: string): Haystack[] {
   const capture = openCapture(directory);
   try {
@@ -90,13 +92,13 @@ function framesIn(path: string, bytes: Buffer): Haystack[] {
   return found;
 }
 
-/** What can be had of a frame that may be torn, or run into another page. */
+/** The readable part of a frame that may be incomplete, or continue on another page. */
 function unpacked(bytes: Buffer): Buffer | null {
   for (let end = bytes.length; end >= 64; end = Math.floor(end / 2)) {
     try {
       return zstdDecompressSync(bytes.subarray(0, end), { finishFlush: constants.ZSTD_e_flush });
     } catch {
-      // Torn here; a shorter stretch may still give its beginning.
+      // The frame is damaged. A shorter part may still give its beginning.
     }
   }
   return null;

@@ -1,9 +1,9 @@
-/** Once more, as `worstOf` has it: what a shared machine does to one measurement it seldom does to two in a row. */
+/** Measurements at most, as in `worstOf`: a shared machine rarely disturbs two in a row. */
 const TRIES = 2;
 
 /**
- * Measures, and once more where the answer reaches `bound`; the least answer. A defect is there each time, a
- * moment in which a shared machine ran somebody else is not.
+ * The smallest of at most two measurements. The second is made only if the first reaches `bound`. A defect appears each
+ * time, but a disturbance of a shared machine does not.
  */
 export async function leastOf(bound: number, measure: () => Promise<number>): Promise<number> {
   let least = Number.POSITIVE_INFINITY;

@@ -3,22 +3,22 @@ type End = () => unknown;
 const ofTest: End[] = [];
 const ofFile: End[] = [];
 
-/** Called after the test, the last first. */
+/** Registers a function to call after the test. The last registered is called first. */
 export function afterwards(end: End): void {
   ofTest.push(end);
 }
 
-/** Called when the test file is over, the last first. */
+/** Registers a function to call after the test file. The last registered is called first. */
 export function atFileEnd(end: End): void {
   ofFile.push(end);
 }
 
-/** What `test/support/setup.ts` calls after each test. */
+/** Called by `test/support/setup.ts` after each test. */
 export async function endTest(): Promise<void> {
   await endAll(ofTest);
 }
 
-/** What `test/support/setup.ts` calls after each file. */
+/** Called by `test/support/setup.ts` after each file. */
 export async function endFile(): Promise<void> {
   await endAll(ofFile);
 }

@@ -12,19 +12,19 @@ export interface LifeParts {
   readonly id: string;
   readonly host?: string;
   readonly directory?: string;
-  /** Hours it records, and exchanges in each. */
+  /** Recorded hours, and exchanges in each. */
   readonly hours: number;
   readonly perHour?: number;
   readonly startHour?: number;
   readonly fleetSize?: number;
   readonly options?: Partial<CaptureWriterOptions>;
-  /** How far its wall clock is off, microseconds, and when its machine was started. */
+  /** Error of its wall clock in microseconds, and when its machine was started. */
   readonly aheadUs?: number;
   readonly bootUs?: number;
   readonly exchangesOf?: (hour: number) => readonly Exchange[];
 }
 
-/** One recorder's life with a segment and a few anchors an hour. `end: false` leaves it as a crash would. */
+/** One recorder's life, with a segment and a few clock anchors an hour. Without `end`, it ends like after a crash. */
 export function live(parts: LifeParts, end = true): string {
   const { id, host = `host-${id}`, hours, perHour = 10, startHour = 0, aheadUs = 0 } = parts;
   const directory = parts.directory ?? newCapture();

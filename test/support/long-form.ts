@@ -1,7 +1,7 @@
-/** Set by `npm run test:long`: suites repeat what they repeat as often as a release asks for. */
+/** Set by `npm run test:long`: suites use the numbers of repetitions for a release. */
 const IS_LONG = process.env['REPRISE_TEST_LONG'] === '1';
 
-/** How often, or over which cases, something is repeated: in CI, and in the long form. */
+/** Number of repetitions, or the cases to use: in CI, and in the long form. */
 export function repeated<Repeats>(inCi: Repeats, inLongForm: Repeats): Repeats {
   return IS_LONG ? inLongForm : inCi;
 }

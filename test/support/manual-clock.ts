@@ -5,7 +5,7 @@ interface Sleeper {
   readonly wake: () => void;
 }
 
-/** Time that passes only when a test says so, waking whoever sleeps on it in order of their instants. */
+/** A clock that only a test moves. It wakes sleepers in the order of their instants. */
 export class ManualClock implements Clock {
   #nowNs: number;
   #epochUs: number;
@@ -28,7 +28,7 @@ export class ManualClock implements Clock {
     return { monotonicNs: this.#nowNs, epochUs: this.#epochUs };
   }
 
-  /** Calls `wake` once time has reached `atNs`. Sleepers of one instant wake in the order they fell asleep. */
+  /** Calls `wake` when the time reaches `atNs`. Sleepers with equal instants wake in the order of these calls. */
   sleepUntil(atNs: number, wake: () => void): void {
     const after = this.#sleepers.findIndex((sleeper) => sleeper.atNs > atNs);
     this.#sleepers.splice(after < 0 ? this.#sleepers.length : after, 0, { atNs, wake });
@@ -38,7 +38,7 @@ export class ManualClock implements Clock {
     this.advanceTo(this.#nowNs + ns);
   }
 
-  /** Moves time on, stopping at every sleeper on the way, those they add included. */
+  /** Moves the time forward and stops at every sleeper on the way, including those added meanwhile. */
   advanceTo(ns: number): void {
     for (let first = this.#sleepers[0]; first && first.atNs <= ns; first = this.#sleepers[0]) {
       this.#sleepers.shift();

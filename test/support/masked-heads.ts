@@ -4,7 +4,7 @@ import { Redaction } from '../../src/redaction/head-redaction.ts';
 
 const redaction = new Redaction();
 
-/** A request's head as the floor leaves it, and what it names as masked. */
+/** A request's head after the default redaction, and the names of the masked parts. */
 export function maskedRequest(target: string, ...lines: string[]) {
   const head = Buffer.from([`GET ${target} HTTP/1.1`, ...lines, '', ''].join('\r\n'), 'latin1');
   const { bytes, names } = redaction.requestHead(head);

@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { type Finished, type ProcessOptions, startReprise } from './process.ts';
 
-/** Between two looks at the process: what it may take on after the last of them stays unseen. */
+/** Interval of measurements. Memory used after the last one is not seen. */
 const LOOK_MS = 20;
 
-/** A run of `reprise` with what it took. */
+/** A run of `reprise` with its times and memory. */
 export interface MeasuredRun extends Finished {
-  /** From its start to the first byte on stdout; Infinity when there was none. */
+  /** From its start to the first byte on stdout; Infinity without output. */
   readonly firstOutputMs: number;
   readonly totalMs: number;
-  /** The largest resident set it had: heap, SQLite's memory, code and threads. */
+  /** Peak resident memory: heap, SQLite's memory, code and threads. */
   readonly peakResidentBytes: number;
 }
 
@@ -19,7 +19,7 @@ export async function measureReprise(
   options: ProcessOptions = {},
 ): Promise<MeasuredRun> {
   const startMs = performance.now();
-  // What Node keeps of sources that it has compiled would make the start look quicker than it is.
+  // Without Node's compile cache, which would make the start faster than the first one of a user.
   const run = startReprise(args, { ...options, env: { ...options.env, NODE_COMPILE_CACHE: undefined } });
   let firstOutputMs = Number.POSITIVE_INFINITY;
   run.child.stdout?.once('data', () => {
@@ -37,7 +37,9 @@ export async function measureReprise(
   }
 }
 
-/** The kernel keeps the greatest value itself, so that no moment between two looks is missed; 0 once it is gone. */
+/**
+ * Peak resident memory as the kernel counts it, so that no moment between two measurements is missed. 0 after its end.
+ */
 export function peakResidentBytesOf(pid: number | undefined): number {
   try {
     return (

@@ -2,7 +2,7 @@ import type { ExchangePayload, ExchangeRow } from '../../src/core/exchange.ts';
 import { buildRequestHead, type HeaderPair } from '../../src/core/headers.ts';
 import type { CaptureSource, TimeRange } from '../../src/core/ports.ts';
 
-/** A capture of so many rows in memory, which also tells what was read of it. */
+/** A capture in memory, which also counts what was read. */
 export class MemoryCapture implements CaptureSource {
   readonly #rows: readonly ExchangeRow[];
   readonly #payloadOf: (row: ExchangeRow) => ExchangePayload | null;

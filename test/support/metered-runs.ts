@@ -4,15 +4,15 @@ import { captureOf } from './captures.ts';
 import { requestsOf } from './replaying.ts';
 import type { LoggedRequest } from './request-log-server.ts';
 
-/** For a document, and looks as often as they may be. */
+/** Flags for a document, and for looks at the shortest interval. */
 export const FAST = ['--json', '--monitor-interval', '100ms'];
 
-/** Long enough for some looks at the shortest interval. */
+/** A capture that is long enough for some looks at the shortest interval. */
 export function meteredCapture(): string {
   return captureOf(requestsOf(60, 20_000));
 }
 
-/** A model server that counts what it served, with one GPU. */
+/** A model server with one GPU that counts the requests it served. */
 export function metered(gpu: number, text: (served: number) => string = () => '') {
   let served = 0;
   return ({ target }: LoggedRequest, response: ServerResponse) => {

@@ -9,7 +9,7 @@ export function samplesOf(text: string): Map<string, number> {
   return samples;
 }
 
-/** What is left of the equation in a scrape; both must be 0. */
+/** The difference of the account's two sides in a scrape. Both numbers must be 0. */
 export function scrapeImbalance(samples: ReadonlyMap<string, number>): { bytes: number; turns: number } {
   const sum = (prefix: string) =>
     [...samples].reduce((total, [name, value]) => (name.startsWith(prefix) ? total + value : total), 0);

@@ -21,12 +21,14 @@ export interface StoredMlflowRun {
   status: string;
 }
 
-/** What becomes of a request: its answer is lost after it was done, or it is done by half and fails. */
+/**
+ * A mishap of a request: `lost`: it is done, but its answer is lost. `half`: it is half done and fails. Or a status.
+ */
 export type Mishap = 'lost' | 'half' | number;
 
 /**
- * An MLflow server in memory that appends every point it is sent, refuses what is beyond the limits of a batch, and
- * does to the n-th request of a path what a test asks.
+ * An MLflow server in memory. It appends every point, rejects batches over the limits, and has the mishap that a test
+ * sets for the n-th request of a path.
  */
 export class MlflowStandIn {
   readonly runs: StoredMlflowRun[] = [];
@@ -35,7 +37,7 @@ export class MlflowStandIn {
   readonly authorizations = new Set<string | undefined>();
   readonly batches: { metrics: number; params: number; tags: number; bytes: number }[] = [];
   artifactRoot = 'mlflow-artifacts:/1';
-  /** By path: mishaps of its requests in order; null for none. */
+  /** Mishaps by path, for its requests in order; null for none. */
   readonly mishaps: Record<string, (Mishap | null)[]> = {};
   url = '';
 
@@ -138,7 +140,7 @@ export class MlflowStandIn {
   }
 }
 
-/** Pages are smaller than was asked for, as a server may make them. */
+/** Pages are smaller than requested, because a server may do this. */
 const PAGE = 100;
 
 function pageOf({ points }: StoredMlflowRun, query: URLSearchParams): object {

@@ -11,14 +11,14 @@ import {
 interface ModelConnection {
   clientOffset: number;
   serverOffset: number;
-  /** A gap was reported since the last settlement. */
+  /** Whether a gap was reported since the last settlement. */
   gapped: boolean;
   closed: boolean;
 }
 
 /**
- * The recorder's end of a pipe without assembly or sink: follows every connection's offsets, checks that they
- * agree with what the forwarder says, and settles when it is told to.
+ * The recorder's end of a pipe, without assembly or sink. It follows every connection's offsets, checks that they agree
+ * with the forwarder's, and settles on request.
  */
 export class ModelRecorder {
   readonly connections = new Map<number, ModelConnection>();
@@ -26,7 +26,7 @@ export class ModelRecorder {
   turnStarts = 0;
   bytes = 0;
   readonly #pipe: Duplex;
-  /** Number of the last flush that is not answered; 0 for none. */
+  /** Number of the last unanswered flush; 0 for none. */
   #flush = 0;
 
   constructor(pipe: Duplex) {
@@ -36,7 +36,7 @@ export class ModelRecorder {
     pipe.on('error', () => undefined);
   }
 
-  /** Settles everything taken so far. */
+  /** Settles everything received so far. */
   settle(): void {
     const settlements = [...this.connections].map(([connection, state]) => {
       const fate = state.gapped

@@ -1,6 +1,6 @@
 /**
- * A recorder that dies of any request whose path names poison, at the moment it takes it apart: what a fault in
- * native code or a heap overflow would do, at a place that a test can choose.
+ * A recorder that dies when it parses a request whose path contains `poison`. So a test can choose when it dies, as
+ * from a fault in native code or a heap overflow.
  */
 import { Routes } from '../../src/core/routes.ts';
 

@@ -9,8 +9,8 @@ export interface MountedSecret {
 }
 
 /**
- * A certificate (of this machine unless another is given) and its key as a secret is mounted: links into a
- * directory that is itself a link, turned over as a whole.
+ * A certificate (by default that of this machine) and its key, mounted like a Kubernetes secret: links into a directory
+ * that is itself a link and is replaced as a whole.
  */
 export function mountedSecret(cert = LOCAL_CERTIFICATE_PEM, key = LOCAL_CERTIFICATE_KEY_PEM): MountedSecret {
   const directory = temporaryDirectory();

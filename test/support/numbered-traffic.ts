@@ -53,21 +53,21 @@ export class NumberedOrigin {
 export interface TrafficOptions {
   readonly clients?: number;
   readonly bodyBytes?: number;
-  /** Between an answer and the client's next request. */
+  /** Pause between an answer and the client's next request. */
   readonly thinkMs?: number;
-  /** Takes a connection that is refused for the end: nobody accepts any more, and nothing was sent. */
+  /** Whether a refused connection ends a client without a failure: nothing was sent on it. */
   readonly endWhenRefused?: boolean;
 }
 
 /**
- * Clients on kept-alive connections, each request with a number of its own, so that what they saw, what the
- * server saw and what was kept can be held against each other.
+ * Clients on kept-alive connections. Each request has its own number, so that requests of the clients, of the server
+ * and of the capture can be compared.
  */
 export class NumberedTraffic {
-  /** Ids that were answered whole, with their own id in the answer. */
+  /** Ids with a complete answer that contains the same id. */
   readonly succeeded: number[] = [];
   readonly failed: { id: number; reason: string }[] = [];
-  /** Longest time an answer took so far, ms; reset by whoever reads it. */
+  /** Longest time of an answer so far, ms. The reader resets it. */
   slowestMs = 0;
   #nextId = 1;
   #stopped = false;
@@ -107,7 +107,7 @@ export class NumberedTraffic {
     }
   }
 
-  /** Null when it was answered as it should be. */
+  /** Sends a request. @returns null if the answer is right, else the problem */
   #ask(id: number): Promise<string | null> {
     const body = JSON.stringify({ id, filler: this.#filler });
     return new Promise((resolve) => {

@@ -4,8 +4,8 @@ import { connect } from 'node:net';
 export const REQUEST = 'POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody';
 
 /**
- * One request on a connection of its own, until the server's answer and the end of the connection.
- * @throws Error when the connection ends unanswered
+ * Sends one request on a new connection and waits for the answer and the end of the connection.
+ * @throws Error if the connection ends without an answer
  */
 export async function askOnce(port: number, request = REQUEST): Promise<string> {
   const client = connect({ port, host: '127.0.0.1' });

@@ -1,6 +1,6 @@
 import type { OptionSources } from '../../src/replay/options/replay-options.ts';
 
-/** Nothing but the command line: no variable, no file, any objective, at the epoch. */
+/** Only the command line: no variables and no files. Any objective is valid, and the time is 1970. */
 export const COMMAND_LINE_ALONE: OptionSources = {
   environment: () => undefined,
   readFile: () => '',

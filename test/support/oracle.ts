@@ -4,17 +4,17 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 const HEAD_END = Buffer.from('\r\n\r\n');
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP\/1\.1$/;
 const HEADER_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[\t\x20-\x7e\x80-\xff]*$/;
-/** Requests for this are answered by the oracle itself, whatever else it was told to answer. */
+/** Prefix of targets that the oracle itself answers, independent of the answers set by a test. */
 const CONTROL = '/control/';
 
 /**
- * The server behind a gateway under attack. It reads requests as strictly as can be, notes whatever it could
- * not read, and answers `/control/…` with its own target and anything else as it is told.
+ * The server behind a gateway under attack. It parses requests very strictly and notes everything invalid. It answers
+ * `/control/…` with the target, and everything else as the test sets.
  */
 export class Oracle {
-  /** Targets of the whole requests that came, controls aside. */
+  /** Targets of complete requests, without controls. */
   readonly targets: string[] = [];
-  /** What no proxy may ever send: the beginnings of messages that are none. */
+  /** The beginnings of invalid messages, which a proxy must never send. */
   readonly desyncs: string[] = [];
   controls = 0;
   port = 0;
@@ -72,12 +72,12 @@ export class Oracle {
   }
 }
 
-/** Answers with what was asked for. */
+/** Answers with the target of the request. */
 export function answerTarget(socket: Socket, target: string): void {
   socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${target.length}\r\n\r\n${target}`, 'latin1');
 }
 
-/** The first request of `bytes`; null while it is not whole. */
+/** The first request of `bytes`; null if it is incomplete. */
 function takeStrictly(bytes: Buffer): { bytes: number; target: string } | 'desync' | null {
   const headEnd = bytes.indexOf(HEAD_END);
   const head = bytes.toString('latin1', 0, headEnd < 0 ? bytes.length : headEnd).split('\r\n');

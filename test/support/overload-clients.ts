@@ -2,18 +2,18 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
 /**
- * Thousands of clients that are a burden and no use, in a process of their own.
+ * Thousands of clients that only load a server, in a separate process.
  *
- * Messages in: `{ port, idle, slow, uploads }` opens them, `{ count: true }` asks for them, `{ release: true }`
- * resets them all. Message out, each time: a `Burden`. Ends with its parent.
+ * Received messages: `{ port, idle, slow, uploads }` opens clients, `{ count: true }` asks for their numbers, and `{
+ * release: true }` resets all. Each is answered with a `Burden`. Ends with its parent.
  */
 export interface Burden {
-  /** Connections that were answered once and are kept alive. */
+  /** Connections that got one answer and are kept alive. */
   readonly idle: number;
-  /** Clients that send a head a byte at a time and never its end; how long the last of those that went lived, ms. */
+  /** Clients that send an endless head byte by byte, and the lifetime of the last one that ended, ms. */
   readonly slow: number;
   readonly slowLivedMs: number;
-  /** Uploads that are not answered. */
+  /** Uploads without an answer. */
   readonly uploads: number;
 }
 export interface Weight {
@@ -25,7 +25,7 @@ export interface Weight {
 
 const UPLOAD = Buffer.alloc(5 * 1_024 * 1_024, 'u');
 const DRIP_MS = 500;
-/** Connects at a time: well below what a listener lets wait. */
+/** Concurrent connection attempts, well below the backlog of a listener. */
 const LANES = 200;
 
 const idle = new Set<Socket>();
@@ -70,7 +70,7 @@ async function openUpload(port: number): Promise<void> {
   const headers = `Host: model\r\nContent-Type: application/json\r\nContent-Length: ${UPLOAD.length}`;
   socket.write(`POST /stalled HTTP/1.1\r\n${headers}\r\n\r\n`);
   socket.write(UPLOAD);
-  // Whatever is answered, it is not served.
+  // An upload that gets any answer is destroyed, so it is no load any more.
   socket.on('data', () => socket.destroy());
 }
 

@@ -2,10 +2,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /**
- * A model server in a process of its own that keeps every connection for as long as its client wants it: answers
- * `?id=N` as a numbered origin does, and never reads the body of what goes to `/stalled`.
+ * A model server in a separate process that never closes connections. It answers `?id=N` like a numbered origin, and
+ * never reads bodies of requests to `/stalled`.
  *
- * Message out: `{ port }`, once it listens. Ends with its parent.
+ * It sends `{ port }` when it listens. Ends with its parent.
  */
 const ID = /[?&]id=(\d+)/;
 

@@ -1,16 +1,16 @@
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Beyond it requests wait for a connection, which counts as theirs. */
+/** Most connections. Further requests wait for one, and the wait counts in their latency. */
 const CONNECTIONS = 32;
 const ANSWER_LIMIT_MS = 20_000;
 
-/** Requests a second in open loop; or clients in closed loop, each of which sends when it was answered. */
+/** Requests per second in an open loop, or clients in a closed loop, which send after each answer. */
 type Pace = number | { readonly clients: number };
 
 /**
- * Numbered requests. In open loop each is sent when it is due, however long those before it take, and its time
- * counts from then. A server that stands still for a second is late for everybody who came in that second.
+ * Numbered requests. In an open loop each is sent when it is due, independent of earlier ones, and its latency counts
+ * from then. So if the server stops for a second, all requests of that second are late.
  */
 export class PacedTraffic {
   readonly failed: { readonly id: number; readonly reason: string }[] = [];
@@ -30,7 +30,7 @@ export class PacedTraffic {
       typeof pace === 'number' ? this.#sendInOpenLoop(pace) : this.#sendInClosedLoop(pace.clients);
   }
 
-  /** Times of what was answered since the last call, ms, in ascending order. */
+  /** Latencies of answers since the last call, ms, ascending. */
   takeLatenciesMs(): readonly number[] {
     const taken = this.#latenciesMs.sort((a, b) => a - b);
     this.#latenciesMs = [];
@@ -75,7 +75,7 @@ export class PacedTraffic {
     else this.failed.push({ id, reason });
   }
 
-  /** Null when it was answered as it should be. */
+  /** Sends a request. @returns null if the answer is right, else the problem */
   #ask(id: number): Promise<string | null> {
     const body = JSON.stringify({ id, filler: this.#filler });
     const options = {

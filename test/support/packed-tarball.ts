@@ -4,9 +4,9 @@ import { runProcess } from './process.ts';
 import { repositoryRoot } from './shared-data.ts';
 import { temporaryDirectory } from './temp-dir.ts';
 
-/** The published package as a user has it: packed, and unpacked below somebody else's `node_modules`. */
+/** The published package as a user installs it: packed, and unpacked in the `node_modules` of a project. */
 export interface InstalledPackage {
-  /** The project it is installed in. */
+  /** The project in which it is installed. */
   readonly project: string;
   /** The packed file. */
   readonly tarball: string;
@@ -16,16 +16,16 @@ export interface InstalledPackage {
   readonly files: readonly string[];
 }
 
-/** What is packed, and what builds it. */
+/** The packed files, and the files that are needed for the build. */
 const PACKED = [
   ...['bin', 'src', 'docs', 'deploy', 'bench', 'scripts', 'tools/node', 'package.json', 'tsconfig.json'],
   ...['tsconfig.build.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
 ];
 
 /**
- * Packs a copy of the checkout (which builds it) and installs the tarball in `project`: two that pack at one time
- * would delete each other's build. Dependencies are linked from the checkout instead of fetched, so that this needs no
- * registry; only those the package declares.
+ * Packs a copy of the checkout (which builds it) and installs the tarball in `project`. It uses a copy, because two
+ * concurrent builds would delete each other's output. Declared dependencies are linked from the checkout, so no
+ * registry is needed.
  */
 export async function packAndInstall(project: string): Promise<InstalledPackage> {
   const copy = temporaryDirectory();
@@ -50,7 +50,7 @@ interface PackManifest {
   readonly files: readonly { readonly path: string }[];
 }
 
-/** npm prints a list of packages, or since version 12 an object by name. */
+/** Parses the output of npm: a list of packages, or since version 12 an object by name. */
 function readManifest(json: string): PackManifest {
   const printed = JSON.parse(json) as readonly PackManifest[] | Readonly<Record<string, PackManifest>>;
   const [manifest] = Object.values(printed);

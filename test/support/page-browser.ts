@@ -6,25 +6,25 @@ import { expect } from 'vitest';
 import { repositoryRoot } from './shared-data.ts';
 
 const CHROMIUM = '/usr/bin/chromium';
-/** Screenshots, to be looked at. */
+/** Directory of screenshots, for people to look at. */
 const PICTURES = join(repositoryRoot, 'artefacts', 'browser');
 const MAX_BYTES = 2_000_000;
 const OPEN_MS = 1_000;
-/** A machine that is busy elsewhere for a moment must be able to show what the page can do. */
+/** Attempts to measure the time to open a page, because a machine may be busy for a moment. */
 const ATTEMPTS = 3;
 
 export const hasChromium = existsSync(CHROMIUM);
 
-/** What is read of an element; the types of a page are none of this program's. */
+/** The members of an element that are read here. This program does not have the types of a page. */
 interface Place {
   readonly dataset: Readonly<Record<string, string>>;
   querySelectorAll(what: string): { readonly length: number };
 }
 
-/** Opens pages from files or servers in Debian's Chromium, and keeps whatever they complain of and ask for. */
+/** Opens pages from files or servers in Debian's Chromium, and keeps their errors and requests. */
 export class PageBrowser {
   readonly complaints: string[] = [];
-  /** Every address that was asked for, the pages' own among them. */
+  /** Every requested address, including those of the pages. */
   readonly asked: string[] = [];
   readonly #browser: Browser;
 
@@ -56,12 +56,12 @@ export class PageBrowser {
   }
 }
 
-/** Where a screenshot of that name goes. */
+/** The path of a screenshot. */
 export function picture(name: string): string {
   return join(PICTURES, name);
 }
 
-/** What a report in one file is held to. */
+/** Checks the size of a report in one file, and the time to open it. */
 export async function expectQuickAndSmall(browser: PageBrowser, file: string): Promise<void> {
   expect(readFileSync(file).byteLength).toBeLessThan(MAX_BYTES);
   const took: number[] = [];
@@ -74,7 +74,7 @@ export async function expectQuickAndSmall(browser: PageBrowser, file: string): P
   expect(Math.min(...took)).toBeLessThan(OPEN_MS);
 }
 
-/** Of each time series of a page: how many points it drew, on how many canvases. */
+/** For each time series of a page: the number of drawn points and of canvases. */
 export async function drawnSeries(page: Page): Promise<{ points: number; canvases: number }[]> {
   return await page.locator('.live').evaluateAll((places) =>
     (places as unknown as Place[]).map((place) => ({
@@ -84,7 +84,7 @@ export async function drawnSeries(page: Page): Promise<{ points: number; canvase
   );
 }
 
-/** Unfolds everything, and waits until what was folded is drawn. */
+/** Opens all collapsed parts, and waits until they are drawn. */
 export async function unfold(page: Page): Promise<void> {
   await page.evaluate('for (const part of document.querySelectorAll("details")) part.open = true');
   await expect
@@ -100,17 +100,17 @@ const PAPER = { light: 'rgb(255, 255, 255)', dark: 'rgb(16, 22, 29)' } as const;
 const WIDTHS = [1_280, 380] as const;
 const FIRST_SCREEN = 800;
 
-/** What reaches over the right edge of the window, and is no part of what scrolls by itself. */
+/** Finds elements that extend over the right edge of the window, outside of scrollable parts. */
 const CUT =
   '[...document.querySelectorAll("main *")].filter((each) => !each.closest(".scroll, .uplot") && (each.closest("svg") === null || each.matches("text")) && each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML.slice(0, 200))';
 
-/** Tables whose values are seen only after a scroll. */
+/** Finds tables with values that are visible only after scrolling. */
 const SCROLLED =
   '[...document.querySelectorAll(".scroll")].filter((each) => each.querySelector("table") !== null && each.scrollWidth > each.clientWidth + 1).map((each) => each.getAttribute("aria-label"))';
 
 /**
- * A page on a screen and on a telephone, in the light and in the dark: nothing is cut, folded or not. Each is pictured
- * as it opens, and once unfolded.
+ * Checks a page on a screen and on a telephone, in light and dark mode: nothing is cut off, with collapsed and open
+ * parts. It takes a screenshot of both states.
  */
 export async function expectReadable(browser: PageBrowser, file: string, name: string): Promise<void> {
   for (const colorScheme of ['light', 'dark'] as const) {
@@ -136,7 +136,7 @@ export async function expectReadable(browser: PageBrowser, file: string, name: s
   }
 }
 
-/** The verdict, its figures and the chart of a page lie on the first screen, with a script and without. */
+/** Checks that the verdict, its figures and the chart are on the first screen, with and without JavaScript. */
 export async function expectFirstScreen(browser: PageBrowser, file: string): Promise<void> {
   const viewport = { width: 1_280, height: FIRST_SCREEN };
   for (const javaScriptEnabled of [true, false]) {
@@ -152,7 +152,7 @@ export async function expectFirstScreen(browser: PageBrowser, file: string): Pro
   }
 }
 
-/** A link of the contents unfolds its part, also where no script runs. */
+/** Checks that a link of the contents opens its part, even without JavaScript. */
 export async function expectContents(browser: PageBrowser, file: string): Promise<void> {
   for (const javaScriptEnabled of [true, false]) {
     const page = await browser.open(file, { javaScriptEnabled });
@@ -165,7 +165,7 @@ export async function expectContents(browser: PageBrowser, file: string): Promis
   }
 }
 
-/** On paper what moves is left out for what stands still. */
+/** Checks that a printed page has static charts instead of interactive ones. */
 export async function expectPrintable(browser: PageBrowser, file: string, name: string): Promise<void> {
   const page = await browser.open(file);
   await page.emulateMedia({ media: 'print', colorScheme: 'light' });
@@ -173,6 +173,6 @@ export async function expectPrintable(browser: PageBrowser, file: string, name: 
   expect(await page.locator('.still').first().isVisible()).toBe(true);
   const paper = await page.pdf({ path: picture(`${name}.pdf`), format: 'A4' });
   expect(paper.byteLength).toBeGreaterThan(10_000);
-  // What is folded on a screen is printed.
+  // Parts that are collapsed on a screen are printed.
   expect(await page.locator('details .scroll table').first().isVisible()).toBe(true);
 }

@@ -6,7 +6,7 @@ import { test } from 'vitest';
 import { atFileEnd } from './leftovers.ts';
 import type { Tool } from './peer-tools.ts';
 
-/** A test that needs a tool, or a skip that says why there is none. */
+/** A test that needs a tool. It is skipped with a reason if the tool is missing. */
 export function needing(
   tool: Tool,
   name: string,
@@ -17,14 +17,14 @@ export function needing(
   else test(name, async () => await body(tool.path), timeoutMs);
 }
 
-/** What a program said until its end. */
+/** The output and status of an ended program. */
 export interface Ended {
   readonly status: number | null;
   readonly said: string;
   readonly stdout: string;
 }
 
-/** Runs a program to its end without holding up this process, which serves it. */
+/** Runs a program to its end without blocking this process, which is its server. */
 export async function runPeer(
   command: string,
   args: readonly string[],
@@ -47,7 +47,7 @@ export async function runPeer(
   return { status, said, stdout };
 }
 
-/** Runs CommonJS beside packages. */
+/** Runs CommonJS code that can load the packages in `modules`. */
 export async function checkedBy(
   modules: string,
   lines: readonly string[],

@@ -5,15 +5,15 @@ import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { repositoryRoot } from './shared-data.ts';
 
-/** Programs of others that a suite runs, installed once a checkout and kept for the next run. */
+/** Programs of others that a suite runs. They are installed once for each checkout and kept. */
 const CACHE = join(repositoryRoot, 'node_modules', '.cache', 'reprise-peers');
 const INSTALL_MS = 300_000;
 
-/** A tool that is there, or why it is not. */
+/** The path of a tool, or why it is missing. */
 export type Tool = { readonly path: string } | { readonly missing: string };
 
 /**
- * Python packages in a virtual environment of their own.
+ * Python packages in a separate virtual environment.
  * @param packages Exact requirements, such as `pyyaml==6.0.3`.
  * @returns the path of its python
  */
@@ -28,7 +28,7 @@ export function pythonWith(packages: readonly string[]): Tool {
 }
 
 /**
- * Packages of the npm registry in a folder of their own.
+ * Packages of the npm registry in a separate folder.
  * @param packages Exact, such as `ajv@8.20.0`.
  * @returns the path of its `node_modules`
  */
@@ -47,7 +47,7 @@ export function goProgram(module: string, name: string): Tool {
   return installed(home, join(home, name), () => [['go', ['install', module], { GOBIN: home }]]);
 }
 
-/** A program built from one Go file of ours that needs the standard library only. */
+/** A program built from one of our Go files that needs only the standard library. */
 export function goBuilt(source: string): Tool {
   const name = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 12);
   const home = join(CACHE, `go-built-${name}`);
@@ -55,7 +55,7 @@ export function goBuilt(source: string): Tool {
   return installed(home, program, () => [['go', ['build', '-o', program, source]]]);
 }
 
-/** A program built from a directory with a `go.mod` and a `go.sum`, which name the exact modules that it is made of. */
+/** A program built from a directory with a `go.mod` and a `go.sum`, which state its exact modules. */
 export function goPackage(directory: string): Tool {
   const sources = ['main.go', 'go.mod', 'go.sum'].map((name) => readFileSync(join(directory, name)));
   const name = createHash('sha256').update(Buffer.concat(sources)).digest('hex').slice(0, 12);
@@ -64,7 +64,7 @@ export function goPackage(directory: string): Tool {
   return installed(home, program, () => [['go', ['-C', directory, 'build', '-o', program, '.']]]);
 }
 
-/** The source of a Go module, for the schemas that lie in it: the directory it was downloaded to. */
+/** The directory with the source of a Go module, which contains schemas. */
 export function goModule(module: string): Tool {
   const { status, stdout, stderr } = spawnSync('go', ['mod', 'download', '-json', module], {
     cwd: '/',
@@ -75,7 +75,7 @@ export function goModule(module: string): Tool {
   return { path: (JSON.parse(stdout) as { Dir: string }).Dir };
 }
 
-/** The root directory of a small Debian, as the base of images has it. Needs root and debootstrap. */
+/** The root directory of a minimal Debian, like a base image. Needs root and debootstrap. */
 export function debianRoot(release: string): Tool {
   const home = join(CACHE, `debian-${release}`);
   const root = join(home, 'root');
@@ -91,8 +91,8 @@ export function systemProgram(name: string): Tool {
 type Step = readonly [command: string, args: readonly string[], environment?: Record<string, string>];
 
 /**
- * Runs the steps unless they ran before; a half-made installation is begun anew. Of processes that need it at once
- * one makes it, under a lock that ends with the process, and the others wait.
+ * Runs the steps unless they ran before. An incomplete installation is restarted. If several processes need it at once,
+ * one installs it under a lock that ends with the process, and the others wait.
  */
 export function installed(home: string, program: string, steps: () => readonly Step[]): Tool {
   const done = join(home, '.complete');

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 
-/** One end of a pipe within this process. Like a socket's, its reader's memory is its own, and its buffer ends. */
+/** One end of a pipe within this process. Like a socket, it copies data for the reader and has a limited buffer. */
 class PipeEnd extends Duplex {
   other: PipeEnd | null = null;
   #onRead: (() => void) | null = null;
@@ -23,7 +23,7 @@ class PipeEnd extends Duplex {
   }
 }
 
-/** Two ends of a pipe that needs no system call, and no time. */
+/** Two ends of a pipe without system calls and delays. */
 export function pipePair(): [Duplex, Duplex] {
   const [one, other] = [new PipeEnd(), new PipeEnd()];
   one.other = other;

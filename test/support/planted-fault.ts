@@ -1,4 +1,4 @@
-/** To be loaded into a process under test: an error that nothing of ours would raise, on a signal of ours. */
+/** Loaded into a process under test: raises an unexpected error on a signal from the test. */
 process.on('SIGUSR2', () => {
   throw new Error('planted');
 });

@@ -2,13 +2,13 @@ import { gzipSync } from 'node:zlib';
 import { SeededRandom } from '../../src/core/random.ts';
 import type { PlantedExchange } from './planted-secrets.ts';
 
-/** The row of the guide's table that says what becomes of a secret. */
+/** The row of the guide's table that describes how a secret is handled. */
 export type Place = 'request bodies' | 'response bodies' | 'credentials' | 'other headers, paths';
 
-/** Makes a secret, and a text of a length that holds it. */
+/** Makes a new secret. */
 type Secret = () => string;
 
-/** What is sent to one API and what it answers. A text is sent as it is, anything else as JSON. */
+/** Request and answer of one API. A text is sent unchanged, anything else as JSON. */
 interface Protocol {
   readonly target: string;
   readonly request: (secret: Secret) => unknown;
@@ -580,7 +580,7 @@ const OTHERS: Readonly<Record<string, Protocol>> = {
 const PROTOCOLS: Readonly<Record<string, Protocol>> = { ...OPENAI, ...OTHERS };
 export const PROTOCOL_NAMES: readonly string[] = Object.keys(PROTOCOLS);
 
-/** Headers and targets with a secret each, and the place that it has in the guide. */
+/** Headers and targets with a secret each, and the secret's place in the guide. */
 const HEADS: readonly (readonly [Place, (secret: string) => { target?: string; header?: string }])[] = [
   ['credentials', (s) => ({ header: `X-Callback: https://h/cb?token=${s}` })],
   ['credentials', (s) => ({ header: `X-Anything: /cb?a=1&api_key=${s}` })],
@@ -598,7 +598,7 @@ const HEADS: readonly (readonly [Place, (secret: string) => { target?: string; h
   ['other headers, paths', (s) => ({ target: `/hook/${s}/send` })],
 ];
 
-/** Two exchanges of each protocol, one of them packed, and three of each head. The same for the same seed. */
+/** Two exchanges of each protocol, one of them compressed, and three of each head. The same for the same seed. */
 export function plantedProtocols(seed: number): PlantedProtocol[] {
   const random = new SeededRandom(seed);
   const one = () => `Zq${[0, 0, 0].map(() => random.nextUint32().toString(16).padStart(8, '0')).join('')}`;
@@ -676,7 +676,7 @@ function tensorJson(bytes: number): string {
   return JSON.stringify({ inputs: [{ name: 't', datatype: 'BYTES', shape: [1], parameters }] });
 }
 
-/** One element: its length, and the text. */
+/** A binary tensor with one element: its length, and the text. */
 function binaryTensor(text: string): Buffer {
   const length = Buffer.alloc(4);
   length.writeUInt32LE(text.length);

@@ -1,7 +1,7 @@
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { SeededRandom } from '../../src/core/random.ts';
 
-/** Flags of a recording under which every planted secret must be covered. */
+/** Flags of a recording that must redact every planted secret. */
 export const LEAK_FLAGS: readonly string[] = [
   ...['--bodies', 'all', '--max-request-body', '64KiB'],
   ...['--redact-preset', 'chat', '--redact-preset', 'v1', '--redact-preset', 'v2'],
@@ -10,18 +10,18 @@ export const LEAK_FLAGS: readonly string[] = [
   ...['--redact-header', 'x-tenant-note', '--redact-query', 'ticket'],
 ];
 
-/** What is given for a flag that may stand several times. */
+/** The values of a repeatable flag. */
 export function flagValues(flag: string): string[] {
   return LEAK_FLAGS.filter((_, index) => LEAK_FLAGS[index - 1] === flag);
 }
 
-/** One connection's worth of traffic: what the client sends, in pieces, and what it is answered. */
+/** The traffic of one connection: what the client sends, in pieces, and the answer. */
 export interface PlantedExchange {
   readonly kind: string;
   readonly secrets: readonly string[];
   readonly request: readonly Buffer[];
   readonly answer: Buffer;
-  /** The client leaves after its last piece, without waiting. */
+  /** Whether the client leaves after its last piece, without waiting. */
   readonly leaves: boolean;
 }
 
@@ -40,7 +40,7 @@ const HEADERS = [
 ];
 const CODINGS = { gzip: gzipSync, deflate: deflateSync, br: brotliCompressSync, zstd: zstdCompressSync };
 
-/** How many of each kind: 200 in all. */
+/** The number of exchanges of each kind: 200 in total. */
 const KINDS: Readonly<Record<string, readonly [number, Maker]>> = {
   header: [20, (secret, nth) => post([`${HEADERS[nth % HEADERS.length]}${secret}`], json('{}'))],
   'added header': [8, (secret) => post([`X-Tenant-Note: ${secret}`], json('{}'))],
@@ -90,10 +90,10 @@ export function plantedExchanges(seed: number): PlantedExchange[] {
   );
 }
 
-/** The forms in which a secret could lie in a file without being found by its own name. */
+/** The forms that a secret could have in a file besides its plain text. */
 export function variantsOf(secret: string): Buffer[] {
   const bytes = Buffer.from(secret);
-  // Base64 of a text within a longer one depends on where it begins; the characters at its ends on what is around.
+  // The base64 of a text within a longer one depends on its offset; its first and last characters on the text around.
   const base64s = [0, 1, 2].map((shift) => {
     const coded = Buffer.concat([Buffer.alloc(shift), bytes])
       .toString('base64')
@@ -174,7 +174,7 @@ function get(target: string, headers: readonly string[] = []): Partial<PlantedEx
   return { request: [head(`GET ${target} HTTP/1.1`, headers)] };
 }
 
-/** @param missing bytes that are announced and never come */
+/** @param missing bytes that are announced but never sent */
 function post(headers: readonly string[], body: Buffer, missing = 0): Partial<PlantedExchange> {
   const typed = headers.some((line) => /^content-type:/i.test(line))
     ? []
@@ -193,7 +193,7 @@ function codedPost(secret: string, nth: number): Partial<PlantedExchange> {
   return post([`Content-Encoding: ${name}`], CODINGS[name](nested(secret, nth)));
 }
 
-/** Each chunk is sent by itself, so that a secret comes in many pieces. */
+/** Each chunk is sent separately, so that a secret comes in many pieces. */
 function chunkedPost(body: string, chunkBytes: number, trailers = ''): Partial<PlantedExchange> {
   const lines = ['Content-Type: application/json', 'Transfer-Encoding: chunked'];
   const pieces = body.match(new RegExp(`.{1,${chunkBytes}}`, 'gs')) ?? [];

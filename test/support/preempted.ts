@@ -1,6 +1,6 @@
 /**
- * Runs a call as if its thread were stopped in the middle: before its `ops`-th look at shared memory (from 0) the
- * other side runs, all of it. Where the call ends before, the other side does not run.
+ * Runs a call as if its thread were stopped in the middle. The other side runs completely before the call's `ops`-th
+ * access to shared memory (from 0). If the call has fewer accesses, the other side does not run.
  */
 export function preempted<T>(call: () => T, ops: number, other: () => void): T {
   const { load, store, compareExchange } = Atomics;

@@ -1,7 +1,7 @@
 import { NOTHING_EXPECTED } from '../../src/replay/answers/expected-answer.ts';
 import type { PreparedRequest } from '../../src/replay/engine/messages.ts';
 
-/** A request ready to be sent, `POST /<index>` unless told otherwise. */
+/** A request ready to be sent, by default `POST /<index>`. */
 export function prepared(
   index: number,
   intendedOffsetNs: number,
@@ -20,7 +20,7 @@ export function prepared(
   };
 }
 
-/** Offsets from 0 that lie these gaps apart. */
+/** Offsets with these gaps, counted from 0. */
 export function offsetsOf(gapsNs: readonly number[]): number[] {
   const offsets: number[] = [];
   for (const gapNs of gapsNs) offsets.push((offsets.at(-1) ?? 0) + gapNs);

@@ -6,7 +6,7 @@ import { atFileEnd } from './leftovers.ts';
 import { repositoryRoot } from './shared-data.ts';
 
 export interface Finished {
-  /** Exit status; null when a signal ended the process. */
+  /** Exit status; null if a signal ended the process. */
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
@@ -15,20 +15,20 @@ export interface Finished {
 
 export interface ProcessOptions {
   readonly cwd?: string;
-  /** Added to the environment of the test run; undefined takes a variable away. */
+  /** Added to the environment of the test run; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly stdin?: string;
-  /** Leads a process group of its own, as a command in a terminal does. */
+  /** Whether it leads its own process group, like a command in a terminal. */
   readonly ownGroup?: boolean;
-  /** Control groups that it and its children live in: directories with a `cgroup.procs`. */
+  /** Control groups of it and its children: directories with a `cgroup.procs`. */
   readonly controlGroups?: readonly string[];
-  /** The limit of open files that it and its children have. */
+  /** The limit of open files for it and its children. */
   readonly openFiles?: number;
-  /** A command that becomes the one it is given, such as `nice -n 5`. */
+  /** A command that runs the given command in its place, such as `nice -n 5`. */
   readonly through?: readonly string[];
 }
 
-/** A process under test. Ended with the test file at the latest. */
+/** A process under test. It ends with the test file at the latest. */
 export class RunningProcess {
   readonly child: ChildProcess;
   readonly finished: Promise<Finished>;
@@ -55,14 +55,14 @@ export class RunningProcess {
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
     });
-    // A process that ends without reading its input is no failure of the test.
+    // Ignored, because a process may end without reading its input.
     this.child.stdin?.on('error', () => {});
     this.child.stdin?.end(options.stdin ?? '');
     this.finished = this.#end();
     atFileEnd(() => this.kill('SIGKILL'));
   }
 
-  /** Waits until `pattern` stands in the output, and returns the match. Fails when the process ends first. */
+  /** Waits until the output matches `pattern`, and returns the match. Fails if the process ends first. */
   async waitFor(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this[stream]);
@@ -90,7 +90,7 @@ export class RunningProcess {
   }
 }
 
-/** Starts `reprise ARGS` from this checkout, as the process itself: no launcher stands between us and it. */
+/** Starts `reprise ARGS` from this checkout directly, without a launcher in between. */
 export function startReprise(args: readonly string[], options: ProcessOptions = {}): RunningProcess {
   return new RunningProcess(process.execPath, [join(repositoryRoot, 'bin', 'reprise.js'), ...args], options);
 }

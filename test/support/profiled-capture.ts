@@ -8,11 +8,11 @@ import { fixtureData } from './shared-data.ts';
 
 /** A Monday, 00:00 UTC. */
 export const MONDAY_US = Date.UTC(2026, 10, 2) * 1_000;
-/** The day that breaks the cycle: Wednesday of the second week. */
+/** The day that differs from the weekly cycle: Wednesday of the second week. */
 export const ODD_DAY = '2026-11-11';
 export const SECRET_PROMPT = 'the-prompt-nobody-may-see';
 
-/** Names that would do something where they are not made harmless. */
+/** Names that would do harm if they were not escaped. */
 export const HOSTILE_MODEL = '=HYPERLINK("http://evil.example","x")';
 export const HOSTILE_ROUTE = 'GET /users/alice</script><img src=x onerror=alert(1)>';
 export const HOSTILE_METHOD = 'X\u001b[31mRED\u202e';
@@ -20,7 +20,7 @@ export const HOSTILE_METHOD = 'X\u001b[31mRED\u202e';
 const HOUR_US = 3_600_000_000;
 const DAYS = 14;
 
-/** Two weeks of a service in small: office hours, quiet weekends, one odd day, failures with retries, payloads. */
+/** Two weeks of a small service: office hours, quiet weekends, one odd day, failures with retries, payloads. */
 export function profiledCapture(scale = 1): string {
   const random = new SeededRandom(7);
   const exchanges: Exchange[] = [];
@@ -36,7 +36,7 @@ export function profiledCapture(scale = 1): string {
       exchanges.push(someExchange(arrivalUs, exchanges.length, random));
     }
   }
-  // The window reaches both ends, so that all of its hours are whole.
+  // Exchanges at both ends of the two weeks, so that all hours are complete.
   exchanges.push(
     someExchange(MONDAY_US, 1, random),
     someExchange(MONDAY_US + DAYS * 24 * HOUR_US - 1, 2, random),
@@ -46,7 +46,7 @@ export function profiledCapture(scale = 1): string {
   return captureOfDays(exchanges);
 }
 
-/** A segment for each day: one for each hour would be sealed, and synced, hundreds of times. */
+/** Writes a segment for each day. One for each hour would be sealed and synced hundreds of times. */
 function captureOfDays(exchanges: readonly Exchange[]): string {
   const directory = newCapture();
   const days = Map.groupBy(exchanges, ({ arrivalUs }) => Math.floor(arrivalUs / (24 * HOUR_US)));
@@ -118,13 +118,13 @@ function multipart(): Partial<Exchange> {
   };
 }
 
-/** Head and body of a message kept in a file. */
+/** Head and body of a message in a file. */
 export function splitHttp(message: Buffer): readonly [head: Buffer, body: Buffer] {
   const end = message.indexOf('\r\n\r\n') + 4;
   return [message.subarray(0, end), message.subarray(end)];
 }
 
-/** A picture of 3 by 2 pixels, as far as anybody looks. */
+/** The header of a picture of 3 by 2 pixels, which is all that is read. */
 export function png(): Buffer {
   const bytes = Buffer.alloc(64);
   bytes.write('\x89PNG\r\n\x1a\n', 0, 'latin1');
@@ -159,7 +159,7 @@ function hostile(arrivalUs: number): Exchange {
   });
 }
 
-/** From 0 to below 1. */
+/** A random number from 0 to 1 (exclusive). */
 function unit(random: SeededRandom): number {
   return random.nextUint32() / 2 ** 32;
 }

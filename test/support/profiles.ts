@@ -4,7 +4,7 @@ import type { ExchangeRow } from '../../src/core/exchange.ts';
 import type { PayloadFigures, ProfileDocument } from '../../src/documents/profile.ts';
 import { exchangeRow } from './exchange-row.ts';
 
-/** The profile of rows in order, as one window from the first to the last. */
+/** The profile of ordered rows, as one window from the first to the last. */
 export function profileOf(
   rows: readonly ExchangeRow[],
   timeZone = 'UTC',
@@ -31,7 +31,7 @@ export function profileOf(
   });
 }
 
-/** Rows that arrive then, all else being equal. */
+/** Rows with these arrivals and otherwise equal facts. */
 export function arrivingAt(arrivalsUs: readonly number[], facts: Partial<ExchangeRow> = {}): ExchangeRow[] {
   return arrivalsUs.map((arrivalUs, at) => exchangeRow({ arrivalUs, id: at + 1, ...facts }));
 }

@@ -7,14 +7,14 @@ import { temporaryDirectory } from './temp-dir.ts';
 
 export interface PublicTrace {
   readonly name: string;
-  /** Null where it is not. */
+  /** Null if the trace is missing. */
   readonly path: string | null;
   readonly format: string;
   readonly flags: readonly string[];
   readonly exchanges: number;
 }
 
-/** Public traces below a million exchanges: how each is imported, and how many it holds. */
+/** Public traces with less than a million exchanges: how to import each, and its number of exchanges. */
 export const PUBLIC_TRACES: readonly PublicTrace[] = [
   {
     name: 'azure-llm-2023-conv',
@@ -35,12 +35,12 @@ function trace(file: string, format: string, exchanges: number, flags: readonly 
   return { name: file.split('/')[0]!, path: sharedData(file), format, flags, exchanges };
 }
 
-/** The tool, or that the trace is not here. */
+/** The tool; if the trace is missing, this as the reason. */
 export function present({ name, path }: PublicTrace, tool: Tool): Tool {
   return path === null ? { missing: missing(name) } : tool;
 }
 
-/** @returns the capture of a trace */
+/** Imports a trace. @returns its capture */
 export async function captureOfTrace({ path, format, flags }: PublicTrace): Promise<string> {
   const capture = join(temporaryDirectory(), 'trace');
   const done = await runCommand(['import', format, path ?? '', ...flags, '--out', capture]);

@@ -6,23 +6,23 @@ import { SERVICE_TIMES, uniform } from './queue-simulator.ts';
 
 export interface QueueServerParts {
   readonly executors: number;
-  /** Mean of a service time; 20 ms and more, so that what the machine adds is small beside it. */
+  /** Mean service time. Use at least 20 ms, so that delays of the machine are small in comparison. */
   readonly serviceMs: number;
   readonly seed: number;
-  /** Every so many requests is answered with this status at once; none by default. */
+  /** One of `every` requests gets this status at once; none by default. */
   readonly refusal?: { readonly every: number; readonly status: number };
 }
 
 export interface QueueServer {
   readonly url: string;
-  /** By how much its answers came later than the queue would have it, beyond what any timer does, ms in all. */
+  /** Total delay of its answers compared with the queue, beyond the usual error of timers, ms. */
   readonly lateMs: () => number;
 }
 
-/** A timer fires within that long where nothing keeps its process from running. */
+/** Usual error of a timer in an undisturbed process. */
 const TIMER_MS = 3;
 
-/** A model server with executors, a queue before them, and steady service times: by real time. */
+/** A model server in real time, with executors, a queue and steady service times. */
 export async function queueServer({
   executors,
   serviceMs,
@@ -56,7 +56,7 @@ export async function queueServer({
   return { url, lateMs: () => lateMs };
 }
 
-/** When a request that comes now is done: first come first served by the executor that is free first. */
+/** When a request that comes now ends: first come first served, by the executor that is free first. */
 function endOf(freeAtMs: Float64Array, serviceMs: number): number {
   const first = freeAtMs.indexOf(Math.min(...freeAtMs));
   const end = Math.max(performance.now(), freeAtMs[first] ?? 0) + serviceMs;

@@ -1,8 +1,8 @@
 import { SeededRandom } from '../../src/core/random.ts';
 
 /**
- * A queue before some executors, on a virtual clock: no time passes, and a seed decides everything. Seconds
- * throughout; scale as you like.
+ * A queue with executors on a virtual clock: no real time passes, and a seed decides everything. All times are in
+ * seconds and can be scaled.
  */
 
 /** Draws service times with a mean of 1. */
@@ -21,7 +21,7 @@ export const SERVICE_TIMES = {
 } as const satisfies Record<string, ServiceTime>;
 export type ServiceName = keyof typeof SERVICE_TIMES;
 
-/** Numbers between 0 and 1, both excluded. */
+/** A seeded generator of numbers between 0 and 1 (both exclusive). */
 export function uniform(seed: number): () => number {
   const random = new SeededRandom(seed);
   return () => (random.nextUint32() + 0.5) / 2 ** 32;
@@ -36,7 +36,7 @@ export function poissonArrivals(count: number, ratePerSecond: number, random: ()
   });
 }
 
-/** Latency of each arrival, first come first served by `executors`: waiting and service. */
+/** Latency of each arrival, first come first served by `executors`: waiting plus service. */
 export function queueLatencies(
   arrivals: Float64Array,
   executors: number,
@@ -59,11 +59,11 @@ export interface QueuePairParts {
   /** Share of the executors' time that A is busy. */
   readonly load: number;
   readonly service: ServiceName;
-  /** Service times of B are so many times those of its draw. */
+  /** Factor of the service times of B. */
   readonly slowdown: number;
 }
 
-/** The same arrivals at two servers whose service times are drawn apart: nothing but the arrivals is shared. */
+/** The same arrivals at two servers with independent service times. */
 export function queuePair(parts: QueuePairParts): { readonly a: Float64Array; readonly b: Float64Array } {
   const { seed, requests, executors, load, service, slowdown } = parts;
   const draw = SERVICE_TIMES[service];
@@ -79,7 +79,7 @@ function normal(random: () => number): number {
   return Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
 }
 
-/** Latencies with a swing over the whole run that both sides share, as the load of a day makes it. */
+/** Latencies with a slow variation over the whole run, like the load of a day. Use it for both sides. */
 export function swinging(latencies: Float64Array, share: number): Float64Array {
   return latencies.map((each, at) => each * (1 + share * Math.sin((2 * Math.PI * at) / latencies.length)));
 }

@@ -2,21 +2,21 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { headerValue, parseRequestHead, type RequestHead } from '../../src/core/headers.ts';
 
-/** One request as its bytes lay on the wire. */
+/** One request with its bytes as on the wire. */
 export interface RawRequest extends RequestHead {
-  /** Request line to blank line. */
+  /** From the request line to the blank line. */
   readonly head: Buffer;
-  /** The body with chunk framing removed. */
+  /** The body without chunk framing. */
   readonly body: Buffer;
-  /** The body with chunk framing kept. */
+  /** The body with its chunk framing. */
   readonly rawBody: Buffer;
   readonly chunked: boolean;
-  /** Which connection of the server it came on, and which request of that connection it was; both from 0. */
+  /** Number of its connection, and its number on that connection; both from 0. */
   readonly connection: number;
   readonly nth: number;
 }
 
-/** Says what happens once a whole request has come. Nothing is answered by itself. */
+/** Called for each complete request. The server sends no answers by itself. */
 export type Respond = (request: RawRequest, socket: Socket) => void;
 
 /** A complete answer with a content-length. */
@@ -36,13 +36,13 @@ export const answerAll: Respond = (_request, socket) => {
 };
 
 /**
- * A TCP server that keeps every byte it got, by connection, and takes requests apart without any HTTP library:
- * what a test compares is what was on the wire.
+ * A TCP server that keeps all received bytes by connection, and parses requests without an HTTP library. So tests
+ * compare the bytes on the wire.
  */
 export class RawServer {
-  /** Whole requests in order of their last byte. */
+  /** Complete requests in the order of their last byte. */
   readonly requests: RawRequest[] = [];
-  /** Also known once the server is closed. */
+  /** Its port, which is also known after the server is closed. */
   port = 0;
   readonly #server: Server;
   readonly #sockets: Socket[] = [];
@@ -67,17 +67,17 @@ export class RawServer {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** Connections accepted so far, closed ones included. */
+  /** Number of accepted connections so far, including closed ones. */
   get connections(): number {
     return this.#sockets.length;
   }
 
-  /** Connections that are open now. */
+  /** Number of open connections. */
   get openConnections(): number {
     return this.#sockets.filter((socket) => !socket.destroyed).length;
   }
 
-  /** Everything one connection received. */
+  /** All bytes received on one connection. */
   received(connection: number): Buffer {
     return Buffer.concat(this.#received[connection] ?? []);
   }
@@ -116,7 +116,7 @@ interface Taken {
   readonly request: Omit<RawRequest, 'connection' | 'nth'>;
 }
 
-/** The first whole request of `bytes`, or null while it is not all there. */
+/** The first complete request of `bytes`; null if it is incomplete. */
 function takeRequest(bytes: Buffer): Taken | null {
   const headEnd = bytes.indexOf('\r\n\r\n') + 4;
   if (headEnd < 4) return null;
@@ -142,7 +142,7 @@ function takeChunks(bytes: Buffer): { rawBytes: number; body: Buffer } | null {
     const size = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16);
     const start = lineEnd + 2;
     if (size === 0) {
-      // No test sends trailers: the blank line follows at once.
+      // The blank line follows at once, because no test sends trailers.
       return bytes.length < start + 2 ? null : { rawBytes: start + 2, body: Buffer.concat(chunks) };
     }
     if (bytes.length < start + size + 2) return null;

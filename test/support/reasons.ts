@@ -4,7 +4,7 @@ import { type Reason, reason } from '../../src/analysis/verdict/reasons.ts';
 const [threshold] = parseSlo(['latency: p(99)<200']);
 if (threshold === undefined) throw new Error('no objective');
 const side = { busyShare: 0.03, throttled: false, ratePerSecond: 1.6 };
-/** Every code once, with the figures of a run. `docs/guides/reading-a-verdict.md` shows these as its examples. */
+/** Each code once, with the figures of a run. They are the examples in `docs/guides/reading-a-verdict.md`. */
 export const REASONS: readonly Reason[] = [
   reason('slo_violated', { threshold, observed: 240 }),
   reason('interrupted', { cause: 'SIGINT', sent: 3_000, planned: 9_000, failures: null }),

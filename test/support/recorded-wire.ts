@@ -12,7 +12,7 @@ export interface RecordedWire extends WireStage {
   settled(): Promise<void>;
 }
 
-/** A wire with a recorder at the other end of a real pipe, and a sink that keeps what it is told. */
+/** A wire with a recorder at the other end of a real pipe, and a sink that keeps everything. */
 export async function startRecordedWire(options: PlainWire): Promise<RecordedWire> {
   const [forwarderEnd, recorderEnd] = await socketPair();
   const sink = new CountingSink();
@@ -30,7 +30,7 @@ export async function startRecordedWire(options: PlainWire): Promise<RecordedWir
     for (;;) {
       const { pending, unsettledConnections, connections } = wire.ledger.read();
       const open = wire.forwarder.connections.open + unsettledConnections + pending.bytes + pending.turns;
-      // The last the recorder hears of a connection is its close, which nothing is settled by.
+      // The recorder gets the close of a connection last, and it settles nothing. So it is awaited separately.
       if (open === 0 && sink.protocolUses.length >= connections) return;
       await new Promise((resolve) => setTimeout(resolve, 5));
     }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { runReprise } from './process.ts';
 
-/** What the tests read of `reprise status --json`. */
+/** The members of `reprise status --json` that tests read. */
 export interface WatchedStatus {
   readonly state: string;
   readonly exchanges: number;
@@ -20,7 +20,7 @@ interface Amounts {
   readonly turns: number;
 }
 
-/** Asks metrics and account of a running recorder over HTTP, at its probe port, as Prometheus does. */
+/** Scrapes metrics and account of a running recorder over HTTP, at its probe port, as Prometheus does. */
 export async function scrape(probePort: number): Promise<ReadonlyMap<string, number>> {
   const series = new Map<string, number>();
   for (const line of (await textAt(probePort, '/metrics')).split('\n')) {
@@ -30,7 +30,7 @@ export async function scrape(probePort: number): Promise<ReadonlyMap<string, num
   return series;
 }
 
-/** A connection for each question: the probe port need not keep any. */
+/** Uses a new connection for each request, because the probe port may close connections. */
 function textAt(port: number, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const asked = get({ host: '127.0.0.1', port, path, agent: false }, (answer) => {
@@ -45,14 +45,14 @@ function textAt(port: number, path: string): Promise<string> {
   });
 }
 
-/** Sum of a family over its labels. */
+/** The sum of a metric over its labels. */
 export function totalOf(series: ReadonlyMap<string, number>, family: string): number {
   let sum = 0;
   for (const [name, value] of series) if (name === family || name.startsWith(`${family}{`)) sum += value;
   return sum;
 }
 
-/** The equation of one scrape: 0 and 0 when it holds. */
+/** The difference of the account's two sides in one scrape; 0 and 0 if it is balanced. */
 export function scrapedImbalance(series: ReadonlyMap<string, number>): { bytes: number; turns: number } {
   const of = (unit: string) =>
     totalOf(series, `reprise_seen_${unit}_total`) -
@@ -70,7 +70,7 @@ export async function statusOf(directory: string): Promise<WatchedStatus> {
   return JSON.parse(stdout) as WatchedStatus;
 }
 
-/** Scrapes until told to stop, and holds the equation against every answer. */
+/** Scrapes until it is stopped, and checks the account's balance in every answer. */
 export class EquationWatch {
   readonly imbalances: { bytes: number; turns: number }[] = [];
   readonly states = new Set<number>();
@@ -97,7 +97,7 @@ export class EquationWatch {
   }
 }
 
-/** Milliseconds until `reached` holds, asked again and again; fails after the limit. */
+/** Waits until `reached` is true. @returns the time in ms; fails after the limit */
 export async function msUntil(
   limitMs: number,
   what: string,

@@ -4,9 +4,9 @@ import { type ProcessOptions, type RunningProcess, startReprise } from './proces
 export interface RecordingProcess {
   readonly process: RunningProcess;
   readonly port: number;
-  /** Drains and seals; the final account. */
+  /** Drains and seals. Returns the final account. */
   readonly stop: () => Promise<FinalAccount>;
-  /** Its process ids, by what they do. */
+  /** Its process ids by role. */
   readonly children: () => { proxy: number; recorder: number };
 }
 
@@ -19,7 +19,7 @@ export interface FinalAccount {
 
 export type LogLine = Readonly<Record<string, unknown>> & { readonly message: string };
 
-/** A test has no load balancer to wait for, and several recorders at once; it fails open, as deployments do. */
+/** Flags for tests: no drain delay, because there is no load balancer, and fail open, as in deployments. */
 const QUICK = [
   '--fail-open',
   '--drain-delay',
@@ -52,7 +52,7 @@ export async function startRecording(
   };
 }
 
-/** Waits for a recording to end, whatever ended it. */
+/** Waits until a recording has ended, for any reason. */
 export async function accountOf(process: RunningProcess): Promise<FinalAccount> {
   const { status, stderr } = await process.finished;
   const log = stderr

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { FailedWrite } from '../../src/proxy/net/peer-socket.ts';
 import { repeated } from './long-form.ts';
 
-/** Answers an upload without reading it and closes: each in its own way, on a thread of its own. */
+/** Servers that answer an upload without reading it and close, each in another way and on a separate thread. */
 export const REJECTERS = {
   'an HTTP server of Node': `
     require('node:http').createServer((request, response) => {
@@ -36,7 +36,7 @@ const UPLOADS_EACH = repeated(8, 15);
 
 export type Rejecter = keyof typeof REJECTERS;
 
-/** One of them, and the thread to end it by. */
+/** Starts one of these servers. @returns its port, and its thread for ending it */
 export async function rejecter(which: Rejecter): Promise<{ port: number; worker: Worker }> {
   const program = `
     const { parentPort } = require('node:worker_threads');
@@ -48,8 +48,8 @@ export async function rejecter(which: Rejecter): Promise<{ port: number; worker:
 }
 
 /**
- * What a client makes of an upload: the status, or why there is none. It reads what has come to it, although it could
- * not write on: a client that does not is in the same straits without a wire.
+ * The result of an upload for a client: the status, or why there is none. The client reads the answer even if it cannot
+ * write any more. A client that does not would also fail without a wire.
  */
 function upload(port: number, bytes: number): Promise<string> {
   return new Promise((resolve) => {
@@ -68,7 +68,7 @@ function upload(port: number, bytes: number): Promise<string> {
   });
 }
 
-/** What a client makes of uploads of several sizes, over and over. */
+/** The results of repeated uploads of several sizes. */
 export async function answersToUploads(port: number): Promise<string[]> {
   const answers: string[] = [];
   for (const bytes of UPLOADS_BYTES) {

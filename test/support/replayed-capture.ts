@@ -3,7 +3,7 @@ import { segmentsOf } from '../../src/storage/capture/directory.ts';
 import { captureOf } from './captures.ts';
 import { exchangeOf, TEST_EPOCH_US } from './exchanges.ts';
 
-/** A capture of which these sends can be a replay, and the sends as one: each repeats the exchange of its index. */
+/** A capture, and these sends as a replay of it. Each send repeats the exchange with its index. */
 export function replayedCapture(
   sends: readonly Send[],
   latencyMs: number,

@@ -18,7 +18,7 @@ export async function serverOf(
   return await server.listen();
 }
 
-/** Requests a millisecond apart, each with its number in the path. */
+/** Requests with equal gaps, each with its number in the path. */
 export function requestsOf(count: number, gapUs = 1_000, parts: Partial<Exchange> = {}): Exchange[] {
   return Array.from({ length: count }, (_, at) =>
     exchangeOf({
@@ -33,7 +33,7 @@ export interface Replayed extends Finished {
   readonly out: string;
 }
 
-/** Runs `reprise replay` to its end, its run in a fresh directory. */
+/** Runs `reprise replay` to its end, with the run in a new directory. */
 export async function replay(
   capture: string,
   target: string,
@@ -45,7 +45,9 @@ export async function replay(
   return { ...finished, out };
 }
 
-/** The same in this process, for which no signal, environment or directory is another. Standard error has no log. */
+/**
+ * Like `replay`, but in this process: signals, environment and directory are those of the test. Log output is missing.
+ */
 export async function replayHere(
   capture: string,
   target: string,
@@ -64,7 +66,7 @@ export function documentOf({ stdout, stderr }: Finished): ReplayDocument {
   } catch {
     throw new Error(`no document on stdout: ${stdout}\n${stderr}`);
   }
-  // What the schema does not name it would leave out.
+  // Parsing drops members that the schema does not have, so this finds unknown members.
   if (document.kind === 'replay') expect(replaySchema.parse(document)).toEqual(document);
   return document;
 }

@@ -16,7 +16,7 @@ import { temporaryDirectory } from './temp-dir.ts';
 
 const MS = 1e6;
 
-/** Names that would do something where they are not made harmless. */
+/** Names that would do harm if they were not escaped. */
 export const HOSTILE_ROUTE =
   'GET /a|b</script><img src=x onerror=alert(1)>\u001b[31m\u202e\n# [x](javascript:alert(2))';
 export const HOSTILE_MODEL = '@everyone `<b>` ![i](http://evil.example/x.png) www.evil.example $x$';
@@ -26,7 +26,7 @@ export interface RunFacts extends Partial<Omit<ReplaySummaryInput, 'run' | 'figu
   readonly slo?: readonly string[];
 }
 
-/** What `replay` would have written of these sends. */
+/** The summary that `replay` would write for these sends. */
 export function summaryOf(
   sends: readonly Send[],
   { run: facts, slo, ...input }: RunFacts = {},
@@ -64,7 +64,7 @@ function figuresOf(sends: readonly Send[], thresholds: readonly Threshold[] = []
   return statistics.figures();
 }
 
-/** The report of these sends, held against these answers of the recording; null for a capture that is not there. */
+/** The report of these sends, compared with these recorded answers; null for a missing capture. */
 export function reportOf(
   sends: readonly Send[],
   facts: RunFacts = {},
@@ -80,7 +80,7 @@ export function reportOf(
   return buildReport({ directory: 'runs/one', run: run(facts.run), summary, statistics, recording });
 }
 
-/** The rows of a run, with seconds as its store counts them where none overlap another. */
+/** Report statistics of the rows of a run, with the number of seconds as its store counts them. */
 export function statisticsOf(sends: readonly Send[], slo: ReplayDocument['slo'] = [], interrupted = false) {
   const ends = sends.map((each) => (each.lastByteOffsetNs ?? each.intendedOffsetNs) / 1e9);
   const statistics = new ReportStatistics(Math.floor(Math.max(-1, ...ends)) + 1, slo, interrupted);
@@ -88,7 +88,7 @@ export function statisticsOf(sends: readonly Send[], slo: ReplayDocument['slo'] 
   return statistics;
 }
 
-/** The directory of a run with these sends; without a summary where it is not to be sealed. */
+/** Stores a run of these sends. @param facts null for an unsealed run without a summary @returns its directory */
 export function storedRun(
   sends: readonly Send[],
   facts: RunFacts | null = {},
@@ -102,7 +102,7 @@ export function storedRun(
   return directory;
 }
 
-/** Two minutes of mixed traffic: two routes, streams, hostile names, failures, refusals, a slow stretch. */
+/** Two minutes of mixed traffic: two routes, streams, hostile names, failures, refusals, a slow period. */
 export function mixedSends(count = 6_000): Send[] {
   const random = new SeededRandom(11);
   const unit = () => random.nextUint32() / 2 ** 32;
@@ -142,7 +142,7 @@ function answerOf(fromNs: number, toNs: number): SendAnswer {
   };
 }
 
-/** What was recorded for these sends, each answered in so many milliseconds. */
+/** The recorded answers for these sends, each with this latency. */
 export function recordedOf(sends: readonly Send[], latencyMs: number): RecordedAnswer[] {
   return sends.map(({ segment, exchangeId, route, model, streamed }) => ({
     segment,
@@ -157,13 +157,13 @@ export function recordedOf(sends: readonly Send[], latencyMs: number): RecordedA
   }));
 }
 
-/** A long run on the disk, and the scheduled latencies of what completed in it. */
+/** A long run on disk, and the scheduled latencies of its completed requests. */
 export interface LongRun {
   readonly directory: string;
   readonly scheduledMs: Float64Array;
 }
 
-/** Many rows over some hours, as a replay writes them: a batch at a time, with streams, failures and many names. */
+/** Writes many rows over some hours in batches, as a replay does, with streams, failures and many names. */
 export function storeLongRun(rows: number): LongRun {
   const directory = join(temporaryDirectory(), 'run');
   const store = new SqliteRunStore(directory);

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A request as it came: the header list keeps order, case and duplicates. */
+/** A received request. The header list keeps order, case and duplicates. */
 export interface LoggedRequest {
   readonly method: string;
   readonly target: string;
@@ -10,13 +10,15 @@ export interface LoggedRequest {
   readonly body: Buffer;
 }
 
-/** A server on a free port of 127.0.0.1 that keeps every request and answers as it is told. */
+/** A server on a free port of 127.0.0.1 that keeps every request and answers with a callback. */
 export class RequestLogServer {
   readonly requests: LoggedRequest[] = [];
   readonly #server: Server;
   port = 0;
 
-  /** `answer` is called with each complete request; by default it says 200. Not ending the response hangs it. */
+  /**
+   * `answer` is called with each complete request; by default it sends 200. If it does not end the response, it hangs.
+   */
   constructor(
     answer: (request: LoggedRequest, response: ServerResponse) => void = (_, response) =>
       response.end('{"outputs":[]}'),

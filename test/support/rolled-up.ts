@@ -2,7 +2,7 @@ import type { CaptureOverview } from '../../src/replay/window/capture.ts';
 
 type Seconds = CaptureOverview['seconds'];
 
-/** Roll-ups of these seconds, as a capture answers them: those that touch the range. */
+/** Roll-ups of these seconds, as a capture returns them: those that overlap the range. */
 export function rolledUp(
   seconds: Iterable<ReturnType<Seconds> extends Iterable<infer One> ? One : never>,
 ): Seconds {

@@ -7,7 +7,7 @@ import { exchangeRow } from './exchange-row.ts';
 import { send } from './sends.ts';
 
 const MS = 1e6;
-/** A sender with nothing against it. */
+/** The health of a sender without problems. */
 export const HEALTHY: HealthDocument = {
   busyShare: 0.2,
   throttled: false,
@@ -20,7 +20,7 @@ export const HEALTHY: HealthDocument = {
 };
 const COVERED = { share: 1, unexplained: 0 };
 
-/** A run of these sends, each planned and with an end, and nothing else against it. */
+/** A run of these sends, all planned and ended, without other problems. */
 export function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {}): RunContext {
   const statistics = new RunStatistics();
   for (const each of sends) statistics.addPlanned(exchangeRow(), each.intendedOffsetNs);
@@ -38,9 +38,9 @@ export function contextOf(sends: readonly Send[], facts: Partial<RunContext> = {
   };
 }
 
-/** On time, answered after 10 ms, a tenth of a second apart. */
+/** Sends on time, 0.1 s apart, each answered after 10 ms. */
 export const good = (count: number): Send[] => Array.from({ length: count }, (_, index) => send({ index }));
 
-/** Sent 5 ms late each: scheduled latency is 15 ms where service latency is 10 ms. */
+/** Sends that are 5 ms late: scheduled latency is 15 ms, service latency 10 ms. */
 export const late = (count: number): Send[] =>
   good(count).map(({ index }) => send({ index, actualOffsetNs: index * 100 * MS + 5 * MS }));

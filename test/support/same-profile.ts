@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import type { ProfileDocument } from '../../src/documents/profile.ts';
 import { runCommand } from './command-here.ts';
 
-/** Rounding of sums in another order. */
+/** Rounding error of sums in another order. */
 const RELATIVE = 1e-9;
 
 /** The document of `reprise profile` without payloads. */
@@ -12,7 +12,7 @@ export async function profileOf(capture: string, ...flags: readonly string[]): P
   return JSON.parse(done.stdout) as ProfileDocument;
 }
 
-/** Every count, name and quantile is equal, and every mean within rounding. Where the data lie is another thing. */
+/** Expects equal counts, names and quantiles, and equal means within rounding. The capture's path may differ. */
 export function expectSameProfile(made: ProfileDocument, ours: ProfileDocument): void {
   expect(differences({ ...made, capture: null }, { ...ours, capture: null }, '')).toEqual([]);
 }

@@ -1,6 +1,6 @@
 import { type Layer, Scaling } from '../../src/replay/plan/scaling.ts';
 
-/** A scaling with what a test cares about in its place; compressed and complete where nothing is said. */
+/** A scaling with the given options; by default compressed, with full coverage. */
 export function scalingAt(
   multiplier: number,
   parts: Partial<Scaling['options']> = {},

@@ -13,8 +13,8 @@ import { COMMAND_LINE_ALONE } from './option-sources.ts';
 import { rolledUp } from './rolled-up.ts';
 
 /**
- * What is foreseen of a capture of these arrivals, and what its schedule then holds.
- * @param modelOf of each, for filters
+ * The forecast for a capture of these arrivals, and its actual schedule.
+ * @param modelOf the model of each arrival, for filters
  */
 export function scheduledBy(
   arrivalsUs: readonly number[],

@@ -10,13 +10,13 @@ import type {
 const NO_DURATIONS = { count: 0, p50Ns: 0, p90Ns: 0, p99Ns: 0, maxNs: 0 };
 
 /**
- * An engine without threads, sockets or time: each request ends as `answer` says (null: it never does), and
- * `afterEach` may move a clock or stop the run.
+ * An engine without threads, sockets or time. `answer` decides how each request ends (null: never). `afterEach` may
+ * move a clock or stop the run.
  */
 export class ScriptedEngine implements Engine {
   readonly startNs = 0;
   readonly inFlightCounts = { inFlight: 0, waiting: 0 };
-  /** A test may set it, as if an answer had begun. */
+  /** A test may set it to simulate that an answer has begun. */
   hasServed = false;
   readonly options: EngineOptions;
   readonly requests: PreparedRequest[] = [];
@@ -25,7 +25,7 @@ export class ScriptedEngine implements Engine {
   readonly #untilStopped: boolean;
   readonly #readsAll: boolean;
 
-  /** @param untilStopped it does not end by itself @param readsAll the whole plan before the first send */
+  /** @param untilStopped whether it ends only if stopped @param readsAll whether it reads the whole plan first */
   constructor(
     options: EngineOptions,
     answer: (request: PreparedRequest) => Partial<SendResult> | null,

@@ -1,21 +1,21 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 
-/** One exchange of an origin's script: how many request bytes to wait for, and the chunks to answer with. */
+/** One exchange of an origin's script: the request bytes to wait for, and the chunks of the answer. */
 export interface ScriptedExchange {
   readonly requestBytes: number;
   readonly answer: readonly Buffer[];
   /** Pause between the answer's chunks, ms. */
   readonly pauseMs?: number;
-  /** Waited for after each chunk of the answer, before the pause; `bytes` of the answer were written by then. */
+  /** Awaited after each chunk of the answer, before the pause. @param bytes the bytes of the answer written so far */
   readonly arrived?: (bytes: number) => Promise<unknown>;
-  /** End the connection after the answer. */
+  /** Whether to end the connection after the answer. */
   readonly close?: boolean;
 }
 
 /**
- * A server that parses nothing: it waits for the number of bytes that the script tells, answers with raw bytes,
- * and keeps everything it was sent. Connections are served one script each, in the order they are accepted.
+ * A server that parses nothing. It waits for the number of bytes in the script, answers with raw bytes, and keeps all
+ * received bytes. Each connection gets one script, in the order of acceptance.
  */
 export class ScriptedOrigin {
   readonly received: Buffer[] = [];
@@ -32,7 +32,7 @@ export class ScriptedOrigin {
     return this;
   }
 
-  /** What the next connection will be served. */
+  /** Adds the script for the next connection. */
   expect(script: readonly ScriptedExchange[]): void {
     this.#scripts.push([...script]);
   }

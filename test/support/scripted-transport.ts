@@ -5,9 +5,9 @@ import type { SendEvents, SendHandle, Transport } from '../../src/replay/http/cl
 import type { SendEnd } from '../../src/replay/http/errors.ts';
 import type { ManualClock } from './manual-clock.ts';
 
-/** What becomes of one request: when it is answered, if ever, and how. */
+/** The result of one request: when it is answered, if ever, and how. */
 export interface ScriptedAnswer {
-  /** From the send to the last byte; Infinity for never. */
+  /** Time from the send to the last byte; Infinity for never. */
   readonly afterNs: number;
   readonly status?: number;
   readonly error?: SendEnd;

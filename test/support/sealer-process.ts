@@ -1,4 +1,4 @@
-/** A process that settles one segment, as the thread of a recorder does, so that a test may kill it. */
+/** A process that seals one segment like the recorder's sealing thread, so that a test can kill it. */
 import { settleOne } from '../../src/app/recording/sealing.ts';
 
 settleOne(process.argv[2] ?? '');

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 
-/** Seals segments in a thread of its own, as the sealer does in a process, and watches the disk while it does. */
+/** Seals segments in a separate thread, like the recorder, and measures the disk usage meanwhile. */
 export class SealingThread {
   readonly #worker = new Worker(new URL('./sealing-worker.ts', import.meta.url));
   readonly #peaks = new Map<string, number>();
@@ -25,12 +25,12 @@ export class SealingThread {
     this.#worker.postMessage(file);
   }
 
-  /** The most a directory was seen to take while one of its segments was being sealed. */
+  /** Peak disk usage of a directory while one of its segments was being sealed. */
   peakOf(directory: string): number {
     return this.#peaks.get(directory) ?? 0;
   }
 
-  /** Resolves when nothing waits to be sealed. */
+  /** Resolves when no segment waits to be sealed. */
   async idle(): Promise<void> {
     if (this.#open > 0) {
       await new Promise<void>((resolve) => {

@@ -1,4 +1,4 @@
-/** The thread behind SealingThread: settles the segments it is told of, one after the other. */
+/** The thread of `SealingThread`: seals the segments that it receives, one after the other. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
@@ -8,7 +8,8 @@ import { settleSegment } from '../../src/storage/capture/sealing.ts';
 parentPort?.on('message', (file: string) => {
   const directory = dirname(file);
   let error: string | null = null;
-  // While SQLite works this thread cannot look, but the manifest is written while everything else still lies there.
+  // SQLite blocks this thread, so it cannot measure then. But when the manifest is written, all other files still
+  // exist.
   const before = usageOf(directory);
   try {
     if (existsSync(file)) settleSegment(file, systemClock);

@@ -18,19 +18,19 @@ import { STEADY_RESIDUAL } from '../../src/app/capacity/step-document.ts';
 import { azureArrivalsUs } from './azure-trace.ts';
 import { SERVICE_TIMES, type ServiceName, uniform } from './queue-simulator.ts';
 
-/** A queue whose capacity is searched on a virtual clock: traffic, server and objective. */
+/** A case for a capacity search on a virtual clock: traffic, server and objective. */
 export interface QueueCase {
   readonly arrivals: 'poisson' | 'azure';
   readonly service: ServiceName;
   readonly executors: number;
   /** Share of the executors' time that the traffic uses at 1x. */
   readonly load: number;
-  /** The objective: this percentile is below so many mean services. */
+  /** The objective: this percentile is below `limit` mean service times. */
   readonly percent: number;
   readonly limit: number;
 }
 
-/** Steady and skewed services, one executor and eight, Poisson arrivals and a recorded trace. */
+/** Steady and skewed service times, one to eight executors, Poisson arrivals and a recorded trace. */
 export const QUEUE_CASES: readonly QueueCase[] = [
   { arrivals: 'poisson', service: 'steady', executors: 4, load: 0.2, percent: 95, limit: 2 },
   { arrivals: 'poisson', service: 'exponential', executors: 1, load: 0.2, percent: 95, limit: 10 },
@@ -48,8 +48,8 @@ const COOL_DOWN_S = 2;
 /** The longest settling time of these queues. */
 const MOST_SETTLING_S = 4;
 /**
- * After so long at a load the queue is that of the load. A recording swings for longer than that: what went before a
- * step is no part of it. With two minutes of the trace in front of each step its boundary lies 2 % lower.
+ * Time at a load after which the queue is in the steady state of that load. The trace varies over longer periods, so
+ * load before a step would not belong to it: with two minutes of the trace before each step, the boundary is 2 % lower.
  */
 const STEADY_S: Readonly<Record<QueueCase['arrivals'], number>> = { poisson: 120, azure: WINDOW_S };
 const GOAL = 'latency';
@@ -85,7 +85,7 @@ function azureShares(): readonly number[] {
   return trace;
 }
 
-/** So many seconds at a multiplier from a place in the recording on, which goes round; a Poisson one is drawn anew. */
+/** A schedule at a multiplier, from a position in the recording, which repeats. Poisson arrivals are drawn again. */
 function scheduleOf(
   queue: QueueCase,
   multiplier: number,
@@ -112,7 +112,7 @@ function scheduleOf(
   }
 }
 
-/** Variance over mean of the counts of seconds. */
+/** Variance divided by mean of the counts per second. */
 function dispersionOf(schedule: readonly DueRequest[]): number {
   const counts = new Array<number>(Math.ceil(schedule.at(-1)!.offsetS)).fill(0);
   for (const { offsetS } of schedule) counts[Math.floor(offsetS)]! += 1;
@@ -120,20 +120,20 @@ function dispersionOf(schedule: readonly DueRequest[]): number {
   return counts.reduce((sum, count) => sum + (count - mean) ** 2, 0) / counts.length / mean;
 }
 
-/** As of a search of such a server. */
+/** The settling time that a search uses for such a server. */
 function settlingSOf({ percent, limit }: QueueCase): number {
   return settlingOf({ thresholds: parseSlo([`latency: p(${percent})<${limit * MEAN_S * 1e3}`]) }, WINDOW_S);
 }
 
 export interface PlayedQueue {
-  /** Whether each window kept the objective; null where it did, but only because the queue was still filling. */
+  /** Whether each window kept the objective; null if it did only because the queue was still filling. */
   readonly kept: readonly (boolean | null)[];
   readonly hopelessAtS: number | null;
   readonly settlingS: number;
   readonly longS: number;
 }
 
-/** Plays a step, each window judged by the requests that were due in it, behind a settling time. */
+/** Simulates a step after a settling time. Each window is judged by the requests due in it. */
 export function playedQueue(
   queue: QueueCase,
   multiplier: number,
@@ -176,8 +176,8 @@ export function playedQueue(
 }
 
 /**
- * Searches the capacity of a queue to the end.
- * @param voids the share of windows that a busy generator spoils
+ * Searches the capacity of a queue completely.
+ * @param voids the share of windows that are void because of a busy generator
  */
 export function searchedQueue(
   queue: QueueCase,
@@ -222,7 +222,7 @@ function windowOf(kept: boolean | null, endedEarly: boolean): PlayedWindow {
   };
 }
 
-/** Whether its queue grew is no matter after so long. */
+/** Whether a window was kept. After such a long time, a growing queue does not matter. */
 function isKept(kept: boolean | null): boolean {
   return kept !== false;
 }
@@ -231,7 +231,7 @@ function isKept(kept: boolean | null): boolean {
 const TRIED = 300;
 const TRIED_NEAR = [-0.06, -0.03, 0, 0.03, 0.06] as const;
 
-/** The multiplier at which half of the windows pass, by brute force: bisected, then by a line through its neighbours. */
+/** The multiplier at which half of the windows pass, by brute force: bisection, then a line through its neighbours. */
 export function trueBoundary(queue: QueueCase): number {
   const known = boundaries.get(queue) ?? bruteForce(queue);
   boundaries.set(queue, known);

@@ -2,7 +2,7 @@ import { type CapacityFacts, capacityDocument } from '../../src/analysis/capacit
 import type { CapacityDocument, CapacityStep, StepWindow } from '../../src/documents/capacity.ts';
 
 const SLO = 'latency: p(95)<200';
-/** Requests a second that the target of these searches answers. */
+/** Requests per second that the target of these searches can answer. */
 const CAPACITY = 100;
 const RATE = 20;
 const WINDOW_S = 5;
@@ -58,7 +58,7 @@ function windowOf(index: number, multiplier: number): StepWindow {
   };
 }
 
-/** A step of two windows at a load, of a target that answers 100 requests a second. */
+/** A step of two windows at a load, for a target that answers 100 requests per second. */
 export function playedAt(multiplier: number, parts: Partial<CapacityStep> = {}): CapacityStep {
   const windows = [windowOf(0, multiplier), windowOf(1, multiplier)];
   const first = windows[0]!;
@@ -81,7 +81,7 @@ export function playedAt(multiplier: number, parts: Partial<CapacityStep> = {}):
   };
 }
 
-/** The document of a search that played these steps. */
+/** The document of a search with these steps. */
 export function searched(
   steps: readonly CapacityStep[],
   endedBy: CapacityDocument['endedBy'] = 'resolved',

@@ -85,7 +85,7 @@ export class Stage implements SenderSignals {
     this.dispatched = count;
   }
 
-  /** Hands requests over and has the pacer wake the sender ahead of each. */
+  /** Passes requests to the sender, and makes the pacer wake it before each. */
   hand(requests: readonly PreparedRequest[]): void {
     this.sender.accept(packBatch(requests));
     const dues = requests.map(({ intendedOffsetNs }) => START_NS + intendedOffsetNs);
@@ -98,13 +98,13 @@ export class Stage implements SenderSignals {
     pace();
   }
 
-  /** Hands follow-ups over. */
+  /** Passes follow-ups to the sender. */
   follow(requests: readonly PreparedRequest[]): void {
     for (const { body } of requests) this.held.enter(body?.length ?? 0);
     this.sender.accept(packBatch(requests), 'followUps');
   }
 
-  /** Lets time pass up to an offset of the run, turning the loop whenever somebody asked for a turn. */
+  /** Moves the time to an offset of the run, and turns the loop whenever a turn was requested. */
   playTo(offsetNs: number): void {
     const untilNs = START_NS + offsetNs;
     while (this.clock.nowNs() < untilNs) {
@@ -119,7 +119,7 @@ export class Stage implements SenderSignals {
     }
   }
 
-  /** The whole process stands still: time passes and nothing of it runs; then its overdue timer does. */
+  /** Simulates a frozen process: time passes and nothing runs; then its overdue timers run. */
   freeze(ns: number): void {
     this.#frozen = true;
     this.clock.advance(ns);

@@ -2,7 +2,7 @@ import type { Run, Send } from '../../src/core/run.ts';
 
 const MS = 1e6;
 
-/** A completed send: left on time, answered after 10 ms. Times are overridden in nanoseconds. */
+/** A completed send: sent on time, answered after 10 ms. Override times in nanoseconds. */
 export function send(facts: Partial<Send> & { index: number }): Send {
   const intendedOffsetNs = facts.intendedOffsetNs ?? facts.index * 100 * MS;
   const actualOffsetNs = facts.actualOffsetNs === undefined ? intendedOffsetNs : facts.actualOffsetNs;
@@ -37,7 +37,7 @@ export function refused(index: number, facts: Partial<Send> = {}): Send {
   return send({ index, actualOffsetNs: null, refused: true, ...facts });
 }
 
-/** A send that got no answer; it was given up 50 ms after it left. */
+/** A send without an answer, which was given up 50 ms after the send. */
 export function failed(index: number, facts: Partial<Send> = {}): Send {
   const base = send({ index, ...facts });
   const left = base.actualOffsetNs ?? 0;

@@ -4,11 +4,11 @@ import { sharedData } from './shared-data.ts';
 
 /** Two weeks of requests to a production service, 1,951,861 of them, as gaps in milliseconds. */
 export const servegenFile = 'alibaba-servegen/m-large-derived-arrivals.csv.gz';
-/** Null where the large data sets are not. */
+/** Null if the large data sets are missing. */
 export const servegenPath = sharedData(servegenFile);
 
 const ORIGIN = '2025-01-01T00:00:00Z';
-/** How it is imported. */
+/** Flags of its import. */
 export const servegenFlags = [
   '--time=dt_ms',
   '--gaps',
@@ -17,7 +17,7 @@ export const servegenFlags = [
   `--origin=${ORIGIN}`,
 ];
 
-/** Its arrivals in epoch microseconds, read by other means than the importer's. */
+/** Its arrivals in epoch microseconds, read without the importer's code. */
 export function servegenArrivalsUs(path: string): number[] {
   const [, ...rows] = gunzipSync(readFileSync(path)).toString('latin1').trimEnd().split('\n');
   let atMs = Date.parse(ORIGIN);

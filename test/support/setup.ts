@@ -1,5 +1,5 @@
-// Run before each test file. Files share a process and its modules: a hook that a module registers as it is loaded
-// would run in the first file only.
+// Runs before each test file. Files share a process and its modules, so a hook that a module registers when it is
+// loaded would run only in the first file.
 import fc from 'fast-check';
 import { afterAll, afterEach } from 'vitest';
 import { endFile, endTest } from './leftovers.ts';

@@ -12,7 +12,7 @@ import { temporaryDirectory } from './temp-dir.ts';
 
 export const SHARD_START_US = 1_794_000_000_000_000;
 
-/** What was recorded of a send, so that planned and recorded arrivals are the same. */
+/** The recorded request of a send, such that planned and recorded arrivals are equal. */
 export function recordedOf(send: Send): RecordedRequest {
   const { route, model, requestBytes, exchangeId } = send;
   const body = Buffer.alloc(8);
@@ -28,20 +28,20 @@ export function recordedOf(send: Send): RecordedRequest {
 }
 
 export interface ShardFacts {
-  /** How its answers were compared; without it they were not. */
+  /** How its answers were compared; absent if they were not. */
   readonly check?: Omit<CheckDocument, keyof CheckFigures>;
-  /** What its requests waited for; without it for nothing. */
+  /** What its requests waited for; absent for nothing. */
   readonly waitsFor?: WaitsFor;
   readonly shard?: Partial<ShardDocument>;
   readonly run?: Partial<Run>;
   readonly interrupted?: string;
-  /** It played a whole plan and was no shard. */
+  /** Whether it is a run of the whole plan, not of a shard. */
   readonly alone?: boolean;
 }
 
 /**
- * Keeps a run of one shard as a replay does.
- * @param sends of this shard, with indexes of its own
+ * Stores a run of one shard as a replay does.
+ * @param sends sends of this shard, with the shard's own indexes
  * @param whole sends of all shards, in order
  * @returns its directory
  */

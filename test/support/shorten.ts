@@ -1,7 +1,7 @@
 import { WIRE } from '../../src/core/limits.ts';
 import { afterwards } from './leftovers.ts';
 
-/** Makes one of the wire's patiences short until the test ends. */
+/** Shortens one of the wire's time-outs until the test ends. */
 export function shorten(name: keyof typeof WIRE, ms: number): void {
   const limits = WIRE as { -readonly [Name in keyof typeof WIRE]: number };
   const before = limits[name];

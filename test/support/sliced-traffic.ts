@@ -3,7 +3,7 @@ import { captureOf } from './captures.ts';
 import { exchangeOf, requestMessage, TEST_EPOCH_US } from './exchanges.ts';
 import type { LoggedRequest } from './request-log-server.ts';
 
-/** Far over its limit for certain; what keeps its limit has all the time that a busy machine may take. */
+/** Clearly over the limit, while requests within the limit have enough time on a busy machine. */
 const SLOW_MS = 400;
 export const CLIENT = 'c0ffee0000000001';
 export const ROUTE = 'POST /v2/models/{model}/infer';
@@ -24,7 +24,7 @@ export function slicedCapture(): string {
   );
 }
 
-/** Answers at once but for the slow model. */
+/** Answers at once, except for the slow model. */
 export function answerByModel({ target }: LoggedRequest, response: ServerResponse): void {
   setTimeout(() => response.end('{}'), target.includes('/slow/') ? SLOW_MS : 0);
 }

@@ -2,8 +2,8 @@ import { connect, type Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 
 /**
- * A thread of clients that say a byte of a head now and then, and come again a second after they were dropped. It
- * posts how often they were.
+ * A thread with clients that send a head byte by byte, and reconnect a second after they were dropped. It posts how
+ * often they were dropped.
  */
 const { port, count } = workerData as { port: number; count: number };
 const open = new Map<Socket, NodeJS.Timeout>();

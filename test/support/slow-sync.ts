@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryDirectory } from './temp-dir.ts';
 
-/** Stands before the C library: every sync to a disk first sleeps, as if the disk took so long. */
+/** A library preloaded before the C library. Every sync to a disk sleeps first, like on a slow disk. */
 const SOURCE = `
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,7 +23,7 @@ int fsync(int fd) { return delayed("fsync", fd); }
 int fdatasync(int fd) { return delayed("fdatasync", fd); }
 `;
 
-/** The compiled library; null where there is no C compiler, or no preloading. */
+/** The compiled library; null without a C compiler or preloading. */
 function compiled(): string | null {
   const directory = temporaryDirectory();
   const [source, library] = [join(directory, 'slow-sync.c'), join(directory, 'slow-sync.so')];
@@ -35,7 +35,7 @@ function compiled(): string | null {
 const LIBRARY = compiled();
 export const canSlowSyncs: boolean = LIBRARY !== null;
 
-/** The environment of a process whose syncs take so long. */
+/** The environment of a process whose syncs take this long. */
 export function slowSyncs(ms: number): Readonly<Record<string, string>> {
   if (LIBRARY === null) throw new Error('no C compiler on this host');
   return { LD_PRELOAD: LIBRARY, SLOW_SYNC_MS: String(ms) };

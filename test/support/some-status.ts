@@ -1,7 +1,7 @@
 import type { RecorderStatus } from '../../src/core/accounting.ts';
 import { NO_TRAFFIC } from '../../src/proxy/recorder/exchange-monitor.ts';
 
-/** The status of a recorder that saw a thousand bytes in ten turns, the account of which is exact. */
+/** The status of a recorder that saw a thousand bytes in ten turns, with a balanced account. */
 export function someStatus(changes: Partial<RecorderStatus> = {}): RecorderStatus {
   return {
     schema: 'reprise-status/1',

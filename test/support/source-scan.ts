@@ -5,17 +5,17 @@ export interface ImportOf {
 }
 
 export interface ScannedSource {
-  /** The text with comments and the inside of literals blanked out, line for line. */
+  /** The text with comments and contents of literals replaced by blanks. Line numbers stay the same. */
   readonly code: string;
   readonly imports: readonly ImportOf[];
 }
 
-/** Where a slash starts a regular expression rather than a division. */
+/** Code after which a slash starts a regular expression, not a division. */
 const BEFORE_REGEX = /(?:^|[(,=:[!&|?{};+\-*%<>~^]|\b(?:return|typeof|case|in|of|void|throw|new|delete))\s*$/;
 
 /**
- * Tells code from comments and literals, so that a rule about code is not tripped by prose. A small scanner,
- * not a parser: enough for formatted TypeScript without JSX.
+ * Separates code from comments and literals, so that rules about code do not match prose. It is a small scanner, not a
+ * parser: enough for formatted TypeScript without JSX.
  */
 export function scanSource(text: string): ScannedSource {
   let code = '';

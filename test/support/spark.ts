@@ -11,10 +11,13 @@ const MODULES = ['dataset_profile.py', 'traffic_cycle.py'].map((file) => join(JO
 
 /** Two threads of one process. */
 const LOCAL = 'local[2]';
-/** Two executors of 1 GiB, each a process of its own to which data and code are shipped. */
+/** Two executors of 1 GiB, each in a separate process that gets data and code. */
 export const CLUSTER = 'local-cluster[2,1,1024]';
 
-/** Submits the job of `deploy/spark` as its page says. @returns the document's path, and the processor time of all processes, in microseconds an exchange */
+/**
+ * Submits the job of `deploy/spark` as its page describes.
+ * @returns the document's path, and the processor time of all processes in microseconds for each exchange
+ */
 export async function profileBySpark(
   python: string,
   dataset: string,
@@ -43,7 +46,9 @@ export async function profileBySpark(
   return { path, document, cpuUsEach: ((Number(user) + Number(system)) / document.requests) * 1e6 };
 }
 
-/** A home for one run, made of links to what is installed: a local cluster keeps the files of its workers in its home. */
+/**
+ * A Spark home for one run, with links to the installation, because a local cluster writes worker files to its home.
+ */
 function sparkHome(programs: string): string {
   const home = temporaryDirectory();
   const [installed = ''] = globSync(join(programs, '../lib/python3*/site-packages/pyspark'));

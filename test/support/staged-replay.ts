@@ -18,7 +18,7 @@ import { ScriptedEngine } from './scripted-engine.ts';
 export const SECOND_US = 1_000_000;
 const silent: Logger = { info: () => {}, warn: () => {}, error: () => {} };
 
-/** One arrival each second, recorded under the host `host-<id>`. */
+/** One arrival per second, recorded with the host `host-<id>`. */
 function captureOf(count: number): MemoryCapture {
   const rows = Array.from({ length: count }, (_, id) => exchangeRow({ id, arrivalUs: (id + 1) * SECOND_US }));
   return new MemoryCapture(rows, (row) => requestPayload(`/${row.id}`, [['Host', `host-${row.id}`]]));
@@ -33,9 +33,9 @@ export interface ReplaySetup {
   readonly answer?: (request: PreparedRequest) => Partial<SendResult> | null;
   readonly afterEach?: (request: PreparedRequest) => void;
   readonly resolveHost?: ResolveHost;
-  /** The engine goes on until it is stopped. */
+  /** Whether the engine continues until it is stopped. */
   readonly untilStopped?: boolean;
-  /** The engine reads the whole plan before it sends. */
+  /** Whether the engine reads the whole plan before it sends. */
   readonly readsAll?: boolean;
 }
 

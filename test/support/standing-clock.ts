@@ -1,7 +1,7 @@
 import type { Clock, ClockAnchor } from '../../src/core/clock.ts';
 import { TEST_EPOCH_US } from './exchanges.ts';
 
-/** Two clocks that stand still until a test sets either, forwards or back. */
+/** A monotonic and a wall clock that stand still. A test sets them, forwards or backwards. */
 export class StandingClock implements Clock {
   monotonicNs = 0;
   wallUs = TEST_EPOCH_US;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Waits until a number is the same for a while in which this process ran: a moment in which it did not is no look. */
+/** Waits until a number stays the same for several checks. Time in which this process does not run does not count. */
 export async function standstillOf(read: () => number): Promise<number> {
   let last = read();
   for (let looks = 0; looks < 10; looks += 1) {

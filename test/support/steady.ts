@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const APART_MS = 300;
 const LIMIT_MS = 20_000;
 
-/** A reading that was the same twice: what is still being closed is not taken for what is held. */
+/** A reading that was the same twice, so that resources that are just being closed do not count. */
 export async function steady(read: () => number): Promise<number> {
   const sinceMs = performance.now();
   for (let last = read(); ; ) {

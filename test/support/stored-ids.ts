@@ -1,6 +1,6 @@
 import { openCapture } from '../../src/storage/capture/reader.ts';
 
-/** Ids of the numbered requests that a capture holds, in arrival order; each row's payload is read and checked. */
+/** Ids of the numbered requests in a capture, in order of arrival. Each row's payload is read and checked. */
 export function storedIds(directory: string): number[] {
   const capture = openCapture(directory);
   try {

@@ -28,7 +28,7 @@ export interface SupervisedOptions {
   readonly onSeal?: string;
 }
 
-/** What a recording in front of a port of this machine is started with. */
+/** The start options of a recording in front of a port of this machine. */
 export function recordingDeps(
   targetPort: number,
   directory: string,
@@ -60,7 +60,7 @@ export function recordingDeps(
   };
 }
 
-/** A recording whose proxy is this very process, with a recorder of its own. */
+/** A recording whose proxy is this process; its recorder is a child. */
 export async function startSupervised(
   targetPort: number,
   options: SupervisedOptions = {},
@@ -78,7 +78,7 @@ export async function startSupervised(
   return { recording, directory, log, stop, port: (bound as Endpoint & { port: number }).port };
 }
 
-/** The entry of a recorder that dies of requests whose path names poison. */
+/** The entry file of a recorder that dies when a request's path contains `poison`. */
 export const MORTAL_RECORDER = join(repositoryRoot, 'test', 'support', 'mortal-recorder.ts');
 
 function planeTo(targetPort: number, mode: Plane): PlaneOptions {

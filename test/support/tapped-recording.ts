@@ -17,7 +17,7 @@ import { latin1, makeContext } from '../proxy/recorder/harness.ts';
 import { imbalance } from './imbalance.ts';
 import { ManualClock } from './manual-clock.ts';
 
-/** One connection from its tap to what is recorded of it, with a pipe that sheds and a recorder that dies when told. */
+/** One connection from its tap to its recorded rows. A test can make the pipe drop data and the recorder die. */
 export class TappedRecording {
   readonly #exchanges: Exchange[] = [];
   readonly #ledger = new Counters();
@@ -65,7 +65,7 @@ export class TappedRecording {
     return this.#deliver();
   }
 
-  /** What was asked for and what was answered to it, as it is recorded. */
+  /** The recorded requests with their answers. */
   rows(): string[] {
     this.#tap.close('client_end');
     this.#deliver();

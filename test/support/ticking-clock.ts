@@ -1,6 +1,6 @@
 import type { Clock, ClockAnchor } from '../../src/core/clock.ts';
 
-/** Time of which each look at it takes a little, so that whoever waits awake comes to an end; and things happen in it. */
+/** A clock that moves a little with each reading, so that a spinning wait ends. Tests can schedule events on it. */
 export class TickingClock implements Clock {
   readonly tickNs: number;
   #nowNs: number;
@@ -24,12 +24,12 @@ export class TickingClock implements Clock {
     return { monotonicNs: this.#nowNs, epochUs: this.epochUs() };
   }
 
-  /** Has something happen at an instant. */
+  /** Schedules an event at an instant. */
   at(atNs: number, what: () => void): void {
     this.#happens.push({ atNs, what });
   }
 
-  /** Lets time go by. */
+  /** Moves the time forward. */
   pass(ns: number): void {
     this.#nowNs += ns;
     const due = this.#happens.filter(({ atNs }) => atNs <= this.#nowNs);

@@ -27,7 +27,7 @@ export async function tlsClient(port: number, options: ConnectionOptions = {}): 
   return stream;
 }
 
-/** A TLS server that hands each stream to the test. */
+/** A TLS server that passes each stream to the test. */
 export async function tlsUpstream(onStream: (stream: TLSSocket) => void, key = LOCAL_CERTIFICATE_KEY_PEM) {
   const cert = key === CERTIFICATE_KEY_PEM ? CERTIFICATE_PEM : LOCAL_CERTIFICATE_PEM;
   const raw = new Set<Socket>();
@@ -47,7 +47,7 @@ export async function tlsUpstream(onStream: (stream: TLSSocket) => void, key = L
   return { port: (server.address() as AddressInfo).port, raw };
 }
 
-/** A file with a certificate that is trusted. */
+/** A file with a trusted certificate. */
 export function caFile(pem = LOCAL_CERTIFICATE_PEM): string {
   const path = `${temporaryDirectory()}/ca.pem`;
   writeFileSync(path, pem);

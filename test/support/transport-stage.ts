@@ -19,7 +19,7 @@ export async function serve(respond?: Respond): Promise<RawServer> {
   return server;
 }
 
-/** Sends to `origin`; `addresses` is what the target's name resolves to. */
+/** A transport to `origin`. @param addresses the addresses to which the target's name resolves */
 export function transportTo(
   origin: string,
   options: Partial<ConnectionOptions> = {},
@@ -47,7 +47,7 @@ export function transportTo(
   return client;
 }
 
-/** A request as the sender has it when it is due. */
+/** A request as a sender has it when it is due. */
 export function outgoing(parts: Parameters<typeof prepared>[2] = {}, index = 0): PreparedRequest {
   return new BatchReader(packBatch([prepared(index, 0, parts)])).read();
 }
@@ -60,7 +60,7 @@ export interface Outcome {
   readonly reused: boolean;
 }
 
-/** Hears what becomes of one request, from its start to its end. */
+/** Listens to the events of one request, from its start to its end. */
 export function hearing(): { readonly listener: SendEvents; readonly outcome: Promise<Outcome> } {
   const outcome = Promise.withResolvers<Outcome>();
   const events: string[] = [];

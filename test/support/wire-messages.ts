@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { fixtureData, sharedData } from './shared-data.ts';
 
-/** A request as it goes over the wire, and the answer it gets, in the chunks the server writes. */
+/** A request as on the wire, and its answer in the chunks that the server writes. */
 export interface WireExchange {
   readonly name: string;
   readonly request: Buffer;
@@ -13,13 +13,13 @@ export interface WireExchange {
 
 const CRLF = '\r\n';
 
-/** A raw request message; `headers` go in as they are, between Host and the framing. */
+/** A raw request message. `headers` are inserted unchanged between Host and the framing. */
 export function rawRequest(method: string, path: string, headers: readonly string[], body: Buffer): Buffer {
   const lines = [`${method} ${path} HTTP/1.1`, 'Host: staging.example:8000', ...headers];
   return Buffer.concat([Buffer.from(`${lines.join(CRLF)}${CRLF}${CRLF}`, 'latin1'), body]);
 }
 
-/** The chunked form of a body, cut in pieces of at most `pieceBytes`. */
+/** The chunked form of a body, in pieces of at most `pieceBytes`. */
 export function chunked(body: Buffer, pieceBytes: number): Buffer {
   const parts: Buffer[] = [];
   for (let at = 0; at < body.length; at += pieceBytes) {
@@ -29,21 +29,21 @@ export function chunked(body: Buffer, pieceBytes: number): Buffer {
   return Buffer.concat([...parts, Buffer.from(`0${CRLF}${CRLF}`)]);
 }
 
-/** A whole answer with its length stated. */
+/** A whole answer with its content-length. */
 export function plainAnswer(body: Buffer | string, contentType = 'application/json'): Buffer {
   const bytes = Buffer.from(body);
   const head = `HTTP/1.1 200 OK${CRLF}Content-Type: ${contentType}${CRLF}Content-Length: ${bytes.length}${CRLF}${CRLF}`;
   return Buffer.concat([Buffer.from(head), bytes]);
 }
 
-/** A chunked event stream, one chunk an event, each to be written by itself. */
+/** A chunked event stream with one chunk for each event. Write each piece separately. */
 export function streamedAnswer(events: readonly string[]): Buffer[] {
   const head = `HTTP/1.1 200 OK${CRLF}Content-Type: text/event-stream${CRLF}Transfer-Encoding: chunked${CRLF}${CRLF}`;
   const pieces = events.map((event) => `${Buffer.byteLength(event).toString(16)}${CRLF}${event}${CRLF}`);
   return [head, ...pieces, `0${CRLF}${CRLF}`].map((text) => Buffer.from(text));
 }
 
-/** The requests made by hand from public specifications, raw as they lie in the file. */
+/** Requests made by hand from public specifications, raw as in the files. */
 export function handMadeRequests(): WireExchange[] {
   const folder = fixtureData('made-here-binary-bodies');
   return readdirSync(folder)
@@ -55,7 +55,9 @@ export function handMadeRequests(): WireExchange[] {
     }));
 }
 
-/** Every payload file of a folder as a POST, gzip'd files both opened and as they are. Empty without the data. */
+/**
+ * Every payload file of a folder as a POST. Gzip files are used compressed and decompressed. Empty without the data.
+ */
 export function payloadRequests(folder: string): WireExchange[] {
   const root = sharedData(folder);
   if (root === null) return [];
@@ -117,7 +119,7 @@ function bodyOf(message: CassetteMessage): Buffer {
   return message.body_json === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(message.body_json));
 }
 
-/** Content headers only: framing is the message's own. */
+/** Only the content headers, because each message gets its own framing. */
 function headerLines(message: CassetteMessage): string[] {
   return Object.entries(message.headers)
     .filter(
@@ -126,11 +128,11 @@ function headerLines(message: CassetteMessage): string[] {
     .flatMap(([name, values]) => [values].flat().map((value) => `${name}: ${value}`));
 }
 
-/** Random bodies of many sizes: with a length, chunked, and gzip'd. */
+/** Random bodies of many sizes: with a length, chunked, and compressed with gzip. */
 export function randomRequests(sizes: readonly number[]): WireExchange[] {
   return sizes.flatMap((size) => {
     const body = randomBytes(size);
-    // Random bytes grow under gzip; the packed form must stay within the size that is asked for.
+    // Random bytes grow under gzip, and the compressed form must stay within the requested size.
     const packed = gzipSync(body.subarray(0, Math.floor(size * 0.99)), { level: 1 });
     const answer = [plainAnswer(randomBytes(Math.min(size, 100_000)), 'application/octet-stream')];
     const type = 'Content-Type: application/octet-stream';

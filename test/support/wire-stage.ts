@@ -8,7 +8,7 @@ import { RecorderClient } from '../../src/proxy/tap/recorder-client.ts';
 import { TcpProxy, type WireOptions } from '../../src/proxy/tcp/tcp-proxy.ts';
 import { afterwards } from './leftovers.ts';
 
-/** A TCP address of this machine; port 0 is any free one. */
+/** A TCP address of this machine; port 0 means any free port. */
 export function local(port = 0, tls = false): Endpoint {
   return { kind: 'tcp', host: '127.0.0.1', port, tls };
 }
@@ -21,12 +21,12 @@ export function portOf(endpoint: Endpoint | undefined): number {
 export interface PlainWire extends Partial<WireOptions> {
   readonly listen?: Endpoint;
   readonly target?: Endpoint;
-  /** Of the recording. */
+  /** Clock of the recording. */
   readonly clock?: Clock;
   readonly onTapFailure?: (error: unknown) => void;
 }
 
-/** Options of a wire with one pair, plain but for what is given. */
+/** Options of a wire with one pair, plain except for the given ones. */
 export function wireOptions({
   listen = local(),
   target = local(9),
@@ -46,10 +46,10 @@ export function wireOptions({
   };
 }
 
-/** A wire that listens, cut when the test ends. */
+/** A listening wire. It is closed when the test ends. */
 export interface WireStage {
   readonly bound: readonly Endpoint[];
-  /** Of the first pair; 0 where that is a unix socket. */
+  /** Port of the first pair; 0 if that is a unix socket. */
   readonly port: number;
   readonly ledger: Counters;
   readonly link: RecorderClient;
@@ -69,7 +69,7 @@ export async function startWire(options: PlainWire): Promise<WireStage> {
   return { bound, port, ledger, link, forwarder, notices };
 }
 
-/** A server that parses nothing and hands each socket to the test; the port it got, 0 for a path. */
+/** Starts a server that parses nothing and passes each socket to the test. @returns its port, or 0 for a path */
 export async function upstreamServer(onSocket: (socket: Socket) => void, path?: string): Promise<number> {
   const sockets = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -87,7 +87,7 @@ export async function upstreamServer(onSocket: (socket: Socket) => void, path?: 
   return address !== null && typeof address === 'object' ? address.port : 0;
 }
 
-/** A connected client, gone when the test ends. */
+/** A connected client. It is closed when the test ends. */
 export async function client(to: number | NetConnectOpts): Promise<Socket> {
   const where = typeof to === 'number' ? { port: to, host: '127.0.0.1' } : to;
   const socket = connect({ ...where, allowHalfOpen: true });
@@ -97,7 +97,7 @@ export async function client(to: number | NetConnectOpts): Promise<Socket> {
   return socket;
 }
 
-/** All that comes until the other side ends; this side stays open. */
+/** All bytes until the other side ends. This side stays open. */
 export async function everything(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   socket.on('data', (chunk: Buffer) => chunks.push(chunk));

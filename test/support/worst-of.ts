@@ -1,10 +1,10 @@
-/** Done at the same time. */
+/** Concurrent calls. */
 const LANES = 8;
 
 /**
- * Does something for every number below `count`, some at a time; the greatest answer. What reaches `bound` is done
- * once more and counts by what it then takes: a defect is there each time, a moment in which a shared machine ran
- * somebody else is not.
+ * Measures every number below `count`, some at a time, and returns the largest result. A measurement that reaches
+ * `bound` is repeated, and the second result counts. A defect appears each time, but a disturbance of a shared machine
+ * does not.
  */
 export async function worstOf(
   count: number,

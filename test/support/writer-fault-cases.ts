@@ -14,12 +14,12 @@ import { temporaryDirectory } from './temp-dir.ts';
 
 const MEMORY_GROUPS = '/sys/fs/cgroup/memory';
 const FAULT_MS = 3_000;
-/** Silent for 5 s it is killed; it is looked at every second, and a look that comes 2 s late starts anew. */
+/** A recorder is killed after 5 s of silence. It is checked every second; a check that is 2 s late starts again. */
 const SILENT_MS = { least: 5_000, below: 7_000 };
 const BEAT_MS = 1_500;
 const HANGS = /"silentMs":(\d+),"message":"recorder hangs; killing it"/;
 
-/** What may befall the recorder process and its disk, on the plane that the flags ask for. */
+/** Faults of the recorder process and its disk, on the data plane of these flags. */
 export function testWriterFaults(flags: readonly string[]): void {
   describe('no request fails, and each is stored or counted', () => {
     const survives = (fault: (scene: Scene) => Promise<void>, options: SceneOptions = {}) =>
@@ -63,7 +63,7 @@ export function testWriterFaults(flags: readonly string[]): void {
 
     test.skipIf(!canTrace).each([
       ['EIO', 'pwrite64,fdatasync,fsync,ftruncate', 'io_error'],
-      // What a full disk says that nobody saw filling up: the reserve is looked at before a batch, not within it.
+      // The error of a disk that fills up unnoticed: the reserve is checked before a batch, not during it.
       ['ENOSPC', 'pwrite64', 'disk_full'],
     ])(
       'while every write of the recorder fails with %s (no strace, or it may not attach)',
@@ -91,7 +91,7 @@ export function testWriterFaults(flags: readonly string[]): void {
         process.kill(recorder, 'SIGCONT');
         expect(recording.children().recorder).toBe(recorder);
       });
-      // The queue holds three seconds of this traffic.
+      // The queue has room for three seconds of this traffic.
       expect(end.lost).toEqual({});
       expect(end.stored).toBe(end.succeeded);
     });
@@ -102,10 +102,10 @@ export function testWriterFaults(flags: readonly string[]): void {
         const { recorder } = recording.children();
         const stoppedMs = performance.now();
         process.kill(recorder, 'SIGSTOP');
-        // How long it was silent by the product's own word: how late we read that is the machine's. From here on it
-        // is as after any kill, and recorded again in time.
+        // The silence is read from the log, because our own measurement depends on the machine. The rest is as after
+        // any kill: recording continues in time.
         await msUntil(30_000, 'it is killed', () => HANGS.test(recording.process.stderr));
-        // A beat may have come just before.
+        // The last heartbeat may have come just before the stop.
         expect(performance.now() - stoppedMs).toBeGreaterThan(SILENT_MS.least - BEAT_MS);
         silentMs = Number(HANGS.exec(recording.process.stderr)?.[1]);
       });
@@ -134,7 +134,7 @@ export function testWriterFaults(flags: readonly string[]): void {
               const { recorder } = recording.children();
               writeFileSync(join(group, 'memory.limit_in_bytes'), String(2 * 1024 * 1024));
               writeFileSync(join(group, 'cgroup.procs'), String(recorder));
-              // What it holds already is not charged again; what it takes from here on soon is too much.
+              // Memory that it has already is not charged to the group. Further memory soon exceeds the limit.
               await msUntil(20_000, 'it is taken', () => recording.children().recorder !== recorder);
             },
             { bodyBytes: 60_000 },
@@ -159,7 +159,7 @@ export function testWriterFaults(flags: readonly string[]): void {
 
     test('when the directory is deleted', async () => {
       const end = await survives(async ({ directory }) => {
-        // The recorder makes files meanwhile.
+        // Retries, because the recorder creates files meanwhile.
         rmSync(directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 10 });
         await sleep(1_000);
       });

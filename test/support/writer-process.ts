@@ -1,8 +1,7 @@
 /**
  * A process that writes a capture until it is stopped or killed: `node writer-process.ts DIR RECORDER COUNT
- * [BODY_BYTES [PAUSE_MS]]`; it pauses after each commit.
- * Appends COUNT exchanges (0: for ever), commits every few, and prints `committed N` once the commit that
- * brought the number of acknowledged exchanges to N has returned; `lost N REASON` for a batch it lost.
+ * [BODY_BYTES [PAUSE_MS]]`. It appends COUNT exchanges (0: endlessly), commits every few, and pauses after each commit.
+ * It prints `committed N` after a commit with N acknowledged exchanges in total, and `lost N REASON` for a lost batch.
  * An exchange's connection is its number, from 1.
  */
 import { writeSync } from 'node:fs';
@@ -33,7 +32,7 @@ const writer = new CaptureWriter(
   systemClock,
 );
 
-/** At once and whole, so that a line that was printed is a line that can be read after a kill. */
+/** Prints a line synchronously, so that a printed line is complete even after a kill. */
 function say(line: string): void {
   writeSync(1, `${line}\n`);
 }

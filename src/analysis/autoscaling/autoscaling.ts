@@ -6,17 +6,18 @@ import type { Threshold } from '../objectives/slo.ts';
 import { latencyOf } from '../run/latency.ts';
 
 /**
- * Counts the load of each second at its arrival, not when it was answered: a target that is too small would look idle.
- * A second violates an objective where more of its requests are over the limit than the objective lets be.
+ * Counts the load of each second. A request counts when it is due, not when it is answered; otherwise an overloaded
+ * target would look idle. A second violates an objective if more of its requests are over the limit than the objective
+ * allows.
  */
 export class LoadSeconds {
   readonly #objectives: readonly { readonly threshold: Threshold; readonly allowed: number }[];
-  /** By second: flat, because a run may last for weeks. */
+  /** Requests by second, in a flat array, because a run may last for weeks. */
   readonly #offered: number[] = [];
-  /** Of each objective, the requests that broke its limit. */
+  /** For each objective, the requests over its limit, by second. */
   readonly #over: readonly number[][];
 
-  /** @param thresholds those that say something of a second: percentiles and maxima of latency, and shares of errors */
+  /** @param thresholds only percentiles and maxima of latency and shares of errors are used: they apply to a second */
   constructor(thresholds: readonly Threshold[]) {
     this.#objectives = thresholds.flatMap((threshold) => {
       const allowed = allowedShare(threshold);
@@ -41,7 +42,7 @@ export class LoadSeconds {
     return this.#offered[second] ?? 0;
   }
 
-  /** Seconds that violate an objective, ascending; null where no objective says anything of a second. */
+  /** Seconds that violate an objective, ascending; null if no objective applies to a second. */
   violated(): readonly number[] | null {
     if (this.#objectives.length === 0) return null;
     return [...this.#offered.keys()].filter((second) =>
@@ -60,7 +61,7 @@ function allowedShare({ metric, aggregation, operator, limit, slice }: Threshold
   return aggregation.kind === 'max' ? 0 : null;
 }
 
-/** A request that failed, or never left, was never answered. Who left as recorded says nothing. */
+/** Whether a request is over the limit. Failed and unsent requests are; requests cancelled as recorded are not. */
 function isOver({ metric, limit }: Threshold, send: Send): boolean {
   if (send.cancelled) return false;
   if (send.refused || send.actualOffsetNs === null) return true;
@@ -74,15 +75,16 @@ function isOver({ metric, limit }: Threshold, send: Send): boolean {
 /** Load and replicas in one window of a run. */
 export interface ElasticityWindow {
   readonly offeredPerSecond: number;
-  /** Ready replicas; null where they are not known. */
+  /** Ready replicas; null if unknown. */
   readonly replicas: number | null;
 }
 
 /**
- * Elasticity as the SPEC Research Group measures it (Herbst et al., "Ready for Rain?", 2016, and the BUNGEE benchmark):
- * accuracy, timeshare and instability of the supply against the demand d = ceil(load ÷ rate of one replica), at least 1.
+ * Elasticity as the SPEC Research Group defines it (Herbst et al., "Ready for Rain?", 2016, and the BUNGEE benchmark).
+ * It gives accuracy, timeshare and instability of the supply against the demand.
+ * Demand d = ceil(load ÷ rate of one replica), at least 1.
  * @param windowS length of each window, seconds
- * @returns null where the number of replicas is known in no window
+ * @returns null if the number of replicas is unknown in every window
  */
 export function elasticityOf(
   windows: readonly ElasticityWindow[],
@@ -138,18 +140,18 @@ export interface AutoscalingInput {
   readonly intervalS: number;
   /** When each address of the target got its first request, nanoseconds after the start of the run. */
   readonly firstRequestsNs: readonly number[];
-  /** Of stages with another load each: where they end. Without stages, steps are searched for. */
+  /** The ends of stages with different loads. Without stages, load steps are searched. */
   readonly stageEndsNs: readonly number[];
   /** The judged part of the run, up to the end of its load, nanoseconds after its start. */
   readonly fromNs: number;
   readonly toNs: number;
-  /** Requests a second that one replica carries; null where that is not known. */
+  /** Requests per second that one replica can serve; null if unknown. */
   readonly ratePerReplica: number | null;
 }
 
 /**
- * How an autoscaler followed the load: the raw times after each load step, then its elasticity. Null where the number of
- * ready replicas was never seen.
+ * How an autoscaler followed the load: the times after each load step, and its elasticity. Null if the number of ready
+ * replicas is unknown.
  */
 export function autoscalingOf(input: AutoscalingInput): AutoscalingDocument | null {
   const { load, ready, desired, intervalS, fromNs, toNs } = input;
@@ -176,12 +178,12 @@ interface Step {
   readonly after: number;
 }
 
-/** Loads are compared over this time on both sides of a step, seconds; less in a short run. */
+/** Loads are compared over this many seconds on both sides of a step; fewer in a short run. */
 const SIDE_S = 10;
-/** A step changes the load by this share, and by more than chance does: four standard deviations of a Poisson count. */
+/** A step changes the load by at least this share, and by four standard deviations of a Poisson count. */
 const LEAST_CHANGE = 0.25;
 const LEAST_SCORE = 4;
-/** Stages say where the load changes: there a smaller change counts. */
+/** The least change at the end of a stage. It is smaller, because the stages say where the load changes. */
 const LEAST_STAGE_CHANGE = 0.1;
 const MOST_STEPS = 20;
 
@@ -222,7 +224,7 @@ function stepsOf(input: AutoscalingInput): readonly Step[] {
   return found.sort((a, b) => a.atNs - b.atNs);
 }
 
-/** As a share of the smaller load. */
+/** The change as a share of the smaller load. */
 function changeOf({ before, after }: Step): number {
   return Math.abs(after - before) / Math.max(1e-9, Math.min(before, after));
 }
@@ -270,7 +272,7 @@ function objectiveAfter(
   violated: readonly number[] | null,
 ): Pick<LoadStep, 'objective' | 'objectiveMetS' | 'violatedS'> {
   if (violated === null) return { objective: 'unknown', objectiveMetS: null, violatedS: 0 };
-  // A second that the step or the next one cuts belongs to where it begins.
+  // A second in which a step happens belongs to the side that has its middle.
   const own = violated.filter((second) => isWithin((second + 0.5) * NS_PER_S, atNs, untilNs));
   const last = own.at(-1);
   if (last === undefined) return { objective: 'kept', objectiveMetS: null, violatedS: 0 };
@@ -283,7 +285,7 @@ function objectiveAfter(
   };
 }
 
-/** Of more values than a call can have arguments: a week of looks has 600,000. */
+/** The minimum. `Math.min(...values)` would fail: a week of looks has 600,000 values, too many arguments for a call. */
 function leastOf(values: readonly number[], first = Number.POSITIVE_INFINITY): number {
   return values.reduce((least, value) => Math.min(least, value), first);
 }
@@ -307,12 +309,14 @@ function isWithin(ns: number, fromNs: number, untilNs: number): boolean {
   return ns >= fromNs && ns < untilNs;
 }
 
-/** The last value that was seen by then; null where the last look failed. */
+/** The last value seen until an instant; null if there is none or the last look failed. */
 function valueAt(samples: readonly MonitorSample[], atNs: number): number | null {
   return samples.findLast(({ offsetNs }) => offsetNs <= atNs)?.value ?? null;
 }
 
-/** Short windows take chance for load: one is the twentieth part of a run, from a look up to ten seconds. */
+/**
+ * A window is a twentieth of the run, at least one look, and at most ten seconds: short windows show chance, not load.
+ */
 function elasticityFor({ load, ready, intervalS, fromNs, toNs, ratePerReplica }: AutoscalingInput) {
   if (ratePerReplica === null) return null;
   const spanS = (toNs - fromNs) / NS_PER_S;

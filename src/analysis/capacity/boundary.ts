@@ -1,4 +1,4 @@
-/** Windows at one load: how many kept a goal, and how many were judged. */
+/** The windows at one load: how many kept a goal, and how many were judged. */
 export interface LoadOutcome {
   readonly multiplier: number;
   readonly good: number;
@@ -7,42 +7,42 @@ export interface LoadOutcome {
 
 /** Where the target's capacity ends, as multipliers of the recorded traffic. */
 export interface BoundaryFit {
-  /** Half of the windows pass here. */
+  /** The load at which half of the windows pass. */
   readonly multiplier: number;
-  /** Holds the boundary with 95 %. */
+  /** The 95 % interval of the boundary. */
   readonly low: number;
   readonly high: number;
   /** `(high − low) / multiplier`. */
   readonly width: number;
-  /** From a load at which nine of ten windows pass to one at which one does, as a share of the boundary. */
+  /** Distance from the load at which 90 % of windows pass to that at which 10 % pass, as a share of the boundary. */
   readonly transition: number;
-  /** `cliff` where all windows pass up to a load and none beyond, so that only the bracket is known. */
+  /** `cliff` if all windows pass up to a load and none above it, so that only the bracket is known. */
   readonly shape: 'smooth' | 'cliff';
 }
 
 /**
- * How sure the posterior is of an interval that is to hold with 95 %: a search ends once it is narrow, which favours
- * those that happen to be.
+ * Posterior probability of an interval that must hold with 95 %. It is larger than 0.95, because a search ends when the
+ * interval is narrow, which favours intervals that are narrow by chance.
  */
 const CONFIDENCE = 0.975;
 /** Cells of the logarithm of the boundary. */
 const CELLS = 240;
 /**
- * Spreads of the logistic curve, in the logarithm of the multiplier: from a cliff to a long slope. All count as equally
- * likely, so that a few windows that happen to fall into place are not taken for a cliff.
+ * Spreads of the logistic curve, in the logarithm of the multiplier, from a cliff to a long slope. All are equally
+ * likely a priori, so that a few windows that are in order by chance do not look like a cliff.
  */
 const SPREADS = Array.from({ length: 20 }, (_, at) => 0.005 + 0.015 * at);
-/** How far beyond the loads that were played the boundary is looked for. */
+/** How far beyond the tested loads the boundary is searched, as a factor. */
 const BEYOND = 1.5;
-/** A logistic curve falls from 0.9 to 0.1 within so many spreads. */
+/** A logistic curve falls from 0.9 to 0.1 within this many spreads. */
 const TRANSITION_SPREADS = 2 * Math.log(9);
 
 /**
- * Fits the share of windows that pass as a falling logistic curve of the logarithm of the multiplier, and gives the
- * load at which it is a half. The interval is that of the posterior of the boundary over all spreads, on a grid and
- * with flat priors of both logarithms: it needs no window on the other side of a slope, and says what a cliff leaves
- * open. This is the fit of PLRsearch (Internet-Draft draft-vpolak-bmwg-plrsearch) with windows for trials.
- * @returns null where no window passed or none failed: then only one side is known
+ * Fits the share of passing windows as a falling logistic curve of the logarithm of the multiplier. The boundary is the
+ * load at which the curve is one half. Its interval is from the posterior over all spreads, computed on a grid with
+ * flat priors of both logarithms. So it needs no window on the other side of a slope, and a cliff stays as uncertain as
+ * its bracket. This is the fit of PLRsearch (Internet-Draft draft-vpolak-bmwg-plrsearch), with windows as trials.
+ * @returns null if no window passed or none failed: then only one side is known
  */
 export function fitBoundary(loads: readonly LoadOutcome[]): BoundaryFit | null {
   const judged = loads.filter((load) => load.judged > 0);
@@ -83,12 +83,12 @@ function logLikelihood(loads: readonly LoadOutcome[], centre: number, spread: nu
   }, 0);
 }
 
-/** Logarithm of 1 / (1 + e^−x), exact at both ends. */
+/** Logarithm of 1 / (1 + e^−x), exact for very small and very large x. */
 function logLogistic(x: number): number {
   return x > 0 ? -Math.log1p(Math.exp(-x)) : x - Math.log1p(Math.exp(x));
 }
 
-/** Where this share of all weight lies below, in cells from the first one's edge. */
+/** The position below which this share of all weight lies, in cells from the edge of the first. */
 function quantileCell(weights: readonly number[], share: number): number {
   let left = share * weights.reduce((sum, each) => sum + each, 0);
   for (const [at, weight] of weights.entries()) {
@@ -98,7 +98,7 @@ function quantileCell(weights: readonly number[], share: number): number {
   return weights.length - 1e-9;
 }
 
-/** Whether every load below one passes always, and every other never. */
+/** Whether there is a load below which all windows pass and above which none does. */
 function isSeparated(loads: readonly LoadOutcome[]): boolean {
   const passing = loads.filter(({ good }) => good > 0).map(({ multiplier }) => multiplier);
   const failing = loads.filter(({ good, judged }) => good < judged).map(({ multiplier }) => multiplier);

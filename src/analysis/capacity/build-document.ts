@@ -18,21 +18,21 @@ import { goalsOfTier, keepsAll, type Tier } from './tiers.ts';
 /** The goal that loads are chosen for: every objective together. */
 export const ALL_OBJECTIVES = 'all';
 
-/** What a search is about, besides what it saw. */
+/** Facts about a search, besides its results. */
 export interface CapacityFacts {
   readonly version: string;
   readonly capture: string;
   readonly target: string;
   readonly objectives: readonly string[];
   readonly tiers: readonly Tier[];
-  /** As steps at a multiplier are scaled. */
+  /** How steps at a multiplier are scaled. */
   readonly scalingAt: (
     multiplier: number,
   ) => Pick<CapacityDocument, 'scaling' | 'scalingKeeps' | 'scalingBends'>;
   readonly search: SearchOptions;
-  /** Requests per second at 1x, on average over what is played. */
+  /** Requests per second at 1x, on average over the replayed part. */
   readonly ratePerSecond: number;
-  /** The busiest minute of it, or all of it where that is shorter. */
+  /** The same over the busiest minute, or over the whole part if it is shorter. */
   readonly peakPerSecond: number;
   readonly replicas: number;
   readonly replicaCost: number | null;
@@ -40,8 +40,8 @@ export interface CapacityFacts {
 }
 
 /**
- * The steps as the search takes them.
- * @param sets goals that are searched together, by the name of what they make up
+ * The steps in the form that the search needs.
+ * @param sets sets of goals, by name; each set is also judged as one goal
  */
 export function playedSteps(
   steps: readonly CapacityStep[],
@@ -67,7 +67,7 @@ export function playedSteps(
   }));
 }
 
-/** Whether it says nothing because of the generator. */
+/** Whether a window is void because of the generator. */
 export function isSpoiled({ result, doubts }: StepWindow): boolean {
   return result === 'void' && doubts.some(isOfGenerator);
 }
@@ -76,7 +76,7 @@ function keptOf({ result }: StepWindow): boolean | null {
   return result === 'void' ? null : result === 'good';
 }
 
-/** Writes everything that is known of a search into one document that JSON can hold. */
+/** Builds the document of a search, ready for JSON. */
 export function capacityDocument(
   facts: CapacityFacts,
   state: CapacityState,
@@ -95,7 +95,7 @@ export function capacityDocument(
   const goals = [ALL_OBJECTIVES, ...names, ...sets.keys()] as const;
   const results = new CapacitySearch({ ...search, goals }, playedSteps(steps, sets))
     .results()
-    // Another server breaks elsewhere.
+    // A target that is not representative breaks at another load, so there is no boundary.
     .map((result) => (endedBy === 'not_representative' ? { ...result, fit: null } : result));
   const pointOf = (multiplier: number): LoadPoint => ({
     multiplier,
@@ -155,13 +155,15 @@ export function capacityDocument(
   };
 }
 
-/** Conditional throughput, as MLRsearch has it: what the middle window at the largest passing load got well. */
+/**
+ * Conditional throughput as in MLRsearch: well answered requests per second of the median window at the lower bound.
+ */
 function conditionalPerSecond(all: GoalResult | undefined, ratePerSecond: number): number | null {
   const lower = all?.bounds.lower ?? null;
   return lower && lower.multiplier * ratePerSecond * (1 - lower.stat.lossRatio);
 }
 
-/** A boundary is not known better than the target knows itself: its interval is no narrower than the noise. */
+/** Widens the interval to the noise: a boundary is not more exact than two runs of the same load agree. */
 function goalOf(
   { id, bounds, fit }: GoalResult,
   noise: number,
@@ -178,7 +180,10 @@ function goalOf(
   };
 }
 
-/** The first objective that broke at the smallest failing load; of several in one window the one that is farthest off. */
+/**
+ * The first objective that broke at the smallest failing load. Of several in one window, the one with the largest
+ * excess.
+ */
 function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): CapacityDocument['gaveFirst'] {
   const windows = steps.filter((step) => step.multiplier === multiplier).flatMap((step) => step.windows);
   const first = windows.find(({ result, goals }) => result === 'bad' && Object.values(goals).includes(false));
@@ -186,9 +191,9 @@ function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): C
   const broken = Object.entries(first.goals).filter(([, held]) => held === false);
   const excess = (name: string) => {
     const observed = first.observed[name];
-    // A percentile is infinite where too much failed: then the failures came first.
+    // A percentile is infinite if too many requests failed. Then the failures came first.
     if (observed === 'Infinity' || observed == null) return 1;
-    // The limit as it is compared with: `1.5s` is 1,500 ms, and `95%` is 0.95.
+    // The limit in the unit of the observation: `1.5s` is 1,500 ms, and `95%` is 0.95.
     const limit = parseSlo([name], namesBesideOurs([name]))[0]?.limit ?? Number.NaN;
     return observed / Math.max(limit, 1e-9);
   };
@@ -196,7 +201,7 @@ function gaveFirst(steps: readonly CapacityStep[], multiplier: number | null): C
   return { objective: name, multiplier, window: first.index, observed: first.observed[name] ?? null };
 }
 
-/** One step a load, ascending: the one with the most windows. Its percentiles are of the whole step, never averaged. */
+/** One step for each load, ascending: that with the most windows. So percentiles are of one step, never averaged. */
 function stepsOfCurve(steps: readonly CapacityStep[]): CapacityStep[] {
   const byLoad = new Map<number, CapacityStep>();
   for (const step of steps) {
@@ -229,7 +234,7 @@ function curvePoint(step: CapacityStep, windowS: number): CapacityDocument['curv
   };
 }
 
-/** Each monitored series over the loads. A load may have several steps: the maximum is that of all of them. */
+/** Each monitored series over the loads. The maximum is over all steps at a load. */
 function monitorsOf(
   steps: readonly CapacityStep[],
   byLoad: readonly CapacityStep[],
@@ -261,17 +266,17 @@ function seenAt({ p50, p95, max }: MonitoredAtLoad): MonitoredAtLoad {
 }
 
 const TIMES_PEAK = [1, 1.5, 2] as const;
-/** So that 3.0000000000000004 replicas are three. */
+/** Rounding error, so that 3.0000000000000004 replicas count as three. */
 const ROUNDING = 1e-9;
 
-/** How many replicas the recorded traffic takes, if capacity grows with their number, and what good requests cost. */
+/** How many replicas the recorded traffic needs, if capacity grows with their number, and the cost of good requests. */
 function sizing(
   { replicas, replicaCost, peakPerSecond, ratePerSecond }: CapacityFacts,
   { passes, interval }: Pick<CapacityGoal, 'passes' | 'interval'>,
   curve: CapacityDocument['curve'],
 ): CapacityDocument['sizing'] {
   if (passes === null) return null;
-  // The lower end of the interval is what is sure; a load that passed is no less.
+  // Uses the lower end of the interval, because only that is certain, but no more than the load that passed.
   const multiplier = Math.min(passes.multiplier, interval?.[0] ?? passes.multiplier);
   const goodPerS = curve.find((point) => point.multiplier === passes.multiplier)?.goodPerSecond ?? 0;
   const forPeak = (replicas * peakPerSecond) / ratePerSecond / multiplier;

@@ -1,30 +1,30 @@
 /**
- * Says of a load whether a system stands it, as MLRsearch does (M. Konstantynowicz, V. Polak, Internet-Draft
- * draft-ietf-bmwg-mlrsearch; PyPI `MLRsearch` 1.2.1). A load is a multiplier of the recorded traffic, a trial is one
- * window played at it.
+ * Decides whether a system sustains a load, as MLRsearch does (M. Konstantynowicz, V. Polak, Internet-Draft
+ * draft-ietf-bmwg-mlrsearch; PyPI `MLRsearch` 1.2.1). A load is a multiplier of the recorded traffic. A trial is one
+ * window at this load.
  */
 
-/** When a load counts as one that the target stands. */
+/** When a load counts as sustained. */
 export interface Goal {
-  /** Share of the seconds at a load that may be bad; 0.5 makes the boundary the load at which half of the windows pass. */
+  /** Share of the seconds at a load that may be bad. With 0.5, half of the windows pass at the boundary. */
   readonly exceedRatio: number;
-  /** Seconds of windows that decide a load at the latest. */
+  /** Seconds of windows after which a load is decided at the latest. */
   readonly durationS: number;
 }
 
-/** What one window showed of one goal. */
+/** The result of one window for one goal. */
 interface Trial {
   readonly isGood: boolean;
-  /** As played, seconds. */
+  /** Length of the window, seconds. */
   readonly seconds: number;
   /** Share of its requests that were not good, 0 to 1. */
   readonly lossRatio: number;
 }
 
-/** `lower`: the target stands this load. `upper`: it does not. `undecided`: more windows are needed. */
+/** `lower`: the target sustains this load. `upper`: it does not. `undecided`: more windows are needed. */
 type LoadClass = 'lower' | 'upper' | 'undecided';
 
-/** Seconds of windows at one load, by what they showed of one goal. */
+/** Seconds of good and bad windows at one load, for one goal. */
 export class LoadStat {
   readonly #goal: Goal;
   readonly #losses: { readonly lossRatio: number; readonly seconds: number }[] = [];
@@ -42,8 +42,8 @@ export class LoadStat {
   }
 
   /**
-   * Whether the load is a lower bound if all windows still to come are good, and if all are bad. As many seconds are
-   * still to come as `durationS` lacks.
+   * Whether the load is a lower bound if all missing windows are good (optimistic), and if all are bad (pessimistic).
+   * Missing are the seconds up to `durationS`.
    */
   estimates(): { readonly optimistic: boolean; readonly pessimistic: boolean } {
     const { exceedRatio, durationS } = this.#goal;
@@ -61,8 +61,8 @@ export class LoadStat {
   }
 
   /**
-   * The loss of the window at the exceed ratio, windows that are still to come being lost as a whole. One minus it,
-   * times the load, is the conditional throughput of a lower bound.
+   * The loss ratio of the window at the exceed ratio. Missing windows count as lost completely. The conditional
+   * throughput of a lower bound is the load times one minus this ratio.
    */
   get lossRatio(): number {
     const { exceedRatio, durationS } = this.#goal;
@@ -77,19 +77,19 @@ export class LoadStat {
   }
 }
 
-/** A load with what its windows showed of one goal. */
+/** A load with the results of its windows for one goal. */
 export interface ClassifiedLoad {
   readonly multiplier: number;
   readonly stat: LoadStat;
 }
 
-/** The loads that bound what the target stands. */
+/** The loads between which the capacity of the target lies. */
 export interface RelevantBounds {
-  /** The largest load that is stood, below the smallest that is not. */
+  /** The largest sustained load below `upper`. */
   readonly lower: ClassifiedLoad | null;
-  /** The smallest load that is not stood. */
+  /** The smallest load that is not sustained. */
   readonly upper: ClassifiedLoad | null;
-  /** Loads above `upper` that were stood all the same, ascending: they count for nothing. */
+  /** Loads above `upper` that were sustained nevertheless, ascending. They are ignored. */
   readonly inverted: readonly number[];
 }
 

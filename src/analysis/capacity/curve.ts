@@ -1,7 +1,7 @@
 import { hasFailed, type Send } from '../../core/run.ts';
 import type { CapacityDocument } from '../../documents/capacity.ts';
 
-/** Answers in a second of a step, by when their last bytes came, whenever their requests were due. */
+/** Answers per second of a step. An answer counts when its last byte came, not when its request was due. */
 export class AnsweredRate {
   readonly #settlingNs: number;
   #whileSettling = 0;
@@ -11,7 +11,7 @@ export class AnsweredRate {
     this.#settlingNs = settlingNs;
   }
 
-  /** Takes finished sends, in any order, each once. @param untilNs where the step ends: what is answered later is left out */
+  /** Adds finished sends, in any order, each once. @param untilNs end of the step; later answers do not count */
   add(sends: readonly Send[], untilNs: number): void {
     for (const send of sends) {
       const { lastByteOffsetNs } = send;
@@ -22,7 +22,7 @@ export class AnsweredRate {
     }
   }
 
-  /** Behind the settling time; of a step that did not come that far, in it. */
+  /** The rate after the settling time. If the step ended before, the rate during it. */
   perSecond(untilNs: number): number {
     const spanNs = untilNs - this.#settlingNs;
     if (spanNs > 0) return this.#behindIt / (spanNs / 1e9);
@@ -33,11 +33,11 @@ export class AnsweredRate {
 type CurvePoint = CapacityDocument['curve'][number];
 
 /**
- * The knee of a throughput–latency curve: the load with the greatest power, which is throughput over latency
- * (L. Kleinrock, Power and deterministic rules of thumb, ICC 1979). By Little's law it is where requests in flight
- * begin to grow faster than the square of what is answered.
+ * The knee of a throughput–latency curve: the load with the greatest power, which is throughput divided by latency (L.
+ * Kleinrock, Power and deterministic rules of thumb, ICC 1979). By Little's law, from there on requests in flight grow
+ * faster than the square of the throughput.
  * @param curve ascending
- * @returns null for fewer than three loads, or when the greatest load is the best one: then the knee lies beyond
+ * @returns null for fewer than three loads, or if the greatest load has the greatest power: then the knee is beyond it
  */
 export function kneeOf(curve: readonly CurvePoint[]): CurvePoint | null {
   const powerOf = ({ completedPerSecond, latencyMeanMs }: CurvePoint) =>

@@ -1,39 +1,39 @@
 import type { Send } from '../../core/run.ts';
 
-/** What a step is expected to look like while the target keeps up. */
+/** The expected figures of a step while the target keeps up. */
 export interface HealthyStep {
   /** Requests that become due per second, on average over the step. */
   readonly offeredPerS: number;
   /**
-   * Variance of the arrivals' counts over their mean, at windows of a second or more: 1 for Poisson arrivals, 16 and
-   * more for recorded ones. Of the plan, which is known beforehand.
+   * Variance of the planned arrival counts divided by their mean, for windows of at least a second. It is 1 for Poisson
+   * arrivals, and 16 and more for recorded ones.
    */
   readonly dispersion: number;
-  /** The longest time that most answers may take, seconds: so many are in flight without any queue. */
+  /** The longest time that most answers take, seconds. It gives the requests in flight without a queue. */
   readonly longestAnswerS: number;
 }
 
 /** Requests of a step so far. */
 interface StepProgress {
   readonly due: number;
-  /** Sent, and neither answered nor failed: what our side has not sent is no backlog of the target. */
+  /** Sent, and neither answered nor failed. Unsent requests are no backlog of the target. */
   readonly inFlight: number;
 }
 
-/** Standard deviations that the backlog of a target exactly at capacity stays within, seen again and again. */
+/** The backlog of a target exactly at capacity stays within this many standard deviations, at repeated looks. */
 const DEVIATIONS = 4;
-/** A server's times vary about as much as exponential ones, with a squared coefficient of variation of 1. */
+/** Squared coefficient of variation of service times. They vary about as much as exponential ones. */
 const SERVICE_DISPERSION = 1;
-/** A backlog that grows by less than this share of what is due is left for the windows to judge. */
+/** A backlog below this share of the due requests does not end the step; the windows judge it. */
 const LEAST_SHARE = 0.05;
-/** Fewer due requests say nothing. */
+/** Fewer due requests are not enough to decide. */
 const LEAST_DUE = 50;
 
 /**
- * Says when a step is beyond hope: the peak of its backlog over what was due falls while a target keeps up, and holds
- * at the share that it cannot serve while it drowns (the peak-rate detector of inference-sim). A target exactly at
- * capacity has a backlog like the square root of what was due, which no slope can tell from none. So the peak must lie
- * `DEVIATIONS` beyond that root, and beyond what is in flight without a queue.
+ * Detects that a step is hopeless (the peak-rate detector of inference-sim). It divides the peak backlog by the due
+ * requests. While a target keeps up, the ratio falls. In overload, it stays at the share that the target cannot serve.
+ * Exactly at capacity, the backlog grows with the square root of the due requests, which a slope cannot show. So the
+ * peak must exceed `DEVIATIONS` times that root, beyond the requests in flight without a queue.
  */
 export class BacklogWatch {
   readonly #healthy: HealthyStep;
@@ -44,13 +44,13 @@ export class BacklogWatch {
     this.#healthy = healthy;
   }
 
-  /** Takes the progress of the step, at any instants, in their order. */
+  /** Adds the progress of the step at ascending instants. */
   add({ due, inFlight }: StepProgress): void {
     this.#due = due;
     this.#peak = Math.max(this.#peak, inFlight);
   }
 
-  /** Whether the rest of the step could change nothing. */
+  /** Whether the rest of the step cannot change the result. */
   get isHopeless(): boolean {
     if (this.#due < LEAST_DUE) return false;
     const { offeredPerS, dispersion, longestAnswerS } = this.#healthy;
@@ -61,10 +61,10 @@ export class BacklogWatch {
 }
 
 /**
- * How far a step is from Little's law, which holds for any target that keeps up: requests in flight are the rate at
- * which they end times how long they take (J. D. C. Little, Operations Research 9, 1961). Over the step that comes to
- * the share of the time in flight that belongs to requests still open at its end: near 0 while a target keeps up.
- * Those that were sent so lately that most answers take as long are open at the end of any step, and do not count.
+ * How far a step is from Little's law (J. D. C. Little, Operations Research 9, 1961). For a target that keeps up,
+ * requests in flight are the completion rate times the latency. Over a step, the deviation is the share of the time in
+ * flight that belongs to requests still open at its end. It is near 0 while a target keeps up. Requests sent shortly
+ * before the end do not count, because they are open at the end of any step.
  */
 export class LittlesLaw {
   readonly #stepNs: number;
@@ -77,7 +77,7 @@ export class LittlesLaw {
     this.#longestAnswerNs = longestAnswerNs;
   }
 
-  /** Takes finished sends, in any order, each once. Time that a request waited for our own caps is not counted. */
+  /** Adds finished sends, in any order, each once. Time that a request waited for our own caps is not counted. */
   add(sends: readonly Pick<Send, 'actualOffsetNs' | 'lastByteOffsetNs'>[]): void {
     for (const { actualOffsetNs, lastByteOffsetNs } of sends) {
       if (actualOffsetNs === null || actualOffsetNs >= this.#stepNs) continue;
@@ -88,7 +88,7 @@ export class LittlesLaw {
     }
   }
 
-  /** From 0 to 1; null where nothing was in flight. */
+  /** The deviation, from 0 to 1; null if nothing was in flight. */
   get residual(): number | null {
     return this.#inFlightNs > 0 ? this.#openNs / this.#inFlightNs : null;
   }

@@ -8,7 +8,7 @@ import {
   uniformBy,
 } from './queue-model.ts';
 
-/** A recorded request that was answered as a whole. */
+/** A recorded request with a complete answer. */
 export interface ServedRequest extends DueRequest {
   /** From its first byte to the last one of its answer, seconds. */
   readonly latencyS: number;
@@ -18,18 +18,18 @@ export interface ServedRequest extends DueRequest {
 export interface QueueFit {
   readonly model: QueueModel;
   /**
-   * Numbers of executors that the recording cannot tell apart, ascending. With the greatest one `open`, no request was
-   * seen to wait for more: there may be any number from there on.
+   * The range of numbers of executors that explain the recording equally well. If it is open, the greatest number
+   * explains it without any waiting, so the true number may be larger.
    */
   readonly executors: { readonly least: number; readonly most: number; readonly isOpen: boolean };
-  /** How much services still grow with what is in flight, as a share, by one standard deviation of it; near 0. */
+  /** Relative growth of service times for one standard deviation more requests in flight; near 0 for a good fit. */
   readonly dependence: number;
   readonly requests: number;
 }
 
-/** Fewer requests say nothing of a server. */
+/** Fewer requests are not enough to fit a server. */
 const LEAST_REQUESTS = 200;
-/** More are fitted no better. */
+/** More requests do not improve the fit. */
 const MOST_REQUESTS = 200_000;
 const LEAST_OF_CLASS = 100;
 const MOST_CLASSES = 8;
@@ -38,10 +38,10 @@ const MOST_EXECUTORS = 512;
 /** A dependence of service time on size is ignored below this share, or below this many standard errors. */
 const NO_DEPENDENCE = 0.02;
 const NO_ERRORS = 3;
-/** Logarithms of services over the median of their class are cut here: e³ is twenty times. */
+/** Limit of the logarithm of a service time divided by the median of its class: e³ is twenty times. */
 const MOST_LOG = 3;
 
-/** What a number of executors makes of the recording. */
+/** The fit for one number of executors. */
 interface Candidate {
   readonly executors: number;
   readonly servicesS: Float64Array;
@@ -50,10 +50,10 @@ interface Candidate {
 }
 
 /**
- * Finds the number of executors and the service times by size of request that explain recorded latencies. For each
- * number, waiting is taken off the latencies as if the server had answered first come first served. What remains are
- * services, and those do not depend on how many requests an arrival finds: with too many executors they hold some of
- * the waiting and grow, with too few they shrink.
+ * Finds the number of executors and the service times by request size that explain recorded latencies. For each number,
+ * the waiting time of a first-come-first-served server is subtracted from the latencies. The rest are service times.
+ * They must not depend on the number of requests in flight at the arrival. With too many executors they still contain
+ * waiting, so they grow with it; with too few they shrink.
  * @param requests in the order of their arrival
  * @returns null for fewer than 200 requests
  */
@@ -84,21 +84,23 @@ export function fitQueue(requests: readonly ServedRequest[]): QueueFit | null {
   };
 }
 
-/** How far the model is from a recording that it was not fitted to. */
+/** How well the model predicts a part of the recording that it was not fitted to. */
 interface QueueCheck {
   readonly requests: number;
   readonly percentiles: readonly {
     readonly percent: number;
     readonly recordedMs: number;
     readonly modelledMs: number;
-    /** Modelled over recorded, less 1. */
+    /** Modelled divided by recorded, minus 1. */
     readonly error: number;
   }[];
 }
 
 const CHECKED_PERCENTS = [50, 95, 99] as const;
 
-/** Plays a recording to the model, and holds its latencies against the recorded ones; null for no requests. */
+/**
+ * Runs recorded requests through the model and compares its latencies with the recorded ones. Null without requests.
+ */
 export function checkQueue(
   model: QueueModel,
   requests: readonly ServedRequest[],
@@ -125,7 +127,7 @@ function executorCounts(most: number): number[] {
   return [...counts, most];
 }
 
-/** How many earlier requests are not answered yet when each one comes. */
+/** The number of earlier requests in flight at each arrival. */
 function foundInFlight(requests: readonly ServedRequest[]): Float64Array {
   const ends = Float64Array.from(requests, ({ offsetS, latencyS }) => offsetS + latencyS).sort();
   let ended = 0;
@@ -135,7 +137,7 @@ function foundInFlight(requests: readonly ServedRequest[]): Float64Array {
   });
 }
 
-/** The largest sizes of classes of about equal count. */
+/** The upper sizes of classes with about the same number of requests. */
 function classesOf(requests: readonly ServedRequest[]): number[] {
   const bytes = Float64Array.from(requests, ({ requestBytes }) => requestBytes).sort();
   const count = Math.min(MOST_CLASSES, Math.floor(bytes.length / LEAST_OF_CLASS));
@@ -180,7 +182,7 @@ function candidateOf(
   };
 }
 
-/** Latencies less the waiting before so many executors. Below 0 where an answer came before its turn. */
+/** Latencies minus the waiting time with this many executors. Negative if an answer came before its turn. */
 function servicesOf(requests: readonly ServedRequest[], executors: number): Float64Array {
   const pool = new Executors(executors);
   return Float64Array.from(requests, ({ offsetS, latencyS }) => {

@@ -12,15 +12,15 @@ import { keepsLimits } from '../run/slice-statistics.ts';
 import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';
 import type { Tier } from './tiers.ts';
 
-/** What a good request of a slice keeps, the strictest limit on each metric; of any request where the slice is null. */
+/** The limits of good requests of a slice: the strictest for each metric. A null slice means all requests. */
 export interface GoodLimits {
   readonly slice: Slice | null;
   readonly limits: readonly RequestLimit[];
 }
 
 /**
- * The limits of a request that is good by all objectives on times of requests. With tiers it is good by those of every
- * tier. An objective on an average or on errors has no limit for a single request.
+ * The limits of a good request, from all objectives on request times; with tiers, from those of every tier. Objectives
+ * on averages or errors give no limit for a single request.
  */
 export function goodLimitsOf(thresholds: readonly Threshold[], tiers: readonly Tier[]): GoodLimits[] {
   const found = new Map<string, { slice: Slice | null; limits: Map<string, RequestLimit> }>();
@@ -45,7 +45,7 @@ export function goodLimitsText(all: readonly GoodLimits[]): string {
     .join('; ');
 }
 
-/** Counts requests that were served within every limit that concerns them. */
+/** Counts requests that were served within all limits that apply to them. */
 export class GoodRequests {
   readonly #all: readonly GoodLimits[];
   #good = 0;
@@ -61,14 +61,14 @@ export class GoodRequests {
     this.#served += 1;
     const facts = { ...send, stage: 1 };
     const limits = this.#all.flatMap((each) => (isAbout(each, facts) ? each.limits : []));
-    // It was to have a stream, and got a whole answer.
+    // Not good: the request should have got a stream, but got a whole answer.
     if (send.unstreamed && limits.some(({ metric }) => STREAM_METRICS.has(metric))) return;
     const keeps = keepsLimits(send, limits, 'planned');
     if (keeps === null) this.#unknown += 1;
     else if (keeps) this.#good += 1;
   }
 
-  /** Null where a time is not known of more than the few that a verdict may do without. */
+  /** The count; null if times are unknown for more requests than a verdict allows. */
   get count(): number | null {
     return this.#unknown > JUDGEMENT_BOUNDS.unreadShare * this.#served ? null : this.#good;
   }
@@ -83,7 +83,7 @@ function isStricter({ limit, operator }: RequestLimit, known: RequestLimit | und
   return operator === '<';
 }
 
-/** A request without the value that `*` tells requests apart by is in no part. */
+/** Whether limits apply to a request. A `*` slice needs a value, so a request without one is in no slice. */
 function isAbout({ slice }: GoodLimits, facts: SliceFacts): boolean {
   if (slice === null) return true;
   return isInSlice(slice, facts) && (slice.each === null || sliceValueOf(slice.each, facts) !== null);

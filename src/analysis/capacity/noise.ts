@@ -2,30 +2,30 @@ import type { Send } from '../../core/run.ts';
 import type { NoiseFigures } from '../../documents/capacity.ts';
 import { studentT } from '../stats/percentiles.ts';
 
-/** Of more requests the others say the same. */
+/** More pairs would not change the result. */
 const MOST_PAIRS = 50_000;
 /** Two-sided 95 %. */
 const UPPER = 0.975;
-/** Requests that follow each other wait together: they count as one block, and blocks as independent. */
+/** Neighbouring requests wait together, so they form blocks. Blocks count as independent. */
 const MOST_BLOCKS = 20;
 
 /**
- * How far a target differs from itself: the same requests at the same load, twice. For each request the logarithm of
- * the ratio of both service times; of these the mean, and its standard error on top, by means of blocks (batch means:
- * Law, Simulation Modeling and Analysis, 9.5.3). A capacity is a rate of services, so a boundary cannot be known better
- * than this.
+ * How much a target differs from itself, from the same requests sent twice at the same load. Each pair gives the
+ * logarithm of the ratio of its service times. The noise is the absolute mean of these plus its error margin by batch
+ * means (Law, Simulation Modeling and Analysis, 9.5.3). Capacity depends on service times, so a boundary cannot be more
+ * exact than this.
  */
 export class NoiseStatistics {
   readonly #first = new Map<number, number>();
   #isSecond = false;
   readonly #logs: { readonly index: number; readonly log: number }[] = [];
 
-  /** What comes from now on is of the second half of the pair. */
+  /** Sends added from now on belong to the second half. */
   beginSecond(): void {
     this.#isSecond = true;
   }
 
-  /** Takes finished sends, in any order, each once. Indexes count from 0 in both halves. */
+  /** Adds finished sends, in any order, each once. Indexes count from 0 in both halves. */
   addSends(sends: readonly Send[]): void {
     for (const { index, actualOffsetNs, lastByteOffsetNs, error, cancelled } of sends) {
       if (actualOffsetNs === null || lastByteOffsetNs === null || error !== null || cancelled) continue;
@@ -40,7 +40,7 @@ export class NoiseStatistics {
     }
   }
 
-  /** Null below two pairs. */
+  /** Null with fewer than two pairs. */
   figures(): NoiseFigures | null {
     const pairs = this.#logs.length;
     if (pairs < 2) return null;

@@ -6,7 +6,7 @@ import { numberText, shareText } from '../render/table.ts';
 import { monitorCharts } from '../report/monitors.ts';
 import { capacityView, observedText } from './view.ts';
 
-/** The breaking point as one page to read, to print and to hand on. */
+/** The breaking point as one page, for reading and printing. */
 export function capacityPage(document: CapacityDocument, assets: PageAssets): string {
   const view = capacityView(document);
   const curve = [...curveFigure(document), ...monitorFigures(document)];
@@ -66,7 +66,7 @@ function capacityTiles({
   ];
 }
 
-/** Latency over throughput, as queueing theory draws it: with the knee, and the load that passes and that fails. */
+/** Latency over throughput, with the knee, the largest passing load and the smallest failing load. */
 function curveFigure(document: CapacityDocument) {
   const points = document.curve
     .filter(({ latencyMs }) => latencyMs.p50 !== null && latencyMs.p99 !== null)
@@ -90,7 +90,7 @@ function curveFigure(document: CapacityDocument) {
   return [series];
 }
 
-/** What monitors saw, on the axis of the latency. */
+/** Monitored series, over the same axis as the latency. */
 function monitorFigures({ curve, monitors = [], ...document }: CapacityDocument) {
   const lines = monitors.map((series) => ({
     ...series,
@@ -116,7 +116,7 @@ function marksOf({
 }: Pick<CapacityDocument, 'breakingPoint' | 'knee' | 'curve'>): NonNullable<ChartData['x']>['marks'] {
   const rates = curve.map(({ ratePerSecond }) => ratePerSecond);
   const [least, most] = [Math.min(...rates), Math.max(...rates)];
-  // Within a quarter of either end a label would be cut.
+  // A label within a quarter of either end would be cut off.
   const isFirst = ({ ratePerSecond }: LoadPoint) => ratePerSecond < least + (most - least) / 4;
   const isLast = ({ ratePerSecond }: LoadPoint) => ratePerSecond > most - (most - least) / 4;
   const marks = [
@@ -132,7 +132,7 @@ function marksOf({
             label: `${name} ${formatMultiplier(point.multiplier)}x`,
             at: round(point.ratePerSecond),
             colour,
-            // What passes lies to the left of what fails, and so do their labels.
+            // The passing load is left of the failing one, so its label is too.
             isBefore: name === 'passes' ? !isFirst(point) : name === 'fails' && isLast(point),
           },
         ],

@@ -3,7 +3,7 @@ import { BacklogWatch, type HealthyStep } from './early-stop.ts';
 
 /** A request of a schedule. */
 export interface DueRequest {
-  /** When it is due, seconds from the schedule's start; schedules ascend. */
+  /** When it is due, seconds from the schedule's start. Schedules are ascending. */
   readonly offsetS: number;
   /** Size of the body; the model derives the service time from it. */
   readonly requestBytes: number;
@@ -13,24 +13,24 @@ export interface DueRequest {
 export interface SizeClass {
   /** The largest request of the class, bytes; infinity for the last one. */
   readonly upToBytes: number;
-  /** Seconds, any number of samples: a service takes one of them by chance. */
+  /** Samples of the service time, seconds, in any number. Each request draws one at random. */
   readonly servicesS: readonly number[];
 }
 
-/** A server as a queue: some executors, each with one request at a time, first come first served. */
+/** A server as a queue: executors that serve one request at a time each, first come first served. */
 export interface QueueModel {
   readonly executors: number;
   /** Ascending by size. */
   readonly sizes: readonly SizeClass[];
 }
 
-/** Numbers from 0 to 1, the end excluded, by a seed. */
+/** A seeded generator of random numbers from 0 to 1 (exclusive). */
 export function uniformBy(seed: number): () => number {
   const random = new SeededRandom(seed);
   return () => random.nextUint32() / 2 ** 32;
 }
 
-/** When executors become free, in a binary heap. */
+/** The times at which executors become free, in a binary heap. */
 export class Executors {
   readonly #freeAt: Float64Array;
 
@@ -38,12 +38,12 @@ export class Executors {
     this.#freeAt = new Float64Array(count).fill(Number.NEGATIVE_INFINITY);
   }
 
-  /** When the first one is free. */
+  /** When the first executor is free. */
   get firstFree(): number {
     return this.#freeAt[0]!;
   }
 
-  /** Gives the first free one work until then. */
+  /** Makes the first free executor busy until this time. */
   busyUntil(end: number): void {
     const heap = this.#freeAt;
     let at = 0;
@@ -59,8 +59,8 @@ export class Executors {
 }
 
 /**
- * Plays a schedule to the model on a virtual clock, beginning with an empty queue.
- * @returns the latency of each request, seconds: waiting and service
+ * Simulates a schedule on a virtual clock, beginning with an empty queue.
+ * @returns the latency of each request, seconds: waiting plus service
  */
 export function playQueue(
   { executors, sizes }: QueueModel,
@@ -78,9 +78,9 @@ export function playQueue(
 }
 
 /**
- * When a step that was played would have been given up: the watch looks once a second.
- * @param latenciesS of the schedule's requests
- * @returns seconds from the schedule's start; null for one that is played to its end
+ * When a simulated step would be given up as hopeless, with one check per second.
+ * @param latenciesS latencies of the schedule's requests
+ * @returns seconds from the schedule's start; null if the step runs to its end
  */
 export function hopelessAtS(
   schedule: readonly DueRequest[],

@@ -6,55 +6,58 @@ export interface SearchOptions {
   readonly goals: readonly [string, ...string[]];
   /** Multiplier of the first step. */
   readonly start: number;
-  /** Multipliers that are never passed. */
+  /** Limits of the multiplier. */
   readonly floor: number;
   readonly ceiling: number;
   /** Relative width of the boundary's interval at which the search ends, such as 0.1. */
   readonly width: number;
-  /** How much the target differs from itself at 1x, as a share of the multiplier; the width never goes below it. */
+  /** How much the target differs from itself at 1x, as a share of the multiplier. The width is never below it. */
   readonly noise: number;
   /** Length of a window, seconds. */
   readonly windowS: number;
-  /** Windows that decide a load at the latest; odd, so that they cannot be half and half. */
+  /** Windows after which a load is decided at the latest. Odd, so that there is always a majority. */
   readonly windowsToDecide: number;
-  /** Most seconds of a step beside its windows: settling, waiting for an empty backlog, cool-down. */
+  /** Most seconds of a step outside its windows: settling, waiting for an empty backlog, cool-down. */
   readonly overheadS: number;
   /** Seconds that all steps may take together. */
   readonly budgetS: number;
 }
 
-/** What one window at a load showed. */
+/** The result of one window at a load. */
 export interface PlayedWindow {
-  /** By goal: kept, broken, or null where too little was seen to say. */
+  /** By goal: kept, broken, or null if there are too few data to decide. */
   readonly kept: Readonly<Record<string, boolean | null>>;
-  /** The step was given up within this window as hopeless: of the goals it broke, its other windows count as this one. */
+  /**
+   * The step was given up as hopeless within this window. For the goals it broke, it also counts for the missing
+   * windows.
+   */
   readonly endedEarly: boolean;
-  /** The generator, not the target, was the limit: the window says nothing. */
+  /** The generator, not the target, was the limit, so the window is ignored. */
   readonly isVoid: boolean;
-  /** It was void by a cap of ours, which holds the next window at this load back as well. */
+  /** It was void because of our own cap, which will also limit the next window at this load. */
   readonly isCapped: boolean;
   /** Share of the due requests that were not answered well, 0 to 1. */
   readonly lossRatio: number;
 }
 
-/** Windows that were played at one multiplier, one after the other. */
+/** Consecutive windows at one multiplier. */
 export interface PlayedStep {
   readonly multiplier: number;
   readonly windows: readonly PlayedWindow[];
-  /** From the beginning of the step to the next one, seconds. */
+  /** From the beginning of the step to the beginning of the next, seconds. */
   readonly spentS: number;
 }
 
 /**
- * `double` and `halve` look for a bracket, `decide` adds windows to an undecided load, `narrow` closes the interval
- * between the bounds. `widen` plays a load beyond them, because windows contradict them.
+ * `double` and `halve` search a bracket. `decide` adds windows to an undecided load. `narrow` tests a load between the
+ * bounds. `widen` tests a load outside the bounds, because windows contradict them.
  */
 type StepPurpose = 'double' | 'halve' | 'decide' | 'narrow' | 'widen';
 
 /**
- * `resolved`: the interval is as narrow as asked. `ceiling`: the largest load allowed is stood. `floor`: the least
- * load allowed is not. `generator`: larger loads are limited by the generator. `budget`: no step fits the time left.
- * `unjudged`: windows say nothing of a goal, as they hold too few requests.
+ * `resolved`: the interval is as narrow as requested. `ceiling`: the largest allowed load is sustained. `floor`: the
+ * smallest allowed load is not. `generator`: the generator limits larger loads. `budget`: no step fits into the
+ * remaining time. `unjudged`: windows have too few requests to judge a goal.
  */
 export type SearchEnd = 'resolved' | 'ceiling' | 'floor' | 'generator' | 'budget' | 'unjudged';
 
@@ -63,40 +66,40 @@ export type NextStep =
       readonly kind: 'play';
       readonly multiplier: number;
       readonly windows: number;
-      /** Where in the recording the step begins, as a share of its length: each step plays another part. */
+      /** Where in the recording the step begins, as a share of its length. Each step replays another part. */
       readonly position: number;
       readonly purpose: StepPurpose;
     }
   | { readonly kind: 'done'; readonly reason: SearchEnd };
 
-/** What is known of one goal. */
+/** The result for one goal. */
 export interface GoalResult {
   readonly id: string;
   readonly bounds: RelevantBounds;
-  /** Null without both bounds: a window that failed by chance bounds nothing. */
+  /** Null without both bounds: a single window that failed by chance must not bound the fit. */
   readonly fit: BoundaryFit | null;
   readonly loads: readonly LoadOutcome[];
 }
 
-/** Half of the windows. */
+/** Half of the windows may be bad. */
 const EXCEED_RATIO = 0.5;
-/** Void windows at a load, beside two for each that was judged, that put it beyond the generator. */
+/** A load is beyond the generator with this many void windows, plus two for each judged window. */
 const VOIDS = 4;
-/** More windows that a cap made void than this, and than were judged, do as well. */
+/** It is also beyond the generator if more windows than this, and than were judged, are void because of a cap. */
 const CAPPED = 1;
-/** Positions that are spread evenly however many are taken: multiples of the golden ratio, modulo 1. */
+/** Multiples of the golden ratio modulo 1 are spread evenly for any number of positions. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 /**
- * Finds how much more than the recorded traffic a target stands: doubles, then narrows. It has no clock and sends
- * nothing: `next` says what to play, `add` takes what was seen. What it says depends on its state alone, so a search
- * that is read back goes on as it would have.
+ * Searches the multiple of the recorded traffic that a target sustains: it doubles the load, then narrows the interval.
+ * It has no clock and sends nothing: `next` returns the next step, `add` takes its result. It depends only on the steps
+ * so far, so a stored search can be resumed.
  */
 export class CapacitySearch {
   readonly #options: SearchOptions;
   readonly #steps: PlayedStep[];
 
-  /** @param steps what it played before */
+  /** @param steps steps of an earlier part of the search */
   constructor(options: SearchOptions, steps: readonly PlayedStep[] = []) {
     this.#options = options;
     this.#steps = [...steps];
@@ -106,12 +109,12 @@ export class CapacitySearch {
     return this.#steps;
   }
 
-  /** Takes what a step showed. */
+  /** Adds the result of a step. */
   add(step: PlayedStep): void {
     this.#steps.push(step);
   }
 
-  /** Seconds of the budget that are left: no step is begun that could take longer. */
+  /** Remaining seconds of the budget. No step starts that could take longer. */
   get remainingS(): number {
     return this.#options.budgetS - this.#steps.reduce((sum, { spentS }) => sum + spentS, 0);
   }
@@ -121,7 +124,7 @@ export class CapacitySearch {
     return Math.max(this.#options.width, this.#options.noise);
   }
 
-  /** The loads that would be played if every one passed, for telling a user before anything is sent. */
+  /** The loads of the steps if every one passes, to show them before anything is sent. */
   get doublings(): readonly number[] {
     const { start, ceiling } = this.#options;
     const loads: number[] = [];
@@ -134,7 +137,7 @@ export class CapacitySearch {
     return typeof step === 'string' ? { kind: 'done', reason: step } : this.#within(step);
   }
 
-  /** What is known of every goal, in the order of the options. */
+  /** The results for every goal, in the order of the options. */
   results(): GoalResult[] {
     return this.#options.goals.map((id) => this.#resultOf(id));
   }
@@ -176,8 +179,8 @@ export class CapacitySearch {
   }
 
   /**
-   * Where the next windows tell most of the boundary, between bounds that are as close as asked. Where windows contradict
-   * the bounds, because a smaller load broke or a larger one was stood, loads beyond them tell more.
+   * The load of the next windows when the bounds are close enough but the interval is not narrow. If windows contradict
+   * the bounds (a smaller load broke, or a larger one was sustained), a load outside the bounds is more informative.
    */
   #closing(fit: BoundaryFit, low: number, high: number): Pick<Wanted, 'multiplier' | 'purpose'> {
     const wanted = this.#rounded([fit.low, fit.multiplier, fit.high][this.#steps.length % 3]!);
@@ -187,7 +190,7 @@ export class CapacitySearch {
       : { multiplier: wanted, purpose: 'widen' };
   }
 
-  /** The first load between two with fewer windows than decide it. Outside of them nothing has to be decided. */
+  /** The first undecided load between two loads. Loads outside this range need no decision. */
   #undecided(id: string, loads: readonly LoadOutcome[], from: number, to: number): Wanted | SearchEnd | null {
     const { windowsToDecide } = this.#options;
     for (const { multiplier, good, judged } of loads) {
@@ -209,8 +212,8 @@ export class CapacitySearch {
   }
 
   /**
-   * The least load that only the generator limited; infinity if none did. A hiccup is no limit, so most windows there
-   * must be void or capped. It must also be above the largest load that was carried.
+   * The smallest load that only the generator limited; infinity if there is none. A short disturbance is no limit, so
+   * most windows at the load must be void or capped. The load must also be above the largest sustained one.
    */
   #generatorLimit(loads: readonly LoadOutcome[], { lower }: RelevantBounds): number {
     const beyond = loads.filter(({ multiplier, judged }) => {
@@ -259,7 +262,10 @@ export class CapacitySearch {
     };
   }
 
-  /** The nearest load of a grid that has the powers of two and is finer than the width: so loads are met again. */
+  /**
+   * The nearest load on a grid that has the powers of two and is finer than the width. So the same loads are used
+   * again.
+   */
   #rounded(multiplier: number): number {
     const perDoubling = Math.ceil(Math.LN2 / Math.log1p(this.width / 3));
     const at = Math.round(Math.log2(multiplier / this.#options.start) * perDoubling);

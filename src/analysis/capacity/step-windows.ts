@@ -14,7 +14,7 @@ import { judge } from '../verdict/verdict.ts';
 import { type GoodLimits, GoodRequests, goodLimitsOf } from './good-requests.ts';
 import type { Tier } from './tiers.ts';
 
-/** Reasons that we did not send, or read, the planned load. Such a window says nothing about the target. */
+/** Reasons why we did not send or read the planned load. Such a window tells nothing about the target. */
 const GENERATOR: ReadonlySet<string> = new Set<ReasonCode | 'starved'>([
   'achieved_below',
   'arrivals_off_plan',
@@ -26,10 +26,10 @@ const GENERATOR: ReadonlySet<string> = new Set<ReasonCode | 'starved'>([
   'starved',
 ]);
 
-/** Those that giving up a step causes in its current window, because the rest of the window is not sent. */
+/** Reasons that come from giving up a step, because the rest of its current window is not sent. */
 const OF_GIVING_UP: ReadonlySet<string> = new Set<ReasonCode>(['achieved_below', 'arrivals_off_plan']);
 
-/** Reasons that the answers are not those of production. */
+/** Reasons why the answers are not comparable with those of production. */
 const ANSWERS: ReadonlySet<string> = new Set<ReasonCode>([
   'censored',
   'not_comparable',
@@ -38,12 +38,12 @@ const ANSWERS: ReadonlySet<string> = new Set<ReasonCode>([
   'streams_unread',
 ]);
 
-/** Whether the generator, not the target, is what a reason is about. */
+/** Whether a reason is about the generator, not the target. */
 export function isOfGenerator(code: string): boolean {
   return GENERATOR.has(code);
 }
 
-/** A single window does not measure the host, and neither does a simulated one. The run around it does. */
+/** The health of a single window is unknown: the host is measured only for the whole run. */
 export const HEALTH_UNKNOWN: HealthDocument = {
   busyShare: null,
   throttled: null,
@@ -56,15 +56,15 @@ export const HEALTH_UNKNOWN: HealthDocument = {
 };
 
 interface StepWindowsParts {
-  /** Played before the first window, so that it meets a target at work; not judged. */
+  /** Load before the first window, so that the target is already busy. It is not judged. */
   readonly settlingNs: number;
   readonly windowNs: number;
   readonly multiplier: number;
   readonly thresholds: readonly Threshold[];
-  /** A request is good by the limits of every tier; without tiers by those of all objectives. */
+  /** A good request keeps the limits of every tier; without tiers, those of all objectives. */
   readonly tiers: readonly Tier[];
   readonly waitsFor: WaitsFor | null;
-  /** Those that were stated. */
+  /** The bounds that the user set. */
   readonly bounds: Partial<JudgementBounds>;
 }
 
@@ -73,20 +73,20 @@ interface OpenWindow {
   readonly good: GoodRequests;
   planned: number;
   ended: number;
-  /** Not sent because the step was stopped, by when it was due. */
+  /** When requests were due that were not sent because the step was stopped. */
   readonly unreachedNs: number[];
 }
 
 /** Objectives on the times of requests. */
 const TIMED = /^(latency|service|ttft|itl|tpot|goodput)\b/;
 
-/** Where the settling time is kept among the windows. */
+/** Index of the settling time among the windows. */
 const SETTLING = -1;
 
 /**
- * Cuts one step of a search into windows of equal length and judges each by all objectives from the same rows.
- * A window is what MLRsearch calls a trial (draft-ietf-bmwg-mlrsearch). It is over when everything planned in it
- * has ended. Memory grows with the windows that are open.
+ * Divides one step of a search into windows of equal length and judges each by all objectives. A window is a trial in
+ * the terms of MLRsearch (draft-ietf-bmwg-mlrsearch). It is over when all its planned requests have ended. Memory grows
+ * with the number of open windows.
  */
 export class StepWindows {
   readonly #parts: StepWindowsParts;
@@ -95,9 +95,9 @@ export class StepWindows {
   readonly #implied: string | undefined;
   readonly #open = new Map<number, OpenWindow>();
   readonly #over: StepWindow[] = [];
-  /** The window that the plan is drawn in. */
+  /** The window of the latest planned send. */
   #drawing = 0;
-  /** Intended instants that no progress was asked for yet, ascending. */
+  /** Intended instants that `dueAt` has not passed yet, ascending. */
   readonly #waiting: number[] = [];
   #due = 0;
 
@@ -105,16 +105,16 @@ export class StepWindows {
     this.#parts = parts;
     this.#goodLimits = goodLimitsOf(parts.thresholds, parts.tiers);
     this.#implied = impliedOf(parts.thresholds);
-    // How sure one is comes from the number of windows, so each counts by what was observed.
+    // Confidence comes from the number of windows, so each window counts as observed, without a margin.
     this.#bounds = { ...JUDGEMENT_BOUNDS, ...parts.bounds, confidence: null };
   }
 
-  /** Windows that are over, by their position in the step. */
+  /** Finished windows, in the order of the step. */
   get over(): readonly StepWindow[] {
     return this.#over.toSorted((a, b) => a.index - b.index);
   }
 
-  /** Requests that became due by an instant of the step; instants ascend. */
+  /** Requests that became due until an instant of the step. Call it with ascending instants. */
   dueAt(elapsedNs: number): number {
     while ((this.#waiting[0] ?? Number.POSITIVE_INFINITY) <= elapsedNs) {
       this.#waiting.shift();
@@ -123,7 +123,7 @@ export class StepWindows {
     return this.#due;
   }
 
-  /** Takes a scheduled send, in the order of the schedule. */
+  /** Adds a scheduled send. Call it in the order of the schedule. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
     const at = this.#indexOf(intendedOffsetNs);
     if (at > this.#drawing) {
@@ -137,7 +137,7 @@ export class StepWindows {
     window.statistics.addPlanned(row, intendedOffsetNs);
   }
 
-  /** Takes finished sends, in any order, each once. */
+  /** Adds finished sends, in any order, each once. */
   addSends(sends: readonly Send[]): void {
     for (const send of sends) {
       const window = this.#open.get(this.#indexOf(send.intendedOffsetNs));
@@ -147,7 +147,7 @@ export class StepWindows {
         window.statistics.addSends([send]);
         window.good.add(send);
       }
-      // What we stopped ourselves took at least until then. It is no failure of the target, and was to be none.
+      // A request that we stopped took at least until then. It counts as cancelled, because the target did not fail.
       else if (send.actualOffsetNs !== null) {
         window.statistics.addSends([{ ...send, error: null, cancelled: true, status: send.status ?? 200 }]);
       } else window.unreachedNs.push(send.intendedOffsetNs);
@@ -156,16 +156,16 @@ export class StepWindows {
   }
 
   /**
-   * Ends the step. Windows that were cut say nothing, unless the step was ended because it was beyond hope or had
-   * failed: then the first of them is bad, if the target had been sent what was due until then.
-   * @param endedNs when a step that was not played to its end was ended
+   * Ends the step. Incomplete windows are dropped. But if the step was hopeless or had failed, the first of them is
+   * bad, provided that the requests due until then were sent.
+   * @param endedNs when the step ended, if it was not complete
    */
   finish(how: 'complete' | 'cut' | 'hopeless', endedNs = Number.POSITIVE_INFINITY): void {
     this.#drawing = Number.POSITIVE_INFINITY;
     if (how === 'complete') this.#close();
     else if (how === 'hopeless') {
       const open = [...this.#open].sort(([a], [b]) => a - b);
-      // One that drowned in its settling time came to no window.
+      // A step that was overloaded in its settling time has no window, so the settling time is judged.
       const first = open.find(([at]) => at !== SETTLING || (open.length === 1 && this.#over.length === 0));
       if (first !== undefined) this.#over.push(this.#beyondHope(...first, endedNs));
     }
@@ -199,8 +199,8 @@ export class StepWindows {
   }
 
   /**
-   * What waits breaks the objectives of time, of slices only where nothing else is broken. What was kept until then
-   * might not have been.
+   * Judges the open window of a hopeless step. Its waiting requests break the objectives on time; those of slices only
+   * if no other objective is broken. Objectives kept so far become unknown, because they might have been broken later.
    */
   #beyondHope(at: number, open: OpenWindow, endedNs: number): StepWindow {
     const judged = this.#judged(Math.max(0, at), open);
@@ -210,7 +210,7 @@ export class StepWindows {
     const window = { ...judged, doubts };
     const isBroken = Object.values(window.goals).includes(false);
     const isOurs = doubts.some(isOfGenerator);
-    // The backlog is ours, at least in part.
+    // The backlog is at least partly our own.
     if (isOurs && !isBroken) return { ...window, result: 'void' };
     const breaks = (name: string) => !isOurs && TIMED.test(name) && (!isBroken || !name.includes('{'));
     const goals = Object.entries(window.goals).map(([name, held]) => [
@@ -220,7 +220,7 @@ export class StepWindows {
     return { ...window, result: 'bad', goals: Object.fromEntries(goals) };
   }
 
-  /** The implied bound on refusals has one name in all windows: it is on those beyond the recorded ones of each. */
+  /** Gives the implied limit of refusals one name in all windows. Its value differs, because recorded refusals do. */
   #named(result: SloResult, recordedRefused: number): SloResult & { readonly name: string } {
     const { threshold, observed } = result;
     if (this.#implied === undefined || threshold.metric !== 'rejected')
@@ -274,19 +274,19 @@ export class StepWindows {
   }
 }
 
-/** The bound on refusals that is implied beside any objectives; undefined where one is stated. */
+/** The limit of refusals that is implied by default; undefined if the user stated one. */
 function impliedOf(thresholds: readonly Threshold[]): string | undefined {
   return withRejected(thresholds, null)[thresholds.length]?.expression;
 }
 
-/** Why objectives are unknown. A window that did not see each of them is not good by all. */
+/** Why objectives are unknown. A window with an unknown objective is not good by all. */
 function unseenIn(slo: readonly SloResult[]): ReasonCode[] {
   return slo
     .filter(({ ok }) => ok === null)
     .map(({ requests }) => (requests === 0 ? 'slice_empty' : 'too_few_samples'));
 }
 
-/** Whether one objective holds; null where it was not measured, or where we are what broke it. */
+/** Whether one objective holds; null if it was not measured, or if our own side broke it. */
 function goalOf({ ok, brokenBy }: SloResult, isDoubted: boolean): boolean | null {
   if (ok === false) return brokenBy === 'target' ? false : null;
   return isDoubted ? null : ok;

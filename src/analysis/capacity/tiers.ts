@@ -1,24 +1,24 @@
 import { sliceOf } from '../objectives/slices.ts';
 import { namesBesideOurs, ofSlice, parseSlo, type Threshold } from '../objectives/slo.ts';
 
-/** A named set of objectives that are to hold together, such as what one class of customers was promised. */
+/** A named set of objectives that must hold together, such as the SLA of one class of customers. */
 export interface Tier {
   readonly name: string;
-  /** Those of every tier too. */
+  /** Its own objectives and those of every tier. */
   readonly objectives: readonly Threshold[];
 }
 
 /**
- * The goals of windows that count for a tier: all but those that only other tiers ask for. An implied
- * objective, such as a bound on refusals, counts for each tier.
- * @param goals names of what windows were judged by: `latency{model=gpt}: p(99)<200`
+ * The goals that count for a tier: all except those that only other tiers have. An implied objective, such as the limit
+ * of refusals, counts for each tier.
+ * @param goals the names of goals in windows, such as `latency{model=gpt}: p(99)<200`
  */
 export function goalsOfTier(tier: Tier, tiers: readonly Tier[], goals: readonly string[]): string[] {
   const isOf = ({ objectives }: Tier, goal: string) => objectives.some((each) => isAbout(each, goal));
   return goals.filter((goal) => isOf(tier, goal) || !tiers.some((each) => isOf(each, goal)));
 }
 
-/** Whether a window keeps every goal of these that it was judged by; null if that is not known, or it has none. */
+/** Whether a window keeps all of these goals that it was judged by; null if unknown, or if it was judged by none. */
 export function keepsAll(
   kept: Readonly<Record<string, boolean | null>>,
   goals: readonly string[],
@@ -28,7 +28,7 @@ export function keepsAll(
   return held.length === 0 || held.includes(null) ? null : true;
 }
 
-/** An objective on each model is about the goal of any one. */
+/** Whether an objective covers a goal. An objective on each model covers the goal of any model. */
 function isAbout(asked: Threshold, goal: string): boolean {
   const { slice, expression } = asked;
   if (expression === goal || slice == null || slice.each === null) return expression === goal;

@@ -24,19 +24,19 @@ import { observedText as amountText } from '../verdict/reasons.ts';
 import { goodLimitsOf, goodLimitsText } from './good-requests.ts';
 import { isOfGenerator } from './step-windows.ts';
 
-/** Loads of the table in a terminal: one screen holds no more. */
+/** Loads of the table in a terminal. More do not fit on one screen. */
 const MOST_LOADS = 7;
-/** Tiers beside their number, where there are more. */
+/** Most lines on tiers. The last one counts the rest. */
 const MOST_TIERS = 4;
-/** Lines on steps beyond the bounds and on windows that were not judged. */
+/** Most lines on steps outside the bounds and on windows that were not judged. */
 const MOST_DOUBTFUL = 4;
-/** Titles and note of the table, and one load. */
+/** Least lines of the table: titles, note and one load. */
 const LEAST_TABLE = 3;
 
-/** The exceed ratio of MLRsearch is 0.5: percentiles of a load that passes may lie over their limit. */
+/** The exceed ratio of MLRsearch is 0.5, so percentiles of a passing load may be over their limit. */
 const PASS_TEXT = 'A load passes if half of its windows are good. p50 to p99 are of all windows.';
 
-/** What a search that ended without a breaking point, or with a wide one, ran into, and what to do. */
+/** Why a search ended without a breaking point or with a wide interval, and what to do. */
 const ENDS: Readonly<
   Record<Exclude<EndedBy, 'resolved'>, { readonly text: string; readonly advice: string }>
 > = {
@@ -86,7 +86,9 @@ const NOT_BEGUN = {
     'See the log of the target, and that it is the right server, serves the recorded paths and accepts these credentials.',
 };
 
-/** Why a search ended without a narrow interval, and what to do. A forecast cannot be resumed. */
+/**
+ * Why a search ended without a narrow interval, and what to do. A forecast has other advice, as it cannot be resumed.
+ */
 function endText(document: CapacityDocument): { text: string; advice: string } | null {
   const { endedBy, forecast, steps } = document;
   if (endedBy === 'target_failed' && steps.length === 0) return NOT_BEGUN;
@@ -118,7 +120,7 @@ function spentText(document: CapacityDocument): string {
   return `${spent}, until the result was as narrow as asked (--width ${width})`;
 }
 
-/** Whether a search has its answer: one whose target did not come back has not, even with an interval. */
+/** Whether a search has a result. If the target did not recover it has none, even with an interval. */
 export function isFound({
   breakingPoint,
   endedBy,
@@ -171,14 +173,14 @@ export function capacityScreen(document: CapacityDocument): ScreenLine[] {
   return spaced([verdict, results, conditions, table, foot].filter(({ length }) => length > 0));
 }
 
-/** Loads outside of the bounds were played where windows contradict these. */
+/** A line about steps outside the bounds. */
 function widenedLines({ steps }: Pick<CapacityDocument, 'steps'>): string[] {
   const widened = steps.filter(({ purpose }) => purpose === 'widen').length;
   const text = `${countOf(widened, 'step')} outside the bounds, because some windows contradict the bounds`;
   return linesOf(widened > 0 && text);
 }
 
-/** A line for each load with windows that say nothing of the target. */
+/** A line for each load with void windows. */
 function voidLines({ steps }: Pick<CapacityDocument, 'steps'>): string[] {
   const spoilt = steps.flatMap(({ multiplier, windows }) =>
     windows.flatMap(({ result, doubts }) => (result === 'void' ? [{ multiplier, doubts }] : [])),
@@ -200,7 +202,7 @@ function doubtfulLines(document: CapacityDocument, most: number): string[] {
   return linesOf(shown, rest).flatMap((line) => folded(line, '  ', 1));
 }
 
-/** A line for each tier, or for the first and the number of the others. */
+/** A line for each tier; if there are too many, for the first ones and a count of the others. */
 function tierLines({ tiers = [] }: CapacityDocument, most: number): string[] {
   const shown = tiers.slice(0, tiers.length > most ? most - 1 : most);
   const more = tiers.length - shown.length;
@@ -213,13 +215,13 @@ function tierLines({ tiers = [] }: CapacityDocument, most: number): string[] {
   ];
 }
 
-/** Without its middle: names that are long often differ at their end. */
+/** Cuts out the middle of a long name, because long names often differ at their end. */
 function shortened(name: string, most: number): string {
   const end = Math.floor((most - 1) / 2);
   return name.length <= most ? name : `${name.slice(0, most - 1 - end)}…${name.slice(-end)}`;
 }
 
-/** The same for a page. */
+/** The result for a page. */
 export function capacityView(document: CapacityDocument): View<'loads' | 'goals' | 'monitors' | 'steps'> {
   const { breakingPoint, endedBy, capture, target, startedAt, version } = document;
   const end = endText(document);
@@ -276,7 +278,7 @@ export function observedText({
   return threshold === undefined ? at : `${amountText({ threshold, observed })} ${at}`;
 }
 
-/** What a forecast stands on: the queue, how well it explains the other half of the recording, and what it assumes. */
+/** The basis of a forecast: the queue, how well it predicts the other half of the recording, and its assumptions. */
 function forecastLines(forecast: CapacityDocument['forecast']): string[] {
   if (forecast === undefined) return [];
   const { executors, executorsLeast, executorsMost, isOpen, fitted, checked, assumptions } = forecast;
@@ -318,7 +320,7 @@ function sizingText({ sizing }: CapacityDocument): string | false {
   return `Replicas for the recorded peak: ${one}; at 1.5x ${more}; at 2x ${two}${cost}`;
 }
 
-/** What a good request keeps; with tiers it keeps what each of them asks for. */
+/** The limits of a good request; with tiers, those of all of them. */
 function goodText({ objectives, tiers = [] }: CapacityDocument): string | false {
   const read = (texts: readonly string[]) => parseSlo(texts, namesBesideOurs(texts));
   const sets = tiers.map((tier) => ({ name: tier.name, objectives: read(tier.objectives) }));
@@ -333,7 +335,7 @@ function loadColumns(): Table['columns'] {
   );
 }
 
-/** Those about the boundary, where there are more than fit. */
+/** Rows of loads; if there are too many, those nearest to the boundary. */
 function loadRows(document: CapacityDocument, most = MOST_LOADS): string[][] {
   const { curve, breakingPoint, steps } = document;
   const centre = breakingPoint.boundary?.multiplier ?? curve.at(-1)?.multiplier ?? 1;

@@ -31,7 +31,7 @@ const OPEN_ADVICE = 'Replay a longer window on both sides, or a lower multiplier
 const MISMATCH_ADVICE =
   'See the mismatches of B by kind: reprise report B. What may vary is left out by --response-ignore, or allowed by --response-tolerance.';
 
-/** Every reason that `compare` can give. A code may name the metric or the side as well. */
+/** Every reason that `compare` can give. A code may also name the metric or the side. */
 const COMPARISONS = {
   changed: words<{ metric: ComparedMetric; kind: 'worse' | 'better' }>({
     text: ({ metric }) => changedText(metric),
@@ -172,7 +172,7 @@ type ComparisonFacts<Kind extends keyof typeof COMPARISONS> = Parameters<
   (typeof COMPARISONS)[Kind]['text']
 >[0];
 
-/** One reason of a comparison in words. @param code if it is more than the kind */
+/** One reason of a comparison in words. @param code the code, if it is not just the kind */
 export function comparisonReason<Kind extends keyof typeof COMPARISONS>(
   kind: Kind,
   facts: ComparisonFacts<Kind>,

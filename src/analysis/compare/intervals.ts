@@ -1,16 +1,16 @@
 import { studentT } from '../stats/percentiles.ts';
 
-/** Probability that all intervals hold together. The rest is divided equally between their two ends. */
+/** Probability that all intervals hold together. The error is divided equally between their two ends. */
 export const JOINT_CONFIDENCE = 0.99;
 /** Confidence of the interval that shows the absence of a change, per metric (two one-sided tests of 5 %). */
 export const SAME_CONFIDENCE = 0.9;
 
-/** Windows an interval is made of: fewer say nothing of how they vary, more are too short. */
+/** Windows for an interval. Fewer do not show how they vary; more would be too short. */
 export const MIN_WINDOWS = 5;
 const JOINED_WINDOWS = 10;
 const MAX_WINDOWS = 20;
 
-/** What the differences of some windows come to. */
+/** Mean and standard error of the differences of windows. */
 interface WindowSpread {
   readonly mean: number;
   /** Standard error of the mean. */
@@ -18,7 +18,7 @@ interface WindowSpread {
   readonly windows: number;
 }
 
-/** How many windows of at least `least` values there are: 20, 10, or 5 to 9; 0 for fewer. */
+/** The number of windows with at least `least` values: 20, 10, or 5 to 9; 0 if there would be fewer. */
 export function windowCount(values: number, least: number): number {
   const most = Math.floor(values / least);
   if (most >= MAX_WINDOWS) return MAX_WINDOWS;
@@ -26,12 +26,12 @@ export function windowCount(values: number, least: number): number {
   return most < MIN_WINDOWS ? 0 : most;
 }
 
-/** First position of a window of equal count, and the first behind it. */
+/** First position of a window of equal count, and the first position after it. */
 export function windowEdges(values: number, windows: number, at: number): readonly [number, number] {
   return [Math.floor((at * values) / windows), Math.floor(((at + 1) * values) / windows)];
 }
 
-/** Mean and standard error over windows, as if they were independent. */
+/** Mean and standard error over windows, which count as independent. */
 export function spreadOf(differences: readonly number[]): WindowSpread {
   const windows = differences.length;
   const mean = differences.reduce((sum, each) => sum + each, 0) / windows;
@@ -40,8 +40,9 @@ export function spreadOf(differences: readonly number[]): WindowSpread {
 }
 
 /**
- * Half the width of an interval; the truth lies beyond each of its ends with 1 − `probability`. Student's t over the
- * windows. Of twenty windows and of ten joined ones the wider result counts: dependent neighbours vary more if joined.
+ * Half the width of an interval, by Student's t over the windows. The true value is beyond each end with probability 1
+ * − `probability`. Of the spreads over twenty windows and over ten joined ones, the wider counts: if neighbours are
+ * dependent, joined windows vary more.
  */
 export function halfWidth(spreads: readonly WindowSpread[], probability: number): number {
   return spreads.reduce(
@@ -50,32 +51,32 @@ export function halfWidth(spreads: readonly WindowSpread[], probability: number)
   );
 }
 
-/** The same differences over the windows, and over joined ones where there are twenty. */
+/** The spread of differences over the windows and, if there are twenty, also over ten joined ones. */
 export function spreadsOver(windows: number, differencesOf: (windows: number) => number[]): WindowSpread[] {
   const counts = windows === MAX_WINDOWS ? [MAX_WINDOWS, JOINED_WINDOWS] : [windows];
   return counts.map((count) => spreadOf(differencesOf(count)));
 }
 
-/** Correlation at which neighbours no longer count as such, and how fast lags grow. */
+/** A correlation below this counts as none. Lags grow by this factor. */
 const NEGLIGIBLE = 0.03;
 const LAG_GROWTH = 1.5;
-/** Below it what varies is the rounding. */
+/** A smaller variance is only rounding error. */
 const NO_VARIANCE = 1e-18;
-/** Longer lags than this share of all values leave too few to compare. */
+/** Longest lag as a share of all values. Longer lags leave too few values to compare. */
 const MAX_LAG_SHARE = 0.25;
 
 /**
- * Over how many neighbours latencies depend on each other: the integrated autocorrelation time of their logarithms, 1
- * for independent ones. In a queue it grows with 1 / (1 − load)². Correlations are taken at lags that grow by half, up
- * to the first negligible one, and interpolated. Values that never came count as the greatest.
+ * How many neighbouring latencies depend on each other: the integrated autocorrelation time of their logarithms, 1 if
+ * they are independent. In a queue it grows with 1 / (1 − load)². Correlations are computed at lags that grow by half,
+ * up to the first negligible one, and interpolated. Missing values count as the greatest one.
  */
 export function dependenceLength(values: Float64Array): number {
   return lengthOf(deviations(logsOf(values, greatestOf(values))));
 }
 
 /**
- * The same for the ratios of two sides. A shared cause, such as the load over a day, makes latencies depend on each
- * other for hours, but does not show in how the two sides differ.
+ * The dependence length of the ratios of two sides. A shared cause, such as the load over a day, makes latencies depend
+ * on each other for hours, but it does not affect their ratios.
  */
 export function ratioDependenceLength(a: Float64Array, b: Float64Array): number {
   const greatest = Math.max(greatestOf(a), greatestOf(b));
@@ -114,7 +115,7 @@ function logsOf(values: Float64Array, greatest: number): Float64Array {
   return values.map((value) => Math.log(Math.max(1, Math.min(greatest, value))));
 }
 
-/** From their mean, in place. */
+/** Subtracts the mean, in place. */
 function deviations(logs: Float64Array): Float64Array {
   let sum = 0;
   for (const each of logs) sum += each;

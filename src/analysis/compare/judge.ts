@@ -38,16 +38,16 @@ interface PairsJudgement extends Pick<ComparisonDocument, 'verdict' | 'reasons' 
 }
 
 /**
- * If the kind of status differs for more than this share of requests, besides failures and requests turned away, the
- * answers are not the same.
+ * If statuses differ for more than this share of requests, the answers are not the same. Failures and requests turned
+ * away do not count here.
  */
 const MIX_BOUND = 0.02;
 
 /**
- * Judges B against A by the same requests: WORSE if any metric is worse, also of one route, or if B serves nothing.
- * BETTER if one is better and no other is worse or may be. SAME if every required metric shows that nothing changed.
- * Otherwise INCONCLUSIVE.
- * @param others doubts that the pairs do not show
+ * Judges B against A by the same requests. WORSE if any metric is worse, even of only one route, or if B serves
+ * nothing. BETTER if a metric is better and no other is or may be worse. SAME if every required metric shows that
+ * nothing changed. Otherwise INCONCLUSIVE.
+ * @param others doubts from other sources than the pairs
  */
 export function comparePairs(
   pairs: PairedAnswers,
@@ -94,10 +94,10 @@ function routeReasons(
   return routes.length === 0 ? [] : [comparisonReason(kind, { routes })];
 }
 
-/** Reasons that a longer run takes away. */
+/** Reasons that a longer run can remove. */
 const HELPED_BY_LENGTH: ReadonlySet<string> = new Set(['undecided', 'too_few_pairs']);
 
-/** How long a run would decide every metric that the verdict lacks, seconds; null if that is not known or no help. */
+/** How long a run must be to decide every open metric, seconds; null if unknown, or if length does not help. */
 export function lengthNeededS({ reasons, metrics, bounds }: ComparisonDocument): number | null {
   if (!reasons.every(({ code }) => HELPED_BY_LENGTH.has(code))) return null;
   const lengths = metrics.flatMap((metric) =>
@@ -109,7 +109,7 @@ export function lengthNeededS({ reasons, metrics, bounds }: ComparisonDocument):
   return longest === 0 || longest === Number.POSITIVE_INFINITY ? null : longest;
 }
 
-/** Undecided although SAME needs it, or undecided with an observed change that SAME rules out. */
+/** Whether a metric prevents SAME: it is undecided, and SAME needs it or excludes a change this large. */
 function isOpen(metric: ComparedMetric, { detect }: Pick<ComparisonBounds, 'detect'>): boolean {
   const { verdict, required, ratio, ratioLessLag, unit } = metric;
   if (verdict !== 'undecided') return false;
@@ -121,7 +121,7 @@ function mixDoubts(pairs: PairedAnswers): ComparisonReason[] {
   return distance <= MIX_BOUND ? [] : [comparisonReason('status_mix', { distance })];
 }
 
-/** An answer that comes whole has no first token, so it cannot be compared with that of a stream. */
+/** Doubts if answers are streams on only one side: a whole answer has no first token to compare. */
 function streamDoubts({ count, a, b }: PairedAnswers): ComparisonReason[] {
   let [answered, apart] = [0, 0];
   for (let at = 0; at < count; at++) {
@@ -134,7 +134,9 @@ function streamDoubts({ count, a, b }: PairedAnswers): ComparisonReason[] {
   return [comparisonReason('streams_differ', { share: apart / answered })];
 }
 
-/** By route: a build whose answers are empty, errors, or of another size is not faster for being so. */
+/**
+ * Doubts by route if answers differ in kind: a build is not faster just because it answers with less or with errors.
+ */
 function likenessDoubts({ count, routes, a, b }: PairedAnswers): ComparisonReason[] {
   const likeness = new AnswerLikeness();
   for (let at = 0; at < count; at++) {
@@ -152,7 +154,7 @@ function comparedAnswer({ status, bytes, traits }: SideAnswers, at: number) {
   return {
     status: status[at]!,
     bytes: Number.isNaN(size) ? null : size,
-    // Where they came whole on one side is said by itself.
+    // `streamDoubts` reports answers that are streams on only one side.
     streamed: null,
     tookNs: null,
     tellsError: (trait & TELLS_ERROR) > 0,
@@ -162,14 +164,14 @@ function comparedAnswer({ status, bytes, traits }: SideAnswers, at: number) {
 /** By chance, one side alone loses this many requests once in a million times. */
 const LEAST_UNSERVED = 20;
 
-/** B served nothing and A most requests. This needs few pairs, because the guard stops such a run early. */
+/** A reason if B served nothing and A most requests. Few pairs are enough, because the guard stops such a run early. */
 function unservedReasons({ count, a, b }: PairedAnswers): ComparisonReason[] {
   const ofA = a.outcome.filter((outcome) => outcome === ANSWERED).length;
   if (b.outcome.includes(ANSWERED) || ofA < Math.max(LEAST_UNSERVED, count / 2)) return [];
   return [comparisonReason('unserved', { pairs: count, ofA })];
 }
 
-/** If both sides are down, nothing can be compared. */
+/** A doubt if neither side answers half of the requests: then nothing can be compared. */
 function unansweredDoubts(metrics: readonly ComparedMetric[]): ComparisonReason[] {
   const median = metrics.find(({ name }) => name === 'latency_p50');
   if (median?.a !== 'Infinity' || median.b !== 'Infinity') return [];
@@ -183,16 +185,16 @@ function openReason(metric: ComparedMetric): ComparisonReason {
   return comparisonReason('undecided', metric);
 }
 
-/** Independent requests would show such a difference by chance only once in a hundred times. */
+/** Standard errors that independent requests exceed by chance only once in a hundred times. */
 const CLEAR_Z = 2.576;
 
-/** The check of a side. A recording agrees with itself, and a run without a check is treated alike. */
+/** The check of a side; null for a recording, which agrees with itself. A run without a check counts the same. */
 type CheckedSide = Pick<ReplayDocument, 'check'> | null;
 
 /**
- * A doubt if B's answers differ from the recorded ones more often than A's: a build that answers differently may be
- * faster for that alone.
- * @param floor a share that changes by less is the same
+ * A doubt if B's answers differ from the recorded ones more often than A's: a build may be faster only because it
+ * answers differently.
+ * @param floor smaller changes of the share are ignored
  */
 export function answerDoubts(a: CheckedSide, b: CheckedSide, floor: number): ComparisonReason[] {
   const [before, after] = [mismatchShare(a?.check), mismatchShare(b?.check)];
@@ -213,12 +215,14 @@ function mismatchShare(check: CheckDocument | null | undefined) {
   return { share, variance: (share * (1 - share)) / Math.max(1, check?.checked ?? 0) };
 }
 
-/** Half of the requests beyond the 95th percentile, which SAME needs: a change would show even if all of them were slow. */
+/**
+ * Most requests left out: half of those beyond the 95th percentile. Even if all were slow, SAME would notice a change.
+ */
 const MOST_LEFT_OUT = 0.025;
 
 /**
- * Doubts about requests that were left out of one side alone. A run that cancels after the recorded patience cancels
- * more of the slow requests, so the rest looks faster.
+ * Doubts about requests that were left out of only one side. A run that cancels after the recorded patience cancels
+ * more slow requests, so the rest looks faster.
  */
 export function leftOutDoubts({ pairs, leftOut, leftOutOfA, leftOutOfB }: PairCounts): ComparisonReason[] {
   const share = (count: number) => count / Math.max(1, pairs + leftOut);
@@ -241,10 +245,10 @@ const PLAN_OPTIONS = [
   'firstByteTimeoutMs', 'idleTimeoutMs', 'drainDeadlineMs', 'maxRatePerSecond', 'maxInFlightBytes', 'host',
   'addedHeaders', 'faults',
 ] as const; // biome-ignore format: a list of words
-/** Kept short: a list of windows can be long. */
+/** Most characters of a fact, because a list of windows can be long. */
 const MAX_TEXT = 160;
 
-/** Doubts of a run for causes of ours: its figures say nothing about the target. */
+/** Doubts of a run with causes on our own side. Its figures tell nothing about the target. */
 const OUR_CAUSES: ReadonlySet<string> = new Set([
   'nothing_planned',
   'achieved_below',
@@ -265,19 +269,19 @@ export function runFactDifferences(a: ReplayDocument, b: ReplayDocument): FactDi
   return differing(checkA === null || checkB === null ? facts : [...facts, ['check', checkA, checkB]]);
 }
 
-/** Names alone for added headers: a run keeps no values, because they may be credentials. */
+/** The value of an option. Added headers have only names: a run stores no values, because they may be credentials. */
 function statedOf({ options }: ReplayDocument, name: string): unknown {
   const value = options[name];
   if (name !== 'addedHeaders' || !Array.isArray(value)) return value;
   return [...new Set(value.map((each) => String(each).toLowerCase()))].sort();
 }
 
-/** Of a path: each machine keeps a capture elsewhere, and its requests identify it. */
+/** The last part of a path. The rest differs between machines, and the requests identify the capture. */
 function lastPartOf(path: string): string {
   return path.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? path;
 }
 
-/** Facts that keep a run, which is B, from being compared with its recording. */
+/** Facts that prevent a comparison of a run (B) with its recording. */
 export function recordingFactDifferences(run: ReplayDocument): FactDifference[] {
   return differing([
     ['multiplier', 1, run.options['multiplier'] ?? run.multiplier],
@@ -288,12 +292,12 @@ export function recordingFactDifferences(run: ReplayDocument): FactDifference[] 
   ]);
 }
 
-/** Causes on our own side that keep a run from being compared. */
+/** Causes on our own side that prevent a comparison of a run. */
 export function runDoubts(
   side: 'A' | 'B',
   { reasons, notes, interrupted }: ReplayDocument,
 ): ComparisonReason[] {
-  // A stopped run has a reason of its own, so its unsent part is not named again.
+  // A stopped run already has a reason, so its unsent part is not named again.
   const isTold = (code: string) => interrupted !== null && code === 'achieved_below';
   return [...reasons, ...notes]
     .filter(({ code, severity }) => severity === 'doubt' && OUR_CAUSES.has(code) && !isTold(code))

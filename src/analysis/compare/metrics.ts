@@ -14,20 +14,20 @@ import {
 import { checkedPairs, mismatchMetric, SMALL_PART, shareMetric } from './shares.ts';
 import { type ComparedTimes, planTimes, timesMetric } from './times.ts';
 
-/** The metrics that pairs have, before they are judged: the more share the error, the wider their intervals. */
+/** The metrics of pairs before they are judged. The more metrics share the error, the wider are their intervals. */
 interface MetricsPlan {
   /** Metrics that share the error. */
   readonly judged: number;
   /** Kinds of stream times that no pair has on both sides. */
   readonly unknown: readonly string[];
-  /** @param judged metrics that share the error, these included */
+  /** @param judged number of metrics that share the error, including these */
   readonly metricsOf: (bounds: ComparisonBounds, judged: number) => ComparedMetric[];
 }
 
 export function planMetrics(pairs: PairedAnswers): MetricsPlan {
   const { a, b, count } = pairs;
   const checked = checkedPairs(pairs);
-  // An outcome that neither side has cannot differ by chance, so it takes no part of the error.
+  // An outcome that neither side has cannot differ by chance, so it gets no share of the error.
   const outcomes = [FAILED, TURNED_AWAY].filter(
     (each) => a.outcome.includes(each) || b.outcome.includes(each),
   );
@@ -54,12 +54,12 @@ export function planMetrics(pairs: PairedAnswers): MetricsPlan {
   };
 }
 
-/** From the first pair to the last, seconds; 0 where it is not known. */
+/** Time from the first pair to the last, seconds; 0 if unknown. */
 function spanOf({ count, offsetNs }: PairedAnswers): number {
   return count < 2 || offsetNs === undefined ? 0 : (offsetNs[count - 1]! - offsetNs[0]!) / 1e9;
 }
 
-/** Seconds in which traffic this dense gives the pairs that are needed; null if not known. */
+/** How long this traffic needs to produce the missing pairs, seconds; null if unknown. */
 function windowNeeded({ pairs, pairsNeeded }: ComparedMetric, spanS: number): number | null {
   return pairsNeeded === null || pairs === 0 || spanS <= 0 ? null : (spanS * pairsNeeded) / pairs;
 }

@@ -15,7 +15,7 @@ import { sampleFloor } from '../stats/percentiles.ts';
 import { differingMetric } from './routes.ts';
 import { byWindow, comparisonView, fromTo, isShift, sideTexts } from './view.ts';
 
-/** The comparison as one page: the verdict with its ratios and intervals, then why, then every figure, folded. */
+/** The comparison as one page: the verdict with ratios and intervals, the reasons, and all figures, collapsed. */
 export function comparisonPage(document: ComparisonDocument, assets: PageAssets, timeZone = 'UTC'): string {
   const view = comparisonView(document, timeZone);
   const charts = seriesOf(document, timeZone);
@@ -38,7 +38,7 @@ const STATES = {
   undecided: { tone: 'warn', word: 'undecided' },
 } as const;
 
-/** Every metric of two runs, those that are decided first; of two profiles what shifted. */
+/** Tiles of every metric of two runs, decided ones first; for two profiles, of the figures that shifted. */
 function comparisonTiles({ metrics }: ComparisonDocument): Tile[] {
   const isOpen = ({ verdict }: { readonly verdict: string }) => verdict === 'undecided';
   return metrics
@@ -53,7 +53,7 @@ function comparisonTiles({ metrics }: ComparisonDocument): Tile[] {
     });
 }
 
-/** A route that is worse, which the tiles of the whole do not show. */
+/** A tile for the worst route, if one is worse: the other tiles show only the total. */
 function routeTiles({ routes }: ComparisonDocument): Tile[] {
   const [worst] = routes?.shown ?? [];
   if (routes == null || worst?.verdict !== 'worse') return [];
@@ -75,7 +75,7 @@ function changeOf(metric: ComparedMetric): Pick<Tile, 'value' | 'note'> {
   return { value: fromTo(metric), note: byWindow(metric) };
 }
 
-/** Absent for two profiles. */
+/** The chart of ratios; empty for two profiles. */
 function ratioFigure({ compares, bounds, metrics }: ComparisonDocument): string {
   if (compares === 'profiles' || typeof bounds.floor !== 'number') return '';
   const drawn = ratioPlot(

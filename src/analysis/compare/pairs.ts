@@ -3,22 +3,22 @@ import type { ExchangeRow } from '../../core/exchange.ts';
 import { hasFailed, isTurnedAway, readyOffsetNs, type Send } from '../../core/run.ts';
 import { ExchangeNumbers, grown } from '../stats/exchange-numbers.ts';
 
-/** What became of a request on one side. */
+/** Outcomes of a request on one side. */
 export const ANSWERED = 0;
 export const FAILED = 1;
-/** Answered with a 4xx or a 3xx: an answer, but not the one that was asked for. */
+/** Answered with 4xx or 3xx: an answer, but not the requested one. */
 export const TURNED_AWAY = 2;
 
-/** Traits of an answer, as bits: how it came, where that is known, and how it compares with the recorded one. */
+/** Traits of an answer, as bits: whether it was a stream (if known), and how it compares with the recorded one. */
 export const STREAMED = 1;
 export const WHOLE = 8;
-/** It tells of an error under a 2xx. */
+/** The answer has a 2xx status, but its body reports an error. */
 export const TELLS_ERROR = 16;
 export const AGREES = 2;
 export const DIFFERS = 4;
 export const CHECKED = AGREES | DIFFERS;
 
-/** What is kept of each request on one side: numbers in columns, 28 bytes a request. */
+/** The columns of numbers for the requests of one side, 28 bytes for each request. */
 const COLUMNS = {
   latencyNs: Float64Array,
   ttftNs: Float32Array,
@@ -48,11 +48,11 @@ export type SideAnswers = {
 export interface PairedAnswers {
   readonly count: number;
   /**
-   * Names of routes, and which of them each pair is of; left out where they are not told apart. The number after the
-   * last name is of all other routes together.
+   * Names of routes, and the route number of each pair; absent if routes are not compared. The number after the last
+   * name stands for all other routes.
    */
   readonly routes?: { readonly names: readonly (string | null)[]; readonly of: Uint32Array };
-  /** When each pair was due, nanoseconds; left out where no length of a window is asked for. */
+  /** When each pair was due, nanoseconds; absent if no window length is needed. */
   readonly offsetNs?: Float64Array;
   readonly a: SideAnswers;
   readonly b: SideAnswers;
@@ -88,7 +88,7 @@ export function comparableTtfts(pairs: PairedAnswers): PairedTimes {
   });
 }
 
-/** Shorter times between tokens are not the server's: tokens of one TCP segment are read together by chance. */
+/** Shorter times between tokens do not come from the server, but from tokens that arrive in one TCP segment. */
 const LEAST_ITL_NS = 1e6;
 
 /** Mean times between tokens, at least one millisecond, for pairs where both sides have them. */
@@ -115,31 +115,31 @@ function keptTimes(
   return { a: timesA.subarray(0, kept), b: timesB.subarray(0, kept) };
 }
 
-/** Of one side; some 70 bytes each, with what pairs them. */
+/** Most rows of one side. Each takes about 70 bytes, including the tables for pairing. */
 const MAX_COMPARED_ROWS = 16_000_000;
 const FIRST_CAPACITY = 1_024;
 const MAX_ROUTES = 10_000;
 
-/** What became of the rows of both sides. */
+/** Counts of paired and unpaired rows of both sides. */
 export interface PairCounts {
   readonly pairs: number;
   readonly onlyA: RowsAlone;
   readonly onlyB: RowsAlone;
-  /** Paired, and left out for a cause of our own on either side. */
+  /** Paired, but left out because of our own side. */
   readonly leftOut: number;
-  /** Of these: answered or failed on the other side. */
+  /** Of these, left out of A (or B) although the other side answered or failed. */
   readonly leftOutOfA: LeftOut;
   readonly leftOutOfB: LeftOut;
 }
 
-/** Rows of one side without one of the other. */
+/** Rows of one side without a partner on the other. */
 interface RowsAlone {
   readonly all: number;
   /** Of these: due while the other side still has rows. */
   readonly within: number;
 }
 
-/** Requests of one side alone. */
+/** Requests that were left out of only one side. */
 interface LeftOut {
   readonly all: number;
   /** Of these, because that side sent them late. */
@@ -147,14 +147,14 @@ interface LeftOut {
 }
 
 /**
- * Pairs rows of two sides by the recorded exchange and, if it was played more than once, by copy. The rows are
- * numbers in columns, never objects.
+ * Pairs rows of two sides by the recorded exchange and, if it was sent more than once, by copy. Rows are numbers in
+ * columns, not objects, to save memory.
  */
 export class PairTable {
-  /** Row of A's first and last copy of an exchange without a partner, plus one; 0 for none. */
+  /** Rows of A's first and last unpaired copy of an exchange, plus one; 0 for none. */
   readonly #firstCopy = new ExchangeNumbers(Uint32Array);
   readonly #lastCopy = new ExchangeNumbers(Uint32Array);
-  /** By row: the row of the next copy, plus one; 0 for none. */
+  /** For each row, the row of the next copy, plus one; 0 for none. */
   #nextCopy = new Uint32Array(FIRST_CAPACITY);
   #offsetNs = new Float64Array(FIRST_CAPACITY);
   readonly #routes = new Map<string | null, number>();
@@ -167,7 +167,7 @@ export class PairTable {
   #endOfANs = Number.NEGATIVE_INFINITY;
   #endOfBNs = Number.NEGATIVE_INFINITY;
 
-  /** Takes a row of A, in the order of the plan. @throws AppError INPUT_INVALID beyond what is bounded */
+  /** Adds a row of A. Call it in the order of the plan. @throws AppError INPUT_INVALID if there are too many rows */
   addA(row: SideRow): void {
     if (this.#count === MAX_COMPARED_ROWS) {
       throw new AppError('INPUT_INVALID', `a run of over ${MAX_COMPARED_ROWS} requests cannot be compared`, {
@@ -188,7 +188,7 @@ export class PairTable {
     this.#count += 1;
   }
 
-  /** Takes a row of B, in the order of its plan, after all of A. */
+  /** Adds a row of B. Call it in the order of B's plan, after all rows of A. */
   addB(row: SideRow): void {
     this.#endOfBNs = Math.max(this.#endOfBNs, row.offsetNs);
     const first = this.#firstCopy.get(row.segment, row.exchangeId);
@@ -222,7 +222,7 @@ export class PairTable {
     return { pairs, onlyA, onlyB: { ...this.#onlyB }, leftOut, leftOutOfA, leftOutOfB };
   }
 
-  /** The pairs in the order of A, and when each was due. Call it once: it moves the columns together. */
+  /** The pairs in the order of A, and when each was due. Call it once, because it compacts the columns in place. */
   pairs(): PairedAnswers & { readonly offsetNs: Float64Array } {
     let kept = 0;
     for (let at = 0; at < this.#count; at++) {
@@ -243,14 +243,14 @@ export class PairTable {
     };
   }
 
-  /** Routes beyond the bound have no name and one number: a scan has many. */
+  /** Routes beyond the limit share one number without a name, because a scan can have very many routes. */
   #routeNumber(route: string | null): number {
     const number = this.#routes.get(route) ?? this.#routes.size;
     if (number < MAX_ROUTES) this.#routes.set(route, number);
     return number;
   }
 
-  /** Decides what became of a request that was open or cancelled, by the answer of the other side. */
+  /** Decides the outcome of an open or cancelled request by the answer of the other side. */
   #concludeOpen(at: number): void {
     const [a, b] = [this.#a.columns, this.#b.columns];
     const [outcomeA, outcomeB] = [a.outcome[at]!, b.outcome[at]!];
@@ -276,14 +276,14 @@ export class PairTable {
 }
 
 /**
- * An open request that had as long as the other side needed has failed; with less time it says nothing. If the other
- * side had no answer either, neither target served it.
+ * The outcome of an open request. It failed if it had at least the time that the other side needed; with less time it
+ * is left out. It also failed if the other side had no answer either: then neither target served it.
  */
 function openAs(hadNs: number, other: number, otherNs: number): number {
   return other >= OPEN || other === FAILED || hadNs >= otherNs ? FAILED : LEFT_OUT;
 }
 
-/** A cancelled request has failed if the other side answered in the time that it had. Else it says nothing. */
+/** The outcome of a cancelled request. It failed if the other side answered within its time; else it is left out. */
 function cancelledAs(hadNs: number, other: number, otherNs: number): number {
   const isAnswered = other === ANSWERED || other === TURNED_AWAY;
   return isAnswered && hadNs >= otherNs ? FAILED : LEFT_OUT;
@@ -300,8 +300,8 @@ function countLeftOut(counts: { all: number; late: number }, outcome: number): v
 }
 
 /**
- * One side's row of a request, as it enters a comparison: the columns of `SideAnswers`, with more outcomes. The
- * latency of what is `OPEN` or `CANCELLED` is the time that it had.
+ * One side's row of a request for a comparison: the columns of `SideAnswers`, with more outcomes. The latency of an
+ * `OPEN` or `CANCELLED` request is the time that it had.
  */
 export interface SideRow extends Readonly<Record<keyof SideAnswers, number>> {
   readonly segment: string;
@@ -311,13 +311,13 @@ export interface SideRow extends Readonly<Record<keyof SideAnswers, number>> {
   readonly offsetNs: number;
 }
 
-/** Without an answer when the run was over. The answer of the other side decides whether it failed. */
+/** No answer when the run ended. The answer of the other side decides whether the request failed. */
 export const OPEN = 251;
-/** Without an answer when its client left. If the other side has no answer either, it is left out. */
+/** No answer when its client left. If the other side has no answer either, the request is left out. */
 export const CANCELLED = 252;
-/** From here on an outcome excludes its pair from the comparison, because neither target caused it. Sent late by us. */
+/** Sent late by us. This and greater outcomes exclude the pair, because neither target caused them. */
 export const LATE = 253;
-/** Ended by ourselves, or never reached. */
+/** Ended by ourselves, or never sent. */
 export const LEFT_OUT = 254;
 const MISSING = 255;
 
@@ -365,13 +365,13 @@ function emptyColumns(capacity: number): SideAnswers {
   return columns;
 }
 
-/** Which sends of a run a comparison attributes to us. */
+/** Which results of a run a comparison attributes to our own side. */
 export interface OwnDoing {
   /** Requests that left later than this. */
   readonly lagBoundNs: number;
   /**
-   * Whether a person stopped the run and so ended open requests. Otherwise, and if failures of the target stopped it,
-   * open requests had at least the time of a drain.
+   * Whether the user stopped the run, which ended open requests. Otherwise, and if failures of the target stopped it,
+   * open requests had at least the drain time.
    */
   readonly endedOpen: boolean;
 }
@@ -379,7 +379,7 @@ export interface OwnDoing {
 type Fate = readonly [latencyNs: number, outcome: number];
 const NEVER_ANSWERED: Fate = [Number.POSITIVE_INFINITY, FAILED];
 
-/** A send as a row of a comparison: what we caused is left out. */
+/** A send as a row of a comparison. Results that our own side caused are left out. */
 export function sideRowOfSend(send: Send, ours: OwnDoing): SideRow {
   const { segment, exchangeId, intendedOffsetNs: offsetNs, status } = send;
   const { actualOffsetNs, connectionWaitNs } = send;

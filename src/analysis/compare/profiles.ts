@@ -4,7 +4,7 @@ import type { ProfileDocument } from '../../documents/profile.ts';
 import { type ComparisonReason, comparisonReason } from './comparison-reasons.ts';
 import { differing } from './judge.ts';
 
-/** A profile of fewer requests shifts by chance. */
+/** Profiles with fewer requests differ by chance. */
 const MIN_REQUESTS = 1_000;
 
 interface ProfilesJudgement extends Pick<ComparisonDocument, 'verdict' | 'reasons' | 'notes'> {
@@ -62,7 +62,7 @@ function differenceOf(a: number | null, b: number | null): number | null {
   return a === null || b === null ? null : Math.abs(b - a);
 }
 
-/** The greater value over the smaller, minus 1. From zero to anything is a shift of 1. */
+/** The larger value divided by the smaller, minus 1. A shift from zero counts as 1. */
 function ratioShift(a: number | null, b: number | null): number | null {
   if (a === null || b === null) return null;
   if (a === b) return 0;
@@ -78,14 +78,14 @@ function spansOf(a: ProfileDocument, b: ProfileDocument): readonly [number, numb
   return [a.window?.spanS ?? 0, b.window?.spanS ?? 0];
 }
 
-/** Windows that differ more than this in length have other peaks, and other hours, for that alone. */
+/** Windows whose lengths differ by a larger factor have different peaks and hours for this reason alone. */
 const COMPARABLE_SPANS = 2;
 
 function areAlike(spans: readonly number[]): boolean {
   return Math.max(...spans) <= COMPARABLE_SPANS * Math.min(...spans);
 }
 
-/** Groups of figures that share a bound, and the bound: how far B may lie from A before a load test is due. */
+/** Groups of figures with their shared limit: how far B may differ from A before a new load test is due. */
 export const SHIFT_BOUNDS = Object.freeze({
   rate: 0.2,
   peak: 0.25,
@@ -100,7 +100,7 @@ export const SHIFT_BOUNDS = Object.freeze({
 export type ShiftGroup = keyof typeof SHIFT_BOUNDS;
 export type ShiftBounds = Readonly<Record<ShiftGroup, number>>;
 
-/** `ratio`: how much more the greater is; `difference`: of two shares; `mix`: share that would have to be exchanged. */
+/** `ratio`: larger divided by smaller, minus 1. `difference`: of two shares. `mix`: total variation of two mixes. */
 type ShiftKind = 'ratio' | 'difference' | 'mix';
 
 /** One figure of both profiles, before it is judged. */
@@ -110,15 +110,15 @@ interface ProfileFigure {
   readonly kind: ShiftKind;
   readonly a: number | null;
   readonly b: number | null;
-  /** Of a mix. */
+  /** Only for a mix. */
   readonly distance?: number;
-  /** What chance alone would make: of a mix a share, of a ratio what it is multiplied by, less 1. */
+  /** The shift that chance alone would cause: for a mix a share, for a ratio a factor minus 1. */
   readonly chance?: number;
 }
 
 type Shares = ReadonlyMap<string, number>;
 
-/** Every figure two profiles are compared by; those that one of them does not have are null. */
+/** All figures for comparing two profiles. A figure that a profile does not have is null. */
 function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileFigure[] {
   const figure =
     (kind: ShiftKind) =>
@@ -168,14 +168,14 @@ function profileFigures(a: ProfileDocument, b: ProfileDocument): ProfileFigure[]
 }
 
 /**
- * How far two indexes of dispersion lie apart by chance, twice its standard error: a variance of n windows is off by
- * the root of 2 / n.
+ * How far two indexes of dispersion differ by chance: twice the standard error. The relative error of a variance over n
+ * windows is the square root of 2 / n.
  */
 function dispersionChance(windows: readonly number[]): number {
   return Math.exp(2 * Math.sqrt(windows.reduce((sum, count) => sum + 2 / Math.max(1, count), 0))) - 1;
 }
 
-/** Where in the week the requests lie, per second that was looked at. */
+/** The mix of requests over the hours of the week, per observed second. */
 function hours(a: ProfileDocument, b: ProfileDocument): ProfileFigure {
   const both = a.hourOfWeekPerSecond.map((rate, at) => [rate, b.hourOfWeekPerSecond[at] ?? null] as const);
   const known = both.flatMap(([one, other]) =>
@@ -187,7 +187,7 @@ function hours(a: ProfileDocument, b: ProfileDocument): ProfileFigure {
   return mixOf('hours_of_week', 'hours', shares(0), shares(1), [a, b]);
 }
 
-/** The total variation between two mixes, and the part of it that chance alone would make. */
+/** The total variation between two mixes, and the part of it that chance alone would cause. */
 function mixOf(
   name: string,
   group: ShiftGroup,

@@ -7,28 +7,28 @@ import type {
 import { planMetrics } from './metrics.ts';
 import type { PairedAnswers, SideAnswers } from './pairs.ts';
 
-/** Each route more that is judged makes the intervals of all wider. */
+/** Most judged routes: each more makes the intervals of all routes wider. */
 const MOST_JUDGED = 100;
 const MOST_SHOWN = 20;
-/** Metrics at 99 % together are at 90 % together if a tenth as many share the error. */
+/** With a tenth of the metrics sharing the error, the joint confidence falls from 99 % to 90 %. */
 const DOUBTED = 0.1;
 
 interface RoutesJudgement {
   readonly document: RouteComparison;
   readonly worse: readonly ComparedRoute[];
-  /** Not worse by 99 %, but by 90 %: chance alone shows such a route in one of twenty comparisons. */
+  /** Worse at 90 % confidence, but not at 99 %. By chance alone, one of twenty comparisons has such a route. */
   readonly doubtful: readonly ComparedRoute[];
 }
 
 /**
- * Judges each route by the metrics of the whole: a slower route can hide in the sum. All routes share an error of
- * their own. Null for pairs of a single route.
+ * Judges each route by the same metrics as all pairs, because the total can hide a slower route. All routes share one
+ * error, separate from that of the total. Null for pairs of a single route.
  */
 export function compareRoutes(pairs: PairedAnswers, bounds: ComparisonBounds): RoutesJudgement | null {
   const { busiest, found } = pairsByRoute(pairs);
   if (found < 2) return null;
   const parts = busiest.map(({ route, positions }) => {
-    // Made anew for each use: all routes at once would hold every pair a second time.
+    // Built again for each use. Keeping the plans of all routes would store every pair a second time.
     const plan = () => planMetrics(partOf(pairs, positions));
     return { route, pairs: positions.length, plan, judged: plan().judged };
   });
@@ -71,14 +71,14 @@ function routeLine(route: string | null, pairs: number, metrics: readonly Compar
   return { route, pairs, verdict, differs: differs?.name ?? '', metrics };
 }
 
-/** The metric by which a route is shown. */
+/** The metric that is shown for a route. */
 export function differingMetric({ differs, metrics }: ComparedRoute): ComparedMetric | undefined {
   return metrics.find(({ name }) => name === differs);
 }
 
 const MOST_CHANGE = 100;
 
-/** How far B lies from A: of a time by its logarithm, of a share by its difference. */
+/** How far B differs from A: by the logarithm for a time, by the difference for a share. */
 function changeOf(metric: ComparedMetric | undefined): number {
   if (metric === undefined) return 0;
   const { unit, a, b, ratio, difference } = metric;
@@ -88,7 +88,7 @@ function changeOf(metric: ComparedMetric | undefined): number {
   return a === b ? 0 : MOST_CHANGE;
 }
 
-/** Positions of the pairs of the busiest routes, and how many routes have pairs. Those without a name are one. */
+/** Positions of the pairs of the busiest routes, and the number of routes. Pairs without a route name are one route. */
 function pairsByRoute({ count, routes }: PairedAnswers) {
   if (routes === undefined) return { busiest: [], found: 0 };
   const { names, of } = routes;

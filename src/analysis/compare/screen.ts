@@ -19,7 +19,7 @@ import {
 import { lengthNeededS } from './judge.ts';
 import { isShift, routesText, sideTexts } from './view.ts';
 
-/** Lines that reasons may take, however many metrics there are. */
+/** Lines reserved for reasons, independent of the number of metrics. */
 const FEWEST_OF_REASONS = 6;
 const WORST_FIRST = ['worse', 'undecided', 'better', 'same'] as const;
 

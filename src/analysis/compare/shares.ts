@@ -15,7 +15,7 @@ export const SMALL_PART = 0.1;
 
 /** Whether the request at a position counts. */
 type Counts = (at: number) => boolean;
-/** Whether the request at a position counts, on either side. */
+/** Which requests count, on each side. */
 interface Counted {
   readonly name: 'failed' | 'turned_away' | 'mismatched';
   readonly a: Counts;
@@ -23,9 +23,9 @@ interface Counted {
 }
 
 /**
- * The difference between the shares of counted requests, over windows. Failures come in bursts, so the greatest
- * possible increase is estimated over windows and over single requests, and the greater one must be below the floor.
- * @param judged metrics that share the error between them, this included
+ * The difference between the shares of counted requests, over windows. Failures come in bursts, so the largest possible
+ * increase is estimated over windows and over single requests. For SAME, the larger estimate must be below the floor.
+ * @param judged number of metrics that share the error, including this one
  */
 export function shareMetric(
   { name, a, b }: Counted,
@@ -68,7 +68,7 @@ export function shareMetric(
   };
 }
 
-/** A change must exceed chance and the floor. The absence of a change must be shown too. */
+/** A change must exceed chance and the floor. The absence of a change must be proven too. */
 function verdictOf(
   difference: number,
   half: number,
@@ -81,8 +81,8 @@ function verdictOf(
 }
 
 /**
- * The greatest possible excess of one side, at 95 %. It cannot exceed the share that counts on that side alone. If
- * that is close to zero, failures and bursts of the other side do not matter.
+ * The largest possible excess of one side, at 95 %. It cannot exceed the share of requests that count on that side
+ * alone. If that share is near zero, failures and bursts of the other side do not matter.
  */
 function mostBeyond(one: Counts, other: Counts, pairs: number, windows: number): number {
   const never = () => false;
@@ -101,7 +101,9 @@ function mostBeyond(one: Counts, other: Counts, pairs: number, windows: number):
   );
 }
 
-/** The width falls with the root of the number; two thirds of the floor leave room for chance. */
+/**
+ * The pairs needed: the width falls with the square root of the number. Two thirds of the floor leave room for chance.
+ */
 function neededFor(pairs: number, width: number, { failureFloor }: ComparisonBounds): number {
   return Math.ceil(pairs * Math.max(1.5, (width / ((2 / 3) * failureFloor)) ** 2));
 }
@@ -124,11 +126,11 @@ function shareOf(counts: Counts, from: number, to: number): number {
   return to === from ? 0 : numberOf(counts, from, to) / (to - from);
 }
 
-/** One side of an interval of 90 %. */
+/** Normal quantile for one side of a 90 % interval. */
 const Z = 1.6449;
 const STEPS = 50;
 
-/** Pairs, and how many of them count on one side alone: on the one, and on the other. */
+/** Pairs, and how many of them count only on the one side (`more`) or only on the other (`less`). */
 interface Discordant {
   readonly pairs: number;
   readonly more: number;
@@ -136,8 +138,8 @@ interface Discordant {
 }
 
 /**
- * The greatest possible excess of one share, at 95 %, for independent pairs: the score interval of Tango (Statistics
- * in Medicine 17, 1998). Pairs that count on both sides or on neither add no doubt. If no pair differs, the result
+ * The largest possible excess of one share, at 95 %, for independent pairs: the score interval of Tango (Statistics in
+ * Medicine 17, 1998). Pairs that count on both sides or on neither add no uncertainty. If no pair differs, the result
  * is 2.7 pairs.
  */
 export function mostDifference(discordant: Discordant): number {
@@ -152,7 +154,7 @@ export function mostDifference(discordant: Discordant): number {
   return high;
 }
 
-/** How many standard errors the observed difference lies above this one, if this one is true. */
+/** How many standard errors the observed difference is above the given one, if the given one is true. */
 function scoreOf({ pairs, more, less }: Discordant, difference: number): number {
   const linear = (2 * pairs - more + less) * difference - more - less;
   const constant = -less * difference * (1 - difference);
@@ -180,10 +182,10 @@ export function statusDistance({ count, a, b }: PairedAnswers): number {
   return answered === 0 ? 0 : sum / 2 / answered;
 }
 
-/** For requests where only one side differs: chance alone puts as many on B at most once in a hundred times. */
+/** Significance level for requests where only one side differs from the recording. */
 const CLEAR_CHANCE = 0.01;
 
-/** Positions of the pairs whose answers were both compared with the recorded one. */
+/** Positions of the pairs with both answers compared to the recorded one. */
 export function checkedPairs({ count, a, b }: PairedAnswers): Uint32Array {
   const found = new Uint32Array(count);
   let kept = 0;
@@ -201,8 +203,8 @@ function isAnswered(a: SideAnswers, b: SideAnswers, at: number): boolean {
 }
 
 /**
- * Shares of answers that differ from the recorded ones, of pairs with both compared. If B differs on requests that A
- * answered as recorded, more often than by chance or while A never differs, the result is never the same: A has
+ * Shares of answers that differ from the recorded ones, among pairs with both compared. The result is never SAME if B
+ * differs on requests that A answered as recorded, and this happens more often than by chance or A never differs. A has
  * shown that these answers can be repeated.
  */
 export function mismatchMetric(
@@ -228,8 +230,8 @@ export function mismatchMetric(
   }
   const differs = inA === 0 ? onlyB > 0 : chanceOfHeads(onlyB, onlyA + onlyB) <= CLEAR_CHANCE;
   if (metric.verdict === 'worse') return metric;
-  // Models that answer differently each time differ on both sides, so the interval of the share is too wide. The
-  // requests that differ on one side alone then show whether it is chance.
+  // Models that answer differently each time differ on both sides, so the interval of the share is too wide. Then the
+  // requests that differ on only one side show whether the change is chance.
   if (!differs) {
     const isTold = metric.verdict !== 'undecided' || metric.windows === 0;
     return isTold ? metric : { ...metric, verdict: 'same', pairsNeeded: null };
@@ -241,7 +243,7 @@ export function mismatchMetric(
 export function chanceOfHeads(heads: number, throws: number): number {
   let chance = 0;
   let logChoose = 0;
-  // From all heads down: each term follows from the one before it.
+  // Starts with all heads. Each term is computed from the previous one.
   for (let tails = 0; tails <= throws - heads; tails++) {
     if (tails > 0) logChoose += Math.log(throws - tails + 1) - Math.log(tails);
     chance += Math.exp(logChoose - throws * Math.LN2);

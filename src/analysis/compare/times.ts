@@ -16,13 +16,13 @@ import { comparableLatencies, type PairedAnswers, type PairedTimes, type SideAns
 /** Windows are at least this many times as long as the dependence between neighbours. */
 const WINDOW_TO_DEPENDENCE = 6;
 
-/** A side that happens to be calm shows less dependence than its queue has. */
+/** Factor for the calmer side: by chance it shows less dependence than its queue has. */
 const CALMER_TO_DEPENDENCE = 1.3;
 
-/** The dependence is at most this many times that of the ratios: a swing that both sides share is no doubt. */
+/** The dependence is at most this many times that of the ratios, because a change on both sides is no uncertainty. */
 const DEPENDENCE_TO_RATIOS = 3;
 
-/** Latency percentiles that are judged, and the fewest pairs of a window: MLPerf's floor, for p50 more than that. */
+/** Judged latency percentiles, and the fewest pairs of a window: MLPerf's minimum, and more than that for p50. */
 const JUDGED_PERCENTILES = [
   { percent: 50, leastPairs: 30, required: true },
   { percent: 95, leastPairs: 130, required: true },
@@ -35,7 +35,7 @@ export interface ComparedTimes extends PairedTimes {
   readonly name: 'latency' | 'ttft' | 'itl_mean';
   /** The same pairs without our own lag; null if there is no lag, or the times exclude it. */
   readonly lessLag: PairedTimes | null;
-  /** Whether SAME needs its percentiles, of those that it needs at all. */
+  /** Whether SAME needs the required percentiles of these times. */
   readonly required: boolean;
 }
 
@@ -48,9 +48,9 @@ interface Planned {
 }
 
 /**
- * Percentiles of the times, each with the windows over which it is compared. A window is at least eight times as long
- * as the dependence between neighbouring latencies, of the calmer side: the same build has it on both. A shared cause
- * makes both sides dependent but not their ratios, so those bound it.
+ * Percentiles of the times, each with the windows over which it is compared. A window is about eight times as long as
+ * the dependence between neighbouring latencies. The calmer side decides, because two equal builds have the same
+ * dependence. A shared cause makes both sides dependent, but not their ratios; so the ratios limit the dependence.
  */
 export function planTimes(times: ComparedTimes): Planned[] {
   const { a, b } = times;
@@ -65,7 +65,7 @@ export function planTimes(times: ComparedTimes): Planned[] {
   });
 }
 
-/** @param judged metrics that share the error, this included */
+/** @param judged number of metrics that share the error, including this one */
 export function timesMetric(
   { times, percent, required, least, windows }: Planned,
   bounds: ComparisonBounds,
@@ -114,8 +114,8 @@ export function timesMetric(
 }
 
 /**
- * A result must hold when measured from the planned instant and from the actual send. So a late generator does not
- * make a target look slower, and a punctual generator does not hide a slower target.
+ * The verdict that holds both from the planned instant and from the actual send. So a late generator does not make a
+ * target look slower, and a punctual one does not hide a slower target.
  */
 function heldByBoth(scheduled: Verdict, lessLag: Verdict): Verdict {
   if (scheduled === lessLag) return scheduled;
@@ -123,7 +123,9 @@ function heldByBoth(scheduled: Verdict, lessLag: Verdict): Verdict {
   return isNoWorse(scheduled) && isNoWorse(lessLag) ? 'same' : 'undecided';
 }
 
-/** The width falls with the root of the number; two thirds of the bound leave room for chance. */
+/**
+ * The pairs needed: the width falls with the square root of the number. Two thirds of the limit leave room for chance.
+ */
 function neededFor(pairs: number, half90: number, { detect }: ComparisonBounds): number {
   const wanted = (2 / 3) * Math.log1p(detect);
   return Math.ceil(pairs * Math.max(1.5, (half90 / wanted) ** 2));
@@ -136,24 +138,27 @@ function inMs(ns: number): number | 'Infinity' | null {
 
 /** The difference of a window in which one side has no answer at the percentile. */
 const MOST_DIFFERENCE = Math.log(100);
-/** If neither side has an answer at the percentile in more windows than this, the others do not represent them. */
+/**
+ * Most blind windows: neither side has an answer at the percentile. Beyond that, the other windows are no fair sample.
+ */
 const MOST_BLIND_SHARE = 0.1;
 
 /**
- * How a percentile of B differs from that of A over windows of the same requests. Ratios are over the windows in which
- * a side has an answer at the percentile, and null without any.
+ * How a percentile of B differs from that of A over windows of the same requests. Ratios use the windows in which at
+ * least one side has an answer at the percentile. They are null if there is none.
  */
 interface PercentileChange
   extends Pick<ComparedMetric, 'ratio' | 'interval' | 'interval90' | 'blindWindows' | 'verdict'> {
   /** Undecided because of blind windows: more pairs would not help. */
   readonly isBlind: boolean;
-  /** How wide the interval of 90 % is to either side, as a logarithm. */
+  /** Half the width of the 90 % interval, as a logarithm. */
   readonly halfLog90: number;
 }
 
 /**
- * A blind window counts as no difference: it makes no change certain, and does not show that there is none.
- * @param judged metrics that share the error between them, this included
+ * Estimates the change of a percentile. Blind windows count as no difference when the spread is computed; with too many
+ * of them, the verdict cannot be SAME.
+ * @param judged number of metrics that share the error, including this one
  */
 function percentileChange(
   { a, b }: PairedTimes,
@@ -172,7 +177,7 @@ function percentileChange(
   const spreads = spreadsOver(windows, (count) =>
     differencesOf(count).map((each) => (Number.isNaN(each) ? 0 : each)),
   );
-  // Over the known windows alone.
+  // Rescaled to the known windows only.
   const scale = windows / known.length;
   const mean = spreads[0]!.mean * scale;
   const half = halfWidth(spreads, 1 - (1 - JOINT_CONFIDENCE) / 2 / judged) * scale;
@@ -190,7 +195,7 @@ function percentileChange(
   };
 }
 
-/** All in logarithms. A change must be more than chance and more than the floor; no change must be shown as well. */
+/** All in logarithms. A change must exceed chance and the floor. The absence of a change must be proven too. */
 function verdictOf(mean: number, half: number, half90: number, bounds: ComparisonBounds): Verdict {
   const floor = Math.log1p(bounds.floor);
   if (mean - half > 0 && mean >= floor) return 'worse';
@@ -208,14 +213,14 @@ function windowDifferences(a: Float64Array, b: Float64Array, percent: number, wi
   });
 }
 
-/** NaN where neither side has an answer. */
+/** The difference of logarithms; NaN if neither side has an answer. */
 function differenceOf(a: number, b: number): number {
   if (a === Number.POSITIVE_INFINITY && b === Number.POSITIVE_INFINITY) return Number.NaN;
   const difference = Math.log(Math.max(1, b)) - Math.log(Math.max(1, a));
   return Math.max(-MOST_DIFFERENCE, Math.min(MOST_DIFFERENCE, difference));
 }
 
-/** Nearest rank. NaN for no values. */
+/** The percentile by nearest rank; NaN without values. */
 function percentileOf(values: Float64Array, percent: number): number {
   if (values.length === 0) return Number.NaN;
   return Float64Array.from(values).sort()[nearestRank(percent, values.length) - 1]!;
@@ -223,7 +228,7 @@ function percentileOf(values: Float64Array, percent: number): number {
 
 const LINES = 20;
 
-/** Latencies of both sides over the plan for charts, in at most twenty windows of equal counts. */
+/** Latencies of both sides over the plan, for charts, in at most twenty windows of equal count. */
 export function windowLines(pairs: PairedAnswers & { readonly offsetNs: Float64Array }): WindowLine[] {
   const count = Math.min(LINES, pairs.count);
   return Array.from({ length: count }, (_, at) => {

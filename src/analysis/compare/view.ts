@@ -31,9 +31,9 @@ import { lengthNeededS } from './judge.ts';
 import { differingMetric } from './routes.ts';
 
 /**
- * A comparison as people read it.
- * @param timeZone in which it tells times
- * @param program as it is called
+ * A comparison as readable text and tables.
+ * @param timeZone the time zone of shown times
+ * @param program how the program is called
  */
 export function comparisonView(document: ComparisonDocument, timeZone = 'UTC', program = 'reprise'): View {
   const { verdict, reasons, notes, a, b } = document;
@@ -142,7 +142,7 @@ export function isShift(metric: ComparedMetric | ShiftedFigure): metric is Shift
   return 'group' in metric;
 }
 
-/** What changed, in the direction in which it is read; of two profiles how many figures did. */
+/** The changed metrics with their directions; for two profiles, the number of shifted figures. */
 function directionsText(document: ComparisonDocument): string {
   const { compares, metrics } = document;
   if (compares === 'profiles') {
@@ -163,7 +163,7 @@ function directionsText(document: ComparisonDocument): string {
   return `no latency of B can be compared with A yet${length}`;
 }
 
-/** `1.2x as slow window by window`, in what stands around it; empty without a ratio. */
+/** `1.2x as slow window by window`, between the given texts; empty without a ratio. */
 export function byWindow(metric: ComparedMetric, before = '', behind = ''): string {
   const change = changeText(metric);
   return change === NONE ? '' : `${before}${change} window by window${behind}`;
@@ -174,7 +174,7 @@ export function fromTo({ a, b }: Pick<ComparedMetric, 'a' | 'b'>): string {
   return `${latencyText(a)} → ${latencyText(b)}`;
 }
 
-/** What each side is, in a line: how it is called, its target and when it started. */
+/** A line for each side: its name, its target and when it started. */
 export function sideTexts({ a, b }: ComparisonDocument, timeZone: string): string[] {
   const names = sideNames({ a, b });
   return (['A', 'B'] as const).map((side) => {
@@ -190,7 +190,7 @@ function ownText({ run, name, verdict }: ComparedSide): string {
   return `run ${run} in ${name}${verdict === null ? '' : `, ${verdict} by itself`}`;
 }
 
-/** The label of a run, or as many of the last parts of its path as tell both apart. */
+/** The label of each run, or the fewest last parts of its path that differ from the other's. */
 function sideNames({ a, b }: Pick<ComparisonDocument, 'a' | 'b'>): Readonly<Record<'A' | 'B', string>> {
   const nameOf = ({ label, name }: ComparedSide, parts: number) =>
     label ??
@@ -207,7 +207,7 @@ function sideNames({ a, b }: Pick<ComparisonDocument, 'a' | 'b'>): Readonly<Reco
   return { A: a.name, B: b.name };
 }
 
-/** What is undecided. Of two profiles what only one of them knows: what neither has is not missed. */
+/** The undecided metrics. For two profiles, only figures that exactly one of them has. */
 export function undecidedOf(metrics: ComparisonDocument['metrics']): string[] {
   return metrics
     .filter((metric) => metric.verdict === 'undecided')

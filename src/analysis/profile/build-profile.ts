@@ -6,7 +6,7 @@ import { dailyCycle, unusualDays, weeklyCycle, weekOf } from './cycle.ts';
 import { distributionOf, distributionsOf, shapeOf } from './distribution.ts';
 import type { Group, ProfileStatistics } from './statistics.ts';
 
-/** What the statistics cannot know of the capture they were made of. */
+/** Facts about the capture that are not in the statistics. */
 export interface ProfileContext
   extends Pick<
     ProfileDocument,
@@ -27,7 +27,7 @@ export interface ProfileContext
 export const PRIVACY_STATEMENT =
   'This profile holds counts, times, sizes and names of routes and models. It holds no payload, no header and no secret.';
 
-/** Puts the document together. The statistics are finished. */
+/** Builds the document from finished statistics. */
 export function buildProfile(statistics: ProfileStatistics, context: ProfileContext): ProfileDocument {
   const { timeZone: _, search: __, notes, ...known } = context;
   return {
@@ -186,7 +186,7 @@ function errorsOf(statistics: ProfileStatistics): ProfileDocument['errors'] {
   };
 }
 
-/** What is counted by how requests ended; null where there are some, and it is known of none. */
+/** Counts that depend on outcomes; null if there are requests, but no outcome is known. */
 function whereEnded<Counts>({ requests, ended }: ProfileStatistics, counts: Counts): Counts | null {
   return requests > 0 && ended === 0 ? null : counts;
 }
@@ -195,7 +195,7 @@ function retriesOf(statistics: ProfileStatistics): ProfileDocument['retries'] {
   const { retries, duplicates, requests } = statistics;
   const { count } = duplicates.figures();
   const figures = retries.figures();
-  // Without a body, or a failure that could be seen, there is nothing to tell a retry by.
+  // A retry is recognized by its body and by an earlier failure. Without them it is unknown.
   const likely = requests > 0 && count === 0 ? null : whereEnded(statistics, figures.likely);
   return { ...figures, likely, share: count === 0 || likely === null ? null : likely / count };
 }
@@ -222,13 +222,13 @@ function* notesOf(statistics: ProfileStatistics): Generator<string> {
     yield 'no end of an exchange was recorded: latency and concurrency are not known';
 }
 
-/** Runs that are made like keys: long, without a break, of digits and letters of both cases; or long hexadecimal. */
+/** Runs of characters that may be keys: long, of letters, digits and underscores; or long hexadecimal numbers. */
 const RUN = /[A-Za-z0-9_]{16,}|[0-9a-fA-F]{20,}/g;
 const NAMED_KEYS = /\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\beyJ[\w-]+(?:\.[\w-]+)*/g;
 
 /**
- * A name of a route or a model without what looks like a credential: some services carry keys in their paths, where
- * a recorder cannot know them for what they are. Words, versions and sizes stay.
+ * A route or model name without texts that look like credentials. Some services have keys in their paths, which a
+ * recorder cannot recognize. Words, versions and sizes stay.
  */
 function withoutTokens(name: string): string {
   return name.replace(NAMED_KEYS, '{token}').replace(RUN, (run) => (looksRandom(run) ? '{token}' : run));

@@ -3,7 +3,7 @@ import type { ProfileDocument } from '../../documents/profile.ts';
 
 type Cell = string | number | null;
 
-/** Units of numbers by their section and their name, the first that fits. */
+/** Units of numbers, by section and name. The first match wins. */
 const UNITS: readonly (readonly [RegExp, string])[] = [
   [/(?:^|\.)(?:count|requests|known|days|watched|compared)$/, 'count'],
   [/(?:^|[.a-z])[sS]hares?(?:\.|$)|[Rr]atio$|coverage$|ties$/, 'share'],
@@ -16,7 +16,7 @@ const UNITS: readonly (readonly [RegExp, string])[] = [
   [/^tokens\./, 'tokens'],
 ];
 const INSTANT = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
-/** What stands in lists that are drawn, not read. */
+/** Sections that are left out of the table. */
 const SKIPPED: ReadonlySet<string> = new Set([
   'privacy',
   'notes',
@@ -29,8 +29,8 @@ const SKIPPED: ReadonlySet<string> = new Set([
 type Line = readonly [section: string, item: Cell, measure: string, value: Cell, unit: string];
 
 /**
- * The profile as a table: `section,item,measure,value,unit`, one number a line, each with its unit. Text
- * that a spreadsheet would take for a formula is made harmless.
+ * The profile as a table: `section,item,measure,value,unit`, one number with its unit a line. Text that a spreadsheet
+ * would read as a formula is escaped.
  */
 export function profileCsv(document: ProfileDocument): string {
   const { series, hourOfWeek, hourOfWeekPerSecond, ...rest } = document;
@@ -74,7 +74,7 @@ function lineOf(section: string, item: Cell, measure: string, value: unknown): L
   return [section, item, measure, cell, unitOf(section, measure, cell)];
 }
 
-/** What tells the entries of a list apart; it is the item of their lines. */
+/** Members that identify the entries of a list. They become the item of their lines. */
 const NAMES: ReadonlySet<string> = new Set([
   ...[
     'route',
@@ -101,7 +101,7 @@ function lastOf(section: string): string {
   return section.slice(section.lastIndexOf('.') + 1);
 }
 
-/** Of any cell: a number without a unit of its own is a count. */
+/** The unit of a cell. A number without a known unit is a count. */
 function unitOf(section: string, name: string, value: Cell): string {
   if (typeof value === 'string') {
     if (value === 'true' || value === 'false') return 'yes or no';

@@ -9,12 +9,12 @@ import type {
   WeeklyDay,
 } from '../../documents/profile.ts';
 
-/** An hour observed for less than this has no rate. */
+/** An hour that was observed for less than this has no rate. */
 const MIN_OBSERVED_S = 60;
-/** An hour counts as whole from here: a window ends at its last arrival, seconds before the hour does. */
+/** An hour counts as complete from here, because a window ends at its last arrival, seconds before the full hour. */
 const WHOLE_HOUR_S = 3_540;
 
-/** Arrivals by the hour of the week, and per second of the time that was looked at; position 0 is Monday, 00:00. */
+/** Arrivals by hour of the week, in total and per observed second. Position 0 is Monday, 00:00. */
 export function weekOf(
   days: readonly LocalDay[],
 ): Pick<ProfileDocument, 'hourOfWeek' | 'hourOfWeekPerSecond'> {
@@ -68,7 +68,7 @@ interface LocalDay {
   readonly weekday: number;
   /** Arrivals in each of its hours, 0 to 23. */
   readonly requests: Float64Array;
-  /** How much of the hour lies in the windows, seconds; 7,200 where clocks are put back. */
+  /** Seconds of the hour that are in the windows; 7,200 when clocks are set back. */
   readonly observedS: Float64Array;
 }
 
@@ -83,10 +83,10 @@ export const WEEKDAYS = [
 ] as const;
 const HOURS_OF_WEEK = 168;
 
-/** Offsets of all zones since 1972 are whole quarters of an hour. */
+/** Length of a slot: offsets of all time zones since 1972 are multiples of 15 minutes. */
 const SLOT_US = 900_000_000;
 const SLOT_S = 900;
-/** Three years of days; what spans more has no cycle to tell of. */
+/** Days at most, three years. A longer span has no useful weekly cycle. */
 const MAX_DAYS = 1_100;
 
 interface Slot {
@@ -111,7 +111,7 @@ export class LocalHours {
     return this.#zone.timeZone;
   }
 
-  /** False where there were too many days to count them all. */
+  /** False if there were too many days to count them all. */
   get complete(): boolean {
     return this.#complete;
   }
@@ -121,7 +121,7 @@ export class LocalHours {
     if (slot !== null) slot.day.requests[slot.hour]! += 1;
   }
 
-  /** Tells that a window was looked at whole: hours of it without arrivals are known to be empty. */
+  /** Adds a completely observed window. Its hours without arrivals are then known to be empty. */
   observe({ fromUs, toUs }: TimeRange): void {
     const first = Math.floor(fromUs / SLOT_US);
     const last = Math.floor((toUs - 1) / SLOT_US);
@@ -170,11 +170,11 @@ export class LocalHours {
   }
 }
 
-/** Fewer whole hours of a day do not show its shape. */
+/** A day with fewer complete hours has no visible shape. */
 const MIN_HOURS = 6;
-/** A day is compared with at least this many days of the same weekday or kind; of any kind, one more. */
+/** A day is compared with at least this many days of the same weekday or kind, or with one more of any kind. */
 const MIN_PEERS = 2;
-/** What is unusual: far from what days differ by, and far in itself. */
+/** A day is unusual if it differs by more than days usually do, and by more than a least amount. */
 const MAD_TO_SIGMA = 1.4826;
 const SIGMAS = 3;
 const LEAST_VOLUME = Math.log(1.3);
@@ -186,9 +186,9 @@ interface Judged extends Omit<UnusualDay, 'reasons' | 'volumeRatio'> {
 }
 
 /**
- * Names the days that differ from days like them (the same weekday; where there are too few, workdays or weekends;
- * else all) by volume or by shape. What is usual of an hour is the median of those days, how much days differ the
- * median absolute deviation over all: neither moves when one day is odd.
+ * Names the days that differ in volume or shape from similar days: the same weekday; if these are too few, workdays or
+ * weekends; else all. The usual value of an hour is the median of those days. The usual difference is the median
+ * absolute deviation over all days. A single odd day changes neither.
  */
 export function unusualDays(days: readonly LocalDay[]): UnusualDays {
   const usable = days.filter((day) => wholeHours(day).length >= MIN_HOURS);
@@ -252,7 +252,7 @@ function peersOf(
   return others.length > MIN_PEERS ? { name: 'all other days', days: others } : null;
 }
 
-/** Median, and three sigmas as the median absolute deviation has them. */
+/** The median, and three standard deviations estimated from the median absolute deviation. */
 function limitOf(values: readonly number[]): { median: number; spread: number } {
   const finite = values.filter(Number.isFinite);
   if (finite.length === 0) return { median: 0, spread: 0 };

@@ -2,10 +2,10 @@ import type { Histogram } from '../../core/histogram.ts';
 import type { Distribution } from '../../documents/parts.ts';
 import type { ShapeStep } from '../../documents/profile.ts';
 
-/** Steps to each doubling. */
+/** Steps for each doubling. */
 const STEPS_PER_DOUBLING = 2;
 
-/** `unit` is what one step of the histogram is worth in the unit that is asked for: 0.001 for µs as ms. */
+/** @param unit factor from the histogram's unit to the wanted unit: 0.001 for µs as ms */
 export function distributionOf(histogram: Histogram, unit = 1): Distribution {
   const scaled = (value: number | null) => (value === null ? null : value * unit);
   return {
@@ -19,7 +19,7 @@ export function distributionOf(histogram: Histogram, unit = 1): Distribution {
   };
 }
 
-/** The same of each of several histograms. */
+/** The distribution of each of several histograms. */
 export function distributionsOf<Name extends string>(
   histograms: Readonly<Record<Name, Histogram>>,
 ): Record<Name, Distribution> {
@@ -31,8 +31,8 @@ export function distributionsOf<Name extends string>(
 }
 
 /**
- * The distribution as a short list: two steps to each doubling, beginning with the values that are 0. Steps before
- * the least and after the greatest value are left out.
+ * The distribution as a short list with two steps for each doubling; the first step is for 0. Steps below the smallest
+ * and above the greatest value are left out.
  */
 export function shapeOf(histogram: Histogram, unit = 1): ShapeStep[] {
   const steps: ShapeStep[] = [];
@@ -50,12 +50,12 @@ export function shapeOf(histogram: Histogram, unit = 1): ShapeStep[] {
   return steps;
 }
 
-/** Steps without a change are omitted. The greatest value may lie before the edge of its step. */
+/** Adds a step unless the share is unchanged. The greatest value may be below the edge of its step. */
 function pushStep(steps: ShapeStep[], upTo: number, share: number): void {
   if (steps.at(-1)?.share !== share) steps.push({ upTo, share });
 }
 
-/** The next edge, or the last one below a value that is far away. */
+/** The next edge; if the value is far away, the last edge below it. */
 function nextEdge(edge: number, value: number): number {
   const after =
     edge === 0 ? 1 : 2 ** ((Math.round(Math.log2(edge) * STEPS_PER_DOUBLING) + 1) / STEPS_PER_DOUBLING);

@@ -3,7 +3,7 @@ import type { TimeRange } from '../../core/ports.ts';
 import { US_PER_S } from '../../core/units.ts';
 import type { ConcurrencyFigures, SeriesColumns } from '../../documents/profile.ts';
 
-/** One request as the series takes it. */
+/** One request of the series. */
 interface SeriesEntry {
   readonly arrivalUs: number;
   readonly failed: boolean;
@@ -21,16 +21,16 @@ interface Bin {
   inFlight: number | null;
 }
 
-/** Widths of a step, seconds. */
+/** Possible widths of a step, seconds. */
 const LADDER_S = [
   1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 14_400, 43_200, 86_400, 604_800, 31_449_600,
 ] as const;
-/** More steps than a screen has points. */
+/** Most steps: more than a screen has points. */
 const MAX_STEPS = 4_096;
 
 /**
- * Sums over the time of some windows, in at most 4,096 steps. A step without arrivals is 0; time outside of the
- * windows has no steps.
+ * Sums over the time of some windows, in at most 4,096 steps. A step without arrivals is 0. Time outside the windows
+ * has no steps.
  */
 export class RateSeries {
   readonly #stepS: number;
@@ -96,11 +96,11 @@ function emptyBin(): Bin {
 const MAX_OPEN = 65_536;
 
 /**
- * Counts what is in flight, from arrivals in order and their ends. What began before a window is not known to it,
- * so that each window begins with nothing in flight.
+ * Counts requests in flight, from arrivals in order and their ends. Requests that began before a window are unknown, so
+ * each window begins with none in flight.
  */
 export class Concurrency {
-  /** Ends of what is in flight, the soonest last. */
+  /** Ends of the requests in flight, the soonest last. */
   #ends: number[] = [];
   #busyUs = 0;
   #spanUs = 0;
@@ -112,8 +112,8 @@ export class Concurrency {
   readonly #atArrival = new Histogram();
 
   /**
-   * Takes the next arrival of a window; `endUs` is null where it is not known.
-   * @returns how many are in flight now, null before the first whose end is known
+   * Adds the next arrival of a window; `endUs` is null if unknown.
+   * @returns how many requests are in flight now; null before the first with a known end
    */
   add(atUs: number, endUs: number | null): number | null {
     this.#firstUs ??= atUs;
@@ -123,14 +123,14 @@ export class Concurrency {
       this.#known += 1;
       this.#busyUs += endUs - atUs;
       this.#push(endUs);
-      // Its own end may be this very instant; it was there nevertheless.
+      // The request counts itself, even if it ends at this same instant.
       this.#max = Math.max(this.#max, this.#ends.length);
       this.#atArrival.record(this.#ends.length);
     }
     return this.#known === 0 ? null : this.#ends.length;
   }
 
-  /** Ends a window: what is still in flight counts up to its last arrival. */
+  /** Ends a window. Requests still in flight count up to its last arrival. */
   endWindow(): void {
     for (const endUs of this.#ends) this.#busyUs -= Math.max(0, endUs - this.#lastUs);
     this.#ends = [];

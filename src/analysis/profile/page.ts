@@ -20,10 +20,10 @@ import { sampleFloor } from '../stats/percentiles.ts';
 import { WEEKDAYS } from './cycle.ts';
 import { findingsOf, hourText, profileSections } from './view.ts';
 
-/** Rows that are shown of a list; the JSON document has all. */
+/** Most rows of a list. The JSON document has all. */
 const SHOWN = 25;
 
-/** The profile as one page: how much and how bursty on the first screen, then what stands out, then all of it, folded. */
+/** The profile as one page: volume and burstiness on the first screen, then findings, then all figures, collapsed. */
 export function profilePage(document: ProfileDocument, assets: PageAssets): string {
   const { window, requests } = document;
   const timeZone = window?.timeZone ?? 'UTC';
@@ -95,7 +95,7 @@ function profileTiles({ rate, idc, concurrency, latencyMs, errors, coverage }: P
   ];
 }
 
-/** Over the widest window that is known. */
+/** The dispersion over the widest window that has one. */
 function dispersionNote(idc: ProfileDocument['idc']): string {
   const widest = IDC_WINDOWS.findLast((window) => idc[window] !== null);
   return widest === undefined ? '' : `dispersion at ${widest} s: ${numberText(idc[widest])}`;
@@ -109,7 +109,7 @@ function seriesOf(
   const step = `in steps of ${formatMs(stepS * 1e3)}`;
   const perSecond = (values: readonly (number | null)[]) =>
     values.map((value) => (value === null ? null : value / stepS));
-  // In a step of a second both are one, and below one request a second a peak is any request.
+  // With steps of 1 s, mean and peak are equal. Below one request per second, any request would be a peak.
   const hasPeaks = stepS > 1 && (rate.mean ?? 0) >= 1;
   const charts = [
     {
@@ -172,10 +172,10 @@ function notesOf({ privacy, notes, requestBytes }: ProfileDocument): string {
 const HOURS = Array.from({ length: 24 }, (_, hour) => hour);
 const NAMED_HOURS = new Set([0, 3, 6, 9, 12, 15, 18, 21]);
 
-/** A map of fewer hours would be an almost empty grid. */
+/** Least hours for a heat map. With fewer, the grid would be almost empty. */
 const LEAST_HOURS = 24;
 
-/** Heat map of the days that are known, daily and weekly cycle; empty below a day. */
+/** Heat map of the known days, and the daily and weekly cycle. Empty for less than a day. */
 function cycleFigures({ hourOfWeek, hourOfWeekPerSecond, cycle, window }: ProfileDocument): string {
   const zone = window?.timeZone ?? 'UTC';
   const isRate = hourOfWeekPerSecond.some((value) => value !== null);
@@ -317,7 +317,7 @@ function latencyFigures({ latencyMs }: ProfileDocument): string {
   );
 }
 
-/** Sessions and clients, and how unevenly they ask. */
+/** Sessions and clients, and how unevenly they send requests. */
 function partyFigures({ sessions, clients }: ProfileDocument): string {
   const one = (title: string, parties: PartyFigures) =>
     parties.requests === 0
@@ -342,7 +342,7 @@ function partyFigures({ sessions, clients }: ProfileDocument): string {
   return both === '' ? '' : `<div class="pair">${both}</div>`;
 }
 
-/** How many payloads the tables rest on. */
+/** How many payloads the tables are based on. */
 function payloadNote({ payloads }: ProfileDocument): string {
   if (payloads === null) return '';
   const of = payloads.complete ? 'every request' : 'a sample of the requests, evenly spread over the window';
@@ -354,7 +354,7 @@ function payloadNote({ payloads }: ProfileDocument): string {
   return `<p class="soft">${numberText(payloads.read)} payloads were looked into, ${of}.${left} Tokens ${payloads.tokenEstimate}.</p>`;
 }
 
-/** A cumulative distribution as one column for each step: the share of values that lie in it. */
+/** A cumulative distribution as one bar for each step: the share of values in the step. */
 function stepBars(shape: readonly ShapeStep[], text: (value: number) => string): Bar[] {
   return shape.map(({ upTo, share }, at) => {
     const inStep = share - (shape[at - 1]?.share ?? 0);

@@ -12,11 +12,11 @@ import { bytesPerToken } from '../../core/token-estimate.ts';
 import { isEventStream, isJson, isJsonLines } from '../../inference/features.ts';
 import { EventData } from '../../inference/stream-events.ts';
 
-/** Larger JSON is not taken apart: it would cost more than it tells. */
+/** Larger JSON is not parsed, because the cost is too high. */
 const MAX_JSON_BYTES = 4 * 1024 * 1024;
 const INFERENCE_HEADER = 'inference-header-content-length';
 
-/** A recorded request whose body can be looked into. */
+/** A recorded request with a readable body. */
 export interface ReadableRequest {
   readonly row: ExchangeRow;
   /** In lower case, without parameters; empty if there is no content type. */
@@ -24,18 +24,18 @@ export interface ReadableRequest {
   readonly contentType: string;
   /** Without content coding. */
   readonly body: Buffer;
-  /** The body's JSON; undefined where it is none, or too large. Of Triton's binary form what precedes the tensors. */
+  /** The parsed body; undefined if it is no JSON or too large. In Triton's binary form, the JSON before the tensors. */
   readonly json: unknown;
-  /** What follows the JSON in Triton's binary form. */
+  /** The bytes after the JSON in Triton's binary form. */
   readonly tensors: Buffer | null;
-  /** Says of itself that it is a retry, as clients of model servers do. */
+  /** Whether the request declares itself a retry, as clients of model servers do. */
   readonly saysRetry: boolean;
 }
 
-/** Why a body was not looked into. */
+/** Why a body was not read. */
 type Unread = 'no_body_kept' | 'truncated' | 'unreadable_coding';
 
-/** The request of a payload, or why it cannot be read. Never throws, whatever the bytes. */
+/** The request of a payload, or why it cannot be read. Never throws, for any bytes. */
 export function readableRequest(row: ExchangeRow, { request }: ExchangePayload): ReadableRequest | Unread {
   const decoded = decodedMessage(request);
   if (typeof decoded === 'string') return decoded;
@@ -90,11 +90,11 @@ function member(value: unknown, name: string): unknown {
     : undefined;
 }
 
-/** Deeper nesting is not followed, and more values are not looked at. */
+/** Deeper nesting and further values are ignored. */
 const MAX_DEPTH = 12;
 const MAX_VALUES = 100_000;
 
-/** Visits a JSON value and the values within it, in their order; of objects those under these keys, or all. */
+/** Visits a JSON value and the values in it, in order. @param keys which members of objects to visit; null for all */
 function visitJson(root: unknown, keys: readonly string[] | null, visit: (value: unknown) => void): void {
   let visited = 0;
   const follow = (value: unknown, depth: number): void => {
@@ -102,7 +102,7 @@ function visitJson(root: unknown, keys: readonly string[] | null, visit: (value:
     visited += 1;
     visit(value);
     if (typeof value !== 'object' || value === null) return;
-    // Numbers are the bulk of a tensor, and nothing is looked for in them.
+    // Arrays of numbers are skipped: a tensor has very many, and they contain nothing of interest.
     if (Array.isArray(value) && typeof value[0] === 'number') return;
     const inner =
       Array.isArray(value) || keys === null ? Object.values(value) : keys.map((key) => member(value, key));
@@ -111,10 +111,10 @@ function visitJson(root: unknown, keys: readonly string[] | null, visit: (value:
   follow(root, 0);
 }
 
-/** What a prompt weighs. */
+/** The size of a prompt in tokens. */
 interface PromptWeight {
   readonly tokens: number;
-  /** Tokens came as numbers and were counted; else their number is an estimate from the text. */
+  /** Whether the prompt has token ids, which were counted. Otherwise the number is estimated from the text. */
   readonly counted: boolean;
 }
 
@@ -129,7 +129,7 @@ const PROMPT_KEYS = [
   'query',
   'documents',
 ];
-/** Where messages and documents keep their text. */
+/** Keys of the text in messages and documents. */
 const CONTENT_KEYS = ['content', 'text', 'arguments', 'output'];
 const LIMIT_PATHS: readonly (readonly string[])[] = [
   ['max_completion_tokens'],
@@ -142,7 +142,7 @@ const LIMIT_PATHS: readonly (readonly string[])[] = [
   ['options', 'num_predict'],
 ];
 
-/** Tokens of the prompt, or prompts, of a JSON request; null where it has no text. */
+/** Tokens of the prompt or prompts of a JSON request; null if it has no text. */
 export function promptWeight(json: unknown): PromptWeight | null {
   let estimated = 0;
   let counted = 0;
@@ -155,7 +155,7 @@ export function promptWeight(json: unknown): PromptWeight | null {
   return { tokens: Math.round(estimated + counted), counted: estimated === 0 };
 }
 
-/** The most tokens that a request lets the answer have; null where it states none. */
+/** The limit of answer tokens in a request; null if it has none. */
 export function maxTokensOf(json: unknown): number | null {
   for (const path of LIMIT_PATHS) {
     const value = path.reduce<unknown>((inner, name) => member(inner, name), json);
@@ -164,39 +164,39 @@ export function maxTokensOf(json: unknown): number | null {
   return null;
 }
 
-/** About how many tokens a text is: see `bytesPerToken`, within a quarter of real vocabularies. */
+/** Estimates the tokens of a text with `bytesPerToken`, whose error is within a quarter for real vocabularies. */
 function estimatedTokens(text: string): number {
   if (text === '') return 0;
   const escaped = Buffer.from(JSON.stringify(text));
-  // Without the quotes, as the estimate wants the inside of a JSON string.
+  // Without the quotes, because the estimate is for the inside of a JSON string.
   const bytes = escaped.length - 2;
   return bytes <= 0 ? 0 : bytes / bytesPerToken(escaped, 1, escaped.length - 1);
 }
 
-/** A picture in base64 is no text. */
+/** Whether a text is base64, such as a picture. It has no tokens to count. */
 function isEncoded(text: string): boolean {
   return text.startsWith('data:') || (text.length >= 256 && /^[A-Za-z0-9+/_-]{256}/.test(text));
 }
 
-/** A picture that a request brings. */
+/** A picture in a request. */
 interface FoundImage {
-  /** Null where only its address was sent. */
+  /** Null if the request has only its address. */
   readonly bytes: number | null;
   readonly header: ImageHeader | null;
 }
 
-/** What a form brings. */
+/** Figures of a form. */
 interface FormFigures {
   readonly parts: number;
   readonly partBytes: readonly number[];
 }
 
 const MAX_IMAGES = 1_000;
-/** A picture's header lies within so many bytes, metadata of a camera included, mostly. */
+/** Bytes that contain the header of most pictures, even with camera metadata. */
 const HEADER_BYTES = 64 * 1024;
 const LEAST_BASE64 = 64;
 const DATA_URL = /^data:image\/[a-z0-9.+-]{1,40};base64,/i;
-/** How base64 of PNG, JPEG, GIF, WebP and BMP begins. */
+/** The beginning of a PNG, JPEG, GIF, WebP or BMP in base64. */
 const ENCODED_IMAGE = /^(?:iVBORw0KGgo|\/9j\/|_9j_|R0lGOD|UklGR|Qk[0-3])/;
 
 /** The pictures of a request: in JSON as base64 or by address, in a form, in a BYTES tensor, or as the body. */
@@ -234,7 +234,7 @@ function imageIn(bytes: Buffer): FoundImage[] {
   return header === null ? [] : [{ bytes: bytes.length, header }];
 }
 
-/** A part of a message that names a picture elsewhere. */
+/** Whether a part of a message refers to a picture by its address. */
 function isAddress(part: unknown): boolean {
   const image = member(part, 'image_url');
   const address =
@@ -253,7 +253,7 @@ function encodedImage(text: string): FoundImage[] {
   return [{ bytes: Math.max(0, Math.floor(((text.length - prefix) * 3) / 4) - padding), header }];
 }
 
-/** Elements of BYTES tensors behind the JSON, each preceded by its length. */
+/** Pictures in BYTES tensors after the JSON. Each element follows its length. */
 function imagesInTensors(json: unknown, tensors: Buffer): FoundImage[] {
   const inputs = member(json, 'inputs');
   const found: FoundImage[] = [];
@@ -276,10 +276,10 @@ function imagesInTensors(json: unknown, tensors: Buffer): FoundImage[] {
 
 const IMAGE_READERS = { png: PNG, jpeg: JPG, gif: GIF, webp: WEBP, bmp: BMP };
 
-/** What the first bytes of a picture say. */
+/** Facts from the first bytes of a picture. */
 interface ImageHeader {
   readonly format: keyof typeof IMAGE_READERS;
-  /** Pixels; null where they lie further inside. */
+  /** Pixels; null if the file has them after its first bytes. */
   readonly width: number | null;
   readonly height: number | null;
 }
@@ -288,7 +288,7 @@ interface ImageHeader {
 function imageHeader(bytes: Buffer): ImageHeader | null {
   const format = imageFormat(bytes);
   if (format === null) return null;
-  // A copy: the readers look past the end of a short picture, where other requests may lie.
+  // Copied, because the readers look past the end of a short picture, where the buffer may have other requests.
   const copy = Buffer.from(new Uint8Array(bytes.subarray(0, HEADER_BYTES)).buffer);
   try {
     const { width, height } = IMAGE_READERS[format].calculate(copy);
@@ -308,7 +308,7 @@ function imageFormat(bytes: Buffer): ImageHeader['format'] | null {
   return start.startsWith('BM') && start.startsWith('\0\0\0\0', 6) ? 'bmp' : null;
 }
 
-/** Deeper nesting of a tensor is not followed, more tensors are not told apart. */
+/** Deeper nesting of a tensor and further tensors are ignored. */
 const MAX_TENSOR_DEPTH = 8;
 const MAX_TENSORS = 64;
 const DATATYPES: ReadonlySet<string> = new Set([
@@ -317,8 +317,8 @@ const DATATYPES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Type and dimensions of the tensors a request brings, such as `FP32[8,3,224,224]`. Names of inputs are left out:
- * they are the caller's words.
+ * Type and dimensions of the tensors in a request, such as `FP32[8,3,224,224]`. Names of inputs are left out, because
+ * the client chooses them.
  */
 export function tensorShapes({ json }: ReadableRequest): string[] {
   const inputs = member(json, 'inputs');
@@ -333,7 +333,7 @@ export function tensorShapes({ json }: ReadableRequest): string[] {
     : [];
 }
 
-/** Rows of the first tensor; null where it has none. */
+/** Rows of the first tensor; null if there are none. */
 export function batchOfShapes({ json }: ReadableRequest): number | null {
   const instances = member(json, 'instances');
   if (Array.isArray(instances)) return instances.length;
@@ -352,7 +352,7 @@ function shapeOfV2(input: unknown): string | null {
   return `${type}[${shape.slice(0, MAX_TENSOR_DEPTH).join(',')}]`;
 }
 
-/** Lists within lists, as TensorFlow Serving has them: the first of each level stands for the others. */
+/** The shape of nested lists, as in TensorFlow Serving. The first list of each level represents the others. */
 function shapeOfNested(value: unknown): string {
   const sizes: number[] = [];
   let inner = value;
@@ -365,7 +365,7 @@ function shapeOfNested(value: unknown): string {
 }
 
 const MAX_ANSWER_BYTES = 1024 * 1024;
-/** Where answers of all forms keep their text. */
+/** Keys that lead to the text in answers of all formats. */
 const TEXT_KEYS = [
   'choices',
   'message',
@@ -379,7 +379,7 @@ const TEXT_KEYS = [
   'token',
 ];
 
-/** About how many tokens an answer has, from its text; null if none was kept, or it has no text. */
+/** Estimated tokens of an answer's text; null if the answer was not stored or has no text. */
 export function answerTokens({ response }: ExchangePayload): number | null {
   if ((response?.body.kept?.length ?? 0) > MAX_ANSWER_BYTES) return null;
   const decoded = decodedMessage(response);
@@ -395,7 +395,7 @@ export function answerTokens({ response }: ExchangePayload): number | null {
     events.write(body);
     events.end();
   }
-  // A stream's pieces are parts of words: estimated together, not one by one.
+  // Pieces of a stream may be parts of words, so they are estimated together.
   const tokens = estimatedTokens(texts.join(''));
   return tokens === 0 ? null : Math.max(1, Math.round(tokens));
 }

@@ -20,8 +20,8 @@ const TOKEN_ESTIMATE =
   'reported: as the server counted them; counted: sent as token ids; estimated: from the shapes of words, within a quarter of real vocabularies';
 
 /**
- * Looks into payloads one by one, at constant memory. Never throws for what the bytes are; what cannot be read throws
- * as its reader does.
+ * Statistics of payloads, one by one, at constant memory. Invalid bytes never throw. Errors of reading the capture are
+ * passed on.
  */
 export class PayloadStatistics {
   readonly #kinds = new Map<PayloadKind, KindStatistics>();
@@ -31,7 +31,7 @@ export class PayloadStatistics {
   #read = 0;
   #sayRetry = 0;
 
-  /** `payload` is null where the capture holds none of the exchange. */
+  /** @param payload null if the capture has no payload of the exchange */
   add(row: ExchangeRow, payload: ExchangePayload | null): void {
     this.#sampled += 1;
     if (payload === null) {
@@ -71,7 +71,7 @@ export class PayloadStatistics {
   }
 }
 
-/** Different shapes told apart, and those that are listed. */
+/** Most shapes that are counted, and most that are listed. */
 const MAX_SHAPES = 1_000;
 const LISTED_SHAPES = 20;
 

@@ -36,7 +36,7 @@ export function shareable(document: ProfileDocument): ProfileDocument {
   };
 }
 
-/** Gives each name a number, in the order they come: the commonest first. */
+/** Gives each name a number, in the order of the calls: the most frequent name first. */
 class Pseudonyms {
   readonly #kind: string;
   readonly #known = new Map<string, string>();
@@ -78,9 +78,8 @@ function withoutIds(parties: PartyFigures): PartyFigures {
 }
 
 /**
- * Words that paths of model servers and names of public models are made of. In a profile that is shared, a name
- * made of these and of few digits is kept; any other may be a customer's, a tenant's or a person's, and becomes a
- * number.
+ * Words in paths of model servers and in names of public models. A shared profile keeps a name that consists of these
+ * words and few digits. Any other name may identify a customer, a tenant or a person, so a number replaces it.
  */
 const WORDS = [
   // Paths.
@@ -93,7 +92,7 @@ const WORDS = [
   'blobs wfpredict workflow server models management docs redoc json favicon ico robots txt http https get post id',
   'authority endpoint endpoints serve serving run runs sync async batch queue detect detection segment segmentation',
   'search query similarity features feature vision llm nlp asr tts ocr',
-  // Families of public models, and how their variants are called.
+  // Families of public models, and names of their variants.
   'gpt turbo mini nano o omni preview llama codellama qwen qwq mistral mixtral ministral',
   'codestral gemini opus sonnet haiku deepseek coder falcon opt mpt dbrx command cohere',
   'granite olmo nemotron smollm tinyllama vicuna alpaca zephyr starcoder stablelm glm chatglm internlm baichuan',
@@ -106,7 +105,7 @@ const WORDS = [
   'latest quant quantized fp int bf awq gptq gguf q k m s b x en multilingual uncased cased ft hf',
 ].join(' ');
 
-/** Models that are called as people are: in a path, the same word is rather somebody's name. */
+/** Models with names of people. In a path, the same word is probably a person's name. */
 const NAMED_LIKE_PEOPLE =
   'ada albert babbage bart bert bloom claude curie davinci dino electra gemma hubert iris kimi marian phi roberta sam yi';
 
@@ -121,7 +120,7 @@ const SHORT_MODEL = /^[a-z]\d$/;
 const RELEASE_DAY = /-20(?:1[89]|[2-9]\d)-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])$/;
 const ADDRESS = /\d+\.\d+\.\d+\.\d+/;
 
-/** Digits a name may have: more, however they are parted, number a person, a card, a telephone or a machine. */
+/** Most digits of a kept name. More digits, even separated, may be a number of a person, card, telephone or machine. */
 const PATH_DIGITS = 3;
 const MODEL_DIGITS = 6;
 
@@ -153,7 +152,7 @@ function digitsOf(name: string): number {
   return name.replace(/\D/g, '').length;
 }
 
-/** A single letter is no word: with digits, it may number anything. */
+/** Whether a name has a word. A single letter is none: with digits, it may be the number of anything. */
 function hasWord(name: string): boolean {
   return /[a-z]{2}/.test(name);
 }

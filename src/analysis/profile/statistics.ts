@@ -20,14 +20,14 @@ import { Concurrency, RateSeries } from './over-time.ts';
 const TOO_MANY_REQUESTS = 429;
 const PEAK_WINDOWS_S = [1, 60, 600, 3_600] as const;
 
-/** A window that is profiled: what was asked for, cut to what there is. */
+/** A profiled window: the requested one, limited to the recorded time. */
 interface ProfiledWindow extends TimeRange {
   requests: number;
 }
 
 /**
- * Follows the exchanges of one or several windows, window by window and in order of arrival within each, at constant
- * memory. Where windows follow each other, gaps and counts are those on the time on which they lie edge to edge.
+ * Statistics of the exchanges of one or several windows, at constant memory. Exchanges must come window by window, and
+ * in order of arrival within each. For gaps and counts, the windows are placed edge to edge on one time axis.
  */
 export class ProfileStatistics {
   readonly arrivals = new ArrivalStatistics(US_PER_S);
@@ -63,12 +63,12 @@ export class ProfileStatistics {
   readonly windows: ProfiledWindow[] = [];
   /** Requests with a known end: a status or a broken connection. */
   ended = 0;
-  /** Null where it is known of none whether it was. */
+  /** Number of streamed answers; null if unknown for all requests. */
   streamed: number | null = null;
-  /** 2xx answers of which it is known whether they told of an error, and those that did. */
+  /** 2xx answers for which it is known whether the body reports an error, and those that do. */
   readonly answerErrors = { answers: 0, told: 0 };
 
-  /** @param windows that will begin, in any order */
+  /** @param windows all windows that will begin, in any order */
   constructor(timeZone: string, windows: readonly TimeRange[]) {
     this.hours = new LocalHours(timeZone);
     this.series = new RateSeries(windows);
@@ -78,14 +78,14 @@ export class ProfileStatistics {
     return this.arrivals.count;
   }
 
-  /** Begins a window; rows that follow lie in it. */
+  /** Begins a window. Rows added later belong to it. */
   beginWindow({ fromUs, toUs }: TimeRange): void {
     this.concurrency.endWindow();
     this.windows.push({ fromUs, toUs, requests: 0 });
     this.hours.observe({ fromUs, toUs });
   }
 
-  /** @param offsetUs on the time of all windows, 0 for the first arrival; never less than the one before */
+  /** @param offsetUs position on the time axis of all windows, 0 for the first arrival; never decreasing */
   add(row: ExchangeRow, offsetUs: number): void {
     this.arrivals.add(offsetUs);
     for (const { counts } of this.peaks) counts.add(offsetUs, row.arrivalUs);
@@ -107,7 +107,7 @@ export class ProfileStatistics {
     this.series.add({ arrivalUs: row.arrivalUs, failed, latencyUs: entry.latencyUs, inFlight });
     this.routes.groupOf(row.route)?.add(entry);
     this.models.groupOf(row.model)?.add(entry);
-    // Of an arrival that is known alone there is no size to count.
+    // An exchange with only an arrival has no sizes.
     if (row.protocol !== null) this.#addSizes(row, entry);
     this.#addTimes(row, entry);
     if (row.session !== null) this.sessions.add(row.session, row.arrivalUs);
@@ -115,7 +115,7 @@ export class ProfileStatistics {
     this.#addBody(row, failed || row.status === TOO_MANY_REQUESTS);
   }
 
-  /** To be called when the last row was added. */
+  /** Call it after the last row. */
   finish(): void {
     this.concurrency.endWindow();
   }
@@ -131,7 +131,7 @@ export class ProfileStatistics {
     if (status === TOO_MANY_REQUESTS) this.errors.tooManyRequests += 1;
     const failed = hasExchangeFailed(row);
     if (failed) this.errors.failed += 1;
-    // An import does not tell how a request ended.
+    // An imported request may have no known end.
     if (failed || status !== null) this.ended += 1;
     return failed;
   }
@@ -139,7 +139,7 @@ export class ProfileStatistics {
   #addSizes(row: ExchangeRow, entry: GroupEntry): void {
     this.inputSizes.add(entry);
     if (row.requestBytes !== null) this.requestBytes.record(row.requestBytes);
-    // An import has requests without any answer; an empty answer has its size.
+    // Null for an imported request without an answer. An empty answer has size 0.
     if (row.responseBytes !== null) this.responseBytes.record(row.responseBytes);
     if (row.streamed !== null) this.streamed = (this.streamed ?? 0) + (row.streamed ? 1 : 0);
     if (row.answerError !== null) this.answerErrors.answers += 1;
@@ -166,7 +166,7 @@ export class ProfileStatistics {
   }
 }
 
-/** One request as a group takes it. */
+/** One request of a group. */
 interface GroupEntry {
   readonly requestBytes: number | null;
   readonly responseBytes: number | null;
@@ -176,7 +176,7 @@ interface GroupEntry {
   readonly latencyUs: number | null;
 }
 
-/** Sums up requests that belong together. */
+/** Statistics of a group of requests. */
 export class Group {
   #requests = 0;
   #failed: number | null = null;
@@ -208,11 +208,11 @@ export class Group {
   }
 }
 
-/** Groups by the size of the request body, one class to each doubling. */
+/** Groups by the size of the request body, one class for each doubling. */
 class InputSizes {
   readonly #classes = new Map<number, Group>();
 
-  /** A request whose size is not known is in no class. */
+  /** Adds a request. If its size is unknown, it is in no class. */
   add(entry: GroupEntry): void {
     if (entry.requestBytes === null) return;
     const index = sizeClassOf(entry.requestBytes);
@@ -221,7 +221,7 @@ class InputSizes {
     group.add(entry);
   }
 
-  /** In rising order; classes without requests are left out. */
+  /** The classes in ascending order; empty classes are left out. */
   figures(of: number): InputSizeGroup[] {
     const ordered = [...this.#classes].sort(([a], [b]) => a - b);
     return ordered.map(([index, group]) => ({
@@ -237,15 +237,15 @@ const WINDOW_US = WINDOW_S * 1e6;
 /** Failures remembered; the oldest go first. */
 const REMEMBERED = 65_536;
 
-/** Looks for retries, at bounded memory; rows in order of arrival. */
+/** Detects retries, at bounded memory. Requests must come in order of arrival. */
 export class Retries {
   readonly #keys = new RequestKeys();
-  /** When a failed request ended, by what it was; the latest failure last. */
+  /** When a failed request ended, by its route and body; the latest failure last. */
   readonly #failures = new Map<number, number>();
   #likely = 0;
   #watched = 0;
 
-  /** Takes a request whose body is known; `endUs` is when it failed, null where it did not. */
+  /** Adds a request with a known body. @param failedUs when it failed; null if it did not */
   add(
     route: string | null,
     requestHash: Uint8Array | null,
@@ -257,7 +257,7 @@ export class Retries {
     const key = this.#keys.number;
     const before = this.#failures.get(key);
     if (before !== undefined) {
-      // One that was sent before the other had failed is no answer to it.
+      // A request that was sent before the other failed is no retry of it.
       if (arrivalUs >= before && arrivalUs - before <= WINDOW_US) this.#likely += 1;
       if (arrivalUs >= before) this.#failures.delete(key);
     }
@@ -276,14 +276,14 @@ export class Retries {
   }
 }
 
-/** The methods of RFC 9110 and PATCH: what services are called by. */
+/** The methods that services use: those of RFC 9110, and PATCH. */
 export const STANDARD_METHODS: readonly string[] =
   'GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE'.split(' ');
 
-/** Different texts that are counted; a method is a token that anybody may make up. */
+/** Most different texts that are counted. The limit is needed, because clients can invent methods. */
 const MAX_TEXTS = 64;
 
-/** Requests by a text of theirs: 64 different ones, and in any case the known ones. */
+/** Counts of requests by a text, such as the method: at most 64 different texts, plus all known ones. */
 class TextCounts extends Tally<string | null> {
   readonly #known: ReadonlySet<string | null>;
   /** Requests with further texts. */
@@ -308,14 +308,14 @@ interface Party {
   lastUs: number;
 }
 
-/** Kept when more than twice as many were seen; those beyond sent so little that no top share hangs on them. */
+/** Parties kept when there are more than twice as many. The others sent too little to affect the top shares. */
 const KEPT = 32_768;
 const SHOWN = 10;
 
 /**
- * Counts how much each client or session sends, at bounded memory. Beyond 65,536 of them, the busier half is kept and
- * the count of the least busy one is subtracted from each (Misra and Gries' summary, in batches). A count is too low by
- * at most the sum of these.
+ * Counts the requests of each client or session, at bounded memory. Beyond 65,536 of them, the busier half is kept, and
+ * the count of the least busy one in it is subtracted from each (the summary of Misra and Gries, in batches). A count
+ * is too low by at most the sum of these subtractions.
  */
 export class Parties {
   readonly #parties = new Map<number, Party>();
@@ -337,14 +337,14 @@ export class Parties {
       return;
     }
     this.#distinct.add(high, low);
-    // A copy: what the reader hands over may be a view of a page.
+    // Copied, because the reader may pass a view of a database page.
     this.#parties.set(key, { id: Uint8Array.from(id), requests: 1, firstUs: arrivalUs, lastUs: arrivalUs });
     if (this.#parties.size > 2 * KEPT) this.#forget();
   }
 
   figures(): PartyFigures {
     const ordered = [...this.#parties.values()].sort((a, b) => b.requests - a.requests);
-    // Once requests were forgotten, what each one sent is unknown.
+    // After some parties were forgotten, the exact counts of each are unknown.
     const each = new Histogram();
     const spans = new Histogram();
     for (const { requests, firstUs, lastUs } of this.#exact ? ordered : []) {

@@ -20,10 +20,12 @@ import {
   tableText,
 } from '../render/table.ts';
 
-/** Rows of a list; the page has more, the JSON document all. */
+/** Most rows of a list. The page has more, and the JSON document has all. */
 const LISTED = 8;
 
-/** The profile as lines of plain text: what matters most first. Cells may hold recorded text: print them with care. */
+/**
+ * The profile as lines of text, the most important first. Cells may have recorded text, so escape them for printing.
+ */
 export function profileText(document: ProfileDocument): string[] {
   const { window, requests, filters, notes } = document;
   return [
@@ -47,7 +49,7 @@ export function profileText(document: ProfileDocument): string[] {
 
 type SectionKey = 'arrivals' | 'cycle' | 'mix' | 'payloads' | 'latency' | 'trouble';
 
-/** The numbers of a profile in the order they are read. @param shown rows of a list; the JSON document has all */
+/** The sections of a profile, in reading order. @param shown most rows of a list; the JSON document has all */
 export function profileSections(document: ProfileDocument, shown: number): Section<SectionKey>[] {
   const { mix, payloads } = document;
   const routes = mix.routes.map(({ route, ...group }) => ({ name: route, ...group }));
@@ -301,7 +303,7 @@ function missingTable({ coverage, coverageUnexplained, losses, omitted }: Profil
   };
 }
 
-/** What the requests of one protocol ask for. @param of the requests that were read */
+/** Figures of the requests of one protocol. @param of a text that names the requests that were read */
 function payloadTable(kind: PayloadKindFigures, of: string): Table {
   const row = (name: string, distribution: Distribution, text: (value: number | null) => string) => {
     const { count, mean, p50, p90, p99, max } = distribution;
@@ -335,7 +337,7 @@ function payloadTable(kind: PayloadKindFigures, of: string): Table {
   };
 }
 
-/** What the requests of one protocol have besides sizes. */
+/** Other facts about the requests of one protocol, besides sizes. */
 function payloadNotes({ stream, tensors, images }: PayloadKindFigures): string[] {
   const shapes = tensors.shapes.slice(0, 8).map(({ shape, share }) => `${shape} ${shareText(share)}`);
   if (tensors.otherShapes > 0) shapes.push(`others ${numberText(tensors.otherShapes)}`);
@@ -348,7 +350,7 @@ function payloadNotes({ stream, tensors, images }: PayloadKindFigures): string[]
   ];
 }
 
-/** p50, p95, p99 and the greatest as cells of a table. */
+/** p50, p95, p99 and the maximum as cells of a table. */
 function percentileCells(
   { p50, p95, p99, max }: Distribution,
   text: (value: number | null) => string,
@@ -356,7 +358,7 @@ function percentileCells(
   return [p50, p95, p99, max].map(text);
 }
 
-/** What a reader should see first, as sentences: how much, how bursty, how regular, how whole. */
+/** The most important findings as sentences: volume, burstiness, cycles and completeness. */
 export function findingsOf(document: ProfileDocument): string[] {
   if (document.requests === 0) return ['No request lies in the window.'];
   return [

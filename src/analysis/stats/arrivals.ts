@@ -2,7 +2,7 @@ import { Histogram } from '../../core/histogram.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures } from '../../documents/replay.ts';
 
-/** Mean and population variance of a stream at constant memory, by updates that do not cancel (Welford). */
+/** Mean and population variance of a stream at constant memory, by Welford's numerically stable updates. */
 class Moments {
   #count = 0;
   #mean = 0;
@@ -21,26 +21,25 @@ class Moments {
   }
 }
 
-/** With fewer whole windows a variance of counts says nothing. */
+/** With fewer complete windows, a variance of counts is meaningless. */
 const MIN_WINDOWS = 20;
 
 /** The busiest window of one width. */
 interface WindowPeak {
   readonly requests: number;
-  /** Of all whole windows. */
+  /** Mean over all complete windows. */
   readonly meanRequests: number;
   /** When it began, on the clock of `at`. */
   readonly from: number;
 }
 
 /**
- * Counts arrivals in windows of one width, laid side by side from offset 0. All sums are of whole ticks, so that
- * windows do not drift over weeks and the same arrivals give the same figure in any unit. A silence of any length is
- * one step.
+ * Counts arrivals in adjacent windows of one width, from offset 0. All sums are in whole ticks, so that windows do not
+ * drift over weeks, and the same arrivals give the same figure in any unit. A pause of any length costs one step.
  */
 export class WindowCounts {
   readonly #widthTicks: number;
-  /** Of the windows that are over: how many, arrivals in them, and the sum of their squared counts. */
+  /** Of finished windows: their number, their arrivals, and the sum of their squared counts. */
   #windows = 0;
   #arrivals = 0;
   #squares = 0;
@@ -56,9 +55,9 @@ export class WindowCounts {
   }
 
   /**
-   * Takes an arrival.
-   * @param offset in ticks, never less than the offset before
-   * @param at the same instant on another clock, to say when the peak was
+   * Adds an arrival.
+   * @param offset ticks, never decreasing
+   * @param at the same instant on another clock, for the time of the peak
    */
   add(offset: number, at = offset): void {
     if (offset >= this.#endOffset) {
@@ -82,7 +81,7 @@ export class WindowCounts {
     return Math.max(this.#peak, this.#current);
   }
 
-  /** The busiest whole window; null while none is over. */
+  /** The busiest complete window; null before the first. */
   get wholePeak(): WindowPeak | null {
     if (this.#peak === 0) return null;
     return {
@@ -93,14 +92,14 @@ export class WindowCounts {
   }
 
   /**
-   * Index of dispersion for counts: population variance over mean, of whole windows (the one that holds the last
-   * arrival is not known to be whole). 1 for a Poisson process; null below 20 windows.
+   * Index of dispersion for counts: population variance divided by mean, over complete windows. The window of the last
+   * arrival is left out, because it may be incomplete. 1 for a Poisson process; null below 20 windows.
    */
   get dispersion(): number | null {
     if (this.#windows < MIN_WINDOWS) return null;
     const windows = BigInt(this.#windows);
     const arrivals = BigInt(this.#arrivals);
-    // Both terms may be far greater than their difference: BigInt keeps every digit.
+    // Both terms may be far greater than their difference, so BigInt keeps every digit.
     return Number(windows * BigInt(this.#squares) - arrivals * arrivals) / Number(windows * arrivals);
   }
 }
@@ -138,17 +137,17 @@ export class ArrivalStatistics {
   }
 
   /**
-   * Lays the windows from this instant instead of the first arrival. Call it before the first arrival, which must not
-   * come earlier. Windows of sends begin at the planned start: the first send is microseconds late, and a send at the
-   * edge of a window would else fall into the window before.
+   * Begins the windows at this instant instead of the first arrival. Call it before the first arrival, which must not
+   * be earlier. Windows of sends begin at the planned start. The first send is microseconds late; windows from there
+   * would put a send at a window's edge into the previous window.
    */
   layWindowsFrom(at: number): void {
     this.#windowsFrom = at;
   }
 
   /**
-   * Takes the next arrival, in whole ticks since any origin.
-   * @throws RangeError when it lies before the one before it.
+   * Adds the next arrival, in whole ticks since any origin.
+   * @throws RangeError if it is earlier than the previous arrival
    */
   add(at: number): void {
     if (this.#count === 0) {

@@ -1,11 +1,11 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import type { Histogram, HistogramBin } from '../../core/histogram.ts';
 
-/** Gaps that differ by less than this share are equal: two steps of the histogram, which is its own error. */
+/** Gaps that differ by less than this share are equal: two steps of the histogram, which is its error. */
 const RELATIVE_TOLERANCE = 2 / 1024;
-/** A timer of whole milliseconds errs by so much, and a gap between two sends by as much. */
+/** Error of a timer with whole milliseconds. A gap between two sends has the same error. */
 export const TIMER_ERROR_NS = 1e6;
-/** With gaps shorter than this many times the error, on average, most differences would be hidden by it. */
+/** If the mean gap is shorter than this many times the error, the error would hide most differences. */
 const LEAST_ERRORS = 2;
 
 /** A bin on the scale where the mean is 1, with the share of all values up to its end. */
@@ -17,12 +17,11 @@ interface ShareBin {
 }
 
 /**
- * Kolmogorov–Smirnov distance of two gap distributions, each scaled to a mean of 1 so that only shape counts:
- * the greatest difference between their distribution functions, 0 to 1. A difference that disappears when gaps move by
+ * Kolmogorov–Smirnov distance of two gap distributions, each scaled to a mean of 1 so that only shape counts: the
+ * greatest difference between their distribution functions, 0 to 1. A difference that disappears when gaps change by
  * 0.2 % or by one tick does not count, because the histogram and whole ticks cause it. So the result never exceeds the
- * exact distance. Null when either has no gaps, or only gaps of 0.
- * @param error ticks by which a gap may be off besides, as of sends: ties that a timer pulls apart are still ties. Null
- *   too where the gaps are hardly longer than this.
+ * exact distance. Null if either has no gaps or only gaps of 0, or if the gaps are hardly longer than `error`.
+ * @param error further error of a gap in ticks, such as that of sends: equal instants that a timer separates stay equal
  */
 export function gapDistance(a: Histogram, b: Histogram, error = 0): number | null {
   const meanA = a.mean;
@@ -56,8 +55,8 @@ function shareBin(bin: HistogramBin, mean: number, seen: number, total: number):
 }
 
 /**
- * The most by which `ours` differs, at the ends of its bins, from every value the other distribution function
- * takes within the tolerance. `tick` is the absolute part of the tolerance on the scaled axis.
+ * The largest difference at the ends of the bins of `ours`, between its distribution function and the nearest value of
+ * the other within the tolerance. `tick` is the absolute part of the tolerance on the scaled axis.
  */
 function excess(ours: readonly ShareBin[], others: readonly ShareBin[], tick: number): number {
   let worst = 0;
@@ -75,18 +74,18 @@ function excess(ours: readonly ShareBin[], others: readonly ShareBin[], tick: nu
   return worst;
 }
 
-/** What tells kinds of requests apart in the mix. */
+/** The facts that define the kind of a request in the mix. */
 export type MixEntry = Pick<ExchangeRow, 'route' | 'model' | 'requestBytes'>;
 
-/** Kinds kept apart. Routes are normalised, so a real mix has far fewer; this bounds a hostile one. */
+/** Most separate kinds. Routes are normalised, so a real mix has far fewer; the limit is for hostile traffic. */
 const MAX_KINDS = 4_096;
-/** Kinds over the bound are counted together in this many groups. */
+/** Kinds over the limit are counted together in this many groups. */
 const OVERFLOW_GROUPS = 64;
 
 /**
- * How far the mixes of several streams of requests lie apart: total variation over route × model × size class
- * (powers of two), that is the share of one stream that would have to be exchanged to get the other. Over 4,096
- * kinds the rest is grouped, which can only make the distance smaller.
+ * The distance between the mixes of several streams of requests: total variation over route × model × size class
+ * (powers of two). This is the share of one stream that must be exchanged to get the other. Beyond 4,096 kinds the rest
+ * is grouped, which can only reduce the distance.
  */
 export class MixDistance {
   readonly #streams: number;
@@ -128,7 +127,7 @@ export class MixDistance {
   }
 }
 
-/** 0 for no body, else one class to each doubling. */
+/** The size class: 0 for no body, else one class for each doubling. */
 export function sizeClassOf(bytes: number): number {
   return bytes === 0 ? 0 : Math.floor(Math.log2(bytes)) + 1;
 }

@@ -1,25 +1,25 @@
 import type { DuplicateFigures } from '../../documents/replay.ts';
 
-/** Routes whose seed is remembered; a service has a handful. */
+/** Routes with a remembered seed at most. A service has only a few routes. */
 const REMEMBERED_ROUTES = 4_096;
 
 /**
- * Two words that tell requests apart by route and body. Bodies are known by their keyed hash, which is uniform, so
- * the words serve estimates as they are.
+ * Two 32-bit words that identify a request by route and body. Bodies are identified by their keyed hash. It is uniform,
+ * so estimates can use the words directly.
  */
 export class RequestKeys {
   readonly #routes = new Map<string, number>();
   high = 0;
   low = 0;
 
-  /** Sets `high` and `low` to those of a request. `requestHash` null is an empty body. */
+  /** Sets `high` and `low` for a request. A null `requestHash` means an empty body. */
   take(route: string | null, requestHash: Uint8Array | null): void {
     const seed = this.#seedOf(route ?? '');
     this.high = mixed(seed ^ wordAt(requestHash, 0));
     this.low = mixed(seed ^ wordAt(requestHash, 4) ^ Math.imul(this.high, 0x9e3779b1));
   }
 
-  /** 53 bits of both: among 262,144 requests the chance that two different ones collide is 4 in a million. */
+  /** 53 bits of both words. Among 262,144 different requests, the probability of a collision is 4 in a million. */
   get number(): number {
     return (this.high >>> 11) * 2 ** 32 + (this.low >>> 0);
   }
@@ -51,24 +51,26 @@ function mixed(value: number): number {
   return word ^ (word >>> 16);
 }
 
-/** 2¹⁶ registers: the standard error of the estimate is 1.04 / √65536 = 0.4 % of what is distinct. */
+/** 2¹⁶ registers: the relative standard error of the estimate is 1.04 / √65536 = 0.4 %. */
 const REGISTER_BITS = 16;
 const REGISTERS = 2 ** REGISTER_BITS;
-/** Ranks are read from a word: none is greater than where all of its bits are 0. */
+/** Ranks are read from a word, so the greatest is that of a word with only 0 bits. */
 const WORD_BITS = 32;
 
-/** How many different things were seen, at 64 KB: HyperLogLog (Flajolet et al. 2007). */
+/** Estimates the number of distinct items with 64 KB: HyperLogLog (Flajolet et al. 2007). */
 export class DistinctEstimate {
   readonly #registers = new Uint8Array(REGISTERS);
 
-  /** Two words of a uniform hash: the register is chosen by 16 bits of the one, the zeros are read from the other. */
+  /** Adds two words of a uniform hash. 16 bits of one choose the register; leading zeros are counted in the other. */
   add(high: number, low: number): void {
     const index = high & (REGISTERS - 1);
     const rank = Math.clz32(low) + 1;
     if (rank > this.#registers[index]!) this.#registers[index] = rank;
   }
 
-  /** By Ertl's estimator (New cardinality estimation algorithms for HyperLogLog sketches, 2017): without bias, few or many. */
+  /**
+   * Ertl's estimator (New cardinality estimation algorithms for HyperLogLog sketches, 2017): unbiased for any count.
+   */
   estimate(): number {
     const counts = new Float64Array(WORD_BITS + 2);
     for (const rank of this.#registers) counts[rank]! += 1;
@@ -79,7 +81,7 @@ export class DistinctEstimate {
   }
 }
 
-/** What registers stand for that nothing has reached: x + Σ 2ᵏ⁻¹ x^(2ᵏ), for their share x. */
+/** The term for empty registers: x + Σ 2ᵏ⁻¹ x^(2ᵏ), where x is their share. */
 function beforeFirst(share: number): number {
   if (share === 1) return Number.POSITIVE_INFINITY;
   let [power, weight, sum, before] = [share, 1, share, -1];
@@ -92,7 +94,7 @@ function beforeFirst(share: number): number {
   return sum;
 }
 
-/** What registers stand for that have reached the last rank: (1 − x − Σ (1 − x^(2⁻ᵏ))² 2⁻ᵏ) / 3, for the share x of others. */
+/** The term for registers at the last rank: (1 − x − Σ (1 − x^(2⁻ᵏ))² 2⁻ᵏ) / 3, where x is the share of the others. */
 function beyondWord(share: number): number {
   if (share === 0 || share === 1) return 0;
   let [root, weight, sum, before] = [share, 1, 1 - share, -1];
@@ -105,12 +107,12 @@ function beyondWord(share: number): number {
   return sum / 3;
 }
 
-/** Distinct requests remembered one by one; beyond it they are estimated. Some 8 MB. */
+/** Distinct requests that are counted exactly (about 8 MB). Beyond that, they are estimated. */
 const EXACT_LIMIT = 262_144;
 
 /**
- * Counts how many requests repeat an earlier one (same route and same body), at bounded memory. Bodies are told
- * apart by their keyed hash.
+ * Counts how many requests repeat an earlier one (same route and same body), at bounded memory. Bodies are identified
+ * by their keyed hash.
  */
 export class DuplicateRatio {
   readonly #seen = new Set<number>();
@@ -119,7 +121,7 @@ export class DuplicateRatio {
   #count = 0;
   #exact = true;
 
-  /** `requestHash` null is an empty body; a request whose body is unknown must not be added. */
+  /** A null `requestHash` means an empty body. Do not add a request with an unknown body. */
   add(route: string | null, requestHash: Uint8Array | null): void {
     const keys = this.#keys;
     keys.take(route, requestHash);

@@ -1,10 +1,10 @@
-/** Larger ids are not kept. Ids are positions in a segment, and a segment has no more rows. */
+/** Larger ids are ignored. Ids are positions in a segment, and a segment has no more rows than this. */
 const MAX_ID = 16_777_216;
 const FIRST_SIZE = 1_024;
 
 type Numbers = Uint8Array | Uint32Array | Float64Array;
 
-/** A number for each recorded exchange, 0 until it is set; one dense array for each segment. */
+/** A number for each recorded exchange, 0 until it is set. There is one dense array for each segment. */
 export class ExchangeNumbers<T extends Uint8Array | Uint32Array> {
   readonly #make: new (
     size: number,

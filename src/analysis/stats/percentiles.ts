@@ -1,16 +1,16 @@
 import { type Histogram, nearestRank } from '../../core/histogram.ts';
 import { QueueSeries, type SeenQueue } from './queueing.ts';
 
-/** How sure the floor is: MLPerf's early stopping tests at 99 %. */
+/** Confidence of the floor, as in MLPerf's early stopping. */
 const CONFIDENCE = 0.99;
 /** The most requests that may be beyond the percentile. */
 const ALLOWED_OVER = 1;
 
 /**
- * The fewest samples from which a percentile may be called kept. If the true share beyond the limit is exactly
- * 1 − percentile, then the chance to see at most one sample beyond it is at most 1 %. This is the early-stopping test
- * of MLPerf LoadGen (mlcommons/inference, early_stopping) with one request over: 64 for p90, 130 for p95, 662
- * for p99, 6,636 for p99.9. Infinity for a percentile of 100, which no sample proves; 1 for 0.
+ * The fewest samples that can prove a percentile. If the true share beyond the limit is exactly 1 − percentile, the
+ * probability of at most one sample beyond it is at most 1 %. This is the early-stopping test of MLPerf LoadGen
+ * (mlcommons/inference, early_stopping) with one request over: 64 for p90, 130 for p95, 662 for p99, 6,636 for p99.9.
+ * Infinity for percentile 100, which no sample proves; 1 for percentile 0.
  */
 export function sampleFloor(percent: number): number {
   const below = percent / 100;
@@ -27,7 +27,7 @@ export function sampleFloor(percent: number): number {
   return enough;
 }
 
-/** Chance that none or one of `count` samples lies beyond, when each does with 1 − `below`. */
+/** Probability that at most one of `count` samples is beyond the limit, if each is with probability 1 − `below`. */
 function chanceOfFewOver(below: number, count: number): number {
   return below ** count + count * (1 - below) * below ** (count - 1);
 }
@@ -35,43 +35,44 @@ function chanceOfFewOver(below: number, count: number): number {
 /** When a run needs more slots than this, neighbours are joined in pairs. */
 const MAX_SLOTS = 40;
 const FIRST_SLOT_NS = 1e7;
-/** Bins per doubling of a value. A share over a bin's edge tells how samples cluster; no percentile is read from it. */
+/** Bins per doubling of a value. They are only used for shares that show clustering, never for percentiles. */
 const BINS_PER_DOUBLING = 16;
 const BINS = 47 * BINS_PER_DOUBLING + 1;
-/** Slots are joined into about so many windows: short ones vary less by chance, long ones depend less on neighbours. */
+/** Slots are joined into about this many windows. Many short ones vary less by chance; long ones are less dependent. */
 const WINDOW_COUNTS = [40, 20, 10, 5] as const;
-/** Fewer windows say nothing of how they vary. */
+/** Fewer windows do not show how they vary. */
 const LEAST_WINDOWS = 4;
-/** Where fewer samples are left, how they cluster is not known well enough. */
+/** With fewer independent samples, their clustering is not known well enough. */
 const LEAST_INDEPENDENT = 20;
-/** A queue that grows shows in the middle of the latencies before it shows in the tail. */
+/** Percentiles in the body of the latencies: a growing queue is visible there before it is in the tail. */
 const BODY_PERCENTS = [50, 75, 90] as const;
-/** Windows that are long enough to see a queue grow, and too short to take a slow drift of the run for one. */
+/** Windows long enough to see a growing queue, but too short to mistake a slow drift for one. */
 const BODY_WINDOW_COUNTS: readonly number[] = [40, 20];
 
-/** The ends of a confidence interval, in the unit of what was recorded. */
+/** The ends of a confidence interval, in the unit of the recorded values. */
 export type Interval = readonly [low: number, high: number];
 
-/** How sure an interval is that is printed. */
+/** Confidence of printed intervals. */
 const INTERVAL_CONFIDENCE = 0.95;
 
 /**
- * Times of a run by windows of equal length, in bounded memory. Answers of a queue depend on each other: they come slow
- * in clusters. How the share of slow ones varies from window to window says how many independent samples they are worth
- * (the design effect, Kish, Survey Sampling). With that count, the order statistics of the whole bound a percentile.
+ * Times of a run by windows of equal length, in bounded memory. Answers of a queue depend on each other: slow ones come
+ * in clusters. The variation of the share of slow answers between windows gives the number of independent samples (the
+ * design effect, Kish, Survey Sampling). With that number, the order statistics of all values give bounds of a
+ * percentile.
  */
 export class WindowPercentiles {
   #slots: SlotCounts[] = [];
   readonly #originNs: number;
   #slotNs = FIRST_SLOT_NS;
-  /** Null where a value is not the time of one request. */
+  /** Null if values are not times of single requests. */
   readonly #queue: QueueSeries | null;
   readonly #ofRun: WindowPercentiles | null;
 
   /**
-   * @param originNs where the first window begins, on the clock of `record`
+   * @param originNs start of the first window, on the clock of `record`
    * @param perRequest whether each value is the time of one request, from its instant on
-   * @param ofRun the same times of the whole run, where these are some of them
+   * @param ofRun the times of the whole run, if these are only a part of them
    */
   constructor(originNs = 0, perRequest = true, ofRun: WindowPercentiles | null = null) {
     this.#originNs = originNs;
@@ -79,7 +80,7 @@ export class WindowPercentiles {
     this.#queue = perRequest ? new QueueSeries() : null;
   }
 
-  /** Takes a value by the instant it belongs to; instants may come in any order. */
+  /** Adds a value with its instant. Instants may come in any order. */
   record(offsetNs: number, value: number, times = 1): void {
     const sinceNs = Math.max(0, offsetNs - this.#originNs);
     while (sinceNs >= this.#slotNs * MAX_SLOTS) this.#double();
@@ -89,7 +90,7 @@ export class WindowPercentiles {
     this.#queue?.record(sinceNs, value);
   }
 
-  /** The interval of 95 % around a percentile of all values; null where the run is too short to say. */
+  /** The 95 % interval of a percentile of all values; null if the run is too short. */
   interval(percent: number, whole: Histogram): Interval | null {
     const oneSided = (1 + INTERVAL_CONFIDENCE) / 2;
     const samples = fewest(this.independentSamples(percent, oneSided, whole.count));
@@ -102,8 +103,9 @@ export class WindowPercentiles {
   }
 
   /**
-   * How many independent samples so many values are worth around a percentile: fewer by the greatest design effect
-   * there and in the body of the distribution, and no more than a queue in a short run leaves.
+   * How many independent samples this number of values is worth, for a percentile. It is divided by the largest design
+   * effect at the percentile (`own`) and in the body of the distribution (`body`). In a short run, a queue limits it
+   * further (`queue`).
    */
   independentSamples(percent: number, confidence: number, values: number): IndependentSamples {
     const counts = this.#countsOver(percent);
@@ -130,7 +132,7 @@ export class WindowPercentiles {
     return seen ?? null;
   }
 
-  /** How many of the values of a run these are, over the time that they lie in. */
+  /** These values as a share of the run's values, over the time that these values cover. */
   #shareOf(run: WindowPercentiles): number {
     const met = this.#slots.flatMap((slot, at) =>
       slot.from(0) > 0 ? [Math.floor((at * this.#slotNs) / run.#slotNs)] : [],
@@ -140,7 +142,9 @@ export class WindowPercentiles {
     return Math.min(1, own / Math.max(1, all));
   }
 
-  /** How many values each slot has, and how many of them lie in the bin of a percentile of all, or over it. */
+  /**
+   * For each slot: its number of values, and how many of them are in the bin of a percentile of all values or above.
+   */
   #countsOver(percent: number): WindowCount[] {
     const bins = new Float64Array(BINS);
     for (const slot of this.#slots) slot.addTo(bins);
@@ -165,7 +169,7 @@ export class WindowPercentiles {
   }
 }
 
-/** Counts by bin, of the bins that were met: the times of a run differ by a few doublings. */
+/** Counts by bin, only for the range of used bins, because times of a run differ by only a few doublings. */
 class SlotCounts {
   #first = 0;
   #counts = new Uint32Array(0);
@@ -184,7 +188,7 @@ class SlotCounts {
     }
   }
 
-  /** How many lie in this bin or over it. */
+  /** How many values are in this bin or above. */
   from(bin: number): number {
     return sumOf(this.#counts.subarray(Math.max(0, bin - this.#first)));
   }
@@ -219,7 +223,7 @@ interface WindowCount {
   readonly over: number;
 }
 
-/** Neighbours joined to at most so many windows. The rest at the end joins the last one. */
+/** Joins neighbouring slots into at most this many windows. The rest at the end joins the last window. */
 function joined(slots: readonly WindowCount[], most: number): WindowCount[] {
   const length = Math.ceil(slots.length / most);
   const windows = Array.from({ length: Math.floor(slots.length / length) }, () => ({ all: 0, over: 0 }));
@@ -232,8 +236,8 @@ function joined(slots: readonly WindowCount[], most: number): WindowCount[] {
 }
 
 /**
- * Variance of the share of slow values over windows, as a multiple of what independent values would have; 1 where
- * nothing varies.
+ * Variance of the share of slow values over windows, divided by the variance of independent values. 1 if nothing
+ * varies.
  */
 function designEffect(windows: readonly WindowCount[]): number {
   const total = windows.reduce((sum, { all }) => sum + all, 0);
@@ -243,32 +247,33 @@ function designEffect(windows: readonly WindowCount[]): number {
   return (squares * windows.length) / (windows.length - 1) / (total * share * (1 - share));
 }
 
-/** The design effect that independent values show once in twenty times: chi-squared by Wilson and Hilferty. */
+/** The design effect that independent values exceed once in twenty times: chi-squared by Wilson and Hilferty. */
 function chanceEffect(windows: number): number {
   const spread = 2 / (9 * Math.max(1, windows - 1));
   return (1 - spread + studentT(0.95, ALMOST_NORMAL) * Math.sqrt(spread)) ** 3;
 }
 
-/** Widens what a few windows say of how they vary, as Student's t is wider than the normal distribution. */
+/** Increases a design effect from few windows, as Student's t is wider than the normal distribution. */
 function smallSampleFactor(confidence: number, windows: number): number {
-  // One-sided bounds, too: runs that happen to be calm also vary least from window to window.
+  // At least the printed confidence, even for one-sided bounds: a run that is calm by chance also varies least.
   const sure = Math.max(confidence, (1 + INTERVAL_CONFIDENCE) / 2);
   return (studentT(sure, windows - 1) / studentT(sure, ALMOST_NORMAL)) ** 2;
 }
 
 const ALMOST_NORMAL = 1_000;
 
-/** If a run saw fewer states of a queue, the queue may have any length at other times. */
+/** If a run saw fewer states of a queue, the queue may have any length at another time. */
 const LEAST_STATES = 35;
 
 /**
- * The value that a percentile of the truth stays below with this confidence. By the order statistics of the values,
- * without an assumption about their distribution, where there are enough independent samples. Else the greatest value,
- * where only slow answers come in clusters, as after a stall. Where the body of the distribution clusters too, the
- * greatest value bounds a lower percentile; from there on the tail is taken for exponential, as that of a queue is
- * (Asmussen, Applied Probability and Queues, chapter XIII). A queue that was seen in few states says little of
- * what may come: then it is as many times the greatest value as the body spreads from the fast answers.
- * @param infinite so many more values are greater than any
+ * An upper bound of the true percentile with this confidence. With enough independent samples, it comes from the order
+ * statistics, without an assumption about the distribution. With too few, there are three cases:
+ * - Only slow answers come in clusters, as after a stall: the bound is the greatest value.
+ * - The body of the distribution clusters too: the greatest value bounds a lower percentile. From there the tail is
+ *   extended as exponential, like that of a queue (Asmussen, Applied Probability and Queues, chapter XIII).
+ * - The run saw few states of its queue, or the queue is unknown: the greatest value is multiplied by the ratio of slow
+ *   to fast answers.
+ * @param infinite number of further values that are infinite
  */
 export function upperBound(
   percent: number,
@@ -295,9 +300,9 @@ export function upperBound(
 }
 
 /**
- * The value that a percentile of the truth lies above with this confidence, by the order statistics of the values (an
- * exact binomial test); null where too few independent samples say so.
- * @param infinite so many more values are greater than any
+ * A lower bound of the true percentile with this confidence, by the order statistics of the values (an exact binomial
+ * test). Null if there are too few independent samples.
+ * @param infinite number of further values that are infinite
  */
 export function lowerBound(
   percent: number,
@@ -311,8 +316,8 @@ export function lowerBound(
 }
 
 /**
- * Distance of a percentile beyond the greatest sample, as a multiple of the distance from the median to the greatest,
- * for an exponential tail.
+ * Distance from the greatest sample to a percentile, for an exponential tail, as a multiple of the distance from the
+ * median to the greatest sample.
  */
 function tailLength(percent: number, confidence: number, samples: number): number {
   const most = Math.max(LEAST_FOR_TAIL, samples);
@@ -322,14 +327,14 @@ function tailLength(percent: number, confidence: number, samples: number): numbe
 
 const LEAST_FOR_TAIL = 5;
 
-/** What a fast answer takes. */
+/** The percentile that stands for fast answers. */
 const FAST_PERCENT = 5;
 
-/** How many independent samples values are worth around a percentile, and in the body of their distribution. */
+/** How many independent samples the values are worth, at a percentile and in the body of their distribution. */
 export interface IndependentSamples {
   readonly own: number;
   readonly body: number;
-  /** Null where it is not known whether there was one. */
+  /** Null if it is unknown whether there was a queue. */
   readonly queue: SeenQueue | null;
 }
 
@@ -337,18 +342,18 @@ export function fewest({ own, body, queue }: IndependentSamples): number {
   return Math.floor(Math.min(own, body, queue?.samples ?? Number.POSITIVE_INFINITY));
 }
 
-/** The fewest samples whose greatest one is over a percentile with this confidence. */
+/** The fewest samples whose maximum is above a percentile with this confidence. */
 function leastSamples(percent: number, confidence: number): number {
   return Math.ceil(Math.log(1 - confidence) / Math.log(percent / 100));
 }
 
 /**
- * The least that a share of the truth may be with this confidence, where `share` of so many independent samples have it
+ * A lower bound of a true share with this confidence, if `share` of this many independent samples have the property
  * (Clopper and Pearson).
  */
 export function lowerShare(share: number, confidence: number, samples: number): number {
   const without = Math.ceil((1 - share) * samples - 1e-9);
-  // The same from either side; the terms of the smaller one are summed, since a million samples take seconds else.
+  // Both sums are equivalent. That with fewer terms is used, because a million samples would take seconds.
   const isUnder = (middle: number) =>
     share < 0.5
       ? mostBeyond(samples, middle, confidence) < samples - without - 1
@@ -363,8 +368,8 @@ export function lowerShare(share: number, confidence: number, samples: number): 
 }
 
 /**
- * About how many independent samples it takes to show that a percentile is below a limit which `over` of all values
- * exceed. Infinity where too many do.
+ * About how many independent samples are needed to show that a percentile is below a limit, if the share `over` of all
+ * values exceeds the limit. Infinity if too many do.
  */
 export function samplesNeeded(percent: number, confidence: number, over: number): number {
   const share = 1 - percent / 100;
@@ -373,7 +378,9 @@ export function samplesNeeded(percent: number, confidence: number, over: number)
   return Math.max(LEAST_INDEPENDENT, leastSamples(percent, confidence), normal);
 }
 
-/** The most of `samples` that lie beyond with a chance of at most `chance`, when each does with `share`; −1 for none. */
+/**
+ * The largest n for which at most n of `samples` are beyond with probability at most `chance`, if each is with `share`.
+ */
 function mostBeyond(samples: number, share: number, chance: number): number {
   let logTerm = samples * Math.log1p(-share);
   let sum = 0;
@@ -386,9 +393,9 @@ function mostBeyond(samples: number, share: number, chance: number): number {
 }
 
 /**
- * The value that Student's t stays below with this probability. The distribution function is the finite sum for
- * whole degrees of freedom (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4).
- * @param probability over 0.5 and below 1
+ * A quantile of Student's t. The distribution function is the finite sum for whole degrees of freedom (Abramowitz and
+ * Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4).
+ * @param probability above 0.5 and below 1
  * @param freedom degrees of freedom, 1 or more
  */
 export function studentT(probability: number, freedom: number): number {
@@ -407,7 +414,7 @@ function below(t: number, freedom: number): number {
   return (1 + within(t, freedom)) / 2;
 }
 
-/** Chance to lie between −t and t. */
+/** Probability of a value between −t and t. */
 function within(t: number, freedom: number): number {
   const angle = Math.atan(t / Math.sqrt(freedom));
   const cosine = Math.cos(angle);

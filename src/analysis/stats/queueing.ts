@@ -1,39 +1,50 @@
-/** The first requests that are kept. How fast their queue empties is taken as typical of a longer run. */
+/** Only this many first requests are kept. Their queue is taken as typical of a longer run. */
 const MOST_KEPT = 4_096;
-/** Fewer requests show no queue: chance alone makes neighbours alike. */
+/** Fewer requests do not show a queue, because neighbours may be similar by chance. */
 const LEAST_KEPT = 20;
-/** Independent neighbours are alike by more than this over √n once in twenty times. */
+/** The correlation of independent neighbours exceeds this divided by √n once in twenty times. */
 const CHANCE = 1.65;
-/** Behind several queues a request is like one a few places before it: in turn at one lag, else a little at each. */
+/**
+ * Largest lag. With several queues, a request is similar to one some places before: at one lag if they take turns, else
+ * a little at each lag.
+ */
 const MOST_LAGS = 32;
-/** By chance any of so many is more than this over √n once in a hundred times, and so is their mean over √(n lags). */
+/**
+ * Once in a hundred times by chance, a correlation at any lag exceeds the first divided by √n, and their mean exceeds
+ * the second divided by √(n lags).
+ */
 const CHANCE_OF_ANY = 3.4;
 const CHANCE_OF_MEAN = 2.33;
 
 const ALWAYS_ALIKE = 1 - 1e-9;
-/** By drawn queues of 200 to 4,000 requests: without it a percentile 5 % over its limit passes in over 5 % of them. */
+/**
+ * From simulated queues of 200 to 4,000 requests: without it, a percentile 5 % over its limit passes in over 5 % of
+ * them.
+ */
 const SAFETY = 1.5;
 
-/** What a short run shows about its queue. */
+/** What a short run reveals about its queue. */
 export interface SeenQueue {
-  /** How many states of the queue were seen; Infinity where neighbours are not alike, so that there is no queue. */
+  /**
+   * How many states of the queue were seen. Infinity if neighbours are not similar, which means that there is no queue.
+   */
   readonly states: number;
-  /** How many independent samples the requests are worth at most. */
+  /** The most independent samples that the requests are worth. */
   readonly samples: number;
 }
 
 const NO_QUEUE: SeenQueue = { states: Number.POSITIVE_INFINITY, samples: Number.POSITIVE_INFINITY };
 
 /**
- * Whether the requests of a short run queued. Windows cannot see it: a queue near saturation keeps its length for
- * longer than such a run lasts, so that all of its windows are alike. But each request then waits about as long as the
- * one before it, and the number in flight wanders where it else would return at once. That number is known from the
- * instants and the times alone. How fast it returns (its relaxation, as of an AR(1) process: (1 + r) / (1 − r) arrivals)
- * says how many states of the queue the run has seen, and how many samples its requests are worth (the design effect
- * of an AR(1) process, as far as a time is made by the queue).
+ * Detects whether the requests of a short run queued. Windows cannot show it: near saturation a queue keeps its length
+ * for longer than such a run, so all windows are similar. But then each request waits about as long as the previous
+ * one, and the number in flight changes slowly. That number follows from the instants and times. Its relaxation time,
+ * as of an AR(1) process, is (1 + r) / (1 − r) arrivals. It gives the number of states of the queue that the run saw.
+ * It also gives the number of samples that the requests are worth: the design effect of an AR(1) process, for the part
+ * of a time that the queue causes.
  */
 export class QueueSeries {
-  /** Pairs of an instant after the start of the run and a time, nanoseconds: exact to 0.3 ms within the first hour. */
+  /** Pairs of an instant after the start of the run and a time, nanoseconds. Exact to 0.3 ms within the first hour. */
   #pairs = new Float32Array(64);
   #kept = 0;
   #count = 0;
@@ -54,10 +65,11 @@ export class QueueSeries {
   }
 
   /**
-   * What a run tells of its queue; null for one of which too little was recorded to say. Some requests of a run find
-   * its queue as it is, but see of what is in flight only their own. Their times follow the one number or the other.
-   * @param ofRun all requests of the run, of which these are some
-   * @param share how many of the requests of the run these are, from 0 to 1
+   * What a run reveals about its queue; null if too few requests were recorded. If these requests are only a part of
+   * the run, they may wait in a queue of their own or in that of the whole run. Their times follow the number in flight
+   * of that queue.
+   * @param ofRun all requests of the run, if these are only a part
+   * @param share share of these requests in the run, from 0 to 1
    */
   seen(ofRun: QueueSeries | null = null, share = 1): SeenQueue | null {
     if (this.#count < LEAST_KEPT) return null;
@@ -68,12 +80,12 @@ export class QueueSeries {
     const run = ofRun !== null && isOfRun(found, ranks, ofRun.#found()) ? ofRun : null;
     const inFlight = run === null ? found.likeness : run.#found().likeness ** (1 / share);
     const relaxation = (1 + inFlight) / (1 - inFlight);
-    // The part of a time that the queue makes. Its root: what was seen of a short run is its calmer part.
+    // The part of a time that the queue causes. The square root increases it, because a short run shows a calmer part.
     const part = Math.sqrt(Math.min(1, times / Math.max(inFlight, times)));
     const { kept, count } =
       run === null ? { kept: this.#kept, count: this.#count } : { kept: run.#kept, count: run.#count };
     return {
-      // Of those that were kept: what was seen to return slowly may return more slowly still in a longer run.
+      // Only kept requests count, because in a longer run the queue may change more slowly than they show.
       states: (this.#count * (kept / count)) / relaxation,
       samples: this.#count / (1 + SAFETY * part * (relaxation - 1)),
     };
@@ -94,16 +106,16 @@ export class QueueSeries {
   }
 }
 
-/** Requests in the order of their instants, and how many each one found in flight. */
+/** Requests in the order of their instants, and how many requests each found in flight. */
 interface Found {
   readonly instants: Float64Array;
   readonly durations: Float64Array;
   readonly inFlight: Float64Array;
-  /** Of the number in flight, from one request to the next. */
+  /** Autocorrelation of the number in flight, from one request to the next. */
   readonly likeness: number;
 }
 
-/** Whether times follow the number in flight of the whole run, and not that of their own requests. */
+/** Whether times follow the number in flight of the whole run better than that of these requests. */
 function isOfRun(part: Found, ranks: Float64Array, run: Found): boolean {
   const end = run.instants.at(-1) ?? Number.NEGATIVE_INFINITY;
   const both = part.instants.filter((instant) => instant <= end).length;
@@ -118,7 +130,7 @@ function isOfRun(part: Found, ranks: Float64Array, run: Found): boolean {
   return correlation(times, inFlight) > Math.max(own, CHANCE / Math.sqrt(both));
 }
 
-/** How many requests each one finds in flight. */
+/** How many requests each request finds in flight. */
 function inFlightAt(instants: Float64Array, durations: Float64Array): Float64Array {
   const ends = Float64Array.from(instants, (instant, at) => instant + durations[at]!).sort();
   let ended = 0;
@@ -135,7 +147,7 @@ function ranksOf(values: Float64Array): Float64Array {
   return values.map((value) => firstAt.get(value)!);
 }
 
-/** How alike near times are; null where that may be chance. */
+/** How similar neighbouring times are; null if that may be chance. */
 function likenessOfTimes(times: Float64Array): number | null {
   const chance = 1 / Math.sqrt(times.length);
   const lags = Math.min(MOST_LAGS, Math.floor(times.length / 6));
@@ -145,14 +157,14 @@ function likenessOfTimes(times: Float64Array): number | null {
   const turns = likeness.findIndex((each) => each > CHANCE_OF_ANY * chance) + 1;
   if (turns > 0) {
     const inTurn = likenessAt(turns, withoutTurns(times, turns));
-    // A few values less their own mean are unlike each other by chance.
+    // Subtracting the mean of a few values makes them less similar by chance, which is corrected here.
     if (inTurn + turns / times.length > CHANCE * chance) return likeness[turns - 1]!;
   }
   const mean = likeness.reduce((sum, each) => sum + each, 0) / lags;
   return mean > (CHANCE_OF_MEAN * chance) / Math.sqrt(lags) ? mean : null;
 }
 
-/** Less the mean of every so manieth: kinds of requests that come in turn are alike without a queue. */
+/** Subtracts the mean of each position in turn. Kinds of requests that take turns are similar without a queue. */
 function withoutTurns(values: Float64Array, turns: number): Float64Array {
   const sums = new Float64Array(turns);
   for (const [at, value] of values.entries()) sums[at % turns]! += value;
@@ -161,7 +173,7 @@ function withoutTurns(values: Float64Array, turns: number): Float64Array {
   );
 }
 
-/** Autocorrelation; 0 where nothing varies. */
+/** Autocorrelation; 0 if nothing varies. */
 function likenessAt(lag: number, values: Float64Array): number {
   const mean = meanOf(values);
   let [together, alone] = [0, 0];
@@ -173,7 +185,7 @@ function likenessAt(lag: number, values: Float64Array): number {
   return alone === 0 ? 0 : together / alone;
 }
 
-/** Pearson's; 0 where one of both does not vary. */
+/** Pearson's correlation; 0 if one of both does not vary. */
 function correlation(a: Float64Array, b: Float64Array): number {
   const [meanA, meanB] = [meanOf(a), meanOf(b)];
   let [together, aloneA, aloneB] = [0, 0, 0];

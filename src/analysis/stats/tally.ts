@@ -45,10 +45,10 @@ export class FirstExamples<Kind, Example> {
   }
 }
 
-/** A service has a handful of routes and models, a scan of it thousands. */
+/** Most groups by default. A service has few routes and models, but a scan of it has thousands. */
 const MAX_GROUPS = 100;
 
-/** Groups of requests by a name, at most so many; null is the name of requests without one. */
+/** Groups of requests by name, up to a limit. Requests without a name have the name null. */
 export class NamedGroups<Group extends { readonly requests: number }> {
   readonly #make: () => Group;
   readonly #most: number;
@@ -65,7 +65,7 @@ export class NamedGroups<Group extends { readonly requests: number }> {
     return this.#groups.get(name);
   }
 
-  /** The group that takes a request of this name; null beyond the limit, where the request is counted. */
+  /** The group for a request of this name. Beyond the limit it counts the request and returns null. */
   groupOf(name: string | null): Group | null {
     let group = this.#groups.get(name);
     if (group !== undefined) return group;
@@ -78,7 +78,7 @@ export class NamedGroups<Group extends { readonly requests: number }> {
     return group;
   }
 
-  /** The largest first. */
+  /** The groups, the largest first. */
   ordered(): [name: string | null, group: Group][] {
     return [...this.#groups].sort(
       ([nameA, a], [nameB, b]) => b.requests - a.requests || ((nameA ?? '') < (nameB ?? '') ? -1 : 1),

@@ -34,7 +34,7 @@ const COMMON = [
   ...(['simulate', 'header', 'out', 'json', 'quiet', 'verbose'] as const),
 ];
 
-/** `reprise capacity CAPTURE`: how much more than the recorded traffic a target stands. */
+/** `reprise capacity CAPTURE`: the multiple of the recorded traffic that a target can serve. */
 export function capacityCommand(): Command {
   return addOptions(new Command('capacity'), OPTIONS, COMMON)
     .description(

@@ -47,7 +47,7 @@ const COMMON = [
   ...(['html', 'md', 'json', 'ciReport', 'verbose'] as const),
 ];
 
-/** `reprise compare A B`: what B has become, held against A. */
+/** `reprise compare A B`: how B differs from A. */
 export function compareCommand(): Command {
   return addOptions(new Command('compare'), OPTIONS, COMMON)
     .description(
@@ -72,7 +72,7 @@ export function compareCommand(): Command {
     });
 }
 
-/** @throws AppError OPTION_INVALID where one is missing */
+/** @throws AppError OPTION_INVALID if the second is missing */
 function bothOf(a: string, b: string | undefined): [string, string] {
   if (b !== undefined) return [a, b];
   throw new AppError('OPTION_INVALID', 'there is nothing to compare it with', {
@@ -80,7 +80,7 @@ function bothOf(a: string, b: string | undefined): [string, string] {
   });
 }
 
-/** @throws AppError OPTION_INVALID where it is not plain what is compared; INPUT_INVALID without a baseline */
+/** @throws AppError OPTION_INVALID if it is unclear what to compare; INPUT_INVALID without a baseline */
 function baselineOf(run: string, another: string | undefined, history: string | null): string {
   if (another === undefined && history !== null) return lastPassOf(run, history);
   const why = history === null ? 'needs --history' : 'takes the place of the first of two runs';

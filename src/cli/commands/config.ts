@@ -10,8 +10,8 @@ import { assemble, bareProgram, type CommandEntry, everyCommand } from '../progr
 import { terminal } from '../terminal.ts';
 
 /**
- * One setting as it is in force, without the values of headers and the credentials of URLs and addresses. Commands
- * and files are shown as they are otherwise: what they hold of secrets is not known.
+ * One setting in force, without values of headers and without credentials in URLs and addresses. Other secrets, such
+ * as those in commands, cannot be recognized and are shown.
  */
 interface Setting {
   readonly key: string;
@@ -25,7 +25,7 @@ const PRINT_OPTIONS = {
   json: toggle('--json', 'print one JSON document'),
 };
 
-/** `reprise config print|schema`: the settings in force, and what a file may hold. */
+/** `reprise config print|schema`: the settings in force, and the schema of a configuration file. */
 export function configCommand(entries: readonly CommandEntry[]): Command {
   const print = new Command('print')
     .description('print the settings that a command line results in')
@@ -64,7 +64,7 @@ async function settingsOf(entries: readonly CommandEntry[], line: readonly strin
   return commands.flatMap(readSettings);
 }
 
-/** The program and what is named below it, outermost first. @throws AppError OPTION_INVALID for no such command. */
+/** The program and the named commands, outermost first. @throws AppError OPTION_INVALID for an unknown command. */
 function commandsIn(program: Command, operands: readonly string[]): Command[] {
   const found = [program];
   for (const name of operands) {
@@ -81,7 +81,7 @@ function commandsIn(program: Command, operands: readonly string[]): Command[] {
   return found;
 }
 
-/** Lets a command parse its line and do nothing, whatever it still misses. */
+/** Makes a command parse its line and do nothing, even if arguments are missing. */
 function neverRun(command: Command): void {
   command.action(() => undefined);
   for (const argument of command.registeredArguments) argument.argOptional();
@@ -112,10 +112,10 @@ function linesOf(settings: readonly Setting[], withOrigin: boolean): string[] {
   return tableLines(columnsOf(['setting', 'value', ...(withOrigin ? ['origin'] : [])], []), rows);
 }
 
-/** Where the value of a header comes from, which is no secret itself. */
+/** The source of a header's value, which is no secret itself. */
 const FROM_ELSEWHERE = /^(?:env|file):/;
 
-/** A setting as it may be printed: without the values of headers, and without what URLs hold of credentials. */
+/** A setting in a form that may be printed: without values of headers and without credentials in URLs. */
 export function shownSetting(key: string, value: unknown): unknown {
   if (typeof value === 'string') {
     if (key === 'header') return shownHeader(value);

@@ -9,7 +9,7 @@ import { EXIT } from '../exit.ts';
 import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
-/** The options of a command that speaks to the recording of a directory. */
+/** The options of a command that controls a running recording. */
 export const CONTROL_OPTIONS = {
   dir: text('--dir <directory>', 'directory of the running recording', { required: true }),
   json: toggle('--json', 'print one JSON document'),
@@ -20,7 +20,7 @@ const CHANGES = {
   resume: 'resume recording after a pause',
 };
 
-/** `reprise pause --dir DIR`, and what ends a pause: asks for a change and prints the state after it. */
+/** `reprise pause --dir DIR` and `reprise resume`: asks for a change and prints the state after it. */
 export function changeCommand(name: keyof typeof CHANGES): Command {
   return addOptions(new Command(name), CONTROL_OPTIONS)
     .description(CHANGES[name])
@@ -43,10 +43,10 @@ const DRAIN_OPTIONS = {
   wait: value('--wait <time>', 'how long to wait for its end', parseDurationMs, { default: '60s' }),
 };
 
-/** The question that begins it must arrive, however little is to be waited for the end. */
+/** Minimum time-out of the first request. It must arrive, even if the user waits only briefly for the end. */
 const LEAST_PATIENCE_MS = 1_000;
 
-/** `reprise drain --dir DIR`: what SIGTERM does, and waits for the end of it. */
+/** `reprise drain --dir DIR`: stops a recording like SIGTERM, and waits until it has ended. */
 export function drainCommand(): Command {
   return addOptions(new Command('drain'), DRAIN_OPTIONS)
     .description('stop a recording gracefully, like SIGTERM, and wait for its end')

@@ -8,7 +8,7 @@ import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...DOCTOR_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
-/** `reprise doctor`: whether this host can record and replay, and what would make it better. */
+/** `reprise doctor`: whether this host can record and replay, and what to improve. */
 export function doctorCommand(): Command {
   return addOptions(new Command('doctor'), OPTIONS)
     .description('Check whether this host is ready to record and replay. Changes nothing.')

@@ -97,7 +97,7 @@ function textOf({ format, out, audit, ...result }: Exported): string[] {
   ];
 }
 
-/** A dataset has a file for each day and recorder: thousands would hide the rest. */
+/** A dataset may have thousands of files (one for each day and recorder). A long list is shown as a count. */
 function filesText(names: readonly string[]): string {
   if (names.length === 0) return '';
   return names.length > MOST_NAMED ? ` (${count(names.length)} files)` : ` (${names.join(', ')})`;

@@ -27,7 +27,7 @@ const ADD_OPTIONS = {
   toxicity: value('--toxicity <share>', 'share of connections that it is on', parseShare, { default: '1' }),
 };
 
-/** `reprise faults`: a relay that makes a dependency fail, and the commands that steer it. */
+/** `reprise faults`: a relay that makes a dependency fail, and the commands that control it. */
 export function faultsCommand(): Command {
   const command = new Command('faults').description(
     'Relay between a server and its dependencies. It can delay or cut their traffic, refuse connections and answer errors. ' +
@@ -115,7 +115,7 @@ function resetCommand(): Command {
     });
 }
 
-/** `latency=300`; a value that is no number is text. */
+/** Parses `latency=300`. A value that is no number is text. */
 function attributeOf(stated: string): [string, unknown] {
   const at = stated.indexOf('=');
   if (at < 1) {

@@ -20,7 +20,7 @@ const REMAINS: Readonly<Record<RemainReason, string>> = {
   set_aside: 'was set aside as damaged and is not read; delete it if it may hold this data',
 };
 
-/** `reprise forget DIR`: removes what a session, a client or a stretch of time left in a capture. */
+/** `reprise forget DIR`: removes the exchanges of a session, a client or a time range from a capture. */
 export function forgetCommand(): Command {
   return addOptions(new Command('forget'), OPTIONS)
     .description(

@@ -17,7 +17,7 @@ export function gateCommand(entries: readonly CommandEntry[]): Command {
     .action(async (_: object, command: Command) => {
       const options = resolveGateOptions(askedOf(command, GATE_OPTIONS));
       const commands = await scenarioCommands(entries);
-      // A slip in a file is found now, not when a deployment waits for it.
+      // Checks the files now, so that a mistake is not found while a deployment waits.
       for (const file of options.scenarios.values())
         resolveScenario({ file, stated: {}, sets: [] }, commands);
       const logger = loggerOf(command);
@@ -31,7 +31,7 @@ export function gateCommand(entries: readonly CommandEntry[]): Command {
     });
 }
 
-/** What runs this program again, with the configuration that it was started with. */
+/** The command line that runs this program again with the same configuration. */
 function thisProgram(command: Command): string[] {
   const { config } = command.optsWithGlobals<{ config?: string }>();
   return [

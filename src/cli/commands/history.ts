@@ -17,7 +17,7 @@ const OUTPUTS = {
 const FORMS = ['html', 'md'] as const;
 const OPTIONS = { ...OUTPUTS, ...HISTORY_OPTIONS };
 
-/** `reprise history FILE`: what became of a test over its runs. */
+/** `reprise history FILE`: how the results of a test changed over its runs. */
 export function historyCommand(): Command {
   return addOptions(new Command('history'), OPTIONS)
     .description('Show the runs that --history kept, by test, and name the run where a metric changed.')

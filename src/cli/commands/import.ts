@@ -12,9 +12,9 @@ import { addOptions, askedOf, optionsOf } from '../options.ts';
 import { interruptible } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 
-/** Numeric times before this were surely counted from the beginning of the trace, not from 1970. */
+/** Numeric times before this surely count from the start of the trace, not from 1970. */
 const PLAUSIBLE_US = Date.UTC(2000, 0) * 1000;
-/** Skipped files that are named. */
+/** Skipped files that are named at most. */
 const SKIPPED_SHOWN = 5;
 const IMPORT_SCHEMA_VERSION = 1;
 
@@ -48,7 +48,7 @@ const TEXTS: Readonly<Record<ImportFormat, ImportTexts>> = {
   },
 };
 
-/** Where it is not one file. */
+/** Arguments of formats that do not take exactly one file. */
 const ARGUMENTS: Readonly<Partial<Record<ImportFormat, string>>> = { kserve: '[file]', otlp: '<file...>' };
 
 export function importCommand(): Command {
@@ -70,7 +70,7 @@ function formatCommand(format: ImportFormat): Command {
     });
 }
 
-/** Runs an import to its end, or to the signal that stops it. */
+/** Runs an import until it ends or a signal stops it. */
 async function runImport(
   format: ImportFormat,
   files: readonly string[],
@@ -96,7 +96,7 @@ function countsFromEpoch({ stated, originOf }: Asked<OptionShape>): boolean {
   return (stated['unit'] ?? 'iso') !== 'iso' && originOf('origin') === null;
 }
 
-/** What the user may not have expected. */
+/** Notes on results that the user may not expect. */
 function notesOn({ outOfOrder, firstArrivalUs, payloads }: ImportResult, fromEpoch: boolean): string[] {
   const notes: string[] = [];
   if (outOfOrder > 0) {

@@ -142,7 +142,7 @@ export const COMMANDS: readonly CommandEntry[] = [
 /**
  * The program that runs a command line.
  * @param args Without `node` and the script.
- * @throws AppError OPTION_INVALID for a configuration or a variable that cannot be meant.
+ * @throws AppError OPTION_INVALID for an invalid configuration or variable.
  */
 export async function prepare(args: readonly string[]): Promise<Prepared> {
   const prepared = await assemble(args, COMMANDS);

@@ -10,7 +10,7 @@ import type { NamedCount } from '../../storage/capture/mix.ts';
 import { addOptions, optionsOf } from '../options.ts';
 import { terminal } from '../terminal.ts';
 
-/** Segments the table shows, from each end; `--json` has all of them. */
+/** Segments that the table shows from each end. `--json` has all of them. */
 const SEGMENTS_SHOWN = 10;
 const RECORDERS_SHOWN = 20;
 const GAPS_SHOWN = 3;
@@ -29,7 +29,7 @@ export function inspectCommand(): Command {
     .argument('<dir...>', 'one or more captures, read as one')
     .action((directories: string[], _: object, command: Command) => {
       const options = optionsOf(command, OPTIONS);
-      // A key that is no key is refused here as everywhere.
+      // `inspect` needs no key, but an invalid one is an error as in other commands.
       encryptionKeyOf(options);
       const document = inspect(directories, options.tz);
       if (options.json) terminal.json(document);
@@ -89,7 +89,7 @@ function factLines(document: InspectDocument): string[] {
   return tableLines(columnsOf(['', ''], []), rows).slice(1);
 }
 
-/** Names of each kind that are listed; `--json` has more. */
+/** Names listed of each kind. `--json` has more. */
 const NAMES_SHOWN = 6;
 
 function mixRows({ mix, exchanges, segments }: InspectDocument): (readonly [string, string])[] {
@@ -130,7 +130,7 @@ function originText(origin: InspectDocument['origins'][number]): string {
   return `imported from ${origin.file}, ${origin.paired ? 'with requests' : 'arrivals alone'}`;
 }
 
-/** A member that paused has several lives, which are no other members. */
+/** A recorder that paused has several lives, but is one member of the fleet. */
 function recorderText({ recorders, recordersAtOnce, fleetSize }: InspectDocument): string {
   const names = recorders.slice(0, SEGMENTS_SHOWN).map(({ id, host }) => `${id} on ${host}`);
   const more = recorders.length > names.length ? ` and ${recorders.length - names.length} more` : '';
@@ -156,7 +156,7 @@ function amountText(
   return names.length === 0 ? 'nothing' : `${total.exchanges} exchanges: ${names.join(', ')}`;
 }
 
-/** The losses recorded in an expired segment are gone with it and are not in the sum. */
+/** The sum lacks losses that were recorded in expired segments, because they expired too. */
 function lostText({ losses, expired }: InspectDocument): string {
   const { uncountedAtMost, exact } = losses;
   const more =
@@ -165,7 +165,7 @@ function lostText({ losses, expired }: InspectDocument): string {
   return expired.segments > 0 ? `${text}; without what the expired segments recorded as lost` : text;
 }
 
-/** What it saw last is in no count. */
+/** A killed recording does not count its last exchanges. */
 function killedText({ killed }: InspectDocument): string {
   const texts = killed.slice(-KILLED_SHOWN).map(({ startedAt, knownUntil, foundAt }) => {
     const until = foundAt === null ? '' : ` until ${millisecondText(foundAt)}`;
@@ -183,7 +183,7 @@ function coverageText(document: InspectDocument): string {
     return 'not known: what an imported file left out is not counted';
   if (unreadableAccounts.length > 0)
     return `not known: what ${unreadableAccounts.join(', ')} saw is in an account that cannot be read`;
-  // Rounding must not make a share whole.
+  // Rounding must not turn a share below 1 into 100 %.
   const share = (value: number) => `${((value < 1 ? Math.min(value, 0.9999) : value) * 100).toFixed(2)} %`;
   const least = coverageIsAtMost && coverageAtLeast !== null ? `, at least ${share(coverageAtLeast)}` : '';
   if (coverage === null || unexplained === null) return least === '' ? '–' : `not known${least}`;
@@ -191,11 +191,11 @@ function coverageText(document: InspectDocument): string {
   const partial = recorders.some(({ gaps }) =>
     gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
   );
-  // What a killed recording would still have left out of its sample counts as lost.
+  // Exchanges that a killed recording would have omitted by sampling count as lost.
   const known = (omitted.byCause.sampled_out?.exchanges ?? 0) > 0 ? 'about ' : 'at most ';
   const most = coverageIsAtMost ? known : '';
   const rest = unexplained > 0.00005 ? `, ${share(unexplained)} missing` : '';
-  // The number of exchanges in it, or lost from it, is unknown too.
+  // The number of exchanges in unparsed bytes is unknown too.
   const unread = omitted.byCause.unparsed?.bytes ?? 0;
   const of = [
     ...(unread > 0 ? [`of what was read as exchanges: ${formatBytes(unread)} were not`] : []),
@@ -252,7 +252,7 @@ function minuteText(instant: string): string {
   return instant.slice(0, 19).replace('T', ' ');
 }
 
-/** The same with its milliseconds. */
+/** `2026-11-24T15:00:00.000000Z` as `2026-11-24 15:00:00.000`. */
 function millisecondText(instant: string): string {
   return instant.slice(0, 23).replace('T', ' ');
 }

@@ -15,13 +15,13 @@ import { terminal } from '../terminal.ts';
 const OUTPUT = { json: toggle('--json', 'print one JSON document'), ...DETAIL_OPTIONS };
 const OPTIONS = { ...MERGE_OPTIONS, ...OUTPUT };
 
-/** `reprise merge RUN...`: the runs of shards as one run, judged as one. */
+/** `reprise merge RUN...`: merges the runs of all shards and judges them as one run. */
 export function mergeCommand(): Command {
   return addOptions(new Command('merge'), OPTIONS)
     .description('Merge the runs of all shards of a replay and judge them as one run.')
     .argument('<run...>', 'directories of runs written by replay --shard')
     .action(async (directories: string[], _: object, command: Command) => {
-      // Before anything is waited for: what is wrong with the command line is said at once.
+      // Resolved before waiting for runs, so that an invalid command line is reported at once.
       const options = resolveMergeOptions(askedOf(command, OPTIONS));
       const { directory, document, stoppedByFailures, told } = await mergeRuns(directories, options, {
         onWaiting: (open, of) => terminal.progress(`waiting for ${open.length} of ${of} runs: ${open[0]}`),

@@ -34,7 +34,7 @@ export function profileCommand(): Command {
       const problems = new Problems();
       const outputs = outputsOf(readOptions(OUTPUTS, asked, problems), FORMS, problems);
       const options = resolveProfileOptions(asked, problems);
-      // A key that is no key is refused here as everywhere.
+      // A profile needs no key, but an invalid one is an error as in other commands.
       encryptionKeyOf(options);
       const document = await profileNamed(directory, asked, options);
       writeOutputs(profileForms(document), outputs, terminal);

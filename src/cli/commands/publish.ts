@@ -7,7 +7,7 @@ import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...PUBLISH_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
-/** `reprise publish RUN --to …`: a run for an experiment tracker. */
+/** `reprise publish RUN --to …`: copies a run into an experiment tracker. */
 export function publishCommand(): Command {
   return addOptions(new Command('publish'), OPTIONS)
     .description(

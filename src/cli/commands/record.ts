@@ -22,14 +22,14 @@ import { terminal } from '../terminal.ts';
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
-/** What asks a recording for its end: a signal, or an operator. A signal after it asks to hurry. */
+/** The request to stop a recording, by a signal or an operator. A later signal asks to hurry. */
 class StopRequest {
-  /** Resolves with what asked first. */
+  /** Resolves with the source of the first request. */
   readonly asked: Promise<string>;
   #wasAsked = false;
 
   constructor(recording: { readonly drainAsked: Promise<void>; hurry(): void }) {
-    // Meant for others, who read their files anew at it: it would end us without a drain.
+    // Other programs reload their files at SIGUSR2. Without a handler it would end us without a drain.
     process.on('SIGUSR2', () => undefined);
     const signalled = new Promise<string>((resolve) => {
       for (const signal of SIGNALS) {
@@ -48,7 +48,7 @@ class StopRequest {
   }
 }
 
-/** Fewer than so many are worth a word, whatever was asked for. */
+/** A limit below this gets a warning, even if the user did not set it. */
 const FEW_CONNECTIONS = 1_000;
 
 const COMMON = [
@@ -122,8 +122,8 @@ async function record(options: RecordOptions, asksPriority: boolean, logger: Log
 }
 
 /**
- * The last line of defence against an error of our own, which no message from either side may cause: what is under way
- * gets a moment, the account is written, and the supervisor (systemd, compose, the kubelet) starts another process.
+ * Ends the process after an internal error. Open exchanges get a moment to end, and the account is written. Then the
+ * supervisor (systemd, compose, the kubelet) starts another process. No message from a client or server may cause this.
  */
 function endOnFault(recording: Recording, logger: Logger): void {
   let faulty = false;

@@ -76,12 +76,12 @@ async function replay(directory: string, command: Command): Promise<void> {
   if (options.dryRun) refuseLive(askedFor(LIVE_OPTIONS, asked), '--dry-run', problems);
   problems.throwIfAny();
   const { json } = printed;
-  // Whatever comes to nothing from here on must not leave the verdict of an earlier run.
+  // If this run fails from here on, the verdict of an earlier run must not remain.
   if (!options.dryRun) makeReady(runOptions);
   const opened = openForReplay(directory, encryptionKeyOf(runOptions), options.window.recorders);
   try {
     const choice = chooseReplay(opened, options);
-    // Before the roll-ups of a long capture are summed: the reader sees at once that something happens.
+    // Printed before the roll-ups of a long capture are summed, so that the user sees progress at once.
     if (options.dryRun && !json) {
       terminal.print(planTitle(choice));
       await setImmediate();
@@ -138,15 +138,15 @@ async function showPlan(
 }
 
 /**
- * Plays it, prints its summary and leaves the exit status of its verdict.
- * @throws AppError what ended the run, after that was printed
+ * Runs the replay, prints its summary and sets the exit status of its verdict.
+ * @throws AppError the error that ended the run, after the summary was printed
  */
 async function play(
   parts: Omit<ReplayRunParts, 'listen' | 'reporter'>,
   output: ResolvedOptions<typeof PRINTED>,
   served: ServedRun | null,
 ): Promise<void> {
-  // What sends is half of all there is, and a plan needs none of it.
+  // The modules that send are half of the program, and a plan needs none of them.
   const { runReplay, summaryLines } = await import('../../app/replay/run.ts');
   const interruptions: Interruption[] = [];
   const result = await runReplay({
@@ -186,7 +186,7 @@ async function play(
   if (end.kind === 'aborted') throw end.error;
 }
 
-/** Who is told what happens; undefined where nobody is. */
+/** Passes events to stdout and the live page. Undefined if neither is requested. */
 function eventOf(ndjson: boolean, served: ServedRun | null): ReplayReporter['event'] {
   if (!ndjson && served === null) return undefined;
   return (event) => {
@@ -195,12 +195,12 @@ function eventOf(ndjson: boolean, served: ServedRun | null): ReplayReporter['eve
   };
 }
 
-/** A server may have room for one connection only: a plan takes none of it. */
+/** A plan opens no connection to the target, because a server may accept only one. */
 function targetLines({ options: { target } }: ReplayPlan): string[] {
   return linesOf(target !== null && `Target not tried: ${target.url}. A run connects to it before it sends.`);
 }
 
-/** What a dry run found, for people, behind what was known before. */
+/** The result of a dry run as text, without the lines that were printed before it. */
 export function dryRunLines(outcome: DryRunOutcome): string[] {
   const { plan, report, fidelity, playback } = outcome;
   const { overview, window, options } = plan;
@@ -231,7 +231,7 @@ export function dryRunLines(outcome: DryRunOutcome): string[] {
     skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
     playback.filtered > 0 && `  filtered: ${playback.filtered} of ${inWindow}`,
     overview.arrivalsOnly && '  This capture has no requests: it can be planned, not replayed.',
-    // What it is alone for is known before anything is sent.
+    // The requests that --max-rate refuses are known before anything is sent.
     maxRate !== null &&
       `  --max-rate ${maxRate} refuses ${refused === 0 ? 'nothing' : `${refused} of ${planned} planned, and counts them`}`,
     payloadLines(report.payloads),
@@ -275,7 +275,7 @@ function payloadLines({ sampled, comparableAnswers, found, unreplayableByReason 
   );
 }
 
-/** The same for people, with where --max-requests ends the plan. */
+/** The counts as text, and where --max-requests ends the plan. */
 function countedLines(counted: DryRunOutcome): string[] {
   const multipliers = countedMultipliers(counted);
   const reached = reachedText(multipliers);

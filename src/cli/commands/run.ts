@@ -16,14 +16,14 @@ const OPTIONS = {
   ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),
 };
 
-/** `reprise run scenario.yaml`, `reprise run --preset spike CAPTURE`: a named test. */
+/** `reprise run scenario.yaml`, `reprise run --preset spike CAPTURE`: runs a named test. */
 export function runCommand(entries: readonly CommandEntry[]): Command {
   return addOptions(new Command('run'), OPTIONS)
     .description('Run a named test: a scenario file, or a preset on a capture.')
     .argument('<scenario>', 'a scenario (YAML); with --preset, the directory of a capture')
     .action(async (named: string, _: object, command: Command) => {
       const { preset, set, dryRun, json, ndjson } = optionsOf(command, OPTIONS);
-      // Variables are for other commands too: that of a recorder names production as its target.
+      // Only a flag sets the target. The variable may be a recorder's, and name production.
       const { target } = askedOf(command, OPTIONS).stated;
       const isStated = askedOf(command, OPTIONS).originOf('target')?.kind === 'flag';
       const scenario = resolveScenario(
@@ -39,7 +39,7 @@ export function runCommand(entries: readonly CommandEntry[]): Command {
         return;
       }
       const forms = [...(json ? ['--json'] : []), ...(ndjson ? ['--ndjson'] : [])];
-      // As if that line had been given: its options are read, checked and refused in one way.
+      // Runs the equivalent command line, so that its options are checked in only one place.
       await runInThread([...globalArgs(command), ...scenario.args, ...forms], scenario.variables);
     });
 }
@@ -80,7 +80,7 @@ function show(
   terminal.print(`${said.join('')}reprise ${shellLine(masked)}`);
 }
 
-/** A flag as it may be printed: without what it holds of secrets. */
+/** A flag in a form that may be printed: without secrets. */
 function shownArgument(arg: string): string {
   const [, key, value] = /^--([\w-]+)=(.*)$/s.exec(arg) ?? [];
   return key === undefined || value === undefined ? arg : `--${key}=${String(shownSetting(key, value))}`;

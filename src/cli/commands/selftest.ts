@@ -20,7 +20,7 @@ import { terminal } from '../terminal.ts';
 const OUTPUT = { json: toggle('--json', 'print one JSON document') };
 const OPTIONS = { ...SELFTEST_OPTIONS, ...OUTPUT };
 
-/** `reprise selftest`: up to which rate this machine sends when it means to. */
+/** `reprise selftest`: the highest rate at which this machine sends on time. */
 export function selftestCommand(): Command {
   return addOptions(new Command('selftest'), OPTIONS)
     .description(
@@ -52,7 +52,7 @@ function headline({ bodySize, seconds, threads }: SelftestOptions): string {
   return `Poisson arrivals of POSTs with ${formatBytes(bodySize)}, ${seconds} s each, by ${by}, to a server of our own on this machine`;
 }
 
-/** Wide enough for any value, because each row is printed as it comes. */
+/** Columns wide enough for any value, because each row is printed before the next is known. */
 const COLUMNS = [
   ...columnsOf([], ['requests/s', '   lag p50', '   lag p90', '   lag p99', '      max', 'achieved', 'busy']),
   ...columnsOf([''], []),

@@ -11,7 +11,7 @@ import { calledAs } from '../output.ts';
 import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...SHOW_OPTIONS, json: toggle('--json', 'print one JSON document') };
-/** What chooses requests where no id does. */
+/** The options that choose requests if no id is given. */
 const CHOOSING = ['failed', 'slowest', 'route', 'model', 'limit'] as const;
 
 /** `reprise show CAPTURE ID`, `reprise show RUN --slowest 20`: single requests. */
@@ -77,7 +77,7 @@ function timeText(at: string): string {
   return at.slice(TIME.from, TIME.to).replace('T', ' ');
 }
 
-/** The status, or what came instead of a whole answer. */
+/** The status of a complete answer, else the result. */
 function resultText({ status, result }: ShownRequest): string {
   return result === 'completed' ? String(status ?? NONE) : result;
 }
@@ -112,7 +112,7 @@ function detailLines(request: ShownRequest): string[] {
   );
 }
 
-/** Each line is printed as text that does nothing. */
+/** Control characters in each line are escaped, because the message is captured text. */
 function messageLines(title: string, message: ShownMessage | null): string[] {
   if (message === null) return ['', `${title}: not stored`];
   const { head, body, encoding, bytes, shown } = message;

@@ -23,7 +23,7 @@ const OPTIONS = {
   ),
 };
 
-/** `reprise status --dir DIR`: how a running recording fares. */
+/** `reprise status --dir DIR`: the state of a running recording. */
 export function statusCommand(): Command {
   return addOptions(new Command('status'), OPTIONS)
     .description('show the state of a running recording')
@@ -39,7 +39,7 @@ export function statusCommand(): Command {
     });
 }
 
-/** Until SIGINT or SIGTERM; the recording need not be there yet, or all the time. */
+/** Serves the page until SIGINT or SIGTERM. The recording may start later, and stop in between. */
 async function serve(directory: string, address: Endpoint): Promise<void> {
   const page = new RecorderPage(() => ask(directory, 'GET', '/status'));
   const server = new LiveServer(page.pages);
@@ -86,7 +86,7 @@ function statusLines(status: RecorderStatus): string[] {
   return tableLines(columnsOf(['', ''], []), rows).slice(1);
 }
 
-/** None without a mirror. */
+/** Rows about the mirror; empty without one. */
 function mirrorRows({ mirror }: RecorderStatus): [string, string][] {
   if (mirror === null) return [];
   const { url, share, chosen, inFlight, answered, otherStatus, slower, statuses } = mirror;
@@ -138,7 +138,7 @@ function countsText(counts: Readonly<Record<string, number>>): string {
   return texts.map(([name, count]) => `${name} ${count}`).join(', ') || 'none';
 }
 
-/** An unknown size is shown as unknown: 0 would be wrong. */
+/** An unknown size is shown as unknown, because 0 would be wrong. */
 function sizeText(bytes: number | null): string {
   return bytes === null ? 'unknown' : formatBytes(bytes);
 }

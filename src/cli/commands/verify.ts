@@ -8,7 +8,7 @@ import { terminal } from '../terminal.ts';
 
 const OPTIONS = { ...VERIFY_OPTIONS, json: toggle('--json', 'print one JSON document') };
 
-/** `reprise verify DIR`: whether a capture is what was written. */
+/** `reprise verify DIR`: whether the files of a capture are as they were written. */
 export function verifyCommand(): Command {
   return addOptions(new Command('verify'), OPTIONS)
     .description('Read every byte of a capture and check it against its manifests and checksums.')

@@ -6,18 +6,18 @@ import { type SettingSource, type Stated, shapeOf } from '../options.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** A `REPRISE_*` variable that no flag answers to. */
+/** A `REPRISE_*` variable that belongs to no flag. */
 interface UnknownVariable {
   readonly name: string;
   readonly suggestion: string | null;
 }
 
-/** Variables that are read and are no flag. */
+/** Known variables that belong to no flag. */
 const OTHER_VARIABLES: ReadonlySet<string> = new Set(['REPRISE_DEBUG']);
 
 /**
- * Kubernetes describes every service of a namespace to every pod by variables named after it, and people name
- * that service `reprise` or `reprise-recorder`.
+ * Kubernetes gives every pod variables for each service of its namespace, named after the service. Users name such a
+ * service `reprise` or `reprise-recorder`.
  */
 const SERVICE_VARIABLE =
   /^REPRISE(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
@@ -38,15 +38,15 @@ export function variableOf(flag: string): string {
   return `REPRISE_${flag.replace(/^--/, '').replaceAll('-', '_').toUpperCase()}`;
 }
 
-/** The environment as a source of settings. @throws AppError OPTION_INVALID as it is read */
+/** The environment as a source of settings. Reading one can throw AppError OPTION_INVALID. */
 export function environmentSource(environment: Environment): SettingSource {
   return { settingOf: (_command, _key, texts) => settingIn(environment, texts) };
 }
 
 /**
- * What the environment says of an option; null for nothing. An empty variable counts as absent, as it does to whoever
- * writes `REPRISE_X=` in a manifest.
- * @throws AppError OPTION_INVALID for a yes-or-no variable that says neither
+ * The value of an option in the environment; null if there is none. An empty variable counts as absent, because
+ * `REPRISE_X=` in a manifest usually means that.
+ * @throws AppError OPTION_INVALID for a boolean variable that is neither true nor false
  */
 function settingIn(environment: Environment, { flags, repeatable }: OptionTexts): Stated | null {
   if (flags === null) return null;
@@ -57,7 +57,7 @@ function settingIn(environment: Environment, { flags, repeatable }: OptionTexts)
   if (repeatable) return { origin, value: linesOf(text) };
   const word = WORDS[text.toLowerCase()];
   if (flags.includes('<')) return { origin, value: text.trim() };
-  // A flag whose value may be left out takes a number as its value.
+  // If the value of a flag is optional, 0 and 1 are numbers, not booleans.
   if (flags.includes('[')) return { origin, value: /^[01]$/.test(text) ? text : (word ?? text.trim()) };
   if (word !== undefined) return { origin, value: word };
   throw new AppError('OPTION_INVALID', `${name}: ${JSON.stringify(text)} is neither true nor false`, {
@@ -65,7 +65,7 @@ function settingIn(environment: Environment, { flags, repeatable }: OptionTexts)
   });
 }
 
-/** The `REPRISE_*` variables that neither a flag of these commands nor Kubernetes explains. */
+/** The `REPRISE_*` variables that belong to no flag of these commands and not to Kubernetes. */
 export function unknownVariables(commands: readonly Command[], environment: Environment): UnknownVariable[] {
   const known = new Set([...OTHER_VARIABLES, ...commands.flatMap(variablesIn)]);
   return Object.keys(environment)
@@ -84,7 +84,7 @@ export function variablesOf(flags: string): string[] {
   return longNamesOf(flags).map(variableOf);
 }
 
-/** One value per line. A YAML block ends with an empty line, which is ignored. */
+/** One value per line. Empty lines are ignored, because a YAML block ends with one. */
 function linesOf(text: string): string[] {
   return text
     .split('\n')
@@ -93,8 +93,8 @@ function linesOf(text: string): string[] {
 }
 
 /**
- * The known name that a slip of the keyboard would explain: at most a third of it differs, `prefix` apart, which
- * all of them share.
+ * The known name that was probably meant: at most a third of the characters differ. All names begin with `prefix`,
+ * which does not count.
  */
 export function nearest(name: string, known: Iterable<string>, prefix = ''): string | null {
   let best: string | null = null;

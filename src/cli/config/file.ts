@@ -12,7 +12,7 @@ const PURPOSE = {
 
 type Section = Readonly<Record<string, unknown>>;
 
-/** A configuration file, read and found to be in order. */
+/** A configuration file that was read and is valid. */
 export class ConfigFile implements SettingSource {
   readonly path: string;
   readonly #values: Section;
@@ -25,7 +25,7 @@ export class ConfigFile implements SettingSource {
   }
 
   /**
-   * Reads YAML 1.2, which includes JSON. `commands` are all there are: a key of any of them is known.
+   * Reads YAML 1.2, which includes JSON. `commands` are all commands, because a file may have keys of each.
    * @throws AppError OPTION_INVALID naming every problem with its line and column.
    */
   static read(path: string, program: Command, commands: readonly Command[]): ConfigFile {
@@ -41,7 +41,7 @@ export class ConfigFile implements SettingSource {
     throw invalidYaml(path, problems, PURPOSE);
   }
 
-  /** What the section of a command says of an option; null where it says nothing. */
+  /** The value of an option in the section of a command; null if there is none. */
   settingOf(section: readonly string[], name: string, texts: OptionTexts): Stated | null {
     const values = this.#sectionAt(section);
     const key = configKeysOf(name, texts).find((each) => (values?.[each] ?? null) !== null);
@@ -65,8 +65,8 @@ export class ConfigFile implements SettingSource {
 }
 
 /**
- * What is wrong with a value, with its place; for a key that does not exist, the nearest that does.
- * @param keysOf the keys that may stand at a path
+ * The problems of a value, with their place. For an unknown key, the nearest known key is suggested.
+ * @param keysOf the keys that are allowed at a path
  */
 export function problemsOf(
   issue: z.core.$ZodIssue,
@@ -96,10 +96,10 @@ function keysAt(path: readonly string[], program: Command, commands: readonly Co
   return new Set([...keys, ...children]);
 }
 
-/** The option that names the file is the only one that is no setting of it. */
+/** The only option that is no setting in the file, because it names the file. */
 const NOT_A_SETTING = '--config';
 
-/** `--max-disk` is the key `max-disk`. Empty for no setting. */
+/** The keys of an option: `max-disk` for `--max-disk`. Empty if it is no setting. */
 export function configKeysOf(key: string, { flags }: OptionTexts): string[] {
   if (flags === null) return [key];
   return longNamesOf(flags)
@@ -107,7 +107,7 @@ export function configKeysOf(key: string, { flags }: OptionTexts): string[] {
     .map((name) => name.replace(/^--/, ''));
 }
 
-/** What a whole file may hold: the program's own settings, and a section for each command. */
+/** The schema of a whole file: the program's own settings, and a section for each command. */
 function configSchema(program: Command, commands: readonly Command[]): z.ZodType {
   const sections = commands
     .filter((command) => Object.keys(keysOf(command)).length > 0)
@@ -128,7 +128,7 @@ export function configJsonSchema(program: Command, commands: readonly Command[])
   };
 }
 
-/** What may be empty is of two types, which editors follow better than a choice of two schemas. */
+/** Gives a value that may be null two types, because editors support this better than a choice of two schemas. */
 function flattenEmpty(schema: z.core.JSONSchema.BaseSchema): void {
   const [some, none, more] = schema.anyOf ?? [];
   if (some?.type !== 'object' && some?.type !== 'array') return;
@@ -137,7 +137,7 @@ function flattenEmpty(schema: z.core.JSONSchema.BaseSchema): void {
   Object.assign(schema, some, { type: [some.type, 'null'] });
 }
 
-/** One whose keys are all commented out is empty, which YAML calls null. */
+/** The section of a command. It may be null: YAML has null for a section whose keys are all commented out. */
 function sectionOf(command: Command): z.ZodType {
   return z.strictObject(keysOf(command)).describe(command.description()).nullable();
 }
@@ -145,7 +145,7 @@ function sectionOf(command: Command): z.ZodType {
 function keysOf(command: Command): Record<string, z.ZodType> {
   const keys: Record<string, z.ZodType> = {};
   for (const [name, type] of Object.entries(shapeOf(command))) {
-    // A file need not state what a command cannot do without: the command line may.
+    // Required options are optional in a file, because the command line may state them.
     for (const key of configKeysOf(name, textsOf(type))) keys[key] = type.optional();
   }
   for (const child of command.commands) {

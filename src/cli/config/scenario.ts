@@ -14,7 +14,7 @@ import { configKeysOf, problemsOf } from './file.ts';
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** What a test says of itself; every other key is an option of the command that it runs. */
+/** Keys that describe the test itself. Every other key is an option of the command that it runs. */
 const OWN_KEYS = {
   $schema: z.string().optional().describe('The JSON Schema of scenarios, for editors.'),
   description: z.string().optional().describe('What the test is for; shown by --dry-run.'),
@@ -25,9 +25,9 @@ const OWN_KEYS = {
   command: z.string().optional().describe('The command to run. Default: that of the preset, else replay.'),
   capture: z.string().min(1).describe('The directory of the capture to play.'),
 };
-/** How a test is called, and no part of it: `run` has these itself. */
+/** Options that a scenario cannot set, because `run` itself has them as flags. */
 const NOT_IN_FILES: ReadonlySet<string> = new Set(['json', 'ndjson', 'dryRun']);
-/** One of these says which part of the capture is played, in place of that of the preset. */
+/** Keys that choose the part of the capture. Any of them replaces the preset's choice. */
 const WINDOW_KEYS = ['from', 'to', 'day', 'peak', 'worst'] as const;
 
 const PURPOSE = {
@@ -35,20 +35,20 @@ const PURPOSE = {
   hint: 'Keys are those of docs/guides/scenarios.md and the flags of the command without their dashes; see reprise config schema scenario.',
 };
 
-/** A test as it is to be run: a command and all that is asked of it. */
+/** A test that is ready to run: a command with all its settings. */
 export interface ResolvedScenario {
   readonly description: string | null;
   readonly command: string;
   readonly capture: string;
-  /** Stated options by key, in the order in which they are shown. */
+  /** Stated options by key, in display order. */
   readonly settings: readonly (readonly [key: string, value: unknown])[];
   /** The command line that does the same, with these variables. */
   readonly args: readonly string[];
-  /** What is said no to, which no flag says and a variable or file could overrule. */
+  /** Options set to false. No flag can say that, and variables win over a configuration file. */
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** Where a test comes from: a file, or a preset with a capture. `sets` are `key=value`, and win. */
+/** Where a test comes from: a file, or a preset with a capture. `sets` are `key=value` and have priority. */
 interface ScenarioRequest {
   readonly file: string | null;
   readonly stated: Values;
@@ -57,7 +57,7 @@ interface ScenarioRequest {
 
 /**
  * Resolves a test into one command line.
- * @param commands those a scenario can run, with all their options
+ * @param commands the commands that a scenario can run, with all their options
  * @throws AppError OPTION_INVALID naming every problem, in a file with line and column
  */
 export function resolveScenario(request: ScenarioRequest, commands: readonly Command[]): ResolvedScenario {
@@ -105,7 +105,7 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
   };
 }
 
-/** What a scenario can run, of all commands. */
+/** The names of commands that a scenario can run. */
 const SCENARIO_COMMANDS: readonly string[] = ['replay', 'capacity'];
 
 /** The commands that a scenario can run, with their options. */
@@ -117,7 +117,7 @@ export function scenarioCommands(
   );
 }
 
-/** What a scenario for this command may hold. */
+/** The schema of a scenario for this command. */
 function scenarioSchema(command: Command): z.ZodType {
   const keys = [...optionKeys(command).keys()];
   const shape = Object.entries(shapeOf(command)).flatMap(([name, type]) =>
@@ -193,7 +193,7 @@ function refusal(file: string | null, problems: Parameters<typeof invalidYaml>[1
   return new AppError('OPTION_INVALID', problems.map(({ text }) => text).join('\n'), { hint: PURPOSE.hint });
 }
 
-/** The settings of the preset that hold: its window only where none is stated. */
+/** The settings of the preset that apply. Its window applies only if the scenario states none. */
 function presetOf(stated: Values): Values {
   const preset = SCENARIO_PRESETS[stated['preset'] as PresetName];
   if (preset === undefined) return {};
@@ -201,7 +201,7 @@ function presetOf(stated: Values): Values {
   return WINDOW_KEYS.some((key) => stated[key] != null) ? settings : { ...window, ...settings };
 }
 
-/** The values with the bound on mismatches that their preset has, unless their objectives state one. */
+/** Adds the preset's limit of mismatches, unless the objectives state one. */
 function withMismatch(values: Values): Values {
   const preset = SCENARIO_PRESETS[values['preset'] as PresetName] as { mismatch?: string } | undefined;
   if (preset?.mismatch === undefined) return values;
@@ -212,26 +212,26 @@ function withMismatch(values: Values): Values {
     : { ...values, slo: [...slo, preset.mismatch] };
 }
 
-/** Stages of a scenario's own last as long as they say, whatever its preset does. */
+/** Sets the duration to that of the scenario's own stages, so that the preset's duration does not change them. */
 function withStageLength(values: Values, stated: Values): Values {
   if (values['preset'] === undefined || stated['stages'] == null || stated['duration'] != null) return values;
   const ms = parseStages(String(values['stages'])).reduce((sum, { durationMs }) => sum + durationMs, 0);
   return { ...values, duration: ms % 60_000 === 0 ? `${ms / 60_000}m` : `${ms / 1e3}s` };
 }
 
-/** What the preset needs and the scenario does not state, as a problem; null for nothing. */
+/** A problem if the scenario lacks a setting that its preset needs; else null. */
 function missingOf(stated: Values): string | null {
   const preset = SCENARIO_PRESETS[stated['preset'] as PresetName] as { needs?: string } | undefined;
   if (preset?.needs === undefined || stated[preset.needs] != null) return null;
   return `preset ${stated['preset']}: ${preset.needs} is missing`;
 }
 
-/** YAML has null for a key whose values are all commented out. */
+/** Drops nulls: YAML has null for a key whose values are all commented out. */
 function withoutNulls(values: Values): Values {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
 }
 
-/** `key=value` texts as values; a key that may be repeated takes all that are stated for it. */
+/** Parses `key=value` texts. A repeatable key collects all its values. */
 function readSets(sets: readonly string[], keys: ReadonlyMap<string, OptionTexts>): Values {
   const problems = new Problems();
   const values: Record<string, unknown> = {};
@@ -256,7 +256,7 @@ function readSets(sets: readonly string[], keys: ReadonlyMap<string, OptionTexts
 
 const SWITCHES: Readonly<Record<string, boolean>> = { true: true, false: false };
 
-/** A flag without a value, or with one that may be left out. */
+/** Whether a flag has no value, or an optional one. */
 function isSwitch({ flags }: OptionTexts): boolean {
   return flags !== null && !flags.includes('<');
 }
@@ -268,7 +268,7 @@ function argsOf(key: string, value: unknown, texts: OptionTexts): string[] {
   return values.map((each) => `--${key}=${String(each)}`);
 }
 
-/** A command line as a shell takes it. */
+/** A command line, quoted for a shell. */
 export function shellLine(args: readonly string[]): string {
   return args
     .map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`))

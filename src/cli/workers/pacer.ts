@@ -4,7 +4,7 @@ import type { FromPacer, PacerSetup, ToPacer } from '../../replay/engine/message
 import { runPacer } from '../../replay/engine/pacer.ts';
 import { DueRing } from '../../replay/engine/shared-memory.ts';
 
-/** The thread that keeps time for a replay. Started by the engine only. */
+/** The pacer thread: wakes the senders of a replay on time. Started only by the engine. */
 if (!parentPort) throw new Error('the pacer runs as a worker thread');
 const port = parentPort;
 const { ringMemory, wakePorts } = workerData as PacerSetup;

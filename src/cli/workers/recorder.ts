@@ -8,26 +8,26 @@ import type { ToRecorder } from '../../proxy/control/messages.ts';
 import { PIPE_FD } from '../../proxy/control/recorder-supervisor.ts';
 
 /**
- * The process that assembles and stores. Signals of the terminal, which it shares with the proxy, are that one's to
- * answer. After a quit, which ends the proxy, it keeps what came through the pipe.
+ * The recorder process, which assembles and stores exchanges. It ignores signals of the terminal, because the proxy
+ * gets them too and handles them. SIGQUIT ends the proxy; the recorder then still stores the data from the pipe.
  */
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const)
   process.on(signal, () => undefined);
 
 /**
- * Most of what a recorder holds are bytes outside the heap, which is small. V8 takes the heap's size as the measure
- * of when to collect next and did so a hundred times a second, at more than all else took. A V8 without this
- * flag says so and goes on.
+ * Most memory of a recorder is outside the heap, which is small. V8 decides by the heap's size when to collect next.
+ * Without this flag it collected a hundred times a second, which cost more than all other work. A V8 that does not know
+ * the flag prints a warning and continues.
  */
 setFlagsFromString('--heap-growing-percent=400');
 
-/** Small buffers are cut from blocks of this size. With Node's 8 KiB, three exchanges take one and make it garbage. */
+/** Small buffers are cut from blocks of this size. Three exchanges would use up Node's 8 KiB and make it garbage. */
 Buffer.poolSize = 16 * 1024;
 
-/** What one read of the pipe takes at most; a full queue empties in larger pieces than Node's 64 KiB. */
+/** Most bytes of one read of the pipe. It is above Node's 64 KiB, so that a full queue needs fewer reads. */
 const PIPE_READ_BYTES = 256 * 1024;
 
-/** Reads into one buffer that is used again: frames are taken out of it at once, and a buffer a read is garbage. */
+/** Reads into one reused buffer. Frames are copied out at once, and a new buffer for each read would be garbage. */
 function pipe(): Socket {
   const buffer = Buffer.allocUnsafeSlow(PIPE_READ_BYTES);
   const callback = (bytes: number) => socket.emit('data', buffer.subarray(0, bytes));
@@ -40,14 +40,14 @@ const recorder = new RecorderProcess({
   sealerEntry: entryUrl('sealer'),
   pipe,
   say: (message) => {
-    // To a proxy that was killed a moment ago nothing can be said; what it sent before is to be kept all the same.
+    // If the proxy was just killed, the message is dropped. The data that it sent before is still stored.
     if (process.connected) process.send?.(message, () => undefined);
   },
-  // What it still has to say goes out first.
+  // Pending messages are sent first.
   onEnd: () => setImmediate(end),
 });
 
-/** An exit waits for look-ups of the mirror's name: a resolver that hangs would hold it for half a minute. */
+/** `exit` waits for DNS look-ups of the mirror's name. A resolver that hangs would delay it for half a minute. */
 function end(): void {
   if (process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap')) process.kill(process.pid, 'SIGKILL');
   else process.exit();

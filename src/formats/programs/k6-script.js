@@ -1,4 +1,4 @@
-// Plays requests.jsonl against a target:  k6 run -e TARGET=http://staging:8000 replay.js
+// Replays requests.jsonl against a target:  k6 run -e TARGET=http://staging:8000 replay.js
 //   HEADERS  a JSON object of headers set on every request, such as {"Authorization": "Bearer ..."}
 //   VUS      how many requests may be open at once
 import { sleep } from 'k6';
@@ -9,7 +9,7 @@ import http from 'k6/http';
 import { Rate, Trend } from 'k6/metrics';
 
 /**
- * What was exported. `mode` is `exact` or `rate`; `counts` are the requests of each step of `stepS` seconds;
+ * The exported plan. `mode` is `exact` or `rate`; `counts` are the requests of each step of `stepS` seconds;
  * `thresholds` are objectives.
  * @type {{ mode: string, target: string, requests: number, users: number, spanS: number, stepS: number, counts: number[], thresholds: Record<string, string[]> }}
  */
@@ -42,10 +42,10 @@ const rows = new SharedArray('requests', () =>
     .map((line) => JSON.parse(line)),
 );
 
-/** Before the first request, so that the virtual users are there. */
+/** Delay before the first request, so that the virtual users are ready. */
 const leadMs = 2000;
 const lag = new Trend('schedule_lag', true);
-// From the planned instant, and from the actual send. A request that failed took longer than any limit.
+// Latency from the planned instant, and from the actual send. A failed request counts as longer than any limit.
 const scheduledLatency = new Trend('scheduled_latency', true);
 const serviceLatency = new Trend('service_latency', true);
 const errors = new Rate('errors');
@@ -68,7 +68,7 @@ function exactOptions() {
         maxDuration: `${plan.spanS + 330}s`,
       },
     },
-    // Open loop as long as virtual users last: where this fails there were too few of them.
+    // The loop is open while virtual users are free. If this threshold fails, there were too few.
     thresholds: { schedule_lag: ['p(99)<50'], ...plan.thresholds },
   };
 }
@@ -86,13 +86,13 @@ function rateOptions() {
         timeUnit: `${plan.stepS}s`,
         preAllocatedVUs: Number(__ENV.VUS || plan.users),
         maxVUs: Math.max(plan.users, 10000),
-        // A jump and a hold for every step: k6 would otherwise draw a slope from one rate to the next.
+        // Each step is a jump and a hold, because k6 would otherwise ramp from one rate to the next.
         stages: [
           ...plan.counts.flatMap((count) => [
             { target: count, duration: '0s' },
             { target: count, duration: `${plan.stepS}s` },
           ]),
-          // The last request is due as the last step ends: k6 would stop before it, now and then, or round it away.
+          // The last request is due at the end of the last step. Without these stages k6 sometimes does not send it.
           { target: 1, duration: '0s' },
           { target: 1, duration: '1ms' },
           { target: 0, duration: '0s' },
@@ -122,13 +122,13 @@ function sendAtInstant(row) {
 
 /**
  * @param {Row} row
- * @returns {boolean} whether it was answered, by no server error
+ * @returns {boolean} whether it got an answer that is no server error
  */
 function send(row) {
   const sentMs = Date.now();
   const { status } = http.request(row.m, target + row.p, row.b === null ? null : b64decode(row.b, 'std'), {
     headers: headersOf(row.h),
-    // What is planned and no more: no redirect is followed, no cookie kept from one answer to the next.
+    // Only planned requests are sent: no redirect is followed, and no cookie is kept between requests.
     redirects: 0,
     jar: new http.CookieJar(),
     responseType: 'none',
@@ -142,7 +142,7 @@ function send(row) {
 }
 
 /**
- * Headers as the map that k6 takes; values of one name are joined.
+ * Headers as the map that k6 expects. Values of the same name are joined.
  * @param {[string, string][]} pairs
  * @returns {Record<string, string>}
  */

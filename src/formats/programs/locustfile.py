@@ -1,16 +1,16 @@
-"""Plays requests.jsonl at its planned instants, open loop.
+"""Replays requests.jsonl at its planned instants, in an open loop.
 
 One process:  locust -f locustfile.py --headless --host http://staging:8000
 Distributed:  locust -f locustfile.py --headless --host http://staging:8000 --master --expect-workers 2
-              locust -f locustfile.py --worker --master-host MASTER      (as often as there are workers)
+              locust -f locustfile.py --worker --master-host MASTER      (once for each worker)
 
-Every worker needs both files and a clock that agrees with the master's (NTP). Settings are variables:
-  REPLAY_SPEED    1.5 plays one and a half times as fast
+Every worker needs both files, and a clock synchronized with the master's (NTP). Environment variables:
+  REPLAY_SPEED    1.5 replays one and a half times as fast
   REPLAY_HEADERS  a JSON object of headers set on every request, such as {"Authorization": "Bearer ..."}
-  REPLAY_LEAD_S   how long after the start of the test the first request is due (3)
-  REPLAY_DRAIN_S  how long the last answers are waited for (30)
+  REPLAY_LEAD_S   seconds from the start of the test to the first request (3)
+  REPLAY_DRAIN_S  seconds to wait for the last answers (30)
 
-In Locust's statistics the row "dispatch dispatch_lag" is no request: it holds how late each send was, ms.
+In Locust's statistics, the row "dispatch dispatch_lag" is no request. It holds how late each send was, in ms.
 """
 
 import base64
@@ -30,14 +30,14 @@ SPEED = float(os.environ.get("REPLAY_SPEED", "1"))
 EXTRA = json.loads(os.environ.get("REPLAY_HEADERS", "{}"))
 LEAD_S = float(os.environ.get("REPLAY_LEAD_S", "3"))
 DRAIN_S = float(os.environ.get("REPLAY_DRAIN_S", "30"))
-# More at once than any plan needs: with Locust's default of 10 the replay would wait for answers.
+# More than any plan needs. With Locust's default of 10, sends would wait for earlier answers.
 CONCURRENCY = 10000
 if not SPEED > 0:
     raise ValueError("REPLAY_SPEED must be above 0")
 
 
 def headers_of(pairs):
-    """Headers as the map that the client takes; values of one name are joined."""
+    """Headers as the map that the client expects. Values of the same name are joined."""
     names, headers = {}, {}
     for name, value in pairs:
         first = names.setdefault(name.lower(), name)
@@ -49,7 +49,7 @@ def headers_of(pairs):
 
 
 def requests_of(shard, shards):
-    """The requests of one shard in order, read as they are needed."""
+    """The requests of one shard in order, read on demand."""
     with open(DATA, encoding="utf-8") as lines:
         for index, line in enumerate(lines):
             if index % shards == shard:
@@ -59,7 +59,7 @@ def requests_of(shard, shards):
 
 
 class Player:
-    """Plays one shard."""
+    """Replays one shard."""
 
     def __init__(self, environment, host):
         self.request = environment.events.request
@@ -72,7 +72,7 @@ class Player:
             connection_timeout=60.0,
             network_timeout=300.0,
         )
-        # A replay sends what is planned: it follows no redirect and carries no cookie from one answer to the next.
+        # Only planned requests are sent: no redirect is followed, and no cookie is kept between requests.
         self.session.client.redirect_response_codes = frozenset()
         self.session.client.cookiejar = None
         self.sent = 0
@@ -82,7 +82,7 @@ class Player:
         open_requests = Group()
         for offset, method, path, headers, body, route in requests_of(shard, shards):
             due = start + offset
-            # Slept to an absolute instant; when late, others get their turn all the same.
+            # The sleep ends at an absolute instant, so delays do not add up. A sleep of 0 still lets others run.
             gevent.sleep(max(0.0, due - time.monotonic()))
             open_requests.spawn(self.send, due, method, path, headers, body, route)
         open_requests.join(timeout=DRAIN_S)
@@ -106,7 +106,7 @@ class Player:
 
 
 class Idle(User):
-    """Locust wants users; the requests are sent beside them."""
+    """Does nothing: Locust needs a user, but the player sends the requests."""
 
     host = HOST
 
@@ -116,7 +116,7 @@ class Idle(User):
 
 
 class Conductor:
-    """Starts every shard at one instant and knows when all are done."""
+    """Starts all shards at the same instant and detects when all are done."""
 
     def __init__(self):
         self.environment = None

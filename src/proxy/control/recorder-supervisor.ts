@@ -57,7 +57,7 @@ export class RestartPolicy {
     if (committed) return Math.min(this.nextDelayMs(), SUPERVISION.restartDelayWorkingMaxMs);
     const nowNs = this.#clock.nowNs();
     const sinceNs = nowNs - SUPERVISION.deathWindowMs * 1e6;
-    // Once restarts are given up, only a commit takes that back: probes a minute apart would soon leave the window.
+    // Once restarts are given up, only a commit takes that back, however long a probe lives.
     if (!this.off) this.#barrenNs = this.#barrenNs.filter((diedNs) => diedNs >= sinceNs);
     this.#barrenNs = [...this.#barrenNs, nowNs].slice(-SUPERVISION.deathsBeforeOff);
     return this.off ? SUPERVISION.offProbeMs : this.nextDelayMs();

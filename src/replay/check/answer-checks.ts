@@ -25,33 +25,33 @@ import {
 } from './answer-copy.ts';
 import { type AnswerApi, apiOf, VARYING_POINTERS } from './compared-fields.ts';
 
-/** What decides, before a body is looked at, whether an answer can be compared. */
+/** Recorded facts that decide, without a body, whether an answer can be compared. */
 interface RecordedAnswer extends Pick<ExchangeRow, 'status' | 'outcome' | 'streamed'> {
   readonly changed: boolean;
 }
 
-/** A send whose answer is being compared, and the bytes that are held of it. */
+/** A send whose answer is being compared, and the number of its bytes in memory. */
 type Waiting = Omit<CheckedSend, 'check'> & { readonly bytes: number };
 
-/** Between two looks at whether the last answers were compared. */
+/** Pause between two checks whether the last answers were compared. */
 const LOOK_MS = 10;
 
 interface AnswerChecksParts {
   readonly options: CheckOptions;
-  /** Begins the thread that compares; not called where statuses are all that is compared. */
+  /** Starts the checker thread. Not called if only statuses are compared. */
   readonly createChecker: CreateChecker;
-  /** Told of what was compared after its send was told of; in batches. */
+  /** Called with comparison results of sends that were reported before, in batches. */
   readonly onChecked: (sends: readonly CheckedSend[]) => void;
   readonly logger: Pick<Logger, 'warn'>;
 }
 
 /**
- * Compares the answers of one run, on the thread that reads. It decides what needs no body, hands the rest to the
- * checker within bounds, and reports a result for every answer. It waits for the checker only at the end.
+ * Compares the answers of one run, on the command thread. It decides cases that need no body, passes the rest to the
+ * checker within limits, and reports a result for every answer. It waits for the checker only at the end.
  */
 export class AnswerChecks {
   readonly #parts: AnswerChecksParts;
-  /** Null where nothing needs a body. */
+  /** Null if no comparison needs a body. */
   readonly #budget: KeepingBudget | null;
   readonly #planned = new Map<number, RecordedAnswer>();
   readonly #waiting = new Map<number, Waiting>();
@@ -65,7 +65,7 @@ export class AnswerChecks {
     this.#checker = needsBodies ? parts.createChecker(this) : null;
   }
 
-  /** What senders keep answers by; null where they need not. */
+  /** The limits by which senders keep answers; null if they keep none. */
   get keeping(): KeepingSetup | null {
     return this.#budget?.setup ?? null;
   }
@@ -76,7 +76,7 @@ export class AnswerChecks {
     this.#planned.set(index, { status, outcome, streamed, changed: changed ?? false });
   }
 
-  /** The sends of these results, with their check where it is known already. */
+  /** The sends of these results, with the result of the check if it is known already. */
   take(results: readonly SendResult[], sends: readonly Send[]): Send[] {
     const handed: AnswerToCheck[] = [];
     const checked = sends.map((send, at) => {
@@ -107,7 +107,7 @@ export class AnswerChecks {
     if (sends.length > 0) this.#parts.onChecked(sends);
   }
 
-  /** The checker failed: the answers it holds are given up. It compares later ones only if it `goesOn`. */
+  /** The checker failed. Its answers become unchecked. It compares later ones only if it `goesOn`. */
   failed(goesOn: boolean, reason: string): void {
     this.#parts.logger.warn(
       { reason, goesOn, answers: this.#waiting.size },
@@ -117,7 +117,7 @@ export class AnswerChecks {
     this.#giveUp('checker_failed');
   }
 
-  /** Waits for what is being compared, for a while, and ends the checker. The rest is reported as unchecked. */
+  /** Waits a limited time for open comparisons, and ends the checker. The rest is reported as unchecked. */
   async finish(): Promise<void> {
     for (let waitedMs = 0; this.#waiting.size > 0 && waitedMs < LIMITS.checkDrainMs; waitedMs += LOOK_MS)
       await setTimeout(LOOK_MS);
@@ -125,20 +125,20 @@ export class AnswerChecks {
     this.#giveUp('backlog');
   }
 
-  /** Ends the checker whatever it does. */
+  /** Ends the checker immediately. */
   async close(): Promise<void> {
     const checker = this.#checker;
     this.#checker = null;
     await checker?.close();
   }
 
-  /** Pointers that were not compared: those of the options, and those of each protocol that was seen. */
+  /** Pointers that were not compared: those from the options, and those of each protocol in the run. */
   ignored(): CheckDocument['ignored'] {
     const byProtocol = [...this.#apis].sort().map((api) => [api, VARYING_POINTERS[api]] as const);
     return { asked: this.#parts.options.ignore, byProtocol: Object.fromEntries(byProtocol) };
   }
 
-  /** What is known before a body is looked at: by the facts, or because it cannot be handed over. */
+  /** The result if it is known without comparing bodies: from the facts, or because the body cannot be passed on. */
   #checkWithoutBody(send: Send, recorded: RecordedAnswer, kept: KeptAnswer | null) {
     const check = checkByFacts(send, recorded, this.#parts.options.level === 'status');
     if (check !== 'needs_body') return check;
@@ -155,41 +155,41 @@ export class AnswerChecks {
     return { index, segment, exchangeId, route, streamed, facts, kept };
   }
 
-  /** In no order. */
+  /** Reports all waiting answers as unchecked, in any order. */
   #giveUp(reason: UncheckedReason): void {
     this.checked([...this.#waiting.keys()].map((index) => ({ index, check: unchecked(reason) })));
   }
 }
 
-/** What the facts of a send and of its recorded exchange decide; null for a send that is no answer to compare. */
+/** The result from the facts of a send and its recorded exchange; null for a send without an answer to compare. */
 function checkByFacts(send: Send, recorded: RecordedAnswer, statusOnly: boolean) {
-  // What we did not send, or ended ourselves, says nothing of the server.
+  // A request that we did not send, or ended ourselves, tells nothing about the server.
   if (send.actualOffsetNs === null || send.refused || send.cancelled || send.error === 'stopped') return null;
   if (send.status === null) return unchecked('no_answer');
   if (recorded.status === null) return unchecked('no_recorded_answer');
   if (send.status !== recorded.status) return mismatch('status');
   if (recorded.outcome !== 'completed') return unchecked('recorded_incomplete');
-  // The recorded one came to its end.
+  // The recorded answer was complete, and this one is not.
   if (send.error !== null) return mismatch('finish');
   if (statusOnly) return SAME;
   return recorded.changed ? unchecked('request_changed') : 'needs_body';
 }
 
-/** Compares answers somewhere else: never on the calling thread. */
+/** Compares answers on another thread. */
 type Checker = Pick<CheckerThread, 'check' | 'close'>;
 
-/** What a checker tells. */
+/** Callbacks of a checker. */
 export type CheckerListener = Pick<AnswerChecks, 'checked' | 'failed'>;
 
 export type CreateChecker = (listener: CheckerListener) => Checker;
 
 /**
- * Two documents of the largest size that are parsed, as objects. Only a thread can be held to limits, and one
- * that comes to them ends without taking anything else with it.
+ * Heap limits of the checker: enough for two parsed documents of the largest size. Only a thread can have limits, and
+ * if it exceeds them, only that thread ends.
  */
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 256 } as const;
 
-/** The thread that compares, begun anew when it fails, and not for ever. */
+/** The checker thread. After a failure it is restarted, a limited number of times. */
 export class CheckerThread {
   readonly #entry: URL;
   readonly #setup: object;
@@ -197,10 +197,10 @@ export class CheckerThread {
   #thread: Worker | null;
   #restarts = 0;
   #closing = false;
-  /** Why it fails, by a code: what an error says may be anybody's text. */
+  /** The code of the failure. The message is not used, because it may contain captured text. */
   #reason = 'ended early';
 
-  /** @param setup plain data that its entry reads the capture by */
+  /** @param setup plain data with which its entry file reads the capture */
   constructor(entry: URL, setup: object, listener: CheckerListener) {
     this.#entry = entry;
     this.#setup = setup;
@@ -208,7 +208,7 @@ export class CheckerThread {
     this.#thread = this.#start();
   }
 
-  /** Takes answers over. */
+  /** Passes answers to the thread. */
   check(answers: readonly AnswerToCheck[]): void {
     this.#thread?.postMessage(answers);
   }

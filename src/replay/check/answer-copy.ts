@@ -1,45 +1,45 @@
 import type { CheckedSend, SendAnswer } from '../../core/run.ts';
 import type { AnswerHead } from '../answers/read-answer.ts';
 
-/** What a sender kept of an answer. Its bytes count as held until it was compared. */
+/** An answer that a sender kept. Its bytes count as held until it is compared. */
 export interface KeptAnswer {
-  /** What the head says of the body, as sent. */
+  /** Headers that describe the body, as sent. */
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
   readonly inferenceHeaderLength: string | null;
-  /** The whole body, content coding left. */
+  /** The complete body, with its content coding. */
   readonly bytes: Uint8Array;
-  /** Why there is nothing of it: it alone was too large, or all that were held together. */
+  /** Why the body was not kept: it was too large, or all held answers together were. */
   readonly dropped?: 'answer_too_large' | 'backlog' | null;
 }
 
-/** What a stream is compared by. */
+/** The facts by which streams are compared. */
 export type StreamFacts = Pick<SendAnswer, 'contentEvents' | 'outputTokens' | 'finish' | 'finishes'>;
 
 export function factsOf({ contentEvents, outputTokens, finish, finishes = null }: StreamFacts): StreamFacts {
   return { contentEvents, outputTokens, finish, finishes };
 }
 
-/** An answer on its way to be compared. Its status was found to be the recorded one. */
+/** An answer for the checker. Its status already equals the recorded one. */
 export interface AnswerToCheck {
   readonly index: number;
   /** The recorded exchange. */
   readonly segment: string;
   readonly exchangeId: number;
   readonly route: string | null;
-  /** Whether the recorded one came piece by piece. */
+  /** Whether the recorded answer was a stream. */
   readonly streamed: boolean;
-  /** What was read of it as it came; of a stream they stand for its bytes, and `kept` is null. */
+  /** Facts read from the live answer. For a stream they replace its bytes, and `kept` is null. */
   readonly facts: StreamFacts | null;
   readonly kept: KeptAnswer | null;
 }
 
-/** What the checker says of one of the answers it was handed. */
+/** The checker's result for one answer. */
 export type CheckedAnswer = Pick<CheckedSend, 'index' | 'check'>;
 
-/** How much of answers may be held. Plain data: senders and the thread that reads count in the same memory. */
+/** Limits of held answers. Plain data: the senders and the command thread count in the same memory. */
 export interface KeepingSetup {
-  /** Bytes that are held, 32 bits. */
+  /** The count of held bytes, 32 bits. */
   readonly taken: SharedArrayBuffer;
   readonly maxBytes: number;
   readonly maxAnswerBytes: number;
@@ -55,7 +55,7 @@ export class KeepingBudget {
     this.#taken = new Int32Array(setup.taken);
   }
 
-  /** @param maxBytes of all answers together */
+  /** @param maxBytes most bytes of all answers together */
   static create(maxBytes: number, maxAnswerBytes: number): KeepingBudget {
     const taken = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
     return new KeepingBudget({ taken, maxBytes, maxAnswerBytes });
@@ -66,7 +66,7 @@ export class KeepingBudget {
     return Atomics.load(this.#taken, 0);
   }
 
-  /** Takes so many bytes, if there is room. */
+  /** Reserves bytes, if there is room. */
   take(bytes: number): boolean {
     if (Atomics.add(this.#taken, 0, bytes) + bytes <= this.setup.maxBytes) return true;
     this.free(bytes);
@@ -78,7 +78,7 @@ export class KeepingBudget {
   }
 }
 
-/** Copies one answer as it comes by. All it ever does is to append, within the limits. */
+/** Copies one answer while it arrives, within the limits. */
 export class AnswerCopy {
   readonly #budget: KeepingBudget;
   readonly #head: AnswerHead;
@@ -98,13 +98,13 @@ export class AnswerCopy {
     if (Math.max(stated, this.#length + bytes.length) > maxAnswerBytes) this.#giveUp('answer_too_large');
     else if (!this.#budget.take(bytes.length)) this.#giveUp('backlog');
     else {
-      // Copied, because a piece is a view over what was read from the socket.
+      // Copied, because the bytes are a view of the socket's read buffer.
       this.#pieces.push(Buffer.from(bytes));
       this.#length += bytes.length;
     }
   }
 
-  /** Gives it up: nothing of it will be compared. */
+  /** Drops the copy: the answer will not be compared. */
   drop(): void {
     this.#budget.free(this.#length);
     this.#pieces = [];

@@ -29,10 +29,10 @@ import {
 } from './compare-text.ts';
 import { apiOf, maskedPointers, Places, whyNoBody } from './compared-fields.ts';
 
-/** Reads what was recorded of an exchange. @throws AppError where the capture cannot be read */
+/** Reads the recorded payload of an exchange. @throws AppError if the capture cannot be read */
 type RecordedPayload = (segment: string, exchangeId: number) => ExchangePayload | null;
 
-/** Compares a batch of answers, each for itself: what one of them does is no other one's matter. */
+/** Compares a batch of answers. A problem with one answer does not affect the others. */
 export function checkAnswers(
   answers: readonly AnswerToCheck[],
   payloadOf: RecordedPayload,
@@ -48,28 +48,28 @@ function checkOne(answer: AnswerToCheck, payloadOf: RecordedPayload, comparer: A
   let payload: ExchangePayload | null;
   try {
     const read = payloadOf(answer.segment, answer.exchangeId);
-    // The answer is read when it is asked for, and what cannot be read must not pass for a fault of comparing.
+    // The payload is read lazily. It is read here, so that a read error does not count as a failed comparison.
     payload = read === null ? null : wholePayload(read);
   } catch (thrown) {
-    // Retention may have taken the segment meanwhile, and a damaged block ends no replay.
+    // Retention may have removed the segment, and a damaged block must not end a replay.
     if (thrown instanceof AppError) return unchecked('recording_unreadable');
     throw thrown;
   }
   try {
     return comparer.check(payload, answer);
   } catch {
-    // What it was may be anybody's text. The answer counts as not compared, which is shown with its reason.
+    // The error is not reported, because it may contain captured text. The answer counts as unchecked, with a reason.
     return unchecked('checker_failed');
   }
 }
 
-/** How answers are compared, with what else decides it. */
+/** How answers are compared. */
 export interface ComparerOptions extends CheckOptions {
-  /** False where requests were changed so that they end for another reason. */
+  /** Whether finish reasons count. False if requests were changed so that they end for another reason. */
   readonly finishes: boolean;
 }
 
-/** Compares answers with recorded ones. Holds nothing of either from one to the next. */
+/** Compares answers with recorded ones. It keeps no answer after its comparison. */
 export class AnswerComparer {
   readonly #options: ComparerOptions;
   readonly #places: Places;
@@ -79,7 +79,7 @@ export class AnswerComparer {
     this.#places = new Places(options.ignore);
   }
 
-  /** @param payload of the recorded exchange; null where it was stored without any */
+  /** @param payload the payload of the recorded exchange; null if none was stored */
   check(payload: ExchangePayload | null, answer: AnswerToCheck): AnswerCheck {
     const recorded = payload?.response ?? null;
     const why = whyNoBody(recorded);
@@ -162,26 +162,28 @@ function isTheSame(head: AnswerHeaders, bytes: Uint8Array, kept: KeptAnswer): bo
   );
 }
 
-/** Some servers stream JSON lines and call them JSON; then the answer at hand was read as such. */
+/**
+ * Whether an answer is a stream. Some servers stream JSON lines under the type JSON; these were read as a stream too.
+ */
 function isStream(contentType: string | null, { facts, streamed }: AnswerToCheck): boolean {
   if (isEventStream(contentType) || isJsonLines(contentType)) return true;
   return streamed && facts !== null && isJson(contentType);
 }
 
-/** @throws UnreadableBody for a coding we do not know, and what unfolds to too much */
+/** @throws UnreadableBody for an unknown coding, and if the decoded body is too large */
 function readable(kept: KeptAnswer): ReadableAnswer | 'undecodable' {
   const jsonBytes = lengthOf(kept.inferenceHeaderLength);
   try {
     const { bytes } = decodeContent(kept.bytes, kept.contentEncoding);
     return { bytes, contentType: kept.contentType, jsonBytes };
   } catch (thrown) {
-    // Bytes that are not in the coding they are said to be in: no client can read them either.
+    // The bytes do not have the declared coding, so no client can read them either.
     if (thrown instanceof UnreadableBody && thrown.reason === 'bad_coding') return 'undecodable';
     throw thrown;
   }
 }
 
-/** The request's body where it can be read as it is. */
+/** The request's body, if it is complete and has no content coding. */
 function requestBodyOf(request: Message | null): Body['kept'] {
   if (request === null || request.body.truncated) return null;
   const coding = headerValue(headerPairsOf(request.head), 'content-encoding');
@@ -197,20 +199,19 @@ function lengthOf(text: string | null): number | null {
 /** How two whole answers are compared. */
 interface DocumentComparison {
   readonly root: PointerState;
-  /** Pointers of rules that masked something in the recorded one. */
+  /** Pointers of rules that masked something in the recorded answer. */
   readonly masked: readonly string[];
   readonly values: boolean;
   readonly tolerance: CheckTolerance;
-  /** Of generated text: one of many that would be right, or the likeliest; null of everything else. */
+  /** For generated text: whether it was sampled or is the likeliest text. Null for all other answers. */
   readonly text: 'sampled' | 'likeliest' | null;
-  /** It is generated text only where the recorded one says so itself. */
+  /** Whether the route serves any kind of model: then only the recorded answer shows whether it is generated text. */
   readonly anyModel: boolean;
   readonly finishes: boolean;
 }
 
 /**
- * Compares two answers that came whole: JSON member by member, JSON with binary tensors, everything else byte by
- * byte.
+ * Compares two whole answers: JSON member by member, JSON with binary tensors, and everything else byte by byte.
  */
 class DocumentCheck {
   readonly #recorded: ReadableAnswer;
@@ -223,7 +224,7 @@ class DocumentCheck {
     this.#how = how;
   }
 
-  /** @throws UnreadableBody where the recorded one cannot be read */
+  /** @throws UnreadableBody if the recorded answer cannot be read */
   result(): AnswerCheck {
     const [recorded, answered] = [this.#recorded, this.#answered];
     if (mediaTypeOf(recorded.contentType) !== mediaTypeOf(answered.contentType)) return mismatch('shape');
@@ -240,7 +241,7 @@ class DocumentCheck {
     return ended && this.#endedOtherwise(ours, theirs) ? mismatch('finish') : check;
   }
 
-  /** Whether the two say that they ended for different reasons. */
+  /** Whether the two answers have different finish reasons. */
   #endedOtherwise(ours: unknown, theirs: unknown): boolean {
     const { finishes, masked, root } = this.#how;
     if (!finishes || (masked.length > 0 && finishMasked(root))) return false;
@@ -253,14 +254,14 @@ class DocumentCheck {
     return masked && this.#how.values ? unchecked('redacted') : SAME;
   }
 
-  /** Where names, types and lengths differ; null where they do not. */
+  /** A mismatch of names, types or lengths; null if there is none. */
   #shape(ours: unknown, theirs: unknown): AnswerCheck | null {
     const { root, tolerance } = this.#how;
     const { kind, pointer } = jsonDifference(ours, theirs, root, { values: false, tolerance });
     return kind === null ? null : mismatch('shape', pointer);
   }
 
-  /** Generated text: its outside, why it ended, and how long it is. What was masked is compared by none of that. */
+  /** Compares generated text by its outline, its finish reason and its length. Masked values are not compared. */
   #sampled(ours: unknown, theirs: unknown): AnswerCheck {
     const { root, values, tolerance } = this.#how;
     const outline = this.#shape(outlineOf(ours), outlineOf(theirs));
@@ -289,7 +290,7 @@ class DocumentCheck {
     return rest.result === 'same' && tensors.masked ? unchecked('redacted') : rest;
   }
 
-  /** @param otherwise why it counts as unchecked where bytes differ that were to be read */
+  /** @param otherwise why different bytes count as unchecked, if they should have been readable; null for a mismatch */
   #bytes(otherwise: 'unreadable' | null = null): AnswerCheck {
     const [ours, theirs] = [this.#recorded.bytes, this.#answered.bytes];
     if (Buffer.compare(ours, theirs) === 0) return SAME;
@@ -306,21 +307,21 @@ function splitAt(bytes: Uint8Array, at: number): { head: unknown; binary: Buffer
   return head === undefined ? null : { head, binary: asBuffer(bytes.subarray(at)) };
 }
 
-/** Model servers take and give JSON under any type. */
+/** Whether bytes look like JSON. Model servers send and accept JSON under any content type. */
 function looksLikeJson(bytes: Uint8Array): boolean {
   return /^\s*[[{]/.test(asBuffer(bytes).toString('latin1', 0, 64));
 }
 
 /**
- * The document, or undefined for what is no JSON.
- * @throws UnreadableBody for more than is parsed
+ * The parsed document; undefined if the bytes are no JSON.
+ * @throws UnreadableBody if the document is too large to parse
  */
 function parsed(bytes: Uint8Array): unknown {
   if (bytes.length > LIMITS.checkedAnswerBytes) throw new UnreadableBody('too_large');
   try {
     return parseExactly(asBuffer(bytes).toString('utf8'));
   } catch {
-    // Its text tells nothing that may be told.
+    // The error message is not used, because it contains captured text.
     return undefined;
   }
 }

@@ -4,16 +4,16 @@ import type { PointerState } from '../../redaction/pointer-states.ts';
 import type { CheckTolerance } from '../options/parsers.ts';
 import { placeOf } from './compared-fields.ts';
 
-/** The first difference of two documents: of their form where there is one, else of a value. */
+/** The first difference of two documents: in their shape if there is one, else in a value. */
 interface JsonDifference {
   readonly kind: 'shape' | 'values' | null;
   readonly pointer: string | null;
-  /** Something was masked in the recorded one, and passed over. */
+  /** Whether a masked value in the recorded document was skipped. */
   readonly masked: boolean;
 }
 
 export interface JsonComparison {
-  /** False: names, types and lengths alone. */
+  /** If false, only names, types and lengths are compared. */
   readonly values: boolean;
   readonly tolerance: CheckTolerance;
 }
@@ -23,7 +23,7 @@ type Record_ = Readonly<Record<string, unknown>>;
 
 /**
  * Compares two documents member by member; the order of members does not matter. Numbers are equal within the
- * tolerance, whole ones only when they are the same: an index or an id that is off by one is another one.
+ * tolerance. Whole numbers must be the same, because an index or id that differs by one is another one.
  */
 export function jsonDifference(
   recorded: unknown,
@@ -36,14 +36,14 @@ export function jsonDifference(
   return walk.result();
 }
 
-/** Whether two numbers are equal within the tolerance, whole ones only when they are the same. */
+/** Whether two numbers are equal within the tolerance. Whole numbers must be the same. */
 export function isNear(recorded: number, answered: number, tolerance: CheckTolerance): boolean {
   if (recorded === answered) return true;
   if (Number.isInteger(recorded) && Number.isInteger(answered)) return false;
   return isNearFloat(recorded, answered, tolerance);
 }
 
-/** The same of numbers whose type has no whole ones. */
+/** Like `isNear`, for floating-point types: whole numbers also have a tolerance. */
 export function isNearFloat(
   recorded: number,
   answered: number,
@@ -89,7 +89,7 @@ class DifferenceWalk {
 
   #equal(recorded: unknown, answered: unknown): boolean {
     if (recorded === answered) return true;
-    // Both are integers that a number cannot hold, and other ones.
+    // Both are integers too large for a number, and they differ.
     if (typeof recorded === 'bigint' && typeof answered === 'bigint') return false;
     if (typeof recorded !== 'number' && typeof recorded !== 'bigint') return false;
     return isNear(Number(recorded), Number(answered), this.#comparison.tolerance);
@@ -126,7 +126,7 @@ class DifferenceWalk {
     }
   }
 
-  /** A member that only one of the two has. */
+  /** Notes a member that only one of the two documents has. */
   #oneSided(state: PointerState): void {
     if (placeOf(state) !== 'ignored') this.#shape();
   }
@@ -137,12 +137,12 @@ class DifferenceWalk {
 }
 
 /**
- * Names that programmers give, in one case or in camels; what clients or models write there may be anything, a
- * person's name or a key of theirs, and is payload.
+ * Names that programmers give, in snake case or camel case. Other names may come from clients or models, such as a
+ * person's name or a key, and count as payload.
  */
 const PLAIN_NAME = /^_?(?:[a-z]{1,20}(?:_[a-z]{1,20}){0,4}|[a-z]{1,20}(?:[A-Z][a-z]{1,20}){0,4})_?\d{0,2}$/;
 
-/** The place as a JSON pointer that gives nothing away: a name that is no plain word is `*`. */
+/** The place as a JSON pointer without payload: names that are no plain words become `*`. */
 export function pointerOf(path: readonly (string | number)[]): string {
   return path.map((step) => (typeof step === 'number' || PLAIN_NAME.test(step) ? `/${step}` : '/*')).join('');
 }
@@ -153,7 +153,7 @@ function typeOf(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
-/** Where an integer may stand that a number cannot hold: sixteen digits and more, without fraction or exponent. */
+/** Matches an integer that may be too large for a number: at least 16 digits, without fraction or exponent. */
 const MAY_BE_LARGE = /(?:^|[[:,\s])-?\d{16,}(?:[\s,\]}]|$)/;
 const INTEGER = /^-?\d+$/;
 
@@ -165,8 +165,8 @@ type Reviver = (
 ) => unknown;
 
 /**
- * Parses JSON with integers beyond 2^53 as `bigint`: as numbers, ids that differ in their last digits are equal.
- * @throws SyntaxError for what is no JSON
+ * Parses JSON, with integers beyond 2^53 as `bigint`. As numbers, ids that differ in their last digits would be equal.
+ * @throws SyntaxError if the text is no JSON
  */
 export function parseExactly(text: string): unknown {
   if (!MAY_BE_LARGE.test(text)) return JSON.parse(text) as unknown;
@@ -177,7 +177,7 @@ export function parseExactly(text: string): unknown {
   return JSON.parse(text, exact as Parameters<typeof JSON.parse>[1]) as unknown;
 }
 
-/** A body without its content coding, and what its head says of it. */
+/** A body without its content coding, and the headers that describe it. */
 export interface ReadableAnswer {
   readonly bytes: Uint8Array;
   readonly contentType: string | null;

@@ -5,7 +5,7 @@ import type { CheckTolerance } from '../options/parsers.ts';
 import { isNearFloat, type JsonComparison } from './compare-json.ts';
 import { placeAt } from './compared-fields.ts';
 
-/** One output whose elements lie behind the JSON, as Triton's binary extension has them. */
+/** One output whose elements are after the JSON, as in Triton's binary extension. */
 interface BinaryOutput {
   readonly place: readonly string[];
   readonly datatype: string;
@@ -14,11 +14,11 @@ interface BinaryOutput {
 }
 
 /**
- * Compares the binary tensors of two answers: their types and sizes, and where values count, floating-point elements
- * within the tolerance and all others byte by byte.
- * @param recorded JSON and the bytes behind it; the same of what was answered
- * @returns null for what is the same, and whether something was masked in the recorded one
- * @throws UnreadableBody when the sizes do not add up in the recorded one
+ * Compares the binary tensors of two answers: types and sizes and, if values count, floating-point elements within the
+ * tolerance and all others byte by byte.
+ * @param recorded the recorded JSON and the bytes after it; `answered` is the same for the new answer
+ * @returns null if they are the same, and whether something was masked in the recorded answer
+ * @throws UnreadableBody if the sizes in the recorded answer do not add up
  */
 export function tensorDifference(
   recorded: { readonly head: unknown; readonly binary: Buffer },
@@ -94,7 +94,7 @@ function elementOf(datatype: string): FloatElement | null {
   return Object.hasOwn(FLOATS, datatype) ? (FLOATS[datatype] ?? null) : null;
 }
 
-/** Number of the first element that is apart; 0 for tensors that are no whole number of elements. */
+/** Number of the first different element; 0 if the bytes are no whole number of elements. */
 function firstDifference(
   left: Buffer,
   right: Buffer,
@@ -104,7 +104,7 @@ function firstDifference(
   if (left.length % bytes !== 0) return 0;
   for (let at = 0; at < left.length; at += bytes) {
     const [one, other] = [read(left, at), read(right, at)];
-    // A float has no other way of saying a whole number: 16777216 and the next one are neighbours.
+    // Whole numbers have a tolerance too, because a float may be a rounded whole number, such as 16777216.
     if (!isNearFloat(one, other, tolerance)) return at / bytes;
   }
   return null;

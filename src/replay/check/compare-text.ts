@@ -14,19 +14,19 @@ import { StreamEnd } from '../answers/stream-end.ts';
 import { factsOf, type StreamFacts } from './answer-copy.ts';
 import { placeAt } from './compared-fields.ts';
 
-/** Requests that are answered with text a model makes up. */
+/** Routes whose answers are generated text. */
 const GENERATING =
   /\/(?:chat\/completions|completions|responses|v1\/messages|api\/chat|api\/generate|generate|generate_stream|completion|invocations)$/;
 
-/** Whether the answers of a route are generated text: another sample is another text, and both are right. */
+/** Whether the answers of a route are generated text: two samples may differ, and both are right. */
 export function generatesText(route: string | null): boolean {
   return route !== null && GENERATING.test(route);
 }
 
-/** Where models of any kind are asked: SageMaker's and MLflow's one route. */
+/** The only route of SageMaker and MLflow, for models of any kind. */
 const ANY_MODEL = /\/invocations$/;
 
-/** Whether only an answer itself says that it is generated text. */
+/** Whether only the answer itself shows that it is generated text. */
 export function servesAnyModel(route: string | null): boolean {
   return route !== null && ANY_MODEL.test(route);
 }
@@ -43,8 +43,8 @@ export function holdsGeneratedText(document: unknown): boolean {
 const TEMPERATURES = [['temperature'], ['options', 'temperature'], ['parameters', 'temperature']] as const;
 
 /**
- * Whether a request asked for the likeliest text, so that a second answer is to be the first one again.
- * @param body as recorded; null where it is not known or cannot be read
+ * Whether a request asked for the likeliest text, so that a second answer must equal the first.
+ * @param body the recorded body; null if it is unknown or unreadable
  */
 export function asksForLikeliest(body: Uint8Array | null): boolean {
   if (body === null) return false;
@@ -59,7 +59,7 @@ export function asksForLikeliest(body: Uint8Array | null): boolean {
 
 type Document = Readonly<Record<string, unknown>>;
 
-/** Why the server stopped, by a whole answer, choice by choice; null where it does not say. */
+/** The finish reason of each choice of a whole answer; null if the answer does not state it. */
 export function finishesOf(document: unknown): readonly (FinishReason | null)[] {
   if (!isRecord(document)) return [null];
   const end = new StreamEnd(false);
@@ -72,9 +72,9 @@ export function finishesOf(document: unknown): readonly (FinishReason | null)[] 
 }
 
 /**
- * Where a message of a chat holds calls of tools and the other one none, or one is empty and the other is not, as a
- * pointer; null where they agree. What the text says is another matter; with calls there may be text or null.
- * @param root places that are ignored or masked are not looked at
+ * Compares the kinds of chat messages: tool calls, text or nothing. Returns a pointer to the first message that differs
+ * in kind; null if there is none. The text itself is not compared, and a message with calls may also have text or null.
+ * @param root ignored and masked places are not compared
  */
 export function saidOtherwise(ours: unknown, theirs: unknown, root: PointerState): string | null {
   const others = messagesOf(theirs);
@@ -89,10 +89,10 @@ export function saidOtherwise(ours: unknown, theirs: unknown, root: PointerState
   return null;
 }
 
-/** What tells more stands first. */
+/** Kinds of messages, the most informative first. */
 const KINDS_OF_SAYING = ['calls', 'text', 'nothing'] as const;
 
-/** What a message says, and the member that says it. */
+/** The kind of a message, and the member that decides it. */
 interface Saying {
   readonly kind: (typeof KINDS_OF_SAYING)[number];
   readonly name: string;
@@ -103,7 +103,7 @@ function messagesOf(document: unknown): unknown[] {
   return Array.isArray(choices) ? choices.map((choice) => (isRecord(choice) ? choice['message'] : null)) : [];
 }
 
-/** Null for what is no message. */
+/** The kind of a message; null if the value is no message. */
 function saidBy(message: unknown, isCompared: (name: string) => boolean): Saying | null {
   if (!isRecord(message)) return null;
   const says = (name: string): boolean => isCompared(name) && !isEmpty(message[name]);
@@ -118,7 +118,7 @@ function isEmpty(value: unknown): boolean {
   return Array.isArray(value) && value.length === 0;
 }
 
-/** The outside of an answer of generated text, in which only the text differs from sample to sample. */
+/** The outline of an answer with generated text: everything except the parts that differ between samples. */
 export function outlineOf(document: unknown): unknown {
   if (!isRecord(document)) return document;
   const { choices } = document;
@@ -127,8 +127,8 @@ export function outlineOf(document: unknown): unknown {
 }
 
 /**
- * Members that name the stop word that ended an answer, or what else cut it short. From sample to sample they may be
- * null or not. An answer has no `stop_reason` here: there it says why the answer ended, and is never null.
+ * Members with the stop word or other condition that ended an answer. They may be null in one sample and not in
+ * another. `stop_reason` is not in the list for answers: there it is the finish reason and never null.
  */
 const ENDINGS_OF_CHOICE: ReadonlySet<string> = new Set(['stop_reason', 'matched_stop']);
 const ENDINGS_OF_ANSWER: ReadonlySet<string> = new Set([
@@ -151,7 +151,7 @@ function outlines(choices: unknown): unknown {
 
 const KINDS: Readonly<Record<string, unknown>> = { string: '', number: 0, bigint: 0, boolean: true };
 
-/** A value of the same type that says nothing else. */
+/** A fixed value of the same type. */
 function kindOf(value: unknown): unknown {
   if (value === null) return null;
   if (Array.isArray(value)) return [];
@@ -170,12 +170,12 @@ export function streamFactsOf(bytes: Uint8Array, contentType: string | null): St
   return factsOf(reader.finish());
 }
 
-/** Whether two lengths are as near as was asked for: this share of the longer. */
+/** Whether two lengths differ by at most this share of the longer one. */
 export function isNearLength(recorded: number, answered: number, share: number): boolean {
   return Math.abs(recorded - answered) <= share * Math.max(recorded, answered);
 }
 
-/** Places at which servers say why they stopped. */
+/** Places of finish reasons in answers. */
 const FINISHES = [
   ['choices', '0', 'finish_reason'],
   ['candidates', '0', 'finishReason'],
@@ -200,7 +200,7 @@ interface StreamComparison {
   readonly finishes: boolean;
 }
 
-/** Compares two streams by why they ended and how long they are. */
+/** Compares two streams by their finish reasons and lengths. */
 export function streamCheck(
   recorded: StreamFacts,
   answered: StreamFacts,
@@ -214,9 +214,9 @@ export function streamCheck(
   const [ours, theirs] = tokens
     ? [recorded.outputTokens ?? 0, answered.outputTokens ?? 0]
     : [recorded.contentEvents, answered.contentEvents];
-  // What was dropped from recorded events leaves them without content.
+  // The recorded events have no content, because redaction dropped it.
   if (masked && !tokens && ours === 0 && theirs > 0) return unchecked('redacted');
-  // Nothing of the two was held against each other.
+  // The two streams have nothing that could be compared.
   if (!reasonKnown && !tokens && ours === 0 && theirs === 0) return unchecked('unreadable');
   return isNearLength(ours, theirs, lengthShare) ? SAME : mismatch('length');
 }
@@ -225,7 +225,7 @@ function endsOf({ finish, finishes }: StreamFacts): readonly (FinishReason | nul
   return finishes ?? [finish];
 }
 
-/** Whether any choice ended for another reason than the recorded one says. */
+/** Whether any choice has another finish reason than recorded. */
 export function differentEnds(
   recorded: readonly (FinishReason | null)[],
   answered: readonly (FinishReason | null)[],

@@ -5,7 +5,7 @@ import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { Treatment } from '../../redaction/body-rules.ts';
 import { PointerState } from '../../redaction/pointer-states.ts';
 
-/** Whose answers they are, as far as it is known. */
+/** The API that answers belong to; `other` if unknown. */
 export type AnswerApi = PayloadApi | 'other';
 
 export function apiOf(route: string | null): AnswerApi {
@@ -13,8 +13,8 @@ export function apiOf(route: string | null): AnswerApi {
 }
 
 /**
- * What a server writes anew into every answer, whichever build it is: ids of its own, times, counts of work, the
- * name of its build. None of it is a difference.
+ * Values that differ in every answer of every build: ids, times, counts of work, the name of the build. They are not
+ * compared.
  */
 export const VARYING_POINTERS: Readonly<Record<AnswerApi, readonly string[]>> = {
   openai: [
@@ -49,24 +49,24 @@ export const VARYING_POINTERS: Readonly<Record<AnswerApi, readonly string[]>> = 
   other: ['/request_id', '/trace_id', '/timestamp', '/created_at'],
 };
 
-/** Where a document is not compared: because nothing there is a difference, or because nothing there is known. */
+/** Whether a place is compared. It is not if differences do not matter (ignored) or the value is unknown (masked). */
 export type Place = 'compared' | 'ignored' | 'masked';
 
 const STRENGTH = { masked: 1, ignored: 2 } as const;
-/** Sets of rules remembered: one for each protocol and each list of masked places. There are few such lists. */
+/** Remembered sets of rules, one for each protocol and list of masked places. There are few such lists. */
 const KEPT_ROOTS = 64;
 
-/** Finds where documents are not to be compared: what is ignored, and what redaction masked in the recorded one. */
+/** Finds the places that are not compared: ignored ones, and those that redaction masked in the recorded document. */
 export class Places {
   readonly #ignore: readonly string[];
   readonly #roots = new Map<string, PointerState>();
 
-  /** @param ignore JSON pointers, beside those of the protocol */
+  /** @param ignore ignored JSON pointers, in addition to those of the protocol */
   constructor(ignore: readonly string[]) {
     this.#ignore = ignore;
   }
 
-  /** @param masked pointers of the rules that covered something in the recorded document */
+  /** @param masked pointers of the rules that masked something in the recorded document */
   root(api: AnswerApi, masked: readonly string[]): PointerState {
     const key = `${api}\n${masked.join('\n')}`;
     const known = this.#roots.get(key);
@@ -86,7 +86,7 @@ export function placeOf({ treatment: said }: PointerState): Place {
   return said.strength === STRENGTH.ignored ? 'ignored' : 'masked';
 }
 
-/** The same at the end of a path, or of something around it. */
+/** The place at the end of a path. If a part of the path is ignored or masked, that decides. */
 export function placeAt(root: PointerState, path: readonly string[]): Place {
   let state = root;
   for (const name of path) {
@@ -97,7 +97,7 @@ export function placeAt(root: PointerState, path: readonly string[]): Place {
   return placeOf(state);
 }
 
-/** Names among those noted beside a message that are pointers into its body; the others are of its head. */
+/** The redacted names that are pointers into the body. The other names belong to the head. */
 export function maskedPointers(redacted: readonly string[]): string[] {
   return redacted.filter((name) => name === '' || name.startsWith('/'));
 }
@@ -106,7 +106,7 @@ function treatment(name: string, place: 'ignored' | 'masked'): Treatment {
   return { name, strength: STRENGTH[place], covering: place === 'ignored' ? 'drop' : 'mask' };
 }
 
-/** Why there is no whole body of a recorded answer to compare with; null where there is one. */
+/** Why a recorded answer has no complete body to compare with; null if it has one. */
 export function whyNoBody(response: Message | null): UncheckedReason | null {
   if (response === null) return 'no_recorded_answer';
   if (dropReasonOf(response.redacted) !== null) return 'redacted';

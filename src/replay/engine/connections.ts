@@ -5,19 +5,19 @@ import { identityOf } from '../plan/scaling.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { sessionName } from '../plan/sessions.ts';
 
-/** Where a request goes among senders and connections. */
+/** The sender and connection of a request. */
 interface SendPlace {
-  /** Equal for requests that go to the same sender; left out for a request on its own. */
+  /** Requests with the same number go to the same sender. Absent for a request that belongs to no session. */
   readonly stripe?: number | undefined;
-  /** The recorded connection it waits for; null where any will do. */
+  /** The recorded connection that it waits for; null if it may use any connection. */
   readonly lane: number | null;
 }
 
 type Placed = Pick<PlannedSend, 'row' | 'copy' | 'layer'>;
 
 /**
- * A session goes to one sender, so its requests keep their order. With recorded connections a connection does. A copy
- * counts as another client and may go to another sender.
+ * A session stays on one sender, so that its requests keep their order. With recorded connections, each connection
+ * does. A copy counts as another client and may go to another sender.
  */
 export function placeOf(send: Placed, connections: ConnectionPolicy): SendPlace {
   const lane = connections === 'recorded' ? laneOf(send) : null;
@@ -27,35 +27,35 @@ export function placeOf(send: Placed, connections: ConnectionPolicy): SendPlace 
 }
 
 /**
- * Number of a recorded connection; each copy has one of its own. Null where the recording knows of none. 53 bits
- * of a hash, so that nothing has to be remembered: of a million connections two are taken for one with a
- * probability of 1 in 18,000, and then wait for each other.
+ * Number of a recorded connection; each copy has its own connection. Null if the recording has none. The number is 53
+ * bits of a hash, so that nothing must be remembered. Among a million connections, two collide with a probability of 1
+ * in 18,000; then they wait for each other.
  */
 export function laneOf({ row, copy, layer }: Placed): number | null {
   if (row.connection === null) return null;
-  // Connections are numbered within the life of a recorder, which its id stands for.
+  // Connections are numbered within one life of a recorder. The recorder's id identifies that life.
   const name = `${row.recorder} ${row.connection}`;
   const identity = identityOf(layer, copy);
   return (fnv1a(name, identity) & 0x1fffff) * 2 ** 32 + fnv1a(name, ~identity);
 }
 
-/** The 32-bit hash of Fowler, Noll and Vo over a text of single bytes, begun with a number; mixed at the end. */
+/** The 32-bit hash of Fowler, Noll and Vo over a number and a latin1 text, mixed at the end. */
 function fnv1a(text: string, begin: number): number {
   let hash = 0x811c9dc5;
   for (let shift = 0; shift < 32; shift += 8) hash = Math.imul(hash ^ ((begin >>> shift) & 0xff), 0x01000193);
   for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  // Its low bits alone are poorly mixed, and they decide which of a few senders it is.
+  // Mixed, because the low bits choose the sender, and FNV mixes them poorly.
   hash = Math.imul(hash ^ (hash >>> 16), 0x7feb352d);
   hash = Math.imul(hash ^ (hash >>> 15), 0x846ca68b);
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
 /**
- * Counts planned sends by the connection they were recorded on; a copy has one of its own. Connections are held in two
- * generations, of which the older is dropped as a whole, so at most twice the bound are held.
+ * Counts planned sends by their recorded connection; each copy has its own. Connections are kept in two generations.
+ * The older one is dropped as a whole, so at most twice the bound are kept.
  */
 export class RecordedConnections {
-  /** Requests of the connections that spoke since the older ones were put aside, and of those that have not. */
+  /** Requests by connection: of those used since the last change of generations, and of those not used since. */
   #recent = new Map<number, number>();
   #older = new Map<number, number>();
   readonly #byRecorder = new Map<string, { connections: number; requests: number }>();

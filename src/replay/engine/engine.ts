@@ -42,18 +42,18 @@ export type { PreparedRequest, SendResult } from './messages.ts';
 export interface EngineOptions extends SendingOptions {
   /** Threads that send. All requests of a session go to the same one. */
   readonly senders: number;
-  /** Over all senders: requests under way, and bytes of bodies that are not wholly written. */
+  /** Over all senders: requests in flight, and bytes of bodies that are not completely written. */
   readonly maxInFlight: number;
   readonly maxInFlightBytes: number;
-  /** After a stall overdue requests go no tighter than this rate, unless the plan itself is tighter there. */
+  /** After a stall, overdue requests are sent at most at this rate, unless the plan itself is faster there. */
   readonly peakRatePerSecond: number;
   readonly readAheadBytes: number;
   readonly readAheadRequests: number;
-  /** What may wait for another request; null or left out where no request follows another. */
+  /** Limits of requests that wait for another request; null or absent if no request follows another. */
   readonly held?: InFlightLimits | null;
-  /** The run's zero by the wall clock, epoch microseconds; without it, as soon as everything is ready. */
+  /** The run's zero on the wall clock, epoch microseconds. Without it, the run starts when everything is ready. */
   readonly startAtUs?: number | null;
-  /** Requests are pulled only once the run's zero is known, because they depend on it. */
+  /** Whether requests are pulled only after the run's zero is known, because they depend on it. */
   readonly startBeforeReading?: boolean;
 }
 
@@ -67,26 +67,26 @@ interface EngineDeps {
 /** Requests that were due and have not ended. */
 type InFlightCounts = Pick<RunPosition, 'inFlight' | 'waiting'>;
 
-/** What plans a replay needs of an engine. */
+/** The part of an engine that a replay uses. */
 export type Engine = Pick<ReplayEngine, 'run' | 'startNs' | 'inFlightCounts' | 'hasServed'>;
 
 /**
- * How often it is checked whether senders have room again. Each check hands requests over and wakes threads, so it
- * is rare; what is read ahead lasts ten times as long, even at 10,000/s.
+ * Pause between two checks whether senders have room again. Each check passes on requests and wakes threads, so it is
+ * rare. The read-ahead lasts ten times as long, even at 10,000/s.
  */
 const POLL_MS = 40;
-/** Between two slices of reading ahead, while there is time. */
+/** Pause between two slices of reading ahead, if there is time. */
 const PAUSE_MS = 1;
-/** A closed loop reads little ahead, so that little of it is left over. */
+/** The same for a closed loop, which reads little ahead so that few requests are left over. */
 const CLOSED_POLL_MS = 2;
-/** From everything being ready to the first instant: the first requests must reach their senders. */
+/** Time from readiness to the run's zero, in which the first requests reach their senders. */
 const RUN_UP_NS = 250_000_000;
-/** A run that misses the start that was set by more than this is refused. */
+/** A run that misses its set start by more than this is an error. */
 const MAX_LATE_START_US = 5_000_000;
 
 /**
- * Sends requests at their instants: a pacer thread that keeps time, sender threads that own the sockets, and this
- * thread, which reads ahead. Open loop: nothing a target does delays a send. One engine, one run.
+ * Sends requests at their instants. A pacer thread keeps time, sender threads own the sockets, and this thread reads
+ * ahead. In an open loop, the target cannot delay a send. An engine is used for one run.
  */
 export class ReplayEngine {
   readonly #options: EngineOptions;
@@ -114,11 +114,11 @@ export class ReplayEngine {
   }
 
   /**
-   * Sends every request once and reports each exactly once, in batches, in order of completion. `requests` is
-   * pulled on the calling thread in small slices, at most about two seconds of schedule and the read-ahead
-   * bounds before it is due, and is closed at the end. When `signal` aborts, sending stops at once and what is
-   * in flight has `drainDeadlineMs` to finish; requests not reached by then have no result.
-   * @throws what the iterator or `onResults` throws, and AppError INTERNAL when a thread dies.
+   * Sends every request once and reports each exactly once, in batches, in order of completion. `requests` is pulled on
+   * the calling thread in small slices, and closed at the end. Requests are pulled at most about two seconds before
+   * they are due, within the read-ahead limits. When `signal` aborts, sending stops at once, and requests in flight
+   * have `drainDeadlineMs` to finish. Requests that were not sent by then have no result.
+   * @throws errors of the iterator and of `onResults`, and AppError INTERNAL if a thread dies
    */
   async run(
     requests: Iterator<PreparedRequest>,
@@ -169,14 +169,14 @@ export class ReplayEngine {
     }
   }
 
-  /** Reads ahead until everything is handed over (true), or `signal` aborts or a thread fails (false). */
+  /** Reads ahead until all requests are passed on (true), or `signal` aborts or a thread fails (false). */
   async #feed(
     readAhead: ReadAhead,
     startNs: number,
     report: Promise<ThreadsReport>,
     signal: AbortSignal,
   ): Promise<boolean> {
-    // Promise.race in each turn would add a listener to the report each time.
+    // A flag, because Promise.race in each turn would add another listener to the report.
     let ended = false;
     const end = (): void => {
       ended = true;
@@ -193,8 +193,8 @@ export class ReplayEngine {
 }
 
 /**
- * The run's zero on the monotonic clock. A start that was set is not moved when we are late: requests that are overdue
- * then leave late, and their lag shows it.
+ * The run's zero on the monotonic clock. A set start is not moved if we are late. Overdue requests are then sent late,
+ * and their lag shows it.
  */
 function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null): number {
   if (startAtUs === null) return monotonicNs + RUN_UP_NS;
@@ -208,33 +208,33 @@ function zeroOf({ monotonicNs, epochUs }: ClockAnchor, startAtUs: number | null)
 }
 
 /**
- * A sender's heap. A smaller young generation is collected more often, a larger one takes longer each time: of 8, 16,
- * 32, 64 and V8's own choice, 16 had the least sum of pauses; each was 0.6 ms. The old generation is bounded because
- * V8 sizes it by the memory of the host: 14 MB were alive when it had grown to 67, and bodies with it. 10,000
- * requests under way need about 100.
+ * Limits of a sender's heap. A smaller young generation is collected more often; a larger one takes longer each time.
+ * Of 8, 16, 32, 64 MB and V8's own choice, 16 had the smallest sum of pauses (0.6 ms each). The old generation is
+ * limited, because V8 sizes it by the host's memory: it grew to 67 MB, bodies included, with only 14 MB alive. 10,000
+ * requests in flight need about 100 MB.
  */
 const SENDER_HEAP: ResourceLimits = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 512 };
 
-/** What the threads say at the end. */
+/** The reports of the threads at the end. */
 interface ThreadsReport {
   /** In the order of the senders. */
   readonly senders: readonly SenderOver[];
   readonly pacerLateness: DurationsNs;
 }
 
-/** The pacer's and the senders' threads as the command thread sees them. Any fault of one ends all. */
+/** The command thread's view of the pacer and sender threads. If one fails, all end. */
 class EngineThreads {
   readonly #senders: readonly EngineThread<FromSender>[];
   readonly #pacer: EngineThread<FromPacer>;
   readonly #inFlight: InFlight;
-  /** Batches that were read before the run's zero was known; null from then on. */
+  /** Batches that were read before the run's zero was known; null after that. */
   #beforeStart: Parameters<EngineThreads['hand']>[] | null = [];
-  /** All threads are up and connections are warm. */
+  /** Resolves when all threads are ready and connections are warm. */
   readonly ready: Promise<unknown>;
-  /** All threads have ended in order. Rejects as soon as one fails, or `onResults` throws. */
+  /** Resolves when all threads have ended normally. Rejects as soon as one fails or `onResults` throws. */
   readonly report: Promise<ThreadsReport>;
 
-  /** @param held what threads count follow-ups by @param onResults where their results go */
+  /** @param held counts waiting follow-ups over all threads @param onResults receives the results */
   constructor(
     options: EngineOptions,
     { pacerEntry, senderEntry }: EngineDeps,
@@ -255,7 +255,7 @@ class EngineThreads {
         held: held?.setup ?? null,
         wakePort: port2,
         warmConnections: Math.ceil(warmConnections / senders),
-        // All senders together keep to the peak rate.
+        // So that all senders together do not exceed the peak rate.
         catchUpGapNs: (1e9 / peakRatePerSecond) * senders,
       };
       const options = { workerData, transferList: [port2], resourceLimits: SENDER_HEAP };
@@ -268,12 +268,12 @@ class EngineThreads {
     this.#pacer = new EngineThread('pacer', pacerEntry, { workerData, transferList: wakePorts });
     this.ready = Promise.all([this.#pacer, ...this.#senders].map((thread) => thread.ready));
     this.report = this.#reportOfAll(ring);
-    // Only one of the two may be awaited; the other must not become an unhandled rejection.
+    // Maybe only one of the two is awaited. The other must not become an unhandled rejection.
     this.ready.catch(() => undefined);
     this.report.catch(() => undefined);
   }
 
-  /** Over all senders. The two counts are read one after the other, so they may differ by what happens in between. */
+  /** The counts over all senders. They are read one after the other, so they may not match exactly. */
   get inFlightCounts(): InFlightCounts {
     const { waiting, requests } = this.#inFlight;
     return { inFlight: Math.max(0, requests - waiting), waiting };
@@ -300,21 +300,21 @@ class EngineThreads {
     this.#senders[sender]?.worker.postMessage(message, transferListOf(batch));
   }
 
-  /** `finish`: nothing more will come. `stop`: nothing more is sent. */
+  /** `finish`: no more requests follow. `stop`: no more requests are sent. */
   end(kind: 'finish' | 'stop'): void {
     this.#toSenders({ kind });
   }
 
-  /** Ends all threads whatever they do. */
+  /** Ends all threads immediately. */
   async terminate(): Promise<void> {
     await Promise.all([this.#pacer, ...this.#senders].map(({ worker }) => worker.terminate()));
-    // What they said last is counted before anybody takes the run for over.
+    // Their last messages are handled before the run counts as over.
     await sleep(AFTER_MESSAGE_MS);
   }
 
   async #reportOfAll(ring: DueRing): Promise<ThreadsReport> {
     const overs = Promise.all(this.#senders.map(({ over }) => over));
-    // A closed loop ends by itself, and then nobody is left to be woken.
+    // A closed loop ends by itself. Then the pacer has no sender left to wake.
     overs.then(
       () => ring.stop(),
       () => undefined,
@@ -329,12 +329,13 @@ class EngineThreads {
 }
 
 /**
- * A host with two processors often wakes a thread on the one of the thread that woke it. A sender that reports would
- * then stand still while its results are counted: 1 to 4 ms of it. So the work begins a moment later, by a timer.
+ * Delay before a message is handled. On a host with two processors, a woken thread often runs on the processor of the
+ * thread that woke it. Counting results there would stop the sender for 1 to 4 ms. So the work begins a moment later,
+ * by a timer.
  */
 const AFTER_MESSAGE_MS = 2;
 
-/** One thread, which says first that it is ready and last that it is over. */
+/** One thread. Its first message is `ready`, its last is `over`. */
 class EngineThread<Message extends { readonly kind: string }> {
   readonly worker: Worker;
   readonly #ready = Promise.withResolvers<void>();
@@ -342,16 +343,16 @@ class EngineThread<Message extends { readonly kind: string }> {
   readonly ready = this.#ready.promise;
   readonly over = this.#over.promise;
 
-  /** @param onMessage told of what lies between; what it throws ends the run */
+  /** @param onMessage called with the messages in between; an error that it throws ends the run */
   constructor(name: string, entry: URL, options: WorkerOptions, onMessage?: (message: Message) => void) {
     this.worker = new Worker(entry, options);
-    // Timers of one length keep their order, so that what a thread said comes before its end.
+    // Timers with the same delay keep their order, so messages of a thread are handled before its end.
     const afterMessage = (handle: () => void): void => void setTimeout(handle, AFTER_MESSAGE_MS);
     this.worker.on('message', (message: Message) => afterMessage(() => this.#receive(message, onMessage)));
     this.worker.on('error', (cause) => {
       this.#fail(new AppError('INTERNAL', `the ${name} thread failed: ${reasonOf(cause)}`, { cause }));
     });
-    // Says nothing new where it is over.
+    // Has no effect after `over`.
     this.worker.on('exit', (code) => {
       const ended = new AppError('INTERNAL', `the ${name} thread ended early with code ${code}`);
       afterMessage(() => this.#fail(ended));
@@ -374,11 +375,11 @@ class EngineThread<Message extends { readonly kind: string }> {
   }
 }
 
-/** What the command thread knows about a run, beside what the other threads report. */
+/** Facts about a run that the command thread knows, besides the reports of the other threads. */
 interface RunFacts extends Pick<EngineHealth, 'startNs' | 'startedAtUs' | 'prepared'> {
-  /** The schedule was handed over to its end. */
+  /** Whether the whole schedule was passed on. */
   readonly finished: boolean;
-  /** Follow-ups that were refused before they were handed over. */
+  /** Follow-ups that were refused before they were passed on. */
   readonly notHeld: number;
 }
 
@@ -436,7 +437,7 @@ function connectionsOf(senders: readonly SenderOver[], startNs: number): Connect
   };
 }
 
-/** When an address got its first request, seconds after the start; null where it had none. */
+/** When an address got its first request, seconds after the start; null if it got none. */
 function firstOf(parts: readonly AddressUse[], startNs: number): number | null {
   const firsts = parts.flatMap(({ firstNs }) => (firstNs === null ? [] : [firstNs]));
   return firsts.length === 0 ? null : (Math.min(...firsts) - startNs) / 1e9;

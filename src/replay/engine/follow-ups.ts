@@ -1,15 +1,15 @@
 import TinyQueue from 'tinyqueue';
 import type { PreparedRequest } from './messages.ts';
 
-/** Ends remembered of requests whose follow-up has not come, or never will: some twenty MB. */
+/** Ended requests that are remembered for a later follow-up, which may never come. About 20 MB. */
 const REMEMBERED = 131_072;
 
-/** A request of a session that is not over, and what waits for it. */
+/** A request of a session that has not ended, and the follow-up that waits for it. */
 interface Underway {
-  /** Monotonic; null until it is sent. */
+  /** Its monotonic instant; null until it is sent. */
   intendedNs: number | null;
   follower: PreparedRequest | null;
-  /** Its follower needed no more than to know when it was sent. */
+  /** Whether its follow-up needed only its send time and has got it. */
   followed: boolean;
 }
 
@@ -19,35 +19,35 @@ interface Ended {
 }
 
 /**
- * Follow-ups that wait at a sender, each until the request before it in its session has been sent, or is over:
- * then its instant is known. A session has one sender, so no other thread is involved. Bounded by what is handed
- * over. Instants are monotonic nanoseconds.
+ * Follow-ups that wait at a sender. Each waits until the previous request of its session is sent, or has ended; then
+ * its instant is known. A session stays on one sender, so no other thread is involved. The size is limited by what is
+ * passed to the sender. Instants are monotonic nanoseconds.
  */
 export class FollowUps {
   readonly #startNs: number;
   readonly #underway = new Map<number, Underway>();
-  /** The first to be forgotten first. */
+  /** Ended requests, the oldest first. */
   readonly #ended = new Map<number, Ended>();
-  /** Goes on where it was: what it has passed is forgotten. */
+  /** An iterator that continues where it was. All entries that it passed are forgotten. */
   readonly #oldestEnded = this.#ended.keys();
-  /** Those whose instant is known. */
+  /** Follow-ups whose instant is known. */
   readonly #resolved = new TinyQueue<PreparedRequest>([], inOrder);
   #unresolved = 0;
-  /** Sent later than their session had earned, because they were not here yet. */
+  /** Follow-ups sent late, because they came to this sender after their instant. */
   heldBack = 0;
 
   constructor(startNs: number) {
     this.#startNs = startNs;
   }
 
-  /** Held here, whether their instants are known or not. */
+  /** Number of waiting follow-ups, with known and unknown instants. */
   get size(): number {
     return this.#unresolved + this.#resolved.length;
   }
 
   /**
-   * Takes one over.
-   * @param isToCome whether the request it follows waits for its planned instant
+   * Adds a follow-up.
+   * @param isToCome whether the request that it follows still waits for its planned instant
    */
   hold(request: PreparedRequest, nowNs: number, isToCome: boolean): void {
     const { follows } = request;
@@ -64,7 +64,7 @@ export class FollowUps {
     }
     let before = this.#underway.get(follows.after);
     if (before === undefined && !isToCome) {
-      // So long over that it was forgotten.
+      // The previous request ended so long ago that it was forgotten.
       this.#resolveLate(request, this.#startNs + request.intendedOffsetNs, nowNs);
       return;
     }
@@ -78,7 +78,7 @@ export class FollowUps {
     this.#unresolved++;
   }
 
-  /** A request of a session was sent, or refused. @returns whether the instant of another is known by that */
+  /** Notes that a request of a session was sent or refused. @returns whether this decides another request's instant */
   sent(index: number, intendedNs: number): boolean {
     const own = this.#underway.get(index) ?? this.#begun(index);
     own.intendedNs = intendedNs;
@@ -88,7 +88,7 @@ export class FollowUps {
     return true;
   }
 
-  /** It is over, however. @returns whether the instant of another is known by that */
+  /** Notes that a request has ended, with any result. @returns whether this decides another request's instant */
   ended(index: number, endNs: number): boolean {
     const own = this.#underway.get(index);
     if (own === undefined) return false;
@@ -110,7 +110,7 @@ export class FollowUps {
     return this.#resolved.pop() ?? null;
   }
 
-  /** Takes all of them away, in no order: they will not be sent. */
+  /** Removes and returns all follow-ups, in any order. They will not be sent. */
   takeAll(): PreparedRequest[] {
     const underway = [...this.#underway.values()];
     const waiting = underway.flatMap(({ follower }) => follower ?? []);
@@ -134,7 +134,7 @@ export class FollowUps {
     this.#resolve(follower, fromNs + (follower.follows?.delayNs ?? 0));
   }
 
-  /** If the due time has passed when the request comes, it is due now and counted in `heldBack`. */
+  /** Sets the due time. If it has passed already, the request is due now and counts in `heldBack`. */
   #resolveLate(request: PreparedRequest, dueNs: number, nowNs: number): void {
     if (dueNs < nowNs) this.heldBack++;
     this.#resolve(request, Math.max(dueNs, nowNs));
@@ -156,7 +156,7 @@ export class FollowUps {
   }
 }
 
-/** Ties go in the order of the schedule. */
+/** By instant; equal instants in the order of the schedule. */
 function inOrder(a: PreparedRequest, b: PreparedRequest): number {
   return a.intendedOffsetNs - b.intendedOffsetNs || a.index - b.index;
 }

@@ -1,6 +1,6 @@
 /**
- * Collects what the start left behind, so that this is not done while the first requests are due: it takes 60 ms of a
- * slow host. Does nothing unless Node was started with `--expose-gc`, as the command is.
+ * Collects the garbage of the start before the first requests are due, because it takes 60 ms on a slow host. Does
+ * nothing unless Node was started with `--expose-gc`, as the command is.
  */
 export function collectGarbage(): void {
   globalThis.gc?.();

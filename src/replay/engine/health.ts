@@ -1,61 +1,61 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { ConnectionsDocument, SessionOrderDocument } from '../../documents/replay.ts';
 
-/** What its connections were, of one sender or of all. */
+/** The connections of one sender or of all. */
 export type ConnectionUse = Omit<ConnectionsDocument, 'policy' | 'recorded'>;
 /** A distribution of durations, nanoseconds. All 0 when `count` is 0. */
 export type DurationsNs = ConnectionUse['connect'];
 
-/** The same of one sender, with the set-up times of its connections as they go to another thread. */
+/** The connections of one sender, with set-up times in the form that goes to another thread. */
 export type SenderConnections = Omit<ConnectionUse, 'connect' | 'byAddress'> & {
   readonly connect: PackedDurations;
   readonly byAddress: readonly AddressUse[];
 };
 
-/** What one address of the target got of a sender. */
+/** The connections and requests that one address of the target got from a sender. */
 export interface AddressUse {
   readonly address: string;
   readonly connections: number;
   readonly requests: number;
-  /** Of its first request, on the monotonic clock; null where it had none. */
+  /** When it got its first request, on the monotonic clock; null if it got none. */
   readonly firstNs: number | null;
 }
 
-/** A stretch of the run in which the engine, not the target, was late. Offsets from the start of the run. */
+/** A period of the run in which the engine, not the target, was late. Offsets from the start of the run. */
 export interface Stall {
   readonly fromOffsetNs: number;
   readonly toOffsetNs: number;
 }
 
-/** How well one sender did its work. */
+/** Figures of the health of one sender. */
 export interface SenderHealth {
-  /** Nanoseconds after the start when the last in-flight request ended or was given up. */
+  /** When the last request in flight ended or was given up, nanoseconds after the start. */
   readonly endOffsetNs: number;
   /** Dispatched to the target, and refused by the in-flight cap. */
   readonly sent: number;
   readonly refused: number;
-  /** Of the refused of the judged part: because bodies under way had reached their bytes, not requests their number. */
+  /** Refused in the judged part because of the limit on bytes of bodies, not on the number of requests. */
   readonly refusedForBytes: number;
   /** In flight when the drain deadline ended them; each has a result with error `stopped`. */
   readonly stopped: number;
-  /** Waited for their recorded connection, or for what they follow, when sending ended. */
+  /** Still waiting for their recorded connection, or for the request they follow, when sending ended. */
   readonly unreached: number;
-  /** Actual minus intended send, over everything sent, stalled stretches included. */
+  /** Actual minus intended send time, over all sends, including stalls. */
   readonly lag: PackedDurations;
-  /** Share of time its thread worked, its waiting for the instant (spin) excluded: whole run, worst 10 s. */
+  /** Share of time that its thread worked, without waiting for an instant (spinning): whole run, and worst 10 s. */
   readonly busyShare: number;
   readonly busyShareMax10s: number;
-  /** Of the judged part, requests that were due before they had been handed to the sender: read-ahead was too slow. */
+  /** Requests of the judged part that came to the sender after their instant, because the read-ahead was too slow. */
   readonly starved: number;
-  /** Stretches of over 250 ms in which due requests, or the sender's own loop, stood still. */
+  /** Periods of over 250 ms in which due requests were not sent, or the sender's event loop did not run. */
   readonly stalls: readonly Stall[];
-  /** The most that all senders had under way when this one sent something. */
+  /** The most requests that all senders had in flight when this one sent a request. */
   readonly inFlightMax: number;
-  /** Follow-ups that came here after the instant their session had earned. */
+  /** Follow-ups that came to the sender after their instant. */
   readonly heldBack: number;
 }
 
-/** How well the engine itself did its work; everything the judgement of a run needs to know about our side. */
+/** Figures of the health of the engine: all facts about our own side that the judgement of a run needs. */
 export interface EngineHealth
   extends Omit<SenderHealth, 'unreached' | 'lag' | 'busyShare' | 'busyShareMax10s' | 'heldBack'> {
   /** The run's zero on the monotonic clock, and the same instant as epoch microseconds. */
@@ -66,19 +66,21 @@ export interface EngineHealth
   /** The run was stopped by its signal before the schedule ended. */
   readonly aborted: boolean;
   readonly lag: DurationsNs;
-  /** How late the pacer itself woke against what it had asked for. */
+  /** How late the pacer woke, compared with the requested time. */
   readonly pacerLateness: DurationsNs;
-  /** Of the busiest sender. */
+  /** Busy shares of the busiest sender. */
   readonly senderBusyShare: number;
   readonly senderBusyShareMax10s: number;
   readonly followUps: Pick<SessionOrderDocument, 'heldBack' | 'notHeld'>;
   readonly connections: ConnectionUse;
 }
 
-/** A distribution on its way between threads: values and how often each, flat, ending with the greatest value. */
+/**
+ * A distribution in the form that goes between threads: flat pairs of a value and its count, then the greatest value.
+ */
 type PackedDurations = Float64Array<ArrayBuffer>;
 
-/** Nanoseconds of something that happens often, at constant memory. */
+/** A distribution of durations in nanoseconds, at constant memory. */
 export class Durations {
   readonly #histogram = new Histogram();
 
@@ -87,14 +89,14 @@ export class Durations {
     const merged = new Durations();
     for (const each of packed) {
       const max = each.at(-1) ?? 0;
-      // A bin is known by its greatest value, but for the last one, whose greatest value is the greatest of all.
+      // Each bin is represented by its greatest value; the last one by the greatest value of all.
       for (let at = 0; at + 1 < each.length; at += 2)
         merged.#histogram.record(Math.min(each[at] ?? 0, max), each[at + 1] ?? 0);
     }
     return merged;
   }
 
-  /** Negative values, which rounding can make, count as 0. */
+  /** Negative values, which rounding can cause, count as 0. */
   record(ns: number): void {
     this.#histogram.record(Math.max(0, Math.round(ns)));
   }
@@ -111,22 +113,22 @@ export class Durations {
   }
 }
 
-/** Lateness that makes a stretch a stall, and lateness below which it has been worked off. */
+/** Lateness at which a stall begins, and lateness below which it is over. */
 const STALL_NS = 250_000_000;
 const RECOVERED_NS = 50_000_000;
-/** Beyond this many stretches the last one is extended instead: such a run is invalid anyway. */
+/** Most stalls. Beyond that the last one is extended, because such a run is invalid anyway. */
 const STRETCHES_MAX = 1_000;
 
 /**
- * Marks the stretches in which we, not the target, were late: a due request that was not sent for over 250 ms,
- * or an event loop that did not turn for as long. A stretch begins at the first intended instant it delayed
- * and ends when sends are on time again, catching up included.
+ * Notes periods in which our side, not the target, was late: a due request was not sent for over 250 ms, or the event
+ * loop did not turn for as long. A stall begins at the first delayed instant. It ends when sends are on time again, so
+ * it includes catching up.
  */
 export class StallLog {
   readonly #stalls: Stall[] = [];
   #lateFromNs: number | null = null;
 
-  /** One due request was handled at `actualOffsetNs`; sent or refused makes no difference. */
+  /** Notes that a due request was sent or refused at `actualOffsetNs`. */
   noteSend(intendedOffsetNs: number, actualOffsetNs: number): void {
     const lagNs = actualOffsetNs - intendedOffsetNs;
     if (this.#lateFromNs === null) {
@@ -139,12 +141,12 @@ export class StallLog {
     this.#mark(Math.min(this.#lateFromNs, intendedOffsetNs), actualOffsetNs);
   }
 
-  /** The event loop turned at `toOffsetNs` for the first time since `fromOffsetNs`, where it meant to at once. */
+  /** Notes that the event loop should have turned at `fromOffsetNs`, but did at `toOffsetNs`. */
   noteLoopGap(fromOffsetNs: number, toOffsetNs: number): void {
     if (toOffsetNs - fromOffsetNs > STALL_NS) this.#mark(fromOffsetNs, toOffsetNs);
   }
 
-  /** Stretches in order of time, none overlapping. */
+  /** The stalls in order of time, without overlaps. */
   stalls(): readonly Stall[] {
     return mergedStalls(this.#stalls);
   }
@@ -157,7 +159,7 @@ export class StallLog {
   }
 }
 
-/** Stretches of whatever order, joined where they overlap: when one of several stood still, not all was sent. */
+/** Sorts stalls of several senders and joins overlapping ones: if one sender stalls, requests are not sent. */
 export function mergedStalls(stalls: readonly Stall[]): readonly Stall[] {
   const merged: Stall[] = [];
   for (const stall of stalls.toSorted((a, b) => a.fromOffsetNs - b.fromOffsetNs)) {
@@ -166,7 +168,7 @@ export function mergedStalls(stalls: readonly Stall[]): readonly Stall[] {
   return merged;
 }
 
-/** Adds a stretch, or extends the last one by it. */
+/** Adds a stall, or extends the last one by it. */
 function addStall(stalls: Stall[], stall: Stall, joinsLast: boolean): void {
   const last = joinsLast ? stalls.pop() : undefined;
   stalls.push({
@@ -176,12 +178,14 @@ function addStall(stalls: Stall[], stall: Stall, joinsLast: boolean): void {
 }
 
 const WINDOW_NS = 10_000_000_000;
-/** A turn of the loop without work takes some microseconds. The rest of a longer one is not counted as waiting. */
+/**
+ * A turn of the loop without work takes some microseconds. Time of a turn beyond this limit does not count as waiting.
+ */
 const EMPTY_TURN_NS = 20_000;
 
 /**
- * How much of its time a thread works. Waiting for an instant by turning the event loop looks like work to
- * the runtime, so turns that did nothing else are taken out again.
+ * Measures the share of time that a thread works. Waiting for an instant by turning the event loop looks like work to
+ * the runtime, so turns that did nothing else are subtracted.
  */
 export class BusyMeter {
   /** Nanoseconds the loop has slept in its poll phase so far. */
@@ -200,8 +204,8 @@ export class BusyMeter {
   }
 
   /**
-   * A turn of the loop begins that may only wait for an instant.
-   * @param events how many there have been: a turn without any was waiting
+   * Call it at the begin of a turn of the loop that may only wait for an instant.
+   * @param events number of events so far; a turn without events was only waiting
    */
   turn(nowNs: number, events: number): void {
     if (this.#lastTurnNs !== null && events === this.#lastEvents)
@@ -210,12 +214,12 @@ export class BusyMeter {
     this.#lastEvents = events;
   }
 
-  /** No turn follows for now. */
+  /** Call it when no turn follows immediately. */
   rest(): void {
     this.#lastTurnNs = null;
   }
 
-  /** Call now and then: closes a window of ten seconds when one is over. */
+  /** Call it regularly. It closes each window of ten seconds. */
   tick(nowNs: number): void {
     if (nowNs - this.#window.atNs < WINDOW_NS) return;
     const now = this.#at(nowNs);
@@ -223,7 +227,7 @@ export class BusyMeter {
     this.#window = now;
   }
 
-  /** Shares of 1. A run shorter than a window is its own worst window. */
+  /** Shares from 0 to 1. If the run is shorter than a window, the mean is the worst window. */
   shares(nowNs: number): Pick<SenderHealth, 'busyShare' | 'busyShareMax10s'> {
     const mean = busyShareOf(this.#start, this.#at(nowNs));
     return { busyShare: mean, busyShareMax10s: this.#windowShareMax > 0 ? this.#windowShareMax : mean };
@@ -234,7 +238,7 @@ export class BusyMeter {
   }
 }
 
-/** How long a thread has not worked up to an instant: it slept, or spun. */
+/** How long a thread has rested (slept or spun) up to an instant. */
 interface RestSoFar {
   readonly atNs: number;
   readonly restNs: number;

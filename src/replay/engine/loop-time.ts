@@ -1,11 +1,11 @@
 import type { Clock } from '../../core/clock.ts';
 
-/** A running loop reads its time far more often than this; the rest of a longer gap is a standstill. */
+/** A running loop reads its time far more often than this. The rest of a longer gap is a standstill. */
 const STEP_MAX_NS = 100_000_000;
 
 /**
- * Time in which an event loop ran, in nanoseconds. Time-outs of a target are measured by it: while the loop stands
- * still no answer can be read, and that is not the target's fault. Its owner reads it some forty times a second.
+ * Time during which an event loop ran, in nanoseconds. Time-outs of a target use it: while the loop stands still, no
+ * answer can be read, which is not the target's fault. Its owner reads it about forty times a second.
  */
 export class LoopTime implements Pick<Clock, 'nowNs'> {
   readonly #clock: Pick<Clock, 'nowNs'>;
@@ -17,7 +17,7 @@ export class LoopTime implements Pick<Clock, 'nowNs'> {
     this.#lookedNs = clock.nowNs();
   }
 
-  /** Never ahead of the clock, and as fast as it while the loop turns. */
+  /** Runs with the clock while the loop turns, and stops during a standstill. */
   nowNs(): number {
     const nowNs = this.#clock.nowNs();
     this.#stoodNs += Math.max(0, nowNs - this.#lookedNs - STEP_MAX_NS);
@@ -27,8 +27,8 @@ export class LoopTime implements Pick<Clock, 'nowNs'> {
 }
 
 /**
- * Runs a callback after `ms`, never earlier; a timer of Node may come up to a millisecond early.
- * @returns how to cancel it
+ * Runs a callback after at least `ms`. A plain timer of Node may be up to a millisecond early.
+ * @returns a function that cancels it
  */
 export function afterAtLeast(clock: Pick<Clock, 'nowNs'>, callback: () => void, ms: number): () => void {
   const dueNs = clock.nowNs() + ms * 1e6;
@@ -42,8 +42,8 @@ export function afterAtLeast(clock: Pick<Clock, 'nowNs'>, callback: () => void, 
 }
 
 /**
- * As `afterAtLeast`, by the time of a loop, and not before everything that had arrived was read: what arrived during a
- * standstill is read after the timers, so the callback waits one more turn.
+ * Like `afterAtLeast`, on the loop's time, and only after all arrived data were read. Data that arrived during a
+ * standstill are read after the timers, so the callback waits one more turn.
  */
 export function afterHearing(loopTime: LoopTime, callback: () => void, ms: number): () => void {
   let last: NodeJS.Immediate | undefined;

@@ -8,40 +8,40 @@ import type { CertificateRules, FencedAddresses } from '../guard.ts';
 import type { DurationsNs, SenderConnections, SenderHealth } from './health.ts';
 import type { InFlightSetup } from './shared-memory.ts';
 
-/** What a follow-up waits for. */
+/** The request that a follow-up waits for, and the delay after it. */
 export interface FollowUp {
-  /** The request of its session before it, by index. */
+  /** Index of the previous request of its session. */
   readonly after: number;
-  /** From the end of that one; or from its intended instant, where the two overlapped when they were recorded. */
+  /** The delay counts from the end of that request, or from its intended instant if both overlapped when recorded. */
   readonly from: 'end' | 'send';
-  /** Nanoseconds from there, not negative. */
+  /** Delay in nanoseconds, not negative. */
   readonly delayNs: number;
 }
 
 /**
  * One request ready to be sent: everything has been read, decompressed and decided. The client adds only what the
- * connection needs (`host` first when absent, `connection`, framing).
+ * connection needs (`host` first if absent, `connection`, framing).
  */
 export interface PreparedRequest {
   /** Position in the schedule, from 0; strictly increasing from request to request. */
   readonly index: number;
   /** Nanoseconds after the start of the run, whole; never decreasing. */
   readonly intendedOffsetNs: number;
-  /** What has the same number goes to the same sender; without one, a request stands alone. */
+  /** Requests with the same number go to the same sender. A request without one belongs to no session. */
   readonly stripe?: number | undefined;
-  /** Number of the recorded connection it waits for and goes over; without one, any connection will do. */
+  /** Number of the recorded connection that it waits for and uses. Without one, it uses any connection. */
   readonly lane?: number | null;
   /**
-   * What it waits for in place of its instant, which is then what was planned; null for the first of a session that
-   * others follow. Without it, it stands alone.
+   * The request that it waits for instead of its instant; the instant is then only the planned one. Null for the first
+   * request of a session with follow-ups. Undefined for a request without a session.
    */
   readonly follows?: FollowUp | null | undefined;
   readonly method: string;
-  /** The request target as to be sent: origin form, query included, latin1. */
+  /** The request target to send: origin form with query, latin1. */
   readonly path: string;
   /**
-   * Flat name, value, name, value … in the order and case to be sent, the run's marker included; latin1. No
-   * framing and no hop-by-hop names. A `Host` pair is used in place of the target's own authority.
+   * Flat name, value, name, value … in the order and case to send, with the run's marker; latin1. No framing and no
+   * hop-by-hop headers. A `Host` pair replaces the target's own authority.
    */
   readonly headers: readonly string[];
   /** Null for a request without a body. */
@@ -51,35 +51,37 @@ export interface PreparedRequest {
   readonly answer: ExpectedAnswer;
 }
 
-/** Bodies of at least this size travel in a buffer of their own, moved and never copied again. */
+/** Bodies of at least this size travel in a separate buffer, which is transferred without a copy. */
 const OWN_BUFFER_BYTES = 64 * 1024;
 
 const LINE_BREAK = /[\r\n]/;
 
 const packr = new Packr();
 
-/** Packs what goes to another thread, in memory of its own that can be transferred. */
+/** Packs a message for another thread, in separate memory that can be transferred. */
 export function packed(message: unknown): Uint8Array<ArrayBuffer> {
-  // Copy: msgpackr returns a view over a buffer that it goes on using.
+  // Copied, because msgpackr returns a view of a buffer that it uses again.
   return new Uint8Array(packr.pack(message));
 }
 
-/** The inverse of `packed`. Byte strings are views over it. */
+/** The inverse of `packed`. Byte strings are views of the input. */
 export function unpacked<Message>(bytes: Uint8Array): Message {
   return packr.unpack(bytes) as Message;
 }
 
-/** Requests on their way to the sender; both kinds of buffer are transferred, not copied. */
+/** Requests for a sender. Both kinds of buffers are transferred, not copied. */
 export interface SendBatch {
   readonly requests: Uint8Array<ArrayBuffer>;
   readonly bodies: ArrayBuffer[];
 }
 
-/** A request within a batch. Its head is one text: thousands wait, and each would be some twenty strings more. */
+/**
+ * A request within a batch. Its head is one text, because thousands of requests wait, and each has about 20 strings.
+ */
 interface QueuedRequest extends Omit<PreparedRequest, 'stripe' | 'method' | 'path' | 'headers' | 'body'> {
   /** Method, path, and names and values of headers, a line each. */
   readonly head: string;
-  /** A number says which of the batch's large bodies it is. */
+  /** A number is an index into the batch's large bodies. */
   readonly body: Uint8Array | number | null;
 }
 
@@ -87,7 +89,9 @@ export function transferListOf(batch: SendBatch): ArrayBuffer[] {
   return [batch.requests.buffer, ...batch.bodies];
 }
 
-/** Copies requests into buffers another thread can take over. Main thread, well ahead of their time. */
+/**
+ * Copies requests into buffers that another thread can take over. Runs on the command thread, well before they are due.
+ */
 export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
   const bodies: ArrayBuffer[] = [];
   const queued = requests.map(({ stripe: _, method, path, headers, body, ...rest }): QueuedRequest => {
@@ -99,7 +103,7 @@ export function packBatch(requests: readonly PreparedRequest[]): SendBatch {
   return { requests: packed(queued), bodies };
 }
 
-/** Reads a batch front to back. Sender thread. */
+/** Reads a batch from front to back. Runs on a sender thread. */
 export class BatchReader {
   readonly #requests: readonly QueuedRequest[];
   readonly #bodies: readonly ArrayBuffer[];
@@ -114,13 +118,13 @@ export class BatchReader {
     return this.#next >= this.#requests.length;
   }
 
-  /** Due offsets of all requests of the batch that are at or before `offsetNs`, and not before `fromOffsetNs`. */
+  /** Number of requests of the batch that are due at or before `offsetNs`, and not before `fromOffsetNs`. */
   countDueBy(offsetNs: number, fromOffsetNs = 0): number {
     return this.#requests.filter(({ intendedOffsetNs: dueNs }) => dueNs <= offsetNs && dueNs >= fromOffsetNs)
       .length;
   }
 
-  /** The next request, with its head taken apart. Call before it is due, not when. */
+  /** The next request, with its head parsed. Call it well before the request is due. */
   read(): PreparedRequest {
     const request = this.#requests[this.#next];
     if (request === undefined) throw new Error('the batch was read to its end');
@@ -132,19 +136,19 @@ export class BatchReader {
 
   #bodyOf(body: Uint8Array | number): Buffer {
     if (typeof body === 'number') return Buffer.from(this.#bodies[body] as ArrayBuffer);
-    // A small body is copied out, so that one slow answer does not keep its whole batch in memory.
+    // A small body is copied, so that one slow answer does not keep its whole batch in memory.
     return Buffer.from(body);
   }
 }
 
 function headOf(index: number, lines: readonly string[]): string {
-  // A line break inside a part could not be sent anyway; here it would shift every part behind it.
+  // A part with a line break cannot be sent anyway. Here it would shift all later parts.
   if (lines.some((line) => LINE_BREAK.test(line)))
     throw new AppError('INTERNAL', `request ${index}: a line break within its head`);
   return lines.join('\n');
 }
 
-/** What became of one prepared request; the part of core's Send that the engine knows. */
+/** The result of one prepared request: the part of core's `Send` that the engine knows. */
 export interface SendResult
   extends Pick<
     Send,
@@ -163,13 +167,13 @@ export interface SendResult
     | 'answer'
     | 'tellsError'
   > {
-  /** Whether the answer came piece by piece; null where none came. */
+  /** Whether the answer was a stream; null without an answer. */
   readonly streamed: boolean | null;
-  /** A copy of a complete answer; left out where none was asked for, or its facts are enough. */
+  /** A copy of a complete answer; absent if none was requested, or its facts are enough. */
   readonly kept?: KeptAnswer;
 }
 
-/** Of a request that did not go to the target: our own cap refused it, or sending ended before its turn. */
+/** The result of a request that was not sent: our own cap refused it, or sending ended before its turn. */
 export function notSentResult(
   { index, intendedOffsetNs }: Pick<Send, 'index' | 'intendedOffsetNs'>,
   why: 'refused' | 'no_socket' | 'stopped',
@@ -193,65 +197,65 @@ export function notSentResult(
   };
 }
 
-/** Where connections go, and how long the target is waited for. */
+/** Where connections go, and how long to wait for the target. */
 export interface ConnectionOptions extends CertificateRules {
   /** `http://host:port` or `https://host:port`, without a path. */
   readonly origin: string;
-  /** Path of a unix socket that is connected to in place of the origin's host; null without one. */
+  /** Path of a unix socket that replaces the origin's host; null without one. */
   readonly socketPath: string | null;
-  /** Connection set-up, TLS included. */
+  /** Time-out of connection set-up, including TLS. */
   readonly connectTimeoutMs: number;
-  /** From the request being written to the response head. */
+  /** Time-out from the written request to the response head. */
   readonly firstByteTimeoutMs: number;
-  /** Between two pieces of a response body. */
+  /** Time-out between two pieces of a response body. */
   readonly idleTimeoutMs: number;
-  /** A connection older than this is closed when it next falls idle; null for no limit. */
+  /** A connection older than this is closed when it is next idle; null for no limit. */
   readonly maxConnectionAgeMs: number | null;
-  /** Addresses that no connection goes to, whatever the target's name means; left out for none. */
+  /** Addresses that are never connected to, even if the target's name resolves to them; absent for none. */
   readonly fenced?: FencedAddresses;
 }
 
-/** So many requests in flight at all times. Nothing is begun from an instant of the run on. */
+/** A constant number of requests in flight. No request starts after an instant of the run. */
 interface ClosedLoop {
   readonly concurrency: number;
   readonly untilNs: number;
 }
 
-/** What all senders of a run are told. */
+/** Options of all senders of a run. */
 export interface SendingOptions extends ConnectionOptions {
-  /** From the actual send to the last byte. */
+  /** Time-out from the actual send to the last byte. */
   readonly totalTimeoutMs: number;
-  /** After the last send, or a stop, how long requests in flight may still finish. */
+  /** How long requests in flight may take to finish after the last send or a stop. */
   readonly drainDeadlineMs: number;
   /** Connections opened before the start, spread over the target's addresses. */
   readonly warmConnections: number;
-  /** Requests that each sender plays to a listener of our own before; left out for as many as warm up its code. */
+  /** Requests that each sender sends to our own listener before the run; absent for enough to warm up its code. */
   readonly rehearsed?: number;
-  /** Our own faults are counted for sends intended from this instant of the run on: what precedes it is warm-up. */
+  /** Faults of our own side count for sends intended from this instant of the run on. Earlier ones are warm-up. */
   readonly judgedFromNs?: number;
-  /** Sends by what is in flight in place of instants; null or left out for an open loop. */
+  /** A closed loop: sends by the number in flight, not at instants. Null or absent for an open loop. */
   readonly closed?: ClosedLoop | null;
-  /** Complete answers are kept within these limits and come with their results; null or left out: none is. */
+  /** Limits of complete answers that are kept and returned with results; null or absent to keep none. */
   readonly keeping?: KeepingSetup | null;
 }
 
 /** `workerData` of a sender thread. */
 export interface SenderSetup extends SendingOptions {
-  /** Which of the senders it is, from 0. */
+  /** Number of the sender, from 0. */
   readonly sender: number;
   readonly ringMemory: SharedArrayBuffer;
   readonly inFlight: InFlightSetup;
-  /** Follow-ups that wait; null where no request follows another. */
+  /** Counts waiting follow-ups; null if no request follows another. */
   readonly held: InFlightSetup | null;
   readonly wakePort: MessagePort;
-  /** Least distance between two overdue sends after a stall. */
+  /** Minimum gap between two overdue sends after a stall. */
   readonly catchUpGapNs: number;
 }
 
-/** What a batch holds: requests whose instants were planned, or follow-ups. */
+/** The kind of a batch: requests with planned instants, or follow-ups. */
 export type BatchKind = 'batch' | 'followUps';
 
-/** Main to sender. `start` comes first; `finish` or `stop` last. */
+/** Messages of the command thread to a sender. `start` comes first, `finish` or `stop` last. */
 export type ToSender =
   | { readonly kind: 'start'; readonly startNs: number }
   | { readonly kind: BatchKind; readonly batch: SendBatch }
@@ -264,10 +268,10 @@ export interface SenderOver {
   readonly connections: SenderConnections;
 }
 
-/** Sender to main. `ready` first, `over` last. */
+/** Messages of a sender to the command thread. `ready` comes first, `over` last. */
 export type FromSender =
   | { readonly kind: 'ready' }
-  /** SendResults, packed. */
+  /** Packed `SendResult`s. */
   | { readonly kind: 'results'; readonly results: Uint8Array }
   | SenderOver;
 
@@ -278,12 +282,12 @@ export interface PacerSetup {
   readonly wakePorts: readonly MessagePort[];
 }
 
-/** Main to pacer, once; from then on the pacer watches the ring only. */
+/** The only message of the command thread to the pacer. After it, the pacer only watches the ring. */
 export interface ToPacer {
   readonly startNs: number;
 }
 
-/** Pacer to main: `ready` once it listens, `over` when the ring has ended. */
+/** Messages of the pacer to the command thread: `ready` when it listens, `over` when the ring has ended. */
 export type FromPacer =
   | { readonly kind: 'ready' }
   | { readonly kind: 'over'; readonly lateness: DurationsNs };

@@ -3,26 +3,26 @@ import type { RecordedAnswer, Send } from '../../core/run.ts';
 import type { PlannedRequest } from '../plan/plan.ts';
 import { notSentResult, type SendResult } from './messages.ts';
 
-/** What of a planned request its report needs: whole rows, some thousands at a time, would be most of our memory. */
+/** The part of a planned request that its report needs. Thousands of whole rows would be most of our memory. */
 type PlannedPart = Omit<
   Send,
   Exclude<keyof SendResult, 'index' | 'intendedOffsetNs' | 'streamed'> | 'unstreamed' | 'check'
 >;
 
 /**
- * Requests that were planned and have no result yet: with the engine, in flight or read ahead, so their number
- * is bounded by the in-flight cap and the read-ahead.
+ * Planned requests without a result yet. They are in flight or read ahead, so the in-flight cap and the read-ahead
+ * limit their number.
  */
 export class Outstanding {
-  /** By their index, in the order of the schedule. */
+  /** By index, in the order of the schedule. */
   readonly #planned = new Map<number, PlannedPart>();
 
-  /** Indexes grow from call to call. */
+  /** Adds a request. Indexes must increase from call to call. */
   add(planned: PlannedRequest): void {
     this.#planned.set(planned.index, plannedPart(planned));
   }
 
-  /** Joins a result with what it was planned from. */
+  /** Joins a result with its planned request. */
   take(result: SendResult): Send {
     const planned = this.#planned.get(result.index);
     if (planned === undefined) throw new Error(`send ${result.index} ended twice or was never planned`);
@@ -30,7 +30,7 @@ export class Outstanding {
     return joined(planned, result);
   }
 
-  /** Everything that a stop left without a result: planned and never reached. */
+  /** Removes and returns the requests that a stop left without a result: planned but never sent. */
   takeUnreached(): Send[] {
     const unreached = [...this.#planned.values()];
     this.#planned.clear();
@@ -41,11 +41,11 @@ export class Outstanding {
     return this.#planned.size;
   }
 
-  /** How many were due at an instant of the run and have not ended. */
+  /** How many requests were due at an instant of the run and have not ended. */
   dueAt(offsetNs: number): number {
     let due = 0;
     for (const { intendedOffsetNs } of this.#planned.values()) {
-      // In the order of the schedule, so the first that is not due ends the count.
+      // The first that is not due ends the count, because they are in the order of the schedule.
       if (intendedOffsetNs > offsetNs) break;
       due += 1;
     }
@@ -74,7 +74,7 @@ function plannedPart({ index, intendedOffsetNs, row, streams, warmup }: PlannedR
   };
 }
 
-/** Null where the recorded answer was not complete. */
+/** Facts of the recorded answer; null if it was not complete. */
 function recordedAnswer({
   outcome,
   status,
@@ -88,7 +88,9 @@ function recordedAnswer({
   return { status, bytes: responseBytes, streamed, tookNs, tellsError };
 }
 
-/** What was planned stands, but for the instant of a follow-up, which is known only when it is due. */
+/**
+ * Joins a plan and its result. The instant comes from the result, because that of a follow-up is known only when due.
+ */
 function joined(planned: PlannedPart, { kept: _, ...result }: SendResult): Send {
   return {
     ...planned,

@@ -2,58 +2,58 @@ import type { Clock } from '../../core/clock.ts';
 import { Durations, type DurationsNs } from './health.ts';
 import type { DueRing } from './shared-memory.ts';
 
-/** The due times a pacer works through, in order; nanoseconds on whatever clock `next` is given. */
+/** The due times that a pacer works through, in order, in nanoseconds on the clock of `next`. */
 export interface DueTimes {
-  /** The earliest instant not yet taken, or null when none is known (yet). */
+  /** The earliest instant that was not taken; null if none is known yet. */
   peekNs(): number | null;
   /** Takes that instant. */
   shift(): void;
 }
 
-/** How overdue instants are worked off: in order, and not as one burst that nobody ever recorded. */
+/** How overdue instants are caught up: in order, and not in one burst that was never recorded. */
 export interface CatchUp {
-  /** Lateness from which on instants are spread out. Below it they are simply taken at once. */
+  /** Lateness above which instants are spread out. Below it they are taken at once. */
   readonly fromLagNs: number;
-  /** Least distance between two overdue instants, unless the plan itself has them closer. */
+  /** Minimum gap between two overdue instants, unless they are closer in the plan. */
   readonly gapNs: number;
-  /** How far behind this spacing may fall before it forgets: keeps jitter from lowering the rate. */
+  /** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
   readonly slackNs: number;
 }
 
-/** While catching up, planned gaps shrink to this share: a stall is worked off in four times its length. */
+/** While catching up, planned gaps shrink to this share, so a stall is caught up in four times its length. */
 const CATCH_UP_SHARE = 0.8;
 
 interface PacerStep {
-  /** How many instants were taken: they are due now, in order. */
+  /** How many instants were taken. They are due now, in order. */
   readonly due: number;
-  /** Until the next is due; Infinity when none is known. 0 when `limit` cut this step short. */
+  /** Time until the next is due; Infinity if none is known; 0 if `limit` ended this step. */
   readonly waitNs: number;
 }
 
 /**
- * Decides what is due. Knows only absolute deadlines, so silence costs nothing and an error never adds up; no
- * clock, no thread, no sleep. An instant is never due before itself.
+ * Decides which instants are due. It uses only absolute deadlines, so pauses cost nothing and errors do not add up. It
+ * has no clock, thread or sleep. No instant is due early.
  */
 export class Pacer {
   readonly #dues: DueTimes;
   readonly #catchUp: CatchUp | null;
   #previousDueNs = Number.NEGATIVE_INFINITY;
-  /** Where the previous overdue instant was put; meaningful while catching up. */
+  /** The time given to the previous overdue instant; used only while catching up. */
   #slotNs = Number.NEGATIVE_INFINITY;
   #catchingUp = false;
 
-  /** @param catchUp null where nothing has to be spread out after a stall */
+  /** @param catchUp null if overdue instants are not spread out */
   constructor(dues: DueTimes, catchUp: CatchUp | null) {
     this.#dues = dues;
     this.#catchUp = catchUp;
   }
 
-  /** Overdue instants are being spread out. */
+  /** Whether overdue instants are being spread out. */
   get catchingUp(): boolean {
     return this.#catchingUp;
   }
 
-  /** Takes everything that is due at `nowNs`, at most `limit` instants. */
+  /** Takes the instants that are due at `nowNs`, at most `limit`. */
   next(nowNs: number, limit = Number.POSITIVE_INFINITY): PacerStep {
     let due = 0;
     for (let dueNs = this.#dues.peekNs(); dueNs !== null; dueNs = this.#dues.peekNs()) {
@@ -68,7 +68,7 @@ export class Pacer {
     return { due, waitNs: Number.POSITIVE_INFINITY };
   }
 
-  /** The instant at which `dueNs` may go: itself, or later while a stall is being worked off. */
+  /** When the request due at `dueNs` may be sent: then, or later while a stall is caught up. */
   #slotOf(dueNs: number, nowNs: number): number {
     const catchUp = this.#catchUp;
     if (catchUp === null) return dueNs;
@@ -77,8 +77,8 @@ export class Pacer {
       this.#catchingUp = true;
       this.#slotNs = nowNs - catchUp.gapNs;
     }
-    // Where the plan is tighter than the peak (ties above all) its own distances hold, a little shortened: else
-    // a plan that is flat at its peak would stay late for ever.
+    // If the plan's gaps are shorter than the minimum (such as ties), they are used, a little shortened. Otherwise a
+    // plan that is always at its peak rate would stay late forever.
     const plannedGapNs = (dueNs - this.#previousDueNs) * CATCH_UP_SHARE;
     const earliestNs = Math.max(this.#slotNs, nowNs - catchUp.slackNs - catchUp.gapNs);
     const slotNs = earliestNs + Math.min(plannedGapNs, catchUp.gapNs);
@@ -89,15 +89,15 @@ export class Pacer {
 }
 
 /**
- * How long before an instant its sender is woken. Pacer and sender each wake some 10 to 50 µs late. A sender waits
- * awake for the rest, which keeps others from that core: 200 µs made p99 of arrivals worse, 120 µs the median.
+ * How long before an instant its sender is woken. Pacer and sender each wake 10 to 50 µs late. The sender spins for the
+ * rest, which blocks a core for other threads. With 200 µs, the p99 of arrivals was worse; with 120 µs, the median.
  */
 export const WAKE_LEAD_NS = 160_000;
 
 /**
  * Blocks its thread until the ring has ended, and wakes each sender a little before its next instant.
  * @param startNs the run's zero, monotonic
- * @returns how late it woke itself
+ * @returns how late the pacer itself woke
  */
 export function runPacer(
   ring: DueRing,
@@ -120,7 +120,7 @@ export function runPacer(
     },
     null,
   );
-  /** When the sleep was to be over; Infinity where only a change would have ended it. */
+  /** The planned end of the sleep; Infinity if only a change can end it. */
   let expectedNs = Number.POSITIVE_INFINITY;
   while (!ring.ended) {
     const changes = ring.changes();

@@ -8,38 +8,38 @@ import type { SendEvents, SendHandle, Transport } from '../http/client.ts';
 import type { SendEnd } from '../http/errors.ts';
 import { notSentResult, type PreparedRequest, type SendResult } from './messages.ts';
 
-/** Who sends requests, as each of them sees it. Instants are monotonic nanoseconds. */
+/** The part of a sender that each of its requests uses. Instants are monotonic nanoseconds. */
 export interface PendingHost {
   /** The run's zero. */
   readonly startNs: number;
   readonly clock: Pick<Clock, 'nowNs'>;
-  /** Where answers are copied to be compared; null where they are not. */
+  /** The budget for answers that are copied for comparison; null if none are. */
   readonly keeping: KeepingBudget | null;
-  /** Counts events, so that a turn of the loop in which there were none can be told from work. */
+  /** Counts events, so that a turn of the loop without events can be distinguished from work. */
   events: number;
-  /** A body, of so many bytes, is held no longer. Once for each. */
+  /** Called once for each body when it is no longer in memory. */
   bodyWritten(bytes: number): void;
-  /** An answer has begun that is no error. */
+  /** Called when an answer begins that is no error. */
   served(): void;
   over(pending: PendingSend, result: SendResult): void;
 }
 
-/** A request whose time has come: stamps its events and becomes its result. */
+/** A request that is being sent. It takes the times of its events and builds the result. */
 export class PendingSend implements SendEvents {
-  /** When its turn came. */
+  /** When the request was ready to be sent. */
   readonly readyNs: number;
   readonly lane: number | null;
-  /** Its client's leaving is waited for no longer; null where it is not. */
+  /** Cancels the timer for the client's leaving; null without such a timer. */
   forgetCancel: (() => void) | null = null;
-  /** When it was sent, by the loop's time. */
+  /** When it was sent, on the loop's time. */
   sentNs = Number.POSITIVE_INFINITY;
-  /** Set once the transport has it. */
+  /** Set when the transport has taken the request. */
   handle: SendHandle | null = null;
   readonly #planned: Pick<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer'>;
   readonly #host: PendingHost;
-  /** Until the transport has it: a body must not live as long as its answer takes. */
+  /** Null after the transport has taken it, so that the body is not kept until the answer ends. */
   #request: PreparedRequest | null;
-  /** The actual send; before it, when the request's turn came. */
+  /** The time of the actual send; before it, when the request was ready. */
   #actualNs: number;
   #bodyBytes: number;
   #writtenNs: number | null = null;
@@ -48,7 +48,7 @@ export class PendingSend implements SendEvents {
   #responseBytes = 0;
   #reader: AnswerReader | null = null;
   #copy: AnswerCopy | null = null;
-  /** Null for an answer whose body is not looked at: no 2xx, under a content coding, or read event by event. */
+  /** Null for an answer whose body is not scanned: no 2xx, with a content coding, or a stream that is read anyway. */
   #errorScan: ErrorAnswerScan | null = null;
 
   constructor(request: PreparedRequest, host: PendingHost, readyNs = host.clock.nowNs()) {
@@ -62,17 +62,17 @@ export class PendingSend implements SendEvents {
     this.#actualNs = readyNs;
   }
 
-  /** How long after the send its client leaves; null for one that stays. */
+  /** How long after the send the client leaves; null if it stays. */
   get cancelAfterNs(): number | null {
     return this.#planned.answer.cancelAfterNs;
   }
 
-  /** Its connection is free now, which it was not when its turn came. */
+  /** Ends the wait for its connection, which was busy when the request was ready. */
   endsWaiting(): void {
     this.#actualNs = this.#host.clock.nowNs();
   }
 
-  /** Sends it now. @param sentNs by the loop's time */
+  /** Sends it now. @param sentNs the present on the loop's time */
   dispatch(transport: Transport, sentNs: number): void {
     const request = this.#request;
     if (request === null) return;
@@ -81,7 +81,7 @@ export class PendingSend implements SendEvents {
     this.handle = transport.send(request, this);
   }
 
-  /** Ends it before it was sent. */
+  /** Ends the request without sending it. */
   neverSent(): SendResult {
     this.#request = null;
     this.onBodyWritten();
@@ -140,7 +140,7 @@ export class PendingSend implements SendEvents {
   }
 
   #result(end: SendEnd | null, facts: AnswerFacts | null): SendResult {
-    // It never left this host, as if a cap of ours had refused it.
+    // The request never left this host, so it counts as if our own cap had refused it.
     if (end === 'no_socket') return notSentResult(this.#planned, end);
     const { index, intendedOffsetNs } = this.#planned;
     const cancelled = end === 'cancelled';
@@ -164,7 +164,7 @@ export class PendingSend implements SendEvents {
     };
   }
 
-  /** What is not complete is no answer to be compared. */
+  /** Adds the copy of the answer. An incomplete answer is not compared, so its copy is dropped. */
   #withCopy(result: SendResult, copy: AnswerCopy): SendResult {
     if (result.error === null && !result.cancelled) return { ...result, kept: copy.finish() };
     copy.drop();
@@ -190,7 +190,7 @@ export class PendingSend implements SendEvents {
   }
 }
 
-/** Whether this is the answer itself, and not a word on why there is none. */
+/** Whether the answer has a 2xx status, so that its body is a real answer. */
 function hasSucceeded(status: number | null): boolean {
   return status !== null && status >= 200 && status <= 299;
 }

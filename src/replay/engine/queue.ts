@@ -3,13 +3,13 @@ import { FollowUps } from './follow-ups.ts';
 import { BatchReader, type PreparedRequest, type SendBatch, type SendResult } from './messages.ts';
 import type { DueTimes } from './pacer.ts';
 
-/** How much earlier than its instant the sender is to be awake: its timers are late by some 0.7 ms. */
+/** How long before an instant the sender wakes by its own timer, because timers are about 0.7 ms late. */
 const TIMER_NS = 1_000_000;
 
 /**
- * What a sender has to send: requests whose instants were planned, in order, and follow-ups whose instants it finds
- * itself. The planned one at the front is always decoded already, so that nothing is left to do when its instant
- * comes. Bounded by the read-ahead that feeds it.
+ * The requests of a sender: those with planned instants, in order, and follow-ups whose instants it computes itself.
+ * The first planned request is always decoded, so that nothing is left to do at its instant. The read-ahead limits the
+ * size.
  */
 export class SendQueue implements DueTimes {
   readonly #startNs: number;
@@ -17,9 +17,9 @@ export class SendQueue implements DueTimes {
   readonly #followUps: FollowUps;
   #front: PreparedRequest | null = null;
   #taken: PreparedRequest | null = null;
-  /** Planned requests come in the order of their indexes. */
+  /** Index of the last planned request that was taken. Planned requests come in the order of their indexes. */
   #lastTakenIndex = -1;
-  /** The latest instant that a follow-up was planned for. */
+  /** The latest planned instant of a follow-up. */
   #lastFollowUpNs = Number.NEGATIVE_INFINITY;
   #overtimeSinceNs: number | null = null;
 
@@ -29,23 +29,23 @@ export class SendQueue implements DueTimes {
     this.#followUps = new FollowUps(startNs);
   }
 
-  /** Follow-ups that wait here, and those that came too late for their instant. */
+  /** The number of waiting follow-ups, and of those that came after their instant. */
   get followUps(): Pick<FollowUps, 'size' | 'heldBack'> {
     return this.#followUps;
   }
 
-  /** Whether the next instant is one that no pacer knows of. */
+  /** Whether the next instant belongs to a follow-up, which the pacer does not know. */
   get nextIsOwn(): boolean {
     const own = this.#followUps.peekNs();
     return own !== null && own < (this.#plannedNs ?? Number.POSITIVE_INFINITY);
   }
 
-  /** How close to the next instant it is waited for awake, nanoseconds: a timer is not as exact as the pacer. */
+  /** How long before the next instant to wait awake, nanoseconds: longer with a timer, which is less exact. */
   awakeNs(pacedNs: number): number {
     return this.nextIsOwn ? TIMER_NS : pacedNs;
   }
 
-  /** Adds a batch; returns how many of its requests from `fromOffsetNs` on are due already, having come too late. */
+  /** Adds a batch. @returns how many of its requests from `fromOffsetNs` on are overdue, because they came too late */
   add(batch: SendBatch, nowNs: number, fromOffsetNs = 0): number {
     const reader = new BatchReader(batch);
     this.#batches.push(reader);
@@ -53,7 +53,7 @@ export class SendQueue implements DueTimes {
     return reader.countDueBy(nowNs - this.#startNs, fromOffsetNs);
   }
 
-  /** Takes a batch of follow-ups; small ones only, since they are decoded at once. */
+  /** Adds a batch of follow-ups. It must be small, because it is decoded at once. */
   hold(batch: SendBatch, nowNs: number): void {
     const reader = new BatchReader(batch);
     while (!reader.done) {
@@ -63,7 +63,7 @@ export class SendQueue implements DueTimes {
     }
   }
 
-  /** Nothing of what was planned waits here. */
+  /** Whether no planned request waits here. */
   get isEmpty(): boolean {
     return this.#front === null;
   }
@@ -75,7 +75,7 @@ export class SendQueue implements DueTimes {
     return Math.min(planned, own);
   }
 
-  /** Leaves the front undecoded until `prepare`. */
+  /** Removes the next request. The one after it is decoded later, by `prepare`. */
   shift(): void {
     if (this.nextIsOwn) {
       this.#taken = this.#followUps.shift();
@@ -86,14 +86,14 @@ export class SendQueue implements DueTimes {
     this.#lastTakenIndex = this.#taken?.index ?? this.#lastTakenIndex;
   }
 
-  /** The request that `shift` removed. */
+  /** Returns the request that `shift` removed. */
   takeShifted(): PreparedRequest | null {
     const taken = this.#taken;
     this.#taken = null;
     return taken;
   }
 
-  /** Decodes the next request; call after a send, while there is time. */
+  /** Decodes the next request. Call it after a send, when there is time. */
   prepare(): void {
     const reader = this.#batches[0];
     if (this.#front !== null || reader === undefined) return;
@@ -101,20 +101,20 @@ export class SendQueue implements DueTimes {
     if (reader.done) this.#batches.shift();
   }
 
-  /** Its turn came. */
+  /** Notes that a request was sent or refused. */
   sent({ follows, index, intendedOffsetNs }: PreparedRequest): void {
     if (follows !== undefined) this.#followUps.sent(index, this.#startNs + intendedOffsetNs);
   }
 
-  /** A request is over, however. @returns whether the instant of another is known by that */
+  /** Notes that a request has ended, with any result. @returns whether this decides another request's instant */
   ended({ index, lastByteOffsetNs }: SendResult, clock: Pick<Clock, 'nowNs'>): boolean {
     const atNs = lastByteOffsetNs === null ? clock.nowNs() : this.#startNs + lastByteOffsetNs;
     return this.#followUps.ended(index, atNs);
   }
 
   /**
-   * Takes the follow-ups whose turn did not come within so long after the end of the plan: their own planned instants
-   * are part of it, and the last one may lie far behind that of the last request that waits for none.
+   * Removes and returns the follow-ups that were not sent within a deadline after the end of the plan. The plan ends
+   * with the last planned instant of all requests, follow-ups included.
    */
   takeOvertime(nowNs: number, deadlineNs: number): PreparedRequest[] {
     if (!this.isEmpty) return [];

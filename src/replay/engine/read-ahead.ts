@@ -2,22 +2,22 @@ import type { Clock } from '../../core/clock.ts';
 import { type BatchKind, type PreparedRequest, packBatch, type SendBatch } from './messages.ts';
 import type { DueRing, InFlight } from './shared-memory.ts';
 
-/** Requests are handed over at most this long before they are due. */
+/** Requests are passed to senders at most this long before they are due. */
 const HORIZON_NS = 2_000_000_000;
 /**
- * One call pulls for about this long. A thread that sends may have to wait for the processor until this one sleeps:
- * where both cores of a small host are taken, Linux lets it wait for milliseconds.
+ * One call pulls requests for about this long. If both cores of a small host are busy, Linux lets a sender wait for
+ * milliseconds, until this thread sleeps.
  */
 const SLICE_NS = 500_000;
-/** As far ahead there is time to sleep between two slices. */
+/** This far ahead, there is time to sleep between two slices. */
 const AMPLE_NS = HORIZON_NS / 2;
-/** With follow-ups, which a fast target brings forward, as far as the bounds allow, and no farther than this. */
+/** The horizon with follow-ups. It is longer, because a fast target makes them due earlier than planned. */
 const FOLLOW_UP_HORIZON_NS = 60_000_000_000;
-/** A sender decodes follow-ups as they come. */
+/** Follow-ups in one batch. It is small, because a sender decodes them at once. */
 const FOLLOW_UPS_AT_ONCE = 32;
 const BATCH_REQUESTS = 256;
 const BATCH_BYTES = 1024 * 1024;
-/** What a request takes at the sender beside its body: head strings and their objects. */
+/** Memory of a request at the sender besides its body: head strings and objects. */
 const HEAD_BYTES = 2_048;
 
 /** Refused follow-ups that are remembered. */
@@ -26,27 +26,27 @@ const REMEMBERED = 131_072;
 interface ReadAheadBounds {
   readonly maxBytes: number;
   readonly maxRequests: number;
-  /** Counts the follow-ups that wait at the senders; null where nothing follows anything. */
+  /** Counts the follow-ups that wait at the senders; null if there are none. */
   readonly held: InFlight | null;
 }
 
-/** Where requests go from here. */
+/** Receives the requests. */
 interface ReadAheadSink {
   hand(kind: BatchKind, batch: SendBatch, sender: number): void;
-  /** A follow-up for which there is no room. */
+  /** Called with a follow-up for which there is no room. */
   refuse(request: PreparedRequest): void;
 }
 
 /**
- * `more`: call again at once; `ample`: enough was read for now, sleep a little; `full`: wait until the sender has got
- * on; `done`: everything is handed over.
+ * `more`: call again at once. `ample`: enough was read, sleep a little. `full`: wait until the senders have sent some.
+ * `done`: all requests are passed on.
  */
 type ReadAheadState = 'more' | 'ample' | 'full' | 'done';
 
-/** Requests of one sender, handed over and not yet dispatched. */
+/** Requests that were passed to one sender and are not dispatched yet. */
 class Handed {
   count = 0;
-  /** Bytes of each, oldest first from `#oldest` on. */
+  /** Bytes of each request; from `#oldest` on, the oldest first. */
   #sizes: number[] = [];
   #oldest = 0;
 
@@ -59,7 +59,7 @@ class Handed {
     this.#sizes.push(bytes);
   }
 
-  /** Forgets all but the last `waiting`; returns their bytes. */
+  /** Forgets all except the last `waiting`. @returns the bytes of the forgotten ones */
   keepLast(waiting: number): number {
     let bytes = 0;
     while (this.waiting > waiting) bytes += this.#sizes[this.#oldest++] ?? 0;
@@ -72,8 +72,8 @@ class Handed {
 }
 
 /**
- * Pulls requests from the schedule and hands each to its sender well ahead of its time, never more than the
- * bounds, which hold for all senders together.
+ * Pulls requests from the schedule and passes each to its sender well before it is due. The limits are for all senders
+ * together.
  */
 export class ReadAhead {
   readonly #requests: Iterator<PreparedRequest>;
@@ -82,12 +82,12 @@ export class ReadAhead {
   readonly #clock: Clock;
   readonly #sink: ReadAheadSink;
   #followUps = 0;
-  /** Follow-ups that were refused: what would wait for one of them must not wait for ever. */
+  /** Refused follow-ups, so that no request waits for one of them forever. */
   readonly #refused = new Set<number>();
   readonly #senders: readonly Handed[];
   #waiting = 0;
   #aheadBytes = 0;
-  /** Pulled, and not fitting yet. */
+  /** A pulled request that does not fit yet. */
   #next: PreparedRequest | null = null;
   #exhausted = false;
 
@@ -106,12 +106,12 @@ export class ReadAhead {
     this.#senders = Array.from({ length: ring.senders }, () => new Handed());
   }
 
-  /** Requests handed over so far. */
+  /** Number of requests passed on so far. */
   get handed(): number {
     return this.#senders.reduce((sum, { count }) => sum + count, this.#followUps);
   }
 
-  /** Hands over what fits; `nowOffsetNs` is the run's present offset. Throws what the iterator throws. */
+  /** Passes on the requests that fit. @param nowOffsetNs the run's present offset @throws errors of the iterator */
   fill(nowOffsetNs: number): ReadAheadState {
     this.#forgetDispatched();
     const untilNs = this.#clock.nowNs() + SLICE_NS;
@@ -140,7 +140,7 @@ export class ReadAhead {
       if (fits === 'never') continue;
       batch.push(request);
       bytes += sizeOf(request);
-      // What is pulled may have waited for others to send.
+      // Checked after each request, because pulling one may have taken long.
       if (this.#clock.nowNs() >= untilNs) break;
     }
     return batch;
@@ -154,7 +154,7 @@ export class ReadAhead {
     return 'yes';
   }
 
-  /** One for which there is no room by the time it was planned for is refused: others must not wait for it. */
+  /** Refuses a follow-up if there is no room shortly before its planned instant, so that other requests do not wait. */
   #takesFollowUp(request: PreparedRequest, nowOffsetNs: number): 'yes' | 'not_yet' | 'never' {
     if (this.#bounds.held?.enter(request.body?.length ?? 0) === 'admitted') {
       this.#followUps++;
@@ -167,7 +167,7 @@ export class ReadAhead {
   }
 
   #handOver(batch: readonly PreparedRequest[]): void {
-    // The senders first: a wake-up for a request it does not have is a wake-up lost.
+    // Senders get requests before the pacer, so that no sender is woken for a request that it does not have.
     const planned = batch.filter((request) => !isFollowUp(request));
     this.#handAs('batch', planned, BATCH_REQUESTS);
     this.#handAs('followUps', batch.filter(isFollowUp), FOLLOW_UPS_AT_ONCE);
@@ -182,7 +182,7 @@ export class ReadAhead {
     }
   }
 
-  /** The sender of a request: by what it belongs to, so that this keeps its order. */
+  /** The sender of a request. Requests of one session have the same sender, so they keep their order. */
   #senderOf({ index, stripe }: PreparedRequest): number {
     return (stripe ?? index) % this.#senders.length;
   }
@@ -196,14 +196,14 @@ export class ReadAhead {
     return this.#next;
   }
 
-  /** The oldest are forgotten: their own follow-up has not come, or never will. */
+  /** Remembers a refused request. The oldest are forgotten; they may never have a follow-up. */
   #noteRefused(index: number): void {
     const [oldest] = this.#refused.size >= REMEMBERED ? this.#refused : [];
     if (oldest !== undefined) this.#refused.delete(oldest);
     this.#refused.add(index);
   }
 
-  /** The request; begun anew at its planned instant where the one before it in its session was refused. */
+  /** The request. If the previous one of its session was refused, it is sent at its planned instant instead. */
   #withoutRefused(request: PreparedRequest): PreparedRequest {
     const { follows } = request;
     return follows != null && this.#refused.delete(follows.after) ? { ...request, follows: null } : request;

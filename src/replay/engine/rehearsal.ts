@@ -5,10 +5,10 @@ import type { PreparedRequest } from './messages.ts';
 const ANSWER = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}';
 const HEAD_END = '\r\n\r\n';
 const LENGTH = /\r\ncontent-length: *(\d+)/i;
-/** No head of ours is longer. */
+/** Our own heads are shorter than this. */
 const MAX_HEAD_BYTES = 16_384;
 
-/** A server that reads requests with a content-length, answers each at once and keeps nothing. */
+/** A server that reads requests with a content-length and answers each at once. */
 export function createNullServer(): Server {
   return createServer({ noDelay: true }, (socket) => new NullConnection(socket));
 }
@@ -16,7 +16,7 @@ export function createNullServer(): Server {
 class NullConnection {
   readonly #socket: Socket;
   #head = '';
-  /** Of the body under way, still to come. */
+  /** Remaining bytes of the current body. */
   #left = 0;
 
   constructor(socket: Socket) {

@@ -23,10 +23,10 @@ import { createNullServer, syntheticRequest } from './rehearsal.ts';
 import { SENDER_TICK_MS, Sender, type SenderDeps } from './sender.ts';
 import { DueRing, InFlight } from './shared-memory.ts';
 
-/** How long before a start that was set the connections are warmed again: idle ones are given up after 1.5 s. */
+/** How long before a set start connections are warmed again. Idle ones are closed after 1.5 s. */
 const WARM_BEFORE_START_NS = 1_000_000_000;
 
-/** Lives in a sender thread: warms up, says so, and sends until everything has its result. */
+/** The sender in its thread: warms up, reports that it is ready, and sends until all requests have results. */
 export class SenderThread {
   readonly #setup: SenderSetup;
   readonly #port: MessagePort;
@@ -80,7 +80,7 @@ export class SenderThread {
     return sender;
   }
 
-  /** Connections that were opened at first are closed by a start that lies further ahead. */
+  /** Opens warm connections again if the start is so far ahead that the first ones are closed by then. */
   #warmAgain(startNs: number): void {
     const waitNs = startNs - WARM_BEFORE_START_NS - this.#clock.nowNs();
     if (waitNs <= 0) return;
@@ -140,15 +140,17 @@ async function resolveAll(hostname: string): Promise<string[]> {
 }
 
 const REHEARSED = 400;
-/** Closer than the sender would sleep: no pacer runs yet that would wake it. */
+/**
+ * Gap between rehearsed requests. It is so short that the sender does not sleep, because no pacer could wake it yet.
+ */
 const GAP_NS = WAKE_LEAD_NS / 2;
 const BODY = Buffer.alloc(1_024, 'rehearsal ');
 
 /**
- * Plays some hundred requests against a listener of our own on the loopback interface. Code that
- * runs for the first time takes milliseconds where it later takes microseconds: without this the first dozens
- * of sends of every run would be late by up to 6 ms. The target sees nothing of it.
- * @param build makes the sender that is to be warmed up: the real one, aimed at `origin`
+ * Sends some hundred requests to our own listener on the loopback interface. Code that runs for the first time takes
+ * milliseconds instead of microseconds. Without this, the first dozens of sends of every run would be up to 6 ms late.
+ * The target is not involved.
+ * @param build makes the sender to warm up: the real one, but with `origin` as target
  */
 async function rehearse(
   requests: number,

@@ -27,45 +27,50 @@ export interface SenderOptions
 
 export interface SenderDeps {
   readonly clock: Clock;
-  /** The time in which the sender's event loop ran. */
+  /** The time during which the sender's event loop ran. */
   readonly loopTime: LoopTime;
   readonly transport: Transport;
   readonly signals: SenderSignals;
-  /** What this sender and the others have under way. */
+  /** Counts the requests in flight of all senders. */
   readonly inFlight: InFlight;
-  /** Follow-ups that wait at senders; null or left out where no request follows another. */
+  /** Counts follow-ups that wait at senders; null or absent if no request follows another. */
   readonly held?: InFlight | null;
-  /** Where answers are kept to be compared; null or left out where they are not. */
+  /** Keeps answers for comparison; null or absent if they are not compared. */
   readonly keeping?: KeepingBudget | null;
   /** Runs a callback after the event loop has had a turn. */
   readonly afterTurn: (callback: () => void) => void;
   readonly afterMs: (callback: () => void, ms: number) => void;
-  /** By `loopTime`, and not before everything that had arrived was read. Returns how to cancel it. */
+  /** A timer on `loopTime` that runs only after all arrived data were read. Returns a function that cancels it. */
   readonly afterHearing: (callback: () => void, ms: number) => () => void;
   /** Nanoseconds the event loop has slept so far. */
   readonly loopIdleNs: () => number;
   readonly onResults: (results: SendResult[]) => void;
-  /** Every request handed over has its result, all of them reported. */
+  /** Called when every request has a result and all results are reported. */
   readonly onOver: (health: SenderHealth) => void;
 }
 
-/** Sends in one go before the event loop gets a turn: a tie of hundreds must not delay the stamps of answers. */
+/**
+ * Most sends before the event loop gets a turn, so that hundreds of equal instants do not delay the times of answers.
+ */
 const SENDS_PER_TURN = 32;
-/** Results are reported every so many ticks, or when there are so many: each batch costs its reader a transaction. */
+/**
+ * Results are reported after this many ticks or results. Batches are large, because each costs its reader a
+ * transaction.
+ */
 const TICKS_PER_REPORT = 4;
 const RESULTS_PER_REPORT = 256;
 /** `tick` must be called this often. A tick that comes later than planned shows that the loop stalled. */
 export const SENDER_TICK_MS = 25;
-/** Lateness from which on overdue sends are spread out rather than sent at once. */
+/** Lateness above which overdue sends are spread out instead of sent at once. */
 const CATCH_UP_FROM_NS = 50_000_000;
 /** How far catching up may fall behind its own spacing, so that jitter does not lower its rate. */
 const CATCH_UP_SLACK_NS = 1_000_000;
-/** The longest a timer can wait. */
+/** The longest delay of a timer. */
 const LONGEST_MS = 2 ** 31 - 1;
 
 /**
- * Sends each request at its instant and never before, whatever became of the others. Between an instant and its
- * send nothing is awaited, read or decoded. Runs on an event loop of its own; `tick` does what has no instant.
+ * Sends each request at its instant and never before, independent of the others. Between an instant and its send,
+ * nothing is awaited, read or decoded. It has its own event loop. `tick` does all work that has no instant.
  */
 export class Sender {
   readonly #options: SenderOptions;
@@ -75,9 +80,9 @@ export class Sender {
   readonly #busy: BusyMeter;
   readonly #loopTime: LoopTime;
   readonly #host: PendingHost;
-  /** Sent, and not over; in the order of their sends. */
+  /** Requests that were sent and have not ended, in the order of their sends. */
   readonly #pending = new Set<PendingSend>();
-  /** Recorded connections that carry a request, each with those that wait for it, in the order they came. */
+  /** Recorded connections in use, each with the requests that wait for it, in order. */
   readonly #lanes = new Map<number, PendingSend[]>();
   readonly #stalls = new StallLog();
   readonly #lag = new Durations();
@@ -94,15 +99,15 @@ export class Sender {
   /** Planned requests that have left the queue. */
   #dispatched = 0;
   #turnPlanned = false;
-  /** The earliest instant that a timer was set for; null for none. */
+  /** The earliest instant with a timer; null for none. */
   #wakesAtNs: number | null = null;
   #lastTickNs: number;
-  /** The last tick by the loop's time. */
+  /** The last tick, on the loop's time. */
   #lastLookNs: number;
   #ticks = 0;
-  /** No batch will follow. */
+  /** Whether all batches have come. */
   #finished = false;
-  /** When sending ended, by plan or by a stop, by the loop's time; from then on answers are awaited. */
+  /** When sending ended, by plan or by a stop, on the loop's time. After that, only answers are awaited. */
   #drainingSinceNs: number | null = null;
   #over = false;
 
@@ -129,7 +134,7 @@ export class Sender {
     this.#lastLookNs = loopTime.nowNs();
   }
 
-  /** Takes requests ahead of their time. Follow-ups wait for another request instead of the pacer. */
+  /** Adds requests before they are due. Follow-ups wait for another request instead of the pacer. */
   accept(batch: SendBatch, kind: BatchKind = 'batch'): void {
     this.#host.events++;
     if (this.#drainingSinceNs !== null) return;
@@ -154,7 +159,7 @@ export class Sender {
     this.wake();
   }
 
-  /** Sends nothing more; what is in flight has the drain deadline to finish. */
+  /** Stops sending. Requests in flight have the drain deadline to finish. */
   stop(): void {
     this.#drainingSinceNs ??= this.#loopTime.nowNs();
     this.#giveUpWaiting();
@@ -164,11 +169,11 @@ export class Sender {
   /** Reports results and ends requests that took too long. */
   tick(): void {
     const nowNs = this.#deps.clock.nowNs();
-    // If a tick is late, nothing else ran in time either.
+    // If a tick is late, everything else on this loop was late too.
     const plannedNs = Math.max(this.#options.startNs, this.#lastTickNs + SENDER_TICK_MS * 1e6);
     this.#stalls.noteLoopGap(this.#offset(plannedNs), this.#offset(nowNs));
-    // Answers that arrived while the loop stood still are read after this tick. A request that was overdue at the
-    // tick before has had a turn of the loop since, so it is the target that was late.
+    // Answers that arrived while the loop stood still are read after this tick. So only requests that were overdue at
+    // the previous tick are ended: the loop has turned since, so the target was late.
     this.#endOverdue(this.#lastLookNs);
     this.#endOvertime(nowNs);
     this.#lastTickNs = nowNs;
@@ -199,7 +204,7 @@ export class Sender {
     this.#endWhenDrained();
   }
 
-  /** Sends what is due and returns how long until the next: 0 when there is more. */
+  /** Sends due requests. @returns the time until the next is due; 0 if more are due now */
   #sendDue(): number {
     if (this.#drainingSinceNs !== null) return Number.POSITIVE_INFINITY;
     for (let sends = 0; sends < SENDS_PER_TURN; sends++) {
@@ -217,7 +222,7 @@ export class Sender {
     return 0;
   }
 
-  /** Of a closed loop: as many as may be are in flight, or its time is over. */
+  /** Whether a closed loop sends nothing now: the allowed number is in flight, or its time is over. */
   #isClosedNow(): boolean {
     const { closed = null } = this.#options;
     if (closed === null) return false;
@@ -228,7 +233,7 @@ export class Sender {
     return this.#pending.size >= closed.concurrency;
   }
 
-  /** Sends a request now, or has it wait for its recorded connection. */
+  /** Sends a request now, or makes it wait for its recorded connection. */
   #send(request: PreparedRequest): void {
     const { clock, inFlight, signals } = this.#deps;
     const bodyBytes = request.body?.length ?? 0;
@@ -258,7 +263,7 @@ export class Sender {
     this.#dispatch(pending);
   }
 
-  /** A follow-up waits no longer. */
+  /** Frees the place of a follow-up that waits no longer. */
   #letGo(bodyBytes: number): void {
     this.#deps.held?.leaveBody(bodyBytes);
     this.#deps.held?.leave();
@@ -271,7 +276,7 @@ export class Sender {
     pending.dispatch(transport, this.#loopTime.nowNs());
     if (pending.cancelAfterNs === null || !this.#pending.has(pending)) return;
     const ms = Math.ceil(pending.cancelAfterNs / 1e6);
-    // A client that stays longer than a timer can wait is taken to stay.
+    // If the delay is too long for a timer, the client is treated as staying.
     if (ms <= LONGEST_MS) pending.forgetCancel = afterHearing(() => pending.handle?.abort('cancelled'), ms);
   }
 
@@ -290,7 +295,7 @@ export class Sender {
     this.#endWhenDrained();
   };
 
-  /** The recorded connection is free: the next that waits for it is sent. */
+  /** Frees a recorded connection and sends the next request that waits for it. */
   #leaveLane(lane: number): void {
     const next = this.#lanes.get(lane)?.shift();
     if (next === undefined) {
@@ -314,7 +319,7 @@ export class Sender {
     }
   }
 
-  /** Once everything planned was sent, follow-ups have the drain deadline to become due; then answers have it. */
+  /** After all planned requests were sent, follow-ups have the drain deadline to become due; then answers have it. */
   #endOvertime(nowNs: number): void {
     if (!this.#finished || this.#drainingSinceNs !== null) return;
     const late = this.#queue.takeOvertime(nowNs, this.#options.drainDeadlineMs * 1e6);
@@ -323,7 +328,7 @@ export class Sender {
     for (const request of late) this.#report(notSentResult(request, 'stopped'));
   }
 
-  /** @param atNs by the loop's time */
+  /** Ends requests that exceeded the total time-out. @param atNs an instant on the loop's time */
   #endOverdue(atNs: number): void {
     for (const pending of this.#pending) {
       if (atNs - pending.sentNs < this.#options.totalTimeoutMs * 1e6) break;
@@ -335,7 +340,7 @@ export class Sender {
     for (const pending of this.#pending) pending.handle?.abort('stopped');
   }
 
-  /** A request has its result. */
+  /** Adds the result of a request. */
   #report(result: SendResult): void {
     this.#results.push(result);
     if (this.#results.length >= RESULTS_PER_REPORT) this.#reportResults();
@@ -363,8 +368,8 @@ export class Sender {
   }
 
   /**
-   * Sleeps until the pacer wakes it. The pacer may have looked at the flag just before it was cleared, so the queue
-   * is checked once more afterwards: either the pacer sees the flag, or this sees the request.
+   * Sleeps until the pacer wakes it. The pacer may have read the flag just before it was cleared, so the queue is
+   * checked again afterwards. Either the pacer sees the cleared flag, or the sender sees the request.
    */
   #sleep(): void {
     this.#deps.signals.setSenderAwake(false);
@@ -373,18 +378,18 @@ export class Sender {
     const { waitNs } = this.#pacer.next(this.#deps.clock.nowNs(), 0);
     const awakeNs = this.#queue.awakeNs(WAKE_LEAD_NS);
     if (waitNs <= awakeNs) this.wake();
-    // The pacer knows planned instants only. Overdue ones that are spread out, and follow-ups, need a timer.
+    // The pacer knows only planned instants. Follow-ups and spread-out overdue requests need a timer.
     else if ((this.#pacer.catchingUp || this.#queue.nextIsOwn) && Number.isFinite(waitNs))
       this.#wakeAfter(waitNs - awakeNs);
   }
 
-  /** Wakes up to a millisecond early. One timer is enough however often it is asked for a later instant. */
+  /** Wakes the sender by a timer, up to a millisecond early. A request for a later instant needs no second timer. */
   #wakeAfter(waitNs: number): void {
     const atNs = this.#deps.clock.nowNs() + waitNs;
     if (this.#wakesAtNs !== null && this.#wakesAtNs <= atNs) return;
     this.#wakesAtNs = atNs;
     const wake = (): void => {
-      // An earlier instant was asked for since.
+      // Outdated: an earlier instant was requested since.
       if (this.#wakesAtNs !== atNs) return;
       this.#wakesAtNs = null;
       this.wake();

@@ -7,7 +7,7 @@ const CHANGES = 3;
 const SENDERS = 4;
 const CONTROL_BYTES = 64;
 
-/** Words of each sender, on a cache line of its own. */
+/** Words of each sender, which has its own cache line. */
 const AWAKE = 0;
 const DISPATCHED = 1;
 const SENDER_BYTES = 64;
@@ -18,7 +18,7 @@ const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 const FINISHED = 1;
 const STOPPED = 2;
 
-/** What a sender tells the other threads. */
+/** Signals of a sender to the other threads. */
 export interface SenderSignals {
   /** Whether its loop is running and needs no wake-up. */
   setSenderAwake(awake: boolean): void;
@@ -27,9 +27,9 @@ export interface SenderSignals {
 }
 
 /**
- * Due offsets on their way from the command thread to the pacer, each with the sender that has its request, and a few
- * words by which the threads signal each other. One writer and one reader. Counts wrap at 32 bits: only their
- * differences mean anything.
+ * A ring of due offsets from the command thread to the pacer, each with the sender of its request, and a few words for
+ * signals between threads. It has one writer and one reader. Counts wrap at 32 bits, so only their differences are
+ * meaningful.
  *
  *     taken ──► [ due | due | due |     |     ] ◄── handed        capacity: a power of two
  */
@@ -62,7 +62,7 @@ export class DueRing {
     return new DueRing(memory);
   }
 
-  /** Main: adds one due time; there must be room. Follow with `announce`. */
+  /** Command thread: adds one due time. There must be room. Call `announce` afterwards. */
   push(dueOffsetNs: number, sender = 0): void {
     const handed = Atomics.load(this.#control, HANDED);
     this.#dueOffsetNs[handed & this.#mask] = dueOffsetNs;
@@ -70,29 +70,29 @@ export class DueRing {
     Atomics.store(this.#control, HANDED, (handed + 1) | 0);
   }
 
-  /** Main: lets a sleeping pacer see what was added. */
+  /** Command thread: wakes a sleeping pacer to see the added due times. */
   announce(): void {
     Atomics.add(this.#control, CHANGES, 1);
     Atomics.notify(this.#control, CHANGES);
   }
 
-  /** Main: how many more due times fit. */
+  /** Command thread: how many more due times fit. */
   get free(): number {
     const used = (Atomics.load(this.#control, HANDED) - Atomics.load(this.#control, TAKEN)) | 0;
     return this.#mask + 1 - used;
   }
 
-  /** Main: nothing more will come; the pacer ends when it has taken the rest. */
+  /** Command thread: no more due times follow. The pacer ends when it has taken the rest. */
   finish(): void {
     this.#end(FINISHED);
   }
 
-  /** Main: the pacer ends now. */
+  /** Command thread: makes the pacer end now. */
   stop(): void {
     this.#end(STOPPED);
   }
 
-  /** Pacer: nothing is left to wait for. */
+  /** Pacer: whether no due times are left to wait for. */
   get ended(): boolean {
     const state = Atomics.load(this.#control, END);
     return state === STOPPED || (state === FINISHED && this.peekNs() === null);
@@ -105,22 +105,22 @@ export class DueRing {
     return this.#dueOffsetNs[taken & this.#mask] ?? null;
   }
 
-  /** Pacer: the sender of the earliest; there must be one. */
+  /** Pacer: the sender of the earliest due offset. There must be one. */
   peekSender(): number {
     return this.#dueSender[Atomics.load(this.#control, TAKEN) & this.#mask] ?? 0;
   }
 
-  /** Pacer: takes it. */
+  /** Pacer: takes the earliest due offset. */
   shift(): void {
     Atomics.add(this.#control, TAKEN, 1);
   }
 
-  /** Pacer: a mark to sleep on; a change made after it was taken ends the sleep at once. */
+  /** Pacer: the count of changes to sleep on. A later change ends the sleep at once. */
   changes(): number {
     return Atomics.load(this.#control, CHANGES);
   }
 
-  /** Pacer: blocks the thread until something changed since `changes`, or for `waitMs` (Infinity allowed). */
+  /** Pacer: blocks the thread until the count of changes differs, or for `waitMs` (may be Infinity). */
   sleep(changes: number, waitMs: number): void {
     Atomics.wait(this.#control, CHANGES, changes, waitMs);
   }
@@ -138,7 +138,7 @@ export class DueRing {
     return Atomics.load(this.#signals, this.#at(sender, AWAKE)) === 1;
   }
 
-  /** Main: how many of the `handed` requests of a sender still wait there. */
+  /** Command thread: how many of the `handed` requests of a sender still wait there. */
   waitingAt(sender: number, handed: number): number {
     return (handed - Atomics.load(this.#signals, this.#at(sender, DISPATCHED))) | 0;
   }
@@ -153,14 +153,14 @@ export class DueRing {
   }
 }
 
-/** Most that may be under way at once, over all senders of a run. */
+/** Limits of requests in flight at once, over all senders of a run. */
 export interface InFlightLimits {
   readonly maxRequests: number;
-  /** Of request bodies that are not wholly written yet. */
+  /** Bytes of request bodies that are not completely written yet. */
   readonly maxBodyBytes: number;
 }
 
-/** Plain data, by which threads count in the same memory. */
+/** Plain data with which threads count in the same memory. */
 export interface InFlightSetup {
   readonly memory: SharedArrayBuffer;
   readonly limits: InFlightLimits;
@@ -172,13 +172,13 @@ const WAITING = 2;
 const SERVED = 3;
 const WORDS = 4;
 
-/** What a request found: room, or which of the two limits was reached. */
+/** Whether there was room for a request, or which limit was reached. */
 type Admission = 'admitted' | 'too_many' | 'too_heavy';
 
 /**
- * Counts what all senders have under way, in shared memory, so that a cap holds for the whole run however unevenly
- * sessions fall on senders. Bodies count in whole KiB, so that 32 bits hold two TiB. Follow-ups that wait at the
- * senders are counted by another one.
+ * Counts the requests in flight of all senders, in shared memory. So a cap holds for the whole run, even if sessions
+ * are distributed unevenly. Bodies count in whole KiB, so 32 bits are enough for two TiB. Waiting follow-ups have
+ * another counter of this kind.
  */
 export class InFlight {
   readonly setup: InFlightSetup;
@@ -199,12 +199,12 @@ export class InFlight {
     return Atomics.load(this.#words, REQUESTS);
   }
 
-  /** Of them, those that wait for their recorded connection: the target has not seen them. */
+  /** The requests that wait for their recorded connection. The target has not seen them. */
   get waiting(): number {
     return Atomics.load(this.#words, WAITING);
   }
 
-  /** Whether an answer other than a refusal or an error has begun, in whatever phase. */
+  /** Whether an answer that is no error has begun, in any phase. */
   get hasServed(): boolean {
     return Atomics.load(this.#words, SERVED) !== 0;
   }
@@ -213,17 +213,17 @@ export class InFlight {
     Atomics.store(this.#words, SERVED, 1);
   }
 
-  /** One that has a place begins to wait for its recorded connection. */
+  /** A counted request begins to wait for its recorded connection. */
   beginWaiting(): void {
     Atomics.add(this.#words, WAITING, 1);
   }
 
-  /** Its connection is free, or it is given up. */
+  /** A request ends its wait: its connection is free, or it is given up. */
   endWaiting(): void {
     Atomics.sub(this.#words, WAITING, 1);
   }
 
-  /** Takes a place, if there is one. A body larger than the whole limit passes when no other is under way. */
+  /** Counts a request if there is room. A body larger than the whole limit passes if there is no other. */
   enter(bodyBytes: number): Admission {
     if (!this.#take(REQUESTS, 1, this.#limits.maxRequests, false)) return 'too_many';
     const kib = kibOf(bodyBytes);
@@ -239,12 +239,12 @@ export class InFlight {
     Atomics.sub(this.#words, REQUESTS, 1);
   }
 
-  /** Its body is written, or given up. */
+  /** The body of a request is written, or given up. */
   leaveBody(bodyBytes: number): void {
     Atomics.sub(this.#words, BODY_KIB, kibOf(bodyBytes));
   }
 
-  /** By compare-and-exchange: adding and taking back could refuse another sender a place that is free. */
+  /** Uses compare-and-exchange. Adding and undoing could make another sender see a full limit although it is not. */
   #take(word: number, amount: number, limit: number, alone: boolean): boolean {
     for (;;) {
       const taken = Atomics.load(this.#words, word);

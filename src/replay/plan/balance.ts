@@ -2,23 +2,24 @@ import type { ExchangeRow } from '../../core/exchange.ts';
 import { BY_CHANCE, type DrawnLots, drawLots, LOTS } from './draws.ts';
 import { type Arrival, Scaling } from './scaling.ts';
 
-/** Exchanges that are weighed at most. Of a longer plan the rest is drawn by the same lots, whatever they weigh there. */
+/** Most weighed exchanges. The rest of a longer plan uses the same lots without weighing. */
 const MAX_WEIGHED = 5_000_000;
 
-/** What is weighed of a plan. */
+/** The part of a plan that is weighed. */
 export interface Weighing {
-  /** The plan's arrivals in order; begun anew for each pass over them. */
+  /** The plan's arrivals in order. Each call starts a new pass. */
   readonly arrivals: () => Iterable<Arrival>;
   /** Whether an exchange has a request that can be planned. */
   readonly counts: (row: ExchangeRow) => boolean;
-  /** The plan ends before this instant of the run, or with so many requests; null where it does not. */
+  /** Limits of the plan: an instant of the run, and a number of requests. Null without a limit. */
   readonly durationNs: number | null;
   readonly maxRequests: number | null;
 }
 
 /**
- * The same scaling with draws that come to what was asked, however much sessions differ in size. It reads the arrivals
- * of the plan, so that every shard comes to the same, and none where all sessions are played equally often.
+ * The same scaling, with draws that reach the requested number of requests although sessions differ in size. It reads
+ * the arrivals of the plan, so every shard gets the same result. If all sessions are played equally often, it reads
+ * none.
  */
 export function balanced(scaling: Scaling, weighing: Weighing): Scaling {
   const { options, coverage, layers } = scaling;
@@ -27,24 +28,24 @@ export function balanced(scaling: Scaling, weighing: Weighing): Scaling {
   const all = scalesOf(withLots(BY_CHANCE), weighing);
   const kept = drawLots(all.kept, all.keptAsked);
   const left: DrawnLots = { ...BY_CHANCE, kept, weighed: all.weighed(all.keptSure, all.kept, kept) };
-  // Copies are drawn of the sessions that are kept.
+  // Copies are drawn only from kept sessions.
   const own = heaviest(all.kept) > 0 && all.drawsCopies ? scalesOf(withLots(left), weighing) : all;
   if (!own.drawsCopies) return withLots(left);
   const copies = drawLots(own.copies, own.asked - own.sure);
   return withLots({ kept, copies, weighed: own.weighed(own.sure, own.copies, copies) });
 }
 
-/** The requests of a plan by the lots that decide over them. Constant memory. */
+/** Counts the requests of a plan by the lots that decide about them. Constant memory. */
 class Scales {
-  /** Requests of the sessions that are in with the lot, or not played at all. */
+  /** By lot: requests of the sessions that are played only if the lot is drawn. */
   readonly kept = new Float64Array(LOTS);
-  /** Requests of one copy of the sessions that have one more with the lot. */
+  /** By lot: requests of one copy of the sessions that get one more copy if the lot is drawn. */
   readonly copies = new Float64Array(LOTS);
   asked = 0;
   keptAsked = 0;
-  /** Of sessions that no lot leaves out. */
+  /** Requests of sessions that are always played. */
   keptSure = 0;
-  /** Of sessions that are kept, without the copies that lots decide over. */
+  /** Requests of kept sessions, without the copies that lots decide about. */
   sure = 0;
   drawsCopies = false;
 
@@ -66,7 +67,7 @@ class Scales {
   weighed(sure: number, weights: Float64Array, drawn: Uint8Array): DrawnLots['weighed'] {
     let planned = sure;
     for (let lot = 0; lot < LOTS; lot += 1) planned += weights[lot]! * drawn[lot]!;
-    // Sums of shares are no whole numbers even where they would be.
+    // Removes rounding errors: a sum of shares may not be exactly whole.
     const asked = Math.round(this.asked * 1e6) / 1e6;
     return { asked, planned, largest: heaviest(weights) };
   }

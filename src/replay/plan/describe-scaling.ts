@@ -9,7 +9,7 @@ import { SCALING_KINDS, STAGES_BEND } from './scaling.ts';
 import { stageText } from './stages.ts';
 import { shifted } from './superpose.ts';
 
-/** What a scaling was told and what it makes of that: the same in a plan and in the document of a run. */
+/** The settings of a scaling and their results, for a plan and for the document of a run. */
 export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingPlan {
   const { options, curve, coverage, layers } = scaling;
   const { keeps, bends } = SCALING_KINDS[options.scaling];
@@ -36,7 +36,7 @@ export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: F
   };
 }
 
-/** The same for people, before the start. @param bound how far draws may be off, as a share */
+/** The scaling as text, before the start. @param bound how far draws may differ from the request, as a share */
 export function scalingLines(
   scaling: Scaling,
   end: PlanEnd,
@@ -78,7 +78,7 @@ export function scalingLines(
   );
 }
 
-/** Draws that cannot come to what was asked. */
+/** Lines if draws cannot reach the requested number. */
 function drawnLines(drawn: ScalingPlan['drawn'], bound: number): string[] {
   if (drawn == null || Math.abs(drawn.planned - drawn.asked) <= bound * drawn.asked) return [];
   const { planned, asked, largest } = drawn;
@@ -89,7 +89,7 @@ function drawnLines(drawn: ScalingPlan['drawn'], bound: number): string[] {
   ];
 }
 
-/** What the scaling came to. */
+/** Lines with the counts of a scaling. */
 export function scalingCountLines(counts: ScalingCounts): string[] {
   const { thinned, copies, layered, openedBefore } = counts;
   const lines = countLines([

@@ -1,12 +1,12 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 
-/** What belongs together and is drawn together: a session, or an exchange that has none. */
+/** The key of a draw: a session, or an exchange without a session. */
 export interface DrawKey {
   readonly high: number;
   readonly low: number;
 }
 
-/** What a draw decides. Each has numbers of its own, so that one decision says nothing of another. */
+/** What a draw decides. Each purpose has its own numbers, so that decisions are independent. */
 type DrawPurpose = 'kept' | 'copies' | 'jitter' | 'identity' | 'stripe' | 'gap';
 
 const PURPOSES: Readonly<Record<DrawPurpose, number>> = {
@@ -19,20 +19,20 @@ const PURPOSES: Readonly<Record<DrawPurpose, number>> = {
 };
 
 /**
- * Numbers that depend on nothing but the seed and what they are drawn for: the same session gets the same one
- * in every run, on every machine, in whatever order and however many are asked for, and none is remembered.
+ * Random numbers that depend only on the seed, the key and the purpose. A session gets the same number in every run, on
+ * every machine, and in any order of calls. No number is stored.
  */
 export class SeededDraws {
   readonly #high: number;
   readonly #low: number;
 
-  /** @param seed a whole number from 0 to 2^53 − 1; every bit of it counts */
+  /** @param seed a whole number from 0 to 2^53 − 1; every bit matters */
   constructor(seed: number) {
     this.#low = mix(seed | 0);
     this.#high = mix(Math.floor(seed / 2 ** 32) ^ this.#low ^ 0x7f4a7c15);
   }
 
-  /** A number from 0 to below 1, uniform over 2^53 values. */
+  /** A number from 0 to 1 (exclusive), uniform over 2^53 values. */
   draw(key: DrawKey, purpose: DrawPurpose, number = 0): number {
     const salt = mix(PURPOSES[purpose] ^ Math.imul(number + 1, 0x9e3779b1));
     const high = mix(mix(key.high ^ this.#high) ^ key.low ^ salt);
@@ -40,35 +40,37 @@ export class SeededDraws {
     return ((high >>> 11) * 2 ** 32 + (low >>> 0)) / 2 ** 53;
   }
 
-  /** Sixteen hexadecimal digits, for a name of its own. */
+  /** Sixteen hexadecimal digits, for a unique name. */
   name(key: DrawKey, number: number): string {
     const at = (half: number) => Math.floor(this.draw(key, 'identity', number * 2 + half) * 2 ** 32);
     return [0, 1].map((half) => at(half).toString(16).padStart(8, '0')).join('');
   }
 }
 
-/** Sessions are drawn by lots: each has those whose numbers are next to each other. Most have one session or none. */
+/** Number of lots. Sessions with neighbouring numbers share a lot. Most lots have one session or none. */
 export const LOTS = 65_536;
 
-/** What was drawn, 1 for each lot that is in, and what that came to. Plain data. */
+/** Drawn lots (1 for each drawn lot), and the resulting counts. Plain data. */
 export interface DrawnLots {
   /** Decides which sessions are played at all. */
   readonly kept: Uint8Array;
   /** Decides which sessions are played one more time than the others. */
   readonly copies: Uint8Array;
-  /** Null where nothing was weighed, so that every session is drawn by itself. */
+  /** Null if nothing was weighed, so that every session is drawn independently. */
   readonly weighed: WeighedDraws | null;
 }
 
-/** What draws came to, in requests. */
+/** The results of draws, in requests. */
 interface WeighedDraws {
   readonly asked: number;
   readonly planned: number;
-  /** Of all that was drawn together, the most. */
+  /** Requests of the largest lot. */
   readonly largest: number;
 }
 
-/** The lot of a session that is in for a share of all: of the first half where its number is below that share. */
+/**
+ * The lot of a session that is drawn with probability `share`. It is in the first half if the number is below `share`.
+ */
 export function lotOf(draw: number, share: number): number {
   return share <= 0 ? LOTS - 1 : Math.floor((LOTS * draw) / (draw + share));
 }
@@ -77,9 +79,9 @@ const FIRST_HALF = Uint8Array.from({ length: LOTS }, (_, lot) => (lot < LOTS / 2
 export const BY_CHANCE: DrawnLots = { kept: FIRST_HALF, copies: FIRST_HALF, weighed: null };
 
 /**
- * Draws lots, in the order of their numbers, whose weights add up to `asked` within half of the largest weight. If most
- * of the first lot that does not fit would fit, it is drawn and others are taken back for it. Else later lots fill the
- * rest. Lots without weight are drawn by their number alone.
+ * Draws lots in the order of their numbers, so that the sum of their weights is `asked`, within half of the largest
+ * weight. If more than half of the first lot that does not fit would fit, it is drawn and others are removed for it.
+ * Otherwise later lots fill the rest. Lots without weight are drawn by their number alone.
  */
 export function drawLots(weights: Float64Array, asked: number): Uint8Array {
   const drawn = FIRST_HALF.map((isIn, lot) => (weights[lot] === 0 ? isIn : 0));
@@ -102,7 +104,7 @@ export function drawLots(weights: Float64Array, asked: number): Uint8Array {
   return other.over < left ? other.drawn : drawn;
 }
 
-/** A lot too large for what is left is in as well, and of the others the last that make up for it are taken back. */
+/** Adds a lot that is too large for the rest, and removes the last drawn lots that compensate for it. */
 function withOneMore(drawn: Uint8Array, weights: Float64Array, more: number, left: number) {
   const other = drawn.slice();
   other[more] = 1;
@@ -116,12 +118,12 @@ function withOneMore(drawn: Uint8Array, weights: Float64Array, more: number, lef
   return { drawn: other, over };
 }
 
-/** The session of an exchange, or the exchange itself where it stands alone. */
+/** The key of an exchange's session, or of the exchange itself if it has none. */
 export function drawKeyOf(row: ExchangeRow): DrawKey {
   return row.session === null ? exchangeKeyOf(row) : sessionKeyOf(row.session);
 }
 
-/** An exchange alone, whatever session it belongs to. */
+/** The key of a single exchange, independent of its session. */
 export function exchangeKeyOf(row: Pick<ExchangeRow, 'segment' | 'id'>): DrawKey {
   let hash = 0x811c9dc5;
   for (let at = 0; at < row.segment.length; at += 1) {
@@ -130,7 +132,7 @@ export function exchangeKeyOf(row: Pick<ExchangeRow, 'segment' | 'id'>): DrawKey
   return { high: mix(hash), low: mix(row.id ^ Math.imul(Math.floor(row.id / 2 ** 32), 0x9e3779b1)) };
 }
 
-/** A session is known by its keyed hash, which is uniform as it is. */
+/** The key of a session: words of its keyed hash, which is already uniform. */
 function sessionKeyOf(session: Uint8Array): DrawKey {
   const word = (at: number) =>
     (session[at] ?? 0) |

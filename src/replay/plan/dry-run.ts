@@ -17,8 +17,8 @@ import {
 import { playedAs } from './superpose.ts';
 
 /**
- * Requests whose payload is opened: stretches of neighbours, which share a block to unpack, spread evenly over
- * the window. One by one they would cost eight times the unpacking and a hundred megabytes of it at once.
+ * Requests whose payload is opened: groups of neighbours, spread evenly over the window. Neighbours share a compressed
+ * block. Single requests would need eight times the decompression, and a hundred megabytes at once.
  */
 const SAMPLE_STRETCHES = 32;
 const SAMPLE_STRETCH = 8;
@@ -36,40 +36,40 @@ export interface DryRunParts
     | 'durationNs'
     | 'builder'
   > {
-  /** Sends expected of the plan, by which the sample is spread. */
+  /** Expected sends of the plan, over which the sample is spread. */
   readonly expected: number;
-  /** The capture has arrivals alone: their timing is planned although nothing could be sent. */
+  /** Whether the capture has only arrivals. Their timing is planned although nothing can be sent. */
   readonly arrivalsOnly: boolean;
 }
 
-/** The totals of a plan over all shards, as far as its rows show them. */
+/** The totals of a plan over all shards, from its rows. */
 interface PlanCount {
-  /** Exchanges of the windows that are played. */
+  /** Exchanges of the replayed windows. */
   readonly recorded: number;
   /** Requests, as if all of them could be built. */
   readonly planned: number;
-  /** The instant of the last request where a most of them ends the plan, nanoseconds of the run; null where it does not. */
+  /** If the limit on requests ends the plan: the instant of its last request, nanoseconds of the run. Else null. */
   readonly cappedAtNs: number | null;
 }
 
 export interface DryRunReport {
   /** The totals of the plan over all shards. */
   readonly whole: PlanCount;
-  /** From the facts of every row. */
+  /** Counts from the facts of every row. */
   readonly audit: ReplayAudit;
   readonly scaling: ScalingCounts;
-  /** Of what is planned, over the ceiling on a second. */
+  /** Planned requests over the limit per second. */
   readonly refusedForRate: number;
-  /** From the payloads of a sample. */
+  /** Findings from the payloads of a sample. */
   readonly payloads: PayloadAudit;
-  /** Connections in use at once if the target is as fast as what was recorded; null where that is not known. */
+  /** Connections in use at once if the target is as fast as recorded; null if unknown. */
   readonly connections: number | null;
 }
 
-/** Sends planned between two turns of the event loop: what was printed appears, and signals are heard. */
+/** Sends planned between two turns of the event loop, so that output appears and signals are handled. */
 const SENDS_A_TURN = 8_192;
 
-/** Plans a whole window and sends nothing: constant memory, and no payload opened but the sample's. */
+/** Plans a whole window and sends nothing, at constant memory. Only payloads of the sample are opened. */
 export async function dryRun(parts: DryRunParts, listener: WholePlanListener): Promise<DryRunReport> {
   const { source, scaling, openSessions } = parts;
   const [audit, tally, concurrency] = [new AuditCounter(), new ScalingTally(), new Concurrency()];
@@ -111,7 +111,7 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
   };
 }
 
-/** What makes a request that can be sent unlikely to be answered as it was. A closed list. */
+/** Findings that make the recorded answer unlikely, although the request can be sent. A closed list. */
 export const PAYLOAD_FINDINGS = [
   'masked',
   'presigned_url',
@@ -131,18 +131,18 @@ export const PAYLOAD_FINDING_TEXTS: Readonly<Record<PayloadFinding, string>> = {
   compressed_body: 'its body is compressed, so this audit did not look inside',
 };
 
-/** Of a bounded sample of requests. */
+/** Findings of a bounded sample of requests. */
 export interface PayloadAudit {
-  /** Requests looked at. */
+  /** Number of requests in the sample. */
   readonly sampled: number;
   readonly found: Readonly<Record<PayloadFinding, number>>;
-  /** Requests of the sample whose recorded answer is there whole and unmasked, so that another can be held against it. */
+  /** Requests of the sample whose recorded answer is complete and unmasked, so that another can be compared with it. */
   readonly comparableAnswers: number;
   /** Requests of the sample that the HTTP client cannot send as they were. */
   readonly unreplayableByReason: Readonly<Record<string, number>>;
 }
 
-/** Text looked at of one body. */
+/** Bytes of text that are searched in one body. */
 const MAX_TEXT_BYTES = 256 * 1024;
 
 const PATTERNS: readonly (readonly [PayloadFinding, RegExp])[] = [
@@ -162,7 +162,7 @@ const PATTERNS: readonly (readonly [PayloadFinding, RegExp])[] = [
   ],
 ];
 
-/** Looks into sampled requests for what will not replay as it was recorded. */
+/** Searches sampled requests for values that will not replay as recorded. */
 class PayloadAuditor {
   readonly #builder: RequestBuilder;
   readonly #found = new Map<PayloadFinding, number>();
@@ -223,15 +223,15 @@ function findingsOf(payload: ExchangePayload): Set<PayloadFinding> {
 }
 
 /**
- * How many requests would be open at once if each took as long as it did when it was recorded. Memory is that
- * number: a heap of ends.
+ * Counts how many requests would be open at once if each took as long as recorded. It needs memory for the ends of the
+ * open requests.
  */
 export class Concurrency {
   readonly #ends = new TinyQueue<number>();
   #max = 0;
   #known = 0;
 
-  /** Takes a planned send, in order; null for one whose recorded duration is not known. */
+  /** Adds a planned send. Call it in order. @param durationNs the recorded duration; null if unknown */
   add(intendedOffsetNs: number, durationNs: number | null): void {
     if (durationNs === null) return;
     this.#known += 1;
@@ -240,7 +240,7 @@ export class Concurrency {
     this.#max = Math.max(this.#max, this.#ends.length);
   }
 
-  /** The most at once; null where no duration was known. */
+  /** The most open requests at once; null if no duration was known. */
   get max(): number | null {
     return this.#known === 0 ? null : this.#max;
   }

@@ -4,36 +4,36 @@ import { LONE_SEAM_US } from '../window/playback.ts';
 import type { ReplayWindow } from '../window/window.ts';
 import type { Scaling } from './scaling.ts';
 
-/** What a replay will ask of its target, estimated from roll-ups. A dry run counts it. */
+/** The expected load of a replay, estimated from roll-ups. A dry run counts it exactly. */
 export interface Forecast {
-  /** Exchanges of the windows; of a second that lies in a window in part, the same part. */
+  /** Exchanges of the windows. A second that is partly in a window counts with the same part. */
   readonly exchanges: number;
-  /** Requests planned of them, on average over all seeds. */
+  /** Planned requests, on average over all seeds. */
   readonly plannedExchanges: number;
-  /** How often each of them is planned on average, not rounded; 1 where there are none. */
+  /** How often each exchange is planned on average, not rounded; 1 if there are no exchanges. */
   readonly timesEach: number;
   /** The busiest recorded second, epoch seconds; null if nothing was recorded. */
   readonly peakSecond: number | null;
   readonly recordedPeakPerSecond: number;
-  /** No second of the replay plans more than this. */
+  /** Upper bound of the planned requests in any second of the replay. */
   readonly plannedPeakPerSecond: number;
 }
 
-/** Roll-ups, and where a capture has arrivals at all: a second at its ends holds them in a part of it. */
+/** Roll-ups, and the range of arrivals of a capture. Its first and last second have arrivals only in a part. */
 type RollUps = Pick<CaptureOverview, 'seconds' | 'firstArrivalUs' | 'lastArrivalUs'>;
 type ForecastWindow = Pick<ReplayWindow, 'parts' | 'loops' | 'durationNs'>;
 
 const SECOND_US = 1_000_000;
-/** Passes over repeated windows that are summed one by one; beyond, each counts as the mean of these. */
+/** Passes over repeated windows that are summed one by one. Further passes count as the mean of these. */
 const SUMMED_PASSES = 6;
-/** Stages ask something else of every pass, so that more of them are summed. */
+/** With stages, passes differ, so more of them are summed. */
 const SUMMED_STAGED_PASSES = 10_000;
-/** Seconds that were passed are kept until so many can go at once. */
+/** Passed seconds are kept until this many can be removed at once. */
 const TRIM_AFTER = 4_096;
 
 /**
- * Estimates what is played of windows that follow each other.
- * @param isSelective filters leave some of it out: nobody knows where the rest begins, so all of it bounds the peak
+ * Estimates the load of consecutive windows.
+ * @param isSelective whether filters leave exchanges out. Then the begin is unknown, and all exchanges bound the peak.
  */
 export function forecastOf(
   rollUps: RollUps,
@@ -55,10 +55,11 @@ export function forecastOf(
   );
   const repeated = isWhole ? 1 : Math.min(most, endUs / eachUs) / summed;
   const meeting = Math.min(passes, Math.ceil((scaling.meetingSeconds * SECOND_US) / eachUs) + 1);
-  // The window itself comes first.
+  // The first layer is the window itself.
   const own = layers[0]!;
   const planned = sum(layers, (layer) => layer.planned);
-  // A rate takes exchange after exchange, however dense they were, until it has as many as it makes or there are none.
+  // A fixed rate uses exchanges one after the other, independent of their recorded times, until it has enough or there
+  // are no more.
   const made = scaling.instants?.count ?? Number.POSITIVE_INFINITY;
   const counted = (estimate: number) =>
     window.loops === null && scaling.instants !== null ? made : Math.min(made, estimate);
@@ -76,21 +77,21 @@ export function forecastOf(
   };
 }
 
-/** Where a plan ends, and which limit ends it: the limit that comes first. */
+/** Where a plan ends, and the first limit that ends it. */
 export interface PlanEnd {
   readonly with: 'windows' | 'stages' | 'duration';
-  /** Nanoseconds of the run, with the copies that come after what they repeat. */
+  /** Nanoseconds of the run, including copies, which come after their originals. */
   readonly offsetNs: number;
-  /** How far into its windows that is, all passes together, microseconds of the recording; seams are left out. */
+  /** The same as replayed time of the windows over all passes, microseconds of the recording, without seams. */
   readonly playedUs: number;
 }
 
-/** What ends a plan of these windows. */
+/** The end of a plan of these windows. */
 export function planEndOf(scaling: Scaling, { onceNs, loops, durationNs }: ReplayWindow): PlanEnd {
   const once = (onceNs / 1e3) * scaling.minPace;
   const windowsUs = loops === null ? Number.POSITIVE_INFINITY : once * loops;
   const { latestCopyUs, endUs } = scaling;
-  // Copies of what was played until the stages were over are played as well.
+  // Copies of exchanges before the end of the stages are also sent.
   const stagesNs = latestCopyUs === 0 ? scaling.curve.durationNs : scaling.offsetNsAt(endUs + latestCopyUs);
   const ends = [
     { with: 'windows', offsetNs: scaling.offsetNsAt(windowsUs + latestCopyUs) },
@@ -101,34 +102,34 @@ export function planEndOf(scaling: Scaling, { onceNs, loops, durationNs }: Repla
   return { ...first, playedUs: Math.min(windowsUs, reachUs(scaling, durationNs)) };
 }
 
-/** How far into windows that never end the stages and the duration let a run come, microseconds. */
+/** How far a run comes into endless windows within the stages and the duration, microseconds. */
 function reachUs(scaling: Scaling, durationNs: number | null): number {
   return scaling.playedUs(durationNs ?? Number.POSITIVE_INFINITY);
 }
 
-/** What a pass over the windows takes as recorded; a lone instant is repeated no sooner than after its seam. */
+/** The recorded length of a pass over the windows; for single instants, the length of the seam. */
 function passUs(parts: readonly TimeRange[]): number {
   const lengthUs = parts.reduce((length, { fromUs, toUs }) => length + toUs - fromUs, 0);
   return lengthUs <= parts.length ? LONE_SEAM_US : lengthUs;
 }
 
-/** A recorded second, or its part in a window, at the time when it is played. */
+/** A recorded second, or its part in a window, with its position in the replay. */
 interface PlayedSecond {
-  /** As it was recorded, epoch seconds. */
+  /** The recorded second, epoch seconds. */
   readonly second: number;
-  /** All that was recorded in it, in the window or not. */
+  /** All its exchanges, inside and outside the window. */
   readonly exchanges: number;
-  /** Share of that which lies in the window. */
+  /** Share of these that is in the window. */
   readonly share: number;
   /**
-   * Its place on a timeline where windows follow each other edge to edge, microseconds. Seams only lengthen it, so
-   * seconds are never played closer together than here.
+   * Its position on a timeline where windows follow each other edge to edge, microseconds. Seams only lengthen the
+   * timeline, so seconds are never closer together than here.
    */
   readonly fromUs: number;
   readonly toUs: number;
 }
 
-/** The seconds of windows in the order they are played, or those of a stretch so far from each window. */
+/** The seconds of windows in replay order. With a shift, those of the ranges at that distance from each window. */
 function* secondsOf(
   rollUps: RollUps,
   windows: readonly TimeRange[],
@@ -144,7 +145,7 @@ function* secondsOf(
   }
 }
 
-/** Of one window, which begins there. */
+/** The seconds of one window, which begins at `beginUs` on the timeline. */
 function* secondsWithin(rollUps: RollUps, window: TimeRange, beginUs: number): Generator<PlayedSecond> {
   const firstUs = rollUps.firstArrivalUs ?? Number.NEGATIVE_INFINITY;
   const endUs = (rollUps.lastArrivalUs ?? Number.POSITIVE_INFINITY) + 1;
@@ -166,19 +167,19 @@ function* secondsWithin(rollUps: RollUps, window: TimeRange, beginUs: number): G
   }
 }
 
-/** What the seconds of one layer come to; not rounded. */
+/** The sums over the seconds of one layer; not rounded. */
 interface LayerSum {
   readonly exchanges: number;
   readonly planned: number;
-  /** Of what one second of the run may meet, each exchange once. */
+  /** The most exchanges that one second of the run can contain, each counted once. */
   readonly peak: number;
   readonly busiest: Pick<PlayedSecond, 'second' | 'exchanges'>;
 }
 
 /**
- * Sums seconds in one pass, each at the multiplier that holds there. The run begins with its first arrival, wherever in
- * its second that lies: counts take it for the second's begin. A second that lies in the window in part may hold nothing
- * there, so the peak is bounded up to where the run ends if its first arrival were the last of the first whole second.
+ * Sums seconds in one pass, each at the multiplier that applies there. The run begins with its first arrival; counts
+ * assume that it is at the begin of its second. A partly covered second may have no arrivals inside the window. So for
+ * the peak, the first arrival may be as late as the end of the first complete second.
  */
 function sumOf(
   seconds: Iterable<PlayedSecond>,
@@ -209,8 +210,9 @@ function sumOf(
 }
 
 /**
- * The most exchanges that a stretch of this length may touch, wherever it begins. A stretch that reaches into a second
- * also touches earlier seconds that end less than its length before. Sums over these neighbours bound every alignment.
+ * The most exchanges in any period of this length, for any begin. A period that reaches into a second also covers
+ * earlier seconds that end less than its length before. Sums over these neighbours are an upper bound for every
+ * alignment.
  */
 class MeetingSeconds {
   readonly #lengthUs: number;

@@ -18,39 +18,39 @@ import type { SessionChains } from './session-order.ts';
 import type { OpenSessions } from './sessions.ts';
 import { layeredArrivals, playedAs } from './superpose.ts';
 
-/** A planned send by what its report needs of the row; the request itself is with the engine. */
+/** The facts of a planned send that its report needs. The engine has the request itself. */
 export interface PlannedRequest {
   readonly index: number;
   readonly intendedOffsetNs: number;
   readonly row: ExchangeRow;
-  /** Of what precedes the window. */
+  /** Whether it belongs to the warm-up before the window. */
   readonly warmup?: boolean;
-  /** Whether its answer is expected piece by piece. */
+  /** Whether a stream is expected as its answer. */
   readonly streams: boolean;
-  /** Sent otherwise than it was received, so that its answer may be another. */
+  /** Whether the sent request differs from the recorded one, so that its answer may differ. */
   readonly changed?: boolean;
 }
 
-/** Told of every exchange of the window as it is planned, in order. */
+/** Listens to every exchange of the window while it is planned, in order. */
 export interface PlanListener {
-  /** An exchange of the window, whether it will be replayed or not. */
+  /** Called for each exchange of the window, replayed or not. */
   recorded(row: ExchangeRow): void;
-  /** Planned and about to be handed out. */
+  /** Called for a planned request before it is passed to the engine. */
   planned(request: PlannedRequest): void;
-  /** Planned as well, and refused by our own ceiling on the rate. */
+  /** Called for a planned request that our own rate limit refused. */
   refusedByCeiling(request: PlannedRequest): void;
-  /** Of a shard: told of the plan of all of them. */
+  /** In a shard: listens to the plan of all shards. */
   readonly whole?: WholePlanListener | undefined;
 }
 
-/** Told of a plan in order: of all shards together as far as one of them can know it, or of a dry run's. */
+/** Listens to a plan in order: that of a dry run, or that of all shards, as far as one shard knows it. */
 export interface WholePlanListener {
   addRecorded(row: ExchangeRow): void;
-  /** A send. Whether another shard can build its request is not known here. */
+  /** Called for each send. It is unknown whether another shard can build its request. */
   addPlanned(row: ExchangeRow, intendedOffsetNs: number): void;
 }
 
-/** @param headers flat: name, value, name … */
+/** Adds trace headers. @param headers flat: name, value, name … */
 export type TracedHeaders = (index: number, headers: readonly string[]) => readonly string[];
 
 type ReadyRequest = Extract<BuildResult, { kind: 'ready' }>;
@@ -60,17 +60,17 @@ export interface PlanParts {
   readonly range: TimeRange;
   readonly scaling: Scaling;
   readonly tally: ScalingTally;
-  /** Sessions begun before the window; null where the capture knows no sessions. */
+  /** Sessions that began before the window; null if the capture has no sessions. */
   readonly openSessions: OpenSessions | null;
-  /** Which of several processes this is; without it the whole schedule is planned. */
+  /** The shard of this process. Without it, the whole schedule is planned. */
   readonly shard?: Shard | null;
-  /** Of the whole plan, whatever part of it is played here. So is the ceiling. */
+  /** Limit of the whole plan, for all shards. The same is true for the ceiling. */
   readonly maxRequests: number | null;
   /** Whether enough was planned, so that the plan may end before its time. */
   readonly isEnough?: (() => boolean) | undefined;
-  /** The plan ends before this instant of the run; without it, with the window. */
+  /** The plan ends before this instant of the run. Without it, it ends with the window. */
   readonly durationNs?: number | null;
-  /** Of a closed loop: the present instant of the run, at which what is asked for is sent. */
+  /** For a closed loop: the present instant of the run, at which a pulled request is sent. */
   readonly nowNs?: (() => number) | undefined;
   readonly builder: RequestBuilder;
   readonly changes: BodyChanges;
@@ -78,35 +78,35 @@ export interface PlanParts {
   readonly fence: Pick<TargetFence, 'checkRecorded'>;
   readonly ceiling: RateCeiling;
   readonly audit: AuditCounter;
-  /** Whether a request waits for the connection it was recorded on; without it, it does not. */
+  /** Whether requests wait for their recorded connections. Without it, they do not. */
   readonly connections?: ConnectionPolicy;
-  /** Told of what is planned. */
+  /** Counts planned requests by recorded connection. */
   readonly recordedConnections?: RecordedConnections;
-  /** Where follow-ups wait for what they follow; without it every request goes at its planned instant. */
+  /** Finds the request that a follow-up waits for. Without it, every request is sent at its planned instant. */
   readonly chains?: SessionChains | null;
-  /** Headers of a request of this index that belongs to a trace of the run; without it, no request does. */
+  /** Adds trace headers to traced requests. Without it, no request is traced. */
   readonly traced?: TracedHeaders | undefined;
-  /** Moves times in bodies; without it they are sent as recorded. */
+  /** Moves times in bodies. Without it, they are sent as recorded. */
   readonly timeShift?: TimeShift;
-  /** What was planned before this, as one schedule with it: its requests, and how long it lasts. */
+  /** The earlier part of the same schedule: its number of requests and its length. */
   readonly before?: { readonly requests: number; readonly spanNs: number };
-  /** This is what precedes the window. */
+  /** Whether this plan is the warm-up before the window. */
   readonly warmup?: boolean;
 }
 
-/** A send of the schedule whose session is played, before its request is built. */
+/** A send of a kept session, before its request is built. */
 interface WalkedSend {
   readonly send: PlannedSend;
-  /** Of this shard. */
+  /** Whether it belongs to this shard. */
   readonly own: boolean;
   readonly skipped: SkipReason | null;
 }
 
 /**
- * Rows → schedule, one send at a time, at constant memory. Every shard walks the whole schedule, so draws, places and
- * ceilings are the same for all. Left-out exchanges and requests that cannot be sent are counted here.
+ * Rows → schedule, one send at a time, at constant memory. Every shard walks the whole schedule, so draws, positions
+ * and limits are the same for all. Left-out exchanges and requests that cannot be sent are counted here.
  * @param recorded called for every exchange of the window
- * @param isFull asked before each send; true ends the plan
+ * @param isFull called before each send; true ends the plan
  */
 export function* walkPlan(
   parts: Pick<
@@ -134,8 +134,8 @@ export function* walkPlan(
 }
 
 /**
- * Rows → schedule → requests. A shard builds what is its own.
- * @throws AppError TARGET_FORBIDDEN at a request recorded under the target's own name.
+ * Rows → schedule → requests. A shard builds only its own requests.
+ * @throws AppError TARGET_FORBIDDEN if a request was recorded under the target's own name
  */
 export function* plannedRequests(parts: PlanParts, listener: PlanListener): Generator<PreparedRequest> {
   const { scaling, ceiling, shard = null, warmup = false } = parts;
@@ -151,7 +151,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     if (skipped !== null) continue;
     const { row, intendedOffsetNs: offsetNs } = send;
     const intendedOffsetNs = offsetNs + spanNs;
-    // A request that cannot be built does not count, except in shards: a shard does not know the others' requests.
+    // A request that cannot be built does not count, except in shards: a shard cannot know this for other shards.
     const admittedUnbuilt = shard === null ? null : ceiling.admits(offsetNs);
     if (shard !== null) places += 1;
     if (!own) {
@@ -167,7 +167,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
     const playedAsRow = built.perturbed ? playedRow(row, as) : row;
     const { streams } = answer;
     if (shard === null) places += 1;
-    // As every shard knows it: how large the bodies of the others are is not known here.
+    // The row without the changed body size, because a shard does not know the body sizes of other shards.
     listener.whole?.addPlanned(playedAsRow, offsetNs);
     if (admittedUnbuilt ?? ceiling.admits(offsetNs)) {
       const moved = parts.timeShift?.move(request, { row, intendedOffsetNs }) ?? request;
@@ -178,7 +178,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
       const follows = parts.chains?.follow(send, index, intendedOffsetNs);
       const { method, path, body, chunked } = moved;
       const headers = parts.traced?.(index, moved.headers) ?? moved.headers;
-      // Each by its name: to spread four objects into one takes longer than all else in here.
+      // Members are listed one by one, because spreading four objects would take longer than the rest of this loop.
       yield { index, intendedOffsetNs, stripe, lane, follows, method, path, headers, body, chunked, answer };
     } else {
       const refusedRow = sizedRow(playedAsRow, request.body);
@@ -188,7 +188,7 @@ export function* plannedRequests(parts: PlanParts, listener: PlanListener): Gene
   }
 }
 
-/** The request of a send; null for one that cannot be had, which is counted. */
+/** The request of a send; null (and counted) if it cannot be built. */
 function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): ReadyRequest | null {
   const { source, builder, audit, tally, scaling } = parts;
   const built = builder.build(source.payload(send.row), as);
@@ -208,27 +208,29 @@ function buildOwn(send: PlannedSend, as: PlayedAs | null, parts: PlanParts): Rea
   return built;
 }
 
-/** Whether what it asks for is hidden; credentials are not part of that. */
+/** Whether parts of the request's content are masked. Masked credentials do not count. */
 function isMasked({ masked }: ReadyRequest): boolean {
   return masked.bodyValues.length + masked.queryKeys.length > 0;
 }
 
-/** What was made to differ is no repetition, whatever it was made of. */
+/** The row with another hash for a changed copy, because such a copy is no duplicate of its original. */
 function playedRow(row: ExchangeRow, as: PlayedAs | null): ExchangeRow {
   return as === null ? row : { ...row, requestHash: Buffer.from(as.tag, 'hex') };
 }
 
-/** A changed body may differ in size from the recorded one; the size that is sent is reported. */
+/** The row with the size of the sent body, which may differ from the recorded one. */
 function sizedRow(row: ExchangeRow, body: Uint8Array | null): ExchangeRow {
   const requestBytes = body?.length ?? 0;
   return requestBytes === (row.requestBytes ?? 0) ? row : { ...row, requestBytes };
 }
 
-/** Counts what a scaling does, one planned send after the other. */
+/** Counts the effects of a scaling, one planned send after the other. */
 export class ScalingTally {
   readonly #counts = { thinned: 0, copies: 0, layered: 0, perturbed: 0, notPerturbed: 0, bodiesUnread: 0 };
 
-  /** An exchange whose session is left out; those of other stretches were never part of the window. */
+  /**
+   * Counts an exchange of a left-out session. Those of other layers do not count, because they are not in the window.
+   */
   leftOut({ layer }: PlannedSend): void {
     if (layer === 0) this.#counts.thinned += 1;
   }
@@ -238,7 +240,7 @@ export class ScalingTally {
     else if (layer > 0) this.#counts.layered += 1;
   }
 
-  /** A request of it was built. @param places where copies are to differ */
+  /** Counts a built request. @param places number of places where copies should differ */
   built({ copy }: PlannedSend, result: { perturbed: boolean; bodyUnread: boolean }, places: number): void {
     if (result.bodyUnread) this.#counts.bodiesUnread += 1;
     if (copy > 0 && places > 0) this.#counts[result.perturbed ? 'perturbed' : 'notPerturbed'] += 1;
@@ -249,14 +251,14 @@ export class ScalingTally {
   }
 }
 
-/** What was not sent, or not sent as it was, and why. Everything is counted here, nothing altered in silence. */
+/** Counts of requests that were not sent, or sent with changes, by reason. All changes are counted here. */
 export interface ReplayAudit extends AuditDocument {
   readonly skipped: Readonly<Record<SkipReason, number>>;
-  /** Requests the HTTP client cannot send as they were. */
+  /** Requests that the HTTP client cannot send as recorded. */
   readonly unreplayable: number;
 }
 
-/** Distinct names kept apart; query keys are the clients' text and must not grow a run's memory. */
+/** Most distinct names. The limit is needed because query keys are clients' text and must not fill the memory. */
 const MAX_NAMES = 200;
 
 export class AuditCounter {

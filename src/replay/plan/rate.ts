@@ -1,32 +1,32 @@
 import { AppError } from '../../core/errors.ts';
 import { SeededDraws } from './draws.ts';
 
-/** So many requests a second for so long, in place of the recorded times. Plain data: it travels to a thread. */
+/** A fixed rate for a fixed time, instead of the recorded times. Plain data, because it goes to a thread. */
 export interface FixedRate {
   readonly perSecond: number;
   readonly durationNs: number;
 }
 
-/** Their instants are drawn twice, before the start and while they are used. */
+/** Most requests. Their instants are drawn twice: before the start and during the run. */
 const MAX_REQUESTS = 10_000_000;
 const SECOND_NS = 1e9;
 
 /**
- * Instants of a Poisson process with exactly as many arrivals as the rate makes in its time, by seed. Given their
- * number, arrivals of such a process are independent and uniform over its time (Cox and Lewis 1966, chapter 2): sums of
- * exponential gaps, divided by the sum of one gap more. So gaps are those of clients that know nothing of each other,
- * and the rate is the one that was asked for at every seed.
+ * Seeded instants of a Poisson process, conditioned on exactly the number of arrivals of the rate in its time. Given
+ * their number, the arrivals are independent and uniform over the time (Cox and Lewis 1966, chapter 2). They are
+ * computed as sums of exponential gaps, divided by the sum of one more gap. So gaps are those of independent clients,
+ * and every seed gives exactly the requested rate.
  */
 export class PoissonInstants {
   readonly count: number;
-  /** No second has more. */
+  /** The most requests in any second. */
   readonly peakPerSecond: number;
   readonly #rate: FixedRate;
   readonly #draws: SeededDraws;
-  /** The sum of all gaps, in mean gaps. */
+  /** The sum of all gaps, in units of the mean gap. */
   readonly #sum: number;
 
-  /** @throws AppError OPTION_INVALID where that is less than one request, or too many */
+  /** @throws AppError OPTION_INVALID if the rate gives less than one request, or too many */
   constructor(rate: FixedRate, seed: number) {
     this.count = Math.round((rate.perSecond * rate.durationNs) / SECOND_NS);
     if (this.count < 1 || this.count > MAX_REQUESTS) {
@@ -45,7 +45,7 @@ export class PoissonInstants {
     this.peakPerSecond = this.#peak();
   }
 
-  /** Nanoseconds after the start, whole, in order, all before the end of the time; then Infinity for ever. */
+  /** Starts a pass. Each call of the result returns the next instant in whole nanoseconds; Infinity after the last. */
   begin(): () => number {
     let at = 0;
     let sum = 0;
@@ -56,12 +56,12 @@ export class PoissonInstants {
     };
   }
 
-  /** In mean gaps. */
+  /** A gap in units of the mean gap. */
   #gap(at: number): number {
     return -Math.log1p(-this.#draws.draw({ high: Math.floor(at / 2 ** 32), low: at }, 'gap'));
   }
 
-  /** Two clocks run over the same instants, a second apart. */
+  /** The most instants in any second, by two passes over the same instants, one second apart. */
   #peak(): number {
     const [last, first] = [this.begin(), this.begin()];
     let firstNs = first();

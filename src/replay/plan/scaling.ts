@@ -7,10 +7,10 @@ import { SessionMemory, sessionName } from './sessions.ts';
 import { RateCurve, type Stage } from './stages.ts';
 
 export const SCALINGS = ['compress', 'amplify', 'superpose', 'thin'] as const;
-/** The last two are no ways to reach a multiplier: they are asked for by `--rate` and `--concurrency`. */
+/** `rate` and `closed` do not reach a multiplier. They are chosen by `--rate` and `--concurrency`. */
 export type ScalingName = (typeof SCALINGS)[number] | 'rate' | 'closed';
 
-/** The ways to make more or less of a recording, each with what it leaves true and what it does not. */
+/** The ways to scale a recording, each with the properties that it keeps and those that it changes. */
 export const SCALING_KINDS: Readonly<Record<ScalingName, Record<'keeps' | 'bends', string>>> = {
   compress: {
     keeps: 'order, ties, the shape of the gaps and the payload mix',
@@ -41,78 +41,78 @@ export const SCALING_KINDS: Readonly<Record<ScalingName, Record<'keeps' | 'bends
 };
 
 /**
- * What stages of different multipliers bend besides, where a way decides whole sessions: each by the multiplier at its
- * first exchange.
+ * What stages of different multipliers also change in scalings that decide whole sessions: each session uses the
+ * multiplier at its first exchange.
  */
 export const STAGES_BEND =
   'steps and ramps of the stages, which only sessions that begin meanwhile follow: where sessions are long, late or hardly at all';
 
-/** The multipliers a way is able to reach, or null. */
+/** Why a scaling cannot reach these multipliers; null if it can. */
 export function unreachable(name: ScalingName, min: number, max: number): string | null {
   if ((name === 'amplify' || name === 'superpose') && min < 1) return `${name} begins at 1x`;
   if (name === 'thin' && max > 1) return 'thin ends at 1x';
   return null;
 }
 
-/** The default scaling: below 1 sessions are left out, above 1 time is compressed. */
+/** The default scaling: below 1x sessions are left out, above 1x time is compressed. */
 export function defaultScaling(min: number, max: number): ScalingName {
   return max <= 1 && min < 1 ? 'thin' : 'compress';
 }
 
-/** How often the sessions of a recording are played. */
+/** How often the sessions of a recording are replayed. */
 interface SessionLoad {
-  /** Share of the sessions that is played at all. */
+  /** Share of the sessions that is replayed. */
   readonly kept: number;
-  /** How often each of those is played, on average. */
+  /** How often each of these is replayed, on average. */
   readonly copies: number;
 }
 
-/** What holds for a session, and the exchange by which that was decided. */
+/** The decision for a session, and the exchange that decided it. */
 interface Decision extends Pick<ExchangeRow, 'segment' | 'id'> {
   readonly multiplier: number;
 }
 
-/** What is asked of one session, and by which lots it is drawn. */
+/** The load of one session, and the lots that decide about it. */
 interface SessionChance extends SessionLoad {
   readonly keptLot: number;
   readonly copiesLot: number;
 }
 
-/** How the multiplier is reached. Plain data: it travels to a thread. */
+/** How the multiplier is reached. Plain data, because it goes to a thread. */
 export interface ScalingOptions {
   readonly scaling: ScalingName;
-  /** Null where the multiplier holds throughout; else each stage's is multiplied by it. */
+  /** Null if the multiplier is constant. Otherwise the multiplier of each stage is multiplied by it. */
   readonly stages: readonly Stage[] | null;
   /** Size of the target relative to the recorded servers: 0.1 for two replicas of twenty. */
   readonly targetShare: number;
   readonly seed: number;
-  /** A fixed rate in place of the recorded times; null to keep them. */
+  /** A fixed rate that replaces the recorded times; null to keep them. */
   readonly rate: FixedRate | null;
-  /** Requests in flight at all times, whenever that is; null where instants are planned. */
+  /** The constant number of requests in flight in a closed loop; null if instants are planned. */
   readonly concurrency: number | null;
   /** Copies of a session start up to this much later than the original. */
   readonly jitterMs: number;
-  /** Places where copies are made to differ from their original. */
+  /** Places where copies are changed to differ from their original. */
   readonly perturb: readonly PerturbedPlace[];
 }
 
-/** More copies of one session than this are no longer a recording. */
+/** Most copies of one session. More would have little in common with the recording. */
 const MAX_COPIES = 1_000;
 
-/** A part of the capture, shifted by some microseconds to overlay the window. The first layer is the window itself. */
+/** A part of the capture that is shifted onto the window. The first layer is the window itself. */
 export interface Layer {
   readonly shiftUs: number;
-  /** Exchanges of the window and of the layers laid before this one, and of this one. */
+  /** Exchanges of all earlier layers together (the window included), and of this layer. */
   readonly before: number;
   readonly exchanges: number;
 }
 
-/** For a window without superposed windows, so its exchanges are not counted. */
+/** A window without superposed layers. Its exchanges need not be counted. */
 const WINDOW_ALONE: readonly Layer[] = [{ shiftUs: 0, before: 0, exchanges: 1 }];
 
 /**
- * How a window is scaled up or down: when an arrival is played, how often its session is played, and how far copies are
- * from their original. Pure; one instance for each pass over a window.
+ * How a window is scaled up or down: when an arrival is replayed, how often its session is replayed, and how far copies
+ * are from their original. Deterministic; use one instance for each pass over a window.
  */
 export class Scaling {
   readonly options: ScalingOptions & { readonly multiplier: number };
@@ -121,17 +121,17 @@ export class Scaling {
   readonly layers: readonly Layer[];
   readonly draws: SeededDraws;
   readonly drawn: DrawnLots;
-  /** In place of the recorded times; null where these hold. */
+  /** Instants that replace the recorded times; null if the recorded times are used. */
   readonly instants: PoissonInstants | null;
   readonly #passesFaster: boolean;
-  /** One for each layer; none where every exchange of a session is bound to be told the same. */
+  /** The decisions for sessions, one memory for each layer. Empty if all exchanges of a session get the same anyway. */
   readonly #memories: readonly SessionMemory<Decision>[];
 
   /**
-   * @param coverage recorded share of what was seen; null where it is not known, and then taken for all of it
-   * @param layers the window itself first; more than one only where stretches are laid over it
-   * @param drawn lots that were weighed, so that what is played of all sessions is what was asked
-   * @throws AppError OPTION_INVALID where sessions would have to be played too often
+   * @param coverage recorded share of the seen traffic; null if unknown, which counts as 1
+   * @param layers the window itself first; others only if parts of the capture are superposed on it
+   * @param drawn weighed lots, so that the drawn sessions have the requested number of requests
+   * @throws AppError OPTION_INVALID if sessions would be replayed too often
    */
   constructor(
     options: Scaling['options'],
@@ -167,19 +167,19 @@ export class Scaling {
   }
 
   /**
-   * How many sessions a multiplier keeps, and how often it plays each. Coverage, target share and thinning first change
-   * how many sessions are kept. If more than all are needed, sessions are copied.
+   * How many sessions a multiplier keeps, and how often it replays each. Coverage, target share and thinning change how
+   * many sessions are kept. If more than all are needed, sessions are copied.
    */
   loadAt(multiplier: number): SessionLoad {
     const { scaling, targetShare, rate, concurrency } = this.options;
-    // The number of requests is given, whatever was recorded.
+    // The number of requests does not depend on the recording.
     if (rate !== null || concurrency !== null) return { kept: 1, copies: 1 };
     const wanted = (targetShare / this.#covered) * (scaling === 'thin' ? multiplier : 1);
     const kept = Math.min(1, wanted);
     return { kept, copies: (wanted / kept) * (scaling === 'amplify' ? multiplier : 1) };
   }
 
-  /** Whether anything is played twice, or left out. */
+  /** Whether any session is repeated or left out. */
   get alters(): boolean {
     return [this.curve.min, this.curve.max].some((multiplier) => {
       const { kept, copies } = this.loadAt(multiplier);
@@ -187,33 +187,33 @@ export class Scaling {
     });
   }
 
-  /** Where in the run an instant of the window lies, whole nanoseconds. */
+  /** The instant of the run for an instant of the window, whole nanoseconds. */
   offsetNsAt(offsetUs: number): number {
     return this.#passesFaster ? this.curve.offsetNsAt(offsetUs * 1e3) : offsetUs * 1e3;
   }
 
-  /** Where the stages end on the window's own time, microseconds; infinite without stages. */
+  /** The end of the stages on the window's time, microseconds; Infinity without stages. */
   get endUs(): number {
     return (this.#passesFaster ? this.curve.playedNs : this.curve.durationNs) / 1e3;
   }
 
-  /** How far into the recording a run is after so many nanoseconds, microseconds; no farther than the stages. */
+  /** The position in the recording at an instant of the run, microseconds; at most the end of the stages. */
   playedUs(runNs: number): number {
     const playedNs = this.#passesFaster ? this.curve.playedAt(runNs) : runNs;
     return Math.min(playedNs / 1e3, this.endUs);
   }
 
-  /** The fastest that time passes: only compression changes that. */
+  /** The fastest pace of time. Only compression changes the pace. */
   get maxPace(): number {
     return this.#passesFaster ? this.curve.max : 1;
   }
 
-  /** The slowest. */
+  /** The slowest pace of time. */
   get minPace(): number {
     return this.#passesFaster ? this.curve.min : 1;
   }
 
-  /** How long after what it repeats a copy may come, on the window's own time, microseconds; 0 where nothing is repeated. */
+  /** The longest delay of a copy after its original, on the window's time, microseconds; 0 without copies. */
   get latestCopyUs(): number {
     return this.loadAt(this.curve.max).copies > 1 ? this.options.jitterMs * 1e3 : 0;
   }
@@ -223,19 +223,22 @@ export class Scaling {
     return this.maxPace + this.latestCopyUs / 1e6;
   }
 
-  /** The most that a second of the recording becomes, in a pace, in copies and in layers. */
+  /** The largest factor by which the load of a recorded second grows, by pace, copies and layers. */
   get growth(): number {
     return this.maxPace * Math.max(1, this.loadAt(this.curve.max).copies) * this.layers.length;
   }
 
-  /** Recorded time played in a second of the run, over a window so long. */
+  /** The mean recorded time per second of the run, over a window of this length. */
   meanPace(windowUs: number): number {
     if (!this.#passesFaster) return 1;
     const spanNs = this.curve.offsetNsAt(windowUs * 1e3);
     return this.curve.constant || spanNs === 0 ? this.curve.multiplierAt(0) : (windowUs * 1e3) / spanNs;
   }
 
-  /** How often an arrival is played, 0 for not at all. Whole sessions: the first exchange decides. In order of arrival. */
+  /**
+   * How often an arrival is replayed; 0 if its session is left out. Call it in order of arrival: the first exchange of
+   * a session decides.
+   */
   timesOf(arrival: Arrival): number {
     const { kept, copies, keptLot, copiesLot } = this.chanceOf(arrival);
     if (kept < 1 && this.drawn.kept[keptLot] !== 1) return 0;
@@ -243,7 +246,7 @@ export class Scaling {
     return copies > whole && this.drawn.copies[copiesLot] === 1 ? whole + 1 : whole;
   }
 
-  /** What is asked of an arrival's session by the multiplier at its first exchange. In order of arrival. */
+  /** The load of an arrival's session, by the multiplier at its first exchange. Call it in order of arrival. */
   chanceOf({ row, offsetUs, layer = 0 }: Arrival): SessionChance {
     const multiplier = this.#multiplierFor(row, offsetUs, layer);
     const load = this.loadAt(multiplier);
@@ -271,7 +274,7 @@ export class Scaling {
     return multiplier;
   }
 
-  /** Share of a layer's sessions that brings the window's exchanges to so many times their number. */
+  /** The share of a layer's sessions that is needed to multiply the window's exchanges by this multiplier. */
   layerShare(layer: number, multiplier: number): number {
     const load = this.layers[layer];
     if (layer === 0 || load === undefined) return 1;
@@ -279,12 +282,12 @@ export class Scaling {
     return Math.min(1, Math.max(0, (multiplier * window - load.before) / load.exchanges));
   }
 
-  /** How far a copy lies behind what it repeats, the same for a whole session, whole microseconds. */
+  /** The delay of a copy after its original, whole microseconds. It is the same for a whole session. */
   jitterUs(key: DrawKey, layer: number, copy: number): number {
     return Math.floor(this.draws.draw(key, 'jitter', identityOf(layer, copy)) * this.options.jitterMs * 1e3);
   }
 
-  /** Sessions whose decision did not fit into memory: those that came back may have been decided anew. */
+  /** Sessions whose decision did not fit into memory. If they continue, they may be decided again. */
   get forgottenSessions(): number {
     return this.#memories.reduce((sum, memory) => sum + memory.forgotten, 0);
   }
@@ -294,16 +297,16 @@ export class Scaling {
   }
 }
 
-/** Tells apart everybody that one recorded session is played as; 0 is the recorded session itself. */
+/** Number of an identity under which a recorded session is replayed; 0 is the recorded session itself. */
 export function identityOf(layer: number, copy: number): number {
   return layer * (MAX_COPIES + 1) + copy;
 }
 
-/** A recorded exchange at its place on the window's own time. */
+/** A recorded exchange with its position on the window's time. */
 export interface Arrival {
   readonly row: ExchangeRow;
   /** Microseconds after the first arrival of the window. */
   readonly offsetUs: number;
-  /** Where stretches of the capture are laid over the window: the number of this one's. 0 is the window itself. */
+  /** Number of the layer, if parts of the capture are superposed on the window. 0 is the window itself. */
   readonly layer?: number;
 }

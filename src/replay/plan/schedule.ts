@@ -5,16 +5,16 @@ import { skipReasonOf } from '../window/capture.ts';
 import { drawKeyOf, type SeededDraws } from './draws.ts';
 import { type Arrival, identityOf, type Scaling } from './scaling.ts';
 
-/** One planned send: data, computed before it is used and never edited by what happens. */
+/** One planned send: data that are computed in advance and never changed by later events. */
 export interface PlannedSend {
   readonly row: ExchangeRow;
   /** Nanoseconds after the start of the run. */
   readonly intendedOffsetNs: number;
-  /** 0 for what was recorded, else the number of its copy. */
+  /** 0 for the recorded exchange, else the number of its copy. */
   readonly copy: number;
-  /** 0 for an exchange of the window, else the number of the stretch that is laid over it. */
+  /** 0 for an exchange of the window, else the number of its layer. */
   readonly layer: number;
-  /** False for an exchange whose session is left out: it is reported, and has no send. */
+  /** False for an exchange of a left-out session. It is reported, but not sent. */
   readonly kept: boolean;
 }
 
@@ -23,23 +23,23 @@ export function isOfWindow({ copy, layer }: Pick<PlannedSend, 'copy' | 'layer'>)
   return copy === 0 && layer === 0;
 }
 
-/** A copy that is drawn ahead of its time. */
+/** A copy that is due later. */
 interface LaterCopy extends Pick<PlannedSend, 'row' | 'copy' | 'layer'> {
   readonly offsetUs: number;
   readonly ticket: number;
 }
 
 /**
- * Arrivals as the scaling has them, in order, one by one as they are asked for. Memory is that of the copies
- * whose time has not come: what arrives within the jitter.
- * @param nowNs of a closed loop, where the instant of a send is the one at which it is asked for
+ * The scaled schedule of arrivals, in order, computed on demand. Only copies that are due later are in memory: those
+ * within the jitter.
+ * @param nowNs for a closed loop: the present instant, because a send happens when it is pulled
  */
 export function* scheduleOf(
   arrivals: Iterable<Arrival>,
   scaling: Scaling,
   nowNs?: () => number,
 ): Generator<PlannedSend> {
-  // Equal ones in the order they came in.
+  // Copies with equal times are in the order in which they were added.
   const later = new TinyQueue<LaterCopy>(
     [],
     (one, other) => one.offsetUs - other.offsetUs || one.ticket - other.ticket,
@@ -47,7 +47,7 @@ export function* scheduleOf(
   let tickets = 0;
   const nextNs = nowNs ?? scaling.instants?.begin();
   let lastNs = 0;
-  /** What will not be sent takes none of the instants. */
+  /** The instant of a row. A row that will not be sent uses up none of the planned instants. */
   const offsetNsOf = (row: ExchangeRow, offsetUs: number): number => {
     if (nextNs === undefined) return scaling.offsetNsAt(offsetUs);
     if (skipReasonOf(row) === null) lastNs = nextNs();
@@ -78,9 +78,10 @@ export function* scheduleOf(
 }
 
 /**
- * Which sends of a schedule one shard plays. Everything else was decided before, the same on every host; so every
- * send is played by exactly one shard, without a word between them. A session stays whole and so does each of its
- * copies, which is somebody else and may go elsewhere; an exchange without a session goes by its place.
+ * Decides which sends of a schedule belong to one shard. Everything else was decided before in the same way on every
+ * host, so every send belongs to exactly one shard without communication. A session stays together. Each of its copies
+ * stays together too, but counts as another client and may go to another shard. An exchange without a session is
+ * assigned by its position.
  */
 export class Stripe {
   readonly #shard: Shard | null;
@@ -93,7 +94,7 @@ export class Stripe {
     this.#draws = draws;
   }
 
-  /** To be asked of every send of the schedule, in order, each once. */
+  /** Whether a send belongs to the shard. Call it once for every send of the schedule, in order. */
   holds({ row, copy, layer }: PlannedSend): boolean {
     this.#place += 1;
     if (this.#shard === null) return true;

@@ -6,9 +6,9 @@ import type { PlannedSend } from './schedule.ts';
 import { SessionMemory, sessionName } from './sessions.ts';
 
 /**
- * When the requests of a session are sent. `open`: at their planned instants, whatever became of the others;
- * `partly-open`: the first at its planned instant, each follow-up once the one before it is over and the recorded
- * think time has passed (Schroeder, Wierman, Harchol-Balter: Open Versus Closed, NSDI 2006).
+ * When the requests of a session are sent. `open`: at their planned instants, independent of each other. `partly-open`:
+ * the first at its planned instant, each follow-up after the previous one has ended and the recorded think time has
+ * passed (Schroeder, Wierman, Harchol-Balter: Open Versus Closed, NSDI 2006).
  */
 export const SESSION_ORDERS = ['open', 'partly-open'] as const;
 
@@ -25,14 +25,16 @@ interface Chain {
   last: Place | null;
 }
 
-/** Knows of each planned request which one of its session it follows. What is not sent is no part of a session. */
+/**
+ * Finds the previous request of the same session for each planned request. Only sent requests are part of a session.
+ */
 export class SessionChains {
   readonly #memory = new SessionMemory<Chain>();
   readonly #counts = { sessions: 0, followUps: 0, overlapped: 0, unknownEnds: 0 };
 
   /**
-   * To be asked in the order of the schedule, of each request that is handed out.
-   * @returns null for the first of a session; undefined for one that stands alone
+   * Call it for each request that is passed to the engine, in the order of the schedule.
+   * @returns null for the first request of a session; undefined for a request without a session
    */
   follow(
     { row, copy, layer }: PlannedSend,
@@ -68,7 +70,7 @@ export class SessionChains {
       else this.#counts.overlapped += 1;
       return { after, from: 'send', delayNs: plannedGapNs };
     }
-    // Think time passes as fast as the schedule does between the two.
+    // Think time is scaled like the schedule between the two requests.
     const thinkShare = recordedGapUs === 0 ? 0 : 1 - tookUs / recordedGapUs;
     return { after, from: 'end', delayNs: Math.round(plannedGapNs * thinkShare) };
   }

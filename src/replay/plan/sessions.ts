@@ -3,25 +3,25 @@ import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
 import type { CaptureOverview } from '../window/capture.ts';
 
-/** A session that was silent for longer has ended; one of the same name is another. */
+/** A session that is silent for longer has ended. A later one with the same name is a new session. */
 const SILENCE_S = 1_800;
-/** Sessions remembered at once; some 20 MB. */
+/** Sessions remembered at once, about 20 MB. */
 const REMEMBERED = 100_000;
 
-/** The text a session is looked up by; null for an exchange that stands alone. */
+/** The text that identifies a session; null for an exchange without a session. */
 export function sessionName(row: Pick<ExchangeRow, 'session'>): string | null {
   if (row.session === null) return null;
   return Buffer.from(row.session.buffer, row.session.byteOffset, row.session.byteLength).toString('latin1');
 }
 
 /**
- * Remembers the decision for each session's first exchange, so the rest of the session is treated alike. With too many
- * sessions, the one that was silent longest is forgotten and counted. If it speaks again, it is decided anew.
+ * Remembers the decision for each session's first exchange, so that the rest of the session is treated in the same way.
+ * With too many sessions, the longest silent one is forgotten and counted. If it continues, it is decided again.
  */
 export class SessionMemory<T> {
-  /** By name; the one that was silent longest first. */
+  /** Decisions by name, the longest silent session first. */
   readonly #known = new Map<string, { readonly decided: T; readonly atUs: number }>();
-  /** Goes on where it was: what it has passed is forgotten, or stands behind it again. */
+  /** An iterator that continues where it was. Entries that it passed are forgotten, or were added again at the end. */
   readonly #oldest = this.#known.keys();
   readonly #bound: number;
   #forgotten = 0;
@@ -30,7 +30,7 @@ export class SessionMemory<T> {
     this.#bound = bound;
   }
 
-  /** Sessions that had to be forgotten. */
+  /** Number of forgotten sessions. */
   get forgotten(): number {
     return this.#forgotten;
   }
@@ -53,12 +53,12 @@ export class SessionMemory<T> {
   }
 }
 
-/** So many exchanges before a window are looked at, so that it starts at once however busy it was. */
+/** Most exchanges that are read before a window, so that a busy capture also starts at once. */
 const LOOKBACK_EXCHANGES = 20_000;
 
-/** Which exchanges of a window belong to sessions begun before it: what those said before is not played. */
+/** Counts exchanges of a window whose sessions began before it. Their earlier exchanges are not replayed. */
 export class OpenSessions {
-  /** Begun before, and whether they were met within the window. */
+  /** Sessions that began before the window, and whether they were seen in it. */
   readonly #met = new Map<string, boolean>();
   readonly #lookbackMs: number;
   #exchanges = 0;
@@ -68,7 +68,7 @@ export class OpenSessions {
     this.#lookbackMs = lookbackMs;
   }
 
-  /** Reads what came just before the window; null where the capture knows no sessions. */
+  /** Reads the exchanges just before the window; null if the capture has no sessions. */
   static before(overview: CaptureOverview, source: CaptureSource, window: TimeRange): OpenSessions | null {
     if (overview.sessionKeys.length === 0) return null;
     const fromUs = lookbackFromUs(overview, window.fromUs);
@@ -81,7 +81,7 @@ export class OpenSessions {
     return open;
   }
 
-  /** Takes an exchange of the window. */
+  /** Adds an exchange of the window. */
   see(row: ExchangeRow): void {
     const name = this.#met.size === 0 ? null : sessionName(row);
     const met = name === null ? undefined : this.#met.get(name);
@@ -97,7 +97,7 @@ export class OpenSessions {
   }
 }
 
-/** Whole seconds before an instant, as many as hold no more exchanges than are looked at. */
+/** The begin of the whole seconds before an instant that have at most the number of exchanges to read. */
 function lookbackFromUs(overview: CaptureOverview, windowFromUs: number): number {
   const end = Math.floor(windowFromUs / 1e6);
   const range = { fromUs: (end - SILENCE_S) * 1e6, toUs: windowFromUs };

@@ -2,20 +2,20 @@ import { AppError } from '../../core/errors.ts';
 import { parseMultiplier, parsePositiveMs } from '../../core/units.ts';
 import { refused } from '../options/parsers.ts';
 
-/** A stretch of the run with one multiplier, or with one that changes evenly from the first to the last. */
+/** A part of the run with one multiplier, or with one that changes linearly. */
 export interface Stage {
-  /** Of the run, not of the recording. */
+  /** Length in the run, not in the recording. */
   readonly durationMs: number;
   readonly from: number;
   readonly to: number;
 }
 
-/** More than anybody writes, and few enough to be searched for every request. */
+/** Most stages: few enough to be searched for every request. */
 const MAX_STAGES = 1_000;
 
 /**
- * Reads `10m@1x,5m@1x..2x,30s@4x`: steps and ramps, one after the other.
- * @throws AppError OPTION_INVALID saying which stage is wrong
+ * Parses `10m@1x,5m@1x..2x,30s@4x`: consecutive steps and ramps.
+ * @throws AppError OPTION_INVALID naming the invalid stage
  */
 export function parseStages(text: string): readonly Stage[] {
   const parts = text.split(',');
@@ -39,12 +39,12 @@ function parseStage(text: string): Stage {
   };
 }
 
-/** As it is written on the command line. */
+/** A stage as text for the command line. */
 export function stageText({ durationMs, from, to }: Stage): string {
   return `${durationMs / 1e3}s@${from}x${to === from ? '' : `..${to}x`}`;
 }
 
-/** Where each stage ends, nanoseconds after the first began; empty without stages. */
+/** The end of each stage, nanoseconds after the start of the first; empty without stages. */
 export function stageEndsOf(stages: readonly Stage[] | null): number[] {
   let endNs = 0;
   return (stages ?? []).map(({ durationMs }) => {
@@ -56,26 +56,26 @@ export function stageEndsOf(stages: readonly Stage[] | null): number[] {
 interface Piece {
   readonly startNs: number;
   readonly durationNs: number;
-  /** What has been played of the recording when the stage begins: the integral of the multiplier. */
+  /** The position in the recording when the stage begins: the integral of the multiplier. */
   readonly playedNs: number;
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * The multiplier as a function of the run's time, its integral (how far into the recording a run at this pace
- * is), and the integral's inverse. Exact for steps; a ramp is a parabola, solved without cancellation.
+ * The multiplier as a function of the run's time, its integral (the position in the recording at this pace), and the
+ * inverse of the integral. Exact for steps. The integral of a ramp is a parabola, solved without cancellation.
  */
 export class RateCurve {
   readonly #pieces: readonly Piece[];
   readonly max: number;
   readonly min: number;
-  /** Length of all stages, nanoseconds; infinite for a multiplier that holds throughout. */
+  /** Length of all stages, nanoseconds; Infinity for a constant multiplier. */
   readonly durationNs: number;
-  /** Time of a recording that all stages play when they pass at their pace, nanoseconds. */
+  /** Length of the recording that all stages replay at their pace, nanoseconds. */
   readonly playedNs: number;
 
-  /** @param stages null where `multiplier` holds throughout; else each is multiplied by it */
+  /** @param stages null if `multiplier` is constant; otherwise each stage is multiplied by it */
   constructor(multiplier: number, stages: readonly Stage[] | null) {
     const all = stages ?? [{ durationMs: Number.POSITIVE_INFINITY, from: 1, to: 1 }];
     const pieces: Piece[] = [];
@@ -101,12 +101,12 @@ export class RateCurve {
     this.min = values.reduce((least, each) => Math.min(least, each), Number.POSITIVE_INFINITY);
   }
 
-  /** Whether one multiplier holds throughout. */
+  /** Whether the multiplier is constant. */
   get constant(): boolean {
     return this.max === this.min;
   }
 
-  /** At an instant of the run; past the last stage, what that ended with. */
+  /** The multiplier at an instant of the run; after the last stage, its final multiplier. */
   multiplierAt(offsetNs: number): number {
     const piece = this.#last((each) => each.startNs <= offsetNs);
     if (piece.to === piece.from) return piece.from;
@@ -114,7 +114,7 @@ export class RateCurve {
     return piece.from + (piece.to - piece.from) * share;
   }
 
-  /** How far into the recording the run is at an instant: the integral of the multiplier, nanoseconds. */
+  /** The position in the recording at an instant of the run: the integral of the multiplier, nanoseconds. */
   playedAt(offsetNs: number): number {
     const piece = this.#last((each) => each.startNs <= offsetNs);
     const sinceNs = offsetNs - piece.startNs;
@@ -125,8 +125,8 @@ export class RateCurve {
   }
 
   /**
-   * The instant of the run at which it is so far into the recording.
-   * @returns whole nanoseconds. Rounded once, so that equal arrivals stay equal, order is kept and no error adds
+   * The instant of the run for a position in the recording.
+   * @returns whole nanoseconds, rounded once, so that equal arrivals stay equal, order is kept and errors do not add
    *   up. Exact below 104 days
    */
   offsetNsAt(playedNs: number): number {
@@ -137,12 +137,12 @@ export class RateCurve {
     const root = Math.sqrt(Math.max(0, piece.from ** 2 + 2 * slope * sinceNs));
     const rampNs = (2 * sinceNs) / (piece.from + root);
     if (rampNs <= piece.durationNs) return Math.round(piece.startNs + rampNs);
-    // Only past the last stage: what follows goes on at the pace that ended with.
+    // Only after the last stage: the rest continues at its final pace.
     const rampedNs = (piece.durationNs * (piece.from + piece.to)) / 2;
     return Math.round(piece.startNs + piece.durationNs + (sinceNs - rampedNs) / piece.to);
   }
 
-  /** The last piece for which `begun` holds; the first where it holds for none. */
+  /** The last piece for which `begun` is true; the first if there is none. */
   #last(begun: (piece: Piece) => boolean): Piece {
     let low = 0;
     let high = this.#pieces.length - 1;

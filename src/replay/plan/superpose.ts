@@ -10,21 +10,21 @@ import type { PlannedSend } from './schedule.ts';
 const SECOND_US = 1_000_000;
 const HOUR_US = 3_600 * SECOND_US;
 const DAY_US = 24 * HOUR_US;
-/** What is comparable with a window, best first: its weekday, its time of day, the same minute of other hours. */
+/** Periods after which traffic is comparable, best first: the same weekday, time of day, and minute of the hour. */
 const PERIODS_US = [7 * DAY_US, DAY_US, HOUR_US];
-/** Each is read beside the others, so there cannot be any number. */
+/** Most layers. The number is limited, because all layers are read at the same time. */
 const MAX_LAYERS = 64;
-/** A stretch that lies in the capture but for this share of it will do. */
+/** A layer may lack at most this share of its time in the capture. */
 const MISSING_SHARE = 0.05;
 
 /**
- * Chooses stretches of the capture that, laid over the window, make so many times its exchanges: the same time of
- * other weeks, then of other days, then the same minute of other hours, then its neighbours; the nearest first,
- * none twice.
- * @param multiplier the most that is asked for
- * @param filtered not everything in the capture is played, so that roll-ups do not count what is
+ * Chooses parts of the capture that, superposed on the window, multiply its exchanges. Candidates are the same time in
+ * other weeks, then on other days, then the same minute of other hours, then neighbours. The nearest come first, and no
+ * part is used twice.
+ * @param multiplier the largest requested multiplier
+ * @param filtered whether filters leave exchanges out, so that roll-ups do not have the replayed counts
  * @returns the window itself first
- * @throws AppError OPTION_INVALID where the capture does not hold enough
+ * @throws AppError OPTION_INVALID if the capture does not have enough traffic
  */
 export function chooseLayers(
   overview: CaptureOverview,
@@ -51,8 +51,8 @@ export function chooseLayers(
 }
 
 /**
- * Arrivals of a window and of the stretches that are laid over it, on a clock that begins with the first of them. In
- * order; equal ones in the order of the layers.
+ * Arrivals of a window and its layers, in order, on a clock that begins with the first of them. Equal times are in the
+ * order of the layers.
  */
 export function* layeredArrivals(
   source: CaptureSource,
@@ -77,7 +77,7 @@ export function* layeredArrivals(
       heads[layer] = next(streams[layer]!);
     }
   } finally {
-    // A plan may end before its window.
+    // Closes the streams, because a plan may end before its window.
     for (const stream of streams) stream.return?.();
   }
 }
@@ -86,7 +86,7 @@ export function shifted({ fromUs, toUs }: TimeRange, shiftUs: number): TimeRange
   return { fromUs: fromUs + shiftUs, toUs: toUs + shiftUs };
 }
 
-/** Exchanges of a range, exactly: whole seconds from roll-ups, what is left at the edges one by one. */
+/** The exact number of exchanges of a range: whole seconds from roll-ups, the edges row by row. */
 function countWithin(overview: CaptureOverview, source: CaptureSource, { fromUs, toUs }: TimeRange): number {
   const innerFromUs = Math.ceil(fromUs / SECOND_US) * SECOND_US;
   const innerToUs = Math.floor(toUs / SECOND_US) * SECOND_US;
@@ -105,7 +105,7 @@ function rowsWithin(source: CaptureSource, fromUs: number, toUs: number): number
   return count;
 }
 
-/** Shifts that may be tried, best first. */
+/** Possible shifts, best first. */
 function* candidates(overview: CaptureOverview, window: TimeRange): Generator<number> {
   const { firstArrivalUs, lastArrivalUs } = overview;
   if (firstArrivalUs === null || lastArrivalUs === null) return;
@@ -144,7 +144,7 @@ function tooFew(found: number, reached: number, asked: number): AppError {
   );
 }
 
-/** Who a planned send is played as; null for who it was recorded from. */
+/** The identity under which a send is replayed; null for the recorded one. */
 export function playedAs({ row, copy, layer }: PlannedSend, { draws }: Scaling): PlayedAs | null {
   const identity = identityOf(layer, copy);
   if (identity === 0) return null;
@@ -155,9 +155,9 @@ export function playedAs({ row, copy, layer }: PlannedSend, { draws }: Scaling):
   };
 }
 
-/** Who copies become, by where the capture's recorders looked for the key of a session. */
+/** Renames copies, at the places where the capture's recorders looked for the session key. */
 export function copyIdentityOf({ sessionKeys }: CaptureOverview, { options }: Scaling): CopyIdentity {
-  // Recorders of one capture may have looked in many places, each in fewer than a recorder may be given.
+  // Parsed one by one: all recorders together may have more places than the limit for one recorder.
   const sources = sessionKeys.flatMap((key) => parseKeySources('session', [key]));
   return new CopyIdentity(sources, options.perturb);
 }

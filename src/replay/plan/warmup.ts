@@ -15,19 +15,19 @@ import {
 import { Scaling } from './scaling.ts';
 import { SessionChains } from './session-order.ts';
 
-/** What is played before the window, so that the judged part meets a target at work and not a cold one. */
+/** The load before the window, so that the target is already busy when the judged part begins. */
 export interface Warmup {
-  /** Run time, nanoseconds: asked for, and as much of it as was recorded before the window. */
+  /** Run time, nanoseconds: the requested time, and the part of it that was recorded before the window. */
   readonly askedNs: number;
   readonly recordedNs: number;
-  /** From its first request to the begin of the judged part, nanoseconds; 0 where nothing precedes the window. */
+  /** From its first request to the begin of the judged part, nanoseconds; 0 if nothing was recorded before. */
   readonly spanNs: number;
   readonly range: TimeRange;
-  /** As the window begins: its multiplier there holds throughout. */
+  /** Scaling with the multiplier at the begin of the window, constant. */
   readonly scaling: Scaling;
-  /** No second of it plans more than this. */
+  /** Upper bound of the planned requests in any second. */
   readonly peakPerSecond: number;
-  /** Requests, estimated from roll-ups; no more than may be sent. */
+  /** Estimated requests from roll-ups, at most the limit on requests. */
   readonly plannedExchanges: number;
 }
 
@@ -40,7 +40,7 @@ interface WarmupParts {
   readonly maxRequests: number | null;
 }
 
-/** The recording that precedes the window, as far back as it goes. Reads one row. */
+/** Makes the warm-up from the recording before the window, as far as it exists. Reads one row. */
 export function warmupBefore(parts: WarmupParts): Warmup {
   const { askedMs, overview, source, window, scaling, maxRequests } = parts;
   const { options, coverage, layers, curve, drawn } = scaling;
@@ -66,8 +66,8 @@ export function warmupBefore(parts: WarmupParts): Warmup {
 }
 
 /**
- * The warm-up and then the window, as one schedule without a drain between them. Warm-up requests are marked. They are
- * not counted as recorded or changed, nor in the audit. The limit on requests covers both.
+ * The warm-up and then the window, as one schedule without a drain in between. Warm-up requests are marked. They do not
+ * count as recorded or changed, nor in the audit. The limit on requests includes both.
  */
 export function* warmedUp(
   warmup: Warmup,
@@ -96,7 +96,7 @@ export function* warmedUp(
         changes: parts.changes.apart(),
         answers: parts.answers.apart(),
         ...(timeShift === undefined ? {} : { timeShift: timeShift.apart() }),
-        // A session that goes on in the window begins anew there, at its planned instant.
+        // Sessions are not linked across the border: in the window they start again at their planned instants.
         chains: parts.chains == null ? null : new SessionChains(),
       },
       {

@@ -15,14 +15,14 @@ import { isPlain } from '../../inference/features.ts';
 import { type BuiltRequest, flatValue } from './build.ts';
 import { withJsonMember } from './edit-json.ts';
 
-/** How the recorded length of an answer is asked for: as its most, or by vLLM's fields as its least as well. */
+/** How the recorded length of an answer is requested: as the maximum, or with vLLM's fields also as the minimum. */
 export const PIN_MODES = ['limit', 'vllm'] as const;
 export type PinMode = (typeof PIN_MODES)[number];
 
 export interface BodyChangeOptions {
-  /** Null leaves lengths to the model. */
+  /** Null to let the model decide the length. */
   readonly pinOutputLength: PinMode | null;
-  /** Asks streams for their counts of tokens. */
+  /** Whether to request token counts of streams. */
   readonly requestUsage: boolean;
 }
 
@@ -33,7 +33,9 @@ export const NO_BODY_CHANGES: BodyChangeOptions = Object.freeze({
 
 const COMPLETIONS = /\/(?:chat\/)?completions$/;
 
-/** Changes bodies of chat and completions where a user asked for it, and counts where it did. Lengths of messages are written anew. */
+/**
+ * Changes bodies of chats and completions as the user requested, and counts the changes. `Content-Length` is updated.
+ */
 export class BodyChanges {
   readonly #options: BodyChangeOptions;
   readonly #counts = { pinned: 0, unpinned: 0, usageRequested: 0 };
@@ -42,7 +44,7 @@ export class BodyChanges {
     this.#options = options;
   }
 
-  /** The same changes, counted apart. */
+  /** The same changes with separate counts. */
   apart(): BodyChanges {
     return new BodyChanges(this.#options);
   }
@@ -74,12 +76,12 @@ export class BodyChanges {
   }
 }
 
-/** Null where the length is not known, or not that of one answer. */
+/** The body with a pinned length; null if the length is unknown, or is the sum of several answers. */
 function pin(body: Uint8Array, row: ExchangeRow, mode: PinMode): Buffer | null {
   const { outputTokens, batch } = row;
-  // A client that left, or a server that broke off, did not let the answer come to its length.
+  // If the client left or the server stopped early, the recorded length is not the full length.
   if (outputTokens === null || outputTokens < 1 || row.outcome !== 'completed') return null;
-  // The recorder read the beginning alone, and an `n` may lie behind it.
+  // The recorder read only the beginning of the body, and an `n` may come later.
   if ((batch !== null && batch !== 1) || !asksOneAnswer(body)) return null;
   const limit = String(outputTokens);
   const members: [string, string][] = [[lengthName(body), limit]];
@@ -89,14 +91,14 @@ function pin(body: Uint8Array, row: ExchangeRow, mode: PinMode): Buffer | null {
   return changed === null ? null : Buffer.from(changed);
 }
 
-/** The name that the body uses; the older one, which every server knows, where it uses none. */
+/** The name that the body uses; if it uses none, the older name, which every server knows. */
 function lengthName(body: Uint8Array): string {
   return jsonLastMember(body, jsonStart(body), 'max_completion_tokens') >= 0
     ? 'max_completion_tokens'
     : 'max_tokens';
 }
 
-/** Null where it is no stream, or asks already. */
+/** The body with a request for token counts; null if it asks for no stream, or requests them already. */
 function askUsage(body: Uint8Array): Buffer | null {
   const start = jsonStart(body);
   if (!jsonTrue(body, jsonLastMember(body, start, 'stream'))) return null;
@@ -108,15 +110,15 @@ function askUsage(body: Uint8Array): Buffer | null {
 }
 
 /**
- * Whether a request for chat or completions asks for one answer, read from the whole of it: the recorded count of
- * tokens is that of all its answers together. What cannot be told is none.
+ * Whether a chat or completion request asks for exactly one answer, from its complete body. The recorded token count is
+ * the sum over all its answers. False if it is unclear.
  */
 function asksOneAnswer(body: Uint8Array): boolean {
   const at = jsonStart(body);
   return isOnePrompt(body, at) && isOnce(body, at, 'n') && isOnce(body, at, 'best_of');
 }
 
-/** A text or a list of tokens is one prompt; of a list of those, more than one are several. */
+/** Whether the body has one prompt: a text, a list of tokens, or a list with one of these. */
 function isOnePrompt(body: Uint8Array, at: number): boolean {
   const prompt = jsonLastMember(body, at, 'prompt');
   if (prompt < 0) return isJsonArray(body, jsonLastMember(body, at, 'messages'));
@@ -126,7 +128,7 @@ function isOnePrompt(body: Uint8Array, at: number): boolean {
   return jsonNumber(body, first) !== null;
 }
 
-/** How many answers to each prompt are made: one, where nothing is said. */
+/** Whether a number of answers is 1, which is also the default. */
 function isOnce(body: Uint8Array, at: number, key: string): boolean {
   const wanted = jsonLastMember(body, at, key);
   if (wanted < 0 || jsonNumber(body, wanted) === 1) return true;

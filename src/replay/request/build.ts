@@ -13,16 +13,16 @@ import { type HostPolicy, refused } from '../options/parsers.ts';
 import type { Target } from '../target.ts';
 import { COPY_HEADER, type CopyIdentity, namesServerIssued, type PlayedAs } from './copy-identity.ts';
 
-/** A request as it is to be sent, before it has a place in the schedule. */
+/** A request to send, before it has a position in the schedule. */
 export type BuiltRequest = Omit<PreparedRequest, 'index' | 'intendedOffsetNs' | 'answer'>;
 
-/** What recording masked in a request, and what becomes of it here. */
+/** The parts of a request that were masked during recording, and how they are sent. */
 export interface MaskedParts {
-  /** Lower-case names of recorded headers left out, of `host` maybe only its user info, because it was masked. */
+  /** Lower-case names of headers that are left out because they were masked. For `host`, maybe only the user info. */
   readonly headers: readonly string[];
-  /** Query keys whose masked value is sent as it was recorded. */
+  /** Query keys whose masked value is sent as recorded. */
   readonly queryKeys: readonly string[];
-  /** JSON pointers of the values in the body that are sent covered as they were recorded. */
+  /** JSON pointers of masked values in the body, which are sent as recorded. */
   readonly bodyValues: readonly string[];
 }
 
@@ -33,7 +33,7 @@ export type BuildResult =
       readonly masked: MaskedParts;
       /** The recorded `Host`, for the fence. */
       readonly recordedHost: string | null;
-      /** Of a copy: it differs in a place that was asked for. */
+      /** For a copy, whether it differs in a requested place. */
       readonly perturbed: boolean;
       /** Sent under another identity, but its compressed body still has the recorded one. */
       readonly bodyUnread: boolean;
@@ -41,34 +41,34 @@ export type BuildResult =
   | { readonly kind: 'no_payload' }
   | { readonly kind: 'unreplayable'; readonly reason: UnreplayableReason | typeof SERVER_ISSUED_ID };
 
-/** A copy cannot continue from an answer that another session got. */
+/** A copy cannot continue from an answer that the original session got. */
 const SERVER_ISSUED_ID = 'server_issued_id';
 
 export interface RequestRules {
-  /** Its base path stands in front of every path; null for none. */
+  /** The target, whose base path is prepended to every path; null for none. */
   readonly target: Pick<Target, 'basePath'> | null;
   readonly host: HostPolicy;
   readonly addedHeaders: readonly HeaderPair[];
   /** In lower case. */
   readonly removedHeaders?: readonly string[];
-  /** Applied to the recorded path, before the base path is put in front. */
+  /** Applied to the recorded path, before the base path is prepended. */
   readonly pathMappings?: readonly PathMapping[];
   readonly runId: string;
-  /** Who copies become; without it nothing is played as anybody else. */
+  /** Renames copies. Without it, every request keeps its recorded identity. */
   readonly identity?: CopyIdentity;
 }
 
-/** Left out besides the hop-by-hop names: written anew by the client, or by us. */
+/** Headers that are left out besides the hop-by-hop ones, because the client or we write them again. */
 const WRITTEN_ANEW: readonly string[] = ['host', 'content-length', MARKER_HEADER, COPY_HEADER];
 
 const NOTHING: readonly string[] = [];
 const NOTHING_MASKED: MaskedParts = { headers: NOTHING, queryKeys: NOTHING, bodyValues: NOTHING };
 
-/** Turns what was recorded of a request into what will be sent. Never alters anything in silence. */
+/** Builds the request to send from the recorded one. All changes are reported. */
 export class RequestBuilder {
   readonly #rules: RequestRules;
   readonly #added: ReadonlyMap<string, readonly HeaderPair[]>;
-  /** Never sent as recorded, whatever the request. */
+  /** Headers that are never sent as recorded. */
   readonly #dropped: ReadonlySet<string>;
 
   constructor(rules: RequestRules) {
@@ -77,7 +77,7 @@ export class RequestBuilder {
     this.#added = Map.groupBy(rules.addedHeaders, ([name]) => name.toLowerCase());
   }
 
-  /** @param as who the request is played as; null for who it was recorded from */
+  /** @param as the identity under which the request is replayed; null for the recorded one */
   build(payload: RequestPart | null, as: PlayedAs | null = null): BuildResult {
     const recorded = payload?.request ?? null;
     const identity = this.#rules.identity;
@@ -88,7 +88,7 @@ export class RequestBuilder {
     const renamed = identity.rename(recorded, as);
     const built = this.#build(renamed.payload, as.copy === 0 ? null : as.copy);
     if (built.kind !== 'ready') return built;
-    // A masked header is left out, and --header gives all requests one value: such a copy does not differ.
+    // A copy does not differ by a header that was masked (and left out), or that --header sets for all requests.
     const differs = (name: string) =>
       !this.#added.has(name) && flatValue(built.request.headers, name) !== null;
     return {
@@ -104,11 +104,11 @@ export class RequestBuilder {
     if (message.body.kept === null && message.body.bytes > 0) return { kind: 'no_payload' };
     const { method, target, headers } = parseRequestHead(message.head);
     const hasTrailers = message.trailers !== null && message.trailers.length > 0;
-    // Asked of the headers as recorded: a request without its Upgrade or Expect would be another request.
+    // Checks the recorded headers, because a request without its Upgrade or Expect would be a different request.
     const reason = unreplayableReason({ method, target, headers, hasTrailers });
     if (reason !== null) return { kind: 'unreplayable', reason };
     const chunked = listedBy(headers, 'transfer-encoding').includes('chunked');
-    // undici would send a length of 0 in place of no chunk, and no second host.
+    // For a chunked body without chunks, undici would send a length of 0. It refuses a second host.
     if (chunked && message.body.bytes === 0) return { kind: 'unreplayable', reason: 'empty_chunked' };
     const hosts = headers.filter(([name]) => name.toLowerCase() === 'host');
     if (this.#rules.host === 'recorded' && hosts.length > 1)
@@ -132,7 +132,7 @@ export class RequestBuilder {
 
   #headersOf(recorded: readonly HeaderPair[], masked: readonly string[], copy: number | null): string[] {
     const { host } = this.#rules;
-    // Names a `Connection` header declares to belong to its connection.
+    // Headers that a `Connection` header declares as hop-by-hop.
     const nominated = listedBy(recorded, 'connection');
     const placed: string[] = [];
     const flat: string[] = [];
@@ -143,7 +143,7 @@ export class RequestBuilder {
     };
     for (const [name, value] of recorded) {
       const lower = name.toLowerCase();
-      // An added header stands where the recorded one stood, even where that one was masked.
+      // An added header takes the position of the recorded one, even if that was masked.
       if (this.#added.has(lower)) place(lower);
       else if (lower === 'host' && host === 'recorded') {
         const authority = masked.includes(lower) ? unmaskedHost(value) : value;
@@ -159,7 +159,7 @@ export class RequestBuilder {
   }
 }
 
-/** What is left of a recorded `Host` without its user info; null where that is masked too: the target's is sent then. */
+/** A recorded `Host` without its user info. Null if the rest is masked too; then the target's host is sent. */
 function unmaskedHost(authority: string): string | null {
   const host = authority.slice(authority.lastIndexOf('@') + 1);
   return host === '' || host.includes('*') ? null : host;
@@ -171,7 +171,7 @@ export function flatValue(flat: readonly string[], lower: string): string | null
   return at < 0 ? null : (flat[at + 1] ?? null);
 }
 
-/** What all headers of one name list, in lower case. */
+/** The comma-separated items of all headers with a name, in lower case. */
 function listedBy(headers: readonly HeaderPair[], lower: string): readonly string[] {
   const values = headers.flatMap(([name, value]) => (name.toLowerCase() === lower ? value.split(',') : []));
   return values.map((item) => item.trim().toLowerCase()).filter((item) => item !== '');
@@ -188,8 +188,8 @@ function maskedPartsOf(redacted: readonly string[]): MaskedParts {
 }
 
 /**
- * Why a recorded request is not sent, or null when it can be as it was. A closed list: reports group by it. What
- * asks for more than an answer (a tunnel, an upgrade, a word before the body) is none of a replay's.
+ * Reasons why a recorded request is not sent. A closed list, because reports group by it. Requests that ask for more
+ * than an answer (a tunnel, an upgrade, `100 Continue`) cannot be replayed.
  */
 const UNREPLAYABLE_REASONS = [
   'connect_method',
@@ -208,7 +208,7 @@ type UnreplayableReason = (typeof UNREPLAYABLE_REASONS)[number];
 const TARGET = /^\/[\u0021-\u00ff]*$/;
 const HEADER_VALUE = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
 
-/** @param request with its headers as recorded: before hop-by-hop and framing names are taken out */
+/** Null if the request can be sent. @param request with headers as recorded, with hop-by-hop and framing headers */
 export function unreplayableReason({
   method,
   target,
@@ -217,7 +217,7 @@ export function unreplayableReason({
 }: Omit<RequestHead, 'version'> & { readonly hasTrailers: boolean }): UnreplayableReason | null {
   if (method === 'CONNECT') return 'connect_method';
   if (!TOKEN.test(method)) return 'invalid_method';
-  // Asterisk form and absolute form: the first is refused, the second names the production host.
+  // Asterisk form is rejected by the client, and absolute form names the production host.
   if (!TARGET.test(target)) return 'invalid_target';
   if (hasTrailers) return 'trailers';
   for (const header of headers) {
@@ -227,7 +227,7 @@ export function unreplayableReason({
   return null;
 }
 
-/** Why a request with this header is not sent. */
+/** Why a request with this header cannot be sent; null if it can. */
 function headerReason([name, value]: HeaderPair): UnreplayableReason | null {
   if (!TOKEN.test(name) || !HEADER_VALUE.test(value)) return 'invalid_header';
   const lower = name.toLowerCase();
@@ -259,8 +259,8 @@ export function parsePathMapping(text: string): PathMapping {
 }
 
 /**
- * The target a recorded one is sent to: the first mapping that fits is applied, once. A prefix ends where a part
- * of the path does: `/v1` fits `/v1`, `/v1/x` and `/v1?x`, and not `/v10`.
+ * The target for a recorded one. The first matching mapping is applied, once. A prefix matches only whole path
+ * segments: `/v1` matches `/v1`, `/v1/x` and `/v1?x`, but not `/v10`.
  */
 export function mapPath(target: string, mappings: readonly PathMapping[]): string {
   for (const { from, to } of mappings) {
@@ -274,7 +274,7 @@ export function mapPath(target: string, mappings: readonly PathMapping[]): strin
 }
 
 /**
- * Reads the name of a header that no request is sent with, in lower case.
+ * Parses the name of a header that is removed from all requests. @returns it in lower case
  * @throws AppError OPTION_INVALID
  */
 export function parseRemovedHeader(text: string): string {

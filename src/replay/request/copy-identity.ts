@@ -30,36 +30,36 @@ import {
 } from './edit-json.ts';
 import { newDecimal, newHex, newName, newScalar, parsedText } from './new-ids.ts';
 
-/** Who a request is played as, where not as who it was recorded. */
+/** An identity other than the recorded one, under which a request is replayed. */
 export interface PlayedAs {
-  /** The same for everything that one session is played as; another for each of its copies. */
+  /** The same for all requests of one copy of a session; different for each copy. */
   readonly sessionSalt: string;
-  /** Its own for each request of each copy. */
+  /** Different for each request of each copy. */
   readonly tag: string;
-  /** Number of the copy; 0 for what is played once, and only under another name. */
+  /** Number of the copy; 0 for a session that is replayed once, but under another name. */
   readonly copy: number;
 }
 
-/** What became of a request that is somebody else's now. */
+/** A request with another identity. */
 export interface Renamed {
   readonly payload: RequestPart;
-  /** Its body differs from what it is a copy of in a place that was asked for. */
+  /** Whether its body differs from the original in a requested place. */
   readonly perturbedBody: boolean;
-  /** Headers that differ, in lower case; whether they are sent is not decided here. */
+  /** Headers that differ, in lower case. They may still be left out later. */
   readonly perturbedHeaders: readonly string[];
-  /** Its body is compressed: who it names in there stays. */
+  /** Whether its body is compressed, so that identities in it stay. */
   readonly bodyUnread: boolean;
 }
 
-/** Names of one request or one trace; a server may refuse or merge what carries them twice. */
+/** Headers with the id of one request or trace. A server may reject or merge requests with the same id. */
 const OWN_HEADERS: ReadonlySet<string> = new Set([
   ...['x-request-id', 'request-id', 'x-correlation-id', 'correlation-id', 'x-client-request-id'],
   ...['x-ms-client-request-id', 'triton-request-id', 'ce-id', 'idempotency-key', 'x-idempotency-key'],
   ...['x-datadog-trace-id', 'x-datadog-parent-id'],
 ]);
 /**
- * Ids here are hexadecimal even where one has digits only, and a version, a time or flags may stand beside them. The
- * span of Google's header, behind a slash, is decimal.
+ * Headers with hexadecimal ids, even if one has only digits. They may also have a version, a time or flags. The span id
+ * after the slash in Google's header is decimal.
  */
 const TRACE_HEADERS: ReadonlySet<string> = new Set([
   ...['traceparent', 'b3', 'uber-trace-id', 'x-cloud-trace-context', 'x-amzn-trace-id'],
@@ -68,7 +68,7 @@ const TRACE_HEADERS: ReadonlySet<string> = new Set([
 const TRACE_IDS = /(?<=\/)(?<decimal>\d+)|(?<![0-9a-f])[0-9a-f]{9,32}(?![0-9a-f])/gi;
 const SERVER_ISSUED = 'previous_response_id';
 
-/** Whether a request goes on from an answer that the recorded server gave to somebody else. */
+/** Whether a request refers to an earlier answer of the recorded server. */
 export function namesServerIssued({ request }: RequestPart): boolean {
   const body = request?.body.kept ?? null;
   if (body === null || !asBuffer(body).includes(`"${SERVER_ISSUED}"`)) return false;
@@ -76,13 +76,13 @@ export function namesServerIssued({ request }: RequestPart): boolean {
   return at >= 0 && body[at] === 0x22;
 }
 
-/** Makes requests somebody else's: names of session, trace and request are made new, all else stays. */
+/** Gives requests another identity: session, trace and request ids are replaced, everything else stays. */
 export class CopyIdentity {
   readonly #session: readonly KeySource[];
   readonly #perturb: readonly PerturbedPlace[];
   readonly #requestIds = new RequestIds();
 
-  /** @param session where the capture looked for the key of a session */
+  /** @param session the places where the recorder looked for the session key */
   constructor(session: readonly KeySource[], perturb: readonly PerturbedPlace[]) {
     this.#session = session;
     this.#perturb = perturb;
@@ -170,7 +170,7 @@ export class CopyIdentity {
 
 interface EditedBody extends Pick<Renamed, 'perturbedBody' | 'bodyUnread'> {
   readonly kept: Uint8Array | null;
-  /** Length of the JSON in front of binary data; null without such. */
+  /** Length of the JSON before binary data; null without binary data. */
   readonly jsonBytes: number | null;
 }
 
@@ -179,18 +179,18 @@ function sessionRenamed(value: JsonScalar, zeroIsNone: boolean, salt: string): s
   return isNone ? null : newScalar(value, salt);
 }
 
-/** Escapes in a value are no letters to be exchanged: what they stand for is renamed. */
+/** Renames a query value. It is decoded first, so that escapes are not treated as letters. */
 function queryValueRenamed(value: string, salt: string): string {
   if (!value.includes('%')) return newName(value, salt);
   try {
     return encodeURIComponent(newName(decodeURIComponent(value), salt));
   } catch {
-    // Escaped bytes that are no text.
+    // The escaped bytes are no valid text.
     return newName(Buffer.from(value).toString('hex'), salt);
   }
 }
 
-/** Pairs of a query or of cookies, with other values under these names. An empty value names nobody and stays. */
+/** Pairs of a query or of cookies, with new values for these names. An empty value is no id and stays. */
 function pairsRenamed(
   text: string,
   separator: string,
@@ -205,9 +205,9 @@ function pairsRenamed(
 }
 
 /**
- * Top-level members of a body that name its request, by how it asks: `request_id` is vLLM's, `rid` SGLang's, which
- * has one for each prompt of a batch, `id` that of the Open Inference Protocol, of Triton's generate, and of what
- * speaks either at `/invocations`. Elsewhere members of these names are the model's input.
+ * Top-level members with the id of a request, by API. `request_id` is used by vLLM, and `rid` by SGLang, with one for
+ * each prompt of a batch. `id` is used by the Open Inference Protocol, by Triton's generate, and by `/invocations` with
+ * either of these APIs. In other APIs, members with these names are input of the model.
  */
 const ID_MEMBERS: Readonly<Partial<Record<PayloadApi, readonly string[]>>> = {
   openai: ['request_id', 'rid'],
@@ -215,19 +215,19 @@ const ID_MEMBERS: Readonly<Partial<Record<PayloadApi, readonly string[]>>> = {
   v2: ['id'],
 };
 const NONE: readonly string[] = [];
-/** Also where the name of a model has slashes, which makes another route of it. */
+/** Matches inference targets whose model name has slashes, because these get another route. */
 const INFERENCE_TARGET = /^\/v2\/models\/[^?]*\/(?:infer|generate|generate_stream)(?:\?|$)/;
 const INFERENCE_MEMBERS: readonly string[] = ['id'];
 
-/** The same for people. */
+/** These members as text. */
 export const ID_MEMBERS_TEXT = 'request_id and rid of chat, completions and generate, id of v2 and generate';
 
-/** Finds the ids of requests in bodies, and makes them new. */
+/** Finds and replaces the ids of requests in bodies. */
 class RequestIds {
-  /** Of targets as they were recorded: what was to be hidden in them is hidden. */
+  /** Routes of recorded targets. They need no redaction, because it was already applied. */
   readonly #routes = new Routes(new Redaction());
 
-  /** Members of its body that may name a request that goes there. */
+  /** Members of a body that may have the request's id, for this method and target. */
   membersOf(method: string, target: string): readonly string[] {
     const api = payloadApiOf(this.#routes.of(method, target));
     if (api === null) return INFERENCE_TARGET.test(target) ? INFERENCE_MEMBERS : NONE;
@@ -239,7 +239,7 @@ class RequestIds {
     let renewed = json;
     const change = (value: JsonScalar) => (value.literal === '""' ? null : newScalar(value, salt));
     for (const member of members) {
-      // Prompts are long and ids are rare: what is not there at all is known at the speed of memory.
+      // A fast search first, because prompts are long and ids are rare.
       if (!asBuffer(renewed).includes(`"${member}"`)) continue;
       renewed = spliceJsonAt(renewed, idsUnder(renewed, member), change) ?? renewed;
     }
@@ -247,7 +247,7 @@ class RequestIds {
   }
 }
 
-/** Where the ids under a member stand, in order, of each repeat of it. */
+/** Positions of the ids under a member, in order. If the member is repeated, those of each repeat. */
 function* idsUnder(json: Uint8Array, member: string): Generator<number> {
   for (const at of membersNamed(json, jsonStart(json), member)) {
     let element = jsonElement(json, at, 0);
@@ -256,15 +256,15 @@ function* idsUnder(json: Uint8Array, member: string): Generator<number> {
   }
 }
 
-/** Where a copy is made to differ from what it is a copy of. Plain data. */
+/** A place where a copy is changed to differ from its original. Plain data. */
 export type PerturbedPlace =
   | { readonly kind: 'header'; readonly name: string }
   | { readonly kind: 'json'; readonly pointer: string; readonly steps: readonly string[] };
 
-/** Says of a copy which one it is, so that its target's logs tell it from what was recorded. */
+/** Header with the number of a copy, so that logs of the target can distinguish it from the original. */
 export const COPY_HEADER = 'x-reprise-copy';
 
-/** Written by the replay or by the HTTP client: they say where a message goes and where it ends. */
+/** Headers that cannot be changed, because the replay or the HTTP client writes them: routing and framing. */
 const NOT_TO_CHANGE: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
   'host',
@@ -302,7 +302,7 @@ export function placeText(place: PerturbedPlace): string {
   return place.kind === 'header' ? `header:${place.name}` : `json:${place.pointer}`;
 }
 
-/** The header with a tag of the copy's own: behind its value, or alone where it was not there. */
+/** Adds a copy's tag to a header: after its value, or alone if the header was absent. */
 function perturbHeaders(headers: readonly HeaderPair[], name: string, tag: string): HeaderPair[] {
   const lower = name.toLowerCase();
   const at = headers.findIndex(([each]) => each.toLowerCase() === lower);
@@ -313,7 +313,7 @@ function perturbHeaders(headers: readonly HeaderPair[], name: string, tag: strin
   ]);
 }
 
-/** A text with a tag in front, so that no cache of its beginning serves it; or another number. */
+/** A text with the tag in front, so that no prefix cache matches it; or another number. */
 function taggedValue(value: JsonScalar, tag: string): string {
   return value.isText ? JSON.stringify(`${tag} ${parsedText(value.literal)}`) : newScalar(value, tag);
 }

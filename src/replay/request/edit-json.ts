@@ -9,13 +9,13 @@ import {
   jsonStart,
 } from '../../core/json-cursor.ts';
 
-/** Where a binary inference request says how much of its body is JSON; what follows stays as it is. */
+/** The header with the length of the JSON in a binary inference request. The rest of the body is not changed. */
 export const JSON_LENGTH = 'inference-header-content-length';
 
 /**
- * Edits the JSON of a body. What follows it in a binary inference request stays as it is.
- * @param stated the header with the length of that JSON; null without it
- * @returns the same body where nothing was changed; `jsonBytes` is the new value of that header, if it has one
+ * Edits the JSON of a body. The bytes after it in a binary inference request are not changed.
+ * @param stated value of the header with the length of the JSON; null without it
+ * @returns the same body if nothing was changed; `jsonBytes` is the new value of the header, if it is present
  */
 export function editBody(
   body: Uint8Array,
@@ -31,17 +31,17 @@ export function editBody(
   return { body: Buffer.concat([edited, body.subarray(length)]), jsonBytes: edited.length };
 }
 
-/** A text or a number of a document as it stands there, quotes included. */
+/** A text or a number as written in a document, including quotes. */
 export interface JsonScalar {
   readonly literal: string;
   readonly isText: boolean;
 }
 
 /**
- * Puts another value in the place of one, and of each where its object repeats it: a server may take any of them, and
- * most take the last. Every other byte stays as it was.
- * @param change gives the new literal; null leaves the value as it is
- * @returns null where there is no such text or number, or all are to stay
+ * Replaces a value. If its object repeats the member, every repeat is replaced, because a server may use any of them
+ * (most use the last). All other bytes stay the same.
+ * @param change returns the new literal; null to keep the value
+ * @returns null if there is no such text or number, or all are kept
  */
 export function spliceJson(
   json: Uint8Array,
@@ -51,7 +51,7 @@ export function spliceJson(
   return spliceJsonAt(json, places(json, steps), change);
 }
 
-/** The same at positions of values, in order. */
+/** Replaces the values at these positions, which are in order. */
 export function spliceJsonAt(
   json: Uint8Array,
   positions: Iterable<number>,
@@ -66,7 +66,7 @@ export function spliceJsonAt(
 
 const NUMBER = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
-/** The document with other values at these positions, which come in order. Null where all of them stay. */
+/** The document with new values at these positions, which are in order. Null if all are kept. */
 function withLiterals(
   json: Uint8Array,
   positions: Iterable<number>,
@@ -84,12 +84,12 @@ function withLiterals(
   return pieces.length === 0 ? null : Buffer.concat([...pieces, json.subarray(from)]);
 }
 
-/** Where an object has members of this name: all of them, in order. */
+/** Positions of all members with this name in an object, in order. */
 export function* membersNamed(json: Uint8Array, object: number, name: string): Generator<number> {
   for (let at = jsonMember(json, object, name); at >= 0; at = jsonMemberAgain(json, at, name)) yield at;
 }
 
-/** Where values of this place stand, in order: of what holds them the last one counts, as for a parser. */
+/** Positions of the values at this place, in order. Of repeated parents, the last one counts, as for a parser. */
 function* places(json: Uint8Array, steps: readonly string[]): Generator<number> {
   let holder = jsonStart(json);
   for (const step of steps.slice(0, -1)) {
@@ -112,16 +112,16 @@ function elementAt(json: Uint8Array, holder: number, step: string): number {
 }
 
 /**
- * A JSON object with a member set, every other byte as it was: in the place of its value, of each where the object
- * repeats it, or in front of the first.
- * @param path names of the members down to the one that is set; all but the last must be objects
+ * Sets a member of a JSON object. It replaces the value, and that of every repeat; a new member is put first. All other
+ * bytes stay the same.
+ * @param path names of the members down to the one to set; all except the last must be objects
  * @param literal the value as JSON
- * @returns null where the bytes are no such object
+ * @returns null if the bytes are no such object
  */
 export function withJsonMember(json: Uint8Array, path: readonly string[], literal: string): Buffer | null {
   let object = jsonStart(json);
   for (const name of path.slice(0, -1)) object = jsonLastMember(json, object, name);
-  // A number may end with the text only where the object is cut.
+  // Rejects a truncated object.
   if (!isJsonObject(json, object) || jsonEnd(json, object) < 0) return null;
   const name = path.at(-1) ?? '';
   const set = withLiterals(json, membersNamed(json, object, name), () => literal);

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { JsonScalar } from './edit-json.ts';
 
-/** Fewer letters and digits than this may be somebody else's name by chance; then some are added. */
+/** A new id with fewer letters and digits could equal another id by chance, so some are added. */
 const TELLING_CHARS = 12;
-/** Digits of a new decimal id where the old one had too few: every JSON reader takes that many exactly. */
+/** Digits of a new decimal id if the old one had too few. Every JSON parser keeps this many exactly. */
 const WIDENED_DIGITS = 15;
-/** What ids are counted in. An id stays at or below the first of these that it did not exceed. */
+/** Limits of integer types of ids. A new id stays within the smallest limit that the old one was within. */
 const ID_RANGES: readonly bigint[] = [
   2n ** 53n - 1n,
   2n ** 63n - 1n,
@@ -15,18 +15,18 @@ const ID_RANGES: readonly bigint[] = [
 ];
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-/** Position of the version in a UUID, and of the variant, which are its highest two bits there. */
+/** Positions of the version and the variant in a UUID. The variant is the highest two bits of its digit. */
 const [UUID_VERSION_AT, UUID_VARIANT_AT] = [14, 19];
 const ULID = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/i;
 const ULID_LETTERS = 'ABCDEFGHJKMNPQRSTVWXYZ';
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
-/** A word that says what kind of id follows: `chatcmpl-`, `req_`. */
+/** A prefix with the kind of the id: `chatcmpl-`, `req_`. */
 const KIND_PREFIX = /^[a-z]{2,12}[_-](?=(?:[^0-9a-z]*[0-9a-z]){12})/i;
 
 /**
- * Another name of the same form, so that what is checked by its form still passes. Decimal ids stay decimal and in
- * range, UUIDs keep version and variant, hexadecimal ids stay hexadecimal; of anything else letters become letters and
- * digits digits. The same name under the same salt always becomes the same other name.
+ * A new name with the same format, so that format checks still pass. Decimal ids stay decimal and in range, UUIDs keep
+ * version and variant, and hexadecimal ids stay hexadecimal. In other names, letters become letters and digits become
+ * digits. The same name with the same salt always becomes the same new name.
  */
 export function newName(name: string, salt: string): string {
   if (/^\d+$/.test(name)) return newDecimal(name, salt);
@@ -39,7 +39,7 @@ export function newName(name: string, salt: string): string {
   let telling = 0;
   const renamed = name.replace(/[0-9A-Za-z]/g, (char) => {
     telling += 1;
-    // The first digit of a ULID bounds its range.
+    // The first digit of a ULID limits its range, so it is kept.
     if (isUlid && telling === 1) return char;
     return ofSameKind(char, isUlid ? ULID_LETTERS : LETTERS, bytes.next().value);
   });
@@ -48,7 +48,7 @@ export function newName(name: string, salt: string): string {
   return `${renamed}-${added.join('')}`;
 }
 
-/** Another hexadecimal id of the same length, even one that happens to have digits only. Zero means none and stays. */
+/** A new hexadecimal id of the same length. Zero means no id and stays. */
 export function newHex(id: string, salt: string): string {
   if (/^0*$/.test(id)) return id;
   const bytes = streamOf(`${salt}\n${id}`);
@@ -59,7 +59,7 @@ export function newHex(id: string, salt: string): string {
   return renewed;
 }
 
-/** Another decimal id in the same range: of the same length, unless that is too short to be told from others. */
+/** A new decimal id in the same range. It has the same length, unless that is too short to be unique. */
 export function newDecimal(id: string, salt: string): string {
   if (/^0+$/.test(id)) return id;
   const digits = id.length < TELLING_CHARS ? WIDENED_DIGITS : id.length;
@@ -69,29 +69,29 @@ export function newDecimal(id: string, salt: string): string {
   const longest = 10n ** BigInt(digits) - 1n;
   const most = range !== undefined && range < longest ? range : longest;
   const bytes = streamOf(`${salt}\n${id}`);
-  // Eight bytes more than the id holds: no value is noticeably likelier than another.
+  // Eight bytes more than the id needs, so that all values are practically equally likely.
   const hex = Array.from({ length: Math.ceil(digits / 2) + 8 }, () =>
     bytes.next().value.toString(16).padStart(2, '0'),
   );
   return String(least + (BigInt(`0x${hex.join('')}`) % (most - least + 1n))).padStart(digits, '0');
 }
 
-/** Another value for a text or a number of a JSON document, as it is written there. */
+/** A new literal for a text or a number of a JSON document. */
 export function newScalar({ literal, isText }: JsonScalar, salt: string): string {
   if (isText) return JSON.stringify(newName(parsedText(literal), salt));
   const [, sign, digits] = /^(-?)(\d+)$/.exec(literal) ?? [];
-  // A fraction or a power of ten is no id; any other number will do. Zero as well, where it is one.
+  // A fraction, or a number with an exponent, is no id, so any other number is fine. The same is true for zero.
   if (sign === undefined || digits === undefined || digits === '0')
     return newDecimal('1', `${salt}\n${literal}`);
   return sign + newDecimal(digits, salt);
 }
 
-/** What the literal of a text says; one that is not JSON is taken as it stands. */
+/** The text of a literal. If the literal is not valid JSON, it is used as written. */
 export function parsedText(literal: string): string {
   try {
     return String(JSON.parse(literal));
   } catch {
-    // A raw control character in it: a server that takes it reads it as it is.
+    // It has a raw control character. A server that accepts this reads it unchanged.
     return literal.slice(1, -1);
   }
 }
@@ -106,8 +106,8 @@ function newUuid(id: string, salt: string): string {
 }
 
 /**
- * Digits and the letters a to f in one case, maybe in groups. Both are there: `facade` may as well be a word, and what
- * has digits only is a decimal id.
+ * Whether a name has digits and letters a to f in one case, maybe in groups. It must have both: `facade` may be a word,
+ * and a name with only digits is a decimal id.
  */
 function isHexadecimal(name: string): boolean {
   return /^(?=.{8})(?=.*\d)(?=.*[a-f])(?:[0-9a-f]+-?)+$|^(?=.{8})(?=.*\d)(?=.*[A-F])(?:[0-9A-F]+-?)+$/.test(
@@ -130,7 +130,7 @@ function ofSameKind(char: string, letters: string, byte: number): string {
   return char >= 'A' && char <= 'Z' ? letter.toUpperCase() : letter.toLowerCase();
 }
 
-/** Bytes without end that the text decides. */
+/** An endless stream of bytes that depends only on the text. */
 function* streamOf(text: string): Generator<number, never> {
   for (let block = 0; ; block += 1) yield* createHash('sha256').update(`${block}\n${text}`).digest();
 }

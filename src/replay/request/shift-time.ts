@@ -7,7 +7,7 @@ import { type BuiltRequest, flatValue } from './build.ts';
 import { editBody, JSON_LENGTH, spliceJson } from './edit-json.ts';
 import { parsedText } from './new-ids.ts';
 
-/** A place in JSON bodies that holds a time. Plain data. */
+/** A place in JSON bodies that has a time. Plain data. */
 export interface TimePlace {
   readonly pointer: string;
   readonly steps: readonly string[];
@@ -24,7 +24,7 @@ export function parseTimePlace(text: string): TimePlace {
   throw refused('--shift-time', text, 'is not a pointer to a single value', hint);
 }
 
-/** Moves recorded times to when they are sent: a model that asks how old a thing is must not find it weeks old. */
+/** Moves recorded times to the time of sending. Otherwise a model that uses the age of data would see old data. */
 export class TimeShift {
   readonly #places: readonly TimePlace[];
   readonly #startUs: () => number;
@@ -37,7 +37,7 @@ export class TimeShift {
     this.#startUs = startUs;
   }
 
-  /** The request with its times moved; the very same where there are none. */
+  /** The request with its times moved; the same object if there are none. */
   move(
     request: BuiltRequest,
     { row, intendedOffsetNs }: Pick<PlannedSend, 'row' | 'intendedOffsetNs'>,
@@ -59,7 +59,7 @@ export class TimeShift {
     };
   }
 
-  /** The same moves, counted apart. */
+  /** The same moves with separate counts. */
   apart(): TimeShift {
     return new TimeShift(this.#places, this.#startUs);
   }
@@ -85,7 +85,7 @@ export class TimeShift {
   }
 }
 
-/** What came of it, for people. */
+/** The counts as text. */
 export function timeShiftCountLines(counts: TimeShiftCounts | null): string[] {
   if (counts === null) return [];
   const left = counts.unshifted === 0 ? '' : `; ${counts.unshifted} left as recorded: not there, or no time`;
@@ -106,7 +106,7 @@ const NS_PER_US = 1_000n;
 const NS_PER_S = 1_000_000_000n;
 const NS_PER_DAY = 86_400n * NS_PER_S;
 
-/** Epoch times by their number of whole digits: 1973 to 5138 in seconds, and the same in what is finer. */
+/** Units of epoch times, by their number of whole digits. Seconds are from 1973 to 5138; finer units likewise. */
 const EPOCH_UNITS: readonly { readonly from: bigint; readonly unitNs: bigint }[] = [
   { from: 100_000_000_000_000_000n, unitNs: 1n },
   { from: 100_000_000_000_000n, unitNs: NS_PER_US },
@@ -118,10 +118,10 @@ const ISO =
   /^(\d{4})-(\d\d)-(\d\d)(?:([T ])(\d\d):(\d\d)(?::(\d\d)(?:([.,])(\d{1,12}))?)?(Z|z|[+-]\d\d(?::?\d\d)?)?)?$/;
 
 /**
- * A recorded time, moved as far as its request was: epoch seconds, milliseconds, microseconds or nanoseconds, or
- * an ISO 8601 date or time. Form, number of digits and zone stay. Both instants are cut to the digits that the
- * value has, so that the day, the second or the millisecond of the arrival becomes that of the sending.
- * @returns null for what is no such time, or leaves the years 1973 to 9999
+ * A recorded time, moved by the same distance as its request: epoch seconds, milliseconds, microseconds or nanoseconds,
+ * or an ISO 8601 date or time. Format, number of digits and zone stay. Both instants are truncated to the digits of the
+ * value, so that the day, second or millisecond of the arrival becomes that of the sending.
+ * @returns null if the text is no such time, or is moved out of the years 1973 to 9999
  */
 export function shiftedTime(text: string, move: TimeMove): string | null {
   return shiftedEpoch(text, move) ?? shiftedIso(text, move);
@@ -145,14 +145,14 @@ function shiftedIso(text: string, move: TimeMove): string | null {
   const date = `${year}-${month}-${day}`;
   const clock = `${hour ?? '00'}:${minute ?? '00'}:${second ?? '00'}`;
   const ms = Date.parse(`${date}T${clock}Z`);
-  // A day or an hour that there is not would be read as another one.
+  // Rejects days and hours that do not exist, because `Date.parse` would read another one.
   if (Number.isNaN(ms) || !new Date(ms).toISOString().startsWith(`${date}T${clock}`)) return null;
   const unitNs = hour === undefined ? NS_PER_DAY : second === undefined ? 60n * NS_PER_S : NS_PER_S;
   const scale = 10n ** BigInt(fraction.length);
   const units = (BigInt(ms) * 1_000_000n * scale) / unitNs + BigInt(fraction === '' ? 0 : fraction);
   const moved = units + movedBy(move, unitNs, fraction.length);
   const movedMs = Number((floorDivided(moved, scale) * unitNs) / 1_000_000n);
-  // Beyond these a year has another number of digits.
+  // Outside this range, the year has another number of digits.
   if (!(movedMs >= 0 && movedMs < 253_402_300_800_000)) return null;
   const iso = new Date(movedMs).toISOString();
   if (separator === undefined) return iso.slice(0, 10);
@@ -162,7 +162,9 @@ function shiftedIso(text: string, move: TimeMove): string | null {
   return `${iso.slice(0, 10)}${separator}${time}${digits}${zone}`;
 }
 
-/** How far a value of this unit, with so many decimals, is moved: the distance of both instants cut to its digits. */
+/**
+ * How far a value of this unit and number of decimals is moved: the distance of both instants truncated to its digits.
+ */
 function movedBy({ arrivalUs, sendUs }: TimeMove, unitNs: bigint, decimals: number): bigint {
   const scale = 10n ** BigInt(decimals);
   const cut = (us: number): bigint => floorDivided(BigInt(Math.round(us)) * NS_PER_US * scale, unitNs);

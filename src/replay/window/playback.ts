@@ -3,10 +3,10 @@ import type { CaptureSource, TimeRange } from '../../core/ports.ts';
 import { PresentNames, type RowFilter } from '../filter.ts';
 import type { ReplayWindow } from './window.ts';
 
-/** Told of every exchange of the windows, selected or not, on the time of all of them, microseconds. */
+/** Called for every exchange of the windows, selected or not. @param offsetUs on the common time of all windows */
 type InWindow = (offsetUs: number) => void;
 
-/** What was read of one window so far, over all passes. */
+/** Counts of exchanges read from one window so far, over all passes. */
 export interface WindowCount {
   readonly exchanges: number;
   readonly selected: number;
@@ -15,60 +15,60 @@ export interface WindowCount {
 interface PlaybackParts {
   readonly source: CaptureSource;
   readonly window: Pick<ReplayWindow, 'fromUs' | 'toUs' | 'parts' | 'loops'>;
-  /** Null plays everything. */
+  /** Null to replay everything. */
   readonly selection: RowFilter | null;
 }
 
-/** Whether windows follow each other, so that their exchanges lie on a time of their own. */
+/** Whether several windows or passes follow each other, so that exchanges need a common time. */
 export function isSequence({ parts, loops }: Pick<ReplayWindow, 'parts' | 'loops'>): boolean {
   return parts.length > 1 || loops !== 1;
 }
 
 /**
- * A capture as it is played: without what the selection leaves out, and, where windows follow each other or are
- * repeated, with the arrivals moved onto one time. The first window keeps its own.
+ * A capture as it is replayed: without exchanges that the selection leaves out. If windows follow each other or repeat,
+ * arrivals are moved onto a common time. The first window keeps its own time.
  */
 export class Playback implements CaptureSource {
   readonly #parts: PlaybackParts;
   #counts: { exchanges: number; selected: number }[] = [];
-  /** Passes over all windows in which at least one exchange was played. */
+  /** Passes over all windows with at least one replayed exchange. */
   passes = 0;
   #inWindow: InWindow | null = null;
-  /** Of what the selection left out. */
+  /** Names in exchanges that the selection left out. */
   readonly leftOut = new PresentNames();
 
   constructor(parts: PlaybackParts) {
     this.#parts = parts;
   }
 
-  /** Whether something of the windows may be left out. */
+  /** Whether exchanges of the windows may be left out. */
   get isSelective(): boolean {
     return this.#parts.selection !== null;
   }
 
-  /** Tells from now on of everything that is read of the window. Costs nothing without a selection. */
+  /** Calls `inWindow` from now on for every exchange read from the windows. Does nothing without a selection. */
   hear(inWindow: InWindow): void {
     this.#inWindow = this.#parts.selection === null ? null : inWindow;
   }
 
-  /** By window, in the order they are played, since it was last begun. */
+  /** Counts by window, in replay order, since the last start. */
   get counts(): readonly WindowCount[] {
     return this.#counts.map((count) => ({ ...count }));
   }
 
-  /** Exchanges of the windows that were left out. */
+  /** Number of left-out exchanges of the windows. */
   get filtered(): number {
     return this.#counts.reduce((sum, { exchanges, selected }) => sum + exchanges - selected, 0);
   }
 
-  /** The window, or another stretch of the capture, which is selected from and not counted. */
+  /** The rows of the window, or of another range, whose rows are filtered too but not counted. */
   rows(range: TimeRange = this.#parts.window): IterableIterator<ExchangeRow> {
     const { window } = this.#parts;
     const whole = range.fromUs === window.fromUs && range.toUs === window.toUs;
     return whole ? this.#play() : this.#selected(range);
   }
 
-  /** A stretch of the windows, counted in no window; null for each exchange that the selection leaves out. */
+  /** The rows of a range, without counting; null for each exchange that the selection leaves out. */
   *stretch(range: TimeRange): Generator<ExchangeRow | null, void, undefined> {
     for (const row of this.#parts.source.rows(range)) yield this.#isPlayed(row) ? row : null;
   }
@@ -93,7 +93,7 @@ export class Playback implements CaptureSource {
     return false;
   }
 
-  /** To its end, at constant memory; early where a whole pass holds nothing, because it would never end. */
+  /** Replays all passes, at constant memory. Ends early if a whole pass is empty, because it would never end. */
   *#play(): Generator<ExchangeRow, void, undefined> {
     const { parts, loops } = this.#parts.window;
     this.#counts = parts.map(() => ({ exchanges: 0, selected: 0 }));
@@ -117,7 +117,7 @@ export class Playback implements CaptureSource {
     }
   }
 
-  /** What is selected of one window. A row counts when the one after it is asked for: the last may stay unused. */
+  /** The selected rows of one window. A row counts when the next is pulled, because the last may stay unused. */
   *#counted(range: TimeRange, at: number, everything: Timeline): Generator<ExchangeRow, void, undefined> {
     const count = this.#counts[at];
     if (count === undefined) return;
@@ -137,23 +137,23 @@ export class Playback implements CaptureSource {
   }
 }
 
-/** At least so far apart are passes where there is no mean gap: one arrival, or all at one instant. */
+/** Minimum distance of passes without a mean gap: with one arrival, or all arrivals at one instant. */
 export const LONE_SEAM_US = 1_000_000;
 
 /**
- * The timeline of windows that are played one after the other, edge to edge. The seam is the silence at the end of the
- * first plus that at the start of the next, and at least one mean gap. So the rate is kept, and windows that were cut
- * at their arrivals get no burst at the seam.
+ * The timeline of windows that are replayed edge to edge. The seam is the silence at the end of one window plus that at
+ * the start of the next, but at least one mean gap. So the rate is kept, and windows that begin and end at arrivals
+ * have no burst at the seam.
  */
 export class Timeline {
   #range: TimeRange | null = null;
   #firstUs = 0;
-  /** Of the pass; null before its first arrival. */
+  /** The last arrival of the pass; null before its first. */
   #lastUs: number | null = null;
   #count = 0;
-  /** Where the last arrival of all lies; null before it. */
+  /** Offset of the last arrival of all passes; null before the first. */
   #lastOffsetUs: number | null = null;
-  /** Since that arrival, up to the begin of this pass. */
+  /** Silence from that arrival to the begin of this pass. */
   #silenceUs = 0;
   #meanGapUs = LONE_SEAM_US;
 
@@ -165,7 +165,7 @@ export class Timeline {
     this.#count = 0;
   }
 
-  /** Where an arrival of the pass lies, whole microseconds after the first of all; to be asked in order. */
+  /** The offset of an arrival of the pass, whole microseconds after the first of all. Call it in order. */
   place(arrivalUs: number): number {
     const offsetUs = this.#offsetOf(arrivalUs);
     this.#lastUs = arrivalUs;
@@ -191,7 +191,7 @@ export class Timeline {
     }
     this.#silenceUs = toUs - this.#lastUs;
     const spanUs = this.#lastUs - this.#firstUs;
-    // Never nothing: passes without length would repeat for ever within one instant.
+    // Never 0, because passes without length would repeat endlessly within one instant.
     this.#meanGapUs = spanUs === 0 ? LONE_SEAM_US : Math.ceil(spanUs / (this.#count - 1));
   }
 }

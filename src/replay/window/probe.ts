@@ -9,15 +9,15 @@ import type { Filters } from '../options/window-options.ts';
 import { SKIP_REASONS, type SkipReason, skipReasonOf } from './capture.ts';
 import { Playback } from './playback.ts';
 
-/** Replayable requests whose `Host` is looked at before a start. */
+/** Replayable requests whose `Host` is checked before a start. */
 const PROBED_REQUESTS = 64;
 
 /**
- * Looks at the first replayable requests of a window, so that a start fails early and in clear words. Where filters
- * leave little it reads a bounded part of the window, and beyond that only up to the first such request.
- * @param filters for the error where they leave nothing
- * @returns authorities they were recorded under: those of a sample, so the plan checks each request again
- * @throws AppError CAPTURE_EMPTY where the window holds nothing that could be sent again
+ * Reads the first replayable requests of a window, so that an invalid start fails early with a clear message. It reads
+ * a limited part of the window; if filters leave nothing there, it continues to the first such request.
+ * @param filters for the error if they leave nothing
+ * @returns the recorded authorities of this sample; the plan checks each request again
+ * @throws AppError CAPTURE_EMPTY if the window has no request to send
  */
 export function probeCapture(
   source: CaptureSource,
@@ -50,13 +50,13 @@ function* stretchesIn(source: Playback, parts: readonly TimeRange[]) {
   for (const part of parts) yield* source.stretch(part);
 }
 
-/** Stretches of a window, and answers looked at in each: where none of them can be compared, hardly one can. */
+/** Samples of a window, and answers read in each. If none of them can be compared, hardly any answer can. */
 const ANSWER_STRETCHES = 16;
 const ANSWERS_EACH = 16;
 
 /**
- * Why answers cannot be compared with the recorded ones: the commonest reason in a sample spread over the windows.
- * Null where one of them can be, where none was recorded, and where filters leave too few to tell.
+ * Why answers cannot be compared with the recorded ones: the most frequent reason in a sample over the windows. Null if
+ * one of them can be compared, if none was recorded, or if filters leave too few.
  */
 export function whyNotComparable(source: Playback, windows: readonly TimeRange[]): UncheckedReason | null {
   const reasons = new Map<UncheckedReason, number>();
@@ -85,7 +85,7 @@ function stretchesOf({ fromUs, toUs }: TimeRange): TimeRange[] {
   return stretches;
 }
 
-/** The error for a window that holds nothing of what is to be played. @param source that was read to its end */
+/** The error for a window without exchanges to replay. @param source a source that was read to its end */
 export function nothingSelected(source: CaptureSource, filters: Filters | null): AppError {
   const words = filters === null ? [] : describeFilters(filters);
   const selected = words.length === 0 ? 'lies in the window' : `of the window has ${words.join('; ')}`;

@@ -5,29 +5,29 @@ import type { WindowsDocument } from '../../documents/replay.ts';
 import { refused } from '../options/parsers.ts';
 import type { SecondSums } from './capture.ts';
 
-/** `busiest`: most arrivals. `slowest`: the greatest mean of the recorded latencies. */
+/** `busiest`: most arrivals. `slowest`: the greatest mean of recorded latencies. */
 export type SearchKind = 'busiest' | 'slowest';
 
 export interface StretchSearch {
   readonly kind: SearchKind;
-  /** Of the stretch that is looked for, whole seconds. */
+  /** Length of the searched window, whole seconds. */
   readonly lengthS: number;
-  /** It lies within these, seconds since the epoch. */
+  /** The range to search in, epoch seconds. */
   readonly fromSecond: number;
   readonly toSecond: number;
-  /** Fewer known latencies than this are no measure of a stretch; matters to `slowest` alone. */
+  /** A window needs at least this many known latencies; only for `slowest`. */
   readonly minLatencies: number;
 }
 
-/** A stretch of whole seconds and what the roll-ups say of it. */
+/** A window of whole seconds with its figures from the roll-ups. */
 export type FoundStretch = Omit<NonNullable<WindowsDocument['windowSearch']>, 'kind'>;
 
 /**
- * Finds the stretch in one pass over seconds, which come in order; the earliest where several are equal. Memory is
- * that of the seconds in one stretch. Null where none will do.
+ * Finds the best window in one pass over seconds in ascending order; of equal ones, the earliest. Only the seconds of
+ * one window are in memory. Null if no window qualifies.
  *
- * Sliding the stretch changes what is in it only where a second enters or leaves: looked at are the earliest
- * starts with a second just entered, and those with one just left.
+ * While the window slides, its content changes only when a second enters or leaves. So only these starts are examined:
+ * the earliest ones after a second entered, and those after one left.
  */
 export function findStretch(seconds: Iterable<SecondSums>, search: StretchSearch): FoundStretch | null {
   const sliding = new SlidingStretch(search);
@@ -37,7 +37,7 @@ export function findStretch(seconds: Iterable<SecondSums>, search: StretchSearch
   return sliding.finish();
 }
 
-/** Seconds that have left are kept until so many can go at once. */
+/** Seconds that have left are kept until this many can be removed at once. */
 const FORGET_AFTER = 4_096;
 
 class SlidingStretch {
@@ -75,13 +75,13 @@ class SlidingStretch {
     return this.#best;
   }
 
-  /** The first stretch of all is whole when a second comes that lies behind it, and is looked at then, once. */
+  /** Examines the first window, once. It is complete when the first second after it comes. */
   #lookAtFirst(): void {
     if (!this.#firstSeen) this.#look(this.#search.fromSecond);
     this.#firstSeen = true;
   }
 
-  /** Moves the start forward; what is looked at on the way ends before the second that is about to enter. */
+  /** Moves the start forward. All windows examined on the way end before the second that is about to enter. */
   #leaveBefore(start: number): void {
     for (let oldest = this.#held[this.#oldest]; oldest !== undefined; oldest = this.#held[this.#oldest]) {
       if (oldest.second >= start) break;
@@ -117,14 +117,17 @@ class SlidingStretch {
 }
 
 const SECOND_US = 1_000_000;
-/** UTC's hours around a date within which the day of any zone lies: offsets reach from -12 to +14 hours. */
+/**
+ * UTC hours before and after the start of a date that contain this day in any zone: offsets are from -12 to +14 hours.
+ */
 const HOURS_BEFORE = 15;
 const HOURS_AFTER = 40;
 
 /**
- * A day of a time zone, first second to first second of the next: 23 or 25 hours where the clocks change.
+ * A day of a time zone, from its first second to the first second of the next day. It has 23 or 25 hours if the clocks
+ * change.
  * @param day `2026-11-20`
- * @throws AppError OPTION_INVALID for what is no date, and for a day that the zone left out
+ * @throws AppError OPTION_INVALID for an invalid date, and for a day that does not exist in the zone
  */
 export function rangeOfDay(day: string, calendar: DayCalendar): TimeRange {
   const text = day.trim();

@@ -6,39 +6,39 @@ import type { CaptureOverview } from './capture.ts';
 import { type FoundStretch, findStretch, type SearchKind } from './search.ts';
 
 const SECOND_US = 1_000_000;
-/** A stretch is judged by its latencies where it has this share of what a mean stretch has, and so many. */
+/** A window is judged by its latencies if it has at least this share of the mean number, and at least this number. */
 const MIN_LATENCY_SHARE = 0.1;
 const MIN_LATENCIES = 20;
 const DAY_NS = 86_400e9;
 
 /**
- * A slice of a capture, closed at the last arrival known when it was chosen. `fromUs` and `toUs` are the least and
- * the greatest instant of its parts.
+ * A slice of a capture. It ends at the last arrival that was known when it was chosen. `fromUs` and `toUs` are the
+ * first and last instant of its parts.
  */
 export interface CaptureSlice extends TimeRange {
-  /** In the order that was asked for. */
+  /** The parts in the requested order. */
   readonly parts: readonly TimeRange[];
-  /** What was asked for, whose coverage counts: an open side reaches as far as anything is known. */
+  /** The requested ranges, for which coverage is computed. An open side extends to the limit of known data. */
   readonly coverageRanges: readonly TimeRange[];
-  /** What was looked for and found; null where the window was stated. */
+  /** The result of a search; null if the window was stated. */
   readonly found: (FoundStretch & { readonly kind: SearchKind }) | null;
 }
 
-/** A slice, and how long it is played. Plain data: it travels to a thread. */
+/** A slice, and how long it is replayed. Plain data, because it goes to a thread. */
 export interface ReplayWindow extends CaptureSlice {
-  /** How often all of them are played; null for as often as the duration takes. */
+  /** How often all parts are replayed; null to repeat them until the duration is over. */
   readonly loops: number | null;
   /** The plan ends before this instant of the run, nanoseconds; null without one. */
   readonly durationNs: number | null;
-  /** Length of one pass over all parts as recorded, nanoseconds of run time at the multiplier. */
+  /** Length of one pass over all parts, nanoseconds of run time at the multiplier. */
   readonly onceNs: number;
   /** Length of the replay if it spans the whole window, nanoseconds. */
   readonly plannedSpanNs: number;
 }
 
 /**
- * What was asked for, cut to what there is.
- * @throws AppError CAPTURE_EMPTY where nothing lies in it
+ * The requested slice, limited to the recorded time.
+ * @throws AppError CAPTURE_EMPTY if it has no arrivals
  */
 export function sliceOf(overview: CaptureOverview, asked: WindowRequest): CaptureSlice {
   const ranges = asked.ranges.map((range) => cut(overview, range));
@@ -54,9 +54,9 @@ export function sliceOf(overview: CaptureOverview, asked: WindowRequest): Captur
 }
 
 /**
- * Chooses the window that is played.
- * @param stagedNs the run ends there at the latest, nanoseconds
- * @throws AppError CAPTURE_EMPTY where nothing lies in it, OPTION_INVALID where its replay would last too long.
+ * Chooses the window to replay.
+ * @param stagedNs the latest end of the run, nanoseconds
+ * @throws AppError CAPTURE_EMPTY if it has no arrivals, OPTION_INVALID if its replay would last too long
  */
 export function chooseWindow(
   overview: CaptureOverview,
@@ -82,13 +82,13 @@ export function chooseWindow(
   };
 }
 
-/** What the roll-ups say of a stretch, and the part of it that was asked for. */
+/** A found window with its figures from roll-ups, and the part of it within the request. */
 interface Found {
   readonly stretch: FoundStretch;
   readonly part: TimeRange;
 }
 
-/** The error for windows without arrivals; names them, because several may have been asked for. */
+/** The error for windows without arrivals. It names them, because several may have been requested. */
 function nothingWithin(overview: CaptureOverview, ranges: readonly AskedRange[]): AppError {
   const { firstArrivalUs: firstUs, lastArrivalUs: lastUs } = overview;
   const span =
@@ -111,7 +111,7 @@ function cut(overview: CaptureOverview, asked: AskedRange): TimeRange {
       hint: 'Record some traffic first. reprise inspect shows lost and omitted traffic.',
     });
   }
-  // A capture that is still being recorded must not grow the plan while it runs.
+  // Limited to the known arrivals, so that the plan does not grow while the capture is still recorded.
   const fromUs = Math.max(asked.fromUs ?? firstUs, firstUs);
   const toUs = Math.min(asked.toUs ?? lastUs + 1, lastUs + 1);
   if (fromUs >= toUs) throw nothingWithin(overview, [asked]);
@@ -125,7 +125,7 @@ function opened({ fromUs, toUs }: AskedRange): TimeRange {
 function spanOf(onceNs: number, loops: number | null, mostNs: number, multiplier: number): number {
   const allNs = loops === null ? Number.POSITIVE_INFINITY : onceNs * loops;
   const spanNs = Math.min(allNs, mostNs);
-  // Beyond, nanoseconds of the run no longer count exactly.
+  // Beyond this, nanoseconds of the run would not be exact.
   if (spanNs <= Number.MAX_SAFE_INTEGER) return spanNs;
   throw new AppError(
     'OPTION_INVALID',
@@ -141,7 +141,7 @@ function find(
 ): Found {
   const enough = kind === 'slowest' ? enoughLatencies(overview, lengthS) : 0;
   const bestWith = (minLatencies: number) => bestOf(overview, { kind, lengthS, minLatencies }, ranges);
-  // Where only quiet hours were asked for, none has a tenth of what the others have.
+  // If the request has only quiet hours, none may have a tenth of the mean, so the limit is lowered.
   const chosen = bestWith(enough) ?? bestWith(Math.min(enough, MIN_LATENCIES));
   if (chosen !== null) return chosen;
   if (kind === 'busiest') throw nothingWithin(overview, ranges);
@@ -151,7 +151,7 @@ function find(
   });
 }
 
-/** One slow answer of a few is no bad time of the service. */
+/** The error if windows have too few latencies: one slow answer among a few does not show a slow service. */
 function tooFewLatencies({ name }: CaptureOverview, lengthS: number): AppError {
   const length = formatMs(lengthS * 1e3);
   return new AppError(
@@ -182,13 +182,13 @@ function scoreOf(kind: SearchKind, found: FoundStretch): number {
   return kind === 'busiest' ? found.exchanges : (found.meanLatencyMs ?? 0);
 }
 
-/** Whole seconds that hold nothing outside of what was asked for; before the first arrival nothing lies. */
+/** The whole seconds within the request. At the first or last arrival they may extend beyond it, where nothing is. */
 function secondsWithin(range: TimeRange, asked: AskedRange): { fromSecond: number; toSecond: number } {
   const opensWithin = asked.fromUs === range.fromUs;
   const endsWithin = asked.toUs === range.toUs;
   const fromSecond = Math[opensWithin ? 'ceil' : 'floor'](range.fromUs / SECOND_US);
   const toSecond = Math[endsWithin ? 'floor' : 'ceil'](range.toUs / SECOND_US);
-  // Less than a second was asked for: its second is the nearest thing, and is cut to the range again.
+  // Less than a second was requested: use its second, which is limited to the range later.
   return toSecond > fromSecond ? { fromSecond, toSecond } : { fromSecond: toSecond, toSecond: toSecond + 1 };
 }
 

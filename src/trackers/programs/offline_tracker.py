@@ -1,11 +1,11 @@
-"""Writes a published run as an offline run of Weights & Biases or ClearML, by their own SDK.
+"""Writes a published run as an offline run of Weights & Biases or ClearML, with their own SDK.
 
 Usage: offline_tracker.py wandb|clearml DIRECTORY < RUN.json
 
 Standard input holds `experiment`, `publication` (docs/publication.schema.json) and `artefacts` (`name`, `content`).
-The last line of standard output is JSON: `run`, where the offline run lies, and `notes`. Nothing is sent: `wandb sync`
-or `clearml-task --import-offline-session` does that later. A run that lies there whole is not written again:
-`.RUN.published` in the directory says which one does.
+The last line of standard output is JSON: `run`, the path of the offline run, and `notes`. Nothing is sent: `wandb sync`
+or `clearml-task --import-offline-session` does that later. A run that was written completely is not written again:
+`.RUN.published` in the directory marks it.
 """
 
 import hashlib
@@ -112,7 +112,7 @@ def to_clearml(directory, tracked):
             sys.exit(f"{archive} is there already: remove it, or name another directory")
         task = Task.init(
             auto_connect_arg_parser=False,
-            # Otherwise the repository around this file would be told, with its uncommitted changes.
+            # Otherwise ClearML would store the repository around this file, with its uncommitted changes.
             auto_connect_frameworks={"detect_repository": False},
             auto_connect_streams=False,
             auto_resource_monitoring=False,
@@ -148,7 +148,7 @@ def to_clearml(directory, tracked):
 def main():
     tracker, directory = sys.argv[1:]
     tracked = json.load(sys.stdin)
-    # What the SDK prints must not stand where the answer is read.
+    # The SDK's output goes to standard error, because standard output is for the answer.
     answer = os.dup(1)
     os.dup2(2, 1)
     os.makedirs(directory, exist_ok=True)
@@ -163,9 +163,9 @@ def main():
         with tempfile.TemporaryDirectory() as cache:
             os.environ.update(
                 CLEARML_CACHE_DIR=cache,
-                # In place of the name of this machine.
+                # Replaces the name of this machine.
                 CLEARML_WORKER_NAME="reprise",
-                # Artefacts wait beside the run, so that the directory can be moved to where it is synced.
+                # Artefacts are stored beside the run, so that the directory can be moved before it is synced.
                 WANDB_DATA_DIR=os.path.abspath(directory),
             )
             written = write(os.path.abspath(directory), tracked)
