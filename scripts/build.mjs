@@ -1,5 +1,5 @@
-// Builds the package's `dist` from `src`: JavaScript and declarations, file for file, so that an entry finds its
-// siblings where the sources have theirs.
+// Builds the package's `dist` from `src`: JavaScript and declarations, one file for each source file. Entries find
+// their siblings by the same relative paths as in the sources.
 import { spawnSync } from 'node:child_process';
 import { cpSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -13,7 +13,7 @@ const compiler = join(
   'tsc',
 );
 
-// A file that left the sources must not live on in the package.
+// Removes old output, so that a deleted source file does not remain in the package.
 rmSync(new URL('../dist', import.meta.url), { recursive: true, force: true });
 const { status, error } = spawnSync(process.execPath, [compiler, '--project', 'tsconfig.build.json'], {
   cwd: root,
@@ -22,7 +22,7 @@ const { status, error } = spawnSync(process.execPath, [compiler, '--project', 't
 if (error) throw error;
 process.exitCode = status ?? 1;
 
-// Programs and scripts that are read at run time lie beside the code that reads them.
+// Scripts that are read at run time are beside the code that reads them.
 cpSync(new URL('../src', import.meta.url), new URL('../dist', import.meta.url), {
   recursive: true,
   filter: (path) => statSync(path).isDirectory() || !path.endsWith('.ts'),

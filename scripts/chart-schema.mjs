@@ -1,6 +1,6 @@
-// Writes the flags of `reprise record` from docs/config.schema.json into the schema of the chart's values, so that Helm
-// refuses a misspelt flag before a pod starts with it. Keys of the configuration file alone, whose values are objects, are
-// left out: they are no flags.
+// Writes the flags of `reprise record` from docs/config.schema.json into the schema of the chart's values. So Helm
+// refuses a misspelt flag before a pod starts. Keys with objects as values are left out, because they are no flags and
+// exist only in the configuration file.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const chart = new URL('../deploy/helm/reprise/values.schema.json', import.meta.url);

@@ -10,7 +10,7 @@ import { type OptionShape, textsOf } from '../src/core/options.ts';
 
 const PAGE = new URL('../docs/reference/commands.md', import.meta.url);
 
-/** The page that explains a command; a command without one needs no more than its flags. */
+/** The page that explains each command. For a command without a page, its flags are enough. */
 const GUIDES: Readonly<Record<string, string>> = {
   record: '../guides/recording.md',
   inspect: '../guides/looking-into-a-capture.md',
@@ -48,7 +48,7 @@ A flag wins over its variable, and a variable over the configuration file. \`--m
 The result goes to stdout; logs and progress go to stderr. [Exit codes](exit-codes.md) has the statuses.
 `;
 
-/** The whole page, as Markdown. */
+/** The complete page, as Markdown. */
 export async function commandsPage(): Promise<string> {
   const commands = await everyCommand(COMMANDS);
   const replay = commands.find((command) => command.name() === 'replay');
@@ -77,7 +77,7 @@ function sectionOf(command: Command, replay: Command, level: string, above: stri
   return parts.join('\n\n');
 }
 
-/** The table of a command's own flags; those that are the very options of `replay` are only named. */
+/** The table of a command's own flags. Flags that it shares with `replay` are only named. */
 function flagsOf(command: Command, replay: Command): string[] {
   const ofReplay = new Set(Object.values(shapeOf(replay)));
   const types = Object.values(shapeOf(command)).filter((type) => textsOf(type).flags !== null);
@@ -104,7 +104,7 @@ function tableOf(rows: readonly string[]): string {
 
 const code = (text: string): string => `\`${text.replaceAll('|', '\\|')}\``;
 
-/** Text of help as a cell: a sentence, and nothing in it that Markdown or a page would read as more than text. */
+/** Help text as a table cell: a sentence, with escaped Markdown and HTML characters. */
 function sentence(text: string): string {
   const shown = text.replace(/[|*<>{}_[\]]/g, (sign) => `\\${sign}`);
   const first = /^[a-z]\w* /.test(shown) ? shown.charAt(0).toUpperCase() + shown.slice(1) : shown;

@@ -1,5 +1,5 @@
-// A vitest reporter that leaves the counts of a run, the reason of every skip and the first words of every failure in
-// the file named by COUNT_REPORT. vitest's own JSON report has no place for the reason of a skip.
+// A vitest reporter that writes the counts of a run, the reason of every skip and the first line of every failure. They
+// go into the file named by COUNT_REPORT. vitest's own JSON report lacks the reasons of skips.
 import { writeFileSync } from 'node:fs';
 
 export default class CountReporter {
@@ -8,7 +8,7 @@ export default class CountReporter {
     const counts = { passed: 0, failed: 0, skipped: [], failures: [] };
     countErrors(counts, 'beside the tests', unhandledErrors);
     for (const module of modules) {
-      // A file that cannot be loaded, and a hook that fails, are failures that no test case carries.
+      // A file that cannot be loaded, or a failed hook, is a failure outside any test case.
       countErrors(counts, module.relativeModuleId, module.errors());
       for (const suite of module.children.allSuites()) {
         countErrors(counts, `${module.relativeModuleId} > ${suite.fullName}`, suite.errors());
@@ -23,12 +23,13 @@ function countTest(counts, module, test) {
   const result = test.result();
   if (result.state === 'passed') counts.passed += 1;
   else if (result.state === 'skipped') {
-    // `context.skip` leaves a note; a test skipped before it ran says why in brackets after its title or its suite's.
+    // `context.skip` leaves a note. A test skipped before it ran has the reason in brackets after its own or its
+    // suite's title.
     const [brackets, reason = 'no reason given'] = / \(([^()]+)\)(?= > |$)/.exec(test.fullName) ?? [];
     const title = brackets === undefined ? test.fullName : test.fullName.replace(brackets, '');
     counts.skipped.push({ name: `${module.relativeModuleId} > ${title}`, reason: result.note ?? reason });
   } else {
-    // `pending` too: a test that the end of the run found unfinished.
+    // Includes `pending`: the test was unfinished at the end of the run.
     counts.failed += 1;
     addFailure(counts, `${module.relativeModuleId} > ${test.fullName}`, result.errors?.[0]);
   }

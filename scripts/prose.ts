@@ -1,15 +1,15 @@
 /**
- * Measures the prose of the documentation: `npm run prose` prints the average length of the sentences of each page, the
- * longest ones, and phrases that make a reader guess. `npm run prose PAGE` shows one page.
+ * Measures the prose of the documentation. `npm run prose` prints for each page the average sentence length, the
+ * longest sentences and phrases that are hard to understand. `npm run prose PAGE` shows one page.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
-/** Words a sentence of a page has at most, on average, and the most that one may have. */
+/** The highest average number of words of a page's sentences, and the most words of one sentence. */
 export const MAX_AVERAGE_WORDS = 20;
 export const MAX_WORDS = 30;
 
-/** Phrases that a reader has to solve, each with what to write instead. */
+/** Phrases that are hard to understand, each with advice on what to write instead. */
 const RIDDLES: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\b(?:whoever|whomever)\b/i, 'name the person: a reader, a user, an attacker'],
   [/\bso (?:much|many) (?:of|a|at|as|that|in|to|else)\b/i, 'give the quantity a name'],
@@ -39,7 +39,10 @@ interface Sentence {
   readonly words: number;
 }
 
-/** What a page says in sentences: no code, no table, no heading, and an inline piece of code as one word, which may begin a sentence. */
+/**
+ * The sentences of a page, without code blocks, tables and headings. Inline code counts as one word, which may begin a
+ * sentence.
+ */
 export function proseOf(page: string, markdown: string): Prose {
   const sentences = sentencesOf(markdown).map((text) => ({ text, words: text.split(/\s+/).length }));
   const words = sentences.reduce((sum, sentence) => sum + sentence.words, 0);
@@ -80,7 +83,7 @@ function sentencesOf(markdown: string): string[] {
   );
 }
 
-/** Every page that people read, as paths from the root: not the log of changes, and not what is generated. */
+/** Every page for readers, as paths from the root. The changelog and generated pages are left out. */
 export function proseFiles(root: string): string[] {
   const docs = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.md') && !/node_modules|^reference.commands/.test(file))

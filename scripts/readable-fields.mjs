@@ -1,4 +1,5 @@
-// Prints the guide's list of what the preset `llm` leaves readable; with --write, puts it into docs/guides/privacy.md.
+// Prints the guide's list of fields that the preset `llm` leaves readable. With --write, writes it into
+// docs/guides/privacy.md.
 import { readFileSync, writeFileSync } from 'node:fs';
 import {
   REQUESTS,
@@ -14,7 +15,7 @@ const GUIDE = new URL('../docs/guides/privacy.md', import.meta.url);
 
 const code = (texts) => texts.map((text) => `\`${text}\``).join(', ');
 
-/** Pointers of a request that have the same below each form of a batch are named once. */
+/** Pointers into a request. Those that repeat below each form of a batch are named once. */
 function pointers() {
   const batches = REQUESTS.filter((request) => request !== '');
   const isCopy = (label) => batches.some((batch) => label.startsWith(`${batch}/`));

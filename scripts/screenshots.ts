@@ -1,5 +1,6 @@
 /**
- * Makes the pictures of README and docs from demo runs: `npm run screenshots`. Takes about six minutes; needs Chromium.
+ * Makes the pictures of the README and the docs from demo runs: `npm run screenshots`. Takes about six minutes and
+ * needs Chromium.
  */
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,18 +16,18 @@ const SCREEN = { width: 1_280, height: 800 };
 const SECONDS = '60';
 
 const folder = mkdtempSync(join(tmpdir(), 'reprise-screenshots-'));
-// Pages name what they were made of: by short names.
+// Pages show the paths of their sources, so these are short relative paths.
 process.chdir(folder);
 const capture = 'demo/capture';
 const children = new Children();
 
-/** Runs a program to its end, whatever its verdict. @throws Error where it ends with anything else */
+/** Runs a program to its end with any verdict. @throws Error for any other exit status */
 async function run(name: string, args: readonly string[]): Promise<void> {
   const { ending } = await children.start(name, args, 'inherit').output();
   if (![0, 3, 4].includes(Number(ending))) throw new Error(`${name} ended with ${ending}`);
 }
 
-/** Replays the recorded minute against a server whose tokens take so long. */
+/** Replays the recorded minute against a server with this time per token. */
 async function replay(into: string, tokenMs: string, options: readonly string[]): Promise<string> {
   const service = ['--executors', '8', '--base-ms', '5', '--per-kib-us', '100', '--token-ms', tokenMs];
   const server = children.start(

@@ -1,7 +1,7 @@
-// Adds up what the stages of a full check left behind: `node sum-counts.mjs DIRECTORY`. Each `*.stage` file holds
-// the exit status of one stage, and beside it lies `*.json` where the stage ran tests. Every skip is printed with
-// its reason, every failure with its first words, every failed stage by name, then one line of totals. Runs on any
-// Node since 18.
+// Adds up the results of all stages of a full check: `node sum-counts.mjs DIRECTORY`. Each `*.stage` file has the exit
+// status of one stage. If the stage ran tests, a `*.json` file beside it has the counts. Prints every skip with its
+// reason, every failure with its first line, and every failed stage. The last line has the totals. Runs on any Node
+// since 18.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -21,11 +21,11 @@ process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
 
 function addStage(name, status, counts) {
   if (counts === null) {
-    // A stage without tests, or one that died before it could count them: the stage itself is the check.
+    // A stage without tests, or one that crashed before it counted them: the stage itself counts as one check.
     total[status === 0 ? 'passed' : 'failed'] += 1;
   } else {
     total.passed += counts.passed;
-    // A run that fails although no test did has still failed.
+    // A failed run counts as a failure even if no test failed.
     total.failed += status === 0 ? counts.failed : Math.max(1, counts.failed);
     total.skipped += counts.skipped.length;
     for (const { name: test, reason } of counts.skipped) console.log(`skipped: ${test}: ${reason}`);

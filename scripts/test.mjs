@@ -1,5 +1,6 @@
-// `npm test`: types and lint are checked beside the tests, at low priority: tests wait for sockets and processes, and
-// leave a part of the processors idle. Arguments are for vitest. Fails when one of the three does; a signal ends all.
+// `npm test`: runs the tests, and beside them the checks of types and lint at low priority. They use processor time
+// that the tests leave idle while they wait. Arguments go to vitest. Fails if one of the three fails; a signal ends
+// all.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -13,7 +14,7 @@ const PROGRAMS = {
   vitest: 'vitest/vitest.mjs',
 };
 
-/** Starts a script of package.json, without a shell: a signal would end the shell alone. */
+/** Starts a script of package.json without a shell, because a signal would end only the shell. */
 function start(name, args, options, end) {
   const [program, ...own] = scripts[name].split(' ');
   const path = fileURLToPath(new URL(`../node_modules/${PROGRAMS[program]}`, import.meta.url));
@@ -26,9 +27,10 @@ function start(name, args, options, end) {
   return child;
 }
 
-/** Runs a script of package.json to its end, and keeps what it prints for the end of the tests. */
+/** Runs a script of package.json to its end. Its output is printed after the tests. */
 async function check(name) {
-  // A group of its own, which is killed: biome works in a child, and tsc ends its work before it heeds a signal.
+  // In a process group of its own, which is killed as a whole. biome works in a child, and tsc ignores signals until
+  // its work is done.
   const options = { detached: true, stdio: ['ignore', 'pipe', 'pipe'] };
   const child = start(name, [], options, ({ pid }) => process.kill(-pid, 'SIGKILL'));
   let printed = '';

@@ -1,12 +1,13 @@
-// `node scripts/versions.mjs [TAG]`: says whether everything in this repository names one version, that of package.json,
-// and whether a tag is it. Exit 1 names each place that differs. Runs on any Node since 18, from the root.
+// `node scripts/versions.mjs [TAG]`: checks that all files of this repository name the version of package.json, and
+// that the tag does too. With exit status 1 it prints each place that differs. Runs on any Node since 18, from the
+// root.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 const wrong = [];
 
-/** Where a version stands, by file: each match's first group has to be the version. */
+/** Patterns of versions by file. The named group of each match must be the version. */
 const PLACES = [
   ['deploy', /\breprise[:@](?<version>\d+\.\d+\.\d+[\w.-]*)/g],
   ['docs', /\breprise[:@](?<version>\d+\.\d+\.\d+[\w.-]*)/g],
@@ -24,7 +25,7 @@ for (const [place, pattern] of PLACES) {
       match.groups.version,
     ]),
   );
-  // Of the changelog, the newest entry is first.
+  // The newest entry of the changelog is the first.
   const held = place === 'CHANGELOG.md' ? found.slice(0, 1) : found;
   if (held.length === 0 && place !== 'docs') wrong.push(`${place} names no version`);
   for (const [file, other] of held) if (other !== version) wrong.push(`${file} names ${other}`);

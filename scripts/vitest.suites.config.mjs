@@ -1,9 +1,9 @@
-// The suites that `npm test` leaves out, because they need a browser, a peer tool, a broken disk, or data
-// and minutes. CI runs independent ones several at a time (`--maxWorkers`).
+// The suites that `npm test` leaves out. They need a browser, a peer tool, a broken disk, or large data and minutes. CI
+// runs independent ones in parallel (`--maxWorkers`).
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer } from 'vitest/node';
 
-/** Files of a minute and more, the longest first: one that came last would run alone. */
+/** Files that take a minute or more, the longest first. At the end, such a file would run alone. */
 const LONG = [
   'compare',
   'bit-flips',
@@ -32,11 +32,11 @@ export default defineConfig({
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
     maxWorkers: 1,
-    // As in npm test: hundreds of tests start the command. What measures it starts it without.
+    // As in npm test: hundreds of tests start the command. Tests that measure it start it without this cache.
     env: { NODE_COMPILE_CACHE: new URL('../node_modules/.cache/compiled', import.meta.url).pathname },
     testTimeout: 300_000,
     hookTimeout: 120_000,
-    // What is waited for comes on a busy machine too, only later.
+    // Long time-outs, because a busy machine is only slower.
     expect: { poll: { timeout: 30_000 } },
   },
 });

@@ -1,7 +1,7 @@
 /**
- * Reprise as a library: what the command does, as functions that neither print nor exit, and what reads captures and
- * runs. Options are those of the command's flags, in camel case: `--max-request-body 1MiB` is
- * `maxRequestBody: '1MiB'`. Failures are an `AppError` with a code and a hint.
+ * Reprise as a library: the functions of the command, without printing or exiting, and readers of captures and runs.
+ * Options are the command's flags in camel case: `--max-request-body 1MiB` is `maxRequestBody: '1MiB'`. A failure is an
+ * `AppError` with a code and a hint.
  */
 
 import { searchCapacity } from './app/capacity/capacity.ts';
@@ -87,18 +87,18 @@ const SILENT_REPORTER: ReplayReporter = {
   endProgress: () => undefined,
 };
 
-/** A recording that is under way. */
+/** A running recording. */
 export interface RunningRecording {
-  /** Where clients connect, in the order of the `listen` option; ports that were 0 are filled in. */
+  /** The addresses for clients, in the order of the `listen` option. Port 0 is replaced by the actual port. */
   readonly addresses: readonly string[];
-  /** Resolves when an operator asks for the end, as `reprise drain` does. */
+  /** Resolves when an operator asks it to end, for example with `reprise drain`. */
   readonly drainAsked: Promise<void>;
-  /** Stops accepting, waits for open connections as the options say, and seals the capture. */
+  /** Stops accepting, waits for open connections according to the options, and seals the capture. */
   stop(): Promise<RecordingEnd>;
 }
 
 /**
- * Forwards traffic to a model server and records it, until it is stopped.
+ * Forwards traffic to a model server and records it until it is stopped.
  * @throws AppError OPTION_INVALID listing every problem; LISTEN_FAILED; OUTPUT_UNWRITABLE unless it fails open
  */
 export async function record(
@@ -125,18 +125,18 @@ export async function record(
   };
 }
 
-/** What a replay tells, and what may stop it. */
+/** Callbacks of a replay, and the signal that stops it. */
 export interface ReplayDeps {
-  /** Aborted, the run comes to its end in order and is kept. */
+  /** When aborted, the run ends in order and is kept. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: ReplayEvent) => void;
   readonly logger?: Logger;
 }
 
 /**
- * Plays a capture back against a target, keeps the run and judges it.
- * @throws AppError OPTION_INVALID listing every problem; what the opening of a capture throws; TARGET_FORBIDDEN,
- *   TARGET_UNREACHABLE; RUN_ABORTED where a guard ended the run, which is kept
+ * Replays a capture against a target, keeps the run and judges it.
+ * @throws AppError OPTION_INVALID listing every problem; the errors of opening a capture; TARGET_FORBIDDEN,
+ *   TARGET_UNREACHABLE; RUN_ABORTED if a guard ended the run, which is kept
  */
 export async function replay(
   capture: string,
@@ -172,20 +172,20 @@ export async function replay(
   }
 }
 
-/** What a search tells, and what may stop it. */
+/** Callbacks of a search, and the signal that stops it. */
 export interface CapacityDeps {
-  /** Aborted, the search ends after what it is doing; the same call with the same `out` goes on. */
+  /** When aborted, the search ends after its current work. The same call with the same `out` continues it. */
   readonly signal?: AbortSignal;
-  /** Told of each step that is over. */
+  /** Called after each step. */
   readonly onStep?: (step: CapacityStep) => void;
   readonly logger?: Logger;
 }
 
 /**
  * Finds the multiplier of the recorded traffic at which a target breaks an objective, with its interval. Windows are
- * classified as by MLRsearch (draft-ietf-bmwg-mlrsearch); the boundary is fitted as by PLRsearch
+ * classified as by MLRsearch (draft-ietf-bmwg-mlrsearch). The boundary is fitted as by PLRsearch
  * (draft-vpolak-bmwg-plrsearch).
- * @throws AppError OPTION_INVALID listing every problem; what the opening of a capture throws; OUTPUT_EXISTS,
+ * @throws AppError OPTION_INVALID listing every problem; the errors of opening a capture; OUTPUT_EXISTS,
  *   TARGET_FORBIDDEN, TARGET_UNREACHABLE
  */
 export async function capacity(
@@ -219,9 +219,9 @@ export async function capacity(
 }
 
 /**
- * Plays a named test, as `reprise run` does, in a process of its own.
+ * Runs a named test, like `reprise run`, in a process of its own.
  * @param scenario the file of a scenario; with `preset`, the directory of a capture
- * @throws AppError INPUT_INVALID for a scenario that is refused, with every problem; TARGET_UNREACHABLE
+ * @throws AppError INPUT_INVALID for an invalid scenario, with every problem; TARGET_UNREACHABLE
  */
 export async function runScenario(
   scenario: string,
@@ -233,8 +233,9 @@ export async function runScenario(
 }
 
 /**
- * Answers Argo Rollouts and Flagger whether a deployment may go on, until `stop`. Each test plays in a process of its own.
- * @throws AppError OPTION_INVALID listing every problem; INPUT_INVALID for a scenario that is refused; LISTEN_FAILED
+ * Answers Argo Rollouts and Flagger whether a deployment may continue, until `stop`. Each test runs in a process of its
+ * own.
+ * @throws AppError OPTION_INVALID listing every problem; INPUT_INVALID for an invalid scenario; LISTEN_FAILED
  */
 export async function gate(
   options: GateOptions,
@@ -245,18 +246,20 @@ export async function gate(
   return startGate(resolved, PROGRAM, logger);
 }
 
-/** The runs that the option `history` kept, by test, with those where a metric changed. @throws AppError INPUT_INVALID */
+/**
+ * The runs that the option `history` kept, by test, and those where a metric changed. @throws AppError INPUT_INVALID
+ */
 export function history(file: string, options: HistoryOptions = {}): HistoryDocument {
   return readHistory(file, resolveOptions(HISTORY_OPTIONS, byProgram(HISTORY_OPTIONS, options)));
 }
 
-/** Describes the traffic of a capture in numbers, in a thread. @throws AppError */
+/** Calculates the statistics of a capture's traffic, in a thread. @throws AppError */
 export async function profile(capture: string, options: ProfileOptions = {}): Promise<ProfileDocument> {
   const resolved = resolveProfileOptions(byProgram(PROFILE_OPTIONS, options));
   return profileInThread({ directory: capture, options: resolved });
 }
 
-/** Says what a run showed, in a thread. @throws AppError */
+/** Builds the report of a run, in a thread. @throws AppError */
 export async function report(run: string, options: ReportOptions = {}): Promise<ReportDocument> {
   return reportInThread({
     directory: run,
@@ -264,12 +267,12 @@ export async function report(run: string, options: ReportOptions = {}): Promise<
   });
 }
 
-/** Puts a run, or a search with its steps, into trackers; credentials come from the environment. @throws AppError */
+/** Publishes a run, or a search with its steps, to trackers. Credentials come from the environment. @throws AppError */
 export async function publish(run: string, options: PublishOptions): Promise<PublishedTo[]> {
   return publishTo(run, resolveOptions(PUBLISH_OPTIONS, byProgram(PUBLISH_OPTIONS, options)), process.env);
 }
 
-/** Says whether B is better or worse than A: two runs, a run and its recording, or two profiles. @throws AppError */
+/** Judges whether B is better or worse than A: two runs, a run and its recording, or two profiles. @throws AppError */
 export async function compare(
   a: string,
   b: string,
@@ -278,7 +281,7 @@ export async function compare(
   return compareNamed(a, b, resolveCompareOptions(byProgram(COMPARE_OPTIONS, options)));
 }
 
-/** Puts the runs of all shards of a replay together, judges them as one run and keeps that. @throws AppError */
+/** Merges the runs of all shards of a replay, judges them as one run and keeps it. @throws AppError */
 export async function merge(
   runs: readonly string[],
   options: MergeOptions = {},
@@ -289,9 +292,9 @@ export async function merge(
 }
 
 /**
- * Turns a capture, or a window of it at a multiple of its pace, into another tool's file.
- * @returns how many requests, or rows of a table, were written
- * @throws AppError; nothing is left behind then
+ * Converts a capture into another tool's file. It can take a window at a multiple of its rate.
+ * @returns the number of requests or table rows written
+ * @throws AppError; then nothing is left behind
  */
 export async function exportCapture(
   format: string,
@@ -304,7 +307,10 @@ export async function exportCapture(
   return { out, exported, recorded };
 }
 
-/** Builds a capture from another tool's file (of `otlp` from several), whole or not at all. @throws AppError; nothing is left behind then */
+/**
+ * Builds a capture from another tool's file (for `otlp` several files), complete or not at all.
+ * @throws AppError; then nothing is left behind
+ */
 export async function importCapture<Format extends ImportFormat>(
   format: Format,
   file: string | readonly string[],
@@ -316,8 +322,8 @@ export async function importCapture<Format extends ImportFormat>(
 }
 
 /**
- * Removes what a session, a client or a stretch of time left in a capture.
- * @returns null where it was aborted: what was forgotten until then stays forgotten
+ * Removes the exchanges of a session, a client or a time range from a capture.
+ * @returns null if aborted: exchanges that were forgotten before stay forgotten
  * @throws AppError
  */
 export async function forget(
@@ -330,8 +336,8 @@ export async function forget(
 }
 
 /**
- * Requests of a capture or a run with their answers and times; payloads only with `payload`.
- * @param ids `SEGMENT:ID`, in a run the position in the plan; none for the first, slowest or failed ones
+ * Requests of a capture or a run with their answers and times. Payloads are included only with `payload`.
+ * @param ids `SEGMENT:ID`, or in a run the position in the plan; empty for the first, slowest or failed ones
  * @throws AppError
  */
 export function show(
@@ -343,7 +349,7 @@ export function show(
 }
 
 /**
- * Relays between a server and its dependencies, and answers Toxiproxy's control API, until it is stopped.
+ * Relays traffic between a server and its dependencies, with Toxiproxy's control API, until it is stopped.
  * @throws AppError OPTION_INVALID listing every problem; LISTEN_FAILED
  */
 export async function faults(
@@ -354,7 +360,7 @@ export async function faults(
 }
 
 /**
- * Answers requests with the recorded answers of a capture until `stop`, as `reprise mock` does.
+ * Answers requests with the recorded answers of a capture until `stop`, like `reprise mock`.
  * @throws AppError OPTION_INVALID listing every problem; CAPTURE_EMPTY if it holds no answer; LISTEN_FAILED
  */
 export async function mock(
@@ -365,14 +371,15 @@ export async function mock(
   return await startMock(capture, resolveMockOptions(byProgram(MOCK_OPTIONS, options)), logger);
 }
 
-/** Says whether this host is ready to record and replay. @throws AppError */
+/** Checks whether this host is ready to record and replay. @throws AppError */
 export async function doctor(options: DoctorOptions = {}): Promise<readonly Finding[]> {
   return examine(resolveOptions(DOCTOR_OPTIONS, byProgram(DOCTOR_OPTIONS, options)));
 }
 
 /**
- * Finds the rate up to which this machine keeps its schedule, against a server of its own. Takes under a minute.
- * @throws AppError OPTION_INVALID listing every problem; INTERNAL where that server does not come up
+ * Finds the highest rate at which this machine keeps its schedule, against a server of its own. It takes less than a
+ * minute.
+ * @throws AppError OPTION_INVALID listing every problem; INTERNAL if that server does not start
  */
 export async function selftest(
   options: SelftestOptions = {},

@@ -2,8 +2,8 @@ import { createServer } from 'node:net';
 import { MessageCounter } from './message-counter.ts';
 
 /**
- * An upstream that costs as little as Node allows: it counts requests instead of parsing them and gives each the
- * same response. A process of its own, billed to nobody.
+ * An upstream with as little work as Node allows: it counts requests without parsing them and gives each the same
+ * response. It is a separate process, and its CPU time counts for no contender.
  * Usage: answering-server.ts REQUEST_BODY_BYTES RESPONSE_BODY_BYTES
  */
 const requestBodyBytes = Number(process.argv[2]);

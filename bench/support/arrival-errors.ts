@@ -2,26 +2,26 @@ import { ArrivalStatistics } from '../../src/analysis/stats/arrivals.ts';
 import type { ArrivalPlan } from './arrival-plan.ts';
 import { median, quantile } from './statistics.ts';
 
-/** How far arrivals at the target were from their plan, µs, once the sender was warm. */
+/** Differences between arrivals at the target and their plan, µs, after the sender's warm-up. */
 export interface ArrivalErrors {
-  /** All of them, with those of the warm-up. */
+  /** All arrivals, with those of the warm-up. */
   readonly arrived: number;
   readonly p50Us: number;
   readonly p90Us: number;
   readonly p99Us: number;
   readonly maxUs: number;
-  /** Median error of the last tenth of the run less that of the first: what adds up over a run. */
+  /** Median error of the last tenth minus that of the first tenth: an error that accumulates over a run. */
   readonly driftUs: number;
 }
 
-/** A start that is known, or one that puts the earliest arrival, of all errors the least, on its instant. */
+/** A known start, or `fitted`: then the smallest error is 0. */
 export type PlanStart = { readonly startNs: number } | 'fitted';
 
 /**
- * Error = arrival − (start + planned offset), by the index each request carried.
+ * Error = arrival − (start + planned offset). Each request carries its index.
  * @param pairs index and instant, as the arrival server reports them
- * @param warmRequests so many at the start are a warm-up, and in no error
- * @throws Error when a request came twice, or one that was never planned
+ * @param warmRequests the first requests, which are a warm-up and have no error
+ * @throws Error if a request arrived twice or was not planned
  */
 export function arrivalErrors(
   pairs: Float64Array,
@@ -57,7 +57,7 @@ export function arrivalErrors(
   };
 }
 
-/** Index of dispersion for counts of what arrived, over that of the plan, less 1, by window in seconds. */
+/** Index of dispersion for counts: arrivals divided by plan, minus 1, for each window width in seconds. */
 export function dispersionErrors(
   pairs: Float64Array,
   plan: ArrivalPlan,

@@ -8,11 +8,11 @@ import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts'
 import { sealSegment } from '../../src/storage/capture/sealing.ts';
 import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 
-/** 2026-11-24T12:00:00Z: an hour of which every segment is long over. */
+/** 2026-11-24T12:00:00Z: a past hour, so that all segments have ended. */
 const FIRST_ARRIVAL_US = 1_795_521_600_000_000;
 const hash = new KeyedHash(Buffer.alloc(32, 1));
 
-/** When each request is to be sent, microseconds after the first, whole. */
+/** When to send each request, in whole microseconds after the first. */
 export type ArrivalPlan = readonly number[];
 
 export function evenPlan(ratePerSecond: number, seconds: number): ArrivalPlan {
@@ -21,7 +21,7 @@ export function evenPlan(ratePerSecond: number, seconds: number): ArrivalPlan {
   );
 }
 
-/** A Poisson process, the same on every machine. */
+/** A Poisson process that is the same on every machine. */
 export function poissonPlan(ratePerSecond: number, seconds: number): ArrivalPlan {
   const random = new SeededRandom(1);
   const offsets: number[] = [];
@@ -33,8 +33,8 @@ export function poissonPlan(ratePerSecond: number, seconds: number): ArrivalPlan
 }
 
 /**
- * A capture of the plan: one request each, all with the same body.
- * @param pathOf of a request, by its index
+ * A capture of the plan: one request for each offset, all with the same body.
+ * @param pathOf the path of a request by its index
  * @returns its directory
  */
 export function captureOf(

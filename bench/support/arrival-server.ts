@@ -1,12 +1,12 @@
 import { createServer, type Socket } from 'node:net';
 
 /**
- * A target that answers at once and stamps each request's first byte with the host's monotonic clock, which all
- * its processes share. Raw sockets, so that no parser stands between the kernel and the stamp. A request says
- * which it is in its path (`/12`) or, where a tool cannot do that, in vegeta's own `X-Vegeta-Seq`.
+ * A target that answers at once. It records the first byte of each request by the host's monotonic clock, which all its
+ * processes share. It uses raw sockets, so that no parser delays the timestamp. A request carries its index in its path
+ * (`/12`) or, if a tool cannot do that, in vegeta's own `X-Vegeta-Seq`.
  *
- * Runs as a child process of advanced serialization. Messages out: its port; `first` and `last` when the first and
- * the last of the requests it was told to expect begin. In: `{ expect }`, which forgets what was; `report`.
+ * Runs as a child process with advanced serialization. Messages out: its port; `first` and `last` when the first and
+ * the last expected request begin. Messages in: `{ expect }`, which discards earlier arrivals; `report`.
  */
 const RESPONSE = Buffer.from(
   'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{"text":"ok"}',
@@ -20,7 +20,7 @@ export type FromArrivalServer =
   | { readonly port: number }
   | 'first'
   | 'last'
-  /** Index and instant (monotonic ns) of each request, in order of arrival; a request without an index has −1. */
+  /** Index and instant (monotonic ns) of each request, in order of arrival. A request without an index has −1. */
   | { readonly arrivals: Float64Array; readonly bodyBytes: number };
 
 let arrivals = new Float64Array(0);
@@ -53,7 +53,7 @@ function note(head: string, atNs: bigint): number {
 function serve(socket: Socket): void {
   let pending = Buffer.alloc(0);
   let bodyLeft = 0;
-  /** When the bytes began to come that are the next head's. */
+  /** When the first byte of the next head arrived. */
   let headAtNs: bigint | null = null;
   socket.setNoDelay(true);
   socket.on('error', () => socket.destroy());

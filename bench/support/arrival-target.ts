@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromArrivalServer, ToArrivalServer } from './arrival-server.ts';
 
-/** What reached the target, in order of arrival. */
+/** The requests that reached the target, in order of arrival. */
 export interface Arrivals {
   /** Index and instant (monotonic ns) of each request, flat. */
   readonly pairs: Float64Array;
   readonly bodyBytes: number;
 }
 
-/** The arrival server as its parent sees it. */
+/** The arrival server, as its parent process uses it. */
 export class ArrivalTarget {
   readonly port: number;
   readonly pid: number;
@@ -38,7 +38,7 @@ export class ArrivalTarget {
     return new ArrivalTarget(child, message.port);
   }
 
-  /** Forgets what was, and tells of the first and of the last of `requests`. */
+  /** Discards earlier arrivals. Prepares `first` and `last` for this number of requests. */
   expect(requests: number): void {
     this.#first = Promise.withResolvers();
     this.#last = Promise.withResolvers();
@@ -49,7 +49,10 @@ export class ArrivalTarget {
     return this.#first.promise;
   }
 
-  /** All that were expected have come, or `limitMs` is over: then what is missing is missing. */
+  /**
+   * Resolves when all expected requests have arrived, or after `limitMs`. Requests that are missing by then stay
+   * missing.
+   */
   async last(limitMs: number): Promise<void> {
     const limit = new AbortController();
     const expired = sleep(limitMs, undefined, { signal: limit.signal }).catch(() => undefined);

@@ -1,9 +1,9 @@
 /**
- * Plays a plan by waiting awake for each instant, with nothing else to do: no capture to read, no rows to keep. What
- * its requests are late at the target by, the target and the host are late by; no tool can be held to less there.
+ * Sends a plan by busy waiting for each instant. It does nothing else: it reads no capture and keeps no rows. Its
+ * remaining lateness comes from the target and the host, so no tool can do better there.
  *
- * The environment names the plan (JSON: microseconds after the start), the body, the target's port, and the file to
- * which the start is written (monotonic nanoseconds, the clock all processes of a host share).
+ * The environment names the plan (JSON: microseconds after the start), the body and the target's port. It also names
+ * the file for the start (monotonic nanoseconds, the clock that all processes of a host share).
  */
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,10 @@ function setting(name: string): string {
   return value;
 }
 
-/** Connections that have nothing to answer; one whose answer came (the target sends it in one piece) is idle again. */
+/**
+ * Connections without an open request. A connection is idle again after its answer, which the target sends in one
+ * piece.
+ */
 class IdleConnections {
   readonly #idle: Socket[] = [];
   #open = 0;
@@ -37,7 +40,7 @@ class IdleConnections {
     return this.#idle.length === this.#open;
   }
 
-  /** The one that spoke last. */
+  /** The connection that became idle last. */
   take(): Socket | undefined {
     return this.#idle.pop();
   }
@@ -61,7 +64,7 @@ writeFileSync(setting('BENCH_START'), String(startNs));
 for (const [index, offsetUs] of offsetsUs.entries()) {
   const dueNs = startNs + BigInt(offsetUs) * 1_000n;
   const request = Buffer.concat([Buffer.from(headOf(index), 'latin1'), body]);
-  // Each turn of the loop reads what was answered.
+  // Each turn of the event loop reads the answers.
   while (process.hrtime.bigint() < dueNs) await turn();
   let connection = connections.take();
   for (; connection === undefined; connection = connections.take()) await turn();

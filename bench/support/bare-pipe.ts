@@ -1,8 +1,8 @@
 import { connect, createServer } from 'node:net';
 
 /**
- * The least a proxy in Node can be: two sockets piped into each other. Usage: bare-pipe.ts TARGET_PORT
- * Its port goes to the process that forked it, else to its output; forked, it ends with that process.
+ * The simplest proxy in Node: two sockets piped into each other. Usage: bare-pipe.ts TARGET_PORT
+ * It sends its port to the process that forked it, or else prints it. A forked pipe ends with its parent.
  */
 const targetPort = Number(process.argv[2]);
 

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** As long as the metrics of a busy model server: some known series among a thousand. */
+/** Lines of the metrics page of a busy model server: a few known series among a thousand. */
 const LINES = 1_000;
 
-/** Servers beside a replay, and the flags that make it use them. */
+/** Servers that run beside a replay, and the flags that make the replay use them. */
 export class BesideReplay {
   readonly flags: readonly string[];
   readonly #servers: readonly Server[];
@@ -20,12 +20,12 @@ export class BesideReplay {
       });
   }
 
-  /** Requests that came so far. */
+  /** Requests received so far. */
   get requests(): number {
     return this.#requests;
   }
 
-  /** Model servers that only tell their metrics, for what it costs to read them. */
+  /** Model servers that only serve metrics, to measure the cost of reading them. */
   static async monitors(count: number): Promise<BesideReplay> {
     const started = await Promise.all(
       Array.from({ length: count }, () =>
@@ -42,7 +42,7 @@ export class BesideReplay {
     );
   }
 
-  /** A receiver of OTLP and of remote write that takes everything, for what it costs to send it. */
+  /** A receiver of OTLP and remote write that accepts everything, to measure the cost of sending it. */
   static async receiver(): Promise<BesideReplay> {
     const { server, url } = await listening((request, response) => {
       request.resume().on('end', () => response.end());

@@ -6,35 +6,35 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { childrenOf, cpuUsOf } from './process-cpu.ts';
 
-/** Something a request can be sent through. */
+/** A proxy, or the target itself, that requests are sent through. */
 export interface Contender {
   readonly name: string;
   readonly port: number;
   readonly pids: () => number[];
-  /** The process among them that records. */
+  /** Those processes of `pids` that record. */
   readonly recorderPids: () => number[];
   readonly stop: () => Promise<void>;
 }
 
-/** A contender that keeps what passed. */
+/** A contender that records the traffic. */
 export interface RecordingContender extends Contender {
   readonly capture: string;
-  /** How many turns it says it lost so far. */
+  /** How many exchanges it reports as lost so far. */
   readonly lostTurns: () => number;
 }
 
-/** So long a contender's processes must have done nothing to count as done with what they were given. */
+/** A contender has finished its work if its processes used almost no CPU for this time. */
 const QUIET_MS = 300;
 const QUIET_CPU_US = 10_000;
 const SETTLE_MAX_MS = 60_000;
 
-/** A bench that fails must leave nothing running behind. */
+/** All children, which are stopped at the exit: a failed bench must leave no process behind. */
 const children: ChildProcess[] = [];
 process.on('exit', () => {
   for (const child of children) if (child.exitCode === null) child.kill('SIGTERM');
 });
 
-/** Starts a helper of this directory that answers with its port. */
+/** Starts a helper of this directory and waits for its port. */
 export async function helper(name: string, args: string[]): Promise<{ child: ChildProcess; port: number }> {
   const child = fork(new URL(`./${name}.ts`, import.meta.url), args);
   children.push(child);
@@ -43,8 +43,8 @@ export async function helper(name: string, args: string[]): Promise<{ child: Chi
 }
 
 /**
- * Waits until a contender does nothing any more: what was answered is not yet all recorded, and work that is put
- * off is work all the same.
+ * Waits until a contender has finished all its work. It may still be recording after the last answer, and this deferred
+ * work counts too.
  */
 export async function settled(contender: Contender): Promise<void> {
   for (let waitedMs = 0, quiet = 0, last = cpuUsOf(contender.pids()); quiet < 2; waitedMs += QUIET_MS) {
@@ -56,7 +56,7 @@ export async function settled(contender: Contender): Promise<void> {
   }
 }
 
-/** The upstream itself, through nothing. */
+/** The upstream itself, without a proxy. */
 export function direct(port: number): Contender {
   return { name: 'direct', port, pids: () => [], recorderPids: () => [], stop: async () => undefined };
 }
@@ -72,7 +72,7 @@ export async function startPipe(targetPort: number): Promise<Contender> {
   };
 }
 
-/** nginx with one worker that passes everything on, streams and large bodies unbuffered; null where there is none. */
+/** nginx with one worker that forwards everything, streams and large bodies unbuffered. Null without nginx. */
 export async function startNginx(targetPort: number, directory: string): Promise<Contender | null> {
   const port = await freePort();
   const configuration = join(directory, 'nginx.conf');
@@ -99,7 +99,7 @@ http {
   );
   const nginx = spawn('nginx', ['-c', configuration], { stdio: 'ignore' });
   children.push(nginx);
-  // Not `once`: awaited for 'spawn', it rejects where there is no nginx to be spawned.
+  // Not `once`: if there is no nginx, waiting for 'spawn' with it would reject.
   const started = await new Promise<boolean>((resolve) => {
     nginx.on('spawn', () => resolve(true));
     nginx.on('error', () => resolve(false));
@@ -121,7 +121,7 @@ http {
   };
 }
 
-/** `reprise record`, with everything it does unasked. */
+/** `reprise record` with its default options. */
 export async function startRecorder(targetPort: number, directory: string): Promise<RecordingContender> {
   const capture = join(directory, 'capture');
   const bin = new URL('../../bin/reprise.js', import.meta.url).pathname;

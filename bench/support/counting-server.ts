@@ -1,8 +1,8 @@
 import { createServer, type Socket } from 'node:net';
 
 /**
- * A target that answers at once and nothing else, so that what is measured is the sender. Counts requests by
- * the number in their path (`POST /<index>`). Runs as a child process; its parent asks for the count.
+ * A target that answers at once and does nothing else, so that only the sender is measured. It counts requests by the
+ * number in their path (`POST /<index>`). It runs as a child process, and its parent asks for the counts.
  */
 const RESPONSE = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok');
 const HEAD_END = Buffer.from('\r\n\r\n');
@@ -10,7 +10,7 @@ const HEAD_END = Buffer.from('\r\n\r\n');
 export interface CountingServerReport {
   readonly requests: number;
   readonly distinct: number;
-  /** Requests that arrived after one with a greater index. */
+  /** Requests that arrived after a request with a greater index. */
   readonly outOfOrder: number;
   readonly bodyBytes: number;
 }

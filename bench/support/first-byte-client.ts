@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
 /**
- * One request at a time on one connection, each timed from its first byte to the first byte of its answer.
+ * Sends one request at a time on one connection. Measures the time from the first byte of each request to the first
+ * byte of its answer.
  *
  * Message in: `{ port, bodyBytes, count, pauseMs }`. Message out: `{ latenciesUs }`.
  */
@@ -10,11 +11,11 @@ interface Job {
   readonly port: number;
   readonly bodyBytes: number;
   readonly count: number;
-  /** Between an answer and the next request. */
+  /** Pause between an answer and the next request. */
   readonly pauseMs: number;
 }
 
-/** Requests that are not counted: connections and code paths are warm after them. */
+/** First requests, which are not measured: they warm up connections and code. */
 const WARMING = 5;
 
 function requestOf(bodyBytes: number): Buffer {

@@ -1,10 +1,13 @@
 import { createServer } from 'node:http';
 
-/** Between two events of a stream, ms: 500 streams make 5,000 events a second. */
+/** Time between two events of a stream, ms. So 500 streams have 5,000 events a second. */
 const EVENT_MS = 100;
 const EVENT = `data: ${JSON.stringify({ choices: [{ delta: { content: 'word ' } }] })}\n\n`;
 
-/** Answers a request when all of it has come; under a path that ends in `/stream`, with events until the client goes. */
+/**
+ * Answers each request when it is complete. Under a path that ends in `/stream`, it sends events until the client
+ * leaves.
+ */
 const server = createServer((request, response) => {
   request.resume();
   request.on('end', () => {

@@ -3,11 +3,11 @@ import { connect, type Socket } from 'node:net';
 import { MessageCounter } from './message-counter.ts';
 
 /**
- * Sends the given requests in turn, over and over, and times each answer. Raw sockets and byte counting, so that the load
- * costs little and the same for every contender.
+ * Sends the given requests in turn, repeatedly, and measures each answer. It uses raw sockets and counts bytes, so that
+ * the load is cheap and costs the same for every contender.
  *
- * Messages in: `{ port, requests, responseBodyBytes, connections, count }` closed loop, or with `ratePerSecond`
- * open loop. Message out: `{ answers, failures, durationMs, latenciesUs }`.
+ * Messages in: `{ port, requests, responseBodyBytes, connections, count }` for a closed loop, with `ratePerSecond` for
+ * an open loop. Message out: `{ answers, failures, durationMs, latenciesUs }`.
  */
 interface Job {
   readonly port: number;
@@ -16,7 +16,7 @@ interface Job {
   readonly connections: number;
   readonly count: number;
   readonly ratePerSecond?: number;
-  /** A text in each request, where its own number is written instead; none is sent twice then. */
+  /** A text in each request that is replaced by the request's number, so that no request is sent twice. */
   readonly serial?: string;
 }
 

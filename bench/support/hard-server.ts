@@ -1,9 +1,9 @@
 import { createServer, type Socket } from 'node:net';
 
 /**
- * A target that is slow in one way, as a child process: `after MS` answers each request so much later, `never`
- * takes requests and says nothing, `deaf` listens with a queue of one connection and is meant to be stopped, so
- * that the kernel takes some connections and lets all others wait. Tells its parent the port.
+ * A target with one kind of delay, run as a child process. `after MS` answers each request after this time. `never`
+ * accepts requests and does not answer. `deaf` listens with a backlog of one and is then stopped: the kernel accepts
+ * some connections and keeps all others waiting. It sends its port to its parent.
  */
 const RESPONSE = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 const [mode = 'after', ms = '0'] = process.argv.slice(2);
@@ -11,7 +11,7 @@ const [mode = 'after', ms = '0'] = process.argv.slice(2);
 function serve(socket: Socket): void {
   socket.setNoDelay(true);
   socket.on('error', () => socket.destroy());
-  // A head alone is a request here: the load of this server has no bodies.
+  // Each head is a complete request, because the load of this server has no bodies.
   socket.on('data', () => {
     if (mode === 'after') setTimeout(() => socket.writable && socket.write(RESPONSE), Number(ms));
   });

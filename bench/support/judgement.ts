@@ -1,17 +1,17 @@
-/** Fewer rounds show that a bench runs, and not what it measures. */
+/** Minimum rounds for a judgement. Fewer rounds only show that a bench runs. */
 export const JUDGED_ROUNDS = 5;
 
-/** A figure of a bench, and the most that it may be. */
+/** A figure of a bench and its upper limit. */
 export interface Bounded {
   readonly figure: string;
   readonly bound: number;
-  /** Null where it could not be measured, and why is in the log already: no nginx, or something was lost. */
+  /** Null if it was not measured, for example without nginx or after a loss. The log has the reason already. */
   readonly value: number | null;
 }
 
 /**
- * Holds the figures of a bench to their bounds and says how each fares.
- * @returns whether one was measured and none is beyond its bound, or there are too few rounds to tell
+ * Compares the figures of a bench with their limits and prints the results.
+ * @returns true if at least one was measured and none exceeds its limit, or if there are too few rounds to judge
  */
 export function withinBounds(
   rounds: number,

@@ -21,35 +21,37 @@ import { treeCpuUsOf } from './process-cpu.ts';
 
 export const VEGETA = 'github.com/tsenart/vegeta/v12@v12.13.0';
 export const LOCUST = ['locust==2.47.0'];
-/** AIPerf wants a tokenizer, also for payloads that it sends as they are; that of `anthropic` needs no network. */
+/**
+ * AIPerf needs a tokenizer even for payloads that it sends unchanged. The tokenizer of `anthropic` needs no network.
+ */
 export const AIPERF = ['aiperf==0.13.0', 'anthropic==0.38.0'];
-/** No screen, no metrics of a server or a GPU, and only the summary as files: each costs AIPerf time. */
+/** No screen, no metrics of servers or GPUs, and only the summary as files, because each costs AIPerf time. */
 export const AIPERF_QUIET = [
   ...['--ui', 'none', '--no-server-metrics', '--no-gpu-telemetry'],
   ...['--export-level', 'summary'],
 ];
-/** After the last planned instant a tool that is late has so long to send the rest. */
+/** A late tool has this time after the last planned instant to send the rest. */
 const LATE_MS = 20_000;
-/** A tool's shell outlives it for three times as long. */
+/** CPU time is read this often. A tool's shell outlives the tool for three times as long. */
 const CPU_EVERY_MS = 100;
 
-/** What a tool has to play. */
+/** The load that a tool sends. */
 export interface Job {
   readonly plan: ArrivalPlan;
   readonly ratePerSecond: number;
   readonly seconds: number;
-  /** So many requests at the start are a warm-up. */
+  /** The first requests, which are a warm-up. */
   readonly warmRequests: number;
   /** The same plan as a capture. */
   readonly capture: string;
   readonly body: Buffer;
   readonly bodyFile: string;
   readonly directory: string;
-  /** Told of the tool's first process once requests arrive. */
+  /** Called with the tool's first process when requests begin to arrive. */
   readonly onRunning?: (pid: number) => void;
 }
 
-/** The parts of the replay document that are read here. */
+/** The parts of the replay document that benches read. */
 export interface ReplayDocument {
   readonly planned: number;
   readonly sent: number;
@@ -71,11 +73,11 @@ export interface Played {
   readonly errors: ArrivalErrors;
   /** Index and instant of each arrival. */
   readonly pairs: Float64Array;
-  /** User and system time of all the tool's processes from the first arrival to the last, over the requests. */
+  /** User and system time of all the tool's processes from the first to the last arrival, per request. */
   readonly cpuUsPerRequest: number;
-  /** Requests that arrived, over the time from the first to the last. */
+  /** Requests that arrived, divided by the time from the first to the last. */
   readonly achievedPerSecond: number;
-  /** What Reprise says of itself; null for the others. */
+  /** The document of a replay by Reprise; null for other tools. */
   readonly document: ReplayDocument | null;
   readonly startNs: number | null;
 }
@@ -86,7 +88,7 @@ export interface LoadTool {
   play(target: ArrivalTarget, job: Job): Promise<Played>;
 }
 
-/** A tool that can be run, or why it cannot. */
+/** A tool that can run, or the reason why it cannot. */
 export type FoundTool = LoadTool | { readonly name: string; readonly missing: string };
 
 export function reprise(flags: readonly string[] = []): LoadTool {
@@ -101,14 +103,14 @@ export function reprise(flags: readonly string[] = []): LoadTool {
       const tool = startTool(process.execPath, [...args, '--out', out, ...flags]);
       const { stdout, run } = await watched(tool, target, job);
       const document = JSON.parse(stdout) as ReplayDocument;
-      // `startedAt` is to the microsecond, from a pairing of the two clocks such as the one taken here.
+      // `startedAt` has microseconds and comes from a pairing of the two clocks, as here.
       const startNs = anchor.monotonicNs + (epochUsOf(document.startedAt) - anchor.epochUs) * 1e3;
       return { ...run({ startNs }), document, startNs };
     },
   };
 }
 
-/** vegeta at its cheapest: one request again and again, and nothing kept. */
+/** vegeta with the least work: it repeats one request and keeps nothing. */
 export function vegeta(): FoundTool {
   return attacker('vegeta', (job, port) => {
     const targets = join(job.directory, 'targets');
@@ -117,7 +119,7 @@ export function vegeta(): FoundTool {
   });
 }
 
-/** vegeta with the work of a replay: the plan's own requests, each read in its turn, and a result kept of each. */
+/** vegeta with the work of a replay: it reads each request of the plan and keeps a result of each. */
 export function vegetaReplaying(): FoundTool {
   return attacker('vegeta, replaying', (job, port) => {
     const targets = join(job.directory, 'targets.ndjson');
@@ -141,7 +143,7 @@ function attacker(name: string, inputOf: (job: Job, port: number) => string[]): 
   };
 }
 
-/** A line for each request of a plan. Written in pieces: all of them would be too long for one string. */
+/** Writes one line for each request of a plan. Written line by line, because all lines are too long for one string. */
 function writeTargets(file: string, { plan, body }: Job, port: number): void {
   const header = { 'Content-Type': ['application/json'], Accept: ['*/*'] };
   const text = body.toString('base64');
@@ -174,8 +176,8 @@ export function locust(): FoundTool {
 }
 
 /**
- * AIPerf with its fixed schedule, one line of a trace for each request. It has no place for the request's number, so
- * arrivals are paired with the plan in their order, which favours it.
+ * AIPerf with its fixed schedule: one trace line for each request. A line cannot hold the request's number, so arrivals
+ * are paired with the plan in their order. This favours AIPerf.
  */
 export function aiperf(): FoundTool {
   const found = pythonWith(AIPERF);
@@ -205,7 +207,10 @@ export function aiperf(): FoundTool {
   };
 }
 
-/** A line for each request of a plan, its instant in milliseconds, its payload as many bytes as the job's body. */
+/**
+ * Writes one line for each request of a plan, with its instant in milliseconds. The payload has the size of the job's
+ * body.
+ */
 function writeTrace(file: string, { plan, body }: Job): void {
   const padded = (pad: string): object => ({ pad });
   const payload = padded('x'.repeat(body.length - JSON.stringify(padded('')).length));
@@ -217,7 +222,7 @@ function writeTrace(file: string, { plan, body }: Job): void {
   }
 }
 
-/** The tokenizer that lies in a package of this Python, as a directory that AIPerf can load. */
+/** The tokenizer in a package of this Python, as a directory that AIPerf can load. */
 export function tokenizerOf(python: string, directory: string): string {
   const [file] = globSync(join(dirname(dirname(python)), 'lib/*/site-packages/anthropic/tokenizer.json'));
   if (file === undefined) throw new Error(`${python} has no anthropic/tokenizer.json`);
@@ -228,7 +233,7 @@ export function tokenizerOf(python: string, directory: string): string {
   return home;
 }
 
-/** No tool but what one is held against: the error of a sender that waits awake on a core of its own. */
+/** The reference, not a tool: a sender that waits busily on a core of its own. */
 export function awake(): LoadTool {
   const script = fileURLToPath(new URL('./awake-sender.ts', import.meta.url));
   return {
@@ -243,7 +248,7 @@ export function awake(): LoadTool {
   };
 }
 
-/** A job for a sender of ours: where its plan and its body are, and when it said that it started. */
+/** The files of a job for our own senders: the plan, the body, and the start that the sender writes. */
 function planFiles(job: Job): { environment: Record<string, string>; startNs: () => number } {
   const [plan, start] = [join(job.directory, 'plan.json'), join(job.directory, 'start')];
   writeFileSync(plan, JSON.stringify(job.plan));
@@ -253,7 +258,7 @@ function planFiles(job: Job): { environment: Record<string, string>; startNs: ()
   };
 }
 
-/** Requests a second that wrk gets out of the target with one thread and 64 connections: what is to be had here. */
+/** The highest rate of this host, in requests per second: wrk with one thread and 64 connections. */
 export async function wrkCeiling(
   target: ArrivalTarget,
   job: Job,
@@ -273,8 +278,8 @@ export async function wrkCeiling(
 }
 
 /**
- * Starts a tool below a shell that outlives it for a moment: what a process used can be asked of whoever waited
- * for it, and of nobody once that has ended too.
+ * Starts a tool below a shell that outlives it for a moment. The CPU time of an ended process counts for its parent,
+ * and is lost when the parent ends too.
  */
 function startTool(command: string, args: readonly string[], environment = {}): ChildProcess {
   const script = '"$@"; status=$?; sleep 0.3; exit $status';
@@ -284,7 +289,7 @@ function startTool(command: string, args: readonly string[], environment = {}): 
   });
 }
 
-/** Lets a tool run to its end, counts its CPU while requests arrive, and reads what arrived. */
+/** Runs a tool to its end, measures its CPU time while requests arrive, and reads the arrivals. */
 async function watched(
   tool: ChildProcess,
   target: ArrivalTarget,
@@ -292,12 +297,12 @@ async function watched(
 ): Promise<{ stdout: string; run: (start: PlanStart) => Omit<Played, 'document' | 'startNs'> }> {
   target.expect(job.plan.length);
   const end = ended(tool);
-  // Whoever ends before its first request has failed, and says so itself.
+  // A tool that ends before its first request has failed, and reports the error itself.
   await Promise.race([target.first, end]);
   const before = treeCpuUsOf(tool.pid as number);
   job.onRunning?.(tool.pid as number);
   let cpuUs = 0;
-  // A tool that sends less than planned ends without a last request: what it used until then was read before.
+  // A tool that sends less than planned ends without a last request. Its CPU time was read before it ended.
   const reading = setInterval(() => {
     if (tool.exitCode === null) cpuUs = treeCpuUsOf(tool.pid as number) - before;
   }, CPU_EVERY_MS);
@@ -320,13 +325,13 @@ async function watched(
   return { stdout, run };
 }
 
-/** Numbers the requests of a tool that sends no number, in their order. */
+/** Numbers the requests in their order, if the tool sends no numbers. */
 function numberInOrder(pairs: Float64Array): void {
   for (let at = 0; at < pairs.length; at += 2) if (pairs[at] !== -1) return;
   for (let at = 0; at < pairs.length; at += 2) pairs[at] = at / 2;
 }
 
-/** @throws Error for an exit status other than 0, and 4 (a replay that is not valid says so in its document). */
+/** @throws Error for an exit status other than 0 and 4. After 4, the document says why the replay is not valid. */
 async function ended(tool: ChildProcess): Promise<{ stdout: string }> {
   const texts: Record<'stdout' | 'stderr', string> = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {

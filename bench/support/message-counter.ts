@@ -1,6 +1,6 @@
 const HEAD_END = Buffer.from('\r\n\r\n');
 
-/** Counts messages whose heads vary (a proxy rewrites them) and whose bodies all have the same size. */
+/** Counts messages with bodies of equal size. Heads may vary, because a proxy rewrites them. */
 export class MessageCounter {
   readonly #bodyBytes: number;
   #rest: Buffer = Buffer.alloc(0);
@@ -9,7 +9,7 @@ export class MessageCounter {
     this.#bodyBytes = bodyBytes;
   }
 
-  /** Takes what arrived and says how many messages it completed. */
+  /** Adds bytes and returns the number of messages that they complete. */
   push(chunk: Buffer): number {
     let bytes = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk;
     let complete = 0;

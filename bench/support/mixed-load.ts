@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SeededRandom } from '../../src/core/random.ts';
 
 /**
- * Traffic as it is in the long run: bodies of all sizes, none like another, a twentieth of the requests given up
- * half way, and one in a hundred sent drop by drop. A process of its own.
+ * Traffic for a long run: different bodies of all sizes. One request in 20 is aborted halfway, and one in 100 is sent
+ * slowly in pieces. It runs in a process of its own.
  * Usage: mixed-load.ts PORT RATE_PER_SECOND SECONDS SEED
  */
 const [port = 0, ratePerSecond = 0, seconds = 0, seed = 1] = process.argv.slice(2).map(Number);
@@ -16,11 +16,11 @@ const SLOW_PAUSE_MS = 100;
 const random = new SeededRandom(seed);
 /** Uniform in [0, 1). */
 const share = () => random.nextUint32() / 2 ** 32;
-// In turn: one that is idle for seconds may be closed by the server just when it is taken again.
+// `fifo` uses connections in turn. The server may close one that is idle for seconds just when it is reused.
 const agent = new Agent({ keepAlive: true, maxSockets: 256, scheduling: 'fifo' });
 const report = { sent: 0, answered: 0, aborted: 0, slow: 0, failed: [] as string[] };
 
-/** Mostly a few KB, now and then hundreds; what is in it repeats nowhere. */
+/** A random body, mostly of a few KB and sometimes of hundreds. Its contents never repeat. */
 function bodyOf(): Buffer {
   const bytes = Math.floor(200 * Math.exp(share() * 7));
   const words: string[] = [];

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { childrenOf } from './process-cpu.ts';
 
-/** Holds a process, or one thread of it, to cores (`taskset`). False where the host does not let us. */
+/** Pins a process, or one of its threads, to cores with `taskset`. False if the host does not allow it. */
 export function runOn(cores: string, id: number, whole: boolean): boolean {
   if (availableParallelism() < 2) return false;
   return spawnSync('taskset', [whole ? '-acp' : '-cp', cores, String(id)]).status === 0;
@@ -12,8 +12,8 @@ export function runOn(cores: string, id: number, whole: boolean): boolean {
 export const allCores = `0-${availableParallelism() - 1}`;
 
 /**
- * Gives a process that waits awake the last core, and others the rest, while `work` goes on. A scheduler lets whoever
- * runs finish its slice of some milliseconds, so that who is put behind such a process is late for no reason of its own.
+ * While `work` runs, gives the last core to a process that waits busily, and the rest to the others. On a shared core,
+ * another process waits for the end of a time slice of some milliseconds. It would be late for this reason only.
  */
 export async function apart<Result>(
   awake: number,
@@ -31,8 +31,8 @@ export async function apart<Result>(
 }
 
 /**
- * Gives the sending half of a replay a core of its own: the sender and the pacer that wakes it, the two youngest
- * threads of the process below a shell that are neither V8's nor Node's. What reads ahead has the rest.
+ * Gives the sending half of a replay a core of its own: the sender, and the pacer that wakes it. They are the two
+ * youngest worker threads of the process below a shell. The reading threads have the other cores.
  */
 export function pinSender(shell: number): void {
   const [pid] = childrenOf(shell);

@@ -2,8 +2,8 @@ import { Agent, createServer } from 'node:http';
 import httpProxy from 'http-proxy';
 
 /**
- * http-proxy as its own documentation has it, with a keep-alive agent, and nothing around it that would make it
- * safe: what the guard is measured against. Usage: plain-http-proxy.ts TARGET_PORT
+ * http-proxy as in its documentation, with a keep-alive agent and without any protection. The gateway's guard is
+ * compared with it. Usage: plain-http-proxy.ts TARGET_PORT
  */
 const proxy = httpProxy.createProxyServer({
   target: `http://127.0.0.1:${process.argv[2]}`,

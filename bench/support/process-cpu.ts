@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 
-/** `getconf CLK_TCK` of every Linux that Node runs on. */
+/** `getconf CLK_TCK`, the same on every Linux that Node supports. */
 const TICKS_PER_SECOND = 100;
 
-/** User and system time of processes so far, µs; threads included. Linux only. */
+/** User and system time of processes so far, with their threads, µs. Linux only. */
 export function cpuUsOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + cpuUs(pid), 0);
 }
@@ -14,7 +14,7 @@ function cpuUs(pid: number): number {
 
 function cpuUsParts(pid: number): { readonly own: number; readonly ended: number } {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The command's name may hold blanks and parentheses; the numbers follow the last of them.
+  // The command's name may contain spaces and parentheses. The numbers follow the last parenthesis.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const us = (at: number): number => (Number(fields[at]) / TICKS_PER_SECOND) * 1e6;
   return { own: us(11) + us(12), ended: us(13) + us(14) };
@@ -26,13 +26,13 @@ export function childrenOf(pid: number): number[] {
   return children === '' ? [] : children.split(' ').map(Number);
 }
 
-/** The same of a process, all that it started, and what those left behind that have ended since. */
+/** The CPU time of a process with all its descendants, including those that have ended. */
 export function treeCpuUsOf(pid: number): number {
   for (let tries = 1; ; tries += 1) {
     try {
       return treeCpuUs(pid);
     } catch (error) {
-      // One of them ended while it was looked at; what it used is its parent's now.
+      // One of them ended while it was read. Its time counts for its parent now, so try again.
       if (tries === 5) throw error;
     }
   }

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** What a process holds now. Linux only. */
+/** Memory and descriptors of a process now. Linux only. */
 export interface ProcessHolding {
   readonly residentBytes: number;
   readonly descriptors: number;

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 
-/** Answers each request after so many milliseconds, as a model would. Usage: slow-server.ts MILLISECONDS */
+/** Answers each request after this number of milliseconds, like a model. Usage: slow-server.ts MILLISECONDS */
 const delayMs = Number(process.argv[2]);
 const server = createServer((request, response) => {
   request.resume();

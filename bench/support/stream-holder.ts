@@ -4,8 +4,8 @@ import { connect, type Socket } from 'node:net';
 /**
  * Holds event streams open and reads them.
  *
- * Messages in: `{ port, streams }` opens them, `{ streams: 0 }` closes all. Message out: `{ open }`, once every
- * stream has given its first event.
+ * Messages in: `{ port, streams }` opens them, `{ streams: 0 }` closes all. Message out: `{ open }`, after the first
+ * event of every stream.
  */
 let open: Socket[] = [];
 

@@ -20,9 +20,9 @@ export interface RunSide {
   readonly kind: 'run';
   readonly name: string;
   readonly summary: ReplayDocument;
-  /** Judged ones. Throws AppError INPUT_INVALID at their end where they are not those the summary was written of. */
+  /** The judged rows. At their end, AppError INPUT_INVALID is thrown if they do not match the summary. */
   rows(): Generator<SideRow>;
-  /** What it replayed of the recording. */
+  /** The time range of the recording that the run replayed. */
   range(): TimeRange | undefined;
   close(): void;
 }
@@ -43,7 +43,7 @@ export interface ProfileSide {
 
 export type Side = RunSide | CaptureSide | ProfileSide;
 
-/** Opens what a name stands for. @throws AppError INPUT_INVALID, or what the opening of a capture throws */
+/** Opens a run, a capture or a profile by its name. @throws AppError INPUT_INVALID, or as opening a capture does */
 export function openSide(name: string): Side {
   const there = statSync(name, { throwIfNoEntry: false });
   if (there?.isFile()) return { kind: 'profile', name, document: readProfile(name), close: () => {} };
@@ -51,7 +51,7 @@ export function openSide(name: string): Side {
   return isRun ? openRun(name) : openRecording(name);
 }
 
-/** Profiles a capture as `profile` does, payloads left aside. */
+/** Profiles a capture as `profile` does, but without payloads. */
 export function profileOfCapture({ name }: CaptureSide): Promise<ProfileDocument> {
   const options = resolveProfileOptions(byProgram(PROFILE_OPTIONS, { payloadSample: '0' }));
   return profileInThread({ directory: name, options });
@@ -127,7 +127,7 @@ function openRecording(name: string): CaptureSide {
   };
 }
 
-/** The bound of a run's own lag, as it judged itself, and whether something other than failures stopped it. */
+/** The lag limit of the run's own judgement, and whether it ended early for a reason other than failures. */
 function ownDoingIn({ bounds, latencyMs, interrupted }: ReplayDocument): OwnDoing {
   const { lagNs, lagShare } = { ...JUDGEMENT_BOUNDS, ...bounds };
   return {

@@ -71,9 +71,9 @@ export const COMPARE_OPTIONS = {
 interface CompareOptions {
   readonly bounds: ComparisonBounds;
   readonly shiftBounds: ShiftBounds;
-  /** Marks facts that differ instead of refusing them. */
+  /** Marks different facts instead of refusing the comparison. */
   readonly allowsDifferences: boolean;
-  /** Flags that were given and that one kind of comparison alone looks at. */
+  /** Flags on the command line that only one kind of comparison uses. */
   readonly given: { readonly ofRequests: readonly string[]; readonly ofProfiles: readonly string[] };
 }
 
@@ -99,7 +99,7 @@ export function resolveCompareOptions(
     bounds: { floor, detect, failureFloor },
     shiftBounds,
     allowsDifferences: allowDifferences,
-    // A configuration is for every comparison.
+    // Only flags of the command line count, because a configuration applies to every comparison.
     given: { ofRequests: flagsGiven(OF_REQUESTS, asked), ofProfiles: flagsGiven(OF_PROFILES, asked) },
   };
 }
@@ -113,7 +113,7 @@ function flagsGiven(
   );
 }
 
-/** `rate=30%`. */
+/** Parses `rate=30%`. */
 function parseShiftBound(text: string): { readonly group: ShiftGroup; readonly bound: number } {
   const at = text.indexOf('=');
   const group = Object.keys(SHIFT_BOUNDS).find((known) => known === text.slice(0, at).trim());
@@ -124,14 +124,14 @@ function parseShiftBound(text: string): { readonly group: ShiftGroup; readonly b
   return { group: group as ShiftGroup, bound: parseShare(text.slice(at + 1), `--shift-bound ${group}`) };
 }
 
-/** Fewer of the requests than this on both sides are no two runs of one window. */
+/** If a smaller share of the requests is on both sides, these are not two runs of one window. */
 const LEAST_PAIRED_SHARE = 0.9;
-/** Fewer pairs than this with both answers checked do not speak for all answers. */
+/** If both answers were checked in a smaller share of the pairs, the checks do not represent all answers. */
 const WELL_CHECKED_SHARE = 0.9;
 
 /**
- * Compares what two names stand for.
- * @throws AppError INPUT_INVALID for sides that cannot be compared, and for facts that differ unless that is allowed
+ * Compares two runs, captures or profiles by their names.
+ * @throws AppError INPUT_INVALID for sides that cannot be compared, and for different facts unless they are allowed
  */
 export async function compareNamed(
   a: string,
@@ -178,7 +178,7 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
     a.kind === 'run' ? runFactDifferences(a.summary, b.summary) : recordingFactDifferences(b.summary);
   assertAlike(differences, options);
   const table = new PairTable();
-  // A recording is read where the run on the other side replayed it.
+  // Reads only the range of a recording that the run on the other side replayed.
   for (const row of a.kind === 'run' ? a.rows() : a.rows(b.range())) table.addA(row);
   for (const row of b.rows()) table.addB(row);
   const counts = table.counts();
@@ -187,7 +187,7 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
   assertAlike(lacking, options);
   const pairs = table.pairs();
   const judgement = comparePairs(pairs, options.bounds, [
-    // Where nearly all were checked on both sides, the pairs tell.
+    // If nearly all answers were checked on both sides, the pairs are enough.
     ...(checkedPairs(pairs).length >= WELL_CHECKED_SHARE * pairs.count
       ? []
       : answerDoubts(a.kind === 'run' ? a.summary : null, b.summary, options.bounds.failureFloor)),
@@ -225,8 +225,8 @@ function compareRows(a: RunSide | CaptureSide, b: RunSide, options: CompareOptio
 }
 
 /**
- * The reasons that stopped runs give, and whether they withhold the verdict: the part that was not played may differ.
- * If the guard stopped a run, B may still be worse, or better if A alone was stopped.
+ * The reasons from stopped runs, and whether they withhold the verdict. The part that was not replayed may differ. If
+ * the guard stopped a run, B may still be worse, or it may be better if only A was stopped.
  */
 function stopsOf(a: RunSide | CaptureSide, b: RunSide, verdict: ComparisonDocument['verdict']) {
   const stops = [a, b].flatMap((side, at) => {
@@ -273,7 +273,7 @@ async function profileOf(side: ProfileSide | CaptureSide) {
   return side.kind === 'profile' ? side.document : await profileOfCapture(side);
 }
 
-/** A bound that is given but unused would look as if it held. */
+/** Throws if a flag has no use here: its limit would seem to apply. */
 function assertUsed(flags: readonly string[], theirs: string, these: string): void {
   if (flags.length === 0) return;
   throw new AppError(
@@ -283,7 +283,10 @@ function assertUsed(flags: readonly string[], theirs: string, these: string): vo
   );
 }
 
-/** A recording may have more requests than a run, and a whole run more than a stopped one. Two whole runs must not. */
+/**
+ * The difference if too many requests are on one side only. A recording may have more requests than a run, and a
+ * complete run more than a stopped one.
+ */
 function pairingDifference(
   a: RunSide | CaptureSide,
   b: RunSide,
@@ -313,7 +316,7 @@ function assertAlike(differences: readonly FactDifference[], { allowsDifferences
   );
 }
 
-/** @param other played by the same plan, if it is a run as well */
+/** @param other has the same plan if it is a run as well */
 function sideOf(side: Side, other: Side): ComparedSide {
   const { kind, name } = side;
   if (side.kind !== 'run')

@@ -42,7 +42,7 @@ export const DOCTOR_OPTIONS = {
 };
 type DoctorOptions = ResolvedOptions<typeof DOCTOR_OPTIONS>;
 
-/** Looks at what a recording or a replay needs of this host; changes nothing. */
+/** Checks what a recording or a replay needs of this host. Changes nothing. */
 export async function examine(options: DoctorOptions): Promise<Finding[]> {
   const { dir, listen, probeListen, target } = options;
   const limits = readHostLimits();
@@ -66,23 +66,23 @@ export async function examine(options: DoctorOptions): Promise<Finding[]> {
   ];
 }
 
-/** The recording of this directory: in its own container it is what holds the port. */
+/** The status of the recording in this directory. In its own container, this recording holds the port. */
 async function runningIn(directory: string): Promise<RecorderStatus | null> {
   try {
     return await ask(directory, 'GET', '/status');
   } catch {
-    // No recording runs here, or it belongs to another user: then an unknown process holds the port.
+    // No recording runs here, or it belongs to another user. Then the process that holds the port is unknown.
     return null;
   }
 }
 
-/** What was found about one thing that a recording or a replay needs. */
+/** The result of one check. */
 export interface Finding {
   readonly check: string;
-  /** `warn`: it works, and something will be worse than it could be. `fail`: it will not work. */
+  /** `warn`: it works, but something will be worse than necessary. `fail`: it will not work. */
   readonly result: 'ok' | 'warn' | 'fail';
   readonly found: string;
-  /** What to do about it; null where nothing is to be done. */
+  /** What to do about it; null if nothing needs to be done. */
   readonly advice: string | null;
 }
 
@@ -91,7 +91,7 @@ const SLOW_SYNC_MS = 50;
 const WAITS = 200;
 const LATE_WAIT_US = 1_000;
 const CONNECT_MS = 3_000;
-/** How file systems say that there is no room: theirs, this user's, or this process's. */
+/** Error codes for no space: of the file system, of the user's quota, of the process limit. */
 const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 
 function nodeFinding(version: string): Finding {
@@ -105,10 +105,10 @@ function cpuFinding(limits: HostLimits): Finding {
   return finding('processors', 'warn', found, 'Below one processor traffic itself waits; allow at least 1.');
 }
 
-/** What a recording would be asked to hold at most. */
+/** The maximum size of a recording. */
 type RecordingSize = Pick<DoctorOptions, 'maxConnections'>;
 
-/** For as many connections as it would take: what open files leave no room for, it turns away. */
+/** Checks memory for the connections that are possible. Connections beyond the limit of open files are refused. */
 export function memoryFinding(limits: HostLimits, { maxConnections }: RecordingSize): Finding {
   const { memoryBytes, memoryLimited } = limits;
   const found = `${formatBytes(memoryBytes)}${memoryLimited ? ' by limit' : ''}`;
@@ -137,7 +137,7 @@ function coreFinding(limits: HostLimits): Finding {
   return finding('core dumps', 'warn', 'on', 'A core dump of ours would hold payloads: ulimit -c 0.');
 }
 
-/** Writes and syncs in the place where the capture would lie, as commits do, and takes it all away again. */
+/** Writes and syncs where the capture would be, as commits do. Removes the files afterwards. */
 export function diskFinding(directory: string, clock: Clock = systemClock): Finding {
   try {
     const home = nearestExisting(directory);
@@ -167,7 +167,7 @@ export function diskFinding(directory: string, clock: Clock = systemClock): Find
   }
 }
 
-/** How late a wait of a millisecond ends: what a replay's pacing stands on. */
+/** How late a wait of one millisecond ends. The pacing of a replay depends on it. */
 function timerFinding(clock: Clock = systemClock): Finding {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   const lateUs: number[] = [];
@@ -190,8 +190,8 @@ function timerFinding(clock: Clock = systemClock): Finding {
 }
 
 /**
- * Whether an address can be listened on, found as a recording does.
- * @param served where the recording that runs here listens
+ * Whether an address can be listened on, checked in the same way as by a recording.
+ * @param served addresses of the recording that runs here
  */
 export async function listenFinding(endpoint: Endpoint, served: readonly string[] = []): Promise<Finding> {
   const where = formatEndpoint(endpoint);
@@ -206,7 +206,7 @@ export async function listenFinding(endpoint: Endpoint, served: readonly string[
   }
 }
 
-/** For a port in use: findings for different addresses of the port refer to the same process. */
+/** Compares only ports: errors about a used port may concern different addresses, but the same process. */
 function isSamePlace(one: Endpoint, other: Endpoint): boolean {
   if (one.kind === 'unix' || other.kind === 'unix')
     return one.kind === 'unix' && other.kind === 'unix' && one.path === other.path;
@@ -216,7 +216,7 @@ function isSamePlace(one: Endpoint, other: Endpoint): boolean {
 /**
  * Whether probes and metrics can be served at an address. A recording also runs without them.
  * @param listen where clients would connect; a recording binds this address first
- * @param served where the recording on this host listens; it does not say where it answers probes
+ * @param served where the recording on this host listens; its status lacks the address of its probes
  */
 export async function probeFinding(
   endpoint: Endpoint,
@@ -224,7 +224,7 @@ export async function probeFinding(
   served: readonly string[] = [],
 ): Promise<Finding> {
   const where = formatEndpoint(endpoint);
-  // Each alone would be found free. Addresses of one port may still differ, so this is only a warning.
+  // A check of each address alone would find it free. Different addresses of one port may work, so this is a warning.
   const isAnyPort = endpoint.kind === 'tcp' && endpoint.port === 0;
   if (listen !== null && !isAnyPort && isSamePlace(listen, endpoint)) {
     const advice = 'A recording would be without probes and metrics: name another port as --probe-listen.';
@@ -242,8 +242,8 @@ export async function probeFinding(
 }
 
 /**
- * Whether the model server takes connections now, and speaks TLS where that is asked for. It may come later than the
- * recorder, so this is no failure. By whom its certificate must be trusted is for the recording and the replay to say.
+ * Whether the model server accepts connections now, with TLS if the endpoint asks for it. Never a failure, because the
+ * server may start after the recorder. Certificates are not verified: recording and replay do that.
  */
 export function targetFinding(
   endpoint: Endpoint,
@@ -272,8 +272,8 @@ export function targetFinding(
 }
 
 /**
- * Whether the recorder has to take its processor time from that of the model server. Nothing where no process of the
- * server is in sight: it runs on another host or in another container, which has a share of its own.
+ * Whether the recorder and the model server share processor time. No finding if no process of the server is visible.
+ * Then it runs on another host or in another container, with its own share.
  */
 export function shareFindings(target: Endpoint, recorder: number): Finding[] {
   const servers = target.kind === 'tcp' && isLoopback(target.host) ? serversOf(target.port) : [];
@@ -291,7 +291,7 @@ export function shareFindings(target: Endpoint, recorder: number): Finding[] {
   return [finding(check, 'warn', found, advice)];
 }
 
-/** A connection under way, and the event with which it is made. */
+/** A new connection, and the event that reports it as established. */
 function connectionTo(endpoint: Endpoint): { socket: Socket; ready: 'connect' | 'secureConnect' } {
   if (endpoint.kind === 'unix') return { socket: connect({ path: endpoint.path }), ready: 'connect' };
   const { host, port, tls } = endpoint;
@@ -333,7 +333,7 @@ function finding(
   return { check, result, found, advice };
 }
 
-/** Whether a capture that was encrypted still is; nothing where there is none, or none that ever was. */
+/** Whether a capture that was encrypted still is. No finding without a capture or if it was never encrypted. */
 function encryptionFindings(directory: string): Finding[] {
   const check = 'encryption';
   try {

@@ -104,10 +104,10 @@ export const EXPORT_OPTIONS = {
   removeHeader: list('--remove-header <name>', 'header to remove from every request'),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
 };
-/** What an export tells while it works, and what may stop it. */
+/** Callbacks of an export, and the signal that stops it. */
 interface ExportWatcher {
   readonly signal: AbortSignal;
-  /** The plan is made, and nothing written yet. */
+  /** Called after planning, before anything is written. */
   readonly onPlan?: (plan: ReplayPlan) => void;
   readonly onProgress?: (sends: number) => void;
 }
@@ -118,23 +118,24 @@ export interface Exported {
   readonly plan: ReplayPlan;
   /** What the format cannot hold, and the objectives it cannot express. */
   readonly cannotCarry: readonly string[];
-  /** Exchanges of the window that the filters left. */
+  /** Exchanges in the window that pass the filters. */
   readonly recorded: number;
   readonly filtered: number;
-  /** Requests, or rows of a table, that the output holds. */
+  /** Requests or table rows in the output. */
   readonly exported: number;
   readonly spanNs: number;
   readonly audit: ReplayAudit;
-  /** Requests that lost something on the way, by what it was. */
+  /** Number of requests that lost a part, by the kind of the loss. */
   readonly lost: Readonly<Record<string, number>>;
   readonly files: readonly ExportedFile[];
   readonly usage: readonly string[];
 }
 
 /**
- * Turns a capture, or a window of it at a multiple of its pace, into another tool's file, whole or not at all.
- * @throws AppError OPTION_INVALID for options that do not go together; for bad output or nothing to write; the
- *   signal's reason when it aborts; nothing is left then
+ * Converts a capture into a file of another tool. It can take a window at a multiple of its rate. The output is
+ * complete or absent.
+ * @throws AppError OPTION_INVALID for options that cannot be combined; for bad output or nothing to write; the signal's
+ *   reason if it aborts. Nothing is left behind then
  */
 export async function exportTraffic(
   name: string,
@@ -204,7 +205,7 @@ function accountOf(
   };
 }
 
-/** An export is planned as a replay is, and sends nothing. */
+/** The options of a dry run, because an export is planned like a replay but sends nothing. */
 function optionsOfPlan(asked: Asked<typeof EXPORT_OPTIONS>): ReplayOptions {
   const options = resolveReplayOptions(
     { ...askedFor(REQUEST_OPTIONS, asked).stated, dryRun: true },
@@ -230,7 +231,7 @@ function formatNamed(name: string): ExportFormat {
   });
 }
 
-/** @throws AppError OPTION_INVALID for an option that means nothing to the format, all of them at once */
+/** @throws AppError OPTION_INVALID listing all options that the format does not support */
 function assertTaken(format: ExportFormat, flags: ResolvedOptions<typeof EXPORT_OPTIONS>): void {
   const problems = new Problems();
   for (const [option, name] of Object.entries(TAKEN_OPTIONS) as [keyof typeof TAKEN_OPTIONS, string][]) {
@@ -274,7 +275,7 @@ async function writeExport(
   }
 }
 
-/** @returns how many sends the output holds */
+/** @returns the number of sends in the output */
 async function fill(
   writer: ExportWriter,
   format: ExportFormat,
@@ -316,17 +317,17 @@ function nothingSendable({ recorded, audit }: ExportPlan): AppError {
   });
 }
 
-/** Requests of load tools are marked like those of a replay, so that no recorder takes them for traffic. */
+/** Marks requests of load tools like those of a replay, so that recorders do not count them as user traffic. */
 const RUN_PREFIX = 'export-';
 
-/** What was planned of a capture, send by send, and what became of the rest. */
+/** The planned sends of a capture, with counts of everything that was left out. */
 class ExportPlan {
   readonly plan: ReplayPlan;
   readonly source: CaptureSource;
   readonly #audit = new AuditCounter();
   readonly #concurrency = new Concurrency();
   readonly #fence: TargetFence | null;
-  /** Exchanges of the window that the filters left. */
+  /** Exchanges in the window that pass the filters. */
   recorded = 0;
   sends = 0;
   spanNs = 0;
@@ -347,17 +348,17 @@ class ExportPlan {
     return this.#audit.report();
   }
 
-  /** @throws AppError TARGET_FORBIDDEN where the target is what was recorded; CAPTURE_EMPTY for no requests */
+  /** @throws AppError TARGET_FORBIDDEN if the target is the recorded server; CAPTURE_EMPTY without requests */
   async check({ holds }: ExportFormat): Promise<void> {
     const { overview } = this.plan;
     if (holds === 'requests' && overview.arrivalsOnly) throw arrivalsAlone(overview.name);
     await this.#fence?.check(overview.targets, resolveHost);
   }
 
-  /** What a replay of the same plan would send. */
+  /** The requests that a replay of the same plan would send. */
   *requests(): Generator<ExportedSend> {
     const { options, overview, window, scaling } = this.plan;
-    // Told of just before it is yielded.
+    // Filled by `planned` just before the request is yielded.
     const told: PlannedRequest[] = [];
     const requests = plannedRequests(
       {
@@ -374,11 +375,11 @@ class ExportPlan {
           runId: `${RUN_PREFIX}${randomBytes(4).toString('hex')}`,
           identity: copyIdentityOf(overview, scaling),
         }),
-        // A file holds what was recorded; how it is answered, and when its client leaves, is the tool's own.
+        // A file holds recorded bodies. The tool itself decides about answers and about clients that leave.
         changes: new BodyChanges(NO_BODY_CHANGES),
         answers: new AnswerForecast('wait'),
         fence: { checkRecorded: (authority) => this.#fence?.checkRecorded(authority) },
-        // A tool that plays the file has ceilings of its own.
+        // Tools that use the file have their own rate limits.
         ceiling: new RateCeiling(Number.POSITIVE_INFINITY),
         audit: this.#audit,
       },
@@ -397,7 +398,7 @@ class ExportPlan {
     }
   }
 
-  /** All that is planned, also what could not be sent: for tables. */
+  /** All planned sends, for tables. Requests that cannot be sent are included. */
   *rows(): Generator<ExportedSend> {
     const { options, window, scaling } = this.plan;
     let index = 0;
@@ -437,13 +438,13 @@ class ExportPlan {
   }
 }
 
-/** What our script measures in k6, by metric. */
+/** The k6 metrics of our script. */
 const MEASURED = { latency: 'scheduled_latency', service: 'service_latency', errors: 'errors' } as const;
 
 /**
- * Objectives in k6's terms, as far as it has them.
+ * Objectives as k6 thresholds, as far as k6 can express them.
  * @returns null without objectives
- * @throws AppError OPTION_INVALID for what is no objective
+ * @throws AppError OPTION_INVALID for an invalid objective
  */
 function k6Objectives(texts: readonly string[], mode: 'exact' | 'rate'): ExportedObjectives | null {
   if (texts.length === 0) return null;
@@ -456,7 +457,7 @@ function k6Objectives(texts: readonly string[], mode: 'exact' | 'rate'): Exporte
   return { objectives, cannotCarry, tagValueOf };
 }
 
-/** Null for an objective that k6 can hold. */
+/** Why k6 cannot express an objective; null if it can. */
 function whyNot({ metric, aggregation, slice }: Threshold, mode: 'exact' | 'rate'): string | null {
   if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
     return 'k6 does not see the tokens of a stream';
@@ -482,12 +483,12 @@ function objectiveOf({ metric, aggregation, operator, limit, slice }: Threshold)
   };
 }
 
-/** A path alone is a tag of its own: k6 compares whole values. */
+/** A path without a method has a tag of its own, because k6 compares complete values. */
 function tagOf(key: string, value: string): string {
   return key === 'route' && value.startsWith('/') ? 'path' : key;
 }
 
-/** The value of a request's tag; null where it has none. */
+/** The value of a request's tag; null if it has none. */
 function tagValueOf({ row, request }: ExportedSend, tag: string): string | null {
   if (tag === 'path') return row.route === null ? null : row.route.slice(row.route.indexOf(' ') + 1);
   const key = SLICE_KEYS.find((known) => known === tag);

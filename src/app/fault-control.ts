@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { AppError, reasonOf } from '../core/errors.ts';
 import { type InjectedCounts, injected } from '../documents/faults.ts';
 
-/** Where a relay's control API answers by default, as Toxiproxy's does. */
+/** Default address of a relay's control API, the same as Toxiproxy's. */
 export const DEFAULT_CONTROL = '127.0.0.1:8474';
 const ANSWER_MS = 5_000;
 
@@ -23,7 +23,7 @@ const shownProxy = z.object({
 export type ShownProxy = z.infer<typeof shownProxy>;
 export type ShownToxic = z.infer<typeof shownToxic>;
 
-/** A fault to set. */
+/** A fault to inject. */
 interface FaultRequest {
   readonly name?: string;
   readonly type: string;
@@ -32,7 +32,7 @@ interface FaultRequest {
   readonly attributes: Readonly<Record<string, unknown>>;
 }
 
-/** Speaks to the control API of a relay. With a lease, what it sets ends when it ceases to renew. */
+/** Client of a relay's control API. With a lease, its faults end when it no longer renews the lease. */
 export class FaultControl {
   readonly #origin: string;
   readonly #lease: string | null;
@@ -67,7 +67,7 @@ export class FaultControl {
     return z.array(injected).parse(await this.#ask('GET', '/counts'));
   }
 
-  /** Connections of clients that each proxy accepted since it was made, by its name. */
+  /** For each proxy by name: the client connections that it has accepted since it was created. */
   async accepted(): Promise<Record<string, number>> {
     return z.record(z.string(), z.int().min(0)).parse(await this.#ask('GET', '/connections'));
   }
@@ -80,7 +80,7 @@ export class FaultControl {
     await this.#ask('DELETE', `/leases/${this.#lease}`);
   }
 
-  /** @throws AppError TARGET_UNREACHABLE, or INPUT_INVALID for what the relay refuses */
+  /** @throws AppError TARGET_UNREACHABLE, or INPUT_INVALID if the relay refuses the request */
   async #ask(method: string, path: string, body?: object): Promise<unknown> {
     const headers: Record<string, string> = { 'user-agent': 'reprise' };
     if (this.#lease !== null) headers['x-reprise-lease'] = this.#lease;
@@ -112,7 +112,7 @@ function refusalOf(what: string, status: number, text: string): AppError {
     const { error } = JSON.parse(text) as { error?: unknown };
     if (typeof error === 'string') reason = error;
   } catch {
-    // Not every answer is JSON; then its text is the reason.
+    // Not every answer is JSON. Otherwise its text is the reason.
   }
   return new AppError('INPUT_INVALID', `the relay refused ${what}: ${reason} (${status})`, {
     hint: 'See what there is with reprise faults list.',

@@ -45,7 +45,7 @@ export const FAULTS_OPTIONS = {
   upstreamInsecure: toggle('--upstream-insecure', 'accept any certificate of an upstream'),
 };
 
-/** How a relay is to run. */
+/** The options of a relay. */
 interface FaultsOptions {
   readonly relay: RelayOptions;
   readonly control: Endpoint;
@@ -85,7 +85,7 @@ export function resolveFaultsOptions(asked: Asked<typeof FAULTS_OPTIONS>): Fault
   };
 }
 
-/** Without any, the control API makes them. */
+/** The pairs of `--listen` and `--upstream`. Without any, proxies are created over the control API. */
 function pairsOf({ listen, upstream }: ResolvedOptions<typeof FAULTS_OPTIONS>): NamedPair[] {
   if (listen.length !== upstream.length) {
     throw new AppError(
@@ -109,16 +109,16 @@ function pairsOf({ listen, upstream }: ResolvedOptions<typeof FAULTS_OPTIONS>): 
   });
 }
 
-/** A relay that runs. */
+/** A running relay. */
 export interface RunningFaults {
-  /** Where its control API answers. */
+  /** The address of its control API. */
   readonly control: string;
   readonly proxies: readonly { readonly name: string; readonly listen: string; readonly upstream: string }[];
-  /** Ends it: clients are ended with it. */
+  /** Stops it and closes all client connections. */
   stop(): Promise<void>;
 }
 
-/** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that is of no use */
+/** @throws AppError LISTEN_FAILED, or OPTION_INVALID for a certificate that cannot be used */
 export async function startFaults(
   { relay: options, control }: FaultsOptions,
   logger: Logger,

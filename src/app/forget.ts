@@ -33,16 +33,16 @@ export const FORGET_OPTIONS = {
 type ForgetOptions = ResolvedOptions<typeof FORGET_OPTIONS>;
 
 interface ForgetDeps {
-  /** Aborted, no segment is begun any more. */
+  /** After an abort, no further segment is begun. */
   readonly signal: AbortSignal;
-  /** The segment that is written anew next. */
+  /** Called before a segment is rewritten. */
   readonly onSegment?: (file: string) => void;
 }
 
 /**
- * Removes what a session, a client or a stretch of time left in a capture. Null where it was aborted: what was
- * forgotten until then stays forgotten.
- * @throws AppError OPTION_INVALID where it is not plain what is meant; what the opening of a capture throws
+ * Removes the exchanges of a session, a client or a time range from a capture. Null if aborted: exchanges that were
+ * forgotten before stay forgotten.
+ * @throws AppError OPTION_INVALID if the selection is unclear; otherwise as opening a capture does
  */
 export async function forget(
   named: string,
@@ -62,10 +62,7 @@ export async function forget(
   return carriedOut(steps, deps);
 }
 
-/**
- * Null when it was aborted: no segment is begun any more, and the one at hand was ended, so that nothing half written
- * stays behind.
- */
+/** Runs the steps. Null if aborted: the current segment was completed first, so nothing half-written remains. */
 export async function carriedOut(
   steps: Generator<string, ForgetDocument | null, undefined>,
   { signal, onSegment }: ForgetDeps,
@@ -73,7 +70,7 @@ export async function carriedOut(
   for (let step = steps.next(); ; step = steps.next()) {
     if (step.done) return step.value;
     onSegment?.(step.value);
-    // Signals are heard in between.
+    // Lets signals arrive between segments.
     await nextTurn();
     if (!signal.aborted) continue;
     steps.return(null);
@@ -81,7 +78,7 @@ export async function carriedOut(
   }
 }
 
-/** The key that names are looked up under; null where none is needed. Never makes one: nothing would match it. */
+/** The key of the hashes of names; null if none is needed. It is never created here: a new key would match nothing. */
 function hashKeyOf(
   directory: string,
   { sessionName: session, clientName: client, sessionHash, hashKeyFile }: ForgetOptions,

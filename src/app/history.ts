@@ -12,10 +12,10 @@ import { parseRetainRuns } from '../replay/options/parsers.ts';
 import { History } from '../storage/history.ts';
 import { RunReader } from '../storage/runs/reader.ts';
 
-/** A few years of a nightly test. */
+/** Enough for a few years of nightly runs. */
 const KEPT_RUNS = '1000';
 
-/** Where the figures of a run are kept beyond its directory. */
+/** Options to keep the figures of a run outside its directory. */
 export const KEEP_OPTIONS = {
   history: text('--history <file>', 'also keep the figures of the run in this SQLite file'),
   retainHistory: value(
@@ -26,12 +26,15 @@ export const KEEP_OPTIONS = {
   ),
 };
 
-/** Opens a history as a run will, and makes the file. @throws AppError INPUT_INVALID, SCHEMA_TOO_NEW, OUTPUT_UNWRITABLE */
+/**
+ * Opens a history like a run does, and creates the file. @throws AppError INPUT_INVALID, SCHEMA_TOO_NEW,
+ * OUTPUT_UNWRITABLE
+ */
 export function assertHistory(file: string): void {
   new History(file, 'write').close();
 }
 
-/** Adds a run to the history that was asked for. @returns lines for the log */
+/** Adds a run to the history if the options name one. @returns lines for the log */
 export function keepInHistory(
   { facts, test, command, startedAt, durationS, verdict, result, figures }: Outcome,
   directory: string,
@@ -65,8 +68,8 @@ export const HISTORY_OPTIONS = {
 };
 
 /**
- * The runs of a history by test, and the runs where a metric changed; with `addK6`, after a k6 test was added.
- * @throws AppError INPUT_INVALID for what is no history, and for a test that it has not
+ * The runs of a history by test, and the runs where a metric changed. With `addK6`, a k6 test is added first.
+ * @throws AppError INPUT_INVALID if the file is no history or does not have the test
  */
 export function readHistory(
   file: string,
@@ -92,7 +95,7 @@ export function readHistory(
 const K6_HINT = 'Pass a file of k6 run --summary-export, or the data of handleSummary as JSON.';
 const MOST_K6_BYTES = 16 * 1024 * 1024;
 
-/** Adds a k6 test by the figures of its summary. The same file is added to a test once. */
+/** Adds a k6 test with the figures of its summary. The same file is added to a test only once. */
 function addK6Summary(file: string, path: string, test: string | null): void {
   if (test === null) {
     throw new AppError('OPTION_INVALID', '--add-k6 needs --name: a k6 summary does not name its test');
@@ -140,8 +143,8 @@ function addK6Summary(file: string, path: string, test: string | null): void {
 }
 
 /**
- * The directory of the last run of the same test before this one with the verdict PASS.
- * @throws AppError INPUT_INVALID where there is none, or its directory is gone
+ * The directory of the last earlier run of the same test with the verdict PASS.
+ * @throws AppError INPUT_INVALID if there is none or its directory is gone
  */
 export function lastPassOf(run: string, file: string): string {
   const reader = new RunReader(run);

@@ -7,7 +7,7 @@ import { type VerifyDocument, verifyCapture } from '../storage/capture/verify.ts
 import { encryptionKeyOf, encryptionKeyOption } from './open-capture.ts';
 
 /**
- * What captures hold and what they miss; several are read as one.
+ * The contents and the gaps of captures. Several captures are read as one.
  * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, SCHEMA_TOO_NEW
  */
 export function inspect(
@@ -17,7 +17,7 @@ export function inspect(
   return inspectCaptures(capturesIn(directories), calendar);
 }
 
-/** One that is named twice, or by two names, is read once: its files would be counted as often. */
+/** A capture that is given twice, or under two names, is read once. Otherwise its files would count twice. */
 function capturesIn(directories: readonly string[]): string[] {
   const captures = directories.map((directory) => resolveCaptureDirectory(directory, 'read'));
   return [
@@ -32,8 +32,8 @@ export const VERIFY_OPTIONS = {
 };
 
 /**
- * Reads a capture to its last byte and holds it against its manifests and against itself.
- * @param onSegment the segment that is read next, of how many
+ * Reads a complete capture, and checks it against its manifests and for consistency.
+ * @param onSegment called before each segment, with its index and the number of segments
  * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_ENCRYPTED for a wrong key, OPTION_INVALID for an invalid key
  */
 export function verify(

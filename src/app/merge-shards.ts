@@ -14,7 +14,7 @@ import type { SqliteRunStore } from '../storage/runs/store.ts';
 import { type Monitored, monitoredOf } from './replay/monitors.ts';
 import { assertOwnRows, sendsOf } from './run-files.ts';
 
-/** Rows of the merged run in one write. */
+/** Rows per write to the merged run. */
 const BATCH = 1_024;
 
 /** Opened runs of shards, and the facts that they share. */
@@ -48,7 +48,7 @@ export class OpenShards {
    */
   mergeInto(store: SqliteRunStore, thresholds: readonly Threshold[] = []): RunFigures {
     const documents = this.set.runs.map(({ document }) => document);
-    // All shards wait for the same, because they have the same plan.
+    // All shards have the same plan, so they wait for the same events.
     const { fidelity: planned, options } = this.set.runs[0].document;
     const stageEndsNs = stageEndsOf(statedStages(options));
     const statistics = new RunStatistics(0, planned.waitsFor, { thresholds, stageEndsNs });
@@ -125,7 +125,7 @@ export class OpenShards {
     for (const reader of this.#readers) reader.close();
   }
 
-  /** How much later than the common zero a shard began, on the clock of its host, nanoseconds. */
+  /** The delay of a shard's start after the common zero, in nanoseconds, on the clock of its host. */
   #shiftNs({ startedAtUs }: ShardRun): number {
     return (startedAtUs - this.set.startedAtUs) * 1e3;
   }

@@ -65,7 +65,7 @@ interface MergedRun {
   readonly document: MergedReplayDocument;
   /** Whether the guard stopped a shard. As in a single replay, this counts for any verdict. */
   readonly stoppedByFailures: boolean;
-  /** Lines for the log about where else the verdict was sent. */
+  /** Lines for the log: the files and the history that received the verdict. */
   readonly told: readonly (string | LogCommand)[];
 }
 type MergedReplayDocument = ReturnType<typeof mergeInto>;
@@ -129,8 +129,8 @@ function mergeInto(
     const document = {
       ...documentOf(run, shards.set, figures, thresholds),
       monitors: monitored.document,
-      // Shards have no faults and no looks that end them. Autoscaling is judged only for single runs. The telemetry of
-      // each shard is in its own document.
+      // Shards have no faults and no `--until-sure`. Autoscaling is judged only for single runs. The telemetry of each
+      // shard is in its own document.
       faults: null,
       autoscaling: null,
       telemetry: null,

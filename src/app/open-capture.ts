@@ -13,13 +13,13 @@ import { CaptureReader } from '../storage/capture/reader.ts';
 export interface OpenedCapture {
   readonly source: CaptureSource;
   readonly overview: CaptureOverview;
-  /** Equal for copies of one capture, wherever they lie. */
+  /** Equal for all copies of a capture, in any directory. */
   readonly identity: string;
-  /** Share of what was seen that is missing; null when unknown. */
+  /** Share of the observed traffic that is missing without an explanation; null if unknown. */
   readonly unexplained: number | null;
-  /** What the capture says of itself. */
+  /** The result of `inspect`. */
   readonly inspection: InspectDocument;
-  /** The same two of windows alone. */
+  /** The coverage and the unexplained share of some windows. */
   coverageWithin(ranges: readonly TimeRange[]): {
     readonly coverage: number | null;
     readonly unexplained: number | null;
@@ -27,9 +27,9 @@ export interface OpenedCapture {
 }
 
 /**
- * Opens the capture in a directory a user named; no exchange is read. Without its key, an encrypted capture is refused
- * here, and not at its first payload during the run.
- * @param recorders whose exchanges are played; empty for all of them
+ * Opens the capture in a directory that a user named. No exchange is read. An encrypted capture without its key is
+ * refused here, not at the first payload during the run.
+ * @param recorders replay only exchanges of these recorders; empty for all
  * @param readsPayloads false if payloads are not needed: then no key is required, but a given key is still checked
  * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, CAPTURE_ENCRYPTED, SCHEMA_TOO_NEW, OPTION_INVALID
  */
@@ -70,18 +70,21 @@ export function openForReplay(
   };
 }
 
-/** What decides draws and order: the files of the segments, which are never written anew, and what they hold. */
+/**
+ * Identifies the contents, which determine random draws and order: the segments' file names and numbers of exchanges. A
+ * recorder never rewrites a segment, and `forget` changes its number.
+ */
 function identityOf({ segments, exchanges, firstArrival, lastArrival }: InspectDocument): string {
   const files = segments.map((segment) => `${segment.file} ${segment.exchanges}`).sort();
   return [exchanges, firstArrival, lastArrival, ...files].join('\n');
 }
 
-/** It is unknown how many of the recorded exchanges are in segments that were set aside. */
+/** Null if segments were set aside as damaged: the number of exchanges in them is unknown. */
 function knownOf(share: number | null, { damaged }: InspectDocument): number | null {
   return damaged.length > 0 ? null : share;
 }
 
-/** Nor does anybody know what a recording that was killed saw last; windows that do not reach there are not in doubt. */
+/** Like `knownOf`, for the whole capture. Also null after a killed recording: its last exchanges are unknown. */
 function wholeOf(share: number | null, document: InspectDocument): number | null {
   return document.coverageIsAtMost ? null : knownOf(share, document);
 }
@@ -90,12 +93,12 @@ function instantOf(text: string | null): number | null {
   return text === null ? null : parseInstantUs(text, 'an arrival');
 }
 
-/** `--encryption-key-file`: every command that writes or reads payloads has it. */
+/** `--encryption-key-file`, for every command that writes or reads payloads. */
 export function encryptionKeyOption(description: string) {
   return text('--encryption-key-file <file>', description);
 }
 
-/** The key that was named; null without one. @throws AppError OPTION_INVALID for a file that holds none. */
+/** The key in the named file; null without a file. @throws AppError OPTION_INVALID if the file holds no key */
 export function encryptionKeyOf({
   encryptionKeyFile,
 }: {
@@ -104,7 +107,7 @@ export function encryptionKeyOf({
   return encryptionKeyFile == null ? null : EncryptionKey.load(encryptionKeyFile);
 }
 
-/** Folders above a run in which its capture is looked for. */
+/** Most folders above a run in which its capture is searched. */
 const MOST_FOLDERS = 8;
 
 /**

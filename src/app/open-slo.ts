@@ -3,7 +3,7 @@ import { invalidYaml, readYaml, type YamlDocument, type YamlProblem } from './ya
 
 const PURPOSE = {
   what: 'OpenSLO document',
-  hint: 'See docs/guides/scenarios.md for what of OpenSLO v1 becomes an objective, or write it as k6 does: "latency: p(99)<200".',
+  hint: 'See docs/guides/scenarios.md for the parts of OpenSLO v1 that become objectives, or write it as k6 does: "latency: p(99)<200".',
 };
 
 const METRIC = 'reprise/metric';
@@ -12,7 +12,9 @@ const UNIT = 'reprise/unit';
 const TIMES = ['latency', 'service', 'ttft', 'itl', 'tpot'] as const;
 const RATIOS = ['errors', 'rejected', 'mismatch'] as const;
 const UNITS = ['ms', 's'] as const;
-/** Ratios and percentiles are given as decimal fractions: 1 - 0.999 is no 0.001 in binary. */
+/**
+ * Decimal digits to round to. Targets are decimal fractions, but binary arithmetic makes 1 - 0.999 differ from 0.001.
+ */
 const DIGITS = 9;
 
 const metadata = z.looseObject({
@@ -58,17 +60,17 @@ const sli = indicator.extend({ apiVersion: z.literal('openslo/v1'), kind: z.lite
 const NAMES_FILE = /\.ya?ml$/i;
 
 /**
- * Texts of objectives, in which each name of a YAML file stands for the objectives of its OpenSLO v1 documents.
- * @throws AppError OPTION_INVALID naming every line that cannot be meant
+ * Replaces each name of a YAML file by the objectives of its OpenSLO v1 documents. Other texts stay as they are.
+ * @throws AppError OPTION_INVALID naming every invalid line
  */
 export function withOpenSlo(texts: readonly string[]): string[] {
   return texts.flatMap((text) => (NAMES_FILE.test(text) ? objectivesIn(text) : [text]));
 }
 
 /**
- * The objectives of a file in k6's terms. An SLO on a threshold metric is a percentile (99 % of occurrences at most
- * 200 ms is `latency: p(99)<=200`), one on a ratio is a bound on the share that is not good. The metric that is meant
- * stands in the annotation `reprise/metric`, because queries of other tools do not say.
+ * The objectives of a file, in k6's terms. An SLO on a threshold metric becomes a percentile: 99 % of occurrences at
+ * most 200 ms is `latency: p(99)<=200`. An SLO on a ratio becomes a limit of the share that is not good. The annotation
+ * `reprise/metric` names the metric, because queries of other tools do not identify it.
  * @see https://github.com/OpenSLO/OpenSLO (v1)
  */
 function objectivesIn(path: string): string[] {
@@ -113,7 +115,7 @@ function objectivesOf(
   }
   return spec.objectives.flatMap((each, at) => {
     const path = ['spec', 'objectives', at];
-    // What an objective says of its indicator is closer to it than what its SLO says.
+    // The indicator of an objective has priority over the indicator of its SLO.
     const { indicator: meantBy, indicatorRef: named } =
       each.indicator === undefined && each.indicatorRef === undefined ? spec : each;
     const meant = meantBy ?? (named === undefined ? undefined : shared.get(named));
@@ -134,7 +136,7 @@ interface Meant {
   readonly unit: (typeof UNITS)[number] | undefined;
 }
 
-/** One objective in k6's terms, or the reason why it is none. */
+/** One objective in k6's terms, or the reason why it has no equivalent. */
 function textOf(
   { op, value, target, targetPercent }: Objective,
   { spec }: Indicator,

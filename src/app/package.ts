@@ -12,7 +12,10 @@ export const VERSION: string = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version;
 
-/** What runs as a process or a thread of its own. Its file is in `cli/workers`, because only `cli` prints and exits. */
+/**
+ * Programs that run as a process or a thread of their own. They are in `cli/workers`, because only `cli` prints and
+ * exits.
+ */
 type EntryName =
   | 'recorder'
   | 'sealer'
@@ -32,18 +35,18 @@ export function entryUrl(name: EntryName): URL {
   return new URL(`../cli/workers/${name}${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
 }
 
-/** The same as a path, for `child_process`. */
+/** The path of the same file, for `child_process`. */
 export function entryPath(name: EntryName): string {
   return fileURLToPath(entryUrl(name));
 }
 
-/** The command line of this package, to be run as a process of its own. */
+/** The command line that runs this package in a process of its own. */
 export const PROGRAM: readonly string[] = [
   process.execPath,
   fileURLToPath(new URL('../../bin/reprise.js', import.meta.url)),
 ];
 
-/** What a thread that makes one document says when it is done. */
+/** The final message of a thread that builds one document. */
 type Answer<Document> =
   | { readonly kind: 'document'; readonly document: Document }
   | {
@@ -53,12 +56,12 @@ type Answer<Document> =
       readonly hint: string | null;
     };
 
-/** Only a thread can be held to limits while millions of rows pass through it. */
+/** Heap limits while millions of rows are read. Only a thread can have its own limits. */
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 } as const;
 
 /**
- * Has a document made by the thread of that name.
- * @throws AppError what the making throws
+ * Builds a document in the named worker thread.
+ * @throws AppError if building it throws one
  */
 export async function documentFromThread<Document>(entry: EntryName, request: object): Promise<Document> {
   const thread = new Worker(entryUrl(entry), { workerData: request, resourceLimits: HEAP_LIMITS });
@@ -91,7 +94,9 @@ export function answerWith(port: MessagePort | null, make: () => object): void {
 
 const BROWSER = new URL('../analysis/render/browser/', import.meta.url);
 
-/** What a page carries: uPlot, read from the installed package, and what draws with it. @throws AppError INTERNAL */
+/**
+ * The assets of a page: uPlot, read from the installed package, and the code that uses it. @throws AppError INTERNAL
+ */
 export function pageAssets(): PageAssets {
   const uplot = (file: string) => createRequire(import.meta.url).resolve(`uplot/dist/${file}`);
   return whole({
@@ -100,7 +105,7 @@ export function pageAssets(): PageAssets {
   });
 }
 
-/** What a live page carries. @throws AppError INTERNAL */
+/** The assets of a live page. @throws AppError INTERNAL */
 export function livePageAssets(): PageAssets {
   const style = ['page.css', 'live.css'].map((file) => read(new URL(file, BROWSER))).join('\n');
   return whole({ script: read(new URL('live.js', BROWSER)), style });
@@ -110,7 +115,7 @@ function read(file: string | URL): string {
   return readFileSync(file, 'utf8');
 }
 
-/** Each is put into an element as it is: what would end the element is looked for, not hoped against. */
+/** Refuses assets that would end their element, because a page contains them without escaping. */
 function whole(assets: PageAssets): PageAssets {
   if (!/<\/(?:script|style)|<!--/i.test(assets.script + assets.style)) return assets;
   throw new AppError('INTERNAL', 'a script or style cannot stand in a page: it would end its own element');

@@ -48,15 +48,15 @@ export const PROFILE_OPTIONS = {
   ...selectionOptions('profile'),
 };
 
-/** What will be done. Plain data: it travels to a thread. */
+/** The resolved options of a profile. Plain data, because it is sent to a thread. */
 interface ProfileOptions {
   readonly window: WindowRequest;
   readonly timeZone: string;
   readonly filters: Filters;
   readonly omitNames: boolean;
-  /** Payloads looked into at most, evenly spread over the window; null for every one. */
+  /** Most payloads to inspect, evenly spread over the window; null for all. */
   readonly payloadSample: number | null;
-  /** Named, not read: the key itself does not travel between threads. Null without one. */
+  /** The file's name instead of the key itself, because the key is not sent between threads. Null without a key. */
   readonly encryptionKeyFile: string | null;
 }
 
@@ -79,8 +79,9 @@ export function resolveProfileOptions(
 }
 
 /**
- * The profile of a capture, or the one that `--document` names.
- * @throws AppError OPTION_INVALID where both or neither are named, or where a flag would choose what is profiled already
+ * The profile of a capture, or the document that `--document` names.
+ * @throws AppError OPTION_INVALID if both or neither are given, or if a flag would change the selection of a finished
+ *   document
  */
 export async function profileNamed(
   directory: string | undefined,
@@ -109,10 +110,13 @@ const OF_CAPTURES = (Object.keys(PROFILE_OPTIONS) as (keyof typeof PROFILE_OPTIO
   (key) => key !== 'document' && key !== 'omitNames',
 );
 
-/** A profile of two weeks has some hundred kilobytes. */
+/** Larger files are refused. A profile of two weeks has some hundred kilobytes. */
 const MAX_PROFILE_BYTES = 64 * 1024 * 1024;
 
-/** Reads a profile that `profile --json` or a job of `deploy/spark` wrote. @throws AppError INPUT_INVALID, SCHEMA_TOO_NEW */
+/**
+ * Reads a profile written by `profile --json` or by a job of `deploy/spark`. @throws AppError INPUT_INVALID,
+ * SCHEMA_TOO_NEW
+ */
 export function readProfile(name: string): ProfileDocument {
   const refuse = (reason: string, cause?: unknown): AppError =>
     new AppError('INPUT_INVALID', `${name} is not a profile: ${reason}`, {
@@ -145,7 +149,7 @@ export function readProfile(name: string): ProfileDocument {
   return document as ProfileDocument;
 }
 
-/** Null for every payload. */
+/** Parses the number of payloads to inspect; null for all. */
 function parseSample(text: string, what: string): number | null {
   const trimmed = text.trim();
   if (trimmed === 'all') return null;
@@ -154,7 +158,7 @@ function parseSample(text: string, what: string): number | null {
   throw refused(what, text, 'is not a number of payloads', 'Give a whole number, 0 for none, or all.');
 }
 
-/** What is profiled; plain data, because it goes to a thread. */
+/** A request for a profile. Plain data, because it is sent to a thread. */
 export interface ProfileRequest {
   /** As the user named it. */
   readonly directory: string;
@@ -167,15 +171,15 @@ export function profileInThread(request: ProfileRequest): Promise<ProfileDocumen
 }
 
 /**
- * Reads the window once, in order, at constant memory.
- * @throws AppError CAPTURE_EMPTY where a window was asked for that the capture does not reach; CAPTURE_NOT_FOUND,
- *   CAPTURE_DAMAGED, CAPTURE_ENCRYPTED (a wrong key, or a filter that must see payloads), SCHEMA_TOO_NEW
+ * Reads the window once, in order, with constant memory.
+ * @throws AppError CAPTURE_EMPTY for a window without exchanges; CAPTURE_NOT_FOUND, CAPTURE_DAMAGED, CAPTURE_ENCRYPTED
+ *   (a wrong key, or a filter that must see payloads), SCHEMA_TOO_NEW
  */
 export function profileCapture({ directory, options }: ProfileRequest): ProfileDocument {
   const key = encryptionKeyOf(options);
   const opened = openForReplay(directory, key, options.window.recorders, false);
   try {
-    // A capture that holds nothing has a profile too: what was lost is a part of it.
+    // An empty capture has a profile too, because the profile also states losses.
     const isEmpty = opened.overview.firstArrivalUs === null;
     const window = isEmpty ? null : sliceOf(opened.overview, options.window);
     const document = profileWindow(opened, window, options, key !== null);
@@ -226,7 +230,7 @@ function profileWindow(
   });
 }
 
-/** Spread over what the filter leaves, which is only known once it was counted. */
+/** The sample is spread over the filtered exchanges. Their number is known only after counting them. */
 function sampleOf(
   { source, overview }: OpenedCapture,
   window: CaptureSlice | null,
@@ -243,7 +247,7 @@ function sampleOf(
   return new PayloadSample(most, selected);
 }
 
-/** Exchanges of the windows, by whole seconds: from roll-ups, where the window is not the whole capture. */
+/** The exchanges of the window. For a part of a capture the roll-ups give the number, in whole seconds. */
 function countOf(overview: CaptureOverview, parts: readonly TimeRange[]): number {
   const { firstArrivalUs, lastArrivalUs } = overview;
   const [only] = parts;
@@ -291,21 +295,21 @@ function recordersText({ window }: ProfileOptions): string[] {
   return window.recorders.length === 0 ? [] : [`recorder ${window.recorders.join(' or ')}`];
 }
 
-/** Payloads lie hundreds together in a block: neighbours cost little once the first of them is unpacked. */
+/** A block holds hundreds of payloads. When one is unpacked, its neighbours cost little. */
 const LONGEST_RUN = 256;
-/** A small sample is made of shorter runs, so that it is of more than one or two places. */
+/** A small sample has shorter runs, so that it covers more than one or two places. */
 const LEAST_RUNS = 16;
 
-/** Decides exchange by exchange whether its payload is looked into: runs of neighbours, evenly spread. */
+/** Decides for each exchange whether its payload is inspected. It takes evenly spread runs of neighbours. */
 class PayloadSample {
   readonly #most: number;
   readonly #run: number;
-  /** Exchanges from the beginning of one run to that of the next, in parts of an exchange as well. */
+  /** Exchanges from the start of one run to the start of the next. May be fractional. */
   readonly #stride: number;
   #seen = 0;
   #taken = 0;
 
-  /** A sample of at most `most` of `total` payloads. */
+  /** @param most maximum size of the sample, of `total` payloads */
   constructor(most: number, total: number) {
     this.#most = most;
     this.#run = Math.min(LONGEST_RUN, Math.ceil(most / LEAST_RUNS));
@@ -316,12 +320,12 @@ class PayloadSample {
     return this.#most === 0;
   }
 
-  /** Whether all were taken that were asked for until now. */
+  /** Whether every payload was taken so far. */
   get isComplete(): boolean {
     return this.#taken === this.#seen;
   }
 
-  /** To be asked once for each exchange, in order. */
+  /** Call it once for each exchange, in order. */
   takes(): boolean {
     const isTaken = this.#taken < this.#most && this.#seen % this.#stride < this.#run;
     this.#seen += 1;

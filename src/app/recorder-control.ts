@@ -7,8 +7,8 @@ import { accountsIn } from '../storage/capture/accounts.ts';
 import { hasCode, isMissing, resolveCaptureDirectory } from '../storage/capture/directory.ts';
 
 /**
- * Asks the recording of the directory that `--dir` names, and waits no longer than that for its answer.
- * @throws AppError RECORDER_UNREACHABLE where none answers, CAPTURE_NOT_FOUND where this user may not look
+ * Sends a request to the recording in the directory of `--dir`, and waits at most `patienceMs` for the answer.
+ * @throws AppError RECORDER_UNREACHABLE if none answers, CAPTURE_NOT_FOUND if this user has no access
  */
 export async function ask(
   directory: string,
@@ -19,7 +19,10 @@ export async function ask(
   return controlRequest<RecorderStatus>(captureToAsk(directory), method, path, patienceMs);
 }
 
-/** A recording that starts, or cannot have its directory, forwards traffic all the same: none answers, is all we know. */
+/**
+ * Without a capture there may still be a recording that forwards traffic: while it starts, or if it cannot use its
+ * directory. So the error only says that none answers.
+ */
 function captureToAsk(directory: string): string {
   try {
     return resolveCaptureDirectory(directory, 'read');
@@ -32,36 +35,39 @@ function captureToAsk(directory: string): string {
   }
 }
 
-/** What is waited for, and what came of it. */
+/** The result of waiting for a drain. */
 export interface DrainEnd {
   readonly drained: boolean;
-  /** The last words of the recording that was asked. */
+  /** The last status of the recording that was asked. */
   readonly last: RecorderStatus;
-  /** Another recording that runs there at the end. It was not asked to drain. */
+  /** Another recording in the directory at the end. It was not asked to drain. */
   readonly successor: RunningRecording | null;
 }
 
-/** Processes of containers have one number: the start tells recordings apart. */
+/** Identifies a recording. Its start is needed, because processes of containers may have the same pid. */
 export interface RunningRecording {
-  /** Null where only its account is known. */
+  /** Null if only its account is known. */
   readonly pid: number | null;
   readonly startedUs: number;
 }
 
 const POLL_MS = 200;
-/** A recording writes its account each second: one that has not for so long was killed. */
+/** A recording writes its account each second. After this time without one, it was killed. */
 const SILENT_US = 5e6;
 
-/** One that was started after the question is a restart. One that was there before goes on against what was asked for. */
+/**
+ * Whether the drain succeeded. A recording that started after the request is a restart. One that was there before keeps
+ * recording although the user asked for the end.
+ */
 export function isOver({ drained, successor }: DrainEnd, first: RecorderStatus): boolean {
   return drained && (successor === null || successor.startedUs > first.atUs);
 }
 
 /**
- * Waits for the end of a recording that drains, which is when its socket is gone or another recording answers there;
- * Whatever else keeps it from answering is no end.
- * @param onWait hears the last words of the recording, as long as it goes on
- * @throws AppError RECORDER_UNREACHABLE where it was killed meanwhile
+ * Waits for the end of a recording that drains: its socket is gone, or another recording answers there. Other errors do
+ * not count as the end.
+ * @param onWait called with the last known status while the recording continues
+ * @throws AppError RECORDER_UNREACHABLE if it was killed meanwhile
  */
 export async function waitForEnd(
   directory: string,
@@ -88,7 +94,7 @@ export async function waitForEnd(
       if (hasCode(error.cause, 'ECONNREFUSED')) throw killed(directory, error);
       if (isGone(error.cause)) {
         const startedUs = startsAtWork(directory, clock);
-        // Else somebody removed the socket under it, and it makes another.
+        // Otherwise somebody removed its socket, and the recording will create a new one.
         if (!startedUs.includes(first.startedUs)) {
           const [other] = startedUs;
           const successor = other === undefined ? null : { pid: null, startedUs: other };
@@ -100,7 +106,10 @@ export async function waitForEnd(
   }
 }
 
-/** When the recordings began that write to a directory now, by their accounts: a successor has no socket at once. */
+/**
+ * Start times of the recordings that write to a directory now. They come from the accounts, because the socket of a
+ * successor appears later.
+ */
 function startsAtWork(directory: string, clock: Clock): number[] {
   try {
     const sinceUs = clock.epochUs() - SILENT_US;
@@ -108,12 +117,12 @@ function startsAtWork(directory: string, clock: Clock): number[] {
       .filter(({ ended, atUs }) => !ended && atUs > sinceUs)
       .map(({ startedUs }) => startedUs);
   } catch {
-    // Moved, or without an account: then no writer is known.
+    // The capture was moved or has no account, so no writer is known.
     return [];
   }
 }
 
-/** Its last step removes the socket. Another process that waits for the end may have moved the capture. */
+/** A recording removes its socket last. Another process that waits for the end may have moved the capture. */
 function isGone(cause: unknown): boolean {
   return isMissing(cause) || (cause instanceof AppError && cause.code === 'CAPTURE_NOT_FOUND');
 }

@@ -24,11 +24,11 @@ export const REPORT_OPTIONS = {
   ),
 };
 
-/** What is reported; plain data, because it goes to a thread. */
+/** A request for a report. Plain data, because it is sent to a thread. */
 export interface ReportRequest {
   /** As the user named it. */
   readonly directory: string;
-  /** The capture that holds the recorded answers; null for the one the run names. */
+  /** The capture with the recorded answers; null for the one that the run names. */
   readonly capture: string | null;
 }
 
@@ -40,9 +40,9 @@ export function reportInThread(request: ReportRequest): Promise<ReportDocument> 
 type Recording = Pick<RecordingSource, 'capture' | 'unavailable'>;
 
 /**
- * Reads a run once, in the order of its schedule, then the part of its capture that was replayed, at bounded memory.
- * @throws AppError INPUT_INVALID for what is no run, or a damaged one; SCHEMA_TOO_NEW; and where a capture was named,
- *   what reading it throws
+ * Reads the run once, in the order of its schedule, then the replayed part of its capture. Memory is bounded.
+ * @throws AppError INPUT_INVALID if it is no run or a damaged one; SCHEMA_TOO_NEW; for a named capture also the errors
+ *   of reading it
  */
 export function reportRun({ directory, capture }: ReportRequest): ReportDocument {
   const reader = new RunReader(directory);
@@ -69,7 +69,7 @@ function readRows(directory: string, reader: RunReader, summary: ReplayDocument 
   }
 }
 
-/** More would be no picture any more. */
+/** With more lines the chart would be unreadable. */
 const MOST_LINES = 64;
 
 function monitoredLines(
@@ -92,7 +92,10 @@ function monitoredLines(
     });
 }
 
-/** What was recorded for the sends. A capture that the run names and that has moved is no error: it is said. */
+/**
+ * Reads the recorded answers of the sends. If the capture that the run names has moved, the report says so without an
+ * error.
+ */
 function readRecording(
   statistics: ReportStatistics,
   { directory, capture: named }: ReportRequest,
@@ -111,7 +114,7 @@ function readRecording(
   for (const place of places) {
     const why = readFrom(statistics, place, summary);
     if (why === null) return { capture, unavailable: null };
-    // What is there, and is of no help, says more than that nothing is at the other places.
+    // If a capture exists but does not match, this reason helps more than that the other places are empty.
     if (existsSync(place)) reason ??= why;
   }
   const gone =
@@ -121,7 +124,7 @@ function readRecording(
   return { capture: null, unavailable: `${reason ?? gone}; name it with --capture` };
 }
 
-/** @throws AppError where the capture is not there, is damaged, or is another one */
+/** @throws AppError if the capture is missing, damaged or a different one */
 function readNamed(statistics: ReportStatistics, named: string, summary: ReplayDocument | null): Recording {
   const why = addRecorded(statistics, named, summary);
   if (why === null) return { capture: named, unavailable: null };
@@ -130,7 +133,7 @@ function readNamed(statistics: ReportStatistics, named: string, summary: ReplayD
   });
 }
 
-/** Why nothing could be had from there, and then nothing was; null where it could. */
+/** Adds recorded answers from this place. Null on success; otherwise the reason, and nothing was added. */
 function readFrom(
   statistics: ReportStatistics,
   place: string,
@@ -145,7 +148,7 @@ function readFrom(
   }
 }
 
-/** @returns why what is there is of no help; null where it is */
+/** @returns why the capture does not match; null if it does */
 function addRecorded(
   statistics: ReportStatistics,
   directory: string,
@@ -164,7 +167,7 @@ function addRecorded(
   return isHelpful ? null : `${directory} holds none of the exchanges that were replayed`;
 }
 
-/** Where the replayed exchanges lie. Stretches that were laid over the window lie anywhere. */
+/** Where the replayed exchanges are. With superposed parts, they may be anywhere in the capture. */
 function rangesOf(summary: ReplayDocument | null): (TimeRange | undefined)[] {
   const { windows, scaling } = (summary ?? {}) as {
     readonly windows?: readonly { readonly from: string; readonly to: string }[];
@@ -175,7 +178,7 @@ function rangesOf(summary: ReplayDocument | null): (TimeRange | undefined)[] {
     fromUs: parseInstantUs(from, 'a window of the run'),
     toUs: parseInstantUs(to, 'a window of the run') + 1,
   }));
-  // Windows that overlap would have an exchange count twice.
+  // Joins overlapping windows, so that no exchange counts twice.
   const joined: TimeRange[] = [];
   for (const range of ranges.sort((a, b) => a.fromUs - b.fromUs)) {
     const last = joined.at(-1);

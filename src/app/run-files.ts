@@ -6,13 +6,13 @@ import { formatInstantUs } from '../core/units.ts';
 import { sqliteCode } from '../storage/capture/sqlite.ts';
 import type { RunReader } from '../storage/runs/reader.ts';
 
-/** Sorts by time, and two runs of one second differ. */
+/** An id that sorts by time. The random part keeps two runs of one second apart. */
 export function newRunId(): string {
   const time = formatInstantUs(systemClock.epochUs()).slice(0, 19).replaceAll(/[-:]/g, '');
   return `${time}Z-${randomBytes(3).toString('hex')}`;
 }
 
-/** Rows of a run as far as they can be read. @throws AppError INPUT_INVALID where they are damaged */
+/** Reads the rows of a run. @throws AppError INPUT_INVALID at a damaged row */
 export function* sendsOf(directory: string, reader: RunReader): Generator<Send> {
   try {
     yield* reader.sends();
@@ -22,9 +22,9 @@ export function* sendsOf(directory: string, reader: RunReader): Generator<Send> 
 }
 
 /**
- * A verdict on rows that were changed, lost or swapped after the run would be one on something else.
- * @param differences as `rowDifferences` has them
- * @throws AppError INPUT_INVALID where there are any
+ * Refuses rows that were changed, lost or exchanged after the run, because the verdict would concern other data.
+ * @param differences the result of `rowDifferences`
+ * @throws AppError INPUT_INVALID if there are any
  */
 export function assertOwnRows(directory: string, differences: readonly string[]): void {
   if (differences.length === 0) return;
@@ -35,7 +35,7 @@ export function assertOwnRows(directory: string, differences: readonly string[])
   );
 }
 
-/** What reading the rows of a run threw, as damage of its file; everything else as it is. */
+/** Converts an error of reading a run's rows into one about a damaged file. Other errors are returned unchanged. */
 export function damagedRows(directory: string, thrown: unknown): unknown {
   if (thrown instanceof AppError) return thrown;
   if (sqliteCode(thrown) === null && !(thrown instanceof RangeError)) return thrown;

@@ -30,17 +30,17 @@ export const SELFTEST_OPTIONS = {
 
 export type SelftestOptions = ResolvedOptions<typeof SELFTEST_OPTIONS>;
 
-/** What a selftest tells while it works. */
+/** Callbacks of a selftest, and the signal that stops it. */
 interface SelftestDeps {
   readonly signal: AbortSignal;
-  /** The server is there, and the first rate is next. */
+  /** Called when the server is ready, before the first rate. */
   readonly onBegin?: () => void;
   readonly onRate?: (ratePerSecond: number) => void;
   readonly onStep?: (step: SelftestStep) => void;
 }
 
 const MAX_SECONDS = 60;
-/** A step takes so much longer than its load: threads start, the sender rehearses, the last answers come. */
+/** Time of a step beyond its load: threads start, the sender rehearses, the last answers arrive. */
 const STEP_OVERHEAD_MS = 1_500;
 const SERVER_START_MS = 10_000;
 
@@ -59,8 +59,8 @@ export function resolveSelftestOptions(asked: Asked<typeof SELFTEST_OPTIONS>): S
 }
 
 /**
- * Replays made-up requests against a server in a process of its own, at growing rates.
- * @throws AppError INTERNAL where that server does not come up
+ * Replays generated requests at increasing rates against a server in a process of its own.
+ * @throws AppError INTERNAL if that server does not start
  */
 export async function selftest(options: SelftestOptions, deps: SelftestDeps): Promise<Tested> {
   const server = fork(entryPath('null-server'), {
@@ -76,7 +76,7 @@ export async function selftest(options: SelftestOptions, deps: SelftestDeps): Pr
   }
 }
 
-/** @throws AppError INTERNAL where the server does not come up */
+/** @throws AppError INTERNAL if the server does not start */
 async function portOf(server: ChildProcess): Promise<number> {
   const gone = new AbortController();
   server.once('exit', () => gone.abort());
@@ -139,7 +139,7 @@ export function selftestDocument(options: SelftestOptions, { steps, ...tested }:
 const TIMEOUT_MS = 10_000;
 const WARM_CONNECTIONS = 8;
 
-/** Plays one load with the engine of every replay, as its options are where nothing is asked for. */
+/** Plays one load with the engine of a replay and its default options. */
 async function playStep(
   port: number,
   load: SyntheticLoad,
@@ -158,7 +158,7 @@ async function playStep(
       idleTimeoutMs: TIMEOUT_MS,
       totalTimeoutMs: TIMEOUT_MS,
       drainDeadlineMs: TIMEOUT_MS / 5,
-      // As after a stall of a replay of such a load, whose busiest seconds are above the mean.
+      // The limit for catching up after a stall. It is above the mean rate, like the busiest seconds of a real load.
       peakRatePerSecond: load.ratePerSecond * 2,
       readAheadBytes: LIMITS.readAheadBytes,
       readAheadRequests: LIMITS.readAheadRequests,
@@ -210,11 +210,11 @@ async function playStep(
 /** Why no further rate was tried. */
 type SelftestEnd = 'found' | 'highest_tried' | 'budget' | 'interrupted';
 
-/** What a selftest came to. */
+/** The result of a selftest. */
 interface Tested {
   readonly steps: readonly SelftestStep[];
   readonly highestHonestRate: number | null;
-  /** The lowest that was given up; null while none was. */
+  /** The lowest rate that was given up; null if there is none. */
   readonly lowestMissedRate: number | null;
   readonly endedBy: SelftestEnd;
 }
@@ -240,23 +240,23 @@ export function conclusionLines({ highestHonestRate: rate, lowestMissedRate, end
   ];
 }
 
-/** What no time was left for: what was missed already is no higher rate that might have been kept. */
+/** Which rates were left out for lack of time. Rates above a missed one need no attempt. */
 function leftOutText(kept: number | null, missed: number | null): string {
   if (kept === null) return 'no time was left to try again';
   if (missed === null) return 'no time was left for higher ones';
   return `${missed} was missed; no time was left for rates between`;
 }
 
-/** A rate at which the generator stands still for longer is not kept. */
+/** The longest acceptable stall of the generator, ms. */
 const MOST_STALL_MS = 250;
 
-/** What one rate came to, against a server that costs nothing. */
+/** The result of one rate, with a server that does almost no work. */
 export interface SelftestStep {
   readonly ratePerSecond: number;
   readonly planned: number;
   readonly sent: number;
   readonly failed: number;
-  /** Rate of what was sent over the planned rate: less than 1 where sending took longer than planned. */
+  /** Achieved rate divided by the planned rate. Below 1 if sending took longer than planned. */
   readonly achievedShare: number;
   readonly lagUs: LagUs;
   readonly senderBusyShare: number;
@@ -265,7 +265,7 @@ export interface SelftestStep {
   readonly starved: number;
 }
 
-/** Why a run at this rate could not be trusted, by the bounds that runs are judged by; empty where it could. */
+/** Why a run at this rate would not be valid, by the limits for runs; empty if it would be. */
 export function selftestDoubts(step: SelftestStep): string[] {
   const { lagNs, achievedShare, busyShare } = JUDGEMENT_BOUNDS;
   const lagMs = (step.lagUs.p99 ?? 0) / 1e3;

@@ -49,9 +49,9 @@ function parseListed(given: string, what: string): number {
 }
 
 /**
- * Requests of a capture or a run: those with these ids, else the slowest, the failed or the first ones.
- * @param ids `SEGMENT:ID`, or `ID` where a capture has one segment; in a run the position in the plan
- * @throws AppError INPUT_INVALID for an id that is not there, and what opening the directory throws
+ * Requests of a capture or a run: those with these ids, or else the slowest, the failed or the first ones.
+ * @param ids `SEGMENT:ID`, or `ID` if a capture has one segment; in a run the position in the plan
+ * @throws AppError INPUT_INVALID for an unknown id; otherwise as opening the directory does
  */
 export function show(directory: string, ids: readonly string[], options: ShowOptions): ShownDocument {
   const isRun = existsSync(join(directory, RUN_DATABASE));
@@ -117,7 +117,9 @@ function showRun(directory: string, ids: readonly string[], options: ShowOptions
   }
 }
 
-/** Which requests a run traced; null for none, and for a merged run: its shards have ids of their own. */
+/**
+ * The sample of requests that a run traced. Null for none, and for a merged run, because its shards have their own ids.
+ */
 function tracesOf({ run, summary }: RunReader): TraceSample | null {
   const share = (summary as Partial<ReplayDocument> | null)?.telemetry?.traceShare ?? null;
   return run === null || share === null ? null : new TraceSample(run.id, share);
@@ -141,7 +143,7 @@ function sendNamed(directory: string, reader: RunReader, id: string): Send {
   });
 }
 
-/** The rows that are listed, at bounded memory, and how many there are to list. */
+/** The rows to list, with bounded memory, and the number of all matching rows. */
 function chosen<Row extends Pick<ExchangeRow, 'route' | 'model'>>(
   rows: Iterable<Row>,
   { failed, slowest, limit, route, model }: ShowOptions,
@@ -235,7 +237,7 @@ function resultOf({ refused: isRefused, actualOffsetNs, cancelled, error }: Send
   return cancelled ? 'cancelled' : (error ?? 'completed');
 }
 
-/** Payloads of sends lie in the capture that was replayed. @throws AppError CAPTURE_NOT_FOUND */
+/** Reads the payloads of sends from the replayed capture. @throws AppError CAPTURE_NOT_FOUND */
 function payloadsOf(directory: string, run: Run | null, sends: readonly Send[], options: ShowOptions) {
   const places = options.capture === null ? capturePlaces(run?.capture ?? '', directory) : [options.capture];
   const named = places.find((place) => existsSync(place));
@@ -283,7 +285,7 @@ function shownMessage(message: Message | null): ShownMessage | null {
   };
 }
 
-/** As stored where the coding cannot be removed: a truncated body, or a coding that is not known. */
+/** Decodes a body. It stays as stored if it is truncated or its coding is unknown. */
 function withoutCoding(bytes: Uint8Array, head: Uint8Array): Uint8Array {
   try {
     return decodeContent(bytes, headerValue(headerPairsOf(head), 'content-encoding')).bytes;
@@ -293,7 +295,7 @@ function withoutCoding(bytes: Uint8Array, head: Uint8Array): Uint8Array {
   }
 }
 
-/** Null for what is no text. A character that the cut divides is left out. */
+/** Decodes UTF-8; null if the bytes are no text. A character that is cut at the end is left out. */
 function textOf(bytes: Uint8Array): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });

@@ -37,7 +37,7 @@ function exists(path: string, how: string): AppError {
   });
 }
 
-/** A path beside an output, to build it at. */
+/** A path beside an output, used while it is built. */
 function buildingPath(destination: string, doing: string): string {
   return `${destination}.${doing}-${randomBytes(4).toString('hex')}`;
 }
@@ -46,17 +46,16 @@ function buildingPath(destination: string, doing: string): string {
  * A directory that is built beside its final place and then renamed to it, so a reader finds nothing or everything.
  */
 export class StagedDirectory {
-  /** Where to build. */
+  /** The path to build at. */
   readonly path: string;
-  /** Where it will be. */
+  /** The final path. */
   readonly destination: string;
-  /** The directories above it that are missing, innermost first. */
+  /** Missing directories above the final path, innermost first. */
   readonly #parents: readonly string[];
 
   /**
-   * Makes the directory to build in (0700), and those above it that are missing.
-   * @throws AppError OUTPUT_EXISTS when something is in the place already (an empty directory is not), or
-   * OUTPUT_UNWRITABLE.
+   * Creates the directory to build in (0700) and missing directories above it.
+   * @throws AppError OUTPUT_EXISTS if something other than an empty directory is there, or OUTPUT_UNWRITABLE
    */
   constructor(destination: string, doing: string) {
     this.destination = freePlace(destination);
@@ -70,9 +69,9 @@ export class StagedDirectory {
     }
   }
 
-  /** Puts what was built into its place. */
+  /** Moves the finished directory to its final path. */
   publish(): void {
-    // Checked again: a file that appeared during the build is not ours.
+    // Checked again, so that a file that appeared during the build is not replaced.
     freePlace(this.destination);
     writingTo(this.destination, () => {
       renameSync(this.path, this.destination);
@@ -80,20 +79,20 @@ export class StagedDirectory {
     });
   }
 
-  /** Takes away what was built, and the directories above it unless somebody uses them by now. */
+  /** Removes what was built, and the created directories above it unless they are in use. */
   discard(): void {
     discard(this.path);
     for (const parent of this.#parents) {
       try {
         rmdirSync(parent);
       } catch {
-        // It is in use, or was never made.
+        // It is in use, or was never created.
       }
     }
   }
 }
 
-/** The real path of a place that is free: missing, or an empty directory. */
+/** The real path of a free place: missing, or an empty directory. */
 function freePlace(path: string): string {
   const absolute = resolve(path);
   try {
@@ -113,14 +112,14 @@ function missingAbove(path: string): string[] {
   return missing;
 }
 
-/** How file systems say that they have no hard links. */
+/** Error codes of file systems without hard links. */
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
-/** A file that is written beside its final place and takes that place whole, where nothing is. */
+/** A file that is written beside its final path and then moved there complete. It never replaces another file. */
 export class StagedFile {
   /** Path to write to; the writer creates it. */
   readonly path: string;
-  /** Where it will be. */
+  /** The final path. */
   readonly destination: string;
 
   /** @throws AppError OUTPUT_EXISTS, OUTPUT_UNWRITABLE */
@@ -133,7 +132,7 @@ export class StagedFile {
     });
   }
 
-  /** Puts what was written into its place. */
+  /** Moves the finished file to its final path. */
   publish(): void {
     writingTo(this.destination, () => {
       this.#take();
@@ -141,7 +140,10 @@ export class StagedFile {
     });
   }
 
-  /** A link is refused where something is; a rename would take its place, so it is for where there are no links. */
+  /**
+   * Prefers a link, which fails if the path exists. A rename would replace the file, so it is only used without hard
+   * links.
+   */
   #take(): void {
     try {
       linkSync(this.path, this.destination);
@@ -154,13 +156,13 @@ export class StagedFile {
     }
   }
 
-  /** Takes away what was written, as if nothing had happened. */
+  /** Removes what was written. */
   discard(): void {
     discard(this.path);
   }
 }
 
-/** @throws AppError OUTPUT_UNWRITABLE where a file would lie in no directory */
+/** @throws AppError OUTPUT_UNWRITABLE if the directory of the file is missing */
 function assertDirectoryOf(path: string): void {
   writingTo(path, () => {
     if (!statSync(dirname(resolve(path))).isDirectory()) throw unwritable(path, 'it lies in no directory');
@@ -172,20 +174,20 @@ function assertNothingAt(path: string): void {
 }
 
 /**
- * Removes half-made output after a failure. Never throws, because the first failure is the one to report. For a path
- * that leads through a file, the file system gives an error even though nothing is there.
+ * Removes partial output after a failure. Never throws, because the first error is the one to report. For a path below
+ * a file, the file system gives an error even if nothing exists.
  */
 function discard(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch {
-    // It keeps its own name beside its final path, and blocks nothing.
+    // The remains have another name than the final path, so they block nothing.
   }
 }
 
 /**
- * Asserts that a file can be written whole, and removes one of that name: what comes to nothing must not leave the file
- * of an earlier run, which would be taken for its own.
+ * Asserts that a file can be written, and removes the old file of that name. If this run produces nothing, the file of
+ * an earlier run would look like its own.
  * @throws AppError OUTPUT_UNWRITABLE
  */
 export function clearFile(path: string): void {
@@ -193,7 +195,7 @@ export function clearFile(path: string): void {
   writingTo(path, () => rmSync(path, { force: true }));
 }
 
-/** Asserts that a file can be written whole, by one beside it that goes at once. @throws AppError OUTPUT_UNWRITABLE */
+/** Asserts that a file can be written, by creating and removing one beside it. @throws AppError OUTPUT_UNWRITABLE */
 export function assertWritable(path: string): void {
   assertDirectoryOf(path);
   const building = buildingPath(path, 'trying');
@@ -210,7 +212,7 @@ function assertNoOtherAt(path: string): void {
 }
 
 /**
- * A file is there whole or not at all; one of that name is replaced, as a report of a pipeline is each night.
+ * Writes a file that is complete or absent. It replaces an old file of that name, such as the last nightly report.
  * @throws AppError OUTPUT_UNWRITABLE
  */
 export function writeWhole(path: string, text: string): void {

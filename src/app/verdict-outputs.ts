@@ -7,11 +7,11 @@ import { refused } from '../core/units.ts';
 import { assertHistory, KEEP_OPTIONS, keepInHistory } from './history.ts';
 import { clearFile, writeWhole, writingTo } from './staged-output.ts';
 
-/** Forms of a verdict that a pipeline reads from a file. */
+/** Verdict formats that a pipeline reads from a file. */
 const FILES = { junit: junitXml, gitlab: openMetrics } as const;
 const FORMS = 'junit=FILE, gitlab=FILE or github';
 
-/** A form of a verdict for a pipeline, and the file that takes it. GitHub names its files itself. */
+/** A verdict format for a pipeline, and its file. GitHub names its files itself. */
 type VerdictOutput =
   | { readonly form: keyof typeof FILES; readonly file: string }
   | { readonly form: 'github' };
@@ -32,12 +32,12 @@ function parseVerdictOutput(stated: string, what: string): VerdictOutput {
   return { form: form as keyof typeof FILES, file };
 }
 
-/** How a verdict is told besides being printed. */
+/** The outputs of a verdict besides the printed text. */
 export type VerdictRequest = ResolvedOptions<typeof VERDICT_OPTIONS>;
 
 /**
- * Before a test begins: finds a slip in the name of a file, and removes the files of an earlier verdict.
- * @throws AppError OUTPUT_UNWRITABLE where the directory of a file is missing; INPUT_INVALID for what is no history
+ * Called before a test begins: checks the output files, and removes those of an earlier verdict.
+ * @throws AppError OUTPUT_UNWRITABLE if the directory of a file is missing; INPUT_INVALID if the history file is none
  */
 export function makeReady({ ciReport, history }: Pick<VerdictRequest, 'ciReport' | 'history'>): void {
   if (history !== null) assertHistory(history);
@@ -50,8 +50,8 @@ export function makeReady({ ciReport, history }: Pick<VerdictRequest, 'ciReport'
 type StepFiles = Readonly<Record<'GITHUB_STEP_SUMMARY' | 'GITHUB_OUTPUT', string | undefined>>;
 
 /**
- * Writes an outcome in each form that was asked for.
- * @returns lines for the log: where each went, and GitHub's annotations
+ * Writes an outcome in each requested format.
+ * @returns lines for the log: the written files, and GitHub's annotations
  * @throws AppError OUTPUT_UNWRITABLE
  */
 export function writeVerdict(
@@ -66,17 +66,20 @@ export function writeVerdict(
   });
 }
 
-/** Tells the verdict of a run that is kept in `directory`, and keeps its figures. @returns and throws like `writeVerdict` */
+/**
+ * Writes the verdict of the run in `directory`, and adds its figures to the history. @returns and throws like
+ * `writeVerdict`
+ */
 export function deliverVerdict(
   outcome: Outcome,
   directory: string,
   request: VerdictRequest,
 ): (string | LogCommand)[] {
-  // A history that cannot be written to must not cost a pipeline its verdict.
+  // The verdict comes first, so that a pipeline still gets it if the history cannot be written.
   return [...writeVerdict(outcome, request, process.env), ...keepInHistory(outcome, directory, request)];
 }
 
-/** Files of a step are appended to: other commands of the step write into them as well. */
+/** Appends to the files of the step, because its other commands also write to them. */
 function tellGithub(outcome: Outcome, environment: StepFiles | NodeJS.ProcessEnv): LogCommand[] {
   const { annotations, summary, outputs } = githubReport(outcome);
   const append = (file: string | undefined, text: string) => {

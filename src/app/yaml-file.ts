@@ -2,28 +2,28 @@ import { readFileSync } from 'node:fs';
 import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
 import { AppError, reasonOf } from '../core/errors.ts';
 
-/** More than any file of settings needs, and less than a mistaken path could make us read. */
+/** The maximum size of a file. It is enough for any settings, and protects against a wrong path to a large file. */
 const YAML_BYTES = 1024 * 1024;
-/** Most expansions of aliases: aliases of aliases can make a few lines larger than any memory. */
+/** Most expansions of aliases. Nested aliases can expand a few lines beyond any memory. */
 const EXPANSIONS = 100;
 
-/** What a file is for, and what its errors advise. */
+/** The purpose of a file and the hint of its errors. */
 interface YamlPurpose {
-  /** `configuration`, `scenario`. */
+  /** Such as `configuration` or `scenario`. */
   readonly what: string;
   readonly hint: string;
 }
 
-/** A place in a file; both count from 1. */
+/** A position in a file. Both numbers start at 1. */
 interface Place {
   readonly line: number;
   readonly column: number;
 }
 
-/** One document of a file, and where its values stand. */
+/** One document of a file, with the positions of its values. */
 export interface YamlDocument {
   readonly value: unknown;
-  /** Where the key, or the item, at the end of this path stands; the nearest above it if it is missing. */
+  /** The position of the key or item at this path, or of its nearest existing parent. */
   placeOf(path: readonly PropertyKey[]): Place | null;
 }
 
@@ -65,7 +65,7 @@ export function readYaml(path: string, purpose: YamlPurpose): YamlDocument[] {
   }));
 }
 
-/** An error that lists problems in the order in which they stand in the file. */
+/** An error that lists problems in the order of the file. */
 export function invalidYaml(
   path: string,
   problems: readonly YamlProblem[],
@@ -101,7 +101,7 @@ function contentOf(path: string, document: Document, purpose: YamlPurpose): unkn
   try {
     return document.toJS({ maxAliasCount: EXPANSIONS });
   } catch (error) {
-    // An alias without its anchor, or aliases that stand for too much.
+    // An alias without its anchor, or too many expansions.
     if (!(error instanceof ReferenceError)) throw error;
     throw invalidYaml(path, [{ text: error.message, place: null }], purpose);
   }

@@ -149,7 +149,7 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
       this.#listening[index] = again;
       if (this.draining) this.#close();
     } catch (error) {
-      const message = 'NOT LISTENING: the address cannot be had again; it is tried once a second';
+      const message = 'not listening: the address is not available; trying again each second';
       this.notify({ level: 'error', message, fields: { reason: reasonOf(error) } });
       setTimeout(() => this.setListening(index, true), LISTEN_AGAIN_MS).unref();
     }

@@ -8,14 +8,14 @@ import type {
   TestHistory,
 } from '../../documents/history.ts';
 
-/** Chance of naming any change in a test that has none, all of its metrics together. */
+/** The probability of a false change in an unchanged test, over all its metrics. */
 const SIGNIFICANCE = 0.05;
-/** Of fewer runs no permutation test can prove a change of one of twenty metrics. */
+/** With fewer runs, no permutation test can prove a change of one of twenty metrics. */
 export const LEAST_RUNS = 12;
-/** Changes are looked for in this many of the latest runs. The time of the search grows with the square of it. */
+/** Changes are searched in the latest runs, up to this number. The time of the search grows with its square. */
 export const MOST_RUNS = 200;
 
-/** Puts the runs of a history together by test, and seeks the runs where a metric changed its level. */
+/** Groups the runs of a history by test, and finds the runs where the level of a metric changed. */
 export function buildHistory(file: string, runs: readonly HistoryRun[]): HistoryDocument {
   const byTest = Map.groupBy(runs, ({ test }) => test);
   return {
@@ -28,7 +28,7 @@ export function buildHistory(file: string, runs: readonly HistoryRun[]): History
 }
 
 function testHistory(test: string, runs: readonly HistoryRun[]): TestHistory {
-  // The figures of an undecided run are not those of the load that it names.
+  // Undecided runs are left out: their figures may not belong to the stated load.
   const judged = runs.filter(({ result }) => result !== 'undecided');
   const enough = judged.length >= LEAST_RUNS;
   const figures = new Map<string, Figure>();
@@ -70,24 +70,24 @@ function changesOf(runs: readonly HistoryRun[], name: string, significance: numb
   });
 }
 
-/** Runs on each side of a change: of fewer, one outlier would be a level of its own. */
+/** Runs on each side of a change. With fewer, one outlier would be a level of its own. */
 const LEAST_SIDE = 3;
-/** The smallest p is one over so many; a change of many metrics needs a small one. */
+/** The smallest p is about 1 divided by this. Many metrics need a small p. */
 const PERMUTATIONS = 1_999;
 
-/** A series changes its level at an index: the first of the new level. */
+/** A change of a series' level. */
 interface ChangePoint {
   readonly index: number;
-  /** How often chance alone parts the values as far; from 1 / 2,000 on. */
+  /** The probability of such a difference by chance; at least 1 / 2,000. */
   readonly p: number;
 }
 
 /**
- * The indexes at which a series changes its level, in their order. Divides at the split with the greatest energy
- * distance between its sides, while a permutation test says that chance would not part them so far, and then each side.
- * This is E-divisive (Matteson and James, "A nonparametric approach for multiple change point analysis of multivariate
- * data", JASA 2014), with the whole stretch on both sides of a split, as MongoDB uses it for performance tests (Daly
- * et al., ICPE 2020). Takes O(n²) for each permutation: bound n.
+ * The indexes at which the level of a series changes, in order. It divides the series at the split with the greatest
+ * energy distance between its sides. A permutation test decides whether this distance is unlikely by chance; then both
+ * sides are divided in the same way. This is E-divisive (Matteson and James, "A nonparametric approach for multiple
+ * change point analysis of multivariate data", JASA 2014). The complete segment is used on both sides of a split, as
+ * MongoDB does for performance tests (Daly et al., ICPE 2020). Each permutation takes O(n²), so limit n.
  * @param significance the largest p of a change
  */
 export function changePoints(values: readonly number[], significance: number): ChangePoint[] {
@@ -113,20 +113,20 @@ function changeIn(values: readonly number[], significance: number): ChangePoint 
   for (let round = 0; round < PERMUTATIONS; round += 1) {
     shuffle(drawn, random);
     if (bestSplit(drawn).statistic >= statistic) asFar += 1;
-    // No p that may still come would be small enough.
+    // Further rounds cannot make p small enough.
     if (asFar / (PERMUTATIONS + 1) > significance) return null;
   }
   return { index, p: asFar / (PERMUTATIONS + 1) };
 }
 
-/** The split with the greatest energy distance, weighted by the sizes of its sides (Q of the paper, alpha 1). */
+/** The split with the greatest energy distance, weighted by the sizes of its sides (Q of the paper, with alpha 1). */
 function bestSplit(values: readonly number[]): { readonly index: number | null; readonly statistic: number } {
   const n = values.length;
   let [within, between, beyond] = [0, 0, 0];
   for (let i = 0; i < n; i += 1) for (let j = i + 1; j < n; j += 1) beyond += distance(values, i, j);
   let best: { index: number | null; statistic: number } = { index: null, statistic: 0 };
   for (let split = 1; split <= n - LEAST_SIDE; split += 1) {
-    // One value moves from the right to the left: its distances to both sides change their place.
+    // Moves one value from the right to the left, with its distances to both sides.
     let [left, right] = [0, 0];
     const moved = split - 1;
     for (let i = 0; i < moved; i += 1) left += distance(values, i, moved);
@@ -147,7 +147,7 @@ function distance(values: readonly number[], i: number, j: number): number {
   return Math.abs((values[i] as number) - (values[j] as number));
 }
 
-/** Fisher–Yates. */
+/** Fisher–Yates shuffle. */
 function shuffle(values: number[], random: SeededRandom): void {
   for (let at = values.length - 1; at > 0; at -= 1) {
     const other = random.below(at + 1);

@@ -21,7 +21,7 @@ import {
 } from '../render/table.ts';
 import { LEAST_RUNS } from './build-history.ts';
 
-/** A history as people read it. */
+/** A history in a readable form. */
 export function historyView(document: HistoryDocument): View {
   const { file, tests, significance } = document;
   const runs = tests.reduce((sum, test) => sum + test.runs.length, 0);
@@ -109,7 +109,7 @@ function changeText(
   return `changed at run ${run} of ${timeOf(startedAt)} from ${valueText(unit, before)} to ${valueText(unit, after)}${times}, p ${p.toFixed(4)}`;
 }
 
-/** A history is of many zones: it tells the times of UTC. */
+/** Runs may come from several time zones, so times are in UTC. */
 function timeOf(startedAt: string): string {
   return zonedTime(Date.parse(startedAt), 'UTC');
 }
@@ -124,10 +124,10 @@ function median(values: readonly number[]): number | undefined {
 }
 
 const STEPS = '▁▂▃▄▅▆▇█';
-/** As wide as a cell of text can be without a break. */
+/** Text that fits into a table cell without a line break. */
 const MOST_STEPS = 50;
 
-/** The latest values as bars of text from the least to the greatest; a gap where nothing was measured. */
+/** The latest values as text bars between the smallest and the greatest. A dot marks a missing value. */
 export function sparkline(values: readonly (number | null)[]): string {
   const shown = values.slice(-MOST_STEPS);
   const known = shown.filter((value) => value !== null);
@@ -141,7 +141,7 @@ export function sparkline(values: readonly (number | null)[]): string {
     .join('');
 }
 
-/** What the page draws of each test; the tables have the others. */
+/** The charts of each test on the page. The tables have the other metrics. */
 const DRAWN: readonly (readonly [title: string, unit: string, names: readonly string[]])[] = [
   ['Latency', 'ms', ['latency_p50', 'latency_p95', 'latency_p99']],
   ['Time to first token', 'ms', ['ttft_p50', 'ttft_p95', 'ttft_p99']],
@@ -149,12 +149,12 @@ const DRAWN: readonly (readonly [title: string, unit: string, names: readonly st
   ['Rate', 'requests per second', ['rate']],
 ];
 
-/** A history as one page. */
+/** A history as a page. */
 export function historyPage(document: HistoryDocument, assets: PageAssets): string {
   const view = historyView(document);
   const charts = document.tests.map((test, at) => chartsOf(test, at));
   const parts = view.sections.map((each, at) =>
-    // Names of tests are anything; a part is named by its place.
+    // Test names may contain any characters, so a part's key is its position.
     tablesPart({ ...each, key: `test-${at}` }, at === 0 ? '' : htmlOf(charts[at])),
   );
   const first = parts.length === 0 ? '<p>The history holds no run.</p>' : htmlOf(charts[0]);

@@ -4,10 +4,10 @@ import type { MonitoredSeries } from '../../documents/monitors.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
 
-/** The report of a run that came to its end. */
+/** The report of a completed run. */
 type SealedReport = ReportDocument & { readonly summary: NonNullable<ReportDocument['summary']> };
 
-/** The percentiles of a ladder that were measured, in milliseconds, under the names of another tool. */
+/** The measured percentiles of a ladder, in milliseconds, under another tool's names. */
 function percentilesOf(
   { steps }: PercentileLadder,
   nameOf: (percent: number) => string | null,
@@ -20,14 +20,14 @@ function percentilesOf(
   return named;
 }
 
-/** Events a second of the judged part of a run; undefined for a run without length. */
+/** Events per second in the judged part of a run; undefined if the run has no length. */
 function ratePerSecond(count: number, { durationS }: SealedReport['summary']): number | undefined {
   return durationS === 0 ? undefined : count / durationS;
 }
 
 /**
- * A run as AIPerf's `profile_export_aiperf.json`, schema 1.4. AIPerf calls the time between chunks
- * `inter_chunk_latency`; its `inter_token_latency` is the time per output token of a request.
+ * A run as AIPerf's `profile_export_aiperf.json`, schema 1.4. AIPerf's `inter_chunk_latency` is the time between
+ * chunks. Its `inter_token_latency` is the time per output token of a request.
  */
 function aiperfExport(report: SealedReport): object {
   const { summary, latencyMs, streams } = report;
@@ -88,7 +88,7 @@ function codeOf(kind: string): { readonly code?: number } {
   return status === undefined ? {} : { code: Number(status) };
 }
 
-/** Where k6 keeps what an objective of ours is about; the names are those of the script that `export k6` writes. */
+/** The k6 metric of each of our metrics, named as in the script that `export k6` writes. */
 const METRICS: Readonly<Record<string, string>> = {
   latency: 'scheduled_latency',
   service: 'http_req_duration',
@@ -99,8 +99,8 @@ const METRICS: Readonly<Record<string, string>> = {
 };
 
 /**
- * A run as the data that k6 passes to `handleSummary`. Each objective is a check, and where it is about one metric of
- * all requests also a threshold. An objective whose result is not known counts as failed.
+ * A run as the data that k6 passes to `handleSummary`. Each objective is a check. An objective on one metric of all
+ * requests is also a threshold. An objective with an unknown result counts as failed.
  */
 function k6Summary(report: SealedReport): object {
   const { summary, latencyMs, streams, slo, verdict, valid } = report;
@@ -155,7 +155,7 @@ function counter(count: number, summary: SealedReport['summary']): object {
   };
 }
 
-/** k6 calls an observation that is true a pass, also where it says that a request failed. */
+/** In k6, a true observation is a pass, even if it means a failed request. */
 function rate(passes: number, fails: number): object | null {
   if (passes + fails === 0) return null;
   return { type: 'rate', contains: 'default', values: { rate: passes / (passes + fails), passes, fails } };
@@ -175,14 +175,14 @@ function checkOf(name: string, holds: boolean) {
   return { name, path, id: idOf(path), passes: holds ? 1 : 0, fails: holds ? 0 : 1 };
 }
 
-/** k6 names groups and checks by the MD5 of their path. */
+/** k6 identifies groups and checks by the MD5 of their path. */
 function idOf(path: string): string {
   return createHash('md5').update(path).digest('hex');
 }
 
 /**
  * A run as a Benchmark Report of llm-d, version 0.2.1 (PyPI: `llmd-benchmark-report`). Latency counts from the actual
- * send, as other generators count it; `observability` has the scheduled latency and what monitors saw.
+ * send, as in other generators. `observability` has the scheduled latency and the monitored series.
  */
 function benchmarkReport(report: SealedReport): object {
   const { summary, verdict, valid, headline } = report;
@@ -207,7 +207,7 @@ function benchmarkReport(report: SealedReport): object {
   };
 }
 
-/** Undefined without token counts: the form has no load without its input length. */
+/** Undefined without token counts, because the format requires the input length of a load. */
 function loadOf(summary: SealedReport['summary']): object | undefined {
   const { tokens, scaling, multiplier, merged, closedLoop, fidelity, options, version } = summary;
   if (tokens.answers === 0) return undefined;
@@ -269,7 +269,7 @@ function timeSeriesOf({ overTime, summary }: SealedReport): object {
   };
 }
 
-/** Undefined where nothing was measured: the form has no statistics without a mean. */
+/** Undefined without measurements, because the format requires a mean. */
 function statisticsOf(ladder: PercentileLadder, units: string): object | undefined {
   const { meanMs: mean, maxMs: max } = ladder;
   if (mean === null) return undefined;
@@ -290,7 +290,7 @@ const UNITS: Readonly<Record<MonitoredSeries['unit'], string>> = {
   cores: 'cores',
 };
 
-/** By name, each series as a component of its own. */
+/** The series by name. Each series is a component. */
 function monitorsOf(series: readonly MonitoredSeries[]): object {
   const known = series.filter(({ mean }) => mean !== null);
   const byName = Object.entries(Object.groupBy(known, ({ name }) => name));
@@ -303,7 +303,7 @@ function componentOf({ source, labels, kind, unit, mean, min, p50, p95, max }: M
   return { component_id: [source, ...own].join(' '), statistics: { units, mean, min, p50, p95, max } };
 }
 
-/** The forms of other tools that a report can take. */
+/** Formats of other tools for a report. */
 export const INTERCHANGE_FORMS = ['llm-d', 'aiperf', 'k6'] as const;
 export type InterchangeForm = (typeof INTERCHANGE_FORMS)[number];
 
@@ -316,8 +316,8 @@ const BUILDERS: Readonly<Record<InterchangeForm, (report: SealedReport) => objec
 const NOTHING_MEASURED = { count: 0, meanMs: null, maxMs: null, steps: [] } as const;
 
 /**
- * A report as another tool writes its own results; what was not measured is left out.
- * @throws AppError INPUT_INVALID for a run that never came to its end
+ * A report in another tool's result format. Values that were not measured are left out.
+ * @throws AppError INPUT_INVALID for an incomplete run
  */
 export function interchangeOf(form: InterchangeForm, report: ReportDocument): object {
   const { summary, run } = report;
@@ -326,7 +326,7 @@ export function interchangeOf(form: InterchangeForm, report: ReportDocument): ob
       hint: `Only whole runs have the form of ${form}; reprise report without --format shows what this one holds.`,
     });
   }
-  // A closed loop plans no instants to count from.
+  // A closed loop has no planned instants, so it has no scheduled latency.
   const scheduled = summary.closedLoop === undefined ? report.latencyMs.scheduled : NOTHING_MEASURED;
   return BUILDERS[form]({ ...report, summary, latencyMs: { ...report.latencyMs, scheduled } });
 }

@@ -1,10 +1,10 @@
 import { escaped, type PageAssets, policyOf, tableHtml } from '../render/html.ts';
 import { columnsOf, NONE } from '../render/table.ts';
 
-/** What a live page shows at one moment. All of it is text as it is read; `key` names a place on the page. */
+/** The contents of a live page at one moment, as texts to show. A `key` identifies an element of the page. */
 export interface LiveView {
   readonly title: string;
-  /** A word for programs, such as HEALTHY or GONE, and how good that is. */
+  /** A state for programs, such as HEALTHY or GONE. `tone` says how good it is. */
   readonly state: string;
   readonly tone: 'good' | 'warn' | 'bad' | 'soft';
   readonly badge: string;
@@ -15,7 +15,7 @@ export interface LiveView {
   readonly tables: readonly LiveTable[];
 }
 
-/** A name and its value. An empty value is not shown. */
+/** A name, the key of its element, and the value. An empty value is not shown. */
 export type LiveFact = readonly [name: string, key: string, value: string];
 
 export interface LiveTable {
@@ -25,33 +25,33 @@ export interface LiveTable {
   readonly rows: readonly (readonly string[])[];
 }
 
-/** Values of the last seconds, oldest first; null where there is none. */
+/** Values of the last seconds, oldest first; null for a missing value. */
 export interface LiveChart {
   readonly key: string;
   readonly caption: string;
   readonly lines: readonly { readonly label: string; readonly values: readonly (number | null)[] }[];
-  /** Limits, drawn across. */
+  /** Limits, drawn as horizontal lines. */
   readonly limits: readonly { readonly label: string; readonly at: number }[];
   readonly text: (value: number) => string;
 }
 
-/** Where nothing answers: why, and no values. */
+/** The view of a source that does not answer: the reason, without values. */
 export function absentView(title: string, why: string): LiveView {
   const nothing = { about: [], facts: [], charts: [], tables: [] };
   return { title, state: 'GONE', tone: 'bad', badge: 'no answer', why, ...nothing };
 }
 
-/** Nothing but the page's own style and script, and questions to where it came from. */
+/** The content security policy: only the page's own style and script, and requests to its own origin. */
 export function livePolicy(assets: PageAssets): string {
   return policyOf(assets, ["connect-src 'self'", "frame-ancestors 'none'"]);
 }
 
-/** Without a script the page is loaded again after so many seconds. */
+/** Without scripts, the page reloads at this interval. */
 const RELOAD_S = 5;
 
 /**
- * Self-contained HTML that shows a moment at once, without a script as well. The script asks for the same page each
- * second and takes over what differs; a page that is no live page takes its place. To be sent with `livePolicy`.
+ * A self-contained HTML page, which also works without scripts. The script requests the same page each second and
+ * updates the changed parts. If the answer is no live page, it replaces this page. Send it with `livePolicy`.
  */
 export function livePage(view: LiveView, assets: PageAssets): string {
   return `<!doctype html>
@@ -95,7 +95,7 @@ function tableBox({ key, title, columns, rows }: LiveTable): string {
   return `<div data-field="${key}"><h2>${escaped(title)}</h2>${tableHtml({ title, columns: named, rows })}</div>`;
 }
 
-/** A chart has room for so many seconds at least. */
+/** The minimum width of a chart's time axis. */
 const LEAST_SECONDS = 60;
 const WIDTH = 600;
 const HEIGHT = 120;
@@ -120,7 +120,10 @@ function chartFigure({ key, caption, lines, limits, text }: LiveChart): string {
   return `<figure data-field="${key}"><figcaption>${escaped(caption)} Top: ${values.length === 0 ? NONE : escaped(text(top))}.</figcaption><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(caption)}">${across.join('')}${drawn.flat().join('')}</svg><p class="legend">${[...legend, ...named].join(' ')}</p></figure>`;
 }
 
-/** The newest value lies at the right end; what is not known interrupts a line, and a lone value is a dash. */
+/**
+ * Polylines of the values, with the newest at the right end. A null interrupts the line, and a single value becomes a
+ * dash.
+ */
 function stretchesOf(
   values: readonly (number | null)[],
   seconds: number,

@@ -5,20 +5,20 @@ import { NONE, numberText, shareText } from '../render/table.ts';
 import type { LiveFact, LiveTable, LiveView } from './page.ts';
 
 export const RECORDER_TITLE = 'Recorder';
-/** Seconds of readings that are kept. */
+/** Number of kept readings, in seconds. */
 const SECONDS = 120;
-/** Statuses and times are of the last so many seconds. */
+/** Statuses and times cover this many of the last seconds. */
 const RECENT_S = 60;
 const TONES = { HEALTHY: 'good', SHEDDING: 'warn', OFF: 'bad' } as const;
 
-/** After a longer silence what was before is no part of the picture any more. */
+/** After a longer pause, earlier readings are discarded. */
 const SILENCE_US = 5_000_000;
 
-/** Follows a recorder by what it says of itself, once a second. Bounded. */
+/** Shows a recorder by its statuses, one each second. Memory is bounded. */
 export class RecorderWatch {
   #readings: RecorderStatus[] = [];
 
-  /** A recorder that was started anew, or was silent, begins anew. */
+  /** After a restart of the recorder or a pause, it begins again with this reading. */
   add(status: RecorderStatus): void {
     const last = this.#readings.at(-1) ?? status;
     if (last.startedUs !== status.startedUs || status.atUs - last.atUs > SILENCE_US) this.#readings = [];
@@ -108,7 +108,7 @@ function factsOf(status: RecorderStatus): LiveFact[] {
   ];
 }
 
-/** A recorder counts times in buckets: what is known of a percentile is the bound of its bucket. */
+/** Times come from the recorder's buckets, so a percentile is the upper bound of its bucket. */
 function timesOf({ traffic }: RecorderStatus, before: RecorderStatus | null): LiveFact[] {
   const { bounds } = traffic.durationSeconds;
   const counts = growthOf(traffic.durationSeconds, before?.traffic.durationSeconds);
@@ -125,7 +125,7 @@ function growthOf({ counts }: SecondsHistogram, before: SecondsHistogram | undef
   return counts.map((count, at) => Math.max(0, count - (before?.counts[at] ?? 0)));
 }
 
-/** Answers by class of status: `2xx`. */
+/** Answers by class of status, such as `2xx`. */
 function statusTable(status: RecorderStatus, before: RecorderStatus | null): LiveTable {
   const countsOf = (of: RecorderStatus | null) => {
     const counts = new Map<string, number>();

@@ -5,7 +5,7 @@ import type { Threshold } from '../objectives/slo.ts';
 import { msText, NONE, numberText, shareText } from '../render/table.ts';
 import type { LiveChart, LiveFact, LiveTable, LiveView } from './page.ts';
 
-/** Seconds of a run that are kept. */
+/** Number of kept seconds. */
 const SECONDS = 300;
 const RECENT =
   'Each percentile is over as many of the last seconds as give it enough requests, at most 30; else it is left out.';
@@ -24,7 +24,7 @@ interface Totals {
 }
 const NOTHING: Totals = { ended: 0, errors: 0, refused: 0 };
 
-/** Follows a run, or the steps of a search, by their events. Bounded: it keeps the last five minutes. */
+/** Shows a run, or the steps of a search, by their events. Memory is bounded: it keeps the last five minutes. */
 export class RunWatch {
   readonly #title: string;
   readonly #thresholds: readonly Threshold[];
@@ -35,7 +35,7 @@ export class RunWatch {
   #calibration = '';
   #over: string | null = null;
 
-  /** @param title of the page, such as `Replay` */
+  /** @param title title of the page, such as `Replay` */
   constructor(title: string, thresholds: readonly Threshold[]) {
     this.#title = title;
     this.#thresholds = thresholds;
@@ -54,7 +54,7 @@ export class RunWatch {
     }
   }
 
-  /** A step of a search is over. */
+  /** Adds a completed step of a search. */
   addStep({ multiplier, purpose, verdict, achieved, latencyMs }: CapacityStep): void {
     this.#steps.push([
       String(this.#steps.length + 1),
@@ -65,7 +65,7 @@ export class RunWatch {
     ]);
   }
 
-  /** Nothing more will come. @param why what is awaited, or what there is instead */
+  /** No more events will come. @param why the reason, or what happens next */
   end(why: string): void {
     this.#over = why;
   }
@@ -95,7 +95,7 @@ export class RunWatch {
   }
 
   #addSecond(second: SecondEvent): void {
-    // The last event of a phase may be of an instant.
+    // The last event of a phase may cover only a moment.
     const { ended, errors, refused } = this.#totals;
     this.#totals = {
       ended: ended + second.achieved,
@@ -215,7 +215,7 @@ export class RunWatch {
     ];
   }
 
-  /** Of objectives on all requests: those on a part have no line here. */
+  /** The limits of objectives on all requests. Objectives on a part of them have no line in this chart. */
   #limitsOn(metric: Threshold['metric']): LiveChart['limits'] {
     return this.#thresholds
       .filter((each) => each.metric === metric && each.slice === null)
@@ -240,7 +240,7 @@ const UNITS = {
   number: (value: number | 'Infinity' | null) => (value === 'Infinity' ? value : numberText(value)),
 } as const;
 
-/** The verdict comes at the end, and knows more. */
+/** An objective's state so far. The verdict at the end is based on more data. */
 function objectiveFact({ expression, unit, observed, ok }: SecondEvent['slo'][number], at: number): LiveFact {
   const state = ok === null ? '' : ok ? ', holds' : ', broken';
   return [`${expression} so far`, `objective-${at}`, `${UNITS[unit](observed)}${state}`];

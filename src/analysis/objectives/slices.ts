@@ -2,11 +2,11 @@ import { AppError } from '../../core/errors.ts';
 import type { Send } from '../../core/run.ts';
 import { parseBytes } from '../../core/units.ts';
 
-/** By what a run's requests can be told apart. */
+/** The properties of requests that slices can select by. */
 export const SLICE_KEYS = ['model', 'route', 'size', 'client', 'stage', 'fault'] as const;
 type SliceKey = (typeof SLICE_KEYS)[number];
 
-/** Named sizes of request bodies, bytes: from this on, below that. */
+/** Named sizes of request bodies in bytes: the lower end is included, the upper end is not. */
 const SIZES: Readonly<Record<string, readonly [from: number, below: number]>> = {
   small: [0, 4_096],
   medium: [4_096, 65_536],
@@ -15,22 +15,25 @@ const SIZES: Readonly<Record<string, readonly [from: number, below: number]>> = 
 
 /** The values that slices select sends by. Null if a send has none. */
 export type SliceFacts = Pick<Send, 'model' | 'route' | 'client' | 'requestBytes'> & {
-  /** Counted from 1, as a user counts the parts of `--stages`. */
+  /** Counted from 1, like the parts of `--stages` for a user. */
   readonly stage: number;
-  /** Planned faults that the request met, and whether the run's own objectives hold for it; without any they do. */
+  /**
+   * The planned faults that affected the request, and whether the run's own objectives apply to it. By default they
+   * apply.
+   */
   readonly faults?: readonly string[];
   readonly isOutside?: boolean;
 };
 
-/** In place of the name of a fault: requests for which the run's own objectives hold. */
+/** A value instead of a fault's name: requests to which the run's own objectives apply. */
 export const NO_FAULT = 'none';
 
-/** The same slice, less the requests that are not of this fault. */
+/** The slice reduced to the requests of this fault. */
 export function withFault(slice: Slice | null, fault: string): Slice {
   return { tags: [...(slice?.tags ?? []), { key: 'fault', value: fault }], each: slice?.each ?? null };
 }
 
-/** The fault that a slice is about and nothing else; null for another slice. */
+/** The fault of a slice that has no other condition; null for other slices. */
 export function faultOf(slice: Slice | null): string | null {
   const [tag, ...more] = slice?.tags ?? [];
   return tag?.key === 'fault' && more.length === 0 && slice?.each === null ? tag.value : null;
@@ -49,15 +52,16 @@ export interface Slice {
 }
 
 /**
- * One slice as a pattern: `{model=gpt, stage=2}`. Quotes hold anything, so that a value may have commas and braces.
- * Every character is taken one way only: the time is in proportion to the text.
+ * The pattern of a slice: `{model=gpt, stage=2}`. Quoted values may contain commas and braces. Each character matches
+ * in only one way, so the time is linear in the length.
  */
 export const SLICE_PATTERN = String.raw`\{(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^"'{}])*\}`;
 const TAG_PATTERN = /(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^"',])+/g;
 
 /**
- * Reads `{model=gpt, route="POST /v1/chat"}`; also with k6's `:` for `=`, and `{*model}` for each model by itself.
- * @returns the slice, or the reason why it is none
+ * Parses `{model=gpt, route="POST /v1/chat"}`. It also accepts k6's `:` for `=`, and `{*model}` for each model
+ * separately.
+ * @returns the slice, or why it is invalid
  */
 export function parseSlice(text: string): Slice | string {
   const tags: Tag[] = [];
@@ -76,7 +80,7 @@ export function parseSlice(text: string): Slice | string {
   return { tags: tags.sort((a, b) => rank(a) - rank(b)), each };
 }
 
-/** A null value selects each value of the key. */
+/** Parses one tag. A null value means each value of the key. */
 function parseTag(text: string): { readonly key: SliceKey; readonly value: string | null } | string {
   const [, star, name = '', stated] = /^(\*?)\s*([^=:\s]*)\s*(?:[=:](.*))?$/s.exec(text) ?? [];
   const key = SLICE_KEYS.find((known) => known === name);
@@ -92,7 +96,7 @@ function parseTag(text: string): { readonly key: SliceKey; readonly value: strin
   return problem === null ? { key, value: key === 'client' ? value.toLowerCase() : value } : problem;
 }
 
-/** Null for a value that needs quotes, or has none of its own. */
+/** Null for an empty value, or one that needs quotes. */
 function parseValue(text: string): string | null {
   if (text.startsWith("'")) return /^'[^']+'$/.test(text) ? text.slice(1, -1) : null;
   if (!text.startsWith('"')) return text === '' || /["'*]/.test(text) ? null : text;
@@ -104,7 +108,7 @@ function parseValue(text: string): string | null {
   }
 }
 
-/** Why a value cannot match; null where it can. */
+/** Why a value can never match; null if it can. */
 function problemOf(key: SliceKey, value: string): string | null {
   if (key === 'stage' && !/^[1-9]\d*$/.test(value)) return `has a stage ${value} that is no number from 1`;
   if (key === 'client' && !/^[0-9a-f]{16}$/i.test(value)) {
@@ -116,7 +120,7 @@ function problemOf(key: SliceKey, value: string): string | null {
   return null;
 }
 
-/** Of `large`, or `1KiB..64KiB`, where either end may be left out; null for another text. */
+/** The range of `large`, or of `1KiB..64KiB` with an optional start or end. Null for other texts. */
 function sizeRange(text: string): readonly [from: number, below: number] | null {
   if (Object.hasOwn(SIZES, text)) return SIZES[text] ?? null;
   const [from, below, ...rest] = text.split('..');
@@ -133,7 +137,7 @@ function sizeRange(text: string): readonly [from: number, below: number] | null 
   }
 }
 
-/** As it is written: `{model=gpt,stage=2}`. Values that need quotes have them. */
+/** The slice as text: `{model=gpt,stage=2}`. Values have quotes if necessary. */
 export function sliceText({ tags, each }: Slice): string {
   const texts = tags.map(
     ({ key, value }) => `${key}=${/[\s"'{},;*]/.test(value) ? JSON.stringify(value) : value}`,
@@ -141,7 +145,7 @@ export function sliceText({ tags, each }: Slice): string {
   return `{${[...(each === null ? [] : [`*${each}`]), ...texts].join(',')}}`;
 }
 
-/** The part that has this value of the key asked for by `*`. */
+/** The part with this value of the key after `*`. */
 export function sliceOf({ tags, each }: Slice, value: string | null): Slice {
   return each === null || value === null
     ? { tags, each }
@@ -162,15 +166,18 @@ export function isInSlice({ tags }: Slice, facts: SliceFacts): boolean {
   });
 }
 
-/** @param named `POST /v1/chat`; a path alone is the route of any method */
+/** @param named `POST /v1/chat`; a path alone means any method */
 export function isOfRoute(named: string, { route }: Pick<SliceFacts, 'route'>): boolean {
   return route === named || (named.startsWith('/') && route?.slice(route.indexOf(' ') + 1) === named);
 }
 
-/** What a shell takes as it is within double quotes: what a recording names could be anything. */
+/** Text that is safe within double quotes in a shell. Names in a recording may contain any characters. */
 const PLAIN = /^[\w ./:@{}-]+$/;
 
-/** The flags by which `reprise show` lists only requests of a slice, each after a space, as far as it has such flags. */
+/**
+ * The flags of `reprise show` that list only requests of a slice, each after a space. Conditions without a flag are
+ * left out.
+ */
 export function shownBy(slice: Slice | null): string {
   const flags = (slice?.tags ?? []).map(({ key, value }) => {
     if ((key !== 'route' && key !== 'model') || !PLAIN.test(value)) return '';

@@ -3,7 +3,7 @@ import { parseBytes, parseDurationMs } from '../../core/units.ts';
 import type { SloUnit } from '../../documents/replay.ts';
 import { faultOf, NO_FAULT, parseSlice, SLICE_PATTERN, type Slice, sliceText, withFault } from './slices.ts';
 
-/** What a service-level objective can be about. */
+/** Metrics of service-level objectives. */
 const SLO_METRICS = [
   'latency',
   'service',
@@ -17,7 +17,7 @@ const SLO_METRICS = [
   'achieved',
   'makespan',
 ] as const;
-/** `monitored` is any series of a monitor, under a name of its own. */
+/** `monitored` is a series of a monitor, with a name of its own. */
 type SloMetric = (typeof SLO_METRICS)[number] | 'monitored';
 
 /** Metrics of streamed answers only. */
@@ -27,9 +27,9 @@ export const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 't
 const LIMITED_METRICS = ['latency', 'service', 'ttft', 'tpot'] as const;
 const WHOLE_METRICS: ReadonlySet<SloMetric> = new Set(['mismatch', 'achieved', 'makespan', 'monitored']);
 
-/** What a good request keeps: a time of its own below a limit, ms. */
+/** A limit for a time of one request, ms. A good request keeps all of them. */
 export interface RequestLimit {
-  /** `itl`: the mean between the tokens of one stream. */
+  /** `itl` is the mean time between the tokens of one stream. */
   readonly metric: (typeof LIMITED_METRICS)[number] | 'itl';
   readonly operator: '<' | '<=';
   readonly limit: number;
@@ -37,42 +37,42 @@ export interface RequestLimit {
 
 export type SloOperator = '<' | '<=' | '>' | '>=';
 
-/** `percentile` of a time; `total` is the plain value of a metric that has but one. */
+/** `percentile` of a time. `total` is the value of a metric that has only one. */
 type Aggregation =
   | { readonly kind: 'percentile'; readonly percent: number }
   | { readonly kind: 'avg' | 'min' | 'max' | 'rate' | 'count' | 'total' };
 
-/** One objective: `aggregation` of `metric` must stand in this relation to `limit` (ms, share 0–1, or count). */
+/** One objective: compares the `aggregation` of `metric` with `limit` (ms, share 0–1, or count). */
 export interface Threshold {
-  /** As given, with the metric in front and white space removed: `latency: p(99)<200`. */
+  /** The normalised text, with the metric first and without white space: `latency: p(99)<200`. */
   readonly expression: string;
   readonly metric: SloMetric;
   readonly aggregation: Aggregation;
   readonly operator: SloOperator;
   readonly limit: number;
-  /** The requests it is held against; null for all. */
+  /** The requests that the objective applies to; null for all. */
   readonly slice: Slice | null;
-  /** Of goodput; else empty. */
+  /** The limits of a goodput objective; otherwise empty. */
   readonly limits: readonly RequestLimit[];
-  /** Name of the monitored series; left out of other objectives. */
+  /** Name of the monitored series; absent in other objectives. */
   readonly series?: string;
 }
 
-/** The same objective, of other requests. */
+/** The same objective for other requests. */
 export function ofSlice(threshold: Threshold, slice: Slice): Threshold {
   const { expression, metric } = threshold;
   const condition = expression.slice(expression.indexOf(': ', expression.lastIndexOf('}') + 1));
   return { ...threshold, slice, expression: `${metric}${sliceText(slice)}${condition}` };
 }
 
-/** As limits are written: `ttft<500 and tpot<50`. */
+/** Limits as text: `ttft<500 and tpot<50`. */
 export function limitsText(limits: readonly RequestLimit[]): string {
   return limits.map(({ metric, operator, limit }) => `${metric}${operator}${limit}`).join(' and ');
 }
 
 /**
- * The limits that one request keeps if it meets every objective on its times. Of several percentiles of a metric the
- * highest counts: the median may be exceeded by half of the requests. Of several limits on it the least counts.
+ * The limits that a single request keeps if it meets every objective on times. Only the highest percentile of a metric
+ * counts, because half of the requests may exceed a median. Of several limits on it, the lowest counts.
  */
 export function objectiveLimits(thresholds: readonly Threshold[]): readonly RequestLimit[] {
   const limits = new Map<string, RequestLimit & { readonly percent: number }>();
@@ -95,7 +95,7 @@ export function unitOf({ aggregation, metric }: Threshold): SloUnit {
   return aggregation.kind === 'rate' ? 'share' : 'ms';
 }
 
-/** Objectives that kinds of services usually have. */
+/** Usual objectives of some kinds of services. */
 export const SLO_PRESETS: Readonly<Record<string, string>> = {
   realtime: 'latency: p(50)<50, p(99)<200',
   recommendation: 'latency: p(99)<100',
@@ -104,9 +104,9 @@ export const SLO_PRESETS: Readonly<Record<string, string>> = {
   batch: 'makespan: <4h',
 };
 
-/** A run that fails fast looks fast: beside any other objective at most 1 % may fail, unless stated. */
+/** Failed requests are fast. So objectives imply that at most 1 % may fail, unless another limit is stated. */
 const IMPLIED_ERRORS = 'errors: rate<0.01';
-/** The same of answers that refuse a request for its load, beyond those that production refused. */
+/** The same for answers that refuse a request because of load, in addition to the share refused in production. */
 const IMPLIED_REJECTED = 0.01;
 
 type Family = 'time' | 'share' | 'total' | 'goodput' | 'monitored';
@@ -135,16 +135,17 @@ const NO_NAMES: ReadonlySet<string> = new Set();
 
 const WITH_SLICE = new RegExp(`^([A-Za-z_]\\w*)\\s*(${SLICE_PATTERN})?\\s*:(.*)$`, 's');
 const PRESET = new RegExp(`^([\\w-]+)\\s*(${SLICE_PATTERN})?$`);
-/** A comma or semicolon within a slice ends nothing. */
+/** The pieces of a text. Commas and semicolons within a slice do not separate them. */
 const PIECES = new RegExp(`(?:${SLICE_PATTERN}|[^;,\n])+`, 'g');
 
 /**
- * Reads the texts of `--slo`: k6 thresholds (`latency{model=gpt}: p(99)<200`; times in ms unless a unit stands there),
- * several in one text after `;` or `,`, a metric holding until the next one; or names of presets. Adds
- * `errors: rate<0.01` where nothing is said of the errors of all requests. An empty list asks for no verdict.
- * @param monitored names of the series that monitors may give: `gpu_utilization: max<0.95`
- * @param what the option that states them, for errors
- * @throws AppError OPTION_INVALID naming every expression that cannot be used, with its reason.
+ * Parses the texts of `--slo`: k6 thresholds, such as `latency{model=gpt}: p(99)<200`, or names of presets. Times are
+ * in ms unless they have a unit. One text may have several, separated by `;` or `,`; a metric applies until the next
+ * one. Adds `errors: rate<0.01` unless there is an objective on the errors of all requests. An empty list means no
+ * verdict.
+ * @param monitored names of series that monitors may provide: `gpu_utilization: max<0.95`
+ * @param what the option with the texts, for errors
+ * @throws AppError OPTION_INVALID naming every invalid expression, with its reason
  */
 export function parseSlo(
   texts: readonly string[],
@@ -165,7 +166,7 @@ export function parseSlo(
   return thresholds.length > 0 && !isStated ? [...thresholds, ...parseText(IMPLIED_ERRORS, [])] : thresholds;
 }
 
-/** A single objective as a run stored it; null for what this version cannot read. */
+/** A single objective as a run stored it; null if this version cannot parse it. */
 export function thresholdOf(expression: string): Threshold | null {
   const problems: string[] = [];
   const [threshold = null] = parseText(expression, problems, namesBesideOurs([expression]));
@@ -173,7 +174,7 @@ export function thresholdOf(expression: string): Threshold | null {
 }
 
 /**
- * The objectives and, beside any, a bound on refusals: 1 % more than production refused, unless one is stated.
+ * The objectives, with an added limit on refusals unless they have one: 1 % more than refused in production.
  * @param recorded share of the recorded answers that were refusals; null if unknown
  */
 export function withRejected(
@@ -195,7 +196,7 @@ export function withRejected(
   return [...thresholds, ...added];
 }
 
-/** What is judged by objectives of its own: all of a run, or with planned faults each of its parts. */
+/** The parts of a run that have their own objectives: the complete run, or with planned faults each part. */
 function judgedParts(thresholds: readonly Threshold[]): (Slice | null)[] {
   const parts = thresholds
     .filter(({ metric, slice }) => metric === 'errors' && faultOf(slice) !== null)
@@ -203,7 +204,10 @@ function judgedParts(thresholds: readonly Threshold[]): (Slice | null)[] {
   return parts.some((slice) => faultOf(slice) === NO_FAULT) ? parts : [null];
 }
 
-/** Objectives of a run for the requests of one fault, or outside of all: those of the whole run stay as they are. */
+/**
+ * Objectives of a run restricted to the requests of one fault, or outside all faults. Objectives on the complete run
+ * are unchanged.
+ */
 export function ofFault(thresholds: readonly Threshold[], fault: string): Threshold[] {
   const isOfFault = ({ slice }: Threshold) => slice?.tags.some(({ key }) => key === 'fault') ?? false;
   return thresholds.map((each) =>
@@ -211,7 +215,7 @@ export function ofFault(thresholds: readonly Threshold[], fault: string): Thresh
   );
 }
 
-/** What an objective is about. */
+/** The metric and the slice of an objective. */
 interface Subject {
   readonly metric: string;
   readonly slice: Slice | null;
@@ -245,7 +249,7 @@ function parseText(text: string, problems: string[], monitored = NO_NAMES): Thre
   return thresholds;
 }
 
-/** One objective, or the reason why it is none. */
+/** One objective, or why it is invalid. */
 function parseCondition(
   subject: Subject | null,
   text: string,
@@ -287,7 +291,7 @@ function parseCondition(
   return { expression, metric, aggregation, operator, limit, slice, limits, ...series };
 }
 
-/** Metrics where less is better, and what a lower bound on them would ask for. */
+/** Metrics where lower is better, and the meaning of a lower limit for them. */
 const LESS_IS_BETTER: Readonly<Partial<Record<SloMetric, string>>> = {
   latency: 'more latency',
   service: 'more latency',
@@ -300,7 +304,7 @@ const LESS_IS_BETTER: Readonly<Partial<Record<SloMetric, string>>> = {
   makespan: 'a longer run',
 };
 
-/** Why an objective has the wrong direction; null if it has not. `min>5` is allowed: it detects a cache. */
+/** Why an objective has the wrong direction; null if it is right. `min>5` is allowed, because it detects a cache. */
 function wrongDirection(
   name: string,
   metric: SloMetric,
@@ -323,7 +327,7 @@ function unknownMetric(name: string, monitored: ReadonlySet<string>): string {
   return `${known}, nor is it a monitored series (${[...monitored].join(', ')})`;
 }
 
-/** What stands behind `where`: the limits of a good request. */
+/** Parses the text after `where`: the limits of a good request. */
 function parseLimits(metric: SloMetric, text: string | undefined): readonly RequestLimit[] | string {
   const example = 'goodput: rate>0.95 where ttft<500 and tpot<50';
   if (metric !== 'goodput')
@@ -343,7 +347,7 @@ function parseLimits(metric: SloMetric, text: string | undefined): readonly Requ
   return limits;
 }
 
-/** Metrics that are times of requests, and so have percentiles. */
+/** Metrics that are times of requests and so have percentiles. */
 export type TimedMetric = 'latency' | 'service' | 'ttft' | 'itl' | 'tpot';
 export function isTimed(metric: SloMetric): metric is TimedMetric {
   return FAMILIES[metric] === 'time';
@@ -353,13 +357,13 @@ function isMetric(name: string): name is SloMetric {
   return isOwnMetric(name) || name === 'monitored';
 }
 
-/** Names in objectives that are no metric of ours, so that only the run can say whether it monitored them. */
+/** Names in objectives that are none of our metrics. They may be monitored series, which only the run knows. */
 export function namesBesideOurs(texts: readonly string[]): ReadonlySet<string> {
   const names = texts.flatMap((text) => text.match(/[A-Za-z_]\w*(?=\s*:)/g) ?? []);
   return new Set(names.filter((name) => !isOwnMetric(name)));
 }
 
-/** Whether the name is taken: no monitored series can have it. */
+/** Whether a name is one of our metrics, so that no monitored series can have it. */
 export function isOwnMetric(name: string): boolean {
   return (SLO_METRICS as readonly string[]).includes(name);
 }
@@ -403,7 +407,7 @@ function parseLimit(text: string, family: Family, aggregation: Aggregation): num
   }
 }
 
-/** A share (`95%`) or an amount of memory (`8GiB`); plain numbers were read before. */
+/** A share (`95%`) or an amount of memory (`8GiB`). Plain numbers are parsed elsewhere. */
 function parseAmount(text: string): number | string {
   const percent = /^(\d+(?:\.\d+)?)%$/.exec(text);
   if (percent !== null) return Number(percent[1]) / 100;

@@ -18,38 +18,38 @@ import {
 } from '../render/table.ts';
 import { valueText } from '../report/requests.ts';
 
-/** One thing that was checked: an objective, a metric, or a reason against the run itself. */
+/** One checked item: an objective, a metric, or a reason about the run itself. */
 interface OutcomeCase {
   readonly kind: 'objective' | 'metric' | 'reason' | 'run';
   readonly name: string;
   readonly result: Result;
-  /** What was found, in one line. */
+  /** The finding, in one line. */
   readonly message: string;
-  /** What to do; empty where nothing is. */
+  /** Advice to the user; may be empty. */
   readonly advice: string;
 }
 
-/** A verdict of any command, in the form that pipelines and histories take. */
+/** A verdict of any command, in a common form for pipelines and histories. */
 export interface Outcome {
   readonly command: 'replay' | 'compare' | 'capacity';
-  /** Of the test, equal for the runs that belong together. */
+  /** Name of the test, equal for all runs that belong together. */
   readonly test: string;
   readonly verdict: string | null;
   readonly result: Result;
   readonly cases: readonly OutcomeCase[];
   readonly figures: readonly Figure[];
-  /** Facts for people. */
+  /** Facts for readers. */
   readonly properties: readonly (readonly [name: string, value: string])[];
-  /** Of the run that it judges; null where there is none, or none that was sealed. */
+  /** Facts of the judged run; null if there is none or it was not sealed. */
   readonly facts: Pick<HistoryRun, 'run' | 'capture' | 'target' | 'version'> | null;
-  /** ISO 8601; null where unknown. */
+  /** ISO 8601; null if unknown. */
   readonly startedAt: string | null;
   readonly durationS: number;
-  /** The document as people read it. */
+  /** The document in its readable form. */
   readonly view: View;
 }
 
-/** What a run and its report say in the same words. */
+/** The common fields of a run and its report. */
 type Judged = Pick<ReplayDocument, 'verdict' | 'valid' | 'slo'>;
 
 /** The outcome of a run. */
@@ -57,12 +57,12 @@ export function runOutcome(run: ReplayDocument, view: View): Outcome {
   return judgedOutcome(run, run, view);
 }
 
-/** The same of its report, which also knows whether the rows are still those of the run. */
+/** The outcome of a run's report, which also knows whether the rows still match the run. */
 export function reportOutcome(report: ReportDocument, view: View): Outcome {
   return judgedOutcome(report, report.summary, view);
 }
 
-/** @param summary null for a run that was never sealed */
+/** @param summary null for an unsealed run */
 function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: View): Outcome {
   const { verdict, valid } = judged;
   const result = runResult(verdict, valid);
@@ -85,7 +85,7 @@ function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: Vie
   };
 }
 
-/** A note changes nothing, and the line of its objective tells what is violated. */
+/** A note has no effect, and a violated objective has a case of its own. */
 function isCase({ severity, code }: Finding): boolean {
   return severity !== 'note' && code !== 'slo_violated';
 }
@@ -97,7 +97,9 @@ function judgedCase(each: Finding): OutcomeCase {
 /** Options that name and keep a run. They do not change what is tested. */
 const NOT_OF_A_TEST: ReadonlySet<string> = new Set(['name', 'retainRuns', 'shard', 'startAtUs']);
 
-/** The name that `--name` gave, else one from target and options, so tests that cannot be compared differ. */
+/**
+ * The name from `--name`, or else one from target and options. So tests that cannot be compared have different names.
+ */
 export function testNameOf({ options, capture, target, multiplier, scaling }: ReplayDocument): string {
   const name = options['name'];
   if (typeof name === 'string') return name;
@@ -106,7 +108,7 @@ export function testNameOf({ options, capture, target, multiplier, scaling }: Re
   return `${lastPartOf(capture)} at ${pace} against ${target} with ${digestOf(JSON.stringify(Object.fromEntries(own)))}`;
 }
 
-/** Short enough to read, long enough for the tests of one history. */
+/** Short enough to read, and long enough to distinguish the tests of one history. */
 function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 8);
 }
@@ -116,7 +118,7 @@ function runResult(verdict: ReplayDocument['verdict'], valid: boolean): Result {
   return verdict !== 'INCONCLUSIVE' && valid ? 'passed' : 'undecided';
 }
 
-/** An objective that only doubtful figures violate fails nobody. */
+/** A violated objective counts as failed only with the verdict FAIL. Otherwise its figures are doubtful. */
 function objectiveCase(line: SloLine, verdict: string | null): OutcomeCase {
   const { expression, observed, upperBound, limit, ok } = line;
   const bound = upperBound === null ? '' : `, surely below ${valueText(line, upperBound)}`;
@@ -133,14 +135,14 @@ function reasonCase({ code, text, advice }: Finding, result: Result): OutcomeCas
   return { kind: 'reason', name: code, result, message: text, advice };
 }
 
-/** Readers of JUnit take a file without a case for a broken one. */
+/** A case for a file without any other: JUnit readers treat an empty file as broken. */
 function validCase(headline: string): OutcomeCase {
   return { kind: 'run', name: 'the run is valid', result: 'passed', message: headline, advice: '' };
 }
 
 const TIMES = ['p50', 'p95', 'p99', 'max'] as const;
 
-/** The numbers of a run that are worth keeping; those that were not measured are left out. */
+/** The figures of a run for histories and metrics. Values that were not measured are left out. */
 function runFigures(run: ReplayDocument): Figure[] {
   const times = {
     latency: run.latencyMs.scheduled,
@@ -179,7 +181,7 @@ function runProperties(run: ReplayDocument): [string, string][] {
   ];
 }
 
-/** The outcome of a comparison: a case for each metric, and one for each reason that no metric tells. */
+/** The outcome of a comparison: a case for each metric, and for each reason that no metric covers. */
 export function comparisonOutcome(document: ComparisonDocument, view: View): Outcome {
   const { verdict, metrics, a, b } = document;
   const isOpen = verdict === 'INCONCLUSIVE';
@@ -192,7 +194,7 @@ export function comparisonOutcome(document: ComparisonDocument, view: View): Out
       : `B ÷ A ${ratioText(metric.ratio)}, difference ${shareText(metric.difference)}, over ${metric.pairs} pairs`,
     advice: '',
   }));
-  // Of a worse verdict each metric has its case, and routes have none.
+  // If B is worse, each metric has a case already, but routes do not.
   const told = view.reasons.filter(({ code }) => isOpen || code === 'routes_worse');
   const ofReasons = told.map((each) => reasonCase(each, isOpen ? 'undecided' : 'failed'));
   return {
@@ -216,7 +218,7 @@ export function comparisonOutcome(document: ComparisonDocument, view: View): Out
   };
 }
 
-/** One name for every comparison of these servers: a run has another directory each time. */
+/** One name for all comparisons of these servers. It has no directory of a run, because each run has another one. */
 function comparisonName({ a, b }: Pick<ComparisonDocument, 'a' | 'b'>): string {
   const nameOf = ({ kind, name, target }: ComparedSide) =>
     kind === 'run' && target !== null ? `run against ${target}` : `${kind} ${lastPartOf(name)}`;
@@ -228,10 +230,11 @@ function metricResult(verdict: string, isOpen: boolean): Result {
   return verdict === 'undecided' ? 'undecided' : 'passed';
 }
 
-/** The outcome of a search: a case for each objective, which is passed where its boundary is known. */
+/** The outcome of a search: a case for each objective, which passes if its boundary is known. */
 export function capacityOutcome(document: CapacityDocument, view: View, name: string | null): Outcome {
   const { capture, target, version, directory, startedAt, spentS, goals, tiers = [] } = document;
-  // A search that goes on keeps its start; directories of one name are in many places.
+  // A resumed search keeps its start. Directories with the same name may be in many places, so the start is part of the
+  // id.
   const run = `${lastPartOf(directory)}-${startedAt}`;
   return {
     command: 'capacity',
@@ -278,17 +281,17 @@ function capacityFigures({ breakingPoint, knee }: CapacityDocument): Figure[] {
   );
 }
 
-/** The name of a capture or a run without the folders above it, which differ between machines. */
+/** The name of a capture or a run, without its parent folders, which differ between machines. */
 function lastPartOf(path: string): string {
   return path.split(/[/\\]+/).findLast((part) => part !== '' && part !== '.') ?? path;
 }
 
-/** The most annotations of a kind that GitHub shows for one step. */
+/** The most annotations of a type that GitHub shows for one step. */
 const MOST_ANNOTATIONS = 10;
-/** Of the summary of a step; GitHub drops a larger one whole. */
+/** The maximum size of a step's summary. GitHub drops larger ones completely. */
 const MOST_SUMMARY_BYTES = 1024 * 1024;
 
-/** An outcome in the forms that GitHub Actions reads. */
+/** An outcome in the formats of GitHub Actions. */
 interface GithubReport {
   /** Workflow commands, for the log of the step. */
   readonly annotations: readonly string[];
@@ -298,11 +301,11 @@ interface GithubReport {
   readonly outputs: string;
 }
 
-/** An outcome as GitHub Actions takes it: an error for what failed or is undecided, and the whole as a summary. */
+/** An outcome for GitHub Actions: an error for each failed or undecided case, and everything as a summary. */
 export function githubReport(outcome: Outcome): GithubReport {
   const { test, result, verdict, cases, view } = outcome;
   const open = result === 'passed' ? [] : cases.filter((each) => each.result !== 'passed');
-  // Failures come first, then what is undecided: GitHub may not show the last ones.
+  // Failures come before undecided cases, because GitHub may not show the last ones.
   const told = open.toSorted((a, b) => Number(b.result === 'failed') - Number(a.result === 'failed'));
   return {
     annotations: told.slice(0, MOST_ANNOTATIONS).map((each) => annotation(outcome, each)),
@@ -317,7 +320,7 @@ function annotation({ test, verdict }: Outcome, { name, message, advice }: Outco
   return `::error title=${property(title)}::${data(text)}`;
 }
 
-/** As actions/toolkit escapes the data of a workflow command. */
+/** Escapes data of a workflow command like actions/toolkit. */
 function data(text: string): string {
   return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
 }
@@ -339,8 +342,8 @@ function withinBytes(markdown: string, open: number): string {
 }
 
 /**
- * An outcome as JUnit XML, in the form that Jenkins, GitLab and Azure read: a suite for the test, a case for each
- * objective and each reason. What is undecided is `skipped`: JUnit has no third result, and the exit status tells.
+ * An outcome as JUnit XML for Jenkins, GitLab and Azure. The test is a suite; each objective and each reason is a case.
+ * Undecided cases are `skipped`, because JUnit has no third result. The exit status distinguishes them.
  */
 export function junitXml(outcome: Outcome): string {
   const { test, cases, properties, startedAt, durationS, command } = outcome;
@@ -387,7 +390,7 @@ function attributes(values: Readonly<Record<string, string | number>>): string {
     .join('');
 }
 
-/** XML 1.0 has no place for lone surrogates and for U+FFFE and U+FFFF, however written. */
+/** XML 1.0 does not allow lone surrogates, U+FFFE and U+FFFF, not even escaped. */
 function xmlText(text: string): string {
   return escaped(text.toWellFormed().replace(/[\ufffe\uffff]/g, '\ufffd'));
 }
@@ -400,7 +403,7 @@ const SUFFIXES: Readonly<Record<Figure['unit'], string>> = {
   count: '_count',
 };
 
-/** An outcome as OpenMetrics text: gauges in base units, as the metrics report of GitLab shows them beside a merge request. */
+/** An outcome as OpenMetrics text: gauges in base units. GitLab shows them as a metrics report of a merge request. */
 export function openMetrics({ test, command, figures, cases }: Outcome): string {
   const labels = `{test="${labelValue(test)}"}`;
   const gauge = (name: string, value: number) => [`# TYPE ${name} gauge`, `${name}${labels} ${value}`];
@@ -420,7 +423,7 @@ function metricName(command: string, name: string, unit: Figure['unit']): string
   return `reprise_${command}_${name.replace(/\W/g, '_')}${SUFFIXES[unit]}`;
 }
 
-/** OpenMetrics has three escapes. */
+/** Escapes a label value. OpenMetrics has three escapes. */
 function labelValue(text: string): string {
   return text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

@@ -12,13 +12,13 @@ import { capacityView } from '../capacity/view.ts';
 import { inert, type View, withoutRepeats } from '../render/table.ts';
 import { reportView } from '../report/view.ts';
 
-/** Figures by name; `known` keeps those that are numbers. */
+/** Figures by name. `known` keeps only the numbers. */
 type Figures = Readonly<Record<string, unknown>>;
 type Series = PublishedRun['series'];
 
 /**
- * A run as trackers know it. Metrics are called as AIPerf calls them in MLflow, so that runs of both stand in one
- * table: `request_latency` counts from the actual send, `scheduled_latency` from the intended one.
+ * A run in the form of experiment trackers. Metrics have the names of AIPerf's MLflow export, so that runs of both can
+ * share a table. `request_latency` counts from the actual send, `scheduled_latency` from the intended instant.
  * @param report without addresses
  */
 export function runPublication(report: ReportDocument, summary: ReplayDocument): PublicationDocument {
@@ -93,7 +93,7 @@ function runMetrics(run: ReplayDocument): Figures {
   };
 }
 
-/** What monitors saw belongs to the namespace that MLflow shows as system metrics. */
+/** The key of a monitored series, in the namespace that MLflow shows as system metrics. */
 function monitorKey({ source, name, labels }: Pick<MonitoredLine, 'source' | 'name' | 'labels'>): string {
   const own = Object.entries(labels).map(([label, value]) => `${label}:${value}`);
   return `system/${[source, name].map((part) => part.replaceAll('/', '_')).join('/')}${own.length === 0 ? '' : ` ${own.join(' ').replaceAll('/', '_')}`}`;
@@ -129,7 +129,7 @@ function objectiveParams(expressions: readonly string[]): Record<string, string>
   return Object.fromEntries(expressions.map((expression, at) => [`objective.${at + 1}`, expression]));
 }
 
-/** The load and its latency over the steps of the report. */
+/** The load and its latency, one value for each step of the report's time axis. */
 function loadSeries({ overTime }: ReportDocument): Series {
   const { at, stepS } = overTime;
   const rates = {
@@ -162,10 +162,10 @@ function pointsOf(at: readonly number[], values: readonly (number | null)[]): [n
   });
 }
 
-/** A search with its steps as children. @param document without addresses */
+/** A search, with its steps as child runs. @param document without addresses */
 export function capacityPublication(document: CapacityDocument): PublicationDocument {
   const { version, startedAt, endedAt, endedBy, limitedBy, breakingPoint, steps } = document;
-  // A search that goes on keeps its start.
+  // A resumed search keeps its start.
   const id = `${posix.basename(document.directory)}-${startedAt}`.replace(/[^\w.:-]/g, '-');
   const { passes, fails, boundary, interval } = breakingPoint;
   return {
@@ -177,7 +177,8 @@ export function capacityPublication(document: CapacityDocument): PublicationDocu
     endedAt,
     complete: endedBy !== 'interrupted',
     note: noteOf(capacityView(document)),
-    // Trackers keep params as they were first told: only what is the same when the search goes on.
+    // Trackers keep the first value of a param. So params are only settings that stay the same when a search is
+    // resumed.
     params: paramsOf({
       capture: document.capture,
       target: document.target,
@@ -207,7 +208,7 @@ export function capacityPublication(document: CapacityDocument): PublicationDocu
   };
 }
 
-/** Steps before this one may be gone when the search has gone on, so its index does not name it. */
+/** The id of a step. It has no index, because a resumed search may lack earlier steps. */
 function stepId(steps: readonly CapacityStep[], at: number, parent: string): string {
   const names = steps.slice(0, at + 1).map(({ multiplier, purpose }) => `${multiplier}x-${purpose}`);
   const alike = names.filter((name) => name === names[at]).length;
@@ -264,7 +265,7 @@ function tagsOf(
   return Object.fromEntries(tags.map(([key, value]) => [`reprise.${key}`, value]));
 }
 
-/** Settings as texts by dotted path; what was not set is left out. */
+/** Settings as texts by dotted path, without those that are not set. */
 function paramsOf(settings: Readonly<Record<string, unknown>>, path = ''): Record<string, string> {
   const params: Record<string, string> = {};
   for (const [key, value] of Object.entries(settings)) {
@@ -285,7 +286,7 @@ function named(name: string, values: Figures): Figures {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [`${name}.${key}`, value]));
 }
 
-/** What was measured, as a number that every tracker keeps. */
+/** The measured values: only numbers, which every tracker can store. */
 function known(values: Figures): Record<string, number> {
   const measured = Object.entries(values).filter(([, value]) => typeof value === 'number');
   return Object.fromEntries(measured) as Record<string, number>;
@@ -300,28 +301,29 @@ const URLS = /\b([a-z][a-z0-9+.-]{0,30}:\/\/)([^\s/?#"'<>(),;]+)/gi;
 const WHOLE_URLS = /\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s"'<>()]+/gi;
 const PROCESS = /\bpid[: ]\d+\b/g;
 const IPV4 = /(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?(?![\w.]*\w)/g;
-/** Of these only what has hexadecimal digits and all of its groups is an address. */
+/** A match is an address only if it has a hexadecimal digit and all groups. */
 const IPV6 = /(?<![\w:])(?:[\da-f]{0,4}:){2,8}[\da-f]{0,5}(?![\w:])/gi;
 const NAME_AND_PORT = /(?<![\w.:/@-])[a-z][\w.-]{0,252}:[1-9]\d{1,4}(?![\w:]|\.\d)/gi;
 /** Names in errors of the resolver and of TLS. */
 const NAMED = /\b((?:getaddrinfo|query\w+) E[A-Z_]+ |Host: |DNS:)([\w*][\w.*-]*\w)/g;
 /** A matcher of PromQL: `instance="gpu-7"`. */
 const MATCHER = /\b([a-z_]\w*)(\s*(?:=~|!=|!~|=)\s*)(["'`])([^"'`]+)\3/gi;
-/** Fields and labels whose whole value is an address or the name of a machine, such as `Hostname` of DCGM. */
+/** Fields and labels with an address or a machine's name as the complete value, such as `Hostname` of DCGM. */
 const ADDRESS_FIELD =
   /(?:^|_)(?:address|fqdn|host|host_?name|instance|ip|machine|node|node_?name)$|^(?:control|(?:allowedP|p)roductionHosts)$/i;
-/** Fields with what somebody else's program said, which may name any machine; and our own sentences. */
+/** Fields with messages of other programs, which may name any machine; and fields with our own sentences. */
 const ERROR_FIELD = /^(?:lastError|off|problem)$/;
 const SENTENCE_FIELD = /^(?:text|notes?)$/;
-/** What an option calls `host` without naming one. */
+/** Values of a `host` option that name no host. */
 const WORDS: ReadonlySet<string> = new Set(['target', 'recorded']);
 
 /**
- * A document without the addresses of machines and the paths of this one, so that it can leave the machine. The target
- * becomes `target`, other machines `host-1`, `host-2` …, and processes `process-1` …; equal ones stay equal. Of a path
- * the last part stays. Names without a dot are known in URLs, in fields for addresses, with a port, and where an error
- * names them. They are replaced in errors; in sentences only where they cannot be words, such as `gpu-7`.
- * @param target URL of the target; null where the document does not name it
+ * Removes addresses of machines and paths of this machine from a document, so that it can leave the machine. The target
+ * becomes `target`, other machines `host-1`, `host-2` …, and processes `process-1` …; equal ones stay equal. Only the
+ * last part of a path stays. Names without a dot are recognized in URLs, in fields for addresses, with a port, and in
+ * certain errors. In errors they are then replaced everywhere; in sentences only if they cannot be words, such as
+ * `gpu-7`.
+ * @param target URL of the target; null if the document does not name it
  * @param paths directories that the document names
  */
 export function withoutAddresses<Document extends object>(
@@ -330,7 +332,7 @@ export function withoutAddresses<Document extends object>(
   paths: readonly string[],
 ): Document {
   const names = new AddressNames(target);
-  // All addresses are seen before any text is searched for them.
+  // The first pass collects all addresses, before known addresses are searched in texts.
   const found = mapTexts(document, (text, key) => names.replaced(text, key));
   const patterns = names.patterns();
   const longestFirst = paths.filter((path) => path.includes('/')).sort((a, b) => b.length - a.length);
@@ -345,7 +347,7 @@ export function withoutAddresses<Document extends object>(
   }) as Document;
 }
 
-/** What stands for each address. */
+/** The replacement of each address. */
 class AddressNames {
   readonly #names = new Map<string, string>();
   readonly #counts = { host: 0, process: 0 };
@@ -362,7 +364,7 @@ class AddressNames {
     return this.#add(address, `${kind}-${this.#counts[kind]}`);
   }
 
-  /** A text in which addresses that can be told by their form are replaced; the others are learnt from it. */
+  /** Replaces addresses that are recognizable by their form, and remembers them. */
   replaced(text: string, key: string): string {
     if (ADDRESS_FIELD.test(key) && /^[^\s/]+$/.test(text)) return WORDS.has(text) ? text : this.of(text);
     const inErrors = ERROR_FIELD.test(key)
@@ -380,7 +382,7 @@ class AddressNames {
       .replace(NAME_AND_PORT, (address) => this.of(address));
   }
 
-  /** Known addresses, by where they are searched for. */
+  /** Patterns of the known addresses, by the kind of text to search. */
   patterns(): Readonly<Record<'anywhere' | 'inSentences' | 'inErrors', RegExp | null>> {
     return {
       anywhere: this.#pattern(/[.:]/),
@@ -389,7 +391,7 @@ class AddressNames {
     };
   }
 
-  /** Null where no known address is like this. */
+  /** Null if no known address has this form. */
   #pattern(form: RegExp): RegExp | null {
     const clear = [...this.#names.keys()].filter((address) => form.test(address));
     if (clear.length === 0) return null;
@@ -403,12 +405,12 @@ class AddressNames {
   }
 }
 
-/** The host of an authority, with its port and without user info. */
+/** The host of an authority, with its port but without user info. */
 function hostIn(authority: string): string {
   return authority.slice(authority.lastIndexOf('@') + 1);
 }
 
-/** The last group of an IPv6 address without brackets is no port that can be told from it. */
+/** Removes the port. An IPv6 address without brackets stays, because its last group looks like a port. */
 function withoutPort(address: string): string {
   return /^pid:|^[^[]*:.*:/.test(address) ? address : address.replace(/:\d{1,5}$/, '');
 }

@@ -4,7 +4,7 @@ import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import { type ChartData, escaped, type FigureText, figure } from './html.ts';
 import { metricName, numberText, timesText } from './table.ts';
 
-/** The colours of a page, in the order they are used. */
+/** The colours of a page, in the order of their use. */
 const COLOURS = ['one', 'two', 'three', 'four'] as const;
 type Colour = (typeof COLOURS)[number];
 
@@ -12,13 +12,13 @@ export interface Bar {
   readonly label: string;
   /** 0 or more. */
   readonly value: number;
-  /** The value as it is read. */
+  /** The value as text. */
   readonly text: string;
 }
 
 const FULL = 1_000;
 
-/** Bars that lie, one to a line, as long as their share of the greatest. */
+/** Horizontal bars, one per line. The greatest value has the full width. */
 export function bars(list: readonly Bar[], colour: Colour = 'one'): string {
   const greatest = greatestOf(list.map(({ value }) => value)) || 1;
   const rows = list.map(({ label, value, text }) => {
@@ -29,20 +29,20 @@ export function bars(list: readonly Bar[], colour: Colour = 'one'): string {
   return `<div class="bars">${rows.join('')}</div>`;
 }
 
-/** Streams of arrivals by the name they have on the page. */
+/** Streams of arrivals by their name on the page. */
 type Dispersions = readonly {
   readonly name: string;
   readonly idc: Readonly<Record<IdcWindow, number | null>>;
 }[];
 
 const DOTS_ROW = 30;
-/** Where the scale begins and ends, in percent of the width: words and points are not stretched with it. */
+/** The ends of the scale in percent of the width. Text and points are not stretched with it. */
 const DOTS_FROM = 14;
 const DOTS_TO = 95;
-/** With one window there is no growth to be seen. */
+/** One window alone shows no growth. */
 const LEAST_WINDOWS = 2;
 
-/** Indices of dispersion with their words; empty if fewer than two windows are known. */
+/** Indices of dispersion with their caption; empty if fewer than two windows are known. */
 export function dispersionFigure(streams: Dispersions, lookFor: string): string {
   const dots = dispersionDots(streams);
   const title = 'Index of dispersion';
@@ -51,7 +51,10 @@ export function dispersionFigure(streams: Dispersions, lookFor: string): string 
   return dots === '' ? '' : figure({ title, unit, source, lookFor }, dots);
 }
 
-/** By window, of all streams on one scale, because they span magnitudes. A line stands where random traffic lies. */
+/**
+ * One row for each window, with all streams on one logarithmic scale, because values differ by magnitudes. A line marks
+ * 1, the value of random traffic.
+ */
 function dispersionDots(streams: Dispersions): string {
   const rows = IDC_WINDOWS.filter((window) => streams.some(({ idc }) => idc[window] !== null));
   const values = streams
@@ -74,7 +77,7 @@ function dispersionDots(streams: Dispersions): string {
     const ofRow = streams.map(({ name, idc }, at) => {
       const value = idc[window];
       if (value === null) return '';
-      // Above one another, so that equal values are seen as several.
+      // Placed above each other, so that equal values stay visible.
       const cy = y + (at - (streams.length - 1) / 2) * 6;
       return `<circle class="${drawn[at]?.colour}" cx="${x(value)}" cy="${cy}" r="5"><title>${escaped(`${name}, ${window} s: ${numberText(value)}`)}</title></circle>`;
     });
@@ -83,12 +86,12 @@ function dispersionDots(streams: Dispersions): string {
   return `<p class="legend">${legendOf(drawn)}</p>${wide(bottom + 24, 'index of dispersion by window', [...lines, ...dots])}`;
 }
 
-/** A picture that is as wide as there is room, whose words keep their size: places along it are in percent. */
+/** A picture with the full available width. Positions are in percent, so that text keeps its size. */
 function wide(height: number, description: string, parts: readonly string[]): string {
   return `<svg class="wide" height="${height}" role="img" aria-label="${escaped(description)}">${parts.join('')}</svg>`;
 }
 
-/** Columns that stand side by side; the axis names the first, the middle and the last. */
+/** Vertical bars side by side. The axis labels the first, the middle and the last. */
 export function columns(list: readonly Bar[], description: string, colour: Colour = 'one'): string {
   if (list.length === 0) return '<p class="soft">nothing was measured</p>';
   const greatest = greatestOf(list.map(({ value }) => value)) || 1;
@@ -109,11 +112,11 @@ function greatestOf(values: readonly (number | null)[]): number {
 interface HeatMapParts {
   readonly rows: readonly string[];
   readonly columns: readonly string[];
-  /** Row by row; null where nothing is known. */
+  /** Row by row; null for an unknown value. */
   readonly values: readonly (number | null)[];
   readonly text: (value: number) => string;
   readonly description: string;
-  /** Room for the names of rows; default 40, which is that of a weekday. */
+  /** Width for the names of rows. The default 40 fits a weekday. */
   readonly labelWidth?: number;
 }
 
@@ -121,12 +124,15 @@ const CELL_WIDTH = 24;
 const CELL_HEIGHT = 20;
 const LABEL_WIDTH = 40;
 const HEADING = 18;
-/** A map of few columns is not drawn larger than one of a day's hours. */
+/** The minimum width in columns, so that a small map is not enlarged beyond a map of 24 hours. */
 const LEAST_COLUMNS = 24;
-/** The least that is not nothing is still seen. */
+/** The minimum opacity of a value above 0, so that it stays visible. */
 const FAINTEST = 0.06;
 
-/** Values on a grid, the darker the greater; cells without data are drawn as an outline. Empty if all are 0 or unknown. */
+/**
+ * A grid of values: darker means greater. Cells without data have only an outline. Empty if all values are 0 or
+ * unknown.
+ */
 export function heatMap({
   rows,
   columns,
@@ -159,11 +165,11 @@ export function heatMap({
 }
 
 interface CurvePoint {
-  /** From 0 to below 100. */
+  /** At least 0 and below 100. */
   readonly percent: number;
-  /** Null where nothing was measured. */
+  /** Null if nothing was measured. */
   readonly value: number | null;
-  /** A value that rests on too few samples is not drawn. */
+  /** Whether there are enough samples. Otherwise the value is not drawn. */
   readonly trusted: boolean;
 }
 
@@ -181,8 +187,9 @@ const CURVE_TOP = 12;
 const CURVE_BOTTOM = 24;
 
 /**
- * Percentiles from the middle to the tail, each nine as far from the last as the one before it, as HdrHistogram's
- * plots are laid out; values on a logarithmic scale, so that a tail does not flatten the rest.
+ * Percentiles from the middle to the tail. The axis is logarithmic in the distance from 100, as in plots of
+ * HdrHistogram: each further nine takes the same width. Values are on a logarithmic scale, so that a tail does not
+ * flatten the rest.
  */
 export function percentileCurve({ lines, text, description }: CurveParts): string {
   const drawn = lines.map(({ label, points }, at) => ({
@@ -230,14 +237,17 @@ function legendOf(lines: readonly { readonly label: string; readonly colour: str
   return keys.join('');
 }
 
-/** Latencies from the bottom of a curve to its top. */
+/** The vertical scale of latencies. */
 function scaleOf(values: readonly number[]) {
   const { ticks, shareOf } = logScale(values);
   const height = CURVE_HEIGHT - CURVE_BOTTOM - CURVE_TOP;
   return { ticks, at: (value: number) => (CURVE_HEIGHT - CURVE_BOTTOM - shareOf(value) * height).toFixed(1) };
 }
 
-/** A logarithmic scale from below the least value to above the greatest, with ticks at 1, 2 and 5 of each magnitude. */
+/**
+ * A logarithmic scale from slightly below the least to slightly above the greatest value. The wider the range, the
+ * fewer ticks in each magnitude.
+ */
 function logScale(values: readonly number[]): {
   readonly ticks: readonly number[];
   shareOf(value: number): number;
@@ -257,19 +267,19 @@ function logScale(values: readonly number[]): {
 }
 
 const RATIO_ROW = 46;
-/** Room at either end for an arrow, in percent of the width. */
+/** Margin at each end for an arrow, in percent of the width. */
 const RATIO_EDGE = 5;
-/** The least that is drawn on either side of no change, so that a small one does not look large. */
+/** The minimum range on each side of 1, so that a small change does not look large. */
 const LEAST_RATIO = 1.25;
 const MOST_RATIO = 4;
-/** In the order in which they get a place: one is left out that would lie too near to another. */
+/** In order of priority: a tick is left out if it is too near to an earlier one. */
 const RATIO_TICKS = [1, 2, 0.5, 1.5, 0.67, 1.25, 0.8, 4, 0.25, 1.1, 0.9, 3, 0.33] as const;
 const TICKS_APART = 11;
 
 /**
- * The ratio of each latency with its intervals over the full width, on a logarithmic scale about no change; empty
- * without any. A line that leaves the picture ends in an arrow.
- * @param floor changes smaller than this count as none: drawn as a band
+ * The ratio of each latency with its intervals, over the full width, on a logarithmic scale around 1. Empty if there
+ * are none. A line beyond the range ends in an arrow.
+ * @param floor changes below it do not count; drawn as a band
  */
 export function ratioPlot(metrics: readonly ComparedMetric[], floor: number): string {
   const known = metrics.filter(
@@ -338,10 +348,10 @@ interface SeriesParts
 const SERIES_WIDTH = 800;
 const SERIES_HEIGHT = 200;
 const SIGNIFICANT = 4;
-/** A limit that lies higher over all values than this would leave nothing to be seen of them. */
+/** A limit above this multiple of all values is not drawn, because it would flatten them. */
 const HIGHEST_LIMIT = 3;
 
-/** A figure that stands as a picture, and is drawn anew where a script runs. */
+/** A figure as a static picture. If scripts run, it is replaced by an interactive chart. */
 export function timeSeries(parts: SeriesParts): { readonly html: string; readonly data: ChartData } {
   const { id, unit, at, tall, x, marks = [], band, limit } = parts;
   const greatest = greatestOf([...parts.lines.flatMap(({ values }) => values), band?.to ?? 0]);
@@ -379,10 +389,10 @@ export function timeSeries(parts: SeriesParts): { readonly html: string; readonl
   return { html: figure(parts, body), data };
 }
 
-/** A line needs two points: with one time, or none, there is no chart. */
+/** A line needs two points, so with fewer times there is no chart. */
 const LEAST_POINTS = 2;
 
-/** The time series of a page that have something to show, over the same times. */
+/** The visible time series of a page, over the same times. */
 export function drawnSeries(
   charts: readonly (Omit<SeriesParts, 'at'> & { readonly isShown: boolean })[],
   at: readonly number[],
@@ -391,7 +401,10 @@ export function drawnSeries(
   return charts.filter(({ isShown }) => isShown).map((chart) => timeSeries({ ...chart, at }));
 }
 
-/** Lines as wide as there is room, with words at places in percent, so that these are not stretched. */
+/**
+ * The static picture. Its lines stretch to the available width. Labels are placed in percent, so that they are not
+ * stretched.
+ */
 function still(
   { at, lines, unit, x, marks = [], band, limit }: ChartData,
   { title, timeZone }: Pick<SeriesParts, 'title' | 'timeZone'>,
@@ -448,7 +461,7 @@ function share(value: number, of: number): string {
   return `${((value / of) * 100).toFixed(1)}%`;
 }
 
-/** Round values from above 0 to at most the greatest: two to five of them. */
+/** Round values above 0 up to the greatest, two to five of them. */
 function ticksOf(greatest: number): number[] {
   const magnitude = 10 ** Math.floor(Math.log10(greatest));
   const step =
@@ -459,8 +472,8 @@ function ticksOf(greatest: number): number[] {
 }
 
 /**
- * One point for each column of the picture: the greatest that falls into it, so that no peak is lost. Where steps
- * between two columns have no value the line is broken: nothing is known there. A stretch of one point is a dash.
+ * Polylines with one point for each pixel column: the maximum of its values, so that no peak is lost. A line is broken
+ * where values are unknown between two columns. A single point becomes a dash.
  */
 function stretchesOf(
   at: readonly number[],
@@ -476,7 +489,7 @@ function stretchesOf(
     const x = Math.round(((second - first) / span) * SERIES_WIDTH);
     const last = stretches.at(-1);
     if (value === null) {
-      // A column that has another value is not empty.
+      // A column with another known value is not a gap.
       open &&= last?.has(x) ?? false;
       continue;
     }

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { shownLines, type Tone } from '../../core/text.ts';
 import { type Finding, type Section, type Table, type View, withoutRepeats } from './table.ts';
 
-/** Text as it may stand in HTML, between tags or within quotes. Everything recorded goes through here. */
+/** Escapes text for HTML, between tags or within quotes. All recorded text must be escaped with it. */
 export function escaped(text: string): string {
   return shownLines(text).replace(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
 }
 
-/** JSON as it may stand in a script element: nothing in it ends the element or begins a comment. */
+/** JSON that is safe in a script element: it cannot end the element or begin a comment. */
 function scriptJson(value: unknown): string {
   return JSON.stringify(value)
     .replaceAll('<', '\\u003c')
@@ -15,13 +15,13 @@ function scriptJson(value: unknown): string {
     .replaceAll('\u2029', '\\u2029');
 }
 
-/** The assets of a page, as in their files. The caller reads the files. */
+/** The assets of a page, unchanged from their files. The caller reads the files. */
 export interface PageAssets {
   readonly script: string;
   readonly style: string;
 }
 
-/** A policy that allows this script and this style and nothing else. */
+/** A content security policy that allows only this script and this style. */
 export function policyOf({ script, style }: PageAssets, more: readonly string[] = []): string {
   return [
     "default-src 'none'",
@@ -33,41 +33,41 @@ export function policyOf({ script, style }: PageAssets, more: readonly string[] 
   ].join('; ');
 }
 
-/** The source expression of a policy that allows this very text. */
+/** The source expression that allows exactly this text in a policy. */
 function hashOf(text: string): string {
   return `sha256-${createHash('sha256').update(text).digest('base64')}`;
 }
 
-/** A window of time that a chart marks. */
+/** A time window to mark in a chart. */
 export interface ChartMark {
   readonly label: string;
   readonly from: number;
   readonly to: number;
-  /** Whether values there are too great to be drawn. */
+  /** Whether the values in it are too great to be drawn. */
   readonly isBad?: boolean;
 }
 
-/** What a script draws. Times are epoch seconds. */
+/** The data of an interactive chart. Times are epoch seconds. */
 export interface ChartData {
   readonly id: string;
   readonly unit: string;
-  /** The chart that a page begins with is taller than the others. */
+  /** Whether it is the first chart of the page, which is taller. */
   readonly tall?: boolean;
-  /** What lies along the chart, with places that are marked; left out for time. */
+  /** The x axis and its marked positions; absent if the x axis is time. */
   readonly x?: {
     readonly label: string;
     readonly marks: readonly {
       readonly label: string;
       readonly at: number;
       readonly colour: string;
-      /** Whether the label stands before its line. */
+      /** Whether the label is left of its line. */
       readonly isBefore: boolean;
     }[];
   };
   readonly marks?: readonly ChartMark[];
-  /** Values that are usual, from one to another. */
+  /** The range of usual values. */
   readonly band?: { readonly label: string; readonly from: number; readonly to: number };
-  /** A value that is not to be passed. */
+  /** A limit for the values. */
   readonly limit?: { readonly label: string; readonly at: number };
   readonly at: readonly number[];
   readonly lines: readonly {
@@ -79,16 +79,16 @@ export interface ChartData {
 
 interface PageParts {
   readonly title: string;
-  /** HTML that was escaped where it holds recorded text; empty parts are left out. */
+  /** HTML in which recorded text is escaped. Empty parts are left out. */
   readonly body: readonly string[];
   readonly charts: readonly ChartData[];
-  /** For the times on charts; a name such as `Europe/Berlin`. */
+  /** Time zone of the charts' times, such as `Europe/Berlin`. */
   readonly timeZone: string;
 }
 
 /**
- * One self-contained page: no request leaves it, and its policy would stop one. Everything of it can be read without
- * JavaScript; the script only makes time series that can be zoomed out of those that stand there.
+ * A self-contained page: it makes no requests, and its policy forbids them. Everything is readable without JavaScript.
+ * The script only replaces static time series by charts with zoom.
  */
 export function page({ title, body, charts, timeZone }: PageParts, assets: PageAssets): string {
   return `<!doctype html>
@@ -114,15 +114,15 @@ ${body.filter((part) => part !== '').join('\n')}
 `;
 }
 
-/** What every chart says of itself. */
+/** The texts that every chart has. */
 export type FigureText = Pick<Table, 'title' | 'unit' | 'source' | 'lookFor'>;
 
-/** A chart with its words. `body` is HTML. */
+/** A chart with its texts. `body` is HTML. */
 export function figure({ title, unit, source, lookFor }: FigureText, body: string): string {
   return `<figure><h3>${escaped(title)}</h3>${body}<figcaption>Look for: ${escaped(lookFor)}.<br><small>Unit: ${escaped(unit)}. Source: ${escaped(source)}.</small></figcaption></figure>`;
 }
 
-/** A table; on a narrow screen each row is a card in which each value stands under the title of its column. */
+/** A table. On a narrow screen each row becomes a card, with the column's title above each value. */
 export function tableHtml({
   title,
   columns,
@@ -141,20 +141,20 @@ export function tableHtml({
   return `<div class="scroll" role="region" tabindex="0" aria-label="${escaped(title)}"><table><thead><tr>${head.join('')}</tr></thead><tbody>${lines.join('')}</tbody></table></div>`;
 }
 
-/** One figure that a page begins with. */
+/** A key figure at the top of a page. */
 export interface Tile {
   readonly label: string;
   readonly value: string;
-  /** How it was judged, in a word; left out for what is not judged. */
+  /** The judgement in a word; absent if it is not judged. */
   readonly state?: { readonly tone: Tone; readonly word: string };
-  /** What it is to be held against; empty for nothing. */
+  /** A value to compare it with; may be empty. */
   readonly note: string;
 }
 
-/** The most that fit beside the chart on a first screen. */
+/** The number of tiles that fit beside the chart on the first screen. */
 const MOST_TILES = 6;
 
-/** The figures that matter most. Those beyond six are in the tables below. */
+/** The most important figures. Those beyond six are in the tables below. */
 export function tilesOf(tiles: readonly Tile[]): string {
   const items = tiles.slice(0, MOST_TILES).map(({ label, value, state, note }) => {
     const judged =
@@ -164,7 +164,10 @@ export function tilesOf(tiles: readonly Tile[]): string {
   return items.length === 0 ? '' : `<ul class="tiles">${items.join('')}</ul>`;
 }
 
-/** Each tone has its shape, for readers who cannot tell the colours apart: a disc with a tick, an octagon, a triangle. */
+/**
+ * Each tone has its own shape, for readers who cannot distinguish the colours: a disc with a tick, an octagon, a
+ * triangle.
+ */
 const FORMS: Readonly<Record<Tone, string>> = {
   good: '<circle cx="12" cy="12" r="11"/><path d="M6.5 12.5l4 4 7-8.5"/>',
   bad: '<path class="form" d="M7.5 1h9L23 7.5v9L16.5 23h-9L1 16.5v-9z"/><path d="M8 8l8 8M16 8l-8 8"/>',
@@ -176,7 +179,7 @@ function iconOf(tone: Tone): string {
   return `<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">${FORMS[tone]}</svg>`;
 }
 
-/** What a page says before anything else: what was found, in one word and one sentence, and in which zone it tells times. */
+/** The top of a page: the result in one word and one sentence, and the time zone of the page. */
 export function banner(
   { title, verdict, tone, headline, lines }: Pick<View, 'title' | 'verdict' | 'tone' | 'headline' | 'lines'>,
   timeZone: string,
@@ -185,7 +188,7 @@ export function banner(
   return `<header><p class="kicker"><span>${escaped(title)}</span> <span>All times: ${escaped(timeZone)}</span></p><div class="banner ${tone}">${iconOf(tone)}<div><h1 class="verdict"><span class="word">${escaped(verdict ?? 'no verdict')}</span> ${escaped(headline)}</h1>${lead}</div></div></header>`;
 }
 
-/** A part of a page that is folded until it is asked for. `html` may be empty: then it is left out. */
+/** A part of a page that is collapsed at first. It is left out if `html` is empty. */
 export interface Part {
   /** Letters, digits and dashes; unique on its page. */
   readonly id: string;
@@ -193,7 +196,7 @@ export interface Part {
   readonly html: string;
 }
 
-/** Folded parts under their table of contents. A link opens its part: browsers do so for what lies within. */
+/** Collapsed parts under a table of contents. Browsers open a collapsed part when a link points into it. */
 export function foldedParts(parts: readonly Part[]): string {
   const shown = parts.filter(({ html }) => html !== '');
   if (shown.length === 0) return '';
@@ -205,27 +208,29 @@ export function foldedParts(parts: readonly Part[]): string {
   return `<nav aria-label="Contents"><h2>Contents</h2><ol>${links.join('')}</ol></nav>${folded.join('')}`;
 }
 
-/** Sentences, what matters most first. */
+/** A list of sentences, the most important first. */
 export function findings(sentences: readonly string[]): string {
   return `<ul class="findings">${sentences.map((sentence) => `<li>${escaped(sentence)}</li>`).join('')}</ul>`;
 }
 
-/** A section under a heading; nothing where its body is empty. */
+/** A section with a heading; empty if its body is empty. */
 export function section(title: string, body: string): string {
   return body === '' ? '' : `<section><h2>${escaped(title)}</h2>${body}</section>`;
 }
 
 interface ViewPageParts {
-  /** Of the window; the page itself has that of its view. */
+  /** Title of the browser window. The page itself shows the title of its view. */
   readonly title: string;
-  /** What the first screen shows below the verdict: HTML. */
+  /** HTML of the first screen below the verdict. */
   readonly first: string;
   readonly parts: readonly Part[];
   readonly charts: readonly { readonly data: ChartData }[];
   readonly timeZone: string;
 }
 
-/** A view as a page: the verdict and its figures on the first screen, then what to look at, then the rest, folded. */
+/**
+ * A view as a page: the verdict and its figures on the first screen, then the reasons, then all other parts, collapsed.
+ */
 export function viewPage(
   view: View,
   { title, first, parts, charts, timeZone }: ViewPageParts,
@@ -245,7 +250,7 @@ export function viewPage(
   return page({ title, body, charts: charts.map(({ data }) => data), timeZone }, assets);
 }
 
-/** Why the verdict is what it is, or notes; nothing where there are none. */
+/** The reasons of the verdict, or the notes; empty if there are none. */
 function findingList(list: readonly Finding[]): string {
   if (list.length === 0) return '';
   return `<ul class="findings reasons">${withoutRepeats(list).map(findingItem).join('')}</ul>`;
@@ -260,7 +265,7 @@ function findingItem({ code, text, title, means = '', advice }: Finding): string
   return `<li>${parts.join('')}</li>`;
 }
 
-/** Tables of a section as a folded part, with HTML that goes before them or behind. */
+/** The tables of a section as a collapsed part, with HTML before and after them. */
 export function tablesPart({ key, title, tables }: Section, before = '', behind = ''): Part {
   const html = `${before}${tables.map((table) => figure(table, tableHtml(table))).join('')}${behind}`;
   return { id: key, title, html };

@@ -2,17 +2,17 @@ import { TonedLine } from '../../core/text.ts';
 import { Tally } from '../stats/tally.ts';
 import { type Finding, type View, withoutRepeats } from './table.ts';
 
-/** What a command says at its end without `--verbose`: so many lines of so many columns. */
+/** The size of a command's final output without `--verbose`. */
 export const SCREEN = { lines: 20, columns: 80 } as const;
 
 export type ScreenLine = string | TonedLine;
 
-/** Lines that a finding may take, and its advice. */
+/** The most lines of a finding, and of its advice. */
 const MOST_OF_FINDING = 3;
 const MOST_OF_ADVICE = 2;
-/** A longer word or command has a line of its own. */
+/** A longer word or command gets a line of its own. */
 const LONGEST_WORD = 40;
-/** A word; a number with its percent sign, and a command with its directory and flags, are one. */
+/** A word. A number with its percent sign is one word, and so is a command with its directory and flags. */
 const WORD =
   /(?:(?:npx )?reprise|node \S+\.js) (?:show|report) (?:'[^']*'|\\'|[^\s'])+(?: (?:--[\w-]+|\d+|'[^']*'|"[^"]*"))*\S*|\S+(?:\s+%\S*)*/g;
 
@@ -20,7 +20,7 @@ function wordsOf(text: string): readonly string[] {
   return text.match(WORD) ?? [];
 }
 
-/** A text in lines of the width of a screen, broken between words; a word that is longer stays whole. */
+/** Breaks a text into lines of the screen's width, between words. A longer word stays whole. */
 export function folded(text: string, indent = '', most = Number.POSITIVE_INFINITY): string[] {
   const lines: string[] = [];
   let line = '';
@@ -38,20 +38,20 @@ export function folded(text: string, indent = '', most = Number.POSITIVE_INFINIT
   return [...lines.slice(0, most - 1), `${last.join(' ')} …`].map((each) => `${indent}${each}`);
 }
 
-/** The verdict, in its colour. */
+/** The verdict in its colour. */
 export function verdictLines({ verdict, tone, headline }: View): TonedLine[] {
   const word = verdict ?? 'No verdict';
   return folded(`${word}: ${headline}`, '', 2).map((line) => new TonedLine(line, tone));
 }
 
-/** What was found, as part of a sentence. */
+/** The title of a finding for use within a sentence. */
 export function shortTitle({ code, title }: Pick<Finding, 'code' | 'title'>): string {
   return title === undefined ? code : `${title.charAt(0).toLowerCase()}${title.slice(1)}`;
 }
 
 /**
- * The first reasons with what to do, in at most so many lines, and the names of the others with their number.
- * @param where a reader finds the others
+ * The first reasons with their advice, in at most `most` lines, and the titles of the others with their number.
+ * @param where a flag with which a reader sees the others
  */
 export function findingLines(findings: readonly Finding[], most: number, where = '--verbose'): string[] {
   const lines: string[] = [];
@@ -74,7 +74,7 @@ export function findingLines(findings: readonly Finding[], most: number, where =
   return lines;
 }
 
-/** The parts with an empty line between them, as far as there is room: before the last ones first. */
+/** Joins the parts with empty lines between them while there is space. The last parts get theirs first. */
 export function spaced(parts: readonly (readonly ScreenLine[])[]): ScreenLine[] {
   let spare = SCREEN.lines - parts.flat().length;
   const lines: ScreenLine[] = [];

@@ -7,18 +7,18 @@ interface Column {
   readonly kind: 'name' | 'number';
 }
 
-/** A table and what it says of itself; its cells may hold recorded text. */
+/** A table with its texts. Its cells may contain recorded text. */
 export interface Table {
   readonly title: string;
-  /** What its numbers are measured in. */
+  /** The unit of its numbers. */
   readonly unit: string;
-  /** Where they come from. */
+  /** The source of its numbers. */
   readonly source: string;
-  /** What a reader should look for. */
+  /** Advice on what to look for. */
   readonly lookFor: string;
   readonly columns: readonly Column[];
   readonly rows: readonly (readonly string[])[];
-  /** Which cells are good or bad news, where a form can show it. */
+  /** Which cells are good or bad, for formats that can show it. */
   readonly toneOf?: (cell: string) => 'good' | 'bad' | null;
 }
 
@@ -28,28 +28,28 @@ export interface Section<Key extends string = string> {
   readonly tables: readonly Table[];
 }
 
-/** Why a verdict is what it is, or what a reader should know besides. */
+/** A reason of a verdict, or a further note for the reader. */
 export interface Finding {
   readonly code: string;
   readonly text: string;
   readonly advice: string;
   readonly title?: string;
   readonly means?: string;
-  /** A `doubt` could change the answer, also where it stands among the notes of a run that failed. */
+  /** A `doubt` could change the verdict, even if it is only a note of a run that failed. */
   readonly severity?: 'fail' | 'doubt' | 'note';
 }
 
-/** A document as people read it: rendered as text, Markdown or HTML. */
+/** A document in a readable form, rendered as text, Markdown or HTML. */
 export interface View<Key extends string = string> {
   readonly title: string;
-  /** Null where nothing was asked for. */
+  /** Null if no verdict was requested. */
   readonly verdict: string | null;
   readonly tone: Tone;
   /** The verdict as a sentence. */
   readonly headline: string;
   readonly reasons: readonly Finding[];
   readonly notes: readonly Finding[];
-  /** What was measured, against what, and when. The first says what came out, in figures. */
+  /** What was measured, with which target, and when. The first line states the result in figures. */
   readonly lines: readonly string[];
   readonly sections: readonly Section<Key>[];
 }
@@ -71,9 +71,9 @@ export function sectionOf<Key extends string>(
 }
 
 /**
- * Findings whose commands can be pasted: with what stands for a run in them as the user named it.
- * @param paths by `RUN`, `A` and `B`
- * @param program as it is called
+ * Inserts the user's paths and program name into the commands of findings, so that they can be pasted.
+ * @param paths the paths that replace `RUN`, `A` and `B`
+ * @param program how the user calls this program
  */
 export function calledHere<Each extends Pick<Finding, 'advice'>>(
   findings: readonly Each[],
@@ -88,7 +88,7 @@ export function calledHere<Each extends Pick<Finding, 'advice'>>(
   return findings.map((each) => ({ ...each, advice: called(each.advice) }));
 }
 
-/** Findings of one code ask for one thing: what it means and the advice are said with the first of them. */
+/** Findings with the same code have the same meaning and advice. Only the first of them keeps these texts. */
 export function withoutRepeats(findings: readonly Finding[]): Finding[] {
   const said = new Set<string>();
   return findings.map((each) => {
@@ -100,7 +100,7 @@ export function withoutRepeats(findings: readonly Finding[]): Finding[] {
 
 const DOUBT = 'DOUBT';
 
-/** The notes with those marked that would forbid a pass: a run that failed has them beside its verdict. */
+/** The notes, with a mark on those that would forbid a pass. A failed run has these beside its verdict. */
 function markedNotes(notes: readonly Finding[]): Finding[] {
   const isDoubt = ({ severity }: Finding) => severity === 'doubt';
   const doubts = notes.filter(isDoubt).map((each) => ({
@@ -110,10 +110,10 @@ function markedNotes(notes: readonly Finding[]): Finding[] {
   return [...doubts, ...notes.filter((each) => !isDoubt(each))];
 }
 
-/** Stands where nothing is known. */
+/** The text for an unknown value. */
 export const NONE = '–';
 
-/** Three digits that matter; whole numbers in full. */
+/** Three significant digits; whole numbers in full. */
 export function numberText(value: number | null | undefined): string {
   if (value == null) return NONE;
   if (Number.isInteger(value)) return value.toLocaleString('en');
@@ -138,13 +138,16 @@ export function ratioText(ratio: number | null | undefined): string {
 
 type Change = Pick<ComparedMetric, 'ratio' | 'interval90' | 'verdict'>;
 
-/** `1.07x as slow`: the mean over paired windows, by which B is judged. The figures beside it are of the whole run. */
+/**
+ * `1.07x as slow`: the mean ratio over paired windows, by which B is judged. The columns beside it are figures of the
+ * complete runs.
+ */
 export function changeText({ a, b, ratio }: Pick<ComparedMetric, 'a' | 'b' | 'ratio'>): string {
-  // Without an answer the ratio is a bound of ours.
+  // If one side has no answer, the ratio is only a limit of our own.
   return ratio === null || a === 'Infinity' || b === 'Infinity' ? NONE : timesText(ratio);
 }
 
-/** `same` means that B is no worse. It says so where B may well be better by a tenth. */
+/** `same` means that B is not worse. It becomes `not worse` if B may be better by a tenth or more. */
 export function resultText({ verdict, ratio, interval90 }: Change): string {
   const isMaybeBetter = ratio !== null && interval90 !== null && interval90[0] < MAYBE_BETTER;
   return verdict === 'same' && isMaybeBetter ? 'not worse' : verdict;
@@ -152,7 +155,7 @@ export function resultText({ verdict, ratio, interval90 }: Change): string {
 
 const MAYBE_BETTER = 0.9;
 
-/** `1.07x as slow`, `1.2x as fast`, `as fast`. */
+/** A ratio as text: `1.07x as slow`, `1.2x as fast`, `as fast`. */
 export function timesText(ratio: number): string {
   const [times, word] = ratio >= 1 ? [ratio, 'slow'] : [1 / ratio, 'fast'];
   const text = String(Number(times.toFixed(times < 1.1 ? 3 : 2)));
@@ -164,12 +167,12 @@ export function metricName(name: string): string {
   return name.replaceAll('_', ' ');
 }
 
-/** A figure of a profile, in whatever unit. */
+/** A figure of a profile in any unit. */
 export function figureText(value: number | null): string {
   return value === null ? NONE : String(Number(value.toPrecision(4)));
 }
 
-/** A latency of both sides of a comparison. */
+/** A latency of one side of a comparison. */
 export function latencyText(value: number | 'Infinity' | null): string {
   if (typeof value === 'number') return formatMs(value);
   return value === null ? NONE : 'no answer';
@@ -184,13 +187,13 @@ export function bytesText(value: number | null | undefined): string {
   return value == null ? NONE : formatBytes(value);
 }
 
-/** Widest a column gets, and the most that is shown of a cell; the other forms have all of it. */
+/** The maximum width of a column, and the maximum length of a cell's text. The other formats show complete cells. */
 const CELL = 60;
 const LONGEST = 360;
 
 /**
- * A view as lines of plain text: the verdict, its reasons and advice first. Print them with care.
- * @param words whether tables say their unit and what to look for
+ * A view as lines of plain text: first the verdict, its reasons and advice. The lines contain recorded text.
+ * @param words whether tables have their unit and advice
  */
 export function viewText(view: View, words: 'with words' | 'brief' = 'with words'): string[] {
   const { verdict, headline, reasons, notes, lines, sections } = view;
@@ -216,7 +219,7 @@ function findingLines({ code, text, title, means = '', advice }: Finding): strin
   ];
 }
 
-/** A table with its title, and with its words. */
+/** A table with its title and texts. */
 export function tableText(table: Table, words: 'with words' | 'brief' = 'with words'): string[] {
   const { title, columns, rows, unit, lookFor } = table;
   return [
@@ -227,8 +230,8 @@ export function tableText(table: Table, words: 'with words' | 'brief' = 'with wo
 }
 
 /**
- * Aligned lines: the titles, then the rows; names to the left, numbers to the right.
- * @param split the lines of a cell
+ * Aligned lines: the titles, then the rows. Names are aligned left, numbers right.
+ * @param split splits a cell into lines
  */
 export function tableLines(
   columns: Table['columns'],
@@ -255,12 +258,12 @@ export function tableLines(
   });
 }
 
-/** What cannot be seen is written out, so that it does not move the columns. */
+/** Writes out invisible characters, so that they do not shift the columns. */
 function inOneLine(cell: string): string {
   return shownText(cell).replaceAll('	', ' ');
 }
 
-/** A long cell takes several lines of its column, broken at spaces where there are any. */
+/** Breaks a long cell into several lines, at spaces if possible. */
 function wrapped(cell: string): string[] {
   const lines: string[] = [];
   let rest = inOneLine(cell);
@@ -273,11 +276,11 @@ function wrapped(cell: string): string[] {
   return [...lines, rest];
 }
 
-/** What Markdown or HTML in it, a mention, a formula or a link could begin with. */
+/** Characters that may begin Markdown, HTML or a link. */
 const MEANINGFUL = /[\\`*_[\]<>#|~!]/g;
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '@': '&#64;', $: '&#36;' };
 
-/** A view in Markdown, for a merge request or a wiki; recorded text in it stays text. */
+/** A view in Markdown, for a merge request or a wiki. Recorded text is escaped. */
 export function viewMarkdown({ title, verdict, headline, reasons, notes, lines, sections }: View): string {
   const parts = [
     `# ${inert(title)}`,
@@ -318,7 +321,7 @@ function tableMarkdown({ title, unit, source, lookFor, columns, rows }: Table): 
   ];
 }
 
-/** Text as it may stand in a cell, an item or a heading of Markdown: it is shown, and does nothing. */
+/** Escapes text for a cell, an item or a heading of Markdown, so that it is only displayed. */
 export function inert(text: string): string {
   return shownText(text)
     .replace(/\t/g, ' ')

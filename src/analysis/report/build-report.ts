@@ -18,17 +18,17 @@ import type { RecordedFigures, ReportStatistics, RowFigures } from './statistics
 
 interface ReportInput {
   readonly directory: string;
-  /** Null for a run that was never sealed; so is `summary`. */
+  /** Null for an unsealed run, like `summary`. */
   readonly run: Run | null;
   readonly summary: ReplayDocument | null;
   readonly statistics: ReportStatistics;
-  /** The capture that was read for the recorded answers, and why it was not where it was not. */
+  /** The capture with the recorded answers, or why it was not read. */
   readonly recording: Pick<RecordingSource, 'capture' | 'unavailable'>;
-  /** What monitors saw, over the steps of the run; left out for nothing. */
+  /** The monitored series, over the steps of the run; absent without any. */
   readonly monitored?: readonly MonitoredLine[];
 }
 
-/** Puts together what a run says of itself and what its rows and its recording tell. */
+/** Builds a report from a run's summary, its rows and its recording. */
 export function buildReport(input: ReportInput): ReportDocument {
   const { directory, run, summary, statistics, recording, monitored = [] } = input;
   const rows = statistics.rowFigures();
@@ -111,7 +111,7 @@ function recordingOf(
 }
 
 type Judged = Pick<ReportDocument, 'verdict' | 'valid' | 'summary'> & {
-  /** Whether the rows are other than those the verdict was found on. */
+  /** Whether the rows differ from those that were judged. */
   readonly differs: boolean;
 };
 

@@ -8,7 +8,9 @@ interface ArrivalStream {
   readonly figures: ArrivalFigures;
 }
 
-/** The streams of a run, each made of the one before it. What was sent is compared with the last but one. */
+/**
+ * The streams of a run in order; each results from the previous one. `due` is the stream that `sent` is compared with.
+ */
 export function arrivalStreams({ recorded, planned, resolved, sent }: ReplayDocument['fidelity']): {
   readonly streams: readonly ArrivalStream[];
   readonly due: ArrivalStream;
@@ -19,7 +21,7 @@ export function arrivalStreams({ recorded, planned, resolved, sent }: ReplayDocu
   return { streams: [...before, due, { name: 'sent', figures: sent }], due };
 }
 
-/** How arrivals were recorded, planned, came due where that is another stream, and sent. */
+/** The arrivals as recorded, planned, sent, and also as they came due if that differs from the plan. */
 export function arrivalTable({ fidelity, bounds, interrupted }: ReplayDocument): Table {
   const { streams, due } = arrivalStreams(fidelity);
   const names = streams.map(({ name }) => name);
@@ -55,7 +57,7 @@ function changeText(due: number | null, sent: number | null): string {
   return difference > 0 ? `+${text}` : text;
 }
 
-/** How far two streams lie apart. */
+/** The distances between the streams. */
 export function distanceTable({ fidelity }: ReplayDocument): Table {
   const { recordedToPlanned, mixDistance } = fidelity;
   const { due } = arrivalStreams(fidelity);
@@ -85,7 +87,7 @@ function sentGapsText({ ksGaps, sent }: ReplayDocument['fidelity']): string {
   return ksGaps === null && sent.count > 1 ? 'none: gaps are under 2 ms' : numberText(ksGaps);
 }
 
-/** How the sending side did. */
+/** The state of the sending side. */
 export function healthTable(document: ReplayDocument): Table {
   const { health, lagUs, connectMs, connectionWaitMs, connectionWaits, bounds, closedLoop } = document;
   const us = (value: number | null) => msText(value === null ? null : value / 1e3);
@@ -124,8 +126,7 @@ export function healthTable(document: ReplayDocument): Table {
   };
 }
 
-/** What the target answered at recorded speed. */
-/** Each planned fault: its requests before, during and after, and the time to recover. */
+/** For each planned fault: its requests before, during and after, and the recovery time. */
 export function faultTable({ faults = null }: ReplayDocument): Table | null {
   if (faults === null) return null;
   const second = (value: number | null) => (value === null ? NONE : msText(value * 1e3));
@@ -162,6 +163,7 @@ export function faultTable({ faults = null }: ReplayDocument): Table | null {
   };
 }
 
+/** The answers of the target at the recorded rate, compared with the recorded answers. */
 export function calibrationTable({ calibration }: ReplayDocument): Table | null {
   if (calibration === null) return null;
   const { p50Ms, responseBytes, statusDistance, bounds, pairs, representative } = calibration;
@@ -198,7 +200,7 @@ const OBJECTIVE = {
   unknown: NONE,
 } as const;
 
-/** What the autoscaler did after each load step; null where no replicas were seen. */
+/** The actions of the autoscaler after each load step; null if no replicas were monitored. */
 export function autoscalingTable({ autoscaling }: ReplayDocument): Table | null {
   if (autoscaling == null || autoscaling.steps.length === 0) return null;
   const seconds = (value: number | null) => (value === null ? NONE : `${numberText(value)} s`);
@@ -224,7 +226,7 @@ export function autoscalingTable({ autoscaling }: ReplayDocument): Table | null 
   };
 }
 
-/** Elasticity against the demand curve; null without one. */
+/** Elasticity compared with the demand curve; null without one. */
 export function elasticityTable({ autoscaling }: ReplayDocument): Table | null {
   const figures = autoscaling?.elasticity;
   if (figures == null) return null;

@@ -6,7 +6,7 @@ import { distributionOf } from '../profile/distribution.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
 import type { NamedGroups } from '../stats/tally.ts';
 
-/** Rows that are shown of a list; the JSON document has all. */
+/** Most rows shown of a list. The JSON document has all. */
 const SHOWN = 25;
 
 export function groupTables({ routes, models, inputSizes, recording, summary }: ReportDocument): Table[] {
@@ -80,7 +80,7 @@ function groupName(name: string | null): string {
   return name ?? 'not known';
 }
 
-/** `1024–2047` as sizes are read. */
+/** A size class such as `1024–2047` in readable units. */
 function sizeText(name: string | null): string {
   if (name === null) return NONE;
   const [from = 0, to = from] = name.split('–').map(Number);
@@ -89,23 +89,23 @@ function sizeText(name: string | null): string {
 
 const MS_PER_NS = 1e-6;
 const MS_PER_US = 1e-3;
-/** The name of a class of request bodies, each twice as large as the one before. */
+/** The name of a size class of request bodies. Each class is twice as large as the previous one. */
 export function sizeName(index: number): string {
   return index === 0 ? '0' : `${2 ** (index - 1)}–${2 ** index - 1}`;
 }
 
-/** Requests that were sent, with what was recorded for the same name. */
+/** Sent requests of one group, and the recorded requests with the same name. */
 export class Group {
   requests = 0;
   failed = 0;
   readonly latencyNs = new Histogram();
   recordedUs = new Histogram();
 
-  /** @param latencyNs null where it did not complete, or does not count */
+  /** @param latencyNs null if the request did not complete, or does not count */
   add(failed: boolean, latencyNs: number | null): void {
     this.requests += 1;
     if (failed) this.failed += 1;
-    // To the microsecond, as what was recorded is.
+    // Rounded to microseconds, like recorded times.
     if (latencyNs !== null) this.latencyNs.record(Math.round(latencyNs / NS_PER_US) * NS_PER_US);
   }
 }
@@ -126,7 +126,7 @@ export function groupFigures(named: NamedGroups<Group>): ReportGroups {
   };
 }
 
-/** Sizes in rising order. */
+/** The size classes in ascending order. */
 export function bySize({ groups, ungrouped }: ReportGroups): ReportGroups {
   const least = ({ name }: ReportGroup) => Number.parseInt(name ?? '0', 10);
   return { groups: groups.toSorted((a, b) => least(a) - least(b)), ungrouped };

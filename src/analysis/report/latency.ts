@@ -6,14 +6,14 @@ import { columnsOf, msText, NONE, numberText, type Table } from '../render/table
 import { sampleFloor } from '../stats/percentiles.ts';
 import type { RowFigures } from './statistics.ts';
 
-/** Marks a percentile that has too few samples to be trusted. */
+/** Marks a percentile with too few samples. */
 export const TOO_FEW = '*';
 
 export function latencyTable(document: ReportDocument): Table | null {
   const { latencyMs, recording, counts, summary } = document;
   const { service, recorded } = latencyMs;
   if (service.count === 0) return null;
-  // A closed loop plans no instants to count from.
+  // A closed loop has no planned instants, so it has no scheduled latency.
   const isPlanned = summary?.closedLoop === undefined;
   const ladders = isPlanned ? [latencyMs.scheduled, service] : [service];
   return {
@@ -64,7 +64,7 @@ export function streamTable({ streams }: ReportDocument): Table | null {
   };
 }
 
-/** The latencies that a run says of itself. */
+/** The latencies in a run's summary. */
 export function runLatencyTable({ latencyMs, closedLoop }: ReplayDocument): Table {
   const { scheduled, service } = latencyMs;
   const isPlanned = closedLoop === undefined;
@@ -86,7 +86,7 @@ function latencyRow(name: string, { p50, p95, p99, max }: LatencyMs): string[] {
   return [name, ...[p50, p95, p99, max].map(msText)];
 }
 
-/** Only where the run is long enough to have windows. */
+/** Confidence intervals; none if the run is too short for windows. */
 function intervalRows({ p50Interval, p95Interval, p99Interval }: TrustedLatencyMs): string[][] {
   const intervals = [p50Interval, p95Interval, p99Interval];
   if (intervals.every((interval) => interval === null)) return [];
@@ -95,7 +95,7 @@ function intervalRows({ p50Interval, p95Interval, p99Interval }: TrustedLatencyM
   return [['  95 % interval', ...intervals.map(text), NONE]];
 }
 
-/** Streams as a run says of itself. */
+/** The stream figures in a run's summary. */
 export function runStreamTable({ streams, ttftMs, itlMs, tpotMs }: ReplayDocument): Table | null {
   const { completed, failed, refused, withoutContent, unread, turnedAway, whole } = streams;
   if (completed + failed + refused + turnedAway + whole === 0) return null;
@@ -122,21 +122,21 @@ export function runStreamTable({ streams, ttftMs, itlMs, tpotMs }: ReplayDocumen
   };
 }
 
-/** A percentile as it is read, marked where it rests on too few samples. */
+/** A percentile as text, with a mark if there are too few samples. */
 export function stepText({ steps }: PercentileLadder, percent: number): string {
   const step = steps.find((each) => each.percent === percent);
   if (step === undefined || step.ms === null) return NONE;
   return `${msText(step.ms)}${step.enough ? '' : TOO_FEW}`;
 }
 
-/** What a launch review reads, from the middle to the far tail. */
+/** The percentiles of a launch review, from the middle to the far tail. */
 const LADDER_PERCENTS = [50, 75, 90, 95, 99, 99.9, 99.99] as const;
 
 const FLOORS: ReadonlyMap<number, number> = new Map(
   LADDER_PERCENTS.map((percent) => [percent, sampleFloor(percent)]),
 );
 
-/** @param histogram of nanoseconds */
+/** @param histogram values in nanoseconds */
 export function ladderOf(histogram: Histogram): PercentileLadder {
   const { count, mean, max } = histogram;
   const inMs = (ns: number | null) => (ns === null ? null : ns / NS_PER_MS);

@@ -4,7 +4,7 @@ import type { Threshold } from '../objectives/slo.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
 import { asksForMore } from './objective-steps.ts';
 
-/** What monitors saw beside the load, the generator last; null where nothing was seen. */
+/** The monitored series, with those of the generator last; null without any. */
 export function monitorTable({ monitors }: ReplayDocument): Table | null {
   const series = monitors?.series ?? [];
   if (series.length === 0) return null;
@@ -63,7 +63,7 @@ export function monitorLines(monitors: MonitorsDocument | undefined): string[] {
   return [...more, ...notes, ...without];
 }
 
-/** Of a page: a chart for each name, and no more lines in it than can be told apart. */
+/** The most charts on a page, one for each name, and the most lines in a chart that can be distinguished. */
 const MOST_CHARTS = 12;
 const MOST_LINES = 6;
 
@@ -72,8 +72,9 @@ type Line = Pick<MonitoredSeries, 'name' | 'source' | 'labels' | 'kind' | 'unit'
 };
 
 /**
- * A chart for each name, with a line for each of its series, the worst where there are many; of the generator none.
- * @param objective that the charts are to show: its series are first, and may be the generator's
+ * A chart for each name, with a line for each of its series. If there are many, only the worst are drawn. The
+ * generator's series have no chart.
+ * @param objective an objective to show: its series come first, even if they are the generator's
  */
 export function monitorCharts<Each extends Line, Texts extends { readonly source: string }>(
   monitored: readonly Each[],
@@ -104,7 +105,10 @@ export function monitorCharts<Each extends Line, Texts extends { readonly source
   });
 }
 
-/** The lines with the worst values: greatest, or least if the objective asks for more. All, in order, if they fit. */
+/**
+ * The lines with the worst values: the greatest, or the least if the objective asks for more. All lines in order if
+ * they fit.
+ */
 function worstOf<Each extends Line>(
   lines: readonly Each[],
   objective: Pick<Threshold, 'operator'> | null,
@@ -132,10 +136,10 @@ function axisOf({ kind, unit }: Pick<MonitoredSeries, 'kind' | 'unit'>): string 
   return unit === 's' ? 'cores' : `${unit}/s`;
 }
 
-/** Older values say little of the second in which they were read. */
+/** Older values do not describe the second in which they were read. */
 const OLD_MS = 2_000;
 
-/** Series of the target, and behind them those of the generator. */
+/** Series of the target, then those of the generator. */
 export function targetFirst<Series extends { readonly name: string }>(series: readonly Series[]): Series[] {
   return [...series.filter(isOfTarget), ...series.filter((each) => !isOfTarget(each))];
 }
@@ -158,7 +162,7 @@ function changeText({ kind, unit, change, resets }: MonitoredSeries): string {
   return resets === 0 ? text : `${text}, began anew ${numberText(resets)}x`;
 }
 
-/** In the unit of its series; seconds a second of CPU time are cores. */
+/** A value in the unit of its series. CPU seconds per second are cores. */
 export function valueText(
   { kind, unit }: Pick<MonitoredSeries, 'kind' | 'unit'>,
   value: number | null | undefined,

@@ -5,7 +5,7 @@ import { columnsOf, msText, numberText, type Section, sectionOf, shareText } fro
 
 type Sentences = (run: ReplayDocument) => readonly (string | null | false)[];
 
-/** A subcategory: what it asks in our words, what a run shows of it, and what it does not. */
+/** A subcategory: its requirement in our words, the evidence of a run, and missing evidence. */
 interface Subcategory {
   readonly id: string;
   readonly asks: string;
@@ -16,7 +16,7 @@ interface Subcategory {
 const LIKENESS = { true: 'alike', false: 'not alike', null: 'too little to tell' } as const;
 const STATES = { true: 'kept', false: 'violated', null: 'not known' } as const;
 
-/** Figures of an inconclusive run prove nothing. */
+/** The figures of an inconclusive run are no proof, so sentences with them say so. */
 function doubtOf(verdict: ReplayDocument['verdict']): string {
   return verdict === 'INCONCLUSIVE' ? ', by figures that are in doubt' : '';
 }
@@ -182,7 +182,7 @@ const OUT_OF_SCOPE: NistEvidence['outOfScope'] = [
   { id: 'MEASURE 3.3', why: 'feedback of users' },
 ];
 
-/** What a run shows for the MEASURE function of the NIST AI Risk Management Framework (NIST AI 100-1, 2023). */
+/** The evidence of a run for the MEASURE function of the NIST AI Risk Management Framework (NIST AI 100-1, 2023). */
 export function nistEvidenceOf(run: ReplayDocument): NistEvidence {
   const said = (sentences: Sentences) =>
     sentences(run).filter((each): each is string => typeof each === 'string');
@@ -227,7 +227,7 @@ export function nistSection({ framework, measures, outOfScope }: NistEvidence): 
   ]);
 }
 
-/** Mean power of the devices of each source, and the energy of an answer by it. */
+/** Mean power of the devices of each source, and the energy for each completed request. */
 function powerSentences({ monitors, durationS, completed }: ReplayDocument): string[] {
   const bySource = new Map<string, number[]>();
   for (const { unit, kind, mean, source } of monitors?.series ?? []) {

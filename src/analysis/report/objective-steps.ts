@@ -10,7 +10,7 @@ import { GoodputCounts } from '../run/slice-statistics.ts';
 import { completedStream } from '../run/streams.ts';
 import { SteppedTimes, stepAt, together, widthFor } from './stepped.ts';
 
-/** What is looked at where no objective says which. */
+/** The percentile to show if no objective names one. */
 export const USUAL_PERCENT = 95;
 
 /** An objective with its result. */
@@ -20,8 +20,8 @@ export interface JudgedObjective {
 }
 
 /**
- * The objective that the first screen shows: the first that was violated, else the first of all. Of several on the same
- * metric and requests it is the one of the highest percentile. Null where it has no course over time.
+ * The objective for the first screen: the first violated one, or else the first one. If several are on the same metric
+ * and requests, the one with the highest percentile. Null if it cannot be shown over time.
  */
 export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null {
   const violated = slo.filter(({ ok }) => ok === false);
@@ -38,7 +38,7 @@ export function shownObjective(slo: readonly SloLine[]): JudgedObjective | null 
     .toSorted((a, b) => (percentOf(b.threshold) ?? 0) - (percentOf(a.threshold) ?? 0))[0]!;
 }
 
-/** The objective on the latency of all requests that is shown, likewise. */
+/** The objective on the latency of all requests, chosen in the same way. */
 export function shownLatency(slo: readonly SloLine[]): JudgedObjective | null {
   return shownObjective(
     slo.filter(({ expression }) => {
@@ -58,12 +58,12 @@ export function isPlainLatency({ metric, slice }: Threshold): boolean {
   return metric === 'latency' && slice === null;
 }
 
-/** Whether more is better: then the least of several values is the worst. */
+/** Whether higher is better. Then the least of several values is the worst. */
 export function asksForMore({ operator }: Pick<Threshold, 'operator'>): boolean {
   return operator.startsWith('>');
 }
 
-/** Rows of a run do not say in which stage or fault they were. */
+/** Whether an objective can be shown over time. Rows of a run do not contain stages and faults. */
 function hasCourse(threshold: Threshold): boolean {
   const { metric, slice, aggregation } = threshold;
   if (metric === 'monitored') return true;
@@ -80,10 +80,10 @@ function isShare({ metric }: Threshold): boolean {
   return metric === 'errors' || metric === 'rejected' || metric === 'goodput';
 }
 
-/** Samples of a step from which its share is drawn, in the order in which they are tried. */
+/** Numbers of samples in a step to calculate its share, tried in this order. */
 const SHARE_SAMPLES = [100, 20, 1] as const;
 
-/** Follows one objective over the steps of a run, at memory in proportion to the steps. */
+/** One objective over the steps of a run. The memory is proportional to the number of steps. */
 export class ObjectiveCourse {
   readonly #threshold: Threshold;
   readonly #expression: string;
@@ -91,7 +91,7 @@ export class ObjectiveCourse {
   readonly #times: SteppedTimes;
   readonly #all: number[];
   readonly #counted: number[];
-  /** Streams with a token, and their gaps. */
+  /** Number of streams with a token, and of their gaps. */
   #streams = 0;
   #gaps = 0;
 
@@ -106,7 +106,7 @@ export class ObjectiveCourse {
 
   add(send: Send, outcome: SendOutcome): void {
     const { slice } = this.#threshold;
-    // Stages and faults are in no slice that is followed.
+    // The stage does not matter: objectives on stages and faults are not shown over time.
     if (slice !== null && !isInSlice(slice, { ...send, stage: 1 })) return;
     if (isTimed(this.#threshold.metric)) this.#addTime(send, outcome);
     else this.#addShare(send, outcome);
@@ -116,7 +116,7 @@ export class ObjectiveCourse {
     const { metric } = this.#threshold;
     const named = { expression: this.#expression, metric };
     if (isTimed(metric)) {
-      // A stream that is missing counts as many gaps as the others have.
+      // A stream without an answer counts as often as the mean number of gaps of other streams.
       const gapsOfStream = this.#streams === 0 ? 1 : Math.max(1, this.#gaps / this.#streams);
       const { p50Ms, tailMs, ...course } = this.#times.course(
         percentOf(this.#threshold) ?? USUAL_PERCENT,
@@ -141,7 +141,7 @@ export class ObjectiveCourse {
     };
   }
 
-  /** The times that the verdict counts, and what it counts as infinitely slow. */
+  /** Adds the time as the verdict counts it. Failed requests count as infinitely slow. */
   #addTime(send: Send, outcome: SendOutcome): void {
     const { metric } = this.#threshold;
     const { intendedOffsetNs, actualOffsetNs } = send;
@@ -157,7 +157,7 @@ export class ObjectiveCourse {
   }
 
   #addStream(send: Send, outcome: SendOutcome): void {
-    // A request that never left is a failure of ours, and no stream.
+    // A request that was never sent is a failure of the generator, not of a stream.
     if (outcome === 'unreached') return;
     const completed = outcome === 'completed' ? completedStream(send) : null;
     if (completed === 'refusedAsRecorded') return;
@@ -166,7 +166,7 @@ export class ObjectiveCourse {
     else this.#addTokens(send);
   }
 
-  /** Of a stream that completed, or that we left: then as far as it came. */
+  /** Adds the times of a completed stream, or of a cancelled one as far as it was received. */
   #addTokens({ intendedOffsetNs, lastByteOffsetNs, cancelled, answer }: Send): void {
     if (cancelled && lastByteOffsetNs === null) return;
     const { metric } = this.#threshold;
@@ -198,7 +198,7 @@ export class ObjectiveCourse {
     if (counted) this.#counted[at]! += 1;
   }
 
-  /** Whether a request is one of those whose share is asked for; null where it is in no share. */
+  /** Whether a request counts for the share; null if it does not belong to the whole either. */
   #isCounted(send: Send, outcome: SendOutcome): boolean | null {
     if (this.#threshold.metric === 'goodput') {
       const { limits } = this.#threshold;

@@ -4,7 +4,7 @@ import type { LatencyMap, LatencySteps, TimeColumns } from '../../documents/repo
 import type { MonitorPoint } from '../run/monitored.ts';
 import { SteppedTimes } from './stepped.ts';
 
-/** More steps than a page is wide. */
+/** Maximum number of steps. A page is not wide enough for more. */
 export const MAX_STEPS = 720;
 /** Widths of a step, seconds. */
 const LADDER_S = [
@@ -18,8 +18,8 @@ export function stepFor(seconds: number): number {
 }
 
 /**
- * Divides a run into a bounded number of steps, whatever its length. Every step stays open, because rows come in the
- * order of the plan. If sessions wait for answers, that is not the order in which they came due.
+ * Divides a run of any length into a bounded number of steps. All steps stay open, because rows come in the order of
+ * the plan. If sessions wait for answers, requests are due in another order.
  */
 export class TimeSteps {
   readonly stepS: number;
@@ -31,7 +31,7 @@ export class TimeSteps {
   readonly #service: SteppedTimes;
   readonly #lastOfStep: (number | null)[];
 
-  /** @param seconds from the start of the run to the end of the last in which anything happened */
+  /** @param seconds from the start of the run to the end of the last second with an event */
   constructor(seconds: number) {
     this.stepS = stepFor(seconds);
     this.steps = Math.ceil(seconds / this.stepS);
@@ -45,7 +45,7 @@ export class TimeSteps {
     this.#lagMaxMs = unknown();
   }
 
-  /** Takes the seconds of the run in order. */
+  /** Adds the seconds of the run in order. */
   addSecond(second: Omit<RunSecond, 'cancelled'>): void {
     const at = this.#stepOf(second.second);
     if (at === null) return;
@@ -58,18 +58,18 @@ export class TimeSteps {
       this.#lagMaxMs[at] = Math.max(this.#lagMaxMs[at] ?? 0, second.lagMaxNs / NS_PER_MS);
   }
 
-  /** Takes the latency of a request that completed, in any order. */
+  /** Adds the latency of a completed request, in any order. */
   addLatency(intendedNs: number, scheduledNs: number, serviceNs: number): void {
     this.#scheduled.record(intendedNs, scheduledNs);
     this.#service.record(intendedNs, serviceNs);
   }
 
-  /** Takes how long we waited for an answer before we left, as the recorded client did. */
+  /** Adds a request that the replay cancelled like the recorded client, with the time that it waited. */
   addLeft(intendedNs: number, scheduledNs: number): void {
     this.#scheduled.recordLeft(intendedNs, scheduledNs);
   }
 
-  /** Takes a request that failed or was refused, in any order: it counts as slower than any other. */
+  /** Adds a failed or refused request, in any order. It counts as slower than all others. */
   addUnanswered(intendedNs: number): void {
     this.#scheduled.addUnanswered(intendedNs);
   }
@@ -77,7 +77,7 @@ export class TimeSteps {
   columns(): TimeColumns {
     let standing = 0;
     const inFlight = this.#inFlight.map((most, at) => {
-      // A step in which nothing happened keeps what the one before it left.
+      // A step without events keeps the last value of the previous step.
       const value = most ?? standing;
       standing = this.#lastOfStep[at] ?? standing;
       return value;
@@ -96,7 +96,10 @@ export class TimeSteps {
     };
   }
 
-  /** Median and tail over steps that are wide enough. @param asked the percentile of the tail, if there are enough samples */
+  /**
+   * Median and tail over steps that are wide enough. @param asked the percentile of the tail, if there are enough
+   * samples
+   */
   latencySteps(asked: number): LatencySteps {
     return this.#scheduled.course(asked);
   }
@@ -108,9 +111,9 @@ export class TimeSteps {
 }
 
 /**
- * A monitored series over steps: the worst value of each. A gauge is known from a look for as long as its looks are
- * apart, a rate between its two looks.
- * @param lastingNs between two looks
+ * A monitored series over steps: the worst value in each step. A gauge is valid from its reading for the interval of
+ * readings. A rate is valid between its two readings.
+ * @param lastingNs interval of readings
  * @param worse of two values: the greater one, or the lesser one for an objective that asks for more
  */
 export function monitoredSteps(
@@ -125,7 +128,7 @@ export function monitoredSteps(
     if (value === null) continue;
     const endNs = toNs > fromNs ? toNs : fromNs + lastingNs;
     const first = Math.max(0, Math.floor(fromNs / NS_PER_S / stepS));
-    // What ends where a step begins is no part of it.
+    // The end is exclusive: a value that ends at the start of a step does not belong to it.
     const last = Math.min(count - 1, Math.ceil(endNs / NS_PER_S / stepS) - 1);
     for (let at = first; at <= last; at += 1) steps[at] = worse(steps[at] ?? value, value);
   }
@@ -133,15 +136,17 @@ export function monitoredSteps(
 }
 
 const MAX_COLUMNS = 36;
-/** Widths of a column, seconds; beyond the last they are as wide as they must be. */
+/** Widths of a column, seconds. For longer runs, columns are as wide as necessary. */
 const COLUMN_LADDER_S = [
   0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_200, 3_600, 7_200, 21_600, 43_200,
 ] as const;
-/** Classes a doubling wide, the first up to 1/16 ms, the last beyond half an hour. */
+/**
+ * Latency classes, each twice as wide as the previous one. The first ends at 1/16 ms, the last is beyond half an hour.
+ */
 const LEAST_MS = 1 / 16;
 const CLASSES = 26;
 
-/** Counts latencies by time and by class, at constant memory. */
+/** Counts latencies by time and class, with constant memory. */
 export class LatencyMapCounts {
   readonly #columnS: number;
   readonly #columns: number;

@@ -23,8 +23,8 @@ import { clockOf, type RunClock, recordedMs, reportSeries, timesOf } from './ser
 import { reportView, type SectionKey, sentPerSecond } from './view.ts';
 
 /**
- * The report as one page to read, to print and to hand on: verdict, objectives and latency on the first screen, then
- * what to do, then everything else, folded.
+ * The report as a page to read, print and share. The first screen has the verdict, objectives and latency. Advice
+ * follows, then all other parts, collapsed.
  */
 export function reportPage(document: ReportDocument, assets: PageAssets, timeZone = 'UTC'): string {
   const clock = clockOf(document, timeZone);
@@ -49,7 +49,7 @@ export function reportPage(document: ReportDocument, assets: PageAssets, timeZon
   );
 }
 
-/** Objectives with what was observed, or the usual figures where none was given; the load at the end. */
+/** Tiles for objectives with observed values, or for the usual figures if there are none. The load is the last tile. */
 function reportTiles(document: ReportDocument): Tile[] {
   const { slo, latencyMs, counts, errors, summary } = document;
   const { recorded } = latencyMs;
@@ -74,17 +74,20 @@ function reportTiles(document: ReportDocument): Tile[] {
   ];
 }
 
-/** One place is for the load. */
+/** The most tiles of objectives. One tile is for the load. */
 const MOST_OBJECTIVES = 5;
 const TONES = ['bad', 'warn', 'good'] as const;
 
-/** As the table of objectives has it, which knows what was not decided. */
+/** The state as in the table of objectives, which includes undecided ones. */
 function stateOf(line: SloLine, document: ReportDocument) {
   const word = stateText(line, document).toLowerCase();
   return { tone: word === 'kept' ? 'good' : word === 'violated' ? 'bad' : 'warn', word } as const;
 }
 
-/** Violated ones first. Those that have no room are one tile, with the worst state among them. */
+/**
+ * Tiles with violated objectives first. If there are too many, the last tile sums up the others, with their worst
+ * state.
+ */
 function objectiveTiles(document: ReportDocument): Tile[] {
   const { slo } = document;
   const rank = (line: SloLine) => TONES.indexOf(stateOf(line, document).tone);
@@ -114,7 +117,7 @@ function objectiveTile(line: SloLine, document: ReportDocument): Tile {
   };
 }
 
-/** The latency that is judged: a closed loop plans no instants to count from. */
+/** The latency that is judged. A closed loop has no planned instants, so it has only service latency. */
 function judgedLatency({ latencyMs, summary }: ReportDocument): PercentileLadder {
   return summary?.closedLoop === undefined ? latencyMs.scheduled : latencyMs.service;
 }
@@ -125,12 +128,12 @@ function drawnSection(each: Section<SectionKey>, document: ReportDocument, clock
   return tablesPart(each, '', each.key === 'fidelity' ? dispersionOf(document) : '');
 }
 
-/** Every fourth column is named: more would not fit. */
+/** Every fourth column has a label, because more do not fit. */
 const NAMED = 4;
 
 const APART = 'two curves that part: the difference is waiting before the send. ';
 
-/** Percentiles as curves: scheduled beside service, and what was recorded. */
+/** Percentiles as curves: scheduled and service latency, and recorded latency. */
 function latencyCurve({ latencyMs, summary }: ReportDocument): string {
   const { scheduled, service, recorded } = latencyMs;
   const isPlanned = summary?.closedLoop === undefined;
@@ -158,11 +161,11 @@ function latencyCurve({ latencyMs, summary }: ReportDocument): string {
   );
 }
 
-/** How latency is spread at each time: two bands are two kinds of answers, which a percentile over time hides. */
+/** The distribution of latency over time. Two bands mean two kinds of answers; a percentile over time hides this. */
 function latencyMapFigure(document: ReportDocument, clock: RunClock): string {
   const { latencyMap } = document;
   const { at, classes, columnS } = latencyMap;
-  // With one column there is no course over time.
+  // One column shows nothing over time.
   if (classes.length === 0 || at.length < 2) return '';
   const slowestFirst = classes.toReversed();
   return figure(
@@ -193,13 +196,13 @@ function dispersionOf({ summary }: ReportDocument): string {
   );
 }
 
-/** Bounds of classes are powers of two over sixteen: as short as a row of the map has room for. */
+/** A class limit in a short form that fits the row of the map. Limits are powers of two divided by 16. */
 function roundMs(ms: number): string {
   if (ms < 1_000) return `${Number(ms.toPrecision(2))} ms`;
   return ms < 120_000 ? `${Number((ms / 1e3).toPrecision(2))} s` : `${Math.round(ms / 60_000)} min`;
 }
 
-/** The time of day at which a column begins. */
+/** The time of day at the start of a column. */
 function columnName(second: number, { startS, timeZone, x }: RunClock): string {
   return x === undefined ? zonedTime((startS + second) * 1e3, timeZone).slice(11) : `${second} s`;
 }

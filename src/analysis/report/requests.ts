@@ -17,7 +17,7 @@ const VIOLATED = 'VIOLATED';
 /** Reasons that leave a kept objective undecided. Their texts begin with the objective. */
 const UNDECIDING: ReadonlySet<string> = new Set(['too_close', 'too_few_samples']);
 
-/** Reasons that leave every objective undecided: the run, or its answers, are not what was asked for. */
+/** Reasons that leave all objectives undecided, because the run or its answers differ from the request. */
 const UNDECIDING_ALL: ReadonlySet<string> = new Set([
   'interrupted',
   'not_comparable',
@@ -26,7 +26,7 @@ const UNDECIDING_ALL: ReadonlySet<string> = new Set([
 
 type Found = Pick<ReplayDocument, 'reasons' | 'notes'>;
 
-/** Whether an objective was kept, as surely as was asked for. */
+/** Whether an objective was kept with the required confidence. */
 export function stateText({ ok, expression }: SloLine, { reasons, notes }: Found): string {
   if (ok === null) return 'not measured';
   const isOpen =
@@ -57,7 +57,7 @@ export function objectivesTable(document: Pick<ReplayDocument, 'slo'> & Found): 
   };
 }
 
-/** A value of an objective in its own unit. */
+/** A value of an objective in its unit. */
 export function valueText({ unit }: Pick<SloLine, 'unit'>, value: SloLine['observed']): string {
   if (value === 'Infinity') return 'not served';
   if (unit === 'ms') return msText(value);
@@ -135,7 +135,7 @@ export function errorTable({ errors }: Pick<ReportDocument, 'errors'>): Table | 
   };
 }
 
-/** Where to find the sends. @param placeOf what else is known of each */
+/** Identifies the sends. @param placeOf further text for each */
 function sendsText<Example extends SendId>(
   examples: readonly Example[],
   placeOf: (example: Example) => string = () => '',
@@ -179,7 +179,7 @@ const MISMATCH_TEXTS: Readonly<Record<MismatchKind, string>> = {
   finish: 'ended for another reason, or broke off',
 };
 
-/** How answers compare with the recorded ones; null where that was not asked for. */
+/** The comparison of answers with the recorded ones; null if it was not requested. */
 export function answerTable({ check }: Pick<ReplayDocument, 'check'>): Table | null {
   if (check === null) return null;
   const { answers, checked, mismatched, byKind, unchecked, examples, level } = check;
@@ -244,7 +244,7 @@ export function countsOf({ outcomes }: RowFigures, summary: ReplayDocument | nul
   };
 }
 
-/** What failed of the requests that are judged, as objectives on errors take them, and its share of these. */
+/** The failed ones of the requests that count for objectives on errors, and their share. */
 export function judgedFailures(
   counts: Pick<ReplayDocument, 'sent' | 'failed' | 'cancelled'>,
   errors: ReplayDocument['errors'],
@@ -268,7 +268,7 @@ export function skippedLines({ audit, skipped, unreplayable }: ReplayDocument): 
     });
 }
 
-/** What got no complete answer, and what was answered with a 5xx: the most frequent first. */
+/** Requests without a complete answer or with a 5xx answer, by kind, the most frequent first. */
 export function errorLines({
   statuses,
   errors,
@@ -322,7 +322,7 @@ export function skippedMeaning(reason: string): string {
   return (Object.hasOwn(SKIPPED, reason) ? SKIPPED[reason] : null) ?? 'not sent; see the replay’s audit';
 }
 
-/** @param kind of an error, or `status_503` */
+/** @param kind a kind of error, or `status_503` */
 export function errorMeaning(kind: string): string {
   if (kind.startsWith('status_')) return SERVER_ERROR;
   return (Object.hasOwn(ERRORS, kind) ? ERRORS[kind as SendError] : null) ?? ERRORS.other;

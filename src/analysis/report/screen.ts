@@ -18,19 +18,19 @@ import { TOO_FEW } from './latency.ts';
 import { judgedFailures, stateText, valueText } from './requests.ts';
 import { runView } from './view.ts';
 
-/** Lines that reasons may take, however many objectives there are. */
+/** Lines reserved for reasons, even with many objectives. */
 const FEWEST_OF_REASONS = 5;
 const LONGEST_OBJECTIVE = 44;
-/** The title, recorded and replayed: tokens have further lines. */
+/** Lines for the title, recorded and replayed latency. Token times have further lines. */
 const FEWEST_OF_LATENCIES = 3;
 const IN_REPORT = 'in the report';
 
 type Goodput = NonNullable<ThroughputDocument['goodput']>;
 
 /**
- * The end of a run on one screen: at most 20 lines of 80 columns.
- * @param directory that keeps the run
- * @param program as it is called
+ * The result of a run on one screen: at most 20 lines of 80 columns.
+ * @param directory the directory of the run
+ * @param program how the user calls this program
  */
 export function runScreen(document: ReplayDocument, directory: string, program = 'reprise'): ScreenLine[] {
   const view = runView(document, directory, program);
@@ -38,7 +38,7 @@ export function runScreen(document: ReplayDocument, directory: string, program =
   const { slo } = document;
   const found = view.reasons;
   const below = [...loadLines(document), ...noteLines(document), reportLine(directory, program)];
-  // Every violated objective has its row before figures that are only good to know.
+  // Every violated objective gets its row first. Less important figures get the remaining lines.
   const brief = found.filter(({ code }, at) => at === 0 || code !== 'slo_violated');
   const fewest = findingLines(brief, 0, IN_REPORT).length + fewestOfObjectives(slo);
   const spare = SCREEN.lines - verdict.length - below.length - fewest;
@@ -51,26 +51,29 @@ export function runScreen(document: ReplayDocument, directory: string, program =
   const most = room - (slo.length + 1 <= room - fewest ? slo.length + 1 : fewestOfObjectives(slo));
   const mostOfReasons = Math.min(most, Math.max(FEWEST_OF_REASONS, room - slo.length - 1));
   const every = findingLines(found, mostOfReasons, IN_REPORT);
-  // The rows name the violated objectives that have no room among the reasons.
+  // Violated objectives that do not fit among the reasons still have their rows.
   const reasons = every.at(-1)?.startsWith('  Also') ? findingLines(brief, mostOfReasons, IN_REPORT) : every;
   const parts = [reasons, objectiveLines(document, room - reasons.length), latencies, foot];
   return spaced([verdict, ...parts].filter(({ length }) => length > 0));
 }
 
-/** The title, the violated ones, and a line for the others. */
+/** Lines for the title, the violated objectives, and one line for the others. */
 function fewestOfObjectives(slo: readonly SloLine[]): number {
   const violated = slo.filter(({ ok }) => ok === false).length;
   return Math.min(slo.length === 0 ? 0 : slo.length + 1, Math.max(1, violated) + 2);
 }
 
-/** One line, however long the path is: it is to be copied. */
+/** Always one line, even for a long path, so that it can be copied. */
 function reportLine(directory: string, program: string): string {
   const line = `Report: ${program} report ${shellWord(directory)}`;
   const page = `${line} --html report.html`;
   return page.length > SCREEN.columns ? line : page;
 }
 
-/** Violated ones first, and of those errors: they are infinitely slow in the others. */
+/**
+ * Violated objectives come first. Among them those on errors come first, because failed requests count as infinitely
+ * slow in the others.
+ */
 function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
   const { slo } = document;
   if (slo.length === 0) return [];
@@ -104,7 +107,7 @@ function shortened(text: string): string {
   return text.length <= LONGEST_OBJECTIVE ? text : `${text.slice(0, LONGEST_OBJECTIVE - 1)}…`;
 }
 
-/** Recorded beside replayed. */
+/** Recorded and replayed latency. */
 function latencyLines(document: ReplayDocument) {
   const { latencyMs, asRecorded, ttftMs, itlMs, closedLoop, streams } = document;
   const row = (name: string, { p50, p95, p99 }: LatencyMs, samples: number, errors: string) => [
@@ -122,7 +125,7 @@ function latencyLines(document: ReplayDocument) {
     asRecorded === undefined || asRecorded.answers === 0
       ? ['recorded', NONE, NONE, NONE, shareText(asRecorded?.failedShare)]
       : row('recorded', asRecorded.latencyMs, asRecorded.answers, shareText(asRecorded.failedShare)),
-    // A closed loop plans no instants to count from.
+    // A closed loop has no planned instants, so it has no scheduled latency.
     row(
       'replayed',
       closedLoop === undefined ? latencyMs.scheduled : latencyMs.service,
@@ -135,7 +138,7 @@ function latencyLines(document: ReplayDocument) {
     ...(itlMs.p50 === null ? [] : [row('between tokens', itlMs, streams.gaps, '')]),
   ];
   const isMarked = rows.flat().some((cell) => cell.endsWith(TOO_FEW));
-  // Objectives count a failed request as infinitely slow, so that their percentiles are others.
+  // In objectives, a failed request counts as infinitely slow, so their percentiles differ from these.
   const few = `${TOO_FEW}: too few`;
   const [plain, marked] =
     document.failed === 0
@@ -145,7 +148,7 @@ function latencyLines(document: ReplayDocument) {
   return tableLines(columnsOf([title], ['p50', 'p95', 'p99', 'errors']), rows).map((line) => `  ${line}`);
 }
 
-/** Answers that have a latency: of 2xx. */
+/** Number of answers with a latency: those with a 2xx status. */
 function servedOf({ statuses }: ReplayDocument): number {
   return Object.entries(statuses).reduce(
     (sum, [status, answers]) => sum + (status.startsWith('2') ? answers : 0),
@@ -153,7 +156,7 @@ function servedOf({ statuses }: ReplayDocument): number {
   );
 }
 
-/** Unlike the rate of the load, these are over the time to the last answer. */
+/** Throughput until the last answer. The rate of the load ends earlier. */
 function throughputLines({ throughput, tokens: { answers }, completed }: ReplayDocument): string[] {
   if (throughput === undefined) return [];
   const { outputTokensPerSecond: tokens, goodput, spanS = null } = throughput;
@@ -174,13 +177,13 @@ function goodputParts({ perSecond, good, of, limits, unknown }: Goodput): string
   return parts.length === 0 ? [] : [`goodput ${numberText(perSecond)}/s: ${parts.join(', ')}`];
 }
 
-/** How true the load was, in one line. */
+/** The accuracy of the load, in one line. */
 function loadLines(document: ReplayDocument): string[] {
   const { sent, planned, planCounted, refused, lagUs, fidelity, notes, reasons, closedLoop } = document;
   const { ratePerSecond } = fidelity.sent;
   const isOff = [...reasons, ...notes].some(({ code }) => code === 'arrivals_off_plan');
   const { due } = arrivalStreams(fidelity);
-  // A closed loop sends without a plan, and a short run has too few windows.
+  // A closed loop has no plan, and a short run has too few windows.
   const isJudged =
     closedLoop === undefined &&
     IDC_WINDOWS.some((each) => due.figures.idc[each] !== null && fidelity.sent.idc[each] !== null);
@@ -196,7 +199,7 @@ function loadLines(document: ReplayDocument): string[] {
   return folded(sent === 0 ? 'Load: nothing was sent' : `Load: ${parts.join(', ')}`, '  ', 1);
 }
 
-/** What else was found: first what could change the answer. */
+/** Further findings. Those that could change the verdict come first. */
 function noteLines({ notes }: ReplayDocument): ScreenLine[] {
   const namesOf = (isDoubt: boolean) => [
     ...new Set(notes.filter(({ severity }) => (severity === 'doubt') === isDoubt).map(shortTitle)),
@@ -209,7 +212,7 @@ function noteLines({ notes }: ReplayDocument): ScreenLine[] {
   ];
 }
 
-/** As many names as fit on one line, and the number of the others. */
+/** As many names as fit on one line, and the number of the rest. */
 function nameLine(title: string, names: readonly string[]): string[] {
   for (let shown = names.length; shown > 0; shown -= 1) {
     const more = shown === names.length ? [] : [`${names.length - shown} more`];

@@ -14,7 +14,7 @@ import {
   shownObjective,
 } from './objective-steps.ts';
 
-/** How times of a run are printed: counted from its start if the run does not say when it started. */
+/** How to show times of a run. If the start of the run is unknown, they count from it. */
 export interface RunClock {
   readonly startS: number;
   readonly timeZone: string;
@@ -33,8 +33,8 @@ const OBJECTIVE = 'objective-over-time';
 const LATENCY = 'latency-over-time';
 
 /**
- * What happened over time. The first chart is of the objective that was violated, else of the first one; without an
- * objective that has a course over time it is the latency.
+ * The charts over time. The first shows the first violated objective, or else the first objective. If that has no
+ * values over time, it shows the latency.
  */
 export function reportSeries(document: ReportDocument, clock: RunClock) {
   const shown = shownObjective(document.slo);
@@ -47,7 +47,7 @@ export function reportSeries(document: ReportDocument, clock: RunClock) {
   const found = charts.find(({ id }) => id === wanted) ?? charts.find(({ id }) => id === LATENCY);
   const isOther = found?.id === LATENCY && !(shown && isPlainLatency(shown.threshold));
   const isViolated = document.slo.some(({ ok }) => ok === false);
-  // What is violated has no chart, and the latency may have kept its limit.
+  // The violated objective has no chart. The latency chart then has no limit, which would seem to be kept.
   const first = found && isOther && isViolated ? withoutLimit(found) : found;
   const draw = (chart: Chart) => drawnSeries([chart], chart.at);
   return {
@@ -60,7 +60,10 @@ function withoutLimit({ limit: _limit, ...chart }: Chart): Chart {
   return chart;
 }
 
-/** A violated objective shows its limit only if a step is beyond it. Else the chart would show it as kept. */
+/**
+ * The limit of an objective. For a violated one, only if a step is beyond it; otherwise the chart would show it as
+ * kept.
+ */
 function limitOf(
   { line, threshold }: JudgedObjective,
   values: readonly (number | 'Infinity' | null)[],
@@ -84,7 +87,7 @@ const METRICS: Readonly<Record<string, { readonly title: string; readonly from: 
   goodput: { title: 'Requests that kept their limits', from: 'share of the requests that were due' },
 };
 
-/** The metric of an objective, its limit, and what was recorded of the same. */
+/** The metric of an objective, with its limit and the recorded values. */
 function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null, clock: RunClock): Chart[] {
   const { objectiveSteps: steps } = document;
   if (steps == null || shown === null) return [];
@@ -108,7 +111,7 @@ function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null
   ];
 }
 
-/** The latency of all requests: the percentile of its objective, its limit, and what was recorded. */
+/** The latency of all requests: the percentile of its objective, with its limit and the recorded values. */
 function latencyChart(document: ReportDocument, clock: RunClock): Chart {
   const { latencySteps: steps, slo, summary } = document;
   const { percent, p50Ms, tailMs } = steps;
@@ -132,25 +135,25 @@ interface Course {
   readonly percent: number | null;
   readonly at: readonly number[];
   readonly samples: readonly number[];
-  /** What the objective is on, and the median beside it; null for none. */
+  /** The values of the objective, and the median beside them; null for none. */
   readonly main: readonly (number | 'Infinity' | null)[];
   readonly median: readonly (number | 'Infinity' | null)[] | null;
-  /** From a value to what is drawn. */
+  /** Factor from a value to the drawn value. */
   readonly scale: number;
 }
 
-/** Lines, times and marks of a metric in steps. */
+/** Lines, times and marks of a metric over steps. */
 function course(
   { summary }: ReportDocument,
   { stepS, percent, at, samples, main, median, scale }: Course,
   { startS, ...zone }: RunClock,
 ) {
   const label = percent === null ? 'share' : `p${percent}`;
-  // Nothing is due while the last answers are awaited.
+  // After the last due request, the run only waits for answers.
   const until = samples.findLastIndex((count) => count > 0) + 1;
   const drawn = (values: Course['main']) =>
     values.slice(0, until).map((value) => (typeof value === 'number' ? value * scale : null));
-  // Around its point: the last step would have no width else.
+  // The mark is centred on its point. Otherwise the mark of the last step would have no width.
   const beyond = at.flatMap((second, step): ChartMark[] => {
     const [from, to] = [startS + second - stepS / 2, startS + second + stepS / 2];
     return main[step] === 'Infinity' ? [{ label: `${label}: never answered`, from, to, isBad: true }] : [];
@@ -167,7 +170,9 @@ function course(
   };
 }
 
-/** What the recording has of the metric: from p50 to the percentile, or its share; of all requests, not of a slice. */
+/**
+ * The recorded range of the metric: from p50 to the percentile, or its share. Only for all requests, not for a slice.
+ */
 function recordedBand(
   document: ReportDocument,
   objective: JudgedObjective | null,
@@ -184,7 +189,7 @@ function recordedBand(
     : { band: { label: `recorded p50 to p${percent}`, from, to } };
 }
 
-/** A percentile of the recording that belongs to an objective; undefined where it is unknown. */
+/** A percentile of the recording that corresponds to an objective; undefined if unknown. */
 export function recordedMs(
   { latencyMs, streams }: ReportDocument,
   objective: JudgedObjective | null,
@@ -204,7 +209,7 @@ export function recordedMs(
 
 const FIRST_SERVER_ERROR = 500;
 
-/** Null where it is unknown. */
+/** Null if unknown. */
 function recordedShare({ recording }: ReportDocument, { threshold }: JudgedObjective): number | null {
   const { metric, slice } = threshold;
   const { statuses, found } = recording;
@@ -219,13 +224,13 @@ export function timesOf({ summary }: ReportDocument): string {
   return summary?.closedLoop === undefined ? 'scheduled latency' : 'service latency';
 }
 
-/** When dependencies failed by plan. */
+/** The times of planned faults. */
 function faultMarks(summary: ReportDocument['summary'], startS: number): ChartMark[] {
   const faults = summary?.faults?.faults ?? [];
   return faults.map(({ name, fromS, toS }) => ({ label: name, from: startS + fromS, to: startS + toS }));
 }
 
-/** Load, requests in flight, what monitors saw, failures, our own lateness. */
+/** Charts of load, requests in flight, monitored series, failures, and the lag of the generator. */
 function loadCharts(
   { overTime, run, summary, monitored = [] }: ReportDocument,
   shown: JudgedObjective | null,
@@ -287,7 +292,7 @@ function loadCharts(
   return charts.map((chart) => ({ marks, at, ...chart, ...zone }));
 }
 
-/** What monitors saw, on the time axis of the latency. */
+/** The monitored series, on the time axis of the latency. */
 function monitoredSeries(
   monitored: readonly MonitoredLine[],
   objective: JudgedObjective | null,
@@ -297,7 +302,7 @@ function monitoredSeries(
   const textsOf = (name: string, lines: readonly MonitoredLine[]) => {
     const isShown = threshold?.series === name;
     const values = lines.flatMap((line) => line.values);
-    // That is of the growth over the run, and the chart of the rate.
+    // An objective on `count` limits the growth over the run, but the chart shows the rate.
     const isOfGrowth = threshold?.aggregation.kind === 'count';
     return {
       source: `${[...new Set(lines.map(({ metric }) => metric))].join(', ')}; the ${isShown && asksForMore(threshold) ? 'least' : 'greatest'} of a step, ${steps}`,

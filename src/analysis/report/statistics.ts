@@ -22,14 +22,14 @@ import {
 } from './objective-steps.ts';
 import { LatencyMapCounts, TimeSteps } from './over-time.ts';
 
-/** What a report needs of a recorded exchange. */
+/** The facts of a recorded exchange that a report needs. */
 export type RecordedAnswer = Pick<
   ExchangeRow,
   | ('segment' | 'id' | 'route' | 'model' | 'outcome' | 'status' | 'streamed')
   | ('lastByteOffsetUs' | 'firstTokenOffsetUs')
 >;
 
-/** What is known of the recording of the requests that were sent; histograms hold nanoseconds. */
+/** The recorded figures of the sent requests. Histograms contain nanoseconds. */
 export interface RecordedFigures {
   readonly sought: number;
   readonly found: number;
@@ -47,7 +47,7 @@ export interface RowFigures {
   readonly endOffsetNs: number;
 }
 
-/** Takes the rows of a run in the order of the plan, then what was recorded for them, at bounded memory. */
+/** Adds the rows of a run in the order of the plan, then the recorded exchanges, with bounded memory. */
 export class ReportStatistics {
   readonly time: TimeSteps;
   readonly map: LatencyMapCounts;
@@ -70,7 +70,7 @@ export class ReportStatistics {
   readonly #isInterrupted: boolean;
 
   /**
-   * @param seconds from the start of the run to the end of the last in which anything happened
+   * @param seconds from the start of the run to the end of the last second with an event
    * @param slo the objectives with their results
    * @param isInterrupted whether the run was stopped: requests that the stop ended or left unsent are not judged
    */
@@ -105,14 +105,15 @@ export class ReportStatistics {
     this.inputSizes.groupOf(sizeName(sizeClass))?.add(failed, scheduledNs);
   }
 
-  /** Takes an exchange of the capture, in any order, each once; those that were not sent count nowhere. */
+  /** Adds an exchange of the capture, in any order, each once. Exchanges that were not sent are ignored. */
   addRecorded(answer: RecordedAnswer): void {
     const use = this.#uses.of(answer.segment, answer.id);
     if (use === null) return;
     const { times, served, sizeClass } = use;
     this.#recordedFound += times;
     this.#recordedStatuses.count(answer.status === null ? 'none' : String(answer.status), times);
-    // Beside the latency of the run, which is of the served: a quick 503 or 429 would make the recording look faster.
+    // The run's latency has only served requests. A quick 503 or 429 would make the recording look faster in
+    // comparison.
     if (served === 0 || hasExchangeFailed(answer)) return;
     if (answer.status !== null && isTurnedAway(answer.status)) return;
     const ttftUs = answer.streamed === true ? answer.firstTokenOffsetUs : null;
@@ -120,13 +121,13 @@ export class ReportStatistics {
     if (answer.lastByteOffsetUs === null) return;
     const us = Math.max(0, answer.lastByteOffsetUs);
     this.#recorded.record(us * NS_PER_US, served);
-    // A latency recorded under a name that was not sent is ignored.
+    // Ignored if no request with this name was sent.
     this.routes.get(answer.route)?.recordedUs.record(us, served);
     this.models.get(answer.model)?.recordedUs.record(us, served);
     this.inputSizes.get(sizeName(sizeClass))?.recordedUs.record(us, served);
   }
 
-  /** As if nothing recorded had been taken: a capture that cannot be read to its end says nothing. */
+  /** Discards all recorded figures, after a capture could not be read completely. */
   forgetRecorded(): void {
     this.#recorded = new Histogram();
     this.#recordedTtft = new Histogram();
@@ -165,7 +166,7 @@ export class ReportStatistics {
     };
   }
 
-  /** Counts the latency of a send; null where it has none. */
+  /** Adds the latency of a send; null if it has none. */
   #measure(send: SentSend, outcome: SendOutcome): number | null {
     const latency = latencyOf(send, isServed(send, outcome) || outcome === 'cancelled');
     if (latency === null) return null;
@@ -182,24 +183,24 @@ export class ReportStatistics {
   }
 }
 
-/** What we ended ourselves, or never sent, when a run was stopped. */
+/** Whether the stop of the run ended the request or left it unsent. */
 function isOfStop({ error }: Send, outcome: SendOutcome): boolean {
   return outcome === 'unreached' || (outcome === 'failed' && error === 'stopped');
 }
 
-/** How often each recorded exchange was sent, at nine bytes each; ids beyond the bound are counted as unknown. */
+/** How often each recorded exchange was sent, with nine bytes for each. Ids beyond the limit count as unknown. */
 export class UseCounts {
   readonly #times = new ExchangeNumbers(Uint32Array);
   readonly #served = new ExchangeNumbers(Uint32Array);
   readonly #sizeClasses = new ExchangeNumbers(Uint8Array);
   #total = 0;
 
-  /** Everything that was counted, those beyond the bound too. */
+  /** The number of all sends, including those beyond the limit. */
   get total(): number {
     return this.#total;
   }
 
-  /** @param use its size class is of the request as it was sent, which may be another than that of the recorded one */
+  /** @param use has the size class of the sent request, which may differ from the recorded one */
   add(segment: string, id: number, { sizeClass, served }: { sizeClass: number; served: boolean }): void {
     this.#total += 1;
     this.#times.set(segment, id, this.#times.get(segment, id) + 1);
@@ -207,7 +208,7 @@ export class UseCounts {
     this.#sizeClasses.set(segment, id, sizeClass);
   }
 
-  /** Null for what was not sent. */
+  /** Null if the exchange was not sent. */
   of(segment: string, id: number): Readonly<Record<'times' | 'served' | 'sizeClass', number>> | null {
     const times = this.#times.get(segment, id);
     if (times === 0) return null;

@@ -3,16 +3,19 @@ import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
 import type { LatencySteps } from '../../documents/report.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 
-/** How many steps are taken together, until they have the samples that they need. */
+/** Numbers of steps to join, tried in order until there are enough samples. */
 const WIDTHS = [1, 2, 3, 5, 10, 15, 30, 60, 120] as const;
-/** Fewer points than this are no course over time. */
+/** Fewer points than this do not show a development over time. */
 const LEAST_POINTS = 4;
-/** Share of the steps with requests that must have enough of them. */
+/** The share of the steps with requests that must have enough requests. */
 const MOST_STEPS = 0.75;
-/** Tails in the order in which they are tried, below the one that was asked for. */
+/** Percentiles to try in this order, below the requested one. */
 const TAILS = [99.9, 99, 95, 90] as const;
 
-/** The fewest steps to join so that most joined steps have no samples or at least `floor`; undefined for no width. */
+/**
+ * The fewest steps to join so that most joined steps have no samples or at least `floor`. Undefined if no width is
+ * enough.
+ */
 export function widthFor(counts: readonly number[], floor: number): number | undefined {
   return WIDTHS.find((width) => {
     const samples = together(counts, width).map((part) => part.reduce((sum, count) => sum + count, 0));
@@ -22,25 +25,25 @@ export function widthFor(counts: readonly number[], floor: number): number | und
   });
 }
 
-/** A list in parts of this length; the last may be shorter. */
+/** Splits a list into parts of this length. The last may be shorter. */
 export function together<Item>(list: readonly Item[], width: number): (readonly Item[])[] {
   return Array.from({ length: Math.ceil(list.length / width) }, (_, at) =>
     list.slice(at * width, (at + 1) * width),
   );
 }
 
-/** The step in which an instant lies; null outside of all. */
+/** The step of an instant; null if it is outside all steps. */
 export function stepAt(ns: number, stepS: number, steps: number): number | null {
   const at = Math.floor(ns / NS_PER_S / stepS);
   return at >= 0 && at < steps ? at : null;
 }
 
-/** Times of requests by the step in which they were due, and how many requests had no answer. */
+/** Times of requests, and the number of requests without an answer, by the step in which they were due. */
 export class SteppedTimes {
   readonly #stepS: number;
-  /** Undefined where no request of the step completed. */
+  /** Undefined if no request of the step completed. */
   readonly #histograms: (Histogram | undefined)[];
-  /** The same for requests that we left before their end. */
+  /** The same for requests that the replay cancelled. */
   readonly #left: (Histogram | undefined)[];
   readonly #unanswered: number[];
 
@@ -51,17 +54,20 @@ export class SteppedTimes {
     this.#unanswered = new Array<number>(steps).fill(0);
   }
 
-  /** @param intendedNs after the start of the run */
+  /** @param intendedNs offset from the start of the run */
   record(intendedNs: number, ns: number, times = 1): void {
     this.#recordIn(this.#histograms, intendedNs, ns, times);
   }
 
-  /** Takes the least time that an answer would have taken. Figures of answered requests leave it out. */
+  /**
+   * Records a cancelled request: an answer would have taken at least this time. Percentiles of answered requests
+   * exclude it.
+   */
   recordLeft(intendedNs: number, ns: number): void {
     this.#recordIn(this.#left, intendedNs, ns, 1);
   }
 
-  /** It counts as slower than any other. */
+  /** Adds a request that counts as slower than all others. */
   addUnanswered(intendedNs: number): void {
     const at = stepAt(intendedNs, this.#stepS, this.#histograms.length);
     if (at !== null) this.#unanswered[at]! += 1;
@@ -72,7 +78,7 @@ export class SteppedTimes {
     return this.#histograms.map((step) => step?.count ?? 0);
   }
 
-  /** A percentile of each step, of the requests with an answer; null for a step without any. */
+  /** A percentile of the answered requests of each step; null for a step without any. */
   answeredMs(percent: number): (number | null)[] {
     return this.#histograms.map((step) => msOf(step?.percentile(percent) ?? null) as number | null);
   }
@@ -80,7 +86,7 @@ export class SteppedTimes {
   /**
    * Median and tail over steps that are wide enough.
    * @param asked the percentile of the tail, if there are enough samples
-   * @param weight how many times a request without an answer counts
+   * @param weight how often a request without an answer counts
    */
   course(asked: number, weight = 1): LatencySteps {
     const counts = this.counts().map(

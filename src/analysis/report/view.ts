@@ -49,9 +49,9 @@ export type SectionKey =
   | 'calibration';
 
 /**
- * A report as people read it.
- * @param timeZone in which it tells times
- * @param program as it is called
+ * A report in a readable form.
+ * @param timeZone time zone of displayed times
+ * @param program how the user calls this program
  */
 export function reportView(
   document: ReportDocument,
@@ -73,9 +73,9 @@ export function reportView(
 }
 
 /**
- * A run as people read it when it is over: what it says of itself.
- * @param directory that keeps it, for commands to paste
- * @param program as it is called
+ * The result of a run in a readable form, from its summary alone.
+ * @param directory the directory of the run, for commands to paste
+ * @param program how the user calls this program
  */
 export function runView(document: ReplayDocument, directory = 'RUN', program = 'reprise'): View {
   const { verdict, valid, reasons, notes } = document;
@@ -98,7 +98,7 @@ function toneOf(verdict: ReplayDocument['verdict'], valid: boolean): View['tone'
   return verdict === 'FAIL' ? 'bad' : 'warn';
 }
 
-/** The body of a report in the order it is read; what has nothing to say is left out. */
+/** The sections of a report in reading order, without empty ones. */
 function reportSections(document: ReportDocument): Section<SectionKey>[] {
   const { summary, statuses, recording } = document;
   return [
@@ -119,7 +119,7 @@ function reportSections(document: ReportDocument): Section<SectionKey>[] {
   ].filter(({ tables }) => tables.length > 0);
 }
 
-/** What only the run itself knows. */
+/** Sections with facts that only the run's summary has. */
 function ownSections(document: ReplayDocument): Section<SectionKey>[] {
   return [
     sectionOf('faults', 'Failures of dependencies', [faultTable(document)]),
@@ -151,7 +151,7 @@ function runSections(document: ReplayDocument): Section[] {
   ].filter(({ tables }) => tables.length > 0);
 }
 
-/** What the recording had and what the replay found, percentile by percentile where both have the samples. */
+/** The recorded and the replayed load, and the percentiles for which both have enough samples. */
 function changeText(document: ReportDocument): string {
   const { latencyMs, summary, recording } = document;
   const before = summary?.fidelity.recorded.ratePerSecond;
@@ -171,13 +171,13 @@ function changeText(document: ReportDocument): string {
   return `Recorded → replayed: ${[load, ...changes].join('; ')}${failed}`;
 }
 
-/** From the first send to the last; of an unsealed run to its last answer. */
+/** From the first send to the last. For an unsealed run, to its last answer. */
 export function sentPerSecond({ summary, counts, run }: ReportDocument): number | null {
   if (summary !== null) return summary.fidelity.sent.ratePerSecond;
   return run.durationS === 0 ? null : counts.sent / run.durationS;
 }
 
-/** What was played, against what, and when, as sentences. */
+/** Sentences about the run: what was replayed, against which target, and when. */
 function reportLines({ run, summary, counts, recording }: ReportDocument, timeZone: string): string[] {
   const who = run.id === null ? 'a run that was not sealed' : `run ${run.id}`;
   const time = (instant: string) => zonedTime(Date.parse(instant), timeZone);
@@ -228,7 +228,7 @@ function loadText({
 }: Pick<ReportDocument['run'], 'multiplier' | 'scaling' | 'effectiveMultiplier'>): string {
   if (multiplier === null) return '';
   const load = ` at ${formatMultiplier(multiplier)}x by ${scaling}`;
-  // A capture that lacks requests is a smaller load, at any multiplier.
+  // If the capture lacks requests, the load is smaller than the multiplier says.
   if (effectiveMultiplier === null)
     return `${load}; what share of all traffic the capture holds is not known`;
   const effective = numberText(effectiveMultiplier);
@@ -251,8 +251,7 @@ function recordingLine({ unavailable, found, sought, timed }: ReportDocument['re
     : `the recording beside it: ${numberText(timed)} of the ${numberText(sought)} requests were served in both and have a recorded latency`;
 }
 
-/** For a run that was put together from shards. */
-/** What did not reach the receivers of metrics and traces. */
+/** Failed deliveries to receivers of metrics and traces. */
 function telemetryLines(summary: ReplayDocument | null): string[] {
   const { receivers, spans } = summary?.telemetry ?? { receivers: [], spans: { traced: 0, dropped: 0 } };
   return [
@@ -270,6 +269,7 @@ function telemetryLines(summary: ReplayDocument | null): string[] {
   ];
 }
 
+/** The number of shards of a merged run, and the missing ones. */
 function mergedLines({ merged = null }: ReplayDocument): string[] {
   if (merged === null) return [];
   const { count, missing } = merged;

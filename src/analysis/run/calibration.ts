@@ -6,7 +6,7 @@ import type { Calibration, CalibrationLimits } from '../../documents/replay.ts';
 import { shareDistance, Tally } from '../stats/tally.ts';
 import type { SentSend } from './latency.ts';
 
-/** A median of fewer answers says nothing of a server. */
+/** The fewest pairs of answers from which medians are compared. */
 const MIN_PAIRS = 20;
 /** The status of a request without an answer. */
 const NO_ANSWER = 0;
@@ -14,7 +14,7 @@ const TOO_MANY = 429;
 
 type RecordedAnswer = Pick<ExchangeRow, 'outcome' | 'status' | 'lastByteOffsetUs' | 'responseBytes'>;
 
-/** A send whose request was answered while recording, and how. */
+/** A send with a recorded answer. */
 interface AnsweredSend {
   readonly recorded: RecordedAnswer;
   readonly status: number;
@@ -22,17 +22,20 @@ interface AnsweredSend {
 }
 
 /**
- * Compares each answer with the one recorded for the same request. A request without a recorded answer counts on
- * neither side. Memory grows with the requests that are in flight.
+ * Compares each answer with the recorded one of the same request. Requests without a recorded answer are left out on
+ * both sides. Memory grows with the requests in flight.
  */
 export class CalibrationStatistics {
   readonly #limits: CalibrationLimits;
   readonly #recorded = new Map<number, RecordedAnswer>();
   readonly #latency = { recorded: new Histogram(), observed: new Histogram() };
   readonly #answers = new Answers();
-  /** Less those that an overload may have cost their answer. */
+  /** Without requests whose answer may be missing because of an overload. */
   readonly #served = new Answers();
-  /** Open when the calibration ended. Only then is it known whether we stopped it. */
+  /**
+   * Requests that were open when the calibration ended. They are only counted at the end, when it is known whether the
+   * user stopped it.
+   */
   readonly #open: AnsweredSend[] = [];
   #planned = 0;
   #pairs = 0;
@@ -42,18 +45,18 @@ export class CalibrationStatistics {
     this.#limits = limits;
   }
 
-  /** Takes a scheduled send, in the order of the schedule; its index is the count of those before it. */
+  /** Adds a scheduled send in the order of the schedule. Its index is the number of earlier sends. */
   addPlanned({ outcome, status, lastByteOffsetUs, responseBytes }: RecordedAnswer): void {
     this.#recorded.set(this.#planned, { outcome, status, lastByteOffsetUs, responseBytes });
     this.#planned += 1;
   }
 
-  /** Takes finished sends, in any order, each once. */
+  /** Adds finished sends, in any order, each once. */
   addSends(sends: readonly Send[]): void {
     for (const send of sends) {
       const recorded = this.#recorded.get(send.index);
       this.#recorded.delete(send.index);
-      // What we cancelled, or never sent, says nothing of the target.
+      // A request that the replay cancelled, or did not send, shows nothing about the target.
       const { actualOffsetNs } = send;
       if (actualOffsetNs === null || send.cancelled) continue;
       if (recorded?.outcome !== 'completed' || recorded.status === null) continue;
@@ -64,9 +67,9 @@ export class CalibrationStatistics {
   }
 
   /**
-   * @param interrupted whether we stopped it: requests that were open then say nothing of the target
-   * @param isOverloaded whether this load is more than the target stands. What that changes is not compared: latency,
-   *   and answers that are missing, refused or errors. Then nothing shows that the target is the recorded one.
+   * @param interrupted whether the calibration was stopped: then open requests show nothing about the target
+   * @param isOverloaded whether the target cannot carry this load. Then latency and missing, refused or failed answers
+   *   are not compared, and nothing proves that the target matches the recorded one.
    */
   report(interrupted: boolean, isOverloaded = false): Calibration {
     for (const open of this.#open.splice(0)) if (!interrupted && hadItsTime(open)) this.#addPair(open);
@@ -120,12 +123,12 @@ export class CalibrationStatistics {
   }
 }
 
-/** Statuses and sizes of both sides. */
+/** Statuses and sizes of answers on both sides. */
 class Answers {
   readonly bytes = { recorded: new Histogram(), observed: new Histogram() };
   readonly statuses = { recorded: new Tally<number>(), observed: new Tally<number>() };
 
-  /** @param observed null without an answer */
+  /** @param observed null if there was no answer */
   add(
     [recorded, observed]: readonly [number, number | null],
     [recordedBytes, observedBytes]: readonly [number | null, number],
@@ -137,7 +140,7 @@ class Answers {
   }
 }
 
-/** Whether a request without an answer was given as much time as the recorded answer took, if that is known. */
+/** Whether an unanswered request had at least the time of the recorded answer. True if that time is unknown. */
 function hadItsTime({ recorded: { lastByteOffsetUs }, send }: AnsweredSend): boolean {
   if (lastByteOffsetUs === null || send.lastByteOffsetNs === null) return true;
   return send.lastByteOffsetNs - send.actualOffsetNs >= lastByteOffsetUs * 1e3;

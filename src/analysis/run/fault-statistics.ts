@@ -6,38 +6,40 @@ import type { FaultPhase } from '../../documents/faults.ts';
 import type { Threshold } from '../objectives/slo.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
-/** Objectives have recovered when they hold for this long, over at least this many requests. */
+/** Objectives count as recovered if they hold for this time and for this number of requests. */
 const HOLD_NS = 5e9;
 const HOLD_REQUESTS = 20;
 
-/** What the requests of one fault showed. */
+/** The figures of one fault. */
 export interface FaultFigures {
   readonly window: FaultWindow;
   readonly inFlight: number;
   readonly before: FaultPhase;
   readonly during: FaultPhase;
   readonly after: FaultPhase;
-  /** From its end until the objectives held again; null where that was not seen. */
+  /** From the end of the fault until the objectives held again; null if this was not observed. */
   readonly recoveryNs: number | null;
-  /** Whether null means that they did not hold again by the end of the window's time to recover. */
+  /**
+   * If `recoveryNs` is null: whether the objectives certainly did not hold again before the window's recovery limit.
+   */
   readonly isRecoverySeen: boolean;
-  /** The objectives that this went by. */
+  /** The objectives that recovery was measured with. */
   readonly recoveredBy: readonly string[];
 }
 
 /**
- * Gathers the requests before, during and after each planned fault, at bounded memory, and how long after its end the
- * objectives of the run hold again.
+ * Collects the requests before, during and after each planned fault, with bounded memory. Measures how long after the
+ * fault's end the objectives of the run hold again.
  */
 export class FaultStatistics {
   readonly #watches: readonly FaultWatch[];
-  /** The phases of sends whose answers are being compared. */
+  /** The phases of sends whose answers are still to be compared. */
   readonly #compared = new Map<number, readonly Phase[]>();
   readonly #isCompared: boolean;
-  /** The last planned instant of what was sent: until then the target was seen. */
+  /** The last planned instant of a sent request. The target was observed until then. */
   #lastNs = 0;
 
-  /** @param originNs where the judged part begins @param objectives those of the run */
+  /** @param originNs start of the judged part @param objectives the objectives of the run */
   constructor(
     windows: readonly FaultWindow[],
     originNs: number,
@@ -70,19 +72,19 @@ export class FaultStatistics {
   }
 }
 
-/** A bound on the share of requests that break one objective. */
+/** A limit of the share of requests that violate one objective. */
 interface Gate {
   readonly expression: string;
   readonly isBroken: (send: Send) => boolean;
-  /** Whether it makes up for one that breaks it. */
+  /** Whether the request compensates for one that violates it. */
   readonly isSpare?: (send: Send) => boolean;
-  /** Broken requests, as a share, from which it does not hold. */
+  /** The objective is violated from this share of violating requests on. */
   readonly share: number;
 }
 
 /**
- * Objectives on the times, the errors and the refusals of all requests. Without any, at most 1 % of errors; and unless
- * it is stated, at most 1 % of refusals beyond those that were recorded.
+ * Limits from the objectives on times, errors and refusals of all requests. Without objectives, fewer than 1 % may
+ * fail. Unless there is one on refusals, fewer than 1 % may be refused beyond the recorded refusals.
  */
 function gatesOf(objectives: readonly Threshold[]): Gate[] {
   const gates = objectives.flatMap((threshold) => gateOf(threshold) ?? []);
@@ -117,14 +119,16 @@ function serviceNs({ actualOffsetNs, lastByteOffsetNs }: Send): number | null {
   return actualOffsetNs === null || lastByteOffsetNs === null ? null : lastByteOffsetNs - actualOffsetNs;
 }
 
-/** A request after a fault: when it was planned, and the places of the objectives that it breaks or makes up for. */
+/**
+ * A request after a fault: its planned instant, and the indexes of the objectives that it violates or compensates for.
+ */
 interface Later {
   readonly atNs: number;
   readonly broken: readonly number[];
   readonly spare: readonly number[];
 }
 
-/** Most requests break none: they share it. */
+/** Shared by most requests, which violate none. */
 const NONE: readonly number[] = [];
 
 class FaultWatch {
@@ -136,7 +140,7 @@ class FaultWatch {
   readonly #during: Phase;
   readonly #after: Phase;
   readonly #later: Later[] = [];
-  /** The first request after it that was not kept, for its number. */
+  /** The first request after the fault that was dropped because of the limit. */
   #droppedNs = Number.POSITIVE_INFINITY;
   #inFlight = 0;
 
@@ -144,7 +148,7 @@ class FaultWatch {
     this.#window = window;
     this.#gates = gates;
     const ends = all.map(({ toNs }) => toNs).filter((toNs) => toNs <= window.fromNs);
-    // Where another fault is on, nothing is learned of how the target recovers from this one.
+    // While another fault is active, recovery from this one cannot be observed.
     const others = all.filter(({ toNs }) => toNs > window.toNs);
     const starts = others.map(({ fromNs }) => Math.max(fromNs, window.toNs));
     this.#beforeFromNs = Math.max(originNs, ...ends);
@@ -154,7 +158,7 @@ class FaultWatch {
     this.#after = new Phase(originNs);
   }
 
-  /** @returns the phase that it is in; null for none */
+  /** @returns the phase of the send; null for none */
   add(send: Send): Phase | null {
     const phase = this.#phaseOf(send);
     if (phase === null) return null;
@@ -178,7 +182,7 @@ class FaultWatch {
     this.#later.push({ atNs, broken, spare: placesOf(({ isSpare }) => isSpare?.(send)) });
   }
 
-  /** @param lastNs until when the run was seen */
+  /** @param lastNs until when the run was observed */
   figures(lastNs: number): FaultFigures {
     const { toNs, recoveredNs } = this.#window;
     const later = this.#later.filter(({ atNs }) => atNs < this.#droppedNs).sort((a, b) => a.atNs - b.atNs);
@@ -190,7 +194,7 @@ class FaultWatch {
       before: this.#before.figures(),
       during: this.#during.figures(),
       after: this.#after.figures(),
-      // With fewer requests after the fault than recovery takes, it is unknown.
+      // With fewer requests after the fault than recovery needs, it is unknown whether the target recovered.
       isRecoverySeen: later.length >= HOLD_REQUESTS && seenNs >= recoveredNs && openNs > recoveredNs,
       recoveryNs: heldNs === null ? null : Math.max(0, heldNs - toNs),
       recoveredBy: this.#gates.map(({ expression }) => expression),
@@ -207,10 +211,10 @@ class FaultWatch {
 }
 
 /**
- * The first request that keeps every objective, and after which they hold for 5 s and 20 requests, and until the time
- * to recover is over. The last condition catches relapses, which nothing else judges.
+ * The first request that keeps every objective if all of them also hold afterwards. They must hold for 5 s and 20
+ * requests, and until the recovery limit. The last condition detects relapses, which nothing else judges.
  * @param seenNs until when the target was observed; a period that lasts longer is undecided
- * @returns `heldNs`: that request, null if none was seen; `openNs`: the first that may still be it
+ * @returns `heldNs`: this request, null if none was seen; `openNs`: the first request that may still be it
  */
 function holdsFrom(
   later: readonly Later[],
@@ -240,7 +244,7 @@ function holdsFrom(
   return { heldNs: null, openNs: Number.POSITIVE_INFINITY };
 }
 
-/** How many of the requests in a time break each objective. */
+/** Counts for each objective the requests in a period that violate it. */
 class BrokenShares {
   readonly #gates: readonly Gate[];
   readonly #over: number[];

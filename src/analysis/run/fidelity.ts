@@ -6,13 +6,15 @@ import { ArrivalStatistics } from '../stats/arrivals.ts';
 import { gapDistance, MixDistance, type MixEntry, TIMER_ERROR_NS } from '../stats/distance.ts';
 import { DuplicateRatio } from '../stats/distinct.ts';
 
-/** Instants held at once: 2 MiB. At 1,000 sends a second an answer is waited for at least two minutes. */
+/**
+ * Most instants in the buffer: 2 MiB. At 1,000 sends/s, an answer that is two minutes late is still sorted correctly.
+ */
 const MAX_WAITING = 2 ** 18;
 
 /**
- * Sorts instants in bounded memory. A send is reported when it ends, so a slow answer may be reported minutes after
- * later sends. A full buffer releases its earlier half. An instant that is earlier than the last one released comes too
- * late: it takes that one's value, and counts as disordered.
+ * Sorts instants in bounded memory. A send is reported at its end, so a slow answer may be reported minutes after later
+ * sends. A full buffer releases its earlier half. An instant earlier than the last released one is too late: it gets
+ * the value of that one and counts as disordered.
  */
 export class InstantOrder {
   readonly #release: (instantNs: number) => void;
@@ -21,13 +23,13 @@ export class InstantOrder {
   #last = Number.NEGATIVE_INFINITY;
   #disordered = 0;
 
-  /** `release` gets the instants, never decreasing. */
+  /** @param release gets the instants in ascending order */
   constructor(release: (instantNs: number) => void, limit: number = MAX_WAITING) {
     this.#release = release;
     this.#limit = limit;
   }
 
-  /** Instants that came too late for their place. */
+  /** Number of instants that came too late. */
   get disordered(): number {
     return this.#disordered;
   }
@@ -37,7 +39,7 @@ export class InstantOrder {
     if (this.#waiting.length >= this.#limit) this.#releaseFirst(Math.ceil(this.#limit / 2));
   }
 
-  /** At the end of the run. */
+  /** Call it at the end of the run. */
   flush(): void {
     this.#releaseFirst(this.#waiting.length);
   }
@@ -59,13 +61,13 @@ const RECORDED = 0;
 const PLANNED = 1;
 const SENT = 2;
 
-/** What the statistics need to know of a recorded exchange; every ExchangeRow has it. */
+/** The facts of a recorded exchange that the statistics need. Every ExchangeRow has them. */
 export type RecordedRequest = Pick<
   ExchangeRow,
   'arrivalUs' | 'route' | 'model' | 'requestBytes' | 'requestStored' | 'requestHash' | 'status' | 'outcome'
 >;
 
-/** The part of a run's fidelity that its arrivals tell; `sent` is empty before anything was sent, as in a dry run. */
+/** The part of a run's fidelity that depends on arrivals. `sent` is empty if nothing was sent, as in a dry run. */
 export interface Fidelity
   extends Omit<
     FidelityDocument,
@@ -75,7 +77,7 @@ export interface Fidelity
   readonly duplicates: DuplicateFigures;
 }
 
-/** Follows one replay's three streams of arrivals at constant memory. */
+/** Compares the three streams of arrivals of one replay, with constant memory. */
 export class FidelityStatistics {
   readonly #recorded = new ArrivalStatistics(US_PER_S);
   readonly #inWindow = new ArrivalStatistics(US_PER_S);
@@ -90,50 +92,50 @@ export class FidelityStatistics {
   readonly #mix = new MixDistance(3);
   readonly #duplicates = new DuplicateRatio();
 
-  /** @param waitsFor what puts requests off beyond their planned instants, if anything does */
+  /** @param waitsFor what delays requests after their planned instants; null for nothing */
   constructor(waitsFor: WaitsFor | null = null) {
     this.#waitsFor = waitsFor;
   }
 
-  /** Takes an exchange that was selected of the window, replayable or not, in order of arrival. */
+  /** Adds a selected exchange of the window, replayable or not, in order of arrival. */
   addRecorded(row: RecordedRequest): void {
     this.#recorded.add(row.arrivalUs);
     this.#mix.add(RECORDED, row);
   }
 
-  /** Takes any exchange of a window that is filtered, in order; `offsetUs` has any origin. */
+  /** Adds any exchange of a filtered window, in order; `offsetUs` may have any origin. */
   addInWindow(offsetUs: number): void {
     this.#inWindow.add(offsetUs);
   }
 
-  /** Takes a scheduled send, in the order of the schedule. */
+  /** Adds a scheduled send, in the order of the schedule. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
     this.#addPlanned(row, intendedOffsetNs);
     const bodyKnown = row.requestHash !== null || (row.requestStored && row.requestBytes === 0);
     if (bodyKnown) this.#duplicates.add(row.route, row.requestHash);
   }
 
-  /** The same from the row of a finished run, which does not say whether the body repeats another. */
+  /** Adds a scheduled send from the row of a finished run. The row does not say whether the body repeats another. */
   addPlannedSend(send: Send): void {
     this.#addPlanned(send, send.intendedOffsetNs);
   }
 
-  /** Takes a finished send, in any order. */
+  /** Adds a finished send, in any order. */
   addSend(send: Send): void {
     const { intendedOffsetNs, actualOffsetNs, connectionWaitNs } = send;
     const waitedNs = connectionWaitNs ?? 0;
-    // A wait no longer than lag may last is no delay. The schedule is read ahead of time, so the last planned instant
-    // is later than any send that ended.
+    // A wait up to the normal lag does not count as a delay. The schedule is read ahead, so the last planned instant is
+    // later than any finished send.
     const dueNs = intendedOffsetNs + (waitedNs > UNNOTICED_NS ? waitedNs : 0);
     if ((actualOffsetNs !== null || send.refused) && dueNs <= this.#lastPlannedNs) this.#dueInTime += 1;
     if (actualOffsetNs === null) return;
     this.#mix.add(SENT, send);
-    // A send that waited for a connection is compared with the instant at which that was free.
+    // A send that waited for a connection is compared with the instant at which the connection was free.
     this.#sentOrder.add(this.#waitsFor === null ? actualOffsetNs - waitedNs : actualOffsetNs);
     if (this.#waitsFor !== null) this.#resolvedOrder.add(intendedOffsetNs + waitedNs);
   }
 
-  /** To be called when no send is outstanding, before the final figures. */
+  /** Call it when no send is open any more, before the final figures. */
   finish(): void {
     this.#sentOrder.flush();
     this.#resolvedOrder.flush();
@@ -174,7 +176,7 @@ export class FidelityStatistics {
   }
 }
 
-/** What a shard tells of the plan that all shards play. */
+/** The figures of a shard about the plan of all shards. */
 export function wholePlanOf({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): WholePlan {
   return { recorded, planned, recordedToPlanned, duplicates };
 }

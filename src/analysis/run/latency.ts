@@ -4,36 +4,37 @@ import { NS_PER_MS, NS_PER_US } from '../../core/units.ts';
 import type { LagUs, LatencyMs, TrustedLatencyMs } from '../../documents/replay.ts';
 import { type Interval, WindowPercentiles } from '../stats/percentiles.ts';
 
-/** A send that left. */
+/** A request that was sent. */
 export type SentSend = Send & { readonly actualOffsetNs: number };
 
-/** Distributions in nanoseconds, over everything that was sent. */
+/** Distributions in nanoseconds over all sent requests. */
 export interface LatencyFigures {
-  /** Last byte minus intended send, of requests that were served: refusals are quick. */
+  /** Last byte minus intended send, of served requests only, because refusals are fast. */
   readonly scheduled: Histogram;
-  /** Last byte minus actual send, of the same. */
+  /** Last byte minus actual send, of the same requests. */
   readonly service: Histogram;
-  /** The same two by windows of the run, which say how far their percentiles can be trusted. */
+  /** The same two by windows of the run, for the confidence of their percentiles. */
   readonly byWindow: { readonly scheduled: WindowPercentiles; readonly service: WindowPercentiles };
-  /** Of cancelled requests, the times until we left: an answer would have taken at least as long. */
+  /** Cancelled requests: the time until the replay left. An answer would have taken at least this long. */
   readonly censored: { readonly scheduled: Histogram; readonly service: Histogram };
-  /** Actual minus intended send, less the wait for a recorded connection. */
+  /** Actual minus intended send, without the wait for a recorded connection. */
   readonly lag: Histogram;
-  /** From the actual send to the request's first byte going out: choosing or opening a connection. */
+  /** From the actual send to the first byte on the wire: choosing or opening a connection. */
   readonly connect: Histogram;
-  /** Waiting for the recorded connection, before the actual send; empty where none was waited for. */
+  /** The wait for the recorded connection, before the actual send. Empty if no request waited. */
   readonly connectionWait: Histogram;
 }
 
-/** Gathers lag and latencies of finished sends at constant memory. */
+/** Collects lag and latencies of finished sends, with constant memory. */
 export class LatencyStatistics {
   readonly figures: LatencyFigures;
 
   readonly #ofRun: LatencyFigures | null;
 
   /**
-   * @param originNs where the judged part of the run begins
-   * @param ofRun figures of the whole run, for a part of it. Our own times and the queue are taken from there
+   * @param originNs start of the judged part of the run
+   * @param ofRun figures of the complete run, if this is a part of it. Lag, connection times and the queue come from
+   *   there
    */
   constructor(originNs = 0, ofRun: LatencyFigures | null = null) {
     this.#ofRun = ofRun;
@@ -51,7 +52,7 @@ export class LatencyStatistics {
     };
   }
 
-  /** Takes a send that left: completed, failed or cancelled. */
+  /** Adds a request that was sent: completed, failed or cancelled. */
   add(send: SentSend, served: boolean): void {
     const { scheduled, service, byWindow, censored } = this.figures;
     if (this.#ofRun === null) this.#addOurs(send);
@@ -68,7 +69,7 @@ export class LatencyStatistics {
     byWindow.service.record(send.intendedOffsetNs, latency.serviceNs);
   }
 
-  /** Of everything that was sent, whatever became of it. */
+  /** Records times of the generator itself, for every send regardless of its outcome. */
   #addOurs(send: SentSend): void {
     const { lag, connect, connectionWait } = this.figures;
     lag.record(lagNsOf(send));
@@ -77,12 +78,15 @@ export class LatencyStatistics {
   }
 }
 
-/** How late a send left, the wait for its recorded connection excluded. A stamp before the instant is not late. */
+/**
+ * The lag of a send, without the wait for its recorded connection. A timestamp before the intended instant counts as no
+ * lag.
+ */
 export function lagNsOf(send: SentSend): number {
   return Math.max(0, readyOffsetNs(send) - send.intendedOffsetNs);
 }
 
-/** How long a request took from the instant it was due, and from its send; null for one that did not end in order. */
+/** The duration of a request from its due instant and from its send; null if it did not end normally. */
 export function latencyOf(
   { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs }: SentSend,
   ended: boolean,
@@ -94,7 +98,7 @@ export function latencyOf(
   };
 }
 
-/** Percentiles of a histogram of nanoseconds. It has only requests that completed. */
+/** Percentiles of a histogram of nanoseconds. It contains only completed requests. */
 export function latencyMs(histogram: Histogram): LatencyMs {
   return {
     p50: scaled(histogram.percentile(50), NS_PER_MS),
@@ -104,7 +108,7 @@ export function latencyMs(histogram: Histogram): LatencyMs {
   };
 }
 
-/** The same with the intervals of a run's percentiles. */
+/** The same with confidence intervals of the percentiles. */
 export function trustedLatencyMs(histogram: Histogram, windows: WindowPercentiles): TrustedLatencyMs {
   const intervalOf = (percent: number): Interval | null => {
     const interval = windows.interval(percent, histogram);
@@ -118,7 +122,7 @@ export function trustedLatencyMs(histogram: Histogram, windows: WindowPercentile
   };
 }
 
-/** Percentiles of how late requests left, of everything that was sent. */
+/** Percentiles of the lag, over all sent requests. */
 export function lagUs(histogram: Histogram): LagUs {
   return {
     p50: scaled(histogram.percentile(50), NS_PER_US),

@@ -5,12 +5,12 @@ import type { JudgementBounds } from '../../documents/replay.ts';
 import { NamedGroups, shareDistance, Tally } from '../stats/tally.ts';
 import { isRefusal } from './outcomes.ts';
 
-/** An answer, for comparison with another one to the same request. Null is unknown. */
+/** One of two answers to the same request, to compare. Null means unknown. */
 interface ComparedAnswer {
   readonly status: number;
   readonly bytes: number | null;
   readonly streamed: boolean | null;
-  /** Whether it tells of an error although its status says 2xx. */
+  /** Whether it reports an error despite a 2xx status. */
   readonly tellsError: boolean | null;
   readonly tookNs: number | null;
 }
@@ -21,16 +21,16 @@ export interface RouteLikeness {
   readonly answers: number;
   /** Total variation between the mixes of statuses. */
   readonly statusDistance: number;
-  /** The status that is more frequent now by most. */
+  /** The status whose share has grown most. */
   readonly newStatus: number | null;
-  /** Medians of what was served on both sides; null where unknown. */
+  /** Medians of answers that were served on both sides; null if unknown. */
   readonly bytes: { readonly before: number | null; readonly now: number | null };
   readonly tookNs: { readonly before: number | null; readonly now: number | null };
-  /** Served on both sides. */
+  /** Number of requests that were served on both sides. */
   readonly served: number;
-  /** Of these, answers that told of an error, or were empty where the other one was not; before is null if unknown. */
+  /** Of these, answers with an error, or empty ones if the other answer was not empty. `before` is null if unknown. */
   readonly errors: { readonly before: number | null; readonly now: number };
-  /** Of these, streams before, and how many of them came whole now. */
+  /** Of these, recorded streams, and how many of them are now answered without streaming. */
   readonly streams: number;
   readonly whole: number;
 }
@@ -47,7 +47,7 @@ class RouteAnswers {
   readonly tookNs = { before: new Histogram(), now: new Histogram() };
 
   add(before: ComparedAnswer, now: ComparedAnswer): void {
-    // What was refused for its load says nothing of the answer, and to serve it now is no fault.
+    // A refusal because of load shows nothing about the answer. To serve such a request now is no difference.
     if (isRefusal(before.status)) return;
     this.requests += 1;
     this.statuses.before.count(before.status);
@@ -103,7 +103,7 @@ function recordBoth(
   histograms.now.record(Math.max(0, Math.round(now)));
 }
 
-/** Holds answers against earlier ones to the same requests, by route, at constant memory. */
+/** Compares answers with earlier ones to the same requests, by route, with constant memory. */
 export class AnswerLikeness {
   readonly #routes = new NamedGroups(() => new RouteAnswers());
 
@@ -111,27 +111,27 @@ export class AnswerLikeness {
     this.#routes.groupOf(route)?.add(before, now);
   }
 
-  /** The busiest route first. */
+  /** Routes with their figures, the busiest first. */
   figures(): readonly RouteLikeness[] {
     return this.#routes.ordered().map(([route, answers]) => answers.figures(route));
   }
 }
 
-/** Fewer answers of a route say nothing of it. */
+/** Fewer answers of a route are not compared. */
 const LEAST_ANSWERS = 30;
-/** One answer of a few is more than two points; it takes two to differ. */
+/** The fewest differing answers. A single one of a few would already exceed the allowed share. */
 const LEAST_OTHERS = 2;
-/** A note says so when the median is this many times below the earlier one. */
+/** A note is given if the median is at least this many times lower than before. */
 const FAR_BELOW = 4;
-/** Shorter times depend on our own event loop as much as on the target. */
+/** Shorter times depend as much on our own event loop as on the target. */
 const LEAST_COMPARED_NS = 2e6;
 
 type LikenessBounds = Pick<JudgementBounds, 'statusShare' | 'sizeFactor'>;
 
 /**
- * The ways in which answers of a route differ in kind from earlier ones, each with both figures.
- * @param withStatuses false if another reason has named the mix of all statuses
- * @param earlier the word for what was before
+ * How the answers of a route differ from earlier ones, with both figures.
+ * @param withStatuses false if another reason already names the mix of all statuses
+ * @param earlier the word for the earlier answers
  */
 export function differencesIn(
   { route, answers, served, statusDistance, newStatus, bytes, errors, streams, whole }: RouteLikeness,
@@ -164,7 +164,7 @@ export function differencesIn(
   return found;
 }
 
-/** Routes that answer far faster than before, with both medians. */
+/** A sentence for a route that answers far faster than before, with both medians. */
 export function fasterIn({ route, served, tookNs: { before, now } }: RouteLikeness): string[] {
   if (served < LEAST_ANSWERS || before === null || now === null) return [];
   if (before < LEAST_COMPARED_NS || now * FAR_BELOW > before) return [];

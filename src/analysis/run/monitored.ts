@@ -1,17 +1,17 @@
 import { NS_PER_S } from '../../core/units.ts';
 import type { MonitorSample, SeriesFacts } from '../../documents/monitors.ts';
 
-/** What is known of a series between two of its looks, or at one. Offsets from the start of the run, nanoseconds. */
+/** The value of a series at one reading or between two readings. Offsets from the start of the run, nanoseconds. */
 export interface MonitorPoint {
   readonly fromNs: number;
   readonly toNs: number;
-  /** Null where a look failed. */
+  /** Null if a reading failed. */
   readonly value: number | null;
 }
 
 /**
- * The values of a series as they are read: a gauge at each look; a counter as the rate a second between two looks, a
- * mean likewise. Across a failed look neither is known, and nothing is interpolated.
+ * The values of a series. A gauge has a value at each reading. A counter has its rate per second between two readings,
+ * a mean likewise. After a failed reading these are unknown; nothing is interpolated.
  */
 export function* pointsOf(
   kind: SeriesFacts['kind'],
@@ -34,7 +34,7 @@ function rateOf(before: MonitorSample, after: MonitorSample): number | null {
   return growth(before.value, after.value) / ((after.offsetNs - before.offsetNs) / NS_PER_S);
 }
 
-/** Undefined where nothing was counted meanwhile: there is no mean of nothing, and no look that failed. */
+/** Undefined if nothing was counted between the readings: there is no mean, but no reading failed either. */
 function meanOf(before: MonitorSample, after: MonitorSample): number | null | undefined {
   if (before.value === null || after.value === null || before.base === null || after.base === null)
     return null;
@@ -42,39 +42,44 @@ function meanOf(before: MonitorSample, after: MonitorSample): number | null | un
   return count === 0 ? undefined : growth(before.value, after.value) / count;
 }
 
-/** A counter that is less than before began anew at 0. */
+/** A counter that is lower than before was reset to 0. */
 function growth(before: number, after: number): number {
   return after < before ? after : after - before;
 }
 
-/** What a series came to in the judged part of a run. */
+/** The values of a series in the judged part of a run. */
 export interface MonitoredValues {
-  /** Ascending. */
+  /** In ascending order. */
   readonly samples: Float64Array;
   readonly missing: number;
-  /** Of a counter: its growth between the edges; of a mean, that over them. Null where an edge is not known. */
+  /**
+   * Of a counter, its growth between the edges of the part; of a mean, the mean between them. Null if the value at an
+   * edge is unknown.
+   */
   readonly change: number | null;
   readonly resets: number;
-  /** Values and series of its source that a bound kept out; it may be among them. None where left out. */
+  /**
+   * Number of values and series of its source beyond a limit. This series may be among them. Absent if there are none.
+   */
   readonly unkept?: number;
 }
 
-/** By the name that objectives give it: the same series of several sources. */
+/** Series by their name in objectives. Several sources may have the same series. */
 export type MonitoredByName = ReadonlyMap<string, readonly MonitoredValues[]>;
 
-/** The part of a run that is judged. Offsets from the start of the run, nanoseconds. */
+/** The judged part of a run. Offsets from the start of the run, nanoseconds. */
 export interface MonitoredPart {
   readonly fromNs: number;
-  /** Where its load ended: while the last answers come in, the target is idler than under load. */
+  /** End of its load. Later the target only sends the last answers and is less busy. */
   readonly toNs: number;
-  /** Where its last answer ended: until then counters count what it cost. */
+  /** End of its last answer. Counters include the work until then. */
   readonly answeredNs: number;
 }
 
 /**
- * The load of a run ends as planned, or later where requests waited; that of a run that was stopped ends before.
- * @param fromNs where the judged part begins; all spans count from there
- * @param settlingNs how long its beginning is that is left out, if it lasts longer than that
+ * The load ends at the planned instant, or later if requests waited. The load of a stopped run ends earlier.
+ * @param fromNs start of the judged part; all spans count from there
+ * @param settlingNs length of the beginning to leave out; nothing is left out of a shorter load
  */
 export function monitoredPartOf(
   fromNs: number,
@@ -87,7 +92,7 @@ export function monitoredPartOf(
   return { fromNs: fromNs + skippedNs, toNs: fromNs + spanNs, answeredNs: fromNs + endOffsetNs };
 }
 
-/** @param samples in order of time, with the looks right before and after the judged part */
+/** @param samples in order of time, including the readings directly before and after the judged part */
 export function monitoredValues(
   kind: SeriesFacts['kind'],
   samples: readonly MonitorSample[],
@@ -108,7 +113,9 @@ export function monitoredValues(
   };
 }
 
-/** Between the last look at or before the part and the first at or after it; failed looks between them cost nothing. */
+/**
+ * From the last reading at or before the part to the first at or after it. Failed readings between them do not matter.
+ */
 function changeOf(kind: 'counter' | 'mean', all: readonly MonitorSample[], fromNs: number, toNs: number) {
   const none = { change: null, resets: 0 };
   const first = all.findLastIndex(({ offsetNs }) => offsetNs <= fromNs);
@@ -129,7 +136,7 @@ function changeOf(kind: 'counter' | 'mean', all: readonly MonitorSample[], fromN
   return { change: counted === 0 ? null : grown / counted, resets };
 }
 
-/** One figure of a series. @returns null where nothing is known */
+/** One figure of a series. @returns null if no value is known */
 export function monitoredValue(
   { samples, change }: MonitoredValues,
   aggregation: { readonly kind: string; readonly percent?: number },
@@ -144,7 +151,7 @@ export function monitoredValue(
   return samples[Math.max(0, rank - 1)] as number;
 }
 
-/** The figures of a series as documents hold them. */
+/** The figures of a series for documents. */
 export function monitoredFigures(values: MonitoredValues) {
   const at = (percent: number) => monitoredValue(values, { kind: 'percentile', percent });
   return {

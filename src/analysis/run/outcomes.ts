@@ -24,9 +24,12 @@ import { among, FirstExamples, shareDistance, Tally } from '../stats/tally.ts';
 export type SendOutcome = 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached';
 
 /**
- * What a finished send counts as: refused by our own cap; unreached when the run ended before it was due;
- * cancelled by us because the recorded client left;
- * failed without a complete answer or with a 5xx; completed with any other status, which is an answer.
+ * The outcome of a finished send:
+ * - `refused`: refused by our own limits
+ * - `unreached`: the run ended before it was due
+ * - `cancelled`: cancelled by the replay because the recorded client left
+ * - `failed`: no complete answer, or a 5xx
+ * - `completed`: any other status, which is an answer
  */
 export function outcomeOf(send: Send): SendOutcome {
   if (send.refused) return 'refused';
@@ -41,9 +44,9 @@ export interface OutcomeFigures
     | ('sent' | 'completed' | 'failed' | 'cancelled' | 'refused' | 'unreached')
     | ('statuses' | 'errors' | 'errorExamples')
   > {
-  /** Of the failed, those we ended ourselves when the run was stopped. */
+  /** Failed requests that the replay ended itself when the run was stopped. */
   readonly stopped: number;
-  /** Cancelled requests without even a status: they might have failed. */
+  /** Cancelled requests without a status. They might have failed. */
   readonly leftUnanswered: number;
 }
 
@@ -58,7 +61,7 @@ export class OutcomeCounts {
   readonly #statuses = new Tally<number>();
   readonly #errors = new Tally<SendError>();
   #leftUnanswered = 0;
-  /** A few of the failed sends of each kind, so that a reader can look them up. */
+  /** The first failed sends of each kind, so that a reader can inspect them. */
   readonly #examples = new FirstExamples<string, SendId>();
 
   add(send: Send): SendOutcome {
@@ -89,53 +92,56 @@ export class OutcomeCounts {
   }
 }
 
-/** A server too busy says so with one of these; clients tend to try again. */
+/** Statuses of an overloaded server, after which clients often retry. */
 const REJECTED: ReadonlySet<number> = new Set([429, 503]);
 
-/** A refusal that is an answer. A 503 is a failure, and is bounded as one. */
+/** A refusal that counts as an answer. A 503 counts as a failure instead. */
 const TOO_MANY_REQUESTS = 429;
 
 export function isRefusal(status: number): boolean {
   return status === TOO_MANY_REQUESTS;
 }
 
-/** Of answers by status, those that refuse a request for its load. */
+/** The number of answers that refuse a request because of load. */
 export function refusalsIn(statuses: Readonly<Record<string, number>>): number {
   return statuses[TOO_MANY_REQUESTS] ?? 0;
 }
 
-/** Whether a request got what it asked for: an answer that neither failed nor turned it away. */
+/** Whether a request was served: its answer neither failed nor turned it away. */
 export function isServed({ status }: Pick<Send, 'status'>, outcome: SendOutcome): boolean {
   return outcome === 'completed' && (status === null || !isTurnedAway(status));
 }
 
 export interface StatusMixFigures {
-  /** Recorded answers below 500 among the planned requests; 0 when the recording knows no statuses. */
+  /** Recorded answers below 500 for the planned requests; 0 if the recording has no statuses. */
   readonly recordedAnswers: number;
   readonly sentAnswers: number;
-  /** Share of the answers that were no 2xx; null without answers. */
+  /** Share of the answers without a 2xx status; null if there are no answers. */
   readonly recordedTurnedAway: number | null;
   readonly sentTurnedAway: number | null;
-  /** Share of the answers now that are no 2xx, beyond those that the recording explains. */
+  /** Share of the current answers without a 2xx status, beyond the share that the recording explains. */
   readonly turnedAwayExcess: number;
-  /** Planned requests with a known recorded outcome; of these, those answered 5xx, not at all or in part. */
+  /**
+   * Planned requests with a known recorded outcome. Of these, requests with a 5xx, without an answer, or with a partial
+   * answer.
+   */
   readonly recordedKnown: number;
   readonly recordedFailed: number;
-  /** Share of 429 and 503 among all recorded statuses: arrivals that may be a client's second try follow them. */
+  /** Share of 429 and 503 in all recorded statuses. Later arrivals may be retries of clients. */
   readonly recordedRejected: number | null;
-  /** Share of 429 among all recorded statuses. */
+  /** Share of 429 in all recorded statuses. */
   readonly recordedRefused: number | null;
-  /** Total variation between both mixes of statuses, 0 to 1; null when either side has none. */
+  /** Total variation between the two mixes of statuses, 0 to 1; null if one side has none. */
   readonly distance: number | null;
 }
 
-/** Compares the statuses staging answered with those that were recorded for the same requests. */
+/** Compares the statuses of the target with the recorded ones of the same requests. */
 export class StatusMix {
   readonly #recorded = new Tally<number>();
   readonly #sent = new Tally<number>();
   readonly #failures = { unanswered: 0, broken: 0 };
 
-  /** Takes a planned request, as it was recorded. */
+  /** Adds a planned request with its recorded outcome. */
   addPlanned({ status, outcome }: Pick<ExchangeRow, 'status' | 'outcome'>): void {
     if (status !== null) this.#recorded.count(status);
     if (outcome !== 'upstream_failed' && outcome !== 'timed_out') return;
@@ -143,19 +149,19 @@ export class StatusMix {
     else if (isAnswer(status)) this.#failures.broken += 1;
   }
 
-  /** Takes many planned requests by their recorded status; those that broke off are in both. */
+  /** Adds many planned requests by their recorded status. Broken answers are in both arguments. */
   addRecorded(statuses: Readonly<Record<string, number>>, { unanswered, broken }: RecordedFailures): void {
     for (const [status, times] of Object.entries(statuses)) this.#recorded.count(Number(status), times);
     this.#failures.unanswered += unanswered;
     this.#failures.broken += broken;
   }
 
-  /** Failures are judged by `errors`; here only answers count. */
+  /** Only answers count here. Failures are judged by `errors`. */
   addSent(status: number | null): void {
     if (status !== null && isAnswer(status)) this.#sent.count(status);
   }
 
-  /** Requests by recorded status; those without one are in none. */
+  /** Requests by recorded status. Requests without a status are left out. */
   recordedStatuses(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#recorded);
   }
@@ -171,10 +177,11 @@ export class StatusMix {
     const recordedAway = this.#recorded.total(isTurnedAway);
     const sentAway = this.#sent.total(isTurnedAway);
     const { unanswered, broken } = this.#failures;
-    // Where only some recorded statuses are known, those are no sample of the others: each explains one of its kind.
+    // If only some recorded statuses are known, they do not represent the others. Each explains only one current
+    // answer.
     const explained = recordedAway / Math.max(1, recordedAnswers, sentAnswers);
     const rejections = this.#recorded.total((status) => REJECTED.has(status));
-    // How many may be refused has a bound of its own, and to serve what production refused is no fault.
+    // The number of refusals has its own limit. To serve a request that production refused is no difference.
     const comparable = (statuses: Tally<number>) =>
       new Tally([...statuses].filter(([status]) => isAnswer(status) && !isRefusal(status)));
     return {
@@ -184,7 +191,7 @@ export class StatusMix {
       sentTurnedAway: sentAnswers === 0 ? null : sentAway / sentAnswers,
       turnedAwayExcess: sentAnswers === 0 ? 0 : Math.max(0, sentAway / sentAnswers - explained),
       recordedKnown: recordedStatuses + unanswered,
-      // Every known status below 500 is an answer, even if it broke off.
+      // Every known status below 500 is an answer, even if the answer is incomplete.
       recordedFailed: recordedStatuses - recordedAnswers + unanswered + broken,
       recordedRejected: recordedStatuses === 0 ? null : rejections / recordedStatuses,
       recordedRefused: recordedStatuses === 0 ? null : this.#recorded.total(isRefusal) / recordedStatuses,
@@ -197,14 +204,14 @@ function isAnswer(status: number): boolean {
   return status < FIRST_SERVER_ERROR;
 }
 
-/** Counts what was sent to warm the target up. */
+/** Counts the requests of the warm-up. */
 export class WarmupStatistics {
   readonly #originNs: number;
   readonly #outcomes = new OutcomeCounts();
   #planned = 0;
   #endedLate = 0;
 
-  /** @param originNs where the judged part begins */
+  /** @param originNs start of the judged part */
   constructor(originNs: number) {
     this.#originNs = originNs;
   }
@@ -229,7 +236,7 @@ export class WarmupStatistics {
   }
 }
 
-/** Counts answers by how they compare; keeps the first few of each kind of difference. */
+/** Counts the results of answer comparisons. Keeps the first few examples of each kind of difference. */
 export class CheckStatistics {
   readonly #byKind = new Tally<MismatchKind>(MISMATCH_KINDS.map((kind) => [kind, 0]));
   readonly #unchecked = new Tally<UncheckedReason>();
@@ -259,7 +266,7 @@ export class CheckStatistics {
   }
 }
 
-/** Answers that could not be compared. */
+/** Number of answers that could not be compared. */
 export function uncheckedOf({ answers, checked }: CheckFigures): number {
   return answers - checked;
 }

@@ -5,18 +5,18 @@ import type { RecentMs, SecondEvent } from '../../documents/events.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import { lagNsOf, latencyMs, latencyOf } from './latency.ts';
 
-/** What happened since the last look; counts, not rates. The warm-up counts as everything else. */
+/** Counts since the last call; they are no rates. The warm-up is included. */
 export interface Pulse
   extends Omit<SecondEvent, 'event' | 'phase' | 'elapsedS' | 'spanS' | 'etaS' | 'slo'>,
     Pick<RunPosition, 'elapsedNs'> {
   readonly spanNs: number;
 }
 
-/** Spans that are looked back on for a percentile. */
+/** The most recent spans used for a percentile. */
 const MOST_SPANS = 30;
 const FLOORS = ([50, 95, 99] as const).map((percent) => ({ percent, samples: sampleFloor(percent) }));
 
-/** Figures of a run since the last look at it. */
+/** Figures of a run since the last call of `take`. */
 export class RunPulse {
   #lag = new Histogram();
   #latency = new Histogram();
@@ -24,11 +24,11 @@ export class RunPulse {
   #ended = 0;
   #failed = 0;
   #refused = 0;
-  /** The newest first. */
+  /** Newest first. */
   #recent: readonly { readonly latency: Histogram; readonly ttft: Histogram }[] = [];
   #last = { elapsedNs: 0, due: 0, ended: 0, failed: 0, refused: 0 };
 
-  /** Takes finished sends, in any order, each once. */
+  /** Adds finished sends, in any order, each once. */
   add(sends: readonly Send[]): void {
     for (const send of sends) {
       if (send.refused) this.#refused += 1;
@@ -53,7 +53,7 @@ export class RunPulse {
 
   take({ elapsedNs, outstanding, inFlight, waiting }: RunPosition): Pulse {
     const last = this.#last;
-    // What is outstanding is known as of the last report, so that a sum may fall for a moment.
+    // `outstanding` is from the last report, so the sum may decrease for a moment.
     const due = Math.max(last.due, this.#ended + this.#refused + outstanding);
     const lagNs = this.#lag.percentile(99);
     this.#recent = [{ latency: this.#latency, ttft: this.#ttft }, ...this.#recent].slice(0, MOST_SPANS);
@@ -78,7 +78,7 @@ export class RunPulse {
   }
 }
 
-/** Each percentile over as few spans as have the samples it needs; null where all of them have too few. */
+/** Each percentile uses as few of the latest spans as contain enough samples; null if all together have too few. */
 function recentMs(newestFirst: readonly Histogram[]): RecentMs {
   const whole = new Histogram();
   let spans = 0;

@@ -3,18 +3,18 @@ import type { RepeatFigures } from '../../documents/replay.ts';
 import { spreadOf, windowCount, windowEdges } from '../compare/intervals.ts';
 import { studentT } from '../stats/percentiles.ts';
 
-/** First sends that may wait for their repeat; of more exchanges the others have none. */
+/** The most first sends that wait for their repeat. Further exchanges are not compared. */
 const MAX_FIRSTS = 50_000;
-/** How sure it is that repeats are faster, one-sided. */
+/** Confidence that repeats are faster, one-sided. */
 const CONFIDENCE = 0.999;
-/** Repeats that are faster by less are as fast: as a ratio, and in nanoseconds, which is the error of a timer. */
+/** Smaller differences do not count: as a ratio, and in nanoseconds, which is the error of a timer. */
 const LEAST_RATIO = 1.1;
 const LEAST_DIFFERENCE_NS = 1e6;
 /** The fastest repeats (this share) must be faster than the fastest first sends by this ratio. */
 const QUICKEST = 0.01;
 const QUICKEST_RATIO = 1.5;
 
-/** An exchange that was sent twice, and how long each took. */
+/** Two sends of the same exchange, with their durations. */
 interface Pair extends Pick<Send, 'intendedOffsetNs' | 'route'> {
   readonly firstNs: number;
   readonly repeatNs: number;
@@ -26,17 +26,18 @@ type Times = Pick<Send, 'intendedOffsetNs' | 'route'> & {
 };
 
 /**
- * Holds the first send of each recorded exchange against the second: of another pass over the window, or of a copy. One
- * pair for each exchange, so that pairs do not share a send. What production itself repeated are two exchanges.
+ * Compares the first send of each recorded exchange with the second. The second belongs to another pass over the
+ * window, or is a copy. There is one pair for each exchange, so that pairs are independent. Repeats by production
+ * itself are different exchanges.
  */
 export class RepeatStatistics {
-  /** By segment and id; null once paired. */
+  /** First sends by segment and id; null once paired. */
   readonly #firsts = new Map<string, Map<number, Times | null>>();
   #count = 0;
   readonly #latency: Pair[] = [];
   readonly #ttft: Pair[] = [];
 
-  /** Takes a finished send, in any order. */
+  /** Adds a finished send, in any order. */
   add(send: Send): void {
     const times = timesOf(send);
     if (times === null) return;
@@ -50,7 +51,7 @@ export class RepeatStatistics {
     else this.#pair(times, other);
   }
 
-  /** Null where nothing was sent twice. */
+  /** Null if nothing was sent twice. */
   figures(): RepeatFigures | null {
     if (this.#latency.length === 0) return null;
     const ofLatency = { time: 'latency' as const, ...comparisonOf(this.#latency) };
@@ -67,7 +68,7 @@ export class RepeatStatistics {
   }
 }
 
-/** From the actual send; null without an answer that was served. */
+/** Times from the actual send; null if the request was not served. */
 function timesOf(send: Send): Times | null {
   const { actualOffsetNs, lastByteOffsetNs, status, error, cancelled, answer } = send;
   const { intendedOffsetNs, route } = send;
@@ -82,7 +83,7 @@ function timesOf(send: Send): Times | null {
   };
 }
 
-/** Over windows of the run, because a moment in which the target was slow makes all pairs of that moment alike. */
+/** Compares over windows of the run, because a slow moment of the target affects all pairs of that moment. */
 function comparisonOf(pairs: Pair[]): Omit<RepeatFigures, 'time'> {
   pairs.sort((one, other) => one.intendedOffsetNs - other.intendedOffsetNs);
   const firstNs = typicalNs(pairs, ({ firstNs }) => firstNs);
@@ -103,8 +104,9 @@ function comparisonOf(pairs: Pair[]): Omit<RepeatFigures, 'time'> {
 }
 
 /**
- * By how much the quickest repeats of a route are quicker than its quickest first sends, in logarithms. Copies may come
- * apart where requests came together, and then wait less for each other: that leaves the quickest as they are.
+ * How much faster the fastest repeats of a route are than its fastest first sends, in logarithms. Copies may be spread
+ * where original requests came together, and then wait less for each other. The fastest requests are not affected by
+ * this.
  */
 function quicknessOf(pairs: readonly Pair[]): number {
   let sum = 0;
@@ -119,7 +121,7 @@ function quicknessOf(pairs: readonly Pair[]): number {
   return sum / pairs.length;
 }
 
-/** The geometric mean, which no single slow answer moves. */
+/** The geometric mean, which a single slow answer hardly changes. */
 function typicalNs(pairs: readonly Pair[], timeOf: (pair: Pair) => number): number {
   return Math.exp(pairs.reduce((sum, pair) => sum + Math.log(timeOf(pair)), 0) / pairs.length);
 }

@@ -34,40 +34,42 @@ import {
   SliceStatistics,
 } from './slice-statistics.ts';
 
-/** Everything that is known of a run when it is over; the histograms hold nanoseconds. */
+/** All figures of a finished run. Histograms contain nanoseconds. */
 export interface RunFigures extends PartFigures {
-  /** Exchanges of the window, replayable or not. */
+  /** Exchanges in the window, replayable or not. */
   readonly recorded: number;
   readonly planned: number;
-  /** False if the run was stopped before it had read its whole plan: both are lower bounds. */
+  /** False if the run was stopped before it read its complete plan. Then both numbers are lower bounds. */
   readonly planCounted: boolean;
-  /** By what objectives ask for. */
+  /** Figures by the slices of objectives. */
   readonly slices: ReadonlyMap<string, SlicedFigures>;
   readonly fidelity: Fidelity;
   readonly statusMix: StatusMixFigures;
-  /** Latency of the recorded answers to what was served, of those that were served when recorded too. */
+  /** Recorded latency of the requests that were served both when recorded and now. */
   readonly recordedLatency: Histogram;
-  /** How many requests kept the limits of all objectives on times; null without such an objective. */
+  /** How many requests kept the limits of all objectives on times; null without such objectives. */
   readonly allLimits: { readonly limits: string; readonly counts: GoodputFigures } | null;
-  /** Answers beside the recorded ones to the same requests. */
+  /** Comparison of answers with the recorded ones of the same requests, by route. */
   readonly likeness: readonly RouteLikeness[];
-  /** How answers compare with the recorded ones; without it they were not compared. */
+  /** Result of comparing the contents of answers with the recorded ones; absent if they were not compared. */
   readonly check?: CheckFigures | null;
-  /** How second sends of an exchange compare with first ones; null or left out where none was sent twice. */
+  /** Comparison of second sends of an exchange with first ones; null or absent if none was sent twice. */
   readonly repeats?: RepeatFigures | null;
-  /** What monitors saw, by the name of the series; left out where nothing was monitored. */
+  /** Monitored series by name; absent without monitors. */
   readonly monitored?: MonitoredByName;
-  /** What was sent before the judged part, and counts nowhere else. */
+  /** Figures of the warm-up, which are not included anywhere else. */
   readonly warmup: WarmupFigures;
-  /** From the start of the judged part: to the last planned instant, to the last send, to the last answer or error. */
+  /**
+   * From the start of the judged part: to the last planned instant, to the last send, and to the last answer or error.
+   */
   readonly plannedSpanNs: number;
   readonly sentSpanNs: number;
   readonly endOffsetNs: number;
 }
 
 /**
- * Follows a run while it goes on, at constant memory: what is recorded and planned as the schedule is drawn,
- * what is sent as it ends.
+ * Collects the statistics of a running replay, with constant memory. Recorded and planned requests are added when the
+ * schedule is generated, sends when they end.
  */
 export class RunStatistics {
   /** Arrivals so far. */
@@ -89,8 +91,8 @@ export class RunStatistics {
   #lastIntendedNs: number;
 
   /**
-   * @param originNs where the judged part begins: behind the warm-up
-   * @param waitsFor what may delay requests beyond their planned instants; null for nothing
+   * @param originNs start of the judged part, after the warm-up
+   * @param waitsFor what may delay requests after their planned instants; null for nothing
    * @param objectives their slices are measured separately
    */
   constructor(originNs = 0, waitsFor: WaitsFor | null = null, objectives: Objectives = NO_OBJECTIVES) {
@@ -106,13 +108,13 @@ export class RunStatistics {
     this.#warmup = new WarmupStatistics(originNs);
   }
 
-  /** Takes an exchange of the window, whether it will be replayed or not, in order of arrival. */
+  /** Adds an exchange of the window, replayable or not, in order of arrival. */
   addRecorded(row: RecordedRequest): void {
     this.#recorded += 1;
     this.fidelity.addRecorded(row);
   }
 
-  /** Takes a scheduled send that is judged, in the order of the schedule. */
+  /** Adds a scheduled send of the judged part, in the order of the schedule. */
   addPlanned(row: RecordedRequest, intendedOffsetNs: number): void {
     this.#planned += 1;
     this.#firstIntendedNs ??= intendedOffsetNs;
@@ -121,7 +123,7 @@ export class RunStatistics {
     if (this.#isOutside({ intendedOffsetNs, lastByteOffsetNs: null })) this.statusMix.addPlanned(row);
   }
 
-  /** Takes a planned send of which only the row of its run is left, in the order of the schedule. */
+  /** Adds a planned send from its row in a finished run, in the order of the schedule. */
   addPlannedSend(send: Send): void {
     this.#planned += 1;
     this.#firstIntendedNs ??= send.intendedOffsetNs;
@@ -129,7 +131,7 @@ export class RunStatistics {
     this.fidelity.addPlannedSend(send);
   }
 
-  /** Takes finished sends, in any order, each once. */
+  /** Adds finished sends, in any order, each once. */
   addSends(sends: readonly Send[]): void {
     for (const send of sends) this.#addSend(send);
   }
@@ -139,21 +141,21 @@ export class RunStatistics {
     for (const send of sends) this.#checks.add(send);
   }
 
-  /** What has ended of the judged part so far; its histograms go on. */
+  /** Figures of the judged part so far. The histograms are live and change later. */
   soFar(): PartFigures {
     return this.#all.figures();
   }
 
   /**
-   * The figures of a run that is over. To be called once.
-   * @param planCounted whether the run had read its whole plan
+   * The figures of a finished run. Call it once.
+   * @param planCounted whether the run had read its complete plan
    */
   figures(planCounted = true): RunFigures {
     this.fidelity.finish();
     return { ...this.figuresSoFar(), planCounted };
   }
 
-  /** The same of what has ended so far; its histograms go on. */
+  /** The figures of all sends that have ended so far. The histograms are live and change later. */
   figuresSoFar(): RunFigures {
     const first = this.#firstIntendedNs;
     const all = this.#all.figures();
@@ -175,7 +177,7 @@ export class RunStatistics {
       plannedSpanNs: this.#lastIntendedNs - this.#originNs,
       sentSpanNs: this.#all.lastSentNs - this.#originNs,
       endOffsetNs: this.#all.endOffsetNs - this.#originNs,
-      // From the first of the plan, which may have been refused before any other.
+      // From the first planned request, even if it was refused.
       makespanNs: first === null || all.outcomes.sent === 0 ? null : this.#all.endOffsetNs - first,
     };
   }
@@ -190,14 +192,17 @@ export class RunStatistics {
     this.fidelity.addSend(send);
     this.#repeats.add(send);
     if (send.check != null) this.#checks.add({ ...send, check: send.check });
-    // Answers under a planned fault have objectives of their own, and need not be those of the recording.
+    // Answers during a planned fault have their own objectives, and may differ from the recording.
     if (!this.#isOutside(send)) return;
     if (send.actualOffsetNs !== null && send.error === null) this.statusMix.addSent(send.status);
     this.#addLikeness(send);
     this.#addRecordedLatency(send, outcome);
   }
 
-  /** Beside the latency of the run, which is of the served: a request that fails now may be one that was slow then. */
+  /**
+   * Only for requests that were served both times, like the run's latency. A request that fails now may have been a
+   * slow one.
+   */
   #addRecordedLatency(send: Send, outcome: SendOutcome): void {
     const { recorded } = send;
     if (recorded?.tookNs == null || !isServed(send, outcome)) return;
@@ -219,7 +224,7 @@ export class RunStatistics {
   }
 }
 
-/** The counts a run store keeps beside its rows. */
+/** The counts that a run store keeps in addition to its rows. */
 export function totalsOf({ planned, outcomes }: RunFigures): RunTotals {
   const { sent, completed, failed, cancelled, refused } = outcomes;
   return { planned, sent, completed, failed, cancelled, refused };

@@ -4,26 +4,26 @@ import type { ShardRunDocument } from '../../documents/replay.ts';
 
 /** A sealed run that was a shard. */
 export interface ShardRun {
-  /** Where it lies, for messages. */
+  /** Its path, for messages. */
   readonly directory: string;
   readonly document: ShardRunDocument;
   readonly startedAtUs: number;
 }
 
-/** Shards of one plan, each once, in order, and which of them are not there. */
+/** Shards of one plan in order, each once, and the missing ones. */
 export interface ShardSet {
   readonly runs: readonly [ShardRun, ...ShardRun[]];
   readonly count: number;
   readonly missing: readonly number[];
-  /** Zero of the common time, epoch microseconds: the start that was set, else the first start. */
+  /** Zero of the common time, epoch microseconds: the configured start, or the earliest actual start. */
   readonly startedAtUs: number;
-  /** From the first start to the last, by the clocks of the hosts. */
+  /** From the first to the last start, by the clocks of the hosts. */
   readonly startSpreadUs: number;
 }
 
 /**
- * Puts shards of one plan together.
- * @throws AppError INPUT_INVALID where they are of different plans, or one is there twice
+ * Combines the shards of one plan.
+ * @throws AppError INPUT_INVALID if their plans differ, or if a shard is given twice
  */
 export function shardSetOf(given: readonly ShardRun[]): ShardSet {
   const [first, ...others] = [...given].sort((a, b) => indexOf(a) - indexOf(b));
@@ -59,7 +59,10 @@ function assertOnePlan(first: ShardRun, other: ShardRun): void {
   );
 }
 
-/** Runs that compared answers must have compared them alike. A run that compared nothing says so of its answers. */
+/**
+ * Runs that compared answers must have used the same settings. Answers of a run that compared nothing count as
+ * unchecked.
+ */
 function assertOneCheck(runs: readonly ShardRun[]): void {
   const textOf = ({ document }: ShardRun) => JSON.stringify(document.options['check'] ?? null);
   const [first, ...others] = runs.filter((run) => textOf(run) !== 'null');

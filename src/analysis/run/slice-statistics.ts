@@ -9,18 +9,18 @@ import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency
 import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';
 import { type StreamFigures, StreamStatistics } from './streams.ts';
 
-/** What is known of requests of a run, all of them or a part, that are over. */
+/** The figures of finished requests: all requests of a run, or a part. */
 export interface PartFigures {
   readonly outcomes: OutcomeFigures;
   readonly latency: LatencyFigures;
   readonly streams: StreamFigures;
   /** By the text of their limits. */
   readonly goodput: ReadonlyMap<string, GoodputFigures>;
-  /** From the first intended send to the end of the last answer or error; null when nothing was sent. */
+  /** From the first intended send to the end of the last answer or error; null if nothing was sent. */
   readonly makespanNs: number | null;
 }
 
-/** The requests of one slice, by the text of what was asked for. */
+/** The requests of one slice, by the text of the requested slice. */
 export interface SlicedFigures {
   readonly parts: readonly PartOfRun[];
   /** Requests without a value of the `*` key, and requests whose value is beyond the limit of values. */
@@ -35,38 +35,41 @@ interface PartOfRun {
   readonly figures: PartFigures;
 }
 
-/** How many requests kept their limits. What is not about them, such as `ttft` where nothing streams, is in none. */
+/**
+ * How many requests kept their limits. Requests without the limited time are left out, for example with a limit of
+ * `ttft` but without streaming.
+ */
 export interface GoodputFigures {
-  /** Served, with known times; and of these the good ones, counted from the planned and from the actual send. */
+  /** Served requests with known times. Of these, the good ones, counted from the planned and from the actual send. */
   readonly served: number;
   readonly good: number;
   readonly goodFromSent: number;
-  /** Turned away, or answered whole where a stream was wanted: it kept no limit. */
+  /** Turned away, or answered without streaming although a stream was requested. They kept no limit. */
   readonly unserved: number;
-  /** Served, and a time that a limit is on could not be read. */
+  /** Served requests for which a limited time could not be read. */
   readonly unknown: number;
-  /** Cancelled as recorded: within all limits until then, and over one already. */
+  /** Requests cancelled as recorded: within all limits until then, or beyond one already. */
   readonly left: number;
   readonly leftOver: number;
   readonly failed: number;
-  /** Of the failed, those we ended ourselves when the run was stopped. */
+  /** Failed requests that the replay ended itself when the run was stopped. */
   readonly stopped: number;
   readonly refused: number;
   readonly unreached: number;
 }
 
-/** The objectives of a run, and the parts that its requests are divided into for them. */
+/** The objectives of a run, and the boundaries of the parts that they refer to. */
 export interface Objectives {
   readonly thresholds: readonly Threshold[];
-  /** Where the stages end, nanoseconds after the judged part began; the last one has no end. */
+  /** Ends of the stages, nanoseconds after the start of the judged part. The last stage has no end. */
   readonly stageEndsNs: readonly number[];
-  /** Planned faults of dependencies; none where left out. */
+  /** Planned faults of dependencies; absent means none. */
   readonly faults?: readonly FaultWindow[];
 }
 
 export const NO_OBJECTIVES: Objectives = { thresholds: [], stageEndsNs: [] };
 
-/** Gathers what is measured of requests that are over, at constant memory. */
+/** Collects the figures of finished requests, with constant memory. */
 export class PartStatistics {
   readonly #outcomes = new OutcomeCounts();
   readonly #latency: LatencyStatistics;
@@ -77,7 +80,7 @@ export class PartStatistics {
   endOffsetNs: number;
   lastSentNs: number;
 
-  /** @param ofRun of the whole run, where this is a part of it */
+  /** @param ofRun statistics of the complete run, if this is a part of it */
   constructor(
     originNs: number,
     limits: readonly (readonly RequestLimit[])[],
@@ -121,7 +124,7 @@ function hasLeft(send: Send): send is SentSend {
   return send.actualOffsetNs !== null;
 }
 
-/** Gathers the parts of a run that objectives are about. Nothing is kept where none is about a part. */
+/** Collects the parts of a run that objectives refer to. Nothing is kept if all objectives are on the complete run. */
 export class SliceStatistics {
   readonly #slices: { readonly slice: Slice; readonly parts: NamedGroups<PartStatistics>; unnamed: number }[];
   readonly #originNs: number;
@@ -172,14 +175,14 @@ export class SliceStatistics {
     );
   }
 
-  /** Counted from 1. */
+  /** The number of the stage, from 1. */
   #stageAt(offsetNs: number): number {
     const at = this.#stageEndsNs.findIndex((endNs) => offsetNs < endNs);
     return at < 0 ? Math.max(1, this.#stageEndsNs.length) : at + 1;
   }
 }
 
-/** The limits of the objectives on goodput of a slice; of all requests for null. */
+/** The limits of the goodput objectives of a slice; null means all requests. */
 export function limitsOf(
   thresholds: readonly Threshold[],
   slice: string | null,
@@ -190,7 +193,7 @@ export function limitsOf(
     .map(({ limits }) => limits);
 }
 
-/** Counts requests by whether they kept all limits. */
+/** Counts requests by whether they keep all limits. */
 export class GoodputCounts {
   readonly figures: { -readonly [Name in keyof GoodputFigures]: GoodputFigures[Name] } = {
     served: 0,
@@ -244,7 +247,7 @@ export class GoodputCounts {
   }
 }
 
-/** Null where that is not known: no time that is known is over its limit, and one is not known. */
+/** Whether a request keeps all limits. Null if a time is unknown and no known time is over its limit. */
 export function keepsLimits(
   send: Send,
   limits: readonly RequestLimit[],
@@ -260,7 +263,7 @@ export function keepsLimits(
   return isKnown ? true : null;
 }
 
-/** One time of a request that is over; Infinity for a token that never came, null for what could not be read. */
+/** One time of a finished request. Infinity if no token ever came; null if the time could not be read. */
 function timeNs(send: Send, metric: RequestLimit['metric'], from: 'planned' | 'sent'): number | null {
   const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs, answer } = send;
   const sentNs = actualOffsetNs ?? intendedOffsetNs;
@@ -268,7 +271,7 @@ function timeNs(send: Send, metric: RequestLimit['metric'], from: 'planned' | 's
   if (metric === 'latency' || metric === 'service') {
     return lastByteOffsetNs === null ? null : lastByteOffsetNs - startNs;
   }
-  // What we waited for the first token is the least that it would have taken.
+  // The first token would have taken at least the time until the cancellation.
   if (send.cancelled && answer?.firstTokenOffsetNs == null) {
     return metric === 'ttft' && lastByteOffsetNs !== null ? lastByteOffsetNs - startNs : null;
   }
@@ -279,13 +282,13 @@ function timeNs(send: Send, metric: RequestLimit['metric'], from: 'planned' | 's
   }
   if (metric === 'ttft') return firstTokenOffsetNs - startNs;
   if (metric === 'itl') return (lastTokenOffsetNs - firstTokenOffsetNs) / Math.max(1, contentEvents - 1);
-  // One piece took no time between tokens, however many it held.
+  // An answer in one piece has no time between tokens, however many tokens it contains.
   if (contentEvents === 1) return 0;
   if (outputTokens === null) return null;
   return outputTokens < 2 ? 0 : (lastTokenOffsetNs - firstTokenOffsetNs) / (outputTokens - 1);
 }
 
-/** Figures of a part without any request. */
+/** The figures of a part without requests. */
 export function emptyPart(limits: readonly RequestLimit[]): PartFigures {
   return new PartStatistics(0, [limits]).figures();
 }

@@ -6,20 +6,23 @@ import { WindowPercentiles } from '../stats/percentiles.ts';
 import { among, Tally } from '../stats/tally.ts';
 import { isRefusal, type SendOutcome } from './outcomes.ts';
 
-/** Counts of streams, and distributions in nanoseconds. A stream that was cancelled counts as far as it came. */
+/** Counts of streams, and distributions in nanoseconds. A cancelled stream counts as far as it was received. */
 export interface StreamFigures extends Omit<StreamsDocument, 'gaps'> {
   /** First token minus intended send, and minus actual send. */
   readonly ttft: Histogram;
   readonly ttftService: Histogram;
-  /** Between neighbouring events with content, all streams together. */
+  /** Time between neighbouring events with content, over all streams. */
   readonly itl: Histogram;
-  /** Last token minus first over the tokens but one, of streams that said how many there were. */
+  /**
+   * The time from the first to the last token, divided by the number of tokens minus 1. Only for streams with a known
+   * number.
+   */
   readonly tpot: Histogram;
-  /** The times by windows of the run, which say how far their percentiles can be trusted. */
+  /** The times by windows of the run, for the confidence of their percentiles. */
   readonly byWindow: Readonly<Record<'ttft' | 'itl' | 'tpot', WindowPercentiles>>;
-  /** What cancelled streams would still have brought: what we waited for it is the least that it took. */
+  /** The missing tokens of cancelled streams, with the time until the cancellation, which is a lower bound. */
   readonly censored: CensoredStreams;
-  /** Of those that failed, the ones that our own stop ended. */
+  /** Failed streams that the stop of the run ended. */
   readonly stopped: number;
   readonly tokens: TokensDocument;
 }
@@ -28,13 +31,13 @@ interface CensoredStreams {
   /** Before the first token, from the planned instant and from the actual send. */
   readonly ttft: Histogram;
   readonly ttftService: Histogram;
-  /** After the last token that came. */
+  /** After the last received token. */
   readonly itl: Histogram;
-  /** Cancelled streams: none of them is known to its end. */
+  /** Number of cancelled streams. The end of none is known. */
   streams: number;
 }
 
-/** What came of a request for a stream that completed: what production refused as well is no stream that is missing. */
+/** The result of a completed request for a stream. If production refused the request too, no stream is missing. */
 export function completedStream({
   status,
   recorded,
@@ -45,7 +48,7 @@ export function completedStream({
   return unstreamed ? 'whole' : 'stream';
 }
 
-/** Gathers what is measured of answers that come piece by piece, at constant memory. */
+/** Collects the figures of streamed answers, with constant memory. */
 export class StreamStatistics {
   readonly #figures = {
     completed: 0,
@@ -67,17 +70,17 @@ export class StreamStatistics {
   readonly #finishes = new Tally<FinishReason>();
 
   /**
-   * @param originNs where the judged part of the run begins
-   * @param ofRun of the whole run, for a part of it
+   * @param originNs start of the judged part of the run
+   * @param ofRun figures of the complete run, if this is a part of it
    */
   constructor(originNs = 0, ofRun: Pick<StreamFigures, 'byWindow'> | null = null) {
     const ttft = new WindowPercentiles(originNs, true, ofRun?.byWindow.ttft);
-    // Gaps of one stream are no independent samples, and a time per token is no time in a queue.
+    // Gaps of one stream are not independent samples, and a time per token is not a time in a queue.
     const [itl, tpot] = [new WindowPercentiles(originNs, false), new WindowPercentiles(originNs, false)];
     this.#byWindow = { ttft, itl, tpot };
   }
 
-  /** Takes every send that is over, whether it streams or not. */
+  /** Adds every finished send, streamed or not. */
   add(send: Send, outcome: SendOutcome): void {
     const figures = this.#figures;
     if (outcome === 'completed') this.#countTokens(send);
@@ -113,7 +116,7 @@ export class StreamStatistics {
     this.#byWindow.tpot.record(send.intendedOffsetNs, tpotNs);
   }
 
-  /** The tokens that came count; how long we waited for the next one is the least that it would have taken. */
+  /** Adds the received tokens, and the wait for the next one until the cancellation as a lower bound. */
   #addCancelled(send: Send): void {
     const { intendedOffsetNs, actualOffsetNs, lastByteOffsetNs } = send;
     if (lastByteOffsetNs === null) return;

@@ -1,6 +1,6 @@
 import { countOf, formatMs, percent } from '../../core/units.ts';
 
-/** Requests that failed, and the commonest way: an error (`connect_refused`) or a status (`503`). */
+/** Failed requests, with the most frequent kind: an error (`connect_refused`) or a status (`503`). */
 export interface Failures {
   readonly failed: number;
   readonly sent: number;
@@ -10,30 +10,33 @@ export interface Failures {
   readonly scaling?: string | undefined;
 }
 
-/** What lowers a load that does not follow the recorded times. */
+/** How to lower a load that does not follow the recorded times. */
 const LESS_LOAD: Readonly<Record<string, string>> = {
   rate: 'give a smaller --rate',
   closed: 'give a smaller --concurrency',
 };
 
-/** @param scaling of the run: `rate`, `closed`, or one that follows the recorded times */
+/** @param scaling the scaling of the run: `rate`, `closed`, or one that follows the recorded times */
 export function lessLoad(scaling = ''): string {
   return LESS_LOAD[scaling] ?? 'replay a smaller multiplier';
 }
 
-/** The run's length is its window's, or its own where it does not follow the recorded times. */
+/** How to make a run longer: by its window, or by its duration if it does not follow the recorded times. */
 export function longerRun(scaling?: string): string {
   return followsRecordedTimes(scaling) ? 'a longer window' : 'a longer --duration';
 }
 
-/** Whether a run has a multiplier, and a window that can be longer, repeated, or divided among hosts. */
+/**
+ * Whether a run follows recorded times. Then it has a multiplier, and a window that can be longer, repeated, or divided
+ * among hosts.
+ */
 export function followsRecordedTimes(scaling = ''): boolean {
   return LESS_LOAD[scaling] === undefined;
 }
 
 const queueAdvice = (less: string) => `See the queue and the log of the target, or ${less}.`;
 
-/** Where requests get no answer: in words, and what to do, which may need the words for less load. */
+/** Kinds of failures in words, each with advice. The advice may need the words for less load. */
 const FAILURES: Readonly<
   Record<string, { readonly words: string; readonly advice: string | ((less: string) => string) }>
 > = {
@@ -80,7 +83,7 @@ const FAILURES: Readonly<
   },
 };
 
-/** `connection refused`, `status 503`. */
+/** `connection refused` or `status 503`. */
 export function failureWords(code: string): string {
   return FAILURES[code]?.words ?? (/^\d+$/.test(code) ? `status ${code}` : code);
 }
@@ -91,10 +94,10 @@ export function failuresText({ failed, sent, commonest }: Failures): string {
   return `${failed} of ${countOf(sent, 'request')} failed, ${most} ${failureWords(commonest)}`;
 }
 
-/** A port that speaks another protocol ends plain requests so, and a server that crashes as well. */
+/** Errors of plain requests on a port with another protocol. A crashing server causes them too. */
 const OTHER_PROTOCOL: ReadonlySet<string> = new Set(['reset', 'closed_early']);
 
-/** @param shown flags by which `show` lists the requests that the objective is about */
+/** @param shown flags for `show` that list the requests of the objective */
 export function failureAdvice({ failed, commonest: code, scaling, answered }: Failures, shown = ''): string {
   if (failed === 0) return statusAdvice(null);
   if (!answered && OTHER_PROTOCOL.has(code))
@@ -104,7 +107,7 @@ export function failureAdvice({ failed, commonest: code, scaling, answered }: Fa
   return typeof advice === 'string' ? advice : advice(lessLoad(scaling));
 }
 
-/** What to change where the target answers other than 2xx. */
+/** Advice for answers without a 2xx status. */
 const STATUS_ADVICE: Readonly<Record<string, string>> = {
   '401': 'Give the replay credentials: --header "authorization: …" from the environment or a file.',
   '403': 'Give the replay credentials that may use the target: --header "authorization: …".',
@@ -119,8 +122,8 @@ export function statusAdvice(status: string | null): string {
 }
 
 /**
- * @param isTooFast a limit asks for a longer time, so that an answer without work is found
- * @param shown flags by which `show` lists the requests that the objective is about
+ * @param isTooFast whether a minimum time is violated; such a limit detects answers without work
+ * @param shown flags for `show` that list the requests of the objective
  */
 export function timeAdvice(isTooFast: boolean, shown = ''): string {
   return isTooFast
@@ -128,17 +131,17 @@ export function timeAdvice(isTooFast: boolean, shown = ''): string {
     : `See what was slow: reprise show RUN --slowest 20${shown}. Then give the target more capacity, or less load.`;
 }
 
-/** How a run that ends when it is sure was looked at. */
+/** The intermediate judgements of a run with `--until-sure`. */
 export interface LooksTaken {
   readonly looks: number;
   readonly planned: number;
   readonly confidence: number;
-  /** When a look ended the run; null for a run that was played to its end. */
+  /** When such a judgement ended the run; null if the run was completed. */
   readonly endedAtMs: number | null;
   readonly plannedMs: number;
 }
 
-/** What the sending side was like where requests left late. */
+/** The state of the sending side when requests were sent late. */
 export interface SendingSide {
   readonly busyShare: number | null;
   readonly throttled: boolean | null;
@@ -146,10 +149,10 @@ export interface SendingSide {
   readonly scaling?: string | undefined;
 }
 
-/** Above this share a sender has little time left, so that less load helps. */
+/** Above this share a sender has little time left, so less load helps. */
 const BUSY = 0.5;
 
-/** A sender that had time was held up by something else, and less load would not help it. */
+/** If the sender had free time, something else delayed it, and less load would not help. */
 export function latenessAdvice({ busyShare, throttled, ratePerSecond, scaling }: SendingSide): string {
   if (throttled === true) return 'Raise or remove the CPU limit of what the replay runs in.';
   if (busyShare !== null && busyShare <= BUSY) {
@@ -160,14 +163,14 @@ export function latenessAdvice({ busyShare, throttled, ratePerSecond, scaling }:
   return `Raise --threads where there are idle cores${divide}, or ${lessLoad(scaling)}.`;
 }
 
-/** A closed loop has one sender. */
+/** Advice for a busy sender. A closed loop has only one sender. */
 export function busyAdvice(scaling?: string): string {
   if (scaling === 'closed') return 'Give the generator a faster core, or a smaller --concurrency.';
   const otherwise = followsRecordedTimes(scaling) ? 'split the load with --shard' : lessLoad(scaling);
   return `Raise --threads where there are idle cores. Else ${otherwise}.`;
 }
 
-/** A cap of ours, and what it refused; a limit of null is unknown. */
+/** One of our limits, and the number of requests that it refused. A null limit is unknown. */
 export interface RefusingCap {
   readonly flag: string;
   readonly limit: string | null;
@@ -182,18 +185,18 @@ export function refusedText(caps: readonly RefusingCap[]): string {
   return caps.map((cap) => `${cap.refused} by ${capText(cap)}`).join(', ');
 }
 
-/** Without its full stop. @param caps what refused requests; empty where that is not known */
+/** Advice without a full stop. @param caps the limits that refused requests; empty if unknown */
 export function raiseAdvice(caps: readonly RefusingCap[], scaling?: string): string {
   const flags = caps.length === 0 ? 'the caps' : caps.map(({ flag }) => flag).join(' and ');
   return `Raise ${flags}, or ${lessLoad(scaling)}`;
 }
 
-/** Percentiles that an objective is usually on, and the answers that each needs. */
+/** Usual percentiles of objectives, the highest first. */
 const PERCENTILES = [99.9, 99, 95, 90, 50] as const;
 
 /**
- * How much longer a run must be for a percentile, and which one its answers are enough for.
- * @param floorOf answers that a percentile needs
+ * How much longer a run must be for a percentile, and the highest percentile for which its answers are enough.
+ * @param floorOf number of answers that a percentile needs
  */
 export function longerAdvice(
   {
@@ -214,7 +217,7 @@ export function longerAdvice(
   const isOfTimes = followsRecordedTimes(scaling);
   if (samples === 0 || spanMs <= 0)
     return `${isOfTimes ? 'Replay' : 'Give'} ${longerRun(scaling)}${otherwise}.`;
-  // Rounded up: a window that is too short by a little is too short.
+  // Rounded up, so that the advised window is certainly long enough.
   const times = Math.max(1.1, Math.ceil((floor / samples) * 10) / 10);
   const length = `${times.toFixed(1)} times as long (${formatMs(spanMs * times)} at this rate)`;
   return `${isOfTimes ? 'Replay a window' : 'Give a --duration'} ${length}${otherwise}.`;

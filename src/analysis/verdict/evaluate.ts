@@ -27,54 +27,67 @@ import {
 } from '../stats/percentiles.ts';
 
 /**
- * What breaks a violated objective. `target`: what was sent breaks it, counted from the actual sends. `streams`: only
- * requests that got no stream although one was wanted, or none that counts for goodput. `unsent`: only requests that a
- * cap refused or that never left. `lag`: only the time between the planned and the actual send.
+ * The cause of a violation.
+ * - `target`: the sent requests violate the objective, counted from the actual sends.
+ * - `streams`: only requests whose answer was not the wanted stream, or did not count for goodput.
+ * - `unsent`: only requests that a limit refused or that were never sent.
+ * - `lag`: only the time between the planned and the actual send.
  */
 type BrokenBy = 'target' | 'streams' | 'unsent' | 'lag';
 
-/** What one objective came to. One that is about each model has a result for each. */
+/** The result of one objective. An objective on each model has one result for each. */
 export interface SloResult {
   readonly threshold: Threshold;
-  /** As it was asked for: of each model, where this is of one. */
+  /** The objective of the user. It may be on each model while this result is for one model. */
   readonly asked: Threshold;
-  /** Of the requests that it is about. */
+  /** The figures of its requests. */
   readonly figures: RunFigures;
-  /** How many those are; null for all of the run. */
+  /** The number of its requests; null for the complete run. */
   readonly requests: number | null;
-  /** In the unit of the limit; Infinity when too much failed, null when nothing was measured. */
+  /** In the unit of the limit. Infinity if too many failed, null if nothing was measured. */
   readonly observed: number | null;
-  /** The same for sent requests, from their actual sends. It decides whether the target is the cause. Else null. */
+  /**
+   * The observed value of sent requests, counted from their actual sends, for a violation by the target. Otherwise
+   * null.
+   */
   readonly fromSends: number | null;
-  /** Null when nothing was measured. */
+  /** Null if nothing was measured. */
   readonly ok: boolean | null;
-  /** Null for an objective that is not violated. */
+  /** Null if the objective is not violated. */
   readonly brokenBy: BrokenBy | null;
-  /** How surely a percentile is within its limit. Null for other objectives, and with `--confidence point`. */
+  /** The confidence of a percentile within its limit. Null for other objectives, and with `--confidence point`. */
   readonly margin: Margin | null;
-  /** What a violated objective may be instead; null where the violation is as sure as was asked for. */
+  /**
+   * A value within the limit that is also possible for a violated objective. Null if the violation has the required
+   * confidence.
+   */
   readonly mayHold: { readonly confidence: number; readonly value: number } | null;
-  /** Whether the objective holds only without the requests whose clients left before their answer. */
+  /** Whether the objective holds only because clients cancelled requests before their answer. */
   readonly censored: boolean;
 }
 
-/** How far a percentile within its limit may be off. */
+/** The possible error of a percentile within its limit. */
 export interface Margin {
   readonly confidence: number;
-  /** What it stays below with this confidence, goodput above, in the unit of the limit. */
+  /**
+   * With this confidence, the true value is at most this; for goodput it is at least this. In the unit of the limit.
+   */
   readonly upperBound: number;
   readonly holds: boolean;
-  /** Times as many requests would probably show that it holds; null where no number would. */
+  /** By this factor more requests would probably prove the objective; null if no number would. */
   readonly timesNeeded: number | null;
 }
 
-/** Requests without an answer. In a run that was stopped, those that were open or not yet due count nowhere. */
+/** Requests without an answer. In a stopped run, requests that were open or not yet due do not count. */
 interface Unanswered {
   readonly interrupted: boolean;
   readonly failed: number;
-  /** Refused by a cap of ours, or not sent by the end of the run. */
+  /** Refused by one of our limits, or not sent by the end of the run. */
   readonly unsent: number;
-  /** Sent, and answered or failed. Cancelled requests are not counted: they would make the share of errors smaller. */
+  /**
+   * Sent requests that were answered or failed. Cancelled requests do not count, because they would reduce the share of
+   * errors.
+   */
   readonly sent: number;
   readonly failedStreams: number;
   readonly refusedStreams: number;
@@ -83,34 +96,38 @@ interface Unanswered {
 /** Streams that count as infinitely slow. */
 interface SlowStreams {
   readonly streams: number;
-  /** The gaps they would have had at the mean of the others. */
+  /** The gaps that these streams would have, if they had as many as the average of the others. */
   readonly gaps: number;
-  /** Those, and streams that completed without any content. */
+  /** These streams, and completed streams without any content. */
   readonly withoutToken: number;
 }
 
-/** Which requests and which times an objective is held against. */
+/** The requests and the times that an objective is compared with. */
 interface Scope {
-  /** From the planned instant, or from the actual send. */
+  /** Counted from the planned instant, or from the actual send. */
   readonly from: 'planned' | 'sent';
-  /** Whether requests that never left count as infinitely slow. */
+  /** Whether requests that were never sent count as infinitely slow. */
   readonly unsent: boolean;
-  /** Whether requests that were turned away or answered whole count as infinitely slow streams. */
+  /** Whether requests that were turned away, or answered without streaming, count as infinitely slow streams. */
   readonly streamless: boolean;
-  /** Cancelled requests count as answered when we left, the least that it took, or as never answered, the worst. */
+  /**
+   * `least`: cancelled requests count as answered at the cancellation, a lower bound. `worst`: they count as never
+   * answered.
+   */
   readonly cancelled: 'least' | 'worst';
 }
 
 const EVERYTHING: Scope = { from: 'planned', unsent: true, streamless: true, cancelled: 'least' };
-/** What speaks against the target alone. */
+/** Only causes in the target itself. */
 const OF_TARGET: Scope = { ...EVERYTHING, from: 'sent', unsent: false, streamless: false };
 
 /**
- * Holds a run against its objectives. Failed and refused requests are infinitely slow in every aggregation of
- * a time. When the run was `interrupted`, requests in flight that we ended ourselves do not count as failures.
- * @param confidence how sure a percentile must be within its limit; null for the observed value
- * @param violationConfidence how sure it must be that any objective is violated, as for a run that is looked at more
- *   than once; then shares must be within their limits as surely as percentiles. Null for the observed value
+ * Evaluates the objectives of a run. Failed and refused requests count as infinitely slow in every aggregation of a
+ * time. If the run was `interrupted`, requests in flight that the replay ended itself do not count as failures.
+ * @param confidence required confidence of a percentile within its limit; null to use the observed value
+ * @param violationConfidence required confidence that any objective is violated, for a run that is judged more than
+ *   once. Then shares must be within their limits with the same confidence as percentiles. Null to use the observed
+ *   value
  */
 export function evaluateSlo(
   thresholds: readonly Threshold[],
@@ -120,12 +137,12 @@ export function evaluateSlo(
   violationConfidence: number | null = null,
 ): SloResult[] {
   const parts = thresholds.flatMap((threshold) => partsFor(threshold, figures));
-  // One violated objective is a FAIL, so all of them share the chance to be wrong (Bonferroni).
+  // One violated objective means FAIL, so all of them share the probability of an error (Bonferroni).
   const sure = violationConfidence === null ? null : 1 - (1 - violationConfidence) / parts.length;
   return parts.map((part) => {
     const { threshold } = part;
     const unanswered = unansweredIn(part.figures, interrupted);
-    // Only a part of the plan is known, and a share of that part would be too good.
+    // Only a part of the plan was read. The share of that part would be too high.
     const isOpen = interrupted && !figures.planCounted && isOfPlan(threshold);
     const observed = isOpen ? null : observe(threshold, part.figures, unanswered, EVERYTHING);
     const ok = observed === null ? null : holds(observed, threshold);
@@ -145,7 +162,7 @@ export function evaluateSlo(
   });
 }
 
-/** Whether more requests make an objective surer: percentiles of times, and shares. */
+/** Whether more requests increase the confidence of an objective: percentiles of times, and shares. */
 export function isBounded(threshold: Threshold): boolean {
   const { aggregation, metric, operator } = threshold;
   if (metric === 'goodput' || isShare(threshold)) return true;
@@ -153,15 +170,15 @@ export function isBounded(threshold: Threshold): boolean {
   return isTimed(metric) && isBelow && operator.startsWith('<');
 }
 
-/** Whether an objective is on the most that a share may be. That it is 0 is never sure. */
+/** Whether an objective is an upper limit of a share. A limit of 0 can never be proved. */
 function isShare({ aggregation, limit, metric, operator }: Threshold): boolean {
   const isOfSends = metric === 'errors' || metric === 'rejected' || metric === 'mismatch';
   return isOfSends && aggregation.kind === 'rate' && operator.startsWith('<') && limit > 0;
 }
 
 /**
- * The fewest answers that can show that an objective is kept. A share of good requests is a percentile: 95 % of them
- * keep their limits.
+ * The fewest answers that can prove an objective. A share of good requests is like a percentile: 95 % of them keep
+ * their limits.
  */
 export function floorOf({ aggregation, metric, limit }: Threshold): number {
   if (metric === 'goodput') return sampleFloor(limit * 100);
@@ -169,8 +186,8 @@ export function floorOf({ aggregation, metric, limit }: Threshold): number {
 }
 
 /**
- * What a violated objective may be instead with this confidence, counted from the actual sends, in the unit of its
- * limit. Null for an objective without bounds, which is as sure as it was observed.
+ * The best value that is possible for a violated objective with this confidence. It counts from the actual sends, in
+ * the unit of the limit. Null for an objective without bounds, whose observed value is final.
  */
 function bestOf(
   threshold: Threshold,
@@ -195,7 +212,8 @@ function bestOf(
   if (!isTimed(metric) || aggregation.kind !== 'percentile') return null;
   const { percent } = aggregation;
   const { histogram, infinite } = timesOf(metric, figures, unanswered, OF_TARGET);
-  // A stall that slows the slowest says nothing against the fast ones, and a percentile is at least a lower one.
+  // Lower percentiles are tried too. A stall leaves fast answers independent, so they have more samples. A lower bound
+  // of a lower percentile also applies to a higher one.
   const percents = [percent, ...LOWER_PERCENTS.filter((each) => each < percent)];
   const each = 1 - (1 - confidence) / percents.length;
   const samplesAt = (at: number) =>
@@ -206,7 +224,7 @@ function bestOf(
 
 const LOWER_PERCENTS = [50, 5];
 
-/** Whether a kept objective on times stays as sure if the `open` requests are never answered. */
+/** Whether an objective on times still holds with its confidence if the `open` requests are never answered. */
 export function holdsWith(open: number, { threshold, figures, margin }: SloResult): boolean {
   if (margin === null || isShare(threshold)) return true;
   const { outcomes, streams } = figures;
@@ -228,10 +246,10 @@ function shareIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswer
   return { share: observe(threshold, figures, unanswered, EVERYTHING) ?? 0, samples };
 }
 
-/** An objective while its run lasts. */
+/** The result of an objective during its run. */
 export type SloSoFar = Pick<SloResult, 'threshold' | 'observed' | 'ok'>;
 
-/** Objectives during a run. Only those on all requests that need only requests that have ended. */
+/** Results of objectives during a run. Only objectives on all requests that depend only on finished requests. */
 export function sloSoFar(thresholds: readonly Threshold[], part: PartFigures): SloSoFar[] {
   return thresholds
     .filter(({ metric, slice }) => slice === null && (isTimed(metric) || SHARE_METRICS.has(metric)))
@@ -252,7 +270,7 @@ function partsFor(
   const asked = threshold;
   if (threshold.slice === null) return [{ threshold, asked, figures, requests: null }];
   const parts = figures.slices.get(sliceText(threshold.slice))?.parts ?? [];
-  // Nothing of it was sent, and an objective on nothing is never kept.
+  // No request of the slice was sent. An objective without requests is never kept.
   if (parts.length === 0) {
     return [{ threshold, asked, figures: { ...figures, ...emptyPart(threshold.limits) }, requests: 0 }];
   }
@@ -264,12 +282,12 @@ function partsFor(
   }));
 }
 
-/** How the requests of an objective on goodput fared; null for another objective. */
+/** The request counts of a goodput objective; null for other objectives. */
 export function goodputOf({ threshold: { metric, limits }, figures }: SloResult): GoodputFigures | null {
   return metric === 'goodput' ? (figures.goodput.get(limitsText(limits)) ?? null) : null;
 }
 
-/** Beyond it no advice is given: the percentile lies at its limit, and a longer run would not decide. */
+/** Above this factor no advice is given, because the percentile is at its limit and a longer run would not decide. */
 const MOST_TIMES_NEEDED = 1_000;
 
 function marginOf(
@@ -298,8 +316,8 @@ function marginOf(
 }
 
 /**
- * What a percentile of a time stays below with this confidence, ms, and what its samples are worth. Our own lag is
- * known to its end: scheduled latency stays below the bound of service latency and the greatest lag, too.
+ * An upper bound of a percentile of a time with this confidence, ms, and the independent samples. The lag is known
+ * exactly, so scheduled latency is also below the bound of service latency plus the greatest lag.
  */
 function boundOf(
   metric: TimedMetric,
@@ -331,7 +349,7 @@ function ownBoundOf(
   return { upper: upperBound(percent, confidence, samples, histogram, infinite) / NS_PER_MS, samples };
 }
 
-/** Requests count as independent here: failures that come together are fewer than they look. */
+/** Requests count as independent. For failures in clusters this overstates the confidence. */
 function shareMargin(
   threshold: Threshold,
   figures: RunFigures,
@@ -349,7 +367,7 @@ function shareMargin(
   };
 }
 
-/** Good requests come in clusters where the times do that their limits are on. */
+/** If the limited times come in clusters, good requests do too, so the independent samples of these times count. */
 function goodputMargin(
   threshold: Threshold,
   figures: RunFigures,
@@ -360,7 +378,7 @@ function goodputMargin(
   const observed = goodputRate(threshold, figures, unanswered.interrupted, EVERYTHING);
   if (observed === null) return null;
   const all = sampleCount(figures, unanswered.interrupted, threshold);
-  // The second lies among the slowest, those over a limit.
+  // The second percentile is among the slowest requests, which exceed a limit.
   const percents = [limit * 100, 50 + observed * 50];
   const samples = Math.min(
     all,
@@ -369,7 +387,8 @@ function goodputMargin(
     ),
   );
   const lower = lowerShare(observed, confidence, samples);
-  // Where all are good, each limit may also be kept by so many that together they keep the share (Bonferroni).
+  // If all requests are good, there is another proof. Each limit is kept by a share of the requests, and together these
+  // shares keep the objective (Bonferroni).
   const part = (1 - limit) / limits.length;
   const isFarFrom = (each: RequestLimit) =>
     boundOf(each.metric, 100 * (1 - part), 1 - (1 - confidence) / limits.length, figures, unanswered).upper <
@@ -389,8 +408,8 @@ function windowsOf(metric: TimedMetric, { latency, streams }: RunFigures): Windo
 }
 
 /**
- * Answers and failures that an objective rests on. A stream is one sample, not one for each gap: a server
- * that is slow for a moment is slow for all gaps of that moment.
+ * The number of answers and failures for an objective. A stream is one sample, not one for each gap: a slow moment of a
+ * server affects all gaps of that moment.
  */
 export function sampleCount(
   figures: RunFigures,
@@ -417,15 +436,14 @@ export function isOfPlan({ metric, aggregation }: Threshold): boolean {
 }
 
 /**
- * Whether an objective on mismatches is broken even if every answer that could not be compared was the same as
- * recorded.
+ * Whether an objective on mismatches is violated even if all answers that could not be compared are counted as equal.
  */
 export function isBrokenByChecked(threshold: Threshold, { check = null }: RunFigures): boolean {
   const least = check === null ? null : mismatches(threshold, check.mismatched, check.answers);
   return least !== null && !holds(least, threshold);
 }
 
-/** Requests that were sent and are judged: neither cancelled as recorded nor open when the run was stopped. */
+/** The number of sent requests that are judged: neither cancelled as recorded, nor open when the run was stopped. */
 export function judgedSends(
   { outcomes }: { readonly outcomes: Pick<OutcomeFigures, 'sent' | 'failed' | 'cancelled' | 'stopped'> },
   interrupted: boolean,
@@ -439,14 +457,15 @@ function unansweredIn(figures: PartFigures, interrupted: boolean): Unanswered {
   return {
     interrupted,
     ...judgedSends(figures, interrupted),
-    // A request that still waited for its connection at the end of the drain was not sent, unless the run was stopped.
+    // Requests that still waited for their connection at the end of the drain were not sent. After a stop they do not
+    // count.
     unsent: outcomes.refused + (interrupted ? 0 : outcomes.unreached),
     failedStreams: streams.failed - (interrupted ? streams.stopped : 0),
     refusedStreams: streams.refused,
   };
 }
 
-/** Takes the causes on our side away one after the other, and says with which the violation disappears. */
+/** Removes the causes on our side one after the other, and returns the one without which the violation disappears. */
 function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unanswered): BrokenBy {
   const isBroken = (scope: Scope) => {
     const observed = observe(threshold, figures, unanswered, scope);
@@ -467,7 +486,7 @@ function isLongWithoutLag(threshold: Threshold, { makespanNs, latency }: RunFigu
   return !holds(((makespanNs ?? 0) - lateNs) / NS_PER_MS, threshold);
 }
 
-/** What an objective is read of. */
+/** The figures that an objective is read from. */
 type Observable = PartFigures & Pick<RunFigures, 'planned' | 'check' | 'monitored'>;
 
 function observe(
@@ -503,7 +522,7 @@ function observe(
   }
 }
 
-/** An objective holds where every series of its name keeps it: the worst of them, null where one is not known. */
+/** The worst value of all series with this name, because the objective must hold for each. Null if one is unknown. */
 function worstMonitored({ series = '', aggregation, operator }: Threshold, figures: Observable) {
   const each = (figures.monitored?.get(series) ?? []).map((values) => monitoredValue(values, aggregation));
   const known = each.filter((value) => value !== null);
@@ -511,13 +530,13 @@ function worstMonitored({ series = '', aggregation, operator }: Threshold, figur
   return operator.startsWith('<') ? Math.max(...known) : Math.min(...known);
 }
 
-/** Times of answers, and how many took infinitely long. */
+/** Times of answers, and the number of infinitely slow ones. */
 interface Times {
   readonly histogram: Histogram;
   readonly infinite: number;
 }
 
-/** @param censored times after which we left */
+/** @param censored times until the replay cancelled a request */
 function withCensored(
   histogram: Histogram,
   censored: Histogram,
@@ -557,7 +576,7 @@ function timesOf(metric: TimedMetric, figures: PartFigures, unanswered: Unanswer
   }
 }
 
-/** The share of good requests. Who failed, was refused or turned away kept no limit. */
+/** The share of good requests. Failed, refused and turned-away requests count as not good. */
 function goodputRate(
   { limits }: Threshold,
   { goodput }: PartFigures,
@@ -572,12 +591,12 @@ function goodputRate(
   return ratio(scope.cancelled === 'worst' ? good : good + left, all);
 }
 
-/** Requests that limits are held against, the cancelled ones aside. */
+/** The number of requests that are compared with limits, without cancelled ones. */
 export function judgedByLimits(counts: GoodputFigures, interrupted: boolean): number {
   return counts.served + missedIn(counts, interrupted, EVERYTHING);
 }
 
-/** Requests that were not served, as far as they count. */
+/** The number of requests that were not served, if they count. */
 function missedIn(counts: GoodputFigures, interrupted: boolean, scope: Scope): number {
   const { failed, stopped, refused, unreached, unserved } = counts;
   const unsent = refused + (interrupted ? 0 : unreached);
@@ -586,15 +605,15 @@ function missedIn(counts: GoodputFigures, interrupted: boolean, scope: Scope): n
   );
 }
 
-/** Null of no answers, so that nothing can be said. */
+/** Null without answers, because then nothing is known. */
 function mismatches({ aggregation }: Threshold, mismatched: number, answers: number): number | null {
   if (answers === 0) return null;
   return aggregation.kind === 'count' ? mismatched : mismatched / answers;
 }
 
 /**
- * A request that was turned away, or answered whole, is an infinitely slow stream, so that its absence hides no tail.
- * That alone does not break an objective: a quick refusal is not slow.
+ * Requests that were turned away, or answered without streaming, count as infinitely slow streams, so that they do not
+ * hide a tail. Alone they do not violate an objective, because a fast refusal is not slow.
  */
 function slowStreams(figures: PartFigures, unanswered: Unanswered, scope: Scope): SlowStreams {
   const { turnedAway, whole, withoutContent } = figures.streams;
@@ -609,7 +628,7 @@ function slowStreams(figures: PartFigures, unanswered: Unanswered, scope: Scope)
   };
 }
 
-/** The mean over streams with a token; at least one, for runs in which every stream failed. */
+/** The mean over streams with a token. At least 1, for runs in which every stream failed. */
 function gapsOfStream({ streams }: PartFigures): number {
   return streams.ttft.count === 0 ? 1 : Math.max(1, streams.itl.count / streams.ttft.count);
 }

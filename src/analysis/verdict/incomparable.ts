@@ -2,7 +2,7 @@ import { listed } from '../../core/text.ts';
 import { countOf, percent } from '../../core/units.ts';
 import { type Failures, failureAdvice, failureWords, statusAdvice } from './advice.ts';
 
-/** Requests, or streams, that the target answered in another way than the recording. */
+/** A way in which the target's answers differ from the recorded ones. */
 export type Incomparable =
   | (TurnedAway & { readonly kind: 'turned_away' })
   | { readonly kind: 'statuses'; readonly share: number }
@@ -14,14 +14,14 @@ export type Incomparable =
       readonly whole: number;
       readonly violated: readonly string[];
     }
-  /** By route, each with both figures. */
+  /** Differences by route, with both figures. */
   | { readonly kind: 'answers'; readonly differences: readonly string[] };
 
-/** Shares of what was sent now, and of what was recorded; null where that is unknown. */
+/** Shares of the sent and of the recorded requests; null if unknown. */
 export interface TurnedAway {
   readonly share: number;
   readonly recorded: number | null;
-  /** The commonest of those statuses. */
+  /** The most frequent of these statuses. */
   readonly status: string | null;
 }
 

@@ -31,29 +31,29 @@ import {
 } from './incomparable.ts';
 
 /**
- * `fail`: an objective is violated. `doubt`: the finding could change the answer, so the run proves nothing. `note`:
- * the finding cannot change the answer.
+ * `fail`: an objective is violated. `doubt`: the finding could change the verdict, so the run proves nothing. `note`:
+ * the finding cannot change the verdict.
  */
 type Severity = 'fail' | 'doubt' | 'note';
 
-/** One finding of a run in words: what happened, what it means, and the one thing to do. */
+/** One finding of a run in words: what happened, what it means, and what to do. */
 export interface Reason {
   readonly code: ReasonCode;
   readonly severity: Severity;
   readonly title: string;
-  /** What was found in this run, with its figures. */
+  /** The finding in this run, with its figures. */
   readonly text: string;
   readonly means: string;
   readonly advice: string;
 }
 
-/** The words for one code; `Facts` are the figures in its sentence. */
+/** The words for one code. `Facts` are the figures in its text. */
 export interface Words<Facts> {
   readonly text: (facts: Facts) => string;
   readonly advice: string | ((facts: Facts) => string);
 }
 
-/** What the catalogue says of one code of a run. */
+/** The catalogue entry of one code. */
 interface Entry<Facts> extends Words<Facts> {
   readonly severity: Severity;
   readonly title: string;
@@ -66,31 +66,31 @@ interface Waits {
   readonly unsent: number;
   readonly boundMs: number;
   readonly waitMs: { readonly p50: number; readonly p99: number; readonly max: number };
-  /** Objectives that only these waits violate. */
+  /** Objectives that are violated only because of these waits. */
   readonly violated: readonly string[];
   readonly scaling?: string | undefined;
 }
 
-/** An objective and what it came to. */
+/** An objective and its observed value. */
 interface Observed {
   readonly threshold: Threshold;
   readonly observed: number | null;
 }
 
-/** An objective that the target broke. */
+/** An objective that the target violates. */
 interface Violation extends Observed {
-  /** Null or left out where no failure broke it. */
+  /** Null or absent if failures are not the cause. */
   readonly failures?: Failures | null;
-  /** What a violated time was judged by: counted from the actual sends. */
+  /** The value that a violated time was judged by, counted from the actual sends. */
   readonly fromSends?: number | null;
-  /** Requests that our side never sent, and that count as unanswered. */
+  /** Requests that the replay never sent. They count as unanswered. */
   readonly unsent?: number;
 }
 
-/** Why less was sent than was planned. */
+/** Why fewer requests were sent than planned. */
 type Shortfall = 'stopped' | 'connections' | 'caps';
 
-/** What to do where the plan is too small, by what requests could wait for. */
+/** Advice if the plan is too small, by what its requests could wait for. */
 const MULTIPLIER_ADVICE = {
   plan: (scaling?: string) =>
     followsRecordedTimes(scaling)
@@ -102,7 +102,7 @@ const MULTIPLIER_ADVICE = {
     `Give --connections pooled, or ${lessLoad(scaling)}: recorded connections were busy beyond the plan, or requests are missing (see connectionWaits, skipped and coverage).`,
 } as const;
 
-/** The words for every code that a run or its report can give. */
+/** The words for all codes of runs and reports. */
 const CATALOGUE = {
   slo_violated: entry<Violation>({
     severity: 'fail',
@@ -115,7 +115,7 @@ const CATALOGUE = {
     cause: string;
     sent: number;
     planned: number;
-    /** Of a plan that was not read to its end: what was expected of all of it. */
+    /** The expected size of the complete plan, if the plan was not read to its end. */
     expected?: number | undefined;
     failures: Failures | null;
     scaling?: string | undefined;
@@ -150,11 +150,11 @@ const CATALOGUE = {
     planned: number;
     atLeast: boolean;
     expected?: number | undefined;
-    /** What stopped the run; null or left out for a run that came to its end. */
+    /** What stopped the run; null or absent for a completed run. */
     cause?: string | null;
     why: Shortfall;
     scaling?: string | undefined;
-    /** What our own caps refused of them. */
+    /** Our limits, with the number of requests that they refused. */
     caps: readonly RefusingCap[];
     violated: readonly string[];
   }>({
@@ -175,7 +175,7 @@ const CATALOGUE = {
     maxMs: number;
     boundMs: number;
     violated: readonly Observed[];
-    /** Of a generator that stood still, and was not late but for that. */
+    /** Stalls of the generator, if there was no other lag. */
     stalls?: { times: number; ms: number } | null;
     side: SendingSide;
   }>({
@@ -262,7 +262,7 @@ const CATALOGUE = {
     samples: number;
     gapless: boolean;
     slices: number;
-    /** Of the plan. */
+    /** Length of the plan. */
     spanMs: number;
     scaling?: string | undefined;
   }>({
@@ -285,11 +285,11 @@ const CATALOGUE = {
   too_close: entry<
     Observed & {
       confidence: number;
-      /** What the truth may be, on the other side of the limit. */
+      /** A possible true value on the other side of the limit. */
       otherwise: number;
-      /** What decides; null where no longer run does. */
+      /** The additional requests that would decide; null if a longer run would not decide. */
       more: { requests: number; ms: number } | 'longer' | null;
-      /** Where requests left late, which makes times longer and more uneven; null where they did not. */
+      /** The sending side, if late requests made times longer and less regular; otherwise null. */
       late?: SendingSide | null;
     }
   >({
@@ -418,7 +418,7 @@ const CATALOGUE = {
     series: number;
     samples: number;
     missing: number;
-    /** Values and series of its source that a bound kept out. */
+    /** Values and series of its source beyond a limit, which were not kept. */
     unkept: number;
     floor: number;
     mostMissed: number;
@@ -586,7 +586,10 @@ export const REASON_CODES = Object.keys(CATALOGUE) as readonly ReasonCode[];
 
 export type FactsOf<Code extends ReasonCode> = Parameters<(typeof CATALOGUE)[Code]['text']>[0];
 
-/** One reason in words. Its severity is that of its code, unless the finding could change the answer of this run. */
+/**
+ * One reason in words. Its severity is the default of its code, unless the finding could change the verdict of this
+ * run.
+ */
 export function reason<Code extends ReasonCode>(
   code: Code,
   facts: FactsOf<Code>,
@@ -598,7 +601,7 @@ export function reason<Code extends ReasonCode>(
   return { code, severity, title, text, means, advice };
 }
 
-/** The sentence with its figures, and what to do. */
+/** The text with its figures, and the advice. */
 export function worded<Facts>({ text, advice }: Words<Facts>, facts: Facts) {
   return { text: text(facts), advice: typeof advice === 'string' ? advice : advice(facts) };
 }
@@ -607,14 +610,14 @@ function entry<Facts>(each: Entry<Facts>): Entry<Facts> {
   return each;
 }
 
-/** @param expected of a plan that was not read to its end */
+/** @param expected the expected size of a plan that was not read to its end */
 function plannedText(planned: number, expected?: number): string {
   return expected === undefined
     ? countOf(planned, 'planned request')
     : `about ${countOf(Math.max(expected, planned), 'planned request')}`;
 }
 
-/** What was observed, in the unit of its limit. */
+/** The observed value in the unit of its limit. */
 export function observedText({ threshold, observed }: Observed): string {
   if (observed === null) return 'nothing';
   const unit = unitOf(threshold);
@@ -623,7 +626,7 @@ export function observedText({ threshold, observed }: Observed): string {
   return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
 }
 
-/** `observed 240.0 ms, 1.2 times the limit`, or what failed instead. */
+/** `observed 240.0 ms, 1.2 times the limit`, or the failures instead. */
 function violationText({ threshold, observed, fromSends, failures = null, unsent = 0 }: Violation): string {
   const isUnanswered = observed === Number.POSITIVE_INFINITY;
   const causes = [
@@ -640,10 +643,10 @@ function violationText({ threshold, observed, fromSends, failures = null, unsent
   return `observed ${observedText({ threshold, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
 }
 
-/** Below it both are one figure to a reader. */
+/** With a smaller ratio, both values look the same to a reader. */
 const LATE_BY = 1.02;
 
-/** Whether our own lateness is part of what was observed, as far as a reader sees. */
+/** Whether the lag of the generator is a visible part of the observed value. */
 function isLateIn(observed: number | null, fromSends?: number | null): fromSends is number {
   if (observed === null || fromSends == null || !Number.isFinite(observed)) return false;
   return observed > fromSends * LATE_BY;

@@ -14,7 +14,7 @@ import type { ShardSet } from '../run/shards.ts';
 /** The value of `interrupted` if the guard stopped a run because its target failed. */
 const STOPPED_BY_FAILURES = 'RUN_ABORTED';
 
-/** Whether the guard stopped a run. In a merged run the cause has the shard in front of it. */
+/** Whether the guard stopped a run. In a merged run the shard precedes the cause. */
 export function isStoppedByFailures(interrupted: string | null): boolean {
   return interrupted?.endsWith(STOPPED_BY_FAILURES) ?? false;
 }
@@ -37,7 +37,7 @@ export const JUDGEMENT_BOUNDS: JudgementBounds = Object.freeze({
   unreadShare: 0.01,
 });
 
-/** @param stalls that do not overlap; only their parts after `fromNs` count */
+/** @param stalls stalls that do not overlap; only their parts after `fromNs` count */
 export function stallFigures(
   stalls: readonly Stretch[],
   fromNs = 0,
@@ -52,41 +52,41 @@ export function stallFigures(
   };
 }
 
-/** How much of what was seen the capture holds. */
+/** How complete the capture is. */
 interface Coverage {
-  /** Recorded ÷ seen; null when unknown. */
+  /** Recorded ÷ seen; null if unknown. */
   readonly share: number | null;
-  /** Share of what was seen that neither sampling nor an omission accounts for; null when unknown. */
+  /** Share of the seen traffic that is missing without sampling or omission as the reason; null if unknown. */
   readonly unexplained: number | null;
 }
 
-/** A run that is over, and what must be known to judge it. */
+/** A finished run, with everything that its judgement needs. */
 export interface RunContext extends PlanMultipliers {
   readonly figures: RunFigures;
-  /** A null in it means not measured; it does not mean good. */
+  /** A null in it means that a value was not measured. */
   readonly health: HealthDocument;
   readonly coverage: Coverage;
-  /** Why the schedule was not played to its end (`SIGINT`, `failed_share` …); null when it was. */
+  /** Why the schedule was not completed (`SIGINT`, `failed_share` …); null if it was. */
   readonly interrupted: string | null;
-  /** Of a closed loop: the requests in flight at all times. It plans no instants that could be missed. */
+  /** For a closed loop: the constant number of requests in flight. It has no planned instants that could be missed. */
   readonly concurrency?: number | null;
-  /** How the load was made: `compress`, `rate`, `closed` …; left out where it is not known. */
+  /** The kind of load: `compress`, `rate`, `closed` …; absent if unknown. */
   readonly scaling?: string | undefined;
-  /** How the target compares with the recording; null or left out where that was not asked for. */
+  /** Comparison of the target with the recording; null or absent if it was not requested. */
   readonly calibration?: Calibration | null;
-  /** Of a run that was put together from shards; `startSpreadUs` is by the clocks of their hosts. */
+  /** For a merged run. `startSpreadUs` is by the clocks of the hosts. */
   readonly shards?: Pick<ShardSet, 'count' | 'missing' | 'startSpreadUs'> | undefined;
-  /** Planned failures of dependencies; left out where none was planned. */
+  /** Planned failures of dependencies; absent if there are none. */
   readonly faults?: readonly FaultDocument[] | undefined;
-  /** Of a plan that may not have been read to its end; left out where it is not known. */
+  /** Expected requests of a plan that may not have been read completely; absent if unknown. */
   readonly expectedRequests?: number | undefined;
-  /** Of the same plan, by other shards that are no part of this run; 0 where it is the whole plan. */
+  /** Requests of the plan that belong to shards outside this run; 0 if this run has the complete plan. */
   readonly plannedElsewhere: number;
 }
 
 /**
- * The lag our side may have, nanoseconds: 2 ms, or 5 % of the least limit of an objective that counts it, where that
- * is more. Without such an objective it is 5 % of the median service latency.
+ * The allowed lag in nanoseconds: 2 ms, or 5 % of the lowest limit of an objective that includes lag if that is more.
+ * Without such an objective, 5 % of the median service latency.
  */
 export function lagBoundNs(
   { latency }: Pick<RunFigures, 'latency'>,
@@ -101,9 +101,8 @@ export function lagBoundNs(
 }
 
 /**
- * How many requests waited for their recorded connection; null where none could. A wait within the bound of lag delays
- * a request no more than lag may. A longer one means that the target did not get the planned load. The wait is no part
- * of the lag.
+ * How many requests waited for their recorded connection; null if no request could. A wait within the lag limit is
+ * harmless. With longer waits the target did not get the planned load. The wait is not part of the lag.
  */
 export function connectionWaitsOf(figures: RunFigures, bounds: JudgementBounds): ConnectionWaits | null {
   const { fidelity, latency } = figures;
@@ -116,20 +115,20 @@ export function connectionWaitsOf(figures: RunFigures, bounds: JudgementBounds):
   };
 }
 
-/** The multiplier that was asked for (with stages, the mean of what they ask), and the ones the plan came to. */
+/** The requested multiplier (with stages, their mean), and the actual multipliers of the plan. */
 export interface PlanMultipliers {
   readonly multiplier: number;
-  /** Planned rate ÷ rate of what the capture holds; null where it holds nothing. */
+  /** Planned rate ÷ recorded rate; null if nothing was recorded. */
   readonly playedMultiplier: number | null;
-  /** Planned rate ÷ seen rate; null where what was seen is not known. */
+  /** Planned rate ÷ seen rate; null if the seen rate is unknown. */
   readonly effectiveMultiplier: number | null;
 }
 
 interface PlanMultiplierParts extends Pick<PlanMultipliers, 'multiplier'> {
-  /** Of the whole plan, whichever shard plays it. */
+  /** Counts of the complete plan, over all shards. */
   readonly recorded: number;
   readonly planned: number;
-  /** Recorded time that passes in a second of the run. */
+  /** Recorded time per second of the run. */
   readonly pace: number;
   /** The target's share of the recorded traffic. */
   readonly targetShare: number;
@@ -138,8 +137,8 @@ interface PlanMultiplierParts extends Pick<PlanMultipliers, 'multiplier'> {
 }
 
 /**
- * The multipliers of a plan: its requests for each recorded exchange, times the pace, over the share of the target. Null
- * where nothing was recorded; the effective one also where the coverage is not known.
+ * The multipliers of a plan: planned requests per recorded exchange, times the pace, divided by the share of the
+ * target. Null if nothing was recorded. The effective multiplier is also null if the coverage is unknown.
  */
 export function planMultipliers(parts: PlanMultiplierParts): PlanMultipliers {
   const { multiplier, recorded, planned, pace, targetShare, coverage } = parts;
@@ -148,15 +147,15 @@ export function planMultipliers(parts: PlanMultiplierParts): PlanMultipliers {
   return { multiplier, playedMultiplier, effectiveMultiplier: isSeen ? playedMultiplier * coverage : null };
 }
 
-/** By what share a plan is more than the multiplier that was asked for, less than 0 where it is less; null if unknown. */
+/** How much the plan exceeds the requested multiplier, as a share. Negative if it is below; null if unknown. */
 export function beyondMultiplier(multipliers: PlanMultipliers): number | null {
   const reached = multipliers.effectiveMultiplier ?? multipliers.playedMultiplier;
   return reached === null ? null : reached / multipliers.multiplier - 1;
 }
 
 /**
- * `2.446 times the traffic that was seen`, or `… what the capture holds` where the coverage is not known. Null where
- * nothing was recorded.
+ * `2.446 times the traffic that was seen`, or `… what the capture holds` if the coverage is unknown. Null if nothing
+ * was recorded.
  */
 export function reachedText({ playedMultiplier, effectiveMultiplier }: PlanMultipliers): string | null {
   if (effectiveMultiplier !== null) {

@@ -42,30 +42,30 @@ export interface ReplaySummaryInput
   > {
   readonly run: Run;
   readonly thresholds: readonly Threshold[];
-  /** How the multiplier was reached: `compress`. */
+  /** How the multiplier was achieved, such as `compress`. */
   readonly scaling: string;
-  /** Recorded time that passed in a second of the run; by default the multiplier. */
+  /** Recorded time per second of the run; the multiplier by default. */
   readonly pace?: number;
-  /** The target's share of the recorded traffic; the effective multiplier refers to that share. */
+  /** The target's share of the recorded traffic. The effective multiplier refers to this share. */
   readonly targetShare?: number;
   /** Recorded exchanges that were not planned, by reason, and those the client library cannot send. */
   readonly skipped: Readonly<Record<string, number>>;
   readonly unreplayable: number;
-  /** Exchanges of the window that filters left out; they are no part of `figures`. */
+  /** Exchanges of the window that filters left out. They are not part of `figures`. */
   readonly filtered?: number;
-  /** For a shard, or if shards are missing: the counts from which the effective multiplier is computed. */
+  /** For a shard, or if shards are missing: the counts for the effective multiplier. */
   readonly played?: { readonly recorded: number; readonly planned: number };
   readonly bounds?: Partial<JudgementBounds>;
   /** Null or absent if answers were not compared. */
   readonly check?: CheckDocument | null;
   /**
-   * Run time of the warm-up, nanoseconds: asked for, as far as the recording reaches back, and from its first
+   * Length of the warm-up in run time, nanoseconds: as requested, as available in the recording, and from its first
    * request on.
    */
   readonly warmup?: { readonly askedNs: number; readonly heldNs: number; readonly playedNs: number } | null;
 }
 
-/** Judges a run that is over and writes everything about it into one document that JSON can hold. */
+/** Judges a finished run and builds its document, which can be written as JSON. */
 export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   const { run, figures, coverage, health, interrupted, multiplier, filtered = 0, concurrency = null } = input;
   const multipliers = multipliersOf(input);
@@ -136,7 +136,7 @@ export function summariseReplay(input: ReplaySummaryInput): ReplayDocument {
   };
 }
 
-/** Multipliers of the plan. If sessions waited for the target, of the part that came due. */
+/** Multipliers of the plan. If sessions waited for the target, only requests that were due in time count. */
 function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
   const { figures, multiplier, pace = multiplier, targetShare = 1, coverage } = input;
   const { recorded, planned } = input.played ?? figures;
@@ -151,8 +151,8 @@ function multipliersOf(input: ReplaySummaryInput): PlanMultipliers {
 }
 
 /**
- * Share of the planned requests that came due in the time of the plan. It is below 1 only if sessions or connections
- * waited for the target, or if the run was stopped before all that it had read was due.
+ * Share of the planned requests that were due within the time of the plan. It is below 1 only in two cases: sessions or
+ * connections waited for the target, or a stop came before all requests that were read were due.
  */
 function offeredShare(input: ReplaySummaryInput): number {
   const { dueInTime, planned } = input.figures.fidelity;
@@ -160,7 +160,7 @@ function offeredShare(input: ReplaySummaryInput): number {
   return Math.max(dueInTime, hardlyWaited(input)) / planned.count;
 }
 
-/** Requests that waited for a connection no longer than the bound of lag count as due in time. */
+/** Number of requests that waited for a connection no longer than the lag limit. They count as due in time. */
 function hardlyWaited(input: ReplaySummaryInput): number {
   const { figures } = input;
   const waits = connectionWaitsOf(figures, boundsOf(input));
@@ -207,7 +207,7 @@ function warmupDocument({ warmup, figures }: ReplaySummaryInput): WarmupDocument
   return { askedS: warmup.askedNs / NS_PER_S, playedS: warmup.playedNs / NS_PER_S, ...figures.warmup };
 }
 
-/** A closed loop plans no instants, so that there is nothing to count from. */
+/** A closed loop has no planned instants, so it has no scheduled latency. */
 function latencyDocument({ figures: { latency }, concurrency = null }: ReplaySummaryInput) {
   const isPlanned = concurrency === null;
   return {
@@ -223,17 +223,17 @@ function closedLoopNotes({ concurrency = null }: ReplaySummaryInput): Reason[] {
 }
 
 function warmupNotes({ warmup }: ReplaySummaryInput): Reason[] {
-  // Within a millisecond: where the recording begins is where its first request came.
+  // With a tolerance of 1 ms, because the recording begins with its first request.
   if (warmup == null || warmup.heldNs >= warmup.askedNs - 1e6) return [];
   return [reason('warmup_short', { heldMs: warmup.heldNs / 1e6, askedMs: warmup.askedNs / 1e6 })];
 }
 
-/** JSON has no infinity. */
+/** JSON has no infinity, so it is a text. */
 function finite(value: number | null): number | null | 'Infinity' {
   return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
 }
 
-/** An objective of a run, or of one that is not over. */
+/** The state of an objective, of a finished or a running run. */
 export function sloState({ threshold, observed, ok }: SloSoFar) {
   const { expression, limit } = threshold;
   return { expression, unit: unitOf(threshold), observed: finite(observed), limit, ok };

@@ -5,29 +5,29 @@ import type { RunFigures } from '../run/run-statistics.ts';
 import { samplesNeeded } from '../stats/percentiles.ts';
 import { evaluateSlo, floorOf, holdsWith, isBounded, type SloResult, sampleCount } from './evaluate.ts';
 
-/** Each look costs confidence, and each earlier one is of half the answers of the next. */
+/** Most looks (judgements) of a run. Each costs confidence, and each has only half the answers of the next one. */
 const MOST_LOOKS = 6;
 
-/** What a run is expected to have when `--duration` ends. */
+/** The expected size of a run at the end of `--duration`. */
 interface ExpectedRun {
   readonly requests: number;
   readonly durationNs: number;
 }
 
-/** When a run is looked at, and how sure each look must be. Instants count from the end of the warm-up. */
+/** When a run is judged, and with which confidence each time. Instants count from the end of the warm-up. */
 interface LookPlan {
   readonly confidence: number;
   readonly confidenceEach: number;
-  /** The last one is at the end of the run. */
+  /** The last look is at the end of the run. */
   readonly atNs: readonly number[];
   readonly needs: UntilSureDocument['needs'];
-  /** Objectives that only the whole run decides, such as `makespan`. With one of them the run does not end early. */
+  /** Objectives that only the complete run decides, such as `makespan`. With one of them the run does not end early. */
   readonly openToTheEnd: readonly string[];
 }
 
 /**
- * The answers that each objective on a percentile or a share needs before it can be kept. An objective on a slice or on
- * streams needs that many of its own requests, so its time is a minimum.
+ * The number of answers that each objective on a percentile or a share needs at least. An objective on a slice or on
+ * streams needs this number of its own requests, so its time is a minimum.
  */
 export function needsOf(
   thresholds: readonly Threshold[],
@@ -55,9 +55,9 @@ function answersFor(threshold: Threshold, confidence: number | null): number {
 }
 
 /**
- * Plans looks at times that double up to the end of the run, none of them before every objective can be decided. To
- * look again and again, and to stop at the first good moment, is wrong more often than to look once. So the chance to
- * be wrong is shared out over all looks in equal parts (Bonferroni): wrong in any of them is no likelier than asked.
+ * Plans looks at times that double up to the end of the run. None is planned before every objective can be decided.
+ * Repeated judgements with a stop at the first good moment are wrong more often than one. So the probability of an
+ * error is divided equally among all looks (Bonferroni). In total it is not higher than requested.
  */
 export function planLooks(thresholds: readonly Threshold[], run: ExpectedRun, confidence: number): LookPlan {
   const openToTheEnd = thresholds.filter((each) => !isBounded(each)).map(({ expression }) => expression);
@@ -71,7 +71,7 @@ export function planLooks(thresholds: readonly Threshold[], run: ExpectedRun, co
   }
 }
 
-/** PASS and FAIL are as sure as each other. */
+/** PASS and FAIL need the same confidence. */
 export function boundsOfLooks({
   confidenceEach,
 }: LookPlan): Pick<JudgementBounds, 'confidence' | 'violationConfidence'> {
@@ -79,8 +79,8 @@ export function boundsOfLooks({
 }
 
 /**
- * Whether a longer run would only repeat what is known of an objective.
- * @param open requests under way. The slowest end last, so that what has ended looks faster than the target is
+ * Whether an objective is decided, so that a longer run would not change the result.
+ * @param open requests in flight. The slowest end last, so finished requests make the target look faster than it is
  */
 function isDecided(result: SloResult, open: number): boolean {
   const { threshold, ok, brokenBy, margin, mayHold, censored, figures, requests } = result;
@@ -98,18 +98,18 @@ export class Looks {
   #next = 0;
   #isSure = false;
 
-  /** @param thresholds as they were stated */
+  /** @param thresholds the stated objectives, without implied ones */
   constructor(thresholds: readonly Threshold[], run: ExpectedRun, confidence: number) {
     this.#thresholds = thresholds;
     this.plan = planLooks(withRejected(thresholds, null), run, confidence);
   }
 
   /**
-   * Looks at a run if it is time to. The end of the plan is no look of its own here: the run is judged then anyway.
-   * @param elapsedNs since the end of the warm-up
+   * Judges a run if a look is due. The end of the plan is no look here, because the run is judged then anyway.
+   * @param elapsedNs time since the end of the warm-up
    * @param open requests that were due and have not ended
-   * @param figuresSoFar of what has ended
-   * @returns whether every objective is decided, now or before
+   * @param figuresSoFar returns the figures of ended requests
+   * @returns whether every objective is decided, now or earlier
    */
   take(elapsedNs: number, open: number, figuresSoFar: () => RunFigures): boolean {
     const { atNs } = this.plan;
@@ -126,7 +126,7 @@ export class Looks {
     return this.#isSure;
   }
 
-  /** @param endedEarly whether some of the plan was not played; null before anything was sent */
+  /** @param endedEarly whether a part of the plan was not replayed; null before anything was sent */
   document(endedEarly: boolean | null): UntilSureDocument {
     const { confidence, confidenceEach, atNs, needs } = this.plan;
     return {

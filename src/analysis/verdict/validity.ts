@@ -28,23 +28,23 @@ import {
   reachedText,
 } from './run-context.ts';
 
-/** A run with its objectives and what they came to. */
+/** A run with its objectives and their results. */
 interface EvaluatedRun {
   readonly context: RunContext;
   readonly thresholds: readonly Threshold[];
   readonly slo: readonly SloResult[];
-  /** Violated objectives that the target did not break for certain. */
+  /** Violated objectives without a proof against the target. */
   readonly open: readonly SloResult[];
   readonly bounds: JudgementBounds;
 }
 
-/** Every cause on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
+/** Every reason on our side, or in the comparison, why a run cannot be judged. Empty for a valid run. */
 export function doubtsOf(run: EvaluatedRun): Reason[] {
   const parts = [...sliceDoubts(run), ...sampleDoubts(run), ...monitorDoubts(run)];
   return [...planDoubts(run), ...loadDoubts(run), ...likenessDoubts(run), ...faultDoubts(run), ...parts];
 }
 
-/** Whether each planned fault was there, and whether it is known how long the target took to recover. */
+/** Whether each planned fault was active, and whether the recovery time is known. */
 function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
   const { faults = [], interrupted: cause } = context;
   for (const { name, problem, injected, recovery } of faults) {
@@ -54,7 +54,7 @@ function* faultDoubts({ context }: EvaluatedRun): Generator<Reason> {
   }
 }
 
-/** A violated objective with the failures behind it, where an answer that never came breaks it. */
+/** A violated objective with the failures that caused it, if missing answers violate it. */
 export function violationOf(result: SloResult, context: RunContext): Reason {
   const { threshold, observed, fromSends, figures } = result;
   const { interrupted } = context;
@@ -72,7 +72,7 @@ export function violationOf(result: SloResult, context: RunContext): Reason {
   });
 }
 
-/** The faults that the target did not recover from in the time that was stated. */
+/** The faults from which the target did not recover within the stated time. */
 export function unrecoveredOf({ faults = [] }: RunContext): Reason[] {
   if (faults.some(({ problem }) => problem !== null)) return [];
   return faults
@@ -82,7 +82,7 @@ export function unrecoveredOf({ faults = [] }: RunContext): Reason[] {
     );
 }
 
-/** Whether the plan was played. */
+/** Whether the plan was replayed. */
 function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures, interrupted: cause, scaling } = context;
   const { planned, outcomes, fidelity } = figures;
@@ -102,7 +102,7 @@ function* planDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   }
   if (isEmptyPlan(context)) yield reason('nothing_planned', { elsewhere: 0, scaling });
   const caps = refused === 0 ? [] : capsThatRefused(refused, outcomes.errors.no_socket ?? 0, context.health);
-  // Other reasons report refused requests, and requests that waited for their connection.
+  // Refused requests, and requests that waited for their connection, have reasons of their own.
   const isElsewhere = refused > 0 || fidelity.waitsFor === 'connections';
   const violated = isElsewhere ? [] : expressions(open, 'unsent');
   if (planned > 0 && (sent / planned < bounds.achievedShare || violated.length > 0)) {
@@ -125,7 +125,10 @@ function sendingSideOf({ figures, health, scaling }: RunContext): SendingSide {
   return { busyShare, throttled, ratePerSecond: figures.fidelity.sent.ratePerSecond, scaling };
 }
 
-/** Each cap with how many it refused. What no other cap refused, the number of requests in flight did. */
+/**
+ * Our limits, with the number of requests that each refused. The limit of requests in flight refused those without
+ * another cause.
+ */
 function capsThatRefused(
   refused: number,
   withoutSocket: number,
@@ -146,7 +149,7 @@ function capsThatRefused(
   ].filter((cap) => cap.refused > 0);
 }
 
-/** Measures of burstiness in which what was sent differs from what was planned. */
+/** Measures of burstiness that differ between sent and planned requests. */
 function arrivalsOff(fidelity: RunContext['figures']['fidelity'], bounds: JudgementBounds) {
   const planned = fidelity.resolved ?? fidelity.planned;
   const pairs = [
@@ -165,7 +168,7 @@ function arrivalsOff(fidelity: RunContext['figures']['fidelity'], bounds: Judgem
   });
 }
 
-/** Whether the load was that of production times the multiplier. */
+/** Whether the load was production's, times the multiplier. */
 function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures, shards, coverage, interrupted: cause, scaling } = context;
   const { waitsFor } = figures.fidelity;
@@ -178,7 +181,7 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   if (unexplained !== null && unexplained > bounds.unexplainedShare) {
     yield reason('coverage_unexplained', { share: unexplained });
   }
-  // A run that was stopped does not show how far its sessions would have come.
+  // A stopped run does not show how far its sessions would have come.
   const isOpenEnded = waitsFor !== null && cause !== null;
   if (!isEmptyPlan(context) && !isOpenEnded && isOffMultiplier(context, bounds)) {
     const facts = { reached: reachedText(context), asked: context.multiplier, waitsFor, scaling };
@@ -187,7 +190,7 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   const waits = connectionWaitsOf(figures, bounds);
   if (waits === null) return;
   const { connectionWait: waited, lag } = figures.latency;
-  // In a run that was stopped, unsent requests did not wait for a connection.
+  // In a stopped run, unsent requests did not wait for a connection.
   const unsent = cause === null ? figures.outcomes.unreached : 0;
   const [late, all] = [waits.late + unsent, lag.count + unsent];
   const violated = [
@@ -200,7 +203,7 @@ function* loadDoubts({ context, open, bounds }: EvaluatedRun): Generator<Reason>
   yield reason('connection_wait', { late, all, unsent, boundMs: waits.boundMs, waitMs, violated, scaling });
 }
 
-/** Whether the answers were of the kind that was recorded. */
+/** Whether the answers were of the recorded kind. */
 function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): Generator<Reason> {
   const { figures, calibration } = context;
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway, distance, recordedFailed, recordedKnown } =
@@ -211,8 +214,8 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
   } else if (distance !== null && distance > bounds.statusShare) {
     yield reason('not_comparable', { kind: 'statuses', share: distance });
   }
-  // Without objectives the recording says what may fail: each request that failed then explains one that fails now. If
-  // more fail, the latency of the rest says nothing about the target.
+  // Without objectives, the recording limits the failures: each recorded failure explains one current failure. If more
+  // fail, the latency of the other requests shows nothing about the target.
   const { sent, failed } = judgedSends(figures, context.interrupted !== null);
   const explained = recordedFailed * (sent / Math.max(recordedKnown, sent));
   if (thresholds.length === 0 && sent > 0 && (failed - explained) / sent > bounds.statusShare) {
@@ -224,7 +227,7 @@ function* likenessDoubts({ context, thresholds, open, bounds }: EvaluatedRun): G
       recorded: recordedKnown === 0 ? null : recordedFailed / recordedKnown,
     });
   }
-  // Requests that got no stream have no token: an objective that only they violate is undecided.
+  // Requests without a stream have no token. An objective that only they violate is undecided.
   const unserved = open.filter((each) => each.brokenBy === 'streams' && goodputOf(each) !== null);
   if (unserved.length > 0) {
     const requests = Math.max(...unserved.map((each) => goodputOf(each)?.unserved ?? 0));
@@ -282,12 +285,12 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   const short = new Map<Threshold, FactsOf<'too_few_samples'>>();
   for (const { threshold, asked, observed, margin, figures: judged, requests } of slo) {
     const { expression, metric } = threshold;
-    // `answers_unchecked` says why nothing was measured, and `slice_empty` likewise.
+    // `answers_unchecked` and `slice_empty` report why nothing was measured.
     if (metric === 'mismatch' && observed !== null && margin?.holds === false) {
       yield tooClose({ threshold, observed, margin }, figures, late);
     }
     if (metric === 'mismatch' || metric === 'monitored' || requests === 0) continue;
-    // `interrupted` says why nothing is known of the whole plan.
+    // `interrupted` reports why the complete plan is unknown.
     if (observed === null && isStopped && isOfPlan(threshold)) continue;
     const samples = sampleCount(judged, isStopped, threshold);
     const floor = floorOf(threshold);
@@ -295,7 +298,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
       if (margin?.holds === false) yield tooClose({ threshold, observed, margin }, figures, late);
       continue;
     }
-    // `not_comparable` says that those answers were refusals.
+    // `not_comparable` reports that these answers were refusals.
     const { turnedAwayExcess } = context.figures.statusMix;
     if (observed === null && turnedAwayExcess > bounds.statusShare) continue;
     // There are enough streams, but none with two tokens.
@@ -319,7 +322,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
     yield reason('censored', { cancelled: figures.outcomes.cancelled, expressions: censored });
   }
   const check = figures.check ?? null;
-  // An answer that was not compared may have said anything.
+  // An answer that was not compared may have had any content.
   if (thresholds.some(({ metric }) => metric === 'mismatch') && !isCheckedEnough(check, bounds)) {
     const known = UNCHECKED_REASONS.filter((each) => check?.unchecked[each] !== undefined);
     yield reason('answers_unchecked', {
@@ -330,7 +333,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
       advice: uncheckedAdvice(commonestUnchecked(check), context.scaling),
     });
   }
-  // Streams that could not be read are in no sample, so objectives of streams say nothing of them.
+  // Streams that could not be read are in no sample, so objectives on streams do not cover them.
   const { completed, unread } = figures.streams;
   const share = completed === 0 ? 0 : unread / completed;
   if (share > bounds.unreadShare && thresholds.some(({ metric }) => STREAM_METRICS.has(metric))) {
@@ -338,10 +341,10 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   }
 }
 
-/** Share of the looks of a monitor that may have failed: a peak hides in a longer gap. */
+/** The share of a monitor's readings that may have failed, because a peak may be hidden in a longer gap. */
 const MOST_MISSED = 0.05;
 
-/** Whether the monitors saw enough of each series that has an objective. */
+/** Whether there are enough readings of each monitored series with an objective. */
 function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
   for (const { threshold, observed } of slo) {
     if (threshold.metric !== 'monitored') continue;
@@ -371,7 +374,10 @@ function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
   }
 }
 
-/** A p95 over time needs 20 looks, of which one lies beyond it; the change of a counter needs both edges only. */
+/**
+ * The fewest readings. A p95 over time needs 20 readings, so that one is beyond it. The change of a counter needs only
+ * both edges.
+ */
 function monitorFloor({ aggregation }: Threshold): number {
   if (aggregation.kind === 'count') return 0;
   return aggregation.kind === 'percentile' ? Math.ceil(100 / (100 - aggregation.percent)) : 1;
@@ -394,7 +400,7 @@ function tooClose(
   });
 }
 
-/** What the reader should know, though it cannot change the answer. */
+/** Notes for the reader that cannot change the verdict. */
 export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generator<Reason> {
   for (const { slice, expression } of thresholds) {
     const unnamed = (slice && context.figures.slices.get(sliceText(slice))?.unnamed) ?? 0;
@@ -410,7 +416,7 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
     });
   }
   if (health.throttled === true) yield reason('cpu_throttled', null);
-  // A shard without a request of its own has played its part: the others play the whole plan.
+  // A shard without requests is no error, because the other shards replay the complete plan.
   if (figures.planned === 0 && plannedElsewhere > 0) {
     yield reason('nothing_planned', { elsewhere: plannedElsewhere }, 'note');
   }
@@ -420,7 +426,7 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
     yield reason('uncalibrated', { why, pairs: calibration.pairs });
   }
   if (figures.fidelity.waitsFor === 'sessions') yield reason('partly_open', null);
-  // Too few to doubt the comparison, but nothing is known of their latency.
+  // Too few to doubt the comparison, but their latency is unknown.
   const { turnedAwayExcess, sentTurnedAway, recordedTurnedAway } = figures.statusMix;
   if (turnedAwayExcess > 0 && turnedAwayExcess <= bounds.statusShare) {
     yield reason('turned_away', {
@@ -439,7 +445,7 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   if (what.length > 0) yield reason('unknown', { what });
 }
 
-/** Whether requests left later than objectives on times bear. */
+/** Whether requests were sent later than objectives on times allow. */
 function isLate({ context, thresholds, bounds }: EvaluatedRun): boolean {
   const { lag } = context.figures.latency;
   return (
@@ -448,8 +454,8 @@ function isLate({ context, thresholds, bounds }: EvaluatedRun): boolean {
 }
 
 /**
- * What our lateness did: a doubt where only the time before the actual sends violates an objective, else a note
- * where it is over its bound, or where the sender stood still. Empty where it is within, and for a closed loop.
+ * The effect of our lag: a doubt if an objective is violated only by the time before the actual sends. Otherwise a note
+ * if lag is over its limit, or if the sender stalled. Empty if lag is within its limit, and for a closed loop.
  */
 export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun): Reason[] {
   const { figures, health } = context;
@@ -471,7 +477,7 @@ export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun):
   return [reason('lag_over_bound', facts, isOurs ? 'doubt' : 'note')];
 }
 
-/** Whether an objective on mismatches is broken for certain: the answers that were not compared may all be right. */
+/** Whether a violated objective on mismatches is proved, although answers that were not compared may be equal. */
 export function isProvenMismatch(
   { threshold }: SloResult,
   context: RunContext,
@@ -481,32 +487,34 @@ export function isProvenMismatch(
   return isCheckedEnough(figures.check ?? null, bounds) || isBrokenByChecked(threshold, figures);
 }
 
-/** Of a plan, which is known before anything is sent. */
+/** The doubt about a plan's multiplier, before anything is sent. */
 export function planShort(multipliers: PlanMultipliers, bounds: JudgementBounds): Reason | null {
   if (!isOffMultiplier(multipliers, bounds)) return null;
   const facts = { reached: reachedText(multipliers), asked: multipliers.multiplier, waitsFor: null };
   return reason('multiplier_not_reached', facts);
 }
 
-/** The objectives that only causes of this kind violate. */
+/** The objectives that only this kind of cause violates. */
 function expressions(open: readonly SloResult[], brokenBy: SloResult['brokenBy']): string[] {
   return open.filter((each) => each.brokenBy === brokenBy).map(({ threshold }) => threshold.expression);
 }
 
-/** The most frequent status by which a request was turned away. */
+/** The most frequent status of refusals. */
 function refusalOf({ outcomes }: RunContext['figures']): string | null {
   const away = Object.entries(outcomes.statuses).filter(([status]) => isTurnedAway(Number(status)));
   return away.sort(([, a], [, b]) => b - a)[0]?.[0] ?? null;
 }
 
-/** How requests failed. @param outcomes of an objective, whose slice may have no answer where others have */
+/**
+ * How requests failed. @param outcomes outcomes of an objective, whose slice may have no answer although others have
+ */
 function failuresIn(outcomes: OutcomeFigures, { figures, scaling }: RunContext) {
   const { statuses, cancelled, leftUnanswered } = figures.outcomes;
   const answered = Object.keys(statuses).length > 0 || cancelled > leftUnanswered;
   return { commonest: commonestFailure(outcomes), answered, scaling };
 }
 
-/** Whether a target refused all, as a wrong server does: it failed only what it knows no method for. */
+/** Whether a target refused every request, like a wrong server. Its only 5xx are 501, for unknown methods. */
 function isRefusedAlone({ statuses, failed, stopped }: OutcomeFigures): boolean {
   return (
     failed - stopped === (statuses['501'] ?? 0) && Object.keys(statuses).every((each) => Number(each) >= 400)
@@ -526,13 +534,13 @@ function isEmptyPlan({ figures, interrupted: cause, plannedElsewhere }: RunConte
   return figures.planned === 0 && cause === null && plannedElsewhere === 0;
 }
 
-/** Whether a plan is farther from the multiplier that was asked for than is allowed. */
+/** Whether a plan differs from the requested multiplier by more than allowed. */
 function isOffMultiplier(multipliers: PlanMultipliers, { multiplierShare }: JudgementBounds): boolean {
   const beyond = beyondMultiplier(multipliers);
   return beyond !== null && Math.abs(beyond) > multiplierShare;
 }
 
-/** Whether requests left late, or never, because their recorded connection was not free. */
+/** Whether requests were sent late, or never, because their recorded connection was busy. */
 function waitsExplain({ figures }: RunContext): boolean {
   return figures.fidelity.waitsFor === 'connections' && (figures.latency.connectionWait.max ?? 0) > 0;
 }
@@ -554,7 +562,7 @@ function commonestUnchecked(check: CheckFigures | null): UncheckedReason | null 
   return counts.sort(([, a], [, b]) => b - a)[0]?.[0] ?? null;
 }
 
-/** @param reason the most frequent one; null where nothing was to be compared */
+/** @param reason the most frequent one; null if nothing was compared */
 export function uncheckedAdvice(reason: UncheckedReason | null, scaling?: string): string {
   if (reason === null) return 'Replay with --compare-responses.';
   if (reason === 'backlog') return `Give the generator idle cores of its own, or ${lessLoad(scaling)}.`;
@@ -572,7 +580,7 @@ function unknownsOf({ figures, health, coverage: held, effectiveMultiplier }: Ru
     effectiveMultiplier === null
       ? 'the effective multiplier (the one given is of what the capture holds)'
       : null,
-    // A run that was stopped before its plan was read has looked for no statuses.
+    // A run that was stopped before any plan was read has no recorded statuses to find.
     figures.statusMix.recordedAnswers === 0 && figures.fidelity.planned.count > 0
       ? 'the recorded statuses'
       : null,

@@ -6,24 +6,24 @@ import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-conte
 import { doubtsOf, isProvenMismatch, latenessOf, notesOf, unrecoveredOf, violationOf } from './validity.ts';
 
 export interface Judgement {
-  /** Null without an objective. */
+  /** Null without objectives. */
   readonly verdict: Verdict | null;
-  /** Nothing on our side or in the comparison speaks against the run. */
+  /** True if nothing on our side or in the comparison makes the run doubtful. */
   readonly valid: boolean;
-  /** What led to the verdict (or, without one, to the run not being valid). */
+  /** The reasons of the verdict or, without one, of an invalid run. */
   readonly reasons: readonly Reason[];
-  /** What the reader should know besides. */
+  /** Further notes for the reader. */
   readonly notes: readonly Reason[];
   readonly slo: readonly SloResult[];
 }
 
 /**
- * Judges a run that is over, in this order:
- * 1. FAIL where what was sent violates an objective, counted from the actual sends. What was not sent counts as well
- *    then, because the target may have been the cause.
- * 2. INCONCLUSIVE where only the time before the actual sends violates one, or the load was not as planned, or the
- *    answers were none.
- * 3. Else PASS. Our own lag is then a note: scheduled latency counts it.
+ * Judges a finished run, in this order:
+ * 1. FAIL if the sent requests violate an objective, counted from the actual sends. Then unsent requests count as well,
+ *    because the target may have been the cause.
+ * 2. INCONCLUSIVE if only the time before the actual sends violates an objective. Also if the load was not as planned,
+ *    or if answers cannot be compared.
+ * 3. Otherwise PASS. Our own lag is then only a note, because scheduled latency includes it.
  */
 export function judge(
   context: RunContext,
@@ -38,7 +38,7 @@ export function judge(
     bounds.confidence,
     bounds.violationConfidence,
   );
-  // Failures first: they are infinitely slow in the objectives on times.
+  // Failures come first, because they are infinitely slow in the objectives on times.
   const violated = slo
     .filter(({ ok }) => ok === false)
     .toSorted((a, b) => Number(b.threshold.metric === 'errors') - Number(a.threshold.metric === 'errors'));
@@ -63,22 +63,22 @@ export function judge(
   return { verdict, valid, reasons: doubts, notes, slo };
 }
 
-/** The violated objectives that speak against the target. */
+/** The violations that are proved against the target. */
 function provenOf(
   violated: readonly SloResult[],
   context: RunContext,
   bounds: JudgementBounds,
 ): readonly SloResult[] {
-  // What breaks under more load than was asked for may hold under that.
+  // An objective that is violated under a higher load than requested may hold under the requested load.
   const isOverloaded = (beyondMultiplier(context) ?? 0) > bounds.multiplierShare;
-  // A fault that was not on as planned may have broken what it was not to touch.
+  // A fault that was not active as planned may have caused violations outside its time.
   if (context.faults?.some(({ problem }) => problem !== null)) return [];
   const isProven = (result: SloResult) =>
     result.threshold.metric === 'mismatch'
       ? isProvenMismatch(result, context, bounds) && result.mayHold === null
       : result.brokenBy === 'target' && result.mayHold === null && !isOverloaded;
   if (!violated.some(isProven)) return [];
-  // In a run that was stopped, unsent requests are nobody's failure.
+  // In a stopped run, unsent requests do not count as failures.
   const countsUnsent = context.interrupted === null;
   return violated.filter((each) => isProven(each) || (countsUnsent && each.brokenBy === 'unsent'));
 }

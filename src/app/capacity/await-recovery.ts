@@ -4,40 +4,40 @@ import { AppError } from '../../core/errors.ts';
 import type { ReadyWhen } from './options.ts';
 import { probe, type StepScene, secondsSince } from './step.ts';
 
-/** A target is as fast as before if its probe takes no more than this. */
+/** A target counts as recovered if its probe takes at most this factor, or this many ms, more than the baseline. */
 const SLOWER = 2;
 const SLOWER_BY_MS = 20;
-/** Between two looks. */
+/** Pause between two checks. */
 const AGAIN_MS = 1_000;
 const ANSWER_MS = 5_000;
 
 interface SettleParts {
   readonly scene: StepScene;
   readonly coolDownMs: number;
-  /** Must hold; null for nothing. */
+  /** A condition that must hold; null for none. */
   readonly readyWhen: ReadyWhen | null;
-  /** The probe at rest, milliseconds; null before it is known. */
+  /** Probe time of the target at rest, milliseconds; null before it is known. */
   readonly baselineMs: number | null;
-  /** Whether the last step ended with every answer in time, so that no backlog can be left. */
+  /** Whether all answers of the last step came in time, so that no backlog can remain. */
   readonly isAtRest: boolean;
-  /** How long it may take after the cool-down. */
+  /** The longest wait after the cool-down. */
   readonly patienceMs: number;
   readonly signal: AbortSignal;
-  /** Said once, when it has to be waited for. */
+  /** Called when the target must be waited for, once for each reason. */
   readonly onWaiting: (what: string) => void;
 }
 
 export interface Settled {
   readonly isSettled: boolean;
-  /** What was waited for in vain. */
+  /** The condition that was not met. */
   readonly missing: 'ready' | 'answers' | 'latency' | null;
   readonly probeMs: number | null;
   readonly tookS: number;
 }
 
 /**
- * Brings the target back to where each step begins: cooled down, ready by its own word, and as fast at rest as before,
- * which shows that no backlog is left.
+ * Brings the target back to the initial state of each step. It is cooled down, ready by its own check, and as fast at
+ * rest as before, which shows that no backlog remains.
  * @throws AppError TARGET_FORBIDDEN, and TARGET_UNREACHABLE before a baseline is known
  */
 export async function settle(parts: SettleParts): Promise<Settled> {
@@ -82,7 +82,7 @@ async function look({
   return { missing: probeMs > most ? 'latency' : null, probeMs };
 }
 
-/** A target that was there may be gone for a while. */
+/** Probes the target. Null if it answered before but is unreachable for the moment. */
 async function probed(scene: StepScene, wasThere: boolean, signal: AbortSignal): Promise<number | null> {
   try {
     return await probe(scene, signal);
@@ -100,12 +100,12 @@ async function isReady(readyWhen: ReadyWhen, signal: AbortSignal): Promise<boole
     await answer.body?.cancel();
     return answer.status === 200;
   } catch {
-    // Whatever kept it from answering: it is not known to be ready.
+    // After any error the target counts as not ready.
     return false;
   }
 }
 
-/** Ends early where it is stopped. */
+/** Ends early if it is aborted. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await wait(ms, undefined, { signal }).catch((thrown: unknown) => {
     if (!signal.aborted) throw thrown;

@@ -39,14 +39,14 @@ import {
 } from './step.ts';
 import { stepOf } from './step-document.ts';
 
-/** How long a target may take to come back between two steps. */
+/** The longest recovery of a target between two steps. */
 const PATIENCE_MS = 60_000;
-/** One that does not answer before the first step is not there, unless --ready-when says that it comes. */
+/** Before the first step, a target without an answer is missing, unless --ready-when waits for it. */
 const FIRST_PATIENCE_MS = 5_000;
 /** The longest time that most answers may take, as a multiple of the p99 at 1x. */
 const LONGEST_OVER_P99 = 2;
 
-/** Purposes that a word does not tell. */
+/** Longer texts for purposes that one word does not explain. */
 const PURPOSE: Partial<Record<CapacityStep['purpose'], string>> = {
   widen: 'widen: windows contradict the bounds',
 };
@@ -54,17 +54,17 @@ const PURPOSE: Partial<Record<CapacityStep['purpose'], string>> = {
 export interface CapacityDeps {
   readonly target: Target;
   readonly signal: AbortSignal;
-  /** What stopped it; null while nothing has. */
+  /** The signal that stopped the search; null if there was none. */
   readonly received: () => string | null;
   readonly reporter: ReplayReporter;
   readonly logger: Logger;
-  /** Told of each step that is over. */
+  /** Called after each step. */
   readonly onStep?: ((step: CapacityStep) => void) | undefined;
 }
 
 /**
- * Searches how much more than the recorded traffic a target stands. Keeps its state after each step, so that the same
- * call goes on where it was stopped.
+ * Searches how much more than the recorded traffic a target can carry. Keeps its state after each step, so that the
+ * same call continues a stopped search.
  * @throws AppError OPTION_INVALID, OUTPUT_EXISTS, TARGET_UNREACHABLE, TARGET_FORBIDDEN
  */
 export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<CapacityDocument> {
@@ -119,7 +119,7 @@ class Search {
     };
   }
 
-  /** Whether it had come to its end before this call, so that nothing was sent. */
+  /** Whether the search was completed before this call, so that nothing was sent. */
   get wasOver(): boolean {
     return this.#isDone && this.#stepsBefore > 0 && this.#state.steps.length === this.#stepsBefore;
   }
@@ -127,7 +127,7 @@ class Search {
   async run(): Promise<CapacityDocument> {
     const { search } = this.#plan;
     const left = search.budgetS - this.#spentS;
-    // The search plans within its budget; this is for a step that takes longer than it should.
+    // The search plans within its budget. The timer is for a step that takes longer than planned.
     const timer = setTimeout(() => this.#overtime.abort(), Math.max(0, left + search.overheadS) * 1e3);
     try {
       const endedBy = await this.#search();
@@ -179,8 +179,8 @@ class Search {
   }
 
   /**
-   * Plays 1x twice, or the largest load that is allowed if that is less, unless it did before or was told not to.
-   * @returns why the search ends here; null if it goes on
+   * Replays 1x twice, or the largest allowed load if that is less. Skipped if it was done before or is switched off.
+   * @returns why the search ends here; null if it continues
    */
   async #calibrate(): Promise<EndedBy | null> {
     const { options, search } = this.#plan;
@@ -227,7 +227,7 @@ class Search {
     return this.#compare(compared, isOverloaded);
   }
 
-  /** Faster repeats are no noise: they say that a cache answers. */
+  /** Reports a cache. Faster repeats are not noise: they show that a cache answers. */
   #nameCache(): void {
     const text =
       'the same requests are surely faster the second time: a cache answers, or the target was cold';
@@ -239,7 +239,10 @@ class Search {
     this.#deps.reporter.note(`  repeats_cached: ${text}`);
   }
 
-  /** Another server would break elsewhere. One that does not stand 1x is slower there, whichever it is. */
+  /**
+   * Ends the search if the target does not match the recorded server, because another server breaks at another load. A
+   * target that cannot carry 1x is always slower, so its latency is not compared.
+   */
   #compare(compared: CalibrationStatistics, isOverloaded: boolean): EndedBy | null {
     const whole = compared.report(false);
     const isPart = isOverloaded && whole.representative === false;
@@ -259,14 +262,14 @@ class Search {
     return this.#step({ multiplier, windows, position, purpose, longestAnswerS: this.#longestAnswerS() });
   }
 
-  /** Most answers of a target that keeps up take no longer: as its objectives say, or as it did at 1x. */
+  /** The longest time of most answers while the target keeps up, by its objectives or by its p99 at 1x. */
   #longestAnswerS(): number {
     const atRest = this.#state.steps.filter(({ multiplier }) => multiplier <= 1);
     const p99Ms = Math.max(0, ...atRest.map(({ latencyMs }) => latencyMs.p99 ?? 0));
     return Math.max(largestLimitMs(this.#plan.options.thresholds) ?? 0, LONGEST_OVER_P99 * p99Ms) / 1e3;
   }
 
-  /** Settles, plays and keeps one step. */
+  /** Lets the target settle, then replays one step and keeps it. */
   async #step(order: Order, rows?: Partial<RunRows>): Promise<EndedBy | null> {
     const begunNs = systemClock.nowNs();
     const stop = this.#stop;
@@ -278,7 +281,7 @@ class Search {
       const directory = this.#nextDirectory();
       const played = await this.#played({ ...order, directory }, stop, rows);
       if (this.#deps.signal.aborted) return 'interrupted';
-      // It was taken to be at rest, and is gone: now it has to answer first.
+      // The target was assumed to be at rest but is unreachable. Next time its answers are checked first.
       isAtRest = false;
       if (played === null) continue;
       const { multiplier, purpose, position } = order;
@@ -298,7 +301,7 @@ class Search {
     }
   }
 
-  /** Null for a target that cannot be reached. */
+  /** Null if the target cannot be reached. */
   async #played(
     order: Order & StepOrder,
     stop: StepStop,
@@ -323,7 +326,7 @@ class Search {
     const { options } = this.#plan;
     const { baselineMs, steps } = this.#state;
     const isFirst = baselineMs === null;
-    // Before 1x was played the target was cold.
+    // The baseline is from a cold target until 1x was replayed.
     const wasCold = steps.at(-1)?.purpose === 'calibrate';
     const settled = await settle({
       scene: this.#scene,
@@ -345,7 +348,7 @@ class Search {
     return this.#deps.signal.aborted ? 'interrupted' : 'budget';
   }
 
-  /** One that was stopped left a directory, and no step. */
+  /** The next free directory. A stopped step has left a directory, but is not in the state. */
   #nextDirectory(): string {
     let at = this.#state.steps.length + 1;
     while (existsSync(stepDirectory(this.#directory, at))) at += 1;
@@ -360,7 +363,7 @@ class Search {
 
 type Order = Omit<StepOrder, 'directory'> & Pick<CapacityStep, 'purpose'>;
 
-/** Whether a load is more than the target stands. */
+/** Whether a load is more than the target can carry. */
 function isBeyond({ windows, reasons }: CapacityStep): boolean {
   return (
     windows.some(({ result }) => result === 'bad') || reasons.some(({ code }) => code === 'backlog_grew')
@@ -380,13 +383,13 @@ function endedEarly({ isHopeless, end }: StepPlayed, received: string | null): C
   return isHopeless ? 'hopeless' : received;
 }
 
-/** The search's end in the words of its document. */
+/** The reason of the search's end in the terms of its document. */
 export function endOf(reason: SearchEnd, ceilingBy: CapacityPlan['ceilingBy']): EndedBy {
   if (reason === 'ceiling') return ceilingBy;
   return reason === 'floor' ? 'min_multiplier' : reason;
 }
 
-/** Of a step only its progress is shown: its plan was told as the search's. */
+/** Shows only the progress of a step, because the plan of the search was already shown. */
 function stepReporter(reporter: ReplayReporter, name: string): ReplayReporter {
   return {
     interactive: reporter.interactive,

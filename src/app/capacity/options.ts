@@ -30,7 +30,7 @@ import { withOpenSlo } from '../open-slo.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 
-/** Options of a replay that a search decides by itself, or that would make its answer one to another question. */
+/** Options of a replay that a search sets itself, or that would change the meaning of its result. */
 const DECIDED = [
   'multiplier',
   'rate',
@@ -60,7 +60,7 @@ const DECIDED = [
   'retainHistory',
 ] as const;
 
-/** What a replay can be asked for, less what the search decides. */
+/** Options of a replay, without those that the search sets. */
 const STEP_OPTIONS = without(RUN_OPTIONS, DECIDED);
 
 const parseWidth: OptionParser<number> = (given, what) => {
@@ -86,7 +86,7 @@ const parseTier: OptionParser<StatedTier> = (given, what) => {
   throw refused(what, given, 'is not NAME=OBJECTIVES, such as "gold=latency: p(99)<200"');
 };
 
-/** What a search alone can be asked for. */
+/** Options of the search itself. */
 const SEARCH_OPTIONS = grouped('The search', {
   out: text(
     '-o, --out <directory>',
@@ -136,47 +136,47 @@ const SEARCH_OPTIONS = grouped('The search', {
 
 export const CAPACITY_OPTIONS = { ...STEP_OPTIONS, ...SEARCH_OPTIONS };
 
-/** What is searched, how, and where it is kept. */
+/** All options of a search. */
 export interface CapacityOptions {
-  /** As every step is played, but for its multiplier and its window. `--out` is the search's. */
+  /** Options of every step, except its multiplier and its window. `--out` belongs to the search. */
   readonly run: RunOptions;
-  /** Of every tier, and those of none. */
+  /** The objectives of all tiers, and those without a tier. */
   readonly thresholds: readonly Threshold[];
   readonly tiers: readonly Tier[];
   /** Null for `runs/<id>`. */
   readonly out: string | null;
   readonly budgetS: number;
   readonly width: number;
-  /** Null for one that fits the objectives. */
+  /** Null to choose it by the objectives. */
   readonly windowS: number | null;
   readonly maxMultiplier: number;
   readonly minMultiplier: number;
   readonly calibrates: boolean;
-  /** How much the target may differ from the recording at 1x. */
+  /** The allowed differences between target and recording at 1x. */
   readonly calibrationBounds: CalibrationLimits;
-  /** Searches a queue that is fitted to the recording, and needs no target. */
+  /** Searches a queue that is fitted to the recording, without a target. */
   readonly simulates: boolean;
   readonly noiseFile: string | null;
-  /** Null for nothing. */
+  /** Null for no condition. */
   readonly readyWhen: ReadyWhen | null;
   readonly coolDownMs: number;
   readonly replicas: number;
   readonly replicaCost: number | null;
-  /** Of the search; its steps tell nobody. */
+  /** Outputs of the search. Its steps have none. */
   readonly verdict: VerdictRequest;
-  /** Whether `--scaling` was stated: else each step has the one that suits its multiplier. */
+  /** Whether `--scaling` was given. Otherwise each step uses the scaling for its multiplier. */
   readonly isScalingStated: boolean;
 }
 
-/** What must hold before a step: a URL that answers 200, or a query of a Prometheus that returns something. */
+/** The condition before a step: a URL that answers 200, or a Prometheus query that returns a result. */
 export type ReadyWhen =
   | { readonly url: string }
   | { readonly promql: string; readonly prometheus: PrometheusSource };
 
-/** Objectives on the whole of a run, of which a window is only a part. */
+/** Objectives on a complete run. A window is only a part of one. */
 const WHOLE_METRICS: ReadonlySet<string> = new Set(['mismatch', 'achieved', 'makespan']);
 
-/** Metrics that a queue can answer: times of whole answers, and what it never breaks. */
+/** Metrics that a queue model supports: times of complete answers, and metrics that it never violates. */
 const FORECAST_METRICS: ReadonlySet<string> = new Set([
   'latency',
   'service',
@@ -198,7 +198,7 @@ export function resolveCapacityOptions(
 ): CapacityOptions {
   const own = readOptions(SEARCH_OPTIONS, askedFor(SEARCH_OPTIONS, asked), problems);
   const forSteps = askedFor(STEP_OPTIONS, asked);
-  // Neither a simulation nor a dry run sends anything or needs a target.
+  // A simulation is like a dry run here: it sends nothing and needs no target.
   const stated = own.simulate ? { ...forSteps.stated, dryRun: true } : forSteps.stated;
   const ofRun = { ...forSteps, stated };
   const run = problems.attempt(
@@ -273,7 +273,10 @@ function textOf({ expression }: Threshold): string {
   return expression;
 }
 
-/** Every objective once, and those of each tier. If one tier bounds refusals, the others get the implied bound. */
+/**
+ * All objectives without duplicates, and those of each tier. If one tier limits refusals, the others get the implied
+ * limit.
+ */
 function objectivesOf(
   run: RunOptions | null,
   stated: readonly StatedTier[],
@@ -295,7 +298,8 @@ function objectivesOf(
     const objectives = sets[at] ?? [];
     return { name, objectives: bounds ? withRejected(objectives, null) : objectives };
   });
-  // Without objectives of its own `--slo` would add its bound on errors to tiers that state another.
+  // With tiers, `--slo` is only part of them. On its own it would imply a limit of errors, although a tier may state
+  // another one.
   const all = [...(stated.length > 0 ? [] : common), ...tiers.flatMap(({ objectives }) => objectives)];
   return { thresholds: [...new Map(all.map((each) => [each.expression, each])).values()], tiers };
 }

@@ -17,19 +17,19 @@ import { chooseReplay, planOf, type ReplayChoice, type ReplayPlan } from '../rep
 import type { CapacityOptions } from './options.ts';
 import { type StepScene, stepOptions } from './step.ts';
 
-/** Windows that decide a load at the latest. */
+/** A load is decided after this number of windows at most. */
 const WINDOWS_TO_DECIDE = 3;
-/** A window lasts no longer than this share of the budget, so that enough of them fit. */
+/** The budget must have room for this number of windows. */
 const WINDOWS_IN_BUDGET = 40;
 const SHORTEST_WINDOW_S = 2;
 /**
- * A target at 10 % over its capacity adds 0.1 s of waiting each second. The wait has to reach the largest limit within
- * a step. So settling time and window last at least `LEAST_LIMITS` times that limit, and the window `WINDOW_LIMITS` times
- * if the budget has room.
+ * A target at 10 % over its capacity adds 0.1 s of waiting each second. The wait must reach the largest limit within a
+ * step. So settling time and window last at least `LEAST_LIMITS` times that limit, and the window `WINDOW_LIMITS` times
+ * if the budget allows it.
  */
 const LEAST_LIMITS = 4;
 const WINDOW_LIMITS = 10;
-/** Threads start, connections open, a probe is sent. */
+/** Time to start threads, open connections and send a probe. */
 const STARTING_S = 4;
 /** The wait for the last answers of a step: this multiple of the largest limit, and at least `LEAST_DRAIN_MS`. */
 const DRAIN_LIMITS = 2;
@@ -37,32 +37,32 @@ const LEAST_DRAIN_MS = 2_000;
 const LEAST_LOOKS = 2;
 const PEAK_S = 60;
 
-/** What will be searched, before anything is sent. */
+/** The plan of a search, before anything is sent. */
 export interface CapacityPlan {
   readonly options: CapacityOptions;
   readonly opened: OpenedCapture;
-  /** The recording at 1x. */
+  /** The replay of the recording at 1x. */
   readonly base: ReplayPlan;
   readonly search: SearchOptions;
-  /** Which option set the ceiling. */
+  /** The option that limits the search upwards. */
   readonly ceilingBy: 'max_multiplier' | 'max_rate';
   readonly drainMs: number;
-  /** Each step is played so long before its first window. */
+  /** Duration of each step before its first window. */
   readonly settlingS: number;
   readonly ratePerSecond: number;
-  /** Of the recording, by filters; roll-ups know nothing of them. */
+  /** Share of the recording that passes the filters. Roll-ups do not consider filters. */
   readonly selectedShare: number;
   readonly peakPerSecond: number;
-  /** Requests that a window at 1x needs, for the objective that needs most. */
+  /** Requests that a window at 1x needs: the maximum over all objectives. */
   readonly samples: number;
-  /** Equal for searches that ask for the same. A hash: it is of secrets too. */
+  /** Hash of the settings, equal for equivalent searches. It is a hash because the settings contain secrets. */
   readonly settings: string;
-  /** Options of the generator: with others it is still the same search. */
+  /** Options of the generator. If they change, it is still the same search. */
   readonly generator: string;
 }
 
 /**
- * Plans a search. Reads roll-ups, and no exchange unless sessions are drawn.
+ * Plans a search. It reads roll-ups, and exchanges only if sessions are drawn.
  * @throws AppError CAPTURE_EMPTY, OPTION_INVALID
  */
 export function planCapacity(opened: OpenedCapture, options: CapacityOptions): CapacityPlan {
@@ -105,7 +105,10 @@ export function planCapacity(opened: OpenedCapture, options: CapacityOptions): C
   };
 }
 
-/** The plan with the length of window that a search began with. @throws AppError OPTION_INVALID where another is stated */
+/**
+ * The plan with the window length of a search that is resumed. @throws AppError OPTION_INVALID if another length is
+ * given
+ */
 export function withWindow(plan: CapacityPlan, windowS: number): CapacityPlan {
   const stated = plan.options.windowS;
   if (stated !== null && stated !== windowS) {
@@ -120,7 +123,7 @@ export function withWindow(plan: CapacityPlan, windowS: number): CapacityPlan {
   return { ...plan, search: { ...plan.search, windowS } };
 }
 
-/** The first line tells what, the others how much at most: printed before anything is sent. */
+/** The plan as lines to print before anything is sent: first the search, then its limits. */
 export function capacityPlanLines({
   options,
   base,
@@ -152,7 +155,7 @@ export function capacityPlanLines({
   );
 }
 
-/** What every step shares. */
+/** The common parts of all steps. */
 export function sceneOf(
   { opened, options, base, search, drainMs, settlingS, selectedShare }: CapacityPlan,
   target: Target,
@@ -197,7 +200,7 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
   };
 }
 
-/** The largest limit on a time, milliseconds; null where no objective is on one. */
+/** The largest limit of a time, milliseconds; null without such an objective. */
 export function largestLimitMs(thresholds: readonly Threshold[]): number | null {
   const limits = thresholds.flatMap(({ metric, limit, limits: each }) => [
     ...(metric === 'latency' || metric === 'service' ? [limit] : []),
@@ -206,7 +209,7 @@ export function largestLimitMs(thresholds: readonly Threshold[]): number | null 
   return limits.length === 0 ? null : Math.max(...limits);
 }
 
-/** As a step at this multiplier is scaled: below 1x, sessions are left out. */
+/** The scaling of a step with this multiplier. Below 1x, sessions are left out. */
 function scalingOf({ run, isScalingStated }: CapacityOptions, multiplier: number) {
   const order = { multiplier, position: 0 };
   const { scaling: name } = stepOptions({ run, isScalingStated, parts: [], drainMs: 0 }, order, 1);
@@ -219,15 +222,15 @@ function samplesOf({ aggregation, metric, limit }: Threshold): number {
   return aggregation.kind === 'rate' && limit > 0 ? Math.ceil(1 / limit) : 1;
 }
 
-/** Where a monitored series has an objective, a step of one window sees it twice. */
+/** With an objective on a monitored series, the minimum length of a window: two readings. */
 function looksS({ thresholds, run }: CapacityOptions): number {
   const isMonitored = thresholds.some(({ metric }) => metric === 'monitored');
   return isMonitored ? (LEAST_LOOKS * longestIntervalMs(run.monitors)) / 1e3 : 0;
 }
 
 /**
- * @param neededS for the samples of the objectives
- * @param leastS for looks of the monitors
+ * @param neededS seconds for the samples of the objectives
+ * @param leastS seconds for the readings of monitors
  */
 export function windowOf(
   { budgetS, thresholds }: Pick<CapacityOptions, 'budgetS' | 'thresholds'>,
@@ -240,13 +243,16 @@ export function windowOf(
   return Math.min(most, Math.max(least, WINDOW_LIMITS * limitS, Math.ceil(neededS)));
 }
 
-/** Time until the queue has the length of this load. Without a limit on times it is as long as a window. */
+/** Time until the queue has adapted to the load. Without a limit of times, it is as long as a window. */
 export function settlingOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, windowS: number): number {
   const largest = largestLimitMs(thresholds);
   return largest === null ? windowS : Math.max(SHORTEST_WINDOW_S, (LEAST_LIMITS * largest) / 1e3);
 }
 
-/** Beyond it, what is still open has broken any objective on its time. Streams end long after their first token. */
+/**
+ * The wait for the last answers. An answer that takes longer has already violated every objective on its time. Streams
+ * end long after their first token.
+ */
 function drainOf({ run: { options }, thresholds }: CapacityOptions): number {
   const largest = largestLimitMs(thresholds);
   const isOfStreams = thresholds.some(
@@ -285,7 +291,9 @@ function ceilingOf(
   return { ceiling: Number(byRate.toPrecision(5)), ceilingBy: 'max_rate' };
 }
 
-/** What filters leave, of all and of the busiest second, as shares. Reads the rows once where there are filters. */
+/**
+ * Shares that pass the filters, of all requests and of the busiest second. Reads the rows once if there are filters.
+ */
 function selectedOf(
   { source }: ReplayChoice,
   recordedPeakPerSecond: number,
@@ -305,7 +313,10 @@ function selectedOf(
   };
 }
 
-/** Of the busiest minute; of all where less was recorded. With what coverage lacks. */
+/**
+ * Rate of the busiest minute, or of the complete window if it is shorter. Includes requests that the plan adds for
+ * missing coverage.
+ */
 function peakOf(opened: OpenedCapture, base: ReplayPlan, ratePerSecond: number, spanS: number): number {
   if (spanS <= PEAK_S) return ratePerSecond;
   let peak = 0;
@@ -337,7 +348,7 @@ function settingsOf(
     parts: window.parts,
     scaling: isScalingStated,
     calibrates,
-    // A header may choose the model.
+    // A header may select the model.
     headers: run.options.addedHeaders,
     ca: run.options.caPem,
     monitors: describeMonitors(run.monitors),

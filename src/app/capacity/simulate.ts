@@ -34,9 +34,9 @@ import { type CapacityPlan, factsOf, largestLimitMs } from './plan.ts';
 import { dispersionOf, type StepScene, stepOptions } from './step.ts';
 import { stepOf } from './step-document.ts';
 
-/** More are neither fitted nor checked. */
+/** Most requests to fit the queue, and to check it. */
 const MOST_REQUESTS = 200_000;
-/** Draws of services are the same each time: a forecast can be repeated. */
+/** A fixed seed for service times, so that a forecast is reproducible. */
 const SEED = 1;
 
 const ASSUMPTIONS = [
@@ -52,8 +52,8 @@ type SimulationScene = Pick<
 >;
 
 /**
- * Searches the breaking point of a queue that behaves as the recorded server did, on a virtual clock: a forecast before
- * any server is touched. The queue is fitted to one half of what is played, and checked on the other.
+ * Searches the breaking point of a queue that behaves like the recorded server, on a virtual clock. It is a forecast
+ * without any server. The queue is fitted to one half of the recording and checked with the other.
  * @throws AppError CAPTURE_EMPTY for too few answers
  */
 export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
@@ -99,7 +99,7 @@ export function simulateCapacity(plan: CapacityPlan): CapacityDocument {
   }
 }
 
-/** Fits one half of the recording, and checks on the other. The half with more requests tells more of waiting. */
+/** Fits the queue to the half with more requests, which shows more about waiting. Checks it with the other half. */
 function fittedQueue({ opened, options, base }: CapacityPlan): {
   readonly fit: QueueFit;
   readonly forecast: QueueForecast;
@@ -166,7 +166,7 @@ function servedRequestOf(row: ExchangeRow, fromUs: number): ServedRequest | null
   };
 }
 
-/** Plans a step as it would be played, plays it to the queue, and judges its windows as those of a run. */
+/** Plans a step like a real one, simulates it with the queue, and judges its windows like those of a run. */
 function simulatedStep(
   { options, search: { windowS }, ratePerSecond }: CapacityPlan,
   scene: SimulationScene,
@@ -204,7 +204,7 @@ function simulatedStep(
   const longestAnswerS = (largestMs ?? 0) / 1e3;
   const dispersion = dispersionOf(scene, multiplier, replayOptions.scaling);
   const healthy = { offeredPerS, dispersion, longestAnswerS };
-  // How long answers may take is not known without a limit.
+  // Without a limit, the longest acceptable answer is unknown.
   const endS = largestMs === null ? null : hopelessAtS(schedule, latenciesS, healthy);
   const sends = rows.map((row, at) => sendOf(at, row, schedule[at]!.offsetS, latenciesS[at]!, endS));
   windows.addSends(sends);
@@ -245,7 +245,7 @@ function simulatedStep(
   );
 }
 
-/** A send as the queue answered it; of a step that was given up, what was open then was stopped. */
+/** A send with the answer of the queue. If the step was given up, requests that were open then count as stopped. */
 function sendOf(
   index: number,
   row: ExchangeRow,

@@ -24,11 +24,13 @@ const STATE_FILE = 'state.json';
 const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_FILE = 0o600;
 
-/** What a search left in its directory; null for an empty one, and for a new one, which is made. @throws AppError */
+/**
+ * The state of a search in its directory. Null for an empty directory or a new one, which is created. @throws AppError
+ */
 export function readState(directory: string, settings: string): CapacityState | null {
   const path = join(directory, STATE_FILE);
   if (!existsSync(path)) {
-    // Before anything is sent: no search begins that could not be kept.
+    // Checked before anything is sent, so that no search begins whose state cannot be kept.
     writingTo(directory, () => {
       makeDirectories(directory, PRIVATE_DIRECTORY);
       accessSync(directory, constants.W_OK);
@@ -46,8 +48,8 @@ export function readState(directory: string, settings: string): CapacityState | 
 }
 
 /**
- * What a resumed search keeps. It drops all steps if the target did not answer as recorded. If the generator's options
- * have changed, it drops windows that the generator spoiled.
+ * The state of a resumed search. It has no steps if the target did not answer as recorded. If the generator's options
+ * have changed, windows that the generator spoiled are removed.
  */
 export function goingOn(state: CapacityState, generator: string): CapacityState {
   if (state.calibration?.representative === false) {
@@ -60,7 +62,7 @@ export function goingOn(state: CapacityState, generator: string): CapacityState 
   return { ...state, generator, steps };
 }
 
-/** Atomic: a reader gets the old state or the new one. @throws AppError OUTPUT_UNWRITABLE */
+/** Writes atomically, so that a reader gets the old or the new state. @throws AppError OUTPUT_UNWRITABLE */
 export function writeState(directory: string, state: CapacityState): void {
   const path = join(directory, STATE_FILE);
   writingTo(path, () => {
@@ -69,7 +71,7 @@ export function writeState(directory: string, state: CapacityState): void {
   });
 }
 
-/** Keeps the document of a search in its directory. @throws AppError OUTPUT_UNWRITABLE */
+/** Writes the document of a search into its directory. @throws AppError OUTPUT_UNWRITABLE */
 export function writeCapacityDocument(directory: string, document: CapacityDocument): void {
   const path = join(directory, CAPACITY_FILE);
   writingTo(path, () => writeFileDurably(path, `${JSON.stringify(document)}\n`, PRIVATE_FILE));
@@ -80,13 +82,13 @@ export function readCapacityDocument(directory: string): CapacityDocument {
   return parsed(join(directory, CAPACITY_FILE), (json) => capacitySchema.parse(json));
 }
 
-/** The noise of a target as it was measured before; null if it never was. @throws AppError INPUT_INVALID */
+/** The noise of a target from an earlier measurement; null if there is none. @throws AppError INPUT_INVALID */
 export function readNoise(path: string, target: string): NoiseFigures | null {
   const known = noiseFile(path).targets[target];
   return known === undefined ? null : { share: known.share, pairs: known.pairs, source: 'file' };
 }
 
-/** Keeps it beside that of other targets. @throws AppError OUTPUT_UNWRITABLE */
+/** Adds the noise of a target to the file. @throws AppError OUTPUT_UNWRITABLE */
 export function writeNoise(path: string, target: string, noise: NoiseFigures, measuredAt: string): void {
   const file = noiseFile(path);
   const targets = { ...file.targets, [target]: { ...noise, measuredAt } };

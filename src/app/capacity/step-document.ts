@@ -9,7 +9,7 @@ type StepFacts = Pick<
   'multiplier' | 'purpose' | 'position' | 'run' | 'settledS' | 'spentS' | 'endedEarly'
 >;
 
-/** What the search keeps of a step's run. */
+/** The parts of a step's run that the search keeps. */
 interface StepShown
   extends Pick<StepPlayed, 'windows' | 'littlesLaw' | 'answeredPerS' | 'monitored' | 'ratePerSecond'> {
   readonly document: Pick<ReplayDocument, 'repeats' | 'slo' | 'sent' | 'refused' | 'health' | 'monitors'> & {
@@ -17,14 +17,15 @@ interface StepShown
   };
 }
 
-/** A step that is over, as the search keeps it. */
+/** Converts a completed step to its form in the search's document. */
 export function stepOf(played: StepShown, facts: StepFacts): CapacityStep {
   const { document, ratePerSecond } = played;
   const isCached = document.repeats?.faster === true;
   const hindered = hindrancesOf(document);
-  // What broke while our side was short of time may be our doing. What held even so was held.
+  // If the generator was hindered, it may have caused violations, so these windows become void. Kept objectives count
+  // even then.
   const own = hindered.length > 0 ? asVoid(played.windows, 'bad', hindered) : played.windows;
-  // A cache that answers what was sent before makes any load look easy, and so does a queue that only fills.
+  // A cache for repeated requests makes any load look easy, and so does a queue that only grows.
   const good = [...(isCached ? ['repeats_cached'] : []), ...(isUnsteady(played) ? ['backlog_grew'] : [])];
   const sure = good.length > 0 ? asVoid(own, 'good', good).map(withoutKept) : own;
   const windows = played.monitored.reduce((each, name) => withMonitored(each, name, document), [...sure]);
@@ -70,13 +71,13 @@ function asVoid(
   );
 }
 
-/** Makes the kept objectives of a window undecided: they are no surer than the window. */
+/** Makes the kept objectives of a window undecided, because the window itself is undecided. */
 function withoutKept(window: StepWindow): StepWindow {
   const goals = Object.entries(window.goals).map(([name, held]) => [name, held === true ? null : held]);
   return { ...window, goals: Object.fromEntries(goals) };
 }
 
-/** What kept our side from sending and reading in time. A single window does not measure it; the step's run does. */
+/** Reasons why our side did not send and read in time. They are measured for the step's run, not for each window. */
 function hindrancesOf({ health, sent }: Pick<StepShown['document'], 'health' | 'sent'>): string[] {
   const { busyShare, throttled, starved } = health;
   const { busyShare: mostBusy, achievedShare } = JUDGEMENT_BOUNDS;
@@ -87,7 +88,7 @@ function hindrancesOf({ health, sent }: Pick<StepShown['document'], 'health' | '
   ];
 }
 
-/** A resource over its limit breaks every window of its step; one that was not seen leaves none good. */
+/** A monitored series over its limit makes every window of its step bad. Without enough readings, no window is good. */
 function withMonitored(
   windows: readonly StepWindow[],
   name: string,
@@ -115,7 +116,7 @@ function verdictOf(windows: readonly StepWindow[]): CapacityStep['verdict'] {
   return good > bad ? 'PASS' : 'FAIL';
 }
 
-/** A step with a larger share was not steady. Without a queue, answers that long would take half of the step. */
+/** Above this share, a step was not steady. Without a growing queue, answers would have to last half of the step. */
 export const STEADY_RESIDUAL = 0.25;
 
 function isUnsteady({ littlesLaw }: Pick<StepShown, 'littlesLaw'>): boolean {
@@ -133,7 +134,7 @@ function unsteady(step: StepShown): StepReason[] {
   ];
 }
 
-/** What broke, and what speaks against windows, each with the number of windows. */
+/** The violations, and the doubts about windows, each with the number of windows. */
 function reasonsOf(windows: readonly StepWindow[]): StepReason[] {
   const broken = new Map<string, number>();
   const doubted = new Map<string, number>();

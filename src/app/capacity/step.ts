@@ -23,14 +23,16 @@ import type { ReplayReporter } from '../replay/progress.ts';
 import { type RunRows, replayMaker, runReplay, type StopSource } from '../replay/run.ts';
 
 const SECOND_US = 1e6;
-/** Requests of a probe, and how much of the recording it may reach into. */
+/** Number of requests in a probe, and the length of its part of the recording. */
 const PROBE_REQUESTS = 3;
 const PROBE_MS = 2_000;
-/** Places of the recording that are looked at before a target is called wrong, and requests that it must refuse there. */
+/**
+ * Places in the recording to try before a target is called wrong, and the fewest requests that it must refuse there.
+ */
 const PLACES = 8;
 const LEAST_REFUSED = 20;
 
-/** What every step of a search shares. */
+/** The common parts of all steps of a search. */
 export interface StepScene {
   readonly opened: OpenedCapture;
   readonly run: RunOptions;
@@ -38,16 +40,16 @@ export interface StepScene {
   readonly target: Target;
   readonly thresholds: readonly Threshold[];
   readonly tiers: readonly Tier[];
-  /** What is played of the capture at 1x, in order. */
+  /** The replayed parts of the capture at 1x, in order. */
   readonly parts: readonly TimeRange[];
-  /** Each step is played so long before its first window. */
+  /** Duration of each step before its first window. */
   readonly settlingS: number;
   readonly windowS: number;
-  /** The largest limit on the time of an answer; null where no objective has one. */
+  /** The largest limit of an answer's time; null without such an objective. */
   readonly limitS: number | null;
-  /** Of the recording, by filters: forecasts are of all of it. */
+  /** Share of the recording that passes the filters. Forecasts do not consider filters. */
   readonly selectedShare: number;
-  /** How long the last answers of a step are waited for. */
+  /** The longest wait for the last answers of a step. */
   readonly drainMs: number;
   readonly logger: Logger;
 }
@@ -55,39 +57,41 @@ export interface StepScene {
 export interface StepOrder {
   readonly multiplier: number;
   readonly windows: number;
-  /** Where in the recording it begins, as a share of its length. */
+  /** Start in the recording, as a share of its length. */
   readonly position: number;
   readonly directory: string;
-  /** Longest time that most answers may take, seconds; null, or 0, where that is not known: the step plays to its end. */
+  /**
+   * Longest time that most answers may take, seconds. If it is null or 0, it is unknown, and the step runs to its end.
+   */
   readonly longestAnswerS: number | null;
 }
 
-/** What stops a step from outside. */
+/** The external stop of a step. */
 export interface StepStop {
   readonly signal: AbortSignal;
-  /** What stopped it; null while nothing has. */
+  /** The reason of the stop; null before it. */
   readonly received: () => string | null;
 }
 
-/** A step that is over. */
+/** A completed step. */
 export interface StepPlayed {
   readonly windows: readonly StepWindow[];
-  /** Of `LittlesLaw`; null where nothing was in flight, or nobody knows how long answers take. */
+  /** Residual of `LittlesLaw`; null if nothing was in flight, or if the normal time of answers is unknown. */
   readonly littlesLaw: number | null;
-  /** Answers in a second of its windows. */
+  /** Answers per second in its windows. */
   readonly answeredPerS: number;
   readonly document: ReplayDocument;
-  /** Objectives on what monitors saw: they are of the whole step. */
+  /** Objectives on monitored series, which are judged for the complete step. */
   readonly monitored: readonly string[];
   readonly end: ReplayEnd;
   readonly isHopeless: boolean;
-  /** Planned requests in a second, on average. */
+  /** Mean rate of planned requests per second. */
   readonly ratePerSecond: number;
 }
 
 /**
- * Plays the recording at one multiplier, as a run of its own, and judges it window by window.
- * @throws AppError as `runReplay`
+ * Replays the recording at one multiplier, as a run of its own, and judges it window by window.
+ * @throws AppError as `runReplay` does
  */
 export async function playStep(
   scene: StepScene,
@@ -159,7 +163,7 @@ export async function playStep(
   };
 }
 
-/** What follows a step. Without a time that most answers may take there is no backlog to tell, and no law to ask. */
+/** The statistics of a step. Without a known time of most answers, there is no backlog watch and no Little's law. */
 function measuresOf(
   scene: StepScene,
   { multiplier, windows: count, longestAnswerS }: StepOrder,
@@ -177,7 +181,7 @@ function measuresOf(
       tiers,
       bounds: statedBounds(options),
       waitsFor: waitsForOf(options),
-      // What monitors saw is known when the step is over.
+      // Monitored series are known only after the step.
       thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
     }),
     backlog: longestAnswerS ? new BacklogWatch({ offeredPerS, dispersion, longestAnswerS }) : null,
@@ -187,10 +191,10 @@ function measuresOf(
 }
 
 /**
- * Sends the first few requests at 1x that were answered while recording, and keeps nothing of them. Answers are waited
- * for as long as a replay does.
- * @returns the mean service time, milliseconds; null where one failed, or the target refuses all of the recording
- * @throws AppError TARGET_UNREACHABLE, TARGET_FORBIDDEN, CAPTURE_EMPTY where nothing was answered
+ * Sends the first few requests at 1x that have a recorded answer, and keeps nothing of them. It waits for answers as
+ * long as a replay does.
+ * @returns the mean service time, milliseconds; null if one failed, or if the target refuses the complete recording
+ * @throws AppError TARGET_UNREACHABLE, TARGET_FORBIDDEN, CAPTURE_EMPTY if there is no recorded answer
  */
 export async function probe(scene: StepScene, signal: AbortSignal): Promise<number | null> {
   const answered = { ...scene, opened: { ...scene.opened, source: answeredOf(scene.opened.source) } };
@@ -204,7 +208,7 @@ export async function probe(scene: StepScene, signal: AbortSignal): Promise<numb
   return tookNs.reduce((sum, each) => sum + each, 0) / tookNs.length / 1e6;
 }
 
-/** Whether the target refuses requests from all over the recording. Ends at the first that it does not. */
+/** Whether the target refuses requests from all parts of the recording. Ends at the first accepted request. */
 async function refusesAll(scene: StepScene, signal: AbortSignal): Promise<boolean> {
   let refused = 0;
   for (let place = 0; place < PLACES && !signal.aborted; place += 1) {
@@ -219,7 +223,10 @@ async function refusesAll(scene: StepScene, signal: AbortSignal): Promise<boolea
   return refused >= LEAST_REFUSED;
 }
 
-/** Sends a few requests from a place of the recording. @returns what ended; what was open when we stopped it says nothing */
+/**
+ * Sends a few requests from a place in the recording. @returns ended requests; those that were open at the stop show
+ * nothing
+ */
 async function sentFrom(scene: StepScene, position: number, signal: AbortSignal): Promise<Send[]> {
   const { opened, run, target, logger } = scene;
   const { drainDeadlineMs } = run.options;
@@ -257,7 +264,7 @@ function answeredOf(source: CaptureSource): CaptureSource {
   };
 }
 
-/** Where the first request lies that is played, as a share of the length of all parts; 0 without one. */
+/** Position of the first selected request, as a share of the length of all parts; 0 without one. */
 function firstPlace(source: CaptureSource, { run, parts }: Pick<StepScene, 'run' | 'parts'>): number {
   const isPlayed = rowFilterOf(run.options.filters, (row) => source.payload(row)) ?? (() => true);
   const lengthUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
@@ -271,7 +278,7 @@ function firstPlace(source: CaptureSource, { run, parts }: Pick<StepScene, 'run'
   return 0;
 }
 
-/** A search asks nothing of a step but its multiplier, where it begins and how long it lasts. */
+/** The options of a step. A search changes only the multiplier, the start, the length and the drain of a replay. */
 export function stepOptions(
   {
     run: { options },
@@ -292,7 +299,7 @@ export function stepOptions(
   };
 }
 
-/** The parts from a share of their length on, and what comes before it behind them. */
+/** The parts from a share of their length on, followed by the earlier ones. */
 export function begunAt(parts: readonly TimeRange[], position: number): readonly TimeRange[] {
   const lengthUs = parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
   let leftUs = Math.round(position * lengthUs);
@@ -308,8 +315,8 @@ export function begunAt(parts: readonly TimeRange[], position: number): readonly
 }
 
 /**
- * Variance over mean of the arrival counts, in windows that become one second of the step. A copy is in the second of
- * its original, so bursts grow by the multiplier.
+ * Variance divided by mean of arrival counts, in windows that become one second of the step. A copy is in the same
+ * second as its original, so the multiplier increases bursts.
  */
 export function dispersionOf(
   { opened, parts }: Pick<StepScene, 'opened' | 'parts'>,
@@ -343,7 +350,7 @@ function stopSourceOf({ signal, received }: StepStop, hopeless: AbortSignal): St
   };
 }
 
-/** Where a step's run is kept, from 1. */
+/** The directory of a step's run; steps count from 1. */
 export function stepDirectory(out: string, step: number): string {
   return join(out, 'steps', String(step).padStart(2, '0'));
 }

@@ -20,7 +20,7 @@ import {
 } from './scenario-queue.ts';
 
 const BODY_BYTES = 64 * 1024;
-/** A request may wait so long for the end of a test. */
+/** The longest time that a request may wait for the end of a test. */
 const LONGEST_WAIT_MS = 3_600_000;
 const ID_LENGTH = 200;
 
@@ -31,7 +31,7 @@ interface Answer {
 }
 
 const id = z.string().min(1).max(ID_LENGTH);
-/** What Flagger posts; `metadata` is as the Canary states it. */
+/** The body of Flagger's webhook. `metadata` is from the Canary. */
 const flaggerBody = z.object({
   name: z.string().min(1).max(ID_LENGTH),
   namespace: z.string().min(1).max(ID_LENGTH),
@@ -41,16 +41,17 @@ const flaggerBody = z.object({
 const argoBody = z.object({ id }).partial();
 
 /**
- * The HTTP face of a gate. Both kinds of caller name a deployment, by an id or by Flagger's checksum: the first request
+ * The HTTP interface of a gate. All callers identify a deployment, by an id or by Flagger's checksum. The first request
  * starts its test, others join it.
  *
- * - `GET` or `POST /argo/SCENARIO?id=ID`: JSON with `result` for the `web` provider of Argo Rollouts; 503 where a wait
+ * - `GET` or `POST /argo/SCENARIO?id=ID`: JSON with `result` for the `web` provider of Argo Rollouts; 503 if a wait
  *   ends before the test.
  * - `POST /flagger/SCENARIO`: Flagger's webhook; 200 only for a pass. `/flagger/SCENARIO/rollback` is 200 only for a
  *   fail, and starts nothing.
  * - `GET /tests`, `/livez`.
  *
- * With `wait=TIME` a request waits for the end of the test. Browsers are refused: a page must not reach a local port.
+ * With `wait=TIME` a request waits for the end of the test. Browsers are refused, so that a web page cannot reach a
+ * local port.
  * @see https://argoproj.github.io/argo-rollouts/analysis/web/ and https://docs.flagger.app/usage/webhooks
  */
 export class GateServer {
@@ -61,7 +62,7 @@ export class GateServer {
   readonly #logger: Logger;
   readonly #closing = new AbortController();
 
-  /** @param token what callers must show; null for nothing */
+  /** @param token the token that callers must send; null for none */
   constructor(queue: TestQueue, scenarios: Iterable<string>, token: string | null, logger: Logger) {
     this.#queue = queue;
     this.#scenarios = new Set(scenarios);
@@ -73,7 +74,7 @@ export class GateServer {
     this.server.maxConnections = LIMITS.probeConnections;
   }
 
-  /** Lets go of the requests that wait. */
+  /** Ends all waiting requests. */
   close(): void {
     this.#closing.abort();
   }
@@ -134,7 +135,7 @@ export class GateServer {
     if (!known.success) return text(400, `give an id of 1 to ${ID_LENGTH} characters: ?id=REVISION`);
     const test = await this.#test({ scenario, subject: 'argo', id: known.data }, waitMs, signal);
     if (test === null) return full();
-    // Argo takes any 200 for a measurement, and may take none after it; an error is asked again.
+    // Argo takes any 200 as a measurement and may not ask again. After an error it does.
     return json(waitMs > 0 && test.result === 'RUNNING' ? 503 : 200, test);
   }
 
@@ -159,7 +160,7 @@ export class GateServer {
     return text(test.result === 'FAIL' ? 200 : statusOf(test), sentenceOf(test));
   }
 
-  /** Null where too many wait. */
+  /** Null if too many tests are waiting. */
   #test(name: TestName, waitMs: number, signal: AbortSignal): Promise<TestView | null> {
     const until = waitMs === 0 ? AbortSignal.abort() : AbortSignal.timeout(waitMs);
     return this.#queue.ask(name, AbortSignal.any([signal, until]));
@@ -173,7 +174,7 @@ export class GateServer {
   }
 }
 
-/** 409 says that it is too early to tell, 422 that the answer is no. */
+/** 409 means that the result is not known yet, 422 that it is negative. */
 function statusOf({ result }: TestView): number {
   return result === 'RUNNING' ? 409 : 422;
 }
@@ -220,7 +221,7 @@ function parsedJson(body: string): unknown {
   }
 }
 
-/** What a caller did wrong is said. What went wrong here may hold paths: that is for the log alone. */
+/** Errors of the caller are sent back. Internal errors may contain paths, so they only go to the log. */
 function refusal(error: unknown, logger: Logger): Answer {
   if (error instanceof AppError || error instanceof URIError) return text(400, reasonOf(error));
   if (error instanceof z.ZodError) return text(400, z.prettifyError(error));
@@ -243,7 +244,7 @@ export const GATE_OPTIONS = {
   ),
 };
 
-/** Ends of tests that are remembered at most. */
+/** Most ended tests that are remembered. */
 const REMEMBERED = 1_000;
 const NAME = /^([A-Za-z0-9][\w.-]{0,99})=(.+)$/;
 
@@ -253,10 +254,10 @@ function parseNamed(stated: string, what: string): readonly [name: string, file:
   throw refused(what, stated, 'is not NAME=FILE', 'Such as --scenario spike=tests/spike.yaml.');
 }
 
-/** How a gate is to run. */
+/** The options of a gate. */
 interface GateOptions {
   readonly endpoint: Endpoint;
-  /** Files by name. */
+  /** Scenario files by name. */
   readonly scenarios: ReadonlyMap<string, string>;
   readonly token: string | null;
   readonly limits: QueueLimits;
@@ -299,16 +300,16 @@ function tokenIn(file: string): string {
   });
 }
 
-/** A gate that answers. */
+/** A running gate. */
 export interface RunningGate {
   readonly address: string;
-  /** Ends the test that plays, answers those who wait, and stops. */
+  /** Ends the running test, answers waiting requests, and stops. */
   stop(): Promise<void>;
 }
 
 /**
- * Answers deployment controllers, and plays the test they ask for.
- * @param command what plays a scenario: the program and its first arguments
+ * Answers deployment controllers and runs the tests that they request.
+ * @param command the command that runs a scenario: the program and its first arguments
  * @throws AppError LISTEN_FAILED
  */
 export async function startGate(
@@ -333,7 +334,7 @@ export async function startGate(
   };
 }
 
-/** Of a file, to see that it has changed. One that cannot be read plays nothing, and its test says why. */
+/** A digest of a file, to detect changes. An unreadable file fails in its test, which reports the reason. */
 function digestOf(file: string): string {
   try {
     return createHash('sha256').update(readFileSync(file)).digest('hex');
@@ -342,7 +343,7 @@ function digestOf(file: string): string {
   }
 }
 
-/** One line when a test begins, and one when it ends. */
+/** Logs the start and the end of each test. */
 function logged(play: PlayTest, logger: Logger): PlayTest {
   return async (scenario, signal) => {
     logger.info({ scenario }, 'test started');

@@ -18,20 +18,23 @@ export const SCENARIO_OPTIONS = {
   set: list('--set <key=value>', 'override a setting of the scenario'),
 };
 
-/** The document of a run has some hundred kilobytes. */
+/** The largest output of a command. The document of a run has some hundred kilobytes. */
 const DOCUMENT_BYTES = 64 * 1024 * 1024;
-/** Of what a command says on stderr, its end: errors stand there. */
+/** Only the end of a command's stderr is kept, because errors are there. */
 const SAID_BYTES = 4 * 1024;
-/** A replay that is stopped still waits for the last answers. */
+/** A stopped replay still waits for its last answers. */
 const STOP_MS = 45_000;
-/** Reasons are shown in one line of an event log. */
+/** Most reasons, because an event log shows them in one line. */
 const MOST_REASONS = 10;
 
 const PASSED = 0;
-/** The second is that of a run which a guard stopped: against a target that fails everything it has a verdict too. */
+/**
+ * Exit statuses of a failed test. 5 means that a guard stopped the run. If the target fails every request, this run has
+ * a verdict too.
+ */
 const FAILED: ReadonlySet<number | null> = new Set([3, 5]);
 
-/** What is read of the document that `reprise run --json` prints. */
+/** The used parts of the document that `reprise run --json` prints. */
 const judged = z.object({
   verdict: z.string().nullish(),
   run: z.string().nullish(),
@@ -39,9 +42,9 @@ const judged = z.object({
 });
 
 /**
- * Plays scenarios by the command itself, each in a process of its own: what a test does to its memory ends with it.
+ * Runs each scenario by the command in a process of its own. So the memory of a test is freed at its end.
  * @param command the program and its first arguments, such as `node bin/reprise.js`
- * @param files by scenario
+ * @param files scenario files by name
  */
 export function playByCommand(command: readonly string[], files: ReadonlyMap<string, string>): PlayTest {
   return async (scenario, signal) => {
@@ -57,7 +60,7 @@ export function playByCommand(command: readonly string[], files: ReadonlyMap<str
 
 interface Ended {
   readonly status: number | null;
-  /** Null where it was more than any document. */
+  /** Null if the output was larger than any document. */
   readonly stdout: string | null;
   readonly said: string;
 }
@@ -89,19 +92,19 @@ async function run(program: string, args: readonly string[], signal: AbortSignal
   }
 }
 
-/** A scenario that came to a document. */
+/** A scenario that produced a document. */
 export interface PlayedScenario {
-  /** As of the command: 0 for a pass or a result, 3 for FAIL, 4 for INCONCLUSIVE, 5 where a guard ended it, 143 stopped. */
+  /** Exit status of the command. 0: a pass or a result, 3: FAIL, 4: INCONCLUSIVE, 5: ended by a guard, 143: stopped. */
   readonly status: number | null;
-  /** Its `kind` says which of the two it is. */
+  /** Its `kind` shows which of the two it is. */
   readonly document: ReplayDocument | CapacityDocument;
 }
 
 /**
- * Plays one scenario by the command itself, in a process of its own.
+ * Runs one scenario by the command, in a process of its own.
  * @param command the program and its first arguments
  * @param named the file of a scenario; with a preset, the directory of a capture
- * @throws AppError with what the command said, where it came to no document
+ * @throws AppError with the command's message if it produced no document
  */
 export async function playScenario(
   command: readonly string[],
@@ -116,7 +119,7 @@ export async function playScenario(
   return { status, document };
 }
 
-/** Reads scenarios as they will be, and plays none. @throws AppError for one that would be refused */
+/** Checks scenarios by a dry run of each. @throws AppError for an invalid one */
 export async function assertScenarios(command: readonly string[], files: Iterable<string>): Promise<void> {
   const { signal } = new AbortController();
   for (const file of files) await documentBy([...command, 'run', file, '--dry-run'], signal);
@@ -130,7 +133,7 @@ function argsOf({ preset, target, set }: ResolvedOptions<typeof SCENARIO_OPTIONS
   ];
 }
 
-/** The document that a command line prints. @throws AppError with what it said, where it prints none */
+/** The document that a command prints. @throws AppError with the command's message if it prints none */
 async function documentBy<Document>(
   [program = '', ...args]: readonly string[],
   signal: AbortSignal,
@@ -143,7 +146,7 @@ async function documentBy<Document>(
   throw new AppError(code, message || `the scenario ended with ${status ?? 'a signal'}`, { hint });
 }
 
-/** A pass needs both the exit status and the verdict; whatever else happened, nothing was shown. */
+/** A pass needs both the exit status and the verdict. Everything else proves nothing. */
 function endOf({ status, stdout, said }: Ended): TestEnd {
   const document = judged.safeParse(parsed(stdout)).data;
   const verdict = document?.verdict ?? null;
@@ -168,7 +171,7 @@ function parsed(stdout: string | null): unknown {
   try {
     return JSON.parse(stdout ?? '');
   } catch {
-    // It ended before it had a document; its exit status and stderr tell why.
+    // It ended without a document. Its exit status and stderr have the reason.
     return null;
   }
 }

@@ -1,22 +1,25 @@
 /** A kind of test. Every key is an option of its command, as in a scenario file. */
 interface ScenarioPreset {
-  /** What the test answers. */
+  /** The question that the test answers. */
   readonly asks: string;
   /** Default: replay. */
   readonly command?: string;
-  /** The part of the capture that is played, and for how long, unless the scenario names one. */
+  /** The part of the capture and the duration, unless the scenario states them. */
   readonly window: Readonly<Record<string, unknown>>;
-  /** A setting that only the scenario can know, and must state. */
+  /** A setting without a default, which the scenario must state. */
   readonly needs?: string;
-  /** Holds beside the objectives of a scenario that bound no mismatch: without one, compared answers judge nothing. */
+  /**
+   * An additional objective for scenarios without a limit of mismatches. Without one, compared answers have no effect
+   * on the verdict.
+   */
   readonly mismatch?: string;
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-/** Without an objective there is no verdict: this one holds until a scenario states its own. */
+/** The default objective, because without one there is no verdict. */
 const SLO = ['errors: rate<0.01'];
 
-/** The kinds of test that teams run before a launch. */
+/** The usual kinds of tests before a launch. */
 export const SCENARIO_PRESETS = {
   sustained: {
     asks: 'Does the target carry the busiest half hour, for as long as it lasted?',

@@ -1,33 +1,33 @@
 import type { Clock } from '../../core/clock.ts';
 
-/** What a gate says of a test. Only a run that ended with a verdict of its own passes or fails. */
+/** The state of a test for a gate. Only a completed run with a verdict passes or fails. */
 type GateResult = 'PASS' | 'FAIL' | 'INCONCLUSIVE' | 'RUNNING';
 
-/** How a test ended. */
+/** The end of a test. */
 export interface TestEnd {
   readonly result: Exclude<GateResult, 'RUNNING'>;
-  /** Why, one line each; empty for a pass. */
+  /** The reasons, one line each; empty for a pass. */
   readonly reasons: readonly string[];
-  /** Its run; null where it came to none. */
+  /** The run of the test; null if there is none. */
   readonly run: string | null;
 }
 
-/** Plays a test to its end; never throws. */
+/** Runs a test to its end. Never throws. */
 export type PlayTest = (scenario: string, signal: AbortSignal) => Promise<TestEnd>;
 
-/** What the tests of a queue are. */
+/** Runs the tests of a queue. */
 interface Tests {
   readonly play: PlayTest;
-  /** Another text for a scenario that is no longer the same. */
+  /** A text that changes when the scenario changes. */
   versionOf(scenario: string): string;
 }
 
-/** Names a test. */
+/** Identifies a test. */
 export interface TestName {
   readonly scenario: string;
-  /** What is deployed: a newer id of the same takes the place of an older one on the target. */
+  /** The deployed object. A newer id of the same object replaces the older one on the target. */
   readonly subject: string;
-  /** Names the deployment that is tested: asking again with the same one starts nothing. */
+  /** Identifies the tested deployment. Another request with the same id starts no new test. */
   readonly id: string;
 }
 
@@ -37,40 +37,40 @@ interface TestState {
   readonly result: GateResult;
   readonly reasons: readonly string[];
   readonly run: string | null;
-  /** Tests before it, the one that plays included; 0 once it plays. */
+  /** Number of earlier tests, including the running one; 0 when it runs itself. */
   readonly ahead: number;
 }
 export type TestView = Readonly<TestState>;
 
 interface Entry extends TestName {
   readonly key: string;
-  /** Ends it where a newer one takes its place. */
+  /** Ends the test when a newer one replaces it. */
   readonly superseded: AbortController;
   end: TestEnd | null;
-  /** When it ended, for how long it is remembered. */
+  /** The time of its end, after which it is remembered for a limited time. */
   endedNs: number;
   readonly waiters: Set<() => void>;
 }
 
-/** How much a queue holds. */
+/** The limits of a queue. */
 export interface QueueLimits {
-  /** Tests that may wait for the one that plays. */
+  /** Tests that may wait while another one runs. */
   readonly waiting: number;
-  /** Ended tests that are remembered, and for how long. */
+  /** The number of ended tests that are remembered, and for how long. */
   readonly remembered: number;
   readonly rememberMs: number;
 }
 
 /**
- * Tests one after the other, because two at one time would measure each other. A test asked for again by its name is the
- * same test, until its end is forgotten or its scenario is another. Where a newer id of the same subject is asked for
- * before a test has ended, the target is no longer what was to be tested: the test ends undecided, and is forgotten.
+ * Runs tests one after the other, because parallel tests would influence each other. A request with the same name
+ * refers to the same test, until its end is forgotten or its scenario changes. If a newer id of the same subject is
+ * requested before a test has ended, the target has changed. Then the test ends undecided and is forgotten.
  */
 export class TestQueue {
   readonly #tests: Tests;
   readonly #clock: Clock;
   readonly #limits: QueueLimits;
-  /** In the order in which they were asked for. */
+  /** In the order of the requests. */
   readonly #entries = new Map<string, Entry>();
   readonly #stop = new AbortController();
   #playing: Promise<void> | null = null;
@@ -82,8 +82,8 @@ export class TestQueue {
   }
 
   /**
-   * The test of that name, which is started unless it is known, once it has ended or the signal has aborted. Null where
-   * too many wait already.
+   * Returns the test with this name when it has ended or the signal has aborted. Starts it if it is unknown. Null if
+   * too many tests are waiting.
    */
   async ask(name: TestName, signal: AbortSignal): Promise<TestView | null> {
     const entry = this.#known(name) ?? this.#start(name);
@@ -92,19 +92,19 @@ export class TestQueue {
     return this.#viewOf(entry);
   }
 
-  /** The test of that name; null where nobody asked for it, or its end is forgotten. */
+  /** The test with this name; null if nobody requested it, or if its end was forgotten. */
   look(name: TestName): TestView | null {
     const entry = this.#known(name);
     return entry === null ? null : this.#viewOf(entry);
   }
 
-  /** All that are known, the oldest first. */
+  /** All known tests, the oldest first. */
   list(): TestView[] {
     this.#forget();
     return [...this.#entries.values()].map((entry) => this.#viewOf(entry));
   }
 
-  /** Ends the test that plays. Those that have come to no verdict stay open: it was not they that ended. */
+  /** Ends the running test. Tests without a verdict stay open, because only the queue ended. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#playing;

@@ -49,7 +49,7 @@ const COMMON_OPTIONS = {
   encryptionKeyFile: encryptionKeyOption('file with the key to encrypt payloads with'),
 };
 
-/** Of files that hold exchanges: whether answers are kept too. */
+/** Options for files with exchanges, which may also contain answers. */
 const EXCHANGES_OPTIONS = {
   ...COMMON_OPTIONS,
   bodies: choice('--bodies <which>', 'which bodies to store', IMPORT_BODIES, {
@@ -58,7 +58,7 @@ const EXCHANGES_OPTIONS = {
 };
 type ImportRequest = ResolvedOptions<typeof EXCHANGES_OPTIONS>;
 
-/** The options of each format that can be imported. */
+/** The options of each import format. */
 export const IMPORT_OPTIONS = {
   arrivals: { ...COMMON_OPTIONS, ...ARRIVAL_OPTIONS },
   har: EXCHANGES_OPTIONS,
@@ -72,9 +72,9 @@ export type ImportFormat = keyof typeof IMPORT_OPTIONS;
 interface ImportDeps {
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** Called some hundred times a second at most. */
+  /** Called at most some hundred times a second. */
   readonly onProgress?: (tally: ArrivalTally) => void;
-  /** Called with the address at which events are taken. */
+  /** Called with the address that receives events. */
   readonly onListening?: (address: string) => void;
 }
 
@@ -83,18 +83,18 @@ export interface ImportResult extends ArrivalTally {
   readonly segments: number;
   /** Bytes of the sealed segments. */
   readonly diskBytes: number;
-  /** What the format never contains. */
+  /** Parts that the format never contains. */
   readonly missing: readonly string[];
-  /** What single exchanges lack, by text. */
+  /** Parts that single exchanges lack, with their numbers. */
   readonly lacking: Readonly<Record<string, number>>;
-  /** The requests that arrivals were paired with; null without any. */
+  /** The requests that were paired with arrivals; null without any. */
   readonly payloads: PayloadFacts | null;
 }
 
 /**
- * Builds a capture from files of another tool, whole or not at all.
- * @param files one; none where the format takes events over HTTP, several only of `otlp`
- * @throws AppError for bad options, input or output, the signal's reason when it aborts; nothing is left behind then
+ * Builds a capture from files of another tool, complete or not at all.
+ * @param files one file; none if the format receives events over HTTP, several only for `otlp`
+ * @throws AppError for bad options, input or output, the signal's reason when it aborts; then nothing is left behind
  */
 export async function importTraffic(
   format: ImportFormat,
@@ -200,7 +200,7 @@ async function fill(
   insistOn(writer.close(), request.out);
   let [exchanges, diskBytes] = [0, 0];
   for (const segment of finished) {
-    // What single exchanges lack is known only now.
+    // Only now it is known which parts single exchanges lack.
     if (Object.keys(source.lacking).length > 0) noteOrigin(segment, originOf(file, source));
     exchanges += sealSegment(segment, deps.clock).exchanges;
     diskBytes += statSync(segment).size;
@@ -221,7 +221,7 @@ async function fill(
   };
 }
 
-/** Where the parts of the capture come from, for readers who open it later. */
+/** The sources of the capture's parts, for later readers. */
 function originOf(file: string, { parts, lacking }: ImportSource): CaptureOrigin {
   const { requests, details, missing } = parts;
   return {
@@ -232,7 +232,7 @@ function originOf(file: string, { parts, lacking }: ImportSource): CaptureOrigin
   };
 }
 
-/** A recorder goes on without what it could not write; an import is whole or nothing. */
+/** A recorder continues after a write error, but an import must be complete. */
 function insistOn(result: CommitResult, out: string): void {
   if (result.lost.length === 0) return;
   throw new AppError('OUTPUT_UNWRITABLE', `${out} cannot be written: ${result.error ?? result.reason}`, {
@@ -240,7 +240,7 @@ function insistOn(result: CommitResult, out: string): void {
   });
 }
 
-/** Bytes of all events that are being received or wait to be read. */
+/** Most bytes of all events that are being received or waiting. */
 const MOST_HELD_BYTES = 64 * 1024 * 1024;
 const MOST_EVENT_BYTES = 16 * 1024 * 1024;
 
@@ -255,9 +255,9 @@ interface EventSinkOptions {
 }
 
 /**
- * Takes CloudEvents over HTTP for a while, in binary mode (attributes in `ce-` headers) or structured mode (one JSON
- * object). A sender is answered at once. It is refused with 503 where events come faster than they are written, with 413
- * where its event is too long, and with 400 where it is no event.
+ * Receives CloudEvents over HTTP for a time, in binary mode (attributes in `ce-` headers) or structured mode (one JSON
+ * object). A sender is answered at once. It gets 503 if events arrive faster than they are written. It gets 413 if its
+ * event is too long, and 400 if it is no event.
  * @see https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md
  */
 export class EventSink implements EventSource {
@@ -314,7 +314,7 @@ export class EventSink implements EventSource {
 
   /** @returns the status of the answer */
   async #take(request: IncomingMessage): Promise<number> {
-    // A page must not reach a port of this machine.
+    // A web page must not reach a port of this machine.
     if (request.headers.origin !== undefined) return 403;
     if (request.method !== 'POST') return 405;
     let received = 0;
@@ -358,7 +358,7 @@ function isEvent(line: TextLine): boolean {
   }
 }
 
-/** An event in structured form; null if the message is none. */
+/** The event in structured form; null if the message is no event. */
 function eventOf({ headers }: IncomingMessage, body: Buffer): Buffer | null {
   if (/^application\/cloudevents\+json\b/i.test(headers['content-type'] ?? '')) return body;
   if (headers['ce-id'] === undefined || headers['ce-type'] === undefined) return null;
@@ -375,7 +375,7 @@ function eventOf({ headers }: IncomingMessage, body: Buffer): Buffer | null {
   );
 }
 
-/** @throws AppError OPTION_INVALID unless events come from one place */
+/** @throws AppError OPTION_INVALID unless there is exactly one source of events */
 function checkOneSource(file: string | null, listen: string | null): void {
   if ((file === null) !== (listen === null)) return;
   throw new AppError(

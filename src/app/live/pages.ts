@@ -10,15 +10,15 @@ import type { ReplayEvent } from '../../documents/events.ts';
 import { livePageAssets, pageAssets } from '../package.ts';
 import type { Shown } from './server.ts';
 
-/** The page of a run while it lasts, made of its events alone, and at the same address what comes after it. */
+/** The live page of a run, built from its events. After the run, the same address shows a final page. */
 export class RunPage {
   readonly #watch: RunWatch;
   readonly #assets = livePageAssets();
-  /** Made once for all readers, until the next event. */
+  /** Built once for all readers, until the next event. */
   #shown: Shown | null = null;
   #isReplaced = false;
 
-  /** @param title such as `Replay` */
+  /** @param title title of the page, such as `Replay` */
   constructor(title: string, thresholds: readonly Threshold[]) {
     this.#watch = new RunWatch(title, thresholds);
   }
@@ -33,12 +33,12 @@ export class RunPage {
     this.#change(() => this.#watch.addStep(step));
   }
 
-  /** The run is over. @param why what is awaited now */
+  /** The run is over. @param why what happens next */
   end(why: string): void {
     this.#change(() => this.#watch.end(why));
   }
 
-  /** Another page takes the place of the live one. */
+  /** Replaces the live page by another page. */
   replace(make: (assets: PageAssets) => string): void {
     const assets = pageAssets();
     this.#shown = { status: 200, type: 'text/html', policy: livePolicy(assets), body: make(assets) };
@@ -58,25 +58,27 @@ export class RunPage {
 
 const ASK_MS = 1_000;
 
-/** Asks a recorder each second how it fares, and shows that as a page and as JSON. The recorder may come and go. */
+/**
+ * Requests the status of a recorder each second, and shows it as a page and as JSON. The recorder may stop and start.
+ */
 export class RecorderPage {
   readonly #ask: () => Promise<RecorderStatus>;
   readonly #assets = livePageAssets();
   readonly #watch = new RecorderWatch();
   #latest: RecorderStatus | null = null;
-  /** Why there is no latest status. */
+  /** Why there is no current status. */
   #absent: { readonly error: string; readonly hint: string | null } = { error: 'not asked yet', hint: null };
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
-  /** @param ask asks the recorder how it fares; what it throws is shown */
+  /** @param ask requests the status; its errors are shown */
   constructor(ask: () => Promise<RecorderStatus>) {
     this.#ask = ask;
   }
 
   readonly pages = { '/': () => this.#page(), '/status.json': () => this.#document() };
 
-  /** Asks for the first time. */
+  /** Requests the first status. */
   async start(): Promise<void> {
     await this.#look();
   }

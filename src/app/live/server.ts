@@ -4,14 +4,14 @@ import { AppError, reasonOf } from '../../core/errors.ts';
 import { type Endpoint, formatEndpoint, isLoopback } from '../../proxy/net/endpoint.ts';
 import { placeOf } from '../../proxy/net/listen.ts';
 
-/** Longer than any browser's head, and far less than a head could be. */
+/** Browsers send a request head in less time. A slow client must not occupy a connection longer. */
 const HEADERS_MS = 5_000;
 const CONNECTIONS = 64;
 const OTHER_NAME =
   'This page answers no host name. Open it by its IP address, or forward its port to 127.0.0.1.\n';
 const NOTHING = "default-src 'none'";
 
-/** What one path shows at the moment. `policy` is a Content-Security-Policy. */
+/** The current contents of one path. `policy` is a Content-Security-Policy. */
 export interface Shown {
   readonly status: 200 | 503;
   readonly type: 'text/html' | 'application/json';
@@ -20,14 +20,15 @@ export interface Shown {
 }
 
 /**
- * Serves pages that are for reading, each asked for when it is shown. A page of another site cannot read them through
- * the reader's browser (DNS rebinding): only an IP address or localhost is answered as the host. Bounded in clients.
+ * Serves read-only pages, each built when it is requested. It only accepts an IP address or localhost as the host.
+ * Otherwise a page of another site could read them through the reader's browser (DNS rebinding). The number of clients
+ * is limited.
  */
 export class LiveServer {
   readonly #pages: Readonly<Record<string, () => Shown>>;
   readonly #server: Server;
 
-  /** @param pages by their path, `/` among them */
+  /** @param pages pages by path, including `/` */
   constructor(pages: Readonly<Record<string, () => Shown>>) {
     this.#pages = pages;
     this.#server = createServer(
@@ -38,13 +39,13 @@ export class LiveServer {
   }
 
   /**
-   * @returns the URL of `/`, and a warning where others than this machine can reach it
+   * @returns the URL of `/`, and a warning if other machines can reach it
    * @throws AppError LISTEN_FAILED
    */
   listen(endpoint: Endpoint): Promise<{ readonly url: string; readonly warning: string | null }> {
     if (endpoint.kind !== 'tcp') throw notServable(endpoint, 'a browser cannot open a unix socket');
     return new Promise((resolve, reject) => {
-      // For good: a later error, as of too many open files, costs a reader a connection, and the run nothing.
+      // Stays registered: a later error, such as too many open files, costs only a reader's connection and not the run.
       this.#server.on('error', (error) => reject(notServable(endpoint, reasonOf(error))));
       this.#server.listen(placeOf(endpoint), () => {
         const bound = this.#server.address();
@@ -75,7 +76,7 @@ export class LiveServer {
   }
 }
 
-/** What cannot be drawn ends no run. */
+/** An error while building a page must not end the run. */
 function answerWith(response: ServerResponse, page: () => Shown): void {
   try {
     const { status, type, policy, body } = page();
@@ -97,7 +98,7 @@ function send(response: ServerResponse, status: number, type: string, body: stri
   response.end(body);
 }
 
-/** An IP address or localhost: a foreign name that resolves to us is not ours. */
+/** Whether it is an IP address or localhost. Other names that resolve to this host are refused. */
 function isOwnName(host: string | undefined): boolean {
   const name = (host ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   return name === 'localhost' || isIP(name) !== 0;

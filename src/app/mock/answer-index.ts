@@ -16,24 +16,24 @@ import { dropReasonOf } from '../../redaction/body-redaction.ts';
 import type { Redaction } from '../../redaction/head-redaction.ts';
 import { maskedPointers } from '../../replay/check/compared-fields.ts';
 
-/** Why a recorded exchange cannot be an answer. */
+/** Why a recorded exchange cannot be used as an answer. */
 const UNANSWERABLE = [
-  /** The client left before its answer ended: nobody knows the rest. */
+  /** The client left before its answer ended, so the rest is unknown. */
   'client_left',
-  /** Nothing was answered, or nothing of the answer is stored. */
+  /** There was no answer, or nothing of it is stored. */
   'no_answer',
-  /** The answer's body is not stored: `record --bodies all` stores it. */
+  /** The body of the answer is not stored: `record --bodies all` stores it. */
   'body_not_stored',
-  /** Only the beginning of the body is stored (`record --max-response-body`). */
+  /** Only the start of the body is stored (`record --max-response-body`). */
   'body_cut',
-  /** A rule of redaction dropped the body. */
+  /** A redaction rule dropped the body. */
   'body_dropped',
   /** Not indexed, because the index is full. */
   'over_limit',
 ] as const;
 export type Unanswerable = (typeof UNANSWERABLE)[number];
 
-/** Where an answer is stored, how it ended, and its times. */
+/** Where an answer is stored, its outcome, and its times. */
 export type AnswerPlace = Pick<
   ExchangeRow,
   'segment' | 'id' | 'outcome' | 'requestEndOffsetUs' | 'firstByteOffsetUs' | 'lastByteOffsetUs'
@@ -43,28 +43,34 @@ interface Candidate extends AnswerPlace {
   readonly requestBytes: number;
 }
 
-/** The answers to equal requests, in the order of their arrival. */
+/** The answers to equal requests, in order of arrival. */
 interface Turns {
   readonly places: AnswerPlace[];
   next: number;
 }
 
-/** Candidates for a request that was not recorded, by size. `next` counts answers, so that equal sizes take turns. */
+/**
+ * Candidates for an unrecorded request, by size. `next` counts answers, so that candidates of equal size are used in
+ * turn.
+ */
 interface Sized {
   readonly candidates: Candidate[];
   next: number;
 }
 
-/** A request to be answered. */
+/** A request to answer. */
 export interface AskedRequest {
   readonly method: string;
   readonly target: string;
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
-  /** At most the first FACT_BYTES of the body. */
+  /** The start of the body, at most FACT_BYTES. */
   readonly beginning: Buffer;
   readonly bytes: number;
-  /** Of the whole body: a plain digest, and under the capture's hash key; null for an empty body or without a key. */
+  /**
+   * Digests of the complete body: a plain one, and one under the capture's hash key. Null for an empty body or without
+   * a key.
+   */
   readonly digest: Buffer | null;
   readonly keyed: Buffer | null;
 }
@@ -74,19 +80,19 @@ export interface FoundAnswer {
   readonly place: AnswerPlace;
 }
 
-/** A plain digest of a body, to find equal ones within one process. */
+/** A plain digest of a body, to find equal bodies within one process. */
 export function bodyDigest() {
   return createHash('sha256');
 }
 
-/** Nearest answers are successes: a request that nobody recorded did not fail in production. */
+/** Nearest answers are successful ones, because an unrecorded request did not fail in production. */
 const FIRST_REFUSAL = 400;
 
 /**
- * Finds the recorded answer to a request. Holds the places of answers, some 300 bytes each, and never their bytes.
+ * Finds the recorded answer to a request. It keeps the places of answers, some 300 bytes each, but not their bytes.
  *
- * Two requests are equal if method, target and body are. Secret query values are not compared: the capture does
- * not have them. A body that redaction changed is compared by its hash under the capture's key.
+ * Two requests are equal if method, target and body are equal. Secret query values are not compared, because the
+ * capture does not contain them. A body that was changed by redaction is compared by its hash under the capture's key.
  */
 export class AnswerIndex {
   readonly #redaction: Redaction;
@@ -97,21 +103,21 @@ export class AnswerIndex {
   readonly leftOut = Object.fromEntries(UNANSWERABLE.map((why) => [why, 0])) as Record<Unanswerable, number>;
   #answers = 0;
 
-  /** @param hash under the key that the capture was recorded with; null if it is not known */
+  /** @param hash hash under the capture's key; null if the key is unknown */
   constructor(redaction: Redaction, hash: KeyedHash | null) {
     this.#redaction = redaction;
     this.#routes = new Routes(redaction);
     this.#hash = hash;
   }
 
-  /** Exchanges that can be answers. */
+  /** Number of exchanges that can be used as answers. */
   get answers(): number {
     return this.#answers;
   }
 
   /**
    * Reads a capture once.
-   * @param onRead called after each 1,024 exchanges with their number; may wait, so that a signal is heard
+   * @param onRead called after every 1,024 exchanges with their number; may wait, so that signals are handled
    * @throws AppError CAPTURE_DAMAGED, CAPTURE_ENCRYPTED
    */
   async read(
@@ -129,7 +135,7 @@ export class AnswerIndex {
       candidates.sort((a, b) => a.requestBytes - b.requestBytes);
   }
 
-  /** Null for a request that is unknown. @param nearest whether a similar one will do */
+  /** Null for an unknown request. @param nearest whether to accept the answer to a similar request */
   find(asked: AskedRequest, nearest: boolean): FoundAnswer | null {
     const turns =
       this.#equal.get(this.#keyOf(asked.method, asked.target, asked.digest)) ??
@@ -184,10 +190,10 @@ export class AnswerIndex {
 
   #keyOf(method: string, target: string, digest: Buffer | null): string {
     const head = Buffer.from(`${method} ${target} HTTP/1.1\r\n\r\n`, 'latin1');
-    // Masks are as long as the secrets they hide, which may differ.
+    // Masks have the length of the hidden secrets, which may differ between requests.
     const start = latin1(this.#redaction.requestHead(head).bytes).replace(/\*+/g, '*');
     const hash = createHash('sha256').update(start, 'latin1');
-    // 16 bytes are enough to tell requests apart.
+    // 16 bytes are enough to distinguish requests.
     return (digest === null ? hash : hash.update(digest)).digest().toString('latin1', 0, 16);
   }
 
@@ -205,7 +211,7 @@ export class AnswerIndex {
     const named = isForm ? modelOfForm(text, contentType ?? '') : modelOfJson(text);
     const streams = requestFeatures(payloadApiOf(route), text, bytes === text.length).stream;
     const names = similarTo(route.route, streams, route.model ?? named);
-    // A client that asks for a stream cannot read anything else. Some routes stream without being asked.
+    // A client that requests a stream cannot read other answers. Some routes always stream.
     const fit = streams ? names.slice(0, 2) : names;
     for (const name of fit) {
       const sized = this.#similar.get(name);
@@ -225,7 +231,7 @@ function similarTo(route: string, streamed: boolean, model: string | null): stri
   ];
 }
 
-/** Of candidates sorted by size, the nearest one; those of the same size take turns. */
+/** The candidate with the nearest size. Candidates of equal size are used in turn. */
 function nextBySize(sized: Sized, bytes: number): AnswerPlace {
   const { candidates } = sized;
   const sizeAt = (at: number) => candidates[at]?.requestBytes ?? Number.POSITIVE_INFINITY;
@@ -256,7 +262,7 @@ function unanswerable(row: ExchangeRow, payload: ExchangePayload | null): Unansw
   if (dropReasonOf(response.redacted) !== null) return 'body_dropped';
   const { kept, bytes, truncated } = response.body;
   if (kept === null) return 'body_not_stored';
-  // A server that failed in the middle has a truncated body too: all that it sent is stored.
+  // A server that failed in the middle also has a truncated body, but everything it sent is stored.
   const isCut = row.outcome === 'completed' ? truncated : kept.byteLength < bytes;
   return isCut ? 'body_cut' : null;
 }

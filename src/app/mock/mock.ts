@@ -37,40 +37,40 @@ import {
 } from './answer-index.ts';
 import { PlayedAnswer, type RecordedAnswer, recordedAnswer } from './played-answer.ts';
 
-/** Says how an answer was found: `exact` or `nearest`. */
+/** The header that states how an answer was found: `exact` or `nearest`. */
 const HOW_HEADER = 'x-reprise-mock';
-/** The recorded exchange that an answer is from, as `segment:id`. */
+/** The header with the recorded exchange of an answer, as `segment:id`. */
 const EXCHANGE_HEADER = 'x-reprise-exchange';
-/** Longer than clients keep idle connections, so that none is closed while it is used. */
+/** Longer than clients keep idle connections, so that no connection is closed while it is used. */
 const KEEP_ALIVE_MS = 65_000;
 const UNREADABLE_NOTICE_MS = 10_000;
 
-/** What a mock did. */
+/** The counts of a mock. */
 interface MockCounts {
   requests: number;
-  /** Answered with an answer to an equal request, and to a similar one. */
+  /** Requests that got the answer to an equal request, or to a similar one. */
   exact: number;
   nearest: number;
-  /** Answered 404: nothing like it was recorded. */
+  /** Answered 404: no similar request was recorded. */
   unknown: number;
-  /** Of the answers, those that broke off as their recorded ones did. */
+  /** Answers that broke off like the recorded ones. */
   broken: number;
-  /** Of the answers, those whose parts are not cut as recorded to the byte. */
+  /** Answers whose pieces are not exactly those recorded. */
   estimatedCuts: number;
-  /** Answered 503, because a limit was reached. */
+  /** Answered 503 because a limit was reached. */
   busy: number;
-  /** Answered 502, because the recorded answer could not be read or sent. */
+  /** Answered 502 because the recorded answer could not be read or sent. */
   unreadable: number;
-  /** Requests and answers that the client did not wait for. */
+  /** Requests and answers that the client abandoned. */
   clientsLeft: number;
-  /** Connections that were not accepted. */
+  /** Connections that were refused. */
   refusedConnections: number;
 }
 
 interface MockDeps {
   readonly source: CaptureSource;
   readonly index: AnswerIndex;
-  /** Null if the key of the capture's hashes is not known. */
+  /** Null if the key of the capture's hashes is unknown. */
   readonly hash: KeyedHash | null;
   readonly nearest: boolean;
   readonly speed: number;
@@ -80,7 +80,7 @@ interface MockDeps {
   readonly logger: Logger;
 }
 
-/** Answers requests from a capture. Answers are read from disk one by one, and what is held of them is bounded. */
+/** Answers requests from a capture. Each answer is read from disk when it is needed, with bounded memory. */
 class MockServer {
   readonly server: Server;
   readonly counts: MockCounts = {
@@ -120,7 +120,7 @@ class MockServer {
     });
   }
 
-  /** Closes all connections, those with an answer on its way too. */
+  /** Closes all connections, including those with an unfinished answer. */
   async stop(): Promise<void> {
     this.#stopping = true;
     await new Promise((resolve) => {
@@ -141,7 +141,7 @@ class MockServer {
       const isDone = response.writableEnded || played?.ended === true;
       if (!isDone && !this.#stopping) this.counts.clientsLeft += 1;
     });
-    // A client that leaves closes the response too.
+    // When a client leaves, the response is closed too.
     request.on('error', () => undefined);
     request.on('data', (chunk: Buffer) => asked.take(chunk));
     request.on('end', () => {
@@ -157,7 +157,7 @@ class MockServer {
     });
   }
 
-  /** Null if there was nothing to play. */
+  /** Null if there was no answer to play. */
   #answer(
     found: FoundAnswer,
     request: IncomingMessage,
@@ -189,11 +189,11 @@ class MockServer {
     return null;
   }
 
-  /** Null if its segment was removed or damaged since it was indexed, or Node does not send its headers. */
+  /** Null if the segment was removed or damaged after indexing, or if Node refuses to send the headers. */
   #recorded(found: FoundAnswer, request: IncomingMessage): RecordedAnswer | null {
     const { place } = found;
     try {
-      // Only the segment and the id of a row are needed to find its payload.
+      // The payload is found by only the segment and the id of a row.
       const payload = this.#deps.source.payload(place as ExchangeRow);
       const response = payload?.response ?? null;
       if (payload === null || response === null) return null;
@@ -223,7 +223,7 @@ const REFUSALS = {
   unreadable: 'the recorded answer cannot be read or sent',
 } as const;
 
-/** The body of a request as it comes in: digests of all of it, and its beginning. */
+/** A request's body while it arrives: its digests and its start. */
 class AskedBody {
   readonly #held: AssemblyBudget;
   readonly #plain = bodyDigest();
@@ -231,7 +231,7 @@ class AskedBody {
   #beginning: Buffer[] = [];
   #heldBytes = 0;
   #bytes = 0;
-  /** Whether there was no memory for it. */
+  /** Whether the body was refused for lack of memory. */
   refused = false;
 
   constructor(hash: KeyedHash | null, held: AssemblyBudget) {
@@ -250,11 +250,11 @@ class AskedBody {
       return;
     }
     this.#heldBytes += kept.length;
-    // A copy: a piece of a socket's buffer would hold all of it.
+    // A copy, because a slice of a socket's buffer would keep the complete buffer in memory.
     this.#beginning.push(Buffer.from(kept));
   }
 
-  /** To be called once, at the end of the body. */
+  /** Call it once, at the end of the body. */
   asOf({ method, url, headers }: IncomingMessage): AskedRequest {
     const isEmpty = this.#bytes === 0;
     return {
@@ -331,21 +331,21 @@ type MockOptions = ReturnType<typeof resolveMockOptions>;
 
 export interface RunningMock {
   readonly address: string;
-  /** Recorded exchanges that can be answers, and why others cannot. */
+  /** Number of recorded exchanges that can be used as answers, and why others cannot. */
   readonly answers: number;
   readonly leftOut: Readonly<Record<Unanswerable, number>>;
-  /** Whether equal requests are found although redaction changed what is stored of them. */
+  /** Whether equal requests are found even if redaction changed their stored form. */
   readonly hashKeyKnown: boolean;
   /** Closes all connections. */
   stop(): Promise<MockDocument>;
 }
 
-/** What a mock did, as a document. */
+/** The counts of a mock as a document. */
 export type MockDocument = ReturnType<typeof documentOf>;
 
 /**
- * Reads a capture once, and answers with its recorded answers.
- * @param onRead told from time to time how many exchanges are read; may throw to stop
+ * Reads a capture once, and answers requests with its recorded answers.
+ * @param onRead called repeatedly with the number of exchanges read; may throw to stop
  * @throws AppError CAPTURE_NOT_FOUND, CAPTURE_ENCRYPTED, CAPTURE_EMPTY, LISTEN_FAILED, OPTION_INVALID
  */
 export async function startMock(
@@ -399,7 +399,7 @@ function nothingToAnswer(directory: string, leftOut: Readonly<Record<Unanswerabl
   });
 }
 
-/** The key that bodies were hashed with. A copy of a capture need not have it. */
+/** The key for hashes of bodies. A copy of a capture may lack it. */
 function hashOf(directory: string, options: MockOptions): KeyedHash | null {
   const capture = resolveCaptureDirectory(directory, 'read');
   const { hashKeyFile } = options;
@@ -409,7 +409,7 @@ function hashOf(directory: string, options: MockOptions): KeyedHash | null {
 
 const recordedPolicy = z.object({ redaction: z.object({ queryKeys: z.array(z.string()) }) });
 
-/** Hides in requests what was hidden in recorded ones. */
+/** Hides the same parts of requests that were hidden in recorded ones. */
 function redactionOf(directory: string): Redaction {
   const metas = latestMetas(resolveCaptureDirectory(directory, 'read'));
   const keys = metas.flatMap(
@@ -429,7 +429,7 @@ function documentOf(capture: string, { answers, leftOut }: AnswerIndex, { counts
     answers,
     leftOut: { ...leftOut },
     ...({ ...counts } satisfies MockCounts),
-    /** How late heads, parts of bodies and ends were sent. */
+    /** The lateness of heads, parts of bodies and ends. */
     lateUs: { p50, p95, p99, max: lateUs.max },
   };
 }

@@ -17,40 +17,43 @@ import type { Histogram } from '../../core/histogram.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { AnswerPlace } from './answer-index.ts';
 
-/** The last chunk, which is empty, and the blank line. */
+/** The last chunk, which is empty, and the blank line after it. */
 const CODING_END_BYTES = '0\r\n\r\n'.length;
-/** Memory of a piece besides its bytes. */
+/** Memory of a piece in addition to its bytes. */
 const PIECE_BYTES = 64;
 
-/** A recorded answer as it is sent: taken out of the capture's blocks, which it does not hold. */
+/**
+ * A recorded answer in the form to send. It is copied out of the capture's blocks, so that it does not keep them in
+ * memory.
+ */
 export interface RecordedAnswer {
   readonly status: number;
   readonly reason: string;
-  /** Flat names and values, without those that belong to a connection. */
+  /** Flat list of names and values, without hop-by-hop headers. */
   readonly headers: readonly string[];
   readonly trailers: readonly HeaderPair[];
   readonly body: Buffer;
-  /** What is sent when, in microseconds after the end of the request. */
+  /** The parts to send and their times, in microseconds after the end of the request. */
   readonly steps: readonly Step[];
-  /** The end of the body is the end of the connection. */
+  /** Whether the end of the connection marks the end of the body. */
   readonly untilClose: boolean;
-  /** The server broke off: the connection is broken here too. */
+  /** Whether the server broke off. Then this connection is broken too. */
   readonly broken: boolean;
-  /** Whether the cuts of the body are those of the recording, to the byte. */
+  /** Whether the pieces of the body are exactly those of the recording. */
   readonly exactCuts: boolean;
   readonly heldBytes: number;
 }
 
 interface Step {
   readonly atUs: number;
-  /** What is sent of the body: nothing for the head, and for the end. */
+  /** The range of the body to send; empty for the head and for the end. */
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * The answer to a request.
- * @throws TypeError for a recorded header or reason that Node does not send, such as one with a control byte
+ * Converts a recorded answer for a request.
+ * @throws TypeError for a recorded header or reason that Node refuses to send, such as one with a control byte
  */
 export function recordedAnswer(
   place: AnswerPlace,
@@ -63,7 +66,7 @@ export function recordedAnswer(
   const broken = place.outcome !== 'completed';
   const chunked = /(?:^|[\s,])chunked\s*$/i.test(headerValue(recorded, 'transfer-encoding') ?? '');
   const bodyless = method === 'HEAD' || status === 204 || status === 304;
-  // Only the coding in chunks has trailers, and HTTP/1.0 does not know it.
+  // Only chunked coding has trailers, and HTTP/1.0 does not support it.
   const trails = chunked && !bodyless && httpVersion !== '1.0';
   const trailers = !trails || response.trailers === null ? [] : headerPairsOf(response.trailers, false);
   const firstUs = place.firstByteOffsetUs ?? 0;
@@ -75,7 +78,7 @@ export function recordedAnswer(
     const lower = name.toLowerCase();
     if (lower === 'content-length') {
       if (chunked) continue;
-      // A rule of redaction may have made the body shorter or longer.
+      // A redaction rule may have changed the length of the body.
       headers.push([name, bodyless || broken ? value : String(body.length)]);
     } else if (!HOP_BY_HOP.has(lower) || (lower === 'trailer' && trails)) headers.push([name, value]);
   }
@@ -108,18 +111,18 @@ export function recordedAnswer(
 
 interface Playing {
   readonly clock: Clock;
-  /** Recorded seconds in a second; Infinity sends all at once. */
+  /** Recorded seconds per second. With Infinity everything is sent at once. */
   readonly speed: number;
-  /** When the request had arrived in full. */
+  /** When the request had arrived completely. */
   readonly baseNs: number;
-  /** How late each part was sent, microseconds. Not filled at infinite speed. */
+  /** The lateness of each part, microseconds. Not measured at infinite speed. */
   readonly lateUs: Histogram;
 }
 
-/** Sends an answer with its recorded times, by absolute instants: what is late moves nothing that follows. */
+/** Sends an answer with its recorded times. Instants are absolute, so a late part does not delay the following ones. */
 export class PlayedAnswer {
   readonly answer: RecordedAnswer;
-  /** Whether all of it was sent, or broken off as recorded. */
+  /** Whether everything was sent, or broken off as recorded. */
   ended = false;
   readonly #to: ServerResponse;
   readonly #playing: Playing;
@@ -132,7 +135,7 @@ export class PlayedAnswer {
     this.#playing = playing;
   }
 
-  /** @throws RangeError if Node refuses the recorded status; nothing is sent then */
+  /** @throws RangeError if Node refuses the recorded status; then nothing is sent */
   start(): void {
     const { status, reason, headers, trailers, untilClose } = this.answer;
     this.#to.sendDate = false;
@@ -140,7 +143,7 @@ export class PlayedAnswer {
       this.#to.useChunkedEncodingByDefault = false;
       this.#to.shouldKeepAlive = false;
     }
-    // Node sends it with the first part of the body, or when it is flushed.
+    // Node sends the head with the first part of the body, or when it is flushed.
     this.#to.writeHead(status, reason, [...headers]);
     if (trailers.length > 0)
       this.#to.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
@@ -162,14 +165,14 @@ export class PlayedAnswer {
       }
       this.#next += 1;
       if (!this.#take(step)) {
-        // The client does not read. Its answer is held no longer than this.
+        // The client does not read. Its answer is kept in memory for this time at most.
         this.#timer = setTimeout(() => this.#to.destroy(), LIMITS.mockStallMs);
         return;
       }
     }
   }
 
-  /** Milliseconds until a step is due; at most 0 if it is. */
+  /** Milliseconds until a step is due; 0 if it is due already. */
   #msUntil({ atUs }: Step): number {
     const { speed, baseNs, clock, lateUs } = this.#playing;
     if (speed === Number.POSITIVE_INFINITY) return 0;
@@ -179,7 +182,7 @@ export class PlayedAnswer {
     return 0;
   }
 
-  /** False if the client has to read before more is sent. */
+  /** False if the client must read before more is sent. */
   #take({ from, to }: Step): boolean {
     const { steps, body, broken, untilClose } = this.answer;
     if (this.#next === steps.length) {
@@ -190,7 +193,7 @@ export class PlayedAnswer {
       return true;
     }
     if (to > from) return this.#to.write(body.subarray(from, to));
-    // With a body part due at once, the head goes out in one packet with it.
+    // If a part of the body is due at once, the head is sent with it in one packet.
     const following = steps[this.#next];
     if (following === undefined || following.to === following.from || following.atUs > (steps[0]?.atUs ?? 0))
       this.#to.flushHeaders();
@@ -198,31 +201,31 @@ export class PlayedAnswer {
   }
 }
 
-/** A part of an answer's body, and when it was sent: microseconds after the arrival of its request. */
+/** A part of an answer's body with its time: microseconds after the arrival of its request. */
 interface Piece {
   readonly atUs: number;
-  /** End of the part in the body. */
+  /** End offset of the part in the body. */
   readonly end: number;
 }
 
 interface Pieces {
   readonly pieces: readonly Piece[];
-  /** Whether the cuts are known to the byte. */
+  /** Whether the ends of the parts are exact. */
   readonly exact: boolean;
 }
 
 const LF = 0x0a;
-/** CR LF behind the size of a chunk, and behind the chunk. */
+/** CR LF after the size of a chunk, and after the chunk. */
 const CHUNK_LINE_ENDS = 4;
 
 /**
- * Divides a stored body as it was sent. What was stored of a read is its time and its bytes on the wire. With chunked
- * coding these hold the sizes of chunks as well, which are not stored: the cuts are exact where each read was one
- * chunk, as it is with servers that write a token a chunk. Otherwise the body is divided in proportion, and each cut
- * is moved to the end of the nearest line, because events end there.
- * @param times of the body's reads; empty if they are not known
- * @param codingEndBytes wire bytes behind the last chunk; null for a body without chunked coding
- * @param lastUs when the last byte was sent, for a body without times
+ * Divides a stored body into the pieces that were sent. For each read of the server's answer, its time and its bytes on
+ * the wire are stored. With chunked coding these bytes include the sizes of chunks, which are not stored. The result is
+ * exact if each read was one chunk, which is true for servers that write one token per chunk. Otherwise the body is
+ * divided in proportion. Each cut is then moved to the end of the nearest line, because events end there.
+ * @param times times of the body's reads; empty if unknown
+ * @param codingEndBytes wire bytes after the last chunk; null for a body without chunked coding
+ * @param lastUs time of the last byte, for a body without times
  */
 export function piecesOf(
   body: Uint8Array,
@@ -243,20 +246,20 @@ function timed(times: ChunkTimes, ends: readonly number[]): Piece[] {
   const pieces: Piece[] = [];
   let before = 0;
   for (const [index, end] of ends.entries()) {
-    // The last read of a chunked body may hold the end of the coding alone.
+    // The last read of a chunked body may contain only the end of the coding.
     if (end > before) pieces.push({ atUs: times[2 * index] ?? 0, end });
     before = end;
   }
   return pieces;
 }
 
-/** Null if the reads do not add up to the body: some of their times are not stored. */
+/** Null if the sum of the reads differs from the body, because some of their times are not stored. */
 function endsOfReads(bytes: number, times: ChunkTimes): number[] | null {
   const ends = wireEnds(times);
   return ends.at(-1) === bytes ? ends : null;
 }
 
-/** Null unless each read was one chunk; the end of the coding came with the last one, or by itself. */
+/** Null unless each read was one chunk, and the end of the coding came with the last one or alone. */
 function endsOfChunks(bytes: number, times: ChunkTimes, codingEndBytes: number): number[] | null {
   const ends: number[] = [];
   let end = 0;
@@ -278,7 +281,7 @@ function wireBytesOf(content: number): number {
   return content + content.toString(16).length + CHUNK_LINE_ENDS;
 }
 
-/** Bytes of the chunk that takes this many bytes on the wire; 0 if there is none. */
+/** Size of the chunk with this number of bytes on the wire; 0 if there is none. */
 function chunkIn(wireBytes: number): number {
   for (let digits = 1; digits <= 8; digits += 1) {
     const content = wireBytes - digits - CHUNK_LINE_ENDS;
@@ -308,13 +311,16 @@ function endsByShare(body: Uint8Array, times: ChunkTimes): number[] {
   });
 }
 
-/** The end of a line or of the lines up to a blank one, at most this far from a place; the place itself without one. */
+/**
+ * The nearest end of a line, or of the lines up to a blank one, at most this far from a place. The place itself if
+ * there is none.
+ */
 const NEAR_BYTES = 512;
 
 function lineEndNear(body: Uint8Array, place: number): number {
   for (let off = 0; off <= NEAR_BYTES; off += 1) {
     for (const end of [place + off, place - off]) {
-      // Not between the line feeds that end an event.
+      // Not between the line feeds at the end of an event.
       if (end > 0 && end <= body.length && body[end - 1] === LF && body[end] !== LF) return end;
     }
   }

@@ -23,7 +23,7 @@ import { pageAssets } from '../package.ts';
 import { REPORT_OPTIONS, reportInThread } from '../report.ts';
 import { writeWhole } from '../staged-output.ts';
 
-/** Where a run can go. */
+/** A destination for a run. */
 type Destination =
   | { readonly kind: 'mlflow'; readonly url: string }
   | { readonly kind: 'wandb' | 'clearml'; readonly directory: string }
@@ -32,9 +32,9 @@ type Destination =
 
 const DESTINATIONS = 'mlflow://HOST:PORT, wandb:DIR, clearml:DIR, kubeflow:INPUT (in a task) or FILE.json';
 
-/** Reads what `--to` names. @throws AppError OPTION_INVALID */
+/** Parses a value of `--to`. @throws AppError OPTION_INVALID */
 function parseDestination(stated: string, what: string): Destination {
-  // The JSON of a task; it may hold anything that looks like another place.
+  // The JSON of a task comes first, because it may contain text that looks like another destination.
   if (stated.startsWith('kubeflow:')) {
     return { kind: 'kubeflow', outputs: executorOutputsOf(stated.slice('kubeflow:'.length)) };
   }
@@ -47,7 +47,7 @@ function parseDestination(stated: string, what: string): Destination {
   throw refused(what, shownUrl(stated), `is not ${DESTINATIONS}`, 'Such as --to mlflow://127.0.0.1:5000.');
 }
 
-/** Without a stated protocol a server on this machine is asked by HTTP, any other by HTTPS. */
+/** Without a stated protocol, HTTP is used for a server on this machine and HTTPS for any other. */
 function mlflowUrl(scheme: string, rest: string, stated: string, what: string): string {
   const url = URL.canParse(`http:${rest}`) ? new URL(`http:${rest}`) : null;
   if (url === null || !rest.startsWith('//') || url.search !== '' || url.hash !== '') {
@@ -75,20 +75,20 @@ export const PUBLISH_OPTIONS = {
 };
 export type PublishRequest = ResolvedOptions<typeof PUBLISH_OPTIONS>;
 
-/** What became of one destination. */
+/** The result for one destination. */
 export interface PublishedTo extends Delivery {
   /** As the user named it. */
   readonly to: string;
 }
 
 /**
- * Publishes a run, or a search with its steps. Addresses and paths are left out of all that is published. Every
- * destination is tried, also behind one that failed.
- * @param directory of a run of `replay` or `merge`, or of a search
- * @param environment holds the credentials
- * @param onPublished called for each destination that has the run, as soon as it has
- * @throws AppError INPUT_INVALID for a run that never came to its end; TRACKER_FAILED or OUTPUT_UNWRITABLE at the end,
- * with every destination that failed
+ * Publishes a run, or a search with its steps. All published data is without addresses and paths. After a failure the
+ * other destinations are still tried.
+ * @param directory the directory of a run of `replay` or `merge`, or of a search
+ * @param environment contains the credentials
+ * @param onPublished called after each successful destination
+ * @throws AppError INPUT_INVALID for an incomplete run; TRACKER_FAILED or OUTPUT_UNWRITABLE at the end, naming all
+ *   destinations that failed
  */
 export async function publish(
   directory: string,
@@ -155,7 +155,7 @@ function json(name: string, document: object): Artefact {
   return { name, mediaType: 'application/json', content: `${JSON.stringify(document, null, 2)}\n` };
 }
 
-/** As the user named it, without credentials and without the input of a task. */
+/** The destination in the user's words, without credentials and without the input of a task. */
 function nameOf(destination: Destination): string {
   switch (destination.kind) {
     case 'file':
@@ -194,7 +194,7 @@ function countsOf({ children }: PublicationDocument): Pick<Delivery, 'children' 
   return { children: children.length, notes: [] };
 }
 
-/** As MLflow's own client reads them. */
+/** Reads the same variables as MLflow's own client. */
 function mlflowAuthorization(environment: NodeJS.ProcessEnv): string | null {
   const token = environment['MLFLOW_TRACKING_TOKEN'];
   if (token) return `Bearer ${token}`;

@@ -31,41 +31,43 @@ import { CaptureWriter } from '../../storage/capture/writer.ts';
 import { memoryBudget } from './memory-budget.ts';
 import type { MirrorSettings } from './mirror-options.ts';
 
-/** What a recorder process is started with; plain data, because it travels between processes. */
+/** The settings of a recorder process. Plain data, because it is sent between processes. */
 export interface RecorderSettings {
   readonly dir: string;
-  /** Each server that is forwarded to, those of routes as well: a replay is kept away from all of them. */
+  /** All servers that traffic is forwarded to, including those of routes. A replay refuses them as targets. */
   readonly targets: readonly string[];
   readonly policy: RecordingPolicy;
-  /** Null: the capture has a key of its own. */
+  /** Null: the capture has its own key. */
   readonly hashKeyFile: string | null;
   /** Null: payloads are not encrypted. */
   readonly encryptionKeyFile: string | null;
-  /** Null for the default of the directory's file system. */
+  /** Null for the default, which depends on the directory's file system. */
   readonly maxDiskBytes: number | null;
   readonly retainMs: number | null;
   readonly fleetSize: number | null;
-  /** A command that gets each sealed segment; null for none. */
+  /** A command that receives each sealed segment; null for none. */
   readonly onSeal: string | null;
-  /** A second server that gets copies of requests; null for none. */
+  /** A second server that receives copies of requests; null for none. */
   readonly mirror: MirrorSettings | null;
 }
 
 export type OpenCapture = ReturnType<typeof openCapture>;
 
-/** What a capture is opened with besides what the proxy says. The life of the account is the recorder's id. */
+/**
+ * Further parts for opening a capture, which do not come from the proxy. The life of the account is the recorder's id.
+ */
 interface CaptureDeps {
   readonly clock: Clock;
   readonly onFinished: (file: string) => void;
   readonly onFirstCommit: () => void;
   readonly onTaken: (exchange: Exchange) => void;
-  /** An error of our own cost a part of the recording. */
+  /** Called if an internal error cost a part of the recording. */
   readonly onFailure: (what: string, error: unknown) => void;
 }
 
 /**
- * Opens the capture and ties assembly to it.
- * @throws AppError when the directory, the key or the lock cannot be had; nothing is held then.
+ * Opens the capture and connects it to the assembly of exchanges.
+ * @throws AppError if the directory, the key or the lock is not available; then nothing is kept open
  */
 export function openCapture(
   { settings, account, keepsWorkMark, earlier }: RecorderOrder<RecorderSettings, 'start'>,
@@ -130,20 +132,20 @@ export function openCapture(
       budget,
       mark,
       epoch,
-      /** Segments that earlier lives left open, but for the one that this one continues. */
+      /** Segments that earlier lives left open, except the one that this life continues. */
       unsealed: unsealed.filter((path) => path !== writer.continues),
-      /** What recorders before this one have committed of the same recording. */
+      /** The exchanges of the same recording that earlier recorders have committed. */
       progress: written.progress,
-      /** What goes on under other keys than so far. */
+      /** The keys that differ from the previous ones. */
       keyChanges: changes,
-      /** Whether an account tells of losses or omissions that stand in no segment yet. */
+      /** Whether an account has losses or omissions that are not in any segment yet. */
       grew({ lost, omitted }: LifeAccount): boolean {
         const before = writer.writtenAccount;
         return (
           growthOf(lost, before?.lost ?? {}).length + growthOf(omitted, before?.omitted ?? {}).length > 0
         );
       },
-      /** Commits, closes the segment and gives the directory back. What is still open is lost for that reason. */
+      /** Commits, closes the segment and releases the directory. Open exchanges are lost for this reason. */
       close(because: LossReason): void {
         recorder.close(because);
         lock.release();
@@ -155,7 +157,7 @@ export function openCapture(
   }
 }
 
-/** What is known to be committed: a capture that was removed, and made anew, holds less than the account says. */
+/** The known committed progress. A capture that was removed and created again contains less than the account says. */
 function furthest({ bytes, turns, exchanges }: Progress, { recorded, ...account }: LifeAccount): Progress {
   return {
     bytes: Math.max(bytes, recorded.bytes),

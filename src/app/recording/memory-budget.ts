@@ -2,27 +2,27 @@ import { LIMITS } from '../../core/limits.ts';
 import { KIB, MIB } from '../../core/units.ts';
 import { type HostLimits, readHostLimits } from '../../monitors/host.ts';
 
-/** Memory of a connection whose reader has stopped. */
+/** Memory of a connection whose reader has stopped reading. */
 const CONNECTION_BYTES = 64 * KIB;
-/** The least limit that a recording works in, before its connections. */
+/** The lowest memory limit in which a recording works, without its connections. */
 const LEAST_BYTES = 192 * MIB;
 
 /**
- * What the parts of a recording may hold. One control group has both processes, and the kernel ends all of it where
- * it outgrows its limit. So our own bounds, which cost recordings and no request, bite well below the limit.
+ * Memory limits for the parts of a recording. One control group contains both processes, and the kernel kills all of it
+ * if it exceeds its limit. So our own limits, which cost recordings but no requests, are well below it.
  */
 interface MemoryBudget {
-  /** What waits for the recorder. */
+  /** Data that waits for the recorder. */
   readonly queueBytes: number;
-  /** Bodies of exchanges that are open. */
+  /** Bodies of open exchanges. */
   readonly assemblyBytes: number;
-  /** The recorder's heap of old objects. With less of it, V8 collects sooner. */
+  /** The recorder's heap for old objects. With a smaller heap, V8 collects garbage earlier. */
   readonly recorderHeapMib: number;
-  /** Resident memory of the recorder; the proxy ends a recorder that passes it. */
+  /** Resident memory of the recorder. Above it the proxy ends the recorder. */
   readonly recorderBytes: number;
 }
 
-/** Shares of the limit that this process has; the full bounds where it has none, or a large one. */
+/** Shares of this process's memory limit. The full budget if there is no limit, or a large one. */
 export function memoryBudget({ memoryBytes, memoryLimited }: HostLimits = readHostLimits()): MemoryBudget {
   const limit = memoryLimited ? Math.max(memoryBytes, LEAST_BYTES) : Number.POSITIVE_INFINITY;
   return {
@@ -33,7 +33,7 @@ export function memoryBudget({ memoryBytes, memoryLimited }: HostLimits = readHo
   };
 }
 
-/** The least memory limit for this many connections. */
+/** The lowest memory limit for this number of connections. */
 export function leastMemoryBytes(connections: number): number {
   return LEAST_BYTES + connections * CONNECTION_BYTES;
 }

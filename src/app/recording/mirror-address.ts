@@ -5,16 +5,16 @@ import { MIRROR } from '../../core/limits.ts';
 import { type Endpoint, oneSpelling } from '../../proxy/net/endpoint.ts';
 import type { MirrorSettings } from './mirror-options.ts';
 
-/** All addresses of a name. Rejects if it has none, or the resolver does not know. */
+/** All addresses of a name. Rejects if it has none, or if the resolver fails. */
 export type ResolveName = (name: string) => Promise<readonly string[]>;
 
-/** Where mirrored requests may go now, or why they may not. */
+/** The current address for mirrored requests, or why there is none. */
 type MirrorAddress = { readonly address: string } | { readonly why: 'unresolved' | 'forbidden' };
 
 /**
- * Resolves the mirror's name and holds its addresses against those of production. Names are looked up one after the
- * other, so that a resolver that hangs occupies one thread of the process. An address is used only after all targets
- * were compared with it.
+ * Resolves the mirror's name and compares its addresses with those of production. Names are resolved one after the
+ * other, so that a blocked resolver occupies only one thread of the process. An address is used only after it was
+ * compared with all targets.
  */
 export class MirrorResolver {
   readonly #settings: MirrorSettings;
@@ -32,14 +32,14 @@ export class MirrorResolver {
     this.#clock = clock;
   }
 
-  /** Never waits. Asks for the names again in the background when that is due. */
+  /** Returns at once. If a refresh is due, it resolves the names again in the background. */
   next(): MirrorAddress {
     if (this.#clock.nowNs() - this.#askedNs >= MIRROR.resolveMs * 1e6) void this.refresh();
     const address = this.#addresses[this.#turn++ % this.#addresses.length];
     return address === undefined ? this.#known : { address };
   }
 
-  /** A name that cannot be resolved leaves what was known: a server does not move because a resolver is down. */
+  /** If a name cannot be resolved, the known addresses stay, because a server does not move when a resolver fails. */
   async refresh(): Promise<void> {
     if (this.#resolving) return;
     this.#resolving = true;
@@ -48,13 +48,13 @@ export class MirrorResolver {
       const { endpoint, targets, listens } = this.#settings;
       const addresses = await this.#addressesOf(endpoint.host);
       const { port } = endpoint;
-      // To connect, an address may need the zone that is not compared.
+      // Connecting may need the zone of an address, which is not compared.
       const compared = addresses.map(oneSpelling);
       const isProduction = await this.#areTargets(compared, port, targets);
       this.#addresses = isProduction || isOurs(compared, port, listens) ? [] : addresses;
       this.#known = { why: this.#addresses.length === 0 ? 'forbidden' : 'unresolved' };
     } catch {
-      // Requests are counted as unresolved, or go to the addresses that were compared before.
+      // Requests count as unresolved, or go to addresses that were compared earlier.
     } finally {
       this.#resolving = false;
     }
@@ -69,7 +69,7 @@ export class MirrorResolver {
       if (target.kind === 'unix' || target.port !== port) continue;
       const theirs = (await this.#addressesOf(target.host)).map(oneSpelling);
       if (theirs.some((each) => addresses.includes(each))) return true;
-      // Loopback is this host, by whichever of its addresses.
+      // All loopback addresses mean this host.
       if (theirs.some(isOfThisHost) && addresses.some(isOfThisHost)) return true;
     }
     return false;

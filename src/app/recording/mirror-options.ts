@@ -7,7 +7,7 @@ import { parseCount, parseShare, parseTimeLimitMs } from '../../core/units.ts';
 import type { Pair } from '../../proxy/data-plane.ts';
 import { type Endpoint, formatEndpoint, isReachedAs, parseEndpoint } from '../../proxy/net/endpoint.ts';
 
-/** An address of TCP. */
+/** A TCP address. */
 type TcpEndpoint = Extract<Endpoint, { kind: 'tcp' }>;
 
 export const MIRROR_OPTIONS = {
@@ -39,7 +39,7 @@ export const MIRROR_OPTIONS = {
   mirrorCa: text('--mirror-ca <file>', 'CA certificates (PEM) to verify an https mirror with'),
 };
 
-/** Plain data: it travels to the recorder process, and to no other. */
+/** The settings of a mirror. Plain data, because it is sent to the recorder process, and only there. */
 export interface MirrorSettings {
   readonly endpoint: TcpEndpoint;
   readonly share: number;
@@ -47,19 +47,19 @@ export interface MirrorSettings {
   readonly inFlight: number;
   readonly timeoutMs: number;
   readonly caPem: string | null;
-  /** Never mirrored to: what is recorded, and where this recorder listens. */
+  /** Servers that never get mirrored requests: the recorded ones and this recorder's own addresses. */
   readonly targets: readonly Endpoint[];
   readonly listens: readonly Endpoint[];
 }
 
-/** Where the secrets of headers come from. */
+/** The sources of secrets in headers. */
 const SECRETS = {
   environment: (name: string) => process.env[name],
   readFile: (path: string) => readFileSync(path, 'utf8'),
 };
 
 /**
- * Null without a mirror. Problems are added.
+ * The settings of the mirror; null without one. Adds problems of its options.
  * @param targets all servers that traffic is forwarded to
  */
 export function mirrorOf(
@@ -87,7 +87,7 @@ export function mirrorOf(
   return { endpoint, share, headers, inFlight, timeoutMs, caPem, targets, listens };
 }
 
-/** @throws AppError OPTION_INVALID for a target of this recording, and for its own address */
+/** @throws AppError OPTION_INVALID for a target of this recording or its own address */
 function mirrorEndpoint(
   stated: string,
   targets: readonly Endpoint[],

@@ -38,11 +38,11 @@ import type { MirrorSettings } from './mirror-options.ts';
 
 interface MirrorDeps {
   readonly settings: MirrorSettings;
-  /** The share that is recorded at all. */
+  /** The share of traffic that is recorded. */
   readonly sample: number;
   /** Id of the recording, in the marker header. */
   readonly life: string;
-  /** What recorders before this one did. */
+  /** Counts of earlier recorders' mirrors. */
   readonly earlier: MirrorReading | null;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -50,13 +50,14 @@ interface MirrorDeps {
 }
 
 const NOTICE_MS = 60_000;
-/** Between two looks at how late this process is. */
+/** Interval for measuring the event-loop delay of this process. */
 const DELAY_MS = 20;
 
 /**
- * Sends copies of recorded requests to a second server, and compares its answers with production's. It lives in the
- * recorder process and gets exchanges that are over: nothing of it is on the path of traffic. It never waits, queues
- * or repeats: what finds no room is dropped and counted. A copy holds what the capture may hold, so no credentials.
+ * Sends copies of recorded requests to a second server, and compares its answers with production's. It runs in the
+ * recorder process and gets finished exchanges, so it is not on the path of traffic. It never waits, queues or repeats:
+ * a request beyond a limit is dropped and counted. A copy has only the data that the capture may contain, so it has no
+ * credentials.
  */
 export class Mirror {
   readonly #deps: MirrorDeps;
@@ -85,7 +86,7 @@ export class Mirror {
       addedHeaders: settings.headers,
       runId: `mirror-${life}`,
     });
-    // The choice of recorded sessions is by the same hash, so that these are a part of those.
+    // Uses the same hash as the sampling of recorded sessions, so that mirrored sessions are a subset of them.
     this.#sessions = new Sampling(share * sample);
     this.#exchanges = new Sampling(share);
     const pool = { keepAlive: true, maxSockets: inFlight, maxFreeSockets: inFlight, timeout: MIRROR.idleMs };
@@ -103,7 +104,7 @@ export class Mirror {
     void this.#addresses.refresh();
   }
 
-  /** Takes an exchange that was just recorded. Never throws: a mirror costs no recording. */
+  /** Offers an exchange that was just recorded. Never throws, so that a mirror costs no recording. */
   offer(exchange: Exchange): void {
     if (!this.#chooses(exchange)) return;
     this.#chosen += 1;
@@ -131,14 +132,14 @@ export class Mirror {
     };
   }
 
-  /** Gives up what is under way. */
+  /** Aborts all open requests. */
   close(): void {
     for (const each of this.#inFlight) each.giveUp('stopped');
     this.#agent.destroy();
     this.#delay.disable();
   }
 
-  /** Node measures from one look to the next, which includes the pause between them. */
+  /** Node measures the time between two of its timers, which includes the interval itself. */
   #delayTimes(): MirrorTimes {
     const ms = (percent: number) => Math.max(0, this.#delay.percentile(percent) / 1e6 - DELAY_MS);
     return { p50: ms(50), p95: ms(95), p99: ms(99) };
@@ -149,7 +150,7 @@ export class Mirror {
     return this.#exchanges.all || this.#exchanges.keepsExchange(connection ?? 0, arrivalUs);
   }
 
-  /** Null if it is under way. */
+  /** Null if the request was sent. */
   #send(exchange: Exchange): MirrorDrop | null {
     const { inFlight, endpoint, timeoutMs } = this.#deps.settings;
     if (exchange.outcome !== 'completed' || exchange.status === null) return 'not_answered';
@@ -165,7 +166,8 @@ export class Mirror {
     const headers = headersOf(built.request);
     const sent = (endpoint.tls ? requestHttps : requestHttp)({ ...where, headers });
     this.#bytes += bodyBytes;
-    // What names the exchange in `onEnd` would hold its bodies for as long as the mirror takes.
+    // Extracted here, because a reference to the exchange in `onEnd` would keep its bodies in memory until the mirror
+    // answers.
     const production = productionOf(exchange);
     const mirrored: MirroredRequest = new MirroredRequest(
       sent,
@@ -187,7 +189,7 @@ async function resolveName(name: string): Promise<readonly string[]> {
   return (await lookup(name, { all: true })).map(({ address }) => address);
 }
 
-/** One context for all connections: to make one reads every certificate, some 15 ms of processor time. */
+/** One context for all connections, because creating one reads every certificate: some 15 ms of CPU time. */
 function trustIn(caPem: string | null) {
   if (caPem === null) return {};
   return { secureContext: createSecureContext({ ca: [...getCACertificates('default'), caPem] }) };
@@ -197,14 +199,14 @@ function zeros<Name extends string>(names: readonly Name[]): Record<Name, number
   return Object.fromEntries(names.map((name) => [name, 0])) as Record<Name, number>;
 }
 
-/** Flat, as Node sends them unchanged. */
+/** A flat list, which Node sends unchanged. */
 function headersOf({ headers, body, chunked, method }: BuiltRequest): string[] {
   if (chunked) return [...headers, 'transfer-encoding', 'chunked'];
   if (body === null && (method === 'GET' || method === 'HEAD')) return [...headers];
   return [...headers, 'content-length', String(body?.byteLength ?? 0)];
 }
 
-/** An answer that is complete. */
+/** A complete answer. */
 interface Answered {
   readonly status: number;
   readonly firstByteUs: number;
@@ -220,10 +222,10 @@ type MirrorEnd =
   | ({ readonly kind: 'answered' } & Answered)
   | { readonly kind: 'failed'; readonly why: MirrorFailure };
 
-/** An agent may hand over a socket of another request, connected or not. */
+/** Sockets that are connected. An agent may reuse the socket of another request, connected or not. */
 const connected = new WeakSet<Socket>();
 
-/** One request at the mirror. Its end is told once. */
+/** One request to the mirror. Its end is reported once. */
 class MirroredRequest {
   readonly #request: ClientRequest;
   readonly #clock: Clock;
@@ -246,7 +248,7 @@ class MirroredRequest {
     request.on('socket', (socket) => {
       this.#connected = connected.has(socket);
       if (this.#connected) return;
-      // With TLS, a connection is there when its certificate was accepted.
+      // With TLS, a connection is established when its certificate was accepted.
       socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => {
         connected.add(socket);
         this.#connected = true;
@@ -254,7 +256,7 @@ class MirroredRequest {
     });
     request.on('error', () => this.#end({ kind: 'failed', why: this.#connected ? 'broken' : 'connect' }));
     request.on('response', (response) => this.#read(response));
-    // Nobody asked for one.
+    // The mirror sent an upgrade that was not requested.
     request.on('upgrade', (_, socket) => {
       socket.destroy();
       this.giveUp('broken');
@@ -307,7 +309,7 @@ type Compared = Pick<
   | 'firstByteMs'
 >;
 
-/** How answers of the mirror differ from production's to the same requests. */
+/** Differences between the answers of the mirror and of production to the same requests. */
 class Differences {
   readonly #production = { first: new Histogram(), last: new Histogram() };
   readonly #mirror = { first: new Histogram(), last: new Histogram() };

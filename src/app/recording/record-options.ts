@@ -50,17 +50,17 @@ import { MIRROR_OPTIONS, mirrorOf } from './mirror-options.ts';
 /** The default address of probes and metrics. */
 export const PROBE_LISTEN = '127.0.0.1:9464';
 
-/** An empty value is an error of the recording, and not of the command line: with --fail-open traffic still flows. */
+/** An empty value is an error of the recording, not of the command line. With --fail-open traffic still flows. */
 const RECORDING_ONLY = { mayBeEmpty: true } as const;
 
-/** For the gateway 0 means no limit. A user writes `off` for that, and `0s` is an error. */
+/** For the gateway 0 means no limit. A user writes `off` for it; `0s` is an error. */
 function limitMs(text: string, what: string): number {
   return text === 'off' ? 0 : parseTimeLimitMs(text, what);
 }
 
 const seconds = (ms: number) => (ms === 0 ? 'off' : `${ms / 1000}s`);
 
-/** Where a gateway sends the requests of some paths. */
+/** A route: the target for some paths of a gateway. */
 const routeSetting = z.strictObject({
   path: z.string().describe('a path; with a trailing *, all paths with this prefix'),
   target: z.string().describe('the model server, such as http://127.0.0.1:8001'),
@@ -210,7 +210,7 @@ const DISK_OPTIONS = grouped('Disk', {
   estimate: toggle('--estimate', 'after a minute of traffic, print an estimate of disk use, then continue'),
 });
 
-/** Beyond them the kernel knows no lower and no higher priority. */
+/** The kernel's range of niceness. */
 const NICENESS_MAX = 19;
 const NICENESS_MIN = -20;
 
@@ -350,7 +350,7 @@ export function pairsOf({ listen, target: targets, tlsCert }: AddressFlags): Pai
   return pairs;
 }
 
-/** Processes that share a port could both bind it silently; clients would then reach either target. */
+/** Refuses repeats: processes can bind a shared port silently, and clients would then reach either target. */
 function mustBeOnce(listen: Endpoint, before: readonly Pair[]): void {
   if (listen.kind === 'tcp' && listen.port === 0) return;
   if (!before.some((pair) => placeText(pair.listen) === placeText(listen))) return;
@@ -414,7 +414,7 @@ function mustBePath(path: string, stated: string, what: string): void {
       hint: 'Give a path such as /v2/models/a, or a prefix such as /v2/models/*.',
     });
   }
-  // Paths are compared with what clients send, and a request with any other byte gets a 400.
+  // Paths are compared with the bytes that clients send. A request with any other byte gets a 400.
   if (!/^[!-~]*$/.test(path)) {
     throw new AppError('OPTION_INVALID', `${name} holds characters that are not allowed in a request line`, {
       hint: 'Write the path as clients send it, percent-encoded, such as /%C3%A9.',
@@ -458,7 +458,7 @@ function planeOf(
   const pairs = problems.attempt(() => pairsOf(flags), []);
   const settings = flags.routes ?? [];
   const routes = routesOf(settings, pairs, problems);
-  // It is unknown whether an unreadable address uses TLS.
+  // If an address is invalid, it is unknown whether it uses TLS.
   if (pairs.length > 0 && routes.length === settings.length)
     problems.attempt(() => mustServeTls(flags, pairs, routes), undefined);
   const { mode, maxConnections, refused, refuseWhenDown, acceptProxyProtocol, sendProxyProtocol } = flags;
@@ -476,7 +476,7 @@ function endpointsOf(plane: PlaneOptions): Endpoint[] {
   return [...plane.pairs, ...routes].map(({ target }) => target);
 }
 
-/** The same as text, each once. */
+/** The targets as text, without duplicates. */
 function targetsOf(plane: PlaneOptions): string[] {
   return [...new Set(endpointsOf(plane).map(formatEndpoint))];
 }
@@ -558,19 +558,19 @@ function flagOf(name: string): string {
 }
 
 /**
- * Descriptors of the proxy that are not its clients': about 28 of the runtime and its pipe, a few for files, and those
- * of probes and control.
+ * Descriptors of the proxy that are not for clients. These are about 28 of the runtime and its pipe, a few for files,
+ * and those of probes and control.
  */
 const KEPT_FREE = 40 + LIMITS.probeConnections + LIMITS.controlConnections;
 
 /**
- * How many client connections the proxy can hold within the limit of open files; null where there is no limit.
- * Each takes two descriptors in the wire plane. A gateway's takes a second only while a request is in flight, but
+ * The number of client connections that the proxy can hold within the limit of open files; null without a limit. In the
+ * wire plane each takes two descriptors. In a gateway it takes a second one only while a request is in flight. But
  * every upstream may keep as many connections as were ever in flight to it.
  *
- * Connections beyond that must be refused by us: without free descriptors, the runtime accepts and closes waiting
+ * Further connections must be refused by us. Without free descriptors, the runtime accepts and closes waiting
  * connections without reporting it.
- * @param plane null for a wire whose addresses are not known
+ * @param plane null for a wire plane with unknown addresses
  */
 export function connectionRoom({ openFiles }: HostLimits, plane: PlaneOptions | null): number | null {
   if (openFiles === null || openFiles === Number.POSITIVE_INFINITY) return null;
@@ -582,7 +582,7 @@ export function connectionRoom({ openFiles }: HostLimits, plane: PlaneOptions | 
   return Math.max(Math.floor(free / (1 + upstreams)), free - upstreams * maxInFlight);
 }
 
-/** The options, with connections limited to the descriptors of the host. */
+/** The options, with the number of connections limited by the descriptors of the host. */
 export function withinRoom(options: PlaneOptions, limits: HostLimits): PlaneOptions {
   const room = connectionRoom(limits, options);
   if (room === null || room >= options.maxConnections) return options;
@@ -597,9 +597,9 @@ export interface RecordOptions {
   /** Null: no probes and no metrics. */
   readonly probeListen: ProbeAddress | null;
   readonly proxyNiceness: number;
-  /** Of the recorder process while its queue is empty. */
+  /** Niceness of the recorder process while its queue is empty. */
   readonly recorderNiceness: number;
-  /** Whether it starts where the capture cannot be opened. */
+  /** Whether it starts even if the capture cannot be opened. */
   readonly failOpen: boolean;
   readonly drainDelayMs: number;
   readonly drainDeadlineMs: number;

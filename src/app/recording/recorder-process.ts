@@ -17,13 +17,16 @@ import type { RetryQueue } from './retry-queue.ts';
 import { SealHook } from './seal-hook.ts';
 import { sealerThread, sealingQueue } from './sealing.ts';
 
-/** What the mirror of the recording did, beside the segments; the next recording with a mirror replaces it. */
+/**
+ * The file beside the segments with the figures of the recording's mirror. The next recording with a mirror replaces
+ * it.
+ */
 const MIRROR_FILE = 'mirror.json';
 /** How often the wall clock is paired with the monotonic one, ms. */
 const ANCHOR_MS = 60_000;
-/** How often the files of the capture are counted, ms. */
+/** Interval of measuring the size of the capture's files, ms. */
 const STORE_MS = 10_000;
-/** How often the log says why something was not recorded. Every one of them is counted. */
+/** Interval of log lines about failed recordings. All failures are counted. */
 const FAILURE_NOTICE_MS = 60_000;
 
 interface RecorderProcessDeps {
@@ -35,7 +38,7 @@ interface RecorderProcessDeps {
   readonly onEnd: () => void;
 }
 
-/** A recorder as its proxy talks to it. Without the proxy it keeps what came through the pipe, and ends. */
+/** A recorder that its proxy controls. Without the proxy it records the rest of the pipe, and ends. */
 export class RecorderProcess {
   readonly #deps: RecorderProcessDeps;
   readonly #timers: NodeJS.Timeout[] = [];
@@ -46,10 +49,10 @@ export class RecorderProcess {
   #store: StoreReading | null = null;
   #housekeepingError: string | null = null;
   readonly #failureLimit: NoticeLimit;
-  /** Of the recording, as it was when this recorder was started. */
+  /** The account of the recording when this recorder was started. */
   #account: LifeAccount | null = null;
   #bodiesCutBefore = 0;
-  /** Null without one, and until its code is loaded. */
+  /** Null without a mirror, and until its code is loaded. */
   #mirror: Mirror | null = null;
   /** Figures of the previous recorder's mirror, until this one has its own. */
   #mirroredBefore: MirrorReading | null = null;
@@ -68,7 +71,7 @@ export class RecorderProcess {
     else void this.#stop(message);
   }
 
-  /** The proxy was killed: its end of the pipe is closed, and what came through it is read to its end. */
+  /** The proxy was killed. Its end of the pipe is closed, so the rest is read to its end. */
   orphaned(): void {
     const end = () => {
       if (this.#capture && this.#account) leaveAccount(this.#capture.directory, this.#account);
@@ -135,14 +138,14 @@ export class RecorderProcess {
     if (settings.mirror !== null) this.#mirrorTo(message, settings.mirror);
   }
 
-  /** A mirror that cannot be had costs no recording. */
+  /** If the mirror cannot be started, recording continues. */
   #mirrorTo(message: RecorderOrder<RecorderSettings, 'start'>, settings: MirrorSettings): void {
     this.#startMirror(message, settings).catch((error: unknown) => {
       this.#logger().error({ reason: reasonOf(error) }, 'nothing is mirrored');
     });
   }
 
-  /** Only who has a mirror loads the code of one. */
+  /** Its code is loaded only if there is a mirror. */
   async #startMirror(
     { settings: { policy }, account: { life }, earlier }: RecorderOrder<RecorderSettings, 'start'>,
     settings: MirrorSettings,
@@ -157,7 +160,7 @@ export class RecorderProcess {
     this.#every(MIRROR.documentMs, () => this.#writeMirror(mirror, directory));
   }
 
-  /** Beside the segments: what the mirror did so far. */
+  /** Writes the mirror's figures into its file. */
   #writeMirror(mirror: Mirror, directory: string): void {
     const path = join(directory, MIRROR_FILE);
     const document = { schema: 'reprise-mirror/1', ...mirror.reading() };
@@ -165,12 +168,13 @@ export class RecorderProcess {
       writeFileSync(`${path}.new`, `${JSON.stringify(document, null, 2)}\n`, { mode: 0o600 });
       renameSync(`${path}.new`, path);
     } catch (error) {
-      // The capture's own writes meet a failing disk as well; they are counted, and tried again.
+      // Only a warning: the capture's own writes fail on a broken disk as well, and these failures are counted and
+      // retried.
       this.#logger().warn({ reason: reasonOf(error) }, `${MIRROR_FILE} was not written`);
     }
   }
 
-  /** Losses are written within the second, so that what little a killed recording leaves unwritten is in its file. */
+  /** Commits losses within a second, so that a killed recording leaves few losses unwritten. */
   #write(account: LifeAccount): void {
     const capture = this.#capture;
     if (!capture) return;
@@ -180,7 +184,7 @@ export class RecorderProcess {
 
   /**
    * The capture directory was removed. Files written now could never be found, so this recorder gives up. The next one
-   * makes the directory again.
+   * creates the directory again.
    */
   #giveUp(directory: string): void {
     this.#capture = null;
@@ -192,7 +196,7 @@ export class RecorderProcess {
     this.#deps.onEnd();
   }
 
-  /** One line for an error that stays the same: this is tried again every minute. */
+  /** Logs an error once while it stays the same, because housekeeping is repeated every minute. */
   #housekept(error: string | null): void {
     if (error !== null && error !== this.#housekeepingError)
       this.#logger().error({ reason: error }, 'housekeeping of the capture failed');
@@ -211,7 +215,7 @@ export class RecorderProcess {
   #close(because: LossReason): void {
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
     const mirror = this.#mirror;
-    // What is recorded from here on is not mirrored.
+    // From here on, recorded exchanges are not mirrored.
     this.#mirror = null;
     mirror?.close();
     if (mirror !== null && this.#capture) this.#writeMirror(mirror, this.#capture.directory);
@@ -244,12 +248,12 @@ export class RecorderProcess {
       const bytes = directoryBytes(directory, fileSizesOf(directory));
       this.#store = { bytes, freeBytes: bavail * bsize };
     } catch {
-      // A disk that cannot be asked fails commits as well, and those say why; its size is not known then.
+      // A failing disk fails commits as well, and their errors are reported. Its size is unknown then.
       this.#store = null;
     }
   }
 
-  /** The log is the proxy's. */
+  /** Sends log lines to the proxy, which owns the log. */
   #logger(): Logger {
     const say = (level: keyof Logger) => (fields: object, message: string) =>
       this.#deps.say({ type: 'notice', notice: { level, message, fields: { ...fields } } });
@@ -261,13 +265,13 @@ export class RecorderProcess {
   }
 }
 
-/** Traffic observed before the first estimate; extended by as much if too little passed. */
+/** Observed traffic before the first estimate. It is extended by the same time if there was too little traffic. */
 const FIRST_NS = 60e9;
 /** Interval of later estimates. One is reported if it differs from the last one by more than `CHANGE`. */
 const AGAIN_NS = 3_600e9;
 const CHANGE = 0.2;
 
-/** What a writer has stored so far, as `CaptureWriter.stored` says. */
+/** The amount stored so far, from `CaptureWriter.stored`. */
 interface Stored {
   readonly exchanges: number;
   readonly bytes: number;
@@ -278,8 +282,9 @@ interface Mark extends Stored {
 }
 
 /**
- * Watches how a capture grows and says how long its disk will last: after the first minute with traffic in it,
- * then each hour if that hour tells another story. Where it was too little to tell from, each minute adds to it.
+ * Observes the growth of a capture and estimates how long its disk will last. The first estimate comes after the first
+ * minute with traffic, later ones each hour if they differ. If there was too little traffic, each further minute is
+ * added.
  */
 export class DiskEstimates {
   readonly #clock: Clock;
@@ -288,7 +293,7 @@ export class DiskEstimates {
   #before: Mark;
   #since: Mark | null = null;
   #told: DiskEstimate | null = null;
-  /** When to look again, after a stretch that was too little; null where there is none. */
+  /** When to try again after too little traffic; null if there was none. */
   #againNs: number | null = null;
 
   constructor(clock: Clock, maxDiskBytes: number, retainMs: number | null) {
@@ -298,11 +303,11 @@ export class DiskEstimates {
     this.#before = { atNs: clock.nowNs(), exchanges: 0, bytes: 0 };
   }
 
-  /** To be called every second or so. An estimate when there is one to be told, else null. */
+  /** Call it about every second. Returns a new estimate, or null. */
   observe(stored: Stored): DiskEstimate | null {
     const now = { ...stored, atNs: this.#clock.nowNs() };
     if (this.#since === null) {
-      // The minute begins with the first exchange: what came before it was no traffic.
+      // The first minute begins with the first exchange. Idle time before it does not count.
       if (now.exchanges > 0) this.#since = this.#before;
       else this.#before = now;
       return null;

@@ -27,7 +27,7 @@ import type { RecorderSettings } from './capture.ts';
 import { memoryBudget } from './memory-budget.ts';
 import type { RecordOptions } from './record-options.ts';
 
-/** The data plane that is asked for. Only its own code is loaded: a wire has no use for an HTTP proxy. */
+/** Creates the selected data plane. Only its own code is loaded, because the wire plane needs no HTTP proxy. */
 async function planeOf(
   options: PlaneOptions,
   link: RecorderClient,
@@ -41,7 +41,7 @@ async function planeOf(
   return new TcpProxy(options, link, notify);
 }
 
-/** How often the log says that clients are turned away while they are. */
+/** Interval of log lines about refused clients. */
 const TURNED_AWAY_MS = 60_000;
 /** How long a start waits for the first recorder to open the capture. */
 const FIRST_WORD_MS = 10_000;
@@ -53,7 +53,7 @@ export interface RecordingDeps
   /** The file that a recorder process runs. */
   readonly recorderEntry: string;
   readonly version: string;
-  /** Told how long the disk lasts, each time that this has become another story. */
+  /** Called with the first estimate of the disk's life, and whenever it changes considerably. */
   readonly estimated: (estimate: DiskEstimate) => void;
   readonly logger: Logger;
   readonly clock: Clock;
@@ -61,14 +61,14 @@ export interface RecordingDeps
 
 export interface RecordingEnd {
   readonly account: CountersReading;
-  /** Connections that the deadline cut. */
+  /** Connections that were closed at the deadline. */
   readonly cut: number;
   readonly turnedAway: number;
 }
 
 /**
- * The process that was started: it holds the sockets, counts what passes, supervises the recorder, and answers probes
- * and operators. The recorder may die, hang or be killed; traffic goes on, and what is lost is counted.
+ * The main process: it has the sockets, counts traffic, supervises the recorder, and answers probes and operators. If
+ * the recorder dies, hangs or is killed, traffic continues and losses are counted.
  */
 export class Recording {
   readonly #deps: RecordingDeps;
@@ -87,25 +87,28 @@ export class Recording {
   #turnedAwayTold = 0;
   readonly #control: ControlServer;
   readonly #probes: ProbeServer;
-  /** Aborted when a stop must not wait. */
+  /** Aborted when a stop must not wait any longer. */
   readonly #hurry = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
   #plane: DataPlane | null = null;
   #bound: readonly Endpoint[] = [];
-  /** Where probes are answered; null without them, or while their address cannot be had. */
+  /** The address of probes; null without them, or while their address is not available. */
   probeAddress: ProbeAddress | null = null;
-  /** A recorder is ready, and the control socket not yet. */
+  /** A recorder is ready, but the control socket is not. */
   #opening = false;
   #listening = false;
   #paused = false;
   #draining = false;
   #stopping = false;
-  /** Pausing and resuming, one after the other. */
+  /** The queue of pauses and resumes, which run one after the other. */
   #switching: Promise<void> = Promise.resolve();
   #askDrain: () => void = () => undefined;
-  /** Takes why the first recorder cannot open the capture, or null if it can, while a start waits for that. */
+  /**
+   * Set while a start waits for the first recorder. Called with the reason why the capture cannot be opened, or with
+   * null.
+   */
   #onFirstWord: ((refusal: AppError | null) => void) | null = null;
-  /** Resolves when an operator asks for a stop by the control socket. It means the same as SIGTERM. */
+  /** Resolves when an operator requests a stop over the control socket, like SIGTERM. */
   readonly drainAsked: Promise<void>;
 
   constructor(deps: RecordingDeps) {
@@ -135,13 +138,14 @@ export class Recording {
     });
   }
 
-  /** How it fares at this moment. */
+  /** The current status. */
   status(): RecorderStatus {
     const { version, clock, plane, recorder } = this.#deps;
     const { pid, restarts, lastBeat } = this.#recorder;
     const { connections: seen, unsettledConnections: _, ...account } = this.#counters.read();
     const { open, turnedAway, failed = {}, refused = {} } = this.#plane?.connections ?? NO_CONNECTIONS;
-    // At the end the recorder goes first, with all recorded: healthy, but nothing is recorded any more.
+    // At the end the recorder stops first, with everything recorded. The state is healthy then, although nothing is
+    // recorded any more.
     const hasEnded = this.#draining && pid === null && this.#state.name === 'HEALTHY';
     return {
       schema: 'reprise-status/1',
@@ -180,17 +184,18 @@ export class Recording {
   }
 
   /**
-   * Listens and starts the recorder. A capture that cannot be opened is an error unless it fails open; any other
-   * recorder that cannot start is a loud line and state OFF.
-   * @returns the addresses that were bound, in the order they were asked for
-   * @throws AppError LISTEN_FAILED; OUTPUT_UNWRITABLE where the capture cannot be opened
+   * Listens and starts the recorder. A capture that cannot be opened is an error unless it fails open. If a recorder
+   * cannot start for another reason, the log says so and the state is OFF.
+   * @returns the bound addresses, in the order of the options
+   * @throws AppError LISTEN_FAILED; OUTPUT_UNWRITABLE if the capture cannot be opened
    */
   async start(): Promise<readonly Endpoint[]> {
     const { plane, logger, probeListen, failOpen } = this.#deps;
     this.#plane = await planeOf(plane, this.#link, ({ level, fields, message }) =>
       logger[level](fields, message),
     );
-    // Before the first byte passes: all processes may be killed before a recorder has the capture open.
+    // The account begins before the first byte, because all processes may be killed before a recorder has the capture
+    // open.
     await this.#file.begin(SUPERVISION.lingerMs);
     this.#bound = await this.#plane.listen().catch(async (error) => {
       await this.#file.discard(SUPERVISION.lingerMs);
@@ -208,7 +213,7 @@ export class Recording {
     });
     this.#every(SUPERVISION.accountMs, () => this.#file.write());
     if (probeListen) this.probeAddress = await this.#probes.listen(probeListen);
-    // A disk that does not answer is none that refuses: traffic does not wait for it.
+    // A slow disk is not an error, so traffic does not wait longer for it.
     const refusal = await Promise.race([opened, sleep(FIRST_WORD_MS, null, { ref: false })]);
     this.#onFirstWord = null;
     if (refusal === null) return this.#bound;
@@ -217,12 +222,12 @@ export class Recording {
     throw refusal;
   }
 
-  /** What SIGTERM asks for. */
+  /** Requests the same as SIGTERM. */
   drain(): void {
     this.#askDrain();
   }
 
-  /** Nothing is recorded until `resume`; traffic flows, and what passes is counted as lost (`writer_down`). */
+  /** Stops recording until `resume`. Traffic flows, and its exchanges count as lost (`writer_down`). */
   pause(): Promise<void> {
     this.#switching = this.#switching.then(async () => {
       if (this.#paused || this.#stopping) return;
@@ -238,15 +243,15 @@ export class Recording {
       if (!this.#paused || this.#stopping) return;
       this.#paused = false;
       this.#recorder.start();
-      // The client that asked for the resume reads the result.
+      // Waits for the new state, which the operator's client reads from the response.
       await this.#state.nextWord(SUPERVISION.resumeWaitMs);
     });
     return this.#switching;
   }
 
   /**
-   * Says that it is not ready any more, goes on accepting for `delayMs`, drains, flushes and seals. Ends when
-   * nothing of it is left running.
+   * Reports not ready, continues to accept for `delayMs`, drains, flushes and seals. Resolves when no part of it is
+   * running.
    */
   async stop({ delayMs, deadlineMs }: { delayMs: number; deadlineMs: number }): Promise<RecordingEnd> {
     this.#draining = true;
@@ -258,7 +263,7 @@ export class Recording {
     this.#recorder.hurry();
     await this.#link.flush(SUPERVISION.flushMs);
     await this.#recorder.stop('crash_gap', true);
-    // Only now: a recorder that was late with the flush has committed more while it ended, and says so.
+    // Only now, because a recorder that was late with the flush may have committed more while it ended.
     await this.#link.finish(SUPERVISION.lingerMs);
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
     await this.#file.end(SUPERVISION.lingerMs);
@@ -268,7 +273,7 @@ export class Recording {
     return { account: this.#counters.read(), cut, turnedAway };
   }
 
-  /** Cuts short what a stop still waits for. */
+  /** Ends the waiting of a stop. */
   hurry(): void {
     this.#hurry.abort();
     this.#plane?.cut();
@@ -309,7 +314,7 @@ export class Recording {
             this.#onFirstWord(new AppError('OUTPUT_UNWRITABLE', `nothing can be recorded: ${fault}`, how));
             return;
           }
-          const fields = { fault, hint, control: 'not answered while the capture cannot be had' };
+          const fields = { fault, hint, control: 'not answered while the capture cannot be opened' };
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
         },
         died: (death) => this.#onDied(death),
@@ -320,13 +325,14 @@ export class Recording {
   async #onReady({ isNew, directory, maxDiskBytes, progress }: RecorderReady): Promise<void> {
     this.#onFirstWord?.(null);
     if (isNew) for (const line of storedLines(this.#deps.recorder)) this.#deps.logger.info({}, line);
-    // Once: a recorder that is started again goes on with its own capture.
+    // Logged once, because a restarted recorder continues its own capture.
     else if (this.#capture === null)
       this.#deps.logger.info({ directory }, 'added to the capture that is there');
     this.#link.captureOpened(progress);
     this.#capture = { directory, maxDiskBytes };
     this.#file.moveTo(directory);
-    // A client that reads this log line may query the recording at once.
+    // A client that reads the log line about recording may query the recording at once, so the control socket comes
+    // first.
     this.#opening = true;
     await this.#control.open(directory);
     this.#opening = false;
@@ -338,7 +344,7 @@ export class Recording {
     else if (!this.#opening) this.#records();
   }
 
-  /** One that was started only to be probed is no recording. */
+  /** A recorder that was started only for a test does not count as recording. */
   #records(): void {
     if (!this.#paused && !this.#recorder.givenUp) this.#state.healthy();
   }
@@ -352,7 +358,10 @@ export class Recording {
     if (ofItself && keepsWorkMark) void this.#quarantine();
   }
 
-  /** Keeps from the next recorder what the last one was at work on when it died. */
+  /**
+   * Excludes the connection that the last recorder was processing when it died, so that the next recorder does not die
+   * too.
+   */
   async #quarantine(): Promise<void> {
     const connection = this.#capture === null ? null : await readMark(this.#capture.directory);
     if (connection === null) return;
@@ -383,7 +392,7 @@ export class Recording {
   }
 }
 
-/** What a new capture will hold, and how to keep more out of it. */
+/** The contents of a new capture, and how to reduce them. */
 function storedLines({ policy, encryptionKeyFile }: RecorderSettings): string[] {
   const { bodies, redact } = policy;
   const kept = { all: 'request and response bodies', requests: 'request bodies', none: 'no body' }[bodies];
@@ -403,10 +412,10 @@ function routeText({ match, path, target }: GatewayRoute): RecorderStatus['route
 
 type StateName = RecorderStatus['state'];
 
-/** How recording fares. Each change is one line in the log; what repeats is not said again. */
+/** The state of the recording. Each change is logged once; repetitions are not. */
 class RecordingState {
   readonly #logger: Logger;
-  /** Null until the first recorder said how it fares. */
+  /** Null before the first report of a recorder. */
   #name: StateName | null = null;
   #why: string | null = null;
   #onWord: () => void = () => undefined;
@@ -415,7 +424,7 @@ class RecordingState {
     this.#logger = logger;
   }
 
-  /** Until anybody knows better, nothing is recorded. */
+  /** Before the first report, nothing is recorded. */
   get name(): StateName {
     return this.#name ?? 'OFF';
   }
@@ -425,7 +434,7 @@ class RecordingState {
     return this.#why;
   }
 
-  /** Resolves when the next word on it is said, or after so many milliseconds without one. */
+  /** Resolves at the next report of the state, or after this number of milliseconds. */
   nextWord(limitMs: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, limitMs);

@@ -1,30 +1,30 @@
 const RETRY_MAX_MS = 300_000;
 
-/** What is done with each segment of a queue. */
+/** The work of a queue on each segment. */
 interface SegmentWork {
-  /** Segments of one attempt at most. */
+  /** Most segments in one attempt. */
   readonly batch: number;
-  /** Whether the others wait as well when one has failed. */
+  /** Whether the other segments wait as well after a failure. */
   readonly pausesAll: boolean;
   readonly retryMs: number;
   /**
-   * Works at some segments, until the signal at the latest. Never rejects.
-   * @returns for each why it failed; null where nothing more is to be done
+   * Works on some segments until it is done or the signal aborts. Never rejects.
+   * @returns for each segment the reason of its failure; null if nothing is left to do
    */
   attempt(files: readonly string[], signal: AbortSignal): Promise<readonly (string | null)[]>;
-  /** Called for a failure, unless the one before had the same reason, however many segments fail. */
+  /** Called for a failure, except if the previous one had the same reason, for any number of segments. */
   failed(file: string, reason: string): void;
-  /** Told of the first success after failures. */
+  /** Called at the first success after failures. */
   recovered(): void;
 }
 
-/** Segments to be worked at by one attempt at a time. What fails is tried again, later and later. */
+/** A queue of segments with one attempt at a time. Failed segments are tried again after increasing delays. */
 export class RetryQueue {
   readonly #work: SegmentWork;
   readonly #waiting = new Set<string>();
-  /** Segments that failed and are queued again together, behind those that wait. */
+  /** Failed segments, which are queued again together, after the waiting ones. */
   readonly #failed = new Set<string>();
-  /** Ends the attempt that runs. */
+  /** Ends the current attempt. */
   readonly #over = new AbortController();
   #failures = 0;
   #lastFailure: string | null = null;
@@ -36,12 +36,12 @@ export class RetryQueue {
     this.#work = work;
   }
 
-  /** Segments that wait, those that failed and those worked at included. */
+  /** Number of waiting segments, including failed ones and those in the current attempt. */
   get pending(): number {
     return this.#waiting.size + this.#failed.size;
   }
 
-  /** Resolves when these and all that wait by then were tried. Never rejects: a failure is logged. */
+  /** Resolves after an attempt on these segments and all that wait by then. Never rejects; failures are logged. */
   async add(files: readonly string[]): Promise<void> {
     for (const file of files) {
       this.#failed.delete(file);
@@ -55,14 +55,17 @@ export class RetryQueue {
     }
   }
 
-  /** Tries all that is left once more. An attempt that runs is ended when time is up; the rest is left as it is. */
+  /**
+   * Tries all remaining segments once more. When the time is over, the current attempt is ended and the rest stays as
+   * it is.
+   */
   async stopWithin(limitMs: number): Promise<void> {
     this.#stopping = true;
     const timer = setTimeout(() => this.#over.abort(), limitMs);
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     await this.add([...this.#failed]);
-    // An attempt that was cut takes a moment to end.
+    // An aborted attempt needs a moment to end.
     await this.#running;
     clearTimeout(timer);
   }

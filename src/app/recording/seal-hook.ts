@@ -14,15 +14,15 @@ import {
 import { RetryQueue } from './retry-queue.ts';
 import { yieldProcessor } from './sealing.ts';
 
-/** The end of what a command said, for the log. */
+/** The length of a command's last output that goes to the log. */
 const SAID_CHARS = 500;
 
 /**
- * One run of a user's command by `sh -c`, without input and at low priority. Its processes are a group of their
- * own: Ctrl-C does not reach them, and what it left running in the background ends with it.
+ * One run of a user's command by `sh -c`, without input and at low priority. Its processes have a process group of
+ * their own: Ctrl-C does not reach them, and background processes end with the command.
  *
- * A process that it put into a session of its own is out of our reach, and may hold the output open for as long as
- * it lives. So the run is over with the command; what was said until then is waited for a moment.
+ * A process that the command moved to another session cannot be stopped, and may keep the output open for its lifetime.
+ * So the run ends with the command, after a short wait for the remaining output.
  */
 class CommandRun {
   readonly #child: ChildProcessByStdio<null, Readable, Readable>;
@@ -31,7 +31,7 @@ class CommandRun {
   #said = '';
   #grace: NodeJS.Timeout | null = null;
 
-  /** @param words what the command finds in `$1`, `$2` … */
+  /** @param words the arguments `$1`, `$2` … of the command */
   constructor(command: string, words: readonly string[], environment: Readonly<Record<string, string>>) {
     this.#child = spawn('sh', ['-c', command, 'reprise', ...words], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -52,7 +52,7 @@ class CommandRun {
     yieldProcessor(this.#child.pid);
   }
 
-  /** Null when the command ended with 0 in time; else why not, with the end of what it said. Never rejects. */
+  /** Null if the command ended with 0 in time. Otherwise the reason, with the end of its output. Never rejects. */
   async failureWithin(limitMs: number): Promise<string | null> {
     let late = false;
     const timer = setTimeout(() => {
@@ -65,9 +65,9 @@ class CommandRun {
     return [`it took longer than ${limitMs} ms`, this.#said.trim()].filter(Boolean).join(': ');
   }
 
-  /** Tells all its processes to end, and after a moment ends them. */
+  /** Asks all its processes to end, and kills them after a moment. */
   end(): void {
-    // Remaining children are not waited for, and the process id may belong to another process by now.
+    // After the command's exit its children are not waited for, and its process id may belong to another process.
     if (this.#hasExited) return;
     this.#signal('SIGTERM');
     this.#grace ??= setTimeout(() => this.#signal('SIGKILL'), SUPERVISION.commandGraceMs);
@@ -80,7 +80,7 @@ class CommandRun {
   #exited(): void {
     this.#signal('SIGKILL');
     if (this.#grace) clearTimeout(this.#grace);
-    // `close` comes with the end of the output, which a process of another session may hold.
+    // `close` is emitted at the end of the output, which a process in another session may keep open.
     this.#grace = setTimeout(() => {
       this.#child.stdout.destroy();
       this.#child.stderr.destroy();
@@ -97,7 +97,10 @@ class CommandRun {
     this.#resolve(failure);
   }
 
-  /** To all of the command's processes; those that ended already, or became another user's, hear nothing. */
+  /**
+   * Signals all of the command's processes. Errors for processes that have ended, or belong to another user, are
+   * ignored.
+   */
   #signal(signal: NodeJS.Signals): void {
     if (this.#child.pid === undefined) return;
     try {
@@ -113,7 +116,7 @@ const COMMAND_LIMIT_MS = 600_000;
 const RETRY_MS = 1_000;
 
 export interface SealHookOptions {
-  /** For `sh -c`; it finds the segment in `$1` and its manifest in `$2`. */
+  /** Command for `sh -c`. The segment is in `$1` and its manifest in `$2`. */
   readonly command: string;
   readonly logger: Logger;
   readonly commandLimitMs?: number;
@@ -121,9 +124,9 @@ export interface SealHookOptions {
 }
 
 /**
- * Hands sealed segments to a command of the user's, which ships them: one at a time, at low priority, until it
- * ends with 0. A mark beside the segment remembers that it did; what has none is handed over again by the next
- * start, so a command may see a segment twice and must not mind.
+ * Passes sealed segments to a user's command, which ships them: one at a time, at low priority, until it ends with 0. A
+ * mark beside the segment records the success. Segments without a mark are passed again after the next start, so a
+ * command may get a segment twice.
  */
 export class SealHook {
   readonly #options: SealHookOptions;
@@ -134,7 +137,7 @@ export class SealHook {
     const { logger, retryMs = RETRY_MS } = options;
     this.#queue = new RetryQueue({
       batch: 1,
-      // What fails for one segment, such as a bucket that is away, fails for all.
+      // If shipping fails for one segment, for example because a bucket is unreachable, it fails for all.
       pausesAll: true,
       retryMs,
       attempt: async ([file = ''], signal) => [await this.#handOne(file, signal)],
@@ -143,17 +146,17 @@ export class SealHook {
     });
   }
 
-  /** Segments that wait for the command, the one it works on included. */
+  /** Number of segments that wait for the command, including the current one. */
   get pending(): number {
     return this.#queue.pending;
   }
 
-  /** Queues a sealed segment. Once. */
+  /** Queues a sealed segment. Call it once for each. */
   handOver(file: string): void {
     void this.#queue.add([file]);
   }
 
-  /** Queues what an earlier life sealed in `directory` and did not get handed over. Never rejects. */
+  /** Queues segments in `directory` that an earlier life sealed but did not ship. Never rejects. */
   async resume(directory: string): Promise<void> {
     try {
       for (const file of await unhandedSegments(directory)) this.handOver(file);
@@ -163,7 +166,7 @@ export class SealHook {
     }
   }
 
-  /** Tries what waits once more and ends the command that runs when time is up. The rest is for the next start. */
+  /** Tries waiting segments once more, and ends the running command when the time is over. The next start continues. */
   async settle(deadlineMs: number): Promise<void> {
     await this.#queue.stopWithin(deadlineMs);
     if (this.pending === 0) return;
@@ -173,7 +176,7 @@ export class SealHook {
     );
   }
 
-  /** Null when there is nothing more to do for the segment. */
+  /** Null if nothing is left to do for the segment. */
   async #handOne(file: string, signal: AbortSignal): Promise<string | null> {
     try {
       if (!(await isThere(file))) {
@@ -181,13 +184,13 @@ export class SealHook {
         return null;
       }
       const seal = await sealMark(file);
-      // The time to settle may have run out during the disk access: nothing would stop a command started now.
+      // The time may have run out during the disk access. Then nothing would stop a command started now.
       if (signal.aborted) return 'the recorder ends';
       const failure = await this.#run(file, signal);
       if (failure !== null) return failure;
-      // Retention has taken it since: there is nothing left to put a mark beside.
+      // Retention has removed the segment meanwhile, so it needs no mark.
       if (!(await isThere(file))) return null;
-      // What was taken may still hold what was forgotten meanwhile.
+      // The segment was rewritten meanwhile, so the shipped copy may contain forgotten exchanges.
       if (seal === null || (await sealMark(file)) !== seal) return 'it was written anew meanwhile';
       await markHanded(file);
       return null;
@@ -211,7 +214,7 @@ export class SealHook {
   }
 }
 
-/** Not by a call that waits: the disk may hang. Throws what the file system throws. */
+/** Asynchronous, because the disk may hang. Throws errors of the file system. */
 async function isThere(file: string): Promise<boolean> {
   try {
     await access(file);

@@ -8,14 +8,17 @@ import type { Logger } from '../../core/ports.ts';
 import { settleSegment } from '../../storage/capture/sealing.ts';
 import { RetryQueue } from './retry-queue.ts';
 
-/** Yields to the traffic, and to the recorder. */
+/** A lower priority than the traffic and the recorder. */
 const NICENESS = 15;
-/** A GiB takes seconds, a reader in the way half a minute each; what takes longer hangs, and is tried again. */
+/**
+ * The longest attempt. A GiB takes seconds, and a reader may block for half a minute each. A longer attempt hangs and
+ * is tried again.
+ */
 const ATTEMPT_LIMIT_MS = 600_000;
 const RETRY_MS = 5_000;
-/** Segments given to one sealer. */
+/** Most segments for one sealer. */
 const BATCH_MAX = 16;
-/** What a sealer says of one segment. */
+/** A sealer's result for one segment. */
 interface SealedLine {
   readonly file: string;
   readonly outcome?: 'sealed' | 'recovered' | 'empty' | 'damaged' | 'gone';
@@ -26,27 +29,27 @@ interface SealedLine {
 /** How a sealer ended: its result for each segment, and the reason it stopped. */
 export interface SealerEnd {
   readonly lines: readonly SealedLine[];
-  /** Null when it ended by itself. */
+  /** Null if it ended by itself. */
   readonly failure: string | null;
 }
 
-/** Runs one sealer, until the signal at the latest. Never rejects. */
+/** Runs one sealer until it is done or the signal aborts. Never rejects. */
 type Attempt = (files: readonly string[], signal: AbortSignal) => Promise<SealerEnd>;
 
 interface SealerOptions {
   readonly logger: Logger;
-  /** Told of each segment that is sealed. */
+  /** Called for each sealed segment. */
   readonly onSealed: (file: string) => void;
   readonly attempt: Attempt;
   readonly retryMs?: number;
 }
 
 /**
- * Has finished segments sealed, by one short-lived thread at a time. A segment that is not sealed stays readable, and
- * the next start finds it.
+ * Seals finished segments, with one short-lived thread at a time. A segment that is not sealed stays readable, and the
+ * next start finds it.
  */
 export function sealingQueue({ logger, onSealed, attempt, retryMs = RETRY_MS }: SealerOptions): RetryQueue {
-  /** Why a segment is not sealed; null where it needs no sealing any more. */
+  /** Why a segment is not sealed; null if no sealing is needed any more. */
   const failureOf = (file: string, line: SealedLine | undefined, failure: string | null): string | null => {
     if (line?.outcome === undefined) return line?.error ?? failure ?? 'the sealer said nothing of it';
     if (line.outcome === 'damaged') {
@@ -70,8 +73,8 @@ export function sealingQueue({ logger, onSealed, attempt, retryMs = RETRY_MS }: 
 }
 
 /**
- * One sealer over some segments: a thread, because checking and hashing a GiB takes a second or more, and neither a
- * heartbeat nor a commit may wait for it.
+ * Runs one sealer for some segments. It is a thread, because checking and hashing a GiB takes a second or more. No
+ * heartbeat or commit may wait for it.
  * @param entry the file of the thread
  */
 export function sealerThread(entry: URL): Attempt {
@@ -93,9 +96,9 @@ export function sealerThread(entry: URL): Attempt {
     });
 }
 
-/** What the thread says of one segment that it settles. */
+/** Seals one segment. Called in the thread. */
 export function settleOne(path: string): SealedLine {
-  // Retention took it, or an earlier sealer removed it because it was empty.
+  // Retention removed it, or an earlier sealer removed it because it was empty.
   if (!existsSync(path)) return { file: basename(path), outcome: 'gone', problem: null };
   try {
     const { file, outcome, problem } = settleSegment(path, systemClock);
@@ -105,7 +108,7 @@ export function settleOne(path: string): SealedLine {
   }
 }
 
-/** Best effort: if the host does not allow it, this process, or that one, competes for the processor. */
+/** Best effort: without permission, the process keeps its priority. */
 export function yieldProcessor(pid: number | undefined): void {
   if (pid === undefined) return;
   try {

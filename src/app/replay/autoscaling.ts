@@ -12,9 +12,10 @@ import type { ConnectionsDocument } from '../../documents/replay.ts';
 import type { StoredSeries } from '../../storage/runs/monitored.ts';
 
 /**
- * Reads what one replica carries from a document of `capacity --json`: its largest passing load over its replicas.
- * @returns requests a second
- * @throws AppError OPTION_INVALID for a file that is none, or in which no load passed
+ * Reads the capacity of one replica from a document of `capacity --json`: its largest passing load divided by its
+ * replicas.
+ * @returns requests per second
+ * @throws AppError OPTION_INVALID for an invalid file, or one without a passing load
  */
 export function ratePerReplicaOf(file: string): number {
   const invalid = (why: string) =>
@@ -50,7 +51,7 @@ interface AutoscalingParts {
   readonly ratePerReplica: number | null;
 }
 
-/** Of a run that is over; null where no ready replicas were watched. */
+/** The autoscaling of a finished run; null if no ready replicas were monitored. */
 export function runAutoscaling(parts: AutoscalingParts): AutoscalingDocument | null {
   const ready = movingOf('replicas_ready', parts);
   if (ready === null) return null;
@@ -66,7 +67,7 @@ export function runAutoscaling(parts: AutoscalingParts): AutoscalingDocument | n
   });
 }
 
-/** Of several deployments, that which the load moved most. */
+/** If there are several deployments, the one with the largest change. */
 function movingOf(name: string, parts: AutoscalingParts): (ReplicaSeries & { intervalS: number }) | null {
   const all = parts.series
     .filter((series) => series.name === name)

@@ -13,8 +13,8 @@ import type { CalibrationPlan, ReplayPlan } from './plan.ts';
 import { ReplayProgress, type ReplayReporter } from './progress.ts';
 
 /**
- * Makes a calibration ready. Sends nothing.
- * @throws AppError as `Replay.check`, but for a stretch that holds nothing to send
+ * Prepares a calibration. Sends nothing.
+ * @throws AppError as `Replay.check` does, except for a part without requests
  */
 export async function readyCalibration(
   { plan, source }: CalibrationPlan,
@@ -24,15 +24,15 @@ export async function readyCalibration(
   try {
     await replay.check();
   } catch (thrown) {
-    // It is planned all the same, and says that it compared nothing.
+    // It is planned nevertheless, and reports that nothing was compared.
     if (!(thrown instanceof AppError) || thrown.code !== 'CAPTURE_EMPTY') throw thrown;
   }
   return replay;
 }
 
 /**
- * Plays some minutes of the recording at 1x and holds the answers against what was recorded for them. Keeps its sends
- * below the run's directory.
+ * Replays some minutes of the recording at 1x and compares the answers with the recorded ones. Keeps its sends in a
+ * subdirectory of the run.
  */
 export async function playCalibration(
   { plan, precedesWindow }: CalibrationPlan,

@@ -15,14 +15,17 @@ import type { Playback } from '../../replay/window/playback.ts';
 import { whyNotComparable } from '../../replay/window/probe.ts';
 import type { ReplayWindow } from '../../replay/window/window.ts';
 
-/** What the checker's thread is born with. The key is named, not read: it does not travel between threads. */
+/**
+ * The parameters of the checker's thread. They have the key's file name, because the key itself is not sent between
+ * threads.
+ */
 export interface CheckerSetup {
   readonly captureDirectory: string;
   readonly encryptionKeyFile: string | null;
   readonly comparing: ComparerOptions;
 }
 
-/** An objective on mismatches asks for the comparing. What is wrong with objectives is said by who resolves them. */
+/** Whether an objective on mismatches implies comparing answers. Invalid objectives are reported elsewhere. */
 export function isCheckImplied(slo: readonly string[], monitored: ReadonlySet<string>): boolean {
   try {
     return parseSlo(slo, monitored).some(({ metric }) => metric === 'mismatch');
@@ -33,8 +36,8 @@ export function isCheckImplied(slo: readonly string[], monitored: ReadonlySet<st
 }
 
 /**
- * Whether an objective on mismatches can be judged at all: a run that cannot is known before anything is sent.
- * @throws AppError INPUT_INVALID where no recorded answer can be compared
+ * Checks that an objective on mismatches can be judged, before anything is sent.
+ * @throws AppError INPUT_INVALID if no recorded answer can be compared
  */
 export function requireComparableAnswers(
   {
@@ -60,7 +63,7 @@ export function requireComparableAnswers(
   );
 }
 
-/** Begins the thread that compares the answers of a run. @param entry its file */
+/** Creates the thread that compares the answers of a run. @param entry the file of the thread */
 export function checkerOf(
   entry: URL,
   options: ReplayOptions,
@@ -77,7 +80,7 @@ export function checkerOf(
   };
 }
 
-/** The figures of a run with how they were come by; null where answers were not compared. */
+/** The comparison figures of a run with their settings; null if answers were not compared. */
 export function checkDocument(
   options: { readonly level: CheckLevel; readonly tolerance: object } | null,
   figures: CheckFigures | null,
@@ -93,7 +96,7 @@ export function checkDocument(
   };
 }
 
-/** Of shards: the least that all of them did. */
+/** The comparison of merged shards. If their levels differ, the weakest one counts. */
 export function mergedCheck(
   documents: readonly { readonly check?: CheckDocument | null }[],
   figures: CheckFigures | null,
@@ -107,7 +110,7 @@ export function mergedCheck(
   return checkDocument({ level, tolerance: first.tolerance }, figures, ignored);
 }
 
-/** What was done to requests and with recorded cancels, for people; nothing where nothing was asked for. */
+/** Lines about changed requests and recorded cancels; empty if nothing was requested. */
 export function answerLines({ changes, untimedCancels }: ReplayOutcome): string[] {
   const { pinOutputLength, pinned, unpinned, requestUsage, usageRequested } = changes;
   return linesOf(
@@ -126,7 +129,7 @@ export function connectionsDocument(
   return { policy: connections, ...health.connections, recorded: recordedConnections };
 }
 
-/** What puts requests of a run off beyond their planned instants; the two go not together. */
+/** What may delay requests after their planned instants. The two options cannot be combined. */
 export function waitsForOf({
   sessionOrder,
   connections,
@@ -156,7 +159,7 @@ export function connectionLines(
   );
 }
 
-/** What an order of sessions keeps and bends, for people, before the start. */
+/** Lines before the start about the session order: what it keeps and what it changes. */
 export function sessionOrderLines(
   { sessionOrder, scaling }: Pick<ReplayOptions, 'sessionOrder' | 'scaling'>,
   { sessionKeys }: Pick<CaptureOverview, 'sessionKeys'>,
@@ -173,7 +176,7 @@ export function sessionOrderLines(
   );
 }
 
-/** What came of it. */
+/** Lines about the results of the session order. */
 export function sessionOrderCountLines(outcome: Pick<ReplayOutcome, 'health' | 'sessionOrder'>): string[] {
   const { sessionOrder: counts, health } = outcome;
   if (counts === null) return [];

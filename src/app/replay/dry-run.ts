@@ -35,7 +35,7 @@ import { planDigest } from './shard.ts';
 import { boundsOfRun } from './until-sure.ts';
 import { windowsDocument } from './windows.ts';
 
-/** What planning a window to its end found. */
+/** The result of planning a complete window. */
 export interface DryRunOutcome {
   readonly plan: ReplayPlan;
   readonly prelude: Prelude;
@@ -45,12 +45,12 @@ export interface DryRunOutcome {
 }
 
 /**
- * Plans the window to its end and sends nothing.
- * @param source as the plan plays it
- * @param capture as it was opened
- * @param onPlan told what is known before the window is read
- * @throws AppError CAPTURE_EMPTY where nothing of it is selected; OPTION_INVALID where what is played before it leaves
- *   nothing to judge; CAPTURE_DAMAGED
+ * Plans the complete window and sends nothing.
+ * @param source the source of the plan
+ * @param capture the opened capture
+ * @param onPlan called with the facts that are known before the window is read
+ * @throws AppError CAPTURE_EMPTY if no exchange is selected; OPTION_INVALID if calibration and warm-up leave nothing to
+ *   judge; CAPTURE_DAMAGED
  */
 export async function planWindow(
   plan: ReplayPlan,
@@ -63,7 +63,7 @@ export async function planWindow(
   const statistics = new FidelityStatistics();
   source.hear((offsetUs) => statistics.addInWindow(offsetUs));
   const report = await dryRun(dryRunParts(plan, prelude, source), statistics);
-  // As the replay itself would be: a script that plans first learns it here.
+  // The same error as in a replay, so that a script that plans first gets it here.
   if (report.whole.recorded === 0) throw nothingSelected(source, plan.options.filters);
   return { plan, prelude, report, fidelity: statistics.figures(), playback: source };
 }
@@ -94,9 +94,9 @@ function dryRunParts(plan: ReplayPlan, prelude: Prelude, source: CaptureSource):
 
 /**
  * The document of a run with the facts of its plan. Fields that are unknown before the run are null.
- * @param captureIdentity of the capture as it was opened
- * @param thresholds that the run would be judged by
- * @param looks that the run would be looked at by
+ * @param captureIdentity identity of the opened capture
+ * @param thresholds objectives of the run
+ * @param looks planned looks of the run
  */
 export function dryRunDocument(
   outcome: DryRunOutcome,
@@ -172,7 +172,7 @@ function preludeDocument({ calibration, warmup }: Prelude): object {
   };
 }
 
-/** A part of the document of a run, null in all its values. */
+/** A part of the document of a run, in which all values are null. */
 function unknownIn(key: keyof typeof replaySchema.shape): object {
   const part: z.ZodType = replaySchema.shape[key];
   return unknownOf(part instanceof z.ZodNullable ? (part.unwrap() as z.ZodType) : part) as object;
@@ -189,7 +189,7 @@ const UNKNOWN = unknownOf(replaySchema) as object;
 
 type CountedPlan = Pick<DryRunOutcome, 'plan' | 'report' | 'fidelity'>;
 
-/** The multipliers of a counted plan, computed as the run itself will. */
+/** The multipliers of a counted plan, calculated in the same way as in the run. */
 export function countedMultipliers({ plan, report, fidelity }: CountedPlan): PlanMultipliers {
   const { recorded, planned, cappedAtNs } = report.whole;
   const { options, overview } = plan;

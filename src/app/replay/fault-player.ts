@@ -16,12 +16,12 @@ import {
 import { FaultControl } from '../fault-control.ts';
 import { invalidYaml, readYaml, type YamlProblem } from '../yaml-file.ts';
 
-/** The relay takes every fault away when the lease was not renewed for so long. */
+/** Without a renewal of the lease in this time, the relay removes all faults. */
 const LEASE_S = 5;
 const RENEW_MS = 1_000;
-/** Between two looks at the clock of a run that has not begun. */
+/** Interval of checks whether the run has begun. */
 const LOOK_MS = 5;
-/** A fault that is on or over this much late was not as planned. */
+/** A fault that begins or ends later than this was not as planned. */
 const LATE_NS = 0.25e9;
 
 const PURPOSE = {
@@ -29,22 +29,22 @@ const PURPOSE = {
   hint: 'See docs/guides/dependency-faults.md for a whole plan.',
 };
 
-/** One fault of a plan on the clock of a run. */
+/** One fault of a plan, with times on the clock of a run. */
 interface ScheduledFault extends FaultWindow {
   readonly stated: PlannedFault;
   readonly during: readonly Threshold[];
 }
 
-/** A plan of faults, laid over a run. */
+/** A plan of faults for a run. */
 export interface FaultPlan {
   readonly control: string;
   readonly faults: readonly ScheduledFault[];
 }
 
 /**
- * Reads the file of `--faults` and lays it over a run.
+ * Reads the file of `--faults` and calculates the times for a run.
  * @param plannedNs length of the judged part of the run; shares refer to it
- * @param originNs where it begins: behind the warm-up
+ * @param originNs start of the judged part, after the warm-up
  * @throws AppError OPTION_INVALID listing every problem with its place
  */
 export function readFaultPlan(path: string, plannedNs: number, originNs: number): FaultPlan {
@@ -86,7 +86,7 @@ export function readFaultPlan(path: string, plannedNs: number, originNs: number)
   return { control: read.data.control, faults: faults.sort((a, b) => a.fromNs - b.fromNs) };
 }
 
-/** Faults whose windows overlap, so they could not be played or judged: index, key, reason. */
+/** Faults whose windows overlap, so that they could not be applied or judged: index, key, reason. */
 function* overlapsOf(faults: readonly ScheduledFault[]): Generator<[number, string, string]> {
   for (const [index, fault] of faults.entries()) {
     const { fromNs, toNs, recoveredNs, stated } = fault;
@@ -139,8 +139,8 @@ function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) 
 }
 
 /**
- * What a run with faults is judged by: in the window of a fault with objectives of its own by these, elsewhere by the
- * run's. Where the run has none, at most 1 % may fail outside: a fault leaves no failure out in silence.
+ * The objectives of a run with faults. In the window of a fault with its own objectives these apply, elsewhere those of
+ * the run. If the run has none, at most 1 % may fail outside the windows, so that a fault hides no failures.
  */
 export function withFaults(objectives: readonly Threshold[], { faults }: FaultPlan): readonly Threshold[] {
   const isApart = faults.some(({ isJudgedApart, toNs, recoveredNs }) => isJudgedApart || recoveredNs > toNs);
@@ -149,7 +149,7 @@ export function withFaults(objectives: readonly Threshold[], { faults }: FaultPl
   return [...ofFault(outside, NO_FAULT), ...faults.flatMap(({ during }) => during)];
 }
 
-/** What will fail, when, and what judges it, for people. */
+/** Lines about the planned faults: what fails, when, and what judges it. */
 export function faultPlanLines({ control, faults }: FaultPlan): string[] {
   return faults.map(({ name, stated, fromNs, toNs, recoveredNs, during }) => {
     const terms = Object.entries(stated.attributes).map(([key, set]) => ` ${key}=${set}`);
@@ -169,24 +169,24 @@ interface Applied {
   injected: number;
 }
 
-/** Plays a plan of faults on the clock of a run, through the control API of a relay. */
+/** Applies a plan of faults on the clock of a run, over the control API of a relay. */
 export class FaultPlayer {
   readonly #plan: FaultPlan;
   readonly #control: FaultControl;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #applied: Applied[];
-  /** Connections that each proxy had accepted before the run. */
+  /** Connections that each proxy accepted before the run. */
   #accepted: Readonly<Record<string, number>> = {};
   readonly #timers = new Set<NodeJS.Timeout>();
   #renewing: NodeJS.Timeout | null = null;
-  /** Changes of the relay one after the other. */
+  /** Serialises changes of the relay. */
   #last: Promise<void> = Promise.resolve();
   #ended = false;
-  /** Of the run, on the clock. */
+  /** Start of the run, on the clock. */
   #startNs = 0;
 
-  /** @param runId names the lease */
+  /** @param runId identifies the lease */
   constructor(plan: FaultPlan, runId: string, clock: Clock, logger: Logger) {
     this.#plan = plan;
     this.#control = new FaultControl(plan.control, runId);
@@ -201,7 +201,7 @@ export class FaultPlayer {
     }));
   }
 
-  /** Before anything is sent. @throws AppError TARGET_UNREACHABLE, or INPUT_INVALID for a proxy that is not there */
+  /** Called before anything is sent. @throws AppError TARGET_UNREACHABLE, or INPUT_INVALID for an unknown proxy */
   async check(): Promise<void> {
     const proxies = await this.#control.proxies();
     for (const { stated, name } of this.#plan.faults) {
@@ -217,10 +217,10 @@ export class FaultPlayer {
     }
   }
 
-  /** @param elapsedNs since the start of the run; 0 before it */
+  /** @param elapsedNs time since the start of the run; 0 before it */
   async begin(elapsedNs: () => number): Promise<void> {
     await this.#control.renew(LEASE_S);
-    // Now and not when a fault is due, which it would delay.
+    // Read now, because reading them when a fault is due would delay it.
     const counts = await this.#control.counts();
     for (const index of this.#applied.keys()) this.#count(index, counts, -1);
     this.#accepted = await this.#control.accepted();
@@ -240,7 +240,7 @@ export class FaultPlayer {
     begun();
   }
 
-  /** Takes away what is on. Never throws: what the relay does not do, its lease does. */
+  /** Removes all active faults. Never throws: if the relay does not respond, the end of the lease removes them. */
   async end(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
@@ -259,7 +259,7 @@ export class FaultPlayer {
     });
   }
 
-  /** What was done and what it did. @param isWhole whether the schedule was played to its end */
+  /** What was applied, and its effects. @param isWhole whether the schedule was completed */
   document(figures: readonly FaultFigures[], isWhole: boolean): FaultsDocument {
     const documents = this.#plan.faults.map((fault, index) =>
       faultDocument(fault, this.#applied[index] as Applied, figures[index] as FaultFigures, isWhole),
@@ -319,14 +319,20 @@ export class FaultPlayer {
     }
   }
 
-  /** A toxic that is gone cannot be removed; a proxy that is on again can be switched on without a word. */
+  /**
+   * Ends a `down`. A relay reports an error for a removed toxic, but not for a proxy that is already enabled, so this
+   * checks first.
+   */
   async #bringBack(proxy: string, applied: Applied): Promise<void> {
     const shown = (await this.#control.proxies()).find(({ name }) => name === proxy);
     if (shown?.enabled === true) applied.problem ??= 'the proxy was switched on before its end';
     await this.#control.enable(proxy, true);
   }
 
-  /** A relay does not count refused clients: a `down` affected nothing if it cut no connection and the run made none. */
+  /**
+   * A relay does not count refused clients. A `down` had no effect if it cut no connection and no new one was
+   * attempted.
+   */
   async #lookForUnmet(): Promise<void> {
     const unmet = this.#plan.faults.flatMap(({ stated }, index) => {
       const applied = this.#applied[index] as Applied;
@@ -378,7 +384,7 @@ function faultDocument(
 ): FaultDocument {
   const seconds = (ns: number | null) => (ns === null ? null : ns / NS_PER_S);
   const limitNs = recoveredNs > toNs ? recoveredNs - toNs : null;
-  // From when it was over: until then its failures are its own.
+  // Measured from the actual end of the fault, because until then failures belong to the fault.
   const lateNs = Math.max(0, (applied.removedNs ?? toNs) - toNs);
   const recoveryNs = figures.recoveryNs === null ? null : Math.max(0, figures.recoveryNs - lateNs);
   const { proxy, fault, stream, toxicity, attributes } = stated;
@@ -418,7 +424,7 @@ function faultDocument(
   };
 }
 
-/** Why a fault was not on as planned; null where it was. A run that was stopped may not have come to it. */
+/** Why a fault was not as planned; null if it was. A stopped run may have ended before the fault. */
 function latenessOf(
   { appliedNs, removedNs }: Applied,
   { fromNs, toNs }: Pick<FaultWindow, 'fromNs' | 'toNs'>,

@@ -24,31 +24,31 @@ import { runAutoscaling } from './autoscaling.ts';
 
 interface RunMonitorParts {
   readonly options: MonitorOptions;
-  /** Its URL. */
+  /** URL of the target. */
   readonly target: string;
   readonly store: SqliteRunStore;
   readonly startNs: () => number | null;
   readonly thresholds: readonly Threshold[];
-  /** What one replica carries, requests a second; null if not stated. */
+  /** Capacity of one replica, requests per second; null if not stated. */
   readonly ratePerReplica: number | null;
   readonly note: (line: string) => void;
 }
 
-/** What is known of the run when its monitors are read. Offsets from its start, nanoseconds. */
+/** The facts of a run for reading its monitors. Offsets from its start, nanoseconds. */
 interface JudgedPart extends MonitoredPart {
-  /** What was recorded, in the windows that were played. */
+  /** The replayed windows, in recorded time. */
   readonly windows: readonly TimeRange[];
   readonly stageEndsNs: readonly number[];
   readonly byAddress: ConnectionsDocument['byAddress'];
 }
 
-/** What monitors saw of a run, as it is judged and as it is told. */
+/** The monitored series of a run, for its judgement and for its document. */
 export interface Monitored {
   readonly byName: ReadonlyMap<string, readonly MonitoredValues[]>;
   readonly document: MonitorsDocument;
 }
 
-/** The monitors of one run: they look while it goes on and keep what they see in its store. */
+/** The monitors of one run. They read series during the run and keep the values in its store. */
 export class RunMonitors {
   readonly #store: SqliteRunStore;
   readonly #sources: MonitorSources;
@@ -90,7 +90,9 @@ export class RunMonitors {
     }
   }
 
-  /** The look after the run. @param waits for the scrapes after it, too @throws AppError OUTPUT_UNWRITABLE */
+  /**
+   * Reads once more after the run. @param waits also wait for scrapes after the run @throws AppError OUTPUT_UNWRITABLE
+   */
   async end(waits: boolean): Promise<void> {
     await this.#monitoring.end(waits);
   }
@@ -99,7 +101,7 @@ export class RunMonitors {
     this.#monitoring.stop();
   }
 
-  /** Reads what was kept, and asks for the recorded windows. */
+  /** Reads the kept values, and queries the recorded windows. */
   async read(part: JudgedPart): Promise<Monitored & { readonly autoscaling: AutoscalingDocument | null }> {
     const { series: recorded, notes } = await this.#recorded(part.windows);
     const samplesOf = (series: number) => this.#store.monitorSamples(series);
@@ -149,7 +151,7 @@ interface ReadSeries {
   readonly values: MonitoredValues;
 }
 
-/** Groups series by their names and writes their figures, those of the recorded window beside them. */
+/** Groups series by name and calculates their figures, with those of the recorded windows. */
 export function monitoredOf(
   read: readonly ReadSeries[],
   told: Pick<MonitorsDocument, 'sources' | 'notes' | 'shardsWithout'>,
@@ -182,7 +184,10 @@ const ALL: MonitoredPart = {
   answeredNs: Number.POSITIVE_INFINITY,
 };
 
-/** Over all windows. Where one side has one series of a name, labels may differ: production has names of its own. */
+/**
+ * Figures over all recorded windows. If only one recorded series has this name, its labels may differ, because labels
+ * in production have other values.
+ */
 function recordedFigures(
   { name, labels, kind }: Pick<StoredSeries, 'name' | 'labels' | 'kind'>,
   recorded: readonly RecordedSeries[],

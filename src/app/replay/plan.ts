@@ -21,7 +21,7 @@ import type { OpenedCapture } from '../open-capture.ts';
 import { sessionOrderLines } from './document.ts';
 import { assertScalable, playbackOf, windowLines, windowsDocument, withinWindow } from './windows.ts';
 
-/** What is known before an exchange is read. */
+/** The plan of a replay, made before any exchange is read. */
 export interface ReplayPlan {
   readonly options: ReplayOptions;
   readonly overview: CaptureOverview;
@@ -30,24 +30,22 @@ export interface ReplayPlan {
   readonly scaling: Scaling;
 }
 
-/** What is played of a capture, before its roll-ups are summed. */
+/** The selected part of a capture, before its roll-ups are summed. */
 export interface ReplayChoice extends Omit<ReplayPlan, 'forecast'> {
   readonly source: Playback;
-  /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
+  /** Share of recorded traffic that is missing without sampling or omission as the reason; null if unknown. */
   readonly unexplained: number | null;
 }
 
 /**
- * Chooses the windows and how they are scaled. It reads exchanges only where stretches are laid over each other, or
- * where sessions are drawn.
- * @throws AppError CAPTURE_EMPTY where nothing lies in them, OPTION_INVALID where the capture does not hold what is
- *   asked for
+ * Chooses the windows and their scaling. It reads exchanges only for superposed parts, or if sessions are drawn.
+ * @throws AppError CAPTURE_EMPTY for empty windows, OPTION_INVALID if the capture lacks the requested traffic
  */
 export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): ReplayChoice {
   const options =
     asked.rate === null ? asked : { ...asked, multiplier: multiplierOf(asked.rate, opened, asked) };
   const curve = new RateCurve(options.multiplier, options.stages);
-  // The slowest that time passes decides how long a window may last.
+  // The slowest pace limits the length of a window.
   const pace = options.scaling === 'compress' || options.rate !== null ? curve.min : 1;
   const chosen = chooseWindow(opened.overview, options.window, pace, curve.durationNs);
   assertScalable(options, chosen);
@@ -59,8 +57,8 @@ export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): Repla
 }
 
 /**
- * A rate as a multiple of the recorded rate of the window, by its roll-ups. It is an estimate of how far into the
- * recording a run comes. The run itself uses what it read.
+ * Converts a rate to a multiple of the window's recorded rate, by roll-ups. It estimates how far a run gets in the
+ * recording. The run itself uses the rows that it reads.
  */
 function multiplierOf({ perSecond }: FixedRate, { overview }: OpenedCapture, options: ReplayOptions): number {
   if (overview.arrivalsOnly) throw arrivalsAlone(overview.name);
@@ -71,7 +69,7 @@ function multiplierOf({ perSecond }: FixedRate, { overview }: OpenedCapture, opt
   return (perSecond * Math.max(onceNs, LONE_SEAM_US * 1e3)) / 1e9 / Math.max(1, exchanges);
 }
 
-/** The choice with what it will ask of the target. */
+/** The plan of a choice, with the forecast of its load. */
 export function planOf({ options, overview, window, scaling, source }: ReplayChoice): ReplayPlan {
   const forecast = forecastOf(overview, window, scaling, source.isSelective);
   return { options, overview, window, scaling, forecast };
@@ -79,7 +77,7 @@ export function planOf({ options, overview, window, scaling, source }: ReplayCho
 
 const NO_PRELUDE: Prelude = { calibration: null, warmup: null };
 
-/** Its first line, which needs no roll-ups. */
+/** The first line of a plan, which needs no roll-ups. */
 export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast'>): string {
   const against = options.target === null ? '' : ` against ${options.target.url}`;
   const from = formatInstantUs(window.fromUs);
@@ -92,7 +90,7 @@ function loadText({ rate, concurrency, multiplier }: ReplayOptions): string {
   return concurrency === null ? `at ${multiplier}x` : `with ${concurrency} in flight at all times`;
 }
 
-/** The lines below the title. @param prelude played before the plan; its requests count as sent */
+/** The lines below the title. @param prelude replayed before the plan; its requests count as sent */
 export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): string[] {
   const { options, window, forecast, overview, scaling } = plan;
   const end = planEndOf(scaling, window);
@@ -112,7 +110,7 @@ export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): stri
     forecast.peakSecond !== null && options.concurrency === null && peakLine(forecast.peakSecond, forecast),
     scalingLines(scaling, end, window, forecast, JUDGEMENT_BOUNDS.multiplierShare),
     sessionOrderLines(options, overview),
-    // A rate or a closed loop of its own says how many requests there are, whatever was recorded.
+    // With a fixed rate or a closed loop, the number of requests does not depend on the recorded traffic.
     coverage !== null &&
       coverage < 1 &&
       options.rate === null &&
@@ -123,7 +121,7 @@ export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): stri
   );
 }
 
-/** The same for a program. */
+/** The plan as a document for programs. */
 export function planDocument(plan: ReplayPlan) {
   const { options, overview, window, forecast, scaling } = plan;
   const scalingPlan = scalingDocument(scaling, window, forecast);
@@ -173,7 +171,7 @@ function peakLine(peakSecond: number, { recordedPeakPerSecond, plannedPeakPerSec
   return `  busiest second by the clock, ${at}Z: ${recordedPeakPerSecond} recorded; the plan sends ${plannedPeakPerSecond} or fewer in any second (an upper bound)`;
 }
 
-/** What a reader should know of a shard before it is played. */
+/** Notes on a shard before it is replayed. */
 function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
   return linesOf(
     shard !== null && [
@@ -187,7 +185,7 @@ function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
   );
 }
 
-/** The bounds of the judgement that were stated; the others stay as they are. */
+/** The stated limits of the judgement. Others keep their defaults. */
 export function statedBounds({
   lagBound,
   confidence,
@@ -200,8 +198,8 @@ export function statedBounds({
 }
 
 /**
- * How the window is scaled. To be made anew for each pass over it.
- * @throws AppError OPTION_INVALID where the capture does not hold what is asked for
+ * The scaling of the window. Create a new one for each pass.
+ * @throws AppError OPTION_INVALID if the capture lacks the requested traffic
  */
 export function scalingOf(
   options: ReplayOptions,
@@ -234,25 +232,25 @@ function layersOf(
   return chooseLayers(overview, source, played, scaling.curve.max, isFiltered);
 }
 
-/** The multiplier that was asked for: with stages, the mean of what they ask of this window. */
+/** The requested multiplier. With stages, their mean over this window. */
 export function askedMultiplier({ scaling, window, forecast, options }: ReplayPlan): number {
   if (options.stages === null) return options.multiplier;
   if (options.scaling === 'compress') return playedPace(scaling, window);
   return forecast.timesEach / scaling.coverageFactor / options.targetShare;
 }
 
-/** What of a plan was read, or played. */
+/** The part of a plan that was read or replayed. */
 interface PlanReading {
   readonly recorded: Pick<ArrivalFigures, 'count' | 'ratePerSecond'>;
   readonly planned: number;
-  /** Ended before its time, by a stop or by the most requests that may be sent. */
+  /** Whether it ended early, by a stop or by the limit of requests. */
   readonly isCut: boolean;
 }
 
 /**
- * The multiplier that was asked for, and the pace of the plan. With a fixed rate both are relative to the recorded rate
- * of the rows that were read. The multiplier is reached if as many requests were planned as asked. A closed loop has
- * the multiplier that its load came to.
+ * The requested multiplier, and the pace of the plan. With a fixed rate both are relative to the recorded rate of the
+ * rows that were read. Then the multiplier is reached if the requested number of requests was planned. For a closed
+ * loop it is the actual multiplier of its load.
  */
 export function reckoningOf(plan: ReplayPlan, { recorded, planned, isCut }: PlanReading) {
   const { options, scaling, window, overview } = plan;
@@ -270,22 +268,22 @@ export function reckoningOf(plan: ReplayPlan, { recorded, planned, isCut }: Plan
   return { multiplier: played * (overview.coverage ?? 1), pace: (played * count) / Math.max(1, asked) };
 }
 
-/** Recorded time that passes in a second of the run, on average. */
+/** Mean recorded time per second of the run. */
 export function playedPace(scaling: Scaling, window: ReplayWindow): number {
   return scaling.meanPace(planEndOf(scaling, window).playedUs);
 }
 
-/** What is played before the judged part; each null where it was not asked for. */
+/** The parts replayed before the judged part; each null if it was not requested. */
 export interface Prelude {
   readonly calibration: CalibrationPlan | null;
   readonly warmup: Warmup | null;
 }
 
 /**
- * What is played before the judged part of a plan.
- * @param source as the plan plays it
- * @param capture as it was opened
- * @throws AppError OPTION_INVALID where --max-requests leaves nothing of it to judge
+ * Plans the parts that are replayed before the judged part.
+ * @param source the source of the plan
+ * @param capture the opened capture
+ * @throws AppError OPTION_INVALID if --max-requests leaves nothing to judge
  */
 export function preludeOf(plan: ReplayPlan, source: CaptureSource, capture: CaptureSource): Prelude {
   const { overview, window, scaling, options } = plan;
@@ -297,24 +295,24 @@ export function preludeOf(plan: ReplayPlan, source: CaptureSource, capture: Capt
   return prelude;
 }
 
-/** How many requests of it are expected. */
+/** The expected number of requests before the judged part. */
 function requestsOf({ calibration, warmup }: Prelude): number {
   return (calibration?.plannedRequests ?? 0) + (warmup?.plannedExchanges ?? 0);
 }
 
-/** What --max-requests leaves to the judged part; null where nothing bounds it. */
+/** The part of --max-requests that is left for the judged part; null without a limit. */
 export function requestsLeft({ options }: ReplayPlan, prelude: Prelude): number | null {
   return options.maxRequests === null ? null : options.maxRequests - requestsOf(prelude);
 }
 
-/** Requests of the judged part, as the plan tells them before it is read. */
+/** The estimated number of requests in the judged part, before the plan is read. */
 export function expectedRequests(plan: ReplayPlan, prelude: Prelude): number {
   return Math.min(plan.forecast.plannedExchanges, requestsLeft(plan, prelude) ?? Number.POSITIVE_INFINITY);
 }
 
 /**
- * The ceiling holds for all that is sent, and what comes first may not leave the judged part without any.
- * @param before requests that come first
+ * Checks that --max-requests leaves requests for the judged part. The limit applies to everything that is sent.
+ * @param before number of requests before the judged part
  * @throws AppError OPTION_INVALID
  */
 export function assertRequestsLeft(maxRequests: number | null, before: number): void {
@@ -341,20 +339,20 @@ function warmupText({ askedNs, recordedNs, spanNs, plannedExchanges }: Warmup): 
   return `${formatMs(spanNs / 1e6)} before the window${short}, ${requests}`;
 }
 
-/** Some minutes of the recording at 1x, played before the run to compare the target with them. */
+/** Some minutes of the recording at 1x, replayed before the run to compare the target with the recording. */
 export interface CalibrationPlan {
   readonly plan: ReplayPlan;
   readonly source: Playback;
-  /** Estimated from roll-ups; no more than may be sent. */
+  /** Estimated from roll-ups, and limited by the allowed number. */
   readonly plannedRequests: number;
-  /** Before the window; else its begin, so that the run repeats these requests. */
+  /** Whether it is before the window. Otherwise it is the start of the window, and the run repeats these requests. */
   readonly precedesWindow: boolean;
 }
 
 /**
- * What is played to calibrate; null where that was not asked for.
- * @param plan of the run it precedes
- * @param capture as it was opened
+ * The plan of the calibration; null if it was not requested.
+ * @param plan the plan of the run
+ * @param capture the opened capture
  */
 function calibrationPlanOf(
   plan: ReplayPlan,
@@ -376,7 +374,7 @@ function calibrationPlanOf(
   return { plan: own, source, plannedRequests, precedesWindow: precedes };
 }
 
-/** Nothing that scales, and nothing that judges; begun as soon as it can be: a start that was set is the run's. */
+/** The options without scaling and judgement. It starts at once, because a start time is for the run. */
 export function atOnce(options: ReplayOptions): ReplayOptions {
   return {
     ...options,

@@ -39,7 +39,7 @@ import { type Prelude, preludeOf, type ReplayChoice, type ReplayPlan } from './p
 import type { ReplayRunParts } from './run.ts';
 import { looksOf } from './until-sure.ts';
 
-/** Where a run is kept, and what opens its capture. */
+/** Options about the directory of a run and the key of its capture. */
 const KEEPING_OPTIONS = grouped('Where the run is kept', {
   out: text('-o, --out <directory>', 'directory of the run (default: runs/<run id>)'),
   faults: text('--faults <file>', 'plan of failures of dependencies (YAML), applied by reprise faults'),
@@ -52,7 +52,7 @@ const KEEPING_OPTIONS = grouped('Where the run is kept', {
   ...VERDICT_OPTIONS,
 });
 
-/** Everything that can be asked of a replay and of where it is kept. */
+/** All options of a replay and its storage. */
 export const RUN_OPTIONS = {
   ...REPLAY_OPTIONS,
   ...MONITOR_OPTIONS,
@@ -60,7 +60,7 @@ export const RUN_OPTIONS = {
   ...KEEPING_OPTIONS,
 };
 
-/** What will be done, and where it is kept. */
+/** The resolved options of a run. */
 export interface RunOptions extends VerdictRequest {
   readonly options: ReplayOptions;
   readonly monitors: MonitorOptions;
@@ -68,9 +68,9 @@ export interface RunOptions extends VerdictRequest {
   /** Null for `runs/<run id>`. */
   readonly out: string | null;
   readonly encryptionKeyFile: string | null;
-  /** File of the plan of faults. */
+  /** File of the fault plan. */
   readonly faults: string | null;
-  /** What one replica of the target carries, requests a second; null if not stated. */
+  /** Capacity of one replica of the target, requests per second; null if not stated. */
   readonly capacity: number | null;
 }
 
@@ -84,7 +84,7 @@ const SOURCES: Omit<OptionSources, 'originOf' | 'checkSlo'> = {
 };
 
 /**
- * @param asksPrometheus whether a Prometheus of the monitors is asked for something else than series
+ * @param asksPrometheus whether a Prometheus of the monitors is also used for something other than series
  * @throws AppError OPTION_INVALID listing every problem
  */
 export function resolveRunOptions(asked: Asked<typeof RUN_OPTIONS>, asksPrometheus = false): RunOptions {
@@ -145,7 +145,7 @@ function resolveMonitors(asked: Asked<typeof RUN_OPTIONS>, asksPrometheus: boole
   return monitors;
 }
 
-/** @throws AppError OPTION_INVALID for an objective on a stage that the run has not */
+/** @throws AppError OPTION_INVALID for an objective on a stage that the run does not have */
 export function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOptions): readonly Threshold[] {
   const thresholds = parseSlo(slo, objectiveNames(monitors));
   const count = stages?.length ?? 1;
@@ -159,12 +159,12 @@ export function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOp
   return thresholds;
 }
 
-/** The plan of faults over the judged part of a run. @throws AppError OPTION_INVALID listing every problem */
+/** The fault plan for the judged part of a run. @throws AppError OPTION_INVALID listing every problem */
 export function faultPlanOf(file: string, { window }: ReplayPlan, { warmup }: Prelude): FaultPlan {
   return readFaultPlan(file, window.plannedSpanNs, warmup?.spanNs ?? 0);
 }
 
-/** A run as it is to be played, less who watches it and who may stop it. Reads no exchange. */
+/** The parts of a run, without its observers and its stop signal. Reads no exchange. */
 export function runPartsOf(
   {
     options,

@@ -14,23 +14,23 @@ import type { ReplayDocument } from '../../documents/replay.ts';
 const SECOND_MS = 1_000;
 /** Interval between progress lines when the output is not a terminal. */
 const LINE_MS = 10_000;
-/** A line is shorter than this, so that no terminal wraps it. */
+/** Lines are shorter than this, so that terminals do not wrap them. */
 const COLUMNS = 80;
 
 interface ReplayProgressParts {
   readonly position: () => RunPosition;
-  /** From the start, nanoseconds: what is played before the judged part, and everything. */
+  /** From the start, nanoseconds: the part before the judged part, and the complete run. */
   readonly warmupNs: number;
   readonly plannedNs: number;
   readonly calibrates: boolean;
-  /** Objectives as they stand; left out where none is judged. */
+  /** The current state of objectives; absent if none is judged. */
   readonly slo?: () => SecondEvent['slo'];
   readonly reporter: ReplayReporter;
 }
 
 /**
- * Shows where a run is: one line redrawn on a terminal, else a line now and then; and an event each second where
- * they are read.
+ * Shows the progress of a run: one line that is redrawn on a terminal, or otherwise a line at intervals. Also emits an
+ * event each second if a program reads them.
  */
 export class ReplayProgress {
   readonly #parts: ReplayProgressParts;
@@ -55,14 +55,14 @@ export class ReplayProgress {
     if (this.#parts.reporter.event !== undefined) this.#told.add(sends);
   }
 
-  /** Tells of the rest, so that the events add up to the run. */
+  /** Emits the last event, so that the events add up to the run. */
   end(): void {
     for (const timer of this.#timers) clearInterval(timer);
     this.#tell();
     this.#parts.reporter.endProgress();
   }
 
-  /** While threads and plan are made ready there is nothing to tell. */
+  /** Nothing is emitted while threads and the plan are being prepared. */
   #tellOfSecond(): void {
     if (this.#parts.position().elapsedNs > 0) this.#tell();
   }
@@ -96,7 +96,7 @@ export class ReplayProgress {
       `p50 ${ms(latencyMs.p50)} p95 ${ms(latencyMs.p95)}`,
       `errors ${this.#failed}`,
     ];
-    // As many as there is room for.
+    // Further parts, as many as fit.
     const more = [
       ...(this.#refused > 0 ? [`refused ${this.#refused}`] : []),
       ...(waiting > 0 ? [`waiting ${waiting}`] : []),
@@ -128,16 +128,16 @@ export class ReplayProgress {
   }
 }
 
-/** Told what a replay does while it lasts. It shows that, or keeps it, or does nothing. */
+/** Receives the messages of a replay while it runs. */
 export interface ReplayReporter {
-  /** Whether somebody watches a line that is redrawn in place; else one comes now and then. */
+  /** Whether a line is redrawn in place for a user. Otherwise a line is printed at intervals. */
   readonly interactive: boolean;
-  /** Lines that stay. */
+  /** Permanent lines. */
   note(...lines: readonly (string | LogCommand)[]): void;
-  /** The line that says where the run is, and that it is not shown any more. */
+  /** The progress line, and the end of showing it. */
   progress(line: string): void;
   endProgress(): void;
-  /** What happens, for a program. Left out where no program reads along. */
+  /** Events for a program; absent if no program reads them. */
   readonly event?: ((event: ReplayEvent) => void) | undefined;
 }
 
@@ -159,7 +159,7 @@ export function endEvent(document: ReplayDocument, exitCode: number, summary: st
   return endEventSchema.parse({ ...document, event: 'end', exitCode, summary });
 }
 
-/** To the millisecond: finer is noise. */
+/** Rounded to milliseconds, because smaller parts are noise. */
 function seconds(ns: number): number {
   return Math.round(ns / 1e6) / 1e3;
 }

@@ -72,17 +72,17 @@ export interface ReplayRunParts extends Prelude {
   readonly plan: ReplayPlan;
   readonly target: Target;
   readonly source: Playback;
-  /** All that the run is judged by. */
+  /** All objectives of the run. */
   readonly thresholds: readonly Threshold[];
   /** The objectives of the run itself, without those of planned faults. */
   readonly objectives: readonly Threshold[];
-  /** Planned failures of dependencies; null for none. */
+  /** Planned failures of dependencies; null if there are none. */
   readonly faults: FaultPlan | null;
-  /** The looks at it while it lasts; null for a run that is played to its end. */
+  /** Intermediate judgements for `--until-sure`; null for a run without them. */
   readonly looks: Looks | null;
-  /** Recorded traffic that neither sampling nor an omission accounts for; null when unknown. */
+  /** Share of recorded traffic that is missing without sampling or omission as the reason; null if unknown. */
   readonly unexplained: number | null;
-  /** Equal for copies of one capture. */
+  /** Equal for all copies of a capture. */
   readonly captureIdentity: string;
   readonly createChecker: CreateChecker;
   /** Null for `runs/<run id>`. */
@@ -90,36 +90,36 @@ export interface ReplayRunParts extends Prelude {
   readonly verdict: VerdictRequest;
   readonly monitors: MonitorOptions;
   readonly telemetry: TelemetryOptions;
-  /** What one replica carries, requests a second; null if not stated. */
+  /** Capacity of one replica, requests per second; null if not stated. */
   readonly ratePerReplica: number | null;
-  /** Entry files of the threads that keep time and send. */
+  /** Entry files of the pacer and sender threads. */
   readonly threads: { readonly pacer: URL; readonly sender: URL };
   /** Starts listening for stops. Before that nothing is written, so there is nothing to clean up. */
   readonly listen: () => StopSource;
   readonly reporter: ReplayReporter;
   readonly logger: Logger;
-  /** How long the beginning of the judged part is that monitors leave out: the settling time of a step of a search. */
+  /** The time at the start of the judged part that monitors ignore: the settling time of a step in a search. */
   readonly settlingNs?: number;
-  /** Gets the judged rows during the run; left out if nothing follows it. */
+  /** Gets the judged rows during the run; absent if there is no such observer. */
   readonly rows?: RunRows | undefined;
 }
 
-/** Follows the rows of a run, less its calibration and warm-up. */
+/** An observer of the rows of a run, without its calibration and warm-up. */
 export type RunRows = Pick<ReplayListener, 'planned' | 'ended'>;
 
-/** What may stop a run before its end. */
+/** The external stop of a run. */
 export interface StopSource {
   readonly signal: AbortSignal;
-  /** What stopped it, such as the name of a signal; null while nothing has. */
+  /** What stopped it, such as the name of a signal; null before a stop. */
   readonly received: string | null;
   end(): void;
 }
 
-/** A run that is over and sealed. */
+/** A completed and sealed run. */
 interface ReplayRunResult {
   readonly run: string;
   readonly directory: string;
-  /** The file that holds the document. */
+  /** The file with the document. */
   readonly summary: string;
   readonly document: ReplayDocument;
   readonly finished: Finished;
@@ -127,9 +127,9 @@ interface ReplayRunResult {
 }
 
 /**
- * Plays a window and keeps the run.
- * @returns the run with its verdict, also where a guard or a signal ended it
- * @throws AppError before anything is written, or where a guard ended the calibration
+ * Replays a window and keeps the run.
+ * @returns the run with its verdict, even if a guard or a signal ended it
+ * @throws AppError before anything is written, or if a guard ended the calibration
  */
 export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult> {
   const { plan, reporter, warmup } = parts;
@@ -145,7 +145,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const { calibration } = parts;
   const calibrating = calibration && (await readyCalibration(calibration, replayOf));
   const directory = parts.out ?? join('runs', runId);
-  // From here on a signal ends the run in order; before, it ends the process, which has left no trace.
+  // From here on a signal ends the run in order. An earlier signal ends the process, which has written nothing.
   const interruption = parts.listen();
   try {
     const store = new SqliteRunStore(directory);
@@ -165,7 +165,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
       calibrating &&
       (await playCalibration(calibration, calibrating, directory, facts, signal, reporter));
     if (calibrated?.end.kind === 'aborted') {
-      // A guard that ended the calibration would have ended the run: nothing of it is sent, and nothing sealed.
+      // The guard would have ended the run too, so nothing of it is sent or sealed.
       store.close();
       throw calibrated.end.error;
     }
@@ -181,7 +181,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
       ...deliverVerdict(runOutcome(document, runView(document, directory)), directory, parts.verdict),
     );
     const { end } = finished.outcome;
-    // One that came to nothing is no reason to let a good one go.
+    // An incomplete run must not cause the removal of a good one.
     if (end.kind === 'complete') retainRuns(directory, parts);
     return { run: runId, directory, summary: join(directory, RUN_SUMMARY), document, finished, end };
   } finally {
@@ -189,7 +189,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   }
 }
 
-/** Makes replays of one run: its own and its calibration's. */
+/** Creates the replays of one run: its own and that of its calibration. */
 export function replayMaker(
   runId: string,
   {
@@ -228,7 +228,7 @@ export function replayMaker(
     });
 }
 
-/** Exports a run while it lasts; null where nothing is to be exported. */
+/** The telemetry of a run; null without receivers. */
 function telemetryOf(
   id: string,
   { telemetry: options, target, verdict }: ReplayRunParts,
@@ -255,15 +255,15 @@ export interface Finished {
   readonly monitors: MonitorsDocument;
   readonly autoscaling: AutoscalingDocument | null;
   readonly throttled: boolean | null;
-  /** Null where nothing was exported. */
+  /** Null if nothing was exported. */
   readonly telemetry: TelemetryDocument | null;
-  /** Null for a run that is the whole plan. */
+  /** Null for a run with the complete plan. */
   readonly shard: ShardDocument | null;
-  /** Null where nothing was to fail. */
+  /** Null without planned faults. */
   readonly faults: FaultsDocument | null;
 }
 
-/** A closed loop has no plan: what was sent is all that was to be sent, and when. */
+/** A closed loop has no plan, so the sent requests are used as the plan. */
 function closedLoopOf(finished: Finished): Finished {
   const { fidelity } = finished.figures;
   const figures = { ...finished.figures, fidelity: { ...fidelity, planned: fidelity.sent, ksGaps: null } };
@@ -280,9 +280,9 @@ function countingOf(statistics: RunStatistics): Counting {
   };
 }
 
-/** Counts what was read once it is known to have been sent: a closed loop may never send what it read ahead. */
+/** Counts rows only when they are known to have been sent. A closed loop may never send rows that it read ahead. */
 function countingSent(counting: Counting): Counting {
-  // In the order of the recording; no more than is read ahead.
+  // In the order of the recording, and not more than the read-ahead.
   const read: { readonly isPlanned: boolean; readonly count: () => void }[] = [];
   return {
     recorded: (row) => void read.push({ isPlanned: false, count: () => counting.recorded(row) }),
@@ -290,7 +290,7 @@ function countingSent(counting: Counting): Counting {
       read.push({ isPlanned: true, count: () => counting.planned(row, intendedOffsetNs) });
     },
     ended: (sends) => {
-      // They were begun in the order in which they were read.
+      // Requests are begun in the order in which they were read.
       for (let left = sends.length; left > 0; ) {
         const next = read.shift();
         if (next === undefined) break;
@@ -302,7 +302,7 @@ function countingSent(counting: Counting): Counting {
   };
 }
 
-/** What plays a run. */
+/** The parts that execute a run. */
 interface Played {
   readonly replay: Replay;
   readonly store: SqliteRunStore;
@@ -310,7 +310,7 @@ interface Played {
   readonly telemetry: RunTelemetry | null;
 }
 
-/** @param sentBefore requests of the calibration */
+/** @param sentBefore number of requests in the calibration */
 async function play(
   { replay, store, player, telemetry }: Played,
   signal: AbortSignal,
@@ -392,7 +392,7 @@ async function play(
   } catch (thrown) {
     monitors.stop();
     telemetry?.stop();
-    // Left unsealed on purpose: its rows can be read, and it says that it never came to its end.
+    // Unsealed on purpose: its rows can be read, and it is recognizable as incomplete.
     store.close();
     throw thrown;
   } finally {
@@ -476,7 +476,7 @@ function documentOf(
     }),
     coverage: { share: plan.overview.coverage, unexplained },
     health: {
-      // A thread that came to no request, of an empty plan or a run stopped first, works all of the instant it lives.
+      // Without any request, the thread lived only for a moment and was busy all the time, so its share means nothing.
       busyShare: health.sent + health.refused === 0 ? 0 : health.senderBusyShareMax10s,
       throttled,
       ...stallFigures(health.stalls, warmup?.spanNs ?? 0),
@@ -530,7 +530,7 @@ function interruptedBy(end: ReplayEnd, signal: string | null): string | null {
   return end.kind === 'interrupted' ? (signal ?? 'stopped') : null;
 }
 
-/** What is known of a run before anything is sent. */
+/** The event at the start, before anything is sent. */
 function startEvent(run: string, directory: string, parts: ReplayRunParts): StartEvent {
   const { plan, target, warmup } = parts;
   const { options, overview, window } = plan;
@@ -551,7 +551,7 @@ function startEvent(run: string, directory: string, parts: ReplayRunParts): Star
   };
 }
 
-/** The document of a run that is over, for people. */
+/** The result of a run as text. */
 export function summaryLines(
   { document, run, directory, finished: { figures, outcome, shard } }: ReplayRunResult,
   { plan, source }: Pick<ReplayRunParts, 'plan' | 'source'>,
@@ -571,7 +571,7 @@ export function summaryLines(
   ];
 }
 
-/** Removes older runs beside the one that was just sealed, and says which. */
+/** Removes older runs beside the new one, according to the options, and reports it. */
 export function retainRuns(directory: string, { plan, reporter, logger }: ReplayRunParts): void {
   const kept = plan.options.retainRuns;
   if (kept === null) return;

@@ -12,12 +12,12 @@ import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { VERSION } from '../package.ts';
 import { playedPace, type ReplayPlan } from './plan.ts';
 
-/** Threads start and connections are warmed so long before the start; they are given up after 1.5 s of idling. */
+/** Threads and connections are prepared this long before the start. Idle connections are closed after 1.5 s. */
 const PREPARE_MS = 2_000;
-/** Between two looks at the wall clock, which may be set meanwhile. */
+/** Interval of reading the wall clock, which may be changed meanwhile. */
 const LOOK_MS = 1_000;
 
-/** Options that may differ between shards of one plan: none of them decides what is sent when. */
+/** Options that may differ between shards of one plan, because they do not change what is sent when. */
 const OF_ONE_PROCESS: ReadonlySet<string> = new Set([
   'shard',
   'dryRun',
@@ -38,8 +38,8 @@ const OF_ONE_PROCESS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Tells plans apart: equal for shards that play parts of one plan. Over every option that decides the schedule or
- * what is sent, the windows as they were found, the stretches laid over them, and what the capture holds.
+ * Identifies a plan: equal for shards of the same plan. It covers every option that affects the schedule or the
+ * requests, the found windows, superposed parts, and the contents of the capture.
  */
 export function planDigest(plan: Omit<ReplayPlan, 'forecast'>, captureIdentity: string): string {
   const { options, window, scaling, overview } = plan;
@@ -59,12 +59,12 @@ export function planDigest(plan: Omit<ReplayPlan, 'forecast'>, captureIdentity: 
   return createHash('sha256').update(JSON.stringify(decides)).digest('hex');
 }
 
-/** Follows the plan of all shards beside the part that is played here; null where all of it is. */
+/** Follows the plan of all shards, while only a part of it is replayed here. Null if it is replayed completely. */
 export class ShardWatch {
   readonly fidelity = new FidelityStatistics();
   readonly #begun: ClockAnchor = systemClock.anchor();
 
-  /** To be called when the run is over. */
+  /** Call it when the run is over. */
   document(
     shard: Shard,
     plan: ReplayPlan,
@@ -91,7 +91,7 @@ export class ShardWatch {
   }
 }
 
-/** The id that Linux draws when it boots, which all containers of a machine see; null elsewhere. */
+/** The boot id of Linux, which is the same for all containers of a machine; null on other systems. */
 function kernelOf(): string | null {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
@@ -100,7 +100,7 @@ function kernelOf(): string | null {
   }
 }
 
-/** Waits until it is time to make ready, or until `signal` aborts. */
+/** Waits until it is time to prepare, or until `signal` aborts. */
 export async function waitToPrepare(startAtUs: number | null, signal: AbortSignal): Promise<void> {
   if (startAtUs === null) return;
   while (!signal.aborted) {
@@ -112,7 +112,7 @@ export async function waitToPrepare(startAtUs: number | null, signal: AbortSigna
   }
 }
 
-/** What one shard came to, under its summary. */
+/** Lines about one shard, below its summary. */
 export function playedShardLines(shard: ShardDocument | null): string[] {
   if (shard === null) return [];
   const drift = formatMs(Math.abs(shard.clock.driftUs) / 1e3);

@@ -16,14 +16,14 @@ function expectedOf(plan: ReplayPlan, prelude: Prelude) {
   return { requests, durationNs: plan.window.plannedSpanNs * share };
 }
 
-/** The looks at a run; null for a run that is played to its end and looked at then. */
+/** The looks at a run; null if it is only judged at its end. */
 export function looksOf(plan: ReplayPlan, prelude: Prelude, thresholds: readonly Threshold[]): Looks | null {
   const { untilSure, confidence } = plan.options;
   if (!untilSure || confidence === null) return null;
   return new Looks(thresholds, expectedOf(plan, prelude), confidence);
 }
 
-/** By what a run is judged: what was stated, and what its looks cost. */
+/** The bounds of the judgement: the stated ones, and those that result from the looks. */
 export function boundsOfRun(
   { options }: Pick<ReplayPlan, 'options'>,
   looks: Looks | null,
@@ -31,7 +31,7 @@ export function boundsOfRun(
   return { ...statedBounds(options), ...(looks !== null && boundsOfLooks(looks.plan)) };
 }
 
-/** The objectives as they were understood: each with its limit in the unit that it is judged in. */
+/** The objectives as they were parsed, each with its limit in its unit. */
 export function objectiveLines(thresholds: readonly Threshold[]): string[] {
   return thresholds.map(
     (threshold) =>
@@ -39,7 +39,9 @@ export function objectiveLines(thresholds: readonly Threshold[]): string[] {
   );
 }
 
-/** Lines with the answers that objectives need: all of them with `--until-sure`, else those the plan cannot reach. */
+/**
+ * Lines about the answers that objectives need: for all of them with `--until-sure`, otherwise for those out of reach.
+ */
 export function needLines(
   plan: ReplayPlan,
   prelude: Prelude,
@@ -69,14 +71,14 @@ function looksLine({ plan: { atNs, confidence, confidenceEach } }: Looks): strin
   return `  until sure: ${countOf(atNs.length, 'look')} at most, after ${at}; confidence ${each}`;
 }
 
-/** A run that is looked at while it lasts. */
+/** The parts of a run that looks need. */
 interface LookedAt {
   readonly statistics: Pick<RunStatistics, 'figuresSoFar'>;
   readonly replay: Pick<Replay, 'position' | 'endPlan'>;
   readonly warmupNs: number;
 }
 
-/** Follows the rows of a run, looks where a look is due, and ends the plan once every objective is decided. */
+/** An observer that takes a look when one is due, and ends the plan when every objective is decided. */
 export function lookingOn(
   looks: Looks | null,
   { statistics, replay, warmupNs }: LookedAt,
@@ -91,7 +93,7 @@ export function lookingOn(
   };
 }
 
-/** How long the judged part of a run was planned to be, when it was over. */
+/** The planned length of the judged part, known at the end of the run. */
 export function spanNsOf(
   { window }: Pick<ReplayPlan, 'window'>,
   { endedEarly }: Pick<ReplayOutcome, 'endedEarly'>,
@@ -100,9 +102,9 @@ export function spanNsOf(
   return endedEarly ? plannedSpanNs : window.plannedSpanNs;
 }
 
-/** What the reader of a verdict should know of the looks at its run. */
+/** The note about looks, for the reader of a verdict. */
 export function looksNote({ looks, looksAtS, endedEarly, confidenceEach }: UntilSureDocument): Reason {
-  // The judgement at the end is a look as well.
+  // The judgement at the end counts as a look.
   const taken = looks.length + (endedEarly === true ? 0 : 1);
   const ended = endedEarly === true ? looks.at(-1) : undefined;
   return reason('until_sure', {

@@ -12,15 +12,15 @@ import { isSequence, Playback } from '../../replay/window/playback.ts';
 import type { ReplayWindow } from '../../replay/window/window.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 
-/** More windows than this are not listed one by one. */
+/** Up to this number, windows are listed one by one. */
 const LISTED_WINDOWS = 8;
 
-/** The capture as it is to be played; to be made anew for each pass over the plan. */
+/** The source of a plan. Create a new one for each pass over the plan. */
 export function playbackOf(source: CaptureSource, window: ReplayWindow, filters: Filters): Playback {
   return new Playback({ source, window, selection: rowFilterOf(filters, (row) => source.payload(row)) });
 }
 
-/** The capture as its windows show it: coverage is theirs. */
+/** The overview of a capture with the coverage of the selected windows. */
 export function withinWindow(
   opened: OpenedCapture,
   window: ReplayWindow,
@@ -29,7 +29,7 @@ export function withinWindow(
   return { overview: { ...opened.overview, coverage }, unexplained };
 }
 
-/** @throws AppError OPTION_INVALID where stretches would be laid over windows that follow each other */
+/** @throws AppError OPTION_INVALID for superposed parts with a sequence of windows */
 export function assertScalable({ scaling }: ReplayOptions, window: ReplayWindow): void {
   if (scaling !== 'superpose' || !isSequence(window)) return;
   throw new AppError('OPTION_INVALID', '--scaling superpose needs one window that is played once', {
@@ -37,7 +37,7 @@ export function assertScalable({ scaling }: ReplayOptions, window: ReplayWindow)
   });
 }
 
-/** What a reader should know of the windows before they are played. */
+/** Lines about the windows, before the replay. */
 export function windowLines(window: ReplayWindow, end: PlanEnd, filters: Filters): string[] {
   return [
     ...foundLines(window),
@@ -47,7 +47,7 @@ export function windowLines(window: ReplayWindow, end: PlanEnd, filters: Filters
   ];
 }
 
-/** The same for a program. */
+/** The windows as a document for programs. */
 export function windowsDocument(
   window: ReplayWindow,
   filters: Filters,
@@ -69,7 +69,7 @@ export function windowsDocument(
   };
 }
 
-/** What became of windows that follow each other. */
+/** Lines about the replayed sequence of windows; empty for a single window. */
 export function playedLines(window: ReplayWindow, { counts, passes }: Playback): string[] {
   if (!isSequence(window)) return [];
   const each = counts.slice(0, LISTED_WINDOWS).map(({ selected }) => selected);
@@ -122,7 +122,7 @@ function sequenceLines(window: ReplayWindow, end: PlanEnd): string[] {
   );
 }
 
-/** What the duration that was asked for does, if anything. */
+/** The effect of the requested duration, if any. */
 function durationLines({ durationNs }: ReplayWindow, end: PlanEnd): string[] {
   if (durationNs === null) return [];
   const line = `  the plan ends after ${formatMs(end.offsetNs / 1e6)} of the run`;

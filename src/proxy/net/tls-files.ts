@@ -74,7 +74,11 @@ export class TlsFiles {
       if (reason === this.#failure) return;
       this.#failure = reason;
       const fields = { ...this.#paths, reason };
-      notify({ level: 'error', message: 'new certificate files are of no use; the old ones stay', fields });
+      notify({
+        level: 'error',
+        message: 'new certificate files cannot be used; the old ones stay in use',
+        fields,
+      });
     }
   }
 

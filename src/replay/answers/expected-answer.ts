@@ -1,15 +1,15 @@
 import type { ExchangeRow } from '../../core/exchange.ts';
 import { type PayloadApi, payloadApiOf, requestFeatures } from '../../inference/features.ts';
 
-/** What is known of an answer before it comes; decided while planning, so that a sender needs no rules. */
+/** Facts about an answer that are decided while planning, so that a sender needs no rules. */
 export interface ExpectedAnswer {
-  /** A JSON answer says how many tokens there were. */
+  /** Whether a JSON answer has token counts. */
   readonly counts: boolean;
-  /** It is wanted piece by piece. */
+  /** Whether a streamed answer is wanted. */
   readonly streams: boolean;
-  /** Its protocol says when a stream is finished. */
+  /** Whether its protocol marks the end of a stream. */
   readonly ends: boolean;
-  /** How long after the send the recorded client left; null where it stayed, or is to stay. */
+  /** How long after the send the recorded client left; null if it stayed, or if its leaving is ignored. */
   readonly cancelAfterNs: number | null;
 }
 
@@ -20,30 +20,30 @@ export const NOTHING_EXPECTED: ExpectedAnswer = Object.freeze({
   cancelAfterNs: null,
 });
 
-/** What is done where the recorded client left before its answer was complete. */
+/** What to do if the recorded client left before its answer was complete. */
 export const CANCEL_POLICIES = ['replay', 'wait'] as const;
 type CancelPolicy = (typeof CANCEL_POLICIES)[number];
 
-/** Protocols whose answers count no tokens. */
+/** Protocols without token counts in their answers. */
 const WITHOUT_TOKENS: ReadonlySet<PayloadApi> = new Set(['v1', 'v2']);
-/** Requests whose streams are finished by an event of their own. */
+/** Requests whose streams have an explicit end event. */
 const ENDING = /\/(?:chat\/completions|completions|responses|v1\/messages|api\/chat|api\/generate)$/;
-/** Says of each planned request what its answer will be. */
+/** Predicts the answer of each planned request. */
 export class AnswerForecast {
   readonly #cancels: CancelPolicy;
-  /** Recorded clients that left without a sign of when: such a request is waited for. */
+  /** Number of recorded clients that left at an unknown time. Their requests are waited for. */
   untimedCancels = 0;
 
   constructor(cancels: CancelPolicy) {
     this.#cancels = cancels;
   }
 
-  /** The same forecast, counted apart. */
+  /** The same forecast with a separate count. */
   apart(): AnswerForecast {
     return new AnswerForecast(this.#cancels);
   }
 
-  /** @param body as it will be sent; null for none */
+  /** @param body body as sent; null for none */
   of(row: ExchangeRow, body: Uint8Array | null): ExpectedAnswer {
     const { route } = row;
     const api = route === null ? null : payloadApiOf({ route, model: null });
@@ -55,7 +55,10 @@ export class AnswerForecast {
     return { counts, streams, ends: route !== null && ENDING.test(route), cancelAfterNs };
   }
 
-  /** A client's patience is not scaled: it leaves when the recorded one did, whatever had been answered by then. */
+  /**
+   * The waiting time of a client is not scaled. It leaves after the same time as the recorded client, regardless of the
+   * answer so far.
+   */
   #cancelAfterNs(row: ExchangeRow): number | null {
     if (row.outcome !== 'client_aborted' || this.#cancels === 'wait') return null;
     if (row.clientLeftOffsetUs !== null) return row.clientLeftOffsetUs * 1_000;

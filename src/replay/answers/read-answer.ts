@@ -8,7 +8,7 @@ import { laterUsage, NO_USAGE, type TokenUsage, usageIn } from '../../inference/
 import type { ExpectedAnswer } from './expected-answer.ts';
 import { StreamEnd } from './stream-end.ts';
 
-/** What the head of an answer says of its body. */
+/** The facts about the body in the head of an answer. */
 export interface AnswerHead {
   readonly contentType: string | null;
   readonly contentEncoding: string | null;
@@ -18,28 +18,28 @@ export interface AnswerHead {
   readonly inferenceHeaderLength?: string | null;
 }
 
-/** What an answer said; instants are those that `write` was given. */
+/** The facts of an answer. Instants are those given to `write`. */
 export interface AnswerFacts extends Omit<SendAnswer, 'firstTokenOffsetNs' | 'lastTokenOffsetNs'> {
   readonly streamed: boolean;
-  /** False for a stream that says nothing without its coding undone: then nothing of the rest is known. */
+  /** False for a stream that cannot be read without decoding. Then all other facts are unknown. */
   readonly read: boolean;
   readonly firstTokenNs: number | null;
   readonly lastTokenNs: number | null;
 }
 
-/** Where an event may hold counts of tokens: looked at before it is searched for them. */
+/** A cheap test before an event is searched for token counts. */
 const MAY_COUNT = /"(?:usage|details|usageMetadata|eval_count|tokens_predicted)" *: *[{\d]/;
 
 /**
- * One answer as it comes by: the times of its tokens and what it says of them. Everything here happens when bytes
- * come, never between an instant and its send, and holds no more than two events.
+ * Reads one answer while it arrives: the times of its tokens, and its facts. All work happens when bytes arrive, never
+ * between an instant and its send. At most two events are kept in memory.
  */
 export class AnswerReader {
   readonly #end: StreamEnd;
-  /** Null for what is not read event by event, as soon as that is known. */
+  /** Null if the answer is not read event by event, as soon as that is known. */
   #events: EventData | null;
   #document: AnswerScan | null;
-  /** While it is not known whether it is lines or a document. */
+  /** Set while it is unknown whether the answer is lines or a document. */
   #called: CalledJson | null;
   #streamed: boolean;
   readonly #read: boolean;
@@ -67,24 +67,24 @@ export class AnswerReader {
           );
   }
 
-  /** Null for an answer that says nothing of tokens. */
+  /** Null for an answer without facts about tokens. */
   static of(status: number, head: AnswerHead, expected: ExpectedAnswer): AnswerReader | null {
     if (status < 200 || status > 299) return null;
     const form = formOf(head, expected);
     if (form === null) return null;
     if (isPlain(head.contentEncoding)) return new AnswerReader(form, expected.ends);
-    // A stream under a content coding is one, and its times are not to be had without undoing it.
+    // An encoded stream is still a stream, but its times cannot be read without decoding.
     return form === 'document' ? null : new AnswerReader('unread', false);
   }
 
-  /** Takes a piece of the body; it is not kept. Instants must not go backwards. */
+  /** Reads a piece of the body without keeping it. Instants must not decrease. */
   write(bytes: Buffer, atNs: number): void {
     this.#atNs = atNs;
     this.#events?.write(bytes);
     this.#document?.write(bytes);
   }
 
-  /** The message is over, in whatever way: a last line needs no line end. */
+  /** Call it when the message is over, complete or not. The last line needs no line end. */
   finish(): AnswerFacts {
     this.#events?.end();
     if (this.#called !== null) this.#proved(this.#called.atEnd(this.#events?.passedOver ?? 0));
@@ -104,14 +104,14 @@ export class AnswerReader {
     };
   }
 
-  /** Whether it is read event by event: then its facts are all that it will be compared by. */
+  /** Whether it is read event by event. Then these facts are all that can be compared. */
   get readsEvents(): boolean {
     return this.#events !== null;
   }
 
   /**
-   * To be asked of a message that was complete, after `finish`: whether it was a stream that broke. Where an event
-   * was too long to be read, the end may have been in it.
+   * Whether a complete message was a broken stream. Call it after `finish`. An event that was too long to be read may
+   * have had the end mark, so then the stream does not count as broken.
    */
   get broken(): boolean {
     if (this.#events === null) return false;
@@ -126,7 +126,7 @@ export class AnswerReader {
     if (form !== null) this.#proved(form);
     if (this.#events === null) return;
     if (event === undefined) {
-      // Words as they are, from a server of somebody's own.
+      // Plain text, from a custom server.
       if (data.trim() !== '' && !isSignOfLife(name)) this.#token();
       return;
     }
@@ -135,7 +135,7 @@ export class AnswerReader {
     if (MAY_COUNT.test(data)) this.#usage = laterUsage(this.#usage, usageIn(Buffer.from(data)));
   }
 
-  /** It is known now; a whole answer, or one that only told of an error, had no tokens that came one by one. */
+  /** The form is known now. A whole answer, or one that only reports an error, has no streamed tokens. */
   #proved(form: CalledForm): void {
     this.#called = null;
     if (form !== 'document') this.#document = null;
@@ -159,7 +159,7 @@ export class AnswerReader {
   }
 }
 
-/** How an answer is read; `called_json` is lines or a document. */
+/** How an answer is read. `called_json` means lines or a document. */
 type ReadForm = AnswerForm | 'called_json';
 
 function formOf({ contentType, hasLength }: AnswerHead, expected: ExpectedAnswer): ReadForm | null {
@@ -169,27 +169,28 @@ function formOf({ contentType, hasLength }: AnswerHead, expected: ExpectedAnswer
   return expected.streams && !hasLength ? 'called_json' : 'document';
 }
 
-/** The longest document over several lines that is put together: one that tells of an error is short. */
+/** The longest multi-line document that is collected. An error document is shorter. */
 const HELD_CHARS = 16 * 1024;
 
-/** Lines of a stream, one document, or one that tells of an error where there should have been a stream. */
+/** Lines of a stream, one document, or a document that reports an error instead of a stream. */
 type CalledForm = 'lines' | 'document' | 'failed';
 
 /**
- * An answer that is called JSON where a stream was asked for, and has no length: some servers stream JSON lines and
- * call them so, others answer whole, on one line or on many. Its first line tells, or its end.
+ * An answer of type JSON without a length, for a request that asks for a stream. Some servers stream JSON lines with
+ * this type. Others send one document, on one line or several. The first line or the end of the answer shows which it
+ * is.
  */
 class CalledJson {
   #lines = 0;
-  /** What its first line says by itself; undefined where that is no JSON. */
+  /** The parsed first line; undefined if it is no JSON. */
   #first: unknown;
-  /** The lines so far, where they may be those of one document. */
+  /** The lines so far, while they may belong to one document. */
   #text = '';
 
   /**
-   * @param data of a line
-   * @param document what that is by itself; undefined where it is no JSON
-   * @returns what the answer is for certain; null while it may be either
+   * @param data data of a line
+   * @param document the parsed line; undefined if it is no JSON
+   * @returns the form of the answer; null while it is unknown
    */
   line(data: string, document: unknown): 'lines' | 'document' | null {
     this.#lines += 1;
@@ -201,9 +202,9 @@ class CalledJson {
   }
 
   /**
-   * What it was, now that it is over: one document is a whole answer, unless it tells of an error or says that more
-   * was to come; and one that was cut short is none.
-   * @param passedOver lines that were too long to be read: longer than a piece of a stream ever is
+   * The form of the complete answer. One document is a whole answer, unless it reports an error or announces further
+   * parts. An incomplete document counts as lines.
+   * @param passedOver number of lines that were too long to be read; pieces of a stream are never this long
    */
   atEnd(passedOver: number): CalledForm {
     if (passedOver > 0) return this.#first === undefined ? 'document' : 'lines';
@@ -216,7 +217,7 @@ class CalledJson {
   }
 }
 
-/** Undefined for what is no JSON. */
+/** Undefined if it is no JSON. */
 function parsedJson(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -1,7 +1,7 @@
 import type { FinishReason } from '../../core/run.ts';
 import { isRecord, tellsOfError } from '../../inference/stream-events.ts';
 
-/** The servers' words for why they stopped, in ours. */
+/** Finish reasons of servers, mapped to ours. */
 const FINISHES: Readonly<Record<string, FinishReason>> = {
   stop: 'stop',
   STOP: 'stop',
@@ -25,41 +25,41 @@ const FINISHES: Readonly<Record<string, FinishReason>> = {
 
 type Event = Readonly<Record<string, unknown>>;
 
-/** Choices of one answer that are told apart; of more, the first ones. */
+/** Most choices of one answer that are distinguished. Further ones are ignored. */
 export const MAX_CHOICES = 16;
 
-/** What comes last in a stream of OpenAI's chat and completions. */
+/** The last data of a stream in OpenAI's chat and completions. */
 const DONE = '[DONE]';
 
 /**
- * Whether a stream was finished or cut off. If a server dies behind a proxy, its HTTP message still ends in good order.
- * One set of rules serves all servers, because a stream does not name its own.
+ * Detects whether a stream was finished or cut off. If a server dies behind a proxy, its HTTP message still ends
+ * normally. One set of rules covers all servers, because a stream does not name its server.
  */
 export class StreamEnd {
-  /** In a form whose streams say when they are finished. */
+  /** Whether the streams of this protocol mark their end. */
   #speaks: boolean;
   #ended = false;
-  /** Whether the server told of an error within the stream. */
+  /** Whether the server reported an error within the stream. */
   failed = false;
   finish: FinishReason | null = null;
   readonly #choices: (FinishReason | null)[] = [];
 
-  /** @param speaks whether the protocol of the request promises an end, even before an event came */
+  /** @param speaks whether the request's protocol promises an end mark, before any event */
   constructor(speaks: boolean) {
     this.#speaks = speaks;
   }
 
-  /** Whether the message, which is over, was a stream that broke: the server said so, or never said the end. */
+  /** Whether the complete message was a broken stream: the server reported an error, or sent no end mark. */
   get broken(): boolean {
     return this.failed || (this.#speaks && !this.#ended);
   }
 
-  /** Why each of several choices ended, by their index; null where there is one, or none is told apart. */
+  /** The finish reason of each choice by index; null if there is only one choice, or if choices have no index. */
   get finishes(): readonly (FinishReason | null)[] | null {
     return this.#choices.length > 1 ? this.#choices : null;
   }
 
-  /** @param data of one event or line; returns whether it is the mark of an end, and nothing else */
+  /** @param data data of one event or line; returns whether it is only an end mark */
   seeText(data: string): boolean {
     if (data.trim() !== DONE) return false;
     this.#speaks = true;
@@ -67,12 +67,12 @@ export class StreamEnd {
     return true;
   }
 
-  /** The server told of an error, whatever it said of it. */
+  /** Call it when the server reported an error. */
   fail(): void {
     this.failed = true;
   }
 
-  /** @param event what was parsed of it */
+  /** @param event the parsed event */
   see(event: unknown): void {
     if (!isRecord(event)) return;
     const { type, choices, candidates, token, done, stop } = event;
@@ -95,14 +95,14 @@ export class StreamEnd {
     });
   }
 
-  /** A stream tells of its choices one by one, in any order. */
+  /** A stream reports its choices one by one, in any order. */
   #choiceEnded(index: number, reason: unknown): void {
     if (!Number.isInteger(index) || index < 0 || index >= MAX_CHOICES) return;
     while (this.#choices.length <= index) this.#choices.push(null);
     this.#choices[index] = reasonOf(reason);
   }
 
-  /** OpenAI's responses and Anthropic's messages name their events. */
+  /** Events of OpenAI's responses and Anthropic's messages have a type name. */
   #typed(type: string, event: Event): void {
     if (type.startsWith('response.')) {
       const status = type.slice('response.'.length);
@@ -126,7 +126,7 @@ export class StreamEnd {
   }
 }
 
-/** In our words; null where there is none. */
+/** Our name for a reason; null without one. */
 function reasonOf(reason: unknown): FinishReason | null {
   if (typeof reason !== 'string' || reason === '') return null;
   return Object.hasOwn(FINISHES, reason) ? (FINISHES[reason] ?? 'other') : 'other';

@@ -2,15 +2,15 @@ import { isIP } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import { type FencedAddresses, fencedNameOf, NO_ADDRESS_FENCED } from '../guard.ts';
 
-/** All addresses of a host name, in the order the resolver gave them. */
+/** Resolves a host name to all its addresses, in the resolver's order. */
 type Resolve = (hostname: string) => Promise<readonly string[]>;
 
-/** A name is asked again no more often than this; replicas come and go while a replay runs. */
+/** The shortest interval of resolving a name again. Replicas come and go during a replay. */
 const REFRESH_NS = 5_000_000_000;
 
 /**
- * The addresses behind the target's name, taken in turn so that every replica gets its share. One that did
- * not accept a connection is passed over until the name is next resolved, as long as another one is left.
+ * The addresses of the target's name, used in turn so that every replica gets its share. An address that refused a
+ * connection is skipped until the name is resolved again, if another address is left.
  */
 export class AddressBook {
   readonly #hostname: string;
@@ -23,17 +23,17 @@ export class AddressBook {
   #resolving = false;
   readonly #fenced: FencedAddresses;
 
-  /** @param fenced addresses that are never used, whatever the name comes to mean */
+  /** @param fenced addresses that are never used, even if the name resolves to them */
   constructor(hostname: string, resolve: Resolve, clock: Clock, fenced = NO_ADDRESS_FENCED) {
     this.#hostname = hostname.replace(/^\[(.*)\]$/, '$1');
     this.#resolve = resolve;
     this.#clock = clock;
     this.#fenced = fenced;
-    // Until the first answer, and for ever when the name cannot be resolved, connecting by name gives the error.
+    // Before the first resolution, and if it fails permanently, connecting by name gives the error.
     this.#addresses = [this.#hostname];
   }
 
-  /** What has a single address and no name, such as a unix socket. */
+  /** A target with one address and no name, such as a unix socket. */
   static ofOne(address: string, clock: Clock): AddressBook {
     return new AddressBook(address, async () => [address], clock);
   }
@@ -42,7 +42,7 @@ export class AddressBook {
     return this.#addresses;
   }
 
-  /** Asks for the addresses; a name that does not resolve keeps the addresses known so far. */
+  /** Resolves the name. If it fails, the known addresses stay. */
   async refresh(): Promise<void> {
     if (this.#resolving) return;
     this.#resolvedAtNs = this.#clock.nowNs();
@@ -51,17 +51,17 @@ export class AddressBook {
     try {
       const addresses = new Set(await this.#resolve(this.#hostname));
       const free = [...addresses].filter((address) => fencedNameOf(address, this.#fenced) === null);
-      // Where all of them are production's by now, connecting by name gives the error as well.
+      // If all addresses belong to production now, connecting by name gives the error as well.
       if (addresses.size > 0) this.#addresses = free.length > 0 ? free : [this.#hostname];
     } catch {
-      // Not lost: every connection attempt made meanwhile reports what it met.
+      // The error is not lost, because every connection attempt reports its own.
     } finally {
       this.#failed.clear();
       this.#resolving = false;
     }
   }
 
-  /** The address for the next connection. Asks for the name again in the background when that is due. */
+  /** The address for the next connection. Resolves the name again in the background if that is due. */
   next(): string {
     if (this.#clock.nowNs() - this.#resolvedAtNs > REFRESH_NS) void this.refresh();
     const count = this.#addresses.length;
@@ -72,7 +72,7 @@ export class AddressBook {
     return this.#addresses[this.#turn++ % count] ?? this.#hostname;
   }
 
-  /** `address` did not accept a connection. */
+  /** Call it when `address` refused a connection. */
   noteFailure(address: string): void {
     this.#failed.add(address);
   }

@@ -10,42 +10,43 @@ import { fencedLookup, NO_ADDRESS_FENCED, trustOf } from '../guard.ts';
 import type { AddressBook } from './addresses.ts';
 import { brokenErrorOf, connectErrorOf, type SendEnd } from './errors.ts';
 
-/** Model servers close idle connections after 2 to 5 s; giving them up earlier avoids racing that close. */
+/** Model servers close idle connections after 2 to 5 s. We close them earlier, so that no request meets this close. */
 const IDLE_NS = 1_500_000_000;
 /** A recorded connection stays open between its requests, unless the server ends it. */
 const LANE_IDLE_MS = 60_000;
-/** Taken off a server's own `Keep-Alive: timeout=` hint. */
+/** Subtracted from a server's own `Keep-Alive: timeout=` hint. */
 const KEEP_ALIVE_MARGIN_MS = 500;
-/** How often it is looked for connections that were silent for too long. */
+/** Interval of checks for connections that were silent for too long. */
 const WATCH_MS = 25;
 
-/** What a transport tells about one request, in this order; exactly one of `onEnd` and `onError` comes last. */
+/** The events of one request, in this order. Exactly one of `onEnd` and `onError` is the last. */
 export interface SendEvents {
-  /** It is written from here on: its connection is there. */
+  /** The connection is open, and writing the request begins. */
   onStart(reusedConnection: boolean): void;
-  /** The connection holds nothing of its body any more; not told when the request ends before. */
+  /** The connection has no unwritten bytes of the body. Not called if the request ends earlier. */
   onBodyWritten(): void;
-  /** First byte of a response; again for each response when interim ones come first. */
+  /** First byte of a response. Called again for each response if interim ones come first. */
   onFirstByte(): void;
   onStatus(status: number, head: AnswerHead): void;
-  /** A piece of the body as it came. */
+  /** A piece of the body as received. */
   onData(bytes: Buffer): void;
   onEnd(): void;
   onError(end: SendEnd): void;
 }
 
 export interface SendHandle {
-  /** Ends the request, whatever its state; `onError(end)` follows unless it is over. */
+  /** Ends the request in any state. `onError(end)` follows unless the request is over. */
   abort(end: SendEnd): void;
 }
 
-/** How requests reach the target. Real: undici; in tests: a script. */
+/** Sends requests to the target: undici, or a script in tests. */
 export type Transport = Pick<HttpClient, 'send' | 'warm' | 'use' | 'close'>;
 
 /**
- * Sends by undici, with one `Client` for each connection, so that we choose the connection of a request, count what
- * it carries, and end it. As many connections as open loop needs; the one that fell idle last is used first, so that
- * what the load no longer needs grows old and is closed. A request is written once: undici repeats none.
+ * Sends requests with undici, with one `Client` per connection. So we choose the connection of a request, count its
+ * requests, and close it. It opens as many connections as the open loop needs. The one that became idle last is used
+ * first, so that unneeded connections grow old and are closed. A request is written only once, because undici retries
+ * none.
  */
 export class HttpClient {
   readonly #options: ConnectionOptions;
@@ -55,15 +56,15 @@ export class HttpClient {
   readonly clock: Clock;
   readonly loopTime: LoopTime;
   readonly #use = new Use();
-  /** In the order in which they fell idle. */
+  /** In the order in which they became idle. */
   #idle: Connection[] = [];
-  /** Of recorded connections, by their lane; each carries one request at a time. */
+  /** Recorded connections by their lane. Each carries one request at a time. */
   readonly #lanes = new Map<number, Connection>();
   readonly #live = new Set<Connection>();
-  /** Those that carry a request, or are opened ahead. */
+  /** Connections with a request, or that are being opened in advance. */
   readonly #busy = new Set<Connection>();
   readonly #watching: NodeJS.Timeout;
-  /** The last watch by the loop's time. */
+  /** Loop time of the last watch. */
   #lastWatchNs: number;
 
   constructor(options: ConnectionOptions, book: AddressBook, clock: Clock) {
@@ -84,8 +85,8 @@ export class HttpClient {
   }
 
   /**
-   * Opens at least `count` connections and at least one to each address; resolves when all have succeeded or
-   * failed. Addresses that do not answer are left out from then on.
+   * Opens at least `count` connections and at least one to each address. Resolves when all have succeeded or failed.
+   * Addresses that do not answer are not used afterwards.
    */
   async warm(count: number): Promise<void> {
     await this.#book.refresh();
@@ -105,8 +106,8 @@ export class HttpClient {
   }
 
   /**
-   * A connection that is idle now, or a new one that is connecting. With a lane that lane's own, which nothing else
-   * may be on.
+   * An idle connection, or a new one that is connecting. With a lane it is the lane's own connection, which carries
+   * nothing else.
    */
   #acquire(lane: number | null): Connection {
     if (lane === null) return this.#takeIdle() ?? this.#create(null);
@@ -122,7 +123,7 @@ export class HttpClient {
   #takeIdle(): Connection | null {
     const nowNs = this.clock.nowNs();
     for (let last = this.#idle.pop(); last; last = this.#idle.pop()) {
-      // Where nothing turned, nothing has watched either, and the server may have closed it meanwhile.
+      // If the event loop stood still, nothing was watched, and the server may have closed the connection meanwhile.
       if (nowNs - last.idleSinceNs < IDLE_NS && this.#usable(last)) return last;
       last.retire();
     }
@@ -141,24 +142,27 @@ export class HttpClient {
     return connection;
   }
 
-  /** A connection is there. */
+  /** A connection was opened. */
   opened({ address }: Connection, tookNs: number): void {
     this.#book.noteSuccess(address);
     this.#use.noteOpened(address, tookNs);
   }
 
-  /** A connection could not be had. */
+  /** A connection could not be opened. */
   failed({ address }: Connection): void {
     this.#book.noteFailure(address);
     this.#use.failed += 1;
   }
 
-  /** A request is being written. */
+  /** A request begins to be written. */
   carries({ address, served }: Connection): void {
     this.#use.noteRequest(address, served + 1, this.clock);
   }
 
-  /** A connection is free. It waits for a request: a lane's for one of its lane, any other on top of those that wait. */
+  /**
+   * A connection is free and waits for its next request. A lane's connection waits for its lane; others go on top of
+   * the idle ones.
+   */
   rests(connection: Connection): void {
     this.#busy.delete(connection);
     if (!this.#usable(connection)) connection.retire();
@@ -173,7 +177,7 @@ export class HttpClient {
     this.#use.noteClosed();
   }
 
-  /** A connection carries nothing any more. */
+  /** A connection can no longer carry requests. */
   forget(connection: Connection): void {
     this.#live.delete(connection);
     this.#busy.delete(connection);
@@ -182,8 +186,9 @@ export class HttpClient {
   }
 
   /**
-   * Answers that came while nothing ran are read after this: what had been silent for too long at the watch before
-   * has had a turn of the loop since, and only that is the target's doing.
+   * Ends connections that are silent for too long. Answers that arrived while this process stood still are read only
+   * after this. So only connections that were over their limit at the previous watch are ended. They had a turn of the
+   * event loop since then, so the silence is the target's.
    */
   #watch(): void {
     const atNs = this.#lastWatchNs;
@@ -209,23 +214,23 @@ export class HttpClient {
   }
 }
 
-/** One connection to the target, and the one request that is on it. Connects when it first carries something. */
+/** One connection to the target with at most one request. It connects for its first request. */
 class Connection {
-  /** The recorded connection it stands for; null for one that carries whatever comes. */
+  /** The recorded connection that it represents; null if it carries any request. */
   lane: number | null;
   readonly address: string;
   openedNs = 0;
   idleSinceNs = 0;
-  /** Requests answered on its socket. */
+  /** Requests that were answered on its socket. */
   served = 0;
-  /** The target has said that it sends no more. */
+  /** The target has announced that it sends no more. */
   ended = false;
   readonly #host: HttpClient;
   readonly #client: Client;
   #socket: Socket | null = null;
   /** The socket that is connecting. */
   #dialing: Socket | null = null;
-  /** By the loop's time. */
+  /** Loop time. */
   #dialingSinceNs = Number.POSITIVE_INFINITY;
   #exchange: Exchange | null = null;
   #over = false;
@@ -237,7 +242,7 @@ class Connection {
     this.#client = new Client(host.origin, {
       allowH2: false,
       pipelining: 1,
-      // Time is ours to keep, by the time in which this loop could hear.
+      // We use our own time-outs, which count only the time in which this event loop could read.
       headersTimeout: 0,
       bodyTimeout: 0,
       keepAliveTimeout: LANE_IDLE_MS,
@@ -249,11 +254,11 @@ class Connection {
     this.#client.on('disconnect', () => this.#disconnected());
   }
 
-  /** Whether it could carry a request now. */
+  /** Whether it can carry a request now. */
   get usable(): boolean {
     const socket = this.#socket;
     if (socket === null || socket.destroyed || this.#exchange !== null || this.#over) return false;
-    // An answer that came before the request was wholly written leaves its rest in front of the next one.
+    // If an answer came before the request was completely written, the rest would precede the next request.
     return socket.writableLength === 0;
   }
 
@@ -261,31 +266,31 @@ class Connection {
     return this.#socket !== null;
   }
 
-  /** Since when nothing was heard that is waited for, by the loop's time; Infinity where nothing is waited for. */
+  /** Loop time since which an expected event is missing; Infinity if none is expected. */
   get silentSinceNs(): number {
     if (this.#dialing !== null) return this.#dialingSinceNs;
     return this.#exchange?.silentSinceNs ?? Number.POSITIVE_INFINITY;
   }
 
-  /** How it ends when that takes too long. */
+  /** The error if that takes too long. */
   get timeout(): 'connect_timeout' | 'first_byte_timeout' | 'idle_timeout' {
     if (this.#dialing !== null) return 'connect_timeout';
     return this.#exchange?.isAnswering === true ? 'idle_timeout' : 'first_byte_timeout';
   }
 
-  /** The connection holds nothing more to write, or so little that its socket would not tell when it is written. */
+  /** Calls back when the socket has nothing more to write, or too little for a `drain` event. */
   whenWritten(written: () => void): void {
     const socket = this.#socket;
     if (socket?.writableNeedDrain === true) socket.once('drain', written);
     else written();
   }
 
-  /** Opens it. Resolves when that has succeeded or failed. */
+  /** Opens it. Resolves when this has succeeded or failed. */
   async warm(): Promise<void> {
     const settled = Promise.withResolvers<void>();
     const over = (): void => settled.resolve();
-    // undici opens connections for requests only. One that is refused at its start is not written, and its
-    // connection stays.
+    // undici opens connections only for requests. This request is refused at its start, so it is not written and the
+    // connection stays open.
     const refusing: Dispatcher.DispatchHandler = {
       onRequestStart: () => {
         throw new Error('opened ahead');
@@ -301,13 +306,13 @@ class Connection {
     else this.#host.rests(this);
   }
 
-  /** Sends a request as soon as it is connected. It must be idle. */
+  /** Sends a request as soon as it is connected. The connection must be idle. */
   carry(request: PreparedRequest, events: SendEvents): SendHandle {
     const exchange = new Exchange(this, events, this.#host.loopTime);
     this.#exchange = exchange;
     const { method, path, headers, body, chunked } = request;
     this.#client.dispatch(
-      // It stays open whatever the method; undici would close it behind HEAD, or a body nobody expects.
+      // Keeps the connection open for all methods. undici would close it after HEAD, or after an unexpected body.
       {
         method,
         path,
@@ -321,40 +326,42 @@ class Connection {
     return exchange;
   }
 
-  /** Its request is written from here on. @returns whether its socket has carried one before */
+  /** Its request begins to be written. @returns whether its socket carried one before */
   starts(): boolean {
     this.#host.carries(this);
     return this.served > 0;
   }
 
-  /** Its request has its whole answer. */
+  /** Its request has a complete answer. */
   answered(): void {
     this.#exchange = null;
     this.served += 1;
     this.#host.rests(this);
   }
 
-  /** Its request failed, and undici has given up the socket. */
+  /** Its request failed, and undici has discarded the socket. */
   failed(): void {
     this.#exchange = null;
     this.retire();
   }
 
-  /** Ends it, and what is on it with `end`. */
+  /** Closes it, and ends its request with `end`. */
   retire(end: SendEnd = 'stopped'): void {
     if (this.#over) return;
     this.#over = true;
     const exchange = this.#exchange;
     this.#exchange = null;
     this.#host.forget(this);
-    // Before undici says of it what it makes of that.
+    // First, because undici would report its own error for it.
     exchange?.fail(end);
     this.#client.destroy(null, () => undefined);
-    // An attempt to connect that undici would wait for.
+    // undici would wait for a pending connection attempt.
     this.#dialing?.destroy();
   }
 
-  /** What undici checks a TLS connection to belong to: always the target's, whatever `Host` a request names. */
+  /**
+   * The name that undici compares with a TLS connection's: always the target's, even if a request has another `Host`.
+   */
   get #serverName(): object {
     return { servername: this.address };
   }
@@ -378,7 +385,7 @@ class Connection {
       this.served = 0;
       this.ended = false;
       this.openedNs = clock.nowNs();
-      // Heard before undici hears them: it takes a reset for the end of an answer that has no length.
+      // These listeners come before undici's, which takes a reset for the end of an answer without a length.
       socket.on('end', () => {
         this.ended = true;
       });
@@ -388,7 +395,7 @@ class Connection {
     });
   }
 
-  /** undici connects anew by itself where a request waits that was not written yet. */
+  /** undici reconnects by itself if a request is waiting that was not written yet. */
   #disconnected(): void {
     this.#socket = null;
     this.#host.closed();
@@ -398,9 +405,9 @@ class Connection {
 
 /** One request on its connection. */
 class Exchange implements Dispatcher.DispatchHandler, SendHandle {
-  /** By the loop's time; Infinity while nothing of the target is waited for. */
+  /** Loop time since the target is expected to respond; Infinity if no response is expected. */
   silentSinceNs = Number.POSITIVE_INFINITY;
-  /** The head of the answer itself, and not only of interim ones, is there. */
+  /** Whether the head of the final answer, not only of an interim one, has arrived. */
   isAnswering = false;
   readonly #connection: Connection;
   readonly #events: SendEvents;
@@ -459,16 +466,16 @@ class Exchange implements Dispatcher.DispatchHandler, SendHandle {
 
   onResponseError(_controller: unknown, error: Error): void {
     if (this.#over) return;
-    // One that waited to be written on a connection that was there has that connection's failure.
+    // A request that waited on an open connection fails with the error of that connection.
     this.#endWith(this.#connection.isOpen ? this.#brokenBy(error) : connectErrorOf(error));
   }
 
-  /** Its socket failed. What was not written yet undici may send on another one. */
+  /** Its socket failed. If the request was not written yet, undici may send it on another socket. */
   broke(error: Error): void {
     if (!this.#over && this.#started) this.#endWith(this.#brokenBy(error));
   }
 
-  /** Its connection was ended by us. */
+  /** We closed its connection. */
   fail(end: SendEnd): void {
     if (this.#over) return;
     this.#over = true;
@@ -504,22 +511,22 @@ function firstOf(value: string | string[] | undefined): string | null {
   return (Array.isArray(value) ? value[0] : value) ?? null;
 }
 
-/** undici sends an iterable in chunks, each piece as one; its types do not know that it takes one. */
+/** undici sends an iterable with chunked coding, one chunk per item. Its types do not allow an iterable. */
 function inChunks(body: Uint8Array | null): Buffer {
   return (body === null ? [] : [body]) as unknown as Buffer;
 }
 
-/** Begins to connect to an address. Returns the socket, which is connecting. */
+/** Begins to connect to an address. Returns the connecting socket. */
 type Dial = (address: string, options: buildConnector.Options, callback: buildConnector.Callback) => Socket;
 
-/** Opens sockets to the target, by undici's own connector. */
+/** Opens sockets to the target with undici's own connector. */
 function dialer(options: ConnectionOptions): Dial {
   const { hostname } = new URL(options.origin);
-  // What TLS asks for and checks is the name, whichever of its addresses is meant; an address is no name.
+  // TLS requests and verifies the name, for all of its addresses. An IP address is not a server name.
   const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
   const connect = buildConnector({
     allowH2: false,
-    // Its own fires up to half a second early or late.
+    // undici's own time-out is up to half a second early or late.
     timeout: 0,
     lookup: fencedLookup(options.fenced ?? NO_ADDRESS_FENCED),
     ...trustOf(options),
@@ -527,12 +534,12 @@ function dialer(options: ConnectionOptions): Dial {
   });
   return (address, { servername: _servername, ...asked }, callback) => {
     const named = isName && asked.protocol === 'https:' ? { servername: hostname } : {};
-    // Told by no type of undici's: the socket.
+    // The connector returns the socket, but undici's types do not say so.
     return connect({ ...asked, hostname: address, ...named }, callback) as unknown as Socket;
   };
 }
 
-/** Counts kept over the life of a run. */
+/** Connection counts over the life of a run. */
 class Use {
   failed = 0;
   readonly #connectTimes = new Durations();
@@ -556,7 +563,7 @@ class Use {
     this.#open -= 1;
   }
 
-  /** A request was written; `nth` is its place on its connection, from 1. */
+  /** A request was written. `nth` is its number on its connection, from 1. */
   noteRequest(address: string, nth: number, clock: Clock): void {
     if (nth === 1) this.#used += 1;
     this.#requests += 1;

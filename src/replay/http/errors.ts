@@ -1,35 +1,38 @@
 import type { SendError } from '../../core/run.ts';
 
-/** How a send ends that has no complete answer: by an error, or because its recorded client had left. */
+/** The end of a send without a complete answer: an error, or the recorded client left. */
 export type SendEnd = SendError | 'cancelled';
 
-/** How far a request had come that was written to a connection, when the connection failed. */
+/** The progress of a written request when its connection failed. */
 export interface SendProgress {
-  /** A byte of a response had arrived. */
+  /** Whether a byte of a response had arrived. */
   readonly answered: boolean;
-  /** The connection had answered another request before. */
+  /** Whether the connection had answered another request before. */
   readonly reusedConnection: boolean;
-  /** The target has said that it sends no more. */
+  /** Whether the target had announced that it sends no more. */
   readonly ended: boolean;
 }
 
-/** A connection broke, or the way to it. */
+/** The connection, or the route to it, broke. */
 const BROKEN_CODES: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED']);
-/** This host had no socket left: no descriptor, no local port, no memory for it. The target was never asked. */
+/** This host had no free socket: no descriptor, no local port, or no memory for it. The target was not asked. */
 const LOCAL_CODES: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS']);
 const LOST_CODES: ReadonlySet<string> = new Set(['ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
-/** What undici's parser says of an answer that is no HTTP/1.1, or that ended too early; it gives them no codes. */
+/** Errors of undici's parser for an answer that is no valid HTTP/1.1, or that ended too early. They have no codes. */
 const PARSER_ERRORS: ReadonlySet<string> = new Set([
   'HTTPParserError',
   'ResponseContentLengthMismatchError',
   'HeadersOverflowError',
 ]);
-/** undici gives its errors of a connection one code; these words tell what came from what did not come. */
+/** undici uses one code for all errors of a connection. These messages identify unexpected answers. */
 const UNASKED_ANSWER = /^bad (?:response|upgrade)$/;
-/** undici would not send it as it is. */
+/** undici refuses to send the request unchanged. */
 const REFUSED_CODES: ReadonlySet<string> = new Set(['UND_ERR_INVALID_ARG', 'UND_ERR_NOT_SUPPORTED']);
 
-/** The request was not written: no connection was had. @param error what Node or undici's connector said */
+/**
+ * The request was not written, because no connection was opened. @param error the error of Node or of undici's
+ * connector
+ */
 export function connectErrorOf(error: unknown): SendError {
   const code = codeOf(error);
   if (REFUSED_CODES.has(code)) return 'other';
@@ -39,10 +42,10 @@ export function connectErrorOf(error: unknown): SendError {
   return 'connect_failed';
 }
 
-/** The connection failed while a request was on it. @param error what Node or undici said */
+/** The connection failed while it carried a request. @param error the error of Node or undici */
 export function brokenErrorOf(error: unknown, progress: SendProgress): SendError {
   const code = codeOf(error);
-  // The server gave up an idle connection in the moment we used it again: its time-out, not its failure.
+  // The server closed an idle connection just when we used it again. The cause is its time-out, not a failure.
   const wasIdleClose = progress.reusedConnection && !progress.answered;
   // The target closed the connection before an answer was complete.
   const ended = wasIdleClose ? 'reset_on_reuse' : 'closed_early';

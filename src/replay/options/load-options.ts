@@ -10,7 +10,7 @@ const parseRate: OptionParser<number> = (given, what) => {
   throw refused(what, given, 'is not a number of requests per second, such as 50 or 0.5');
 };
 
-/** Loads that are not the recorded one. */
+/** Loads that do not follow the recorded times. */
 export const LOAD_OPTIONS = grouped('Load and scaling', {
   rate: value(
     '--rate <n>',
@@ -42,13 +42,15 @@ interface LoadParts {
   readonly maxRate: number | null;
   readonly maxInFlight: number;
   readonly dryRun: boolean;
-  /** Whether a multiplier was given with the command. */
+  /** Whether the command has a multiplier. */
   readonly isMultiplied: boolean;
-  /** Whether a jitter was given with the command. */
+  /** Whether the command has a jitter. */
   readonly isJittered: boolean;
 }
 
-/** What takes the place of the recorded times: so many requests a second, or in flight. Null where they hold. */
+/**
+ * The load instead of the recorded times: requests per second, or requests in flight. Null if recorded times are used.
+ */
 interface Load {
   readonly rate: FixedRate | null;
   readonly concurrency: number | null;
@@ -75,7 +77,7 @@ export function loadOf(parts: LoadParts, problems: Problems): Load {
   return { rate: rate === null ? null : { perSecond: rate, durationNs }, concurrency };
 }
 
-/** What only has a meaning on the recorded times. */
+/** Options that need recorded times. */
 function againstRecordedTimes(parts: LoadParts): Readonly<Record<string, boolean>> {
   return {
     '--multiplier': parts.isMultiplied,
@@ -89,7 +91,7 @@ function againstRecordedTimes(parts: LoadParts): Readonly<Record<string, boolean
   };
 }
 
-/** What only has a meaning where instants are planned. */
+/** Options that need planned instants. */
 function againstPlan(parts: LoadParts): Readonly<Record<string, boolean>> {
   return {
     '--slo': parts.slo.length > 0,

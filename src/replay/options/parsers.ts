@@ -17,7 +17,7 @@ import type { CalibrationLimits } from '../../documents/replay.ts';
 
 export { refused };
 
-/** What a parser reads, where it is within bounds. */
+/** A parser that also checks a condition on the value. */
 function within<Value>(
   parse: OptionParser<Value>,
   holds: (value: Value) => boolean,
@@ -31,7 +31,9 @@ function within<Value>(
   };
 }
 
-/** A variable or a file can say yes and no where the command line has the flag or has it not. Null for no. */
+/**
+ * A switch: variables and files may state yes or no, while the command line has the flag or lacks it. Null means no.
+ */
 export function switched<Value>(parse: OptionParser<Value>, alone: string): OptionParser<Value | null> {
   return (text, what) => {
     if (/^(false|no|off)$/i.test(text)) return null;
@@ -39,7 +41,7 @@ export function switched<Value>(parse: OptionParser<Value>, alone: string): Opti
   };
 }
 
-/** One of these words. */
+/** A parser for one of these words. */
 export function word<const Word extends string>(words: readonly Word[]): OptionParser<Word> {
   return (text, what) => {
     const found = words.find((each) => each === text);
@@ -48,22 +50,22 @@ export function word<const Word extends string>(words: readonly Word[]): OptionP
   };
 }
 
-/** A whole number from 1 to a most. */
+/** A parser for a whole number from 1 to `most`. */
 export function countTo(most: number, hint?: string): OptionParser<number> {
   return within(parseCount, (count) => count <= most, `is more than ${most}`, hint);
 }
 
-/** They are counted in 32 bits of KiB. */
+/** Limited, because they are counted in KiB with 32 bits. */
 export const parseInFlightBytes = within(
   parseBytes,
   (bytes) => bytes >= 2 ** 20 && bytes <= 2 ** 40,
   'is not between 1MiB and 1TiB',
 );
 
-/** Copies wait in memory until their time, so it cannot be any. */
+/** Limited, because copies wait in memory until their time. */
 export const parseJitterMs = within(parseDurationMs, (ms) => ms <= 60_000, 'is over 60s');
 
-/** Lengths of stretches are in whole seconds, which is what roll-ups count. */
+/** Windows are whole seconds long, because roll-ups count seconds. */
 export const parseWholeSeconds = within(
   (text, what) => parsePositiveMs(text, what) / 1_000,
   Number.isInteger,
@@ -76,7 +78,7 @@ export const parseSeed = within(
   'is not a whole number from 0 to 2^53 - 1',
 );
 
-/** `2/20`, or a share such as `10%`. */
+/** Parses `2/20`, or a share such as `10%`. */
 export function parseTargetShare(text: string, what: string): number {
   const [, target, recorded] = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(text) ?? [];
   if (target === undefined || recorded === undefined) return parseShare(text, what);
@@ -87,14 +89,14 @@ export function parseTargetShare(text: string, what: string): number {
   throw refused(what, text, 'is not a share', hint);
 }
 
-/** One of the processes that together play one plan. */
+/** One of the processes that replay one plan together. */
 export interface Shard {
-  /** From 0, as Kubernetes counts the pods of an indexed job. */
+  /** Counted from 0, like the pods of an indexed Kubernetes job. */
   readonly index: number;
   readonly count: number;
 }
 
-/** `0/3`: the first of three. */
+/** Parses `0/3`, the first of three. */
 export function parseShard(text: string, what: string): Shard {
   const [, first, second] = /^\s*(\d{1,6})\s*\/\s*(\d{1,6})\s*$/.exec(text) ?? [];
   const shard = { index: Number(first), count: Number(second) };
@@ -104,11 +106,11 @@ export function parseShard(text: string, what: string): Shard {
   throw refused(what, text, 'is not a shard', hint);
 }
 
-/** Waiting longer than this for a start is taken for a typing error. */
+/** A start further ahead is treated as a typing error. */
 const MAX_WAIT_MS = 7 * 24 * 3_600_000;
 
 /**
- * An instant that is still to come: ISO 8601, or the form of mail and HTTP headers.
+ * A future instant: ISO 8601, or the format of mail and HTTP headers.
  * @param nowUs the wall clock, epoch microseconds
  */
 export function parseStart(text: string, nowUs: number): number {
@@ -127,7 +129,7 @@ export function parseStart(text: string, nowUs: number): number {
 const MAIL_TIME =
   /^\s*(?:[A-Z][a-z]{2},\s*)?(\d{1,2} [A-Z][a-z]{2} \d{4}) (\d{2}:\d{2}(?::\d{2})?) (GMT|UTC|[+-]\d{4})\s*$/;
 
-/** `Tue, 24 Nov 2026 22:00:00 GMT`; null for anything else. */
+/** Parses `Tue, 24 Nov 2026 22:00:00 GMT`; null for any other text. */
 function parseMailTimeUs(text: string): number | null {
   const [, date, time, offset] = MAIL_TIME.exec(text) ?? [];
   if (date === undefined || time === undefined || offset === undefined) return null;
@@ -137,14 +139,14 @@ function parseMailTimeUs(text: string): number | null {
   return Number.isNaN(epochMs) || !isDay ? null : epochMs * 1e3;
 }
 
-/** Which older runs stay beside a new one. */
+/** Which older runs to keep beside a new one. */
 type RunsRetained =
   | { readonly kind: 'count'; readonly runs: number }
   | { readonly kind: 'age'; readonly ms: number };
 
 const RETAIN_HINT = 'Give a number from 1, such as 20, or a time, such as 30d.';
 
-/** `20` (so many runs, the new one among them) or `30d` (those that ended within). */
+/** Parses `20` (this number of runs, including the new one) or `30d` (runs that ended within this time). */
 export function parseRetainRuns(text: string, what: string): RunsRetained {
   if (/^\s*\d+\s*$/.test(text)) {
     const runs = Number(text);
@@ -155,17 +157,17 @@ export function parseRetainRuns(text: string, what: string): RunsRetained {
   throw refused(what, text, 'is neither a number of runs nor a time', RETAIN_HINT);
 }
 
-/** How far a target may be from what was recorded and still stand for it. */
+/** The default limits for differences between a target and the recording. */
 const CALIBRATION_BOUNDS: CalibrationLimits = Object.freeze({
   p50Factor: 2,
   statusShare: 0.02,
   sizeShare: 0.2,
 });
 
-/** These as `--compare-at-1x-bounds` takes them. */
+/** The same limits in the format of `--compare-at-1x-bounds`. */
 export const CALIBRATION_BOUNDS_TEXT = `p50:${CALIBRATION_BOUNDS.p50Factor},status:${CALIBRATION_BOUNDS.statusShare},size:${CALIBRATION_BOUNDS.sizeShare}`;
 
-/** `p50:2,status:0.02,size:0.2`; a bound that is not named keeps its default. */
+/** Parses `p50:2,status:0.02,size:0.2`. A limit that is not named keeps its default. */
 export function parseCalibrationBounds(text: string, what: string): CalibrationLimits {
   const hint =
     'Give p50:FACTOR (1 or more), status:SHARE (0 to 1) and size:SHARE, such as p50:2,status:2%,size:20%.';
@@ -186,26 +188,26 @@ export function parseCalibrationBounds(text: string, what: string): CalibrationL
   };
 }
 
-/** How far two answers may be apart and still be the same. */
+/** The allowed differences between two equal answers. */
 export interface CheckTolerance {
-  /** Of two numbers: the greater of this share of the larger number and this amount. */
+  /** For two numbers: the greater of this share of the larger number and this amount. */
   readonly relative: number;
   readonly absolute: number;
-  /** Of the lengths of two generated texts: this share of the longer. */
+  /** For the lengths of two generated texts: this share of the longer one. */
   readonly lengthShare: number;
 }
 
-/** Of numbers: what `numpy.allclose` and `torch.allclose` take for equal. */
+/** For numbers, the defaults of `numpy.allclose` and `torch.allclose`. */
 export const CHECK_TOLERANCE: CheckTolerance = Object.freeze({
   relative: 1e-5,
   absolute: 1e-8,
   lengthShare: 0.5,
 });
 
-/** These as `--response-tolerance` takes them. */
+/** The defaults in the format of `--response-tolerance`. */
 export const CHECK_TOLERANCE_TEXT = `rel:${CHECK_TOLERANCE.relative.toExponential()},abs:${CHECK_TOLERANCE.absolute.toExponential()},length:${CHECK_TOLERANCE.lengthShare * 100}%`;
 
-/** `1e-3`, or `rel:1e-3,abs:1e-6,length:20%`; a tolerance that is not named keeps its default. */
+/** Parses `1e-3`, or `rel:1e-3,abs:1e-6,length:20%`. A tolerance that is not named keeps its default. */
 export function parseTolerance(text: string, what: string): CheckTolerance {
   const hint =
     'Give rel:SHARE and length:SHARE (0 to 1) and abs:NUMBER, such as rel:1e-3,abs:1e-6,length:20%.';
@@ -226,19 +228,19 @@ export function parseTolerance(text: string, what: string): CheckTolerance {
   };
 }
 
-/** NaN for no digits. */
+/** NaN without digits. */
 function numberOf(digits: string, percent: string): number {
   return digits === '' ? Number.NaN : Number(digits) / (percent === '%' ? 100 : 1);
 }
 
-/** The lag that is allowed, where it was stated; null leaves the bound as it is. */
+/** The allowed lag as stated. Null keeps the default limit. */
 export interface LagBound {
   readonly lagMs: number | null;
-  /** Of the least latency objective. */
+  /** Share of the lowest latency objective. */
   readonly share: number | null;
 }
 
-/** A share from 50 % to 99.9 %; null for `point`. */
+/** Parses a share from 50 % to 99.9 %; null for `point`. */
 export function parseConfidence(text: string, what: string): number | null {
   if (text.trim() === 'point') return null;
   const share = parseShare(text, what);
@@ -251,7 +253,7 @@ export function parseConfidence(text: string, what: string): number | null {
   );
 }
 
-/** `5ms`, `10%`, or both: the greater of the two holds. */
+/** Parses `5ms`, `10%`, or both; then the greater of the two applies. */
 export function parseLagBound(text: string, what: string): LagBound {
   const hint = 'Give a time, a share of the smallest latency objective, or both: 5ms, 10% or 5ms,10%.';
   let bound: LagBound = { lagMs: null, share: null };
@@ -264,7 +266,7 @@ export function parseLagBound(text: string, what: string): LagBound {
   return bound;
 }
 
-/** A place of answers that is not compared. */
+/** A JSON pointer to a part of answers that is not compared. */
 export function parseIgnored(text: string, what: string): string {
   if (parseJsonPointer(text, what).length > 0) return text;
   throw refused(
@@ -275,17 +277,17 @@ export function parseIgnored(text: string, what: string): string {
   );
 }
 
-/** Steps of a JSON pointer to one value; null for the document itself, and for more than one. */
+/** Steps of a JSON pointer to one value. Null for the complete document, and for a pointer to several values. */
 export function parseSinglePlace(text: string, what: string): string[] | null {
   const parsed = parseJsonPointer(text, what);
   const steps = parsed.filter((step) => step !== ANY_MEMBER);
   return steps.length > 0 && steps.length === parsed.length ? steps : null;
 }
 
-/** What the Host header says: that of the `target`, the `recorded` one, or else the authority that is named. */
+/** The Host header: of the `target`, the `recorded` one, or a stated authority. */
 export type HostPolicy = string;
 
-/** A name alone could as well be a misspelt word. */
+/** A host needs a dot or a port, because a single word may be a misspelt policy. */
 const HOST_POLICY =
   /^(?:target|recorded|localhost|[\w-]+(?:\.[\w-]+)+|\[[0-9A-Fa-f:.]+\]|[\w-]+(?=:))(?::\d{1,5})?$/;
 
@@ -296,7 +298,7 @@ export const parseHostPolicy: OptionParser<HostPolicy> = within(
   'A host needs a domain or a port, such as models.staging.internal or models:8000.',
 );
 
-/** Certificates of a file. @param readFile throws where it cannot be read */
+/** The certificates of a file. @param readFile throws if the file cannot be read */
 export function readCertificates(path: string, readFile: (path: string) => string): string {
   let pem: string;
   try {

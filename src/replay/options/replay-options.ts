@@ -75,13 +75,13 @@ import {
 } from './window-options.ts';
 
 const CONNECTION_POLICIES = ['pooled', 'recorded'] as const;
-/** `pooled`: any connection that is free; `recorded`: each request on the connection it was recorded on. */
+/** `pooled`: any free connection. `recorded`: the connection on which the request was recorded. */
 export type ConnectionPolicy = (typeof CONNECTION_POLICIES)[number];
 
 const CALIBRATE_ALONE = '2m';
 const SENDERS_HINT = 'One sender handles several thousand requests a second. Each sender needs its own CPU.';
 
-/** How the multiplier is reached. */
+/** Options for the way to the multiplier. */
 const SCALING_OPTIONS = grouped('Load and scaling', {
   scaling: value(
     '--scaling <way>',
@@ -108,7 +108,7 @@ const SCALING_OPTIONS = grouped('Load and scaling', {
   ),
 });
 
-/** How long answers are to be, and how long they are waited for. */
+/** Options for the length of answers, and for recorded clients that left. */
 const ANSWER_OPTIONS = grouped('Responses', {
   cancels: value(
     '--cancels <how>',
@@ -125,7 +125,7 @@ const ANSWER_OPTIONS = grouped('Responses', {
   requestUsage: toggle('--request-usage', 'request token counts in streams'),
 });
 
-/** How requests are sent. */
+/** Options for sending. */
 const SENDING_OPTIONS = grouped('Sending and time limits', {
   threads: value(
     '--threads <n>',
@@ -165,25 +165,26 @@ const SENDING_OPTIONS = grouped('Sending and time limits', {
     { default: formatBytes(LIMITS.inFlightBytes) },
   ),
   timeout: value('--timeout <time>', 'limit for a whole request', parseTimeLimitMs, { default: '300s' }),
-  // Longer than any connection takes that is worth sending on.
+  // Longer than any useful connection needs.
   connectTimeout: value('--connect-timeout <time>', 'limit for connecting', parseTimeLimitMs, {
     default: '10s',
   }),
-  // A model may think for as long as the whole request may take.
+  // By default a model may use the complete time of the request.
   firstByteTimeout: value(
     '--first-byte-timeout <time>',
     'limit until the first byte of the response (default: --timeout)',
     parseTimeLimitMs,
   ),
-  // No model is silent for so long between two pieces of an answer.
+  // Models do not pause this long between two pieces of an answer.
   idleTimeout: value('--idle-timeout <time>', 'limit for a pause in a response', parseTimeLimitMs, {
     default: '60s',
   }),
 });
 
-/** How answers are compared with the recorded ones. */
+/** Options for comparing answers with the recorded ones. */
 const CHECK_OPTIONS = grouped('Responses', {
-  // Alone never a weaker level than was asked for: what cannot be compared by value is counted, and is no PASS.
+  // The level is never weakened automatically. Answers that cannot be compared by value are counted, and prevent a
+  // PASS.
   compareResponses: switchOrValue(
     '--compare-responses [level]',
     `compare responses with the recorded ones, by ${CHECK_LEVELS.join(', ')} (without a value: values)`,
@@ -202,7 +203,7 @@ const CHECK_OPTIONS = grouped('Responses', {
   ),
 });
 
-/** What precedes the judged part, and where a result can no longer be trusted. */
+/** Options for the parts before the judged part, and for the limits of a valid result. */
 const TRUST_OPTIONS = grouped('What a verdict needs', {
   warmup: value(
     '--warmup <time>',
@@ -234,9 +235,9 @@ const TRUST_OPTIONS = grouped('What a verdict needs', {
   ),
 });
 
-/** What an export plans as a replay does: which requests of the window are made, for whom, and how. */
+/** Options that an export and a replay have in common: which requests of the window are built, and how. */
 export const REQUEST_OPTIONS = {
-  // Read when it is used: a configuration that holds credentials here is still printed, without them.
+  // Parsed only when it is used. So a configuration with credentials here can still be printed, without them.
   target: text('--target <url>', 'the server to test, such as staging:8000 or https://staging/base'),
   multiplier: value(
     '--speed, --multiplier <m>',
@@ -270,13 +271,13 @@ export const REQUEST_OPTIONS = {
   }),
 };
 
-/** What goes to stdout. */
+/** Options for stdout. */
 export const OUTPUT_OPTIONS = grouped('Output', {
   json: toggle('--json', 'print one JSON document'),
   ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),
 });
 
-/** Everything that can be asked of a replay. */
+/** All options of a replay. */
 export const REPLAY_OPTIONS = {
   ...REQUEST_OPTIONS,
   ...LOAD_OPTIONS,
@@ -331,19 +332,19 @@ export const REPLAY_OPTIONS = {
   ...OUTPUT_OPTIONS,
 };
 
-/** What a caller may state, as on a command line. */
+/** The options that a caller may state, as on a command line. */
 export type RawReplayOptions = StatedOptions<typeof REPLAY_OPTIONS>;
 type ReplayRead = ResolvedOptions<typeof REPLAY_OPTIONS>;
 
-/** How answers are compared with the recorded ones. */
+/** The settings for comparing answers with the recorded ones. */
 export interface CheckOptions {
   readonly level: CheckLevel;
   readonly tolerance: CheckTolerance;
-  /** JSON pointers, `*` for any member, that are not compared; beside those of the protocol. */
+  /** JSON pointers that are not compared, in addition to those of the protocol. `*` matches any member. */
   readonly ignore: readonly string[];
 }
 
-/** Options that are used as they are read. */
+/** Options that are used under the same name. */
 const AS_READ = [
   'multiplier',
   'stages',
@@ -368,7 +369,7 @@ const AS_READ = [
   'retainRuns',
 ] as const;
 
-/** Options that are used as they are read, by a name that tells their unit or says what they hold. */
+/** Options that are used under a name with their unit or contents. */
 const RENAMED = {
   /** Copies of a session start up to this much later than the original. */
   jitter: 'jitterMs',
@@ -378,16 +379,16 @@ const RENAMED = {
   maxConnectionAge: 'maxConnectionAgeMs',
   /** From the actual send to the last byte. */
   timeout: 'timeoutMs',
-  /** Run time of the recording before the window that is played first; null for none. */
+  /** Run time of the recorded part to replay before the window; null for none. */
   warmup: 'warmupMs',
-  /** How long the target is held against the recording before the run; null for not at all. */
+  /** How long to compare the target with the recording before the run; null to skip it. */
   compareAt1x: 'calibrateMs',
   compareAt1xBounds: 'calibrationBounds',
-  /** Requests per second; null lets the plan decide (LIMITS.rateOverPeak times its peak). */
+  /** Requests per second. Null: the plan determines it (LIMITS.rateOverPeak times its peak). */
   maxRate: 'maxRatePerSecond',
-  /** Takes any certificate of a TLS target. */
+  /** Accepts any certificate of a TLS target. */
   insecure: 'acceptAnyCertificate',
-  /** In lower case; no request is sent with them. */
+  /** In lower case. They are removed from all requests. */
   removeHeader: 'removedHeaders',
   mapPath: 'pathMappings',
   productionHost: 'productionHosts',
@@ -397,42 +398,42 @@ const RENAMED = {
 type Renamed = { readonly [Key in keyof typeof RENAMED as (typeof RENAMED)[Key]]: ReplayRead[Key] };
 type AsRead = Pick<ReplayRead, (typeof AS_READ)[number]> & Renamed;
 
-/** What will be done. Nothing downstream applies a default. */
+/** The resolved options. Code that uses them applies no defaults. */
 export interface ReplayOptions extends AsRead, ScalingOptions, BodyChangeOptions {
-  /** Null for a dry run without one. */
+  /** Null for a dry run without a target. */
   readonly target: Target | null;
   readonly window: WindowRequest;
   readonly filters: Filters;
-  /** The three are parts of the time for the whole request and never longer. */
+  /** These three are parts of the total time-out, and never longer. */
   readonly connectTimeoutMs: number;
   readonly firstByteTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly lagBound: LagBound;
-  /** Zero of the run by the wall clock of the host, epoch microseconds; null for as soon as all is ready. */
+  /** Zero of the run by the wall clock of the host, epoch microseconds. Null to start as soon as possible. */
   readonly startAtUs: number | null;
-  /** Certificates (PEM) to trust besides the system's. */
+  /** Certificates (PEM) to trust in addition to the system's. */
   readonly caPem: string | null;
-  /** Set on every request, in place of a recorded header of the same name. May be secret: never stored. */
+  /** Set on every request, instead of a recorded header of the same name. May be secret, so it is never stored. */
   readonly addedHeaders: readonly HeaderPair[];
-  /** How answers are compared with the recorded ones; null for not at all. */
+  /** Settings for comparing answers with the recorded ones; null to compare none. */
   readonly check: CheckOptions | null;
 }
 
-/** What is asked of the surroundings. */
+/** The external sources of option values. */
 export interface OptionSources extends Secrets {
-  /** Throws OPTION_INVALID for an expression that cannot be judged. */
+  /** Throws OPTION_INVALID for an invalid expression. */
   checkSlo(expressions: readonly string[]): void;
-  /** Whether an objective asks for answers to be compared. */
+  /** Whether an objective requires comparing answers. */
   asksForCheck?(expressions: readonly string[]): boolean;
   /** The wall clock, epoch microseconds. */
   nowUs(): number;
-  /** Where a value was stated: a variable, or a key of a file, is for other commands too. */
+  /** Where a value was stated. A variable or a key of a file may be meant for other commands too. */
   originOf(key: keyof RawReplayOptions): Origin | null;
 }
 
 /**
- * Resolves what was asked for.
- * @throws AppError OPTION_INVALID listing every problem at once.
+ * Resolves all options.
+ * @throws AppError OPTION_INVALID listing every problem at once
  */
 export function resolveReplayOptions(raw: RawReplayOptions, sources: OptionSources): ReplayOptions {
   const problems = new Problems();
@@ -480,7 +481,7 @@ function asRead(read: ReplayRead): AsRead {
   return Object.fromEntries([...AS_READ.map((key) => [key, read[key]]), ...renamed]) as AsRead;
 }
 
-/** The options as a run stores them: what was done with which value, less the values of added headers. */
+/** The options in the form that a run stores, without the values of added headers. */
 export function describeReplayOptions(options: ReplayOptions, window: TimeRange): Record<string, unknown> {
   const { addedHeaders, target, caPem, ...plain } = options;
   return {
@@ -508,7 +509,7 @@ function checkWhatIsMissing({ target, dryRun, json, ndjson }: ReplayRead, proble
     problems.add('--ndjson prints the events of a run, and a dry run has no events: use --json');
 }
 
-/** More places would be looked up one by one in every body. */
+/** Most places, because each is looked up separately in every body. */
 const MAX_PLACES = 16;
 
 function scalingNameOf(read: ReplayRead, problems: Problems): ScalingName {
@@ -525,7 +526,7 @@ function scalingNameOf(read: ReplayRead, problems: Problems): ScalingName {
   return scaling;
 }
 
-/** More than a service's answers can need. */
+/** Most ignored pointers; services need fewer. */
 const MAX_IGNORED = 64;
 
 function checkOf(
@@ -546,7 +547,7 @@ function checkOf(
   return { level, tolerance: responseTolerance ?? CHECK_TOLERANCE, ignore: responseIgnore };
 }
 
-/** What cannot be had together. */
+/** Checks combinations of options. */
 function checkTogether(resolved: ReplayOptions, problems: Problems): void {
   const { shard, warmupMs, calibrateMs, retainRuns, perturb, shiftTime } = resolved;
   if (perturb.length > MAX_PLACES)
@@ -567,7 +568,7 @@ function checkTogether(resolved: ReplayOptions, problems: Problems): void {
   if (resolved.untilSure) checkUntilSure(resolved, problems);
 }
 
-/** What a run that may end before its time cannot have. */
+/** Checks the options that `--until-sure` needs or excludes. */
 function checkUntilSure(
   { window, slo, confidence, shard, stages, concurrency }: ReplayOptions,
   problems: Problems,
@@ -587,7 +588,7 @@ function checkUntilSure(
   }
 }
 
-/** What is set on every request is neither perturbed nor removed. */
+/** A header that is set on every request cannot be perturbed or removed. */
 function checkHeaders({ addedHeaders, removedHeaders, perturb }: ReplayOptions, problems: Problems): void {
   for (const place of perturb) {
     const isSet = ([name]: HeaderPair) =>
@@ -603,7 +604,7 @@ function checkHeaders({ addedHeaders, removedHeaders, perturb }: ReplayOptions, 
   }
 }
 
-/** What cannot be had together with follow-ups that wait. */
+/** Checks the options that waiting follow-ups exclude. */
 function checkSessionOrder(resolved: ReplayOptions, problems: Problems): void {
   const { sessionOrder, shard, connections, shiftTime } = resolved;
   if (sessionOrder === 'open') return;

@@ -19,7 +19,7 @@ const UTC = 'UTC';
 const MAX_RANGES = 366;
 const MAX_LOOPS = 1_000_000;
 
-/** An instant as it was written, and when that is. */
+/** An instant with its original text. */
 export interface StatedInstant {
   readonly text: string;
   readonly us: number;
@@ -30,7 +30,7 @@ const instant: OptionParser<StatedInstant> = (given, what) => ({
   us: parseInstantUs(given, what),
 });
 
-/** Which stretches of a capture are read. `verb` is what is done with them. */
+/** Options that select parts of a capture. @param verb what the command does with them */
 export function stretchOptions(verb: string) {
   return grouped('Which part of the capture', {
     from: listOf('--from <time>', 'start of a window, ISO 8601 (default: the first arrival)', instant),
@@ -46,7 +46,7 @@ export function stretchOptions(verb: string) {
   });
 }
 
-/** Which exchanges of the stretches are meant. */
+/** Options that select exchanges in these parts. */
 export function selectionOptions(verb: string) {
   return grouped('Which requests', {
     recorder: listOf('--recorder <id>', `${verb} only requests of this recorder`, (id) => id.trim()),
@@ -90,7 +90,7 @@ export function selectionOptions(verb: string) {
   });
 }
 
-/** Which part of a capture is played, and how often. */
+/** Options for the replayed part of a capture, and for its repetitions. */
 export const WINDOW_OPTIONS = {
   ...stretchOptions('play'),
   ...grouped('Load and scaling', {
@@ -100,23 +100,23 @@ export const WINDOW_OPTIONS = {
   ...selectionOptions('play'),
 };
 
-/** A window as it was asked for; a side that is null ends with the capture. */
+/** A requested window. A null start or end means that of the capture. */
 export interface AskedRange {
   readonly fromUs: number | null;
   readonly toUs: number | null;
 }
 
-/** Which windows are played, and how often. Plain data: it travels to a thread. */
+/** Which windows are replayed, and how often. Plain data, because it is sent to a thread. */
 export interface WindowRequest {
-  /** In the order they are played; never empty. */
+  /** In the order of the replay. Never empty. */
   readonly ranges: readonly AskedRange[];
-  /** One stretch is looked for within the ranges, and played instead of them. */
+  /** One window to search within the ranges and to replay instead of them. */
   readonly search: { readonly kind: SearchKind; readonly lengthS: number } | null;
-  /** Recorders whose exchanges are played; empty for all of them. */
+  /** Recorders whose exchanges are replayed; empty for all. */
   readonly recorders: readonly string[];
-  /** How often; null for as often as the duration takes. */
+  /** Number of passes; null for as many as the duration needs. */
   readonly loops: number | null;
-  /** The plan ends there, in run time. Null for the end of the last window. */
+  /** End of the plan in run time; null for the end of the last window. */
   readonly durationMs: number | null;
 }
 
@@ -127,7 +127,7 @@ type SelectionRead = ResolvedOptions<ReturnType<typeof selectionOptions>>;
 type WindowRead = StretchRead &
   Pick<SelectionRead, 'recorder'> & { readonly loop?: number | null; readonly duration?: number | null };
 
-/** The windows that were asked for; what is wrong with them goes to `problems`. */
+/** The requested windows. Invalid ones are added to `problems`. */
 export function windowRequestOf(read: WindowRead, problems: Problems): WindowRequest {
   const { peak, worst, loop = null, duration = null } = read;
   if (peak !== null && worst !== null) problems.add('--peak and --worst cannot be combined');
@@ -145,7 +145,7 @@ export function windowRequestOf(read: WindowRead, problems: Problems): WindowReq
   };
 }
 
-/** For who reads the zone for nothing but days: one that is stated, and has none, would be ignored. */
+/** Call it if the time zone is only used for days. Without `--day` a stated zone would be ignored. */
 export function checkZoneIsOfDays({ tz, day }: StretchRead, problems: Problems): void {
   if (day.length > 0 || tz === UTC) return;
   problems.add('--tz has no effect without --day');
@@ -153,7 +153,7 @@ export function checkZoneIsOfDays({ tz, day }: StretchRead, problems: Problems):
 
 function rangesOf({ from, to, day: days, tz }: StretchRead, problems: Problems): readonly AskedRange[] {
   const calendar = problems.attempt(() => new DayCalendar(tz), null);
-  // An instant without an offset is one of UTC, which is not what is meant beside another zone.
+  // An instant without an offset is in UTC, but with another zone the user probably means that zone.
   if (tz !== UTC && [...from, ...to].some(lacksOffset)) {
     problems.add('--tz applies to --day only; give instants with an offset, such as 2026-11-20T10:00+01:00');
   }
@@ -187,15 +187,15 @@ function lacksOffset({ text: written }: StatedInstant): boolean {
 }
 
 /**
- * Which exchanges of a window are replayed: those that fit one value of every list that has any. Paths are globs
- * without query, clients keyed hashes, statuses `429`, `2xx` or `none`. Plain data: it travels to a thread.
+ * Which exchanges of a window are replayed: those that match one value of each non-empty list. Paths are globs without
+ * a query, clients are keyed hashes, statuses are `429`, `2xx` or `none`. Plain data, because it is sent to a thread.
  */
 export type Filters = NonNullable<WindowsDocument['filters']>;
 
 const MAX_VALUES = 64;
 const MAX_CHARS = 1_024;
 
-/** The filters that were asked for; what is wrong with them goes to `problems`. */
+/** The requested filters. Invalid ones are added to `problems`. */
 export function filtersOf(read: SelectionRead, problems: Problems): Filters {
   const flat = (flag: string, lists: readonly (readonly string[])[]) => {
     const values = lists.flat();
@@ -218,7 +218,7 @@ export function filtersOf(read: SelectionRead, problems: Problems): Filters {
   };
 }
 
-/** `2xx|429`: alternatives; a request matches if it has one of these values. */
+/** Parses `2xx|429`: a request matches if it has one of these values. */
 function alternatives(
   pattern: RegExp,
   expected: string,

@@ -63,7 +63,7 @@ describe('a replaced certificate', () => {
     const old = await fingerprint(gateway.port);
     files.replace(CERTIFICATE_PEM, 'half a key');
     await until(() => notices.length > 0);
-    expect(notices[0]).toMatch(/the old ones stay$/);
+    expect(notices[0]).toMatch(/the old ones stay in use$/);
     expect(await fingerprint(gateway.port)).toBe(old);
     expect(await fingerprint(gateway.port, CERTIFICATE_NAME)).toBe(old);
   });

@@ -111,7 +111,7 @@ describe('TLS at the listener', () => {
     while (wire.notices.length < 1) await sleep(5);
     expect(wire.notices[0]).toMatchObject({
       level: 'error',
-      message: expect.stringContaining('the old ones stay'),
+      message: expect.stringContaining('the old ones stay in use'),
     });
     await tlsClient(wire.port);
     files.replace(CERTIFICATE_PEM, CERTIFICATE_KEY_PEM);

@@ -1,5 +1,5 @@
-// Runs in the browser, behind uPlot in one module: draws each time series in the colours of the page once it is seen,
-// again when these change, and as wide as there is room.
+// Runs in the browser, after uPlot in the same module. Draws each time series in the page's colours when it becomes
+// visible, and as wide as the page allows. Draws it again when the colours change.
 const { timeZone, charts } = JSON.parse(document.querySelector('#charts').textContent);
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const zoned = (second) => {
@@ -10,7 +10,7 @@ const zoned = (second) => {
     return uPlot.tzDate(date, 'Etc/UTC');
   }
 };
-// One form of time everywhere; an axis leaves out what its ticks do not tell apart.
+// One time format everywhere. An axis omits the parts that are equal at all ticks.
 const instant = uPlot.fmtDate('{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}');
 const timeTicks = (_plot, ticks, _axis, _space, step) => {
   const [from, to] = step >= 86400 ? [0, 10] : [11, step < 60 ? 19 : 16];
@@ -26,7 +26,7 @@ const short = (value) => {
   const unit = units.find(([size]) => Math.abs(value) >= size);
   return unit ? Number((value / unit[0]).toPrecision(3)) + unit[1] : String(Number(value.toPrecision(3)));
 };
-/** Places along the chart, with their names. */
+/** Draws labelled positions along the x axis. */
 const drawPlaces = ({ ctx, bbox, valToPos }, places) => {
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
@@ -56,7 +56,7 @@ const drawLimit = ({ ctx, bbox, valToPos }, { at }) => {
   ctx.lineTo(bbox.left + bbox.width, y);
   ctx.stroke();
 };
-/** What lies behind the lines: windows of time, and the values that are usual. */
+/** Draws the areas behind the lines: time windows and the band of usual values. */
 const drawAreas = ({ ctx, bbox, valToPos }, { marks = [], band }) => {
   const right = bbox.left + bbox.width;
   const clamp = (x) => Math.min(right, Math.max(bbox.left, x));
@@ -73,13 +73,13 @@ const drawAreas = ({ ctx, bbox, valToPos }, { marks = [], band }) => {
     ctx.fillRect(left, bbox.top, Math.max(2, clamp(valToPos(to, 'x', true)) - left), bbox.height);
   }
 };
-/** Runs with the pen as it was before. */
+/** Restores the canvas state after drawing. */
 const kept = (draw) => (plot) => {
   plot.ctx.save();
   draw(plot);
   plot.ctx.restore();
 };
-/** Where windows lie apart nothing is known between them: a line there would lie. */
+/** Breaks the lines between separate windows, because nothing is known there. */
 const brokenColumns = (chart) => {
   const gap = chart.at.length > 1 ? chart.at[1] - chart.at[0] : 1;
   const at = [];
@@ -158,7 +158,7 @@ const draw = (chart) => {
   place.dataset.drawn = String(columns[0].length);
   drawn.set(chart.id, plot);
 };
-// What is folded has no width: it is drawn when it is unfolded.
+// A collapsed chart has no width, so it is drawn when its part is opened.
 const drawSeen = () => {
   for (const chart of charts) {
     const place = document.getElementById(chart.id);
@@ -170,7 +170,7 @@ document.addEventListener('toggle', drawSeen, true);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
   for (const chart of charts) if (drawn.has(chart.id)) draw(chart);
 });
-// A part that is linked to is unfolded, also by browsers that do not do so themselves.
+// Opens the part that a link points to, because not all browsers do it.
 const unfold = () => {
   const part = location.hash === '' ? null : document.getElementById(location.hash.slice(1));
   if (part?.parentElement?.tagName === 'DETAILS') part.parentElement.open = true;

@@ -1,10 +1,10 @@
-// Runs in the browser: asks for the page each second and takes over what differs.
+// Runs in the browser: requests the page each second and updates the parts that changed.
 const ask = async () => {
   try {
     const answer = await fetch('/', { cache: 'no-store' });
     const text = await answer.text();
     if (!text.includes('<main data-live')) {
-      // What follows the live page takes its place.
+      // The live page has ended. Load the page that follows it.
       location.reload();
       return;
     }
@@ -16,7 +16,7 @@ const ask = async () => {
   }
   setTimeout(ask, 1000);
 };
-/** Only what changed: a marked text or a scrolled table stays as it is. */
+/** Replaces only changed fields, so that selected text and scrolled tables stay as they are. */
 const takeOver = (next) => {
   const main = document.querySelector('main');
   const fields = (of) => [...of.querySelectorAll('[data-field]')];
