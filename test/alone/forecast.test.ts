@@ -83,12 +83,16 @@ async function foretold({ service, flags, bytesOf }: Server) {
 /** Recording, search and start of both servers, which run side by side. */
 const TIMEOUT_MS = repeated(300_000, 900_000);
 
-it('a forecast lies within a quarter of the breaking point that a search finds at the recorded server', async () => {
-  for (const { service, guessed, found } of await Promise.all(SERVERS.map(foretold))) {
-    expect([guessed.limitedBy, found.limitedBy], service).toEqual(['objective', 'objective']);
-    expect(Math.abs(multiplierOf(guessed) / multiplierOf(found) - 1), service).toBeLessThan(MOST_ERROR);
-    // The queue was fitted to one half of the recording. It has to hold for the other as well.
-    for (const { percent, error } of guessed.forecast?.checked.percentiles ?? [])
-      expect(Math.abs(error), `${service}, p${percent}`).toBeLessThan(MOST_ERROR);
-  }
-}, TIMEOUT_MS);
+it(
+  'a forecast lies within a quarter of the breaking point that a search finds at the recorded server',
+  async () => {
+    for (const { service, guessed, found } of await Promise.all(SERVERS.map(foretold))) {
+      expect([guessed.limitedBy, found.limitedBy], service).toEqual(['objective', 'objective']);
+      expect(Math.abs(multiplierOf(guessed) / multiplierOf(found) - 1), service).toBeLessThan(MOST_ERROR);
+      // The queue was fitted to one half of the recording. It has to hold for the other as well.
+      for (const { percent, error } of guessed.forecast?.checked.percentiles ?? [])
+        expect(Math.abs(error), `${service}, p${percent}`).toBeLessThan(MOST_ERROR);
+    }
+  },
+  TIMEOUT_MS,
+);
