@@ -51,7 +51,10 @@ export function originOf(thrown: unknown): { readonly error: string; readonly at
   if (!(thrown instanceof Error)) return { error: typeof thrown, at: null };
   // A stack begins with the message.
   const stack = thrown.stack ?? '';
-  const frames = stack.slice(stack.indexOf(thrown.message) + thrown.message.length);
+  const begin = stack.indexOf(thrown.message);
+  // Without it, an earlier message may stand there.
+  if (begin === -1) return { error: thrown.name, at: null };
+  const frames = stack.slice(begin + thrown.message.length);
   const at = frames.split('\n').find((line) => /^\s+at /.test(line));
   return { error: thrown.name, at: at?.trim() ?? null };
 }
