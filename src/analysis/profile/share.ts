@@ -152,7 +152,7 @@ function digitsOf(name: string): number {
   return name.replace(/\D/g, '').length;
 }
 
-/** Whether a name has a word. A single letter is none: with digits, it may be the number of anything. */
+/** Whether a name contains a word. A single letter does not count: with digits, it may be any number. */
 function hasWord(name: string): boolean {
   return /[a-z]{2}/.test(name);
 }
