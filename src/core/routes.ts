@@ -35,6 +35,12 @@ interface KnownPath {
 const version = (groups: Readonly<Record<string, string | undefined>>): string =>
   groups['version'] === undefined ? '' : `/${groups['kind'] ?? 'versions'}/{version}`;
 
+const place = (groups: Readonly<Record<string, string | undefined>>): string =>
+  groups['place'] === undefined ? '' : '/projects/{project}/locations/{location}';
+
+const operation = (groups: Readonly<Record<string, string | undefined>>): string =>
+  groups['operation'] === undefined ? '' : '/operations/{id}';
+
 const KNOWN_PATHS: readonly KnownPath[] = [
   {
     // Open Inference Protocol (KServe v2, Triton, MLServer), with Triton's repository and generate
@@ -45,11 +51,36 @@ const KNOWN_PATHS: readonly KnownPath[] = [
       `/v2/${groups['repository'] ?? ''}models/{model}${version(groups)}${generic(groups['rest'] ?? '')}`,
   },
   {
-    // TensorFlow Serving and KServe v1; also OpenAI's GET /v1/models/{model}, whose names may contain a
-    // slash.
+    // TensorFlow Serving, KServe v1 and Gemini; also OpenAI's GET /v1/models/{model}, whose names may contain
+    // a slash.
     pattern:
-      /^(?<prefix>.*?)\/v1\/models\/(?<model>.+?)(?:\/(?<kind>versions|labels)\/(?<version>[^/:]+))?(?<rest>:[A-Za-z]+|\/metadata)?$/,
-    name: (groups) => `/v1/models/{model}${version(groups)}${groups['rest'] ?? ''}`,
+      /^(?<prefix>.*?)\/(?<api>v1(?:(?:alpha|beta)\d*)?)\/(?<models>models|tunedModels)\/(?<model>.+?)(?:\/(?<kind>versions|labels)\/(?<version>[^/:]+))?(?:(?<rest>:[A-Za-z]+|\/metadata)|\/operations\/(?<operation>[^/]+))?$/,
+    name: (groups) =>
+      `/${groups['api']}/${groups['models']}/{model}${version(groups)}${groups['rest'] ?? operation(groups)}`,
+  },
+  {
+    // Vertex AI's hosted models, with a project or without.
+    pattern:
+      /^(?<prefix>.*?)\/(?<api>v1(?:(?:alpha|beta)\d*)?)(?<place>\/projects\/[^/]+\/locations\/[^/]+)?\/publishers\/(?<publisher>[^/]+)\/models\/(?<model>[^/:]+)(?:(?<rest>:[A-Za-z]+)|\/operations\/(?<operation>[^/]+))?$/,
+    name: (groups) =>
+      `/${groups['api']}${place(groups)}/publishers/${groups['publisher']}/models/{model}${groups['rest'] ?? operation(groups)}`,
+  },
+  {
+    // Vertex AI's endpoints. One that is called by a verb serves one model; below others the body names it.
+    pattern:
+      /^(?<prefix>.*?)\/(?<api>v1(?:(?:alpha|beta)\d*)?)(?<place>\/projects\/[^/]+\/locations\/[^/]+)\/endpoints\/(?:(?<model>[^/:]+)(?<verb>:[A-Za-z]+)|[^/:]+(?<rest>\/.*)?)$/,
+    name: (groups) =>
+      `/${groups['api']}${place(groups)}/endpoints/${
+        groups['verb'] === undefined
+          ? `{endpoint}${generic(groups['rest'] ?? '')}`
+          : `{model}${groups['verb']}`
+      }`,
+  },
+  {
+    // Amazon Bedrock.
+    pattern:
+      /^(?<prefix>.*?)\/model\/(?<model>[^/]+)\/(?<verb>converse|converse-stream|invoke|invoke-with-[a-z-]+|count-tokens)$/,
+    name: (groups) => `/model/{model}/${groups['verb']}`,
   },
   {
     // Azure's form of the OpenAI API.
@@ -59,7 +90,7 @@ const KNOWN_PATHS: readonly KnownPath[] = [
   {
     // OpenAI's stored objects: their ids are neither numbers nor UUIDs (`resp_…`, `file-…`).
     pattern:
-      /^(?<prefix>.*?)\/v1\/(?<collection>responses|files|batches|threads|assistants|conversations|vector_stores|chat\/completions|fine_tuning\/jobs)\/(?<id>[^/]+)(?<rest>\/.*)?$/,
+      /^(?<prefix>.*?)\/v1\/(?<collection>responses|files|batches|threads|assistants|conversations|vector_stores|chat\/completions|fine_tuning\/jobs)\/(?<id>(?!(?:compact|input_tokens)$)[^/]+)(?<rest>\/.*)?$/,
     name: (groups) => `/v1/${groups['collection']}/{id}${generic(groups['rest'] ?? '')}`,
   },
   {

@@ -43,6 +43,8 @@ describe('a route', () => {
     ['POST', '/predictions/resnet', 'POST /predictions/{model}', 'resnet'],
     ['POST', '/predictions/resnet/2.0', 'POST /predictions/{model}/{version}', 'resnet'],
     ['POST', '/models/m/invoke', 'POST /models/{model}/invoke', 'm'],
+    ['POST', '/v1/responses/compact', 'POST /v1/responses/compact', null],
+    ['POST', '/v1/responses/input_tokens', 'POST /v1/responses/input_tokens', null],
     ['POST', '/invocations', 'POST /invocations', null],
     ['GET', '/ping', 'GET /ping', null],
     ['GET', '/users/123/items/9f8b0c1d2e3f4a5b?q=1', 'GET /users/{id}/items/{id}', null],
@@ -69,6 +71,58 @@ describe('a route', () => {
     ['GET', '/v2/models/%ff/infer', 'GET /v2/models/{model}/infer', '%ff'],
   ])('of %s %s', (method, target, route, model) => {
     expect(routeOf(method, target, redaction)).toEqual({ route, model });
+  });
+
+  const vertex = '/v1beta1/projects/p-1/locations/us-east5';
+  const place = '/v1beta1/projects/{project}/locations/{location}';
+  it.each([
+    ['/v1/models/gemini-2.5-pro:generateContent', '/v1/models/{model}:generateContent', 'gemini-2.5-pro'],
+    [
+      '/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse',
+      '/v1beta/models/{model}:streamGenerateContent',
+      'gemini-2.5-flash',
+    ],
+    ['/v1alpha/models/gemini-2.5-pro', '/v1alpha/models/{model}', 'gemini-2.5-pro'],
+    ['/v1beta/tunedModels/tutor-7:generateContent', '/v1beta/tunedModels/{model}:generateContent', 'tutor-7'],
+    ['/v1beta/models/veo-3/operations/abc9x', '/v1beta/models/{model}/operations/{id}', 'veo-3'],
+    ['/v1beta/models', '/v1beta/models', null],
+    ['/v1beta/openai/chat/completions', '/v1beta/openai/chat/completions', null],
+    ['/llm/v1beta/models/g:countTokens', '/llm/v1beta/models/{model}:countTokens', 'g'],
+    [
+      `${vertex}/publishers/google/models/gemini-2.5-pro:generateContent`,
+      `${place}/publishers/google/models/{model}:generateContent`,
+      'gemini-2.5-pro',
+    ],
+    [
+      `${vertex}/publishers/anthropic/models/claude-3-5-sonnet%4020240620:streamRawPredict`,
+      `${place}/publishers/anthropic/models/{model}:streamRawPredict`,
+      'claude-3-5-sonnet@20240620',
+    ],
+    [
+      '/v1/publishers/google/models/gemini-2.5-pro:generateContent?key=x',
+      '/v1/publishers/google/models/{model}:generateContent',
+      'gemini-2.5-pro',
+    ],
+    [
+      `${vertex}/publishers/google/models/veo-2/operations/0f-1`,
+      `${place}/publishers/google/models/{model}/operations/{id}`,
+      'veo-2',
+    ],
+    [`${vertex}/endpoints/4711:rawPredict`, `${place}/endpoints/{model}:rawPredict`, '4711'],
+    // Here the body names the model.
+    [`${vertex}/endpoints/openapi/chat/completions`, `${place}/endpoints/{endpoint}/chat/completions`, null],
+    ['/model/us.amazon.nova-micro-v1%3A0/converse', '/model/{model}/converse', 'us.amazon.nova-micro-v1:0'],
+    ['/model/amazon.titan-embed-text-v2:0/invoke', '/model/{model}/invoke', 'amazon.titan-embed-text-v2:0'],
+    [
+      '/bedrock/model/arn%3Aaws%3Abedrock%3Aus-west-2%3A123456789012%3Aprovisioned-model%2F8fxff74/converse-stream',
+      '/bedrock/model/{model}/converse-stream',
+      'arn:aws:bedrock:us-west-2:123456789012:provisioned-model/8fxff74',
+    ],
+    ['/model/m/invoke-with-response-stream', '/model/{model}/invoke-with-response-stream', 'm'],
+    ['/model/m/count-tokens', '/model/{model}/count-tokens', 'm'],
+    ['/model/m/weights', '/model/m/weights', null],
+  ])('at hosted models of %s is one for all models', (target, route, model) => {
+    expect(routeOf('POST', target, redaction)).toEqual({ route: `POST ${route}`, model });
   });
 
   it('is bounded and cut at a segment', () => {
@@ -122,6 +176,10 @@ describe('a route', () => {
       `/${'v2/models/'.repeat(20_000)}`,
       `/${'/v1/models'.repeat(20_000)}`,
       `/${'1/'.repeat(100_000)}`,
+      `/${'model/'.repeat(30_000)}`,
+      '/v1/projects'.repeat(20_000),
+      '/v1/publishers/x/models'.repeat(10_000),
+      `/v1/projects/p/locations/${'/endpoints'.repeat(20_000)}`,
     ]) {
       expect(routeOf('GET', target, redaction).route.length).toBeLessThan(420);
     }
