@@ -11,14 +11,14 @@ from kfp import compiler, dsl
 
 IMAGE = os.environ.get("REPRISE_IMAGE", "registry.example/reprise:0.1.0")
 
-# FAIL and INCONCLUSIVE are results: a task that fails would have no outputs. The gate decides.
+# FAIL and INCONCLUSIVE are results: a task that fails would have no outputs. The gate decides. A run that was stopped
+# because its target failed (status 5) was judged too; with no summary, as if the target cannot be reached, it was not.
 REPLAY = """
+if [ -e "$5" ]; then echo "$5 exists: it would be taken for this run" >&2; exit 2; fi
 reprise replay "$1" --target "$2" --multiplier "$3" --slo "$4" --out "$5"
 status=$?
-case $status in
-  0 | 3 | 4) exec reprise publish "$5" --to "kubeflow:$6" ;;
-  *) exit "$status" ;;
-esac
+if [ -e "$5/summary.json" ]; then exec reprise publish "$5" --to "kubeflow:$6"; fi
+exit "$status"
 """
 
 

@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import type { PublicationDocument } from '../../src/documents/publication.ts';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
+import { freePort } from '../support/free-port.ts';
 import { pythonWith } from '../support/peer-tools.ts';
 import { runProcess } from '../support/process.ts';
 import { requestsOf, serverOf } from '../support/replaying.ts';
@@ -33,6 +34,8 @@ interface ReadArtefact {
 interface Found {
   readonly version: string;
   readonly replay: Ran;
+  readonly broken: Ran;
+  readonly unreachable: Ran;
   readonly held: Ran;
   readonly gates: Record<'PASS' | 'FAIL' | 'INCONCLUSIVE', Ran>;
 }
@@ -47,13 +50,20 @@ function programs(): string {
 }
 
 describe('Kubeflow Pipelines', () => {
-  test('compiles and runs the component and the example, and reads their outputs', async ({ skip }) => {
+  test('compiles and runs the component and the example, and reads their outputs', {
+    timeout: 180_000,
+  }, async ({ skip }) => {
     if ('missing' in kfp) return skip(kfp.missing);
     const origin = await serverOf();
+    const broken = await serverOf((_, response) => response.writeHead(500).end());
+    const unreachable = `http://127.0.0.1:${await freePort()}`;
     const [root, capture] = [temporaryDirectory(), captureOf(requestsOf(300, 10_000))];
+    // Longer than the window over which a replay judges that its target has failed.
+    const long = captureOf(requestsOf(800, 100_000));
     const program = join(repositoryRoot, 'test/peers/programs/kubeflow_runs.py');
     const env = { PATH: `${programs()}:${process.env['PATH']}`, PYTHONDONTWRITEBYTECODE: '1' };
-    const { stdout, stderr } = await runProcess(kfp.path, [program, folder, root, capture, origin.url], {
+    const targets = [long, origin.url, broken.url, unreachable];
+    const { stdout, stderr } = await runProcess(kfp.path, [program, folder, root, capture, ...targets], {
       env,
     });
     expect(stdout, stderr).toContain('"version"');
@@ -73,6 +83,20 @@ describe('Kubeflow Pipelines', () => {
     expect(outputs!.verdict).toBe(sent.verdict);
     expect(outputs!.metrics.metadata).toEqual(sent.metrics);
     expect(sent.params).toMatchObject({ multiplier: '2', 'objective.1': 'latency: p(95)<60000' });
+
+    // Stopped because every answer is a failure: the run is judged, and its outputs are filled.
+    expect(found.broken.error).toBeUndefined();
+    const stopped = found.broken.outputs!;
+    expect(stopped.verdict).toBe('FAIL');
+    expect(stopped.metrics.metadata).toMatchObject({ request_count: 0, 'objective.2.observed': 1 });
+    expect(readFileSync(stopped.report.path, 'utf8')).toMatch(/^<!doctype html>/);
+    const { interrupted } = JSON.parse(
+      (await runCommand(['report', stopped.run.path, '--json'])).stdout,
+    ).summary;
+    expect(interrupted).toBe('RUN_ABORTED');
+    // Nothing was sent, so nothing was judged.
+    expect(found.unreachable.commands).toMatchObject([{ name: 'replay', status: 5 }]);
+    expect(found.unreachable.error).toContain('replay');
 
     // A target that violates its objective is deployed to staging and replayed against, and the gate holds it.
     expect(found.held.error).toContain('gate');

@@ -1,7 +1,7 @@
 """Runs the component and the pipeline of deploy/kubeflow by kfp's own local runner, and prints what came of them.
 
-kubeflow_runs.py FOLDER ROOT CAPTURE TARGET. kfp resolves every placeholder and reads every output; in place of a
-container engine, the command of each container runs as a process of this machine.
+kubeflow_runs.py FOLDER ROOT CAPTURE LONG TARGET BROKEN UNREACHABLE. kfp resolves every placeholder and
+reads every output; in place of a container engine, the command of each container runs as a process of this machine.
 """
 
 import json
@@ -15,7 +15,7 @@ import docker
 import kfp
 from kfp import compiler, dsl, local
 
-folder, root, capture, target = sys.argv[1:]
+folder, root, capture, long, target, broken, unreachable = sys.argv[1:]
 sys.path.insert(0, folder)
 sys.dont_write_bytecode = True
 import component  # noqa: E402
@@ -87,6 +87,8 @@ found = {"version": kfp.__version__}
 for name, definition in (("component", component.replay), ("pipeline", pipeline.release)):
     compiler.Compiler().compile(definition, os.path.join(root, f"{name}.yaml"))
 found["replay"] = run(one_replay, capture_uri=capture, target=target, slo="latency: p(95)<60000")
+for name, url in (("broken", broken), ("unreachable", unreachable)):
+    found[name] = run(one_replay, capture_uri=long, target=url, slo="latency: p(95)<60000")
 release = {"capture_uri": capture, "target": target, "image": "registry.example/model:2"}
 found["held"] = run(pipeline.release, slo="latency: p(95)<0.001", **release)
 found["gates"] = {verdict: run(pipeline.gate, verdict=verdict) for verdict in ("PASS", "FAIL", "INCONCLUSIVE")}
