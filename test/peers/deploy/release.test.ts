@@ -15,6 +15,8 @@ const helm = goProgram('helm.sh/helm/v3/cmd/helm@v3.21.4', 'helm');
 
 const path = join(repositoryRoot, '.github', 'workflows', 'release.yml');
 const text = readFileSync(path, 'utf8');
+/** The workflow of pushes and pull requests. */
+const pushes = join(dirname(path), 'check.yml');
 const { jobs }: Manifest = parse(text);
 const steps: Manifest[] = Object.values<Manifest>(jobs).flatMap((job) => job.steps);
 
@@ -46,7 +48,7 @@ describe('the release workflow', () => {
   });
 
   needingAll([actionlint], 'passes actionlint, which would find something', (program) => {
-    expect(runTool(program as string, [path])).toMatchObject({ status: 0, said: '' });
+    expect(runTool(program as string, [path, pushes])).toMatchObject({ status: 0, said: '' });
     const wrong = runTool(program as string, [
       changed('needs.pack.outputs.owner', 'needs.pack.outputs.ownr'),
     ]);
@@ -61,7 +63,7 @@ describe('the release workflow', () => {
         'vendor.github-workflows',
         file,
       ]);
-    expect(check(path)).toMatchObject({ status: 0 });
+    for (const workflow of [path, pushes]) expect(check(workflow)).toMatchObject({ status: 0 });
     expect(check(changed('timeout-minutes: 180', 'timeout-minuts: 180')).status).toBe(1);
   });
 
@@ -74,7 +76,7 @@ describe('the release workflow', () => {
         'regular',
         file,
       ]);
-    expect(check(path)).toMatchObject({ status: 0 });
+    for (const workflow of [path, pushes]) expect(check(workflow)).toMatchObject({ status: 0 });
     const wrong = check(
       changed(
         'node scripts/versions.mjs "$GITHUB_REF_NAME"',
