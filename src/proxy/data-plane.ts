@@ -3,7 +3,7 @@ import { reasonOf } from '../core/errors.ts';
 import type { Notice } from '../core/ports.ts';
 import type { RefusalReason } from './http/headers.ts';
 import type { Endpoint } from './net/endpoint.ts';
-import { type Listening, listenOn } from './net/listen.ts';
+import { type Listening, listenOn, mustBeFree } from './net/listen.ts';
 
 /** A listening address, and the target of its connections. */
 export interface Pair {
@@ -83,6 +83,7 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   /** By pair; null while its address is not listened on. */
   readonly #listening: (Listening | null)[] = [];
   #bound: readonly Endpoint[] = [];
+  #prepared = false;
   /** Starts and stops of listening run one after the other. */
   #switching: Promise<void> = Promise.resolve();
   readonly #failed: Partial<Record<ConnectionFailure, number>> = {};
@@ -100,12 +101,26 @@ export abstract class DataPlane<Options extends SharedOptions = SharedOptions> {
   }
 
   /**
+   * Makes sure that it could listen now, and listens on nothing.
+   * @throws AppError LISTEN_FAILED, or OPTION_INVALID for an unusable certificate
+   */
+  async check(): Promise<void> {
+    this.#prepareOnce();
+    for (const { listen } of this.options.pairs) await mustBeFree(listen);
+  }
+
+  #prepareOnce(): void {
+    if (!this.#prepared) this.prepare();
+    this.#prepared = true;
+  }
+
+  /**
    * Starts to listen on every address.
    * @returns the addresses that were bound, in the order they were asked for
    * @throws AppError LISTEN_FAILED, or OPTION_INVALID for an unusable certificate; nothing is listened on then
    */
   async listen(): Promise<readonly Endpoint[]> {
-    this.prepare();
+    this.#prepareOnce();
     try {
       for (const [index, pair] of this.options.pairs.entries()) {
         const server = this.serverOf(pair, index);

@@ -6,9 +6,13 @@ import { getPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequestHead } from '../../src/core/headers.ts';
+import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
+import { DirectoryLock } from '../../src/storage/capture/lock.ts';
 import { openCapture } from '../../src/storage/capture/reader.ts';
 import { runCommand } from '../support/command-here.ts';
+import { freePort } from '../support/free-port.ts';
 import { mayHaveNiceness } from '../support/host-abilities.ts';
+import { startReprise } from '../support/process.ts';
 import { type LogLine, startRecording } from '../support/recording.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { repositoryRoot } from '../support/shared-data.ts';
@@ -44,6 +48,15 @@ async function ask(socket: Socket, request: Buffer, answerBytes: number): Promis
   socket.write(request);
   await done;
   return Buffer.concat(chunks);
+}
+
+/** Whether a client can connect, and is not reset at once. */
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  return await new Promise<boolean>((resolve) => {
+    socket.once('error', () => resolve(false)).once('close', () => resolve(false));
+    socket.once('connect', () => setTimeout(resolve, 5, true));
+  }).finally(() => socket.destroy());
 }
 
 const BODY = Buffer.from('{"inputs":[1,2,3]}');
@@ -201,6 +214,26 @@ describe('reprise record', () => {
       expect(stderr).not.toContain('NOT RECORDING');
     },
   );
+
+  it('answers no client and leaves no account while it cannot open its capture, however often it is started', async () => {
+    const directory = resolveCaptureDirectory(`${temporaryDirectory()}/capture`, 'write');
+    const held = DirectoryLock.acquire(directory);
+    const port = await freePort();
+    const args = ['record', '--target', `127.0.0.1:${origin.port}`, '--listen', `127.0.0.1:${port}`];
+    const more = ['--dir', directory, '--probe-listen', 'off'];
+    for (let start = 0; start < 2; start += 1) {
+      const recording = startReprise([...args, ...more]);
+      let over = false;
+      const finished = recording.finished.finally(() => {
+        over = true;
+      });
+      let accepted = 0;
+      while (!over) if (await accepts(port)) accepted += 1;
+      expect({ accepted, status: (await finished).status }).toEqual({ accepted: 0, status: 2 });
+    }
+    expect(readdirSync(directory).filter((file) => file.includes('account'))).toEqual([]);
+    held.release();
+  });
 
   it('names what a new capture holds, once, and says when it adds to one that is there', async () => {
     const directory = `${temporaryDirectory()}/capture`;

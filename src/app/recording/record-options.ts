@@ -217,7 +217,7 @@ const NICENESS_MIN = -20;
 const OPERATION_OPTIONS = grouped('Operation', {
   failOpen: toggle(
     '--fail-open',
-    'forward even if the capture cannot be opened at the start; without it, that is an error',
+    'listen before the capture is open, and forward even if it cannot be opened; without it, that is an error',
   ),
   probeListen: value(
     '--probe-listen <address>',

@@ -43,8 +43,9 @@ async function planeOf(
 
 /** Interval of log lines about refused clients. */
 const TURNED_AWAY_MS = 60_000;
-/** How long a start waits for the first recorder to open the capture. */
-const FIRST_WORD_MS = 10_000;
+/** For a start that only its recorder can end. */
+const NEVER = new Promise<never>(() => undefined);
+const STOPPED = Symbol('stopped');
 /** Failed recordings are reported at most once in this time. */
 const TAP_FAILURE_MS = 10_000;
 
@@ -184,24 +185,47 @@ export class Recording {
   }
 
   /**
-   * Listens and starts the recorder. A capture that cannot be opened is an error unless it fails open. If a recorder
-   * cannot start for another reason, the log says so and the state is OFF.
-   * @returns the bound addresses, in the order of the options
+   * Starts the recorder and listens. Nothing is listened on before the capture is open, and a capture that cannot be
+   * opened is an error. If it fails open, it listens first, and whatever passes without a capture is counted.
+   * @param stopAsked ends the wait for the capture
+   * @returns the bound addresses, in the order of the options; none if a stop came first
    * @throws AppError LISTEN_FAILED; OUTPUT_UNWRITABLE if the capture cannot be opened
    */
-  async start(): Promise<readonly Endpoint[]> {
-    const { plane, logger, probeListen, failOpen } = this.#deps;
-    this.#plane = await planeOf(plane, this.#link, ({ level, fields, message }) =>
+  async start(stopAsked: Promise<unknown> = NEVER): Promise<readonly Endpoint[]> {
+    const { logger, failOpen } = this.#deps;
+    const plane = await planeOf(this.#deps.plane, this.#link, ({ level, fields, message }) =>
       logger[level](fields, message),
     );
-    // The account begins before the first byte, because all processes may be killed before a recorder has the capture
-    // open.
-    await this.#file.begin(SUPERVISION.lingerMs);
-    this.#bound = await this.#plane.listen().catch(async (error) => {
+    this.#plane = plane;
+    // An address in use is found before anything is created.
+    if (!failOpen) await plane.check();
+    try {
+      // The account begins before the first byte, because all processes may be killed before a recorder has the capture
+      // open.
+      await this.#file.begin(SUPERVISION.lingerMs);
+      if (failOpen) await this.#listen(plane);
+      if (!(await this.#record(stopAsked))) return [];
+      if (!failOpen) await this.#listen(plane);
+      return this.#bound;
+    } catch (error) {
+      await this.stop({ delayMs: 0, deadlineMs: 0 });
       await this.#file.discard(SUPERVISION.lingerMs);
       throw error;
-    });
+    }
+  }
+
+  async #listen(plane: DataPlane): Promise<void> {
+    this.#bound = await plane.listen();
     this.#listening = true;
+  }
+
+  /**
+   * Starts the recorder and, unless the recording fails open, waits until it has the capture open.
+   * @returns false if a stop came first
+   * @throws AppError OUTPUT_UNWRITABLE
+   */
+  async #record(stopAsked: Promise<unknown>): Promise<boolean> {
+    const { probeListen, failOpen } = this.#deps;
     const opened = new Promise<AppError | null>((resolve) => {
       if (failOpen) resolve(null);
       else this.#onFirstWord = resolve;
@@ -213,13 +237,11 @@ export class Recording {
     });
     this.#every(SUPERVISION.accountMs, () => this.#file.write());
     if (probeListen) this.probeAddress = await this.#probes.listen(probeListen);
-    // A slow disk is not an error, so traffic does not wait longer for it.
-    const refusal = await Promise.race([opened, sleep(FIRST_WORD_MS, null, { ref: false })]);
+    const stopped = stopAsked.then(() => STOPPED);
+    const refusal = await Promise.race([opened, stopped]);
     this.#onFirstWord = null;
-    if (refusal === null) return this.#bound;
-    await this.stop({ delayMs: 0, deadlineMs: 0 });
-    await this.#file.discard(SUPERVISION.lingerMs);
-    throw refusal;
+    if (refusal instanceof AppError) throw refusal;
+    return refusal !== STOPPED;
   }
 
   /** Requests the same as SIGTERM. */
@@ -255,7 +277,8 @@ export class Recording {
    */
   async stop({ delayMs, deadlineMs }: { delayMs: number; deadlineMs: number }): Promise<RecordingEnd> {
     this.#draining = true;
-    await sleep(delayMs, null, { signal: this.#hurry.signal }).catch(() => undefined);
+    // Only a load balancer that saw it listening needs time to see that it ends.
+    if (this.#listening) await sleep(delayMs, null, { signal: this.#hurry.signal }).catch(() => undefined);
     this.#stopping = true;
     await this.#switching;
     this.#listening = false;
@@ -308,12 +331,7 @@ export class Recording {
         beat: (beat) => this.#onBeat(beat),
         estimated: (estimate) => this.#deps.estimated(estimate),
         fault: (fault, hint) => {
-          if (this.#onFirstWord !== null) {
-            const otherwise = 'With --fail-open, traffic is forwarded all the same.';
-            const how = { hint: `${hint ?? 'Check --dir.'} ${otherwise}` };
-            this.#onFirstWord(new AppError('OUTPUT_UNWRITABLE', `nothing can be recorded: ${fault}`, how));
-            return;
-          }
+          if (this.#refuses(fault, hint ?? 'Check --dir.')) return;
           const fields = { fault, hint, control: 'not answered while the capture cannot be opened' };
           this.#state.off(fault, 'NOT RECORDING: traffic flows, nothing is kept', fields);
         },
@@ -349,8 +367,17 @@ export class Recording {
     if (!this.#paused && !this.#recorder.givenUp) this.#state.healthy();
   }
 
+  /** Ends a start that waits for the capture. @returns false if none waits */
+  #refuses(why: string, hint: string): boolean {
+    const otherwise = 'With --fail-open, traffic is forwarded all the same.';
+    const how = { hint: `${hint} ${otherwise}` };
+    this.#onFirstWord?.(new AppError('OUTPUT_UNWRITABLE', `nothing can be recorded: ${why}`, how));
+    return this.#onFirstWord !== null;
+  }
+
   #onDied({ how, ofItself, keepsWorkMark }: RecorderDeath): void {
-    this.#onFirstWord?.(null);
+    if (this.#refuses(`the recorder ended before the capture was open (${how})`, 'See its last messages.'))
+      return;
     const message = 'recorder ended; traffic flows, losses are counted';
     if (this.#recorder.givenUp) {
       this.#state.off('the recorder died again and again', `${message}; it is tried once a minute`, { how });

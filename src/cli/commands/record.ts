@@ -13,8 +13,9 @@ import { reasonOf } from '../../core/errors.ts';
 import { SUPERVISION } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { readHostLimits } from '../../monitors/host.ts';
+import type { ProbeAddress } from '../../proxy/control/admin-server.ts';
 import { takePriority } from '../../proxy/control/priority.ts';
-import { authorityOf, formatEndpoint } from '../../proxy/net/endpoint.ts';
+import { authorityOf, type Endpoint, formatEndpoint } from '../../proxy/net/endpoint.ts';
 import { EXIT } from '../exit.ts';
 import { loggerOf } from '../logger.ts';
 import { addOptions, askedOf } from '../options.ts';
@@ -98,27 +99,33 @@ async function record(options: RecordOptions, asksPriority: boolean, logger: Log
   });
   endOnFault(recording, logger);
   const stop = new StopRequest(recording);
-  const bound = await recording.start();
-  takePriority(options.proxyNiceness, asksPriority, logger, systemClock);
-  const probes = recording.probeAddress;
-  const unanswered = options.probeListen === null ? 'off' : 'not yet';
-  logger.info(
-    {
-      listen: bound.map(formatEndpoint).join(', '),
-      target: options.recorder.targets.join(', '),
-      mode: options.plane.mode,
-      maxConnections: options.plane.maxConnections,
-      probes: probes === null ? unanswered : authorityOf({ kind: 'tcp', tls: false, ...probes }),
-      dir: options.recorder.dir,
-      bodies: options.recorder.policy.bodies,
-    },
-    'forwarding',
-  );
+  const bound = await recording.start(stop.asked);
+  if (bound.length > 0) {
+    takePriority(options.proxyNiceness, asksPriority, logger, systemClock);
+    logger.info(forwardingFields(options, bound, recording.probeAddress), 'forwarding');
+  }
   const cause = await stop.asked;
   const { drainDelayMs: delayMs, drainDeadlineMs: deadlineMs } = options;
   logger.info({ cause, delayMs, deadlineMs }, 'draining');
   const { account, cut, turnedAway } = await recording.stop({ delayMs, deadlineMs });
   logger.info({ cut, turnedAway, ...account }, 'stopped');
+}
+
+function forwardingFields(
+  { plane, recorder, probeListen }: RecordOptions,
+  bound: readonly Endpoint[],
+  probes: ProbeAddress | null,
+): object {
+  const unanswered = probeListen === null ? 'off' : 'not yet';
+  return {
+    listen: bound.map(formatEndpoint).join(', '),
+    target: recorder.targets.join(', '),
+    mode: plane.mode,
+    maxConnections: plane.maxConnections,
+    probes: probes === null ? unanswered : authorityOf({ kind: 'tcp', tls: false, ...probes }),
+    dir: recorder.dir,
+    bodies: recorder.policy.bodies,
+  };
 }
 
 /**

@@ -368,10 +368,7 @@ export class RecorderSupervisor<Settings> {
       condemn(running);
     } else if (silence.silentMs >= SUPERVISION.slowRecorderMs && this.#slowNotice.passes()) {
       const awaited = silence.state === 'runnable' ? 'a processor' : 'its disk';
-      this.#deps.logger.warn(
-        silence,
-        `recorder is slow: it waits for ${awaited}; traffic flows and is queued`,
-      );
+      this.#deps.logger.warn(silence, `recorder is slow: it waits for ${awaited}`);
     }
   }
 
