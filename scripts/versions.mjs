@@ -14,7 +14,10 @@ const PLACES = [
   ['deploy/helm/reprise/Chart.yaml', /^(?:appVersion|version): (?<version>\S+)$/gm],
   ['deploy/helm/model/Chart.yaml', /name: reprise\n +version: (?<version>\S+)$/gm],
   ['docs/guides/helm.md', /name: reprise\n +version: (?<version>\S+)$/gm],
-  ['package-lock.json', /^(?:\{| {4}"": \{)\n +"name": "reprise",\n +"version": "(?<version>[^"]+)"/gm],
+  [
+    'package-lock.json',
+    /^(?:\{| {4}"": \{)\n +"name": "@reprise-load\/reprise",\n +"version": "(?<version>[^"]+)"/gm,
+  ],
   ['CHANGELOG.md', /^## (?<version>\d\S*)/m],
 ];
 

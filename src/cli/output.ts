@@ -23,13 +23,17 @@ export function detailed(
   return verbose ? forms.all() : forms.screen();
 }
 
-/** How this program was called, for a line to copy: `reprise`, `npx reprise` or `node bin/reprise.js`. */
+/**
+ * How this program was called, for a line to copy: `reprise`, `npx reprise` or `node bin/reprise.js`. Outside of a
+ * checkout or a project that has it, npx would install whatever package is called `reprise`: there the whole name.
+ */
 export function calledAs(
   script = process.argv[1] ?? '',
   npm = process.env['npm_command'],
   directory = process.cwd(),
+  home = import.meta.dirname,
 ): string {
-  if (npm === 'exec') return 'npx reprise';
+  if (npm === 'exec') return home.includes('/_npx/') ? 'npx @reprise-load/reprise' : 'npx reprise';
   const path = relative(directory, script);
   return /^[\w./-]+\.js$/.test(path) ? `node ${path}` : 'reprise';
 }

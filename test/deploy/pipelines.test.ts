@@ -140,11 +140,37 @@ describe('pipelines', () => {
     for (const { run } of steps) expect(run).not.toContain('${{');
   });
 
-  test('the GitHub action says which file it misses, and how to make it', async () => {
+  /** Ends of the action's first step, with a program in place of npm that prints what it is to install. */
+  async function installing(given: string, cwd: string) {
+    const programs = temporaryDirectory();
+    writeFileSync(join(programs, 'npm'), '#!/bin/sh\necho "installs $5"\n', { mode: 0o755 });
     const [install] = yamlOf('github/action.yml').runs.steps as { run: string }[];
-    const env = { ...process.env, PACKAGE: './reprise-0.1.0.tgz' };
-    const ended = await runProcess('bash', ['-c', install?.run ?? ''], { cwd: temporaryDirectory(), env });
+    const env = { ...process.env, PATH: `${programs}:${process.env['PATH']}`, PACKAGE: given };
+    return await runProcess('bash', ['-c', install?.run ?? ''], { cwd, env });
+  }
+
+  test('the GitHub action installs a file or a URL, and never a name that somebody else could take', async () => {
+    const folder = temporaryDirectory();
+    for (const file of ['reprise', 'packed.tgz']) writeFileSync(join(folder, file), '');
+    for (const [given, installed] of [
+      ['reprise', join(folder, 'reprise')],
+      ['./packed.tgz', join(folder, 'packed.tgz')],
+      ['https://files.example/packed.tgz', 'https://files.example/packed.tgz'],
+    ] as const) {
+      expect((await installing(given, folder)).stdout).toBe(`installs ${installed}\n`);
+    }
+    for (const given of ['', 'reprise@0.1.0', '@reprise-load/reprise', 'left-pad']) {
+      const { status, stdout } = await installing(given, folder);
+      expect([given, status]).toEqual([given, 1]);
+      expect(stdout).toMatch(/^::error title=/);
+    }
+    expect(yamlOf('github/action.yml').inputs.package).toMatchObject({ required: true });
+    expect(yamlOf('github/action.yml').inputs.package.default).toBeUndefined();
+  });
+
+  test('the GitHub action says which file it misses, and how to make it', async () => {
+    const ended = await installing('./packed.tgz', temporaryDirectory());
     expect(ended.status).toBe(1);
-    expect(ended.stdout).toMatch(/^::error title=.*\.\/reprise-0\.1\.0\.tgz.*npm pack/);
+    expect(ended.stdout).toMatch(/^::error title=.*\.\/packed\.tgz.*npm pack/);
   });
 });

@@ -40,7 +40,7 @@ async function printedBy(name: string, program: string) {
 /** A program that records five requests, profiles them and plays them back. */
 const PROGRAM = `
 import { join } from 'node:path';
-import { AppError, profile, record, replay } from 'reprise';
+import { AppError, profile, record, replay } from '@reprise-load/reprise';
 import { serve } from './server.mjs';
 
 const [folder] = process.argv.slice(2);
@@ -90,7 +90,7 @@ test('the packed library records, profiles and replays from plain JavaScript', a
 const NAMED_TESTS = `
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AppError, gate, history, runScenario } from 'reprise';
+import { AppError, gate, history, runScenario } from '@reprise-load/reprise';
 import { serve } from './server.mjs';
 
 const [folder] = process.argv.slice(2);
@@ -139,7 +139,7 @@ const CONSUMER = `
 import {
   type GateOptions, type HistoryDocument, history, type PlayedScenario, type ProfileDocument, profile,
   type ReplayOptions, replay, runScenario,
-} from 'reprise';
+} from '@reprise-load/reprise';
 
 const options: ReplayOptions = { target: 'http://127.0.0.1:1', multiplier: 1.5, slo: ['latency: p(99)<200'] };
 export const document: Promise<ProfileDocument> = profile('capture', { peak: '15m', omitNames: true });

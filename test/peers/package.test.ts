@@ -89,7 +89,8 @@ describe('the installed package', () => {
   });
 
   test('can be imported by its name, with declarations beside it', async () => {
-    const script = "import * as reprise from 'reprise'; console.log(typeof reprise.CaptureReader);";
+    const script =
+      "import * as reprise from '@reprise-load/reprise'; console.log(typeof reprise.CaptureReader);";
     writeFileSync(join(installed.project, 'use.mjs'), script);
     expect(await runProcess(process.execPath, [join(installed.project, 'use.mjs')])).toMatchObject({
       status: 0,

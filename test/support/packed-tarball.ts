@@ -35,7 +35,7 @@ export async function packAndInstall(project: string): Promise<InstalledPackage>
   if (packed.status !== 0) throw new Error(`npm pack failed\n${packed.stdout}\n${packed.stderr}`);
   const { filename, files } = readManifest(packed.stdout);
   const modules = join(project, 'node_modules');
-  const root = join(modules, 'reprise');
+  const root = join(modules, '@reprise-load', 'reprise');
   mkdirSync(root, { recursive: true });
   const tarball = join(project, filename);
   const unpacked = await runProcess('tar', ['-xzf', tarball, '-C', root, '--strip-components=1']);

@@ -14,7 +14,7 @@ const MOST_OF_ADVICE = 2;
 const LONGEST_WORD = 40;
 /** A word. A number with its percent sign is one word, and so is a command with its directory and flags. */
 const WORD =
-  /(?:(?:npx )?reprise|node \S+\.js) (?:show|report) (?:'[^']*'|\\'|[^\s'])+(?: (?:--[\w-]+|\d+|'[^']*'|"[^"]*"))*\S*|\S+(?:\s+%\S*)*/g;
+  /(?:(?:npx (?:@reprise-load\/)?)?reprise|node \S+\.js) (?:show|report) (?:'[^']*'|\\'|[^\s'])+(?: (?:--[\w-]+|\d+|'[^']*'|"[^"]*"))*\S*|\S+(?:\s+%\S*)*/g;
 
 function wordsOf(text: string): readonly string[] {
   return text.match(WORD) ?? [];

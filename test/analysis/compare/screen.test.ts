@@ -56,6 +56,7 @@ describe('the end of a comparison', () => {
   test.each([
     ['reprise', `/tmp/${'long/'.repeat(14)}a run`],
     ['npx reprise', 'a run'],
+    ['npx @reprise-load/reprise', 'a run'],
     ['node bin/reprise.js', `runs/${'b'.repeat(60)}`],
   ])('a command of %s was folded, and could not be pasted', async (program, path) => {
     const { document } = await screenOf(100, 1);

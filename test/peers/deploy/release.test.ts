@@ -111,7 +111,7 @@ describe('the release workflow', () => {
     expect(packed.status, packed.said).toBe(0);
     expect(readFileSync(outputs, 'utf8')).toBe(`version=${version}\nowner=example\n`);
     const inPackage = (file: string) =>
-      runTool('tar', ['-xzOf', join(copy, `out/npm/reprise-${version}.tgz`), file]).stdout;
+      runTool('tar', ['-xzOf', join(copy, `out/npm/reprise-load-reprise-${version}.tgz`), file]).stdout;
     expect(JSON.parse(inPackage('package/package.json')).repository).toEqual({
       type: 'git',
       url: 'git+https://github.com/Example/reprise.git',
