@@ -43,7 +43,8 @@ class VegetaWriter extends ExportWriter {
 
   override get usage(): readonly string[] {
     const attack = `vegeta attack -format=json -lazy -redirects=-1 -rate=${this.#rate} -targets=FILE`;
-    return [`${attack} | vegeta report`];
+    // After its last target Vegeta records attempts of its own that found none, and counts them as failures.
+    return [`${attack} | vegeta encode | grep -v 'no targets to attack' | vegeta report`];
   }
 
   override add({ request }: ExportedSend): boolean {

@@ -1,5 +1,6 @@
-import { cpSync, readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { parse as parseCsv } from 'csv-parse/sync';
 import { describe, expect, test } from 'vitest';
 import { captureOf } from '../support/captures.ts';
 import { runCommand } from '../support/command-here.ts';
@@ -44,41 +45,47 @@ function expectAllOnce({ requests }: RequestLogServer): void {
   }
 }
 
-interface LocustRow {
-  readonly name: string;
-  readonly method: string;
-  readonly num_requests: number;
-  readonly num_failures: number;
-  readonly response_times: Readonly<Record<string, number>>;
+/**
+ * Locust's own CSV has the requests alone, each by its route, and in its totals too. How late each was sent is in the
+ * files of the script.
+ */
+function expectDispatched(out: string, lagFiles: readonly string[]): void {
+  const stats = csvRows(join(out, 'locust_stats.csv'));
+  expect(
+    stats.map((row) => [
+      row['Type'],
+      row['Name'],
+      Number(row['Request Count']),
+      Number(row['Failure Count']),
+    ]),
+  ).toEqual([
+    ['POST', '/v1/chat/completions', COUNT, 0],
+    ['', 'Aggregated', COUNT, 0],
+  ]);
+  // The server takes 20 ms for each answer.
+  for (const row of stats) expect(Number(row['Median Response Time'])).toBeGreaterThanOrEqual(20);
+  expect(readdirSync(out).filter((name) => name.startsWith('dispatch_lag'))).toEqual(lagFiles);
+  const lags = lagFiles.flatMap((file) => csvRows(join(out, file)));
+  expect(lags.map(({ name }) => name)).toEqual(Array(COUNT).fill('/v1/chat/completions'));
+  const times = lags.map((row) => Number(row['lag_ms'])).sort((a, b) => a - b);
+  expect(times[0]).toBeGreaterThanOrEqual(0);
+  const at = (share: number) => times[Math.floor(share * (times.length - 1))]?.toFixed(2);
+  process.stdout.write(`locust dispatch lag: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, p99 ${at(0.99)} ms\n`);
 }
 
-/** The rows of `--json`, and the median of the dispatch error in Locust's own resolution, whole milliseconds. */
-function expectDispatched(stdout: string): void {
-  const rows = JSON.parse(stdout.slice(stdout.indexOf('['))) as LocustRow[];
-  const lag = rows.find(({ name }) => name === 'dispatch_lag');
-  expect(lag?.num_requests).toBe(COUNT);
-  const sent = rows.filter(({ name }) => name !== 'dispatch_lag');
-  expect(sent.map(({ method, name }) => `${method} ${name}`)).toEqual(['POST POST /v1/chat/completions']);
-  expect(sent[0]).toMatchObject({ num_requests: COUNT, num_failures: 0 });
-  const times = Object.entries(lag?.response_times ?? {})
-    .flatMap(([ms, count]) => Array.from({ length: count }, () => Number(ms)))
-    .sort((a, b) => a - b);
-  const at = (share: number) => times[Math.floor(share * (times.length - 1))];
-  process.stdout.write(`locust dispatch error: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, p99 ${at(0.99)} ms\n`);
+function csvRows(file: string): Record<string, string>[] {
+  return parseCsv(readFileSync(file, 'utf8'), { columns: true, bom: true });
 }
 
 describe('Locust', () => {
   needing(locust, 'sends all requests once, in one process', async (python) => {
     const server = await origin();
     const { out } = await exported('locust', capture, '--target', server.url);
-    const { status, said, stdout } = await runPeer(
-      python,
-      ['-m', 'locust', '-f', 'locustfile.py', '--headless', '--json'],
-      out,
-    );
+    const command = ['-m', 'locust', '-f', 'locustfile.py', '--headless', '--csv', 'locust'];
+    const { status, said } = await runPeer(python, command, out);
     expect(status, said).toBe(0);
     expectAllOnce(server);
-    expectDispatched(stdout.slice(stdout.indexOf('\n[')));
+    expectDispatched(out, ['dispatch_lag.csv']);
   });
 
   needing(locust, 'sends all requests once, from a master with two workers', async (python) => {
@@ -87,8 +94,17 @@ describe('Locust', () => {
     const port = String(await freePort());
     const base = ['-m', 'locust', '-f', 'locustfile.py'];
     const worker = [...base, '--worker', '--master-port', port];
-    const master = ['--headless', '--json', '--host', server.url, '--master', '--expect-workers', '2'];
-    const [{ status, said, stdout }, ...workers] = await Promise.all([
+    const master = [
+      '--headless',
+      '--csv',
+      'locust',
+      '--host',
+      server.url,
+      '--master',
+      '--expect-workers',
+      '2',
+    ];
+    const [{ status, said }, ...workers] = await Promise.all([
       runPeer(python, [...base, ...master, '--master-bind-port', port], out),
       runPeer(python, worker, out),
       runPeer(python, worker, out),
@@ -97,21 +113,23 @@ describe('Locust', () => {
     for (const each of workers) expect(each.status, each.said).toBe(0);
     expect(said).toContain(`replay: ${COUNT} requests sent, 0 without an answer`);
     expectAllOnce(server);
-    expectDispatched(stdout.slice(stdout.indexOf('\n[')));
+    expectDispatched(out, ['dispatch_lag.0.csv', 'dispatch_lag.1.csv']);
   });
 });
 
-needing(vegeta, 'Vegeta attacks with every target once', async (path) => {
+needing(vegeta, 'Vegeta attacks with every target once, by the command that is printed', async (path) => {
   const server = await origin();
-  const { out } = await exported('vegeta', capture, '--target', server.url);
-  const results = `${out}.bin`;
-  const flags = ['-format=json', '-lazy', '-rate=400/s', '-redirects=-1', '-duration=20s'];
-  const attack = await runPeer(path, ['attack', ...flags, `-targets=${out}`, `-output=${results}`]);
-  expect(attack.status, attack.said).toBe(0);
-  const { stdout } = await runPeer(path, ['report', '-type=json', results]);
-  expect(server.requests).toHaveLength(COUNT);
+  const { out, document } = await exported('vegeta', capture, '--target', server.url);
+  const command = `PATH="${dirname(path)}:$PATH"\n${document.usage[0]?.replace('FILE', out)} -type=json`;
+  const { status, said, stdout } = await runPeer('bash', ['-c', command], dirname(out));
+  expect(status, said).toBe(0);
   expectAllOnce(server);
-  expect(JSON.parse(stdout)).toMatchObject({ status_codes: { 200: COUNT } });
+  expect(JSON.parse(stdout)).toMatchObject({
+    requests: COUNT,
+    success: 1,
+    status_codes: { 200: COUNT },
+    errors: [],
+  });
 });
 
 needing(schemas, 'Vegeta targets fit its JSON Schema', async (modules) => {

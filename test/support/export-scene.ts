@@ -56,6 +56,7 @@ export interface ExportDocument {
   readonly lost: Readonly<Record<string, number>>;
   readonly cannotCarry: readonly string[];
   readonly skipped: Readonly<Record<string, number>>;
+  readonly usage: readonly string[];
 }
 
 /** Exports through the command line. @returns the path of the export, and the document */

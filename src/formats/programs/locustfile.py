@@ -10,19 +10,22 @@ Every worker needs both files, and a clock synchronized with the master's (NTP).
   REPLAY_LEAD_S   seconds from the start of the test to the first request (3)
   REPLAY_DRAIN_S  seconds to wait for the last answers (30)
 
-In Locust's statistics, the row "dispatch dispatch_lag" is no request. It holds how late each send was, in ms.
+How late each request was sent is in dispatch_lag.csv in the working directory; a worker writes dispatch_lag.N.csv.
 """
 
 import base64
+import csv
 import json
 import os
 import time
+import traceback
 
 import gevent
 from gevent.pool import Group
 from locust import LoadTestShape, User, events, task
 from locust.contrib.fasthttp import FastHttpSession
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
+from locust.stats import CSV_STATS_INTERVAL_SEC
 
 HOST = None
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requests.jsonl")
@@ -32,6 +35,7 @@ LEAD_S = float(os.environ.get("REPLAY_LEAD_S", "3"))
 DRAIN_S = float(os.environ.get("REPLAY_DRAIN_S", "30"))
 # More than any plan needs. With Locust's default of 10, sends would wait for earlier answers.
 CONCURRENCY = 10000
+CSV_WAIT_S = WORKER_REPORT_INTERVAL + 2 * CSV_STATS_INTERVAL_SEC
 if not SPEED > 0:
     raise ValueError("REPLAY_SPEED must be above 0")
 
@@ -55,17 +59,18 @@ def requests_of(shard, shards):
             if index % shards == shard:
                 row = json.loads(line)
                 body = None if row["b"] is None else base64.b64decode(row["b"])
-                yield row["t"] / 1000 / SPEED, row["m"], row["p"], headers_of(row["h"]), body, row["r"]
+                # Locust prints the method before the name.
+                name = (row["r"] + " ").removeprefix(row["m"] + " ").rstrip() or "(no route)"
+                yield row["t"] / 1000 / SPEED, row["m"], row["p"], headers_of(row["h"]), body, name
 
 
 class Player:
     """Replays one shard."""
 
     def __init__(self, environment, host):
-        self.request = environment.events.request
         self.session = FastHttpSession(
             base_url=host,
-            request_event=self.request,
+            request_event=environment.events.request,
             user=None,
             concurrency=CONCURRENCY,
             max_retries=0,
@@ -76,33 +81,37 @@ class Player:
         self.session.client.redirect_response_codes = frozenset()
         self.session.client.cookiejar = None
         self.sent = 0
+        self.latest_ms = 0.0
+        self.lags = None
 
     def play(self, epoch, shard, shards):
+        """Shard None is all of the plan, in one process."""
+        file = "dispatch_lag.csv" if shard is None else "dispatch_lag.%d.csv" % shard
+        # Requests of their own in Locust's statistics would be counted in its totals.
+        with open(file, "w", encoding="utf-8", newline="") as lags:
+            self.lags = csv.writer(lags)
+            self.lags.writerow(["due_s", "lag_ms", "method", "name"])
+            return self.replay(epoch, shard or 0, shards)
+
+    def replay(self, epoch, shard, shards):
         start = time.monotonic() + (epoch - time.time())
         open_requests = Group()
-        for offset, method, path, headers, body, route in requests_of(shard, shards):
+        for offset, method, path, headers, body, name in requests_of(shard, shards):
             due = start + offset
             # The sleep ends at an absolute instant, so delays do not add up. A sleep of 0 still lets others run.
             gevent.sleep(max(0.0, due - time.monotonic()))
-            open_requests.spawn(self.send, due, method, path, headers, body, route)
+            open_requests.spawn(self.send, start, offset, method, path, headers, body, name)
         open_requests.join(timeout=DRAIN_S)
         unanswered = len(open_requests)
         open_requests.kill(block=False)
-        return {"sent": self.sent, "unanswered": unanswered}
+        return {"sent": self.sent, "unanswered": unanswered, "latest_ms": self.latest_ms}
 
-    def send(self, due, method, path, headers, body, route):
-        lag_ms = (time.monotonic() - due) * 1000
+    def send(self, start, offset, method, path, headers, body, name):
+        lag_ms = (time.monotonic() - start - offset) * 1000
         self.sent += 1
-        self.session.request(method, path, name=route, data=body, headers=headers)
-        self.request.fire(
-            request_type="dispatch",
-            name="dispatch_lag",
-            response_time=lag_ms,
-            response_length=0,
-            response=None,
-            context={},
-            exception=None,
-        )
+        self.latest_ms = max(self.latest_ms, lag_ms)
+        self.lags.writerow(["%.6f" % offset, "%.3f" % lag_ms, method, name])
+        self.session.request(method, path, name=name, data=body, headers=headers)
 
 
 class Idle(User):
@@ -124,6 +133,7 @@ class Conductor:
         self.results = {}
         self.lost = set()
         self.greenlet = None
+        self.ended = None
 
     def begin(self, runner):
         host = self.environment.host or HOST
@@ -140,7 +150,7 @@ class Conductor:
             runner.send_message("replay_start", data, client_id=client_id)
 
     def play_here(self, epoch, host):
-        self.results["local"] = Player(self.environment, host).play(epoch, 0, 1)
+        self.results["local"] = Player(self.environment, host).play(epoch, None, 1)
 
     def tick(self, runner):
         if self.shards is None:
@@ -156,9 +166,18 @@ class Conductor:
                 self.environment.process_exit_code = 2
         if len(self.results) + len(self.lost) < len(self.shards):
             return len(self.shards), len(self.shards)
+        if self.ended is None:
+            self.ended = time.monotonic()
+        # Locust writes its CSV files at intervals, and not when it ends.
+        if self.environment.parsed_options.csv_prefix and time.monotonic() < self.ended + CSV_WAIT_S:
+            return len(self.shards), len(self.shards)
         sent = sum(result["sent"] for result in self.results.values())
         unanswered = sum(result["unanswered"] for result in self.results.values())
-        print("replay: %d requests sent, %d without an answer at the end" % (sent, unanswered))
+        latest_ms = max((result["latest_ms"] for result in self.results.values()), default=0.0)
+        print(
+            "replay: %d requests sent, %d without an answer at the end, the latest %.1f ms late"
+            % (sent, unanswered, latest_ms)
+        )
         return None
 
 
@@ -179,8 +198,13 @@ def on_init(environment, **_):
     def start(msg, **_):
         def play():
             data = msg.data
-            result = Player(environment, data["host"]).play(data["epoch"], data["shard"], data["shards"])
-            runner.send_message("replay_done", result)
+            try:
+                result = Player(environment, data["host"]).play(data["epoch"], data["shard"], data["shards"])
+                runner.send_message("replay_done", result)
+            except Exception:
+                traceback.print_exc()
+                # Otherwise the master would wait for this shard.
+                runner.quit()
 
         playing.append(gevent.spawn(play))
 
