@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { SLICE_KEYS, sliceValueOf } from '../analysis/objectives/slices.ts';
-import { parseSlo, type Threshold } from '../analysis/objectives/slo.ts';
 import { systemClock } from '../core/clock.ts';
 import { AppError, Problems } from '../core/errors.ts';
 import type { ExchangeRow } from '../core/exchange.ts';
@@ -20,6 +18,8 @@ import {
 } from '../core/options.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { formatInstantUs, parseCount } from '../core/units.ts';
+import { parseSlo, type Threshold } from '../documents/metrics/objectives.ts';
+import { SLICE_KEYS, sliceValueOf } from '../documents/metrics/slices.ts';
 import {
   EXPORT_MODES,
   type ExportedAccount,

@@ -1,10 +1,10 @@
-import type { Threshold } from '../analysis/objectives/slo.ts';
 import { monitoredPartOf, monitoredValues } from '../analysis/run/monitored.ts';
 import { OutcomeCounts } from '../analysis/run/outcomes.ts';
 import { type RunFigures, RunStatistics, rowDifferences } from '../analysis/run/run-statistics.ts';
 import { type ShardRun, type ShardSet, shardSetOf } from '../analysis/run/shards.ts';
 import { AppError } from '../core/errors.ts';
 import { type Send, unchecked } from '../core/run.ts';
+import type { Threshold } from '../documents/metrics/objectives.ts';
 import { readShardDocument } from '../documents/replay.ts';
 import { GENERATOR } from '../monitors/source.ts';
 import { parseStages, type Stage, stageEndsOf } from '../replay/plan/stages.ts';

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { namesBesideOurs, parseSlo, type Threshold } from '../analysis/objectives/slo.ts';
 import { runOutcome } from '../analysis/outcome/outcome.ts';
 import { runView } from '../analysis/report/view.ts';
 import { type RunFigures, totalsOf } from '../analysis/run/run-statistics.ts';
@@ -15,6 +14,7 @@ import { type Asked, list, type ResolvedOptions, readOptions, text, value } from
 import type { Run } from '../core/run.ts';
 import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
+import { namesBesideOurs, parseSlo, type Threshold } from '../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../documents/parts.ts';
 import type { HealthDocument, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';

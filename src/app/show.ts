@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isOfRoute } from '../analysis/objectives/slices.ts';
 import { decodeContent } from '../core/content-coding.ts';
 import { AppError, UnreadableBody } from '../core/errors.ts';
 import { type ExchangeRow, hasExchangeFailed, type Message } from '../core/exchange.ts';
@@ -9,6 +8,7 @@ import { LIMITS } from '../core/limits.ts';
 import { type ResolvedOptions, text, toggle, value } from '../core/options.ts';
 import { checkWord, hasFailed, type Run, type Send } from '../core/run.ts';
 import { formatInstantUs, parseCount, refused } from '../core/units.ts';
+import { isOfRoute } from '../documents/metrics/slices.ts';
 import type { ReplayDocument } from '../documents/replay.ts';
 import type { ShownDocument, ShownMessage, ShownRequest } from '../documents/shown.ts';
 import { resolveCaptureDirectory, segmentsOf } from '../storage/capture/directory.ts';

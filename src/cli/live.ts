@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { Threshold } from '../analysis/objectives/slo.ts';
 import type { PageAssets } from '../analysis/render/html.ts';
 import type { RunPage } from '../app/live/pages.ts';
 import type { LiveServer } from '../app/live/server.ts';
@@ -14,6 +13,7 @@ import {
   value,
 } from '../core/options.ts';
 import { linesOf } from '../core/text.ts';
+import type { Threshold } from '../documents/metrics/objectives.ts';
 import { parseServed } from '../proxy/net/endpoint.ts';
 import { Interruption } from './signals.ts';
 import { terminal } from './terminal.ts';

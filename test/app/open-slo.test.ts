@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../src/analysis/objectives/slo.ts';
 import { withOpenSlo } from '../../src/app/open-slo.ts';
 import { AppError } from '../../src/core/errors.ts';
+import { parseSlo } from '../../src/documents/metrics/objectives.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 const timed = (parts: { method?: string; unit?: string; objective?: string } = {}) => `apiVersion: openslo/v1

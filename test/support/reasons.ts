@@ -1,5 +1,5 @@
-import { parseSlo } from '../../src/analysis/objectives/slo.ts';
 import { type Reason, reason } from '../../src/analysis/verdict/reasons.ts';
+import { parseSlo } from '../../src/documents/metrics/objectives.ts';
 
 const [threshold] = parseSlo(['latency: p(99)<200']);
 if (threshold === undefined) throw new Error('no objective');

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
-import { parseSlo, type Threshold } from '../../src/analysis/objectives/slo.ts';
 import { buildReport } from '../../src/analysis/report/build-report.ts';
 import { type RecordedAnswer, ReportStatistics } from '../../src/analysis/report/statistics.ts';
 import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../../src/analysis/verdict/summary.ts';
 import { SeededRandom } from '../../src/core/random.ts';
 import type { Run, Send, SendAnswer } from '../../src/core/run.ts';
+import { parseSlo, type Threshold } from '../../src/documents/metrics/objectives.ts';
 import type { ReplayDocument } from '../../src/documents/replay.ts';
 import type { ReportDocument } from '../../src/documents/report.ts';
 import { SqliteRunStore } from '../../src/storage/runs/store.ts';

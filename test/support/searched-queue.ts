@@ -12,9 +12,9 @@ import {
   type SearchEnd,
   type SearchOptions,
 } from '../../src/analysis/capacity/search.ts';
-import { parseSlo } from '../../src/analysis/objectives/slo.ts';
 import { settlingOf } from '../../src/app/capacity/plan.ts';
 import { STEADY_RESIDUAL } from '../../src/app/capacity/step-document.ts';
+import { parseSlo } from '../../src/documents/metrics/objectives.ts';
 import { azureArrivalsUs } from './azure-trace.ts';
 import { SERVICE_TIMES, type ServiceName, uniform } from './queue-simulator.ts';
 

@@ -1,8 +1,8 @@
 import { hasFailed, type Send } from '../../core/run.ts';
 import { NS_PER_MS, NS_PER_S } from '../../core/units.ts';
 import type { AutoscalingDocument, ElasticityFigures, LoadStep } from '../../documents/autoscaling.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { MonitorSample } from '../../documents/monitors.ts';
-import type { Threshold } from '../objectives/slo.ts';
 import { latencyOf } from '../run/latency.ts';
 
 /**

@@ -9,7 +9,7 @@ import {
   type MonitoredAtLoad,
   type StepWindow,
 } from '../../documents/capacity.ts';
-import { namesBesideOurs, parseSlo } from '../objectives/slo.ts';
+import { namesBesideOurs, parseSlo } from '../../documents/metrics/objectives.ts';
 import { kneeOf } from './curve.ts';
 import { CapacitySearch, type GoalResult, type PlayedStep, type SearchOptions } from './search.ts';
 import { isOfGenerator } from './step-windows.ts';

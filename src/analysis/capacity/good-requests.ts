@@ -1,12 +1,18 @@
 import type { Send } from '../../core/run.ts';
-import { isInSlice, type Slice, type SliceFacts, sliceText, sliceValueOf } from '../objectives/slices.ts';
 import {
   limitsText,
   objectiveLimits,
   type RequestLimit,
   STREAM_METRICS,
   type Threshold,
-} from '../objectives/slo.ts';
+} from '../../documents/metrics/objectives.ts';
+import {
+  isInSlice,
+  type Slice,
+  type SliceFacts,
+  sliceText,
+  sliceValueOf,
+} from '../../documents/metrics/slices.ts';
 import { isServed, outcomeOf } from '../run/outcomes.ts';
 import { keepsLimits } from '../run/slice-statistics.ts';
 import { JUDGEMENT_BOUNDS } from '../verdict/run-context.ts';

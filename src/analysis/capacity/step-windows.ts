@@ -1,9 +1,9 @@
 import type { Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
+import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, WaitsFor } from '../../documents/replay.ts';
-import { type Threshold, withRejected } from '../objectives/slo.ts';
 import type { RecordedRequest } from '../run/fidelity.ts';
 import { latencyMs } from '../run/latency.ts';
 import { RunStatistics } from '../run/run-statistics.ts';

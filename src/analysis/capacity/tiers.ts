@@ -1,5 +1,5 @@
-import { sliceOf } from '../objectives/slices.ts';
-import { namesBesideOurs, ofSlice, parseSlo, type Threshold } from '../objectives/slo.ts';
+import { namesBesideOurs, ofSlice, parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
+import { sliceOf } from '../../documents/metrics/slices.ts';
 
 /** A named set of objectives that must hold together, such as the SLA of one class of customers. */
 export interface Tier {

@@ -8,7 +8,7 @@ import type {
   EndedBy,
   LoadPoint,
 } from '../../documents/capacity.ts';
-import { namesBesideOurs, parseSlo } from '../objectives/slo.ts';
+import { namesBesideOurs, parseSlo } from '../../documents/metrics/objectives.ts';
 import { folded, SCREEN, type ScreenLine, spaced } from '../render/screen.ts';
 import {
   columnsOf,

@@ -1,7 +1,7 @@
 import { formatMs, formatMultiplier } from '../../core/units.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent, SecondEvent, StartEvent } from '../../documents/events.ts';
-import type { Threshold } from '../objectives/slo.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { msText, NONE, numberText, shareText } from '../render/table.ts';
 import type { LiveChart, LiveFact, LiveTable, LiveView } from './page.ts';
 

@@ -1,6 +1,6 @@
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
 import type { ReplayDocument } from '../../documents/replay.ts';
-import type { Threshold } from '../objectives/slo.ts';
 import { bytesText, columnsOf, msText, NONE, numberText, shareText, type Table } from '../render/table.ts';
 import { asksForMore } from './objective-steps.ts';
 

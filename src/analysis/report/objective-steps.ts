@@ -1,9 +1,9 @@
 import { addGaps } from '../../core/gap-counts.ts';
 import type { Send } from '../../core/run.ts';
+import { isTimed, STREAM_METRICS, type Threshold, thresholdOf } from '../../documents/metrics/objectives.ts';
+import { isInSlice } from '../../documents/metrics/slices.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { ObjectiveSteps } from '../../documents/report.ts';
-import { isInSlice } from '../objectives/slices.ts';
-import { isTimed, STREAM_METRICS, type Threshold, thresholdOf } from '../objectives/slo.ts';
 import { latencyOf } from '../run/latency.ts';
 import { isRefusal, isServed, type SendOutcome } from '../run/outcomes.ts';
 import { GoodputCounts } from '../run/slice-statistics.ts';

@@ -1,8 +1,8 @@
 import { zonedTime } from '../../core/calendar.ts';
 import { formatMs } from '../../core/units.ts';
+import { thresholdOf } from '../../documents/metrics/objectives.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
-import { thresholdOf } from '../objectives/slo.ts';
 import { dispersionFigure, heatMap, percentileCurve } from '../render/charts.ts';
 import {
   figure,

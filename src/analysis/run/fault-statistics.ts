@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
-import type { Threshold } from '../objectives/slo.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
 /** Objectives count as recovered if they hold for this time and for this number of requests. */

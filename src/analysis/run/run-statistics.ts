@@ -2,6 +2,7 @@ import { FIRST_SERVER_ERROR } from '../../core/exchange.ts';
 import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { Histogram } from '../../core/histogram.ts';
 import { type CheckedSend, hasFailed, isTurnedAway, type RunTotals, type Send } from '../../core/run.ts';
+import { limitsText, objectiveLimits } from '../../documents/metrics/objectives.ts';
 import type {
   CheckFigures,
   RepeatFigures,
@@ -9,7 +10,6 @@ import type {
   WaitsFor,
   WarmupFigures,
 } from '../../documents/replay.ts';
-import { limitsText, objectiveLimits } from '../objectives/slo.ts';
 import { type Fidelity, FidelityStatistics, type RecordedRequest } from './fidelity.ts';
 import { AnswerLikeness, type RouteLikeness } from './likeness.ts';
 import type { MonitoredByName } from './monitored.ts';

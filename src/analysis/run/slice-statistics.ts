@@ -2,8 +2,13 @@ import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
-import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../objectives/slices.ts';
-import { limitsText, type RequestLimit, STREAM_METRICS, type Threshold } from '../objectives/slo.ts';
+import {
+  limitsText,
+  type RequestLimit,
+  STREAM_METRICS,
+  type Threshold,
+} from '../../documents/metrics/objectives.ts';
+import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../../documents/metrics/slices.ts';
 import { NamedGroups } from '../stats/tally.ts';
 import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
 import { isServed, OutcomeCounts, type OutcomeFigures, type SendOutcome } from './outcomes.ts';

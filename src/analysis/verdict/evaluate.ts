@@ -1,6 +1,5 @@
 import { Histogram } from '../../core/histogram.ts';
 import { NS_PER_MS } from '../../core/units.ts';
-import { sliceText } from '../objectives/slices.ts';
 import {
   isTimed,
   limitsText,
@@ -10,7 +9,8 @@ import {
   STREAM_METRICS,
   type Threshold,
   type TimedMetric,
-} from '../objectives/slo.ts';
+} from '../../documents/metrics/objectives.ts';
+import { sliceText } from '../../documents/metrics/slices.ts';
 import { monitoredValue } from '../run/monitored.ts';
 import { type OutcomeFigures, refusalsIn } from '../run/outcomes.ts';
 import type { RunFigures } from '../run/run-statistics.ts';

@@ -1,8 +1,8 @@
 import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
+import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
+import { shownBy } from '../../documents/metrics/slices.ts';
 import type { RepeatFigures } from '../../documents/replay.ts';
-import { shownBy } from '../objectives/slices.ts';
-import { type Threshold, unitOf } from '../objectives/slo.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import {
   busyAdvice,

@@ -1,13 +1,13 @@
 import type { Stretch } from '../../core/run.ts';
 import { formatMultiplier, NS_PER_MS } from '../../core/units.ts';
 import type { FaultDocument } from '../../documents/faults.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type {
   Calibration,
   ConnectionWaits,
   HealthDocument,
   JudgementBounds,
 } from '../../documents/replay.ts';
-import type { Threshold } from '../objectives/slo.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import type { ShardSet } from '../run/shards.ts';
 

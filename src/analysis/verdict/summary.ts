@@ -1,6 +1,7 @@
 import { Histogram } from '../../core/histogram.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs, NS_PER_S } from '../../core/units.ts';
+import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
 import type { AsRecordedDocument, ThroughputDocument } from '../../documents/parts.ts';
 import {
   type CheckDocument,
@@ -11,7 +12,6 @@ import {
   type StreamsDocument,
   type WarmupDocument,
 } from '../../documents/replay.ts';
-import { type Threshold, unitOf } from '../objectives/slo.ts';
 import { lagUs, latencyMs, trustedLatencyMs } from '../run/latency.ts';
 import type { StreamFigures } from '../run/streams.ts';
 import { WindowPercentiles } from '../stats/percentiles.ts';

@@ -1,6 +1,6 @@
+import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
-import { type Threshold, withRejected } from '../objectives/slo.ts';
 import type { RunFigures } from '../run/run-statistics.ts';
 import { samplesNeeded } from '../stats/percentiles.ts';
 import { evaluateSlo, floorOf, holdsWith, isBounded, type SloResult, sampleCount } from './evaluate.ts';

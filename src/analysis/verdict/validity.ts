@@ -1,9 +1,9 @@
 import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { formatBytes, NS_PER_MS } from '../../core/units.ts';
+import { STREAM_METRICS, type Threshold } from '../../documents/metrics/objectives.ts';
+import { sliceText } from '../../documents/metrics/slices.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
-import { sliceText } from '../objectives/slices.ts';
-import { STREAM_METRICS, type Threshold } from '../objectives/slo.ts';
 import { differencesIn, fasterIn } from '../run/likeness.ts';
 import { type OutcomeFigures, uncheckedOf } from '../run/outcomes.ts';
 import { lessLoad, type SendingSide } from './advice.ts';

@@ -1,5 +1,5 @@
+import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
-import { type Threshold, withRejected } from '../objectives/slo.ts';
 import { evaluateSlo, type SloResult } from './evaluate.ts';
 import type { Reason } from './reasons.ts';
 import { beyondMultiplier, JUDGEMENT_BOUNDS, type RunContext } from './run-context.ts';

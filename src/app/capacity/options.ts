@@ -1,5 +1,4 @@
 import type { Tier } from '../../analysis/capacity/tiers.ts';
-import { parseSlo, type Threshold, withRejected } from '../../analysis/objectives/slo.ts';
 import { Problems } from '../../core/errors.ts';
 import {
   type Asked,
@@ -23,6 +22,7 @@ import {
   parseWaitMs,
   refused,
 } from '../../core/units.ts';
+import { parseSlo, type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
 import type { CalibrationLimits } from '../../documents/replay.ts';
 import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/build-document.ts';
 import { CapacitySearch, type SearchOptions } from '../../analysis/capacity/search.ts';
-import { isTimed, type Threshold } from '../../analysis/objectives/slo.ts';
 import { sampleFloor } from '../../analysis/stats/percentiles.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
+import { isTimed, type Threshold } from '../../documents/metrics/objectives.ts';
 import { describeMonitors, longestIntervalMs } from '../../monitors/options.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';

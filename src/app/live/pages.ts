@@ -1,12 +1,12 @@
 import { absentView, livePage, livePolicy } from '../../analysis/live/page.ts';
 import { RECORDER_TITLE, RecorderWatch } from '../../analysis/live/recorder.ts';
 import { RunWatch } from '../../analysis/live/run.ts';
-import type { Threshold } from '../../analysis/objectives/slo.ts';
 import type { PageAssets } from '../../analysis/render/html.ts';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import type { CapacityStep } from '../../documents/capacity.ts';
 import type { ReplayEvent } from '../../documents/events.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { livePageAssets, pageAssets } from '../package.ts';
 import type { Shown } from './server.ts';
 

@@ -1,9 +1,9 @@
-import { parseSlo, type Threshold } from '../../analysis/objectives/slo.ts';
 import { uncheckedAdvice } from '../../analysis/verdict/validity.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
 import { countLines, linesOf } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
+import { parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
 import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from '../../documents/replay.ts';
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { Threshold } from '../../analysis/objectives/slo.ts';
 import { type Fidelity, FidelityStatistics } from '../../analysis/run/fidelity.ts';
 import type { Reason } from '../../analysis/verdict/reasons.ts';
 import {
@@ -12,6 +11,7 @@ import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { planShort } from '../../analysis/verdict/validity.ts';
 import type { CaptureSource } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { REPLAY_SCHEMA_VERSION, replaySchema } from '../../documents/replay.ts';
 import { RateCeiling } from '../../replay/guard.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';

@@ -1,5 +1,3 @@
-import { NO_FAULT } from '../../analysis/objectives/slices.ts';
-import { ofFault, parseSlo, type Threshold } from '../../analysis/objectives/slo.ts';
 import type { FaultFigures } from '../../analysis/run/fault-statistics.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
@@ -13,6 +11,8 @@ import {
   faultPlanSchema,
   type PlannedFault,
 } from '../../documents/faults.ts';
+import { ofFault, parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
+import { NO_FAULT } from '../../documents/metrics/slices.ts';
 import { FaultControl } from '../fault-control.ts';
 import { invalidYaml, readYaml, type YamlProblem } from '../yaml-file.ts';
 

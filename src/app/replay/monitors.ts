@@ -1,5 +1,4 @@
 import { LoadSeconds } from '../../analysis/autoscaling/autoscaling.ts';
-import type { Threshold } from '../../analysis/objectives/slo.ts';
 import {
   type MonitoredPart,
   type MonitoredValues,
@@ -12,6 +11,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { readyOffsetNs, type Send } from '../../core/run.ts';
 import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries, MonitorsDocument } from '../../documents/monitors.ts';
 import type { ConnectionsDocument } from '../../documents/replay.ts';
 import { Monitoring } from '../../monitors/monitoring.ts';

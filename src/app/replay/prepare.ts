@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { isOwnMetric, parseSlo, type Threshold } from '../../analysis/objectives/slo.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError, Problems } from '../../core/errors.ts';
 import { parseAddedHeader, type Secrets } from '../../core/headers.ts';
@@ -14,6 +13,7 @@ import {
 } from '../../core/options.ts';
 import type { Logger } from '../../core/ports.ts';
 import { countOf } from '../../core/units.ts';
+import { isOwnMetric, parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
 import {
   MONITOR_OPTIONS,
   type MonitorOptions,

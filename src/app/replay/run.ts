@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import type { Threshold } from '../../analysis/objectives/slo.ts';
 import { runOutcome } from '../../analysis/outcome/outcome.ts';
 import { viewText } from '../../analysis/render/table.ts';
 import { runView } from '../../analysis/report/view.ts';
@@ -17,6 +16,7 @@ import { formatInstantUs } from '../../core/units.ts';
 import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
 import type { FaultsDocument } from '../../documents/faults.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { MonitorsDocument } from '../../documents/monitors.ts';
 import type { TelemetryDocument } from '../../documents/parts.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';

@@ -1,10 +1,10 @@
-import { type Threshold, unitOf } from '../../analysis/objectives/slo.ts';
 import { valueText } from '../../analysis/report/requests.ts';
 import type { RunFigures, RunStatistics } from '../../analysis/run/run-statistics.ts';
 import { type Reason, reason } from '../../analysis/verdict/reasons.ts';
 import { boundsOfLooks, Looks, needsOf } from '../../analysis/verdict/until-sure.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatMs, percent } from '../../core/units.ts';
+import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import type { Replay, ReplayListener, ReplayOutcome } from '../../replay/run.ts';

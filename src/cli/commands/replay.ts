@@ -1,6 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { Threshold } from '../../analysis/objectives/slo.ts';
 import { verdictLines } from '../../analysis/render/screen.ts';
 import { columnsOf, tableLines } from '../../analysis/render/table.ts';
 import { runScreen } from '../../analysis/report/screen.ts';
@@ -35,6 +34,7 @@ import { Problems } from '../../core/errors.ts';
 import { askedFor, type ResolvedOptions, readOptions, resolveOptions } from '../../core/options.ts';
 import { linesOf } from '../../core/text.ts';
 import { formatMs, formatMultiplier } from '../../core/units.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures } from '../../documents/replay.ts';
 import { OUTPUT_OPTIONS } from '../../replay/options/replay-options.ts';

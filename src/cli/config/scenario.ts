@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { namesBesideOurs } from '../../analysis/objectives/slo.ts';
 import { type PresetName, SCENARIO_PRESETS } from '../../app/gate/scenario-presets.ts';
 import { withOpenSlo } from '../../app/open-slo.ts';
 import { isCheckImplied } from '../../app/replay/document.ts';
 import { invalidYaml, readYaml, type YamlDocument } from '../../app/yaml-file.ts';
 import { AppError, Problems } from '../../core/errors.ts';
 import { type OptionTexts, textsOf } from '../../core/options.ts';
+import { namesBesideOurs } from '../../documents/metrics/objectives.ts';
 import { parseStages } from '../../replay/plan/stages.ts';
 import { shapeOf } from '../options.ts';
 import { nearest, variablesOf } from './environment.ts';

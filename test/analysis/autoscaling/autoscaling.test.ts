@@ -4,8 +4,8 @@ import {
   autoscalingOf,
   LoadSeconds,
 } from '../../../src/analysis/autoscaling/autoscaling.ts';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { send } from '../../support/sends.ts';
 
 const S = 1e9;

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { NoiseStatistics } from '../../../src/analysis/capacity/noise.ts';
 import { StepWindows } from '../../../src/analysis/capacity/step-windows.ts';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { capacityPage } from '../../../src/analysis/capacity/page.ts';
 import { goalsOfTier, keepsAll, type Tier } from '../../../src/analysis/capacity/tiers.ts';
 import { capacityScreen, capacityView } from '../../../src/analysis/capacity/view.ts';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { viewText } from '../../../src/analysis/render/table.ts';
 import { pageAssets } from '../../../src/app/package.ts';
 import { TonedLine } from '../../../src/core/text.ts';
 import { type CapacityDocument, capacitySchema } from '../../../src/documents/capacity.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { playedAt, searched } from '../../support/searched.ts';
 
 function tierOf(name: string, ...texts: string[]): Tier {

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { FaultStatistics } from '../../../src/analysis/run/fault-statistics.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
@@ -7,6 +6,7 @@ import { withFaults } from '../../../src/app/replay/fault-player.ts';
 import type { FaultWindow } from '../../../src/core/fault-windows.ts';
 import type { Send } from '../../../src/core/run.ts';
 import type { FaultDocument } from '../../../src/documents/faults.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { send } from '../../support/sends.ts';

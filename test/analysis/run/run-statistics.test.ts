@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics, totalsOf } from '../../../src/analysis/run/run-statistics.ts';
 import { evaluateSlo, sampleCount } from '../../../src/analysis/verdict/evaluate.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 

@@ -1,8 +1,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { SERVICE_TIMES, uniform } from '../../support/queue-simulator.ts';
 import { send } from '../../support/sends.ts';
 

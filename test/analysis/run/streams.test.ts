@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { evaluateSlo, sampleCount } from '../../../src/analysis/verdict/evaluate.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { GapCounts } from '../../../src/core/gap-counts.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf } from '../../support/run-contexts.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { viewText } from '../../../src/analysis/render/table.ts';
 import { runView } from '../../../src/analysis/report/view.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { type ReplaySummaryInput, summariseReplay } from '../../../src/analysis/verdict/summary.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { NO_CAPS } from '../../../src/documents/parts.ts';
 import type { JudgementBounds, ReplayDocument } from '../../../src/documents/replay.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good, HEALTHY } from '../../support/run-contexts.ts';
 import { refused, send } from '../../support/sends.ts';
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import { type AnswerCheck, mismatch, SAME, type Send, unchecked } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good, late } from '../../support/run-contexts.ts';
 
 /** Sends with these checks, so many of each, one after the other. */

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { evaluateSlo, sloSoFar } from '../../../src/analysis/verdict/evaluate.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { send } from '../../support/sends.ts';
 
 /** One of a hundred still waited for its recorded connection when the drain was over. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { RecordedAnswer, Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 
 const RECORDED: RecordedAnswer = {

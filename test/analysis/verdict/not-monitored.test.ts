@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import type { MonitoredValues } from '../../../src/analysis/run/monitored.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { monitoredOf } from '../../../src/app/replay/monitors.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import type { MonitorSourceDocument } from '../../../src/documents/monitors.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { failureAdvice, type SendingSide } from '../../../src/analysis/verdict/advice.ts';
 import { REASON_CODES, reason } from '../../../src/analysis/verdict/reasons.ts';
 import { uncheckedAdvice } from '../../../src/analysis/verdict/validity.ts';
 import { SEND_ERRORS } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { REASONS } from '../../support/reasons.ts';
 import { repositoryRoot } from '../../support/shared-data.ts';
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { countsTable } from '../../../src/analysis/report/requests.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../../src/analysis/verdict/summary.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { NO_CAPS } from '../../../src/documents/parts.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { run, send } from '../../support/sends.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { repeated } from '../../support/long-form.ts';
 import { uniform } from '../../support/queue-simulator.ts';
 import { contextOf } from '../../support/run-contexts.ts';

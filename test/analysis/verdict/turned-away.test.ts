@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { comparePairs } from '../../../src/analysis/compare/judge.ts';
 import { TURNED_AWAY } from '../../../src/analysis/compare/pairs.ts';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import { GapCounts } from '../../../src/core/gap-counts.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { answeredPairs } from '../../support/compared-pairs.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { contextOf } from '../../support/run-contexts.ts';

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { RunStatistics } from '../../../src/analysis/run/run-statistics.ts';
 import { JUDGEMENT_BOUNDS } from '../../../src/analysis/verdict/run-context.ts';
 import { boundsOfLooks, Looks, planLooks } from '../../../src/analysis/verdict/until-sure.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { exchangeRow } from '../../support/exchange-row.ts';
 import { repeated } from '../../support/long-form.ts';
 import { uniform } from '../../support/queue-simulator.ts';

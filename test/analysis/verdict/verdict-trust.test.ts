@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { CalibrationStatistics } from '../../../src/analysis/run/calibration.ts';
 import { reason } from '../../../src/analysis/verdict/reasons.ts';
 import type { RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import type { Calibration } from '../../../src/documents/replay.ts';
 import { contextOf, good } from '../../support/run-contexts.ts';
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { JUDGEMENT_BOUNDS, type RunContext } from '../../../src/analysis/verdict/run-context.ts';
 import { judge } from '../../../src/analysis/verdict/verdict.ts';
 import { statusOfVerdict } from '../../../src/cli/exit.ts';
 import type { Send } from '../../../src/core/run.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 import { contextOf, good, HEALTHY, late } from '../../support/run-contexts.ts';
 import { failed, refused, send } from '../../support/sends.ts';
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { parseSlo } from '../../../src/analysis/objectives/slo.ts';
 import { settlingOf, windowOf } from '../../../src/app/capacity/plan.ts';
+import { parseSlo } from '../../../src/documents/metrics/objectives.ts';
 
 const thresholds = parseSlo(['latency: p(95)<1500']);
 

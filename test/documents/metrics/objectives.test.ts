@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlo, SLO_PRESETS } from '../../../src/analysis/objectives/slo.ts';
 import { AppError } from '../../../src/core/errors.ts';
+import { parseSlo, SLO_PRESETS } from '../../../src/documents/metrics/objectives.ts';
 
 const errorsRate = { metric: 'errors', aggregation: { kind: 'rate' }, operator: '<', limit: 0.01 };
 

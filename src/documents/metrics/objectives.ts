@@ -1,6 +1,6 @@
 import { AppError } from '../../core/errors.ts';
 import { parseBytes, parseDurationMs } from '../../core/units.ts';
-import type { SloUnit } from '../../documents/replay.ts';
+import type { SloUnit } from '../replay.ts';
 import { faultOf, NO_FAULT, parseSlice, SLICE_PATTERN, type Slice, sliceText, withFault } from './slices.ts';
 
 /** Metrics of service-level objectives. */
