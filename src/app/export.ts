@@ -18,6 +18,7 @@ import {
 } from '../core/options.ts';
 import type { CaptureSource } from '../core/ports.ts';
 import { formatInstantUs, parseCount } from '../core/units.ts';
+import { factsOf, isOfStreams } from '../documents/metrics/metrics.ts';
 import { parseSlo, type Threshold } from '../documents/metrics/objectives.ts';
 import { SLICE_KEYS, sliceValueOf } from '../documents/metrics/slices.ts';
 import {
@@ -438,9 +439,6 @@ class ExportPlan {
   }
 }
 
-/** The k6 metrics of our script. */
-const MEASURED = { latency: 'scheduled_latency', service: 'service_latency', errors: 'errors' } as const;
-
 /**
  * Objectives as k6 thresholds, as far as k6 can express them.
  * @returns null without objectives
@@ -450,19 +448,23 @@ function k6Objectives(texts: readonly string[], mode: 'exact' | 'rate'): Exporte
   if (texts.length === 0) return null;
   const cannotCarry: string[] = [];
   const objectives = parseSlo(texts).flatMap((threshold): ExportedObjective[] => {
-    const why = whyNot(threshold, mode);
+    const { script: metric } = factsOf(threshold).k6;
+    const why = metric === null ? unseenBy(threshold) : whyNot(threshold, mode);
     if (why !== null) cannotCarry.push(`the objective ${threshold.expression}: ${why}`);
-    return why === null ? [objectiveOf(threshold)] : [];
+    return why === null && metric !== null ? [objectiveOf(threshold, metric)] : [];
   });
   return { objectives, cannotCarry, tagValueOf };
 }
 
-/** Why k6 cannot express an objective; null if it can. */
-function whyNot({ metric, aggregation, slice }: Threshold, mode: 'exact' | 'rate'): string | null {
-  if (metric === 'ttft' || metric === 'itl' || metric === 'tpot')
-    return 'k6 does not see the tokens of a stream';
-  if (!Object.hasOwn(MEASURED, metric)) return `k6 has no ${metric}`;
-  if (metric === 'latency' && mode === 'rate')
+/** Why our script for k6 does not measure a metric. */
+function unseenBy(threshold: Threshold): string {
+  return isOfStreams(threshold) ? 'k6 does not see the tokens of a stream' : `k6 has no ${threshold.metric}`;
+}
+
+/** Why k6 cannot express an objective on a metric of our script; null if it can. */
+function whyNot(threshold: Threshold, mode: 'exact' | 'rate'): string | null {
+  const { aggregation, slice } = threshold;
+  if (factsOf(threshold).includesLag && mode === 'rate')
     return 'without --pacing exact no request has an instant of its own';
   if (aggregation.kind === 'count') return 'k6 holds a rate of errors, no count';
   for (const { key, value } of slice?.tags ?? []) {
@@ -473,10 +475,10 @@ function whyNot({ metric, aggregation, slice }: Threshold, mode: 'exact' | 'rate
   return slice?.each === 'stage' ? 'requests have no tag that says their stage' : null;
 }
 
-function objectiveOf({ metric, aggregation, operator, limit, slice }: Threshold): ExportedObjective {
+function objectiveOf({ aggregation, operator, limit, slice }: Threshold, metric: string): ExportedObjective {
   const kind = aggregation.kind === 'percentile' ? `p(${aggregation.percent})` : aggregation.kind;
   return {
-    metric: MEASURED[metric as keyof typeof MEASURED],
+    metric,
     condition: `${kind}${operator}${limit}`,
     tags: (slice?.tags ?? []).map(({ key, value }) => [tagOf(key, value), value]),
     each: slice?.each ?? null,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { metricsWith } from '../documents/metrics/metrics.ts';
 import { invalidYaml, readYaml, type YamlDocument, type YamlProblem } from './yaml-file.ts';
 
 const PURPOSE = {
@@ -9,8 +10,8 @@ const PURPOSE = {
 const METRIC = 'reprise/metric';
 const UNIT = 'reprise/unit';
 
-const TIMES = ['latency', 'service', 'ttft', 'itl', 'tpot'] as const;
-const RATIOS = ['errors', 'rejected', 'mismatch'] as const;
+const TIMES = metricsWith(({ family }) => family === 'time');
+const RATIOS = metricsWith(({ family, better }) => family === 'share' && better === 'less');
 const UNITS = ['ms', 's'] as const;
 /**
  * Decimal digits to round to. Targets are decimal fractions, but binary arithmetic makes 1 - 0.999 differ from 0.001.

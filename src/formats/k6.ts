@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { LIMITS } from '../core/limits.ts';
 import { inertJson } from '../core/text.ts';
 import type { Figure } from '../documents/history.ts';
+import { factsOf, isTimed, METRIC_NAMES } from '../documents/metrics/metrics.ts';
 import type { ExportedSend, ExportFacts, ExportFormat, ExportSettings } from './export-writer.ts';
 import { programWith, ScriptWriter } from './script-writer.ts';
 
@@ -193,14 +194,6 @@ const summary = z.object({
   results: z.object({ metrics: z.array(z.object({ name: z.string(), values: numbers })) }).optional(),
 });
 
-/** Metrics of k6 and of scripts from `export k6`, and the names of the same figures of a run. */
-const TRENDS: Readonly<Record<string, string>> = {
-  http_req_duration: 'service',
-  scheduled_latency: 'latency',
-  time_to_first_token: 'ttft',
-  inter_token_latency: 'itl',
-  time_per_output_token: 'tpot',
-};
 /** The names of each percentile in the forms of the summary. */
 const PERCENTILES = [
   ['p50', ['med', 'p(50)', 'p50']],
@@ -233,9 +226,12 @@ export function k6Figures(document: unknown): K6Figures | null {
   const sent = numberIn('http_reqs', ['count']);
   const rate = numberIn('http_reqs', ['rate']);
   const figures: (readonly [string, Figure['unit'], number | null])[] = [
-    ...Object.entries(TRENDS).flatMap(([metric, name]) =>
-      PERCENTILES.map(([at, keys]) => [`${name}_${at}`, 'ms', numberIn(metric, keys)] as const),
-    ),
+    ...METRIC_NAMES.filter(isTimed).flatMap((metric) => {
+      const { summary: name } = factsOf({ metric }).k6;
+      return PERCENTILES.map(
+        ([at, keys]) => [`${metric}_${at}`, 'ms', name === null ? null : numberIn(name, keys)] as const,
+      );
+    }),
     ['failed', 'share', numberIn('http_req_failed', ['rate', 'value'])],
     ['rate', 'per_second', rate],
     ['sent', 'count', sent],

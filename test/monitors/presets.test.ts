@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { isOwnMetric } from '../../src/documents/metrics/objectives.ts';
+import { isOwnMetric } from '../../src/documents/metrics/metrics.ts';
 import { parseExposition, readingsFor } from '../../src/monitors/metrics-scrape.ts';
 import { MONITORED_NAMES, PRESETS } from '../../src/monitors/presets.ts';
 import { parseMonitorQuery } from '../../src/monitors/query.ts';

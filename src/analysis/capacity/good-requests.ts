@@ -1,9 +1,9 @@
 import type { Send } from '../../core/run.ts';
+import { isOfStreams } from '../../documents/metrics/metrics.ts';
 import {
   limitsText,
   objectiveLimits,
   type RequestLimit,
-  STREAM_METRICS,
   type Threshold,
 } from '../../documents/metrics/objectives.ts';
 import {
@@ -68,7 +68,7 @@ export class GoodRequests {
     const facts = { ...send, stage: 1 };
     const limits = this.#all.flatMap((each) => (isAbout(each, facts) ? each.limits : []));
     // Not good: the request should have got a stream, but got a whole answer.
-    if (send.unstreamed && limits.some(({ metric }) => STREAM_METRICS.has(metric))) return;
+    if (send.unstreamed && limits.some(isOfStreams)) return;
     const keeps = keepsLimits(send, limits, 'planned');
     if (keeps === null) this.#unknown += 1;
     else if (keeps) this.#good += 1;

@@ -1,6 +1,7 @@
 import type { Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
+import { isOfTimes } from '../../documents/metrics/metrics.ts';
 import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../../documents/parts.ts';
 import type { HealthDocument, JudgementBounds, WaitsFor } from '../../documents/replay.ts';
@@ -77,8 +78,13 @@ interface OpenWindow {
   readonly unreachedNs: number[];
 }
 
-/** Objectives on the times of requests. */
-const TIMED = /^(latency|service|ttft|itl|tpot|goodput)\b/;
+/** The result of an objective, under its name among the goals of a search. */
+type NamedResult = SloResult & { readonly name: string };
+
+interface JudgedWindow {
+  readonly window: StepWindow;
+  readonly slo: readonly NamedResult[];
+}
 
 /** Index of the settling time among the windows. */
 const SETTLING = -1;
@@ -194,7 +200,7 @@ export class StepWindows {
       if (at === SETTLING || at >= this.#drawing) continue;
       if (window.ended < window.planned || window.unreachedNs.length > 0) continue;
       this.#open.delete(at);
-      this.#over.push(this.#judged(at, window));
+      this.#over.push(this.#judged(at, window).window);
     }
   }
 
@@ -203,7 +209,7 @@ export class StepWindows {
    * if no other objective is broken. Objectives kept so far become unknown, because they might have been broken later.
    */
   #beyondHope(at: number, open: OpenWindow, endedNs: number): StepWindow {
-    const judged = this.#judged(Math.max(0, at), open);
+    const { window: judged, slo } = this.#judged(Math.max(0, at), open);
     const unsent = open.unreachedNs.filter((dueNs) => dueNs <= endedNs).length;
     const isSent = judged.sent >= this.#bounds.achievedShare * (judged.sent + unsent);
     const doubts = judged.doubts.filter((code) => !isSent || !OF_GIVING_UP.has(code));
@@ -212,23 +218,24 @@ export class StepWindows {
     const isOurs = doubts.some(isOfGenerator);
     // The backlog is at least partly our own.
     if (isOurs && !isBroken) return { ...window, result: 'void' };
-    const breaks = (name: string) => !isOurs && TIMED.test(name) && (!isBroken || !name.includes('{'));
-    const goals = Object.entries(window.goals).map(([name, held]) => [
-      name,
-      breaks(name) ? false : held === true ? null : held,
-    ]);
+    const breaks = ({ threshold }: NamedResult) =>
+      !isOurs && isOfTimes(threshold) && (!isBroken || threshold.slice === null);
+    const goals = slo.map((each) => {
+      const held = window.goals[each.name] ?? null;
+      return [each.name, breaks(each) ? false : held === true ? null : held];
+    });
     return { ...window, result: 'bad', goals: Object.fromEntries(goals) };
   }
 
   /** Gives the implied limit of refusals one name in all windows. Its value differs, because recorded refusals do. */
-  #named(result: SloResult, recordedRefused: number): SloResult & { readonly name: string } {
+  #named(result: SloResult, recordedRefused: number): NamedResult {
     const { threshold, observed } = result;
-    if (this.#implied === undefined || threshold.metric !== 'rejected')
+    if (this.#implied === undefined || threshold.isImplied !== true)
       return { ...result, name: threshold.expression };
     return { ...result, name: this.#implied, observed: observed && Math.max(0, observed - recordedRefused) };
   }
 
-  #judged(index: number, { statistics, good }: OpenWindow): StepWindow {
+  #judged(index: number, { statistics, good }: OpenWindow): JudgedWindow {
     const { multiplier, thresholds } = this.#parts;
     const figures = statistics.figures();
     const multipliers = { multiplier, playedMultiplier: multiplier, effectiveMultiplier: multiplier };
@@ -252,7 +259,7 @@ export class StepWindows {
     const isDoubted = !isFailed && doubts.length > 0;
     const unseen = isFailed ? [] : unseenIn(judgement.slo);
     const { outcomes, latency } = figures;
-    return {
+    const window: StepWindow = {
       index,
       result: isFailed ? 'bad' : isDoubted || unseen.length > 0 ? 'void' : 'good',
       doubts: [...new Set([...doubts, ...unseen])],
@@ -271,6 +278,7 @@ export class StepWindows {
       latencyMs: latencyMs(latency.scheduled),
       latencyMeanMs: latency.scheduled.mean === null ? null : latency.scheduled.mean / NS_PER_MS,
     };
+    return { window, slo };
   }
 }
 

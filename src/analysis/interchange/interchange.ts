@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import { AppError } from '../../core/errors.ts';
+import { factsOf } from '../../documents/metrics/metrics.ts';
+import { conditionOf, thresholdOf } from '../../documents/metrics/objectives.ts';
 import type { MonitoredSeries } from '../../documents/monitors.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { PercentileLadder, ReportDocument } from '../../documents/report.ts';
@@ -88,16 +90,6 @@ function codeOf(kind: string): { readonly code?: number } {
   return status === undefined ? {} : { code: Number(status) };
 }
 
-/** The k6 metric of each of our metrics, named as in the script that `export k6` writes. */
-const METRICS: Readonly<Record<string, string>> = {
-  latency: 'scheduled_latency',
-  service: 'http_req_duration',
-  ttft: 'time_to_first_token',
-  itl: 'inter_token_latency',
-  tpot: 'time_per_output_token',
-  errors: 'http_req_failed',
-};
-
 /**
  * A run as the data that k6 passes to `handleSummary`. Each objective is a check. An objective on one metric of all
  * requests is also a threshold. An objective with an unknown result counts as failed.
@@ -162,10 +154,12 @@ function rate(passes: number, fails: number): object | null {
 }
 
 function thresholdsOf(name: string, slo: readonly SloLine[]): object {
-  const own = slo.flatMap(({ expression, slice, ok }) => {
-    const [, metric = '', condition = ''] =
-      /^\s*(\w+)\s*:\s*((?:p\([\d.]+\)|rate)\s*[<>].*)$/.exec(expression) ?? [];
-    return slice == null && METRICS[metric] === name ? [[condition, { ok: ok === true }] as const] : [];
+  const own = slo.flatMap(({ expression, ok }) => {
+    const threshold = thresholdOf(expression);
+    if (threshold === null || threshold.slice !== null || factsOf(threshold).k6.summary !== name) return [];
+    const { kind } = threshold.aggregation;
+    const isKnown = kind === 'percentile' || kind === 'rate';
+    return isKnown ? [[conditionOf(threshold), { ok: ok === true }] as const] : [];
   });
   return own.length === 0 ? {} : { thresholds: Object.fromEntries(own) };
 }

@@ -1,6 +1,7 @@
 import { addGaps } from '../../core/gap-counts.ts';
 import type { Send } from '../../core/run.ts';
-import { isTimed, STREAM_METRICS, type Threshold, thresholdOf } from '../../documents/metrics/objectives.ts';
+import { isOfStreams, isTimed } from '../../documents/metrics/metrics.ts';
+import { type Threshold, thresholdOf } from '../../documents/metrics/objectives.ts';
 import { isInSlice } from '../../documents/metrics/slices.ts';
 import type { SloLine } from '../../documents/replay.ts';
 import type { ObjectiveSteps } from '../../documents/report.ts';
@@ -145,7 +146,7 @@ export class ObjectiveCourse {
   #addTime(send: Send, outcome: SendOutcome): void {
     const { metric } = this.#threshold;
     const { intendedOffsetNs, actualOffsetNs } = send;
-    if (STREAM_METRICS.has(metric)) {
+    if (isOfStreams(this.#threshold)) {
       if (send.streamed || send.unstreamed) this.#addStream(send, outcome);
     } else if (isUnanswered(outcome)) this.#times.addUnanswered(intendedOffsetNs);
     else if (actualOffsetNs !== null) {

@@ -1,5 +1,7 @@
 import { shellWord, TonedLine } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
+import { factsOf } from '../../documents/metrics/metrics.ts';
+import { thresholdOf } from '../../documents/metrics/objectives.ts';
 import { IDC_WINDOWS, type ThroughputDocument } from '../../documents/parts.ts';
 import type { LatencyMs, ReplayDocument, SloLine } from '../../documents/replay.ts';
 import {
@@ -77,7 +79,10 @@ function reportLine(directory: string, program: string): string {
 function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
   const { slo } = document;
   if (slo.length === 0) return [];
-  const rank = ({ ok, expression }: SloLine) => Number(ok ?? 0.5) - (/^errors\b/.test(expression) ? 0.1 : 0);
+  const rank = ({ ok, expression }: SloLine) => {
+    const threshold = thresholdOf(expression);
+    return Number(ok ?? 0.5) - (threshold !== null && factsOf(threshold).explainsOthers ? 0.1 : 0);
+  };
   const sorted = slo.toSorted((a, b) => rank(a) - rank(b));
   const shown = sorted.length < most ? sorted : sorted.slice(0, Math.max(1, most - 2));
   const [title, ...rows] = tableLines(

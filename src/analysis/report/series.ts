@@ -1,4 +1,5 @@
 import { formatMs } from '../../core/units.ts';
+import { factsOf } from '../../documents/metrics/metrics.ts';
 import type { MonitoredLine, ReportDocument } from '../../documents/report.ts';
 import { drawnSeries } from '../render/charts.ts';
 import type { ChartMark } from '../render/html.ts';
@@ -76,23 +77,12 @@ function limitOf(
   return { limit: { label: `objective ${line.expression}`, at: line.limit * scale } };
 }
 
-const METRICS: Readonly<Record<string, { readonly title: string; readonly from: string }>> = {
-  latency: { title: 'Latency', from: 'latency from the intended send to the last byte' },
-  service: { title: 'Service latency', from: 'latency from the actual send to the last byte' },
-  ttft: { title: 'Time to first token', from: 'from the intended send to the first token' },
-  itl: { title: 'Time between tokens', from: 'gaps between neighbouring tokens' },
-  tpot: { title: 'Time per output token', from: 'time after the first token, over the tokens after it' },
-  errors: { title: 'Failed requests', from: 'share of the requests that were sent' },
-  rejected: { title: 'Requests answered with 429', from: 'share of the requests that were sent' },
-  goodput: { title: 'Requests that kept their limits', from: 'share of the requests that were due' },
-};
-
 /** The metric of an objective, with its limit and the recorded values. */
 function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null, clock: RunClock): Chart[] {
   const { objectiveSteps: steps } = document;
   if (steps == null || shown === null) return [];
   const { metric, unit, percent, median, values } = steps;
-  const { title = metric, from = metric } = METRICS[metric] ?? {};
+  const { title, counts } = factsOf(shown.threshold).chart ?? { title: metric, counts: metric };
   const isTime = unit === 'ms';
   const scale = isTime ? 1 : 100;
   const name = isTime ? `${title} p${percent}${percent === 50 ? '' : ' and p50'}` : title;
@@ -103,7 +93,7 @@ function objectiveCharts(document: ReportDocument, shown: JudgedObjective | null
       id: OBJECTIVE,
       title: `${name} over time`,
       unit: isTime ? 'ms' : '%',
-      source: `${from}${slice}; by intended send, in steps of ${formatMs(steps.stepS * 1e3)}${isTime ? `; failed and refused requests count as never answered; a step with too few samples is left out` : ''}`,
+      source: `${counts}${slice}; by intended send, in steps of ${formatMs(steps.stepS * 1e3)}${isTime ? `; failed and refused requests count as never answered; a step with too few samples is left out` : ''}`,
       lookFor: 'when the line crosses its limit, and what the charts below show at that time',
       ...recordedBand(document, shown, percent),
       ...limitOf(shown, values, scale),

@@ -80,7 +80,7 @@ export class ReportStatistics {
     this.map = new LatencyMapCounts(seconds);
     const shown = shownObjective(slo);
     const isOther =
-      shown !== null && shown.threshold.metric !== 'monitored' && !isPlainLatency(shown.threshold);
+      shown !== null && shown.threshold.series === undefined && !isPlainLatency(shown.threshold);
     this.#course = isOther ? new ObjectiveCourse(shown, this.time.stepS, this.time.steps) : null;
     const latency = shownLatency(slo);
     this.#latencyPercent = latency === null ? USUAL_PERCENT : (percentOf(latency.threshold) ?? USUAL_PERCENT);

@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { type CheckedSend, hasFailed, isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
 import type { FaultPhase } from '../../documents/faults.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
+import { boundsRefusals, type Threshold } from '../../documents/metrics/objectives.ts';
 import { PartStatistics } from './slice-statistics.ts';
 
 /** Objectives count as recovered if they hold for this time and for this number of requests. */
@@ -89,8 +89,7 @@ interface Gate {
 function gatesOf(objectives: readonly Threshold[]): Gate[] {
   const gates = objectives.flatMap((threshold) => gateOf(threshold) ?? []);
   if (gates.length === 0) gates.push({ expression: 'errors: rate<0.01', isBroken: hasFailed, share: 0.01 });
-  const isStated = objectives.some(({ metric, slice }) => metric === 'rejected' && slice === null);
-  if (isStated) return gates;
+  if (boundsRefusals(objectives)) return gates;
   const wasRefused = ({ recorded }: Send) => recorded != null && isRefused(recorded);
   const isBroken = (send: Send) => isRefused(send) && !wasRefused(send);
   const isSpare = (send: Send) => !isRefused(send) && wasRefused(send);

@@ -2,12 +2,8 @@ import { type FaultWindow, faultsOf } from '../../core/fault-windows.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { isTurnedAway, type Send } from '../../core/run.ts';
 import { NS_PER_MS } from '../../core/units.ts';
-import {
-  limitsText,
-  type RequestLimit,
-  STREAM_METRICS,
-  type Threshold,
-} from '../../documents/metrics/objectives.ts';
+import { isOfStreams } from '../../documents/metrics/metrics.ts';
+import { limitsText, type RequestLimit, type Threshold } from '../../documents/metrics/objectives.ts';
 import { isInSlice, type Slice, sliceOf, sliceText, sliceValueOf } from '../../documents/metrics/slices.ts';
 import { NamedGroups } from '../stats/tally.ts';
 import { type LatencyFigures, LatencyStatistics, type SentSend } from './latency.ts';
@@ -218,7 +214,7 @@ export class GoodputCounts {
 
   constructor(limits: readonly RequestLimit[]) {
     this.#limits = limits;
-    this.#isOfStreams = limits.every(({ metric }) => STREAM_METRICS.has(metric));
+    this.#isOfStreams = limits.every(isOfStreams);
   }
 
   add(send: Send, outcome: SendOutcome): void {
@@ -235,7 +231,7 @@ export class GoodputCounts {
       if (send.error === 'stopped' && outcome === 'failed') figures.stopped += 1;
       return;
     }
-    const isWhole = send.unstreamed && this.#limits.some(({ metric }) => STREAM_METRICS.has(metric));
+    const isWhole = send.unstreamed && this.#limits.some(isOfStreams);
     if (isWhole || (send.status !== null && isTurnedAway(send.status))) {
       figures.unserved += 1;
       return;
@@ -259,8 +255,9 @@ export function keepsLimits(
   from: 'planned' | 'sent',
 ): boolean | null {
   let isKnown = true;
-  for (const { metric, operator, limit } of limits) {
-    if (STREAM_METRICS.has(metric) && !send.streamed) continue;
+  for (const each of limits) {
+    const { metric, operator, limit } = each;
+    if (isOfStreams(each) && !send.streamed) continue;
     const ns = timeNs(send, metric, from);
     if (ns === null) isKnown = false;
     else if (operator === '<' ? ns >= limit * NS_PER_MS : ns > limit * NS_PER_MS) return false;

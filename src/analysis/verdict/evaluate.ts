@@ -1,14 +1,12 @@
 import { Histogram } from '../../core/histogram.ts';
 import { NS_PER_MS } from '../../core/units.ts';
+import { isOfStreams, isTimed, type TimedMetric } from '../../documents/metrics/metrics.ts';
 import {
-  isTimed,
   limitsText,
   ofSlice,
   type RequestLimit,
   type SloOperator,
-  STREAM_METRICS,
   type Threshold,
-  type TimedMetric,
 } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { monitoredValue } from '../run/monitored.ts';
@@ -475,7 +473,7 @@ function brokenByIn(threshold: Threshold, figures: RunFigures, unanswered: Unans
   if (threshold.metric === 'makespan') return isLongWithoutLag(threshold, figures) ? 'target' : 'lag';
   if (isBroken(OF_TARGET)) return 'target';
   const { metric } = threshold;
-  if ((metric === 'goodput' || STREAM_METRICS.has(metric)) && !isBroken({ ...EVERYTHING, streamless: false }))
+  if ((metric === 'goodput' || isOfStreams(threshold)) && !isBroken({ ...EVERYTHING, streamless: false }))
     return 'streams';
   return isBroken({ ...EVERYTHING, unsent: false }) ? 'lag' : 'unsent';
 }

@@ -1,6 +1,7 @@
 import type { Stretch } from '../../core/run.ts';
 import { formatMultiplier, NS_PER_MS } from '../../core/units.ts';
 import type { FaultDocument } from '../../documents/faults.ts';
+import { factsOf } from '../../documents/metrics/metrics.ts';
 import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type {
   Calibration,
@@ -94,7 +95,7 @@ export function lagBoundNs(
   bounds: JudgementBounds,
 ): number {
   const limitsNs = thresholds
-    .filter(({ metric, operator }) => (metric === 'latency' || metric === 'ttft') && operator.startsWith('<'))
+    .filter((each) => factsOf(each).includesLag && each.operator.startsWith('<'))
     .map(({ limit }) => limit * NS_PER_MS);
   const scaleNs = limitsNs.length === 0 ? (latency.service.percentile(50) ?? 0) : Math.min(...limitsNs);
   return Math.max(bounds.lagNs, bounds.lagShare * scaleNs);

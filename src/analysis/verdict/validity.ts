@@ -1,6 +1,7 @@
 import { isTurnedAway, UNCHECKED_REASONS, UNCHECKED_TEXTS, type UncheckedReason } from '../../core/run.ts';
 import { formatBytes, NS_PER_MS } from '../../core/units.ts';
-import { STREAM_METRICS, type Threshold } from '../../documents/metrics/objectives.ts';
+import { factsOf, isOfStreams, needsComparison } from '../../documents/metrics/metrics.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { sliceText } from '../../documents/metrics/slices.ts';
 import { IDC_WINDOWS } from '../../documents/parts.ts';
 import type { CheckFigures, JudgementBounds } from '../../documents/replay.ts';
@@ -59,7 +60,7 @@ export function violationOf(result: SloResult, context: RunContext): Reason {
   const { threshold, observed, fromSends, figures } = result;
   const { interrupted } = context;
   const { sent, failed } = judgedSends(figures, interrupted !== null);
-  const isOfFailures = threshold.metric === 'errors' || observed === Number.POSITIVE_INFINITY;
+  const isOfFailures = factsOf(threshold).explainsOthers || observed === Number.POSITIVE_INFINITY;
   const failures = { failed, sent, ...failuresIn(figures.outcomes, context) };
   const { refused, unreached } = figures.outcomes;
   const unsent = interrupted === null ? refused + unreached : refused;
@@ -323,7 +324,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   }
   const check = figures.check ?? null;
   // An answer that was not compared may have had any content.
-  if (thresholds.some(({ metric }) => metric === 'mismatch') && !isCheckedEnough(check, bounds)) {
+  if (thresholds.some(needsComparison) && !isCheckedEnough(check, bounds)) {
     const known = UNCHECKED_REASONS.filter((each) => check?.unchecked[each] !== undefined);
     yield reason('answers_unchecked', {
       unchecked: check === null ? 0 : uncheckedOf(check),
@@ -336,7 +337,7 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
   // Streams that could not be read are in no sample, so objectives on streams do not cover them.
   const { completed, unread } = figures.streams;
   const share = completed === 0 ? 0 : unread / completed;
-  if (share > bounds.unreadShare && thresholds.some(({ metric }) => STREAM_METRICS.has(metric))) {
+  if (share > bounds.unreadShare && thresholds.some(isOfStreams)) {
     yield reason('streams_unread', { share });
   }
 }
@@ -347,8 +348,8 @@ const MOST_MISSED = 0.05;
 /** Whether there are enough readings of each monitored series with an objective. */
 function* monitorDoubts({ context, slo }: EvaluatedRun): Generator<Reason> {
   for (const { threshold, observed } of slo) {
-    if (threshold.metric !== 'monitored') continue;
-    const seen = context.figures.monitored?.get(threshold.series ?? '') ?? [];
+    if (threshold.series === undefined) continue;
+    const seen = context.figures.monitored?.get(threshold.series) ?? [];
     const worst = seen.map(({ samples, missing, unkept = 0 }) => ({
       samples: samples.length,
       missing,

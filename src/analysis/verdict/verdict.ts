@@ -1,3 +1,4 @@
+import { factsOf, needsComparison } from '../../documents/metrics/metrics.ts';
 import { type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
 import type { JudgementBounds, Verdict } from '../../documents/replay.ts';
 import { evaluateSlo, type SloResult } from './evaluate.ts';
@@ -38,10 +39,8 @@ export function judge(
     bounds.confidence,
     bounds.violationConfidence,
   );
-  // Failures come first, because they are infinitely slow in the objectives on times.
-  const violated = slo
-    .filter(({ ok }) => ok === false)
-    .toSorted((a, b) => Number(b.threshold.metric === 'errors') - Number(a.threshold.metric === 'errors'));
+  const explains = ({ threshold }: SloResult) => Number(factsOf(threshold).explainsOthers);
+  const violated = slo.filter(({ ok }) => ok === false).toSorted((a, b) => explains(b) - explains(a));
   const proven = provenOf(violated, context, bounds);
   const open = violated.filter((result) => !proven.includes(result));
   const run = { context, thresholds, slo, open, bounds };
@@ -74,7 +73,7 @@ function provenOf(
   // A fault that was not active as planned may have caused violations outside its time.
   if (context.faults?.some(({ problem }) => problem !== null)) return [];
   const isProven = (result: SloResult) =>
-    result.threshold.metric === 'mismatch'
+    needsComparison(result.threshold)
       ? isProvenMismatch(result, context, bounds) && result.mayHold === null
       : result.brokenBy === 'target' && result.mayHold === null && !isOverloaded;
   if (!violated.some(isProven)) return [];

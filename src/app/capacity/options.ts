@@ -22,7 +22,13 @@ import {
   parseWaitMs,
   refused,
 } from '../../core/units.ts';
-import { parseSlo, type Threshold, withRejected } from '../../documents/metrics/objectives.ts';
+import { factsOf } from '../../documents/metrics/metrics.ts';
+import {
+  boundsRefusals,
+  parseSlo,
+  type Threshold,
+  withRejected,
+} from '../../documents/metrics/objectives.ts';
 import type { CalibrationLimits } from '../../documents/replay.ts';
 import { headersFor, type MonitorOptions, objectiveNames } from '../../monitors/options.ts';
 import { PrometheusSource } from '../../monitors/prometheus-api.ts';
@@ -173,20 +179,9 @@ export type ReadyWhen =
   | { readonly url: string }
   | { readonly promql: string; readonly prometheus: PrometheusSource };
 
-/** Objectives on a complete run. A window is only a part of one. */
-const WHOLE_METRICS: ReadonlySet<string> = new Set(['mismatch', 'achieved', 'makespan']);
-
-/** Metrics that a queue model supports: times of complete answers, and metrics that it never violates. */
-const FORECAST_METRICS: ReadonlySet<string> = new Set([
-  'latency',
-  'service',
-  'goodput',
-  'errors',
-  'rejected',
-]);
-
-function isForecastable({ metric, limits }: Threshold): boolean {
-  return [metric, ...limits.map((each) => each.metric)].every((each) => FORECAST_METRICS.has(each));
+/** Whether a queue model supports an objective: times of complete answers, and metrics that it never violates. */
+function isForecastable(threshold: Threshold): boolean {
+  return [threshold, ...threshold.limits].every((each) => factsOf(each).isForecast);
 }
 
 const SHORTEST_BUDGET_S = 10;
@@ -217,13 +212,13 @@ export function resolveCapacityOptions(
     );
   }
   for (const threshold of thresholds) {
-    const { metric, expression } = threshold;
+    const { metric, expression, series } = threshold;
     if (own.simulate && !isForecastable(threshold))
       problems.add(
         `--simulate cannot forecast ${expression}: a queue only knows how long whole answers take`,
         'State objectives on latency, service or goodput.',
       );
-    if (WHOLE_METRICS.has(metric))
+    if (!factsOf(threshold).hasSlices && series === undefined)
       problems.add(`--slo: ${expression}: ${metric} is of a whole run, and a search judges windows`);
   }
   if (run?.options.scaling === 'superpose') {
@@ -292,8 +287,7 @@ function objectivesOf(
   const sets = stated.map(({ name, text }) =>
     problems.attempt(() => parseSlo([...slo, ...withOpenSlo([text])], names, `--tier ${name}`), []),
   );
-  const isOfRefusals = ({ metric, slice }: Threshold) => metric === 'rejected' && slice === null;
-  const bounds = sets.flat().some(isOfRefusals);
+  const bounds = boundsRefusals(sets.flat());
   const tiers = stated.map(({ name }, at) => {
     const objectives = sets[at] ?? [];
     return { name, objectives: bounds ? withRejected(objectives, null) : objectives };

@@ -6,7 +6,8 @@ import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
 import { linesOf } from '../../core/text.ts';
 import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
-import { isTimed, type Threshold } from '../../documents/metrics/objectives.ts';
+import { isOfStreams, isOfWholeAnswers } from '../../documents/metrics/metrics.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { describeMonitors, longestIntervalMs } from '../../monitors/options.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
@@ -202,10 +203,10 @@ export function factsOf(plan: CapacityPlan, search: SearchOptions, directory: st
 
 /** The largest limit of a time, milliseconds; null without such an objective. */
 export function largestLimitMs(thresholds: readonly Threshold[]): number | null {
-  const limits = thresholds.flatMap(({ metric, limit, limits: each }) => [
-    ...(metric === 'latency' || metric === 'service' ? [limit] : []),
-    ...each.filter(({ metric }) => metric === 'latency' || metric === 'service').map(({ limit }) => limit),
-  ]);
+  const limits = thresholds
+    .flatMap((each) => [each, ...each.limits])
+    .filter(isOfWholeAnswers)
+    .map(({ limit }) => limit);
   return limits.length === 0 ? null : Math.max(...limits);
 }
 
@@ -224,7 +225,7 @@ function samplesOf({ aggregation, metric, limit }: Threshold): number {
 
 /** With an objective on a monitored series, the minimum length of a window: two readings. */
 function looksS({ thresholds, run }: CapacityOptions): number {
-  const isMonitored = thresholds.some(({ metric }) => metric === 'monitored');
+  const isMonitored = thresholds.some(({ series }) => series !== undefined);
   return isMonitored ? (LEAST_LOOKS * longestIntervalMs(run.monitors)) / 1e3 : 0;
 }
 
@@ -255,10 +256,7 @@ export function settlingOf({ thresholds }: Pick<CapacityOptions, 'thresholds'>, 
  */
 function drainOf({ run: { options }, thresholds }: CapacityOptions): number {
   const largest = largestLimitMs(thresholds);
-  const isOfStreams = thresholds.some(
-    ({ metric }) => isTimed(metric) && metric !== 'latency' && metric !== 'service',
-  );
-  if (largest === null || isOfStreams) return options.drainDeadlineMs;
+  if (largest === null || thresholds.some(isOfStreams)) return options.drainDeadlineMs;
   return Math.min(options.drainDeadlineMs, Math.max(LEAST_DRAIN_MS, DRAIN_LIMITS * largest));
 }
 

@@ -149,7 +149,7 @@ export async function playStep(
   const isHopeless = end.kind === 'aborted' || (end.kind === 'interrupted' && hopeless.signal.aborted);
   windows.finish(isHopeless ? 'hopeless' : end.kind === 'complete' ? 'complete' : 'cut', seenNs);
   const monitored = thresholds
-    .filter(({ metric }) => metric === 'monitored')
+    .filter(({ series }) => series !== undefined)
     .map(({ expression }) => expression);
   return {
     windows: windows.over,
@@ -182,7 +182,7 @@ function measuresOf(
       bounds: statedBounds(options),
       waitsFor: waitsForOf(options),
       // Monitored series are known only after the step.
-      thresholds: thresholds.filter(({ metric }) => metric !== 'monitored'),
+      thresholds: thresholds.filter(({ series }) => series === undefined),
     }),
     backlog: longestAnswerS ? new BacklogWatch({ offeredPerS, dispersion, longestAnswerS }) : null,
     answered: new AnsweredRate(lengths.settlingNs),

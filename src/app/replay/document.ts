@@ -3,6 +3,7 @@ import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
 import { countLines, linesOf } from '../../core/text.ts';
 import { countOf, formatMs } from '../../core/units.ts';
+import { needsComparison } from '../../documents/metrics/metrics.ts';
 import { parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
 import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from '../../documents/replay.ts';
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
@@ -28,7 +29,7 @@ export interface CheckerSetup {
 /** Whether an objective on mismatches implies comparing answers. Invalid objectives are reported elsewhere. */
 export function isCheckImplied(slo: readonly string[], monitored: ReadonlySet<string>): boolean {
   try {
-    return parseSlo(slo, monitored).some(({ metric }) => metric === 'mismatch');
+    return parseSlo(slo, monitored).some(needsComparison);
   } catch (thrown) {
     if (thrown instanceof AppError) return false;
     throw thrown;
@@ -52,7 +53,7 @@ export function requireComparableAnswers(
   thresholds: readonly Threshold[],
   source: Playback,
 ): void {
-  const asked = thresholds.find(({ metric }) => metric === 'mismatch');
+  const asked = thresholds.find(needsComparison);
   if (asked === undefined || options.check === null || options.check.level === 'status') return;
   const why = whyNotComparable(source, window.parts);
   if (why === null) return;

@@ -11,6 +11,7 @@ import {
   faultPlanSchema,
   type PlannedFault,
 } from '../../documents/faults.ts';
+import { factsOf } from '../../documents/metrics/metrics.ts';
 import { ofFault, parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
 import { NO_FAULT } from '../../documents/metrics/slices.ts';
 import { FaultControl } from '../fault-control.ts';
@@ -128,7 +129,7 @@ function timeOf(text: string | undefined, plannedNs: number, refuse: (why: strin
 function duringOf({ during }: PlannedFault, name: string, refuse: (why: string) => void): Threshold[] {
   try {
     const stated = parseSlo(during);
-    const whole = stated.find((each) => ['mismatch', 'achieved', 'makespan'].includes(each.metric));
+    const whole = stated.find((each) => !factsOf(each).hasSlices);
     if (whole !== undefined) refuse(`${whole.metric} is of the whole run; give it to --slo`);
     return ofFault(stated, name);
   } catch (error) {

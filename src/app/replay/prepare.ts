@@ -13,7 +13,8 @@ import {
 } from '../../core/options.ts';
 import type { Logger } from '../../core/ports.ts';
 import { countOf } from '../../core/units.ts';
-import { isOwnMetric, parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
+import { isOwnMetric } from '../../documents/metrics/metrics.ts';
+import { parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
 import {
   MONITOR_OPTIONS,
   type MonitorOptions,

@@ -1,36 +1,22 @@
 import { AppError } from '../../core/errors.ts';
 import { parseBytes, parseDurationMs } from '../../core/units.ts';
 import type { SloUnit } from '../replay.ts';
+import {
+  factsOf,
+  isOwnMetric,
+  isTimed,
+  METRIC_NAMES,
+  type MetricFacts,
+  type MetricName,
+  metricsWith,
+  type TimedMetric,
+} from './metrics.ts';
 import { faultOf, NO_FAULT, parseSlice, SLICE_PATTERN, type Slice, sliceText, withFault } from './slices.ts';
-
-/** Metrics of service-level objectives. */
-const SLO_METRICS = [
-  'latency',
-  'service',
-  'ttft',
-  'itl',
-  'tpot',
-  'errors',
-  'rejected',
-  'goodput',
-  'mismatch',
-  'achieved',
-  'makespan',
-] as const;
-/** `monitored` is a series of a monitor, with a name of its own. */
-type SloMetric = (typeof SLO_METRICS)[number] | 'monitored';
-
-/** Metrics of streamed answers only. */
-export const STREAM_METRICS: ReadonlySet<SloMetric> = new Set(['ttft', 'itl', 'tpot']);
-
-/** Metrics of single requests: slices and the limits of goodput can use them. */
-const LIMITED_METRICS = ['latency', 'service', 'ttft', 'tpot'] as const;
-const WHOLE_METRICS: ReadonlySet<SloMetric> = new Set(['mismatch', 'achieved', 'makespan', 'monitored']);
 
 /** A limit for a time of one request, ms. A good request keeps all of them. */
 export interface RequestLimit {
   /** `itl` is the mean time between the tokens of one stream. */
-  readonly metric: (typeof LIMITED_METRICS)[number] | 'itl';
+  readonly metric: TimedMetric;
   readonly operator: '<' | '<=';
   readonly limit: number;
 }
@@ -46,7 +32,7 @@ type Aggregation =
 export interface Threshold {
   /** The normalised text, with the metric first and without white space: `latency: p(99)<200`. */
   readonly expression: string;
-  readonly metric: SloMetric;
+  readonly metric: MetricName;
   readonly aggregation: Aggregation;
   readonly operator: SloOperator;
   readonly limit: number;
@@ -56,13 +42,22 @@ export interface Threshold {
   readonly limits: readonly RequestLimit[];
   /** Name of the monitored series; absent in other objectives. */
   readonly series?: string;
+  /** Whether it was added by default. Its limit then depends on the recording; absent for others. */
+  readonly isImplied?: boolean;
 }
 
 /** The same objective for other requests. */
 export function ofSlice(threshold: Threshold, slice: Slice): Threshold {
-  const { expression, metric } = threshold;
-  const condition = expression.slice(expression.indexOf(': ', expression.lastIndexOf('}') + 1));
-  return { ...threshold, slice, expression: `${metric}${sliceText(slice)}${condition}` };
+  return {
+    ...threshold,
+    slice,
+    expression: `${threshold.metric}${sliceText(slice)}: ${conditionOf(threshold)}`,
+  };
+}
+
+/** An objective without its metric and its slice, as it was stated: `p(99)<200`. */
+export function conditionOf({ expression }: Threshold): string {
+  return expression.slice(expression.indexOf(': ', expression.lastIndexOf('}') + 1) + 2);
 }
 
 /** Limits as text: `ttft<500 and tpot<50`. */
@@ -89,9 +84,9 @@ export function objectiveLimits(thresholds: readonly Threshold[]): readonly Requ
   return [...limits.values()].map(({ percent: _percent, ...limit }) => limit);
 }
 
-export function unitOf({ aggregation, metric }: Threshold): SloUnit {
+export function unitOf({ aggregation, series }: Threshold): SloUnit {
   if (aggregation.kind === 'count') return 'count';
-  if (metric === 'monitored') return 'number';
+  if (series !== undefined) return 'number';
   return aggregation.kind === 'rate' ? 'share' : 'ms';
 }
 
@@ -109,21 +104,7 @@ const IMPLIED_ERRORS = 'errors: rate<0.01';
 /** The same for answers that refuse a request because of load, in addition to the share refused in production. */
 const IMPLIED_REJECTED = 0.01;
 
-type Family = 'time' | 'share' | 'total' | 'goodput' | 'monitored';
-const FAMILIES: Readonly<Record<SloMetric, Family>> = {
-  latency: 'time',
-  service: 'time',
-  ttft: 'time',
-  itl: 'time',
-  tpot: 'time',
-  errors: 'share',
-  rejected: 'share',
-  goodput: 'goodput',
-  mismatch: 'share',
-  achieved: 'share',
-  makespan: 'total',
-  monitored: 'monitored',
-};
+type Family = MetricFacts['family'];
 const AGGREGATIONS: Readonly<Record<Family, readonly string[]>> = {
   time: ['p(N)', 'avg', 'min', 'max', 'med'],
   share: ['rate', 'count'],
@@ -131,6 +112,7 @@ const AGGREGATIONS: Readonly<Record<Family, readonly string[]>> = {
   goodput: ['rate'],
   monitored: ['p(N)', 'avg', 'min', 'max', 'med', 'count'],
 };
+const LIMITED = metricsWith(({ limitsRequests }) => limitsRequests);
 const NO_NAMES: ReadonlySet<string> = new Set();
 
 const WITH_SLICE = new RegExp(`^([A-Za-z_]\\w*)\\s*(${SLICE_PATTERN})?\\s*:(.*)$`, 's');
@@ -162,8 +144,10 @@ export function parseSlo(
       hint: `Write METRIC: AGGREGATION OPERATOR LIMIT, such as "latency: p(99)<200" or "latency{model=NAME}: p(95)<300", or a preset: ${Object.keys(SLO_PRESETS).join(', ')}.`,
     });
   }
-  const isStated = thresholds.some(({ metric, slice }) => metric === 'errors' && slice === null);
-  return thresholds.length > 0 && !isStated ? [...thresholds, ...parseText(IMPLIED_ERRORS, [])] : thresholds;
+  const implied = thresholds.length > 0 ? parseText(IMPLIED_ERRORS, []) : [];
+  const isStated = ({ metric }: Threshold) =>
+    thresholds.some((each) => each.metric === metric && each.slice === null);
+  return [...thresholds, ...implied.filter((each) => !isStated(each))];
 }
 
 /** A single objective as a run stored it; null if this version cannot parse it. */
@@ -183,17 +167,20 @@ export function withRejected(
 ): readonly Threshold[] {
   if (thresholds.length === 0) return thresholds;
   const limit = Math.min(1, Number(((recorded ?? 0) + IMPLIED_REJECTED).toFixed(4)));
-  const isStated = (part: Slice | null) =>
-    thresholds.some(
-      ({ metric, slice }) =>
-        metric === 'rejected' && (part === null ? slice === null : faultOf(slice) === faultOf(part)),
-    );
-  const implied = parseText(`rejected: rate<${limit}`, []);
-  const missing = judgedParts(thresholds).filter((part) => !isStated(part));
+  const implied = parseText(`rejected: rate<${limit}`, []).map((each) => ({ ...each, isImplied: true }));
+  const missing = judgedParts(thresholds).filter((part) => !boundsRefusals(thresholds, part));
   const added = missing.flatMap((part) =>
     implied.map((each) => (part === null ? each : ofSlice(each, part))),
   );
   return [...thresholds, ...added];
+}
+
+/** Whether an objective limits the refusals of all requests, or of a part of a run with planned faults. */
+export function boundsRefusals(thresholds: readonly Threshold[], part: Slice | null = null): boolean {
+  return thresholds.some(
+    ({ metric, slice }) =>
+      metric === 'rejected' && (part === null ? slice === null : faultOf(slice) === faultOf(part)),
+  );
 }
 
 /** The parts of a run that have their own objectives: the complete run, or with planned faults each part. */
@@ -211,7 +198,7 @@ function judgedParts(thresholds: readonly Threshold[]): (Slice | null)[] {
 export function ofFault(thresholds: readonly Threshold[], fault: string): Threshold[] {
   const isOfFault = ({ slice }: Threshold) => slice?.tags.some(({ key }) => key === 'fault') ?? false;
   return thresholds.map((each) =>
-    WHOLE_METRICS.has(each.metric) || isOfFault(each) ? each : ofSlice(each, withFault(each.slice, fault)),
+    !factsOf(each).hasSlices || isOfFault(each) ? each : ofSlice(each, withFault(each.slice, fault)),
   );
 }
 
@@ -261,18 +248,18 @@ function parseCondition(
       return 'has a slice without its end: write METRIC{KEY=VALUE}: …, values with braces in "…"';
     return PRESET.test(piece)
       ? `is no preset (${Object.keys(SLO_PRESETS).join(', ')})`
-      : `names no metric (${SLO_METRICS.join(', ')})`;
+      : `names no metric (${METRIC_NAMES.join(', ')})`;
   }
   const { metric: name, slice } = subject;
-  const metric = monitored.has(name) ? 'monitored' : name;
-  if (!isMetric(metric) || name === 'monitored') return unknownMetric(name, monitored);
-  if (slice !== null && WHOLE_METRICS.has(metric)) return `has a slice, and ${name} is of the whole run`;
+  const metric = monitored.has(name) ? 'monitored' : isOwnMetric(name) ? name : null;
+  if (metric === null || name === 'monitored') return unknownMetric(name, monitored);
+  const { family, hasSlices } = factsOf({ metric });
+  if (slice !== null && !hasSlices) return `has a slice, and ${name} is of the whole run`;
   const [stated = '', limited, ...more] = text.split(/\bwhere\b/);
   const condition = stated.replace(/\s+/g, '');
   if (/baseline/i.test(condition)) return 'is relative to a baseline, which this release cannot compare with';
   const match = /^([^<>=]*)(<=|>=|<|>)(?!=)(.+)$/.exec(condition);
   if (match === null) return 'has no comparison (<, <=, >, >=) with a limit';
-  const family = FAMILIES[metric];
   const aggregation = parseAggregation(match[1] ?? '', family);
   if (typeof aggregation === 'string') return aggregation;
   const limit = parseLimit(match[3] ?? '', family, aggregation);
@@ -282,7 +269,7 @@ function parseCondition(
   if (doubt !== null) return doubt;
   const limits = more.length > 0 ? 'has more than one where' : parseLimits(metric, limited);
   if (typeof limits === 'string') return limits;
-  if (metric === 'goodput' && (operator.startsWith('<') || limit >= 1)) {
+  if (family === 'goodput' && (operator.startsWith('<') || limit >= 1)) {
     return 'takes > or >= and a share below 1, such as rate>0.95: no number of answers proves all';
   }
   const where = limits.length === 0 ? '' : ` where ${limitsText(limits)}`;
@@ -291,81 +278,54 @@ function parseCondition(
   return { expression, metric, aggregation, operator, limit, slice, limits, ...series };
 }
 
-/** Metrics where lower is better, and the meaning of a lower limit for them. */
-const LESS_IS_BETTER: Readonly<Partial<Record<SloMetric, string>>> = {
-  latency: 'more latency',
-  service: 'more latency',
-  ttft: 'a later first token',
-  itl: 'slower tokens',
-  tpot: 'slower tokens',
-  errors: 'more errors',
-  rejected: 'more refusals',
-  mismatch: 'more mismatches',
-  makespan: 'a longer run',
-};
-
 /** Why an objective has the wrong direction; null if it is right. `min>5` is allowed, because it detects a cache. */
 function wrongDirection(
   name: string,
-  metric: SloMetric,
+  metric: MetricName,
   { kind }: Aggregation,
   operator: SloOperator,
   limit: string,
 ): string | null {
-  if (metric === 'achieved' && operator.startsWith('<')) {
-    return `asks for less to be sent: write ${operator.replace('<', '>')}${limit}`;
-  }
-  const asked = LESS_IS_BETTER[metric];
-  if (asked === undefined || !operator.startsWith('>') || kind === 'min') return null;
+  const { better, worse } = factsOf({ metric });
+  const wrong = better === 'more' ? '<' : '>';
+  if (worse === null || !operator.startsWith(wrong)) return null;
+  const write = `write ${operator.replace(wrong, wrong === '<' ? '>' : '<')}${limit}`;
+  if (better === 'more') return `asks for ${worse}: ${write}`;
+  if (kind === 'min') return null;
   const tooFast = isTimed(metric) ? `; to find a target that is too fast, write ${name}: min>${limit}` : '';
-  return `asks for ${asked} than ${limit}: write ${operator.replace('>', '<')}${limit}${tooFast}`;
+  return `asks for ${worse} than ${limit}: ${write}${tooFast}`;
 }
 
 function unknownMetric(name: string, monitored: ReadonlySet<string>): string {
-  const known = `has an unknown metric ${name} (${SLO_METRICS.join(', ')})`;
+  const known = `has an unknown metric ${name} (${METRIC_NAMES.join(', ')})`;
   if (monitored.size === 0) return `${known}; a monitored series needs --monitor`;
   return `${known}, nor is it a monitored series (${[...monitored].join(', ')})`;
 }
 
 /** Parses the text after `where`: the limits of a good request. */
-function parseLimits(metric: SloMetric, text: string | undefined): readonly RequestLimit[] | string {
+function parseLimits(metric: MetricName, text: string | undefined): readonly RequestLimit[] | string {
   const example = 'goodput: rate>0.95 where ttft<500 and tpot<50';
-  if (metric !== 'goodput')
+  if (factsOf({ metric }).family !== 'goodput')
     return text === undefined ? [] : `has a where, which only goodput takes: ${example}`;
   if (text === undefined) return `has no limits for its requests: ${example}`;
   const limits: RequestLimit[] = [];
   for (const part of text.split(/\band\b/)) {
     const [, name, operator, stated = ''] = /^(\w+)(<=?)(.+)$/.exec(part.replace(/\s+/g, '')) ?? [];
-    const limited = LIMITED_METRICS.find((known) => known === name);
-    if (limited === undefined) {
-      return `has a limit ${part.trim() || 'of nothing'} that is not on ${LIMITED_METRICS.join(', ')} with < or <=`;
+    const metric = LIMITED.find((known) => known === name);
+    if (metric === undefined || !isTimed(metric)) {
+      return `has a limit ${part.trim() || 'of nothing'} that is not on ${LIMITED.join(', ')} with < or <=`;
     }
     const limit = parseLimit(stated, 'time', { kind: 'max' });
     if (typeof limit === 'string') return limit;
-    limits.push({ metric: limited, operator: operator as RequestLimit['operator'], limit });
+    limits.push({ metric, operator: operator as RequestLimit['operator'], limit });
   }
   return limits;
-}
-
-/** Metrics that are times of requests and so have percentiles. */
-export type TimedMetric = 'latency' | 'service' | 'ttft' | 'itl' | 'tpot';
-export function isTimed(metric: SloMetric): metric is TimedMetric {
-  return FAMILIES[metric] === 'time';
-}
-
-function isMetric(name: string): name is SloMetric {
-  return isOwnMetric(name) || name === 'monitored';
 }
 
 /** Names in objectives that are none of our metrics. They may be monitored series, which only the run knows. */
 export function namesBesideOurs(texts: readonly string[]): ReadonlySet<string> {
   const names = texts.flatMap((text) => text.match(/[A-Za-z_]\w*(?=\s*:)/g) ?? []);
   return new Set(names.filter((name) => !isOwnMetric(name)));
-}
-
-/** Whether a name is one of our metrics, so that no monitored series can have it. */
-export function isOwnMetric(name: string): boolean {
-  return (SLO_METRICS as readonly string[]).includes(name);
 }
 
 function parseAggregation(text: string, family: Family): Aggregation | string {
