@@ -2,6 +2,7 @@
 // docs/guides/privacy.md.
 import { readFileSync, writeFileSync } from 'node:fs';
 import {
+  PART_WORDS,
   REQUESTS,
   STRUCTURAL_LABELS,
   STRUCTURAL_LISTS,
@@ -43,6 +44,8 @@ const text = `${[
   `- elsewhere: ${code(alone)}`,
   '',
   `**Numbers**, of these members at any depth: ${code(STRUCTURAL_NUMBERS)}. Of lists of numbers only ${code(STRUCTURAL_LISTS)}.`,
+  '',
+  `**Heads of parts** in multipart forms: names of fields, numbers of up to six digits in a type's parameters, and in types, parameters and extensions of files the words ${code(PART_WORDS)}. If a part's \`Content-Length\` is not its length, the body is not stored.`,
 ].join('\n')}\n`;
 
 if (process.argv.includes('--write')) {

@@ -8,6 +8,7 @@ export const ASCII = {
   HASH: 0x23,
   PERCENT: 0x25,
   AMPERSAND: 0x26,
+  APOSTROPHE: 0x27,
   PLUS: 0x2b,
   COMMA: 0x2c,
   MINUS: 0x2d,

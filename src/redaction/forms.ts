@@ -5,7 +5,7 @@ import { decodePercentBytes } from '../core/text.ts';
 import { strongerOf, type Treatment } from './body-rules.ts';
 import type { PointerState } from './pointer-states.ts';
 import { JUDGED_NAME_CHARS, NameAllowance, type SecretNames } from './secret-names.ts';
-import { isStructuralField } from './structural-fields.ts';
+import { isPartWord, isStructuralField } from './structural-fields.ts';
 import { fieldUserInfo, hidesInName, holdsUserInfo } from './url-secrets.ts';
 import { isLabel, type ValueCover } from './value-masking.ts';
 
@@ -140,7 +140,7 @@ function endOf(form: Buffer): number {
 const DISPOSITION = /^content-disposition:\s*form-data\b([^\r\n]*)/im;
 const FIELD_NAME = /;\s*name="((?:[^"\\]|\\.)*)"/i;
 /** A file name without its extension, which tells a server the file type. */
-const FILE_NAME = /;\s*filename="((?:[^"\\]|\\.)*?)(?:\.[A-Za-z0-9]{1,5})?"/i;
+const FILE_NAME = /;\s*filename="((?:[^"\\]|\\.)*?)(\.[A-Za-z0-9]{1,5})?"/i;
 /** A file name in any spelling, including the encoded one (`filename*=`). */
 const ANY_FILE_NAME = /;\s*filename/i;
 const ENCODED_FILE_NAME = /;\s*filename\*=/i;
@@ -173,29 +173,64 @@ export function coverParts(
     const isFile = ANY_FILE_NAME.test(head);
     const mayBeUrl = !isFile && !OTHER_THAN_TEXT.test(head);
     const hasCredential = () => treatments.valueHasCredential(form.subarray(from, to));
+    // A rule for the whole body covers the heads too.
+    const headTreatment = root.treatment === null ? null : treatments.whole(name);
+    if (headTreatment !== null) coverPartType(form, headFrom, head, to - from, headTreatment, cover);
     const treatment =
       treatments.byName(name, form.subarray(from, to)) ??
       (mayBeUrl && hasCredential() ? treatments.whole(name) : null);
     if (treatment === null && isFile) throw new UnreadableBody('unknown_type');
     if (treatment === null) continue;
     if (ENCODED_FILE_NAME.test(head)) throw new UnreadableBody('bad_multipart');
-    if (isFile) coverFileName(form, headFrom, head, treatment, cover);
+    if (isFile) coverFileName(form, headFrom, head, treatment, headTreatment !== null, cover);
     cover.string(form, from, to, treatment, () => form.subarray(from, to));
   }
 }
 
+/** @param listed whether an extension stays only if it is on the list of the preset `llm` */
 function coverFileName(
   form: Buffer,
   at: number,
   head: string,
   treatment: Treatment,
+  listed: boolean,
   cover: ValueCover,
 ): void {
   const match = FILE_NAME.exec(head);
-  const name = match?.[1];
-  if (match === null || name === undefined) throw new UnreadableBody('bad_multipart');
-  const from = at + match.index + match[0].indexOf('"') + 1;
-  cover.string(form, from, from + name.length, { ...treatment, covering: 'mask' }, () => Buffer.alloc(0));
+  if (match === null) throw new UnreadableBody('bad_multipart');
+  const [whole, name = '', extension = ''] = match;
+  const from = at + match.index + whole.indexOf('"') + 1;
+  const kept = listed && !isPartWord(extension.slice(1)) ? '' : extension;
+  const to = from + name.length + extension.length - kept.length;
+  cover.string(form, from, to, { ...treatment, covering: 'mask' }, () => Buffer.alloc(0));
+}
+
+const PART_TYPE = /^content-type[ \t]*:/im;
+const PART_LENGTH = /^content-length[ \t]*:[ \t]*([0-9]+)/im;
+/** The types and the values of parameters. `describesPart` has checked their form. */
+const TYPE_WORDS = /(?<=[:/=][ \t]*"?)(?:(?<=")[^"\r\n]+(?=")|[^"\s;/=]+)/g;
+
+/** Masks what is not on the list of the preset `llm` in a part's type. */
+function coverPartType(
+  form: Buffer,
+  at: number,
+  head: string,
+  bytes: number,
+  treatment: Treatment,
+  cover: ValueCover,
+): void {
+  const length = PART_LENGTH.exec(head)?.[1];
+  // A length is a number of the client's choice, unless it is the length.
+  if (length !== undefined && Number(length) !== bytes) throw new UnreadableBody('bad_multipart');
+  const type = PART_TYPE.exec(head);
+  if (type === null) return;
+  const end = head.indexOf('\r\n', type.index);
+  for (const { 0: word, index } of head.slice(type.index, end).matchAll(TYPE_WORDS)) {
+    if (isPartWord(word)) continue;
+    const from = at + type.index + index;
+    // Its plus signs are allowed in a type; blanks are not.
+    coverValue(form, from, from + word.length, treatment, cover);
+  }
 }
 
 /** How much of a field's name is noted beside the message. */

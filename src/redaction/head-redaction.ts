@@ -1,7 +1,7 @@
-import { isUtf8 } from 'node:buffer';
 import { ASCII, byteSet, seek } from '../core/ascii.ts';
 import type { KeyedHash } from '../core/keyed-hash.ts';
-import { type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
+import { holdsCredential } from './credentials.ts';
+import { NameAllowance, type SecretNameAdditions, SecretNames, type SessionNames } from './secret-names.ts';
 import { type Hiding, type TextRange, UrlSecrets } from './url-secrets.ts';
 
 /** A copy of bytes with masked secrets, and what was masked. */
@@ -23,7 +23,7 @@ interface SessionHiding {
 /** Allowed in header values and query strings, and never part of framing. */
 const MASK = '*';
 const NOTHING: readonly string[] = Object.freeze([]);
-const { TAB, LF, CR, SPACE, COLON } = ASCII;
+const { TAB, LF, CR, SPACE } = ASCII;
 
 const COLONS = byteSet(':');
 const WIDE = /[\u0100-\uffff]/g;
@@ -114,11 +114,16 @@ export class Redaction {
     const lower = name.toLowerCase();
     if (treatment === 'hash') masking.hash(from, to);
     else if (treatment === 'mask') masking.mask(from, to, lower);
-    else if (treatment !== 'urls' && isCredential(text, from, to)) masking.mask(from, to, lower);
+    else if (treatment !== 'urls' && this.#isCredential(text.slice(from, to))) masking.mask(from, to, lower);
     else {
       const bare = treatment === 'url';
       this.#urls.find({ text: masking.bytes, from, to, header: lower, bare }, masking);
     }
+  }
+
+  #isCredential(value: string): boolean {
+    const allowance = new NameAllowance();
+    return holdsCredential(value, (name) => this.#names.isSecret(name, allowance));
   }
 }
 
@@ -199,34 +204,4 @@ function isBlank(code: number): boolean {
 
 function isBlankOrCr(code: number): boolean {
   return isBlank(code) || code === CR || code === LF;
-}
-
-/** The beginning of credentials in any header. */
-const BEGINS = /^(?:bearer|basic|digest|dpop|negotiate|ntlm|aws4-hmac-sha256)\s+\S/i;
-/** Schemes that are also words. Some clients repeat a scheme that the credentials already contain. */
-const SPOKEN = /^(?:(?:bearer|basic|digest|negotiate|ntlm)\s+)+(?=\S)/i;
-/** Prose: plain words and small numbers, neither encoded text nor a list of credentials. */
-const PROSE = /^[A-Za-z][a-z]{0,19}[.:!?]?(?:\s+(?:[A-Za-z][a-z]{0,19}|[0-9][0-9+.%-]{0,3})[.:!?]?)*$/;
-
-/**
- * Whether a header's value is a credential. It begins with a scheme, and the rest is not clearly the prose of
- * a title (`Basic English`).
- */
-function isCredential(text: string, from: number, to: number): boolean {
-  const value = text.slice(from, to);
-  if (!BEGINS.test(value)) return false;
-  const schemes = SPOKEN.exec(value)?.[0];
-  return schemes === undefined || !isProse(value.slice(schemes.length), schemes);
-}
-
-function isProse(text: string, schemes: string): boolean {
-  if (!PROSE.test(text)) return false;
-  // A bearer token may be any single word; others are encoded.
-  return /bearer/i.test(schemes) ? /\s/.test(text) && !text.includes(':') : !encodesText(text);
-}
-
-/** Whether the first word is base64 text, as for a name and a password. */
-function encodesText(prose: string): boolean {
-  const bytes = Buffer.from(/^[a-z]*/i.exec(prose)?.[0] ?? '', 'base64');
-  return bytes.includes(COLON) || (isUtf8(bytes) && bytes.every((byte) => byte >= SPACE));
 }

@@ -1,6 +1,8 @@
 import { ASCII, byteSet } from '../core/ascii.ts';
+import { latin1 } from '../core/headers.ts';
 import { LIMITS } from '../core/limits.ts';
 import { decodedRounds, decodePercent, ownText } from '../core/text.ts';
+import { quotesCredential } from './credentials.ts';
 
 /**
  * Which header names and query keys hold secrets, and which name the session. The built-in list can be extended but not
@@ -85,8 +87,8 @@ export const STEERING_HEADERS: ReadonlySet<string> = new Set([
   'x-reprise-run',
 ]);
 
-/** Requests for credentials, which begin with the same scheme names as credentials. */
-const CHALLENGES = new Set(['www-authenticate', 'proxy-authenticate']);
+/** Requests for credentials and permissions to use some. They have the same words, and no credentials. */
+const DEMANDS = new Set(['www-authenticate', 'proxy-authenticate', 'permissions-policy']);
 
 /** Names, without a leading `x-` and separators, that contain a secret word but hold no secret. */
 const NOT_SECRET = new Set([
@@ -96,14 +98,17 @@ const NOT_SECRET = new Set([
   'cachekey',
   'signaturename',
   'tokencount',
+  'accesscontrolallowprivatenetwork',
+  'accesscontrolrequestprivatenetwork',
 ]);
 
 /** Words that mark a secret anywhere in a name without separators. */
 const WORDS =
-  /token|secret|passw|passphrase|passcode|samlresponse|samlart|signature|credential|authorization|apikey|accesskey|secretkey|privatekey/;
+  /token|secret|passw|passphrase|passcode|accesscode|saml|macaroon|signature|credential|authorization|apikey|accesskey|secretkey|privatekey|(?:client|peer|user|ssl|tls)cert/;
 
 /** Words that mark a secret as a whole segment of a name. */
-const SEGMENTS = /^(?:.*keys?|sig|auth|authentication|jwt|bearer|assertion|pwd|t?otp|[cx]srf|cookies?)$/;
+const SEGMENTS =
+  /^(?:.*(?:keys?|creds|tkn)|cred|sig|auth|authentication|jwt|bearer|assertion|pwd|t?otp|[cx]srf|cookies?)$/;
 
 /** Words that mark a secret only as the last segment: `user_pass` is one; `pass_through` and `pin_memory` are not. */
 const LAST_SEGMENTS = /^(?:pass|pw|pin)$/;
@@ -121,7 +126,7 @@ const CACHED_NAME_CHARS = 128;
 /** How much of a sent name is examined. The rest does not matter and may be megabytes. */
 export const JUDGED_NAME_CHARS = 4_096;
 
-const { PERCENT, EQUALS } = ASCII;
+const { PERCENT, EQUALS, QUOTE } = ASCII;
 const KEY_STARTS = byteSet('?&;#');
 
 /** Bounds how many client-chosen names are examined. Beyond that, every value is treated as secret. */
@@ -161,8 +166,17 @@ export class SecretNames {
     return remembered(this.#queryKeys, key, () => this.#judgeQueryKey(key));
   }
 
-  /** The same for a percent-encoded value that is itself a URL or query (`next=%2Fx%3Ftoken%3Dabc`). */
+  /** Whether a name, in a text that is no URL, has a secret value. */
+  isSecret(name: string, allowance: NameAllowance): boolean {
+    return !allowance.take() || this.queryKey(name) !== 'keep';
+  }
+
+  /**
+   * The same for a value that is itself a percent-encoded URL or query (`next=%2Fx%3Ftoken%3Dabc`), or JSON, encoded or
+   * not.
+   */
   hiddenIn(value: Uint8Array, allowance: NameAllowance = new NameAllowance()): NameTreatment {
+    if (this.#quotesSecret(value, allowance)) return 'mask';
     if (!value.includes(PERCENT)) return 'keep';
     if (!allowance.take()) return 'mask';
     let treatment: NameTreatment = 'keep';
@@ -174,8 +188,9 @@ export class SecretNames {
     return treatment;
   }
 
-  /** The same for a text that may be a URL or query, unencoded. A key may follow any of `? & ; #`. */
+  /** The same for a text that may be a URL, query or JSON, unencoded. A key may follow any of `? & ; #`. */
   within(text: Uint8Array, allowance: NameAllowance): NameTreatment {
+    if (this.#quotesSecret(text, allowance)) return 'mask';
     let treatment: NameTreatment = 'keep';
     // Start of the current key. None starts between an equals sign and the next delimiter.
     let from = 0;
@@ -193,14 +208,18 @@ export class SecretNames {
     return treatment;
   }
 
+  #quotesSecret(text: Uint8Array, allowance: NameAllowance): boolean {
+    return text.includes(QUOTE) && quotesCredential(latin1(text), (name) => this.isSecret(name, allowance));
+  }
+
   #judgeHeader(name: string): HeaderTreatment {
     const lower = name.toLowerCase();
     if (STEERING_HEADERS.has(lower)) return URL_HEADERS.has(lower) ? 'url' : 'keep';
     if (this.#addedHeaders.has(lower) || SECRET_HEADERS.has(lower)) return 'mask';
-    if (hasSecretWord(name) && !URL_HEADERS.has(lower)) return 'mask';
+    if ((hasSecretWord(name) || holdsPrivate(name)) && !URL_HEADERS.has(lower)) return 'mask';
     if (this.#sessionHeaders.has(lower)) return 'hash';
     if (namesSession(name)) return 'mask';
-    if (CHALLENGES.has(lower)) return 'urls';
+    if (DEMANDS.has(lower)) return 'urls';
     return URL_HEADERS.has(lower) ? 'url' : 'ask';
   }
 
@@ -229,9 +248,19 @@ function remembered<Judgement>(
   return judgement;
 }
 
+function isListedAsHarmless(segments: readonly string[]): boolean {
+  return NOT_SECRET.has((segments[0] === 'x' ? segments.slice(1) : segments).join(''));
+}
+
+/** Only in a header's name: as a query key, `private` is a setting. */
+function holdsPrivate(name: string): boolean {
+  const segments = segmentsOf(name);
+  return segments.some((segment) => segment.startsWith('private')) && !isListedAsHarmless(segments);
+}
+
 function hasSecretWord(name: string): boolean {
   const segments = segmentsOf(name);
-  if (NOT_SECRET.has((segments[0] === 'x' ? segments.slice(1) : segments).join(''))) return false;
+  if (isListedAsHarmless(segments)) return false;
   const counted = segments.includes('tokens') && segments.some((segment) => COUNTS.test(segment));
   const judged = segments.filter(
     (segment) => !(counted && segment === 'tokens') && !/^tokeni[sz]/.test(segment),

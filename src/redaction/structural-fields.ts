@@ -144,6 +144,35 @@ export const STRUCTURAL_LABELS: readonly string[] = [
   ...['/response/model', '/item_id'],
 ];
 
+/** Words that stay in the head of a multipart form's part: types, their parameters, and extensions of files. */
+export const PART_WORDS: readonly string[] = [
+  ...split('application audio image text video model font multipart message'),
+  ...split(
+    'octet-stream json jsonl x-ndjson ndjson x-jsonlines pdf xml yaml x-yaml zip gzip x-gzip gz tar x-tar',
+  ),
+  ...split('plain txt csv tsv tab-separated-values html htm css javascript js markdown md rtf srt vtt'),
+  ...split('msword doc docx xls xlsx ppt pptx parquet npy npz pb pt onnx safetensors'),
+  ...split(
+    'wav x-wav wave vnd.wave mpeg mpga mp3 mp4 m4a x-m4a aac flac x-flac ogg oga opus webm amr basic pcm',
+  ),
+  ...split('l16 pcm16 s16le f32le pcmu pcma mulaw alaw vorbis mp4a.40.2 avc1 vp8 vp9 av1'),
+  ...split(
+    'png jpeg jpg gif webp bmp tiff tif svg svg+xml heic heif avif quicktime mov avi x-msvideo mkv x-matroska',
+  ),
+  ...split(
+    'mixed related form-data alternative utf-8 utf8 utf-16 utf-16le utf-16be us-ascii ascii iso-8859-1 latin1',
+  ),
+  ...split('windows-1252 shift_jis euc-jp euc-kr gb2312 gbk gb18030 big5 koi8-r'),
+  ...split('little-endian big-endian little big int16 int32 float32'),
+];
+const PART_WORD: ReadonlySet<string> = new Set(PART_WORDS);
+const PART_NUMBER = /^[0-9]{1,6}(?:\.[0-9]{1,3})?$/;
+
+/** Whether a word or number in the head of a part stays. */
+export function isPartWord(text: string): boolean {
+  return PART_WORD.has(text.toLowerCase()) || PART_NUMBER.test(text);
+}
+
 const WORDS: ReadonlyMap<string, ReadonlySet<string>> = new Map(
   Object.entries(STRUCTURAL_WORDS).map(([name, words]) => [name, new Set(words)]),
 );

@@ -35,16 +35,16 @@ const USER_INFO = '@';
 const TEXT_URL = '';
 const SLASHES = Buffer.from('/', 'latin1');
 
-const { HASH, AMPERSAND, SLASH, SPACE, LESS, QUESTION, AT, PERCENT } = ASCII;
+const { HASH, AMPERSAND, SLASH, BACKSLASH, SPACE, LESS, QUESTION, AT, PERCENT } = ASCII;
 /** The beginning of a text that is one URL up to its end, including blanks. */
-const URL_BEGINNING = /^\s*(?:[a-z][a-z0-9+.-]{0,30}:)?(?:\/|%(?:25)*2f)/i;
+const URL_BEGINNING = /^\s*(?:[a-z][a-z0-9+.-]{0,30}:)?(?:[/\\]|%(?:25)*(?:2f|5c))/i;
 const BEGINNING_BYTES = 64;
 const EQUALS = byteSet('=');
 const USER_INFO_SIGNS = byteSet('@%');
 const CODE = byteSet('%');
 const SEGMENT_END = byteSet('/');
 const QUERY_START = byteSet('?#');
-const URL_SIGNS = byteSet('/?%');
+const URL_SIGNS = byteSet('/\\?%');
 const SECRET_SIGNS = byteSet('@=%');
 const BLANKS = byteSet(' \t\r\n');
 /** What may precede a key. */
@@ -142,12 +142,14 @@ export class UrlSecrets {
       const equals = seek(text, start, next, EQUALS);
       const key = equals === next ? '' : latin1(text, start, equals);
       const value = equals === next ? start : equals + 1;
-      const treatment = this.#treatmentOf(key, text.subarray(value, next), allowance);
+      const inKey = key !== '' && this.#names.hiddenIn(text.subarray(start, equals), allowance) === 'mask';
+      const treatment = inKey ? 'mask' : this.#treatmentOf(key, text.subarray(value, next), allowance);
       at = next;
       if (treatment === 'keep') continue;
       const isParameter = treatment === 'hash' && inPath;
       const end = isParameter ? seek(text, value, query, PARAMETER_ENDS) : seek(text, value, to, valueEnds);
       if (treatment === 'hash') hiding.hash(value, end);
+      else if (inKey) hiding.mask(start, end, header ?? noteOf(''));
       else hiding.mask(value, end, header ?? noteOf(key));
       at = seek(text, end, to, KEY_STARTS);
     }
@@ -229,8 +231,9 @@ function userInfoIn(
   let at = bare ? authorityFrom(text, 0, inQuery, found) : 0;
   while (at < text.length && found.length < most) {
     const code = text[at] as number;
-    if (code === SLASH && text[at + 1] === SLASH) {
-      at = authorityFrom(text, at + 2, inQuery, found);
+    if (isSlash(code)) {
+      const end = slashesEnd(text, at);
+      at = beginsAuthority(text, at, end) ? authorityFrom(text, end, inQuery, found) : end;
       continue;
     }
     // White space or an angle bracket ends a URL in a list and its query.
@@ -239,6 +242,28 @@ function userInfoIn(
     at += 1;
   }
   return found;
+}
+
+/** Clients read a backslash in a URL as a slash. */
+function isSlash(code: number | undefined): boolean {
+  return code === SLASH || code === BACKSLASH;
+}
+
+function slashesEnd(text: Uint8Array, from: number): number {
+  let end = from + 1;
+  while (isSlash(text[end])) end += 1;
+  return end;
+}
+
+/** Schemes after which clients take any number of slashes for two. */
+const WEB_SCHEME = /(?:https?|wss?|ftp):$/i;
+const SCHEME_BYTES = 6;
+const FILE_SCHEME = /file:$/i;
+
+/** Whether an authority follows these slashes. `file:///` has none. */
+function beginsAuthority(text: Uint8Array, from: number, to: number): boolean {
+  const scheme = latin1(text, Math.max(0, from - SCHEME_BYTES), from);
+  return to - from === 1 ? WEB_SCHEME.test(scheme) : !(to - from === 3 && FILE_SCHEME.test(scheme));
 }
 
 /** Whether a text has user info after one or more rounds of percent-decoding. */

@@ -268,6 +268,53 @@ describe('preset llm', () => {
     expect(multipart.text).toMatch(/filename="[a-z ]{11}\.wav"/);
   });
 
+  const part = (head: string, value = 'x') =>
+    `--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n${head}\r\n\r\n${value}\r\n--b--\r\n`;
+  const multipart = { contentType: 'multipart/form-data; boundary=b' };
+
+  it('leaves no word of the heads of parts that is not on the list', () => {
+    const secret = 'Zq7secret';
+    const head = fc.constantFrom(
+      `Content-Type: audio/${secret}`,
+      `Content-Type: ${secret}/wav`,
+      `content-type: audio/wav; codecs=${secret}`,
+      `Content-Type: audio/wav;format="${secret}"; rate=16000`,
+      `Content-Type: text/plain; charset=${secret}`,
+      `Content-Type: text/plain; charset="the ${secret} words"`,
+      `Content-Type: audio/l16; version=4111.1111.1111.1111`,
+      `Content-Type: multipart/mixed; boundary=${secret}`,
+      `Content-Type: audio/wav;; rate=${secret};; channels=1;`,
+    );
+    fc.assert(
+      fc.property(head, fc.boolean(), (line, encoded) => {
+        const sent = part(encoded ? `Content-Transfer-Encoding: binary\r\n${line}` : line);
+        const { text, kept } = cover(redaction, sent, multipart);
+        expect(text).not.toContain('7secret');
+        expect(text).not.toContain('1111');
+        expect(kept).toHaveLength(sent.length);
+        // Still a form that servers can read, and its masked head is masked as it is.
+        expect(cover(redaction, text, multipart).dropped).toBeNull();
+      }),
+    );
+    expect(cover(redaction, part('Content-Length: 4111111111111111'), multipart)).toMatchObject({
+      kept: null,
+      dropped: 'bad_multipart',
+    });
+    const named = part('Content-Type: audio/wav').replace('a.wav', 'ms.smith');
+    expect(cover(redaction, named, multipart).text).toMatch(/filename="[a-z ]{8}"/);
+  });
+
+  it.each([
+    'Content-Type: audio/wav',
+    'Content-Type: audio/ogg; codecs=opus',
+    'Content-Type: audio/l16;rate=16000;channels=1;endianness=little-endian',
+    'Content-Type: TEXT/Plain; charset="UTF-8"',
+    'Content-Type: image/svg+xml\r\nContent-Transfer-Encoding: binary\r\nContent-Length: 1',
+    'Content-Type: application/octet-stream',
+  ])('keeps the head of a part that servers need: %s', (head) => {
+    expect(cover(redaction, part(head), multipart).text).toContain(`\r\n${head}\r\n\r\n`);
+  });
+
   it("masks the data of events and of Triton's binary tensors", () => {
     const events = `event: message_start\ndata: {"type":"message_start","x":"${SECRET}"}\n\n: ${SECRET} ${SECRET}\n\ndata: [DONE]\n\n`;
     const { text } = cover(redaction, events, { contentType: 'text/event-stream' });
