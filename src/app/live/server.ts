@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { type Endpoint, formatEndpoint, isLoopback } from '../../proxy/net/endpoint.ts';
 import { placeOf } from '../../proxy/net/listen.ts';
+import { Places } from '../../proxy/net/places.ts';
 
 /** Browsers send a request head in less time. A slow client must not occupy a connection longer. */
 const HEADERS_MS = 5_000;
@@ -21,8 +22,8 @@ export interface Shown {
 
 /**
  * Serves read-only pages, each built when it is requested. It only accepts an IP address or localhost as the host.
- * Otherwise a page of another site could read them through the reader's browser (DNS rebinding). The number of clients
- * is limited.
+ * Otherwise a page of another site could read them through the reader's browser (DNS rebinding). Of too many
+ * clients, the one that has waited longest is dropped.
  */
 export class LiveServer {
   readonly #pages: Readonly<Record<string, () => Shown>>;
@@ -31,11 +32,15 @@ export class LiveServer {
   /** @param pages pages by path, including `/` */
   constructor(pages: Readonly<Record<string, () => Shown>>) {
     this.#pages = pages;
+    const places = new Places(CONNECTIONS);
     this.#server = createServer(
-      { headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS },
-      (request, response) => this.#answer(request, response),
+      { headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS, connectionsCheckingInterval: HEADERS_MS / 4 },
+      (request, response) => {
+        places.answers(request.socket, response);
+        this.#answer(request, response);
+      },
     );
-    this.#server.maxConnections = CONNECTIONS;
+    this.#server.on('connection', (socket) => places.take(socket));
   }
 
   /**

@@ -1,7 +1,6 @@
 import { type BigIntStats, closeSync, constants, lstatSync, openSync, rmSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { RecorderStatus } from '../../core/accounting.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
@@ -10,6 +9,7 @@ import { LIMITS } from '../../core/limits.ts';
 import type { Logger } from '../../core/ports.ts';
 import { type Endpoint, UNIX_PATH_BYTES } from '../net/endpoint.ts';
 import { listenOn } from '../net/listen.ts';
+import { Places } from '../net/places.ts';
 import { METRICS_TYPE, MetricsPage } from './metrics.ts';
 
 /** An answer. `headers` are sent in addition to those of every answer. */
@@ -54,52 +54,6 @@ function smallServer(connections: number, answering: Answering, dropped = () => 
     },
   );
   return server.on('connection', (socket) => places.take(socket));
-}
-
-/**
- * The open connections of a small server. If all places are taken, a new one replaces the one that has waited longest
- * for a head. So a client that holds connections open cannot keep others out. Connections with an answer in progress
- * are dropped last.
- */
-class Places {
-  readonly #most: number;
-  readonly #dropped: () => void;
-  /** In the order in which they began to wait. */
-  readonly #waiting = new Set<Socket>();
-  readonly #answered = new Set<Socket>();
-
-  constructor(most: number, dropped: () => void) {
-    this.#most = most;
-    this.#dropped = dropped;
-  }
-
-  take(socket: Socket): void {
-    if (this.#waiting.size + this.#answered.size >= this.#most) this.#dropOldest();
-    this.#waiting.add(socket);
-    socket.once('close', () => {
-      this.#waiting.delete(socket);
-      this.#answered.delete(socket);
-    });
-  }
-
-  answers(socket: Socket, response: ServerResponse): void {
-    this.#waiting.delete(socket);
-    this.#answered.add(socket);
-    response.once('finish', () => {
-      if (this.#answered.delete(socket) && !socket.destroyed) this.#waiting.add(socket);
-    });
-  }
-
-  #dropOldest(): void {
-    for (const connections of [this.#waiting, this.#answered]) {
-      for (const oldest of connections) {
-        connections.delete(oldest);
-        oldest.destroy();
-        this.#dropped();
-        return;
-      }
-    }
-  }
 }
 
 async function respond(

@@ -1,5 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
 import { request, type Server } from 'node:http';
+import { connect } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { LiveServer, type Shown } from '../../../src/app/live/server.ts';
 import { parseServed } from '../../../src/proxy/net/endpoint.ts';
@@ -31,6 +33,18 @@ test('a page is for reading, at its own paths', async () => {
   expect((await fetch(url, { method: 'POST' })).status).toBe(405);
   expect((await fetch(`${url}drain`)).status).toBe(404);
   expect((await fetch(`${url}toString`)).status).toBe(404);
+});
+
+test('silent connections keep no reader out: the oldest is dropped for a new one', async () => {
+  const { url } = await served();
+  const silent = Array.from({ length: 70 }, () => connect(Number(new URL(url).port), '127.0.0.1'));
+  onTestFinished(() => {
+    for (const socket of silent) socket.destroy();
+  });
+  for (const socket of silent) socket.on('error', () => undefined);
+  await Promise.all(silent.map((socket) => once(socket, 'connect')));
+  expect(await statusBy(url, 'localhost')).toBe(200);
+  await expect.poll(() => silent.filter(({ closed }) => closed).length).toBeGreaterThan(0);
 });
 
 test('a name of another site that means this address reads nothing (DNS rebinding)', async () => {
