@@ -4,10 +4,8 @@
  * `AppError` with a code and a hint.
  */
 
-import { searchCapacity } from './app/capacity/capacity.ts';
+import { findCapacity } from './app/capacity/capacity.ts';
 import { CAPACITY_OPTIONS, resolveCapacityOptions } from './app/capacity/options.ts';
-import { planCapacity } from './app/capacity/plan.ts';
-import { simulateCapacity } from './app/capacity/simulate.ts';
 import { COMPARE_OPTIONS, compareNamed, resolveCompareOptions } from './app/compare.ts';
 import { DOCTOR_OPTIONS, examine, type Finding } from './app/doctor.ts';
 import { EXPORT_OPTIONS, exportTraffic } from './app/export.ts';
@@ -24,16 +22,15 @@ import { HISTORY_OPTIONS, readHistory } from './app/history.ts';
 import { IMPORT_OPTIONS, type ImportFormat, type ImportResult, importTraffic } from './app/import/import.ts';
 import { MERGE_OPTIONS, mergeRuns, resolveMergeOptions } from './app/merge.ts';
 import { MOCK_OPTIONS, type RunningMock, resolveMockOptions, startMock } from './app/mock/mock.ts';
-import { encryptionKeyOf, openForReplay } from './app/open-capture.ts';
 import { entryPath, PROGRAM, VERSION } from './app/package.ts';
 import { PROFILE_OPTIONS, profileInThread, resolveProfileOptions } from './app/profile.ts';
 import { PUBLISH_OPTIONS, type PublishedTo, publish as publishTo } from './app/publish/publish.ts';
 import { RECORD_OPTIONS, readRecordOptions, withinRoom } from './app/recording/record-options.ts';
 import { Recording, type RecordingEnd } from './app/recording/recording.ts';
-import { chooseReplay, planOf } from './app/replay/plan.ts';
-import { RUN_OPTIONS, resolveRunOptions, runPartsOf } from './app/replay/prepare.ts';
+import { RUN_OPTIONS, resolveRunOptions } from './app/replay/prepare.ts';
 import type { ReplayReporter } from './app/replay/progress.ts';
-import { runReplay } from './app/replay/run.ts';
+import { replayCapture } from './app/replay/replay.ts';
+import type { StopSource } from './app/replay/run.ts';
 import { REPORT_OPTIONS, reportInThread } from './app/report.ts';
 import {
   resolveSelftestOptions,
@@ -43,15 +40,15 @@ import {
 } from './app/selftest.ts';
 import { SHOW_OPTIONS, show as showRequests } from './app/show.ts';
 import { systemClock } from './core/clock.ts';
-import { AppError } from './core/errors.ts';
 import { byProgram, type OptionShape, resolveOptions, type StatedOptions } from './core/options.ts';
 import type { Logger } from './core/ports.ts';
-import type { CapacityDocument, CapacityStep } from './documents/capacity.ts';
+import type { CapacityDocument, CapacityPlanDocument, CapacityStep } from './documents/capacity.ts';
 import type { ComparisonDocument } from './documents/comparison.ts';
 import type { ReplayEvent } from './documents/events.ts';
 import type { HistoryDocument } from './documents/history.ts';
 import type { ProfileDocument } from './documents/profile.ts';
 import type { ReplayDocument } from './documents/replay.ts';
+import type { ReplayPlanDocument } from './documents/replay-plan.ts';
 import type { ReportDocument } from './documents/report.ts';
 import type { ShownDocument } from './documents/shown.ts';
 import { readHostLimits } from './monitors/host.ts';
@@ -133,6 +130,18 @@ export interface ReplayDeps {
   readonly logger?: Logger;
 }
 
+/** A run that was kept. */
+export interface ReplayedRun {
+  readonly directory: string;
+  readonly document: ReplayDocument;
+}
+
+/** The plan of a dry run. */
+export interface ReplayedPlan {
+  readonly directory: null;
+  readonly document: ReplayPlanDocument;
+}
+
 /**
  * Replays a capture against a target, keeps the run and judges it.
  * @throws AppError OPTION_INVALID listing every problem; the errors of opening a capture; TARGET_FORBIDDEN,
@@ -140,36 +149,38 @@ export interface ReplayDeps {
  */
 export async function replay(
   capture: string,
+  options: ReplayOptions & { readonly dryRun?: false },
+  deps?: ReplayDeps,
+): Promise<ReplayedRun>;
+export async function replay(
+  capture: string,
+  options: ReplayOptions,
+  deps?: ReplayDeps,
+): Promise<ReplayedRun | ReplayedPlan>;
+export async function replay(
+  capture: string,
   options: ReplayOptions,
   { signal = new AbortController().signal, onEvent, logger = SILENT }: ReplayDeps = {},
-): Promise<{ readonly directory: string; readonly document: ReplayDocument }> {
+): Promise<ReplayedRun | ReplayedPlan> {
   const asked = resolveRunOptions(byProgram(RUN_OPTIONS, options));
-  const { target, window } = asked.options;
-  if (target === null) {
-    throw new AppError('OPTION_INVALID', 'a replay needs a target', {
-      hint: 'Plan without one by the command: reprise replay --dry-run.',
-    });
-  }
-  const opened = openForReplay(capture, encryptionKeyOf(asked), window.recorders);
-  try {
-    const choice = chooseReplay(opened, asked.options);
-    const planned = { choice, plan: planOf(choice), target };
-    const { directory, document, end } = await runReplay({
-      ...runPartsOf(asked, opened, planned, logger),
-      listen: () => ({
-        signal,
-        get received() {
-          return signal.aborted ? 'abort' : null;
-        },
-        end: () => undefined,
-      }),
-      reporter: { ...SILENT_REPORTER, event: onEvent },
-    });
-    if (end.kind === 'aborted') throw end.error;
-    return { directory, document };
-  } finally {
-    opened.source.close();
-  }
+  const replayed = await replayCapture(capture, asked, {
+    logger,
+    listen: () => stoppedBy(signal),
+    reporter: { ...SILENT_REPORTER, event: onEvent },
+  });
+  if (replayed.kind === 'planned') return { directory: null, document: replayed.document };
+  if (replayed.end.kind === 'aborted') throw replayed.end.error;
+  return { directory: replayed.directory, document: replayed.document };
+}
+
+function stoppedBy(signal: AbortSignal): StopSource {
+  return {
+    signal,
+    get received() {
+      return signal.aborted ? 'abort' : null;
+    },
+    end: () => undefined,
+  };
 }
 
 /** Callbacks of a search, and the signal that stops it. */
@@ -190,32 +201,26 @@ export interface CapacityDeps {
  */
 export async function capacity(
   capture: string,
+  options: CapacityOptions & { readonly dryRun?: false },
+  deps?: CapacityDeps,
+): Promise<CapacityDocument>;
+export async function capacity(
+  capture: string,
+  options: CapacityOptions,
+  deps?: CapacityDeps,
+): Promise<CapacityDocument | CapacityPlanDocument>;
+export async function capacity(
+  capture: string,
   options: CapacityOptions,
   { signal = new AbortController().signal, onStep, logger = SILENT }: CapacityDeps = {},
-): Promise<CapacityDocument> {
+): Promise<CapacityDocument | CapacityPlanDocument> {
   const resolved = resolveCapacityOptions(byProgram(CAPACITY_OPTIONS, options));
-  const { run } = resolved;
-  const { target, window } = run.options;
-  if (target === null && !resolved.simulates) {
-    throw new AppError('OPTION_INVALID', 'a search needs a target', {
-      hint: 'Or simulate: true, for a forecast from the recording alone.',
-    });
-  }
-  const opened = openForReplay(capture, encryptionKeyOf(run), window.recorders);
-  try {
-    const plan = planCapacity(opened, resolved);
-    if (resolved.simulates || target === null) return simulateCapacity(plan);
-    return await searchCapacity(plan, {
-      target,
-      signal,
-      logger,
-      onStep,
-      received: () => (signal.aborted ? 'abort' : null),
-      reporter: SILENT_REPORTER,
-    });
-  } finally {
-    opened.source.close();
-  }
+  return findCapacity(capture, resolved, {
+    logger,
+    onStep,
+    listen: () => stoppedBy(signal),
+    reporter: SILENT_REPORTER,
+  });
 }
 
 /**
@@ -427,13 +432,14 @@ export {
 } from './core/headers.ts';
 export type { CaptureSource, Logger, TimeRange } from './core/ports.ts';
 export type { Run, RunSecond, RunTotals, Send, SendError } from './core/run.ts';
-export type { CapacityDocument, CapacityStep } from './documents/capacity.ts';
+export type { CapacityDocument, CapacityPlanDocument, CapacityStep } from './documents/capacity.ts';
 export type { ComparisonDocument } from './documents/comparison.ts';
 export type { ReplayEvent } from './documents/events.ts';
 export type { HistoryDocument } from './documents/history.ts';
 export type { ProfileDocument } from './documents/profile.ts';
 export type { PublicationDocument } from './documents/publication.ts';
 export type { ReplayDocument } from './documents/replay.ts';
+export type { ReplayPlanDocument } from './documents/replay-plan.ts';
 export type { ReportDocument } from './documents/report.ts';
 export type { ShownDocument, ShownRequest } from './documents/shown.ts';
 export { resolveCaptureDirectory } from './storage/capture/directory.ts';

@@ -21,6 +21,7 @@ import { formatInstantUs, parseCount } from '../core/units.ts';
 import { factsOf, isOfStreams } from '../documents/metrics/metrics.ts';
 import { parseSlo, type Threshold } from '../documents/metrics/objectives.ts';
 import { SLICE_KEYS, sliceValueOf } from '../documents/metrics/slices.ts';
+import { describeFilters } from '../documents/replay-plan.ts';
 import {
   EXPORT_MODES,
   type ExportedAccount,
@@ -38,7 +39,6 @@ import { EXPORT_FORMATS } from '../formats/index.ts';
 import { PARQUET, PARQUET_DATASET } from '../formats/parquet.ts';
 import { BLOCK_TOKENS } from '../formats/prompt-blocks.ts';
 import { AnswerForecast } from '../replay/answers/expected-answer.ts';
-import { describeFilters } from '../replay/filter.ts';
 import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
 import {
   REQUEST_OPTIONS,

@@ -17,7 +17,8 @@ import {
 import type { TimeRange } from '../core/ports.ts';
 import { parseCount, refused } from '../core/units.ts';
 import { type ProfileDocument, profileSchema } from '../documents/profile.ts';
-import { describeFilters, type RowFilter, rowFilterOf } from '../replay/filter.ts';
+import { describeFilters } from '../documents/replay-plan.ts';
+import { type RowFilter, rowFilterOf } from '../replay/filter.ts';
 import {
   type Filters,
   filtersOf,

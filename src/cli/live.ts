@@ -35,6 +35,11 @@ export function refuseLive(asked: Asked<typeof LIVE_OPTIONS>, why: string, probl
   }
 }
 
+/** Whether a live page was requested. */
+export function hasLivePage({ serve, open }: ResolvedOptions<typeof LIVE_OPTIONS>): boolean {
+  return serve !== null || open;
+}
+
 /** A live page of a run. It is served during the run and, on a terminal, after it until Ctrl-C. */
 export class ServedRun {
   readonly page: RunPage;
@@ -56,7 +61,7 @@ export class ServedRun {
     title: string,
     thresholds: readonly Threshold[],
   ): Promise<ServedRun | null> {
-    if (serve === null && !open) return null;
+    if (!hasLivePage({ serve, open })) return null;
     const [{ RunPage }, { LiveServer }] = await Promise.all([
       import('../app/live/pages.ts'),
       import('../app/live/server.ts'),

@@ -237,6 +237,31 @@ export const capacitySchema = z.object({
 });
 export type CapacityDocument = Immutable<z.infer<typeof capacitySchema>>;
 
+/** The document of a dry run of a search: what it is going to play, at most. */
+export const capacityPlanSchema = z.object({
+  schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),
+  kind: z.literal('capacity_plan'),
+  version: z.string(),
+  capture: z.string(),
+  target: maybeText,
+  window: z.object({ from: z.string(), to: z.string() }),
+  ratePerSecond: z.number().describe('At 1x, on average.'),
+  windowS: z.number(),
+  leastWindowS: z.number().describe('In shorter windows, loads just above the capacity may pass.'),
+  largestLimitS: z.number().describe('Of the objectives on times; 0 if there is none.'),
+  settlingS: z.number().describe('Of each step, before its first window.'),
+  samples: z.number().describe('Requests that the objectives need in a window.'),
+  calibrates: z.boolean(),
+  multipliers: z.array(z.number()).describe('Played in this order, while they pass.'),
+  ceilingBy: z.enum(['max_multiplier', 'max_rate']),
+  scaling: z.string(),
+  scalingBends: z.string(),
+  budgetS: z.number(),
+  longestS: z.number(),
+  width: z.number(),
+});
+export type CapacityPlanDocument = Immutable<z.infer<typeof capacityPlanSchema>>;
+
 /** The state that a search stores after each step, so that it can be resumed. */
 export const capacityStateSchema = z.object({
   schemaVersion: z.literal(CAPACITY_SCHEMA_VERSION),

@@ -7,21 +7,6 @@ import type { Filters } from './options/window-options.ts';
 /** Paths whose answer is remembered; a service answers on a handful of routes. */
 const REMEMBERED = 4_096;
 
-/** The filters in words, each on its own; empty without any. */
-export function describeFilters(filters: Filters): string[] {
-  const among = (name: string, values: readonly string[]) =>
-    values.length === 0 ? [] : [`${name} ${values.join(' or ')}`];
-  return [
-    ...among('method', filters.methods),
-    ...among('path', filters.paths),
-    ...among('status', filters.statuses),
-    ...among('model', filters.models),
-    ...among('client', filters.clients),
-    ...(filters.minRequestBytes === null ? [] : [`request body of at least ${filters.minRequestBytes} B`]),
-    ...(filters.maxRequestBytes === null ? [] : [`request body of at most ${filters.maxRequestBytes} B`]),
-  ];
-}
-
 /** More names are not listed. */
 const LISTED_NAMES = 20;
 

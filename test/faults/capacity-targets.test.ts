@@ -66,7 +66,10 @@ describe('a search', () => {
     capture: string,
     target: string,
     steps: number,
-    { onFirst = () => {}, ...asked }: Partial<CapacityOptions> & { onFirst?: () => void } = {},
+    {
+      onFirst = () => {},
+      ...asked
+    }: Partial<CapacityOptions> & { readonly dryRun?: false; onFirst?: () => void } = {},
   ) {
     const stop = new AbortController();
     let played = 0;

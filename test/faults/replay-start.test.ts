@@ -100,10 +100,7 @@ describe('a dry run', () => {
       scaling: 'compress',
       skipped: { no_payload: 1, truncated_request: 0, incomplete_request: 0 },
       peak: { second: '2026-11-24T15:00:00.000000Z', recordedPerSecond: 100 },
-      connections: { openMax: 1, opened: null },
-      latencyMs: { scheduled: { p99: null }, service: { p99: null } },
-      sent: null,
-      verdict: null,
+      connections: { openMax: 1 },
       payloads: { sampled: 100 },
       fidelity: { recorded: { count: 101 }, planned: { count: 100 } },
     });

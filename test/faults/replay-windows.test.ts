@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { replayCommand } from '../../src/cli/commands/replay.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import type { ReplayPlanDocument } from '../../src/documents/replay-plan.ts';
 import { resolveCaptureDirectory } from '../../src/storage/capture/directory.ts';
 import { CaptureWriter } from '../../src/storage/capture/writer.ts';
 import { accountOf } from '../support/accounts.ts';
@@ -14,28 +15,12 @@ const MINUTE_US = 60_000_000;
 const at = (us: number) => new Date((TEST_EPOCH_US + us) / 1e3).toISOString();
 
 /** What a dry run has to say beyond a run's document. */
-interface PlanDocument {
-  readonly recorded: number;
-  readonly selected: number;
-  readonly planned: number;
-  readonly coverage: number | null;
-  readonly passes: number;
-  readonly skipped: Record<string, number>;
-  readonly window: { from: string; to: string };
-  readonly windows: { from: string; to: string; exchanges: number; selected: number }[];
-  readonly windowSearch: { kind: string; exchanges: number; meanLatencyMs: number } | null;
-  readonly fidelity: {
-    planned: { spanS: number; count: number };
-    unfiltered: { count: number } | null;
-    duplicateRatio: number;
-  };
-}
-
-async function plan(capture: string, args: readonly string[]): Promise<PlanDocument> {
+async function plan(capture: string, args: readonly string[]): Promise<ReplayPlanDocument> {
   // The flags as the command reads them.
   const command = replayCommand().action(() => {});
   await command.parseAsync([capture, '--dry-run', ...args], { from: 'user' });
-  return (await dryRunPlan(capture, command.opts())).document as PlanDocument;
+  const { document } = await dryRunPlan(capture, command.opts());
+  return document;
 }
 
 /** Two hours: a request a minute, in minute 30 one each second, in minute 90 slow ones. */
@@ -167,7 +152,7 @@ describe('a replay of windows', () => {
     const window = ['--from', at(0), '--to', at(10_000), '--loop', '3', '--path', '/v2/**'];
     const document = documentOf(
       await replay(capture, server.url, ['--json', ...window]),
-    ) as unknown as PlanDocument;
+    ) as unknown as ReplayPlanDocument;
     expect(document).toMatchObject({
       recorded: 30,
       selected: 30,

@@ -32,7 +32,7 @@ test('a rate sends as many as were asked for, in the order of the recording, aga
 test('the most requests that may be sent end a rate, and take nothing from it', async () => {
   const capture = captureOf(requestsOf(20, GAP_US));
   const { document, text } = await dryRunPlan(capture, { rate: 50, duration: '1m', maxRequests: 30 });
-  const { planned, multiplier, effectiveMultiplier } = document as Record<string, number>;
+  const { planned, multiplier, effectiveMultiplier } = document;
   expect(planned).toBe(30);
   expect(effectiveMultiplier).toBe(multiplier);
   expect(text).toContain('scaling rate: keeps order and the payload mix');

@@ -1,7 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { doctor, forget, importCapture, inspect, selftest } from '../../src/index.ts';
+import { capacity, doctor, forget, importCapture, inspect, replay, selftest } from '../../src/index.ts';
+import { captureOf } from '../support/captures.ts';
+import { requestsOf, serverOf } from '../support/replaying.ts';
 import { temporaryDirectory } from '../support/temp-dir.ts';
 
 test('the library imports a trace, looks into it and forgets a part of it', async () => {
@@ -28,4 +30,20 @@ test('the library tries the rates of a selftest until it is told to stop', async
   const tested = await selftest({ seconds: 1 }, { signal: stop.signal });
   expect(tested).toMatchObject({ kind: 'selftest', steps: [], endedBy: 'interrupted', secondsPerStep: 1 });
   await expect(selftest({ seconds: 61 })).rejects.toMatchObject({ code: 'OPTION_INVALID' });
+});
+
+test('the library sent a replay and a search that were to be dry runs', async () => {
+  const server = await serverOf();
+  const capture = captureOf(requestsOf(200, 10_000));
+  const out = join(temporaryDirectory(), 'out');
+  const asked = { target: server.url, dryRun: true, out, slo: ['latency: p(90)<500'] } as const;
+  const planned = await replay(capture, asked);
+  expect(planned).toMatchObject({ directory: null, document: { kind: 'replay_plan', planned: 200 } });
+  expect(await capacity(capture, { ...asked, maxMultiplier: 6 })).toMatchObject({
+    kind: 'capacity_plan',
+    multipliers: [1, 2, 4, 6],
+  });
+  expect(await replay(capture, { dryRun: true })).toMatchObject({ document: { target: null, planned: 200 } });
+  expect(server.requests).toHaveLength(0);
+  expect(existsSync(out)).toBe(false);
 });

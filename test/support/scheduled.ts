@@ -1,5 +1,4 @@
-import { type ReplayPlan, scalingOf } from '../../src/app/replay/plan.ts';
-import { playbackOf } from '../../src/app/replay/windows.ts';
+import { playbackOf, type ReplayPlan, scalingOf } from '../../src/app/replay/plan.ts';
 import { type RawReplayOptions, resolveReplayOptions } from '../../src/replay/options/replay-options.ts';
 import { forecastOf, planEndOf } from '../../src/replay/plan/forecast.ts';
 import { scheduleOf } from '../../src/replay/plan/schedule.ts';

@@ -4,6 +4,7 @@ import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.t
 import type {
   CapacityDocument,
   CapacityGoal,
+  CapacityPlanDocument,
   CapacityStep,
   EndedBy,
   LoadPoint,
@@ -506,4 +507,25 @@ function notesOf(document: CapacityDocument): Finding[] {
           },
         ]),
   ];
+}
+
+/** The plan of a search as text: first the search, then its limits. */
+export function capacityPlanLines(plan: CapacityPlanDocument): string[] {
+  const { target, window, ratePerSecond, windowS, leastWindowS, largestLimitS, samples, multipliers } = plan;
+  const seconds = (value: number) => formatMs(value * 1e3);
+  const perWindow = Math.floor(windowS * ratePerSecond);
+  const loads = multipliers.map(formatMultiplier);
+  return linesOf(
+    `Search: ${plan.capture}${target === null ? '' : ` against ${target}`}, ${window.from} to ${window.to}`,
+    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${seconds(windowS)}, some ${countOf(perWindow, 'request')} each at 1x, after ${seconds(plan.settlingS)} that are not judged`,
+    windowS < leastWindowS &&
+      `  windows are shorter than ${leastWindowS / largestLimitS} times the limit of ${seconds(largestLimitS)}: loads just above the capacity may pass`,
+    perWindow < samples &&
+      `  a window at 1x holds fewer than the ${samples} requests that its objectives need: small multipliers are judged roughly`,
+    plan.calibrates &&
+      `  first ${loads[0]}x twice: is the target as recorded, and how far does it differ from itself?`,
+    `  then, while it passes: ${loads.join('x, ')}x (--${plan.ceilingBy.replace('_', '-')}); then between the last that passed and the first that failed`,
+    `  scaling ${plan.scaling}: changes ${plan.scalingBends}`,
+    `  lasts ${seconds(plan.longestS)} at most (--budget ${seconds(plan.budgetS)}); ends earlier where the interval is ${(plan.width * 100).toFixed(0)} % wide`,
+  );
 }

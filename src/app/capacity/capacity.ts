@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { capacityDocument, playedSteps } from '../../analysis/capacity/build-document.ts';
 import { NoiseStatistics } from '../../analysis/capacity/noise.ts';
-import { CapacitySearch, type NextStep, type SearchEnd } from '../../analysis/capacity/search.ts';
+import { CapacitySearch, type NextStep } from '../../analysis/capacity/search.ts';
 import { capacityView } from '../../analysis/capacity/view.ts';
 import { capacityOutcome } from '../../analysis/outcome/outcome.ts';
 import { CalibrationStatistics } from '../../analysis/run/calibration.ts';
@@ -15,18 +15,29 @@ import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core
 import {
   CAPACITY_SCHEMA_VERSION,
   type CapacityDocument,
+  type CapacityPlanDocument,
   type CapacityState,
   type CapacityStep,
   type EndedBy,
   type StepWindow,
 } from '../../documents/capacity.ts';
-import type { Target } from '../../replay/target.ts';
+import { encryptionKeyOf, openForReplay } from '../open-capture.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
-import type { RunRows } from '../replay/run.ts';
+import type { RunRows, StopSource } from '../replay/run.ts';
 import { newRunId } from '../run-files.ts';
 import { deliverVerdict, makeReady } from '../verdict-outputs.ts';
 import { type Settled, settle } from './await-recovery.ts';
-import { type CapacityPlan, factsOf, largestLimitMs, sceneOf, withWindow } from './plan.ts';
+import type { CapacityOptions } from './options.ts';
+import {
+  type CapacityPlan,
+  capacityPlanDocument,
+  endOf,
+  factsOf,
+  largestLimitMs,
+  planCapacity,
+  sceneOf,
+  withWindow,
+} from './plan.ts';
 import { goingOn, readNoise, readState, writeCapacityDocument, writeNoise, writeState } from './state.ts';
 import {
   playStep,
@@ -52,10 +63,10 @@ const PURPOSE: Partial<Record<CapacityStep['purpose'], string>> = {
 };
 
 export interface CapacityDeps {
-  readonly target: Target;
-  readonly signal: AbortSignal;
-  /** The signal that stopped the search; null if there was none. */
-  readonly received: () => string | null;
+  /** Called before anything is sent; not for a simulation. */
+  readonly onPlan?: (plan: CapacityPlanDocument, options: CapacityOptions) => Promise<void>;
+  /** Starts listening for stops, when the search is planned. */
+  readonly listen: () => StopSource;
   readonly reporter: ReplayReporter;
   readonly logger: Logger;
   /** Called after each step. */
@@ -63,18 +74,43 @@ export interface CapacityDeps {
 }
 
 /**
+ * Searches the breaking point of a target, or of a queue that is fitted to the recording. A dry run sends nothing.
+ * @throws AppError the errors of opening a capture; CAPTURE_EMPTY, OPTION_INVALID, OUTPUT_EXISTS, TARGET_UNREACHABLE,
+ *   TARGET_FORBIDDEN
+ */
+export async function findCapacity(
+  directory: string,
+  options: CapacityOptions,
+  deps: CapacityDeps,
+): Promise<CapacityDocument | CapacityPlanDocument> {
+  const { run, simulates } = options;
+  const opened = openForReplay(directory, encryptionKeyOf(run), run.options.window.recorders);
+  try {
+    const plan = planCapacity(opened, options);
+    if (simulates) return (await import('./simulate.ts')).simulateCapacity(plan);
+    const document = capacityPlanDocument(plan);
+    await deps.onPlan?.(document, options);
+    return run.options.dryRun ? document : await searchCapacity(plan, deps);
+  } finally {
+    opened.source.close();
+  }
+}
+
+/**
  * Searches how much more than the recorded traffic a target can carry. Keeps its state after each step, so that the
  * same call continues a stopped search.
  * @throws AppError OPTION_INVALID, OUTPUT_EXISTS, TARGET_UNREACHABLE, TARGET_FORBIDDEN
  */
-export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<CapacityDocument> {
+async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Promise<CapacityDocument> {
   const { verdict, out } = plan.options;
   makeReady(verdict);
   const directory = out ?? join('runs', newRunId());
   const left = readState(directory, plan.settings);
   const kept = left && goingOn(left, plan.generator);
-  const search = new Search(kept === null ? plan : withWindow(plan, kept.windowS), directory, kept, deps);
-  const document = await search.run();
+  const stop = deps.listen();
+  const resumed = kept === null ? plan : withWindow(plan, kept.windowS);
+  const search = new Search(resumed, directory, kept, { ...deps, stop });
+  const document = await search.run().finally(() => stop.end());
   if (document.steps.length > 0) writeCapacityDocument(directory, document);
   if (search.wasOver) {
     deps.reporter.note(
@@ -88,21 +124,23 @@ export async function searchCapacity(plan: CapacityPlan, deps: CapacityDeps): Pr
   return document;
 }
 
+type SearchDeps = CapacityDeps & { readonly stop: StopSource };
+
 class Search {
   readonly #plan: CapacityPlan;
   readonly #directory: string;
-  readonly #deps: CapacityDeps;
+  readonly #deps: SearchDeps;
   readonly #scene: StepScene;
   readonly #overtime = new AbortController();
   readonly #stepsBefore: number;
   #isDone = false;
   #state: CapacityState;
 
-  constructor(plan: CapacityPlan, directory: string, kept: CapacityState | null, deps: CapacityDeps) {
+  constructor(plan: CapacityPlan, directory: string, kept: CapacityState | null, deps: SearchDeps) {
     this.#plan = plan;
     this.#directory = directory;
     this.#deps = deps;
-    this.#scene = sceneOf(plan, deps.target, deps.logger);
+    this.#scene = sceneOf(plan, deps.logger);
     this.#stepsBefore = kept?.steps.length ?? 0;
     this.#state = kept ?? {
       schemaVersion: CAPACITY_SCHEMA_VERSION,
@@ -148,10 +186,10 @@ class Search {
   }
 
   get #stop(): StepStop {
-    const { signal, received } = this.#deps;
+    const { stop } = this.#deps;
     return {
-      signal: AbortSignal.any([signal, this.#overtime.signal]),
-      received: () => received() ?? (this.#overtime.signal.aborted ? 'budget' : null),
+      signal: AbortSignal.any([stop.signal, this.#overtime.signal]),
+      received: () => stop.received ?? (this.#overtime.signal.aborted ? 'budget' : null),
     };
   }
 
@@ -184,9 +222,9 @@ class Search {
    */
   async #calibrate(): Promise<EndedBy | null> {
     const { options, search } = this.#plan;
-    const { target } = this.#deps;
+    const target = options.run.options.target?.url ?? '';
     if (this.#state.noise === null && options.noiseFile !== null) {
-      this.#keep({ noise: readNoise(options.noiseFile, target.url) });
+      this.#keep({ noise: readNoise(options.noiseFile, target) });
     }
     if (!options.calibrates || this.#state.calibration !== null) return null;
     const compared = new CalibrationStatistics(options.calibrationBounds);
@@ -221,7 +259,7 @@ class Search {
     const measured = isNoiseKnown || isOverloaded || isCached ? null : pair.figures();
     if (measured !== null) {
       this.#keep({ noise: measured });
-      if (options.noiseFile !== null) writeNoise(options.noiseFile, target.url, measured, now());
+      if (options.noiseFile !== null) writeNoise(options.noiseFile, target, measured, now());
       this.#deps.reporter.note(`  noise: the same requests differ by ${(measured.share * 100).toFixed(1)} %`);
     }
     return this.#compare(compared, isOverloaded);
@@ -280,7 +318,7 @@ class Search {
       if (!settled.isSettled) return settled.missing === 'ready' ? 'not_ready' : 'target_failed';
       const directory = this.#nextDirectory();
       const played = await this.#played({ ...order, directory }, stop, rows);
-      if (this.#deps.signal.aborted) return 'interrupted';
+      if (this.#deps.stop.signal.aborted) return 'interrupted';
       // The target was assumed to be at rest but is unreachable. Next time its answers are checked first.
       isAtRest = false;
       if (played === null) continue;
@@ -345,7 +383,7 @@ class Search {
   }
 
   #stopped(): EndedBy {
-    return this.#deps.signal.aborted ? 'interrupted' : 'budget';
+    return this.#deps.stop.signal.aborted ? 'interrupted' : 'budget';
   }
 
   /** The next free directory. A stopped step has left a directory, but is not in the state. */
@@ -381,12 +419,6 @@ function endedAtRest(last: CapacityStep | undefined): boolean {
 function endedEarly({ isHopeless, end }: StepPlayed, received: string | null): CapacityStep['endedEarly'] {
   if (end.kind === 'aborted') return 'failed';
   return isHopeless ? 'hopeless' : received;
-}
-
-/** The reason of the search's end in the terms of its document. */
-export function endOf(reason: SearchEnd, ceilingBy: CapacityPlan['ceilingBy']): EndedBy {
-  if (reason === 'ceiling') return ceilingBy;
-  return reason === 'floor' ? 'min_multiplier' : reason;
 }
 
 /** Shows only the progress of a step, because the plan of the search was already shown. */

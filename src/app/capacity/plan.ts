@@ -1,20 +1,23 @@
 import { createHash } from 'node:crypto';
 import { ALL_OBJECTIVES, type CapacityFacts } from '../../analysis/capacity/build-document.ts';
-import { CapacitySearch, type SearchOptions } from '../../analysis/capacity/search.ts';
+import { CapacitySearch, type SearchEnd, type SearchOptions } from '../../analysis/capacity/search.ts';
 import { sampleFloor } from '../../analysis/stats/percentiles.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../core/ports.ts';
-import { linesOf } from '../../core/text.ts';
-import { countOf, formatInstantUs, formatMs, formatMultiplier } from '../../core/units.ts';
+import { formatMs } from '../../core/units.ts';
+import {
+  CAPACITY_SCHEMA_VERSION,
+  type CapacityPlanDocument,
+  type EndedBy,
+} from '../../documents/capacity.ts';
 import { isOfStreams, isOfWholeAnswers } from '../../documents/metrics/metrics.ts';
 import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { describeMonitors, longestIntervalMs } from '../../monitors/options.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
 import { SCALING_KINDS } from '../../replay/plan/scaling.ts';
-import type { Target } from '../../replay/target.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { VERSION } from '../package.ts';
-import { chooseReplay, planOf, type ReplayChoice, type ReplayPlan } from '../replay/plan.ts';
+import { choiceFacts, chooseReplay, planOf, type ReplayChoice, type ReplayPlan } from '../replay/plan.ts';
 import type { CapacityOptions } from './options.ts';
 import { type StepScene, stepOptions } from './step.ts';
 
@@ -124,48 +127,44 @@ export function withWindow(plan: CapacityPlan, windowS: number): CapacityPlan {
   return { ...plan, search: { ...plan.search, windowS } };
 }
 
-/** The plan as lines to print before anything is sent: first the search, then its limits. */
-export function capacityPlanLines({
-  options,
-  base,
-  search,
-  ceilingBy,
-  ratePerSecond,
-  settlingS,
-  samples,
-}: CapacityPlan): string[] {
-  const { overview, window } = base;
-  const { target } = options.run.options;
-  const loads = new CapacitySearch(search).doublings.map(formatMultiplier);
-  const perWindow = Math.floor(search.windowS * ratePerSecond);
-  const limitS = (largestLimitMs(options.thresholds) ?? 0) / 1e3;
+/** What a search is going to play, before anything is sent. */
+export function capacityPlanDocument(plan: CapacityPlan): CapacityPlanDocument {
+  const { options, base, search, ceilingBy, ratePerSecond, settlingS, samples } = plan;
+  const { capture, target, window } = choiceFacts(base);
+  const largestLimitS = (largestLimitMs(options.thresholds) ?? 0) / 1e3;
   const { name, bends } = scalingOf(options, search.start);
-  const longest = formatMs((search.budgetS + search.overheadS) * 1e3);
-  return linesOf(
-    `Search: ${overview.name}${target === null ? '' : ` against ${target.url}`}, ${formatInstantUs(window.fromUs)} to ${formatInstantUs(window.toUs - 1)}`,
-    `  1x is ${ratePerSecond.toFixed(3)} requests/s on average; windows of ${formatMs(search.windowS * 1e3)}, some ${countOf(perWindow, 'request')} each at 1x, after ${formatMs(settlingS * 1e3)} that are not judged`,
-    search.windowS < limitS * LEAST_LIMITS &&
-      `  windows are shorter than ${LEAST_LIMITS} times the limit of ${formatMs(limitS * 1e3)}: loads just above the capacity may pass`,
-    perWindow < samples &&
-      `  a window at 1x holds fewer than the ${samples} requests that its objectives need: small multipliers are judged roughly`,
-    options.calibrates &&
-      `  first ${formatMultiplier(search.start)}x twice: is the target as recorded, and how far does it differ from itself?`,
-    `  then, while it passes: ${loads.join('x, ')}x (--${ceilingBy.replace('_', '-')}); then between the last that passed and the first that failed`,
-    `  scaling ${name}: changes ${bends}`,
-    `  lasts ${longest} at most (--budget ${formatMs(options.budgetS * 1e3)}); ends earlier where the interval is ${(search.width * 100).toFixed(0)} % wide`,
-  );
+  return {
+    schemaVersion: CAPACITY_SCHEMA_VERSION,
+    kind: 'capacity_plan',
+    version: VERSION,
+    capture,
+    target,
+    window,
+    ratePerSecond,
+    windowS: search.windowS,
+    leastWindowS: LEAST_LIMITS * largestLimitS,
+    largestLimitS,
+    settlingS,
+    samples,
+    calibrates: options.calibrates,
+    multipliers: new CapacitySearch(search).doublings,
+    ceilingBy,
+    scaling: name,
+    scalingBends: bends,
+    budgetS: options.budgetS,
+    longestS: search.budgetS + search.overheadS,
+    width: search.width,
+  };
 }
 
 /** The common parts of all steps. */
 export function sceneOf(
   { opened, options, base, search, drainMs, settlingS, selectedShare }: CapacityPlan,
-  target: Target,
   logger: Logger,
 ): StepScene {
   const limitMs = largestLimitMs(options.thresholds);
   return {
     opened,
-    target,
     drainMs,
     settlingS,
     selectedShare,
@@ -355,4 +354,10 @@ function settingsOf(
     settings: createHash('sha256').update(JSON.stringify(asked)).digest('hex'),
     generator: JSON.stringify({ senders, maxInFlight, maxInFlightBytes, maxRatePerSecond }),
   };
+}
+
+/** The reason of the search's end in the terms of its document. */
+export function endOf(reason: SearchEnd, ceilingBy: CapacityPlan['ceilingBy']): EndedBy {
+  if (reason === 'ceiling') return ceilingBy;
+  return reason === 'floor' ? 'min_multiplier' : reason;
 }

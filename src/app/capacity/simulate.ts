@@ -29,8 +29,7 @@ import { layeredArrivals } from '../../replay/plan/superpose.ts';
 import { skipReasonOf } from '../../replay/window/capture.ts';
 import { waitsForOf } from '../replay/document.ts';
 import { chooseReplay, statedBounds } from '../replay/plan.ts';
-import { endOf } from './capacity.ts';
-import { type CapacityPlan, factsOf, largestLimitMs } from './plan.ts';
+import { type CapacityPlan, endOf, factsOf, largestLimitMs } from './plan.ts';
 import { dispersionOf, type StepScene, stepOptions } from './step.ts';
 import { stepOf } from './step-document.ts';
 

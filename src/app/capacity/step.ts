@@ -14,13 +14,13 @@ import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import { defaultScaling, type ScalingName, unreachable } from '../../replay/plan/scaling.ts';
 import type { ReplayEnd } from '../../replay/run.ts';
-import type { Target } from '../../replay/target.ts';
 import type { OpenedCapture } from '../open-capture.ts';
 import { waitsForOf } from '../replay/document.ts';
-import { chooseReplay, planOf, statedBounds } from '../replay/plan.ts';
-import { type RunOptions, runPartsOf } from '../replay/prepare.ts';
+import { statedBounds } from '../replay/plan.ts';
+import type { RunOptions } from '../replay/prepare.ts';
 import type { ReplayReporter } from '../replay/progress.ts';
-import { type RunRows, replayMaker, runReplay, type StopSource } from '../replay/run.ts';
+import { carryOut, planOpened, sendSome } from '../replay/replay.ts';
+import type { RunRows, StopSource } from '../replay/run.ts';
 
 const SECOND_US = 1e6;
 /** Number of requests in a probe, and the length of its part of the recording. */
@@ -37,7 +37,6 @@ export interface StepScene {
   readonly opened: OpenedCapture;
   readonly run: RunOptions;
   readonly isScalingStated: boolean;
-  readonly target: Target;
   readonly thresholds: readonly Threshold[];
   readonly tiers: readonly Tier[];
   /** The replayed parts of the capture at 1x, in order. */
@@ -91,7 +90,7 @@ export interface StepPlayed {
 
 /**
  * Replays the recording at one multiplier, as a run of its own, and judges it window by window.
- * @throws AppError as `runReplay` does
+ * @throws AppError as `planOpened` and `carryOut` do
  */
 export async function playStep(
   scene: StepScene,
@@ -100,25 +99,19 @@ export async function playStep(
   reporter: ReplayReporter,
   also?: Partial<RunRows>,
 ): Promise<StepPlayed> {
-  const { opened, run, target, logger, thresholds, settlingS, windowS } = scene;
+  const { opened, run, logger, thresholds, settlingS, windowS } = scene;
   const stepS = settlingS + order.windows * windowS;
   const options = stepOptions(scene, order, stepS * 1e3);
-  const choice = chooseReplay(opened, options);
-  const plan = planOf(choice);
-  const parts = runPartsOf(
-    { ...run, options, out: order.directory },
-    opened,
-    { choice, plan, target },
-    logger,
-  );
+  const planned = await planOpened(opened, { ...run, options, out: order.directory });
+  const { forecast, window } = planned.plan;
   const ratePerSecond =
-    (scene.selectedShare * plan.forecast.plannedExchanges) / Math.max(1e-9, plan.window.plannedSpanNs / 1e9);
+    (scene.selectedShare * forecast.plannedExchanges) / Math.max(1e-9, window.plannedSpanNs / 1e9);
   const { windows, backlog, answered, law } = measuresOf(scene, order, options, ratePerSecond);
   const hopeless = new AbortController();
   const untilNs = () => (hopeless.signal.aborted ? seenNs : stepS * 1e9);
   let seenNs = 0;
-  const result = await runReplay({
-    ...parts,
+  const result = await carryOut(planned, {
+    logger,
     settlingNs: settlingS * 1e9,
     listen: () => stopSourceOf(stop, hopeless.signal),
     reporter: {
@@ -145,6 +138,7 @@ export async function playStep(
       },
     },
   });
+  if (result.kind === 'planned') throw new Error('a dry run has no steps');
   const { end, document } = result;
   const isHopeless = end.kind === 'aborted' || (end.kind === 'interrupted' && hopeless.signal.aborted);
   windows.finish(isHopeless ? 'hopeless' : end.kind === 'complete' ? 'complete' : 'cut', seenNs);
@@ -228,27 +222,11 @@ async function refusesAll(scene: StepScene, signal: AbortSignal): Promise<boolea
  * nothing
  */
 async function sentFrom(scene: StepScene, position: number, signal: AbortSignal): Promise<Send[]> {
-  const { opened, run, target, logger } = scene;
+  const { opened, run, logger } = scene;
   const { drainDeadlineMs } = run.options;
   const order = { multiplier: 1, position };
   const options = { ...stepOptions(scene, order, PROBE_MS), drainDeadlineMs, maxRequests: PROBE_REQUESTS };
-  const choice = chooseReplay(opened, options);
-  const plan = planOf(choice);
-  const parts = runPartsOf({ ...run, options }, opened, { choice, plan, target }, logger);
-  const replay = replayMaker('probe', parts)(plan, choice.source);
-  await replay.check();
-  const sends: Send[] = [];
-  await replay.run(
-    {
-      recorded: () => undefined,
-      planned: () => undefined,
-      ended: (ended) => {
-        sends.push(...ended);
-      },
-    },
-    signal,
-  );
-  return sends.filter(({ actualOffsetNs, error }) => actualOffsetNs !== null && error !== 'stopped');
+  return sendSome(await planOpened(opened, { ...run, options }), logger, signal);
 }
 
 /** The capture without requests that had no answer or a 5xx. */

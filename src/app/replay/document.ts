@@ -1,14 +1,11 @@
 import { uncheckedAdvice } from '../../analysis/verdict/validity.ts';
 import { AppError } from '../../core/errors.ts';
 import { CHECK_LEVELS, type CheckLevel, UNCHECKED_TEXTS } from '../../core/run.ts';
-import { countLines, linesOf } from '../../core/text.ts';
-import { countOf, formatMs } from '../../core/units.ts';
 import { needsComparison } from '../../documents/metrics/metrics.ts';
 import { parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
 import type { CheckDocument, CheckFigures, ConnectionsDocument, WaitsFor } from '../../documents/replay.ts';
 import { CheckerThread, type CreateChecker } from '../../replay/check/answer-checks.ts';
 import type { ComparerOptions } from '../../replay/check/checker.ts';
-import type { ConnectionUse } from '../../replay/engine/health.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
 import type { ReplayOutcome } from '../../replay/run.ts';
 import type { CaptureOverview } from '../../replay/window/capture.ts';
@@ -111,18 +108,6 @@ export function mergedCheck(
   return checkDocument({ level, tolerance: first.tolerance }, figures, ignored);
 }
 
-/** Lines about changed requests and recorded cancels; empty if nothing was requested. */
-export function answerLines({ changes, untimedCancels }: ReplayOutcome): string[] {
-  const { pinOutputLength, pinned, unpinned, requestUsage, usageRequested } = changes;
-  return linesOf(
-    untimedCancels > 0 &&
-      `  ${untimedCancels} recorded clients left no sign of when: their answers were waited for`,
-    pinOutputLength !== null &&
-      `  output length pinned (${pinOutputLength}): ${pinned}; not pinned: ${unpinned}`,
-    requestUsage && `  streams asked for their counts of tokens by us: ${usageRequested}`,
-  );
-}
-
 export function connectionsDocument(
   { connections }: Pick<ReplayOptions, 'connections'>,
   { health, recordedConnections }: ReplayOutcome,
@@ -137,60 +122,4 @@ export function waitsForOf({
 }: Pick<ReplayOptions, 'sessionOrder' | 'connections'>): WaitsFor | null {
   if (sessionOrder !== 'open') return 'sessions';
   return connections === 'recorded' ? 'connections' : null;
-}
-
-export function connectionLines(
-  options: Pick<ReplayOptions, 'connections'>,
-  outcome: ReplayOutcome,
-): string[] {
-  const { policy, recorded, ...sent } = connectionsDocument(options, outcome);
-  const each = ({ mean, max }: ConnectionUse['requestsPerConnection']) =>
-    `${mean.toFixed(1)} requests each, at most ${max}`;
-  const addresses = sent.byAddress.map(
-    ({ address, connections, requests }) =>
-      `  ${address}: ${countOf(requests, 'request')} on ${countOf(connections, 'connection')}`,
-  );
-  const connect = `set up in ${formatMs(sent.connect.p50Ns / 1e6)} (p99 ${formatMs(sent.connect.p99Ns / 1e6)})`;
-  return linesOf(
-    '',
-    `Connections (${policy}): ${sent.opened} opened, ${sent.failed} failed, ${sent.used} used, ${each(sent.requestsPerConnection)}, ${connect}`,
-    recorded.connections > 0 &&
-      `  recorded: ${recorded.connections}, ${each(recorded.requestsPerConnection)}`,
-    addresses.length > 1 && addresses,
-  );
-}
-
-/** Lines before the start about the session order: what it keeps and what it changes. */
-export function sessionOrderLines(
-  { sessionOrder, scaling }: Pick<ReplayOptions, 'sessionOrder' | 'scaling'>,
-  { sessionKeys }: Pick<CaptureOverview, 'sessionKeys'>,
-): string[] {
-  if (sessionOrder === 'open') return [];
-  const think =
-    scaling === 'compress' ? 'the recorded think time over the multiplier' : 'the recorded think time';
-  return linesOf(
-    `  sessions partly open: a follow-up is due when the one before it is over, plus ${think};`,
-    '    keeps think times and that a session waits for its answers',
-    '    changes arrivals, which follow the target: a slower one is offered less, so this is no capacity for an open load',
-    sessionKeys.length === 0 &&
-      '    no recorder of this capture had a session key: without sessions it is the same as open',
-  );
-}
-
-/** Lines about the results of the session order. */
-export function sessionOrderCountLines(outcome: Pick<ReplayOutcome, 'health' | 'sessionOrder'>): string[] {
-  const { sessionOrder: counts, health } = outcome;
-  if (counts === null) return [];
-  const { heldBack, notHeld } = health.followUps;
-  return [
-    '',
-    `Sessions, partly open: ${countOf(counts.sessions, 'session')}, ${countOf(counts.followUps, 'follow-up')}`,
-    ...countLines([
-      [counts.overlapped, 'as far behind the one before as recorded: they overlapped'],
-      [counts.unknownEnds, 'likewise: the recording does not say when the one before was over'],
-      [counts.forgotten, 'sessions forgotten: more spoke at once than are remembered'],
-      [heldBack, 'sent later than their session had earned: beyond what is read ahead'],
-      [notHeld, 'refused: too many waited already'],
-    ]),
-  ];
 }

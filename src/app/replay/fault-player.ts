@@ -150,18 +150,6 @@ export function withFaults(objectives: readonly Threshold[], { faults }: FaultPl
   return [...ofFault(outside, NO_FAULT), ...faults.flatMap(({ during }) => during)];
 }
 
-/** Lines about the planned faults: what fails, when, and what judges it. */
-export function faultPlanLines({ control, faults }: FaultPlan): string[] {
-  return faults.map(({ name, stated, fromNs, toNs, recoveredNs, during }) => {
-    const terms = Object.entries(stated.attributes).map(([key, set]) => ` ${key}=${set}`);
-    const judged =
-      during.length === 0 ? "the run's objectives" : during.map(({ expression }) => expression).join('; ');
-    const recovery =
-      recoveredNs === toNs ? '' : `, then ${formatMs((recoveredNs - toNs) / NS_PER_MS)} to recover`;
-    return `Fault ${name}: ${stated.fault}${terms.join('')} on ${stated.proxy} (${control}), from ${formatMs(fromNs / NS_PER_MS)} to ${formatMs(toNs / NS_PER_MS)} of the run${recovery}; judged by ${judged}`;
-  });
-}
-
 interface Applied {
   appliedNs: number | null;
   removedNs: number | null;

@@ -1,25 +1,28 @@
-import { JUDGEMENT_BOUNDS } from '../../analysis/verdict/run-context.ts';
 import { AppError } from '../../core/errors.ts';
 import type { CaptureSource, TimeRange } from '../../core/ports.ts';
-import { linesOf } from '../../core/text.ts';
-import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
-import type { ArrivalFigures, JudgementBounds } from '../../documents/replay.ts';
-import { describeFilters } from '../../replay/filter.ts';
+import { formatInstantUs } from '../../core/units.ts';
+import type {
+  ArrivalFigures,
+  JudgementBounds,
+  ScalingPlan,
+  WindowsDocument,
+} from '../../documents/replay.ts';
+import { describeFilters, type PlanFacts } from '../../documents/replay-plan.ts';
+import { rowFilterOf } from '../../replay/filter.ts';
 import type { ReplayOptions } from '../../replay/options/replay-options.ts';
+import type { Filters } from '../../replay/options/window-options.ts';
 import { balanced } from '../../replay/plan/balance.ts';
-import { scalingDocument, scalingLines } from '../../replay/plan/describe-scaling.ts';
 import { type Forecast, forecastOf, planEndOf } from '../../replay/plan/forecast.ts';
 import type { FixedRate } from '../../replay/plan/rate.ts';
-import { Scaling } from '../../replay/plan/scaling.ts';
-import { RateCurve } from '../../replay/plan/stages.ts';
-import { chooseLayers, layeredArrivals } from '../../replay/plan/superpose.ts';
+import { SCALING_KINDS, Scaling, STAGES_BEND } from '../../replay/plan/scaling.ts';
+import { RateCurve, stageText } from '../../replay/plan/stages.ts';
+import { chooseLayers, layeredArrivals, shifted } from '../../replay/plan/superpose.ts';
 import { type Warmup, warmupBefore } from '../../replay/plan/warmup.ts';
+import { placeText } from '../../replay/request/copy-identity.ts';
 import { arrivalsAlone, type CaptureOverview, skipReasonOf } from '../../replay/window/capture.ts';
-import { LONE_SEAM_US, type Playback } from '../../replay/window/playback.ts';
+import { isSequence, LONE_SEAM_US, Playback } from '../../replay/window/playback.ts';
 import { chooseWindow, type ReplayWindow } from '../../replay/window/window.ts';
 import type { OpenedCapture } from '../open-capture.ts';
-import { sessionOrderLines } from './document.ts';
-import { assertScalable, playbackOf, windowLines, windowsDocument, withinWindow } from './windows.ts';
 
 /** The plan of a replay, made before any exchange is read. */
 export interface ReplayPlan {
@@ -49,11 +52,25 @@ export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): Repla
   const pace = options.scaling === 'compress' || options.rate !== null ? curve.min : 1;
   const chosen = chooseWindow(opened.overview, options.window, pace, curve.durationNs);
   assertScalable(options, chosen);
-  const { overview, unexplained } = withinWindow(opened, chosen);
+  const { coverage, unexplained } = opened.coverageWithin(chosen.coverageRanges);
+  const overview = { ...opened.overview, coverage };
   const source = playbackOf(opened.source, chosen, options.filters);
   const scaling = scalingOf(options, overview, source, chosen);
   const window = { ...chosen, plannedSpanNs: planEndOf(scaling, chosen).offsetNs };
   return { options, overview, window, scaling, source, unexplained };
+}
+
+/** The source of a plan. Create a new one for each pass over the plan. */
+export function playbackOf(source: CaptureSource, window: ReplayWindow, filters: Filters): Playback {
+  return new Playback({ source, window, selection: rowFilterOf(filters, (row) => source.payload(row)) });
+}
+
+/** @throws AppError OPTION_INVALID for superposed parts with a sequence of windows */
+function assertScalable({ scaling }: ReplayOptions, window: ReplayWindow): void {
+  if (scaling !== 'superpose' || !isSequence(window)) return;
+  throw new AppError('OPTION_INVALID', '--scaling superpose needs one window that is played once', {
+    hint: 'Give one window without --loop or --duration, or use --scaling amplify.',
+  });
 }
 
 /**
@@ -75,72 +92,42 @@ export function planOf({ options, overview, window, scaling, source }: ReplayCho
   return { options, overview, window, scaling, forecast };
 }
 
-const NO_PRELUDE: Prelude = { calibration: null, warmup: null };
-
-/** The first line of a plan, which needs no roll-ups. */
-export function planTitle({ options, overview, window }: Omit<ReplayPlan, 'forecast'>): string {
-  const against = options.target === null ? '' : ` against ${options.target.url}`;
-  const from = formatInstantUs(window.fromUs);
-  const to = formatInstantUs(window.toUs - 1);
-  return `Plan: ${overview.name}${against} ${loadText(options)}, ${from} to ${to}`;
-}
-
-function loadText({ rate, concurrency, multiplier }: ReplayOptions): string {
-  if (rate !== null) return `at ${rate.perSecond} requests/s`;
-  return concurrency === null ? `at ${multiplier}x` : `with ${concurrency} in flight at all times`;
-}
-
-/** The lines below the title. @param prelude replayed before the plan; its requests count as sent */
-export function planLines(plan: ReplayPlan, prelude: Prelude = NO_PRELUDE): string[] {
-  const { options, window, forecast, overview, scaling } = plan;
-  const end = planEndOf(scaling, window);
-  const spanMs = window.plannedSpanNs / 1e6;
-  const rate =
-    spanMs > 0 ? `${(forecast.plannedExchanges / (spanMs / 1e3)).toFixed(3)}/s on average` : 'all at once';
-  const { coverage } = overview;
-  const pointers = options.shiftTime.map(({ pointer }) => pointer).join(', ');
-  return linesOf(
-    options.concurrency === null
-      ? `  ${countOf(forecast.exchanges, 'exchange')} in ${formatMs(spanMs)}, ${rate}`
-      : `  a closed loop of ${formatMs(spanMs)}: no scheduled latency and no verdict`,
-    ceilingLines(plan, prelude),
-    prelude.calibration !== null && `  calibration: ${calibrationText(prelude.calibration)}`,
-    prelude.warmup !== null && `  warm-up: ${warmupText(prelude.warmup)}`,
-    windowLines(window, end, options.filters),
-    forecast.peakSecond !== null && options.concurrency === null && peakLine(forecast.peakSecond, forecast),
-    scalingLines(scaling, end, window, forecast, JUDGEMENT_BOUNDS.multiplierShare),
-    sessionOrderLines(options, overview),
-    // With a fixed rate or a closed loop, the number of requests does not depend on the recorded traffic.
-    coverage !== null &&
-      coverage < 1 &&
-      options.rate === null &&
-      options.concurrency === null &&
-      `  coverage ${coverage.toFixed(3)}: extra recorded sessions replace what is missing`,
-    shardLines(options),
-    pointers !== '' && `  times at ${pointers} are moved from when they were recorded to when they are sent`,
-  );
-}
-
-/** The plan as a document for programs. */
-export function planDocument(plan: ReplayPlan) {
-  const { options, overview, window, forecast, scaling } = plan;
-  const scalingPlan = scalingDocument(scaling, window, forecast);
+/** The first facts of a plan, which need no roll-ups. */
+export function choiceFacts({ options, overview, window }: Omit<ReplayPlan, 'forecast'>) {
+  const { multiplier, rate, concurrency } = options;
   return {
     capture: overview.name,
     target: options.target?.url ?? null,
     window: { from: formatInstantUs(window.fromUs), to: formatInstantUs(window.toUs - 1) },
+    load: { multiplier, ratePerSecond: rate?.perSecond ?? null, concurrency },
+  };
+}
+
+/** The facts of a plan for programs and for its view. */
+export function planFacts(plan: ReplayPlan): PlanFacts {
+  const { options, overview, window, forecast, scaling } = plan;
+  const scalingPlan = scalingDocument(scaling, window, forecast);
+  const end = planEndOf(scaling, window);
+  const onceUs = window.parts.reduce((sum, { fromUs, toUs }) => sum + toUs - fromUs, 0);
+  return {
+    ...choiceFacts(plan),
     ...windowsDocument(window, options.filters, null),
+    repeats: end.playedUs > onceUs,
     multiplier: askedMultiplier(plan),
     scaling: options.scaling,
     scalingKeeps: scalingPlan.keeps,
     scalingBends: scalingPlan.bends,
     scalingPlan,
     sessionOrder: options.sessionOrder,
+    sessionsKnown: overview.sessionKeys.length > 0,
     maxRequests: options.maxRequests,
+    maxRatePerSecond: options.maxRatePerSecond,
     shard: options.shard,
     startAt: options.startAtUs === null ? null : formatInstantUs(options.startAtUs),
     durationS: window.plannedSpanNs / 1e9,
-    endsWith: planEndOf(scaling, window).with,
+    endsWith: end.with,
+    recordedS: end.playedUs / 1e6,
+    expected: { exchanges: forecast.exchanges, requests: forecast.plannedExchanges },
     peak: {
       second: forecast.peakSecond === null ? null : formatInstantUs(forecast.peakSecond * 1e6),
       recordedPerSecond: forecast.recordedPeakPerSecond,
@@ -151,38 +138,53 @@ export function planDocument(plan: ReplayPlan) {
   };
 }
 
-/** What --max-requests and --max-rate cut from the plan, estimated before it is read. */
-function ceilingLines(plan: ReplayPlan, prelude: Prelude): string[] {
-  const { maxRequests, maxRatePerSecond } = plan.options;
-  const { plannedExchanges, plannedPeakPerSecond } = plan.forecast;
-  const left = requestsLeft(plan, prelude) ?? Number.POSITIVE_INFINITY;
-  const before = requestsOf(prelude);
-  const others = before === 0 ? '' : `, minus about ${before} for calibration and warm-up`;
-  return linesOf(
-    left < plannedExchanges && `  at most ${left} of these are sent: --max-requests ${maxRequests}${others}`,
-    maxRatePerSecond !== null &&
-      maxRatePerSecond < plannedPeakPerSecond &&
-      `  requests over ${maxRatePerSecond} in a second are refused and counted: --max-rate`,
-  );
+/** The windows of a plan, or of a run, for programs. @param playback null if no exchange was read */
+export function windowsDocument(
+  window: ReplayWindow,
+  filters: Filters,
+  playback: Playback | null,
+): Required<WindowsDocument> {
+  return {
+    windows: window.parts.map(({ fromUs, toUs }, at) => ({
+      from: formatInstantUs(fromUs),
+      to: formatInstantUs(toUs - 1),
+      exchanges: playback?.counts[at]?.exchanges ?? null,
+      selected: playback?.counts[at]?.selected ?? null,
+    })),
+    windowSearch: window.found,
+    loops: window.loops,
+    passes: playback?.passes ?? null,
+    seam: isSequence(window) ? 'edge_to_edge_at_least_mean_gap' : null,
+    maxDurationS: window.durationNs === null ? null : window.durationNs / 1e9,
+    filters: describeFilters(filters).length === 0 ? null : filters,
+  };
 }
 
-function peakLine(peakSecond: number, { recordedPeakPerSecond, plannedPeakPerSecond }: Forecast): string {
-  const at = formatInstantUs(peakSecond * 1e6).slice(0, 19);
-  return `  busiest second by the clock, ${at}Z: ${recordedPeakPerSecond} recorded; the plan sends ${plannedPeakPerSecond} or fewer in any second (an upper bound)`;
-}
-
-/** Notes on a shard before it is replayed. */
-function shardLines({ shard, startAtUs }: ReplayOptions): string[] {
-  return linesOf(
-    shard !== null && [
-      `  shard ${shard.index} of ${shard.count}, counted from 0: figures here are for all shards; this one plays its share of the sessions`,
-      '    --max-rate and --max-requests limit all shards together, --max-in-flight only this process',
-    ],
-    startAtUs !== null && `  starts at ${formatInstantUs(startAtUs)}, by the clock of this host`,
-    shard !== null &&
-      startAtUs === null &&
-      '    no --start-at: shards that do not begin together are late by the difference',
-  );
+/** The settings of a scaling and their results, for a plan and for the document of a run. */
+export function scalingDocument(scaling: Scaling, window: TimeRange, forecast: Forecast): ScalingPlan {
+  const { options, curve, coverage, layers } = scaling;
+  const { keeps, bends } = SCALING_KINDS[options.scaling];
+  const isFollowedLate = options.scaling !== 'compress' && !curve.constant;
+  const [least, most] = [scaling.loadAt(curve.min), scaling.loadAt(curve.max)];
+  return {
+    keeps,
+    bends: isFollowedLate ? `${bends}; ${STAGES_BEND}` : bends,
+    seed: options.seed,
+    stages: options.stages?.map(stageText) ?? null,
+    targetShare: options.targetShare,
+    coverageFactor: coverage === null ? null : scaling.coverageFactor,
+    keptSessions: [least.kept, most.kept],
+    timesEach: [least.copies, most.copies],
+    jitterMs: options.jitterMs,
+    perturb: options.perturb.map(placeText),
+    layers: layers.slice(1).map(({ shiftUs, exchanges }, at) => {
+      const { fromUs, toUs } = shifted(window, shiftUs);
+      const share = scaling.layerShare(at + 1, curve.max);
+      return { from: formatInstantUs(fromUs), to: formatInstantUs(toUs), exchanges, share };
+    }),
+    expectedRequests: forecast.plannedExchanges,
+    drawn: scaling.drawn.weighed,
+  };
 }
 
 /** The stated limits of the judgement. Others keep their defaults. */
@@ -322,21 +324,6 @@ export function assertRequestsLeft(maxRequests: number | null, before: number): 
     `--max-requests ${maxRequests} leaves nothing to judge: calibration and warm-up take about ${before}`,
     { hint: 'It limits all requests of the run. Raise it, or shorten calibration and warm-up.' },
   );
-}
-
-function calibrationText({ plan, plannedRequests, precedesWindow }: CalibrationPlan): string {
-  const { window } = plan;
-  const requests = `about ${countOf(plannedRequests, 'request')}`;
-  const repeated = precedesWindow ? '' : '; the run repeats them, because the recording starts no earlier';
-  return `${formatMs(window.plannedSpanNs / 1e6)} at 1x first, ${requests}${repeated}`;
-}
-
-function warmupText({ askedNs, recordedNs, spanNs, plannedExchanges }: Warmup): string {
-  const asked = formatMs(askedNs / 1e6);
-  if (spanNs === 0) return `nothing precedes the window; ${asked} were asked for`;
-  const short = recordedNs < askedNs ? ` (the recording starts no earlier; ${asked} were asked for)` : '';
-  const requests = `about ${countOf(plannedExchanges, 'request')}; not measured`;
-  return `${formatMs(spanNs / 1e6)} before the window${short}, ${requests}`;
 }
 
 /** Some minutes of the recording at 1x, replayed before the run to compare the target with the recording. */

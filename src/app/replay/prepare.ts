@@ -11,7 +11,6 @@ import {
   text,
   value,
 } from '../../core/options.ts';
-import type { Logger } from '../../core/ports.ts';
 import { countOf } from '../../core/units.ts';
 import { isOwnMetric } from '../../documents/metrics/metrics.ts';
 import { parseSlo, type Threshold } from '../../documents/metrics/objectives.ts';
@@ -27,18 +26,12 @@ import {
   type ReplayOptions,
   resolveReplayOptions,
 } from '../../replay/options/replay-options.ts';
-import type { Target } from '../../replay/target.ts';
 import { TELEMETRY_OPTIONS, type TelemetryOptions, telemetryOptionsOf } from '../../telemetry/options.ts';
-import { encryptionKeyOption, type OpenedCapture } from '../open-capture.ts';
+import { encryptionKeyOption } from '../open-capture.ts';
 import { withOpenSlo } from '../open-slo.ts';
-import { entryUrl } from '../package.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 import { ratePerReplicaOf } from './autoscaling.ts';
-import { checkerOf, isCheckImplied } from './document.ts';
-import { type FaultPlan, readFaultPlan, withFaults } from './fault-player.ts';
-import { type Prelude, preludeOf, type ReplayChoice, type ReplayPlan } from './plan.ts';
-import type { ReplayRunParts } from './run.ts';
-import { looksOf } from './until-sure.ts';
+import { isCheckImplied } from './document.ts';
 
 /** Options about the directory of a run and the key of its capture. */
 const KEEPING_OPTIONS = grouped('Where the run is kept', {
@@ -158,54 +151,4 @@ export function thresholdsOf({ slo, stages }: ReplayOptions, monitors: MonitorOp
     });
   }
   return thresholds;
-}
-
-/** The fault plan for the judged part of a run. @throws AppError OPTION_INVALID listing every problem */
-export function faultPlanOf(file: string, { window }: ReplayPlan, { warmup }: Prelude): FaultPlan {
-  return readFaultPlan(file, window.plannedSpanNs, warmup?.spanNs ?? 0);
-}
-
-/** The parts of a run, without its observers and its stop signal. Reads no exchange. */
-export function runPartsOf(
-  {
-    options,
-    monitors,
-    telemetry,
-    out,
-    encryptionKeyFile,
-    capacity,
-    faults: faultFile,
-    ...verdict
-  }: RunOptions,
-  opened: OpenedCapture,
-  {
-    choice,
-    plan,
-    target,
-  }: { readonly choice: ReplayChoice; readonly plan: ReplayPlan; readonly target: Target },
-  logger: Logger,
-): Omit<ReplayRunParts, 'listen' | 'reporter'> {
-  const prelude = preludeOf(plan, choice.source, opened.source);
-  const faults = faultFile === null ? null : faultPlanOf(faultFile, plan, prelude);
-  const objectives = thresholdsOf(options, monitors);
-  return {
-    plan,
-    target,
-    source: choice.source,
-    ...prelude,
-    thresholds: faults === null ? objectives : withFaults(objectives, faults),
-    objectives,
-    faults,
-    looks: looksOf(plan, prelude, objectives),
-    monitors,
-    telemetry,
-    ratePerReplica: capacity,
-    unexplained: choice.unexplained,
-    captureIdentity: opened.identity,
-    createChecker: checkerOf(entryUrl('checker'), options, plan.overview.name, encryptionKeyFile),
-    out,
-    verdict,
-    threads: { pacer: entryUrl('pacer'), sender: entryUrl('sender') },
-    logger,
-  };
 }

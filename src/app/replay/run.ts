@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { runOutcome } from '../../analysis/outcome/outcome.ts';
-import { viewText } from '../../analysis/render/table.ts';
+import { planLines, planTitle } from '../../analysis/plan/view.ts';
 import { runView } from '../../analysis/report/view.ts';
 import { FaultStatistics } from '../../analysis/run/fault-statistics.ts';
 import { monitoredPartOf } from '../../analysis/run/monitored.ts';
@@ -8,7 +8,6 @@ import { type RunFigures, RunStatistics, totalsOf } from '../../analysis/run/run
 import { sloSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import { sloState, summariseReplay } from '../../analysis/verdict/summary.ts';
-import type { Looks } from '../../analysis/verdict/until-sure.ts';
 import { systemClock } from '../../core/clock.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
@@ -16,84 +15,47 @@ import { formatInstantUs } from '../../core/units.ts';
 import type { AutoscalingDocument } from '../../documents/autoscaling.ts';
 import { EVENTS_SCHEMA_VERSION, type StartEvent } from '../../documents/events.ts';
 import type { FaultsDocument } from '../../documents/faults.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { MonitorsDocument } from '../../documents/monitors.ts';
 import type { TelemetryDocument } from '../../documents/parts.ts';
 import type { CalibrationDocument, ReplayDocument, ShardDocument } from '../../documents/replay.ts';
 import { CpuThrottle } from '../../monitors/host.ts';
-import { describeMonitors, type MonitorOptions } from '../../monitors/options.ts';
-import type { CreateChecker } from '../../replay/check/answer-checks.ts';
+import { describeMonitors } from '../../monitors/options.ts';
 import { ReplayEngine } from '../../replay/engine/engine.ts';
 import { resolveHost } from '../../replay/guard.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
-import { scalingCountLines, scalingDocument } from '../../replay/plan/describe-scaling.ts';
 import type { TracedHeaders } from '../../replay/plan/plan.ts';
 import { stageEndsOf } from '../../replay/plan/stages.ts';
 import type { Warmup } from '../../replay/plan/warmup.ts';
-import { timeShiftCountLines } from '../../replay/request/shift-time.ts';
 import { Replay, type ReplayEnd, type ReplayListener, type ReplayOutcome } from '../../replay/run.ts';
 import type { Target } from '../../replay/target.ts';
-import type { Playback } from '../../replay/window/playback.ts';
 import { removeOlderRuns } from '../../storage/runs/retention.ts';
 import { RUN_SUMMARY } from '../../storage/runs/schema.ts';
 import { SqliteRunStore } from '../../storage/runs/store.ts';
 import { RunTelemetry } from '../../telemetry/exporter.ts';
-import { describeTelemetry, type TelemetryOptions } from '../../telemetry/options.ts';
+import { describeTelemetry } from '../../telemetry/options.ts';
 import { VERSION } from '../package.ts';
 import { newRunId } from '../run-files.ts';
-import { deliverVerdict, makeReady, type VerdictRequest } from '../verdict-outputs.ts';
+import { deliverVerdict } from '../verdict-outputs.ts';
 import { playCalibration, readyCalibration } from './calibration.ts';
-import {
-  answerLines,
-  checkDocument,
-  connectionLines,
-  connectionsDocument,
-  requireComparableAnswers,
-  sessionOrderCountLines,
-  waitsForOf,
-} from './document.ts';
-import { type FaultPlan, FaultPlayer, faultPlanLines } from './fault-player.ts';
+import { checkDocument, connectionsDocument, waitsForOf } from './document.ts';
+import { FaultPlayer } from './fault-player.ts';
 import { RunMonitors } from './monitors.ts';
 import {
   askedMultiplier,
   expectedRequests,
-  type Prelude,
-  planLines,
-  planTitle,
   type ReplayPlan,
   reckoningOf,
+  scalingDocument,
+  windowsDocument,
 } from './plan.ts';
+import { askedPlan, type PlannedReplay } from './planned-replay.ts';
 import { ReplayProgress, type ReplayReporter } from './progress.ts';
-import { playedShardLines, ShardWatch, waitToPrepare } from './shard.ts';
-import { boundsOfRun, lookingOn, looksNote, needLines, spanNsOf } from './until-sure.ts';
-import { playedLines, unfilteredLines, windowsDocument } from './windows.ts';
+import { ShardWatch, waitToPrepare } from './shard.ts';
+import { boundsOfRun, lookingOn, looksNote, spanNsOf } from './until-sure.ts';
 
-export interface ReplayRunParts extends Prelude {
-  readonly plan: ReplayPlan;
+/** A planned replay with its target, its stop signal and its observers. */
+export interface ReplayRunParts extends PlannedReplay {
   readonly target: Target;
-  readonly source: Playback;
-  /** All objectives of the run. */
-  readonly thresholds: readonly Threshold[];
-  /** The objectives of the run itself, without those of planned faults. */
-  readonly objectives: readonly Threshold[];
-  /** Planned failures of dependencies; null if there are none. */
-  readonly faults: FaultPlan | null;
-  /** Intermediate judgements for `--until-sure`; null for a run without them. */
-  readonly looks: Looks | null;
-  /** Share of recorded traffic that is missing without sampling or omission as the reason; null if unknown. */
-  readonly unexplained: number | null;
-  /** Equal for all copies of a capture. */
-  readonly captureIdentity: string;
-  readonly createChecker: CreateChecker;
-  /** Null for `runs/<run id>`. */
-  readonly out: string | null;
-  readonly verdict: VerdictRequest;
-  readonly monitors: MonitorOptions;
-  readonly telemetry: TelemetryOptions;
-  /** Capacity of one replica, requests per second; null if not stated. */
-  readonly ratePerReplica: number | null;
-  /** Entry files of the pacer and sender threads. */
-  readonly threads: { readonly pacer: URL; readonly sender: URL };
   /** Starts listening for stops. Before that nothing is written, so there is nothing to clean up. */
   readonly listen: () => StopSource;
   readonly reporter: ReplayReporter;
@@ -116,13 +78,11 @@ export interface StopSource {
 }
 
 /** A completed and sealed run. */
-interface ReplayRunResult {
-  readonly run: string;
+export interface ReplayRunResult {
   readonly directory: string;
   /** The file with the document. */
   readonly summary: string;
   readonly document: ReplayDocument;
-  readonly finished: Finished;
   readonly end: ReplayEnd;
 }
 
@@ -133,8 +93,6 @@ interface ReplayRunResult {
  */
 export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult> {
   const { plan, reporter, warmup } = parts;
-  makeReady(parts.verdict);
-  requireComparableAnswers(plan, parts.thresholds, parts.source);
   const runId = newRunId();
   const replayOf = replayMaker(runId, parts);
   const telemetry = telemetryOf(runId, parts, () => replay);
@@ -149,14 +107,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const interruption = parts.listen();
   try {
     const store = new SqliteRunStore(directory);
-    const failing = parts.faults === null ? [] : faultPlanLines(parts.faults);
-    reporter.note(
-      planTitle(plan),
-      ...planLines(plan, parts),
-      ...needLines(plan, parts, parts.thresholds, parts.looks),
-      ...failing,
-      `Run ${runId}, kept in ${directory}`,
-    );
+    const asked = askedPlan(parts);
+    reporter.note(planTitle(asked), ...planLines(asked), `Run ${runId}, kept in ${directory}`);
     reporter.event?.(startEvent(runId, directory, parts));
     const facts = factsOf(runId, parts);
     const { signal } = interruption;
@@ -183,7 +135,7 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     const { end } = finished.outcome;
     // An incomplete run must not cause the removal of a good one.
     if (end.kind === 'complete') retainRuns(directory, parts);
-    return { run: runId, directory, summary: join(directory, RUN_SUMMARY), document, finished, end };
+    return { directory, summary: join(directory, RUN_SUMMARY), document, end };
   } finally {
     interruption.end();
   }
@@ -249,7 +201,7 @@ function telemetryOf(
   });
 }
 
-export interface Finished {
+interface Finished {
   readonly outcome: ReplayOutcome;
   readonly figures: RunFigures;
   readonly monitors: MonitorsDocument;
@@ -551,28 +503,8 @@ function startEvent(run: string, directory: string, parts: ReplayRunParts): Star
   };
 }
 
-/** The result of a run as text. */
-export function summaryLines(
-  { document, run, directory, finished: { figures, outcome, shard } }: ReplayRunResult,
-  { plan, source }: Pick<ReplayRunParts, 'plan' | 'source'>,
-): string[] {
-  return [
-    ...viewText(runView(document, directory), 'brief'),
-    ...unfilteredLines(figures.fidelity),
-    ...playedLines(plan.window, source),
-    ...scalingCountLines(outcome.scaling),
-    ...sessionOrderCountLines(outcome),
-    ...answerLines(outcome),
-    ...playedShardLines(shard),
-    ...connectionLines(plan.options, outcome),
-    ...timeShiftCountLines(outcome.timeShift),
-    '',
-    `Run ${run}: ${directory}`,
-  ];
-}
-
 /** Removes older runs beside the new one, according to the options, and reports it. */
-export function retainRuns(directory: string, { plan, reporter, logger }: ReplayRunParts): void {
+function retainRuns(directory: string, { plan, reporter, logger }: ReplayRunParts): void {
   const kept = plan.options.retainRuns;
   if (kept === null) return;
   const { removed, failed } = removeOlderRuns(directory, kept, systemClock.epochUs());

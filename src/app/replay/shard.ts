@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { FidelityStatistics, wholePlanOf } from '../../analysis/run/fidelity.ts';
 import type { RunStatistics } from '../../analysis/run/run-statistics.ts';
 import { type ClockAnchor, systemClock } from '../../core/clock.ts';
-import { countOf, formatInstantUs, formatMs } from '../../core/units.ts';
+import { formatInstantUs } from '../../core/units.ts';
 import type { ShardDocument } from '../../documents/replay.ts';
 import type { Shard } from '../../replay/options/parsers.ts';
 import { describeReplayOptions } from '../../replay/options/replay-options.ts';
@@ -110,15 +110,4 @@ export async function waitToPrepare(startAtUs: number | null, signal: AbortSigna
       if (!signal.aborted) throw thrown;
     });
   }
-}
-
-/** Lines about one shard, below its summary. */
-export function playedShardLines(shard: ShardDocument | null): string[] {
-  if (shard === null) return [];
-  const drift = formatMs(Math.abs(shard.clock.driftUs) / 1e3);
-  return [
-    '',
-    `Shard ${shard.index} of ${shard.count}, plan ${shard.planDigest.slice(0, 12)}: reprise merge puts the runs of all shards together and judges them`,
-    `  the plan of all: ${countOf(shard.whole.planned.count, 'request')}; wall clock against monotonic clock during the run: ${drift}`,
-  ];
 }

@@ -1,10 +1,7 @@
-import { valueText } from '../../analysis/report/requests.ts';
 import type { RunFigures, RunStatistics } from '../../analysis/run/run-statistics.ts';
 import { type Reason, reason } from '../../analysis/verdict/reasons.ts';
 import { boundsOfLooks, Looks, needsOf } from '../../analysis/verdict/until-sure.ts';
-import { linesOf } from '../../core/text.ts';
-import { countOf, formatMs, percent } from '../../core/units.ts';
-import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { UntilSureDocument } from '../../documents/parts.ts';
 import type { JudgementBounds } from '../../documents/replay.ts';
 import type { Replay, ReplayListener, ReplayOutcome } from '../../replay/run.ts';
@@ -31,44 +28,14 @@ export function boundsOfRun(
   return { ...statedBounds(options), ...(looks !== null && boundsOfLooks(looks.plan)) };
 }
 
-/** The objectives as they were parsed, each with its limit in its unit. */
-export function objectiveLines(thresholds: readonly Threshold[]): string[] {
-  return thresholds.map(
-    (threshold) =>
-      `  objective ${threshold.expression}, a limit of ${valueText({ unit: unitOf(threshold) }, threshold.limit)}`,
-  );
-}
-
-/**
- * Lines about the answers that objectives need: for all of them with `--until-sure`, otherwise for those out of reach.
- */
-export function needLines(
+/** The answers that the objectives need. */
+export function needsOfRun(
   plan: ReplayPlan,
   prelude: Prelude,
   thresholds: readonly Threshold[],
   looks: Looks | null,
-): string[] {
-  if (plan.options.concurrency !== null) return [];
-  const expected = expectedOf(plan, prelude);
-  const needs = looks?.plan.needs ?? needsOf(thresholds, expected, null);
-  const told = needs.filter(({ reachable }) => looks !== null || !reachable);
-  return linesOf(
-    looks !== null && looksLine(looks),
-    told.map(({ expression, answers, atLeastS, reachable }) => {
-      const time = atLeastS === null ? '' : `, at least ${formatMs(atLeastS * 1e3)} at this rate`;
-      const short = `; WARNING: the plan has about ${countOf(expected.requests, 'request')}, so PASS is impossible`;
-      return `  ${expression} needs ${countOf(answers, 'answer')}${time}${reachable ? '' : short}`;
-    }),
-    (looks?.plan.openToTheEnd ?? []).map(
-      (each) => `  ${each} is known only at the end, so the run does not end early`,
-    ),
-  );
-}
-
-function looksLine({ plan: { atNs, confidence, confidenceEach } }: Looks): string {
-  const at = atNs.map((each) => formatMs(each / 1e6)).join(', ');
-  const each = `${percent(confidenceEach)} each, ${percent(confidence)} together`;
-  return `  until sure: ${countOf(atNs.length, 'look')} at most, after ${at}; confidence ${each}`;
+): UntilSureDocument['needs'] {
+  return looks?.plan.needs ?? needsOf(thresholds, expectedOf(plan, prelude), null);
 }
 
 /** The parts of a run that looks need. */

@@ -1,10 +1,15 @@
 import { Command } from 'commander';
 import { capacityPage } from '../../analysis/capacity/page.ts';
-import { capacityScreen, capacityVerdict, capacityView, isFound } from '../../analysis/capacity/view.ts';
+import {
+  capacityPlanLines,
+  capacityScreen,
+  capacityVerdict,
+  capacityView,
+  isFound,
+} from '../../analysis/capacity/view.ts';
 import { viewText } from '../../analysis/render/table.ts';
+import { findCapacity } from '../../app/capacity/capacity.ts';
 import { CAPACITY_OPTIONS, resolveCapacityOptions } from '../../app/capacity/options.ts';
-import { type CapacityPlan, capacityPlanLines, planCapacity } from '../../app/capacity/plan.ts';
-import { encryptionKeyOf, openForReplay } from '../../app/open-capture.ts';
 import { pageAssets } from '../../app/package.ts';
 import { Problems } from '../../core/errors.ts';
 import { grouped, type ResolvedOptions, readOptions, toggle } from '../../core/options.ts';
@@ -56,31 +61,40 @@ async function capacity(directory: string, command: Command): Promise<void> {
   if (asked.stated.simulate) refuseLive(asked, '--simulate', problems);
   if (asked.stated.dryRun) refuseLive(asked, '--dry-run', problems);
   const options = resolveCapacityOptions(asked, problems);
-  const { run } = options;
-  const opened = openForReplay(directory, encryptionKeyOf(run), run.options.window.recorders);
+  const watcher = watchedBy(terminal, detail);
+  let served = null as ServedRun | null;
+  let interruption = null as Interruption | null;
   try {
-    const plan = planCapacity(opened, options);
-    const { target, dryRun } = run.options;
-    if (!options.simulates) {
-      watchedBy(terminal, detail).note(...capacityPlanLines(plan));
-      if (dryRun || target === null) return;
+    const document = await findCapacity(directory, options, {
+      logger: (await import('../logger.ts')).loggerOf(command),
+      listen: () => {
+        interruption = new Interruption();
+        return interruption;
+      },
+      onPlan: async (plan) => {
+        watcher.note(...capacityPlanLines(plan));
+        if (!options.run.options.dryRun) served = await ServedRun.start(live, 'Capacity', options.thresholds);
+      },
+      onStep: (step) => served?.page.addStep(step),
+      reporter: { ...watcher, event: (event) => served?.page.add(event) },
+    });
+    if (document.kind === 'capacity_plan') {
+      if (asked.stated.json) terminal.json(document);
+      return;
     }
-    const served = options.simulates ? null : await ServedRun.start(live, 'Capacity', options.thresholds);
-    try {
-      const { document, status } = await found(plan, command, served, detail);
-      writeOutputs(formsOf(document, detail), outputs, terminal);
-      process.exitCode = status;
-      if (document.endedBy !== 'interrupted')
-        await served?.stay(async () => (assets) => capacityPage(document, assets));
-    } finally {
-      served?.close();
-    }
+    writeOutputs(formsOf(document, detail), outputs, terminal);
+    process.exitCode = interruption?.status ?? statusOfSearch(document, isFound(document));
+    if (document.endedBy !== 'interrupted')
+      await served?.stay(async () => (assets) => capacityPage(document, assets));
   } finally {
-    opened.source.close();
+    served?.close();
   }
 }
 
-function formsOf(document: CapacityDocument, detail: Detail): DocumentForms<'html'> {
+function formsOf(
+  document: CapacityDocument,
+  detail: ResolvedOptions<typeof DETAIL_OPTIONS>,
+): DocumentForms<'html'> {
   return {
     json: document,
     text: () =>
@@ -91,46 +105,4 @@ function formsOf(document: CapacityDocument, detail: Detail): DocumentForms<'htm
       }),
     rendered: { html: { called: 'page', render: () => capacityPage(document, pageAssets()) } },
   };
-}
-
-async function found(plan: CapacityPlan, command: Command, served: ServedRun | null, detail: Detail) {
-  const { run, simulates } = plan.options;
-  const { target } = run.options;
-  if (simulates || target === null) {
-    const { simulateCapacity } = await import('../../app/capacity/simulate.ts');
-    const document = simulateCapacity(plan);
-    return { document, status: statusOfSearch(document, isFound(document)) };
-  }
-  const { loggerOf } = await import('../logger.ts');
-  return search(plan, target, loggerOf(command), served, detail);
-}
-
-type Detail = ResolvedOptions<typeof DETAIL_OPTIONS>;
-type Target = NonNullable<CapacityPlan['options']['run']['options']['target']>;
-
-async function search(
-  plan: CapacityPlan,
-  target: Target,
-  logger: ReturnType<typeof import('../logger.ts').loggerOf>,
-  served: ServedRun | null,
-  detail: Detail,
-) {
-  const { searchCapacity } = await import('../../app/capacity/capacity.ts');
-  const interruption = new Interruption();
-  try {
-    const document = await searchCapacity(plan, {
-      target,
-      logger,
-      signal: interruption.signal,
-      received: () => interruption.received,
-      onStep: (step) => served?.page.addStep(step),
-      reporter: {
-        ...watchedBy(terminal, detail),
-        event: served === null ? undefined : (event) => served.page.add(event),
-      },
-    });
-    return { document, status: interruption.status ?? statusOfSearch(document, isFound(document)) };
-  } finally {
-    interruption.end();
-  }
 }

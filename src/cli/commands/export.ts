@@ -1,6 +1,7 @@
 import { Command } from 'commander';
+import { planLines, planTitle } from '../../analysis/plan/view.ts';
 import { EXPORT_OPTIONS, type Exported, exportTraffic } from '../../app/export.ts';
-import { planDocument, planLines, planTitle } from '../../app/replay/plan.ts';
+import { planFacts } from '../../app/replay/plan.ts';
 import { toggle } from '../../core/options.ts';
 import { formatBytes, formatMs } from '../../core/units.ts';
 import { EXPORT_FORMATS } from '../../formats/index.ts';
@@ -31,7 +32,10 @@ async function runExport(name: string, directory: string, command: Command): Pro
   await interruptible(async ({ signal }) => {
     const result = await exportTraffic(name, directory, askedOf(command, OPTIONS), {
       signal,
-      onPlan: (plan) => json || terminal.note(planTitle(plan), ...planLines(plan)),
+      onPlan: (plan) => {
+        const facts = planFacts(plan);
+        if (!json) terminal.note(planTitle(facts), ...planLines(facts));
+      },
       onProgress: (sends) => terminal.progress(`${sends.toLocaleString('en-US')} requests exported`),
     });
     if (json) terminal.json(documentOf(result));
@@ -56,7 +60,7 @@ function documentOf({
     format: format.name,
     out,
     files,
-    ...planDocument(plan),
+    ...planFacts(plan),
     recorded,
     exported,
     durationS: spanNs / 1e9,

@@ -1,48 +1,21 @@
 import { setImmediate } from 'node:timers/promises';
 import { Command } from 'commander';
+import { countedPlanLines, planLines, planTitle } from '../../analysis/plan/view.ts';
 import { verdictLines } from '../../analysis/render/screen.ts';
-import { columnsOf, tableLines } from '../../analysis/render/table.ts';
+import { runText } from '../../analysis/report/run-text.ts';
 import { runScreen } from '../../analysis/report/screen.ts';
 import { runView } from '../../analysis/report/view.ts';
-import type { Fidelity } from '../../analysis/run/fidelity.ts';
-import { reachedText } from '../../analysis/verdict/run-context.ts';
-import { encryptionKeyOf, type OpenedCapture, openForReplay } from '../../app/open-capture.ts';
-import { requireComparableAnswers } from '../../app/replay/document.ts';
-import { countedMultipliers, countedReasons, type DryRunOutcome } from '../../app/replay/dry-run.ts';
-import { faultPlanLines } from '../../app/replay/fault-player.ts';
-import {
-  chooseReplay,
-  planLines,
-  planOf,
-  planTitle,
-  preludeOf,
-  type ReplayPlan,
-} from '../../app/replay/plan.ts';
-import {
-  faultPlanOf,
-  RUN_OPTIONS,
-  resolveRunOptions,
-  runPartsOf,
-  thresholdsOf,
-} from '../../app/replay/prepare.ts';
-import { endEvent, type ReplayReporter } from '../../app/replay/progress.ts';
-import type { ReplayRunParts } from '../../app/replay/run.ts';
-import { looksOf, needLines, objectiveLines } from '../../app/replay/until-sure.ts';
-import { playedLines, unfilteredLines } from '../../app/replay/windows.ts';
-import { makeReady } from '../../app/verdict-outputs.ts';
+import { askedPlan } from '../../app/replay/planned-replay.ts';
+import { RUN_OPTIONS, resolveRunOptions } from '../../app/replay/prepare.ts';
+import { endEvent } from '../../app/replay/progress.ts';
+import { replayCapture } from '../../app/replay/replay.ts';
+import type { ReplayRunResult } from '../../app/replay/run.ts';
 import { Problems } from '../../core/errors.ts';
 import { askedFor, type ResolvedOptions, readOptions, resolveOptions } from '../../core/options.ts';
-import { linesOf } from '../../core/text.ts';
-import { formatMs, formatMultiplier } from '../../core/units.ts';
-import type { Threshold } from '../../documents/metrics/objectives.ts';
-import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
-import type { ArrivalFigures } from '../../documents/replay.ts';
+import type { ReplayEvent } from '../../documents/events.ts';
 import { OUTPUT_OPTIONS } from '../../replay/options/replay-options.ts';
-import { scalingCountLines } from '../../replay/plan/describe-scaling.ts';
-import { PAYLOAD_FINDING_TEXTS, PAYLOAD_FINDINGS, type PayloadAudit } from '../../replay/plan/dry-run.ts';
-import type { Playback } from '../../replay/window/playback.ts';
 import { EXIT, statusOfVerdict } from '../exit.ts';
-import { LIVE_OPTIONS, refuseLive, ServedRun } from '../live.ts';
+import { hasLivePage, LIVE_OPTIONS, refuseLive, ServedRun } from '../live.ts';
 import { addOptions, askedOf } from '../options.ts';
 import { calledAs, DETAIL_OPTIONS, detailed, watchedBy } from '../output.ts';
 import { Interruption } from '../signals.ts';
@@ -75,102 +48,59 @@ async function replay(directory: string, command: Command): Promise<void> {
   const live = readOptions(LIVE_OPTIONS, askedFor(LIVE_OPTIONS, asked), problems);
   if (options.dryRun) refuseLive(askedFor(LIVE_OPTIONS, asked), '--dry-run', problems);
   problems.throwIfAny();
-  const { json } = printed;
-  // If this run fails from here on, the verdict of an earlier run must not remain.
-  if (!options.dryRun) makeReady(runOptions);
-  const opened = openForReplay(directory, encryptionKeyOf(runOptions), options.window.recorders);
+  const isText = options.dryRun && !printed.json;
+  let served = null as ServedRun | null;
+  let interruption = null as Interruption | null;
   try {
-    const choice = chooseReplay(opened, options);
-    // Printed before the roll-ups of a long capture are summed, so that the user sees progress at once.
-    if (options.dryRun && !json) {
-      terminal.print(planTitle(choice));
-      await setImmediate();
-    }
-    const plan = planOf(choice);
-    if (options.dryRun || options.target === null) {
-      const failing =
-        runOptions.faults === null
-          ? null
-          : faultPlanLines(
-              faultPlanOf(runOptions.faults, plan, preludeOf(plan, choice.source, opened.source)),
-            );
-      if (failing !== null && !json) terminal.print(...failing);
-      const thresholds = thresholdsOf(options, runOptions.monitors);
-      await showPlan(plan, choice.source, opened, { thresholds, json });
+    const replayed = await replayCapture(directory, runOptions, {
+      logger: (await import('../logger.ts')).loggerOf(command),
+      onChoice: async (facts) => {
+        if (isText) terminal.print(planTitle(facts));
+        await setImmediate();
+      },
+      onPlan: async (planned) => {
+        if (isText) terminal.print(...planLines(askedPlan(planned)));
+        if (planned.target !== null) served = await ServedRun.start(live, 'Replay', planned.thresholds);
+      },
+      listen: () => {
+        interruption = new Interruption();
+        return interruption;
+      },
+      reporter: {
+        ...watchedBy(terminal, printed),
+        ...(printed.ndjson || hasLivePage(live) ? { event: (event) => tell(event, printed, served) } : {}),
+      },
+    });
+    if (replayed.kind === 'planned') {
+      if (printed.json) terminal.json(replayed.document);
+      else terminal.print(...countedPlanLines(replayed.document));
       return;
     }
-    const { loggerOf } = await import('../logger.ts');
-    const planned = { choice, plan, target: options.target };
-    const parts = runPartsOf(runOptions, opened, planned, loggerOf(command));
-    const served = await ServedRun.start(live, 'Replay', parts.thresholds);
-    try {
-      await play(parts, printed, served);
-    } finally {
-      served?.close();
-    }
+    await show(replayed, printed, interruption, served);
   } finally {
-    opened.source.close();
+    served?.close();
   }
 }
 
-/** Prints what a replay would do. */
-async function showPlan(
-  plan: ReplayPlan,
-  source: Playback,
-  opened: OpenedCapture,
-  { thresholds, json }: { readonly thresholds: readonly Threshold[]; readonly json: boolean },
-): Promise<void> {
-  const { dryRunDocument, planWindow } = await import('../../app/replay/dry-run.ts');
-  requireComparableAnswers(plan, thresholds, source);
-  const outcome = await planWindow(plan, source, opened.source, (prelude) => {
-    if (json) return;
-    const looks = looksOf(plan, prelude, thresholds);
-    terminal.print(
-      ...planLines(plan, prelude),
-      ...objectiveLines(thresholds),
-      ...needLines(plan, prelude, thresholds, looks),
-    );
-  });
-  if (json) {
-    const looks = looksOf(plan, outcome.prelude, thresholds);
-    terminal.json(dryRunDocument(outcome, opened.identity, thresholds, looks));
-  } else terminal.print(...dryRunLines(outcome), ...targetLines(plan));
-}
-
 /**
- * Runs the replay, prints its summary and sets the exit status of its verdict.
+ * Prints the summary of a run and sets the exit status of its verdict.
  * @throws AppError the error that ended the run, after the summary was printed
  */
-async function play(
-  parts: Omit<ReplayRunParts, 'listen' | 'reporter'>,
+async function show(
+  { document, end, summary, directory }: ReplayRunResult,
   output: ResolvedOptions<typeof PRINTED>,
+  interruption: Interruption | null,
   served: ServedRun | null,
 ): Promise<void> {
-  // The modules that send are half of the program, and a plan needs none of them.
-  const { runReplay, summaryLines } = await import('../../app/replay/run.ts');
-  const interruptions: Interruption[] = [];
-  const result = await runReplay({
-    ...parts,
-    listen: () => {
-      const interruption = new Interruption();
-      interruptions.push(interruption);
-      return interruption;
-    },
-    reporter: {
-      ...watchedBy(terminal, output),
-      event: eventOf(output.ndjson, served),
-    },
-  });
-  const { document, end, summary, directory } = result;
   const status =
-    end.kind === 'aborted' ? EXIT.unreachable : (interruptions[0]?.status ?? statusOfVerdict(document));
+    end.kind === 'aborted' ? EXIT.unreachable : (interruption?.status ?? statusOfVerdict(document));
   if (output.ndjson) terminal.jsonLine(endEvent(document, status, summary));
   else if (output.json) terminal.json(document);
   else {
     const lines = detailed(output, {
       verdict: () => verdictLines(runView(document)),
       screen: () => runScreen(document, directory, calledAs()),
-      all: () => summaryLines(result, parts),
+      all: () => runText(document, directory),
     });
     terminal.print(...lines);
   }
@@ -186,108 +116,12 @@ async function play(
   if (end.kind === 'aborted') throw end.error;
 }
 
-/** Passes events to stdout and the live page. Undefined if neither is requested. */
-function eventOf(ndjson: boolean, served: ServedRun | null): ReplayReporter['event'] {
-  if (!ndjson && served === null) return undefined;
-  return (event) => {
-    if (ndjson) terminal.jsonLine(event);
-    served?.page.add(event);
-  };
-}
-
-/** A plan opens no connection to the target, because a server may accept only one. */
-function targetLines({ options: { target } }: ReplayPlan): string[] {
-  return linesOf(target !== null && `Target not tried: ${target.url}. A run connects to it before it sends.`);
-}
-
-/** The result of a dry run as text, without the lines that were printed before it. */
-export function dryRunLines(outcome: DryRunOutcome): string[] {
-  const { plan, report, fidelity, playback } = outcome;
-  const { overview, window, options } = plan;
-  const { connections, audit } = report;
-  const inWindow = fidelity.recorded.count + playback.filtered;
-  const skipped = Object.entries(audit.skipped).filter(([, count]) => count > 0);
-  // Counts sends, including those of copies. For a capture of arrivals only, all arrivals are planned.
-  const skippedSends = skipped.reduce(
-    (sum, [reason, count]) => sum + (overview.arrivalsOnly && reason === 'no_payload' ? 0 : count),
-    0,
-  );
-  const sends = fidelity.planned.count + skippedSends;
-  const { shard, maxRatePerSecond: maxRate } = options;
-  const planned = fidelity.planned.count;
-  const refused = report.refusedForRate;
-  return linesOf(
-    `  connections in use at once: ${connections === null ? 'not known: no recorded latency' : `up to ${connections}, if the target is as fast as what was recorded`}`,
-    ['', 'Arrivals'],
-    arrivalLines(fidelity),
-    unfilteredLines(fidelity),
-    playedLines(window, playback),
-    countedLines(outcome),
-    ['', 'What will not be sent'],
-    shard !== null &&
-      sends === 0 &&
-      `  this shard plays nothing: no session is assigned to shard ${shard.index}/${shard.count}`,
-    skipped.length + playback.filtered === 0 && '  no exchange is excluded by a filter',
-    skipped.map(([reason, count]) => `  ${reason}: ${count} of ${sends}`),
-    playback.filtered > 0 && `  filtered: ${playback.filtered} of ${inWindow}`,
-    overview.arrivalsOnly && '  This capture has no requests: it can be planned, not replayed.',
-    // The requests that --max-rate refuses are known before anything is sent.
-    maxRate !== null &&
-      `  --max-rate ${maxRate} refuses ${refused === 0 ? 'nothing' : `${refused} of ${planned} planned, and counts them`}`,
-    payloadLines(report.payloads),
-    scalingCountLines(report.scaling),
-  );
-}
-
-function arrivalLines({ recorded, planned, recordedToPlanned, duplicates }: Fidelity): string[] {
-  const text = (value: number | null, digits: number) => (value === null ? '–' : value.toFixed(digits));
-  const row = (name: string, value: (figures: ArrivalFigures) => number | null, digits: number) => [
-    `  ${name}`,
-    text(value(recorded), digits),
-    text(value(planned), digits),
-  ];
-  return [
-    ...tableLines(columnsOf([''], ['recorded', 'planned']), [
-      row('exchanges', ({ count }) => count, 0),
-      row('requests/s', ({ ratePerSecond }) => ratePerSecond, 3),
-      row('most in 1 s, counted from the first', ({ peak1s }) => peak1s, 0),
-      row('CV of gaps', ({ cv }) => cv, 3),
-      ...IDC_WINDOWS.map((window: IdcWindow) => row(`IDC ${window} s`, ({ idc }) => idc[window], 3)),
-      row('ties', ({ ties }) => ties, 4),
-    ]),
-    `  gaps recorded to planned: KS ${text(recordedToPlanned.ksGaps, 4)}; mix ${text(recordedToPlanned.mixDistance, 4)}; duplicates ${text(duplicates.ratio, 4)}`,
-  ];
-}
-
-function payloadLines({ sampled, comparableAnswers, found, unreplayableByReason }: PayloadAudit): string[] {
-  if (sampled === 0) return ['  no payload was looked into'];
-  const refused = Object.entries(unreplayableByReason).map(
-    ([reason, count]) => `  unreplayable (${reason}): ${count} of ${sampled} sampled`,
-  );
-  const findings = PAYLOAD_FINDINGS.filter((finding) => found[finding] > 0).map(
-    (finding) => `  ${finding}: ${found[finding]} of ${sampled} sampled: ${PAYLOAD_FINDING_TEXTS[finding]}`,
-  );
-  return linesOf(
-    refused,
-    findings,
-    refused.length + findings.length === 0 && `  nothing was found in ${sampled} sampled payloads`,
-    `  answers that --compare-responses can compare by value: those of ${comparableAnswers} of ${sampled} sampled`,
-  );
-}
-
-/** The counts as text, and where --max-requests ends the plan. */
-function countedLines(counted: DryRunOutcome): string[] {
-  const multipliers = countedMultipliers(counted);
-  const reached = reachedText(multipliers);
-  const asked = formatMultiplier(multipliers.multiplier);
-  const { cappedAtNs } = counted.report.whole;
-  return linesOf(
-    cappedAtNs !== null &&
-      `  the plan ends after ${formatMs(cappedAtNs / 1e6)} of the run, with its requests: --max-requests`,
-    reached !== null && `  the plan is ${reached}; asked for: ${asked}`,
-    countedReasons(counted).flatMap(({ code, advice }) => [
-      `  WARNING: not enough for a verdict of PASS or a valid run (${code})`,
-      `    ${advice}`,
-    ]),
-  );
+/** Passes an event to stdout and the live page. */
+function tell(
+  event: ReplayEvent,
+  { ndjson }: ResolvedOptions<typeof PRINTED>,
+  served: ServedRun | null,
+): void {
+  if (ndjson) terminal.jsonLine(event);
+  served?.page.add(event);
 }

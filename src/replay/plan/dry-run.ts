@@ -3,6 +3,7 @@ import TinyQueue from 'tinyqueue';
 import type { ExchangePayload, ExchangeRow, Message } from '../../core/exchange.ts';
 import { headerValue, parseRequestHead } from '../../core/headers.ts';
 import type { ScalingCounts } from '../../documents/replay.ts';
+import { PAYLOAD_FINDINGS, type PayloadAudit, type PayloadFinding } from '../../documents/replay-plan.ts';
 import { maskedPointers, whyNoBody } from '../check/compared-fields.ts';
 import type { RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';
@@ -109,37 +110,6 @@ export async function dryRun(parts: DryRunParts, listener: WholePlanListener): P
     payloads: auditor.report(),
     connections: concurrency.max,
   };
-}
-
-/** Findings that make the recorded answer unlikely, although the request can be sent. A closed list. */
-export const PAYLOAD_FINDINGS = [
-  'masked',
-  'presigned_url',
-  'json_web_token',
-  'timestamp',
-  'server_issued_id',
-  'compressed_body',
-] as const;
-type PayloadFinding = (typeof PAYLOAD_FINDINGS)[number];
-
-export const PAYLOAD_FINDING_TEXTS: Readonly<Record<PayloadFinding, string>> = {
-  masked: 'a header, a query value or a part of the body was masked when it was recorded',
-  presigned_url: 'a signed link in it may have expired',
-  json_web_token: 'a token in it may have expired',
-  timestamp: 'a time in it may be checked or cached against',
-  server_issued_id: 'it names something the recorded server had made',
-  compressed_body: 'its body is compressed, so this audit did not look inside',
-};
-
-/** Findings of a bounded sample of requests. */
-export interface PayloadAudit {
-  /** Number of requests in the sample. */
-  readonly sampled: number;
-  readonly found: Readonly<Record<PayloadFinding, number>>;
-  /** Requests of the sample whose recorded answer is complete and unmasked, so that another can be compared with it. */
-  readonly comparableAnswers: number;
-  /** Requests of the sample that the HTTP client cannot send as they were. */
-  readonly unreplayableByReason: Readonly<Record<string, number>>;
 }
 
 /** Bytes of text that are searched in one body. */

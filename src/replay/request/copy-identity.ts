@@ -219,9 +219,6 @@ const NONE: readonly string[] = [];
 const INFERENCE_TARGET = /^\/v2\/models\/[^?]*\/(?:infer|generate|generate_stream)(?:\?|$)/;
 const INFERENCE_MEMBERS: readonly string[] = ['id'];
 
-/** These members as text. */
-export const ID_MEMBERS_TEXT = 'request_id and rid of chat, completions and generate, id of v2 and generate';
-
 /** Finds and replaces the ids of requests in bodies. */
 class RequestIds {
   /** Routes of recorded targets. They need no redaction, because it was already applied. */

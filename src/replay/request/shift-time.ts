@@ -85,13 +85,6 @@ export class TimeShift {
   }
 }
 
-/** The counts as text. */
-export function timeShiftCountLines(counts: TimeShiftCounts | null): string[] {
-  if (counts === null) return [];
-  const left = counts.unshifted === 0 ? '' : `; ${counts.unshifted} left as recorded: not there, or no time`;
-  return ['', `Times moved to when they were sent: ${counts.shifted}${left}`];
-}
-
 function withValue(headers: readonly string[], lower: string, value: string): string[] {
   return headers.map((text, at) => (at % 2 === 1 && headers[at - 1]?.toLowerCase() === lower ? value : text));
 }

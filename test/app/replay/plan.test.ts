@@ -1,5 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
-import { askedMultiplier, planLines, statedBounds } from '../../../src/app/replay/plan.ts';
+import { planLines } from '../../../src/analysis/plan/view.ts';
+import { askedMultiplier, planFacts, statedBounds } from '../../../src/app/replay/plan.ts';
 import { planEndOf } from '../../../src/replay/plan/forecast.ts';
 import { scheduledBy } from '../../support/scheduled.ts';
 
@@ -18,7 +19,7 @@ function arrivalsOf(seconds: number, perSecond: (second: number) => number, from
 const steady = arrivalsOf(100, () => 4);
 
 function linesOf(flags: Parameters<typeof scheduledBy>[1], arrivals = steady): string {
-  return planLines(scheduledBy(arrivals, flags).plan).join('\n');
+  return planLines(planFacts(scheduledBy(arrivals, flags).plan)).join('\n');
 }
 
 describe('the end of a plan', () => {

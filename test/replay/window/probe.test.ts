@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { playbackOf } from '../../../src/app/replay/windows.ts';
+import { playbackOf } from '../../../src/app/replay/plan.ts';
 import { LIMITS } from '../../../src/core/limits.ts';
 import type { Filters } from '../../../src/replay/options/window-options.ts';
 import { probeCapture, whyNotComparable } from '../../../src/replay/window/probe.ts';
