@@ -52,6 +52,7 @@ export const LIMITS = {
 
   /** Assembly. */
   headBytes: 256 * KIB,
+  interimHeadBytes: 4 * KIB,
   headerLines: 2_000,
   chunkLineBytes: 4 * KIB,
   trailerBytes: 64 * KIB,

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import type { Exchange } from '../../src/core/exchange.ts';
 import { parseRequestHead } from '../../src/core/headers.ts';
 import type { CommittingSink } from '../../src/core/ports.ts';
-import { FedConnection } from '../../src/proxy/recorder/pipe-server.ts';
+import { type Answer, FedConnection } from '../../src/proxy/recorder/pipe-server.ts';
 import { Counters } from '../../src/proxy/tap/counters.ts';
 import {
   type ConnectionStart,
@@ -25,7 +25,14 @@ export class TappedRecording {
   readonly #tap: ConnectionTap;
   #recorder: FedConnection | null = null;
   #piped: Frame[] = [];
+  /** What the recorder did not commit yet. */
+  #waiting: Answer[] = [];
+  #bytes = 0;
   shedding = false;
+  /** The recorder reads nothing. */
+  hanging = false;
+  /** It commits nothing. */
+  waiting = false;
 
   constructor() {
     const piped = (head: FrameHead, payload: Uint8Array) => {
@@ -43,11 +50,13 @@ export class TappedRecording {
   }
 
   client(text: string): this {
+    this.#bytes += text.length;
     this.#tap.client(Buffer.from(text, 'latin1'));
     return this.#deliver();
   }
 
   server(text: string): this {
+    this.#bytes += text.length;
     this.#tap.server(Buffer.from(text, 'latin1'));
     return this.#deliver();
   }
@@ -59,8 +68,13 @@ export class TappedRecording {
     return this;
   }
 
+  /** Another one follows it. */
   recorderDies(): this {
     this.#recorder = null;
+    this.#piped = [];
+    this.#waiting = [];
+    this.hanging = false;
+    this.waiting = false;
     this.#tap.recorderGone(false);
     return this.#deliver();
   }
@@ -68,16 +82,23 @@ export class TappedRecording {
   /** The recorded requests with their answers. */
   rows(): string[] {
     this.#tap.close('client_end');
+    this.hanging = false;
+    this.waiting = false;
     this.#deliver();
-    expect(this.#ledger.read().pending).toEqual({ bytes: 0, turns: 0 });
+    expect(this.#ledger.read()).toMatchObject({
+      seen: { bytes: this.#bytes },
+      pending: { bytes: 0, turns: 0 },
+    });
     return this.#exchanges.map(({ request, response }) => {
-      const { target } = parseRequestHead(request?.head ?? new Uint8Array(0));
+      const { method, target } = parseRequestHead(request?.head ?? new Uint8Array(0));
+      expect(method).toMatch(/^(GET|POST)$/);
       return `${target} ${response === null ? '' : latin1(response.body.kept)}`;
     });
   }
 
   #deliver(): this {
     this.#clock.advance(1);
+    if (this.hanging) return this;
     const frames = this.#piped;
     this.#piped = [];
     for (const frame of frames) {
@@ -86,15 +107,22 @@ export class TappedRecording {
       else if (message !== null) this.#recorder?.hear(message, frame.atNs);
       else this.#recorder?.take(frame);
     }
+    if (!this.waiting) this.#commit();
     expect(imbalance(this.#ledger.read())).toEqual({ bytes: 0, turns: 0 });
     return this;
   }
 
   #opened(start: ConnectionStart): FedConnection {
-    const append = (exchange: Exchange) => this.#exchanges.push(exchange) > 0;
-    const sink = { append, addProtocolUse: () => undefined } as unknown as CommittingSink;
-    return new FedConnection(1, { sink, context: makeContext() }, start, ({ settlement }) =>
-      this.#tap.settled(settlement),
-    );
+    const sink = { append: () => true, addProtocolUse: () => undefined } as unknown as CommittingSink;
+    return new FedConnection(1, { sink, context: makeContext() }, start, (answer) => {
+      this.#waiting.push(answer);
+    });
+  }
+
+  #commit(): void {
+    for (const { exchange, settlement } of this.#waiting.splice(0)) {
+      if (exchange !== null) this.#exchanges.push(exchange);
+      this.#tap.settled(settlement);
+    }
   }
 }

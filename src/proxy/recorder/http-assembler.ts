@@ -26,8 +26,6 @@ interface ConnectionOptions {
    * `omitted: unparsed`.
    */
   readonly onOpaque?: (protocol: string) => void;
-  /** Called once when a request began before the previous one was answered. */
-  readonly onPipelined?: () => void;
   /** Set if the beginning of the connection was not seen: where reading starts, and why not earlier. */
   readonly resync?: ResyncStart;
 }
@@ -41,8 +39,8 @@ export interface ResyncStart {
 
 /**
  * - `reading`: exchanges are assembled.
- * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line. A client that pipelines
- *   stays in this state: the answer to an earlier request looks like the answer to the next one.
+ * - `waiting`: bytes were missed; everything is lost until a turn begins with a request line and without an open
+ *   request. Otherwise the answer to an earlier request would be taken for the answer to this one.
  * - `candidate`: such a turn is being read; the next server chunk must begin with `HTTP/1.`.
  * - `confirming`: it did. The first settled exchange makes it certain.
  * - `opaque`: nothing further can become an exchange.
@@ -60,7 +58,6 @@ export class HttpAssembler {
   readonly #settled: SettledBytes;
   readonly #pairing: Pairing;
   readonly #options: ConnectionOptions;
-  #pipelined = false;
   #state: State = 'reading';
   /** Why bytes are lost while waiting. */
   #lossReason: LossReason = 'crash_gap';
@@ -73,15 +70,15 @@ export class HttpAssembler {
     if (resync !== undefined) this.#wait(resync.reason);
   }
 
-  /** @param turnStart whether they are the first after server bytes, or the first of the connection */
-  clientBytes(atNs: number, bytes: Buffer, turnStart: boolean): void {
+  /**
+   * @param turnStart whether they are the first after server bytes, or the first of the connection
+   * @param allAnswered whether a turn starts here and every earlier request is known to be answered
+   */
+  clientBytes(atNs: number, bytes: Buffer, turnStart: boolean, allAnswered: boolean): void {
     if (this.#state === 'closed') return;
     const offset = this.#settled.clientCame(bytes.length);
-    if (turnStart) {
-      this.#pairing.beginTurn();
-      const takenUp = this.#state === 'waiting' && !this.#pipelined && beginsWithRequestLine(bytes);
-      if (takenUp) this.#state = 'candidate';
-    }
+    if (turnStart) this.#pairing.beginTurn();
+    if (allAnswered && this.#state === 'waiting' && beginsWithRequest(bytes)) this.#state = 'candidate';
     if (this.#isReading()) this.#follow(this.#pairing.readClient(atNs, bytes, offset));
     else this.#dropPending();
   }
@@ -90,10 +87,11 @@ export class HttpAssembler {
     if (this.#state === 'closed') return;
     const offset = this.#settled.serverCame(bytes.length);
     if (this.#state === 'candidate') {
-      const begins = bytes.subarray(0, STATUS_LINE_START.length).equals(STATUS_LINE_START);
+      // Otherwise an earlier answer continues, because its client did not wait for its end.
+      const begins = STATUS_LINE_START.subarray(0, bytes.length).equals(
+        bytes.subarray(0, STATUS_LINE_START.length),
+      );
       this.#state = begins ? 'confirming' : 'waiting';
-      // An earlier answer continues, so its client did not wait for its end.
-      if (!begins) this.#notePipelined();
     }
     if (this.#isReading()) this.#follow(this.#pairing.readServer(atNs, bytes, offset));
     else this.#dropPending();
@@ -139,7 +137,6 @@ export class HttpAssembler {
   }
 
   #follow(stop: Stop | null): void {
-    if (this.#pairing.pipelined && !this.#pipelined) this.#notePipelined();
     if (this.#state === 'confirming' && this.#pairing.settledExchanges > 0) this.#state = 'reading';
     if (stop === null) return;
     if (stop.kind === 'starved') {
@@ -156,15 +153,6 @@ export class HttpAssembler {
     }
   }
 
-  #notePipelined(): void {
-    this.#pipelined = true;
-    this.#options.onPipelined?.();
-    if (this.#state !== 'candidate' && this.#state !== 'confirming') return;
-    // Answers since it was resumed may belong to earlier requests.
-    this.#state = 'waiting';
-    this.#dropPending();
-  }
-
   #wait(reason: LossReason): void {
     this.#state = 'waiting';
     this.#lossReason = reason;
@@ -177,12 +165,18 @@ export class HttpAssembler {
   }
 }
 
-function beginsWithRequestLine(bytes: Buffer): boolean {
+/**
+ * Whether a whole request line of a usual method stands there. The rest of a line that was cut within its method looks
+ * like one of another method: `ET / HTTP/1.1`.
+ */
+function beginsWithRequest(bytes: Buffer): boolean {
   const lineEnd = bytes.indexOf(0x0a);
   if (lineEnd < 0) return false;
   const line = bytes.toString('latin1', 0, lineEnd);
-  return isRequestLine(line.endsWith('\r') ? line.slice(0, -1) : line);
+  return USUAL_METHOD.test(line) && isRequestLine(line.endsWith('\r') ? line.slice(0, -1) : line);
 }
+
+const USUAL_METHOD = /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /;
 
 /**
  * Why reading ended. `opaque`: the connection speaks another protocol from here on, or one that we cannot read with
@@ -213,8 +207,6 @@ class Pairing {
   /** An announced body was answered before any of it came. The client's next bytes may be this body or not. */
   #bodyWithheld = false;
   #stop: Stop | null = null;
-  /** Whether a request ever began before the previous one was answered. */
-  pipelined = false;
   /** Which side ended the connection first; null while it is open. */
   firstEnd: FirstEnd | null = null;
   /** When the client ended it, if it was first. */
@@ -323,7 +315,6 @@ class Pairing {
       this.#stop = { kind: 'starved' };
       return null;
     }
-    if (this.#open.length > 0) this.pipelined = true;
     const found = { bytes: head, firstByteNs, endNs };
     const exchange = new ExchangeBuilder(this.#context, this.#origin, reading, found);
     this.#open.push(exchange);

@@ -88,7 +88,7 @@ interface RecorderDeps {
 }
 
 /** The settlement of a part of a connection, which waits for the next commit. */
-interface Answer {
+export interface Answer {
   readonly settlement: PipeSettlement;
   /** The exchange to be committed; null if there is none. */
   readonly exchange: Exchange | null;
@@ -120,13 +120,12 @@ export class FedConnection {
       peer: origin.peer,
       sink: (settled) => this.#settle(settled),
       onOpaque: (protocol) => this.#onOpaque(protocol),
-      onPipelined: () => this.#tell('pipelined'),
       ...(this.#settledBytes > 0 ? { resync: { reason: 'writer_down', clientOffset, serverOffset } } : {}),
     });
   }
 
-  take({ type, atNs, payload, turnStart }: Frame): void {
-    if (type === FRAME.clientBytes) this.#assembly.clientBytes(atNs, payload, turnStart);
+  take({ type, atNs, payload, turnStart, allAnswered }: Frame): void {
+    if (type === FRAME.clientBytes) this.#assembly.clientBytes(atNs, payload, turnStart, allAnswered);
     else this.#assembly.serverBytes(atNs, payload);
   }
 
@@ -150,11 +149,7 @@ export class FedConnection {
 
   #onOpaque(protocol: string): void {
     this.#protocol = protocol;
-    this.#tell('opaque');
-  }
-
-  #tell(kind: 'opaque' | 'pipelined'): void {
-    const settlement = { ...NOTHING_SETTLED, kind, connection: this.#connection };
+    const settlement = { ...NOTHING_SETTLED, kind: 'opaque', connection: this.#connection } as const;
     this.#answer({ settlement, exchange: null, bytes: 0, turns: 0 });
   }
 

@@ -6,9 +6,9 @@ import type { Fate } from './counters.ts';
  * the layout has no version number. Integers are little-endian.
  *
  *   proxy → recorder       header (20 bytes)                         payload
- *   ┌──────────┬──────┬────────────┬────────────┬────────┬──────────┐
- *   │ length 4 │ type │ turn start │ reserved 2 │ conn 4 │ atNs f64 │  `length` bytes
- *   └──────────┴──────┴────────────┴────────────┴────────┴──────────┘
+ *   ┌──────────┬──────┬────────────┬──────────────┬────────────┬────────┬──────────┐
+ *   │ length 4 │ type │ turn start │ all answered │ reserved 1 │ conn 4 │ atNs f64 │  `length` bytes
+ *   └──────────┴──────┴────────────┴──────────────┴────────────┴────────┴──────────┘
  *
  *   recorder → proxy       the settlements of a commit, as one line of JSON
  *
@@ -23,6 +23,8 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 export interface FrameHead {
   readonly type: FrameType;
   readonly turnStart: boolean;
+  /** Whether a turn starts here and every earlier request is known to be answered. */
+  readonly allAnswered: boolean;
   readonly connection: number;
   readonly atNs: number;
 }
@@ -97,7 +99,8 @@ export function writeFrameHeader(into: Buffer, at: number, head: FrameHead, payl
   into.writeUInt32LE(payloadBytes, at);
   into[at + 4] = head.type;
   into[at + 5] = head.turnStart ? 1 : 0;
-  into.writeUInt16LE(0, at + 6);
+  into[at + 6] = head.allAnswered ? 1 : 0;
+  into[at + 7] = 0;
   into.writeUInt32LE(head.connection, at + 8);
   into.writeDoubleLE(head.atNs, at + 12);
 }
@@ -142,6 +145,7 @@ export class FrameReader {
     this.#onFrame({
       type: bytes[at + 4] as FrameType,
       turnStart: bytes[at + 5] === 1,
+      allAnswered: bytes[at + 6] === 1,
       connection: bytes.readUInt32LE(at + 8),
       atNs: bytes.readDoubleLE(at + 12),
       payload: bytes.subarray(at + FRAME_HEADER_BYTES, end),
@@ -158,13 +162,11 @@ function frameBytes(bytes: Buffer, at: number): number {
 /**
  * The fate of a connection's bytes up to two offsets. Settlements of a connection arrive in order.
  *
- * `opaque`: nothing more of this connection can be recorded, so copying stops. `pipelined`: its client had several open
- * requests, so it must not be resumed after a loss. `flushed` answers a flush.
+ * `opaque`: nothing more of this connection can be recorded, so copying stops. `flushed` answers a flush.
  */
 export type PipeSettlement = (
   | Fate
   | { readonly kind: 'opaque'; readonly because: null }
-  | { readonly kind: 'pipelined'; readonly because: null }
   | { readonly kind: 'flushed'; readonly because: null }
 ) & {
   readonly connection: number;

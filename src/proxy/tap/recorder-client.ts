@@ -1,7 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LossReason, Progress } from '../../core/accounting.ts';
-import { ASCII } from '../../core/ascii.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { ConnectionAccount, Counters, Fate } from './counters.ts';
 import { FrameQueue, QueueShare } from './frame-queue.ts';
@@ -10,17 +9,19 @@ import {
   type ConnectionOrigin,
   encodeMessage,
   FRAME,
+  type FrameHead,
   type FrameType,
   type PipeMessage,
   type PipeSettlement,
   SettlementReader,
   UNKNOWN_ORIGIN,
 } from './frames.ts';
+import { OpenRequests } from './open-requests.ts';
 
 /**
  * The proxy's end of the pipe. It copies and counts, and never waits: no failure of the recorder affects the sockets.
  * When a recorder dies, everything that it had not acknowledged is in doubt until the next one has read the capture.
- * The next one resumes live connections at their next turn.
+ * The next one resumes live connections at their next turn without an open request.
  */
 export class RecorderClient {
   readonly queue: FrameQueue;
@@ -140,7 +141,7 @@ export class RecorderClient {
       this.#onFlushed = resolve;
       this.#flushes += 1;
       const atNs = this.#clock.nowNs();
-      const head = { type: FRAME.message, turnStart: false, connection: 0, atNs };
+      const head = { type: FRAME.message, turnStart: false, allAnswered: false, connection: 0, atNs };
       this.queue.appendControl(head, encodeMessage({ kind: 'flush', number: this.#flushes }));
       this.queue.flush();
     });
@@ -162,8 +163,6 @@ export class RecorderClient {
   }
 }
 
-const VERSION = Buffer.from(' HTTP/1.');
-const { LF, CR, SPACE } = ASCII;
 const UNPARSED: Fate = { kind: 'omitted', because: 'unparsed' };
 
 /** What was shed since the recorder last received something of this connection. */
@@ -187,8 +186,8 @@ interface TapIdentity {
 /**
  * Copies one client connection to the recorder. The data plane reports bytes and ends as they pass. The tap puts them
  * into the queue, or counts them as lost. It detects turns: client bytes after server bytes. After a loss, recording
- * resumes at the next turn. It does not if the client pipelines: the answer to an earlier request could be taken for
- * the answer to this one. To notice that, it looks for request lines in the client bytes it sheds.
+ * resumes at the next turn that starts without an open request. Otherwise the answer to an earlier request could be
+ * taken for the answer to this one.
  */
 export class ConnectionTap {
   readonly connection: number;
@@ -200,7 +199,8 @@ export class ConnectionTap {
   #turnDue = true;
   #announced = false;
   #opaque = false;
-  #resumes: boolean;
+  /** Null if it is not recorded again after a loss. */
+  readonly #requests: OpenRequests | null;
   #closed = false;
   /** An exception ended its recording: nothing more of it is recorded. */
   #failed = false;
@@ -208,7 +208,7 @@ export class ConnectionTap {
 
   constructor({ connection, origin, account, resumes }: TapIdentity, host: RecorderClient, clock: Clock) {
     this.connection = connection;
-    this.#resumes = resumes;
+    this.#requests = resumes ? new OpenRequests() : null;
     this.#origin = origin;
     this.account = account;
     this.#host = host;
@@ -271,9 +271,10 @@ export class ConnectionTap {
   /** The recorder reports the fate of the bytes up to two offsets. */
   settled(settlement: PipeSettlement): void {
     if (settlement.kind === 'opaque') this.#opaque = true;
-    else if (settlement.kind === 'pipelined') this.#resumes = false;
     else if (settlement.kind !== 'flushed') {
-      const { clientEndOffset, serverEndOffset, exchanges } = settlement;
+      const { kind, because, clientEndOffset, serverEndOffset, exchanges } = settlement;
+      // What is lost or unparsed need not end with an exchange.
+      if (kind !== 'lost' && because !== 'unparsed') this.#requests?.settled(clientEndOffset);
       this.account.settle(settlement, clientEndOffset, serverEndOffset, exchanges);
     }
     this.#retireIfSettled();
@@ -333,12 +334,13 @@ export class ConnectionTap {
       this.account.seeSettled(clientBytes, serverBytes, turnStart, UNPARSED);
       return;
     }
-    if (this.#gap && turnStart) this.#resume();
-    if (!this.#gap && !this.#hand(type, turnStart, bytes)) this.#gap = newGap('queue_bytes');
-    if (this.#gap) {
-      if (clientBytes > 0 && requestLinesIn(bytes) > (turnStart ? 1 : 0)) this.#resumes = false;
-      this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
-    } else this.account.see(clientBytes, serverBytes, turnStart);
+    const allAnswered = turnStart && this.#requests?.none === true;
+    if (clientBytes > 0) this.#requests?.client(bytes, this.account.seenClient);
+    else this.#requests?.server(bytes);
+    if (this.#gap && allAnswered) this.#resume();
+    if (!this.#gap && !this.#hand({ type, turnStart, allAnswered }, bytes)) this.#gap = newGap('queue_bytes');
+    if (this.#gap) this.#shed(this.#gap, clientBytes, serverBytes, turnStart);
+    else this.account.see(clientBytes, serverBytes, turnStart);
   }
 
   #shed(gap: Gap, clientBytes: number, serverBytes: number, turnStart: boolean): void {
@@ -349,7 +351,7 @@ export class ConnectionTap {
 
   /** Resumes the connection at a turn, if a recorder reads the pipe and there is room. */
   #resume(): void {
-    if (!this.#gap || this.#failed || !this.#resumes) return;
+    if (!this.#gap || this.#failed) return;
     if (!this.#host.queue.hasRoomFor(this.#share)) return;
     if (this.#announced) this.#sendGap();
     else this.#announce();
@@ -371,15 +373,16 @@ export class ConnectionTap {
   }
 
   /** @returns false if there is no room for it */
-  #hand(type: FrameType, turnStart: boolean, bytes: Buffer): boolean {
+  #hand(start: Omit<FrameHead, 'connection' | 'atNs'>, bytes: Buffer): boolean {
     if (!this.#announced) this.#announce();
-    const head = { type, turnStart, connection: this.connection, atNs: this.#clock.nowNs() };
+    const head = { ...start, connection: this.connection, atNs: this.#clock.nowNs() };
     return this.#host.queue.append(head, bytes, this.#share);
   }
 
   #tell(message: PipeMessage): void {
     const { connection } = this;
-    const head = { type: FRAME.message, turnStart: false, connection, atNs: this.#clock.nowNs() };
+    const atNs = this.#clock.nowNs();
+    const head = { type: FRAME.message, turnStart: false, allAnswered: false, connection, atNs };
     this.#host.queue.appendControl(head, encodeMessage(message));
   }
 
@@ -393,18 +396,4 @@ export class ConnectionTap {
 function newGap(reason: LossReason): Gap {
   const fate: Fate = { kind: 'lost', because: reason };
   return { reason, fate, clientBytes: 0, serverBytes: 0 };
-}
-
-/**
- * Number of request lines in client bytes that no recorder reads. A body may look like one. Then its connection is not
- * resumed.
- */
-function requestLinesIn(bytes: Buffer): number {
-  let lines = 0;
-  for (let at = bytes.indexOf(VERSION, 1); at >= 0; at = bytes.indexOf(VERSION, at + 1)) {
-    const next = bytes[at + VERSION.length + 1];
-    const endsLine = next === CR || next === LF;
-    if (endsLine && bytes.lastIndexOf(SPACE, at - 1) > bytes.lastIndexOf(LF, at - 1)) lines += 1;
-  }
-  return lines;
 }

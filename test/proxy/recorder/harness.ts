@@ -54,8 +54,6 @@ export class Feed {
   readonly assembly: HttpAssembler;
   readonly start: ResyncStart | undefined;
   protocol = 'http/1.1';
-  /** How often it was said that its client pipelines. */
-  pipelined = 0;
   nowNs = 0;
   clientFed: number;
   serverFed: number;
@@ -85,9 +83,6 @@ export class Feed {
       onOpaque: (protocol) => {
         this.protocol = protocol;
       },
-      onPipelined: () => {
-        this.pipelined += 1;
-      },
       ...(resync === undefined ? {} : { resync }),
     });
   }
@@ -97,12 +92,12 @@ export class Feed {
     return this;
   }
 
-  client(bytes: string | Uint8Array, turnStart = this.#serverSpoke): this {
+  client(bytes: string | Uint8Array, turnStart = this.#serverSpoke, allAnswered = turnStart): this {
     const buffer = typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : Buffer.from(bytes);
     this.clientFed += buffer.length;
     if (turnStart) this.turnsFed += 1;
     this.#serverSpoke = false;
-    this.assembly.clientBytes(this.nowNs, buffer, turnStart);
+    this.assembly.clientBytes(this.nowNs, buffer, turnStart, allAnswered);
     buffer.fill(0xee); // what was kept without being copied would show
     this.nowNs += 1_000;
     return this;

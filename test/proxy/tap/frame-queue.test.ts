@@ -8,7 +8,7 @@ import { FRAME, FRAME_HEADER_BYTES, type FrameHead, FrameReader } from '../../..
 import { repeated } from '../../support/long-form.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
-const HEAD = { type: FRAME.clientBytes, turnStart: true, connection: 1, atNs: 0 } as const;
+const HEAD = { type: FRAME.clientBytes, turnStart: true, allAnswered: true, connection: 1, atNs: 0 } as const;
 const LARGE_BYTES = 40_000;
 
 /** A frame of a connection of its own, where none is named. */

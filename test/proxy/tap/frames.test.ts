@@ -20,6 +20,7 @@ const written: fc.Arbitrary<Written> = fc.record({
   type: fc.constantFrom(FRAME.message, FRAME.clientBytes, FRAME.serverBytes),
   bytes: fc.oneof(fc.nat(40), fc.integer({ min: 0, max: 70_000 })),
   turnStart: fc.boolean(),
+  allAnswered: fc.boolean(),
   connection: fc.nat(1_000),
   atNs: fc.double({ min: 0, noNaN: true }),
 });
@@ -67,7 +68,7 @@ function readIn(stream: Buffer, cuts: readonly number[]) {
 
 describe('frames that are read', () => {
   it('are whole wherever a header or a frame is cut', () => {
-    const head = { turnStart: true, connection: 2, atNs: 7 };
+    const head = { turnStart: true, allAnswered: false, connection: 2, atNs: 7 };
     const frames: Written[] = [
       { type: FRAME.clientBytes, ...head, bytes: 30_000 },
       { type: FRAME.message, ...head, bytes: 16 },
