@@ -6,7 +6,12 @@ import { assertRecorders } from '../replay/filter.ts';
 import type { CaptureOverview } from '../replay/window/capture.ts';
 import { resolveCaptureDirectory } from '../storage/capture/directory.ts';
 import { EncryptionKey } from '../storage/capture/encryption.ts';
-import { type InspectDocument, inspectCapture, surveyCapture } from '../storage/capture/inspect.ts';
+import {
+  type CoverageWithin,
+  type InspectDocument,
+  inspectCapture,
+  surveyCapture,
+} from '../storage/capture/inspect.ts';
 import { assertKeyFits } from '../storage/capture/keys.ts';
 import { CaptureReader } from '../storage/capture/reader.ts';
 
@@ -20,10 +25,7 @@ export interface OpenedCapture {
   /** The result of `inspect`. */
   readonly inspection: InspectDocument;
   /** The coverage and the unexplained share of some windows. */
-  coverageWithin(ranges: readonly TimeRange[]): {
-    readonly coverage: number | null;
-    readonly unexplained: number | null;
-  };
+  coverageWithin(ranges: readonly TimeRange[]): CoverageWithin;
 }
 
 /**
@@ -40,7 +42,7 @@ export function openForReplay(
   readsPayloads = true,
 ): OpenedCapture {
   const directory = resolveCaptureDirectory(named, 'read');
-  if (recorders.length > 0) assertRecorders(recorders, inspectCapture(directory).recorders);
+  if (recorders.length > 0) assertRecorders(recorders, recordersIn(directory));
   const survey = surveyCapture(directory, recorders);
   const { document } = survey;
   const keyMatters = readsPayloads || encryptionKey !== null;
@@ -52,10 +54,7 @@ export function openForReplay(
     identity: identityOf(document),
     inspection: document,
     unexplained: wholeOf(document.unexplained, document),
-    coverageWithin: (ranges) => {
-      const { coverage, unexplained } = survey.coverageWithin(ranges);
-      return { coverage: knownOf(coverage, document), unexplained: knownOf(unexplained, document) };
-    },
+    coverageWithin: survey.coverageWithin,
     overview: {
       name: directory,
       exchanges: document.exchanges,
@@ -79,14 +78,14 @@ function identityOf({ segments, exchanges, firstArrival, lastArrival }: InspectD
   return [exchanges, firstArrival, lastArrival, ...files].join('\n');
 }
 
-/** Null if segments were set aside as damaged: the number of exchanges in them is unknown. */
-function knownOf(share: number | null, { damaged }: InspectDocument): number | null {
-  return damaged.length > 0 ? null : share;
+/** Null after a killed recording: its last exchanges are unknown. */
+function wholeOf(share: number | null, { coverageIsAtMost }: InspectDocument): number | null {
+  return coverageIsAtMost ? null : share;
 }
 
-/** Like `knownOf`, for the whole capture. Also null after a killed recording: its last exchanges are unknown. */
-function wholeOf(share: number | null, document: InspectDocument): number | null {
-  return document.coverageIsAtMost ? null : knownOf(share, document);
+/** The recorders that a replay may choose from. */
+function recordersIn(directory: string): { readonly id: string; readonly host: string }[] {
+  return inspectCapture(directory).recorders.flatMap(({ id, host }) => (host === null ? [] : { id, host }));
 }
 
 function instantOf(text: string | null): number | null {

@@ -278,7 +278,7 @@ function captureContext(
   const shares =
     window === null
       ? { coverage: overview.coverage, unexplained: opened.unexplained }
-      : opened.coverageWithin(window.coverageRanges);
+      : exactly(opened.coverageWithin(window.coverageRanges));
   const { losses, omitted } = inspection;
   return {
     capture: overview.name,
@@ -290,6 +290,11 @@ function captureContext(
     losses: { exchanges: losses.exchanges, bytes: losses.bytes, by: losses.byReason },
     omitted: { exchanges: omitted.exchanges, bytes: omitted.bytes, by: omitted.byCause },
   };
+}
+
+/** A profile shows no bound in place of a share. */
+function exactly({ isAtLeast, ...shares }: ReturnType<OpenedCapture['coverageWithin']>) {
+  return isAtLeast ? { coverage: null, unexplained: null } : shares;
 }
 
 function recordersText({ window }: ProfileOptions): string[] {

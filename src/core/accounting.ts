@@ -184,6 +184,8 @@ export interface LifeAccount {
    * seen and not counted. Null if no such limit was kept.
    */
   readonly turnsAhead: number | null;
+  /** The newest segment of the recording; null before the first. Accounts of older versions do not have it. */
+  readonly segment?: string | null;
 }
 
 /** Accounts that no segment holds yet are beside the segments, in `account-LIFE.json`. */

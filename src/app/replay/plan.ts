@@ -52,8 +52,8 @@ export function chooseReplay(opened: OpenedCapture, asked: ReplayOptions): Repla
   const pace = options.scaling === 'compress' || options.rate !== null ? curve.min : 1;
   const chosen = chooseWindow(opened.overview, options.window, pace, curve.durationNs);
   assertScalable(options, chosen);
-  const { coverage, unexplained } = opened.coverageWithin(chosen.coverageRanges);
-  const overview = { ...opened.overview, coverage };
+  const { coverage, unexplained, isAtLeast } = opened.coverageWithin(chosen.coverageRanges);
+  const overview = { ...opened.overview, coverage, coverageIsAtLeast: isAtLeast };
   const source = playbackOf(opened.source, chosen, options.filters);
   const scaling = scalingOf(options, overview, source, chosen);
   const window = { ...chosen, plannedSpanNs: planEndOf(scaling, chosen).offsetNs };

@@ -48,6 +48,7 @@ function textOf(document: InspectDocument): string[] {
 
 function factLines(document: InspectDocument): string[] {
   const { bytes, truncated, omitted, expired, forgotten, encrypted, killed } = document;
+  const isMissing = document.missing.exchanges !== 0 || document.withoutLog.length > 0;
   const rows: (readonly [string, string])[] = [
     ['capture', document.directories.join(', ')],
     ['source', document.origins.map(originText).join('; ') || 'nothing was recorded yet'],
@@ -62,6 +63,7 @@ function factLines(document: InspectDocument): string[] {
     ['lost', lostText(document)],
     ['omitted', amountText(omitted, omitted.byCause)],
     ['coverage', coverageText(document)],
+    ...(isMissing ? [['missing', missingText(document)] as [string, string]] : []),
     ...(killed.length > 0 ? [['killed', killedText(document)] as [string, string]] : []),
     ['protocols', protocolText(document)],
     ['clock anchors', String(document.clockAnchors)],
@@ -132,7 +134,9 @@ function originText(origin: InspectDocument['origins'][number]): string {
 
 /** A recorder that paused has several lives, but is one member of the fleet. */
 function recorderText({ recorders, recordersAtOnce, fleetSize }: InspectDocument): string {
-  const names = recorders.slice(0, SEGMENTS_SHOWN).map(({ id, host }) => `${id} on ${host}`);
+  const names = recorders
+    .slice(0, SEGMENTS_SHOWN)
+    .map(({ id, host }) => (host === null ? `${id}, not here` : `${id} on ${host}`));
   const more = recorders.length > names.length ? ` and ${recorders.length - names.length} more` : '';
   const of = fleetSize === null ? '' : ` of a fleet of ${fleetSize}`;
   const count =
@@ -176,9 +180,28 @@ function killedText({ killed }: InspectDocument): string {
   return [...texts, ...more].join('; ');
 }
 
+/** What was recorded and is not here, by recorder. */
+function missingText({ missing, recorders, withoutLog }: InspectDocument): string {
+  const of = recorders.flatMap(({ id, host, gaps }) =>
+    gaps
+      .filter(({ kind }) => kind === 'missing' || kind === 'damaged')
+      .map(({ from, to, exchanges }) => {
+        const where = host === null ? `recorder ${id}` : `recorder ${id} on ${host}`;
+        const until = to === null ? '' : ` to ${minuteText(to)}`;
+        return `${exchanges ?? 'an unknown number'} of ${where}, ${minuteText(from)}${until}`;
+      }),
+  );
+  const shown = of.slice(0, GAPS_SHOWN);
+  if (of.length > shown.length) shown.push(`${of.length - shown.length} more (--json shows all)`);
+  const total =
+    missing.exchanges === null ? 'exchanges, how many is unknown' : `${missing.exchanges} exchanges`;
+  const logs = withoutLog.map((file) => `; ${file} is not sealed and without its write-ahead log`);
+  return `${total}: ${shown.join('; ')}${logs.join('')}`;
+}
+
 function coverageText(document: InspectDocument): string {
-  const { coverage, coverageAtLeast, coverageIsAtMost, unexplained, origins, recorders, omitted } = document;
-  const { unreadableAccounts } = document;
+  const { coverage, coverageAtLeast, coverageIsAtMost, unexplained, origins, omitted } = document;
+  const { unreadableAccounts, missing } = document;
   if (origins.some(({ kind }) => kind === 'imported'))
     return 'not known: what an imported file left out is not counted';
   if (unreadableAccounts.length > 0)
@@ -186,11 +209,11 @@ function coverageText(document: InspectDocument): string {
   // Rounding must not turn a share below 1 into 100 %.
   const share = (value: number) => `${((value < 1 ? Math.min(value, 0.9999) : value) * 100).toFixed(2)} %`;
   const least = coverageIsAtMost && coverageAtLeast !== null ? `, at least ${share(coverageAtLeast)}` : '';
-  if (coverage === null || unexplained === null) return least === '' ? '–' : `not known${least}`;
-  // The content of a missing or unreadable segment is unknown.
-  const partial = recorders.some(({ gaps }) =>
-    gaps.some(({ kind }) => kind === 'missing' || kind === 'damaged'),
-  );
+  const partial = missing.exchanges === null;
+  if (coverage === null || unexplained === null) {
+    if (partial) return 'not known: segments are missing, and what they held is unknown';
+    return least === '' ? '–' : `not known${least}`;
+  }
   // Exchanges that a killed recording would have omitted by sampling count as lost.
   const known = (omitted.byCause.sampled_out?.exchanges ?? 0) > 0 ? 'about ' : 'at most ';
   const most = coverageIsAtMost ? known : '';
@@ -224,7 +247,7 @@ function recorderLines({ recorders }: InspectDocument): string[] {
     .slice(0, RECORDERS_SHOWN)
     .map((recorder) => [
       recorder.id,
-      recorder.host,
+      recorder.host ?? '–',
       minuteText(recorder.startedAt),
       recorder.endedAt === null ? recorder.end : `${minuteText(recorder.endedAt)} ${recorder.end}`,
       String(recorder.exchanges),

@@ -25,6 +25,8 @@ export interface CaptureOverview {
   readonly lastArrivalUs: number | null;
   /** Recorded share of the seen traffic; null if unknown, as for imports. */
   readonly coverage: number | null;
+  /** Coverage is the lower bound: a killed recording did not count its last exchanges. */
+  readonly coverageIsAtLeast?: boolean;
   /** Whether it has only arrivals, such as an import without payloads. It can be planned, but not sent. */
   readonly arrivalsOnly: boolean;
   /** Authorities of the upstreams that were recorded. */

@@ -177,8 +177,15 @@ export interface KilledDocument {
   readonly foundAt: string | null;
 }
 
+/** How a life ended, as far as its accounts show. */
+export type LifeEnd = 'stopped' | 'killed' | 'recording' | 'unknown';
+
 /** What the segments and the account files show of a life. */
 interface Life {
+  /** Whether one of its segments is here. */
+  hasSegments: boolean;
+  /** Whether its account file is here, and not only a copy of it in the segment of another life. */
+  hasFile: boolean;
   /** The newest one outside of its own segments; null if there is none. */
   account: LifeAccount | null;
   /** The newest account in its own segments, and the greatest progress of the recorder in them. */
@@ -189,22 +196,43 @@ interface Life {
   running: boolean;
 }
 
+const NO_LIFE: Life = {
+  hasSegments: false,
+  hasFile: false,
+  account: null,
+  written: null,
+  progress: NO_PROGRESS,
+  recovered: false,
+  running: false,
+};
+
 type KnownLife = Life & { readonly account: LifeAccount };
 
 /** The accounts of all lives in captures: from the segments, and newer ones from the files beside them. */
 export class LifeAccounts {
+  /** Empty for all. Accounts of other recorders count only for when they began. */
+  readonly #recorders: ReadonlySet<string>;
+  /** Whether retention may have removed segments of a life. */
+  readonly #mayHaveExpired: (life: string) => boolean;
   readonly #lives = new Map<string, Life>();
   /** Account files that cannot be read, by life. */
   readonly #unreadable = new Map<string, AccountFile>();
   readonly #startsUs: number[] = [];
   #oldestUs = Number.POSITIVE_INFINITY;
 
+  constructor(recorders: ReadonlySet<string>, mayHaveExpired: (life: string) => boolean) {
+    this.#recorders = recorders;
+    this.#mayHaveExpired = mayHaveExpired;
+  }
+
   addDirectory(captureDirectory: string): void {
     const running = runningIn(captureDirectory);
     for (const file of accountFilesIn(captureDirectory)) {
       const { life, account } = file;
+      if (account !== null) this.#learn(account);
+      if (!this.#isChosen(life)) continue;
       if (account === null) this.#unreadable.set(life, file);
-      else this.#learn(account);
+      else this.#lifeOf(life).hasFile = true;
       if (running.has(life)) this.#lifeOf(life).running = true;
     }
   }
@@ -216,15 +244,30 @@ export class LifeAccounts {
     this.#oldestUs = Math.min(this.#oldestUs, openedUs);
     for (const earlier of earlierAccounts) this.#learn(earlier);
     const life = this.#lifeOf(recorder.id);
+    life.hasSegments = true;
     life.recovered = recoveredUs !== null;
     if (account !== null && account.atUs > (life.written?.atUs ?? 0)) life.written = account;
     if (progress !== null && progress.exchanges >= life.progress.exchanges) life.progress = progress;
   }
 
-  /** Whether the life of the segment was killed. */
-  isKilled({ recorder }: SegmentMeta): boolean {
-    const life = this.#lifeOf(recorder.id);
-    return isKnown(life) ? isKilled(life) : life.recovered;
+  /** The newest account of a life; null if there is none. */
+  accountOf(id: string): LifeAccount | null {
+    const { account, written } = this.#lives.get(id) ?? NO_LIFE;
+    return account ?? written;
+  }
+
+  endOf(id: string): LifeEnd {
+    const life = this.#lives.get(id) ?? NO_LIFE;
+    if (life.running) return 'recording';
+    if (life.account?.ended === true) return 'stopped';
+    return life.account !== null || life.recovered ? 'killed' : 'unknown';
+  }
+
+  /** The lives that recorded something and have no segment here, although nothing of them has expired. */
+  get withoutSegments(): string[] {
+    return this.#current().flatMap(({ account, hasSegments }) =>
+      hasSegments || account.exchanges === 0 ? [] : [account.life],
+    );
   }
 
   /** Whether everything seen was counted. If false, totals are lower bounds. */
@@ -294,12 +337,18 @@ export class LifeAccounts {
     }));
   }
 
-  /** Omits lives that ended before the first segment here, because they say nothing about this capture. */
+  /**
+   * Omits lives that ended before the first segment here, if their segments may have expired, or if only the segment
+   * of another life has their account. They say nothing about this capture.
+   */
   #current(): KnownLife[] {
     return [...this.#lives.values()].filter(isKnown).filter(
       // A life that has recorded nothing never had a segment that could have expired.
-      ({ account, written }) =>
-        written !== null || !(account.atUs < this.#oldestUs) || account.recorded.bytes === 0,
+      ({ account, hasSegments, hasFile }) =>
+        hasSegments ||
+        !(account.atUs < this.#oldestUs) ||
+        account.recorded.bytes === 0 ||
+        (hasFile && !this.#mayHaveExpired(account.life)),
     );
   }
 
@@ -329,21 +378,20 @@ export class LifeAccounts {
   }
 
   #learn(account: LifeAccount): void {
-    const life = this.#lifeOf(account.life);
     this.#startsUs.push(account.startedUs);
+    if (!this.#isChosen(account.life)) return;
+    const life = this.#lifeOf(account.life);
     if (life.account === null || account.atUs > life.account.atUs) life.account = account;
   }
 
   #lifeOf(id: string): Life {
-    const life = this.#lives.get(id) ?? {
-      account: null,
-      written: null,
-      progress: NO_PROGRESS,
-      recovered: false,
-      running: false,
-    };
+    const life = this.#lives.get(id) ?? { ...NO_LIFE };
     this.#lives.set(id, life);
     return life;
+  }
+
+  #isChosen(life: string): boolean {
+    return this.#recorders.size === 0 || this.#recorders.has(life);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { TimeRange } from '../../core/ports.ts';
 import { HOUR_US } from '../../core/units.ts';
-import type { SegmentSummary, Stretch } from './lives.ts';
+import type { Gap, SegmentSummary, Stretch } from './lives.ts';
 import { HOUR_OF_ARRIVAL } from './roll-ups.ts';
 import { type SegmentReader, withSegment } from './segment-reader.ts';
 
@@ -116,6 +116,34 @@ function lostWithin(reader: SegmentReader, range: TimeRange): number {
       'SELECT from_us AS fromUs, to_us AS toUs, exchanges FROM loss',
     )
     .reduce((sum, loss) => sum + loss.exchanges * overlap(loss.fromUs, loss.toUs, range), 0);
+}
+
+/** Adds what segments had recorded that are not here, by the share of its time inside the window. */
+export function addMissing(seen: Seen, { fromUs, toUs, exchanges, lost }: Gap, range: TimeRange): void {
+  const endUs = toUs ?? fromUs;
+  const share = overlap(fromUs, endUs, range);
+  const recorded = (exchanges ?? 0) * share;
+  seen.lost += recorded + share * lost.reduce((sum, each) => sum + each.exchanges, 0);
+  spreadByHour(seen.hours, recorded, Math.max(fromUs, range.fromUs), Math.min(endUs, range.toUs));
+}
+
+/** Adds exchanges to the hours of their stretch, as if they had come evenly. */
+export function spreadByHour(
+  hours: Map<number, number>,
+  exchanges: number,
+  fromUs: number,
+  toUs: number,
+): void {
+  if (exchanges === 0) return;
+  for (let hour = Math.floor(fromUs / HOUR_US); hour * HOUR_US <= toUs; hour += 1) {
+    const share = overlap(fromUs, toUs, { fromUs: hour * HOUR_US, toUs: (hour + 1) * HOUR_US });
+    if (share > 0) hours.set(hour, (hours.get(hour) ?? 0) + exchanges * share);
+  }
+}
+
+/** The part of a range that is inside another. */
+export function within(range: TimeRange, { fromUs, toUs }: TimeRange): TimeRange {
+  return { fromUs: Math.max(range.fromUs, fromUs), toUs: Math.min(range.toUs, toUs) };
 }
 
 /** Share of a stretch inside a window. A stretch without length counts as 1 inside and 0 outside. */

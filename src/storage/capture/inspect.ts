@@ -10,8 +10,10 @@ import {
 import { DayCalendar } from '../../core/calendar.ts';
 import type { TimeRange } from '../../core/ports.ts';
 import { formatInstantUs } from '../../core/units.ts';
-import { type KilledDocument, LifeAccounts } from './accounts.ts';
+import type { KilledDocument } from './accounts.ts';
+import { CaptureLives } from './capture-lives.ts';
 import {
+  addMissing,
   type CoverageShares,
   coverageOf,
   explainedOf,
@@ -19,22 +21,22 @@ import {
   NOT_KNOWN,
   type Seen,
   seenWithin,
+  spreadByHour,
+  within,
 } from './coverage.ts';
 import { DAMAGED_SUFFIX, type SegmentFile, SIDE_SUFFIXES, segmentsOf, sizeOf } from './directory.ts';
 import {
-  AbsentSegments,
   type ExpiredDocument,
   type HourSummary,
+  isMissing,
   type RecorderDocument,
-  RecorderLife,
-  type SegmentSummary,
+  type RecorderLife,
   type Stretch,
-  summaryOf,
 } from './lives.ts';
 import { type TrafficMix, trafficMix } from './mix.ts';
 import { type CaptureOrigin, type SegmentMeta, sessionKeysOf } from './schema.ts';
 import { manifestOfWhole } from './sealing.ts';
-import { SegmentIdentities, type SegmentReader, withSegment } from './segment-reader.ts';
+import { SegmentIdentities, type SegmentReader } from './segment-reader.ts';
 import { orGone } from './sqlite.ts';
 
 /** Summarises one capture by UTC days, without its mix: no exchange is read. @throws like `inspectCaptures` */
@@ -74,10 +76,8 @@ class Inspection {
   /** Empty for all recorders. */
   readonly #recorders: ReadonlySet<string>;
   readonly #directories: string[] = [];
-  readonly #segments: SegmentSummary[] = [];
+  readonly #read: CaptureLives;
   readonly #identities = new SegmentIdentities();
-  readonly #absent = new AbsentSegments();
-  readonly #accounts = new LifeAccounts();
   readonly #days = new Map<string, Amount>();
   readonly #damaged: string[] = [];
   readonly #duplicates: string[] = [];
@@ -88,12 +88,13 @@ class Inspection {
   constructor(calendar: DayCalendar, recorders: readonly string[] = []) {
     this.#calendar = calendar;
     this.#recorders = new Set(recorders);
+    this.#read = new CaptureLives(this.#recorders);
   }
 
   addDirectory(directory: string): void {
     this.#directories.push(directory);
-    this.#accounts.addDirectory(directory);
-    const known = new Set(this.#segments.map(({ file }) => file.file));
+    this.#read.addDirectory(directory);
+    const known = new Set(this.#read.segments.map(({ file }) => file.file));
     for (const segment of segmentsOf(directory)) {
       if (this.#recorders.size > 0 && !this.#recorders.has(segment.recorder)) this.#unread.add(segment.file);
       else if (known.has(segment.file)) this.#duplicates.push(segment.file);
@@ -101,24 +102,25 @@ class Inspection {
     }
     for (const file of readdirSync(directory)) {
       this.#diskBytes += sizeOf(join(directory, file));
-      if (!file.endsWith(DAMAGED_SUFFIX)) continue;
-      this.#damaged.push(file);
-      this.#absent.damaged(file);
+      if (file.endsWith(DAMAGED_SUFFIX)) this.#damaged.push(file);
     }
   }
 
   mix(): TrafficMix {
-    return trafficMix(this.#segments);
+    return trafficMix(this.#read.segments);
   }
 
   document(): InspectDocument {
-    const segments = this.#segments;
+    const { segments, absent, accounts } = this.#read;
     const metas = segments.map(({ meta }) => meta);
     const hours = segments.flatMap((segment) => segment.hours);
     const spans = segments.flatMap(({ span }) => span ?? []);
-    const lives = this.#lives();
-    const seen = this.#seen();
-    const losses = this.#losses();
+    const lives = this.#read.all();
+    const seen = this.#seen(lives);
+    const losses = this.#losses(lives);
+    const missing = exchangesOf(lives);
+    const recordersAtOnce = mostAtOnce(this.#fleet(lives).presence);
+    const fleetSize = greatestOf(metas.flatMap((meta) => meta.fleetSize ?? []));
     const omissions = this.#omissions();
     return {
       schemaVersion: 1,
@@ -145,14 +147,19 @@ class Inspection {
       losses: {
         ...amountOf(losses),
         byReason: byName(LOSS_REASONS, losses),
-        exact: this.#accounts.exact,
-        uncountedAtMost: this.#accounts.uncountedAtMost,
+        exact: accounts.exact && missing !== null,
+        uncountedAtMost: missing === null ? null : accounts.uncountedAtMost,
       },
       omitted: { ...amountOf(omissions), byCause: byName(OMISSION_CAUSES, omissions) },
-      ...this.#coverage(seen),
-      coverageIsAtMost: !this.#accounts.exact,
-      killed: this.#accounts.killed(),
-      unreadableAccounts: this.#accounts.unreadable,
+      ...this.#coverage(seen, lives),
+      coverageIsAtMost: !accounts.exact || (missing === null && fleetSize === null),
+      missing: {
+        exchanges: missing,
+        recorders: fleetSize === null ? null : Math.max(0, fleetSize - recordersAtOnce),
+      },
+      withoutLog: this.#read.withoutLog(lives),
+      killed: accounts.killed(),
+      unreadableAccounts: accounts.unreadable,
       protocols: this.#protocols(),
       timeZone: this.#calendar.timeZone,
       days: [...this.#days].map(([day, sums]) => ({ day, ...sums })).sort((a, b) => (a.day < b.day ? -1 : 1)),
@@ -162,31 +169,61 @@ class Inspection {
         exchanges,
         bytes: diskBytesOf(file.path),
       })),
-      expired: this.#absent.expiredDocument(segments, this.#unread),
+      expired: absent.expiredDocument(segments, this.#unread),
       forgotten: amountOf(metas.flatMap(({ forgotten }) => forgotten ?? [])),
       encrypted: encryptedOf(metas),
       damaged: this.#damaged,
       duplicates: this.#duplicates,
-      recorders: lives.map((life) => life.document(this.#accounts)),
-      fleetSize: greatestOf(metas.flatMap(({ fleetSize }) => fleetSize ?? [])),
-      recordersAtOnce: mostAtOnce(this.#fleet().presence),
+      recorders: lives.map((life) => life.document()),
+      fleetSize,
+      recordersAtOnce,
       origins: [...new Map(metas.map(({ origin }) => [JSON.stringify(origin), origin])).values()],
       sessionKeys: [...new Set(metas.flatMap(sessionKeysOf))],
       clockAnchors: sumOf(segments, ({ clockAnchors }) => clockAnchors),
     };
   }
 
-  coverageWithin(ranges: readonly TimeRange[]): CoverageShares {
-    if (this.#accounts.touches(ranges)) return NOT_KNOWN;
-    const windows = ranges.map((range) => ({ range, seen: seenWithin(this.#segments, range) }));
-    return coverageOf(windows, this.#segments, this.#fleet());
+  /**
+   * Coverage within some times. If one of them touches a time in which nothing was counted, all exchanges are counted
+   * that may have passed then, and the result is a lower bound.
+   */
+  coverageWithin(ranges: readonly TimeRange[]): CoverageWithin {
+    const { segments, accounts } = this.#read;
+    const lives = this.#read.all();
+    const isAtLeast = accounts.touches(ranges);
+    const uncounted = isAtLeast ? accounts.uncountedAtMost : 0;
+    const fleet = this.#fleet(lives);
+    const arrivals = arrivalsOf(segments.flatMap(({ span }) => span ?? []));
+    const missing = lives.flatMap(({ gaps }) => gaps).filter(isMissing);
+    const isUnknown = missing.some(
+      ({ exchanges, fromUs, toUs }) =>
+        exchanges === null &&
+        fleet.size === null &&
+        ranges.some((range) => fromUs < within(range, arrivals).toUs && (toUs ?? fromUs + 1) > range.fromUs),
+    );
+    if (uncounted === null || isUnknown) return { ...NOT_KNOWN, isAtLeast: false };
+    const windows = ranges.map((range) => {
+      const seen = seenWithin(segments, range);
+      // What is missing before the first arrival, or after the last one, has no time that could be replayed.
+      for (const gap of missing) addMissing(seen, gap, within(range, arrivals));
+      return { range, seen };
+    });
+    const [first] = windows;
+    if (first !== undefined) first.seen.lost += uncounted;
+    return { ...coverageOf(windows, segments, fleet), isAtLeast };
   }
 
   /** Coverage with a lower bound. If traffic may have passed uncounted, it is unknown instead of complete. */
-  #coverage(seen: Seen): CoverageShares & Pick<InspectDocument, 'coverageAtLeast'> {
-    const { exact, unreadable, uncountedAtMost } = this.#accounts;
-    if (unreadable.length > 0) return { ...NOT_KNOWN, coverageAtLeast: null };
-    const shares = (lost: number) => coverageOf([{ seen: { ...seen, lost } }], this.#segments, this.#fleet());
+  #coverage(
+    seen: Seen,
+    lives: readonly RecorderLife[],
+  ): CoverageShares & Pick<InspectDocument, 'coverageAtLeast'> {
+    const { exact, unreadable, uncountedAtMost } = this.#read.accounts;
+    const fleet = this.#fleet(lives);
+    // A fleet of known size counts a recorder out while its segments are missing.
+    const isUnknown = exchangesOf(lives) === null && fleet.size === null;
+    if (unreadable.length > 0 || isUnknown) return { ...NOT_KNOWN, coverageAtLeast: null };
+    const shares = (lost: number) => coverageOf([{ seen: { ...seen, lost } }], this.#read.segments, fleet);
     const most = shares(seen.lost);
     if (exact) return { ...most, coverageAtLeast: most.coverage };
     const least = uncountedAtMost === null ? NOT_KNOWN : shares(seen.lost + uncountedAtMost);
@@ -198,13 +235,9 @@ class Inspection {
   #readSegment(segment: SegmentFile): void {
     orGone(() => {
       if (segment.sealed) manifestOfWhole(segment.path);
-      withSegment(segment, (reader) => {
-        const summary = summaryOf(reader);
+      this.#read.addSegment(segment, (reader, summary) => {
         this.#identities.assertNew(segment, summary);
         const days = summary.hours.flatMap((hour) => daysOf(reader, hour, this.#calendar));
-        this.#accounts.addSegment(summary.meta);
-        this.#segments.push(summary);
-        for (const expiry of summary.expiries) this.#absent.expired(expiry);
         for (const { day, ...amount } of days) {
           this.#days.set(day, amountOf([amount, this.#days.get(day) ?? NOTHING]));
         }
@@ -212,58 +245,64 @@ class Inspection {
     });
   }
 
-  #lives(): RecorderLife[] {
-    const byRecorder = Map.groupBy(this.#segments, ({ meta }) => meta.recorder.id);
-    return [...byRecorder.values()].map((segments) => new RecorderLife(segments, this.#absent));
-  }
-
   /** If only some recorders were asked for, these are the fleet. */
-  #fleet(): { readonly size: number | null; readonly presence: readonly Stretch[] } {
-    const sizes = this.#recorders.size > 0 ? [] : this.#segments.flatMap(({ meta }) => meta.fleetSize ?? []);
-    // Lives that are still open end with the latest time in the captures.
+  #fleet(lives: readonly RecorderLife[]): {
+    readonly size: number | null;
+    readonly presence: readonly Stretch[];
+  } {
+    const { segments } = this.#read;
+    const sizes = this.#recorders.size > 0 ? [] : segments.flatMap(({ meta }) => meta.fleetSize ?? []);
+    // Lives that still record end with the latest time in the captures.
     const latestUs = greatestOf(
-      this.#segments.flatMap(({ meta, span }) => [meta.closedUs ?? 0, meta.openedUs, span?.lastUs ?? 0]),
+      segments.flatMap(({ meta, span }) => [meta.closedUs ?? 0, meta.openedUs, span?.lastUs ?? 0]),
     );
     return {
       size: greatestOf(sizes),
-      presence: this.#lives().flatMap((life) => life.presence(latestUs ?? 0)),
+      presence: lives.flatMap((life) => life.presence(latestUs ?? 0)),
     };
   }
 
   /** Everything, including losses and omissions that no segment records. */
-  #seen(): Seen {
+  #seen(lives: readonly RecorderLife[]): Seen {
+    const { segments, accounts } = this.#read;
     const hours = new Map<number, number>();
-    for (const { hour, exchanges } of this.#segments.flatMap((segment) => segment.hours)) {
+    for (const { hour, exchanges } of segments.flatMap((segment) => segment.hours)) {
       hours.set(hour, (hours.get(hour) ?? 0) + exchanges);
     }
-    const sampledOut = this.#accounts.omissions().filter(({ name }) => name === 'sampled_out');
-    return {
-      recorded: sumOf(this.#segments, ({ exchanges }) => exchanges),
-      explained: sumOf(this.#segments, explainedOf) + amountOf(sampledOut).exchanges,
-      lost: amountOf(this.#losses()).exchanges,
+    const sampledOut = accounts.omissions().filter(({ name }) => name === 'sampled_out');
+    const seen = {
+      recorded: sumOf(segments, ({ exchanges }) => exchanges),
+      explained: sumOf(segments, explainedOf) + amountOf(sampledOut).exchanges,
+      lost: amountOf(this.#losses(lives)).exchanges,
       hours,
     };
+    for (const gap of lives.flatMap(({ gaps }) => gaps).filter(isMissing)) {
+      seen.lost += gap.exchanges ?? 0;
+      spreadByHour(hours, gap.exchanges ?? 0, gap.fromUs, gap.toUs ?? gap.fromUs);
+    }
+    return seen;
   }
 
-  #losses(): NamedAmount[] {
-    const recorded = this.#segments.flatMap(({ losses }) => losses);
+  #losses(lives: readonly RecorderLife[]): NamedAmount[] {
+    const recorded = this.#read.segments.flatMap(({ losses }) => losses);
     return [
       ...recorded.map(({ reason, ...amount }) => ({ name: reason, ...amount })),
-      ...this.#accounts.losses(),
+      ...lives.flatMap(({ gaps }) => gaps).flatMap(({ lost }) => lost),
+      ...this.#read.accounts.losses(),
     ];
   }
 
   #omissions(): NamedAmount[] {
-    const recorded = this.#segments.flatMap(({ omissions }) => omissions);
+    const recorded = this.#read.segments.flatMap(({ omissions }) => omissions);
     return [
       ...recorded.map(({ cause, ...amount }) => ({ name: cause, ...amount })),
-      ...this.#accounts.omissions(),
+      ...this.#read.accounts.omissions(),
     ];
   }
 
   #protocols(): InspectDocument['protocols'] {
     const uses = Map.groupBy(
-      this.#segments.flatMap(({ protocols }) => protocols),
+      this.#read.segments.flatMap(({ protocols }) => protocols),
       ({ protocol }) => protocol,
     );
     return Object.fromEntries(
@@ -276,6 +315,31 @@ class Inspection {
       ]),
     );
   }
+}
+
+/** Coverage within some times. */
+export interface CoverageWithin extends CoverageShares {
+  /** It is a lower bound, because nothing was counted for a part of these times. */
+  readonly isAtLeast: boolean;
+}
+
+/** Recorded exchanges that should be here and are not; null if a part of them has no number. */
+function exchangesOf(lives: readonly RecorderLife[]): number | null {
+  return lives
+    .flatMap(({ gaps }) => gaps)
+    .filter(isMissing)
+    .reduce<number | null>(
+      (sum, { exchanges }) => (sum === null || exchanges === null ? null : sum + exchanges),
+      0,
+    );
+}
+
+/** The first and the last arrival. */
+function arrivalsOf(spans: readonly { readonly firstUs: number; readonly lastUs: number }[]): TimeRange {
+  return {
+    fromUs: leastOf(spans.map(({ firstUs }) => firstUs)) ?? 0,
+    toUs: (greatestOf(spans.map(({ lastUs }) => lastUs)) ?? 0) + 1,
+  };
 }
 
 const NOTHING: Amount = { exchanges: 0, bytes: 0 };
@@ -372,6 +436,15 @@ export interface InspectDocument {
    * coverage may be lower.
    */
   readonly coverageIsAtMost: boolean;
+  /** What was recorded, should be here, and is not. `recorders` has it by recorder, in `gaps`. */
+  readonly missing: {
+    /** Null if the number of a part is unknown: an old account, or none. */
+    readonly exchanges: number | null;
+    /** Members of the fleet that never recorded at the same time as the others; null if its size is unknown. */
+    readonly recorders: number | null;
+  };
+  /** Segments that are not sealed, and whose write-ahead log with their last commits is gone. */
+  readonly withoutLog: readonly string[];
   /** Sorted by end. */
   readonly killed: readonly KilledDocument[];
   /** Recordings whose account cannot be read. */

@@ -1,7 +1,20 @@
-import type { Amount, LossReason, OmissionCause, ProtocolUse } from '../../core/accounting.ts';
+import {
+  type Amount,
+  type LifeAccount,
+  LOSS_REASONS,
+  type LossReason,
+  type OmissionCause,
+  type ProtocolUse,
+} from '../../core/accounting.ts';
 import { formatInstantUs, HOUR_US } from '../../core/units.ts';
-import type { LifeAccounts } from './accounts.ts';
-import { DAMAGED_SUFFIX, parseSegmentName, type SegmentFile } from './directory.ts';
+import type { LifeEnd } from './accounts.ts';
+import {
+  DAMAGED_SUFFIX,
+  HANDED_SUFFIX,
+  parseSegmentName,
+  type SegmentFile,
+  TOMBSTONE_SUFFIX,
+} from './directory.ts';
 import { HOUR_COLUMNS } from './roll-ups.ts';
 import type { SegmentMeta, Span } from './schema.ts';
 import type { ExpiredSums } from './sealing.ts';
@@ -21,7 +34,9 @@ export interface SegmentSummary {
   readonly expiries: readonly ExpirySummary[];
   /** Number of clock anchors: readings of both clocks at one instant. */
   readonly clockAnchors: number;
-  /** If its recorder died: its last commit, epoch microseconds. Traffic from then until the recovery is lost. */
+  /** Of a segment that its writer did not close: its last commit, epoch microseconds. */
+  readonly lastCommitUs: number | null;
+  /** If its recorder died: its last commit. Traffic from then until the recovery is lost. */
   readonly crashedUs: number | null;
 }
 
@@ -61,6 +76,9 @@ export const SELECT_EXPIRIES = `SELECT ${selected('file, last_arrival_us, expire
 export function summaryOf(reader: SegmentReader): SegmentSummary {
   const meta = reader.meta();
   const hours = reader.all<HourSummary>(SELECT_HOURS);
+  // With hundreds of segments, preparing statements takes most of the time. Few segments were not closed.
+  const isClosed = meta.closedUs !== null && meta.recoveredUs === null;
+  const lastCommitUs = isClosed ? null : (lastCommitOf(reader) ?? meta.openedUs);
   return {
     file: reader.segment,
     meta,
@@ -74,8 +92,8 @@ export function summaryOf(reader: SegmentReader): SegmentSummary {
     protocols: reader.all('SELECT protocol, connections, bytes FROM protocol_use'),
     expiries: reader.all(SELECT_EXPIRIES),
     clockAnchors: reader.all<{ count: number }>('SELECT count(*) AS count FROM anchor')[0]?.count ?? 0,
-    // With hundreds of segments, preparing statements takes most of the time. Few segments were recovered.
-    crashedUs: meta.recoveredUs === null ? null : (lastCommitOf(reader) ?? meta.openedUs),
+    lastCommitUs,
+    crashedUs: meta.recoveredUs === null ? null : lastCommitUs,
   };
 }
 
@@ -87,29 +105,38 @@ function lastCommitOf(reader: SegmentReader): number | null {
 
 /**
  * Why a stretch of a recorder's life is missing. `crash`: the recorder died and lost what it had not
- * committed. `expired`: retention removed it. `damaged`: it was set aside. `missing`: its segments are
- * elsewhere.
+ * committed. `expired`: retention removed it. `shipped`: it was handed over and then removed. `damaged`: it was set
+ * aside. `missing`: it should be here.
  */
-type GapKind = 'crash' | 'expired' | 'damaged' | 'missing';
+type GapKind = 'crash' | 'expired' | 'shipped' | 'damaged' | 'missing';
 
 /** A missing stretch. Its end is null if it is unknown. */
-interface Gap extends Absence {
+export interface Gap extends Absence {
   readonly fromUs: number;
   readonly toUs: number | null;
-  readonly segments: number;
+  /** Segments that are not here; null if their number is unknown. */
+  readonly segments: number | null;
+  /** What only these segments had recorded as lost, by reason. */
+  readonly lost: readonly (Amount & { readonly name: LossReason })[];
+}
+
+/** Whether the traffic of a gap was recorded, should be here, and is not. */
+export function isMissing({ kind }: Gap): boolean {
+  return kind === 'missing' || kind === 'damaged';
 }
 
 /** One life of one recorder, as far as the capture holds it. Times are ISO 8601, UTC. */
 export interface RecorderDocument {
   readonly id: string;
-  readonly host: string;
+  /** Null if none of its segments is here. */
+  readonly host: string | null;
   readonly startedAt: string;
   /** Null while it records, if it was killed and nothing followed, or if its last segment is not here. */
   readonly endedAt: string | null;
   readonly end: 'stopped' | 'crashed' | 'recording' | 'killed' | 'unknown';
   readonly segments: number;
   readonly exchanges: number;
-  readonly gaps: readonly (Omit<Gap, 'fromUs' | 'toUs'> & {
+  readonly gaps: readonly (Omit<Gap, 'fromUs' | 'toUs' | 'lost'> & {
     readonly from: string;
     readonly to: string | null;
   })[];
@@ -123,7 +150,7 @@ export interface Stretch {
 /** Why a segment is not here. */
 interface Absence {
   readonly kind: GapKind;
-  /** Exchanges in it; null if unknown. For a crash, a lower bound. */
+  /** Exchanges that it had recorded; null if unknown. For a crash, a lower bound. */
   readonly exchanges: number | null;
 }
 
@@ -140,15 +167,18 @@ export interface ExpiredDocument extends ExpiredSums {
 export class AbsentSegments {
   /** By recorder and number. */
   readonly #expired = new Map<string, ExpirySummary>();
-  readonly #damaged = new Set<string>();
+  /** By recorder and number: segments for which a file shows why they are not read. */
+  readonly #named = new Map<string, GapKind>();
+
+  /** Takes what the name of a file in a capture shows. */
+  addFile(file: string): void {
+    for (const [suffix, kind] of MARKS) {
+      if (file.endsWith(suffix)) this.#named.set(keyOf(file.slice(0, -suffix.length)), kind);
+    }
+  }
 
   expired(expiry: ExpirySummary): void {
     this.#expired.set(keyOf(expiry.file), expiry);
-  }
-
-  /** @param file the name, including the `.damaged` suffix */
-  damaged(file: string): void {
-    this.#damaged.add(keyOf(file.slice(0, -DAMAGED_SUFFIX.length)));
   }
 
   /**
@@ -159,10 +189,22 @@ export class AbsentSegments {
     const key = `${recorder} ${sequence}`;
     const expiry = this.#expired.get(key);
     if (expiry !== undefined) return { kind: 'expired', exchanges: expiry.ownExchanges };
-    if (this.#damaged.has(key)) return { kind: 'damaged', exchanges: null };
-    // Expiries that are known only by a sum are not known by name.
-    const isUnnamed = leading && [...this.#expired.values()].some(({ segments }) => segments > 1);
-    return { kind: isUnnamed ? 'expired' : 'missing', exchanges: null };
+    const kind = this.#named.get(key) ?? (leading && this.#hasUnnamed ? 'expired' : 'missing');
+    return { kind, exchanges: null };
+  }
+
+  /** Whether retention removed a segment of a recorder, as far as is known. */
+  mayHaveExpired(recorder: string): boolean {
+    const names = [
+      ...this.#expired.keys(),
+      ...[...this.#named].flatMap(([key, kind]) => (kind === 'expired' ? [key] : [])),
+    ];
+    return this.#hasUnnamed || names.some((key) => key.startsWith(`${recorder} `));
+  }
+
+  /** Whether expiries are known only by a sum, and not by name. */
+  get #hasUnnamed(): boolean {
+    return [...this.#expired.values()].some(({ segments }) => segments > 1);
   }
 
   /**
@@ -230,51 +272,73 @@ function mayBeIn(gone: string, here: readonly SegmentSummary[]): (held: SegmentS
   };
 }
 
-/** One recorder's segments in order, and the gaps between them. */
-export class RecorderLife {
-  readonly segments: readonly SegmentSummary[];
-  readonly #first: SegmentMeta;
-  readonly #last: SegmentSummary;
-  readonly #gaps: readonly Gap[];
+/** Files that show why a segment is not read. */
+const MARKS: readonly (readonly [suffix: string, kind: GapKind])[] = [
+  [DAMAGED_SUFFIX, 'damaged'],
+  [TOMBSTONE_SUFFIX, 'expired'],
+  [HANDED_SUFFIX, 'shipped'],
+];
 
-  /** @param segments at least one */
-  constructor(segments: readonly SegmentSummary[], absent: AbsentSegments) {
+/** What is known of a life besides its segments. */
+interface LifeFacts {
+  /** Its newest account; null if there is none. */
+  readonly account: LifeAccount | null;
+  readonly end: LifeEnd;
+  /** Its last segment is not sealed, and the write-ahead log of it is gone. */
+  readonly isWithoutLog: boolean;
+}
+
+/**
+ * One recorder's segments in order, and the gaps between them. Each segment says how much its recorder had committed
+ * until then. So the exchanges of a segment that is gone are known from those around it, and from the account.
+ */
+export class RecorderLife {
+  readonly id: string;
+  readonly segments: readonly SegmentSummary[];
+  readonly gaps: readonly Gap[];
+  readonly #facts: LifeFacts;
+  readonly #startedUs: number;
+
+  /** @param segments in any order; none if only the account is here */
+  constructor(id: string, segments: readonly SegmentSummary[], facts: LifeFacts, absent: AbsentSegments) {
+    this.id = id;
     this.segments = [...segments].sort((a, b) => a.file.sequence - b.file.sequence);
-    const [first, last] = [this.segments[0], this.segments.at(-1)];
-    if (first === undefined || last === undefined) throw new RangeError('a life has at least one segment');
-    this.#first = first.meta;
-    this.#last = last;
-    this.#gaps = [...this.#holes(absent), ...this.#crashes()].sort((a, b) => a.fromUs - b.fromUs);
+    this.#facts = facts;
+    this.#startedUs = this.segments[0]?.meta.recorder.startedUs ?? facts.account?.startedUs ?? 0;
+    const gaps = [...this.#holes(absent), ...this.#afterLast(absent), ...this.#crashes()];
+    this.gaps = gaps.sort((a, b) => a.fromUs - b.fromUs);
   }
 
-  /** When it recorded according to the capture: its life less its gaps. `nowUs` ends an open life. */
+  /** When it recorded: its life less the gaps of which nothing is known. `nowUs` ends a life that still records. */
   presence(nowUs: number): Stretch[] {
     const stretches: Stretch[] = [];
-    let fromUs = this.#first.recorder.startedUs;
-    for (const gap of this.#gaps) {
+    let fromUs = this.#startedUs;
+    for (const gap of this.gaps) {
+      if (isMissing(gap) && gap.exchanges !== null) continue;
       if (gap.fromUs > fromUs) stretches.push({ fromUs, toUs: gap.fromUs });
       fromUs = Math.max(fromUs, gap.toUs ?? Number.POSITIVE_INFINITY);
     }
-    const endUs = endOf(this.#last) ?? nowUs;
+    const endUs = this.#endUs(nowUs);
     if (endUs > fromUs) stretches.push({ fromUs, toUs: endUs });
     return stretches;
   }
 
-  document(accounts: LifeAccounts): RecorderDocument {
-    const { meta, file, crashedUs } = this.#last;
-    const { id, host, startedUs } = this.#first.recorder;
-    const endUs = meta.endedUs ?? crashedUs;
-    const open = meta.closedUs === null && !file.sealed;
-    const running = accounts.isKilled(meta) ? 'killed' : 'recording';
+  document(): RecorderDocument {
+    const last = this.segments.at(-1);
+    const { end, account } = this.#facts;
+    const stoppedUs = last?.meta.endedUs ?? (end === 'stopped' && account !== null ? account.atUs : null);
+    const endUs = stoppedUs ?? last?.crashedUs ?? null;
+    const open = last !== undefined && last.meta.closedUs === null && !last.file.sealed;
+    const ended = stoppedUs !== null ? 'stopped' : last?.crashedUs != null ? 'crashed' : null;
     return {
-      id,
-      host,
-      startedAt: formatInstantUs(startedUs),
+      id: this.id,
+      host: last?.meta.recorder.host ?? null,
+      startedAt: formatInstantUs(this.#startedUs),
       endedAt: endUs === null ? null : formatInstantUs(endUs),
-      end: meta.endedUs !== null ? 'stopped' : crashedUs !== null ? 'crashed' : open ? running : 'unknown',
+      end: ended ?? (end === 'killed' ? 'killed' : open || end === 'recording' ? 'recording' : 'unknown'),
       segments: this.segments.length,
       exchanges: this.segments.reduce((sum, { exchanges }) => sum + exchanges, 0),
-      gaps: this.#gaps.map(({ fromUs, toUs, ...gap }) => ({
+      gaps: this.gaps.map(({ fromUs, toUs, lost: _, ...gap }) => ({
         ...gap,
         from: formatInstantUs(fromUs),
         to: toUs === null ? null : formatInstantUs(toUs),
@@ -282,45 +346,122 @@ export class RecorderLife {
     };
   }
 
+  /** A killed recording saw nothing after its last account, as far as is known. */
+  #endUs(nowUs: number): number {
+    const { account, end } = this.#facts;
+    if (end === 'recording') return nowUs;
+    const last = this.segments.at(-1);
+    const lastUs = last === undefined ? this.#startedUs : (endOf(last) ?? last.lastCommitUs ?? beginOf(last));
+    return last?.meta.endedUs ?? Math.max(lastUs, account?.atUs ?? lastUs);
+  }
+
   #holes(absent: AbsentSegments): Gap[] {
     const gaps: Gap[] = [];
-    const { id, startedUs } = this.#first.recorder;
     const numbers = this.segments.map(({ file }) => file.sequence);
-    for (const { kind, exchanges, next } of absent.holesIn(id, numbers)) {
-      const [before, after] = [this.segments[next - 1], this.segments[next] ?? this.#last];
+    const holes = Map.groupBy(absent.holesIn(this.id, numbers), ({ next }) => next);
+    for (const [at, after] of this.segments.entries()) {
+      const before = this.segments[at - 1];
       const toUs = beginOf(after);
-      const sinceUs = before === undefined ? startedUs : (endOf(before) ?? beginOf(before));
-      addHole(gaps, { kind, exchanges, fromUs: Math.min(sinceUs, toUs), toUs, segments: 1 });
-    }
-    const { file, meta } = this.#last;
-    if (file.sealed && meta.endedUs === null && meta.recoveredUs === null) {
-      // The segment ended and its recorder continued. The next one is missing or does not exist yet.
-      const why = absent.whyOf(id, file.sequence + 1, false);
-      const fromUs = endOf(this.#last) ?? beginOf(this.#last);
-      if (why.kind !== 'missing') gaps.push({ ...why, fromUs, toUs: null, segments: 1 });
+      const sinceUs = before === undefined ? this.#startedUs : (endOf(before) ?? beginOf(before));
+      const stretch = { fromUs: Math.min(sinceUs, toUs), toUs, lost: [] };
+      const own = (holes.get(at) ?? []).reduce<Gap[]>((joined, { kind, exchanges }) => {
+        addHole(joined, { kind, exchanges, segments: 1, ...stretch });
+        return joined;
+      }, []);
+      gaps.push(...counted(own, stretch, committedBetween(before, after), lostBetween(before, after)));
     }
     return gaps;
+  }
+
+  /** What followed the last segment that is here. */
+  #afterLast(absent: AbsentSegments): Gap[] {
+    const { account, isWithoutLog } = this.#facts;
+    const last = this.segments.at(-1);
+    const sequence = last?.file.sequence ?? 0;
+    const fromUs = last === undefined ? this.#startedUs : (endOf(last) ?? last.lastCommitUs ?? beginOf(last));
+    const toUs = account === null ? null : Math.max(fromUs, account.atUs);
+    const reached = (account?.segment && parseSegmentName(account.segment)?.sequence) || 0;
+    const held = last === undefined ? 0 : (last.meta.progress?.exchanges ?? null);
+    const exchanges = account === null || held === null ? null : Math.max(0, account.exchanges - held);
+    const stretch = { fromUs, toUs, exchanges, lost: [] };
+    const isNamed = reached > sequence;
+    // The segment ended and its recorder continued. The next one is missing or does not exist yet.
+    const isOpen =
+      last === undefined ||
+      (last.file.sealed && last.meta.endedUs === null && last.meta.recoveredUs === null);
+    const why = absent.whyOf(this.id, isNamed ? reached : sequence + 1, false).kind;
+    if (why !== 'missing' && isOpen)
+      return [{ ...stretch, kind: why, segments: isNamed ? reached - sequence : 1 }];
+    if ((exchanges ?? 0) > 0 || (exchanges === null && isWithoutLog)) {
+      const segments = isWithoutLog ? 0 : isNamed ? reached - sequence : null;
+      return [{ ...stretch, kind: 'missing', segments }];
+    }
+    return [];
   }
 
   #crashes(): Gap[] {
     return this.segments.flatMap(({ crashedUs, meta }) =>
       crashedUs === null
         ? []
-        : [{ kind: 'crash', fromUs: crashedUs, toUs: meta.recoveredUs, segments: 0, exchanges: 0 }],
+        : [{ kind: 'crash', fromUs: crashedUs, toUs: meta.recoveredUs, segments: 0, exchanges: 0, lost: [] }],
     );
   }
+}
+
+/** Exchanges that a recorder committed after one of its segments and before another; null if unknown. */
+function committedBetween(before: SegmentSummary | undefined, after: SegmentSummary): number | null {
+  const until = after.meta.progress?.exchanges;
+  const since = before === undefined ? 0 : before.meta.progress?.exchanges;
+  if (until === undefined || since === undefined) return null;
+  return Math.max(0, until - after.exchanges - (after.meta.forgotten?.exchanges ?? 0) - since);
+}
+
+/** What the segments between two others had recorded as lost. */
+function lostBetween(before: SegmentSummary | undefined, after: SegmentSummary): Gap['lost'] {
+  const [since, until] = [before?.meta.account ?? null, after.meta.account];
+  if (until === null || (before !== undefined && since === null)) return [];
+  return LOSS_REASONS.flatMap((name) => {
+    const own = after.losses.find(({ reason }) => reason === name);
+    const grown = (unit: 'exchanges' | 'bytes') =>
+      Math.max(0, (until.lost[name]?.[unit] ?? 0) - (own?.[unit] ?? 0) - (since?.lost[name]?.[unit] ?? 0));
+    const [exchanges, bytes] = [grown('exchanges'), grown('bytes')];
+    return exchanges + bytes > 0 ? [{ name, exchanges, bytes }] : [];
+  });
+}
+
+/**
+ * Gives the gaps between two segments the exchanges that were committed there. If the names of the segments have no
+ * hole but exchanges are gone, that is a gap without segments.
+ * @param committed null if unknown
+ */
+function counted(
+  gaps: readonly Gap[],
+  stretch: Pick<Gap, 'fromUs' | 'toUs' | 'lost'>,
+  committed: number | null,
+  lost: Gap['lost'],
+): Gap[] {
+  if (gaps.length === 0) {
+    if (committed === null || committed === 0) return [];
+    return [{ ...stretch, kind: 'missing', segments: 0, exchanges: committed, lost }];
+  }
+  const unknown = gaps.filter(({ exchanges }) => exchanges === null);
+  const known = gaps.reduce((sum, { exchanges }) => sum + (exchanges ?? 0), 0);
+  const [only] = unknown;
+  if (unknown.length > 1 || only === undefined || committed === null) return [...gaps];
+  const exchanges = Math.max(0, committed - known);
+  return gaps.map((gap) => (gap === only ? { ...gap, exchanges, lost: isMissing(gap) ? lost : [] } : gap));
 }
 
 /** Joins consecutive missing numbers with the same cause into one gap. */
 function addHole(gaps: Gap[], hole: Gap): void {
   const last = gaps.at(-1);
-  if (last === undefined || last.kind !== hole.kind || last.toUs !== hole.toUs) {
+  if (last === undefined || last.kind !== hole.kind) {
     gaps.push(hole);
     return;
   }
   const exchanges =
     last.exchanges === null || hole.exchanges === null ? null : last.exchanges + hole.exchanges;
-  gaps[gaps.length - 1] = { ...last, segments: last.segments + 1, exchanges };
+  gaps[gaps.length - 1] = { ...last, segments: (last.segments ?? 0) + 1, exchanges };
 }
 
 /** The writer's time for recorded segments, the arrivals' for imported ones. */

@@ -1,8 +1,11 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { accountFileOf } from '../../core/accounting.ts';
 import { AppError, reasonOf } from '../../core/errors.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { accountsIn } from './accounts.ts';
 import { assertChecksum, type BlockRow, blocksIn, decodeBlock, decodeHeads } from './blocks.ts';
+import { CaptureLives } from './capture-lives.ts';
 import {
   DAMAGED_SUFFIX,
   HANDED_SUFFIX,
@@ -59,6 +62,7 @@ interface VerifyOptions {
 export function verifyCapture(captureDirectory: string, options: VerifyOptions): VerifyDocument {
   // List first: files that a recorder creates and removes during the check must not look missing.
   const listed = readdirSync(captureDirectory);
+  const gone = goneFrom(captureDirectory);
   const segments = segmentsOf(captureDirectory);
   const reports: SegmentReport[] = [];
   const others = { identities: new SegmentIdentities(), absent: new AbsentSegments() };
@@ -71,6 +75,7 @@ export function verifyCapture(captureDirectory: string, options: VerifyOptions):
   const problems: CaptureProblem[] = [
     ...reports.flatMap((report) => report.problems),
     ...missingFrom(captureDirectory, files),
+    ...gone,
     ...files.filter((file) => file.endsWith(DAMAGED_SUFFIX)).map((file) => ({ file, ...SET_ASIDE })),
   ];
   return {
@@ -119,6 +124,35 @@ function missingFrom(directory: string, files: readonly string[]): CaptureProble
     .map(({ file }) => ({ file, kind: 'missing', what: 'its manifest exists but the segment is missing' }));
 }
 
+/**
+ * What the account files of recordings count as recorded and no segment holds, and segments whose log is gone. Damaged
+ * segments are left out: their check reports them.
+ */
+function goneFrom(directory: string): CaptureProblem[] {
+  const read = new CaptureLives();
+  read.addDirectory(directory);
+  for (const segment of segmentsOf(directory)) {
+    try {
+      orGone(() => read.addSegment(segment, () => undefined));
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      read.absent.addFile(`${segment.file}${DAMAGED_SUFFIX}`);
+    }
+  }
+  const lives = read.all();
+  const counted = new Set(accountsIn(directory).map(({ life }) => life));
+  const missing = lives.flatMap(({ id, gaps }) => {
+    const exchanges = gaps
+      .filter(({ kind }) => kind === 'missing')
+      .reduce((sum, gap) => sum + (gap.exchanges ?? 0), 0);
+    if (exchanges === 0 || !counted.has(id)) return [];
+    const what = `${exchanges} exchanges that it counts as recorded are in no segment here`;
+    return [{ file: accountFileOf(id), kind: 'missing' as const, what }];
+  });
+  const what = 'it is not sealed, and its write-ahead log is not here: its last exchanges were in that';
+  return [...missing, ...read.withoutLog(lives).map((file) => ({ file, kind: 'log' as const, what }))];
+}
+
 const SET_ASIDE = { kind: 'set_aside', what: 'it failed its check at sealing and is not read' } as const;
 
 type ProblemKind =
@@ -132,6 +166,7 @@ type ProblemKind =
   | 'roll_ups'
   | 'counts'
   | 'missing'
+  | 'log'
   | 'set_aside';
 
 interface CaptureProblem {

@@ -95,6 +95,8 @@ describe('reprise inspect', () => {
       unexplained: expect.any(Number),
       coverageAtLeast: expect.closeTo(0.5 / 1.5, 9),
       coverageIsAtMost: false,
+      missing: { exchanges: 0, recorders: 1 },
+      withoutLog: [],
       unreadableAccounts: [],
       killed: [],
       mix: {

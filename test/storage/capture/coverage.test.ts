@@ -211,7 +211,7 @@ test.each([true, false])(
     const directory = imported(paired);
     expect(inspectCapture(directory)).toMatchObject({ exchanges: 10, ...UNKNOWN });
     const within = { fromUs: TEST_EPOCH_US, toUs: TEST_EPOCH_US + 5_000 };
-    expect(surveyCapture(directory).coverageWithin([within])).toEqual(UNKNOWN);
+    expect(surveyCapture(directory).coverageWithin([within])).toMatchObject(UNKNOWN);
     const recorded = captureOf(exchanges, {
       recorder: { id: 'aaaa0001', host: 'other', startedUs: TEST_EPOCH_US },
     });
