@@ -43,7 +43,6 @@ export async function playCalibration(
   reporter: ReplayReporter,
 ): Promise<{ readonly document: CalibrationDocument; readonly planned: number; readonly end: ReplayEnd }> {
   const { window, options } = plan;
-  const store = new SqliteRunStore(join(runDirectory, CALIBRATION_DIRECTORY));
   const compared = new CalibrationStatistics(options.calibrationBounds);
   const statistics = new RunStatistics();
   reporter.note(`Calibration: ${formatMs(window.plannedSpanNs / 1e6)} at 1x`);
@@ -54,6 +53,7 @@ export async function playCalibration(
     calibrates: true,
     reporter,
   });
+  const store = new SqliteRunStore(join(runDirectory, CALIBRATION_DIRECTORY));
   try {
     const { health, end } = await replay
       .run(
@@ -84,9 +84,8 @@ export async function playCalibration(
     reporter.note(...calibrationLines(document));
     reporter.event?.({ event: 'calibration', ...document });
     return { document, planned: totals.planned, end };
-  } catch (thrown) {
+  } finally {
     store.close();
-    throw thrown;
   }
 }
 

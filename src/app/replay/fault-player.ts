@@ -229,14 +229,14 @@ export class FaultPlayer {
     begun();
   }
 
-  /** Removes all active faults. Never throws: if the relay does not respond, the end of the lease removes them. */
+  /** Removes all active faults. If the relay does not respond, the end of the lease removes them. */
   async end(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
     for (const timer of this.#timers) clearTimeout(timer);
     await this.#last;
     for (const [index, { appliedNs, removedNs }] of this.#applied.entries()) {
-      if (appliedNs !== null && removedNs === null) await this.#remove(index);
+      if (appliedNs !== null && removedNs === null) await this.#attempt(index, () => this.#remove(index));
     }
     await this.#lookForUnmet();
     if (this.#renewing) clearInterval(this.#renewing);
@@ -260,8 +260,8 @@ export class FaultPlayer {
     const inMs = (offsetNs: number) =>
       Math.max(0, (this.#startNs + offsetNs - this.#clock.nowNs()) / NS_PER_MS);
     for (const [index, { fromNs, toNs }] of this.#plan.faults.entries()) {
-      this.#later(inMs(fromNs), () => this.#then(() => this.#apply(index)));
-      this.#later(inMs(toNs), () => this.#then(() => this.#remove(index)));
+      this.#later(inMs(fromNs), () => this.#then(index, () => this.#apply(index)));
+      this.#later(inMs(toNs), () => this.#then(index, () => this.#remove(index)));
     }
   }
 
@@ -273,8 +273,17 @@ export class FaultPlayer {
     this.#timers.add(timer);
   }
 
-  #then(act: () => Promise<void>): void {
-    this.#last = this.#last.then(() => (this.#ended ? undefined : act()));
+  #then(index: number, act: () => Promise<void>): void {
+    this.#last = this.#last.then(() => (this.#ended ? undefined : this.#attempt(index, act)));
+  }
+
+  /** What fails here, such as the log, must not end the process or keep the other faults from their end. */
+  async #attempt(index: number, act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      this.#at(index)[1].problem ??= reasonOf(error);
+    }
   }
 
   async #apply(index: number): Promise<void> {

@@ -9,6 +9,7 @@ import { sloSoFar } from '../../analysis/verdict/evaluate.ts';
 import { stallFigures } from '../../analysis/verdict/run-context.ts';
 import { sloState, summariseReplay } from '../../analysis/verdict/summary.ts';
 import { systemClock } from '../../core/clock.ts';
+import { reasonOf } from '../../core/errors.ts';
 import type { CaptureSource, Logger } from '../../core/ports.ts';
 import type { Run } from '../../core/run.ts';
 import { formatInstantUs } from '../../core/units.ts';
@@ -105,8 +106,9 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
   const directory = parts.out ?? join('runs', runId);
   // From here on a signal ends the run in order. An earlier signal ends the process, which has written nothing.
   const interruption = parts.listen();
+  let store: SqliteRunStore | null = null;
   try {
-    const store = new SqliteRunStore(directory);
+    store = new SqliteRunStore(directory);
     const asked = askedPlan(parts);
     reporter.note(planTitle(asked), ...planLines(asked), `Run ${runId}, kept in ${directory}`);
     reporter.event?.(startEvent(runId, directory, parts));
@@ -116,11 +118,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
       calibration &&
       calibrating &&
       (await playCalibration(calibration, calibrating, directory, facts, signal, reporter));
-    if (calibrated?.end.kind === 'aborted') {
-      // The guard would have ended the run too, so nothing of it is sent or sealed.
-      store.close();
-      throw calibrated.end.error;
-    }
+    // The guard would have ended the run too, so nothing of it is sent or sealed.
+    if (calibrated?.end.kind === 'aborted') throw calibrated.end.error;
     await waitToPrepare(plan.options.startAtUs, interruption.signal);
     const sentBefore = calibrated?.planned ?? 0;
     const played = await play({ replay, store, player, telemetry }, interruption.signal, sentBefore, parts);
@@ -137,6 +136,8 @@ export async function runReplay(parts: ReplayRunParts): Promise<ReplayRunResult>
     if (end.kind === 'complete') retainRuns(directory, parts);
     return { directory, summary: join(directory, RUN_SUMMARY), document, end };
   } finally {
+    // A run that failed is unsealed: its rows can be read, and it is recognizable as incomplete.
+    store?.close();
     interruption.end();
   }
 }
@@ -331,6 +332,7 @@ async function play(
       windows: plan.window.parts,
       byAddress: outcome.health.connections.byAddress,
     });
+    progress.end();
     return {
       outcome,
       figures: { ...figures, monitored: monitored.byName },
@@ -342,14 +344,25 @@ async function play(
       shard: shard && (watch?.document(shard, plan, captureIdentity, statistics.statusMix) ?? null),
     };
   } catch (thrown) {
-    monitors.stop();
-    telemetry?.stop();
-    // Unsealed on purpose: its rows can be read, and it is recognizable as incomplete.
-    store.close();
+    await endFailed({ monitors, telemetry, progress, player }, reporter);
     throw thrown;
-  } finally {
-    progress.end();
-    await player?.end();
+  }
+}
+
+interface Ending extends Pick<Played, 'telemetry' | 'player'> {
+  readonly monitors: RunMonitors;
+  readonly progress: ReplayProgress;
+}
+
+/** Ends the parts of a run that failed. An error here is only noted, so that it does not hide the first one. */
+async function endFailed({ monitors, telemetry, progress, player }: Ending, reporter: ReplayReporter) {
+  const ends = [() => monitors.stop(), () => telemetry?.stop(), () => progress.end(), () => player?.end()];
+  for (const end of ends) {
+    try {
+      await end();
+    } catch (error) {
+      reporter.note(`A part of the run could not be ended: ${reasonOf(error)}`);
+    }
   }
 }
 
