@@ -46,6 +46,9 @@ const planned = z.object({
     plannedPerSecondAtMost: z.number(),
   }),
   coverage: maybeNumber,
+  coverageIsAtLeast: z
+    .boolean()
+    .describe('The coverage is a lower bound: a killed recording did not count what it saw last.'),
   shiftTime: z.array(z.string()),
 });
 export type PlanFacts = Immutable<z.infer<typeof planned>>;
@@ -124,6 +127,7 @@ export const replayPlanSchema = z.object({
     refused: true,
     skipped: true,
     reasons: true,
+    notes: true,
     bounds: true,
     options: true,
   }).shape,
@@ -146,6 +150,12 @@ export const replayPlanSchema = z.object({
   payloads,
 });
 export type ReplayPlanDocument = Immutable<z.infer<typeof replayPlanSchema>>;
+
+/** Whether the load rests on a coverage that is unknown or a bound. A fixed rate and a closed loop use none. */
+export function assumesCoverage({ load, coverage, coverageIsAtLeast }: PlanFacts): boolean {
+  const isScaled = load.ratePerSecond === null && load.concurrency === null;
+  return isScaled && (coverage === null || coverageIsAtLeast);
+}
 
 /** The filters of a window as text, one for each kind. */
 export function describeFilters(filters: PlanFacts['filters']): string[] {

@@ -72,6 +72,7 @@ export const REASONS: readonly Reason[] = [
     mostMissed: 0.05,
   }),
   reason('coverage_unexplained', { share: 0.1 }),
+  reason('coverage_assumed', { share: 0.75 }),
   reason('multiplier_not_reached', {
     reached: '1.31 times the traffic that was seen',
     asked: 1.5,

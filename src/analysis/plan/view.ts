@@ -4,6 +4,7 @@ import { IDC_WINDOWS, type IdcWindow } from '../../documents/parts.ts';
 import type { ArrivalFigures, ReplayDocument, ScalingCounts } from '../../documents/replay.ts';
 import {
   type AskedPlan,
+  assumesCoverage,
   describeFilters,
   PAYLOAD_FINDINGS,
   type PayloadFinding,
@@ -51,6 +52,10 @@ export function planLines(plan: PlanFacts & Partial<AskedPlan>): string[] {
     isClosed
       ? `  a closed loop of ${secondsText(durationS)}: no scheduled latency and no verdict`
       : `  ${countOf(expected.exchanges, 'exchange')} in ${secondsText(durationS)}, ${rate}`,
+    assumesCoverage(plan) &&
+      (coverage === null
+        ? '  coverage unknown: the capture is taken as complete, so the multiplier is of what it holds'
+        : `  coverage ${coverage.toFixed(3)}, a lower bound: a recorder was killed, and the load may be higher than given`),
     ceilingLines(plan),
     calibration !== null && `  calibration: ${calibrationText(calibration)}`,
     warmup !== null && `  warm-up: ${warmupText(warmup)}`,

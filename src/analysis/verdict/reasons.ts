@@ -441,6 +441,17 @@ const CATALOGUE = {
     means: 'Production was busier than the capture says, perhaps at its peaks.',
     advice: 'See when and why by reprise inspect. Replay a window without losses, or record again.',
   }),
+  coverage_assumed: entry<{ share: number | null }>({
+    severity: 'note',
+    title: 'The coverage is an assumption',
+    text: ({ share }) =>
+      share === null
+        ? 'the coverage of the recording is unknown: the plan counts it as complete'
+        : `a recorder was killed: the plan uses the lower bound of the coverage, ${percent(share)}`,
+    means:
+      'Where nothing is known, production may have been busier than the capture. With a lower bound the load is at least the multiplier of all traffic.',
+    advice: 'See what is known by reprise inspect.',
+  }),
   multiplier_not_reached: entry<{
     reached: string | null;
     asked: number;

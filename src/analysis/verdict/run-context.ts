@@ -59,6 +59,8 @@ interface Coverage {
   readonly share: number | null;
   /** Share of the seen traffic that is missing without sampling or omission as the reason; null if unknown. */
   readonly unexplained: number | null;
+  /** The share is a lower bound, and unexplained an upper one. */
+  readonly isAtLeast?: boolean;
 }
 
 /** A finished run, with everything that its judgement needs. */

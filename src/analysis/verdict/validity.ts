@@ -421,6 +421,8 @@ export function* notesOf({ context, thresholds, bounds }: EvaluatedRun): Generat
   if (figures.planned === 0 && plannedElsewhere > 0) {
     yield reason('nothing_planned', { elsewhere: plannedElsewhere }, 'note');
   }
+  const { share, isAtLeast = false } = context.coverage;
+  if (isAtLeast) yield reason('coverage_assumed', { share });
   if (calibration == null) yield reason('uncalibrated', { why: 'not_asked', pairs: 0 });
   else if (calibration.representative === null) {
     const why = calibration.p50Ms.recorded === null && calibration.pairs > 0 ? 'no_latency' : 'few_pairs';

@@ -134,6 +134,7 @@ export function planFacts(plan: ReplayPlan): PlanFacts {
       plannedPerSecondAtMost: forecast.plannedPeakPerSecond,
     },
     coverage: overview.coverage,
+    coverageIsAtLeast: overview.coverageIsAtLeast ?? false,
     shiftTime: options.shiftTime.map(({ pointer }) => pointer),
   };
 }

@@ -1,4 +1,5 @@
 import { FidelityStatistics } from '../../analysis/run/fidelity.ts';
+import { reason } from '../../analysis/verdict/reasons.ts';
 import { JUDGEMENT_BOUNDS, planMultipliers } from '../../analysis/verdict/run-context.ts';
 import { sloState } from '../../analysis/verdict/summary.ts';
 import type { Looks } from '../../analysis/verdict/until-sure.ts';
@@ -6,7 +7,7 @@ import { planShort } from '../../analysis/verdict/validity.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { Threshold } from '../../documents/metrics/objectives.ts';
 import { REPLAY_SCHEMA_VERSION } from '../../documents/replay.ts';
-import type { AskedPlan, ReplayPlanDocument } from '../../documents/replay-plan.ts';
+import { type AskedPlan, assumesCoverage, type ReplayPlanDocument } from '../../documents/replay-plan.ts';
 import type { MonitorOptions } from '../../monitors/options.ts';
 import type { CreateChecker } from '../../replay/check/answer-checks.ts';
 import { RateCeiling } from '../../replay/guard.ts';
@@ -171,6 +172,7 @@ export async function countPlan(planned: PlannedReplay): Promise<ReplayPlanDocum
     ...(cappedAtNs === null ? {} : { durationS: cappedAtNs / 1e9, endsWith: 'requests' }),
     ...multipliers,
     reasons: short === null ? [] : [short],
+    notes: assumesCoverage(asked) ? [reason('coverage_assumed', { share: asked.coverage })] : [],
     recorded: recorded.count + source.filtered,
     selected: recorded.count,
     planned: sends.count,

@@ -439,7 +439,11 @@ function documentOf(
     ...(shard !== null && {
       played: { recorded: shard.whole.recorded.count, planned: shard.whole.planned.count },
     }),
-    coverage: { share: plan.overview.coverage, unexplained },
+    coverage: {
+      share: plan.overview.coverage,
+      unexplained,
+      isAtLeast: plan.overview.coverageIsAtLeast ?? false,
+    },
     health: {
       // Without any request, the thread lived only for a moment and was busy all the time, so its share means nothing.
       busyShare: health.sent + health.refused === 0 ? 0 : health.senderBusyShareMax10s,

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest';
+import type { LifeAccount } from '../../../src/core/accounting.ts';
+import type { InspectDocument } from '../../../src/storage/capture/inspect.ts';
+import { newCapture } from '../../support/captures.ts';
+import { runCommand } from '../../support/command-here.ts';
+import { TEST_EPOCH_US } from '../../support/exchanges.ts';
+import { type LifeParts, live } from '../../support/lives.ts';
+
+const HOUR_US = 3_600_000_000;
+const KILLED = { ended: false, turnsAhead: 32 };
+
+/** A fleet of four over eight hours: one whole, one late, one that was killed after two hours, and one not here. */
+function fleet(account: Partial<LifeAccount> = KILLED): string {
+  const directory = newCapture();
+  const member = (parts: Pick<LifeParts, 'id' | 'hours' | 'startHour' | 'account'>, end = true) =>
+    live({ perHour: 100, fleetSize: 4, directory, account: {}, ...parts }, end);
+  member({ id: 'whole', hours: 8 });
+  member({ id: 'late', hours: 5, startHour: 3 });
+  member({ id: 'killed', hours: 2, account }, false);
+  return directory;
+}
+
+async function inspect(directory: string): Promise<InspectDocument> {
+  const { stdout } = await runCommand(['inspect', directory, '--json']);
+  return JSON.parse(stdout) as InspectDocument;
+}
+
+interface Plan {
+  readonly coverage: number | null;
+  readonly coverageIsAtLeast: boolean;
+  readonly planned: number;
+  readonly effectiveMultiplier: number | null;
+  readonly notes: readonly { readonly code: string }[];
+}
+
+async function plan(directory: string, ...args: readonly string[]): Promise<{ json: Plan; text: string }> {
+  const command = ['replay', directory, '--multiplier', '2', '--dry-run', ...args];
+  const { stdout } = await runCommand([...command, '--json']);
+  const { stdout: text } = await runCommand(command);
+  return { json: JSON.parse(stdout) as Plan, text };
+}
+
+describe('a fleet of which one recorder was killed', () => {
+  it('counts it as absent from its last account on, and not to the end of the capture', async () => {
+    const { coverage, coverageAtLeast, coverageIsAtMost, missing, killed } = await inspect(fleet());
+    // 1,500 of the 3,200 that four recorders saw in eight hours.
+    expect(coverage).toBeCloseTo(1_500 / 3_200, 2);
+    expect(coverageAtLeast).toBeLessThan(coverage ?? 0);
+    expect(coverageAtLeast).toBeGreaterThan(1_450 / 3_200);
+    expect({ coverageIsAtMost, missing }).toEqual({
+      coverageIsAtMost: true,
+      missing: { exchanges: 0, recorders: 2 },
+    });
+    expect(killed).toMatchObject([{ life: 'killed' }]);
+  });
+
+  it('is planned by the lower bound, which the plan and its document say', async () => {
+    const directory = fleet();
+    const { coverageAtLeast } = await inspect(directory);
+    const { json, text } = await plan(directory);
+    expect(json.coverage).toBeCloseTo(coverageAtLeast ?? 0, 6);
+    expect(json.coverageIsAtLeast).toBe(true);
+    expect(json.effectiveMultiplier).toBeCloseTo(2, 1);
+    expect(json.planned / (1_500 / (coverageAtLeast ?? 1))).toBeCloseTo(1, 1);
+    expect(json.notes).toMatchObject([{ code: 'coverage_assumed' }]);
+    expect(text.split('\n').slice(0, 3).join('\n')).toContain('lower bound');
+  });
+
+  it('is planned as it is held if no bound is known, which the plan says too', async () => {
+    const { json, text } = await plan(fleet({ ended: false, turnsAhead: null }));
+    expect(json).toMatchObject({ coverage: null, coverageIsAtLeast: false, effectiveMultiplier: null });
+    expect(json.planned).toBe(1_500);
+    expect(json.notes).toMatchObject([{ code: 'coverage_assumed' }]);
+    expect(text.split('\n').slice(0, 3).join('\n')).toContain('unknown');
+  });
+
+  it.each([
+    ['whole', 1, false],
+    ['late', 1, false],
+    ['killed', 200 / 232, true],
+  ])('has a coverage of its own for each recorder: %s', async (id, coverage, isAtLeast) => {
+    const { json } = await plan(fleet(), '--recorder', id);
+    expect(json.coverage).toBeCloseTo(coverage, 6);
+    expect(json.coverageIsAtLeast).toBe(isAtLeast);
+  });
+
+  it('does not lower the coverage of windows that ended before', async () => {
+    const iso = (hours: number) => new Date((TEST_EPOCH_US + hours * HOUR_US) / 1000).toISOString();
+    const { json } = await plan(fleet(), '--from', iso(0), '--to', iso(1));
+    expect(json).toMatchObject({ coverageIsAtLeast: false, coverage: expect.closeTo(0.5, 2) });
+  });
+});
