@@ -16,12 +16,12 @@ const COLLECTING_ALONE = '--single-threaded-gc';
  * two processors one send in a hundred waited for them.
  */
 const SENDING = [COLLECTING_ALONE, '--expose-gc', '--v8-pool-size=1'];
-/** The flags that V8 is to begin with, by command. */
-const V8_FLAGS = new Map([
+/** The flags that V8 is to begin with, by what the process must do on time. */
+const V8_FLAGS = {
   // MiB. What a proxy allocates is garbage at once; a larger young space takes three times as long to collect.
-  ['record', [COLLECTING_ALONE, '--max-semi-space-size=2']],
-  ...['replay', 'run', 'capacity', 'gate', 'selftest'].map((command) => [command, SENDING]),
-]);
+  forwards: [COLLECTING_ALONE, '--max-semi-space-size=2'],
+  sends: SENDING,
+};
 
 if (isTooOld(process.versions.node)) {
   process.stderr.write(
@@ -42,16 +42,20 @@ function start() {
   const source = new URL('../src/cli/main.ts', import.meta.url);
   const fromSource = !/[\\/]node_modules[\\/]/.test(source.pathname) && existsSync(source);
   silenceNodesWarnings();
-  const entry = fromSource ? source : new URL('../dist/cli/main.js', import.meta.url);
+  const moduleNamed = (name) =>
+    new URL(fromSource ? `../src/cli/${name}.ts` : `../dist/cli/${name}.js`, import.meta.url).href;
   // Node would open its debugger at it, and whoever shares this host's loopback could run code in here.
   process.on('SIGUSR1', () => undefined);
   const args = process.argv.slice(2);
-  const flags = V8_FLAGS.get(args.find((arg) => V8_FLAGS.has(arg)));
   // A dry run sends nothing, and its first line is to come soon.
   const runs = !args.includes('--help') && !args.includes('--dry-run');
-  if (flags !== undefined && runs) beginAnew(flags);
-  import(entry.href)
-    .then((module) => module.main(process.argv.slice(2)))
+  import(moduleNamed('command-table'))
+    .then(({ commandNamed }) => {
+      const command = args.map(commandNamed).find((each) => each?.process !== undefined);
+      if (command !== undefined && runs) beginAnew(V8_FLAGS[command.process]);
+      return import(moduleNamed('main'));
+    })
+    .then((module) => module.main(args))
     .catch((error) => {
       process.stderr.write(`reprise: cannot start: ${error.message}\n`);
       process.exitCode = 1;

@@ -40,11 +40,8 @@ import { PARQUET, PARQUET_DATASET } from '../formats/parquet.ts';
 import { BLOCK_TOKENS } from '../formats/prompt-blocks.ts';
 import { AnswerForecast } from '../replay/answers/expected-answer.ts';
 import { RateCeiling, resolveHost, TargetFence } from '../replay/guard.ts';
-import {
-  REQUEST_OPTIONS,
-  type ReplayOptions,
-  resolveReplayOptions,
-} from '../replay/options/replay-options.ts';
+import { REQUEST_OPTIONS } from '../replay/options/replay-flags.ts';
+import { type ReplayOptions, resolveReplayOptions } from '../replay/options/replay-options.ts';
 import { Concurrency } from '../replay/plan/dry-run.ts';
 import {
   AuditCounter,

@@ -16,7 +16,7 @@ import type { LogCommand } from '../core/text.ts';
 import { formatInstantUs, formatMs, parseDurationMs } from '../core/units.ts';
 import { namesBesideOurs, parseSlo, type Threshold } from '../documents/metrics/objectives.ts';
 import { NO_CAPS } from '../documents/parts.ts';
-import type { HealthDocument, MergedDocument, ReplayDocument } from '../documents/replay.ts';
+import type { HealthDocument, JudgementBounds, MergedDocument, ReplayDocument } from '../documents/replay.ts';
 import { RUN_SUMMARY } from '../storage/runs/schema.ts';
 import { SqliteRunStore } from '../storage/runs/store.ts';
 import { farthestOf, OpenShards } from './merge-shards.ts';
@@ -200,7 +200,7 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: re
     coverage: { share: coverage, unexplained: coverageUnexplained },
     health: mergedHealth(documents),
     interrupted: mergedInterruption(set.runs),
-    bounds: farthest.bounds,
+    bounds: { ...farthest.bounds, ...strictestOf(documents) },
     check: mergedCheck(documents, figures.check ?? null),
     shards: { count: set.count, missing: set.missing, startSpreadUs: set.startSpreadUs },
   };
@@ -209,6 +209,17 @@ function documentOf(run: Run, set: ShardSet, figures: RunFigures, thresholds: re
     ...carriedOver(farthest, documents),
     shard: null,
     merged: mergedDocument(set),
+  };
+}
+
+/** Shards may be judged by different bounds. A merged PASS must satisfy all of them. */
+function strictestOf(documents: readonly ReplayDocument[]): Partial<JudgementBounds> {
+  const bounds = documents.map((each) => each.bounds);
+  const sure = bounds.flatMap(({ confidence }) => confidence ?? []);
+  return {
+    confidence: sure.length === 0 ? null : Math.max(...sure),
+    lagNs: Math.min(...bounds.map(({ lagNs }) => lagNs)),
+    lagShare: Math.min(...bounds.map(({ lagShare }) => lagShare)),
   };
 }
 

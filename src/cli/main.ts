@@ -1,16 +1,12 @@
 import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
+import { commandNamed } from './command-table.ts';
 import { EXIT, failureOf } from './exit.ts';
 import { runInThread } from './signals.ts';
 import { terminal } from './terminal.ts';
 
 /** Help reads no capture, so it needs no thread. */
 const HELP: ReadonlySet<string> = new Set(['--help', '-h', '--help-all']);
-/**
- * Commands that read millions of exchanges to plan or replay them. They run in a thread, because only a thread can be
- * held to a small heap, and because the main thread must never wait for a thread of a run.
- */
-const IN_THREAD: ReadonlySet<string> = new Set(['replay', 'selftest']);
 
 /** Runs one command line (without `node` and the script) and leaves its status in `process.exitCode`. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -21,8 +17,7 @@ export async function main(args: readonly string[]): Promise<void> {
   });
   try {
     if (isMainThread && !args.some((arg) => HELP.has(arg))) {
-      const command = commandOf(args);
-      if (IN_THREAD.has(command)) {
+      if (commandNamed(commandOf(args))?.inThread === true) {
         await runInThread(args);
         return;
       }

@@ -2,15 +2,14 @@ import { Command, Help, type Option } from 'commander';
 import { VERSION } from '../app/package.ts';
 import { AppError } from '../core/errors.ts';
 import { choice, text } from '../core/options.ts';
+import type { CommandFacts } from './command-table.ts';
 import { environmentSource, nearest, unknownVariables, variableOf } from './config/environment.ts';
 import type { ConfigFile } from './config/file.ts';
 import { addOptions, isRare, pathOf, setSources } from './options.ts';
 import { LOG_FORMATS } from './terminal.ts';
 
 /** A command by name. Its modules are loaded only if it runs. */
-export interface CommandEntry {
-  readonly name: string;
-  readonly summary: string;
+export interface CommandEntry extends CommandFacts {
   readonly load: () => Promise<Command>;
 }
 

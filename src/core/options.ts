@@ -14,7 +14,17 @@ export interface OptionTexts {
   readonly default: string | readonly string[] | null;
   /** Its heading in the long help; null for none. */
   readonly group: string | null;
+  /** Null for an option of a command that is no replay. */
+  readonly decides: Decides | null;
+  /** Whether it is about one whole run, so that the steps of a search cannot have it. */
+  readonly ofOneRun: boolean;
 }
+
+/**
+ * What an option of a replay decides: what is sent and when, how this process sends it, how the result is judged, or
+ * where results go. Shards of one plan may differ in all but the first.
+ */
+type Decides = 'plan' | 'process' | 'judgement' | 'output';
 
 /** The texts of every option. A separate registry keeps them out of JSON Schemas. */
 const OPTION_TEXTS = z.registry<OptionTexts>();
@@ -193,9 +203,40 @@ export function structure<Value>(
 
 /** Puts options under a heading of the long help, except those that have one. */
 export function grouped<Shape extends OptionShape>(heading: string, shape: Shape): Shape {
+  return marked(shape, (texts) => ({ group: texts.group ?? heading }));
+}
+
+/** States what options decide, except those of which it is stated. */
+export function deciding<Shape extends OptionShape>(decides: Decides, shape: Shape): Shape {
+  return marked(shape, (texts) => ({ decides: texts.decides ?? decides }));
+}
+
+/** Marks the type of an option about one whole run. No value has this key. */
+export interface OfOneRun {
+  readonly isOfOneRun: true;
+}
+
+/** Options about one whole run. */
+export function ofOneRun<Shape extends OptionShape>(
+  shape: Shape,
+): { readonly [Key in keyof Shape]: Shape[Key] & OfOneRun } {
+  return marked(shape, () => ({ ofOneRun: true })) as never;
+}
+
+/** The options that are not about one whole run. */
+export function ofSteps<Shape extends OptionShape>(
+  shape: Shape,
+): { readonly [Key in keyof Shape as Shape[Key] extends OfOneRun ? never : Key]: Shape[Key] } {
+  return Object.fromEntries(Object.entries(shape).filter(([, type]) => !textsOf(type).ofOneRun)) as never;
+}
+
+function marked<Shape extends OptionShape>(
+  shape: Shape,
+  marks: (texts: OptionTexts) => Partial<OptionTexts>,
+): Shape {
   for (const type of Object.values(shape)) {
     const texts = textsOf(type);
-    OPTION_TEXTS.add(type, { ...texts, group: texts.group ?? heading });
+    OPTION_TEXTS.add(type, { ...texts, ...marks(texts) });
   }
   return shape;
 }
@@ -329,7 +370,14 @@ function described<Output, Input>(
   type: z.ZodType<Output, Input>,
   stated: Pick<OptionTexts, 'flags' | 'description'> & Partial<OptionTexts>,
 ): z.ZodType<Output, Input> {
-  const texts = { repeatable: false, default: null, group: null, ...stated };
+  const texts = {
+    repeatable: false,
+    default: null,
+    group: null,
+    decides: null,
+    ofOneRun: false,
+    ...stated,
+  };
   const { description, default: initial } = texts;
   // Our own code applies a list's default, so the JSON Schema needs it stated.
   const meta = Array.isArray(initial) ? { description, default: initial } : { description };

@@ -177,6 +177,16 @@ describe('a merge of shards of which each was asked for something else', () => {
     expect(some.document?.options['check']).toMatchObject({ tolerance: { relative: 1 } });
   });
 
+  it('is judged by the strictest of their bounds', async () => {
+    const bounded = (bounds: object): ShardFacts => ({ ...withOptions({}), bounds });
+    const { document } = await merge(
+      shards(SENDS, [bounded({ confidence: 0.99, lagNs: 5e6 }), bounded({ confidence: 0.9, lagNs: 1e6 })]),
+    );
+    expect(document?.bounds).toMatchObject({ confidence: 0.99, lagNs: 1e6 });
+    const point = await merge(shards(SENDS, [bounded({ confidence: null }), bounded({ confidence: 0.9 })]));
+    expect(point.document?.bounds.confidence).toBe(0.9);
+  });
+
   it('states the time-outs of each, which no run of one time-out is compared with', async () => {
     const different = [withOptions({ timeoutMs: 300_000 }), withOptions({ timeoutMs: 10_000 })];
     const apart = await merge(shards(SENDS, different));

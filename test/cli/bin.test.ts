@@ -41,6 +41,19 @@ test.each([
   },
 );
 
+test('a search has the same heap by itself and within a scenario', async () => {
+  const heaps = await Promise.all(
+    [['capacity'], ['run', '--preset', 'capacity']].map(async (command) => {
+      const { stdout } = await runAfter(
+        "import { isMainThread, resourceLimits } from 'node:worker_threads'; if (!isMainThread) console.log('heap', resourceLimits.maxOldGenerationSizeMb)",
+        [...command, 'nowhere', '--target', '127.0.0.1:1'],
+      );
+      return stdout;
+    }),
+  );
+  expect(heaps).toEqual(['heap 128\n', 'heap 128\n']);
+});
+
 describe('the command under an old Node', () => {
   test.each([['12.22.12'], ['20.20.2'], ['22.18.0']])(
     'prints one line and ends with 2: %s',

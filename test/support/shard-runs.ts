@@ -3,7 +3,13 @@ import { FidelityStatistics, type RecordedRequest, wholePlanOf } from '../../src
 import { RunStatistics, totalsOf } from '../../src/analysis/run/run-statistics.ts';
 import { summariseReplay } from '../../src/analysis/verdict/summary.ts';
 import type { Run, Send } from '../../src/core/run.ts';
-import type { CheckDocument, CheckFigures, ShardDocument, WaitsFor } from '../../src/documents/replay.ts';
+import type {
+  CheckDocument,
+  CheckFigures,
+  JudgementBounds,
+  ShardDocument,
+  WaitsFor,
+} from '../../src/documents/replay.ts';
 import { SqliteRunStore } from '../../src/storage/runs/store.ts';
 import { exchangeRow } from './exchange-row.ts';
 import { HEALTHY } from './run-contexts.ts';
@@ -35,6 +41,7 @@ export interface ShardFacts {
   readonly shard?: Partial<ShardDocument>;
   readonly run?: Partial<Run>;
   readonly interrupted?: string;
+  readonly bounds?: Partial<JudgementBounds>;
   /** Whether it is a run of the whole plan, not of a shard. */
   readonly alone?: boolean;
 }
@@ -94,6 +101,7 @@ export function shardRun(
       coverage: { share: 1, unexplained: 0 },
       health: { ...HEALTHY, busyShare: 0.1 * (index + 1), starved: 1 },
       interrupted: facts.interrupted ?? null,
+      bounds: facts.bounds ?? {},
       played: { recorded: whole.length, planned: whole.length },
     }),
     audit: {

@@ -8,7 +8,7 @@ import {
   isOnCommandLine,
   listOf,
   type OptionParser,
-  type OptionShape,
+  ofSteps,
   readOptions,
   text,
   toggle,
@@ -36,38 +36,8 @@ import { withOpenSlo } from '../open-slo.ts';
 import { RUN_OPTIONS, type RunOptions, resolveRunOptions } from '../replay/prepare.ts';
 import { VERDICT_OPTIONS, type VerdictRequest } from '../verdict-outputs.ts';
 
-/** Options of a replay that a search sets itself, or that would change the meaning of its result. */
-const DECIDED = [
-  'multiplier',
-  'rate',
-  'concurrency',
-  'stages',
-  'loop',
-  'duration',
-  'maxRequests',
-  'warmup',
-  'compareAt1x',
-  'compareAt1xBounds',
-  'compareResponses',
-  'responseTolerance',
-  'responseIgnore',
-  'confidence',
-  'untilSure',
-  'sessionOrder',
-  'shard',
-  'startAt',
-  'retainRuns',
-  'ndjson',
-  'out',
-  'faults',
-  'name',
-  'ciReport',
-  'history',
-  'retainHistory',
-] as const;
-
-/** Options of a replay, without those that the search sets. */
-const STEP_OPTIONS = without(RUN_OPTIONS, DECIDED);
+/** Options of a replay that its steps can have: those that the search does not set itself. */
+const STEP_OPTIONS = ofSteps(RUN_OPTIONS);
 
 const parseWidth: OptionParser<number> = (given, what) => {
   const share = parseShare(given, what);
@@ -314,11 +284,3 @@ function readyWhenOf(given: string, monitors: MonitorOptions | null): ReadyWhen 
 }
 
 const READY_HINT = 'Such as http://staging:8000/v2/health/ready, or --monitor prom=http://prometheus:9090.';
-
-function without<Shape extends OptionShape, const Key extends keyof Shape & string>(
-  shape: Shape,
-  keys: readonly Key[],
-): Omit<Shape, Key> {
-  const kept = Object.entries(shape).filter(([key]) => !(keys as readonly string[]).includes(key));
-  return Object.fromEntries(kept) as Omit<Shape, Key>;
-}

@@ -5,7 +5,9 @@ import { parseAddedHeader, type Secrets } from '../../core/headers.ts';
 import {
   type Asked,
   askedFor,
+  deciding,
   grouped,
+  ofOneRun,
   readOptions,
   resolveOptions,
   text,
@@ -20,9 +22,9 @@ import {
   monitorOptionsOf,
   objectiveNames,
 } from '../../monitors/options.ts';
+import { REPLAY_OPTIONS } from '../../replay/options/replay-flags.ts';
 import {
   type OptionSources,
-  REPLAY_OPTIONS,
   type ReplayOptions,
   resolveReplayOptions,
 } from '../../replay/options/replay-options.ts';
@@ -35,15 +37,19 @@ import { isCheckImplied } from './document.ts';
 
 /** Options about the directory of a run and the key of its capture. */
 const KEEPING_OPTIONS = grouped('Where the run is kept', {
-  out: text('-o, --out <directory>', 'directory of the run (default: runs/<run id>)'),
-  faults: text('--faults <file>', 'plan of failures of dependencies (YAML), applied by reprise faults'),
+  ...ofOneRun({
+    ...deciding('output', {
+      out: text('-o, --out <directory>', 'directory of the run (default: runs/<run id>)'),
+    }),
+    faults: text('--faults <file>', 'plan of failures of dependencies (YAML), applied by reprise faults'),
+  }),
   encryptionKeyFile: encryptionKeyOption('file with the key of an encrypted capture'),
   capacity: value(
     '--capacity <file>',
     'document of capacity --json: what one replica carries, to judge an autoscaler by',
     ratePerReplicaOf,
   ),
-  ...VERDICT_OPTIONS,
+  ...ofOneRun(VERDICT_OPTIONS),
 });
 
 /** All options of a replay and its storage. */

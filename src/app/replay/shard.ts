@@ -8,7 +8,7 @@ import { type ClockAnchor, systemClock } from '../../core/clock.ts';
 import { formatInstantUs } from '../../core/units.ts';
 import type { ShardDocument } from '../../documents/replay.ts';
 import type { Shard } from '../../replay/options/parsers.ts';
-import { describeReplayOptions } from '../../replay/options/replay-options.ts';
+import { describePlanOptions } from '../../replay/options/replay-options.ts';
 import { VERSION } from '../package.ts';
 import { playedPace, type ReplayPlan } from './plan.ts';
 
@@ -17,42 +17,19 @@ const PREPARE_MS = 2_000;
 /** Interval of reading the wall clock, which may be changed meanwhile. */
 const LOOK_MS = 1_000;
 
-/** Options that may differ between shards of one plan, because they do not change what is sent when. */
-const OF_ONE_PROCESS: ReadonlySet<string> = new Set([
-  'shard',
-  'dryRun',
-  'slo',
-  'senders',
-  'check',
-  'maxInFlight',
-  'maxInFlightBytes',
-  'timeoutMs',
-  'connectTimeoutMs',
-  'firstByteTimeoutMs',
-  'idleTimeoutMs',
-  'drainDeadlineMs',
-  'extraCa',
-  'acceptAnyCertificate',
-  'productionHosts',
-  'allowedProductionHosts',
-]);
-
 /**
  * Identifies a plan: equal for shards of the same plan. It covers every option that affects the schedule or the
  * requests, the found windows, superposed parts, and the contents of the capture.
  */
 export function planDigest(plan: Omit<ReplayPlan, 'forecast'>, captureIdentity: string): string {
   const { options, window, scaling, overview } = plan;
-  const described = Object.entries(describeReplayOptions(options, window)).filter(
-    ([name]) => !OF_ONE_PROCESS.has(name),
-  );
   const { parts, loops, durationNs } = window;
   const decides = {
     version: VERSION,
     capture: captureIdentity,
     coverage: overview.coverage,
     count: options.shard?.count ?? 1,
-    options: Object.fromEntries(described.sort(([a], [b]) => (a < b ? -1 : 1))),
+    options: describePlanOptions(options, window),
     windows: { parts, loops, durationNs },
     layers: scaling.layers,
   };

@@ -13,7 +13,7 @@ import type { ReplayRunResult } from '../../app/replay/run.ts';
 import { Problems } from '../../core/errors.ts';
 import { askedFor, type ResolvedOptions, readOptions, resolveOptions } from '../../core/options.ts';
 import type { ReplayEvent } from '../../documents/events.ts';
-import { OUTPUT_OPTIONS } from '../../replay/options/replay-options.ts';
+import { OUTPUT_OPTIONS } from '../../replay/options/replay-flags.ts';
 import { EXIT, statusOfVerdict } from '../exit.ts';
 import { hasLivePage, LIVE_OPTIONS, refuseLive, ServedRun } from '../live.ts';
 import { addOptions, askedOf } from '../options.ts';

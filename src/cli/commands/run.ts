@@ -1,20 +1,20 @@
 import { Command } from 'commander';
 import { SCENARIO_OPTIONS } from '../../app/gate/play-scenario.ts';
 import type { PresetName } from '../../app/gate/scenario-presets.ts';
-import { toggle } from '../../core/options.ts';
-import { type ResolvedScenario, resolveScenario, scenarioCommands, shellLine } from '../config/scenario.ts';
+import {
+  CALL_OPTIONS,
+  type ResolvedScenario,
+  resolveScenario,
+  scenarioCommands,
+  shellLine,
+} from '../config/scenario.ts';
 import { addOptions, askedOf, optionsOf } from '../options.ts';
 import type { CommandEntry } from '../program.ts';
 import { runInThread } from '../signals.ts';
 import { terminal } from '../terminal.ts';
 import { shownSetting } from './config.ts';
 
-const OPTIONS = {
-  ...SCENARIO_OPTIONS,
-  dryRun: toggle('--dry-run', 'print the command that would run; send nothing'),
-  json: toggle('--json', 'print one JSON document'),
-  ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),
-};
+const OPTIONS = { ...SCENARIO_OPTIONS, ...CALL_OPTIONS };
 
 /** `reprise run scenario.yaml`, `reprise run --preset spike CAPTURE`: runs a named test. */
 export function runCommand(entries: readonly CommandEntry[]): Command {

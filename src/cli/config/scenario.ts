@@ -5,10 +5,12 @@ import { withOpenSlo } from '../../app/open-slo.ts';
 import { isCheckImplied } from '../../app/replay/document.ts';
 import { invalidYaml, readYaml, type YamlDocument } from '../../app/yaml-file.ts';
 import { AppError, Problems } from '../../core/errors.ts';
-import { type OptionTexts, textsOf } from '../../core/options.ts';
+import { type OptionTexts, textsOf, toggle } from '../../core/options.ts';
 import { namesBesideOurs } from '../../documents/metrics/objectives.ts';
+import { PART_OPTIONS } from '../../replay/options/window-options.ts';
 import { parseStages } from '../../replay/plan/stages.ts';
 import { shapeOf } from '../options.ts';
+import { type CommandEntry, everyCommand } from '../program.ts';
 import { nearest, variablesOf } from './environment.ts';
 import { configKeysOf, problemsOf } from './file.ts';
 
@@ -25,10 +27,12 @@ const OWN_KEYS = {
   command: z.string().optional().describe('The command to run. Default: that of the preset, else replay.'),
   capture: z.string().min(1).describe('The directory of the capture to play.'),
 };
-/** Options that a scenario cannot set, because `run` itself has them as flags. */
-const NOT_IN_FILES: ReadonlySet<string> = new Set(['json', 'ndjson', 'dryRun']);
-/** Keys that choose the part of the capture. Any of them replaces the preset's choice. */
-const WINDOW_KEYS = ['from', 'to', 'day', 'peak', 'worst'] as const;
+/** Options of one call of `run`. So a scenario cannot set them. */
+export const CALL_OPTIONS = {
+  dryRun: toggle('--dry-run', 'print the command that would run; send nothing'),
+  json: toggle('--json', 'print one JSON document'),
+  ndjson: toggle('--ndjson', 'print events as they happen, one JSON document per line'),
+};
 
 const PURPOSE = {
   what: 'scenario',
@@ -105,16 +109,9 @@ export function resolveScenario(request: ScenarioRequest, commands: readonly Com
   };
 }
 
-/** The names of commands that a scenario can run. */
-const SCENARIO_COMMANDS: readonly string[] = ['replay', 'capacity'];
-
 /** The commands that a scenario can run, with their options. */
-export function scenarioCommands(
-  entries: readonly { readonly name: string; readonly load: () => Promise<Command> }[],
-): Promise<Command[]> {
-  return Promise.all(
-    entries.filter(({ name }) => SCENARIO_COMMANDS.includes(name)).map((entry) => entry.load()),
-  );
+export function scenarioCommands(entries: readonly CommandEntry[]): Promise<Command[]> {
+  return everyCommand(entries.filter(({ inScenario }) => inScenario === true));
 }
 
 /** The schema of a scenario for this command. */
@@ -152,7 +149,7 @@ function optionKeys(command: Command): Map<string, OptionTexts> {
   const keys = new Map<string, OptionTexts>();
   for (const [name, type] of Object.entries(shapeOf(command))) {
     const texts = textsOf(type);
-    if (NOT_IN_FILES.has(name) || texts.flags === null) continue;
+    if (name in CALL_OPTIONS || texts.flags === null) continue;
     for (const key of configKeysOf(name, texts)) keys.set(key, texts);
   }
   return keys;
@@ -198,7 +195,7 @@ function presetOf(stated: Values): Values {
   const preset = SCENARIO_PRESETS[stated['preset'] as PresetName];
   if (preset === undefined) return {};
   const { window, settings } = preset;
-  return WINDOW_KEYS.some((key) => stated[key] != null) ? settings : { ...window, ...settings };
+  return Object.keys(PART_OPTIONS).some((key) => stated[key] != null) ? settings : { ...window, ...settings };
 }
 
 /** Adds the preset's limit of mismatches, unless the objectives state one. */

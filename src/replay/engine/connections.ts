@@ -1,6 +1,6 @@
 import { LIMITS } from '../../core/limits.ts';
 import type { ConnectionsDocument } from '../../documents/replay.ts';
-import type { ConnectionPolicy } from '../options/replay-options.ts';
+import type { ConnectionPolicy } from '../options/replay-flags.ts';
 import { identityOf } from '../plan/scaling.ts';
 import type { PlannedSend } from '../plan/schedule.ts';
 import { sessionName } from '../plan/sessions.ts';

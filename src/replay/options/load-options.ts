@@ -1,5 +1,5 @@
 import type { Problems } from '../../core/errors.ts';
-import { grouped, type OptionParser, value } from '../../core/options.ts';
+import { grouped, type OptionParser, ofOneRun, value } from '../../core/options.ts';
 import { parseCount, refused } from '../../core/units.ts';
 import type { FixedRate } from '../plan/rate.ts';
 import type { Shard } from './parsers.ts';
@@ -11,18 +11,20 @@ const parseRate: OptionParser<number> = (given, what) => {
 };
 
 /** Loads that do not follow the recorded times. */
-export const LOAD_OPTIONS = grouped('Load and scaling', {
-  rate: value(
-    '--rate <n>',
-    'send recorded requests at this rate per second, at Poisson intervals, for --duration',
-    parseRate,
-  ),
-  concurrency: value(
-    '--concurrency <n>',
-    'keep this many requests in flight for --duration (a closed loop: no verdict)',
-    parseCount,
-  ),
-});
+export const LOAD_OPTIONS = ofOneRun(
+  grouped('Load and scaling', {
+    rate: value(
+      '--rate <n>',
+      'send recorded requests at this rate per second, at Poisson intervals, for --duration',
+      parseRate,
+    ),
+    concurrency: value(
+      '--concurrency <n>',
+      'keep this many requests in flight for --duration (a closed loop: no verdict)',
+      parseCount,
+    ),
+  }),
+);
 
 interface LoadParts {
   readonly rate: number | null;

@@ -5,6 +5,7 @@ import {
   list,
   listOf,
   type OptionParser,
+  ofOneRun,
   type ResolvedOptions,
   text,
   value,
@@ -32,11 +33,19 @@ const instant: OptionParser<StatedInstant> = (given, what) => ({
 
 /** Options that select parts of a capture. @param verb what the command does with them */
 export function stretchOptions(verb: string) {
-  return grouped('Which part of the capture', {
+  return {
+    ...partOptions(verb),
+    ...grouped(PARTS, { tz: text('--tz <zone>', 'time zone of the days', { default: UTC }) }),
+  };
+}
+
+const PARTS = 'Which part of the capture';
+
+function partOptions(verb: string) {
+  return grouped(PARTS, {
     from: listOf('--from <time>', 'start of a window, ISO 8601 (default: the first arrival)', instant),
     to: listOf('--to <time>', 'end of a window, exclusive (default: after the last arrival)', instant),
     day: list('--day <date>', 'a day as a window, such as 2026-11-20'),
-    tz: text('--tz <zone>', 'time zone of the days', { default: UTC }),
     peak: value('--peak <time>', `${verb} the busiest window of this length, such as 15m`, parseWholeSeconds),
     worst: value(
       '--worst <time>',
@@ -45,6 +54,9 @@ export function stretchOptions(verb: string) {
     ),
   });
 }
+
+/** The options of a replay that select parts of a capture. */
+export const PART_OPTIONS = partOptions('play');
 
 /** Options that select exchanges in these parts. */
 export function selectionOptions(verb: string) {
@@ -93,10 +105,16 @@ export function selectionOptions(verb: string) {
 /** Options for the replayed part of a capture, and for its repetitions. */
 export const WINDOW_OPTIONS = {
   ...stretchOptions('play'),
-  ...grouped('Load and scaling', {
-    loop: value('--loop <n>', 'play the windows this many times', countTo(MAX_LOOPS)),
-    duration: value('--duration <time>', 'length of the plan; shorter windows are repeated', parsePositiveMs),
-  }),
+  ...ofOneRun(
+    grouped('Load and scaling', {
+      loop: value('--loop <n>', 'play the windows this many times', countTo(MAX_LOOPS)),
+      duration: value(
+        '--duration <time>',
+        'length of the plan; shorter windows are repeated',
+        parsePositiveMs,
+      ),
+    }),
+  ),
   ...selectionOptions('play'),
 };
 

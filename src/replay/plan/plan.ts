@@ -6,7 +6,7 @@ import { placeOf, type RecordedConnections } from '../engine/connections.ts';
 import type { PreparedRequest } from '../engine/messages.ts';
 import type { RateCeiling, TargetFence } from '../guard.ts';
 import type { Shard } from '../options/parsers.ts';
-import type { ConnectionPolicy } from '../options/replay-options.ts';
+import type { ConnectionPolicy } from '../options/replay-flags.ts';
 import type { BodyChanges } from '../request/body-changes.ts';
 import type { BuildResult, MaskedParts, RequestBuilder } from '../request/build.ts';
 import type { PlayedAs } from '../request/copy-identity.ts';

@@ -33,6 +33,9 @@ describe('the digest of a plan', () => {
     ['time-outs', { timeout: '5s', drainDeadline: '1s' }],
     ['the cap on requests in flight', { maxInFlight: '7' }],
     ['what is judged', { slo: ['latency: p(90)<5'] }],
+    ['how sure the judgement is', { confidence: '99%' }],
+    ['how late sends may be', { lagBound: '9ms' }],
+    ['what is printed', { json: true }],
   ])('does not depend on %s', (_, raw) => {
     expect(digestOf(raw)).toBe(digestOf({}));
   });
