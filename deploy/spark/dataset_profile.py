@@ -39,8 +39,8 @@ SELECT *, ended AND failed AS known_failed FROM (
   SELECT id, recorder, {arrival} AS arrival, method, route, model, protocol, status, outcome, stream,
     {last_byte} AS last_us, {first_byte} AS first_byte_us, {first_token} AS first_token_us,
     req_bytes, resp_bytes, input_tokens, output_tokens, batch, body_hash, session, client, answer_error,
-    outcome <> 'completed' OR coalesce(status, 0) >= 500 AS failed,
-    outcome <> 'completed' OR status IS NOT NULL AS ended,
+    coalesce(outcome, 'completed') <> 'completed' OR coalesce(status, 0) >= 500 AS failed,
+    coalesce(outcome, 'completed') <> 'completed' OR status IS NOT NULL AS ended,
     body_hash IS NOT NULL OR (not_sendable IS NULL AND coalesce(req_bytes, 1) = 0) AS body_known
   FROM {table} WHERE copy = 0
 ) AS facts

@@ -53,7 +53,7 @@ export interface RecentExchange {
   readonly route: string | null;
   readonly model: string | null;
   readonly status: number | null;
-  readonly outcome: string;
+  readonly outcome: string | null;
   readonly requestBytes: number;
   readonly responseBytes: number;
   readonly durationUs: number | null;

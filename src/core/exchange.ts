@@ -47,7 +47,8 @@ export type ChunkTimes = readonly number[];
 /** Facts to find and count an exchange without reading its payload. */
 export interface ExchangeFacts {
   readonly arrivalUs: number;
-  readonly outcome: Outcome;
+  /** Null for an import that does not say how the exchange ended. */
+  readonly outcome: Outcome | null;
   /** The request's: `http/1.1` or `http/1.0`; null for an imported arrival without payload. */
   readonly protocol: string | null;
   readonly method: string | null;
@@ -81,11 +82,11 @@ export interface ExchangeFacts {
 export const FIRST_SERVER_ERROR = 500;
 
 /**
- * Whether a recorded exchange failed: no complete answer, or a 5xx. Any other status is an answer. An
- * imported arrival without a status is no failure.
+ * Whether a recorded exchange failed: no complete answer, or a 5xx. Any other status is an answer. Of
+ * an imported arrival no failure is known.
  */
 export function hasExchangeFailed({ outcome, status }: Pick<ExchangeFacts, 'outcome' | 'status'>): boolean {
-  return outcome !== 'completed' || (status !== null && status >= FIRST_SERVER_ERROR);
+  return (outcome !== null && outcome !== 'completed') || (status !== null && status >= FIRST_SERVER_ERROR);
 }
 
 /**

@@ -17,9 +17,9 @@ const shown = z.object({
   route: maybeText,
   model: maybeText,
   status: count.nullable(),
-  result: z
-    .string()
-    .describe('`completed`, or how it ended otherwise: `client_aborted`, `reset`, `refused` …'),
+  result: maybeText.describe(
+    '`completed`, or how it ended otherwise: `client_aborted`, `reset`, `refused` …; null if an import does not say.',
+  ),
   failed: z.boolean().describe('No complete answer, or a 5xx.'),
   streamed: z.boolean().nullable(),
   requestBytes: count.nullable(),

@@ -142,9 +142,9 @@ class HarReader {
       ...missingHeaders(method, headers, body.bytes, false).last,
     ];
     const answer = objectAt(entry, 'response');
-    const outcome = outcomeOf(entry, answer);
     const totalMs = durationMsAt(entry, 'time');
     const response = this.#response(answer, method);
+    const outcome = failureIn(entry, answer) ?? (response === null ? null : 'completed');
     return {
       arrivalUs: arrivalOf(entry),
       outcome,
@@ -266,14 +266,14 @@ class HarReader {
   }
 }
 
-/** Without a status the outcome is unknown, unless the archive says that the exchange failed. */
-function outcomeOf(entry: JsonObject, response: JsonObject | null): Outcome {
+/** Null if the archive does not say that the exchange failed. */
+function failureIn(entry: JsonObject, response: JsonObject | null): Outcome | null {
   const said = [response ?? {}, entry].flatMap((each) => [
     textAt(each, '_error'),
     textAt(each, '_failureText'),
   ]);
   const error = said.find((text) => text !== '');
-  return error === undefined ? 'completed' : (OUTCOMES.find((known) => known === error) ?? 'upstream_failed');
+  return error === undefined ? null : (OUTCOMES.find((known) => known === error) ?? 'upstream_failed');
 }
 
 function arrivalOf(entry: JsonObject): number {
@@ -428,7 +428,7 @@ const NO_RESPONSE = {
 
 /** Marks a failed exchange as browsers do, because the standard has no field for failures. */
 function failureOf({ outcome }: ExchangeRow): object {
-  return outcome === 'completed' ? {} : { _error: outcome };
+  return outcome === null || outcome === 'completed' ? {} : { _error: outcome };
 }
 
 /** Duration of each phase in milliseconds; -1 if unknown. */

@@ -27,8 +27,7 @@ const USAGE_BYTES = 64 * 1024;
 
 /** The facts of an exchange if the file has only its arrival. */
 export const NOTHING_BUT_ARRIVAL = Object.freeze({
-  // An imported arrival has no sign of failure; `meta` says that outcomes are unknown.
-  outcome: 'completed',
+  outcome: null,
   protocol: null,
   method: null,
   route: null,
@@ -103,6 +102,7 @@ export function importedExchange(
   const message = requestMessage(request, deps);
   return {
     ...NOTHING_BUT_ARRIVAL,
+    outcome: response === null ? null : 'completed',
     ...known,
     protocol: 'http/1.1',
     method: request.method,

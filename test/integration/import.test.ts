@@ -50,6 +50,60 @@ function trace(content: string | Buffer): { folder: string; file: string; out: s
   return { folder, file, out: join(folder, 'capture') };
 }
 
+describe('what a trace of arrivals does not say', () => {
+  test('is not known to inspect: how exchanges ended, and how large they were', async () => {
+    const { file, out } = trace('t\n1\n2\n2.5\n');
+    await importArrivals(file, '--time', 't', '--unit', 's', '--out', out);
+    const { stdout } = await runCommand(['inspect', out, '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({
+      exchanges: 3,
+      outcomes: { completed: null, client_aborted: null, upstream_failed: null, timed_out: null, unknown: 3 },
+      bytes: { request: null, response: null },
+      days: [{ exchanges: 3, bytes: null }],
+      coverage: null,
+    });
+    expect(readBack(out).rows.map(({ outcome, responseBytes }) => [outcome, responseBytes])).toEqual(
+      Array.from({ length: 3 }, () => [null, null]),
+    );
+    expect((await runCommand(['verify', out])).status).toBe(0);
+    const profile = JSON.parse((await runCommand(['profile', out, '--json'])).stdout);
+    expect(profile.mix.outcomes).toEqual({
+      completed: null,
+      client_aborted: null,
+      upstream_failed: null,
+      timed_out: null,
+    });
+    expect(profile.errors.failed).toBeNull();
+  });
+
+  test('stays unknown beside requests that it is paired with, and no arrival counts as failed', async () => {
+    const { folder, file, out } = trace('t\n1\n2\n');
+    writeFileSync(join(folder, 'bodies.jsonl'), '{"a":1}\n');
+    const pairing = ['--payloads', join(folder, 'bodies.jsonl'), '--request-path', '/v1/embeddings'];
+    await importArrivals(file, '--time', 't', '--unit', 's', '--out', out, ...pairing);
+    const inspected = JSON.parse((await runCommand(['inspect', out, '--json'])).stdout);
+    expect(inspected).toMatchObject({
+      outcomes: { completed: null, unknown: 2 },
+      bytes: { request: 14, response: null },
+    });
+    const reader = new CaptureReader(out);
+    expect([...reader.rollUps()].map(({ failed }) => failed)).toEqual([0, 0]);
+    reader.close();
+    const planned = await runCommand([
+      'replay',
+      out,
+      '--target',
+      'http://127.0.0.1:9',
+      '--dry-run',
+      '--json',
+    ]);
+    expect(JSON.parse(planned.stdout)).toMatchObject({
+      planned: 2,
+      skipped: { incomplete_request: 0, no_payload: 0 },
+    });
+  });
+});
+
 describe('the Azure conversation hour', () => {
   test('comes back with the same arrivals, hence the same CV and IDC bit for bit', async () => {
     const out = join(temporaryDirectory(), 'capture');

@@ -122,7 +122,7 @@ export class ProfileStatistics {
 
   #countOutcome(row: ExchangeRow): boolean {
     const { outcome, status, method, protocol } = row;
-    this.outcomes[outcome] += 1;
+    if (outcome !== null) this.outcomes[outcome] += 1;
     this.statuses.count(status);
     this.methods.count(method);
     this.protocols.count(protocol);

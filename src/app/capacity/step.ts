@@ -5,6 +5,7 @@ import { StepWindows } from '../../analysis/capacity/step-windows.ts';
 import type { Tier } from '../../analysis/capacity/tiers.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
+import { hasExchangeFailed } from '../../core/exchange.ts';
 import type { CaptureSource, Logger, TimeRange } from '../../core/ports.ts';
 import { hasFailed, isOfWrongServer, type Send } from '../../core/run.ts';
 import type { StepWindow } from '../../documents/capacity.ts';
@@ -229,12 +230,12 @@ async function sentFrom(scene: StepScene, position: number, signal: AbortSignal)
   return sendSome(await planOpened(opened, { ...run, options }), logger, signal);
 }
 
-/** The capture without requests that had no answer or a 5xx. */
+/** The capture without requests that failed. */
 function answeredOf(source: CaptureSource): CaptureSource {
   return {
     *rows(range) {
       for (const row of source.rows(range)) {
-        if (row.outcome === 'completed' && (row.status ?? 200) < 500) yield row;
+        if (!hasExchangeFailed(row)) yield row;
       }
     },
     payload: (row) => source.payload(row),

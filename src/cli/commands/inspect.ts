@@ -146,7 +146,8 @@ function recorderText({ recorders, recordersAtOnce, fleetSize }: InspectDocument
   return `${count}${names.length === 0 ? '' : `: ${names.join(', ')}${more}`}`;
 }
 
-function sizeText(bytes: number, truncated: number): string {
+function sizeText(bytes: number | null, truncated: number): string {
+  if (bytes === null) return 'not known';
   return `${formatBytes(bytes)}${truncated > 0 ? ` (${truncated} not whole)` : ''}`;
 }
 
@@ -234,9 +235,9 @@ function protocolText({ protocols }: InspectDocument): string {
   return texts.join(', ') || '–';
 }
 
-function listText(counts: Readonly<Record<string, number>>): string {
+function listText(counts: Readonly<Record<string, number | null>>): string {
   const texts = Object.entries(counts)
-    .filter(([, count]) => count > 0)
+    .filter(([, count]) => count !== null && count > 0)
     .map(([name, count]) => `${name} ${count}`);
   return texts.join(', ') || '–';
 }
@@ -283,7 +284,11 @@ function millisecondText(instant: string): string {
 function dayLines({ days, timeZone }: InspectDocument): string[] {
   return tableLines(
     columnsOf([`day (${timeZone})`], ['exchanges', 'bodies']),
-    days.map(({ day, exchanges, bytes }) => [day, String(exchanges), formatBytes(bytes)]),
+    days.map(({ day, exchanges, bytes }) => [
+      day,
+      String(exchanges),
+      bytes === null ? '–' : formatBytes(bytes),
+    ]),
   );
 }
 

@@ -77,9 +77,9 @@ function timeText(at: string): string {
   return at.slice(TIME.from, TIME.to).replace('T', ' ');
 }
 
-/** The status of a complete answer, else the result. */
+/** The status of a complete answer, else the result. Nothing is known of how some imported exchanges ended. */
 function resultText({ status, result }: ShownRequest): string {
-  return result === 'completed' ? String(status ?? NONE) : result;
+  return result === null || result === 'completed' ? String(status ?? NONE) : result;
 }
 
 function detailLines(request: ShownRequest): string[] {
@@ -89,7 +89,10 @@ function detailLines(request: ShownRequest): string[] {
     ['route', request.route ?? NONE],
     ['model', request.model ?? NONE],
     [send === null ? 'arrival' : 'planned', request.at],
-    ['result', `${request.result}, status ${request.status ?? NONE}${request.streamed ? ', a stream' : ''}`],
+    [
+      'result',
+      `${request.result ?? 'not known'}, status ${request.status ?? NONE}${request.streamed ? ', a stream' : ''}`,
+    ],
     ['sizes', `request ${size(request.requestBytes)}, response ${size(request.responseBytes)}`],
     send === null ? null : ['left', ms.sent === null ? 'never' : `${formatMs(Math.max(0, ms.sent))} late`],
     ['first byte', msText(ms.firstByte)],

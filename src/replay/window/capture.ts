@@ -46,8 +46,9 @@ export type SkipReason = (typeof SKIP_REASONS)[number];
  * recorded status.
  */
 export function skipReasonOf(row: ExchangeRow): SkipReason | null {
-  // Only a failed exchange may have an incomplete request. Imported requests have no recorded end.
-  if (row.outcome !== 'completed' && row.requestEndOffsetUs === null && row.protocol !== null) {
+  // Only a broken exchange may have an incomplete request. Imported requests have no recorded end.
+  const isBroken = row.outcome !== null && row.outcome !== 'completed';
+  if (isBroken && row.requestEndOffsetUs === null && row.protocol !== null) {
     return 'incomplete_request';
   }
   if (row.requestTruncated) return 'truncated_request';

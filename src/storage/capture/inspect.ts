@@ -122,6 +122,7 @@ class Inspection {
     const recordersAtOnce = mostAtOnce(this.#fleet(lives).presence);
     const fleetSize = greatestOf(metas.flatMap((meta) => meta.fleetSize ?? []));
     const omissions = this.#omissions();
+    const hasBodies = !lacks(segments, 'requests') || !lacks(segments, 'responses');
     return {
       schemaVersion: 1,
       directory: this.#directories[0] ?? '',
@@ -130,16 +131,11 @@ class Inspection {
       firstArrival: instantOf(leastOf(spans.map(({ firstUs }) => firstUs))),
       lastArrival: instantOf(greatestOf(spans.map(({ lastUs }) => lastUs))),
       bytes: {
-        request: sumOf(hours, ({ requestBytes }) => requestBytes),
-        response: sumOf(hours, ({ responseBytes }) => responseBytes),
+        request: lacks(segments, 'requests') ? null : sumOf(hours, ({ requestBytes }) => requestBytes),
+        response: lacks(segments, 'responses') ? null : sumOf(hours, ({ responseBytes }) => responseBytes),
         disk: this.#diskBytes,
       },
-      outcomes: {
-        completed: sumOf(hours, ({ completed }) => completed),
-        client_aborted: sumOf(hours, ({ clientAborted }) => clientAborted),
-        upstream_failed: sumOf(hours, ({ upstreamFailed }) => upstreamFailed),
-        timed_out: sumOf(hours, ({ timedOut }) => timedOut),
-      },
+      outcomes: outcomesIn(hours),
       truncated: {
         requests: sumOf(hours, ({ requestsTruncated }) => requestsTruncated),
         responses: sumOf(hours, ({ responsesTruncated }) => responsesTruncated),
@@ -162,7 +158,9 @@ class Inspection {
       unreadableAccounts: accounts.unreadable,
       protocols: this.#protocols(),
       timeZone: this.#calendar.timeZone,
-      days: [...this.#days].map(([day, sums]) => ({ day, ...sums })).sort((a, b) => (a.day < b.day ? -1 : 1)),
+      days: [...this.#days]
+        .map(([day, { exchanges, bytes }]) => ({ day, exchanges, bytes: hasBodies ? bytes : null }))
+        .sort((a, b) => (a.day < b.day ? -1 : 1)),
       segments: segments.map(({ file, exchanges }) => ({
         file: file.file,
         sealed: file.sealed,
@@ -371,6 +369,30 @@ function byName<Name extends string>(
   return Object.fromEntries(entries) as Partial<Record<Name, { exchanges: number; bytes: number }>>;
 }
 
+/** Whether nothing was recorded, and no imported file has this part of an exchange: then it is not known. */
+function lacks(segments: readonly SegmentSummary[], part: string): boolean {
+  const isLacking = ({ meta: { origin } }: SegmentSummary) =>
+    origin.kind === 'imported' && (origin.details.missing ?? []).includes(part);
+  return segments.length > 0 && segments.every(isLacking);
+}
+
+/** Null for each outcome if none is known. */
+function outcomesIn(hours: readonly HourSummary[]): InspectDocument['outcomes'] {
+  const known = {
+    completed: sumOf(hours, ({ completed }) => completed),
+    client_aborted: sumOf(hours, ({ clientAborted }) => clientAborted),
+    upstream_failed: sumOf(hours, ({ upstreamFailed }) => upstreamFailed),
+    timed_out: sumOf(hours, ({ timedOut }) => timedOut),
+  };
+  const ended = sumOf(Object.values(known), (count) => count);
+  const unknown = sumOf(hours, ({ exchanges }) => exchanges) - ended;
+  const counts = Object.entries(known).map(([name, count]) => [
+    name,
+    unknown > 0 && ended === 0 ? null : count,
+  ]);
+  return { ...Object.fromEntries(counts), unknown };
+}
+
 /** Null for none. */
 function leastOf(values: readonly number[]): number | null {
   return values.length === 0 ? null : values.reduce((least, value) => Math.min(least, value));
@@ -404,8 +426,14 @@ export interface InspectDocument {
   readonly firstArrival: string | null;
   readonly lastArrival: string | null;
   /** `disk` counts every file of the directory. */
-  readonly bytes: { readonly request: number; readonly response: number; readonly disk: number };
-  readonly outcomes: Readonly<Record<string, number>>;
+  readonly bytes: {
+    /** Null for an import whose file has none of these bodies. */
+    readonly request: number | null;
+    readonly response: number | null;
+    readonly disk: number;
+  };
+  /** By outcome, null if none is known; `unknown` counts imported exchanges whose file does not say. */
+  readonly outcomes: Readonly<Record<string, number | null>>;
   readonly truncated: { readonly requests: number; readonly responses: number };
   readonly losses: {
     readonly exchanges: number;
@@ -459,7 +487,12 @@ export interface InspectDocument {
   readonly protocols: Readonly<Record<string, { connections: number; bytes: number }>>;
   /** The time zone of `days`. */
   readonly timeZone: string;
-  readonly days: readonly { readonly day: string; readonly exchanges: number; readonly bytes: number }[];
+  readonly days: readonly {
+    readonly day: string;
+    readonly exchanges: number;
+    /** Null like `bytes`. */
+    readonly bytes: number | null;
+  }[];
   readonly segments: readonly {
     readonly file: string;
     readonly sealed: boolean;

@@ -1,5 +1,6 @@
 import { OUTCOMES } from '../../core/exchange.ts';
 import { HOUR_US } from '../../core/units.ts';
+import { UNKNOWN_OUTCOME } from './schema.ts';
 import { addInto, type Connection } from './sqlite.ts';
 
 /** Sums of one second of arrivals. Bytes are body bytes after transfer decoding. */
@@ -28,7 +29,7 @@ const BYTES = 'sum(coalesce(request_bytes, 0)), sum(coalesce(response_bytes, 0))
 
 /** Columns of the table `second`, in order, over rows of `exchange`. */
 const SECOND = `${floored(1_000_000)} AS second, count(*),
-  count(*) FILTER (WHERE outcome <> ${OUTCOMES.indexOf('completed')} OR coalesce(status, 0) >= 500),
+  count(*) FILTER (WHERE outcome NOT IN (${OUTCOMES.indexOf('completed')}, ${UNKNOWN_OUTCOME}) OR coalesce(status, 0) >= 500),
   ${BYTES}, count(last_byte_offset_us),
   coalesce(sum(last_byte_offset_us), 0), max(0, coalesce(max(last_byte_offset_us), 0))`;
 

@@ -190,12 +190,15 @@ LEFT JOIN body request ON request.id = e.request_body
 LEFT JOIN body response ON response.id = e.response_body;
 `;
 
+/** The number of an outcome that is not known, after those of `OUTCOMES`. Hours have no column of their own for it. */
+export const UNKNOWN_OUTCOME = OUTCOMES.length;
+
 /** Creates the tables of a new segment in the caller's transaction. */
 export function createSchema(connection: Connection): void {
   connection.exec(TABLES);
   connection.exec(VIEWS);
   const insert = connection.prepare('INSERT INTO outcome (id, text) VALUES (?, ?)');
-  for (const [id, text] of OUTCOMES.entries()) insert.run(id, text);
+  for (const [id, text] of [...OUTCOMES, 'unknown'].entries()) insert.run(id, text);
   connection.pragma(`application_id = ${APPLICATION_ID}`);
   connection.pragma(`user_version = ${FORMAT_VERSION}`);
 }
@@ -379,10 +382,10 @@ export type CaptureOrigin =
       /** Whether exchanges have requests: the file's own, or others paired with its arrivals. */
       readonly paired: boolean;
       /**
-       * Further facts: format, payload source, seed, what the format never contains, what single exchanges
+       * Further facts: format, payload source, seed, what the format never contains (`missing`), what single exchanges
        * lacked.
        */
-      readonly details: Readonly<Record<string, unknown>>;
+      readonly details: Readonly<Record<string, unknown>> & { readonly missing?: readonly string[] };
     };
 
 /** Updates the origin of a finished, unsealed segment: an import knows only at its end what was missing. */

@@ -6,7 +6,15 @@ import type { TimeRange } from '../../core/ports.ts';
 import { type BlockRow, SELECT_BLOCKS } from './blocks.ts';
 import { MANIFEST_SUFFIX, type SegmentFile } from './directory.ts';
 import type { SecondRollUp } from './roll-ups.ts';
-import { assertReadable, isUnborn, readMeta, type SegmentMeta, type Span, spanOf } from './schema.ts';
+import {
+  assertReadable,
+  isUnborn,
+  readMeta,
+  type SegmentMeta,
+  type Span,
+  spanOf,
+  UNKNOWN_OUTCOME,
+} from './schema.ts';
 import { type Connection, damaged, openForReading, segmentError, selected, takenAway } from './sqlite.ts';
 
 /** Names cached per segment; beyond that they are looked up again. */
@@ -80,7 +88,7 @@ export class SegmentReader {
   /** Converts a row of a page and resolves its names. @throws AppError CAPTURE_DAMAGED for an unknown outcome */
   rowOf(raw: RawExchange): ExchangeRow {
     const { file, recorder } = this.segment;
-    const outcome = OUTCOMES[raw[2]];
+    const outcome = raw[2] === UNKNOWN_OUTCOME ? null : OUTCOMES[raw[2]];
     if (outcome === undefined) throw damaged(file, `exchange ${raw[0]} has outcome ${raw[2]}`);
     return {
       id: raw[0],

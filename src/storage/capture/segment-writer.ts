@@ -15,7 +15,7 @@ import { sizeOf, syncPath } from './directory.ts';
 import type { BlockCipher } from './encryption.ts';
 import type { Expiry } from './retention.ts';
 import { rollUpsOf } from './roll-ups.ts';
-import { createSchema, type NewSegmentMeta, setMeta, writeMeta } from './schema.ts';
+import { createSchema, type NewSegmentMeta, setMeta, UNKNOWN_OUTCOME, writeMeta } from './schema.ts';
 import {
   addInto,
   type Connection,
@@ -176,7 +176,7 @@ export class SegmentWriter {
     return [
       this.#lastId,
       exchange.arrivalUs,
-      OUTCOMES.indexOf(exchange.outcome),
+      exchange.outcome === null ? UNKNOWN_OUTCOME : OUTCOMES.indexOf(exchange.outcome),
       this.#names.idOf(exchange.protocol),
       this.#names.idOf(exchange.method),
       this.#names.idOf(exchange.route),

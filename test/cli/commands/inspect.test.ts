@@ -76,7 +76,7 @@ describe('reprise inspect', () => {
       firstArrival: '2026-11-24T15:00:00.000000Z',
       lastArrival: '2026-11-25T15:00:00.000000Z',
       bytes: { request: 39, response: 28, disk: document.bytes.disk },
-      outcomes: { completed: 2, client_aborted: 1, upstream_failed: 0, timed_out: 0 },
+      outcomes: { completed: 2, client_aborted: 1, upstream_failed: 0, timed_out: 0, unknown: 0 },
       truncated: { requests: 0, responses: 0 },
       losses: {
         exchanges: 1,
