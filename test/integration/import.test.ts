@@ -60,6 +60,7 @@ describe('what a trace of arrivals does not say', () => {
       outcomes: { completed: null, client_aborted: null, upstream_failed: null, timed_out: null, unknown: 3 },
       bytes: { request: null, response: null },
       days: [{ exchanges: 3, bytes: null }],
+      losses: { exchanges: 0, exact: false, uncountedAtMost: null },
       coverage: null,
     });
     expect(readBack(out).rows.map(({ outcome, responseBytes }) => [outcome, responseBytes])).toEqual(

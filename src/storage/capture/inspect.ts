@@ -31,6 +31,7 @@ import {
   isMissing,
   type RecorderDocument,
   type RecorderLife,
+  type SegmentSummary,
   type Stretch,
 } from './lives.ts';
 import { type TrafficMix, trafficMix } from './mix.ts';
@@ -122,6 +123,8 @@ class Inspection {
     const recordersAtOnce = mostAtOnce(this.#fleet(lives).presence);
     const fleetSize = greatestOf(metas.flatMap((meta) => meta.fleetSize ?? []));
     const omissions = this.#omissions();
+    // An imported file does not say what it left out.
+    const allCounted = missing !== null && metas.every(({ origin }) => origin.kind === 'recorded');
     const hasBodies = !lacks(segments, 'requests') || !lacks(segments, 'responses');
     return {
       schemaVersion: 1,
@@ -143,8 +146,8 @@ class Inspection {
       losses: {
         ...amountOf(losses),
         byReason: byName(LOSS_REASONS, losses),
-        exact: accounts.exact && missing !== null,
-        uncountedAtMost: missing === null ? null : accounts.uncountedAtMost,
+        exact: accounts.exact && allCounted,
+        uncountedAtMost: allCounted ? accounts.uncountedAtMost : null,
       },
       omitted: { ...amountOf(omissions), byCause: byName(OMISSION_CAUSES, omissions) },
       ...this.#coverage(seen, lives),
@@ -440,7 +443,7 @@ export interface InspectDocument {
     /** Wire bytes if the exchanges were never parsed. */
     readonly bytes: number;
     readonly byReason: Readonly<Partial<Record<LossReason, { exchanges: number; bytes: number }>>>;
-    /** False if a recording was killed: the counts are lower bounds. */
+    /** False if a recording was killed or imported: the counts are lower bounds. */
     readonly exact: boolean;
     /** How many more killed recordings may have seen: 0 if exact, null if unknown. */
     readonly uncountedAtMost: number | null;
