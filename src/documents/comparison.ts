@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { count, type Immutable, interval, maybeNumber, maybeText, observation, reason } from './parts.ts';
+import { count, type Immutable, interval, maybeNumber, maybeText, observation } from './parts.ts';
+import { reason } from './reasons.ts';
 
 const side = z.object({
   kind: z.enum(['run', 'recording', 'profile']),

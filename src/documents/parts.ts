@@ -13,18 +13,6 @@ export const maybeText = z.string().nullable();
 export const observation = z.union([z.number(), z.literal('Infinity')]).nullable();
 export const interval = z.tuple([z.number(), z.number()]).nullable();
 
-export const reason = z.object({
-  code: z.string(),
-  text: z.string().describe('What was found.'),
-  advice: z.string().describe('What to do.'),
-});
-
-export const runReason = reason.extend({
-  severity: z.enum(['fail', 'doubt', 'note']).describe('Whether it can change the verdict: a note cannot.'),
-  title: z.string(),
-  means: z.string().describe('What it means for a decision.'),
-});
-
 /** Widths of the windows in which arrivals are counted for the index of dispersion, seconds. */
 export const IDC_WINDOWS = ['0.1', '1', '10', '60', '600'] as const;
 export type IdcWindow = (typeof IDC_WINDOWS)[number];

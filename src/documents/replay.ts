@@ -16,11 +16,11 @@ import {
   maybeNumber,
   maybeText,
   observation,
-  runReason,
   telemetrySchema,
   throughput,
   untilSure,
 } from './parts.ts';
+import { runReason, withSubjects } from './reasons.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */
 export const REPLAY_SCHEMA_VERSION = 1;
@@ -665,7 +665,7 @@ export function readReplayDocument(directory: string, summary: object): ReplayDo
     });
   }
   const { success, error } = replaySchema.safeParse(summary);
-  if (success) return summary as ReplayDocument;
+  if (success) return withSubjects(summary as ReplayDocument);
   const [first] = error.issues;
   const where = first === undefined ? '' : `: ${first.path.join('.') || 'the document'}: ${first.message}`;
   throw new AppError('INPUT_INVALID', `summary.json of ${directory} is not that of a run${where}`, {

@@ -9,9 +9,9 @@ import {
   maybeText,
   nistEvidence,
   observation,
-  runReason,
   share,
 } from './parts.ts';
+import { runReason } from './reasons.ts';
 import { replaySchema, sendId, tokens } from './replay.ts';
 
 /** Raised when a field changes its meaning; new fields do not raise it. */

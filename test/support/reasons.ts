@@ -33,7 +33,7 @@ export const REASONS: readonly Reason[] = [
     floor: 662,
     samples: 510,
     gapless: false,
-    slices: 1,
+    parts: ['latency: p(99)<200'],
     spanMs: 600_000,
   }),
   reason('too_close', {

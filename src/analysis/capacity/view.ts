@@ -21,7 +21,7 @@ import {
   type View,
 } from '../render/table.ts';
 import { labelsText, targetFirst, valueText } from '../report/monitors.ts';
-import { observedText as amountText } from '../verdict/reasons.ts';
+import { observedText as amountText } from '../verdict/violation.ts';
 import { goodLimitsOf, goodLimitsText } from './good-requests.ts';
 import { isOfGenerator } from './step-windows.ts';
 

@@ -16,7 +16,7 @@ import {
   type View,
   viewMarkdown,
 } from '../render/table.ts';
-import { valueText } from '../report/requests.ts';
+import { stateOf, valueText } from '../report/requests.ts';
 
 /** One checked item: an objective, a metric, or a reason about the run itself. */
 interface OutcomeCase {
@@ -50,7 +50,7 @@ export interface Outcome {
 }
 
 /** The common fields of a run and its report. */
-type Judged = Pick<ReplayDocument, 'verdict' | 'valid' | 'slo'>;
+type Judged = Pick<ReplayDocument, 'verdict' | 'valid' | 'slo' | 'reasons' | 'notes'>;
 
 /** The outcome of a run. */
 export function runOutcome(run: ReplayDocument, view: View): Outcome {
@@ -67,7 +67,7 @@ function judgedOutcome(judged: Judged, summary: ReplayDocument | null, view: Vie
   const { verdict, valid } = judged;
   const result = runResult(verdict, valid);
   const cases = [
-    ...judged.slo.map((line) => objectiveCase(line, verdict)),
+    ...judged.slo.map((line) => objectiveCase(line, judged)),
     ...[...view.reasons, ...view.notes].filter(isCase).map(judgedCase),
   ];
   return {
@@ -119,13 +119,15 @@ function runResult(verdict: ReplayDocument['verdict'], valid: boolean): Result {
 }
 
 /** A violated objective counts as failed only with the verdict FAIL. Otherwise its figures are doubtful. */
-function objectiveCase(line: SloLine, verdict: string | null): OutcomeCase {
-  const { expression, observed, upperBound, limit, ok } = line;
+function objectiveCase(line: SloLine, judged: Judged): OutcomeCase {
+  const { expression, observed, upperBound, limit } = line;
+  const state = stateOf(line, judged);
+  const isFailed = state === 'violated' && judged.verdict === 'FAIL';
   const bound = upperBound === null ? '' : `, surely below ${valueText(line, upperBound)}`;
   return {
     kind: 'objective',
     name: expression,
-    result: ok === true ? 'passed' : ok === false && verdict === 'FAIL' ? 'failed' : 'undecided',
+    result: state === 'kept' ? 'passed' : isFailed ? 'failed' : 'undecided',
     message: `observed ${valueText(line, observed)}${bound}; the limit is ${valueText(line, limit)}`,
     advice: '',
   };

@@ -18,7 +18,7 @@ import { arrivalStreams } from './conditions.ts';
 import { stepText } from './latency.ts';
 import { nistSection } from './nist.ts';
 import { percentOf } from './objective-steps.ts';
-import { judgedFailures, stateText, valueText } from './requests.ts';
+import { judgedFailures, stateOf, stateText, valueText } from './requests.ts';
 import { clockOf, type RunClock, recordedMs, reportSeries, timesOf } from './series.ts';
 import { reportView, type SectionKey, sentPerSecond } from './view.ts';
 
@@ -79,9 +79,10 @@ const MOST_OBJECTIVES = 5;
 const TONES = ['bad', 'warn', 'good'] as const;
 
 /** The state as in the table of objectives, which includes undecided ones. */
-function stateOf(line: SloLine, document: ReportDocument) {
-  const word = stateText(line, document).toLowerCase();
-  return { tone: word === 'kept' ? 'good' : word === 'violated' ? 'bad' : 'warn', word } as const;
+function tileState(line: SloLine, document: ReportDocument) {
+  const state = stateOf(line, document);
+  const tone = state === 'kept' ? 'good' : state === 'violated' ? 'bad' : 'warn';
+  return { tone, word: stateText(line, document).toLowerCase() } as const;
 }
 
 /**
@@ -90,7 +91,7 @@ function stateOf(line: SloLine, document: ReportDocument) {
  */
 function objectiveTiles(document: ReportDocument): Tile[] {
   const { slo } = document;
-  const rank = (line: SloLine) => TONES.indexOf(stateOf(line, document).tone);
+  const rank = (line: SloLine) => TONES.indexOf(tileState(line, document).tone);
   const sorted = slo.toSorted((a, b) => rank(a) - rank(b));
   const shown = sorted.length <= MOST_OBJECTIVES ? sorted : sorted.slice(0, MOST_OBJECTIVES - 1);
   const [worst, ...others] = sorted.slice(shown.length);
@@ -100,7 +101,7 @@ function objectiveTiles(document: ReportDocument): Tile[] {
   const more: Tile = {
     label: 'objectives',
     value: `and ${numberText(others.length + 1)} more`,
-    state: stateOf(worst, document),
+    state: tileState(worst, document),
     note: `${numberText(alike)} of these; see the table below`,
   };
   return [...tiles, more];
@@ -112,7 +113,7 @@ function objectiveTile(line: SloLine, document: ReportDocument): Tile {
   return {
     label: line.expression,
     value: valueText(line, line.observed),
-    state: stateOf(line, document),
+    state: tileState(line, document),
     note: `limit ${valueText(line, line.limit)}${before == null ? '' : `; recorded ${msText(before)}`}`,
   };
 }

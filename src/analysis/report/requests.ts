@@ -11,10 +11,16 @@ import { columnsOf, msText, NONE, numberText, shareText, type Table } from '../r
 import { judgedSends } from '../verdict/evaluate.ts';
 import type { RowFigures } from './statistics.ts';
 
-const KEPT = 'kept';
-const VIOLATED = 'VIOLATED';
+/** The states of an objective in words. `kept` means with the required confidence. */
+const STATES = {
+  kept: 'kept',
+  violated: 'VIOLATED',
+  undecided: 'undecided',
+  unmeasured: 'not measured',
+} as const;
+type ObjectiveState = keyof typeof STATES;
 
-/** Reasons that leave a kept objective undecided. Their texts begin with the objective. */
+/** Reasons that leave the objectives undecided that they are about. */
 const UNDECIDING: ReadonlySet<string> = new Set(['too_close', 'too_few_samples']);
 
 /** Reasons that leave all objectives undecided, because the run or its answers differ from the request. */
@@ -26,13 +32,19 @@ const UNDECIDING_ALL: ReadonlySet<string> = new Set([
 
 type Found = Pick<ReplayDocument, 'reasons' | 'notes'>;
 
-/** Whether an objective was kept with the required confidence. */
-export function stateText({ ok, expression }: SloLine, { reasons, notes }: Found): string {
-  if (ok === null) return 'not measured';
+export function stateOf({ ok, expression }: SloLine, { reasons, notes }: Found): ObjectiveState {
+  if (ok === null) return 'unmeasured';
+  if (!ok) return 'violated';
   const isOpen =
     reasons.some(({ code }) => UNDECIDING_ALL.has(code)) ||
-    [...reasons, ...notes].some(({ code, text }) => UNDECIDING.has(code) && text.startsWith(expression));
-  return ok ? (isOpen ? 'undecided' : KEPT) : VIOLATED;
+    [...reasons, ...notes].some(
+      ({ code, about }) => UNDECIDING.has(code) && about?.includes(expression) === true,
+    );
+  return isOpen ? 'undecided' : 'kept';
+}
+
+export function stateText(line: SloLine, found: Found): string {
+  return STATES[stateOf(line, found)];
 }
 
 export function objectivesTable(document: Pick<ReplayDocument, 'slo'> & Found): Table | null {
@@ -46,7 +58,7 @@ export function objectivesTable(document: Pick<ReplayDocument, 'slo'> & Found): 
       'scheduled latency unless an objective names another; what failed or was refused counts as never answered',
     lookFor: 'how far observed is from the limit: a narrow pass leaves no reserve',
     columns: columnsOf(['objective', 'result'], ['observed', 'limit', ...(hasSlices ? ['requests'] : [])]),
-    toneOf: (cell) => (cell === KEPT ? 'good' : cell === VIOLATED ? 'bad' : null),
+    toneOf: (cell) => (cell === STATES.kept ? 'good' : cell === STATES.violated ? 'bad' : null),
     rows: slo.map((line) => [
       line.expression,
       stateText(line, document),

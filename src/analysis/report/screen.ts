@@ -17,7 +17,7 @@ import { columnsOf, msText, NONE, numberText, shareText, tableLines } from '../r
 import { sampleFloor } from '../stats/percentiles.ts';
 import { arrivalStreams } from './conditions.ts';
 import { TOO_FEW } from './latency.ts';
-import { judgedFailures, stateText, valueText } from './requests.ts';
+import { judgedFailures, stateOf, stateText, valueText } from './requests.ts';
 import { runView } from './view.ts';
 
 /** Lines reserved for reasons, even with many objectives. */
@@ -101,7 +101,7 @@ function objectiveLines(document: ReplayDocument, most: number): ScreenLine[] {
     `  ${title}`,
     ...rows.map((row, at) => {
       const line = shown[at];
-      if (line === undefined || stateText(line, document) === 'kept') return `  ${row}`;
+      if (line === undefined || stateOf(line, document) === 'kept') return `  ${row}`;
       return new TonedLine(`  ${row}`, line.ok === false ? 'bad' : 'warn');
     }),
     ...(more.length === 0 ? [] : [`  and ${countOf(more.length, 'objective')} more${ofThem}: ${IN_REPORT}`]),

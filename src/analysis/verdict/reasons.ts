@@ -1,7 +1,6 @@
 import { listed } from '../../core/text.ts';
 import { countOf, formatMs, formatMultiplier, percent } from '../../core/units.ts';
-import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
-import { shownBy } from '../../documents/metrics/slices.ts';
+import type { Threshold } from '../../documents/metrics/objectives.ts';
 import type { RepeatFigures } from '../../documents/replay.ts';
 import { sampleFloor } from '../stats/percentiles.ts';
 import {
@@ -19,8 +18,6 @@ import {
   raiseAdvice,
   refusedText,
   type SendingSide,
-  statusAdvice,
-  timeAdvice,
 } from './advice.ts';
 import {
   type Incomparable,
@@ -29,6 +26,7 @@ import {
   type TurnedAway,
   turnedAwayText,
 } from './incomparable.ts';
+import { type Observed, observedText, type Violation, violationAdvice, violationText } from './violation.ts';
 
 /**
  * `fail`: an objective is violated. `doubt`: the finding could change the verdict, so the run proves nothing. `note`:
@@ -45,6 +43,10 @@ export interface Reason {
   readonly text: string;
   readonly means: string;
   readonly advice: string;
+  /** The objectives that it is about, by their expressions; empty if it is about the run as a whole. */
+  readonly about: readonly string[];
+  /** Its figures by name, as JSON. */
+  readonly figures: Readonly<Record<string, unknown>>;
 }
 
 /** The words for one code. `Facts` are the figures in its text. */
@@ -58,7 +60,17 @@ interface Entry<Facts> extends Words<Facts> {
   readonly severity: Severity;
   readonly title: string;
   readonly means: string;
+  /** The objectives that it is about; absent if it is about the run as a whole. */
+  readonly about?: (facts: Facts) => readonly string[];
 }
+
+/** An objective by its expression. */
+interface OfObjective {
+  readonly expression: string;
+}
+const ofObjective = ({ expression }: OfObjective) => [expression];
+const ofThreshold = ({ threshold }: Pick<Observed, 'threshold'>) => [threshold.expression];
+const ofViolated = ({ violated }: { readonly violated: readonly string[] }) => violated;
 
 interface Waits {
   readonly late: number;
@@ -69,22 +81,6 @@ interface Waits {
   /** Objectives that are violated only because of these waits. */
   readonly violated: readonly string[];
   readonly scaling?: string | undefined;
-}
-
-/** An objective and its observed value. */
-interface Observed {
-  readonly threshold: Threshold;
-  readonly observed: number | null;
-}
-
-/** An objective that the target violates. */
-interface Violation extends Observed {
-  /** Null or absent if failures are not the cause. */
-  readonly failures?: Failures | null;
-  /** The value that a violated time was judged by, counted from the actual sends. */
-  readonly fromSends?: number | null;
-  /** Requests that the replay never sent. They count as unanswered. */
-  readonly unsent?: number;
 }
 
 /** Why fewer requests were sent than planned. */
@@ -107,6 +103,7 @@ const CATALOGUE = {
   slo_violated: entry<Violation>({
     severity: 'fail',
     title: 'An objective is violated',
+    about: ofThreshold,
     text: (violation) => `${violation.threshold.expression}: ${violationText(violation)}`,
     means: 'At this load the target does not keep what was promised.',
     advice: violationAdvice,
@@ -160,6 +157,7 @@ const CATALOGUE = {
   }>({
     severity: 'doubt',
     title: 'Less was sent than was planned',
+    about: ofViolated,
     text: ({ sent, planned, atLeast, expected, caps, violated }) =>
       `${sent} of ${expected === undefined ? `${atLeast ? 'at least ' : ''}${planned} planned requests` : plannedText(planned, expected)} were sent${caps.length === 0 ? '' : `; refused: ${refusedText(caps)}`}${violated.length === 0 ? '' : `; only the others violate ${violated.join('; ')}`}`,
     means: 'The target was under less load than the report names.',
@@ -181,6 +179,7 @@ const CATALOGUE = {
   }>({
     severity: 'note',
     title: 'The generator was late or stood still',
+    about: ({ violated }) => violated.flatMap(ofThreshold),
     text: ({ p99Ms, maxMs, boundMs, violated, stalls }) => {
       const figures = `lag p99 ${formatMs(p99Ms)}, max ${formatMs(maxMs)}`;
       if (stalls != null)
@@ -234,6 +233,7 @@ const CATALOGUE = {
   }>({
     severity: 'doubt',
     title: 'Our own cap refused requests',
+    about: ofViolated,
     text: ({ refused, caps, violated }) =>
       `our own caps refused ${countOf(refused, 'request')} that were due: ${refusedText(caps)}${violated.length === 0 ? '' : `; only these violate ${violated.join('; ')}`}`,
     means: 'Production would have sent these requests, so the target was under less load than planned.',
@@ -261,16 +261,18 @@ const CATALOGUE = {
     floor: number;
     samples: number;
     gapless: boolean;
-    slices: number;
+    /** The objective of each slice with too few answers, or the objective itself. */
+    parts: readonly string[];
     /** Length of the plan. */
     spanMs: number;
     scaling?: string | undefined;
   }>({
     severity: 'doubt',
     title: 'Too few answers for the percentile',
-    text: ({ expression, floor, samples, gapless, slices }) => {
-      if (slices > 1) {
-        return `${expression} needs ${floor} answers in each slice; ${slices} slices have fewer, the least ${samples}`;
+    about: ({ parts }) => parts,
+    text: ({ expression, floor, samples, gapless, parts }) => {
+      if (parts.length > 1) {
+        return `${expression} needs ${floor} answers in each slice; ${parts.length} slices have fewer, the least ${samples}`;
       }
       return gapless
         ? `${expression} needs times between tokens, and none of ${countOf(samples, 'stream')} had a second token`
@@ -295,6 +297,7 @@ const CATALOGUE = {
   >({
     severity: 'doubt',
     title: 'An objective is too close to its limit',
+    about: ofThreshold,
     text: ({ threshold, observed, confidence, otherwise }) =>
       `${threshold.expression}: observed ${observedText({ threshold, observed })}, but with ${percent(confidence)} confidence it may be ${observedText({ threshold, observed: otherwise })}`,
     means: 'Another run of the same length may well be on the other side of the limit.',
@@ -319,14 +322,16 @@ const CATALOGUE = {
   censored: entry<{ cancelled: number; expressions: readonly string[] }>({
     severity: 'doubt',
     title: 'Clients left before their answers',
+    about: ({ expressions }) => expressions,
     text: ({ cancelled, expressions }) =>
       `${countOf(cancelled, 'request')} ended when the recorded client left, before an answer; ${expressions.join('; ')} holds only without them`,
     means: 'These answers may have been slow, or may never have come.',
     advice: 'Replay with --cancels wait, which waits for every answer.',
   }),
-  slice_empty: entry<{ expression: string }>({
+  slice_empty: entry<OfObjective>({
     severity: 'doubt',
     title: 'No request is in the slice',
+    about: ofObjective,
     text: ({ expression }) => `${expression} is about no request of this run`,
     means: 'An objective on nothing is neither kept nor violated.',
     advice:
@@ -350,6 +355,7 @@ const CATALOGUE = {
   recovery_too_slow: entry<{ name: string; seconds: number | null; limitS: number; by: readonly string[] }>({
     severity: 'fail',
     title: 'The target did not recover in time',
+    about: ({ by }) => by,
     text: ({ name, seconds, limitS, by }) =>
       `after fault ${name}, ${by.join(' and ')} held again ${seconds === null ? 'never' : `after ${formatMs(seconds * 1e3)}`}; the limit is ${formatMs(limitS * 1e3)}`,
     means: 'The target suffers longer than its dependency does.',
@@ -367,6 +373,7 @@ const CATALOGUE = {
   slices_beyond: entry<{ expression: string; key: string; beyond: number; mostParts: number }>({
     severity: 'doubt',
     title: 'There are more slices than can be judged',
+    about: ofObjective,
     text: ({ expression, key, beyond, mostParts }) =>
       `${expression} judges the first ${mostParts} values of ${key}; ${countOf(beyond, 'request')} with other values are not judged`,
     means: 'A slice that was not judged may have violated its objective.',
@@ -375,6 +382,7 @@ const CATALOGUE = {
   slice_unnamed: entry<{ expression: string; key: string; unnamed: number }>({
     severity: 'note',
     title: 'Some requests are in no slice',
+    about: ofObjective,
     text: ({ expression, key, unnamed }) =>
       `${expression} leaves out ${countOf(unnamed, 'request')} without a ${key}`,
     means: 'Objectives on all requests count them, those by slice do not.',
@@ -383,6 +391,7 @@ const CATALOGUE = {
   goodput_unknown: entry<{ expression: string; unknown: number; all: number }>({
     severity: 'doubt',
     title: 'Not known whether requests were good',
+    about: ofObjective,
     text: ({ expression, unknown, all }) =>
       `${expression}: ${unknown} of ${countOf(all, 'answer')} lack a time that has a limit`,
     means: 'A content coding hides tokens, and without a count of tokens there is no time per token.',
@@ -426,6 +435,7 @@ const CATALOGUE = {
   }>({
     severity: 'doubt',
     title: 'A monitored objective was not seen enough',
+    about: ofObjective,
     text: ({ expression, series, samples, missing, unkept, floor, mostMissed }) =>
       series === 0
         ? `${expression}: no monitor gave this series`
@@ -468,6 +478,7 @@ const CATALOGUE = {
   connection_wait: entry<Waits>({
     severity: 'doubt',
     title: 'Requests waited for their recorded connections',
+    about: ofViolated,
     text: ({ late, all, unsent, boundMs, waitMs, violated }) => {
       const never = unsent === 0 ? '' : `, ${unsent} of them never,`;
       const wait = `wait p50 ${formatMs(waitMs.p50)}, p99 ${formatMs(waitMs.p99)}, max ${formatMs(waitMs.max)}`;
@@ -482,6 +493,7 @@ const CATALOGUE = {
   not_comparable: entry<Incomparable>({
     severity: 'doubt',
     title: 'The answers are of another kind than recorded',
+    about: (facts) => ('violated' in facts ? facts.violated : []),
     text: incomparableText,
     means: 'Other answers are other work: their latency says nothing of what production served.',
     advice: incomparableAdvice,
@@ -607,9 +619,27 @@ export function reason<Code extends ReasonCode>(
   severity: Severity = CATALOGUE[code].severity,
 ): Reason {
   const entry = CATALOGUE[code] as unknown as Entry<FactsOf<Code>>;
-  const { title, means } = entry;
+  const { title, means, about } = entry;
   const { text, advice } = worded(entry, facts);
-  return { code, severity, title, text, means, advice };
+  return {
+    code,
+    severity,
+    title,
+    text,
+    means,
+    advice,
+    about: about?.(facts) ?? [],
+    figures: figuresOf(facts),
+  };
+}
+
+/** Facts as JSON, which has no infinity. What they say of objectives is in `about`. */
+function figuresOf(facts: object | null): Reason['figures'] {
+  const text = JSON.stringify(facts ?? {}, (name, value: unknown) => {
+    if (name === 'threshold') return (value as Threshold).limit;
+    return value === Number.POSITIVE_INFINITY ? 'Infinity' : value;
+  });
+  return JSON.parse(text) as Reason['figures'];
 }
 
 /** The text with its figures, and the advice. */
@@ -626,54 +656,4 @@ function plannedText(planned: number, expected?: number): string {
   return expected === undefined
     ? countOf(planned, 'planned request')
     : `about ${countOf(Math.max(expected, planned), 'planned request')}`;
-}
-
-/** The observed value in the unit of its limit. */
-export function observedText({ threshold, observed }: Observed): string {
-  if (observed === null) return 'nothing';
-  const unit = unitOf(threshold);
-  if (unit === 'number') return String(Number(observed.toPrecision(4)));
-  if (unit !== 'ms') return unit === 'share' ? percent(observed) : String(observed);
-  return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
-}
-
-/** `observed 240.0 ms, 1.2 times the limit`, or the failures instead. */
-function violationText({ threshold, observed, fromSends, failures = null, unsent = 0 }: Violation): string {
-  const isUnanswered = observed === Number.POSITIVE_INFINITY;
-  const causes = [
-    ...(failures === null ? [] : [failuresText(failures)]),
-    ...(unsent === 0 ? [] : [`${countOf(unsent, 'request')} never sent by us`]),
-  ].join('; ');
-  if (isUnanswered && causes !== '') return causes;
-  const judged = isLateIn(observed, fromSends) && unitOf(threshold) === 'ms' ? fromSends : observed;
-  const times = judged === null || threshold.limit === 0 ? 0 : judged / threshold.limit;
-  const isFar = threshold.operator.startsWith('<') && Number.isFinite(times) && times >= 1.1;
-  const far = isFar ? `, ${Number(times.toPrecision(2))} times the limit` : '';
-  const own =
-    judged === observed ? '' : `, ${observedText({ threshold, observed: judged })} from when requests left`;
-  return `observed ${observedText({ threshold, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
-}
-
-/** With a smaller ratio, both values look the same to a reader. */
-const LATE_BY = 1.02;
-
-/** Whether the lag of the generator is a visible part of the observed value. */
-function isLateIn(observed: number | null, fromSends?: number | null): fromSends is number {
-  if (observed === null || fromSends == null || !Number.isFinite(observed)) return false;
-  return observed > fromSends * LATE_BY;
-}
-
-function violationAdvice({ threshold, failures = null }: Violation): string {
-  const shown = shownBy(threshold.slice);
-  if (failures !== null) return failureAdvice(failures, shown);
-  switch (threshold.metric) {
-    case 'mismatch':
-      return 'Look both answers up by their ids: their rows in table send of run.sqlite have a check_result.';
-    case 'rejected':
-      return statusAdvice('429');
-    case 'monitored':
-      return 'See the series over time: reprise report RUN --html report.html.';
-    default:
-      return timeAdvice(unitOf(threshold) === 'ms' && threshold.operator.startsWith('>'), shown);
-  }
 }

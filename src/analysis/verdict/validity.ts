@@ -261,7 +261,8 @@ function* sliceDoubts({ context, thresholds, slo, bounds }: EvaluatedRun): Gener
   for (const { slice, expression } of thresholds) {
     const sliced = slice && context.figures.slices.get(sliceText(slice));
     if (slice?.each == null || sliced == null || sliced.beyond === 0) continue;
-    yield reason('slices_beyond', { expression, key: slice.each, ...sliced });
+    const { beyond, mostParts } = sliced;
+    yield reason('slices_beyond', { expression, key: slice.each, beyond, mostParts });
   }
   for (const result of slo) {
     const goodput = goodputOf(result);
@@ -305,16 +306,16 @@ function* sampleDoubts(run: EvaluatedRun): Generator<Reason> {
     // There are enough streams, but none with two tokens.
     const gapless = metric === 'itl' && samples >= floor;
     const known = short.get(asked);
-    const slices = (known?.slices ?? 0) + 1;
+    const parts = [...(known?.parts ?? []), expression];
     const least = known === undefined || samples < known.samples ? { samples, gapless } : known;
     const spanMs = figures.plannedSpanNs / NS_PER_MS;
     short.set(asked, {
       ...least,
       floor,
-      slices,
       spanMs,
       scaling: context.scaling,
-      expression: slices > 1 ? asked.expression : expression,
+      expression: parts.length > 1 ? asked.expression : expression,
+      parts,
     });
   }
   for (const facts of short.values()) yield reason('too_few_samples', facts);
@@ -473,7 +474,7 @@ export function latenessOf({ context, thresholds, open, bounds }: EvaluatedRun):
     p99Ms: p99Ns / NS_PER_MS,
     maxMs: (lag.max ?? 0) / NS_PER_MS,
     boundMs: boundNs / NS_PER_MS,
-    violated: isOurs ? violated : [],
+    violated: isOurs ? violated.map(({ threshold, observed }) => ({ threshold, observed })) : [],
     stalls: isLate ? null : { times: health.stalls, ms: health.stalledMs },
     side: sendingSideOf(context),
   };

@@ -90,7 +90,7 @@ describe('what to do', () => {
   test('names no flag that the load refuses: a rate and a closed loop have no multiplier and no shards', () => {
     const caps = [{ flag: '--max-in-flight', limit: '8', refused: 5 }];
     const failures = { failed: 5, sent: 9, commonest: 'total_timeout', answered: true };
-    const short = { expression: 'x', floor: 662, samples: 331, gapless: false, slices: 1, spanMs: 60_000 };
+    const short = { expression: 'x', floor: 662, samples: 331, gapless: false, parts: ['x'], spanMs: 60_000 };
     const unsent = { sent: 1, planned: 2, atLeast: false, violated: [] };
     const waitMs = { p50: 1, p99: 1, max: 1 };
     const waits = { late: 1, all: 2, unsent: 0, boundMs: 1, waitMs, violated: [] };
@@ -124,7 +124,7 @@ describe('what to do', () => {
   });
 
   test('says how much longer a window must be, and what its answers are enough for', () => {
-    const facts = { expression: 'x', floor: 662, samples: 331, gapless: false, slices: 1, spanMs: 60_000 };
+    const facts = { expression: 'x', floor: 662, samples: 331, gapless: false, parts: ['x'], spanMs: 60_000 };
     const { advice } = reason('too_few_samples', facts);
     expect(advice).toBe(
       'Replay a window 2.0 times as long (2.0 min at this rate), or judge p(95): 331 samples are enough.',

@@ -1,0 +1,76 @@
+import { countOf, formatMs, percent } from '../../core/units.ts';
+import { type Threshold, unitOf } from '../../documents/metrics/objectives.ts';
+import { shownBy } from '../../documents/metrics/slices.ts';
+import { type Failures, failureAdvice, failuresText, statusAdvice, timeAdvice } from './advice.ts';
+
+/** An objective and its observed value. */
+export interface Observed {
+  readonly threshold: Threshold;
+  readonly observed: number | null;
+}
+
+/** An objective that the target violates. */
+export interface Violation extends Observed {
+  /** Null or absent if failures are not the cause. */
+  readonly failures?: Failures | null;
+  /** The value that a violated time was judged by, counted from the actual sends. */
+  readonly fromSends?: number | null;
+  /** Requests that the replay never sent. They count as unanswered. */
+  readonly unsent?: number;
+}
+
+/** The observed value in the unit of its limit. */
+export function observedText({ threshold, observed }: Observed): string {
+  if (observed === null) return 'nothing';
+  const unit = unitOf(threshold);
+  if (unit === 'number') return String(Number(observed.toPrecision(4)));
+  if (unit !== 'ms') return unit === 'share' ? percent(observed) : String(observed);
+  return observed === Number.POSITIVE_INFINITY ? 'an answer that never came' : formatMs(observed);
+}
+
+/** `observed 240.0 ms, 1.2 times the limit`, or the failures instead. */
+export function violationText({
+  threshold,
+  observed,
+  fromSends,
+  failures = null,
+  unsent = 0,
+}: Violation): string {
+  const isUnanswered = observed === Number.POSITIVE_INFINITY;
+  const causes = [
+    ...(failures === null ? [] : [failuresText(failures)]),
+    ...(unsent === 0 ? [] : [`${countOf(unsent, 'request')} never sent by us`]),
+  ].join('; ');
+  if (isUnanswered && causes !== '') return causes;
+  const judged = isLateIn(observed, fromSends) && unitOf(threshold) === 'ms' ? fromSends : observed;
+  const times = judged === null || threshold.limit === 0 ? 0 : judged / threshold.limit;
+  const isFar = threshold.operator.startsWith('<') && Number.isFinite(times) && times >= 1.1;
+  const far = isFar ? `, ${Number(times.toPrecision(2))} times the limit` : '';
+  const own =
+    judged === observed ? '' : `, ${observedText({ threshold, observed: judged })} from when requests left`;
+  return `observed ${observedText({ threshold, observed })}${own}${far}${causes === '' ? '' : `: ${causes}`}`;
+}
+
+/** With a smaller ratio, both values look the same to a reader. */
+const LATE_BY = 1.02;
+
+/** Whether the lag of the generator is a visible part of the observed value. */
+function isLateIn(observed: number | null, fromSends?: number | null): fromSends is number {
+  if (observed === null || fromSends == null || !Number.isFinite(observed)) return false;
+  return observed > fromSends * LATE_BY;
+}
+
+export function violationAdvice({ threshold, failures = null }: Violation): string {
+  const shown = shownBy(threshold.slice);
+  if (failures !== null) return failureAdvice(failures, shown);
+  switch (threshold.metric) {
+    case 'mismatch':
+      return 'Look both answers up by their ids: their rows in table send of run.sqlite have a check_result.';
+    case 'rejected':
+      return statusAdvice('429');
+    case 'monitored':
+      return 'See the series over time: reprise report RUN --html report.html.';
+    default:
+      return timeAdvice(unitOf(threshold) === 'ms' && threshold.operator.startsWith('>'), shown);
+  }
+}
